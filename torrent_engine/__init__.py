@@ -1,0 +1,1 @@
+"""A BitTorrent engine in pure Python."""

@@ -1,0 +1,195 @@
+"""Every limit and interval, with its unit in its name, its default and where the default is from.
+
+Frozen dataclasses: make a changed copy with :func:`dataclasses.replace`.
+"""
+
+from dataclasses import dataclass, field
+from typing import Final
+
+KIB: Final = 1024
+MIB: Final = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class BencodeLimits:
+    """What a decoder accepts before it refuses the input (RELIABILITY rows A1 to A4)."""
+
+    max_depth: int = 100
+    """Containers inside each other."""
+    max_tokens: int = 3_000_000
+    """Integers, strings, lists and dictionaries together."""
+    max_bytes: int = 10 * MIB
+    """Length of the whole input."""
+
+
+@dataclass(frozen=True, slots=True)
+class WireLimits:
+    """What one peer connection accepts (BEP 3, 6, 10; rows B1, B4, B5, B8)."""
+
+    max_message_bytes: int = MIB + 9
+    """Length of one message, unless it is a bitfield that fits the torrent."""
+    max_queued_requests: int = 2_000
+    """Requests of a peer that wait for their block; more are rejected."""
+    max_choked_requests: int = 300
+    """Requests sent while choked before the peer is dropped."""
+    max_unrequested_blocks: int = 50
+    """Blocks that nobody asked for before the peer is dropped."""
+    max_extension_message_bytes: int = 512 * KIB
+    """Length of one BEP 10 message."""
+    handshake_timeout_s: float = 10.0
+    idle_timeout_s: float = 120.0
+    """Silence after which a connection is closed."""
+    inactivity_timeout_s: float = 600.0
+    """Time in which neither side wanted or moved payload; then the connection is closed."""
+    keep_alive_s: float = 110.0
+    """Our own silence after which we send a keep-alive; BEP 3 says about two minutes."""
+    reqq: int = 2_000
+    """What we announce as our request queue (BEP 10)."""
+
+
+@dataclass(frozen=True, slots=True)
+class PoolConfig:
+    """How many connections, and how eagerly they are made."""
+
+    max_connections_per_torrent: int = 200
+    max_connections: int = 500
+    max_half_open: int = 50
+    max_per_ip: int = 1
+    """Connections from one IP address; more only where :attr:`allow_multiple_per_ip` is set."""
+    allow_multiple_per_ip: bool = False
+    connect_timeout_s: float = 10.0
+    max_candidates: int = 3_000
+    max_dials_per_ip_per_minute: int = 5
+    backoff_first_s: float = 15.0
+    """Wait after the first failed dial; doubled after each further one."""
+    backoff_max_s: float = 1_800.0
+    max_failures: int = 6
+    """Dials that may fail in a row before a candidate is forgotten."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChokerConfig:
+    """Who may download from us (BEP 3)."""
+
+    upload_slots: int = 8
+    """Peers unchoked by rate at once, for one torrent."""
+    optimistic_slots: int = 1
+    rechoke_interval_s: float = 10.0
+    optimistic_interval_s: float = 30.0
+    snub_timeout_s: float = 60.0
+    """A peer that owes us blocks and sent none for this long is snubbed."""
+    seed_round_robin_bytes: int = 32 * MIB
+    """What a leech may take from our seed before its slot goes round."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrackerConfig:
+    """Announcing (BEP 3, 7, 12, 15, 23, 31, 41, 48)."""
+
+    numwant: int = 50
+    max_response_bytes: int = MIB
+    """After decompression."""
+    max_header_bytes: int = 16 * KIB
+    max_redirects: int = 5
+    max_peers: int = 2_000
+    """Peers kept of one response."""
+    read_timeout_s: float = 10.0
+    total_timeout_s: float = 30.0
+    stop_grace_s: float = 5.0
+    max_concurrent: int = 50
+    min_interval_s: float = 60.0
+    """Floor below which no tracker's interval is believed."""
+    default_interval_s: float = 1_800.0
+    backoff_first_s: float = 10.0
+    backoff_max_s: float = 3_600.0
+    udp_first_timeout_s: float = 15.0
+    """BEP 15: 15 x 2^n seconds, n up to :attr:`udp_max_retries`."""
+    udp_max_retries: int = 8
+    udp_connection_id_s: float = 60.0
+    verify_tls: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class DiskConfig:
+    """Files, the write queue and the resume database."""
+
+    write_queue_high_bytes: int = 64 * MIB
+    """Payload waiting for the disk at which peers are no longer read."""
+    write_queue_low_bytes: int = 32 * MIB
+    """Payload waiting at which they are read again."""
+    max_open_files: int = 40
+    sync_interval_s: float = 2.0
+    sync_bytes: int = 64 * MIB
+    """Verified payload, or time, after which files are synced and pieces become durable."""
+    preallocate: bool = False
+    hash_threads: int = 2
+    disk_threads: int = 4
+    state_reserve_bytes: int = 64 * MIB
+    partial_memory_bytes: int = 32 * MIB
+    """Unverified blocks held in memory before they are written ahead of their piece."""
+    retry_after_disk_full_s: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class TransferConfig:
+    """The download pipeline."""
+
+    receive_buffer_bytes: int = 256 * KIB
+    slow_receive_buffer_bytes: int = 32 * KIB
+    min_outstanding_requests: int = 4
+    max_outstanding_requests: int = 500
+    request_queue_s: float = 3.0
+    """Seconds of a peer's present rate that are kept requested."""
+    max_upload_queue_bytes: int = MIB
+    """Payload read ahead for one peer and not yet taken by its socket."""
+
+
+@dataclass(frozen=True, slots=True)
+class SharedConfig:
+    """Everything that a SharedResources needs."""
+
+    listen_port: int = 6881
+    """TCP port; 0 lets the system choose, a busy one moves on to the next of a few."""
+    listen_hosts: tuple[str, ...] = ("0.0.0.0", "::")
+    """Literal addresses to bind; an address family that the host lacks is left out."""
+    state_dir: str | None = None
+    """Folder of the resume database; None: below the user's state folder."""
+    max_download_bytes_per_s: int = 0
+    """Over all torrents; 0 is unlimited."""
+    max_upload_bytes_per_s: int = 0
+    user_agent: str = "torrent_engine/0.1.0"
+    wire: WireLimits = field(default_factory=WireLimits)
+    pool: PoolConfig = field(default_factory=PoolConfig)
+    choker: ChokerConfig = field(default_factory=ChokerConfig)
+    tracker: TrackerConfig = field(default_factory=TrackerConfig)
+    disk: DiskConfig = field(default_factory=DiskConfig)
+    transfer: TransferConfig = field(default_factory=TransferConfig)
+
+
+@dataclass(frozen=True, slots=True)
+class SessionConfig:
+    """What one torrent may be told at its start."""
+
+    sequential: bool = False
+    file_priorities: tuple[int, ...] | None = None
+    """One number a file, 0 (skip) to 7; None: all files at 4."""
+    renamed_files: tuple[tuple[int, str], ...] = ()
+    """(file index, path below the save path) pairs."""
+    seed_ratio: float | None = None
+    """Stop seeding at this ratio of uploaded to downloaded; None: no rule. 0: stop at once."""
+    seed_time_s: float | None = None
+    """Stop seeding after this long; None: no rule. 0: stop at once."""
+    max_download_bytes_per_s: int = 0
+    max_upload_bytes_per_s: int = 0
+    use_resume: bool = True
+    """Trust the resume database; if not, all data that is there is hashed."""
+    check_only: bool = False
+    """Hash what is there, then stop."""
+    paused: bool = False
+    peers: tuple[tuple[str, int], ...] = ()
+    """(host, port) of peers to try at once."""
+
+
+FILE_BENCODE_LIMITS: Final = BencodeLimits()
+TRACKER_BENCODE_LIMITS: Final = BencodeLimits(max_depth=10, max_tokens=20_000, max_bytes=MIB)
+EXTENSION_BENCODE_LIMITS: Final = BencodeLimits(max_depth=10, max_tokens=10_000, max_bytes=512 * KIB)

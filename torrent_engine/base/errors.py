@@ -1,0 +1,89 @@
+"""Every error that leaves the package, named by who must act.
+
+All of them share the base :class:`TorrentEngineError`, so one ``except`` is enough for a caller
+that only wants to know whether it was us. Foreign errors (OSError, ssl, anyio, sqlite3) are mapped
+to these where they arise, in ``net`` and ``disk``.
+"""
+
+
+class TorrentEngineError(Exception):
+    """Base of every error that this package raises on purpose."""
+
+
+class BencodeError(TorrentEngineError):
+    """Bytes are not the bencoding they should be (BEP 3).
+
+    ``offset_bytes`` is where in the input the rule was broken.
+    """
+
+    def __init__(self, message: str, *, offset_bytes: int) -> None:
+        super().__init__(f"{message} at byte {offset_bytes}")
+        self.offset_bytes = offset_bytes
+
+
+class MetainfoError(TorrentEngineError):
+    """A .torrent is valid bencoding and yet no torrent that we may or can load."""
+
+
+class MagnetError(TorrentEngineError):
+    """A magnet link is malformed (BEP 9)."""
+
+
+class RemoteProtocolError(TorrentEngineError):
+    """The other side broke a BEP: drop the link and count a strike against it."""
+
+    def __init__(self, message: str, *, bep: int) -> None:
+        super().__init__(f"{message} (BEP {bep})")
+        self.bep = bep
+
+
+class LocalProtocolError(TorrentEngineError):
+    """We tried an illegal move: a bug in our caller, never the peer's fault."""
+
+
+class ConfigError(TorrentEngineError):
+    """An option has a value that cannot work; the message names the option and the value."""
+
+
+class StateTransitionError(TorrentEngineError):
+    """A Session was asked for something that its state does not allow."""
+
+
+class TrackerError(TorrentEngineError):
+    """A tracker could not be asked, or refused; the message never has a passkey in it."""
+
+
+class HttpError(TorrentEngineError):
+    """An HTTP request failed: refused, timed out, too large, or not allowed."""
+
+
+class NetworkError(TorrentEngineError):
+    """A socket could not be opened, bound or connected."""
+
+
+class StorageError(TorrentEngineError):
+    """Reading or writing payload failed; the torrent stops and can be resumed.
+
+    ``path`` is the file (or folder) concerned and ``reason`` what the system said of it.
+    """
+
+    def __init__(self, path: object, reason: str) -> None:
+        super().__init__(f"{path}: {reason}")
+        self.path = str(path)
+        self.reason = reason
+
+
+class DiskFullError(StorageError):
+    """No space (or quota) left for payload or state."""
+
+
+class FileExistsStorageError(StorageError):
+    """Something that is not ours stands where a file of the torrent must go."""
+
+
+class StateDatabaseError(TorrentEngineError):
+    """The resume database cannot be opened or written."""
+
+
+class SessionError(TorrentEngineError):
+    """A torrent stopped in state ERROR; ``__cause__`` says why."""

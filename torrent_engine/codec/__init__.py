@@ -1,0 +1,1 @@
+"""Encodings and the arithmetic of a torrent: bytes to facts, no I/O."""

@@ -1,0 +1,1 @@
+"""The engine: sessions and what they share."""

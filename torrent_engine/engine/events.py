@@ -1,0 +1,174 @@
+"""The events that a Session publishes: frozen facts, each with a ``type`` string."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torrent_engine.base.ids import FileIndex, InfoHash, PeerAddress, PieceIndex
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Base of all events: ``type`` names the kind, ``info_hash`` (20 bytes) the torrent."""
+
+    type: ClassVar[str] = "event"
+    info_hash: InfoHash
+
+
+@dataclass(frozen=True, slots=True)
+class SessionStarted(Event):
+    """The Session runs: it checks, downloads or seeds."""
+
+    type: ClassVar[str] = "session.started"
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class SessionPaused(Event):
+    """No payload moves until ``resume()``."""
+
+    type: ClassVar[str] = "session.paused"
+
+
+@dataclass(frozen=True, slots=True)
+class SessionResumed(Event):
+    """Payload moves again."""
+
+    type: ClassVar[str] = "session.resumed"
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class SessionCompleted(Event):
+    """Every wanted piece is verified and written."""
+
+    type: ClassVar[str] = "session.completed"
+    downloaded_bytes: int
+    elapsed_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class SessionStopped(Event):
+    """The Session ended: ``reason`` is "stopped", "ratio", "time", "checked" or "cancelled"."""
+
+    type: ClassVar[str] = "session.stopped"
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class SessionErrored(Event):
+    """The Session is in state ERROR; ``message`` says why."""
+
+    type: ClassVar[str] = "session.error"
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class CheckProgress(Event):
+    """Existing data is being hashed."""
+
+    type: ClassVar[str] = "check.progress"
+    checked_pieces: int
+    total_pieces: int
+    valid_pieces: int
+
+
+@dataclass(frozen=True, slots=True)
+class PieceCompleted(Event):
+    """A piece matched its SHA-1 and is written."""
+
+    type: ClassVar[str] = "piece.completed"
+    piece_index: PieceIndex
+
+
+@dataclass(frozen=True, slots=True)
+class PieceHashFailed(Event):
+    """A piece did not match its SHA-1 and is fetched again."""
+
+    type: ClassVar[str] = "piece.hash_failed"
+    piece_index: PieceIndex
+    peers: tuple[PeerAddress, ...]
+    """Who sent blocks of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileCompleted(Event):
+    """Every piece of a file is verified and written."""
+
+    type: ClassVar[str] = "file.completed"
+    file_index: FileIndex
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class PeerConnected(Event):
+    """A peer passed the handshake."""
+
+    type: ClassVar[str] = "peer.connected"
+    address: PeerAddress
+    client: str
+    incoming: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PeerDisconnected(Event):
+    """A peer's link ended; ``reason`` is a short sentence."""
+
+    type: ClassVar[str] = "peer.disconnected"
+    address: PeerAddress
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class PeerBanned(Event):
+    """A peer sent data that was proved wrong, or broke the protocol too often."""
+
+    type: ClassVar[str] = "peer.banned"
+    address: PeerAddress
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class TrackerSucceeded(Event):
+    """A tracker answered an announce."""
+
+    type: ClassVar[str] = "tracker.success"
+    url: str
+    """Without passkeys and other secrets."""
+    peers: int
+    seeds: int | None
+    leeches: int | None
+    interval_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class TrackerFailed(Event):
+    """A tracker did not answer, or refused."""
+
+    type: ClassVar[str] = "tracker.failed"
+    url: str
+    message: str
+    retry_in_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class StatsUpdated(Event):
+    """Once a second: rates and totals."""
+
+    type: ClassVar[str] = "stats.update"
+    state: str
+    download_bytes_per_s: float
+    upload_bytes_per_s: float
+    downloaded_bytes: int
+    uploaded_bytes: int
+    completed_bytes: int
+    wanted_bytes: int
+    peers: int
+    seeds: int
+
+
+@dataclass(frozen=True, slots=True)
+class EventsDropped(Event):
+    """A stream was not read fast enough: ``dropped`` events are missing before the next one."""
+
+    type: ClassVar[str] = "events.dropped"
+    dropped: int

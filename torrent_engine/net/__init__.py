@@ -1,0 +1,1 @@
+"""Sockets: thin drivers around the protocol cores."""

@@ -1,0 +1,1 @@
+"""Decisions, pure: what to pick, whom to unchoke, whom to trust."""

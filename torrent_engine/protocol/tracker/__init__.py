@@ -1,0 +1,1 @@
+"""The tracker protocols, both sides (BEP 3, 15)."""
