@@ -150,7 +150,7 @@ class SharedConfig:
 
     listen_port: int = 6881
     """TCP port; 0 lets the system choose, a busy one moves on to the next of a few."""
-    listen_hosts: tuple[str, ...] = ("0.0.0.0", "::")
+    listen_hosts: tuple[str, ...] = ("0.0.0.0", "::")  # noqa: S104 - peers come from anywhere
     """Literal addresses to bind; an address family that the host lacks is left out."""
     state_dir: str | None = None
     """Folder of the resume database; None: below the user's state folder."""
@@ -192,4 +192,6 @@ class SessionConfig:
 
 FILE_BENCODE_LIMITS: Final = BencodeLimits()
 TRACKER_BENCODE_LIMITS: Final = BencodeLimits(max_depth=10, max_tokens=20_000, max_bytes=MIB)
-EXTENSION_BENCODE_LIMITS: Final = BencodeLimits(max_depth=10, max_tokens=10_000, max_bytes=512 * KIB)
+EXTENSION_BENCODE_LIMITS: Final = BencodeLimits(
+    max_depth=10, max_tokens=10_000, max_bytes=512 * KIB
+)
