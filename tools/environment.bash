@@ -1,0 +1,51 @@
+# Sourced by the scripts of this folder: makes .venv with the package and the development tools.
+#
+# The environment is made anew only when pyproject.toml or constraints.txt has changed, so that a
+# script which finds it ready loses a few milliseconds.
+
+ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
+VENV="$ROOT/.venv"
+export PIP_DISABLE_PIP_VERSION_CHECK=1
+
+find_python() {
+    local candidate
+    for candidate in "${PYTHON:-}" python3 python3.14 python3.13 python3.12 python3.11; do
+        if [[ -n "$candidate" ]] && command -v "$candidate" >/dev/null &&
+            "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+            echo "$candidate"
+            return 0
+        fi
+    done
+    echo "tools: Python 3.11 or newer is needed; name one with PYTHON=/path/to/python" >&2
+    return 1
+}
+
+environment_stamp() {
+    # The folder is part of it: an editable install points at one place.
+    { echo "$ROOT"; cat "$ROOT/pyproject.toml" "$ROOT/constraints.txt"; } | sha256sum
+}
+
+make_environment() {
+    local python
+    echo "tools: making the environment in .venv" >&2
+    if ! "$VENV/bin/python" -c 'import pip' 2>/dev/null; then
+        python="$(find_python)" || return 1
+        "$python" -m venv --clear "$VENV" || {
+            echo "tools: python -m venv failed; on Debian install python3-venv" >&2
+            return 1
+        }
+    fi
+    # Dependency groups are read by pip 25.1 and later; a fresh venv may hold an older one.
+    "$VENV/bin/python" -m pip install --quiet --upgrade 'pip>=25.1' || return 1
+    (cd "$ROOT" && "$VENV/bin/python" -m pip install --quiet -c constraints.txt -e . --group dev)
+}
+
+ensure_environment() {
+    local stamp
+    stamp="$(environment_stamp)"
+    if [[ "$(cat "$VENV/.stamp" 2>/dev/null)" != "$stamp" || ! -x "$VENV/bin/torrent-engine" ]]; then
+        make_environment || return 1
+        echo "$stamp" >"$VENV/.stamp"
+    fi
+    PATH="$VENV/bin:$PATH"
+}
