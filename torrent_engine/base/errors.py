@@ -53,6 +53,19 @@ class TrackerError(TorrentEngineError):
     """A tracker could not be asked, or refused; the message never has a passkey in it."""
 
 
+class TrackerRefusedError(TrackerError):
+    """A tracker answered and said no ("failure reason" of BEP 3, action 3 of BEP 15).
+
+    ``reason`` is its own text, unescaped. ``retry_in_s`` is when it may be asked again (BEP 31):
+    None where it did not say, infinity for never.
+    """
+
+    def __init__(self, reason: str, *, retry_in_s: float | None = None) -> None:
+        super().__init__(f"refused: {reason}")
+        self.reason = reason
+        self.retry_in_s = retry_in_s
+
+
 class HttpError(TorrentEngineError):
     """An HTTP request failed: refused, timed out, too large, or not allowed."""
 
