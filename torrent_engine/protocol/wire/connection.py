@@ -1,0 +1,284 @@
+"""One peer connection, sans-I/O: bytes and a time go in, events and bytes come out.
+
+Source: BEP 3 (peer protocol), BEP 6 (Fast), BEP 10 (extension protocol), BEP 54 (lt_donthave).
+
+The receiving half is here; what we say ourselves is in :mod:`.sender`, the messages that are not
+on the hot path are decoded in :mod:`.control`.
+"""
+
+import struct
+from collections.abc import Mapping
+
+from torrent_engine.base.config import TransferConfig, WireLimits
+from torrent_engine.base.errors import RemoteProtocolError
+from torrent_engine.base.ids import BLOCK_BYTES, InfoHash, PeerId
+from torrent_engine.codec.geometry import Geometry
+from torrent_engine.protocol.wire.control import CONTROL_DECODERS, check_frame
+from torrent_engine.protocol.wire.framing import ReceiveBuffer
+from torrent_engine.protocol.wire.messages import (
+    HANDSHAKE_BYTES,
+    PROTOCOL_STRING,
+    BlockReceived,
+    BlockRequest,
+    BlocksRequested,
+    HandshakeReceived,
+    KeepAliveReceived,
+    PeerEvent,
+    ProtocolViolated,
+    UnrequestedBlock,
+    decode_handshake,
+)
+from torrent_engine.protocol.wire.sender import Sender
+
+_PIECE_HEADER = struct.Struct(">IBII").unpack_from
+_REQUEST_BODY = struct.Struct(">III").unpack_from
+_PIECE = 7
+_REQUEST = 6
+_PIECE_HEADER_BYTES = 13
+_REQUEST_FRAME_BYTES = 17
+
+
+class PeerConnection(Sender):
+    """Owns what is legal between us and one peer, from the first byte to the last.
+
+    Give received bytes to :meth:`receive_data`, or without a copy: read into
+    :meth:`receive_buffer`, then call :meth:`bytes_received`. Send what :meth:`data_to_send` returns
+    after any call. After a :class:`ProtocolViolated` event the connection must be closed; further
+    bytes are ignored.
+    """
+
+    def __init__(  # noqa: PLR0913 - keyword-only settings
+        self,
+        *,
+        geometry: Geometry,
+        info_hash: InfoHash,
+        peer_id: PeerId,
+        limits: WireLimits | None = None,
+        transfer: TransferConfig | None = None,
+        fast_extension: bool = True,
+        extensions: Mapping[str, int] | None = None,
+    ) -> None:
+        super().__init__(
+            geometry=geometry,
+            info_hash=info_hash,
+            peer_id=peer_id,
+            fast_extension=fast_extension,
+            extensions=extensions,
+        )
+        self.limits = limits or WireLimits()
+        transfer = transfer or TransferConfig()
+        self._buffer = ReceiveBuffer(transfer.receive_buffer_bytes)
+        self._cut: tuple[int, int, int, list[memoryview]] | None = None
+        self._cut_rest_bytes = 0
+        self._skip_bytes = 0
+        self._frame_bytes = HANDSHAKE_BYTES
+        self.strikes = 0
+        """Blocks and rejects that nobody had asked for."""
+        self.is_violated = False
+        self.last_received_s = 0.0
+        self.last_payload_s = 0.0
+
+    def receive_buffer(self) -> memoryview:
+        """Return where the next bytes from the peer go; never empty."""
+        return self._buffer.free()
+
+    def receive_data(self, data: bytes | memoryview, *, now: float) -> list[PeerEvent]:
+        """Feed socket bytes; return the events they complete, oldest first."""
+        events: list[PeerEvent] = []
+        rest = memoryview(data)
+        while rest and not self.is_violated:
+            room = self.receive_buffer()
+            taken = min(len(room), len(rest))
+            room[:taken] = rest[:taken]
+            events += self.bytes_received(taken, now=now)
+            rest = rest[taken:]
+        return events
+
+    def bytes_received(self, count_bytes: int, *, now: float) -> list[PeerEvent]:
+        """Parse ``count_bytes`` that were written to the start of :meth:`receive_buffer`.
+
+        Returns the events they complete, oldest first; a ProtocolViolated is the last one.
+        """
+        events: list[PeerEvent] = []
+        if self.is_violated:
+            return events
+        self.last_received_s = now
+        self._buffer.filled(count_bytes)
+        try:
+            if self.handshake is not None or self._take_handshake(events):
+                self._parse(events)
+        except RemoteProtocolError as error:
+            self.is_violated = True
+            events.append(ProtocolViolated(error))  # earlier events still count
+        self._buffer.make_room(self._frame_bytes)
+        return events
+
+    def timed_out(self, now: float) -> str | None:
+        """Return why this connection is to be closed for silence, or None; queues keep-alives."""
+        if now - self.last_received_s > self.limits.idle_timeout_s:
+            return "silent for too long"
+        if self.handshake is not None and now - self.last_sent_s >= self.limits.keep_alive_s:
+            self.send_keep_alive()
+        return None
+
+    def _take_handshake(self, events: list[PeerEvent]) -> bool:
+        buffer = self._buffer
+        received = bytes(
+            buffer.view[buffer.start : min(buffer.end, buffer.start + HANDSHAKE_BYTES)]
+        )
+        name = received[: len(PROTOCOL_STRING)]
+        if name != PROTOCOL_STRING[: len(name)]:
+            raise RemoteProtocolError("handshake of another protocol", bep=3)
+        if len(received) < HANDSHAKE_BYTES:
+            return False
+        handshake = decode_handshake(received)
+        if handshake.info_hash != self.info_hash:
+            raise RemoteProtocolError("handshake for another info-hash", bep=3)
+        buffer.start += HANDSHAKE_BYTES
+        self._accept_handshake(handshake)
+        events.append(handshake)
+        return True
+
+    def _accept_handshake(self, handshake: HandshakeReceived) -> None:
+        self.handshake = handshake
+        self._frame_bytes = 4
+        self.fast_enabled = self.offers_fast and handshake.supports_fast
+        self.extensions_enabled = self.offers_extensions and handshake.supports_extensions
+
+    def _parse(self, events: list[PeerEvent]) -> None:  # noqa: C901, PLR0912, PLR0915 - the hot loop
+        # Measured at 64,000 blocks/s: a call for each block costs 4 % of a core, so blocks and
+        # requests are parsed in this loop and all else goes through _control().
+        buffer = self._buffer
+        view, pos, end = buffer.view, buffer.start, buffer.end
+        outstanding = self.outstanding
+        requests: list[BlockRequest] = []
+        is_lent = False
+        self._frame_bytes = _PIECE_HEADER_BYTES
+        if self._cut is not None or self._skip_bytes:
+            pos = self._continue_block(view, pos, end, events)
+        try:
+            while end - pos >= _PIECE_HEADER_BYTES:
+                length, kind, piece, begin = _PIECE_HEADER(view, pos)
+                if kind == _PIECE and length > 9:
+                    size = length - 9
+                    pos += _PIECE_HEADER_BYTES
+                    if requests:
+                        self._flush_requests(requests, events)
+                    if outstanding.get((piece, begin)) == size and pos + size <= end:
+                        del outstanding[piece, begin]
+                        events.append(BlockReceived(piece, begin, size, (view[pos : pos + size],)))
+                        pos += size
+                        is_lent = True
+                    else:
+                        pos = self._start_block((piece, begin, size), pos, events)
+                elif kind == _REQUEST and length == _PIECE_HEADER_BYTES:
+                    if end - pos < _REQUEST_FRAME_BYTES:
+                        break
+                    self._take_request(BlockRequest(*_REQUEST_BODY(view, pos + 5)), requests)
+                    pos += _REQUEST_FRAME_BYTES
+                else:
+                    if requests:
+                        self._flush_requests(requests, events)
+                    taken = self._control(view, pos, end, events)
+                    if not taken:
+                        break
+                    pos += taken
+            while end - pos < _PIECE_HEADER_BYTES and (
+                taken := self._control(view, pos, end, events)
+            ):
+                pos += taken
+        finally:
+            buffer.start = pos
+            if requests:
+                self._flush_requests(requests, events)
+            if is_lent:
+                self.last_payload_s = self.last_received_s
+                buffer.is_lent = True
+
+    @staticmethod
+    def _flush_requests(requests: list[BlockRequest], events: list[PeerEvent]) -> None:
+        events.append(BlocksRequested(tuple(requests)))
+        requests.clear()
+
+    def _start_block(self, block: tuple[int, int, int], pos: int, events: list[PeerEvent]) -> int:
+        """Begin a block that is unrequested, or longer than what has come of it."""
+        piece, begin, size = block
+        if 9 + size > self.limits.max_message_bytes:
+            raise RemoteProtocolError(f"message of {9 + size} bytes", bep=3)
+        if self.outstanding.get((piece, begin)) == size:
+            del self.outstanding[piece, begin]
+        elif self.forsaken.pop((piece, begin), None) != size:
+            self._strike("unrequested block")
+            events.append(UnrequestedBlock(piece, begin, size))
+            self._skip_bytes = size
+            return self._continue_block(self._buffer.view, pos, self._buffer.end, events)
+        self._cut = (piece, begin, size, [])
+        self._cut_rest_bytes = size
+        return self._continue_block(self._buffer.view, pos, self._buffer.end, events)
+
+    def _continue_block(self, view: memoryview, pos: int, end: int, events: list[PeerEvent]) -> int:
+        if self._skip_bytes:
+            taken = min(self._skip_bytes, end - pos)
+            self._skip_bytes -= taken
+            return pos + taken
+        if self._cut is None:
+            return pos
+        piece, begin, size, views = self._cut
+        if taken := min(self._cut_rest_bytes, end - pos):
+            views.append(view[pos : pos + taken])
+            self._buffer.is_lent = True
+            self._cut_rest_bytes -= taken
+        if not self._cut_rest_bytes:
+            self._cut = None
+            self.last_payload_s = self.last_received_s
+            events.append(BlockReceived(piece, begin, size, tuple(views)))
+        return pos + taken
+
+    def _control(self, view: memoryview, pos: int, end: int, events: list[PeerEvent]) -> int:
+        """Parse one message at ``pos`` that is no block; return its bytes, 0 if it is not whole."""
+        if end - pos < 4:
+            return 0
+        length = int.from_bytes(view[pos : pos + 4], "big")
+        if not length:
+            events.append(KeepAliveReceived())
+            return 4
+        if end - pos < 5:
+            return 0
+        kind = view[pos + 4]
+        check_frame(self, kind, length)
+        if end - pos < 4 + length:
+            self._frame_bytes = max(4 + length, _PIECE_HEADER_BYTES)
+            if kind == _PIECE:
+                self._frame_bytes = _PIECE_HEADER_BYTES
+            return 0
+        decoder = CONTROL_DECODERS.get(kind)
+        if decoder is not None and (event := decoder(self, view[pos + 5 : pos + 4 + length])):
+            events.append(event)
+        return 4 + length
+
+    def _take_request(self, request: BlockRequest, accepted: list[BlockRequest]) -> None:
+        """Accept, reject or drop one request of the peer (rows B4 of the fault table)."""
+        piece, begin, length = request
+        if piece >= self.geometry.piece_count or not length:
+            raise RemoteProtocolError(f"request for {request}", bep=3)
+        if begin + length > self.geometry.piece_length(piece):
+            raise RemoteProtocolError(f"request past the end of its piece: {request}", bep=3)
+        if self.am_choking and piece not in self.allowed_fast_out:
+            self._choked_requests += 1
+            if self._choked_requests > self.limits.max_choked_requests:
+                raise RemoteProtocolError("too many requests while choked", bep=3)
+            self.reject(request)
+        elif length > BLOCK_BYTES:
+            if not self.fast_enabled:
+                raise RemoteProtocolError(f"request of {length} bytes", bep=3)
+            self.reject(request)
+        elif len(self.upload_requests) >= self.limits.max_queued_requests:
+            self.reject(request)
+        else:
+            self.upload_requests.append(request)
+            accepted.append(request)
+
+    def _strike(self, what: str) -> None:
+        self.strikes += 1
+        if self.strikes > self.limits.max_unrequested_blocks:
+            raise RemoteProtocolError(f"{what}, {self.strikes} times", bep=3)

@@ -1,0 +1,230 @@
+"""Decoding of every message that is not a block or a request: one function each, in a table.
+
+Source: BEP 3, BEP 5 (port), BEP 6, BEP 10, BEP 54. Lengths are checked before these are called.
+"""
+
+import struct
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from torrent_engine.base.errors import RemoteProtocolError
+from torrent_engine.base.ids import PieceIndex
+from torrent_engine.codec.bitfield import Bitfield
+from torrent_engine.protocol.wire.extension import DONT_HAVE, decode_extension_handshake
+from torrent_engine.protocol.wire.messages import (
+    AllowedFast,
+    BlockRequest,
+    ExtensionHandshakeReceived,
+    ExtensionMessageReceived,
+    MessageId,
+    PeerBitfield,
+    PeerChoked,
+    PeerEvent,
+    PeerHas,
+    PeerInterested,
+    PeerLost,
+    PeerNotInterested,
+    PeerUnchoked,
+    PieceSuggested,
+    PortReceived,
+    RequestCancelled,
+    RequestRejected,
+)
+
+if TYPE_CHECKING:
+    from torrent_engine.protocol.wire.connection import PeerConnection
+
+_BLOCK = struct.Struct(">III").unpack
+MAX_ALLOWED_FAST_IN: Final = 100  # ours; BEP 6 speaks of about ten
+
+FIXED_FRAME_BYTES: Final[dict[int, int]] = {
+    MessageId.CHOKE: 1,
+    MessageId.UNCHOKE: 1,
+    MessageId.INTERESTED: 1,
+    MessageId.NOT_INTERESTED: 1,
+    MessageId.HAVE: 5,
+    MessageId.REQUEST: 13,
+    MessageId.CANCEL: 13,
+    MessageId.PORT: 3,
+    MessageId.SUGGEST_PIECE: 5,
+    MessageId.HAVE_ALL: 1,
+    MessageId.HAVE_NONE: 1,
+    MessageId.REJECT_REQUEST: 13,
+    MessageId.ALLOWED_FAST: 5,
+}
+"""What the length prefix of a message must say."""
+
+BEP_OF: Final[dict[int, int]] = {
+    MessageId.PORT: 5,
+    MessageId.SUGGEST_PIECE: 6,
+    MessageId.HAVE_ALL: 6,
+    MessageId.HAVE_NONE: 6,
+    MessageId.REJECT_REQUEST: 6,
+    MessageId.ALLOWED_FAST: 6,
+    MessageId.EXTENDED: 10,
+}
+"""Where a message that is not of BEP 3 is defined."""
+
+IGNORED_IDS: Final = frozenset({21, 22, 23})
+"""BEP 52's hash messages: a hybrid torrent's peer may send them, we load its v1 part."""
+
+
+def _choke(connection: "PeerConnection", _payload: memoryview) -> PeerEvent:
+    connection.peer_choking = True
+    lost: tuple[BlockRequest, ...] = ()
+    if not connection.fast_enabled:
+        lost = connection.outstanding_requests()
+        connection.forsake(lost)
+    return PeerChoked(lost)
+
+
+def _unchoke(connection: "PeerConnection", _payload: memoryview) -> PeerEvent:
+    connection.peer_choking = False
+    return PeerUnchoked()
+
+
+def _interested(connection: "PeerConnection", _payload: memoryview) -> PeerEvent:
+    connection.peer_interested = True
+    return PeerInterested()
+
+
+def _not_interested(connection: "PeerConnection", _payload: memoryview) -> PeerEvent:
+    connection.peer_interested = False
+    return PeerNotInterested()
+
+
+def _piece_index(connection: "PeerConnection", payload: memoryview, bep: int) -> PieceIndex:
+    piece = int.from_bytes(payload, "big")
+    if piece >= connection.geometry.piece_count:
+        raise RemoteProtocolError(f"piece {piece} of {connection.geometry.piece_count}", bep=bep)
+    return PieceIndex(piece)
+
+
+def _have(connection: "PeerConnection", payload: memoryview) -> PeerEvent:
+    piece = _piece_index(connection, payload, 3)
+    connection.is_bitfield_over = True
+    return PeerHas(piece)
+
+
+def _first_bitfield(connection: "PeerConnection") -> None:
+    if connection.is_bitfield_over:
+        raise RemoteProtocolError("bitfield after the first have or bitfield", bep=3)
+    connection.is_bitfield_over = True
+
+
+def _bitfield(connection: "PeerConnection", payload: memoryview) -> PeerEvent:
+    _first_bitfield(connection)
+    return PeerBitfield(Bitfield.from_bytes(bytes(payload), connection.geometry.piece_count))
+
+
+def _need_fast(connection: "PeerConnection", what: str) -> None:
+    if not connection.fast_enabled:
+        raise RemoteProtocolError(f"{what} without the Fast extension", bep=6)
+
+
+def _have_all(connection: "PeerConnection", _payload: memoryview) -> PeerEvent:
+    _need_fast(connection, "have all")
+    _first_bitfield(connection)
+    return PeerBitfield(Bitfield.full(connection.geometry.piece_count))
+
+
+def _have_none(connection: "PeerConnection", _payload: memoryview) -> PeerEvent:
+    _need_fast(connection, "have none")
+    _first_bitfield(connection)
+    return PeerBitfield(Bitfield(connection.geometry.piece_count))
+
+
+def _cancel(connection: "PeerConnection", payload: memoryview) -> PeerEvent | None:
+    request = BlockRequest(*_BLOCK(payload))
+    if request not in connection.upload_requests:
+        return None  # already answered: BEP 3 lets the two cross
+    connection.upload_requests.remove(request)
+    connection.reject(request)  # BEP 6: a cancelled request is answered all the same
+    return RequestCancelled(request)
+
+
+def _port(_connection: "PeerConnection", payload: memoryview) -> PeerEvent:
+    return PortReceived(int.from_bytes(payload, "big"))
+
+
+def _suggest(connection: "PeerConnection", payload: memoryview) -> PeerEvent:
+    _need_fast(connection, "suggest piece")
+    return PieceSuggested(_piece_index(connection, payload, 6))
+
+
+def _reject(connection: "PeerConnection", payload: memoryview) -> PeerEvent | None:
+    _need_fast(connection, "reject request")
+    request = BlockRequest(*_BLOCK(payload))
+    if connection.take_back(request):
+        return RequestRejected(request)
+    connection.count_stray_reject()
+    return None
+
+
+def _allowed_fast(connection: "PeerConnection", payload: memoryview) -> PeerEvent | None:
+    _need_fast(connection, "allowed fast")
+    piece = _piece_index(connection, payload, 6)
+    if len(connection.allowed_fast_in) >= MAX_ALLOWED_FAST_IN:
+        return None
+    connection.allowed_fast_in.add(piece)
+    return AllowedFast(piece)
+
+
+def _extended(connection: "PeerConnection", payload: memoryview) -> PeerEvent | None:
+    if not connection.extensions_enabled:
+        raise RemoteProtocolError("extended message without the extension bit", bep=10)
+    number = payload[0]
+    body = bytes(payload[1:])
+    if number == 0:
+        handshake = decode_extension_handshake(body)
+        connection.peer_extensions.update(handshake.extensions)
+        return ExtensionHandshakeReceived(handshake)
+    name = connection.extension_names.get(number)
+    if name is None:
+        return None  # BEP 10: what nobody named is passed over
+    if name == DONT_HAVE:
+        return _dont_have(connection, body)
+    return ExtensionMessageReceived(name, body)
+
+
+def _dont_have(connection: "PeerConnection", body: bytes) -> PeerEvent:
+    if len(body) != 4:
+        raise RemoteProtocolError(f"lt_donthave of {len(body)} bytes", bep=54)
+    return PeerLost(_piece_index(connection, memoryview(body), 54))
+
+
+CONTROL_DECODERS: Final[dict[int, Callable[["PeerConnection", memoryview], PeerEvent | None]]] = {
+    MessageId.CHOKE: _choke,
+    MessageId.UNCHOKE: _unchoke,
+    MessageId.INTERESTED: _interested,
+    MessageId.NOT_INTERESTED: _not_interested,
+    MessageId.HAVE: _have,
+    MessageId.BITFIELD: _bitfield,
+    MessageId.CANCEL: _cancel,
+    MessageId.PORT: _port,
+    MessageId.SUGGEST_PIECE: _suggest,
+    MessageId.HAVE_ALL: _have_all,
+    MessageId.HAVE_NONE: _have_none,
+    MessageId.REJECT_REQUEST: _reject,
+    MessageId.ALLOWED_FAST: _allowed_fast,
+    MessageId.EXTENDED: _extended,
+}
+
+
+def check_frame(connection: "PeerConnection", kind: int, length: int) -> None:
+    """Refuse a message whose length cannot be, before any memory is taken for it (row B1)."""
+    limits = connection.limits
+    if kind in FIXED_FRAME_BYTES:
+        low = high = FIXED_FRAME_BYTES[kind]
+    elif kind == MessageId.BITFIELD:
+        low = high = 1 + (connection.geometry.piece_count + 7) // 8
+    elif kind == MessageId.EXTENDED:
+        low, high = 2, limits.max_extension_message_bytes
+    elif kind == MessageId.PIECE:
+        low, high = 10, limits.max_message_bytes  # 9 bytes of header, at least one of payload
+    elif kind in IGNORED_IDS:
+        low, high = 1, limits.max_message_bytes
+    else:
+        raise RemoteProtocolError(f"unknown message {kind}", bep=3)
+    if not low <= length <= high:
+        raise RemoteProtocolError(f"message {kind} of {length} bytes", bep=BEP_OF.get(kind, 3))

@@ -1,0 +1,99 @@
+"""The extension handshake: what a peer says of itself beyond BEP 3.
+
+Source: BEP 10; BEP 21 (upload_only), BEP 9 (metadata_size).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from torrent_engine.base.config import EXTENSION_BENCODE_LIMITS
+from torrent_engine.base.errors import BencodeError, RemoteProtocolError
+from torrent_engine.codec.bencode import BencodeValue, decode, encode
+
+MAX_CLIENT_NAME_BYTES: Final = 128  # ours: what a display can use
+MAX_EXTENSIONS: Final = 64  # ours: no client names more than about a dozen
+DEFAULT_REQQ: Final = 250  # libtorrent's, for peers that do not say
+DONT_HAVE: Final = "lt_donthave"  # BEP 54
+
+
+@dataclass(frozen=True, slots=True)
+class ExtensionHandshake:
+    """One extension handshake (BEP 10); every field is optional on the wire."""
+
+    extensions: Mapping[str, int] = field(default_factory=dict)
+    """Name to message id, 1 to 255; 0 turns an extension off."""
+    client: str = ""
+    """``v``: name and version, cut at 128 bytes; not to be trusted, may hold any character."""
+    listen_port: int | None = None
+    """``p``: TCP port on which the sender accepts connections."""
+    your_ip: bytes = b""
+    """``yourip``: the receiver's address as the sender sees it, 4 or 16 bytes."""
+    reqq: int | None = None
+    """Requests that the sender queues before it drops or rejects."""
+    is_upload_only: bool = False
+    """The sender does not download any more (BEP 21)."""
+    metadata_bytes: int | None = None
+    """``metadata_size``: length of the info dictionary (BEP 9)."""
+
+
+def encode_extension_handshake(handshake: ExtensionHandshake) -> bytes:
+    """Return the bencoded dictionary, without its message header."""
+    extensions: dict[bytes, BencodeValue] = {
+        name.encode(): number for name, number in handshake.extensions.items()
+    }
+    entries: dict[bytes, BencodeValue] = {b"m": extensions}
+    optional: dict[bytes, BencodeValue | None] = {
+        b"v": handshake.client.encode() or None,
+        b"p": handshake.listen_port,
+        b"yourip": handshake.your_ip or None,
+        b"reqq": handshake.reqq,
+        b"upload_only": 1 if handshake.is_upload_only else None,
+        b"metadata_size": handshake.metadata_bytes,
+    }
+    entries.update({key: value for key, value in optional.items() if value is not None})
+    return encode(entries)
+
+
+def decode_extension_handshake(payload: bytes) -> ExtensionHandshake:
+    """Decode the dictionary of an extension handshake.
+
+    A known key with a value of another type or out of range is passed over, as other clients do.
+    Raises RemoteProtocolError if the payload is no bencoded dictionary.
+    """
+    try:
+        value = decode(payload, limits=EXTENSION_BENCODE_LIMITS)
+    except BencodeError as error:
+        raise RemoteProtocolError(f"extension handshake: {error}", bep=10) from error
+    if not isinstance(value, dict):
+        raise RemoteProtocolError("extension handshake is no dictionary", bep=10)
+    your_ip = value.get(b"yourip")
+    return ExtensionHandshake(
+        extensions=_extensions(value.get(b"m")),
+        client=_text(value.get(b"v")),
+        listen_port=_number(value.get(b"p"), 1, 65_535),
+        your_ip=your_ip if isinstance(your_ip, bytes) and len(your_ip) in {4, 16} else b"",
+        reqq=_number(value.get(b"reqq"), 1, 1_000_000),
+        is_upload_only=bool(_number(value.get(b"upload_only"), 0, 1)),
+        metadata_bytes=_number(value.get(b"metadata_size"), 1, 2**31),
+    )
+
+
+def _extensions(value: BencodeValue | None) -> dict[str, int]:
+    if not isinstance(value, dict):
+        return {}
+    found: dict[str, int] = {}
+    for name, number in list(value.items())[:MAX_EXTENSIONS]:
+        if isinstance(number, int) and 0 <= number <= 255:
+            found[name.decode("utf-8", "replace")] = number
+    return found
+
+
+def _number(value: BencodeValue | None, low: int, high: int) -> int | None:
+    return value if isinstance(value, int) and low <= value <= high else None
+
+
+def _text(value: BencodeValue | None) -> str:
+    if not isinstance(value, bytes):
+        return ""
+    return value[:MAX_CLIENT_NAME_BYTES].decode("utf-8", "replace")

@@ -1,0 +1,230 @@
+"""What we may say to a peer, and the state that saying it changes.
+
+Source: BEP 3, BEP 6, BEP 10. An illegal move of our own raises LocalProtocolError.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
+
+from torrent_engine.base.errors import LocalProtocolError
+from torrent_engine.base.ids import InfoHash, PeerId
+from torrent_engine.codec.bitfield import Bitfield
+from torrent_engine.codec.geometry import Geometry
+from torrent_engine.protocol.wire.extension import ExtensionHandshake, encode_extension_handshake
+from torrent_engine.protocol.wire.messages import (
+    KEEP_ALIVE,
+    BlockRequest,
+    HandshakeReceived,
+    MessageId,
+    encode_bitfield,
+    encode_block_message,
+    encode_extended,
+    encode_handshake,
+    encode_piece_header,
+    encode_piece_index,
+    encode_plain,
+    encode_requests,
+)
+
+MAX_FORSAKEN: Final = 4_000  # ours: twice the longest request queue
+
+
+class Sender:
+    """The sending half of a PeerConnection: messages are queued for :meth:`data_to_send`."""
+
+    def __init__(
+        self,
+        *,
+        geometry: Geometry,
+        info_hash: InfoHash,
+        peer_id: PeerId,
+        fast_extension: bool,
+        extensions: Mapping[str, int] | None,
+    ) -> None:
+        self.geometry = geometry
+        self.info_hash = info_hash
+        self.peer_id = peer_id
+        self.offers_fast = fast_extension
+        self.offers_extensions = extensions is not None
+        self.extension_ids = dict(extensions or {})
+        self.extension_names = {number: name for name, number in self.extension_ids.items()}
+        self.handshake: HandshakeReceived | None = None
+        self.fast_enabled = False
+        self.extensions_enabled = False
+        self.am_choking = True
+        self.am_interested = False
+        self.peer_choking = True
+        self.peer_interested = False
+        self.is_bitfield_over = False
+        """A have or a bitfield came: no bitfield may come any more."""
+        self.peer_extensions: dict[str, int] = {}
+        self.outstanding: dict[tuple[int, int], int] = {}
+        """Our requests without an answer: (piece, begin in bytes) to length in bytes."""
+        self.forsaken: dict[tuple[int, int], int] = {}
+        """Requests that we gave up; their blocks may still come and are no offence."""
+        self.upload_requests: deque[BlockRequest] = deque()
+        """The peer's requests that wait for our answer, oldest first."""
+        self.allowed_fast_in: set[int] = set()
+        self.allowed_fast_out: set[int] = set()
+        self.last_sent_s = 0.0
+        self._out: list[bytes | memoryview] = []
+        self._choked_requests = 0
+
+    def data_to_send(self) -> list[bytes | memoryview]:
+        """Return the buffers to send now, in order, and forget them."""
+        out, self._out = self._out, []
+        return out
+
+    @property
+    def has_data_to_send(self) -> bool:
+        """Whether :meth:`data_to_send` would return anything."""
+        return bool(self._out)
+
+    def send_handshake(self) -> None:
+        """Queue our handshake (BEP 3); it must be the first thing that is sent."""
+        self._out.append(
+            encode_handshake(
+                self.info_hash,
+                self.peer_id,
+                fast=self.offers_fast,
+                extensions=self.offers_extensions,
+                dht=False,
+            )
+        )
+
+    def send_keep_alive(self) -> None:
+        """Queue a message of length zero (BEP 3)."""
+        self._out.append(KEEP_ALIVE)
+
+    def send_extension_handshake(self, handshake: ExtensionHandshake) -> None:
+        """Queue an extension handshake (BEP 10)."""
+        self._need(allowed=self.extensions_enabled, what="extension handshake")
+        self._out.append(encode_extended(0, encode_extension_handshake(handshake)))
+
+    def send_extension(self, name: str, payload: bytes) -> bool:
+        """Queue a message of an extension; return whether the peer has named that extension."""
+        number = self.peer_extensions.get(name, 0)
+        if number:
+            self._out.append(encode_extended(number, payload))
+        return bool(number)
+
+    def send_bitfield(self, bitfield: Bitfield) -> None:
+        """Queue what we have: "have all", "have none" or "bitfield"; nothing if BEP 3 lets us."""
+        if self.fast_enabled and bitfield.all():
+            self._out.append(encode_plain(MessageId.HAVE_ALL))
+        elif self.fast_enabled and bitfield.none():
+            self._out.append(encode_plain(MessageId.HAVE_NONE))
+        elif not bitfield.none():
+            self._out.append(encode_bitfield(bitfield))
+
+    def send_have(self, pieces: Iterable[int]) -> None:
+        """Queue one "have" for each piece, as one buffer."""
+        self._out.append(b"".join([encode_piece_index(MessageId.HAVE, piece) for piece in pieces]))
+
+    def choke(self) -> tuple[BlockRequest, ...]:
+        """Stop answering; return the requests that were dropped.
+
+        With the Fast extension each of them is rejected, but for those of allowed-fast pieces.
+        """
+        if self.am_choking:
+            return ()
+        self.am_choking = True
+        self._out.append(encode_plain(MessageId.CHOKE))
+        dropped = tuple(r for r in self.upload_requests if r[0] not in self.allowed_fast_out)
+        kept = [r for r in self.upload_requests if r[0] in self.allowed_fast_out]
+        self.upload_requests.clear()
+        self.upload_requests.extend(kept)
+        for request in dropped:
+            self.reject(request)
+        return dropped
+
+    def unchoke(self) -> None:
+        """Begin to answer requests."""
+        if self.am_choking:
+            self.am_choking = False
+            self._choked_requests = 0
+            self._out.append(encode_plain(MessageId.UNCHOKE))
+
+    def set_interested(self, *, interested: bool) -> None:
+        """Say whether we want pieces of the peer, if that has changed."""
+        if interested != self.am_interested:
+            self.am_interested = interested
+            kind = MessageId.INTERESTED if interested else MessageId.NOT_INTERESTED
+            self._out.append(encode_plain(kind))
+
+    def request_blocks(self, requests: Sequence[BlockRequest]) -> None:
+        """Ask for blocks, as one buffer.
+
+        Raises LocalProtocolError if the peer chokes us and a piece is not allowed fast.
+        """
+        if self.peer_choking:
+            allowed = all(request[0] in self.allowed_fast_in for request in requests)
+            self._need(allowed=allowed, what="request while choked")
+        outstanding = self.outstanding
+        for piece, begin, length in requests:
+            outstanding[piece, begin] = length
+        self._out.append(encode_requests(list(requests)))
+
+    def cancel(self, request: BlockRequest) -> None:
+        """Take back one request; its block may come all the same."""
+        if self.outstanding.pop(request[:2], None) is not None:
+            self._forsake_one(request)
+            self._out.append(encode_block_message(MessageId.CANCEL, request))
+
+    def outstanding_requests(self) -> tuple[BlockRequest, ...]:
+        """Return our requests without an answer, oldest first."""
+        return tuple(BlockRequest(*key, length) for key, length in self.outstanding.items())
+
+    def forsake(self, requests: Iterable[BlockRequest]) -> None:
+        """Give requests up without telling the peer; their blocks are no offence."""
+        for request in requests:
+            if self.outstanding.pop(request[:2], None) is not None:
+                self._forsake_one(request)
+
+    def take_back(self, request: BlockRequest) -> bool:
+        """Forget a request that the peer rejected; return whether we had made it."""
+        key = request[:2]
+        for known in (self.outstanding, self.forsaken):
+            if known.get(key) == request[2]:
+                del known[key]
+                return True
+        return False
+
+    def count_stray_reject(self) -> None:
+        """Count a reject of a request that was never made as an offence."""
+        self._strike("reject of what was not requested")
+
+    def reject(self, request: BlockRequest) -> None:
+        """Refuse a request of the peer (BEP 6); without the Fast extension nothing is said."""
+        if self.fast_enabled:
+            self._out.append(encode_block_message(MessageId.REJECT_REQUEST, request))
+
+    def send_block(self, piece: int, begin_bytes: int, data: memoryview) -> None:
+        """Queue one block; ``data`` must not change until it is sent."""
+        self._out.append(encode_piece_header(piece, begin_bytes, len(data)))
+        self._out.append(data)
+
+    def allow_fast(self, pieces: Iterable[int]) -> None:
+        """Tell the peer that it may request these pieces while choked (BEP 6)."""
+        self._need(allowed=self.fast_enabled, what="allowed fast")
+        for piece in pieces:
+            self.allowed_fast_out.add(piece)
+            self._out.append(encode_piece_index(MessageId.ALLOWED_FAST, piece))
+
+    def suggest(self, piece: int) -> None:
+        """Suggest a piece to the peer (BEP 6)."""
+        self._need(allowed=self.fast_enabled, what="suggest piece")
+        self._out.append(encode_piece_index(MessageId.SUGGEST_PIECE, piece))
+
+    def _strike(self, what: str) -> None:
+        raise LocalProtocolError(what)
+
+    def _forsake_one(self, request: BlockRequest) -> None:
+        if len(self.forsaken) >= MAX_FORSAKEN:
+            self.forsaken.pop(next(iter(self.forsaken)))
+        self.forsaken[request[:2]] = request[2]
+
+    def _need(self, *, allowed: bool, what: str) -> None:
+        if not allowed:
+            raise LocalProtocolError(f"{what} is not allowed now")
