@@ -43,7 +43,7 @@ def encode_extension_handshake(handshake: ExtensionHandshake) -> bytes:
         name.encode(): number for name, number in handshake.extensions.items()
     }
     entries: dict[bytes, BencodeValue] = {b"m": extensions}
-    optional: dict[bytes, BencodeValue | None] = {
+    optional: "dict[bytes, BencodeValue | None]" = {
         b"v": handshake.client.encode() or None,
         b"p": handshake.listen_port,
         b"yourip": handshake.your_ip or None,
@@ -79,7 +79,7 @@ def decode_extension_handshake(payload: bytes) -> ExtensionHandshake:
     )
 
 
-def _extensions(value: BencodeValue | None) -> dict[str, int]:
+def _extensions(value: "BencodeValue | None") -> dict[str, int]:
     if not isinstance(value, dict):
         return {}
     found: dict[str, int] = {}
@@ -89,11 +89,11 @@ def _extensions(value: BencodeValue | None) -> dict[str, int]:
     return found
 
 
-def _number(value: BencodeValue | None, low: int, high: int) -> int | None:
+def _number(value: "BencodeValue | None", low: int, high: int) -> int | None:
     return value if isinstance(value, int) and low <= value <= high else None
 
 
-def _text(value: BencodeValue | None) -> str:
+def _text(value: "BencodeValue | None") -> str:
     if not isinstance(value, bytes):
         return ""
     return value[:MAX_CLIENT_NAME_BYTES].decode("utf-8", "replace")
