@@ -1,0 +1,25 @@
+"""Fixtures of all tests: which event loop async tests run on."""
+
+from typing import Any
+
+import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--backend",
+        choices=["asyncio", "trio"],
+        default="asyncio",
+        help="event loop of the async tests (default: asyncio, with uvloop)",
+    )
+    parser.addoption(
+        "--no-uvloop", action="store_true", help="asyncio's own event loop instead of uvloop"
+    )
+
+
+@pytest.fixture(scope="session")
+def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
+    backend = request.config.getoption("--backend")
+    if backend == "trio":
+        return "trio", {}
+    return "asyncio", {"use_uvloop": not request.config.getoption("--no-uvloop")}

@@ -1,0 +1,155 @@
+"""Owns the arithmetic of rates: how fast something was, and how much of it may go now.
+
+Times are seconds of any clock that does not run backwards; rates are bytes per second.
+"""
+
+from collections import deque
+from collections.abc import Iterable
+from typing import Final
+
+BUCKETS_PER_WINDOW: Final = 10  # ours: a window moves in steps of a tenth
+MIN_SPAN_S: Final = 1.0  # ours: a rate is never taken over less, or the first read looks enormous
+BURST_S: Final = 0.2  # ours: of the rate; a 10 s stretch is then at most 2 % over
+MIN_BURST_BYTES: Final = 4 * 1024  # ours: lets a slow limit still send sensible segments
+
+
+class RateMeter:
+    """Bytes per second over the last few seconds."""
+
+    __slots__ = ("_bucket_bytes", "_bucket_end", "_bucket_s", "_old", "_old_bytes", "_started")
+
+    def __init__(self, window_s: float = 5.0) -> None:
+        self._bucket_s = window_s / BUCKETS_PER_WINDOW
+        self._old: deque[int] = deque()
+        self._old_bytes = 0
+        self._bucket_bytes = 0
+        self._bucket_end = float("-inf")
+        self._started = 0.0
+
+    def add(self, count_bytes: int, now: float) -> None:
+        """Count bytes that moved just now."""
+        if now >= self._bucket_end:
+            self._roll(now)
+        self._bucket_bytes += count_bytes
+
+    def rate(self, now: float) -> float:
+        """Return the bytes per second of the last window, or since the first byte if shorter."""
+        if now >= self._bucket_end:
+            self._roll(now)
+        window_start = self._bucket_end - self._bucket_s * (len(self._old) + 1)
+        span_s = max(now - max(self._started, window_start), MIN_SPAN_S)
+        return (self._old_bytes + self._bucket_bytes) / span_s
+
+    def _roll(self, now: float) -> None:
+        """Start the bucket that ``now`` is in; forget what has left the window."""
+        steps = (now - self._bucket_end) // self._bucket_s
+        if steps >= BUCKETS_PER_WINDOW:  # the first byte ever, or after a long silence
+            self._restart(now)
+            return
+        for _ in range(int(steps) + 1):
+            self._old.append(self._bucket_bytes)
+            self._old_bytes += self._bucket_bytes
+            self._bucket_bytes = 0
+            if len(self._old) > BUCKETS_PER_WINDOW:
+                self._old_bytes -= self._old.popleft()
+        self._bucket_end += (int(steps) + 1) * self._bucket_s
+
+    def _restart(self, now: float) -> None:
+        self._old.clear()
+        self._old_bytes = 0
+        self._bucket_bytes = 0
+        self._bucket_end = now + self._bucket_s
+        self._started = now
+
+
+class TokenBucket:
+    """Lets through ``rate_bytes_per_s`` on average and at most ``burst_bytes`` at once.
+
+    A rate of 0 is unlimited and costs nothing. By default a burst is a fifth of a second's worth.
+    """
+
+    __slots__ = ("_burst_bytes", "_changed_at", "_fixed_burst_bytes", "_rate", "_tokens")
+
+    def __init__(self, rate_bytes_per_s: float = 0, burst_bytes: int | None = None) -> None:
+        self._fixed_burst_bytes = burst_bytes
+        self._changed_at: float | None = None
+        self._tokens = 0.0
+        self._rate = 0.0
+        self._burst_bytes = 0.0
+        self._set(rate_bytes_per_s)
+
+    @property
+    def rate_bytes_per_s(self) -> float:
+        """The limit; 0 is unlimited."""
+        return self._rate
+
+    @property
+    def unlimited(self) -> bool:
+        """Whether everything passes."""
+        return self._rate == 0
+
+    def set_rate(self, rate_bytes_per_s: float, now: float) -> None:
+        """Change the limit; what was earned until now stays, a debt too."""
+        self._refill(now)
+        self._set(rate_bytes_per_s)
+        self._tokens = min(self._tokens, self._burst_bytes)
+
+    def available(self, now: float) -> float:
+        """Return how many bytes may go now; infinite if unlimited, negative in debt."""
+        if self._rate == 0:
+            return float("inf")
+        self._refill(now)
+        return self._tokens
+
+    def take(self, count_bytes: int, now: float) -> int:
+        """Take up to ``count_bytes`` and return how many were granted, 0 or more."""
+        if self._rate == 0:
+            return count_bytes
+        self._refill(now)
+        granted = min(count_bytes, max(int(self._tokens), 0))
+        self._tokens -= granted
+        return granted
+
+    def give_back(self, count_bytes: int) -> None:
+        """Return what was granted and not used."""
+        self._tokens = min(self._tokens + count_bytes, self._burst_bytes)
+
+    def charge(self, count_bytes: int, now: float) -> None:
+        """Take all of ``count_bytes``, which have moved already; may leave a debt."""
+        if self._rate != 0:
+            self._refill(now)
+            self._tokens -= count_bytes
+
+    def delay_s(self, count_bytes: int, now: float) -> float:
+        """Return the seconds until ``count_bytes``, or a full burst if less, can be taken."""
+        if self._rate == 0:
+            return 0.0
+        self._refill(now)
+        return max(min(count_bytes, self._burst_bytes) - self._tokens, 0.0) / self._rate
+
+    def _set(self, rate_bytes_per_s: float) -> None:
+        self._rate = max(rate_bytes_per_s, 0.0)
+        burst = max(self._rate * BURST_S, MIN_BURST_BYTES)
+        self._burst_bytes = burst if self._fixed_burst_bytes is None else self._fixed_burst_bytes
+
+    def _refill(self, now: float) -> None:
+        if self._changed_at is not None and now > self._changed_at:
+            earned = (now - self._changed_at) * self._rate
+            self._tokens = min(self._tokens + earned, self._burst_bytes)
+        if self._changed_at is None or now > self._changed_at:
+            self._changed_at = now
+
+
+def take_from_all(buckets: Iterable[TokenBucket], count_bytes: int, now: float) -> int:
+    """Take the same number of bytes from every bucket: as many as the tightest one grants."""
+    limited = [bucket for bucket in buckets if not bucket.unlimited]
+    granted = min((int(max(bucket.available(now), 0)) for bucket in limited), default=count_bytes)
+    granted = min(granted, count_bytes)
+    for bucket in limited:
+        bucket.take(granted, now)
+    return granted
+
+
+def delay_for_all_s(buckets: Iterable[TokenBucket], count_bytes: int, now: float) -> float:
+    """Return the seconds until every bucket grants ``count_bytes`` (or its full burst)."""
+    return max((bucket.delay_s(count_bytes, now) for bucket in buckets), default=0.0)
