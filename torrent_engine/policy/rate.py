@@ -42,17 +42,17 @@ class RateMeter:
 
     def _roll(self, now: float) -> None:
         """Start the bucket that ``now`` is in; forget what has left the window."""
-        steps = (now - self._bucket_end) // self._bucket_s
-        if steps >= BUCKETS_PER_WINDOW:  # the first byte ever, or after a long silence
-            self._restart(now)
+        if now - self._bucket_end >= BUCKETS_PER_WINDOW * self._bucket_s:
+            self._restart(now)  # the first byte ever, or after a long silence
             return
-        for _ in range(int(steps) + 1):
+        steps = int((now - self._bucket_end) // self._bucket_s) + 1
+        for _ in range(steps):
             self._old.append(self._bucket_bytes)
             self._old_bytes += self._bucket_bytes
             self._bucket_bytes = 0
             if len(self._old) > BUCKETS_PER_WINDOW:
                 self._old_bytes -= self._old.popleft()
-        self._bucket_end += (int(steps) + 1) * self._bucket_s
+        self._bucket_end += steps * self._bucket_s
 
     def _restart(self, now: float) -> None:
         self._old.clear()
