@@ -1,0 +1,172 @@
+"""Options that several commands share, and the types of their values."""
+
+import ipaddress
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import click
+
+from torrent_engine.base.ids import PeerAddress
+from torrent_engine.cli import sizes
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+STATE_DIR_VARIABLE: Final = "TORRENT_ENGINE_STATE_DIR"
+MAX_PORT: Final = 65_535
+_HOST: Final = re.compile(r"[A-Za-z0-9._-]{1,253}")
+
+
+@dataclass(slots=True)
+class Settings:
+    """What holds for the whole process, whichever command runs."""
+
+    debug: bool = False
+    no_color: bool = False
+
+
+class ParsedType(click.ParamType[object]):
+    """A click type around a function that raises ValueError with a sentence."""
+
+    def __init__(self, name: str, parse: Callable[[str], object]) -> None:
+        self.name = name
+        self._parse = parse
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> object:
+        """Parse a string; what is no string is a default and passes."""
+        if not isinstance(value, str):
+            return value
+        try:
+            return self._parse(value)
+        except ValueError as error:
+            self.fail(f"{value!r}: {error}", param, ctx)
+
+
+def parse_peer(text: str) -> PeerAddress:
+    """Read ``HOST:PORT`` or ``[IPV6]:PORT``. Raises ValueError."""
+    host, colon, port = text.rpartition(":")
+    is_v6 = host.startswith("[") and host.endswith("]")
+    host = host[1:-1] if is_v6 else host
+    if not colon or not _is_host(host, is_v6=is_v6):
+        raise ValueError("a peer is HOST:PORT, or [IPV6]:PORT")
+    if not (port.isascii() and port.isdigit() and 0 < int(port[:9]) <= MAX_PORT):
+        raise ValueError("a port is a number from 1 to 65535")
+    return PeerAddress(host, int(port))
+
+
+def _is_host(host: str, *, is_v6: bool) -> bool:
+    if not is_v6:
+        return _HOST.fullmatch(host) is not None
+    try:
+        return ipaddress.ip_address(host).version == 6
+    except ValueError:
+        return False
+
+
+SIZE: Final = ParsedType("size", sizes.parse_size)
+RATE: Final = ParsedType("rate", sizes.parse_rate)
+RATIO: Final = ParsedType("ratio", sizes.parse_ratio)
+MINUTES: Final = ParsedType("time", lambda text: sizes.parse_duration(text, plain_unit_s=60.0))
+SECONDS: Final = ParsedType("time", lambda text: sizes.parse_duration(text, plain_unit_s=1.0))
+PEER: Final = ParsedType("host:port", parse_peer)
+PORT: Final = click.IntRange(0, MAX_PORT)
+FOLDER: Final = click.Path(file_okay=False, path_type=Path)
+
+
+def common_options(command: Command) -> Command:
+    """Add --debug and --no-color, which may stand before or behind the command's name."""
+    for decorate in (
+        _flag("--debug", "debug", "Show tracebacks and log what happens."),
+        _flag("--no-color", "no_color", "Print without colours (NO_COLOR does the same)."),
+    ):
+        command = decorate(command)
+    return command
+
+
+def transfer_options(command: Command) -> Command:
+    """Add what download and seed have in common."""
+    for decorate in reversed(_TRANSFER_OPTIONS):
+        command = decorate(command)
+    return command
+
+
+def settings_of(context: click.Context) -> Settings:
+    """Return the process's settings; made on first use."""
+    return context.ensure_object(Settings)
+
+
+def _flag(option: str, attribute: str, text: str) -> Callable[[Command], Command]:
+    def remember(context: click.Context, _: click.Parameter, value: bool) -> None:  # noqa: FBT001
+        if value:
+            setattr(settings_of(context), attribute, True)
+
+    return click.option(option, is_flag=True, expose_value=False, callback=remember, help=text)
+
+
+_TRANSFER_OPTIONS: Final = (
+    click.option(
+        "-d",
+        "--dir",
+        "folder",
+        type=FOLDER,
+        default=Path(),
+        help="Folder of the payload.  [default: the current folder]",
+    ),
+    click.option(
+        "--seed-ratio",
+        type=RATIO,
+        metavar="RATIO",
+        help="Seed until this share ratio; 0: no ratio ends it.",
+    ),
+    click.option(
+        "--seed-time",
+        type=MINUTES,
+        metavar="TIME",
+        help="Seed this long: 90s, 10m, 2h, a plain number is minutes; 0: do not seed.",
+    ),
+    click.option(
+        "--max-download-limit",
+        "max_download",
+        type=RATE,
+        default=0,
+        metavar="RATE",
+        help="Bytes per second over all torrents, such as 5M; 0: unlimited.",
+    ),
+    click.option(
+        "--max-upload-limit",
+        "max_upload",
+        type=RATE,
+        default=0,
+        metavar="RATE",
+        help="The same for uploads.",
+    ),
+    click.option(
+        "--port",
+        type=PORT,
+        default=6881,
+        show_default=True,
+        metavar="PORT",
+        help="TCP port to listen on; a busy one moves on to the next; 0: any.",
+    ),
+    click.option(
+        "--peer",
+        "peers",
+        type=PEER,
+        multiple=True,
+        metavar="HOST:PORT",
+        help="Connect to this peer too; may be repeated.",
+    ),
+    click.option("--no-resume", is_flag=True, help="Trust no saved state; hash what is there."),
+    click.option(
+        "--state-dir",
+        type=FOLDER,
+        envvar=STATE_DIR_VARIABLE,
+        help=f"Folder of the resume database (or {STATE_DIR_VARIABLE}).",
+    ),
+    click.option("--json", "as_json", is_flag=True, help="Print one event per line, as JSON."),
+    click.option("-q", "--quiet", is_flag=True, help="Print only errors."),
+)

@@ -1,0 +1,149 @@
+"""What progress looks like, as text: pure functions of names and SessionStats."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from torrent_engine.cli import sizes
+from torrent_engine.engine.states import State
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.text import Text
+
+    from torrent_engine.engine.session import SessionStats
+
+MIN_BAR_CHARS: Final = 10
+MAX_NAME_CHARS: Final = 60
+LINES_PER_TORRENT: Final = 2
+_STYLES: Final = {
+    State.DOWNLOADING: "cyan",
+    State.SEEDING: "green",
+    State.CHECKING: "yellow",
+    State.ERROR: "red",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One torrent on the display; ``label`` is already safe for a terminal."""
+
+    label: str
+    stats: "SessionStats | None" = None
+    """None: not loaded yet."""
+
+    @property
+    def fraction(self) -> float:
+        """How much of what this state does is done, 0 to 1."""
+        stats = self.stats
+        if stats is None:
+            return 0.0
+        if stats.state is State.CHECKING:
+            return stats.checked_fraction
+        return stats.completed_bytes / stats.wanted_bytes if stats.wanted_bytes else 1.0
+
+
+def plain_line(row: Row) -> str:
+    """Return one line for a log: name, then what happens."""
+    return f"{row.label}: {', '.join(_facts(row, words=True))}"
+
+
+def detail_line(row: Row) -> str:
+    """Return the line below the bar."""
+    return "  ".join(_facts(row, words=False))
+
+
+def done_line(label: str, stats: "SessionStats", path: str) -> str:
+    """Return the line that says a download is complete, and where it lies."""
+    text = f"{label}: complete, {sizes.format_size(stats.wanted_bytes)}"
+    if stats.downloaded_bytes and stats.elapsed_s > 0:
+        rate = sizes.format_rate(stats.downloaded_bytes / stats.elapsed_s)
+        text += f" in {_elapsed(stats.elapsed_s)} ({rate})"
+    return f"{text}, saved as {path}"
+
+
+def seeded_line(label: str, stats: "SessionStats") -> str:
+    """Return the line that says how much was given."""
+    sent = sizes.format_size(stats.uploaded_bytes)
+    return f"{label}: seeded {sent}, ratio {stats.ratio:.2f}"
+
+
+def live_view(
+    rows: Sequence[Row], *, width: int, height: int, ascii_only: bool
+) -> "RenderableType":
+    """Return the bars of as many torrents as the terminal is high."""
+    from rich.console import Group
+    from rich.text import Text
+
+    room = max(1, (height - 2) // LINES_PER_TORRENT)
+    lines: list[RenderableType] = []
+    for row in rows[:room]:
+        lines += [bar_line(row, width=width, ascii_only=ascii_only)]
+        lines += [Text("  " + detail_line(row), style="dim", no_wrap=True, overflow="ellipsis")]
+    if len(rows) > room:
+        lines.append(Text(f"  and {len(rows) - room} more", style="dim"))
+    return Group(*lines)
+
+
+def bar_line(row: Row, *, width: int, ascii_only: bool) -> "Text":
+    """Return name, bar and percentage, in exactly the width of the terminal."""
+    from rich.text import Text
+
+    name_chars = min(MAX_NAME_CHARS, max(8, width // 3))
+    name = Text(row.label, style="bold", no_wrap=True, end="")
+    name.truncate(name_chars, overflow="ellipsis", pad=True)
+    bar_chars = max(MIN_BAR_CHARS, width - name_chars - 10)
+    percent = f"{sizes.format_percent(row.fraction, 1.0):>6}"
+    return Text.assemble(name, " ", *_bar(row, bar_chars, ascii_only=ascii_only), " ", percent)
+
+
+def _bar(row: Row, chars: int, *, ascii_only: bool) -> list[tuple[str, str]]:
+    full, empty = ("#", "-") if ascii_only else ("━", "─")
+    style = _STYLES.get(row.stats.state, "white") if row.stats is not None else "white"
+    filled = int(min(1.0, row.fraction) * chars)
+    return [(full * filled, style), (empty * (chars - filled), "bright_black")]
+
+
+def _facts(row: Row, *, words: bool) -> list[str]:
+    stats = row.stats
+    if stats is None:
+        return ["loading"]
+    if stats.state is State.CHECKING:
+        return [f"checking {sizes.format_percent(row.fraction, 1.0)}", _pieces(stats)]
+    if stats.state is State.SEEDING:
+        sent = f"{sizes.format_size(stats.uploaded_bytes)} sent"
+        ratio = f"ratio {stats.ratio:.2f}"
+        return ["seeding", _up(stats, words=words), sent, ratio, _peers(stats)]
+    if stats.state is not State.DOWNLOADING:
+        return [stats.state.value]
+    facts = [sizes.format_percent(row.fraction, 1.0)] if words else []
+    return [*facts, *_download_facts(stats, words=words)]
+
+
+def _download_facts(stats: "SessionStats", *, words: bool) -> list[str]:
+    down = sizes.format_rate(stats.download_bytes_per_s)
+    return [
+        sizes.format_progress(stats.completed_bytes, stats.wanted_bytes),
+        f"down {down}" if words else f"↓ {down}",
+        _up(stats, words=words),
+        f"ETA {sizes.format_duration(stats.eta_s)}",
+        _peers(stats),
+        _pieces(stats),
+    ]
+
+
+def _up(stats: "SessionStats", *, words: bool) -> str:
+    up = sizes.format_rate(stats.upload_bytes_per_s)
+    return f"up {up}" if words else f"↑ {up}"
+
+
+def _peers(stats: "SessionStats") -> str:
+    return f"peers {stats.peers} (seeds {stats.seeds})"
+
+
+def _pieces(stats: "SessionStats") -> str:
+    return f"pieces {stats.pieces_have}/{stats.pieces_total}"
+
+
+def _elapsed(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds < 60 else sizes.format_duration(seconds)
