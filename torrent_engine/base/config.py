@@ -65,6 +65,12 @@ class PoolConfig:
     backoff_max_s: float = 1_800.0
     max_failures: int = 6
     """Dials that may fail in a row before a candidate is forgotten."""
+    max_candidates_per_ip: int = 8
+    """Ports of one IP address that are remembered, unless :attr:`allow_multiple_per_ip`."""
+    ban_s: float = 3_600.0
+    """How long a peer that sent bad data stays out."""
+    bans_before_ip_ban: int = 3
+    """Different peers of one IP address that are banned before all of it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +86,8 @@ class ChokerConfig:
     """A peer that owes us blocks and sent none for this long is snubbed."""
     seed_round_robin_bytes: int = 32 * MIB
     """What a leech may take from our seed before its slot goes round."""
+    seed_turn_s: float = 60.0
+    """How long a slow leech may keep a slot of our seed while others wait."""
 
 
 @dataclass(frozen=True, slots=True)
