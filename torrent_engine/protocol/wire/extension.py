@@ -43,7 +43,7 @@ def encode_extension_handshake(handshake: ExtensionHandshake) -> bytes:
         name.encode(): number for name, number in handshake.extensions.items()
     }
     entries: dict[bytes, BencodeValue] = {b"m": extensions}
-    optional: "dict[bytes, BencodeValue | None]" = {
+    optional: dict[bytes, BencodeValue | None] = {
         b"v": handshake.client.encode() or None,
         b"p": handshake.listen_port,
         b"yourip": handshake.your_ip or None,

@@ -4,6 +4,7 @@ Source: BEP 3 (ids 0 to 9), BEP 5 (port), BEP 6 (13 to 17), BEP 10 (20).
 """
 
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final, NamedTuple
@@ -267,7 +268,7 @@ def encode_block_message(kind: MessageId, request: BlockRequest) -> bytes:
     return _REQUEST(13, kind, *request)
 
 
-def encode_requests(requests: list[BlockRequest]) -> bytes:
+def encode_requests(requests: Sequence[tuple[int, int, int]]) -> bytes:
     """Return many "request" messages as one buffer."""
     return b"".join([_REQUEST(13, 6, *request) for request in requests])
 

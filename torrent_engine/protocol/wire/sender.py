@@ -153,7 +153,7 @@ class Sender:
             kind = MessageId.INTERESTED if interested else MessageId.NOT_INTERESTED
             self._out.append(encode_plain(kind))
 
-    def request_blocks(self, requests: Sequence[BlockRequest]) -> None:
+    def request_blocks(self, requests: Sequence[tuple[int, int, int]]) -> None:
         """Ask for blocks, as one buffer.
 
         Raises LocalProtocolError if the peer chokes us and a piece is not allowed fast.
@@ -164,7 +164,7 @@ class Sender:
         outstanding = self.outstanding
         for piece, begin, length in requests:
             outstanding[piece, begin] = length
-        self._out.append(encode_requests(list(requests)))
+        self._out.append(encode_requests(requests))
 
     def cancel(self, request: BlockRequest) -> None:
         """Take back one request; its block may come all the same."""

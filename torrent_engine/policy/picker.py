@@ -1,0 +1,193 @@
+"""Decides which blocks a peer is asked for next.
+
+Order: begun pieces first, then a new piece of the highest priority, among those the rarest, among
+those a random one (the lowest in sequential mode); when nothing is left to begin, blocks that
+others were asked for are asked for again (end game). Source: BEP 3, "Pieces"; the rest is what
+the field's clients do.
+"""
+
+import random
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from torrent_engine.codec.geometry import Geometry
+from torrent_engine.policy.availability import Availability
+from torrent_engine.policy.pieces import Block, PartialPiece, PieceTable
+
+DEFAULT_PRIORITY: Final = 4
+RANDOM_FIRST_PIECES: Final = 4  # begin with any pieces, to have something to trade
+END_GAME_BLOCKS: Final = 16  # ours: duplicates asked of one peer at a time
+
+
+class Picker:
+    """Owns the begun pieces and what is wanted; a PieceTable has the rest."""
+
+    def __init__(
+        self,
+        geometry: Geometry,
+        table: PieceTable,
+        rng: random.Random,
+        *,
+        is_sequential: bool = False,
+    ) -> None:
+        self._geometry = geometry
+        self._table = table
+        self._rng = rng
+        self.is_sequential = is_sequential
+        self.availability = Availability()
+        self.partials: dict[int, PartialPiece] = {}
+        self._open: dict[int, PartialPiece] = {}  # those with free blocks, oldest first
+        self._all = (1 << geometry.piece_count) - 1
+        self._by_priority: list[int] = [self._all]  # highest first, skipped pieces left out
+        self.wanted: int = self._all
+        """Every piece whose priority is not 0, as bits."""
+
+    def set_priorities(self, priorities: Sequence[int]) -> None:
+        """Take one number a piece: 0 is skipped, a higher one is fetched earlier.
+
+        Pieces that are begun and not wanted any more get no further request.
+        """
+        levels: dict[int, bytearray] = {}
+        width = (len(priorities) + 7) // 8
+        for piece, priority in enumerate(priorities):
+            if priority:
+                level = levels.setdefault(priority, bytearray(width))
+                level[piece >> 3] |= 1 << (piece & 7)
+        self._by_priority = [
+            int.from_bytes(levels[priority], "little") for priority in sorted(levels, reverse=True)
+        ]
+        self.wanted = 0
+        for bits in self._by_priority:
+            self.wanted |= bits
+        self._open = {
+            piece: partial
+            for piece, partial in self.partials.items()
+            if partial.has_free and self.wanted >> piece & 1
+        }
+
+    def is_interesting(self, bits: int) -> bool:
+        """Return whether somebody with these pieces has one that we want and do not have."""
+        if bits & self.wanted & self._table.missing:
+            return True
+        return any(bits >> piece & 1 and self.wanted >> piece & 1 for piece in self.partials)
+
+    @property
+    def is_end_game(self) -> bool:
+        """Whether every wanted piece is begun."""
+        return not self._table.missing & self.wanted
+
+    def begin(self, piece: int) -> PartialPiece:
+        """Begin a missing piece, as if a block of it had been asked for."""
+        self._table.begun(piece)
+        partial = PartialPiece(self._geometry, piece)
+        self.partials[piece] = partial
+        if self.wanted >> piece & 1:
+            self._open[piece] = partial
+        return partial
+
+    def finished(self, piece: int) -> None:
+        """Forget a begun piece: all its blocks are here, or it starts again."""
+        del self.partials[piece]
+        self._open.pop(piece, None)
+
+    def pick(self, bits: int, count: int, *, only_for: object = None) -> list[Block]:
+        """Return up to ``count`` blocks to ask of a peer that has ``bits``, and mark them.
+
+        With ``only_for`` (a peer's key) the peer is asked for whole pieces that nobody else is
+        asked for, so that a bad piece has one author.
+        """
+        picked = self._from_open(bits, count, only_for)
+        while len(picked) < count:
+            blocks_wanted = count - len(picked)
+            pieces_wanted = -(-blocks_wanted // self._geometry.blocks_per_piece)
+            pieces = self._new_pieces(bits, pieces_wanted)
+            for piece in pieces:
+                partial = self.begin(piece)
+                partial.exclusive_to = only_for
+                picked += partial.take(count - len(picked))
+                if not partial.has_free:
+                    self._open.pop(piece, None)
+            if not pieces:
+                break
+        if not picked and only_for is not None:
+            return self._from_open(bits, count, None)
+        return picked
+
+    def pick_again(self, bits: int, count: int, is_asked: Callable[[Block], bool]) -> list[Block]:
+        """Return blocks for the end game: others were asked for them, this peer was not."""
+        picked: list[Block] = []
+        count = min(count, END_GAME_BLOCKS)
+        pieces = [
+            piece for piece in self.partials if bits >> piece & 1 and self.wanted >> piece & 1
+        ]
+        self._rng.shuffle(pieces)
+        for piece in pieces:
+            if len(picked) >= count:
+                break
+            partial = self.partials[piece]
+            picked += partial.take_again(count - len(picked), is_asked)
+            if not partial.has_free:
+                self._open.pop(piece, None)
+        return picked
+
+    def release(self, piece: int, block: int) -> None:
+        """Record that one peer will not send a block that it was asked for."""
+        partial = self.partials.get(piece)
+        if partial is not None:
+            partial.release(block)
+            if partial.has_free and self.wanted >> piece & 1:
+                self._open[piece] = partial
+
+    def release_exclusive(self, key: object) -> None:
+        """Let everybody be asked for the pieces that were reserved for one peer."""
+        for partial in self.partials.values():
+            if partial.exclusive_to == key:
+                partial.exclusive_to = None
+
+    def _from_open(self, bits: int, count: int, only_for: object) -> list[Block]:
+        picked: list[Block] = []
+        drained: list[int] = []
+        for piece, partial in self._open.items():
+            if not bits >> piece & 1 or partial.exclusive_to != only_for:
+                continue
+            picked += partial.take(count - len(picked))
+            if not partial.has_free:
+                drained.append(piece)
+            if len(picked) >= count:
+                break
+        for piece in drained:
+            del self._open[piece]
+        return picked
+
+    def _new_pieces(self, bits: int, count: int) -> list[int]:
+        """Choose up to ``count`` missing pieces of one priority and, unless in sequence, rarity."""
+        available = bits & self._table.missing
+        for level in self._by_priority:
+            if candidates := available & level:
+                if self.is_sequential:
+                    return self._lowest(candidates, count)
+                if self._table.have.count >= RANDOM_FIRST_PIECES:
+                    candidates = self.availability.rarest(candidates)
+                return self._random(candidates, count)
+        return []
+
+    @staticmethod
+    def _lowest(candidates: int, count: int) -> list[int]:
+        chosen: list[int] = []
+        while candidates and len(chosen) < count:
+            low = candidates & -candidates
+            chosen.append(low.bit_length() - 1)
+            candidates ^= low
+        return chosen
+
+    def _random(self, candidates: int, count: int) -> list[int]:
+        # A random bit is the first one at or above a random place. Not quite uniform behind gaps,
+        # which no swarm notices; measured 4 us a piece at 100,000 pieces.
+        chosen: list[int] = []
+        while candidates and len(chosen) < count:
+            start = self._rng.randrange(candidates.bit_length())
+            above = candidates >> start
+            piece = start + (above & -above).bit_length() - 1
+            chosen.append(piece)
+            candidates ^= 1 << piece
+        return chosen

@@ -1,0 +1,186 @@
+"""Owns where every piece of a torrent stands, and which blocks of a begun one are still to be had.
+
+Sets of pieces are ints with piece ``i`` at ``1 << i``: a pass over 100,000 pieces is one operation
+in C.
+"""
+
+from collections.abc import Callable
+from enum import IntEnum
+
+from torrent_engine.base.errors import LocalProtocolError
+from torrent_engine.base.ids import BLOCK_BYTES
+from torrent_engine.codec.bitfield import Bitfield
+from torrent_engine.codec.geometry import Geometry
+
+Block = tuple[int, int, int]
+"""(piece index, begin in bytes, length in bytes), as in a "request" of BEP 3."""
+
+
+class PieceState(IntEnum):
+    """Where a piece stands; exactly one at any time."""
+
+    MISSING = 0
+    PARTIAL = 1
+    """Begun: some of its blocks are requested or received."""
+    WRITING = 2
+    """Its SHA-1 matched; it is on its way to the disk."""
+    HAVE = 3
+    """Verified and written."""
+
+
+class PieceTable:
+    """Owns one fact: every piece is in exactly one PieceState."""
+
+    def __init__(self, geometry: Geometry) -> None:
+        self._states = bytearray(geometry.piece_count)
+        self.have = Bitfield(geometry.piece_count)
+        """The pieces in state HAVE."""
+        self.missing: int = (1 << geometry.piece_count) - 1
+        """The pieces in state MISSING, as bits."""
+
+    def state(self, piece: int) -> PieceState:
+        """Return where a piece stands."""
+        return PieceState(self._states[piece])
+
+    def begun(self, piece: int) -> None:
+        """Record that the first block of a piece is asked for."""
+        self._move(piece, PieceState.MISSING, PieceState.PARTIAL)
+        self.missing ^= 1 << piece
+
+    def abandoned(self, piece: int) -> None:
+        """Record that a begun piece starts again: its SHA-1 failed, or it is dropped."""
+        self._move(piece, PieceState.PARTIAL, PieceState.MISSING)
+        self.missing |= 1 << piece
+
+    def hash_passed(self, piece: int) -> None:
+        """Record that a piece's SHA-1 matched."""
+        self._move(piece, PieceState.PARTIAL, PieceState.WRITING)
+
+    def written(self, piece: int) -> None:
+        """Record that a verified piece is on the disk."""
+        self._move(piece, PieceState.WRITING, PieceState.HAVE)
+        self.have.set(piece)
+
+    def write_failed(self, piece: int) -> None:
+        """Record that a verified piece did not reach the disk."""
+        self._move(piece, PieceState.WRITING, PieceState.MISSING)
+        self.missing |= 1 << piece
+
+    def found(self, piece: int) -> None:
+        """Record that a missing piece was found verified on the disk."""
+        self._move(piece, PieceState.MISSING, PieceState.HAVE)
+        self.missing ^= 1 << piece
+        self.have.set(piece)
+
+    def lost(self, piece: int) -> None:
+        """Record that a piece which we had is not on the disk any more."""
+        self._move(piece, PieceState.HAVE, PieceState.MISSING)
+        self.missing |= 1 << piece
+        self.have.clear(piece)
+
+    def _move(self, piece: int, before: PieceState, after: PieceState) -> None:
+        if self._states[piece] != before:
+            raise LocalProtocolError(
+                f"piece {piece} is {self.state(piece).name}, not {before.name}"
+            )
+        self._states[piece] = after
+
+
+class PartialPiece:
+    """Owns the blocks of one begun piece: each is free, requested (of one peer or more) or here."""
+
+    __slots__ = (
+        "_free",
+        "_received",
+        "_requested",
+        "block_count",
+        "exclusive_to",
+        "last_block_bytes",
+        "left",
+        "piece",
+    )
+
+    def __init__(self, geometry: Geometry, piece: int) -> None:
+        self.piece = piece
+        self.block_count = geometry.block_count(piece)
+        self.last_block_bytes = geometry.block_length(piece, self.block_count - 1)
+        self.left = self.block_count
+        """Blocks that are not here."""
+        self.exclusive_to: object = None
+        """The one peer that may be asked for this piece; None: any."""
+        self._free = list(range(self.block_count - 1, -1, -1))
+        self._requested = bytearray(self.block_count)
+        self._received = bytearray(self.block_count)
+
+    @property
+    def has_free(self) -> bool:
+        """Whether a block is neither here nor asked for."""
+        return bool(self._free)
+
+    def has(self, block: int) -> bool:
+        """Return whether a block is here."""
+        return bool(self._received[block])
+
+    def received_bits(self) -> int:
+        """Return the blocks that are here, block ``i`` at ``1 << i``."""
+        return sum(1 << block for block, here in enumerate(self._received) if here)
+
+    def take(self, count: int) -> list[Block]:
+        """Mark up to ``count`` free blocks as requested, lowest first, and return them."""
+        free, piece, requested = self._free, self.piece, self._requested
+        taken = free[-count:]
+        del free[-count:]
+        taken.reverse()
+        for block in taken:
+            requested[block] += 1
+        blocks = [(piece, block * BLOCK_BYTES, BLOCK_BYTES) for block in taken]
+        if taken and taken[-1] == self.block_count - 1:
+            blocks[-1] = (piece, taken[-1] * BLOCK_BYTES, self.last_block_bytes)
+        return blocks
+
+    def take_again(self, count: int, is_asked: Callable[[Block], bool]) -> list[Block]:
+        """Mark up to ``count`` blocks once more that others were asked for already (end game).
+
+        The least asked-for come first; blocks for which ``is_asked`` says True are passed over.
+        """
+        waiting = [b for b in range(self.block_count) if not self._received[b]]
+        waiting.sort(key=self._requested.__getitem__)
+        again: list[Block] = []
+        for number in waiting:
+            block = self.block(number)
+            if len(again) < count and self._requested[number] < 255 and not is_asked(block):
+                self._requested[number] += 1
+                again.append(block)
+        if again and self._free:
+            taken = {begin // BLOCK_BYTES for _, begin, _ in again}
+            self._free = [number for number in self._free if number not in taken]
+        return again
+
+    def block(self, number: int) -> Block:
+        """Return one block as a request."""
+        is_last = number == self.block_count - 1
+        length = self.last_block_bytes if is_last else BLOCK_BYTES
+        return (self.piece, number * BLOCK_BYTES, length)
+
+    def release(self, block: int) -> None:
+        """Record that one peer will not send a block that it was asked for."""
+        if self._requested[block]:
+            self._requested[block] -= 1
+        if not self._requested[block] and not self._received[block] and block not in self._free:
+            self._free.append(block)
+
+    def receive(self, block: int) -> bool:
+        """Record that a block came; return False if it was here already."""
+        if self._received[block]:
+            return False
+        self._received[block] = 1
+        self.left -= 1
+        if self._requested[block]:
+            self._requested[block] -= 1
+        elif block in self._free:
+            self._free.remove(block)  # it was given up, and came after all
+        return True
+
+    def is_requested(self, block: int) -> bool:
+        """Return whether some peer still owes us a block."""
+        return bool(self._requested[block])
