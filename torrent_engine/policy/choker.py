@@ -1,0 +1,150 @@
+"""Owns one decision: which interested peers may download from us now.
+
+Source: BEP 3 (tit-for-tat, optimistic unchoking), BEP 21 (upload-only peers need nothing).
+"""
+
+import math
+import random
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from torrent_engine.base.config import ChokerConfig
+
+UNLIMITED_SLOTS: Final = 1 << 30
+NEW_PEER_WEIGHT: Final = 3  # BEP 3: new peers are three times as likely to start an optimistic turn
+NEW_PEER_TURNS: Final = 2  # ours: a peer is new for this many optimistic intervals
+
+
+@dataclass(frozen=True, slots=True)
+class PeerView:
+    """What the choker knows of one peer; times are of the caller's clock."""
+
+    key: Hashable
+    connected_since_s: float
+    """When it passed the handshake."""
+    interested: bool
+    """It wants something that we have."""
+    unchoked: bool = False
+    unchoked_since_s: float = 0.0
+    """When it was unchoked; means nothing while it is choked."""
+    uploaded_bytes_since_unchoke: int = 0
+    download_bytes_per_s: float = 0.0
+    """Payload from it to us."""
+    upload_bytes_per_s: float = 0.0
+    """Payload from us to it."""
+    is_snubbed: bool = False
+    """It owes us blocks and sends none."""
+    is_upload_only: bool = False
+    """It is a seed, or says that it wants nothing (BEP 21)."""
+
+
+class Choker:
+    """Chooses who is unchoked; remembers only whose turn was when."""
+
+    def __init__(self, config: ChokerConfig, rng: random.Random) -> None:
+        self._config = config
+        self._rng = rng
+        self._optimistic: dict[Hashable, float] = {}  # key -> when its turn began
+        self._had_turn: set[Hashable] = set()
+        self._last_served: dict[Hashable, float] = {}
+
+    @property
+    def optimistic(self) -> frozenset[Hashable]:
+        """Who is unchoked as a trial at the moment."""
+        return frozenset(self._optimistic)
+
+    def rechoke(
+        self, peers: Sequence[PeerView], *, now: float, seeding: bool, slots: int | None = None
+    ) -> frozenset[Hashable]:
+        """Return the keys of all who are to be unchoked; the others are to be choked.
+
+        ``peers`` are all that are connected. At most ``slots`` (None: as configured) plus the
+        configured optimistic slots are unchoked; with fewer interested peers all of them are.
+        Call it once a rechoke interval, and in between when a slot becomes free.
+        """
+        self._forget_absent({peer.key for peer in peers})
+        for peer in peers:
+            if peer.unchoked:
+                self._last_served[peer.key] = now
+        wanting = [peer for peer in peers if peer.interested and not peer.is_upload_only]
+        regular_slots = max(self._config.upload_slots if slots is None else slots, 0)
+        all_slots = regular_slots + self._config.optimistic_slots
+        if len(wanting) <= all_slots:
+            self._optimistic.clear()
+            return frozenset(peer.key for peer in wanting)
+        if seeding:
+            self._optimistic.clear()
+            return self._round_robin(wanting, all_slots, now)
+        return self._tit_for_tat(wanting, regular_slots, all_slots, now)
+
+    def _tit_for_tat(
+        self, wanting: list[PeerView], regular_slots: int, all_slots: int, now: float
+    ) -> frozenset[Hashable]:
+        """Repay who sends to us, fastest first; the rest of the slots go round as trials."""
+        givers = [p for p in wanting if p.download_bytes_per_s > 0 and not p.is_snubbed]
+        givers.sort(key=lambda p: (-p.download_bytes_per_s, not p.unchoked, p.connected_since_s))
+        repaid = {peer.key for peer in givers[:regular_slots]}
+        others = [peer for peer in wanting if peer.key not in repaid]
+        self._rotate_optimistic(others, all_slots - len(repaid), now)
+        return frozenset(repaid | self._optimistic.keys())
+
+    def _rotate_optimistic(self, pool: list[PeerView], slots: int, now: float) -> None:
+        """End the trials that lasted their interval and begin others in their place."""
+        expires = now - self._config.optimistic_interval_s
+        pool_keys = {peer.key for peer in pool}
+        ended = {key for key, began in self._optimistic.items() if began <= expires}
+        going_on = [key for key in self._optimistic if key in pool_keys and key not in ended]
+        self._optimistic = {key: self._optimistic[key] for key in going_on[:slots]}
+        waiting = [peer for peer in pool if peer.key not in self._optimistic]
+        while len(self._optimistic) < slots and waiting:
+            chosen = self._draw(waiting, ended, now)
+            waiting.remove(chosen)
+            self._had_turn.add(chosen.key)
+            self._optimistic[chosen.key] = now
+
+    def _draw(self, waiting: list[PeerView], ended: set[Hashable], now: float) -> PeerView:
+        """Draw lots among those who had no turn in this round, so that everybody gets one."""
+        fresh = [peer for peer in waiting if peer.key not in self._had_turn]
+        if not fresh:  # the round is over
+            self._had_turn -= {peer.key for peer in waiting} - ended
+            fresh = [peer for peer in waiting if peer.key not in self._had_turn] or waiting
+        new_since = now - NEW_PEER_TURNS * self._config.optimistic_interval_s
+        weights = [NEW_PEER_WEIGHT if p.connected_since_s > new_since else 1 for p in fresh]
+        return self._rng.choices(fresh, weights)[0]
+
+    def _round_robin(
+        self, wanting: list[PeerView], all_slots: int, now: float
+    ) -> frozenset[Hashable]:
+        """Serve in turns: a turn ends by bytes or by time, then who waited longest is next.
+
+        Rates do not count here: who takes fast only ends its turn sooner (row B12).
+        """
+        serving = [p for p in wanting if p.unchoked and not self._turn_is_over(p, now)]
+        serving.sort(key=lambda p: p.unchoked_since_s, reverse=True)
+        chosen = {peer.key for peer in serving[:all_slots]}
+        waiting = [peer for peer in wanting if peer.key not in chosen]
+        waiting.sort(key=lambda p: self._last_served.get(p.key, p.connected_since_s))
+        return frozenset(chosen.union(p.key for p in waiting[: all_slots - len(chosen)]))
+
+    def _turn_is_over(self, peer: PeerView, now: float) -> bool:
+        config = self._config
+        turn_s = now - peer.unchoked_since_s
+        if turn_s < config.rechoke_interval_s:
+            return False
+        took_its_share = peer.uploaded_bytes_since_unchoke >= config.seed_round_robin_bytes
+        return took_its_share or turn_s >= config.seed_turn_s
+
+    def _forget_absent(self, present: set[Hashable]) -> None:
+        self._had_turn &= present
+        for memory in (self._optimistic, self._last_served):
+            for key in memory.keys() - present:
+                del memory[key]
+
+
+def slots_for_rate(config: ChokerConfig, upload_bytes_per_s: float) -> int:
+    """Return how many slots an upload rate can feed; never less than configured.
+
+    Grows with the square root: 8 slots at 100 KiB/s, 25 at 1 MiB/s, 78 at 10 MiB/s.
+    """
+    return max(config.upload_slots, math.isqrt(int(upload_bytes_per_s * 0.6 / 1024)))
