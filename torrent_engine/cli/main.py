@@ -133,7 +133,9 @@ def _ended_by(settings: Settings, run: Any) -> ExitCode:  # noqa: ANN401
 def _failed(error: Exception, settings: Settings) -> ExitCode:
     code = exit_codes.exit_code_of(error)
     if settings.debug:
-        _print_traceback(error)
+        from torrent_engine.cli.render import print_traceback
+
+        print_traceback(error)
     message = exit_codes.message_of(error)
     if not exit_codes.is_expected(error):
         hint = "" if settings.debug else "; run it with --debug and report what it shows"
@@ -165,12 +167,6 @@ def _output_is_gone() -> ExitCode:
     """End quietly when the reader of our output has gone, as ``head`` does."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return ExitCode.UNKNOWN
-
-
-def _print_traceback(error: Exception) -> None:
-    import traceback
-
-    traceback.print_exception(error)
 
 
 def _log_to_stderr() -> None:

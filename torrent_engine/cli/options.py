@@ -53,9 +53,16 @@ def parse_peer(text: str) -> PeerAddress:
     host = host[1:-1] if is_v6 else host
     if not colon or not _is_host(host, is_v6=is_v6):
         raise ValueError("a peer is HOST:PORT, or [IPV6]:PORT")
-    if not (port.isascii() and port.isdigit() and 0 < int(port[:9]) <= MAX_PORT):
-        raise ValueError("a port is a number from 1 to 65535")
-    return PeerAddress(host, int(port))
+    if (number := parse_port(port)) == 0:
+        raise ValueError("a peer's port is a number from 1 to 65535")
+    return PeerAddress(host, number)
+
+
+def parse_port(text: str) -> int:
+    """Read a port to listen on, 0 to 65535. Raises ValueError."""
+    if not (text.isascii() and text.isdigit() and int(text[:9]) <= MAX_PORT):
+        raise ValueError("a port is a number from 0 to 65535")
+    return int(text)
 
 
 def _is_host(host: str, *, is_v6: bool) -> bool:
@@ -73,7 +80,7 @@ RATIO: Final = ParsedType("ratio", sizes.parse_ratio)
 MINUTES: Final = ParsedType("time", lambda text: sizes.parse_duration(text, plain_unit_s=60.0))
 SECONDS: Final = ParsedType("time", lambda text: sizes.parse_duration(text, plain_unit_s=1.0))
 PEER: Final = ParsedType("host:port", parse_peer)
-PORT: Final = click.IntRange(0, MAX_PORT)
+PORT: Final = ParsedType("port", parse_port)
 FOLDER: Final = click.Path(file_okay=False, path_type=Path)
 
 
@@ -117,6 +124,13 @@ _TRANSFER_OPTIONS: Final = (
         help="Folder of the payload.  [default: the current folder]",
     ),
     click.option(
+        "-o",
+        "outputs",
+        multiple=True,
+        metavar="[INDEX=]NAME",
+        help="Name of the file on disk; INDEX says which of several; may be repeated.",
+    ),
+    click.option(
         "--seed-ratio",
         type=RATIO,
         metavar="RATIO",
@@ -134,7 +148,7 @@ _TRANSFER_OPTIONS: Final = (
         type=RATE,
         default=0,
         metavar="RATE",
-        help="Bytes per second over all torrents, such as 5M; 0: unlimited.",
+        help="Bytes per second, over all torrents, such as 5M; 0: unlimited.",
     ),
     click.option(
         "--max-upload-limit",

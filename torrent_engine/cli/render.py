@@ -45,6 +45,13 @@ def print_error(message: str) -> None:
     _write(sys.stderr, f"{PROGRAM}: {safe(' '.join(message.split()))}")
 
 
+def print_traceback(error: BaseException) -> None:
+    """Write a traceback to stderr (--debug)."""
+    import traceback
+
+    traceback.print_exception(error)
+
+
 def print_json(value: object, *, indent: int | None = None) -> None:
     """Write one JSON value to stdout; everything but ASCII is escaped."""
     _write(sys.stdout, json.dumps(value, indent=indent, allow_nan=False))
@@ -111,9 +118,9 @@ class PlainReporter(Reporter):
         now = time.monotonic()
         for row in rows:
             line = plain_line(row)
-            before, when = self._last.get(row.label, ("", now - self._pause_s / 2))
+            before, when = self._last.get(row.key, ("", now - self._pause_s / 2))
             if row.stats is not None and line != before and now - when >= self._pause_s:
-                self._last[row.label] = (line, now)
+                self._last[row.key] = (line, now)
                 self.note(line)
 
     def note(self, text: str) -> None:

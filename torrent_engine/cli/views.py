@@ -31,6 +31,8 @@ class Row:
     label: str
     stats: "SessionStats | None" = None
     """None: not loaded yet."""
+    key: str = ""
+    """Tells torrents of the same name apart."""
 
     @property
     def fraction(self) -> float:
@@ -60,6 +62,11 @@ def done_line(label: str, stats: "SessionStats", path: str) -> str:
         rate = sizes.format_rate(stats.downloaded_bytes / stats.elapsed_s)
         text += f" in {_elapsed(stats.elapsed_s)} ({rate})"
     return f"{text}, saved as {path}"
+
+
+def incomplete_line(stats: "SessionStats") -> str:
+    """Return how much of a torrent is there."""
+    return f"incomplete: {stats.pieces_have} of {stats.pieces_total} pieces are there"
 
 
 def seeded_line(label: str, stats: "SessionStats") -> str:

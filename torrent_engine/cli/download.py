@@ -1,0 +1,39 @@
+"""``torrent-engine download``."""
+
+from typing import Any
+
+import click
+
+from torrent_engine.cli.exit_codes import ExitCode
+from torrent_engine.cli.options import SECONDS, common_options, transfer_options
+
+
+@click.command(
+    "download",
+    epilog="Ends when all is downloaded, unless --seed-ratio or --seed-time is given: then it"
+    " seeds until one of them is reached. Run it again to resume.",
+)
+@click.argument("torrents", nargs=-1, required=True, metavar="TORRENT...")
+@click.option(
+    "--select-file",
+    "selections",
+    multiple=True,
+    metavar="LIST",
+    help="Only these files: numbers as `show --files` gives them (1-3,7) or patterns (*.mkv).",
+)
+@click.option("--sequential", is_flag=True, help="Fetch pieces in their order.")
+@click.option("--check-only", is_flag=True, help="Check what is there, then end.")
+@click.option(
+    "--stop-timeout",
+    type=SECONDS,
+    metavar="TIME",
+    help="End after this long without progress: a plain number is seconds.",
+)
+@transfer_options
+@common_options
+@click.pass_context
+def command(context: click.Context, /, **options: Any) -> ExitCode:  # noqa: ANN401
+    """Download each TORRENT: the path of a .torrent, its http(s) URL, or - for standard input."""
+    from torrent_engine.cli.transfers import run_transfers
+
+    return run_transfers(context, {**options, "seeds_by_default": False})

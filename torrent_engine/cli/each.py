@@ -1,0 +1,30 @@
+"""Does one thing to each of several torrents; a bad one does not keep the others waiting."""
+
+from collections.abc import Callable, Sequence
+
+from torrent_engine.cli.exit_codes import ExitCode, exit_code_of, is_expected, message_of
+from torrent_engine.cli.render import print_error, print_traceback
+
+
+def for_each(arguments: Sequence[str], work: Callable[[str], ExitCode], *, debug: bool) -> ExitCode:
+    """Call ``work`` with each argument; return the first code that is not OK.
+
+    What it raises is one line on stderr; a bug is not caught.
+    """
+    codes = [_one(argument, work, debug=debug) for argument in arguments]
+    return next((code for code in codes if code is not ExitCode.OK), ExitCode.OK)
+
+
+def _one(argument: str, work: Callable[[str], ExitCode], *, debug: bool) -> ExitCode:
+    try:
+        return work(argument)
+    except BrokenPipeError:
+        raise
+    except Exception as error:
+        if not is_expected(error):
+            raise
+        if debug:
+            print_traceback(error)
+        message = message_of(error)
+        print_error(message if argument in message else f"{argument}: {message}")
+        return exit_code_of(error)

@@ -1,0 +1,191 @@
+"""One torrent of a command, from its source to its exit code."""
+
+import errno
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import anyio
+
+from torrent_engine.base.config import SessionConfig
+from torrent_engine.cli import records, sources
+from torrent_engine.cli.exit_codes import CliError, ExitCode, exit_code_of, is_expected, message_of
+from torrent_engine.cli.render import Reporter, print_traceback, safe
+from torrent_engine.cli.views import Row, done_line, incomplete_line, seeded_line
+from torrent_engine.codec.metainfo import Metainfo
+from torrent_engine.engine.session import Session
+from torrent_engine.engine.states import State
+
+if TYPE_CHECKING:
+    from torrent_engine.engine.session import SessionStats
+    from torrent_engine.engine.shared_resources import SharedResources
+
+PROGRESS_CHECK_S: Final = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class JobOptions:
+    """What holds for all torrents of a run."""
+
+    folder: Path
+    session_config: Callable[[Metainfo], SessionConfig]
+    """May raise ConfigError, which fails that torrent only."""
+    must_be_complete: bool = False
+    """The command is ``seed``: data that is missing is an error."""
+    stop_timeout_s: float | None = None
+    stdin: bytes = b""
+    debug: bool = False
+
+
+class Job:
+    """Owns one torrent's way to an exit code; what goes wrong with it ends here."""
+
+    def __init__(self, source: str, options: JobOptions, reporter: Reporter) -> None:
+        self.source = source
+        self.code: ExitCode | None = None  # None while it runs
+        self.config: SessionConfig | None = None
+        self.session: Session | None = None
+        self._label = safe(source)
+        self._options = options
+        self._reporter = reporter
+        self._told_completion = False
+        self._loading = anyio.CancelScope()
+
+    @property
+    def row(self) -> Row:
+        """What the display shows of it."""
+        stats = self.session.stats() if self.session is not None else None
+        return Row(self._label, stats, key=self.source)
+
+    async def run(self, shared: "SharedResources", claim: Callable[[Metainfo, str], None]) -> None:
+        """Run to the end; ``claim`` raises CliError for a torrent that runs already."""
+        try:
+            with self._loading:
+                metainfo = await sources.load(self.source, self._options.stdin)
+                claim(metainfo, self.source)
+                await self._open(metainfo, shared)
+            if self.session is not None:
+                async with self.session:
+                    await self._follow()
+        except Exception as error:
+            self._fail(error)
+
+    async def stop(self) -> None:
+        """Stop in order what runs; drop what is not loaded yet."""
+        self._loading.cancel()
+        if self.session is not None and self.code is None:
+            await self.session.stop()
+
+    @property
+    def _opened(self) -> Session:
+        if self.session is None:
+            raise CliError("is not open", ExitCode.UNKNOWN)
+        return self.session
+
+    async def _open(self, metainfo: Metainfo, shared: "SharedResources") -> None:
+        options = self._options
+        self._label = safe(metainfo.name)
+        self.config = options.session_config(metainfo)
+        if options.must_be_complete:
+            _check_files(self._paths(metainfo))
+        self.session = await Session.create(
+            metainfo, shared, save_path=options.folder, config=self.config
+        )
+        fields = {"info_hash": metainfo.info_hash.hex(), "name": metainfo.name}
+        self._reporter.record({"type": "torrent.added", "source": self.source, **fields})
+
+    async def _follow(self) -> None:
+        """Watch a started session until it ends."""
+        async with anyio.create_task_group() as tasks:
+            if self._reporter.wants_events:
+                tasks.start_soon(self._forward_events)
+            tasks.start_soon(self._watch_completion)
+            if self._options.stop_timeout_s is not None:
+                tasks.start_soon(self._watch_progress, self._options.stop_timeout_s)
+            reason = await self._opened.wait_stopped()
+            tasks.cancel_scope.cancel()
+        self._finish(self._opened.stats(), reason)
+
+    async def _forward_events(self) -> None:
+        async with self._opened.events.stream() as events:
+            async for event in events:
+                self._reporter.record(records.event_record(event, time_s=time.time()))
+
+    async def _watch_completion(self) -> None:
+        """Say so as soon as a download is complete; refuse to seed what is not."""
+        if self._options.must_be_complete:
+            await self._opened.wait(State.SEEDING, State.DOWNLOADING)
+            stats = self._opened.stats()
+            if stats.state is State.DOWNLOADING:
+                raise CliError(incomplete_line(stats), ExitCode.CHECK_FAILED)
+        await self._opened.wait(State.SEEDING)
+        self._tell_completion(self._opened.stats())
+
+    async def _watch_progress(self, timeout_s: float) -> None:
+        """Raise CliError when the download makes no progress for that long."""
+        before, since = -1, anyio.current_time()
+        while True:
+            stats, now = self._opened.stats(), anyio.current_time()
+            if stats.state is not State.DOWNLOADING or stats.downloaded_bytes != before:
+                before, since = stats.downloaded_bytes, now
+            elif now - since >= timeout_s:
+                raise CliError(f"no progress for {timeout_s:g} s", ExitCode.TIMED_OUT)
+            await anyio.sleep(min(PROGRESS_CHECK_S, timeout_s))
+
+    def _tell_completion(self, stats: "SessionStats") -> None:
+        if not self._told_completion:
+            self._told_completion = True
+            path = safe(str(self._saved_as()))
+            self._reporter.note(done_line(self._label, stats, path))
+
+    def _finish(self, stats: "SessionStats", reason: str) -> None:
+        complete = stats.completed_bytes >= stats.wanted_bytes
+        if reason == "checked" and not complete:
+            raise CliError(incomplete_line(stats), ExitCode.CHECK_FAILED)
+        if complete:
+            self._tell_completion(stats)
+        else:
+            self._reporter.note(f"{self._label}: {incomplete_line(stats)}; run it again to go on")
+        if stats.uploaded_bytes:
+            self._reporter.note(seeded_line(self._label, stats))
+        self.code = ExitCode.OK if complete else ExitCode.UNFINISHED
+        self._record_result(reason)
+
+    def _fail(self, error: Exception) -> None:
+        self.code = exit_code_of(error)
+        if self._options.debug:
+            print_traceback(error)
+        self._reporter.error(error, about=self.source)
+        self._record_result(message_of(error) if is_expected(error) else type(error).__name__)
+
+    def _record_result(self, reason: str) -> None:
+        info_hash = None if self.session is None else self.session.info_hash.hex()
+        code = None if self.code is None else int(self.code)
+        fields = {"info_hash": info_hash, "exit_code": code, "reason": reason}
+        self._reporter.record({"type": "torrent.result", "source": self.source, **fields})
+
+    def _paths(self, metainfo: Metainfo) -> list[Path]:
+        """Return where the wanted files lie."""
+        config = self.config or SessionConfig()
+        renames = dict(config.renamed_files)
+        priorities = config.file_priorities or (1,) * len(metainfo.files)
+        return [
+            self._options.folder / renames.get(index, "/".join(entry.path))
+            for index, entry in enumerate(metainfo.files)
+            if priorities[index] and not entry.is_pad and entry.symlink_target is None
+        ]
+
+    def _saved_as(self) -> Path:
+        """Return the file, or the folder of several."""
+        metainfo = self._opened.metainfo
+        if metainfo.is_multi_file:
+            return self._options.folder / metainfo.files[0].path[0]
+        return self._paths(metainfo)[0]
+
+
+def _check_files(paths: list[Path]) -> None:
+    if missing := next((path for path in paths if not path.exists()), None):
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(missing))

@@ -1,0 +1,73 @@
+"""Where a .torrent comes from: a file, an http(s) URL, or standard input."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import anyio
+
+from torrent_engine.base.config import FILE_BENCODE_LIMITS
+from torrent_engine.cli.exit_codes import CliError, ExitCode
+from torrent_engine.codec.metainfo import Metainfo
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+STDIN: Final = "-"
+MAX_TORRENT_BYTES: Final = FILE_BENCODE_LIMITS.max_bytes
+_URL_SCHEMES: Final = ("http://", "https://")
+
+
+def is_url(source: str) -> bool:
+    """Tell whether a source is fetched over HTTP."""
+    return source.lower().startswith(_URL_SCHEMES)
+
+
+def read_stdin(sources: "Sequence[str]") -> bytes:
+    """Return what stdin has if ``-`` is among the sources; raises CliError if it is so twice.
+
+    Called before the event loop starts, so that Ctrl-C ends a wait for input.
+    """
+    if STDIN not in sources:
+        return b""
+    if list(sources).count(STDIN) > 1:
+        raise CliError("standard input (-) is given twice")
+    return sys.stdin.buffer.read(MAX_TORRENT_BYTES + 1)
+
+
+def load_now(source: str) -> Metainfo:
+    """Read a .torrent from a path or stdin, blocking; a URL is fetched in a loop of its own."""
+    if is_url(source):
+        return anyio.run(load, source)
+    if source == STDIN:
+        return Metainfo.from_bytes(read_stdin([source]))
+    return _read_path(source)
+
+
+async def load(source: str, stdin: bytes = b"") -> Metainfo:
+    """Read a .torrent from anywhere; ``stdin`` is what was read for ``-``.
+
+    Raises OSError, CliError, HttpError, BencodeError and MetainfoError.
+    """
+    if source == STDIN:
+        return Metainfo.from_bytes(stdin)
+    if is_url(source):
+        return Metainfo.from_bytes(await fetch(source))
+    return await anyio.to_thread.run_sync(_read_path, source)
+
+
+async def fetch(url: str) -> bytes:
+    """Return the body of a URL, at most as long as a .torrent may be."""
+    from torrent_engine.net.http_client import HttpClient
+
+    async with HttpClient() as client:
+        response = await client.get(url, max_bytes=MAX_TORRENT_BYTES)
+    return response.body
+
+
+def _read_path(source: str) -> Metainfo:
+    if source.startswith("magnet:"):
+        raise CliError("magnet links are not supported yet; give a .torrent")
+    if Path(source).is_dir():
+        raise CliError(f"{source}: is a folder, not a .torrent", ExitCode.BAD_TORRENT)
+    return Metainfo.read(source)

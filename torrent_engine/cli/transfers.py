@@ -1,0 +1,90 @@
+"""From the options of ``download`` and ``seed`` to a run of the engine."""
+
+import socket
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import click
+
+from torrent_engine.base.config import SessionConfig, SharedConfig
+from torrent_engine.base.ids import PeerAddress
+from torrent_engine.cli import loop, selection, sources
+from torrent_engine.cli.exit_codes import CliError, ExitCode
+from torrent_engine.cli.job import JobOptions
+from torrent_engine.cli.options import settings_of
+from torrent_engine.cli.render import reporter_for
+from torrent_engine.cli.runner import Runner
+from torrent_engine.codec.metainfo import Metainfo
+
+
+def run_transfers(
+    context: click.Context, options: Mapping[str, Any], *, must_be_complete: bool = False
+) -> ExitCode:
+    """Run a command's torrents; ``options`` are its click parameters by name."""
+    torrents: Sequence[str] = options["torrents"]
+    if options["outputs"] and len(torrents) > 1:
+        raise CliError("-o names files of one torrent; several torrents are given")
+    settings = settings_of(context)
+    job_options = JobOptions(
+        folder=options["folder"],
+        session_config=partial(session_config, options, _resolved(options["peers"])),
+        must_be_complete=must_be_complete,
+        stop_timeout_s=options.get("stop_timeout"),
+        stdin=sources.read_stdin(torrents),
+        debug=settings.debug,
+    )
+    reporter = reporter_for(settings, as_json=options["as_json"], quiet=options["quiet"])
+    runner = Runner(torrents, shared_config(options), job_options, reporter)
+    return loop.run(runner.run)
+
+
+def shared_config(options: Mapping[str, Any]) -> SharedConfig:
+    """Return what holds for all torrents."""
+    return SharedConfig(
+        listen_port=options["port"],
+        state_dir=None if options["state_dir"] is None else str(options["state_dir"]),
+        max_download_bytes_per_s=options["max_download"],
+        max_upload_bytes_per_s=options["max_upload"],
+    )
+
+
+def session_config(
+    options: Mapping[str, Any], peers: tuple[PeerAddress, ...], metainfo: Metainfo
+) -> SessionConfig:
+    """Return what holds for one torrent. Raises ConfigError where an option does not fit it."""
+    ratio, time_s = seed_rules(options)
+    return SessionConfig(
+        sequential=options.get("sequential", False),
+        file_priorities=selection.file_priorities(metainfo, options.get("selections", ())),
+        renamed_files=selection.renamed_files(metainfo, options["outputs"]),
+        seed_ratio=ratio,
+        seed_time_s=time_s,
+        use_resume=not options["no_resume"],
+        check_only=options.get("check_only", False),
+        peers=tuple((peer.host, peer.port) for peer in peers),
+    )
+
+
+def seed_rules(options: Mapping[str, Any]) -> tuple[float | None, float | None]:
+    """Return the ratio and the time at which seeding ends; None: that one never ends it.
+
+    As in aria2 a ratio of 0 is no rule and a time of 0 means not to seed at all. ``download``
+    does not seed unless one of them is given, ``seed`` goes on unless one of them is.
+    """
+    ratio, time_s = options["seed_ratio"], options["seed_time"]
+    if options["seeds_by_default"] or ratio is not None or time_s is not None:
+        return ratio or None, time_s
+    return None, 0.0
+
+
+def _resolved(peers: Sequence[PeerAddress]) -> tuple[PeerAddress, ...]:
+    """Return the peers with literal addresses; a name may have several."""
+    found: dict[PeerAddress, None] = {}
+    for peer in peers:
+        try:
+            infos = socket.getaddrinfo(peer.host, peer.port, type=socket.SOCK_STREAM)
+        except OSError as error:
+            raise CliError(f"--peer {peer}: {error.strerror}", ExitCode.NETWORK) from error
+        found |= {PeerAddress(str(info[4][0]), peer.port): None for info in infos}
+    return tuple(found)
