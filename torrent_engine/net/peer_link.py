@@ -1,0 +1,227 @@
+"""Owns one peer's socket: moves bytes between it and a PeerConnection, and knows no message.
+
+The receive loop is the hot path of a download, :meth:`PeerLink.flush` that of an upload.
+"""
+
+import socket
+from collections.abc import Awaitable, Callable
+from enum import Enum, auto
+from typing import Final, Protocol
+
+import anyio
+import anyio.lowlevel
+
+from torrent_engine.base.ids import PeerAddress
+from torrent_engine.net.streams import close
+from torrent_engine.protocol.wire.connection import PeerConnection
+from torrent_engine.protocol.wire.messages import PeerEvent
+
+READS_PER_TURN: Final = 8  # full reads before other tasks get their turn
+MAX_BUFFERS_PER_SEND: Final = 512  # below IOV_MAX (1024) everywhere
+MIN_READ_BYTES: Final = 4 * 1024  # a rate limit that allows less than this waits
+
+
+class Gate(Protocol):
+    """What may hold back reading: the queue of the disk."""
+
+    full: bool
+
+    async def wait_for_room(self) -> None:
+        """Return when reading may go on."""
+        ...
+
+
+class Throttle(Protocol):
+    """A rate limit in one direction."""
+
+    def allowance(self, wanted_bytes: int) -> int:
+        """Return how many bytes may move now, at most ``wanted_bytes``; they count as moved."""
+        ...
+
+    def give_back(self, count_bytes: int) -> None:
+        """Return what was allowed and did not move."""
+        ...
+
+    def delay_s(self) -> float:
+        """Return the seconds until asking again is worth it."""
+        ...
+
+
+class Refill(Enum):
+    """What a block source did when a link had nothing left to send."""
+
+    NOTHING = auto()
+    """There is nothing to send."""
+    QUEUED = auto()
+    """Blocks were queued at the connection."""
+    LATER = auto()
+    """Blocks are there, but not at once: await :meth:`BlockSource.load`."""
+
+
+class BlockSource(Protocol):
+    """Where the payload comes from that one peer asked for."""
+
+    def refill(self) -> Refill:
+        """Queue blocks at the connection, if that is possible without waiting."""
+        ...
+
+    async def load(self) -> None:
+        """Wait for the disk or for the rate limit, then queue blocks at the connection."""
+        ...
+
+
+class PeerLink:
+    """Drives one connection over one socket until either side ends it."""
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        address: PeerAddress,
+        connection: PeerConnection,
+        *,
+        gate: Gate,
+        clock: Callable[[], float],
+    ) -> None:
+        self.address = address
+        self.connection = connection
+        self.source: BlockSource | None = None
+        self.download_throttle: Throttle | None = None
+        """None costs nothing on the hot path."""
+        self.close_reason: str | None = None
+        self._sock = sock
+        self._gate = gate
+        self._clock = clock
+        self._pending: list[bytes | memoryview] = []
+        self._is_blocked = False
+        self._waiting: Callable[[], Awaitable[None]] | None = None
+        self._wake = anyio.Event()
+        self._scope = anyio.CancelScope()
+
+    async def run(self, on_events: Callable[[list[PeerEvent], int], None]) -> str:
+        """Move bytes until the link ends, and return why it did; the socket is closed then.
+
+        ``on_events`` gets what each read completed and the number of bytes that it brought.
+        """
+        try:
+            with self._scope:
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(self._write_when_possible)
+                    self.flush()
+                    await self._read(on_events)
+                    tasks.cancel_scope.cancel()
+        finally:
+            self._pending.clear()
+            self._is_blocked = True  # nobody may send any more
+            close(self._sock)
+        return self.close_reason or "closed"
+
+    def end(self, reason: str) -> None:
+        """End the link; the first reason given is kept."""
+        if self.close_reason is None:
+            self.close_reason = reason
+        self._scope.cancel()
+
+    def flush(self) -> None:
+        """Send what is queued, as far as the socket takes it; the rest follows by itself."""
+        if self._is_blocked:
+            return
+        connection, pending, source = self.connection, self._pending, self.source
+        try:
+            while True:
+                if connection.has_data_to_send:
+                    pending += connection.data_to_send()
+                    connection.last_sent_s = self._clock()
+                if pending:
+                    self._send(pending)
+                elif source is None or not connection.upload_requests or not self._refill(source):
+                    return
+        except BlockingIOError:
+            self._block(self._wait_writable)
+        except OSError as error:
+            self.end(error.strerror or str(error))
+
+    def _send(self, pending: list[bytes | memoryview]) -> None:
+        # One sendmsg of headers and views: no join of payloads.
+        sent = self._sock.sendmsg(pending[:MAX_BUFFERS_PER_SEND])
+        done = 0
+        for buffer in pending:
+            size = len(buffer)
+            if sent < size:
+                break
+            sent -= size
+            done += 1
+        del pending[:done]
+        if sent:
+            pending[0] = memoryview(pending[0])[sent:]
+
+    def _refill(self, source: BlockSource) -> bool:
+        """Ask for more to send; return whether there is any at once."""
+        state = source.refill()
+        if state is Refill.LATER:
+            self._block(source.load)
+        return state is Refill.QUEUED or self.connection.has_data_to_send
+
+    def _block(self, wait: Callable[[], Awaitable[None]]) -> None:
+        self._is_blocked = True
+        self._waiting = wait
+        self._wake.set()
+
+    async def _wait_writable(self) -> None:
+        await anyio.wait_writable(self._sock)
+
+    async def _write_when_possible(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake = anyio.Event()
+            if self._waiting is not None:
+                await self._waiting()
+            self._waiting = None
+            self._is_blocked = False
+            self.flush()
+
+    async def _read(self, on_events: Callable[[list[PeerEvent], int], None]) -> None:
+        # Measured: waiting costs 10 us and a saturated transfer hardly ever waits, so the socket is
+        # tried first; a checkpoint each few reads lets the other peers have their turn.
+        sock, connection, gate = self._sock, self.connection, self._gate
+        reads = 0
+        while True:
+            if gate.full and connection.outstanding:
+                await gate.wait_for_room()
+            buffer = connection.receive_buffer()
+            if self.download_throttle is not None:
+                buffer = await self._throttled(buffer)
+            try:
+                count = sock.recv_into(buffer)
+            except BlockingIOError:
+                self._unused(len(buffer))
+                await anyio.wait_readable(sock)
+                continue
+            except OSError as error:
+                return self.end(error.strerror or str(error))
+            if not count:
+                return self.end("closed by the peer")
+            self._unused(len(buffer) - count)
+            on_events(connection.bytes_received(count, now=self._clock()), count)
+            if connection.is_violated:
+                return self.end("protocol violated")
+            self.flush()
+            reads += 1
+            if reads >= READS_PER_TURN:
+                reads = 0
+                await anyio.lowlevel.checkpoint()
+
+    async def _throttled(self, buffer: memoryview) -> memoryview:
+        """Return as much of the buffer as the rate limit lets be read, waiting for it."""
+        await anyio.wait_readable(self._sock)  # do not hold a share that others could use
+        while (throttle := self.download_throttle) is not None:
+            wanted = min(len(buffer), 4 * MIN_READ_BYTES)
+            granted = throttle.allowance(wanted)
+            if granted >= min(wanted, MIN_READ_BYTES):
+                return buffer[:granted]
+            throttle.give_back(granted)
+            await anyio.sleep(throttle.delay_s())
+        return buffer
+
+    def _unused(self, count_bytes: int) -> None:
+        if self.download_throttle is not None and count_bytes:
+            self.download_throttle.give_back(count_bytes)
