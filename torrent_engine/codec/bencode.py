@@ -1,0 +1,303 @@
+"""Owns bencoding: a strict, iterative decoder with limits, and the canonical encoder.
+
+Source: BEP 3; limits from RELIABILITY rows A1 to A4.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, NoReturn, TypeAlias
+
+from torrent_engine.base.config import FILE_BENCODE_LIMITS, BencodeLimits
+from torrent_engine.base.errors import BencodeError
+
+BencodeValue: TypeAlias = "int | bytes | list[BencodeValue] | dict[bytes, BencodeValue]"
+Encodable: TypeAlias = (
+    "int | str | bytes | Sequence[Encodable] | Mapping[str, Encodable] | Mapping[bytes, Encodable]"
+)
+Span: TypeAlias = tuple[int, int]
+_Append: TypeAlias = Callable[[BencodeValue], None]
+
+MAX_INTEGER_DIGITS: Final = 19  # int64; also far below where int() gets slow
+MAX_LENGTH_DIGITS: Final = 10
+_INT64_MIN: Final = -(2**63)
+_INT64_MAX: Final = 2**63 - 1
+
+_COLON: Final = 0x3A
+_DICT: Final = 0x64
+_END: Final = 0x65
+_INT: Final = 0x69
+_LIST: Final = 0x6C
+_NINE: Final = 0x39
+_ZERO: Final = 0x30
+_LENGTHS: Final = {b"%d" % length: length for length in range(1000)}  # only canonical spellings
+
+_CLOSE: Final = object()
+
+
+def decode(
+    data: bytes | bytearray | memoryview,
+    *,
+    limits: BencodeLimits = FILE_BENCODE_LIMITS,
+    canonical: bool = False,
+) -> BencodeValue:
+    """Decode one value that fills ``data`` to its last byte.
+
+    Dictionary keys may stand in any order unless ``canonical``, but never twice.
+    Raises BencodeError for anything else than bencoding within ``limits``.
+    """
+    value, end = decode_prefix(data, limits=limits, canonical=canonical)
+    if end != len(data):
+        raise BencodeError("trailing bytes", offset_bytes=end)
+    return value
+
+
+def decode_prefix(
+    data: bytes | bytearray | memoryview,
+    *,
+    limits: BencodeLimits = FILE_BENCODE_LIMITS,
+    canonical: bool = False,
+) -> tuple[BencodeValue, int]:
+    """Decode the value at the start of ``data``; also return where it ended.
+
+    What follows is not looked at. Raises BencodeError as :func:`decode` does.
+    """
+    raw = _checked_bytes(data, limits)
+    value, end, _ = _parse(raw, 0, limits.max_depth, limits.max_tokens, canonical=canonical)
+    return value, end
+
+
+def decode_with_spans(
+    data: bytes | bytearray | memoryview,
+    *,
+    limits: BencodeLimits = FILE_BENCODE_LIMITS,
+    canonical: bool = False,
+) -> tuple[dict[bytes, BencodeValue], dict[bytes, Span]]:
+    """Decode a dictionary that fills ``data``; also return where each of its values stands.
+
+    A span is ``(start, end)`` in bytes, so that ``data[start:end]`` is the value as received.
+    Raises BencodeError as :func:`decode` does, or if the value is no dictionary.
+    """
+    raw = _checked_bytes(data, limits)
+    if not raw.startswith(b"d"):
+        raise BencodeError("not a dictionary", offset_bytes=0)
+    values: dict[bytes, BencodeValue] = {}
+    spans: dict[bytes, Span] = {}
+    position, budget, depth = 1, limits.max_tokens - 1, limits.max_depth - 1
+    while raw[position : position + 1] != b"e":
+        key, start, budget = _parse(raw, position, 0, budget, canonical=canonical)
+        if not isinstance(key, bytes):
+            raise BencodeError("dictionary key is no string", offset_bytes=position)
+        if key in values:
+            raise BencodeError("duplicate dictionary key", offset_bytes=position)
+        value, position, budget = _parse(raw, start, depth, budget, canonical=canonical)
+        values[key], spans[key] = value, (start, position)
+    if canonical:
+        _check_sorted(values, position)
+    if position + 1 != len(raw):
+        raise BencodeError("trailing bytes", offset_bytes=position + 1)
+    return values, spans
+
+
+def encode(value: Encodable) -> bytes:
+    """Encode a value canonically: keys sorted as bytes, text as UTF-8.
+
+    Raises TypeError for a type that bencoding does not have, or a key that comes twice.
+    """
+    out: list[bytes] = []
+    pending: list[object] = [value]
+    while pending:
+        item = pending.pop()
+        if item is _CLOSE:
+            out.append(b"e")
+        elif isinstance(item, bytes | str):
+            out.append(_encode_string(item))
+        elif isinstance(item, int):
+            out.append(b"i%de" % item)
+        elif isinstance(item, Mapping):
+            out.append(b"d")
+            pending.append(_CLOSE)
+            pending.extend(_reversed_items(item))
+        elif isinstance(item, Sequence):
+            out.append(b"l")
+            pending.append(_CLOSE)
+            pending.extend(reversed(item))
+        else:
+            raise TypeError(f"cannot bencode a {type(item).__name__}")
+    return b"".join(out)
+
+
+def _encode_string(text: bytes | str) -> bytes:
+    raw = text.encode() if isinstance(text, str) else text
+    return b"%d:%b" % (len(raw), raw)
+
+
+def _reversed_items(mapping: Mapping[object, object]) -> list[object]:
+    """Return value, key, value, key ... from the last key to the first, ready to be popped."""
+    raw: dict[bytes, object] = {}
+    for key, value in mapping.items():
+        if not isinstance(key, bytes | str):
+            raise TypeError(f"cannot bencode a key of type {type(key).__name__}")
+        raw[key.encode() if isinstance(key, str) else key] = value
+    if len(raw) != len(mapping):
+        raise TypeError("cannot bencode a key twice")
+    items: list[object] = []
+    for raw_key in sorted(raw, reverse=True):
+        items += (raw[raw_key], raw_key)
+    return items
+
+
+def _checked_bytes(data: bytes | bytearray | memoryview, limits: BencodeLimits) -> bytes:
+    if len(data) > limits.max_bytes:
+        message = f"{len(data)} bytes, more than {limits.max_bytes}"
+        raise BencodeError(message, offset_bytes=limits.max_bytes)
+    return data if type(data) is bytes else bytes(data)
+
+
+def _check_sorted(mapping: dict[bytes, BencodeValue], position: int) -> None:
+    keys = list(mapping)
+    if keys != sorted(keys):
+        raise BencodeError("dictionary keys out of order", offset_bytes=position)
+
+
+def _parse(
+    data: bytes, position: int, depth: int, budget: int, *, canonical: bool
+) -> tuple[BencodeValue, int, int]:
+    """Parse the value at ``position``; return it, where it ended, and the tokens left over.
+
+    ``depth`` is how many containers may still be opened inside each other.
+    """
+    opening = data[position : position + 1]
+    if opening == b"d" or opening == b"l":
+        return _parse_container(data, position, depth, budget, canonical=canonical)
+    if budget < 1:
+        raise BencodeError("too many tokens", offset_bytes=position)
+    if opening == b"i":
+        end = data.find(b"e", position, position + MAX_INTEGER_DIGITS + 3)
+        return _integer(data, position, end), end + 1, budget - 1
+    if not opening.isdigit():
+        _refuse(data, position)
+    colon = data.find(b":", position, position + MAX_LENGTH_DIGITS + 1)
+    end = colon + 1 + _string_length(data, position, colon)
+    if end > len(data):
+        raise BencodeError("string longer than the input", offset_bytes=position)
+    return data[colon + 1 : end], end, budget - 1
+
+
+def _parse_container(  # noqa: C901, PLR0912, PLR0915 - one loop: a call a token doubles the time
+    data: bytes, position: int, depth: int, budget: int, *, canonical: bool
+) -> tuple[BencodeValue, int, int]:
+    """Parse the list or dictionary at ``position`` as :func:`_parse` does, without recursion."""
+    find, lengths, size = data.find, _LENGTHS, len(data)
+    root: list[BencodeValue] = []
+    append: _Append | None = root.append  # of the open list; None while a dictionary is open
+    mapping: dict[bytes, BencodeValue] = {}  # the open dictionary
+    key: bytes | None = None  # was read and waits for its value
+    parents: list[tuple[_Append | None, dict[bytes, BencodeValue]]] = []
+    value: BencodeValue
+    try:
+        while True:
+            byte = data[position]
+            if byte == _END:
+                if append is None:
+                    if key is not None:
+                        raise BencodeError("key without a value", offset_bytes=position)
+                    if canonical:
+                        _check_sorted(mapping, position)
+                position += 1
+                append, mapping = parents.pop()
+                if not parents:
+                    return root[0], position, budget
+                continue
+            budget -= 1
+            if budget < 0:
+                raise BencodeError("too many tokens", offset_bytes=position)
+            if _ZERO <= byte <= _NINE:
+                if data[position + 1] == _COLON:
+                    start = position + 2
+                    end = start + byte - _ZERO
+                else:
+                    start = find(b":", position, position + MAX_LENGTH_DIGITS + 1) + 1
+                    length = lengths.get(data[position : start - 1])
+                    if length is None:
+                        length = _string_length(data, position, start - 1)
+                    end = start + length
+                if end > size:
+                    raise BencodeError("string longer than the input", offset_bytes=position)
+                value = data[start:end]
+                if append is not None:
+                    append(value)
+                elif key is not None:
+                    mapping[key] = value
+                    key = None
+                elif value in mapping:
+                    raise BencodeError("duplicate dictionary key", offset_bytes=position)
+                else:
+                    key = value
+                position = end
+                continue
+            if append is None and key is None:
+                raise BencodeError("dictionary key is no string", offset_bytes=position)
+            if byte == _INT:
+                end = find(b"e", position, position + MAX_INTEGER_DIGITS + 3)
+                digits = data[position + 1 : end]
+                if (
+                    0 < end - position < MAX_INTEGER_DIGITS
+                    and digits.isdigit()
+                    and digits[0] != _ZERO
+                ):
+                    value = int(digits)
+                else:
+                    value = _integer(data, position, end)
+                if append is not None:
+                    append(value)
+                elif key is not None:
+                    mapping[key] = value
+                    key = None
+                position = end + 1
+                continue
+            if byte != _DICT and byte != _LIST:
+                _refuse(data, position)
+            if len(parents) >= depth:
+                raise BencodeError("nested too deep", offset_bytes=position)
+            parents.append((append, mapping))
+            opened: list[BencodeValue] | dict[bytes, BencodeValue]
+            opened = [] if byte == _LIST else {}
+            if append is not None:
+                append(opened)
+            elif key is not None:
+                mapping[key] = opened
+                key = None
+            if isinstance(opened, dict):
+                append, mapping = None, opened
+            else:
+                append = opened.append
+            position += 1
+    except IndexError:
+        raise BencodeError("input ends inside a value", offset_bytes=size) from None
+
+
+def _string_length(data: bytes, position: int, colon: int) -> int:
+    """Return the length of the string at ``position``, whose colon was found or is -1."""
+    digits = data[position : max(colon, position)]
+    if not digits.isdigit() or (digits[0] == _ZERO and len(digits) > 1):
+        raise BencodeError("malformed string length", offset_bytes=position)
+    return int(digits)
+
+
+def _integer(data: bytes, position: int, end: int) -> int:
+    """Return the integer at ``position``, whose closing "e" was found or is -1."""
+    text = data[position + 1 : max(end, 0)]
+    digits = text[1:] if text.startswith(b"-") else text
+    if not digits.isdigit() or len(digits) > MAX_INTEGER_DIGITS:
+        raise BencodeError("malformed integer", offset_bytes=position)
+    value = int(text)
+    if b"%d" % value != text:
+        raise BencodeError("integer with a leading zero or minus zero", offset_bytes=position)
+    if not _INT64_MIN <= value <= _INT64_MAX:
+        raise BencodeError("integer outside 64 bits", offset_bytes=position)
+    return value
+
+
+def _refuse(data: bytes, position: int) -> NoReturn:
+    if position >= len(data):
+        raise BencodeError("input ends where a value should be", offset_bytes=position)
+    raise BencodeError(f"no value begins with byte {data[position]:#04x}", offset_bytes=position)

@@ -1,0 +1,135 @@
+"""Owns which pieces somebody has: one bit a piece, and the count of those that are set.
+
+The bytes are those of the wire (the first piece is the highest bit of the first byte); the ints
+given out have piece ``i`` at ``1 << i``. Source: BEP 3.
+"""
+
+from collections.abc import Iterator
+from itertools import compress
+from typing import Final
+
+from torrent_engine.base.errors import RemoteProtocolError
+
+_REVERSED: Final = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
+_BITS: Final = tuple(bytes(byte >> (7 - bit) & 1 for bit in range(8)) for byte in range(256))
+_FLIPPED: Final = bytes(255 - byte for byte in range(256))
+_MASKS: Final = (128, 64, 32, 16, 8, 4, 2, 1)
+
+
+class Bitfield:
+    """A set of piece indices below ``piece_count``; the spare bits at the end stay zero."""
+
+    __slots__ = ("_data", "count", "piece_count")
+
+    def __init__(self, piece_count: int) -> None:
+        self.piece_count = piece_count
+        self.count = 0
+        """How many pieces are set."""
+        self._data = bytearray((piece_count + 7) // 8)
+
+    @classmethod
+    def from_bytes(cls, data: bytes | bytearray | memoryview, piece_count: int) -> "Bitfield":
+        """Read a bitfield as it came from a peer.
+
+        Raises RemoteProtocolError (BEP 3) if the length is wrong or a spare bit is set.
+        """
+        if len(data) != (piece_count + 7) // 8:
+            message = f"bitfield of {len(data)} bytes for {piece_count} pieces"
+            raise RemoteProtocolError(message, bep=3)
+        spare = -piece_count % 8
+        if spare and data[-1] & ((1 << spare) - 1):
+            raise RemoteProtocolError("bitfield with spare bits set", bep=3)
+        return cls._adopt(bytearray(data), piece_count)
+
+    @classmethod
+    def from_int(cls, value: int, piece_count: int) -> "Bitfield":
+        """Make a bitfield of an int whose bit ``1 << i`` is piece ``i``; higher bits are cut."""
+        value &= (1 << piece_count) - 1
+        data = value.to_bytes((piece_count + 7) // 8, "little").translate(_REVERSED)
+        return cls._adopt(bytearray(data), piece_count)
+
+    @classmethod
+    def full(cls, piece_count: int) -> "Bitfield":
+        """Make a bitfield with every piece set."""
+        return cls.from_int((1 << piece_count) - 1, piece_count)
+
+    @classmethod
+    def _adopt(cls, data: bytearray, piece_count: int) -> "Bitfield":
+        made = cls(0)
+        made.piece_count = piece_count
+        made.count = int.from_bytes(data, "big").bit_count()
+        made._data = data
+        return made
+
+    def copy(self) -> "Bitfield":
+        """Return an independent copy."""
+        made = Bitfield(0)
+        made.piece_count, made.count, made._data = self.piece_count, self.count, self._data[:]
+        return made
+
+    def has(self, piece: int) -> bool:
+        """Return whether one piece is set; IndexError for a piece far past the end."""
+        return self._data[piece >> 3] & _MASKS[piece & 7] != 0
+
+    def set(self, piece: int) -> None:
+        """Set one piece; nothing happens if it is set. IndexError past the end."""
+        self._check(piece)
+        mask = _MASKS[piece & 7]
+        if not self._data[piece >> 3] & mask:
+            self._data[piece >> 3] |= mask
+            self.count += 1
+
+    def clear(self, piece: int) -> None:
+        """Clear one piece; nothing happens if it is clear. IndexError past the end."""
+        self._check(piece)
+        mask = _MASKS[piece & 7]
+        if self._data[piece >> 3] & mask:
+            self._data[piece >> 3] ^= mask
+            self.count -= 1
+
+    def all(self) -> bool:
+        """Return whether every piece is set."""
+        return self.count == self.piece_count
+
+    def none(self) -> bool:
+        """Return whether no piece is set."""
+        return not self.count
+
+    def to_bytes(self) -> bytes:
+        """Return the bytes of a BEP 3 bitfield message's payload."""
+        return bytes(self._data)
+
+    def as_int(self) -> int:
+        """Return an int whose bit ``1 << i`` is piece ``i``."""
+        return int.from_bytes(self._data.translate(_REVERSED), "little")
+
+    def present(self) -> Iterator[int]:
+        """Iterate over the pieces that are set now, in rising order."""
+        return self._indices(self._data)
+
+    def missing(self) -> Iterator[int]:
+        """Iterate over the pieces that are clear now, in rising order."""
+        return self._indices(self._data.translate(_FLIPPED))
+
+    def _indices(self, data: bytearray) -> Iterator[int]:
+        return compress(range(self.piece_count), b"".join(map(_BITS.__getitem__, data)))
+
+    def _check(self, piece: int) -> None:
+        if not 0 <= piece < self.piece_count:
+            raise IndexError(f"piece {piece} of {self.piece_count}")
+
+    def __len__(self) -> int:
+        """Return the number of pieces, set or not."""
+        return self.piece_count
+
+    def __eq__(self, other: object) -> bool:
+        """Compare the number of pieces and every bit."""
+        if not isinstance(other, Bitfield):
+            return NotImplemented
+        return self.piece_count == other.piece_count and self._data == other._data
+
+    __hash__ = None  # type: ignore[assignment]  # mutable
+
+    def __repr__(self) -> str:
+        """Return the counts; the bits may be many."""
+        return f"Bitfield({self.count} of {self.piece_count})"

@@ -1,0 +1,138 @@
+"""Owns the arithmetic of pieces, blocks and files; nothing else divides by the piece length.
+
+All methods sit on hot paths and trust their arguments: an index from outside is compared with
+``piece_count`` by whoever took it in. Source: BEP 3.
+"""
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate
+from typing import NamedTuple
+
+from torrent_engine.base.ids import BLOCK_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class Geometry:
+    """How a payload of ``total_bytes`` is cut into pieces, and those into blocks of 16 KiB."""
+
+    total_bytes: int
+    piece_bytes: int
+    """Length of every piece but the last; not always a power of two."""
+    piece_count: int = field(init=False, compare=False)
+    last_piece_bytes: int = field(init=False, compare=False)
+    """Length of the last piece, 1 to ``piece_bytes``; 0 only when there is no payload."""
+    blocks_per_piece: int = field(init=False, compare=False)
+    """Blocks of every piece but the last."""
+    total_blocks: int = field(init=False, compare=False)
+    _last_piece: int = field(init=False, compare=False, repr=False)
+    _last_piece_blocks: int = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Derive the counts once, so that no method has to divide."""
+        count = -(-self.total_bytes // self.piece_bytes)
+        last_bytes = self.total_bytes - max(count - 1, 0) * self.piece_bytes
+        blocks, last_blocks = -(-self.piece_bytes // BLOCK_BYTES), -(-last_bytes // BLOCK_BYTES)
+        derive = object.__setattr__
+        derive(self, "piece_count", count)
+        derive(self, "last_piece_bytes", last_bytes)
+        derive(self, "blocks_per_piece", blocks)
+        derive(self, "total_blocks", max(count - 1, 0) * blocks + last_blocks)
+        derive(self, "_last_piece", count - 1)
+        derive(self, "_last_piece_blocks", last_blocks)
+
+    def piece_length(self, piece: int) -> int:
+        """Return the length of one piece in bytes; only the last may be short."""
+        return self.last_piece_bytes if piece == self._last_piece else self.piece_bytes
+
+    def piece_offset(self, piece: int) -> int:
+        """Return where a piece begins in the payload, in bytes."""
+        return piece * self.piece_bytes
+
+    def block_count(self, piece: int) -> int:
+        """Return how many blocks one piece has."""
+        return self._last_piece_blocks if piece == self._last_piece else self.blocks_per_piece
+
+    def block_length(self, piece: int, block: int) -> int:
+        """Return the length of one block in bytes; only the last of a piece may be short."""
+        left = self.last_piece_bytes if piece == self._last_piece else self.piece_bytes
+        left -= block * BLOCK_BYTES
+        if left > BLOCK_BYTES:
+            return BLOCK_BYTES
+        return left
+
+    def piece_at(self, offset_bytes: int) -> int:
+        """Return the piece that holds a byte of the payload."""
+        return offset_bytes // self.piece_bytes
+
+
+class FileSlice(NamedTuple):
+    """One run of bytes inside one file; never empty."""
+
+    file_index: int
+    offset_bytes: int
+    """Where the run begins, from the start of the file."""
+    length_bytes: int
+
+
+class FileLayout:
+    """Where the files of a torrent lie in its payload: one behind the other, without gaps."""
+
+    __slots__ = ("lengths", "offsets", "total_bytes")
+
+    def __init__(self, lengths: Sequence[int]) -> None:
+        self.lengths: tuple[int, ...] = tuple(lengths)
+        self.offsets: tuple[int, ...] = tuple(accumulate(self.lengths, initial=0))[:-1]
+        self.total_bytes: int = sum(self.lengths)
+
+    def __len__(self) -> int:
+        """Return how many files there are."""
+        return len(self.lengths)
+
+    def __eq__(self, other: object) -> bool:
+        """Compare by the lengths, which say everything."""
+        if not isinstance(other, FileLayout):
+            return NotImplemented
+        return self.lengths == other.lengths
+
+    def __hash__(self) -> int:
+        """Hash as :meth:`__eq__` compares."""
+        return hash(self.lengths)
+
+    def __repr__(self) -> str:
+        """Return a short text; the lengths may be many."""
+        return f"FileLayout({len(self.lengths)} files, {self.total_bytes} bytes)"
+
+    def slices(self, offset_bytes: int, length_bytes: int) -> list[FileSlice]:
+        """Return the runs of bytes that a range of the payload is made of, in order.
+
+        Files of length zero never appear; a range past the end is cut there.
+        """
+        lengths, offsets = self.lengths, self.offsets
+        index = bisect_right(offsets, offset_bytes) - 1
+        found: list[FileSlice] = []
+        end_bytes = min(offset_bytes + length_bytes, self.total_bytes)
+        while offset_bytes < end_bytes:
+            start = offset_bytes - offsets[index]
+            run = min(lengths[index] - start, end_bytes - offset_bytes)
+            if run:
+                found.append(FileSlice(index, start, run))
+                offset_bytes += run
+            index += 1
+        return found
+
+    def pieces_of(self, file_index: int, geometry: Geometry) -> range:
+        """Return the pieces that hold bytes of one file; none for an empty file."""
+        length = self.lengths[file_index]
+        if not length:
+            return range(0)
+        start = self.offsets[file_index]
+        piece_bytes = geometry.piece_bytes
+        return range(start // piece_bytes, (start + length - 1) // piece_bytes + 1)
+
+    def files_of_piece(self, piece: int, geometry: Geometry) -> range:
+        """Return the files that one piece reaches into; empty files in between are included."""
+        start = piece * geometry.piece_bytes
+        end = min(start + geometry.piece_bytes, self.total_bytes)
+        return range(bisect_right(self.offsets, start) - 1, bisect_left(self.offsets, end))
