@@ -1,0 +1,311 @@
+"""Owns the files of one torrent on disk: where each is, whether it is there, whether it is ours.
+
+Blocking; called in worker threads. Sources: BEP 3, BEP 47 (attributes).
+"""
+
+import os
+import stat
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from threading import RLock
+from typing import Final, NamedTuple
+
+from torrent_engine.base.errors import FileExistsStorageError, StorageError
+from torrent_engine.codec.metainfo import FileEntry, Metainfo
+from torrent_engine.disk.open_files import FileKey, OpenFile, OpenFiles
+from torrent_engine.disk.os_errors import storage_error
+from torrent_engine.disk.safe_open import Folder, check_parts
+
+_DATASYNC: Final = getattr(os, "fdatasync", os.fsync)
+
+
+class FileStamp(NamedTuple):
+    """What a file looked like when its pieces were last known to be right."""
+
+    file_index: int
+    size_bytes: int
+    mtime_ns: int
+    inode: int
+    device: int
+
+
+class FileStorage:
+    """The real files below one save path; ``index`` is the file's number in the metainfo."""
+
+    def __init__(
+        self,
+        metainfo: Metainfo,
+        save_path: Path,
+        pool: OpenFiles,
+        *,
+        renames: Mapping[int, tuple[str, ...]],
+        preallocate: bool,
+    ) -> None:
+        self.save_path = save_path
+        self.lock = RLock()
+        """Held while a file comes into being, moves or goes."""
+        self.present: set[int] = set()
+        """Files that are on disk, with at most the length they should have."""
+        self._entries: tuple[FileEntry, ...] = metainfo.files
+        self._paths = [
+            check_parts(renames.get(index, entry.path)) for index, entry in enumerate(self._entries)
+        ]
+        self._pool = pool
+        self._owner = pool.new_owner()
+        self._preallocate = preallocate
+        self._folder: Folder | None = None
+        self._sizes: dict[int, int] = {}
+        self._prepared: set[int] = set()
+        self._foreign: set[int] = set()
+        self._dirty: set[int] = set()
+        self._new_folders: set[tuple[str, ...]] = set()
+
+    @property
+    def folder(self) -> Folder:
+        """The open save path; StorageError when there is none."""
+        if self._folder is None:
+            raise StorageError(self.save_path, "no such folder")
+        return self._folder
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a save path to work in."""
+        return self._folder is not None
+
+    def path(self, index: int) -> Path:
+        """Return the whole path of a file, for messages and for the user."""
+        return self.save_path.joinpath(*self._paths[index])
+
+    def parts(self, index: int) -> tuple[str, ...]:
+        """Return a file's path below the save path."""
+        return self._paths[index]
+
+    def open(self, *, create: bool) -> None:
+        """Open the save path and look at every file.
+
+        Raises FileExistsStorageError if something that cannot be the torrent's is in the way:
+        a folder, a link, a device, or a file longer than the torrent's.
+        """
+        try:
+            self._folder = Folder(self.save_path, create=create)
+        except FileNotFoundError:
+            if create:
+                raise StorageError(self.save_path, "no such folder") from None
+            return
+        except OSError as error:
+            raise storage_error(self.save_path, error) from error
+        self.look_again()
+        self._foreign = set(self.present)
+
+    def look_again(self) -> None:
+        """Look at every file on disk, as :meth:`open` does."""
+        found: dict[int, int] = {}
+        for index, entry in enumerate(self._entries):
+            if entry.is_pad or entry.symlink_target is not None:
+                continue
+            status = self._status(index)
+            if status is not None:
+                self._refuse_what_is_not_ours(index, status)
+                found[index] = status.st_size
+        self._sizes = found
+        self.present = set(found)
+
+    def size(self, index: int) -> int:
+        """Return a file's length on disk as last looked at; 0 when it is missing."""
+        if index in self._prepared:
+            return self._entries[index].length_bytes
+        return self._sizes.get(index, 0)
+
+    def borrow_open(self, index: int) -> OpenFile | None:
+        """Return the file if it is open, in use until given back; None if it is not."""
+        return self._pool.borrow(FileKey(self._owner, index), writable=False)
+
+    def borrow(self, index: int, *, writable: bool) -> OpenFile:
+        """Return the open file, in use until given back to the pool; created when written.
+
+        Raises StorageError and its subclasses.
+        """
+        key = FileKey(self._owner, index)
+        file = self._pool.borrow(key, writable=writable)
+        if file is not None:
+            return file
+        try:
+            if not writable:
+                return self._pool.open(key, lambda: self._open(index, os.O_RDONLY), writable=False)
+            return self._borrow_writable(key)
+        except OSError as error:
+            raise storage_error(self.path(index), error) from error
+
+    def _borrow_writable(self, key: FileKey) -> OpenFile:
+        index = key.file_index
+        if index in self._prepared:  # it was there: if it is gone, somebody took it (row F3)
+            return self._pool.open(key, lambda: self._open(index, os.O_RDWR), writable=True)
+        with self.lock:
+            flags = os.O_RDWR | os.O_CREAT
+            file = self._pool.open(key, lambda: self._open(index, flags), writable=True)
+            try:
+                self._prepare(index, file.descriptor)
+            except BaseException:
+                self._pool.give_back(file)
+                raise
+            return file
+
+    def mark_dirty(self, index: int) -> None:
+        """Remember that a file was written and is not yet synced."""
+        self._dirty.add(index)
+        if self._foreign:
+            self._foreign.discard(index)
+
+    def adopt(self, index: int) -> None:
+        """Remember that a file that was there before holds this torrent's data."""
+        self._foreign.discard(index)
+
+    def create_empty(self, indices: Iterable[int]) -> None:
+        """Make the files that have no bytes; StorageError if one cannot be made."""
+        for index in indices:
+            if index not in self.present:
+                self._pool.give_back(self.borrow(index, writable=True))
+
+    def sync(self) -> None:
+        """Wait until all that was written before the call is on the disk.
+
+        Raises StorageError if a file cannot be synced, was removed or was cut short: nothing
+        written since the last good sync can then be relied on.
+        """
+        dirty, self._dirty = self._dirty, set()
+        folders, self._new_folders = self._new_folders, set()
+        for index in sorted(dirty):
+            self._sync_file(index)
+        for folder in sorted(folders):
+            try:
+                self.folder.sync_folder(folder)
+            except OSError as error:
+                raise storage_error(self.save_path.joinpath(*folder), error) from error
+
+    def stamps(self, indices: Iterable[int]) -> list[FileStamp]:
+        """Return what the files look like now; missing ones are left out."""
+        found = ((index, self._status(index)) for index in indices)
+        return [
+            FileStamp(index, seen.st_size, seen.st_mtime_ns, seen.st_ino, seen.st_dev)
+            for index, seen in found
+            if seen is not None
+        ]
+
+    def write_new(self, index: int, fill: Callable[[int], None]) -> None:
+        """Make a file whole before it appears: fill another one, sync it, rename it.
+
+        ``fill`` gets the open descriptor. Raises StorageError; then nothing appears.
+        """
+        *parents, name = self._paths[index]
+        temporary = (*parents, f".{index}.{os.getpid()}.tmp")
+        try:
+            descriptor = self.folder.open_file(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
+            try:
+                os.ftruncate(descriptor, self._entries[index].length_bytes)
+                fill(descriptor)
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            self.folder.rename(temporary, (*parents, name))
+        except (OSError, StorageError) as error:
+            with suppress(OSError):
+                self.folder.unlink(temporary)
+            if isinstance(error, StorageError):
+                raise
+            raise storage_error(self.path(index), error) from error
+        self._note_created(index)
+
+    def delete(self) -> None:
+        """Remove the torrent's files, then the folders that this emptied.
+
+        What was there before and never held verified or written data of this torrent stays.
+        """
+        if self._folder is None:
+            return
+        self._pool.forget_owner(self._owner)
+        for index in sorted(self.present - self._foreign):
+            try:
+                self._folder.unlink(self._paths[index])
+            except OSError as error:
+                raise storage_error(self.path(index), error) from error
+        for parts in self._parent_folders():
+            self._folder.rmdir_if_empty(parts)
+        self.present, self._sizes = set(self._foreign), {}
+        self._prepared.clear()
+        self._dirty.clear()
+
+    def close(self) -> None:
+        """Close everything; nothing is synced by this."""
+        self._pool.forget_owner(self._owner)
+        if self._folder is not None:
+            self._folder.close()
+            self._folder = None
+
+    def _open(self, index: int, flags: int) -> int:
+        mode = 0o777 if self._entries[index].is_executable else 0o666
+        return self.folder.open_file(self._paths[index], flags, mode)
+
+    def _prepare(self, index: int, descriptor: int) -> None:
+        """Give a file its length before its first write; never cut one."""
+        status = os.fstat(descriptor)
+        self._refuse_what_is_not_ours(index, status)
+        length = self._entries[index].length_bytes
+        if self._preallocate and length and hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(descriptor, 0, length)
+        elif status.st_size < length:
+            os.ftruncate(descriptor, length)
+        self._note_created(index)
+
+    def _note_created(self, index: int) -> None:
+        if index not in self.present:
+            self.present.add(index)
+            parts = self._paths[index]
+            self._new_folders.update(parts[:depth] for depth in range(len(parts)))
+        self._prepared.add(index)
+        self.mark_dirty(index)
+
+    def _refuse_what_is_not_ours(self, index: int, status: os.stat_result) -> None:
+        if not stat.S_ISREG(status.st_mode):
+            raise FileExistsStorageError(self.path(index), "is not a regular file")
+        length = self._entries[index].length_bytes
+        if status.st_size > length:
+            reason = f"has {status.st_size} bytes where the torrent's file has {length}"
+            raise FileExistsStorageError(self.path(index), reason)
+
+    def _sync_file(self, index: int) -> None:
+        file = self.borrow(index, writable=True)
+        try:
+            _sync_descriptor(file.descriptor)
+            status = os.fstat(file.descriptor)
+        except OSError as error:
+            raise storage_error(self.path(index), error) from error
+        finally:
+            self._pool.give_back(file)
+        if not status.st_nlink:
+            raise StorageError(self.path(index), "was removed while in use")
+        if status.st_size < self._entries[index].length_bytes:
+            raise StorageError(self.path(index), "was cut short while in use")
+
+    def _status(self, index: int) -> os.stat_result | None:
+        if self._folder is None:
+            return None
+        try:
+            return self._folder.stat(self._paths[index])
+        except OSError as error:
+            raise storage_error(self.path(index), error) from error
+
+    def _parent_folders(self) -> list[tuple[str, ...]]:
+        """Return the folders that hold files, the deepest first, without the save path."""
+        found = {parts[:depth] for parts in self._paths for depth in range(1, len(parts))}
+        return sorted(found, key=len, reverse=True)
+
+
+def _sync_descriptor(descriptor: int) -> None:
+    try:
+        _DATASYNC(descriptor)
+    except OSError:
+        # What failed to reach the disk must not be read back from memory as if it had.
+        with suppress(OSError, AttributeError):
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+        raise

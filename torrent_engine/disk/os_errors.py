@@ -1,0 +1,43 @@
+"""Turns what the system says into the package's own errors; the only place that reads errno."""
+
+import errno
+import sqlite3
+from typing import Final
+
+from torrent_engine.base.errors import (
+    DiskFullError,
+    FileExistsStorageError,
+    StateDatabaseError,
+    StorageError,
+    TorrentEngineError,
+)
+
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_IN_THE_WAY: Final = frozenset({errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.EEXIST})
+_SQLITE_FULL: Final = 13
+
+
+def storage_error(path: object, error: OSError) -> StorageError:
+    """Return the error for a failed call on ``path``.
+
+    No space, no quota and a file too large for the file system are DiskFullError; a link or a
+    folder in the place of a file is FileExistsStorageError; the rest is StorageError.
+    """
+    reason = error.strerror or str(error)
+    if error.errno in _FULL:
+        return DiskFullError(path, reason)
+    if error.errno in _IN_THE_WAY:
+        return FileExistsStorageError(path, f"{reason} (links are not followed)")
+    return StorageError(path, reason)
+
+
+def database_error(path: object, error: sqlite3.Error) -> TorrentEngineError:
+    """Return the error for a failed statement on the resume database at ``path``."""
+    if is_database_full(error):
+        return DiskFullError(path, str(error))
+    return StateDatabaseError(f"{path}: {error}")
+
+
+def is_database_full(error: sqlite3.Error) -> bool:
+    """Return whether SQLite ran out of room."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF == _SQLITE_FULL or "full" in str(error)

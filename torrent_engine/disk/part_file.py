@@ -1,0 +1,99 @@
+"""Owns the bytes of boundary pieces that belong to skipped files.
+
+A skipped file does not appear, yet a piece that it shares with a wanted neighbour is only whole
+with its bytes. They are kept in one hidden file per torrent, ``.<info-hash>.parts`` in the save
+path, each at its offset in the torrent's payload: a sparse file, so only they take room.
+"""
+
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from torrent_engine.base.errors import StorageError
+from torrent_engine.base.ids import InfoHash
+from torrent_engine.disk.os_errors import storage_error
+from torrent_engine.disk.positional import read_at, write_at
+from torrent_engine.disk.safe_open import Folder
+
+_COPY_BYTES: Final = 1024 * 1024
+
+
+class PartFile:
+    """Blocking; every call is made with the storage's lock held."""
+
+    def __init__(self, folder: Folder, info_hash: InfoHash) -> None:
+        self._folder = folder
+        self._parts = (f".{info_hash.hex()}.parts",)
+        self._descriptor = -1
+        self.is_dirty = False
+
+    @property
+    def path(self) -> Path:
+        """Where it lies, or would."""
+        return self._folder.path / self._parts[0]
+
+    def size(self) -> int:
+        """Return its length in bytes; 0 when there is none."""
+        status = self._folder.stat(self._parts)
+        return status.st_size if status is not None else 0
+
+    def read(self, offset_bytes: int, into: memoryview) -> None:
+        """Fill ``into``; StorageError if the bytes were never written."""
+        try:
+            got = read_at(self._open(create=False), into, offset_bytes)
+        except OSError as error:
+            raise storage_error(self.path, error) from error
+        if got < len(into):
+            raise StorageError(self.path, "is shorter than it should be")
+
+    def write(self, offset_bytes: int, views: Sequence[memoryview]) -> None:
+        """Write ``views`` at their offset in the payload."""
+        try:
+            write_at(self._open(create=True), views, offset_bytes)
+        except OSError as error:
+            raise storage_error(self.path, error) from error
+        self.is_dirty = True
+
+    def copy_out(
+        self, offset_bytes: int, length_bytes: int, target: int, target_offset: int
+    ) -> None:
+        """Copy what was written of a range into an open file; the rest stays a hole there."""
+        end = min(offset_bytes + length_bytes, self.size())
+        buffer = memoryview(bytearray(_COPY_BYTES))
+        shift = target_offset - offset_bytes
+        while offset_bytes < end:
+            view = buffer[: min(_COPY_BYTES, end - offset_bytes)]
+            self.read(offset_bytes, view)
+            write_at(target, [view], offset_bytes + shift)
+            offset_bytes += len(view)
+
+    def sync(self) -> None:
+        """Make what was written durable."""
+        if not self.is_dirty:
+            return
+        self.is_dirty = False
+        try:
+            os.fsync(self._open(create=False))
+        except OSError as error:
+            raise storage_error(self.path, error) from error
+
+    def close(self) -> None:
+        """Close it; it is opened again when needed."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+    def remove(self) -> None:
+        """Close and delete it."""
+        self.close()
+        self.is_dirty = False
+        with suppress(OSError):
+            self._folder.unlink(self._parts)
+
+    def _open(self, *, create: bool) -> int:
+        if self._descriptor < 0:
+            flags = os.O_RDWR | (os.O_CREAT if create else 0)
+            self._descriptor = self._folder.open_file(self._parts, flags, 0o600)
+        return self._descriptor

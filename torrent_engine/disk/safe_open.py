@@ -1,0 +1,184 @@
+"""Opens files below a folder without ever following a link on the way (rows A6, A8).
+
+Every component is opened relative to its parent's descriptor with O_NOFOLLOW, so a link that
+somebody plants between a check and the use is refused, not followed. Where the system has no
+such calls (Windows) each component is looked at before it is used.
+"""
+
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+from torrent_engine.base.errors import FileExistsStorageError, StorageError
+
+HAS_DIR_FD = os.open in os.supports_dir_fd and hasattr(os, "O_NOFOLLOW")
+_FILE_FLAGS: Final = (
+    getattr(os, "O_CLOEXEC", 0)
+    | getattr(os, "O_NOFOLLOW", 0)
+    | getattr(os, "O_NONBLOCK", 0)  # a planted FIFO must not hold us up
+    | getattr(os, "O_BINARY", 0)
+)
+_FOLDER_FLAGS: Final = (
+    os.O_RDONLY
+    | getattr(os, "O_CLOEXEC", 0)
+    | getattr(os, "O_NOFOLLOW", 0)
+    | getattr(os, "O_DIRECTORY", 0)
+)
+
+
+def check_parts(parts: Sequence[str]) -> tuple[str, ...]:
+    """Return ``parts`` if each is a plain name; raise StorageError if one could lead elsewhere."""
+    for part in parts:
+        if part in {"", ".", ".."} or "\0" in part or "/" in part or (os.sep in part):
+            raise StorageError("/".join(parts), "is not a path below the save path")
+    if not parts:
+        raise StorageError("", "is not a path below the save path")
+    return tuple(parts)
+
+
+class Folder:
+    """Owns the descriptor of one folder; all names are looked up from there."""
+
+    def __init__(self, path: Path, *, create: bool) -> None:
+        """Open ``path``, following links in it (it is the user's); OSError if that fails."""
+        if create:
+            path.mkdir(parents=True, exist_ok=True)
+        self.path = path
+        self._descriptor = -1
+        if HAS_DIR_FD:
+            flags = _FOLDER_FLAGS & ~os.O_NOFOLLOW
+            self._descriptor = os.open(path, flags)
+        elif not path.is_dir():
+            raise NotADirectoryError(f"{path} is no folder")
+
+    def close(self) -> None:
+        """Close the descriptor; twice does no harm."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+    def open_file(self, parts: Sequence[str], flags: int, mode: int = 0o666) -> int:
+        """Open a regular file below the folder and return its descriptor.
+
+        With O_CREAT in ``flags`` missing folders are made too. Raises OSError, and
+        FileExistsStorageError if what is there is no regular file, or is to be written and has
+        other names (hard links) through which somebody else's file would be changed.
+        """
+        with self._parent(parts, create=bool(flags & os.O_CREAT)) as (folder, name):
+            if HAS_DIR_FD:
+                descriptor = os.open(name, flags | _FILE_FLAGS, mode, dir_fd=folder)
+            else:
+                _refuse_link(name)
+                descriptor = os.open(name, flags | _FILE_FLAGS, mode)
+        try:
+            self._check_file(descriptor, parts, writable=bool(flags & (os.O_RDWR | os.O_WRONLY)))
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return descriptor
+
+    def stat(self, parts: Sequence[str]) -> os.stat_result | None:
+        """Return what stands at a path, itself and not what it links to; None if nothing."""
+        try:
+            with self._parent(parts, create=False) as (folder, name):
+                if HAS_DIR_FD:
+                    return os.stat(name, dir_fd=folder, follow_symlinks=False)
+                return Path(name).lstat()
+        except FileNotFoundError:
+            return None
+
+    def unlink(self, parts: Sequence[str]) -> None:
+        """Remove a file; nothing happens if it is not there."""
+        with (
+            suppress(FileNotFoundError),
+            self._parent(parts, create=False) as (folder, name),
+        ):
+            if HAS_DIR_FD:
+                os.unlink(name, dir_fd=folder)
+            else:
+                Path(name).unlink()
+
+    def rmdir_if_empty(self, parts: Sequence[str]) -> None:
+        """Remove a folder below this one if nothing is in it."""
+        with suppress(OSError), self._parent(parts, create=False) as (folder, name):
+            if HAS_DIR_FD:
+                os.rmdir(name, dir_fd=folder)
+            else:
+                Path(name).rmdir()
+
+    def rename(self, old: Sequence[str], new: Sequence[str]) -> None:
+        """Give a file another name in the same folder, replacing what has it."""
+        with self._parent(old, create=False) as (folder, name):
+            if HAS_DIR_FD:
+                os.replace(name, new[-1], src_dir_fd=folder, dst_dir_fd=folder)
+            else:
+                Path(name).replace(Path(name).with_name(new[-1]))
+
+    def sync_folder(self, parts: Sequence[str]) -> None:
+        """Make the names in a folder below this one durable; does nothing where that is unknown."""
+        if not HAS_DIR_FD:
+            return
+        with self._parent((*parts, "x"), create=False) as (folder, _):
+            os.fsync(int(folder))
+
+    @contextmanager
+    def _parent(self, parts: Sequence[str], *, create: bool) -> Iterator[tuple[int, str]]:
+        """Yield the folder of the last component and its name (a whole path without dir_fd)."""
+        if not HAS_DIR_FD:
+            yield -1, str(self._walk_by_name(parts[:-1], create=create) / parts[-1])
+            return
+        folder = self._walk(parts[:-1], create=create)
+        try:
+            yield folder, parts[-1]
+        finally:
+            if folder != self._descriptor:
+                os.close(folder)
+
+    def _walk(self, parts: Sequence[str], *, create: bool) -> int:
+        folder = self._descriptor
+        if folder < 0:
+            raise FileNotFoundError(2, "No such file or directory", str(self.path))
+        for part in parts:
+            try:
+                inner = _open_folder(part, folder, create=create)
+            finally:
+                if folder != self._descriptor:
+                    os.close(folder)
+            folder = inner
+        return folder
+
+    def _walk_by_name(self, parts: Sequence[str], *, create: bool) -> Path:
+        path = self.path
+        for part in parts:
+            path /= part
+            _refuse_link(str(path))
+            if create:
+                path.mkdir(exist_ok=True)
+        return path
+
+    def _check_file(self, descriptor: int, parts: Sequence[str], *, writable: bool) -> None:
+        found = os.fstat(descriptor)
+        path = self.path.joinpath(*parts)
+        if not stat.S_ISREG(found.st_mode):
+            raise FileExistsStorageError(path, "is not a regular file")
+        if writable and found.st_nlink > 1:
+            raise FileExistsStorageError(path, "has hard links and is not written to")
+
+
+def _open_folder(name: str, parent: int, *, create: bool) -> int:
+    try:
+        return os.open(name, _FOLDER_FLAGS, dir_fd=parent)
+    except FileNotFoundError:
+        if not create:
+            raise
+    with suppress(FileExistsError):
+        os.mkdir(name, dir_fd=parent)
+    return os.open(name, _FOLDER_FLAGS, dir_fd=parent)
+
+
+def _refuse_link(path: str) -> None:
+    if os.path.islink(path):  # noqa: PTH114 - no Path object is needed for one look
+        raise FileExistsStorageError(path, "is a symbolic link; links are not followed")

@@ -1,0 +1,393 @@
+"""Owns where each byte of a torrent's payload is kept: a file, the part-file, or nowhere (pads).
+
+``read_now`` is for the event loop; the other blocking calls are for worker threads.
+"""
+
+import errno
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from enum import IntEnum
+from pathlib import Path
+from typing import Final
+
+import anyio
+import anyio.to_thread
+
+from torrent_engine.base.config import DiskConfig
+from torrent_engine.base.errors import StorageError
+from torrent_engine.codec.geometry import FileSlice
+from torrent_engine.codec.metainfo import FileEntry, Metainfo
+from torrent_engine.disk.file_storage import FileStamp, FileStorage
+from torrent_engine.disk.filesystem import ReadMode, ReadModes
+from torrent_engine.disk.open_files import OpenFile, OpenFiles
+from torrent_engine.disk.os_errors import storage_error
+from torrent_engine.disk.part_file import PartFile
+from torrent_engine.disk.positional import read_at, write_at
+
+_NOWAIT: Final[int] = getattr(os, "RWF_NOWAIT", 0)
+_REFUSED: Final = frozenset({errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS})
+_read_modes: Final = ReadModes()  # a fact of the machine, not of one torrent
+
+
+class Place(IntEnum):
+    """Where the bytes of one file are kept."""
+
+    FILE = 0
+    PART_FILE = 1
+    NOWHERE = 2
+
+
+class StorageManager:
+    """The payload of one torrent as one range of bytes, kept in files below ``save_path``.
+
+    Files are sparse unless ``config.preallocate``; a file of ``skipped`` is not created, its
+    share of boundary pieces goes to the part-file - unless it is on disk already, then it is
+    used as it is. ``renames`` gives files another path below the save path.
+    """
+
+    def __init__(  # noqa: PLR0913 - the one place where a torrent meets its disk
+        self,
+        metainfo: Metainfo,
+        save_path: str | os.PathLike[str],
+        *,
+        disk_limiter: anyio.CapacityLimiter,
+        config: DiskConfig,
+        renames: Mapping[int, tuple[str, ...]] | None = None,
+        skipped: AbstractSet[int] = frozenset(),
+        open_files: OpenFiles | None = None,
+    ) -> None:
+        self.metainfo = metainfo
+        self.save_path = Path(save_path)
+        self.skipped: frozenset[int] = frozenset(skipped)
+        self.before_writes: Callable[[Iterable[tuple[int, int]]], None] | None = None
+        """Told (offset, length) of what is about to be written, in the worker thread."""
+        self._limiter = disk_limiter
+        self._layout = metainfo.layout
+        self._pool = open_files if open_files is not None else OpenFiles(config.max_open_files)
+        self._files = FileStorage(
+            metainfo,
+            self.save_path,
+            self._pool,
+            renames=renames or {},
+            preallocate=config.preallocate,
+        )
+        self._places = [Place.NOWHERE if _is_nowhere(e) else Place.FILE for e in metainfo.files]
+        self._part_file: PartFile | None = None
+        self._part_file_bytes: int = 0
+        self._hot_file: OpenFile | None = None
+        self._hot_start = 0
+        self._hot_length = 0
+
+    # -- life -----------------------------------------------------------------------------
+
+    async def open(self, *, create: bool = True) -> None:
+        """Open the save path, look at what is there, and make the empty files.
+
+        With ``create`` false nothing is made, not even the save path (for checks). Raises
+        StorageError, FileExistsStorageError if something else is in the way.
+        """
+        await self._in_thread(lambda: self._open(create=create))
+
+    def _open(self, *, create: bool) -> None:
+        self._files.open(create=create)
+        self._place_skipped()
+        if create:
+            self._create_empty_files()
+
+    async def close(self) -> None:
+        """Close all files; what was written is not synced by this."""
+        await self._in_thread(self._close)
+
+    def _close(self) -> None:
+        with self._files.lock:
+            if self._part_file is not None:
+                self._part_file.close()
+            self._files.close()
+
+    async def delete_files(self) -> None:
+        """Remove the torrent's files and the folders that this emptied; nobody else's files."""
+        await self._in_thread(self._delete_files)
+
+    def _delete_files(self) -> None:
+        with self._files.lock:
+            if self._part_file is not None:
+                self._part_file.remove()
+            self._files.delete()
+
+    def path_of(self, file_index: int) -> Path:
+        """Return where a file lies, or will."""
+        return self._files.path(file_index)
+
+    # -- reading --------------------------------------------------------------------------
+
+    def read_now(self, offset_bytes: int, into: memoryview) -> bool:
+        """Fill ``into`` without waiting for a disk; False if that is not possible.
+
+        For the event loop. After False what is in ``into`` is undefined; call :meth:`read`.
+        """
+        file, start = self._hot_file, offset_bytes - self._hot_start
+        if (
+            file is None
+            or not 0 <= start <= self._hot_length - len(into)
+            or not self._pool.borrow_again(file)
+        ):
+            return self._read_slices_now(offset_bytes, into)
+        try:
+            return _read_file_now(file, start, into)
+        finally:
+            self._pool.give_back(file)
+
+    def _read_slices_now(self, offset_bytes: int, into: memoryview) -> bool:
+        done = 0
+        for part in self._layout.slices(offset_bytes, len(into)):
+            if not self._read_slice_now(part, into[done : done + part.length_bytes]):
+                return False
+            done += part.length_bytes
+        return done == len(into)
+
+    def _read_slice_now(self, part: FileSlice, into: memoryview) -> bool:
+        place = self._places[part.file_index]
+        if place is Place.NOWHERE:
+            into[:] = bytes(len(into))
+            return True
+        file = self._files.borrow_open(part.file_index) if place is Place.FILE else None
+        if file is None:
+            return False
+        try:
+            done = _read_file_now(file, part.offset_bytes, into)
+        finally:
+            self._pool.give_back(file)
+        if done:
+            self._hot_file = file
+            self._hot_start = self._layout.offsets[part.file_index]
+            self._hot_length = self._layout.lengths[part.file_index]
+        return done
+
+    async def read(self, offset_bytes: int, into: memoryview) -> None:
+        """Fill ``into`` in a worker thread; StorageError if the data cannot be read."""
+        await self._in_thread(lambda: self.read_blocking(offset_bytes, into))
+
+    def read_blocking(self, offset_bytes: int, into: memoryview) -> None:
+        """Fill ``into``; for worker threads. StorageError if the data cannot be read."""
+        parts = self._layout.slices(offset_bytes, len(into))
+        if len(parts) == 1:
+            self._read_slice(parts[0], into)
+            return
+        done = 0
+        for part in parts:
+            self._read_slice(part, into[done : done + part.length_bytes])
+            done += part.length_bytes
+        if done < len(into):
+            raise StorageError(self.save_path, "read past the end of the torrent")
+
+    def _read_slice(self, part: FileSlice, into: memoryview) -> None:
+        index = part.file_index
+        if self._places[index] is Place.PART_FILE and self._read_part_file(part, into):
+            return
+        if self._places[index] is Place.NOWHERE:
+            into[:] = bytes(len(into))
+            return
+        file = self._files.borrow(index, writable=False)
+        try:
+            got = read_at(file.descriptor, into, part.offset_bytes)
+        except OSError as error:
+            raise storage_error(self._files.path(index), error) from error
+        finally:
+            self._pool.give_back(file)
+        if got < part.length_bytes:
+            raise StorageError(self._files.path(index), "is shorter than it should be")
+
+    def _read_part_file(self, part: FileSlice, into: memoryview) -> bool:
+        with self._files.lock:
+            if self._places[part.file_index] is not Place.PART_FILE:
+                return False
+            self._parts().read(self._layout.offsets[part.file_index] + part.offset_bytes, into)
+            return True
+
+    def has_data(self, offset_bytes: int, length_bytes: int) -> bool:
+        """Return whether every file of a range is on disk and long enough to hold it.
+
+        As last looked at (:meth:`look_again`); costs no call to the system.
+        """
+        for part in self._layout.slices(offset_bytes, length_bytes):
+            place, end = self._places[part.file_index], part.offset_bytes + part.length_bytes
+            if place is Place.FILE and self._files.size(part.file_index) < end:
+                return False
+            if (
+                place is Place.PART_FILE
+                and self._part_file_bytes < end + self._layout.offsets[part.file_index]
+            ):
+                return False
+        return True
+
+    def look_again(self) -> None:
+        """Look at the files on disk anew; blocking."""
+        self._files.look_again()
+        self._place_skipped()
+
+    # -- writing --------------------------------------------------------------------------
+
+    def write_views(self, offset_bytes: int, views: Sequence[memoryview]) -> None:
+        """Write ``views`` one behind the other, one call to the system per file; blocking.
+
+        Raises DiskFullError, FileExistsStorageError or StorageError with the file's path.
+        """
+        parts = self._layout.slices(offset_bytes, sum(map(len, views)))
+        if len(parts) == 1:
+            self._write_slice(parts[0], views)
+            return
+        for part, share in zip(parts, _split(views, parts), strict=True):
+            self._write_slice(part, share)
+
+    def _write_slice(self, part: FileSlice, views: Sequence[memoryview]) -> None:
+        index = part.file_index
+        if self._places[index] is Place.NOWHERE:
+            return
+        if index not in self._files.present or self._places[index] is Place.PART_FILE:
+            with self._files.lock:  # it may be skipped or wanted again at this moment
+                if self._places[index] is Place.PART_FILE:
+                    start = self._layout.offsets[index] + part.offset_bytes
+                    self._parts().write(start, views)
+                    self._part_file_bytes = max(self._part_file_bytes, start + part.length_bytes)
+                    return
+                file = self._files.borrow(index, writable=True)
+        else:
+            file = self._files.borrow(index, writable=True)
+        try:
+            write_at(file.descriptor, views, part.offset_bytes)
+        except OSError as error:
+            raise storage_error(self._files.path(index), error) from error
+        finally:
+            self._pool.give_back(file)
+            self._files.mark_dirty(index)
+
+    def sync(self) -> None:
+        """Wait until all that was written before is on the disk; blocking.
+
+        Raises StorageError if that failed: what was written since the last good sync may be
+        lost and has to be hashed again.
+        """
+        self._files.sync()
+        with self._files.lock:
+            if self._part_file is not None:
+                self._part_file.sync()
+
+    # -- files ----------------------------------------------------------------------------
+
+    def file_stamps(self, file_indices: Iterable[int] | None = None) -> list[FileStamp]:
+        """Return size, mtime and inode of the files that are on disk; blocking."""
+        present = self._files.present
+        wanted = sorted(present if file_indices is None else present.intersection(file_indices))
+        return self._files.stamps(wanted)
+
+    def is_file(self, file_index: int) -> bool:
+        """Return whether a file's bytes are kept in a file of its own."""
+        return self._places[file_index] is Place.FILE
+
+    def adopt_piece(self, piece: int) -> None:
+        """Remember that a piece was found right, so the files it lies in are the torrent's."""
+        for index in self._layout.files_of_piece(piece, self.metainfo.geometry):
+            self._files.adopt(index)
+
+    def mark_dirty(self, file_index: int) -> None:
+        """Let the next :meth:`sync` include a file that an earlier process wrote."""
+        if file_index in self._files.present:
+            self._files.mark_dirty(file_index)
+
+    async def set_skipped(self, skipped: AbstractSet[int]) -> None:
+        """Change which files are skipped.
+
+        A file that is wanted again gets what the part-file has of it; a file that is on disk
+        already stays where it is when it is skipped.
+        """
+        await self._in_thread(lambda: self._set_skipped(frozenset(skipped)))
+
+    def _set_skipped(self, skipped: frozenset[int]) -> None:
+        with self._files.lock:
+            self.skipped = skipped
+            for index, place in enumerate(self._places):
+                if place is Place.PART_FILE and index not in skipped:
+                    self._move_out_of_part_file(index)
+            self._place_skipped()
+            self._create_empty_files()
+            if self._part_file is not None and Place.PART_FILE not in self._places:
+                self._part_file.remove()
+                self._part_file = None
+
+    def _move_out_of_part_file(self, index: int) -> None:
+        """Copy, sync, rename: a kill in between leaves the part-file as the truth."""
+        start, length = self._layout.offsets[index], self._layout.lengths[index]
+        if index not in self._files.present and length and self._part_file_bytes > start:
+            self._files.write_new(index, lambda target: self._copy_boundaries(index, target))
+        self._places[index] = Place.FILE
+
+    def _copy_boundaries(self, index: int, target: int) -> None:
+        """Copy a file's share of its first and its last piece, all that can be there."""
+        geometry, start = self.metainfo.geometry, self._layout.offsets[index]
+        end = start + self._layout.lengths[index]
+        pieces = self._layout.pieces_of(index, geometry)
+        for piece in {pieces[0], pieces[-1]}:
+            first = max(start, geometry.piece_offset(piece))
+            last = min(end, geometry.piece_offset(piece) + geometry.piece_length(piece))
+            self._parts().copy_out(first, last - first, target, first - start)
+
+    def _place_skipped(self) -> None:
+        for index in self.skipped:
+            if self._places[index] is Place.FILE and index not in self._files.present:
+                self._places[index] = Place.PART_FILE
+        has_parts = Place.PART_FILE in self._places and self._files.is_open
+        self._part_file_bytes = self._parts().size() if has_parts else 0
+
+    def _create_empty_files(self) -> None:
+        lengths = self._layout.lengths
+        self._files.create_empty(
+            index
+            for index, place in enumerate(self._places)
+            if place is Place.FILE and not lengths[index] and index not in self.skipped
+        )
+
+    def _parts(self) -> PartFile:
+        if self._part_file is None:
+            self._part_file = PartFile(self._files.folder, self.metainfo.info_hash)
+        return self._part_file
+
+    async def _in_thread(self, call: Callable[[], None]) -> None:
+        await anyio.to_thread.run_sync(call, limiter=self._limiter)
+
+
+def _is_nowhere(entry: FileEntry) -> bool:
+    return entry.is_pad or entry.symlink_target is not None
+
+
+def _read_file_now(file: OpenFile, offset_bytes: int, into: memoryview) -> bool:
+    mode = _read_modes.of(file.device)
+    if mode is ReadMode.THREAD:
+        return False
+    try:
+        if mode is ReadMode.DIRECT:
+            return os.preadv(file.descriptor, [into], offset_bytes) == len(into)
+        return os.preadv(file.descriptor, [into], offset_bytes, _NOWAIT) == len(into)
+    except OSError as error:
+        if mode is ReadMode.NOWAIT and error.errno in _REFUSED:
+            _read_modes.refuse(file.device)
+            return _read_file_now(file, offset_bytes, into)
+        return False
+
+
+def _split(views: Sequence[memoryview], parts: Sequence[FileSlice]) -> list[list[memoryview]]:
+    """Share out views over file slices that lie one behind the other."""
+    shares: list[list[memoryview]] = []
+    rest = list(reversed(views))
+    for part in parts:
+        share: list[memoryview] = []
+        missing = part.length_bytes
+        while missing:
+            view = rest.pop()
+            if len(view) > missing:
+                rest.append(view[missing:])
+                view = view[:missing]
+            share.append(view)
+            missing -= len(view)
+        shares.append(share)
+    return shares
