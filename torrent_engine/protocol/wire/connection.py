@@ -8,12 +8,17 @@ on the hot path are decoded in :mod:`.control`.
 
 import struct
 from collections.abc import Mapping
+from typing import Final
 
 from torrent_engine.base.config import TransferConfig, WireLimits
 from torrent_engine.base.errors import RemoteProtocolError
 from torrent_engine.base.ids import BLOCK_BYTES, InfoHash, PeerId
 from torrent_engine.codec.geometry import Geometry
-from torrent_engine.protocol.wire.control import CONTROL_DECODERS, check_frame
+from torrent_engine.protocol.wire.control import (
+    CONTROL_DECODERS,
+    IGNORED_IDS,
+    check_frame,
+)
 from torrent_engine.protocol.wire.framing import ReceiveBuffer
 from torrent_engine.protocol.wire.messages import (
     HANDSHAKE_BYTES,
@@ -36,6 +41,7 @@ _PIECE = 7
 _REQUEST = 6
 _PIECE_HEADER_BYTES = 13
 _REQUEST_FRAME_BYTES = 17
+MAX_FAST_COPIES: Final = 3  # libtorrent's: how often a choked peer may fetch an allowed-fast piece
 
 
 class PeerConnection(Sender):
@@ -57,6 +63,7 @@ class PeerConnection(Sender):
         transfer: TransferConfig | None = None,
         fast_extension: bool = True,
         extensions: Mapping[str, int] | None = None,
+        now: float = 0.0,
     ) -> None:
         super().__init__(
             geometry=geometry,
@@ -64,22 +71,30 @@ class PeerConnection(Sender):
             peer_id=peer_id,
             fast_extension=fast_extension,
             extensions=extensions,
+            now=now,
         )
         self.limits = limits or WireLimits()
         transfer = transfer or TransferConfig()
-        self._buffer = ReceiveBuffer(transfer.receive_buffer_bytes)
+        self._buffer = ReceiveBuffer(
+            transfer.receive_buffer_bytes, min_bytes=transfer.slow_receive_buffer_bytes, now=now
+        )
         self._cut: tuple[int, int, int, list[memoryview]] | None = None
         self._cut_rest_bytes = 0
         self._skip_bytes = 0
-        self._frame_bytes = HANDSHAKE_BYTES
         self.strikes = 0
         """Blocks and rejects that nobody had asked for."""
         self.is_violated = False
-        self.last_received_s = 0.0
-        self.last_payload_s = 0.0
+        self.started_s = now
+        self.last_received_s = now
+        self.last_payload_s = now
+        self.last_wanted_s = now
+        """When :meth:`timed_out` last saw that one side was interested."""
 
     def receive_buffer(self) -> memoryview:
-        """Return where the next bytes from the peer go; never empty."""
+        """Return where the next bytes from the peer go; never empty.
+
+        Ask again after every wait: any other method of this class may put another in its place.
+        """
         return self._buffer.free()
 
     def receive_data(self, data: bytes | memoryview, *, now: float) -> list[PeerEvent]:
@@ -110,15 +125,27 @@ class PeerConnection(Sender):
         except RemoteProtocolError as error:
             self.is_violated = True
             events.append(ProtocolViolated(error))  # earlier events still count
-        self._buffer.make_room(self._frame_bytes)
+        self._buffer.make_room(now)
         return events
 
     def timed_out(self, now: float) -> str | None:
-        """Return why this connection is to be closed for silence, or None; queues keep-alives."""
-        if now - self.last_received_s > self.limits.idle_timeout_s:
+        """Return why this connection is to be closed for lack of progress, or None (row B5).
+
+        To be called every few seconds: it also queues keep-alives and gives memory back.
+        """
+        limits = self.limits
+        if self.am_interested or self.peer_interested:
+            self.last_wanted_s = now
+        if self.handshake is None and now - self.started_s > limits.handshake_timeout_s:
+            return "no handshake in time"
+        if now - self.last_received_s > limits.idle_timeout_s:
             return "silent for too long"
-        if self.handshake is not None and now - self.last_sent_s >= self.limits.keep_alive_s:
+        if now - max(self.last_wanted_s, self.last_payload_s) > limits.inactivity_timeout_s:
+            return "neither side wants anything"
+        if self.handshake is not None and now - self.last_sent_s >= limits.keep_alive_s:
             self.send_keep_alive()
+            self.last_sent_s = now
+        self._buffer.make_room(now)
         return None
 
     def _take_handshake(self, events: list[PeerEvent]) -> bool:
@@ -141,7 +168,6 @@ class PeerConnection(Sender):
 
     def _accept_handshake(self, handshake: HandshakeReceived) -> None:
         self.handshake = handshake
-        self._frame_bytes = 4
         self.fast_enabled = self.offers_fast and handshake.supports_fast
         self.extensions_enabled = self.offers_extensions and handshake.supports_extensions
 
@@ -153,7 +179,6 @@ class PeerConnection(Sender):
         outstanding = self.outstanding
         requests: list[BlockRequest] = []
         is_lent = False
-        self._frame_bytes = _PIECE_HEADER_BYTES
         if self._cut is not None or self._skip_bytes:
             pos = self._continue_block(view, pos, end, events)
         try:
@@ -208,7 +233,7 @@ class PeerConnection(Sender):
         if self.outstanding.get((piece, begin)) == size:
             del self.outstanding[piece, begin]
         elif self.forsaken.pop((piece, begin), None) != size:
-            self._strike("unrequested block")
+            self._strike("unrequested block", bep=3)
             events.append(UnrequestedBlock(piece, begin, size))
             self._skip_bytes = size
             return self._continue_block(self._buffer.view, pos, self._buffer.end, events)
@@ -225,7 +250,10 @@ class PeerConnection(Sender):
             return pos
         piece, begin, size, views = self._cut
         if taken := min(self._cut_rest_bytes, end - pos):
-            views.append(view[pos : pos + taken])
+            if views and views[-1].obj is view.obj:  # however small the reads: one view a buffer
+                views[-1] = view[pos - len(views[-1]) : pos + taken]
+            else:
+                views.append(view[pos : pos + taken])
             self._buffer.is_lent = True
             self._cut_rest_bytes -= taken
         if not self._cut_rest_bytes:
@@ -246,13 +274,12 @@ class PeerConnection(Sender):
             return 0
         kind = view[pos + 4]
         check_frame(self, kind, length)
+        if kind in IGNORED_IDS:
+            self._skip_bytes = length - 1
+            return self._continue_block(view, pos + 5, end, events) - pos
         if end - pos < 4 + length:
-            self._frame_bytes = max(4 + length, _PIECE_HEADER_BYTES)
-            if kind == _PIECE:
-                self._frame_bytes = _PIECE_HEADER_BYTES
             return 0
-        decoder = CONTROL_DECODERS.get(kind)
-        if decoder is not None and (event := decoder(self, view[pos + 5 : pos + 4 + length])):
+        if event := CONTROL_DECODERS[kind](self, view[pos + 5 : pos + 4 + length]):
             events.append(event)
         return 4 + length
 
@@ -263,7 +290,7 @@ class PeerConnection(Sender):
             raise RemoteProtocolError(f"request for {request}", bep=3)
         if begin + length > self.geometry.piece_length(piece):
             raise RemoteProtocolError(f"request past the end of its piece: {request}", bep=3)
-        if self.am_choking and piece not in self.allowed_fast_out:
+        if self.am_choking and not self._is_free(piece, length):
             self._choked_requests += 1
             if self._choked_requests > self.limits.max_choked_requests:
                 raise RemoteProtocolError("too many requests while choked", bep=3)
@@ -272,13 +299,31 @@ class PeerConnection(Sender):
             if not self.fast_enabled:
                 raise RemoteProtocolError(f"request of {length} bytes", bep=3)
             self.reject(request)
+        elif request in self.upload_requests:
+            pass  # it waits already: the one answer serves both
         elif len(self.upload_requests) >= self.limits.max_queued_requests:
-            self.reject(request)
+            self._reject_overflow(request)
         else:
             self.upload_requests.append(request)
             accepted.append(request)
 
-    def _strike(self, what: str) -> None:
+    def _is_free(self, piece: int, length: int) -> bool:
+        """Return whether a choked peer may have this much more of an allowed-fast piece."""
+        if piece not in self.allowed_fast_out:
+            return False
+        taken_bytes = self._fast_bytes.get(piece, 0) + length
+        if taken_bytes > MAX_FAST_COPIES * self.geometry.piece_length(piece):
+            return False
+        self._fast_bytes[piece] = taken_bytes
+        return True
+
+    def _reject_overflow(self, request: BlockRequest) -> None:
+        """Refuse a request beyond the queue; not for ever if the peer reads none of our answers."""
+        if self._unsent_rejects > 2 * self.limits.max_queued_requests:
+            raise RemoteProtocolError("requests without end, rejects unread", bep=6)
+        self.reject(request)
+
+    def _strike(self, what: str, *, bep: int) -> None:
         self.strikes += 1
         if self.strikes > self.limits.max_unrequested_blocks:
-            raise RemoteProtocolError(f"{what}, {self.strikes} times", bep=3)
+            raise RemoteProtocolError(f"{what}, {self.strikes} times", bep=bep)

@@ -4,13 +4,17 @@ Source: BEP 3, BEP 5 (port), BEP 6, BEP 10, BEP 54. Lengths are checked before t
 """
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final
 
 from torrent_engine.base.errors import RemoteProtocolError
 from torrent_engine.base.ids import PieceIndex
 from torrent_engine.codec.bitfield import Bitfield
-from torrent_engine.protocol.wire.extension import DONT_HAVE, decode_extension_handshake
+from torrent_engine.protocol.wire.extension import (
+    DONT_HAVE,
+    MAX_EXTENSIONS,
+    decode_extension_handshake,
+)
 from torrent_engine.protocol.wire.messages import (
     AllowedFast,
     BlockRequest,
@@ -66,7 +70,10 @@ BEP_OF: Final[dict[int, int]] = {
 """Where a message that is not of BEP 3 is defined."""
 
 IGNORED_IDS: Final = frozenset({21, 22, 23})
-"""BEP 52's hash messages: a hybrid torrent's peer may send them, we load its v1 part."""
+"""BEP 52's hash messages: a hybrid torrent's peer may send them, we load its v1 part.
+
+They are passed over as they come and never held in memory.
+"""
 
 
 def _choke(connection: "PeerConnection", _payload: memoryview) -> PeerEvent:
@@ -106,14 +113,14 @@ def _have(connection: "PeerConnection", payload: memoryview) -> PeerEvent:
     return PeerHas(piece)
 
 
-def _first_bitfield(connection: "PeerConnection") -> None:
+def _first_bitfield(connection: "PeerConnection", bep: int) -> None:
     if connection.is_bitfield_over:
-        raise RemoteProtocolError("bitfield after the first have or bitfield", bep=3)
+        raise RemoteProtocolError("bitfield after the first have or bitfield", bep=bep)
     connection.is_bitfield_over = True
 
 
 def _bitfield(connection: "PeerConnection", payload: memoryview) -> PeerEvent:
-    _first_bitfield(connection)
+    _first_bitfield(connection, 3)
     return PeerBitfield(Bitfield.from_bytes(bytes(payload), connection.geometry.piece_count))
 
 
@@ -124,21 +131,20 @@ def _need_fast(connection: "PeerConnection", what: str) -> None:
 
 def _have_all(connection: "PeerConnection", _payload: memoryview) -> PeerEvent:
     _need_fast(connection, "have all")
-    _first_bitfield(connection)
+    _first_bitfield(connection, 6)
     return PeerBitfield(Bitfield.full(connection.geometry.piece_count))
 
 
 def _have_none(connection: "PeerConnection", _payload: memoryview) -> PeerEvent:
     _need_fast(connection, "have none")
-    _first_bitfield(connection)
+    _first_bitfield(connection, 6)
     return PeerBitfield(Bitfield(connection.geometry.piece_count))
 
 
 def _cancel(connection: "PeerConnection", payload: memoryview) -> PeerEvent | None:
     request = BlockRequest(*_BLOCK(payload))
-    if request not in connection.upload_requests:
+    if not connection.upload_requests.discard(request):
         return None  # already answered: BEP 3 lets the two cross
-    connection.upload_requests.remove(request)
     connection.reject(request)  # BEP 6: a cancelled request is answered all the same
     return RequestCancelled(request)
 
@@ -177,7 +183,7 @@ def _extended(connection: "PeerConnection", payload: memoryview) -> PeerEvent | 
     body = bytes(payload[1:])
     if number == 0:
         handshake = decode_extension_handshake(body)
-        connection.peer_extensions.update(handshake.extensions)
+        _merge_extensions(connection.peer_extensions, handshake.extensions)
         return ExtensionHandshakeReceived(handshake)
     name = connection.extension_names.get(number)
     if name is None:
@@ -185,6 +191,13 @@ def _extended(connection: "PeerConnection", payload: memoryview) -> PeerEvent | 
     if name == DONT_HAVE:
         return _dont_have(connection, body)
     return ExtensionMessageReceived(name, body)
+
+
+def _merge_extensions(known: dict[str, int], named: Mapping[str, int]) -> None:
+    """BEP 10: each handshake adds to what came before; a bound keeps that from growing for ever."""
+    for name, number in named.items():
+        if name in known or len(known) < MAX_EXTENSIONS:
+            known[name] = number
 
 
 def _dont_have(connection: "PeerConnection", body: bytes) -> PeerEvent:

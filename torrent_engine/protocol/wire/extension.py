@@ -13,6 +13,7 @@ from torrent_engine.codec.bencode import BencodeValue, decode, encode
 
 MAX_CLIENT_NAME_BYTES: Final = 128  # ours: what a display can use
 MAX_EXTENSIONS: Final = 64  # ours: no client names more than about a dozen
+MAX_NAME_BYTES: Final = 64  # ours: an extension with a longer name is passed over
 DEFAULT_REQQ: Final = 250  # libtorrent's, for peers that do not say
 DONT_HAVE: Final = "lt_donthave"  # BEP 54
 
@@ -84,7 +85,7 @@ def _extensions(value: "BencodeValue | None") -> dict[str, int]:
         return {}
     found: dict[str, int] = {}
     for name, number in list(value.items())[:MAX_EXTENSIONS]:
-        if isinstance(number, int) and 0 <= number <= 255:
+        if isinstance(number, int) and 0 <= number <= 255 and len(name) <= MAX_NAME_BYTES:
             found[name.decode("utf-8", "replace")] = number
     return found
 

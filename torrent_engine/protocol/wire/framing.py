@@ -1,31 +1,42 @@
 """Owns the receive buffer: where the next bytes go, and which bytes are not parsed yet.
 
-Blocks are handed out as views of this buffer, so a buffer that lent a view is never written again:
-a new one takes its place, and only the unparsed tail is copied.
+Blocks are handed out as views of this buffer, so a buffer that lent a view is never written again
+where the view is: when it is nearly full a new one takes its place, and only the unparsed tail is
+copied.
 """
 
 from typing import Final
 
-from torrent_engine.base.ids import BLOCK_BYTES
+SPAN_S: Final = 0.25
+"""Ours: a buffer is as large as what a peer sends in this time, within bounds.
 
-FIRST_BUFFER_BYTES: Final = 2 * BLOCK_BYTES
-SMALL_READS_BEFORE_SHRINKING: Final = 64
+So a peer of 1 MiB/s or more gets the largest, and the views of a slow one pin little memory.
+"""
+MAX_AGE_S: Final = 1.0  # ours: after this the size is thought over although there is room
 
 
 class ReceiveBuffer:
-    """One buffer in use; ``view[start:end]`` are the bytes that are received and not parsed.
+    """One buffer in use; ``view[start:end]`` are the bytes that are received and not parsed."""
 
-    The size follows the peer: it doubles up to ``max_bytes`` while reads fill it, and halves again
-    for a peer whose reads are small, so that many slow peers pin little memory.
-    """
+    __slots__ = (
+        "_max_bytes",
+        "_min_bytes",
+        "_next_bytes",
+        "_received_bytes",
+        "_since_s",
+        "end",
+        "is_lent",
+        "start",
+        "view",
+    )
 
-    __slots__ = ("_max_bytes", "_next_bytes", "_reads", "end", "is_lent", "start", "view")
-
-    def __init__(self, max_bytes: int) -> None:
-        self._max_bytes = max(max_bytes, FIRST_BUFFER_BYTES)
-        self._next_bytes = FIRST_BUFFER_BYTES
-        self._reads = 0
-        self.view = memoryview(bytearray(FIRST_BUFFER_BYTES))
+    def __init__(self, max_bytes: int, *, min_bytes: int, now: float) -> None:
+        self._min_bytes = min_bytes
+        self._max_bytes = max(max_bytes, min_bytes)
+        self._next_bytes = min_bytes
+        self._received_bytes = 0
+        self._since_s = now
+        self.view = memoryview(bytearray(min_bytes))
         self.start = 0
         self.end = 0
         self.is_lent = False
@@ -37,28 +48,44 @@ class ReceiveBuffer:
 
     def filled(self, count_bytes: int) -> None:
         """Record that ``count_bytes`` were written at the start of :meth:`free`."""
-        self._reads += 1
+        self._received_bytes += count_bytes
         self.end += count_bytes
-        if self.end == len(self.view):
-            self._next_bytes = min(self._next_bytes * 2, self._max_bytes)
 
-    def make_room(self, frame_bytes: int) -> None:
-        """See to it that a frame of ``frame_bytes`` from :attr:`start` fits, and one more block."""
+    def make_room(self, now: float) -> None:
+        """See to it that there is room for more, in a buffer that suits the peer's rate."""
         if self.start == self.end and not self.is_lent:
             self.start = self.end = 0
         size = len(self.view)
-        if self.start + frame_bytes > size or size - self.end < BLOCK_BYTES:
-            self._replace(frame_bytes)
+        if size - self.end < size >> 4:
+            self._measure(now)
+            self._replace()
+        elif now - self._since_s > MAX_AGE_S:
+            self._measure(now)
+            if size > 2 * self._wanted_bytes():
+                self._replace()
 
-    def _replace(self, frame_bytes: int) -> None:
-        if self._reads > SMALL_READS_BEFORE_SHRINKING:
-            self._next_bytes = max(self._next_bytes // 2, FIRST_BUFFER_BYTES)
-        tail = self.view[self.start : self.end]
-        size = max(self._next_bytes, frame_bytes + BLOCK_BYTES, len(tail) + BLOCK_BYTES)
+    def _measure(self, now: float) -> None:
+        self._next_bytes = self._min_bytes
+        if self.is_lent:  # blocks came; control messages alone, however many, get no more
+            elapsed_s = max(now - self._since_s, 1e-6)
+            span_bytes = int(self._received_bytes / elapsed_s * SPAN_S)
+            doubled = 2 * len(self.view)  # one burst is no proof of speed
+            self._next_bytes = max(self._min_bytes, min(span_bytes, doubled, self._max_bytes))
+        self._since_s = now
+        self._received_bytes = 0
+
+    def _wanted_bytes(self) -> int:
+        """Return a size that has room for as much again as there is unparsed.
+
+        A long message gets memory as its bytes come, not by what its length prefix claims.
+        """
+        return max(self._next_bytes, 2 * (self.end - self.start))
+
+    def _replace(self) -> None:
         # Measured: a fresh bytearray of 256 KiB costs 4 us, 1 us a MiB of payload; a pool of
         # buffers would have to know when the last view of each is gone.
-        fresh = memoryview(bytearray(size))
-        fresh[: len(tail)] = tail
-        self.view, self.start, self.end = fresh, 0, len(tail)
+        fresh = memoryview(bytearray(self._wanted_bytes()))
+        tail_bytes = self.end - self.start
+        fresh[:tail_bytes] = self.view[self.start : self.end]
+        self.view, self.start, self.end = fresh, 0, tail_bytes
         self.is_lent = False
-        self._reads = 0

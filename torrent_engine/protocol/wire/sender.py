@@ -3,7 +3,6 @@
 Source: BEP 3, BEP 6, BEP 10. An illegal move of our own raises LocalProtocolError.
 """
 
-from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
@@ -26,6 +25,7 @@ from torrent_engine.protocol.wire.messages import (
     encode_plain,
     encode_requests,
 )
+from torrent_engine.protocol.wire.upload_queue import UploadQueue
 
 MAX_FORSAKEN: Final = 4_000  # ours: twice the longest request queue
 
@@ -41,6 +41,7 @@ class Sender:
         peer_id: PeerId,
         fast_extension: bool,
         extensions: Mapping[str, int] | None,
+        now: float,
     ) -> None:
         self.geometry = geometry
         self.info_hash = info_hash
@@ -63,17 +64,21 @@ class Sender:
         """Our requests without an answer: (piece, begin in bytes) to length in bytes."""
         self.forsaken: dict[tuple[int, int], int] = {}
         """Requests that we gave up; their blocks may still come and are no offence."""
-        self.upload_requests: deque[BlockRequest] = deque()
+        self.upload_requests = UploadQueue()
         """The peer's requests that wait for our answer, oldest first."""
         self.allowed_fast_in: set[int] = set()
         self.allowed_fast_out: set[int] = set()
-        self.last_sent_s = 0.0
+        self.last_sent_s = now
+        """For whoever sends to set; what :meth:`send_keep_alive` goes by."""
         self._out: list[bytes | memoryview] = []
         self._choked_requests = 0
+        self._unsent_rejects = 0
+        self._fast_bytes: dict[int, int] = {}
 
     def data_to_send(self) -> list[bytes | memoryview]:
         """Return the buffers to send now, in order, and forget them."""
         out, self._out = self._out, []
+        self._unsent_rejects = 0
         return out
 
     @property
@@ -120,7 +125,8 @@ class Sender:
 
     def send_have(self, pieces: Iterable[int]) -> None:
         """Queue one "have" for each piece, as one buffer."""
-        self._out.append(b"".join([encode_piece_index(MessageId.HAVE, piece) for piece in pieces]))
+        if messages := [encode_piece_index(MessageId.HAVE, piece) for piece in pieces]:
+            self._out.append(b"".join(messages))
 
     def choke(self) -> tuple[BlockRequest, ...]:
         """Stop answering; return the requests that were dropped.
@@ -132,10 +138,8 @@ class Sender:
         self.am_choking = True
         self._out.append(encode_plain(MessageId.CHOKE))
         dropped = tuple(r for r in self.upload_requests if r[0] not in self.allowed_fast_out)
-        kept = [r for r in self.upload_requests if r[0] in self.allowed_fast_out]
-        self.upload_requests.clear()
-        self.upload_requests.extend(kept)
         for request in dropped:
+            self.upload_requests.discard(request)
             self.reject(request)
         return dropped
 
@@ -164,7 +168,8 @@ class Sender:
         outstanding = self.outstanding
         for piece, begin, length in requests:
             outstanding[piece, begin] = length
-        self._out.append(encode_requests(requests))
+        if requests:
+            self._out.append(encode_requests(requests))
 
     def cancel(self, request: BlockRequest) -> None:
         """Take back one request; its block may come all the same."""
@@ -193,11 +198,12 @@ class Sender:
 
     def count_stray_reject(self) -> None:
         """Count a reject of a request that was never made as an offence."""
-        self._strike("reject of what was not requested")
+        self._strike("reject of what was not requested", bep=6)
 
     def reject(self, request: BlockRequest) -> None:
         """Refuse a request of the peer (BEP 6); without the Fast extension nothing is said."""
         if self.fast_enabled:
+            self._unsent_rejects += 1
             self._out.append(encode_block_message(MessageId.REJECT_REQUEST, request))
 
     def send_block(self, piece: int, begin_bytes: int, data: memoryview) -> None:
@@ -217,8 +223,8 @@ class Sender:
         self._need(allowed=self.fast_enabled, what="suggest piece")
         self._out.append(encode_piece_index(MessageId.SUGGEST_PIECE, piece))
 
-    def _strike(self, what: str) -> None:
-        raise LocalProtocolError(what)
+    def _strike(self, what: str, *, bep: int) -> None:
+        raise NotImplementedError  # the receiving half knows the limit
 
     def _forsake_one(self, request: BlockRequest) -> None:
         if len(self.forsaken) >= MAX_FORSAKEN:

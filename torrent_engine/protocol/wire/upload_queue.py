@@ -1,0 +1,54 @@
+"""Owns which requests of a peer wait for our answer: each at most once, oldest first.
+
+Source: BEP 3, BEP 6 (a request has exactly one response). Every operation costs the same however
+long the queue is, so that a flood of cancels costs no more than its own bytes.
+"""
+
+from collections import OrderedDict
+from collections.abc import Iterator
+
+from torrent_engine.protocol.wire.messages import BlockRequest
+
+
+class UploadQueue:
+    """A queue of block requests that can also drop one from its middle."""
+
+    __slots__ = ("_waiting",)
+
+    def __init__(self) -> None:
+        self._waiting: OrderedDict[BlockRequest, None] = OrderedDict()
+
+    def append(self, request: BlockRequest) -> None:
+        """Add a request at the end; one that waits already keeps its place."""
+        self._waiting[request] = None
+
+    def popleft(self) -> BlockRequest:
+        """Take out the oldest request; KeyError if there is none."""
+        return self._waiting.popitem(last=False)[0]
+
+    def first(self) -> BlockRequest | None:
+        """Return the oldest request and leave it there; None if there is none."""
+        return next(iter(self._waiting), None)
+
+    def discard(self, request: BlockRequest) -> bool:
+        """Take out one request; return whether it was there."""
+        if request not in self._waiting:
+            return False
+        del self._waiting[request]
+        return True
+
+    def clear(self) -> None:
+        """Take out all."""
+        self._waiting.clear()
+
+    def __iter__(self) -> Iterator[BlockRequest]:
+        """Iterate over the requests, oldest first; the queue must not change meanwhile."""
+        return iter(self._waiting)
+
+    def __len__(self) -> int:
+        """Return how many requests wait."""
+        return len(self._waiting)
+
+    def __contains__(self, request: object) -> bool:
+        """Return whether a request waits."""
+        return request in self._waiting
