@@ -1,0 +1,298 @@
+"""Owns one list: the peers that we know of and may dial, each idle or busy, and whose turn it is.
+
+Source: BEP 27 (private torrents), BEP 40 (priority); rows B7 and B9. Every verb costs O(log n).
+"""
+
+import random
+from collections import Counter
+from collections.abc import Container
+from dataclasses import dataclass
+from enum import Flag, auto
+from ipaddress import ip_address
+from typing import Final
+
+from torrent_engine.base.config import PoolConfig
+from torrent_engine.base.ids import PeerAddress, PeerId
+from torrent_engine.policy.bans import BanList
+from torrent_engine.policy.dial_limiter import DialLimiter
+from torrent_engine.policy.dial_queue import DialQueue
+from torrent_engine.policy.peer_priority import peer_priority
+
+IN_USE_RETRY_S: Final = 10.0  # ours: how soon an address that has its links is looked at again
+
+
+class Source(Flag):
+    """Who told us of a peer."""
+
+    MANUAL = auto()
+    LSD = auto()
+    TRACKER = auto()
+    INCOMING = auto()
+    RESUME = auto()
+    DHT = auto()
+    PEX = auto()
+
+
+PRIVATE_SOURCES: Final = Source.MANUAL | Source.TRACKER | Source.INCOMING | Source.RESUME
+_TRUSTED: Final = Source.MANUAL | Source.LSD
+_TRACKED: Final = Source.TRACKER | Source.INCOMING | Source.RESUME
+_CLASSES: Final = 3
+
+
+@dataclass(slots=True)
+class _Candidate:
+    """One peer that we know of; it waits in the queue or is busy (dialled or linked)."""
+
+    address: PeerAddress
+    sources: Source
+    failures: int = 0
+    busy: bool = False
+    connected_at: float = -1.0
+    """When it last passed a handshake, negative for never."""
+
+    @property
+    def rank(self) -> int:
+        """0 is dialled first and evicted last: few failures, then who told us."""
+        trust = 0 if self.sources & _TRUSTED else 1 if self.sources & _TRACKED else 2
+        return self.failures * _CLASSES + trust
+
+
+class CandidateList:
+    """Says whom to dial next; told of every dial's and every link's end."""
+
+    def __init__(
+        self,
+        config: PoolConfig,
+        rng: random.Random,
+        *,
+        is_private: bool = False,
+        bans: BanList | None = None,
+        dial_limiter: DialLimiter | None = None,
+    ) -> None:
+        self._config = config
+        self._rng = rng
+        self._is_private = is_private
+        self._bans = BanList(config) if bans is None else bans
+        self._limiter = DialLimiter(config) if dial_limiter is None else dial_limiter
+        self._candidates: dict[PeerAddress, _Candidate] = {}
+        self._per_ip: Counter[str] = Counter()
+        self._busy_per_ip: Counter[str] = Counter()
+        self._waiting = DialQueue()
+        self._own: PeerAddress | None = None
+        self._excluded: set[PeerAddress] = set()
+
+    def __len__(self) -> int:
+        """Return the number of candidates, idle and busy."""
+        return len(self._candidates)
+
+    def __contains__(self, address: object) -> bool:
+        """Tell whether an address is known."""
+        return address in self._candidates
+
+    def sources(self, address: PeerAddress) -> Source:
+        """Return who told us of a peer; empty if it is not known."""
+        candidate = self._candidates.get(address)
+        return Source(0) if candidate is None else candidate.sources
+
+    def add(
+        self, address: PeerAddress, source: Source, now: float, *, allow_local: bool = True
+    ) -> bool:
+        """Note a peer and return whether it is new.
+
+        Refused are: addresses that cannot be dialled, our own, banned ones, those that a private
+        torrent must not use, local ones unless ``allow_local`` (give False for what a peer from
+        elsewhere says), more ports of one IP address than allowed, and, when the list is full,
+        whoever is no better than the worst that is there.
+        """
+        known = self._candidates.get(address)
+        if known is not None:
+            self._add_source(known, source, now)
+            return False
+        if self._is_refused(address, source, now, allow_local=allow_local):
+            return False
+        candidate = _Candidate(address, source)
+        if not self._make_room(candidate.rank):
+            return False
+        self._candidates[address] = candidate
+        self._per_ip[address.host] += 1
+        self._wait_until(candidate, now)
+        return True
+
+    def exclude(self, address: PeerAddress) -> None:
+        """Never dial this address: it is our own."""
+        self._excluded.add(address)
+        self._remove(address)
+
+    def set_own_address(self, address: PeerAddress) -> None:
+        """Tell how peers see us: the canonical priority (BEP 40) follows from it."""
+        self._own = address
+        self.exclude(address)
+        for candidate in self._candidates.values():
+            if (due := self._waiting.due(candidate.address)) is not None:
+                self._wait_until(candidate, due)
+
+    def next_to_dial(self, now: float, in_use_ips: Container[str] = ()) -> PeerAddress | None:
+        """Return whom to dial now, if anybody, and regard the peer as busy from now on.
+
+        ``in_use_ips`` are addresses that have all the links they may have. After each dial call
+        :meth:`mark_connected` or :meth:`mark_failed`.
+        """
+        while (address := self._waiting.pop(now)) is not None:
+            candidate = self._candidates[address]
+            if self._bans.is_banned(address, None, now):
+                self._remove(address)
+            elif (free_at := self._free_at(address, now, in_use_ips)) > now:
+                self._wait_until(candidate, free_at)
+            else:
+                self._limiter.note(self._destination(address), now)
+                self._set_busy(candidate)
+                return address
+        return None
+
+    def next_due(self, now: float) -> float | None:
+        """Return when :meth:`next_to_dial` may have an answer at the earliest, None if never."""
+        return self._waiting.next_due(now)
+
+    def mark_connected(self, address: PeerAddress, now: float) -> None:
+        """Record that a peer passed the handshake, whoever dialled."""
+        if (candidate := self._candidates.get(address)) is not None:
+            candidate.failures = 0
+            candidate.connected_at = now
+            self._set_busy(candidate)
+
+    def mark_failed(self, address: PeerAddress, now: float) -> None:
+        """Record a failed dial: try again after a growing time, forget after too many."""
+        candidate = self._candidates.get(address)
+        if candidate is None:
+            return
+        candidate.failures += 1
+        is_hopeless = candidate.failures >= self._config.max_failures
+        if is_hopeless and not candidate.sources & Source.MANUAL:
+            self._remove(address)
+        else:
+            self._end_busy(candidate)
+            self._wait_until(candidate, now + self._backoff_s(candidate.failures))
+
+    def mark_disconnected(self, address: PeerAddress, now: float, *, good: bool) -> None:
+        """Record the end of a link; ``good`` says that the peer is worth dialling again."""
+        candidate = self._candidates.get(address)
+        if candidate is None:
+            return
+        if good:
+            candidate.failures = 0
+            self._end_busy(candidate)
+            self._wait_until(candidate, now + self._config.backoff_first_s)
+        else:
+            self.mark_failed(address, now)
+
+    def ban(self, address: PeerAddress, peer_id: PeerId | None, now: float) -> None:
+        """Keep a peer out for a while; several of one IP address keep all of it out (row B7)."""
+        self._bans.ban(address, peer_id, now)
+        self._remove(address)
+
+    def is_banned(self, address: PeerAddress, peer_id: PeerId | None, now: float) -> bool:
+        """Tell whether a link with this peer must not be."""
+        return self._bans.is_banned(address, peer_id, now)
+
+    def proven(self, count: int) -> list[PeerAddress]:
+        """Return peers that we have had links with, the latest first, for the resume data."""
+        proven = [each for each in self._candidates.values() if each.connected_at >= 0]
+        proven.sort(key=lambda each: each.connected_at, reverse=True)
+        return [each.address for each in proven[:count]]
+
+    def _is_refused(
+        self, address: PeerAddress, source: Source, now: float, *, allow_local: bool
+    ) -> bool:
+        if self._is_private and not source & PRIVATE_SOURCES:
+            return True
+        if address in self._excluded or not is_dialable(address, allow_local=allow_local):
+            return True
+        crowded = self._per_ip[address.host] >= self._config.max_candidates_per_ip
+        if crowded and not self._config.allow_multiple_per_ip:
+            return True
+        return self._bans.is_banned(address, None, now)
+
+    def _add_source(self, candidate: _Candidate, source: Source, now: float) -> None:
+        rank_before = candidate.rank
+        candidate.sources |= source
+        due = self._waiting.due(candidate.address)
+        if due is None:
+            return
+        if source & Source.MANUAL:  # somebody who names a peer by hand wants it now
+            self._wait_until(candidate, now)
+        elif candidate.rank != rank_before:
+            self._wait_until(candidate, due)
+
+    def _make_room(self, rank: int) -> bool:
+        """Evict the oldest of the worst that wait if the list is full; False if none is worse."""
+        if len(self._candidates) < self._config.max_candidates:
+            return True
+        worst = self._waiting.worst()
+        if worst is None or worst[0] <= rank:
+            return False
+        self._remove(worst[1])
+        return True
+
+    def _priority(self, address: PeerAddress) -> int:
+        if self._own is None:
+            return self._rng.getrandbits(32)
+        return peer_priority(self._own, address)
+
+    def _backoff_s(self, failures: int) -> float:
+        doublings = min(failures - 1, 30)
+        return min(self._config.backoff_first_s * 2.0**doublings, self._config.backoff_max_s)
+
+    def _free_at(self, address: PeerAddress, now: float, in_use_ips: Container[str]) -> float:
+        """Return when this peer may be dialled as far as its IP address is concerned."""
+        host = address.host
+        if not self._config.allow_multiple_per_ip and (
+            host in in_use_ips or self._busy_per_ip[host] >= self._config.max_per_ip
+        ):
+            return now + IN_USE_RETRY_S
+        return self._limiter.free_at(self._destination(address), now)
+
+    def _destination(self, address: PeerAddress) -> str:
+        return str(address) if self._config.allow_multiple_per_ip else address.host
+
+    def _wait_until(self, candidate: _Candidate, due: float) -> None:
+        priority = self._priority(candidate.address)
+        self._waiting.put(candidate.address, candidate.rank, priority, due)
+
+    def _set_busy(self, candidate: _Candidate) -> None:
+        self._waiting.discard(candidate.address)
+        if not candidate.busy:
+            candidate.busy = True
+            self._busy_per_ip[candidate.address.host] += 1
+
+    def _end_busy(self, candidate: _Candidate) -> None:
+        if candidate.busy:
+            candidate.busy = False
+            _count_down(self._busy_per_ip, candidate.address.host)
+
+    def _remove(self, address: PeerAddress) -> None:
+        if (candidate := self._candidates.pop(address, None)) is not None:
+            self._waiting.discard(address)
+            self._end_busy(candidate)
+            _count_down(self._per_ip, address.host)
+
+
+def is_dialable(address: PeerAddress, *, allow_local: bool = True) -> bool:
+    """Tell whether a TCP link to this address can be: a literal unicast address and a port.
+
+    With ``allow_local`` False only addresses of the public internet count (row B9).
+    """
+    try:
+        ip = ip_address(address.host)
+    except ValueError:
+        return False
+    if not 0 < address.port < 1 << 16:
+        return False
+    if ip.is_unspecified or ip.is_multicast or address.host == "255.255.255.255":
+        return False
+    return allow_local or ip.is_global
+
+
+def _count_down(counts: Counter[str], key: str) -> None:
+    counts[key] -= 1
+    if counts[key] <= 0:
+        del counts[key]
