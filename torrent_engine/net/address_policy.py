@@ -1,0 +1,93 @@
+"""Owns which IP addresses may be connected to for a URL that came from a stranger.
+
+Source: RELIABILITY row D1. Link-local addresses (where clouds keep their secrets), multicast and
+the unspecified address are refused for everybody; private and loopback ones by policy.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from typing import Final
+
+from torrent_engine.base.errors import HttpError
+
+IPAddress = IPv4Address | IPv6Address
+_NAT64: Final = IPv6Network("64:ff9b::/96")
+
+
+@dataclass(frozen=True, slots=True)
+class AddressPolicy:
+    """What the addresses of a URL's host must be."""
+
+    allow_non_global: bool
+    """Loopback, private and other addresses that are not of the public internet."""
+    loopback_paths: tuple[str, ...] = ()
+    """If not empty: on loopback the last path element must begin with one of these words."""
+
+
+TRACKER_POLICY: Final = AddressPolicy(allow_non_global=True, loopback_paths=("announce", "scrape"))
+"""A tracker may be local, but a torrent must not make us GET anything else of a local service."""
+WEB_SEED_POLICY: Final = AddressPolicy(allow_non_global=False)
+USER_POLICY: Final = AddressPolicy(allow_non_global=True)
+"""For URLs that the user typed."""
+
+
+def real_address(literal: str) -> IPAddress:
+    """Parse a literal address; IPv4 inside IPv6 (mapped, 6to4, NAT64) comes out as IPv4.
+
+    Raises ValueError if it is none.
+    """
+    address = ip_address(literal.partition("%")[0])
+    if isinstance(address, IPv4Address):
+        return address
+    inner = address.ipv4_mapped or address.sixtofour
+    if inner is None and address in _NAT64:
+        inner = IPv4Address(address.packed[-4:])
+    return inner or address
+
+
+def is_global(literal: str) -> bool:
+    """Say whether a literal address belongs to the public internet."""
+    address = real_address(literal)
+    return address.is_global and not address.is_multicast
+
+
+def check_address(literal: str, policy: AddressPolicy, *, path: str = "/") -> None:
+    """Refuse an address that ``policy`` does not allow; ``path`` is that of the URL.
+
+    Raises HttpError that names the rule and not the URL.
+    """
+    address = real_address(literal)
+    if address.is_link_local or address.is_multicast or address.is_unspecified:
+        raise HttpError(f"refused to connect to {literal}: never allowed")
+    if "%" in literal or (address.is_reserved and not address.is_loopback):
+        raise HttpError(f"refused to connect to {literal}: reserved or scoped address")
+    if not policy.allow_non_global and not is_global(literal):
+        raise HttpError(f"refused to connect to {literal}: not a public address")
+    if address.is_loopback and not _is_loopback_path(path, policy):
+        raise HttpError(f"refused to connect to {literal}: no such path on this machine")
+
+
+def allowed_addresses(
+    literals: Sequence[str], policy: AddressPolicy, *, path: str = "/"
+) -> list[str]:
+    """Return those addresses that the policy allows; HttpError, the first one's, if none is."""
+    refusals: list[HttpError] = []
+    allowed: list[str] = []
+    for literal in literals:
+        try:
+            check_address(literal, policy, path=path)
+        except HttpError as error:
+            refusals.append(error)
+        else:
+            allowed.append(literal)
+    if not allowed:
+        raise refusals[0] if refusals else HttpError("the host has no address")
+    return allowed
+
+
+def _is_loopback_path(path: str, policy: AddressPolicy) -> bool:
+    if not policy.loopback_paths:
+        return True
+    last = path.partition("?")[0].rpartition("/")[2]
+    return last.startswith(policy.loopback_paths)

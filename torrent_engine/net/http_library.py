@@ -1,0 +1,65 @@
+"""Owns how httpx2 is loaded: late, in a worker thread, without its logs of secrets.
+
+Importing it takes a tenth of a second, so nothing does so before the first request.
+"""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from types import ModuleType
+from typing import TYPE_CHECKING, Final
+
+import anyio.to_thread
+
+if TYPE_CHECKING:
+    import ssl
+
+_LOGGER: Final = logging.getLogger(__name__)
+_TALKATIVE_LOGGERS: Final = ("httpcore2.connection", "httpcore2.http11")
+_is_silent: ContextVar[bool] = ContextVar("torrent_engine_http_is_silent", default=False)
+
+
+async def load_httpx() -> ModuleType:
+    """Return the httpx2 module."""
+    return await anyio.to_thread.run_sync(_import_httpx)
+
+
+async def default_tls(*, verify: bool) -> "ssl.SSLContext":
+    """Return a TLS context: certificates checked unless told otherwise, TLS 1.2 or newer (D2)."""
+    return await anyio.to_thread.run_sync(_make_tls, verify)
+
+
+@contextmanager
+def silent_logging() -> Iterator[None]:
+    """Keep httpcore2 from logging this task's requests: their headers hold passkeys (row D4)."""
+    token = _is_silent.set(True)
+    try:
+        yield
+    finally:
+        _is_silent.reset(token)
+
+
+def _import_httpx() -> ModuleType:
+    import httpx2
+
+    for name in _TALKATIVE_LOGGERS:
+        logger = logging.getLogger(name)
+        if _is_loggable not in logger.filters:
+            logger.addFilter(_is_loggable)
+    return httpx2
+
+
+def _is_loggable(_record: logging.LogRecord) -> bool:
+    return not _is_silent.get()
+
+
+def _make_tls(verify: bool) -> "ssl.SSLContext":  # noqa: FBT001 - called through run_sync
+    import ssl
+
+    httpx = _import_httpx()
+    context: ssl.SSLContext = httpx.create_ssl_context(verify=verify, trust_env=False)
+    if not verify:
+        _LOGGER.warning("TLS certificates are not verified, as configured")
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context

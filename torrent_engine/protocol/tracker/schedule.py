@@ -1,0 +1,279 @@
+"""Owns which tracker is told what, and when: intervals, back-off, tiers, events due.
+
+Public torrents announce to one tracker of each tier, all tiers side by side; private ones
+(BEP 27) to one tracker at a time over all tiers. Source: BEP 3, 12, 27, 31.
+"""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from torrent_engine.base.config import TrackerConfig
+from torrent_engine.base.errors import TrackerError, TrackerRefusedError
+from torrent_engine.protocol.tracker.announce import (
+    MAX_INTERVAL_S,
+    AnnounceEvent,
+    AnnounceResponse,
+)
+from torrent_engine.protocol.tracker.tiers import TrackerTiers
+from torrent_engine.protocol.tracker.urls import parse_tracker_url
+
+MAX_TRACKERS: Final = 100  # row A15; each tier may hold a socket
+NEVER: Final = float("inf")
+_JITTER: Final = 0.1  # ours: torrents started together do not come back together
+
+
+@dataclass(slots=True)
+class TrackerRecord:
+    """What is known about one tracker; only :class:`AnnounceSchedule` changes it."""
+
+    url: str
+    message: str = ""
+    """The last error or warning, unredacted; "" when all is well."""
+    last_response: AnnounceResponse | None = None
+    last_success_s: float | None = None
+    tracker_id: bytes | None = None
+    failures: int = 0
+    """Announces that failed in a row."""
+    next_try_s: float = 0.0
+    """Back-off: not asked before this; infinity once it will never be asked again."""
+    is_started: bool = False
+    """It answered "started": it counts us as a peer until it hears "stopped"."""
+    is_in_doubt: bool = False
+    """It was told something and has not answered yet; it may count us."""
+    owes_completed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One announce to make now; report its end with ``succeeded`` or ``failed``."""
+
+    url: str
+    event: AnnounceEvent
+    tracker_id: bytes | None
+
+
+@dataclass(slots=True)
+class _Lane:
+    """Trackers that stand in for each other: at most one of them is asked at a time."""
+
+    tiers: list[int]
+    in_flight: Attempt | None = None
+    tried: set[str] = field(default_factory=set)
+    """Asked in this round, which ends with the first success or with nobody left to ask."""
+    current: str | None = None
+    """Who answered last."""
+    next_s: float = 0.0
+
+
+class AnnounceSchedule:
+    """Decides; never sleeps and never sends. ``now`` is any monotonic time in seconds."""
+
+    def __init__(
+        self,
+        tiers: Sequence[Sequence[str]],
+        *,
+        is_private: bool,
+        config: TrackerConfig,
+        rng: random.Random,
+    ) -> None:
+        self.refused: dict[str, str] = {}
+        """URLs that cannot be trackers here, with the reason."""
+        self._config = config
+        self._rng = rng
+        self._is_private = is_private
+        usable = [[url for url in tier if self._is_usable(url)] for tier in tiers]
+        self._tiers = TrackerTiers(_capped(usable), rng)
+        self._records = {url: TrackerRecord(url) for url in self._tiers}
+        self._lanes = self._first_lanes()
+
+    def records(self) -> list[TrackerRecord]:
+        """Return all trackers in the order in which they would be tried."""
+        return [self._records[url] for url in self._tiers]
+
+    def tier_of(self, url: str) -> int:
+        """Return the index of a tracker's tier."""
+        return self._tiers.tier_of(url)
+
+    def next_announce_s(self, url: str) -> float:
+        """Return when this tracker may be asked next, if its turn comes; infinity for never."""
+        return max(self._lane_of(url).next_s, self._records[url].next_try_s)
+
+    def is_announcing(self, url: str) -> bool:
+        """Say whether an announce to this tracker is under way."""
+        attempt = self._lane_of(url).in_flight
+        return attempt is not None and attempt.url == url
+
+    def due(self, *, now: float) -> list[Attempt]:
+        """Return the announces to make now; each lane has one under way at most."""
+        attempts: list[Attempt] = []
+        for lane in self._lanes:
+            if lane.in_flight is None and lane.next_s <= now:
+                attempt = self._next_attempt(lane, now)
+                if attempt is not None:
+                    attempts.append(attempt)
+        return attempts
+
+    def next_timer(self) -> float:
+        """Return when ``due`` has something to give again, as far as is known now."""
+        waiting = [lane.next_s for lane in self._lanes if lane.in_flight is None]
+        return min(waiting, default=NEVER)
+
+    def succeeded(self, attempt: Attempt, response: AnnounceResponse, *, now: float) -> float:
+        """Record an answer, promote its tracker (BEP 12); return seconds to the next announce."""
+        record, lane = self._end(attempt)
+        record.last_response, record.last_success_s = response, now
+        record.message = response.warning or ""
+        record.failures, record.next_try_s = 0, now
+        record.is_started = True
+        record.tracker_id = response.tracker_id or record.tracker_id
+        if attempt.event is not AnnounceEvent.NONE:
+            record.owes_completed = record.owes_completed and attempt.event is AnnounceEvent.STARTED
+        self._tiers.promote(attempt.url)
+        lane.current = attempt.url
+        lane.tried.clear()
+        lane.next_s = now if record.owes_completed else now + self._interval_s(response)
+        return lane.next_s - now
+
+    def failed(self, attempt: Attempt, error: TrackerError, *, now: float) -> float:
+        """Record a failure; return seconds until this tracker is asked again (BEP 31, back-off)."""
+        record, lane = self._end(attempt)
+        record.failures += 1
+        record.message = str(error)
+        record.owes_completed = record.owes_completed and record.is_started
+        record.next_try_s = now + self._backoff_s(record, error)
+        lane.next_s = now  # the next tracker of the round is asked at once
+        return record.next_try_s - now
+
+    def completed(self, *, now: float) -> None:
+        """Owe "completed" to every tracker that knows us; it does not wait for the interval."""
+        for record in self._records.values():
+            record.owes_completed = record.is_started or record.is_in_doubt
+        for lane in self._lanes:
+            if lane.current is not None and self._records[lane.current].owes_completed:
+                lane.next_s = min(lane.next_s, now)
+
+    def want_peers(self, *, now: float) -> None:
+        """Announce again as early as the minimum interval allows."""
+        for lane in self._lanes:
+            if lane.current is None:
+                continue
+            record = self._records[lane.current]
+            if record.failures == 0 and record.last_success_s is not None:
+                earliest_s = record.last_success_s + self._min_interval_s(record.last_response)
+                lane.next_s = min(lane.next_s, max(now, earliest_s))
+
+    def to_stop(self) -> list[Attempt]:
+        """Return a "stopped" for every tracker that counts us, or may do so."""
+        return [
+            Attempt(record.url, AnnounceEvent.STOPPED, record.tracker_id)
+            for record in self.records()
+            if record.is_started or record.is_in_doubt
+        ]
+
+    def reset(self) -> None:
+        """Forget who counts us and what is under way: the next ``due`` starts everywhere anew.
+
+        Back-off stays, so that stopping and starting again does not hammer a dead tracker.
+        """
+        for record in self._records.values():
+            record.is_started = record.is_in_doubt = record.owes_completed = False
+        for lane in self._lanes:
+            lane.in_flight = lane.current = None
+            lane.tried.clear()
+            lane.next_s = 0.0
+
+    def add(self, url: str, tier: int | None = None) -> bool:
+        """Add a tracker; False if it is there already or there are too many.
+
+        Raises TrackerError if the URL cannot be a tracker.
+        """
+        parse_tracker_url(url)
+        if len(self._records) >= MAX_TRACKERS or url in self._records:
+            return False
+        known_tiers = len(self._tiers)
+        index = self._tiers.add(url, tier)
+        self._records[url] = TrackerRecord(url)
+        if index is not None and index >= known_tiers:
+            self._add_tier(index)
+        return True
+
+    def _is_usable(self, url: str) -> bool:
+        try:
+            parse_tracker_url(url)
+        except TrackerError as error:
+            self.refused[url] = str(error)
+            return False
+        return True
+
+    def _first_lanes(self) -> list[_Lane]:
+        if self._is_private:
+            return [_Lane(list(range(len(self._tiers))))]
+        return [_Lane([index]) for index in range(len(self._tiers))]
+
+    def _add_tier(self, index: int) -> None:
+        if self._is_private:
+            lane = self._lanes[0]
+            lane.tiers.append(index)
+            if lane.next_s == NEVER:
+                lane.next_s = 0.0
+        else:
+            self._lanes.append(_Lane([index]))
+
+    def _lane_of(self, url: str) -> _Lane:
+        tier = self._tiers.tier_of(url)
+        return next(lane for lane in self._lanes if tier in lane.tiers)
+
+    def _lane_urls(self, lane: _Lane) -> list[str]:
+        return [url for tier in lane.tiers for url in self._tiers.tier(tier)]
+
+    def _next_attempt(self, lane: _Lane, now: float) -> Attempt | None:
+        urls = self._lane_urls(lane)
+        for url in urls:
+            record = self._records[url]
+            if url not in lane.tried and record.next_try_s <= now:
+                lane.tried.add(url)
+                lane.in_flight = Attempt(url, _event_for(record), record.tracker_id)
+                record.is_in_doubt = True
+                return lane.in_flight
+        lane.tried.clear()
+        lane.next_s = min((self._records[url].next_try_s for url in urls), default=NEVER)
+        return None
+
+    def _end(self, attempt: Attempt) -> tuple[TrackerRecord, _Lane]:
+        lane = self._lane_of(attempt.url)
+        lane.in_flight = None
+        record = self._records[attempt.url]
+        record.is_in_doubt = False
+        return record, lane
+
+    def _interval_s(self, response: AnnounceResponse) -> float:
+        interval_s = response.interval_s or self._config.default_interval_s
+        return min(max(interval_s, self._min_interval_s(response)), MAX_INTERVAL_S)
+
+    def _min_interval_s(self, response: AnnounceResponse | None) -> float:
+        asked_s = (response.min_interval_s if response else None) or 0.0
+        return min(max(asked_s, self._config.min_interval_s), MAX_INTERVAL_S)
+
+    def _backoff_s(self, record: TrackerRecord, error: TrackerError) -> float:
+        if isinstance(error, TrackerRefusedError) and error.retry_in_s is not None:
+            return max(error.retry_in_s, self._config.backoff_first_s)
+        doubled_s = self._config.backoff_first_s * 2.0 ** min(record.failures - 1, 30)
+        jitter = 1.0 + self._rng.uniform(0.0, _JITTER)
+        return min(doubled_s, self._config.backoff_max_s) * jitter
+
+
+def _event_for(record: TrackerRecord) -> AnnounceEvent:
+    if not record.is_started:
+        return AnnounceEvent.STARTED
+    return AnnounceEvent.COMPLETED if record.owes_completed else AnnounceEvent.NONE
+
+
+def _capped(tiers: list[list[str]]) -> list[list[str]]:
+    room = MAX_TRACKERS
+    kept: list[list[str]] = []
+    for tier in tiers:
+        kept.append(tier[:room])
+        room -= len(kept[-1])
+    return kept

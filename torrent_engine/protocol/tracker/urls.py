@@ -1,0 +1,136 @@
+"""Owns what is known about tracker URLs: which are allowed, what of them is secret.
+
+Source: BEP 3, 15, 41, 48; RELIABILITY rows D1 and D4.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import SplitResult, quote, urlsplit
+
+from torrent_engine.base.errors import TrackerError
+
+DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+TRACKER_SCHEMES: Final = frozenset({"http", "https", "udp"})
+MAX_URL_CHARS: Final = 4_096  # ours: no tracker needs more, and each one is kept in memory
+REDACTED: Final = "***"
+_PLAIN_PATH_ELEMENT: Final = re.compile(
+    r"(announce|scrape|tracker|bt|stat|stats|cgi-bin)?(\.php|\.cgi|\.aspx?)?", re.IGNORECASE
+)
+_SECRET_LABEL: Final = re.compile(r"(?=.*\d)[0-9a-z]{16,}", re.IGNORECASE)
+_MIN_SECRET_CHARS: Final = 4  # shorter words stand in ordinary text as well
+_PATH_SAFE: Final = "/:@!$&'()*+,;=~-._%"
+
+
+@dataclass(frozen=True, slots=True)
+class TrackerUrl:
+    """A tracker URL that passed the checks, in its parts; all of them ASCII."""
+
+    scheme: str
+    host: str
+    """A name or a literal address, without brackets."""
+    port: int
+    target: str
+    """Path and query as they go on the wire; "" for a udp:// URL that has neither."""
+
+    @property
+    def origin(self) -> tuple[str, str, int]:
+        """Who is spoken to: scheme, host, port."""
+        return self.scheme, self.host, self.port
+
+
+def parse_tracker_url(url: str) -> TrackerUrl:
+    """Split a tracker URL.
+
+    Raises TrackerError if it is no http, https or udp URL with a host, has a port outside
+    1 to 65535, no port where UDP needs one, or a character that may not stand in a URL.
+    """
+    if len(url) > MAX_URL_CHARS or any(char <= " " or char == "\x7f" for char in url):
+        raise TrackerError("tracker URL is too long or has spaces or control characters")
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+        host = ascii_host(parts.hostname or "")
+    except ValueError as error:
+        raise TrackerError(f"tracker URL is malformed: {redact_url(url)}") from error
+    scheme = parts.scheme.lower()
+    if scheme not in TRACKER_SCHEMES:
+        raise TrackerError(f"trackers of scheme {scheme[:20]!r} are not supported")
+    port = port if port is not None else DEFAULT_PORTS.get(scheme, 0)
+    if not host or not port:
+        raise TrackerError(f"tracker URL without host or port: {redact_url(url)}")
+    return TrackerUrl(scheme, host, port, _target(parts, scheme))
+
+
+def ascii_host(host: str) -> str:
+    """Return a host name as DNS wants it: lower case, IDNA for what is not ASCII.
+
+    Raises ValueError (UnicodeError) if there is no such spelling.
+    """
+    return host.lower() if host.isascii() else host.encode("idna").decode("ascii")
+
+
+def scrape_url(announce_url: str) -> str | None:
+    """Return where a tracker is scraped: "scrape" for "announce" in the last path element (BEP 48).
+
+    None if the tracker's URL does not follow the convention; UDP trackers are scraped as they are.
+    """
+    parts = urlsplit(announce_url)
+    if parts.scheme.lower() == "udp":
+        return announce_url
+    folder, slash, last = parts.path.rpartition("/")
+    if not last.startswith("announce"):
+        return None
+    path = f"{folder}{slash}scrape{last.removeprefix('announce')}"
+    return parts._replace(path=path, fragment="").geturl()
+
+
+def redact_url(url: str) -> str:
+    """Return a URL that may be shown: no user, password, passkey, query values or fragment."""
+    try:
+        parts = urlsplit(url)
+        port = f":{parts.port}" if parts.port is not None else ""
+        host = parts.hostname or ""
+    except ValueError:
+        return REDACTED
+    host = f"[{host}]" if ":" in host else ".".join(_shown_label(x) for x in host.split("."))
+    path = "/".join(_shown_element(element) for element in parts.path.split("/"))
+    query = f"?{REDACTED}" if parts.query else ""
+    return f"{parts.scheme}://{host}{port}{path}{query}"
+
+
+def redact_text(text: str, url: str) -> str:
+    """Return ``text`` with everything in it that :func:`redact_url` hides of ``url`` hidden too."""
+    text = text.replace(url, redact_url(url))
+    for secret in sorted(_secrets(url), key=len, reverse=True):
+        text = text.replace(secret, REDACTED)
+    return text
+
+
+def _target(parts: SplitResult, scheme: str) -> str:
+    path = quote(parts.path, safe=_PATH_SAFE)
+    query = quote(parts.query, safe=_PATH_SAFE + "?")
+    if scheme != "udp":
+        path = path or "/"
+    return f"{path}?{query}" if query else path
+
+
+def _secrets(url: str) -> set[str]:
+    try:
+        parts = urlsplit(url)
+        found = [parts.username or "", parts.password or "", parts.query, parts.fragment]
+        labels = (parts.hostname or "").split(".")
+    except ValueError:
+        return {url}
+    found += [value for field in parts.query.split("&") for value in field.split("=", 1)[1:]]
+    found += [element for element in parts.path.split("/") if _shown_element(element) == REDACTED]
+    found += [label for label in labels if _shown_label(label) == REDACTED]
+    return {secret for secret in found if len(secret) >= _MIN_SECRET_CHARS}
+
+
+def _shown_element(element: str) -> str:
+    return element if _PLAIN_PATH_ELEMENT.fullmatch(element) else REDACTED
+
+
+def _shown_label(label: str) -> str:
+    return REDACTED if _SECRET_LABEL.fullmatch(label) else label
