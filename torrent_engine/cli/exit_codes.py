@@ -63,6 +63,7 @@ _BY_ERROR: Final[tuple[tuple[type[BaseException], ExitCode], ...]] = (
     (OSError, ExitCode.IO_ERROR),
 )  # the first that matches counts, so subclasses stand before their bases
 
+_NETWORK_ERRORS: Final = (errors.TrackerError, errors.HttpError, errors.NetworkError)
 _DISK_FULL_ERRNOS: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
@@ -76,7 +77,10 @@ class CliError(Exception):
 
 def exit_code_of(error: BaseException) -> ExitCode:
     """Return the code for an error; a bug (an error that nobody maps) is UNKNOWN."""
-    for cause in _causes(error):
+    causes = list(_causes(error))
+    if isinstance(causes[0], _NETWORK_ERRORS) and isinstance(causes[-1], TimeoutError):
+        return ExitCode.TIMED_OUT
+    for cause in causes:
         if (code := _code_of_one(cause)) is not ExitCode.UNKNOWN:
             return code
     return ExitCode.UNKNOWN
@@ -129,6 +133,4 @@ def _code_of_one(error: BaseException) -> ExitCode:
         return error.code
     if isinstance(error, OSError) and error.errno in _DISK_FULL_ERRNOS:
         return ExitCode.DISK_FULL
-    if isinstance(error, errors.HttpError) and getattr(error, "status", None) in {404, 410}:
-        return ExitCode.NOT_FOUND
     return next((code for kind, code in _BY_ERROR if isinstance(error, kind)), ExitCode.UNKNOWN)

@@ -14,7 +14,7 @@ from torrent_engine.base.config import SessionConfig
 from torrent_engine.cli import records, sources
 from torrent_engine.cli.exit_codes import CliError, ExitCode, exit_code_of, is_expected, message_of
 from torrent_engine.cli.render import Reporter, print_traceback, safe
-from torrent_engine.cli.views import Row, done_line, incomplete_line, seeded_line
+from torrent_engine.cli.views import Row, done_line, incomplete_line, seeded_line, session_row
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.engine.session import Session
 from torrent_engine.engine.states import State
@@ -48,7 +48,7 @@ class Job:
         self.code: ExitCode | None = None  # None while it runs
         self.config: SessionConfig | None = None
         self.session: Session | None = None
-        self._label = safe(source)
+        self._label = self._shown = safe(sources.shown(source))
         self._options = options
         self._reporter = reporter
         self._told_completion = False
@@ -58,7 +58,7 @@ class Job:
     def row(self) -> Row:
         """What the display shows of it."""
         stats = self.session.stats() if self.session is not None else None
-        return Row(self._label, stats, key=self.source)
+        return session_row(self.source, self._label, stats)
 
     async def run(self, shared: "SharedResources", claim: Callable[[Metainfo, str], None]) -> None:
         """Run to the end; ``claim`` raises CliError for a torrent that runs already."""
@@ -95,7 +95,7 @@ class Job:
             metainfo, shared, save_path=options.folder, config=self.config
         )
         fields = {"info_hash": metainfo.info_hash.hex(), "name": metainfo.name}
-        self._reporter.record({"type": "torrent.added", "source": self.source, **fields})
+        self._reporter.record({"type": "torrent.added", "source": self._shown, **fields})
 
     async def _follow(self) -> None:
         """Watch a started session until it ends."""
@@ -158,14 +158,14 @@ class Job:
         self.code = exit_code_of(error)
         if self._options.debug:
             print_traceback(error)
-        self._reporter.error(error, about=self.source)
+        self._reporter.error(error, about=self._shown)
         self._record_result(message_of(error) if is_expected(error) else type(error).__name__)
 
     def _record_result(self, reason: str) -> None:
         info_hash = None if self.session is None else self.session.info_hash.hex()
         code = None if self.code is None else int(self.code)
         fields = {"info_hash": info_hash, "exit_code": code, "reason": reason}
-        self._reporter.record({"type": "torrent.result", "source": self.source, **fields})
+        self._reporter.record({"type": "torrent.result", "source": self._shown, **fields})
 
     def _paths(self, metainfo: Metainfo) -> list[Path]:
         """Return where the wanted files lie."""

@@ -119,7 +119,7 @@ class PlainReporter(Reporter):
         for row in rows:
             line = plain_line(row)
             before, when = self._last.get(row.key, ("", now - self._pause_s / 2))
-            if row.stats is not None and line != before and now - when >= self._pause_s:
+            if line != before and now - when >= self._pause_s:
                 self._last[row.key] = (line, now)
                 self.note(line)
 

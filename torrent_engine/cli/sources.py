@@ -1,8 +1,10 @@
 """Where a .torrent comes from: a file, an http(s) URL, or standard input."""
 
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
 
 import anyio
 
@@ -16,6 +18,9 @@ if TYPE_CHECKING:
 STDIN: Final = "-"
 MAX_TORRENT_BYTES: Final = FILE_BENCODE_LIMITS.max_bytes
 _URL_SCHEMES: Final = ("http://", "https://")
+_OK: Final = 200
+_GONE: Final = frozenset({404, 410})
+_SECRET: Final = re.compile(r"[0-9A-Za-z]{20}")  # no word is that long; passkeys are longer
 
 
 def is_url(source: str) -> bool:
@@ -58,11 +63,26 @@ async def load(source: str, stdin: bytes = b"") -> Metainfo:
 
 async def fetch(url: str) -> bytes:
     """Return the body of a URL, at most as long as a .torrent may be."""
+    from torrent_engine.base.config import TrackerConfig
     from torrent_engine.net.http_client import HttpClient
 
-    async with HttpClient() as client:
-        response = await client.get(url, max_bytes=MAX_TORRENT_BYTES)
+    client = HttpClient(TrackerConfig())
+    response = await client.get(url, max_bytes=MAX_TORRENT_BYTES)
+    if response.status in _GONE:
+        raise CliError(f"not found (HTTP status {response.status})", ExitCode.NOT_FOUND)
+    if response.status != _OK:
+        raise CliError(f"HTTP status {response.status}", ExitCode.NETWORK)
     return response.body
+
+
+def shown(source: str) -> str:
+    """Return a source as it may be printed: a URL without user, query and passkeys."""
+    if not is_url(source):
+        return source
+    parts = urlsplit(source)
+    path = "/".join("***" if _SECRET.search(part) else part for part in parts.path.split("/"))
+    query = "?***" if parts.query else ""
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{path}{query}"
 
 
 def _read_path(source: str) -> Metainfo:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 MIN_BAR_CHARS: Final = 10
 MAX_NAME_CHARS: Final = 60
-LINES_PER_TORRENT: Final = 2
+LINES_PER_ROW: Final = 2
 _STYLES: Final = {
     State.DOWNLOADING: "cyan",
     State.SEEDING: "green",
@@ -26,33 +26,40 @@ _STYLES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One torrent on the display; ``label`` is already safe for a terminal."""
+    """One torrent on the display; all text in it is already safe for a terminal."""
 
-    label: str
-    stats: "SessionStats | None" = None
-    """None: not loaded yet."""
-    key: str = ""
+    key: str
     """Tells torrents of the same name apart."""
+    label: str
+    fraction: float
+    """How much of what is being done is done, 0 to 1."""
+    facts: tuple[str, ...]
+    """In words, for a log."""
+    short_facts: tuple[str, ...] = ()
+    """For a line below a bar; empty: the same."""
+    style: str = "white"
 
-    @property
-    def fraction(self) -> float:
-        """How much of what this state does is done, 0 to 1."""
-        stats = self.stats
-        if stats is None:
-            return 0.0
-        if stats.state is State.CHECKING:
-            return stats.checked_fraction
-        return stats.completed_bytes / stats.wanted_bytes if stats.wanted_bytes else 1.0
+
+def session_row(key: str, label: str, stats: "SessionStats | None") -> Row:
+    """Return what a torrent looks like; None stands for one that is being loaded."""
+    if stats is None:
+        return Row(key, label, 0.0, ("loading",))
+    fraction = _fraction(stats)
+    style = _STYLES.get(stats.state, "white")
+    words = _facts(stats, fraction, words=True)
+    return Row(key, label, fraction, words, _facts(stats, fraction, words=False), style)
+
+
+def work_row(label: str, verb: str, done: int, total: int) -> Row:
+    """Return what hashing looks like: so many pieces of so many."""
+    fraction = done / total if total else 1.0
+    facts = (f"{verb} {sizes.format_percent(done, total)}", f"pieces {done}/{total}")
+    return Row(label, label, fraction, facts, style="yellow")
 
 
 def plain_line(row: Row) -> str:
     """Return one line for a log: name, then what happens."""
-    return f"{row.label}: {', '.join(_facts(row, words=True))}"
-
-
-def detail_line(row: Row) -> str:
-    """Return the line below the bar."""
-    return "  ".join(_facts(row, words=False))
+    return f"{row.label}: {', '.join(row.facts)}"
 
 
 def done_line(label: str, stats: "SessionStats", path: str) -> str:
@@ -61,7 +68,7 @@ def done_line(label: str, stats: "SessionStats", path: str) -> str:
     if stats.downloaded_bytes and stats.elapsed_s > 0:
         rate = sizes.format_rate(stats.downloaded_bytes / stats.elapsed_s)
         text += f" in {_elapsed(stats.elapsed_s)} ({rate})"
-    return f"{text}, saved as {path}"
+    return f"{text}, in {path}"
 
 
 def incomplete_line(stats: "SessionStats") -> str:
@@ -72,7 +79,7 @@ def incomplete_line(stats: "SessionStats") -> str:
 def seeded_line(label: str, stats: "SessionStats") -> str:
     """Return the line that says how much was given."""
     sent = sizes.format_size(stats.uploaded_bytes)
-    return f"{label}: seeded {sent}, ratio {stats.ratio:.2f}"
+    return f"{label}: sent {sent}, ratio {stats.ratio:.2f}"
 
 
 def live_view(
@@ -82,61 +89,63 @@ def live_view(
     from rich.console import Group
     from rich.text import Text
 
-    room = max(1, (height - 2) // LINES_PER_TORRENT)
+    room = max(1, (height - 2) // LINES_PER_ROW)
     lines: list[RenderableType] = []
     for row in rows[:room]:
-        lines += [bar_line(row, width=width, ascii_only=ascii_only)]
-        lines += [Text("  " + detail_line(row), style="dim", no_wrap=True, overflow="ellipsis")]
+        detail = "  " + "  ".join(row.short_facts or row.facts)
+        lines.append(bar_line(row, width=width, ascii_only=ascii_only))
+        lines.append(Text(detail, style="dim", no_wrap=True, overflow="ellipsis"))
     if len(rows) > room:
         lines.append(Text(f"  and {len(rows) - room} more", style="dim"))
     return Group(*lines)
 
 
 def bar_line(row: Row, *, width: int, ascii_only: bool) -> "Text":
-    """Return name, bar and percentage, in exactly the width of the terminal."""
+    """Return name, bar and percentage, in the width of the terminal."""
     from rich.text import Text
 
     name_chars = min(MAX_NAME_CHARS, max(8, width // 3))
     name = Text(row.label, style="bold", no_wrap=True, end="")
     name.truncate(name_chars, overflow="ellipsis", pad=True)
-    bar_chars = max(MIN_BAR_CHARS, width - name_chars - 10)
+    bar_chars = max(MIN_BAR_CHARS, width - name_chars - 9)
     percent = f"{sizes.format_percent(row.fraction, 1.0):>6}"
     return Text.assemble(name, " ", *_bar(row, bar_chars, ascii_only=ascii_only), " ", percent)
 
 
 def _bar(row: Row, chars: int, *, ascii_only: bool) -> list[tuple[str, str]]:
     full, empty = ("#", "-") if ascii_only else ("━", "─")
-    style = _STYLES.get(row.stats.state, "white") if row.stats is not None else "white"
     filled = int(min(1.0, row.fraction) * chars)
-    return [(full * filled, style), (empty * (chars - filled), "bright_black")]
+    return [(full * filled, row.style), (empty * (chars - filled), "bright_black")]
 
 
-def _facts(row: Row, *, words: bool) -> list[str]:
-    stats = row.stats
-    if stats is None:
-        return ["loading"]
+def _fraction(stats: "SessionStats") -> float:
     if stats.state is State.CHECKING:
-        return [f"checking {sizes.format_percent(row.fraction, 1.0)}", _pieces(stats)]
+        return stats.checked_fraction
+    return stats.completed_bytes / stats.wanted_bytes if stats.wanted_bytes else 1.0
+
+
+def _facts(stats: "SessionStats", fraction: float, *, words: bool) -> tuple[str, ...]:
+    percent = sizes.format_percent(fraction, 1.0)
+    if stats.state is State.CHECKING:
+        return f"checking {percent}", _pieces(stats)
     if stats.state is State.SEEDING:
         sent = f"{sizes.format_size(stats.uploaded_bytes)} sent"
-        ratio = f"ratio {stats.ratio:.2f}"
-        return ["seeding", _up(stats, words=words), sent, ratio, _peers(stats)]
+        return "seeding", _up(stats, words=words), sent, f"ratio {stats.ratio:.2f}", _peers(stats)
     if stats.state is not State.DOWNLOADING:
-        return [stats.state.value]
-    facts = [sizes.format_percent(row.fraction, 1.0)] if words else []
-    return [*facts, *_download_facts(stats, words=words)]
+        return (stats.state.value,)
+    return ((percent,) if words else ()) + _download_facts(stats, words=words)
 
 
-def _download_facts(stats: "SessionStats", *, words: bool) -> list[str]:
+def _download_facts(stats: "SessionStats", *, words: bool) -> tuple[str, ...]:
     down = sizes.format_rate(stats.download_bytes_per_s)
-    return [
+    return (
         sizes.format_progress(stats.completed_bytes, stats.wanted_bytes),
         f"down {down}" if words else f"↓ {down}",
         _up(stats, words=words),
         f"ETA {sizes.format_duration(stats.eta_s)}",
         _peers(stats),
         _pieces(stats),
-    ]
+    )
 
 
 def _up(stats: "SessionStats", *, words: bool) -> str:

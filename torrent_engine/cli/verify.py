@@ -1,0 +1,183 @@
+"""``torrent-engine verify``."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import click
+
+from torrent_engine.cli.exit_codes import CliError, ExitCode
+from torrent_engine.cli.options import FOLDER, common_options, settings_of
+
+if TYPE_CHECKING:
+    from torrent_engine.cli.render import Reporter
+    from torrent_engine.codec.metainfo import Metainfo
+    from torrent_engine.disk.storage import StorageManager
+
+
+@click.command("verify", epilog="Nothing is written, and no saved state is believed.")
+@click.argument("torrents", nargs=-1, required=True, metavar="TORRENT...")
+@click.option(
+    "-d",
+    "--dir",
+    "folder",
+    type=FOLDER,
+    default=Path(),
+    help="Folder of the payload.  [default: the current folder]",
+)
+@click.option(
+    "-o",
+    "outputs",
+    multiple=True,
+    metavar="[INDEX=]NAME",
+    help="Name of the file on disk; INDEX says which of several; may be repeated.",
+)
+@click.option("--threads", type=click.IntRange(1, 64), default=2, show_default=True, metavar="N")
+@click.option("--json", "as_json", is_flag=True, help="Print one line of JSON for each torrent.")
+@click.option("-q", "--quiet", is_flag=True, help="Print only errors.")
+@common_options
+@click.pass_context
+def command(context: click.Context, /, **options: Any) -> ExitCode:  # noqa: ANN401
+    """Hash the data of each TORRENT and say which files are right."""
+    from torrent_engine.cli.each import for_each
+
+    debug = settings_of(context).debug
+    return for_each(options["torrents"], lambda one: _verify(one, context, options), debug=debug)
+
+
+@dataclass(slots=True)
+class Findings:
+    """What hashing one torrent has shown so far."""
+
+    metainfo: "Metainfo"
+    checked: int = 0
+    bad: set[int] = field(default_factory=set)
+
+    def note(self, piece: int, matches: bool) -> None:  # noqa: FBT001 - the hasher's callback
+        """Take one piece's result."""
+        self.checked += 1
+        if not matches:
+            self.bad.add(piece)
+
+    def files(self, storage: "StorageManager") -> Iterator[dict[str, object]]:
+        """Yield a record for each file that has a place on disk."""
+        for index, entry in enumerate(self.metainfo.files):
+            if not entry.is_pad and entry.symlink_target is None:
+                yield self._file(index, storage.path_of(index))
+
+    def _file(self, index: int, path: Path) -> dict[str, object]:
+        metainfo = self.metainfo
+        pieces = metainfo.layout.pieces_of(index, metainfo.geometry)
+        bad = sum(1 for piece in pieces if piece in self.bad)
+        fields = {"index": index + 1, "path": str(path), "pieces": len(pieces), "bad_pieces": bad}
+        return {**fields, "status": _status(path, metainfo.files[index].length_bytes, bad)}
+
+
+def _verify(source: str, context: click.Context, options: dict[str, Any]) -> ExitCode:
+    from torrent_engine.cli import loop, render, sources
+
+    metainfo = sources.load_now(source)
+    if not options["folder"].is_dir():
+        raise CliError(f"{options['folder']}: no such folder", ExitCode.NOT_FOUND)
+    quiet = options["quiet"] or options["as_json"]
+    reporter = render.reporter_for(settings_of(context), as_json=False, quiet=quiet)
+    check = _Check(metainfo, options, reporter)
+    code = loop.run(lambda: loop.run_until_signalled(check.run))
+    if check.records is None:
+        raise KeyboardInterrupt  # stopped by a signal: unfinished
+    if code is ExitCode.OK:
+        code = _report(check.findings, check.records, as_json=options["as_json"], quiet=quiet)
+    return code
+
+
+class _Check:
+    """One run over a torrent's data."""
+
+    def __init__(self, metainfo: "Metainfo", options: dict[str, Any], reporter: "Reporter") -> None:
+        self.findings = Findings(metainfo)
+        self.records: list[dict[str, object]] | None = None
+        self._options = options
+        self._reporter = reporter
+
+    async def run(self) -> None:
+        """Hash everything; the records are there when this ends undisturbed."""
+        with self._reporter:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._display)
+                self.records = await self._hash()
+                tasks.cancel_scope.cancel()
+
+    async def _hash(self) -> list[dict[str, object]]:
+        from torrent_engine.base.config import DiskConfig
+        from torrent_engine.cli.selection import renamed_files
+        from torrent_engine.disk.hasher import check_pieces
+        from torrent_engine.disk.storage import StorageManager
+
+        metainfo, threads = self.findings.metainfo, self._options["threads"]
+        limiter = anyio.CapacityLimiter(threads + 1)
+        renames = renamed_files(metainfo, self._options["outputs"])
+        storage = StorageManager(
+            metainfo,
+            self._options["folder"],
+            disk_limiter=limiter,
+            config=DiskConfig(hash_threads=threads),
+            renames={index: tuple(path.split("/")) for index, path in renames},
+        )
+        await storage.open(create=False)
+        try:
+            await check_pieces(
+                storage,
+                metainfo,
+                range(metainfo.piece_count),
+                limiter=limiter,
+                threads=threads,
+                on_result=self.findings.note,
+            )
+            return list(self.findings.files(storage))
+        finally:
+            await storage.close()
+
+    async def _display(self) -> None:
+        from torrent_engine.cli.render import safe
+        from torrent_engine.cli.views import work_row
+
+        label, total = safe(self.findings.metainfo.name), self.findings.metainfo.piece_count
+        while True:
+            self._reporter.update([work_row(label, "checking", self.findings.checked, total)])
+            await anyio.sleep(self._reporter.interval_s)
+
+
+def _report(
+    findings: Findings, files: list[dict[str, object]], *, as_json: bool, quiet: bool
+) -> ExitCode:
+    from torrent_engine.cli.render import print_json, print_line, safe
+
+    metainfo, bad = findings.metainfo, len(findings.bad)
+    wrong = [file for file in files if file["status"] != "ok"]
+    good = metainfo.piece_count - bad
+    if as_json:
+        fields = {"name": metainfo.name, "info_hash": metainfo.info_hash.hex(), "ok": not wrong}
+        print_json({**fields, "pieces": metainfo.piece_count, "bad_pieces": bad, "files": files})
+    elif not quiet:
+        for file in wrong:
+            print_line(safe(f"{file['path']}: {file['status']}"))
+        verdict = "all right" if not wrong else f"{len(wrong)} of {len(files)} files are not right"
+        pieces = f"{good} of {metainfo.piece_count} pieces match"
+        print_line(f"{safe(metainfo.name)}: {verdict}; {pieces}")
+    elif wrong:
+        raise CliError(
+            f"{metainfo.name}: {good} of {metainfo.piece_count} pieces match", ExitCode.CHECK_FAILED
+        )
+    return ExitCode.CHECK_FAILED if wrong else ExitCode.OK
+
+
+def _status(path: Path, length_bytes: int, bad_pieces: int) -> str:
+    """Say in a word or two what is wrong with a file."""
+    if not path.is_file():
+        return "missing"
+    size_bytes = path.stat().st_size
+    if size_bytes != length_bytes:
+        return f"{size_bytes} bytes instead of {length_bytes}"
+    return "damaged" if bad_pieces else "ok"
