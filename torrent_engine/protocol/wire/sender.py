@@ -211,6 +211,13 @@ class Sender:
         self._out.append(encode_piece_header(piece, begin_bytes, len(data)))
         self._out.append(data)
 
+    def send_blocks(self, blocks: Iterable[tuple[int, int, memoryview]]) -> None:
+        """Queue many (piece index, begin in bytes, payload) blocks; see :meth:`send_block`."""
+        out = self._out
+        for piece, begin, data in blocks:
+            out.append(encode_piece_header(piece, begin, len(data)))
+            out.append(data)
+
     def allow_fast(self, pieces: Iterable[int]) -> None:
         """Tell the peer that it may request these pieces while choked (BEP 6)."""
         self._need(allowed=self.fast_enabled, what="allowed fast")

@@ -1,0 +1,152 @@
+"""Owns the bytes of one begun piece: where each block is, and the SHA-1 of those in front.
+
+Blocks stay views of the buffers they were received in. SHA-1 is fed inline as soon as blocks are
+contiguous. A block that was written ahead of its piece, or before a restart, is read back when its
+turn comes.
+"""
+
+import hashlib
+from collections.abc import Callable
+from enum import IntEnum
+
+from torrent_engine.base.ids import BLOCK_BYTES
+from torrent_engine.codec.geometry import Geometry
+from torrent_engine.engine.peer import Identity
+from torrent_engine.policy.pieces import PartialPiece
+
+Views = tuple[memoryview, ...]
+ReadBlock = Callable[[int, memoryview], None]
+"""Reads from an offset of the payload into a buffer, in a worker thread."""
+
+
+class Place(IntEnum):
+    """Where a block is."""
+
+    NOWHERE = 0
+    MEMORY = 1
+    WRITING = 2
+    DISK = 3
+
+
+class PieceAssembly:
+    """The blocks of one piece, from the first to the verdict."""
+
+    __slots__ = (
+        "_next",
+        "_places",
+        "_sha1",
+        "_views",
+        "begun_s",
+        "memory_bytes",
+        "partial",
+        "piece_offset_bytes",
+        "senders",
+    )
+
+    def __init__(self, partial: PartialPiece, geometry: Geometry, now: float) -> None:
+        count = partial.block_count
+        self.partial = partial
+        self.piece_offset_bytes = geometry.piece_offset(partial.piece)
+        self.senders: list[Identity | None] = [None] * count
+        """Who sent each block; None: not here, or from before a restart."""
+        self.memory_bytes = 0
+        """Payload held here that is not on its way to the disk."""
+        self.begun_s = now
+        self._views: list[Views | None] = [None] * count
+        self._places = bytearray(count)
+        self._sha1 = hashlib.sha1(usedforsecurity=False)
+        self._next = 0
+
+    def add(self, block: int, views: Views, length_bytes: int, sender: Identity) -> None:
+        """Take one block that the piece did not have."""
+        self._views[block] = views
+        self._places[block] = Place.MEMORY
+        self.senders[block] = sender
+        self.memory_bytes += length_bytes
+        if block == self._next:
+            self._hash_on()
+
+    def restore(self, block: int) -> None:
+        """Take one block that is on the disk from before."""
+        self._places[block] = Place.DISK
+
+    def _hash_on(self) -> None:
+        # Measured: 8 us for 16 KiB inline; handing each block to a thread costs three times that.
+        update, places, all_views = self._sha1.update, self._places, self._views
+        block, count = self._next, len(self._places)
+        while block < count and places[block] == Place.MEMORY:
+            for view in all_views[block] or ():
+                update(view)
+            block += 1
+        self._next = block
+
+    @property
+    def is_hashed(self) -> bool:
+        """Whether :meth:`digest` is that of the whole piece."""
+        return self._next == len(self._places)
+
+    def digest(self) -> bytes:
+        """Return the SHA-1 of the blocks in front, 20 bytes."""
+        return self._sha1.digest()
+
+    def finish_hash(self, read: ReadBlock) -> bytes:
+        """Hash what is left, reading back what is on the disk; in a worker thread."""
+        for block in range(self._next, len(self._places)):
+            for view in self._block_views(block, read):
+                self._sha1.update(view)
+        self._next = len(self._places)
+        return self._sha1.digest()
+
+    def block_digests(self, read: ReadBlock) -> list[bytes]:
+        """Return the SHA-1 of each block; in a worker thread if some are on the disk."""
+        digests = []
+        for block in range(len(self._places)):
+            sha1 = hashlib.sha1(usedforsecurity=False)
+            for view in self._block_views(block, read):
+                sha1.update(view)
+            digests.append(sha1.digest())
+        return digests
+
+    @property
+    def is_in_memory(self) -> bool:
+        """Whether every block is still held here."""
+        return self._places.count(Place.MEMORY) == len(self._places)
+
+    def _block_views(self, block: int, read: ReadBlock) -> Views:
+        views = self._views[block]
+        if views is not None:
+            return views
+        _, begin, length = self.partial.block(block)
+        buffer = memoryview(bytearray(length))
+        read(self.piece_offset_bytes + begin, buffer)
+        return (buffer,)
+
+    def take_unwritten(self) -> list[tuple[int, int, list[memoryview]]]:
+        """Return (first block, blocks, views) of each run in memory; it counts as being written."""
+        runs: list[tuple[int, int, list[memoryview]]] = []
+        places, all_views = self._places, self._views
+        block = places.find(Place.MEMORY)
+        while block >= 0:
+            first, flat = block, list[memoryview]()
+            while block < len(places) and places[block] == Place.MEMORY:
+                flat.extend(all_views[block] or ())
+                block += 1
+            runs.append((first, block - first, flat))
+            block = places.find(Place.MEMORY, block)
+        for first, count, _ in runs:
+            places[first : first + count] = bytes((Place.WRITING,)) * count
+        self.memory_bytes = 0
+        return runs
+
+    def forget_views(self, first: int, count: int) -> None:
+        """Record that a run of blocks is written, and let go of its memory."""
+        self._places[first : first + count] = bytes((Place.DISK,)) * count
+        self._views[first : first + count] = [None] * count
+
+    def disk_bits(self) -> int:
+        """Return the blocks that are on the disk, block ``i`` at ``1 << i``."""
+        return sum(1 << b for b, place in enumerate(self._places) if place == Place.DISK)
+
+    def run_offset_bytes(self, first: int) -> int:
+        """Return where in the payload a run of blocks begins."""
+        return self.piece_offset_bytes + first * BLOCK_BYTES

@@ -1,0 +1,254 @@
+"""Owns what we ask of each peer, and the blocks that came until their piece is whole.
+
+The life of a block: :meth:`DownloadManager.refill` asks for it, :meth:`DownloadManager.on_block`
+puts it into its PieceAssembly, and a whole piece goes to the PieceFinisher.
+"""
+
+from collections.abc import Iterable
+from typing import Final
+
+from torrent_engine.base.ids import BLOCK_BYTES
+from torrent_engine.engine.assembly import PieceAssembly
+from torrent_engine.engine.peer import Peer
+from torrent_engine.engine.piece_finisher import PieceFinisher
+from torrent_engine.engine.torrent import Torrent
+from torrent_engine.policy.pieces import Block
+from torrent_engine.protocol.wire.messages import (
+    AllowedFast,
+    BlockReceived,
+    BlockRequest,
+    PeerBitfield,
+    PeerChoked,
+    PeerHas,
+    PeerLost,
+    PeerUnchoked,
+    RequestRejected,
+)
+
+REJECTED_PAUSE_S: Final = 1.0  # ours: a peer that rejects is asked again by the next tick but one
+FLUSH_AGE_S: Final = 2.0  # RELIABILITY section 3: at most this much of unverified blocks is lost
+
+
+class DownloadManager:
+    """Owns the begun pieces of one torrent and the requests for their blocks."""
+
+    def __init__(self, torrent: Torrent, finisher: PieceFinisher) -> None:
+        self._torrent = torrent
+        self._picker = torrent.picker
+        self._clock = torrent.clock
+        self._finisher = finisher
+        self._assemblies = finisher.assemblies
+        self.is_active = False
+        """Whether anything is asked of anybody: not while checking or paused."""
+
+    # -- what peers have --------------------------------------------------------------------
+
+    def on_bitfield(self, peer: Peer, event: PeerBitfield) -> None:
+        """Take all the pieces that a peer has."""
+        self._count(peer, add=False)
+        peer.bits = event.bitfield.as_int()
+        peer.has_all = event.bitfield.all()
+        self._count(peer, add=True)
+        self.update_interest(peer)
+
+    def on_have(self, peer: Peer, event: PeerHas) -> None:
+        """Take one more piece that a peer has."""
+        bit = 1 << event.piece_index
+        if peer.bits & bit:
+            return
+        peer.bits |= bit
+        self._picker.availability.add(bit)
+        if peer.bits.bit_count() == self._torrent.metainfo.piece_count:
+            self._picker.availability.remove(peer.bits)
+            peer.has_all = True
+            self._count(peer, add=True)
+        if self._torrent.table.missing & self._picker.wanted & bit:
+            self.update_interest(peer)
+            self.refill(peer)
+
+    def on_lost(self, peer: Peer, event: PeerLost) -> None:
+        """Take that a peer no longer has a piece (BEP 54)."""
+        self._count(peer, add=False)
+        peer.bits &= ~(1 << event.piece_index)
+        peer.has_all = False
+        self._count(peer, add=True)
+
+    def _count(self, peer: Peer, *, add: bool) -> None:
+        availability = self._picker.availability
+        if peer.has_all:
+            availability.seeds += 1 if add else -1
+        elif add:
+            availability.add(peer.bits)
+        else:
+            availability.remove(peer.bits)
+
+    def peer_left(self, peer: Peer) -> None:
+        """Give a peer's requests to others."""
+        self._count(peer, add=False)
+        peer.bits = 0
+        peer.has_all = False
+        self._release(peer.connection.outstanding_requests())
+        peer.connection.outstanding.clear()
+        self._picker.release_exclusive(peer.identity)
+        self._torrent.suspicion.peer_left(peer.identity)
+
+    # -- choking ----------------------------------------------------------------------------
+
+    def on_choked(self, _peer: Peer, event: PeerChoked) -> None:
+        """Give the requests that a choke refused to others."""
+        self._release(event.lost)
+
+    def on_unchoked(self, peer: Peer, _event: PeerUnchoked) -> None:
+        """Begin to ask a peer."""
+        peer.last_block_s = self._clock()
+        self.refill(peer)
+
+    def on_allowed_fast(self, peer: Peer, _event: AllowedFast) -> None:
+        """Ask for a piece that may be had while choked."""
+        self.refill(peer)
+
+    def on_rejected(self, peer: Peer, event: RequestRejected) -> None:
+        """Give a rejected request to others, and this peer a rest."""
+        self._picker.release(event.request[0], event.request[1] // BLOCK_BYTES)
+        peer.quiet_until_s = self._clock() + REJECTED_PAUSE_S
+
+    def _release(self, requests: Iterable[BlockRequest]) -> None:
+        for piece, begin, _ in requests:
+            self._picker.release(piece, begin // BLOCK_BYTES)
+
+    def update_interest(self, peer: Peer) -> None:
+        """Say to a peer whether we want something that it has."""
+        interested = self.is_active and self._picker.is_interesting(peer.bits)
+        peer.connection.set_interested(interested=interested)
+
+    # -- blocks -----------------------------------------------------------------------------
+
+    def on_block(self, peer: Peer, event: BlockReceived) -> None:
+        """Take one block; the hot path, about 1 us of its own."""
+        piece, length = event.piece_index, event.length_bytes
+        peer.received_blocks += 1
+        peer.downloaded_now_bytes += length
+        assembly = self._assemblies.get(piece)
+        block = event.begin_bytes // BLOCK_BYTES
+        if assembly is None or not assembly.partial.receive(block):
+            self._torrent.totals.wasted_bytes += length
+            return
+        assembly.add(block, event.views, length, peer.identity)
+        if self._picker.is_end_game:
+            self._cancel_elsewhere(peer, assembly.partial.block(block))
+        if not assembly.partial.left:
+            self._picker.finished(piece)
+            del self._assemblies[piece]
+            self._finisher.finish(assembly)
+
+    def after_read(self, peer: Peer) -> None:
+        """Account for the blocks of one read and ask for more."""
+        if count := peer.received_blocks:
+            now, received_bytes = self._clock(), peer.downloaded_now_bytes
+            peer.last_block_s = now
+            peer.downloaded_bytes += received_bytes
+            self._torrent.totals.downloaded_bytes += received_bytes
+            peer.download_rate.add(received_bytes, now)
+            peer.pipeline.blocks_received(count)
+            peer.received_blocks = peer.downloaded_now_bytes = 0
+            self.refill(peer)
+
+    def _cancel_elsewhere(self, peer: Peer, block: Block) -> None:
+        if not self._torrent.picker.partials:
+            return
+        key = block[:2]
+        for other in self._torrent.peers:
+            if other is not peer and key in other.connection.outstanding:
+                other.connection.cancel(BlockRequest(*block))
+                other.link.flush()
+
+    # -- requests ---------------------------------------------------------------------------
+
+    def refill(self, peer: Peer) -> None:
+        """Ask a peer for blocks until its pipeline is full; cheap when it nearly is."""
+        connection, depth = peer.connection, peer.pipeline.depth
+        waiting = len(connection.outstanding)
+        room = depth - waiting
+        if room * 4 < depth and waiting:
+            return  # asked for in batches: one pass of the picker, one buffer
+        if room <= 0 or not self.is_active or self._clock() < peer.quiet_until_s:
+            return
+        bits = peer.bits
+        if connection.peer_choking:
+            bits = self._allowed_fast(peer)
+        if bits and (blocks := self._pick(peer, bits, room)):
+            connection.request_blocks(blocks)
+
+    @staticmethod
+    def _allowed_fast(peer: Peer) -> int:
+        allowed = 0
+        for piece in peer.connection.allowed_fast_in:
+            allowed |= 1 << piece
+        return allowed & peer.bits
+
+    def _pick(self, peer: Peer, bits: int, room: int) -> list[Block]:
+        picker, identity = self._picker, peer.identity
+        alone = identity if self._torrent.suspicion.is_on_parole(identity) else None
+        blocks = picker.pick(bits, room, only_for=alone)
+        if not blocks and picker.is_end_game and picker.partials:
+            outstanding = peer.connection.outstanding
+            blocks = picker.pick_again(bits, room, lambda block: block[:2] in outstanding)
+        now = 0.0
+        for piece, _, _ in blocks:
+            if piece not in self._assemblies:
+                now = now or self._clock()
+                partial = picker.partials[piece]
+                self._assemblies[piece] = PieceAssembly(
+                    partial, self._torrent.metainfo.geometry, now
+                )
+        return blocks
+
+    def restore(self, piece: int, block_bits: int) -> None:
+        """Go on with a piece of which some blocks are on the disk from before."""
+        partial = self._picker.begin(piece)
+        assembly = self._begin(piece)
+        for block in range(partial.block_count):
+            if block_bits >> block & 1 and partial.receive(block):
+                assembly.restore(block)
+        if not partial.left:
+            self._picker.finished(piece)
+            del self._assemblies[piece]
+            self._finisher.finish(assembly)
+
+    # -- once a second ----------------------------------------------------------------------
+
+    def tick(self, now: float) -> None:
+        """Adapt pipelines, notice peers that owe us blocks, write old partial pieces ahead."""
+        for peer in tuple(self._torrent.peers):
+            peer.pipeline.tick(peer.download_rate.rate(now))
+            self._check_snubbed(peer, now)
+            self.update_interest(peer)
+            self.refill(peer)
+            peer.link.flush()
+        self._finisher.write_ahead(now, FLUSH_AGE_S)
+
+    def _check_snubbed(self, peer: Peer, now: float) -> None:
+        connection = peer.connection
+        if not connection.outstanding:
+            peer.last_block_s = now
+            return
+        snub_timeout_s = self._torrent.shared_config.choker.snub_timeout_s
+        if now - peer.last_block_s > snub_timeout_s:
+            late = connection.outstanding_requests()
+            connection.forsake(late)
+            self._release(late)
+            self._picker.release_exclusive(peer.identity)
+            peer.pipeline.snubbed()
+            peer.last_block_s = now
+
+    def set_active(self, *, active: bool) -> None:
+        """Begin or stop to ask peers."""
+        self.is_active = active
+        self.wanted_changed()
+
+    def wanted_changed(self) -> None:
+        """Look again at what every peer can be asked for."""
+        for peer in tuple(self._torrent.peers):
+            self.update_interest(peer)
+            self.refill(peer)
+            peer.link.flush()

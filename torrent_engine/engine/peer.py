@@ -1,0 +1,120 @@
+"""Owns what the engine knows of one connected peer."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from torrent_engine.base.config import TransferConfig
+from torrent_engine.base.ids import PeerAddress, PeerId
+from torrent_engine.net.peer_link import PeerLink
+from torrent_engine.policy.candidates import Source
+from torrent_engine.policy.rate import RateMeter
+from torrent_engine.policy.requests import RequestPipeline
+
+
+class Identity(NamedTuple):
+    """Who a peer is across its connections, as far as that can be known (row B7)."""
+
+    address: PeerAddress
+    peer_id: PeerId
+
+
+class Peer:
+    """One peer after its handshake: its link, what it has, and how it behaves."""
+
+    __slots__ = (
+        "address",
+        "bits",
+        "client",
+        "connected_s",
+        "connection",
+        "download_rate",
+        "downloaded_bytes",
+        "downloaded_now_bytes",
+        "has_all",
+        "identity",
+        "is_incoming",
+        "is_upload_only",
+        "last_block_s",
+        "link",
+        "pipeline",
+        "quiet_until_s",
+        "received_blocks",
+        "source",
+        "unchoked_s",
+        "upload_rate",
+        "uploaded_at_unchoke_bytes",
+        "uploaded_bytes",
+    )
+
+    def __init__(
+        self, link: PeerLink, identity: Identity, source: Source, config: TransferConfig, now: float
+    ) -> None:
+        self.link = link
+        self.connection = link.connection
+        self.identity = identity
+        self.address = identity.address
+        self.source = source
+        self.is_incoming = source is Source.INCOMING
+        self.client = ""
+        self.bits = 0
+        """The pieces that it has, piece ``i`` at ``1 << i``."""
+        self.has_all = False
+        self.is_upload_only = False
+        self.pipeline = RequestPipeline(config)
+        self.download_rate = RateMeter()
+        self.upload_rate = RateMeter()
+        self.downloaded_bytes = 0
+        self.uploaded_bytes = 0
+        self.downloaded_now_bytes = 0
+        """Payload of the read that is being handled."""
+        self.received_blocks = 0
+        """Blocks of the read that is being handled."""
+        self.connected_s = now
+        self.last_block_s = now
+        self.quiet_until_s = 0.0
+        """No request before this: the peer rejects at the moment."""
+        self.unchoked_s = 0.0
+        self.uploaded_at_unchoke_bytes = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PeerStats:
+    """What can be told of one peer."""
+
+    address: PeerAddress
+    client: str
+    source: str
+    is_incoming: bool
+    is_seed: bool
+    am_interested: bool
+    am_choking: bool
+    peer_interested: bool
+    peer_choking: bool
+    is_snubbed: bool
+    downloaded_bytes: int
+    uploaded_bytes: int
+    download_bytes_per_s: float
+    upload_bytes_per_s: float
+    outstanding_requests: int
+
+
+def peer_stats(peer: Peer, now: float) -> PeerStats:
+    """Return what can be told of a peer now."""
+    connection = peer.connection
+    return PeerStats(
+        address=peer.address,
+        client=peer.client,
+        source=peer.source.name.lower() if peer.source.name else "",
+        is_incoming=peer.is_incoming,
+        is_seed=peer.has_all,
+        am_interested=connection.am_interested,
+        am_choking=connection.am_choking,
+        peer_interested=connection.peer_interested,
+        peer_choking=connection.peer_choking,
+        is_snubbed=peer.pipeline.is_snubbed,
+        downloaded_bytes=peer.downloaded_bytes,
+        uploaded_bytes=peer.uploaded_bytes,
+        download_bytes_per_s=peer.download_rate.rate(now),
+        upload_bytes_per_s=peer.upload_rate.rate(now),
+        outstanding_requests=len(connection.outstanding),
+    )

@@ -1,0 +1,176 @@
+"""Owns the way of a whole piece: its verdict, its write, and the blame if it is wrong.
+
+Source: BEP 3 (``pieces``). A piece counts as had only after it is written, and is announced after
+that.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+import anyio
+import anyio.to_thread
+
+from torrent_engine.base.errors import StorageError
+from torrent_engine.base.ids import PieceIndex
+from torrent_engine.disk.resume import ResumeKeeper
+from torrent_engine.disk.writer import PieceWriter, WriteJob
+from torrent_engine.engine.assembly import PieceAssembly, ReadBlock
+from torrent_engine.engine.events import PieceCompleted, PieceHashFailed
+from torrent_engine.engine.torrent import Torrent
+from torrent_engine.policy.suspicion import Verdict
+
+T = TypeVar("T")
+StartTask = Callable[[Callable[[PieceAssembly], Awaitable[None]], PieceAssembly], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Whole:
+    """Tag of a job that writes what is left of a verified piece."""
+
+    piece: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Ahead:
+    """Tag of a job that writes blocks ahead of their piece."""
+
+    assembly: PieceAssembly
+    first_block: int
+    blocks: int
+
+
+class PieceFinisher:
+    """Verifies, writes and announces whole pieces; judges who sent the bad ones."""
+
+    def __init__(
+        self,
+        torrent: Torrent,
+        keeper: ResumeKeeper,
+        *,
+        hash_limiter: anyio.CapacityLimiter,
+        on_have: Callable[[int], None],
+        on_verdict: Callable[[Verdict], None],
+        on_error: Callable[[StorageError], None],
+    ) -> None:
+        self.assemblies: dict[int, PieceAssembly] = {}
+        """The begun pieces, by index."""
+        self.start_task: StartTask | None = None
+        """Runs what cannot be done at once; set while the torrent runs."""
+        self.writer: PieceWriter | None = None
+        self._torrent = torrent
+        self._keeper = keeper
+        self._hash_limiter = hash_limiter
+        self._on_have = on_have
+        self._on_verdict = on_verdict
+        self._on_error = on_error
+        self._hashes: bytes = torrent.metainfo.piece_hashes
+
+    def finish(self, assembly: PieceAssembly) -> None:
+        """Take a piece whose blocks are all here."""
+        piece = assembly.partial.piece
+        if (
+            assembly.is_hashed
+            and self._is_right(piece, assembly.digest())
+            and not self._torrent.suspicion.has_failed(piece)
+        ):
+            self._torrent.suspicion.piece_passed(piece, assembly.senders)
+            self._passed(assembly)
+        elif self.start_task is not None:
+            self.start_task(self._finish_slowly, assembly)
+
+    def _is_right(self, piece: int, digest: bytes) -> bool:
+        return self._hashes[20 * piece : 20 * piece + 20] == digest
+
+    async def _finish_slowly(self, assembly: PieceAssembly) -> None:
+        """Read back what is needed, and find out who sent what if the piece is or was bad."""
+        piece, suspicion = assembly.partial.piece, self._torrent.suspicion
+        try:
+            if self.writer is not None:
+                await self.writer.drain()
+            digest = await self._in_thread(assembly.finish_hash)
+            is_right = self._is_right(piece, digest)
+            digests: list[bytes] = []
+            if not is_right or suspicion.has_failed(piece):
+                digests = await self._in_thread(assembly.block_digests)
+        except StorageError as error:
+            self._on_error(error)
+            return
+        if is_right:
+            self._on_verdict(suspicion.piece_passed(piece, assembly.senders, digests))
+            self._passed(assembly)
+        else:
+            self._failed(assembly, digests)
+
+    async def _in_thread(self, work: Callable[[ReadBlock], T]) -> T:
+        read = self._torrent.storage.read_blocking
+        return await anyio.to_thread.run_sync(work, read, limiter=self._hash_limiter)
+
+    def _passed(self, assembly: PieceAssembly) -> None:
+        piece = assembly.partial.piece
+        self._torrent.table.hash_passed(piece)
+        runs = assembly.take_unwritten()
+        if self.writer is None or not runs:
+            self._have(piece)
+            return
+        for first, _, views in runs[:-1]:
+            self.writer.submit(WriteJob(assembly.run_offset_bytes(first), views, None))
+        first, _, views = runs[-1]
+        self.writer.submit(WriteJob(assembly.run_offset_bytes(first), views, _Whole(piece)))
+
+    def _failed(self, assembly: PieceAssembly, digests: list[bytes]) -> None:
+        torrent, piece = self._torrent, assembly.partial.piece
+        senders = dict.fromkeys(sender for sender in assembly.senders if sender is not None)
+        torrent.table.abandoned(piece)
+        torrent.totals.wasted_bytes += torrent.metainfo.geometry.piece_length(piece)
+        self._keeper.partial_written(piece, 0)
+        torrent.bus.publish(
+            PieceHashFailed(
+                torrent.metainfo.info_hash,
+                PieceIndex(piece),
+                tuple(identity.address for identity in senders),
+            )
+        )
+        self._on_verdict(torrent.suspicion.piece_failed(piece, assembly.senders, digests))
+
+    def _have(self, piece: int) -> None:
+        torrent = self._torrent
+        torrent.table.written(piece)
+        self._keeper.piece_written(piece)
+        torrent.bus.publish(PieceCompleted(torrent.metainfo.info_hash, PieceIndex(piece)))
+        self._on_have(piece)
+
+    def written(self, jobs: list[WriteJob]) -> None:
+        """Take what the writer has written."""
+        for job in jobs:
+            tag = job.tag
+            if type(tag) is _Whole:
+                self._have(tag.piece)
+            elif type(tag) is _Ahead:
+                assembly = tag.assembly
+                assembly.forget_views(tag.first_block, tag.blocks)
+                piece = assembly.partial.piece
+                if self.assemblies.get(piece) is assembly:
+                    self._keeper.partial_written(piece, assembly.disk_bits())
+
+    def write_failed(self, error: StorageError, jobs: list[WriteJob]) -> None:
+        """Take that the disk refused jobs; their pieces are missing again."""
+        for job in jobs:
+            if type(job.tag) is _Whole:
+                self._torrent.table.write_failed(job.tag.piece)
+        self._on_error(error)
+
+    def write_ahead(self, now: float, age_s: float) -> None:
+        """Write the blocks of pieces that take long, so that a kill loses little of them.
+
+        All of them once more memory is held than is allowed, else those begun ``age_s`` ago.
+        """
+        if self.writer is None or self.writer.full:
+            return
+        held_bytes = sum(assembly.memory_bytes for assembly in self.assemblies.values())
+        is_too_much = held_bytes > self._torrent.shared_config.disk.partial_memory_bytes
+        for assembly in self.assemblies.values():
+            if assembly.memory_bytes and (is_too_much or now - assembly.begun_s >= age_s):
+                for first, count, views in assembly.take_unwritten():
+                    tag = _Ahead(assembly, first, count)
+                    self.writer.submit(WriteJob(assembly.run_offset_bytes(first), views, tag))

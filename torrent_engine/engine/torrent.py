@@ -1,0 +1,45 @@
+"""Owns the parts that the managers of one torrent share; decides nothing itself."""
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torrent_engine.base.config import SessionConfig, SharedConfig
+from torrent_engine.base.ids import PeerId
+from torrent_engine.codec.metainfo import Metainfo
+from torrent_engine.disk.storage import StorageManager
+from torrent_engine.engine.event_bus import EventBus
+from torrent_engine.engine.peer import Peer
+from torrent_engine.policy.picker import Picker
+from torrent_engine.policy.pieces import PieceTable
+from torrent_engine.policy.suspicion import Suspicion
+
+
+@dataclass(slots=True)
+class Totals:
+    """Payload that one torrent moved in this run, in bytes."""
+
+    downloaded_bytes: int = 0
+    uploaded_bytes: int = 0
+    wasted_bytes: int = 0
+    """Received and thrown away: duplicates, blocks of pieces that failed their SHA-1."""
+
+
+@dataclass(slots=True)
+class Torrent:
+    """What the managers of one torrent share."""
+
+    metainfo: Metainfo
+    config: SessionConfig
+    shared_config: SharedConfig
+    peer_id: PeerId
+    storage: StorageManager
+    table: PieceTable
+    picker: Picker
+    suspicion: Suspicion
+    bus: EventBus
+    peers: set[Peer]
+    """Who is connected now; only the PeerPool changes it."""
+    totals: Totals
+    clock: Callable[[], float]
+    rng: random.Random
