@@ -1,0 +1,83 @@
+"""A libtorrent session as a program of its own: one JSON request a line in, one answer a line out.
+
+Requests: {"do": "add", "torrent", "save_path", "peers", "upload_limit"},
+{"do": "connect", "info_hash", "peer": [host, port]}, {"do": "limit_uploads", "bytes_per_s"},
+{"do": "status"}. End of input ends it.
+"""
+
+import json
+import sys
+
+import libtorrent
+
+SETTINGS = {
+    "enable_dht": False,
+    "enable_lsd": False,
+    "enable_upnp": False,
+    "enable_natpmp": False,
+    "enable_incoming_utp": False,
+    "enable_outgoing_utp": False,
+    "allow_multiple_connections_per_ip": True,
+    "announce_to_all_tiers": True,
+    "announce_to_all_trackers": True,
+    "close_redundant_connections": False,
+    "alert_mask": 0,
+    "user_agent": "libtorrent-peer",
+}
+
+
+class Peer:
+    """Answers the requests."""
+
+    def __init__(self, options):
+        self.session = libtorrent.session({**SETTINGS, **options})  # type: ignore[call-overload]
+        self.handles = {}
+
+    def add(self, request):
+        parameters = libtorrent.add_torrent_params()
+        parameters.ti = libtorrent.torrent_info(request["torrent"])
+        parameters.save_path = request["save_path"]
+        parameters.flags &= ~libtorrent.torrent_flags.auto_managed
+        parameters.flags &= ~libtorrent.torrent_flags.paused
+        if request.get("upload_limit"):
+            parameters.upload_limit = request["upload_limit"]
+        handle = self.session.add_torrent(parameters)
+        self.handles[str(parameters.ti.info_hash())] = handle
+        for host, port in request.get("peers", ()):
+            handle.connect_peer((host, port))
+        return {}
+
+    def connect(self, request):
+        self.handles[request["info_hash"]].connect_peer(tuple(request["peer"]))
+        return {}
+
+    def limit_uploads(self, request):
+        for handle in self.handles.values():
+            handle.set_upload_limit(request["bytes_per_s"])
+        return {}
+
+    def status(self, _request):
+        return {info_hash: _status(handle) for info_hash, handle in self.handles.items()}
+
+
+def _status(handle):
+    status = handle.status()
+    return {
+        "progress": status.progress,
+        "seeding": bool(status.is_seeding),
+        "checking": str(status.state) in {"checking_files", "checking_resume_data"},
+        "uploaded_bytes": status.total_payload_upload,
+        "downloaded_bytes": status.total_payload_download,
+        "failed_bytes": status.total_failed_bytes,
+        "peers": status.num_peers,
+    }
+
+
+def main():
+    peer = Peer(json.loads(sys.argv[1]))
+    for line in sys.stdin:
+        request = json.loads(line)
+        print(json.dumps(getattr(peer, request["do"])(request)), flush=True)
+
+
+main()
