@@ -199,6 +199,7 @@ class SessionConfig:
 
 
 FILE_BENCODE_LIMITS: Final = BencodeLimits()
+METADATA_BENCODE_LIMITS: Final = BencodeLimits(max_tokens=2_500_000, max_bytes=32 * MIB)
 TRACKER_BENCODE_LIMITS: Final = BencodeLimits(max_depth=10, max_tokens=20_000, max_bytes=MIB)
 EXTENSION_BENCODE_LIMITS: Final = BencodeLimits(
     max_depth=10, max_tokens=10_000, max_bytes=512 * KIB
