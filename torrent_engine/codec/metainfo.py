@@ -1,0 +1,233 @@
+"""Owns what a .torrent says, checked: a Metainfo that exists is safe to download.
+
+Source: BEP 3, 5, 12, 17, 19, 27, 47; 52 as far as telling v1, hybrid and v2 apart.
+RELIABILITY rows A4 to A7.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from hashlib import sha1
+from os import PathLike
+from typing import Final
+from urllib.parse import quote
+
+from torrent_engine.base.config import (
+    FILE_BENCODE_LIMITS,
+    METADATA_BENCODE_LIMITS,
+    BencodeLimits,
+)
+from torrent_engine.base.errors import MetainfoError
+from torrent_engine.base.ids import SHA1_BYTES, InfoHash, PeerAddress
+from torrent_engine.codec._fields import (
+    Mapping,
+    optional_int,
+    optional_text,
+    required_bytes,
+    required_int,
+)
+from torrent_engine.codec._file_list import FileEntry, parse_files
+from torrent_engine.codec._sources import Tiers, parse_nodes, parse_tiers, parse_web_urls
+from torrent_engine.codec.bencode import decode_with_spans, encode
+from torrent_engine.codec.geometry import FileLayout, Geometry
+
+__all__ = [
+    "MAX_PIECES",
+    "MAX_PIECE_BYTES",
+    "MIN_PIECE_BYTES",
+    "FileEntry",
+    "Metainfo",
+]
+
+MIN_PIECE_BYTES: Final = 16 * 1024
+MAX_PIECE_BYTES: Final = 128 * 1024 * 1024
+MAX_PIECES: Final = 0x200000
+_V2: Final = 2  # "meta version" of BEP 52
+
+
+@dataclass(frozen=True, slots=True)
+class Metainfo:
+    """One torrent, as its .torrent file or its metadata describes it."""
+
+    info_hash: InfoHash
+    info_bytes: bytes = field(repr=False)
+    """The info dictionary as received; its SHA-1 is :attr:`info_hash`."""
+    name: str
+    """Cleaned; the name of the file, or of the folder that holds the files."""
+    geometry: Geometry
+    layout: FileLayout
+    piece_hashes: bytes = field(repr=False)
+    """20 bytes a piece."""
+    files: tuple[FileEntry, ...] = field(repr=False)
+    is_private: bool
+    """Peers may come from the trackers only (BEP 27)."""
+    tiers: Tiers
+    """Trackers, best tier first (BEP 12)."""
+    web_seeds: tuple[str, ...]
+    """BEP 19."""
+    http_seeds: tuple[str, ...]
+    """BEP 17."""
+    nodes: tuple[PeerAddress, ...]
+    """DHT nodes to begin with (BEP 5)."""
+    comment: str | None
+    created_by: str | None
+    creation_time_s: int | None
+    """Seconds since 1970."""
+    is_hybrid: bool
+    """There is a v2 part (BEP 52) too, which is not used."""
+    is_multi_file: bool
+    source: bytes = field(repr=False)
+    """The .torrent as read."""
+
+    @classmethod
+    def read(
+        cls, path: str | PathLike[str], *, limits: BencodeLimits = FILE_BENCODE_LIMITS
+    ) -> "Metainfo":
+        """Load a .torrent file.
+
+        Raises OSError, or what :meth:`from_bytes` raises. No more than the limit is read.
+        """
+        with open(path, "rb") as file:  # noqa: PTH123 - the core has no pathlib
+            data = file.read(limits.max_bytes + 1)
+        return cls.from_bytes(data, limits=limits)
+
+    @classmethod
+    def from_bytes(cls, data: bytes, *, limits: BencodeLimits = FILE_BENCODE_LIMITS) -> "Metainfo":
+        """Load the bytes of a .torrent file.
+
+        Raises BencodeError if they are no bencoding within ``limits``, and MetainfoError if they
+        say something that cannot be downloaded; for a v2-only torrent it says that.
+        """
+        data = bytes(data)
+        torrent, spans = decode_with_spans(data, limits=limits)
+        info = torrent.get(b"info")
+        if not isinstance(info, dict):
+            raise MetainfoError('no torrent: "info" is missing or no dictionary')
+        start, end = spans[b"info"]
+        return _build(torrent, info, data[start:end], data)
+
+    @classmethod
+    def from_info_bytes(
+        cls, info_bytes: bytes, *, tiers: Tiers = (), web_seeds: Iterable[str] = ()
+    ) -> "Metainfo":
+        """Load an info dictionary that came by other ways than a .torrent file (BEP 9).
+
+        Raises as :meth:`from_bytes` does.
+        """
+        info, _ = decode_with_spans(info_bytes, limits=METADATA_BENCODE_LIMITS)
+        info_bytes = bytes(info_bytes)
+        torrent: Mapping = {
+            b"announce-list": [[url.encode() for url in tier] for tier in tiers],
+            b"url-list": [url.encode() for url in web_seeds],
+        }
+        metainfo = _build(torrent, info, info_bytes, b"")
+        source = _wrap(info_bytes, metainfo.tiers, metainfo.web_seeds)
+        return replace(metainfo, source=source)
+
+    @property
+    def piece_count(self) -> int:
+        """Return the number of pieces."""
+        return self.geometry.piece_count
+
+    @property
+    def total_bytes(self) -> int:
+        """Return the length of the payload, pad files included."""
+        return self.geometry.total_bytes
+
+    def piece_hash(self, piece: int) -> bytes:
+        """Return the SHA-1 that a piece must have."""
+        start = piece * SHA1_BYTES
+        return self.piece_hashes[start : start + SHA1_BYTES]
+
+    def to_bytes(self) -> bytes:
+        """Return a .torrent file that says the same, its info dictionary byte for byte."""
+        return self.source
+
+    def magnet_link(self) -> str:
+        """Return a magnet link with name, length, trackers and web seeds (BEP 9)."""
+        parts = [
+            f"xt=urn:btih:{self.info_hash.hex()}",
+            f"dn={quote(self.name, safe='')}",
+            f"xl={self.total_bytes}",
+        ]
+        parts += [f"tr={quote(url, safe='')}" for tier in self.tiers for url in tier]
+        parts += [f"ws={quote(url, safe='')}" for url in self.web_seeds]
+        return "magnet:?" + "&".join(parts)
+
+
+def _build(torrent: Mapping, info: Mapping, info_bytes: bytes, source: bytes) -> Metainfo:
+    has_v2 = _has_v2_part(info)
+    info_hash = InfoHash(sha1(info_bytes, usedforsecurity=False).digest())
+    piece_bytes, hashes = _piece_bytes(info), _piece_hashes(info)
+    files = parse_files(info, info_hash.hex())
+    layout = FileLayout([entry.length_bytes for entry in files])
+    geometry = _checked_geometry(layout.total_bytes, piece_bytes, len(hashes) // SHA1_BYTES)
+    return Metainfo(
+        info_hash=info_hash,
+        info_bytes=info_bytes,
+        name=files[0].path[0],
+        geometry=geometry,
+        layout=layout,
+        piece_hashes=hashes,
+        files=files,
+        is_private=info.get(b"private") == 1,
+        tiers=parse_tiers(torrent),
+        web_seeds=parse_web_urls(torrent.get(b"url-list")),
+        http_seeds=parse_web_urls(torrent.get(b"httpseeds")),
+        nodes=parse_nodes(torrent.get(b"nodes")),
+        comment=optional_text(torrent, b"comment"),
+        created_by=optional_text(torrent, b"created by"),
+        creation_time_s=optional_int(torrent, b"creation date"),
+        is_hybrid=has_v2,
+        is_multi_file=b"files" in info,
+        source=source,
+    )
+
+
+def _has_v2_part(info: Mapping) -> bool:
+    """Tell a hybrid from a v1 torrent; raise MetainfoError for v2 without v1."""
+    version = info.get(b"meta version", 1)
+    if not isinstance(version, int) or not 1 <= version <= _V2:
+        raise MetainfoError(f"unknown meta version {version!r:.40}")
+    is_v2 = version == _V2
+    if is_v2 and b"pieces" not in info:
+        raise MetainfoError("a v2-only torrent (BEP 52): only v1 and hybrid ones can be loaded")
+    return is_v2
+
+
+def _piece_bytes(info: Mapping) -> int:
+    piece_bytes = required_int(info, b"piece length", "the torrent")
+    if not MIN_PIECE_BYTES <= piece_bytes <= MAX_PIECE_BYTES:
+        raise MetainfoError(
+            f"piece length {piece_bytes} is not within {MIN_PIECE_BYTES} to {MAX_PIECE_BYTES}"
+        )
+    return piece_bytes
+
+
+def _piece_hashes(info: Mapping) -> bytes:
+    hashes = required_bytes(info, b"pieces", "the torrent")
+    if len(hashes) % SHA1_BYTES:
+        raise MetainfoError(f'"pieces" has {len(hashes)} bytes, not a multiple of {SHA1_BYTES}')
+    if len(hashes) > MAX_PIECES * SHA1_BYTES:
+        raise MetainfoError(f"more than {MAX_PIECES} pieces")
+    return hashes
+
+
+def _checked_geometry(total_bytes: int, piece_bytes: int, hash_count: int) -> Geometry:
+    geometry = Geometry(total_bytes, piece_bytes)
+    if geometry.piece_count != hash_count:
+        raise MetainfoError(
+            f"{total_bytes} bytes are {geometry.piece_count} pieces, not {hash_count}"
+        )
+    return geometry
+
+
+def _wrap(info_bytes: bytes, tiers: Tiers, web_seeds: tuple[str, ...]) -> bytes:
+    """Put an info dictionary into a .torrent without touching a byte of it."""
+    parts = [b"d"]
+    if tiers:
+        parts += [encode("announce"), encode(tiers[0][0])]
+        parts += [encode("announce-list"), encode(tiers)]
+    parts += [encode("info"), info_bytes]
+    if web_seeds:
+        parts += [encode("url-list"), encode(web_seeds)]
+    return b"".join([*parts, b"e"])

@@ -1,0 +1,150 @@
+r"""Owns what a torrent may call its files: every name that leaves here stays below the save path.
+
+An element of a cleaned path is never empty, ``.`` or ``..``, has no separator and no control
+character, and is at most 240 bytes of UTF-8. Source: BEP 3, BEP 47; RELIABILITY rows A6, A9 to A11.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Final
+from unicodedata import normalize
+
+from torrent_engine.base.errors import MetainfoError
+
+Path = tuple[str, ...]
+
+MAX_ELEMENT_BYTES: Final = 240  # ours: room below the usual 255 for a suffix
+MAX_PATH_BYTES: Final = 3072  # ours: room below Linux's 4096 for the save path
+MAX_DEPTH: Final = 100
+MAX_COLLISIONS: Final = 500
+MAX_EXTENSION_BYTES: Final = 16
+NAMELESS: Final = "_"
+
+# Marks that turn or hide text: Arabic letter mark, zero-width, embedding, override, isolate, BOM.
+_INVISIBLE: Final = "\u061c\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff"
+_INVISIBLE_RUN: Final = re.compile(f"[{_INVISIBLE}]+")
+_FORBIDDEN: Final = re.compile(r"[\x00-\x1f\x7f-\x9f/\\\ufffd]")
+_SUSPECT: Final = re.compile(rf"[\x00-\x1f\x7f-\x9f/\\\ufffd{_INVISIBLE}]")
+_FORBIDDEN_ON_WINDOWS: Final = re.compile(r'[<>:"|?*]')
+_RESERVED_ON_WINDOWS: Final = re.compile(
+    r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9\u00b9\u00b2\u00b3])\s*(\..*)?", re.IGNORECASE
+)
+
+
+def clean_path(elements: Sequence[bytes], *, windows: bool = False) -> Path:
+    """Return a path of a torrent as names that are safe to create below a folder.
+
+    Elements that are empty, ``.`` or ``..`` are dropped; separators, control characters and
+    invalid UTF-8 become ``_``; invisible marks vanish; long names are cut before their extension.
+    If ``windows``, names that Windows reserves or alters are changed as well. A path of which
+    nothing is left becomes ``("_",)``.
+    Raises MetainfoError for more than 100 elements.
+    """
+    if len(elements) > MAX_DEPTH:
+        raise MetainfoError(f"a path has {len(elements)} elements, more than {MAX_DEPTH}")
+    cleaned = (clean_element(element, windows=windows) for element in elements)
+    path = tuple(name for name in cleaned if name)
+    if sum(map(len, path)) > MAX_PATH_BYTES // 4:
+        path = _shortened_path(path)
+    return path or (NAMELESS,)
+
+
+def clean_element(raw: bytes, *, windows: bool = False) -> str:
+    """Return one name of a path, safe to create; "" if it says nothing."""
+    text = raw.decode("utf-8", "replace")
+    if _SUSPECT.search(text):
+        text = _FORBIDDEN.sub("_", _INVISIBLE_RUN.sub("", text))
+    if text in (".", ".."):
+        return ""
+    if len(raw) > MAX_ELEMENT_BYTES:
+        text = shortened(text, MAX_ELEMENT_BYTES)
+    return _clean_for_windows(text) if windows else text
+
+
+def shortened(name: str, limit_bytes: int, suffix: str = "") -> str:
+    """Return ``name`` with ``suffix`` before its extension, in at most ``limit_bytes`` of UTF-8."""
+    stem, dot, extension = name.rpartition(".")
+    tail = dot + extension
+    if not stem or len(tail.encode()) > min(MAX_EXTENSION_BYTES, limit_bytes // 2):
+        stem, tail = name, ""
+    tail = suffix + tail
+    room = limit_bytes - len(tail.encode())
+    return stem.encode()[:room].decode("utf-8", "ignore") + tail
+
+
+def resolve_collisions(paths: Sequence[Path], *, case_insensitive: bool = False) -> list[Path]:
+    """Return the paths with each file in a place of its own, in the same order.
+
+    A file that stands where an earlier file or a folder must go gets a number before its
+    extension. With ``case_insensitive``, names that differ only in case or in Unicode composition
+    count as the same. Raises MetainfoError after 500 collisions.
+    """
+    keys = [_folded(path) for path in paths] if case_insensitive else list(paths)
+    folders = _folders(keys)
+    natural = set(keys)
+    if len(natural) == len(keys) and natural.isdisjoint(folders):
+        return list(paths)
+    return _renumbered(paths, keys, folders | natural, folders)
+
+
+def escape_for_terminal(text: str) -> str:
+    r"""Return ``text`` with all that could steer a terminal or hide itself spelt as ``\x1b``."""
+    if text.isprintable():
+        return text
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape", "surrogatepass").decode()
+        for char in text
+    )
+
+
+def _clean_for_windows(text: str) -> str:
+    kept = _FORBIDDEN_ON_WINDOWS.sub("_", text).rstrip(". ")
+    if text and not kept:
+        return NAMELESS
+    return f"_{kept}" if _RESERVED_ON_WINDOWS.fullmatch(kept) else kept
+
+
+def _shortened_path(path: Path) -> Path:
+    if sum(len(name.encode()) + 1 for name in path) <= MAX_PATH_BYTES:
+        return path
+    limit_bytes = MAX_PATH_BYTES // len(path) - 1
+    return tuple(
+        name if len(name.encode()) <= limit_bytes else shortened(name, limit_bytes) for name in path
+    )
+
+
+def _folded(path: Path) -> Path:
+    return tuple(normalize("NFC", normalize("NFC", name).casefold()) for name in path)
+
+
+def _folders(paths: Iterable[Path]) -> set[Path]:
+    found: set[Path] = set()
+    for path in paths:
+        parent = path[:-1]
+        while parent and parent not in found:
+            found.add(parent)
+            parent = parent[:-1]
+    return found
+
+
+def _renumbered(
+    paths: Sequence[Path], keys: Sequence[Path], reserved: set[Path], folders: set[Path]
+) -> list[Path]:
+    """Give a number to every path whose key is a folder's or came before."""
+    taken: set[Path] = set()
+    result: list[Path] = []
+    tries = 0
+    for path, key in zip(paths, keys, strict=True):
+        chosen, chosen_key = path, key
+        number = 0
+        while chosen_key in taken or chosen_key in (reserved if number else folders):
+            number += 1
+            tries += 1
+            if tries > MAX_COLLISIONS:
+                raise MetainfoError(f"more than {MAX_COLLISIONS} names of files collide")
+            name = shortened(path[-1], MAX_ELEMENT_BYTES, f".{number}")
+            chosen = (*path[:-1], name)
+            chosen_key = (*key[:-1], *_folded((name,))) if key is not path else chosen
+        taken.add(chosen_key)
+        result.append(chosen)
+    return result
