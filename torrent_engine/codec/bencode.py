@@ -9,9 +9,14 @@ from typing import Final, NoReturn, TypeAlias
 from torrent_engine.base.config import FILE_BENCODE_LIMITS, BencodeLimits
 from torrent_engine.base.errors import BencodeError
 
-BencodeValue: TypeAlias = "int | bytes | list[BencodeValue] | dict[bytes, BencodeValue]"
+BencodeValue: TypeAlias = int | bytes | list["BencodeValue"] | dict[bytes, "BencodeValue"]
 Encodable: TypeAlias = (
-    "int | str | bytes | Sequence[Encodable] | Mapping[str, Encodable] | Mapping[bytes, Encodable]"
+    int
+    | str
+    | bytes
+    | Sequence["Encodable"]
+    | Mapping[str, "Encodable"]
+    | Mapping[bytes, "Encodable"]
 )
 Span: TypeAlias = tuple[int, int]
 _Append: TypeAlias = Callable[[BencodeValue], None]
