@@ -6,37 +6,15 @@ Source: BEP 3 (tit-for-tat, optimistic unchoking), BEP 21 (upload-only peers nee
 import math
 import random
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from torrent_engine.base.config import ChokerConfig
+from torrent_engine.policy.peer_view import PeerView
+from torrent_engine.policy.seed_turns import SeedTurns
 
 UNLIMITED_SLOTS: Final = 1 << 30
 NEW_PEER_WEIGHT: Final = 3  # BEP 3: new peers are three times as likely to start an optimistic turn
 NEW_PEER_TURNS: Final = 2  # ours: a peer is new for this many optimistic intervals
-
-
-@dataclass(frozen=True, slots=True)
-class PeerView:
-    """What the choker knows of one peer; times are of the caller's clock."""
-
-    key: Hashable
-    connected_since_s: float
-    """When it passed the handshake."""
-    interested: bool
-    """It wants something that we have."""
-    unchoked: bool = False
-    unchoked_since_s: float = 0.0
-    """When it was unchoked; means nothing while it is choked."""
-    uploaded_bytes_since_unchoke: int = 0
-    download_bytes_per_s: float = 0.0
-    """Payload from it to us."""
-    upload_bytes_per_s: float = 0.0
-    """Payload from us to it."""
-    is_snubbed: bool = False
-    """It owes us blocks and sends none."""
-    is_upload_only: bool = False
-    """It is a seed, or says that it wants nothing (BEP 21)."""
 
 
 class Choker:
@@ -47,7 +25,7 @@ class Choker:
         self._rng = rng
         self._optimistic: dict[Hashable, float] = {}  # key -> when its turn began
         self._had_turn: set[Hashable] = set()
-        self._last_served: dict[Hashable, float] = {}
+        self._seed_turns = SeedTurns(config)
 
     @property
     def optimistic(self) -> frozenset[Hashable]:
@@ -64,19 +42,16 @@ class Choker:
         Call it once a rechoke interval, and in between when a slot becomes free.
         """
         self._forget_absent({peer.key for peer in peers})
-        for peer in peers:
-            if peer.unchoked:
-                self._last_served[peer.key] = now
-        wanting = [peer for peer in peers if peer.interested and not peer.is_upload_only]
+        self._seed_turns.update(peers, now)
+        wanting = [peer for peer in peers if peer.wants_slot]
         regular_slots = max(self._config.upload_slots if slots is None else slots, 0)
         all_slots = regular_slots + self._config.optimistic_slots
-        if len(wanting) <= all_slots:
-            self._optimistic.clear()
-            return frozenset(peer.key for peer in wanting)
-        if seeding:
-            self._optimistic.clear()
-            return self._round_robin(wanting, all_slots, now)
-        return self._tit_for_tat(wanting, regular_slots, all_slots, now)
+        if not seeding and len(wanting) > all_slots:
+            return self._tit_for_tat(wanting, regular_slots, all_slots, now)
+        self._optimistic.clear()
+        if len(wanting) > all_slots:
+            return self._seed_turns.choose(wanting, all_slots, now)
+        return frozenset(peer.key for peer in wanting)
 
     def _tit_for_tat(
         self, wanting: list[PeerView], regular_slots: int, all_slots: int, now: float
@@ -113,33 +88,10 @@ class Choker:
         weights = [NEW_PEER_WEIGHT if p.connected_since_s > new_since else 1 for p in fresh]
         return self._rng.choices(fresh, weights)[0]
 
-    def _round_robin(
-        self, wanting: list[PeerView], all_slots: int, now: float
-    ) -> frozenset[Hashable]:
-        """Serve in turns: a turn ends by bytes or by time, then who waited longest is next.
-
-        Rates do not count here: who takes fast only ends its turn sooner (row B12).
-        """
-        serving = [p for p in wanting if p.unchoked and not self._turn_is_over(p, now)]
-        serving.sort(key=lambda p: p.unchoked_since_s, reverse=True)
-        chosen = {peer.key for peer in serving[:all_slots]}
-        waiting = [peer for peer in wanting if peer.key not in chosen]
-        waiting.sort(key=lambda p: self._last_served.get(p.key, p.connected_since_s))
-        return frozenset(chosen.union(p.key for p in waiting[: all_slots - len(chosen)]))
-
-    def _turn_is_over(self, peer: PeerView, now: float) -> bool:
-        config = self._config
-        turn_s = now - peer.unchoked_since_s
-        if turn_s < config.rechoke_interval_s:
-            return False
-        took_its_share = peer.uploaded_bytes_since_unchoke >= config.seed_round_robin_bytes
-        return took_its_share or turn_s >= config.seed_turn_s
-
     def _forget_absent(self, present: set[Hashable]) -> None:
         self._had_turn &= present
-        for memory in (self._optimistic, self._last_served):
-            for key in memory.keys() - present:
-                del memory[key]
+        for key in self._optimistic.keys() - present:
+            del self._optimistic[key]
 
 
 def slots_for_rate(config: ChokerConfig, upload_bytes_per_s: float) -> int:

@@ -1,0 +1,77 @@
+"""Bans: by peer, then by IP address, and not for ever."""
+
+from dataclasses import replace
+
+import pytest
+
+from torrent_engine.base.config import PoolConfig
+from torrent_engine.base.ids import PeerAddress, PeerId
+from torrent_engine.policy import bans as bans_module
+from torrent_engine.policy.bans import BanList
+
+CONFIG = PoolConfig(ban_s=3600, bans_before_ip_ban=3)
+HONEST = PeerAddress("5.6.7.8", 9999), PeerId(b"honest".ljust(20))
+
+
+def poisoner(number: int) -> tuple[PeerAddress, PeerId]:
+    return PeerAddress("5.6.7.8", 7000 + number), PeerId(b"poison%d".ljust(20) % number)
+
+
+def test_b7_honest_peer_behind_the_same_nat_stays_welcome() -> None:
+    bans = BanList(CONFIG)
+    assert not bans.is_banned(*HONEST, now=0)
+    for number in range(2):
+        bans.ban(*poisoner(number), now=0)
+    assert all(bans.is_banned(*poisoner(number), now=1) for number in range(2))
+    assert not bans.is_banned(*HONEST, now=1)
+
+
+def test_b7_poisoner_is_known_by_either_of_its_names() -> None:
+    bans = BanList(CONFIG)
+    address, peer_id = poisoner(0)
+    bans.ban(address, peer_id, now=0)
+    assert bans.is_banned(address, None, now=1)
+    assert bans.is_banned(PeerAddress(address.host, 4), peer_id, now=1)  # dials us: another port
+    assert not bans.is_banned(PeerAddress("9.9.9.9", 4), peer_id, now=1)  # ids can be copied
+    bans.ban(PeerAddress("9.9.9.9", 4), None, now=1)
+    assert not bans.is_banned(PeerAddress("9.9.9.9", 5), None, now=1)
+
+
+def test_b7_third_bad_peer_bans_the_ip_address_until_the_end() -> None:
+    bans = BanList(CONFIG)
+    for number in range(3):
+        bans.ban(*poisoner(number), now=number)
+    assert bans.is_banned(*HONEST, now=3601)
+    assert not bans.is_banned(*HONEST, now=3603)
+    assert not bans.is_banned(*poisoner(2), now=3603)
+
+
+def test_same_peer_banned_again_is_one_peer() -> None:
+    bans = BanList(CONFIG)
+    for now in range(5):
+        bans.ban(*poisoner(0), now=now)
+    assert not bans.is_banned(*HONEST, now=5)
+
+
+def test_strikes_of_long_ago_do_not_count() -> None:
+    bans = BanList(CONFIG)
+    for number, now in enumerate((0, 4000, 8000)):
+        bans.ban(*poisoner(number), now=now)
+    assert not bans.is_banned(*HONEST, now=8000)
+
+
+def test_ip_address_is_never_banned_where_many_share_it() -> None:
+    bans = BanList(replace(CONFIG, allow_multiple_per_ip=True))
+    for number in range(10):
+        bans.ban(*poisoner(number), now=0)
+    assert not bans.is_banned(*HONEST, now=0)
+
+
+def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bans_module, "MAX_BANS", 50)
+    bans = BanList(CONFIG)
+    for number in range(1000):
+        bans.ban(PeerAddress(f"10.0.{number // 256}.{number % 256}", 1), None, now=number / 1000)
+    assert len(bans._ends) == 50
+    assert len(bans._strikes) == 50
+    assert bans.is_banned(PeerAddress("10.0.3.231", 1), None, now=1)

@@ -1,0 +1,319 @@
+"""Whom we dial, and whom not."""
+
+import random
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from torrent_engine.base.config import PoolConfig
+from torrent_engine.base.ids import PeerAddress, PeerId
+from torrent_engine.policy.candidates import CandidateList, Source, is_dialable
+from torrent_engine.policy.dial_limiter import DialLimiter
+from torrent_engine.policy.peer_priority import peer_priority
+
+CONFIG = PoolConfig()
+HOME = replace(CONFIG, allow_multiple_per_ip=True)
+
+
+def peer(number: int, port: int = 6881) -> PeerAddress:
+    return PeerAddress(f"8.{number >> 16}.{number >> 8 & 255}.{number & 255}", port)
+
+
+def candidates(config: PoolConfig = CONFIG, **options) -> CandidateList:
+    return CandidateList(config, random.Random(1), **options)
+
+
+def dial_all(subject: CandidateList, now: float) -> list[PeerAddress]:
+    return list(iter(lambda: subject.next_to_dial(now), None))
+
+
+def test_every_candidate_is_dialled_once() -> None:
+    subject = candidates()
+    for number in range(100):
+        assert subject.add(peer(number), Source.TRACKER, now=0)
+        assert not subject.add(peer(number), Source.DHT, now=0)
+    assert len(subject) == 100
+    assert subject.next_due(0) == 0
+    assert sorted(dial_all(subject, 0)) == sorted(peer(number) for number in range(100))
+    assert subject.next_due(0) is None
+    assert subject.sources(peer(3)) == Source.TRACKER | Source.DHT
+    assert subject.sources(peer(1000)) == Source(0)
+
+
+def test_peers_given_by_hand_come_first_and_hearsay_last() -> None:
+    subject = candidates()
+    for number, source in enumerate((Source.PEX, Source.TRACKER, Source.MANUAL, Source.LSD)):
+        subject.add(peer(number), source, now=0)
+    dialled = dial_all(subject, 0)
+    assert set(dialled[:2]) == {peer(2), peer(3)}
+    assert dialled[2:] == [peer(1), peer(0)]
+
+
+def test_better_source_lifts_a_candidate_that_waits() -> None:
+    subject = candidates()
+    subject.add(peer(0), Source.PEX, now=0)
+    subject.add(peer(1), Source.TRACKER, now=0)
+    subject.add(peer(0), Source.LSD, now=0)
+    assert dial_all(subject, 0) == [peer(0), peer(1)]
+    subject.add(peer(0), Source.MANUAL, now=0)  # it is busy: nothing to do
+    assert subject.next_to_dial(0) is None
+
+
+def test_failed_dial_is_tried_again_later_and_later_and_then_forgotten() -> None:
+    subject = candidates()
+    subject.add(peer(0), Source.TRACKER, now=0)
+    now, waits = 0.0, []
+    while peer(0) in subject:
+        assert subject.next_to_dial(now) == peer(0)
+        subject.mark_failed(peer(0), now)
+        assert subject.next_to_dial(now) is None
+        due = subject.next_due(now)
+        if due is not None:
+            waits.append(due - now)
+            assert subject.next_to_dial(due - 0.1) is None
+            now = due
+    assert waits == [15, 30, 60, 120, 240]
+    assert len(subject) == 0
+
+
+def test_peer_given_by_hand_is_never_forgotten_and_asked_for_again_is_due_at_once() -> None:
+    subject = candidates()
+    subject.add(peer(0), Source.MANUAL, now=0)
+    for attempt in range(20):
+        assert subject.next_to_dial(attempt * 10_000) == peer(0)
+        subject.mark_failed(peer(0), attempt * 10_000)
+    assert subject.next_due(190_000) == 190_000 + CONFIG.backoff_max_s
+    subject.add(peer(0), Source.TRACKER, now=190_001)
+    assert subject.next_to_dial(190_001) is None
+    subject.add(peer(0), Source.MANUAL, now=190_001)
+    assert subject.next_to_dial(190_001) == peer(0)
+
+
+def test_end_of_a_good_link_is_no_failure_and_of_a_bad_one_is() -> None:
+    subject = candidates()
+    for number in range(2):
+        subject.add(peer(number), Source.TRACKER, now=0)
+        assert subject.next_to_dial(0) is not None
+        subject.mark_connected(peer(number), now=number)
+    assert subject.proven(5) == [peer(1), peer(0)]
+    assert subject.proven(1) == [peer(1)]
+    for _ in range(CONFIG.max_failures - 1):
+        subject.mark_disconnected(peer(0), now=100, good=False)
+    subject.mark_disconnected(peer(1), now=100, good=True)
+    assert subject.next_to_dial(115) == peer(1)
+    subject.mark_disconnected(peer(0), now=100, good=False)
+    assert peer(0) not in subject
+
+
+def test_incoming_link_makes_a_candidate_busy() -> None:
+    subject = candidates()
+    subject.add(peer(0), Source.INCOMING, now=0)
+    subject.mark_connected(peer(0), now=0)
+    assert subject.next_to_dial(0) is None
+    subject.mark_disconnected(peer(0), now=10, good=True)
+    assert subject.next_to_dial(25) == peer(0)
+
+
+def test_words_about_unknown_peers_are_ignored() -> None:
+    subject = candidates()
+    subject.mark_failed(peer(0), 0)
+    subject.mark_connected(peer(0), 0)
+    subject.mark_disconnected(peer(0), 0, good=True)
+    assert len(subject) == 0
+
+
+def test_one_link_per_ip_address_unless_many_may_share_it() -> None:
+    strict, home = candidates(), candidates(HOME)
+    for subject in (strict, home):
+        for port in (1001, 1002, 1003):
+            subject.add(PeerAddress("127.0.0.1", port), Source.TRACKER, now=0)
+    assert len(dial_all(strict, 0)) == 1
+    assert len(dial_all(home, 0)) == 3
+    assert home.next_to_dial(0, in_use_ips={"127.0.0.1"}) is None
+
+
+def test_address_in_use_is_looked_at_again_later() -> None:
+    subject = candidates()
+    subject.add(peer(0), Source.TRACKER, now=0)
+    assert subject.next_to_dial(0, in_use_ips={peer(0).host}) is None
+    assert subject.next_to_dial(0) is None
+    assert subject.next_to_dial(10) == peer(0)
+
+
+def test_crowd_of_ports_of_one_address_is_cut() -> None:
+    strict, home = candidates(), candidates(HOME)
+    for subject in (strict, home):
+        for port in range(1, 101):
+            subject.add(peer(0, port), Source.PEX, now=0)
+    assert (len(strict), len(home)) == (CONFIG.max_candidates_per_ip, 100)
+
+
+def test_b9_hundred_liars_naming_one_victim_cause_at_most_5_dials_a_minute() -> None:
+    subject, rng, dials = candidates(), random.Random(2), []
+    for second in range(600):
+        for _ in range(10):  # 100 liars, 50 names each in 10 minutes and more
+            subject.add(PeerAddress("8.8.8.8", rng.randrange(1, 65536)), Source.PEX, now=second)
+        while (address := subject.next_to_dial(second)) is not None:
+            dials.append(second)
+            subject.mark_failed(address, second)
+    assert dials
+    for start in range(600):
+        assert sum(start <= when < start + 60 for when in dials) <= 5
+
+
+def test_b9_dial_limit_is_shared_between_torrents_that_share_it() -> None:
+    limiter = DialLimiter(CONFIG)
+    subjects = [candidates(dial_limiter=limiter) for _ in range(20)]
+    for subject in subjects:
+        subject.add(peer(0), Source.PEX, now=0)
+    assert sum(subject.next_to_dial(0) is not None for subject in subjects) == 5
+    assert sum(subject.next_to_dial(61) is not None for subject in subjects) == 5
+    limiter.note("9.9.9.9", 1000)
+    assert len(limiter._dials) == 1
+
+
+def test_b9_local_addresses_told_by_strangers_are_refused() -> None:
+    subject = candidates()
+    for host in ("127.0.0.1", "10.1.2.3", "192.168.1.1", "169.254.169.254", "::1", "fe80::1"):
+        assert not subject.add(PeerAddress(host, 80), Source.PEX, now=0, allow_local=False)
+        assert subject.add(PeerAddress(host, 80), Source.LSD, now=0)
+
+
+@pytest.mark.parametrize(
+    ("host", "port"),
+    [
+        ("8.8.8.8", 0),
+        ("8.8.8.8", 65536),
+        ("8.8.8.8", -1),
+        ("0.0.0.0", 80),
+        ("::", 80),
+        ("224.0.0.1", 80),
+        ("ff02::1", 80),
+        ("255.255.255.255", 80),
+        ("example.org", 80),
+        ("", 80),
+        ("1.2.3", 80),
+    ],
+)
+def test_address_that_cannot_be_dialled_is_refused(host: str, port: int) -> None:
+    assert not is_dialable(PeerAddress(host, port))
+    assert not candidates().add(PeerAddress(host, port), Source.TRACKER, now=0)
+
+
+@given(st.text(max_size=20) | st.ip_addresses().map(str), st.integers())
+def test_no_address_whatever_raises(host: str, port: int) -> None:
+    subject = candidates()
+    if subject.add(PeerAddress(host, port), Source.PEX, now=0):
+        assert subject.next_to_dial(0) == (host, port)
+
+
+def test_own_address_is_never_dialled() -> None:
+    subject = candidates()
+    subject.add(peer(0), Source.TRACKER, now=0)
+    subject.exclude(peer(0))
+    assert subject.next_to_dial(0) is None
+    assert not subject.add(peer(0), Source.TRACKER, now=0)
+
+
+def test_bep27_private_torrent_takes_no_peers_from_dht_pex_or_lsd() -> None:
+    subject = candidates(is_private=True)
+    taken = {source for source in Source if subject.add(peer(source.value), source, now=0)}
+    assert taken == {Source.MANUAL, Source.TRACKER, Source.INCOMING, Source.RESUME}
+
+
+def test_bep40_priority_decides_once_our_address_is_known() -> None:
+    subject, own = candidates(), PeerAddress("123.213.32.10", 6881)
+    for number in range(50):
+        subject.add(peer(number * 7919), Source.TRACKER, now=0)
+    subject.add(own, Source.TRACKER, now=0)
+    subject.add(peer(1), Source.TRACKER, now=0)
+    subject.add(peer(2), Source.TRACKER, now=0)
+    assert subject.next_to_dial(0) is not None
+    subject.set_own_address(own)
+    dialled = dial_all(subject, 0)
+    assert len(dialled) == 51
+    assert own not in dialled
+    priorities = [peer_priority(own, address) for address in dialled]
+    assert priorities == sorted(priorities, reverse=True)
+
+
+def test_full_list_evicts_the_worst_and_refuses_who_is_no_better() -> None:
+    subject = candidates(replace(CONFIG, max_candidates=3))
+    for number in range(3):
+        subject.add(peer(number), Source.PEX, now=0)
+    assert not subject.add(peer(3), Source.DHT, now=0)
+    assert subject.add(peer(4), Source.TRACKER, now=0)
+    assert peer(0) not in subject
+    busy = subject.next_to_dial(0)
+    assert busy == peer(4)
+    subject.mark_failed(peer(4), 0)  # a failure weighs more than any source
+    assert subject.add(peer(5), Source.DHT, now=0)
+    assert peer(4) not in subject
+    assert len(subject) == 3
+
+
+def test_full_list_of_busy_peers_takes_nobody() -> None:
+    subject = candidates(replace(CONFIG, max_candidates=2))
+    for number in range(2):
+        subject.add(peer(number), Source.PEX, now=0)
+    assert len(dial_all(subject, 0)) == 2
+    assert not subject.add(peer(3), Source.MANUAL, now=0)
+
+
+def test_b7_banned_peer_is_neither_dialled_nor_taken_again() -> None:
+    subject, poisoner = candidates(), PeerId(b"p" * 20)
+    subject.add(peer(0, 1), Source.TRACKER, now=0)
+    subject.add(peer(0, 2), Source.TRACKER, now=0)
+    subject.ban(peer(0, 1), poisoner, now=0)
+    assert not subject.add(peer(0, 1), Source.TRACKER, now=0)
+    assert subject.is_banned(peer(0, 77), poisoner, now=0)
+    assert dial_all(subject, 0) == [peer(0, 2)]
+    assert subject.add(peer(0, 1), Source.TRACKER, now=CONFIG.ban_s + 1)
+
+
+def test_b7_ip_address_banned_meanwhile_is_not_dialled() -> None:
+    subject = candidates()
+    for port in range(1, 5):
+        subject.add(peer(0, port), Source.TRACKER, now=0)
+    for port in range(1, 4):
+        subject.ban(peer(0, port), None, now=0)
+    assert subject.next_to_dial(0) is None
+    assert len(subject) == 0
+
+
+VERBS = st.sampled_from(["add", "dial", "fail", "good", "bad", "connect", "ban", "own"])
+
+
+@given(st.lists(st.tuples(VERBS, st.integers(0, 9), st.integers(0, 40)), max_size=120))
+def test_random_lives_keep_the_counts_right(steps: list[tuple[str, int, int]]) -> None:
+    config = replace(CONFIG, max_candidates=6, max_per_ip=2)
+    subject, now = candidates(config), 0.0
+    for verb, number, pause_s in steps:
+        now += pause_s
+        address = PeerAddress(f"8.8.8.{number // 3}", 1 + number % 3)
+        match verb:
+            case "add":
+                subject.add(address, Source.TRACKER if number % 2 else Source.PEX, now)
+            case "dial":
+                dialled = subject.next_to_dial(now)
+                assert dialled is None or not subject.is_banned(dialled, None, now)
+            case "fail":
+                subject.mark_failed(address, now)
+            case "good" | "bad":
+                subject.mark_disconnected(address, now, good=verb == "good")
+            case "connect":
+                subject.mark_connected(address, now)
+            case "ban":
+                subject.ban(address, None, now)
+            case _:
+                subject.set_own_address(address)
+        known = subject._candidates
+        assert len(subject) <= 6
+        assert all(each.busy != (address in subject._waiting) for address, each in known.items())
+        assert len(subject._waiting) == sum(not each.busy for each in known.values())
+        assert subject._per_ip == Counter(address.host for address in known)
+        busy = Counter(address.host for address, each in known.items() if each.busy)
+        assert subject._busy_per_ip == busy
