@@ -1,0 +1,224 @@
+"""Owns a small tracker in this process: HTTP and UDP on one port, IPv4 and IPv6.
+
+Source: BEP 3, 7, 15, 23, 48. What is answered is decided in ``protocol/tracker``.
+"""
+
+import errno
+import random
+import secrets
+import socket
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from types import TracebackType
+from typing import Final
+
+import anyio
+import anyio.abc
+from anyio.abc import SocketAttribute
+
+from torrent_engine.base.errors import NetworkError
+from torrent_engine.base.ids import PeerAddress
+from torrent_engine.net.tracker_http import serve_http
+from torrent_engine.protocol.tracker.server import HttpAnswer, HttpTracker
+from torrent_engine.protocol.tracker.swarms import SwarmStore
+from torrent_engine.protocol.tracker.udp_server import UdpTracker
+
+MAX_CONNECTIONS: Final = 500
+REQUEST_TIMEOUT_S: Final = 10.0  # ours: for one whole request with its wait
+_PORT_TRIES: Final = 20  # a free TCP port may be taken for UDP
+ACCEPT_PAUSE_S: Final = 1.0
+_BACKLOG: Final = 256
+_ABSENT: Final = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
+Sockets = tuple[socket.socket, socket.socket]
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddedTrackerStats:
+    """What is there now, and counters since the start."""
+
+    torrents: int
+    peers: int
+    http_announces: int
+    udp_announces: int
+    scrapes: int
+    refused: int
+
+
+class EmbeddedTracker:
+    """A tracker for as long as its ``async with`` block; :attr:`port` is known inside it.
+
+    ``host`` is one literal address or several; those that the machine does not have are left out
+    as long as it has one. Entering raises NetworkError if nothing can be bound.
+    """
+
+    def __init__(
+        self,
+        host: str | Sequence[str] = ("127.0.0.1", "::1"),
+        port: int = 0,
+        *,
+        interval_s: int = 1_800,
+        request_timeout_s: float = REQUEST_TIMEOUT_S,
+        clock: Callable[[], float] = anyio.current_time,
+        rng: random.Random | None = None,
+    ) -> None:
+        swarms = SwarmStore(interval_s=interval_s, rng=rng or secrets.SystemRandom())
+        self.port = port
+        self.hosts: tuple[str, ...] = (host,) if isinstance(host, str) else tuple(host)
+        """Literal addresses; inside the block those that are bound."""
+        self._swarms = swarms
+        self._http = HttpTracker(swarms, interval_s=interval_s)
+        self._udp = UdpTracker(swarms, interval_s=interval_s, secret=secrets.token_bytes(32))
+        self._request_timeout_s = request_timeout_s
+        self._clock = clock
+        self._connections = 0
+        self._running: AbstractAsyncContextManager[None] | None = None
+
+    @property
+    def announce_url(self) -> str:
+        """The HTTP announce URL on the first bound address."""
+        return f"http://{PeerAddress(self.hosts[0], self.port)}/announce"
+
+    @property
+    def udp_url(self) -> str:
+        """The UDP announce URL on the first bound address."""
+        return f"udp://{PeerAddress(self.hosts[0], self.port)}/announce"
+
+    def stats(self) -> EmbeddedTrackerStats:
+        """Return the counters."""
+        torrents, peers = self._swarms.totals()
+        return EmbeddedTrackerStats(
+            torrents=torrents,
+            peers=peers,
+            http_announces=self._http.announces,
+            udp_announces=self._udp.announces,
+            scrapes=self._http.scrapes + self._udp.scrapes,
+            refused=self._http.refused + self._udp.dropped,
+        )
+
+    async def __aenter__(self) -> "EmbeddedTracker":
+        """Bind and serve."""
+        self._running = self._serve()
+        await self._running.__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> bool | None:
+        """Close the sockets and end every task."""
+        if self._running is None:
+            return None
+        return await self._running.__aexit__(kind, error, trace)
+
+    @asynccontextmanager
+    async def _serve(self) -> AsyncIterator[None]:
+        self.hosts, self.port, pairs = _bind(self.hosts, self.port)
+        failure: Exception | None = None
+        async with anyio.create_task_group() as tasks:
+            for tcp, udp in pairs:
+                listener = await anyio.abc.SocketListener.from_socket(tcp)
+                tasks.start_soon(self._serve_tcp, listener)
+                tasks.start_soon(self._serve_udp, await anyio.abc.UDPSocket.from_socket(udp))
+            try:
+                yield
+            except Exception as error:  # leaves as itself, not in an exception group
+                failure = error
+            tasks.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
+
+    async def _serve_tcp(self, listener: anyio.abc.SocketListener) -> None:
+        async with listener, anyio.create_task_group() as tasks:
+            while True:
+                try:
+                    stream = await listener.accept()
+                except OSError:  # out of file descriptors: some will come back (row F9)
+                    await anyio.sleep(ACCEPT_PAUSE_S)
+                else:
+                    tasks.start_soon(self._serve_connection, stream)
+
+    async def _serve_connection(self, stream: anyio.abc.SocketStream) -> None:
+        async with stream:
+            if self._connections >= MAX_CONNECTIONS:
+                return
+            self._connections += 1
+            try:
+                remote = stream.extra(SocketAttribute.remote_address)  # noqa: S610 - no Django here
+                source = _source(remote)
+                answer = partial(self._answer, source)
+                await serve_http(stream, answer, request_timeout_s=self._request_timeout_s)
+            finally:
+                self._connections -= 1
+
+    def _answer(self, source: PeerAddress, target: bytes) -> HttpAnswer:
+        return self._http.handle(target, source, now=self._clock())
+
+    async def _serve_udp(self, udp: anyio.abc.UDPSocket) -> None:
+        async with udp:
+            async for packet, remote in udp:
+                answer = self._udp.handle(packet, _source(remote), now=self._clock())
+                if answer is not None:
+                    with suppress(OSError):  # that client is gone; the others are not
+                        await udp.sendto(answer, *remote)
+
+
+def _source(remote: object) -> PeerAddress:
+    if not isinstance(remote, tuple):
+        raise NetworkError("the client has no IP address")
+    return PeerAddress(str(remote[0]).partition("%")[0], int(remote[1]))
+
+
+def _bind(hosts: Sequence[str], port: int) -> tuple[tuple[str, ...], int, list[Sockets]]:
+    """Bind TCP and UDP on one port of every host that the machine has."""
+    failure: OSError | None = None
+    for _ in range(_PORT_TRIES if port == 0 else 1):
+        try:
+            return _bind_all(hosts, port)
+        except OSError as error:
+            failure = error
+    raise NetworkError(f"cannot bind port {port} of {', '.join(hosts)}: {failure}") from failure
+
+
+def _bind_all(hosts: Sequence[str], port: int) -> tuple[tuple[str, ...], int, list[Sockets]]:
+    bound: list[str] = []
+    pairs: list[Sockets] = []
+    failure = OSError("no address given")
+    with ExitStack() as undo:
+        for host in hosts:
+            try:
+                pair = _bind_pair(host, port)
+            except OSError as error:
+                if error.errno not in _ABSENT:
+                    raise
+                failure = error
+                continue
+            for one in pair:
+                undo.callback(one.close)
+            port = pair[0].getsockname()[1]
+            bound.append(host)
+            pairs.append(pair)
+        if not pairs:
+            raise failure
+        undo.pop_all()
+    return tuple(bound), port, pairs
+
+
+def _bind_pair(host: str, port: int) -> Sockets:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with ExitStack() as undo:
+        tcp = undo.enter_context(socket.socket(family, socket.SOCK_STREAM))
+        udp = undo.enter_context(socket.socket(family, socket.SOCK_DGRAM))
+        tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        for one in (tcp, udp):
+            one.settimeout(0.0)
+            if family == socket.AF_INET6:
+                one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        tcp.bind((host, port))
+        udp.bind((host, tcp.getsockname()[1]))
+        tcp.listen(_BACKLOG)
+        undo.pop_all()
+    return tcp, udp
