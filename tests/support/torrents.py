@@ -33,7 +33,8 @@ def info_dict(
 ) -> tuple[dict[str, Any], bytes]:
     """Return an info dictionary and the payload; ``extra`` is put into the dictionary as it is."""
     if isinstance(files, bytes):
-        payload, shape = files, {"length": len(files)}
+        payload = files
+        shape: dict[str, Any] = {"length": len(files)}
     else:
         payload = b"".join(files.values())
         shape = {
