@@ -7,9 +7,11 @@ the field's clients do.
 """
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Final
 
+from torrent_engine.base.errors import LocalProtocolError
 from torrent_engine.codec.geometry import Geometry
 from torrent_engine.policy.availability import Availability
 from torrent_engine.policy.pieces import Block, PartialPiece, PieceTable
@@ -17,6 +19,7 @@ from torrent_engine.policy.pieces import Block, PartialPiece, PieceTable
 DEFAULT_PRIORITY: Final = 4
 RANDOM_FIRST_PIECES: Final = 4  # begin with any pieces, to have something to trade
 END_GAME_BLOCKS: Final = 16  # ours: duplicates asked of one peer at a time
+FEW_PIECES: Final = 8  # up to so many are looked up by shifts of an int
 
 
 class Picker:
@@ -36,6 +39,7 @@ class Picker:
         self.is_sequential = is_sequential
         self.availability = Availability()
         self.partials: dict[int, PartialPiece] = {}
+        self._begun = 0  # the keys of partials, as bits
         self._open: dict[int, PartialPiece] = {}  # those with free blocks, oldest first
         self._all = (1 << geometry.piece_count) - 1
         self._by_priority: list[int] = [self._all]  # highest first, skipped pieces left out
@@ -45,8 +49,12 @@ class Picker:
     def set_priorities(self, priorities: Sequence[int]) -> None:
         """Take one number a piece: 0 is skipped, a higher one is fetched earlier.
 
-        Pieces that are begun and not wanted any more get no further request.
+        Pieces that are begun and not wanted any more get no further request. Raises
+        LocalProtocolError if there is not one number for every piece.
         """
+        if len(priorities) != self._geometry.piece_count:
+            message = f"{len(priorities)} priorities for {self._geometry.piece_count} pieces"
+            raise LocalProtocolError(message)
         levels: dict[int, bytearray] = {}
         width = (len(priorities) + 7) // 8
         for piece, priority in enumerate(priorities):
@@ -67,9 +75,7 @@ class Picker:
 
     def is_interesting(self, bits: int) -> bool:
         """Return whether somebody with these pieces has one that we want and do not have."""
-        if bits & self.wanted & self._table.missing:
-            return True
-        return any(bits >> piece & 1 and self.wanted >> piece & 1 for piece in self.partials)
+        return bool(bits & self.wanted & (self._table.missing | self._begun))
 
     @property
     def is_end_game(self) -> bool:
@@ -81,6 +87,7 @@ class Picker:
         self._table.begun(piece)
         partial = PartialPiece(self._geometry, piece)
         self.partials[piece] = partial
+        self._begun |= 1 << piece
         if self.wanted >> piece & 1:
             self._open[piece] = partial
         return partial
@@ -88,6 +95,7 @@ class Picker:
     def finished(self, piece: int) -> None:
         """Forget a begun piece: all its blocks are here, or it starts again."""
         del self.partials[piece]
+        self._begun ^= 1 << piece
         self._open.pop(piece, None)
 
     def pick(self, bits: int, count: int, *, only_for: object = None) -> list[Block]:
@@ -96,6 +104,8 @@ class Picker:
         With ``only_for`` (a peer's key) the peer is asked for whole pieces that nobody else is
         asked for, so that a bad piece has one author.
         """
+        if count <= 0:
+            return []
         picked = self._from_open(bits, count, only_for)
         while len(picked) < count:
             blocks_wanted = count - len(picked)
@@ -114,13 +124,15 @@ class Picker:
         return picked
 
     def pick_again(self, bits: int, count: int, is_asked: Callable[[Block], bool]) -> list[Block]:
-        """Return blocks for the end game: others were asked for them, this peer was not."""
+        """Return blocks for the end game: others were asked for them, this peer was not.
+
+        Pieces that are reserved for one peer come last: it should be their only author.
+        """
         picked: list[Block] = []
         count = min(count, END_GAME_BLOCKS)
-        pieces = [
-            piece for piece in self.partials if bits >> piece & 1 and self.wanted >> piece & 1
-        ]
+        pieces = list(_among(self.partials, bits & self.wanted & self._begun))
         self._rng.shuffle(pieces)
+        pieces.sort(key=lambda piece: self.partials[piece].exclusive_to is not None)
         for piece in pieces:
             if len(picked) >= count:
                 break
@@ -135,8 +147,8 @@ class Picker:
         partial = self.partials.get(piece)
         if partial is not None:
             partial.release(block)
-            if partial.has_free and self.wanted >> piece & 1:
-                self._open[piece] = partial
+            if piece not in self._open and partial.has_free and self.wanted >> piece & 1:
+                self._open = {piece: partial, **self._open}  # begun before those with free blocks
 
     def release_exclusive(self, key: object) -> None:
         """Let everybody be asked for the pieces that were reserved for one peer."""
@@ -146,9 +158,13 @@ class Picker:
 
     def _from_open(self, bits: int, count: int, only_for: object) -> list[Block]:
         picked: list[Block] = []
+        if not self._open:
+            return picked
         drained: list[int] = []
-        for piece, partial in self._open.items():
-            if not bits >> piece & 1 or partial.exclusive_to != only_for:
+        opened = sorted(self._open) if self.is_sequential else self._open
+        for piece in _among(opened, bits & self._begun):
+            partial = self._open[piece]
+            if partial.exclusive_to != only_for:
                 continue
             picked += partial.take(count - len(picked))
             if not partial.has_free:
@@ -175,19 +191,37 @@ class Picker:
     def _lowest(candidates: int, count: int) -> list[int]:
         chosen: list[int] = []
         while candidates and len(chosen) < count:
-            low = candidates & -candidates
-            chosen.append(low.bit_length() - 1)
-            candidates ^= low
+            chosen.append(_lowest_bit(candidates))
+            candidates &= candidates - 1
         return chosen
 
     def _random(self, candidates: int, count: int) -> list[int]:
         # A random bit is the first one at or above a random place. Not quite uniform behind gaps,
-        # which no swarm notices; measured 4 us a piece at 100,000 pieces.
+        # which no swarm notices; measured 6 us a piece at 100,000 pieces.
         chosen: list[int] = []
         while candidates and len(chosen) < count:
             start = self._rng.randrange(candidates.bit_length())
-            above = candidates >> start
-            piece = start + (above & -above).bit_length() - 1
+            piece = start + _lowest_bit(candidates >> start)
             chosen.append(piece)
             candidates ^= 1 << piece
         return chosen
+
+
+def _lowest_bit(bits: int) -> int:
+    # "bits & -bits" makes negative ints: five times slower at 100,000 bits.
+    return (bits ^ (bits - 1)).bit_length() - 1
+
+
+def _among(pieces: Iterable[int], bits: int) -> Iterator[int]:
+    # At 100,000 bits a shift costs 2 us; bytes cost 18 us, and then next to nothing a piece.
+    if not bits:
+        return
+    rest = iter(pieces)
+    for piece in islice(rest, FEW_PIECES):
+        if bits >> piece & 1:
+            yield piece
+    held = b""
+    for piece in rest:
+        held = held or bits.to_bytes((bits.bit_length() + 7) // 8, "little")
+        if piece >> 3 < len(held) and held[piece >> 3] >> (piece & 7) & 1:
+            yield piece

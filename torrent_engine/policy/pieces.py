@@ -4,8 +4,11 @@ Sets of pieces are ints with piece ``i`` at ``1 << i``: a pass over 100,000 piec
 in C.
 """
 
+from bisect import bisect_left, insort
 from collections.abc import Callable
 from enum import IntEnum
+from operator import neg
+from typing import Final
 
 from torrent_engine.base.errors import LocalProtocolError
 from torrent_engine.base.ids import BLOCK_BYTES
@@ -14,6 +17,9 @@ from torrent_engine.codec.geometry import Geometry
 
 Block = tuple[int, int, int]
 """(piece index, begin in bytes, length in bytes), as in a "request" of BEP 3."""
+
+MAX_ASKED: Final = 255  # peers asked for one block at a time; what a byte counts
+_DIGITS: Final = b"01".ljust(256)
 
 
 class PieceState(IntEnum):
@@ -108,7 +114,7 @@ class PartialPiece:
         """Blocks that are not here."""
         self.exclusive_to: object = None
         """The one peer that may be asked for this piece; None: any."""
-        self._free = list(range(self.block_count - 1, -1, -1))
+        self._free = list(range(self.block_count - 1, -1, -1))  # falling: neither asked nor here
         self._requested = bytearray(self.block_count)
         self._received = bytearray(self.block_count)
 
@@ -123,10 +129,12 @@ class PartialPiece:
 
     def received_bits(self) -> int:
         """Return the blocks that are here, block ``i`` at ``1 << i``."""
-        return sum(1 << block for block, here in enumerate(self._received) if here)
+        return int(self._received[::-1].translate(_DIGITS), 2)
 
     def take(self, count: int) -> list[Block]:
         """Mark up to ``count`` free blocks as requested, lowest first, and return them."""
+        if count <= 0:
+            return []
         free, piece, requested = self._free, self.piece, self._requested
         taken = free[-count:]
         del free[-count:]
@@ -141,20 +149,31 @@ class PartialPiece:
     def take_again(self, count: int, is_asked: Callable[[Block], bool]) -> list[Block]:
         """Mark up to ``count`` blocks once more that others were asked for already (end game).
 
-        The least asked-for come first; blocks for which ``is_asked`` says True are passed over.
+        The least asked-for come first, of those the last: others get to them last. Blocks for
+        which ``is_asked`` says True are passed over.
         """
-        waiting = [b for b in range(self.block_count) if not self._received[b]]
+        waiting = self._waiting()
         waiting.sort(key=self._requested.__getitem__)
         again: list[Block] = []
         for number in waiting:
+            if len(again) >= count:
+                break
             block = self.block(number)
-            if len(again) < count and self._requested[number] < 255 and not is_asked(block):
+            if self._requested[number] < MAX_ASKED and not is_asked(block):
                 self._requested[number] += 1
                 again.append(block)
         if again and self._free:
             taken = {begin // BLOCK_BYTES for _, begin, _ in again}
             self._free = [number for number in self._free if number not in taken]
         return again
+
+    def _waiting(self) -> list[int]:
+        """Return the blocks that are not here, the last first."""
+        find, waiting, block = self._received.find, list[int](), -1
+        while (block := find(0, block + 1)) >= 0:
+            waiting.append(block)
+        waiting.reverse()
+        return waiting
 
     def block(self, number: int) -> Block:
         """Return one block as a request."""
@@ -164,21 +183,23 @@ class PartialPiece:
 
     def release(self, block: int) -> None:
         """Record that one peer will not send a block that it was asked for."""
-        if self._requested[block]:
-            self._requested[block] -= 1
-        if not self._requested[block] and not self._received[block] and block not in self._free:
-            self._free.append(block)
+        if not self._requested[block]:
+            return  # nobody is asked for it: it is free or here
+        self._requested[block] -= 1
+        if not self._requested[block] and not self._received[block]:
+            insort(self._free, block, key=neg)
 
     def receive(self, block: int) -> bool:
         """Record that a block came; return False if it was here already."""
+        requested = self._requested
+        if requested[block]:
+            requested[block] -= 1
+        elif not self._received[block]:  # it was given up, and came after all
+            del self._free[bisect_left(self._free, -block, key=neg)]
         if self._received[block]:
             return False
         self._received[block] = 1
         self.left -= 1
-        if self._requested[block]:
-            self._requested[block] -= 1
-        elif block in self._free:
-            self._free.remove(block)  # it was given up, and came after all
         return True
 
     def is_requested(self, block: int) -> bool:

@@ -29,10 +29,13 @@ class RequestPipeline:
     def peer_reqq(self, reqq: int) -> None:
         """Take the request queue that the peer names in its extension handshake (BEP 10)."""
         self._reqq = max(1, reqq)
-        self.depth = self._clamp(self.depth)
+        if not self.is_snubbed:
+            self.depth = self._clamp(self.depth)
 
     def blocks_received(self, count: int) -> None:
-        """Take ``count`` blocks into account; cheap, called once a read."""
+        """Take ``count`` blocks into account; cheap, called once a read. 0 changes nothing."""
+        if not count:
+            return
         if self._is_slow_start:
             self.depth = self._clamp(self.depth + count)
         self.is_snubbed = False
@@ -41,7 +44,9 @@ class RequestPipeline:
         """Take the peer's present rate into account; called once a second."""
         if self.is_snubbed:
             return
-        if self._is_slow_start:
+        if not bytes_per_s:
+            self._start_slowly()  # an idle pipe, after a choke say: what it held is stale
+        elif self._is_slow_start:
             grows = bytes_per_s > self._last_rate * GROWTH_TO_GO_ON
             self._is_slow_start = grows or not self._last_rate
         else:
@@ -52,9 +57,13 @@ class RequestPipeline:
     def snubbed(self) -> None:
         """Record that the peer owes us blocks and sends none: one request is enough to try it."""
         self.is_snubbed = True
+        self._start_slowly()
+        self.depth = 1
+
+    def _start_slowly(self) -> None:
         self._is_slow_start = True
         self._last_rate = 0.0
-        self.depth = 1
+        self.depth = self._clamp(0)
 
     def _clamp(self, depth: int) -> int:
         config = self._config
