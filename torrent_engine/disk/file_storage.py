@@ -59,6 +59,7 @@ class FileStorage:
         self._prepared: set[int] = set()
         self._foreign: set[int] = set()
         self._dirty: set[int] = set()
+        self._unstamped: set[int] = set()
         self._new_folders: set[tuple[str, ...]] = set()
 
     @property
@@ -155,11 +156,27 @@ class FileStorage:
         """Remember that a file was written and is not yet synced."""
         self._dirty.add(index)
         if self._foreign:
-            self._foreign.discard(index)
+            self.adopt(index)
 
     def adopt(self, index: int) -> None:
         """Remember that a file that was there before holds this torrent's data."""
-        self._foreign.discard(index)
+        if index in self._foreign:
+            self._foreign.discard(index)
+            self._unstamped.add(index)
+
+    @property
+    def has_foreign(self) -> bool:
+        """Whether there are files of which nobody knows yet whether they are the torrent's."""
+        return bool(self._foreign)
+
+    def own(self) -> set[int]:
+        """Return the files on disk that are the torrent's."""
+        return self.present - self._foreign
+
+    def take_unstamped(self) -> set[int]:
+        """Return the files that were made or adopted since the last call."""
+        taken, self._unstamped = self._unstamped, set()
+        return taken
 
     def create_empty(self, indices: Iterable[int]) -> None:
         """Make the files that have no bytes; StorageError if one cannot be made."""
@@ -185,7 +202,7 @@ class FileStorage:
 
     def stamps(self, indices: Iterable[int]) -> list[FileStamp]:
         """Return what the files look like now; missing ones are left out."""
-        found = ((index, self._status(index)) for index in indices)
+        found = ((index, self._status(index)) for index in sorted(indices))
         return [
             FileStamp(index, seen.st_size, seen.st_mtime_ns, seen.st_ino, seen.st_dev)
             for index, seen in found
@@ -224,7 +241,7 @@ class FileStorage:
         if self._folder is None:
             return
         self._pool.forget_owner(self._owner)
-        for index in sorted(self.present - self._foreign):
+        for index in sorted(self.own()):
             try:
                 self._folder.unlink(self._paths[index])
             except OSError as error:
@@ -262,6 +279,7 @@ class FileStorage:
             self.present.add(index)
             parts = self._paths[index]
             self._new_folders.update(parts[:depth] for depth in range(len(parts)))
+            self._unstamped.add(index)
         self._prepared.add(index)
         self.mark_dirty(index)
 

@@ -36,6 +36,24 @@ def write_at(descriptor: int, views: Sequence[memoryview], offset_bytes: int) ->
         offset_bytes += sum(map(len, group))
 
 
+def split_views(views: Sequence[memoryview], lengths: Sequence[int]) -> list[list[memoryview]]:
+    """Share out views over runs of the given lengths, one behind the other."""
+    shares: list[list[memoryview]] = []
+    rest = list(reversed(views))
+    for length in lengths:
+        share: list[memoryview] = []
+        missing = length
+        while missing:
+            view = rest.pop()
+            if len(view) > missing:
+                rest.append(view[missing:])
+                view = view[:missing]
+            share.append(view)
+            missing -= len(view)
+        shares.append(share)
+    return shares
+
+
 def _write_group(descriptor: int, views: Sequence[memoryview], offset_bytes: int) -> None:
     length = sum(map(len, views))
     done = _write_once(descriptor, views, offset_bytes)

@@ -3,13 +3,11 @@
 ``read_now`` is for the event loop; the other blocking calls are for worker threads.
 """
 
-import errno
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from enum import IntEnum
 from pathlib import Path
-from typing import Final
 
 import anyio
 import anyio.to_thread
@@ -19,15 +17,11 @@ from torrent_engine.base.errors import StorageError
 from torrent_engine.codec.geometry import FileSlice
 from torrent_engine.codec.metainfo import FileEntry, Metainfo
 from torrent_engine.disk.file_storage import FileStamp, FileStorage
-from torrent_engine.disk.filesystem import ReadMode, ReadModes
+from torrent_engine.disk.nowait import read_file_now
 from torrent_engine.disk.open_files import OpenFile, OpenFiles
 from torrent_engine.disk.os_errors import storage_error
 from torrent_engine.disk.part_file import PartFile
-from torrent_engine.disk.positional import read_at, write_at
-
-_NOWAIT: Final[int] = getattr(os, "RWF_NOWAIT", 0)
-_REFUSED: Final = frozenset({errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS})
-_read_modes: Final = ReadModes()  # a fact of the machine, not of one torrent
+from torrent_engine.disk.positional import read_at, split_views, write_at
 
 
 class Place(IntEnum):
@@ -60,7 +54,8 @@ class StorageManager:
         self.metainfo = metainfo
         self.save_path = Path(save_path)
         self.skipped: frozenset[int] = frozenset(skipped)
-        self.before_writes: Callable[[Iterable[tuple[int, int]]], None] | None = None
+        self.renames = dict(renames or {})
+        self.before_writes: Callable[[list[tuple[int, int]]], None] | None = None
         """Told (offset, length) of what is about to be written, in the worker thread."""
         self._limiter = disk_limiter
         self._layout = metainfo.layout
@@ -69,7 +64,7 @@ class StorageManager:
             metainfo,
             self.save_path,
             self._pool,
-            renames=renames or {},
+            renames=self.renames,
             preallocate=config.preallocate,
         )
         self._places = [Place.NOWHERE if _is_nowhere(e) else Place.FILE for e in metainfo.files]
@@ -87,7 +82,7 @@ class StorageManager:
         With ``create`` false nothing is made, not even the save path (for checks). Raises
         StorageError, FileExistsStorageError if something else is in the way.
         """
-        await self._in_thread(lambda: self._open(create=create))
+        await self.in_thread(lambda: self._open(create=create))
 
     def _open(self, *, create: bool) -> None:
         self._files.open(create=create)
@@ -97,7 +92,7 @@ class StorageManager:
 
     async def close(self) -> None:
         """Close all files; what was written is not synced by this."""
-        await self._in_thread(self._close)
+        await self.in_thread(self._close)
 
     def _close(self) -> None:
         with self._files.lock:
@@ -107,7 +102,7 @@ class StorageManager:
 
     async def delete_files(self) -> None:
         """Remove the torrent's files and the folders that this emptied; nobody else's files."""
-        await self._in_thread(self._delete_files)
+        await self.in_thread(self._delete_files)
 
     def _delete_files(self) -> None:
         with self._files.lock:
@@ -134,7 +129,7 @@ class StorageManager:
         ):
             return self._read_slices_now(offset_bytes, into)
         try:
-            return _read_file_now(file, start, into)
+            return read_file_now(file, start, into)
         finally:
             self._pool.give_back(file)
 
@@ -155,7 +150,7 @@ class StorageManager:
         if file is None:
             return False
         try:
-            done = _read_file_now(file, part.offset_bytes, into)
+            done = read_file_now(file, part.offset_bytes, into)
         finally:
             self._pool.give_back(file)
         if done:
@@ -166,7 +161,7 @@ class StorageManager:
 
     async def read(self, offset_bytes: int, into: memoryview) -> None:
         """Fill ``into`` in a worker thread; StorageError if the data cannot be read."""
-        await self._in_thread(lambda: self.read_blocking(offset_bytes, into))
+        await self.in_thread(lambda: self.read_blocking(offset_bytes, into))
 
     def read_blocking(self, offset_bytes: int, into: memoryview) -> None:
         """Fill ``into``; for worker threads. StorageError if the data cannot be read."""
@@ -237,7 +232,9 @@ class StorageManager:
         if len(parts) == 1:
             self._write_slice(parts[0], views)
             return
-        for part, share in zip(parts, _split(views, parts), strict=True):
+        for part, share in zip(
+            parts, split_views(views, [part.length_bytes for part in parts]), strict=True
+        ):
             self._write_slice(part, share)
 
     def _write_slice(self, part: FileSlice, views: Sequence[memoryview]) -> None:
@@ -278,17 +275,31 @@ class StorageManager:
     def file_stamps(self, file_indices: Iterable[int] | None = None) -> list[FileStamp]:
         """Return size, mtime and inode of the files that are on disk; blocking."""
         present = self._files.present
-        wanted = sorted(present if file_indices is None else present.intersection(file_indices))
+        wanted = present if file_indices is None else present.intersection(file_indices)
         return self._files.stamps(wanted)
+
+    def own_file_stamps(self) -> list[FileStamp]:
+        """Return the same, without files that were there before and proved to be nothing."""
+        self._files.take_unstamped()
+        return self._files.stamps(self._files.own())
+
+    def new_file_stamps(self) -> list[FileStamp]:
+        """Return the stamps of files that became the torrent's since the last call; blocking."""
+        return self._files.stamps(self._files.take_unstamped())
 
     def is_file(self, file_index: int) -> bool:
         """Return whether a file's bytes are kept in a file of its own."""
         return self._places[file_index] is Place.FILE
 
+    def adopt_files(self, file_indices: Iterable[int]) -> None:
+        """Remember that files which were there at the start are the torrent's."""
+        for index in file_indices:
+            self._files.adopt(index)
+
     def adopt_piece(self, piece: int) -> None:
         """Remember that a piece was found right, so the files it lies in are the torrent's."""
-        for index in self._layout.files_of_piece(piece, self.metainfo.geometry):
-            self._files.adopt(index)
+        if self._files.has_foreign:
+            self.adopt_files(self._layout.files_of_piece(piece, self.metainfo.geometry))
 
     def mark_dirty(self, file_index: int) -> None:
         """Let the next :meth:`sync` include a file that an earlier process wrote."""
@@ -301,7 +312,7 @@ class StorageManager:
         A file that is wanted again gets what the part-file has of it; a file that is on disk
         already stays where it is when it is skipped.
         """
-        await self._in_thread(lambda: self._set_skipped(frozenset(skipped)))
+        await self.in_thread(lambda: self._set_skipped(frozenset(skipped)))
 
     def _set_skipped(self, skipped: frozenset[int]) -> None:
         with self._files.lock:
@@ -352,42 +363,10 @@ class StorageManager:
             self._part_file = PartFile(self._files.folder, self.metainfo.info_hash)
         return self._part_file
 
-    async def _in_thread(self, call: Callable[[], None]) -> None:
+    async def in_thread(self, call: Callable[[], None]) -> None:
+        """Run a blocking call where this torrent's disk work is done."""
         await anyio.to_thread.run_sync(call, limiter=self._limiter)
 
 
 def _is_nowhere(entry: FileEntry) -> bool:
     return entry.is_pad or entry.symlink_target is not None
-
-
-def _read_file_now(file: OpenFile, offset_bytes: int, into: memoryview) -> bool:
-    mode = _read_modes.of(file.device)
-    if mode is ReadMode.THREAD:
-        return False
-    try:
-        if mode is ReadMode.DIRECT:
-            return os.preadv(file.descriptor, [into], offset_bytes) == len(into)
-        return os.preadv(file.descriptor, [into], offset_bytes, _NOWAIT) == len(into)
-    except OSError as error:
-        if mode is ReadMode.NOWAIT and error.errno in _REFUSED:
-            _read_modes.refuse(file.device)
-            return _read_file_now(file, offset_bytes, into)
-        return False
-
-
-def _split(views: Sequence[memoryview], parts: Sequence[FileSlice]) -> list[list[memoryview]]:
-    """Share out views over file slices that lie one behind the other."""
-    shares: list[list[memoryview]] = []
-    rest = list(reversed(views))
-    for part in parts:
-        share: list[memoryview] = []
-        missing = part.length_bytes
-        while missing:
-            view = rest.pop()
-            if len(view) > missing:
-                rest.append(view[missing:])
-                view = view[:missing]
-            share.append(view)
-            missing -= len(view)
-        shares.append(share)
-    return shares

@@ -1,0 +1,75 @@
+"""Owns which pieces were about to be written when the process died.
+
+Before a piece goes to the disk its number is appended to a small file. The page cache outlives a
+killed process, so at the next start exactly these pieces need hashing, and no verified piece is
+fetched again. After a power cut the file says nothing, and nothing relies on it.
+"""
+
+import logging
+import os
+import struct
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from threading import Lock
+from typing import Final
+
+_ENTRY: Final = struct.Struct("<I")
+_log = logging.getLogger(__name__)
+
+
+class WriteJournal:
+    """The pieces noted and not yet settled; safe to use from every thread."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = Lock()
+        self._descriptor = -1
+        self._pending: set[int] = set()
+
+    def open(self) -> set[int]:
+        """Open the file and return what an earlier process noted; OSError if that fails."""
+        flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+        self._descriptor = os.open(self._path, flags, 0o600)
+        data = self._path.read_bytes()
+        whole = len(data) // _ENTRY.size * _ENTRY.size
+        self._pending = {piece for (piece,) in _ENTRY.iter_unpack(data[:whole])}
+        self._rewrite()
+        return set(self._pending)
+
+    def note(self, pieces: Iterable[int]) -> None:
+        """Append pieces that are about to be written; one call to the system at most.
+
+        A full disk is only logged: the pieces would be fetched again after a crash.
+        """
+        with self._lock:
+            new = set(pieces).difference(self._pending)
+            if not new or self._descriptor < 0:
+                return
+            self._pending |= new
+            try:
+                os.write(self._descriptor, b"".join(map(_ENTRY.pack, new)))
+            except OSError as error:
+                _log.warning("cannot write %s: %s", self._path, error)
+
+    def settle(self, pieces: Iterable[int]) -> None:
+        """Forget pieces that the database knows of now."""
+        with self._lock:
+            self._pending.difference_update(pieces)
+            if self._descriptor >= 0:
+                self._rewrite()
+
+    def close(self) -> None:
+        """Close the file; what is pending stays in it."""
+        with self._lock:
+            descriptor, self._descriptor = self._descriptor, -1
+            if descriptor >= 0:
+                os.close(descriptor)
+
+    def _rewrite(self) -> None:
+        """Put what is pending at the start, then cut: a kill in between leaves too much in it."""
+        data = b"".join(map(_ENTRY.pack, sorted(self._pending)))
+        with suppress(OSError):
+            os.lseek(self._descriptor, 0, os.SEEK_SET)
+            os.write(self._descriptor, data)
+            os.ftruncate(self._descriptor, len(data))

@@ -1,0 +1,352 @@
+"""Owns one rule: a bit is called durable only after the sync of its data returned.
+
+``have`` bits are committed in groups a few times a second, files are synced every few seconds,
+and only then ``durable`` follows. What is being written is noted in a journal first, so a kill at
+any moment costs no verified piece. RELIABILITY section 3.
+"""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import anyio
+
+from torrent_engine.base.config import DiskConfig
+from torrent_engine.base.errors import StorageError
+from torrent_engine.codec.bitfield import Bitfield
+from torrent_engine.codec.metainfo import Metainfo
+from torrent_engine.disk.file_storage import FileStamp
+from torrent_engine.disk.start_plan import FilesSeen, Planner, StartPlan, refuse_missing_mount
+from torrent_engine.disk.state import StateStore
+from torrent_engine.disk.state_records import Progress, TorrentRecord
+from torrent_engine.disk.storage import StorageManager
+
+if TYPE_CHECKING:
+    from torrent_engine.disk.journal import WriteJournal
+
+COMMIT_INTERVAL_S: Final = 0.25  # between two transactions, and at least between two syncs
+_BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
+
+
+def read_boot_id() -> str:
+    """Return what identifies this run of the system; "" where the system does not say."""
+    try:
+        return _BOOT_ID.read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
+
+
+class ResumeKeeper:
+    """Keeps the database in step with the files of one torrent.
+
+    Use: open the storage, ``plan()``, then ``run()`` as a task; ``close()`` at the end.
+    """
+
+    def __init__(
+        self,
+        store: StateStore,
+        storage: StorageManager,
+        metainfo: Metainfo,
+        config: DiskConfig,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._store = store
+        self._storage = storage
+        self._metainfo = metainfo
+        self._config = config
+        self._clock = clock
+        self._boot_id = read_boot_id()
+        self._have = Bitfield(metainfo.piece_count)
+        self._durable = bytes(len(self._have.to_bytes()))
+        self._unchecked = Bitfield(metainfo.piece_count)
+        self._settled: list[int] = []
+        self._partial_changes: dict[int, int] = {}
+        self._partial: set[int] = set()
+        self._unsynced_bytes = 0
+        self._last_sync_s = clock()
+        self._is_uncommitted = False
+        self._work = anyio.Event()
+        self._lock = anyio.Lock()
+        self._journal: WriteJournal | None = None
+
+    # -- start ----------------------------------------------------------------------------
+
+    async def plan(self, *, trust: bool = True) -> StartPlan:
+        """Claim the torrent, and say what it starts with.
+
+        With ``trust`` false the database is not asked: all that is there is to be hashed.
+        Raises StateDatabaseError if another process works on the torrent, StorageError if the
+        save path's disk seems not to be mounted.
+        """
+        self._store.claim(self._metainfo.info_hash)
+        record = await self._store.load(self._metainfo.info_hash)
+        noted = self._open_journal()
+        seen = await self._look()
+        plan = self._make_plan(record if trust else None, noted, seen)
+        self._start_from(plan, record)
+        self._adopt(record, seen)
+        if record is None or record.save_path != self._save_path:
+            await self._store.save_torrent(self._new_record(record))
+        await self.commit(self._storage.own_file_stamps)
+        if self._journal is not None:
+            self._journal.settle(noted)  # they are in the database as unchecked now
+        self._storage.before_writes = self._note_writes
+        return plan
+
+    @property
+    def _save_path(self) -> str:
+        return str(self._storage.save_path.absolute())
+
+    def _open_journal(self) -> set[int]:
+        if self._journal is not None:
+            self._journal.close()
+        journal = self._store.journal(self._metainfo.info_hash)
+        try:
+            noted = journal.open()
+        except OSError as error:
+            raise StorageError(self._store.folder, error.strerror or str(error)) from error
+        self._journal = journal
+        return noted
+
+    async def _look(self) -> FilesSeen:
+        storage, metainfo = self._storage, self._metainfo
+        stamps: list[FileStamp] = []
+
+        def look() -> None:
+            storage.look_again()
+            stamps.extend(storage.file_stamps())
+
+        await storage.in_thread(look)
+        geometry = metainfo.geometry
+        return FilesSeen(
+            stamps={stamp.file_index: stamp for stamp in stamps},
+            kept_as_files=frozenset(filter(storage.is_file, range(len(metainfo.files)))),
+            has_piece=lambda piece: storage.has_data(
+                geometry.piece_offset(piece), geometry.piece_length(piece)
+            ),
+        )
+
+    def _make_plan(
+        self, record: TorrentRecord | None, noted: set[int], seen: FilesSeen
+    ) -> StartPlan:
+        planner = Planner(self._metainfo, seen)
+        progress = record.progress if record is not None else None
+        if (
+            record is None
+            or progress is None
+            or progress.piece_count != self._metainfo.piece_count
+            or record.save_path != self._save_path
+        ):
+            return planner.without_record()
+        refuse_missing_mount(record, seen, self._storage.save_path)
+        return planner.from_record(record, progress, noted=noted, boot_id=self._boot_id)
+
+    def _start_from(self, plan: StartPlan, record: TorrentRecord | None) -> None:
+        self._have = plan.verified.copy()
+        self._unchecked = Bitfield(self._metainfo.piece_count)
+        for piece in plan.to_check:
+            self._unchecked.set(piece)
+        old_partial = set(record.partial) if record is not None else set()
+        self._partial = set(plan.partial)
+        self._partial_changes = dict.fromkeys(old_partial - self._partial, 0)
+        durable = 0
+        if record is not None and record.progress is not None and plan.verified.count:
+            count = self._metainfo.piece_count
+            durable = Bitfield.from_bytes(record.progress.durable, count).as_int()
+        verified = plan.verified.as_int()
+        self._durable = self._to_bytes(durable & verified)
+        self._mark_dirty(verified & ~durable)
+
+    def _adopt(self, record: TorrentRecord | None, seen: FilesSeen) -> None:
+        """Take the files that were the torrent's when it was last saved as still its own."""
+        if record is not None and record.save_path == self._save_path:
+            old, now = record.stamps, seen.stamps
+            same = [index for index in old if index in now and old[index].inode == now[index].inode]
+            self._storage.adopt_files(same)
+
+    def _mark_dirty(self, pieces: int) -> None:
+        """Have the files of pieces synced that an earlier process did not get to."""
+        geometry, layout = self._metainfo.geometry, self._metainfo.layout
+        for piece in Bitfield.from_int(pieces, self._metainfo.piece_count).present():
+            self._unsynced_bytes += geometry.piece_length(piece)
+            for index in layout.files_of_piece(piece, geometry):
+                self._storage.mark_dirty(index)
+
+    def _new_record(self, old: TorrentRecord | None) -> TorrentRecord:
+        return TorrentRecord(
+            info_hash=self._metainfo.info_hash,
+            name=self._metainfo.name,
+            save_path=self._save_path,
+            added_time_s=old.added_time_s if old is not None else time.time(),
+            renames=self._storage.renames,
+            settings=old.settings if old is not None else {},
+            metainfo_bytes=self._metainfo.source,
+        )
+
+    # -- what happened (cheap, on the loop) --------------------------------------------------
+
+    def piece_written(self, piece: int) -> None:
+        """Record that a piece is verified and on the disk (or found right there by a check)."""
+        self._have.set(piece)
+        self._settled.append(piece)
+        self._unsynced_bytes += self._metainfo.geometry.piece_length(piece)
+        if self._unchecked.count:
+            self._unchecked.clear(piece)
+        if piece in self._partial:
+            self._partial.discard(piece)
+            self._partial_changes[piece] = 0
+        if not self._is_uncommitted:
+            self._is_uncommitted = True
+            self._work.set()
+
+    def piece_checked(self, piece: int, is_right: bool) -> None:  # noqa: FBT001 - as check_pieces
+        """Record what a check found; fits ``check_pieces(on_result=...)``."""
+        if is_right:
+            self._storage.adopt_piece(piece)
+            self.piece_written(piece)
+            return
+        self._have.clear(piece)
+        self._unchecked.clear(piece)
+        self._touch()
+
+    def partial_written(self, piece: int, block_bitmap: int) -> None:
+        """Record which blocks of an unfinished piece are on the disk, ``1 << block`` each.
+
+        0 forgets them, as after a hash that did not match.
+        """
+        self._partial_changes[piece] = block_bitmap
+        if block_bitmap:
+            self._partial.add(piece)
+        else:
+            self._partial.discard(piece)
+        self._touch()
+
+    def _touch(self) -> None:
+        self._is_uncommitted = True
+        self._work.set()
+
+    def _note_writes(self, ranges: list[tuple[int, int]]) -> None:
+        """Note the pieces about to be written; in the writer's thread."""
+        piece_bytes = self._metainfo.geometry.piece_bytes
+        if self._journal is not None:
+            self._journal.note(
+                piece
+                for offset, length in ranges
+                for piece in range(offset // piece_bytes, -(-(offset + length) // piece_bytes))
+            )
+
+    # -- saving ---------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Commit and sync as pieces come in, until cancelled.
+
+        Raises StorageError if the files cannot be synced (the pieces since the last good sync
+        are then unchecked), StateDatabaseError or DiskFullError if the database cannot be
+        written.
+        """
+        while True:
+            if not self._is_uncommitted and not self._unsynced_bytes:
+                self._work = anyio.Event()
+                await self._work.wait()
+            await anyio.sleep(COMMIT_INTERVAL_S)
+            if self._is_uncommitted:
+                await self.commit()
+            if self._is_sync_due():
+                await self.sync()
+
+    def _is_sync_due(self) -> bool:
+        if not self._unsynced_bytes:
+            return False
+        waited_s = self._clock() - self._last_sync_s
+        return waited_s >= self._config.sync_interval_s or (
+            self._unsynced_bytes >= self._config.sync_bytes
+        )
+
+    async def flush(self) -> None:
+        """Commit, sync, and mark the files as cleanly left."""
+        await self.commit()
+        await self.sync()
+        await self.commit(self._storage.own_file_stamps, is_clean=True)
+
+    async def close(self) -> None:
+        """Flush and free the torrent for other processes."""
+        with anyio.CancelScope(shield=True):
+            try:
+                await self.flush()
+            finally:
+                self.abandon()
+
+    def abandon(self) -> None:
+        """Free the torrent without saving anything, as a crash would."""
+        self._storage.before_writes = None
+        if self._journal is not None:
+            self._journal.close()
+            self._journal = None
+        self._store.release(self._metainfo.info_hash)
+
+    async def commit(
+        self,
+        stamps: Callable[[], list[FileStamp]] | None = None,
+        *,
+        is_clean: bool = False,
+    ) -> None:
+        """Save the ``have`` bits, the partial pieces and the files that are new."""
+        async with self._lock:
+            settled, self._settled = self._settled, []
+            partial, self._partial_changes = self._partial_changes, {}
+            self._is_uncommitted = False
+            progress = self._progress(is_clean=is_clean and not settled)
+            try:
+                await self._store.save_progress(
+                    self._metainfo.info_hash,
+                    progress,
+                    partial=partial,
+                    stamps=stamps or self._storage.new_file_stamps,
+                )
+            except BaseException:
+                self._settled = settled + self._settled
+                self._partial_changes = partial | self._partial_changes
+                self._is_uncommitted = True
+                raise
+            if self._journal is not None:
+                self._journal.settle(settled)
+
+    async def sync(self) -> None:
+        """Sync the files, then call what was verified before that durable."""
+        async with self._lock:
+            verified, unsynced_bytes = self._have.to_bytes(), self._unsynced_bytes
+            try:
+                await self._storage.in_thread(self._storage.sync)
+            except StorageError:
+                self._drop_unsynced()
+                raise
+            self._unsynced_bytes -= unsynced_bytes
+            self._last_sync_s = self._clock()
+            is_changed = verified != self._durable
+            self._durable = verified
+        if is_changed:
+            await self.commit()
+
+    def _drop_unsynced(self) -> None:
+        """After a failed sync nothing since the last good one is believed (row F2)."""
+        count = self._metainfo.piece_count
+        durable = Bitfield.from_bytes(self._durable, count)
+        lost = self._have.as_int() & ~durable.as_int()
+        self._unchecked = Bitfield.from_int(self._unchecked.as_int() | lost, count)
+        self._have = durable
+        self._unsynced_bytes = 0
+        self._touch()
+
+    def _progress(self, *, is_clean: bool) -> Progress:
+        return Progress(
+            piece_count=self._metainfo.piece_count,
+            have=self._have.to_bytes(),
+            durable=self._durable,
+            unchecked=self._unchecked.to_bytes(),
+            boot_id=self._boot_id,
+            is_clean=is_clean,
+        )
+
+    def _to_bytes(self, pieces: int) -> bytes:
+        return Bitfield.from_int(pieces, self._metainfo.piece_count).to_bytes()

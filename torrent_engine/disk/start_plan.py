@@ -1,0 +1,148 @@
+"""Decides at a start which pieces are believed, which are hashed first, and which are not there.
+
+Pure but for what it is told of the files; RELIABILITY section 3, points 3 and 4.
+"""
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from torrent_engine.base.errors import StorageError
+from torrent_engine.codec.bitfield import Bitfield
+from torrent_engine.codec.metainfo import Metainfo
+from torrent_engine.disk.file_storage import FileStamp
+from torrent_engine.disk.state_records import Progress, TorrentRecord
+
+
+@dataclass(frozen=True, slots=True)
+class StartPlan:
+    """What a torrent starts with."""
+
+    verified: Bitfield
+    """Believed without hashing."""
+    to_check: list[int]
+    """Maybe right: to be hashed before anything is written over them, in rising order."""
+    partial: dict[int, int]
+    """Blocks on disk, ``1 << block`` each, of pieces that are not whole.
+
+    A piece may be here and in ``to_check``: if it is hashed and wrong, these blocks still count.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class FilesSeen:
+    """What a look at the disk found."""
+
+    stamps: Mapping[int, FileStamp]
+    kept_as_files: frozenset[int]
+    """Files that are not in the part-file and no pads."""
+    has_piece: Callable[[int], bool]
+    """Whether all files of a piece are there and long enough."""
+
+
+class Planner:
+    """Turns a record and a look at the disk into a StartPlan."""
+
+    def __init__(self, metainfo: Metainfo, seen: FilesSeen) -> None:
+        self._metainfo = metainfo
+        self._seen = seen
+        self._count = metainfo.piece_count
+
+    def without_record(self) -> StartPlan:
+        """Plan for files of which nothing is known: all that is there is hashed."""
+        to_check = [piece for piece in range(self._count) if self._seen.has_piece(piece)]
+        return StartPlan(Bitfield(self._count), to_check, {})
+
+    def from_record(
+        self, record: TorrentRecord, progress: Progress, *, noted: Iterable[int], boot_id: str
+    ) -> StartPlan:
+        """Plan from what was saved; ``noted`` is what the write journal held."""
+        have, durable = self._as_int(progress.have), self._as_int(progress.durable)
+        is_same_boot = bool(boot_id) and progress.boot_id == boot_id
+        is_trusted = progress.is_clean or is_same_boot
+        gone, changed = self._compare(record.stamps, is_clean=progress.is_clean)
+        verified = (have if is_trusted else have & durable) & ~gone & ~changed
+        suspect = have | self._as_int(progress.unchecked) | self._mask(noted) | changed
+        partial = record.partial if is_trusted else {}
+        lost = gone | changed | verified
+        return StartPlan(
+            Bitfield.from_int(verified, self._count),
+            self._check_list(suspect & ~verified),
+            {
+                piece: blocks
+                for piece, blocks in partial.items()
+                if 0 <= piece < self._count and not lost >> piece & 1 and self._fits(piece, blocks)
+            },
+        )
+
+    def _check_list(self, pieces: int) -> list[int]:
+        wanted = Bitfield.from_int(pieces, self._count).present()
+        return [piece for piece in wanted if self._seen.has_piece(piece)]
+
+    def _compare(self, old: Mapping[int, FileStamp], *, is_clean: bool) -> tuple[int, int]:
+        """Return the pieces of files that are gone, and those of files that changed."""
+        gone = changed = 0
+        for index in self._seen.kept_as_files:
+            now = self._seen.stamps.get(index)
+            if now is not None and _is_same(old.get(index), now, is_clean=is_clean):
+                continue
+            mask = self._range_mask(self._metainfo.layout.pieces_of(index, self._metainfo.geometry))
+            if now is None:
+                gone |= mask
+            else:
+                changed |= mask
+        for piece in self._boundary_pieces():
+            if not self._seen.has_piece(piece):
+                gone |= 1 << piece
+        return gone, changed
+
+    def _boundary_pieces(self) -> set[int]:
+        """Return the pieces that a file in the part-file may share with its neighbours."""
+        layout, geometry = self._metainfo.layout, self._metainfo.geometry
+        found: set[int] = set()
+        if len(self._seen.kept_as_files) < len(self._metainfo.files):
+            for index in range(len(self._metainfo.files)):
+                if index not in self._seen.kept_as_files:
+                    pieces = layout.pieces_of(index, geometry)
+                    found.update(pieces[:1], pieces[-1:])
+        return found
+
+    def _fits(self, piece: int, blocks: int) -> bool:
+        return 0 < blocks < 1 << self._metainfo.geometry.block_count(piece)
+
+    def _as_int(self, bits: bytes) -> int:
+        return Bitfield.from_bytes(bits, self._count).as_int()
+
+    def _mask(self, pieces: Iterable[int]) -> int:
+        bits = Bitfield(self._count)
+        for piece in pieces:
+            if 0 <= piece < self._count:
+                bits.set(piece)
+        return bits.as_int()
+
+    @staticmethod
+    def _range_mask(pieces: range) -> int:
+        return ((1 << len(pieces)) - 1) << pieces.start
+
+
+def refuse_missing_mount(record: TorrentRecord, seen: FilesSeen, save_path: Path) -> None:
+    """Raise StorageError if the save path looks like the bare mount point of a missing disk.
+
+    All files of a torrent that had some are gone, and the folder is on another device (row F3).
+    """
+    kept = [stamp for stamp in record.stamps.values() if stamp.size_bytes]
+    if seen.stamps or not kept:
+        return
+    with suppress(OSError):
+        device = os.stat(save_path).st_dev  # noqa: PTH116 - one number is wanted
+        if all(stamp.device != device for stamp in kept):
+            reason = "the torrent's files are gone and so is their file system; is it mounted?"
+            raise StorageError(save_path, reason)
+
+
+def _is_same(old: FileStamp | None, now: FileStamp, *, is_clean: bool) -> bool:
+    if old is None or (old.size_bytes, old.inode) != (now.size_bytes, now.inode):
+        return False
+    return old.mtime_ns == now.mtime_ns or not is_clean  # later writes of our own moved it

@@ -1,0 +1,292 @@
+"""Owns the resume database: one SQLite file that the user's processes share.
+
+One thread at a time writes it. Every method may raise StateDatabaseError, or DiskFullError when
+not even the reserve helped. Damage never stops a start: a damaged row costs one torrent its
+progress (its files are hashed), a damaged database is moved aside and made anew.
+"""
+
+import logging
+import sqlite3
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import anyio
+import anyio.to_thread
+
+from torrent_engine.base.config import DiskConfig
+from torrent_engine.base.errors import StateDatabaseError
+from torrent_engine.base.ids import InfoHash
+from torrent_engine.disk.file_lock import FileLock
+from torrent_engine.disk.file_storage import FileStamp
+from torrent_engine.disk.journal import WriteJournal
+from torrent_engine.disk.os_errors import storage_error
+from torrent_engine.disk.state_database import StateDatabase, insert_rows
+from torrent_engine.disk.state_files import TorrentCopies, make_private_folder
+from torrent_engine.disk.state_records import (
+    Progress,
+    TorrentRecord,
+    progress_row,
+    read_progress_row,
+    read_torrent_row,
+    torrent_row,
+)
+
+_T = TypeVar("_T")
+_log = logging.getLogger(__name__)
+
+
+class StateStore:
+    """The resume database in one folder; open it with :meth:`open`."""
+
+    def __init__(self, folder: Path, *, reserve_bytes: int) -> None:
+        self.folder = folder
+        self._copies = TorrentCopies(folder / "torrents")
+        self._database = StateDatabase(
+            folder,
+            reserve_bytes=reserve_bytes,
+            copies=lambda: map(torrent_row, self._copies.load_all()),
+        )
+        self._claims: dict[InfoHash, FileLock] = {}
+        self._limiter = anyio.CapacityLimiter(1)
+
+    @classmethod
+    async def open(cls, folder: str | Path, *, config: DiskConfig | None = None) -> Self:
+        """Open or make the database in a folder; several processes may.
+
+        Raises StateDatabaseError if it cannot be opened even after a damaged one was moved aside.
+        """
+        reserve_bytes = (config or DiskConfig()).state_reserve_bytes
+        store = cls(Path(folder), reserve_bytes=reserve_bytes)
+        await anyio.to_thread.run_sync(store._database.open, limiter=store._limiter)
+        return store
+
+    async def close(self) -> None:
+        """Close the database and free all claims."""
+        await anyio.to_thread.run_sync(self._close, limiter=self._limiter)
+
+    async def __aenter__(self) -> Self:
+        """Return the store."""
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close the store."""
+        with anyio.CancelScope(shield=True):
+            await self.close()
+
+    # -- claims ---------------------------------------------------------------------------
+
+    def claim(self, info_hash: InfoHash) -> None:
+        """Say that this process works on a torrent; a second claim of the same store is free.
+
+        Raises StateDatabaseError if another process does.
+        """
+        if info_hash in self._claims:
+            return
+        try:
+            make_private_folder(self.folder / "locks")
+            lock = FileLock(self.folder / "locks" / f"{info_hash.hex()}.lock")
+            is_ours = lock.take()
+        except OSError as error:
+            raise storage_error(self.folder, error) from error
+        if not is_ours:
+            lock.free()
+            raise StateDatabaseError(f"torrent {info_hash.hex()} is in use by another process")
+        self._claims[info_hash] = lock
+
+    def release(self, info_hash: InfoHash) -> None:
+        """Let other processes work on a torrent again."""
+        if lock := self._claims.pop(info_hash, None):
+            lock.free()
+
+    def journal(self, info_hash: InfoHash) -> WriteJournal:
+        """Return the write journal of a torrent, not yet open."""
+        try:
+            make_private_folder(self.folder / "journals")
+        except OSError as error:
+            raise storage_error(self.folder, error) from error
+        return WriteJournal(self.folder / "journals" / info_hash.hex())
+
+    # -- reading --------------------------------------------------------------------------
+
+    async def load(self, info_hash: InfoHash) -> TorrentRecord | None:
+        """Return what is known of a torrent; None if nothing is."""
+        return await self._run(lambda db: self._load(db, info_hash))
+
+    async def load_all(self) -> list[TorrentRecord]:
+        """Return what is known of all torrents; those that are damaged are left out."""
+        return await self._run(self._load_all)
+
+    def _load_all(self, db: sqlite3.Connection) -> list[TorrentRecord]:
+        keys = [
+            key for (key,) in db.execute("SELECT info_hash FROM torrents ORDER BY added_time_s")
+        ]
+        found = (self._load(db, InfoHash(key)) for key in keys if isinstance(key, bytes))
+        return [record for record in found if record is not None]
+
+    def _load(self, db: sqlite3.Connection, info_hash: InfoHash) -> TorrentRecord | None:
+        row = db.execute("SELECT * FROM torrents WHERE info_hash = ?", (info_hash,)).fetchone()
+        if row is None:
+            return None
+        try:
+            record = read_torrent_row(row)
+        except StateDatabaseError as error:
+            return self._quarantine_torrent(db, info_hash, error)
+        return self._with_details(db, record)
+
+    def _with_details(self, db: sqlite3.Connection, record: TorrentRecord) -> TorrentRecord:
+        key = (record.info_hash,)
+        totals = db.execute(
+            "SELECT downloaded_bytes, uploaded_bytes FROM totals WHERE info_hash = ?", key
+        ).fetchone() or (0, 0)
+        partial = db.execute("SELECT piece, blocks FROM partial WHERE info_hash = ?", key)
+        stamps = db.execute(
+            "SELECT file_index, size_bytes, mtime_ns, inode, device FROM stamps"
+            " WHERE info_hash = ?",
+            key,
+        )
+        return replace(
+            record,
+            metainfo_bytes=self._copies.metainfo_bytes(record.info_hash),
+            downloaded_bytes=_count(totals[0]),
+            uploaded_bytes=_count(totals[1]),
+            progress=self._load_progress(db, record.info_hash),
+            partial={
+                piece: int.from_bytes(blocks, "little")
+                for piece, blocks in partial
+                if isinstance(blocks, bytes)
+            },
+            stamps={stamp.file_index: stamp for stamp in map(_stamp, stamps) if stamp is not None},
+        )
+
+    def _load_progress(self, db: sqlite3.Connection, info_hash: InfoHash) -> Progress | None:
+        row = db.execute("SELECT * FROM progress WHERE info_hash = ?", (info_hash,)).fetchone()
+        if row is None:
+            return None
+        try:
+            return read_progress_row(row)
+        except StateDatabaseError as error:
+            self._quarantine(db, info_hash, error)
+            return None
+
+    def _quarantine_torrent(
+        self, db: sqlite3.Connection, info_hash: InfoHash, error: StateDatabaseError
+    ) -> TorrentRecord | None:
+        """Take a torrent from its copy instead of its damaged row; its files will be hashed."""
+        self._quarantine(db, info_hash, error)
+        _delete(db, "torrents", info_hash)
+        record = self._copies.load(info_hash)
+        if record is not None:
+            insert_rows(db, "torrents", [torrent_row(record)])
+        return record
+
+    @staticmethod
+    def _quarantine(db: sqlite3.Connection, info_hash: InfoHash, error: StateDatabaseError) -> None:
+        _log.warning("resume data of %s set aside: %s", info_hash.hex(), error)
+        row = (info_hash, str(error), time.time())
+        insert_rows(db, "quarantine", [row])
+        for table in ("progress", "partial", "stamps"):
+            _delete(db, table, info_hash)
+
+    # -- writing --------------------------------------------------------------------------
+
+    async def save_torrent(self, record: TorrentRecord) -> None:
+        """Remember a torrent and its .torrent; its progress is not changed by this."""
+
+        def save(db: sqlite3.Connection) -> None:
+            self._copies.save(record)
+            insert_rows(db, "torrents", [torrent_row(record)])
+
+        await self._run(save, is_precious=True)
+
+    async def save_progress(
+        self,
+        info_hash: InfoHash,
+        progress: Progress,
+        *,
+        partial: Mapping[int, int] | None = None,
+        stamps: Callable[[], Iterable[FileStamp]] | None = None,
+    ) -> None:
+        """Remember which pieces a torrent has, in one transaction.
+
+        ``partial`` has the bitmaps that changed, 0 for a piece that is whole or lost; ``stamps``
+        is called in the database's thread.
+        """
+        found = list(partial.items()) if partial else []
+        gone = [(info_hash, piece) for piece, blocks in found if not blocks]
+        kept = [
+            (info_hash, piece, blocks.to_bytes((blocks.bit_length() + 7) // 8, "little"))
+            for piece, blocks in found
+            if blocks
+        ]
+
+        def save(db: sqlite3.Connection) -> None:
+            db.executemany("DELETE FROM partial WHERE info_hash = ? AND piece = ?", gone)
+            insert_rows(db, "partial", kept)
+            if stamps is not None:
+                insert_rows(db, "stamps", [_stamp_row(info_hash, stamp) for stamp in stamps()])
+            insert_rows(db, "progress", [progress_row(info_hash, progress)])
+
+        await self._run(save)
+
+    async def save_totals(
+        self, info_hash: InfoHash, *, downloaded_bytes: int, uploaded_bytes: int
+    ) -> None:
+        """Remember how much payload went through, over all runs."""
+        row = (info_hash, downloaded_bytes, uploaded_bytes)
+        await self._run(lambda db: insert_rows(db, "totals", [row]))
+
+    async def remove(self, info_hash: InfoHash) -> None:
+        """Forget a torrent; its payload files are not touched."""
+
+        def remove(db: sqlite3.Connection) -> None:
+            self._copies.remove(info_hash)
+            for table in ("torrents", "totals", "progress", "partial", "stamps"):
+                _delete(db, table, info_hash)
+            (self.folder / "journals" / info_hash.hex()).unlink(missing_ok=True)
+
+        await self._run(remove, is_precious=True)
+
+    # -- the thread -----------------------------------------------------------------------
+
+    async def _run(
+        self, work: Callable[[sqlite3.Connection], _T], *, is_precious: bool = False
+    ) -> _T:
+        return await anyio.to_thread.run_sync(
+            lambda: self._database.run(work, is_precious=is_precious), limiter=self._limiter
+        )
+
+    def _close(self) -> None:
+        for info_hash in list(self._claims):
+            self.release(info_hash)
+        self._database.close()
+
+
+def _count(value: object) -> int:
+    return max(value, 0) if isinstance(value, int) else 0
+
+
+def _stamp(row: tuple[Any, ...]) -> FileStamp | None:
+    index, size, mtime, inode, device = row
+    if not isinstance(inode, bytes) or not isinstance(device, bytes):
+        return None
+    return FileStamp(
+        index, size, mtime, int.from_bytes(inode, "big"), int.from_bytes(device, "big")
+    )
+
+
+def _stamp_row(info_hash: InfoHash, stamp: FileStamp) -> tuple[object, ...]:
+    identity = stamp.inode.to_bytes(16, "big"), stamp.device.to_bytes(8, "big")
+    return (info_hash, stamp.file_index, stamp.size_bytes, stamp.mtime_ns, *identity)
+
+
+def _delete(db: sqlite3.Connection, table: str, info_hash: InfoHash) -> None:
+    db.execute(f"DELETE FROM {table} WHERE info_hash = ?", (info_hash,))  # noqa: S608

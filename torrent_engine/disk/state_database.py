@@ -1,0 +1,178 @@
+"""Owns the SQLite connection: who else uses the file, what is done when it is full or damaged.
+
+Blocking; one thread at a time.
+"""
+
+import logging
+import sqlite3
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from torrent_engine.base.errors import StateDatabaseError
+from torrent_engine.disk.file_lock import FileLock
+from torrent_engine.disk.filesystem import is_network_filesystem
+from torrent_engine.disk.os_errors import database_error, is_database_full, storage_error
+from torrent_engine.disk.state_files import Reserve, make_private_folder
+from torrent_engine.disk.state_schema import migrate
+
+_T = TypeVar("_T")
+_BUSY_TIMEOUT_S: Final = 10.0
+_LOCK_TIMEOUT_S: Final = 30.0  # a large database that another process checks at its start
+_LOCK_POLL_S: Final = 0.05
+_BROKEN: Final = frozenset({11, 26})  # SQLITE_CORRUPT, SQLITE_NOTADB
+_log = logging.getLogger(__name__)
+
+
+class StateDatabase:
+    """``state.db`` in a folder; ``copies`` gives the rows of a new table ``torrents``."""
+
+    def __init__(
+        self, folder: Path, *, reserve_bytes: int, copies: Callable[[], Iterable[tuple[Any, ...]]]
+    ) -> None:
+        self.folder = folder
+        self.path = folder / "state.db"
+        self._copies = copies
+        self._reserve = Reserve(folder / "reserve", reserve_bytes)
+        self._process_lock = FileLock(folder / "process.lock")
+        self._connection: sqlite3.Connection | None = None
+
+    def open(self) -> None:
+        """Open or make the file; a damaged one is moved aside. Raises StateDatabaseError."""
+        try:
+            make_private_folder(self.folder)
+            self._reserve.hold()
+            is_alone = self._lock_process()
+            self._connect(is_alone=is_alone)
+            self._process_lock.take(exclusive=False)
+        except OSError as error:
+            raise StateDatabaseError(f"{self.folder}: {error.strerror or error}") from error
+
+    def close(self) -> None:
+        """Close it and leave the processes that use the folder."""
+        self._disconnect()
+        self._process_lock.free()
+
+    def run(self, work: Callable[[sqlite3.Connection], _T], *, is_precious: bool) -> _T:
+        """Run one transaction, once more when there is room again or the database is new."""
+        try:
+            return self._transaction(work, is_precious=is_precious)
+        except sqlite3.Error as error:
+            if not self._is_mended(error):
+                raise database_error(self.path, error) from error
+        except OSError as error:
+            if not self._reserve.give_up():
+                raise storage_error(self.folder, error) from error
+        try:
+            return self._transaction(work, is_precious=is_precious)
+        except sqlite3.Error as error:
+            raise database_error(self.path, error) from error
+        except OSError as error:
+            raise storage_error(self.folder, error) from error
+
+    def _transaction(self, work: Callable[[sqlite3.Connection], _T], *, is_precious: bool) -> _T:
+        db = self._connection
+        if db is None:
+            raise StateDatabaseError(f"{self.path} is closed")
+        db.execute(f"PRAGMA synchronous = {'FULL' if is_precious else 'NORMAL'}")
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            result = work(db)
+            db.execute("COMMIT")
+        except BaseException:
+            with suppress(sqlite3.Error):
+                db.execute("ROLLBACK")
+            raise
+        return result
+
+    def _is_mended(self, error: sqlite3.Error) -> bool:
+        """Do what helps against an error; False if nothing does."""
+        if is_database_full(error):
+            return self._reserve.give_up()
+        if not _is_broken(error) or not self._process_lock.take():
+            return False
+        self._start_anew()
+        self._process_lock.take(exclusive=False)
+        return True
+
+    def _lock_process(self) -> bool:
+        """Join the processes that use the folder; return whether there are no others."""
+        if self._process_lock.take():
+            return True
+        for _ in range(int(_LOCK_TIMEOUT_S / _LOCK_POLL_S)):
+            if self._process_lock.take(exclusive=False):
+                return False
+            time.sleep(_LOCK_POLL_S)
+        raise StateDatabaseError(f"{self.folder} is locked by another process")
+
+    def _connect(self, *, is_alone: bool) -> None:
+        try:
+            self._connect_once(is_alone=is_alone)
+        except sqlite3.Error as error:
+            if not (is_alone and _is_broken(error)):
+                raise database_error(self.path, error) from error
+            self._start_anew()
+
+    def _connect_once(self, *, is_alone: bool) -> None:
+        self.path.touch(mode=0o600)
+        db = sqlite3.connect(
+            self.path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+        )
+        self._connection = db
+        db.text_factory = _decode_text
+        if is_alone and db.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
+            raise _Damaged(f"{self.path} is damaged")
+        is_remote = is_network_filesystem(self.folder)
+        db.execute(f"PRAGMA journal_mode = {'DELETE' if is_remote else 'WAL'}")
+        migrate(db, may_change=is_alone or not self.path.stat().st_size)
+
+    def _start_anew(self) -> None:
+        """Move a damaged database aside and list the torrents of which there are copies."""
+        self._disconnect()
+        number = sum(1 for _ in self.folder.glob("state.db.broken-*")) + 1
+        for ending in ("-wal", "-shm"):
+            self.path.with_name(f"state.db{ending}").unlink(missing_ok=True)
+        with suppress(FileNotFoundError):
+            self.path.rename(self.path.with_name(f"state.db.broken-{number}"))
+        _log.warning("%s was damaged: moved aside, progress will be found by hashing", self.path)
+        try:
+            self._connect_once(is_alone=True)
+            rows = list(self._copies())
+            self._transaction(lambda db: insert_rows(db, "torrents", rows), is_precious=True)
+        except sqlite3.Error as error:
+            raise database_error(self.path, error) from error
+
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            with suppress(sqlite3.Error):
+                self._connection.close()
+            self._connection = None
+
+
+class _Damaged(sqlite3.DatabaseError):
+    """A check found damage that no statement has run into yet."""
+
+    sqlite_errorcode = 11  # SQLITE_CORRUPT
+
+
+def _is_broken(error: sqlite3.Error) -> bool:
+    code = getattr(error, "sqlite_errorcode", None)
+    if code is None:
+        return False
+    if code & 0xFF in _BROKEN:
+        return True
+    # A table or column that is gone means that the schema itself was hit.
+    return (code & 0xFF == 1 and "no such" in str(error)) or "malformed" in str(error)
+
+
+def _decode_text(data: bytes) -> str:
+    return data.decode("utf-8", "replace")
+
+
+def insert_rows(db: sqlite3.Connection, table: str, rows: list[tuple[Any, ...]]) -> None:
+    """Put whole rows into a table, in the place of those with the same key."""
+    if rows:
+        marks = ", ".join("?" * len(rows[0]))
+        db.executemany(f"INSERT OR REPLACE INTO {table} VALUES ({marks})", rows)  # noqa: S608

@@ -1,0 +1,148 @@
+"""Owns the plain files of the state folder: .torrent copies, and room for a full disk (F1).
+
+The copies are written atomically, so the list of torrents can be made anew from them when the
+database is lost.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from torrent_engine.base.errors import BencodeError
+from torrent_engine.base.ids import SHA1_BYTES, InfoHash
+from torrent_engine.codec.bencode import decode_with_spans
+from torrent_engine.disk.state_records import TorrentRecord
+
+_FREE_SHARE: Final = 8  # the reserve takes at most one part in this many of what is free
+
+
+def make_private_folder(path: Path) -> None:
+    """Make a folder that only its user may enter, if there is none; OSError if that fails."""
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Let a file have new content as a whole or not at all, whatever fails in between."""
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def sync_folder(path: Path) -> None:
+    """Make the names in a folder durable, where a folder can be opened."""
+    with suppress(OSError):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+class TorrentCopies:
+    """The .torrent of each torrent, and beside it where its files are."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def save(self, record: TorrentRecord) -> None:
+        """Write both files; OSError if that fails."""
+        make_private_folder(self._folder)
+        if record.metainfo_bytes:
+            write_atomically(self._path(record.info_hash, "torrent"), record.metainfo_bytes)
+        renames = {str(index): list(path) for index, path in record.renames.items()}
+        where = {"name": record.name, "save_path": record.save_path, "renames": renames}
+        write_atomically(self._path(record.info_hash, "json"), json.dumps(where).encode())
+
+    def remove(self, info_hash: InfoHash) -> None:
+        """Remove both files."""
+        for ending in ("torrent", "json"):
+            self._path(info_hash, ending).unlink(missing_ok=True)
+
+    def metainfo_bytes(self, info_hash: InfoHash) -> bytes:
+        """Return the .torrent; empty if there is none, or not the right one."""
+        try:
+            data = self._path(info_hash, "torrent").read_bytes()
+        except OSError:
+            return b""
+        return data if _is_torrent_of(data, info_hash) else b""
+
+    def load(self, info_hash: InfoHash) -> TorrentRecord | None:
+        """Return what the two files say; None if that is not enough."""
+        try:
+            where = json.loads(self._path(info_hash, "json").read_bytes())
+            return TorrentRecord(
+                info_hash=info_hash,
+                name=str(where["name"]),
+                save_path=str(where["save_path"]),
+                renames={int(index): tuple(path) for index, path in where["renames"].items()},
+                metainfo_bytes=self.metainfo_bytes(info_hash),
+            )
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return None
+
+    def load_all(self) -> Iterator[TorrentRecord]:
+        """Return what all files say."""
+        for path in sorted(self._folder.glob("*.json")):
+            with suppress(ValueError):
+                info_hash = bytes.fromhex(path.stem)
+                record = self.load(InfoHash(info_hash)) if len(info_hash) == SHA1_BYTES else None
+                if record is not None:
+                    yield record
+
+    def _path(self, info_hash: InfoHash, ending: str) -> Path:
+        return self._folder / f"{info_hash.hex()}.{ending}"
+
+
+def _is_torrent_of(data: bytes, info_hash: InfoHash) -> bool:
+    from hashlib import sha1
+
+    try:
+        _, spans = decode_with_spans(data)
+    except BencodeError:
+        return False
+    start, end = spans.get(b"info", (0, 0))
+    return sha1(data[start:end], usedforsecurity=False).digest() == info_hash
+
+
+class Reserve:
+    """A file that only takes room, given up so that the database can be written when it is full."""
+
+    def __init__(self, path: Path, size_bytes: int) -> None:
+        self._path = path
+        self._size_bytes = size_bytes
+
+    def hold(self) -> None:
+        """Take the room, or less of it where the disk is small; failing does no harm."""
+        with suppress(OSError):
+            if self._path.exists() or not hasattr(os, "posix_fallocate"):
+                return
+            free = shutil.disk_usage(self._path.parent).free
+            size = min(self._size_bytes, free // _FREE_SHARE)
+            descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            try:
+                os.posix_fallocate(descriptor, 0, max(size, 1))
+            except OSError:
+                self._path.unlink(missing_ok=True)
+            finally:
+                os.close(descriptor)
+
+    def give_up(self) -> bool:
+        """Free the room; False if there was none."""
+        try:
+            self._path.unlink()
+        except OSError:
+            return False
+        return True

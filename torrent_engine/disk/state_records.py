@@ -1,0 +1,120 @@
+"""What the resume database says of a torrent, and how it is turned into rows and back.
+
+Each row carries a checksum over its fields, so a damaged row is seen and not believed (row F6).
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import Any, Final
+
+from torrent_engine.base.errors import StateDatabaseError, StorageError
+from torrent_engine.base.ids import InfoHash
+from torrent_engine.disk.file_storage import FileStamp
+from torrent_engine.disk.safe_open import check_parts
+
+_CHECKSUM_BYTES: Final = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Which pieces a torrent has; bitfields as in BEP 3."""
+
+    piece_count: int
+    have: bytes
+    """Verified and written."""
+    durable: bytes
+    """Synced to the disk after that."""
+    unchecked: bytes
+    """Maybe on the disk, not hashed yet."""
+    boot_id: str
+    """Of the running system when this was saved."""
+    is_clean: bool
+    """Nothing was written to the files since this was saved."""
+
+
+@dataclass(frozen=True, slots=True)
+class TorrentRecord:
+    """Everything that is remembered of one torrent."""
+
+    info_hash: InfoHash
+    name: str
+    save_path: str
+    added_time_s: float = 0.0
+    """Wall clock, for people; nothing is timed by it."""
+    renames: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """Whatever the session wants back: priorities, limits, trackers, peers; as JSON has it."""
+    metainfo_bytes: bytes = b""
+    """The .torrent; empty when it is not known yet (a magnet link)."""
+    downloaded_bytes: int = 0
+    uploaded_bytes: int = 0
+    progress: Progress | None = None
+    partial: Mapping[int, int] = field(default_factory=dict)
+    """Blocks on the disk of pieces that are not whole: bit ``1 << block``."""
+    stamps: Mapping[int, FileStamp] = field(default_factory=dict)
+
+
+def checksum(*fields: object) -> bytes:
+    """Return a digest that changes when any field does."""
+    digest = blake2b(digest_size=_CHECKSUM_BYTES)
+    for value in fields:
+        data = value if isinstance(value, bytes) else repr(value).encode()
+        digest.update(len(data).to_bytes(8, "big"))
+        digest.update(data)
+    return digest.digest()
+
+
+def torrent_row(record: TorrentRecord) -> tuple[object, ...]:
+    """Return the row of table ``torrents``."""
+    renames = json.dumps({str(index): list(path) for index, path in record.renames.items()})
+    settings = json.dumps(dict(record.settings))
+    head = (bytes(record.info_hash), record.name, record.save_path, float(record.added_time_s))
+    return (*head, renames, settings, checksum(*head, renames, settings))
+
+
+def read_torrent_row(row: tuple[Any, ...]) -> TorrentRecord:
+    """Return the record of a row; StateDatabaseError if the row is damaged."""
+    *fields, stored = row
+    if checksum(*fields) != stored:
+        raise StateDatabaseError("a torrent's row is damaged")
+    info_hash, name, save_path, added_time_s, renames, settings = fields
+    try:
+        paths = {int(index): check_parts(path) for index, path in json.loads(renames).items()}
+    except (ValueError, StorageError) as error:
+        raise StateDatabaseError(f"a torrent's row is damaged: {error}") from error
+    return TorrentRecord(
+        info_hash=InfoHash(info_hash),
+        name=name,
+        save_path=save_path,
+        added_time_s=added_time_s,
+        renames=paths,
+        settings=json.loads(settings),
+    )
+
+
+def progress_row(info_hash: InfoHash, progress: Progress) -> tuple[object, ...]:
+    """Return the row of table ``progress``."""
+    fields = (
+        bytes(info_hash),
+        progress.piece_count,
+        progress.have,
+        progress.durable,
+        progress.unchecked,
+        progress.boot_id,
+        int(progress.is_clean),
+    )
+    return (*fields, checksum(*fields))
+
+
+def read_progress_row(row: tuple[Any, ...]) -> Progress:
+    """Return the progress of a row; StateDatabaseError if the row is damaged."""
+    *fields, stored = row
+    if checksum(*fields) != stored:
+        raise StateDatabaseError("a progress row is damaged")
+    _, piece_count, have, durable, unchecked, boot_id, is_clean = fields
+    length = (piece_count + 7) // 8
+    if {len(have), len(durable), len(unchecked)} != {length}:
+        raise StateDatabaseError("a progress row has the wrong number of bits")
+    return Progress(piece_count, have, durable, unchecked, boot_id, bool(is_clean))

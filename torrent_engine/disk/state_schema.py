@@ -1,0 +1,69 @@
+"""Owns the tables of the resume database and how an older one becomes a newer one."""
+
+import sqlite3
+from collections.abc import Callable
+from typing import Final
+
+from torrent_engine.base.errors import StateDatabaseError
+
+SCHEMA_VERSION: Final = 1
+
+_VERSION_1: Final = """
+CREATE TABLE torrents (
+    info_hash BLOB PRIMARY KEY, name TEXT NOT NULL, save_path TEXT NOT NULL,
+    added_time_s REAL NOT NULL,
+    renames TEXT NOT NULL, settings TEXT NOT NULL, checksum BLOB NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE totals (
+    info_hash BLOB PRIMARY KEY, downloaded_bytes INTEGER NOT NULL, uploaded_bytes INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE progress (
+    info_hash BLOB PRIMARY KEY, piece_count INTEGER NOT NULL, have BLOB NOT NULL,
+    durable BLOB NOT NULL, unchecked BLOB NOT NULL, boot_id TEXT NOT NULL,
+    is_clean INTEGER NOT NULL, checksum BLOB NOT NULL
+);
+CREATE TABLE partial (
+    info_hash BLOB NOT NULL, piece INTEGER NOT NULL, blocks BLOB NOT NULL,
+    PRIMARY KEY (info_hash, piece)
+) WITHOUT ROWID;
+CREATE TABLE stamps (
+    info_hash BLOB NOT NULL, file_index INTEGER NOT NULL, size_bytes INTEGER NOT NULL,
+    mtime_ns INTEGER NOT NULL, inode BLOB NOT NULL, device BLOB NOT NULL,
+    PRIMARY KEY (info_hash, file_index)
+) WITHOUT ROWID;
+CREATE TABLE quarantine (
+    info_hash BLOB NOT NULL, reason TEXT NOT NULL, time_s REAL NOT NULL
+);
+"""  # inode and device are 64 bits unsigned, which INTEGER is not
+
+
+def _create(connection: sqlite3.Connection) -> None:
+    for statement in _VERSION_1.split(";\n"):
+        if statement.strip():
+            connection.execute(statement)
+
+
+MIGRATIONS: Final[tuple[Callable[[sqlite3.Connection], None], ...]] = (_create,)
+"""``MIGRATIONS[n]`` makes a database of version n one of version n + 1."""
+
+
+def migrate(connection: sqlite3.Connection, *, may_change: bool) -> None:
+    """Bring a database to SCHEMA_VERSION, in one transaction.
+
+    Raises StateDatabaseError if it is of a newer program, or has to be changed while another
+    process uses it.
+    """
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version > SCHEMA_VERSION:
+        raise StateDatabaseError(f"the database has version {version}, this is {SCHEMA_VERSION}")
+    if version < SCHEMA_VERSION and not may_change:
+        raise StateDatabaseError("another process uses a database of an older version")
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        for step in MIGRATIONS[version:]:
+            step(connection)
+        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
