@@ -1,4 +1,5 @@
 import math
+from contextlib import suppress
 
 import pytest
 from hypothesis import given
@@ -26,10 +27,11 @@ def test_sizes_are_read_in_powers_of_1024(text: str, size_bytes: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "M", "-1", "5X", "1e9", "5MB", "0x10", "٣", "1,5M", "9" * 19, "99999999999T", "nan"]
+    "text",
+    ["", "M", "-1", "5X", "1e9", "5MB", "0x10", "٣", "1,5M", "9" * 19, "99999999999T", "nan"],
 )
 def test_a_bad_size_raises_value_error(text: str) -> None:
-    with pytest.raises(ValueError, match="size|large"):
+    with pytest.raises(ValueError, match=r"size|large"):
         sizes.parse_size(text)
 
 
@@ -70,10 +72,8 @@ def test_parsers_raise_nothing_but_value_error(text: str) -> None:
         sizes.parse_ratio,
         lambda value: sizes.parse_duration(value, plain_unit_s=60.0),
     ):
-        try:
+        with suppress(ValueError):
             assert parse(text) >= 0
-        except ValueError as error:
-            assert str(error)
 
 
 @pytest.mark.parametrize(

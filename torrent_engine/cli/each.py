@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Sequence
 
-from torrent_engine.cli.exit_codes import ExitCode, exit_code_of, is_expected, message_of
-from torrent_engine.cli.render import print_error, print_traceback
+from torrent_engine.cli.exit_codes import ExitCode, exit_code_of, is_expected
+from torrent_engine.cli.render import print_failure, print_traceback
+from torrent_engine.cli.sources import shown
 
 
 def for_each(arguments: Sequence[str], work: Callable[[str], ExitCode], *, debug: bool) -> ExitCode:
@@ -25,6 +26,5 @@ def _one(argument: str, work: Callable[[str], ExitCode], *, debug: bool) -> Exit
             raise
         if debug:
             print_traceback(error)
-        message = message_of(error)
-        print_error(message if argument in message else f"{argument}: {message}")
+        print_failure(error, about=shown(argument))
         return exit_code_of(error)

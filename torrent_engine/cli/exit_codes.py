@@ -4,6 +4,7 @@ Source: aria2(1), "EXIT STATUS".
 """
 
 import errno
+import os
 from collections.abc import Iterator
 from enum import IntEnum
 from typing import Final
@@ -63,6 +64,7 @@ _BY_ERROR: Final[tuple[tuple[type[BaseException], ExitCode], ...]] = (
     (OSError, ExitCode.IO_ERROR),
 )  # the first that matches counts, so subclasses stand before their bases
 
+_HINT: Final = "run it with --debug and report what that shows"
 _NETWORK_ERRORS: Final = (errors.TrackerError, errors.HttpError, errors.NetworkError)
 _DISK_FULL_ERRNOS: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
@@ -101,10 +103,11 @@ def message_of(error: BaseException) -> str:
         cause = cause.__cause__
     if isinstance(cause, OSError) and cause.strerror:
         text = cause.strerror[:1].lower() + cause.strerror[1:]
-        text = f"{cause.filename}: {text}" if cause.filename is not None else text
+        text = f"{os.fsdecode(cause.filename)}: {text}" if cause.filename is not None else text
     else:
         text = str(cause) or type(cause).__name__
-    return " ".join(text.split())
+    text = " ".join(text.split())
+    return text if is_expected(error) else f"unexpected {type(cause).__name__}: {text}; {_HINT}"
 
 
 def first_leaf(error: BaseException) -> BaseException:

@@ -74,18 +74,18 @@ class LazyGroup(click.Group):
     ) -> int:
         """Run the program; in standalone mode end the process with the exit code."""
         arguments = list(sys.argv[1:] if args is None else args)
-        name = prog_name or PROGRAM
+        del prog_name  # the name is the same however the program is started
         settings = extra.setdefault("obj", Settings())
-        code = _ended_by(settings, lambda: self._run(name, complete_var, arguments, extra))
+        code = _ended_by(settings, lambda: self._run(complete_var, arguments, extra))
         if standalone_mode:
             sys.exit(int(code))
         return int(code)
 
     def _run(
-        self, name: str, complete_var: str | None, arguments: list[str], extra: dict[str, Any]
+        self, complete_var: str | None, arguments: list[str], extra: dict[str, Any]
     ) -> ExitCode:
-        self._main_shell_completion(extra, name, complete_var)
-        with self.make_context(name, arguments, **extra) as context:
+        self._main_shell_completion(extra, PROGRAM, complete_var)
+        with self.make_context(PROGRAM, arguments, **extra) as context:
             code = self.invoke(context)
         sys.stdout.flush()
         return ExitCode(code or ExitCode.OK)
@@ -131,16 +131,11 @@ def _ended_by(settings: Settings, run: Any) -> ExitCode:  # noqa: ANN401
 
 
 def _failed(error: Exception, settings: Settings) -> ExitCode:
-    code = exit_codes.exit_code_of(error)
     if settings.debug:
         from torrent_engine.cli.render import print_traceback
 
         print_traceback(error)
-    message = exit_codes.message_of(error)
-    if not exit_codes.is_expected(error):
-        hint = "" if settings.debug else "; run it with --debug and report what it shows"
-        message = f"unexpected {type(exit_codes.first_leaf(error)).__name__}: {message}{hint}"
-    return _fail(message, code)
+    return _fail(exit_codes.message_of(error), exit_codes.exit_code_of(error))
 
 
 def _fail(message: str, code: ExitCode) -> ExitCode:

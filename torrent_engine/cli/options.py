@@ -16,6 +16,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 STATE_DIR_VARIABLE: Final = "TORRENT_ENGINE_STATE_DIR"
 MAX_PORT: Final = 65_535
+_PORT: Final = re.compile(r"[0-9]{1,5}")
 _HOST: Final = re.compile(r"[A-Za-z0-9._-]{1,253}")
 
 
@@ -60,9 +61,14 @@ def parse_peer(text: str) -> PeerAddress:
 
 def parse_port(text: str) -> int:
     """Read a port to listen on, 0 to 65535. Raises ValueError."""
-    if not (text.isascii() and text.isdigit() and int(text[:9]) <= MAX_PORT):
+    if _PORT.fullmatch(text) is None or int(text) > MAX_PORT:
         raise ValueError("a port is a number from 0 to 65535")
     return int(text)
+
+
+def parse_address(text: str) -> str:
+    """Read a literal IPv4 or IPv6 address. Raises ValueError."""
+    return str(ipaddress.ip_address(text.strip("[]")))
 
 
 def _is_host(host: str, *, is_v6: bool) -> bool:
@@ -80,6 +86,7 @@ RATIO: Final = ParsedType("ratio", sizes.parse_ratio)
 MINUTES: Final = ParsedType("time", lambda text: sizes.parse_duration(text, plain_unit_s=60.0))
 SECONDS: Final = ParsedType("time", lambda text: sizes.parse_duration(text, plain_unit_s=1.0))
 PEER: Final = ParsedType("host:port", parse_peer)
+ADDRESS: Final = ParsedType("address", parse_address)
 PORT: Final = ParsedType("port", parse_port)
 FOLDER: Final = click.Path(file_okay=False, path_type=Path)
 
@@ -165,6 +172,14 @@ _TRANSFER_OPTIONS: Final = (
         show_default=True,
         metavar="PORT",
         help="TCP port to listen on; a busy one moves on to the next; 0: any.",
+    ),
+    click.option(
+        "--listen",
+        "listen_hosts",
+        type=ADDRESS,
+        multiple=True,
+        metavar="ADDRESS",
+        help="Address to listen on; may be repeated.  [default: all]",
     ),
     click.option(
         "--peer",

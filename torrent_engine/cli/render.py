@@ -30,9 +30,11 @@ def safe(text: str) -> str:
     return escape_for_terminal(text)
 
 
-def print_line(text: str = "") -> None:
+def print_line(text: str = "", *, flush: bool = False) -> None:
     """Write one line to stdout."""
     _write(sys.stdout, text)
+    if flush:
+        sys.stdout.flush()
 
 
 def print_lines(lines: Sequence[str]) -> None:
@@ -45,6 +47,12 @@ def print_error(message: str) -> None:
     _write(sys.stderr, f"{PROGRAM}: {safe(' '.join(message.split()))}")
 
 
+def print_failure(error: BaseException, *, about: str) -> None:
+    """Write what failed with one torrent to stderr, named unless the message begins so."""
+    message = message_of(error)
+    print_error(message if message.startswith(f"{about}:") else f"{about}: {message}")
+
+
 def print_traceback(error: BaseException) -> None:
     """Write a traceback to stderr (--debug)."""
     import traceback
@@ -52,9 +60,9 @@ def print_traceback(error: BaseException) -> None:
     traceback.print_exception(error)
 
 
-def print_json(value: object, *, indent: int | None = None) -> None:
-    """Write one JSON value to stdout; everything but ASCII is escaped."""
-    _write(sys.stdout, json.dumps(value, indent=indent, allow_nan=False))
+def print_json(value: object, *, flush: bool = False) -> None:
+    """Write one JSON value as a line to stdout; everything but ASCII is escaped."""
+    print_line(json.dumps(value, allow_nan=False), flush=flush)
 
 
 class Reporter:
@@ -85,10 +93,9 @@ class Reporter:
     def record(self, fields: Mapping[str, object]) -> None:
         """Tell a fact to a program."""
 
-    def error(self, error: BaseException, *, about: str = "") -> None:
-        """Tell what failed: always, and on stderr."""
-        message = message_of(error)
-        print_error(message if not about or about in message else f"{about}: {message}")
+    def error(self, error: BaseException, *, about: str) -> None:
+        """Tell what failed with a torrent: always, and on stderr."""
+        print_failure(error, about=about)
 
 
 class JsonReporter(Reporter):
@@ -98,8 +105,7 @@ class JsonReporter(Reporter):
 
     def record(self, fields: Mapping[str, object]) -> None:
         """Print a fact with the time."""
-        print_json({"time": round(time.time(), 3), **fields})
-        sys.stdout.flush()
+        print_json({"time": round(time.time(), 3), **fields}, flush=True)
 
 
 class PlainReporter(Reporter):
@@ -125,8 +131,7 @@ class PlainReporter(Reporter):
 
     def note(self, text: str) -> None:
         """Print a line."""
-        print_line(text)
-        sys.stdout.flush()
+        print_line(text, flush=True)
 
 
 class LiveReporter(Reporter):

@@ -12,8 +12,8 @@ from torrent_engine.base.errors import ConfigError
 from torrent_engine.codec.metainfo import FileEntry, Metainfo
 
 WANTED_PRIORITY: Final = 4
-_RANGE: Final = re.compile(r"(\d{1,9})(?:(-)(\d{1,9})?)?")
-_INDEXED: Final = re.compile(r"(\d{1,9})=(.*)", re.DOTALL)
+_RANGE: Final = re.compile(r"(\d{1,9})(?:(-)(\d{1,9})?)?", re.ASCII)
+_INDEXED: Final = re.compile(r"(\d{1,9})=(.*)", re.DOTALL | re.ASCII)
 
 
 def file_priorities(metainfo: Metainfo, selections: Sequence[str]) -> tuple[int, ...] | None:

@@ -4,9 +4,10 @@ import math
 import re
 from typing import Final
 
-_SIZE: Final = re.compile(r"(\d{1,18}(?:\.\d{1,9})?)\s*(?:([KMGT])(?:iB?)?|B)?", re.IGNORECASE)
-_PART: Final = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)([smhd])", re.IGNORECASE)
-_PLAIN: Final = re.compile(r"\d{1,9}(?:\.\d{1,3})?")
+_FLAGS: Final = re.IGNORECASE | re.ASCII
+_SIZE: Final = re.compile(r"(\d{1,18}(?:\.\d{1,9})?)\s*(?:([KMGT])(?:iB?)?|B)?", _FLAGS)
+_PART: Final = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)([smhd])", _FLAGS)
+_PLAIN: Final = re.compile(r"\d{1,9}(?:\.\d{1,3})?", _FLAGS)
 _FACTORS: Final = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 _UNIT_S: Final = {"s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
 _MAX_BYTES: Final = 1 << 62

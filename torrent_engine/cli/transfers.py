@@ -43,6 +43,7 @@ def shared_config(options: Mapping[str, Any]) -> SharedConfig:
     """Return what holds for all torrents."""
     return SharedConfig(
         listen_port=options["port"],
+        listen_hosts=options["listen_hosts"] or SharedConfig().listen_hosts,
         state_dir=None if options["state_dir"] is None else str(options["state_dir"]),
         max_download_bytes_per_s=options["max_download"],
         max_upload_bytes_per_s=options["max_upload"],

@@ -1,9 +1,8 @@
 """``torrent-engine verify``."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 import click
@@ -15,6 +14,8 @@ if TYPE_CHECKING:
     from torrent_engine.cli.render import Reporter
     from torrent_engine.codec.metainfo import Metainfo
     from torrent_engine.disk.storage import StorageManager
+
+UNCERTAIN: Final = "uncertain: shares a piece with a file that is not right"
 
 
 @click.command("verify", epilog="Nothing is written, and no saved state is believed.")
@@ -61,18 +62,42 @@ class Findings:
         if not matches:
             self.bad.add(piece)
 
-    def files(self, storage: "StorageManager") -> Iterator[dict[str, object]]:
-        """Yield a record for each file that has a place on disk."""
-        for index, entry in enumerate(self.metainfo.files):
-            if not entry.is_pad and entry.symlink_target is None:
-                yield self._file(index, storage.path_of(index))
+    def files(self, storage: "StorageManager") -> list[dict[str, object]]:
+        """Return a record for each file that has a place on disk."""
+        paths = {
+            index: storage.path_of(index)
+            for index, entry in enumerate(self.metainfo.files)
+            if not entry.is_pad and entry.symlink_target is None
+        }
+        absent = {index: self._absence(index, path) for index, path in paths.items()}
+        broken = {index for index, reason in absent.items() if reason}
+        unsure = {piece for index in broken for piece in self._pieces_of(index)}
+        return [
+            {
+                "index": index + 1,
+                "path": str(path),
+                "pieces": len(self._pieces_of(index)),
+                "bad_pieces": sum(1 for piece in self._pieces_of(index) if piece in self.bad),
+                "status": absent[index] or self._status(index, unsure),
+            }
+            for index, path in paths.items()
+        ]
 
-    def _file(self, index: int, path: Path) -> dict[str, object]:
-        metainfo = self.metainfo
-        pieces = metainfo.layout.pieces_of(index, metainfo.geometry)
-        bad = sum(1 for piece in pieces if piece in self.bad)
-        fields = {"index": index + 1, "path": str(path), "pieces": len(pieces), "bad_pieces": bad}
-        return {**fields, "status": _status(path, metainfo.files[index].length_bytes, bad)}
+    def _pieces_of(self, index: int) -> range:
+        return self.metainfo.layout.pieces_of(index, self.metainfo.geometry)
+
+    def _absence(self, index: int, path: Path) -> str:
+        """Say what is wrong with a file before its content is looked at; "" if nothing is."""
+        if not path.is_file():
+            return "missing"
+        size_bytes, length_bytes = path.stat().st_size, self.metainfo.files[index].length_bytes
+        return f"{size_bytes} bytes instead of {length_bytes}" if size_bytes != length_bytes else ""
+
+    def _status(self, index: int, unsure: set[int]) -> str:
+        bad = self.bad.intersection(self._pieces_of(index))
+        if not bad:
+            return "ok"
+        return "damaged" if bad - unsure else UNCERTAIN
 
 
 def _verify(source: str, context: click.Context, options: dict[str, Any]) -> ExitCode:
@@ -135,7 +160,7 @@ class _Check:
                 threads=threads,
                 on_result=self.findings.note,
             )
-            return list(self.findings.files(storage))
+            return self.findings.files(storage)
         finally:
             await storage.close()
 
@@ -163,21 +188,10 @@ def _report(
     elif not quiet:
         for file in wrong:
             print_line(safe(f"{file['path']}: {file['status']}"))
-        verdict = "all right" if not wrong else f"{len(wrong)} of {len(files)} files are not right"
+        verb = "is" if len(wrong) == 1 else "are"
+        verdict = f"{len(wrong)} of {len(files)} files {verb} not right" if wrong else "all right"
         pieces = f"{good} of {metainfo.piece_count} pieces match"
         print_line(f"{safe(metainfo.name)}: {verdict}; {pieces}")
     elif wrong:
-        raise CliError(
-            f"{metainfo.name}: {good} of {metainfo.piece_count} pieces match", ExitCode.CHECK_FAILED
-        )
+        raise CliError(f"{good} of {metainfo.piece_count} pieces match", ExitCode.CHECK_FAILED)
     return ExitCode.CHECK_FAILED if wrong else ExitCode.OK
-
-
-def _status(path: Path, length_bytes: int, bad_pieces: int) -> str:
-    """Say in a word or two what is wrong with a file."""
-    if not path.is_file():
-        return "missing"
-    size_bytes = path.stat().st_size
-    if size_bytes != length_bytes:
-        return f"{size_bytes} bytes instead of {length_bytes}"
-    return "damaged" if bad_pieces else "ok"
