@@ -1,6 +1,8 @@
 """The states of a Session: the table is the law."""
 
+import runpy
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -118,3 +120,17 @@ def test_random_signals_never_leave_the_table(signals: list[Signal]) -> None:
         assert subject.paused_state in {None, *RUNNING}
     assert all(old is not new for old, new in moves)
     assert [new for _, new in moves[:-1]] == [old for old, _ in moves[1:]]
+
+
+def test_diagram_tool_prints_every_row(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tool = runpy.run_path(str(Path(__file__).parents[2] / "tools" / "state_diagram.py"))
+    monkeypatch.setattr("sys.argv", ["state_diagram.py"])
+    tool["main"]()
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == len(TRANSITIONS)
+    for (state, signal), line in zip(TRANSITIONS, lines, strict=True):
+        assert line.startswith(state.name)
+        assert f"--{signal.name}-" in line
+        assert signal.name in tool["mermaid"]()
