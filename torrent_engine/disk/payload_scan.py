@@ -107,7 +107,8 @@ def _scan(
     if len(parts) >= MAX_DEPTH:
         raise StorageError(path, f"more than {MAX_DEPTH} folders inside each other")
     for name in names:
-        yield from _scan(os.path.join(path, name), (*parts, os.fsencode(name)), (*above, identity))
+        below = os.path.join(path, name)  # noqa: PTH118 - as above
+        yield from _scan(below, (*parts, os.fsencode(name)), (*above, identity))
 
 
 def _carried(path: str, parts: tuple[bytes, ...]) -> tuple[bytes, ...]:
