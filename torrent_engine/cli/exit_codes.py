@@ -82,6 +82,8 @@ def exit_code_of(error: BaseException) -> ExitCode:
     causes = list(_causes(error))
     if isinstance(causes[0], _NETWORK_ERRORS) and isinstance(causes[-1], TimeoutError):
         return ExitCode.TIMED_OUT
+    if type(causes[0]) is errors.StorageError and isinstance(causes[-1], FileNotFoundError):
+        return ExitCode.NOT_FOUND
     for cause in causes:
         if (code := _code_of_one(cause)) is not ExitCode.UNKNOWN:
             return code

@@ -166,11 +166,14 @@ class _Check:
 
     async def _display(self) -> None:
         from torrent_engine.cli.render import safe
+        from torrent_engine.cli.sizes import format_percent
         from torrent_engine.cli.views import work_row
 
         label, total = safe(self.findings.metainfo.name), self.findings.metainfo.piece_count
         while True:
-            self._reporter.update([work_row(label, "checking", self.findings.checked, total)])
+            done = self.findings.checked
+            facts = f"checking {format_percent(done, total)}", f"pieces {done}/{total}"
+            self._reporter.update([work_row(label, facts, done, total)])
             await anyio.sleep(self._reporter.interval_s)
 
 

@@ -50,11 +50,9 @@ def session_row(key: str, label: str, stats: "SessionStats | None") -> Row:
     return Row(key, label, fraction, words, _facts(stats, fraction, words=False), style)
 
 
-def work_row(label: str, verb: str, done: int, total: int) -> Row:
-    """Return what hashing looks like: so many pieces of so many."""
-    fraction = done / total if total else 1.0
-    facts = (f"{verb} {sizes.format_percent(done, total)}", f"pieces {done}/{total}")
-    return Row(label, label, fraction, facts, style="yellow")
+def work_row(label: str, facts: tuple[str, ...], done: int, total: int) -> Row:
+    """Return what hashing looks like."""
+    return Row(label, label, done / total if total else 1.0, facts, style="yellow")
 
 
 def plain_line(row: Row) -> str:
