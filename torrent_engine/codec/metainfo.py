@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 from hashlib import sha1
 from os import PathLike
 from typing import Final
-from urllib.parse import quote
 
 from torrent_engine.base.config import (
     FILE_BENCODE_LIMITS,
@@ -144,6 +143,8 @@ class Metainfo:
 
     def magnet_link(self) -> str:
         """Return a magnet link with name, length, trackers and web seeds (BEP 9)."""
+        from urllib.parse import quote  # costs more to import than the rest of this module
+
         parts = [
             f"xt=urn:btih:{self.info_hash.hex()}",
             f"dn={quote(self.name, safe='')}",

@@ -18,7 +18,7 @@ from torrent_engine.disk.positional import read_at
 
 Progress = Callable[[int, int], None]
 
-_CHUNK_BYTES: Final = 256 * 1024  # read and hashed while it is in the processor's cache
+_CHUNK_BYTES: Final = 128 * 1024  # read and hashed while it is in the processor's cache
 _BATCH_BYTES: Final = 16 * 1024 * 1024  # one job of a thread; also how often progress is told
 _READ_FLAGS: Final = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 
