@@ -129,7 +129,7 @@ class PeerPair:
         )
         while self.ours.has_data_to_send or self.theirs.has_data_to_send:
             for sender, receiver, events in ends:
-                events += feed(receiver, sent(sender), chunk_bytes=chunk_bytes, now=now)
+                events.extend(feed(receiver, sent(sender), chunk_bytes=chunk_bytes, now=now))
         return seen
 
 

@@ -208,6 +208,8 @@ class PeerConnection(Sender):
                     if not taken:
                         break
                     pos += taken
+            if requests:
+                self._flush_requests(requests, events)
             while end - pos < _PIECE_HEADER_BYTES and (
                 taken := self._control(view, pos, end, events)
             ):
@@ -229,7 +231,7 @@ class PeerConnection(Sender):
         """Begin a block that is unrequested, or longer than what has come of it."""
         piece, begin, size = block
         if 9 + size > self.limits.max_message_bytes:
-            raise RemoteProtocolError(f"message of {9 + size} bytes", bep=3)
+            raise RemoteProtocolError(f"message 7 of {9 + size} bytes", bep=3)
         if self.outstanding.get((piece, begin)) == size:
             del self.outstanding[piece, begin]
         elif self.forsaken.pop((piece, begin), None) != size:

@@ -56,7 +56,7 @@ class ReceiveBuffer:
         if self.start == self.end and not self.is_lent:
             self.start = self.end = 0
         size = len(self.view)
-        if size - self.end < size >> 4:
+        if size - self.end <= size >> 4:
             self._measure(now)
             self._replace()
         elif now - self._since_s > MAX_AGE_S:

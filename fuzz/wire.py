@@ -1,0 +1,181 @@
+"""Fuzz target of the peer wire protocol: any bytes from a peer have declared outcomes only.
+
+With atheris:   python fuzz/wire.py -max_len=4096 -runs=1000000
+Without it:     python fuzz/wire.py --random 100000 [--seed 1]
+"""
+
+import argparse
+import random
+import sys
+import time
+from collections.abc import Iterator
+
+from torrent_engine.base.config import TransferConfig
+from torrent_engine.base.ids import BLOCK_BYTES, InfoHash, PeerId
+from torrent_engine.codec.bitfield import Bitfield
+from torrent_engine.codec.geometry import Geometry
+from torrent_engine.protocol.wire.connection import PeerConnection
+from torrent_engine.protocol.wire.extension import ExtensionHandshake, encode_extension_handshake
+from torrent_engine.protocol.wire.messages import (
+    KEEP_ALIVE,
+    BlockReceived,
+    BlockRequest,
+    BlocksRequested,
+    MessageId,
+    PeerEvent,
+    ProtocolViolated,
+    encode_bitfield,
+    encode_block_message,
+    encode_extended,
+    encode_handshake,
+    encode_piece_header,
+    encode_piece_index,
+    encode_plain,
+    encode_port,
+)
+from torrent_engine.protocol.wire.sender import MAX_FORSAKEN
+
+INFO_HASH = InfoHash(b"\xaa" * 20)
+PEER_ID = PeerId(b"-XX0100-" + b"f" * 12)
+GEOMETRY = Geometry(total_bytes=1_000, piece_bytes=100)
+TINY_BUFFERS = TransferConfig(receive_buffer_bytes=64, slow_receive_buffer_bytes=24)
+CHUNKS = (0, 1, 2, 3, 5, 13, 17, 64)  # 0: all at once
+BLOCKS = tuple(BlockRequest(piece, begin, 50) for piece in range(10) for begin in (0, 50))
+MAX_SECONDS = 1.0
+
+M = MessageId
+TRACE = (
+    encode_extended(0, encode_extension_handshake(ExtensionHandshake({"ut_pex": 1}, "x", 80))),
+    encode_bitfield(Bitfield.from_int(0b1011, 10)),
+    encode_plain(M.HAVE_ALL),
+    encode_plain(M.HAVE_NONE),
+    encode_plain(M.UNCHOKE),
+    encode_plain(M.CHOKE),
+    encode_plain(M.INTERESTED),
+    encode_plain(M.NOT_INTERESTED),
+    encode_piece_index(M.HAVE, 3),
+    encode_piece_index(M.SUGGEST_PIECE, 9),
+    encode_piece_index(M.ALLOWED_FAST, 2),
+    encode_port(6881),
+    KEEP_ALIVE,
+    encode_extended(1, b"payload"),
+    encode_extended(2, bytes(4)),
+    b"\0\0\0\x05\x15abcd",
+    *(encode_piece_header(*block) + bytes(50) for block in BLOCKS[:6]),
+    *(encode_block_message(M.REQUEST, block) for block in BLOCKS[:6]),
+    *(encode_block_message(M.CANCEL, block) for block in BLOCKS[:3]),
+    *(encode_block_message(M.REJECT_REQUEST, block) for block in BLOCKS[3:6]),
+)
+"""One of each message that a good peer of this tiny torrent could send."""
+
+
+def make_connection(options: int) -> PeerConnection:
+    """Return a connection in the middle of a transfer; each bit of ``options`` is a setting."""
+    connection = PeerConnection(
+        geometry=GEOMETRY,
+        info_hash=INFO_HASH,
+        peer_id=PEER_ID,
+        fast_extension=bool(options & 1),
+        extensions={"ut_pex": 1, "lt_donthave": 2} if options & 2 else None,
+        transfer=TINY_BUFFERS if options & 4 else None,
+    )
+    if not options & 8:
+        connection.receive_data(
+            encode_handshake(INFO_HASH, PEER_ID, fast=True, extensions=True, dht=True), now=0.0
+        )
+    if options & 16:
+        connection.unchoke()
+    connection.peer_choking = False
+    connection.request_blocks(BLOCKS[:8])
+    connection.cancel(BLOCKS[6])
+    connection.data_to_send()
+    return connection
+
+
+def plain(events: list[PeerEvent]) -> Iterator[object]:
+    """Yield events in a form that does not depend on how the bytes were cut into reads."""
+    for event in events:
+        if isinstance(event, BlockReceived):
+            views = b"".join(event.views)
+            assert len(views) == event.length_bytes <= BLOCK_BYTES
+            yield event.piece_index, event.begin_bytes, views
+        elif isinstance(event, BlocksRequested):
+            yield from event.requests
+        elif isinstance(event, ProtocolViolated):
+            yield "violated", event.error.bep, str(event.error)
+        else:
+            yield event
+
+
+def run(options: int, chunk_bytes: int, data: bytes) -> list[object]:
+    """Feed ``data`` in chunks; check what must hold after each, return the events."""
+    connection = make_connection(options)
+    events: list[PeerEvent] = []
+    for start in range(0, len(data), chunk_bytes or max(len(data), 1)):
+        was_violated = connection.is_violated
+        new = connection.receive_data(data[start : start + (chunk_bytes or len(data))], now=1.0)
+        assert not (was_violated and new), "an event after a violation"
+        ends = [at for at, event in enumerate(new) if isinstance(event, ProtocolViolated)]
+        assert ends == ([len(new) - 1] if connection.is_violated and not was_violated else [])
+        assert len(connection.receive_buffer()) >= 1
+        assert len(connection.upload_requests) <= connection.limits.max_queued_requests
+        assert len(connection.forsaken) <= MAX_FORSAKEN
+        events += new
+    connection.timed_out(2.0)
+    return list(plain(events))
+
+
+def fuzz_one(data: bytes) -> None:
+    """Check one input: its first two bytes choose the settings, the rest is what the peer sends."""
+    if len(data) < 2:
+        return
+    began_s = time.perf_counter()
+    options, chunk_bytes, stream = data[0], CHUNKS[data[1] % len(CHUNKS)], data[2:]
+    assert run(options, chunk_bytes, stream) == run(options & ~4, 0, stream)
+    assert time.perf_counter() - began_s < MAX_SECONDS, "too slow"
+
+
+def mutated(rng: random.Random) -> bytes:
+    """Return settings and a random conversation, mostly with a few bytes damaged."""
+    stream = bytearray(b"".join(rng.choices(TRACE, k=rng.randrange(1, 30))))
+    for _ in range(rng.choice((0, 0, 1, 1, 2, 5))):
+        at = rng.randrange(len(stream))
+        action = rng.randrange(4)
+        if action == 0:
+            stream[at] ^= 1 << rng.randrange(8)
+        elif action == 1:
+            stream[at] = rng.randrange(256)
+        elif action == 2:
+            stream[at:at] = rng.randbytes(rng.randrange(1, 8))
+        else:
+            del stream[at : at + rng.randrange(1, 8)]
+        if not stream:
+            break
+    return rng.randbytes(2) + bytes(stream)
+
+
+def main() -> None:
+    """Fuzz with random mutations, or with atheris where it is installed."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--random", type=int, metavar="N", help="N random mutations, no atheris")
+    parser.add_argument("--seed", type=int, default=0)
+    options, rest = parser.parse_known_args()
+    if options.random is None:
+        import atheris
+
+        atheris.Setup([sys.argv[0], *rest], atheris.instrument_func(fuzz_one))
+        atheris.Fuzz()
+        return
+    rng = random.Random(options.seed)
+    for number in range(options.random):
+        data = mutated(rng)
+        try:
+            fuzz_one(data)
+        except BaseException:
+            print(f"input {number}: {data.hex()}", file=sys.stderr)
+            raise
+    print(f"{options.random} inputs, only declared outcomes")
+
+
+if __name__ == "__main__":
+    main()
