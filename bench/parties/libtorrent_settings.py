@@ -1,0 +1,46 @@
+"""How a user who wants speed sets libtorrent up for one machine: nothing here slows it down."""
+
+import libtorrent
+
+DISABLED = 2  # of the encryption policies
+
+SETTINGS = {
+    "alert_mask": libtorrent.alert.category_t.status_notification,
+    "alert_queue_size": 100_000,
+    "enable_dht": False,
+    "enable_lsd": False,
+    "enable_upnp": False,
+    "enable_natpmp": False,
+    "enable_incoming_utp": False,
+    "enable_outgoing_utp": False,
+    "in_enc_policy": DISABLED,
+    "out_enc_policy": DISABLED,
+    "allow_multiple_connections_per_ip": True,
+    "connections_limit": 1_000,
+    "unchoke_slots_limit": -1,
+    "max_out_request_queue": 1_500,
+    "max_allowed_in_request_queue": 3_000,
+    "send_buffer_watermark": 3 * 1024 * 1024,
+    "send_buffer_low_watermark": 512 * 1024,
+    "send_buffer_watermark_factor": 150,
+    "hashing_threads": 2,
+    "connection_speed": 1_000,
+    "listen_queue_size": 200,
+}
+
+
+def make_session(port: int) -> libtorrent.session:
+    """Return a session that listens on 127.0.0.1."""
+    return libtorrent.session({**SETTINGS, "listen_interfaces": f"127.0.0.1:{port}"})
+
+
+def add(session: libtorrent.session, torrent: str, save_dir: str) -> libtorrent.torrent_handle:
+    """Start one torrent."""
+    parameters = libtorrent.add_torrent_params()
+    parameters.ti = libtorrent.torrent_info(torrent)
+    parameters.save_path = save_dir
+    parameters.max_connections = 1_000
+    parameters.max_uploads = 1_000
+    parameters.flags &= ~libtorrent.torrent_flags.auto_managed
+    parameters.flags &= ~libtorrent.torrent_flags.paused
+    return session.add_torrent(parameters)

@@ -1,0 +1,28 @@
+"""our_leech.py PORT TORRENT SAVE_DIR: from first connect to complete, one JSON line."""
+
+import sys
+import tempfile
+import time
+
+import anyio
+
+from bench.harness import report
+from torrent_engine import Metainfo, Session, SharedResources, State
+from torrent_engine.base.config import SharedConfig
+
+
+async def main(port: int, torrent: str, save_dir: str, state_dir: str) -> None:
+    config = SharedConfig(listen_port=0, listen_hosts=("127.0.0.1",), state_dir=state_dir)
+    metainfo = Metainfo.read(torrent)
+    async with SharedResources(config) as shared:
+        session = await Session.create(metainfo, shared, save_path=save_dir)
+        async with session:
+            await session.wait(State.DOWNLOADING)
+            started = time.perf_counter()
+            session.add_peer("127.0.0.1", port)
+            await session.wait(State.SEEDING)
+            report(time.perf_counter() - started, metainfo.total_bytes)
+
+
+with tempfile.TemporaryDirectory() as folder:
+    anyio.run(main, int(sys.argv[1]), *sys.argv[2:4], folder, backend_options={"use_uvloop": True})

@@ -1,0 +1,164 @@
+"""One torrent over loopback: every leech from every seed, in turn, each a process of its own."""
+
+import argparse
+import json
+import shutil
+import statistics
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from bench.harness import HERE, Party, Torrent, free_port, machine, make_torrent, save, workspace
+
+FIGURES = ("mib_per_s", "seconds", "cpu_s", "peak_rss_mib", "seed_cpu_s", "seed_peak_rss_mib")
+
+
+def main() -> None:
+    options = parse()
+    rows: list[dict[str, object]] = []
+    about = machine()
+    with workspace(options.source_dir) as source, workspace(options.dir) as target:
+        torrent = make_torrent(source, options.size_mib, options.piece_kib)
+        for number in range(options.rounds):
+            rows += run_round(number, options, torrent, target)
+    document = {
+        "what": "throughput",
+        "machine": about,
+        "options": {key: value for key, value in vars(options).items() if key != "extra"},
+        "medians": medians(rows),
+        "ratios": ratios(rows),
+        "rows": rows,
+    }
+    print_table(document)
+    print("written:", save(options.name or name_of(options), document))
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--size-mib", type=int, default=2048)
+    parser.add_argument("--piece-kib", type=int, default=1024)
+    parser.add_argument("--source-dir", default="/dev/shm", help="where the seeds' data lies")
+    parser.add_argument("--dir", default="/dev/shm", help="where the leeches write")
+    parser.add_argument("--seeds", default="ours,libtorrent")
+    parser.add_argument("--leeches", default="ours,libtorrent")
+    parser.add_argument(
+        "--extra",
+        action="append",
+        default=[],
+        metavar="NAME=FOLDER",
+        help="a further party: a folder with NAME_seed.py and NAME_leech.py as in parties/",
+    )
+    parser.add_argument("--name", help="of the file in results/")
+    return parser.parse_args()
+
+
+def name_of(options: argparse.Namespace) -> str:
+    disk = "" if options.dir == "/dev/shm" else "-disk"
+    return f"throughput-{options.size_mib}m-pieces-{options.piece_kib}k{disk}"
+
+
+def script(options: argparse.Namespace, party: str, role: str) -> str:
+    folders = dict(text.split("=", 1) for text in options.extra)
+    folder = Path(folders.get(party, HERE / "parties"))
+    label = {"ours": "our"}.get(party, party)
+    return str(folder / f"{label}_{role}.py")
+
+
+def run_round(
+    number: int, options: argparse.Namespace, torrent: Torrent, target: Path
+) -> list[dict[str, object]]:
+    """Run each pair once; who goes first changes from round to round."""
+    rows = []
+    for seed_name in turned(options.seeds.split(","), number):
+        with running_seed(script(options, seed_name, "seed"), torrent) as (seed, port):
+            for leech_name in turned(options.leeches.split(","), number):
+                path = script(options, leech_name, "leech")
+                figures = run_leech(path, seed, port, torrent, target)
+                row = {"round": number, "seed": seed_name, "leech": leech_name, **figures}
+                print(json.dumps(row), flush=True)
+                rows.append(row)
+    return rows
+
+
+def turned(names: list[str], number: int) -> list[str]:
+    shift = number % len(names)
+    return names[shift:] + names[:shift]
+
+
+@contextmanager
+def running_seed(path: str, torrent: Torrent) -> Iterator[tuple[Party, int]]:
+    port = free_port()
+    with Party([path, str(port), str(torrent.path), str(torrent.payload.parent)]) as seed:
+        seed.wait_ready()
+        yield seed, port
+
+
+def run_leech(
+    path: str, seed: Party, port: int, torrent: Torrent, target: Path
+) -> dict[str, float]:
+    """Download once; return the leech's figures and what the seed used meanwhile."""
+    save_dir = target / "saved"
+    save_dir.mkdir()
+    seed.reset_peak_rss()
+    cpu_before = seed.cpu_s()
+    try:
+        with Party([path, str(port), str(torrent.path), str(save_dir)]) as leech:
+            figures: dict[str, float] = json.loads(leech.line())
+        figures["seed_cpu_s"] = round(seed.cpu_s() - cpu_before, 2)
+        figures["seed_peak_rss_mib"] = round(seed.peak_rss_mib(), 1)
+        saved = save_dir / torrent.payload.name
+        if saved.stat().st_size != torrent.total_bytes:
+            raise RuntimeError(f"{path} says complete, but the file is short")
+    finally:
+        shutil.rmtree(save_dir)
+    return figures
+
+
+def medians(rows: list[dict[str, object]]) -> dict[str, dict[str, float]]:
+    pairs = dict.fromkeys((row["leech"], row["seed"]) for row in rows)
+    return {
+        f"{leech} leech from {seed} seed": {
+            figure: round(
+                statistics.median(
+                    row[figure] for row in rows if (row["leech"], row["seed"]) == (leech, seed)
+                ),
+                2,
+            )
+            for figure in FIGURES
+        }
+        for leech, seed in pairs
+    }
+
+
+def ratios(rows: list[dict[str, object]]) -> dict[str, float]:
+    """Compare everybody with libtorrent: leeches from the same seed, seeds by its leech."""
+    speed = {pair: figures["mib_per_s"] for pair, figures in medians(rows).items()}
+    compared: dict[str, float] = {}
+    for pair, value in speed.items():
+        leech, seed = pair.removesuffix(" seed").split(" leech from ")
+        base = speed.get(f"libtorrent leech from {seed} seed")
+        if base and leech != "libtorrent":
+            compared[f"{leech} leech / libtorrent leech, from {seed} seed"] = round(value / base, 3)
+        base = speed.get("libtorrent leech from libtorrent seed")
+        if base and leech == "libtorrent" and seed != "libtorrent":
+            compared[f"libtorrent leech, from {seed} seed / libtorrent seed"] = round(
+                value / base, 3
+            )
+    return compared
+
+
+def print_table(document: dict) -> None:
+    print()
+    for pair, figures in document["medians"].items():
+        print(
+            f"{pair:40} {figures['mib_per_s']:7.0f} MiB/s  leech {figures['cpu_s']:5.2f} CPU s "
+            f"{figures['peak_rss_mib']:5.0f} MiB  seed {figures['seed_cpu_s']:5.2f} CPU s "
+            f"{figures['seed_peak_rss_mib']:5.0f} MiB"
+        )
+    for name, value in document["ratios"].items():
+        print(f"{value:6.2f} x  {name}")
+
+
+if __name__ == "__main__":
+    main()
