@@ -201,12 +201,23 @@ def test_bep3_cancel_of_what_was_not_requested_says_nothing() -> None:
     assert not connection.forsaken
 
 
-def test_bep6_cancel_that_is_rejected_is_no_offence() -> None:
+def test_bep6_reject_that_answers_a_cancel_is_neither_news_nor_an_offence() -> None:
     connection = downloading(ONE)
     connection.cancel(ONE)
-    assert feed(connection, reject(ONE)) == [RequestRejected(ONE)]
+    assert feed(connection, reject(ONE)) == []
     assert connection.strikes == 0
     assert not connection.forsaken
+    assert feed(connection, reject(ONE)) == []  # but a second one is
+    assert connection.strikes == 1
+
+
+def test_bep6_reject_after_a_cancel_and_the_same_request_again_is_followed_by_its_block() -> None:
+    connection = downloading(ONE)
+    connection.cancel(ONE)
+    connection.request_blocks([ONE])
+    events = feed(connection, reject(ONE) + block(ONE))
+    assert [type(event) for event in events] == [RequestRejected, BlockReceived]
+    assert connection.strikes == 0
 
 
 def test_bep3_forsaken_request_may_still_be_answered_in_parts() -> None:

@@ -3,7 +3,7 @@
 from contextlib import suppress
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.peer_pair import feed, make_pair, open_connection, sent
@@ -186,12 +186,14 @@ def test_bep54_dont_have_that_we_did_not_name_is_passed_over() -> None:
     assert feed(connection, encode_extended(7, bytes(4))) == []
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200) | st.text("0123456789ilde:-mvp").map(str.encode))
 def test_bep10_handshake_of_any_bytes_raises_nothing_else(data: bytes) -> None:
     with suppress(RemoteProtocolError):
         assert len(decode_extension_handshake(data).extensions) <= MAX_EXTENSIONS
 
 
+@settings(deadline=None)
 @given(
     st.builds(
         ExtensionHandshake,

@@ -34,11 +34,13 @@ CONTROL = (
 )
 
 
+@settings(deadline=None)
 @given(settings_=st.binary(min_size=2, max_size=2), data=st.binary(max_size=400))
 def test_b1_any_bytes_have_only_declared_outcomes(settings_: bytes, data: bytes) -> None:
     fuzz_one(settings_ + data)
 
 
+@settings(deadline=None)
 @given(
     settings_=st.binary(min_size=2, max_size=2),
     parts=st.lists(st.sampled_from(TRACE) | st.binary(max_size=20), max_size=20),

@@ -1,7 +1,7 @@
 """What happens to the requests, cancels and floods of a peer that downloads from us (row B4)."""
 
 from collections.abc import Sequence
-from time import perf_counter
+from time import process_time
 
 import pytest
 
@@ -19,6 +19,7 @@ from torrent_engine.protocol.wire.messages import (
     ProtocolViolated,
     RequestCancelled,
     encode_block_message,
+    encode_piece_header,
     encode_piece_index,
     encode_plain,
 )
@@ -275,9 +276,9 @@ def test_b4_flood_of_cancels_over_a_full_queue_costs_no_more_than_its_bytes() ->
     connection.unchoke()
     feed(connection, ask(*many(2_000)))
     stray = cancel(*[BlockRequest(9_999, 0, BLOCK_BYTES)] * 15_000)
-    began_s = perf_counter()
+    began_s = process_time()
     assert feed(connection, stray) == []
-    assert perf_counter() - began_s < 0.5  # a search through the queue for each took seconds
+    assert process_time() - began_s < 0.5  # a search through the queue for each took seconds
 
 
 def test_bep3_send_block_is_a_header_and_the_very_view() -> None:
@@ -288,6 +289,18 @@ def test_bep3_send_block_is_a_header_and_the_very_view() -> None:
     assert header == bytes.fromhex("000000d1 07 00000002 00004000")
     assert body is data
     assert connection.data_to_send() == []
+
+
+def test_bep3_many_blocks_are_queued_in_order() -> None:
+    connection = open_connection()
+    views = [memoryview(bytes(5)), memoryview(bytes(7))]
+    connection.send_blocks([(1, 0, views[0]), (2, 16_384, views[1])])
+    assert connection.data_to_send() == [
+        encode_piece_header(1, 0, 5),
+        views[0],
+        encode_piece_header(2, 16_384, 7),
+        views[1],
+    ]
 
 
 def test_upload_queue_keeps_order_through_every_operation() -> None:

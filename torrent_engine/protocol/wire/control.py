@@ -161,10 +161,7 @@ def _suggest(connection: "PeerConnection", payload: memoryview) -> PeerEvent:
 def _reject(connection: "PeerConnection", payload: memoryview) -> PeerEvent | None:
     _need_fast(connection, "reject request")
     request = BlockRequest(*_BLOCK(payload))
-    if connection.take_back(request):
-        return RequestRejected(request)
-    connection.count_stray_reject()
-    return None
+    return RequestRejected(request) if connection.take_back(request) else None
 
 
 def _allowed_fast(connection: "PeerConnection", payload: memoryview) -> PeerEvent | None:

@@ -167,7 +167,10 @@ class PieceSuggested(PeerEvent):
 
 @dataclass(frozen=True, slots=True)
 class RequestRejected(PeerEvent):
-    """The peer will not send a block that we had asked for (BEP 6, id 16)."""
+    """The peer will not send a block that we wait for (BEP 6, id 16).
+
+    The reject that answers a cancel is no event.
+    """
 
     request: BlockRequest
 

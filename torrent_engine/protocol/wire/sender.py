@@ -188,17 +188,20 @@ class Sender:
                 self._forsake_one(request)
 
     def take_back(self, request: BlockRequest) -> bool:
-        """Forget a request that the peer rejected; return whether we had made it."""
-        key = request[:2]
-        for known in (self.outstanding, self.forsaken):
-            if known.get(key) == request[2]:
-                del known[key]
-                return True
-        return False
+        """Forget a request that the peer rejected; return whether we still waited for it.
 
-    def count_stray_reject(self) -> None:
-        """Count a reject of a request that was never made as an offence."""
-        self._strike("reject of what was not requested", bep=6)
+        The reject of one that we had given up, by a cancel say, is no news; of one that was never
+        made it is an offence.
+        """
+        key = request[:2]
+        if self.outstanding.get(key) == request[2]:
+            del self.outstanding[key]
+            return True
+        if self.forsaken.get(key) == request[2]:
+            del self.forsaken[key]
+        else:
+            self._strike("reject of what was not requested", bep=6)
+        return False
 
     def reject(self, request: BlockRequest) -> None:
         """Refuse a request of the peer (BEP 6); without the Fast extension nothing is said."""
