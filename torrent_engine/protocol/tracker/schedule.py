@@ -229,17 +229,22 @@ class AnnounceSchedule:
         return [url for tier in lane.tiers for url in self._tiers.tier(tier)]
 
     def _next_attempt(self, lane: _Lane, now: float) -> Attempt | None:
-        urls = self._lane_urls(lane)
-        for url in urls:
-            record = self._records[url]
-            if url not in lane.tried and record.next_try_s <= now:
-                lane.tried.add(url)
-                lane.in_flight = Attempt(url, _event_for(record), record.tracker_id)
-                record.is_in_doubt = True
-                return lane.in_flight
-        lane.tried.clear()
-        lane.next_s = min((self._records[url].next_try_s for url in urls), default=NEVER)
-        return None
+        record = self._next_record(lane, now)
+        if record is None:
+            lane.tried.clear()
+            waits = [self._records[url].next_try_s for url in self._lane_urls(lane)]
+            lane.next_s = min(waits, default=NEVER)
+            record = self._next_record(lane, now)
+        if record is None:
+            return None
+        lane.tried.add(record.url)
+        lane.in_flight = Attempt(record.url, _event_for(record), record.tracker_id)
+        record.is_in_doubt = True
+        return lane.in_flight
+
+    def _next_record(self, lane: _Lane, now: float) -> TrackerRecord | None:
+        records = (self._records[url] for url in self._lane_urls(lane))
+        return next((r for r in records if r.url not in lane.tried and r.next_try_s <= now), None)
 
     def _end(self, attempt: Attempt) -> tuple[TrackerRecord, _Lane]:
         lane = self._lane_of(attempt.url)

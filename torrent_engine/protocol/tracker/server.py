@@ -60,10 +60,9 @@ class HttpAnnounce:
 class HttpTracker:
     """Answers GET requests for /announce, /scrape and /stats out of a :class:`SwarmStore`."""
 
-    def __init__(self, swarms: SwarmStore, *, interval_s: int, min_interval_s: int = 0) -> None:
+    def __init__(self, swarms: SwarmStore, *, interval_s: int) -> None:
         self._swarms = swarms
         self._interval_s = interval_s
-        self._min_interval_s = min_interval_s
         self.announces = 0
         self.scrapes = 0
         self.refused = 0
@@ -99,8 +98,6 @@ class HttpTracker:
             b"downloaded": counts.downloads or 0,
             b"external ip": ip_address(source.host).packed,
         }
-        if self._min_interval_s:
-            fields[b"min interval"] = self._min_interval_s
         fields.update(_peer_fields(peers, announce))
         return HttpAnswer(200, _BENCODED, encode(fields))
 

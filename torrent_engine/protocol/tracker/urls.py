@@ -75,7 +75,10 @@ def scrape_url(announce_url: str) -> str | None:
 
     None if the tracker's URL does not follow the convention; UDP trackers are scraped as they are.
     """
-    parts = urlsplit(announce_url)
+    try:
+        parts = urlsplit(announce_url)
+    except ValueError:
+        return None
     if parts.scheme.lower() == "udp":
         return announce_url
     folder, slash, last = parts.path.rpartition("/")

@@ -1,0 +1,366 @@
+"""What is announced to whom and when, in a world whose time is a number."""
+
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from torrent_engine.base.config import TrackerConfig
+from torrent_engine.base.errors import TrackerError, TrackerRefusedError
+from torrent_engine.protocol.tracker.announce import AnnounceEvent, AnnounceResponse
+from torrent_engine.protocol.tracker.schedule import AnnounceSchedule, Attempt
+
+A, B, C, D = (f"http://{name}.example/announce" for name in "abcd")
+E = AnnounceEvent
+CONFIG = TrackerConfig()
+
+
+class Plain(random.Random):
+    """No shuffling and no jitter."""
+
+    def shuffle(self, x):
+        pass
+
+    def uniform(self, a, b):
+        return a
+
+    def randrange(self, *args):
+        return 0
+
+
+def schedule(*tiers, is_private=False, config=CONFIG):
+    return AnnounceSchedule(tiers, is_private=is_private, config=config, rng=Plain(1))
+
+
+def answer(interval_s=1800.0, **fields):
+    return AnnounceResponse(interval_s=interval_s, peers=(), **fields)
+
+
+def due(s, now):
+    return {(attempt.url, attempt.event) for attempt in s.due(now=now)}
+
+
+def one(s, now):
+    (attempt,) = s.due(now=now)
+    return attempt
+
+
+def test_bep3_started_then_every_interval():
+    s = schedule([A])
+    attempt = one(s, 0.0)
+    assert attempt.event is E.STARTED
+    assert s.due(now=1.0) == []
+    assert s.succeeded(attempt, answer(), now=2.0) == 1800.0
+    assert s.next_timer() == 1802.0
+    assert s.due(now=1801.9) == []
+    assert one(s, 1802.0).event is E.NONE
+
+
+@pytest.mark.parametrize(
+    ("interval_s", "min_interval_s", "expected_s"),
+    [
+        (1800.0, None, 1800.0),
+        (None, None, 1800.0),
+        (1.0, None, 60.0),
+        (100.0, 300.0, 300.0),
+        (1e9, None, 86_400.0),
+        (100.0, 1e9, 86_400.0),
+    ],
+)
+def test_bep3_interval_is_believed_within_bounds(interval_s, min_interval_s, expected_s):
+    s = schedule([A])
+    response = answer(interval_s, min_interval_s=min_interval_s)
+    assert s.succeeded(one(s, 0.0), response, now=0.0) == expected_s
+
+
+def test_bep12_public_torrent_announces_to_one_tracker_of_each_tier():
+    s = schedule([A, B], [C])
+    assert due(s, 0.0) == {(A, E.STARTED), (C, E.STARTED)}
+
+
+def test_bep27_private_torrent_announces_to_one_tracker_at_a_time():
+    s = schedule([A], [B], [C], is_private=True)
+    first = one(s, 0.0)
+    assert first.url == A
+    assert s.due(now=5.0) == []
+    s.failed(first, TrackerError("down"), now=5.0)
+    second = one(s, 5.0)
+    assert second.url == B
+    s.succeeded(second, answer(), now=6.0)
+    assert s.due(now=1000.0) == []
+    assert s.next_timer() == 1806.0
+
+
+def test_bep12_next_in_tier_is_tried_at_once_and_promoted():
+    s = schedule([A, B, C])
+    s.failed(one(s, 0.0), TrackerError("down"), now=1.0)
+    attempt = one(s, 1.0)
+    assert attempt.url == B
+    s.succeeded(attempt, answer(), now=2.0)
+    assert [record.url for record in s.records()] == [B, A, C]
+    assert one(s, 1802.0).url == B
+
+
+def test_bep12_every_tracker_is_tried_once_before_any_is_tried_again():
+    """Slow failures: the first one's back-off is over before the last one was asked."""
+    s = schedule([A, B, C])
+    asked, now = [], 0.0
+    for _ in range(4):
+        attempt = one(s, now)
+        asked.append(attempt.url)
+        now += 30.0
+        s.failed(attempt, TrackerError("slow"), now=now)
+    assert asked == [A, B, C, A]
+
+
+def test_failures_back_off_exponentially_up_to_a_cap():
+    s = schedule([A])
+    now, waits = 0.0, []
+    for _ in range(12):
+        attempt = one(s, now)
+        waits.append(s.failed(attempt, TrackerError("down"), now=now))
+        assert s.due(now=now) == []
+        now = s.next_timer()
+    assert waits[:4] == [10.0, 20.0, 40.0, 80.0]
+    assert waits[-1] == 3600.0
+
+
+def test_a_success_ends_the_back_off():
+    s = schedule([A])
+    s.failed(one(s, 0.0), TrackerError("down"), now=0.0)
+    s.succeeded(one(s, 10.0), answer(warning="mind the gap"), now=10.0)
+    (record,) = s.records()
+    assert (record.failures, record.message) == (0, "mind the gap")
+    assert s.failed(one(s, 1810.0), TrackerError("down"), now=1810.0) == 10.0
+
+
+def test_bep31_retry_in_is_obeyed():
+    s = schedule([A])
+    refusal = TrackerRefusedError("busy", retry_in_s=600.0)
+    assert s.failed(one(s, 0.0), refusal, now=0.0) == 600.0
+    assert s.due(now=599.0) == []
+    assert len(s.due(now=600.0)) == 1
+
+
+def test_bep31_never_disables_a_tracker_but_not_its_tier():
+    s = schedule([A, B])
+    s.failed(one(s, 0.0), TrackerRefusedError("no", retry_in_s=float("inf")), now=0.0)
+    s.succeeded(one(s, 0.0), answer(), now=0.0)
+    s.failed(one(s, 1800.0), TrackerError("down"), now=1800.0)
+    assert s.due(now=1800.0) == []
+    assert one(s, s.next_timer()).url == B
+
+
+def test_bep31_when_all_said_never_nothing_is_due_again():
+    s = schedule([A])
+    s.failed(one(s, 0.0), TrackerRefusedError("no", retry_in_s=float("inf")), now=0.0)
+    assert s.due(now=0.0) == []
+    assert s.next_timer() == float("inf")
+    assert s.next_announce_s(A) == float("inf")
+
+
+def test_bep3_tracker_id_is_kept_and_sent():
+    s = schedule([A])
+    s.succeeded(one(s, 0.0), answer(tracker_id=b"T1"), now=0.0)
+    attempt = one(s, 1800.0)
+    assert attempt.tracker_id == b"T1"
+    s.succeeded(attempt, answer(), now=1800.0)
+    assert one(s, 3600.0).tracker_id == b"T1"
+
+
+def test_bep3_completed_is_sent_at_once_and_once():
+    s = schedule([A], [B])
+    for attempt in s.due(now=0.0):
+        s.succeeded(attempt, answer(), now=0.0)
+    s.completed(now=50.0)
+    attempts = s.due(now=50.0)
+    assert {(a.url, a.event) for a in attempts} == {(A, E.COMPLETED), (B, E.COMPLETED)}
+    for attempt in attempts:
+        s.succeeded(attempt, answer(), now=51.0)
+    assert due(s, 5000.0) == {(A, E.NONE), (B, E.NONE)}
+
+
+def test_bep3_completed_while_started_is_under_way_follows_it():
+    s = schedule([A])
+    attempt = one(s, 0.0)
+    s.completed(now=1.0)
+    s.succeeded(attempt, answer(), now=2.0)
+    assert one(s, 2.0).event is E.COMPLETED
+
+
+def test_bep3_completed_while_a_plain_announce_is_under_way_follows_it():
+    s = schedule([A])
+    s.succeeded(one(s, 0.0), answer(), now=0.0)
+    attempt = one(s, 1800.0)
+    s.completed(now=1801.0)
+    s.succeeded(attempt, answer(), now=1802.0)
+    assert one(s, 1802.0).event is E.COMPLETED
+
+
+def test_bep3_completed_is_not_sent_to_who_never_heard_started():
+    s = schedule([A])
+    s.failed(one(s, 0.0), TrackerError("down"), now=0.0)
+    s.completed(now=1.0)
+    attempt = one(s, 10.0)
+    assert attempt.event is E.STARTED
+    s.succeeded(attempt, answer(), now=10.0)
+    assert s.next_timer() == 1810.0
+
+
+def test_bep3_completed_during_a_started_that_fails_is_dropped():
+    s = schedule([A])
+    attempt = one(s, 0.0)
+    s.completed(now=0.5)
+    s.failed(attempt, TrackerError("down"), now=1.0)
+    s.succeeded(one(s, 11.0), answer(), now=11.0)
+    assert s.next_timer() == 1811.0
+
+
+def test_bep3_completed_survives_a_failed_announce():
+    s = schedule([A])
+    s.succeeded(one(s, 0.0), answer(), now=0.0)
+    s.completed(now=1.0)
+    s.failed(one(s, 1.0), TrackerError("down"), now=2.0)
+    assert one(s, 12.0).event is E.COMPLETED
+
+
+def test_wanting_peers_waits_for_the_minimum_interval():
+    s = schedule([A], [B])
+    first, second = s.due(now=0.0)
+    s.succeeded(first, answer(min_interval_s=300.0), now=0.0)
+    s.succeeded(second, answer(), now=0.0)
+    s.want_peers(now=10.0)
+    assert s.due(now=59.0) == []
+    assert one(s, 60.0).url == B
+    assert one(s, 300.0).url == A
+
+
+def test_wanting_peers_does_not_shorten_a_back_off():
+    s = schedule([A])
+    s.succeeded(one(s, 0.0), answer(), now=0.0)
+    s.failed(one(s, 1800.0), TrackerError("down"), now=1800.0)
+    assert s.due(now=1800.0) == []
+    s.want_peers(now=1801.0)
+    assert s.next_timer() == 1810.0
+
+
+def test_wanting_peers_before_any_answer_changes_nothing():
+    s = schedule([A])
+    attempt = one(s, 0.0)
+    s.want_peers(now=1.0)
+    s.succeeded(attempt, answer(), now=1.0)
+    assert s.next_timer() == 1801.0
+
+
+def test_stopped_goes_to_all_that_count_us_or_may():
+    s = schedule([A], [B], [C])
+    a, b, _ = s.due(now=0.0)
+    s.succeeded(a, answer(tracker_id=b"T"), now=0.0)
+    s.failed(b, TrackerError("down"), now=0.0)
+    stops = {(stop.url, stop.event, stop.tracker_id) for stop in s.to_stop()}
+    assert stops == {(A, E.STOPPED, b"T"), (C, E.STOPPED, None)}
+
+
+def test_after_a_reset_all_trackers_hear_started_again():
+    s = schedule([A], [B])
+    a, _ = s.due(now=0.0)
+    s.succeeded(a, answer(), now=0.0)
+    s.reset()
+    assert s.to_stop() == []
+    assert due(s, 1.0) == {(A, E.STARTED), (B, E.STARTED)}
+
+
+def test_a_reset_keeps_the_back_off():
+    s = schedule([A])
+    s.failed(one(s, 0.0), TrackerError("down"), now=0.0)
+    s.reset()
+    assert s.due(now=5.0) == []
+    assert s.next_timer() == 10.0
+
+
+def test_d1_urls_that_cannot_be_trackers_are_set_aside():
+    s = schedule(["wss://t.example", A], ["file:///etc/passwd"])
+    assert [record.url for record in s.records()] == [A]
+    assert set(s.refused) == {"wss://t.example", "file:///etc/passwd"}
+
+
+def test_a15_trackers_past_a_hundred_are_dropped():
+    s = schedule(*([f"http://t{n}.example/announce"] for n in range(250)))
+    assert len(s.records()) == 100
+    assert not s.add(A)
+
+
+@pytest.mark.parametrize("is_private", [False, True])
+def test_adding_a_tracker(is_private):
+    s = schedule([A], is_private=is_private)
+    s.succeeded(one(s, 0.0), answer(), now=0.0)
+    assert s.add(B)
+    assert not s.add(B)
+    expected = set() if is_private else {(B, E.STARTED)}
+    assert due(s, 1.0) == expected
+    assert s.tier_of(B) == 1
+
+
+def test_adding_to_a_private_torrent_without_a_tracker_left_is_tried_at_once():
+    s = schedule(is_private=True)
+    assert s.due(now=0.0) == []
+    assert s.next_timer() == float("inf")
+    assert s.add(B)
+    assert one(s, 1.0).url == B
+
+
+def test_adding_what_is_no_tracker_is_an_error():
+    with pytest.raises(TrackerError):
+        schedule([A]).add("ftp://t.example/announce")
+
+
+def test_is_announcing_says_who_is_asked():
+    s = schedule([A, B])
+    attempt = one(s, 0.0)
+    assert (s.is_announcing(A), s.is_announcing(B)) == (True, False)
+    s.succeeded(attempt, answer(), now=0.0)
+    assert not s.is_announcing(A)
+
+
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(["ok", "fail", "never", "completed", "want", "reset", "add", "tick"]),
+        st.integers(0, 3),
+    ),
+    max_size=60,
+)
+
+
+@given(STEPS, st.booleans())
+def test_any_story_keeps_one_announce_a_lane_and_never_stalls(steps, is_private):
+    s = AnnounceSchedule([[A, B], [C]], is_private=is_private, config=CONFIG, rng=random.Random(1))
+    now, lanes = 0.0, 1 if is_private else 2
+    flying: list[Attempt] = []
+    for what, index in steps:
+        if what == "completed":
+            s.completed(now=now)
+        elif what == "want":
+            s.want_peers(now=now)
+        elif what == "reset":
+            s.reset()
+            flying.clear()
+        elif what == "add":
+            lanes += s.add(f"http://x{index}.example/announce") and not is_private
+        elif what == "tick":
+            now = max(now, min(s.next_timer(), now + 1e6))
+            flying += s.due(now=now)
+        elif flying:
+            attempt = flying.pop(index % len(flying))
+            if what == "ok":
+                assert 0 <= s.succeeded(attempt, answer(100.0), now=now) <= 86_400
+            else:
+                retry_in_s = float("inf") if what == "never" else None
+                s.failed(attempt, TrackerRefusedError("no", retry_in_s=retry_in_s), now=now)
+        assert len(flying) <= lanes
+        assert len({attempt.url for attempt in flying}) == len(flying)
+        started = {attempt.url for attempt in s.to_stop()}
+        assert {attempt.url for attempt in flying} <= started
+    if not flying and any(record.next_try_s < float("inf") for record in s.records()):
+        s.due(now=now)
+        assert s.next_timer() < float("inf") or any(s.is_announcing(r.url) for r in s.records())
