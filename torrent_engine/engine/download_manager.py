@@ -23,6 +23,7 @@ from torrent_engine.protocol.wire.messages import (
     PeerLost,
     PeerUnchoked,
     RequestRejected,
+    UnrequestedBlock,
 )
 
 REJECTED_PAUSE_S: Final = 1.0  # ours: a peer that rejects is asked again by the next tick but one
@@ -88,6 +89,8 @@ class DownloadManager:
         peer.bits = 0
         peer.has_all = False
         self._release(peer.connection.outstanding_requests())
+        if (incoming := peer.connection.incoming_block) is not None:
+            self._release((incoming,))
         peer.connection.outstanding.clear()
         self._picker.release_exclusive(peer.identity)
         self._torrent.suspicion.peer_left(peer.identity)
@@ -112,7 +115,7 @@ class DownloadManager:
         self._picker.release(event.request[0], event.request[1] // BLOCK_BYTES)
         peer.quiet_until_s = self._clock() + REJECTED_PAUSE_S
 
-    def _release(self, requests: Iterable[BlockRequest]) -> None:
+    def _release(self, requests: Iterable[Block]) -> None:
         for piece, begin, _ in requests:
             self._picker.release(piece, begin // BLOCK_BYTES)
 
@@ -140,6 +143,10 @@ class DownloadManager:
             self._picker.finished(piece)
             del self._assemblies[piece]
             self._finisher.finish(assembly)
+
+    def on_unrequested(self, _peer: Peer, event: UnrequestedBlock) -> None:
+        """Count a block that nobody asked for."""
+        self._torrent.totals.wasted_bytes += event.length_bytes
 
     def after_read(self, peer: Peer) -> None:
         """Account for the blocks of one read and ask for more."""
@@ -191,17 +198,20 @@ class DownloadManager:
         alone = identity if self._torrent.suspicion.is_on_parole(identity) else None
         blocks = picker.pick(bits, room, only_for=alone)
         if not blocks and picker.is_end_game and picker.partials:
-            outstanding = peer.connection.outstanding
-            blocks = picker.pick_again(bits, room, lambda block: block[:2] in outstanding)
-        now = 0.0
+            outstanding, incoming = peer.connection.outstanding, peer.connection.incoming_block
+            blocks = picker.pick_again(
+                bits, room, lambda block: block[:2] in outstanding or block == incoming
+            )
         for piece, _, _ in blocks:
             if piece not in self._assemblies:
-                now = now or self._clock()
-                partial = picker.partials[piece]
-                self._assemblies[piece] = PieceAssembly(
-                    partial, self._torrent.metainfo.geometry, now
-                )
+                self._begin(piece)
         return blocks
+
+    def _begin(self, piece: int) -> PieceAssembly:
+        partial, geometry = self._picker.partials[piece], self._torrent.metainfo.geometry
+        assembly = PieceAssembly(partial, geometry, self._clock())
+        self._assemblies[piece] = assembly
+        return assembly
 
     def restore(self, piece: int, block_bits: int) -> None:
         """Go on with a piece of which some blocks are on the disk from before."""

@@ -14,7 +14,8 @@ from torrent_engine.engine.peer import Peer
 from torrent_engine.engine.torrent import Torrent
 from torrent_engine.engine.transfer_limits import TransferLimits
 from torrent_engine.net.peer_link import Refill
-from torrent_engine.policy.choker import Choker, PeerView, slots_for_rate
+from torrent_engine.policy.choker import Choker, slots_for_rate
+from torrent_engine.policy.peer_view import PeerView
 from torrent_engine.protocol.wire.messages import (
     PeerInterested,
     PeerNotInterested,
@@ -141,7 +142,7 @@ class PeerUploads:
         limits, budget_bytes = self._limits, READ_AHEAD_BYTES
         if limits.is_limited:
             budget_bytes = limits.allowance(MAX_LIMITED_BYTES)
-            if budget_bytes < self._peer.connection.upload_requests[0][2]:
+            if budget_bytes < BLOCK_BYTES:
                 limits.give_back(budget_bytes)
                 return Refill.LATER
         runs, blocks, used_bytes = self._take(budget_bytes)
@@ -186,9 +187,11 @@ class PeerUploads:
         runs: list[Run] = []
         blocks: list[ReadyBlock] = []
         used = run_start = run_used = run_end = 0
-        while requests and used + requests[0][2] <= budget_bytes:
-            request = requests.popleft()
+        while (request := requests.first()) is not None:
             piece, begin, length = request
+            if used + length > budget_bytes:
+                break
+            requests.popleft()
             if not has(piece):
                 connection.reject(request)
                 continue

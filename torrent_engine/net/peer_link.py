@@ -18,7 +18,9 @@ from torrent_engine.protocol.wire.messages import PeerEvent
 
 READS_PER_TURN: Final = 8  # full reads before other tasks get their turn
 MAX_BUFFERS_PER_SEND: Final = 512  # below IOV_MAX (1024) everywhere
-MIN_READ_BYTES: Final = 4 * 1024  # a rate limit that allows less than this waits
+MIN_READ_BYTES: Final = 2 * 1024  # a rate limit that allows less than this waits
+MAX_LIMITED_READ_BYTES: Final = 16 * 1024  # what one peer may take at once of a limited rate
+MIN_DELAY_S: Final = 0.005
 
 
 class Gate(Protocol):
@@ -187,20 +189,22 @@ class PeerLink:
         while True:
             if gate.full and connection.outstanding:
                 await gate.wait_for_room()
-            buffer = connection.receive_buffer()
+            granted = None
             if self.download_throttle is not None:
-                buffer = await self._throttled(buffer)
+                granted = await self._throttled()
+            buffer = connection.receive_buffer()[:granted]
             try:
                 count = sock.recv_into(buffer)
             except BlockingIOError:
-                self._unused(len(buffer))
+                self._unused(granted or 0)
                 await anyio.wait_readable(sock)
                 continue
             except OSError as error:
                 return self.end(error.strerror or str(error))
             if not count:
                 return self.end("closed by the peer")
-            self._unused(len(buffer) - count)
+            if granted is not None:
+                self._unused(granted - count)
             on_events(connection.bytes_received(count, now=self._clock()), count)
             if connection.is_violated:
                 return self.end("protocol violated")
@@ -210,17 +214,16 @@ class PeerLink:
                 reads = 0
                 await anyio.lowlevel.checkpoint()
 
-    async def _throttled(self, buffer: memoryview) -> memoryview:
-        """Return as much of the buffer as the rate limit lets be read, waiting for it."""
+    async def _throttled(self) -> int | None:
+        """Return how many bytes the rate limit lets be read, waiting for it; None: any number."""
         await anyio.wait_readable(self._sock)  # do not hold a share that others could use
         while (throttle := self.download_throttle) is not None:
-            wanted = min(len(buffer), 4 * MIN_READ_BYTES)
-            granted = throttle.allowance(wanted)
-            if granted >= min(wanted, MIN_READ_BYTES):
-                return buffer[:granted]
+            granted = throttle.allowance(MAX_LIMITED_READ_BYTES)
+            if granted >= MIN_READ_BYTES:
+                return granted
             throttle.give_back(granted)
-            await anyio.sleep(throttle.delay_s())
-        return buffer
+            await anyio.sleep(max(throttle.delay_s(), MIN_DELAY_S))
+        return None
 
     def _unused(self, count_bytes: int) -> None:
         if self.download_throttle is not None and count_bytes:

@@ -90,6 +90,11 @@ class PeerConnection(Sender):
         self.last_wanted_s = now
         """When :meth:`timed_out` last saw that one side was interested."""
 
+    @property
+    def incoming_block(self) -> tuple[int, int, int] | None:
+        """The block that has come in part: no longer outstanding, and not here yet."""
+        return None if self._cut is None else self._cut[:3]
+
     def receive_buffer(self) -> memoryview:
         """Return where the next bytes from the peer go; never empty.
 

@@ -1,0 +1,99 @@
+"""The blocking convenience for scripts: one call, one torrent, one path back."""
+
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import anyio
+
+from torrent_engine.base.config import SessionConfig, SharedConfig
+from torrent_engine.base.errors import HttpError
+from torrent_engine.codec.metainfo import Metainfo
+from torrent_engine.engine.session import Session
+from torrent_engine.engine.session_stats import SessionStats
+from torrent_engine.engine.shared_resources import SharedResources
+from torrent_engine.engine.states import State
+
+MAX_TORRENT_BYTES = 10 * 1024 * 1024
+HTTP_OK = 200
+
+
+def download(
+    source: str | os.PathLike[str] | bytes | Metainfo,
+    save_path: str | os.PathLike[str] = ".",
+    *,
+    config: SessionConfig | None = None,
+    shared_config: SharedConfig | None = None,
+    on_progress: Callable[[SessionStats], None] | None = None,
+) -> Path:
+    """Download a torrent, and return where it lies: the file, or the folder of several.
+
+    ``source`` is a path, an http(s) URL, the bytes of a .torrent, or a Metainfo. Blocks until all
+    that is wanted is verified and written; seeds only if ``config`` has a seeding rule.
+    ``on_progress`` is called about twice a second. Raises OSError, BencodeError, MetainfoError or
+    HttpError if the torrent cannot be read, SessionError if the download fails.
+    """
+    chosen = config or SessionConfig()
+    if chosen.seed_ratio is None and chosen.seed_time_s is None:
+        chosen = replace(chosen, seed_time_s=0.0)
+    options: dict[str, Any] = {"use_uvloop": True} if has_uvloop() else {}
+
+    async def main() -> Path:
+        return await _download(source, Path(save_path), chosen, shared_config, on_progress)
+
+    return anyio.run(main, backend_options=options)
+
+
+def has_uvloop() -> bool:
+    """Return whether the faster event loop can be used here."""
+    if sys.platform == "win32":
+        return False
+    try:
+        import uvloop
+    except ImportError:
+        return False
+    return uvloop is not None
+
+
+async def _download(
+    source: str | os.PathLike[str] | bytes | Metainfo,
+    save_path: Path,
+    config: SessionConfig,
+    shared_config: SharedConfig | None,
+    on_progress: Callable[[SessionStats], None] | None,
+) -> Path:
+    async with SharedResources(shared_config) as shared:
+        metainfo = await _load(source, shared)
+        session = await Session.create(metainfo, shared, save_path=save_path, config=config)
+        async with session, anyio.create_task_group() as tasks:
+            if on_progress is not None:
+                tasks.start_soon(_report, session, on_progress)
+            await session.wait_stopped()
+            tasks.cancel_scope.cancel()
+        if on_progress is not None:
+            on_progress(session.stats())
+    return save_path / metainfo.files[0].path[0]
+
+
+async def _load(
+    source: str | os.PathLike[str] | bytes | Metainfo, shared: SharedResources
+) -> Metainfo:
+    if isinstance(source, Metainfo):
+        return source
+    if isinstance(source, bytes):
+        return Metainfo.from_bytes(source)
+    if isinstance(source, str) and source.startswith(("http://", "https://")):
+        response = await shared.http.get(source, max_bytes=MAX_TORRENT_BYTES)
+        if response.status != HTTP_OK:
+            raise HttpError(f"the server answered with status {response.status}")
+        return Metainfo.from_bytes(response.body)
+    return await anyio.to_thread.run_sync(Metainfo.read, source)
+
+
+async def _report(session: Session, on_progress: Callable[[SessionStats], None]) -> None:
+    while session.state is not State.STOPPED:
+        on_progress(session.stats())
+        await anyio.sleep(0.5)

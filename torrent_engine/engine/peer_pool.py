@@ -1,0 +1,341 @@
+"""Owns the connections of one torrent: who is dialled, who is let in, and when each ends.
+
+Source: BEP 3 (handshake), BEP 10 (extension handshake), BEP 6 (allowed fast).
+"""
+
+import ipaddress
+import logging
+import socket
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Final
+
+import anyio
+import anyio.abc
+
+from torrent_engine.base.errors import NetworkError, RemoteProtocolError, TorrentEngineError
+from torrent_engine.base.ids import CLIENT_NAME, PeerAddress
+from torrent_engine.engine.connection_slots import ConnectionSlots
+from torrent_engine.engine.events import PeerBanned, PeerConnected, PeerDisconnected
+from torrent_engine.engine.peer import Identity, Peer
+from torrent_engine.engine.peer_events import PeerEvents
+from torrent_engine.engine.torrent import Torrent
+from torrent_engine.net.peer_link import Gate, PeerLink
+from torrent_engine.net.streams import close, dial
+from torrent_engine.policy.candidates import CandidateList, Source
+from torrent_engine.policy.suspicion import Verdict
+from torrent_engine.protocol.wire.connection import PeerConnection
+from torrent_engine.protocol.wire.extension import DONT_HAVE, ExtensionHandshake
+from torrent_engine.protocol.wire.fast import allowed_fast_set
+from torrent_engine.protocol.wire.messages import HandshakeReceived, PeerEvent, ProtocolViolated
+
+logger = logging.getLogger(__name__)
+
+IDLE_DIAL_WAIT_S: Final = 30.0  # ours: look again now and then when there is nobody to dial
+LOCAL_EXTENSIONS: Final = {DONT_HAVE: 7}
+
+
+@dataclass(frozen=True, slots=True)
+class PoolCallbacks:
+    """Whom the pool tells of its peers."""
+
+    on_joined: Callable[[Peer], None]
+    """A peer passed the handshake."""
+    on_left: Callable[[Peer], None]
+    wants_peers: Callable[[], bool]
+    """Whether somebody is to be dialled at all."""
+
+
+class PeerPool:
+    """Dials candidates, serves peers, and keeps out who is banned."""
+
+    def __init__(
+        self,
+        torrent: Torrent,
+        candidates: CandidateList,
+        slots: ConnectionSlots,
+        events: PeerEvents,
+        callbacks: PoolCallbacks,
+        gate: Gate,
+    ) -> None:
+        self.candidates = candidates
+        self.connecting = 0
+        """Dials and handshakes under way."""
+        self.listen_port: int | None = None
+        self._torrent = torrent
+        self._config = torrent.shared_config.pool
+        self._slots = slots
+        self._events = events
+        self._callbacks = callbacks
+        self._gate = gate
+        self._tasks: anyio.abc.TaskGroup | None = None
+        self._wake = anyio.Event()
+
+    # -- life -------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Dial candidates until cancelled; every link has ended when this returns."""
+        try:
+            async with anyio.create_task_group() as tasks:
+                self._tasks = tasks
+                while True:
+                    self._wake = anyio.Event()
+                    wait_s = self._dial_some(tasks)
+                    with anyio.move_on_after(wait_s):
+                        await self._wake.wait()
+        finally:
+            self._tasks = None
+
+    def wake(self) -> None:
+        """Look at once whether somebody can be dialled."""
+        self._wake.set()
+
+    def add(self, addresses: Iterable[PeerAddress], source: Source) -> int:
+        """Take candidates; return how many are new."""
+        now = self._torrent.clock()
+        new = sum(self.candidates.add(address, source, now) for address in addresses)
+        if new:
+            self.wake()
+        return new
+
+    def _dial_some(self, tasks: anyio.abc.TaskGroup) -> float:
+        """Start dials as far as the limits allow; return the seconds until the next look."""
+        config, clock = self._config, self._torrent.clock
+        while self._callbacks.wants_peers() and self._has_room():
+            now = clock()
+            address = self.candidates.next_to_dial(now)
+            if address is None:
+                due = self.candidates.next_due(now)
+                return IDLE_DIAL_WAIT_S if due is None else min(max(due - now, 0.05), 30.0)
+            self.connecting += 1
+            self._slots.take()
+            tasks.start_soon(self._dial, address, config.connect_timeout_s)
+        return IDLE_DIAL_WAIT_S
+
+    def _has_room(self) -> bool:
+        config = self._config
+        connections = len(self._torrent.peers) + self.connecting
+        return (
+            self.connecting < config.max_half_open
+            and connections < config.max_connections_per_torrent
+            and self._slots.has_room
+        )
+
+    # -- one connection ---------------------------------------------------------------------
+
+    async def _dial(self, address: PeerAddress, timeout_s: float) -> None:
+        try:
+            sock = await dial(address, timeout_s)
+        except NetworkError as error:
+            logger.debug("dial: %s", error)
+            self._half_open_ended()
+            self.candidates.mark_failed(address, self._torrent.clock())
+            return
+        except BaseException:
+            self._half_open_ended()
+            raise
+        source = self.candidates.sources(address)
+        await self._serve(sock, address, source, b"")
+
+    def accept(self, sock: socket.socket, address: PeerAddress, received: bytes) -> None:
+        """Take an incoming connection whose handshake names this torrent.
+
+        ``received`` is what came of it so far. The socket is closed if there is no room.
+        """
+        tasks, now = self._tasks, self._torrent.clock()
+        is_banned = self.candidates.is_banned(address, None, now)
+        if tasks is None or is_banned or not self._has_room() or self._is_crowded(address):
+            close(sock)
+            return
+        self.connecting += 1
+        self._slots.take()
+        tasks.start_soon(self._serve, sock, address, Source.INCOMING, received)
+
+    def _is_crowded(self, address: PeerAddress) -> bool:
+        config = self._config
+        if config.allow_multiple_per_ip or ipaddress.ip_address(address.host).is_loopback:
+            return False
+        same = sum(peer.address.host == address.host for peer in self._torrent.peers)
+        return same >= config.max_per_ip
+
+    def _half_open_ended(self) -> None:
+        self.connecting -= 1
+        self._slots.give_back()
+        self.wake()
+
+    async def _serve(
+        self, sock: socket.socket, address: PeerAddress, source: Source, received: bytes
+    ) -> None:
+        """Run one connection from its handshake to its end; its errors end here."""
+        link = PeerLink(
+            sock, address, self._connection(), gate=self._gate, clock=self._torrent.clock
+        )
+        serving = _Serving(self, link, source)
+        try:
+            link.connection.send_handshake()
+            reason = await serving.run(received)
+        except TorrentEngineError as error:
+            reason = str(error)
+        except Exception:
+            logger.exception("peer %s: a bug ended its link", address)
+            reason = "internal error"
+        finally:
+            close(sock)
+            if serving.peer is None:
+                self._half_open_ended()
+            else:
+                self._leave(serving.peer)
+        self._ended(serving, address, reason)
+
+    def _connection(self) -> PeerConnection:
+        torrent, config = self._torrent, self._torrent.shared_config
+        return PeerConnection(
+            geometry=torrent.metainfo.geometry,
+            info_hash=torrent.metainfo.info_hash,
+            peer_id=torrent.peer_id,
+            limits=config.wire,
+            transfer=config.transfer,
+            extensions=LOCAL_EXTENSIONS,
+            now=torrent.clock(),
+        )
+
+    def _leave(self, peer: Peer) -> None:
+        self._torrent.peers.discard(peer)
+        self._slots.give_back()
+        self._callbacks.on_left(peer)
+        self.wake()
+
+    def _ended(self, serving: "_Serving", address: PeerAddress, reason: str) -> None:
+        now, peer = self._torrent.clock(), serving.peer
+        if peer is None:
+            logger.debug("%s: no handshake: %s", address, reason)
+            self.candidates.mark_failed(address, now)
+            return
+        is_good = not peer.connection.is_violated
+        self.candidates.mark_disconnected(address, now, good=is_good)
+        self._torrent.bus.publish(
+            PeerDisconnected(self._torrent.metainfo.info_hash, peer.address, reason)
+        )
+
+    def join(self, link: PeerLink, handshake: HandshakeReceived, source: Source) -> Peer | None:
+        """Make a peer of a link whose handshake came; None if it must not be one."""
+        torrent, now = self._torrent, self._torrent.clock()
+        if handshake.peer_id == torrent.peer_id:
+            self.candidates.exclude(link.address)
+            link.end("it is ourselves")
+            return None
+        if self.candidates.is_banned(link.address, handshake.peer_id, now):
+            link.end("banned")
+            return None
+        if any(peer.identity.peer_id == handshake.peer_id for peer in torrent.peers):
+            link.end("connected already")
+            return None
+        identity = Identity(link.address, handshake.peer_id)
+        peer = Peer(link, identity, source, torrent.shared_config.transfer, now)
+        self.connecting -= 1
+        torrent.peers.add(peer)
+        self.candidates.mark_connected(link.address, now)
+        self._greet(peer)
+        self._callbacks.on_joined(peer)
+        torrent.bus.publish(
+            PeerConnected(torrent.metainfo.info_hash, peer.address, peer.client, peer.is_incoming)
+        )
+        return peer
+
+    def _greet(self, peer: Peer) -> None:
+        """Say what we have and what we are; the bitfield must come first (BEP 3)."""
+        torrent, connection = self._torrent, peer.connection
+        connection.send_bitfield(torrent.table.have)
+        if connection.extensions_enabled:
+            connection.send_extension_handshake(self._extension_handshake(peer))
+        if connection.fast_enabled and not torrent.table.have.none():
+            info_hash, count = torrent.metainfo.info_hash, torrent.metainfo.piece_count
+            pieces = allowed_fast_set(peer.address.host, info_hash, count)
+            connection.allow_fast([piece for piece in pieces if torrent.table.have.has(piece)])
+
+    def _extension_handshake(self, peer: Peer) -> ExtensionHandshake:
+        torrent = self._torrent
+        return ExtensionHandshake(
+            extensions=LOCAL_EXTENSIONS,
+            client=CLIENT_NAME,
+            listen_port=self.listen_port,
+            your_ip=ipaddress.ip_address(peer.address.host).packed,
+            reqq=torrent.shared_config.wire.reqq,
+            is_upload_only=not torrent.table.missing & torrent.picker.wanted,
+            metadata_bytes=len(torrent.metainfo.info_bytes),
+        )
+
+    # -- blame ------------------------------------------------------------------------------
+
+    def judge(self, verdict: Verdict) -> None:
+        """Ban who sent bad data, and end its link."""
+        now = self._torrent.clock()
+        for identity in verdict.ban:
+            if not isinstance(identity, Identity):
+                continue
+            self.candidates.ban(identity.address, identity.peer_id, now)
+            self._torrent.bus.publish(
+                PeerBanned(self._torrent.metainfo.info_hash, identity.address, "sent bad data")
+            )
+            for peer in tuple(self._torrent.peers):
+                if peer.identity == identity:
+                    peer.link.end("banned: sent bad data")
+
+    def tick(self, now: float) -> None:
+        """End links that are silent; queue keep-alives."""
+        for peer in tuple(self._torrent.peers):
+            if (reason := peer.connection.timed_out(now)) is not None:
+                peer.link.end(reason)
+            else:
+                peer.link.flush()
+
+    def handle(self, peer: Peer, events: list[PeerEvent]) -> None:
+        """Hand what a peer said to the managers."""
+        self._events.handle(peer, events)
+
+
+class _Serving:
+    """One connection: before its handshake there is no peer, after it there is."""
+
+    def __init__(self, pool: PeerPool, link: PeerLink, source: Source) -> None:
+        self.peer: Peer | None = None
+        self._pool = pool
+        self._link = link
+        self._source = source
+        self._deadline: anyio.CancelScope | None = None
+
+    async def run(self, received: bytes) -> str:
+        """Serve until the end of the link; return its reason.
+
+        Raises RemoteProtocolError if no handshake comes in time.
+        """
+        pool, link = self._pool, self._link
+        timeout_s = pool._torrent.shared_config.wire.handshake_timeout_s  # noqa: SLF001 - one unit
+        if received:
+            now = pool._torrent.clock()  # noqa: SLF001
+            self.on_events(link.connection.receive_data(received, now=now), len(received))
+        with anyio.CancelScope(deadline=anyio.current_time() + timeout_s) as self._deadline:
+            if self.peer is not None:
+                self._deadline.deadline = float("inf")
+            return await link.run(self.on_events)
+        raise RemoteProtocolError("no handshake in time", bep=3)
+
+    def on_events(self, events: list[PeerEvent], _count_bytes: int) -> None:
+        """Take what one read completed."""
+        if self.peer is None:
+            events = self._take_handshake(events)
+        if self.peer is not None and events:
+            self._pool.handle(self.peer, events)
+
+    def _take_handshake(self, events: list[PeerEvent]) -> list[PeerEvent]:
+        """Make a peer of the first event, and return the others."""
+        if not events:
+            return events
+        first = events[0]
+        if isinstance(first, ProtocolViolated):
+            self._link.end(str(first.error))
+        elif isinstance(first, HandshakeReceived):
+            self.peer = self._pool.join(self._link, first, self._source)
+            if self.peer is not None and self._deadline is not None:
+                self._deadline.deadline = float("inf")
+        return events[1:]

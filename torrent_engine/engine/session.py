@@ -1,0 +1,383 @@
+"""Owns the life of one torrent: its state, and what may be asked of it when.
+
+The work is done by its parts: a SessionRun (one run, from the claim on the files to their release)
+with a StorageManager, a ResumeKeeper and a Transfer; the EventBus tells who listens.
+"""
+
+import logging
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+import anyio
+
+from torrent_engine.base.config import SessionConfig
+from torrent_engine.base.errors import SessionError, StateTransitionError, TorrentEngineError
+from torrent_engine.base.ids import CLIENT_PREFIX, InfoHash, PeerId
+from torrent_engine.codec.metainfo import Metainfo
+from torrent_engine.engine.event_bus import EventBus
+from torrent_engine.engine.events import (
+    SessionErrored,
+    SessionPaused,
+    SessionResumed,
+    SessionStarted,
+    SessionStopped,
+)
+from torrent_engine.engine.peer import PeerStats, peer_stats
+from torrent_engine.engine.session_run import RunSettings, SessionRun
+from torrent_engine.engine.session_stats import SessionStats, eta_s, rates
+from torrent_engine.engine.shared_resources import SharedResources
+from torrent_engine.engine.states import Signal, State, StateMachine
+from torrent_engine.engine.torrent import Totals
+from torrent_engine.engine.tracker_coordinator import TrackerStatus
+from torrent_engine.net.streams import resolve
+from torrent_engine.policy.candidates import Source
+
+logger = logging.getLogger(__name__)
+
+RECHECK: Final = "recheck"
+
+
+class _Waiter:
+    """Somebody who waits for the Session to pass through one of some states."""
+
+    def __init__(self, states: frozenset[State]) -> None:
+        self.states = states
+        self.seen: State | None = None
+        self.event = anyio.Event()
+
+
+class Session:
+    """One torrent: downloads it, then seeds it; borrows from SharedResources.
+
+    Make it with :meth:`create`; ``async with`` starts it, and closes it at the end.
+    """
+
+    def __init__(
+        self, metainfo: Metainfo, shared: SharedResources, save_path: Path, config: SessionConfig
+    ) -> None:
+        self.metainfo = metainfo
+        self.save_path = save_path
+        self.config = config
+        self.events = EventBus()
+        self.error: TorrentEngineError | None = None
+        """Why the state is ERROR."""
+        self.totals = Totals()
+        self._shared = shared
+        self._machine = StateMachine(self._on_state)
+        self._run: SessionRun | None = None
+        self._waiters: list[_Waiter] = []
+        self._ended = anyio.Event()
+        self._ended.set()
+        self._stop_reason = "stopped"
+        self._stop_early: str | None = None
+        self._started_s = 0.0
+        self._is_bus_running = False
+        self._peer_id = PeerId(CLIENT_PREFIX + os.urandom(12))
+
+    @classmethod
+    async def create(
+        cls,
+        metainfo: Metainfo,
+        shared: SharedResources,
+        *,
+        save_path: str | os.PathLike[str],
+        config: SessionConfig | None = None,
+    ) -> Self:
+        """Make a Session that keeps its files below ``save_path``; nothing runs yet."""
+        return cls(metainfo, shared, Path(save_path), config or SessionConfig())
+
+    # -- facts ------------------------------------------------------------------------------
+
+    @property
+    def info_hash(self) -> InfoHash:
+        """The SHA-1 of the info dictionary."""
+        return self.metainfo.info_hash
+
+    @property
+    def name(self) -> str:
+        """The torrent's name, cleaned for the file system."""
+        return self.metainfo.name
+
+    @property
+    def state(self) -> State:
+        """What the Session does now."""
+        return self._machine.state
+
+    def peers(self) -> list[PeerStats]:
+        """Return what can be told of each connected peer."""
+        if self._run is None:
+            return []
+        now = self._shared.clock()
+        return [peer_stats(peer, now) for peer in self._run.torrent.peers]
+
+    def trackers(self) -> list[TrackerStatus]:
+        """Return how each tracker answers."""
+        return [] if self._run is None else self._run.transfer.trackers.status()
+
+    def stats(self) -> SessionStats:
+        """Return the numbers of this moment; after the end those of the last run."""
+        run, total_bytes = self._run, self.metainfo.total_bytes
+        if run is None:
+            return self._idle_stats()
+        now, progress, have = self._shared.clock(), run.progress, run.torrent.table.have
+        down, up = rates(run.torrent.peers, now)
+        base_bytes = run.all_downloaded_bytes or progress.wanted_bytes or 1
+        return SessionStats(
+            state=self.state,
+            name=self.name,
+            completed_bytes=progress.completed_bytes,
+            wanted_bytes=progress.wanted_bytes,
+            total_bytes=total_bytes,
+            downloaded_bytes=self.totals.downloaded_bytes,
+            uploaded_bytes=self.totals.uploaded_bytes,
+            wasted_bytes=self.totals.wasted_bytes,
+            download_bytes_per_s=down,
+            upload_bytes_per_s=up,
+            eta_s=eta_s(progress.wanted_bytes - progress.completed_bytes, down),
+            pieces_have=have.count,
+            pieces_total=self.metainfo.piece_count,
+            peers=len(run.torrent.peers),
+            seeds=sum(peer.has_all for peer in run.torrent.peers),
+            connecting=run.transfer.pool.connecting,
+            ratio=run.all_uploaded_bytes / base_bytes,
+            elapsed_s=now - self._started_s,
+            checked_fraction=run.checked_pieces / max(run.pieces_to_check, 1),
+            have=have.to_bytes(),
+        )
+
+    def _idle_stats(self) -> SessionStats:
+        return SessionStats(
+            state=self.state,
+            name=self.name,
+            completed_bytes=0,
+            wanted_bytes=self.metainfo.total_bytes,
+            total_bytes=self.metainfo.total_bytes,
+            downloaded_bytes=0,
+            uploaded_bytes=0,
+            wasted_bytes=0,
+            download_bytes_per_s=0.0,
+            upload_bytes_per_s=0.0,
+            eta_s=None,
+            pieces_have=0,
+            pieces_total=self.metainfo.piece_count,
+            peers=0,
+            seeds=0,
+            connecting=0,
+            ratio=0.0,
+            elapsed_s=0.0,
+            checked_fraction=0.0,
+            have=b"",
+        )
+
+    # -- life -------------------------------------------------------------------------------
+
+    async def __aenter__(self) -> Self:
+        """Start."""
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close."""
+        with anyio.CancelScope(shield=True):
+            await self.close()
+
+    async def start(self) -> None:
+        """Begin to check, then to download or seed; returns at once.
+
+        Raises StateTransitionError if it runs already, LocalProtocolError if another Session of
+        the same torrent runs with the same SharedResources.
+        """
+        if not self._ended.is_set() or not self._machine.can(Signal.START):
+            raise StateTransitionError(f"START is not possible while {self.state.value}")
+        await self._shared.acquire()
+        try:
+            self._shared.register(self.info_hash, self.close)
+        except BaseException:
+            await self._shared.release()
+            raise
+        self.error = None
+        self._ended = anyio.Event()
+        self._stop_early = None
+        self._started_s = self._shared.clock()
+        self._machine.fire(Signal.START)
+        if self.config.paused:
+            self._machine.fire(Signal.PAUSE)
+        if not self._is_bus_running:
+            self._is_bus_running = True
+            self._shared.start_task(self.events.run)
+        self._shared.start_task(self._live)
+        self.events.publish(SessionStarted(self.info_hash, self.state.value))
+
+    async def pause(self) -> None:
+        """Let no payload move until :meth:`resume`; peers are disconnected."""
+        self._machine.fire(Signal.PAUSE)
+        self._interrupt()
+        self.events.publish(SessionPaused(self.info_hash))
+
+    async def resume(self) -> None:
+        """Go on where :meth:`pause` ended it."""
+        self._machine.fire(Signal.RESUME)
+        self._interrupt()
+        self.events.publish(SessionResumed(self.info_hash, self.state.value))
+
+    async def recheck(self) -> None:
+        """Hash all the data that is there again; does not trust the resume data."""
+        self._machine.fire(Signal.RECHECK)
+        if self._run is not None:
+            self._run.stop(RECHECK)
+
+    async def stop(self) -> None:
+        """End the run in order: data written, state saved, trackers told (5 s at most)."""
+        await self._stop("stopped")
+
+    async def cancel(self, *, delete_files: bool = False) -> None:
+        """End the run for good: the torrent is forgotten, its files removed if asked for.
+
+        Files of somebody else in the same folders stay.
+        """
+        await self._stop("cancelled", deletes_files=delete_files)
+        if not delete_files:
+            await self._forget()
+
+    async def close(self) -> None:
+        """Stop, then end the events; the Session cannot be used after that."""
+        await self.stop()
+        self.events.close()
+
+    async def _stop(self, reason: str, *, deletes_files: bool = False) -> None:
+        if self._run is not None and not self._ended.is_set():
+            self._run.deletes_files = self._run.deletes_files or deletes_files
+            self._run.stop(reason)
+        elif not self._ended.is_set():
+            self._stop_early = reason
+        await self._ended.wait()
+
+    async def _forget(self) -> None:
+        await self._shared.acquire()
+        try:
+            await self._shared.store.remove(self.info_hash)
+        finally:
+            await self._shared.release()
+
+    def _interrupt(self) -> None:
+        if self._run is not None:
+            self._run.interrupt()
+
+    async def _live(self) -> None:
+        """Run until stopped; what goes wrong ends in state ERROR and nowhere else."""
+        try:
+            await self._run_until_stopped()
+        except TorrentEngineError as error:
+            self._fail(error)
+        except Exception as error:
+            logger.exception("torrent %s: a bug ended its run", self.info_hash.hex())
+            self._fail(SessionError(f"internal error: {error!r}"))
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self._end()
+
+    async def _run_until_stopped(self) -> None:
+        trust = self.config.use_resume
+        while True:
+            settings = RunSettings(
+                self.metainfo,
+                self.save_path,
+                self.config,
+                self._peer_id,
+                self.events,
+                self._machine,
+                self.totals,
+            )
+            if self._stop_early is not None:
+                self._stop_reason = self._stop_early
+                return
+            self._run = SessionRun(settings, self._shared, trust=trust)
+            await self._run.run()
+            if self._run.stop_reason != RECHECK:
+                self._stop_reason = self._run.stop_reason or "stopped"
+                return
+            trust = False
+
+    def _fail(self, error: TorrentEngineError) -> None:
+        self.error = error
+        self._machine.fire(Signal.FAIL)
+        self.events.publish(SessionErrored(self.info_hash, str(error)))
+
+    async def _end(self) -> None:
+        self._shared.unregister(self.info_hash)
+        if self.error is None:
+            if self._machine.can(Signal.STOP):
+                self._machine.fire(Signal.STOP)
+            self.events.publish(SessionStopped(self.info_hash, self._stop_reason))
+        await self._shared.release()
+        self._ended.set()
+
+    # -- waiting ----------------------------------------------------------------------------
+
+    def _on_state(self, _old: State, new: State) -> None:
+        for waiter in tuple(self._waiters):
+            if new in waiter.states and waiter.seen is None:
+                waiter.seen = new
+                waiter.event.set()
+
+    async def wait(self, *states: State) -> State:
+        """Wait until the Session is in one of these states, or passes through one; return it.
+
+        Raises SessionError if it comes to ERROR and that was not waited for.
+        """
+        if self.state in states:
+            return self.state
+        waiter = _Waiter(frozenset(states) | {State.ERROR})
+        if self.state is State.ERROR:
+            waiter.seen = State.ERROR
+            waiter.event.set()
+        self._waiters.append(waiter)
+        try:
+            await waiter.event.wait()
+        finally:
+            self._waiters.remove(waiter)
+        if waiter.seen is State.ERROR and State.ERROR not in states:
+            raise SessionError(str(self.error)) from self.error
+        return waiter.seen or self.state
+
+    async def wait_stopped(self) -> str:
+        """Wait for the end of the run; return "stopped", "ratio", "time", "checked", "cancelled".
+
+        Raises SessionError, whose cause says why, if it ended in ERROR.
+        """
+        await self._ended.wait()
+        if self.error is not None:
+            raise SessionError(str(self.error)) from self.error
+        return self._stop_reason
+
+    # -- while it runs ----------------------------------------------------------------------
+
+    async def add_peer(self, host: str, port: int) -> None:
+        """Try a peer at once; NetworkError if its name is unknown."""
+        found = await resolve(host, port)
+        if self._run is not None:
+            self._run.transfer.pool.add(found, Source.MANUAL)
+
+    def add_tracker(self, url: str, tier: int | None = None) -> bool:
+        """Announce to one more tracker; return whether it is new."""
+        return self._run is not None and self._run.transfer.trackers.add_tracker(url, tier)
+
+    async def set_file_priorities(self, priorities: Sequence[int]) -> None:
+        """Take one number a file, 0 (skip) to 7; ConfigError if they do not fit."""
+        if self._run is not None:
+            await self._run.set_file_priorities(tuple(priorities))
+
+    def set_rate_limits(
+        self, *, download_bytes_per_s: int | None = None, upload_bytes_per_s: int | None = None
+    ) -> None:
+        """Change this torrent's limits; 0 is unlimited, None leaves as it is."""
+        if self._run is not None:
+            self._run.transfer.set_rate_limits(download_bytes_per_s, upload_bytes_per_s)

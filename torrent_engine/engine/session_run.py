@@ -1,0 +1,372 @@
+"""Owns one run of a torrent, from its claim on the files to their release.
+
+A run goes through phases, one at a time: check, transfer, pause. Whoever changes the state of the
+Session ends the present phase with :meth:`SessionRun.interrupt`; the loop looks what is next.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import anyio
+import anyio.abc
+
+from torrent_engine.base.config import SessionConfig
+from torrent_engine.base.errors import ConfigError, TorrentEngineError
+from torrent_engine.base.ids import PeerId
+from torrent_engine.codec.metainfo import Metainfo
+from torrent_engine.codec.paths import clean_path
+from torrent_engine.disk.hasher import check_pieces
+from torrent_engine.disk.resume import ResumeKeeper
+from torrent_engine.disk.start_plan import StartPlan
+from torrent_engine.disk.storage import StorageManager
+from torrent_engine.engine.assembly import PieceAssembly
+from torrent_engine.engine.event_bus import EventBus
+from torrent_engine.engine.events import CheckProgress, SessionCompleted, StatsUpdated
+from torrent_engine.engine.progress import Progress
+from torrent_engine.engine.session_stats import rates
+from torrent_engine.engine.shared_resources import SharedResources
+from torrent_engine.engine.states import Signal, State, StateMachine
+from torrent_engine.engine.torrent import Torrent, Totals
+from torrent_engine.engine.transfer import Transfer, TransferCallbacks
+from torrent_engine.policy.picker import Picker
+from torrent_engine.policy.pieces import PieceTable
+from torrent_engine.policy.stop_rules import StopRules
+from torrent_engine.policy.suspicion import Suspicion
+
+logger = logging.getLogger(__name__)
+
+SAVE_TOTALS_INTERVAL_S: Final = 30.0
+SETTLE_TIMEOUT_S: Final = 30.0  # ours: what is queued for the disk is written within this
+CHECK_EVENTS: Final = 100
+
+
+@dataclass(slots=True)
+class RunSettings:
+    """What a Session hands to each of its runs."""
+
+    metainfo: Metainfo
+    save_path: Path
+    config: SessionConfig
+    peer_id: PeerId
+    bus: EventBus
+    machine: StateMachine
+    totals: Totals
+
+
+class SessionRun:
+    """Runs one torrent once."""
+
+    def __init__(self, settings: RunSettings, shared: SharedResources, *, trust: bool) -> None:
+        self.stop_reason: str | None = None
+        self.failure: TorrentEngineError | None = None
+        self.deletes_files = False
+        self.checked_pieces = 0
+        self.pieces_to_check = 0
+        self._settings = settings
+        self._shared = shared
+        self._trust = trust
+        self._phase = anyio.CancelScope()
+        self._to_check: dict[int, None] = {}
+        self._partial: dict[int, int] = {}
+        self._base_downloaded_bytes = self._base_uploaded_bytes = 0
+        self._started_s = shared.clock()
+        self._seeding_since_s: float | None = None
+        config, metainfo = settings.config, settings.metainfo
+        self._rules = StopRules(config.seed_ratio, config.seed_time_s)
+        self.progress = Progress(metainfo)
+        priorities = self.progress.set_priorities(config.file_priorities)
+        self.torrent = self._make_torrent()
+        self.torrent.picker.set_priorities(priorities)
+        self._keeper = ResumeKeeper(
+            shared.store, self.torrent.storage, metainfo, shared.config.disk, shared.clock
+        )
+        self.transfer = Transfer(
+            self.torrent,
+            shared,
+            self._keeper,
+            self.progress,
+            TransferCallbacks(self._on_complete, self._on_second, self.fail),
+        )
+
+    def _make_torrent(self) -> Torrent:
+        settings, shared = self._settings, self._shared
+        metainfo = settings.metainfo
+        table = PieceTable(metainfo.geometry)
+        storage = StorageManager(
+            metainfo,
+            settings.save_path,
+            disk_limiter=shared.disk_limiter,
+            config=shared.config.disk,
+            renames=_renames(settings.config),
+            skipped=self.progress.skipped_files(),
+            open_files=shared.open_files,
+        )
+        return Torrent(
+            metainfo=metainfo,
+            config=settings.config,
+            shared_config=shared.config,
+            peer_id=settings.peer_id,
+            storage=storage,
+            table=table,
+            picker=Picker(
+                metainfo.geometry, table, shared.rng, is_sequential=settings.config.sequential
+            ),
+            suspicion=Suspicion(),
+            bus=settings.bus,
+            peers=set(),
+            totals=settings.totals,
+            clock=shared.clock,
+            rng=shared.rng,
+        )
+
+    # -- the run ----------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Run until told to stop or until something fails, which is raised at the end."""
+        storage, keeper = self.torrent.storage, self._keeper
+        await storage.open(create=not self._settings.config.check_only)
+        try:
+            self._apply(await keeper.plan(trust=self._trust))
+            try:
+                await self._load_totals()
+                await self._run_tasks()
+            finally:
+                await self._close_keeper()
+            if self.deletes_files:
+                await storage.delete_files()
+                await self._shared.store.remove(self._settings.metainfo.info_hash)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await storage.close()
+        if self.failure is not None:
+            raise self.failure
+
+    def _apply(self, plan: StartPlan) -> None:
+        table = self.torrent.table
+        for piece in plan.verified.present():
+            table.found(piece)
+        self._to_check = dict.fromkeys(plan.to_check)
+        self.pieces_to_check = len(plan.to_check)
+        self._partial = dict(plan.partial)
+        self.progress.recount(table.have.has)
+
+    async def _run_tasks(self) -> None:
+        async with anyio.create_task_group() as tasks:
+            self._tasks = tasks
+            self.transfer.finisher.start_task = self._start_finishing
+            tasks.start_soon(self.transfer.writer.run)
+            tasks.start_soon(self._guard, self._keeper.run)
+            tasks.start_soon(self._guard, self._save_totals_forever)
+            await self._phases()
+            with anyio.move_on_after(SETTLE_TIMEOUT_S, shield=True):
+                await self.transfer.writer.drain()
+                await self._save_totals()
+            tasks.cancel_scope.cancel()
+
+    def _start_finishing(
+        self, work: Callable[[PieceAssembly], Awaitable[None]], assembly: PieceAssembly
+    ) -> None:
+        async def finish() -> None:
+            await work(assembly)
+
+        self._tasks.start_soon(self._guard, finish)
+
+    async def _guard(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Run one of our tasks; what it raises ends the run."""
+        try:
+            await work()
+        except TorrentEngineError as error:
+            self.fail(error)
+
+    async def _close_keeper(self) -> None:
+        try:
+            await self._keeper.close()
+        except TorrentEngineError as error:
+            if self.failure is None:
+                self.failure = error
+            else:
+                logger.warning("resume data not saved: %s", error)
+
+    # -- phases -----------------------------------------------------------------------------
+
+    async def _phases(self) -> None:
+        machine = self._settings.machine
+        while self.stop_reason is None and self.failure is None:
+            with anyio.CancelScope() as self._phase:
+                if machine.state is State.CHECKING:
+                    await self._guard(self._check)
+                elif machine.state is State.PAUSED:
+                    await anyio.sleep_forever()
+                else:
+                    await self._transfer()
+
+    def interrupt(self) -> None:
+        """End the present phase: something has changed."""
+        self._phase.cancel()
+
+    def stop(self, reason: str) -> None:
+        """End the run; the first reason given is kept."""
+        if self.stop_reason is None:
+            self.stop_reason = reason
+        self.interrupt()
+
+    def fail(self, error: TorrentEngineError) -> None:
+        """End the run with an error; the first one is kept."""
+        if self.failure is None:
+            self.failure = error
+        self.interrupt()
+
+    async def _check(self) -> None:
+        metainfo, disk = self._settings.metainfo, self._shared.config.disk
+        if self._to_check:
+            await check_pieces(
+                self.torrent.storage,
+                metainfo,
+                tuple(self._to_check),
+                limiter=self._shared.hash_limiter,
+                threads=disk.hash_threads,
+                on_result=self._on_checked,
+            )
+        for piece, blocks in self._partial.items():
+            if self.torrent.table.missing >> piece & 1:
+                self.transfer.downloads.restore(piece, blocks)
+        self._partial.clear()
+        self.progress.recount(self.torrent.table.have.has)
+        if self._settings.config.check_only:
+            self.stop("checked")
+        is_complete = self.progress.is_complete
+        self._settings.machine.fire(
+            Signal.CHECK_DONE_COMPLETE if is_complete else Signal.CHECK_DONE_INCOMPLETE
+        )
+
+    def _on_checked(self, piece: int, is_right: bool) -> None:  # noqa: FBT001 - as check_pieces
+        self._keeper.piece_checked(piece, is_right)
+        self._to_check.pop(piece, None)
+        if is_right:
+            self.torrent.table.found(piece)
+        self.checked_pieces += 1
+        total = self.pieces_to_check
+        if self.checked_pieces == total or not self.checked_pieces % max(1, total // CHECK_EVENTS):
+            self._settings.bus.publish(
+                CheckProgress(
+                    self._settings.metainfo.info_hash,
+                    self.checked_pieces,
+                    total,
+                    self.torrent.table.have.count,
+                )
+            )
+
+    async def _transfer(self) -> None:
+        if self.progress.is_complete:
+            self._begin_seeding()
+        if self.stop_reason is None:
+            await self.transfer.run()
+
+    def _begin_seeding(self) -> None:
+        if self._seeding_since_s is None:
+            self._seeding_since_s = self._shared.clock()
+        self._apply_rules(self._shared.clock())
+
+    def _on_complete(self) -> None:
+        machine, settings = self._settings.machine, self._settings
+        if machine.state is not State.DOWNLOADING:
+            return  # paused meanwhile: noticed when it goes on
+        machine.fire(Signal.ALL_PIECES_PRESENT)
+        elapsed_s = self._shared.clock() - self._started_s
+        settings.bus.publish(
+            SessionCompleted(
+                settings.metainfo.info_hash, settings.totals.downloaded_bytes, elapsed_s
+            )
+        )
+        self.transfer.completed()
+        self._begin_seeding()
+
+    def _apply_rules(self, now: float) -> None:
+        if self._seeding_since_s is None or self._settings.machine.state is not State.SEEDING:
+            return
+        reason = self._rules.reason(
+            uploaded_bytes=self.all_uploaded_bytes,
+            downloaded_bytes=self.all_downloaded_bytes,
+            wanted_bytes=self.progress.wanted_bytes,
+            seeding_s=now - self._seeding_since_s,
+        )
+        if reason is not None:
+            self.stop(reason)
+
+    def _on_second(self, now: float) -> None:
+        self._apply_rules(now)
+        settings, progress = self._settings, self.progress
+        down, up = rates(self.torrent.peers, now)
+        settings.bus.publish(
+            StatsUpdated(
+                settings.metainfo.info_hash,
+                settings.machine.state.value,
+                down,
+                up,
+                settings.totals.downloaded_bytes,
+                settings.totals.uploaded_bytes,
+                progress.completed_bytes,
+                progress.wanted_bytes,
+                len(self.torrent.peers),
+                sum(peer.has_all for peer in self.torrent.peers),
+            )
+        )
+
+    # -- while it runs ----------------------------------------------------------------------
+
+    async def set_file_priorities(self, priorities: tuple[int, ...]) -> None:
+        """Change what is wanted; ConfigError if the numbers do not fit."""
+        pieces = self.progress.set_priorities(priorities)
+        self.torrent.picker.set_priorities(pieces)
+        await self.torrent.storage.set_skipped(self.progress.skipped_files())
+        self.progress.recount(self.torrent.table.have.has)
+        machine = self._settings.machine
+        is_complete = self.progress.is_complete
+        signal = Signal.ALL_PIECES_PRESENT if is_complete else Signal.PIECES_MISSING
+        if machine.can(signal):
+            machine.fire(signal)
+        if machine.state in {State.DOWNLOADING, State.SEEDING}:
+            self.transfer.downloads.set_active(active=not is_complete)
+
+    @property
+    def all_downloaded_bytes(self) -> int:
+        """Payload received over all runs."""
+        return self._base_downloaded_bytes + self._settings.totals.downloaded_bytes
+
+    @property
+    def all_uploaded_bytes(self) -> int:
+        """Payload sent over all runs."""
+        return self._base_uploaded_bytes + self._settings.totals.uploaded_bytes
+
+    async def _load_totals(self) -> None:
+        totals = self._settings.totals
+        record = await self._shared.store.load(self._settings.metainfo.info_hash)
+        if record is not None:
+            self._base_downloaded_bytes = record.downloaded_bytes - totals.downloaded_bytes
+            self._base_uploaded_bytes = record.uploaded_bytes - totals.uploaded_bytes
+
+    async def _save_totals(self) -> None:
+        await self._shared.store.save_totals(
+            self._settings.metainfo.info_hash,
+            downloaded_bytes=self.all_downloaded_bytes,
+            uploaded_bytes=self.all_uploaded_bytes,
+        )
+
+    async def _save_totals_forever(self) -> None:
+        while True:
+            await anyio.sleep(SAVE_TOTALS_INTERVAL_S)
+            await self._save_totals()
+
+
+def _renames(config: SessionConfig) -> dict[int, tuple[str, ...]]:
+    """Return the renamed files as cleaned paths; ConfigError if one leads out of the save path."""
+    renames: dict[int, tuple[str, ...]] = {}
+    for index, path in config.renamed_files:
+        parts = [part for part in path.replace("\\", "/").split("/") if part not in {"", "."}]
+        if not parts or ".." in parts or path.startswith("/"):
+            raise ConfigError(f"renamed_files: {path!r} is not a path below the save path")
+        renames[index] = clean_path([part.encode() for part in parts])
+    return renames

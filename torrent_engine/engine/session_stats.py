@@ -1,0 +1,54 @@
+"""The numbers of one torrent at one moment."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from torrent_engine.engine.peer import Peer
+from torrent_engine.engine.states import State
+
+
+@dataclass(frozen=True, slots=True)
+class SessionStats:
+    """What a Session is and did; bytes are payload, rates are over the last seconds."""
+
+    state: State
+    name: str
+    completed_bytes: int
+    """Verified, of what is wanted."""
+    wanted_bytes: int
+    total_bytes: int
+    downloaded_bytes: int
+    """Received in this run."""
+    uploaded_bytes: int
+    wasted_bytes: int
+    """Received in this run and thrown away."""
+    download_bytes_per_s: float
+    upload_bytes_per_s: float
+    eta_s: float | None
+    """Until complete at the present rate; None if that is unknown or done."""
+    pieces_have: int
+    pieces_total: int
+    peers: int
+    seeds: int
+    connecting: int
+    ratio: float
+    """Uploaded over downloaded, over all runs; over the size if nothing was downloaded."""
+    elapsed_s: float
+    checked_fraction: float
+    """Of the pieces that this start had to hash; 1.0 if there were none."""
+    have: bytes
+    """The verified pieces, as a BEP 3 bitfield."""
+
+
+def rates(peers: Iterable[Peer], now: float) -> tuple[float, float]:
+    """Return download and upload rate over all peers, in bytes per second."""
+    down = up = 0.0
+    for peer in peers:
+        down += peer.download_rate.rate(now)
+        up += peer.upload_rate.rate(now)
+    return down, up
+
+
+def eta_s(left_bytes: int, bytes_per_s: float) -> float | None:
+    """Return the seconds that are left at a rate; None if nothing is left or nothing comes."""
+    return left_bytes / bytes_per_s if left_bytes > 0 and bytes_per_s >= 1 else None

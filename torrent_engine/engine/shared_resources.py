@@ -1,0 +1,270 @@
+"""Owns what all torrents of a process share: sockets, limits, the resume database, the HTTP client.
+
+Ref-counted and single-flight: however many tasks acquire it at once, one start happens; at zero
+references everything is closed, in order, exactly once.
+"""
+
+import logging
+import os
+import random
+import sys
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import AsyncExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+import anyio
+import anyio.abc
+
+from torrent_engine.base.config import SharedConfig
+from torrent_engine.base.errors import LocalProtocolError
+from torrent_engine.disk.open_files import OpenFiles
+from torrent_engine.disk.state import StateStore
+from torrent_engine.engine.connection_slots import ConnectionSlots
+from torrent_engine.net.http_client import HttpClient
+from torrent_engine.net.incoming import IncomingRouter
+from torrent_engine.net.streams import listen
+from torrent_engine.net.tracker_client import TrackerClient, open_tracker_client
+from torrent_engine.policy.rate import TokenBucket
+
+logger = logging.getLogger(__name__)
+
+STATE_FOLDER: Final = "torrent_engine"
+
+
+class _Services:
+    """What is open between the first reference and the last."""
+
+    def __init__(self, store: StateStore, trackers: TrackerClient, http: HttpClient) -> None:
+        self.store = store
+        self.trackers = trackers
+        self.http = http
+        self.listen_port = 0
+
+
+class _Start:
+    """One attempt to open the services; all who ask meanwhile wait for its end."""
+
+    def __init__(self) -> None:
+        self.done = anyio.Event()
+        self.error: BaseException | None = None
+
+
+class SharedResources:
+    """Loop services that Sessions borrow; ``async with`` holds one reference and runs the tasks.
+
+    ``acquire()`` may start the services again after the last ``release()``, as long as the
+    ``async with`` block has not ended.
+    """
+
+    def __init__(
+        self,
+        config: SharedConfig | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        rng: random.Random | None = None,
+    ) -> None:
+        self.config = config or SharedConfig()
+        self.clock = clock
+        self.rng = rng or random.SystemRandom()
+        self.references = 0
+        disk = self.config.disk
+        self.disk_limiter = anyio.CapacityLimiter(disk.disk_threads)
+        self.hash_limiter = anyio.CapacityLimiter(disk.hash_threads)
+        self.open_files = OpenFiles(disk.max_open_files)
+        self.connection_slots = ConnectionSlots(self.config.pool.max_connections)
+        self.router = IncomingRouter(self.config.wire.handshake_timeout_s)
+        self.download_bucket = TokenBucket(self.config.max_download_bytes_per_s)
+        self.upload_bucket = TokenBucket(self.config.max_upload_bytes_per_s)
+        self._tasks: anyio.abc.TaskGroup | None = None
+        self._services: _Services | None = None
+        self._starting: _Start | None = None
+        self._closing = anyio.Event()
+        self._closed = anyio.Event()
+        self._sessions: dict[bytes, Callable[[], Awaitable[None]]] = {}
+
+    # -- life -------------------------------------------------------------------------------
+
+    async def __aenter__(self) -> Self:
+        """Begin to run tasks, and hold one reference."""
+        tasks = anyio.create_task_group()
+        await tasks.__aenter__()
+        self._tasks = tasks
+        try:
+            await self.acquire()
+        except BaseException:
+            self._tasks = None
+            tasks.cancel_scope.cancel()
+            await tasks.__aexit__(None, None, None)
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> bool | None:
+        """Close everything, Sessions that are still open too."""
+        tasks, self._tasks = self._tasks, None
+        with anyio.CancelScope(shield=True):
+            await self.close()
+        if tasks is None:
+            return None
+        tasks.cancel_scope.cancel()
+        return await tasks.__aexit__(kind, error, trace)
+
+    async def acquire(self) -> None:
+        """Take one reference; the first one opens the services.
+
+        Raises what the start raised, in every task that waited for it; nothing is left open then,
+        and the next call tries again.
+        """
+        while self._services is None:
+            start = self._starting
+            if start is None:
+                await self._start()
+            else:
+                await start.done.wait()
+                if start.error is not None:
+                    raise start.error
+        self.references += 1
+
+    async def _start(self) -> None:
+        if self._tasks is None:
+            raise LocalProtocolError("SharedResources is used outside its 'async with' block")
+        start = self._starting = _Start()
+        try:
+            if self._closing.is_set():
+                await self._closed.wait()
+            self._closing, self._closed = anyio.Event(), anyio.Event()
+            await self._tasks.start(self._serve)
+        except Exception as error:
+            start.error = error
+            raise
+        finally:
+            self._starting = None
+            start.done.set()
+
+    async def release(self) -> None:
+        """Give one reference back; the last one closes the services and waits for that."""
+        if self.references <= 0:
+            raise LocalProtocolError("released more often than acquired")
+        self.references -= 1
+        if not self.references:
+            await self._close_services()
+
+    async def close(self) -> None:
+        """Close everything now, whoever still holds a reference; twice is harmless."""
+        for close_session in tuple(self._sessions.values()):
+            await close_session()
+        self.references = 0
+        await self._close_services()
+
+    async def _close_services(self) -> None:
+        if self._services is not None:
+            self._closing.set()
+            await self._closed.wait()
+
+    async def _serve(self, *, task_status: anyio.abc.TaskStatus[None]) -> None:
+        """Hold the services open until told to close; they are closed in reverse order."""
+        try:
+            async with AsyncExitStack() as stack:
+                config = self.config
+                store = await StateStore.open(self.state_dir, config=config.disk)
+                stack.push_async_exit(store)
+                http = HttpClient(config.tracker, user_agent=config.user_agent)
+                trackers = await stack.enter_async_context(
+                    open_tracker_client(config.tracker, http=http)
+                )
+                services = _Services(store, trackers, http)
+                tasks = await stack.enter_async_context(anyio.create_task_group())
+                listeners = listen(config.listen_hosts, config.listen_port)
+                services.listen_port = listeners[0].getsockname()[1]
+                tasks.start_soon(self.router.run, listeners)
+                self._services = services
+                task_status.started()
+                await self._closing.wait()
+                self._services = None
+                tasks.cancel_scope.cancel()
+        finally:
+            self._services = None
+            self._closed.set()
+
+    # -- what is shared ---------------------------------------------------------------------
+
+    @property
+    def state_dir(self) -> Path:
+        """The folder of the resume database."""
+        if self.config.state_dir is not None:
+            return Path(self.config.state_dir)
+        return default_state_dir()
+
+    @property
+    def listen_port(self) -> int:
+        """The TCP port that accepts peers."""
+        return self._open.listen_port
+
+    @property
+    def store(self) -> StateStore:
+        """The resume database."""
+        return self._open.store
+
+    @property
+    def trackers(self) -> TrackerClient:
+        """What asks trackers."""
+        return self._open.trackers
+
+    @property
+    def http(self) -> HttpClient:
+        """What fetches URLs."""
+        return self._open.http
+
+    @property
+    def _open(self) -> _Services:
+        if self._services is None:
+            raise LocalProtocolError("SharedResources is not open")
+        return self._services
+
+    def start_task(self, work: Callable[[], Coroutine[object, object, None]]) -> None:
+        """Run a Session's task; it must not raise."""
+        if self._tasks is None:
+            raise LocalProtocolError("SharedResources is used outside its 'async with' block")
+        self._tasks.start_soon(work)
+
+    def register(self, info_hash: bytes, close_session: Callable[[], Awaitable[None]]) -> None:
+        """Remember a running Session, so that :meth:`close` can end it.
+
+        Raises LocalProtocolError if another Session of the same torrent runs here.
+        """
+        if info_hash in self._sessions:
+            raise LocalProtocolError(f"torrent {info_hash.hex()} has a Session already")
+        self._sessions[info_hash] = close_session
+
+    def unregister(self, info_hash: bytes) -> None:
+        """Forget a Session that has ended."""
+        self._sessions.pop(info_hash, None)
+
+    def set_rate_limits(
+        self, *, download_bytes_per_s: int | None = None, upload_bytes_per_s: int | None = None
+    ) -> None:
+        """Change the limits over all torrents; 0 is unlimited, None leaves as it is."""
+        now = self.clock()
+        if download_bytes_per_s is not None:
+            self.download_bucket.set_rate(download_bytes_per_s, now)
+        if upload_bytes_per_s is not None:
+            self.upload_bucket.set_rate(upload_bytes_per_s, now)
+
+
+def default_state_dir() -> Path:
+    """Return where the resume database lies if nobody says otherwise."""
+    home = Path.home()
+    if sys.platform == "win32":
+        base = Path(os.environ.get("LOCALAPPDATA", home / "AppData" / "Local"))
+    elif sys.platform == "darwin":
+        base = home / "Library" / "Application Support"
+    else:
+        base = Path(os.environ.get("XDG_STATE_HOME") or home / ".local" / "state")
+    return base / STATE_FOLDER
