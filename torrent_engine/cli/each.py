@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from torrent_engine.cli.exit_codes import ExitCode, exit_code_of, is_expected
-from torrent_engine.cli.render import print_failure, print_traceback
+from torrent_engine.cli.render import OutputError, print_failure, print_traceback
 from torrent_engine.cli.sources import shown
 
 
@@ -19,7 +19,7 @@ def for_each(arguments: Sequence[str], work: Callable[[str], ExitCode], *, debug
 def _one(argument: str, work: Callable[[str], ExitCode], *, debug: bool) -> ExitCode:
     try:
         return work(argument)
-    except BrokenPipeError:
+    except (BrokenPipeError, OutputError):
         raise
     except Exception as error:
         if not is_expected(error):

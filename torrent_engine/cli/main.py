@@ -87,7 +87,8 @@ class LazyGroup(click.Group):
         self._main_shell_completion(extra, PROGRAM, complete_var)
         with self.make_context(PROGRAM, arguments, **extra) as context:
             code = self.invoke(context)
-        sys.stdout.flush()
+        if "torrent_engine.cli.render" in sys.modules:
+            sys.modules["torrent_engine.cli.render"].flush_output()
         return ExitCode(code or ExitCode.OK)
 
 

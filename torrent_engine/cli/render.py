@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, TextIO
 
-from torrent_engine.cli.exit_codes import message_of
+from torrent_engine.cli.exit_codes import CliError, exit_code_of, message_of
 
 if TYPE_CHECKING:
     from rich.live import Live
@@ -23,6 +23,13 @@ PLAIN_PAUSE_S: Final = 5.0  # how long a torrent is silent after a line
 SILENT_INTERVAL_S: Final = 3_600.0
 
 
+class OutputError(CliError):
+    """Our own output cannot be written; nothing is wrong with any torrent."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(f"cannot write the output: {message_of(error)}", exit_code_of(error))
+
+
 def safe(text: str) -> str:
     """Return text that cannot control the terminal: names from torrents, messages of others."""
     from torrent_engine.codec.paths import escape_for_terminal
@@ -34,7 +41,7 @@ def print_line(text: str = "", *, flush: bool = False) -> None:
     """Write one line to stdout."""
     _write(sys.stdout, text)
     if flush:
-        sys.stdout.flush()
+        flush_output()
 
 
 def print_lines(lines: Sequence[str]) -> None:
@@ -205,4 +212,19 @@ def _encodable(text: str, stream: Any) -> str:  # noqa: ANN401
 
 
 def _write(stream: TextIO, text: str) -> None:
-    stream.write(_encodable(text, stream) + "\n")
+    try:
+        stream.write(_encodable(text, stream) + "\n")
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputError(error) from error
+
+
+def flush_output() -> None:
+    """Hand over what is buffered; raises OutputError."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputError(error) from error

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from torrent_engine.engine.session import SessionStats
 
-MIN_BAR_CHARS: Final = 10
+MIN_BAR_CHARS: Final = 3
 MAX_NAME_CHARS: Final = 60
 LINES_PER_ROW: Final = 2
 _STYLES: Final = {

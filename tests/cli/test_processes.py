@@ -1,0 +1,125 @@
+"""The command as a process: start-up, signals, pipes, full devices."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.cli import torrents
+
+COMMAND = [sys.executable, "-m", "torrent_engine"]
+ROOT = Path(__file__).parents[2]
+
+
+def environment(**more: str) -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error", **more}
+
+
+@contextmanager
+def running(*arguments: object, **options: object) -> Iterator["subprocess.Popen[bytes]"]:
+    process = subprocess.Popen(
+        [*COMMAND, *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment(),
+        **options,  # type: ignore[call-overload]
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys, torrent_engine.cli.main as m\n"
+        "try: m.cli.main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "heavy = {'rich', 'anyio', 'httpx2', 'asyncio', 'uvloop', 'sqlite3', 'cryptography'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], env=environment(), capture_output=True, check=True
+    )
+    assert result.stdout.splitlines()[-1] == b"[]"
+
+
+@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
+def test_the_tracker_ends_in_order_on_a_signal(kind: signal.Signals) -> None:
+    with running("tracker", "--host", "127.0.0.1", "--port", "0", "--json") as process:
+        assert process.stdout is not None
+        started = json.loads(process.stdout.readline())
+        assert started["http"].startswith("http://127.0.0.1:")
+        process.send_signal(kind)
+        assert process.wait(5) == 0
+        assert process.communicate()[1] == b""
+
+
+def test_a_tracker_on_a_busy_port_says_so() -> None:
+    with running("tracker", "--host", "127.0.0.1", "--port", "0", "--json") as first:
+        assert first.stdout is not None
+        port = json.loads(first.stdout.readline())["http"].split(":")[2].split("/")[0]
+        with running("tracker", "--host", "127.0.0.1", "--port", port) as second:
+            _, err = second.communicate(timeout=10)
+        assert second.returncode == 6
+        assert err.count(b"\n") == 1
+        assert b"torrent-engine: cannot bind port " + port.encode() in err
+
+
+def test_a_reader_that_goes_away_is_no_error_message(tmp_path: Path) -> None:
+    with running("show", "-", stdin=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        _, err = process.communicate(torrents.multi(tmp_path).read_bytes(), timeout=10)
+    assert (process.returncode, err) == (1, b"")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_f1_a_full_device_for_the_output_exits_9(tmp_path: Path) -> None:
+    torrent = torrents.multi(tmp_path)
+    with Path("/dev/full").open("wb") as full:
+        result = subprocess.run(
+            [*COMMAND, "show", str(torrent)],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            env=environment(),
+            check=False,
+        )
+    assert result.returncode == 9
+    assert result.stderr == b"torrent-engine: cannot write the output: no space left on device\n"
+
+
+def test_an_output_without_utf8_gets_escapes(tmp_path: Path) -> None:
+    torrent = torrents.single(tmp_path, "snow ☃.bin")
+    result = subprocess.run(
+        [*COMMAND, "show", str(torrent)],
+        capture_output=True,
+        env=environment(PYTHONIOENCODING="ascii", PYTHONUTF8="0"),
+        check=True,
+    )
+    assert b"snow \\u2603.bin" in result.stdout
+
+
+def test_ctrl_c_while_waiting_for_stdin_is_one_line() -> None:
+    with running("show", "-", stdin=subprocess.PIPE) as process:
+        _wait_until_it_reads(process.pid)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=10)
+    assert (process.returncode, out, err) == (7, b"", b"torrent-engine: interrupted\n")
+
+
+def _wait_until_it_reads(pid: int) -> None:
+    """Wait until the process sleeps in a read of its stdin."""
+    for _ in range(1_000):
+        call = Path(f"/proc/{pid}/wchan").read_text()
+        if "pipe_read" in call or call == "anon_pipe_read":
+            return
+        signal.sigtimedwait([], 0.01)
+    pytest.skip("the system does not say what a process waits for")

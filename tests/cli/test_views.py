@@ -1,0 +1,104 @@
+"""What progress looks like."""
+
+import io
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from tests.cli import fakes
+from torrent_engine.cli import views
+from torrent_engine.engine.states import State
+
+HALF = replace(
+    fakes.FakeStats(),
+    completed_bytes=150 << 20,
+    wanted_bytes=300 << 20,
+    download_bytes_per_s=100 << 20,
+    upload_bytes_per_s=1024.0,
+    eta_s=1.5,
+    pieces_have=600,
+    pieces_total=1200,
+    peers=3,
+    seeds=2,
+)
+
+
+def drawn(*rows: views.Row, width: int = 80, height: int = 24, ascii_only: bool = False) -> str:
+    console = Console(file=io.StringIO(), width=width, height=height, markup=False, emoji=False)
+    view = views.live_view(rows, width=width, height=height, ascii_only=ascii_only)
+    with console.capture() as capture:
+        console.print(view)
+    return capture.get()
+
+
+def row(label: str = "one", stats: Any = HALF) -> views.Row:
+    return views.session_row(label, label, stats)
+
+
+def test_a_download_has_a_bar_and_its_numbers() -> None:
+    bar, detail = drawn(row()).splitlines()
+    assert bar.startswith("one ")
+    assert bar.endswith(" 50.0%")
+    assert len(bar) <= 80
+    assert abs(bar.count("━") - bar.count("─")) <= 1
+    assert detail.startswith("  150.0/300.0 MiB  ↓ 100.0 MiB/s  ↑ 1.0 KiB/s  ETA 0:02  peers 3 ")
+
+
+@pytest.mark.parametrize("width", [20, 40, 80, 200])
+def test_no_line_is_wider_than_the_terminal(width: int) -> None:
+    lines = drawn(row("a name that is long enough to be cut " * 4), width=width).splitlines()
+    assert len(lines) == 2
+    assert all(len(line) <= width for line in lines)
+
+
+def test_more_torrents_than_lines_are_counted() -> None:
+    lines = drawn(*(row(f"t{n}") for n in range(30)), height=12).splitlines()
+    assert len(lines) == 11
+    assert lines[-1] == "  and 25 more"
+
+
+def test_a_terminal_without_utf8_gets_ascii() -> None:
+    bar = drawn(row(), ascii_only=True).splitlines()[0]
+    assert bar.isascii()
+    assert "####" in bar
+
+
+def test_markup_in_a_name_stays_text() -> None:
+    assert "[red]x[/red]" in drawn(row("[red]x[/red]"))
+
+
+@pytest.mark.parametrize(
+    ("stats", "line"),
+    [
+        (None, "t: loading"),
+        (
+            replace(HALF, state=State.CHECKING, checked_fraction=0.25),
+            "t: checking 25.0%, pieces 600/1200",
+        ),
+        (
+            replace(HALF, state=State.SEEDING, uploaded_bytes=1 << 20, ratio=0.5),
+            "t: seeding, up 1.0 KiB/s, 1.0 MiB sent, ratio 0.50, peers 3 (seeds 2)",
+        ),
+        (replace(HALF, state=State.PAUSED), "t: paused"),
+        (
+            HALF,
+            "t: 50.0%, 150.0/300.0 MiB, down 100.0 MiB/s, up 1.0 KiB/s, ETA 0:02, "
+            "peers 3 (seeds 2), pieces 600/1200",
+        ),
+    ],
+)
+def test_the_plain_line_of_each_state(stats: Any, line: str) -> None:
+    assert views.plain_line(row("t", stats)) == line
+
+
+def test_a_torrent_without_bytes_is_complete() -> None:
+    assert row("t", replace(HALF, wanted_bytes=0, completed_bytes=0)).fraction == 1.0
+
+
+def test_the_last_line_has_size_time_rate_and_place() -> None:
+    stats: Any = replace(HALF, downloaded_bytes=300 << 20, elapsed_s=2.0)
+    assert views.done_line("t", stats, "d/t") == (
+        "t: complete, 300.0 MiB in 2.0 s (150.0 MiB/s), in d/t"
+    )
