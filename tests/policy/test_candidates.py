@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from torrent_engine.base.config import PoolConfig
 from torrent_engine.base.ids import PeerAddress, PeerId
-from torrent_engine.policy.candidates import CandidateList, Source, is_dialable
+from torrent_engine.policy.addresses import is_dialable
+from torrent_engine.policy.candidates import CandidateList, Source
 from torrent_engine.policy.dial_limiter import DialLimiter
 from torrent_engine.policy.peer_priority import peer_priority
 
@@ -129,10 +130,19 @@ def test_one_link_per_ip_address_unless_many_may_share_it() -> None:
     strict, home = candidates(), candidates(HOME)
     for subject in (strict, home):
         for port in (1001, 1002, 1003):
-            subject.add(PeerAddress("127.0.0.1", port), Source.TRACKER, now=0)
+            subject.add(peer(7, port), Source.TRACKER, now=0)
     assert len(dial_all(strict, 0)) == 1
     assert len(dial_all(home, 0)) == 3
-    assert home.next_to_dial(0, in_use_ips={"127.0.0.1"}) is None
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "::1"])
+def test_every_port_of_the_loopback_is_a_peer_of_its_own(host: str) -> None:
+    subject = candidates()
+    for port in range(1, 101):
+        assert subject.add(PeerAddress(host, port), Source.TRACKER, now=0)
+    for port in range(1, 10):
+        subject.ban(PeerAddress(host, port), None, now=0)
+    assert len(dial_all(subject, 0)) == 91
 
 
 def test_address_in_use_is_looked_at_again_later() -> None:

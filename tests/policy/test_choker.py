@@ -204,6 +204,30 @@ def test_newcomer_waits_behind_those_who_waited_before() -> None:
     assert 99 in swarm.rechoke()
 
 
+def test_what_was_taken_while_nobody_waited_is_held_against_nobody() -> None:
+    swarm = Swarm([view(key) for key in range(9)], choker(), seeding=True)
+    swarm.run(3600, lambda chosen: dict.fromkeys(chosen, 1 << 30))
+    for key in range(100, 109):
+        swarm.views[key] = view(key, connected_since_s=swarm.now)
+    swarm.served_s.clear()
+    swarm.run(600, lambda chosen: dict.fromkeys(chosen, 40 * MIB))
+    assert set(swarm.served_s.values()) == {300.0}
+
+
+def test_leech_that_loses_interest_before_its_turn_ends_goes_back_in_line_all_the_same() -> None:
+    swarm = Swarm([view(key) for key in range(18)], choker(), seeding=True)
+    first = swarm.rechoke()
+    swarm.now += 5
+    for key in first:
+        swarm.views[key] = replace(swarm.views[key], interested=False)
+    assert swarm.rechoke() == set(range(18)) - first
+    for key in first:
+        swarm.views[key] = replace(swarm.views[key], interested=True)
+    swarm.views[50] = view(50, connected_since_s=-1.0)
+    swarm.now += CONFIG.seed_turn_s
+    assert 50 in swarm.rechoke()
+
+
 @dataclass
 class Uplink:
     """A saturated uplink that the unchoked share by weight: a greedy client takes more."""
@@ -230,7 +254,8 @@ def honest_bytes(greed: float, *, slots: int) -> int:
 
 
 @pytest.mark.parametrize(
-    ("greed", "slots"), [(2, 1), (5, 1), (20, 1), (2, 2), (5, 2), (20, 2), (2, 3), (5, 3), (2, 4)]
+    ("greed", "slots"),
+    [(2, 1), (5, 1), (20, 1), (2, 2), (5, 2), (20, 2), (2, 3), (5, 3), (20, 3), (2, 4)],
 )
 def test_b12_three_fast_leeches_cost_five_honest_ones_at_most_a_fifth(
     greed: float, slots: int

@@ -70,7 +70,7 @@ def transfer(bucket: TokenBucket, *, seconds: float, rng: random.Random) -> list
     return moved
 
 
-@pytest.mark.parametrize("rate", [4 * KIB, 50 * KIB, MIB, 100 * MIB])
+@pytest.mark.parametrize("rate", [4 * KIB, 50 * KIB, MIB, 20 * MIB])
 def test_limit_holds_within_3_percent_over_10_seconds(rate: int) -> None:
     moved = transfer(TokenBucket(rate), seconds=30, rng=random.Random(1))
     for start in range(1000, 1021):

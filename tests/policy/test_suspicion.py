@@ -244,7 +244,7 @@ def test_b6_fifth_of_the_swarm_poisoning_wastes_little_and_gets_no_honest_peer_b
     wasted = needed = 0
     for seed in range(100):
         swarm = PoisonedSwarm(
-            25, 5, random.Random(seed), lie_probability, pieces=400, blocks=8, under_way=5
+            25, 5, random.Random(seed), lie_probability, pieces=250, blocks=8, under_way=5
         )
         swarm.run()
         assert swarm.banned <= set(range(5))

@@ -9,6 +9,7 @@ from typing import Final
 
 from torrent_engine.base.config import PoolConfig
 from torrent_engine.base.ids import PeerAddress, PeerId
+from torrent_engine.policy.addresses import may_be_shared
 
 MAX_BANS: Final = 10_000  # ours: entries of memory; the oldest go first
 
@@ -32,7 +33,7 @@ class BanList:
         self._set(address.host, address.port, now)
         if peer_id is not None:
             self._set(address.host, peer_id, now)
-        if not known and not self._config.allow_multiple_per_ip:
+        if not known and not may_be_shared(address.host, self._config):
             self._strike(address.host, now)
 
     def is_banned(self, address: PeerAddress, peer_id: PeerId | None, now: float) -> bool:

@@ -8,11 +8,11 @@ from collections import Counter
 from collections.abc import Container
 from dataclasses import dataclass
 from enum import Flag, auto
-from ipaddress import ip_address
 from typing import Final
 
 from torrent_engine.base.config import PoolConfig
 from torrent_engine.base.ids import PeerAddress, PeerId
+from torrent_engine.policy.addresses import is_dialable, may_be_shared
 from torrent_engine.policy.bans import BanList
 from torrent_engine.policy.dial_limiter import DialLimiter
 from torrent_engine.policy.dial_queue import DialQueue
@@ -45,6 +45,9 @@ class _Candidate:
 
     address: PeerAddress
     sources: Source
+    trust: int
+    """0 for who is told by hand or is near, 1 for who a tracker or the peer told, else 2."""
+    priority: int
     failures: int = 0
     busy: bool = False
     connected_at: float = -1.0
@@ -53,8 +56,11 @@ class _Candidate:
     @property
     def rank(self) -> int:
         """0 is dialled first and evicted last: few failures, then who told us."""
-        trust = 0 if self.sources & _TRUSTED else 1 if self.sources & _TRACKED else 2
-        return self.failures * _CLASSES + trust
+        return self.failures * _CLASSES + self.trust
+
+
+def _trust(sources: Source) -> int:
+    return 0 if sources & _TRUSTED else 1 if sources & _TRACKED else 2
 
 
 class CandidateList:
@@ -110,7 +116,7 @@ class CandidateList:
             return False
         if self._is_refused(address, source, now, allow_local=allow_local):
             return False
-        candidate = _Candidate(address, source)
+        candidate = _Candidate(address, source, _trust(source), self._priority(address))
         if not self._make_room(candidate.rank):
             return False
         self._candidates[address] = candidate
@@ -128,6 +134,7 @@ class CandidateList:
         self._own = address
         self.exclude(address)
         for candidate in self._candidates.values():
+            candidate.priority = self._priority(candidate.address)
             if (due := self._waiting.due(candidate.address)) is not None:
                 self._wait_until(candidate, due)
 
@@ -208,19 +215,20 @@ class CandidateList:
         if address in self._excluded or not is_dialable(address, allow_local=allow_local):
             return True
         crowded = self._per_ip[address.host] >= self._config.max_candidates_per_ip
-        if crowded and not self._config.allow_multiple_per_ip:
+        if crowded and not may_be_shared(address.host, self._config):
             return True
         return self._bans.is_banned(address, None, now)
 
     def _add_source(self, candidate: _Candidate, source: Source, now: float) -> None:
-        rank_before = candidate.rank
+        trust_before = candidate.trust
         candidate.sources |= source
+        candidate.trust = _trust(candidate.sources)
         due = self._waiting.due(candidate.address)
         if due is None:
             return
         if source & Source.MANUAL:  # somebody who names a peer by hand wants it now
             self._wait_until(candidate, now)
-        elif candidate.rank != rank_before:
+        elif candidate.trust != trust_before:
             self._wait_until(candidate, due)
 
     def _make_room(self, rank: int) -> bool:
@@ -245,18 +253,17 @@ class CandidateList:
     def _free_at(self, address: PeerAddress, now: float, in_use_ips: Container[str]) -> float:
         """Return when this peer may be dialled as far as its IP address is concerned."""
         host = address.host
-        if not self._config.allow_multiple_per_ip and (
+        if not may_be_shared(host, self._config) and (
             host in in_use_ips or self._busy_per_ip[host] >= self._config.max_per_ip
         ):
             return now + IN_USE_RETRY_S
         return self._limiter.free_at(self._destination(address), now)
 
     def _destination(self, address: PeerAddress) -> str:
-        return str(address) if self._config.allow_multiple_per_ip else address.host
+        return str(address) if may_be_shared(address.host, self._config) else address.host
 
     def _wait_until(self, candidate: _Candidate, due: float) -> None:
-        priority = self._priority(candidate.address)
-        self._waiting.put(candidate.address, candidate.rank, priority, due)
+        self._waiting.put(candidate.address, candidate.rank, candidate.priority, due)
 
     def _set_busy(self, candidate: _Candidate) -> None:
         self._waiting.discard(candidate.address)
@@ -274,22 +281,6 @@ class CandidateList:
             self._waiting.discard(address)
             self._end_busy(candidate)
             _count_down(self._per_ip, address.host)
-
-
-def is_dialable(address: PeerAddress, *, allow_local: bool = True) -> bool:
-    """Tell whether a TCP link to this address can be: a literal unicast address and a port.
-
-    With ``allow_local`` False only addresses of the public internet count (row B9).
-    """
-    try:
-        ip = ip_address(address.host)
-    except ValueError:
-        return False
-    if not 0 < address.port < 1 << 16:
-        return False
-    if ip.is_unspecified or ip.is_multicast or address.host == "255.255.255.255":
-        return False
-    return allow_local or ip.is_global
 
 
 def _count_down(counts: Counter[str], key: str) -> None:

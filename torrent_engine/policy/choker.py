@@ -42,15 +42,16 @@ class Choker:
         Call it once a rechoke interval, and in between when a slot becomes free.
         """
         self._forget_absent({peer.key for peer in peers})
-        self._seed_turns.update(peers, now)
         wanting = [peer for peer in peers if peer.wants_slot]
         regular_slots = max(self._config.upload_slots if slots is None else slots, 0)
         all_slots = regular_slots + self._config.optimistic_slots
-        if not seeding and len(wanting) > all_slots:
+        if seeding and len(wanting) > all_slots:
+            self._optimistic.clear()
+            return self._seed_turns.choose(peers, all_slots, now)
+        self._seed_turns.all_served(peers)
+        if len(wanting) > all_slots:
             return self._tit_for_tat(wanting, regular_slots, all_slots, now)
         self._optimistic.clear()
-        if len(wanting) > all_slots:
-            return self._seed_turns.choose(wanting, all_slots, now)
         return frozenset(peer.key for peer in wanting)
 
     def _tit_for_tat(

@@ -3,7 +3,8 @@
 Source: BEP 40; CRC-32C as RFC 3720 appendix B.4 describes it.
 """
 
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from functools import lru_cache
+from ipaddress import ip_address
 from typing import Final
 
 from torrent_engine.base.ids import PeerAddress
@@ -34,34 +35,33 @@ def peer_priority(ours: PeerAddress, theirs: PeerAddress) -> int:
     The same for both ends. Addresses of different families have no canonical priority: 0. Raises
     ValueError for a host that is no literal address.
     """
-    our_ip, their_ip = ip_address(ours.host), ip_address(theirs.host)
-    if our_ip.version != their_ip.version:
+    our_ip, their_ip = _packed(ours.host), _packed(theirs.host)
+    if len(our_ip) != len(their_ip):
         return 0
     if our_ip == their_ip:
         pair = sorted(port.to_bytes(2, "big") for port in (ours.port, theirs.port))
-    else:
-        mask = _mask(our_ip, their_ip)
-        pair = sorted(_masked(ip, mask) for ip in (our_ip, their_ip))
-    return crc32c(b"".join(pair))
+        return crc32c(b"".join(pair))
+    width = len(our_ip)
+    one, other = int.from_bytes(our_ip, "big"), int.from_bytes(their_ip, "big")
+    shared_bytes = width - ((one ^ other).bit_length() + 7) // 8
+    mask = _MASKS[width][shared_bytes]
+    low, high = sorted((one & mask, other & mask))
+    return crc32c((low << 8 * width | high).to_bytes(2 * width, "big"))
 
 
-def _mask(ours: IPv4Address | IPv6Address, theirs: IPv4Address | IPv6Address) -> bytes:
-    """Return FF for the leading bytes that count whole and 55 for the others.
+def _masks(width: int, always_whole: int) -> tuple[int, ...]:
+    """Return the masks for 0, 1, ... shared leading bytes: FF for bytes that count whole, else 55.
 
     IPv4: two whole bytes, three within a /16, four within a /24. IPv6: six, and one more than the
     addresses share from a /48 on.
     """
-    width = len(ours.packed)
-    first_whole = 2 if width == 4 else 6
-    shared = _shared_bytes(ours.packed, theirs.packed)
-    whole = shared + 1 if shared >= first_whole else first_whole
-    return (b"\xff" * whole).ljust(width, b"\x55")
+    wholes = (shared + 1 if shared >= always_whole else always_whole for shared in range(width))
+    return tuple(int.from_bytes((b"\xff" * whole).ljust(width, b"\x55"), "big") for whole in wholes)
 
 
-def _shared_bytes(one: bytes, other: bytes) -> int:
-    pairs = enumerate(zip(one, other, strict=True))
-    return next((index for index, (a, b) in pairs if a != b), len(one))
+_MASKS: Final = {4: _masks(4, always_whole=2), 16: _masks(16, always_whole=6)}
 
 
-def _masked(ip: IPv4Address | IPv6Address, mask: bytes) -> bytes:
-    return bytes(a & b for a, b in zip(ip.packed, mask, strict=True))
+@lru_cache(maxsize=64)
+def _packed(host: str) -> bytes:
+    return ip_address(host).packed

@@ -1,0 +1,27 @@
+"""Owns the question of which addresses can be dialled, and which of them many peers may share."""
+
+from ipaddress import ip_address
+
+from torrent_engine.base.config import PoolConfig
+from torrent_engine.base.ids import PeerAddress
+
+
+def is_dialable(address: PeerAddress, *, allow_local: bool = True) -> bool:
+    """Tell whether a TCP link to this address can be: a literal unicast address and a port.
+
+    With ``allow_local`` False only addresses of the public internet count (row B9).
+    """
+    if not 0 < address.port < 1 << 16:
+        return False
+    try:
+        ip = ip_address(address.host)
+    except ValueError:
+        return False
+    if ip.is_unspecified or ip.is_multicast or address.host == "255.255.255.255":
+        return False
+    return allow_local or ip.is_global
+
+
+def may_be_shared(host: str, config: PoolConfig) -> bool:
+    """Tell whether the ports of one IP address are peers of their own: by option, or loopback."""
+    return config.allow_multiple_per_ip or host.startswith("127.") or host == "::1"
