@@ -36,8 +36,8 @@ make_environment() {
         }
     fi
     # Dependency groups are read by pip 25.1 and later; a fresh venv may hold an older one.
-    "$VENV/bin/python" -m pip install --quiet --upgrade 'pip>=25.1' || return 1
-    (cd "$ROOT" && "$VENV/bin/python" -m pip install --quiet -c constraints.txt -e . --group dev)
+    "$VENV/bin/python" -m pip install -qq --upgrade 'pip>=25.1' || return 1
+    (cd "$ROOT" && "$VENV/bin/python" -m pip install -qq -c constraints.txt -e . --group dev)
 }
 
 ensure_environment() {
