@@ -25,6 +25,9 @@ HALF = replace(
 )
 
 
+PEERS = "peers 3 (seeds 2), pieces 600/1200"
+
+
 def drawn(*rows: views.Row, width: int = 80, height: int = 24, ascii_only: bool = False) -> str:
     console = Console(file=io.StringIO(), width=width, height=height, markup=False, emoji=False)
     view = views.live_view(rows, width=width, height=height, ascii_only=ascii_only)
@@ -84,8 +87,7 @@ def test_markup_in_a_name_stays_text() -> None:
         (replace(HALF, state=State.PAUSED), "t: paused"),
         (
             HALF,
-            "t: 50.0%, 150.0/300.0 MiB, down 100.0 MiB/s, up 1.0 KiB/s, ETA 0:02, "
-            "peers 3 (seeds 2), pieces 600/1200",
+            f"t: 50.0%, 150.0/300.0 MiB, down 100.0 MiB/s, up 1.0 KiB/s, ETA 0:02, {PEERS}",
         ),
     ],
 )

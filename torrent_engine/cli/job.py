@@ -20,7 +20,7 @@ from torrent_engine.engine.session import Session
 from torrent_engine.engine.states import State
 
 if TYPE_CHECKING:
-    from torrent_engine.engine.session import SessionStats
+    from torrent_engine.engine.session_stats import SessionStats
     from torrent_engine.engine.shared_resources import SharedResources
 
 PROGRESS_CHECK_S: Final = 0.5
@@ -52,7 +52,7 @@ class Job:
         self._options = options
         self._reporter = reporter
         self._told_completion = False
-        self._loading = anyio.CancelScope()
+        self._loading: anyio.CancelScope | None = None
 
     @property
     def row(self) -> Row:
@@ -63,7 +63,7 @@ class Job:
     async def run(self, shared: "SharedResources", claim: Callable[[Metainfo, str], None]) -> None:
         """Run to the end; ``claim`` raises CliError for a torrent that runs already."""
         try:
-            with self._loading:
+            with anyio.CancelScope() as self._loading:
                 metainfo = await sources.load(self.source, self._options.stdin)
                 claim(metainfo, self.source)
                 await self._open(metainfo, shared)
@@ -75,7 +75,8 @@ class Job:
 
     async def stop(self) -> None:
         """Stop in order what runs; drop what is not loaded yet."""
-        self._loading.cancel()
+        if self._loading is not None:
+            self._loading.cancel()
         if self.session is not None and self.code is None:
             await self.session.stop()
 

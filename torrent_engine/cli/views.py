@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.text import Text
 
-    from torrent_engine.engine.session import SessionStats
+    from torrent_engine.engine.session_stats import SessionStats
 
 MIN_BAR_CHARS: Final = 3
 MAX_NAME_CHARS: Final = 60
