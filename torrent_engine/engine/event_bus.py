@@ -74,7 +74,7 @@ class EventStream:
     def __init__(self, types: frozenset[str], max_queue: int) -> None:
         self._types = types  # empty: all
         self._queue: deque[Event] = deque(maxlen=max_queue)
-        self._dropped: EventsDropped | None = None
+        self._dropped = 0
         self._wake: anyio.Event | None = None
         self._closed = False
 
@@ -95,9 +95,9 @@ class EventStream:
             if self._wake is None:
                 self._wake = anyio.Event()
             await self._wake.wait()
-        if (dropped := self._dropped) is not None:
-            self._dropped = None
-            return dropped
+        if self._dropped:
+            dropped, self._dropped = self._dropped, 0
+            return EventsDropped(self._queue[0].info_hash, dropped)
         return self._queue.popleft()
 
     async def __aenter__(self) -> Self:
@@ -118,8 +118,7 @@ class EventStream:
         if self._closed or (self._types and event.type not in self._types):
             return
         if len(self._queue) == self._queue.maxlen:
-            before = 0 if self._dropped is None else self._dropped.dropped
-            self._dropped = EventsDropped(self._queue[0].info_hash, before + 1)
+            self._dropped += 1
         self._queue.append(event)
         self._wake_readers()
 
