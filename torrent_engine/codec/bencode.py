@@ -33,7 +33,7 @@ _INT: Final = 0x69
 _LIST: Final = 0x6C
 _NINE: Final = 0x39
 _ZERO: Final = 0x30
-_LENGTHS: Final = {b"%d" % length: length for length in range(1000)}  # only canonical spellings
+_SMALL: Final = {b"%d" % number: number for number in range(1000)}  # canonical spellings only
 
 _CLOSE: Final = object()
 
@@ -191,7 +191,7 @@ def _parse_container(  # noqa: C901, PLR0912, PLR0915 - one loop: a call a token
     data: bytes, position: int, depth: int, budget: int, *, canonical: bool
 ) -> tuple[BencodeValue, int, int]:
     """Parse the list or dictionary at ``position`` as :func:`_parse` does, without recursion."""
-    find, lengths, size = data.find, _LENGTHS, len(data)
+    find, small, size = data.find, _SMALL, len(data)
     root: list[BencodeValue] = []
     append: _Append | None = root.append  # of the open list; None while a dictionary is open
     mapping: dict[bytes, BencodeValue] = {}  # the open dictionary
@@ -220,10 +220,13 @@ def _parse_container(  # noqa: C901, PLR0912, PLR0915 - one loop: a call a token
                     start = position + 2
                     end = start + byte - _ZERO
                 else:
-                    start = find(b":", position, position + MAX_LENGTH_DIGITS + 1) + 1
-                    length = lengths.get(data[position : start - 1])
+                    colon = find(b":", position, position + MAX_LENGTH_DIGITS + 1)
+                    if colon < 0:
+                        raise BencodeError("malformed string length", offset_bytes=position)
+                    length = small.get(data[position:colon])
                     if length is None:
-                        length = _string_length(data, position, start - 1)
+                        length = _string_length(data, position, colon)
+                    start = colon + 1
                     end = start + length
                 if end > size:
                     raise BencodeError("string longer than the input", offset_bytes=position)
@@ -243,12 +246,13 @@ def _parse_container(  # noqa: C901, PLR0912, PLR0915 - one loop: a call a token
                 raise BencodeError("dictionary key is no string", offset_bytes=position)
             if byte == _INT:
                 end = find(b"e", position, position + MAX_INTEGER_DIGITS + 3)
+                if end < 0:
+                    raise BencodeError("malformed integer", offset_bytes=position)
                 digits = data[position + 1 : end]
-                if (
-                    0 < end - position < MAX_INTEGER_DIGITS
-                    and digits.isdigit()
-                    and digits[0] != _ZERO
-                ):
+                number = small.get(digits)
+                if number is not None:
+                    value = number
+                elif digits.isdigit() and digits[0] != _ZERO and len(digits) < MAX_INTEGER_DIGITS:
                     value = int(digits)
                 else:
                     value = _integer(data, position, end)
