@@ -1,0 +1,151 @@
+import os
+import threading
+from contextlib import suppress
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from torrent_engine.base.errors import StorageError
+from torrent_engine.disk import safe_open
+from torrent_engine.disk.safe_open import Folder, check_parts
+
+WRITE = os.O_RDWR | os.O_CREAT
+HOSTILE = {
+    "nothing": (),
+    "parent": ("a", "..", "b"),
+    "here": (".", "b"),
+    "empty": ("a", "", "b"),
+    "slash": ("a/../../b",),
+    "absolute": ("/etc", "passwd"),
+    "nul": ("a\0b",),
+}
+
+
+@pytest.fixture(params=["dir_fd", "by_name"])
+def any_system(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.param == "by_name":
+        monkeypatch.setattr(safe_open, "HAS_DIR_FD", False)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    (tmp_path / "root").mkdir()
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside" / "canary").write_bytes(b"canary")
+    return tmp_path / "root"
+
+
+def assert_canary(root: Path) -> None:
+    outside = root.parent / "outside"
+    assert [path.name for path in outside.iterdir()] == ["canary"]
+    assert (outside / "canary").read_bytes() == b"canary"
+
+
+@pytest.mark.parametrize("parts", HOSTILE.values(), ids=HOSTILE.keys())
+def test_a6_hostile_path_is_refused(parts: tuple[str, ...]) -> None:
+    with pytest.raises(StorageError):
+        check_parts(parts)
+
+
+def test_a6_paths_that_pass_the_check_stay_below_the_root(root: Path) -> None:
+    random, folder = Random(6), Folder(root, create=False)
+    alphabet = ["a", "b", "..", ".", "/", "\0", "", "~", "c\\d", "C:", "\x1b"]
+    for _ in range(2_000):
+        parts = ["".join(random.choices(alphabet, k=2)) for _ in range(random.randrange(4))]
+        with suppress(StorageError, OSError):
+            os.close(folder.open_file(check_parts(parts), WRITE))
+    folder.close()
+    assert_canary(root)
+    assert sorted(path.name for path in root.parent.iterdir()) == ["outside", "root"]
+    assert any(root.iterdir())
+
+
+@pytest.mark.usefixtures("any_system")
+def test_a8_links_are_not_followed_anywhere_on_the_way(root: Path) -> None:
+    (root / "file").symlink_to("../outside/canary")
+    (root / "folder").symlink_to("../outside")
+    (root / "dangling").symlink_to("../outside/new")
+    folder = Folder(root, create=False)
+    for parts in (("file",), ("folder", "canary"), ("folder", "new"), ("dangling",)):
+        with pytest.raises((OSError, StorageError)):
+            folder.open_file(parts, WRITE)
+    folder.close()
+    assert_canary(root)
+
+
+@pytest.mark.usefixtures("any_system")
+def test_a8_what_is_no_file_or_has_other_names_is_not_written(root: Path) -> None:
+    os.mkfifo(root / "fifo")
+    (root / "folder").mkdir()
+    os.link(root.parent / "outside" / "canary", root / "linked")
+    folder = Folder(root, create=False)
+    for name in ("fifo", "folder", "linked"):
+        with pytest.raises((OSError, StorageError)):
+            folder.open_file((name,), WRITE)
+    os.close(folder.open_file(("linked",), os.O_RDONLY))  # reading harms nobody
+    folder.close()
+    assert_canary(root)
+
+
+def test_a8_swapping_a_folder_for_a_link_never_leads_out(root: Path) -> None:
+    """A thread swaps a folder of the path for a link that leads out, all the time."""
+    folder, stop, swaps = Folder(root, create=False), threading.Event(), [0]
+    (root / "link").symlink_to("../outside")
+
+    def swap() -> None:
+        while not stop.is_set():
+            with suppress(OSError):
+                swaps[0] += 1
+                (root / "way").rename(root / f"old{swaps[0]}")
+                (root / "link").rename(root / "way")
+                for _ in range(20):
+                    os.listdir(root)  # let the other thread see it
+                (root / "way").rename(root / "link")
+
+    swapper = threading.Thread(target=swap)
+    swapper.start()
+    opened = refused = 0
+    while opened + refused < 3_000 or (min(opened, refused) < 20 and opened + refused < 100_000):
+        try:
+            os.close(folder.open_file(("way", f"f{opened % 7}"), WRITE))
+            opened += 1
+        except (OSError, StorageError):
+            refused += 1
+    stop.set()
+    swapper.join()
+    folder.close()
+    assert swaps[0] > 10
+    assert min(opened, refused) >= 20
+    assert_canary(root)
+
+
+@pytest.mark.usefixtures("any_system")
+def test_files_are_made_found_renamed_and_removed(root: Path) -> None:
+    folder = Folder(root, create=False)
+    assert folder.stat(("a", "b", "c")) is None
+    descriptor = folder.open_file(("a", "b", "c"), WRITE)
+    os.write(descriptor, b"x")
+    os.close(descriptor)
+    found = folder.stat(("a", "b", "c"))
+    assert found is not None
+    assert found.st_size == 1
+    folder.sync_folder(("a", "b"))
+    folder.rename(("a", "b", "c"), ("a", "b", "d"))
+    assert (root / "a" / "b" / "d").read_bytes() == b"x"
+    folder.rmdir_if_empty(("a", "b"))
+    folder.unlink(("a", "b", "d"))
+    folder.unlink(("a", "b", "d"))
+    folder.rmdir_if_empty(("a", "b"))
+    assert list((root / "a").iterdir()) == []
+    folder.close()
+    folder.close()
+
+
+def test_f3_a_folder_that_is_gone_is_not_made_again(root: Path) -> None:
+    folder = Folder(root / "new" / "deep", create=True)
+    (root / "new" / "deep").rmdir()
+    with pytest.raises(FileNotFoundError):
+        folder.open_file(("a", "b"), WRITE)
+    folder.close()
+    assert not (root / "new" / "deep").exists()
