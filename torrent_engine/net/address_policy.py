@@ -49,6 +49,8 @@ def real_address(literal: str) -> IPAddress:
 def is_global(literal: str) -> bool:
     """Say whether a literal address belongs to the public internet."""
     address = real_address(literal)
+    if isinstance(address, IPv6Address) and address.is_site_local:
+        return False  # retired, and yet used by some as private
     return address.is_global and not address.is_multicast
 
 

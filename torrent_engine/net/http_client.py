@@ -73,7 +73,11 @@ class _Hop:
 
     def next(self, location: str) -> "_Hop":
         """Return where a redirect leads; secrets do not leave their origin."""
-        following = _Hop(urljoin(self.url, location), self.headers)
+        try:
+            url = urljoin(self.url, location)
+        except ValueError as error:
+            raise HttpError("redirect to a malformed URL") from error
+        following = _Hop(url, self.headers)
         if following.parts.origin != self.parts.origin:
             following.headers = {
                 name: text
@@ -161,11 +165,17 @@ class HttpClient:
             async with transport:
                 response = await transport.handle_async_request(request)
                 async with aclosing(response):
-                    return await self._read(response, hop, address, max_bytes)
+                    headers = self._checked_headers(response.headers.raw)
+                    encoding = headers.get("content-encoding", "")
+                    reader = BodyReader(encoding, max_bytes=max_bytes)
+                    if response.status_code not in _REDIRECTS:
+                        await _read_body(httpx, response, reader)
+                    body = reader.finish()
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
             raise _ConnectFailedError(_described(error)) from error
         except (httpx.TransportError, httpx.InvalidURL) as error:
             raise HttpError(_described(error)) from error
+        return HttpResponse(response.status_code, headers, body, hop.url, address)
 
     def _request(self, httpx: ModuleType, hop: _Hop, address: str) -> "httpx2.Request":
         parts = hop.parts
@@ -185,17 +195,6 @@ class HttpClient:
             extensions={"target": target, "sni_hostname": parts.host, "timeout": timeouts},
         )
         return request
-
-    async def _read(
-        self, response: "httpx2.Response", hop: _Hop, address: str, max_bytes: int
-    ) -> HttpResponse:
-        headers = self._checked_headers(response.headers.raw)
-        reader = BodyReader(headers.get("content-encoding", ""), max_bytes=max_bytes)
-        if response.status_code not in _REDIRECTS:
-            async with aclosing(response.aiter_raw()) as chunks:  # httpx2 inflates without bound
-                async for chunk in chunks:
-                    reader.feed(chunk)
-        return HttpResponse(response.status_code, headers, reader.finish(), hop.url, address)
 
     def _checked_headers(self, raw: Sequence[tuple[bytes, bytes]]) -> dict[str, str]:
         header_bytes = sum(len(name) + len(value) + 4 for name, value in raw)
@@ -227,6 +226,34 @@ def parse_http_url(url: str) -> TrackerUrl:
     if parts.scheme not in DEFAULT_PORTS:
         raise HttpError(f"cannot fetch a URL of scheme {parts.scheme!r}")
     return parts
+
+
+async def _read_body(httpx: ModuleType, response: "httpx2.Response", reader: BodyReader) -> None:
+    """Feed the raw body to ``reader``: httpx2 itself would inflate it without bound.
+
+    A refused body is closed and then iterated to the end that this forces, because generators
+    that are left half-way inside the library stay open.
+    """
+    refusal: HttpError | None = None
+    try:
+        async for chunk in response.aiter_raw():
+            if refusal is None:
+                refusal = _refusal(reader, chunk)
+                if refusal is not None:
+                    await response.aclose()
+    except httpx.TransportError:
+        if refusal is None:
+            raise
+    if refusal is not None:
+        raise refusal
+
+
+def _refusal(reader: BodyReader, chunk: bytes) -> HttpError | None:
+    try:
+        reader.feed(chunk)
+    except HttpError as error:
+        return error
+    return None
 
 
 def _host_header(parts: TrackerUrl) -> str:
