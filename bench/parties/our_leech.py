@@ -19,7 +19,7 @@ async def main(port: int, torrent: str, save_dir: str, state_dir: str) -> None:
         async with session:
             await session.wait(State.DOWNLOADING)
             started = time.perf_counter()
-            session.add_peer("127.0.0.1", port)
+            await session.add_peer("127.0.0.1", port)
             await session.wait(State.SEEDING)
             report(time.perf_counter() - started, metainfo.total_bytes)
 
