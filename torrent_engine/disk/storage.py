@@ -345,7 +345,8 @@ class StorageManager:
 
     def _place_skipped(self) -> None:
         for index in self.skipped:
-            if self._places[index] is Place.FILE and index not in self._files.present:
+            is_missing = self._layout.lengths[index] and index not in self._files.present
+            if is_missing and self._places[index] is Place.FILE:
                 self._places[index] = Place.PART_FILE
         has_parts = Place.PART_FILE in self._places and self._files.is_open
         self._part_file_bytes = self._parts().size() if has_parts else 0

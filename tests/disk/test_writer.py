@@ -1,0 +1,156 @@
+import threading
+from pathlib import Path
+
+import anyio
+import pytest
+
+from tests.disk.helpers import opened, read_all
+from tests.support.torrents import make_torrent, payload_of
+from torrent_engine.base.config import DiskConfig
+from torrent_engine.base.errors import StorageError
+from torrent_engine.disk.storage import StorageManager
+from torrent_engine.disk.writer import PieceWriter, WriteJob
+
+pytestmark = pytest.mark.anyio
+
+PIECE = 16_384
+COUNT = 40
+SMALL = DiskConfig(write_queue_high_bytes=8 * PIECE, write_queue_low_bytes=3 * PIECE)
+
+
+class Log:
+    def __init__(self) -> None:
+        self.written: list[object] = []
+        self.failed: list[WriteJob] = []
+        self.errors: list[StorageError] = []
+        self.hops = 0
+        self.threads: set[int] = set()
+
+    def on_written(self, jobs: list[WriteJob]) -> None:
+        self.hops += 1
+        self.threads.add(threading.get_ident())
+        assert not any(job.views for job in jobs)
+        self.written += [job.tag for job in jobs]
+
+    def on_failed(self, error: StorageError, jobs: list[WriteJob]) -> None:
+        self.errors.append(error)
+        self.failed += jobs
+
+
+def make_writer(storage: StorageManager, log: Log, config: DiskConfig = SMALL) -> PieceWriter:
+    return PieceWriter(
+        storage,
+        config=config,
+        limiter=anyio.CapacityLimiter(1),
+        on_written=log.on_written,
+        on_failed=log.on_failed,
+    )
+
+
+def job_of(payload: bytes, piece: int) -> WriteJob:
+    view = memoryview(payload)[piece * PIECE : (piece + 1) * PIECE]
+    return WriteJob(piece * PIECE, [view[:100], view[100:]], piece)
+
+
+async def test_all_jobs_are_written_in_few_hops_and_let_go_of_their_views(tmp_path: Path) -> None:
+    metainfo, payload = make_torrent({"a": payload_of(100_000), "b": payload_of(555_360)})
+    log = Log()
+    async with opened(metainfo, tmp_path) as storage, anyio.create_task_group() as tasks:
+        writer = make_writer(storage, log)
+        jobs = [job_of(payload, piece) for piece in range(COUNT)]
+        for job in jobs:
+            writer.submit(job)
+        assert writer.queued_bytes == len(payload)
+        tasks.start_soon(writer.run)
+        await writer.drain()
+        assert await read_all(storage, metainfo) == payload
+        tasks.cancel_scope.cancel()
+    assert log.written == list(range(COUNT))
+    assert log.hops == 1
+    assert log.threads == {threading.get_ident()}
+
+
+async def test_full_rises_at_the_high_mark_and_falls_at_the_low_one(tmp_path: Path) -> None:
+    metainfo, payload = make_torrent(payload_of(COUNT * PIECE))
+    log = Log()
+    async with opened(metainfo, tmp_path) as storage, anyio.create_task_group() as tasks:
+        writer = make_writer(storage, log)
+        await writer.wait_for_room()
+        for piece in range(7):
+            writer.submit(job_of(payload, piece))
+        assert not writer.full
+        writer.submit(job_of(payload, 7))
+        assert writer.full
+        tasks.start_soon(writer.run)
+        await writer.wait_for_room()
+        assert not writer.full
+        assert writer.queued_bytes <= 3 * PIECE
+        tasks.cancel_scope.cancel()
+
+
+async def test_f1_a_failure_hands_back_what_is_not_written_and_the_writer_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    metainfo, payload = make_torrent(payload_of(COUNT * PIECE))
+    log, error = Log(), StorageError("f", "broken")
+    async with opened(metainfo, tmp_path) as storage, anyio.create_task_group() as tasks:
+        real = storage.write_views
+
+        def fails_at_the_third(offset: int, views: list[memoryview]) -> None:
+            if offset == 2 * PIECE and not log.errors:
+                raise error
+            real(offset, views)
+
+        monkeypatch.setattr(storage, "write_views", fails_at_the_third)
+        writer = make_writer(storage, log)
+        for piece in range(COUNT):
+            writer.submit(job_of(payload, piece))
+        tasks.start_soon(writer.run)
+        await writer.drain()
+        assert log.written == [0, 1]
+        assert log.errors == [error]
+        assert [job.tag for job in log.failed] == list(range(2, COUNT))
+        assert all(job.views for job in log.failed)
+        assert not writer.full
+        for job in log.failed:
+            writer.submit(job)
+        await writer.drain()
+        assert await read_all(storage, metainfo) == payload
+        tasks.cancel_scope.cancel()
+
+
+async def test_cancelling_reports_what_was_being_written(tmp_path: Path) -> None:
+    metainfo, payload = make_torrent(payload_of(COUNT * PIECE))
+    log, began, go_on = Log(), threading.Event(), threading.Event()
+
+    def before(_: list[tuple[int, int]]) -> None:
+        began.set()
+        go_on.wait(10)
+
+    async with opened(metainfo, tmp_path) as storage:
+        storage.before_writes = before
+        writer = make_writer(storage, log)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(writer.run)
+            writer.submit(job_of(payload, 3))
+            await anyio.to_thread.run_sync(began.wait)
+            tasks.cancel_scope.cancel()
+            go_on.set()
+        assert log.written == [3]
+        assert not writer.queued_bytes
+
+
+async def test_the_jobs_of_a_hop_are_announced_before_they_are_written(tmp_path: Path) -> None:
+    metainfo, payload = make_torrent(payload_of(COUNT * PIECE))
+    log, announced = Log(), []
+    async with opened(metainfo, tmp_path) as storage, anyio.create_task_group() as tasks:
+        storage.before_writes = lambda ranges: announced.append(
+            (list(ranges), storage.has_data(0, 1))
+        )
+        writer = make_writer(storage, log)
+        writer.submit(job_of(payload, 0))
+        writer.submit(job_of(payload, 1))
+        tasks.start_soon(writer.run)
+        await writer.drain()
+        tasks.cancel_scope.cancel()
+    assert announced == [([(0, PIECE), (PIECE, PIECE)], False)]
