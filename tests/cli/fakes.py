@@ -128,7 +128,7 @@ class FakeSession:
 
 @asynccontextmanager
 async def fake_shared(config: Any) -> AsyncIterator[Any]:
-    yield SimpleNamespace(config=config)
+    yield SimpleNamespace(config=config, listen_port=6881)
 
 
 async def completes(session: FakeSession) -> str:

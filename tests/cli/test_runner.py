@@ -233,13 +233,15 @@ async def test_json_has_events_with_hex_hashes_and_a_result(
     events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [event["type"] for event in events] == [
         "torrent.added",
+        "torrent.started",
         "piece.completed",
+        "torrent.complete",
         "torrent.result",
     ]
     assert all(isinstance(event["time"], float) for event in events)
     assert {event["info_hash"] for event in events} == {fakes.FakeSession.made[0].info_hash.hex()}
-    assert events[1]["piece_index"] == 3
-    assert events[2]["exit_code"] == 0
+    assert events[2]["piece_index"] == 3
+    assert events[-1]["exit_code"] == 0
 
 
 async def test_quiet_prints_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -101,6 +101,6 @@ def test_a_torrent_without_bytes_is_complete() -> None:
 
 def test_the_last_line_has_size_time_rate_and_place() -> None:
     stats: Any = replace(HALF, downloaded_bytes=300 << 20, elapsed_s=2.0)
-    assert views.done_line("t", stats, "d/t") == (
+    assert views.done_line("t", "complete", stats, "d/t") == (
         "t: complete, 300.0 MiB in 2.0 s (150.0 MiB/s), in d/t"
     )

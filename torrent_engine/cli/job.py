@@ -16,6 +16,7 @@ from torrent_engine.cli.exit_codes import CliError, ExitCode, exit_code_of, is_e
 from torrent_engine.cli.render import Reporter, print_traceback, safe
 from torrent_engine.cli.views import Row, done_line, incomplete_line, seeded_line, session_row
 from torrent_engine.codec.metainfo import Metainfo
+from torrent_engine.engine.event_bus import EventStream
 from torrent_engine.engine.session import Session
 from torrent_engine.engine.states import State
 
@@ -68,8 +69,7 @@ class Job:
                 claim(metainfo, self.source)
                 await self._open(metainfo, shared)
             if self.session is not None:
-                async with self.session:
-                    await self._follow()
+                await self._run_session(self.session, shared)
         except Exception as error:
             self._fail(error)
 
@@ -95,14 +95,35 @@ class Job:
         self.session = await Session.create(
             metainfo, shared, save_path=options.folder, config=self.config
         )
-        fields = {"info_hash": metainfo.info_hash.hex(), "name": metainfo.name}
-        self._reporter.record({"type": "torrent.added", "source": self._shown, **fields})
+        self._record("torrent.added", name=metainfo.name)
+
+    async def _run_session(self, session: Session, shared: "SharedResources") -> None:
+        """Run a session to its end and print all its events, the last ones too."""
+        failure: Exception | None = None
+        async with anyio.create_task_group() as tasks:
+            if self._reporter.wants_events:
+                tasks.start_soon(self._forward_events, session.events.stream())
+            try:
+                async with session:
+                    self._record("torrent.started", listen_port=shared.listen_port)
+                    await self._follow()
+            except Exception as error:
+                failure = error
+            finally:
+                session.events.close()
+        if failure is not None:
+            raise failure
+        self._record_result("done" if self.code is ExitCode.OK else "unfinished")
+
+    def _record(self, type_: str, **fields: object) -> None:
+        """Tell a program a fact about this torrent."""
+        info_hash = None if self.session is None else self.session.info_hash.hex()
+        source = {"source": self._shown, "info_hash": info_hash}
+        self._reporter.record({"type": type_, **source, **fields})
 
     async def _follow(self) -> None:
         """Watch a started session until it ends."""
         async with anyio.create_task_group() as tasks:
-            if self._reporter.wants_events:
-                tasks.start_soon(self._forward_events)
             tasks.start_soon(self._watch_completion)
             if self._options.stop_timeout_s is not None:
                 tasks.start_soon(self._watch_progress, self._options.stop_timeout_s)
@@ -110,10 +131,9 @@ class Job:
             tasks.cancel_scope.cancel()
         self._finish(self._opened.stats(), reason)
 
-    async def _forward_events(self) -> None:
-        async with self._opened.events.stream() as events:
-            async for event in events:
-                self._reporter.record(records.event_record(event, time_s=time.time()))
+    async def _forward_events(self, events: EventStream) -> None:
+        async for event in events:
+            self._reporter.record(records.event_record(event, time_s=time.time()))
 
     async def _watch_completion(self) -> None:
         """Say so as soon as a download is complete; refuse to seed what is not."""
@@ -139,8 +159,10 @@ class Job:
     def _tell_completion(self, stats: "SessionStats") -> None:
         if not self._told_completion:
             self._told_completion = True
-            path = safe(str(self._saved_as()))
-            self._reporter.note(done_line(self._label, stats, path))
+            path = str(self._saved_as())
+            verb = "seeding" if self._options.must_be_complete else "complete"
+            self._reporter.note(done_line(self._label, verb, stats, safe(path)))
+            self._record("torrent.complete", path=path)
 
     def _finish(self, stats: "SessionStats", reason: str) -> None:
         complete = stats.completed_bytes >= stats.wanted_bytes
@@ -153,7 +175,6 @@ class Job:
         if stats.uploaded_bytes:
             self._reporter.note(seeded_line(self._label, stats))
         self.code = ExitCode.OK if complete else ExitCode.UNFINISHED
-        self._record_result(reason)
 
     def _fail(self, error: Exception) -> None:
         self.code = exit_code_of(error)
@@ -163,10 +184,7 @@ class Job:
         self._record_result(message_of(error) if is_expected(error) else type(error).__name__)
 
     def _record_result(self, reason: str) -> None:
-        info_hash = None if self.session is None else self.session.info_hash.hex()
-        code = None if self.code is None else int(self.code)
-        fields = {"info_hash": info_hash, "exit_code": code, "reason": reason}
-        self._reporter.record({"type": "torrent.result", "source": self._shown, **fields})
+        self._record("torrent.result", exit_code=self.code, reason=reason)
 
     def _paths(self, metainfo: Metainfo) -> list[Path]:
         """Return where the wanted files lie."""
@@ -180,11 +198,9 @@ class Job:
         ]
 
     def _saved_as(self) -> Path:
-        """Return the file, or the folder of several."""
-        metainfo = self._opened.metainfo
-        if metainfo.is_multi_file:
-            return self._options.folder / metainfo.files[0].path[0]
-        return self._paths(metainfo)[0]
+        """Return the file, or the folder that holds all that is wanted."""
+        paths = self._paths(self._opened.metainfo)
+        return Path(os.path.commonpath(paths)) if paths else self._options.folder
 
 
 def _check_files(paths: list[Path]) -> None:

@@ -60,9 +60,9 @@ def plain_line(row: Row) -> str:
     return f"{row.label}: {', '.join(row.facts)}"
 
 
-def done_line(label: str, stats: "SessionStats", path: str) -> str:
-    """Return the line that says a download is complete, and where it lies."""
-    text = f"{label}: complete, {sizes.format_size(stats.wanted_bytes)}"
+def done_line(label: str, verb: str, stats: "SessionStats", path: str) -> str:
+    """Return the line that says that all is there, and where it lies."""
+    text = f"{label}: {verb}, {sizes.format_size(stats.wanted_bytes)}"
     if stats.downloaded_bytes and stats.elapsed_s > 0:
         rate = sizes.format_rate(stats.downloaded_bytes / stats.elapsed_s)
         text += f" in {_elapsed(stats.elapsed_s)} ({rate})"
