@@ -42,7 +42,8 @@ class Scenario:
             for payload in self.payloads:
                 seed.wait_complete(payload)
             leech = self._engine_leech(self.payloads, "--peer", ":".join(map(str, seed.address)))
-            leech.wait_complete()
+            # Transmission takes one handshake from an address at a time and drops the others.
+            leech.wait_complete(timeout_s=75)
             self._assert_saved(leech.save_dir)
 
     def seed_to(self, kind: str) -> None:
