@@ -17,6 +17,14 @@ MAX_REQUEST_BYTES: Final = 16 * 1024  # row A14
 _READ_BYTES: Final = 4_096
 _PLAIN: Final = "text/plain; charset=utf-8"
 
+_CLIENT_GONE: Final = (
+    anyio.BrokenResourceError,
+    anyio.ClosedResourceError,
+    anyio.EndOfStream,
+    h11.ProtocolError,  # a request that cannot be answered; the other clients must not notice
+    OSError,
+)
+
 Handler = Callable[[bytes], HttpAnswer]
 """Takes a request's target (path and query)."""
 
@@ -26,14 +34,15 @@ async def serve_http(
 ) -> None:
     """Answer requests until the client closes, breaks HTTP or is silent for too long."""
     connection = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_REQUEST_BYTES)
-    with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.EndOfStream, OSError):
+    with suppress(*_CLIENT_GONE):
         while True:
             with anyio.move_on_after(request_timeout_s) as time_limit:
                 answer = await _answer_to_request(connection, stream, handle)
                 if answer is None:
                     return
                 await _send(connection, stream, answer)
-            if time_limit.cancelled_caught or connection.our_state is not h11.DONE:
+            states = {connection.our_state, connection.their_state}
+            if time_limit.cancelled_caught or states != {h11.DONE}:
                 return
             connection.start_next_cycle()
 
@@ -48,7 +57,7 @@ async def _answer_to_request(
     if request is None:
         return None
     if request.method != b"GET":
-        return HttpAnswer(405, _PLAIN, b"only GET\n")
+        return HttpAnswer(405, _PLAIN, b"")  # no body: it may have been HEAD
     return handle(request.target)
 
 
@@ -87,7 +96,7 @@ async def _send(
         ("Content-Type", answer.content_type),
         ("Content-Length", str(len(answer.body))),
     ]
-    if connection.their_state is h11.ERROR:
+    if connection.their_state is not h11.DONE:
         headers.append(("Connection", "close"))
     head = connection.send(h11.Response(status_code=answer.status, headers=headers)) or b""
     body = connection.send(h11.Data(data=answer.body)) or b""

@@ -27,6 +27,21 @@ MAX_KEPT_CONNECTIONS = 500  # connection ids remembered; each lives a minute
 Address = tuple[str, int]
 
 
+class _Socket:
+    """A socket and the lock without which anyio lets only one task send."""
+
+    def __init__(self, udp: anyio.abc.UDPSocket) -> None:
+        self._udp = udp
+        self._sending = anyio.Lock()
+
+    async def send(self, packet: bytes, remote: Address) -> None:
+        try:
+            async with self._sending:
+                await self._udp.sendto(packet, *remote)
+        except (OSError, anyio.BrokenResourceError, anyio.ClosedResourceError) as error:
+            raise TrackerError(f"cannot send to {remote[0]}: {error}") from error
+
+
 class _Ask:
     """One exchange and the wish to be woken when a datagram came for it."""
 
@@ -50,7 +65,7 @@ class UdpTrackers:
         self._config = config
         self._rng = rng
         self._clock = clock
-        self._sockets: dict[socket.AddressFamily, anyio.abc.UDPSocket] = {}
+        self._sockets: dict[socket.AddressFamily, _Socket] = {}
         self._opening = anyio.Lock()
         self._asks: dict[Address, list[_Ask]] = {}
         self._connections: dict[Address, UdpConnection] = {}
@@ -79,13 +94,13 @@ class UdpTrackers:
             self._forget(remote, ask)
         return _result(exchange)
 
-    async def _drive(self, udp: anyio.abc.UDPSocket, remote: Address, ask: _Ask) -> None:
+    async def _drive(self, udp: _Socket, remote: Address, ask: _Ask) -> None:
         exchange = ask.exchange
         exchange.start(now=self._clock())
         while exchange.state is not ExchangeState.DONE:
             ask.wake = anyio.Event()
             for packet in exchange.datagrams_to_send():
-                await _send(udp, packet, remote)
+                await udp.send(packet, remote)
             with anyio.move_on_after(exchange.next_timer() - self._clock()):
                 await ask.wake.wait()
             exchange.handle_timer(now=self._clock())
@@ -108,14 +123,14 @@ class UdpTrackers:
             if connection.expires_at_s > now
         }
 
-    async def _socket(self, family: socket.AddressFamily) -> anyio.abc.UDPSocket:
+    async def _socket(self, family: socket.AddressFamily) -> _Socket:
         async with self._opening:
             if family not in self._sockets:
                 try:
                     udp = await anyio.create_udp_socket(family=family)  # type: ignore[arg-type]
                 except OSError as error:
                     raise TrackerError(f"cannot open a UDP socket: {error.strerror}") from error
-                self._sockets[family] = udp
+                self._sockets[family] = _Socket(udp)
                 self._tasks.start_soon(self._read, family, udp)
             return self._sockets[family]
 
@@ -133,13 +148,6 @@ class UdpTrackers:
             if ask.exchange.receive_datagram(packet, now=self._clock()):
                 ask.wake.set()
                 return
-
-
-async def _send(udp: anyio.abc.UDPSocket, packet: bytes, remote: Address) -> None:
-    try:
-        await udp.sendto(packet, *remote)
-    except (OSError, anyio.BrokenResourceError, anyio.ClosedResourceError) as error:
-        raise TrackerError(f"cannot send to {remote[0]}: {error}") from error
 
 
 def _result(exchange: UdpExchange) -> UdpAnswer:
