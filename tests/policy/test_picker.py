@@ -1,71 +1,20 @@
-"""The picker, by scenario; test_picker_model.py holds it against a naive model."""
+"""What the picker picks, by scenario; test_picker_model.py holds it against a naive model."""
 
 import random
-from collections.abc import Sequence
 
 import pytest
 
+from tests.support.picking import Download, asked_of_nobody, bits_of, numbers, pieces_of
 from torrent_engine.base.errors import LocalProtocolError
 from torrent_engine.base.ids import BLOCK_BYTES
 from torrent_engine.codec.geometry import Geometry
 from torrent_engine.policy.picker import (
-    END_GAME_BLOCKS,
     FEW_PIECES,
     LOW_WORD,
     RANDOM_FIRST_PIECES,
     Picker,
 )
-from torrent_engine.policy.pieces import Block, PieceState, PieceTable
-
-
-class Download:
-    """A picker with its table, and shorthand for what the engine does to them."""
-
-    def __init__(
-        self,
-        pieces: int,
-        *,
-        blocks: int = 4,
-        seed: int = 1,
-        have: int = 0,
-        sequential: bool = False,
-    ) -> None:
-        geometry = Geometry(pieces * blocks * BLOCK_BYTES, blocks * BLOCK_BYTES)
-        self.table = PieceTable(geometry)
-        self.picker = Picker(geometry, self.table, random.Random(seed), is_sequential=sequential)
-        self.all = (1 << pieces) - 1
-        for piece in range(have):
-            self.table.found(piece)
-
-    def complete(self, piece: int) -> None:
-        if piece not in self.picker.partials:
-            self.picker.begin(piece)
-        self.picker.finished(piece)
-        self.table.hash_passed(piece)
-        self.table.written(piece)
-
-    def order_of_new_pieces(self, bits: int) -> list[int]:
-        order = []
-        while blocks := self.picker.pick(bits, 99):
-            order += pieces_of(blocks)
-        return order
-
-
-def bits_of(*pieces: int) -> int:
-    return sum(1 << piece for piece in set(pieces))
-
-
-def pieces_of(blocks: Sequence[Block]) -> list[int]:
-    return list(dict.fromkeys(piece for piece, _, _ in blocks))
-
-
-def numbers(blocks: Sequence[Block]) -> list[tuple[int, int]]:
-    return [(piece, begin // BLOCK_BYTES) for piece, begin, _ in blocks]
-
-
-def asked_of_nobody(_block: Block) -> bool:
-    return False
-
+from torrent_engine.policy.pieces import PieceState, PieceTable
 
 # -- what is picked -------------------------------------------------------------------------
 
@@ -162,8 +111,8 @@ def test_sequential_mode_skips_what_the_peer_lacks() -> None:
 def test_sequential_mode_returns_to_the_lowest_begun_piece() -> None:
     download = Download(20, sequential=True)
     download.picker.pick(download.all, 10)  # 0 and 1, and half of 2
-    download.picker.release(1, 2)
     download.picker.release(0, 3)
+    download.picker.release(1, 2)
     download.picker.release(0, 1)
     expected = [(0, 1), (0, 3), (1, 2), (2, 2), (2, 3), (3, 0)]
     assert numbers(download.picker.pick(download.all, 6)) == expected
@@ -261,128 +210,6 @@ def test_bep3_peer_is_interesting_while_it_has_what_we_want_and_lack() -> None:
     assert not picker.is_interesting(bits_of(1))
     download.table.lost(1)
     assert picker.is_interesting(bits_of(1))
-
-
-# -- parole ---------------------------------------------------------------------------------
-
-
-def test_b6_peer_on_parole_gets_whole_pieces_that_nobody_else_is_asked_for() -> None:
-    download = Download(6)
-    picker = download.picker
-    shared = pieces_of(picker.pick(download.all, 2))
-    own = pieces_of(picker.pick(download.all, 6, only_for="a"))
-    assert len(own) == 2
-    assert not set(own) & set(shared)
-    assert pieces_of(picker.pick(download.all, 2)) == shared
-    others = pieces_of(picker.pick(download.all, 99, only_for="b"))
-    assert not set(others) & {*own, *shared}
-    assert numbers(picker.pick(download.all, 99, only_for="a")) == [(own[1], 2), (own[1], 3)]
-
-
-def test_b6_blocks_that_a_peer_on_parole_gives_back_wait_for_it() -> None:
-    download = Download(2)
-    picker = download.picker
-    (own,) = pieces_of(picker.pick(download.all, 4, only_for="a"))
-    picker.release(own, 1)
-    assert pieces_of(picker.pick(download.all, 99)) == [1 - own]
-    assert picker.pick(download.all, 99) == []
-    assert numbers(picker.pick(download.all, 99, only_for="a")) == [(own, 1)]
-
-
-def test_b6_pieces_of_a_peer_that_left_are_open_to_all() -> None:
-    download = Download(1)
-    picker = download.picker
-    picker.pick(1, 4, only_for="a")
-    picker.release(0, 2)
-    picker.release_exclusive("b")
-    assert picker.pick(1, 9) == []
-    picker.release_exclusive("a")
-    assert numbers(picker.pick(1, 9)) == [(0, 2)]
-
-
-def test_b6_peer_on_parole_shares_pieces_when_no_other_is_left() -> None:
-    download = Download(1)
-    download.picker.pick(1, 1)
-    assert numbers(download.picker.pick(1, 9, only_for="a")) == [(0, 1), (0, 2), (0, 3)]
-
-
-def test_b6_end_game_leaves_reserved_pieces_to_the_last() -> None:
-    for seed in range(10):
-        download = Download(6, seed=seed, blocks=2)
-        picker = download.picker
-        (own,) = pieces_of(picker.pick(download.all, 2, only_for="a"))
-        picker.pick(download.all, 99)
-        assert picker.is_end_game
-        again = pieces_of(picker.pick_again(download.all, 99, asked_of_nobody))
-        assert again[-1] == own
-        assert len(again) == 6
-
-
-# -- end game -------------------------------------------------------------------------------
-
-
-def test_end_game_begins_when_every_wanted_piece_is_begun() -> None:
-    download = Download(3, have=1)
-    picker = download.picker
-    picker.set_priorities([1, 1, 0])
-    assert not picker.is_end_game
-    picker.pick(download.all, 1)
-    assert picker.is_end_game
-    picker.finished(1)
-    download.table.abandoned(1)
-    assert not picker.is_end_game
-
-
-def test_end_game_duplicates_are_bounded_and_of_pieces_that_the_peer_has() -> None:
-    download = Download(40, blocks=4)
-    picker = download.picker
-    picker.pick(download.all, 999)
-    even = bits_of(*range(0, 40, 2))
-    again = picker.pick_again(even, 999, asked_of_nobody)
-    assert len(again) == len(set(again)) == END_GAME_BLOCKS
-    assert all(piece % 2 == 0 for piece, _, _ in again)
-    assert picker.pick_again(0, 999, asked_of_nobody) == []
-
-
-def test_end_game_asks_no_peer_twice_and_ends_when_all_is_asked() -> None:
-    download = Download(3, blocks=8)
-    picker = download.picker
-    mine = set(picker.pick(download.all, 12))
-    picker.pick(download.all, 99)  # another peer
-    again: list[Block] = []
-    while blocks := picker.pick_again(download.all, 5, mine.__contains__):
-        assert not mine & set(blocks)
-        mine.update(blocks)
-        again += blocks
-    assert len(again) == 12
-    assert len(mine) == 24
-
-
-def test_end_game_passes_over_blocks_that_are_here() -> None:
-    download = Download(1)
-    download.picker.pick(1, 4)
-    download.picker.partials[0].receive(3)
-    assert numbers(download.picker.pick_again(1, 9, asked_of_nobody)) == [(0, 2), (0, 1), (0, 0)]
-
-
-def test_duplicate_given_up_leaves_the_block_with_the_other_peer() -> None:
-    download = Download(1)
-    picker = download.picker
-    picker.pick(1, 4)
-    picker.pick_again(1, 4, asked_of_nobody)
-    for block in range(4):
-        picker.release(0, block)
-    assert picker.pick(1, 9) == []
-    picker.release(0, 2)
-    assert numbers(picker.pick(1, 9)) == [(0, 2)]
-
-
-def test_block_that_end_game_asked_for_while_free_is_not_asked_for_by_a_pick() -> None:
-    download = Download(1)
-    picker = download.picker
-    picker.begin(0)
-    assert len(picker.pick_again(1, 9, asked_of_nobody)) == 4
-    assert picker.pick(1, 9) == []
 
 
 # -- numbers --------------------------------------------------------------------------------
