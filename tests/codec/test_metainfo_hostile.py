@@ -1,0 +1,182 @@
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from torrent_engine.base.config import BencodeLimits
+from torrent_engine.base.errors import BencodeError, MetainfoError
+from torrent_engine.codec.bencode import encode
+from torrent_engine.codec.metainfo import MAX_PIECES, Metainfo
+
+GOOD: dict[str, Any] = {"name": "n", "piece length": 16_384, "pieces": bytes(20), "length": 5}
+TREE: dict[str, Any] = {"name": "n", "piece length": 16_384, "pieces": bytes(20)}
+
+
+def without(key: str) -> dict[str, Any]:
+    return {k: v for k, v in GOOD.items() if k != key}
+
+
+def files(*entries: Any) -> dict[str, Any]:
+    return {**TREE, "files": list(entries)}
+
+
+MALFORMED: dict[str, Any] = {
+    "info_missing": None,
+    "info_is_no_dict": [],
+    "name_missing": without("name"),
+    "name_is_no_string": {**GOOD, "name": 1},
+    "piece_length_missing": without("piece length"),
+    "piece_length_is_no_integer": {**GOOD, "piece length": "16384"},
+    "a5_piece_length_zero": {**GOOD, "piece length": 0},
+    "a5_piece_length_negative": {**GOOD, "piece length": -16_384},
+    "a5_piece_length_too_small": {**GOOD, "piece length": 16_383},
+    "a5_piece_length_too_large": {**GOOD, "piece length": 128 * 2**20 + 1},
+    "a5_piece_length_2_62": {**GOOD, "piece length": 2**62},
+    "pieces_missing": without("pieces"),
+    "pieces_is_no_string": {**GOOD, "pieces": [b"x" * 20]},
+    "a5_pieces_ragged": {**GOOD, "pieces": bytes(21)},
+    "a5_pieces_empty": {**GOOD, "pieces": b""},
+    "a5_one_piece_too_many": {**GOOD, "pieces": bytes(40)},
+    "a5_one_piece_too_few": {**GOOD, "length": 16_385},
+    "length_missing": without("length"),
+    "length_is_no_integer": {**GOOD, "length": "5"},
+    "a5_length_negative": {**GOOD, "length": -1},
+    "a5_length_zero": {**GOOD, "length": 0, "pieces": b""},
+    "a5_length_2_63": {**GOOD, "length": 2**63 - 1},
+    "files_is_no_list": {**TREE, "files": {}},
+    "files_empty": {**TREE, "files": []},
+    "file_is_no_dict": files([]),
+    "file_without_path": files({"length": 5}),
+    "file_path_empty": files({"length": 5, "path": []}),
+    "file_path_is_string": files({"length": 5, "path": "a"}),
+    "file_path_of_integers": files({"length": 5, "path": ["a", 1]}),
+    "file_without_length": files({"path": ["a"]}),
+    "a5_file_length_negative": files({"path": ["a"], "length": 10}, {"path": ["b"], "length": -5}),
+    "a5_sum_above_2_63": files(*[{"path": ["a"], "length": 2**63 - 1}] * 3),
+    "a6_path_too_deep": files({"path": ["a"] * 101, "length": 5}),
+    "a7_symlink_without_target": files({"path": ["a"], "length": 5, "attr": "l"}),
+    "a7_symlink_to_integers": files({"path": ["a"], "attr": "l", "symlink path": [1]}),
+    "a10_too_many_collisions": files(*[{"path": ["a"], "length": 1}] * 600),
+    "v2_only": {"name": "n", "piece length": 16_384, "meta version": 2, "file tree": {}},
+    "meta_version_3": {**GOOD, "meta version": 3},
+    "meta_version_is_no_integer": {**GOOD, "meta version": "2"},
+}
+
+
+def torrent_of(info: Any) -> bytes:
+    return encode({} if info is None else {"info": info})
+
+
+@pytest.mark.parametrize("info", MALFORMED.values(), ids=MALFORMED.keys())
+def test_metainfo_rejects(info: Any) -> None:
+    with pytest.raises(MetainfoError):
+        Metainfo.from_bytes(torrent_of(info))
+
+
+@pytest.mark.parametrize("info", MALFORMED.values(), ids=MALFORMED.keys())
+def test_bep9_metadata_rejects_the_same(info: Any) -> None:
+    if isinstance(info, dict):
+        with pytest.raises(MetainfoError):
+            Metainfo.from_info_bytes(encode(info))
+    else:
+        with pytest.raises(BencodeError):
+            Metainfo.from_info_bytes(b"" if info is None else encode(info))
+
+
+def test_bep52_v2_only_is_named_in_the_error() -> None:
+    with pytest.raises(MetainfoError, match=r"v2-only .*BEP 52"):
+        Metainfo.from_bytes(torrent_of(MALFORMED["v2_only"]))
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"le", b"d4:infod", b"<html>", b"d4:infode4:infodee", b"dex"]
+)
+def test_what_is_no_bencoded_dictionary_is_a_bencode_error(data: bytes) -> None:
+    with pytest.raises(BencodeError):
+        Metainfo.from_bytes(data)
+
+
+def test_a4_file_above_ten_mib_is_refused() -> None:
+    data = encode({"info": GOOD, "junk": bytes(10 * 2**20)})
+    with pytest.raises(BencodeError, match="more than"):
+        Metainfo.from_bytes(data)
+
+
+def test_a4_more_than_2_21_pieces_are_refused_whatever_the_size_limit() -> None:
+    count = MAX_PIECES + 1
+    info = {**GOOD, "length": 16_384 * (count - 1) + 1, "pieces": bytes(20 * count)}
+    with pytest.raises(MetainfoError, match="pieces"):
+        Metainfo.from_bytes(torrent_of(info), limits=BencodeLimits(max_bytes=64 * 2**20))
+    with pytest.raises(BencodeError, match="more than"):
+        Metainfo.from_info_bytes(encode(info))
+
+
+@pytest.mark.parametrize("piece_bytes", [16_384, 16_385, 1_000_000, 128 * 2**20])
+def test_a5_piece_length_need_not_be_a_power_of_two(piece_bytes: int) -> None:
+    info = {**GOOD, "piece length": piece_bytes, "length": piece_bytes + 1, "pieces": bytes(40)}
+    assert Metainfo.from_bytes(torrent_of(info)).geometry.last_piece_bytes == 1
+
+
+ANYTHING = st.recursive(
+    st.integers(-(2**63), 2**63 - 1) | st.binary(max_size=30) | st.just(b"x" * 20),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.binary(max_size=6), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+ENTRY = st.fixed_dictionaries(
+    {},
+    optional={
+        "length": st.integers(-1, 30_000) | ANYTHING,
+        "path": st.lists(st.binary(max_size=8), max_size=4) | ANYTHING,
+        "attr": st.text("plxh", max_size=3) | ANYTHING,
+        "symlink path": st.lists(st.binary(max_size=8), max_size=4) | ANYTHING,
+    },
+)
+INFO = st.fixed_dictionaries(
+    {},
+    optional={
+        "name": st.binary(max_size=20) | ANYTHING,
+        "piece length": st.just(16_384) | ANYTHING,
+        "pieces": st.sampled_from([bytes(20), bytes(40)]) | ANYTHING,
+        "length": st.integers(1, 32_768) | ANYTHING,
+        "files": st.lists(ENTRY, max_size=4) | ANYTHING,
+        "private": ANYTHING,
+        "meta version": st.integers(0, 3) | ANYTHING,
+    },
+)
+TORRENT = st.fixed_dictionaries(
+    {"info": INFO | ANYTHING},
+    optional=dict.fromkeys(
+        ("announce", "announce-list", "url-list", "httpseeds", "nodes", "comment"), ANYTHING
+    ),
+)
+
+
+@settings(max_examples=300)
+@given(TORRENT)
+def test_metainfo_raises_nothing_but_its_errors_and_keeps_its_promises(torrent: Any) -> None:
+    with suppress(BencodeError, MetainfoError):
+        metainfo = Metainfo.from_bytes(encode(torrent))
+        check_promises(metainfo)
+        assert Metainfo.from_info_bytes(metainfo.info_bytes).files == metainfo.files
+
+
+@given(st.binary(max_size=200))
+def test_from_bytes_and_info_bytes_raise_nothing_but_their_errors(data: bytes) -> None:
+    with suppress(BencodeError, MetainfoError):
+        Metainfo.from_bytes(data)
+    with suppress(BencodeError, MetainfoError):
+        Metainfo.from_info_bytes(data)
+
+
+def check_promises(metainfo: Metainfo) -> None:
+    assert sum(entry.length_bytes for entry in metainfo.files) == metainfo.total_bytes > 0
+    assert len(metainfo.piece_hashes) == 20 * metainfo.piece_count
+    stored = [entry.path for entry in metainfo.files if not entry.is_pad]
+    assert len(set(stored)) == len(stored)
+    for path in stored:
+        assert path[0] == metainfo.name
+        assert not {"", ".", ".."} & set(path)

@@ -1,0 +1,188 @@
+import os
+import unicodedata
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from torrent_engine.base.errors import MetainfoError
+from torrent_engine.codec.paths import (
+    MAX_ELEMENT_BYTES,
+    MAX_PATH_BYTES,
+    clean_path,
+    escape_for_terminal,
+    resolve_collisions,
+)
+
+CLEANED = {
+    "plain": ([b"a", b"b.txt"], ("a", "b.txt")),
+    "dot_dot": ([b"..", b"..", b"etc", b"passwd"], ("etc", "passwd")),
+    "only_dot_dot": ([b".."], ("_",)),
+    "dot_and_empty": ([b".", b"", b"a"], ("a",)),
+    "nothing": ([], ("_",)),
+    "absolute": ([b"/etc/passwd"], ("_etc_passwd",)),
+    "slash_inside": ([b"a/../../b"], ("a_.._.._b",)),
+    "drive": ([b"C:\\", b"x"], ("C:_", "x")),
+    "unc": ([b"\\\\?\\C:\\x"], ("__?_C:_x",)),
+    "nul": ([b"a\x00.txt"], ("a_.txt",)),
+    "escape_a11": ([b"a\x1b[31m"], ("a_[31m",)),
+    "c1_a11": (["a\x9bb".encode()], ("a_b",)),
+    "newline_a11": ([b"a\nb"], ("a_b",)),
+    "override_a11": (["photo\u202egpj.exe".encode()], ("photogpj.exe",)),
+    "zero_width_a11": (["a\u200bb\ufeff".encode()], ("ab",)),
+    "hidden_dot_dot_a11": ([".\u200b.".encode()], ("_",)),
+    "invalid_utf8": ([b"a\xff\xfeb"], ("a__b",)),
+    "overlong_slash": ([b"a\xc0\xafb"], ("a__b",)),
+    "unicode_kept": (["\u65e5\u672c.txt".encode()], ("\u65e5\u672c.txt",)),
+    "trailing_dot_kept": ([b"a."], ("a.",)),
+    "reserved_kept": ([b"CON"], ("CON",)),
+}
+CLEANED_FOR_WINDOWS = {
+    "con": (b"CON", "_CON"),
+    "con_lower_with_extension": (b"con.txt", "_con.txt"),
+    "con_space": (b"con .txt", "_con .txt"),
+    "com1": (b"COM1.tar.gz", "_COM1.tar.gz"),
+    "com_superscript": ("COM\u00b9".encode(), "_COM\u00b9"),
+    "no_reserved": (b"console", "console"),
+    "trailing_dot": (b"a.", "a"),
+    "trailing_space": (b"a. . ", "a"),
+    "stream": (b"a:$DATA", "a_$DATA"),
+    "wildcards": (b'<>"|?*', "______"),
+    "three_dots": (b"...", "_"),
+    "reserved_after_strip": (b"nul. .", "_nul"),
+    "long_cut_at_a_dot": (b"x" * 239 + b"." + b"y" * 20, "x" * 239),
+}
+NAMES = (
+    st.binary(max_size=30)
+    | st.text(max_size=300).map(lambda text: text.encode("utf-8", "surrogatepass"))
+    | st.sampled_from([b"..", b".", b"", b"/", b"\\", b"\x00", b"CON", b"a:b", b"x" * 500])
+)
+
+
+@pytest.mark.parametrize(("raw", "path"), CLEANED.values(), ids=CLEANED.keys())
+def test_a6_hostile_path_is_cleaned(raw: list[bytes], path: tuple[str, ...]) -> None:
+    assert clean_path(raw) == path
+
+
+@pytest.mark.parametrize(
+    ("raw", "name"), CLEANED_FOR_WINDOWS.values(), ids=CLEANED_FOR_WINDOWS.keys()
+)
+def test_a9_name_that_windows_alters_is_changed(raw: bytes, name: str) -> None:
+    assert clean_path([raw], windows=True) == (name,)
+
+
+@settings(max_examples=300)
+@given(st.lists(NAMES, max_size=8), st.booleans())
+def test_a6_cleaned_path_stays_below_its_root(raw: list[bytes], windows: bool) -> None:
+    path = clean_path(raw, windows=windows)
+    assert path
+    joined = os.path.normpath("/".join(("/root", *path)))
+    assert joined == "/root/" + "/".join(path)
+    for name in path:
+        assert name not in ("", ".", "..")
+        assert not set(name) & set("/\\\x00")
+        assert not any(unicodedata.category(char) == "Cc" for char in name)
+        assert len(name.encode()) <= MAX_ELEMENT_BYTES + 1
+        assert not windows or not name.endswith((".", " "))
+
+
+def test_a6_long_name_keeps_its_extension() -> None:
+    (name,) = clean_path([b"x" * 300 + b".mkv"])
+    assert name == "x" * 236 + ".mkv"
+    (name,) = clean_path(["\u20ac".encode() * 100 + b".mkv"])
+    assert name == "\u20ac" * 78 + ".mkv"
+    (name,) = clean_path([b"x." + b"y" * 300])
+    assert name == "x." + "y" * 238
+
+
+def test_a6_depth_is_capped() -> None:
+    assert len(clean_path([b"a"] * 100)) == 100
+    with pytest.raises(MetainfoError, match="101 elements"):
+        clean_path([b"a"] * 101)
+
+
+def test_a9_long_path_is_shortened_the_same_way_each_time() -> None:
+    raw = [b"d" * 200 + b".%d" % number for number in range(40)]
+    path = clean_path(raw)
+    assert path == clean_path(raw)
+    assert len(path) == 40
+    assert len("/".join(path).encode()) <= MAX_PATH_BYTES
+    assert path[7].endswith(".7")
+    short = clean_path([b"a" * 200] * 5)
+    assert short == ("a" * 200,) * 5
+
+
+def test_a10_case_is_kept_where_it_counts() -> None:
+    paths = [("a", "File"), ("a", "file"), ("A", "x")]
+    assert resolve_collisions(paths) == paths
+
+
+def test_a10_exact_duplicates_get_a_number() -> None:
+    paths = [("a", "f.txt"), ("a", "f.txt"), ("a", "f.1.txt"), ("a", "f.txt")]
+    assert resolve_collisions(paths) == [
+        ("a", "f.txt"),
+        ("a", "f.2.txt"),
+        ("a", "f.1.txt"),
+        ("a", "f.3.txt"),
+    ]
+
+
+def test_a10_file_in_the_place_of_a_folder_gets_a_number() -> None:
+    assert resolve_collisions([("a", "b"), ("a", "b", "c")]) == [("a", "b.1"), ("a", "b", "c")]
+
+
+def test_a10_case_and_composition_collide_when_asked() -> None:
+    paths = [
+        ("d", "\u00e9"),
+        ("D", "e\u0301"),
+        ("d", "\u00c9"),
+        ("d", "STRASSE"),
+        ("d", "stra\u00dfe"),
+    ]
+    assert resolve_collisions(paths, case_insensitive=True) == [
+        ("d", "\u00e9"),
+        ("D", "e\u0301.1"),
+        ("d", "\u00c9.2"),
+        ("d", "STRASSE"),
+        ("d", "stra\u00dfe.1"),
+    ]
+    folders = [("X",), ("x", "y")]
+    assert resolve_collisions(folders, case_insensitive=True) == [("X.1",), ("x", "y")]
+
+
+def test_a10_too_many_collisions_are_refused() -> None:
+    assert len(set(resolve_collisions([("f",)] * 30))) == 30
+    with pytest.raises(MetainfoError, match="500"):
+        resolve_collisions([("f",)] * 502)
+
+
+@given(
+    st.lists(st.lists(st.sampled_from("aAbB"), min_size=1, max_size=3).map(tuple), max_size=12),
+    st.booleans(),
+)
+def test_a10_resolved_paths_never_collide(
+    paths: list[tuple[str, ...]], case_insensitive: bool
+) -> None:
+    resolved = resolve_collisions(paths, case_insensitive=case_insensitive)
+    keys = [
+        tuple(name.casefold() for name in path) if case_insensitive else path for path in resolved
+    ]
+    assert len(set(keys)) == len(keys) == len(paths)
+    folders = {key[:depth] for key in keys for depth in range(1, len(key))}
+    assert not folders & set(keys)
+    assert all(old[:-1] == new[:-1] for old, new in zip(paths, resolved, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("plain \u65e5\u672c", "plain \u65e5\u672c"),
+        ("a\x1b[31mb", "a\\x1b[31mb"),
+        ("a\u202eb", "a\\u202eb"),
+        ("a\nb\x00\x9b", "a\\nb\\x00\\x9b"),
+        ("a\ud800", "a\\ud800"),
+    ],
+)
+def test_a11_terminal_gets_no_raw_control_character(text: str, shown: str) -> None:
+    assert escape_for_terminal(text) == shown
+    assert escape_for_terminal(text).isprintable()
