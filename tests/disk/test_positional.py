@@ -1,4 +1,5 @@
 import os
+from itertools import pairwise
 from pathlib import Path
 from random import Random
 
@@ -15,7 +16,7 @@ def open_new(path: Path) -> int:
 def views_of(data: bytes, cuts: int, random: Random) -> list[memoryview]:
     places = sorted(random.randrange(len(data) + 1) for _ in range(cuts))
     edges = [0, *places, len(data)]
-    return [memoryview(data)[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+    return [memoryview(data)[a:b] for a, b in pairwise(edges)]
 
 
 @pytest.fixture(params=["vectored", "seek"])
@@ -74,7 +75,7 @@ def test_split_views_shares_out_every_byte() -> None:
     for _ in range(100):
         data = random.randbytes(random.randrange(1, 200))
         edges = [0, *sorted(random.sample(range(1, len(data)), min(4, len(data) - 1))), len(data)]
-        lengths = [b - a for a, b in zip(edges, edges[1:], strict=False)]
+        lengths = [b - a for a, b in pairwise(edges)]
         shares = split_views(views_of(data, 5, random), lengths)
         assert [sum(map(len, share)) for share in shares] == lengths
         assert b"".join(b"".join(share) for share in shares) == data

@@ -100,7 +100,7 @@ def test_a8_swapping_a_folder_for_a_link_never_leads_out(root: Path) -> None:
                 (root / "way").rename(root / f"old{swaps[0]}")
                 (root / "link").rename(root / "way")
                 for _ in range(20):
-                    os.listdir(root)  # let the other thread see it
+                    list(root.iterdir())  # let the other thread see it
                 (root / "way").rename(root / "link")
 
     swapper = threading.Thread(target=swap)

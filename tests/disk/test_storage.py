@@ -1,8 +1,11 @@
+# ruff: noqa: ASYNC221, ASYNC240 - a test may block
 import os
 import resource
 import subprocess
+from itertools import pairwise
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -48,10 +51,9 @@ async def test_any_cut_of_views_and_any_range_reads_the_same(tmp_path: Path) -> 
     async with opened(metainfo, tmp_path, open_files=OpenFiles(2)) as storage:
         at = 0
         while at < len(payload):
-            edges = sorted(
-                {at, *(min(at + random.randrange(30_000), len(payload)) for _ in "1234")}
-            )
-            views = [view[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+            ends = [min(at + random.randrange(30_000), len(payload)) for _ in range(4)]
+            edges = sorted({at, *ends})
+            views = [view[a:b] for a, b in pairwise(edges)]
             storage.write_views(at, views)
             at = edges[-1]
         for _ in range(200):
@@ -97,8 +99,9 @@ async def test_bep47_pads_links_and_modes(tmp_path: Path) -> None:
         {"length": 13_616, "path": ["end"]},
     ]
     payload = data[:10_000] + bytes(6_384) + data[16_384:]
-    info = {"name": "payload", "piece length": 16_384, "pieces": piece_hashes(payload)}
-    metainfo = Metainfo.from_bytes(encode({"info": info | {"files": files}}))
+    info: dict[str, Any] = {"name": "payload", "piece length": 16_384, "files": files}
+    info["pieces"] = piece_hashes(payload)
+    metainfo = Metainfo.from_bytes(encode({"info": info}))
     async with opened(metainfo, tmp_path) as storage:
         dirty = memoryview(data)  # what is in a pad is not kept
         storage.write_views(0, [dirty[:16_384]])
@@ -281,7 +284,7 @@ def test_without_nowait_a_worker_thread_reads(monkeypatch: pytest.MonkeyPatch) -
     assert ReadModes().of(1) is ReadMode.THREAD
 
 
-# -- faults -----------------------------------------------------------------------------------------
+# -- faults ----------------------------------------------------------------------------------
 
 
 async def test_f1_a_full_disk_is_named_and_nothing_written_is_lost(small_tmpfs: Path) -> None:
@@ -339,7 +342,7 @@ async def test_f3_a_file_system_that_turns_read_only_is_an_error(small_tmpfs: Pa
         put_piece(storage, metainfo, payload, 0)
     subprocess.run(["mount", "-o", "remount,ro", str(small_tmpfs)], check=True)
     async with opened(metainfo, small_tmpfs) as storage:
-        with pytest.raises(StorageError, match="(?i)read-only"):
+        with pytest.raises(StorageError, match="Read-only"):
             put_all(storage, metainfo, payload)
         into = memoryview(bytearray(16_384))
         await storage.read(0, into)

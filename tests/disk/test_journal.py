@@ -1,0 +1,48 @@
+from pathlib import Path
+
+from torrent_engine.disk.journal import WriteJournal
+
+
+def reopened(path: Path) -> set[int]:
+    journal = WriteJournal(path)
+    found = journal.open()
+    journal.close()
+    return found
+
+
+def test_f4_what_is_noted_and_not_settled_is_found_again(tmp_path: Path) -> None:
+    journal = WriteJournal(tmp_path / "j")
+    assert journal.open() == set()
+    journal.note([5, 7, 9])
+    journal.note([7, 100_000])
+    assert reopened(tmp_path / "j") == {5, 7, 9, 100_000}  # without a close: as after a kill
+    journal.settle([5, 9])
+    journal.note([1])
+    journal.close()
+    assert reopened(tmp_path / "j") == {1, 7, 100_000}
+    assert reopened(tmp_path / "j") == {1, 7, 100_000}
+
+
+def test_a_torn_entry_is_ignored(tmp_path: Path) -> None:
+    (tmp_path / "j").write_bytes(b"\5\0\0\0\7\0")
+    assert reopened(tmp_path / "j") == {5}
+
+
+def test_f1_a_journal_that_cannot_be_written_only_warns(
+    tmp_path: Path, monkeypatch, caplog
+) -> None:
+    journal = WriteJournal(tmp_path / "j")
+    journal.open()
+
+    def full(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.write", full)
+    journal.note([1])
+    monkeypatch.undo()
+    journal.note([2])
+    assert "No space left" in caplog.text
+    journal.settle([1])
+    journal.close()
+    journal.note([3])
+    assert reopened(tmp_path / "j") == {2}
