@@ -43,7 +43,8 @@ class Torrent:
 
 @contextmanager
 def workspace(parent: str) -> Iterator[Path]:
-    """Make a folder below ``parent`` and remove it at the end, whatever happens."""
+    """Make a folder below ``parent`` and remove it at the end, also on SIGTERM."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     folder = Path(tempfile.mkdtemp(prefix="torrent-engine-bench-", dir=parent))
     try:
         yield folder
