@@ -43,10 +43,10 @@ def row(label: str = "one", stats: Any = HALF) -> views.Row:
 def test_a_download_has_a_bar_and_its_numbers() -> None:
     bar, detail = drawn(row()).splitlines()
     assert bar.startswith("one ")
-    assert bar.endswith(" 50.0%")
+    assert bar.endswith(" 50.0% ETA 0:02   ")
     assert len(bar) <= 80
     assert abs(bar.count("━") - bar.count("─")) <= 1
-    assert detail.startswith("  150.0/300.0 MiB  ↓ 100.0 MiB/s  ↑ 1.0 KiB/s  ETA 0:02  peers 3 ")
+    assert detail.startswith("  150.0/300.0 MiB  ↓ 100.0 MiB/s  ↑ 1.0 KiB/s  peers 3 (seeds 2)  pi")
 
 
 @pytest.mark.parametrize("width", [20, 40, 80, 200])

@@ -3,11 +3,11 @@
 import socket
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import click
 
-from torrent_engine.base.config import SessionConfig, SharedConfig
+from torrent_engine.base.config import SessionConfig, SharedConfig, TrackerConfig
 from torrent_engine.base.ids import PeerAddress
 from torrent_engine.cli import loop, selection, sources
 from torrent_engine.cli.exit_codes import CliError, ExitCode
@@ -16,6 +16,8 @@ from torrent_engine.cli.options import settings_of
 from torrent_engine.cli.render import reporter_for
 from torrent_engine.cli.runner import Runner
 from torrent_engine.codec.metainfo import Metainfo
+
+TRACKER_GRACE_S: Final = loop.STOP_GRACE_S - 1.0  # the rest is for saving the state
 
 
 def run_transfers(
@@ -47,6 +49,7 @@ def shared_config(options: Mapping[str, Any]) -> SharedConfig:
         state_dir=None if options["state_dir"] is None else str(options["state_dir"]),
         max_download_bytes_per_s=options["max_download"],
         max_upload_bytes_per_s=options["max_upload"],
+        tracker=TrackerConfig(stop_grace_s=TRACKER_GRACE_S),
     )
 
 

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 MIN_BAR_CHARS: Final = 3
 MAX_NAME_CHARS: Final = 60
 LINES_PER_ROW: Final = 2
+ETA_CHARS: Final = 11  # "ETA 1:02:03"
+MIN_ETA_WIDTH: Final = 60
 _STYLES: Final = {
     State.DOWNLOADING: "cyan",
     State.SEEDING: "green",
@@ -38,6 +40,8 @@ class Row:
     short_facts: tuple[str, ...] = ()
     """For a line below a bar; empty: the same."""
     style: str = "white"
+    eta: str = ""
+    """Stands behind the percentage of a bar."""
 
 
 def session_row(key: str, label: str, stats: "SessionStats | None") -> Row:
@@ -47,7 +51,10 @@ def session_row(key: str, label: str, stats: "SessionStats | None") -> Row:
     fraction = _fraction(stats)
     style = _STYLES.get(stats.state, "white")
     words = _facts(stats, fraction, words=True)
-    return Row(key, label, fraction, words, _facts(stats, fraction, words=False), style)
+    short = _facts(stats, fraction, words=False)
+    eta = f"ETA {sizes.format_duration(stats.eta_s)}"
+    eta = eta if stats.state is State.DOWNLOADING else ""
+    return Row(key, label, fraction, words, short, style, eta)
 
 
 def work_row(label: str, facts: tuple[str, ...], done: int, total: int) -> Row:
@@ -105,9 +112,11 @@ def bar_line(row: Row, *, width: int, ascii_only: bool) -> "Text":
     name_chars = min(MAX_NAME_CHARS, max(8, width // 3))
     name = Text(row.label, style="bold", no_wrap=True, end="")
     name.truncate(name_chars, overflow="ellipsis", pad=True)
-    bar_chars = max(MIN_BAR_CHARS, width - name_chars - 9)
-    percent = f"{sizes.format_percent(row.fraction, 1.0):>6}"
-    return Text.assemble(name, " ", *_bar(row, bar_chars, ascii_only=ascii_only), " ", percent)
+    end = f"{sizes.format_percent(row.fraction, 1.0):>6}"
+    if width >= MIN_ETA_WIDTH:
+        end += f" {row.eta:<{ETA_CHARS}}"
+    bar_chars = max(MIN_BAR_CHARS, width - name_chars - len(end) - 2)
+    return Text.assemble(name, " ", *_bar(row, bar_chars, ascii_only=ascii_only), " ", end)
 
 
 def _bar(row: Row, chars: int, *, ascii_only: bool) -> list[tuple[str, str]]:
@@ -136,11 +145,12 @@ def _facts(stats: "SessionStats", fraction: float, *, words: bool) -> tuple[str,
 
 def _download_facts(stats: "SessionStats", *, words: bool) -> tuple[str, ...]:
     down = sizes.format_rate(stats.download_bytes_per_s)
+    eta = (f"ETA {sizes.format_duration(stats.eta_s)}",) if words else ()
     return (
         sizes.format_progress(stats.completed_bytes, stats.wanted_bytes),
         f"down {down}" if words else f"↓ {down}",
         _up(stats, words=words),
-        f"ETA {sizes.format_duration(stats.eta_s)}",
+        *eta,
         _peers(stats),
         _pieces(stats),
     )
