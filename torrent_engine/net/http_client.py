@@ -264,11 +264,11 @@ def _host_header(parts: TrackerUrl) -> str:
 def _basic_auth(url: str) -> dict[str, str]:
     try:
         parts = urlsplit(url)
+        secret = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}".encode()
     except ValueError:
         return {}
     if parts.username is None:
         return {}
-    secret = f"{unquote(parts.username)}:{unquote(parts.password or '')}".encode()
     return {"Authorization": f"Basic {base64.b64encode(secret).decode('ascii')}"}
 
 

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fuzz.tracker import fuzz_one, mutated
 from torrent_engine.base.errors import RemoteProtocolError
 from torrent_engine.base.ids import InfoHash, PeerAddress, PeerId
 from torrent_engine.codec.bencode import decode
@@ -374,3 +375,10 @@ def test_bep41_nop_and_unknown_options_are_passed_over():
 def test_bep41_option_past_the_end_is_refused(options):
     with pytest.raises(RemoteProtocolError):
         udp_server.parse_url_options(bytes(98) + options)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_mutated_messages_have_only_declared_outcomes(seed):
+    rng = random.Random(seed)
+    for _ in range(250):
+        fuzz_one(mutated(rng))

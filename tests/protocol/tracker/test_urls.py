@@ -21,6 +21,7 @@ ACCEPTED = {
     "http": ("http://t.example/announce", TrackerUrl("http", "t.example", 80, "/announce")),
     "https_port": ("https://t.example:8443/a", TrackerUrl("https", "t.example", 8443, "/a")),
     "upper_case": ("HTTP://T.Example/A", TrackerUrl("http", "t.example", 80, "/A")),
+    "query_only": ("http://t.example?a", TrackerUrl("http", "t.example", 80, "/?a")),
     "no_path": ("http://t.example", TrackerUrl("http", "t.example", 80, "/")),
     "query": ("http://t.example/a?k=1&b=%2F", TrackerUrl("http", "t.example", 80, "/a?k=1&b=%2F")),
     "ipv6": ("udp://[2001:db8::1]:6969", TrackerUrl("udp", "2001:db8::1", 6969, "")),
@@ -43,6 +44,7 @@ REFUSED = {
     "newline": "http://t.example/\r\nHost: evil",
     "nul": "http://t.example/\x00",
     "too_long": "http://t.example/" + "a" * 5_000,
+    "surrogate": "http://t.example/\udcc9",
     "bad_bracket": "http://[::1/announce",
     "label_too_long": f"http://{chr(252) * 80}.example/",
 }

@@ -51,6 +51,7 @@ def parse_tracker_url(url: str) -> TrackerUrl:
         parts = urlsplit(url)
         port = parts.port
         host = ascii_host(parts.hostname or "")
+        target = _target(parts)
     except ValueError as error:
         raise TrackerError(f"tracker URL is malformed: {redact_url(url)}") from error
     scheme = parts.scheme.lower()
@@ -59,7 +60,9 @@ def parse_tracker_url(url: str) -> TrackerUrl:
     port = port if port is not None else DEFAULT_PORTS.get(scheme, 0)
     if not host or not port:
         raise TrackerError(f"tracker URL without host or port: {redact_url(url)}")
-    return TrackerUrl(scheme, host, port, _target(parts, scheme))
+    if scheme != "udp" and not target.startswith("/"):
+        target = f"/{target}"
+    return TrackerUrl(scheme, host, port, target)
 
 
 def ascii_host(host: str) -> str:
@@ -110,11 +113,9 @@ def redact_text(text: str, url: str) -> str:
     return text
 
 
-def _target(parts: SplitResult, scheme: str) -> str:
+def _target(parts: SplitResult) -> str:
     path = quote(parts.path, safe=_PATH_SAFE)
     query = quote(parts.query, safe=_PATH_SAFE + "?")
-    if scheme != "udp":
-        path = path or "/"
     return f"{path}?{query}" if query else path
 
 
