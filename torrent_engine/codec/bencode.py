@@ -49,7 +49,8 @@ def decode(
     Dictionary keys may stand in any order unless ``canonical``, but never twice.
     Raises BencodeError for anything else than bencoding within ``limits``.
     """
-    value, end = decode_prefix(data, limits=limits, canonical=canonical)
+    raw = _checked_bytes(data, limits)
+    value, end, _ = _parse(raw, 0, limits.max_depth, limits.max_tokens, canonical=canonical)
     if end != len(data):
         raise BencodeError("trailing bytes", offset_bytes=end)
     return value
@@ -192,12 +193,22 @@ def _parse_container(  # noqa: C901, PLR0912, PLR0915 - one loop: a call a token
 ) -> tuple[BencodeValue, int, int]:
     """Parse the list or dictionary at ``position`` as :func:`_parse` does, without recursion."""
     find, small, size = data.find, _SMALL, len(data)
-    root: list[BencodeValue] = []
-    append: _Append | None = root.append  # of the open list; None while a dictionary is open
+    append: _Append | None = None  # of the open list; None while a dictionary is open
     mapping: dict[bytes, BencodeValue] = {}  # the open dictionary
+    outermost: list[BencodeValue] | dict[bytes, BencodeValue] = mapping
+    if data[position] == _LIST:
+        outermost = []
+        append = outermost.append
     key: bytes | None = None  # was read and waits for its value
     parents: list[tuple[_Append | None, dict[bytes, BencodeValue]]] = []
     value: BencodeValue
+    if depth < 1:
+        raise BencodeError("nested too deep", offset_bytes=position)
+    if budget < 1:
+        raise BencodeError("too many tokens", offset_bytes=position)
+    depth -= 1
+    budget -= 1
+    position += 1
     try:
         while True:
             byte = data[position]
@@ -208,9 +219,9 @@ def _parse_container(  # noqa: C901, PLR0912, PLR0915 - one loop: a call a token
                     if canonical:
                         _check_sorted(mapping, position)
                 position += 1
-                append, mapping = parents.pop()
                 if not parents:
-                    return root[0], position, budget
+                    return outermost, position, budget
+                append, mapping = parents.pop()
                 continue
             budget -= 1
             if budget < 0:
