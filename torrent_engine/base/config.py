@@ -121,9 +121,9 @@ class TrackerConfig:
 class DiskConfig:
     """Files, the write queue and the resume database."""
 
-    write_queue_high_bytes: int = 64 * MIB
+    write_queue_high_bytes: int = 32 * MIB
     """Payload waiting for the disk at which peers are no longer read."""
-    write_queue_low_bytes: int = 32 * MIB
+    write_queue_low_bytes: int = 16 * MIB
     """Payload waiting at which they are read again."""
     max_open_files: int = 40
     sync_interval_s: float = 2.0

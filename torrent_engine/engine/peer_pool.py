@@ -196,6 +196,7 @@ class PeerPool:
             limits=config.wire,
             transfer=config.transfer,
             extensions=LOCAL_EXTENSIONS,
+            buffers=torrent.buffers,
             now=torrent.clock(),
         )
 

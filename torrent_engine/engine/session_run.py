@@ -118,6 +118,7 @@ class SessionRun:
             bus=settings.bus,
             peers=set(),
             totals=settings.totals,
+            buffers=shared.buffers,
             clock=shared.clock,
             rng=shared.rng,
         )

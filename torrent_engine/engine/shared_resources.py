@@ -28,6 +28,7 @@ from torrent_engine.net.incoming import IncomingRouter
 from torrent_engine.net.streams import listen
 from torrent_engine.net.tracker_client import TrackerClient, open_tracker_client
 from torrent_engine.policy.rate import TokenBucket
+from torrent_engine.protocol.wire.buffers import BufferPool
 
 logger = logging.getLogger(__name__)
 
@@ -68,13 +69,14 @@ class SharedResources:
     ) -> None:
         self.config = config or SharedConfig()
         self.clock = clock
-        self.rng = rng or random.SystemRandom()
+        self.rng = rng or random.Random(os.urandom(16))  # noqa: S311 - nothing secret is drawn
         self.references = 0
         disk = self.config.disk
         self.disk_limiter = anyio.CapacityLimiter(disk.disk_threads)
         self.hash_limiter = anyio.CapacityLimiter(disk.hash_threads)
         self.open_files = OpenFiles(disk.max_open_files)
         self.connection_slots = ConnectionSlots(self.config.pool.max_connections)
+        self.buffers = BufferPool(self.config.transfer.receive_buffer_bytes)
         self.router = IncomingRouter(self.config.wire.handshake_timeout_s)
         self.download_bucket = TokenBucket(self.config.max_download_bytes_per_s)
         self.upload_bucket = TokenBucket(self.config.max_upload_bytes_per_s)

@@ -13,6 +13,7 @@ from torrent_engine.engine.peer import Peer
 from torrent_engine.policy.picker import Picker
 from torrent_engine.policy.pieces import PieceTable
 from torrent_engine.policy.suspicion import Suspicion
+from torrent_engine.protocol.wire.buffers import BufferPool
 
 
 @dataclass(slots=True)
@@ -41,5 +42,6 @@ class Torrent:
     peers: set[Peer]
     """Who is connected now; only the PeerPool changes it."""
     totals: Totals
+    buffers: BufferPool
     clock: Callable[[], float]
     rng: random.Random

@@ -14,6 +14,7 @@ from torrent_engine.base.config import TransferConfig, WireLimits
 from torrent_engine.base.errors import RemoteProtocolError
 from torrent_engine.base.ids import BLOCK_BYTES, InfoHash, PeerId
 from torrent_engine.codec.geometry import Geometry
+from torrent_engine.protocol.wire.buffers import BufferPool
 from torrent_engine.protocol.wire.control import (
     CONTROL_DECODERS,
     IGNORED_IDS,
@@ -63,6 +64,7 @@ class PeerConnection(Sender):
         transfer: TransferConfig | None = None,
         fast_extension: bool = True,
         extensions: Mapping[str, int] | None = None,
+        buffers: BufferPool | None = None,
         now: float = 0.0,
     ) -> None:
         super().__init__(
@@ -76,7 +78,10 @@ class PeerConnection(Sender):
         self.limits = limits or WireLimits()
         transfer = transfer or TransferConfig()
         self._buffer = ReceiveBuffer(
-            transfer.receive_buffer_bytes, min_bytes=transfer.slow_receive_buffer_bytes, now=now
+            transfer.receive_buffer_bytes,
+            min_bytes=transfer.slow_receive_buffer_bytes,
+            now=now,
+            pool=buffers,
         )
         self._cut: tuple[int, int, int, list[memoryview]] | None = None
         self._cut_rest_bytes = 0
