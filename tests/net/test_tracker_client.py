@@ -14,9 +14,12 @@ from torrent_engine.base.config import TrackerConfig
 from torrent_engine.base.errors import NetworkError, TrackerError, TrackerRefusedError
 from torrent_engine.base.ids import InfoHash, PeerAddress, PeerId
 from torrent_engine.codec.bencode import encode
+from torrent_engine.net import tracker_client
 from torrent_engine.net.embedded_tracker import EmbeddedTracker
 from torrent_engine.net.tracker_client import open_tracker_client
+from torrent_engine.net.udp_tracker import UdpTrackers
 from torrent_engine.protocol.tracker.announce import AnnounceRequest, AnnounceTotals, ScrapeCounts
+from torrent_engine.protocol.tracker.udp_exchange import UdpAnnounce
 
 pytestmark = pytest.mark.anyio
 
@@ -150,7 +153,8 @@ async def test_bep7_both_families_of_a_name_are_announced_to():
             assert {PeerAddress("127.0.0.1", 6881), PeerAddress("::1", 6881)} <= set(got.peers)
 
 
-async def test_bep7_one_family_that_answers_is_enough():
+async def test_bep7_one_family_that_answers_is_enough(monkeypatch):
+    monkeypatch.setattr(tracker_client, "SECOND_FAMILY_GRACE_S", 0.1)
     async with EmbeddedTracker("127.0.0.1") as tracker:
         for scheme in ("http", "udp"):
             url = f"{scheme}://both.example:{tracker.port}/announce"
@@ -309,6 +313,29 @@ async def test_bep15_nonsense_with_the_right_transaction_is_a_tracker_error():
     async with UdpTrackerScript(connect, lambda packet: peers(packet)[:10]) as tracker:
         with pytest.raises(TrackerError, match="BEP 15"):
             await announce(tracker.url)
+
+
+async def test_an_address_without_a_route_fails_at_once():
+    async with anyio.create_task_group() as tasks:
+        udp = UdpTrackers(tasks, config=CONFIG, rng=random.Random(1))
+        with pytest.raises(TrackerError, match="no route"):
+            await udp.ask("255.255.255.255", 80, UdpAnnounce(REQUEST))
+
+
+async def test_d3_no_more_than_the_limit_are_asked_at_once():
+    async def slow(stream, _head):
+        await anyio.sleep(0.02)
+        await stream.send(response(PEERS))
+
+    async with (
+        rude_server(slow) as server,
+        open_tracker_client(replace(CONFIG, max_concurrent=3)) as client,
+        anyio.create_task_group() as tasks,
+    ):
+        for _ in range(9):
+            tasks.start_soon(client.announce, f"{server.base}/announce", REQUEST)
+    assert len(server.requests) == 9
+    assert server.most_open <= 3
 
 
 async def test_an_error_in_the_block_leaves_as_itself():

@@ -78,6 +78,8 @@ class UdpTrackers:
         """
         remote = (str(ip_address(address)), port)
         v6 = ":" in remote[0]
+        family = socket.AF_INET6 if v6 else socket.AF_INET
+        _check_route(family, remote)
         exchange = UdpExchange(
             request,
             v6=v6,
@@ -85,7 +87,7 @@ class UdpTrackers:
             config=self._config,
             connection=self._connections.pop(remote, None),
         )
-        udp = await self._socket(socket.AF_INET6 if v6 else socket.AF_INET)
+        udp = await self._socket(family)
         ask = _Ask(exchange)
         self._asks.setdefault(remote, []).append(ask)
         try:
@@ -148,6 +150,15 @@ class UdpTrackers:
             if ask.exchange.receive_datagram(packet, now=self._clock()):
                 ask.wake.set()
                 return
+
+
+def _check_route(family: socket.AddressFamily, remote: Address) -> None:
+    """Fail at once where no packet can go, as on a machine without IPv6; nothing is sent."""
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect(remote)
+    except OSError as error:
+        raise TrackerError(f"no route to {remote[0]}: {error.strerror}") from error
 
 
 def _result(exchange: UdpExchange) -> UdpAnswer:
