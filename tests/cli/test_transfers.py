@@ -6,6 +6,7 @@ import os
 import pty
 import re
 import select
+import shlex
 import signal
 import socket
 import struct
@@ -149,6 +150,26 @@ def _interrupt_twice(process: "subprocess.Popen[bytes]") -> None:
     with pytest.raises(subprocess.TimeoutExpired):
         process.wait(0.3)
     process.send_signal(signal.SIGINT)
+
+
+def test_a_reader_of_events_that_goes_away_ends_the_run(torrent: Path, tmp_path: Path) -> None:
+    arguments = ["-d", tmp_path / "out", *options(tmp_path / "state"), "--json"]
+    with running("download", torrent, *arguments) as process:
+        wait_for(process, "torrent.started")
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.stderr is not None
+        assert process.stderr.read() == b""
+        assert process.wait(5) == 1
+
+
+def test_a_closed_standard_output_is_no_error(torrent: Path, tmp_path: Path) -> None:
+    arguments = ["-d", tmp_path / "source", *options(tmp_path / "state"), "--check-only"]
+    command = shlex.join([*COMMAND, "download", *map(str, [torrent, *arguments])])
+    result = subprocess.run(
+        ["sh", "-c", f"{command} >&-"], env=environment(), capture_output=True, check=False
+    )
+    assert (result.returncode, result.stderr) == (0, b"")
 
 
 def test_nothing_to_connect_to_is_a_time_out(torrent: Path, tmp_path: Path) -> None:

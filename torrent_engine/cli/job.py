@@ -12,8 +12,15 @@ import anyio
 
 from torrent_engine.base.config import SessionConfig
 from torrent_engine.cli import records, sources
-from torrent_engine.cli.exit_codes import CliError, ExitCode, exit_code_of, is_expected, message_of
-from torrent_engine.cli.render import Reporter, print_traceback, safe
+from torrent_engine.cli.exit_codes import (
+    CliError,
+    ExitCode,
+    exit_code_of,
+    first_leaf,
+    is_expected,
+    message_of,
+)
+from torrent_engine.cli.render import OutputError, Reporter, print_traceback, safe
 from torrent_engine.cli.views import Row, done_line, incomplete_line, seeded_line, session_row
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.engine.event_bus import EventStream
@@ -71,6 +78,8 @@ class Job:
             if self.session is not None:
                 await self._run_session(self.session, shared)
         except Exception as error:
+            if isinstance(first_leaf(error), OutputError | BrokenPipeError):
+                raise  # no fault of the torrent: ends the whole run
             self._fail(error)
 
     async def stop(self) -> None:

@@ -110,8 +110,21 @@ def cli(context: click.Context) -> None:
 
 def main() -> NoReturn:
     """Run the command line; the entry point of the package."""
+    _fill_standard_descriptors()
     cli.main()
     raise AssertionError("cli.main() ends the process")
+
+
+def _fill_standard_descriptors() -> None:
+    """Put the null device where stdin, stdout or stderr is closed.
+
+    Otherwise the next socket or file gets its number, and what is printed goes there.
+    """
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number: this one
 
 
 def _ended_by(settings: Settings, run: Any) -> ExitCode:  # noqa: ANN401
@@ -124,9 +137,9 @@ def _ended_by(settings: Settings, run: Any) -> ExitCode:  # noqa: ANN401
         return _fail(_usage_line(error), ExitCode.BAD_OPTION)
     except (KeyboardInterrupt, click.Abort):
         return _fail("interrupted", ExitCode.UNFINISHED)
-    except BrokenPipeError:
-        return _output_is_gone()
     except Exception as error:
+        if isinstance(exit_codes.first_leaf(error), BrokenPipeError):
+            return _output_is_gone()
         return _failed(error, settings)
     return code
 

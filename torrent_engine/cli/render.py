@@ -5,6 +5,7 @@ import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, TextIO
 
@@ -51,7 +52,8 @@ def print_lines(lines: Sequence[str]) -> None:
 
 def print_error(message: str) -> None:
     """Write one line to stderr, with the program's name before it."""
-    _write(sys.stderr, f"{PROGRAM}: {safe(' '.join(message.split()))}")
+    with suppress(OSError, OutputError):  # there is nobody left to tell
+        _write(sys.stderr, f"{PROGRAM}: {safe(' '.join(message.split()))}")
 
 
 def print_failure(error: BaseException, *, about: str) -> None:
@@ -201,7 +203,11 @@ def reporter_for(settings: "Settings", *, as_json: bool, quiet: bool) -> Reporte
         return JsonReporter()
     if quiet:
         return Reporter()
-    if sys.stdout.isatty() and os.environ.get("TERM", "") not in {"", "dumb"}:
+    if (
+        sys.stdout is not None
+        and sys.stdout.isatty()
+        and os.environ.get("TERM", "") not in {"", "dumb"}
+    ):
         return LiveReporter(no_color=settings.no_color)
     return PlainReporter()
 
@@ -211,7 +217,9 @@ def _encodable(text: str, stream: Any) -> str:  # noqa: ANN401
     return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
-def _write(stream: TextIO, text: str) -> None:
+def _write(stream: TextIO | None, text: str) -> None:
+    if stream is None:  # closed by who started us
+        return
     try:
         stream.write(_encodable(text, stream) + "\n")
     except BrokenPipeError:
@@ -222,6 +230,8 @@ def _write(stream: TextIO, text: str) -> None:
 
 def flush_output() -> None:
     """Hand over what is buffered; raises OutputError."""
+    if sys.stdout is None:
+        return
     try:
         sys.stdout.flush()
     except BrokenPipeError:
