@@ -173,10 +173,13 @@ class FileStorage:
         """Return the files on disk that are the torrent's."""
         return self.present - self._foreign
 
-    def take_unstamped(self) -> set[int]:
-        """Return the files that were made or adopted since the last call."""
-        taken, self._unstamped = self._unstamped, set()
-        return taken
+    def unstamped(self) -> set[int]:
+        """Return the files that were made or adopted and whose stamps are not yet saved."""
+        return set(self._unstamped)
+
+    def stamps_saved(self, indices: Iterable[int]) -> None:
+        """Remember that the stamps of files are in the database."""
+        self._unstamped.difference_update(indices)
 
     def create_empty(self, indices: Iterable[int]) -> None:
         """Make the files that have no bytes; StorageError if one cannot be made."""

@@ -296,13 +296,11 @@ class ResumeKeeper:
             settled, self._settled = self._settled, []
             partial, self._partial_changes = self._partial_changes, {}
             self._is_uncommitted = False
-            progress = self._progress(is_clean=is_clean and not settled)
             try:
-                await self._store.save_progress(
-                    self._metainfo.info_hash,
-                    progress,
-                    partial=partial,
-                    stamps=stamps or self._storage.new_file_stamps,
+                await self._save(
+                    self._progress(is_clean=is_clean and not settled),
+                    partial,
+                    stamps or self._storage.new_file_stamps,
                 )
             except BaseException:
                 self._settled = settled + self._settled
@@ -311,6 +309,20 @@ class ResumeKeeper:
                 raise
             if self._journal is not None:
                 self._journal.settle(settled)
+
+    async def _save(
+        self, progress: Progress, partial: dict[int, int], stamps: Callable[[], list[FileStamp]]
+    ) -> None:
+        seen: list[FileStamp] = []
+
+        def look() -> list[FileStamp]:
+            seen[:] = stamps()
+            return seen
+
+        await self._store.save_progress(
+            self._metainfo.info_hash, progress, partial=partial, stamps=look
+        )
+        self._storage.stamps_saved(seen)
 
     async def sync(self) -> None:
         """Sync the files, then call what was verified before that durable."""

@@ -62,11 +62,11 @@ class Planner:
         have, durable = self._as_int(progress.have), self._as_int(progress.durable)
         is_same_boot = bool(boot_id) and progress.boot_id == boot_id
         is_trusted = progress.is_clean or is_same_boot
-        gone, changed = self._compare(record.stamps, is_clean=progress.is_clean)
+        gone, changed, unborn = self._compare(record.stamps, is_clean=progress.is_clean)
         verified = (have if is_trusted else have & durable) & ~gone & ~changed
         suspect = have | self._as_int(progress.unchecked) | self._mask(noted) | changed
         partial = record.partial if is_trusted else {}
-        lost = gone | changed | verified
+        lost = (gone & ~unborn) | changed | verified
         return StartPlan(
             Bitfield.from_int(verified, self._count),
             self._check_list(suspect & ~verified),
@@ -81,9 +81,9 @@ class Planner:
         wanted = Bitfield.from_int(pieces, self._count).present()
         return [piece for piece in wanted if self._seen.has_piece(piece)]
 
-    def _compare(self, old: Mapping[int, FileStamp], *, is_clean: bool) -> tuple[int, int]:
-        """Return the pieces of files that are gone, and those of files that changed."""
-        gone = changed = 0
+    def _compare(self, old: Mapping[int, FileStamp], *, is_clean: bool) -> tuple[int, int, int]:
+        """Return the pieces of files that are missing, changed, and missing as they ever were."""
+        gone = changed = unborn = 0
         for index in self._seen.kept_as_files:
             now = self._seen.stamps.get(index)
             if now is not None and _is_same(old.get(index), now, is_clean=is_clean):
@@ -91,12 +91,13 @@ class Planner:
             mask = self._range_mask(self._metainfo.layout.pieces_of(index, self._metainfo.geometry))
             if now is None:
                 gone |= mask
+                unborn |= mask if index not in old else 0
             else:
                 changed |= mask
         for piece in self._boundary_pieces():
             if not self._seen.has_piece(piece):
                 gone |= 1 << piece
-        return gone, changed
+        return gone, changed, unborn
 
     def _boundary_pieces(self) -> set[int]:
         """Return the pieces that a file in the part-file may share with its neighbours."""

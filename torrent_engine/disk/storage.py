@@ -280,12 +280,15 @@ class StorageManager:
 
     def own_file_stamps(self) -> list[FileStamp]:
         """Return the same, without files that were there before and proved to be nothing."""
-        self._files.take_unstamped()
         return self._files.stamps(self._files.own())
 
     def new_file_stamps(self) -> list[FileStamp]:
-        """Return the stamps of files that became the torrent's since the last call; blocking."""
-        return self._files.stamps(self._files.take_unstamped())
+        """Return the stamps of the torrent's files that are not in the database; blocking."""
+        return self._files.stamps(self._files.unstamped())
+
+    def stamps_saved(self, stamps: Iterable[FileStamp]) -> None:
+        """Remember that stamps are in the database."""
+        self._files.stamps_saved(stamp.file_index for stamp in stamps)
 
     def is_file(self, file_index: int) -> bool:
         """Return whether a file's bytes are kept in a file of its own."""
