@@ -12,6 +12,7 @@ from torrent_engine.engine.assembly import PieceAssembly
 from torrent_engine.engine.peer import Peer
 from torrent_engine.engine.piece_finisher import PieceFinisher
 from torrent_engine.engine.torrent import Torrent
+from torrent_engine.policy.picker import END_GAME_BLOCKS
 from torrent_engine.policy.pieces import Block
 from torrent_engine.protocol.wire.messages import (
     AllowedFast,
@@ -48,6 +49,7 @@ class DownloadManager:
         """Take all the pieces that a peer has."""
         self._count(peer, add=False)
         peer.bits = event.bitfield.as_int()
+        peer.piece_count = event.bitfield.count
         peer.has_all = event.bitfield.all()
         self._count(peer, add=True)
         self.update_interest(peer)
@@ -58,8 +60,9 @@ class DownloadManager:
         if peer.bits & bit:
             return
         peer.bits |= bit
+        peer.piece_count += 1
         self._picker.availability.add(bit)
-        if peer.bits.bit_count() == self._torrent.metainfo.piece_count:
+        if peer.piece_count == self._torrent.metainfo.piece_count:
             self._picker.availability.remove(peer.bits)
             peer.has_all = True
             self._count(peer, add=True)
@@ -71,6 +74,7 @@ class DownloadManager:
         """Take that a peer no longer has a piece (BEP 54)."""
         self._count(peer, add=False)
         peer.bits &= ~(1 << event.piece_index)
+        peer.piece_count = peer.bits.bit_count()
         peer.has_all = False
         self._count(peer, add=True)
 
@@ -196,16 +200,24 @@ class DownloadManager:
     def _pick(self, peer: Peer, bits: int, room: int) -> list[Block]:
         picker, identity = self._picker, peer.identity
         alone = identity if self._torrent.suspicion.is_on_parole(identity) else None
-        blocks = picker.pick(bits, room, only_for=alone)
+        blocks = picker.pick(bits, room, key=identity, only_for=alone)
         if not blocks and picker.is_end_game and picker.partials:
-            outstanding, incoming = peer.connection.outstanding, peer.connection.incoming_block
-            blocks = picker.pick_again(
-                bits, room, lambda block: block[:2] in outstanding or block == incoming
-            )
+            blocks = self._pick_again(peer, bits)
         for piece, _, _ in blocks:
             if piece not in self._assemblies:
                 self._begin(piece)
+                if self._torrent.suspicion.has_failed(piece):
+                    picker.partials[piece].exclusive_to = identity  # one author this time
         return blocks
+
+    def _pick_again(self, peer: Peer, bits: int) -> list[Block]:
+        """Pick for the end game: a few blocks at a time that this peer was not asked for."""
+        outstanding, incoming = peer.connection.outstanding, peer.connection.incoming_block
+        return self._picker.pick_again(
+            bits,
+            END_GAME_BLOCKS - len(outstanding),
+            lambda block: block[:2] in outstanding or block == incoming,
+        )
 
     def _begin(self, piece: int) -> PieceAssembly:
         partial, geometry = self._picker.partials[piece], self._torrent.metainfo.geometry

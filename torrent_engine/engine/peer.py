@@ -36,6 +36,7 @@ class Peer:
         "is_upload_only",
         "last_block_s",
         "link",
+        "piece_count",
         "pipeline",
         "quiet_until_s",
         "received_blocks",
@@ -58,6 +59,7 @@ class Peer:
         self.client = ""
         self.bits = 0
         """The pieces that it has, piece ``i`` at ``1 << i``."""
+        self.piece_count = 0
         self.has_all = False
         self.is_upload_only = False
         self.pipeline = RequestPipeline(config)

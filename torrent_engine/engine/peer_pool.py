@@ -22,6 +22,7 @@ from torrent_engine.engine.peer_events import PeerEvents
 from torrent_engine.engine.torrent import Torrent
 from torrent_engine.net.peer_link import Gate, PeerLink
 from torrent_engine.net.streams import close, dial
+from torrent_engine.policy.addresses import may_be_shared
 from torrent_engine.policy.candidates import CandidateList, Source
 from torrent_engine.policy.suspicion import Verdict
 from torrent_engine.protocol.wire.connection import PeerConnection
@@ -101,9 +102,10 @@ class PeerPool:
     def _dial_some(self, tasks: anyio.abc.TaskGroup) -> float:
         """Start dials as far as the limits allow; return the seconds until the next look."""
         config, clock = self._config, self._torrent.clock
+        linked = {peer.address.host for peer in self._torrent.peers if peer.is_incoming}
         while self._callbacks.wants_peers() and self._has_room():
             now = clock()
-            address = self.candidates.next_to_dial(now)
+            address = self.candidates.next_to_dial(now, linked)
             if address is None:
                 due = self.candidates.next_due(now)
                 return IDLE_DIAL_WAIT_S if due is None else min(max(due - now, 0.05), 30.0)
@@ -153,7 +155,7 @@ class PeerPool:
 
     def _is_crowded(self, address: PeerAddress) -> bool:
         config = self._config
-        if config.allow_multiple_per_ip or ipaddress.ip_address(address.host).is_loopback:
+        if may_be_shared(address.host, config):
             return False
         same = sum(peer.address.host == address.host for peer in self._torrent.peers)
         return same >= config.max_per_ip

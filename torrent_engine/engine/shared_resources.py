@@ -27,6 +27,8 @@ from torrent_engine.net.http_client import HttpClient
 from torrent_engine.net.incoming import IncomingRouter
 from torrent_engine.net.streams import listen
 from torrent_engine.net.tracker_client import TrackerClient, open_tracker_client
+from torrent_engine.policy.bans import BanList
+from torrent_engine.policy.dial_limiter import DialLimiter
 from torrent_engine.policy.rate import TokenBucket
 from torrent_engine.protocol.wire.buffers import BufferPool
 
@@ -76,6 +78,8 @@ class SharedResources:
         self.hash_limiter = anyio.CapacityLimiter(disk.hash_threads)
         self.open_files = OpenFiles(disk.max_open_files)
         self.connection_slots = ConnectionSlots(self.config.pool.max_connections)
+        self.bans = BanList(self.config.pool)
+        self.dial_limiter = DialLimiter(self.config.pool)
         self.buffers = BufferPool(self.config.transfer.receive_buffer_bytes)
         self.router = IncomingRouter(self.config.wire.handshake_timeout_s)
         self.download_bucket = TokenBucket(self.config.max_download_bytes_per_s)

@@ -99,15 +99,18 @@ class Picker:
         self._begun ^= 1 << piece
         self._open.pop(piece, None)
 
-    def pick(self, bits: int, count: int, *, only_for: object = None) -> list[Block]:
+    def pick(
+        self, bits: int, count: int, *, key: object = None, only_for: object = None
+    ) -> list[Block]:
         """Return up to ``count`` blocks to ask of a peer that has ``bits``, and mark them.
 
-        With ``only_for`` (a peer's key) the peer is asked for whole pieces that nobody else is
-        asked for, so that a bad piece has one author.
+        ``key`` is the peer's own: pieces that are reserved for it are its to go on with. With
+        ``only_for`` (the same key) it is asked for nothing else but pieces of its own, so that a
+        bad piece has one author; if there are none, for what others work on.
         """
         if count <= 0:
             return []
-        picked = self._from_open(bits, count, only_for)
+        picked = self._from_open(bits, count, {only_for} if only_for is not None else {None, key})
         while len(picked) < count:
             blocks_wanted = count - len(picked)
             pieces_wanted = -(-blocks_wanted // self._geometry.blocks_per_piece)
@@ -121,7 +124,7 @@ class Picker:
             if not pieces:
                 break
         if not picked and only_for is not None:
-            return self._from_open(bits, count, None)
+            return self._from_open(bits, count, {None})
         return picked
 
     def pick_again(self, bits: int, count: int, is_asked: Callable[[Block], bool]) -> list[Block]:
@@ -157,7 +160,7 @@ class Picker:
             if partial.exclusive_to == key:
                 partial.exclusive_to = None
 
-    def _from_open(self, bits: int, count: int, only_for: object) -> list[Block]:
+    def _from_open(self, bits: int, count: int, reserved_for: set[object]) -> list[Block]:
         picked: list[Block] = []
         if not self._open:
             return picked
@@ -165,7 +168,7 @@ class Picker:
         opened = sorted(self._open) if self.is_sequential else self._open
         for piece in _among(opened, bits & self._begun):
             partial = self._open[piece]
-            if partial.exclusive_to != only_for:
+            if partial.exclusive_to not in reserved_for:
                 continue
             picked += partial.take(count - len(picked))
             if not partial.has_free:
