@@ -3,6 +3,7 @@
 import logging
 import random
 from contextlib import asynccontextmanager
+from functools import partial
 
 import anyio
 import pytest
@@ -13,6 +14,8 @@ from torrent_engine.base.errors import TrackerError, TrackerRefusedError
 from torrent_engine.base.ids import InfoHash, PeerAddress, PeerId
 from torrent_engine.engine.events import TrackerFailed, TrackerSucceeded
 from torrent_engine.engine.tracker_coordinator import TrackerCoordinator
+from torrent_engine.net.embedded_tracker import EmbeddedTracker
+from torrent_engine.net.tracker_client import open_tracker_client
 from torrent_engine.protocol.tracker.announce import (
     AnnounceEvent,
     AnnounceResponse,
@@ -324,3 +327,43 @@ async def test_d4_no_event_status_or_log_has_a_passkey(caplog):
     assert len(world.events) == 3
     assert "a.example" in shown
     assert CANARY not in shown
+
+
+@pytest.mark.parametrize("scheme", ["http", "udp"])
+async def test_bep15_two_coordinators_find_each_other_through_a_real_tracker(scheme):
+    found: dict[int, list[PeerAddress]] = {1: [], 2: []}
+    config = TrackerConfig()
+    async with (
+        EmbeddedTracker("127.0.0.1") as tracker,
+        open_tracker_client(config) as client,
+        anyio.create_task_group() as tasks,
+    ):
+        url = tracker.announce_url if scheme == "http" else tracker.udp_url
+        both = [
+            TrackerCoordinator(
+                metainfo_tiers=[[url]],
+                info_hash=INFO_HASH,
+                peer_id=PeerId(bytes([number]) * 20),
+                is_private=False,
+                config=config,
+                client=client,
+                totals=lambda: AnnounceTotals(0, 0, 1),
+                listen_port=partial(int, 7000 + number),
+                on_peers=found[number].extend,
+                publish=lambda _event: answered.set(),
+                clock=anyio.current_time,
+                rng=random.Random(number),
+            )
+            for number in (1, 2)
+        ]
+        with anyio.fail_after(10):
+            for coordinator in both:
+                answered = anyio.Event()
+                tasks.start_soon(coordinator.run)
+                await answered.wait()
+            assert tracker.stats().peers == 2
+            tasks.cancel_scope.cancel()
+            for coordinator in both:
+                await coordinator.stop()
+            assert tracker.stats().peers == 0
+    assert found[2] == [PeerAddress("127.0.0.1", 7001)]

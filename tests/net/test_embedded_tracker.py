@@ -2,6 +2,7 @@
 
 import socket
 from functools import partial
+from typing import Any, cast
 
 import anyio
 import anyio.abc
@@ -14,6 +15,7 @@ from torrent_engine.base.config import TrackerConfig
 from torrent_engine.base.errors import NetworkError
 from torrent_engine.base.ids import InfoHash, PeerAddress, PeerId
 from torrent_engine.codec.bencode import decode
+from torrent_engine.net import embedded_tracker
 from torrent_engine.net.embedded_tracker import EmbeddedTracker
 from torrent_engine.net.http_client import HttpClient
 from torrent_engine.net.tracker_client import open_tracker_client
@@ -247,3 +249,43 @@ async def test_a14_special_requests_do_not_hurt(raw):
     async with EmbeddedTracker("127.0.0.1", request_timeout_s=0.3) as tracker:
         assert (await talk(tracker, raw)).startswith(b"HTTP/1.1 ") or b"Expect" in raw
         assert (await talk(tracker, get("/stats", "Connection: close"))).startswith(b"HTTP/1.1 200")
+
+
+async def test_b5_connections_past_the_cap_are_closed(monkeypatch):
+    monkeypatch.setattr(embedded_tracker, "MAX_CONNECTIONS", 1)
+    async with (
+        EmbeddedTracker("127.0.0.1") as tracker,
+        await anyio.connect_tcp("127.0.0.1", tracker.port) as first,
+    ):
+        await first.send(get("/stats"))
+        assert (await first.receive()).startswith(b"HTTP/1.1 200")
+        assert await talk(tracker) == b""
+        await first.send(get("/stats"))
+        assert (await first.receive()).startswith(b"HTTP/1.1 200")
+
+
+async def test_f9_running_out_of_descriptors_only_pauses_accepting(monkeypatch):
+    monkeypatch.setattr(embedded_tracker, "ACCEPT_PAUSE_S", 0.0)
+
+    class Listener:
+        def __init__(self):
+            self.failures = 3
+            self.is_closed = False
+
+        async def accept(self):
+            if self.failures:
+                self.failures -= 1
+                raise OSError(24, "Too many open files")
+            await anyio.sleep_forever()
+
+        async def __aenter__(self):
+            return self
+
+        async def __aexit__(self, *_):
+            self.is_closed = True
+
+    listener = Listener()
+    with anyio.move_on_after(0.1):
+        await EmbeddedTracker()._serve_tcp(cast("Any", listener))
+    assert listener.failures == 0
+    assert listener.is_closed
