@@ -1,0 +1,139 @@
+"""Fuzz targets of bencode and metainfo: any bytes load as a value that keeps its promises, or not.
+
+With atheris:   python fuzz/codec.py bencode --write-corpus DIR
+                python fuzz/codec.py bencode -runs=1000000 DIR
+Without it:     python fuzz/codec.py metainfo --random 100000 [--seed 1]
+"""
+
+import argparse
+import random
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from torrent_engine.base.errors import BencodeError, MetainfoError
+from torrent_engine.codec.bencode import decode, decode_prefix, decode_with_spans, encode
+from torrent_engine.codec.metainfo import Metainfo
+
+MAX_SECONDS = 1.0
+SCRAPS = (
+    b"i0e", b"i-0e", b"i03e", b"i9223372036854775807e", b"i-1e", b"le", b"de", b"e", b"d", b"l",
+    b"0:", b"1:a", b"01:a", b"99999999999:", b"2:..", b"1:/", b"10:", b"3:\x00\x1b\xff", b"i99999",
+    b"4:attr1:p", b"4:attr1:l", b"6:lengthi16384e", b"12:meta versioni2e", b"4:pathl1:ae",
+)  # fmt: skip
+
+
+def fuzz_bencode(data: bytes) -> None:
+    """Check one input: declared errors only, one canonical spelling, spans that hold."""
+    with suppress(BencodeError):
+        value = decode(data)
+        assert decode_prefix(data + b"i1e") == (value, len(data))
+        assert decode(encode(value), canonical=True) == value
+    with suppress(BencodeError):
+        assert encode(decode(data, canonical=True)) == data
+    with suppress(BencodeError):
+        value, end = decode_prefix(data)
+        assert decode(data[:end]) == value
+    with suppress(BencodeError):
+        values, spans = decode_with_spans(data)
+        assert values == decode(data)
+        assert all(decode(data[start:end]) == values[key] for key, (start, end) in spans.items())
+
+
+def fuzz_metainfo(data: bytes) -> None:
+    """Check one input: declared errors only; what loads has sane numbers and safe paths."""
+    with suppress(BencodeError, MetainfoError):
+        metainfo = Metainfo.from_bytes(data)
+        assert sum(entry.length_bytes for entry in metainfo.files) == metainfo.total_bytes > 0
+        assert len(metainfo.piece_hashes) == 20 * metainfo.piece_count
+        paths = [entry.path for entry in metainfo.files if not entry.is_pad]
+        assert len(set(paths)) == len(paths)
+        for name in (name for path in paths for name in path):
+            assert name not in ("", ".", "..")
+            assert not set(name) & set("/\\\x00\x1b")
+            assert len(name.encode()) <= 255
+        again = Metainfo.from_info_bytes(metainfo.info_bytes)
+        assert (again.info_hash, again.files) == (metainfo.info_hash, metainfo.files)
+        assert metainfo.magnet_link().isprintable()
+
+
+TARGETS = {"bencode": fuzz_bencode, "metainfo": fuzz_metainfo}
+
+
+def sample(rng: random.Random) -> bytes:
+    """Return a small torrent that loads."""
+    sizes = [rng.choice((0, 1, 5, 16_384, 40_000)) for _ in range(rng.randrange(1, 5))]
+    sizes[0] += 1
+    files: list[dict[str, Any]] = [
+        {"length": size, "path": [rng.choice("ab"), f"f{number}"]}
+        for number, size in enumerate(sizes)
+    ]
+    for entry in files[1:]:
+        if rng.random() < 0.3:
+            entry["attr"] = rng.choice("pxh")
+    pieces = rng.randbytes(20 * (-(-sum(sizes) // 16_384)))
+    info = {"files": files, "name": "n", "piece length": 16_384, "pieces": pieces}
+    extra = {"announce": "http://t/a", "announce-list": [["udp://t:1/"], ["http://t/a"]]}
+    seeds = {"url-list": "http://w/", "nodes": [["::1", 6881]], "comment": "c"}
+    return encode({"info": info, **extra, **(seeds if rng.random() < 0.5 else {})})
+
+
+def mutated(rng: random.Random) -> bytes:
+    """Return a torrent with a few bytes damaged, or a heap of scraps of bencoding."""
+    if rng.random() < 0.3:
+        return b"".join(rng.choices(SCRAPS, k=rng.randrange(1, 20)))
+    data = bytearray(sample(rng))
+    for _ in range(rng.choice((0, 1, 1, 2, 4))):
+        at = rng.randrange(len(data))
+        action = rng.randrange(4)
+        if action == 0:
+            data[at] ^= 1 << rng.randrange(8)
+        elif action == 1:
+            data[at] = rng.choice(b"0123456789ilde:-")
+        elif action == 2:
+            data[at:at] = rng.choice(SCRAPS)
+        elif len(data) > 10:
+            del data[at : at + rng.randrange(1, 8)]
+    return bytes(data)
+
+
+def main() -> None:
+    """Fuzz with random mutations, or with atheris where it is installed."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("target", choices=TARGETS)
+    parser.add_argument("--random", type=int, metavar="N", help="N random mutations, no atheris")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--write-corpus", type=Path, metavar="DIR", help="inputs to start from")
+    options, rest = parser.parse_known_args()
+    rng, target = random.Random(options.seed), TARGETS[options.target]
+
+    def fuzz_one(data: bytes) -> None:
+        began_s = time.process_time()
+        target(data)
+        assert time.process_time() - began_s < MAX_SECONDS, "too slow"
+
+    if options.write_corpus is not None:
+        for number in range(200):
+            (options.write_corpus / f"codec-{number}").write_bytes(mutated(rng))
+        return
+    if options.random is None:
+        import atheris
+
+        atheris.instrument_all()
+        atheris.Setup([sys.argv[0], *rest], fuzz_one)
+        atheris.Fuzz()
+        return
+    for number in range(options.random):
+        data = mutated(rng)
+        try:
+            fuzz_one(data)
+        except BaseException:
+            print(f"input {number}: {data.hex()}", file=sys.stderr)
+            raise
+    print(f"{options.random} inputs, only declared outcomes")
+
+
+if __name__ == "__main__":
+    main()
