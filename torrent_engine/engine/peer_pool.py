@@ -43,8 +43,6 @@ class PoolCallbacks:
     on_joined: Callable[[Peer], None]
     """A peer passed the handshake."""
     on_left: Callable[[Peer], None]
-    wants_peers: Callable[[], bool]
-    """Whether somebody is to be dialled at all."""
 
 
 class PeerPool:
@@ -103,7 +101,7 @@ class PeerPool:
         """Start dials as far as the limits allow; return the seconds until the next look."""
         config, clock = self._config, self._torrent.clock
         linked = {peer.address.host for peer in self._torrent.peers if peer.is_incoming}
-        while self._callbacks.wants_peers() and self._has_room():
+        while self._has_room() and self.connecting < config.max_half_open:
             now = clock()
             address = self.candidates.next_to_dial(now, linked)
             if address is None:
@@ -115,13 +113,8 @@ class PeerPool:
         return IDLE_DIAL_WAIT_S
 
     def _has_room(self) -> bool:
-        config = self._config
         connections = len(self._torrent.peers) + self.connecting
-        return (
-            self.connecting < config.max_half_open
-            and connections < config.max_connections_per_torrent
-            and self._slots.has_room
-        )
+        return connections < self._config.max_connections_per_torrent and self._slots.has_room
 
     # -- one connection ---------------------------------------------------------------------
 

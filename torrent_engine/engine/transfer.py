@@ -91,7 +91,7 @@ class Transfer:
             CandidateList(shared.config.pool, torrent.rng, is_private=torrent.metainfo.is_private),
             shared.connection_slots,
             PeerEvents(self.downloads, self.uploads),
-            PoolCallbacks(self._on_joined, self._on_left, lambda: True),
+            PoolCallbacks(self._on_joined, self._on_left),
             self.writer,
         )
         self.trackers = self._make_trackers()
