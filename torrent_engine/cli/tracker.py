@@ -1,5 +1,6 @@
 """``torrent-engine tracker``."""
 
+import socket
 import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
@@ -7,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import anyio
 import click
 
+from torrent_engine.base.ids import PeerAddress
 from torrent_engine.cli.exit_codes import ExitCode
 from torrent_engine.cli.options import ADDRESS, PORT, SECONDS, common_options
 
@@ -72,11 +74,13 @@ def _announce(tracker: "EmbeddedTracker", options: dict[str, Any]) -> None:
     """Say where the tracker is, now that it takes announces."""
     from torrent_engine.cli.render import print_json, print_line
 
+    host = socket.gethostname() if tracker.hosts[0] in EVERYWHERE else tracker.hosts[0]
+    where = f"{PeerAddress(host, tracker.port)}/announce"
     if options["as_json"]:
-        urls = {"http": tracker.announce_url, "udp": tracker.udp_url}
+        urls = {"http": f"http://{where}", "udp": f"udp://{where}"}
         print_json({"time": round(time.time(), 3), "type": "tracker.started", **urls}, flush=True)
     elif not options["quiet"]:
-        print_line(f"{tracker.announce_url} and {tracker.udp_url}; Ctrl-C ends it", flush=True)
+        print_line(f"http://{where} and udp://{where}; Ctrl-C ends it", flush=True)
 
 
 def _report(stats: dict[str, int], options: dict[str, Any]) -> None:
