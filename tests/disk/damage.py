@@ -3,6 +3,7 @@
 python -m tests.disk.damage 10000
 """
 
+import logging
 import shutil
 import sys
 import tempfile
@@ -53,13 +54,14 @@ async def flip_and_open(folder: Path, *, flips: int, seed: int) -> int:
                 record = await store.load(info_hash)  # type: ignore[arg-type]
                 if record is not None and record.progress is not None:
                     assert record.progress.have == have
-            await store.load_all()
+            assert {record.info_hash for record in await store.load_all()} == set(haves)
         opened += 1
         shutil.rmtree(state)
     return opened
 
 
 def main() -> None:
+    logging.disable()
     flips = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000
     with tempfile.TemporaryDirectory() as name:
 

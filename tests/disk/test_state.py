@@ -212,7 +212,9 @@ async def test_f6_a_copy_of_another_torrent_is_not_believed(tmp_path: Path) -> N
             assert found.metainfo_bytes == b""
 
 
-@pytest.mark.parametrize("damage", ["garbage", "page", "cut", "table gone"])
+@pytest.mark.parametrize(
+    "damage", ["garbage", "page", "cut", "table gone", "version", "name", "write version"]
+)
 async def test_f6_a_broken_database_is_moved_aside_and_the_list_made_anew(
     tmp_path: Path, damage: str
 ) -> None:
@@ -227,6 +229,12 @@ async def test_f6_a_broken_database_is_moved_aside_and_the_list_made_anew(
         path.write_bytes(data[:4096] + b"\xee" * (len(data) - 4096))
     elif damage == "cut":
         path.write_bytes(data[: len(data) // 2])
+    elif damage == "version":
+        spoil(tmp_path, "PRAGMA user_version = 77")
+    elif damage == "name":
+        path.write_bytes(data.replace(b"torrents", b"torr\xf8nts"))
+    elif damage == "write version":
+        path.write_bytes(data[:18] + b"\x07" + data[19:])
     else:
         spoil(tmp_path, "DROP TABLE torrents")
     async with store_in(tmp_path) as store:
@@ -246,6 +254,7 @@ async def test_a_database_of_a_newer_version_is_refused_and_kept(tmp_path: Path)
     async with store_in(tmp_path) as store:
         await store.save_torrent(RECORD)
     spoil(tmp_path, f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
+    spoil(tmp_path, f"UPDATE version SET number = {SCHEMA_VERSION + 1}")
     with pytest.raises(StateDatabaseError, match="version"):
         await StateStore.open(tmp_path, config=CONFIG)
     assert not (tmp_path / "state.db.broken-1").exists()

@@ -126,21 +126,23 @@ class StateStore:
         return await self._run(self._load_all)
 
     def _load_all(self, db: sqlite3.Connection) -> list[TorrentRecord]:
-        keys = [
-            key for (key,) in db.execute("SELECT info_hash FROM torrents ORDER BY added_time_s")
-        ]
-        found = (self._load(db, InfoHash(key)) for key in keys if isinstance(key, bytes))
+        rows = db.execute("SELECT info_hash FROM torrents ORDER BY added_time_s").fetchall()
+        keys = {key: None for (key,) in rows if isinstance(key, bytes)}
+        keys |= dict.fromkeys(map(bytes, self._copies.info_hashes()))  # their rows may be lost
+        found = (self._load(db, InfoHash(key)) for key in keys)
         return [record for record in found if record is not None]
 
     def _load(self, db: sqlite3.Connection, info_hash: InfoHash) -> TorrentRecord | None:
         row = db.execute("SELECT * FROM torrents WHERE info_hash = ?", (info_hash,)).fetchone()
-        if row is None:
-            return None
+        record = None
         try:
-            record = read_torrent_row(row)
+            record = read_torrent_row(row) if row is not None else None
         except StateDatabaseError as error:
-            return self._quarantine_torrent(db, info_hash, error)
-        return self._with_details(db, record)
+            self._quarantine(db, info_hash, error)
+            _delete(db, "torrents", info_hash)
+        if record is None:
+            record = self._restore_from_copy(db, info_hash)
+        return self._with_details(db, record) if record is not None else None
 
     def _with_details(self, db: sqlite3.Connection, record: TorrentRecord) -> TorrentRecord:
         key = (record.info_hash,)
@@ -177,12 +179,10 @@ class StateStore:
             self._quarantine(db, info_hash, error)
             return None
 
-    def _quarantine_torrent(
-        self, db: sqlite3.Connection, info_hash: InfoHash, error: StateDatabaseError
+    def _restore_from_copy(
+        self, db: sqlite3.Connection, info_hash: InfoHash
     ) -> TorrentRecord | None:
-        """Take a torrent from its copy instead of its damaged row; its files will be hashed."""
-        self._quarantine(db, info_hash, error)
-        _delete(db, "torrents", info_hash)
+        """Take a torrent from its copy instead of its lost row."""
         record = self._copies.load(info_hash)
         if record is not None:
             insert_rows(db, "torrents", [torrent_row(record)])

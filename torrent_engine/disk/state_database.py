@@ -4,10 +4,11 @@ Blocking; one thread at a time.
 """
 
 import logging
+import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -16,13 +17,15 @@ from torrent_engine.disk.file_lock import FileLock
 from torrent_engine.disk.filesystem import is_network_filesystem
 from torrent_engine.disk.os_errors import database_error, is_database_full, storage_error
 from torrent_engine.disk.state_files import Reserve, make_private_folder
-from torrent_engine.disk.state_schema import migrate
+from torrent_engine.disk.state_schema import DamagedDatabaseError, migrate
 
 _T = TypeVar("_T")
 _BUSY_TIMEOUT_S: Final = 10.0
 _LOCK_TIMEOUT_S: Final = 30.0  # a large database that another process checks at its start
 _LOCK_POLL_S: Final = 0.05
 _BROKEN: Final = frozenset({11, 26})  # SQLITE_CORRUPT, SQLITE_NOTADB
+_SQLITE_READONLY: Final = 8
+_NOT_THE_FILE: Final = frozenset({0, 3, 5, 6, 7, 9, 10, 13, 14, 23})  # busy, I/O, permission, ...
 _log = logging.getLogger(__name__)
 
 
@@ -48,7 +51,11 @@ class StateDatabase:
             self._connect(is_alone=is_alone)
             self._process_lock.take(exclusive=False)
         except OSError as error:
+            self.close()
             raise StateDatabaseError(f"{self.folder}: {error.strerror or error}") from error
+        except BaseException:
+            self.close()
+            raise
 
     def close(self) -> None:
         """Close it and leave the processes that use the folder."""
@@ -79,7 +86,8 @@ class StateDatabase:
         db.execute(f"PRAGMA synchronous = {'FULL' if is_precious else 'NORMAL'}")
         db.execute("BEGIN IMMEDIATE")
         try:
-            result = work(db)
+            with _decode_errors():
+                result = work(db)
             db.execute("COMMIT")
         except BaseException:
             with suppress(sqlite3.Error):
@@ -91,11 +99,11 @@ class StateDatabase:
         """Do what helps against an error; False if nothing does."""
         if is_database_full(error):
             return self._reserve.give_up()
-        if not _is_broken(error) or not self._process_lock.take():
-            return False
-        self._start_anew()
+        is_mended = _is_broken(error) and self._process_lock.take()
+        if is_mended:
+            self._start_anew()
         self._process_lock.take(exclusive=False)
-        return True
+        return is_mended
 
     def _lock_process(self) -> bool:
         """Join the processes that use the folder; return whether there are no others."""
@@ -111,9 +119,19 @@ class StateDatabase:
         try:
             self._connect_once(is_alone=is_alone)
         except sqlite3.Error as error:
-            if not (is_alone and _is_broken(error)):
+            if is_database_full(error) and self._reserve.give_up():
+                self._connect(is_alone=is_alone)
+            elif is_alone and self._is_unusable(error):
+                self._start_anew()
+            else:
                 raise database_error(self.path, error) from error
-            self._start_anew()
+
+    def _is_unusable(self, error: sqlite3.Error) -> bool:
+        """Return whether a database that cannot be opened is itself the reason."""
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        if code == _SQLITE_READONLY:
+            return os.access(self.path, os.W_OK) and os.access(self.folder, os.W_OK)
+        return code not in _NOT_THE_FILE
 
     def _connect_once(self, *, is_alone: bool) -> None:
         self.path.touch(mode=0o600)
@@ -122,8 +140,12 @@ class StateDatabase:
         )
         self._connection = db
         db.text_factory = _decode_text
+        with _decode_errors():
+            self._set_up(db, is_alone=is_alone)
+
+    def _set_up(self, db: sqlite3.Connection, *, is_alone: bool) -> None:
         if is_alone and db.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
-            raise _Damaged(f"{self.path} is damaged")
+            raise DamagedDatabaseError(f"{self.path} is damaged")
         is_remote = is_network_filesystem(self.folder)
         db.execute(f"PRAGMA journal_mode = {'DELETE' if is_remote else 'WAL'}")
         migrate(db, may_change=is_alone or not self.path.stat().st_size)
@@ -151,12 +173,6 @@ class StateDatabase:
             self._connection = None
 
 
-class _Damaged(sqlite3.DatabaseError):
-    """A check found damage that no statement has run into yet."""
-
-    sqlite_errorcode = 11  # SQLITE_CORRUPT
-
-
 def _is_broken(error: sqlite3.Error) -> bool:
     code = getattr(error, "sqlite_errorcode", None)
     if code is None:
@@ -165,6 +181,15 @@ def _is_broken(error: sqlite3.Error) -> bool:
         return True
     # A table or column that is gone means that the schema itself was hit.
     return (code & 0xFF == 1 and "no such" in str(error)) or "malformed" in str(error)
+
+
+@contextmanager
+def _decode_errors() -> Iterator[None]:
+    """Turn a message of SQLite that is no text, as it quotes damaged names, into damage."""
+    try:
+        yield
+    except UnicodeDecodeError as error:
+        raise DamagedDatabaseError("damaged beyond saying how") from error
 
 
 def _decode_text(data: bytes) -> str:

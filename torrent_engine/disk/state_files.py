@@ -9,6 +9,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import suppress
+from hashlib import sha1
 from pathlib import Path
 from typing import Final
 
@@ -93,22 +94,23 @@ class TorrentCopies:
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
 
-    def load_all(self) -> Iterator[TorrentRecord]:
-        """Return what all files say."""
+    def info_hashes(self) -> Iterator[InfoHash]:
+        """Return which torrents there are copies of."""
         for path in sorted(self._folder.glob("*.json")):
             with suppress(ValueError):
                 info_hash = bytes.fromhex(path.stem)
-                record = self.load(InfoHash(info_hash)) if len(info_hash) == SHA1_BYTES else None
-                if record is not None:
-                    yield record
+                if len(info_hash) == SHA1_BYTES:
+                    yield InfoHash(info_hash)
+
+    def load_all(self) -> list[TorrentRecord]:
+        """Return what all files say."""
+        return [record for record in map(self.load, self.info_hashes()) if record is not None]
 
     def _path(self, info_hash: InfoHash, ending: str) -> Path:
         return self._folder / f"{info_hash.hex()}.{ending}"
 
 
 def _is_torrent_of(data: bytes, info_hash: InfoHash) -> bool:
-    from hashlib import sha1
-
     try:
         _, spans = decode_with_spans(data)
     except BencodeError:

@@ -9,6 +9,7 @@ from torrent_engine.base.errors import StateDatabaseError
 SCHEMA_VERSION: Final = 1
 
 _VERSION_1: Final = """
+CREATE TABLE version (number INTEGER NOT NULL);
 CREATE TABLE torrents (
     info_hash BLOB PRIMARY KEY, name TEXT NOT NULL, save_path TEXT NOT NULL,
     added_time_s REAL NOT NULL,
@@ -37,6 +38,23 @@ CREATE TABLE quarantine (
 """  # inode and device are 64 bits unsigned, which INTEGER is not
 
 
+class DamagedDatabaseError(sqlite3.DatabaseError):
+    """A check found damage that no statement has run into yet."""
+
+    sqlite_errorcode = 11  # SQLITE_CORRUPT
+
+
+def _read_version(connection: sqlite3.Connection) -> int:
+    """Return the version; it is in two places, so that a flipped bit is no newer program."""
+    header = connection.execute("PRAGMA user_version").fetchone()[0]
+    if not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+        return 0
+    rows = connection.execute("SELECT number FROM version").fetchall()
+    if rows != [(header,)]:
+        raise DamagedDatabaseError(f"version {header} in one place and {rows} in another")
+    return int(header)
+
+
 def _create(connection: sqlite3.Connection) -> None:
     for statement in _VERSION_1.split(";\n"):
         if statement.strip():
@@ -53,7 +71,7 @@ def migrate(connection: sqlite3.Connection, *, may_change: bool) -> None:
     Raises StateDatabaseError if it is of a newer program, or has to be changed while another
     process uses it.
     """
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    version = _read_version(connection)
     if version > SCHEMA_VERSION:
         raise StateDatabaseError(f"the database has version {version}, this is {SCHEMA_VERSION}")
     if version < SCHEMA_VERSION and not may_change:
@@ -63,6 +81,8 @@ def migrate(connection: sqlite3.Connection, *, may_change: bool) -> None:
         for step in MIGRATIONS[version:]:
             step(connection)
         connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        connection.execute("DELETE FROM version")
+        connection.execute("INSERT INTO version VALUES (?)", (SCHEMA_VERSION,))
         connection.execute("COMMIT")
     except BaseException:
         connection.execute("ROLLBACK")
