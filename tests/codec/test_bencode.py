@@ -208,6 +208,8 @@ def test_a2_token_limit_counts_values_and_keys() -> None:
     with pytest.raises(BencodeError, match="tokens"):
         decode(b"i1e", limits=BencodeLimits(max_tokens=0))
     with pytest.raises(BencodeError, match="tokens"):
+        decode(b"le", limits=BencodeLimits(max_tokens=0))
+    with pytest.raises(BencodeError, match="tokens"):
         decode_with_spans(b"d1:ai1ee", limits=BencodeLimits(max_tokens=2))
 
 

@@ -106,3 +106,9 @@ def test_layouts_compare_by_their_lengths() -> None:
     assert len(layout) == 2
     assert layout.total_bytes == 3
     assert repr(layout) == "FileLayout(2 files, 3 bytes)"
+
+
+def test_empty_file_is_in_no_piece() -> None:
+    layout = FileLayout([5, 0, 5])
+    assert list(layout.pieces_of(1, Geometry(10, 4))) == []
+    assert list(layout.pieces_of(2, Geometry(10, 4))) == [1, 2]
