@@ -159,8 +159,11 @@ async def test_f3_a_disk_that_is_not_mounted_is_not_started_over(
     mount = small_tmpfs
     subprocess.run(["umount", str(mount)], check=True)  # noqa: ASYNC221
     try:
-        with pytest.raises(StorageError, match="mounted"):
-            await plan_again(store, mount)
+        async with kept(METAINFO, mount, store) as (_, keeper):
+            with pytest.raises(StorageError, match="mounted"):
+                await keeper.plan()
+            async with await StateStore.open(store.folder, config=CONFIG) as other:
+                other.claim(METAINFO.info_hash)  # it was let go of
     finally:
         command = ["mount", "-t", "tmpfs", "none", str(mount)]
         subprocess.run(command, check=True)  # noqa: ASYNC221

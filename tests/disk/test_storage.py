@@ -1,4 +1,4 @@
-# ruff: noqa: ASYNC221, ASYNC240 - a test may block
+# ruff: noqa: ASYNC221, ASYNC240, PTH208 - a test may block
 import os
 import resource
 import subprocess
@@ -141,10 +141,11 @@ async def test_a8_what_is_in_the_way_is_an_error_and_stays(tmp_path: Path, what:
         path.symlink_to("/etc/passwd")
     else:
         os.mkfifo(path)
-    before = path.lstat()
+    before, descriptors = path.lstat(), len(os.listdir("/dev/fd"))
     with pytest.raises(FileExistsStorageError, match="f: "):
         async with opened(metainfo, tmp_path):
             pass
+    assert len(os.listdir("/dev/fd")) == descriptors
     assert path.lstat().st_mode == before.st_mode
     assert path.lstat().st_size == before.st_size
 

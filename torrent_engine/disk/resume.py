@@ -80,10 +80,16 @@ class ResumeKeeper:
         save path's disk seems not to be mounted.
         """
         self._store.claim(self._metainfo.info_hash)
+        try:
+            return await self._plan(trust=trust)
+        except BaseException:
+            self.abandon()
+            raise
+
+    async def _plan(self, *, trust: bool) -> StartPlan:
         record = await self._store.load(self._metainfo.info_hash)
         noted = self._open_journal()
-        seen = await self._look()
-        plan = self._make_plan(record if trust else None, noted, seen)
+        seen, plan = await self._look(record if trust else None, noted)
         self._start_from(plan, record)
         self._adopt(record, seen)
         if record is None or record.save_path != self._save_path:
@@ -109,18 +115,25 @@ class ResumeKeeper:
         self._journal = journal
         return noted
 
-    async def _look(self) -> FilesSeen:
-        storage, metainfo = self._storage, self._metainfo
-        stamps: list[FileStamp] = []
+    async def _look(
+        self, record: TorrentRecord | None, noted: set[int]
+    ) -> tuple[FilesSeen, StartPlan]:
+        """Look at the files and plan, in a thread: there may be very many."""
+        found: list[tuple[FilesSeen, StartPlan]] = []
 
         def look() -> None:
-            storage.look_again()
-            stamps.extend(storage.file_stamps())
+            seen = self._see()
+            found.append((seen, self._make_plan(record, noted, seen)))
 
-        await storage.in_thread(look)
+        await self._storage.in_thread(look)
+        return found[0]
+
+    def _see(self) -> FilesSeen:
+        storage, metainfo = self._storage, self._metainfo
         geometry = metainfo.geometry
+        storage.look_again()
         return FilesSeen(
-            stamps={stamp.file_index: stamp for stamp in stamps},
+            stamps={stamp.file_index: stamp for stamp in storage.file_stamps()},
             kept_as_files=frozenset(filter(storage.is_file, range(len(metainfo.files)))),
             has_piece=lambda piece: storage.has_data(
                 geometry.piece_offset(piece), geometry.piece_length(piece)

@@ -85,10 +85,14 @@ class StorageManager:
         await self.in_thread(lambda: self._open(create=create))
 
     def _open(self, *, create: bool) -> None:
-        self._files.open(create=create)
-        self._place_skipped()
-        if create:
-            self._create_empty_files()
+        try:
+            self._files.open(create=create)
+            self._place_skipped()
+            if create:
+                self._create_empty_files()
+        except BaseException:
+            self._close()
+            raise
 
     async def close(self) -> None:
         """Close all files; what was written is not synced by this."""
@@ -218,8 +222,9 @@ class StorageManager:
 
     def look_again(self) -> None:
         """Look at the files on disk anew; blocking."""
-        self._files.look_again()
-        self._place_skipped()
+        with self._files.lock:
+            self._files.look_again()
+            self._place_skipped()
 
     # -- writing --------------------------------------------------------------------------
 
