@@ -30,16 +30,10 @@ class Progress:
 
         Raises ConfigError for a wrong count or a number out of range. Call :meth:`recount` after.
         """
-        metainfo = self._metainfo
-        given = tuple(priorities) if priorities is not None else None
-        if given is None:
-            given = (DEFAULT_PRIORITY,) * len(metainfo.files)
-        if len(given) != len(metainfo.files):
-            message = f"file_priorities: {len(given)} numbers for {len(metainfo.files)} files"
-            raise ConfigError(message)
-        if any(not 0 <= priority <= MAX_PRIORITY for priority in given):
-            raise ConfigError("file_priorities: each must be 0 to 7")
-        self.file_priorities = given
+        if priorities is None:
+            priorities = (DEFAULT_PRIORITY,) * len(self._metainfo.files)
+        check_priorities(self._metainfo, priorities)
+        self.file_priorities = tuple(priorities)
         return self._piece_priorities()
 
     def _piece_priorities(self) -> list[int]:
@@ -58,7 +52,7 @@ class Progress:
 
     def skipped_files(self) -> frozenset[int]:
         """Return the files with priority 0."""
-        return frozenset(index for index, p in enumerate(self.file_priorities) if not p)
+        return skipped_by(self.file_priorities)
 
     def recount(self, has: Callable[[int], bool]) -> None:
         """Count anew; ``has`` says whether a piece is here."""
@@ -97,3 +91,17 @@ class Progress:
     def is_complete(self) -> bool:
         """Whether every wanted piece is here."""
         return not self.wanted_left
+
+
+def check_priorities(metainfo: Metainfo, priorities: Sequence[int]) -> None:
+    """Raise ConfigError unless there is one number a file, each 0 to 7."""
+    if len(priorities) != len(metainfo.files):
+        message = f"file_priorities: {len(priorities)} numbers for {len(metainfo.files)} files"
+        raise ConfigError(message)
+    if any(not 0 <= priority <= MAX_PRIORITY for priority in priorities):
+        raise ConfigError("file_priorities: each must be 0 to 7")
+
+
+def skipped_by(priorities: Sequence[int]) -> frozenset[int]:
+    """Return the files that these priorities leave out."""
+    return frozenset(index for index, priority in enumerate(priorities) if not priority)

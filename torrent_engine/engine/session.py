@@ -7,6 +7,7 @@ with a StorageManager, a ResumeKeeper and a Transfer; the EventBus tells who lis
 import logging
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -26,6 +27,7 @@ from torrent_engine.engine.events import (
     SessionStopped,
 )
 from torrent_engine.engine.peer import PeerStats, peer_stats
+from torrent_engine.engine.progress import check_priorities
 from torrent_engine.engine.session_run import RunSettings, SessionRun
 from torrent_engine.engine.session_stats import SessionStats, eta_s, rates
 from torrent_engine.engine.shared_resources import SharedResources
@@ -72,9 +74,11 @@ class Session:
         self._ended = anyio.Event()
         self._ended.set()
         self._stop_reason = "stopped"
-        self._stop_early: str | None = None
+        self._stop_wanted: str | None = None
+        self._trusts_resume = True
         self._started_s = 0.0
         self._is_bus_running = False
+        self._is_closed = False
         self._peer_id = PeerId(CLIENT_PREFIX + os.urandom(12))
 
     @classmethod
@@ -192,22 +196,21 @@ class Session:
     async def start(self) -> None:
         """Begin to check, then to download or seed; returns at once.
 
-        Raises StateTransitionError if it runs already, LocalProtocolError if another Session of
-        the same torrent runs with the same SharedResources.
+        Raises StateTransitionError if it runs already or is closed, LocalProtocolError if another
+        Session of the same torrent runs with the same SharedResources.
         """
-        if not self._ended.is_set() or not self._machine.can(Signal.START):
-            raise StateTransitionError(f"START is not possible while {self.state.value}")
-        await self._shared.acquire()
-        try:
-            self._shared.register(self.info_hash, self.close)
-        except BaseException:
-            await self._shared.release()
-            raise
+        await self._begin(Signal.START, trust=self.config.use_resume)
+
+    async def _begin(self, signal: Signal, *, trust: bool) -> None:
+        """Start a run by a signal; with ``trust`` false all the data is hashed."""
+        await self._claim(signal)
         self.error = None
+        self._run = None
         self._ended = anyio.Event()
-        self._stop_early = None
+        self._stop_wanted = None
+        self._trusts_resume = trust
         self._started_s = self._shared.clock()
-        self._machine.fire(Signal.START)
+        self._machine.fire(signal)
         if self.config.paused:
             self._machine.fire(Signal.PAUSE)
         if not self._is_bus_running:
@@ -215,6 +218,19 @@ class Session:
             self._shared.start_task(self.events.run)
         self._shared.start_task(self._live)
         self.events.publish(SessionStarted(self.info_hash, self.state.value))
+
+    async def _claim(self, signal: Signal) -> None:
+        """Take a reference to the shared resources, and the torrent's place in them."""
+        if self._is_closed:
+            raise StateTransitionError(f"{signal.name} is not possible: the Session is closed")
+        if not self._ended.is_set() or not self._machine.can(signal):
+            raise StateTransitionError(f"{signal.name} is not possible while {self.state.value}")
+        await self._shared.acquire()
+        try:
+            self._shared.register(self.info_hash, self.close)
+        except BaseException:
+            await self._shared.release()
+            raise
 
     async def pause(self) -> None:
         """Let no payload move until :meth:`resume`; peers are disconnected."""
@@ -229,7 +245,13 @@ class Session:
         self.events.publish(SessionResumed(self.info_hash, self.state.value))
 
     async def recheck(self) -> None:
-        """Hash all the data that is there again; does not trust the resume data."""
+        """Hash all the data that is there again; does not trust the resume data.
+
+        A Session that does not run is started by this.
+        """
+        if self._ended.is_set():
+            await self._begin(Signal.RECHECK, trust=False)
+            return
         self._machine.fire(Signal.RECHECK)
         if self._run is not None:
             self._run.stop(RECHECK)
@@ -241,31 +263,48 @@ class Session:
     async def cancel(self, *, delete_files: bool = False) -> None:
         """End the run for good: the torrent is forgotten, its files removed if asked for.
 
-        Files of somebody else in the same folders stay.
+        Files of somebody else in the same folders stay. Raises StorageError if a file cannot be
+        removed.
         """
         await self._stop("cancelled", deletes_files=delete_files)
-        if not delete_files:
+        if delete_files and not (self._run is not None and self._run.has_deleted_files):
+            await self._delete_files()
+        elif not delete_files:
             await self._forget()
 
     async def close(self) -> None:
-        """Stop, then end the events; the Session cannot be used after that."""
+        """Stop, then end the events; the Session cannot be started after that."""
+        self._is_closed = True
         await self.stop()
         self.events.close()
 
     async def _stop(self, reason: str, *, deletes_files: bool = False) -> None:
-        if self._run is not None and not self._ended.is_set():
-            self._run.deletes_files = self._run.deletes_files or deletes_files
-            self._run.stop(reason)
-        elif not self._ended.is_set():
-            self._stop_early = reason
+        if not self._ended.is_set():
+            self._stop_wanted = self._stop_wanted or reason
+            if self._run is not None:
+                self._run.deletes_files = self._run.deletes_files or deletes_files
+                self._run.stop(reason)
         await self._ended.wait()
+
+    async def _delete_files(self) -> None:
+        """Remove the files of a torrent that does not run."""
+        await self._shared.acquire()
+        try:
+            run = self._make_run(trust=True)
+            run.deletes_files = True
+            run.stop("cancelled")
+            await run.run()
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self._shared.release()
 
     async def _forget(self) -> None:
         await self._shared.acquire()
         try:
             await self._shared.store.remove(self.info_hash)
         finally:
-            await self._shared.release()
+            with anyio.CancelScope(shield=True):
+                await self._shared.release()
 
     def _interrupt(self) -> None:
         if self._run is not None:
@@ -285,26 +324,27 @@ class Session:
                 await self._end()
 
     async def _run_until_stopped(self) -> None:
-        trust = self.config.use_resume
-        while True:
-            settings = RunSettings(
-                self.metainfo,
-                self.save_path,
-                self.config,
-                self._peer_id,
-                self.events,
-                self._machine,
-                self.totals,
-            )
-            if self._stop_early is not None:
-                self._stop_reason = self._stop_early
-                return
-            self._run = SessionRun(settings, self._shared, trust=trust)
+        trust = self._trusts_resume
+        while self._stop_wanted is None:
+            self._run = self._make_run(trust=trust)
             await self._run.run()
             if self._run.stop_reason != RECHECK:
                 self._stop_reason = self._run.stop_reason or "stopped"
                 return
             trust = False
+        self._stop_reason = self._stop_wanted
+
+    def _make_run(self, *, trust: bool) -> SessionRun:
+        settings = RunSettings(
+            self.metainfo,
+            self.save_path,
+            self.config,
+            self._peer_id,
+            self.events,
+            self._machine,
+            self.totals,
+        )
+        return SessionRun(settings, self._shared, trust=trust)
 
     def _fail(self, error: TorrentEngineError) -> None:
         self.error = error
@@ -372,12 +412,20 @@ class Session:
 
     async def set_file_priorities(self, priorities: Sequence[int]) -> None:
         """Take one number a file, 0 (skip) to 7; ConfigError if they do not fit."""
-        if self._run is not None:
+        check_priorities(self.metainfo, priorities)
+        self.config = replace(self.config, file_priorities=tuple(priorities))
+        if self._run is not None and not self._ended.is_set():
             await self._run.set_file_priorities(tuple(priorities))
 
     def set_rate_limits(
         self, *, download_bytes_per_s: int | None = None, upload_bytes_per_s: int | None = None
     ) -> None:
         """Change this torrent's limits; 0 is unlimited, None leaves as it is."""
+        config = self.config
+        if download_bytes_per_s is not None:
+            config = replace(config, max_download_bytes_per_s=download_bytes_per_s)
+        if upload_bytes_per_s is not None:
+            config = replace(config, max_upload_bytes_per_s=upload_bytes_per_s)
+        self.config = config
         if self._run is not None:
             self._run.transfer.set_rate_limits(download_bytes_per_s, upload_bytes_per_s)

@@ -25,7 +25,7 @@ from torrent_engine.disk.storage import StorageManager
 from torrent_engine.engine.assembly import PieceAssembly
 from torrent_engine.engine.event_bus import EventBus
 from torrent_engine.engine.events import CheckProgress, SessionCompleted, StatsUpdated
-from torrent_engine.engine.progress import Progress
+from torrent_engine.engine.progress import Progress, check_priorities, skipped_by
 from torrent_engine.engine.session_stats import rates
 from torrent_engine.engine.shared_resources import SharedResources
 from torrent_engine.engine.states import Signal, State, StateMachine
@@ -63,6 +63,7 @@ class SessionRun:
         self.stop_reason: str | None = None
         self.failure: TorrentEngineError | None = None
         self.deletes_files = False
+        self.has_deleted_files = False
         self.checked_pieces = 0
         self.pieces_to_check = 0
         self._settings = settings
@@ -119,6 +120,7 @@ class SessionRun:
             peers=set(),
             totals=settings.totals,
             buffers=shared.buffers,
+            read_buffers=shared.read_buffers,
             clock=shared.clock,
             rng=shared.rng,
         )
@@ -139,6 +141,7 @@ class SessionRun:
             if self.deletes_files:
                 await storage.delete_files()
                 await self._shared.store.remove(self._settings.metainfo.info_hash)
+                self.has_deleted_files = True
         finally:
             with anyio.CancelScope(shield=True):
                 await storage.close()
@@ -262,6 +265,7 @@ class SessionRun:
 
     async def _transfer(self) -> None:
         if self.progress.is_complete:
+            self._on_complete()  # the last pieces were written while paused
             self._begin_seeding()
         if self.stop_reason is None:
             await self.transfer.run()
@@ -282,7 +286,7 @@ class SessionRun:
                 settings.metainfo.info_hash, settings.totals.downloaded_bytes, elapsed_s
             )
         )
-        self.transfer.completed()
+        self.transfer.completed(is_whole=not self.torrent.table.missing)
         self._begin_seeding()
 
     def _apply_rules(self, now: float) -> None:
@@ -320,15 +324,19 @@ class SessionRun:
 
     async def set_file_priorities(self, priorities: tuple[int, ...]) -> None:
         """Change what is wanted; ConfigError if the numbers do not fit."""
-        pieces = self.progress.set_priorities(priorities)
-        self.torrent.picker.set_priorities(pieces)
-        await self.torrent.storage.set_skipped(self.progress.skipped_files())
+        check_priorities(self._settings.metainfo, priorities)
+        await self.torrent.storage.set_skipped(skipped_by(priorities))
+        self.torrent.picker.set_priorities(self.progress.set_priorities(priorities))
         self.progress.recount(self.torrent.table.have.has)
         machine = self._settings.machine
         is_complete = self.progress.is_complete
         signal = Signal.ALL_PIECES_PRESENT if is_complete else Signal.PIECES_MISSING
         if machine.can(signal):
             machine.fire(signal)
+        if machine.state is State.SEEDING:
+            self._begin_seeding()
+        elif not is_complete:
+            self._seeding_since_s = None
         if machine.state in {State.DOWNLOADING, State.SEEDING}:
             self.transfer.downloads.set_active(active=not is_complete)
 

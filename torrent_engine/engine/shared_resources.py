@@ -23,6 +23,7 @@ from torrent_engine.base.errors import LocalProtocolError
 from torrent_engine.disk.open_files import OpenFiles
 from torrent_engine.disk.state import StateStore
 from torrent_engine.engine.connection_slots import ConnectionSlots
+from torrent_engine.engine.read_buffers import ReadBuffers
 from torrent_engine.net.http_client import HttpClient
 from torrent_engine.net.incoming import IncomingRouter
 from torrent_engine.net.streams import listen
@@ -81,6 +82,7 @@ class SharedResources:
         self.bans = BanList(self.config.pool)
         self.dial_limiter = DialLimiter(self.config.pool)
         self.buffers = BufferPool(self.config.transfer.receive_buffer_bytes)
+        self.read_buffers = ReadBuffers()
         self.router = IncomingRouter(self.config.wire.handshake_timeout_s)
         self.download_bucket = TokenBucket(self.config.max_download_bytes_per_s)
         self.upload_bucket = TokenBucket(self.config.max_upload_bytes_per_s)
@@ -114,12 +116,15 @@ class SharedResources:
         trace: TracebackType | None,
     ) -> bool | None:
         """Close everything, Sessions that are still open too."""
-        tasks, self._tasks = self._tasks, None
         with anyio.CancelScope(shield=True):
             await self.close()
+        tasks, self._tasks = self._tasks, None
         if tasks is None:
             return None
         tasks.cancel_scope.cancel()
+        if isinstance(error, Exception):  # leaves as itself, not in an exception group
+            await tasks.__aexit__(None, None, None)
+            return None
         return await tasks.__aexit__(kind, error, trace)
 
     async def acquire(self) -> None:
@@ -164,14 +169,17 @@ class SharedResources:
 
     async def close(self) -> None:
         """Close everything now, whoever still holds a reference; twice is harmless."""
-        for close_session in tuple(self._sessions.values()):
-            await close_session()
+        async with anyio.create_task_group() as closing:
+            for close_session in tuple(self._sessions.values()):
+                closing.start_soon(close_session)
         self.references = 0
         await self._close_services()
 
     async def _close_services(self) -> None:
         if self._services is not None:
+            self._services = None  # whoever acquires from now on waits, then starts anew
             self._closing.set()
+        if self._closing.is_set():
             await self._closed.wait()
 
     async def _serve(self, *, task_status: anyio.abc.TaskStatus[None]) -> None:
@@ -186,15 +194,16 @@ class SharedResources:
                     open_tracker_client(config.tracker, http=http)
                 )
                 services = _Services(store, trackers, http)
-                tasks = await stack.enter_async_context(anyio.create_task_group())
                 listeners = listen(config.listen_hosts, config.listen_port)
                 services.listen_port = listeners[0].getsockname()[1]
-                tasks.start_soon(self.router.run, listeners)
-                self._services = services
-                task_status.started()
-                await self._closing.wait()
-                self._services = None
-                tasks.cancel_scope.cancel()
+                # Shielded: Sessions that are cancelled still save to the store, then it closes.
+                with anyio.CancelScope(shield=True):
+                    async with anyio.create_task_group() as tasks:
+                        tasks.start_soon(self.router.run, listeners)
+                        self._services = services
+                        task_status.started()
+                        await self._closing.wait()
+                        tasks.cancel_scope.cancel()
         finally:
             self._services = None
             self._closed.set()

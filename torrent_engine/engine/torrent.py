@@ -10,6 +10,7 @@ from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.disk.storage import StorageManager
 from torrent_engine.engine.event_bus import EventBus
 from torrent_engine.engine.peer import Peer
+from torrent_engine.engine.read_buffers import ReadBuffers
 from torrent_engine.policy.picker import Picker
 from torrent_engine.policy.pieces import PieceTable
 from torrent_engine.policy.suspicion import Suspicion
@@ -43,5 +44,6 @@ class Torrent:
     """Who is connected now; only the PeerPool changes it."""
     totals: Totals
     buffers: BufferPool
+    read_buffers: ReadBuffers
     clock: Callable[[], float]
     rng: random.Random

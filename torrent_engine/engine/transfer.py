@@ -161,6 +161,8 @@ class Transfer:
             ticks += 1
             if ticks % TICKS_PER_SECOND == 0:
                 now = self.torrent.clock()
+                for peer in self.torrent.peers:
+                    self._throttle(peer)  # the limits over all torrents may have changed
                 self.downloads.tick(now)
                 self.uploads.tick(now)
                 self.pool.tick(now)
@@ -201,10 +203,14 @@ class Transfer:
         if self.progress.is_complete:
             self._callbacks.on_complete()
 
-    def completed(self) -> None:
-        """Tell trackers, and end the links to other seeds: nobody has anything to give."""
+    def completed(self, *, is_whole: bool) -> None:
+        """Tell trackers, and end the links to other seeds: nobody has anything to give.
+
+        Trackers hear of it only if no file was left out (BEP 21).
+        """
         self._announce_pieces()
-        self.trackers.completed()
+        if is_whole:
+            self.trackers.completed()
         self.downloads.set_active(active=False)
         for peer in tuple(self.torrent.peers):
             if peer.has_all or peer.is_upload_only:

@@ -11,17 +11,18 @@ import anyio
 from torrent_engine.base.errors import StorageError
 from torrent_engine.base.ids import BLOCK_BYTES
 from torrent_engine.engine.peer import Peer
+from torrent_engine.engine.read_buffers import READ_AHEAD_BYTES
 from torrent_engine.engine.torrent import Torrent
 from torrent_engine.engine.transfer_limits import TransferLimits
 from torrent_engine.net.peer_link import Refill
 from torrent_engine.policy.choker import Choker, slots_for_rate
 from torrent_engine.policy.peer_view import PeerView
 from torrent_engine.protocol.wire.messages import (
+    BlockRequest,
     PeerInterested,
     PeerNotInterested,
 )
 
-READ_AHEAD_BYTES: Final = 256 * 1024  # measured: larger ones are no faster, and 100 peers have one
 MAX_LIMITED_BYTES: Final = 4 * BLOCK_BYTES  # what one peer may take at once of a limited rate
 MIN_DELAY_S: Final = 0.01
 
@@ -121,7 +122,7 @@ ReadyBlock = tuple[int, int, memoryview]
 class PeerUploads:
     """Gives one peer's link the blocks that it asked for; the hot path of an upload."""
 
-    __slots__ = ("_buffer", "_cold", "_limits", "_on_error", "_peer", "_torrent")
+    __slots__ = ("_buffer", "_buffers", "_cold", "_limits", "_on_error", "_peer", "_torrent")
 
     def __init__(
         self,
@@ -134,6 +135,7 @@ class PeerUploads:
         self._torrent = torrent
         self._limits = limits
         self._on_error = on_error
+        self._buffers = torrent.read_buffers
         self._buffer: memoryview | None = None
         self._cold: tuple[list[Run], list[ReadyBlock]] | None = None
 
@@ -177,24 +179,18 @@ class PeerUploads:
     def _take(self, budget_bytes: int) -> tuple[list[Run], list[ReadyBlock], int]:
         """Take requests off the peer's queue, and merge neighbours into one read.
 
-        The buffer is used again each time: a link asks only after it sent all that was queued.
+        The buffer may be used again here: a link asks only after it sent all that was queued.
         """
-        if self._buffer is None:
-            self._buffer = memoryview(bytearray(READ_AHEAD_BYTES))
-        connection, buffer = self._peer.connection, self._buffer
-        requests, has = connection.upload_requests, self._torrent.table.have.has
-        piece_bytes = self._torrent.metainfo.geometry.piece_bytes
+        connection, torrent = self._peer.connection, self._torrent
+        requests = connection.upload_requests.take(budget_bytes)
+        if not torrent.table.have.all():
+            requests = self._those_we_have(requests)
+        buffer = self._buffer = self._buffer or self._buffers.take()
+        piece_bytes = torrent.metainfo.geometry.piece_bytes
         runs: list[Run] = []
         blocks: list[ReadyBlock] = []
         used = run_start = run_used = run_end = 0
-        while (request := requests.first()) is not None:
-            piece, begin, length = request
-            if used + length > budget_bytes:
-                break
-            requests.popleft()
-            if not has(piece):
-                connection.reject(request)
-                continue
+        for piece, begin, length in requests:
             offset = piece * piece_bytes + begin
             if offset != run_end:
                 if used > run_used:
@@ -206,6 +202,20 @@ class PeerUploads:
         if used > run_used:
             runs.append((run_start, buffer[run_used:used]))
         return runs, blocks, used
+
+    def _those_we_have(self, requests: list[BlockRequest]) -> list[BlockRequest]:
+        """Reject the requests for pieces that we do not have; return the others."""
+        has = self._torrent.table.have.has
+        for request in requests:
+            if not has(request[0]):
+                self._peer.connection.reject(request)
+        return [request for request in requests if has(request[0])]
+
+    def rest(self) -> None:
+        """Give the buffer to others: all that was queued is sent, and nothing is asked for."""
+        if self._buffer is not None and self._cold is None:
+            self._buffers.give_back(self._buffer)
+            self._buffer = None
 
     def _queue(self, blocks: list[ReadyBlock], length_bytes: int) -> None:
         peer = self._peer

@@ -67,6 +67,10 @@ class BlockSource(Protocol):
         """Queue blocks at the connection, if that is possible without waiting."""
         ...
 
+    def rest(self) -> None:
+        """Hear that all blocks are sent and none is asked for."""
+        ...
+
     async def load(self) -> None:
         """Wait for the disk or for the rate limit, then queue blocks at the connection."""
         ...

@@ -218,8 +218,7 @@ class Sender:
         """Queue many (piece index, begin in bytes, payload) blocks; see :meth:`send_block`."""
         out = self._out
         for piece, begin, data in blocks:
-            out.append(encode_piece_header(piece, begin, len(data)))
-            out.append(data)
+            out += (encode_piece_header(piece, begin, len(data)), data)
 
     def allow_fast(self, pieces: Iterable[int]) -> None:
         """Tell the peer that it may request these pieces while choked (BEP 6)."""

@@ -26,6 +26,21 @@ class UploadQueue:
         """Take out the oldest request; KeyError if there is none."""
         return self._waiting.popitem(last=False)[0]
 
+    def take(self, budget_bytes: int) -> list[BlockRequest]:
+        """Take out the oldest requests whose blocks fit into ``budget_bytes`` together."""
+        taken: list[BlockRequest] = []
+        for request in self._waiting:
+            budget_bytes -= request[2]
+            if budget_bytes < 0:
+                break
+            taken.append(request)
+        if len(taken) == len(self._waiting):
+            self._waiting.clear()
+        else:
+            for request in taken:
+                del self._waiting[request]
+        return taken
+
     def first(self) -> BlockRequest | None:
         """Return the oldest request and leave it there; None if there is none."""
         return next(iter(self._waiting), None)
