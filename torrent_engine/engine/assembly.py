@@ -35,6 +35,7 @@ class PieceAssembly:
         "_next",
         "_places",
         "_sha1",
+        "_update",
         "_views",
         "begun_s",
         "memory_bytes",
@@ -55,28 +56,34 @@ class PieceAssembly:
         self._views: list[Views | None] = [None] * count
         self._places = bytearray(count)
         self._sha1 = hashlib.sha1(usedforsecurity=False)
+        self._update = self._sha1.update
         self._next = 0
 
     def add(self, block: int, views: Views, length_bytes: int, sender: Identity) -> None:
         """Take one block that the piece did not have."""
+        # Measured: SHA-1 of 16 KiB inline is 8 us; handing each block to a thread is three times
+        # that. Nearly all blocks come in order, so those take the short way.
         self._views[block] = views
         self._places[block] = Place.MEMORY
         self.senders[block] = sender
         self.memory_bytes += length_bytes
         if block == self._next:
-            self._hash_on()
+            for view in views:
+                self._update(view)
+            self._next = block = block + 1
+            if block < len(self._places) and self._places[block] == Place.MEMORY:
+                self._hash_on()
 
     def restore(self, block: int) -> None:
         """Take one block that is on the disk from before."""
         self._places[block] = Place.DISK
 
     def _hash_on(self) -> None:
-        # Measured: 8 us for 16 KiB inline; handing each block to a thread costs three times that.
-        update, places, all_views = self._sha1.update, self._places, self._views
-        block, count = self._next, len(self._places)
-        while block < count and places[block] == Place.MEMORY:
-            for view in all_views[block] or ():
-                update(view)
+        """Hash the blocks that came before their turn."""
+        places, block = self._places, self._next
+        while block < len(places) and places[block] == Place.MEMORY:
+            for view in self._views[block] or ():
+                self._update(view)
             block += 1
         self._next = block
 
@@ -123,8 +130,12 @@ class PieceAssembly:
 
     def take_unwritten(self) -> list[tuple[int, int, list[memoryview]]]:
         """Return (first block, blocks, views) of each run in memory; it counts as being written."""
-        runs: list[tuple[int, int, list[memoryview]]] = []
         places, all_views = self._places, self._views
+        if self.is_in_memory:  # as most pieces are
+            self._places = bytearray((Place.WRITING,)) * len(places)
+            self.memory_bytes = 0
+            return [(0, len(places), [view for views in all_views for view in views or ()])]
+        runs: list[tuple[int, int, list[memoryview]]] = []
         block = places.find(Place.MEMORY)
         while block >= 0:
             first, flat = block, list[memoryview]()

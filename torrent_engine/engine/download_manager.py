@@ -40,6 +40,8 @@ class DownloadManager:
         self._clock = torrent.clock
         self._finisher = finisher
         self._assemblies = finisher.assemblies
+        self._has_duplicates = False
+        """Whether some block was asked of several peers: the end game has begun."""
         self.is_active = False
         """Whether anything is asked of anybody: not while checking or paused."""
 
@@ -141,7 +143,7 @@ class DownloadManager:
             self._torrent.totals.wasted_bytes += length
             return
         assembly.add(block, event.views, length, peer.identity)
-        if self._picker.is_end_game:
+        if self._has_duplicates:
             self._cancel_elsewhere(peer, assembly.partial.block(block))
         if not assembly.partial.left:
             self._picker.finished(piece)
@@ -165,8 +167,6 @@ class DownloadManager:
             self.refill(peer)
 
     def _cancel_elsewhere(self, peer: Peer, block: Block) -> None:
-        if not self._torrent.picker.partials:
-            return
         key = block[:2]
         for other in self._torrent.peers:
             if other is not peer and key in other.connection.outstanding:
@@ -213,11 +213,13 @@ class DownloadManager:
     def _pick_again(self, peer: Peer, bits: int) -> list[Block]:
         """Pick for the end game: a few blocks at a time that this peer was not asked for."""
         outstanding, incoming = peer.connection.outstanding, peer.connection.incoming_block
-        return self._picker.pick_again(
+        blocks = self._picker.pick_again(
             bits,
             END_GAME_BLOCKS - len(outstanding),
             lambda block: block[:2] in outstanding or block == incoming,
         )
+        self._has_duplicates = self._has_duplicates or bool(blocks)
+        return blocks
 
     def _begin(self, piece: int) -> PieceAssembly:
         partial, geometry = self._picker.partials[piece], self._torrent.metainfo.geometry

@@ -199,8 +199,9 @@ class PeerConnection(Sender):
                     pos += _PIECE_HEADER_BYTES
                     if requests:
                         self._flush_requests(requests, events)
-                    if outstanding.get((piece, begin)) == size and pos + size <= end:
-                        del outstanding[piece, begin]
+                    key = (piece, begin)
+                    if outstanding.get(key) == size and pos + size <= end:
+                        del outstanding[key]
                         events.append(BlockReceived(piece, begin, size, (view[pos : pos + size],)))
                         pos += size
                         is_lent = True

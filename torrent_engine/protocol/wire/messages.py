@@ -273,7 +273,8 @@ def encode_block_message(kind: MessageId, request: BlockRequest) -> bytes:
 
 def encode_requests(requests: Sequence[tuple[int, int, int]]) -> bytes:
     """Return many "request" messages as one buffer."""
-    return b"".join([_REQUEST(13, 6, *request) for request in requests])
+    pack = _REQUEST
+    return b"".join([pack(13, 6, piece, begin, length) for piece, begin, length in requests])
 
 
 def encode_piece_header(piece: int, begin_bytes: int, length_bytes: int) -> bytes:
