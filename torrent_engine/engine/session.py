@@ -29,8 +29,9 @@ from torrent_engine.engine.events import (
 from torrent_engine.engine.peer import PeerStats, peer_stats
 from torrent_engine.engine.progress import check_priorities
 from torrent_engine.engine.session_run import RunSettings, SessionRun
-from torrent_engine.engine.session_stats import SessionStats, eta_s, rates
+from torrent_engine.engine.session_stats import SessionStats, eta_s, idle_stats, rates
 from torrent_engine.engine.shared_resources import SharedResources
+from torrent_engine.engine.state_waiters import StateWaiters
 from torrent_engine.engine.states import Signal, State, StateMachine
 from torrent_engine.engine.torrent import Totals
 from torrent_engine.engine.tracker_coordinator import TrackerStatus
@@ -40,15 +41,6 @@ from torrent_engine.policy.candidates import Source
 logger = logging.getLogger(__name__)
 
 RECHECK: Final = "recheck"
-
-
-class _Waiter:
-    """Somebody who waits for the Session to pass through one of some states."""
-
-    def __init__(self, states: frozenset[State]) -> None:
-        self.states = states
-        self.seen: State | None = None
-        self.event = anyio.Event()
 
 
 class Session:
@@ -68,9 +60,9 @@ class Session:
         """Why the state is ERROR."""
         self.totals = Totals()
         self._shared = shared
-        self._machine = StateMachine(self._on_state)
+        self._waiters = StateWaiters()
+        self._machine = StateMachine(self._waiters.moved)
         self._run: SessionRun | None = None
-        self._waiters: list[_Waiter] = []
         self._ended = anyio.Event()
         self._ended.set()
         self._stop_reason = "stopped"
@@ -125,7 +117,7 @@ class Session:
         """Return the numbers of this moment; after the end those of the last run."""
         run, total_bytes = self._run, self.metainfo.total_bytes
         if run is None:
-            return self._idle_stats()
+            return idle_stats(self.state, self.metainfo)
         now, progress, have = self._shared.clock(), run.progress, run.torrent.table.have
         down, up = rates(run.torrent.peers, now)
         base_bytes = run.all_downloaded_bytes or progress.wanted_bytes or 1
@@ -150,30 +142,6 @@ class Session:
             elapsed_s=now - self._started_s,
             checked_fraction=run.checked_pieces / max(run.pieces_to_check, 1),
             have=have.to_bytes(),
-        )
-
-    def _idle_stats(self) -> SessionStats:
-        return SessionStats(
-            state=self.state,
-            name=self.name,
-            completed_bytes=0,
-            wanted_bytes=self.metainfo.total_bytes,
-            total_bytes=self.metainfo.total_bytes,
-            downloaded_bytes=0,
-            uploaded_bytes=0,
-            wasted_bytes=0,
-            download_bytes_per_s=0.0,
-            upload_bytes_per_s=0.0,
-            eta_s=None,
-            pieces_have=0,
-            pieces_total=self.metainfo.piece_count,
-            peers=0,
-            seeds=0,
-            connecting=0,
-            ratio=0.0,
-            elapsed_s=0.0,
-            checked_fraction=0.0,
-            have=b"",
         )
 
     # -- life -------------------------------------------------------------------------------
@@ -362,12 +330,6 @@ class Session:
 
     # -- waiting ----------------------------------------------------------------------------
 
-    def _on_state(self, _old: State, new: State) -> None:
-        for waiter in tuple(self._waiters):
-            if new in waiter.states and waiter.seen is None:
-                waiter.seen = new
-                waiter.event.set()
-
     async def wait(self, *states: State) -> State:
         """Wait until the Session is in one of these states, or passes through one; return it.
 
@@ -375,18 +337,12 @@ class Session:
         """
         if self.state in states:
             return self.state
-        waiter = _Waiter(frozenset(states) | {State.ERROR})
-        if self.state is State.ERROR:
-            waiter.seen = State.ERROR
-            waiter.event.set()
-        self._waiters.append(waiter)
-        try:
-            await waiter.event.wait()
-        finally:
-            self._waiters.remove(waiter)
-        if waiter.seen is State.ERROR and State.ERROR not in states:
+        seen = self.state
+        if seen is not State.ERROR:
+            seen = await self._waiters.wait(frozenset({*states, State.ERROR}))
+        if seen is State.ERROR and State.ERROR not in states:
             raise SessionError(str(self.error)) from self.error
-        return waiter.seen or self.state
+        return seen
 
     async def wait_stopped(self) -> str:
         """Wait for the end of the run; return "stopped", "ratio", "time", "checked", "cancelled".

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.engine.peer import Peer
 from torrent_engine.engine.states import State
 
@@ -38,6 +39,32 @@ class SessionStats:
     """Of the pieces that this start had to hash; 1.0 if there were none."""
     have: bytes
     """The verified pieces, as a BEP 3 bitfield."""
+
+
+def idle_stats(state: State, metainfo: Metainfo) -> SessionStats:
+    """Return the numbers of a torrent that has not run."""
+    return SessionStats(
+        state=state,
+        name=metainfo.name,
+        completed_bytes=0,
+        wanted_bytes=metainfo.total_bytes,
+        total_bytes=metainfo.total_bytes,
+        downloaded_bytes=0,
+        uploaded_bytes=0,
+        wasted_bytes=0,
+        download_bytes_per_s=0.0,
+        upload_bytes_per_s=0.0,
+        eta_s=None,
+        pieces_have=0,
+        pieces_total=metainfo.piece_count,
+        peers=0,
+        seeds=0,
+        connecting=0,
+        ratio=0.0,
+        elapsed_s=0.0,
+        checked_fraction=0.0,
+        have=b"",
+    )
 
 
 def rates(peers: Iterable[Peer], now: float) -> tuple[float, float]:

@@ -7,9 +7,10 @@ references everything is closed, in order, exactly once.
 import logging
 import os
 import random
+import socket
 import sys
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
@@ -53,7 +54,8 @@ class _Start:
 
     def __init__(self) -> None:
         self.done = anyio.Event()
-        self.error: BaseException | None = None
+        self.waiting = 0
+        self.error: Exception | None = None
 
 
 class SharedResources:
@@ -91,7 +93,7 @@ class SharedResources:
         self._starting: _Start | None = None
         self._closing = anyio.Event()
         self._closed = anyio.Event()
-        self._sessions: dict[bytes, Callable[[], Awaitable[None]]] = {}
+        self._sessions: dict[bytes, Callable[[], Coroutine[object, object, None]]] = {}
 
     # -- life -------------------------------------------------------------------------------
 
@@ -116,9 +118,9 @@ class SharedResources:
         trace: TracebackType | None,
     ) -> bool | None:
         """Close everything, Sessions that are still open too."""
+        tasks, self._tasks = self._tasks, None
         with anyio.CancelScope(shield=True):
             await self.close()
-        tasks, self._tasks = self._tasks, None
         if tasks is None:
             return None
         tasks.cancel_scope.cancel()
@@ -134,30 +136,27 @@ class SharedResources:
         and the next call tries again.
         """
         while self._services is None:
-            start = self._starting
-            if start is None:
-                await self._start()
-            else:
-                await start.done.wait()
-                if start.error is not None:
-                    raise start.error
+            if self._tasks is None:
+                raise LocalProtocolError("SharedResources is used outside its 'async with' block")
+            if self._starting is None:
+                self._starting = _Start()
+                self._tasks.start_soon(self._serve, self._starting)
+            await self._wait_for(self._starting)
         self.references += 1
 
-    async def _start(self) -> None:
-        if self._tasks is None:
-            raise LocalProtocolError("SharedResources is used outside its 'async with' block")
-        start = self._starting = _Start()
+    async def _wait_for(self, start: _Start) -> None:
+        """Wait for the end of a start, which goes on if one of those who wait is cancelled."""
+        start.waiting += 1
         try:
-            if self._closing.is_set():
-                await self._closed.wait()
-            self._closing, self._closed = anyio.Event(), anyio.Event()
-            await self._tasks.start(self._serve)
-        except Exception as error:
-            start.error = error
+            await start.done.wait()
+        except BaseException:
+            if start.waiting == 1 and not self.references:
+                self._close_soon()  # nobody is left who asked for it
             raise
         finally:
-            self._starting = None
-            start.done.set()
+            start.waiting -= 1
+        if start.error is not None:
+            raise start.error
 
     async def release(self) -> None:
         """Give one reference back; the last one closes the services and waits for that."""
@@ -172,41 +171,69 @@ class SharedResources:
         async with anyio.create_task_group() as closing:
             for close_session in tuple(self._sessions.values()):
                 closing.start_soon(close_session)
+        if self._starting is not None:
+            await self._starting.done.wait()
         self.references = 0
         await self._close_services()
 
     async def _close_services(self) -> None:
-        if self._services is not None:
-            self._services = None  # whoever acquires from now on waits, then starts anew
-            self._closing.set()
+        self._close_soon()
         if self._closing.is_set():
             await self._closed.wait()
 
-    async def _serve(self, *, task_status: anyio.abc.TaskStatus[None]) -> None:
-        """Hold the services open until told to close; they are closed in reverse order."""
+    def _close_soon(self) -> None:
+        if self._services is not None:
+            self._services = None  # whoever acquires from now on waits, then starts anew
+            self._closing.set()
+
+    async def _serve(self, start: _Start) -> None:
+        """Open the services, hold them open until told to close; closed in reverse order."""
+        if self._closing.is_set():
+            await self._closed.wait()
+        self._closing, self._closed = anyio.Event(), anyio.Event()
         try:
             async with AsyncExitStack() as stack:
-                config = self.config
-                store = await StateStore.open(self.state_dir, config=config.disk)
-                stack.push_async_exit(store)
-                http = HttpClient(config.tracker, user_agent=config.user_agent)
-                trackers = await stack.enter_async_context(
-                    open_tracker_client(config.tracker, http=http)
-                )
-                services = _Services(store, trackers, http)
-                listeners = listen(config.listen_hosts, config.listen_port)
-                services.listen_port = listeners[0].getsockname()[1]
+                try:
+                    services, listeners = await self._open_services(stack)
+                except Exception as error:
+                    start.error = error
+                    return
+                self._services = services
+                self._started(start)
+                if not start.waiting:
+                    self._close_soon()
                 # Shielded: Sessions that are cancelled still save to the store, then it closes.
                 with anyio.CancelScope(shield=True):
-                    async with anyio.create_task_group() as tasks:
-                        tasks.start_soon(self.router.run, listeners)
-                        self._services = services
-                        task_status.started()
-                        await self._closing.wait()
-                        tasks.cancel_scope.cancel()
+                    await self._accept_until_closing(listeners)
         finally:
             self._services = None
             self._closed.set()
+            if start is self._starting:
+                self._started(start)
+
+    def _started(self, start: _Start) -> None:
+        """End a start: it worked, failed, or was cancelled with the whole block."""
+        if self._services is None and start.error is None:
+            start.error = LocalProtocolError("SharedResources was closed while it started")
+        self._starting = None
+        start.done.set()
+
+    async def _open_services(self, stack: AsyncExitStack) -> tuple[_Services, list[socket.socket]]:
+        config = self.config
+        store = await StateStore.open(self.state_dir, config=config.disk)
+        stack.push_async_exit(store)
+        http = HttpClient(config.tracker, user_agent=config.user_agent)
+        trackers = await stack.enter_async_context(open_tracker_client(config.tracker, http=http))
+        services = _Services(store, trackers, http)
+        listeners = listen(config.listen_hosts, config.listen_port)
+        services.listen_port = listeners[0].getsockname()[1]
+        return services, listeners
+
+    async def _accept_until_closing(self, listeners: list[socket.socket]) -> None:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self.router.run, listeners)
+            await self._closing.wait()
+            tasks.cancel_scope.cancel()
 
     # -- what is shared ---------------------------------------------------------------------
 
@@ -249,7 +276,9 @@ class SharedResources:
             raise LocalProtocolError("SharedResources is used outside its 'async with' block")
         self._tasks.start_soon(work)
 
-    def register(self, info_hash: bytes, close_session: Callable[[], Awaitable[None]]) -> None:
+    def register(
+        self, info_hash: bytes, close_session: Callable[[], Coroutine[object, object, None]]
+    ) -> None:
         """Remember a running Session, so that :meth:`close` can end it.
 
         Raises LocalProtocolError if another Session of the same torrent runs here.

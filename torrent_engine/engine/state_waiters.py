@@ -1,0 +1,39 @@
+"""Owns who waits for which state of a Session; no state is missed, however short it was."""
+
+import anyio
+
+from torrent_engine.engine.states import State
+
+
+class _Waiter:
+    """Somebody who waits until one of some states is passed through."""
+
+    def __init__(self, states: frozenset[State]) -> None:
+        self.states = states
+        self.seen: State | None = None
+        self.event = anyio.Event()
+
+
+class StateWaiters:
+    """Wakes tasks by the states that a Session passes through."""
+
+    def __init__(self) -> None:
+        self._waiters: list[_Waiter] = []
+
+    def moved(self, _old: State, new: State) -> None:
+        """Take a move to another state."""
+        for waiter in self._waiters:
+            if new in waiter.states and waiter.seen is None:
+                waiter.seen = new
+                waiter.event.set()
+
+    async def wait(self, states: frozenset[State]) -> State:
+        """Wait for the next move to one of these states, and return it."""
+        waiter = _Waiter(states)
+        self._waiters.append(waiter)
+        try:
+            while waiter.seen is None:
+                await waiter.event.wait()
+            return waiter.seen
+        finally:
+            self._waiters.remove(waiter)
