@@ -84,6 +84,7 @@ class PeerPool:
                         await self._wake.wait()
         finally:
             self._tasks = None
+            self.candidates.all_idle(self._torrent.clock())
 
     def wake(self) -> None:
         """Look at once whether somebody can be dialled."""
@@ -166,6 +167,7 @@ class PeerPool:
             sock, address, self._connection(), gate=self._gate, clock=self._torrent.clock
         )
         serving = _Serving(self, link, source)
+        reason: str | None = None
         try:
             link.connection.send_handshake()
             reason = await serving.run(received)
@@ -180,7 +182,7 @@ class PeerPool:
                 self._half_open_ended()
             else:
                 self._leave(serving.peer)
-        self._ended(serving, address, reason)
+            self._ended(serving, address, reason)
 
     def _connection(self) -> PeerConnection:
         torrent, config = self._torrent, self._torrent.shared_config
@@ -201,16 +203,19 @@ class PeerPool:
         self._callbacks.on_left(peer)
         self.wake()
 
-    def _ended(self, serving: "_Serving", address: PeerAddress, reason: str) -> None:
+    def _ended(self, serving: "_Serving", address: PeerAddress, reason: str | None) -> None:
+        """Note the end of a connection; without a reason the whole pool was stopped."""
         now, peer = self._torrent.clock(), serving.peer
         if peer is None:
             logger.debug("%s: no handshake: %s", address, reason)
-            self.candidates.mark_failed(address, now)
+            if reason is not None:
+                self.candidates.mark_failed(address, now)
             return
-        is_good = not peer.connection.is_violated
-        self.candidates.mark_disconnected(address, now, good=is_good)
+        if reason is not None:
+            is_good = not peer.connection.is_violated
+            self.candidates.mark_disconnected(address, now, good=is_good)
         self._torrent.bus.publish(
-            PeerDisconnected(self._torrent.metainfo.info_hash, peer.address, reason)
+            PeerDisconnected(self._torrent.metainfo.info_hash, peer.address, reason or "stopped")
         )
 
     def join(self, link: PeerLink, handshake: HandshakeReceived, source: Source) -> Peer | None:

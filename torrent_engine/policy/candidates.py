@@ -192,6 +192,13 @@ class CandidateList:
         else:
             self.mark_failed(address, now)
 
+    def all_idle(self, now: float) -> None:
+        """Record that no dial and no link is left; whoever was busy may be dialled at once."""
+        for candidate in self._candidates.values():
+            if candidate.busy:
+                self._end_busy(candidate)
+                self._wait_until(candidate, now)
+
     def ban(self, address: PeerAddress, peer_id: PeerId | None, now: float) -> None:
         """Keep a peer out for a while; several of one IP address keep all of it out (row B7)."""
         self._bans.ban(address, peer_id, now)
