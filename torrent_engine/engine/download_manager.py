@@ -70,7 +70,7 @@ class DownloadManager:
             self._count(peer, add=True)
         if self._torrent.table.missing & self._picker.wanted & bit:
             self.update_interest(peer)
-            self.refill(peer)
+            peer.wants_requests = True
 
     def on_lost(self, peer: Peer, event: PeerLost) -> None:
         """Take that a peer no longer has a piece (BEP 54)."""
@@ -110,11 +110,11 @@ class DownloadManager:
     def on_unchoked(self, peer: Peer, _event: PeerUnchoked) -> None:
         """Begin to ask a peer."""
         peer.last_block_s = self._clock()
-        self.refill(peer)
+        peer.wants_requests = True
 
     def on_allowed_fast(self, peer: Peer, _event: AllowedFast) -> None:
         """Ask for a piece that may be had while choked."""
-        self.refill(peer)
+        peer.wants_requests = True
 
     def on_rejected(self, peer: Peer, event: RequestRejected) -> None:
         """Give a rejected request to others, and this peer a rest."""
@@ -164,6 +164,9 @@ class DownloadManager:
             peer.download_rate.add(received_bytes, now)
             peer.pipeline.blocks_received(count)
             peer.received_blocks = peer.downloaded_now_bytes = 0
+            peer.wants_requests = True
+        if peer.wants_requests:
+            peer.wants_requests = False
             self.refill(peer)
 
     def _cancel_elsewhere(self, peer: Peer, block: Block) -> None:

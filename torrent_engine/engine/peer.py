@@ -45,6 +45,7 @@ class Peer:
         "upload_rate",
         "uploaded_at_unchoke_bytes",
         "uploaded_bytes",
+        "wants_requests",
     )
 
     def __init__(
@@ -69,6 +70,9 @@ class Peer:
         self.uploaded_bytes = 0
         self.downloaded_now_bytes = 0
         """Payload of the read that is being handled."""
+        self.wants_requests = False
+        """Something in the read that is being handled lets us ask for more, once it is handled:
+        the blocks in it are neither outstanding nor taken yet."""
         self.received_blocks = 0
         """Blocks of the read that is being handled."""
         self.connected_s = now
