@@ -20,7 +20,7 @@ from random import Random
 
 import anyio
 
-from tests.support.crash_seed import SeedProcess, SentBlock
+from tests.support.crash_seed import Record, SeedProcess
 from tests.support.torrents import make_torrent, payload_of
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.disk.state import StateStore
@@ -29,6 +29,7 @@ ROOT = Path(__file__).parents[2]
 MIB = 1024 * 1024
 POLL_S = 0.002
 PATIENCE_S = 60.0
+MAX_ERROR_BYTES = 3_000
 HOSTS = ("127.0.0.1", "127.0.0.2") if sys.platform == "linux" else ("127.0.0.1",)
 
 
@@ -104,17 +105,24 @@ class Child:
     first_payload_s: float | None = None
     is_checking: bool = False
     is_completed: bool = False
+    begun_with: int | None = None
+    """Pieces that it had when it said so to the seed."""
     announced: set[int] = field(default_factory=set)
     exit_code: int = 0
     errors: str = ""
 
-    def has_happened(self, piece_count: int, already: int) -> bool:
+    @property
+    def has(self) -> int:
+        """How many pieces it has, as far as it told."""
+        return (self.begun_with or 0) + len(self.announced)
+
+    def has_happened(self, piece_count: int) -> bool:
         """Return whether the moment has come after which the kill is due."""
         return {
             "spawned": True,
             "checking": self.is_checking,
             "payload": self.first_payload_s is not None,
-            "last pieces": already + len(self.announced) >= piece_count - self.kill.pieces_left,
+            "last pieces": self.has >= piece_count - self.kill.pieces_left,
             "completed": self.is_completed,
             "never": False,
         }[self.kill.after]
@@ -196,6 +204,7 @@ class CrashRun:
         self._shape = shape
         self._random = Random(seed)
         self._piece_count = 0
+        self._has = 0
         self._announced: set[int] = set()
         self._sent: set[tuple[int, int]] = set()
         self._sent_now: set[tuple[int, int]] = set()
@@ -211,7 +220,7 @@ class CrashRun:
         folder = self._folder / str(self.report.rounds)
         folder.mkdir(parents=True)
         metainfo = self._shape.make(folder, self._random)
-        self._piece_count = metainfo.piece_count
+        self._piece_count, self._has = metainfo.piece_count, 0
         self._announced.clear()
         self._sent.clear()
         with SeedProcess(folder, HOSTS, self._shape.bytes_per_s) as seed:
@@ -224,7 +233,7 @@ class CrashRun:
         return self.report
 
     def _next_kill(self) -> Kill:
-        left = (self._piece_count - len(self._announced)) * self._shape.piece_bytes
+        left = (self._piece_count - self._has) * self._shape.piece_bytes
         return self._choose(self._random, left / self._shape.bytes_per_s)
 
     # -- one process ------------------------------------------------------------------------
@@ -271,7 +280,7 @@ class CrashRun:
             self._listen(process, seed, child)
             child.exit_code = process.wait(PATIENCE_S)
             errors.seek(0)
-            child.errors += errors.read().decode(errors="replace")
+            child.errors += errors.read(MAX_ERROR_BYTES).decode(errors="replace")
 
     def _listen(self, process: subprocess.Popen[bytes], seed: SeedProcess, child: Child) -> None:
         assert process.stdout is not None
@@ -287,35 +296,42 @@ class CrashRun:
                     for line in lines:
                         child.hear(line)
                 now = time.monotonic()
-                self._take_sent(child, seed)
-                if due_s is None and child.has_happened(self._piece_count, len(self._announced)):
+                self._take_records(child, seed)
+                if due_s is None and child.has_happened(self._piece_count):
                     due_s = now + child.kill.delay_s
                 if due_s is not None and now >= due_s:
                     process.kill()  # what is in the pipe was announced too: it is read on
                 if now - child.spawned_s > PATIENCE_S:
                     child.errors += "took too long\n"
                     process.kill()
+                    return
 
     # -- what the seed sent -------------------------------------------------------------------
 
     def _account(self, child: Child, seed: SeedProcess) -> None:
         """Take the last records of a process that has ended."""
-        self._take_sent(child, seed)
+        self._take_records(child, seed)
+        if child.begun_with is not None:
+            self._has = child.has
         self._sent |= self._sent_now
         self._sent_now.clear()
         times = self.report.check_restart_s if child.kill.damage else self.report.restart_s
         if child.first_payload_s is not None and self._announced:
             times.append(child.first_payload_s - child.spawned_s)
 
-    def _take_sent(self, child: Child, seed: SeedProcess) -> None:
-        for block in seed.sent.new():
-            if block.accepted_s < child.spawned_s:
+    def _take_records(self, child: Child, seed: SeedProcess) -> None:
+        for record in seed.log.new():
+            if record.accepted_s < child.spawned_s:
                 continue  # into the socket of a process that is dead
+            if record.is_bitfield:
+                if child.begun_with is None:
+                    child.begun_with = record.begin_bytes
+                continue
             if child.first_payload_s is None:
-                child.first_payload_s = block.sent_s
-            self._take_block(block)
+                child.first_payload_s = record.time_s
+            self._take_block(record)
 
-    def _take_block(self, block: SentBlock) -> None:
+    def _take_block(self, block: Record) -> None:
         key = (block.piece, block.begin_bytes)
         self.report.blocks_sent += 1
         if block.piece in self._announced:

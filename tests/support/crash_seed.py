@@ -1,7 +1,7 @@
-"""A slow seed that notes every block it sends: python -m tests.support.crash_seed ... (a process).
+"""A slow seed that notes what passes: python -m tests.support.crash_seed ... (a process).
 
-It prints its port, serves until its standard input ends, and appends one record a block to a log
-that others read while it runs.
+It prints its port, serves until its standard input ends, and appends a record for each block that
+it sends, and for each bitfield that it gets, to a log that others read while it runs.
 """
 
 import os
@@ -26,6 +26,7 @@ from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.protocol.wire.connection import PeerConnection
 from torrent_engine.protocol.wire.messages import (
     HandshakeReceived,
+    PeerBitfield,
     PeerEvent,
     PeerInterested,
     ProtocolViolated,
@@ -35,16 +36,22 @@ _RECORD = struct.Struct("=ddII")
 _MAX_BURST_S = 0.02
 _NUMBERS = count()
 _MANY = 1_000_000
+_BITFIELD = 0xFFFF_FFFF
 
 
-class SentBlock(NamedTuple):
+class Record(NamedTuple):
     """One record of the log; times are of the monotonic clock, which all processes share."""
 
     accepted_s: float
-    """When the connection came that the block went out by."""
-    sent_s: float
+    """When the connection came."""
+    time_s: float
     piece: int
     begin_bytes: int
+    """Of the block; in the record of a bitfield how many pieces it has."""
+
+    @property
+    def is_bitfield(self) -> bool:
+        return self.piece == _BITFIELD
 
 
 class Throttle:
@@ -110,13 +117,18 @@ class Seed:
         received = sock.recv_into(connection.receive_buffer())
         for event in connection.bytes_received(received, now=time.monotonic()):
             self._answer(connection, event)
+            if isinstance(event, PeerBitfield):
+                self._note(accepted_s, _BITFIELD, event.bitfield.count)
         return bool(received)
 
     def _send_block(self, connection: PeerConnection, accepted_s: float) -> None:
         piece, begin, length = connection.upload_requests.popleft()
         start = self.metainfo.geometry.piece_offset(piece) + begin
         connection.send_block(piece, begin, memoryview(self.payload)[start : start + length])
-        os.write(self.log, _RECORD.pack(accepted_s, time.monotonic(), piece, begin))
+        self._note(accepted_s, piece, begin)
+
+    def _note(self, accepted_s: float, piece: int, number: int) -> None:
+        os.write(self.log, _RECORD.pack(accepted_s, time.monotonic(), piece, number))
 
     def _answer(self, connection: PeerConnection, event: PeerEvent) -> None:
         if isinstance(event, HandshakeReceived):
@@ -127,7 +139,7 @@ class Seed:
             raise event.error
 
 
-class SentLog:
+class SeedLog:
     """Reads the records of a seed's log as they come."""
 
     def __init__(self, path: Path) -> None:
@@ -138,12 +150,12 @@ class SentLog:
     def close(self) -> None:
         self._file.close()
 
-    def new(self) -> Iterator[SentBlock]:
-        """Yield the blocks that were sent since the last call."""
+    def new(self) -> Iterator[Record]:
+        """Yield what was noted since the last call."""
         data = self._rest + self._file.readall()
         whole = len(data) // _RECORD.size * _RECORD.size
         self._rest = data[whole:]
-        return map(SentBlock._make, _RECORD.iter_unpack(data[:whole]))
+        return map(Record._make, _RECORD.iter_unpack(data[:whole]))
 
 
 class SeedProcess:
@@ -151,9 +163,7 @@ class SeedProcess:
 
     def __init__(self, folder: Path, hosts: Sequence[str], bytes_per_s: float) -> None:
         """Start it on ``x.torrent`` and ``payload`` in ``folder``, on a port of all ``hosts``."""
-        log = folder / "sent.log"
-        log.unlink(missing_ok=True)
-        self.sent = SentLog(log)
+        self.log = SeedLog(folder / "seed.log")
         self._process = subprocess.Popen(
             [sys.executable, "-m", __name__, str(folder), str(bytes_per_s), *hosts],
             stdin=subprocess.PIPE,
@@ -176,7 +186,7 @@ class SeedProcess:
     ) -> None:
         self._process.kill()
         self._process.communicate()
-        self.sent.close()
+        self.log.close()
 
 
 def _accept_all(seed: Seed, listener: socket.socket) -> None:
@@ -187,7 +197,7 @@ def _accept_all(seed: Seed, listener: socket.socket) -> None:
 
 def main(folder: Path, bytes_per_s: float, hosts: Sequence[str]) -> None:
     metainfo = Metainfo.read(folder / "x.torrent")
-    log = os.open(folder / "sent.log", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    log = os.open(folder / "seed.log", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     payload = (folder / "payload").read_bytes()
     seed = Seed(metainfo, payload, Throttle(bytes_per_s), log)
     port = 0
