@@ -1,6 +1,7 @@
 """Peers played by a script over a real socket, with the library's own PeerConnection."""
 
 import itertools
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -35,6 +36,7 @@ class Wire:
         self.stream = stream
         self.metainfo = metainfo
         self.seen: list[PeerEvent] = []
+        self._unread: deque[PeerEvent] = deque()
         self.connection = PeerConnection(
             geometry=metainfo.geometry,
             info_hash=metainfo.info_hash,
@@ -49,19 +51,25 @@ class Wire:
         if data := b"".join(self.connection.data_to_send()):
             await self.stream.send(data)
 
-    async def events(self) -> AsyncIterator[PeerEvent]:
+    def __aiter__(self) -> "Wire":
         """Iterate over what the other side says, until it hangs up."""
-        with suppress(anyio.EndOfStream, anyio.BrokenResourceError):
-            while True:
+        return self
+
+    async def __anext__(self) -> PeerEvent:
+        while not self._unread:
+            try:
                 data = await self.stream.receive(65_536)
-                for event in self.connection.receive_data(data, now=anyio.current_time()):
-                    assert not isinstance(event, ProtocolViolated), event.error
-                    self.seen.append(event)
-                    yield event
+            except (anyio.EndOfStream, anyio.BrokenResourceError):
+                raise StopAsyncIteration from None
+            self._unread.extend(self.connection.receive_data(data, now=anyio.current_time()))
+        event = self._unread.popleft()
+        assert not isinstance(event, ProtocolViolated), event.error
+        self.seen.append(event)
+        return event
 
     async def expect(self, kind: type[PeerEvent]) -> PeerEvent:
         """Return the next event of a kind; the others before it are dropped."""
-        async for event in self.events():
+        async for event in self:
             if isinstance(event, kind):
                 return event
         raise AssertionError(f"hung up before {kind.__name__}; seen: {self.seen}")
@@ -104,7 +112,7 @@ class Script:
         wire.connection.send_handshake()
         await wire.flush()
         with suppress(anyio.BrokenResourceError):
-            async for event in wire.events():
+            async for event in wire:
                 self._answer(wire.connection, event)
                 self._serve(wire.connection)
                 await wire.flush()

@@ -17,7 +17,7 @@ from torrent_engine.engine.shared_resources import SharedResources
 from torrent_engine.engine.states import State
 
 LOOPBACK = "127.0.0.1"
-PATIENCE_S = 20.0
+PATIENCE_S = 15.0
 
 
 def shared_config(folder: Path, **changes: Any) -> SharedConfig:

@@ -6,7 +6,7 @@ with a StorageManager, a ResumeKeeper and a Transfer; the EventBus tells who lis
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -37,6 +37,7 @@ from torrent_engine.engine.torrent import Totals
 from torrent_engine.engine.tracker_coordinator import TrackerStatus
 from torrent_engine.net.streams import resolve
 from torrent_engine.policy.candidates import Source
+from torrent_engine.protocol.tracker.urls import parse_tracker_url
 
 logger = logging.getLogger(__name__)
 
@@ -65,6 +66,7 @@ class Session:
         self._run: SessionRun | None = None
         self._ended = anyio.Event()
         self._ended.set()
+        self._added_trackers: dict[str, int | None] = {}
         self._stop_reason = "stopped"
         self._stop_wanted: str | None = None
         self._trusts_resume = True
@@ -236,9 +238,12 @@ class Session:
         """
         await self._stop("cancelled", deletes_files=delete_files)
         if delete_files and not (self._run is not None and self._run.has_deleted_files):
-            await self._delete_files()
+            run = self._make_run(trust=True)
+            run.deletes_files = True
+            run.stop("cancelled")
+            await self._while_open(run.run)
         elif not delete_files:
-            await self._forget()
+            await self._while_open(lambda: self._shared.store.remove(self.info_hash))
 
     async def close(self) -> None:
         """Stop, then end the events; the Session cannot be started after that."""
@@ -254,22 +259,11 @@ class Session:
                 self._run.stop(reason)
         await self._ended.wait()
 
-    async def _delete_files(self) -> None:
-        """Remove the files of a torrent that does not run."""
+    async def _while_open(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Do something with the shared resources for a torrent that does not run."""
         await self._shared.acquire()
         try:
-            run = self._make_run(trust=True)
-            run.deletes_files = True
-            run.stop("cancelled")
-            await run.run()
-        finally:
-            with anyio.CancelScope(shield=True):
-                await self._shared.release()
-
-    async def _forget(self) -> None:
-        await self._shared.acquire()
-        try:
-            await self._shared.store.remove(self.info_hash)
+            await work()
         finally:
             with anyio.CancelScope(shield=True):
                 await self._shared.release()
@@ -312,7 +306,10 @@ class Session:
             self._machine,
             self.totals,
         )
-        return SessionRun(settings, self._shared, trust=trust)
+        run = SessionRun(settings, self._shared, trust=trust)
+        for url, tier in self._added_trackers.items():
+            run.transfer.trackers.add_tracker(url, tier)
+        return run
 
     def _fail(self, error: TorrentEngineError) -> None:
         self.error = error
@@ -357,14 +354,26 @@ class Session:
     # -- while it runs ----------------------------------------------------------------------
 
     async def add_peer(self, host: str, port: int) -> None:
-        """Try a peer at once; NetworkError if its name is unknown."""
+        """Try a peer at once, or when the Session starts; NetworkError if its name is unknown."""
         found = await resolve(host, port)
-        if self._run is not None:
+        if self._run is None or self._ended.is_set():
+            self.config = replace(self.config, peers=(*self.config.peers, (host, port)))
+        else:
             self._run.transfer.pool.add(found, Source.MANUAL)
 
     def add_tracker(self, url: str, tier: int | None = None) -> bool:
-        """Announce to one more tracker; return whether it is new."""
-        return self._run is not None and self._run.transfer.trackers.add_tracker(url, tier)
+        """Announce to one more tracker from now on; return whether it is new.
+
+        Raises TrackerError if it is no http, https or udp URL.
+        """
+        parse_tracker_url(url)
+        known = {url for tier in self.metainfo.tiers for url in tier}.union(self._added_trackers)
+        if url in known:
+            return False
+        self._added_trackers[url] = tier
+        if self._run is not None:
+            self._run.transfer.trackers.add_tracker(url, tier)
+        return True
 
     async def set_file_priorities(self, priorities: Sequence[int]) -> None:
         """Take one number a file, 0 (skip) to 7; ConfigError if they do not fit."""
@@ -377,11 +386,9 @@ class Session:
         self, *, download_bytes_per_s: int | None = None, upload_bytes_per_s: int | None = None
     ) -> None:
         """Change this torrent's limits; 0 is unlimited, None leaves as it is."""
-        config = self.config
         if download_bytes_per_s is not None:
-            config = replace(config, max_download_bytes_per_s=download_bytes_per_s)
+            self.config = replace(self.config, max_download_bytes_per_s=download_bytes_per_s)
         if upload_bytes_per_s is not None:
-            config = replace(config, max_upload_bytes_per_s=upload_bytes_per_s)
-        self.config = config
+            self.config = replace(self.config, max_upload_bytes_per_s=upload_bytes_per_s)
         if self._run is not None:
             self._run.transfer.set_rate_limits(download_bytes_per_s, upload_bytes_per_s)

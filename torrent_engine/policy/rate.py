@@ -10,7 +10,7 @@ from typing import Final
 BUCKETS_PER_WINDOW: Final = 10  # ours: a window moves in steps of a tenth
 MIN_SPAN_S: Final = 1.0  # ours: a rate is never taken over less, or the first read looks enormous
 BURST_S: Final = 0.2  # ours: of the rate; a 10 s stretch is then at most 2 % over
-MIN_BURST_BYTES: Final = 4 * 1024  # ours: lets a slow limit still send sensible segments
+MIN_BURST_BYTES: Final = 16 * 1024  # a block: one that is never granted whole is never sent
 
 
 class RateMeter:
