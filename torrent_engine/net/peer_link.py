@@ -134,7 +134,7 @@ class PeerLink:
         connection, pending, source = self.connection, self._pending, self.source
         try:
             while True:
-                if connection.has_data_to_send:
+                if connection.has_data_to_send and not pending:
                     pending += connection.data_to_send()
                     connection.last_sent_s = self._clock()
                 if pending:

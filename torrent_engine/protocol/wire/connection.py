@@ -311,11 +311,11 @@ class PeerConnection(Sender):
         elif length > BLOCK_BYTES:
             if not self.fast_enabled:
                 raise RemoteProtocolError(f"request of {length} bytes", bep=3)
-            self.reject(request)
+            self.reject_asked(request)
         elif request in self.upload_requests:
             pass  # it waits already: the one answer serves both
         elif len(self.upload_requests) >= self.limits.max_queued_requests:
-            self._reject_overflow(request)
+            self.reject_asked(request)
         else:
             self.upload_requests.append(request)
             accepted.append(request)
@@ -330,8 +330,8 @@ class PeerConnection(Sender):
         self._fast_bytes[piece] = taken_bytes
         return True
 
-    def _reject_overflow(self, request: BlockRequest) -> None:
-        """Refuse a request beyond the queue; not for ever if the peer reads none of our answers."""
+    def reject_asked(self, request: BlockRequest) -> None:
+        """Refuse what a message asks for; not for ever if the peer reads none of our answers."""
         if self._unsent_rejects > 2 * self.limits.max_queued_requests:
             raise RemoteProtocolError("requests without end, rejects unread", bep=6)
         self.reject(request)

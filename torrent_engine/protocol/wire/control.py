@@ -145,7 +145,7 @@ def _cancel(connection: "PeerConnection", payload: memoryview) -> PeerEvent | No
     request = BlockRequest(*_BLOCK(payload))
     if not connection.upload_requests.discard(request):
         return None  # already answered: BEP 3 lets the two cross
-    connection.reject(request)  # BEP 6: a cancelled request is answered all the same
+    connection.reject_asked(request)  # BEP 6: a cancelled request is answered all the same
     return RequestCancelled(request)
 
 
