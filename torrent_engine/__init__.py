@@ -100,6 +100,7 @@ __all__ = [
     "StorageError",
     "TorrentEngineError",
     "TrackerError",
+    "__version__",
     "create_torrent",
     "download",
 ]
