@@ -23,6 +23,24 @@ def test_f4_what_is_noted_and_not_settled_is_found_again(tmp_path: Path) -> None
     assert reopened(tmp_path / "j") == {1, 7, 100_000}
 
 
+def test_f4_entries_of_more_than_a_page_are_not_moved(tmp_path: Path) -> None:
+    journal = WriteJournal(tmp_path / "j")
+    journal.open()
+    journal.note(range(3_000))
+    before = (tmp_path / "j").read_bytes()
+    journal.settle(range(1_000))
+    assert (tmp_path / "j").read_bytes() == before
+    journal.close()
+    with (tmp_path / "j").open("ab") as file:
+        file.write(b"torn"[:3])
+    journal.open()
+    journal.note([5_000])
+    assert reopened(tmp_path / "j") == {*range(3_000), 5_000}
+    journal.settle([*range(2_999), 5_000])
+    assert (tmp_path / "j").stat().st_size == 4
+    journal.close()
+
+
 def test_a_torn_entry_is_ignored(tmp_path: Path) -> None:
     (tmp_path / "j").write_bytes(b"\5\0\0\0\7\0")
     assert reopened(tmp_path / "j") == {5}

@@ -15,6 +15,7 @@ from threading import Lock
 from typing import Final
 
 _ENTRY: Final = struct.Struct("<I")
+_PAGE_BYTES: Final = 4096  # a kill can end a write to the page cache only between two pages
 _log = logging.getLogger(__name__)
 
 
@@ -34,6 +35,7 @@ class WriteJournal:
         data = self._path.read_bytes()
         whole = len(data) // _ENTRY.size * _ENTRY.size
         self._pending = {piece for (piece,) in _ENTRY.iter_unpack(data[:whole])}
+        os.lseek(self._descriptor, whole, os.SEEK_SET)
         self._rewrite()
         return set(self._pending)
 
@@ -67,8 +69,14 @@ class WriteJournal:
                 os.close(descriptor)
 
     def _rewrite(self) -> None:
-        """Put what is pending at the start, then cut: a kill in between leaves too much in it."""
+        """Put what is pending at the start, then cut: a kill in between leaves too much in it.
+
+        More than a page is left as it is, with entries too many: a kill within the write could
+        lose some, and hashing a piece in vain costs less than fetching one again.
+        """
         data = b"".join(map(_ENTRY.pack, sorted(self._pending)))
+        if len(data) > _PAGE_BYTES:
+            return
         with suppress(OSError):
             os.lseek(self._descriptor, 0, os.SEEK_SET)
             os.write(self._descriptor, data)
