@@ -27,6 +27,7 @@ from torrent_engine.disk.state import StateStore
 
 ROOT = Path(__file__).parents[2]
 MIB = 1024 * 1024
+PART_BYTES = 64 * MIB
 POLL_S = 0.002
 PATIENCE_S = 60.0
 MAX_ERROR_BYTES = 3_000
@@ -44,7 +45,7 @@ class Shape:
 
     def make(self, folder: Path, random: Random) -> Metainfo:
         """Write ``x.torrent`` and ``payload`` to a folder."""
-        payload = payload_of(self.total_bytes, seed=random.randrange(1 << 30))
+        payload = self._payload(random)
         metainfo, _ = make_torrent(
             payload if self.file_count == 1 else self._split(payload, random),
             piece_bytes=self.piece_bytes,
@@ -52,6 +53,11 @@ class Shape:
         folder.joinpath("x.torrent").write_bytes(metainfo.source)
         folder.joinpath("payload").write_bytes(payload)
         return metainfo
+
+    def _payload(self, random: Random) -> bytes:
+        whole, rest = divmod(self.total_bytes, PART_BYTES)
+        sizes = [PART_BYTES] * whole + [rest]
+        return b"".join(payload_of(size, seed=random.randrange(1 << 30)) for size in sizes)
 
     def _split(self, payload: bytes, random: Random) -> dict[str, bytes]:
         """Cut at random places; a few files are empty, all lie in several folders."""
