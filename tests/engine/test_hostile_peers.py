@@ -72,12 +72,11 @@ async def test_b6_one_poisoner_among_three_seeds_is_banned_and_nobody_else(tmp_p
             with anyio.fail_after(15):
                 await session.wait_stopped()
     assert content(METAINFO, tmp_path / "out") == PAYLOAD
-    banned = {tuple(event.address) for event in events if isinstance(event, PeerBanned)}
-    failed = [event for event in events if isinstance(event, PieceHashFailed)]
-    assert banned <= {bad}
-    assert len(failed) <= 16
-    if failed:
-        assert banned == {bad}
+    verdicts = [event for event in events if isinstance(event, PeerBanned | PieceHashFailed)]
+    banned = [event for event in verdicts if isinstance(event, PeerBanned)]
+    assert [tuple(event.address) for event in banned] == [bad] * bool(verdicts)
+    if verdicts:  # what was under way when it was banned may fail after that
+        assert verdicts.index(banned[0]) <= 3
 
 
 @pytest.mark.parametrize("corrupt_bytes", [1, 16 * KIB])

@@ -19,6 +19,7 @@ from torrent_engine.engine.states import State
 
 MAX_TORRENT_BYTES = 10 * 1024 * 1024
 HTTP_OK = 200
+REPORT_INTERVAL_S = 0.5
 
 
 def download(
@@ -68,14 +69,21 @@ async def _download(
     async with SharedResources(shared_config) as shared:
         metainfo = await _load(source, shared)
         session = await Session.create(metainfo, shared, save_path=save_path, config=config)
-        async with session, anyio.create_task_group() as tasks:
+        async with session:
             if on_progress is not None:
-                tasks.start_soon(_report, session, on_progress)
+                await _report(session, on_progress)
             await session.wait_stopped()
-            tasks.cancel_scope.cancel()
         if on_progress is not None:
             on_progress(session.stats())
-    return save_path / metainfo.files[0].path[0]
+    return save_path / _top(metainfo, config)
+
+
+def _top(metainfo: Metainfo, config: SessionConfig) -> Path:
+    """Return the file, or the folder of several, below the save path."""
+    renamed = dict(config.renamed_files)
+    if not metainfo.is_multi_file and 0 in renamed:
+        return Path(renamed[0])
+    return Path(metainfo.files[0].path[0])
 
 
 async def _load(
@@ -94,6 +102,8 @@ async def _load(
 
 
 async def _report(session: Session, on_progress: Callable[[SessionStats], None]) -> None:
-    while session.state is not State.STOPPED:
+    """Call ``on_progress`` now and then until the Session has ended."""
+    while session.state not in {State.STOPPED, State.ERROR}:
         on_progress(session.stats())
-        await anyio.sleep(0.5)
+        with anyio.move_on_after(REPORT_INTERVAL_S):
+            await session.wait(State.STOPPED, State.ERROR)

@@ -274,10 +274,12 @@ class PeerPool:
         for identity in verdict.ban:
             if not isinstance(identity, Identity):
                 continue
+            is_new = not self.candidates.is_banned(identity.address, identity.peer_id, now)
             self.candidates.ban(identity.address, identity.peer_id, now)
-            self._torrent.bus.publish(
-                PeerBanned(self._torrent.metainfo.info_hash, identity.address, "sent bad data")
-            )
+            if is_new:
+                self._torrent.bus.publish(
+                    PeerBanned(self._torrent.metainfo.info_hash, identity.address, "sent bad data")
+                )
             for peer in tuple(self._torrent.peers):
                 if peer.identity == identity:
                     peer.link.end("banned: sent bad data")

@@ -190,7 +190,7 @@ class PeerLink:
         # tried first; a checkpoint each few reads lets the other peers have their turn.
         sock, connection, gate = self._sock, self.connection, self._gate
         reads = 0
-        while True:
+        while self.close_reason is None:
             if gate.full and connection.outstanding:
                 await gate.wait_for_room()
             granted = None
@@ -204,14 +204,17 @@ class PeerLink:
                 await anyio.wait_readable(sock)
                 continue
             except OSError as error:
-                return self.end(error.strerror or str(error))
+                self.end(error.strerror or str(error))
+                break
             if not count:
-                return self.end("closed by the peer")
+                self.end("closed by the peer")
+                break
             if granted is not None:
                 self._unused(granted - count)
             on_events(connection.bytes_received(count, now=self._clock()), count)
             if connection.is_violated:
-                return self.end("protocol violated")
+                self.end("protocol violated")
+                break
             self.flush()
             reads += 1
             if reads >= READS_PER_TURN:

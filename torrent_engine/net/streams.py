@@ -104,6 +104,7 @@ async def accept_forever(
         else:
             sock.settimeout(0.0)
             on_accept(sock, PeerAddress(plain_host(address[0]), address[1]))
+            await anyio.lowlevel.checkpoint()  # a flood of connections must not stop the rest
 
 
 async def dial(address: PeerAddress, timeout_s: float) -> socket.socket:

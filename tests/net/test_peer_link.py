@@ -1,0 +1,364 @@
+"""One peer's link over a socket pair: bytes both ways, back-pressure, limits, and every end."""
+
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+import anyio.abc
+import anyio.lowlevel
+import pytest
+
+from tests.support.peer_pair import GEOMETRY, INFO_HASH, THEIR_ID, make_connection
+from torrent_engine.base.ids import PeerAddress
+from torrent_engine.net.peer_link import PeerLink, Refill
+from torrent_engine.protocol.wire.connection import PeerConnection
+from torrent_engine.protocol.wire.messages import (
+    BlockReceived,
+    HandshakeReceived,
+    PeerEvent,
+    PeerHas,
+    encode_handshake,
+)
+
+pytestmark = pytest.mark.anyio
+
+KIB = 1024
+THEIRS = encode_handshake(INFO_HASH, THEIR_ID, fast=True, extensions=False, dht=False)
+HAVE_0 = b"\x00\x00\x00\x05\x04\x00\x00\x00\x00"
+
+
+class OpenGate:
+    """Holds nothing back until it is shut."""
+
+    def __init__(self) -> None:
+        self.full = False
+        self.opened = anyio.Event()
+
+    async def wait_for_room(self) -> None:
+        await self.opened.wait()
+
+
+class Ends:
+    """A link under test, the socket of the other side, and what came in."""
+
+    def __init__(self, *, small: bool = False) -> None:
+        ours, self.theirs = socket.socketpair()
+        for sock in (ours, self.theirs):
+            sock.settimeout(0.0)
+            if small:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 * KIB)
+        self.connection = make_connection()
+        self.gate = OpenGate()
+        self.events: list[PeerEvent] = []
+        self.counts: list[int] = []
+        self.sock = ours
+        self.reason: str | None = None
+        self.link = PeerLink(
+            ours, PeerAddress("127.0.0.1", 1), self.connection, gate=self.gate, clock=lambda: 1.0
+        )
+
+    def take(self, events: list[PeerEvent], count: int) -> None:
+        self.events += events
+        self.counts.append(count)
+
+    async def run(self, take: Callable[[list[PeerEvent], int], None] | None = None) -> None:
+        self.reason = await self.link.run(take or self.take)
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        with anyio.fail_after(5):
+            while not condition():
+                await anyio.lowlevel.checkpoint()
+
+    async def receive(self, count: int) -> bytes:
+        data = b""
+        with anyio.fail_after(5):
+            while len(data) < count:
+                try:
+                    more = self.theirs.recv(count - len(data))
+                except BlockingIOError:
+                    await anyio.wait_readable(self.theirs)
+                    continue
+                assert more
+                data += more
+        return data
+
+
+@asynccontextmanager
+async def running(ends: Ends) -> AsyncIterator[anyio.abc.TaskGroup]:
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(ends.run)
+        yield tasks
+        ends.link.end("the test is over")
+    ends.theirs.close()
+    assert ends.sock.fileno() == -1
+
+
+async def test_bytes_become_events_and_messages_become_bytes() -> None:
+    ends = Ends()
+    ends.connection.send_handshake()
+    async with running(ends):
+        assert (await ends.receive(68))[:20] == b"\x13BitTorrent protocol"
+        ends.theirs.send(THEIRS + HAVE_0)
+        await ends.until(lambda: len(ends.events) == 2)
+        assert [type(event) for event in ends.events] == [HandshakeReceived, PeerHas]
+        assert sum(ends.counts) == len(THEIRS + HAVE_0)
+        ends.connection.set_interested(interested=True)
+        ends.link.flush()
+        assert await ends.receive(5) == b"\x00\x00\x00\x01\x02"
+        assert ends.connection.last_sent_s == 1.0
+    assert ends.reason == "the test is over"
+
+
+async def test_the_first_reason_is_kept_and_nothing_is_handled_after_the_end() -> None:
+    ends = Ends()
+
+    def take(events: list[PeerEvent], count: int) -> None:
+        ends.take(events, count)
+        ends.link.end("first")
+        ends.link.end("second")
+
+    ends.theirs.send(THEIRS)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(ends.run, take)
+        await ends.until(lambda: ends.events)
+        if ends.reason is None:
+            ends.theirs.send(HAVE_0)
+    assert ends.reason == "first"
+    assert [type(event) for event in ends.events] == [HandshakeReceived]
+    ends.theirs.close()
+
+
+async def test_a_link_that_was_ended_before_it_ran_handles_nothing() -> None:
+    ends = Ends()
+    ends.theirs.send(THEIRS + HAVE_0)
+    ends.link.end("banned")
+    with anyio.fail_after(5):
+        await ends.run()
+    assert (ends.reason, ends.events) == ("banned", [])
+    ends.theirs.close()
+
+
+async def test_the_peers_hanging_up_ends_the_link() -> None:
+    ends = Ends()
+    async with running(ends):
+        ends.theirs.send(THEIRS)
+        ends.theirs.shutdown(socket.SHUT_RDWR)
+        await ends.until(lambda: ends.reason)
+    assert ends.reason == "closed by the peer"
+    assert len(ends.events) == 1
+
+
+async def test_a_reset_while_sending_ends_the_link() -> None:
+    ends = Ends()
+    async with running(ends):
+        ends.theirs.close()
+        ends.connection.send_keep_alive()
+        ends.link.flush()
+        await ends.until(lambda: ends.reason)
+    assert ends.reason in {"Broken pipe", "closed by the peer"}
+
+
+async def test_bep3_a_violation_ends_the_link_after_the_events_before_it() -> None:
+    ends = Ends()
+    async with running(ends):
+        ends.theirs.send(THEIRS + HAVE_0 + b"\x7f\xff\xff\xff\x07" + HAVE_0)
+        await ends.until(lambda: ends.reason)
+    assert ends.reason == "protocol violated"
+    assert isinstance(ends.events[1], PeerHas)
+    assert len(ends.events) == 3
+
+
+async def test_what_on_events_raises_leaves_run_and_closes_the_socket() -> None:
+    ends = Ends()
+
+    def fail(_events: list[PeerEvent], _count: int) -> None:
+        raise ZeroDivisionError
+
+    ends.theirs.send(THEIRS)
+    with pytest.raises(ExceptionGroup) as caught:
+        await ends.run(fail)
+    assert caught.value.subgroup(ZeroDivisionError)
+    assert ends.sock.fileno() == -1
+    ends.theirs.close()
+
+
+async def test_cancelling_run_closes_the_socket() -> None:
+    ends = Ends()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(ends.run)
+        await anyio.lowlevel.checkpoint()
+        tasks.cancel_scope.cancel()
+    assert ends.sock.fileno() == -1
+    ends.link.flush()  # nothing is sent any more, and nothing raises
+    ends.theirs.close()
+
+
+# -- sending ------------------------------------------------------------------------------------
+
+
+class Blocks:
+    """A block source of so many blocks, at once or later."""
+
+    def __init__(self, connection: PeerConnection, count: int, *, later: bool = False) -> None:
+        self.connection = connection
+        self.left = count
+        self.later = later
+        self.loads = self.rests = 0
+
+    def _queue(self) -> None:
+        self.left -= 1
+        self.connection.upload_requests.popleft()
+        self.connection.send_block(0, 0, memoryview(bytes(16 * KIB)))
+
+    def refill(self) -> Refill:
+        if not self.left:
+            return Refill.NOTHING
+        if self.later:
+            return Refill.LATER
+        self._queue()
+        return Refill.QUEUED
+
+    def rest(self) -> None:
+        self.rests += 1
+
+    async def load(self) -> None:
+        self.loads += 1
+        await anyio.lowlevel.checkpoint()
+        self._queue()
+
+
+def request(connection: PeerConnection, count: int) -> None:
+    """Let requests wait for an answer."""
+    for number in range(count):
+        connection.upload_requests.append((number, 0, 16 * KIB))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("later", [False, True], ids=["at once", "later"])
+async def test_blocks_go_out_whole_however_little_the_socket_takes(later: bool) -> None:
+    ends = Ends(small=True)
+    source = Blocks(ends.connection, 20, later=later)
+    async with running(ends):
+        ends.theirs.send(THEIRS)
+        await ends.until(lambda: ends.events)
+        request(ends.connection, 20)
+        ends.link.source = source
+        ends.link.flush()
+        data = await ends.receive(20 * (13 + 16 * KIB))
+    header = (9 + 16 * KIB).to_bytes(4, "big") + b"\x07" + bytes(8)
+    assert data == (header + bytes(16 * KIB)) * 20
+    assert source.loads == (20 if later else 0)
+
+
+async def test_b5_who_does_not_read_is_given_one_buffer_and_no_more() -> None:
+    ends = Ends(small=True)
+    source = Blocks(ends.connection, 1_000)
+    async with running(ends):
+        ends.theirs.send(THEIRS)
+        await ends.until(lambda: ends.events)
+        request(ends.connection, 1_000)
+        ends.link.source = source
+        for _ in range(50):
+            ends.link.flush()
+            await anyio.lowlevel.checkpoint()
+        assert source.left > 900
+        assert sum(len(part) for part in ends.link._pending) <= 16 * KIB + 13
+
+
+async def test_reading_goes_on_while_writing_waits() -> None:
+    ends = Ends(small=True)
+    async with running(ends):
+        ends.theirs.send(THEIRS)
+        await ends.until(lambda: ends.events)
+        request(ends.connection, 1_000)
+        ends.link.source = Blocks(ends.connection, 1_000)
+        ends.link.flush()
+        ends.theirs.send(HAVE_0)
+        await ends.until(lambda: len(ends.events) == 2)
+
+
+# -- receiving ----------------------------------------------------------------------------------
+
+
+async def receive_block(ends: Ends) -> None:
+    """Ask for the first block, and be answered."""
+    ends.theirs.send(THEIRS + b"\x00\x00\x00\x01\x01")
+    await ends.until(lambda: not ends.connection.peer_choking)
+    ends.connection.request_blocks([(0, 0, 16 * KIB)])
+    ends.link.flush()
+
+
+BLOCK = (9 + 16 * KIB).to_bytes(4, "big") + b"\x07" + bytes(8) + bytes(16 * KIB)
+
+
+async def test_a_full_disk_queue_holds_back_who_owes_us_blocks() -> None:
+    ends = Ends()
+    async with running(ends):
+        await receive_block(ends)
+        ends.gate.full = True
+        ends.theirs.send(BLOCK)
+        for _ in range(20):
+            await anyio.lowlevel.checkpoint()
+        assert not any(isinstance(event, BlockReceived) for event in ends.events)
+        ends.gate.full = False
+        ends.gate.opened.set()
+        await ends.until(lambda: isinstance(ends.events[-1], BlockReceived))
+
+
+async def test_a_full_disk_queue_does_not_hold_back_who_owes_nothing() -> None:
+    ends = Ends()
+    ends.gate.full = True
+    async with running(ends):
+        ends.theirs.send(THEIRS + HAVE_0)
+        await ends.until(lambda: len(ends.events) == 2)
+
+
+class Allowance:
+    """A rate limit that grants what it is told, and keeps account."""
+
+    def __init__(self, *grants: int) -> None:
+        self.grants = list(grants)
+        self.balance = 0
+
+    def allowance(self, wanted_bytes: int) -> int:
+        granted = min(self.grants.pop(0) if self.grants else 0, wanted_bytes)
+        self.balance += granted
+        return granted
+
+    def give_back(self, count_bytes: int) -> None:
+        self.balance -= count_bytes
+
+    def delay_s(self) -> float:
+        return 0.001
+
+
+async def test_a_rate_limit_lets_in_what_it_grants_and_gets_the_rest_back() -> None:
+    ends = Ends()
+    throttle = Allowance(100, 4 * KIB, 3 * KIB)
+    ends.link.download_throttle = throttle
+    ends.theirs.send(THEIRS + HAVE_0)
+    async with running(ends):
+        await ends.until(lambda: len(ends.events) == 2)
+        assert throttle.balance == len(THEIRS + HAVE_0)
+        await receive_block_without_shaking_hands(ends)
+        ends.theirs.send(BLOCK)
+        await ends.until(lambda: throttle.balance > 3 * KIB or not throttle.grants)
+        for _ in range(10):
+            await anyio.sleep(0.001)
+        assert sum(ends.counts) == throttle.balance  # nothing more without a grant
+        ends.link.download_throttle = None
+        await ends.until(lambda: isinstance(ends.events[-1], BlockReceived))
+
+
+async def receive_block_without_shaking_hands(ends: Ends) -> None:
+    throttle: Any = ends.link.download_throttle
+    throttle.grants.insert(0, 2 * KIB)
+    ends.theirs.send(b"\x00\x00\x00\x01\x01")
+    await ends.until(lambda: not ends.connection.peer_choking)
+    ends.connection.request_blocks([(0, 0, 16 * KIB)])
+    ends.link.flush()
+
+
+def test_the_geometry_of_these_tests_has_the_block_they_ask_for() -> None:
+    assert GEOMETRY.block_length(0, 0) == 16 * KIB
