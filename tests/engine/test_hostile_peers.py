@@ -1,6 +1,7 @@
 """Peers that lie, stall, flood and hang up: rows B1 to B8 of the fault table, over real sockets."""
 
 import random
+import socket
 import struct
 from pathlib import Path
 
@@ -276,6 +277,36 @@ async def test_the_same_peer_twice_gets_one_link(tmp_path: Path) -> None:
         with anyio.fail_after(3):
             await second.hung_up()
         assert session.stats().peers == 1
+
+
+async def test_b5_one_ip_address_gets_one_incoming_link_handshake_or_not(tmp_path: Path) -> None:
+    handshake = encode_handshake(
+        METAINFO.info_hash, new_peer_id(), fast=True, extensions=True, dht=False
+    )
+    async with seed(tmp_path, METAINFO, PAYLOAD) as (session, _):
+        assert session._run is not None
+        pool = session._run.transfer.pool
+        await until(lambda: pool._tasks)
+        theirs: list[socket.socket] = []
+
+        def connect(host: str) -> socket.socket:
+            ours, other = socket.socketpair()
+            ours.settimeout(0.0)
+            theirs.append(other)
+            pool.accept(ours, PeerAddress(host, 1000 + len(theirs)), handshake[:48])
+            return ours
+
+        first, second, other = connect("10.0.0.1"), connect("10.0.0.1"), connect("10.0.0.2")
+        assert [sock.fileno() >= 0 for sock in (first, second, other)] == [True, False, True]
+        theirs[0].send(handshake[48:])
+        await until(lambda: session.stats().peers == 1)
+        assert connect("10.0.0.1").fileno() < 0
+        theirs[0].close()
+        await until(lambda: not session.stats().peers)
+        assert connect("10.0.0.1").fileno() >= 0
+        for sock in theirs:
+            sock.close()
+        await until(lambda: not pool._incoming)
 
 
 # -- floods and silence -------------------------------------------------------------------------

@@ -6,6 +6,7 @@ Source: BEP 3 (handshake), BEP 10 (extension handshake), BEP 6 (allowed fast).
 import ipaddress
 import logging
 import socket
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
@@ -68,6 +69,7 @@ class PeerPool:
         self._callbacks = callbacks
         self._gate = gate
         self._tasks: anyio.abc.TaskGroup | None = None
+        self._incoming: Counter[str] = Counter()
         self._wake = anyio.Event()
 
     # -- life -------------------------------------------------------------------------------
@@ -145,14 +147,28 @@ class PeerPool:
             return
         self.connecting += 1
         self._slots.take()
-        tasks.start_soon(self._serve, sock, address, Source.INCOMING, received)
+        self._incoming[address.host] += 1
+        tasks.start_soon(self._serve_incoming, sock, address, received)
+
+    async def _serve_incoming(
+        self, sock: socket.socket, address: PeerAddress, received: bytes
+    ) -> None:
+        try:
+            await self._serve(sock, address, Source.INCOMING, received)
+        finally:
+            self._incoming[address.host] -= 1
+            if not self._incoming[address.host]:
+                del self._incoming[address.host]
 
     def _is_crowded(self, address: PeerAddress) -> bool:
-        config = self._config
-        if may_be_shared(address.host, config):
+        """Tell whether an IP address has its links, those that have not shaken hands included."""
+        config, host = self._config, address.host
+        if may_be_shared(host, config):
             return False
-        same = sum(peer.address.host == address.host for peer in self._torrent.peers)
-        return same >= config.max_per_ip
+        dialled = sum(
+            peer.address.host == host and not peer.is_incoming for peer in self._torrent.peers
+        )
+        return dialled + self._incoming[host] >= config.max_per_ip
 
     def _half_open_ended(self) -> None:
         self.connecting -= 1

@@ -1,0 +1,97 @@
+"""What is wanted and how much of it is here, against a plain count."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.support.torrents import make_torrent, payload_of
+from torrent_engine.codec.metainfo import Metainfo
+from torrent_engine.engine.connection_slots import ConnectionSlots
+from torrent_engine.engine.progress import Progress, skipped_by
+from torrent_engine.engine.transfer_limits import TransferLimits
+from torrent_engine.policy.rate import TokenBucket
+
+KIB = 1024
+METAINFO, _ = make_torrent(
+    {f"f{n}": payload_of(size) for n, size in enumerate((20_000, 0, 5, 40_000, 16_384, 1, 30_000))}
+)
+COUNT = METAINFO.piece_count
+
+
+def naive(metainfo: Metainfo, priorities: tuple[int, ...], have: set[int]) -> tuple[int, int, int]:
+    """Return wanted bytes, completed bytes and wanted pieces that are missing."""
+    wanted = {
+        piece
+        for index, priority in enumerate(priorities)
+        if priority
+        for piece in metainfo.layout.pieces_of(index, metainfo.geometry)
+    }
+    length = metainfo.geometry.piece_length
+    return sum(map(length, wanted)), sum(map(length, wanted & have)), len(wanted - have)
+
+
+@given(
+    st.tuples(*[st.integers(0, 7)] * len(METAINFO.files)),
+    st.sets(st.integers(0, COUNT - 1)),
+    st.randoms(use_true_random=False),
+)
+def test_pieces_in_any_order_are_counted_as_a_recount_counts_them(
+    priorities: tuple[int, ...], have: set[int], rng
+) -> None:
+    progress = Progress(METAINFO)
+    of_pieces = progress.set_priorities(priorities)
+    progress.recount(have.__contains__)
+    order = sorted(set(range(COUNT)) - have)
+    rng.shuffle(order)
+    completed: list[int] = []
+    for piece in [None, *order]:
+        if piece is not None:
+            have.add(piece)
+            completed += progress.piece_here(piece)
+        expected = naive(METAINFO, priorities, have)
+        assert (progress.wanted_bytes, progress.completed_bytes, progress.wanted_left) == expected
+        assert progress.is_complete == (not expected[2])
+    assert progress.have_bytes == METAINFO.total_bytes
+    assert len(completed) == len(set(completed))  # each file is told once, empty ones never
+    assert {1} & set(completed) == set()
+    assert [bool(priority) for priority in of_pieces] == [
+        bool(naive(METAINFO, priorities, set(range(COUNT)) - {piece})[2]) for piece in range(COUNT)
+    ]
+
+
+@given(st.lists(st.integers(0, 7), max_size=20))
+def test_skipped_files_are_those_of_priority_0(priorities: list[int]) -> None:
+    assert skipped_by(priorities) == {i for i, priority in enumerate(priorities) if priority == 0}
+
+
+def test_connection_slots_count_up_to_their_limit() -> None:
+    slots = ConnectionSlots(2)
+    slots.take()
+    assert slots.has_room
+    slots.take()
+    assert (slots.has_room, slots.used) == (False, 2)
+    slots.give_back()
+    assert (slots.has_room, slots.used) == (True, 1)
+
+
+def test_two_limits_grant_what_the_tighter_one_does_and_take_back_from_both() -> None:
+    now = 0.0
+    wide, tight = TokenBucket(1_000 * KIB), TokenBucket(200 * KIB)
+    limits = TransferLimits((wide, tight), lambda: now)
+    assert limits.is_limited
+    assert limits.allowance(KIB) == 0  # a bucket starts empty
+    now = 10.0
+    granted = limits.allowance(10_000 * KIB)
+    assert granted == 40 * KIB
+    assert wide.available(now) == 160 * KIB
+    limits.give_back(granted)
+    assert wide.available(now) == 200 * KIB
+    assert limits.allowance(50 * KIB) == 40 * KIB
+    assert 0 < limits.delay_s() <= 16 / 200
+
+
+def test_without_a_limit_all_is_granted() -> None:
+    limits = TransferLimits((TokenBucket(), TokenBucket()), lambda: 0.0)
+    assert not limits.is_limited
+    assert limits.allowance(10**9) == 10**9
+    assert limits.delay_s() == 0.0
+    limits.give_back(5)
