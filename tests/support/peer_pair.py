@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from torrent_engine.base.config import KIB, TransferConfig, WireLimits
 from torrent_engine.base.ids import InfoHash, PeerId
 from torrent_engine.codec.geometry import Geometry
+from torrent_engine.protocol.wire.buffers import BufferPool
 from torrent_engine.protocol.wire.connection import PeerConnection
 from torrent_engine.protocol.wire.messages import (
     BlockReceived,
@@ -31,6 +32,7 @@ def make_connection(
     extensions: Mapping[str, int] | None = None,
     limits: WireLimits | None = None,
     transfer: TransferConfig | None = None,
+    buffers: BufferPool | None = None,
     peer_id: PeerId = OUR_ID,
     now: float = 0.0,
 ) -> PeerConnection:
@@ -42,6 +44,7 @@ def make_connection(
         extensions=extensions,
         limits=limits,
         transfer=transfer,
+        buffers=buffers,
         now=now,
     )
 
@@ -57,6 +60,7 @@ def open_connection(
     extensions: Mapping[str, int] | None = None,
     limits: WireLimits | None = None,
     transfer: TransferConfig | None = None,
+    buffers: BufferPool | None = None,
     now: float = 0.0,
 ) -> PeerConnection:
     """Return a connection whose handshakes are over and whose output is empty."""
@@ -66,6 +70,7 @@ def open_connection(
         extensions=extensions,
         limits=limits,
         transfer=transfer,
+        buffers=buffers,
         now=now,
     )
     connection.send_handshake()

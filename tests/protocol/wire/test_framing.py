@@ -7,6 +7,7 @@ import pytest
 from tests.support.peer_pair import feed, open_connection
 from torrent_engine.base.config import KIB
 from torrent_engine.base.ids import BLOCK_BYTES
+from torrent_engine.protocol.wire.buffers import MAX_RETIRED, BufferPool
 from torrent_engine.protocol.wire.connection import PeerConnection
 from torrent_engine.protocol.wire.framing import MAX_AGE_S, ReceiveBuffer
 from torrent_engine.protocol.wire.messages import (
@@ -161,3 +162,45 @@ def test_buffer_that_lent_a_view_goes_on_behind_it_and_is_replaced_when_full() -
     assert buffer.view is not before
     assert bytes(buffer.view[:3_000]) == bytes(3_000)
     assert (buffer.start, buffer.end, buffer.is_lent) == (0, 3_000, False)
+
+
+def test_pool_gives_a_buffer_out_again_only_when_its_last_view_is_gone() -> None:
+    pool = BufferPool(1_000)
+    buffer = pool.take()
+    views = [memoryview(buffer)[:10], memoryview(buffer)[500:]]
+    pool.retire(buffer)
+    while views:
+        assert pool.take() is not buffer
+        views.pop()
+    assert pool.take() is buffer
+    assert len(buffer) == 1_000
+    assert pool.take() is not buffer
+
+
+def test_pool_that_shrinks_forgets_what_was_given_back() -> None:
+    pool = BufferPool(1_000)
+    buffer = pool.take()
+    pool.retire(buffer)
+    pool.shrink()
+    assert pool.take() is not buffer
+
+
+def test_pool_keeps_no_more_than_its_bound_of_buffers_in_use() -> None:
+    pool = BufferPool(10)
+    buffers = [bytearray(10) for _ in range(MAX_RETIRED + 1)]
+    views = [memoryview(buffer) for buffer in buffers]
+    for buffer in buffers:
+        pool.retire(buffer)
+    views.clear()
+    assert pool.take() is buffers[1]  # the oldest was dropped
+
+
+def test_block_that_came_in_part_is_named_until_it_is_whole() -> None:
+    connection = peer(1)
+    data = stream(1)
+    assert connection.incoming_block is None
+    feed(connection, data[:5_000])
+    assert connection.incoming_block == (0, 0, BLOCK_BYTES)
+    assert not connection.outstanding
+    feed(connection, data[5_000:])
+    assert connection.incoming_block is None

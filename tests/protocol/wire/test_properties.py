@@ -11,6 +11,7 @@ from tests.support.peer_pair import GEOMETRY, make_pair, open_connection, plain
 from torrent_engine.base.config import KIB, TransferConfig
 from torrent_engine.base.ids import BLOCK_BYTES
 from torrent_engine.codec.geometry import Geometry
+from torrent_engine.protocol.wire.buffers import BufferPool
 from torrent_engine.protocol.wire.messages import (
     KEEP_ALIVE,
     BlockReceived,
@@ -85,6 +86,50 @@ def test_lent_views_are_never_overwritten(seed: int, largest: int) -> None:
     received = {block.piece_index: b"".join(block.views) for block in blocks}
     assert received == expected
     assert len(blocks) == 400
+
+
+class RecordingPool(BufferPool):
+    """A pool that remembers, and so keeps alive, every buffer that it gave out."""
+
+    def __init__(self, buffer_bytes: int) -> None:
+        super().__init__(buffer_bytes)
+        self.taken: list[bytearray] = []
+
+    def take(self) -> bytearray:
+        self.taken.append(super().take())
+        return self.taken[-1]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_connections_that_share_buffers_never_overwrite_a_view(seed: int) -> None:
+    rng = random.Random(seed)
+    pool = RecordingPool(64 * KIB)
+    transfer = TransferConfig(receive_buffer_bytes=64 * KIB)
+    peers = [open_connection(geometry=BIG, transfer=transfer, buffers=pool) for _ in range(4)]
+    kept: list[tuple[BlockReceived, bytes]] = []
+    for turn in range(1_000):
+        connection = rng.choice(peers)
+        connection.peer_choking = False
+        request = BlockRequest(turn, 0, BLOCK_BYTES)
+        connection.request_blocks([request])
+        data = rng.randbytes(BLOCK_BYTES)
+        rest = memoryview(encode_piece_header(*request) + data)
+        while rest:
+            room = connection.receive_buffer()
+            taken = min(len(room), len(rest), rng.choice((1_448, 20_000)))
+            room[:taken] = rest[:taken]
+            room.release()
+            rest = rest[taken:]
+            for event in connection.bytes_received(taken, now=0.0):
+                assert isinstance(event, BlockReceived)
+                kept.append((event, data))
+        if len(kept) > 60:  # a piece is written: its views go, and not in the order they came
+            rng.shuffle(kept)
+            for event, expected in kept[20:]:
+                assert b"".join(event.views) == expected
+            del kept[20:], event
+    assert all(b"".join(event.views) == expected for event, expected in kept)
+    assert len({id(buffer) for buffer in pool.taken}) < len(pool.taken)  # some came again
 
 
 @settings(max_examples=40, deadline=None)

@@ -321,5 +321,15 @@ def test_upload_queue_keeps_order_through_every_operation() -> None:
         queue.popleft()
 
 
+@pytest.mark.parametrize(("budget", "count"), [(0, 0), (99, 0), (100, 1), (599, 2), (600, 3)])
+def test_upload_queue_gives_out_what_fits_a_budget(budget: int, count: int) -> None:
+    requests = [BlockRequest(0, 0, 100), BlockRequest(0, 100, 200), BlockRequest(0, 300, 300)]
+    queue = UploadQueue()
+    for request in requests:
+        queue.append(request)
+    assert queue.take(budget) == requests[:count]
+    assert list(queue) == requests[count:]
+
+
 def test_geometry_of_these_tests_has_a_short_last_piece() -> None:
     assert GEOMETRY.piece_length(GEOMETRY.piece_count - 1) == 20_000
