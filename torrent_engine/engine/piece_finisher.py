@@ -32,6 +32,13 @@ class _Whole:
 
 
 @dataclass(frozen=True, slots=True)
+class _Unverified:
+    """Tag of a job that verifies a whole piece and writes it."""
+
+    assembly: PieceAssembly
+
+
+@dataclass(frozen=True, slots=True)
 class _Ahead:
     """Tag of a job that writes blocks ahead of their piece."""
 
@@ -69,18 +76,28 @@ class PieceFinisher:
     def finish(self, assembly: PieceAssembly) -> None:
         """Take a piece whose blocks are all here."""
         piece = assembly.partial.piece
-        if (
-            assembly.is_hashed
-            and self._is_right(piece, assembly.digest())
-            and not self._torrent.suspicion.has_failed(piece)
-        ):
+        is_plain = assembly.is_in_memory and not self._torrent.suspicion.has_failed(piece)
+        if is_plain and not assembly.is_inline and self.writer is not None:
+            self.writer.submit(
+                WriteJob(
+                    assembly.piece_offset_bytes,
+                    assembly.all_views(),
+                    _Unverified(assembly),
+                    sha1=self._hash_of(piece),
+                )
+            )
+        elif is_plain and assembly.is_hashed and assembly.digest() == self._hash_of(piece):
             self._torrent.suspicion.piece_passed(piece, assembly.senders)
             self._passed(assembly)
-        elif self.start_task is not None:
-            self.start_task(self._finish_slowly, assembly)
+        else:
+            self._start_slowly(assembly)
 
-    def _is_right(self, piece: int, digest: bytes) -> bool:
-        return self._hashes[20 * piece : 20 * piece + 20] == digest
+    def _hash_of(self, piece: int) -> bytes:
+        return self._hashes[20 * piece : 20 * piece + 20]
+
+    def _start_slowly(self, assembly: PieceAssembly) -> None:
+        if self.start_task is not None:
+            self.start_task(self._finish_slowly, assembly)
 
     async def _finish_slowly(self, assembly: PieceAssembly) -> None:
         """Read back what is needed, and find out who sent what if the piece is or was bad."""
@@ -89,7 +106,7 @@ class PieceFinisher:
             if self.writer is not None:
                 await self.writer.drain()
             digest = await self._in_thread(assembly.finish_hash)
-            is_right = self._is_right(piece, digest)
+            is_right = digest == self._hash_of(piece)
             digests: list[bytes] = []
             if not is_right or suspicion.has_failed(piece):
                 digests = await self._in_thread(assembly.block_digests)
@@ -146,6 +163,8 @@ class PieceFinisher:
             tag = job.tag
             if type(tag) is _Whole:
                 self._have(tag.piece)
+            elif type(tag) is _Unverified:
+                self._verified(job, tag.assembly)
             elif type(tag) is _Ahead:
                 assembly = tag.assembly
                 assembly.forget_views(tag.first_block, tag.blocks)
@@ -153,11 +172,23 @@ class PieceFinisher:
                 if self.assemblies.get(piece) is assembly:
                     self._keeper.partial_written(piece, assembly.disk_bits())
 
+    def _verified(self, job: WriteJob, assembly: PieceAssembly) -> None:
+        """Take what the writer found of a whole piece."""
+        if not job.is_right:
+            self._start_slowly(assembly)
+            return
+        piece, torrent = assembly.partial.piece, self._torrent
+        torrent.suspicion.piece_passed(piece, assembly.senders)
+        torrent.table.hash_passed(piece)
+        self._have(piece)
+
     def write_failed(self, error: StorageError, jobs: list[WriteJob]) -> None:
         """Take that the disk refused jobs; their pieces are missing again."""
         for job in jobs:
             if type(job.tag) is _Whole:
                 self._torrent.table.write_failed(job.tag.piece)
+            elif type(job.tag) is _Unverified:
+                self._torrent.table.abandoned(job.tag.assembly.partial.piece)
         self._on_error(error)
 
     def write_ahead(self, now: float, age_s: float) -> None:
