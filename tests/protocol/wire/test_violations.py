@@ -20,6 +20,7 @@ from torrent_engine.protocol.wire.messages import (
     BlocksRequested,
     HandshakeReceived,
     MessageId,
+    PeerBitfield,
     PeerHas,
     ProtocolViolated,
     encode_bitfield,
@@ -78,8 +79,6 @@ CRIMES = {
     "bitfield_too_long": Crime(frame(4, 5, bytes(3)), 3),
     "bitfield_empty": Crime(frame(1, 5), 3),
     "bitfield_with_spare_bit": Crime(frame(3, 5, b"\0\1"), 3),
-    "bitfield_twice": Crime(BITFIELD, 3),
-    "have_all_after_have": Crime(encode_plain(M.HAVE_ALL), 6),
     "have_none_after_have": Crime(encode_plain(M.HAVE_NONE), 6),
     "have_all_without_fast": Crime(encode_plain(M.HAVE_ALL), 6, fast=False),
     "have_none_without_fast": Crime(encode_plain(M.HAVE_NONE), 6, fast=False),
@@ -173,3 +172,12 @@ def test_bep3_violation_after_output_was_queued_leaves_the_output() -> None:
     connection.unchoke()
     feed(connection, frame(1, 99))
     assert connection.has_data_to_send
+
+
+def test_bep3_later_bitfield_and_have_all_are_updates_as_aria2_sends_them() -> None:
+    connection = make_connection(fast=True)
+    data = their_handshake() + HAVE_7 + BITFIELD + encode_plain(M.HAVE_ALL)
+    events = feed(connection, data)
+    assert events[2] == PeerBitfield(Bitfield.from_int(1, PIECES))
+    assert events[3] == PeerBitfield(Bitfield.full(PIECES))
+    assert not connection.is_violated

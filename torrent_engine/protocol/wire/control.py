@@ -113,14 +113,9 @@ def _have(connection: "PeerConnection", payload: memoryview) -> PeerEvent:
     return PeerHas(piece)
 
 
-def _first_bitfield(connection: "PeerConnection", bep: int) -> None:
-    if connection.is_bitfield_over:
-        raise RemoteProtocolError("bitfield after the first have or bitfield", bep=bep)
-    connection.is_bitfield_over = True
-
-
 def _bitfield(connection: "PeerConnection", payload: memoryview) -> PeerEvent:
-    _first_bitfield(connection, 3)
+    # BEP 3 has it first or never, but aria2 packs many haves into a later bitfield or have all.
+    connection.is_bitfield_over = True
     return PeerBitfield(Bitfield.from_bytes(bytes(payload), connection.geometry.piece_count))
 
 
@@ -131,13 +126,15 @@ def _need_fast(connection: "PeerConnection", what: str) -> None:
 
 def _have_all(connection: "PeerConnection", _payload: memoryview) -> PeerEvent:
     _need_fast(connection, "have all")
-    _first_bitfield(connection, 6)
+    connection.is_bitfield_over = True
     return PeerBitfield(Bitfield.full(connection.geometry.piece_count))
 
 
 def _have_none(connection: "PeerConnection", _payload: memoryview) -> PeerEvent:
     _need_fast(connection, "have none")
-    _first_bitfield(connection, 6)
+    if connection.is_bitfield_over:
+        raise RemoteProtocolError("have none after the first have or bitfield", bep=6)
+    connection.is_bitfield_over = True
     return PeerBitfield(Bitfield(connection.geometry.piece_count))
 
 

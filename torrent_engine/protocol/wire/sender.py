@@ -58,7 +58,7 @@ class Sender:
         self.peer_choking = True
         self.peer_interested = False
         self.is_bitfield_over = False
-        """A have or a bitfield came: no bitfield may come any more."""
+        """A have or a bitfield came: "have none" may not come any more."""
         self.peer_extensions: dict[str, int] = {}
         self.outstanding: dict[tuple[int, int], int] = {}
         """Our requests without an answer: (piece, begin in bytes) to length in bytes."""
