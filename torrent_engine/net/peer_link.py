@@ -20,6 +20,8 @@ READS_PER_TURN: Final = 8  # full reads before other tasks get their turn
 MAX_BUFFERS_PER_SEND: Final = 512  # below IOV_MAX (1024) everywhere
 MIN_READ_BYTES: Final = 2 * 1024  # a rate limit that allows less than this waits
 MAX_LIMITED_READ_BYTES: Final = 16 * 1024  # what one peer may take at once of a limited rate
+CLOSE_WAKE_UPS_S: Final = 0.0005
+NAP_S: Final = 0.001
 MIN_DELAY_S: Final = 0.005
 
 
@@ -189,7 +191,7 @@ class PeerLink:
         # Measured: waiting costs 10 us and a saturated transfer hardly ever waits, so the socket is
         # tried first; a checkpoint each few reads lets the other peers have their turn.
         sock, connection, gate = self._sock, self.connection, self._gate
-        reads = 0
+        reads, woke_s = 0, 0.0
         while self.close_reason is None:
             if gate.full and connection.outstanding:
                 await gate.wait_for_room()
@@ -201,7 +203,7 @@ class PeerLink:
                 count = sock.recv_into(buffer)
             except BlockingIOError:
                 self._unused(granted or 0)
-                await anyio.wait_readable(sock)
+                woke_s = await self._wait_readable(woke_s)
                 continue
             except OSError as error:
                 self.end(error.strerror or str(error))
@@ -220,6 +222,19 @@ class PeerLink:
             if reads >= READS_PER_TURN:
                 reads = 0
                 await anyio.lowlevel.checkpoint()
+
+    async def _wait_readable(self, last_s: float) -> float:
+        """Wait for bytes; return when they came.
+
+        Some peers send a request, or a block, for each one that they get. Measured with libtorrent
+        at 400 MiB/s: a wake-up for every one costs 25 us a block; a nap of 1 ms, taken only while
+        wake-ups follow each other closely, gathers dozens of them for 5 us each.
+        """
+        await anyio.wait_readable(self._sock)
+        now = self._clock()
+        if now - last_s < CLOSE_WAKE_UPS_S:
+            await anyio.sleep(NAP_S)
+        return now
 
     async def _throttled(self) -> int | None:
         """Return how many bytes the rate limit lets be read, waiting for it; None: any number."""

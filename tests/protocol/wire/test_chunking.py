@@ -87,7 +87,7 @@ EVERY_MESSAGE = b"".join(
         encode_plain(M.CHOKE),
         encode_block_message(M.REJECT_REQUEST, ASKED[2]),
         encode_plain(M.NOT_INTERESTED),
-        encode_plain(M.HAVE_ALL),  # the violation
+        encode_plain(M.HAVE_NONE),  # the violation
         encode_piece_index(M.HAVE, 1),
     ]
 )
