@@ -419,7 +419,6 @@ BAD_MESSAGES = {
     "have of no piece": struct.pack(">IBI", 5, 4, 1_000_000),
     "request past the end": struct.pack(">IBIII", 13, 6, 15, 60 * KIB, 16 * KIB),
     "bitfield of wrong size": struct.pack(">IB", 100, 5) + bytes(99),
-    "late bitfield": struct.pack(">IBI", 5, 4, 0) + struct.pack(">IB2s", 3, 5, bytes(2)),
 }
 
 

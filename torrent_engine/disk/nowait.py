@@ -1,7 +1,9 @@
 """Reads on the event loop what is in memory already, and nothing that would wait for a disk."""
 
 import errno
+import mmap
 import os
+import sys
 from typing import Final
 
 from torrent_engine.disk.filesystem import ReadMode, ReadModes
@@ -9,7 +11,45 @@ from torrent_engine.disk.open_files import OpenFile
 
 _NOWAIT: Final[int] = getattr(os, "RWF_NOWAIT", 0)
 _REFUSED: Final = frozenset({errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS})
+_ONE_BYTE: Final = memoryview(bytearray(1))
 _modes: Final = ReadModes()  # a fact of the machine, not of one torrent
+
+
+def view_file_now(file: OpenFile, offset_bytes: int, length_bytes: int) -> memoryview | None:
+    """Return the bytes as they lie in the page cache; None if they do not, or cannot be mapped.
+
+    Give the view to the kernel only: if the file is cut short meanwhile, a system call fails with
+    EFAULT where a look at the bytes would end the process.
+    """
+    mode, end = _modes.of(file.device), offset_bytes + length_bytes
+    if mode is ReadMode.THREAD:
+        return None
+    mapping = file.mapping
+    if mapping is None or end > len(mapping):
+        mapping = _map(file)
+        if mapping is None or end > len(mapping):
+            return None
+    if mode is ReadMode.NOWAIT and not (
+        _is_in_memory(file, offset_bytes) and _is_in_memory(file, end - 1)
+    ):
+        return None
+    return mapping[offset_bytes:end]
+
+
+def _map(file: OpenFile) -> memoryview | None:
+    size = os.fstat(file.descriptor).st_size
+    if not size or sys.platform != "linux":
+        return None
+    try:
+        file.mapping = memoryview(mmap.mmap(file.descriptor, size, prot=mmap.PROT_READ))
+    except (OSError, ValueError):
+        return None
+    return file.mapping
+
+
+def _is_in_memory(file: OpenFile, offset_bytes: int) -> bool:
+    """Tell by reading one byte; what lies between two bytes in memory nearly always is, too."""
+    return read_file_now(file, offset_bytes, _ONE_BYTE)
 
 
 def read_file_now(file: OpenFile, offset_bytes: int, into: memoryview) -> bool:

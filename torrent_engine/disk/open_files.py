@@ -17,13 +17,15 @@ class FileKey(NamedTuple):
 class OpenFile:
     """One open descriptor; used only between a pool's ``borrow`` and ``give_back``."""
 
-    __slots__ = ("descriptor", "device", "is_closing", "is_writable", "users")
+    __slots__ = ("descriptor", "device", "is_closing", "is_writable", "mapping", "users")
 
     def __init__(self, descriptor: int, *, is_writable: bool) -> None:
         self.descriptor = descriptor
         self.is_writable = is_writable
         self.device = os.fstat(descriptor).st_dev
         self.users = 0
+        self.mapping: memoryview | None = None
+        """The file's bytes as they lie in the page cache, once they were asked for."""
         self.is_closing = False
         """Out of the pool: whoever gives it back last closes it."""
 

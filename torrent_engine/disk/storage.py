@@ -17,7 +17,7 @@ from torrent_engine.base.errors import StorageError
 from torrent_engine.codec.geometry import FileSlice
 from torrent_engine.codec.metainfo import FileEntry, Metainfo
 from torrent_engine.disk.file_storage import FileStamp, FileStorage
-from torrent_engine.disk.nowait import read_file_now
+from torrent_engine.disk.nowait import read_file_now, view_file_now
 from torrent_engine.disk.open_files import OpenFile, OpenFiles
 from torrent_engine.disk.os_errors import storage_error
 from torrent_engine.disk.part_file import PartFile
@@ -134,6 +134,24 @@ class StorageManager:
             return self._read_slices_now(offset_bytes, into)
         try:
             return read_file_now(file, start, into)
+        finally:
+            self._pool.give_back(file)
+
+    def view_now(self, offset_bytes: int, length_bytes: int) -> memoryview | None:
+        """Return a run of bytes without a copy; None if :meth:`read_now` must be asked.
+
+        For the event loop, and to be handed to the kernel only. The run must lie in the file that
+        was read last, as nearly every run does.
+        """
+        file, start = self._hot_file, offset_bytes - self._hot_start
+        if (
+            file is None
+            or not 0 <= start <= self._hot_length - length_bytes
+            or not self._pool.borrow_again(file)
+        ):
+            return None
+        try:
+            return view_file_now(file, start, length_bytes)
         finally:
             self._pool.give_back(file)
 

@@ -88,7 +88,13 @@ class Transfer:
         self.uploads = UploadManager(torrent, upload_limits, callbacks.on_error)
         self.pool = PeerPool(
             torrent,
-            CandidateList(shared.config.pool, torrent.rng, is_private=torrent.metainfo.is_private),
+            CandidateList(
+                shared.config.pool,
+                torrent.rng,
+                is_private=torrent.metainfo.is_private,
+                bans=shared.bans,
+                dial_limiter=shared.dial_limiter,
+            ),
             shared.connection_slots,
             PeerEvents(self.downloads, self.uploads),
             PoolCallbacks(self._on_joined, self._on_left),

@@ -113,10 +113,30 @@ class UploadManager:
         )
 
 
-Run = tuple[int, memoryview]
-"""Neighbouring blocks that are read at once: (offset in the payload, where they go)."""
 ReadyBlock = tuple[int, int, memoryview]
 """(piece index, begin in bytes, payload)."""
+
+
+class _Run:
+    """Neighbouring blocks that are read at once."""
+
+    __slots__ = ("length_bytes", "offset_bytes", "requests", "view")
+
+    def __init__(self, offset_bytes: int) -> None:
+        self.offset_bytes = offset_bytes
+        self.length_bytes = 0
+        self.requests: list[BlockRequest] = []
+        self.view: memoryview | None = None
+
+    def blocks(self) -> list[ReadyBlock]:
+        """Cut the view that was read into blocks."""
+        blocks: list[ReadyBlock] = []
+        start = 0
+        for piece, begin, length in self.requests:
+            if self.view is not None:
+                blocks.append((piece, begin, self.view[start : start + length]))
+            start += length
+        return blocks
 
 
 class PeerUploads:
@@ -137,7 +157,7 @@ class PeerUploads:
         self._on_error = on_error
         self._buffers = torrent.read_buffers
         self._buffer: memoryview | None = None
-        self._cold: tuple[list[Run], list[ReadyBlock]] | None = None
+        self._cold: list[_Run] | None = None
 
     def refill(self) -> Refill:
         """Queue blocks that the page cache has, at most one buffer of them."""
@@ -147,61 +167,75 @@ class PeerUploads:
             if budget_bytes < BLOCK_BYTES:
                 limits.give_back(budget_bytes)
                 return Refill.LATER
-        runs, blocks, used_bytes = self._take(budget_bytes)
+        runs = self._take(budget_bytes)
+        used_bytes = sum(run.length_bytes for run in runs)
         if limits.is_limited:
             limits.give_back(budget_bytes - used_bytes)
-        if not blocks:
+        if not runs:
             return Refill.NOTHING
-        read_now = self._torrent.storage.read_now
-        for offset, view in runs:
-            if not read_now(offset, view):
-                self._cold = (runs, blocks)
-                return Refill.LATER
-        self._queue(blocks, used_bytes)
+        if not self._read_now(runs):
+            self._cold = runs
+            return Refill.LATER
+        self._queue(runs, used_bytes)
         return Refill.QUEUED
+
+    def _read_now(self, runs: list[_Run]) -> bool:
+        """Give each run a view of its bytes, as far as that needs no wait for a disk.
+
+        Measured: a view of the mapped file saves one of two copies, 0.1 ms of 0.25 for 256 KiB.
+        """
+        storage, used = self._torrent.storage, 0
+        is_all = True
+        for run in runs:
+            run.view = storage.view_now(run.offset_bytes, run.length_bytes)
+            if run.view is None:
+                buffer = self._buffer = self._buffer or self._buffers.take()
+                into = buffer[used : used + run.length_bytes]
+                used += run.length_bytes
+                if storage.read_now(run.offset_bytes, into):
+                    run.view = into
+                else:
+                    is_all = False
+        return is_all
 
     async def load(self) -> None:
         """Wait for the rate limit, or read from the disk what the page cache does not have."""
         if self._cold is None:
             await anyio.sleep(max(self._limits.delay_s(), MIN_DELAY_S))
             return
-        runs, blocks = self._cold
+        runs = self._cold
         try:
-            for offset, view in runs:
-                await self._torrent.storage.read(offset, view)
+            for run in runs:
+                if run.view is None:
+                    view = memoryview(bytearray(run.length_bytes))
+                    await self._torrent.storage.read(run.offset_bytes, view)
+                    run.view = view
         except StorageError as error:
             self._on_error(error)
             return
         finally:
             self._cold = None
-        self._queue(blocks, sum(len(view) for _, view in runs))
+        self._queue(runs, sum(run.length_bytes for run in runs))
 
-    def _take(self, budget_bytes: int) -> tuple[list[Run], list[ReadyBlock], int]:
-        """Take requests off the peer's queue, and merge neighbours into one read.
-
-        The buffer may be used again here: a link asks only after it sent all that was queued.
-        """
-        connection, torrent = self._peer.connection, self._torrent
-        requests = connection.upload_requests.take(budget_bytes)
+    def _take(self, budget_bytes: int) -> list[_Run]:
+        """Take requests off the peer's queue, and merge neighbours into runs."""
+        torrent = self._torrent
+        requests = self._peer.connection.upload_requests.take(budget_bytes)
         if not torrent.table.have.all():
             requests = self._those_we_have(requests)
-        buffer = self._buffer = self._buffer or self._buffers.take()
         piece_bytes = torrent.metainfo.geometry.piece_bytes
-        runs: list[Run] = []
-        blocks: list[ReadyBlock] = []
-        used = run_start = run_used = run_end = 0
-        for piece, begin, length in requests:
-            offset = piece * piece_bytes + begin
+        runs: list[_Run] = []
+        run_end = -1
+        for request in requests:
+            offset = request[0] * piece_bytes + request[1]
             if offset != run_end:
-                if used > run_used:
-                    runs.append((run_start, buffer[run_used:used]))
-                run_start, run_used = offset, used
-            run_end = offset + length
-            blocks.append((piece, begin, buffer[used : used + length]))
-            used += length
-        if used > run_used:
-            runs.append((run_start, buffer[run_used:used]))
-        return runs, blocks, used
+                run_end = offset
+                runs.append(_Run(offset))
+            run = runs[-1]
+            run.requests.append(request)
+            run.length_bytes += request[2]
+            run_end += request[2]
+        return runs
 
     def _those_we_have(self, requests: list[BlockRequest]) -> list[BlockRequest]:
         """Reject the requests for pieces that we do not have; return the others."""
@@ -217,9 +251,10 @@ class PeerUploads:
             self._buffers.give_back(self._buffer)
             self._buffer = None
 
-    def _queue(self, blocks: list[ReadyBlock], length_bytes: int) -> None:
+    def _queue(self, runs: list[_Run], length_bytes: int) -> None:
         peer = self._peer
-        peer.connection.send_blocks(blocks)
+        for run in runs:
+            peer.connection.send_blocks(run.blocks())
         peer.uploaded_bytes += length_bytes
         peer.upload_rate.add(length_bytes, self._torrent.clock())
         self._torrent.totals.uploaded_bytes += length_bytes
