@@ -29,6 +29,11 @@ class OpenFile:
         self.is_closing = False
         """Out of the pool: whoever gives it back last closes it."""
 
+    def close(self) -> None:
+        """Close the descriptor; the mapping goes with the last view of it."""
+        self.mapping = None
+        os.close(self.descriptor)
+
 
 class OpenFiles:
     """A least-recently-used pool of descriptors, safe to use from every thread."""
@@ -73,7 +78,7 @@ class OpenFiles:
             file.users -= 1
             unused = file.is_closing and not file.users
         if unused:
-            os.close(file.descriptor)
+            file.close()
 
     def open(self, key: FileKey, opener: Callable[[], int], *, writable: bool) -> OpenFile:
         """Open a file, put it into the pool and return it in use.
@@ -142,4 +147,4 @@ def is_out_of_descriptors(error: OSError) -> bool:
 
 def _close(files: list[OpenFile]) -> None:
     for file in files:
-        os.close(file.descriptor)
+        file.close()
