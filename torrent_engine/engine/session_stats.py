@@ -36,7 +36,7 @@ class SessionStats:
     """Uploaded over downloaded, over all runs; over the size if nothing was downloaded."""
     elapsed_s: float
     checked_fraction: float
-    """Of the pieces that this start had to hash; 1.0 if there were none."""
+    """Of the pieces that this start had to hash; 0.0 if there were none."""
     have: bytes
     """The verified pieces, as a BEP 3 bitfield."""
 
