@@ -142,9 +142,7 @@ class Session:
             connecting=run.transfer.pool.connecting,
             ratio=run.all_uploaded_bytes / base_bytes,
             elapsed_s=now - self._started_s,
-            checked_fraction=run.checked_pieces / run.pieces_to_check
-            if run.pieces_to_check
-            else 1.0,
+            checked_fraction=run.checked_pieces / max(run.pieces_to_check, 1),
             have=have.to_bytes(),
         )
 
