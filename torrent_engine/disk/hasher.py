@@ -3,9 +3,7 @@
 Source: BEP 3 (``pieces``).
 """
 
-import mmap
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
 from hashlib import sha1
 from itertools import islice
 from typing import Final
@@ -16,10 +14,10 @@ from anyio.from_thread import check_cancelled
 
 from torrent_engine.base.errors import StorageError
 from torrent_engine.codec.metainfo import Metainfo
+from torrent_engine.disk.huge_page import make_buffer
 from torrent_engine.disk.storage import StorageManager
 
 _CHUNK_BYTES: Final = 1024 * 1024  # measured: less costs lock hand-overs, more cache misses
-_HUGE_PAGE_BYTES: Final = 2 * 1024 * 1024
 _CANCEL_MASK: Final = 16 * 1024 * 1024 - 1
 _BATCH_BYTES: Final = 32 * 1024 * 1024  # one trip to a thread; also how far results lag behind
 
@@ -76,7 +74,7 @@ class _Checker:
         self._hashes = metainfo.piece_hashes
         self._run_pieces = max(1, _CHUNK_BYTES // metainfo.geometry.piece_bytes)
         size = min(metainfo.geometry.piece_bytes, _CHUNK_BYTES) * self._run_pieces
-        self._buffer = _make_buffer(size)
+        self._buffer = make_buffer(size)
 
     def check(self, pieces: list[int]) -> list[tuple[int, bool]]:
         results: list[tuple[int, bool]] = []
@@ -129,15 +127,6 @@ class _Checker:
             if done & _CANCEL_MASK == 0:
                 check_cancelled()
         return digest.digest() == self._hashes[20 * piece : 20 * piece + 20]
-
-
-def _make_buffer(size_bytes: int) -> memoryview:
-    """Return memory on one huge page where there are any: a fifth less time for small pieces."""
-    memory = mmap.mmap(-1, max(size_bytes, _HUGE_PAGE_BYTES))
-    if hasattr(mmap, "MADV_HUGEPAGE"):
-        with suppress(OSError):  # a kernel without them
-            memory.madvise(mmap.MADV_HUGEPAGE)
-    return memoryview(memory)[:size_bytes]
 
 
 def _sha1(view: memoryview) -> bytes:

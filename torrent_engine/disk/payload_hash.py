@@ -12,13 +12,14 @@ from typing import Final
 
 from torrent_engine.base.errors import StorageError
 from torrent_engine.codec.geometry import FileLayout, Geometry
+from torrent_engine.disk.huge_page import make_buffer
 from torrent_engine.disk.os_errors import storage_error
 from torrent_engine.disk.payload_scan import SourceFile
 from torrent_engine.disk.positional import read_at
 
 Progress = Callable[[int, int], None]
 
-_CHUNK_BYTES: Final = 128 * 1024  # read and hashed while it is in the processor's cache
+_CHUNK_BYTES: Final = 1024 * 1024  # measured: less costs lock hand-overs, more cache misses
 _BATCH_BYTES: Final = 16 * 1024 * 1024  # one job of a thread; also how often progress is told
 _READ_FLAGS: Final = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 
@@ -67,7 +68,7 @@ class _PieceReader:
         self._files = files
         self._layout = layout
         self._piece_bytes = piece_bytes
-        self._buffer = memoryview(bytearray(_CHUNK_BYTES))
+        self._buffer = make_buffer(_CHUNK_BYTES)
         self._open_index = -1
         self._descriptor = -1
 
