@@ -188,8 +188,8 @@ class PeerLink:
             self.flush()
 
     async def _read(self, on_events: Callable[[list[PeerEvent], int], None]) -> None:
-        # Measured: waiting costs 10 us and a saturated transfer hardly ever waits, so the socket is
-        # tried first; a checkpoint each few reads lets the other peers have their turn.
+        # By the design's figures waiting costs 10 us, and a saturated transfer hardly ever waits:
+        # the socket is tried first. A checkpoint each few reads lets the other peers have a turn.
         sock, connection, gate = self._sock, self.connection, self._gate
         reads, woke_s = 0, 0.0
         while self.close_reason is None:
@@ -226,9 +226,9 @@ class PeerLink:
     async def _wait_readable(self, last_s: float) -> float:
         """Wait for bytes; return when they came.
 
-        Some peers send a request, or a block, for each one that they get. Measured with libtorrent
-        at 400 MiB/s: a wake-up for every one costs 25 us a block; a nap of 1 ms, taken only while
-        wake-ups follow each other closely, gathers dozens of them for 5 us each.
+        Some peers send a request, or a block, for each one that they get; a nap, taken only while
+        wake-ups follow each other closely, is meant to gather them. Measured with libtorrent's
+        leech, three rounds: no clear gain (seed CPU 1.66 s/GiB before, 1.59 after).
         """
         await anyio.wait_readable(self._sock)
         now = self._clock()

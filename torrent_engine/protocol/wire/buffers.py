@@ -14,8 +14,8 @@ TRIES: Final = 2
 class BufferPool:
     """Receive buffers of one size.
 
-    Measured: a new bytearray of 256 KiB costs 25 us, most of it for clearing it, and its pages are
-    not in the processor's cache: 7 % of a download at 1 GiB/s. A try costs 0.2 us.
+    Measured: new bytearrays of 256 KiB that stay alive cost 170 us each, one that is freed at once
+    3 us; a try costs 0.1 us. Replacing buffers was 7 % of the samples of a download without a pool.
     """
 
     def __init__(self, buffer_bytes: int) -> None:

@@ -182,8 +182,8 @@ class PeerConnection(Sender):
         self.extensions_enabled = self.offers_extensions and handshake.supports_extensions
 
     def _parse(self, events: list[PeerEvent]) -> None:  # noqa: C901, PLR0912, PLR0915 - the hot loop
-        # Measured at 64,000 blocks/s: a call for each block costs 4 % of a core, so blocks and
-        # requests are parsed in this loop and all else goes through _control().
+        # One flat loop: parsing a block takes about 2.5 us (measured), and a call for each would
+        # come on top. What is no block or request goes through _control().
         buffer = self._buffer
         view, pos, end = buffer.view, buffer.start, buffer.end
         outstanding = self.outstanding
