@@ -1,7 +1,9 @@
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from tests.disk.helpers import opened, read_all
@@ -37,11 +39,11 @@ class Log:
         self.failed += jobs
 
 
-def make_writer(storage: StorageManager, log: Log, config: DiskConfig = SMALL) -> PieceWriter:
+def make_writer(storage: StorageManager, log: Log, *, threads: int = 1) -> PieceWriter:
     return PieceWriter(
         storage,
-        config=config,
-        limiter=anyio.CapacityLimiter(1),
+        config=replace(SMALL, write_threads=threads),
+        limiter=anyio.CapacityLimiter(4),
         on_written=log.on_written,
         on_failed=log.on_failed,
     )
@@ -154,3 +156,53 @@ async def test_the_jobs_of_a_hop_are_announced_before_they_are_written(tmp_path:
         await writer.drain()
         tasks.cancel_scope.cancel()
     assert announced == [([(0, PIECE), (PIECE, PIECE)], False)]
+
+
+async def test_two_threads_write_at_once_and_all_is_reported(tmp_path: Path) -> None:
+    metainfo, payload = make_torrent(payload_of(COUNT * PIECE))
+    log, began, together = Log(), threading.Semaphore(0), threading.Barrier(2, timeout=10)
+    hops = iter(range(COUNT))
+
+    def before(_: list[tuple[int, int]]) -> None:
+        began.release()
+        if next(hops) < 2:
+            together.wait()  # neither thread goes on before the other has begun
+
+    async with opened(metainfo, tmp_path) as storage, anyio.create_task_group() as tasks:
+        storage.before_writes = before
+        writer = make_writer(storage, log, threads=2)
+        tasks.start_soon(writer.run)
+        writer.submit(job_of(payload, 0))
+        await anyio.to_thread.run_sync(began.acquire)
+        writer.submit(job_of(payload, 1))
+        await writer.drain()
+        assert set(log.written) == {0, 1}
+        for piece in range(2, COUNT):
+            writer.submit(job_of(payload, piece))
+        await writer.drain()
+        assert set(log.written) == set(range(COUNT))
+        assert len(log.written) == COUNT
+        assert await read_all(storage, metainfo) == payload
+        tasks.cancel_scope.cancel()
+
+
+async def test_f1_both_threads_fail_and_each_job_comes_back_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    metainfo, payload = make_torrent(payload_of(COUNT * PIECE))
+    log, error = Log(), StorageError("f", "broken")
+    async with opened(metainfo, tmp_path) as storage, anyio.create_task_group() as tasks:
+
+        def fails(_offset: int, _views: list[memoryview]) -> None:
+            raise error
+
+        monkeypatch.setattr(storage, "write_views", fails)
+        writer = make_writer(storage, log, threads=2)
+        tasks.start_soon(writer.run)
+        for piece in range(COUNT):
+            writer.submit(job_of(payload, piece))
+            await anyio.lowlevel.checkpoint()
+        await writer.drain()
+        assert not log.written
+        assert sorted(job.offset_bytes for job in log.failed) == [n * PIECE for n in range(COUNT)]
+        tasks.cancel_scope.cancel()

@@ -130,6 +130,8 @@ class DiskConfig:
     sync_bytes: int = 64 * MIB
     """Verified payload, or time, after which files are synced and pieces become durable."""
     preallocate: bool = False
+    write_threads: int = 2
+    """Threads of one torrent that hash and write what came."""
     hash_threads: int = 2
     disk_threads: int = 4
     state_reserve_bytes: int = 64 * MIB
