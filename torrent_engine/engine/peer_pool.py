@@ -71,6 +71,7 @@ class PeerPool:
         self._tasks: anyio.abc.TaskGroup | None = None
         self._incoming: Counter[str] = Counter()
         self._wake = anyio.Event()
+        candidates.on_turn = self.wake
 
     # -- life -------------------------------------------------------------------------------
 
@@ -225,7 +226,7 @@ class PeerPool:
         if peer is None:
             logger.debug("%s: no handshake: %s", address, reason)
             if reason is not None:
-                self.candidates.mark_failed(address, now)
+                self.candidates.mark_failed(address, now, hung_up=serving.was_hung_up_on)
             return
         if reason is not None:
             is_good = not peer.connection.is_violated
@@ -318,10 +319,13 @@ class _Serving:
 
     def __init__(self, pool: PeerPool, link: PeerLink, source: Source) -> None:
         self.peer: Peer | None = None
+        self.was_hung_up_on = False
+        """The other side closed before it said anything that we understood."""
         self._pool = pool
         self._link = link
         self._source = source
         self._deadline: anyio.CancelScope | None = None
+        self._is_answered = False
 
     async def run(self, received: bytes) -> str:
         """Serve until the end of the link; return its reason.
@@ -336,7 +340,9 @@ class _Serving:
         with anyio.CancelScope(deadline=anyio.current_time() + timeout_s) as self._deadline:
             if self.peer is not None:
                 self._deadline.deadline = float("inf")
-            return await link.run(self.on_events)
+            reason = await link.run(self.on_events)
+            self.was_hung_up_on = self.peer is None and not self._is_answered
+            return reason
         raise RemoteProtocolError("no handshake in time", bep=3)
 
     def on_events(self, events: list[PeerEvent], _count_bytes: int) -> None:
@@ -350,7 +356,7 @@ class _Serving:
         """Make a peer of the first event, and return the others."""
         if not events:
             return events
-        first = events[0]
+        self._is_answered, first = True, events[0]
         if isinstance(first, ProtocolViolated):
             self._link.end(str(first.error))
         elif isinstance(first, HandshakeReceived):
