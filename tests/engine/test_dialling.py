@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import anyio
 import anyio.abc
@@ -11,7 +12,7 @@ import pytest
 
 from tests.support.processes import free_port
 from tests.support.scripted_peer import Script, Wire, listening
-from tests.support.swarm import reach, resources, until
+from tests.support.swarm import content, kinds, reach, record, resources, seed, until
 from tests.support.torrents import make_torrent, payload_of
 from torrent_engine.base.config import PoolConfig, SessionConfig, WireLimits
 from torrent_engine.base.ids import PeerAddress
@@ -34,10 +35,14 @@ TORRENTS = [make_torrent(payload_of(20_000 + number, number)) for number in rang
 
 @asynccontextmanager
 async def running(
-    shared: SharedResources, metainfo: Metainfo, save_path: Path, *peers: tuple[str, int]
+    shared: SharedResources,
+    metainfo: Metainfo,
+    save_path: Path,
+    *peers: tuple[str, int],
+    **settings: Any,
 ) -> AsyncIterator[Session]:
     """Run a Session."""
-    config = SessionConfig(peers=peers)
+    config = SessionConfig(peers=peers, **settings)
     session = await Session.create(metainfo, shared, save_path=save_path, config=config)
     async with session:
         yield session
@@ -107,7 +112,7 @@ async def test_only_who_hangs_up_before_its_handshake_is_dialled_again_soon(
         elif way == "nonsense":
             await stream.send(b"HTTP/1.1 400 Bad Request\r\n\r\n".ljust(HANDSHAKE_BYTES))
 
-    config = {
+    config: dict[str, Any] = {
         "pool": PoolConfig(quick_retry_first_s=0.05, backoff_first_s=600.0),
         "wire": WireLimits(handshake_timeout_s=0.2),
     }
@@ -140,3 +145,50 @@ async def test_a_named_peer_that_is_not_there_yet_is_dialled_again_soon(tmp_path
             await until(lambda: not pool_of(session).connecting)
             async with listening(Script(metainfo, payload), port=port):
                 await reach(session, State.SEEDING)
+
+
+# -- seeds ------------------------------------------------------------------------------------
+
+
+async def test_bep21_a_seed_is_not_dialled_again_until_something_is_wanted(tmp_path: Path) -> None:
+    files = {"a": payload_of(50_000), "b": payload_of(50_000, 1)}
+    metainfo, payload = make_torrent(files, piece_bytes=16 * 1024)
+    script = Script(metainfo, payload)
+    pool_config = PoolConfig(quick_retry_first_s=0.01, backoff_first_s=0.01)
+    async with (
+        listening(script) as address,
+        resources(tmp_path, pool=pool_config) as shared,
+        running(shared, metainfo, tmp_path / "out", address, file_priorities=(4, 0)) as session,
+    ):
+        await reach(session, State.SEEDING)
+        pool = pool_of(session)
+        await until(lambda: not session.peers())
+        pool.tick(shared.clock())
+        assert pool.candidates.next_due(shared.clock()) is None
+        await session.add_peer(*address)
+        assert pool.candidates.next_due(shared.clock()) is None
+        dials = script.connections
+        await session.set_file_priorities((4, 1))
+        await until(lambda: session.stats().pieces_have == metainfo.piece_count)
+        assert script.connections == dials + 1
+    assert content(metainfo, tmp_path / "out") == payload
+
+
+async def test_bep21_two_seeds_part_and_do_not_meet_again(tmp_path: Path) -> None:
+    metainfo, payload = TORRENTS[0]
+    async with (
+        seed(tmp_path / "a", metainfo, payload) as (first, address),
+        seed(
+            tmp_path / "b",
+            metainfo,
+            payload,
+            config=SessionConfig(peers=(address,)),
+            pool=PoolConfig(backoff_first_s=0.01),
+        ) as (second, _),
+    ):
+        events = record(second)
+        pool = pool_of(second)
+        await until(lambda: "peer.disconnected" in kinds(events))
+        assert first.state is second.state is State.SEEDING
+        assert kinds(events, "stats.update") == ["peer.connected", "peer.disconnected"]
+        assert pool.candidates.next_due(1e9) is None

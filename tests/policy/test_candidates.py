@@ -269,6 +269,42 @@ def test_who_is_held_back_and_banned_meanwhile_is_gone() -> None:
     assert second.next_to_dial(1_000) is None
 
 
+# -- seeds ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("source", [Source.TRACKER, Source.MANUAL], ids=["told", "named"])
+def test_bep21_seeds_are_dialled_only_while_we_want_something(source: Source) -> None:
+    subject, woken = candidates(), list[int]()
+    subject.on_turn = lambda: woken.append(1)
+    for number in range(3):
+        subject.add(peer(number), source, now=0)
+        assert subject.next_to_dial(0) == peer(number)
+        subject.mark_connected(peer(number), 0)
+        subject.note_seed(peer(number), is_seed=number > 0)
+        subject.mark_disconnected(peer(number), 0, good=True)
+    subject.set_wanting(wanting=False)
+    assert dial_all(subject, 1_000) == [peer(0)]
+    subject.add(peer(1), source, now=1_000)
+    assert subject.next_due(1_000) is None
+    woken.clear()
+    subject.set_wanting(wanting=True)
+    assert woken
+    assert set(dial_all(subject, 1_000)) == {peer(1), peer(2)}
+
+
+def test_bep21_who_is_no_seed_any_more_counts_again_and_a_back_off_goes_on_meanwhile() -> None:
+    subject = candidates()
+    subject.add(peer(0), Source.TRACKER, now=0)
+    subject.note_seed(peer(0), is_seed=True)
+    subject.set_wanting(wanting=False)
+    subject.mark_failed(peer(0), 0)
+    assert subject.next_due(0) is None
+    subject.note_seed(peer(0), is_seed=False)
+    assert subject.next_due(0) == CONFIG.backoff_first_s
+    subject.note_seed(peer(9), is_seed=True)  # nobody we know
+    assert peer(9) not in subject
+
+
 # -- quick retries ----------------------------------------------------------------------------
 
 

@@ -34,6 +34,7 @@ from torrent_engine.protocol.wire.messages import HandshakeReceived, PeerEvent, 
 logger = logging.getLogger(__name__)
 
 IDLE_DIAL_WAIT_S: Final = 30.0  # ours: look again now and then when there is nobody to dial
+NO_USE_GRACE_S: Final = 1.0  # ours: within this a new peer has said what it has and what it is
 LOCAL_EXTENSIONS: Final = {DONT_HAVE: 7}
 
 
@@ -77,6 +78,7 @@ class PeerPool:
 
     async def run(self) -> None:
         """Dial candidates until cancelled; every link has ended when this returns."""
+        self._update_wanting()
         try:
             async with anyio.create_task_group() as tasks:
                 self._tasks = tasks
@@ -198,6 +200,7 @@ class PeerPool:
             if serving.peer is None:
                 self._half_open_ended()
             else:
+                self._remember(serving.peer)
                 self._leave(serving.peer)
             self._ended(serving, address, reason)
 
@@ -213,6 +216,13 @@ class PeerPool:
             buffers=torrent.buffers,
             now=torrent.clock(),
         )
+
+    def _remember(self, peer: Peer) -> None:
+        """Note whether a peer was a seed, before the managers forget what it had."""
+        address = peer.address
+        if peer.is_incoming and peer.listen_port is not None:
+            address = PeerAddress(address.host, peer.listen_port)
+        self.candidates.note_seed(address, is_seed=peer.wants_nothing)
 
     def _leave(self, peer: Peer) -> None:
         self._torrent.peers.discard(peer)
@@ -279,7 +289,7 @@ class PeerPool:
             listen_port=self.listen_port,
             your_ip=ipaddress.ip_address(peer.address.host).packed,
             reqq=torrent.shared_config.wire.reqq,
-            is_upload_only=not torrent.table.missing & torrent.picker.wanted,
+            is_upload_only=self._is_complete,
             metadata_bytes=len(torrent.metainfo.info_bytes),
         )
 
@@ -301,13 +311,29 @@ class PeerPool:
                 if peer.identity == identity:
                     peer.link.end("banned: sent bad data")
 
+    @property
+    def _is_complete(self) -> bool:
+        return not self._torrent.table.missing & self._torrent.picker.wanted
+
+    def _update_wanting(self) -> None:
+        """Let seeds be dialled as long as they have something for us."""
+        self.candidates.set_wanting(wanting=not self._is_complete)
+
     def tick(self, now: float) -> None:
-        """End links that are silent; queue keep-alives."""
+        """End links that are silent or of no use to either side; queue keep-alives."""
+        self._update_wanting()
         for peer in tuple(self._torrent.peers):
             if (reason := peer.connection.timed_out(now)) is not None:
                 peer.link.end(reason)
+            elif self._is_of_no_use(peer, now):
+                peer.link.end("both sides are complete")
             else:
                 peer.link.flush()
+
+    def _is_of_no_use(self, peer: Peer, now: float) -> bool:
+        """Tell whether a peer and we both want nothing, and it had the time to see that, too."""
+        is_known = now - peer.connected_s >= NO_USE_GRACE_S
+        return is_known and peer.wants_nothing and self._is_complete
 
     def handle(self, peer: Peer, events: list[PeerEvent]) -> None:
         """Hand what a peer said to the managers."""

@@ -1,6 +1,7 @@
 """Owns one list: the peers that we know of and may dial, each idle or busy, and whose turn it is.
 
-Source: BEP 27 (private torrents), BEP 40 (priority); rows B7 and B9. Every verb costs O(log n).
+Source: BEP 21 (upload only), BEP 27 (private torrents), BEP 40 (priority); rows B7 and B9. Every
+verb costs O(log n), but :meth:`set_own_address` and :meth:`set_wanting` look at all.
 """
 
 import random
@@ -19,6 +20,7 @@ from torrent_engine.policy.dial_queue import DialQueue
 from torrent_engine.policy.peer_priority import peer_priority
 
 IN_USE_RETRY_S: Final = 10.0  # ours: how soon an address that has its links is looked at again
+NEVER: Final = float("inf")
 TURN_WAIT_S: Final = 60.0  # ours: longer than any handshake takes, whose end is told of anyway
 JITTER: Final = (0.5, 1.5)  # ours: of a quick retry, so that two who collided do not do so again
 
@@ -54,6 +56,10 @@ class _Candidate:
     busy: bool = False
     dialling: bool = False
     """Dialled, and neither its handshake nor its failure is known yet."""
+    is_seed: bool = False
+    """It did not want anything when we last had a link with it."""
+    due: float = 0.0
+    """When it may be dialled, if a link with it is of use then."""
     connected_at: float = -1.0
     """When it last passed a handshake, negative for never."""
 
@@ -92,6 +98,7 @@ class CandidateList:
         """Who waits for the end of a handshake with the same destination, and since when."""
         self.on_turn: Callable[[], None] = lambda: None
         """Called when :meth:`next_to_dial` is worth a call sooner than it said."""
+        self._is_wanting = True
         self._own: PeerAddress | None = None
         self._excluded: set[PeerAddress] = set()
 
@@ -143,8 +150,7 @@ class CandidateList:
         self.exclude(address)
         for candidate in self._candidates.values():
             candidate.priority = self._priority(candidate.address)
-            if (due := self._waiting.due(candidate.address)) is not None:
-                self._wait_until(candidate, due)
+            self._place_again(candidate)
 
     def next_to_dial(self, now: float, in_use_ips: Container[str] = ()) -> PeerAddress | None:
         """Return whom to dial now, if anybody, and regard the peer as busy from now on.
@@ -170,7 +176,27 @@ class CandidateList:
 
     def next_due(self, now: float) -> float | None:
         """Return when :meth:`next_to_dial` may have an answer at the earliest, None if never."""
-        return self._waiting.next_due(now)
+        due = self._waiting.next_due(now)
+        return None if due == NEVER else due
+
+    def note_seed(self, address: PeerAddress, *, is_seed: bool) -> None:
+        """Record whether a peer, when its link ended, had nothing to ask for (BEP 21)."""
+        if (candidate := self._candidates.get(address)) is not None:
+            candidate.is_seed = is_seed
+            self._place_again(candidate)
+
+    def set_wanting(self, *, wanting: bool) -> None:
+        """Tell whether we want any piece: if not, seeds are not dialled, whoever named them.
+
+        They are remembered, and count again when something is wanted.
+        """
+        if wanting == self._is_wanting:
+            return
+        self._is_wanting = wanting
+        for candidate in self._candidates.values():
+            if candidate.is_seed:
+                self._place_again(candidate)
+        self.on_turn()
 
     def mark_connected(self, address: PeerAddress, now: float) -> None:
         """Record that a peer passed the handshake, whoever dialled."""
@@ -249,13 +275,12 @@ class CandidateList:
         trust_before = candidate.trust
         candidate.sources |= source
         candidate.trust = _trust(candidate.sources)
-        due = self._waiting.due(candidate.address)
-        if due is None:
+        if candidate.busy:
             return
         if source & Source.MANUAL:  # somebody who names a peer by hand wants it now
             self._wait_until(candidate, now)
         elif candidate.trust != trust_before:
-            self._wait_until(candidate, due)
+            self._place_again(candidate)
 
     def _make_room(self, rank: int) -> bool:
         """Evict the oldest of the worst that wait if the list is full; False if none is worse."""
@@ -309,7 +334,15 @@ class CandidateList:
         return str(address) if may_be_shared(address.host, self._config) else address.host
 
     def _wait_until(self, candidate: _Candidate, due: float) -> None:
+        candidate.due = due
+        if candidate.is_seed and not self._is_wanting:
+            due = NEVER
         self._waiting.put(candidate.address, candidate.rank, candidate.priority, due)
+
+    def _place_again(self, candidate: _Candidate) -> None:
+        """Put a candidate that waits where it belongs now."""
+        if not candidate.busy:
+            self._wait_until(candidate, candidate.due)
 
     def _set_busy(self, candidate: _Candidate) -> None:
         self._waiting.discard(candidate.address)
