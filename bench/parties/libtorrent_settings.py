@@ -1,4 +1,11 @@
-"""How a user who wants speed sets libtorrent up for one machine: nothing here slows it down."""
+"""How libtorrent is set up for one machine.
+
+``SETTINGS`` is what any program must set to serve many peers of one address without limits; the
+rest stays as libtorrent has it. ``TUNED`` is added, unless the environment has
+``LIBTORRENT_DEFAULTS=1``, as a user would who wants speed and knows which settings give it.
+"""
+
+import os
 
 import libtorrent
 
@@ -18,15 +25,19 @@ SETTINGS = {
     "allow_multiple_connections_per_ip": True,
     "connections_limit": 1_000,
     "unchoke_slots_limit": -1,
+    "connection_speed": 1_000,
+    "listen_queue_size": 200,
+}
+TUNED = {
     "max_out_request_queue": 1_500,
     "max_allowed_in_request_queue": 3_000,
     "send_buffer_watermark": 3 * 1024 * 1024,
     "send_buffer_low_watermark": 512 * 1024,
     "send_buffer_watermark_factor": 150,
     "hashing_threads": 2,
-    "connection_speed": 1_000,
-    "listen_queue_size": 200,
 }
+if "LIBTORRENT_DEFAULTS" not in os.environ:
+    SETTINGS |= TUNED
 
 
 def make_session(port: int) -> libtorrent.session:

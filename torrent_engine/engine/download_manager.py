@@ -170,9 +170,8 @@ class DownloadManager:
             self.refill(peer)
 
     def _cancel_elsewhere(self, peer: Peer, block: Block) -> None:
-        key = block[:2]
         for other in self._torrent.peers:
-            if other is not peer and key in other.connection.outstanding:
+            if other is not peer and block in other.connection.outstanding:
                 other.connection.cancel(BlockRequest(*block))
                 other.link.flush()
 
@@ -219,7 +218,7 @@ class DownloadManager:
         blocks = self._picker.pick_again(
             bits,
             END_GAME_BLOCKS - len(outstanding),
-            lambda block: block[:2] in outstanding or block == incoming,
+            lambda block: block in outstanding or block == incoming,
         )
         self._has_duplicates = self._has_duplicates or bool(blocks)
         return blocks

@@ -113,10 +113,6 @@ class UploadManager:
         )
 
 
-ReadyBlock = tuple[int, int, memoryview]
-"""(piece index, begin in bytes, payload)."""
-
-
 class _Run:
     """Neighbouring blocks that are read at once."""
 
@@ -127,16 +123,6 @@ class _Run:
         self.length_bytes = 0
         self.requests: list[BlockRequest] = []
         self.view: memoryview | None = None
-
-    def blocks(self) -> list[ReadyBlock]:
-        """Cut the view that was read into blocks."""
-        blocks: list[ReadyBlock] = []
-        start = 0
-        for piece, begin, length in self.requests:
-            if self.view is not None:
-                blocks.append((piece, begin, self.view[start : start + length]))
-            start += length
-        return blocks
 
 
 class PeerUploads:
@@ -228,14 +214,15 @@ class PeerUploads:
         runs: list[_Run] = []
         run_end = -1
         for request in requests:
-            offset = request[0] * piece_bytes + request[1]
+            piece, begin, length = request
+            offset = piece * piece_bytes + begin
             if offset != run_end:
+                run = _Run(offset)
+                runs.append(run)
                 run_end = offset
-                runs.append(_Run(offset))
-            run = runs[-1]
             run.requests.append(request)
-            run.length_bytes += request[2]
-            run_end += request[2]
+            run.length_bytes += length
+            run_end += length
         return runs
 
     def _those_we_have(self, requests: list[BlockRequest]) -> list[BlockRequest]:
@@ -255,7 +242,8 @@ class PeerUploads:
     def _queue(self, runs: list[_Run], length_bytes: int) -> None:
         peer = self._peer
         for run in runs:
-            peer.connection.send_blocks(run.blocks())
+            if run.view is not None:
+                peer.connection.send_blocks(run.requests, run.view)
         peer.uploaded_bytes += length_bytes
         peer.upload_rate.add(length_bytes, self._torrent.clock())
         self._torrent.totals.uploaded_bytes += length_bytes

@@ -293,13 +293,13 @@ def test_bep3_send_block_is_a_header_and_the_very_view() -> None:
 
 def test_bep3_many_blocks_are_queued_in_order() -> None:
     connection = open_connection()
-    views = [memoryview(bytes(5)), memoryview(bytes(7))]
-    connection.send_blocks([(1, 0, views[0]), (2, 16_384, views[1])])
+    data = memoryview(bytes(range(12)))
+    connection.send_blocks([BlockRequest(1, 16_384, 5), BlockRequest(2, 0, 7)], data)
     assert connection.data_to_send() == [
-        encode_piece_header(1, 0, 5),
-        views[0],
-        encode_piece_header(2, 16_384, 7),
-        views[1],
+        encode_piece_header(1, 16_384, 5),
+        bytes(range(5)),
+        encode_piece_header(2, 0, 7),
+        bytes(range(5, 12)),
     ]
 
 
@@ -321,14 +321,48 @@ def test_upload_queue_keeps_order_through_every_operation() -> None:
         queue.popleft()
 
 
-@pytest.mark.parametrize(("budget", "count"), [(0, 0), (99, 0), (100, 1), (599, 2), (600, 3)])
-def test_upload_queue_gives_out_what_fits_a_budget(budget: int, count: int) -> None:
-    requests = [BlockRequest(0, 0, 100), BlockRequest(0, 100, 200), BlockRequest(0, 300, 300)]
+@pytest.mark.parametrize(
+    ("budget", "count"), [(0, 0), (16_383, 0), (16_384, 1), (49_151, 2), (49_152, 3), (65_536, 3)]
+)
+def test_upload_queue_gives_out_what_fits_a_budget_however_long(budget: int, count: int) -> None:
+    requests = [FIRST, BlockRequest(0, 100, 200), SECOND]
     queue = UploadQueue()
-    for request in requests:
-        queue.append(request)
+    queue.extend(requests)
     assert queue.take(budget) == requests[:count]
     assert list(queue) == requests[count:]
+
+
+def test_upload_queue_tells_which_requests_are_new() -> None:
+    queue = UploadQueue()
+    third = BlockRequest(1, 0, 1)
+    assert queue.extend([FIRST, FIRST, SECOND]) == [FIRST, SECOND]
+    assert queue.extend([]) == []
+    assert queue.extend([SECOND, third, FIRST]) == [third]
+    assert list(queue) == [FIRST, SECOND, third]
+
+
+@pytest.mark.parametrize("chunk_bytes", [1, 17, 100, 4_096])
+def test_bep3_requests_in_a_row_keep_their_order_around_other_messages(chunk_bytes: int) -> None:
+    connection = open_connection(geometry=BIG)
+    connection.unchoke()
+    plain = many(20)
+    short = BlockRequest(3, 5, 77)
+    row = (
+        ask(*plain[:8], short, *plain[8:12])
+        + encode_plain(M.INTERESTED)
+        + ask(*plain[12:], plain[0])
+    )
+    events = feed(connection, row, chunk_bytes=chunk_bytes)
+    assert accepted(events) == [*plain[:8], short, *plain[8:]]
+    assert list(connection.upload_requests) == [*plain[:8], short, *plain[8:]]
+
+
+def test_bep3_request_out_of_range_in_a_row_leaves_those_before_it() -> None:
+    connection = open_connection(geometry=BIG)
+    connection.unchoke()
+    events = feed(connection, ask(*many(6), BlockRequest(10**9, 0, BLOCK_BYTES), *many(9)))
+    assert accepted(events[:-1]) == many(6)
+    assert isinstance(events[-1], ProtocolViolated)
 
 
 def test_geometry_of_these_tests_has_a_short_last_piece() -> None:

@@ -60,8 +60,8 @@ class Sender:
         self.is_bitfield_over = False
         """A have or a bitfield came: "have none" may not come any more."""
         self.peer_extensions: dict[str, int] = {}
-        self.outstanding: dict[tuple[int, int], int] = {}
-        """Our requests without an answer: (piece, begin in bytes) to length in bytes."""
+        self.outstanding: dict[tuple[int, int, int], None] = {}
+        """Our requests without an answer, oldest first: (piece, begin and length in bytes)."""
         self.forsaken: dict[tuple[int, int], int] = {}
         """Requests that we gave up; their blocks may still come and are no offence."""
         self.upload_requests = UploadQueue()
@@ -165,26 +165,26 @@ class Sender:
         if self.peer_choking:
             allowed = all(request[0] in self.allowed_fast_in for request in requests)
             self._need(allowed=allowed, what="request while choked")
-        outstanding = self.outstanding
-        for piece, begin, length in requests:
-            outstanding[piece, begin] = length
+        self.outstanding.update(dict.fromkeys(requests))
         if requests:
             self._out.append(encode_requests(requests))
 
     def cancel(self, request: BlockRequest) -> None:
         """Take back one request; its block may come all the same."""
-        if self.outstanding.pop(request[:2], None) is not None:
+        if request in self.outstanding:
+            del self.outstanding[request]
             self._forsake_one(request)
             self._out.append(encode_block_message(MessageId.CANCEL, request))
 
     def outstanding_requests(self) -> tuple[BlockRequest, ...]:
         """Return our requests without an answer, oldest first."""
-        return tuple(BlockRequest(*key, length) for key, length in self.outstanding.items())
+        return tuple(map(BlockRequest._make, self.outstanding))
 
     def forsake(self, requests: Iterable[BlockRequest]) -> None:
         """Give requests up without telling the peer; their blocks are no offence."""
         for request in requests:
-            if self.outstanding.pop(request[:2], None) is not None:
+            if request in self.outstanding:
+                del self.outstanding[request]
                 self._forsake_one(request)
 
     def take_back(self, request: BlockRequest) -> bool:
@@ -194,8 +194,8 @@ class Sender:
         made it is an offence.
         """
         key = request[:2]
-        if self.outstanding.get(key) == request[2]:
-            del self.outstanding[key]
+        if request in self.outstanding:
+            del self.outstanding[request]
             return True
         if self.forsaken.get(key) == request[2]:
             del self.forsaken[key]
@@ -214,11 +214,16 @@ class Sender:
         self._out.append(encode_piece_header(piece, begin_bytes, len(data)))
         self._out.append(data)
 
-    def send_blocks(self, blocks: Iterable[tuple[int, int, memoryview]]) -> None:
-        """Queue many (piece index, begin in bytes, payload) blocks; see :meth:`send_block`."""
-        out = self._out
-        for piece, begin, data in blocks:
-            out += (encode_piece_header(piece, begin, len(data)), data)
+    def send_blocks(self, requests: Iterable[BlockRequest], data: memoryview) -> None:
+        """Queue the blocks of requests whose payloads follow each other in ``data``.
+
+        See :meth:`send_block`.
+        """
+        out, start = self._out, 0
+        for piece, begin, length in requests:
+            stop = start + length
+            out += (encode_piece_header(piece, begin, length), data[start:stop])
+            start = stop
 
     def allow_fast(self, pieces: Iterable[int]) -> None:
         """Tell the peer that it may request these pieces while choked (BEP 6)."""

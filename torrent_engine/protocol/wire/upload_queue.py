@@ -4,9 +4,10 @@ Source: BEP 3, BEP 6 (a request has exactly one response). Every operation costs
 long the queue is, so that a flood of cancels costs no more than its own bytes.
 """
 
-from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 
+from torrent_engine.base.ids import BLOCK_BYTES
 from torrent_engine.protocol.wire.messages import BlockRequest
 
 
@@ -16,29 +17,38 @@ class UploadQueue:
     __slots__ = ("_waiting",)
 
     def __init__(self) -> None:
-        self._waiting: OrderedDict[BlockRequest, None] = OrderedDict()
+        self._waiting: dict[BlockRequest, None] = {}
 
     def append(self, request: BlockRequest) -> None:
         """Add a request at the end; one that waits already keeps its place."""
         self._waiting[request] = None
 
+    def extend(self, requests: Iterable[BlockRequest]) -> Sequence[BlockRequest]:
+        """Add requests at the end; return those that did not wait already."""
+        new = dict.fromkeys(requests)
+        waiting = self._waiting
+        if not waiting.keys().isdisjoint(new):
+            new = {request: None for request in new if request not in waiting}
+        waiting.update(new)
+        return list(new)
+
     def popleft(self) -> BlockRequest:
         """Take out the oldest request; KeyError if there is none."""
-        return self._waiting.popitem(last=False)[0]
+        request = self.first()
+        if request is None:
+            raise KeyError("no request waits")
+        del self._waiting[request]
+        return request
 
     def take(self, budget_bytes: int) -> list[BlockRequest]:
-        """Take out the oldest requests whose blocks fit into ``budget_bytes`` together."""
-        taken: list[BlockRequest] = []
-        for request in self._waiting:
-            budget_bytes -= request[2]
-            if budget_bytes < 0:
-                break
-            taken.append(request)
-        if len(taken) == len(self._waiting):
-            self._waiting.clear()
+        """Take out the oldest requests; as many as have room however long their blocks are."""
+        waiting = self._waiting
+        taken = list(islice(waiting, budget_bytes // BLOCK_BYTES))
+        if len(taken) == len(waiting):
+            waiting.clear()
         else:
             for request in taken:
-                del self._waiting[request]
+                del waiting[request]
         return taken
 
     def first(self) -> BlockRequest | None:
