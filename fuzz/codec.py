@@ -1,23 +1,17 @@
 """Fuzz targets of bencode and metainfo: any bytes load as a value that keeps its promises, or not.
 
-With atheris:   python fuzz/codec.py bencode --write-corpus DIR
-                python fuzz/codec.py bencode -runs=1000000 DIR
-Without it:     python fuzz/codec.py metainfo --random 100000 [--seed 1]
+How to run it: fuzz/runner.py.
 """
 
-import argparse
 import random
-import sys
-import time
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
+from fuzz.runner import in_time, main
 from torrent_engine.base.errors import BencodeError, MetainfoError
 from torrent_engine.codec.bencode import decode, decode_prefix, decode_with_spans, encode
 from torrent_engine.codec.metainfo import Metainfo
 
-MAX_SECONDS = 1.0
 SCRAPS = (
     b"i0e", b"i-0e", b"i03e", b"i9223372036854775807e", b"i-1e", b"le", b"de", b"e", b"d", b"l",
     b"0:", b"1:a", b"01:a", b"99999999999:", b"2:..", b"1:/", b"10:", b"3:\x00\x1b\xff", b"i99999",
@@ -25,6 +19,7 @@ SCRAPS = (
 )  # fmt: skip
 
 
+@in_time
 def fuzz_bencode(data: bytes) -> None:
     """Check one input: declared errors only, one canonical spelling, spans that hold."""
     with suppress(BencodeError):
@@ -42,6 +37,7 @@ def fuzz_bencode(data: bytes) -> None:
         assert all(decode(data[start:end]) == values[key] for key, (start, end) in spans.items())
 
 
+@in_time
 def fuzz_metainfo(data: bytes) -> None:
     """Check one input: declared errors only; what loads has sane numbers and safe paths."""
     with suppress(BencodeError, MetainfoError):
@@ -99,41 +95,5 @@ def mutated(rng: random.Random) -> bytes:
     return bytes(data)
 
 
-def main() -> None:
-    """Fuzz with random mutations, or with atheris where it is installed."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("target", choices=TARGETS)
-    parser.add_argument("--random", type=int, metavar="N", help="N random mutations, no atheris")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--write-corpus", type=Path, metavar="DIR", help="inputs to start from")
-    options, rest = parser.parse_known_args()
-    rng, target = random.Random(options.seed), TARGETS[options.target]
-
-    def fuzz_one(data: bytes) -> None:
-        began_s = time.process_time()
-        target(data)
-        assert time.process_time() - began_s < MAX_SECONDS, "too slow"
-
-    if options.write_corpus is not None:
-        for number in range(200):
-            (options.write_corpus / f"codec-{number}").write_bytes(mutated(rng))
-        return
-    if options.random is None:
-        import atheris
-
-        atheris.instrument_all()
-        atheris.Setup([sys.argv[0], *rest], fuzz_one)
-        atheris.Fuzz()
-        return
-    for number in range(options.random):
-        data = mutated(rng)
-        try:
-            fuzz_one(data)
-        except BaseException:
-            print(f"input {number}: {data.hex()}", file=sys.stderr)
-            raise
-    print(f"{options.random} inputs, only declared outcomes")
-
-
 if __name__ == "__main__":
-    main()
+    main("codec", TARGETS, mutated)

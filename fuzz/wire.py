@@ -1,16 +1,12 @@
 """Fuzz target of the peer wire protocol: any bytes from a peer have declared outcomes only.
 
-With atheris:   python fuzz/wire.py --write-corpus DIR, then python fuzz/wire.py -runs=1000000 DIR
-Without it:     python fuzz/wire.py --random 100000 [--seed 1]
+How to run it: fuzz/runner.py.
 """
 
-import argparse
 import random
-import sys
-import time
 from collections.abc import Iterator
-from pathlib import Path
 
+from fuzz.runner import in_time, main
 from torrent_engine.base.config import TransferConfig
 from torrent_engine.base.ids import BLOCK_BYTES, InfoHash, PeerId
 from torrent_engine.codec.bitfield import Bitfield
@@ -42,7 +38,6 @@ GEOMETRY = Geometry(total_bytes=1_000, piece_bytes=100)
 TINY_BUFFERS = TransferConfig(receive_buffer_bytes=64, slow_receive_buffer_bytes=24)
 CHUNKS = (0, 1, 2, 3, 5, 13, 17, 64)  # 0: all at once
 BLOCKS = tuple(BlockRequest(piece, begin, 50) for piece in range(10) for begin in (0, 50))
-MAX_SECONDS = 1.0
 
 M = MessageId
 TRACE = (
@@ -126,14 +121,13 @@ def run(options: int, chunk_bytes: int, data: bytes) -> list[object]:
     return list(plain(events))
 
 
+@in_time
 def fuzz_one(data: bytes) -> None:
     """Check one input: its first two bytes choose the settings, the rest is what the peer sends."""
     if len(data) < 2:
         return
-    began_s = time.process_time()
     options, chunk_bytes, stream = data[0], CHUNKS[data[1] % len(CHUNKS)], data[2:]
     assert run(options, chunk_bytes, stream) == run(options & ~4, 0, stream)
-    assert time.process_time() - began_s < MAX_SECONDS, "too slow"
 
 
 def mutated(rng: random.Random) -> bytes:
@@ -155,34 +149,5 @@ def mutated(rng: random.Random) -> bytes:
     return rng.randbytes(2) + bytes(stream)
 
 
-def main() -> None:
-    """Fuzz with random mutations, or with atheris where it is installed."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--random", type=int, metavar="N", help="N random mutations, no atheris")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--write-corpus", type=Path, metavar="DIR", help="inputs to start from")
-    options, rest = parser.parse_known_args()
-    rng = random.Random(options.seed)
-    if options.write_corpus is not None:
-        for number in range(200):
-            (options.write_corpus / f"wire-{number}").write_bytes(mutated(rng))
-        return
-    if options.random is None:
-        import atheris
-
-        atheris.instrument_all()
-        atheris.Setup([sys.argv[0], *rest], fuzz_one)
-        atheris.Fuzz()
-        return
-    for number in range(options.random):
-        data = mutated(rng)
-        try:
-            fuzz_one(data)
-        except BaseException:
-            print(f"input {number}: {data.hex()}", file=sys.stderr)
-            raise
-    print(f"{options.random} inputs, only declared outcomes")
-
-
 if __name__ == "__main__":
-    main()
+    main("wire", {"wire": fuzz_one}, mutated)

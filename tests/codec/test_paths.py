@@ -7,9 +7,13 @@ from hypothesis import strategies as st
 
 from torrent_engine.base.errors import MetainfoError
 from torrent_engine.codec.paths import (
+    COARSEST,
+    EXACT,
     MAX_ELEMENT_BYTES,
     MAX_PATH_BYTES,
+    NameFolding,
     clean_path,
+    colliding,
     escape_for_terminal,
     resolve_collisions,
 )
@@ -139,7 +143,7 @@ def test_a10_case_and_composition_collide_when_asked() -> None:
         ("d", "STRASSE"),
         ("d", "stra\u00dfe"),
     ]
-    assert resolve_collisions(paths, case_insensitive=True) == [
+    assert resolve_collisions(paths, COARSEST) == [
         ("d", "\u00e9"),
         ("D", "e\u0301.1"),
         ("d", "\u00c9.2"),
@@ -147,7 +151,24 @@ def test_a10_case_and_composition_collide_when_asked() -> None:
         ("d", "stra\u00dfe.1"),
     ]
     folders = [("X",), ("x", "y")]
-    assert resolve_collisions(folders, case_insensitive=True) == [("X.1",), ("x", "y")]
+    assert resolve_collisions(folders, COARSEST) == [("X.1",), ("x", "y")]
+
+
+def test_a10_only_what_the_file_system_folds_collides() -> None:
+    paths = [("\u00e9",), ("e\u0301",), ("E",), ("e",)]
+    by_case = [("\u00e9",), ("e\u0301",), ("E",), ("e.1",)]
+    by_form = [("\u00e9",), ("e\u0301.1",), ("E",), ("e",)]
+    assert resolve_collisions(paths, NameFolding(case=True)) == by_case
+    assert resolve_collisions(paths, NameFolding(normal_form=True)) == by_form
+    assert colliding(paths, NameFolding(case=True)) == {2, 3}
+    assert colliding(paths, COARSEST) == {0, 1, 2, 3}
+    assert colliding(paths, EXACT) == set()
+    assert colliding([("X",), ("x", "y"), ("z",)], COARSEST) == {0}
+
+
+def test_a10_a_number_that_another_spelling_has_is_not_given() -> None:
+    paths = [("F",), ("f",), ("F.1",)]
+    assert resolve_collisions(paths, NameFolding(case=True)) == [("F",), ("f.2",), ("F.1",)]
 
 
 def test_a10_too_many_collisions_are_refused() -> None:
@@ -156,17 +177,25 @@ def test_a10_too_many_collisions_are_refused() -> None:
         resolve_collisions([("f",)] * 502)
 
 
+def _as_kept(path: tuple[str, ...], folding: NameFolding) -> tuple[str, ...]:
+    names = (unicodedata.normalize("NFD", name) if folding.normal_form else name for name in path)
+    return tuple(name.upper() if folding.case else name for name in names)
+
+
 @given(
-    st.lists(st.lists(st.sampled_from("aAbB"), min_size=1, max_size=3).map(tuple), max_size=12),
-    st.booleans(),
+    st.lists(
+        st.lists(
+            st.sampled_from(["a", "A", "\u00e9", "e\u0301", "\u00c9"]), min_size=1, max_size=3
+        ).map(tuple),
+        max_size=12,
+    ),
+    st.builds(NameFolding, case=st.booleans(), normal_form=st.booleans()),
 )
 def test_a10_resolved_paths_never_collide(
-    paths: list[tuple[str, ...]], case_insensitive: bool
+    paths: list[tuple[str, ...]], folding: NameFolding
 ) -> None:
-    resolved = resolve_collisions(paths, case_insensitive=case_insensitive)
-    keys = [
-        tuple(name.casefold() for name in path) if case_insensitive else path for path in resolved
-    ]
+    resolved = resolve_collisions(paths, folding)
+    keys = [_as_kept(path, folding) for path in resolved]
     assert len(set(keys)) == len(keys) == len(paths)
     folders = {key[:depth] for key in keys for depth in range(1, len(key))}
     assert not folders & set(keys)

@@ -19,6 +19,7 @@ from tests.support.transmission_client import TransmissionClient
 
 OtherClient = LibtorrentClient | TransmissionClient | Aria2Client
 CLIENTS = (LibtorrentClient, TransmissionClient, Aria2Client)
+LEECH_TIMEOUT_S = 28.0
 
 
 class Scenario:
@@ -42,8 +43,8 @@ class Scenario:
             for payload in self.payloads:
                 seed.wait_complete(payload)
             leech = self._engine_leech(self.payloads, "--peer", ":".join(map(str, seed.address)))
-            # Transmission takes one handshake from an address at a time and drops the others.
-            leech.wait_complete(timeout_s=75)
+            # Transmission thinks of whom to unchoke each ten seconds only.
+            leech.wait_complete(timeout_s=LEECH_TIMEOUT_S)
             self._assert_saved(leech.save_dir)
 
     def seed_to(self, kind: str) -> None:

@@ -3,6 +3,7 @@
 import random
 from collections import Counter
 from dataclasses import replace
+from functools import partial
 
 import pytest
 from hypothesis import given
@@ -179,10 +180,165 @@ def test_b9_dial_limit_is_shared_between_torrents_that_share_it() -> None:
     subjects = [candidates(dial_limiter=limiter) for _ in range(20)]
     for subject in subjects:
         subject.add(peer(0), Source.PEX, now=0)
-    assert sum(subject.next_to_dial(0) is not None for subject in subjects) == 5
-    assert sum(subject.next_to_dial(61) is not None for subject in subjects) == 5
-    limiter.note("9.9.9.9", 1000)
+
+    def dial_each(now: float) -> int:
+        return sum(dial_and_fail(subject, now) for subject in subjects)
+
+    assert dial_each(0) == 5
+    assert dial_each(61) == 5
+    limiter.begin("9.9.9.9", 1000)
     assert len(limiter._dials) == 1
+
+
+def dial_and_fail(subject: CandidateList, now: float) -> bool:
+    if (address := subject.next_to_dial(now)) is None:
+        return False
+    subject.mark_failed(address, now)
+    return True
+
+
+def test_b9_whom_the_user_named_for_many_torrents_is_dialled_for_each() -> None:
+    limiter = DialLimiter(CONFIG)
+    subjects = [candidates(dial_limiter=limiter) for _ in range(20)]
+    for subject in subjects:
+        subject.add(peer(0), Source.MANUAL, now=0)
+    assert sum(dial_and_fail(subject, 0) for subject in subjects) == 20
+    stranger = candidates(dial_limiter=limiter)
+    stranger.add(peer(0), Source.PEX, now=0)
+    assert not dial_and_fail(stranger, 59)  # those dials count for everybody else
+    assert dial_and_fail(stranger, 60)
+
+
+# -- one handshake at a time ------------------------------------------------------------------
+
+
+def torrents_of_one_peer(count: int) -> tuple[list[CandidateList], list[int]]:
+    """Return lists that share a limiter and name one peer, and who was told to look again."""
+    limiter, woken = DialLimiter(CONFIG), list[int]()
+    subjects = [candidates(dial_limiter=limiter) for _ in range(count)]
+    for number, subject in enumerate(subjects):
+        subject.add(peer(0), Source.TRACKER, now=0)
+        subject.on_turn = partial(woken.append, number)
+    return subjects, woken
+
+
+@pytest.mark.parametrize("outcome", ["answered", "failed", "banned", "ourselves", "stopped"])
+def test_torrents_shake_hands_with_one_address_one_after_the_other(outcome: str) -> None:
+    (first, second, third), woken = torrents_of_one_peer(3)
+    assert first.next_to_dial(0) == peer(0)
+    assert second.next_to_dial(0) is None
+    assert third.next_to_dial(0) is None
+    assert not woken
+    match outcome:
+        case "answered":
+            first.mark_connected(peer(0), 0.5)
+        case "failed":
+            first.mark_failed(peer(0), 0.5)
+        case "banned":
+            first.ban(peer(0), None, 0.5)
+        case "ourselves":
+            first.exclude(peer(0))
+        case _:
+            first.all_idle(0.5)
+    assert woken == [1, 2]
+    assert second.next_to_dial(0.5) == peer(0)
+    assert third.next_to_dial(0.5) is None
+    second.mark_connected(peer(0), 1.0)
+    assert woken == [1, 2, 2]
+    assert third.next_to_dial(1.0) == peer(0)
+
+
+def test_other_ports_of_an_address_wait_for_its_handshake_only_and_others_not_at_all() -> None:
+    subject = candidates()
+    for port in (1, 2):
+        subject.add(peer(0, port), Source.TRACKER, now=0)
+    subject.add(peer(1), Source.PEX, now=0)
+    dialled = dial_all(subject, 0)
+    assert [address.host for address in dialled] == [peer(0).host, peer(1).host]
+    subject.mark_failed(dialled[0], 7)
+    assert {dialled[0], subject.next_to_dial(7)} == {peer(0, 1), peer(0, 2)}
+
+
+def test_who_is_held_back_and_banned_meanwhile_is_gone() -> None:
+    (first, second), woken = torrents_of_one_peer(2)
+    assert first.next_to_dial(0)
+    assert second.next_to_dial(0) is None
+    second.ban(peer(0), None, 0)
+    first.mark_connected(peer(0), 1)
+    assert woken == [1]
+    assert second.next_to_dial(1_000) is None
+
+
+# -- seeds ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("source", [Source.TRACKER, Source.MANUAL], ids=["told", "named"])
+def test_bep21_seeds_are_dialled_only_while_we_want_something(source: Source) -> None:
+    subject, woken = candidates(), list[int]()
+    subject.on_turn = lambda: woken.append(1)
+    for number in range(3):
+        subject.add(peer(number), source, now=0)
+        assert subject.next_to_dial(0) == peer(number)
+        subject.mark_connected(peer(number), 0)
+        subject.note_seed(peer(number), is_seed=number > 0)
+        subject.mark_disconnected(peer(number), 0, good=True)
+    subject.set_wanting(wanting=False)
+    assert dial_all(subject, 1_000) == [peer(0)]
+    subject.add(peer(1), source, now=1_000)
+    assert subject.next_due(1_000) is None
+    woken.clear()
+    subject.set_wanting(wanting=True)
+    assert woken
+    assert set(dial_all(subject, 1_000)) == {peer(1), peer(2)}
+
+
+def test_bep21_who_is_no_seed_any_more_counts_again_and_a_back_off_goes_on_meanwhile() -> None:
+    subject = candidates()
+    subject.add(peer(0), Source.TRACKER, now=0)
+    subject.note_seed(peer(0), is_seed=True)
+    subject.set_wanting(wanting=False)
+    subject.mark_failed(peer(0), 0)
+    assert subject.next_due(0) is None
+    subject.note_seed(peer(0), is_seed=False)
+    assert subject.next_due(0) == CONFIG.backoff_first_s
+    subject.note_seed(peer(9), is_seed=True)  # nobody we know
+    assert peer(9) not in subject
+
+
+# -- quick retries ----------------------------------------------------------------------------
+
+
+def waits_of(source: Source, *, hung_up: bool, seed: int = 1) -> list[float]:
+    """Return how long a peer is let alone after each failure in a row, until it is forgotten."""
+    subject, now, waits = CandidateList(CONFIG, random.Random(seed)), 0.0, list[float]()
+    subject.add(peer(0), source, now)
+    while len(waits) < 12 and subject.next_to_dial(now) is not None:
+        subject.mark_failed(peer(0), now, hung_up=hung_up)
+        if (due := subject.next_due(now)) is not None:
+            waits.append(due - now)
+            now = due
+    return waits
+
+
+@pytest.mark.parametrize(
+    ("source", "hung_up"),
+    [(Source.TRACKER, True), (Source.MANUAL, True), (Source.MANUAL, False)],
+    ids=["hung up", "named, hung up", "named, refused"],
+)
+def test_first_retry_is_quick_and_differs_and_the_later_ones_grow(
+    source: Source, hung_up: bool
+) -> None:
+    lives = [waits_of(source, hung_up=hung_up, seed=seed) for seed in range(50)]
+    for number, waits in enumerate(map(list, zip(*lives, strict=True))):
+        middle = CONFIG.quick_retry_first_s * 2**number
+        low, high = (min(middle * factor, CONFIG.backoff_max_s) for factor in (0.5, 1.5))
+        assert low - 1e-6 <= min(waits) <= max(waits) <= high + 1e-6
+    assert len({waits[0] for waits in lives}) == 50
+    assert len(lives[0]) == (12 if source is Source.MANUAL else CONFIG.max_failures - 1)
+
+
+def test_a_refused_dial_of_a_stranger_is_not_retried_quickly() -> None:
+    assert waits_of(Source.TRACKER, hung_up=False) == [15, 30, 60, 120, 240]
 
 
 def test_b9_local_addresses_told_by_strangers_are_refused() -> None:
@@ -327,3 +483,5 @@ def test_random_lives_keep_the_counts_right(steps: list[tuple[str, int, int]]) -
         assert subject._per_ip == Counter(address.host for address in known)
         busy = Counter(address.host for address, each in known.items() if each.busy)
         assert subject._busy_per_ip == busy
+        dialling = {address.host for address, each in known.items() if each.dialling}
+        assert set(subject._limiter._waiters) == dialling

@@ -139,7 +139,9 @@ def poison(_piece: int, begin: int, data: bytes) -> bytes:
 
 @asynccontextmanager
 async def listening(
-    behaviour: Callable[[anyio.abc.SocketStream], Awaitable[None]], host: str = "127.0.0.1"
+    behaviour: Callable[[anyio.abc.SocketStream], Awaitable[None]],
+    host: str = "127.0.0.1",
+    port: int = 0,
 ) -> AsyncIterator[tuple[str, int]]:
     """Serve every connection with ``behaviour``; gives the address."""
 
@@ -148,7 +150,7 @@ async def listening(
             await behaviour(stream)
 
     async with (
-        await anyio.create_tcp_listener(local_host=host, local_port=0) as listener,
+        await anyio.create_tcp_listener(local_host=host, local_port=port) as listener,
         anyio.create_task_group() as tasks,
     ):
         tasks.start_soon(listener.serve, handle)

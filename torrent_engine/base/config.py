@@ -62,6 +62,9 @@ class PoolConfig:
     max_dials_per_ip_per_minute: int = 5
     backoff_first_s: float = 15.0
     """Wait after the first failed dial; doubled after each further one."""
+    quick_retry_first_s: float = 3.0
+    """The same, times 0.5 to 1.5 by chance, where the next dial may well succeed: the peer hung up
+    before it answered our handshake, or the user named it."""
     backoff_max_s: float = 1_800.0
     max_failures: int = 6
     """Dials that may fail in a row before a candidate is forgotten."""

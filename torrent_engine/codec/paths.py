@@ -5,7 +5,9 @@ character, and is at most 240 bytes of UTF-8. Source: BEP 3, BEP 47; RELIABILITY
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Final
 from unicodedata import normalize
 
@@ -29,6 +31,34 @@ _FORBIDDEN_ON_WINDOWS: Final = re.compile(r'[<>:"|?*]')
 _RESERVED_ON_WINDOWS: Final = re.compile(
     r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9\u00b9\u00b2\u00b3])\s*(\..*)?", re.IGNORECASE
 )
+
+
+@dataclass(frozen=True, slots=True)
+class NameFolding:
+    """Which different names a file system takes for one."""
+
+    case: bool = False
+    """Those that differ in case only."""
+    normal_form: bool = False
+    """Those that differ in Unicode composition only (NFC, NFD)."""
+
+    def key(self, path: Path) -> Path:
+        """Return what is the same for all paths that lead to one file."""
+        if self == EXACT:
+            return path
+        return tuple(self._folded(name) for name in path)
+
+    def _folded(self, name: str) -> str:
+        if self.normal_form:
+            name = normalize("NFC", name)
+        if not self.case:
+            return name
+        folded = name.casefold()
+        return normalize("NFC", folded) if self.normal_form else folded
+
+
+EXACT: Final = NameFolding()
+COARSEST: Final = NameFolding(case=True, normal_form=True)
 
 
 def clean_path(elements: Sequence[bytes], *, windows: bool = False) -> Path:
@@ -72,19 +102,26 @@ def shortened(name: str, limit_bytes: int, suffix: str = "") -> str:
     return stem.encode()[:room].decode("utf-8", "ignore") + tail
 
 
-def resolve_collisions(paths: Sequence[Path], *, case_insensitive: bool = False) -> list[Path]:
+def resolve_collisions(paths: Sequence[Path], folding: NameFolding = EXACT) -> list[Path]:
     """Return the paths with each file in a place of its own, in the same order.
 
     A file that stands where an earlier file or a folder must go gets a number before its
-    extension. With ``case_insensitive``, names that differ only in case or in Unicode composition
-    count as the same. Raises MetainfoError after 500 collisions.
+    extension. Names that ``folding`` takes for one collide; the others are left as they are.
+    Raises MetainfoError after 500 collisions.
     """
-    keys = [_folded(path) for path in paths] if case_insensitive else list(paths)
+    keys = [folding.key(path) for path in paths]
     folders = _folders(keys)
     natural = set(keys)
     if len(natural) == len(keys) and natural.isdisjoint(folders):
         return list(paths)
-    return _renumbered(paths, keys, folders | natural, folders)
+    return _renumbered(paths, keys, folders, folding)
+
+
+def colliding(paths: Sequence[Path], folding: NameFolding) -> set[int]:
+    """Return the numbers of the paths that are in each other's or in a folder's place."""
+    keys = [folding.key(path) for path in paths]
+    folders, counts = _folders(keys), Counter(keys)
+    return {number for number, key in enumerate(keys) if counts[key] > 1 or key in folders}
 
 
 def escape_for_terminal(text: str) -> str:
@@ -113,10 +150,6 @@ def _shortened_path(path: Path) -> Path:
     )
 
 
-def _folded(path: Path) -> Path:
-    return tuple(normalize("NFC", normalize("NFC", name).casefold()) for name in path)
-
-
 def _folders(paths: Iterable[Path]) -> set[Path]:
     found: set[Path] = set()
     for path in paths:
@@ -128,9 +161,10 @@ def _folders(paths: Iterable[Path]) -> set[Path]:
 
 
 def _renumbered(
-    paths: Sequence[Path], keys: Sequence[Path], reserved: set[Path], folders: set[Path]
+    paths: Sequence[Path], keys: Sequence[Path], folders: set[Path], folding: NameFolding
 ) -> list[Path]:
     """Give a number to every path whose key is a folder's or came before."""
+    reserved = folders.union(keys)
     taken: set[Path] = set()
     result: list[Path] = []
     tries = 0
@@ -144,7 +178,7 @@ def _renumbered(
                 raise MetainfoError(f"more than {MAX_COLLISIONS} names of files collide")
             name = shortened(path[-1], MAX_ELEMENT_BYTES, f".{number}")
             chosen = (*path[:-1], name)
-            chosen_key = (*key[:-1], *_folded((name,))) if key is not path else chosen
+            chosen_key = folding.key(chosen)
         taken.add(chosen_key)
         result.append(chosen)
     return result

@@ -48,9 +48,7 @@ class FileStorage:
         self.present: set[int] = set()
         """Files that are on disk, with at most the length they should have."""
         self._entries: tuple[FileEntry, ...] = metainfo.files
-        self._paths = [
-            check_parts(renames.get(index, entry.path)) for index, entry in enumerate(self._entries)
-        ]
+        self.name_files(renames)
         self._pool = pool
         self._owner = pool.new_owner()
         self._preallocate = preallocate
@@ -61,6 +59,12 @@ class FileStorage:
         self._dirty: set[int] = set()
         self._unstamped: set[int] = set()
         self._new_folders: set[tuple[str, ...]] = set()
+
+    def name_files(self, renames: Mapping[int, tuple[str, ...]]) -> None:
+        """Set where each file lies: as the torrent has it but for ``renames``."""
+        self._paths = [
+            check_parts(renames.get(index, entry.path)) for index, entry in enumerate(self._entries)
+        ]
 
     @property
     def folder(self) -> Folder:

@@ -1,18 +1,25 @@
-"""Knows what kind of file system a device number belongs to, and how it may be read.
+"""Knows what kind a file system is, how it may be read, and which names it takes for one.
 
-Linux only (``/proc/self/mountinfo``); elsewhere every kind is unknown, which is always safe.
+The kind is known on Linux only (``/proc/self/mountinfo``); elsewhere it is unknown, which is
+always safe.
 """
 
 import os
+import secrets
+from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
 from typing import Final
+
+from torrent_engine.codec.paths import EXACT, NameFolding
 
 _MEMORY_TYPES: Final = frozenset({"tmpfs", "ramfs", "devtmpfs"})
 _NETWORK_TYPES: Final = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "lustre"}
 )
 _MOUNTS: Final = Path("/proc/self/mountinfo")
+_OTHER_CASE: Final = ("a", "A")
+_OTHER_FORM: Final = ("\u00e9", "e\u0301")
 
 
 class ReadMode(Enum):
@@ -59,3 +66,51 @@ class ReadModes:
         in_memory = filesystem_type(device) in _MEMORY_TYPES
         self._modes[device] = ReadMode.DIRECT if in_memory else ReadMode.THREAD
         return self._modes[device]
+
+
+def probe_names(folder: Path) -> NameFolding:
+    """Say which names a folder takes for one: make files, look for them under other names.
+
+    The files are removed again. Raises OSError where none can be made.
+    """
+    return NameFolding(
+        case=_is_one_name(folder, *_OTHER_CASE), normal_form=_is_one_name(folder, *_OTHER_FORM)
+    )
+
+
+def _is_one_name(folder: Path, made: str, other: str) -> bool:
+    stem = f".torrent-engine-{secrets.token_hex(8)}-"
+    probe = folder / f"{stem}{made}"
+    probe.touch(exist_ok=False)
+    try:
+        return os.path.lexists(folder / f"{stem}{other}")
+    finally:
+        probe.unlink()
+
+
+class NameFoldings:
+    """Owns one answer per folder: which names it takes for one."""
+
+    def __init__(self, probe: Callable[[Path], NameFolding] = probe_names) -> None:
+        """Make one that knows nothing; ``probe`` is asked about a folder that exists."""
+        self._probe = probe
+        self._known: dict[tuple[int, int], NameFolding] = {}
+
+    def of(self, folder: Path) -> NameFolding:
+        """Return what holds in a folder, or will once it is made; blocking.
+
+        Where no file can be made nothing is known, and names are taken to be told apart.
+        """
+        try:
+            return self._of(folder)
+        except OSError:
+            return EXACT
+
+    def _of(self, folder: Path) -> NameFolding:
+        while not folder.is_dir() and folder != folder.parent:
+            folder = folder.parent
+        status = folder.stat()
+        key = (status.st_dev, status.st_ino)  # some file systems let each folder decide
+        if key not in self._known:
+            self._known[key] = self._probe(folder)
+        return self._known[key]

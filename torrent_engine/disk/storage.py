@@ -76,6 +76,11 @@ class StorageManager:
 
     # -- life -----------------------------------------------------------------------------
 
+    def rename(self, renames: Mapping[int, tuple[str, ...]]) -> None:
+        """Give files other paths; to be called before :meth:`open`."""
+        self.renames.update(renames)
+        self._files.name_files(self.renames)
+
     async def open(self, *, create: bool = True) -> None:
         """Open the save path, look at what is there, and make the empty files.
 
@@ -231,10 +236,8 @@ class StorageManager:
             place, end = self._places[part.file_index], part.offset_bytes + part.length_bytes
             if place is Place.FILE and self._files.size(part.file_index) < end:
                 return False
-            if (
-                place is Place.PART_FILE
-                and self._part_file_bytes < end + self._layout.offsets[part.file_index]
-            ):
+            needed_bytes = self._layout.offsets[part.file_index] + end
+            if place is Place.PART_FILE and self._part_file_bytes < needed_bytes:
                 return False
         return True
 
@@ -378,12 +381,9 @@ class StorageManager:
         self._part_file_bytes = self._parts().size() if has_parts else 0
 
     def _create_empty_files(self) -> None:
-        lengths = self._layout.lengths
-        self._files.create_empty(
-            index
-            for index, place in enumerate(self._places)
-            if place is Place.FILE and not lengths[index] and index not in self.skipped
-        )
+        places, lengths = self._places, self._layout.lengths
+        empty = (i for i, place in enumerate(places) if place is Place.FILE and not lengths[i])
+        self._files.create_empty(index for index in empty if index not in self.skipped)
 
     def _parts(self) -> PartFile:
         if self._part_file is None:

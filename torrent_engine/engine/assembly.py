@@ -164,6 +164,12 @@ class PieceAssembly:
         self._places[first : first + count] = bytes((Place.DISK,)) * count
         self._views[first : first + count] = [None] * count
 
+    def not_written(self, first: int, count: int) -> None:
+        """Record that the disk refused a run of blocks: they are in memory as before."""
+        self._places[first : first + count] = bytes((Place.MEMORY,)) * count
+        for views in self._views[first : first + count]:
+            self.memory_bytes += sum(map(len, views or ()))
+
     def disk_bits(self) -> int:
         """Return the blocks that are on the disk, block ``i`` at ``1 << i``."""
         return sum(1 << b for b, place in enumerate(self._places) if place == Place.DISK)

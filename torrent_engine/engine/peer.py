@@ -36,6 +36,7 @@ class Peer:
         "is_upload_only",
         "last_block_s",
         "link",
+        "listen_port",
         "piece_count",
         "pipeline",
         "quiet_until_s",
@@ -63,6 +64,8 @@ class Peer:
         self.piece_count = 0
         self.has_all = False
         self.is_upload_only = False
+        self.listen_port: int | None = None
+        """Where it accepts connections, if it said so (BEP 10)."""
         self.pipeline = RequestPipeline(config)
         self.download_rate = RateMeter()
         self.upload_rate = RateMeter()
@@ -81,6 +84,11 @@ class Peer:
         """No request before this: the peer rejects at the moment."""
         self.unchoked_s = 0.0
         self.uploaded_at_unchoke_bytes = 0
+
+    @property
+    def wants_nothing(self) -> bool:
+        """Whether it has all pieces, or all that it wants (BEP 21)."""
+        return self.has_all or self.is_upload_only
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,6 +64,7 @@ class PeerEvents:
         if handshake.reqq is not None:
             peer.pipeline.peer_reqq(handshake.reqq)
         peer.is_upload_only = handshake.is_upload_only
+        peer.listen_port = handshake.listen_port or peer.listen_port
 
     @staticmethod
     def _on_violated(peer: Peer, event: ProtocolViolated) -> None:

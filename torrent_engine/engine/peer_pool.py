@@ -34,6 +34,7 @@ from torrent_engine.protocol.wire.messages import HandshakeReceived, PeerEvent, 
 logger = logging.getLogger(__name__)
 
 IDLE_DIAL_WAIT_S: Final = 30.0  # ours: look again now and then when there is nobody to dial
+NO_USE_GRACE_S: Final = 1.0  # ours: within this a new peer has said what it has and what it is
 LOCAL_EXTENSIONS: Final = {DONT_HAVE: 7}
 
 
@@ -71,11 +72,13 @@ class PeerPool:
         self._tasks: anyio.abc.TaskGroup | None = None
         self._incoming: Counter[str] = Counter()
         self._wake = anyio.Event()
+        candidates.on_turn = self.wake
 
     # -- life -------------------------------------------------------------------------------
 
     async def run(self) -> None:
         """Dial candidates until cancelled; every link has ended when this returns."""
+        self._update_wanting()
         try:
             async with anyio.create_task_group() as tasks:
                 self._tasks = tasks
@@ -197,6 +200,7 @@ class PeerPool:
             if serving.peer is None:
                 self._half_open_ended()
             else:
+                self._remember(serving.peer)
                 self._leave(serving.peer)
             self._ended(serving, address, reason)
 
@@ -213,6 +217,13 @@ class PeerPool:
             now=torrent.clock(),
         )
 
+    def _remember(self, peer: Peer) -> None:
+        """Note whether a peer was a seed, before the managers forget what it had."""
+        address = peer.address
+        if peer.is_incoming and peer.listen_port is not None:
+            address = PeerAddress(address.host, peer.listen_port)
+        self.candidates.note_seed(address, is_seed=peer.wants_nothing)
+
     def _leave(self, peer: Peer) -> None:
         self._torrent.peers.discard(peer)
         self._slots.give_back()
@@ -225,7 +236,7 @@ class PeerPool:
         if peer is None:
             logger.debug("%s: no handshake: %s", address, reason)
             if reason is not None:
-                self.candidates.mark_failed(address, now)
+                self.candidates.mark_failed(address, now, hung_up=serving.was_hung_up_on)
             return
         if reason is not None:
             is_good = not peer.connection.is_violated
@@ -278,7 +289,7 @@ class PeerPool:
             listen_port=self.listen_port,
             your_ip=ipaddress.ip_address(peer.address.host).packed,
             reqq=torrent.shared_config.wire.reqq,
-            is_upload_only=not torrent.table.missing & torrent.picker.wanted,
+            is_upload_only=self._is_complete,
             metadata_bytes=len(torrent.metainfo.info_bytes),
         )
 
@@ -300,13 +311,29 @@ class PeerPool:
                 if peer.identity == identity:
                     peer.link.end("banned: sent bad data")
 
+    @property
+    def _is_complete(self) -> bool:
+        return not self._torrent.table.missing & self._torrent.picker.wanted
+
+    def _update_wanting(self) -> None:
+        """Let seeds be dialled as long as they have something for us."""
+        self.candidates.set_wanting(wanting=not self._is_complete)
+
     def tick(self, now: float) -> None:
-        """End links that are silent; queue keep-alives."""
+        """End links that are silent or of no use to either side; queue keep-alives."""
+        self._update_wanting()
         for peer in tuple(self._torrent.peers):
             if (reason := peer.connection.timed_out(now)) is not None:
                 peer.link.end(reason)
+            elif self._is_of_no_use(peer, now):
+                peer.link.end("both sides are complete")
             else:
                 peer.link.flush()
+
+    def _is_of_no_use(self, peer: Peer, now: float) -> bool:
+        """Tell whether a peer and we both want nothing, and it had the time to see that, too."""
+        is_known = now - peer.connected_s >= NO_USE_GRACE_S
+        return is_known and peer.wants_nothing and self._is_complete
 
     def handle(self, peer: Peer, events: list[PeerEvent]) -> None:
         """Hand what a peer said to the managers."""
@@ -318,10 +345,13 @@ class _Serving:
 
     def __init__(self, pool: PeerPool, link: PeerLink, source: Source) -> None:
         self.peer: Peer | None = None
+        self.was_hung_up_on = False
+        """The other side closed before it said anything that we understood."""
         self._pool = pool
         self._link = link
         self._source = source
         self._deadline: anyio.CancelScope | None = None
+        self._is_answered = False
 
     async def run(self, received: bytes) -> str:
         """Serve until the end of the link; return its reason.
@@ -336,7 +366,9 @@ class _Serving:
         with anyio.CancelScope(deadline=anyio.current_time() + timeout_s) as self._deadline:
             if self.peer is not None:
                 self._deadline.deadline = float("inf")
-            return await link.run(self.on_events)
+            reason = await link.run(self.on_events)
+            self.was_hung_up_on = self.peer is None and not self._is_answered
+            return reason
         raise RemoteProtocolError("no handshake in time", bep=3)
 
     def on_events(self, events: list[PeerEvent], _count_bytes: int) -> None:
@@ -350,7 +382,7 @@ class _Serving:
         """Make a peer of the first event, and return the others."""
         if not events:
             return events
-        first = events[0]
+        self._is_answered, first = True, events[0]
         if isinstance(first, ProtocolViolated):
             self._link.end(str(first.error))
         elif isinstance(first, HandshakeReceived):

@@ -24,11 +24,13 @@ T = TypeVar("T")
 StartTask = Callable[[Callable[[PieceAssembly], Awaitable[None]], PieceAssembly], None]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Whole:
-    """Tag of a job that writes what is left of a verified piece."""
+    """Tag of the jobs that write what is left of a verified piece."""
 
     piece: int
+    left: int
+    """Jobs that are not written; several threads write, in any order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,10 +132,9 @@ class PieceFinisher:
         if self.writer is None or not runs:
             self._have(piece)
             return
-        for first, _, views in runs[:-1]:
-            self.writer.submit(WriteJob(assembly.run_offset_bytes(first), views, None))
-        first, _, views = runs[-1]
-        self.writer.submit(WriteJob(assembly.run_offset_bytes(first), views, _Whole(piece)))
+        tag = _Whole(piece, len(runs))
+        for first, _, views in runs:
+            self.writer.submit(WriteJob(assembly.run_offset_bytes(first), views, tag))
 
     def _failed(self, assembly: PieceAssembly, digests: list[bytes]) -> None:
         torrent, piece = self._torrent, assembly.partial.piece
@@ -162,7 +163,9 @@ class PieceFinisher:
         for job in jobs:
             tag = job.tag
             if type(tag) is _Whole:
-                self._have(tag.piece)
+                tag.left -= 1
+                if not tag.left:
+                    self._have(tag.piece)
             elif type(tag) is _Unverified:
                 self._verified(job, tag.assembly)
             elif type(tag) is _Ahead:
@@ -184,11 +187,16 @@ class PieceFinisher:
 
     def write_failed(self, error: StorageError, jobs: list[WriteJob]) -> None:
         """Take that the disk refused jobs; their pieces are missing again."""
+        table = self._torrent.table
         for job in jobs:
-            if type(job.tag) is _Whole:
-                self._torrent.table.write_failed(job.tag.piece)
-            elif type(job.tag) is _Unverified:
-                self._torrent.table.abandoned(job.tag.assembly.partial.piece)
+            tag = job.tag
+            if type(tag) is _Whole and tag.left > 0:
+                tag.left = 0  # of its jobs the first that fails counts
+                table.write_failed(tag.piece)
+            elif type(tag) is _Unverified:
+                table.abandoned(tag.assembly.partial.piece)
+            elif type(tag) is _Ahead:
+                tag.assembly.not_written(tag.first_block, tag.blocks)
         self._on_error(error)
 
     def write_ahead(self, now: float, age_s: float) -> None:

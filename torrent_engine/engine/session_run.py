@@ -18,6 +18,7 @@ from torrent_engine.base.errors import ConfigError, TorrentEngineError
 from torrent_engine.base.ids import PeerId
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.codec.paths import clean_path
+from torrent_engine.disk.file_names import settle_names
 from torrent_engine.disk.hasher import check_pieces
 from torrent_engine.disk.resume import ResumeKeeper
 from torrent_engine.disk.start_plan import StartPlan
@@ -129,7 +130,8 @@ class SessionRun:
 
     async def run(self) -> None:
         """Run until told to stop or until something fails, which is raised at the end."""
-        storage, keeper = self.torrent.storage, self._keeper
+        storage, keeper, shared = self.torrent.storage, self._keeper, self._shared
+        await settle_names(storage, shared.store, shared.name_foldings)
         await storage.open(create=not self._settings.config.check_only)
         try:
             self._apply(await keeper.plan(trust=self._trust))
@@ -140,7 +142,7 @@ class SessionRun:
                 await self._close_keeper()
             if self.deletes_files:
                 await storage.delete_files()
-                await self._shared.store.remove(self._settings.metainfo.info_hash)
+                await shared.store.remove(self._settings.metainfo.info_hash)
                 self.has_deleted_files = True
         finally:
             with anyio.CancelScope(shield=True):

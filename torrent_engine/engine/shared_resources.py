@@ -21,6 +21,7 @@ import anyio.abc
 
 from torrent_engine.base.config import SharedConfig
 from torrent_engine.base.errors import LocalProtocolError
+from torrent_engine.disk.filesystem import NameFoldings
 from torrent_engine.disk.open_files import OpenFiles
 from torrent_engine.disk.state import StateStore
 from torrent_engine.engine.connection_slots import ConnectionSlots
@@ -80,6 +81,7 @@ class SharedResources:
         self.disk_limiter = anyio.CapacityLimiter(disk.disk_threads)
         self.hash_limiter = anyio.CapacityLimiter(disk.hash_threads)
         self.open_files = OpenFiles(disk.max_open_files)
+        self.name_foldings = NameFoldings()
         self.connection_slots = ConnectionSlots(self.config.pool.max_connections)
         self.bans = BanList(self.config.pool)
         self.dial_limiter = DialLimiter(self.config.pool)

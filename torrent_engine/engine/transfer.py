@@ -219,7 +219,7 @@ class Transfer:
             self.trackers.completed()
         self.downloads.set_active(active=False)
         for peer in tuple(self.torrent.peers):
-            if peer.has_all or peer.is_upload_only:
+            if peer.wants_nothing:
                 peer.link.end("both sides are complete")
 
     def set_rate_limits(

@@ -1,11 +1,12 @@
 """Owns one list: the peers that we know of and may dial, each idle or busy, and whose turn it is.
 
-Source: BEP 27 (private torrents), BEP 40 (priority); rows B7 and B9. Every verb costs O(log n).
+Source: BEP 21 (upload only), BEP 27 (private torrents), BEP 40 (priority); rows B7 and B9. Every
+verb costs O(log n), but :meth:`set_own_address` and :meth:`set_wanting` look at all.
 """
 
 import random
 from collections import Counter
-from collections.abc import Container
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from enum import Flag, auto
 from typing import Final
@@ -19,6 +20,9 @@ from torrent_engine.policy.dial_queue import DialQueue
 from torrent_engine.policy.peer_priority import peer_priority
 
 IN_USE_RETRY_S: Final = 10.0  # ours: how soon an address that has its links is looked at again
+NEVER: Final = float("inf")
+TURN_WAIT_S: Final = 60.0  # ours: longer than any handshake takes, whose end is told of anyway
+JITTER: Final = (0.5, 1.5)  # ours: of a quick retry, so that two who collided do not do so again
 
 
 class Source(Flag):
@@ -50,6 +54,12 @@ class _Candidate:
     priority: int
     failures: int = 0
     busy: bool = False
+    dialling: bool = False
+    """Dialled, and neither its handshake nor its failure is known yet."""
+    is_seed: bool = False
+    """It did not want anything when we last had a link with it."""
+    due: float = 0.0
+    """When it may be dialled, if a link with it is of use then."""
     connected_at: float = -1.0
     """When it last passed a handshake, negative for never."""
 
@@ -84,6 +94,11 @@ class CandidateList:
         self._per_ip: Counter[str] = Counter()
         self._busy_per_ip: Counter[str] = Counter()
         self._waiting = DialQueue()
+        self._held_back: dict[str, dict[PeerAddress, float]] = {}
+        """Who waits for the end of a handshake with the same destination, and since when."""
+        self.on_turn: Callable[[], None] = lambda: None
+        """Called when :meth:`next_to_dial` is worth a call sooner than it said."""
+        self._is_wanting = True
         self._own: PeerAddress | None = None
         self._excluded: set[PeerAddress] = set()
 
@@ -135,30 +150,53 @@ class CandidateList:
         self.exclude(address)
         for candidate in self._candidates.values():
             candidate.priority = self._priority(candidate.address)
-            if (due := self._waiting.due(candidate.address)) is not None:
-                self._wait_until(candidate, due)
+            self._place_again(candidate)
 
     def next_to_dial(self, now: float, in_use_ips: Container[str] = ()) -> PeerAddress | None:
         """Return whom to dial now, if anybody, and regard the peer as busy from now on.
 
         ``in_use_ips`` are addresses that have all the links they may have. After each dial call
-        :meth:`mark_connected` or :meth:`mark_failed`.
+        :meth:`mark_connected` or :meth:`mark_failed`: until then nobody who has the same limiter
+        dials that destination.
         """
         while (address := self._waiting.pop(now)) is not None:
             candidate = self._candidates[address]
             if self._bans.is_banned(address, None, now):
                 self._remove(address)
+            elif self._limiter.is_shaking_hands(self._destination(address)):
+                self._hold_back(candidate, now)
             elif (free_at := self._free_at(address, now, in_use_ips)) > now:
                 self._wait_until(candidate, free_at)
             else:
-                self._limiter.note(self._destination(address), now)
+                self._limiter.begin(self._destination(address), now)
                 self._set_busy(candidate)
+                candidate.dialling = True
                 return address
         return None
 
     def next_due(self, now: float) -> float | None:
         """Return when :meth:`next_to_dial` may have an answer at the earliest, None if never."""
-        return self._waiting.next_due(now)
+        due = self._waiting.next_due(now)
+        return None if due == NEVER else due
+
+    def note_seed(self, address: PeerAddress, *, is_seed: bool) -> None:
+        """Record whether a peer, when its link ended, had nothing to ask for (BEP 21)."""
+        if (candidate := self._candidates.get(address)) is not None:
+            candidate.is_seed = is_seed
+            self._place_again(candidate)
+
+    def set_wanting(self, *, wanting: bool) -> None:
+        """Tell whether we want any piece: if not, seeds are not dialled, whoever named them.
+
+        They are remembered, and count again when something is wanted.
+        """
+        if wanting == self._is_wanting:
+            return
+        self._is_wanting = wanting
+        for candidate in self._candidates.values():
+            if candidate.is_seed:
+                self._place_again(candidate)
+        self.on_turn()
 
     def mark_connected(self, address: PeerAddress, now: float) -> None:
         """Record that a peer passed the handshake, whoever dialled."""
@@ -166,9 +204,15 @@ class CandidateList:
             candidate.failures = 0
             candidate.connected_at = now
             self._set_busy(candidate)
+            self._end_dialling(candidate)
 
-    def mark_failed(self, address: PeerAddress, now: float) -> None:
-        """Record a failed dial: try again after a growing time, forget after too many."""
+    def mark_failed(self, address: PeerAddress, now: float, *, hung_up: bool = False) -> None:
+        """Record a failed dial: try again after a growing time, forget after too many.
+
+        ``hung_up`` says that the peer was there but closed the link before it answered our
+        handshake, as some do while they shake hands with another of our torrents: the first
+        retries come soon then, and so they do for a peer that the user named.
+        """
         candidate = self._candidates.get(address)
         if candidate is None:
             return
@@ -178,7 +222,8 @@ class CandidateList:
             self._remove(address)
         else:
             self._end_busy(candidate)
-            self._wait_until(candidate, now + self._backoff_s(candidate.failures))
+            is_quick = hung_up or bool(candidate.sources & Source.MANUAL)
+            self._wait_until(candidate, now + self._backoff_s(candidate, is_quick=is_quick))
 
     def mark_disconnected(self, address: PeerAddress, now: float, *, good: bool) -> None:
         """Record the end of a link; ``good`` says that the peer is worth dialling again."""
@@ -230,13 +275,12 @@ class CandidateList:
         trust_before = candidate.trust
         candidate.sources |= source
         candidate.trust = _trust(candidate.sources)
-        due = self._waiting.due(candidate.address)
-        if due is None:
+        if candidate.busy:
             return
         if source & Source.MANUAL:  # somebody who names a peer by hand wants it now
             self._wait_until(candidate, now)
         elif candidate.trust != trust_before:
-            self._wait_until(candidate, due)
+            self._place_again(candidate)
 
     def _make_room(self, rank: int) -> bool:
         """Evict the oldest of the worst that wait if the list is full; False if none is worse."""
@@ -253,24 +297,52 @@ class CandidateList:
             return self._rng.getrandbits(32)
         return peer_priority(self._own, address)
 
-    def _backoff_s(self, failures: int) -> float:
-        doublings = min(failures - 1, 30)
-        return min(self._config.backoff_first_s * 2.0**doublings, self._config.backoff_max_s)
+    def _backoff_s(self, candidate: _Candidate, *, is_quick: bool) -> float:
+        config, first_s = self._config, self._config.backoff_first_s
+        if is_quick:
+            first_s = config.quick_retry_first_s * self._rng.uniform(*JITTER)
+        return min(first_s * 2.0 ** min(candidate.failures - 1, 30), config.backoff_max_s)
+
+    def _hold_back(self, candidate: _Candidate, now: float) -> None:
+        """Let a candidate wait until the handshake with its destination has ended."""
+        destination = self._destination(candidate.address)
+        self._held_back.setdefault(destination, {})[candidate.address] = now
+        self._wait_until(candidate, now + TURN_WAIT_S)
+        self._limiter.wait_for(destination, self._turn_came)
+
+    def _turn_came(self, destination: str) -> None:
+        for address, since in self._held_back.pop(destination, {}).items():
+            if self._waiting.due(address) is not None:
+                self._wait_until(self._candidates[address], since)
+        self.on_turn()
 
     def _free_at(self, address: PeerAddress, now: float, in_use_ips: Container[str]) -> float:
-        """Return when this peer may be dialled as far as its IP address is concerned."""
+        """Return when this peer may be dialled as far as its IP address is concerned.
+
+        Whom the user named is dialled however often its address was: only hearsay can be abused.
+        """
         host = address.host
         if not may_be_shared(host, self._config) and (
             host in in_use_ips or self._busy_per_ip[host] >= self._config.max_per_ip
         ):
             return now + IN_USE_RETRY_S
+        if self._candidates[address].sources & Source.MANUAL:
+            return now
         return self._limiter.free_at(self._destination(address), now)
 
     def _destination(self, address: PeerAddress) -> str:
         return str(address) if may_be_shared(address.host, self._config) else address.host
 
     def _wait_until(self, candidate: _Candidate, due: float) -> None:
+        candidate.due = due
+        if candidate.is_seed and not self._is_wanting:
+            due = NEVER
         self._waiting.put(candidate.address, candidate.rank, candidate.priority, due)
+
+    def _place_again(self, candidate: _Candidate) -> None:
+        """Put a candidate that waits where it belongs now."""
+        if not candidate.busy:
+            self._wait_until(candidate, candidate.due)
 
     def _set_busy(self, candidate: _Candidate) -> None:
         self._waiting.discard(candidate.address)
@@ -278,7 +350,13 @@ class CandidateList:
             candidate.busy = True
             self._busy_per_ip[candidate.address.host] += 1
 
+    def _end_dialling(self, candidate: _Candidate) -> None:
+        if candidate.dialling:
+            candidate.dialling = False
+            self._limiter.end(self._destination(candidate.address))
+
     def _end_busy(self, candidate: _Candidate) -> None:
+        self._end_dialling(candidate)
         if candidate.busy:
             candidate.busy = False
             _count_down(self._busy_per_ip, candidate.address.host)

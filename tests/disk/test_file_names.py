@@ -1,0 +1,163 @@
+"""Names that some file systems take for one (row A10); which ones do is injected."""
+
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import anyio
+import pytest
+
+from tests.disk.helpers import CONFIG
+from tests.support.torrents import make_torrent
+from torrent_engine.base.errors import MetainfoError
+from torrent_engine.codec.metainfo import Metainfo
+from torrent_engine.codec.paths import COARSEST, EXACT, NameFolding
+from torrent_engine.disk.file_names import settle_names
+from torrent_engine.disk.filesystem import NameFoldings, probe_names
+from torrent_engine.disk.resume import ResumeKeeper
+from torrent_engine.disk.state import StateStore
+from torrent_engine.disk.storage import StorageManager
+
+pytestmark = pytest.mark.anyio
+
+TWINS = {"Read": b"1", "read": b"2", "\u00e9": b"3", "e\u0301": b"4", "other": b"5"}
+AS_THEY_ARE = list(TWINS)
+NUMBERED = ["Read", "read.1", "\u00e9", "e\u0301.1", "other"]
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[StateStore]:
+    async with await StateStore.open(tmp_path / "state", config=CONFIG) as opened:
+        yield opened
+
+
+def storage_of(
+    metainfo: Metainfo, folder: Path, renames: dict[int, tuple[str, ...]] | None = None
+) -> StorageManager:
+    return StorageManager(
+        metainfo,
+        folder,
+        disk_limiter=anyio.CapacityLimiter(1),
+        config=CONFIG,
+        renames=renames,
+    )
+
+
+def names(storage: StorageManager) -> list[str]:
+    return [storage.path_of(index).name for index in range(len(storage.metainfo.files))]
+
+
+def always(folding: NameFolding) -> NameFoldings:
+    return NameFoldings(lambda _: folding)
+
+
+@pytest.mark.parametrize(
+    ("folding", "expected"),
+    [
+        (EXACT, AS_THEY_ARE),
+        (COARSEST, NUMBERED),
+        (NameFolding(case=True), ["Read", "read.1", "\u00e9", "e\u0301", "other"]),
+        (NameFolding(normal_form=True), ["Read", "read", "\u00e9", "e\u0301.1", "other"]),
+    ],
+    ids=str,
+)
+async def test_a10_only_names_that_really_collide_are_changed(
+    store: StateStore, tmp_path: Path, folding: NameFolding, expected: list[str]
+) -> None:
+    metainfo, _ = make_torrent(TWINS)
+    storage = storage_of(metainfo, tmp_path / "not yet" / "made")
+    await settle_names(storage, store, always(folding))
+    assert names(storage) == expected
+    assert not (tmp_path / "not yet").exists()
+
+
+@pytest.mark.parametrize(("first", "later"), [(EXACT, COARSEST), (COARSEST, EXACT)])
+async def test_a10_a_torrent_that_was_here_keeps_its_names(
+    store: StateStore, tmp_path: Path, first: NameFolding, later: NameFolding
+) -> None:
+    metainfo, _ = make_torrent(TWINS)
+    storage = storage_of(metainfo, tmp_path / "out")
+    await settle_names(storage, store, always(first))
+    before = names(storage)
+    await storage.open()
+    keeper = ResumeKeeper(store, storage, metainfo, CONFIG)
+    await keeper.plan()
+    await keeper.close()
+    await storage.close()
+    again = storage_of(metainfo, tmp_path / "out")
+    await settle_names(again, store, always(later))
+    moved = storage_of(metainfo, tmp_path / "elsewhere")
+    await settle_names(moved, store, always(later))
+    assert names(again) == before
+    assert names(moved) == (NUMBERED if later is COARSEST else AS_THEY_ARE)
+
+
+async def test_a10_names_that_the_user_chose_stay_and_are_kept_clear_of(
+    store: StateStore, tmp_path: Path
+) -> None:
+    metainfo, _ = make_torrent(TWINS)
+    storage = storage_of(metainfo, tmp_path, {0: ("payload", "OTHER"), 1: ("payload", "mine")})
+    await settle_names(storage, store, always(COARSEST))
+    assert names(storage) == ["OTHER", "mine", "\u00e9", "e\u0301.1", "other.1"]
+
+
+async def test_a10_the_folder_is_not_asked_when_no_names_are_alike(
+    store: StateStore, tmp_path: Path
+) -> None:
+    def never(_: Path) -> NameFolding:
+        raise AssertionError
+
+    metainfo, _ = make_torrent({"a": b"1", "b": b"2"})
+    await settle_names(storage_of(metainfo, tmp_path), store, NameFoldings(never))
+
+
+async def test_a10_five_hundred_collisions_count_only_where_they_are_real(
+    store: StateStore, tmp_path: Path
+) -> None:
+    many = {f"{number:09b}".translate({48: "x", 49: "X"}): b"1" for number in range(512)}
+    metainfo, _ = make_torrent(many)
+    storage = storage_of(metainfo, tmp_path)
+    await settle_names(storage, store, always(EXACT))
+    assert names(storage) == list(many)
+    with pytest.raises(MetainfoError, match="500"):
+        await settle_names(storage, store, always(COARSEST))
+
+
+def test_a10_the_probe_tells_names_apart_here_and_leaves_nothing(tmp_path: Path) -> None:
+    if os.uname().sysname != "Linux":
+        pytest.skip("other systems' folders may take names for one")
+    assert probe_names(tmp_path) == EXACT
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("same", "folding"),
+    [(str.casefold, NameFolding(case=True)), (lambda _: "", COARSEST)],
+    ids=["case", "all"],
+)
+def test_a10_the_probe_sees_a_folder_that_folds_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, same, folding: NameFolding
+) -> None:
+    def lexists(path: str | os.PathLike[str]) -> bool:
+        wanted = Path(path)
+        return same(wanted.name) in {same(entry.name) for entry in wanted.parent.iterdir()}
+
+    monkeypatch.setattr(os.path, "lexists", lexists)
+    assert probe_names(tmp_path) == folding
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a10_a_folder_is_asked_once_and_one_that_refuses_again(tmp_path: Path) -> None:
+    asked: list[Path] = []
+
+    def probe(folder: Path) -> NameFolding:
+        asked.append(folder)
+        if len(asked) == 1:
+            raise PermissionError
+        return COARSEST
+
+    foldings = NameFoldings(probe)
+    assert foldings.of(tmp_path / "new") == EXACT
+    assert foldings.of(tmp_path / "new") == COARSEST
+    assert foldings.of(tmp_path / "other" / "new") == COARSEST
+    assert asked == [tmp_path, tmp_path]

@@ -1,0 +1,194 @@
+"""Whom a torrent dials, when it tries again, and whom it leaves alone."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import anyio
+import anyio.abc
+import pytest
+
+from tests.support.processes import free_port
+from tests.support.scripted_peer import Script, Wire, listening
+from tests.support.swarm import content, kinds, reach, record, resources, seed, until
+from tests.support.torrents import make_torrent, payload_of
+from torrent_engine.base.config import PoolConfig, SessionConfig, WireLimits
+from torrent_engine.base.ids import PeerAddress
+from torrent_engine.codec.metainfo import Metainfo
+from torrent_engine.engine.peer_pool import PeerPool
+from torrent_engine.engine.session import Session
+from torrent_engine.engine.shared_resources import SharedResources
+from torrent_engine.engine.states import State
+from torrent_engine.policy.candidates import Source
+from torrent_engine.protocol.wire.messages import (
+    HANDSHAKE_BYTES,
+    INFO_HASH_OFFSET,
+    PEER_ID_OFFSET,
+)
+
+pytestmark = pytest.mark.anyio
+
+TORRENTS = [make_torrent(payload_of(20_000 + number, number)) for number in range(4)]
+
+
+@asynccontextmanager
+async def running(
+    shared: SharedResources,
+    metainfo: Metainfo,
+    save_path: Path,
+    *peers: tuple[str, int],
+    **settings: Any,
+) -> AsyncIterator[Session]:
+    """Run a Session."""
+    config = SessionConfig(peers=peers, **settings)
+    session = await Session.create(metainfo, shared, save_path=save_path, config=config)
+    async with session:
+        yield session
+
+
+@dataclass
+class OneAtATime:
+    """Hangs up on whoever comes while it shakes hands with another, as Transmission does."""
+
+    torrents: Sequence[Metainfo]
+    is_shaking_hands: bool = False
+    hung_up_on: int = 0
+    joined: set[bytes] = field(default_factory=set)
+
+    async def __call__(self, stream: anyio.abc.SocketStream) -> None:
+        """Serve one connection."""
+        if self.is_shaking_hands:
+            self.hung_up_on += 1
+            return
+        self.is_shaking_hands = True
+        theirs = await stream.receive(HANDSHAKE_BYTES)
+        await anyio.sleep(0.05)
+        info_hash = theirs[INFO_HASH_OFFSET:PEER_ID_OFFSET]
+        metainfo = next(each for each in self.torrents if each.info_hash == info_hash)
+        wire = Wire(stream, metainfo)
+        wire.connection.send_handshake()
+        await wire.flush()
+        self.is_shaking_hands = False
+        self.joined.add(info_hash)
+        await wire.hung_up()
+
+
+async def test_torrents_dial_a_peer_of_all_of_them_one_after_the_other(tmp_path: Path) -> None:
+    peer = OneAtATime([metainfo for metainfo, _ in TORRENTS])
+    async with (
+        listening(peer) as address,
+        resources(tmp_path) as shared,
+        AsyncExitStack() as sessions,
+    ):
+        for metainfo, _ in TORRENTS:
+            session = running(shared, metainfo, tmp_path / "out", address)
+            await sessions.enter_async_context(session)
+        with anyio.fail_after(PoolConfig().quick_retry_first_s / 2):  # no retry was needed
+            await until(lambda: len(peer.joined) == len(TORRENTS))
+    assert peer.hung_up_on == 0
+
+
+def pool_of(session: Session) -> PeerPool:
+    """Return the pool of a Session that runs."""
+    assert session._run is not None
+    return session._run.transfer.pool
+
+
+@pytest.mark.parametrize("way", ["closed", "silent", "nonsense"])
+async def test_only_who_hangs_up_before_its_handshake_is_dialled_again_soon(
+    tmp_path: Path, way: str
+) -> None:
+    metainfo, payload = TORRENTS[0]
+    script, dials = Script(metainfo, payload), list[int]()
+
+    async def moody(stream: anyio.abc.SocketStream) -> None:
+        dials.append(len(dials))
+        if len(dials) > 2:
+            await script(stream)
+        elif way == "silent":
+            await anyio.sleep_forever()
+        elif way == "nonsense":
+            await stream.send(b"HTTP/1.1 400 Bad Request\r\n\r\n".ljust(HANDSHAKE_BYTES))
+
+    config: dict[str, Any] = {
+        "pool": PoolConfig(quick_retry_first_s=0.05, backoff_first_s=600.0),
+        "wire": WireLimits(handshake_timeout_s=0.2),
+    }
+    async with (
+        listening(moody) as address,
+        resources(tmp_path, **config) as shared,
+        running(shared, metainfo, tmp_path / "out") as session,
+    ):
+        await reach(session, State.DOWNLOADING)
+        pool = pool_of(session)
+        pool.add([PeerAddress(*address)], Source.TRACKER)
+        if way == "closed":
+            await reach(session, State.SEEDING)
+            assert len(dials) == 3
+            return
+        await until(lambda: dials and not pool.connecting)
+        due = pool.candidates.next_due(shared.clock())
+        assert due is not None
+        assert due > shared.clock() + 500
+
+
+async def test_a_named_peer_that_is_not_there_yet_is_dialled_again_soon(tmp_path: Path) -> None:
+    metainfo, payload = TORRENTS[0]
+    port = free_port()
+    pool = PoolConfig(quick_retry_first_s=0.1, backoff_first_s=600.0)
+    async with resources(tmp_path, pool=pool) as shared:
+        peer = ("127.0.0.1", port)
+        async with running(shared, metainfo, tmp_path / "out", peer) as session:
+            await until(lambda: session._run and len(pool_of(session).candidates))
+            await until(lambda: not pool_of(session).connecting)
+            async with listening(Script(metainfo, payload), port=port):
+                await reach(session, State.SEEDING)
+
+
+# -- seeds ------------------------------------------------------------------------------------
+
+
+async def test_bep21_a_seed_is_not_dialled_again_until_something_is_wanted(tmp_path: Path) -> None:
+    files = {"a": payload_of(50_000), "b": payload_of(50_000, 1)}
+    metainfo, payload = make_torrent(files, piece_bytes=16 * 1024)
+    script = Script(metainfo, payload)
+    pool_config = PoolConfig(quick_retry_first_s=0.01, backoff_first_s=0.01)
+    async with (
+        listening(script) as address,
+        resources(tmp_path, pool=pool_config) as shared,
+        running(shared, metainfo, tmp_path / "out", address, file_priorities=(4, 0)) as session,
+    ):
+        await reach(session, State.SEEDING)
+        pool = pool_of(session)
+        await until(lambda: not session.peers())
+        pool.tick(shared.clock())
+        assert pool.candidates.next_due(shared.clock()) is None
+        await session.add_peer(*address)
+        assert pool.candidates.next_due(shared.clock()) is None
+        dials = script.connections
+        await session.set_file_priorities((4, 1))
+        await until(lambda: session.stats().pieces_have == metainfo.piece_count)
+        assert script.connections == dials + 1
+    assert content(metainfo, tmp_path / "out") == payload
+
+
+async def test_bep21_two_seeds_part_and_do_not_meet_again(tmp_path: Path) -> None:
+    metainfo, payload = TORRENTS[0]
+    async with (
+        seed(tmp_path / "a", metainfo, payload) as (first, address),
+        seed(
+            tmp_path / "b",
+            metainfo,
+            payload,
+            config=SessionConfig(peers=(address,)),
+            pool=PoolConfig(backoff_first_s=0.01),
+        ) as (second, _),
+    ):
+        events = record(second)
+        pool = pool_of(second)
+        await until(lambda: "peer.disconnected" in kinds(events))
+        assert first.state is second.state is State.SEEDING
+        assert kinds(events, "stats.update") == ["peer.connected", "peer.disconnected"]
+        assert pool.candidates.next_due(1e9) is None

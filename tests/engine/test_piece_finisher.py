@@ -1,0 +1,122 @@
+"""What the finisher makes of writes that end in any order, or fail."""
+
+import hashlib
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import pytest
+
+from tests.support.torrents import make_torrent, payload_of
+from torrent_engine.base.config import DiskConfig
+from torrent_engine.base.errors import DiskFullError, StorageError
+from torrent_engine.engine.assembly import PieceAssembly
+from torrent_engine.engine.piece_finisher import PieceFinisher
+from torrent_engine.policy.pieces import PartialPiece, PieceState, PieceTable
+
+if TYPE_CHECKING:
+    from torrent_engine.disk.writer import WriteJob
+
+BLOCK = 16 * 1024
+METAINFO, PAYLOAD = make_torrent(payload_of(4 * BLOCK), piece_bytes=4 * BLOCK)
+FULL = DiskFullError("f", "full")
+
+
+class Node:
+    """A finisher with one begun piece, and what it said."""
+
+    def __init__(self) -> None:
+        self.jobs: list[WriteJob] = []
+        self.had: list[int] = []
+        self.partial: list[int] = []
+        self.errors: list[StorageError] = []
+        self.table = PieceTable(METAINFO.geometry)
+        suspicion = SimpleNamespace(has_failed=lambda _: False, piece_passed=lambda *_: None)
+        torrent: Any = SimpleNamespace(
+            metainfo=METAINFO,
+            table=self.table,
+            suspicion=suspicion,
+            bus=SimpleNamespace(publish=lambda _: None),
+            shared_config=SimpleNamespace(disk=DiskConfig()),
+        )
+        keeper: Any = SimpleNamespace(
+            piece_written=lambda _: None, partial_written=lambda _, bits: self.partial.append(bits)
+        )
+        self.finisher = PieceFinisher(
+            torrent,
+            keeper,
+            hash_limiter=anyio.CapacityLimiter(1),
+            on_have=self.had.append,
+            on_verdict=lambda _: None,
+            on_error=self.errors.append,
+        )
+        writer: Any = SimpleNamespace(submit=self.jobs.append, full=False)
+        self.finisher.writer = writer
+        self.table.begun(0)
+        self.assembly = PieceAssembly(PartialPiece(METAINFO.geometry, 0), METAINFO.geometry, 0.0)
+        self.finisher.assemblies[0] = self.assembly
+
+    def add(self, *blocks: int) -> None:
+        for block in blocks:
+            view = memoryview(PAYLOAD)[block * BLOCK : (block + 1) * BLOCK]
+            self.assembly.add(block, (view,), BLOCK, ("peer", b""))  # type: ignore[arg-type]
+
+
+def node_with_two_runs() -> Node:
+    """Block 1 of 4 is on the disk already, so that the rest of the piece is two jobs."""
+    node = Node()
+    node.add(0, 1, 2, 3)
+    node.assembly.forget_views(1, 1)
+    node.finisher._passed(node.assembly)
+    assert [job.length_bytes for job in node.jobs] == [BLOCK, 2 * BLOCK]
+    return node
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_a_piece_is_had_only_after_all_of_its_jobs_are_written(order: tuple[int, int]) -> None:
+    node = node_with_two_runs()
+    node.finisher.written([node.jobs[order[0]]])
+    assert not node.had
+    node.finisher.written([node.jobs[order[1]]])
+    assert node.had == [0]
+
+
+@pytest.mark.parametrize("refused", [0, 1])
+def test_f1_a_piece_of_which_one_job_failed_is_missing(refused: int) -> None:
+    node = node_with_two_runs()
+    node.finisher.written([node.jobs[1 - refused]])
+    node.finisher.write_failed(FULL, [node.jobs[refused]])
+    assert not node.had
+    assert node.table.state(0) is PieceState.MISSING
+
+
+def test_f1_a_late_success_or_second_failure_of_a_failed_piece_changes_nothing() -> None:
+    for second in (True, False):
+        node = node_with_two_runs()
+        node.finisher.write_failed(FULL, [node.jobs[0]])
+        if second:
+            node.finisher.written([node.jobs[1]])
+        node.finisher.write_failed(FULL, [node.jobs[1]])
+        assert not node.had
+        assert node.table.state(0) is PieceState.MISSING
+
+
+def test_f1_blocks_that_could_not_be_written_ahead_are_written_with_their_piece() -> None:
+    node = Node()
+    node.add(0, 2)
+    node.finisher.write_ahead(10.0, 1.0)
+    ahead, node.jobs[:] = tuple(node.jobs), []
+    assert [job.offset_bytes for job in ahead] == [0, 2 * BLOCK]
+    node.finisher.written([ahead[0]])
+    node.finisher.write_failed(FULL, [ahead[1]])
+    assert node.errors == [FULL]
+    assert node.partial == [0b0001]
+    assert node.assembly.memory_bytes == BLOCK
+    node.add(1, 3)
+    on_disk = memoryview(PAYLOAD)
+    digest = node.assembly.finish_hash(
+        lambda at, into: into.__setitem__(slice(None), on_disk[at : at + len(into)])
+    )
+    assert digest == hashlib.sha1(PAYLOAD).digest()
+    node.finisher._passed(node.assembly)
+    assert [(job.offset_bytes, job.length_bytes) for job in node.jobs] == [(BLOCK, 3 * BLOCK)]
