@@ -9,6 +9,7 @@ import math
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from operator import attrgetter
 from typing import Final, Protocol
 
 import anyio
@@ -20,6 +21,7 @@ from torrent_engine.disk.storage import StorageManager
 
 _BATCH_BYTES: Final = 8 * 1024 * 1024  # what is noted at once before it is written
 _REPORT_INTERVAL_S: Final = 0.005  # how far reports lag behind the thread
+_MERGED_BYTES: Final = 1024 * 1024  # small pieces are written together up to this
 _VIEWS_PER_UPDATE: Final = 64  # about 1 MiB: joined and hashed in one go
 
 
@@ -164,27 +166,45 @@ class PieceWriter:
                 if self._storage.before_writes is not None:
                     self._storage.before_writes([(j.offset_bytes, j.length_bytes) for j in batch])
                 while batch:
-                    self._write(batch[0])
-                    self._done.append(batch.popleft())
+                    for _ in range(self._write_some(batch)):
+                        self._done.append(batch.popleft())
             except StorageError as error:
                 self._failures.append((error, list(batch)))
                 return
 
     def _take(self, limit_bytes: float) -> deque[WriteJob]:
         """Take jobs off the queue: as many as there are, up to a limit."""
-        batch: deque[WriteJob] = deque()
+        batch: list[WriteJob] = []
         length = 0
         with suppress(IndexError):  # another thread took the last one
             while length < limit_bytes:
                 job = self._jobs.popleft()
                 batch.append(job)
                 length += job.length_bytes
-        return batch
+        batch.sort(key=attrgetter("offset_bytes"))
+        return deque(batch)
 
-    def _write(self, job: WriteJob) -> None:
-        if job.check():
-            self._storage.write_views(job.offset_bytes, job.views)
+    def _write_some(self, batch: deque[WriteJob]) -> int:
+        """Write the first job and those that follow it on the disk; return how many it did."""
+        if not batch[0].check():
+            return 1
+        start = end = batch[0].offset_bytes
+        group: list[WriteJob] = []
+        for job in batch:
+            if job.offset_bytes != end or end - start >= _MERGED_BYTES or not job.check():
+                break
+            group.append(job)
+            end += job.length_bytes
+        try:
+            self._storage.write_views(start, [view for job in group for view in job.views])
+        except StorageError:
+            if len(group) == 1:
+                raise
+            group = group[:1]  # on a full disk: what has room is kept
+            self._storage.write_views(start, group[0].views)
+        for job in group:
             job.views.clear()
+        return len(group)
 
     # -- on the loop ------------------------------------------------------------------------
 

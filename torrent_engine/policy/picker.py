@@ -19,6 +19,7 @@ from torrent_engine.policy.pieces import Block, PartialPiece, PieceTable
 DEFAULT_PRIORITY: Final = 4
 RANDOM_FIRST_PIECES: Final = 4  # begin with any pieces, to have something to trade
 END_GAME_BLOCKS: Final = 16  # ours: duplicates asked of one peer at a time
+EXTENT_BYTES: Final = 4 * 1024 * 1024  # ours: as much of the payload is begun in one place
 LOW_WORD: Final = (1 << 60) - 1
 FEW_PIECES: Final = 8  # up to so many are looked up by shifts of an int
 
@@ -42,6 +43,7 @@ class Picker:
         self.partials: dict[int, PartialPiece] = {}
         self._begun = 0  # the keys of partials, as bits
         self._open: dict[int, PartialPiece] = {}  # those with free blocks, oldest first
+        self._extent_pieces = max(1, EXTENT_BYTES // geometry.piece_bytes)
         self._all = (1 << geometry.piece_count) - 1
         self._by_priority: list[int] = [self._all]  # highest first, skipped pieces left out
         self.wanted: int = self._all
@@ -203,13 +205,16 @@ class Picker:
 
     def _random(self, candidates: int, count: int) -> list[int]:
         # A random bit is the first one at or above a random place. Not quite uniform behind gaps,
-        # which no swarm notices; measured 5 us a piece at 100,000 pieces.
+        # which no swarm notices; measured 5 us a piece at 100,000 pieces. Small pieces are chosen
+        # together with their neighbours, if those are as good: one write, one stretch of the disk.
         chosen: list[int] = []
         while candidates and len(chosen) < count:
             start = self._rng.randrange(candidates.bit_length())
             piece = start + _lowest_bit(candidates >> start)
-            chosen.append(piece)
-            candidates ^= 1 << piece
+            most = min(count - len(chosen), self._extent_pieces)
+            run = _ones_at(candidates >> piece & (1 << most) - 1)
+            chosen += range(piece, piece + run)
+            candidates ^= (1 << run) - 1 << piece
         return chosen
 
 
@@ -217,6 +222,11 @@ def _lowest_bit(bits: int) -> int:
     # Of a long int the low word mostly tells; "bits & -bits" makes negatives, 10 us at 100,000.
     word = bits & LOW_WORD or bits
     return (word & -word).bit_length() - 1
+
+
+def _ones_at(bits: int) -> int:
+    """Return how many ones there are from the lowest bit on, up to the first zero."""
+    return (~bits & bits + 1).bit_length() - 1
 
 
 def _among(pieces: Iterable[int], bits: int) -> Iterator[int]:
