@@ -313,7 +313,7 @@ class PeerPool:
 
     @property
     def _is_complete(self) -> bool:
-        return not self._torrent.table.missing & self._torrent.picker.wanted
+        return not self._torrent.picker.wanted & ~self._torrent.table.have.as_int()
 
     def _update_wanting(self) -> None:
         """Let seeds be dialled as long as they have something for us."""
