@@ -215,6 +215,7 @@ class Session(SessionFacts):
         """Stop, then end the events; the Session cannot be started after that."""
         self._is_closed = True
         await self.stop()
+        self._waiters.moved(self.state, self.state)  # who waits for a start waits in vain
         self.events.close()
 
     async def _stop(self, reason: str, *, deletes_files: bool = False) -> None:
@@ -321,16 +322,19 @@ class Session(SessionFacts):
     async def wait(self, *states: State) -> State:
         """Wait until the Session is in one of these states, or passes through one; return it.
 
-        Raises SessionError if it comes to ERROR and that was not waited for.
+        Unless those were waited for: if it is or comes to ERROR, its error is raised (a
+        TorrentEngineError, such as StorageError), and SessionError once it is stopped or closed.
+        A Session that was never started is waited for.
         """
-        if self.state in states:
-            return self.state
         seen = self.state
-        if seen is not State.ERROR:
-            seen = await self._waiters.wait(frozenset({*states, State.ERROR}))
-        if seen is State.ERROR and State.ERROR not in states:
-            raise SessionError(str(self.error)) from self.error
-        return seen
+        is_new = seen is State.STOPPED and self._run is None and not self._is_closed
+        if seen not in {*states, State.ERROR} and (is_new or seen is not State.STOPPED):
+            seen = await self._waiters.wait(frozenset({*states, State.ERROR, State.STOPPED}))
+        if seen in states:
+            return seen
+        if seen is State.ERROR and self.error is not None:
+            raise self.error
+        raise SessionError(f"stopped before it was {' or '.join(states)}")
 
     async def wait_stopped(self) -> str:
         """Wait for the end of the run; return "stopped", "ratio", "time", "checked", "cancelled".
