@@ -47,6 +47,7 @@ class Peer:
         "uploaded_at_unchoke_bytes",
         "uploaded_bytes",
         "wants_requests",
+        "your_ip",
     )
 
     def __init__(
@@ -66,6 +67,8 @@ class Peer:
         self.is_upload_only = False
         self.listen_port: int | None = None
         """Where it accepts connections, if it said so (BEP 10)."""
+        self.your_ip = b""
+        """Our address as it sees it (BEP 10), until somebody has taken note."""
         self.pipeline = RequestPipeline(config)
         self.download_rate = RateMeter()
         self.upload_rate = RateMeter()

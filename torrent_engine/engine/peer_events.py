@@ -65,6 +65,7 @@ class PeerEvents:
             peer.pipeline.peer_reqq(handshake.reqq)
         peer.is_upload_only = handshake.is_upload_only
         peer.listen_port = handshake.listen_port or peer.listen_port
+        peer.your_ip = handshake.your_ip
 
     @staticmethod
     def _on_violated(peer: Peer, event: ProtocolViolated) -> None:
