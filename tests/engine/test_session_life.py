@@ -28,7 +28,8 @@ from torrent_engine.base.errors import (
     StateTransitionError,
     StorageError,
 )
-from torrent_engine.engine.events import SessionStopped
+from torrent_engine.base.ids import CLIENT_NAME
+from torrent_engine.engine.events import PeerConnected, SessionStopped
 from torrent_engine.engine.session import Session
 from torrent_engine.engine.states import State
 
@@ -359,3 +360,33 @@ async def test_a_rename_that_leads_out_of_the_save_path_is_an_error(
             with pytest.raises(SessionError) as caught:
                 await session.wait_stopped()
             assert isinstance(caught.value.__cause__, ConfigError)
+
+
+async def test_bep10_peers_are_told_of_with_the_name_that_they_give(tmp_path: Path) -> None:
+    async with (
+        seed(tmp_path / "seed", METAINFO, PAYLOAD) as (other, address),
+        resources(tmp_path / "leech") as shared,
+    ):
+        seen = record(other)
+        await download(shared, METAINFO, tmp_path / "out", address)
+        await until(lambda: "peer.disconnected" in kinds(seen))
+    connected = [event for event in seen if isinstance(event, PeerConnected)]
+    assert [event.client for event in connected] == [CLIENT_NAME]
+    assert kinds(seen, "stats.update", "session.stopped") == ["peer.connected", "peer.disconnected"]
+
+
+@pytest.mark.parametrize("bep10_byte", [0, 0x10], ids=["without_bep10", "silent"])
+async def test_bep20_without_a_name_of_its_own_the_peer_id_names_a_peer(
+    tmp_path: Path, bep10_byte: int
+) -> None:
+    async with seed(tmp_path / "seed", METAINFO, PAYLOAD) as (session, (host, port)):
+        seen = record(session)
+        async with await anyio.connect_tcp(host, port) as stream:
+            reserved = bytes((0, 0, 0, 0, 0, bep10_byte, 0, 0))
+            start = b"\x13BitTorrent protocol" + reserved + METAINFO.info_hash
+            await stream.send(start + b"-TR3000-abcdefghijkl")
+            await until(session.peers)
+        await until(lambda: "peer.disconnected" in kinds(seen))
+    connected = [event for event in seen if isinstance(event, PeerConnected)]
+    assert [event.client for event in connected] == ["Transmission 3.0.0.0"]
+    assert kinds(seen, "stats.update", "session.stopped") == ["peer.connected", "peer.disconnected"]

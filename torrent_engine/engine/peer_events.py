@@ -61,6 +61,8 @@ class PeerEvents:
         handshake = event.handshake
         if handshake.client:
             peer.client = handshake.client
+        if peer.tell_connected is not None:
+            peer.tell_connected()
         if handshake.reqq is not None:
             peer.pipeline.peer_reqq(handshake.reqq)
         peer.is_upload_only = handshake.is_upload_only

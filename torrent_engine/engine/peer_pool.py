@@ -262,6 +262,8 @@ class PeerPool:
         if reason is not None:
             is_good = not peer.connection.is_violated
             self.candidates.mark_disconnected(address, now, good=is_good)
+        if peer.tell_connected is not None:
+            peer.tell_connected()
         self._torrent.bus.publish(
             PeerDisconnected(self._torrent.metainfo.info_hash, peer.address, reason or "stopped")
         )
@@ -286,10 +288,15 @@ class PeerPool:
         self.candidates.mark_connected(link.address, now)
         self._greet(peer)
         self._callbacks.on_joined(peer)
-        torrent.bus.publish(
-            PeerConnected(torrent.metainfo.info_hash, peer.address, peer.client, peer.is_incoming)
-        )
+        peer.tell_connected = lambda: self._tell_connected(peer)
+        if not peer.connection.extensions_enabled:
+            peer.tell_connected()
         return peer
+
+    def _tell_connected(self, peer: Peer) -> None:
+        info_hash, peer.tell_connected = self._torrent.metainfo.info_hash, None
+        connected = PeerConnected(info_hash, peer.address, peer.client, peer.is_incoming)
+        self._torrent.bus.publish(connected)
 
     def _greet(self, peer: Peer) -> None:
         """Say what we have and what we are; the bitfield must come first (BEP 3)."""
