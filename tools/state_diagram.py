@@ -8,7 +8,10 @@ from torrent_engine.engine.states import TRANSITIONS, Resumed, Signal, State
 
 def target_name(target: State | Resumed) -> str:
     """Name a target of the table."""
-    return target.name if isinstance(target, State) else "the state that was paused"
+    if isinstance(target, State):
+        return target.name
+    what = "was paused" if target is Resumed.TO_PAUSED_STATE else "moved payload and failed"
+    return f"the state that {what}"
 
 
 def grouped() -> dict[tuple[State, State | Resumed], list[Signal]]:

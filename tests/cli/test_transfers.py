@@ -45,20 +45,27 @@ def wait_for(process: "subprocess.Popen[bytes]", type_: str) -> dict[str, Any]:
     raise AssertionError(f"no {type_} before the end: {process.communicate()[1]!r}")
 
 
-@pytest.fixture
-def torrent(tmp_path: Path) -> Path:
-    home = tmp_path / "source" / "stuff"
+def make_source(folder: Path) -> Path:
+    """Write the files below "source", and return their torrent beside it."""
+    home = folder / "source" / "stuff"
     for name, content in CONTENT.items():
         (home / name).parent.mkdir(parents=True, exist_ok=True)
         (home / name).write_bytes(content)
     info = torrents.info_of("stuff", CONTENT)
-    return torrents.write_torrent(tmp_path / "stuff.torrent", info)
+    return torrents.write_torrent(folder / "stuff.torrent", info)
 
 
 @pytest.fixture
-def seed_port(torrent: Path, tmp_path: Path) -> Iterator[int]:
-    arguments = ["-d", tmp_path / "source", *options(tmp_path / "seed-state"), "--json"]
-    with running("seed", torrent, *arguments) as process:
+def torrent(tmp_path: Path) -> Path:
+    return make_source(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def seed_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """Where a seed with files of its own listens; it ends in order after the last test."""
+    folder = tmp_path_factory.mktemp("seed")
+    arguments = ["-d", folder / "source", *options(folder / "state"), "--json"]
+    with running("seed", make_source(folder), *arguments) as process:
         port = wait_for(process, "torrent.started")["listen_port"]
         wait_for(process, "torrent.complete")
         yield port

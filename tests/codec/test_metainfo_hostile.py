@@ -155,7 +155,7 @@ TORRENT = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=200)
 @given(TORRENT)
 def test_metainfo_raises_nothing_but_its_errors_and_keeps_its_promises(torrent: Any) -> None:
     with suppress(BencodeError, MetainfoError):

@@ -12,6 +12,7 @@ from tests.support.torrents import payload_of, piece_hashes
 from torrent_engine.base.errors import ConfigError, StorageError
 from torrent_engine.codec.bencode import decode
 from torrent_engine.codec.metainfo import Metainfo
+from torrent_engine.disk import payload_hash
 from torrent_engine.disk.create import CreateOptions, auto_piece_bytes, create_torrent
 
 KIB = 1024
@@ -83,9 +84,25 @@ def test_same_input_gives_the_same_bytes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("threads", [1, 2, 4])
-@pytest.mark.parametrize("piece_bytes", [16 * KIB, 48 * KIB, 256 * KIB, 32 * MIB])
-def test_bep3_pieces_over_batches_and_files(tmp_path: Path, piece_bytes: int, threads: int) -> None:
-    files = {"a": payload_of(17 * MIB + 5), "b": payload_of(3), "c": payload_of(16 * MIB + 1, 1)}
+@pytest.mark.parametrize("piece_bytes", [16 * KIB, 48 * KIB, 256 * KIB, 4 * MIB])
+def test_bep3_pieces_over_batches_and_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, piece_bytes: int, threads: int
+) -> None:
+    monkeypatch.setattr(payload_hash, "_BATCH_BYTES", 2 * MIB)
+    create_and_compare(tmp_path, piece_bytes, threads, batch_bytes=2 * MIB)
+
+
+def test_bep3_pieces_over_batches_of_the_real_size(tmp_path: Path) -> None:
+    create_and_compare(tmp_path, 256 * KIB, 2, batch_bytes=16 * MIB)
+
+
+def create_and_compare(tmp_path: Path, piece_bytes: int, threads: int, *, batch_bytes: int) -> None:
+    """Create a torrent of a file a bit over a batch, a tiny one and another large one."""
+    files = {
+        "a": payload_of(batch_bytes + MIB + 5),
+        "b": payload_of(3),
+        "c": payload_of(batch_bytes + 1, 1),
+    }
     folder = make_folder(tmp_path / "set", files)
     told: list[tuple[int, int]] = []
     options = CreateOptions(piece_bytes=piece_bytes, threads=threads)

@@ -11,7 +11,7 @@ import anyio.abc
 import pytest
 
 from tests.support.processes import free_port
-from tests.support.scripted_peer import Script, Wire, listening
+from tests.support.scripted_peer import Script, Wire, dialled, listening
 from tests.support.swarm import content, kinds, reach, record, resources, seed, until
 from tests.support.torrents import make_torrent, payload_of
 from torrent_engine.base.config import PoolConfig, SessionConfig, WireLimits
@@ -22,6 +22,7 @@ from torrent_engine.engine.session import Session
 from torrent_engine.engine.shared_resources import SharedResources
 from torrent_engine.engine.states import State
 from torrent_engine.policy.candidates import Source
+from torrent_engine.protocol.wire.extension import ExtensionHandshake
 from torrent_engine.protocol.wire.messages import (
     HANDSHAKE_BYTES,
     INFO_HASH_OFFSET,
@@ -192,3 +193,118 @@ async def test_bep21_two_seeds_part_and_do_not_meet_again(tmp_path: Path) -> Non
         assert first.state is second.state is State.SEEDING
         assert kinds(events, "stats.update") == ["peer.connected", "peer.disconnected"]
         assert pool.candidates.next_due(1e9) is None
+
+
+# -- our own address --------------------------------------------------------------------------
+
+
+def refuses(session: Session, *address: object) -> bool:
+    """Tell whether a Session does not take an address as a candidate."""
+    pool, peer = pool_of(session), PeerAddress(str(address[0]), int(str(address[1])))
+    pool.add([peer], Source.TRACKER)
+    return peer not in pool.candidates
+
+
+@pytest.mark.parametrize("hosts", [("127.0.0.1",), ("0.0.0.0", "::")], ids=["loopback", "all"])
+async def test_where_we_listen_is_not_dialled(tmp_path: Path, hosts: tuple[str, ...]) -> None:
+    metainfo, _ = TORRENTS[0]
+    async with (
+        resources(tmp_path, listen_hosts=hosts) as shared,
+        running(shared, metainfo, tmp_path / "out") as session,
+    ):
+        await reach(session, State.DOWNLOADING)
+        await until(lambda: pool_of(session).own.is_begun)
+        assert refuses(session, "127.0.0.1", shared.listen_port)
+        assert not refuses(session, "127.0.0.1", 1)
+        if hosts == ("127.0.0.1",):
+            assert not refuses(session, "127.0.0.2", shared.listen_port)
+            return
+        async with dialled(metainfo, ("127.0.0.2", shared.listen_port)) as wire:
+            await wire.shake_hands()
+            assert refuses(session, "127.0.0.2", shared.listen_port)
+
+
+async def test_where_only_another_program_can_listen_is_dialled(tmp_path: Path) -> None:
+    metainfo, payload = TORRENTS[0]
+    async with (
+        listening(Script(metainfo, payload)) as address,
+        resources(tmp_path, listen_hosts=("127.0.0.9",)) as shared,
+        running(shared, metainfo, tmp_path / "out", address) as session,
+    ):
+        await reach(session, State.SEEDING)  # our end of that link is 127.0.0.1
+        assert not refuses(session, "127.0.0.1", shared.listen_port)
+        assert refuses(session, "127.0.0.9", shared.listen_port)
+
+
+async def test_bep24_what_a_tracker_says_of_us_is_not_dialled_by_any_torrent(
+    tmp_path: Path,
+) -> None:
+    async with (
+        resources(tmp_path) as shared,
+        running(shared, TORRENTS[0][0], tmp_path / "a") as first,
+        running(shared, TORRENTS[1][0], tmp_path / "b") as second,
+    ):
+        for session in (first, second):
+            await reach(session, State.DOWNLOADING)
+        await until(lambda: pool_of(first).own.is_begun and pool_of(second).own.is_begun)
+        assert first._run is not None
+        first._run.transfer._on_external_ip("8.8.8.8", "http://t/")
+        assert refuses(first, "8.8.8.8", shared.listen_port)
+        pool_of(second).tick(shared.clock())
+        assert refuses(second, "8.8.8.8", shared.listen_port)
+        assert not refuses(second, "8.8.8.8", shared.listen_port ^ 1)
+
+
+async def test_bep10_what_several_peers_say_of_us_is_not_dialled(tmp_path: Path) -> None:
+    metainfo, _ = TORRENTS[0]
+    async with (
+        resources(tmp_path) as shared,
+        running(shared, metainfo, tmp_path / "out") as session,
+        AsyncExitStack() as peers,
+    ):
+        await reach(session, State.DOWNLOADING)
+        for number in range(1, 4):
+            assert not shared.own_address.hosts
+            stream = await peers.enter_async_context(
+                await anyio.connect_tcp(
+                    "127.0.0.1", shared.listen_port, local_host=f"127.0.0.{number}"
+                )
+            )
+            wire = Wire(stream, metainfo)
+            await wire.shake_hands()
+            wire.connection.send_extension_handshake(ExtensionHandshake(your_ip=bytes([8] * 4)))
+            await wire.flush()
+        await until(lambda: shared.own_address.hosts == ("8.8.8.8",))
+        await until(lambda: refuses(session, "8.8.8.8", shared.listen_port))
+
+
+# -- peers of an earlier run ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("is_private", [False, True], ids=["public", "private"])
+async def test_bep27_good_peers_of_a_public_torrent_are_dialled_in_the_next_run(
+    tmp_path: Path, *, is_private: bool
+) -> None:
+    files = {"a": payload_of(50_000), "b": payload_of(50_000, 1)}
+    metainfo, payload = make_torrent(files, piece_bytes=16 * 1024, is_private=is_private)
+    script, out = Script(metainfo, payload), tmp_path / "out"
+    async with listening(script) as good:
+        bad = ("127.0.0.1", free_port())
+        async with resources(tmp_path) as shared:
+            settings = {"file_priorities": (4, 0)}
+            async with running(shared, metainfo, out, good, bad, **settings) as session:
+                await reach(session, State.SEEDING)
+        async with (
+            resources(tmp_path) as shared,
+            running(shared, metainfo, out) as session,
+        ):
+            await reach(session, State.DOWNLOADING)
+            if is_private:
+                await until(lambda: session._run and session._run.transfer._saved_peers._is_loaded)
+                assert len(pool_of(session).candidates) == 0
+                return
+            await reach(session, State.SEEDING)
+            pool = pool_of(session)
+            assert len(pool.candidates) == 1
+            assert pool.candidates.sources(PeerAddress(*good)) == Source.RESUME
+    assert content(metainfo, out) == payload

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from tests.support.scripted_peer import Script, listening
@@ -24,14 +25,18 @@ from tests.support.torrents import make_torrent, payload_of
 from torrent_engine.base.config import SessionConfig
 from torrent_engine.base.errors import TrackerError
 from torrent_engine.codec.bitfield import Bitfield
+from torrent_engine.engine import transfer, upload_manager
 from torrent_engine.engine.events import PeerConnected, TrackerSucceeded
 from torrent_engine.engine.session import Session
 from torrent_engine.engine.states import State
+from torrent_engine.net import peer_link
 from torrent_engine.net.embedded_tracker import EmbeddedTracker
+from torrent_engine.policy.rate import BURST_S, MIN_BURST_BYTES
 
 pytestmark = pytest.mark.anyio
 
 KIB = 1024
+LIMITED_S = 10
 
 
 def many(count: int) -> dict[str, bytes]:
@@ -278,6 +283,28 @@ async def test_two_leeches_give_each_other_what_they_have(tmp_path: Path) -> Non
 # -- limits and rules ---------------------------------------------------------------------------
 
 
+class LimitClock:
+    """The real clock, but those who wait for a rate limit skip that time instead of sleeping.
+
+    It is put in the place of anyio where the limits are waited for.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.skipped_s = 0.0
+        for module in (peer_link, upload_manager):
+            monkeypatch.setattr(module, "anyio", self)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(anyio, name)
+
+    def __call__(self) -> float:
+        return time.monotonic() + self.skipped_s
+
+    async def sleep(self, delay_s: float) -> None:
+        self.skipped_s += delay_s
+        await anyio.lowlevel.checkpoint()
+
+
 @pytest.mark.parametrize(
     ("limited", "scope", "rate"),
     [
@@ -287,8 +314,11 @@ async def test_two_leeches_give_each_other_what_they_have(tmp_path: Path) -> Non
         ("upload", "all", 60_000),
     ],
 )
-async def test_rate_limits_hold(tmp_path: Path, limited: str, scope: str, rate: int) -> None:
-    payload_bytes = int(rate * 1.2) + 16 * KIB
+async def test_rate_limits_hold(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limited: str, scope: str, rate: int
+) -> None:
+    clock = LimitClock(monkeypatch)
+    started_s, payload_bytes = clock(), rate * LIMITED_S
     metainfo, payload = make_torrent(payload_of(payload_bytes), piece_bytes=16 * KIB)
     limit = {f"max_{limited}_bytes_per_s": rate}
     settings: dict[str, Any] = {("seed" if limited == "upload" else "leech"): limit}
@@ -300,16 +330,17 @@ async def test_rate_limits_hold(tmp_path: Path, limited: str, scope: str, rate: 
             metainfo,
             payload,
             config=SessionConfig(**of_torrent.get("seed", {})),
+            clock=clock,
             **of_all.get("seed", {}),
         ) as (_, address),
-        resources(tmp_path / "leech", **of_all.get("leech", {})) as shared,
+        resources(tmp_path / "leech", clock=clock, **of_all.get("leech", {})) as shared,
     ):
-        started = time.monotonic()
         await download(shared, metainfo, tmp_path / "out", address, **of_torrent.get("leech", {}))
-        took_s = time.monotonic() - started
+    took_s = clock() - started_s
     assert content(metainfo, tmp_path / "out") == payload
-    burst = max(rate * 0.2, 16 * KIB)
-    assert (payload_bytes - burst) / rate * 0.9 <= took_s <= payload_bytes / rate * 1.25 + 0.3
+    burst_s = max(rate * BURST_S, MIN_BURST_BYTES) / rate
+    assert took_s >= LIMITED_S - burst_s
+    assert clock.skipped_s <= LIMITED_S * 1.03
 
 
 async def test_a_limit_over_all_torrents_reaches_peers_that_are_there(tmp_path: Path) -> None:
@@ -322,14 +353,24 @@ async def test_a_limit_over_all_torrents_reaches_peers_that_are_there(tmp_path: 
         session = await Session.create(metainfo, shared, save_path=tmp_path / "out", config=config)
         async with session:
             await until(lambda: session.stats().downloaded_bytes)
+            assert session._run is not None
+            (peer,) = session._run.torrent.peers
+            assert peer.link.download_throttle is None
             shared.set_rate_limits(download_bytes_per_s=1)
-            await anyio.sleep(1.3)  # it is applied once a second
+            await until(lambda: peer.link.download_throttle is not None)  # within a second
             before = session.stats().downloaded_bytes
             await anyio.sleep(0.4)
             assert session.stats().downloaded_bytes <= before + 16 * KIB
             shared.set_rate_limits(download_bytes_per_s=0, upload_bytes_per_s=0)
 
 
+@pytest.fixture
+def ticks_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is looked at once a second is looked at with every tick."""
+    monkeypatch.setattr(transfer, "TICKS_PER_SECOND", 1)
+
+
+@pytest.mark.usefixtures("ticks_often")
 async def test_seed_time_stops_a_seed(tmp_path: Path) -> None:
     metainfo, payload = make_torrent(payload_of(20_000))
     config = SessionConfig(seed_time_s=0.1)
@@ -338,6 +379,7 @@ async def test_seed_time_stops_a_seed(tmp_path: Path) -> None:
             assert await session.wait_stopped() == "time"
 
 
+@pytest.mark.usefixtures("ticks_often")
 async def test_seed_ratio_stops_a_seed_that_gave_enough(tmp_path: Path) -> None:
     metainfo, payload = make_torrent(payload_of(100_000))
     config = SessionConfig(seed_ratio=1.0)

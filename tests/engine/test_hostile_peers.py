@@ -32,6 +32,7 @@ from tests.support.swarm import (
 from tests.support.torrents import make_torrent, payload_of
 from torrent_engine.base.config import ChokerConfig, SessionConfig, WireLimits
 from torrent_engine.base.ids import InfoHash, PeerAddress
+from torrent_engine.engine import transfer
 from torrent_engine.engine.download_manager import DownloadManager
 from torrent_engine.engine.events import PeerBanned, PeerDisconnected, PieceHashFailed
 from torrent_engine.engine.peer import Peer
@@ -441,7 +442,10 @@ async def test_b1_a_broken_rule_ends_that_link_only(tmp_path: Path, message: byt
         await good.expect(PeerUnchoked)
 
 
-async def test_b5_a_silent_peer_is_closed_after_the_idle_time(tmp_path: Path) -> None:
+async def test_b5_a_silent_peer_is_closed_after_the_idle_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transfer, "TICKS_PER_SECOND", 1)  # it is looked at once a second
     limits = WireLimits(idle_timeout_s=0.2, keep_alive_s=0.1)
     async with (
         seed(tmp_path, METAINFO, PAYLOAD, wire=limits) as (session, address),

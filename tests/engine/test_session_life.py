@@ -1,5 +1,7 @@
 """Start, pause, resume, stop, close: the states and events in order, and what is not allowed."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import anyio
@@ -24,14 +26,32 @@ from torrent_engine.base.errors import (
     LocalProtocolError,
     SessionError,
     StateTransitionError,
+    StorageError,
 )
-from torrent_engine.engine.events import SessionStopped
+from torrent_engine.base.ids import CLIENT_NAME
+from torrent_engine.engine.events import PeerConnected, SessionStopped
 from torrent_engine.engine.session import Session
 from torrent_engine.engine.states import State
 
 pytestmark = pytest.mark.anyio
 
 METAINFO, PAYLOAD = make_torrent(payload_of(300_000), piece_bytes=32 * 1024)
+
+
+@asynccontextmanager
+async def waiting(session: Session) -> AsyncIterator[None]:
+    """Somebody waits meanwhile for a seed, and is told that the session was stopped."""
+
+    async def wait() -> None:
+        with pytest.raises(SessionError, match="stopped before it was seeding or paused"):
+            await reach(session, State.SEEDING, State.PAUSED)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(wait)
+        await anyio.wait_all_tasks_blocked()
+        yield
+
+
 NOISE = ("stats.update", "check.progress", "peer.connected", "peer.disconnected")
 
 
@@ -277,14 +297,41 @@ async def test_wait_returns_at_once_in_the_state_and_raises_on_error(tmp_path: P
         session = await Session.create(METAINFO, shared, save_path=tmp_path / "file" / "out")
         assert await session.wait(State.STOPPED, State.SEEDING) is State.STOPPED
         await session.start()
-        with pytest.raises(SessionError, match="file"):
+        with pytest.raises(StorageError, match="file"):
             await reach(session, State.SEEDING)
         assert await session.wait(State.ERROR) is State.ERROR
-        with pytest.raises(SessionError):
+        with pytest.raises(StorageError) as caught:
             await session.wait(State.SEEDING)
+        assert caught.value is session.error
         with pytest.raises(SessionError):
             await session.wait_stopped()
         await session.close()
+
+
+@pytest.mark.parametrize("how", ["stop", "close", "cancel"])
+async def test_wait_raises_when_the_session_is_stopped_meanwhile(tmp_path: Path, how: str) -> None:
+    async with resources(tmp_path) as shared:
+        session = await Session.create(METAINFO, shared, save_path=tmp_path / "out")
+        await session.start()
+        await reach(session, State.DOWNLOADING)
+        async with waiting(session):
+            await getattr(session, how)()
+        with pytest.raises(SessionError, match="stopped"):  # nor afterwards
+            await reach(session, State.SEEDING)
+        await session.close()
+
+
+async def test_wait_before_the_start_is_for_the_start_and_ends_with_close(tmp_path: Path) -> None:
+    async with resources(tmp_path) as shared:
+        session = await Session.create(METAINFO, shared, save_path=tmp_path / "out")
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(reach, session, State.DOWNLOADING)
+            await anyio.wait_all_tasks_blocked()
+            await session.start()
+        await session.close()
+        unused = await Session.create(METAINFO, shared, save_path=tmp_path / "out")
+        async with waiting(unused):
+            await unused.close()
 
 
 @pytest.mark.parametrize("priorities", [(1, 2), (8,), (-1,)], ids=["two", "high", "low"])
@@ -313,3 +360,33 @@ async def test_a_rename_that_leads_out_of_the_save_path_is_an_error(
             with pytest.raises(SessionError) as caught:
                 await session.wait_stopped()
             assert isinstance(caught.value.__cause__, ConfigError)
+
+
+async def test_bep10_peers_are_told_of_with_the_name_that_they_give(tmp_path: Path) -> None:
+    async with (
+        seed(tmp_path / "seed", METAINFO, PAYLOAD) as (other, address),
+        resources(tmp_path / "leech") as shared,
+    ):
+        seen = record(other)
+        await download(shared, METAINFO, tmp_path / "out", address)
+        await until(lambda: "peer.disconnected" in kinds(seen))
+    connected = [event for event in seen if isinstance(event, PeerConnected)]
+    assert [event.client for event in connected] == [CLIENT_NAME]
+    assert kinds(seen, "stats.update", "session.stopped") == ["peer.connected", "peer.disconnected"]
+
+
+@pytest.mark.parametrize("bep10_byte", [0, 0x10], ids=["without_bep10", "silent"])
+async def test_bep20_without_a_name_of_its_own_the_peer_id_names_a_peer(
+    tmp_path: Path, bep10_byte: int
+) -> None:
+    async with seed(tmp_path / "seed", METAINFO, PAYLOAD) as (session, (host, port)):
+        seen = record(session)
+        async with await anyio.connect_tcp(host, port) as stream:
+            reserved = bytes((0, 0, 0, 0, 0, bep10_byte, 0, 0))
+            start = b"\x13BitTorrent protocol" + reserved + METAINFO.info_hash
+            await stream.send(start + b"-TR3000-abcdefghijkl")
+            await until(session.peers)
+        await until(lambda: "peer.disconnected" in kinds(seen))
+    connected = [event for event in seen if isinstance(event, PeerConnected)]
+    assert [event.client for event in connected] == ["Transmission 3.0.0.0"]
+    assert kinds(seen, "stats.update", "session.stopped") == ["peer.connected", "peer.disconnected"]

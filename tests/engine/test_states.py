@@ -84,6 +84,8 @@ def test_resume_leads_to_what_was_paused(
         ([G.START, G.PAUSE], G.ALL_PIECES_PRESENT),
         ([G.START, G.PAUSE], G.PAUSE),
         ([G.FAIL], G.RESUME),
+        ([G.START, G.FAIL], G.RESUME),
+        ([G.START, G.PAUSE, G.FAIL], G.RESUME),
     ],
 )
 def test_move_that_is_not_listed_raises_and_changes_nothing(
@@ -101,6 +103,14 @@ def test_error_can_be_left_by_starting_again() -> None:
     assert machine(G.START, G.FAIL, G.FAIL, G.START).state is S.CHECKING
 
 
+@pytest.mark.parametrize(
+    ("found", "state"),
+    [(G.CHECK_DONE_COMPLETE, S.SEEDING), (G.CHECK_DONE_INCOMPLETE, S.DOWNLOADING)],
+)
+def test_f1_resume_leads_from_error_to_what_moved_payload(found: Signal, state: State) -> None:
+    assert machine(G.START, found, G.FAIL, G.FAIL, G.RESUME).state is state
+
+
 @given(st.lists(st.sampled_from(Signal), max_size=60))
 def test_random_signals_never_leave_the_table(signals: list[Signal]) -> None:
     moves: list[tuple[State, State]] = []
@@ -114,6 +124,9 @@ def test_random_signals_never_leave_the_table(signals: list[Signal]) -> None:
             continue
         target = TRANSITIONS[state, signal]
         expected = paused if target is Resumed.TO_PAUSED_STATE else target
+        if target is Resumed.TO_FAILED_STATE:
+            expected = next(old for old, new in reversed(moves) if new is S.ERROR)
+            assert expected in {S.DOWNLOADING, S.SEEDING}
         assert subject.fire(signal) is expected
         assert subject.state is expected
         assert (subject.paused_state is not None) == (subject.state is S.PAUSED)

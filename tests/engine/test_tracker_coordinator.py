@@ -3,6 +3,7 @@
 import logging
 import random
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import partial
 
 import anyio
@@ -66,6 +67,7 @@ class World:
         self.client = FakeClient(self.clock, **(answers or {}))
         self.events: list = []
         self.peers: list = []
+        self.own: list = []
         self.totals = AnnounceTotals(uploaded_bytes=1, downloaded_bytes=2, left_bytes=3)
         self.coordinator = TrackerCoordinator(
             metainfo_tiers=tiers,
@@ -77,6 +79,7 @@ class World:
             totals=lambda: self.totals,
             listen_port=lambda: 6881,
             on_peers=self.peers.extend,
+            on_external_ip=lambda *seen: self.own.append((*seen, len(self.peers))),
             publish=self.events.append,
             clock=self.clock,
             rng=random.Random(1),
@@ -128,6 +131,13 @@ async def test_peers_and_a_success_are_reported():
     assert world.events == [
         TrackerSucceeded(INFO_HASH, url=A, peers=2, seeds=1, leeches=2, interval_s=1800.0)
     ]
+
+
+async def test_bep24_our_address_is_reported_before_the_peers_that_may_have_it():
+    world = World([A], answers={A: replace(OK, external_ip="8.8.8.8")})
+    async with world.running():
+        assert world.own == [("8.8.8.8", A, 0)]
+        assert world.peers == list(PEERS)
 
 
 async def test_a_failure_is_reported_and_backed_off():

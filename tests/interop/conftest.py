@@ -1,13 +1,57 @@
-"""Where the other programs run, and what is transferred."""
+"""Where the other programs run, what is transferred, and when."""
 
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
+from tests.interop.scenarios import Running, Scenario, all_running
 from tests.support.netns import LOOPBACK, Host, namespaces
 from tests.support.payload import Payload, make_payload
+
+TESTS = Path(__file__).parents[1]
+MEANWHILE = {"policy", "protocol"}  # pure: nothing that they share with the transfers can go short
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Ask for the transfers last: they wait most of the time, and others can run meanwhile."""
+    items.sort(key=_turn)
+
+
+def _turn(item: pytest.Item) -> int:
+    folder = item.path.relative_to(TESTS).parts[0]
+    if folder == "interop":
+        return 3 if _is_transfer(item) else 1
+    return 2 if folder in MEANWHILE else 0
+
+
+def _is_transfer(item: pytest.Item) -> bool:
+    return "transfers" in getattr(item, "fixturenames", ())
+
+
+@pytest.fixture(scope="session", autouse=True)
+def transfers_begin(request: pytest.FixtureRequest) -> None:
+    """Start the transfers, if they are wanted, with the first test of this folder."""
+    if any(map(_is_transfer, request.session.items)):
+        request.getfixturevalue("transfers")
+
+
+@pytest.fixture(scope="session")
+def transfers(
+    hosts: tuple[Host, Host],
+    payloads: Sequence[Payload],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Running]:
+    """All scenarios, started at the same time."""
+
+    def scenario() -> Scenario:
+        folder = tmp_path_factory.mktemp("scenario")
+        folder.chmod(0o755)
+        return Scenario(hosts, folder, payloads)
+
+    with all_running(scenario) as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

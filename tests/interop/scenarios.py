@@ -4,8 +4,10 @@ They wait far more than they work (Transmission answers every ten seconds), so t
 them at once.
 """
 
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 
 from tests.support.aria2_client import Aria2Client
@@ -19,6 +21,9 @@ from tests.support.transmission_client import TransmissionClient
 
 OtherClient = LibtorrentClient | TransmissionClient | Aria2Client
 CLIENTS = (LibtorrentClient, TransmissionClient, Aria2Client)
+KINDS = [client.label for client in CLIENTS]
+SWARMS = [("opentracker", "http"), ("opentracker", "udp"), ("our-tracker", "udp")]
+Running = Mapping[tuple[str, ...], Future[None]]
 LEECH_TIMEOUT_S = 28.0
 
 
@@ -139,3 +144,16 @@ class Scenario:
                 address=self.left.address(4),
             )
         )
+
+
+@contextmanager
+def all_running(make: Callable[[], Scenario]) -> Iterator[Running]:
+    """Run every scenario, each a new one, at the same time."""
+    jobs: dict[tuple[str, ...], Callable[[], None]] = {}
+    for kind in KINDS:
+        jobs["leech", kind] = partial(make().leech_from, kind)
+        jobs["seed", kind] = partial(make().seed_to, kind)
+    for swarm in SWARMS:
+        jobs[swarm] = partial(make().swarm, *swarm)
+    with ThreadPoolExecutor(len(jobs)) as threads:
+        yield {name: threads.submit(job) for name, job in jobs.items()}

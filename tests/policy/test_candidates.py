@@ -283,6 +283,7 @@ def test_bep21_seeds_are_dialled_only_while_we_want_something(source: Source) ->
         subject.note_seed(peer(number), is_seed=number > 0)
         subject.mark_disconnected(peer(number), 0, good=True)
     subject.set_wanting(wanting=False)
+    assert [subject.is_seed(peer(number)) for number in range(4)] == [False, True, True, False]
     assert dial_all(subject, 1_000) == [peer(0)]
     subject.add(peer(1), source, now=1_000)
     assert subject.next_due(1_000) is None
@@ -387,7 +388,7 @@ def test_own_address_is_never_dialled() -> None:
 def test_bep27_private_torrent_takes_no_peers_from_dht_pex_or_lsd() -> None:
     subject = candidates(is_private=True)
     taken = {source for source in Source if subject.add(peer(source.value), source, now=0)}
-    assert taken == {Source.MANUAL, Source.TRACKER, Source.INCOMING, Source.RESUME}
+    assert taken == {Source.MANUAL, Source.TRACKER, Source.INCOMING}
 
 
 def test_bep40_priority_decides_once_our_address_is_known() -> None:
@@ -404,6 +405,44 @@ def test_bep40_priority_decides_once_our_address_is_known() -> None:
     assert own not in dialled
     priorities = [peer_priority(own, address) for address in dialled]
     assert priorities == sorted(priorities, reverse=True)
+
+
+def test_bep40_our_address_of_one_family_says_nothing_of_peers_of_the_other() -> None:
+    subject, ours = candidates(), (PeerAddress("123.213.32.10", 9), PeerAddress("2600::1", 9))
+    theirs = {peer(n) for n in range(20)} | {PeerAddress(f"2601::{n:x}", 1) for n in range(20)}
+    for own in ours:
+        subject.set_own_address(own)
+    for address in theirs:
+        subject.add(address, Source.TRACKER, now=0)
+    dialled = dial_all(subject, 0)
+    priorities = [peer_priority(ours[":" in address.host], address) for address in dialled]
+    assert set(dialled) == theirs
+    assert priorities == sorted(priorities, reverse=True)
+
+
+def test_own_public_address_is_not_dialled_until_another_takes_its_place() -> None:
+    subject = candidates()
+    subject.set_own_address(peer(0))
+    assert not subject.add(peer(0), Source.TRACKER, now=0)
+    subject.set_own_address(PeerAddress("2600::1", 6881))
+    assert not subject.add(peer(0), Source.TRACKER, now=0)
+    subject.set_own_address(peer(1))
+    assert subject.add(peer(0), Source.TRACKER, now=0)
+
+
+def test_proven_are_those_whose_last_link_ended_well_and_untried_ones_of_before() -> None:
+    subject = candidates()
+    for number, source in enumerate((Source.TRACKER, Source.TRACKER, Source.RESUME, Source.RESUME)):
+        subject.add(peer(number), source, now=0)
+    subject.add(peer(4), Source.TRACKER, now=0)
+    assert set(dial_all(subject, 0)[:2]) == {peer(2), peer(3)}  # tried before all others
+    subject.all_idle(0)
+    for number in (0, 1):
+        subject.mark_connected(peer(number), number)
+    subject.mark_failed(peer(3), 2)
+    assert subject.proven(9) == [peer(1), peer(0), peer(2)]
+    subject.mark_disconnected(peer(1), 3, good=False)
+    assert subject.proven(9) == [peer(0), peer(2)]
 
 
 def test_full_list_evicts_the_worst_and_refuses_who_is_no_better() -> None:

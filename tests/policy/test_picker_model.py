@@ -305,4 +305,4 @@ class PickerModel(RuleBasedStateMachine):
 
 
 TestPickerModel = PickerModel.TestCase
-TestPickerModel.settings = settings(max_examples=80, stateful_step_count=40, deadline=None)
+TestPickerModel.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)

@@ -1,7 +1,7 @@
 """The piece table and the blocks of a begun piece, by table, by scenario and against a model."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -236,6 +236,7 @@ def test_no_block_is_asked_of_more_peers_than_can_be_counted() -> None:
     assert partial.has_free
 
 
+@settings(max_examples=50)
 @given(st.integers(1, 1024), st.randoms(use_true_random=False))
 def test_received_bits_are_the_blocks_that_are_here(count: int, rng) -> None:
     partial = partial_of(count)

@@ -1,5 +1,6 @@
 """Seeds and leeches in this process, on loopback, with small payloads."""
 
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -29,9 +30,11 @@ def shared_config(folder: Path, **changes: Any) -> SharedConfig:
     return replace(config, **changes)
 
 
-def resources(folder: Path, **changes: Any) -> SharedResources:
+def resources(
+    folder: Path, *, clock: Callable[[], float] = time.monotonic, **changes: Any
+) -> SharedResources:
     """Return the services of one node, to be entered."""
-    return SharedResources(shared_config(folder, **changes))
+    return SharedResources(shared_config(folder, **changes), clock=clock)
 
 
 def address_of(shared: SharedResources) -> tuple[str, int]:

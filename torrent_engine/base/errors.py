@@ -99,4 +99,4 @@ class StateDatabaseError(TorrentEngineError):
 
 
 class SessionError(TorrentEngineError):
-    """A torrent stopped in state ERROR; ``__cause__`` says why."""
+    """A torrent ended in state ERROR, and ``__cause__`` says why, or before it was waited for."""

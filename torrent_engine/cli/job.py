@@ -147,12 +147,12 @@ class Job:
     async def _watch_completion(self) -> None:
         """Say so as soon as a download is complete; refuse to seed what is not."""
         if self._options.must_be_complete:
-            await self._opened.wait(State.SEEDING, State.DOWNLOADING)
+            await self._opened.wait(State.SEEDING, State.DOWNLOADING, State.STOPPED)
             stats = self._opened.stats()
             if stats.state is State.DOWNLOADING:
                 raise CliError(incomplete_line(stats), ExitCode.CHECK_FAILED)
-        await self._opened.wait(State.SEEDING)
-        self._tell_completion(self._opened.stats())
+        if await self._opened.wait(State.SEEDING, State.STOPPED) is State.SEEDING:
+            self._tell_completion(self._opened.stats())
 
     async def _watch_progress(self, timeout_s: float) -> None:
         """Raise CliError when the download makes no progress for that long."""

@@ -1,4 +1,4 @@
-"""Knows what kind a file system is, how it may be read, and which names it takes for one.
+"""Knows what a file system is like: how it may be read, which names are one, whether it is full.
 
 The kind is known on Linux only (``/proc/self/mountinfo``); elsewhere it is unknown, which is
 always safe.
@@ -6,6 +6,7 @@ always safe.
 
 import os
 import secrets
+import shutil
 from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
@@ -76,6 +77,17 @@ def probe_names(folder: Path) -> NameFolding:
     return NameFolding(
         case=_is_one_name(folder, *_OTHER_CASE), normal_form=_is_one_name(folder, *_OTHER_FORM)
     )
+
+
+def has_room(path: Path, wanted_bytes: int) -> bool:
+    """Return whether so much fits where a path is, or will be; True if that is unknown. Blocks."""
+    while not path.is_dir() and path != path.parent:
+        path = path.parent
+    try:
+        usage = shutil.disk_usage(path)
+    except OSError:
+        return True
+    return usage.free >= wanted_bytes or not usage.total
 
 
 def _is_one_name(folder: Path, made: str, other: str) -> bool:

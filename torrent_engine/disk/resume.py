@@ -66,6 +66,8 @@ class ResumeKeeper:
         self._unsynced_bytes = 0
         self._last_sync_s = clock()
         self._is_uncommitted = False
+        self.has_lost_pieces = False
+        """A sync failed: what was written since the last good one is to be hashed."""
         self._work = anyio.Event()
         self._lock = anyio.Lock()
         self._journal: WriteJournal | None = None
@@ -361,6 +363,7 @@ class ResumeKeeper:
         self._unchecked = Bitfield.from_int(self._unchecked.as_int() | lost, count)
         self._have = durable
         self._unsynced_bytes = 0
+        self.has_lost_pieces = True
         self._touch()
 
     def _progress(self, *, is_clean: bool) -> Progress:

@@ -255,6 +255,10 @@ class StateStore:
 
         await self._run(remove, is_precious=True)
 
+    async def hold_reserve(self) -> None:
+        """Take room for the next time that the disk is full; failing does no harm."""
+        await anyio.to_thread.run_sync(self._database.hold_reserve, limiter=self._limiter)
+
     # -- the thread -----------------------------------------------------------------------
 
     async def _run(

@@ -62,6 +62,10 @@ class StateDatabase:
         self._disconnect()
         self._process_lock.free()
 
+    def hold_reserve(self) -> None:
+        """Take room for the next time that the disk is full, where there is some again."""
+        self._reserve.hold()
+
     def run(self, work: Callable[[sqlite3.Connection], _T], *, is_precious: bool) -> _T:
         """Run one transaction, once more when there is room again or the database is new."""
         try:

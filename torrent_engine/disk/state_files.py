@@ -127,19 +127,30 @@ class Reserve:
         self._size_bytes = size_bytes
 
     def hold(self) -> None:
-        """Take the room, or less of it where the disk is small; failing does no harm."""
+        """Take the room, or less of it where the disk is small; failing does no harm.
+
+        What is held already stays, or grows where there is more room now.
+        """
+        if not hasattr(os, "posix_fallocate"):
+            return
         with suppress(OSError):
-            if self._path.exists() or not hasattr(os, "posix_fallocate"):
-                return
-            free = shutil.disk_usage(self._path.parent).free
-            size = min(self._size_bytes, free // _FREE_SHARE)
-            descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT, 0o600)
             try:
-                os.posix_fallocate(descriptor, 0, max(size, 1))
-            except OSError:
-                self._path.unlink(missing_ok=True)
+                self._grow(descriptor, os.fstat(descriptor).st_size)
             finally:
                 os.close(descriptor)
+
+    def _grow(self, descriptor: int, held_bytes: int) -> None:
+        free_bytes = shutil.disk_usage(self._path.parent).free + held_bytes
+        size = max(min(self._size_bytes, free_bytes // _FREE_SHARE), 1)
+        if size <= held_bytes:
+            return
+        try:
+            os.posix_fallocate(descriptor, 0, size)
+        except OSError:
+            os.ftruncate(descriptor, held_bytes)
+            if not held_bytes:
+                self._path.unlink(missing_ok=True)
 
     def give_up(self) -> bool:
         """Free the room; False if there was none."""

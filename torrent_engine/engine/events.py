@@ -101,11 +101,12 @@ class FileCompleted(Event):
 
 @dataclass(frozen=True, slots=True)
 class PeerConnected(Event):
-    """A peer passed the handshake."""
+    """A peer passed the handshake, and has said what it is if it speaks BEP 10."""
 
     type: ClassVar[str] = "peer.connected"
     address: PeerAddress
     client: str
+    """What it calls itself (BEP 10), else what its peer id says (BEP 20), else "". Not escaped."""
     incoming: bool
 
 

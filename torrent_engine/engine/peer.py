@@ -1,7 +1,7 @@
 """Owns what the engine knows of one connected peer."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from torrent_engine.base.config import TransferConfig
 from torrent_engine.base.ids import PeerAddress, PeerId
@@ -9,6 +9,10 @@ from torrent_engine.net.peer_link import PeerLink
 from torrent_engine.policy.candidates import Source
 from torrent_engine.policy.rate import RateMeter
 from torrent_engine.policy.requests import RequestPipeline
+from torrent_engine.protocol.wire.client_name import client_name
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class Identity(NamedTuple):
@@ -42,11 +46,13 @@ class Peer:
         "quiet_until_s",
         "received_blocks",
         "source",
+        "tell_connected",
         "unchoked_s",
         "upload_rate",
         "uploaded_at_unchoke_bytes",
         "uploaded_bytes",
         "wants_requests",
+        "your_ip",
     )
 
     def __init__(
@@ -58,7 +64,9 @@ class Peer:
         self.address = identity.address
         self.source = source
         self.is_incoming = source is Source.INCOMING
-        self.client = ""
+        self.client = client_name(identity.peer_id)
+        self.tell_connected: Callable[[], None] | None = None
+        """Tells listeners of it, once it has said what it is; None: they know."""
         self.bits = 0
         """The pieces that it has, piece ``i`` at ``1 << i``."""
         self.piece_count = 0
@@ -66,6 +74,8 @@ class Peer:
         self.is_upload_only = False
         self.listen_port: int | None = None
         """Where it accepts connections, if it said so (BEP 10)."""
+        self.your_ip = b""
+        """Our address as it sees it (BEP 10), until somebody has taken note."""
         self.pipeline = RequestPipeline(config)
         self.download_rate = RateMeter()
         self.upload_rate = RateMeter()

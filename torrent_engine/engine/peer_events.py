@@ -61,10 +61,13 @@ class PeerEvents:
         handshake = event.handshake
         if handshake.client:
             peer.client = handshake.client
+        if peer.tell_connected is not None:
+            peer.tell_connected()
         if handshake.reqq is not None:
             peer.pipeline.peer_reqq(handshake.reqq)
         peer.is_upload_only = handshake.is_upload_only
         peer.listen_port = handshake.listen_port or peer.listen_port
+        peer.your_ip = handshake.your_ip
 
     @staticmethod
     def _on_violated(peer: Peer, event: ProtocolViolated) -> None:

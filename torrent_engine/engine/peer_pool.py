@@ -9,17 +9,21 @@ import socket
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import anyio
 import anyio.abc
 
-from torrent_engine.base.errors import NetworkError, RemoteProtocolError, TorrentEngineError
+from torrent_engine.base.errors import NetworkError, TorrentEngineError
 from torrent_engine.base.ids import CLIENT_NAME, PeerAddress
 from torrent_engine.engine.connection_slots import ConnectionSlots
 from torrent_engine.engine.events import PeerBanned, PeerConnected, PeerDisconnected
+from torrent_engine.engine.own_endpoints import OwnEndpoints
 from torrent_engine.engine.peer import Identity, Peer
 from torrent_engine.engine.peer_events import PeerEvents
+from torrent_engine.engine.peer_serving import PeerServing
+from torrent_engine.engine.saved_peers import MAX_SAVED_PEERS, SavedPeer
 from torrent_engine.engine.torrent import Torrent
 from torrent_engine.net.peer_link import Gate, PeerLink
 from torrent_engine.net.streams import close, dial
@@ -29,7 +33,7 @@ from torrent_engine.policy.suspicion import Verdict
 from torrent_engine.protocol.wire.connection import PeerConnection
 from torrent_engine.protocol.wire.extension import DONT_HAVE, ExtensionHandshake
 from torrent_engine.protocol.wire.fast import allowed_fast_set
-from torrent_engine.protocol.wire.messages import HandshakeReceived, PeerEvent, ProtocolViolated
+from torrent_engine.protocol.wire.messages import HandshakeReceived
 
 logger = logging.getLogger(__name__)
 
@@ -60,6 +64,7 @@ class PeerPool:
         gate: Gate,
     ) -> None:
         self.candidates = candidates
+        self.own = OwnEndpoints(candidates, torrent.shared_config.listen_hosts)
         self.connecting = 0
         """Dials and handshakes under way."""
         self.listen_port: int | None = None
@@ -79,6 +84,7 @@ class PeerPool:
     async def run(self) -> None:
         """Dial candidates until cancelled; every link has ended when this returns."""
         self._update_wanting()
+        self.own.begin(self.listen_port)
         try:
             async with anyio.create_task_group() as tasks:
                 self._tasks = tasks
@@ -102,6 +108,18 @@ class PeerPool:
         if new:
             self.wake()
         return new
+
+    def restore(self, peers: Iterable[SavedPeer]) -> None:
+        """Take the good peers of an earlier run."""
+        for peer in peers:
+            self.add([peer.address], Source.RESUME)
+            self.candidates.note_seed(peer.address, is_seed=peer.is_seed)
+
+    def good_peers(self) -> list[SavedPeer]:
+        """Return whom to dial first in the next run."""
+        candidates = self.candidates
+        proven = candidates.proven(MAX_SAVED_PEERS)
+        return [SavedPeer(address, candidates.is_seed(address)) for address in proven]
 
     def _dial_some(self, tasks: anyio.abc.TaskGroup) -> float:
         """Start dials as far as the limits allow; return the seconds until the next look."""
@@ -185,11 +203,14 @@ class PeerPool:
         link = PeerLink(
             sock, address, self._connection(), gate=self._gate, clock=self._torrent.clock
         )
-        serving = _Serving(self, link, source)
+        self.own.exclude_local(sock)
+        serving = PeerServing(link, partial(self.join, source=source), self._events.handle)
+        timeout_s = self._torrent.shared_config.wire.handshake_timeout_s
         reason: str | None = None
         try:
             link.connection.send_handshake()
-            reason = await serving.run(received)
+            now = self._torrent.clock()
+            reason = await serving.run(received, now=now, timeout_s=timeout_s)
         except TorrentEngineError as error:
             reason = str(error)
         except Exception:
@@ -230,7 +251,7 @@ class PeerPool:
         self._callbacks.on_left(peer)
         self.wake()
 
-    def _ended(self, serving: "_Serving", address: PeerAddress, reason: str | None) -> None:
+    def _ended(self, serving: PeerServing, address: PeerAddress, reason: str | None) -> None:
         """Note the end of a connection; without a reason the whole pool was stopped."""
         now, peer = self._torrent.clock(), serving.peer
         if peer is None:
@@ -241,6 +262,8 @@ class PeerPool:
         if reason is not None:
             is_good = not peer.connection.is_violated
             self.candidates.mark_disconnected(address, now, good=is_good)
+        if peer.tell_connected is not None:
+            peer.tell_connected()
         self._torrent.bus.publish(
             PeerDisconnected(self._torrent.metainfo.info_hash, peer.address, reason or "stopped")
         )
@@ -265,10 +288,15 @@ class PeerPool:
         self.candidates.mark_connected(link.address, now)
         self._greet(peer)
         self._callbacks.on_joined(peer)
-        torrent.bus.publish(
-            PeerConnected(torrent.metainfo.info_hash, peer.address, peer.client, peer.is_incoming)
-        )
+        peer.tell_connected = lambda: self._tell_connected(peer)
+        if not peer.connection.extensions_enabled:
+            peer.tell_connected()
         return peer
+
+    def _tell_connected(self, peer: Peer) -> None:
+        info_hash, peer.tell_connected = self._torrent.metainfo.info_hash, None
+        connected = PeerConnected(info_hash, peer.address, peer.client, peer.is_incoming)
+        self._torrent.bus.publish(connected)
 
     def _greet(self, peer: Peer) -> None:
         """Say what we have and what we are; the bitfield must come first (BEP 3)."""
@@ -313,7 +341,7 @@ class PeerPool:
 
     @property
     def _is_complete(self) -> bool:
-        return not self._torrent.table.missing & self._torrent.picker.wanted
+        return not self._torrent.picker.wanted & ~self._torrent.table.have.as_int()
 
     def _update_wanting(self) -> None:
         """Let seeds be dialled as long as they have something for us."""
@@ -322,7 +350,11 @@ class PeerPool:
     def tick(self, now: float) -> None:
         """End links that are silent or of no use to either side; queue keep-alives."""
         self._update_wanting()
+        self.own.update()
         for peer in tuple(self._torrent.peers):
+            if peer.your_ip:
+                self.own.public.told(peer.your_ip, peer.address.host)
+                peer.your_ip = b""
             if (reason := peer.connection.timed_out(now)) is not None:
                 peer.link.end(reason)
             elif self._is_of_no_use(peer, now):
@@ -334,59 +366,3 @@ class PeerPool:
         """Tell whether a peer and we both want nothing, and it had the time to see that, too."""
         is_known = now - peer.connected_s >= NO_USE_GRACE_S
         return is_known and peer.wants_nothing and self._is_complete
-
-    def handle(self, peer: Peer, events: list[PeerEvent]) -> None:
-        """Hand what a peer said to the managers."""
-        self._events.handle(peer, events)
-
-
-class _Serving:
-    """One connection: before its handshake there is no peer, after it there is."""
-
-    def __init__(self, pool: PeerPool, link: PeerLink, source: Source) -> None:
-        self.peer: Peer | None = None
-        self.was_hung_up_on = False
-        """The other side closed before it said anything that we understood."""
-        self._pool = pool
-        self._link = link
-        self._source = source
-        self._deadline: anyio.CancelScope | None = None
-        self._is_answered = False
-
-    async def run(self, received: bytes) -> str:
-        """Serve until the end of the link; return its reason.
-
-        Raises RemoteProtocolError if no handshake comes in time.
-        """
-        pool, link = self._pool, self._link
-        timeout_s = pool._torrent.shared_config.wire.handshake_timeout_s  # noqa: SLF001 - one unit
-        if received:
-            now = pool._torrent.clock()  # noqa: SLF001
-            self.on_events(link.connection.receive_data(received, now=now), len(received))
-        with anyio.CancelScope(deadline=anyio.current_time() + timeout_s) as self._deadline:
-            if self.peer is not None:
-                self._deadline.deadline = float("inf")
-            reason = await link.run(self.on_events)
-            self.was_hung_up_on = self.peer is None and not self._is_answered
-            return reason
-        raise RemoteProtocolError("no handshake in time", bep=3)
-
-    def on_events(self, events: list[PeerEvent], _count_bytes: int) -> None:
-        """Take what one read completed."""
-        if self.peer is None:
-            events = self._take_handshake(events)
-        if self.peer is not None and events:
-            self._pool.handle(self.peer, events)
-
-    def _take_handshake(self, events: list[PeerEvent]) -> list[PeerEvent]:
-        """Make a peer of the first event, and return the others."""
-        if not events:
-            return events
-        self._is_answered, first = True, events[0]
-        if isinstance(first, ProtocolViolated):
-            self._link.end(str(first.error))
-        elif isinstance(first, HandshakeReceived):
-            self.peer = self._pool.join(self._link, first, self._source)
-            if self.peer is not None and self._deadline is not None:
-                self._deadline.deadline = float("inf")
-        return events[1:]

@@ -15,9 +15,15 @@ from typing import Final, Self
 import anyio
 
 from torrent_engine.base.config import SessionConfig
-from torrent_engine.base.errors import SessionError, StateTransitionError, TorrentEngineError
-from torrent_engine.base.ids import CLIENT_PREFIX, InfoHash, PeerId
+from torrent_engine.base.errors import (
+    DiskFullError,
+    SessionError,
+    StateTransitionError,
+    TorrentEngineError,
+)
+from torrent_engine.base.ids import CLIENT_PREFIX, PeerId
 from torrent_engine.codec.metainfo import Metainfo
+from torrent_engine.engine.disk_full import DiskFull
 from torrent_engine.engine.event_bus import EventBus
 from torrent_engine.engine.events import (
     SessionErrored,
@@ -26,15 +32,13 @@ from torrent_engine.engine.events import (
     SessionStarted,
     SessionStopped,
 )
-from torrent_engine.engine.peer import PeerStats, peer_stats
 from torrent_engine.engine.progress import check_priorities
+from torrent_engine.engine.session_facts import SessionFacts
 from torrent_engine.engine.session_run import RunSettings, SessionRun
-from torrent_engine.engine.session_stats import SessionStats, eta_s, idle_stats, rates
 from torrent_engine.engine.shared_resources import SharedResources
 from torrent_engine.engine.state_waiters import StateWaiters
 from torrent_engine.engine.states import Signal, State, StateMachine
 from torrent_engine.engine.torrent import Totals
-from torrent_engine.engine.tracker_coordinator import TrackerStatus
 from torrent_engine.net.streams import resolve
 from torrent_engine.policy.candidates import Source
 from torrent_engine.protocol.tracker.urls import parse_tracker_url
@@ -44,7 +48,7 @@ logger = logging.getLogger(__name__)
 RECHECK: Final = "recheck"
 
 
-class Session:
+class Session(SessionFacts):
     """One torrent: downloads it, then seeds it; borrows from SharedResources.
 
     Make it with :meth:`create`; ``async with`` starts it, and closes it at the end.
@@ -53,25 +57,23 @@ class Session:
     def __init__(
         self, metainfo: Metainfo, shared: SharedResources, save_path: Path, config: SessionConfig
     ) -> None:
-        self.metainfo = metainfo
+        self._waiters = StateWaiters()
+        super().__init__(metainfo, shared, StateMachine(self._waiters.moved))
         self.save_path = save_path
         self.config = config
         self.events = EventBus()
         self.error: TorrentEngineError | None = None
         """Why the state is ERROR."""
         self.totals = Totals()
-        self._shared = shared
-        self._waiters = StateWaiters()
-        self._machine = StateMachine(self._waiters.moved)
-        self._run: SessionRun | None = None
+        self._disk_full = DiskFull(shared, metainfo.geometry.piece_bytes)
         self._ended = anyio.Event()
         self._ended.set()
         self._added_trackers: dict[str, int | None] = {}
         self._stop_reason = "stopped"
         self._stop_wanted: str | None = None
         self._trusts_resume = True
-        self._started_s = 0.0
         self._is_bus_running = False
+        self._is_ending = False
         self._is_closed = False
         self._peer_id = PeerId(CLIENT_PREFIX + os.urandom(12))
 
@@ -86,65 +88,6 @@ class Session:
     ) -> Self:
         """Make a Session that keeps its files below ``save_path``; nothing runs yet."""
         return cls(metainfo, shared, Path(save_path), config or SessionConfig())
-
-    # -- facts ------------------------------------------------------------------------------
-
-    @property
-    def info_hash(self) -> InfoHash:
-        """The SHA-1 of the info dictionary."""
-        return self.metainfo.info_hash
-
-    @property
-    def name(self) -> str:
-        """The torrent's name, cleaned for the file system."""
-        return self.metainfo.name
-
-    @property
-    def state(self) -> State:
-        """What the Session does now."""
-        return self._machine.state
-
-    def peers(self) -> list[PeerStats]:
-        """Return what can be told of each connected peer."""
-        if self._run is None:
-            return []
-        now = self._shared.clock()
-        return [peer_stats(peer, now) for peer in self._run.torrent.peers]
-
-    def trackers(self) -> list[TrackerStatus]:
-        """Return how each tracker answers."""
-        return [] if self._run is None else self._run.transfer.trackers.status()
-
-    def stats(self) -> SessionStats:
-        """Return the numbers of this moment; after the end those of the last run."""
-        run, total_bytes = self._run, self.metainfo.total_bytes
-        if run is None:
-            return idle_stats(self.state, self.metainfo)
-        now, progress, have = self._shared.clock(), run.progress, run.torrent.table.have
-        down, up = rates(run.torrent.peers, now)
-        base_bytes = run.all_downloaded_bytes or progress.wanted_bytes or 1
-        return SessionStats(
-            state=self.state,
-            name=self.name,
-            completed_bytes=progress.completed_bytes,
-            wanted_bytes=progress.wanted_bytes,
-            total_bytes=total_bytes,
-            downloaded_bytes=self.totals.downloaded_bytes,
-            uploaded_bytes=self.totals.uploaded_bytes,
-            wasted_bytes=self.totals.wasted_bytes,
-            download_bytes_per_s=down,
-            upload_bytes_per_s=up,
-            eta_s=eta_s(progress.wanted_bytes - progress.completed_bytes, down),
-            pieces_have=have.count,
-            pieces_total=self.metainfo.piece_count,
-            peers=len(run.torrent.peers),
-            seeds=sum(peer.has_all for peer in run.torrent.peers),
-            connecting=run.transfer.pool.connecting,
-            ratio=run.all_uploaded_bytes / base_bytes,
-            elapsed_s=now - self._started_s,
-            checked_fraction=run.checked_pieces / max(run.pieces_to_check, 1),
-            have=have.to_bytes(),
-        )
 
     # -- life -------------------------------------------------------------------------------
 
@@ -166,10 +109,14 @@ class Session:
     async def start(self) -> None:
         """Begin to check, then to download or seed; returns at once.
 
+        In state ERROR because of a full disk this is :meth:`resume`.
         Raises StateTransitionError if it runs already or is closed, LocalProtocolError if another
         Session of the same torrent runs with the same SharedResources.
         """
-        await self._begin(Signal.START, trust=self.config.use_resume)
+        if self._is_disk_full:
+            await self.resume()
+        else:
+            await self._begin(Signal.START, trust=self.config.use_resume)
 
     async def _begin(self, signal: Signal, *, trust: bool) -> None:
         """Start a run by a signal; with ``trust`` false all the data is hashed."""
@@ -177,6 +124,7 @@ class Session:
         self.error = None
         self._run = None
         self._ended = anyio.Event()
+        self._is_ending = False
         self._stop_wanted = None
         self._trusts_resume = trust
         self._started_s = self._shared.clock()
@@ -209,10 +157,25 @@ class Session:
         self.events.publish(SessionPaused(self.info_hash))
 
     async def resume(self) -> None:
-        """Go on where :meth:`pause` ended it."""
+        """Go on where :meth:`pause`, or a fault, ended it.
+
+        While the disk is full this tries again at once; else it is done now and then.
+        """
+        if self.state is State.ERROR:
+            if self._is_disk_full:
+                self._disk_full.retry()
+            else:
+                await self.start()
+            return
         self._machine.fire(Signal.RESUME)
+        self._disk_full.retry()
         self._interrupt()
         self.events.publish(SessionResumed(self.info_hash, self.state.value))
+
+    @property
+    def _is_disk_full(self) -> bool:
+        """Whether the state is ERROR only until there is room on the disk."""
+        return self._disk_full.error is not None and self.state is State.ERROR
 
     async def recheck(self) -> None:
         """Hash all the data that is there again; does not trust the resume data.
@@ -223,8 +186,11 @@ class Session:
             await self._begin(Signal.RECHECK, trust=False)
             return
         self._machine.fire(Signal.RECHECK)
+        self.error = None
+        self._trusts_resume = False
         if self._run is not None:
             self._run.stop(RECHECK)
+        self._disk_full.drop()
 
     async def stop(self) -> None:
         """End the run in order: data written, state saved, trackers told (5 s at most)."""
@@ -249,6 +215,7 @@ class Session:
         """Stop, then end the events; the Session cannot be started after that."""
         self._is_closed = True
         await self.stop()
+        self._waiters.moved(self.state, self.state)  # who waits for a start waits in vain
         self.events.close()
 
     async def _stop(self, reason: str, *, deletes_files: bool = False) -> None:
@@ -257,6 +224,7 @@ class Session:
             if self._run is not None:
                 self._run.deletes_files = self._run.deletes_files or deletes_files
                 self._run.stop(reason)
+            self._disk_full.drop()
         await self._ended.wait()
 
     async def _while_open(self, work: Callable[[], Awaitable[None]]) -> None:
@@ -286,17 +254,37 @@ class Session:
                 await self._end()
 
     async def _run_until_stopped(self) -> None:
-        trust = self._trusts_resume
         while self._stop_wanted is None:
-            self._run = self._make_run(trust=trust)
-            await self._run.run()
-            if self._run.stop_reason != RECHECK:
-                self._stop_reason = self._run.stop_reason or "stopped"
-                return
-            trust = False
+            self._run = run = self._make_run(trust=self._trusts_resume)
+            try:
+                await run.run()
+            except DiskFullError as error:
+                if run.stop_reason is not None:
+                    raise
+                await self._wait_for_room(error)
+            if run.stop_reason != RECHECK and run.stop_reason is not None:
+                self._stop_wanted = run.stop_reason
         self._stop_reason = self._stop_wanted
+        self.error = None  # it was stopped while the disk was full
+
+    async def _wait_for_room(self, error: DiskFullError) -> None:
+        """Stay in state ERROR until there is room; nothing runs meanwhile."""
+        self._disk_full.begin(error, self._begin_again)
+        self._fail(error)
+        await self._disk_full.wait()
+
+    def _begin_again(self) -> None:
+        self.error = None
+        self._machine.fire(Signal.START)
+        self.events.publish(SessionResumed(self.info_hash, self.state.value))
+
+    def _on_room(self) -> None:
+        self.error = None
+        self._machine.fire(Signal.RESUME)
+        self.events.publish(SessionResumed(self.info_hash, self.state.value))
 
     def _make_run(self, *, trust: bool) -> SessionRun:
+        self._disk_full.drop()
         settings = RunSettings(
             self.metainfo,
             self.save_path,
@@ -305,6 +293,9 @@ class Session:
             self.events,
             self._machine,
             self.totals,
+            self._disk_full,
+            self._fail,
+            self._on_room,
         )
         run = SessionRun(settings, self._shared, trust=trust)
         for url, tier in self._added_trackers.items():
@@ -317,6 +308,7 @@ class Session:
         self.events.publish(SessionErrored(self.info_hash, str(error)))
 
     async def _end(self) -> None:
+        self._is_ending = True
         self._shared.unregister(self.info_hash)
         if self.error is None:
             if self._machine.can(Signal.STOP):
@@ -330,23 +322,31 @@ class Session:
     async def wait(self, *states: State) -> State:
         """Wait until the Session is in one of these states, or passes through one; return it.
 
-        Raises SessionError if it comes to ERROR and that was not waited for.
+        Unless those were waited for: if it is or comes to ERROR, its error is raised (a
+        TorrentEngineError, such as StorageError), and SessionError once it is stopped or closed.
+        A Session that was never started is waited for.
         """
-        if self.state in states:
-            return self.state
         seen = self.state
-        if seen is not State.ERROR:
-            seen = await self._waiters.wait(frozenset({*states, State.ERROR}))
-        if seen is State.ERROR and State.ERROR not in states:
-            raise SessionError(str(self.error)) from self.error
-        return seen
+        is_new = seen is State.STOPPED and self._run is None and not self._is_closed
+        if seen not in {*states, State.ERROR} and (is_new or seen is not State.STOPPED):
+            seen = await self._waiters.wait(frozenset({*states, State.ERROR, State.STOPPED}))
+        if seen in states:
+            return seen
+        if seen is State.ERROR and self.error is not None:
+            raise self.error
+        raise SessionError(f"stopped before it was {' or '.join(states)}")
 
     async def wait_stopped(self) -> str:
         """Wait for the end of the run; return "stopped", "ratio", "time", "checked", "cancelled".
 
-        Raises SessionError, whose cause says why, if it ended in ERROR.
+        Raises SessionError, whose cause says why, if it ended in ERROR, and at once when the disk
+        is full: the Session tries again until it is stopped, who waits may not want to.
         """
-        await self._ended.wait()
+        while not self._ended.is_set() and not self._is_disk_full:
+            if self._is_ending:
+                await self._ended.wait()
+            else:
+                await self._waiters.wait(frozenset({State.STOPPED, State.ERROR}))
         if self.error is not None:
             raise SessionError(str(self.error)) from self.error
         return self._stop_reason

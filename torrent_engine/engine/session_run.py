@@ -14,7 +14,7 @@ import anyio
 import anyio.abc
 
 from torrent_engine.base.config import SessionConfig
-from torrent_engine.base.errors import ConfigError, TorrentEngineError
+from torrent_engine.base.errors import ConfigError, DiskFullError, TorrentEngineError
 from torrent_engine.base.ids import PeerId
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.codec.paths import clean_path
@@ -24,9 +24,11 @@ from torrent_engine.disk.resume import ResumeKeeper
 from torrent_engine.disk.start_plan import StartPlan
 from torrent_engine.disk.storage import StorageManager
 from torrent_engine.engine.assembly import PieceAssembly
+from torrent_engine.engine.disk_full import DiskFull
 from torrent_engine.engine.event_bus import EventBus
 from torrent_engine.engine.events import CheckProgress, SessionCompleted, StatsUpdated
 from torrent_engine.engine.progress import Progress, check_priorities, skipped_by
+from torrent_engine.engine.saved_totals import SavedTotals
 from torrent_engine.engine.session_stats import rates
 from torrent_engine.engine.shared_resources import SharedResources
 from torrent_engine.engine.states import Signal, State, StateMachine
@@ -39,7 +41,6 @@ from torrent_engine.policy.suspicion import Suspicion
 
 logger = logging.getLogger(__name__)
 
-SAVE_TOTALS_INTERVAL_S: Final = 30.0
 SETTLE_TIMEOUT_S: Final = 30.0  # ours: what is queued for the disk is written within this
 CHECK_EVENTS: Final = 100
 
@@ -55,6 +56,11 @@ class RunSettings:
     bus: EventBus
     machine: StateMachine
     totals: Totals
+    disk_full: DiskFull
+    on_waiting: Callable[[DiskFullError], None]
+    """The state is to be ERROR while the run waits for room."""
+    on_room: Callable[[], None]
+    """The state is to be what it was before that."""
 
 
 class SessionRun:
@@ -73,10 +79,10 @@ class SessionRun:
         self._phase = anyio.CancelScope()
         self._to_check: dict[int, None] = {}
         self._partial: dict[int, int] = {}
-        self._base_downloaded_bytes = self._base_uploaded_bytes = 0
         self._started_s = shared.clock()
         self._seeding_since_s: float | None = None
         config, metainfo = settings.config, settings.metainfo
+        self.all_totals = SavedTotals(shared.store, metainfo.info_hash, settings.totals)
         self._rules = StopRules(config.seed_ratio, config.seed_time_s)
         self.progress = Progress(metainfo)
         priorities = self.progress.set_priorities(config.file_priorities)
@@ -90,7 +96,7 @@ class SessionRun:
             shared,
             self._keeper,
             self.progress,
-            TransferCallbacks(self._on_complete, self._on_second, self.fail),
+            TransferCallbacks(self._on_complete, self._on_second, self._refused),
         )
 
     def _make_torrent(self) -> Torrent:
@@ -136,7 +142,7 @@ class SessionRun:
         try:
             self._apply(await keeper.plan(trust=self._trust))
             try:
-                await self._load_totals()
+                await self.all_totals.load()
                 await self._run_tasks()
             finally:
                 await self._close_keeper()
@@ -164,12 +170,12 @@ class SessionRun:
             self._tasks = tasks
             self.transfer.finisher.start_task = self._start_finishing
             tasks.start_soon(self.transfer.writer.run)
-            tasks.start_soon(self._guard, self._keeper.run)
-            tasks.start_soon(self._guard, self._save_totals_forever)
+            tasks.start_soon(self._keep_saving, self._keeper.run)
+            tasks.start_soon(self._keep_saving, self.all_totals.run)
             await self._phases()
             with anyio.move_on_after(SETTLE_TIMEOUT_S, shield=True):
                 await self.transfer.writer.drain()
-                await self._save_totals()
+                await self.all_totals.save()
             tasks.cancel_scope.cancel()
 
     def _start_finishing(
@@ -186,6 +192,45 @@ class SessionRun:
             await work()
         except TorrentEngineError as error:
             self.fail(error)
+
+    async def _keep_saving(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Run a task that saves; once more when there is room again, if nothing was lost."""
+        while self.stop_reason is None and self.failure is None:
+            try:
+                await work()
+            except TorrentEngineError as error:
+                if self._keeper.has_lost_pieces:
+                    self.fail(error)  # the next run hashes them
+                else:
+                    self._refused(error)
+            await self._settings.disk_full.over()
+
+    # -- a full disk ------------------------------------------------------------------------
+
+    def _refused(self, error: TorrentEngineError) -> None:
+        """Take an error of the disk: a full one is waited for, others end the run."""
+        state, disk_full = self._settings.machine.state, self._settings.disk_full
+        is_between = state in {State.DOWNLOADING, State.SEEDING, State.PAUSED, State.ERROR}
+        if not isinstance(error, DiskFullError) or not is_between:
+            self.fail(error)
+        elif disk_full.error is None and self.stop_reason is None and self.failure is None:
+            disk_full.begin(error, self._go_on)
+            self._tasks.start_soon(disk_full.wait)
+            self.transfer.downloads.set_active(active=False)
+            if state is not State.PAUSED:
+                self._settings.on_waiting(error)
+
+    def _go_on(self) -> None:
+        """Download again: there may be room. Uploads went on meanwhile."""
+        machine, is_complete = self._settings.machine, self.progress.is_complete
+        if machine.state is not State.ERROR:
+            return  # paused: the transfer looks when it goes on
+        self._settings.on_room()
+        if not is_complete and machine.can(Signal.PIECES_MISSING):
+            machine.fire(Signal.PIECES_MISSING)  # wanted since then
+        self.transfer.downloads.set_active(active=not is_complete)
+        if is_complete:
+            self._on_complete()
 
     async def _close_keeper(self) -> None:
         try:
@@ -295,8 +340,8 @@ class SessionRun:
         if self._seeding_since_s is None or self._settings.machine.state is not State.SEEDING:
             return
         reason = self._rules.reason(
-            uploaded_bytes=self.all_uploaded_bytes,
-            downloaded_bytes=self.all_downloaded_bytes,
+            uploaded_bytes=self.all_totals.uploaded_bytes,
+            downloaded_bytes=self.all_totals.downloaded_bytes,
             wanted_bytes=self.progress.wanted_bytes,
             seeding_s=now - self._seeding_since_s,
         )
@@ -341,35 +386,6 @@ class SessionRun:
             self._seeding_since_s = None
         if machine.state in {State.DOWNLOADING, State.SEEDING}:
             self.transfer.downloads.set_active(active=not is_complete)
-
-    @property
-    def all_downloaded_bytes(self) -> int:
-        """Payload received over all runs."""
-        return self._base_downloaded_bytes + self._settings.totals.downloaded_bytes
-
-    @property
-    def all_uploaded_bytes(self) -> int:
-        """Payload sent over all runs."""
-        return self._base_uploaded_bytes + self._settings.totals.uploaded_bytes
-
-    async def _load_totals(self) -> None:
-        totals = self._settings.totals
-        record = await self._shared.store.load(self._settings.metainfo.info_hash)
-        if record is not None:
-            self._base_downloaded_bytes = record.downloaded_bytes - totals.downloaded_bytes
-            self._base_uploaded_bytes = record.uploaded_bytes - totals.uploaded_bytes
-
-    async def _save_totals(self) -> None:
-        await self._shared.store.save_totals(
-            self._settings.metainfo.info_hash,
-            downloaded_bytes=self.all_downloaded_bytes,
-            uploaded_bytes=self.all_uploaded_bytes,
-        )
-
-    async def _save_totals_forever(self) -> None:
-        while True:
-            await anyio.sleep(SAVE_TOTALS_INTERVAL_S)
-            await self._save_totals()
 
 
 def _renames(config: SessionConfig) -> dict[int, tuple[str, ...]]:

@@ -2,10 +2,14 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.engine.peer import Peer
 from torrent_engine.engine.states import State
+
+if TYPE_CHECKING:
+    from torrent_engine.engine.session_run import SessionRun
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +68,36 @@ def idle_stats(state: State, metainfo: Metainfo) -> SessionStats:
         elapsed_s=0.0,
         checked_fraction=0.0,
         have=b"",
+    )
+
+
+def run_stats(run: "SessionRun", state: State, now: float, elapsed_s: float) -> SessionStats:
+    """Return the numbers of a torrent that runs, or has run."""
+    torrent, progress = run.torrent, run.progress
+    metainfo, totals, have = torrent.metainfo, torrent.totals, torrent.table.have
+    down, up = rates(torrent.peers, now)
+    base_bytes = run.all_totals.downloaded_bytes or progress.wanted_bytes or 1
+    return SessionStats(
+        state=state,
+        name=metainfo.name,
+        completed_bytes=progress.completed_bytes,
+        wanted_bytes=progress.wanted_bytes,
+        total_bytes=metainfo.total_bytes,
+        downloaded_bytes=totals.downloaded_bytes,
+        uploaded_bytes=totals.uploaded_bytes,
+        wasted_bytes=totals.wasted_bytes,
+        download_bytes_per_s=down,
+        upload_bytes_per_s=up,
+        eta_s=eta_s(progress.wanted_bytes - progress.completed_bytes, down),
+        pieces_have=have.count,
+        pieces_total=metainfo.piece_count,
+        peers=len(torrent.peers),
+        seeds=sum(peer.has_all for peer in torrent.peers),
+        connecting=run.transfer.pool.connecting,
+        ratio=run.all_totals.uploaded_bytes / base_bytes,
+        elapsed_s=elapsed_s,
+        checked_fraction=run.checked_pieces / max(run.pieces_to_check, 1),
+        have=have.to_bytes(),
     )
 
 

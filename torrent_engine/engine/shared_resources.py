@@ -32,6 +32,7 @@ from torrent_engine.net.streams import listen
 from torrent_engine.net.tracker_client import TrackerClient, open_tracker_client
 from torrent_engine.policy.bans import BanList
 from torrent_engine.policy.dial_limiter import DialLimiter
+from torrent_engine.policy.own_address import OwnAddress
 from torrent_engine.policy.rate import TokenBucket
 from torrent_engine.protocol.wire.buffers import BufferPool
 
@@ -85,6 +86,7 @@ class SharedResources:
         self.connection_slots = ConnectionSlots(self.config.pool.max_connections)
         self.bans = BanList(self.config.pool)
         self.dial_limiter = DialLimiter(self.config.pool)
+        self.own_address = OwnAddress()
         self.buffers = BufferPool(self.config.transfer.receive_buffer_bytes)
         self.read_buffers = ReadBuffers()
         self.router = IncomingRouter(self.config.wire.handshake_timeout_s)

@@ -25,7 +25,7 @@ class State(StrEnum):
     PAUSED = "paused"
     """No payload moves; the machine remembers which state was paused."""
     ERROR = "error"
-    """Stopped by a fault; can be started again."""
+    """Stopped by a fault, or waits for room on a full disk; can be started again."""
 
 
 class Signal(Enum):
@@ -49,10 +49,12 @@ class Signal(Enum):
 
 
 class Resumed(Enum):
-    """The one target that is no fixed state."""
+    """The targets that are no fixed state."""
 
     TO_PAUSED_STATE = auto()
     """Whatever was paused."""
+    TO_FAILED_STATE = auto()
+    """Whatever moved payload when it failed; nothing if the fault came in another state."""
 
 
 S = State
@@ -99,6 +101,7 @@ TRANSITIONS: Final[dict[tuple[State, Signal], State | Resumed]] = {
     (S.ERROR, G.RECHECK): S.CHECKING,
     (S.ERROR, G.STOP): S.STOPPED,
     (S.ERROR, G.FAIL): S.ERROR,  # several tasks may see the same fault
+    (S.ERROR, G.RESUME): Resumed.TO_FAILED_STATE,
 }  # any pair that is not listed raises
 
 
@@ -109,6 +112,7 @@ class StateMachine:
         self._on_change = on_change
         self._state = State.STOPPED
         self._paused = State.STOPPED
+        self._failed = State.STOPPED
 
     @property
     def state(self) -> State:
@@ -137,6 +141,8 @@ class StateMachine:
             self._paused = _fixed(self._paused, signal) or self._paused
         elif target is State.PAUSED:
             self._paused = old
+        elif target is State.ERROR and old is not State.ERROR:
+            self._failed = old
         self._state = target
         if target is not old and self._on_change is not None:
             self._on_change(old, target)
@@ -147,6 +153,8 @@ class StateMachine:
         target = TRANSITIONS.get((self._state, signal))
         if target is Resumed.TO_PAUSED_STATE:
             return self._paused
+        if target is Resumed.TO_FAILED_STATE:
+            return self._failed if self._failed in {State.DOWNLOADING, State.SEEDING} else None
         if self._state is State.PAUSED and target is State.PAUSED:
             return State.PAUSED if _fixed(self._paused, signal) is not None else None
         return target

@@ -86,6 +86,7 @@ class TrackerCoordinator:
         totals: Callable[[], AnnounceTotals],
         listen_port: Callable[[], int],
         on_peers: Callable[[list[PeerAddress]], None],
+        on_external_ip: Callable[[str, str], None] = lambda _ip, _url: None,
         publish: Callable[[Event], None],
         clock: Callable[[], float],
         rng: random.Random,
@@ -102,6 +103,7 @@ class TrackerCoordinator:
         self._totals = totals
         self._listen_port = listen_port
         self._on_peers = on_peers
+        self._on_external_ip = on_external_ip
         self._publish = publish
         self._clock = clock
         self._sleep = sleep
@@ -176,6 +178,8 @@ class TrackerCoordinator:
         else:
             interval_s = self._schedule.succeeded(attempt, response, now=self._clock())
             self._publish(self._success(attempt.url, response, interval_s))
+            if response.external_ip is not None:
+                self._on_external_ip(response.external_ip, attempt.url)
             if response.peers:
                 self._on_peers(list(response.peers))
         self._wake.set()

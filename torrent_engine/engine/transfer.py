@@ -21,6 +21,7 @@ from torrent_engine.engine.peer_events import PeerEvents
 from torrent_engine.engine.peer_pool import PeerPool, PoolCallbacks
 from torrent_engine.engine.piece_finisher import PieceFinisher
 from torrent_engine.engine.progress import Progress
+from torrent_engine.engine.saved_peers import SavedPeers
 from torrent_engine.engine.shared_resources import SharedResources
 from torrent_engine.engine.torrent import Torrent
 from torrent_engine.engine.tracker_coordinator import TrackerCoordinator
@@ -28,6 +29,7 @@ from torrent_engine.engine.transfer_limits import TransferLimits
 from torrent_engine.engine.upload_manager import UploadManager
 from torrent_engine.net.streams import resolve
 from torrent_engine.policy.candidates import CandidateList, Source
+from torrent_engine.policy.own_address import TRACKER_VOTES
 from torrent_engine.policy.rate import TokenBucket
 from torrent_engine.policy.suspicion import Verdict
 from torrent_engine.protocol.tracker.announce import AnnounceTotals
@@ -100,6 +102,8 @@ class Transfer:
             PoolCallbacks(self._on_joined, self._on_left),
             self.writer,
         )
+        self.pool.own.public = shared.own_address
+        self._saved_peers = SavedPeers(shared.store, torrent.metainfo)
         self.trackers = self._make_trackers()
         self._started_s = now
 
@@ -115,6 +119,7 @@ class Transfer:
             totals=self._announce_totals,
             listen_port=lambda: shared.listen_port,
             on_peers=self._on_tracker_peers,
+            on_external_ip=self._on_external_ip,
             publish=torrent.bus.publish,
             clock=torrent.clock,
             rng=torrent.rng,
@@ -131,6 +136,11 @@ class Transfer:
     def _on_tracker_peers(self, addresses: list[PeerAddress]) -> None:
         self.pool.add(addresses, Source.TRACKER)
 
+    def _on_external_ip(self, host: str, url: str) -> None:
+        self.pool.own.exclude(host)
+        self._shared.own_address.told(host, url, TRACKER_VOTES)
+        self.pool.own.update()
+
     # -- the network phase ------------------------------------------------------------------
 
     async def run(self) -> None:
@@ -141,6 +151,7 @@ class Transfer:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self.pool.run)
                 tasks.start_soon(self.trackers.run)
+                tasks.start_soon(self._add_saved_peers)
                 tasks.start_soon(self._add_configured_peers)
                 self._shared.router.register(info_hash, self.pool.accept)
                 self.downloads.set_active(active=not self.progress.is_complete)
@@ -150,7 +161,12 @@ class Transfer:
             self._shared.router.unregister(info_hash)
             self.downloads.is_active = self.uploads.is_active = False
             self.finisher.write_ahead(torrent.clock(), 0.0)
+            with anyio.CancelScope(shield=True):
+                await self._saved_peers.save(self.pool.good_peers())
             await self.trackers.stop()
+
+    async def _add_saved_peers(self) -> None:
+        self.pool.restore(await self._saved_peers.load())
 
     async def _add_configured_peers(self) -> None:
         for host, port in self.torrent.config.peers:

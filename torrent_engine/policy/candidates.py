@@ -7,70 +7,23 @@ verb costs O(log n), but :meth:`set_own_address` and :meth:`set_wanting` look at
 import random
 from collections import Counter
 from collections.abc import Callable, Container
-from dataclasses import dataclass
-from enum import Flag, auto
 from typing import Final
 
 from torrent_engine.base.config import PoolConfig
 from torrent_engine.base.ids import PeerAddress, PeerId
 from torrent_engine.policy.addresses import is_dialable, may_be_shared
 from torrent_engine.policy.bans import BanList
+from torrent_engine.policy.candidate import PRIVATE_SOURCES, Candidate, Source, trust_in
 from torrent_engine.policy.dial_limiter import DialLimiter
 from torrent_engine.policy.dial_queue import DialQueue
 from torrent_engine.policy.peer_priority import peer_priority
+
+__all__ = ["PRIVATE_SOURCES", "CandidateList", "Source"]
 
 IN_USE_RETRY_S: Final = 10.0  # ours: how soon an address that has its links is looked at again
 NEVER: Final = float("inf")
 TURN_WAIT_S: Final = 60.0  # ours: longer than any handshake takes, whose end is told of anyway
 JITTER: Final = (0.5, 1.5)  # ours: of a quick retry, so that two who collided do not do so again
-
-
-class Source(Flag):
-    """Who told us of a peer."""
-
-    MANUAL = auto()
-    LSD = auto()
-    TRACKER = auto()
-    INCOMING = auto()
-    RESUME = auto()
-    DHT = auto()
-    PEX = auto()
-
-
-PRIVATE_SOURCES: Final = Source.MANUAL | Source.TRACKER | Source.INCOMING | Source.RESUME
-_TRUSTED: Final = Source.MANUAL | Source.LSD
-_TRACKED: Final = Source.TRACKER | Source.INCOMING | Source.RESUME
-_CLASSES: Final = 3
-
-
-@dataclass(slots=True)
-class _Candidate:
-    """One peer that we know of; it waits in the queue or is busy (dialled or linked)."""
-
-    address: PeerAddress
-    sources: Source
-    trust: int
-    """0 for who is told by hand or is near, 1 for who a tracker or the peer told, else 2."""
-    priority: int
-    failures: int = 0
-    busy: bool = False
-    dialling: bool = False
-    """Dialled, and neither its handshake nor its failure is known yet."""
-    is_seed: bool = False
-    """It did not want anything when we last had a link with it."""
-    due: float = 0.0
-    """When it may be dialled, if a link with it is of use then."""
-    connected_at: float = -1.0
-    """When it last passed a handshake, negative for never."""
-
-    @property
-    def rank(self) -> int:
-        """0 is dialled first and evicted last: few failures, then who told us."""
-        return self.failures * _CLASSES + self.trust
-
-
-def _trust(sources: Source) -> int:
-    return 0 if sources & _TRUSTED else 1 if sources & _TRACKED else 2
 
 
 class CandidateList:
@@ -90,7 +43,7 @@ class CandidateList:
         self._is_private = is_private
         self._bans = BanList(config) if bans is None else bans
         self._limiter = DialLimiter(config) if dial_limiter is None else dial_limiter
-        self._candidates: dict[PeerAddress, _Candidate] = {}
+        self._candidates: dict[PeerAddress, Candidate] = {}
         self._per_ip: Counter[str] = Counter()
         self._busy_per_ip: Counter[str] = Counter()
         self._waiting = DialQueue()
@@ -99,7 +52,8 @@ class CandidateList:
         self.on_turn: Callable[[], None] = lambda: None
         """Called when :meth:`next_to_dial` is worth a call sooner than it said."""
         self._is_wanting = True
-        self._own: PeerAddress | None = None
+        self._own: dict[bool, PeerAddress] = {}
+        """How peers see us, by whether it is IPv6."""
         self._excluded: set[PeerAddress] = set()
 
     def __len__(self) -> int:
@@ -131,7 +85,7 @@ class CandidateList:
             return False
         if self._is_refused(address, source, now, allow_local=allow_local):
             return False
-        candidate = _Candidate(address, source, _trust(source), self._priority(address))
+        candidate = Candidate(address, source, trust_in(source), self._priority(address))
         if not self._make_room(candidate.rank):
             return False
         self._candidates[address] = candidate
@@ -145,12 +99,16 @@ class CandidateList:
         self._remove(address)
 
     def set_own_address(self, address: PeerAddress) -> None:
-        """Tell how peers see us: the canonical priority (BEP 40) follows from it."""
-        self._own = address
-        self.exclude(address)
+        """Tell how peers of one family see us: the canonical priority (BEP 40) follows from it.
+
+        It is not dialled until another takes its place.
+        """
+        self._own[_is_ipv6(address)] = address
+        self._remove(address)
         for candidate in self._candidates.values():
-            candidate.priority = self._priority(candidate.address)
-            self._place_again(candidate)
+            if _is_ipv6(candidate.address) == _is_ipv6(address):
+                candidate.priority = self._priority(candidate.address)
+                self._place_again(candidate)
 
     def next_to_dial(self, now: float, in_use_ips: Container[str] = ()) -> PeerAddress | None:
         """Return whom to dial now, if anybody, and regard the peer as busy from now on.
@@ -178,6 +136,11 @@ class CandidateList:
         """Return when :meth:`next_to_dial` may have an answer at the earliest, None if never."""
         due = self._waiting.next_due(now)
         return None if due == NEVER else due
+
+    def is_seed(self, address: PeerAddress) -> bool:
+        """Tell whether a peer had nothing to ask for when its last link ended."""
+        candidate = self._candidates.get(address)
+        return candidate is not None and candidate.is_seed
 
     def note_seed(self, address: PeerAddress, *, is_seed: bool) -> None:
         """Record whether a peer, when its link ended, had nothing to ask for (BEP 21)."""
@@ -254,8 +217,12 @@ class CandidateList:
         return self._bans.is_banned(address, peer_id, now)
 
     def proven(self, count: int) -> list[PeerAddress]:
-        """Return peers that we have had links with, the latest first, for the resume data."""
-        proven = [each for each in self._candidates.values() if each.connected_at >= 0]
+        """Return peers worth dialling in a later run, the best first.
+
+        First whose last link ended well, the latest first; then those of an earlier run that were
+        not dialled in this one.
+        """
+        proven = [each for each in self._candidates.values() if each.is_proven]
         proven.sort(key=lambda each: each.connected_at, reverse=True)
         return [each.address for each in proven[:count]]
 
@@ -264,17 +231,19 @@ class CandidateList:
     ) -> bool:
         if self._is_private and not source & PRIVATE_SOURCES:
             return True
-        if address in self._excluded or not is_dialable(address, allow_local=allow_local):
+        if address in self._excluded or address in self._own.values():
+            return True
+        if not is_dialable(address, allow_local=allow_local):
             return True
         crowded = self._per_ip[address.host] >= self._config.max_candidates_per_ip
         if crowded and not may_be_shared(address.host, self._config):
             return True
         return self._bans.is_banned(address, None, now)
 
-    def _add_source(self, candidate: _Candidate, source: Source, now: float) -> None:
+    def _add_source(self, candidate: Candidate, source: Source, now: float) -> None:
         trust_before = candidate.trust
         candidate.sources |= source
-        candidate.trust = _trust(candidate.sources)
+        candidate.trust = trust_in(candidate.sources)
         if candidate.busy:
             return
         if source & Source.MANUAL:  # somebody who names a peer by hand wants it now
@@ -293,17 +262,16 @@ class CandidateList:
         return True
 
     def _priority(self, address: PeerAddress) -> int:
-        if self._own is None:
-            return self._rng.getrandbits(32)
-        return peer_priority(self._own, address)
+        own = self._own.get(_is_ipv6(address))
+        return self._rng.getrandbits(32) if own is None else peer_priority(own, address)
 
-    def _backoff_s(self, candidate: _Candidate, *, is_quick: bool) -> float:
+    def _backoff_s(self, candidate: Candidate, *, is_quick: bool) -> float:
         config, first_s = self._config, self._config.backoff_first_s
         if is_quick:
             first_s = config.quick_retry_first_s * self._rng.uniform(*JITTER)
         return min(first_s * 2.0 ** min(candidate.failures - 1, 30), config.backoff_max_s)
 
-    def _hold_back(self, candidate: _Candidate, now: float) -> None:
+    def _hold_back(self, candidate: Candidate, now: float) -> None:
         """Let a candidate wait until the handshake with its destination has ended."""
         destination = self._destination(candidate.address)
         self._held_back.setdefault(destination, {})[candidate.address] = now
@@ -333,29 +301,29 @@ class CandidateList:
     def _destination(self, address: PeerAddress) -> str:
         return str(address) if may_be_shared(address.host, self._config) else address.host
 
-    def _wait_until(self, candidate: _Candidate, due: float) -> None:
+    def _wait_until(self, candidate: Candidate, due: float) -> None:
         candidate.due = due
         if candidate.is_seed and not self._is_wanting:
             due = NEVER
         self._waiting.put(candidate.address, candidate.rank, candidate.priority, due)
 
-    def _place_again(self, candidate: _Candidate) -> None:
+    def _place_again(self, candidate: Candidate) -> None:
         """Put a candidate that waits where it belongs now."""
         if not candidate.busy:
             self._wait_until(candidate, candidate.due)
 
-    def _set_busy(self, candidate: _Candidate) -> None:
+    def _set_busy(self, candidate: Candidate) -> None:
         self._waiting.discard(candidate.address)
         if not candidate.busy:
             candidate.busy = True
             self._busy_per_ip[candidate.address.host] += 1
 
-    def _end_dialling(self, candidate: _Candidate) -> None:
+    def _end_dialling(self, candidate: Candidate) -> None:
         if candidate.dialling:
             candidate.dialling = False
             self._limiter.end(self._destination(candidate.address))
 
-    def _end_busy(self, candidate: _Candidate) -> None:
+    def _end_busy(self, candidate: Candidate) -> None:
         self._end_dialling(candidate)
         if candidate.busy:
             candidate.busy = False
@@ -366,6 +334,10 @@ class CandidateList:
             self._waiting.discard(address)
             self._end_busy(candidate)
             _count_down(self._per_ip, address.host)
+
+
+def _is_ipv6(address: PeerAddress) -> bool:
+    return ":" in address.host
 
 
 def _count_down(counts: Counter[str], key: str) -> None:

@@ -1,0 +1,56 @@
+"""Owns whether a torrent waits for room on its disk, and when it tries again (row F1)."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import anyio
+import anyio.to_thread
+
+from torrent_engine.base.errors import DiskFullError
+from torrent_engine.disk.filesystem import has_room
+from torrent_engine.engine.shared_resources import SharedResources
+
+
+class DiskFull:
+    """Waits for room: it is looked for every ``retry_after_disk_full_s``, or one is told."""
+
+    def __init__(self, shared: SharedResources, needed_bytes: int) -> None:
+        self.error: DiskFullError | None = None
+        """What the disk refused; None: nothing is waited for."""
+        self._retry_s = shared.config.disk.retry_after_disk_full_s
+        self._shared = shared
+        self._needed_bytes = needed_bytes
+        self._go_on: Callable[[], None] | None = None
+        self._over = anyio.Event()
+
+    def begin(self, error: DiskFullError, go_on: Callable[[], None]) -> None:
+        """Begin to wait; ``go_on`` is called once when it is time to try again."""
+        self.error, self._go_on, self._over = error, go_on, anyio.Event()
+
+    def retry(self) -> None:
+        """Try again now, room or not; does nothing if nothing is waited for."""
+        go_on = self._go_on
+        self.drop()
+        if go_on is not None:
+            go_on()
+
+    def drop(self) -> None:
+        """Wait no more, and do not try again."""
+        self.error = self._go_on = None
+        self._over.set()
+
+    async def over(self) -> None:
+        """Return when nothing is waited for."""
+        if self.error is not None:
+            await self._over.wait()
+
+    async def wait(self) -> None:
+        """Look for room now and then, until it was tried again or dropped."""
+        while (error := self.error) is not None:
+            with anyio.move_on_after(self._retry_s):
+                await self._over.wait()
+            if self.error is not error:
+                return
+            await self._shared.store.hold_reserve()  # before payload takes the room
+            if await anyio.to_thread.run_sync(has_room, Path(error.path), self._needed_bytes):
+                self.retry()

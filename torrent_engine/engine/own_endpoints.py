@@ -1,0 +1,61 @@
+"""Owns which addresses are our own, and that one torrent never dials them.
+
+Source: BEP 10 ("yourip"), BEP 24 ("external ip"), BEP 40 (the public one decides on priorities).
+"""
+
+import socket
+from collections.abc import Sequence
+from contextlib import suppress
+
+from torrent_engine.base.ids import PeerAddress
+from torrent_engine.net.streams import plain_host
+from torrent_engine.policy.candidates import CandidateList
+from torrent_engine.policy.own_address import OwnAddress, listens_at, own_hosts
+
+
+class OwnEndpoints:
+    """Tells a CandidateList where we listen; knows nothing before :meth:`begin`."""
+
+    def __init__(self, candidates: CandidateList, listen_hosts: Sequence[str]) -> None:
+        self.public = OwnAddress()
+        """What is known of our public address; replaced by what all torrents share."""
+        self._candidates = candidates
+        self._listen_hosts = listen_hosts
+        self._port: int | None = None
+        self._told: tuple[str, ...] = ()
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether :meth:`begin` said where we listen."""
+        return self._port is not None
+
+    def begin(self, port: int | None) -> None:
+        """Take the port on which we listen."""
+        self._port = port
+        for host in own_hosts(self._listen_hosts):
+            self.exclude(host)
+        self._told = ()
+        self.update()
+
+    def exclude(self, host: str) -> None:
+        """Never dial an address at which we listen."""
+        if self._port is not None:
+            self._candidates.exclude(PeerAddress(host, self._port))
+
+    def exclude_local(self, sock: socket.socket) -> None:
+        """Learn one of our addresses from our end of a link."""
+        name: object = None
+        with suppress(OSError):  # it may be closed already
+            name = sock.getsockname()
+        if isinstance(name, tuple):
+            host = plain_host(name[0])
+            if listens_at(host, self._listen_hosts):
+                self.exclude(host)
+
+    def update(self) -> None:
+        """Take what is believed of our public address by now."""
+        if self.public.hosts == self._told or self._port is None:
+            return
+        self._told = self.public.hosts
+        for host in self._told:
+            self._candidates.set_own_address(PeerAddress(host, self._port))
