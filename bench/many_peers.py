@@ -4,7 +4,7 @@ import argparse
 import json
 
 from bench.harness import HERE, Party, Torrent, machine, make_torrent, median, save, workspace
-from bench.throughput import running_seed, script, turned
+from bench.throughput import BASES, running_seed, script, turned
 
 FIGURES = ("mib_per_s", "seconds", "seed_cpu_s", "seed_peak_rss_mib", "cpu_s")
 
@@ -69,14 +69,12 @@ def run(options: argparse.Namespace, name: str, torrent: Torrent) -> dict[str, f
 
 
 def ratios(medians: dict[str, dict[str, float]]) -> dict[str, float]:
-    """Compare every seed with libtorrent's, in speed and in CPU seconds."""
-    base = medians.get("libtorrent")
-    if base is None:
-        return {}
+    """Compare every seed with libtorrent's, tuned and as it comes, in speed and CPU seconds."""
     return {
-        f"{name} seed / libtorrent seed, {figure}": round(figures[figure] / base[figure], 3)
+        f"{name} seed / {base} seed, {figure}": round(figures[figure] / medians[base][figure], 3)
         for name, figures in medians.items()
-        if name != "libtorrent"
+        for base in BASES
+        if name not in BASES and base in medians
         for figure in ("mib_per_s", "seed_cpu_s")
     }
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from bench.harness import HERE, Party, Torrent, free_port, machine, make_torrent, save, workspace
 
+BASES = ("libtorrent", "libtorrent_defaults")
 FIGURES = ("mib_per_s", "seconds", "cpu_s", "peak_rss_mib", "seed_cpu_s", "seed_peak_rss_mib")
 
 
@@ -132,19 +133,20 @@ def medians(rows: list[dict[str, object]]) -> dict[str, dict[str, float]]:
 
 
 def ratios(rows: list[dict[str, object]]) -> dict[str, float]:
-    """Compare everybody with libtorrent: leeches from the same seed, seeds by its leech."""
-    speed = {pair: figures["mib_per_s"] for pair, figures in medians(rows).items()}
+    """Compare with libtorrent, tuned and as it comes: leeches from one seed, seeds by one leech."""
+    speed = {
+        tuple(pair.removesuffix(" seed").split(" leech from ")): figures["mib_per_s"]
+        for pair, figures in medians(rows).items()
+    }
     compared: dict[str, float] = {}
-    for pair, value in speed.items():
-        leech, seed = pair.removesuffix(" seed").split(" leech from ")
-        base = speed.get(f"libtorrent leech from {seed} seed")
-        if base and leech != "libtorrent":
-            compared[f"{leech} leech / libtorrent leech, from {seed} seed"] = round(value / base, 3)
-        base = speed.get("libtorrent leech from libtorrent seed")
-        if base and leech == "libtorrent" and seed != "libtorrent":
-            compared[f"libtorrent leech, from {seed} seed / libtorrent seed"] = round(
-                value / base, 3
-            )
+    for (leech, seed), value in speed.items():
+        for base in BASES:
+            if leech not in BASES and (base, seed) in speed:
+                name = f"{leech} leech / {base} leech, from {seed} seed"
+                compared[name] = round(value / speed[base, seed], 3)
+            if seed not in BASES and leech in BASES and (leech, base) in speed:
+                name = f"{leech} leech, from {seed} seed / {base} seed"
+                compared[name] = round(value / speed[leech, base], 3)
     return compared
 
 
