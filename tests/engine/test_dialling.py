@@ -22,6 +22,7 @@ from torrent_engine.engine.session import Session
 from torrent_engine.engine.shared_resources import SharedResources
 from torrent_engine.engine.states import State
 from torrent_engine.policy.candidates import Source
+from torrent_engine.protocol.wire.connection import PeerConnection
 from torrent_engine.protocol.wire.extension import ExtensionHandshake
 from torrent_engine.protocol.wire.messages import (
     HANDSHAKE_BYTES,
@@ -173,6 +174,28 @@ async def test_bep21_a_seed_is_not_dialled_again_until_something_is_wanted(tmp_p
         await until(lambda: session.stats().pieces_have == metainfo.piece_count)
         assert script.connections == dials + 1
     assert content(metainfo, tmp_path / "out") == payload
+
+
+class Silent(Script):
+    """Sends no block."""
+
+    def _serve(self, connection: PeerConnection) -> None:
+        """Leave all requests where they are."""
+
+
+async def test_bep21_a_seed_is_of_use_until_the_last_pieces_are_here(tmp_path: Path) -> None:
+    metainfo, payload = make_torrent(payload_of(20_000))
+    async with (
+        listening(Silent(metainfo, payload)) as address,
+        resources(tmp_path) as shared,
+        running(shared, metainfo, tmp_path / "out", address) as session,
+    ):
+        await reach(session, State.DOWNLOADING)
+        torrent, pool = session._run.torrent, pool_of(session)  # type: ignore[union-attr]
+        await until(lambda: not torrent.table.missing)  # all is asked for, nothing came
+        pool.tick(shared.clock() + 30)
+        assert [peer.link.close_reason for peer in torrent.peers] == [None]
+        assert pool.candidates._is_wanting
 
 
 async def test_bep21_two_seeds_part_and_do_not_meet_again(tmp_path: Path) -> None:
