@@ -2,7 +2,8 @@
 
 One thread at a time writes it. Every method may raise StateDatabaseError, or DiskFullError when
 not even the reserve helped. Damage never stops a start: a damaged row costs one torrent its
-progress (its files are hashed), a damaged database is moved aside and made anew.
+progress (its files are hashed), a damaged database is moved aside; its daily copy takes its place,
+or a new one.
 """
 
 import logging
@@ -42,25 +43,35 @@ _log = logging.getLogger(__name__)
 class StateStore:
     """The resume database in one folder; open it with :meth:`open`."""
 
-    def __init__(self, folder: Path, *, reserve_bytes: int) -> None:
+    def __init__(
+        self, folder: Path, *, reserve_bytes: int, wall_clock: Callable[[], float] = time.time
+    ) -> None:
         self.folder = folder
         self._copies = TorrentCopies(folder / "torrents")
         self._database = StateDatabase(
             folder,
             reserve_bytes=reserve_bytes,
             copies=lambda: map(torrent_row, self._copies.load_all()),
+            wall_clock=wall_clock,
         )
         self._claims: dict[InfoHash, FileLock] = {}
         self._limiter = anyio.CapacityLimiter(1)
 
     @classmethod
-    async def open(cls, folder: str | Path, *, config: DiskConfig | None = None) -> Self:
+    async def open(
+        cls,
+        folder: str | Path,
+        *,
+        config: DiskConfig | None = None,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> Self:
         """Open or make the database in a folder; several processes may.
 
+        Once a day by ``wall_clock`` (seconds since 1970) it is copied, after it was written.
         Raises StateDatabaseError if it cannot be opened even after a damaged one was moved aside.
         """
         reserve_bytes = (config or DiskConfig()).state_reserve_bytes
-        store = cls(Path(folder), reserve_bytes=reserve_bytes)
+        store = cls(Path(folder), reserve_bytes=reserve_bytes, wall_clock=wall_clock)
         await anyio.to_thread.run_sync(store._database.open, limiter=store._limiter)
         return store
 

@@ -16,6 +16,7 @@ from torrent_engine.base.errors import StateDatabaseError
 from torrent_engine.disk.file_lock import FileLock
 from torrent_engine.disk.filesystem import is_network_filesystem
 from torrent_engine.disk.os_errors import database_error, is_database_full, storage_error
+from torrent_engine.disk.state_copy import DailyCopy, believe_old_rows
 from torrent_engine.disk.state_files import Reserve, make_private_folder
 from torrent_engine.disk.state_schema import DamagedDatabaseError, migrate
 
@@ -33,11 +34,17 @@ class StateDatabase:
     """``state.db`` in a folder; ``copies`` gives the rows of a new table ``torrents``."""
 
     def __init__(
-        self, folder: Path, *, reserve_bytes: int, copies: Callable[[], Iterable[tuple[Any, ...]]]
+        self,
+        folder: Path,
+        *,
+        reserve_bytes: int,
+        copies: Callable[[], Iterable[tuple[Any, ...]]],
+        wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self.folder = folder
         self.path = folder / "state.db"
         self._copies = copies
+        self._daily_copy = DailyCopy(folder / "state.db.copy", wall_clock)
         self._reserve = Reserve(folder / "reserve", reserve_bytes)
         self._process_lock = FileLock(folder / "process.lock")
         self._connection: sqlite3.Connection | None = None
@@ -68,6 +75,12 @@ class StateDatabase:
 
     def run(self, work: Callable[[sqlite3.Connection], _T], *, is_precious: bool) -> _T:
         """Run one transaction, once more when there is room again or the database is new."""
+        result = self._run(work, is_precious=is_precious)
+        if self._connection is not None:
+            self._daily_copy.make_if_due(self._connection)
+        return result
+
+    def _run(self, work: Callable[[sqlite3.Connection], _T], *, is_precious: bool) -> _T:
         try:
             return self._transaction(work, is_precious=is_precious)
         except sqlite3.Error as error:
@@ -155,20 +168,48 @@ class StateDatabase:
         migrate(db, may_change=is_alone or not self.path.stat().st_size)
 
     def _start_anew(self) -> None:
-        """Move a damaged database aside and list the torrents of which there are copies."""
+        """Move a damaged database aside; take the daily copy, and the copies of .torrents."""
         self._disconnect()
         number = sum(1 for _ in self.folder.glob("state.db.broken-*")) + 1
         for ending in ("-wal", "-shm"):
             self.path.with_name(f"state.db{ending}").unlink(missing_ok=True)
         with suppress(FileNotFoundError):
             self.path.rename(self.path.with_name(f"state.db.broken-{number}"))
+        if self._restore():
+            _log.warning("%s was damaged: moved aside, a copy is in its place", self.path)
+            return
         _log.warning("%s was damaged: moved aside, progress will be found by hashing", self.path)
         try:
             self._connect_once(is_alone=True)
-            rows = list(self._copies())
-            self._transaction(lambda db: insert_rows(db, "torrents", rows), is_precious=True)
+            self._fill(is_restored=False)
         except sqlite3.Error as error:
             raise database_error(self.path, error) from error
+
+    def _restore(self) -> bool:
+        """Go on with the daily copy; False if there is none that is whole."""
+        if not self._daily_copy.restore(self.path):
+            return False
+        try:
+            self._connect_once(is_alone=True)
+            self._fill(is_restored=True)
+        except (sqlite3.Error, StateDatabaseError) as error:
+            _log.warning("%s cannot be used: %s", self._daily_copy.path, error)
+            self._disconnect()
+            for ending in ("", "-wal", "-shm"):
+                self.path.with_name(f"state.db{ending}").unlink(missing_ok=True)
+            return False
+        return True
+
+    def _fill(self, *, is_restored: bool) -> None:
+        """List the torrents of which there are copies."""
+        rows = list(self._copies())
+
+        def fill(db: sqlite3.Connection) -> None:
+            if is_restored:
+                believe_old_rows(db, [row[0] for row in rows])
+            insert_rows(db, "torrents", rows)
+
+        self._transaction(fill, is_precious=True)
 
     def _disconnect(self) -> None:
         if self._connection is not None:
