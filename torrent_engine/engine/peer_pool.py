@@ -317,7 +317,7 @@ class PeerPool:
             listen_port=self.listen_port,
             your_ip=ipaddress.ip_address(peer.address.host).packed,
             reqq=torrent.shared_config.wire.reqq,
-            is_upload_only=self._is_complete,
+            is_upload_only=self._torrent.is_complete,
             metadata_bytes=len(torrent.metainfo.info_bytes),
         )
 
@@ -339,13 +339,9 @@ class PeerPool:
                 if peer.identity == identity:
                     peer.link.end("banned: sent bad data")
 
-    @property
-    def _is_complete(self) -> bool:
-        return not self._torrent.picker.wanted & ~self._torrent.table.have.as_int()
-
     def _update_wanting(self) -> None:
         """Let seeds be dialled as long as they have something for us."""
-        self.candidates.set_wanting(wanting=not self._is_complete)
+        self.candidates.set_wanting(wanting=not self._torrent.is_complete)
 
     def tick(self, now: float) -> None:
         """End links that are silent or of no use to either side; queue keep-alives."""
@@ -365,4 +361,4 @@ class PeerPool:
     def _is_of_no_use(self, peer: Peer, now: float) -> bool:
         """Tell whether a peer and we both want nothing, and it had the time to see that, too."""
         is_known = now - peer.connected_s >= NO_USE_GRACE_S
-        return is_known and peer.wants_nothing and self._is_complete
+        return is_known and peer.wants_nothing and self._torrent.is_complete

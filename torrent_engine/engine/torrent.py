@@ -47,3 +47,8 @@ class Torrent:
     read_buffers: ReadBuffers
     clock: Callable[[], float]
     rng: random.Random
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every wanted piece is here; one that is only begun is not."""
+        return not self.picker.wanted & ~self.table.have.as_int()

@@ -78,7 +78,7 @@ class UploadManager:
         chosen: frozenset[object] = frozenset()
         if self.is_active:
             peers = [self._view(peer, now) for peer in self._torrent.peers]
-            seeding = not self._torrent.table.missing & self._torrent.picker.wanted
+            seeding = self._torrent.is_complete
             chosen = self._choker.rechoke(peers, now=now, seeding=seeding, slots=self._slots(now))
         for peer in tuple(self._torrent.peers):
             connection = peer.connection
