@@ -114,7 +114,7 @@ def test_f1_blocks_that_could_not_be_written_ahead_are_written_with_their_piece(
     assert node.assembly.memory_bytes == BLOCK
     node.add(1, 3)
     on_disk = memoryview(PAYLOAD)
-    digest = node.assembly.finish_hash(
+    digest = node.assembly.digest(
         lambda at, into: into.__setitem__(slice(None), on_disk[at : at + len(into)])
     )
     assert digest == hashlib.sha1(PAYLOAD).digest()

@@ -147,10 +147,10 @@ class DiskConfig:
 class TransferConfig:
     """The download pipeline."""
 
-    receive_buffer_bytes: int = 256 * KIB
+    receive_buffer_bytes: int = MIB
     slow_receive_buffer_bytes: int = 32 * KIB
     min_outstanding_requests: int = 4
-    max_outstanding_requests: int = 500
+    max_outstanding_requests: int = 1_000
     request_queue_s: float = 3.0
     """Seconds of a peer's present rate that are kept requested."""
     max_upload_queue_bytes: int = MIB

@@ -1,22 +1,17 @@
-"""Owns the bytes of one begun piece: where each block is, and the SHA-1 of those in front.
+"""Owns the bytes of one begun piece: where each block is, and who sent it.
 
-Blocks stay views of the buffers they were received in. The SHA-1 of a small piece is fed inline as
-soon as blocks are contiguous; a large one is hashed at once by the thread that writes it. A block
-that was written ahead of its piece, or before a restart, is read back when its turn comes.
+Blocks stay views of the buffers they were received in, until the thread that writes the piece has
+hashed it. A block that was written ahead of its piece, or before a restart, is read back for that.
 """
 
 import hashlib
 from collections.abc import Callable
 from enum import IntEnum
-from typing import Final
 
 from torrent_engine.base.ids import BLOCK_BYTES
 from torrent_engine.codec.geometry import Geometry
 from torrent_engine.engine.peer import Identity
 from torrent_engine.policy.pieces import PartialPiece
-
-INLINE_PIECE_BYTES: Final = 256 * 1024
-"""A guess, not measured: below this a trip to a thread is taken to cost more than it saves."""
 
 Views = tuple[memoryview, ...]
 ReadBlock = Callable[[int, memoryview], None]
@@ -36,13 +31,9 @@ class PieceAssembly:
     """The blocks of one piece, from the first to the verdict."""
 
     __slots__ = (
-        "_next",
         "_places",
-        "_sha1",
-        "_update",
         "_views",
         "begun_s",
-        "is_inline",
         "memory_bytes",
         "partial",
         "piece_offset_bytes",
@@ -58,57 +49,27 @@ class PieceAssembly:
         self.memory_bytes = 0
         """Payload held here that is not on its way to the disk."""
         self.begun_s = now
-        self.is_inline = geometry.piece_bytes <= INLINE_PIECE_BYTES
         self._views: list[Views | None] = [None] * count
         self._places = bytearray(count)
-        self._sha1 = hashlib.sha1(usedforsecurity=False)
-        self._update = self._sha1.update
-        self._next = 0
 
     def add(self, block: int, views: Views, length_bytes: int, sender: Identity) -> None:
         """Take one block that the piece did not have."""
-        # SHA-1 of 16 KiB inline is 10 us (measured); by the design's figures a hand-over of each
-        # block to a thread is three times that. Blocks mostly come in order: the short way.
         self._views[block] = views
         self._places[block] = Place.MEMORY
         self.senders[block] = sender
         self.memory_bytes += length_bytes
-        if block == self._next and self.is_inline:
-            for view in views:
-                self._update(view)
-            self._next = block = block + 1
-            if block < len(self._places) and self._places[block] == Place.MEMORY:
-                self._hash_on()
 
     def restore(self, block: int) -> None:
         """Take one block that is on the disk from before."""
         self._places[block] = Place.DISK
 
-    def _hash_on(self) -> None:
-        """Hash the blocks that came before their turn."""
-        places, block = self._places, self._next
-        while block < len(places) and places[block] == Place.MEMORY:
-            for view in self._views[block] or ():
-                self._update(view)
-            block += 1
-        self._next = block
-
-    @property
-    def is_hashed(self) -> bool:
-        """Whether :meth:`digest` is that of the whole piece."""
-        return self._next == len(self._places)
-
-    def digest(self) -> bytes:
-        """Return the SHA-1 of the blocks in front, 20 bytes."""
-        return self._sha1.digest()
-
-    def finish_hash(self, read: ReadBlock) -> bytes:
-        """Hash what is left, reading back what is on the disk; in a worker thread."""
-        for block in range(self._next, len(self._places)):
+    def digest(self, read: ReadBlock) -> bytes:
+        """Return the SHA-1 of the piece, reading back what is on the disk; in a worker thread."""
+        sha1 = hashlib.sha1(usedforsecurity=False)
+        for block in range(len(self._places)):
             for view in self._block_views(block, read):
-                self._sha1.update(view)
-        self._next = len(self._places)
-        return self._sha1.digest()
+                sha1.update(view)
+        return sha1.digest()
 
     def block_digests(self, read: ReadBlock) -> list[bytes]:
         """Return the SHA-1 of each block; in a worker thread if some are on the disk."""

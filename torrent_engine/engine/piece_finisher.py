@@ -79,7 +79,7 @@ class PieceFinisher:
         """Take a piece whose blocks are all here."""
         piece = assembly.partial.piece
         is_plain = assembly.is_in_memory and not self._torrent.suspicion.has_failed(piece)
-        if is_plain and not assembly.is_inline and self.writer is not None:
+        if is_plain and self.writer is not None:
             self.writer.submit(
                 WriteJob(
                     assembly.piece_offset_bytes,
@@ -88,9 +88,6 @@ class PieceFinisher:
                     sha1=self._hash_of(piece),
                 )
             )
-        elif is_plain and assembly.is_hashed and assembly.digest() == self._hash_of(piece):
-            self._torrent.suspicion.piece_passed(piece, assembly.senders)
-            self._passed(assembly)
         else:
             self._start_slowly(assembly)
 
@@ -107,7 +104,7 @@ class PieceFinisher:
         try:
             if self.writer is not None:
                 await self.writer.drain()
-            digest = await self._in_thread(assembly.finish_hash)
+            digest = await self._in_thread(assembly.digest)
             is_right = digest == self._hash_of(piece)
             digests: list[bytes] = []
             if not is_right or suspicion.has_failed(piece):

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.peer_pair import feed, open_connection
-from torrent_engine.base.config import KIB
+from torrent_engine.base.config import KIB, MIB
 from torrent_engine.base.ids import BLOCK_BYTES
-from torrent_engine.protocol.wire.buffers import MAX_RETIRED, BufferPool
+from torrent_engine.protocol.wire.buffers import MAX_RETIRED_BYTES, BufferPool
 from torrent_engine.protocol.wire.connection import PeerConnection
 from torrent_engine.protocol.wire.framing import MAX_AGE_S, ReceiveBuffer
 from torrent_engine.protocol.wire.messages import (
@@ -22,7 +22,7 @@ from torrent_engine.protocol.wire.messages import (
 )
 
 SMALL = 32 * KIB
-LARGE = 256 * KIB
+LARGE = MIB
 
 
 def blocks(count: int) -> list[BlockRequest]:
@@ -186,8 +186,8 @@ def test_pool_that_shrinks_forgets_what_was_given_back() -> None:
 
 
 def test_pool_keeps_no_more_than_its_bound_of_buffers_in_use() -> None:
-    pool = BufferPool(10)
-    buffers = [bytearray(10) for _ in range(MAX_RETIRED + 1)]
+    pool = BufferPool(MAX_RETIRED_BYTES // 4)
+    buffers = [bytearray(10) for _ in range(5)]
     views = [memoryview(buffer) for buffer in buffers]
     for buffer in buffers:
         pool.retire(buffer)

@@ -7,7 +7,7 @@ buffer is tried, and one that still has views cannot be resized.
 from collections import deque
 from typing import Final
 
-MAX_RETIRED: Final = 256  # ours: 64 MiB of 256 KiB buffers, what may wait for the disk and more
+MAX_RETIRED_BYTES: Final = 64 * 1024 * 1024  # ours: what may wait for the disk, and more
 TRIES: Final = 2
 
 
@@ -20,7 +20,7 @@ class BufferPool:
 
     def __init__(self, buffer_bytes: int) -> None:
         self.buffer_bytes = buffer_bytes
-        self._retired: deque[bytearray] = deque(maxlen=MAX_RETIRED)
+        self._retired: deque[bytearray] = deque(maxlen=max(1, MAX_RETIRED_BYTES // buffer_bytes))
 
     def take(self) -> bytearray:
         """Return a buffer that nobody has a view of; what is in it is undefined."""

@@ -9,10 +9,10 @@ from typing import Final
 
 from torrent_engine.protocol.wire.buffers import BufferPool
 
-SPAN_S: Final = 0.25
+SPAN_S: Final = 0.05
 """Ours: a buffer is as large as what a peer sends in this time, within bounds.
 
-So a peer of 1 MiB/s or more gets the largest, and the views of a slow one pin little memory.
+So a peer of 20 MiB/s or more gets the largest, and the views of a slow one pin little memory.
 """
 MAX_AGE_S: Final = 1.0  # ours: after this the size is thought over although there is room
 
