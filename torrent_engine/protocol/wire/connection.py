@@ -37,6 +37,7 @@ from torrent_engine.protocol.wire.messages import (
 from torrent_engine.protocol.wire.sender import Sender
 
 _PIECE_HEADER = struct.Struct(">IBII").unpack_from
+_new_tuple = tuple.__new__  # of a named tuple: without the frame of its own __new__
 _REQUEST_FRAMES = struct.Struct(">IBIII").iter_unpack
 _PIECE = 7
 _REQUEST = 6
@@ -235,7 +236,7 @@ class PeerConnection(Sender):
                 if kind != _REQUEST or length != _PIECE_HEADER_BYTES:
                     break
                 pos += _REQUEST_FRAME_BYTES
-                request = BlockRequest(piece, begin, size)
+                request = _new_tuple(BlockRequest, (piece, begin, size))
                 is_whole = size == BLOCK_BYTES and begin <= last_begin and piece < last_piece
                 if is_whole and len(plain) < room:
                     plain.append(request)  # as nearly all; they are queued together
