@@ -12,12 +12,12 @@ import anyio
 import anyio.lowlevel
 
 from torrent_engine.base.ids import PeerAddress
+from torrent_engine.net.gather import send_some
 from torrent_engine.net.streams import close
 from torrent_engine.protocol.wire.connection import PeerConnection
 from torrent_engine.protocol.wire.messages import PeerEvent
 
 READS_PER_TURN: Final = 8  # full reads before other tasks get their turn
-MAX_BUFFERS_PER_SEND: Final = 512  # below IOV_MAX (1024) everywhere
 MIN_READ_BYTES: Final = 2 * 1024  # a rate limit that allows less than this waits
 MAX_LIMITED_READ_BYTES: Final = 16 * 1024  # what one peer may take at once of a limited rate
 MIN_DELAY_S: Final = 0.005
@@ -147,8 +147,7 @@ class PeerLink:
             self.end(error.strerror or str(error))
 
     def _send(self, pending: list[bytes | memoryview]) -> None:
-        # One sendmsg of headers and views: no join of payloads.
-        sent = self._sock.sendmsg(pending[:MAX_BUFFERS_PER_SEND])
+        sent = send_some(self._sock, pending)
         done = 0
         for buffer in pending:
             size = len(buffer)

@@ -1,0 +1,30 @@
+"""Sends many buffers in one call to the system, or, where there is none for that, joined."""
+
+import socket
+from collections.abc import Sequence
+from typing import Final
+
+HAS_SENDMSG: Final = hasattr(socket.socket, "sendmsg")  # not on Windows
+MAX_BUFFERS: Final = 512  # below IOV_MAX (1024) everywhere
+MAX_JOINED_BYTES: Final = 64 * 1024  # ours: the socket may take less, and then it is copied again
+
+
+def send_some(sock: socket.socket, buffers: Sequence[bytes | memoryview]) -> int:
+    """Send the first of ``buffers``, as far as the socket takes them; return the bytes sent.
+
+    Raises BlockingIOError if it takes nothing, OSError if the connection is gone.
+    """
+    if HAS_SENDMSG:
+        return sock.sendmsg(buffers[:MAX_BUFFERS])
+    return sock.send(_joined(buffers))
+
+
+def _joined(buffers: Sequence[bytes | memoryview]) -> bytes | memoryview:
+    """Return the first buffer, with as many of those behind it as are worth a copy."""
+    end, length = 1, len(buffers[0])
+    for buffer in buffers[1:MAX_BUFFERS]:
+        length += len(buffer)
+        if length > MAX_JOINED_BYTES:
+            break
+        end += 1
+    return buffers[0] if end == 1 else b"".join(buffers[:end])
