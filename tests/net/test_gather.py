@@ -29,7 +29,12 @@ def test_what_is_sent_is_a_prefix_of_all_buffers(
     pair: tuple[socket.socket, socket.socket],
 ) -> None:
     ours, theirs = pair
-    buffers = [b"header", memoryview(BLOCK), b"more", memoryview(BLOCK)[:7]]
+    buffers: list[bytes | memoryview] = [
+        b"header",
+        memoryview(BLOCK),
+        b"more",
+        memoryview(BLOCK)[:7],
+    ]
     sent = send_some(ours, buffers)
     assert sent >= len(b"header")
     assert theirs.recv(1 << 20) == (b"".join(buffers)[:sent])
