@@ -10,7 +10,9 @@ import pytest
 from tests.support.torrents import make_torrent, payload_of
 from torrent_engine.base.config import DiskConfig
 from torrent_engine.base.errors import DiskFullError, StorageError
+from torrent_engine.base.ids import PeerAddress, PeerId
 from torrent_engine.engine.assembly import PieceAssembly
+from torrent_engine.engine.peer import Identity
 from torrent_engine.engine.piece_finisher import PieceFinisher
 from torrent_engine.policy.pieces import PartialPiece, PieceState, PieceTable
 
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 BLOCK = 16 * 1024
 METAINFO, PAYLOAD = make_torrent(payload_of(4 * BLOCK), piece_bytes=4 * BLOCK)
 FULL = DiskFullError("f", "full")
+SOMEBODY = Identity(PeerAddress("10.0.0.1", 1), PeerId(bytes(20)))
+LIAR = Identity(PeerAddress("10.0.0.2", 1), PeerId(bytes(20)))
 
 
 class Node:
@@ -56,10 +60,10 @@ class Node:
         self.assembly = PieceAssembly(PartialPiece(METAINFO.geometry, 0), METAINFO.geometry, 0.0)
         self.finisher.assemblies[0] = self.assembly
 
-    def add(self, *blocks: int) -> None:
+    def add(self, *blocks: int, sender: Identity = SOMEBODY) -> None:
         for block in blocks:
             view = memoryview(PAYLOAD)[block * BLOCK : (block + 1) * BLOCK]
-            self.assembly.add(block, (view,), BLOCK, ("peer", b""))  # type: ignore[arg-type]
+            self.assembly.add(block, (view,), BLOCK, sender)
 
 
 def node_with_two_runs() -> Node:
@@ -120,3 +124,19 @@ def test_f1_blocks_that_could_not_be_written_ahead_are_written_with_their_piece(
     assert digest == hashlib.sha1(PAYLOAD).digest()
     node.finisher._passed(node.assembly)
     assert [(job.offset_bytes, job.length_bytes) for job in node.jobs] == [(BLOCK, 3 * BLOCK)]
+
+
+def test_b6_blocks_of_a_banned_peer_are_dropped_wherever_they_are_but_on_the_way() -> None:
+    node = Node()
+    node.add(0, 1, 2, sender=LIAR)
+    node.assembly.forget_views(0, 1)  # on the disk
+    node.finisher.write_ahead(10.0, 1.0)
+    assert [job.offset_bytes for job in node.jobs] == [BLOCK]  # blocks 1 and 2 are on their way
+    node.add(3)
+    assert node.assembly.drop_blocks_of([LIAR]) == [0]
+    assert node.assembly.drop_blocks_of([LIAR]) == []
+    assert node.assembly.memory_bytes == BLOCK
+    assert node.assembly.senders == [None, LIAR, LIAR, SOMEBODY]
+    assert node.assembly.drop_blocks_of([SOMEBODY]) == [3]
+    assert node.assembly.memory_bytes == 0
+    assert not node.assembly.is_in_memory

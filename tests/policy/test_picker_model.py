@@ -217,6 +217,14 @@ class PickerModel(RuleBasedStateMachine):
         for block in sorted(peer.outstanding):
             self._release(peer, block)
 
+    @rule(data=st.data())
+    def lose(self, data: st.DataObject) -> None:
+        """Drop a block of a begun piece: who sent it is banned."""
+        if held := {block for block in self.here if block[0] in self.picker.partials}:
+            block = self.one_of(data, held)
+            self.here.discard(block)
+            self.picker.lost(block[0], block[1] // BLOCK_BYTES, len(self.asked(block)))
+
     # -- the swarm ------------------------------------------------------------------------
 
     @rule(who=st.integers(0, PEERS - 1), data=st.data())

@@ -5,7 +5,7 @@ hashed it. A block that was written ahead of its piece, or before a restart, is 
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from enum import IntEnum
 
 from torrent_engine.base.ids import BLOCK_BYTES
@@ -58,6 +58,20 @@ class PieceAssembly:
         self._places[block] = Place.MEMORY
         self.senders[block] = sender
         self.memory_bytes += length_bytes
+
+    def drop_blocks_of(self, senders: Collection[Identity]) -> list[int]:
+        """Forget what these sent, but for blocks on their way to the disk; return the blocks."""
+        held = (Place.MEMORY, Place.DISK)
+        dropped = [
+            block
+            for block, sender in enumerate(self.senders)
+            if sender in senders and self._places[block] in held
+        ]
+        for block in dropped:
+            self.memory_bytes -= sum(map(len, self._views[block] or ()))
+            self._views[block] = self.senders[block] = None
+            self._places[block] = Place.NOWHERE
+        return dropped
 
     def restore(self, block: int) -> None:
         """Take one block that is on the disk from before."""

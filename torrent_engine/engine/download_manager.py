@@ -4,12 +4,12 @@ The life of a block: :meth:`DownloadManager.refill` asks for it, :meth:`Download
 puts it into its PieceAssembly, and a whole piece goes to the PieceFinisher.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Final
 
 from torrent_engine.base.ids import BLOCK_BYTES
 from torrent_engine.engine.assembly import PieceAssembly
-from torrent_engine.engine.peer import Peer
+from torrent_engine.engine.peer import Identity, Peer
 from torrent_engine.engine.piece_finisher import PieceFinisher
 from torrent_engine.engine.torrent import Torrent
 from torrent_engine.policy.picker import END_GAME_BLOCKS
@@ -149,6 +149,15 @@ class DownloadManager:
             self._picker.finished(piece)
             del self._assemblies[piece]
             self._finisher.finish(assembly)
+
+    def drop_blocks_of(self, banned: Collection[Identity]) -> None:
+        """Fetch again what these sent of begun pieces, rather than the pieces once they fail."""
+        for piece, assembly in self._assemblies.items():
+            for number in assembly.drop_blocks_of(banned):
+                block = assembly.partial.block(number)
+                asked = sum(block in peer.connection.outstanding for peer in self._torrent.peers)
+                self._picker.lost(piece, number, asked)
+                self._torrent.totals.wasted_bytes += block[2]
 
     def on_unrequested(self, _peer: Peer, event: UnrequestedBlock) -> None:
         """Count a block that nobody asked for."""

@@ -16,7 +16,7 @@ from torrent_engine.disk.resume import ResumeKeeper
 from torrent_engine.disk.writer import PieceWriter
 from torrent_engine.engine.download_manager import DownloadManager
 from torrent_engine.engine.events import FileCompleted
-from torrent_engine.engine.peer import Peer
+from torrent_engine.engine.peer import Identity, Peer
 from torrent_engine.engine.peer_events import PeerEvents
 from torrent_engine.engine.peer_pool import PeerPool, PoolCallbacks
 from torrent_engine.engine.piece_finisher import PieceFinisher
@@ -214,6 +214,7 @@ class Transfer:
 
     def _on_verdict(self, verdict: Verdict) -> None:
         self.pool.judge(verdict)
+        self.downloads.drop_blocks_of([key for key in verdict.ban if isinstance(key, Identity)])
         self.downloads.wanted_changed()
 
     def _on_have(self, piece: int) -> None:

@@ -153,8 +153,18 @@ class Picker:
         partial = self.partials.get(piece)
         if partial is not None:
             partial.release(block)
-            if piece not in self._open and partial.has_free and self.wanted >> piece & 1:
-                self._open = {piece: partial, **self._open}  # begun before those with free blocks
+            self._reopen(partial)
+
+    def lost(self, piece: int, block: int, asked: int) -> None:
+        """Record that a block of a begun piece is not here any more; ``asked`` peers owe it."""
+        partial = self.partials[piece]
+        partial.lost(block, asked)
+        self._reopen(partial)
+
+    def _reopen(self, partial: PartialPiece) -> None:
+        piece = partial.piece
+        if piece not in self._open and partial.has_free and self.wanted >> piece & 1:
+            self._open = {piece: partial, **self._open}  # begun before those with free blocks
 
     def release_exclusive(self, key: object) -> None:
         """Let everybody be asked for the pieces that were reserved for one peer."""

@@ -202,6 +202,14 @@ class PartialPiece:
         self.left -= 1
         return True
 
+    def lost(self, block: int, asked: int) -> None:
+        """Record that a block which was here is not any more; ``asked`` peers still owe it."""
+        self._received[block] = 0
+        self.left += 1
+        self._requested[block] = asked
+        if not asked:
+            insort(self._free, block, key=neg)
+
     def is_requested(self, block: int) -> bool:
         """Return whether some peer still owes us a block."""
         return bool(self._requested[block])
