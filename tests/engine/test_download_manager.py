@@ -1,0 +1,61 @@
+"""What the download manager does with blocks that it cannot trust any more."""
+
+import random
+from types import SimpleNamespace
+from typing import Any
+
+from tests.support.torrents import make_torrent, payload_of
+from torrent_engine.base.ids import BLOCK_BYTES, PeerAddress, PeerId
+from torrent_engine.engine.download_manager import DownloadManager
+from torrent_engine.engine.peer import Identity
+from torrent_engine.engine.torrent import Totals
+from torrent_engine.policy.picker import Picker
+from torrent_engine.policy.pieces import PieceTable
+from torrent_engine.protocol.wire.messages import BlockReceived
+
+METAINFO, PAYLOAD = make_torrent(payload_of(8 * BLOCK_BYTES), piece_bytes=4 * BLOCK_BYTES)
+ALL = 0b11
+
+
+def make_peer(name: str) -> Any:
+    return SimpleNamespace(
+        identity=Identity(PeerAddress(name, 1), PeerId(bytes(20))),
+        connection=SimpleNamespace(outstanding={}),
+        received_blocks=0,
+        downloaded_now_bytes=0,
+    )
+
+
+def make_manager(*peers: Any) -> tuple[DownloadManager, Any]:
+    table = PieceTable(METAINFO.geometry)
+    torrent: Any = SimpleNamespace(
+        metainfo=METAINFO,
+        table=table,
+        picker=Picker(METAINFO.geometry, table, random.Random(1), is_sequential=True),
+        suspicion=SimpleNamespace(is_on_parole=lambda _: False, has_failed=lambda _: False),
+        totals=Totals(),
+        peers=set(peers),
+        clock=lambda: 0.0,
+    )
+    finisher: Any = SimpleNamespace(assemblies={}, finish=lambda _: None)
+    return DownloadManager(torrent, finisher), torrent
+
+
+def test_b6_blocks_of_a_banned_peer_are_asked_for_again() -> None:
+    liar, honest = make_peer("10.0.0.1"), make_peer("10.0.0.2")
+    manager, torrent = make_manager(liar, honest)
+    asked = manager._pick(liar, ALL, 2) + manager._pick(honest, ALL, 4)
+    senders = [liar, liar, honest, honest, liar, honest]
+    for (piece, begin, length), sender in zip(asked, senders, strict=True):
+        if (piece, begin) != (1, BLOCK_BYTES):  # still to come
+            event = BlockReceived(piece, begin, length, (memoryview(bytes(length)),))
+            manager.on_block(sender, event)
+    honest.connection.outstanding = {(1, BLOCK_BYTES, BLOCK_BYTES): None}
+    manager.drop_blocks_of([liar.identity])
+    assert torrent.totals.wasted_bytes == BLOCK_BYTES  # piece 0 is whole, on its way already
+    again = manager._pick(honest, ALL, 9)
+    assert again == [
+        (1, 0, BLOCK_BYTES),
+        (1, 2 * BLOCK_BYTES, BLOCK_BYTES),
+        (1, 3 * BLOCK_BYTES, BLOCK_BYTES),
+    ]
