@@ -34,7 +34,7 @@ def make_manager(*peers: Any) -> tuple[DownloadManager, Any]:
         picker=Picker(METAINFO.geometry, table, random.Random(1), is_sequential=True),
         suspicion=SimpleNamespace(is_on_parole=lambda _: False, has_failed=lambda _: False),
         totals=Totals(),
-        peers=set(peers),
+        peers=peers,
         clock=lambda: 0.0,
     )
     finisher: Any = SimpleNamespace(assemblies={}, finish=lambda _: None)
