@@ -40,11 +40,17 @@ class Log:
         self.failed += jobs
 
 
-def make_writer(storage: StorageManager, log: Log, *, threads: int = 1) -> PieceWriter:
+def make_writer(
+    storage: StorageManager,
+    log: Log,
+    *,
+    threads: int = 1,
+    limiter: anyio.CapacityLimiter | None = None,
+) -> PieceWriter:
     return PieceWriter(
         storage,
         config=replace(SMALL, write_threads=threads),
-        limiter=anyio.CapacityLimiter(4),
+        limiter=limiter or anyio.CapacityLimiter(4),
         on_written=log.on_written,
         on_failed=log.on_failed,
     )
@@ -256,4 +262,33 @@ async def test_a_wrong_piece_among_neighbours_is_not_written(tmp_path: Path) -> 
         assert written[: 2 * PIECE] == payload[: 2 * PIECE]
         assert written[2 * PIECE : 3 * PIECE] == bytes(PIECE)
         assert written[3 * PIECE : 4 * PIECE] == payload[3 * PIECE : 4 * PIECE]
+        tasks.cancel_scope.cancel()
+
+
+async def test_f10_writers_that_never_run_out_of_work_leave_disk_threads_to_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    metainfo, payload = make_torrent(payload_of(COUNT * PIECE))
+    monkeypatch.setattr("torrent_engine.disk.writer._TURN_S", 0.0)
+    monkeypatch.setattr("torrent_engine.disk.writer._BATCH_BYTES", PIECE)
+    log, limiter = Log(), anyio.CapacityLimiter(2)
+    async with opened(metainfo, tmp_path) as storage, anyio.create_task_group() as tasks:
+        writer = make_writer(storage, log, threads=2, limiter=limiter)
+
+        is_over = threading.Event()
+
+        def submit_again(ranges: list[tuple[int, int]]) -> None:  # the queue never runs empty
+            if not is_over.is_set():
+                writer._jobs.extend(job_of(payload, offset // PIECE) for offset, _ in ranges)
+
+        storage.before_writes = submit_again
+        for piece in range(COUNT):
+            writer.submit(job_of(payload, piece))
+        tasks.start_soon(writer.run)
+        try:
+            with anyio.fail_after(10):
+                for _ in range(5):
+                    await anyio.to_thread.run_sync(bool, limiter=limiter)
+        finally:
+            is_over.set()
         tasks.cancel_scope.cancel()

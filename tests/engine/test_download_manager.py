@@ -36,8 +36,13 @@ def make_manager(*peers: Any) -> tuple[DownloadManager, Any]:
         totals=Totals(),
         peers=peers,
         clock=lambda: 0.0,
+        told=[],
     )
-    finisher: Any = SimpleNamespace(assemblies={}, finish=lambda _: None)
+    finisher: Any = SimpleNamespace(
+        assemblies={},
+        finish=lambda _: None,
+        blocks_dropped=lambda assembly: torrent.told.append(assembly.partial.piece),
+    )
     return DownloadManager(torrent, finisher), torrent
 
 
@@ -53,6 +58,7 @@ def test_b6_blocks_of_a_banned_peer_are_asked_for_again() -> None:
     honest.connection.outstanding = {(1, BLOCK_BYTES, BLOCK_BYTES): None}
     manager.drop_blocks_of([liar.identity])
     assert torrent.totals.wasted_bytes == BLOCK_BYTES  # piece 0 is whole, on its way already
+    assert torrent.told == [1]
     again = manager._pick(honest, ALL, 9)
     assert again == [
         (1, 0, BLOCK_BYTES),

@@ -140,3 +140,34 @@ def test_b6_blocks_of_a_banned_peer_are_dropped_wherever_they_are_but_on_the_way
     assert node.assembly.drop_blocks_of([SOMEBODY]) == [3]
     assert node.assembly.memory_bytes == 0
     assert not node.assembly.is_in_memory
+
+
+@pytest.mark.anyio
+async def test_f1_a_slow_verdict_waits_for_its_own_blocks_only() -> None:
+    node = Node()
+    node.add(0, 1)
+    node.finisher.write_ahead(10.0, 1.0)
+    order = list[str]()
+
+    async def wait() -> None:
+        await node.assembly.settled()
+        order.append("settled")
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(wait)
+        await anyio.wait_all_tasks_blocked()
+        order.append("written")
+        node.finisher.written(node.jobs[:1])
+    assert order == ["written", "settled"]
+    node.add(2)
+    await node.assembly.settled()  # what is in memory is waited for by nobody
+
+
+def test_b6_blocks_that_are_dropped_are_dropped_from_the_resume_data_too() -> None:
+    node = Node()
+    node.add(0, sender=LIAR)
+    node.add(1)
+    node.assembly.forget_views(0, 2)
+    node.assembly.drop_blocks_of([LIAR])
+    node.finisher.blocks_dropped(node.assembly)
+    assert node.partial == [0b0010]

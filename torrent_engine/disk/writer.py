@@ -6,6 +6,7 @@ true and peers are not read until the queue is below ``write_queue_low_bytes`` a
 
 import hashlib
 import math
+import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -20,6 +21,7 @@ from torrent_engine.base.errors import StorageError
 from torrent_engine.disk.storage import StorageManager
 
 _BATCH_BYTES: Final = 8 * 1024 * 1024  # what is noted at once before it is written
+_TURN_S: Final = 0.1  # ours: then others who wait for a disk thread have theirs
 _REPORT_INTERVAL_S: Final = 0.005  # how far reports lag behind the thread
 _MERGED_BYTES: Final = 1024 * 1024  # small pieces are written together up to this
 _VIEWS_PER_UPDATE: Final = 64  # about 1 MiB: joined and hashed in one go
@@ -168,7 +170,8 @@ class PieceWriter:
     # -- in the worker thread ---------------------------------------------------------------
 
     def _write_all(self) -> None:
-        """Write until no job is left or one fails, in whichever thread."""
+        """Write until no job is left, one fails in whichever thread, or the turn is over."""
+        stop_s = time.monotonic() + _TURN_S
         while not self._failures and (batch := self._take(_BATCH_BYTES)):
             try:
                 if self._storage.before_writes is not None:
@@ -178,6 +181,7 @@ class PieceWriter:
                         self._done.append(batch.popleft())
             except StorageError as error:
                 self._failures.append((error, list(batch)))
+            if time.monotonic() >= stop_s:
                 return
 
     def _take(self, limit_bytes: float) -> deque[WriteJob]:

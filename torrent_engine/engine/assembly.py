@@ -8,6 +8,8 @@ import hashlib
 from collections.abc import Callable, Collection
 from enum import IntEnum
 
+import anyio
+
 from torrent_engine.base.ids import BLOCK_BYTES
 from torrent_engine.codec.geometry import Geometry
 from torrent_engine.engine.peer import Identity
@@ -32,6 +34,7 @@ class PieceAssembly:
 
     __slots__ = (
         "_places",
+        "_settled",
         "_views",
         "begun_s",
         "memory_bytes",
@@ -51,6 +54,7 @@ class PieceAssembly:
         self.begun_s = now
         self._views: list[Views | None] = [None] * count
         self._places = bytearray(count)
+        self._settled: anyio.Event | None = None
 
     def add(self, block: int, views: Views, length_bytes: int, sender: Identity) -> None:
         """Take one block that the piece did not have."""
@@ -138,12 +142,24 @@ class PieceAssembly:
         """Record that a run of blocks is written, and let go of its memory."""
         self._places[first : first + count] = bytes((Place.DISK,)) * count
         self._views[first : first + count] = [None] * count
+        self._settle()
 
     def not_written(self, first: int, count: int) -> None:
         """Record that the disk refused a run of blocks: they are in memory as before."""
         self._places[first : first + count] = bytes((Place.MEMORY,)) * count
         for views in self._views[first : first + count]:
             self.memory_bytes += sum(map(len, views or ()))
+        self._settle()
+
+    def _settle(self) -> None:
+        if self._settled is not None and Place.WRITING not in self._places:
+            self._settled.set()
+
+    async def settled(self) -> None:
+        """Return when no block is on its way to the disk any more."""
+        if Place.WRITING in self._places:
+            self._settled = anyio.Event()
+            await self._settled.wait()
 
     def disk_bits(self) -> int:
         """Return the blocks that are on the disk, block ``i`` at ``1 << i``."""

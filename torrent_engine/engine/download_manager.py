@@ -153,7 +153,10 @@ class DownloadManager:
     def drop_blocks_of(self, banned: Collection[Identity]) -> None:
         """Fetch again what these sent of begun pieces, rather than the pieces once they fail."""
         for piece, assembly in self._assemblies.items():
-            for number in assembly.drop_blocks_of(banned):
+            dropped = assembly.drop_blocks_of(banned)
+            if dropped:
+                self._finisher.blocks_dropped(assembly)
+            for number in dropped:
                 block = assembly.partial.block(number)
                 asked = sum(block in peer.connection.outstanding for peer in self._torrent.peers)
                 self._picker.lost(piece, number, asked)
@@ -260,7 +263,8 @@ class DownloadManager:
             self.update_interest(peer)
             self.refill(peer)
             peer.link.flush()
-        self._finisher.write_ahead(now, FLUSH_AGE_S)
+        if self.is_active:  # not onto a full disk
+            self._finisher.write_ahead(now, FLUSH_AGE_S)
 
     def _check_snubbed(self, peer: Peer, now: float) -> None:
         connection = peer.connection

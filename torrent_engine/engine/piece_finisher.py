@@ -102,8 +102,7 @@ class PieceFinisher:
         """Read back what is needed, and find out who sent what if the piece is or was bad."""
         piece, suspicion = assembly.partial.piece, self._torrent.suspicion
         try:
-            if self.writer is not None:
-                await self.writer.drain()
+            await assembly.settled()
             digest = await self._in_thread(assembly.digest)
             is_right = digest == self._hash_of(piece)
             digests: list[bytes] = []
@@ -195,6 +194,10 @@ class PieceFinisher:
             elif type(tag) is _Ahead:
                 tag.assembly.not_written(tag.first_block, tag.blocks)
         self._on_error(error)
+
+    def blocks_dropped(self, assembly: PieceAssembly) -> None:
+        """Let the database know what is left of a begun piece that lost blocks."""
+        self._keeper.partial_written(assembly.partial.piece, assembly.disk_bits())
 
     def write_ahead(self, now: float, age_s: float) -> None:
         """Write the blocks of pieces that take long, so that a kill loses little of them.
