@@ -110,6 +110,9 @@ def asked_of_nobody(_block: Block) -> bool:
     return False
 
 
+RUNS = Geometry(total_bytes=16 * BLOCK_BYTES, piece_bytes=16 * BLOCK_BYTES)
+
+
 def test_bep3_blocks_are_taken_lowest_first_and_the_last_is_short() -> None:
     partial = partial_of(5)
     assert partial.take(3) == [
@@ -323,3 +326,19 @@ class PartialModel(RuleBasedStateMachine):
 
 
 TestPartialModel = PartialModel.TestCase
+
+
+def test_run_of_blocks_is_received_as_if_one_by_one() -> None:
+    runs, singles = PartialPiece(RUNS, 0), PartialPiece(RUNS, 0)
+    for partial in (runs, singles):
+        partial.take(10)
+    assert runs.receive_run(2, 5)
+    for block in range(2, 7):
+        assert singles.receive(block)
+    assert runs.left == singles.left == 11
+    assert runs.received_bits() == singles.received_bits()
+    assert not runs.receive_run(6, 2)  # one of them is here
+    assert not runs.receive_run(8, 3)  # one of them is asked of nobody
+    runs.take_again(16, lambda _: False)
+    assert not runs.receive_run(0, 2)  # asked of two peers
+    assert runs.left == 11

@@ -33,6 +33,7 @@ def make_connection(
     limits: WireLimits | None = None,
     transfer: TransferConfig | None = None,
     buffers: BufferPool | None = None,
+    joins_blocks: bool = False,
     peer_id: PeerId = OUR_ID,
     now: float = 0.0,
 ) -> PeerConnection:
@@ -45,6 +46,7 @@ def make_connection(
         limits=limits,
         transfer=transfer,
         buffers=buffers,
+        joins_blocks=joins_blocks,
         now=now,
     )
 
@@ -61,6 +63,7 @@ def open_connection(
     limits: WireLimits | None = None,
     transfer: TransferConfig | None = None,
     buffers: BufferPool | None = None,
+    joins_blocks: bool = False,
     now: float = 0.0,
 ) -> PeerConnection:
     """Return a connection whose handshakes are over and whose output is empty."""
@@ -71,6 +74,7 @@ def open_connection(
         limits=limits,
         transfer=transfer,
         buffers=buffers,
+        joins_blocks=joins_blocks,
         now=now,
     )
     connection.send_handshake()

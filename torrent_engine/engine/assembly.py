@@ -29,6 +29,9 @@ class Place(IntEnum):
     DISK = 3
 
 
+_IN_MEMORY = bytes((Place.MEMORY,))
+
+
 class PieceAssembly:
     """The blocks of one piece, from the first to the verdict."""
 
@@ -62,6 +65,15 @@ class PieceAssembly:
         self._places[block] = Place.MEMORY
         self.senders[block] = sender
         self.memory_bytes += length_bytes
+
+    def add_run(self, first: int, views: list[memoryview], sender: Identity) -> None:
+        """Take neighbouring whole blocks that the piece did not have, one view each."""
+        count = len(views)
+        end = first + count
+        self._views[first:end] = zip(views, strict=True)
+        self._places[first:end] = _IN_MEMORY * count
+        self.senders[first:end] = [sender] * count
+        self.memory_bytes += count * BLOCK_BYTES
 
     def drop_blocks_of(self, senders: Collection[Identity]) -> list[int]:
         """Forget what these sent, but for blocks on their way to the disk; return the blocks."""

@@ -9,6 +9,7 @@ from torrent_engine.engine.upload_manager import UploadManager
 from torrent_engine.protocol.wire.messages import (
     AllowedFast,
     BlockReceived,
+    BlocksReceived,
     ExtensionHandshakeReceived,
     PeerBitfield,
     PeerChoked,
@@ -33,6 +34,7 @@ class PeerEvents:
         self._downloads = downloads
         self._handlers: dict[type[PeerEvent], Handler] = {
             BlockReceived: downloads.on_block,
+            BlocksReceived: downloads.on_blocks,
             PeerBitfield: downloads.on_bitfield,
             PeerHas: downloads.on_have,
             PeerLost: downloads.on_lost,

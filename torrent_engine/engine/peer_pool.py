@@ -235,6 +235,7 @@ class PeerPool:
             transfer=config.transfer,
             extensions=LOCAL_EXTENSIONS,
             buffers=torrent.buffers,
+            joins_blocks=True,
             now=torrent.clock(),
         )
 

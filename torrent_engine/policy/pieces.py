@@ -210,6 +210,16 @@ class PartialPiece:
         if not asked:
             insort(self._free, block, key=neg)
 
+    def receive_run(self, first: int, count: int) -> bool:
+        """Record that neighbours came; False, and nothing, unless each was asked of one peer."""
+        end, ones = first + count, b"\x01" * count
+        if self._requested[first:end] != ones or self._received.find(1, first, end) >= 0:
+            return False
+        self._requested[first:end] = bytes(count)
+        self._received[first:end] = ones
+        self.left -= count
+        return True
+
     def is_requested(self, block: int) -> bool:
         """Return whether some peer still owes us a block."""
         return bool(self._requested[block])

@@ -14,6 +14,7 @@ from torrent_engine.base.config import TransferConfig, WireLimits
 from torrent_engine.base.errors import RemoteProtocolError
 from torrent_engine.base.ids import BLOCK_BYTES, InfoHash, PeerId
 from torrent_engine.codec.geometry import Geometry
+from torrent_engine.protocol.wire.block_runs import FRAME_BYTES, count_neighbours
 from torrent_engine.protocol.wire.buffers import BufferPool
 from torrent_engine.protocol.wire.control import (
     CONTROL_DECODERS,
@@ -26,6 +27,7 @@ from torrent_engine.protocol.wire.messages import (
     PROTOCOL_STRING,
     BlockReceived,
     BlockRequest,
+    BlocksReceived,
     BlocksRequested,
     HandshakeReceived,
     KeepAliveReceived,
@@ -43,6 +45,8 @@ _PIECE = 7
 _REQUEST = 6
 _PIECE_HEADER_BYTES = 13
 _REQUEST_FRAME_BYTES = 17
+JOINED_BLOCKS: Final = 8  # ours: for fewer blocks the long way is as short
+_JOINED_BYTES = JOINED_BLOCKS * FRAME_BYTES
 MAX_FAST_COPIES: Final = 3  # libtorrent's: how often a choked peer may fetch an allowed-fast piece
 
 
@@ -52,7 +56,8 @@ class PeerConnection(Sender):
     Give received bytes to :meth:`receive_data`, or without a copy: read into
     :meth:`receive_buffer`, then call :meth:`bytes_received`. Send what :meth:`data_to_send` returns
     after any call. After a :class:`ProtocolViolated` event the connection must be closed; further
-    bytes are ignored.
+    bytes are ignored. With ``joins_blocks`` blocks that come in a row are told by one
+    :class:`BlocksReceived` where that is cheaper than a :class:`BlockReceived` for each of them.
     """
 
     def __init__(  # noqa: PLR0913 - keyword-only settings
@@ -66,6 +71,7 @@ class PeerConnection(Sender):
         fast_extension: bool = True,
         extensions: Mapping[str, int] | None = None,
         buffers: BufferPool | None = None,
+        joins_blocks: bool = False,
         now: float = 0.0,
     ) -> None:
         super().__init__(
@@ -84,6 +90,9 @@ class PeerConnection(Sender):
             now=now,
             pool=buffers,
         )
+        self._join_begin = -1  # the last place in a piece where joining is worth it
+        if joins_blocks:
+            self._join_begin = geometry.piece_bytes - JOINED_BLOCKS * BLOCK_BYTES
         self._cut: tuple[int, int, int, list[memoryview]] | None = None
         self._cut_rest_bytes = 0
         self._skip_bytes = 0
@@ -182,12 +191,12 @@ class PeerConnection(Sender):
         self.fast_enabled = self.offers_fast and handshake.supports_fast
         self.extensions_enabled = self.offers_extensions and handshake.supports_extensions
 
-    def _parse(self, events: list[PeerEvent]) -> None:
+    def _parse(self, events: list[PeerEvent]) -> None:  # noqa: C901, PLR0912 - the hot loop
         # One flat loop: parsing a block takes about 2.5 us (measured), and a call for each would
         # come on top. What is no block or request goes through _control().
         buffer = self._buffer
         view, pos, end = buffer.view, buffer.start, buffer.end
-        outstanding = self.outstanding
+        outstanding, join_begin = self.outstanding, self._join_begin
         is_lent = False
         if self._cut is not None or self._skip_bytes:
             pos = self._continue_block(view, pos, end, events)
@@ -198,7 +207,15 @@ class PeerConnection(Sender):
                     size = length - 9
                     pos += _PIECE_HEADER_BYTES
                     key = (piece, begin, size)
-                    if key in outstanding and pos + size <= end:
+                    if (
+                        begin <= join_begin
+                        and size == BLOCK_BYTES
+                        and end - pos >= _JOINED_BYTES
+                        and (joined := self._take_run(view, pos, end, key, events))
+                    ):
+                        pos += joined
+                        is_lent = True
+                    elif key in outstanding and pos + size <= end:
                         del outstanding[key]
                         events.append(BlockReceived(piece, begin, size, (view[pos : pos + size],)))
                         pos += size
@@ -250,6 +267,30 @@ class PeerConnection(Sender):
             if accepted:
                 events.append(BlocksRequested(tuple(accepted)))
         return pos
+
+    def _take_run(
+        self,
+        view: memoryview,
+        pos: int,
+        end: int,
+        first: tuple[int, int, int],
+        events: list[PeerEvent],
+    ) -> int:
+        """Take whole neighbours, the first one's payload at ``pos``; return their bytes, or 0."""
+        outstanding, (piece, begin, _) = self.outstanding, first
+        start = pos - _PIECE_HEADER_BYTES
+        room = (self.geometry.piece_bytes - begin) // BLOCK_BYTES
+        count = count_neighbours(view, start, min((end - start) // FRAME_BYTES, room))
+        begins = range(begin, begin + count * BLOCK_BYTES, BLOCK_BYTES)
+        keys = [(piece, each, BLOCK_BYTES) for each in begins]
+        if not all(map(outstanding.__contains__, keys)):
+            return 0
+        for key in keys:
+            del outstanding[key]
+        stop = start + count * FRAME_BYTES
+        views = [view[at : at + BLOCK_BYTES] for at in range(pos, stop, FRAME_BYTES)]
+        events.append(BlocksReceived(piece, begin, views))
+        return stop - pos
 
     def _start_block(self, block: tuple[int, int, int], pos: int, events: list[PeerEvent]) -> int:
         """Begin a block that is unrequested, or longer than what has come of it."""

@@ -143,6 +143,20 @@ class BlockReceived(PeerEvent):
 
 
 @dataclass(frozen=True, slots=True)
+class BlocksReceived(PeerEvent):
+    """Blocks of 16 KiB that follow each other in one piece came in a row, each of them asked for.
+
+    Only from a PeerConnection that ``joins_blocks``.
+    """
+
+    piece_index: int
+    begin_bytes: int
+    """Offset of the first block inside its piece, in bytes."""
+    views: list[memoryview]
+    """The payload where it was received, one view of 16384 bytes for each block."""
+
+
+@dataclass(frozen=True, slots=True)
 class UnrequestedBlock(PeerEvent):
     """The peer sent a block that was not asked for; its payload is dropped."""
 
