@@ -8,6 +8,7 @@ from typing import Any
 
 import anyio
 import anyio.abc
+import anyio.lowlevel
 import pytest
 
 from tests.support.processes import free_port
@@ -17,7 +18,7 @@ from tests.support.torrents import make_torrent, payload_of
 from torrent_engine.base.config import PoolConfig, SessionConfig, WireLimits
 from torrent_engine.base.ids import PeerAddress, PeerId
 from torrent_engine.codec.metainfo import Metainfo
-from torrent_engine.engine.peer_pool import PeerPool
+from torrent_engine.engine.peer_pool import IDLE_DIAL_WAIT_S, PeerPool
 from torrent_engine.engine.session import Session
 from torrent_engine.engine.shared_resources import SharedResources
 from torrent_engine.engine.states import State
@@ -401,3 +402,40 @@ async def test_two_that_dial_each_other_at_once_have_one_link(tmp_path: Path) ->
         await until(lambda: len(first.peers()) == len(second.peers()) == 1)
         assert first.peers()[0].is_incoming is not second.peers()[0].is_incoming
         assert all(kinds(events).count("peer.disconnected") <= 1 for events in ended)
+
+
+# -- slots ------------------------------------------------------------------------------------
+
+AT_ONCE_S = IDLE_DIAL_WAIT_S / 4
+
+
+async def test_the_next_is_dialled_as_soon_as_a_handshake_is_over(tmp_path: Path) -> None:
+    metainfo, payload = make_torrent(payload_of(20_000))
+    silent = Silent(metainfo, payload)
+    async with (
+        listening(silent) as one,
+        listening(silent) as other,
+        resources(tmp_path, pool=PoolConfig(max_half_open=1)) as shared,
+        running(shared, metainfo, tmp_path / "out", one, other) as session,
+    ):
+        await reach(session, State.DOWNLOADING)
+        await until(lambda: len(session.peers()) == 2, timeout_s=AT_ONCE_S)
+
+
+async def test_a_slot_that_one_torrent_gives_back_is_used_by_another(tmp_path: Path) -> None:
+    (one, payload), (other, _) = TORRENTS[:2]
+    silent = Silent(one, payload)
+    async with (
+        listening(silent) as address,
+        listening(Silent(other, payload)) as second_address,
+        resources(tmp_path, pool=PoolConfig(max_connections=1)) as shared,
+        running(shared, one, tmp_path / "a", address) as first,
+        running(shared, other, tmp_path / "b") as second,
+    ):
+        await until(first.peers)
+        await reach(second, State.DOWNLOADING)
+        pool_of(second).add([PeerAddress(*second_address)], Source.TRACKER)
+        for _ in range(3):
+            await anyio.lowlevel.checkpoint()
+        await first.pause()
+        await until(second.peers, timeout_s=AT_ONCE_S)

@@ -141,6 +141,8 @@ class PeerPool:
             self.connecting += 1
             self._slots.take()
             tasks.start_soon(self._dial, address, config.connect_timeout_s)
+        if not self._slots.has_room:
+            self._slots.tell_when_free(self.wake)
         return IDLE_DIAL_WAIT_S
 
     def _has_room(self) -> bool:
@@ -296,6 +298,7 @@ class PeerPool:
         identity = Identity(link.address, handshake.peer_id)
         peer = Peer(link, identity, source, torrent.shared_config.transfer, now)
         self.connecting -= 1
+        self.wake()  # one half-open slot is free
         torrent.peers.add(peer)
         self.candidates.mark_connected(link.address, now)
         if old is not None:
