@@ -99,6 +99,8 @@ class PeerLink:
         self._clock = clock
         self._pending: list[bytes | memoryview] = []
         self._is_blocked = False
+        self._is_fed = False
+        """The source was asked for more since it was last told to rest."""
         self._waiting: Callable[[], Awaitable[None]] | None = None
         self._wake = anyio.Event()
         self._scope = anyio.CancelScope()
@@ -139,10 +141,16 @@ class PeerLink:
                     connection.last_sent_s = self._clock()
                 if pending:
                     self._send(pending)
-                elif source is None or not connection.upload_requests or not self._refill(source):
+                elif (
+                    source is None
+                    or self._waiting is not None  # it loads
+                    or not (connection.upload_requests or self._is_fed)
+                    or not self._refill(source)
+                ):
                     return
         except BlockingIOError:
-            self._block(self._wait_writable)
+            if self._waiting is None:
+                self._block(self._wait_writable)
         except OSError as error:
             self.end(error.strerror or str(error))
 
@@ -160,7 +168,11 @@ class PeerLink:
             pending[0] = memoryview(pending[0])[sent:]
 
     def _refill(self, source: BlockSource) -> bool:
-        """Ask for more to send; return whether there is any at once."""
+        """Ask for more to send, or let the source rest; return whether there is any at once."""
+        self._is_fed = bool(self.connection.upload_requests)
+        if not self._is_fed:
+            source.rest()
+            return False
         state = source.refill()
         if state is Refill.LATER:
             self._block(source.load)
