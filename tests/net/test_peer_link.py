@@ -310,6 +310,35 @@ async def test_b5_who_does_not_read_is_given_one_buffer_and_no_more() -> None:
         assert sum(len(part) for part in ends.link._pending) <= 16 * KIB + 13
 
 
+async def test_b5_how_long_the_other_side_has_read_nothing_is_known() -> None:
+    ends = Ends(small=True)
+    async with running(ends):
+        ends.theirs.send(THEIRS)
+        await ends.until(lambda: ends.events)
+        assert ends.link.stuck_s(1_000.0) == 0.0
+        request(ends.connection, 1_000)
+        ends.link.source = Blocks(ends.connection, 1_000)
+        ends.link.flush()  # at 1.0
+        assert [ends.link.stuck_s(now) for now in (2.0, 100.0)] == [1.0, 99.0]
+        assert ends.theirs.recv(64 * KIB)
+        assert ends.link.stuck_s(200.0) == 0.0  # before anybody was told that it can be written to
+        assert ends.link._stuck_since_s == 200.0
+    assert ends.link.stuck_s(300.0) == 0.0
+
+
+async def test_b5_a_reset_seen_by_asking_how_long_it_is_stuck_ends_the_link() -> None:
+    ends = Ends(small=True)
+    async with running(ends):
+        ends.theirs.send(THEIRS)
+        await ends.until(lambda: ends.events)
+        request(ends.connection, 1_000)
+        ends.link.source = Blocks(ends.connection, 1_000)
+        ends.link.flush()
+        ends.theirs.close()
+        assert ends.link.stuck_s(2.0) == 0.0
+        assert ends.link.close_reason == "Broken pipe"
+
+
 async def test_reading_goes_on_while_writing_waits() -> None:
     ends = Ends(small=True)
     async with running(ends):

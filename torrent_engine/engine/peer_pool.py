@@ -361,7 +361,7 @@ class PeerPool:
         self.candidates.set_wanting(wanting=not self._torrent.is_complete)
 
     def tick(self, now: float) -> None:
-        """End links that are silent or of no use to either side; queue keep-alives."""
+        """End links that are silent, stuck or of no use to either side; queue keep-alives."""
         self._update_wanting()
         self.own.update()
         for peer in tuple(self._torrent.peers):
@@ -370,6 +370,8 @@ class PeerPool:
                 peer.your_ip = b""
             if (reason := peer.connection.timed_out(now)) is not None:
                 peer.link.end(reason)
+            elif peer.link.stuck_s(now) > self._torrent.shared_config.wire.unread_timeout_s:
+                peer.link.end("it reads nothing")
             elif self._is_of_no_use(peer, now):
                 peer.link.end("both sides are complete")
             else:

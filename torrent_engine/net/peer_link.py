@@ -102,6 +102,8 @@ class PeerLink:
         self._is_fed = False
         """The source was asked for more since it was last told to rest."""
         self._waiting: Callable[[], Awaitable[None]] | None = None
+        self._stuck_since_s: float | None = None
+        """When the socket last took anything of what waits for it."""
         self._wake = anyio.Event()
         self._scope = anyio.CancelScope()
 
@@ -150,9 +152,27 @@ class PeerLink:
                     return
         except BlockingIOError:
             if self._waiting is None:
+                self._stuck_since_s = self._clock()
                 self._block(self._wait_writable)
         except OSError as error:
             self.end(error.strerror or str(error))
+
+    def stuck_s(self, now: float) -> float:
+        """Return for how long the socket has taken nothing of what waits for it.
+
+        It is tried once more: a large send buffer counts as writable only when much of it is free,
+        and so not for a long time with a peer that reads slowly.
+        """
+        if self._stuck_since_s is None or not self._pending:
+            return 0.0
+        try:
+            self._send(self._pending)
+        except BlockingIOError:
+            return now - self._stuck_since_s
+        except OSError as error:
+            self.end(error.strerror or str(error))
+        self._stuck_since_s = now
+        return 0.0
 
     def _send(self, pending: list[bytes | memoryview]) -> None:
         sent = send_some(self._sock, pending)
@@ -192,7 +212,7 @@ class PeerLink:
             self._wake = anyio.Event()
             if self._waiting is not None:
                 await self._waiting()
-            self._waiting = None
+            self._waiting = self._stuck_since_s = None
             self._is_blocked = False
             self.flush()
 
