@@ -8,6 +8,7 @@ from typing import Any
 
 import anyio
 import anyio.abc
+import anyio.lowlevel
 import pytest
 
 from tests.support.processes import free_port
@@ -15,9 +16,9 @@ from tests.support.scripted_peer import Script, Wire, dialled, listening
 from tests.support.swarm import content, kinds, reach, record, resources, seed, until
 from tests.support.torrents import make_torrent, payload_of
 from torrent_engine.base.config import PoolConfig, SessionConfig, WireLimits
-from torrent_engine.base.ids import PeerAddress
+from torrent_engine.base.ids import PeerAddress, PeerId
 from torrent_engine.codec.metainfo import Metainfo
-from torrent_engine.engine.peer_pool import PeerPool
+from torrent_engine.engine.peer_pool import IDLE_DIAL_WAIT_S, PeerPool
 from torrent_engine.engine.session import Session
 from torrent_engine.engine.shared_resources import SharedResources
 from torrent_engine.engine.states import State
@@ -331,3 +332,110 @@ async def test_bep27_good_peers_of_a_public_torrent_are_dialled_in_the_next_run(
             assert len(pool.candidates) == 1
             assert pool.candidates.sources(PeerAddress(*good)) == Source.RESUME
     assert content(metainfo, out) == payload
+
+
+# -- two links with one peer ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("is_theirs", [True, False], ids=["smaller id", "greater id"])
+@pytest.mark.parametrize(
+    "is_incoming_first", [True, False], ids=["incoming first", "dialled first"]
+)
+async def test_of_two_links_with_a_peer_the_smaller_ids_stays(
+    tmp_path: Path, *, is_theirs: bool, is_incoming_first: bool
+) -> None:
+    metainfo, _ = TORRENTS[0]
+    peer_id = PeerId((b"\x00" if is_theirs else b"\xff") * 20)
+    hung_up: list[str] = []
+
+    async def serve(stream: anyio.abc.SocketStream, kind: str = "dialled") -> None:
+        wire = Wire(stream, metainfo)
+        wire.connection.peer_id = peer_id
+        await wire.shake_hands()
+        await wire.hung_up()
+        hung_up.append(kind)
+
+    async with (
+        listening(serve) as address,
+        resources(tmp_path) as shared,
+        running(shared, metainfo, tmp_path / "out") as session,
+        anyio.create_task_group() as tasks,
+    ):
+        await reach(session, State.DOWNLOADING)
+        pool, candidate = pool_of(session), PeerAddress(*address)
+        async with await anyio.connect_tcp("127.0.0.1", shared.listen_port) as stream:
+            if is_incoming_first:
+                tasks.start_soon(serve, stream, "incoming")
+                await until(lambda: len(session.peers()) == 1)
+            pool.add([candidate], Source.TRACKER)
+            if not is_incoming_first:
+                await until(lambda: len(session.peers()) == 1)
+                tasks.start_soon(serve, stream, "incoming")
+            await until(lambda: hung_up and not pool.connecting)
+            assert hung_up == ["dialled" if is_theirs else "incoming"]
+            assert [peer.is_incoming for peer in session.peers()] == [is_theirs]
+            assert pool.candidates.next_due(shared.clock()) is None  # its peer has a link
+            for peer in tuple(session._run.torrent.peers):  # type: ignore[union-attr]
+                peer.link.end("over")
+            await until(lambda: not session.peers())
+            assert pool.candidates.proven(1) == [candidate]
+            assert pool.candidates.next_due(shared.clock()) is not None
+            await until(lambda: len(hung_up) == 2)
+
+
+async def test_two_that_dial_each_other_at_once_have_one_link(tmp_path: Path) -> None:
+    metainfo, _ = TORRENTS[0]
+    async with (
+        resources(tmp_path / "a") as one,
+        resources(tmp_path / "b") as other,
+        running(one, metainfo, tmp_path / "a") as first,
+        running(other, metainfo, tmp_path / "b") as second,
+    ):
+        for session in (first, second):
+            await reach(session, State.DOWNLOADING)
+        ended = [record(first), record(second)]
+        pool_of(first).add([PeerAddress("127.0.0.1", other.listen_port)], Source.TRACKER)
+        pool_of(second).add([PeerAddress("127.0.0.1", one.listen_port)], Source.TRACKER)
+        pools = (pool_of(first), pool_of(second))
+        await until(lambda: all(len(pool.candidates) for pool in pools))
+        await until(lambda: first.peers() and not any(pool.connecting for pool in pools))
+        await until(lambda: len(first.peers()) == len(second.peers()) == 1)
+        assert first.peers()[0].is_incoming is not second.peers()[0].is_incoming
+        assert all(kinds(events).count("peer.disconnected") <= 1 for events in ended)
+
+
+# -- slots ------------------------------------------------------------------------------------
+
+AT_ONCE_S = IDLE_DIAL_WAIT_S / 4
+
+
+async def test_the_next_is_dialled_as_soon_as_a_handshake_is_over(tmp_path: Path) -> None:
+    metainfo, payload = make_torrent(payload_of(20_000))
+    silent = Silent(metainfo, payload)
+    async with (
+        listening(silent) as one,
+        listening(silent) as other,
+        resources(tmp_path, pool=PoolConfig(max_half_open=1)) as shared,
+        running(shared, metainfo, tmp_path / "out", one, other) as session,
+    ):
+        await reach(session, State.DOWNLOADING)
+        await until(lambda: len(session.peers()) == 2, timeout_s=AT_ONCE_S)
+
+
+async def test_a_slot_that_one_torrent_gives_back_is_used_by_another(tmp_path: Path) -> None:
+    (one, payload), (other, _) = TORRENTS[:2]
+    silent = Silent(one, payload)
+    async with (
+        listening(silent) as address,
+        listening(Silent(other, payload)) as second_address,
+        resources(tmp_path, pool=PoolConfig(max_connections=1)) as shared,
+        running(shared, one, tmp_path / "a", address) as first,
+        running(shared, other, tmp_path / "b") as second,
+    ):
+        await until(first.peers)
+        await reach(second, State.DOWNLOADING)
+        pool_of(second).add([PeerAddress(*second_address)], Source.TRACKER)
+        for _ in range(3):
+            await anyio.lowlevel.checkpoint()
+        await first.pause()
+        await until(second.peers, timeout_s=AT_ONCE_S)

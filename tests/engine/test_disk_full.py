@@ -3,8 +3,9 @@
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from threading import Event as ThreadEvent
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -24,8 +25,14 @@ from tests.support.swarm import (
 )
 from tests.support.torrents import make_torrent, payload_of
 from torrent_engine.base.config import DiskConfig, SessionConfig
-from torrent_engine.base.errors import DiskFullError, SessionError, StorageError
+from torrent_engine.base.errors import (
+    DiskFullError,
+    SessionError,
+    StateDatabaseError,
+    StorageError,
+)
 from torrent_engine.disk.storage import StorageManager
+from torrent_engine.engine.disk_full import DiskFull
 from torrent_engine.engine.session import Session
 from torrent_engine.engine.states import State
 
@@ -236,6 +243,85 @@ async def test_f1_no_room_at_the_start_is_waited_for_too(
         await reach(session, State.ERROR)
         await becomes(session, State.DOWNLOADING)
     assert not refusals
+
+
+@pytest.mark.parametrize("method", ["resume", "start"])
+async def test_f1_another_fault_while_it_is_full_ends_the_run_and_a_new_one_can_start(
+    tmp_path: Path, method: str
+) -> None:
+    fault = StorageError(tmp_path / "leech/out/big", "EIO")
+    async with (
+        seed(tmp_path / "seed", METAINFO, PAYLOAD) as (_, address),
+        leeching(tmp_path / "leech") as (session, _, _events),
+    ):
+        await reach(session, State.DOWNLOADING)
+        run = session._run
+        assert run is not None
+        run._refused(DiskFullError(tmp_path / "leech/out/big", "full"))
+        await becomes(session, State.ERROR)
+        run._refused(fault)
+        await until(lambda: session.error is fault)
+        with pytest.raises(SessionError, match="EIO"):
+            await session.wait_stopped()
+        await getattr(session, method)()
+        assert state_of(session) is State.CHECKING
+        await reach(session, State.DOWNLOADING)
+        await session.add_peer(*address)
+        await reach(session, State.SEEDING)
+
+
+@pytest.mark.parametrize("is_room", [True, False])
+async def test_f1_who_looks_for_room_while_it_is_tried_again_leaves_the_rest_to_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_room: bool
+) -> None:
+    is_looking, may_answer, is_over = ThreadEvent(), ThreadEvent(), anyio.Event()
+    tries: list[int] = []
+
+    def looks(_path: Path, _needed_bytes: int) -> bool:
+        is_looking.set()
+        return may_answer.wait(10) and is_room
+
+    async def wait() -> None:
+        await disk_full.wait()
+        is_over.set()
+
+    monkeypatch.setattr("torrent_engine.engine.disk_full.has_room", looks)
+    config = DiskConfig(state_reserve_bytes=64 * 1024, retry_after_disk_full_s=SOON)
+    async with resources(tmp_path, disk=config) as shared, anyio.create_task_group() as tasks:
+        disk_full = DiskFull(shared, MIB)
+        disk_full.begin(DiskFullError(tmp_path, "first"), lambda: tries.append(1))
+        tasks.start_soon(wait)
+        await until(is_looking.is_set)
+        disk_full.retry()
+        disk_full._retry_s = LATER
+        disk_full.begin(DiskFullError(tmp_path, "second"), lambda: tries.append(2))
+        may_answer.set()
+        with anyio.fail_after(5):
+            await is_over.wait()
+        assert tries == [1]
+        assert str(disk_full.error).endswith("second")
+
+
+@pytest.mark.parametrize("deletes_files", [False, True])
+async def test_f1_totals_that_cannot_be_saved_at_the_end_are_the_error_and_hide_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deletes_files: bool
+) -> None:
+    async def fails(*_arguments: Any, **_options: Any) -> None:
+        raise StateDatabaseError("state.db: disk I/O error")
+
+    async with leeching(tmp_path) as (session, shared, _events):
+        await reach(session, State.DOWNLOADING)
+        monkeypatch.setattr(shared.store, "save_totals", fails)
+        with suppress(StateDatabaseError):
+            await session.cancel(delete_files=deletes_files)
+        assert isinstance(session.error, StateDatabaseError)
+        assert not deletes_files or not (tmp_path / "out/big").exists()
+        await session.start()
+        await reach(session, State.DOWNLOADING)
+        fault = StorageError(tmp_path, "EIO")
+        assert session._run is not None
+        session._run.fail(fault)
+        await until(lambda: session.error is fault)
 
 
 @pytest.mark.parametrize("how", ["stop", "close"])

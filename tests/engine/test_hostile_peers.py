@@ -4,6 +4,7 @@ import mmap
 import random
 import socket
 import struct
+import time
 from pathlib import Path
 
 import anyio
@@ -356,6 +357,38 @@ async def test_b5_a_peer_that_requests_and_never_reads_holds_little_memory(tmp_p
             await download(shared, METAINFO, tmp_path / "out", address)
         assert queued_bytes(session) <= 600 * KIB
     assert content(METAINFO, tmp_path / "out") == PAYLOAD
+
+
+@pytest.mark.parametrize("reads", [False, True], ids=["nothing", "slowly"])
+async def test_b5_a_peer_that_requests_and_never_reads_is_closed_in_time(
+    tmp_path: Path, *, reads: bool
+) -> None:
+    late_s = 0.0
+
+    def clock() -> float:
+        return time.monotonic() + late_s
+
+    async with (
+        seed(tmp_path / "seed", METAINFO, PAYLOAD, clock=clock) as (session, address),
+        dialled(METAINFO, address) as greedy,
+    ):
+        await interested(greedy)
+        assert session._run is not None
+        (peer,) = session._run.torrent.peers
+        blocks = [block for piece in range(15) for block in blocks_of(METAINFO, piece)]
+        while peer.link.stuck_s(clock()) < 0.1:
+            greedy.connection.request_blocks(blocks)
+            await greedy.flush()
+            await anyio.sleep(0.02)
+        late_s = 110.0
+        greedy.connection.send_keep_alive()  # it is not silent
+        await greedy.flush()
+        await until(lambda: clock() - peer.connection.last_received_s < 100)
+        while reads and peer.link.stuck_s(clock()) > 100:
+            await greedy.stream.receive(64 * KIB)
+        late_s = 130.0
+        session._run.transfer.pool.tick(clock())
+        assert peer.link.close_reason == (None if reads else "it reads nothing")
 
 
 async def test_b4_requests_beyond_the_queue_are_rejected_and_the_others_answered(

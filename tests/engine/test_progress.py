@@ -1,5 +1,7 @@
 """What is wanted and how much of it is here, against a plain count."""
 
+from functools import partial
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -71,6 +73,18 @@ def test_connection_slots_count_up_to_their_limit() -> None:
     assert (slots.has_room, slots.used) == (False, 2)
     slots.give_back()
     assert (slots.has_room, slots.used) == (True, 1)
+
+
+def test_who_waits_for_a_connection_slot_is_called_once() -> None:
+    slots, calls = ConnectionSlots(1), list[str]()
+    wake = partial(calls.append, "free")
+    slots.take()
+    for _ in range(2):
+        slots.tell_when_free(wake)
+    slots.give_back()
+    slots.take()
+    slots.give_back()
+    assert calls == ["free"]
 
 
 def test_two_limits_grant_what_the_tighter_one_does_and_take_back_from_both() -> None:

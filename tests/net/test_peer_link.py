@@ -251,6 +251,50 @@ async def test_blocks_go_out_whole_however_little_the_socket_takes(later: bool) 
     assert source.loads == (20 if later else 0)
 
 
+@pytest.mark.parametrize("small", [False, True], ids=["taken", "not taken"])
+async def test_a_source_that_loads_is_not_asked_for_more_by_what_goes_out_meanwhile(
+    small: bool,
+) -> None:
+    ends = Ends(small=small)
+    source = Blocks(ends.connection, 3, later=True)
+    async with running(ends):
+        ends.theirs.send(THEIRS)
+        await ends.until(lambda: ends.events)
+        ends.link.source = source
+        refill, states = source.refill, list[Refill]()
+
+        def rejecting() -> Refill:
+            states.append(refill())
+            ends.connection._out.append(bytes(64 * KIB))
+            return states[-1]
+
+        source.refill = rejecting  # type: ignore[method-assign]
+        request(ends.connection, 3)
+        ends.link.flush()
+        assert states == [Refill.LATER]
+        await ends.receive(3 * (13 + 16 * KIB + 64 * KIB))
+        assert source.loads == len(states) == 3
+
+
+@pytest.mark.parametrize("later", [False, True], ids=["at once", "later"])
+async def test_the_source_rests_once_when_all_is_sent_and_nothing_asked_for(later: bool) -> None:
+    ends = Ends(small=True)
+    source = Blocks(ends.connection, 20, later=later)
+    async with running(ends):
+        ends.theirs.send(THEIRS)
+        await ends.until(lambda: ends.events)
+        ends.link.source = source
+        for count in (15, 5):
+            request(ends.connection, count)
+            ends.link.flush()
+            assert source.rests == (count == 5)
+            await ends.receive(count * (13 + 16 * KIB))
+            await ends.until(lambda: not ends.link._is_blocked)
+            ends.link.flush()
+            assert not ends.link._pending
+        assert source.rests == 2
+
+
 async def test_b5_who_does_not_read_is_given_one_buffer_and_no_more() -> None:
     ends = Ends(small=True)
     source = Blocks(ends.connection, 1_000)
@@ -264,6 +308,35 @@ async def test_b5_who_does_not_read_is_given_one_buffer_and_no_more() -> None:
             await anyio.lowlevel.checkpoint()
         assert source.left > 900
         assert sum(len(part) for part in ends.link._pending) <= 16 * KIB + 13
+
+
+async def test_b5_how_long_the_other_side_has_read_nothing_is_known() -> None:
+    ends = Ends(small=True)
+    async with running(ends):
+        ends.theirs.send(THEIRS)
+        await ends.until(lambda: ends.events)
+        assert ends.link.stuck_s(1_000.0) == 0.0
+        request(ends.connection, 1_000)
+        ends.link.source = Blocks(ends.connection, 1_000)
+        ends.link.flush()  # at 1.0
+        assert [ends.link.stuck_s(now) for now in (2.0, 100.0)] == [1.0, 99.0]
+        assert ends.theirs.recv(64 * KIB)
+        assert ends.link.stuck_s(200.0) == 0.0  # before anybody was told that it can be written to
+        assert ends.link._stuck_since_s == 200.0
+    assert ends.link.stuck_s(300.0) == 0.0
+
+
+async def test_b5_a_reset_seen_by_asking_how_long_it_is_stuck_ends_the_link() -> None:
+    ends = Ends(small=True)
+    async with running(ends):
+        ends.theirs.send(THEIRS)
+        await ends.until(lambda: ends.events)
+        request(ends.connection, 1_000)
+        ends.link.source = Blocks(ends.connection, 1_000)
+        ends.link.flush()
+        ends.theirs.close()
+        assert ends.link.stuck_s(2.0) == 0.0
+        assert ends.link.close_reason == "Broken pipe"
 
 
 async def test_reading_goes_on_while_writing_waits() -> None:

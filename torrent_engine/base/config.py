@@ -39,6 +39,8 @@ class WireLimits:
     handshake_timeout_s: float = 10.0
     idle_timeout_s: float = 120.0
     """Silence after which a connection is closed."""
+    unread_timeout_s: float = 120.0
+    """Time in which a peer took nothing of what we send; then the connection is closed."""
     inactivity_timeout_s: float = 600.0
     """Time in which neither side wanted or moved payload; then the connection is closed."""
     keep_alive_s: float = 110.0

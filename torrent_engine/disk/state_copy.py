@@ -11,11 +11,17 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from torrent_engine.base.errors import StateDatabaseError
 from torrent_engine.disk.state_files import sync_folder
-from torrent_engine.disk.state_records import Progress, progress_row, read_progress_row
+from torrent_engine.disk.state_records import (
+    Progress,
+    progress_row,
+    read_progress_row,
+    read_torrent_row,
+    torrent_row,
+)
 
 INTERVAL_S: Final = 86_400.0
 _TABLES: Final = ("torrents", "totals", "progress", "partial", "stamps")
@@ -41,7 +47,7 @@ class DailyCopy:
         temporary = self.path.with_name(f"{self.path.name}.{os.getpid()}.tmp")
         try:
             self._make(db, temporary, now)
-        except (OSError, sqlite3.Error) as error:
+        except (OSError, sqlite3.Error, UnicodeDecodeError) as error:  # may quote damaged names
             _log.warning("no copy of the resume database: %s", error)
         finally:
             with suppress(OSError):
@@ -94,6 +100,21 @@ def believe_old_rows(db: sqlite3.Connection, info_hashes: Iterable[bytes]) -> No
             db.execute("DELETE FROM progress WHERE info_hash = ?", (row[0],))
         else:
             db.execute("REPLACE INTO progress VALUES (?, ?, ?, ?, ?, ?, ?, ?)", new)
+
+
+def with_old_details(db: sqlite3.Connection, row: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return a new row of ``torrents`` with the time and settings of the one that is there.
+
+    The files beside a .torrent say where a torrent is now, but neither of these.
+    """
+    old = db.execute("SELECT * FROM torrents WHERE info_hash = ?", (row[0],)).fetchone()
+    if old is None:
+        return row
+    try:
+        kept, new = read_torrent_row(old), read_torrent_row(row)
+    except StateDatabaseError:
+        return row
+    return torrent_row(replace(new, added_time_s=kept.added_time_s, settings=kept.settings))
 
 
 def _believed(old: Progress) -> Progress:

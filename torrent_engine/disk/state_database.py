@@ -16,7 +16,7 @@ from torrent_engine.base.errors import StateDatabaseError
 from torrent_engine.disk.file_lock import FileLock
 from torrent_engine.disk.filesystem import is_network_filesystem
 from torrent_engine.disk.os_errors import database_error, is_database_full, storage_error
-from torrent_engine.disk.state_copy import DailyCopy, believe_old_rows
+from torrent_engine.disk.state_copy import DailyCopy, believe_old_rows, with_old_details
 from torrent_engine.disk.state_files import Reserve, make_private_folder
 from torrent_engine.disk.state_schema import DamagedDatabaseError, migrate
 
@@ -207,7 +207,7 @@ class StateDatabase:
         def fill(db: sqlite3.Connection) -> None:
             if is_restored:
                 believe_old_rows(db, [row[0] for row in rows])
-            insert_rows(db, "torrents", rows)
+            insert_rows(db, "torrents", [with_old_details(db, row) for row in rows])
 
         self._transaction(fill, is_precious=True)
 

@@ -52,5 +52,8 @@ class DiskFull:
             if self.error is not error:
                 return
             await self._shared.store.hold_reserve()  # before payload takes the room
-            if await anyio.to_thread.run_sync(has_room, Path(error.path), self._needed_bytes):
+            is_room = await anyio.to_thread.run_sync(has_room, Path(error.path), self._needed_bytes)
+            if self.error is not error:
+                return  # tried or dropped meanwhile; what is waited for now has its own waiter
+            if is_room:
                 self.retry()

@@ -18,6 +18,12 @@ import anyio.abc
 from torrent_engine.base.errors import NetworkError, TorrentEngineError
 from torrent_engine.base.ids import CLIENT_NAME, PeerAddress
 from torrent_engine.engine.connection_slots import ConnectionSlots
+from torrent_engine.engine.duplicate_links import (
+    CONNECTED_ALREADY,
+    DuplicateLinks,
+    linked,
+    takes_its_place,
+)
 from torrent_engine.engine.events import PeerBanned, PeerConnected, PeerDisconnected
 from torrent_engine.engine.own_endpoints import OwnEndpoints
 from torrent_engine.engine.peer import Identity, Peer
@@ -76,6 +82,7 @@ class PeerPool:
         self._gate = gate
         self._tasks: anyio.abc.TaskGroup | None = None
         self._incoming: Counter[str] = Counter()
+        self._duplicates = DuplicateLinks(candidates)
         self._wake = anyio.Event()
         candidates.on_turn = self.wake
 
@@ -124,16 +131,18 @@ class PeerPool:
     def _dial_some(self, tasks: anyio.abc.TaskGroup) -> float:
         """Start dials as far as the limits allow; return the seconds until the next look."""
         config, clock = self._config, self._torrent.clock
-        linked = {peer.address.host for peer in self._torrent.peers if peer.is_incoming}
+        linked_ips = {peer.address.host for peer in self._torrent.peers if peer.is_incoming}
         while self._has_room() and self.connecting < config.max_half_open:
             now = clock()
-            address = self.candidates.next_to_dial(now, linked)
+            address = self.candidates.next_to_dial(now, linked_ips)
             if address is None:
                 due = self.candidates.next_due(now)
                 return IDLE_DIAL_WAIT_S if due is None else min(max(due - now, 0.05), 30.0)
             self.connecting += 1
             self._slots.take()
             tasks.start_soon(self._dial, address, config.connect_timeout_s)
+        if not self._slots.has_room:
+            self._slots.tell_when_free(self.wake)
         return IDLE_DIAL_WAIT_S
 
     def _has_room(self) -> bool:
@@ -257,12 +266,16 @@ class PeerPool:
         now, peer = self._torrent.clock(), serving.peer
         if peer is None:
             logger.debug("%s: no handshake: %s", address, reason)
-            if reason is not None:
+            if reason not in {None, CONNECTED_ALREADY}:
                 self.candidates.mark_failed(address, now, hung_up=serving.was_hung_up_on)
             return
+        ended = self._duplicates.released(peer)
+        if reason != CONNECTED_ALREADY:
+            ended.append(address)
         if reason is not None:
             is_good = not peer.connection.is_violated
-            self.candidates.mark_disconnected(address, now, good=is_good)
+            for each in ended:
+                self.candidates.mark_disconnected(each, now, good=is_good)
         if peer.tell_connected is not None:
             peer.tell_connected()
         self._torrent.bus.publish(
@@ -279,14 +292,18 @@ class PeerPool:
         if self.candidates.is_banned(link.address, handshake.peer_id, now):
             link.end("banned")
             return None
-        if any(peer.identity.peer_id == handshake.peer_id for peer in torrent.peers):
-            link.end("connected already")
+        is_incoming, old = source is Source.INCOMING, linked(torrent.peers, handshake.peer_id)
+        if old and not takes_its_place(old, torrent.peer_id, is_incoming=is_incoming):
+            self._duplicates.end(link, old, now)
             return None
         identity = Identity(link.address, handshake.peer_id)
         peer = Peer(link, identity, source, torrent.shared_config.transfer, now)
         self.connecting -= 1
+        self.wake()  # one half-open slot is free
         torrent.peers.add(peer)
         self.candidates.mark_connected(link.address, now)
+        if old is not None:
+            self._duplicates.end(old.link, peer, now)
         self._greet(peer)
         self._callbacks.on_joined(peer)
         peer.tell_connected = lambda: self._tell_connected(peer)
@@ -345,7 +362,7 @@ class PeerPool:
         self.candidates.set_wanting(wanting=not self._torrent.is_complete)
 
     def tick(self, now: float) -> None:
-        """End links that are silent or of no use to either side; queue keep-alives."""
+        """End links that are silent, stuck or of no use to either side; queue keep-alives."""
         self._update_wanting()
         self.own.update()
         for peer in tuple(self._torrent.peers):
@@ -354,6 +371,8 @@ class PeerPool:
                 peer.your_ip = b""
             if (reason := peer.connection.timed_out(now)) is not None:
                 peer.link.end(reason)
+            elif peer.link.stuck_s(now) > self._torrent.shared_config.wire.unread_timeout_s:
+                peer.link.end("it reads nothing")
             elif self._is_of_no_use(peer, now):
                 peer.link.end("both sides are complete")
             else:

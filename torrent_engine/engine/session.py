@@ -309,6 +309,7 @@ class Session(SessionFacts):
 
     async def _end(self) -> None:
         self._is_ending = True
+        self._disk_full.drop()  # another fault may have ended a run that waited
         self._shared.unregister(self.info_hash)
         if self.error is None:
             if self._machine.can(Signal.STOP):

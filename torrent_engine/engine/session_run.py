@@ -145,7 +145,7 @@ class SessionRun:
                 await self.all_totals.load()
                 await self._run_tasks()
             finally:
-                await self._close_keeper()
+                await self._save_last(self._keeper.close)
             if self.deletes_files:
                 await storage.delete_files()
                 await shared.store.remove(self._settings.metainfo.info_hash)
@@ -175,7 +175,7 @@ class SessionRun:
             await self._phases()
             with anyio.move_on_after(SETTLE_TIMEOUT_S, shield=True):
                 await self.transfer.writer.drain()
-                await self.all_totals.save()
+                await self._save_last(self.all_totals.save)
             tasks.cancel_scope.cancel()
 
     def _start_finishing(
@@ -232,9 +232,10 @@ class SessionRun:
         if is_complete:
             self._on_complete()
 
-    async def _close_keeper(self) -> None:
+    async def _save_last(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Save at the end; what fails is why the run failed, if nothing was before."""
         try:
-            await self._keeper.close()
+            await work()
         except TorrentEngineError as error:
             if self.failure is None:
                 self.failure = error

@@ -163,7 +163,9 @@ class PeerUploads:
             if budget_bytes < BLOCK_BYTES:
                 limits.give_back(budget_bytes)
                 return Refill.LATER
-        runs = self._take(budget_bytes)
+        runs, waiting = self._take(budget_bytes), self._peer.connection.upload_requests
+        while waiting and not runs:  # all were for pieces that we do not have
+            runs = self._take(budget_bytes)
         used_bytes = sum(run.length_bytes for run in runs)
         if limits.is_limited:
             limits.give_back(budget_bytes - used_bytes)

@@ -99,7 +99,11 @@ class PeerLink:
         self._clock = clock
         self._pending: list[bytes | memoryview] = []
         self._is_blocked = False
+        self._is_fed = False
+        """The source was asked for more since it was last told to rest."""
         self._waiting: Callable[[], Awaitable[None]] | None = None
+        self._stuck_since_s: float | None = None
+        """When the socket last took anything of what waits for it."""
         self._wake = anyio.Event()
         self._scope = anyio.CancelScope()
 
@@ -139,12 +143,36 @@ class PeerLink:
                     connection.last_sent_s = self._clock()
                 if pending:
                     self._send(pending)
-                elif source is None or not connection.upload_requests or not self._refill(source):
+                elif (
+                    source is None
+                    or self._waiting is not None  # it loads
+                    or not (connection.upload_requests or self._is_fed)
+                    or not self._refill(source)
+                ):
                     return
         except BlockingIOError:
-            self._block(self._wait_writable)
+            if self._waiting is None:
+                self._stuck_since_s = self._clock()
+                self._block(self._wait_writable)
         except OSError as error:
             self.end(error.strerror or str(error))
+
+    def stuck_s(self, now: float) -> float:
+        """Return for how long the socket has taken nothing of what waits for it.
+
+        It is tried once more: a large send buffer counts as writable only when much of it is free,
+        and so not for a long time with a peer that reads slowly.
+        """
+        if self._stuck_since_s is None or not self._pending:
+            return 0.0
+        try:
+            self._send(self._pending)
+        except BlockingIOError:
+            return now - self._stuck_since_s
+        except OSError as error:
+            self.end(error.strerror or str(error))
+        self._stuck_since_s = now
+        return 0.0
 
     def _send(self, pending: list[bytes | memoryview]) -> None:
         sent = send_some(self._sock, pending)
@@ -160,7 +188,11 @@ class PeerLink:
             pending[0] = memoryview(pending[0])[sent:]
 
     def _refill(self, source: BlockSource) -> bool:
-        """Ask for more to send; return whether there is any at once."""
+        """Ask for more to send, or let the source rest; return whether there is any at once."""
+        self._is_fed = bool(self.connection.upload_requests)
+        if not self._is_fed:
+            source.rest()
+            return False
         state = source.refill()
         if state is Refill.LATER:
             self._block(source.load)
@@ -180,7 +212,7 @@ class PeerLink:
             self._wake = anyio.Event()
             if self._waiting is not None:
                 await self._waiting()
-            self._waiting = None
+            self._waiting = self._stuck_since_s = None
             self._is_blocked = False
             self.flush()
 

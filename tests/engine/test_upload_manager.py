@@ -1,0 +1,119 @@
+"""The blocks that one peer's link gets from its torrent, without a socket."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from tests.support.peer_pair import GEOMETRY, open_connection, sent
+from torrent_engine.base.ids import BLOCK_BYTES
+from torrent_engine.codec.bitfield import Bitfield
+from torrent_engine.engine.read_buffers import READ_AHEAD_BYTES, ReadBuffers
+from torrent_engine.engine.transfer_limits import TransferLimits
+from torrent_engine.engine.upload_manager import PeerUploads
+from torrent_engine.net.peer_link import Refill
+from torrent_engine.policy.rate import RateMeter, TokenBucket
+from torrent_engine.protocol.wire.connection import PeerConnection
+from torrent_engine.protocol.wire.messages import BlockRequest
+
+NO_BYTES = b"\x00" * BLOCK_BYTES
+
+
+class Storage:
+    """Gives zeros, at once or only after a wait; it has no mapped file."""
+
+    def __init__(self, *, is_cold: bool) -> None:
+        self.is_cold = is_cold
+
+    def view_now(self, _offset: int, _length: int) -> memoryview | None:
+        return None
+
+    def read_now(self, _offset: int, into: memoryview) -> bool:
+        into[:] = bytes(len(into))
+        return not self.is_cold
+
+    async def read(self, offset: int, into: memoryview) -> None:
+        assert offset >= 0
+        into[:] = bytes(len(into))
+
+
+class Uploads:
+    """A PeerUploads whose torrent has some pieces."""
+
+    def __init__(self, *pieces: int, fast: bool = False, is_cold: bool = False) -> None:
+        have = Bitfield(GEOMETRY.piece_count)
+        for piece in pieces:
+            have.set(piece)
+        self.connection = open_connection(fast=fast)
+        self.buffers = ReadBuffers()
+        self.errors: list[object] = []
+        torrent: Any = SimpleNamespace(
+            table=SimpleNamespace(have=have),
+            read_buffers=self.buffers,
+            storage=Storage(is_cold=is_cold),
+            metainfo=SimpleNamespace(geometry=GEOMETRY),
+            shared_config=SimpleNamespace(
+                transfer=SimpleNamespace(max_upload_queue_bytes=READ_AHEAD_BYTES)
+            ),
+            clock=lambda: 1.0,
+            totals=SimpleNamespace(uploaded_bytes=0),
+        )
+        peer: Any = SimpleNamespace(
+            connection=self.connection, uploaded_bytes=0, upload_rate=RateMeter()
+        )
+        limits = TransferLimits((TokenBucket(),), lambda: 1.0)
+        self.source = PeerUploads(peer, torrent, limits, self.errors.append)
+        self.totals = torrent.totals
+
+
+def ask(connection: PeerConnection, piece: int, count: int) -> None:
+    """Let the blocks of a piece, ``count`` of them, wait for an answer."""
+    for begin in range(0, count * BLOCK_BYTES, BLOCK_BYTES):
+        connection.upload_requests.append(BlockRequest(piece, begin, BLOCK_BYTES))
+
+
+@pytest.mark.parametrize("fast", [False, True], ids=["BEP 3", "BEP 6"])
+def test_requests_for_what_we_do_not_have_hold_no_other_up(*, fast: bool) -> None:
+    uploads = Uploads(9, fast=fast)
+    for piece in range(9):
+        ask(uploads.connection, piece, 4)  # 36 blocks: more than two buffers
+    ask(uploads.connection, 9, 1)
+    assert uploads.source.refill() is Refill.QUEUED
+    assert sent(uploads.connection).endswith(NO_BYTES)
+    assert uploads.totals.uploaded_bytes == BLOCK_BYTES
+
+
+def test_requests_for_nothing_that_we_have_end_with_nothing_to_send() -> None:
+    uploads = Uploads(9)
+    for piece in range(9):
+        ask(uploads.connection, piece, 4)
+    assert uploads.source.refill() is Refill.NOTHING
+    assert not uploads.connection.upload_requests
+    assert not uploads.connection.has_data_to_send
+
+
+def test_a_peer_at_rest_keeps_no_read_ahead_buffer() -> None:
+    uploads = Uploads(0)
+    ask(uploads.connection, 0, 4)
+    assert uploads.source.refill() is Refill.QUEUED
+    assert not uploads.buffers._idle
+    sent(uploads.connection)
+    for _ in range(2):  # nothing is given back twice
+        uploads.source.rest()
+        assert len(uploads.buffers._idle) == 1
+    ask(uploads.connection, 0, 4)
+    assert uploads.source.refill() is Refill.QUEUED
+    assert not uploads.buffers._idle
+
+
+@pytest.mark.anyio
+async def test_a_buffer_that_waits_for_the_disk_is_not_given_back() -> None:
+    uploads = Uploads(0, is_cold=True)
+    ask(uploads.connection, 0, 4)
+    assert uploads.source.refill() is Refill.LATER
+    uploads.source.rest()
+    assert not uploads.buffers._idle
+    await uploads.source.load()
+    assert sent(uploads.connection).count(NO_BYTES) == 4
+    uploads.source.rest()
+    assert len(uploads.buffers._idle) == 1

@@ -1,0 +1,55 @@
+"""Owns one rule: of two links with the same peer one stays, and both sides mean the same one.
+
+That is the one which the smaller peer id dialled; of two that one side dialled, the first. Were it
+the first always, two that dial each other at the same time would each end the other's link.
+"""
+
+from collections.abc import Iterable
+from typing import Final
+
+from torrent_engine.base.ids import PeerAddress, PeerId
+from torrent_engine.engine.peer import Peer
+from torrent_engine.net.peer_link import PeerLink
+from torrent_engine.policy.candidates import CandidateList
+
+CONNECTED_ALREADY: Final = "connected already"
+
+
+def linked(peers: Iterable[Peer], peer_id: PeerId) -> Peer | None:
+    """Return the peer of this id whose link has not been ended."""
+    for peer in peers:
+        if peer.identity.peer_id == peer_id and peer.link.close_reason is None:
+            return peer
+    return None
+
+
+def takes_its_place(old: Peer, own_id: PeerId, *, is_incoming: bool) -> bool:
+    """Tell whether a second link with a peer stays, and not the first."""
+    is_theirs = old.identity.peer_id < own_id
+    return is_incoming != old.is_incoming and is_incoming == is_theirs
+
+
+class DuplicateLinks:
+    """Ends duplicates, which is no fault of a candidate: it is busy as long as the link kept."""
+
+    def __init__(self, candidates: CandidateList) -> None:
+        self._candidates = candidates
+        self._kept: dict[PeerAddress, Peer] = {}
+        """Candidates whose own link was ended, and who has the other."""
+
+    def end(self, link: PeerLink, kept: Peer, now: float) -> None:
+        """End one of two links with a peer, and regard its candidate as linked by the other."""
+        for address, peer in self._kept.items():
+            if peer.link is link:
+                self._kept[address] = kept
+        if link.address in self._candidates:
+            self._candidates.mark_connected(link.address, now)
+            self._kept[link.address] = kept
+        link.end(CONNECTED_ALREADY)
+
+    def released(self, peer: Peer) -> list[PeerAddress]:
+        """Return, once, whose links were ended in favour of that of a peer that has left."""
+        addresses = [address for address, kept in self._kept.items() if kept is peer]
+        for address in addresses:
+            del self._kept[address]
+        return addresses
