@@ -9,7 +9,7 @@ from bench.harness import RESULTS
 mpl.use("svg")
 from matplotlib import pyplot as plt
 
-COLOURS = {"ours": "#2a7f62", "libtorrent": "#b0613c"}
+COLOURS = {"ours": "#2a7f62", "libtorrent": "#b0613c", "libtorrent_defaults": "#d9a066"}
 
 
 def main() -> None:
@@ -17,8 +17,14 @@ def main() -> None:
     documents = [item for item in documents if item["what"] in {"throughput", "many_peers"}]
     if not documents:
         raise SystemExit("no results yet: bench/run throughput")
+    heights = [0.6 + 0.3 * len(document["medians"]) for document in documents]
     figure, axes = plt.subplots(
-        len(documents), 2, figsize=(11, 2.4 * len(documents)), squeeze=False, layout="constrained"
+        len(documents),
+        2,
+        figsize=(11, sum(heights)),
+        height_ratios=heights,
+        squeeze=False,
+        layout="constrained",
     )
     for row, document in zip(axes, documents, strict=True):
         draw(row[0], document, "mib_per_s", f"{title(document)}: MiB/s")
