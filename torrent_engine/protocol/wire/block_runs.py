@@ -29,10 +29,11 @@ def count_neighbours(view: memoryview, start: int, count: int) -> int:
     if columns == ((_LENGTH_PREFIX,) * count, (_PIECE,) * count, (piece,) * count, begins):
         return count
     frames = zip(*columns, strict=True)
-    for number, (frame, expected) in enumerate(zip(frames, begins, strict=True)):
-        if frame != (_LENGTH_PREFIX, _PIECE, piece, expected):
-            return number
-    return count
+    return next(
+        number
+        for number, (frame, expected) in enumerate(zip(frames, begins, strict=True))
+        if frame != (_LENGTH_PREFIX, _PIECE, piece, expected)
+    )
 
 
 @lru_cache(maxsize=256)
