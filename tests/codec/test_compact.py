@@ -54,9 +54,13 @@ def test_bep7_ragged_list_is_refused(size: int) -> None:
 
 @given(st.binary(max_size=100))
 def test_decoders_raise_nothing_but_their_error(blob: bytes) -> None:
-    for decode in (decode_ipv4_peers, decode_ipv6_peers):
+    for decode, entry_bytes in ((decode_ipv4_peers, 6), (decode_ipv6_peers, 18)):
+        peers = None
         with suppress(RemoteProtocolError):
-            decode(blob)
+            peers = decode(blob)
+        whole, rest = divmod(len(blob), entry_bytes)
+        assert (peers is None) == bool(rest)
+        assert peers is None or len(peers) == whole
 
 
 @given(st.lists(IPV4), st.lists(IPV6))

@@ -108,7 +108,9 @@ async def test_a10_the_folder_is_not_asked_when_no_names_are_alike(
         raise AssertionError
 
     metainfo, _ = make_torrent({"a": b"1", "b": b"2"})
-    await settle_names(storage_of(metainfo, tmp_path), store, NameFoldings(never))
+    storage = storage_of(metainfo, tmp_path)
+    await settle_names(storage, store, NameFoldings(never))
+    assert names(storage) == ["a", "b"]
 
 
 async def test_a10_five_hundred_collisions_count_only_where_they_are_real(

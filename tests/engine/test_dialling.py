@@ -146,8 +146,11 @@ async def test_a_named_peer_that_is_not_there_yet_is_dialled_again_soon(tmp_path
         async with running(shared, metainfo, tmp_path / "out", peer) as session:
             await until(lambda: session._run and len(pool_of(session).candidates))
             await until(lambda: not pool_of(session).connecting)
-            async with listening(Script(metainfo, payload), port=port):
+            script = Script(metainfo, payload)
+            async with listening(script, port=port):
                 await reach(session, State.SEEDING)
+            assert script.connections == 1
+    assert content(metainfo, tmp_path / "out") == payload
 
 
 # -- seeds ------------------------------------------------------------------------------------
@@ -420,6 +423,7 @@ async def test_the_next_is_dialled_as_soon_as_a_handshake_is_over(tmp_path: Path
     ):
         await reach(session, State.DOWNLOADING)
         await until(lambda: len(session.peers()) == 2, timeout_s=AT_ONCE_S)
+        assert {tuple(peer.address) for peer in session.peers()} == {one, other}
 
 
 async def test_a_slot_that_one_torrent_gives_back_is_used_by_another(tmp_path: Path) -> None:
@@ -439,3 +443,5 @@ async def test_a_slot_that_one_torrent_gives_back_is_used_by_another(tmp_path: P
             await anyio.lowlevel.checkpoint()
         await first.pause()
         await until(second.peers, timeout_s=AT_ONCE_S)
+        assert [tuple(peer.address) for peer in second.peers()] == [second_address]
+        assert not first.peers()

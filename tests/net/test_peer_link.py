@@ -310,15 +310,20 @@ async def test_b5_who_does_not_read_is_given_one_buffer_and_no_more() -> None:
         assert sum(len(part) for part in ends.link._pending) <= 16 * KIB + 13
 
 
+def stuff(ends: Ends) -> None:
+    """Send more than the socket takes."""
+    request(ends.connection, 1_000)
+    ends.link.source = Blocks(ends.connection, 1_000)
+    ends.link.flush()
+
+
 async def test_b5_how_long_the_other_side_has_read_nothing_is_known() -> None:
     ends = Ends(small=True)
     async with running(ends):
         ends.theirs.send(THEIRS)
         await ends.until(lambda: ends.events)
         assert ends.link.stuck_s(1_000.0) == 0.0
-        request(ends.connection, 1_000)
-        ends.link.source = Blocks(ends.connection, 1_000)
-        ends.link.flush()  # at 1.0
+        stuff(ends)  # at 1.0
         assert [ends.link.stuck_s(now) for now in (2.0, 100.0)] == [1.0, 99.0]
         assert ends.theirs.recv(64 * KIB)
         assert ends.link.stuck_s(200.0) == 0.0  # before anybody was told that it can be written to
@@ -331,9 +336,7 @@ async def test_b5_a_reset_seen_by_asking_how_long_it_is_stuck_ends_the_link() ->
     async with running(ends):
         ends.theirs.send(THEIRS)
         await ends.until(lambda: ends.events)
-        request(ends.connection, 1_000)
-        ends.link.source = Blocks(ends.connection, 1_000)
-        ends.link.flush()
+        stuff(ends)
         ends.theirs.close()
         assert ends.link.stuck_s(2.0) == 0.0
         assert ends.link.close_reason == "Broken pipe"
@@ -344,9 +347,7 @@ async def test_reading_goes_on_while_writing_waits() -> None:
     async with running(ends):
         ends.theirs.send(THEIRS)
         await ends.until(lambda: ends.events)
-        request(ends.connection, 1_000)
-        ends.link.source = Blocks(ends.connection, 1_000)
-        ends.link.flush()
+        stuff(ends)
         ends.theirs.send(HAVE_0)
         await ends.until(lambda: len(ends.events) == 2)
 

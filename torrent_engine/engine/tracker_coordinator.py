@@ -33,13 +33,11 @@ class AnnounceClient(Protocol):
 
     async def announce(self, url: str, request: AnnounceRequest) -> AnnounceResponse:
         """Announce once; only TrackerError escapes."""
-        raise NotImplementedError
 
     async def scrape(
         self, url: str, info_hashes: Sequence[InfoHash]
     ) -> dict[InfoHash, ScrapeCounts]:
         """Scrape once; only TrackerError escapes."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,6 @@ class Gate(Protocol):
 
     async def wait_for_room(self) -> None:
         """Return when reading may go on."""
-        ...
 
 
 class Throttle(Protocol):
@@ -38,15 +37,12 @@ class Throttle(Protocol):
 
     def allowance(self, wanted_bytes: int) -> int:
         """Return how many bytes may move now, at most ``wanted_bytes``; they count as moved."""
-        ...
 
     def give_back(self, count_bytes: int) -> None:
         """Return what was allowed and did not move."""
-        ...
 
     def delay_s(self) -> float:
         """Return the seconds until asking again is worth it."""
-        ...
 
 
 class Refill(Enum):
@@ -65,15 +61,12 @@ class BlockSource(Protocol):
 
     def refill(self) -> Refill:
         """Queue blocks at the connection, if that is possible without waiting."""
-        ...
 
     def rest(self) -> None:
         """Hear that all blocks are sent and none is asked for."""
-        ...
 
     async def load(self) -> None:
         """Wait for the disk or for the rate limit, then queue blocks at the connection."""
-        ...
 
 
 class PeerLink:

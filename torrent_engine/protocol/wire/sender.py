@@ -3,6 +3,7 @@
 Source: BEP 3, BEP 6, BEP 10. An illegal move of our own raises LocalProtocolError.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
@@ -30,7 +31,7 @@ from torrent_engine.protocol.wire.upload_queue import UploadQueue
 MAX_FORSAKEN: Final = 4_000  # ours: twice the longest request queue
 
 
-class Sender:
+class Sender(ABC):
     """The sending half of a PeerConnection: messages are queued for :meth:`data_to_send`."""
 
     def __init__(
@@ -237,8 +238,9 @@ class Sender:
         self._need(allowed=self.fast_enabled, what="suggest piece")
         self._out.append(encode_piece_index(MessageId.SUGGEST_PIECE, piece))
 
+    @abstractmethod
     def _strike(self, what: str, *, bep: int) -> None:
-        raise NotImplementedError  # the receiving half knows the limit
+        """Count an offence of the peer; the receiving half knows the limit."""
 
     def _forsake_one(self, request: BlockRequest) -> None:
         if len(self.forsaken) >= MAX_FORSAKEN:
