@@ -8,6 +8,7 @@ import logging
 import os
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -269,18 +270,14 @@ class Session(SessionFacts):
 
     async def _wait_for_room(self, error: DiskFullError) -> None:
         """Stay in state ERROR until there is room; nothing runs meanwhile."""
-        self._disk_full.begin(error, self._begin_again)
+        self._disk_full.begin(error, partial(self._has_room, Signal.START))
         self._fail(error)
         await self._disk_full.wait()
 
-    def _begin_again(self) -> None:
+    def _has_room(self, signal: Signal) -> None:
+        """Leave state ERROR: a new run starts, or the one that waited goes on."""
         self.error = None
-        self._machine.fire(Signal.START)
-        self.events.publish(SessionResumed(self.info_hash, self.state.value))
-
-    def _on_room(self) -> None:
-        self.error = None
-        self._machine.fire(Signal.RESUME)
+        self._machine.fire(signal)
         self.events.publish(SessionResumed(self.info_hash, self.state.value))
 
     def _make_run(self, *, trust: bool) -> SessionRun:
@@ -295,7 +292,7 @@ class Session(SessionFacts):
             self.totals,
             self._disk_full,
             self._fail,
-            self._on_room,
+            partial(self._has_room, Signal.RESUME),
         )
         run = SessionRun(settings, self._shared, trust=trust)
         for url, tier in self._added_trackers.items():
