@@ -357,13 +357,18 @@ class PeerPool:
                 if peer.identity == identity:
                     peer.link.end("banned: sent bad data")
 
-    def _update_wanting(self) -> None:
-        """Let seeds be dialled as long as they have something for us."""
-        self.candidates.set_wanting(wanting=not self._torrent.is_complete)
+    def _update_wanting(self) -> bool:
+        """Let seeds be dialled as long as they have something for us; return whether we have all.
+
+        Once a tick and not for each peer: it goes over all pieces.
+        """
+        is_complete = self._torrent.is_complete
+        self.candidates.set_wanting(wanting=not is_complete)
+        return is_complete
 
     def tick(self, now: float) -> None:
         """End links that are silent, stuck or of no use to either side; queue keep-alives."""
-        self._update_wanting()
+        is_complete = self._update_wanting()
         self.own.update()
         for peer in tuple(self._torrent.peers):
             if peer.your_ip:
@@ -373,12 +378,7 @@ class PeerPool:
                 peer.link.end(reason)
             elif peer.link.stuck_s(now) > self._torrent.shared_config.wire.unread_timeout_s:
                 peer.link.end("it reads nothing")
-            elif self._is_of_no_use(peer, now):
+            elif is_complete and peer.wants_nothing and now - peer.connected_s >= NO_USE_GRACE_S:
                 peer.link.end("both sides are complete")
             else:
                 peer.link.flush()
-
-    def _is_of_no_use(self, peer: Peer, now: float) -> bool:
-        """Tell whether a peer and we both want nothing, and it had the time to see that, too."""
-        is_known = now - peer.connected_s >= NO_USE_GRACE_S
-        return is_known and peer.wants_nothing and self._torrent.is_complete
