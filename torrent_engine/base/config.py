@@ -160,6 +160,50 @@ class TransferConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class DhtConfig:
+    """The distributed hash table (BEP 5, 32, 33, 42 to 45, 51; rows C1 and C2)."""
+
+    enabled: bool = True
+    bootstrap: tuple[tuple[str, int], ...] = (
+        ("dht.libtorrent.org", 25_401),
+        ("dht.transmissionbt.com", 6_881),
+        ("router.bittorrent.com", 6_881),
+    )
+    """(host, port) of the routers that are asked while no other node is known."""
+    read_only: bool = False
+    """Ask, and answer nobody (BEP 43)."""
+
+
+@dataclass(frozen=True, slots=True)
+class LsdConfig:
+    """Local service discovery (BEP 14; row C6)."""
+
+    enabled: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class PexConfig:
+    """Peer exchange (BEP 11; row B9)."""
+
+    enabled: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class MetadataConfig:
+    """Metadata from peers (BEP 9; rows B2 and B3)."""
+
+    max_bytes: int = 30 * MIB
+    """Length of the info dictionary, whatever a peer says."""
+
+
+@dataclass(frozen=True, slots=True)
+class WebSeedConfig:
+    """Web seeds (BEP 17 and 19; rows A14 and D1)."""
+
+    enabled: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class SharedConfig:
     """Everything that a SharedResources needs."""
 
@@ -177,6 +221,11 @@ class SharedConfig:
     pool: PoolConfig = field(default_factory=PoolConfig)
     choker: ChokerConfig = field(default_factory=ChokerConfig)
     tracker: TrackerConfig = field(default_factory=TrackerConfig)
+    dht: DhtConfig = field(default_factory=DhtConfig)
+    lsd: LsdConfig = field(default_factory=LsdConfig)
+    pex: PexConfig = field(default_factory=PexConfig)
+    metadata: MetadataConfig = field(default_factory=MetadataConfig)
+    web_seed: WebSeedConfig = field(default_factory=WebSeedConfig)
     disk: DiskConfig = field(default_factory=DiskConfig)
     transfer: TransferConfig = field(default_factory=TransferConfig)
 
