@@ -3,8 +3,9 @@
 Frozen dataclasses: make a changed copy with :func:`dataclasses.replace`.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 KIB: Final = 1024
 MIB: Final = 1024 * 1024
@@ -20,6 +21,17 @@ class BencodeLimits:
     """Integers, strings, lists and dictionaries together."""
     max_bytes: int = 10 * MIB
     """Length of the whole input."""
+
+
+@dataclass(frozen=True, slots=True)
+class MagnetLimits:
+    """What a magnet link may hold (BEP 9, 53; row A15); what is over the counts is dropped."""
+
+    max_uri_bytes: int = 64 * KIB
+    """Length of the whole link; a longer one is refused."""
+    max_trackers: int = 100
+    max_web_seeds: int = 100
+    max_peers: int = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,6 +264,12 @@ class SessionConfig:
     paused: bool = False
     peers: tuple[tuple[str, int], ...] = ()
     """(host, port) of peers to try at once."""
+    metadata_only: bool = False
+    """Of a magnet link: stop, with reason "metadata", when the metadata is there."""
+    file_priorities_of: Callable[[Any], tuple[int, ...] | None] | None = None
+    """Of a magnet link: called once with its Metainfo, gives :attr:`file_priorities`."""
+    renamed_files_of: Callable[[Any], tuple[tuple[int, str], ...]] | None = None
+    """Of a magnet link: called once with its Metainfo, gives :attr:`renamed_files`."""
 
 
 FILE_BENCODE_LIMITS: Final = BencodeLimits()
