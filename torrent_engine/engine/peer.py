@@ -36,6 +36,7 @@ class Peer:
         "downloaded_now_bytes",
         "has_all",
         "identity",
+        "is_adopted",
         "is_incoming",
         "is_upload_only",
         "last_block_s",
@@ -64,6 +65,8 @@ class Peer:
         self.address = identity.address
         self.source = source
         self.is_incoming = source is Source.INCOMING
+        self.is_adopted = False
+        """Its link is older than our metadata: it was greeted then."""
         self.client = client_name(identity.peer_id)
         self.tell_connected: Callable[[], None] | None = None
         """Tells listeners of it, once it has said what it is; None: they know."""

@@ -1,9 +1,8 @@
 """Owns the connections of one torrent: who is dialled, who is let in, and when each ends.
 
-Source: BEP 3 (handshake), BEP 10 (extension handshake), BEP 6 (allowed fast).
+Source: BEP 3 (handshake).
 """
 
-import ipaddress
 import logging
 import socket
 from collections import Counter
@@ -16,7 +15,7 @@ import anyio
 import anyio.abc
 
 from torrent_engine.base.errors import NetworkError, TorrentEngineError
-from torrent_engine.base.ids import CLIENT_NAME, PeerAddress
+from torrent_engine.base.ids import PeerAddress
 from torrent_engine.engine.connection_slots import ConnectionSlots
 from torrent_engine.engine.duplicate_links import (
     CONNECTED_ALREADY,
@@ -25,36 +24,38 @@ from torrent_engine.engine.duplicate_links import (
     takes_its_place,
 )
 from torrent_engine.engine.events import PeerBanned, PeerConnected, PeerDisconnected
+from torrent_engine.engine.greeting import Greeting, new_connection
+from torrent_engine.engine.kept_links import KeptLinks
+from torrent_engine.engine.link_upkeep import said_before, why_to_end
 from torrent_engine.engine.own_endpoints import OwnEndpoints
 from torrent_engine.engine.peer import Identity, Peer
-from torrent_engine.engine.peer_events import PeerEvents
 from torrent_engine.engine.peer_serving import PeerServing
 from torrent_engine.engine.saved_peers import MAX_SAVED_PEERS, SavedPeer
-from torrent_engine.engine.torrent import Torrent
+from torrent_engine.engine.torrent import Swarm
 from torrent_engine.net.peer_link import Gate, PeerLink
 from torrent_engine.net.streams import close, dial
 from torrent_engine.policy.addresses import may_be_shared
 from torrent_engine.policy.candidates import CandidateList, Source
 from torrent_engine.policy.suspicion import Verdict
-from torrent_engine.protocol.wire.connection import PeerConnection
-from torrent_engine.protocol.wire.extension import DONT_HAVE, ExtensionHandshake
-from torrent_engine.protocol.wire.fast import allowed_fast_set
-from torrent_engine.protocol.wire.messages import HandshakeReceived
+from torrent_engine.protocol.wire.messages import HandshakeReceived, PeerEvent
 
 logger = logging.getLogger(__name__)
 
 IDLE_DIAL_WAIT_S: Final = 30.0  # ours: look again now and then when there is nobody to dial
-NO_USE_GRACE_S: Final = 1.0  # ours: within this a new peer has said what it has and what it is
-LOCAL_EXTENSIONS: Final = {DONT_HAVE: 7}
 
 
 @dataclass(frozen=True, slots=True)
-class PoolCallbacks:
-    """Whom the pool tells of its peers."""
+class PoolRole:
+    """What the peers of a pool are for: metadata, or payload."""
 
+    greeting: Greeting
+    handle: Callable[[Peer, list[PeerEvent]], None]
+    """Takes what each read of a peer completed."""
     on_joined: Callable[[Peer], None]
     """A peer passed the handshake."""
     on_left: Callable[[Peer], None]
+    gate: Gate
+    """May hold back reading."""
 
 
 class PeerPool:
@@ -62,24 +63,23 @@ class PeerPool:
 
     def __init__(
         self,
-        torrent: Torrent,
+        swarm: Swarm,
         candidates: CandidateList,
         slots: ConnectionSlots,
-        events: PeerEvents,
-        callbacks: PoolCallbacks,
-        gate: Gate,
+        role: PoolRole,
     ) -> None:
         self.candidates = candidates
-        self.own = OwnEndpoints(candidates, torrent.shared_config.listen_hosts)
+        self.own = OwnEndpoints(candidates, swarm.shared_config.listen_hosts)
         self.connecting = 0
         """Dials and handshakes under way."""
         self.listen_port: int | None = None
-        self._torrent = torrent
-        self._config = torrent.shared_config.pool
+        self._swarm = swarm
+        self._config = swarm.shared_config.pool
         self._slots = slots
-        self._events = events
-        self._callbacks = callbacks
-        self._gate = gate
+        self._role = role
+        self.kept = KeptLinks(slots)
+        """Whose links :meth:`detach` kept, once the run has ended."""
+        self._adopted = KeptLinks(slots)
         self._tasks: anyio.abc.TaskGroup | None = None
         self._incoming: Counter[str] = Counter()
         self._duplicates = DuplicateLinks(candidates)
@@ -95,6 +95,8 @@ class PeerPool:
         try:
             async with anyio.create_task_group() as tasks:
                 self._tasks = tasks
+                for peer in self._adopted:
+                    tasks.start_soon(self._serve_adopted, peer)
                 while True:
                     self._wake = anyio.Event()
                     wait_s = self._dial_some(tasks)
@@ -102,7 +104,8 @@ class PeerPool:
                         await self._wake.wait()
         finally:
             self._tasks = None
-            self.candidates.all_idle(self._torrent.clock())
+            self._adopted.close()
+            self.candidates.all_idle(self._swarm.clock())
 
     def wake(self) -> None:
         """Look at once whether somebody can be dialled."""
@@ -110,7 +113,7 @@ class PeerPool:
 
     def add(self, addresses: Iterable[PeerAddress], source: Source) -> int:
         """Take candidates; return how many are new."""
-        now = self._torrent.clock()
+        now = self._swarm.clock()
         new = sum(self.candidates.add(address, source, now) for address in addresses)
         if new:
             self.wake()
@@ -130,8 +133,8 @@ class PeerPool:
 
     def _dial_some(self, tasks: anyio.abc.TaskGroup) -> float:
         """Start dials as far as the limits allow; return the seconds until the next look."""
-        config, clock = self._config, self._torrent.clock
-        linked_ips = {peer.address.host for peer in self._torrent.peers if peer.is_incoming}
+        config, clock = self._config, self._swarm.clock
+        linked_ips = {peer.address.host for peer in self._swarm.peers if peer.is_incoming}
         while self._has_room() and self.connecting < config.max_half_open:
             now = clock()
             address = self.candidates.next_to_dial(now, linked_ips)
@@ -146,7 +149,7 @@ class PeerPool:
         return IDLE_DIAL_WAIT_S
 
     def _has_room(self) -> bool:
-        connections = len(self._torrent.peers) + self.connecting
+        connections = len(self._swarm.peers) + self.connecting
         return connections < self._config.max_connections_per_torrent and self._slots.has_room
 
     # -- one connection ---------------------------------------------------------------------
@@ -157,7 +160,7 @@ class PeerPool:
         except NetworkError as error:
             logger.debug("dial: %s", error)
             self._half_open_ended()
-            self.candidates.mark_failed(address, self._torrent.clock())
+            self.candidates.mark_failed(address, self._swarm.clock())
             return
         except BaseException:
             self._half_open_ended()
@@ -170,7 +173,7 @@ class PeerPool:
 
         ``received`` is what came of it so far. The socket is closed if there is no room.
         """
-        tasks, now = self._tasks, self._torrent.clock()
+        tasks, now = self._tasks, self._swarm.clock()
         is_banned = self.candidates.is_banned(address, None, now)
         if tasks is None or is_banned or not self._has_room() or self._is_crowded(address):
             close(sock)
@@ -196,7 +199,7 @@ class PeerPool:
         if may_be_shared(host, config):
             return False
         dialled = sum(
-            peer.address.host == host and not peer.is_incoming for peer in self._torrent.peers
+            peer.address.host == host and not peer.is_incoming for peer in self._swarm.peers
         )
         return dialled + self._incoming[host] >= config.max_per_ip
 
@@ -208,45 +211,72 @@ class PeerPool:
     async def _serve(
         self, sock: socket.socket, address: PeerAddress, source: Source, received: bytes
     ) -> None:
-        """Run one connection from its handshake to its end; its errors end here."""
+        """Run one connection from its handshake to its end."""
+        connection = new_connection(self._swarm, self._role.greeting)
         link = PeerLink(
-            sock, address, self._connection(), gate=self._gate, clock=self._torrent.clock
+            sock, address, connection, gate=self._role.gate, clock=self._swarm.clock
         )
         self.own.exclude_local(sock)
-        serving = PeerServing(link, partial(self.join, source=source), self._events.handle)
-        timeout_s = self._torrent.shared_config.wire.handshake_timeout_s
+        link.connection.send_handshake()
+        serving = PeerServing(link, partial(self.join, source=source), self._role.handle)
+        await self._serve_link(link, serving, received)
+
+    async def _serve_link(self, link: PeerLink, serving: PeerServing, received: bytes) -> None:
+        """Run one connection to its end, or until it is detached; its errors end here."""
+        timeout_s = self._swarm.shared_config.wire.handshake_timeout_s
         reason: str | None = None
         try:
-            link.connection.send_handshake()
-            now = self._torrent.clock()
+            now = self._swarm.clock()
             reason = await serving.run(received, now=now, timeout_s=timeout_s)
         except TorrentEngineError as error:
             reason = str(error)
         except Exception:
-            logger.exception("peer %s: a bug ended its link", address)
+            logger.exception("peer %s: a bug ended its link", link.address)
             reason = "internal error"
         finally:
-            close(sock)
-            if serving.peer is None:
-                self._half_open_ended()
+            if serving.peer is not None and link.is_detached:
+                self.kept.keep(serving.peer)
             else:
-                self._remember(serving.peer)
-                self._leave(serving.peer)
-            self._ended(serving, address, reason)
+                link.close()
+                self._part(serving, link.address, reason)
 
-    def _connection(self) -> PeerConnection:
-        torrent, config = self._torrent, self._torrent.shared_config
-        return PeerConnection(
-            geometry=torrent.metainfo.geometry,
-            info_hash=torrent.metainfo.info_hash,
-            peer_id=torrent.peer_id,
-            limits=config.wire,
-            transfer=config.transfer,
-            extensions=LOCAL_EXTENSIONS,
-            buffers=torrent.buffers,
-            joins_blocks=True,
-            now=torrent.clock(),
-        )
+    def _part(self, serving: PeerServing, address: PeerAddress, reason: str | None) -> None:
+        if serving.peer is None:
+            self._half_open_ended()
+        else:
+            self._remember(serving.peer)
+            self._leave(serving.peer)
+        self._ended(serving, address, reason)
+
+    # -- from metadata to payload -----------------------------------------------------------
+
+    def detach(self) -> None:
+        """Let the links outlive the run, which is to be cancelled now; :attr:`kept` has them."""
+        for peer in self._swarm.peers:
+            if peer.link.close_reason is None:
+                peer.link.detach()
+
+    def adopt(self, kept: KeptLinks) -> None:
+        """Go on with the links of another pool; closed at the end of a run that came to nothing."""
+        self._adopted = kept
+
+    async def _serve_adopted(self, peer: Peer) -> None:
+        """Go on with a peer that we knew before the metadata; what it said is looked at anew."""
+        self._adopted.take(peer)
+        link, now = peer.link, self._swarm.clock()
+        link.set_gate(self._role.gate)
+        serving = PeerServing(link, lambda _link, _handshake: None, self._role.handle, peer)
+        peer.is_adopted = True
+        self._incoming[peer.address.host] += peer.is_incoming
+        self._swarm.peers.add(peer)
+        self.candidates.mark_connected(peer.address, now)
+        self._role.greeting.greet(peer, self.listen_port)
+        self._role.on_joined(peer)
+        self._role.handle(peer, said_before(peer, self._role.greeting.geometry, now))
+        try:
+            await self._serve_link(link, serving, b"")
+        finally:
+            self._incoming[peer.address.host] -= peer.is_incoming
 
     def _remember(self, peer: Peer) -> None:
         """Note whether a peer was a seed, before the managers forget what it had."""
@@ -256,14 +286,14 @@ class PeerPool:
         self.candidates.note_seed(address, is_seed=peer.wants_nothing)
 
     def _leave(self, peer: Peer) -> None:
-        self._torrent.peers.discard(peer)
+        self._swarm.peers.discard(peer)
         self._slots.give_back()
-        self._callbacks.on_left(peer)
+        self._role.on_left(peer)
         self.wake()
 
     def _ended(self, serving: PeerServing, address: PeerAddress, reason: str | None) -> None:
         """Note the end of a connection; without a reason the whole pool was stopped."""
-        now, peer = self._torrent.clock(), serving.peer
+        now, peer = self._swarm.clock(), serving.peer
         if peer is None:
             logger.debug("%s: no handshake: %s", address, reason)
             if reason not in {None, CONNECTED_ALREADY}:
@@ -278,82 +308,59 @@ class PeerPool:
                 self.candidates.mark_disconnected(each, now, good=is_good)
         if peer.tell_connected is not None:
             peer.tell_connected()
-        self._torrent.bus.publish(
-            PeerDisconnected(self._torrent.metainfo.info_hash, peer.address, reason or "stopped")
+        self._swarm.bus.publish(
+            PeerDisconnected(self._swarm.info_hash, peer.address, reason or "stopped")
         )
 
     def join(self, link: PeerLink, handshake: HandshakeReceived, source: Source) -> Peer | None:
         """Make a peer of a link whose handshake came; None if it must not be one."""
-        torrent, now = self._torrent, self._torrent.clock()
-        if handshake.peer_id == torrent.peer_id:
+        swarm, now = self._swarm, self._swarm.clock()
+        if handshake.peer_id == swarm.peer_id:
             self.candidates.exclude(link.address)
             link.end("it is ourselves")
             return None
         if self.candidates.is_banned(link.address, handshake.peer_id, now):
             link.end("banned")
             return None
-        is_incoming, old = source is Source.INCOMING, linked(torrent.peers, handshake.peer_id)
-        if old and not takes_its_place(old, torrent.peer_id, is_incoming=is_incoming):
+        is_incoming, old = source is Source.INCOMING, linked(swarm.peers, handshake.peer_id)
+        if old and not takes_its_place(old, swarm.peer_id, is_incoming=is_incoming):
             self._duplicates.end(link, old, now)
             return None
         identity = Identity(link.address, handshake.peer_id)
-        peer = Peer(link, identity, source, torrent.shared_config.transfer, now)
+        peer = Peer(link, identity, source, swarm.shared_config.transfer, now)
         self.connecting -= 1
         self.wake()  # one half-open slot is free
-        torrent.peers.add(peer)
+        swarm.peers.add(peer)
         self.candidates.mark_connected(link.address, now)
         if old is not None:
             self._duplicates.end(old.link, peer, now)
-        self._greet(peer)
-        self._callbacks.on_joined(peer)
+        self._role.greeting.greet(peer, self.listen_port)
+        self._role.on_joined(peer)
         peer.tell_connected = lambda: self._tell_connected(peer)
         if not peer.connection.extensions_enabled:
             peer.tell_connected()
         return peer
 
     def _tell_connected(self, peer: Peer) -> None:
-        info_hash, peer.tell_connected = self._torrent.metainfo.info_hash, None
+        info_hash, peer.tell_connected = self._swarm.info_hash, None
         connected = PeerConnected(info_hash, peer.address, peer.client, peer.is_incoming)
-        self._torrent.bus.publish(connected)
-
-    def _greet(self, peer: Peer) -> None:
-        """Say what we have and what we are; the bitfield must come first (BEP 3)."""
-        torrent, connection = self._torrent, peer.connection
-        connection.send_bitfield(torrent.table.have)
-        if connection.extensions_enabled:
-            connection.send_extension_handshake(self._extension_handshake(peer))
-        if connection.fast_enabled and not torrent.table.have.none():
-            info_hash, count = torrent.metainfo.info_hash, torrent.metainfo.piece_count
-            pieces = allowed_fast_set(peer.address.host, info_hash, count)
-            connection.allow_fast([piece for piece in pieces if torrent.table.have.has(piece)])
-
-    def _extension_handshake(self, peer: Peer) -> ExtensionHandshake:
-        torrent = self._torrent
-        return ExtensionHandshake(
-            extensions=LOCAL_EXTENSIONS,
-            client=CLIENT_NAME,
-            listen_port=self.listen_port,
-            your_ip=ipaddress.ip_address(peer.address.host).packed,
-            reqq=torrent.shared_config.wire.reqq,
-            is_upload_only=self._torrent.is_complete,
-            metadata_bytes=len(torrent.metainfo.info_bytes),
-        )
+        self._swarm.bus.publish(connected)
 
     # -- blame ------------------------------------------------------------------------------
 
     def judge(self, verdict: Verdict) -> None:
         """Ban who sent bad data, and end its link."""
-        now = self._torrent.clock()
+        now = self._swarm.clock()
         for identity in verdict.ban:
             if not isinstance(identity, Identity):
                 continue
             is_new = not self.candidates.is_banned(identity.address, identity.peer_id, now)
             self.candidates.ban(identity.address, identity.peer_id, now)
             if is_new:
-                self._torrent.bus.publish(
-                    PeerBanned(self._torrent.metainfo.info_hash, identity.address, "sent bad data")
+                self._swarm.bus.publish(
+                    PeerBanned(self._swarm.info_hash, identity.address, "sent bad data")
                 )
-            for peer in tuple(self._torrent.peers):
+            for peer in tuple(self._swarm.peers):
                 if peer.identity == identity:
                     peer.link.end("banned: sent bad data")
 
@@ -362,7 +369,7 @@ class PeerPool:
 
         Once a tick and not for each peer: it goes over all pieces.
         """
-        is_complete = self._torrent.is_complete
+        is_complete = self._role.greeting.is_complete()
         self.candidates.set_wanting(wanting=not is_complete)
         return is_complete
 
@@ -370,15 +377,12 @@ class PeerPool:
         """End links that are silent, stuck or of no use to either side; queue keep-alives."""
         is_complete = self._update_wanting()
         self.own.update()
-        for peer in tuple(self._torrent.peers):
+        for peer in tuple(self._swarm.peers):
             if peer.your_ip:
                 self.own.public.told(peer.your_ip, peer.address.host)
                 peer.your_ip = b""
-            if (reason := peer.connection.timed_out(now)) is not None:
-                peer.link.end(reason)
-            elif peer.link.stuck_s(now) > self._torrent.shared_config.wire.unread_timeout_s:
-                peer.link.end("it reads nothing")
-            elif is_complete and peer.wants_nothing and now - peer.connected_s >= NO_USE_GRACE_S:
-                peer.link.end("both sides are complete")
-            else:
+            reason = why_to_end(peer, now, self._swarm.shared_config.wire, is_complete=is_complete)
+            if reason is None:
                 peer.link.flush()
+            else:
+                peer.link.end(reason)

@@ -24,8 +24,10 @@ class PeerServing:
         link: PeerLink,
         join: Callable[[PeerLink, HandshakeReceived], Peer | None],
         handle: Callable[[Peer, list[PeerEvent]], None],
+        peer: Peer | None = None,
     ) -> None:
-        self.peer: Peer | None = None
+        self.peer = peer
+        """None until the handshake came."""
         self.was_hung_up_on = False
         """The other side closed before it said anything."""
         self._link = link

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from torrent_engine.base.config import SessionConfig, SharedConfig
-from torrent_engine.base.ids import PeerId
+from torrent_engine.base.ids import InfoHash, PeerId
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.disk.storage import StorageManager
 from torrent_engine.engine.event_bus import EventBus
@@ -27,26 +27,33 @@ class Totals:
     """Received and thrown away: duplicates, blocks of pieces that failed their SHA-1."""
 
 
-@dataclass(slots=True)
-class Torrent:
-    """What the managers of one torrent share."""
+@dataclass(slots=True, kw_only=True)
+class Swarm:
+    """What is known of a torrent before its metadata: who is in its swarm, and who we are there."""
 
-    metainfo: Metainfo
+    info_hash: InfoHash
     config: SessionConfig
     shared_config: SharedConfig
     peer_id: PeerId
-    storage: StorageManager
-    table: PieceTable
-    picker: Picker
-    suspicion: Suspicion
     bus: EventBus
     peers: set[Peer]
     """Who is connected now; only the PeerPool changes it."""
     totals: Totals
     buffers: BufferPool
-    read_buffers: ReadBuffers
     clock: Callable[[], float]
     rng: random.Random
+
+
+@dataclass(slots=True, kw_only=True)
+class Torrent(Swarm):
+    """What the managers of one torrent share once its metadata is there."""
+
+    metainfo: Metainfo
+    storage: StorageManager
+    table: PieceTable
+    picker: Picker
+    suspicion: Suspicion
+    read_buffers: ReadBuffers
 
     @property
     def is_complete(self) -> bool:

@@ -87,6 +87,8 @@ class PeerLink:
         self.download_throttle: Throttle | None = None
         """None costs nothing on the hot path."""
         self.close_reason: str | None = None
+        self.is_detached = False
+        """:meth:`run` was ended, and the socket kept."""
         self._sock = sock
         self._gate = gate
         self._clock = clock
@@ -103,8 +105,11 @@ class PeerLink:
     async def run(self, on_events: Callable[[list[PeerEvent], int], None]) -> str:
         """Move bytes until the link ends, and return why it did; the socket is closed then.
 
-        ``on_events`` gets what each read completed and the number of bytes that it brought.
+        ``on_events`` gets what each read completed and the number of bytes that it brought. After
+        :meth:`detach` the socket is open still, and this may be called again.
         """
+        if self.is_detached:
+            self._attach()
         try:
             with self._scope:
                 async with anyio.create_task_group() as tasks:
@@ -113,10 +118,31 @@ class PeerLink:
                     await self._read(on_events)
                     tasks.cancel_scope.cancel()
         finally:
-            self._pending.clear()
             self._is_blocked = True  # nobody may send any more
-            close(self._sock)
+            if not self.is_detached:
+                self.close()
         return self.close_reason or "closed"
+
+    def detach(self) -> None:
+        """End :meth:`run`, and keep the socket for the next."""
+        self.is_detached = True
+        self._scope.cancel()
+
+    def _attach(self) -> None:
+        self.is_detached = self._is_blocked = False
+        self._waiting = self._stuck_since_s = None
+        self._wake = anyio.Event()
+        self._scope = anyio.CancelScope()
+
+    def set_gate(self, gate: Gate) -> None:
+        """Let something else hold back reading."""
+        self._gate = gate
+
+    def close(self) -> None:
+        """Close the socket; twice is harmless."""
+        self._pending.clear()
+        self._is_blocked = True
+        close(self._sock)
 
     def end(self, reason: str) -> None:
         """End the link; the first reason given is kept."""

@@ -1,0 +1,140 @@
+"""Owns what we say to a peer first: what we have, what we are, what we speak.
+
+Source: BEP 3 (bitfield), BEP 5 (port), BEP 6 (allowed fast), BEP 9 (metadata_size), BEP 10.
+"""
+
+import ipaddress
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+from torrent_engine.base.config import SharedConfig
+from torrent_engine.base.ids import CLIENT_NAME
+from torrent_engine.codec.bitfield import Bitfield
+from torrent_engine.codec.geometry import Geometry
+from torrent_engine.engine.extensions import local_extensions
+from torrent_engine.engine.peer import Peer
+from torrent_engine.engine.torrent import Swarm, Torrent
+from torrent_engine.protocol.wire.connection import PeerConnection
+from torrent_engine.protocol.wire.extension import ExtensionHandshake
+from torrent_engine.protocol.wire.fast import allowed_fast_set
+
+
+class Greeting(Protocol):
+    """What a pool says to its new peers; ``listen_port`` is where we accept connections."""
+
+    extensions: Mapping[str, int]
+    geometry: Geometry | None
+
+    def is_complete(self) -> bool:
+        """Return whether we have all that we want."""
+
+    def greet(self, peer: Peer, listen_port: int | None) -> None:
+        """Say it; the bitfield must come first (BEP 3)."""
+
+
+def new_connection(swarm: Swarm, greeting: Greeting) -> PeerConnection:
+    """Return a connection for a link that begins."""
+    config = swarm.shared_config
+    return PeerConnection(
+        geometry=greeting.geometry,
+        info_hash=swarm.info_hash,
+        peer_id=swarm.peer_id,
+        limits=config.wire,
+        transfer=config.transfer,
+        extensions=greeting.extensions,
+        buffers=swarm.buffers,
+        joins_blocks=True,
+        now=swarm.clock(),
+    )
+
+
+class TorrentGreeting:
+    """Says which pieces of a torrent we have."""
+
+    def __init__(self, torrent: Torrent, dht_port: Callable[[], int | None]) -> None:
+        self.geometry: Geometry | None = torrent.metainfo.geometry
+        self.extensions = local_extensions(
+            torrent.shared_config, is_private=torrent.metainfo.is_private
+        )
+        self._torrent = torrent
+        self._dht_port = (lambda: None) if torrent.metainfo.is_private else dht_port
+
+    def is_complete(self) -> bool:
+        """Return whether we have all that we want."""
+        return self._torrent.is_complete
+
+    def greet(self, peer: Peer, listen_port: int | None) -> None:
+        """Say what we have and what we are."""
+        torrent, connection = self._torrent, peer.connection
+        have, metainfo = torrent.table.have, torrent.metainfo
+        if peer.is_adopted:  # it was told "nothing" before
+            connection.send_have(have.present())
+        else:
+            connection.send_bitfield(have)
+        if connection.extensions_enabled:
+            connection.send_extension_handshake(
+                _handshake(
+                    peer,
+                    torrent.shared_config,
+                    self.extensions,
+                    listen_port,
+                    is_upload_only=self.is_complete(),
+                    metadata_bytes=len(metainfo.info_bytes),
+                )
+            )
+        if not peer.is_adopted:
+            _tell_dht_port(peer, self._dht_port())
+        if connection.fast_enabled and not have.none():
+            pieces = allowed_fast_set(peer.address.host, metainfo.info_hash, metainfo.piece_count)
+            connection.allow_fast([piece for piece in pieces if have.has(piece)])
+
+
+class MagnetGreeting:
+    """Says that we have nothing, not even the metadata."""
+
+    def __init__(self, config: SharedConfig, dht_port: Callable[[], int | None]) -> None:
+        self.geometry: Geometry | None = None
+        self.extensions = local_extensions(config, is_private=False)
+        self._config = config
+        self._dht_port = dht_port
+
+    def is_complete(self) -> bool:
+        """Return False."""
+        return False
+
+    def greet(self, peer: Peer, listen_port: int | None) -> None:
+        """Say what we are."""
+        connection = peer.connection
+        connection.send_bitfield(Bitfield(1))  # "have none", or nothing at all
+        if connection.extensions_enabled:
+            connection.send_extension_handshake(
+                _handshake(peer, self._config, self.extensions, listen_port)
+            )
+        _tell_dht_port(peer, self._dht_port())
+
+
+def _handshake(  # noqa: PLR0913 - one argument for each field that differs
+    peer: Peer,
+    config: SharedConfig,
+    extensions: Mapping[str, int],
+    listen_port: int | None,
+    *,
+    is_upload_only: bool = False,
+    metadata_bytes: int | None = None,
+) -> ExtensionHandshake:
+    return ExtensionHandshake(
+        extensions=extensions,
+        client=CLIENT_NAME,
+        listen_port=listen_port,
+        your_ip=ipaddress.ip_address(peer.address.host).packed,
+        reqq=config.wire.reqq,
+        is_upload_only=is_upload_only,
+        metadata_bytes=metadata_bytes,
+    )
+
+
+def _tell_dht_port(peer: Peer, port: int | None) -> None:
+    """Say where our DHT node is, if both sides have one (BEP 5)."""
+    handshake = peer.connection.handshake
+    if port is not None and handshake is not None and handshake.supports_dht:
+        peer.connection.send_port(port)

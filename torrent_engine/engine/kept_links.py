@@ -1,0 +1,37 @@
+"""Owns the links that outlive the pool which made them: those from before the metadata came."""
+
+from collections.abc import Iterator
+
+from torrent_engine.engine.connection_slots import ConnectionSlots
+from torrent_engine.engine.peer import Peer
+
+
+class KeptLinks:
+    """Peers whose link is detached; each holds its connection slot until taken or closed."""
+
+    def __init__(self, slots: ConnectionSlots) -> None:
+        self._slots = slots
+        self._peers: dict[Peer, None] = {}
+
+    def __len__(self) -> int:
+        """Return how many are kept."""
+        return len(self._peers)
+
+    def __iter__(self) -> Iterator[Peer]:
+        """Go over them."""
+        return iter(tuple(self._peers))
+
+    def keep(self, peer: Peer) -> None:
+        """Keep a peer whose link was detached."""
+        self._peers[peer] = None
+
+    def take(self, peer: Peer) -> None:
+        """Leave a peer, and its slot, to the caller."""
+        del self._peers[peer]
+
+    def close(self) -> None:
+        """Close those that nobody took."""
+        while self._peers:
+            peer, _ = self._peers.popitem()
+            peer.link.close()
+            self._slots.give_back()
