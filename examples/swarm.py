@@ -5,6 +5,7 @@ python examples/swarm.py
 
 import os
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import anyio
@@ -19,16 +20,16 @@ from torrent_engine import (
     State,
     create_torrent,
 )
+from torrent_engine.base.config import DhtConfig, LsdConfig
 
 LOOPBACK = "127.0.0.1"
+NO_DHT, NO_LSD = DhtConfig(enabled=False), LsdConfig(enabled=False)
 
 
 def node(folder: Path) -> SharedResources:
     """Return the services of one node: on loopback, any free port, state below ``folder``."""
-    state_dir = str(folder / "state")
-    return SharedResources(
-        SharedConfig(listen_hosts=(LOOPBACK,), listen_port=0, state_dir=state_dir)
-    )
+    config = SharedConfig(listen_port=0, listen_hosts=(LOOPBACK,), dht=NO_DHT, lsd=NO_LSD)
+    return SharedResources(replace(config, state_dir=str(folder / "state")))
 
 
 async def run(folder: Path) -> None:

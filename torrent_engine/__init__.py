@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         DiskFullError,
         HttpError,
         LocalProtocolError,
+        MagnetError,
         MetainfoError,
         NetworkError,
         RemoteProtocolError,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
         TrackerError,
     )
     from torrent_engine.base.ids import InfoHash, PeerAddress, PeerId, PieceIndex
+    from torrent_engine.codec.magnet import Magnet
     from torrent_engine.codec.metainfo import FileEntry, Metainfo
     from torrent_engine.disk.create import CreateOptions, create_torrent
     from torrent_engine.engine.download import download
@@ -50,6 +52,7 @@ _HOMES = {
     "DiskFullError": "base.errors",
     "HttpError": "base.errors",
     "LocalProtocolError": "base.errors",
+    "MagnetError": "base.errors",
     "MetainfoError": "base.errors",
     "NetworkError": "base.errors",
     "RemoteProtocolError": "base.errors",
@@ -62,6 +65,7 @@ _HOMES = {
     "PeerAddress": "base.ids",
     "PeerId": "base.ids",
     "PieceIndex": "base.ids",
+    "Magnet": "codec.magnet",
     "FileEntry": "codec.metainfo",
     "Metainfo": "codec.metainfo",
     "CreateOptions": "disk.create",
@@ -87,6 +91,8 @@ __all__ = [
     "HttpError",
     "InfoHash",
     "LocalProtocolError",
+    "Magnet",
+    "MagnetError",
     "Metainfo",
     "MetainfoError",
     "NetworkError",

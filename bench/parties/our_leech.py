@@ -8,11 +8,17 @@ import anyio
 
 from bench.harness import report
 from torrent_engine import Metainfo, Session, SharedResources, State
-from torrent_engine.base.config import SharedConfig
+from torrent_engine.base.config import DhtConfig, LsdConfig, SharedConfig
 
 
 async def main(port: int, torrent: str, save_dir: str, state_dir: str) -> None:
-    config = SharedConfig(listen_port=0, listen_hosts=("127.0.0.1",), state_dir=state_dir)
+    config = SharedConfig(
+        listen_port=0,
+        listen_hosts=("127.0.0.1",),
+        state_dir=state_dir,
+        dht=DhtConfig(enabled=False),
+        lsd=LsdConfig(enabled=False),
+    )
     metainfo = Metainfo.read(torrent)
     async with SharedResources(config) as shared:
         session = await Session.create(metainfo, shared, save_path=save_dir)

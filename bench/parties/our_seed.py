@@ -7,7 +7,14 @@ import tempfile
 import anyio
 
 from torrent_engine import Metainfo, Session, SharedResources, State
-from torrent_engine.base.config import ChokerConfig, PoolConfig, SessionConfig, SharedConfig
+from torrent_engine.base.config import (
+    ChokerConfig,
+    DhtConfig,
+    LsdConfig,
+    PoolConfig,
+    SessionConfig,
+    SharedConfig,
+)
 
 
 async def main(port: int, torrent: str, save_dir: str, state_dir: str) -> None:
@@ -17,6 +24,8 @@ async def main(port: int, torrent: str, save_dir: str, state_dir: str) -> None:
         state_dir=state_dir,
         pool=PoolConfig(allow_multiple_per_ip=True),
         choker=ChokerConfig(upload_slots=200),
+        dht=DhtConfig(enabled=False),
+        lsd=LsdConfig(enabled=False),
     )
     async with SharedResources(config) as shared:
         session = await Session.create(

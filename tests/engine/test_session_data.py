@@ -348,12 +348,16 @@ import resource, signal, sys
 from pathlib import Path
 import anyio
 from torrent_engine import *
+from torrent_engine.base.config import DhtConfig, LsdConfig
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 torrent, out, state, host, port = sys.argv[1:]
 
 async def main():
-    config = SharedConfig(listen_port=0, listen_hosts=("127.0.0.1",), state_dir=state)
+    config = SharedConfig(
+        listen_port=0, listen_hosts=("127.0.0.1",), state_dir=state,
+        dht=DhtConfig(enabled=False), lsd=LsdConfig(enabled=False),
+    )
     async with SharedResources(config) as shared:
         session = await Session.create(
             Metainfo.read(torrent), shared, save_path=out,

@@ -10,7 +10,7 @@ from typing import Any
 import anyio
 
 from tests.support.torrents import write_files
-from torrent_engine.base.config import DiskConfig, SessionConfig, SharedConfig
+from torrent_engine.base.config import DhtConfig, DiskConfig, LsdConfig, SessionConfig, SharedConfig
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.engine.events import Event
 from torrent_engine.engine.session import Session
@@ -22,10 +22,17 @@ PATIENCE_S = 15.0
 
 
 def shared_config(folder: Path, **changes: Any) -> SharedConfig:
-    """Return a configuration that listens on loopback and keeps its state below ``folder``."""
-    small = DiskConfig(state_reserve_bytes=64 * 1024)
+    """Return a configuration that listens on loopback and keeps its state below ``folder``.
+
+    Peers are found by nobody unless ``changes`` say so: no DHT, no LSD.
+    """
     config = SharedConfig(
-        listen_port=0, listen_hosts=(LOOPBACK,), state_dir=str(folder / "state"), disk=small
+        listen_port=0,
+        listen_hosts=(LOOPBACK,),
+        state_dir=str(folder / "state"),
+        disk=DiskConfig(state_reserve_bytes=64 * 1024),
+        dht=DhtConfig(enabled=False),
+        lsd=LsdConfig(enabled=False),
     )
     return replace(config, **changes)
 

@@ -32,6 +32,7 @@ class MagnetLimits:
     max_trackers: int = 100
     max_web_seeds: int = 100
     max_peers: int = 50
+    max_selected_files: int = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,8 @@ class WireLimits:
     """Blocks that nobody asked for before the peer is dropped."""
     max_extension_message_bytes: int = 512 * KIB
     """Length of one BEP 10 message."""
+    max_early_pieces: int = 0x200000
+    """Pieces of which a peer may speak while it is not known how many there are."""
     handshake_timeout_s: float = 10.0
     idle_timeout_s: float = 120.0
     """Silence after which a connection is closed."""
@@ -278,3 +281,4 @@ TRACKER_BENCODE_LIMITS: Final = BencodeLimits(max_depth=10, max_tokens=20_000, m
 EXTENSION_BENCODE_LIMITS: Final = BencodeLimits(
     max_depth=10, max_tokens=10_000, max_bytes=512 * KIB
 )
+DHT_BENCODE_LIMITS: Final = BencodeLimits(max_depth=10, max_tokens=500, max_bytes=4 * KIB)

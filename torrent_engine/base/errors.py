@@ -37,6 +37,29 @@ class RemoteProtocolError(TorrentEngineError):
         self.bep = bep
 
 
+class KrpcError(RemoteProtocolError):
+    """A datagram is no message of the distributed hash table (BEP 5).
+
+    ``transaction`` is its transaction id where that could be read; ``is_query`` says whether it
+    asked for something, so that an error with ``code`` (203, 204, ...) may be the answer.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: int = 203,
+        transaction: bytes | None = None,
+        is_query: bool = False,
+        bep: int = 5,
+    ) -> None:
+        super().__init__(message, bep=bep)
+        self.reason = message
+        self.code = code
+        self.transaction = transaction
+        self.is_query = is_query
+
+
 class LocalProtocolError(TorrentEngineError):
     """We tried an illegal move: a bug in our caller, never the peer's fault."""
 

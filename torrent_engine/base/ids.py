@@ -11,6 +11,9 @@ InfoHash = NewType("InfoHash", bytes)
 PeerId = NewType("PeerId", bytes)
 """What a peer calls itself in its handshake, 20 bytes (BEP 3, BEP 20)."""
 
+NodeId = NewType("NodeId", bytes)
+"""Where a node stands in the distributed hash table, 20 bytes (BEP 5)."""
+
 PieceIndex = NewType("PieceIndex", int)
 """Number of a piece in its torrent, from 0."""
 

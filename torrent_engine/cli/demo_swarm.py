@@ -7,7 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from torrent_engine.base.config import PoolConfig, SessionConfig, SharedConfig
+from torrent_engine.base.config import (
+    DhtConfig,
+    LsdConfig,
+    PoolConfig,
+    SessionConfig,
+    SharedConfig,
+)
 from torrent_engine.cli import loop
 from torrent_engine.cli.demo_children import Child, Children
 from torrent_engine.cli.demo_files import differences, make_files
@@ -67,6 +73,8 @@ def _download(torrent: Path, target: Path, settings: Settings) -> ExitCode:
         listen_hosts=(LOOPBACK,),
         state_dir=str(target.parent / "state"),
         pool=replace(PoolConfig(), allow_multiple_per_ip=True),
+        dht=DhtConfig(enabled=False),
+        lsd=LsdConfig(enabled=False),
     )
     options = JobOptions(
         folder=target,

@@ -143,16 +143,9 @@ class Metainfo:
 
     def magnet_link(self) -> str:
         """Return a magnet link with name, length, trackers and web seeds (BEP 9)."""
-        from urllib.parse import quote  # costs more to import than the rest of this module
+        from torrent_engine.codec.magnet import Magnet  # costs more than the rest of this module
 
-        parts = [
-            f"xt=urn:btih:{self.info_hash.hex()}",
-            f"dn={quote(self.name, safe='')}",
-            f"xl={self.total_bytes}",
-        ]
-        parts += [f"tr={quote(url, safe='')}" for tier in self.tiers for url in tier]
-        parts += [f"ws={quote(url, safe='')}" for url in self.web_seeds]
-        return "magnet:?" + "&".join(parts)
+        return str(Magnet.of(self))
 
 
 def _build(torrent: Mapping, info: Mapping, info_bytes: bytes, source: bytes) -> Metainfo:

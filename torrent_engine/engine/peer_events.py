@@ -1,8 +1,10 @@
 """Owns the table that says which manager hears of which event of a peer."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, Final
 
+from torrent_engine.base.errors import RemoteProtocolError
 from torrent_engine.engine.download_manager import DownloadManager
 from torrent_engine.engine.peer import Peer
 from torrent_engine.engine.upload_manager import UploadManager
@@ -11,6 +13,7 @@ from torrent_engine.protocol.wire.messages import (
     BlockReceived,
     BlocksReceived,
     ExtensionHandshakeReceived,
+    ExtensionMessageReceived,
     PeerBitfield,
     PeerChoked,
     PeerEvent,
@@ -19,19 +22,48 @@ from torrent_engine.protocol.wire.messages import (
     PeerLost,
     PeerNotInterested,
     PeerUnchoked,
+    PortReceived,
     ProtocolViolated,
     RequestRejected,
     UnrequestedBlock,
 )
 
 Handler = Callable[[Peer, Any], None]
+ExtensionHandler = Callable[[Peer, bytes], None]
+"""Takes the payload of an extension message; a RemoteProtocolError of it ends the link."""
+
+NO_EXTENSIONS: Final[Mapping[str, ExtensionHandler]] = MappingProxyType({})
+
+
+def _ignore_peer(_peer: Peer) -> None:
+    """Nobody wants to hear of extension handshakes."""
+
+
+def _ignore_port(_peer: Peer, _port: int) -> None:
+    """Nobody wants to hear of DHT nodes."""
 
 
 class PeerEvents:
     """Hands the events of every peer to the managers; what is not listed is dropped."""
 
-    def __init__(self, downloads: DownloadManager, uploads: UploadManager) -> None:
+    def __init__(
+        self,
+        downloads: DownloadManager,
+        uploads: UploadManager,
+        *,
+        on_extension: Mapping[str, ExtensionHandler] = NO_EXTENSIONS,
+        on_extension_handshake: Callable[[Peer], None] = _ignore_peer,
+        on_port: Callable[[Peer, int], None] = _ignore_port,
+    ) -> None:
+        """Send extension messages to ``on_extension[name]``.
+
+        ``on_extension_handshake`` hears of a peer whenever it has named its extensions, ``on_port``
+        of the UDP port of its DHT node (BEP 5).
+        """
         self._downloads = downloads
+        self._on_extension = on_extension
+        self._tell_extension_handshake = on_extension_handshake
+        self._tell_port = on_port
         self._handlers: dict[type[PeerEvent], Handler] = {
             BlockReceived: downloads.on_block,
             BlocksReceived: downloads.on_blocks,
@@ -46,6 +78,8 @@ class PeerEvents:
             PeerInterested: uploads.on_interested,
             PeerNotInterested: uploads.on_not_interested,
             ExtensionHandshakeReceived: self._on_extension_handshake,
+            ExtensionMessageReceived: self._on_extension_message,
+            PortReceived: self._on_port,
             ProtocolViolated: self._on_violated,
         }
 
@@ -58,8 +92,7 @@ class PeerEvents:
                 handler(peer, event)
         self._downloads.after_read(peer)
 
-    @staticmethod
-    def _on_extension_handshake(peer: Peer, event: ExtensionHandshakeReceived) -> None:
+    def _on_extension_handshake(self, peer: Peer, event: ExtensionHandshakeReceived) -> None:
         handshake = event.handshake
         if handshake.client:
             peer.client = handshake.client
@@ -70,6 +103,18 @@ class PeerEvents:
         peer.is_upload_only = handshake.is_upload_only
         peer.listen_port = handshake.listen_port or peer.listen_port
         peer.your_ip = handshake.your_ip
+        self._tell_extension_handshake(peer)
+
+    def _on_extension_message(self, peer: Peer, event: ExtensionMessageReceived) -> None:
+        if (handler := self._on_extension.get(event.name)) is None:
+            return
+        try:
+            handler(peer, event.payload)
+        except RemoteProtocolError as error:
+            peer.link.end(str(error))
+
+    def _on_port(self, peer: Peer, event: PortReceived) -> None:
+        self._tell_port(peer, event.port)
 
     @staticmethod
     def _on_violated(peer: Peer, event: ProtocolViolated) -> None:

@@ -1,0 +1,244 @@
+"""Owns what a magnet link says: a Magnet that was parsed is within the limits and safe to show.
+
+Only the info-hash must be right; whatever else is malformed, unknown or too much is left out.
+Source: BEP 9, BEP 53 (so=), BEP 52 as far as telling v1, hybrid and v2 links apart.
+RELIABILITY row A15.
+"""
+
+import re
+from base64 import b32decode
+from binascii import Error as BinasciiError
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv6Address, ip_address
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Final
+from urllib.parse import quote, unquote_to_bytes
+
+from torrent_engine.base.config import MagnetLimits
+from torrent_engine.base.errors import MagnetError
+from torrent_engine.base.ids import InfoHash
+from torrent_engine.codec._sources import clean_tiers, parse_web_urls
+from torrent_engine.codec.paths import clean_element
+
+if TYPE_CHECKING:
+    from torrent_engine.codec.metainfo import Metainfo
+
+SCHEME: Final = "magnet:"
+LIMITS: Final = MagnetLimits()
+_BTIH: Final = b"urn:btih:"
+_BTMH: Final = b"urn:btmh:"
+_HEX: Final = re.compile(rb"[0-9a-fA-F]{40}")
+_BASE32: Final = re.compile(rb"[a-zA-Z2-7]{32}")
+_KEY: Final = re.compile(rb"(?:amp;)?([a-z.]+?)(?:\.[0-9]{1,6})?", re.IGNORECASE)
+"""``tr``, or ``tr.1`` of several; ``amp;tr`` where the link was copied from the text of a page."""
+_PORT: Final = re.compile(r"[0-9]{1,5}")
+_HOST_NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,253}")
+_FILES: Final = re.compile(rb"([0-9]{1,9})(?:-([0-9]{1,9}))?")
+
+_Address = tuple[str, int]
+_Fields = dict[bytes, list[bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class Magnet:
+    """One torrent, as a magnet link names it."""
+
+    info_hash: InfoHash
+    name: str | None = None
+    """What the link calls it ("dn"), cleaned as names of files are; the torrent may differ."""
+    trackers: tuple[str, ...] = ()
+    """http, https and udp, at most 100 ("tr")."""
+    web_seeds: tuple[str, ...] = ()
+    """http and https, at most 100 ("ws")."""
+    peers: tuple[tuple[str, int], ...] = ()
+    """(host, port) of at most 50 peers ("x.pe"); a host may be a name."""
+    selected_files: tuple[int, ...] | None = None
+    """Which files are wanted, from 0, in rising order ("so", BEP 53); None: all."""
+    total_bytes: int | None = None
+    """How much the link says it is ("xl")."""
+
+    @classmethod
+    def parse(cls, text: str, *, limits: MagnetLimits = LIMITS) -> "Magnet":
+        """Read a magnet link, or an info-hash alone (40 hexadecimal or 32 base32 digits).
+
+        Raises MagnetError for a link that is too long or without a right info-hash; for a v2-only
+        torrent it says that.
+        """
+        data = text.strip().encode("utf-8", "surrogatepass")
+        if len(data) > limits.max_uri_bytes:
+            raise MagnetError(f"a link of {len(data)} bytes, more than {limits.max_uri_bytes}")
+        bare = _info_hash(data)
+        if bare is not None:
+            return cls(bare)
+        if data[: len(SCHEME)].lower() != SCHEME.encode():
+            raise MagnetError('no magnet link: it begins with "magnet:?", or is an info-hash')
+        return _from_fields(_fields(data[len(SCHEME) :].removeprefix(b"?")), limits)
+
+    @classmethod
+    def of(cls, metainfo: "Metainfo", *, limits: MagnetLimits = LIMITS) -> "Magnet":
+        """Return what names a torrent; of its trackers and web seeds those that fit into a link."""
+        room = limits.max_uri_bytes // 2
+        trackers = _fitting(chain.from_iterable(metainfo.tiers), room)
+        return cls(
+            metainfo.info_hash,
+            name=metainfo.name,
+            trackers=trackers[: limits.max_trackers],
+            web_seeds=_fitting(metainfo.web_seeds, room // 2)[: limits.max_web_seeds],
+            total_bytes=metainfo.total_bytes,
+        )
+
+    @property
+    def display_name(self) -> str:
+        """Return the name, else the info-hash in hexadecimal."""
+        return self.name or self.info_hash.hex()
+
+    def __str__(self) -> str:
+        """Return the link; parsed again it is the same Magnet."""
+        parts = [f"xt={_BTIH.decode()}{self.info_hash.hex()}"]
+        if self.name is not None:
+            parts.append(f"dn={quote(self.name, safe='')}")
+        if self.total_bytes is not None:
+            parts.append(f"xl={self.total_bytes}")
+        parts += [f"tr={quote(url, safe='')}" for url in self.trackers]
+        parts += [f"ws={quote(url, safe='')}" for url in self.web_seeds]
+        parts += [f"x.pe={_address_text(*peer)}" for peer in self.peers]
+        if self.selected_files is not None:
+            parts.append(f"so={_ranges_text(self.selected_files)}")
+        return f"{SCHEME}?{'&'.join(parts)}"
+
+
+def _fitting(urls: Iterable[str], room_bytes: int) -> tuple[str, ...]:
+    """Return the first URLs, as many as take no more than so much of a link."""
+    fitting: list[str] = []
+    for url in urls:
+        room_bytes -= len("&tr=") + len(quote(url, safe=""))
+        if room_bytes < 0:
+            break
+        fitting.append(url)
+    return tuple(fitting)
+
+
+def _fields(query: bytes) -> _Fields:
+    """Return the values of each key, still quoted, in the order of the link."""
+    fields: _Fields = {}
+    for part in query.split(b"&"):
+        key, _, value = part.partition(b"=")
+        if match := _KEY.fullmatch(key.strip()):
+            fields.setdefault(match[1].lower(), []).append(value.strip())
+    return fields
+
+
+def _from_fields(fields: _Fields, limits: MagnetLimits) -> Magnet:
+    return Magnet(
+        _info_hash_of(_unquoted(fields, b"xt")),
+        name=_name(fields),
+        trackers=_trackers(_unquoted(fields, b"tr"))[: limits.max_trackers],
+        web_seeds=parse_web_urls([*_unquoted(fields, b"ws")])[: limits.max_web_seeds],
+        peers=_peers(_unquoted(fields, b"x.pe"))[: limits.max_peers],
+        selected_files=_selected(_unquoted(fields, b"so"), limits.max_selected_files),
+        total_bytes=_length(_unquoted(fields, b"xl")),
+    )
+
+
+def _unquoted(fields: _Fields, key: bytes) -> Iterator[bytes]:
+    return map(unquote_to_bytes, fields.get(key, []))
+
+
+def _info_hash_of(topics: Iterable[bytes]) -> InfoHash:
+    """Return the first v1 info-hash among the exact topics ("xt")."""
+    seen = list(topics)
+    for topic in seen:
+        if topic[: len(_BTIH)].lower() == _BTIH:
+            found = _info_hash(topic[len(_BTIH) :])
+            if found is None:
+                raise MagnetError("the info-hash is neither 40 hexadecimal nor 32 base32 digits")
+            return found
+    if any(topic[: len(_BTMH)].lower() == _BTMH for topic in seen):
+        raise MagnetError("a v2-only link (BEP 52): v2 torrents are not supported")
+    raise MagnetError('a magnet link without an info-hash ("xt=urn:btih:...")')
+
+
+def _info_hash(digits: bytes) -> InfoHash | None:
+    if _HEX.fullmatch(digits):
+        return InfoHash(bytes.fromhex(digits.decode()))
+    if _BASE32.fullmatch(digits):
+        try:
+            return InfoHash(b32decode(digits.upper()))
+        except BinasciiError:
+            return None
+    return None
+
+
+def _name(fields: _Fields) -> str | None:
+    """Return the first name that says something; a plus in it is a space."""
+    quoted = (value.replace(b"+", b" ") for value in fields.get(b"dn", []))
+    names = (clean_element(unquote_to_bytes(value)).strip() for value in quoted)
+    return next((name for name in names if name not in {"", ".", ".."}), None)
+
+
+def _trackers(urls: Iterable[bytes]) -> tuple[str, ...]:
+    return tuple(chain.from_iterable(clean_tiers([urls])))
+
+
+def _peers(values: Iterable[bytes]) -> tuple[_Address, ...]:
+    found = (_address(value.decode("utf-8", "replace")) for value in values)
+    return tuple(dict.fromkeys(address for address in found if address is not None))
+
+
+def _address(text: str) -> _Address | None:
+    host, _, port = text.rpartition(":")
+    if _PORT.fullmatch(port) is None or not 0 < int(port) < 1 << 16:
+        return None
+    if host.startswith("[") and host.endswith("]"):
+        literal = _v6_literal(host[1:-1])
+        return None if literal is None else (literal, int(port))
+    return (host, int(port)) if _HOST_NAME.fullmatch(host) else None
+
+
+def _v6_literal(text: str) -> str | None:
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return None
+    is_plain = isinstance(address, IPv6Address) and address.scope_id is None
+    return str(address) if is_plain else None
+
+
+def _address_text(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _length(values: Iterable[bytes]) -> int | None:
+    """Return the first length that is a number, and one that a torrent can have."""
+    numbers = (
+        int(value) for value in values if value.isdigit() and len(value) <= len(str(1 << 63))
+    )
+    return next((number for number in numbers if 0 < number < 1 << 63), None)
+
+
+def _selected(values: Iterable[bytes], limit: int) -> tuple[int, ...] | None:
+    """Return the first ``limit`` numbers of lists such as ``0,2,4-6``; None if there is none."""
+    matches = (_FILES.fullmatch(part) for value in values for part in value.split(b","))
+    ranges = sorted((int(match[1]), int(match[2] or match[1])) for match in matches if match)
+    numbers = tuple(islice(_numbers(ranges), limit))
+    return numbers or None
+
+
+def _numbers(ranges: Sequence[tuple[int, int]]) -> Iterator[int]:
+    """Yield each number of sorted ranges once."""
+    start = 0
+    for first, last in ranges:
+        yield from range(max(first, start), last + 1)
+        start = max(start, last + 1)
+
+
+def _ranges_text(numbers: Sequence[int]) -> str:
+    """Write rising numbers as ``0,2,4-6``."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][1] + 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    return ",".join(f"{first}-{last}" if last > first else str(first) for first, last in runs)
