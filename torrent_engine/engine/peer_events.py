@@ -1,6 +1,7 @@
 """Owns the table that says which manager hears of which event of a peer."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -43,40 +44,24 @@ def _ignore_port(_peer: Peer, _port: int) -> None:
     """Nobody wants to hear of DHT nodes."""
 
 
+@dataclass(frozen=True, slots=True)
+class PeerHearers:
+    """Who hears of what a peer says beyond payload."""
+
+    extensions: Mapping[str, ExtensionHandler] = NO_EXTENSIONS
+    """Takes the messages of each extension, by its name."""
+    on_extension_handshake: Callable[[Peer], None] = _ignore_peer
+    """Hears of a peer whenever it has named its extensions."""
+    on_port: Callable[[Peer, int], None] = _ignore_port
+    """Hears of the UDP port of a peer's DHT node (BEP 5)."""
+
+
 class PeerEvents:
-    """Hands the events of every peer to the managers; what is not listed is dropped."""
+    """Hands on what any peer may say; what is not listed is dropped."""
 
-    def __init__(
-        self,
-        downloads: DownloadManager,
-        uploads: UploadManager,
-        *,
-        on_extension: Mapping[str, ExtensionHandler] = NO_EXTENSIONS,
-        on_extension_handshake: Callable[[Peer], None] = _ignore_peer,
-        on_port: Callable[[Peer, int], None] = _ignore_port,
-    ) -> None:
-        """Send extension messages to ``on_extension[name]``.
-
-        ``on_extension_handshake`` hears of a peer whenever it has named its extensions, ``on_port``
-        of the UDP port of its DHT node (BEP 5).
-        """
-        self._downloads = downloads
-        self._on_extension = on_extension
-        self._tell_extension_handshake = on_extension_handshake
-        self._tell_port = on_port
+    def __init__(self, hearers: PeerHearers) -> None:
+        self._hearers = hearers
         self._handlers: dict[type[PeerEvent], Handler] = {
-            BlockReceived: downloads.on_block,
-            BlocksReceived: downloads.on_blocks,
-            PeerBitfield: downloads.on_bitfield,
-            PeerHas: downloads.on_have,
-            PeerLost: downloads.on_lost,
-            PeerChoked: downloads.on_choked,
-            PeerUnchoked: downloads.on_unchoked,
-            AllowedFast: downloads.on_allowed_fast,
-            RequestRejected: downloads.on_rejected,
-            UnrequestedBlock: downloads.on_unrequested,
-            PeerInterested: uploads.on_interested,
-            PeerNotInterested: uploads.on_not_interested,
             ExtensionHandshakeReceived: self._on_extension_handshake,
             ExtensionMessageReceived: self._on_extension_message,
             PortReceived: self._on_port,
@@ -84,13 +69,12 @@ class PeerEvents:
         }
 
     def handle(self, peer: Peer, events: list[PeerEvent]) -> None:
-        """Hand on the events of one read, then account for it."""
+        """Hand on the events of one read."""
         handlers = self._handlers
         for event in events:
             handler = handlers.get(type(event))
             if handler is not None:
                 handler(peer, event)
-        self._downloads.after_read(peer)
 
     def _on_extension_handshake(self, peer: Peer, event: ExtensionHandshakeReceived) -> None:
         handshake = event.handshake
@@ -103,10 +87,11 @@ class PeerEvents:
         peer.is_upload_only = handshake.is_upload_only
         peer.listen_port = handshake.listen_port or peer.listen_port
         peer.your_ip = handshake.your_ip
-        self._tell_extension_handshake(peer)
+        peer.metadata_bytes = handshake.metadata_bytes or peer.metadata_bytes
+        self._hearers.on_extension_handshake(peer)
 
     def _on_extension_message(self, peer: Peer, event: ExtensionMessageReceived) -> None:
-        if (handler := self._on_extension.get(event.name)) is None:
+        if (handler := self._hearers.extensions.get(event.name)) is None:
             return
         try:
             handler(peer, event.payload)
@@ -114,8 +99,37 @@ class PeerEvents:
             peer.link.end(str(error))
 
     def _on_port(self, peer: Peer, event: PortReceived) -> None:
-        self._tell_port(peer, event.port)
+        self._hearers.on_port(peer, event.port)
 
     @staticmethod
     def _on_violated(peer: Peer, event: ProtocolViolated) -> None:
         peer.link.end(str(event.error))
+
+
+class PayloadEvents(PeerEvents):
+    """Hands the events of every peer to the managers, those that move payload too."""
+
+    def __init__(
+        self, hearers: PeerHearers, downloads: DownloadManager, uploads: UploadManager
+    ) -> None:
+        super().__init__(hearers)
+        self._downloads = downloads
+        self._handlers |= {
+            BlockReceived: downloads.on_block,
+            BlocksReceived: downloads.on_blocks,
+            PeerBitfield: downloads.on_bitfield,
+            PeerHas: downloads.on_have,
+            PeerLost: downloads.on_lost,
+            PeerChoked: downloads.on_choked,
+            PeerUnchoked: downloads.on_unchoked,
+            AllowedFast: downloads.on_allowed_fast,
+            RequestRejected: downloads.on_rejected,
+            UnrequestedBlock: downloads.on_unrequested,
+            PeerInterested: uploads.on_interested,
+            PeerNotInterested: uploads.on_not_interested,
+        }
+
+    def handle(self, peer: Peer, events: list[PeerEvent]) -> None:
+        """Hand on the events of one read, then account for it."""
+        super().handle(peer, events)
+        self._downloads.after_read(peer)
