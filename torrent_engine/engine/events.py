@@ -152,6 +152,17 @@ class TrackerFailed(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class DhtPeersFound(Event):
+    """A round of questions to the DHT ended (BEP 5)."""
+
+    type: ClassVar[str] = "dht.peers"
+    count: int
+    """Peers that it named."""
+    new: int
+    """Those of them that nobody had named before."""
+
+
+@dataclass(frozen=True, slots=True)
 class StatsUpdated(Event):
     """Once a second: rates and totals."""
 
