@@ -524,3 +524,19 @@ def test_random_lives_keep_the_counts_right(steps: list[tuple[str, int, int]]) -
         assert subject._busy_per_ip == busy
         dialling = {address.host for address, each in known.items() if each.dialling}
         assert set(subject._limiter._waiters) == dialling
+
+
+# -- who named whom -----------------------------------------------------------------------------
+
+
+def test_candidates_are_counted_by_source_as_long_as_they_are_known() -> None:
+    subject = candidates()
+    for number in range(3):
+        subject.add(peer(number), Source.DHT, now=0)
+        subject.add(peer(number), Source.DHT, now=0)
+    subject.add(peer(0), Source.PEX, now=0)
+    assert subject.origin(peer(0)) == Source.DHT
+    assert (subject.count_from(Source.DHT), subject.count_from(Source.PEX)) == (3, 1)
+    subject.ban(peer(0), None, now=0)
+    assert (subject.count_from(Source.DHT), subject.count_from(Source.PEX)) == (2, 0)
+    assert subject.origin(peer(0)) == Source(0)

@@ -27,7 +27,7 @@ TINY_BUFFERS = TransferConfig(receive_buffer_bytes=64, slow_receive_buffer_bytes
 
 def make_connection(
     *,
-    geometry: Geometry = GEOMETRY,
+    geometry: Geometry | None = GEOMETRY,
     fast: bool = True,
     extensions: Mapping[str, int] | None = None,
     limits: WireLimits | None = None,

@@ -187,6 +187,42 @@ class DhtConfig:
     """(host, port) of the routers that are asked while no other node is known."""
     read_only: bool = False
     """Ask, and answer nobody (BEP 43)."""
+    query_timeout_s: float = 10.0
+    """Time after which no answer to a query of ours is taken."""
+    first_short_timeout_s: float = 1.0
+    """Time after which a query no longer holds up its lookup, before any round trip was seen."""
+    min_short_timeout_s: float = 0.2
+    max_outstanding_queries: int = 500
+    lookup_width: int = 8
+    """Closest nodes that a lookup wants answers of, and that are written to: k of BEP 5."""
+    lookup_parallelism: int = 4
+    """Queries of one lookup that may be waited for: alpha of Kademlia."""
+    max_lookup_in_flight: int = 16
+    """The same with those that are late."""
+    max_lookup_queries: int = 200
+    max_lookup_candidates: int = 400
+    """Nodes that one lookup remembers."""
+    max_nodes_per_response: int = 8
+    """Nodes that are taken of one answer (row C2)."""
+    max_asked_per_site: int = 3
+    """Nodes of one /24, or /64, that one lookup asks (row C2); local networks are free of it."""
+    max_lookups: int = 50
+    """Lookups at a time; more wait for their turn."""
+    max_waiting_lookups: int = 5_000
+    refresh_lookup_interval_s: float = 5.0
+    """Pause between lookups that only refresh buckets."""
+    check_interval_s: float = 2.0
+    """Pause between pings of nodes that were not heard of for long, or never answered us."""
+    max_unchecked_nodes: int = 100
+    """Nodes that asked us something and wait for their first ping."""
+    bootstrap_retry_first_s: float = 5.0
+    """Wait before an empty table is filled again; doubled each time, up to the next field."""
+    bootstrap_retry_max_s: float = 300.0
+    external_votes: int = 5
+    """Answers of different networks that must agree before the node takes another id (BEP 42)."""
+    max_external_votes: int = 50
+    id_change_interval_s: float = 600.0
+    """Time for which a new node id is kept, whatever is said."""
 
 
 @dataclass(frozen=True, slots=True)

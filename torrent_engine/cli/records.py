@@ -2,10 +2,15 @@
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from enum import Enum
+from typing import TYPE_CHECKING
 
 from torrent_engine.base.ids import PeerAddress
 from torrent_engine.engine.events import Event
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 
 def event_record(event: Event, *, time_s: float) -> dict[str, object]:
@@ -13,8 +18,7 @@ def event_record(event: Event, *, time_s: float) -> dict[str, object]:
 
     Bytes are hexadecimal, peers ``host:port``, numbers that JSON lacks are null.
     """
-    fields = {field.name: plain(getattr(event, field.name)) for field in dataclasses.fields(event)}
-    return {"time": round(time_s, 3), "type": event.type, **fields}
+    return {"time": round(time_s, 3), "type": event.type, **_fields(event)}
 
 
 def plain(value: object) -> object:
@@ -27,6 +31,18 @@ def plain(value: object) -> object:
         return plain(value.value)
     if isinstance(value, float):
         return round(value, 6) if math.isfinite(value) else None
+    return _container(value)
+
+
+def _container(value: object) -> object:
     if isinstance(value, tuple | list):
         return [plain(item) for item in value]
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return _fields(value)
     return value
+
+
+def _fields(value: "DataclassInstance") -> dict[str, object]:
+    return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}

@@ -1,9 +1,11 @@
 """The events that a Session publishes: frozen facts, each with a ``type`` string."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from torrent_engine.base.ids import FileIndex, InfoHash, PeerAddress, PieceIndex
+from torrent_engine.engine.source_counts import SourceCounts
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +154,17 @@ class TrackerFailed(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class DhtPeersFound(Event):
+    """A round of questions to the DHT ended (BEP 5)."""
+
+    type: ClassVar[str] = "dht.peers"
+    count: int
+    """Peers that it named."""
+    new: int
+    """Those of them that nobody had named before."""
+
+
+@dataclass(frozen=True, slots=True)
 class StatsUpdated(Event):
     """Once a second: rates and totals."""
 
@@ -165,6 +178,8 @@ class StatsUpdated(Event):
     wanted_bytes: int
     peers: int
     seeds: int
+    sources: Mapping[str, SourceCounts] = field(default_factory=dict)
+    """What came from where, as in ``SessionStats.sources``."""
 
 
 @dataclass(frozen=True, slots=True)

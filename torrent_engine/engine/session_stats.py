@@ -1,11 +1,12 @@
 """The numbers of one torrent at one moment."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.engine.peer import Peer
+from torrent_engine.engine.source_counts import SourceCounts
 from torrent_engine.engine.states import State
 
 if TYPE_CHECKING:
@@ -43,6 +44,9 @@ class SessionStats:
     """Of the pieces that this start had to hash; 0.0 if there were none."""
     have: bytes
     """The verified pieces, as a BEP 3 bitfield."""
+    sources: Mapping[str, SourceCounts] = field(default_factory=dict)
+    """What came from where: "tracker", "dht", "pex", "lsd", "web_seed", "incoming", "manual" and
+    "resume"; empty while nothing runs."""
 
 
 def idle_stats(state: State, metainfo: Metainfo) -> SessionStats:

@@ -38,6 +38,8 @@ class Candidate:
     """0 for who is named by hand, is near or was good before, 1 for who a tracker or the peer
     told, else 2."""
     priority: int
+    origin: Source
+    """Who named it first."""
     failures: int = 0
     busy: bool = False
     dialling: bool = False

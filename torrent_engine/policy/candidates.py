@@ -45,6 +45,7 @@ class CandidateList:
         self._limiter = DialLimiter(config) if dial_limiter is None else dial_limiter
         self._candidates: dict[PeerAddress, Candidate] = {}
         self._per_ip: Counter[str] = Counter()
+        self._per_source: Counter[Source] = Counter()
         self._busy_per_ip: Counter[str] = Counter()
         self._waiting = DialQueue()
         self._held_back: dict[str, dict[PeerAddress, float]] = {}
@@ -69,6 +70,15 @@ class CandidateList:
         candidate = self._candidates.get(address)
         return Source(0) if candidate is None else candidate.sources
 
+    def origin(self, address: PeerAddress) -> Source:
+        """Return who was the first to tell us of a peer; empty if it is not known."""
+        candidate = self._candidates.get(address)
+        return Source(0) if candidate is None else candidate.origin
+
+    def count_from(self, source: Source) -> int:
+        """Return how many candidates a source named, as the only one or as one of several."""
+        return self._per_source[source]
+
     def add(
         self, address: PeerAddress, source: Source, now: float, *, allow_local: bool = True
     ) -> bool:
@@ -85,11 +95,12 @@ class CandidateList:
             return False
         if self._is_refused(address, source, now, allow_local=allow_local):
             return False
-        candidate = Candidate(address, source, trust_in(source), self._priority(address))
+        candidate = Candidate(address, source, trust_in(source), self._priority(address), source)
         if not self._make_room(candidate.rank):
             return False
         self._candidates[address] = candidate
         self._per_ip[address.host] += 1
+        self._per_source.update(source)
         self._wait_until(candidate, now)
         return True
 
@@ -242,6 +253,7 @@ class CandidateList:
 
     def _add_source(self, candidate: Candidate, source: Source, now: float) -> None:
         trust_before = candidate.trust
+        self._per_source.update(source & ~candidate.sources)
         candidate.sources |= source
         candidate.trust = trust_in(candidate.sources)
         if candidate.busy:
@@ -333,6 +345,7 @@ class CandidateList:
         if (candidate := self._candidates.pop(address, None)) is not None:
             self._waiting.discard(address)
             self._end_busy(candidate)
+            self._per_source.subtract(candidate.sources)
             _count_down(self._per_ip, address.host)
 
 

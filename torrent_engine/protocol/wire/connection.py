@@ -21,36 +21,33 @@ from torrent_engine.protocol.wire.control import (
     IGNORED_IDS,
     check_frame,
 )
+from torrent_engine.protocol.wire.early import EARLY_DECODERS, EarlyWords
 from torrent_engine.protocol.wire.framing import ReceiveBuffer
 from torrent_engine.protocol.wire.messages import (
     HANDSHAKE_BYTES,
     PROTOCOL_STRING,
+    AllowedFast,
     BlockReceived,
-    BlockRequest,
     BlocksReceived,
-    BlocksRequested,
     HandshakeReceived,
     KeepAliveReceived,
     PeerEvent,
+    PeerInterested,
+    PeerUnchoked,
     ProtocolViolated,
     UnrequestedBlock,
     decode_handshake,
 )
-from torrent_engine.protocol.wire.sender import Sender
+from torrent_engine.protocol.wire.requests_in import REQUEST, REQUEST_FRAME_BYTES, RequestsIn
 
 _PIECE_HEADER = struct.Struct(">IBII").unpack_from
-_new_tuple = tuple.__new__  # of a named tuple: without the frame of its own __new__
-_REQUEST_FRAMES = struct.Struct(">IBIII").iter_unpack
 _PIECE = 7
-_REQUEST = 6
 _PIECE_HEADER_BYTES = 13
-_REQUEST_FRAME_BYTES = 17
 JOINED_BLOCKS: Final = 8  # ours: for fewer blocks the long way is as short
 _JOINED_BYTES = JOINED_BLOCKS * FRAME_BYTES
-MAX_FAST_COPIES: Final = 3  # libtorrent's: how often a choked peer may fetch an allowed-fast piece
 
 
-class PeerConnection(Sender):
+class PeerConnection(RequestsIn):
     """Owns what is legal between us and one peer, from the first byte to the last.
 
     Give received bytes to :meth:`receive_data`, or without a copy: read into
@@ -58,12 +55,15 @@ class PeerConnection(Sender):
     after any call. After a :class:`ProtocolViolated` event the connection must be closed; further
     bytes are ignored. With ``joins_blocks`` blocks that come in a row are told by one
     :class:`BlocksReceived` where that is cheaper than a :class:`BlockReceived` for each of them.
+
+    With ``geometry`` None nothing is known of the torrent but its info-hash: what the peer says of
+    pieces is held for :meth:`metadata_arrived`, its requests are refused.
     """
 
     def __init__(  # noqa: PLR0913 - keyword-only settings
         self,
         *,
-        geometry: Geometry,
+        geometry: Geometry | None,
         info_hash: InfoHash,
         peer_id: PeerId,
         limits: WireLimits | None = None,
@@ -80,9 +80,9 @@ class PeerConnection(Sender):
             peer_id=peer_id,
             fast_extension=fast_extension,
             extensions=extensions,
+            limits=limits or WireLimits(),
             now=now,
         )
-        self.limits = limits or WireLimits()
         transfer = transfer or TransferConfig()
         self._buffer = ReceiveBuffer(
             transfer.receive_buffer_bytes,
@@ -90,9 +90,13 @@ class PeerConnection(Sender):
             now=now,
             pool=buffers,
         )
+        self._joins_blocks = joins_blocks
         self._join_begin = -1  # the last place in a piece where joining is worth it
-        if joins_blocks:
-            self._join_begin = geometry.piece_bytes - JOINED_BLOCKS * BLOCK_BYTES
+        self.early = EarlyWords(self.limits.max_early_pieces)
+        """What the peer said of pieces while :attr:`geometry` was None."""
+        self._decoders = EARLY_DECODERS
+        if geometry is not None:
+            self._set_geometry(geometry)
         self._cut: tuple[int, int, int, list[memoryview]] | None = None
         self._cut_rest_bytes = 0
         self._skip_bytes = 0
@@ -104,6 +108,37 @@ class PeerConnection(Sender):
         self.last_payload_s = now
         self.last_wanted_s = now
         """When :meth:`timed_out` last saw that one side was interested."""
+
+    def _set_geometry(self, geometry: Geometry) -> None:
+        self.geometry = self._pieces = geometry
+        self._decoders = CONTROL_DECODERS
+        if self._joins_blocks:
+            self._join_begin = geometry.piece_bytes - JOINED_BLOCKS * BLOCK_BYTES
+
+    def metadata_arrived(self, geometry: Geometry, *, now: float) -> list[PeerEvent]:
+        """Judge what the peer said before it was known which pieces there are (row B3).
+
+        Returns what that amounts to: at most one PeerBitfield, then what it allows and suggests,
+        then PeerInterested and PeerUnchoked if that is how it stands, although they were told when
+        they came. If something of it cannot be, a ProtocolViolated is the last event.
+        Raises LocalProtocolError if the geometry is known already.
+        """
+        self._need(allowed=self.geometry is None, what="metadata")
+        self._set_geometry(geometry)
+        self.last_wanted_s = now
+        if self.is_violated:
+            return []
+        events, error = self.early.judge(geometry.piece_count)
+        self.early = EarlyWords(0)
+        self.allowed_fast_in.update(e.piece_index for e in events if isinstance(e, AllowedFast))
+        if self.peer_interested:
+            events.append(PeerInterested())
+        if not self.peer_choking:
+            events.append(PeerUnchoked())
+        if error is not None:
+            self.is_violated = True
+            events.append(ProtocolViolated(error))
+        return events
 
     @property
     def incoming_block(self) -> tuple[int, int, int] | None:
@@ -222,8 +257,8 @@ class PeerConnection(Sender):
                         is_lent = True
                     else:
                         pos = self._start_block(key, pos, events)
-                elif kind == _REQUEST and length == _PIECE_HEADER_BYTES:
-                    if end - pos < _REQUEST_FRAME_BYTES:
+                elif kind == REQUEST and length == _PIECE_HEADER_BYTES:
+                    if end - pos < REQUEST_FRAME_BYTES:
                         break
                     pos = self._take_requests(view, pos, end, events)
                 else:
@@ -241,33 +276,6 @@ class PeerConnection(Sender):
                 self.last_payload_s = self.last_received_s
                 buffer.is_lent = True
 
-    def _take_requests(self, view: memoryview, pos: int, end: int, events: list[PeerEvent]) -> int:
-        """Take the requests that follow each other from ``pos`` on; return where they end."""
-        queue, accepted, plain = self.upload_requests, list[BlockRequest](), list[BlockRequest]()
-        last_piece = self.geometry.piece_count - 1
-        last_begin = self.geometry.piece_bytes - BLOCK_BYTES
-        room = 0 if self.am_choking else self.limits.max_queued_requests - len(queue)
-        stop = pos + (end - pos) // _REQUEST_FRAME_BYTES * _REQUEST_FRAME_BYTES
-        try:
-            for length, kind, piece, begin, size in _REQUEST_FRAMES(view[pos:stop]):
-                if kind != _REQUEST or length != _PIECE_HEADER_BYTES:
-                    break
-                pos += _REQUEST_FRAME_BYTES
-                request = _new_tuple(BlockRequest, (piece, begin, size))
-                is_whole = size == BLOCK_BYTES and begin <= last_begin and piece < last_piece
-                if is_whole and len(plain) < room:
-                    plain.append(request)  # as nearly all; they are queued together
-                else:
-                    accepted += queue.extend(plain)
-                    plain.clear()
-                    self._take_request(request, accepted)
-                    room = 0 if self.am_choking else self.limits.max_queued_requests - len(queue)
-        finally:
-            accepted += queue.extend(plain)
-            if accepted:
-                events.append(BlocksRequested(tuple(accepted)))
-        return pos
-
     def _take_run(
         self,
         view: memoryview,
@@ -279,7 +287,7 @@ class PeerConnection(Sender):
         """Take whole neighbours, the first one's payload at ``pos``; return their bytes, or 0."""
         outstanding, (piece, begin, _) = self.outstanding, first
         start = pos - _PIECE_HEADER_BYTES
-        room = (self.geometry.piece_bytes - begin) // BLOCK_BYTES
+        room = (self._pieces.piece_bytes - begin) // BLOCK_BYTES
         count = count_neighbours(view, start, min((end - start) // FRAME_BYTES, room))
         begins = range(begin, begin + count * BLOCK_BYTES, BLOCK_BYTES)
         keys = [(piece, each, BLOCK_BYTES) for each in begins]
@@ -346,49 +354,9 @@ class PeerConnection(Sender):
             return self._continue_block(view, pos + 5, end, events) - pos
         if end - pos < 4 + length:
             return 0
-        if event := CONTROL_DECODERS[kind](self, view[pos + 5 : pos + 4 + length]):
+        if event := self._decoders[kind](self, view[pos + 5 : pos + 4 + length]):
             events.append(event)
         return 4 + length
-
-    def _take_request(self, request: BlockRequest, accepted: list[BlockRequest]) -> None:
-        """Accept, reject or drop one request of the peer (rows B4 of the fault table)."""
-        piece, begin, length = request
-        if piece >= self.geometry.piece_count or not length:
-            raise RemoteProtocolError(f"request for {request}", bep=3)
-        if begin + length > self.geometry.piece_length(piece):
-            raise RemoteProtocolError(f"request past the end of its piece: {request}", bep=3)
-        if self.am_choking and not self._is_free(piece, length):
-            self._choked_requests += 1
-            if self._choked_requests > self.limits.max_choked_requests:
-                raise RemoteProtocolError("too many requests while choked", bep=3)
-            self.reject(request)
-        elif length > BLOCK_BYTES:
-            if not self.fast_enabled:
-                raise RemoteProtocolError(f"request of {length} bytes", bep=3)
-            self.reject_asked(request)
-        elif request in self.upload_requests:
-            pass  # it waits already: the one answer serves both
-        elif len(self.upload_requests) >= self.limits.max_queued_requests:
-            self.reject_asked(request)
-        else:
-            self.upload_requests.append(request)
-            accepted.append(request)
-
-    def _is_free(self, piece: int, length: int) -> bool:
-        """Return whether a choked peer may have this much more of an allowed-fast piece."""
-        if piece not in self.allowed_fast_out:
-            return False
-        taken_bytes = self._fast_bytes.get(piece, 0) + length
-        if taken_bytes > MAX_FAST_COPIES * self.geometry.piece_length(piece):
-            return False
-        self._fast_bytes[piece] = taken_bytes
-        return True
-
-    def reject_asked(self, request: BlockRequest) -> None:
-        """Refuse what a message asks for; not for ever if the peer reads none of our answers."""
-        if self._unsent_rejects > 2 * self.limits.max_queued_requests:
-            raise RemoteProtocolError("requests without end, rejects unread", bep=6)
-        self.reject(request)
 
     def _strike(self, what: str, *, bep: int) -> None:
         self.strikes += 1

@@ -5,7 +5,7 @@ Source: BEP 3, BEP 5 (port), BEP 6, BEP 10, BEP 54. Lengths are checked before t
 
 import struct
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from torrent_engine.base.errors import RemoteProtocolError
 from torrent_engine.base.ids import PieceIndex
@@ -102,8 +102,8 @@ def _not_interested(connection: "PeerConnection", _payload: memoryview) -> PeerE
 
 def _piece_index(connection: "PeerConnection", payload: memoryview, bep: int) -> PieceIndex:
     piece = int.from_bytes(payload, "big")
-    if piece >= connection.geometry.piece_count:
-        raise RemoteProtocolError(f"piece {piece} of {connection.geometry.piece_count}", bep=bep)
+    if piece >= connection.piece_count:
+        raise RemoteProtocolError(f"piece {piece} of {connection.piece_count}", bep=bep)
     return PieceIndex(piece)
 
 
@@ -116,26 +116,32 @@ def _have(connection: "PeerConnection", payload: memoryview) -> PeerEvent:
 def _bitfield(connection: "PeerConnection", payload: memoryview) -> PeerEvent:
     # BEP 3 has it first or never, but aria2 packs many haves into a later bitfield or have all.
     connection.is_bitfield_over = True
-    return PeerBitfield(Bitfield.from_bytes(bytes(payload), connection.geometry.piece_count))
+    return PeerBitfield(Bitfield.from_bytes(bytes(payload), connection.piece_count))
 
 
-def _need_fast(connection: "PeerConnection", what: str) -> None:
+def need_fast(connection: "PeerConnection", what: str) -> None:
+    """Refuse a message of BEP 6 where the two sides did not agree on it."""
     if not connection.fast_enabled:
         raise RemoteProtocolError(f"{what} without the Fast extension", bep=6)
 
 
 def _have_all(connection: "PeerConnection", _payload: memoryview) -> PeerEvent:
-    _need_fast(connection, "have all")
+    need_fast(connection, "have all")
     connection.is_bitfield_over = True
-    return PeerBitfield(Bitfield.full(connection.geometry.piece_count))
+    return PeerBitfield(Bitfield.full(connection.piece_count))
 
 
 def _have_none(connection: "PeerConnection", _payload: memoryview) -> PeerEvent:
-    _need_fast(connection, "have none")
+    begin_with_none(connection)
+    return PeerBitfield(Bitfield(connection.piece_count))
+
+
+def begin_with_none(connection: "PeerConnection") -> None:
+    """Check that "have none" may come now (BEP 6)."""
+    need_fast(connection, "have none")
     if connection.is_bitfield_over:
         raise RemoteProtocolError("have none after the first have or bitfield", bep=6)
     connection.is_bitfield_over = True
-    return PeerBitfield(Bitfield(connection.geometry.piece_count))
 
 
 def _cancel(connection: "PeerConnection", payload: memoryview) -> PeerEvent | None:
@@ -151,18 +157,18 @@ def _port(_connection: "PeerConnection", payload: memoryview) -> PeerEvent:
 
 
 def _suggest(connection: "PeerConnection", payload: memoryview) -> PeerEvent:
-    _need_fast(connection, "suggest piece")
+    need_fast(connection, "suggest piece")
     return PieceSuggested(_piece_index(connection, payload, 6))
 
 
 def _reject(connection: "PeerConnection", payload: memoryview) -> PeerEvent | None:
-    _need_fast(connection, "reject request")
+    need_fast(connection, "reject request")
     request = BlockRequest(*_BLOCK(payload))
     return RequestRejected(request) if connection.take_back(request) else None
 
 
 def _allowed_fast(connection: "PeerConnection", payload: memoryview) -> PeerEvent | None:
-    _need_fast(connection, "allowed fast")
+    need_fast(connection, "allowed fast")
     piece = _piece_index(connection, payload, 6)
     if len(connection.allowed_fast_in) >= MAX_ALLOWED_FAST_IN:
         return None
@@ -194,13 +200,18 @@ def _merge_extensions(known: dict[str, int], named: Mapping[str, int]) -> None:
             known[name] = number
 
 
-def _dont_have(connection: "PeerConnection", body: bytes) -> PeerEvent:
+def _dont_have(connection: "PeerConnection", body: bytes) -> PeerEvent | None:
     if len(body) != 4:
         raise RemoteProtocolError(f"lt_donthave of {len(body)} bytes", bep=54)
+    if connection.geometry is None:
+        connection.early.lost(int.from_bytes(body, "big"))
+        return None
     return PeerLost(_piece_index(connection, memoryview(body), 54))
 
 
-CONTROL_DECODERS: Final[dict[int, Callable[["PeerConnection", memoryview], PeerEvent | None]]] = {
+Decoder: TypeAlias = Callable[["PeerConnection", memoryview], PeerEvent | None]
+
+CONTROL_DECODERS: Final[dict[int, Decoder]] = {
     MessageId.CHOKE: _choke,
     MessageId.UNCHOKE: _unchoke,
     MessageId.INTERESTED: _interested,
@@ -223,8 +234,10 @@ def check_frame(connection: "PeerConnection", kind: int, length: int) -> None:
     limits = connection.limits
     if kind in FIXED_FRAME_BYTES:
         low = high = FIXED_FRAME_BYTES[kind]
+    elif kind == MessageId.BITFIELD and connection.geometry is None:
+        low, high = 1, 1 + limits.max_early_pieces // 8
     elif kind == MessageId.BITFIELD:
-        low = high = 1 + (connection.geometry.piece_count + 7) // 8
+        low = high = 1 + (connection.piece_count + 7) // 8
     elif kind == MessageId.EXTENDED:
         low, high = 2, limits.max_extension_message_bytes
     elif kind == MessageId.PIECE:

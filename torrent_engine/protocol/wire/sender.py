@@ -10,7 +10,6 @@ from typing import Final
 from torrent_engine.base.errors import LocalProtocolError
 from torrent_engine.base.ids import InfoHash, PeerId
 from torrent_engine.codec.bitfield import Bitfield
-from torrent_engine.codec.geometry import Geometry
 from torrent_engine.protocol.wire.extension import ExtensionHandshake, encode_extension_handshake
 from torrent_engine.protocol.wire.messages import (
     KEEP_ALIVE,
@@ -37,14 +36,12 @@ class Sender(ABC):
     def __init__(
         self,
         *,
-        geometry: Geometry,
         info_hash: InfoHash,
         peer_id: PeerId,
         fast_extension: bool,
         extensions: Mapping[str, int] | None,
         now: float,
     ) -> None:
-        self.geometry = geometry
         self.info_hash = info_hash
         self.peer_id = peer_id
         self.offers_fast = fast_extension
@@ -123,6 +120,11 @@ class Sender(ABC):
             self._out.append(encode_plain(MessageId.HAVE_NONE))
         elif not bitfield.none():
             self._out.append(encode_bitfield(bitfield))
+
+    def send_have_none(self) -> None:
+        """Say that we have nothing, as while we do not know what there is (BEP 9)."""
+        if self.fast_enabled:
+            self._out.append(encode_plain(MessageId.HAVE_NONE))
 
     def send_have(self, pieces: Iterable[int]) -> None:
         """Queue one "have" for each piece, as one buffer."""

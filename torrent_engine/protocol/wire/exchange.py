@@ -1,0 +1,114 @@
+"""The messages in which peers name their other peers: ``ut_pex``.
+
+Source: BEP 11; BEP 23 and BEP 7 for the compact lists.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import IntFlag
+from itertools import zip_longest
+from typing import Final, NamedTuple
+
+from torrent_engine.base.config import EXTENSION_BENCODE_LIMITS, PexConfig
+from torrent_engine.base.errors import BencodeError, RemoteProtocolError
+from torrent_engine.base.ids import PeerAddress
+from torrent_engine.codec.bencode import BencodeValue, decode, encode
+from torrent_engine.codec.compact import (
+    IPV4_PEER_BYTES,
+    IPV6_PEER_BYTES,
+    decode_ipv4_peers,
+    decode_ipv6_peers,
+    encode_peer,
+)
+
+UT_PEX: Final = "ut_pex"
+
+
+class PexFlag(IntFlag):
+    """What is said of a contact; further bits are kept as they are."""
+
+    PREFERS_ENCRYPTION = 0x01
+    UPLOAD_ONLY = 0x02
+    """It is a seed, or has all that it wants."""
+    SUPPORTS_UTP = 0x04
+    SUPPORTS_HOLEPUNCH = 0x08
+    REACHABLE = 0x10
+    """The sender dialled it."""
+
+
+class PexContact(NamedTuple):
+    """A peer that the sender is connected to."""
+
+    address: PeerAddress
+    flags: PexFlag = PexFlag(0)
+
+
+@dataclass(frozen=True, slots=True)
+class PexMessage:
+    """Who became a peer of the sender, and who is one no longer, since its last message."""
+
+    added: tuple[PexContact, ...] = ()
+    dropped: tuple[PeerAddress, ...] = ()
+
+
+def encode_pex(message: PexMessage) -> bytes:
+    """Return the bencoded dictionary, without its message header.
+
+    What is no literal address is left out, and so is every list that has nothing in it.
+    """
+    entries: dict[bytes, BencodeValue] = {}
+    for suffix, size in ((b"", IPV4_PEER_BYTES), (b"6", IPV6_PEER_BYTES)):
+        added = [(encode_peer(each.address), each.flags) for each in message.added]
+        added = [(raw, flags) for raw, flags in added if len(raw) == size]
+        dropped = [raw for raw in map(encode_peer, message.dropped) if len(raw) == size]
+        if added:
+            entries[b"added" + suffix] = b"".join(raw for raw, _ in added)
+            entries[b"added" + suffix + b".f"] = bytes(flags & 0xFF for _, flags in added)
+        if dropped:
+            entries[b"dropped" + suffix] = b"".join(dropped)
+    return encode(entries)
+
+
+def decode_pex(payload: bytes, config: PexConfig | None = None) -> PexMessage:
+    """Decode one message, at most ``max_contacts`` additions and as many droppings of it.
+
+    IPv4 and IPv6 contacts take turns. Flags that are missing are 0. Raises RemoteProtocolError
+    if the payload is too long, no bencoded dictionary, or has a list of another type or length.
+    """
+    config = config or PexConfig()
+    if len(payload) > config.max_message_bytes:
+        raise RemoteProtocolError(f"ut_pex of {len(payload)} bytes", bep=11)
+    try:
+        value = decode(payload, limits=EXTENSION_BENCODE_LIMITS)
+    except BencodeError as error:
+        raise RemoteProtocolError(f"ut_pex: {error}", bep=11) from error
+    if not isinstance(value, dict):
+        raise RemoteProtocolError("ut_pex is no dictionary", bep=11)
+    count = config.max_contacts
+    added = _in_turn(_contacts(value, b"", count), _contacts(value, b"6", count))
+    dropped = _in_turn(
+        _addresses(value, b"dropped", count), _addresses(value, b"dropped6", count)
+    )
+    return PexMessage(tuple(added)[:count], tuple(dropped)[:count])
+
+
+def _contacts(
+    value: dict[bytes, BencodeValue], suffix: bytes, max_count: int
+) -> list[PexContact]:
+    addresses = _addresses(value, b"added" + suffix, max_count)
+    flags = value.get(b"added" + suffix + b".f", b"")
+    if not isinstance(flags, bytes):
+        flags = b""
+    flags = flags[:max_count].ljust(len(addresses), b"\0")
+    return [PexContact(address, PexFlag(bits)) for address, bits in zip(addresses, flags)]
+
+
+def _addresses(
+    value: dict[bytes, BencodeValue], key: bytes, max_count: int
+) -> list[PeerAddress]:
+    blob = value.get(key, b"")
+    size = IPV6_PEER_BYTES if key.endswith(b"6") else IPV4_PEER_BYTES
+    if not isinstance(blob, bytes) or len(blob) % size:
+        raise RemoteProtocolError(f"ut_pex: {key.decode()} is no compact list", bep=11)
+    decode_peers = decode_ipv6_peers if size == IPV6_PEER_BYTES else decode_ipv4_peers
+    return decode_peers(blob[: max_count * size])
