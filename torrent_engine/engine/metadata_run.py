@@ -1,0 +1,247 @@
+"""Owns one attempt to get the metadata of a torrent from its swarm, from an info-hash on.
+
+Source: BEP 9; rows B2 and B3. What it leaves to the run of the torrent: the links, the candidates
+and the talk with the trackers.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import anyio
+
+from torrent_engine.base.config import SessionConfig
+from torrent_engine.base.errors import TorrentEngineError
+from torrent_engine.base.ids import BLOCK_BYTES, PeerId
+from torrent_engine.codec.magnet import Magnet
+from torrent_engine.codec.metainfo import Metainfo
+from torrent_engine.engine.event_bus import EventBus
+from torrent_engine.engine.events import StatsUpdated
+from torrent_engine.engine.extensions import UT_METADATA, UT_PEX
+from torrent_engine.engine.greeting import MagnetGreeting
+from torrent_engine.engine.kept_links import KeptLinks
+from torrent_engine.engine.metadata_exchange import MetadataExchange
+from torrent_engine.engine.peer import Peer
+from torrent_engine.engine.peer_events import ExtensionHandler, PeerEvents, PeerHearers
+from torrent_engine.engine.peer_exchange import PeerExchange
+from torrent_engine.engine.peer_pool import PeerPool, PoolRole
+from torrent_engine.engine.peer_sources import PeerSources, SourceFacts
+from torrent_engine.engine.shared_resources import SharedResources
+from torrent_engine.engine.states import State, StateMachine
+from torrent_engine.engine.torrent import Swarm, Totals
+from torrent_engine.policy.candidates import CandidateList
+from torrent_engine.protocol.tracker.announce import AnnounceTotals
+
+logger = logging.getLogger(__name__)
+
+TICK_S: Final = 0.25  # ours: requests that nobody answered are asked of somebody else this soon
+TICKS_PER_SECOND: Final = 4
+
+
+class NoGate:
+    """Nothing holds back reading: there is no payload for the disk."""
+
+    full = False
+
+    async def wait_for_room(self) -> None:
+        """Return at once."""
+
+
+@dataclass(slots=True)
+class FetchSettings:
+    """What a Session hands to an attempt."""
+
+    magnet: Magnet
+    added_trackers: dict[str, int | None]
+    config: SessionConfig
+    peer_id: PeerId
+    bus: EventBus
+    machine: StateMachine
+
+
+@dataclass(slots=True)
+class Inheritance:
+    """What the run of a torrent takes over from the attempt that found its metadata."""
+
+    links: KeptLinks
+    candidates: CandidateList
+    sources: PeerSources | None
+    """None: the torrent turned out to be private, its trackers are asked in another order."""
+
+
+class MetadataRun:
+    """Looks for metadata until it is there, or until told to stop."""
+
+    def __init__(self, settings: FetchSettings, shared: SharedResources) -> None:
+        self.stop_reason: str | None = None
+        self.failure: TorrentEngineError | None = None
+        self.metainfo: Metainfo | None = None
+        self.inheritance: Inheritance | None = None
+        self._settings = settings
+        self._shared = shared
+        self._phase = anyio.CancelScope()
+        self.swarm = self._make_swarm()
+        self._exchange = MetadataExchange(
+            self.swarm, on_metadata=self._on_metadata, on_liar=self._on_liar
+        )
+        self.candidates = CandidateList(
+            shared.config.pool, shared.rng, bans=shared.bans, dial_limiter=shared.dial_limiter
+        )
+        self.pool = self._make_pool()
+        self.sources = PeerSources(self.swarm, shared, self.pool, self._facts())
+        for url, tier in settings.added_trackers.items():
+            self.sources.trackers.add_tracker(url, tier)
+
+    def _make_swarm(self) -> Swarm:
+        settings, shared = self._settings, self._shared
+        return Swarm(
+            info_hash=settings.magnet.info_hash,
+            config=settings.config,
+            shared_config=shared.config,
+            peer_id=settings.peer_id,
+            bus=settings.bus,
+            peers=set(),
+            totals=Totals(),
+            buffers=shared.buffers,
+            clock=shared.clock,
+            rng=shared.rng,
+        )
+
+    def _make_pool(self) -> PeerPool:
+        shared = self._shared
+        extensions: dict[str, ExtensionHandler] = {UT_METADATA: self._exchange.on_message}
+        self._pex: PeerExchange | None = None
+        if shared.config.pex.enabled:
+            self._pex = PeerExchange(self.swarm, self.candidates, on_new=self._wake_pool)
+            extensions[UT_PEX] = self._pex.on_message
+        hearers = PeerHearers(extensions, self._on_extension_handshake, shared.add_dht_node)
+        pool = PeerPool(
+            self.swarm,
+            self.candidates,
+            shared.connection_slots,
+            PoolRole(
+                greeting=MagnetGreeting(shared.config, shared.dht_port),
+                handle=PeerEvents(hearers).handle,
+                on_joined=lambda _peer: None,
+                on_left=self._on_left,
+                gate=NoGate(),
+            ),
+        )
+        pool.own.public = shared.own_address
+        return pool
+
+    def _facts(self) -> SourceFacts:
+        return SourceFacts(
+            tiers=[[url] for url in self._settings.magnet.trackers],
+            nodes=(),
+            is_private=False,
+            totals=lambda: AnnounceTotals(
+                uploaded_bytes=0, downloaded_bytes=0, left_bytes=BLOCK_BYTES
+            ),
+            is_seed=lambda: False,
+        )
+
+    # -- the run ----------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Run until the metadata is there, told to stop, or it is no torrent that we can load."""
+        machine = self._settings.machine
+        while not self._is_over:
+            with anyio.CancelScope() as self._phase:
+                if machine.state is State.PAUSED:
+                    await anyio.sleep_forever()
+                else:
+                    await self._fetch()
+        if self.failure is not None:
+            raise self.failure
+
+    @property
+    def _is_over(self) -> bool:
+        return any((self.stop_reason, self.failure, self.metainfo))
+
+    async def _fetch(self) -> None:
+        shared, info_hash = self._shared, self.swarm.info_hash
+        self.pool.listen_port = shared.listen_port
+        try:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self.pool.run)
+                tasks.start_soon(self.sources.run)
+                shared.router.register(info_hash, self.pool.accept)
+                await self._tick_forever()
+        finally:
+            shared.router.unregister(info_hash)
+            self._bequeath()
+            if self.inheritance is None or self.inheritance.sources is None:
+                await self.sources.trackers.stop()
+
+    def _bequeath(self) -> None:
+        """Keep what the run of the torrent goes on with."""
+        if self.metainfo is None:
+            return
+        sources = self.sources
+        if self.metainfo.is_private:
+            self.candidates.become_private()
+        self.inheritance = Inheritance(
+            self.pool.kept, self.candidates, None if self.metainfo.is_private else sources
+        )
+
+    async def _tick_forever(self) -> None:
+        ticks = 0
+        while True:
+            await anyio.sleep(TICK_S)
+            now = self.swarm.clock()
+            self._exchange.tick(now)
+            ticks += 1
+            if ticks % TICKS_PER_SECOND == 0:
+                self.pool.tick(now)
+                if self._pex is not None:
+                    self._pex.tick(now)
+                self._publish_stats()
+
+    def _publish_stats(self) -> None:
+        info_hash, state = self.swarm.info_hash, self._settings.machine.state.value
+        peers = len(self.swarm.peers)
+        self.swarm.bus.publish(StatsUpdated(info_hash, state, 0.0, 0.0, 0, 0, 0, 0, peers, 0))
+
+    def interrupt(self) -> None:
+        """End the present phase: something has changed."""
+        self._phase.cancel()
+
+    def stop(self, reason: str) -> None:
+        """End the run; the first reason given is kept."""
+        if self.stop_reason is None:
+            self.stop_reason = reason
+        self.interrupt()
+
+    # -- what the parts tell ------------------------------------------------------------------
+
+    def _on_metadata(self, info_bytes: bytes) -> None:
+        """Take an info dictionary whose SHA-1 is the info-hash."""
+        magnet = self._settings.magnet
+        tiers = tuple((url,) for url in magnet.trackers)
+        try:
+            self.metainfo = Metainfo.from_info_bytes(
+                info_bytes, tiers=tiers, web_seeds=magnet.web_seeds
+            )
+        except TorrentEngineError as error:
+            self.failure = error
+        else:
+            self.pool.detach()
+        self.interrupt()
+
+    def _on_liar(self, peer: Peer, reason: str) -> None:
+        self.pool.ban(peer, reason)
+
+    def _on_left(self, peer: Peer) -> None:
+        self._exchange.on_left(peer)
+        if self._pex is not None:
+            self._pex.on_left(peer)
+
+    def _on_extension_handshake(self, peer: Peer) -> None:
+        self._exchange.on_extension_handshake(peer)
+        if self._pex is not None:
+            self._pex.on_joined(peer)
+
+    def _wake_pool(self) -> None:
+        self.pool.wake()

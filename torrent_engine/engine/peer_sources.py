@@ -1,0 +1,130 @@
+"""Owns where the peers of one torrent come from: trackers, DHT, LSD, its user and its last run.
+
+Peer exchange is not here: who is connected tells of others (``engine/peer_exchange.py``).
+Source: BEP 27: a private torrent asks its trackers only.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import anyio
+
+from torrent_engine.base.errors import NetworkError
+from torrent_engine.base.ids import PeerAddress
+from torrent_engine.engine.events import DhtPeersFound
+from torrent_engine.engine.peer_pool import PeerPool
+from torrent_engine.engine.saved_peers import SavedPeers
+from torrent_engine.engine.shared_resources import SharedResources
+from torrent_engine.engine.torrent import Swarm
+from torrent_engine.engine.tracker_coordinator import TrackerCoordinator
+from torrent_engine.net.streams import resolve
+from torrent_engine.policy.candidates import Source
+from torrent_engine.policy.own_address import TRACKER_VOTES
+from torrent_engine.protocol.tracker.announce import AnnounceTotals
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFacts:
+    """What the sources are told of the torrent."""
+
+    tiers: Sequence[Sequence[str]]
+    nodes: Sequence[PeerAddress]
+    """DHT nodes that the torrent names (BEP 5); a host may be a name."""
+    is_private: bool
+    totals: Callable[[], AnnounceTotals]
+    is_seed: Callable[[], bool]
+
+
+class PeerSources:
+    """Feeds one pool while :meth:`run` runs."""
+
+    def __init__(
+        self,
+        swarm: Swarm,
+        shared: SharedResources,
+        pool: PeerPool,
+        facts: SourceFacts,
+        *,
+        saved_peers: SavedPeers | None = None,
+    ) -> None:
+        self.rebind(pool, facts, saved_peers)
+        self.trackers = TrackerCoordinator(
+            metainfo_tiers=facts.tiers,
+            info_hash=swarm.info_hash,
+            peer_id=swarm.peer_id,
+            is_private=facts.is_private,
+            config=shared.config.tracker,
+            client=shared.trackers,
+            totals=lambda: self._facts.totals(),
+            listen_port=lambda: shared.listen_port,
+            on_peers=self._on_tracker_peers,
+            on_external_ip=self._on_external_ip,
+            publish=swarm.bus.publish,
+            clock=swarm.clock,
+            rng=swarm.rng,
+        )
+        self._swarm = swarm
+        self._shared = shared
+        self._new_by_dht = 0
+
+    def rebind(
+        self, pool: PeerPool, facts: SourceFacts, saved_peers: SavedPeers | None = None
+    ) -> None:
+        """Feed another pool from the next run on; trackers and the tiers stay as they are."""
+        self._pool = pool
+        self._facts = facts
+        self._saved_peers = saved_peers
+
+    async def run(self) -> None:
+        """Look for peers until cancelled."""
+        try:
+            self._join()
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self.trackers.run)
+                tasks.start_soon(self._add_saved_peers)
+                tasks.start_soon(self._add_configured_peers)
+        finally:
+            self._shared.discovery.leave(self._swarm.info_hash)
+
+    def _join(self) -> None:
+        """Let the DHT and the local network know of us, unless the torrent is private (BEP 27)."""
+        if self._facts.is_private:
+            return
+        for node in self._facts.nodes:
+            self._shared.discovery.add_dht_node(*node)
+        self._shared.discovery.join(
+            self._swarm.info_hash,
+            listen_port=self._shared.listen_port,
+            is_seed=self._facts.is_seed,
+            on_peers=self._on_discovered,
+            on_round=self._on_round,
+        )
+
+    def _on_tracker_peers(self, addresses: list[PeerAddress]) -> None:
+        self._pool.add(addresses, Source.TRACKER)
+
+    def _on_discovered(self, addresses: list[PeerAddress], source: Source) -> None:
+        new = self._pool.add(addresses, source)
+        if source is Source.DHT:
+            self._new_by_dht += new
+
+    def _on_round(self, source: Source, count: int) -> None:
+        if source is Source.DHT:
+            new, self._new_by_dht = self._new_by_dht, 0
+            self._swarm.bus.publish(DhtPeersFound(self._swarm.info_hash, count, new))
+
+    def _on_external_ip(self, host: str, url: str) -> None:
+        self._pool.own.exclude(host)
+        self._shared.own_address.told(host, url, TRACKER_VOTES)
+        self._pool.own.update()
+
+    async def _add_saved_peers(self) -> None:
+        if self._saved_peers is not None:
+            self._pool.restore(await self._saved_peers.load())
+
+    async def _add_configured_peers(self) -> None:
+        for host, port in self._swarm.config.peers:
+            try:
+                self._pool.add(await resolve(host, port), Source.MANUAL)
+            except NetworkError:
+                continue  # said when the option was read; a name may come back later
