@@ -1,0 +1,21 @@
+"""Owns which extensions we speak, and the numbers that we give their messages (BEP 10).
+
+Source: BEP 9 (ut_metadata), BEP 11 (ut_pex), BEP 54 (lt_donthave), BEP 27 (none of them may leak
+peers of a private torrent).
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+from torrent_engine.base.config import SharedConfig
+from torrent_engine.protocol.wire.extension import DONT_HAVE
+
+UT_PEX: Final = "ut_pex"
+UT_METADATA: Final = "ut_metadata"
+_NUMBERS: Final = {UT_PEX: 1, UT_METADATA: 2, DONT_HAVE: 7}
+
+
+def local_extensions(config: SharedConfig, *, is_private: bool) -> Mapping[str, int]:
+    """Return the extensions to name in a handshake, with their message ids."""
+    has_pex = config.pex.enabled and not is_private
+    return {name: number for name, number in _NUMBERS.items() if name != UT_PEX or has_pex}
