@@ -14,12 +14,13 @@ from torrent_engine.engine.shared_resources import SharedResources
 class DiskFull:
     """Waits for room: it is looked for every ``retry_after_disk_full_s``, or one is told."""
 
-    def __init__(self, shared: SharedResources, needed_bytes: int) -> None:
+    def __init__(self, shared: SharedResources) -> None:
+        self.needed_bytes = 1
+        """As much room must be there."""
         self.error: DiskFullError | None = None
         """What the disk refused; None: nothing is waited for."""
         self._retry_s = shared.config.disk.retry_after_disk_full_s
         self._shared = shared
-        self._needed_bytes = needed_bytes
         self._go_on: Callable[[], None] | None = None
         self._over = anyio.Event()
 
@@ -52,7 +53,7 @@ class DiskFull:
             if self.error is not error:
                 return
             await self._shared.store.hold_reserve()  # before payload takes the room
-            is_room = await anyio.to_thread.run_sync(has_room, Path(error.path), self._needed_bytes)
+            is_room = await anyio.to_thread.run_sync(has_room, Path(error.path), self.needed_bytes)
             if self.error is not error:
                 return  # tried or dropped meanwhile; what is waited for now has its own waiter
             if is_room:

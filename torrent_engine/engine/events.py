@@ -50,7 +50,8 @@ class SessionCompleted(Event):
 
 @dataclass(frozen=True, slots=True)
 class SessionStopped(Event):
-    """The Session ended: ``reason`` is "stopped", "ratio", "time", "checked" or "cancelled"."""
+    """The Session ended: ``reason`` is "stopped", "ratio", "time", "checked", "cancelled" or
+    "metadata"."""
 
     type: ClassVar[str] = "session.stopped"
     reason: str
@@ -151,6 +152,17 @@ class TrackerFailed(Event):
     url: str
     message: str
     retry_in_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class MetadataReceived(Event):
+    """The metadata of a magnet link came from a peer, and is right (BEP 9)."""
+
+    type: ClassVar[str] = "metadata.received"
+    name: str
+    total_bytes: int
+    piece_count: int
+    file_count: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,8 +4,6 @@ Source: BEP 9; rows B2 and B3. What it leaves to the run of the torrent: the lin
 and the talk with the trackers.
 """
 
-import logging
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,10 +15,10 @@ from torrent_engine.base.ids import BLOCK_BYTES, PeerId
 from torrent_engine.codec.magnet import Magnet
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.engine.event_bus import EventBus
-from torrent_engine.engine.events import StatsUpdated
+from torrent_engine.engine.events import MetadataReceived, StatsUpdated
 from torrent_engine.engine.extensions import UT_METADATA, UT_PEX
 from torrent_engine.engine.greeting import MagnetGreeting
-from torrent_engine.engine.kept_links import KeptLinks
+from torrent_engine.engine.inheritance import Inheritance
 from torrent_engine.engine.metadata_exchange import MetadataExchange
 from torrent_engine.engine.peer import Peer
 from torrent_engine.engine.peer_events import ExtensionHandler, PeerEvents, PeerHearers
@@ -28,12 +26,11 @@ from torrent_engine.engine.peer_exchange import PeerExchange
 from torrent_engine.engine.peer_pool import PeerPool, PoolRole
 from torrent_engine.engine.peer_sources import PeerSources, SourceFacts
 from torrent_engine.engine.shared_resources import SharedResources
-from torrent_engine.engine.states import State, StateMachine
+from torrent_engine.engine.source_counts import SourceTotals
+from torrent_engine.engine.states import Signal, State, StateMachine
 from torrent_engine.engine.torrent import Swarm, Totals
 from torrent_engine.policy.candidates import CandidateList
 from torrent_engine.protocol.tracker.announce import AnnounceTotals
-
-logger = logging.getLogger(__name__)
 
 TICK_S: Final = 0.25  # ours: requests that nobody answered are asked of somebody else this soon
 TICKS_PER_SECOND: Final = 4
@@ -60,16 +57,6 @@ class FetchSettings:
     machine: StateMachine
 
 
-@dataclass(slots=True)
-class Inheritance:
-    """What the run of a torrent takes over from the attempt that found its metadata."""
-
-    links: KeptLinks
-    candidates: CandidateList
-    sources: PeerSources | None
-    """None: the torrent turned out to be private, its trackers are asked in another order."""
-
-
 class MetadataRun:
     """Looks for metadata until it is there, or until told to stop."""
 
@@ -88,6 +75,7 @@ class MetadataRun:
         self.candidates = CandidateList(
             shared.config.pool, shared.rng, bans=shared.bans, dial_limiter=shared.dial_limiter
         )
+        self.source_totals = SourceTotals(self.candidates)
         self.pool = self._make_pool()
         self.sources = PeerSources(self.swarm, shared, self.pool, self._facts())
         for url, tier in settings.added_trackers.items():
@@ -123,7 +111,7 @@ class MetadataRun:
             PoolRole(
                 greeting=MagnetGreeting(shared.config, shared.dht_port),
                 handle=PeerEvents(hearers).handle,
-                on_joined=lambda _peer: None,
+                on_joined=self._on_joined,
                 on_left=self._on_left,
                 gate=NoGate(),
             ),
@@ -155,6 +143,20 @@ class MetadataRun:
                     await self._fetch()
         if self.failure is not None:
             raise self.failure
+        if self.metainfo is not None:
+            machine.fire(Signal.METADATA_RECEIVED)
+            self._publish(self.metainfo)
+
+    def _publish(self, metainfo: Metainfo) -> None:
+        self.swarm.bus.publish(
+            MetadataReceived(
+                metainfo.info_hash,
+                metainfo.name,
+                metainfo.total_bytes,
+                metainfo.piece_count,
+                len(metainfo.files),
+            )
+        )
 
     @property
     def _is_over(self) -> bool:
@@ -201,8 +203,10 @@ class MetadataRun:
 
     def _publish_stats(self) -> None:
         info_hash, state = self.swarm.info_hash, self._settings.machine.state.value
-        peers = len(self.swarm.peers)
-        self.swarm.bus.publish(StatsUpdated(info_hash, state, 0.0, 0.0, 0, 0, 0, 0, peers, 0))
+        peers, sources = len(self.swarm.peers), self.source_totals.counts()
+        self.swarm.bus.publish(
+            StatsUpdated(info_hash, state, 0.0, 0.0, 0, 0, 0, 0, peers, 0, sources)
+        )
 
     def interrupt(self) -> None:
         """End the present phase: something has changed."""
@@ -231,9 +235,13 @@ class MetadataRun:
         self.interrupt()
 
     def _on_liar(self, peer: Peer, reason: str) -> None:
-        self.pool.ban(peer, reason)
+        self.pool.ban(peer.identity, reason)
+
+    def _on_joined(self, peer: Peer) -> None:
+        self.source_totals.joined(peer)
 
     def _on_left(self, peer: Peer) -> None:
+        self.source_totals.left(peer)
         self._exchange.on_left(peer)
         if self._pex is not None:
             self._pex.on_left(peer)

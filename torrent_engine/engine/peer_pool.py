@@ -350,19 +350,20 @@ class PeerPool:
 
     def judge(self, verdict: Verdict) -> None:
         """Ban who sent bad data, and end its link."""
-        now = self._swarm.clock()
         for identity in verdict.ban:
-            if not isinstance(identity, Identity):
-                continue
-            is_new = not self.candidates.is_banned(identity.address, identity.peer_id, now)
-            self.candidates.ban(identity.address, identity.peer_id, now)
-            if is_new:
-                self._swarm.bus.publish(
-                    PeerBanned(self._swarm.info_hash, identity.address, "sent bad data")
-                )
-            for peer in tuple(self._swarm.peers):
-                if peer.identity == identity:
-                    peer.link.end("banned: sent bad data")
+            if isinstance(identity, Identity):
+                self.ban(identity, "sent bad data")
+
+    def ban(self, identity: Identity, why: str) -> None:
+        """Keep a peer out, and end its links."""
+        now = self._swarm.clock()
+        is_new = not self.candidates.is_banned(identity.address, identity.peer_id, now)
+        self.candidates.ban(identity.address, identity.peer_id, now)
+        if is_new:
+            self._swarm.bus.publish(PeerBanned(self._swarm.info_hash, identity.address, why))
+        for peer in tuple(self._swarm.peers):
+            if peer.identity == identity:
+                peer.link.end(f"banned: {why}")
 
     def _update_wanting(self) -> bool:
         """Let seeds be dialled as long as they have something for us; return whether we have all.

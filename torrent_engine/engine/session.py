@@ -6,8 +6,7 @@ with a StorageManager, a ResumeKeeper and a Transfer; the EventBus tells who lis
 
 import logging
 import os
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
+from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -23,6 +22,7 @@ from torrent_engine.base.errors import (
     TorrentEngineError,
 )
 from torrent_engine.base.ids import CLIENT_PREFIX, PeerId
+from torrent_engine.codec.magnet import Magnet
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.engine.disk_full import DiskFull
 from torrent_engine.engine.event_bus import EventBus
@@ -33,43 +33,45 @@ from torrent_engine.engine.events import (
     SessionStarted,
     SessionStopped,
 )
-from torrent_engine.engine.progress import check_priorities
-from torrent_engine.engine.session_facts import SessionFacts
+from torrent_engine.engine.file_choice import choose_files
+from torrent_engine.engine.inheritance import Inheritance
+from torrent_engine.engine.kept_metadata import recall
+from torrent_engine.engine.metadata_run import FetchSettings, MetadataRun
+from torrent_engine.engine.session_controls import SessionControls
 from torrent_engine.engine.session_run import RunSettings, SessionRun
 from torrent_engine.engine.shared_resources import SharedResources
 from torrent_engine.engine.state_waiters import StateWaiters
 from torrent_engine.engine.states import Signal, State, StateMachine
 from torrent_engine.engine.torrent import Totals
-from torrent_engine.net.streams import resolve
-from torrent_engine.policy.candidates import Source
-from torrent_engine.protocol.tracker.urls import parse_tracker_url
 
 logger = logging.getLogger(__name__)
 
 RECHECK: Final = "recheck"
+METADATA_ONLY: Final = "metadata"
 
 
-class Session(SessionFacts):
+class Session(SessionControls):
     """One torrent: downloads it, then seeds it; borrows from SharedResources.
 
-    Make it with :meth:`create`; ``async with`` starts it, and closes it at the end.
+    Of a magnet link it asks peers for the metadata first (BEP 9). Make it with :meth:`create`; ``async with`` starts it, and closes it at the end.
     """
 
     def __init__(
-        self, metainfo: Metainfo, shared: SharedResources, save_path: Path, config: SessionConfig
+        self,
+        source: Metainfo | Magnet,
+        shared: SharedResources,
+        save_path: Path,
+        config: SessionConfig,
     ) -> None:
         self._waiters = StateWaiters()
-        super().__init__(metainfo, shared, StateMachine(self._waiters.moved))
+        super().__init__(source, shared, StateMachine(self._waiters.moved), config)
         self.save_path = save_path
-        self.config = config
         self.events = EventBus()
         self.error: TorrentEngineError | None = None
         """Why the state is ERROR."""
         self.totals = Totals()
-        self._disk_full = DiskFull(shared, metainfo.geometry.piece_bytes)
-        self._ended = anyio.Event()
-        self._ended.set()
-        self._added_trackers: dict[str, int | None] = {}
+        self._disk_full = DiskFull(shared)
+        self._inheritance: Inheritance | None = None
         self._stop_reason = "stopped"
         self._stop_wanted: str | None = None
         self._trusts_resume = True
@@ -81,14 +83,14 @@ class Session(SessionFacts):
     @classmethod
     async def create(
         cls,
-        metainfo: Metainfo,
+        source: Metainfo | Magnet,
         shared: SharedResources,
         *,
         save_path: str | os.PathLike[str],
         config: SessionConfig | None = None,
     ) -> Self:
         """Make a Session that keeps its files below ``save_path``; nothing runs yet."""
-        return cls(metainfo, shared, Path(save_path), config or SessionConfig())
+        return cls(source, shared, Path(save_path), config or SessionConfig())
 
     # -- life -------------------------------------------------------------------------------
 
@@ -129,7 +131,7 @@ class Session(SessionFacts):
         self._stop_wanted = None
         self._trusts_resume = trust
         self._started_s = self._shared.clock()
-        self._machine.fire(signal)
+        self._machine.fire(signal if self.metainfo is not None else Signal.METADATA_NEEDED)
         if self.config.paused:
             self._machine.fire(Signal.PAUSE)
         if not self._is_bus_running:
@@ -147,8 +149,13 @@ class Session(SessionFacts):
         await self._shared.acquire()
         try:
             self._shared.register(self.info_hash, self.close)
+            if self.metainfo is None and self._magnet is not None:
+                if found := await recall(self._shared.store, self._magnet):
+                    self._learn(found, self._magnet)
         except BaseException:
-            await self._shared.release()
+            self._shared.unregister(self.info_hash)
+            with anyio.CancelScope(shield=True):
+                await self._shared.release()
             raise
 
     async def pause(self) -> None:
@@ -204,8 +211,11 @@ class Session(SessionFacts):
         removed.
         """
         await self._stop("cancelled", deletes_files=delete_files)
-        if delete_files and not (self._run is not None and self._run.has_deleted_files):
-            run = self._make_run(trust=True)
+        metainfo, run = self.metainfo, self._run
+        if metainfo is None:
+            return
+        if delete_files and not (run is not None and run.has_deleted_files):
+            run = self._make_run(metainfo, trust=True)
             run.deletes_files = True
             run.stop("cancelled")
             await self._while_open(run.run)
@@ -225,6 +235,8 @@ class Session(SessionFacts):
             if self._run is not None:
                 self._run.deletes_files = self._run.deletes_files or deletes_files
                 self._run.stop(reason)
+            if self._fetch is not None:
+                self._fetch.stop(reason)
             self._disk_full.drop()
         await self._ended.wait()
 
@@ -238,6 +250,8 @@ class Session(SessionFacts):
                 await self._shared.release()
 
     def _interrupt(self) -> None:
+        if self._fetch is not None:
+            self._fetch.interrupt()
         if self._run is not None:
             self._run.interrupt()
 
@@ -256,17 +270,51 @@ class Session(SessionFacts):
 
     async def _run_until_stopped(self) -> None:
         while self._stop_wanted is None:
-            self._run = run = self._make_run(trust=self._trusts_resume)
-            try:
-                await run.run()
-            except DiskFullError as error:
-                if run.stop_reason is not None:
-                    raise
-                await self._wait_for_room(error)
-            if run.stop_reason != RECHECK and run.stop_reason is not None:
-                self._stop_wanted = run.stop_reason
+            if self.metainfo is None:
+                await self._fetch_metadata()
+            elif self.config.metadata_only:
+                self._stop_wanted = METADATA_ONLY
+            else:
+                await self._run_once(self.metainfo)
         self._stop_reason = self._stop_wanted
         self.error = None  # it was stopped while the disk was full
+
+    async def _run_once(self, metainfo: Metainfo) -> None:
+        self._run = run = self._make_run(metainfo, trust=self._trusts_resume)
+        try:
+            await run.run()
+        except DiskFullError as error:
+            if run.stop_reason is not None:
+                raise
+            await self._wait_for_room(error)
+        if run.stop_reason != RECHECK and run.stop_reason is not None:
+            self._stop_wanted = run.stop_reason
+
+    async def _fetch_metadata(self) -> None:
+        """Ask the swarm what the torrent is; its links are kept for the run."""
+        settings = FetchSettings(
+            self._magnet or Magnet(self.info_hash),
+            self._added_trackers,
+            self.config,
+            self._peer_id,
+            self.events,
+            self._machine,
+        )
+        self._fetch = fetch = MetadataRun(settings, self._shared)
+        try:
+            await fetch.run()
+            self._inheritance = fetch.inheritance
+            if fetch.metainfo is not None:
+                self._learn(fetch.metainfo, settings.magnet)
+            elif fetch.stop_reason is not None:
+                self._stop_wanted = fetch.stop_reason
+        finally:
+            self._fetch = None
+
+    def _learn(self, metainfo: Metainfo, magnet: Magnet) -> None:
+        """Take the metadata: from now on this is a torrent as any other."""
+        self.config = choose_files(self.config, magnet, metainfo)
+        self.metainfo = metainfo
 
     async def _wait_for_room(self, error: DiskFullError) -> None:
         """Stay in state ERROR until there is room; nothing runs meanwhile."""
@@ -280,10 +328,11 @@ class Session(SessionFacts):
         self._machine.fire(signal)
         self.events.publish(SessionResumed(self.info_hash, self.state.value))
 
-    def _make_run(self, *, trust: bool) -> SessionRun:
+    def _make_run(self, metainfo: Metainfo, *, trust: bool) -> SessionRun:
         self._disk_full.drop()
+        self._disk_full.needed_bytes = metainfo.geometry.piece_bytes
         settings = RunSettings(
-            self.metainfo,
+            metainfo,
             self.save_path,
             self.config,
             self._peer_id,
@@ -294,7 +343,8 @@ class Session(SessionFacts):
             self._fail,
             partial(self._has_room, Signal.RESUME),
         )
-        run = SessionRun(settings, self._shared, trust=trust)
+        inheritance, self._inheritance = self._inheritance, None
+        run = SessionRun(settings, self._shared, trust=trust, inheritance=inheritance)
         for url, tier in self._added_trackers.items():
             run.transfer.trackers.add_tracker(url, tier)
         return run
@@ -306,6 +356,8 @@ class Session(SessionFacts):
 
     async def _end(self) -> None:
         self._is_ending = True
+        if self._inheritance is not None:
+            self._inheritance.links.close()
         self._disk_full.drop()  # another fault may have ended a run that waited
         self._shared.unregister(self.info_hash)
         if self.error is None:
@@ -335,7 +387,8 @@ class Session(SessionFacts):
         raise SessionError(f"stopped before it was {' or '.join(states)}")
 
     async def wait_stopped(self) -> str:
-        """Wait for the end of the run; return "stopped", "ratio", "time", "checked", "cancelled".
+        """Wait for the end of the run; return "stopped", "ratio", "time", "checked", "cancelled",
+        "metadata" (:attr:`SessionConfig.metadata_only`).
 
         Raises SessionError, whose cause says why, if it ended in ERROR, and at once when the disk
         is full: the Session tries again until it is stopped, who waits may not want to.
@@ -348,45 +401,3 @@ class Session(SessionFacts):
         if self.error is not None:
             raise SessionError(str(self.error)) from self.error
         return self._stop_reason
-
-    # -- while it runs ----------------------------------------------------------------------
-
-    async def add_peer(self, host: str, port: int) -> None:
-        """Try a peer at once, or when the Session starts; NetworkError if its name is unknown."""
-        found = await resolve(host, port)
-        if self._run is None or self._ended.is_set():
-            self.config = replace(self.config, peers=(*self.config.peers, (host, port)))
-        else:
-            self._run.transfer.pool.add(found, Source.MANUAL)
-
-    def add_tracker(self, url: str, tier: int | None = None) -> bool:
-        """Announce to one more tracker from now on; return whether it is new.
-
-        Raises TrackerError if it is no http, https or udp URL.
-        """
-        parse_tracker_url(url)
-        known = {url for tier in self.metainfo.tiers for url in tier}.union(self._added_trackers)
-        if url in known:
-            return False
-        self._added_trackers[url] = tier
-        if self._run is not None:
-            self._run.transfer.trackers.add_tracker(url, tier)
-        return True
-
-    async def set_file_priorities(self, priorities: Sequence[int]) -> None:
-        """Take one number a file, 0 (skip) to 7; ConfigError if they do not fit."""
-        check_priorities(self.metainfo, priorities)
-        self.config = replace(self.config, file_priorities=tuple(priorities))
-        if self._run is not None and not self._ended.is_set():
-            await self._run.set_file_priorities(tuple(priorities))
-
-    def set_rate_limits(
-        self, *, download_bytes_per_s: int | None = None, upload_bytes_per_s: int | None = None
-    ) -> None:
-        """Change this torrent's limits; 0 is unlimited, None leaves as it is."""
-        if download_bytes_per_s is not None:
-            self.config = replace(self.config, max_download_bytes_per_s=download_bytes_per_s)
-        if upload_bytes_per_s is not None:
-            self.config = replace(self.config, max_upload_bytes_per_s=upload_bytes_per_s)
-        if self._run is not None:
-            self._run.transfer.set_rate_limits(download_bytes_per_s, upload_bytes_per_s)

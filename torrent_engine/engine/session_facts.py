@@ -3,36 +3,62 @@
 from typing import TYPE_CHECKING
 
 from torrent_engine.base.ids import InfoHash
+from torrent_engine.codec.magnet import Magnet
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.engine.peer import PeerStats, peer_stats
-from torrent_engine.engine.session_stats import SessionStats, idle_stats, run_stats
+from torrent_engine.engine.session_stats import SessionStats, fetch_stats, idle_stats, run_stats
 from torrent_engine.engine.shared_resources import SharedResources
 from torrent_engine.engine.states import State, StateMachine
+from torrent_engine.engine.torrent import Swarm
 from torrent_engine.engine.tracker_coordinator import TrackerStatus
 
 if TYPE_CHECKING:
+    from torrent_engine.engine.metadata_run import MetadataRun
+    from torrent_engine.engine.peer_pool import PeerPool
+    from torrent_engine.engine.peer_sources import PeerSources
     from torrent_engine.engine.session_run import SessionRun
 
 
 class SessionFacts:
     """The facts of one torrent: who is connected, how trackers answer, the numbers."""
 
-    def __init__(self, metainfo: Metainfo, shared: SharedResources, machine: StateMachine) -> None:
-        self.metainfo = metainfo
+    def __init__(
+        self, source: Metainfo | Magnet, shared: SharedResources, machine: StateMachine
+    ) -> None:
+        self.metainfo = source if isinstance(source, Metainfo) else None
+        """None until the metadata of a magnet link is there."""
+        self._magnet = source if isinstance(source, Magnet) else None
+        self._info_hash = source.info_hash
         self._shared = shared
         self._machine = machine
         self._run: SessionRun | None = None
+        self._fetch: MetadataRun | None = None
         self._started_s = 0.0
 
     @property
     def info_hash(self) -> InfoHash:
         """The SHA-1 of the info dictionary."""
-        return self.metainfo.info_hash
+        return self._info_hash
 
     @property
     def name(self) -> str:
-        """The torrent's name, cleaned for the file system."""
-        return self.metainfo.name
+        """The torrent's name, cleaned for the file system; before the metadata the link's."""
+        if self.metainfo is not None:
+            return self.metainfo.name
+        link_name = self._magnet.name if self._magnet is not None else None
+        return link_name or self._info_hash.hex()
+
+    @property
+    def _pool(self) -> "PeerPool | None":
+        if self._fetch is not None:
+            return self._fetch.pool
+        return None if self._run is None else self._run.transfer.pool
+
+    @property
+    def _sources(self) -> "PeerSources | None":
+        if self._fetch is not None:
+            return self._fetch.sources
+        return None if self._run is None else self._run.transfer.sources
 
     @property
     def state(self) -> State:
@@ -41,18 +67,23 @@ class SessionFacts:
 
     def peers(self) -> list[PeerStats]:
         """Return what can be told of each connected peer."""
-        if self._run is None:
-            return []
+        swarm: Swarm | None = None
+        if self._fetch is not None:
+            swarm = self._fetch.swarm
+        elif self._run is not None:
+            swarm = self._run.torrent
         now = self._shared.clock()
-        return [peer_stats(peer, now) for peer in self._run.torrent.peers]
+        return [] if swarm is None else [peer_stats(peer, now) for peer in swarm.peers]
 
     def trackers(self) -> list[TrackerStatus]:
         """Return how each tracker answers."""
-        return [] if self._run is None else self._run.transfer.trackers.status()
+        return [] if self._sources is None else self._sources.trackers.status()
 
     def stats(self) -> SessionStats:
         """Return the numbers of this moment; after the end those of the last run."""
-        if self._run is None:
-            return idle_stats(self.state, self.metainfo)
         now = self._shared.clock()
+        if self._fetch is not None:
+            return fetch_stats(self._fetch, self.state, self.name, now - self._started_s)
+        if self._run is None:
+            return idle_stats(self.state, self.name, self.metainfo)
         return run_stats(self._run, self.state, now, now - self._started_s)

@@ -14,10 +14,9 @@ import anyio
 import anyio.abc
 
 from torrent_engine.base.config import SessionConfig
-from torrent_engine.base.errors import ConfigError, DiskFullError, TorrentEngineError
+from torrent_engine.base.errors import DiskFullError, TorrentEngineError
 from torrent_engine.base.ids import PeerId
 from torrent_engine.codec.metainfo import Metainfo
-from torrent_engine.codec.paths import clean_path
 from torrent_engine.disk.file_names import settle_names
 from torrent_engine.disk.hasher import check_pieces
 from torrent_engine.disk.resume import ResumeKeeper
@@ -26,10 +25,12 @@ from torrent_engine.disk.storage import StorageManager
 from torrent_engine.engine.assembly import PieceAssembly
 from torrent_engine.engine.disk_full import DiskFull
 from torrent_engine.engine.event_bus import EventBus
-from torrent_engine.engine.events import CheckProgress, SessionCompleted, StatsUpdated
+from torrent_engine.engine.events import CheckProgress, SessionCompleted
+from torrent_engine.engine.file_choice import renames
+from torrent_engine.engine.inheritance import Inheritance
 from torrent_engine.engine.progress import Progress, check_priorities, skipped_by
 from torrent_engine.engine.saved_totals import SavedTotals
-from torrent_engine.engine.session_stats import rates
+from torrent_engine.engine.session_stats import stats_event
 from torrent_engine.engine.shared_resources import SharedResources
 from torrent_engine.engine.states import Signal, State, StateMachine
 from torrent_engine.engine.torrent import Torrent, Totals
@@ -66,7 +67,14 @@ class RunSettings:
 class SessionRun:
     """Runs one torrent once."""
 
-    def __init__(self, settings: RunSettings, shared: SharedResources, *, trust: bool) -> None:
+    def __init__(
+        self,
+        settings: RunSettings,
+        shared: SharedResources,
+        *,
+        trust: bool,
+        inheritance: Inheritance | None = None,
+    ) -> None:
         self.stop_reason: str | None = None
         self.failure: TorrentEngineError | None = None
         self.deletes_files = False
@@ -97,6 +105,7 @@ class SessionRun:
             self._keeper,
             self.progress,
             TransferCallbacks(self._on_complete, self._on_second, self._refused),
+            inheritance,
         )
 
     def _make_torrent(self) -> Torrent:
@@ -108,11 +117,12 @@ class SessionRun:
             settings.save_path,
             disk_limiter=shared.disk_limiter,
             config=shared.config.disk,
-            renames=_renames(settings.config),
+            renames=renames(settings.config),
             skipped=self.progress.skipped_files(),
             open_files=shared.open_files,
         )
         return Torrent(
+            info_hash=metainfo.info_hash,
             metainfo=metainfo,
             config=settings.config,
             shared_config=shared.config,
@@ -351,22 +361,7 @@ class SessionRun:
 
     def _on_second(self, now: float) -> None:
         self._apply_rules(now)
-        settings, progress = self._settings, self.progress
-        down, up = rates(self.torrent.peers, now)
-        settings.bus.publish(
-            StatsUpdated(
-                settings.metainfo.info_hash,
-                settings.machine.state.value,
-                down,
-                up,
-                settings.totals.downloaded_bytes,
-                settings.totals.uploaded_bytes,
-                progress.completed_bytes,
-                progress.wanted_bytes,
-                len(self.torrent.peers),
-                sum(peer.has_all for peer in self.torrent.peers),
-            )
-        )
+        self._settings.bus.publish(stats_event(self, self._settings.machine.state, now))
 
     # -- while it runs ----------------------------------------------------------------------
 
@@ -388,13 +383,3 @@ class SessionRun:
         if machine.state in {State.DOWNLOADING, State.SEEDING}:
             self.transfer.downloads.set_active(active=not is_complete)
 
-
-def _renames(config: SessionConfig) -> dict[int, tuple[str, ...]]:
-    """Return the renamed files as cleaned paths; ConfigError if one leads out of the save path."""
-    renames: dict[int, tuple[str, ...]] = {}
-    for index, path in config.renamed_files:
-        parts = [part for part in path.replace("\\", "/").split("/") if part not in {"", "."}]
-        if not parts or ".." in parts or path.startswith("/"):
-            raise ConfigError(f"renamed_files: {path!r} is not a path below the save path")
-        renames[index] = clean_path([part.encode() for part in parts])
-    return renames

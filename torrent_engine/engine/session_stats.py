@@ -1,15 +1,17 @@
 """The numbers of one torrent at one moment."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from torrent_engine.codec.metainfo import Metainfo
+from torrent_engine.engine.events import StatsUpdated
 from torrent_engine.engine.peer import Peer
 from torrent_engine.engine.source_counts import SourceCounts
 from torrent_engine.engine.states import State
 
 if TYPE_CHECKING:
+    from torrent_engine.engine.metadata_run import MetadataRun
     from torrent_engine.engine.session_run import SessionRun
 
 
@@ -49,14 +51,15 @@ class SessionStats:
     "resume"; empty while nothing runs."""
 
 
-def idle_stats(state: State, metainfo: Metainfo) -> SessionStats:
-    """Return the numbers of a torrent that has not run."""
+def idle_stats(state: State, name: str, metainfo: Metainfo | None) -> SessionStats:
+    """Return the numbers of a torrent that has not run; None: its size is not known."""
+    total_bytes = 0 if metainfo is None else metainfo.total_bytes
     return SessionStats(
         state=state,
-        name=metainfo.name,
+        name=name,
         completed_bytes=0,
-        wanted_bytes=metainfo.total_bytes,
-        total_bytes=metainfo.total_bytes,
+        wanted_bytes=total_bytes,
+        total_bytes=total_bytes,
         downloaded_bytes=0,
         uploaded_bytes=0,
         wasted_bytes=0,
@@ -64,7 +67,7 @@ def idle_stats(state: State, metainfo: Metainfo) -> SessionStats:
         upload_bytes_per_s=0.0,
         eta_s=None,
         pieces_have=0,
-        pieces_total=metainfo.piece_count,
+        pieces_total=0 if metainfo is None else metainfo.piece_count,
         peers=0,
         seeds=0,
         connecting=0,
@@ -72,6 +75,17 @@ def idle_stats(state: State, metainfo: Metainfo) -> SessionStats:
         elapsed_s=0.0,
         checked_fraction=0.0,
         have=b"",
+    )
+
+
+def fetch_stats(fetch: "MetadataRun", state: State, name: str, elapsed_s: float) -> SessionStats:
+    """Return the numbers of a torrent whose metadata is looked for."""
+    return replace(
+        idle_stats(state, name, None),
+        peers=len(fetch.swarm.peers),
+        connecting=fetch.pool.connecting,
+        elapsed_s=elapsed_s,
+        sources=fetch.source_totals.counts(),
     )
 
 
@@ -102,6 +116,26 @@ def run_stats(run: "SessionRun", state: State, now: float, elapsed_s: float) -> 
         elapsed_s=elapsed_s,
         checked_fraction=run.checked_pieces / max(run.pieces_to_check, 1),
         have=have.to_bytes(),
+        sources=run.transfer.source_totals.counts(),
+    )
+
+
+def stats_event(run: "SessionRun", state: State, now: float) -> StatsUpdated:
+    """Return the event that tells of these numbers."""
+    torrent, progress = run.torrent, run.progress
+    down, up = rates(torrent.peers, now)
+    return StatsUpdated(
+        torrent.info_hash,
+        state.value,
+        down,
+        up,
+        torrent.totals.downloaded_bytes,
+        torrent.totals.uploaded_bytes,
+        progress.completed_bytes,
+        progress.wanted_bytes,
+        len(torrent.peers),
+        sum(peer.has_all for peer in torrent.peers),
+        run.transfer.source_totals.counts(),
     )
 
 

@@ -10,26 +10,31 @@ from typing import Final
 import anyio
 import anyio.abc
 
-from torrent_engine.base.errors import NetworkError, StorageError
-from torrent_engine.base.ids import FileIndex, PeerAddress
+from torrent_engine.base.errors import StorageError
+from torrent_engine.base.ids import FileIndex
 from torrent_engine.disk.resume import ResumeKeeper
 from torrent_engine.disk.writer import PieceWriter
 from torrent_engine.engine.download_manager import DownloadManager
 from torrent_engine.engine.events import FileCompleted
+from torrent_engine.engine.extensions import UT_METADATA, UT_PEX
+from torrent_engine.engine.greeting import TorrentGreeting
+from torrent_engine.engine.inheritance import Inheritance
+from torrent_engine.engine.metadata_serving import MetadataServing
 from torrent_engine.engine.peer import Identity, Peer
-from torrent_engine.engine.peer_events import PeerEvents
-from torrent_engine.engine.peer_pool import PeerPool, PoolCallbacks
+from torrent_engine.engine.peer_events import ExtensionHandler, PayloadEvents, PeerHearers
+from torrent_engine.engine.peer_exchange import PeerExchange
+from torrent_engine.engine.peer_pool import PeerPool, PoolRole
+from torrent_engine.engine.peer_sources import PeerSources, SourceFacts
 from torrent_engine.engine.piece_finisher import PieceFinisher
 from torrent_engine.engine.progress import Progress
 from torrent_engine.engine.saved_peers import SavedPeers
 from torrent_engine.engine.shared_resources import SharedResources
+from torrent_engine.engine.source_counts import SourceTotals
 from torrent_engine.engine.torrent import Torrent
 from torrent_engine.engine.tracker_coordinator import TrackerCoordinator
 from torrent_engine.engine.transfer_limits import TransferLimits
 from torrent_engine.engine.upload_manager import UploadManager
-from torrent_engine.net.streams import resolve
-from torrent_engine.policy.candidates import CandidateList, Source
-from torrent_engine.policy.own_address import TRACKER_VOTES
+from torrent_engine.policy.candidates import CandidateList
 from torrent_engine.policy.rate import TokenBucket
 from torrent_engine.policy.suspicion import Verdict
 from torrent_engine.protocol.tracker.announce import AnnounceTotals
@@ -58,6 +63,7 @@ class Transfer:
         keeper: ResumeKeeper,
         progress: Progress,
         callbacks: TransferCallbacks,
+        inheritance: Inheritance | None = None,
     ) -> None:
         self.torrent = torrent
         self.progress = progress
@@ -88,42 +94,66 @@ class Transfer:
         )
         self.downloads = DownloadManager(torrent, self.finisher)
         self.uploads = UploadManager(torrent, upload_limits, callbacks.on_error)
-        self.pool = PeerPool(
-            torrent,
-            CandidateList(
-                shared.config.pool,
-                torrent.rng,
-                is_private=torrent.metainfo.is_private,
-                bans=shared.bans,
-                dial_limiter=shared.dial_limiter,
-            ),
-            shared.connection_slots,
-            PeerEvents(self.downloads, self.uploads),
-            PoolCallbacks(self._on_joined, self._on_left),
-            self.writer,
-        )
-        self.pool.own.public = shared.own_address
+        self.pool = self._make_pool(inheritance)
+        self.source_totals = SourceTotals(self.pool.candidates)
         self._saved_peers = SavedPeers(shared.store, torrent.metainfo)
-        self.trackers = self._make_trackers()
+        self.sources = self._make_sources(inheritance)
         self._started_s = now
 
-    def _make_trackers(self) -> TrackerCoordinator:
+    @property
+    def trackers(self) -> TrackerCoordinator:
+        """The talk with the trackers."""
+        return self.sources.trackers
+
+    def _make_pool(self, inheritance: Inheritance | None) -> PeerPool:
         torrent, shared = self.torrent, self._shared
-        return TrackerCoordinator(
-            metainfo_tiers=torrent.metainfo.tiers,
-            info_hash=torrent.metainfo.info_hash,
-            peer_id=torrent.peer_id,
-            is_private=torrent.metainfo.is_private,
-            config=shared.config.tracker,
-            client=shared.trackers,
-            totals=self._announce_totals,
-            listen_port=lambda: shared.listen_port,
-            on_peers=self._on_tracker_peers,
-            on_external_ip=self._on_external_ip,
-            publish=torrent.bus.publish,
-            clock=torrent.clock,
-            rng=torrent.rng,
+        metainfo = torrent.metainfo
+        if inheritance is None:
+            candidates = CandidateList(
+                shared.config.pool,
+                torrent.rng,
+                is_private=metainfo.is_private,
+                bans=shared.bans,
+                dial_limiter=shared.dial_limiter,
+            )
+        else:
+            candidates = inheritance.candidates
+        self._serving = MetadataServing(metainfo, torrent.shared_config.metadata, torrent.clock)
+        extensions: dict[str, ExtensionHandler] = {UT_METADATA: self._serving.on_message}
+        self._pex: PeerExchange | None = None
+        if shared.config.pex.enabled and not metainfo.is_private:
+            self._pex = PeerExchange(torrent, candidates, on_new=self._wake_pool)
+            extensions[UT_PEX] = self._pex.on_message
+        hearers = PeerHearers(extensions, self._on_extension_handshake, self._on_dht_port)
+        role = PoolRole(
+            TorrentGreeting(torrent, shared.dht_port),
+            PayloadEvents(hearers, self.downloads, self.uploads).handle,
+            self._on_joined,
+            self._on_left,
+            self.writer,
         )
+        pool = PeerPool(torrent, candidates, shared.connection_slots, role)
+        pool.own.public = shared.own_address
+        if inheritance is not None:
+            pool.adopt(inheritance.links)
+        return pool
+
+    def _make_sources(self, inheritance: Inheritance | None) -> PeerSources:
+        metainfo = self.torrent.metainfo
+        facts = SourceFacts(
+            tiers=metainfo.tiers,
+            nodes=metainfo.nodes,
+            is_private=metainfo.is_private,
+            totals=self._announce_totals,
+            is_seed=lambda: self.progress.is_complete,
+        )
+        if inheritance is None or inheritance.sources is None:
+            return PeerSources(
+                self.torrent, self._shared, self.pool, facts, saved_peers=self._saved_peers
+            )
+        sources = inheritance.sources
+        sources.rebind(self.pool, facts, self._saved_peers)
+        return sources
 
     def _announce_totals(self) -> AnnounceTotals:
         totals, progress = self.torrent.totals, self.progress
@@ -132,14 +162,6 @@ class Transfer:
             downloaded_bytes=totals.downloaded_bytes,
             left_bytes=self.torrent.metainfo.total_bytes - progress.have_bytes,
         )
-
-    def _on_tracker_peers(self, addresses: list[PeerAddress]) -> None:
-        self.pool.add(addresses, Source.TRACKER)
-
-    def _on_external_ip(self, host: str, url: str) -> None:
-        self.pool.own.exclude(host)
-        self._shared.own_address.told(host, url, TRACKER_VOTES)
-        self.pool.own.update()
 
     # -- the network phase ------------------------------------------------------------------
 
@@ -150,9 +172,7 @@ class Transfer:
         try:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self.pool.run)
-                tasks.start_soon(self.trackers.run)
-                tasks.start_soon(self._add_saved_peers)
-                tasks.start_soon(self._add_configured_peers)
+                tasks.start_soon(self.sources.run)
                 self._shared.router.register(info_hash, self.pool.accept)
                 self.downloads.set_active(active=not self.progress.is_complete)
                 self.uploads.set_active(active=True)
@@ -164,16 +184,6 @@ class Transfer:
             with anyio.CancelScope(shield=True):
                 await self._saved_peers.save(self.pool.good_peers())
             await self.trackers.stop()
-
-    async def _add_saved_peers(self) -> None:
-        self.pool.restore(await self._saved_peers.load())
-
-    async def _add_configured_peers(self) -> None:
-        for host, port in self.torrent.config.peers:
-            try:
-                self.pool.add(await resolve(host, port), Source.MANUAL)
-            except NetworkError:
-                continue  # said when the option was read; a name may come back later
 
     async def _tick_forever(self) -> None:
         ticks = 0
@@ -188,6 +198,8 @@ class Transfer:
                 self.downloads.tick(now)
                 self.uploads.tick(now)
                 self.pool.tick(now)
+                if self._pex is not None:
+                    self._pex.tick(now)
                 self._callbacks.on_second(now)
 
     def _announce_pieces(self) -> None:
@@ -202,12 +214,30 @@ class Transfer:
     def _on_joined(self, peer: Peer) -> None:
         peer.link.source = self.uploads.source(peer)
         self._throttle(peer)
+        self.source_totals.joined(peer)
+        if peer.is_adopted:
+            self._on_extension_handshake(peer)  # it came before the metadata
+
+    def _on_extension_handshake(self, peer: Peer) -> None:
+        if self._pex is not None:
+            self._pex.on_joined(peer)
+
+    def _on_dht_port(self, peer: Peer, port: int) -> None:
+        if not self.torrent.metainfo.is_private:
+            self._shared.add_dht_node(peer, port)
+
+    def _wake_pool(self) -> None:
+        self.pool.wake()
 
     def _throttle(self, peer: Peer) -> None:
         limits = self._download_limits
         peer.link.download_throttle = limits if limits.is_limited else None
 
     def _on_left(self, peer: Peer) -> None:
+        self.source_totals.left(peer)
+        self._serving.on_left(peer)
+        if self._pex is not None:
+            self._pex.on_left(peer)
         self.downloads.peer_left(peer)
         self.uploads.peer_left(peer)
         self.downloads.wanted_changed()

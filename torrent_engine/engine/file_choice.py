@@ -1,0 +1,48 @@
+"""Owns which files of a torrent are wanted, and under which names, once it is known what they are.
+
+Source: BEP 53 (the files that a magnet link selects).
+"""
+
+from dataclasses import replace
+
+from torrent_engine.base.config import SessionConfig
+from torrent_engine.base.errors import ConfigError
+from torrent_engine.codec.magnet import Magnet
+from torrent_engine.codec.metainfo import Metainfo
+from torrent_engine.codec.paths import clean_path
+from torrent_engine.engine.progress import DEFAULT_PRIORITY
+
+
+def choose_files(config: SessionConfig, magnet: Magnet, metainfo: Metainfo) -> SessionConfig:
+    """Return the configuration with what could not be said before the metadata came.
+
+    What the caller said goes before what the link selects; a link that selects no file that is
+    there selects all. Raises what the caller's functions raise, such as ConfigError.
+    """
+    priorities = config.file_priorities
+    if priorities is None and config.file_priorities_of is not None:
+        priorities = config.file_priorities_of(metainfo)
+    if priorities is None:
+        priorities = _selected(magnet, len(metainfo.files))
+    names = config.renamed_files
+    if config.renamed_files_of is not None:
+        names = names or config.renamed_files_of(metainfo)
+    return replace(config, file_priorities=priorities, renamed_files=names)
+
+
+def _selected(magnet: Magnet, file_count: int) -> tuple[int, ...] | None:
+    chosen = {index for index in magnet.selected_files or () if index < file_count}
+    if not chosen:
+        return None
+    return tuple(DEFAULT_PRIORITY if index in chosen else 0 for index in range(file_count))
+
+
+def renames(config: SessionConfig) -> dict[int, tuple[str, ...]]:
+    """Return the renamed files as cleaned paths; ConfigError if one leads out of the save path."""
+    renamed: dict[int, tuple[str, ...]] = {}
+    for index, path in config.renamed_files:
+        parts = [part for part in path.replace("\\", "/").split("/") if part not in {"", "."}]
+        if not parts or ".." in parts or path.startswith("/"):
+            raise ConfigError(f"renamed_files: {path!r} is not a path below the save path")
+        renamed[index] = clean_path([part.encode() for part in parts])
+    return renamed

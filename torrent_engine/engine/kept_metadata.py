@@ -1,0 +1,33 @@
+"""Owns the metadata of a magnet link between two runs: what came once is not fetched again.
+
+It is kept with the torrent's other resume data, written when its run begins.
+"""
+
+import logging
+
+from torrent_engine.base.errors import TorrentEngineError
+from torrent_engine.codec.magnet import Magnet
+from torrent_engine.codec.metainfo import Metainfo
+from torrent_engine.disk.state import StateStore
+
+logger = logging.getLogger(__name__)
+
+
+async def recall(store: StateStore, magnet: Magnet) -> Metainfo | None:
+    """Return the torrent of a link if its metadata is kept, with what the link adds; else None."""
+    try:
+        record = await store.load(magnet.info_hash)
+        if record is None or not record.metainfo_bytes:
+            return None
+        return with_link(Metainfo.from_bytes(record.metainfo_bytes), magnet)
+    except TorrentEngineError as error:
+        logger.warning("metadata of %s not recalled: %s", magnet.info_hash.hex(), error)
+        return None
+
+
+def with_link(metainfo: Metainfo, magnet: Magnet) -> Metainfo:
+    """Return the torrent with the trackers and web seeds that only the link names added."""
+    known = {url for tier in metainfo.tiers for url in tier}
+    tiers = (*metainfo.tiers, *((url,) for url in magnet.trackers if url not in known))
+    web_seeds = dict.fromkeys((*metainfo.web_seeds, *magnet.web_seeds))
+    return Metainfo.from_info_bytes(metainfo.info_bytes, tiers=tiers, web_seeds=web_seeds)

@@ -1,0 +1,89 @@
+"""Owns what may be changed of a Session at any time, whether it runs or not."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import anyio
+
+from torrent_engine.base.config import SessionConfig
+from torrent_engine.base.errors import StateTransitionError
+from torrent_engine.codec.magnet import Magnet
+from torrent_engine.codec.metainfo import Metainfo
+from torrent_engine.engine.progress import check_priorities
+from torrent_engine.engine.session_facts import SessionFacts
+from torrent_engine.engine.shared_resources import SharedResources
+from torrent_engine.engine.states import StateMachine
+from torrent_engine.net.streams import resolve
+from torrent_engine.policy.candidates import Source
+from torrent_engine.protocol.tracker.urls import parse_tracker_url
+
+
+class SessionControls(SessionFacts):
+    """Peers, trackers, priorities and limits of one torrent."""
+
+    def __init__(
+        self,
+        source: Metainfo | Magnet,
+        shared: SharedResources,
+        machine: StateMachine,
+        config: SessionConfig,
+    ) -> None:
+        super().__init__(source, shared, machine)
+        self.config = config
+        if self._magnet is not None:
+            self.config = replace(config, peers=(*config.peers, *self._magnet.peers))
+        self._ended = anyio.Event()
+        self._ended.set()
+        self._added_trackers: dict[str, int | None] = {}
+
+    async def add_peer(self, host: str, port: int) -> None:
+        """Try a peer at once, or when the Session starts; NetworkError if its name is unknown."""
+        found = await resolve(host, port)
+        if self._pool is None or self._ended.is_set():
+            self.config = replace(self.config, peers=(*self.config.peers, (host, port)))
+        else:
+            self._pool.add(found, Source.MANUAL)
+
+    def add_tracker(self, url: str, tier: int | None = None) -> bool:
+        """Announce to one more tracker from now on; return whether it is new.
+
+        Raises TrackerError if it is no http, https or udp URL.
+        """
+        parse_tracker_url(url)
+        if url in self._known_trackers():
+            return False
+        self._added_trackers[url] = tier
+        if self._sources is not None:
+            self._sources.trackers.add_tracker(url, tier)
+        return True
+
+    def _known_trackers(self) -> set[str]:
+        known = set(self._added_trackers)
+        if self.metainfo is not None:
+            known.update(url for tier in self.metainfo.tiers for url in tier)
+        elif self._magnet is not None:
+            known.update(self._magnet.trackers)
+        return known
+
+    async def set_file_priorities(self, priorities: Sequence[int]) -> None:
+        """Take one number a file, 0 (skip) to 7; ConfigError if they do not fit.
+
+        Raises StateTransitionError while it is not known which files there are.
+        """
+        if self.metainfo is None:
+            raise StateTransitionError("priorities are not possible before the metadata came")
+        check_priorities(self.metainfo, priorities)
+        self.config = replace(self.config, file_priorities=tuple(priorities))
+        if self._run is not None and not self._ended.is_set():
+            await self._run.set_file_priorities(tuple(priorities))
+
+    def set_rate_limits(
+        self, *, download_bytes_per_s: int | None = None, upload_bytes_per_s: int | None = None
+    ) -> None:
+        """Change this torrent's limits; 0 is unlimited, None leaves as it is."""
+        if download_bytes_per_s is not None:
+            self.config = replace(self.config, max_download_bytes_per_s=download_bytes_per_s)
+        if upload_bytes_per_s is not None:
+            self.config = replace(self.config, max_upload_bytes_per_s=upload_bytes_per_s)
+        if self._run is not None:
+            self._run.transfer.set_rate_limits(download_bytes_per_s, upload_bytes_per_s)
