@@ -187,6 +187,27 @@ class DhtConfig:
     """(host, port) of the routers that are asked while no other node is known."""
     read_only: bool = False
     """Ask, and answer nobody (BEP 43)."""
+    bucket_nodes: int = 8
+    """Nodes of a k-bucket, and of an answer: k of BEP 5."""
+    max_replacements: int = 8
+    """Nodes that wait for a place in a full bucket."""
+    good_node_s: float = 900.0
+    """Silence after which a node is questionable (BEP 5)."""
+    retry_node_s: float = 60.0
+    """Time before the same questionable node is asked again."""
+    refresh_s: float = 900.0
+    """Time without a change after which a bucket is refreshed (BEP 5)."""
+    bad_node_failures: int = 2
+    """Queries in a row without an answer that make a node bad: a waiting one takes its place."""
+    max_node_failures: int = 8
+    """The same, after which it leaves even if nobody waits: it may be our own link that failed."""
+    restrict_node_ips: bool = True
+    """One node an IP address in the table, one a /24 (IPv6: a /64) in a bucket; local addresses
+    are exempt (row C2)."""
+    prefer_valid_ids: bool = True
+    """Nodes whose id fits their address (BEP 42) take the places of others in full buckets."""
+    enforce_valid_ids: bool = False
+    """Nodes whose id does not fit their address never enter the table (BEP 42)."""
     query_timeout_s: float = 10.0
     """Time after which no answer to a query of ours is taken."""
     first_short_timeout_s: float = 1.0
@@ -237,6 +258,20 @@ class PexConfig:
     """Peer exchange (BEP 11; row B9)."""
 
     enabled: bool = True
+    interval_s: float = 60.0
+    """Least time between two messages to one peer."""
+    max_contacts: int = 50
+    """Additions, and as many droppings, that one message has or is read for; also the addresses of
+    one peer that are kept, and the new ones taken from it in :attr:`interval_s`."""
+    max_message_bytes: int = 500 * KIB
+    max_messages_per_interval: int = 6
+    """More messages of a peer in :attr:`interval_s` end its link."""
+    min_judged: int = 20
+    """Addresses of one peer that were dialled before it is judged by them."""
+    min_reached_share: float = 0.1
+    """Share of them that must have answered; most peers behind a router cannot."""
+    distrust_s: float = 3_600.0
+    """How long nothing is taken from a peer whose addresses did not answer, or that was banned."""
 
 
 @dataclass(frozen=True, slots=True)
