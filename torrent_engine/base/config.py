@@ -251,6 +251,27 @@ class LsdConfig:
     """Local service discovery (BEP 14; row C6)."""
 
     enabled: bool = True
+    announce_interval_s: float = 300.0
+    """How often one torrent is announced; BEP 14 says 5 minutes."""
+    min_interval_s: float = 60.0
+    """The same for a torrent that has no peers; never sooner, whatever happens."""
+    datagram_interval_s: float = 60.0
+    """Time between datagrams on one interface in the long run; BEP 14 says a minute."""
+    burst_datagrams: int = 5
+    """Datagrams that may go out at once before that, for torrents that just began."""
+    gather_s: float = 0.2
+    """How long a torrent that begins waits for others to share its datagram."""
+    ttl: int = 1
+    """How far a datagram goes; 1 is not beyond the first router."""
+    max_places: int = 32
+    """Interfaces, each once a family, on which we announce."""
+    rescan_interval_s: float = 60.0
+    """How often we look for new interfaces to hear on."""
+    max_heard_per_minute: int = 3_000
+    """Datagrams of neighbours; more are not read."""
+    max_heard_per_host_per_minute: int = 300
+    max_peers_per_interval: int = 200
+    """Addresses that one torrent takes within :attr:`announce_interval_s`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,9 +305,39 @@ class MetadataConfig:
 
 @dataclass(frozen=True, slots=True)
 class WebSeedConfig:
-    """Web seeds (BEP 17 and 19; rows A14 and D1)."""
+    """Web seeds (BEP 17 and 19; rows A14, B6 and D1)."""
 
     enabled: bool = True
+    allow_local: bool = False
+    """Ask web seeds at loopback and private addresses too; link-local ones never are (row D1)."""
+    max_active: int = 8
+    """Web seeds of one torrent that are asked at the same time; the others wait their turn."""
+    max_requests: int = 4
+    """Requests in flight at one web seed."""
+    min_range_bytes: int = MIB
+    """What one request asks for at first, and of a slow web seed."""
+    max_range_bytes: int = 8 * MIB
+    """What one request asks for at most; a piece that is longer is asked for in parts."""
+    range_s: float = 4.0
+    """Seconds of a web seed's present rate that are asked for at once, over all its requests."""
+    max_skipped_bytes: int = 4 * MIB
+    """Payload that may be thrown away of a server that answers a range with the whole file."""
+    read_timeout_s: float = 20.0
+    """Silence, of a connection attempt too, after which a request has failed."""
+    slow_after_s: float = 30.0
+    """Time in which a request must bring :attr:`min_bytes_per_s`, our own waiting left out."""
+    min_bytes_per_s: int = 1_024
+    max_header_bytes: int = 16 * KIB
+    max_redirects: int = 5
+    idle_close_s: float = 15.0
+    """Time without work after which the connections to a web seed are closed."""
+    backoff_first_s: float = 5.0
+    """Wait after the first failed request; doubled after each further one."""
+    backoff_max_s: float = 1_800.0
+    max_retry_after_s: float = 3_600.0
+    """The longest wait that a web seed may name itself."""
+    max_failures: int = 8
+    """Requests that may fail in a row before a web seed is given up."""
 
 
 @dataclass(frozen=True, slots=True)
