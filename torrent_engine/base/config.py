@@ -187,6 +187,18 @@ class DhtConfig:
     """(host, port) of the routers that are asked while no other node is known."""
     read_only: bool = False
     """Ask, and answer nobody (BEP 43)."""
+    announce_interval_s: float = 900.0
+    """How often one torrent is announced and its peers are looked up."""
+    first_retry_s: float = 5.0
+    """The same after a round that found nobody; doubled each time, up to the interval."""
+    min_announce_interval_s: float = 60.0
+    """The same for a torrent that is in need of peers although some were found."""
+    rounds_per_s: float = 2.0
+    """Rounds of all torrents that begin in a second, in the long run."""
+    max_rounds: int = 16
+    """Rounds of different torrents at a time, and how many may begin at once."""
+    max_peers_per_round: int = 1_000
+    """Addresses that one torrent takes of one round."""
     bucket_nodes: int = 8
     """Nodes of a k-bucket, and of an answer: k of BEP 5."""
     max_replacements: int = 8
