@@ -1,5 +1,6 @@
-"""Fixtures of all tests: which event loop async tests run on."""
+"""Fixtures of all tests: which event loop async tests run on, and no network beyond loopback."""
 
+import os
 from typing import Any
 
 import pytest
@@ -10,6 +11,9 @@ settings.register_profile(
     "shared machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("shared machine")
+
+# No command line that a test starts asks strangers for peers, unless the test takes these back.
+os.environ |= {"TORRENT_ENGINE_NO_DHT": "1", "TORRENT_ENGINE_NO_LSD": "1"}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -15,10 +15,11 @@ import anyio
 from tests.disk.helpers import CONFIG
 from tests.support.torrents import make_torrent, payload_of
 from torrent_engine.disk.state import StateStore
-from torrent_engine.disk.state_records import Progress, TorrentRecord
+from torrent_engine.disk.state_records import DhtRecord, Progress, TorrentRecord
 
 TORRENTS = 12
 PIECES = 4_000
+DHT = DhtRecord(is_ipv6=False, node_id=bytes(20), nodes=bytes(26) * 200)
 
 
 async def make_state(folder: Path) -> dict[bytes, bytes]:
@@ -33,6 +34,7 @@ async def make_state(folder: Path) -> dict[bytes, bytes]:
             progress = Progress(PIECES, have, have, bytes(PIECES // 8), "boot", is_clean=True)
             await store.save_progress(metainfo.info_hash, progress, partial={1: 7, 9: 1})
             haves[bytes(metainfo.info_hash)] = have
+        await store.save_dht([DHT])
     return haves
 
 
@@ -55,6 +57,7 @@ async def flip_and_open(folder: Path, *, flips: int, seed: int) -> int:
                 if record is not None and record.progress is not None:
                     assert record.progress.have == have
             assert {record.info_hash for record in await store.load_all()} == set(haves)
+            assert await store.load_dht() in ([DHT], [])
         opened += 1
         shutil.rmtree(state)
     return opened

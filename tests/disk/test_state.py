@@ -16,7 +16,7 @@ from torrent_engine.base.errors import DiskFullError, StateDatabaseError
 from torrent_engine.base.ids import InfoHash
 from torrent_engine.disk.file_storage import FileStamp
 from torrent_engine.disk.state import StateStore
-from torrent_engine.disk.state_records import Progress, TorrentRecord
+from torrent_engine.disk.state_records import DhtRecord, Progress, TorrentRecord
 from torrent_engine.disk.state_schema import MIGRATIONS, SCHEMA_VERSION, migrate
 
 pytestmark = pytest.mark.anyio
@@ -273,6 +273,86 @@ def test_a_failed_migration_changes_nothing(tmp_path: Path, monkeypatch) -> None
     with pytest.raises(StateDatabaseError, match="older version"):
         migrate(database, may_change=False)
     database.close()
+
+
+def test_a_database_of_version_1_becomes_one_of_this_version(tmp_path: Path) -> None:
+    database = sqlite3.connect(tmp_path / "db", isolation_level=None)
+    MIGRATIONS[0](database)
+    database.execute("PRAGMA user_version = 1")
+    database.execute("INSERT INTO version VALUES (1)")
+    database.execute("INSERT INTO totals VALUES (x'aa', 1, 2)")
+    migrate(database, may_change=True)
+    assert database.execute("SELECT number FROM version").fetchall() == [(SCHEMA_VERSION,)]
+    assert database.execute("SELECT count(*) FROM dht_nodes").fetchone() == (0,)
+    assert database.execute("SELECT uploaded_bytes FROM totals").fetchall() == [(2,)]
+    database.close()
+
+
+# -- the nodes of the DHT -------------------------------------------------------------------------
+
+DHT_RECORDS = [
+    DhtRecord(is_ipv6=False, node_id=b"4" * 20, nodes=b"n" * 26 * 3),
+    DhtRecord(is_ipv6=True, node_id=b"6" * 20, nodes=b""),
+]
+
+
+async def test_bep5_the_nodes_of_both_families_are_saved_and_replaced(tmp_path: Path) -> None:
+    async with store_in(tmp_path) as store:
+        assert await store.load_dht() == []
+        await store.save_dht(DHT_RECORDS)
+    newer = replace(DHT_RECORDS[1], nodes=b"n" * 38)
+    async with store_in(tmp_path) as store:
+        assert await store.load_dht() == DHT_RECORDS
+        await store.save_dht([newer])
+        assert await store.load_dht() == [DHT_RECORDS[0], newer]
+
+
+SPOILT_NODES = {
+    "other id": "UPDATE dht_nodes SET node_id = x'00' WHERE is_ipv6 = 0",
+    "other nodes": "UPDATE dht_nodes SET nodes = zeroblob(26) WHERE is_ipv6 = 0",
+    "wrong type": "UPDATE dht_nodes SET nodes = 7 WHERE is_ipv6 = 0",
+    "other family": "UPDATE dht_nodes SET is_ipv6 = 2 WHERE is_ipv6 = 0",
+}
+
+
+@pytest.mark.parametrize("statement", SPOILT_NODES.values(), ids=SPOILT_NODES.keys())
+async def test_f6_a_damaged_row_of_nodes_is_dropped_and_the_other_kept(
+    tmp_path: Path, statement: str
+) -> None:
+    async with store_in(tmp_path) as store:
+        await store.save_dht(DHT_RECORDS)
+    spoil(tmp_path, statement)
+    async with store_in(tmp_path) as store:
+        assert await store.load_dht() == DHT_RECORDS[1:]
+        assert await store._run(lambda db: db.execute("SELECT 1 FROM dht_nodes").fetchall()) == [
+            (1,)
+        ]
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        DhtRecord(is_ipv6=False, node_id=b"4" * 19, nodes=b""),
+        DhtRecord(is_ipv6=False, node_id=b"4" * 20, nodes=b"n" * 38),
+        DhtRecord(is_ipv6=True, node_id=b"4" * 20, nodes=b"n" * 26),
+    ],
+)
+async def test_f6_nodes_of_an_impossible_length_are_not_believed(
+    tmp_path: Path, record: DhtRecord
+) -> None:
+    async with store_in(tmp_path) as store:
+        await store.save_dht([record])
+        assert await store.load_dht() == []
+
+
+async def test_f7_only_one_process_is_the_node_whose_tables_are_kept(tmp_path: Path) -> None:
+    async with store_in(tmp_path) as store:
+        assert store.claim_dht()
+        assert store.claim_dht()
+        async with store_in(tmp_path) as other:
+            assert not other.claim_dht()
+    async with store_in(tmp_path) as store:
+        assert store.claim_dht()
 
 
 # -- F1: a full disk ------------------------------------------------------------------------------

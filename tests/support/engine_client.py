@@ -18,19 +18,31 @@ def format_peer(address: Address) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
+DISCOVERY: Mapping[str, str] = {"TORRENT_ENGINE_NO_DHT": "0", "TORRENT_ENGINE_NO_LSD": "0"}
+"""Variables for a process that may use the DHT and LSD, which the tests switch off elsewhere."""
+
+
 class EngineProcess(Program):
-    """``torrent-engine COMMAND ... --json``."""
+    """``torrent-engine COMMAND ... --json``; ``variables`` are put into its environment."""
 
     def __init__(
-        self, host: Host, folder: Path, command: str, arguments: Sequence[str], *, name: str
+        self,
+        host: Host,
+        folder: Path,
+        command: str,
+        arguments: Sequence[str],
+        *,
+        name: str,
+        variables: Mapping[str, str] | None = None,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         root = str(Path(__file__).parents[2])
+        ours = {"TORRENT_ENGINE_STATE_DIR": str(folder / "state"), "PYTHONPATH": root}
         super().__init__(
             [sys.executable, "-m", "torrent_engine", command, *arguments],
             host=host,
             log=folder / f"{name}.log",
-            env={"TORRENT_ENGINE_STATE_DIR": str(folder / "state"), "PYTHONPATH": root},
+            env={**ours, **(variables or {})},
         )
 
     def events(self, kind: str | None = None) -> Iterator[Mapping[str, object]]:
@@ -55,18 +67,19 @@ class EngineProcess(Program):
 
 
 class EngineLeech(EngineProcess):
-    """``torrent-engine download``; ends by itself when all is complete."""
+    """``torrent-engine download`` of .torrents or links; ends by itself when all is complete."""
 
     def __init__(
         self,
         host: Host,
         folder: Path,
-        torrents: Sequence[Path],
+        torrents: Sequence[Path | str],
         *,
         port: int,
         peers: Sequence[Address] = (),
         extra: Sequence[str] = (),
         name: str = "engine-leech",
+        variables: Mapping[str, str] | None = None,
     ) -> None:
         self.save_dir = folder / "saved"
         super().__init__(
@@ -80,6 +93,7 @@ class EngineLeech(EngineProcess):
                 *extra,
             ],
             name=name,
+            variables=variables,
         )
 
     def wait_complete(self, timeout_s: float = 40.0) -> None:
@@ -100,6 +114,7 @@ class EngineSeed(EngineProcess):
         port: int,
         peers: Sequence[Address] = (),
         extra: Sequence[str] = (),
+        variables: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(
             host,
@@ -112,6 +127,7 @@ class EngineSeed(EngineProcess):
                 *extra,
             ],
             name="engine-seed",
+            variables=variables,
         )
 
     def uploaded_bytes(self) -> int:

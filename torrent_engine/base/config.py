@@ -187,6 +187,39 @@ class DhtConfig:
     """(host, port) of the routers that are asked while no other node is known."""
     read_only: bool = False
     """Ask, and answer nobody (BEP 43)."""
+    announce_interval_s: float = 900.0
+    """How often one torrent is announced and its peers are looked up."""
+    first_retry_s: float = 5.0
+    """The same after a round that found nobody; doubled each time, up to the interval."""
+    min_announce_interval_s: float = 60.0
+    """The same for a torrent that is in need of peers although some were found."""
+    rounds_per_s: float = 2.0
+    """Rounds of all torrents that begin in a second, in the long run."""
+    max_rounds: int = 16
+    """Rounds of different torrents at a time, and how many may begin at once."""
+    max_peers_per_round: int = 1_000
+    """Addresses that one torrent takes of one round."""
+    bucket_nodes: int = 8
+    """Nodes of a k-bucket, and of an answer: k of BEP 5."""
+    max_replacements: int = 8
+    """Nodes that wait for a place in a full bucket."""
+    good_node_s: float = 900.0
+    """Silence after which a node is questionable (BEP 5)."""
+    retry_node_s: float = 60.0
+    """Time before the same questionable node is asked again."""
+    refresh_s: float = 900.0
+    """Time without a change after which a bucket is refreshed (BEP 5)."""
+    bad_node_failures: int = 2
+    """Queries in a row without an answer that make a node bad: a waiting one takes its place."""
+    max_node_failures: int = 8
+    """The same, after which it leaves even if nobody waits: it may be our own link that failed."""
+    restrict_node_ips: bool = True
+    """One node an IP address in the table, one a /24 (IPv6: a /64) in a bucket; local addresses
+    are exempt (row C2)."""
+    prefer_valid_ids: bool = True
+    """Nodes whose id fits their address (BEP 42) take the places of others in full buckets."""
+    enforce_valid_ids: bool = False
+    """Nodes whose id does not fit their address never enter the table (BEP 42)."""
     query_timeout_s: float = 10.0
     """Time after which no answer to a query of ours is taken."""
     first_short_timeout_s: float = 1.0
@@ -230,6 +263,27 @@ class LsdConfig:
     """Local service discovery (BEP 14; row C6)."""
 
     enabled: bool = True
+    announce_interval_s: float = 300.0
+    """How often one torrent is announced; BEP 14 says 5 minutes."""
+    min_interval_s: float = 60.0
+    """The same for a torrent that has no peers; never sooner, whatever happens."""
+    datagram_interval_s: float = 60.0
+    """Time between datagrams on one interface in the long run; BEP 14 says a minute."""
+    burst_datagrams: int = 5
+    """Datagrams that may go out at once before that, for torrents that just began."""
+    gather_s: float = 0.2
+    """How long a torrent that begins waits for others to share its datagram."""
+    ttl: int = 1
+    """How far a datagram goes; 1 is not beyond the first router."""
+    max_places: int = 32
+    """Interfaces, each once a family, on which we announce."""
+    rescan_interval_s: float = 60.0
+    """How often we look for new interfaces to hear on."""
+    max_heard_per_minute: int = 3_000
+    """Datagrams of neighbours; more are not read."""
+    max_heard_per_host_per_minute: int = 300
+    max_peers_per_interval: int = 200
+    """Addresses that one torrent takes within :attr:`announce_interval_s`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,6 +291,20 @@ class PexConfig:
     """Peer exchange (BEP 11; row B9)."""
 
     enabled: bool = True
+    interval_s: float = 60.0
+    """Least time between two messages to one peer."""
+    max_contacts: int = 50
+    """Additions, and as many droppings, that one message has or is read for; also the addresses of
+    one peer that are kept, and the new ones taken from it in :attr:`interval_s`."""
+    max_message_bytes: int = 500 * KIB
+    max_messages_per_interval: int = 6
+    """More messages of a peer in :attr:`interval_s` end its link."""
+    min_judged: int = 20
+    """Addresses of one peer that were dialled before it is judged by them."""
+    min_reached_share: float = 0.1
+    """Share of them that must have answered; most peers behind a router cannot."""
+    distrust_s: float = 3_600.0
+    """How long nothing is taken from a peer whose addresses did not answer, or that was banned."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,9 +317,39 @@ class MetadataConfig:
 
 @dataclass(frozen=True, slots=True)
 class WebSeedConfig:
-    """Web seeds (BEP 17 and 19; rows A14 and D1)."""
+    """Web seeds (BEP 17 and 19; rows A14, B6 and D1)."""
 
     enabled: bool = True
+    allow_local: bool = False
+    """Ask web seeds at loopback and private addresses too; link-local ones never are (row D1)."""
+    max_active: int = 8
+    """Web seeds of one torrent that are asked at the same time; the others wait their turn."""
+    max_requests: int = 4
+    """Requests in flight at one web seed."""
+    min_range_bytes: int = MIB
+    """What one request asks for at first, and of a slow web seed."""
+    max_range_bytes: int = 8 * MIB
+    """What one request asks for at most; a piece that is longer is asked for in parts."""
+    range_s: float = 4.0
+    """Seconds of a web seed's present rate that are asked for at once, over all its requests."""
+    max_skipped_bytes: int = 4 * MIB
+    """Payload that may be thrown away of a server that answers a range with the whole file."""
+    read_timeout_s: float = 20.0
+    """Silence, of a connection attempt too, after which a request has failed."""
+    slow_after_s: float = 30.0
+    """Time in which a request must bring :attr:`min_bytes_per_s`, our own waiting left out."""
+    min_bytes_per_s: int = 1_024
+    max_header_bytes: int = 16 * KIB
+    max_redirects: int = 5
+    idle_close_s: float = 15.0
+    """Time without work after which the connections to a web seed are closed."""
+    backoff_first_s: float = 5.0
+    """Wait after the first failed request; doubled after each further one."""
+    backoff_max_s: float = 1_800.0
+    max_retry_after_s: float = 3_600.0
+    """The longest wait that a web seed may name itself."""
+    max_failures: int = 8
+    """Requests that may fail in a row before a web seed is given up."""
 
 
 @dataclass(frozen=True, slots=True)

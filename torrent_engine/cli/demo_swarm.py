@@ -106,7 +106,7 @@ def _start_seed(children: Children, home: Path, torrent: Path, number: int) -> C
     """Run a seed in a process of its own."""
     state = str(home / f"seed-{number}-state")
     arguments = ["seed", str(torrent), "-d", str(home / "original"), "--state-dir", state]
-    arguments += ["--port", "0", "--listen", LOOPBACK, "--json"]
+    arguments += ["--port", "0", "--listen", LOOPBACK, "--no-dht", "--no-lsd", "--json"]
     return children.start(arguments, home / f"seed-{number}.log")
 
 

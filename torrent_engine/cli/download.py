@@ -5,7 +5,8 @@ from typing import Any
 import click
 
 from torrent_engine.cli.exit_codes import ExitCode
-from torrent_engine.cli.options import SECONDS, common_options, transfer_options
+from torrent_engine.cli.option_groups import transfer_options
+from torrent_engine.cli.options import SECONDS, common_options
 
 
 @click.command(

@@ -14,7 +14,6 @@ from torrent_engine.cli import sizes
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-STATE_DIR_VARIABLE: Final = "TORRENT_ENGINE_STATE_DIR"
 MAX_PORT: Final = 65_535
 _PORT: Final = re.compile(r"[0-9]{1,5}")
 _HOST: Final = re.compile(r"[A-Za-z0-9._-]{1,253}")
@@ -101,13 +100,6 @@ def common_options(command: Command) -> Command:
     return command
 
 
-def transfer_options(command: Command) -> Command:
-    """Add what download and seed have in common."""
-    for decorate in reversed(_TRANSFER_OPTIONS):
-        command = decorate(command)
-    return command
-
-
 def settings_of(context: click.Context) -> Settings:
     """Return the process's settings; made on first use."""
     return context.ensure_object(Settings)
@@ -119,83 +111,3 @@ def _flag(option: str, attribute: str, text: str) -> Callable[[Command], Command
             setattr(settings_of(context), attribute, True)
 
     return click.option(option, is_flag=True, expose_value=False, callback=remember, help=text)
-
-
-_TRANSFER_OPTIONS: Final = (
-    click.option(
-        "-d",
-        "--dir",
-        "folder",
-        type=FOLDER,
-        default=Path(),
-        help="Folder of the payload.  [default: the current folder]",
-    ),
-    click.option(
-        "-o",
-        "outputs",
-        multiple=True,
-        metavar="[INDEX=]NAME",
-        help="Name of the file on disk; INDEX says which of several; may be repeated.",
-    ),
-    click.option(
-        "--seed-ratio",
-        type=RATIO,
-        metavar="RATIO",
-        help="Seed until this share ratio; 0: no ratio ends it.",
-    ),
-    click.option(
-        "--seed-time",
-        type=MINUTES,
-        metavar="TIME",
-        help="Seed this long: 90s, 10m, 2h, a plain number is minutes; 0: do not seed.",
-    ),
-    click.option(
-        "--max-download-limit",
-        "max_download",
-        type=RATE,
-        default=0,
-        metavar="RATE",
-        help="Bytes per second, over all torrents, such as 5M; 0: unlimited.",
-    ),
-    click.option(
-        "--max-upload-limit",
-        "max_upload",
-        type=RATE,
-        default=0,
-        metavar="RATE",
-        help="The same for uploads.",
-    ),
-    click.option(
-        "--port",
-        type=PORT,
-        default=6881,
-        show_default=True,
-        metavar="PORT",
-        help="TCP port to listen on; a busy one moves on to the next; 0: any.",
-    ),
-    click.option(
-        "--listen",
-        "listen_hosts",
-        type=ADDRESS,
-        multiple=True,
-        metavar="ADDRESS",
-        help="Address to listen on; may be repeated.  [default: all]",
-    ),
-    click.option(
-        "--peer",
-        "peers",
-        type=PEER,
-        multiple=True,
-        metavar="HOST:PORT",
-        help="Connect to this peer too; may be repeated.",
-    ),
-    click.option("--no-resume", is_flag=True, help="Trust no saved state; hash what is there."),
-    click.option(
-        "--state-dir",
-        type=FOLDER,
-        envvar=STATE_DIR_VARIABLE,
-        help=f"Folder of the resume database (or {STATE_DIR_VARIABLE}).",
-    ),
-    click.option("--json", "as_json", is_flag=True, help="Print one event per line, as JSON."),
-    click.option("-q", "--quiet", is_flag=True, help="Print only errors."),
-)

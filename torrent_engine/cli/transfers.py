@@ -7,7 +7,15 @@ from typing import Any, Final
 
 import click
 
-from torrent_engine.base.config import SessionConfig, SharedConfig, TrackerConfig
+from torrent_engine.base.config import (
+    DhtConfig,
+    LsdConfig,
+    PexConfig,
+    SessionConfig,
+    SharedConfig,
+    TrackerConfig,
+    WebSeedConfig,
+)
 from torrent_engine.base.ids import PeerAddress
 from torrent_engine.cli import loop, selection, sources
 from torrent_engine.cli.exit_codes import CliError, ExitCode
@@ -47,10 +55,20 @@ def shared_config(options: Mapping[str, Any]) -> SharedConfig:
         listen_port=options["port"],
         listen_hosts=options["listen_hosts"] or SharedConfig().listen_hosts,
         state_dir=None if options["state_dir"] is None else str(options["state_dir"]),
-        max_download_bytes_per_s=options["max_download"],
-        max_upload_bytes_per_s=options["max_upload"],
+        max_download_bytes_per_s=options.get("max_download", 0),
+        max_upload_bytes_per_s=options.get("max_upload", 0),
         tracker=TrackerConfig(stop_grace_s=TRACKER_GRACE_S),
+        dht=_dht_config(options),
+        lsd=LsdConfig(enabled=not options["no_lsd"]),
+        pex=PexConfig(enabled=not options["no_pex"]),
+        web_seed=WebSeedConfig(enabled=not options["no_web_seeds"]),
     )
+
+
+def _dht_config(options: Mapping[str, Any]) -> DhtConfig:
+    nodes: Sequence[PeerAddress] = options["dht_bootstrap"]
+    bootstrap = tuple((node.host, node.port) for node in nodes) or DhtConfig().bootstrap
+    return DhtConfig(enabled=not options["no_dht"], bootstrap=bootstrap)
 
 
 def session_config(

@@ -28,9 +28,12 @@ from torrent_engine.disk.os_errors import storage_error
 from torrent_engine.disk.state_database import StateDatabase, insert_rows
 from torrent_engine.disk.state_files import TorrentCopies, make_private_folder
 from torrent_engine.disk.state_records import (
+    DhtRecord,
     Progress,
     TorrentRecord,
+    dht_row,
     progress_row,
+    read_dht_row,
     read_progress_row,
     read_torrent_row,
     torrent_row,
@@ -55,6 +58,7 @@ class StateStore:
             wall_clock=wall_clock,
         )
         self._claims: dict[InfoHash, FileLock] = {}
+        self._dht_claim: FileLock | None = None
         self._limiter = anyio.CapacityLimiter(1)
 
     @classmethod
@@ -266,6 +270,44 @@ class StateStore:
 
         await self._run(remove, is_precious=True)
 
+    # -- the DHT --------------------------------------------------------------------------
+
+    def claim_dht(self) -> bool:
+        """Say that this process is the node whose tables are kept here; False if another is."""
+        if self._dht_claim is not None:
+            return True
+        try:
+            make_private_folder(self.folder / "locks")
+            lock = FileLock(self.folder / "locks" / "dht.lock")
+            is_ours = lock.take()
+        except OSError as error:
+            raise storage_error(self.folder, error) from error
+        if is_ours:
+            self._dht_claim = lock
+        else:
+            lock.free()
+        return is_ours
+
+    async def load_dht(self) -> list[DhtRecord]:
+        """Return the saved nodes of each address family; a damaged row is dropped (row F6)."""
+        return await self._run(self._load_dht)
+
+    @staticmethod
+    def _load_dht(db: sqlite3.Connection) -> list[DhtRecord]:
+        records: list[DhtRecord] = []
+        for row in db.execute("SELECT * FROM dht_nodes ORDER BY is_ipv6").fetchall():
+            try:
+                records.append(read_dht_row(row))
+            except StateDatabaseError as error:
+                _log.warning("%s; they are looked for anew", error)
+                db.execute("DELETE FROM dht_nodes WHERE is_ipv6 = ?", row[:1])
+        return records
+
+    async def save_dht(self, records: Iterable[DhtRecord]) -> None:
+        """Remember the nodes of each address family in the place of those that were."""
+        rows = [dht_row(record) for record in records]
+        await self._run(lambda db: insert_rows(db, "dht_nodes", rows))
+
     async def hold_reserve(self) -> None:
         """Take room for the next time that the disk is full; failing does no harm."""
         await anyio.to_thread.run_sync(self._database.hold_reserve, limiter=self._limiter)
@@ -282,6 +324,8 @@ class StateStore:
     def _close(self) -> None:
         for info_hash in list(self._claims):
             self.release(info_hash)
+        if self._dht_claim is not None:
+            self._dht_claim.free()
         self._database.close()
 
 

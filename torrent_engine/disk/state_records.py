@@ -15,6 +15,9 @@ from torrent_engine.disk.file_storage import FileStamp
 from torrent_engine.disk.safe_open import check_parts
 
 _CHECKSUM_BYTES: Final = 16
+_NODE_ID_BYTES: Final = 20
+_IPV4_NODE_BYTES: Final = 26  # BEP 5
+_IPV6_NODE_BYTES: Final = 38  # BEP 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,23 @@ class TorrentRecord:
     partial: Mapping[int, int] = field(default_factory=dict)
     """Blocks on the disk of pieces that are not whole: bit ``1 << block``."""
     stamps: Mapping[int, FileStamp] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class DhtRecord:
+    """What a node of the DHT takes over from its last run: its id, and whom it knew."""
+
+    is_ipv6: bool
+    node_id: bytes
+    """20 bytes."""
+    nodes: bytes
+    """Compact node information, 26 (BEP 5) or 38 (BEP 32) bytes each, best first."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the lengths are possible."""
+        size = _IPV6_NODE_BYTES if self.is_ipv6 else _IPV4_NODE_BYTES
+        return len(self.node_id) == _NODE_ID_BYTES and len(self.nodes) % size == 0
 
 
 def checksum(*fields: object) -> bytes:
@@ -118,3 +138,21 @@ def read_progress_row(row: tuple[Any, ...]) -> Progress:
     if {len(have), len(durable), len(unchecked)} != {length}:
         raise StateDatabaseError("a progress row has the wrong number of bits")
     return Progress(piece_count, have, durable, unchecked, boot_id, bool(is_clean))
+
+
+def dht_row(record: DhtRecord) -> tuple[object, ...]:
+    """Return the row of table ``dht_nodes``."""
+    fields = (int(record.is_ipv6), record.node_id, record.nodes)
+    return (*fields, checksum(*fields))
+
+
+def read_dht_row(row: tuple[Any, ...]) -> DhtRecord:
+    """Return the record of a row; StateDatabaseError if the row is damaged."""
+    *fields, stored = row
+    if checksum(*fields) != stored:
+        raise StateDatabaseError("a row of DHT nodes is damaged")
+    is_ipv6, node_id, nodes = fields
+    record = DhtRecord(bool(is_ipv6), node_id, nodes)
+    if not record.is_whole:
+        raise StateDatabaseError("a row of DHT nodes has the wrong length")
+    return record

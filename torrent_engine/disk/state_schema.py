@@ -6,7 +6,7 @@ from typing import Final
 
 from torrent_engine.base.errors import StateDatabaseError
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 
 _VERSION_1: Final = """
 CREATE TABLE version (number INTEGER NOT NULL);
@@ -37,6 +37,12 @@ CREATE TABLE quarantine (
 );
 """  # inode and device are 64 bits unsigned, which INTEGER is not
 
+_DHT_TABLE: Final = """
+CREATE TABLE dht_nodes (
+    is_ipv6 INTEGER PRIMARY KEY, node_id BLOB NOT NULL, nodes BLOB NOT NULL, checksum BLOB NOT NULL
+)
+"""
+
 
 class DamagedDatabaseError(sqlite3.DatabaseError):
     """A check found damage that no statement has run into yet."""
@@ -61,7 +67,11 @@ def _create(connection: sqlite3.Connection) -> None:
             connection.execute(statement)
 
 
-MIGRATIONS: Final[tuple[Callable[[sqlite3.Connection], None], ...]] = (_create,)
+def _add_dht_nodes(connection: sqlite3.Connection) -> None:
+    connection.execute(_DHT_TABLE)
+
+
+MIGRATIONS: Final[tuple[Callable[[sqlite3.Connection], None], ...]] = (_create, _add_dht_nodes)
 """``MIGRATIONS[n]`` makes a database of version n one of version n + 1."""
 
 

@@ -1,6 +1,6 @@
 """Owns the number by which all peers agree on who should be connected to whom.
 
-Source: BEP 40; CRC-32C as RFC 3720 appendix B.4 describes it.
+Source: BEP 40.
 """
 
 from functools import lru_cache
@@ -8,25 +8,7 @@ from ipaddress import ip_address
 from typing import Final
 
 from torrent_engine.base.ids import PeerAddress
-
-_POLYNOMIAL: Final = 0x82F63B78  # Castagnoli's, bits reversed
-
-
-def _table_entry(value: int) -> int:
-    for _ in range(8):
-        value = (value >> 1) ^ (_POLYNOMIAL if value & 1 else 0)
-    return value
-
-
-_TABLE: Final = tuple(map(_table_entry, range(256)))
-
-
-def crc32c(data: bytes) -> int:
-    """Return the CRC-32C (Castagnoli) of some bytes."""
-    crc = 0xFFFFFFFF
-    for byte in data:
-        crc = (crc >> 8) ^ _TABLE[(crc ^ byte) & 0xFF]
-    return crc ^ 0xFFFFFFFF
+from torrent_engine.codec.crc32c import crc32c
 
 
 def peer_priority(ours: PeerAddress, theirs: PeerAddress) -> int:

@@ -3,11 +3,10 @@
 Source: BEP 11; BEP 23 and BEP 7 for the compact lists.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntFlag
 from itertools import zip_longest
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
 from torrent_engine.base.config import EXTENSION_BENCODE_LIMITS, PexConfig
 from torrent_engine.base.errors import BencodeError, RemoteProtocolError
@@ -21,12 +20,16 @@ from torrent_engine.codec.compact import (
     encode_peer,
 )
 
-UT_PEX: Final = "ut_pex"
+T = TypeVar("T")
+Entries = dict[bytes, BencodeValue]
+
+DEFAULTS: Final = PexConfig()
 
 
 class PexFlag(IntFlag):
     """What is said of a contact; further bits are kept as they are."""
 
+    NONE = 0
     PREFERS_ENCRYPTION = 0x01
     UPLOAD_ONLY = 0x02
     """It is a seed, or has all that it wants."""
@@ -40,7 +43,7 @@ class PexContact(NamedTuple):
     """A peer that the sender is connected to."""
 
     address: PeerAddress
-    flags: PexFlag = PexFlag(0)
+    flags: PexFlag = PexFlag.NONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +72,12 @@ def encode_pex(message: PexMessage) -> bytes:
     return encode(entries)
 
 
-def decode_pex(payload: bytes, config: PexConfig | None = None) -> PexMessage:
+def decode_pex(payload: bytes, config: PexConfig = DEFAULTS) -> PexMessage:
     """Decode one message, at most ``max_contacts`` additions and as many droppings of it.
 
     IPv4 and IPv6 contacts take turns. Flags that are missing are 0. Raises RemoteProtocolError
     if the payload is too long, no bencoded dictionary, or has a list of another type or length.
     """
-    config = config or PexConfig()
     if len(payload) > config.max_message_bytes:
         raise RemoteProtocolError(f"ut_pex of {len(payload)} bytes", bep=11)
     try:
@@ -85,30 +87,27 @@ def decode_pex(payload: bytes, config: PexConfig | None = None) -> PexMessage:
     if not isinstance(value, dict):
         raise RemoteProtocolError("ut_pex is no dictionary", bep=11)
     count = config.max_contacts
-    added = _in_turn(_contacts(value, b"", count), _contacts(value, b"6", count))
-    dropped = _in_turn(
-        _addresses(value, b"dropped", count), _addresses(value, b"dropped6", count)
-    )
-    return PexMessage(tuple(added)[:count], tuple(dropped)[:count])
+    added = _in_turn(_contacts(value, b"added", count), _contacts(value, b"added6", count))
+    dropped = _in_turn(_addresses(value, b"dropped", count), _addresses(value, b"dropped6", count))
+    return PexMessage(tuple(added[:count]), tuple(dropped[:count]))
 
 
-def _contacts(
-    value: dict[bytes, BencodeValue], suffix: bytes, max_count: int
-) -> list[PexContact]:
-    addresses = _addresses(value, b"added" + suffix, max_count)
-    flags = value.get(b"added" + suffix + b".f", b"")
-    if not isinstance(flags, bytes):
-        flags = b""
-    flags = flags[:max_count].ljust(len(addresses), b"\0")
-    return [PexContact(address, PexFlag(bits)) for address, bits in zip(addresses, flags)]
+def _contacts(value: Entries, key: bytes, max_count: int) -> list[PexContact]:
+    addresses, flags = _addresses(value, key, max_count), value.get(key + b".f")
+    flags = flags[:max_count] if isinstance(flags, bytes) else b""
+    return list(map(PexContact, addresses, map(PexFlag, flags.ljust(len(addresses), b"\0"))))
 
 
-def _addresses(
-    value: dict[bytes, BencodeValue], key: bytes, max_count: int
-) -> list[PeerAddress]:
-    blob = value.get(key, b"")
-    size = IPV6_PEER_BYTES if key.endswith(b"6") else IPV4_PEER_BYTES
+def _addresses(value: Entries, key: bytes, max_count: int) -> list[PeerAddress]:
+    blob, is_ipv6 = value.get(key, b""), key.endswith(b"6")
+    size = IPV6_PEER_BYTES if is_ipv6 else IPV4_PEER_BYTES
     if not isinstance(blob, bytes) or len(blob) % size:
         raise RemoteProtocolError(f"ut_pex: {key.decode()} is no compact list", bep=11)
-    decode_peers = decode_ipv6_peers if size == IPV6_PEER_BYTES else decode_ipv4_peers
+    decode_peers = decode_ipv6_peers if is_ipv6 else decode_ipv4_peers
     return decode_peers(blob[: max_count * size])
+
+
+def _in_turn(one: list[T], other: list[T]) -> list[T]:
+    """Return both lists as one, the first of each first."""
+    pairs = zip_longest(one, other)
+    return [each for pair in pairs for each in pair if each is not None]

@@ -1,0 +1,152 @@
+"""Options that ``download``, ``seed`` and ``metadata`` share.
+
+How peers are found can be set by variables of the environment as well, for all runs of a shell.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from torrent_engine.cli.options import (
+    ADDRESS,
+    FOLDER,
+    MINUTES,
+    PEER,
+    PORT,
+    RATE,
+    RATIO,
+    Command,
+)
+
+PREFIX: Final = "TORRENT_ENGINE_"
+STATE_DIR_VARIABLE: Final = f"{PREFIX}STATE_DIR"
+
+
+def transfer_options(command: Command) -> Command:
+    """Add what download and seed have in common."""
+    return _decorated(command, (*_PAYLOAD_OPTIONS, *_NETWORK_OPTIONS, *_OUTPUT_OPTIONS))
+
+
+def network_options(command: Command) -> Command:
+    """Add how peers are found and reached, and what is printed."""
+    return _decorated(command, (*_NETWORK_OPTIONS, *_OUTPUT_OPTIONS))
+
+
+def _decorated(command: Command, options: tuple[Callable[[Any], Any], ...]) -> Command:
+    for decorate in reversed(options):
+        command = decorate(command)
+    return command
+
+
+def _switch_off(option: str, text: str) -> Callable[[Any], Any]:
+    """Return a flag that a variable of the environment sets as well."""
+    name = option.removeprefix("--").replace("-", "_")
+    return click.option(
+        option,
+        name,
+        is_flag=True,
+        envvar=PREFIX + name.upper(),
+        show_envvar=True,
+        help=text,
+    )
+
+
+_PAYLOAD_OPTIONS: Final = (
+    click.option(
+        "-d",
+        "--dir",
+        "folder",
+        type=FOLDER,
+        default=Path(),
+        help="Folder of the payload.  [default: the current folder]",
+    ),
+    click.option(
+        "-o",
+        "outputs",
+        multiple=True,
+        metavar="[INDEX=]NAME",
+        help="Name of the file on disk; INDEX says which of several; may be repeated.",
+    ),
+    click.option(
+        "--seed-ratio",
+        type=RATIO,
+        metavar="RATIO",
+        help="Seed until this share ratio; 0: no ratio ends it.",
+    ),
+    click.option(
+        "--seed-time",
+        type=MINUTES,
+        metavar="TIME",
+        help="Seed this long: 90s, 10m, 2h, a plain number is minutes; 0: do not seed.",
+    ),
+    click.option(
+        "--max-download-limit",
+        "max_download",
+        type=RATE,
+        default=0,
+        metavar="RATE",
+        help="Bytes per second, over all torrents, such as 5M; 0: unlimited.",
+    ),
+    click.option(
+        "--max-upload-limit",
+        "max_upload",
+        type=RATE,
+        default=0,
+        metavar="RATE",
+        help="The same for uploads.",
+    ),
+    click.option("--no-resume", is_flag=True, help="Trust no saved state; hash what is there."),
+)
+
+_NETWORK_OPTIONS: Final = (
+    click.option(
+        "--port",
+        type=PORT,
+        default=6881,
+        show_default=True,
+        metavar="PORT",
+        help="TCP port to listen on; a busy one moves on to the next; 0: any.",
+    ),
+    click.option(
+        "--listen",
+        "listen_hosts",
+        type=ADDRESS,
+        multiple=True,
+        metavar="ADDRESS",
+        help="Address to listen on; may be repeated.  [default: all]",
+    ),
+    click.option(
+        "--peer",
+        "peers",
+        type=PEER,
+        multiple=True,
+        metavar="HOST:PORT",
+        help="Connect to this peer too; may be repeated.",
+    ),
+    click.option(
+        "--state-dir",
+        type=FOLDER,
+        envvar=STATE_DIR_VARIABLE,
+        help=f"Folder of the resume database (or {STATE_DIR_VARIABLE}).",
+    ),
+    click.option(
+        "--dht-bootstrap",
+        type=PEER,
+        multiple=True,
+        envvar=f"{PREFIX}DHT_BOOTSTRAP",
+        show_envvar=True,
+        metavar="HOST:PORT",
+        help="Node to enter the DHT by, in place of the usual ones; may be repeated.",
+    ),
+    _switch_off("--no-dht", "Do not look for peers in the distributed hash table."),
+    _switch_off("--no-pex", "Do not exchange addresses of peers with peers."),
+    _switch_off("--no-lsd", "Do not look for peers on the local network."),
+    _switch_off("--no-web-seeds", "Do not download from web servers."),
+)
+
+_OUTPUT_OPTIONS: Final = (
+    click.option("--json", "as_json", is_flag=True, help="Print one event per line, as JSON."),
+    click.option("-q", "--quiet", is_flag=True, help="Print only errors."),
+)

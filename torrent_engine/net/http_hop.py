@@ -1,0 +1,118 @@
+"""Owns one request of a chain of redirects: where it goes, what it says, what its answer may be.
+
+Source: RELIABILITY rows A14, D1. The host is looked up by who sends it; what is connected to is a
+literal address.
+"""
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import TYPE_CHECKING, Final
+from urllib.parse import unquote, urljoin, urlsplit
+
+from torrent_engine.base.errors import HttpError, TrackerError
+from torrent_engine.protocol.tracker.urls import DEFAULT_PORTS, TrackerUrl, parse_tracker_url
+
+if TYPE_CHECKING:
+    import httpx2
+
+REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+MAX_HEADER_LINES: Final = 100  # row A14
+_SECRET_HEADERS: Final = frozenset({"authorization", "cookie", "proxy-authorization"})
+
+
+@dataclass(slots=True)
+class Hop:
+    """One request of a chain of redirects."""
+
+    url: str
+    headers: Mapping[str, str]
+    addresses: Sequence[str] = ()
+    """Literal addresses to use instead of looking the host up."""
+    parts: TrackerUrl = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Split the URL; HttpError if it is none that can be fetched."""
+        self.parts = parse_http_url(self.url)
+
+    def next(self, location: str) -> "Hop":
+        """Return where a redirect leads; secrets do not leave their origin."""
+        try:
+            url = urljoin(self.url, location)
+        except ValueError as error:
+            raise HttpError("redirect to a malformed URL") from error
+        following = Hop(url, self.headers)
+        if following.parts.origin != self.parts.origin:
+            following.headers = {
+                name: text
+                for name, text in self.headers.items()
+                if name.lower() not in _SECRET_HEADERS
+            }
+        return following
+
+    def request(
+        self, httpx: ModuleType, address: str, headers: Mapping[str, str], timeout_s: float
+    ) -> "httpx2.Request":
+        """Return the GET for one literal address of the host; :attr:`headers` come on top."""
+        parts = self.parts
+        literal = f"[{address}]" if ":" in address else address
+        timeouts = dict.fromkeys(("connect", "read", "write", "pool"), timeout_s)
+        request: httpx2.Request = httpx.Request(
+            "GET",
+            f"{parts.scheme}://{literal}:{parts.port}/",
+            headers={"Host": _host_header(parts), **headers, **self.headers},
+            extensions={
+                "target": parts.target.encode("ascii"),
+                "sni_hostname": parts.host,
+                "timeout": timeouts,
+            },
+        )
+        return request
+
+
+def parse_http_url(url: str) -> TrackerUrl:
+    """Split an http or https URL; HttpError if it is anything else."""
+    try:
+        parts = parse_tracker_url(url)
+    except TrackerError as error:
+        raise HttpError(str(error).replace("tracker URL", "URL")) from error
+    if parts.scheme not in DEFAULT_PORTS:
+        raise HttpError(f"cannot fetch a URL of scheme {parts.scheme!r}")
+    return parts
+
+
+def checked_headers(raw: Sequence[tuple[bytes, bytes]], max_bytes: int) -> dict[str, str]:
+    """Return the header of an answer by lower-case name, of a repeated one the first.
+
+    Raises HttpError if it has more than ``max_bytes`` or 100 lines.
+    """
+    header_bytes = sum(len(name) + len(value) + 4 for name, value in raw)
+    if header_bytes > max_bytes or len(raw) > MAX_HEADER_LINES:
+        raise HttpError(f"response header of {len(raw)} lines, {header_bytes} bytes")
+    headers: dict[str, str] = {}
+    for name, value in raw:
+        headers.setdefault(name.decode("latin-1").lower(), value.decode("latin-1"))
+    return headers
+
+
+def basic_auth(url: str) -> dict[str, str]:
+    """Return the header that says the user and the password of a URL; {} if it has none."""
+    try:
+        parts = urlsplit(url)
+        secret = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}".encode()
+    except ValueError:
+        return {}
+    if parts.username is None:
+        return {}
+    return {"Authorization": f"Basic {base64.b64encode(secret).decode('ascii')}"}
+
+
+def described(error: Exception) -> str:
+    """Return what a library's error says, or its name."""
+    return str(error) or type(error).__name__
+
+
+def _host_header(parts: TrackerUrl) -> str:
+    host = f"[{parts.host}]" if ":" in parts.host else parts.host
+    return host if parts.port == DEFAULT_PORTS[parts.scheme] else f"{host}:{parts.port}"
