@@ -50,11 +50,11 @@ class SessionCompleted(Event):
 
 @dataclass(frozen=True, slots=True)
 class SessionStopped(Event):
-    """The Session ended: ``reason`` is "stopped", "ratio", "time", "checked", "cancelled" or
-    "metadata"."""
+    """The Session ended."""
 
     type: ClassVar[str] = "session.stopped"
     reason: str
+    """"stopped", "ratio", "time", "checked", "metadata" or "cancelled"."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -113,7 +113,7 @@ class MagnetGreeting:
         _tell_dht_port(peer, self._dht_port())
 
 
-def _handshake(  # noqa: PLR0913 - one argument for each field that differs
+def _handshake(
     peer: Peer,
     config: SharedConfig,
     extensions: Mapping[str, int],

@@ -213,9 +213,7 @@ class PeerPool:
     ) -> None:
         """Run one connection from its handshake to its end."""
         connection = new_connection(self._swarm, self._role.greeting)
-        link = PeerLink(
-            sock, address, connection, gate=self._role.gate, clock=self._swarm.clock
-        )
+        link = PeerLink(sock, address, connection, gate=self._role.gate, clock=self._swarm.clock)
         self.own.exclude_local(sock)
         link.connection.send_handshake()
         serving = PeerServing(link, partial(self.join, source=source), self._role.handle)

@@ -55,7 +55,7 @@ class PeerSources:
             is_private=facts.is_private,
             config=shared.config.tracker,
             client=shared.trackers,
-            totals=lambda: self._facts.totals(),
+            totals=self._totals,
             listen_port=lambda: shared.listen_port,
             on_peers=self._on_tracker_peers,
             on_external_ip=self._on_external_ip,
@@ -99,6 +99,9 @@ class PeerSources:
             on_peers=self._on_discovered,
             on_round=self._on_round,
         )
+
+    def _totals(self) -> AnnounceTotals:
+        return self._facts.totals()
 
     def _on_tracker_peers(self, addresses: list[PeerAddress]) -> None:
         self._pool.add(addresses, Source.TRACKER)

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 import anyio
 
@@ -24,7 +24,6 @@ from torrent_engine.base.errors import (
 from torrent_engine.base.ids import CLIENT_PREFIX, PeerId
 from torrent_engine.codec.magnet import Magnet
 from torrent_engine.codec.metainfo import Metainfo
-from torrent_engine.engine.disk_full import DiskFull
 from torrent_engine.engine.event_bus import EventBus
 from torrent_engine.engine.events import (
     SessionErrored,
@@ -34,15 +33,16 @@ from torrent_engine.engine.events import (
     SessionStopped,
 )
 from torrent_engine.engine.file_choice import choose_files
-from torrent_engine.engine.inheritance import Inheritance
 from torrent_engine.engine.kept_metadata import recall
 from torrent_engine.engine.metadata_run import FetchSettings, MetadataRun
-from torrent_engine.engine.session_controls import SessionControls
 from torrent_engine.engine.session_run import RunSettings, SessionRun
+from torrent_engine.engine.session_waiting import SessionWaiting
 from torrent_engine.engine.shared_resources import SharedResources
-from torrent_engine.engine.state_waiters import StateWaiters
-from torrent_engine.engine.states import Signal, State, StateMachine
+from torrent_engine.engine.states import Signal, State
 from torrent_engine.engine.torrent import Totals
+
+if TYPE_CHECKING:
+    from torrent_engine.engine.inheritance import Inheritance
 
 logger = logging.getLogger(__name__)
 
@@ -50,10 +50,11 @@ RECHECK: Final = "recheck"
 METADATA_ONLY: Final = "metadata"
 
 
-class Session(SessionControls):
+class Session(SessionWaiting):
     """One torrent: downloads it, then seeds it; borrows from SharedResources.
 
-    Of a magnet link it asks peers for the metadata first (BEP 9). Make it with :meth:`create`; ``async with`` starts it, and closes it at the end.
+    Of a magnet link it asks peers for the metadata first (BEP 9). Make it with :meth:`create`;
+    ``async with`` starts it, and closes it at the end.
     """
 
     def __init__(
@@ -63,21 +64,14 @@ class Session(SessionControls):
         save_path: Path,
         config: SessionConfig,
     ) -> None:
-        self._waiters = StateWaiters()
-        super().__init__(source, shared, StateMachine(self._waiters.moved), config)
+        super().__init__(source, shared, config)
         self.save_path = save_path
         self.events = EventBus()
-        self.error: TorrentEngineError | None = None
-        """Why the state is ERROR."""
         self.totals = Totals()
-        self._disk_full = DiskFull(shared)
         self._inheritance: Inheritance | None = None
-        self._stop_reason = "stopped"
         self._stop_wanted: str | None = None
         self._trusts_resume = True
         self._is_bus_running = False
-        self._is_ending = False
-        self._is_closed = False
         self._peer_id = PeerId(CLIENT_PREFIX + os.urandom(12))
 
     @classmethod
@@ -126,6 +120,7 @@ class Session(SessionControls):
         await self._claim(signal)
         self.error = None
         self._run = None
+        self._has_run = True
         self._ended = anyio.Event()
         self._is_ending = False
         self._stop_wanted = None
@@ -149,14 +144,23 @@ class Session(SessionControls):
         await self._shared.acquire()
         try:
             self._shared.register(self.info_hash, self.close)
-            if self.metainfo is None and self._magnet is not None:
-                if found := await recall(self._shared.store, self._magnet):
-                    self._learn(found, self._magnet)
+        except BaseException:
+            await self._shared.release()
+            raise
+        try:
+            await self._recall_metadata()
         except BaseException:
             self._shared.unregister(self.info_hash)
             with anyio.CancelScope(shield=True):
                 await self._shared.release()
             raise
+
+    async def _recall_metadata(self) -> None:
+        """Take the metadata of an earlier run, if there is any."""
+        if self.metainfo is None and self._magnet is not None:
+            found = await recall(self._shared.store, self._magnet)
+            if found is not None:
+                self._learn(found, self._magnet)
 
     async def pause(self) -> None:
         """Let no payload move until :meth:`resume`; peers are disconnected."""
@@ -179,11 +183,6 @@ class Session(SessionControls):
         self._disk_full.retry()
         self._interrupt()
         self.events.publish(SessionResumed(self.info_hash, self.state.value))
-
-    @property
-    def _is_disk_full(self) -> bool:
-        """Whether the state is ERROR only until there is room on the disk."""
-        return self._disk_full.error is not None and self.state is State.ERROR
 
     async def recheck(self) -> None:
         """Hash all the data that is there again; does not trust the resume data.
@@ -366,38 +365,3 @@ class Session(SessionControls):
             self.events.publish(SessionStopped(self.info_hash, self._stop_reason))
         await self._shared.release()
         self._ended.set()
-
-    # -- waiting ----------------------------------------------------------------------------
-
-    async def wait(self, *states: State) -> State:
-        """Wait until the Session is in one of these states, or passes through one; return it.
-
-        Unless those were waited for: if it is or comes to ERROR, its error is raised (a
-        TorrentEngineError, such as StorageError), and SessionError once it is stopped or closed.
-        A Session that was never started is waited for.
-        """
-        seen = self.state
-        is_new = seen is State.STOPPED and self._run is None and not self._is_closed
-        if seen not in {*states, State.ERROR} and (is_new or seen is not State.STOPPED):
-            seen = await self._waiters.wait(frozenset({*states, State.ERROR, State.STOPPED}))
-        if seen in states:
-            return seen
-        if seen is State.ERROR and self.error is not None:
-            raise self.error
-        raise SessionError(f"stopped before it was {' or '.join(states)}")
-
-    async def wait_stopped(self) -> str:
-        """Wait for the end of the run; return "stopped", "ratio", "time", "checked", "cancelled",
-        "metadata" (:attr:`SessionConfig.metadata_only`).
-
-        Raises SessionError, whose cause says why, if it ended in ERROR, and at once when the disk
-        is full: the Session tries again until it is stopped, who waits may not want to.
-        """
-        while not self._ended.is_set() and not self._is_disk_full:
-            if self._is_ending:
-                await self._ended.wait()
-            else:
-                await self._waiters.wait(frozenset({State.STOPPED, State.ERROR}))
-        if self.error is not None:
-            raise SessionError(str(self.error)) from self.error
-        return self._stop_reason

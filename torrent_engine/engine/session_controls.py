@@ -34,6 +34,8 @@ class SessionControls(SessionFacts):
             self.config = replace(config, peers=(*config.peers, *self._magnet.peers))
         self._ended = anyio.Event()
         self._ended.set()
+        self._has_run = False
+        """It was started at least once."""
         self._added_trackers: dict[str, int | None] = {}
 
     async def add_peer(self, host: str, port: int) -> None:

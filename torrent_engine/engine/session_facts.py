@@ -9,7 +9,6 @@ from torrent_engine.engine.peer import PeerStats, peer_stats
 from torrent_engine.engine.session_stats import SessionStats, fetch_stats, idle_stats, run_stats
 from torrent_engine.engine.shared_resources import SharedResources
 from torrent_engine.engine.states import State, StateMachine
-from torrent_engine.engine.torrent import Swarm
 from torrent_engine.engine.tracker_coordinator import TrackerStatus
 
 if TYPE_CHECKING:
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     from torrent_engine.engine.peer_pool import PeerPool
     from torrent_engine.engine.peer_sources import PeerSources
     from torrent_engine.engine.session_run import SessionRun
+    from torrent_engine.engine.torrent import Swarm
 
 
 class SessionFacts:

@@ -382,4 +382,3 @@ class SessionRun:
             self._seeding_since_s = None
         if machine.state in {State.DOWNLOADING, State.SEEDING}:
             self.transfer.downloads.set_active(active=not is_complete)
-
