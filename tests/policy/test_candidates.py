@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torrent_engine.base.config import PoolConfig
 from torrent_engine.base.ids import PeerAddress, PeerId
 from torrent_engine.policy.addresses import is_dialable
-from torrent_engine.policy.candidates import CandidateList, Source
+from torrent_engine.policy.candidates import PRIVATE_SOURCES, CandidateList, Source
 from torrent_engine.policy.dial_limiter import DialLimiter
 from torrent_engine.policy.peer_priority import peer_priority
 
@@ -540,3 +540,61 @@ def test_candidates_are_counted_by_source_as_long_as_they_are_known() -> None:
     subject.ban(peer(0), None, now=0)
     assert (subject.count_from(Source.DHT), subject.count_from(Source.PEX)) == (2, 0)
     assert subject.origin(peer(0)) == Source(0)
+
+
+# -- magnets of private torrents ----------------------------------------------------------------
+
+
+def test_b10_a_torrent_that_turns_out_private_forgets_who_no_tracker_named() -> None:
+    subject = candidates()
+    for number, source in enumerate(Source):
+        subject.add(peer(number), source, now=0)
+    both = peer(99)
+    subject.add(both, Source.DHT, now=0)
+    subject.add(both, Source.TRACKER, now=0)
+    assert subject.become_private() == []
+    left = {address for address in map(peer, range(len(Source))) if address in subject}
+    assert {subject.sources(address) for address in left} == set(PRIVATE_SOURCES)
+    assert subject.sources(both) == Source.TRACKER
+    assert all(not subject.count_from(each) for each in ~PRIVATE_SOURCES)
+    for source in ~PRIVATE_SOURCES:
+        assert not subject.add(peer(200), source, now=1)
+    assert subject.add(peer(200), Source.TRACKER, now=1)
+    assert set(dial_all(subject, 1)) == {*left, both, peer(200)}
+
+
+def test_b10_links_with_peers_that_no_tracker_named_are_to_end() -> None:
+    subject = candidates()
+    subject.add(peer(1), Source.PEX, now=0)
+    subject.add(peer(2), Source.TRACKER, now=0)
+    assert len(dial_all(subject, 0)) == 2
+    assert subject.become_private() == [peer(1)]
+    subject.mark_connected(peer(1), now=1)
+    subject.mark_disconnected(peer(1), now=1, good=True)
+    assert peer(1) not in subject
+
+
+# -- hearsay --------------------------------------------------------------------------------------
+
+
+def test_b9_only_who_nobody_else_named_is_forgotten_with_its_source() -> None:
+    subject = candidates()
+    subject.add(peer(1), Source.PEX, now=0)
+    assert dial_all(subject, 0) == [peer(1)]
+    for number in (2, 3):
+        subject.add(peer(number), Source.PEX, now=0)
+    subject.add(peer(3), Source.DHT, now=0)
+    subject.forget(map(peer, range(5)), Source.PEX)
+    assert [number for number in range(5) if peer(number) in subject] == [1, 3]
+
+
+def test_b9_whoever_wants_to_hears_what_became_of_each_dial() -> None:
+    subject, reached, not_reached = candidates(), list[PeerAddress](), list[PeerAddress]()
+    subject.on_reached, subject.on_not_reached = reached.append, not_reached.append
+    for number in range(3):
+        subject.add(peer(number), Source.PEX, now=0)
+    dial_all(subject, 0)
+    subject.mark_failed(peer(0), now=1)
+    subject.mark_failed(peer(1), now=1, hung_up=True)
+    subject.mark_connected(peer(2), now=1)
+    assert (reached, not_reached) == ([peer(2)], [peer(0)])

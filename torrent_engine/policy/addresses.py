@@ -1,5 +1,6 @@
-"""Owns the question of which addresses can be dialled, and which of them many peers may share."""
+"""Owns the question of which addresses can be dialled, by whom, and which many peers may share."""
 
+from functools import lru_cache
 from ipaddress import ip_address
 
 from torrent_engine.base.config import PoolConfig
@@ -25,3 +26,18 @@ def is_dialable(address: PeerAddress, *, allow_local: bool = True) -> bool:
 def may_be_shared(host: str, config: PoolConfig) -> bool:
     """Tell whether the ports of one IP address are peers of their own: by option, or loopback."""
     return config.allow_multiple_per_ip or host.startswith("127.") or host == "::1"
+
+
+def is_in_reach(host: str, asker: str) -> bool:
+    """Tell whether a literal address means something to who is at another one (row B9).
+
+    A loopback address does on loopback only, another local one in some local network. Raises
+    ValueError for a host that is no literal address.
+    """
+    return _nearness(host) <= _nearness(asker)
+
+
+@lru_cache(maxsize=4096)
+def _nearness(host: str) -> int:
+    ip = ip_address(host)
+    return 0 if ip.is_global else 2 if ip.is_loopback else 1

@@ -6,7 +6,7 @@ verb costs O(log n), but :meth:`set_own_address` and :meth:`set_wanting` look at
 
 import random
 from collections import Counter
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Iterable
 from typing import Final
 
 from torrent_engine.base.config import PoolConfig
@@ -52,6 +52,10 @@ class CandidateList:
         """Who waits for the end of a handshake with the same destination, and since when."""
         self.on_turn: Callable[[], None] = lambda: None
         """Called when :meth:`next_to_dial` is worth a call sooner than it said."""
+        self.on_reached: Callable[[PeerAddress], None] = lambda _address: None
+        """Hears of each candidate that a handshake came from."""
+        self.on_not_reached: Callable[[PeerAddress], None] = lambda _address: None
+        """Hears of each dial that failed, but for peers that were there and hung up at once."""
         self._is_wanting = True
         self._own: dict[bool, PeerAddress] = {}
         """How peers see us, by whether it is IPv6."""
@@ -108,6 +112,30 @@ class CandidateList:
         """Never dial this address: it is our own."""
         self._excluded.add(address)
         self._remove(address)
+
+    def forget(self, addresses: Iterable[PeerAddress], source: Source) -> None:
+        """Drop who waits and was named by nobody but this source."""
+        for address in addresses:
+            candidate = self._candidates.get(address)
+            if candidate is not None and not candidate.busy and candidate.sources == source:
+                self._remove(address)
+
+    def become_private(self) -> list[PeerAddress]:
+        """Take peers of private sources only from now on (BEP 27), and forget all others.
+
+        Returns those of them that are dialled or linked now: their links must end.
+        """
+        self._is_private = True
+        public = [c for c in self._candidates.values() if not c.sources & PRIVATE_SOURCES]
+        busy = [candidate.address for candidate in public if candidate.busy]
+        for candidate in public:
+            self._remove(candidate.address)
+        for candidate in self._candidates.values():
+            self._per_source.subtract(candidate.sources & ~PRIVATE_SOURCES)
+            candidate.sources &= PRIVATE_SOURCES
+            candidate.trust = trust_in(candidate.sources)
+            self._place_again(candidate)
+        return busy
 
     def set_own_address(self, address: PeerAddress) -> None:
         """Tell how peers of one family see us: the canonical priority (BEP 40) follows from it.
@@ -179,6 +207,7 @@ class CandidateList:
             candidate.connected_at = now
             self._set_busy(candidate)
             self._end_dialling(candidate)
+            self.on_reached(address)
 
     def mark_failed(self, address: PeerAddress, now: float, *, hung_up: bool = False) -> None:
         """Record a failed dial: try again after a growing time, forget after too many.
@@ -198,6 +227,8 @@ class CandidateList:
             self._end_busy(candidate)
             is_quick = hung_up or bool(candidate.sources & Source.MANUAL)
             self._wait_until(candidate, now + self._backoff_s(candidate, is_quick=is_quick))
+        if not hung_up:
+            self.on_not_reached(address)
 
     def mark_disconnected(self, address: PeerAddress, now: float, *, good: bool) -> None:
         """Record the end of a link; ``good`` says that the peer is worth dialling again."""
