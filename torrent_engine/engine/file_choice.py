@@ -10,7 +10,7 @@ from torrent_engine.base.errors import ConfigError
 from torrent_engine.codec.magnet import Magnet
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.codec.paths import clean_path
-from torrent_engine.engine.progress import DEFAULT_PRIORITY
+from torrent_engine.policy.picker import DEFAULT_PRIORITY
 
 
 def choose_files(config: SessionConfig, magnet: Magnet, metainfo: Metainfo) -> SessionConfig:

@@ -101,9 +101,16 @@ class MetadataRun:
         extensions: dict[str, ExtensionHandler] = {UT_METADATA: self._exchange.on_message}
         self._pex: PeerExchange | None = None
         if shared.config.pex.enabled:
-            self._pex = PeerExchange(self.swarm, self.candidates, on_new=self._wake_pool)
+            self._pex = PeerExchange(
+                shared.config.pex,
+                shared.config.pool,
+                self.candidates,
+                clock=shared.clock,
+                rng=shared.rng,
+                on_new=self._wake_pool,
+            )
             extensions[UT_PEX] = self._pex.on_message
-        hearers = PeerHearers(extensions, self._on_extension_handshake, shared.add_dht_node)
+        hearers = PeerHearers(extensions, self._on_extension_handshake, self._on_dht_port)
         pool = PeerPool(
             self.swarm,
             self.candidates,
@@ -250,6 +257,9 @@ class MetadataRun:
         self._exchange.on_extension_handshake(peer)
         if self._pex is not None:
             self._pex.on_joined(peer)
+
+    def _on_dht_port(self, peer: Peer, port: int) -> None:
+        self._shared.discovery.add_dht_node(peer.address.host, port)
 
     def _wake_pool(self) -> None:
         self.pool.wake()

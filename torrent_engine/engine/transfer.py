@@ -122,7 +122,14 @@ class Transfer:
         extensions: dict[str, ExtensionHandler] = {UT_METADATA: self._serving.on_message}
         self._pex: PeerExchange | None = None
         if shared.config.pex.enabled and not metainfo.is_private:
-            self._pex = PeerExchange(torrent, candidates, on_new=self._wake_pool)
+            self._pex = PeerExchange(
+                shared.config.pex,
+                shared.config.pool,
+                candidates,
+                clock=torrent.clock,
+                rng=torrent.rng,
+                on_new=self._wake_pool,
+            )
             extensions[UT_PEX] = self._pex.on_message
         hearers = PeerHearers(extensions, self._on_extension_handshake, self._on_dht_port)
         role = PoolRole(
@@ -224,7 +231,7 @@ class Transfer:
 
     def _on_dht_port(self, peer: Peer, port: int) -> None:
         if not self.torrent.metainfo.is_private:
-            self._shared.add_dht_node(peer, port)
+            self._shared.discovery.add_dht_node(peer.address.host, port)
 
     def _wake_pool(self) -> None:
         self.pool.wake()
