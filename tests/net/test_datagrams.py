@@ -13,7 +13,12 @@ from tests.support.swarm import until
 from torrent_engine.base.errors import NetworkError
 from torrent_engine.base.ids import PeerAddress
 from torrent_engine.net import datagrams as datagrams_module
-from torrent_engine.net.datagrams import BATCH_DATAGRAMS, Datagrams, open_datagrams
+from torrent_engine.net.datagrams import (
+    BATCH_DATAGRAMS,
+    Datagrams,
+    bound_datagrams,
+    open_datagrams,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -41,13 +46,10 @@ class Catcher:
 
 @asynccontextmanager
 async def running(*hosts: str, answer: bytes = b"") -> AsyncIterator[tuple[Datagrams, Catcher]]:
-    with open_datagrams(hosts or (LOOPBACK,), 0) as datagrams:
+    async with open_datagrams(hosts or (LOOPBACK,), 0) as datagrams:
         catcher = Catcher(datagrams, answer)
         datagrams.route(b"d", catcher)
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(datagrams.run)
-            yield datagrams, catcher
-            tasks.cancel_scope.cancel()
+        yield datagrams, catcher
 
 
 def client(host: str = LOOPBACK) -> socket.socket:
@@ -62,7 +64,7 @@ def bound(datagrams: Datagrams) -> list[tuple[str, int]]:
 
 
 def test_all_hosts_get_the_same_port() -> None:
-    with open_datagrams((LOOPBACK, "::1"), 0) as datagrams:
+    with bound_datagrams((LOOPBACK, "::1"), 0) as datagrams:
         assert bound(datagrams) == [(LOOPBACK, datagrams.port), ("::1", datagrams.port)]
         assert datagrams.port_of(is_ipv6=False) == datagrams.port_of(is_ipv6=True)
 
@@ -70,31 +72,31 @@ def test_all_hosts_get_the_same_port() -> None:
 def test_the_port_of_the_tcp_listener_is_free_for_udp() -> None:
     with socket.create_server((LOOPBACK, 0)) as listener:
         port = listener.getsockname()[1]
-        with open_datagrams((LOOPBACK,), port) as datagrams:
+        with bound_datagrams((LOOPBACK,), port) as datagrams:
             assert datagrams.port == port
 
 
 def test_a_port_that_is_taken_becomes_another_one_on_all_hosts() -> None:
     with client() as taken:
         port = taken.getsockname()[1]
-        with open_datagrams(("::1", LOOPBACK), port) as datagrams:
+        with bound_datagrams(("::1", LOOPBACK), port) as datagrams:
             assert {each for _, each in bound(datagrams)} == {datagrams.port}
             assert datagrams.port != port
 
 
 def test_an_address_that_the_machine_lacks_is_left_out() -> None:
-    with open_datagrams(("192.0.2.1", LOOPBACK), 0) as datagrams:
+    with bound_datagrams(("192.0.2.1", LOOPBACK), 0) as datagrams:
         assert [host for host, _ in bound(datagrams)] == [LOOPBACK]
         assert datagrams.port_of(is_ipv6=True) is None
 
 
 def test_no_address_at_all_is_a_network_error() -> None:
-    with pytest.raises(NetworkError, match="UDP"), open_datagrams(("192.0.2.1",), 0):
+    with pytest.raises(NetworkError, match="UDP"), bound_datagrams(("192.0.2.1",), 0):
         pass
 
 
 def test_sockets_are_closed_at_the_end() -> None:
-    with open_datagrams((LOOPBACK,), 0) as datagrams:
+    with bound_datagrams((LOOPBACK,), 0) as datagrams:
         port = datagrams.port
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.bind((LOOPBACK, port))
@@ -126,7 +128,7 @@ async def test_who_is_no_longer_routed_gets_nothing() -> None:
 
 
 async def test_datagrams_that_wait_are_read_in_batches() -> None:
-    with open_datagrams((LOOPBACK,), 0) as datagrams, client() as sock:
+    with bound_datagrams((LOOPBACK,), 0) as datagrams, client() as sock:
         catcher = Catcher(datagrams)
         datagrams.route(b"d", catcher)
         for _ in range(BATCH_DATAGRAMS + 5):
@@ -148,7 +150,7 @@ async def test_an_answer_leaves_from_the_address_that_was_asked() -> None:
 
 
 def unusable(address: PeerAddress) -> bool:
-    with open_datagrams((LOOPBACK,), 0) as datagrams:
+    with bound_datagrams((LOOPBACK,), 0) as datagrams:
         return not datagrams.send(b"d", address) and datagrams.dropped_count == 1
 
 
@@ -203,7 +205,7 @@ async def test_errors_of_reading_are_survived(monkeypatch: pytest.MonkeyPatch) -
         pauses.append(seconds)
         await sleep(0)
 
-    with open_datagrams((LOOPBACK,), 0) as datagrams, client() as sock:
+    with bound_datagrams((LOOPBACK,), 0) as datagrams, client() as sock:
         faults = [errno.ECONNREFUSED, errno.ENOBUFS, errno.EHOSTUNREACH, errno.ENOMEM]
         faulty: Any = FaultySocket(datagrams._sockets[0], faults)
         datagrams._sockets = (faulty,)

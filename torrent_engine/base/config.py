@@ -313,6 +313,33 @@ class MetadataConfig:
 
     max_bytes: int = 30 * MIB
     """Length of the info dictionary, whatever a peer says."""
+    max_held_bytes: int = 64 * MIB
+    """Pieces of the metadata that are held or on their way, in all copies that are not whole."""
+    max_requests_per_peer: int = 2
+    request_timeout_s: float = 3.0
+    """Time after which a piece is asked of somebody else; the late answer still counts."""
+    max_timeouts: int = 3
+    """Requests in a row that a peer left unanswered before it has a rest."""
+    rest_min_s: float = 20.0
+    """How long a peer that rejects, or does not answer, is not asked; at least."""
+    rest_max_s: float = 70.0
+    first_copies: int = 3
+    """Copies that are fetched beside each other, where peers disagree on the length, or cannot all
+    be right."""
+    first_duplicates: int = 2
+    """Peers that may be asked for one piece at a time, once every piece is asked for."""
+    widen_after_s: float = 1.0
+    """Time after which these two numbers double, again and again."""
+    probe_after_s: float = 5.0
+    """Time after which a peer that did not say how long the metadata is, is asked all the same."""
+    max_strikes: int = 50
+    """Pieces that nobody asked for before a peer is dropped."""
+    max_queued_requests: int = 1_024
+    """Requests of one peer that wait for our answer; more are rejected."""
+    max_upload_bytes_per_s: int = 256 * KIB
+    """Metadata sent to one peer."""
+    serve_private: bool = False
+    """Give the metadata of private torrents too; other clients do not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -411,6 +438,9 @@ class SessionConfig:
 
 FILE_BENCODE_LIMITS: Final = BencodeLimits()
 METADATA_BENCODE_LIMITS: Final = BencodeLimits(max_tokens=2_500_000, max_bytes=32 * MIB)
+METADATA_MESSAGE_BENCODE_LIMITS: Final = BencodeLimits(
+    max_depth=10, max_tokens=500, max_bytes=17 * KIB
+)
 TRACKER_BENCODE_LIMITS: Final = BencodeLimits(max_depth=10, max_tokens=20_000, max_bytes=MIB)
 EXTENSION_BENCODE_LIMITS: Final = BencodeLimits(
     max_depth=10, max_tokens=10_000, max_bytes=512 * KIB

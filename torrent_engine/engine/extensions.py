@@ -9,9 +9,9 @@ from typing import Final
 
 from torrent_engine.base.config import SharedConfig
 from torrent_engine.protocol.wire.extension import DONT_HAVE
+from torrent_engine.protocol.wire.metadata import UT_METADATA
 
 UT_PEX: Final = "ut_pex"
-UT_METADATA: Final = "ut_metadata"
 _NUMBERS: Final = {UT_PEX: 1, UT_METADATA: 2, DONT_HAVE: 7}
 
 

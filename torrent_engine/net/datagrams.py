@@ -8,8 +8,8 @@ it: no address that refuses, is unreachable or forbidden is an error for the oth
 import errno
 import logging
 import socket
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from ipaddress import ip_address
 from typing import Final, Protocol
 
@@ -153,8 +153,20 @@ class Datagrams:
             sock.close()
 
 
+@asynccontextmanager
+async def open_datagrams(hosts: Sequence[str], port: int) -> AsyncIterator[Datagrams]:
+    """Bind ``port`` on every host, as :func:`bound_datagrams` does, and read until the end."""
+    with bound_datagrams(hosts, port) as datagrams:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(datagrams.run)
+            try:
+                yield datagrams
+            finally:
+                tasks.cancel_scope.cancel()
+
+
 @contextmanager
-def open_datagrams(hosts: Sequence[str], port: int) -> Iterator[Datagrams]:
+def bound_datagrams(hosts: Sequence[str], port: int) -> Iterator[Datagrams]:
     """Bind ``port`` on every host and close all of it at the end; nothing reads until ``run``.
 
     An address family that the host lacks is left out; where the port is taken all get another one,

@@ -1,0 +1,149 @@
+"""Owns the rounds of the DHT: when each torrent is announced, and that never twice at a time.
+
+Source: BEP 5. What is due when is decided by ``policy/discovery_schedule.py``.
+"""
+
+import random
+from collections.abc import Awaitable, Callable
+from typing import Final, Protocol
+
+import anyio
+import anyio.abc
+import anyio.lowlevel
+
+from torrent_engine.base.config import DhtConfig
+from torrent_engine.base.ids import InfoHash, PeerAddress
+from torrent_engine.engine.alarm import Alarm
+from torrent_engine.engine.discovery_member import DiscoveryMember
+from torrent_engine.policy.candidate import Source
+from torrent_engine.policy.discovery_schedule import DiscoverySchedule, Pace
+
+NO_NODES_WAIT_S: Final = 0.25  # ours: until we look again whether the DHT knows a node
+
+
+class PeerSource(Protocol):
+    """What is needed of the DHT."""
+
+    @property
+    def node_count(self) -> int:
+        """How many nodes are known; with none, nobody can be asked."""
+
+    async def search(
+        self,
+        info_hash: InfoHash,
+        *,
+        port: int,
+        is_seed: bool,
+        on_peers: Callable[[list[PeerAddress]], None],
+    ) -> int:
+        """Look a torrent's peers up and announce us; return how many nodes took the announce.
+
+        It does not raise.
+        """
+
+
+class DhtRounds:
+    """Run :meth:`run` in a task; torrents join and leave at any time."""
+
+    def __init__(
+        self,
+        source: PeerSource,
+        config: DhtConfig,
+        *,
+        clock: Callable[[], float],
+        rng: random.Random,
+        sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
+    ) -> None:
+        self._source = source
+        self._config = config
+        self._clock = clock
+        self._members: dict[InfoHash, DiscoveryMember] = {}
+        self._schedule = DiscoverySchedule(_pace(config), rng)
+        self._alarm = Alarm(sleep)
+        self._running: dict[InfoHash, anyio.CancelScope] = {}
+
+    def join(self, info_hash: InfoHash, member: DiscoveryMember) -> None:
+        """Ask for a torrent from now on."""
+        self._members[info_hash] = member
+        self._schedule.join(info_hash, in_need=member.in_need, now=self._clock())
+        self._alarm.ring()
+
+    def leave(self, info_hash: InfoHash) -> None:
+        """Ask no more; a round that is under way ends at once."""
+        self._members.pop(info_hash, None)
+        self._schedule.leave(info_hash, now=self._clock())
+        if (scope := self._running.get(info_hash)) is not None:
+            scope.cancel()
+
+    def hurry(self, info_hash: InfoHash) -> None:
+        """Ask for a torrent again as soon as may be."""
+        self._schedule.hurry(info_hash, now=self._clock())
+        self._alarm.ring()
+
+    async def run(self) -> None:
+        """Begin rounds when they are due, until cancelled."""
+        async with anyio.create_task_group() as tasks:
+            while True:
+                self._begin_some(tasks)
+                await self._alarm.wait(self._delay_s())
+
+    def _begin_some(self, tasks: anyio.abc.TaskGroup) -> None:
+        while self._source.node_count and len(self._running) < self._config.max_rounds:
+            begun = self._schedule.begin(now=self._clock())
+            if not begun:
+                return
+            for info_hash in begun:
+                self._begin(info_hash, tasks)
+
+    def _begin(self, info_hash: InfoHash, tasks: anyio.abc.TaskGroup) -> None:
+        if info_hash in self._running:  # of a torrent that left, and comes to its end just now
+            self._ended(info_hash, self._members[info_hash], stored=0)
+            return
+        self._running[info_hash] = scope = anyio.CancelScope()
+        tasks.start_soon(self._round, info_hash, self._members[info_hash], scope)
+
+    async def _round(
+        self, info_hash: InfoHash, member: DiscoveryMember, scope: anyio.CancelScope
+    ) -> None:
+        stored = 0
+        try:
+            with scope:
+                await anyio.lowlevel.checkpoint()  # it may have left before its turn
+                stored = await self._source.search(
+                    info_hash,
+                    port=member.listen_port,
+                    is_seed=member.is_seed(),
+                    on_peers=lambda peers: self._take(member, peers),
+                )
+        finally:
+            del self._running[info_hash]
+        if not member.has_left:
+            self._ended(info_hash, member, stored=stored)
+        self._alarm.ring()
+
+    def _take(self, member: DiscoveryMember, peers: list[PeerAddress]) -> None:
+        member.take(peers, Source.DHT, self._config.max_peers_per_round)
+
+    def _ended(self, info_hash: InfoHash, member: DiscoveryMember, *, stored: int) -> None:
+        found = member.end_round(Source.DHT)
+        in_need = member.in_need
+        is_empty = not stored or (in_need and not found)
+        self._schedule.ended(info_hash, is_empty=is_empty, in_need=in_need, now=self._clock())
+
+    def _delay_s(self) -> float:
+        now = self._clock()
+        delay_s = self._schedule.next_timer(now=now) - now
+        if len(self._running) >= self._config.max_rounds:
+            return float("inf")  # the end of any of them rings
+        return delay_s if self._source.node_count else max(delay_s, NO_NODES_WAIT_S)
+
+
+def _pace(config: DhtConfig) -> Pace:
+    return Pace(
+        interval_s=config.announce_interval_s,
+        min_interval_s=config.min_announce_interval_s,
+        retry_s=config.first_retry_s,
+        rejoin_s=config.first_retry_s,
+        turn_s=1.0 / config.rounds_per_s,
+        burst_turns=config.max_rounds,
+    )

@@ -1,0 +1,115 @@
+"""Owns the rounds of local service discovery: which torrents go into which datagram, and when.
+
+Source: BEP 14; row C6. What is due when is decided by ``policy/discovery_schedule.py``.
+"""
+
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol
+
+import anyio
+
+from torrent_engine.base.config import LsdConfig
+from torrent_engine.base.ids import InfoHash, PeerAddress
+from torrent_engine.engine.alarm import Alarm
+from torrent_engine.engine.discovery_member import DiscoveryMember
+from torrent_engine.policy.candidate import Source
+from torrent_engine.policy.discovery_schedule import DiscoverySchedule, Pace
+
+
+class LocalSource(Protocol):
+    """What is needed of :class:`torrent_engine.net.lsd_service.LsdService`."""
+
+    capacity: int
+    on_announce: Callable[[Sequence[InfoHash], PeerAddress], None]
+
+    def announce(self, port: int, info_hashes: Sequence[InfoHash]) -> int:
+        """Announce up to ``capacity`` torrents; return how many datagrams went. Does not raise."""
+
+    async def run(self) -> None:
+        """Hear announces until cancelled. It does not raise."""
+
+
+class LsdRounds:
+    """Run :meth:`run` in a task; torrents join and leave at any time.
+
+    Nothing is opened before the first one joins: whoever has only private torrents joins no group.
+    """
+
+    def __init__(
+        self,
+        source: LocalSource,
+        config: LsdConfig,
+        *,
+        clock: Callable[[], float],
+        rng: random.Random,
+        sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
+    ) -> None:
+        self._source = source
+        self._config = config
+        self._clock = clock
+        self._members: dict[InfoHash, DiscoveryMember] = {}
+        self._schedule = DiscoverySchedule(_pace(config, source.capacity), rng)
+        self._alarm = Alarm(sleep)
+        source.on_announce = self.heard
+
+    def join(self, info_hash: InfoHash, member: DiscoveryMember) -> None:
+        """Announce a torrent from now on."""
+        self._members[info_hash] = member
+        self._schedule.join(info_hash, in_need=member.in_need, now=self._clock())
+        self._alarm.ring()
+
+    def leave(self, info_hash: InfoHash) -> None:
+        """Announce it no more."""
+        self._members.pop(info_hash, None)
+        self._schedule.leave(info_hash, now=self._clock())
+
+    def hurry(self, info_hash: InfoHash) -> None:
+        """Announce a torrent again as soon as may be."""
+        self._schedule.hurry(info_hash, now=self._clock())
+        self._alarm.ring()
+
+    def heard(self, info_hashes: Sequence[InfoHash], address: PeerAddress) -> None:
+        """Hand a neighbour to the torrents that it announced, as far as they are ours."""
+        for info_hash in info_hashes:
+            if (member := self._members.get(info_hash)) is not None:
+                member.take([address], Source.LSD, self._config.max_peers_per_interval)
+
+    async def run(self) -> None:
+        """Announce and hear until cancelled."""
+        while not self._members:
+            await self._alarm.wait(float("inf"))
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._source.run)
+            while True:
+                while begun := self._schedule.begin(now=self._clock()):
+                    self._announce(begun)
+                now = self._clock()
+                await self._alarm.wait(self._schedule.next_timer(now=now) - now)
+
+    def _announce(self, info_hashes: Sequence[InfoHash]) -> None:
+        by_port: dict[int, list[InfoHash]] = {}
+        for info_hash in info_hashes:
+            by_port.setdefault(self._members[info_hash].listen_port, []).append(info_hash)
+        sent = sum(self._source.announce(port, each) for port, each in by_port.items())
+        for info_hash in info_hashes:
+            self._ended(info_hash, self._members[info_hash], sent=sent)
+
+    def _ended(self, info_hash: InfoHash, member: DiscoveryMember, *, sent: int) -> None:
+        found = member.end_round(Source.LSD)
+        in_need = member.in_need
+        is_empty = not sent or (in_need and not found)
+        self._schedule.ended(info_hash, is_empty=is_empty, in_need=in_need, now=self._clock())
+
+
+def _pace(config: LsdConfig, capacity: int) -> Pace:
+    return Pace(
+        interval_s=config.announce_interval_s,
+        min_interval_s=config.min_interval_s,
+        retry_s=config.min_interval_s,
+        rejoin_s=config.min_interval_s,
+        turn_s=config.datagram_interval_s,
+        burst_turns=config.burst_datagrams,
+        gather_s=config.gather_s,
+        per_turn=capacity,
+    )

@@ -1,0 +1,219 @@
+"""Owns the question of which torrents one source of peers is asked about now, and which next.
+
+Every torrent comes round once an interval, those in need sooner; the rounds of many torrents are
+spread, however many join at once. No torrent is in two rounds at a time. Each verb costs O(log n).
+"""
+
+import random
+from dataclasses import dataclass
+from heapq import heapify, heappop, heappush
+from typing import Final
+
+from torrent_engine.base.ids import InfoHash
+
+JITTER: Final = (0.9, 1.0)  # ours: of an interval, so that programs that began together drift apart
+URGENT_ROUNDS: Final = 3  # ours: so often a torrent in need goes before the others
+TAKEN_ALONG: Final = 0.5  # ours: of the interval; who is due within it shares a turn
+MAX_DOUBLINGS: Final = 30
+NEVER: Final = float("inf")
+_ROUNDING: Final = 1e-6  # a turn that is this near is there
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How often a source is asked."""
+
+    interval_s: float
+    """From the start of one round of a torrent to the start of its next one."""
+    min_interval_s: float
+    """The same at least, for a torrent in need."""
+    retry_s: float
+    """The same after a round that came to nothing; doubled each time up to the interval."""
+    rejoin_s: float
+    """The same at least, for a torrent that left in between."""
+    turn_s: float
+    """From one turn to the next in the long run, over all torrents."""
+    burst_turns: int
+    """Turns that may be taken at once after a rest."""
+    gather_s: float = 0.0
+    """How long a torrent that joins waits for others."""
+    per_turn: int = 1
+    """Torrents that one turn takes."""
+
+
+@dataclass(slots=True)
+class _Entry:
+    """What is known of one torrent; heap entries with another ticket are stale."""
+
+    ticket: int
+    due: float
+    in_need: bool
+    began: float = -NEVER
+    rounds: int = 0
+    empty_rounds: int = 0
+    is_busy: bool = False
+
+    @property
+    def rank(self) -> int:
+        """0 goes first: who is in need and was not asked for often; then who never was."""
+        if self.in_need and self.rounds < URGENT_ROUNDS:
+            return 0
+        return 2 if self.rounds else 1
+
+
+class DiscoverySchedule:
+    """Says for which torrents a round begins; is told of the end of each."""
+
+    def __init__(self, pace: Pace, rng: random.Random) -> None:
+        self._pace = pace
+        self._rng = rng
+        self._entries: dict[InfoHash, _Entry] = {}
+        self._later: list[tuple[float, int, InfoHash]] = []
+        self._ready: list[tuple[int, float, int, InfoHash]] = []
+        self._tickets = 0
+        self._turns = float(pace.burst_turns)
+        self._counted_at: float | None = None
+        self._left: dict[InfoHash, float] = {}
+        """When the last round of a torrent began that has left, while it matters."""
+
+    def __len__(self) -> int:
+        """Return the number of torrents."""
+        return len(self._entries)
+
+    def __contains__(self, info_hash: object) -> bool:
+        """Tell whether a torrent takes part."""
+        return info_hash in self._entries
+
+    def join(self, info_hash: InfoHash, *, in_need: bool, now: float) -> None:
+        """Take a torrent in: its first round begins soon, or ``rejoin_s`` after its last one."""
+        self._forget_left(now)
+        began = self._left.pop(info_hash, -NEVER)
+        due = max(now + self._pace.gather_s, began + self._pace.rejoin_s)
+        self._entries[info_hash] = _Entry(0, due, in_need, began=began)
+        self._wait(info_hash, due)
+
+    def leave(self, info_hash: InfoHash, *, now: float) -> None:
+        """Leave a torrent out from now on."""
+        if (entry := self._entries.pop(info_hash, None)) is not None:
+            self._forget_left(now)
+            if entry.began > now - self._pace.rejoin_s:
+                self._left[info_hash] = entry.began
+
+    def hurry(self, info_hash: InfoHash, *, now: float) -> None:
+        """Begin the next round of a torrent as soon as its minimum interval allows."""
+        entry = self._entries.get(info_hash)
+        if entry is None or entry.is_busy:
+            return
+        due = max(now, entry.began + self._pace.min_interval_s)
+        if due < entry.due:
+            self._wait(info_hash, due)
+
+    def begin(self, *, now: float) -> list[InfoHash]:
+        """Take one turn and return the torrents whose round begins with it, at least one.
+
+        Empty if none is due or the next turn is not yet. A turn of several torrents takes some
+        that are due soon along. Call :meth:`ended` for each.
+        """
+        self._collect(now)
+        if not self._ready or not self._take_turn(now):
+            return []
+        begun: list[InfoHash] = []
+        while self._ready and len(begun) < self._pace.per_turn:
+            begun.append(self._begin(heappop(self._ready)[-1], now))
+        while len(begun) < self._pace.per_turn and self._soonest_may_begin(now):
+            begun.append(self._begin(heappop(self._later)[-1], now))
+        return begun
+
+    def ended(self, info_hash: InfoHash, *, is_empty: bool, in_need: bool, now: float) -> None:
+        """Record the end of a round, and plan the next one; sooner if it came to nothing."""
+        entry = self._entries.get(info_hash)
+        if entry is None or not entry.is_busy:
+            return
+        entry.is_busy = False
+        entry.rounds += 1
+        entry.in_need = in_need
+        entry.empty_rounds = entry.empty_rounds + 1 if is_empty else 0
+        pause_s = self._pace.interval_s * self._rng.uniform(*JITTER)
+        if is_empty:
+            doubled = 2.0 ** min(entry.empty_rounds - 1, MAX_DOUBLINGS)
+            pause_s = min(pause_s, self._pace.retry_s * doubled)
+        self._wait(info_hash, max(entry.began + pause_s, now))
+
+    def next_timer(self, *, now: float) -> float:
+        """Return when :meth:`begin` may have an answer; infinite if nobody waits."""
+        self._collect(now)
+        if self._ready:
+            return now + self._turn_in_s(now)
+        return self._later[0][0] if self._later else NEVER
+
+    # -- order ------------------------------------------------------------------------------
+
+    def _begin(self, info_hash: InfoHash, now: float) -> InfoHash:
+        entry = self._entries[info_hash]
+        entry.is_busy = True
+        entry.began = now
+        self._drop_stale()
+        return info_hash
+
+    def _wait(self, info_hash: InfoHash, due: float) -> None:
+        entry = self._entries[info_hash]
+        self._tickets += 1
+        entry.ticket, entry.due = self._tickets, due
+        heappush(self._later, (due, self._tickets, info_hash))
+        if len(self._later) + len(self._ready) > 2 * len(self._entries) + 100:
+            self._sweep()
+
+    def _collect(self, now: float) -> None:
+        """Move what is due to the heap of those whose turn may come."""
+        self._drop_stale()
+        while self._later and self._later[0][0] <= now:
+            due, ticket, info_hash = heappop(self._later)
+            if self._is_valid(ticket, info_hash):
+                heappush(self._ready, (self._entries[info_hash].rank, due, ticket, info_hash))
+        self._drop_stale()
+
+    def _soonest_may_begin(self, now: float) -> bool:
+        """Tell whether the next of those that wait may be taken along before its time."""
+        if not self._later:
+            return False
+        entry, pace = self._entries[self._later[0][-1]], self._pace
+        is_near = entry.due <= now + pace.interval_s * TAKEN_ALONG
+        return is_near and entry.began + pace.min_interval_s <= now
+
+    def _drop_stale(self) -> None:
+        while self._ready and not self._is_valid(*self._ready[0][2:]):
+            heappop(self._ready)
+        while self._later and not self._is_valid(*self._later[0][1:]):
+            heappop(self._later)
+
+    def _is_valid(self, ticket: int, info_hash: InfoHash) -> bool:
+        entry = self._entries.get(info_hash)
+        return entry is not None and entry.ticket == ticket and not entry.is_busy
+
+    def _sweep(self) -> None:
+        """Rebuild the heaps when stale entries outnumber the valid ones."""
+        self._ready = [each for each in self._ready if self._is_valid(*each[2:])]
+        self._later = [each for each in self._later if self._is_valid(*each[1:])]
+        heapify(self._ready)
+        heapify(self._later)
+
+    def _forget_left(self, now: float) -> None:
+        horizon = now - self._pace.rejoin_s
+        self._left = {each: began for each, began in self._left.items() if began > horizon}
+
+    # -- turns ------------------------------------------------------------------------------
+
+    def _take_turn(self, now: float) -> bool:
+        if self._turn_in_s(now) > 0:
+            return False
+        self._turns -= 1
+        return True
+
+    def _turn_in_s(self, now: float) -> float:
+        """Return the seconds until the next turn may be taken."""
+        if self._counted_at is not None:
+            earned = max(now - self._counted_at, 0.0) / self._pace.turn_s
+            self._turns = min(self._turns + earned, float(self._pace.burst_turns))
+        self._counted_at = now
+        missing = 1.0 - self._turns
+        return missing * self._pace.turn_s if missing > _ROUNDING else 0.0

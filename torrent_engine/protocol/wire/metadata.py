@@ -1,0 +1,94 @@
+"""The messages in which peers fetch the info dictionary from each other: ``ut_metadata``.
+
+Source: BEP 9. A data message is a bencoded dictionary, followed directly by the raw piece.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from torrent_engine.base.config import METADATA_MESSAGE_BENCODE_LIMITS
+from torrent_engine.base.errors import BencodeError, RemoteProtocolError
+from torrent_engine.codec.bencode import BencodeValue, decode_prefix, encode
+
+UT_METADATA: Final = "ut_metadata"
+METADATA_PIECE_BYTES: Final = 16 * 1024  # BEP 9: all but the last
+_REQUEST = 0
+_DATA = 1
+_REJECT = 2
+
+
+@dataclass(frozen=True, slots=True)
+class MetadataRequest:
+    """The sender wants one piece of the metadata (``msg_type`` 0)."""
+
+    piece: int
+    """0 or more; may be past the end."""
+
+
+@dataclass(frozen=True, slots=True)
+class MetadataData:
+    """One piece of the metadata (``msg_type`` 1)."""
+
+    piece: int
+    total_bytes: int | None
+    """Length of the whole metadata, 1 or more; None if the sender left it out."""
+    data: bytes
+    """1 to 16384 bytes, not yet checked: only the whole has a SHA-1."""
+
+
+@dataclass(frozen=True, slots=True)
+class MetadataReject:
+    """The sender does not give one piece (``msg_type`` 2)."""
+
+    piece: int
+
+
+MetadataMessage = MetadataRequest | MetadataData | MetadataReject
+
+
+def encode_metadata_message(message: MetadataMessage) -> bytes:
+    """Return the payload of the extension message."""
+    if isinstance(message, MetadataRequest):
+        return encode({"msg_type": _REQUEST, "piece": message.piece})
+    if isinstance(message, MetadataReject):
+        return encode({"msg_type": _REJECT, "piece": message.piece})
+    fields = {"msg_type": _DATA, "piece": message.piece}
+    if message.total_bytes is not None:
+        fields["total_size"] = message.total_bytes
+    return encode(fields) + message.data
+
+
+def decode_metadata_message(payload: bytes) -> MetadataMessage | None:
+    """Decode the payload of one extension message; None if its type is none of the three.
+
+    Raises RemoteProtocolError (BEP 9) if it is longer than 17 KiB, does not begin with a dictionary
+    that names a type and a piece, or is a data message without 1 to 16384 bytes behind that.
+    """
+    try:
+        fields, end = decode_prefix(payload, limits=METADATA_MESSAGE_BENCODE_LIMITS)
+    except BencodeError as error:
+        raise RemoteProtocolError(f"ut_metadata: {error}", bep=9) from error
+    if not isinstance(fields, dict):
+        raise RemoteProtocolError("ut_metadata is no dictionary", bep=9)
+    kind, piece = _number(fields, b"msg_type"), _number(fields, b"piece")
+    if kind == _REQUEST:
+        return MetadataRequest(piece)
+    if kind == _REJECT:
+        return MetadataReject(piece)
+    return _data(fields, piece, payload[end:]) if kind == _DATA else None
+
+
+def _data(fields: dict[bytes, BencodeValue], piece: int, data: bytes) -> MetadataData:
+    total_bytes = _number(fields, b"total_size") if b"total_size" in fields else None
+    if total_bytes == 0:
+        raise RemoteProtocolError("ut_metadata: total_size of 0", bep=9)
+    if not 1 <= len(data) <= METADATA_PIECE_BYTES:
+        raise RemoteProtocolError(f"ut_metadata: piece of {len(data)} bytes", bep=9)
+    return MetadataData(piece, total_bytes, data)
+
+
+def _number(fields: dict[bytes, BencodeValue], key: bytes) -> int:
+    value = fields.get(key)
+    if not isinstance(value, int) or value < 0:
+        raise RemoteProtocolError(f"ut_metadata: {key.decode()} is {value!r:.40}", bep=9)
+    return value
