@@ -183,7 +183,9 @@ async def test_a_search_for_metadata_can_be_paused(tmp_path: Path) -> None:
         seed(tmp_path / "seed", METAINFO, PAYLOAD) as (_, address),
         resources(tmp_path / "leech") as shared,
     ):
-        session = await magnet_session(shared, link(METAINFO, address), tmp_path / "out", paused=True)
+        session = await magnet_session(
+            shared, link(METAINFO, address), tmp_path / "out", paused=True
+        )
         async with session:
             assert state_of(session) is State.PAUSED
             await anyio.sleep(0.3)  # time in which it would have come

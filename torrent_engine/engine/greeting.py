@@ -25,6 +25,9 @@ class Greeting(Protocol):
     extensions: Mapping[str, int]
     geometry: Geometry | None
 
+    def dht_port(self) -> int | None:
+        """Return where our DHT node is; None: none that this swarm may know of."""
+
     def is_complete(self) -> bool:
         """Return whether we have all that we want."""
 
@@ -57,7 +60,11 @@ class TorrentGreeting:
             torrent.shared_config, is_private=torrent.metainfo.is_private
         )
         self._torrent = torrent
-        self._dht_port = (lambda: None) if torrent.metainfo.is_private else dht_port
+        self._dht_port = dht_port
+
+    def dht_port(self) -> int | None:
+        """Return where our DHT node is; None for a private torrent (BEP 27)."""
+        return None if self._torrent.metainfo.is_private else self._dht_port()
 
     def is_complete(self) -> bool:
         """Return whether we have all that we want."""
@@ -83,7 +90,7 @@ class TorrentGreeting:
                 )
             )
         if not peer.is_adopted:
-            _tell_dht_port(peer, self._dht_port())
+            _tell_dht_port(peer, self.dht_port())
         if connection.fast_enabled and not have.none():
             pieces = allowed_fast_set(peer.address.host, metainfo.info_hash, metainfo.piece_count)
             connection.allow_fast([piece for piece in pieces if have.has(piece)])
@@ -98,6 +105,10 @@ class MagnetGreeting:
         self._config = config
         self._dht_port = dht_port
 
+    def dht_port(self) -> int | None:
+        """Return where our DHT node is."""
+        return self._dht_port()
+
     def is_complete(self) -> bool:
         """Return False."""
         return False
@@ -110,7 +121,7 @@ class MagnetGreeting:
             connection.send_extension_handshake(
                 _handshake(peer, self._config, self.extensions, listen_port)
             )
-        _tell_dht_port(peer, self._dht_port())
+        _tell_dht_port(peer, self.dht_port())
 
 
 def _handshake(

@@ -204,6 +204,7 @@ class MetadataRun:
             ticks += 1
             if ticks % TICKS_PER_SECOND == 0:
                 self.pool.tick(now)
+                self.sources.tick(now)
                 if self._pex is not None:
                     self._pex.tick(now)
                 self._publish_stats()

@@ -215,7 +215,7 @@ class PeerPool:
         connection = new_connection(self._swarm, self._role.greeting)
         link = PeerLink(sock, address, connection, gate=self._role.gate, clock=self._swarm.clock)
         self.own.exclude_local(sock)
-        link.connection.send_handshake()
+        link.connection.send_handshake(dht=self._role.greeting.dht_port() is not None)
         serving = PeerServing(link, partial(self.join, source=source), self._role.handle)
         await self._serve_link(link, serving, received)
 

@@ -6,6 +6,7 @@ Source: BEP 27: a private torrent asks its trackers only.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import anyio
 
@@ -21,6 +22,10 @@ from torrent_engine.net.streams import resolve
 from torrent_engine.policy.candidates import Source
 from torrent_engine.policy.own_address import TRACKER_VOTES
 from torrent_engine.protocol.tracker.announce import AnnounceTotals
+
+
+FEW_PEERS: Final = 5  # ours: with fewer, sources are asked again before their time
+ASK_AGAIN_S: Final = 30.0  # ours; how soon each can be asked again is up to it
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +71,7 @@ class PeerSources:
         self._swarm = swarm
         self._shared = shared
         self._new_by_dht = 0
+        self._asked_again_s = swarm.clock()
 
     def rebind(
         self, pool: PeerPool, facts: SourceFacts, saved_peers: SavedPeers | None = None
@@ -99,6 +105,18 @@ class PeerSources:
             on_peers=self._on_discovered,
             on_round=self._on_round,
         )
+
+    def tick(self, now: float) -> None:
+        """Ask everybody again, as soon as each allows, while there is hardly a peer."""
+        pool = self._pool
+        is_lonely = (
+            len(self._swarm.peers) + pool.connecting < FEW_PEERS and not self._facts.is_seed()
+        )
+        if is_lonely and now - self._asked_again_s >= ASK_AGAIN_S:
+            self._asked_again_s = now
+            self.trackers.want_peers()
+            if not self._facts.is_private:
+                self._shared.discovery.hurry(self._swarm.info_hash)
 
     def _totals(self) -> AnnounceTotals:
         return self._facts.totals()

@@ -205,6 +205,7 @@ class Transfer:
                 self.downloads.tick(now)
                 self.uploads.tick(now)
                 self.pool.tick(now)
+                self.sources.tick(now)
                 if self._pex is not None:
                     self._pex.tick(now)
                 self._callbacks.on_second(now)

@@ -22,6 +22,7 @@ from torrent_engine.protocol.wire.messages import (
     encode_handshake,
     encode_piece_header,
     encode_piece_index,
+    encode_port,
     encode_plain,
     encode_requests,
 )
@@ -84,21 +85,28 @@ class Sender(ABC):
         """Whether :meth:`data_to_send` would return anything."""
         return bool(self._out)
 
-    def send_handshake(self) -> None:
-        """Queue our handshake (BEP 3); it must be the first thing that is sent."""
+    def send_handshake(self, *, dht: bool = False) -> None:
+        """Queue our handshake (BEP 3); it must be the first thing that is sent.
+
+        ``dht`` says that we have a DHT node, whose port :meth:`send_port` tells (BEP 5).
+        """
         self._out.append(
             encode_handshake(
                 self.info_hash,
                 self.peer_id,
                 fast=self.offers_fast,
                 extensions=self.offers_extensions,
-                dht=False,
+                dht=dht,
             )
         )
 
     def send_keep_alive(self) -> None:
         """Queue a message of length zero (BEP 3)."""
         self._out.append(KEEP_ALIVE)
+
+    def send_port(self, port: int) -> None:
+        """Queue the UDP port of our DHT node (BEP 5)."""
+        self._out.append(encode_port(port))
 
     def send_extension_handshake(self, handshake: ExtensionHandshake) -> None:
         """Queue an extension handshake (BEP 10)."""
