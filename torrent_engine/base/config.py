@@ -296,6 +296,8 @@ class DhtConfig:
     max_external_votes: int = 50
     id_change_interval_s: float = 600.0
     """Time for which a new node id is kept, whatever is said."""
+    save_interval_s: float = 300.0
+    """How often the routing tables are saved."""
 
 
 @dataclass(frozen=True, slots=True)
