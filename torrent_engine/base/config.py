@@ -220,6 +220,46 @@ class DhtConfig:
     """Nodes whose id fits their address (BEP 42) take the places of others in full buckets."""
     enforce_valid_ids: bool = False
     """Nodes whose id does not fit their address never enter the table (BEP 42)."""
+    max_queries_per_ip_per_s: int = 5
+    """Answered queries of one IP address (IPv6: of one /64) a second; 0 is unlimited."""
+    max_queries_per_ip_in_10_s: int = 50
+    """Queries of one IP address in ten seconds; after more it gets no answer for some time."""
+    silence_s: float = 300.0
+    """How long that is."""
+    max_throttled_ips: int = 4_096
+    """IP addresses whose queries are counted, and as many that are not answered."""
+    max_upload_bytes_per_s: int = 8_000
+    """Answers of one address family; what is over it is not sent. 0 is unlimited."""
+    max_reply_bytes: int = 1_400
+    max_amplification: float = 3.0
+    """Bytes of an answer for each byte of the query, while the sender may be spoofed."""
+    max_large_replies_per_minute: int = 10
+    """Answers above that to one IP address which has shown that it receives what is sent to it."""
+    proven_s: float = 900.0
+    """How long it counts as shown."""
+    token_s: float = 300.0
+    """Age at which the secret behind the write tokens is changed; the last one is still taken."""
+    peer_expiry_s: float = 1_800.0
+    """Time after its last announce in which a peer is told of."""
+    max_torrents: int = 2_000
+    """Torrents whose peers are kept for others."""
+    max_peers_per_torrent: int = 500
+    max_torrents_per_ip: int = 100
+    """Torrents in which one IP address may be a peer."""
+    max_values: int = 50
+    """Peers of one answer."""
+    max_samples: int = 20
+    """Info-hashes of one answer (BEP 51)."""
+    sample_interval_s: float = 21_600.0
+    """Time in which the same ones are told (BEP 51)."""
+    max_items: int = 700
+    """Values that are kept for others (BEP 44), immutable and mutable together."""
+    max_items_per_ip: int = 100
+    item_expiry_s: float = 7_200.0
+    """Time after its last put in which a value is kept (BEP 44)."""
+    max_item_bytes: int = 1_000
+    """Bencoded length of a value (BEP 44)."""
+    max_salt_bytes: int = 64
     query_timeout_s: float = 10.0
     """Time after which no answer to a query of ours is taken."""
     first_short_timeout_s: float = 1.0
@@ -256,6 +296,8 @@ class DhtConfig:
     max_external_votes: int = 50
     id_change_interval_s: float = 600.0
     """Time for which a new node id is kept, whatever is said."""
+    save_interval_s: float = 300.0
+    """How often the routing tables are saved."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,14 +3,19 @@
 Source: BEP 5, BEP 14, BEP 27: private torrents take no part (row B10).
 """
 
+import random
 from collections.abc import Callable
 from typing import Protocol
 
 import anyio
 
+from torrent_engine.base.config import SharedConfig
 from torrent_engine.base.errors import LocalProtocolError
 from torrent_engine.base.ids import InfoHash, PeerAddress
+from torrent_engine.engine.dht_rounds import DhtRounds, PeerSource
 from torrent_engine.engine.discovery_member import DiscoveryMember
+from torrent_engine.engine.lsd_rounds import LsdRounds
+from torrent_engine.net.lsd_service import LsdService
 from torrent_engine.policy.candidate import Source
 
 
@@ -30,14 +35,19 @@ class Rounds(Protocol):
         """Ask when due, until cancelled."""
 
 
+class NodeSource(PeerSource, Protocol):
+    """The DHT, as far as torrents talk to it."""
+
+    def add_node(self, host: str, port: int) -> None:
+        """Hear of a node."""
+
+
 class PeerDiscovery:
     """Run :meth:`run` in a task; torrents join and leave at any time, also before it runs."""
 
-    def __init__(
-        self, *sources: Rounds, add_node: Callable[[str, int], None] = lambda _host, _port: None
-    ) -> None:
+    def __init__(self, *sources: Rounds, dht: NodeSource | None = None) -> None:
         self._sources = sources
-        self._add_node = add_node
+        self._dht = dht
         self._members: dict[InfoHash, DiscoveryMember] = {}
 
     async def run(self) -> None:
@@ -87,5 +97,23 @@ class PeerDiscovery:
             source.hurry(info_hash)
 
     def add_dht_node(self, host: str, port: int) -> None:
-        """Tell the DHT of a node, as a torrent or a peer names it."""
-        self._add_node(host, port)
+        """Tell the DHT, if there is one, of a node that a torrent or a peer names."""
+        if self._dht is not None:
+            self._dht.add_node(host, port)
+
+
+def make_discovery(
+    config: SharedConfig,
+    *,
+    dht: NodeSource | None,
+    clock: Callable[[], float],
+    rng: random.Random,
+) -> PeerDiscovery:
+    """Return what asks the DHT, if there is one, and the local network, unless told not to."""
+    sources: list[Rounds] = []
+    if dht is not None:
+        sources.append(DhtRounds(dht, config.dht, clock=clock, rng=rng))
+    if config.lsd.enabled:
+        service = LsdService(config.listen_hosts, config=config.lsd, clock=clock)
+        sources.append(LsdRounds(service, config.lsd, clock=clock, rng=rng))
+    return PeerDiscovery(*sources, dht=dht)

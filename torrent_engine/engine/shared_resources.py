@@ -25,6 +25,7 @@ from torrent_engine.disk.filesystem import NameFoldings
 from torrent_engine.disk.open_files import OpenFiles
 from torrent_engine.disk.state import StateStore
 from torrent_engine.engine.connection_slots import ConnectionSlots
+from torrent_engine.engine.peer_discovery import PeerDiscovery, make_discovery
 from torrent_engine.engine.read_buffers import ReadBuffers
 from torrent_engine.net.http_client import HttpClient
 from torrent_engine.net.incoming import IncomingRouter
@@ -48,6 +49,7 @@ class _Services:
         self.store = store
         self.trackers = trackers
         self.http = http
+        self.discovery = PeerDiscovery()
         self.listen_port = 0
 
 
@@ -208,7 +210,7 @@ class SharedResources:
                     self._close_soon()
                 # Shielded: Sessions that are cancelled still save to the store, then it closes.
                 with anyio.CancelScope(shield=True):
-                    await self._accept_until_closing(listeners)
+                    await self._accept_until_closing(services, listeners)
         finally:
             self._services = None
             self._closed.set()
@@ -231,11 +233,15 @@ class SharedResources:
         services = _Services(store, trackers, http)
         listeners = listen(config.listen_hosts, config.listen_port)
         services.listen_port = listeners[0].getsockname()[1]
+        services.discovery = make_discovery(config, dht=None, clock=self.clock, rng=self.rng)
         return services, listeners
 
-    async def _accept_until_closing(self, listeners: list[socket.socket]) -> None:
+    async def _accept_until_closing(
+        self, services: _Services, listeners: list[socket.socket]
+    ) -> None:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self.router.run, listeners)
+            tasks.start_soon(services.discovery.run)
             await self._closing.wait()
             tasks.cancel_scope.cancel()
 
@@ -252,6 +258,11 @@ class SharedResources:
     def listen_port(self) -> int:
         """The TCP port that accepts peers."""
         return self._open.listen_port
+
+    @property
+    def discovery(self) -> PeerDiscovery:
+        """What looks for peers without trackers."""
+        return self._open.discovery
 
     @property
     def store(self) -> StateStore:
