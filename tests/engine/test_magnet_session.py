@@ -20,8 +20,12 @@ from tests.support.swarm import (
 )
 from tests.support.torrents import make_torrent, payload_of, write_files
 from torrent_engine.base.config import SessionConfig
-from torrent_engine.base.errors import ConfigError, MetainfoError, SessionError
-from torrent_engine.base.errors import StateTransitionError
+from torrent_engine.base.errors import (
+    ConfigError,
+    MetainfoError,
+    SessionError,
+    StateTransitionError,
+)
 from torrent_engine.codec.magnet import Magnet
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.engine.events import MetadataReceived, PeerConnected, PeerDisconnected
@@ -118,12 +122,14 @@ async def test_bep9_an_incoming_peer_gives_the_metadata_too(tmp_path: Path) -> N
 
 
 async def test_bep9_metadata_that_came_once_is_not_fetched_again(tmp_path: Path) -> None:
-    async with seed(tmp_path / "seed", METAINFO, PAYLOAD) as (_, address):
-        async with resources(tmp_path / "leech") as shared:
-            session = await magnet_session(shared, link(METAINFO, address), tmp_path / "out")
-            async with session:
-                with anyio.fail_after(15):
-                    await session.wait_stopped()
+    async with (
+        seed(tmp_path / "seed", METAINFO, PAYLOAD) as (_, address),
+        resources(tmp_path / "leech") as shared,
+    ):
+        session = await magnet_session(shared, link(METAINFO, address), tmp_path / "out")
+        async with session:
+            with anyio.fail_after(15):
+                await session.wait_stopped()
     async with resources(tmp_path / "leech") as shared:  # and nobody to ask
         again = await magnet_session(shared, MAGNET, tmp_path / "out")
         events = record(again)
@@ -137,17 +143,19 @@ async def test_bep9_metadata_that_came_once_is_not_fetched_again(tmp_path: Path)
 async def test_bep9_trackers_and_web_seeds_of_a_link_are_added_to_kept_metadata(
     tmp_path: Path,
 ) -> None:
-    async with seed(tmp_path / "seed", METAINFO, PAYLOAD) as (_, address):
-        async with resources(tmp_path / "leech") as shared:
-            session = await magnet_session(shared, link(METAINFO, address), tmp_path / "out")
-            async with session:
-                with anyio.fail_after(15):
-                    await session.wait_stopped()
-            more = replace(MAGNET, trackers=("http://127.0.0.1:9/announce",))
-            again = await magnet_session(shared, more, tmp_path / "out", paused=True)
-            async with again:
-                assert again.metainfo is not None
-                assert again.metainfo.tiers == (("http://127.0.0.1:9/announce",),)
+    async with (
+        seed(tmp_path / "seed", METAINFO, PAYLOAD) as (_, address),
+        resources(tmp_path / "leech") as shared,
+    ):
+        session = await magnet_session(shared, link(METAINFO, address), tmp_path / "out")
+        async with session:
+            with anyio.fail_after(15):
+                await session.wait_stopped()
+        more = replace(MAGNET, trackers=("http://127.0.0.1:9/announce",))
+        again = await magnet_session(shared, more, tmp_path / "out", paused=True)
+        async with again:
+            assert again.metainfo is not None
+            assert again.metainfo.tiers == (("http://127.0.0.1:9/announce",),)
 
 
 async def test_bep9_metadata_only_stops_when_it_has_it(tmp_path: Path) -> None:

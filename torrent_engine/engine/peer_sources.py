@@ -23,7 +23,6 @@ from torrent_engine.policy.candidates import Source
 from torrent_engine.policy.own_address import TRACKER_VOTES
 from torrent_engine.protocol.tracker.announce import AnnounceTotals
 
-
 FEW_PEERS: Final = 5  # ours: with fewer, sources are asked again before their time
 ASK_AGAIN_S: Final = 30.0  # ours; how soon each can be asked again is up to it
 
