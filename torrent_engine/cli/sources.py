@@ -11,7 +11,7 @@ import anyio
 from torrent_engine.base.config import FILE_BENCODE_LIMITS
 from torrent_engine.base.errors import MagnetError
 from torrent_engine.cli.exit_codes import CliError, ExitCode
-from torrent_engine.codec.magnet import Magnet
+from torrent_engine.codec.magnet import SCHEME, Magnet
 from torrent_engine.codec.metainfo import Metainfo
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 STDIN: Final = "-"
 MAX_TORRENT_BYTES: Final = FILE_BENCODE_LIMITS.max_bytes
 _URL_SCHEMES: Final = ("http://", "https://")
-_INFO_HASH: Final = re.compile(r"[0-9a-fA-F]{40}|[a-zA-Z2-7]{32}")
 _QUOTES: Final = "a shell cuts a link at its first & unless it is in quotes"
 _OK: Final = 200
 _GONE: Final = frozenset({404, 410})
@@ -34,9 +33,12 @@ def is_url(source: str) -> bool:
 
 def is_magnet(source: str) -> bool:
     """Tell whether a source is a magnet link, or an info-hash that is no file's name."""
-    if source[:7].lower() == "magnet:":
-        return True
-    return _INFO_HASH.fullmatch(source) is not None and not Path(source).exists()
+    return Magnet.is_link(source) and (has_scheme(source) or not Path(source).exists())
+
+
+def has_scheme(source: str) -> bool:
+    """Tell whether a source is a magnet link and no bare info-hash."""
+    return source.lstrip()[: len(SCHEME)].lower() == SCHEME
 
 
 def parse_magnet(source: str) -> Magnet:
@@ -50,7 +52,7 @@ def parse_magnet(source: str) -> Magnet:
 
 def hint_about(source: str) -> str | None:
     """Return what to tell of a link that may be only the beginning of what was pasted."""
-    if source[:7].lower() == "magnet:" and "&" not in source:
+    if has_scheme(source) and "&" not in source:
         return f"the link names neither trackers nor peers; {_QUOTES}"
     return None
 
@@ -108,7 +110,7 @@ async def fetch(url: str) -> bytes:
 
 def shown(source: str) -> str:
     """Return a source as it may be printed: a URL or link without user, query and passkeys."""
-    if source[:7].lower() == "magnet:":
+    if has_scheme(source):
         return _shown_magnet(source)
     if not is_url(source):
         return source
