@@ -1,7 +1,7 @@
 """A Session, a SharedResources and a torrent that do what a test says, without files or sockets."""
 
 import hashlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,6 +12,7 @@ import anyio
 
 from torrent_engine.base.config import SessionConfig
 from torrent_engine.engine.event_bus import EventBus
+from torrent_engine.engine.source_counts import SourceCounts
 from torrent_engine.engine.states import State
 
 
@@ -39,6 +40,7 @@ class FakeStats:
     elapsed_s: float = 1.0
     checked_fraction: float = 0.0
     have: bytes = b"\x00"
+    sources: Mapping[str, SourceCounts] = field(default_factory=dict)
 
     def complete(self, state: State = State.SEEDING) -> "FakeStats":
         return replace(self, state=state, completed_bytes=self.wanted_bytes, pieces_have=4)

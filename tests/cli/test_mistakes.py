@@ -30,6 +30,8 @@ def make_inputs(folder: Path) -> None:
     torrents.write_torrent(folder / "v2.torrent", v2)
 
 
+LINK = f"magnet:?xt=urn:btih:{'0' * 40}&dn=a+name"
+LOCAL = ["--listen", "127.0.0.1", "--port", "0", "--state-dir", "state"]
 MISTAKES: dict[str, tuple[list[str], ExitCode, str]] = {
     "no_such_command": (["downlod"], ExitCode.BAD_OPTION, "no such command 'downlod'"),
     "no_such_option": (["show", "--colour"], ExitCode.BAD_OPTION, "no such option '--colour'"),
@@ -41,7 +43,60 @@ MISTAKES: dict[str, tuple[list[str], ExitCode, str]] = {
     "empty_file": (["show", "empty.torrent"], ExitCode.BAD_BENCODE, "empty.torrent: "),
     "no_torrent": (["show", "not.torrent"], ExitCode.BAD_TORRENT, "not.torrent: no torrent"),
     "v2_only": (["show", "v2.torrent"], ExitCode.BAD_TORRENT, "v2"),
-    "magnet": (["show", "magnet:?xt=urn:btih:0"], ExitCode.BAD_OPTION, "not supported yet"),
+    "magnet_to_show": (
+        ["show", LINK],
+        ExitCode.BAD_OPTION,
+        "torrent-engine: a name: is a link, not a .torrent; `torrent-engine metadata` fetches that",
+    ),
+    "magnet_cut_by_the_shell": (
+        ["download", "magnet:?dn=name", *LOCAL],
+        ExitCode.BAD_OPTION,
+        "cuts a link at its first & unless it is in quotes",
+    ),
+    "magnet_without_topic": (
+        ["download", "magnet:?dn=name&tr=http://host/pass", *LOCAL],
+        ExitCode.BAD_OPTION,
+        'torrent-engine: magnet:?***: a magnet link without an info-hash ("xt=urn:btih:...")\n',
+    ),
+    "magnet_bad_hash": (
+        ["metadata", "magnet:?xt=urn:btih:12&dn=x"],
+        ExitCode.BAD_OPTION,
+        "the info-hash is neither 40 hexadecimal nor 32 base32 digits",
+    ),
+    "magnet_v2": (
+        ["metadata", f"magnet:?xt=urn:btmh:1220{'0' * 64}&dn=x"],
+        ExitCode.BAD_OPTION,
+        "a v2-only link (BEP 52): v2 torrents are not supported",
+    ),
+    "seed_of_a_magnet": (["seed", LINK, *LOCAL], ExitCode.BAD_OPTION, "seed takes a .torrent"),
+    "metadata_of_a_torrent": (
+        ["metadata", "stuff.torrent"],
+        ExitCode.BAD_OPTION,
+        "stuff.torrent: is no magnet link and no info-hash",
+    ),
+    "metadata_is_there": (
+        ["metadata", LINK, "-o", "stuff.torrent"],
+        ExitCode.FILE_EXISTS,
+        "stuff.torrent: exists already; -f replaces it",
+    ),
+    "metadata_of_two_in_one": (
+        ["metadata", LINK, "0" * 40, "-o", "x.torrent"],
+        ExitCode.BAD_OPTION,
+        "-o names one file; several links are given",
+    ),
+    "metadata_json_and_stdout": (
+        ["metadata", LINK, "-o", "-", "--json"],
+        ExitCode.BAD_OPTION,
+        "cannot both go to standard output",
+    ),
+    "metadata_bad_timeout": (["metadata", LINK, "--timeout", "soon"], ExitCode.BAD_OPTION, "soon"),
+    "magnet_of_a_folder": (["magnet", "folder"], ExitCode.BAD_TORRENT, "folder: is a folder"),
+    "magnet_bad_peer": (["magnet", "x", "--peer", "h"], ExitCode.BAD_OPTION, "a peer is HOST:PORT"),
+    "magnet_bad_selection": (
+        ["magnet", "stuff.torrent", "--select-file", "9"],
+        ExitCode.BAD_OPTION,
+        "no file 9; the torrent has 4 files",
+    ),
     "empty_stdin": (["show", "-"], ExitCode.BAD_BENCODE, "-: "),
     "stdin_twice": (["download", "-", "-"], ExitCode.BAD_OPTION, "(-) is given twice"),
     "bad_rate": (

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from tests.cli import fakes
 from torrent_engine.cli import views
+from torrent_engine.engine.source_counts import SOURCE_NAMES, SourceCounts
 from torrent_engine.engine.states import State
 
 HALF = replace(
@@ -86,6 +87,10 @@ def test_markup_in_a_name_stays_text() -> None:
         ),
         (replace(HALF, state=State.PAUSED), "t: paused"),
         (
+            replace(HALF, state=State.FETCHING_METADATA, wanted_bytes=0, elapsed_s=4.2),
+            "t: fetching metadata, peers 3 (seeds 2), 0:04 elapsed",
+        ),
+        (
             HALF,
             f"t: 50.0%, 150.0/300.0 MiB, down 100.0 MiB/s, up 1.0 KiB/s, ETA 0:02, {PEERS}",
         ),
@@ -93,6 +98,44 @@ def test_markup_in_a_name_stays_text() -> None:
 )
 def test_the_plain_line_of_each_state(stats: Any, line: str) -> None:
     assert views.plain_line(row("t", stats)) == line
+
+
+SOURCES = {
+    "tracker": SourceCounts(50, 2, 10 << 20),
+    "dht": SourceCounts(9, 7, 20 << 20),
+    "pex": SourceCounts(4, 0, 0),
+    "web_seed": SourceCounts(0, 1, 1 << 20),
+    "incoming": SourceCounts(0, 0, 0),
+}
+
+
+def test_peers_are_counted_by_where_they_came_from() -> None:
+    stats = replace(HALF, peers=9, sources=SOURCES)
+    for state in (State.DOWNLOADING, State.SEEDING, State.FETCHING_METADATA):
+        facts = row("t", replace(stats, state=state)).facts
+        assert "peers 9 (seeds 2, tracker 2, DHT 7, web seeds 1)" in facts
+
+
+def test_every_source_has_a_word() -> None:
+    assert set(views._SOURCES) == set(SOURCE_NAMES)
+
+
+def test_the_last_line_says_what_came_from_where_if_there_were_several_sources() -> None:
+    stats: Any = replace(HALF, downloaded_bytes=300 << 20, elapsed_s=2.0, sources=SOURCES)
+    assert views.done_line("t", "complete", stats, "d/t") == (
+        "t: complete, 300.0 MiB in 2.0 s"
+        " (150.0 MiB/s; tracker 10.0 MiB, DHT 20.0 MiB, web seeds 1.0 MiB), in d/t"
+    )
+    one: Any = replace(stats, sources={"dht": SOURCES["dht"]})
+    assert "(150.0 MiB/s), in d/t" in views.done_line("t", "complete", one, "d/t")
+
+
+def test_a_link_that_looks_for_its_metadata_has_an_empty_bar() -> None:
+    stats = replace(HALF, state=State.FETCHING_METADATA, wanted_bytes=0, completed_bytes=0)
+    bar, detail = drawn(row("t", stats)).splitlines()
+    assert "━" not in bar
+    assert "  0.0%" in bar
+    assert detail.startswith("  fetching metadata  peers 3 (seeds 2)  0:01 elapsed")
 
 
 def test_a_torrent_without_bytes_is_complete() -> None:

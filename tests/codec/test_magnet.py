@@ -66,6 +66,19 @@ def test_bep9_info_hash_in_all_its_spellings(text: str) -> None:
     assert Magnet.parse(text) == Magnet(HASH)
 
 
+@pytest.mark.parametrize("text", SPELLINGS.values(), ids=SPELLINGS)
+def test_bep9_a_link_is_known_from_a_path(text: str) -> None:
+    assert Magnet.is_link(text)
+    assert not Magnet.is_link(f"./{text.strip()}")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "a.torrent", "http://h/?xt=urn:btih:", HEX[1:], "\udcff" * 40]
+)
+def test_bep9_a_path_is_no_link(text: str) -> None:
+    assert not Magnet.is_link(text)
+
+
 @pytest.mark.parametrize("text", MALFORMED.values(), ids=MALFORMED)
 def test_a15_malformed_link_is_refused(text: str) -> None:
     with pytest.raises(MagnetError):

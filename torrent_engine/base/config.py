@@ -265,7 +265,8 @@ class DhtConfig:
     first_short_timeout_s: float = 1.0
     """Time after which a query no longer holds up its lookup, before any round trip was seen."""
     min_short_timeout_s: float = 0.2
-    max_outstanding_queries: int = 500
+    max_outstanding_queries: int = 1_000
+    """Queries of ours that wait for an answer, over all lookups and pings."""
     lookup_width: int = 8
     """Closest nodes that a lookup wants answers of, and that are written to: k of BEP 5."""
     lookup_parallelism: int = 4
@@ -273,6 +274,7 @@ class DhtConfig:
     max_lookup_in_flight: int = 16
     """The same with those that are late."""
     max_lookup_queries: int = 200
+    """Nodes that one lookup asks; then it ends with what it has."""
     max_lookup_candidates: int = 400
     """Nodes that one lookup remembers."""
     max_nodes_per_response: int = 8
@@ -286,8 +288,6 @@ class DhtConfig:
     """Pause between lookups that only refresh buckets."""
     check_interval_s: float = 2.0
     """Pause between pings of nodes that were not heard of for long, or never answered us."""
-    max_unchecked_nodes: int = 100
-    """Nodes that asked us something and wait for their first ping."""
     bootstrap_retry_first_s: float = 5.0
     """Wait before an empty table is filled again; doubled each time, up to the next field."""
     bootstrap_retry_max_s: float = 300.0

@@ -1,7 +1,6 @@
 """``torrent-engine create``."""
 
 import os
-import secrets
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from torrent_engine.cli.exit_codes import CliError, ExitCode
+from torrent_engine.cli.new_file import refuse_existing, write_new
 from torrent_engine.cli.options import SIZE, common_options, settings_of
 
 if TYPE_CHECKING:
@@ -71,13 +71,13 @@ def command(context: click.Context, /, **options: Any) -> ExitCode:  # noqa: ANN
     """Make a .torrent from files and folders; several PATHs need a --name."""
     paths: Sequence[Path] = options["paths"]
     output = _output_path(paths, options)
-    if output is not None and output.exists() and not options["force"]:
-        raise CliError(f"{output}: exists already; -f replaces it", ExitCode.FILE_EXISTS)
+    if output is not None and not options["force"]:
+        refuse_existing(output)
     data = _hashed(paths, _create_options(options), settings_of(context), options)
     if output is None:
         sys.stdout.buffer.write(data)
     else:
-        _write(output, data, replace=options["force"])
+        write_new(output, data, replace=options["force"])
         if not options["quiet"]:
             _tell(output, data)
     return ExitCode.OK
@@ -157,19 +157,6 @@ def _progress(reporter: Any, name: str) -> Callable[[int, int], None]:  # noqa: 
             reporter.update([work_row(safe(name), facts, done, total)])
 
     return show
-
-
-def _write(output: Path, data: bytes, *, replace: bool) -> None:
-    """Write the file; what it replaces stays until the new one is whole."""
-    part = output.with_name(f".{secrets.token_hex(8)}.part") if replace else output
-    with part.open("xb") as file:
-        try:
-            file.write(data)
-        except OSError:
-            part.unlink()
-            raise
-    if replace:
-        part.replace(output)
 
 
 def _tell(output: Path, data: bytes) -> None:

@@ -12,7 +12,8 @@ from torrent_engine.cli.options import SECONDS, common_options
 @click.command(
     "download",
     epilog="Ends when all is downloaded, unless --seed-ratio or --seed-time is given: then it"
-    " seeds until one of them is reached. Run it again to resume.",
+    " seeds until one of them is reached. Run it again to resume. Of a magnet link all files are"
+    " downloaded that the link selects, unless --select-file says which.",
 )
 @click.argument("torrents", nargs=-1, required=True, metavar="TORRENT...")
 @click.option(
@@ -34,7 +35,11 @@ from torrent_engine.cli.options import SECONDS, common_options
 @common_options
 @click.pass_context
 def command(context: click.Context, /, **options: Any) -> ExitCode:  # noqa: ANN401
-    """Download each TORRENT: the path of a .torrent, its http(s) URL, or - for standard input."""
+    """Download each TORRENT.
+
+    It is a magnet link in quotes, an info-hash, the path of a .torrent, its http(s) URL, or - for
+    standard input.
+    """
     from torrent_engine.cli.transfers import run_transfers
 
     return run_transfers(context, {**options, "seeds_by_default": False})

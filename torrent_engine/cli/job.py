@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 
@@ -21,7 +21,15 @@ from torrent_engine.cli.exit_codes import (
     message_of,
 )
 from torrent_engine.cli.render import OutputError, Reporter, print_traceback, safe
-from torrent_engine.cli.views import Row, done_line, incomplete_line, seeded_line, session_row
+from torrent_engine.cli.views import (
+    Row,
+    done_line,
+    incomplete_line,
+    metadata_line,
+    seeded_line,
+    session_row,
+)
+from torrent_engine.codec.magnet import Magnet
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.engine.event_bus import EventStream
 from torrent_engine.engine.session import Session
@@ -32,6 +40,7 @@ if TYPE_CHECKING:
     from torrent_engine.engine.shared_resources import SharedResources
 
 PROGRESS_CHECK_S: Final = 0.5
+_WAITING_FOR_PEERS: Final = frozenset({State.DOWNLOADING, State.FETCHING_METADATA})
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +48,16 @@ class JobOptions:
     """What holds for all torrents of a run."""
 
     folder: Path
-    session_config: Callable[[Metainfo], SessionConfig]
+    session_config: Callable[[Metainfo | Magnet], SessionConfig]
     """May raise ConfigError, which fails that torrent only."""
     must_be_complete: bool = False
     """The command is ``seed``: data that is missing is an error."""
     stop_timeout_s: float | None = None
+    """Time without progress after which it ends."""
+    timeout_s: float | None = None
+    """Time in which the metadata must be there."""
+    save_metadata: Callable[[Metainfo], str] | None = None
+    """The command is ``metadata``: writes a .torrent and returns where."""
     stdin: bytes = b""
     debug: bool = False
 
@@ -54,7 +68,6 @@ class Job:
     def __init__(self, source: str, options: JobOptions, reporter: Reporter) -> None:
         self.source = source
         self.code: ExitCode | None = None  # None while it runs
-        self.config: SessionConfig | None = None
         self.session: Session | None = None
         self._label = self._shown = safe(sources.shown(source))
         self._options = options
@@ -66,15 +79,27 @@ class Job:
     def row(self) -> Row:
         """What the display shows of it."""
         stats = self.session.stats() if self.session is not None else None
-        return session_row(self.source, self._label, stats)
+        return session_row(self.source, self.label, stats)
 
-    async def run(self, shared: "SharedResources", claim: Callable[[Metainfo, str], None]) -> None:
+    @property
+    def label(self) -> str:
+        """What lines about it begin with; of a link that is better known when its metadata came."""
+        return self._label if self._metainfo is None else safe(self._metainfo.name)
+
+    @property
+    def _metainfo(self) -> Metainfo | None:
+        """What is known of it; None while a link looks for its metadata."""
+        return None if self.session is None else self.session.metainfo
+
+    async def run(
+        self, shared: "SharedResources", claim: Callable[[Metainfo | Magnet, str], None]
+    ) -> None:
         """Run to the end; ``claim`` raises CliError for a torrent that runs already."""
         try:
             with anyio.CancelScope() as self._loading:
-                metainfo = await sources.load(self.source, self._options.stdin)
-                claim(metainfo, self.source)
-                await self._open(metainfo, shared)
+                torrent = await sources.load(self.source, self._options.stdin)
+                claim(torrent, self.source)
+                await self._open(torrent, shared)
             if self.session is not None:
                 await self._run_session(self.session, shared)
         except Exception as error:
@@ -95,16 +120,20 @@ class Job:
             raise CliError("is not open", ExitCode.UNKNOWN)
         return self.session
 
-    async def _open(self, metainfo: Metainfo, shared: "SharedResources") -> None:
+    async def _open(self, torrent: Metainfo | Magnet, shared: "SharedResources") -> None:
         options = self._options
-        self._label = safe(metainfo.name)
-        self.config = options.session_config(metainfo)
+        name = torrent.display_name if isinstance(torrent, Magnet) else torrent.name
+        self._label = safe(name)
+        config = options.session_config(torrent)
         if options.must_be_complete:
-            _check_files(self._paths(metainfo))
-        self.session = await Session.create(
-            metainfo, shared, save_path=options.folder, config=self.config
-        )
-        self._record("torrent.added", name=metainfo.name)
+            if isinstance(torrent, Magnet):
+                raise CliError("seed takes a .torrent; `torrent-engine metadata` fetches it")
+            _check_files(self._paths(torrent, config))
+        if (hint := sources.hint_about(self.source)) is not None:
+            self._reporter.note(f"{self._label}: {hint}")
+        source: Any = torrent
+        self.session = await Session.create(source, shared, save_path=options.folder, config=config)
+        self._record("torrent.added", name=name)
 
     async def _run_session(self, session: Session, shared: "SharedResources") -> None:
         """Run a session to its end and print all its events, the last ones too."""
@@ -136,6 +165,8 @@ class Job:
             tasks.start_soon(self._watch_completion)
             if self._options.stop_timeout_s is not None:
                 tasks.start_soon(self._watch_progress, self._options.stop_timeout_s)
+            if self._options.timeout_s is not None:
+                tasks.start_soon(self._watch_time, self._options.timeout_s)
             reason = await self._opened.wait_stopped()
             tasks.cancel_scope.cancel()
         self._finish(self._opened.stats(), reason)
@@ -156,34 +187,57 @@ class Job:
 
     async def _watch_progress(self, timeout_s: float) -> None:
         """Raise CliError when the download makes no progress for that long."""
-        before, since = -1, anyio.current_time()
+        before, since = (State.STOPPED, -1), anyio.current_time()
         while True:
             stats, now = self._opened.stats(), anyio.current_time()
-            if stats.state is not State.DOWNLOADING or stats.downloaded_bytes != before:
-                before, since = stats.downloaded_bytes, now
+            seen = (stats.state, stats.downloaded_bytes)
+            if seen != before or stats.state not in _WAITING_FOR_PEERS:
+                before, since = seen, now
             elif now - since >= timeout_s:
                 raise CliError(f"no progress for {timeout_s:g} s", ExitCode.TIMED_OUT)
             await anyio.sleep(min(PROGRESS_CHECK_S, timeout_s))
+
+    async def _watch_time(self, timeout_s: float) -> None:
+        """Raise CliError when the metadata is not there after so long."""
+        await anyio.sleep(timeout_s)
+        count = self._opened.stats().peers
+        peers = "1 peer is" if count == 1 else f"{count or 'no'} peers are"
+        raise CliError(f"no metadata after {timeout_s:g} s; {peers} connected", ExitCode.TIMED_OUT)
 
     def _tell_completion(self, stats: "SessionStats") -> None:
         if not self._told_completion:
             self._told_completion = True
             path = str(self._saved_as())
             verb = "seeding" if self._options.must_be_complete else "complete"
-            self._reporter.note(done_line(self._label, verb, stats, safe(path)))
+            self._reporter.note(done_line(self.label, verb, stats, safe(path)))
             self._record("torrent.complete", path=path)
 
     def _finish(self, stats: "SessionStats", reason: str) -> None:
+        if self._options.save_metadata is not None or self._metainfo is None:
+            self._finish_metadata()
+            return
         complete = stats.completed_bytes >= stats.wanted_bytes
         if reason == "checked" and not complete:
             raise CliError(incomplete_line(stats), ExitCode.CHECK_FAILED)
         if complete:
             self._tell_completion(stats)
         else:
-            self._reporter.note(f"{self._label}: {incomplete_line(stats)}; run it again to go on")
+            self._reporter.note(f"{self.label}: {incomplete_line(stats)}; run it again to go on")
         if stats.uploaded_bytes:
-            self._reporter.note(seeded_line(self._label, stats))
+            self._reporter.note(seeded_line(self.label, stats))
         self.code = ExitCode.OK if complete else ExitCode.UNFINISHED
+
+    def _finish_metadata(self) -> None:
+        """End ``metadata``, or a download that had not come further."""
+        metainfo, save = self._metainfo, self._options.save_metadata
+        if metainfo is None or save is None:
+            self._reporter.note(f"{self.label}: its metadata was not found yet")
+            self.code = ExitCode.UNFINISHED
+            return
+        path = save(metainfo)
+        self._reporter.note(metadata_line(self.label, metainfo, safe(path)))
+        self._record("metadata.saved", path=path)
+        self.code = ExitCode.OK
 
     def _fail(self, error: Exception) -> None:
         self.code = exit_code_of(error)
@@ -193,11 +247,12 @@ class Job:
         self._record_result(message_of(error) if is_expected(error) else type(error).__name__)
 
     def _record_result(self, reason: str) -> None:
-        self._record("torrent.result", exit_code=self.code, reason=reason)
+        counts = {} if self.session is None else self.session.stats().sources
+        sources_ = records.plain(counts)
+        self._record("torrent.result", exit_code=self.code, reason=reason, sources=sources_)
 
-    def _paths(self, metainfo: Metainfo) -> list[Path]:
+    def _paths(self, metainfo: Metainfo, config: SessionConfig) -> list[Path]:
         """Return where the wanted files lie."""
-        config = self.config or SessionConfig()
         renames = dict(config.renamed_files)
         priorities = config.file_priorities or (1,) * len(metainfo.files)
         return [
@@ -208,7 +263,8 @@ class Job:
 
     def _saved_as(self) -> Path:
         """Return the file, or the folder that holds all that is wanted."""
-        paths = self._paths(self._opened.metainfo)
+        metainfo = self._metainfo
+        paths = [] if metainfo is None else self._paths(metainfo, self._opened.config)
         return Path(os.path.commonpath(paths)) if paths else self._options.folder
 
 

@@ -23,6 +23,8 @@ COMMANDS: Final[dict[str, str]] = {
     "download": "Download torrents, and seed them if asked to.",
     "seed": "Seed torrents whose data is there, until stopped.",
     "create": "Make a .torrent from files or folders.",
+    "magnet": "Print the magnet link of a .torrent.",
+    "metadata": "Fetch only the .torrent of a magnet link.",
     "show": "Print what a .torrent contains.",
     "verify": "Check data against its .torrent.",
     "scrape": "Ask a torrent's trackers for their counts.",

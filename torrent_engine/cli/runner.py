@@ -9,6 +9,8 @@ from torrent_engine.cli.exit_codes import CliError, ExitCode
 from torrent_engine.cli.job import Job, JobOptions
 from torrent_engine.cli.loop import STOP_GRACE_S, obey_signals
 from torrent_engine.cli.render import Reporter
+from torrent_engine.cli.sources import shown
+from torrent_engine.codec.magnet import Magnet
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.engine.shared_resources import SharedResources
 
@@ -71,8 +73,9 @@ class Runner:
         self._reporter.__exit__(None, None, None)
         return self.code
 
-    def _claim(self, metainfo: Metainfo, source: str) -> None:
+    def _claim(self, torrent: Metainfo | Magnet, source: str) -> None:
         """Refuse a torrent that is in this run already."""
-        if metainfo.info_hash in self._claimed:
-            raise CliError(f"{source}: is the same torrent as {self._claimed[metainfo.info_hash]}")
-        self._claimed[metainfo.info_hash] = source
+        if torrent.info_hash in self._claimed:
+            before = shown(self._claimed[torrent.info_hash])
+            raise CliError(f"{shown(source)}: is the same torrent as {before}")
+        self._claimed[torrent.info_hash] = source

@@ -1,4 +1,4 @@
-"""Where a .torrent comes from: a file, an http(s) URL, or standard input."""
+"""What a torrent is given by: a file, an http(s) URL, standard input, a magnet link."""
 
 import re
 import sys
@@ -9,7 +9,9 @@ from urllib.parse import urlsplit
 import anyio
 
 from torrent_engine.base.config import FILE_BENCODE_LIMITS
+from torrent_engine.base.errors import MagnetError
 from torrent_engine.cli.exit_codes import CliError, ExitCode
+from torrent_engine.codec.magnet import SCHEME, Magnet
 from torrent_engine.codec.metainfo import Metainfo
 
 if TYPE_CHECKING:
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 STDIN: Final = "-"
 MAX_TORRENT_BYTES: Final = FILE_BENCODE_LIMITS.max_bytes
 _URL_SCHEMES: Final = ("http://", "https://")
+_QUOTES: Final = "a shell cuts a link at its first & unless it is in quotes"
 _OK: Final = 200
 _GONE: Final = frozenset({404, 410})
 _SECRET: Final = re.compile(r"[0-9A-Za-z]{20}")  # no word is that long; passkeys are longer
@@ -26,6 +29,32 @@ _SECRET: Final = re.compile(r"[0-9A-Za-z]{20}")  # no word is that long; passkey
 def is_url(source: str) -> bool:
     """Tell whether a source is fetched over HTTP."""
     return source.lower().startswith(_URL_SCHEMES)
+
+
+def is_magnet(source: str) -> bool:
+    """Tell whether a source is a magnet link, or an info-hash that is no file's name."""
+    return Magnet.is_link(source) and (has_scheme(source) or not Path(source).exists())
+
+
+def has_scheme(source: str) -> bool:
+    """Tell whether a source is a magnet link and no bare info-hash."""
+    return source.lstrip()[: len(SCHEME)].lower() == SCHEME
+
+
+def parse_magnet(source: str) -> Magnet:
+    """Read a magnet link. Raises MagnetError, which names the usual mistake with a shell."""
+    try:
+        return Magnet.parse(source)
+    except MagnetError as error:
+        hint = f"; {_QUOTES}" if "&" not in source else ""
+        raise MagnetError(f"{error}{hint}") from error
+
+
+def hint_about(source: str) -> str | None:
+    """Return what to tell of a link that may be only the beginning of what was pasted."""
+    if has_scheme(source) and "&" not in source:
+        return f"the link names neither trackers nor peers; {_QUOTES}"
+    return None
 
 
 def read_stdin(sources: "Sequence[str]") -> bytes:
@@ -42,18 +71,22 @@ def read_stdin(sources: "Sequence[str]") -> bytes:
 
 def load_now(source: str) -> Metainfo:
     """Read a .torrent from a path or stdin, blocking; a URL is fetched in a loop of its own."""
+    if is_magnet(source):
+        raise CliError("is a link, not a .torrent; `torrent-engine metadata` fetches that")
     if is_url(source):
-        return anyio.run(load, source)
+        return Metainfo.from_bytes(anyio.run(fetch, source))
     if source == STDIN:
         return Metainfo.from_bytes(read_stdin([source]))
     return _read_path(source)
 
 
-async def load(source: str, stdin: bytes = b"") -> Metainfo:
-    """Read a .torrent from anywhere; ``stdin`` is what was read for ``-``.
+async def load(source: str, stdin: bytes = b"") -> Metainfo | Magnet:
+    """Read a .torrent from anywhere, or a magnet link; ``stdin`` is what was read for ``-``.
 
-    Raises OSError, CliError, HttpError, BencodeError and MetainfoError.
+    Raises OSError, CliError, HttpError, BencodeError, MetainfoError and MagnetError.
     """
+    if is_magnet(source):
+        return parse_magnet(source)
     if source == STDIN:
         return Metainfo.from_bytes(stdin)
     if is_url(source):
@@ -76,7 +109,9 @@ async def fetch(url: str) -> bytes:
 
 
 def shown(source: str) -> str:
-    """Return a source as it may be printed: a URL without user, query and passkeys."""
+    """Return a source as it may be printed: a URL or link without user, query and passkeys."""
+    if has_scheme(source):
+        return _shown_magnet(source)
     if not is_url(source):
         return source
     parts = urlsplit(source)
@@ -85,9 +120,15 @@ def shown(source: str) -> str:
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{path}{query}"
 
 
+def _shown_magnet(source: str) -> str:
+    """Return name or info-hash of a link, which may have passkeys in it."""
+    try:
+        return Magnet.parse(source).display_name
+    except MagnetError:
+        return "magnet:?***"
+
+
 def _read_path(source: str) -> Metainfo:
-    if source.startswith("magnet:"):
-        raise CliError("magnet links are not supported yet; give a .torrent")
     if Path(source).is_dir():
         raise CliError(f"{source}: is a folder, not a .torrent", ExitCode.BAD_TORRENT)
     return Metainfo.read(source)

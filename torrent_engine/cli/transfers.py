@@ -1,8 +1,10 @@
-"""From the options of ``download`` and ``seed`` to a run of the engine."""
+"""From the options of ``download``, ``seed`` and ``metadata`` to a run of the engine."""
 
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any, Final
 
 import click
@@ -23,8 +25,10 @@ from torrent_engine.cli.job import JobOptions
 from torrent_engine.cli.options import settings_of
 from torrent_engine.cli.render import reporter_for
 from torrent_engine.cli.runner import Runner
+from torrent_engine.codec.magnet import Magnet
 from torrent_engine.codec.metainfo import Metainfo
 
+STDOUT: Final = "-"
 TRACKER_GRACE_S: Final = loop.STOP_GRACE_S - 1.0  # the rest is for saving the state
 
 
@@ -38,7 +42,7 @@ def run_transfers(
     settings = settings_of(context)
     job_options = JobOptions(
         folder=options["folder"],
-        session_config=partial(session_config, options, _resolved(options["peers"])),
+        session_config=partial(session_config, options, resolved(options["peers"])),
         must_be_complete=must_be_complete,
         stop_timeout_s=options.get("stop_timeout"),
         stdin=sources.read_stdin(torrents),
@@ -46,6 +50,25 @@ def run_transfers(
     )
     reporter = reporter_for(settings, as_json=options["as_json"], quiet=options["quiet"])
     runner = Runner(torrents, shared_config(options), job_options, reporter)
+    return loop.run(runner.run)
+
+
+def run_metadata(
+    context: click.Context, options: Mapping[str, Any], save: Callable[[Metainfo], str]
+) -> ExitCode:
+    """Fetch the metadata of links, and nothing else."""
+    settings = settings_of(context)
+    peers = tuple((peer.host, peer.port) for peer in resolved(options["peers"]))
+    job_options = JobOptions(
+        folder=Path(),
+        session_config=lambda _: SessionConfig(metadata_only=True, peers=peers),
+        timeout_s=options["timeout"],
+        save_metadata=save,
+        debug=settings.debug,
+    )
+    quiet = options["quiet"] or options["output"] == STDOUT
+    reporter = reporter_for(settings, as_json=options["as_json"], quiet=quiet)
+    runner = Runner(options["torrents"], shared_config(options), job_options, reporter)
     return loop.run(runner.run)
 
 
@@ -72,19 +95,32 @@ def _dht_config(options: Mapping[str, Any]) -> DhtConfig:
 
 
 def session_config(
-    options: Mapping[str, Any], peers: tuple[PeerAddress, ...], metainfo: Metainfo
+    options: Mapping[str, Any], peers: tuple[PeerAddress, ...], torrent: Metainfo | Magnet
 ) -> SessionConfig:
-    """Return what holds for one torrent. Raises ConfigError where an option does not fit it."""
+    """Return what holds for one torrent. Raises ConfigError where an option does not fit it.
+
+    Of a magnet link that shows when the metadata has come.
+    """
     ratio, time_s = seed_rules(options)
-    return SessionConfig(
+    config = SessionConfig(
         sequential=options.get("sequential", False),
-        file_priorities=selection.file_priorities(metainfo, options.get("selections", ())),
-        renamed_files=selection.renamed_files(metainfo, options["outputs"]),
         seed_ratio=ratio,
         seed_time_s=time_s,
         use_resume=not options["no_resume"],
         check_only=options.get("check_only", False),
         peers=tuple((peer.host, peer.port) for peer in peers),
+    )
+    selections, outputs = options.get("selections", ()), options["outputs"]
+    if isinstance(torrent, Metainfo):
+        return replace(
+            config,
+            file_priorities=selection.file_priorities(torrent, selections),
+            renamed_files=selection.renamed_files(torrent, outputs),
+        )
+    return replace(
+        config,
+        file_priorities_of=partial(selection.file_priorities, selections=selections),
+        renamed_files_of=partial(selection.renamed_files, outputs=outputs),
     )
 
 
@@ -100,8 +136,8 @@ def seed_rules(options: Mapping[str, Any]) -> tuple[float | None, float | None]:
     return None, 0.0
 
 
-def _resolved(peers: Sequence[PeerAddress]) -> tuple[PeerAddress, ...]:
-    """Return the peers with literal addresses; a name may have several."""
+def resolved(peers: Sequence[PeerAddress]) -> tuple[PeerAddress, ...]:
+    """Return the peers of --peer with literal addresses; a name may have several."""
     found: dict[PeerAddress, None] = {}
     for peer in peers:
         try:

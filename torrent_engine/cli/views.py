@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.text import Text
 
+    from torrent_engine.codec.metainfo import Metainfo
     from torrent_engine.engine.session_stats import SessionStats
 
 MIN_BAR_CHARS: Final = 3
@@ -22,8 +23,22 @@ _STYLES: Final = {
     State.DOWNLOADING: "cyan",
     State.SEEDING: "green",
     State.CHECKING: "yellow",
+    State.FETCHING_METADATA: "magenta",
     State.ERROR: "red",
 }
+
+
+_SOURCES: Final = {
+    "tracker": "tracker",
+    "dht": "DHT",
+    "pex": "PEX",
+    "lsd": "LSD",
+    "web_seed": "web seeds",
+    "incoming": "incoming",
+    "manual": "given",
+    "resume": "saved",
+}
+"""The keys of ``SessionStats.sources``, in words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +87,15 @@ def done_line(label: str, verb: str, stats: "SessionStats", path: str) -> str:
     text = f"{label}: {verb}, {sizes.format_size(stats.wanted_bytes)}"
     if stats.downloaded_bytes and stats.elapsed_s > 0:
         rate = sizes.format_rate(stats.downloaded_bytes / stats.elapsed_s)
-        text += f" in {_elapsed(stats.elapsed_s)} ({rate})"
+        text += f" in {_elapsed(stats.elapsed_s)} ({rate}{_origins(stats)})"
     return f"{text}, in {path}"
+
+
+def metadata_line(label: str, metainfo: "Metainfo", path: str) -> str:
+    """Return the line that says what a magnet link led to, and where its .torrent lies."""
+    count = len(metainfo.files)
+    files = "1 file" if count == 1 else f"{count:,} files"
+    return f"{label}: {sizes.format_size(metainfo.total_bytes)} in {files}, saved as {path}"
 
 
 def incomplete_line(stats: "SessionStats") -> str:
@@ -126,6 +148,8 @@ def _bar(row: Row, chars: int, *, ascii_only: bool) -> list[tuple[str, str]]:
 
 
 def _fraction(stats: "SessionStats") -> float:
+    if stats.state is State.FETCHING_METADATA:
+        return 0.0
     if stats.state is State.CHECKING:
         return stats.checked_fraction
     return stats.completed_bytes / stats.wanted_bytes if stats.wanted_bytes else 1.0
@@ -138,6 +162,9 @@ def _facts(stats: "SessionStats", fraction: float, *, words: bool) -> tuple[str,
     if stats.state is State.SEEDING:
         sent = f"{sizes.format_size(stats.uploaded_bytes)} sent"
         return "seeding", _up(stats, words=words), sent, f"ratio {stats.ratio:.2f}", _peers(stats)
+    if stats.state is State.FETCHING_METADATA:
+        elapsed = sizes.format_duration(stats.elapsed_s)
+        return "fetching metadata", _peers(stats), f"{elapsed} elapsed"
     if stats.state is not State.DOWNLOADING:
         return (stats.state.value,)
     return ((percent,) if words else ()) + _download_facts(stats, words=words)
@@ -162,7 +189,22 @@ def _up(stats: "SessionStats", *, words: bool) -> str:
 
 
 def _peers(stats: "SessionStats") -> str:
-    return f"peers {stats.peers} (seeds {stats.seeds})"
+    """Return ``peers 12 (seeds 2, tracker 3, DHT 9)``: how many are connected, and from where."""
+    counts = [f"seeds {stats.seeds}"]
+    for name, word in _SOURCES.items():
+        if name in stats.sources and (connected := stats.sources[name].connected):
+            counts.append(f"{word} {connected}")
+    return f"peers {stats.peers} ({', '.join(counts)})"
+
+
+def _origins(stats: "SessionStats") -> str:
+    """Return which source of peers gave how much, where there were several."""
+    parts = [
+        f"{word} {sizes.format_size(stats.sources[name].downloaded_bytes)}"
+        for name, word in _SOURCES.items()
+        if name in stats.sources and stats.sources[name].downloaded_bytes
+    ]
+    return f"; {', '.join(parts)}" if len(parts) > 1 else ""
 
 
 def _pieces(stats: "SessionStats") -> str:

@@ -75,6 +75,12 @@ class Magnet:
             raise MagnetError('no magnet link: it begins with "magnet:?", or is an info-hash')
         return _from_fields(_fields(data[len(SCHEME) :].removeprefix(b"?")), limits)
 
+    @staticmethod
+    def is_link(text: str) -> bool:
+        """Tell whether a text is meant for :meth:`parse`, and is no path or URL."""
+        is_magnet = text.lstrip()[: len(SCHEME)].lower() == SCHEME
+        return is_magnet or _info_hash(text.strip().encode("utf-8", "surrogatepass")) is not None
+
     @classmethod
     def of(cls, metainfo: "Metainfo", *, limits: MagnetLimits = LIMITS) -> "Magnet":
         """Return what names a torrent; of its trackers and web seeds those that fit into a link."""

@@ -12,7 +12,7 @@ import anyio
 
 from torrent_engine.base.ids import BLOCK_BYTES
 from torrent_engine.codec.geometry import Geometry
-from torrent_engine.engine.peer import Identity
+from torrent_engine.engine.peer import Sender
 from torrent_engine.policy.pieces import PartialPiece
 
 Views = tuple[memoryview, ...]
@@ -50,7 +50,7 @@ class PieceAssembly:
         count = partial.block_count
         self.partial = partial
         self.piece_offset_bytes = geometry.piece_offset(partial.piece)
-        self.senders: list[Identity | None] = [None] * count
+        self.senders: list[Sender | None] = [None] * count
         """Who sent each block; None: not here, or from before a restart."""
         self.memory_bytes = 0
         """Payload held here that is not on its way to the disk."""
@@ -59,14 +59,14 @@ class PieceAssembly:
         self._places = bytearray(count)
         self._settled: anyio.Event | None = None
 
-    def add(self, block: int, views: Views, length_bytes: int, sender: Identity) -> None:
+    def add(self, block: int, views: Views, length_bytes: int, sender: Sender) -> None:
         """Take one block that the piece did not have."""
         self._views[block] = views
         self._places[block] = Place.MEMORY
         self.senders[block] = sender
         self.memory_bytes += length_bytes
 
-    def add_run(self, first: int, views: list[memoryview], sender: Identity) -> None:
+    def add_run(self, first: int, views: list[memoryview], sender: Sender) -> None:
         """Take neighbouring whole blocks that the piece did not have, one view each."""
         count = len(views)
         end = first + count
@@ -75,7 +75,7 @@ class PieceAssembly:
         self.senders[first:end] = [sender] * count
         self.memory_bytes += count * BLOCK_BYTES
 
-    def drop_blocks_of(self, senders: Collection[Identity]) -> list[int]:
+    def drop_blocks_of(self, senders: Collection[Sender]) -> list[int]:
         """Forget what these sent, but for blocks on their way to the disk; return the blocks."""
         held = (Place.MEMORY, Place.DISK)
         dropped = [

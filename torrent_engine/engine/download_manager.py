@@ -4,12 +4,12 @@ The life of a block: :meth:`DownloadManager.refill` asks for it, :meth:`Download
 puts it into its PieceAssembly, and a whole piece goes to the PieceFinisher.
 """
 
-from collections.abc import Collection, Iterable
-from typing import Final
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Final, Protocol
 
 from torrent_engine.base.ids import BLOCK_BYTES
 from torrent_engine.engine.assembly import PieceAssembly
-from torrent_engine.engine.peer import Identity, Peer
+from torrent_engine.engine.peer import Peer, Sender
 from torrent_engine.engine.piece_finisher import PieceFinisher
 from torrent_engine.engine.torrent import Torrent
 from torrent_engine.policy.picker import END_GAME_BLOCKS
@@ -28,8 +28,22 @@ from torrent_engine.protocol.wire.messages import (
     UnrequestedBlock,
 )
 
+IsAsked = Callable[[Block], bool]
+
 REJECTED_PAUSE_S: Final = 1.0  # ours: a peer that rejects is asked again by the next tick but one
 FLUSH_AGE_S: Final = 2.0  # RELIABILITY section 3: at most this much of unverified blocks is lost
+
+
+class BlockSender(Protocol):
+    """Who sends blocks: a peer or a web seed."""
+
+    received_blocks: int
+    """Of the read that is being handled."""
+    downloaded_now_bytes: int
+
+    @property
+    def identity(self) -> Sender:
+        """Who it is, for blame and bans."""
 
 
 class DownloadManager:
@@ -41,7 +55,7 @@ class DownloadManager:
         self._clock = torrent.clock
         self._finisher = finisher
         self._assemblies = finisher.assemblies
-        self._has_duplicates = False
+        self.has_duplicates = False
         """Whether some block was asked of several peers: the end game has begun."""
         self.is_active = False
         """Whether anything is asked of anybody: not while checking or paused."""
@@ -133,7 +147,7 @@ class DownloadManager:
 
     # -- blocks -----------------------------------------------------------------------------
 
-    def on_block(self, peer: Peer, event: BlockReceived) -> None:
+    def on_block(self, peer: BlockSender, event: BlockReceived) -> None:
         """Take one block; the hot path, about 1 us of its own."""
         piece, length = event.piece_index, event.length_bytes
         peer.received_blocks += 1
@@ -144,7 +158,7 @@ class DownloadManager:
             self._torrent.totals.wasted_bytes += length
             return
         assembly.add(block, event.views, length, peer.identity)
-        if self._has_duplicates:
+        if self.has_duplicates:
             self._cancel_elsewhere(peer, assembly.partial.block(block))
         if not assembly.partial.left:
             self._whole(assembly)
@@ -155,7 +169,7 @@ class DownloadManager:
         assembly = self._assemblies.get(piece)
         if (
             assembly is None
-            or self._has_duplicates
+            or self.has_duplicates
             or not assembly.partial.receive_run(first, len(views))
         ):
             for number, view in enumerate(views, first):
@@ -174,7 +188,7 @@ class DownloadManager:
         del self._assemblies[piece]
         self._finisher.finish(assembly)
 
-    def drop_blocks_of(self, banned: Collection[Identity]) -> None:
+    def drop_blocks_of(self, banned: Collection[Sender]) -> None:
         """Fetch again what these sent of begun pieces, rather than the pieces once they fail."""
         for piece, assembly in self._assemblies.items():
             dropped = assembly.drop_blocks_of(banned)
@@ -205,7 +219,7 @@ class DownloadManager:
             peer.wants_requests = False
             self.refill(peer)
 
-    def _cancel_elsewhere(self, peer: Peer, block: Block) -> None:
+    def _cancel_elsewhere(self, peer: BlockSender, block: Block) -> None:
         for other in self._torrent.peers:
             if other is not peer and block in other.connection.outstanding:
                 other.connection.cancel(BlockRequest(*block))
@@ -241,12 +255,48 @@ class DownloadManager:
         blocks = picker.pick(bits, room, key=identity, only_for=alone)
         if not blocks and picker.is_end_game and picker.partials:
             blocks = self._pick_again(peer, bits)
+        self._begin_pieces_of(blocks, identity)
+        return blocks
+
+    def pick_stretch(
+        self, sender: Sender, bits: int, count: int, last: int | None, is_asked: IsAsked
+    ) -> list[Block]:
+        """Pick what a web seed that has ``bits`` is asked for in one go; nothing while inactive.
+
+        ``last`` is the piece that it was asked for last, ``is_asked`` knows what it owes us: in
+        the end game it is asked for a few blocks that others owe us.
+        """
+        picker = self._picker
+        if not self.is_active:
+            return []
+        alone = sender if self._torrent.suspicion.is_on_parole(sender) else None
+        blocks = picker.pick_stretch(bits, count, key=sender, only_for=alone, last=last)
+        if not blocks and picker.is_end_game and picker.partials:
+            blocks = picker.pick_again(bits, END_GAME_BLOCKS, is_asked)
+            self.has_duplicates = self.has_duplicates or bool(blocks)
+        self._begin_pieces_of(blocks, sender)
+        return blocks
+
+    def give_up(self, sender: Sender, blocks: Iterable[Block]) -> None:
+        """Take that a web seed will not send these, and let others have what it had for itself."""
+        self._release(blocks)
+        self._picker.release_exclusive(sender)
+
+    def needs_any(self, blocks: Iterable[Block]) -> bool:
+        """Return whether any of these blocks is not here yet."""
+        assemblies = self._assemblies
+        return any(
+            (assembly := assemblies.get(piece)) is not None
+            and not assembly.partial.has(begin // BLOCK_BYTES)
+            for piece, begin, _ in blocks
+        )
+
+    def _begin_pieces_of(self, blocks: Sequence[Block], sender: Sender) -> None:
         for piece, _, _ in blocks:
             if piece not in self._assemblies:
                 self._begin(piece)
                 if self._torrent.suspicion.has_failed(piece):
-                    picker.partials[piece].exclusive_to = identity  # one author this time
-        return blocks
+                    self._picker.partials[piece].exclusive_to = sender  # one author this time
 
     def _pick_again(self, peer: Peer, bits: int) -> list[Block]:
         """Pick for the end game: a few blocks at a time that this peer was not asked for."""
@@ -256,7 +306,7 @@ class DownloadManager:
             END_GAME_BLOCKS - len(outstanding),
             lambda block: block in outstanding or block == incoming,
         )
-        self._has_duplicates = self._has_duplicates or bool(blocks)
+        self.has_duplicates = self.has_duplicates or bool(blocks)
         return blocks
 
     def _begin(self, piece: int) -> PieceAssembly:

@@ -91,6 +91,8 @@ class PieceHashFailed(Event):
     piece_index: PieceIndex
     peers: tuple[PeerAddress, ...]
     """Who sent blocks of it."""
+    web_seeds: tuple[str, ...] = ()
+    """URLs, without secrets, of web seeds that sent blocks of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +176,28 @@ class DhtPeersFound(Event):
     """Peers that it named."""
     new: int
     """Those of them that nobody had named before."""
+
+
+@dataclass(frozen=True, slots=True)
+class WebSeedFailed(Event):
+    """A request to a web seed failed."""
+
+    type: ClassVar[str] = "web_seed.failed"
+    url: str
+    """Without secrets."""
+    message: str
+    retry_in_s: float
+    """Infinity: it is given up."""
+
+
+@dataclass(frozen=True, slots=True)
+class WebSeedBanned(Event):
+    """A web seed sent data that was proved wrong."""
+
+    type: ClassVar[str] = "web_seed.banned"
+    url: str
+    """Without secrets."""
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)

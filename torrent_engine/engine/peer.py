@@ -22,6 +22,17 @@ class Identity(NamedTuple):
     peer_id: PeerId
 
 
+class WebSeedIdentity(NamedTuple):
+    """Who a web seed is: the URL that the torrent names, secrets and all."""
+
+    url: str
+
+
+Sender = Identity | WebSeedIdentity
+"""Who may have sent a block."""
+SENDERS = (Identity, WebSeedIdentity)
+
+
 class Peer:
     """One peer after its handshake: its link, what it has, and how it behaves."""
 

@@ -17,8 +17,10 @@ from torrent_engine.disk.resume import ResumeKeeper
 from torrent_engine.disk.writer import PieceWriter, WriteJob
 from torrent_engine.engine.assembly import PieceAssembly, ReadBlock
 from torrent_engine.engine.events import PieceCompleted, PieceHashFailed
+from torrent_engine.engine.peer import Identity, WebSeedIdentity
 from torrent_engine.engine.torrent import Torrent
 from torrent_engine.policy.suspicion import Verdict
+from torrent_engine.protocol.tracker.urls import redact_url
 
 T = TypeVar("T")
 StartTask = Callable[[Callable[[PieceAssembly], Awaitable[None]], PieceAssembly], None]
@@ -142,7 +144,8 @@ class PieceFinisher:
             PieceHashFailed(
                 torrent.metainfo.info_hash,
                 PieceIndex(piece),
-                tuple(identity.address for identity in senders),
+                tuple(key.address for key in senders if isinstance(key, Identity)),
+                tuple(redact_url(key.url) for key in senders if isinstance(key, WebSeedIdentity)),
             )
         )
         self._on_verdict(torrent.suspicion.piece_failed(piece, assembly.senders, digests))

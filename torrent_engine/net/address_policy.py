@@ -15,6 +15,10 @@ IPAddress = IPv4Address | IPv6Address
 _NAT64: Final = IPv6Network("64:ff9b::/96")
 
 
+class AddressRefusedError(HttpError):
+    """The policy does not allow any address of a host."""
+
+
 @dataclass(frozen=True, slots=True)
 class AddressPolicy:
     """What the addresses of a URL's host must be."""
@@ -57,17 +61,17 @@ def is_global(literal: str) -> bool:
 def check_address(literal: str, policy: AddressPolicy, *, path: str = "/") -> None:
     """Refuse an address that ``policy`` does not allow; ``path`` is that of the URL.
 
-    Raises HttpError that names the rule and not the URL.
+    Raises AddressRefusedError, an HttpError that names the rule and not the URL.
     """
     address = real_address(literal)
     if address.is_link_local or address.is_multicast or address.is_unspecified:
-        raise HttpError(f"refused to connect to {literal}: never allowed")
+        raise AddressRefusedError(f"refused to connect to {literal}: never allowed")
     if "%" in literal or (address.is_reserved and not address.is_loopback):
-        raise HttpError(f"refused to connect to {literal}: reserved or scoped address")
+        raise AddressRefusedError(f"refused to connect to {literal}: reserved or scoped address")
     if not policy.allow_non_global and not is_global(literal):
-        raise HttpError(f"refused to connect to {literal}: not a public address")
+        raise AddressRefusedError(f"refused to connect to {literal}: not a public address")
     if address.is_loopback and not _is_loopback_path(path, policy):
-        raise HttpError(f"refused to connect to {literal}: no such path on this machine")
+        raise AddressRefusedError(f"refused to connect to {literal}: no such path on this machine")
 
 
 def allowed_addresses(

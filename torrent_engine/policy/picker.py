@@ -15,6 +15,7 @@ from torrent_engine.base.errors import LocalProtocolError
 from torrent_engine.codec.geometry import Geometry
 from torrent_engine.policy.availability import Availability
 from torrent_engine.policy.pieces import Block, PartialPiece, PieceTable
+from torrent_engine.policy.web_seed_plan import choose_stretch
 
 DEFAULT_PRIORITY: Final = 4
 RANDOM_FIRST_PIECES: Final = 4  # begin with any pieces, to have something to trade
@@ -128,6 +129,52 @@ class Picker:
         if not picked and only_for is not None:
             return self._from_open(bits, count, {None})
         return picked
+
+    def pick_stretch(
+        self, bits: int, count: int, *, key: object, only_for: object, last: int | None
+    ) -> list[Block]:
+        """Return up to ``count`` blocks, most of them neighbours, and mark them: for a web seed.
+
+        First what is free of piece ``last``, where it was before, or of a begun piece that nobody
+        works on; then a stretch of missing pieces of the highest priority, of those that no peer
+        has if there are any; then what is free of pieces that others work on. ``key`` and
+        ``only_for`` are as in :meth:`pick`.
+        """
+        reserved_for = {only_for} if only_for is not None else {None, key}
+        for piece, partial in self._open.items():
+            is_ours = partial.exclusive_to in reserved_for and bits >> piece & 1
+            if is_ours and (piece == last or partial.is_idle):
+                return self._take(partial, count)
+        picked: list[Block] = []
+        for piece in self._stretch(bits, count, None if last is None else last + 1):
+            partial = self.begin(piece)
+            partial.exclusive_to = only_for
+            picked += self._take(partial, count - len(picked))
+        return (
+            picked
+            or self._from_open(bits, count, reserved_for)
+            or self._from_open(bits, count, {None})
+        )
+
+    def _take(self, partial: PartialPiece, count: int) -> list[Block]:
+        blocks = partial.take(count)
+        if not partial.has_free:
+            self._open.pop(partial.piece, None)
+        return blocks
+
+    def _stretch(self, bits: int, count: int, start: int | None) -> range:
+        """Choose missing neighbours of one priority; where the blocks of two are wanted, whole."""
+        available = bits & self._table.missing
+        most = max(1, count // self._geometry.blocks_per_piece)
+        for level in self._by_priority:
+            if candidates := available & level:
+                if self.is_sequential:
+                    start = _lowest_bit(candidates)
+                else:
+                    candidates = self.availability.missing_everywhere(candidates) or candidates
+                first, length = choose_stretch(candidates, most, start, self._rng)
+                return range(first, first + length)
+        return range(0)
 
     def pick_again(self, bits: int, count: int, is_asked: Callable[[Block], bool]) -> list[Block]:
         """Return blocks for the end game: others were asked for them, this peer was not.

@@ -123,6 +123,11 @@ class PartialPiece:
         """Whether a block is neither here nor asked for."""
         return bool(self._free)
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether no peer owes us any block of it."""
+        return not any(self._requested)
+
     def has(self, block: int) -> bool:
         """Return whether a block is here."""
         return bool(self._received[block])

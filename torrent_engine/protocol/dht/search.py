@@ -92,8 +92,9 @@ class Candidate:
 class Search:
     """Owns the candidates of one lookup, and the promise that it ends."""
 
-    def __init__(self, target: bytes, config: DhtConfig) -> None:
+    def __init__(self, target: bytes, config: DhtConfig, *, needs_tokens: bool = False) -> None:
         self.target = target
+        self._needs_tokens = needs_tokens
         self.width = config.lookup_width
         self.asked = 0
         self.responded = 0
@@ -143,10 +144,6 @@ class Search:
             return True
         return self._is_satisfied()
 
-    def unasked(self, candidate: Candidate) -> None:
-        """Know that a query could not be sent after all."""
-        self._settle(candidate, Standing.FAILED)
-
     def slow(self, candidate: Candidate) -> None:
         """Know that an answer is late."""
         if candidate.standing is not Standing.ASKED:
@@ -156,13 +153,20 @@ class Search:
         for namer in candidate.namers:
             namer.bad += 1
 
+    def refused(self, candidate: Candidate) -> None:
+        """Know that an error came: nobody lied, and there is nothing to be had."""
+        for namer in candidate.namers:
+            namer.bad -= candidate.standing is Standing.SLOW
+        self._settle(candidate, Standing.FAILED)
+
     def failed(self, candidate: Candidate) -> None:
         """Know that no answer will come."""
         self.slow(candidate)
         self._settle(candidate, Standing.FAILED)
 
-    def answered(self, candidate: Candidate, node_id: NodeId) -> None:
-        """Know that a candidate answered, under this id."""
+    def answered(self, candidate: Candidate, node_id: NodeId, token: bytes | None = None) -> None:
+        """Know that a candidate answered, under this id, and may be written to with a token."""
+        candidate.token = token
         was_slow = candidate.standing is Standing.SLOW
         is_named_so = candidate.node_id in {None, node_id}
         self._settle(candidate, Standing.ANSWERED)
@@ -181,6 +185,21 @@ class Search:
             if len(found) >= count:
                 break
         return found
+
+    def to_write(self) -> list[Candidate]:
+        """Return who is given something: the closest, and the less believed among them.
+
+        The latter take no place of the others: a lie about an id keeps nobody from storing.
+        """
+        closest = self.closest(self.width)
+        if not closest:
+            return []
+        among = [
+            candidate
+            for candidate in self._counting(Grade.DOUBTFUL)
+            if candidate.distance < closest[-1].distance and candidate not in closest
+        ]
+        return closest + among[: self.width]
 
     def _next(self) -> Candidate | None:
         """Return the closest that may be asked, of the first grade that is not exhausted."""
@@ -212,7 +231,7 @@ class Search:
             if standing is Standing.SLOW or candidate.grade.value > level.value:
                 continue
             if standing is Standing.ANSWERED:
-                heard += _is_first(candidate, hosts)
+                heard += self._counts(candidate) and _is_first(candidate, hosts)
                 if heard >= self.width:
                     break
             elif standing is Standing.ASKED:
@@ -225,9 +244,13 @@ class Search:
         """Yield who answered and is of this grade or better, one a host, closest first."""
         hosts: set[str] = set()
         for candidate in self._order:
-            if candidate.standing is Standing.ANSWERED and candidate.grade.value <= level.value:
-                if _is_first(candidate, hosts):
-                    yield candidate
+            if candidate.standing is not Standing.ANSWERED or candidate.grade.value > level.value:
+                continue
+            if self._counts(candidate) and _is_first(candidate, hosts):
+                yield candidate
+
+    def _counts(self, candidate: Candidate) -> bool:
+        return candidate.token is not None or not self._needs_tokens
 
     def _may_ask(self, candidate: Candidate) -> bool:
         if not candidate.is_vouched_for():

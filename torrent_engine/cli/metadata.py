@@ -1,0 +1,85 @@
+"""``torrent-engine metadata``."""
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from torrent_engine.cli.exit_codes import CliError, ExitCode
+from torrent_engine.cli.option_groups import network_options
+from torrent_engine.cli.options import SECONDS, common_options
+
+if TYPE_CHECKING:
+    from torrent_engine.codec.metainfo import Metainfo
+
+STDOUT: Final = "-"
+
+
+@click.command(
+    "metadata",
+    epilog="In a shell put a link into quotes: it has an & in it. What was fetched once is kept"
+    " and not fetched again.",
+)
+@click.argument("torrents", nargs=-1, required=True, metavar="LINK...")
+@click.option(
+    "-o",
+    "--output",
+    metavar="FILE",
+    help="The .torrent to write; - for standard output.  [default: NAME.torrent]",
+)
+@click.option("-f", "--force", is_flag=True, help="Replace the .torrent if it is there.")
+@click.option(
+    "--timeout",
+    type=SECONDS,
+    metavar="TIME",
+    help="Give up after this long: a plain number is seconds.  [default: never]",
+)
+@network_options
+@common_options
+@click.pass_context
+def command(context: click.Context, /, **options: Any) -> ExitCode:  # noqa: ANN401
+    """Fetch the .torrent of each magnet LINK, or info-hash, from peers, and nothing else."""
+    from torrent_engine.cli.transfers import run_metadata
+
+    check_options(options)
+    return run_metadata(context, options, saver(options))
+
+
+def check_options(options: Mapping[str, Any]) -> None:
+    """Raise CliError for what cannot be, before anything is asked of a peer."""
+    from torrent_engine.cli import sources
+    from torrent_engine.cli.new_file import refuse_existing
+
+    links: Sequence[str] = options["torrents"]
+    for link in links:
+        if not sources.is_magnet(link):
+            raise CliError(f"{sources.shown(link)}: is no magnet link and no info-hash")
+        sources.parse_magnet(link)
+    output: str | None = options["output"]
+    if output is not None and len(links) > 1:
+        raise CliError("-o names one file; several links are given")
+    if output == STDOUT and options["as_json"]:
+        raise CliError("--json and the .torrent cannot both go to standard output")
+    if output not in {None, STDOUT} and not options["force"]:
+        refuse_existing(Path(str(output)))
+
+
+def saver(options: Mapping[str, Any]) -> "Callable[[Metainfo], str]":
+    """Return what writes a .torrent and returns where; it may raise CliError or OSError."""
+
+    def save(metainfo: "Metainfo") -> str:
+        from torrent_engine.cli.new_file import refuse_existing, write_new
+
+        if options["output"] == STDOUT:
+            sys.stdout.buffer.write(metainfo.to_bytes())
+            sys.stdout.buffer.flush()
+            return STDOUT
+        path = Path(options["output"] or f"{metainfo.name}.torrent")
+        if not options["force"]:
+            refuse_existing(path)
+        write_new(path, metainfo.to_bytes(), replace=options["force"])
+        return str(path)
+
+    return save

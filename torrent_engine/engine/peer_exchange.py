@@ -1,0 +1,137 @@
+"""Owns peer exchange of one torrent: what each peer is told of the others, and told us of them.
+
+Source: BEP 11; row B9.
+"""
+
+import random
+from collections.abc import Callable
+from typing import Final
+
+from torrent_engine.base.config import PexConfig, PoolConfig
+from torrent_engine.base.errors import RemoteProtocolError
+from torrent_engine.base.ids import PeerAddress
+from torrent_engine.engine.extensions import UT_PEX
+from torrent_engine.engine.peer import Peer
+from torrent_engine.policy.candidates import CandidateList, Source
+from torrent_engine.policy.hearsay import Hearsay
+from torrent_engine.policy.peer_exchange import Change, ContactBook
+from torrent_engine.protocol.wire.exchange import (
+    PexContact,
+    PexFlag,
+    PexMessage,
+    decode_pex,
+    encode_pex,
+)
+
+HOLEPUNCH: Final = "ut_holepunch"  # BEP 55
+
+
+class PeerExchange:
+    """Takes the messages of peers as candidates, and tells them of each other.
+
+    Not for private torrents (BEP 27); one that turns out to be private is :meth:`stop`-ped.
+    """
+
+    def __init__(
+        self,
+        config: PexConfig,
+        pool: PoolConfig,
+        candidates: CandidateList,
+        *,
+        clock: Callable[[], float],
+        rng: random.Random,
+        on_new: Callable[[], None],
+    ) -> None:
+        self._config = config
+        self._candidates = candidates
+        self._clock = clock
+        self._on_new = on_new
+        self._contacts = ContactBook[Peer](config, rng)
+        self._hearsay = Hearsay[Peer](config, pool)
+        self._is_stopped = not config.enabled
+        candidates.on_reached = self._reached
+        candidates.on_not_reached = self._not_reached
+
+    def on_joined(self, peer: Peer) -> None:
+        """Take note of a peer: after its handshake, and each time it named its extensions."""
+        self._hearsay.joined(peer, peer.address)
+        if not peer.is_incoming:
+            self._contacts.connected(peer, peer.address, is_dialled=True)
+        elif peer.listen_port is not None:
+            address = PeerAddress(peer.address.host, peer.listen_port)
+            self._contacts.connected(peer, address, is_dialled=False)
+        if peer.connection.peer_extensions.get(UT_PEX):
+            self._contacts.listens(peer, peer.address.host)
+
+    def on_left(self, peer: Peer) -> None:
+        """Forget a peer; if it is banned, what only it named is forgotten with it."""
+        now = self._clock()
+        if self._candidates.is_banned(peer.address, peer.identity.peer_id, now):
+            self._distrust(peer, now)
+        self._contacts.left(peer)
+        self._hearsay.left(peer)
+
+    def on_message(self, peer: Peer, payload: bytes) -> None:
+        """Take what a peer says of its peers.
+
+        Raises RemoteProtocolError if the message is malformed, or one too many.
+        """
+        if self._is_stopped:
+            return
+        now = self._clock()
+        self._hearsay.joined(peer, peer.address)
+        try:
+            message = decode_pex(payload, self._config)
+            flags = dict(message.added)
+            taken = self._hearsay.heard(peer, list(flags), message.dropped, now)
+        except RemoteProtocolError:
+            self._distrust(peer, now)
+            raise
+        if [address for address in taken if self._take(peer, address, flags[address], now)]:
+            self._on_new()
+
+    def tick(self, now: float) -> None:
+        """Send what is due; at most one message a peer and minute."""
+        if self._is_stopped:
+            return
+        for peer, change in self._contacts.changes(now, self._hearsay.told_by):
+            peer.connection.send_extension(UT_PEX, encode_pex(_message(change)))
+            peer.link.flush()
+
+    def stop(self) -> None:
+        """Send nothing and take nothing any more."""
+        self._is_stopped = True
+
+    def _take(self, peer: Peer, address: PeerAddress, flags: PexFlag, now: float) -> bool:
+        """Make a candidate of an address, unless it is that of a peer; return whether it is new."""
+        if address in self._contacts or not self._candidates.add(address, Source.PEX, now):
+            return False
+        self._hearsay.charge(peer, address)
+        if flags & PexFlag.UPLOAD_ONLY:
+            self._candidates.note_seed(address, is_seed=True)
+        return True
+
+    def _distrust(self, peer: Peer, now: float) -> None:
+        self._candidates.forget(self._hearsay.distrust(peer, now), Source.PEX)
+
+    def _reached(self, address: PeerAddress) -> None:
+        self._hearsay.dialled(address, self._clock(), reached=True)
+
+    def _not_reached(self, address: PeerAddress) -> None:
+        forgotten = self._hearsay.dialled(address, self._clock(), reached=False)
+        self._candidates.forget(forgotten, Source.PEX)
+
+
+def _message(change: Change[Peer]) -> PexMessage:
+    added = (PexContact(each.address, _flags(each.key)) for each in change.added)
+    return PexMessage(tuple(added), tuple(change.dropped))
+
+
+def _flags(peer: Peer) -> PexFlag:
+    """Return what others are told of a peer."""
+    flags = PexFlag.NONE if peer.is_incoming else PexFlag.REACHABLE
+    if peer.wants_nothing:
+        flags |= PexFlag.UPLOAD_ONLY
+    if peer.connection.peer_extensions.get(HOLEPUNCH):
+        flags |= PexFlag.SUPPORTS_HOLEPUNCH
+    return flags

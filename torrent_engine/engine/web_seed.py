@@ -1,0 +1,378 @@
+"""Owns one web seed of one torrent: what it is asked for, what it owes us, how it behaves.
+
+Source: BEP 17, BEP 19; RELIABILITY row B6. Its blocks go the way of a peer's blocks.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final, Protocol
+
+import anyio
+
+from torrent_engine.base.config import WebSeedConfig
+from torrent_engine.base.errors import HttpError
+from torrent_engine.base.ids import BLOCK_BYTES
+from torrent_engine.engine.download_manager import DownloadManager
+from torrent_engine.engine.events import WebSeedBanned, WebSeedFailed
+from torrent_engine.engine.peer import WebSeedIdentity
+from torrent_engine.engine.torrent import Torrent
+from torrent_engine.net.address_policy import AddressPolicy, AddressRefusedError
+from torrent_engine.net.http_client import HttpClient
+from torrent_engine.net.http_stream import HttpStreams
+from torrent_engine.net.peer_link import MAX_LIMITED_READ_BYTES, MIN_DELAY_S, Gate, Throttle
+from torrent_engine.net.web_seed import NotThereError, WebSeedBusyError, WebSeedServer
+from torrent_engine.policy.pieces import Block
+from torrent_engine.policy.rate import RateMeter
+from torrent_engine.policy.web_seed_plan import BlockCutter, Views, range_blocks, stretches
+from torrent_engine.protocol.tracker.urls import redact_url
+from torrent_engine.protocol.web_seed import Span, file_url, piece_url
+from torrent_engine.protocol.wire.messages import BlockReceived
+
+ZEROS: Final = memoryview(bytes(256 * 1024))
+
+
+class WebSeedState(Enum):
+    """What becomes of a web seed."""
+
+    IDLE = "idle"
+    """Nothing is asked of it now."""
+    ACTIVE = "active"
+    WAITING = "waiting"
+    """A request failed; it is asked again later."""
+    FAILED = "failed"
+    """Given up."""
+    BANNED = "banned"
+    """It sent bad data."""
+
+
+@dataclass(frozen=True, slots=True)
+class WebSeedStats:
+    """What can be told of one web seed."""
+
+    url: str
+    """Without secrets."""
+    bep: int
+    """17 or 19."""
+    state: WebSeedState
+    downloaded_bytes: int
+    download_bytes_per_s: float
+    active_requests: int
+    error: str
+    """Of the last failure; "" if the last request went well."""
+
+
+class Limits(Throttle, Protocol):
+    """A rate limit that may be none."""
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether there is a limit now."""
+
+
+@dataclass(frozen=True, slots=True)
+class WebSeedParts:
+    """What the web seeds of one torrent work with."""
+
+    torrent: Torrent
+    downloads: DownloadManager
+    http: HttpClient
+    gate: Gate
+    limits: Limits
+
+    @property
+    def config(self) -> WebSeedConfig:
+        """The limits of web seeds."""
+        return self.torrent.shared_config.web_seed
+
+
+class WebSeed:
+    """Asks one server for stretches of the payload, several at a time."""
+
+    def __init__(self, url: str, bep: int, parts: WebSeedParts) -> None:
+        metainfo, self._config = parts.torrent.metainfo, parts.config
+        self.identity = WebSeedIdentity(url)
+        self.shown_url = redact_url(url)
+        self.bep = bep
+        self.quiet_until_s = 0.0
+        """It is not asked before; infinity: never again."""
+        self.received_blocks = self.downloaded_now_bytes = 0  # DownloadManager counts in them
+        self.downloaded_bytes = 0
+        self.download_rate = RateMeter()
+        self._parts = parts
+        self._metainfo = metainfo
+        self._bits = (1 << metainfo.piece_count) - 1
+        self._owed: dict[Block, None] = {}
+        self._last_piece: int | None = None
+        self._is_banned = False
+        self._is_proved = False
+        """It answered a request: several may run at once."""
+        self._busy = 0
+        self._busy_until_s = 0.0
+        self._debt_bytes = 0
+        """Received, and not yet allowed by the rate limit."""
+        self._failures = 0
+        self._error = ""
+        policy = AddressPolicy(allow_non_global=self._config.allow_local)
+        self._streams = HttpStreams(parts.http, self._config, policy)
+        self._server = WebSeedServer(self._streams, self._config)
+        self._wake = anyio.Event()
+        self._scope = anyio.CancelScope()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it is not asked for anything any more."""
+        return self.quiet_until_s == math.inf
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there may be connections."""
+        return self._streams.is_open
+
+    def stats(self, now: float) -> WebSeedStats:
+        """Return what can be told of it now."""
+        return WebSeedStats(
+            url=self.shown_url,
+            bep=self.bep,
+            state=self._state(now),
+            downloaded_bytes=self.downloaded_bytes,
+            download_bytes_per_s=self.download_rate.rate(now),
+            active_requests=self._busy,
+            error=self._error,
+        )
+
+    def _state(self, now: float) -> WebSeedState:
+        if self.is_over:
+            return WebSeedState.BANNED if self._is_banned else WebSeedState.FAILED
+        if self._busy:
+            return WebSeedState.ACTIVE
+        return WebSeedState.WAITING if now < self.quiet_until_s else WebSeedState.IDLE
+
+    def wake(self) -> None:
+        """Look again whether there is something to ask for."""
+        self._wake.set()
+        self._wake = anyio.Event()
+
+    def ban(self) -> None:
+        """Ask no more: it sent bad data."""
+        if self._is_banned:
+            return
+        self._is_banned, self.quiet_until_s, self._error = True, math.inf, "sent bad data"
+        self._scope.cancel()
+        torrent = self._parts.torrent
+        torrent.bus.publish(WebSeedBanned(self._metainfo.info_hash, self.shown_url, self._error))
+
+    async def run(self) -> None:
+        """Ask until it is over, or has to rest for a while; what it owes then is given to others.
+
+        Never raises for what a server does.
+        """
+        self._scope = anyio.CancelScope()
+        try:
+            with self._scope:
+                async with anyio.create_task_group() as tasks:
+                    for number in range(self._config.max_requests):
+                        tasks.start_soon(self._work, number)
+        finally:
+            await self._streams.aclose()
+
+    # -- one of several requests ------------------------------------------------------------
+
+    async def _work(self, number: int) -> None:
+        clock = self._parts.torrent.clock
+        while clock() >= self.quiet_until_s:
+            blocks = self._pick() if self._is_proved or not number else []
+            if blocks:
+                await self._ask(blocks)
+            else:
+                await self._rest(number)
+        self.wake()
+
+    def _pick(self) -> list[Block]:
+        torrent, downloads = self._parts.torrent, self._parts.downloads
+        if not downloads.is_active:
+            return []
+        picker, rate = torrent.picker, self.download_rate.rate(torrent.clock())
+        missing = (torrent.table.missing & picker.wanted).bit_count()
+        left_bytes = missing * self._metainfo.geometry.piece_bytes
+        left_bytes += sum(partial.left for partial in picker.partials.values()) * BLOCK_BYTES
+        count = range_blocks(self._config, rate, left_bytes)
+        blocks = downloads.pick_stretch(
+            self.identity, self._bits, count, self._last_piece, self._owed.__contains__
+        )
+        if blocks:
+            self._last_piece = blocks[-1][0]
+        return blocks
+
+    async def _rest(self, number: int) -> None:
+        wake, now = self._wake, self._parts.torrent.clock()
+        is_idle = not number and not self._busy and self._streams.is_open
+        if is_idle and now - self._busy_until_s > self._config.idle_close_s:
+            await self._streams.aclose()
+        await wake.wait()
+
+    async def _ask(self, blocks: Sequence[Block]) -> None:
+        self._busy += 1
+        self._owed.update(dict.fromkeys(blocks))
+        try:
+            for run in stretches(blocks, self._metainfo.geometry.piece_bytes):
+                await self._fetch(run)
+        except HttpError as error:
+            self._failed(error)
+        else:
+            self._failures, self._error = 0, ""
+            if not self._is_proved:
+                self._is_proved = True
+                self.wake()
+        finally:
+            self._busy -= 1
+            self._busy_until_s = self._parts.torrent.clock()
+            self._give_up(blocks)
+
+    def _give_up(self, blocks: Sequence[Block]) -> None:
+        left = [block for block in blocks if block in self._owed]
+        for block in left:
+            del self._owed[block]
+        if left:
+            self._parts.downloads.give_up(self.identity, left)
+
+    async def _fetch(self, run: Sequence[Block]) -> None:
+        """Fetch neighbouring blocks: of each file, or of each piece, a range."""
+        sink = _Stretch(run, self)
+        if self.bep == 17:
+            await self._fetch_pieces(run, sink)
+        else:
+            await self._fetch_files(run, sink)
+
+    async def _fetch_files(self, run: Sequence[Block], sink: "_Stretch") -> None:
+        metainfo = self._metainfo
+        begin_bytes = metainfo.geometry.piece_offset(run[0][0]) + run[0][1]
+        length_bytes = sum(length for _, _, length in run)
+        for part in metainfo.layout.slices(begin_bytes, length_bytes):
+            entry = metainfo.files[part.file_index]
+            if entry.is_pad:
+                await sink.take_zeros(part.length_bytes)
+            else:
+                url = file_url(self.identity.url, entry, is_multi_file=metainfo.is_multi_file)
+                span = Span(part.offset_bytes, part.length_bytes, entry.length_bytes)
+                try:
+                    await self._server.fetch_range(url, span, sink)
+                except NotThereError:
+                    self._lacks(part.file_index)
+                    raise
+            if sink.has_enough:
+                return
+
+    async def _fetch_pieces(self, run: Sequence[Block], sink: "_Stretch") -> None:
+        metainfo = self._metainfo
+        for piece in sorted({piece for piece, _, _ in run}):
+            blocks = [block for block in run if block[0] == piece]
+            begin, length = blocks[0][1], sum(block[2] for block in blocks)
+            is_whole = length == metainfo.geometry.piece_length(piece)
+            ranges = () if is_whole else ((begin, begin + length - 1),)
+            url = piece_url(self.identity.url, metainfo.info_hash, piece, ranges)
+            await self._server.fetch_body(url, length, sink)
+            if sink.has_enough:
+                return
+
+    def _lacks(self, file_index: int) -> None:
+        """Ask for no piece any more that reaches into a file which is not there."""
+        pieces = self._metainfo.layout.pieces_of(file_index, self._metainfo.geometry)
+        self._bits &= ~((1 << len(pieces)) - 1 << pieces.start)
+
+    def _failed(self, error: HttpError) -> None:
+        """Decide when it is asked again; requests that fail at the same time count once."""
+        torrent, config = self._parts.torrent, self._config
+        now = torrent.clock()
+        self._error = str(error)
+        if now < self.quiet_until_s:
+            return
+        self._failures += 1
+        wait_s = self._wait_s(error)
+        if self._failures >= config.max_failures or not self._bits:
+            wait_s = math.inf
+        self.quiet_until_s = now + wait_s
+        info_hash = self._metainfo.info_hash
+        torrent.bus.publish(WebSeedFailed(info_hash, self.shown_url, self._error, wait_s))
+        self.wake()
+
+    def _wait_s(self, error: HttpError) -> float:
+        config = self._config
+        if isinstance(error, AddressRefusedError):
+            return math.inf
+        if isinstance(error, NotThereError) and self._metainfo.is_multi_file:
+            return 0.0  # another file may be there
+        if isinstance(error, NotThereError):
+            return math.inf
+        if isinstance(error, WebSeedBusyError) and error.retry_in_s is not None:
+            self._failures = 0  # it is there, and says what it wants
+            return min(max(error.retry_in_s, 1.0), config.max_retry_after_s)
+        wait_s = config.backoff_first_s * 2.0 ** (self._failures - 1)
+        return min(wait_s, config.backoff_max_s)
+
+    # -- what comes ---------------------------------------------------------------------------
+
+    async def ready(self) -> None:
+        """Return when more may be read: the disk keeps up, and so does the rate limit."""
+        gate, limits = self._parts.gate, self._parts.limits
+        if gate.full:
+            await gate.wait_for_room()
+        while self._debt_bytes > 0:
+            if not limits.is_limited:
+                self._debt_bytes = 0
+                return
+            self._debt_bytes -= limits.allowance(min(self._debt_bytes, MAX_LIMITED_READ_BYTES))
+            if self._debt_bytes > 0:
+                await anyio.sleep(max(limits.delay_s(), MIN_DELAY_S))
+
+    def received(self, count_bytes: int) -> None:
+        """Account for payload."""
+        parts = self._parts
+        self.downloaded_bytes += count_bytes
+        self.download_rate.add(count_bytes, parts.torrent.clock())
+        parts.torrent.totals.downloaded_bytes += count_bytes
+        if parts.limits.is_limited:
+            self._debt_bytes += count_bytes
+
+    def deliver(self, block: Block, views: Views) -> None:
+        """Hand a block on to where those of peers go."""
+        self._owed.pop(block, None)
+        self._parts.downloads.on_block(self, BlockReceived(*block, views))
+
+    def needs_any(self, blocks: Sequence[Block]) -> bool:
+        """Return whether any of these is still to come from somebody."""
+        downloads = self._parts.downloads
+        return not downloads.has_duplicates or downloads.needs_any(blocks)
+
+
+class _Stretch:
+    """Neighbouring blocks on their way in: the sink of one or more requests, one after another."""
+
+    def __init__(self, blocks: Sequence[Block], seed: WebSeed) -> None:
+        self.has_enough = False
+        """Others sent the rest."""
+        self._seed = seed
+        self._cutter = BlockCutter(blocks)
+
+    async def ready(self) -> None:
+        await self._seed.ready()
+
+    def take(self, data: memoryview) -> bool:
+        self._seed.received(len(data))
+        return self._cut(data)
+
+    async def take_zeros(self, count_bytes: int) -> None:
+        """Take what a pad file holds; nobody is asked for it (BEP 47)."""
+        while count_bytes and not self.has_enough:
+            await self.ready()
+            await anyio.lowlevel.checkpoint()
+            zeros = ZEROS[:count_bytes]
+            self._cut(zeros)
+            count_bytes -= len(zeros)
+
+    def _cut(self, data: memoryview) -> bool:
+        for block, views in self._cutter.feed(data):
+            self._seed.deliver(block, views)
+        self.has_enough = not self._seed.needs_any(self._cutter.left)
+        return not self.has_enough

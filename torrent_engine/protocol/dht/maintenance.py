@@ -1,0 +1,102 @@
+"""Owns the chores of a routing table: when it is filled, which bucket is refreshed, who is pinged.
+
+Source: BEP 5 (a bucket without change for 15 minutes; questionable nodes; the first look around).
+"""
+
+from dataclasses import dataclass
+
+from torrent_engine.base.config import DhtConfig
+from torrent_engine.base.ids import NodeId
+from torrent_engine.protocol.dht.krpc import NodeInfo
+from torrent_engine.protocol.dht.routing import RoutingTable
+
+RESTING_FACTOR = 5  # ours: nothing was to be done; look again after as many intervals
+
+
+@dataclass(frozen=True, slots=True)
+class Chores:
+    """What is due now."""
+
+    bootstrap: bool = False
+    """Look around our own id, from the table or else from the addresses that we were given."""
+    refresh: NodeId | None = None
+    """An id in a bucket that nothing was heard of."""
+    ping: NodeInfo | None = None
+    """A node that may be gone, or never answered us yet."""
+
+
+class Maintenance:
+    """Decides what is done when; at most one chore of a kind at a time."""
+
+    def __init__(self, config: DhtConfig, now: float) -> None:
+        self.is_bootstrapped = False
+        """Whether the table has been filled since it was last empty."""
+        self.is_bootstrapping = False
+        self._config = config
+        self._refresh_s = now
+        self._check_s = now
+        self._bootstrap_s = now
+        self._retry_s = config.bootstrap_retry_first_s
+
+    def due(self, table: RoutingTable, now: float, *, knows_addresses: bool) -> Chores:
+        """Return what to do now, and count it as begun."""
+        is_empty = len(table) == 0
+        if is_empty:
+            self.is_bootstrapped = False
+        return Chores(
+            self._bootstrap(now, is_possible=knows_addresses or not is_empty),
+            self._refresh(table, now) if self.is_bootstrapped else None,
+            self._check(table, now),
+        )
+
+    def bootstrap_now(self, now: float) -> None:
+        """Try to fill an empty table without waiting any longer."""
+        if not self.is_bootstrapped:
+            self._retry_s = self._config.bootstrap_retry_first_s
+            self._bootstrap_s = now
+
+    def bootstrap_ended(self, node_count: int, now: float) -> None:
+        """Know that the look around our own id is over, and what came of it."""
+        self.is_bootstrapping = False
+        self.is_bootstrapped = node_count > 0
+        self._bootstrap_s = now + self._retry_s
+        if self.is_bootstrapped:
+            self._retry_s = self._config.bootstrap_retry_first_s
+        else:
+            self._retry_s = min(2 * self._retry_s, self._config.bootstrap_retry_max_s)
+
+    def next_timer(self) -> float:
+        """Return when something may be due."""
+        times = [self._check_s]
+        if self.is_bootstrapped:
+            times.append(self._refresh_s)
+        elif not self.is_bootstrapping:
+            times.append(self._bootstrap_s)
+        return min(times)
+
+    def _bootstrap(self, now: float, *, is_possible: bool) -> bool:
+        if self.is_bootstrapped or self.is_bootstrapping or now < self._bootstrap_s:
+            return False
+        if not is_possible:
+            self._bootstrap_s = now + self._config.bootstrap_retry_max_s
+            return False
+        self.is_bootstrapping = True
+        return True
+
+    def _refresh(self, table: RoutingTable, now: float) -> NodeId | None:
+        if now < self._refresh_s:
+            return None
+        stale = table.needs_refresh(now)
+        self._refresh_s = now + self._config.refresh_lookup_interval_s
+        if not stale:
+            self._refresh_s += (RESTING_FACTOR - 1) * self._config.refresh_lookup_interval_s
+            return None
+        table.refreshed(stale[-1], now)
+        return stale[-1]
+
+    def _check(self, table: RoutingTable, now: float) -> NodeInfo | None:
+        if now < self._check_s:
+            return None
+        nodes = table.questionable(now)
+        self._check_s = now + self._config.check_interval_s * (1 if nodes else RESTING_FACTOR)
+        return nodes[0] if nodes else None
