@@ -275,7 +275,7 @@ async def test_bep24_what_a_tracker_says_of_us_is_not_dialled_by_any_torrent(
             await reach(session, State.DOWNLOADING)
         await until(lambda: pool_of(first).own.is_begun and pool_of(second).own.is_begun)
         assert first._run is not None
-        first._run.transfer._on_external_ip("8.8.8.8", "http://t/")
+        first._run.transfer.sources._on_external_ip("8.8.8.8", "http://t/")
         assert refuses(first, "8.8.8.8", shared.listen_port)
         pool_of(second).tick(shared.clock())
         assert refuses(second, "8.8.8.8", shared.listen_port)

@@ -288,7 +288,7 @@ async def test_f1_who_looks_for_room_while_it_is_tried_again_leaves_the_rest_to_
     monkeypatch.setattr("torrent_engine.engine.disk_full.has_room", looks)
     config = DiskConfig(state_reserve_bytes=64 * 1024, retry_after_disk_full_s=SOON)
     async with resources(tmp_path, disk=config) as shared, anyio.create_task_group() as tasks:
-        disk_full = DiskFull(shared, MIB)
+        disk_full = DiskFull(shared)
         disk_full.begin(DiskFullError(tmp_path, "first"), lambda: tries.append(1))
         tasks.start_soon(wait)
         await until(is_looking.is_set)

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from torrent_engine.base.errors import RemoteProtocolError
-from torrent_engine.engine.peer_events import PeerEvents
+from torrent_engine.engine.peer_events import PeerEvents, PeerHearers
 from torrent_engine.protocol.wire.extension import ExtensionHandshake
 from torrent_engine.protocol.wire.messages import (
     ExtensionHandshakeReceived,
@@ -32,18 +32,22 @@ class FakeLink:
 
 def peer() -> Any:
     return SimpleNamespace(
-        link=FakeLink(), client="", tell_connected=None, pipeline=Anything(), listen_port=None
+        link=FakeLink(),
+        client="",
+        tell_connected=None,
+        pipeline=Anything(),
+        listen_port=None,
+        metadata_bytes=None,
     )
 
 
 def events(**callbacks: Any) -> PeerEvents:
-    nothing: Any = Anything()
-    return PeerEvents(nothing, nothing, **callbacks)
+    return PeerEvents(PeerHearers(**callbacks))
 
 
 def test_bep10_messages_go_to_the_handler_of_their_name() -> None:
     heard: list[tuple[object, bytes]] = []
-    subject, sender = events(on_extension={"ut_pex": lambda *call: heard.append(call)}), peer()
+    subject, sender = events(extensions={"ut_pex": lambda *call: heard.append(call)}), peer()
     subject.handle(sender, [ExtensionMessageReceived("ut_pex", b"de")])
     subject.handle(sender, [ExtensionMessageReceived("ut_metadata", b"de")])
     assert heard == [(sender, b"de")]
@@ -54,7 +58,7 @@ def test_bep10_a_violation_in_an_extension_message_ends_the_link() -> None:
     def refuse(_peer: object, payload: bytes) -> None:
         raise RemoteProtocolError(f"{len(payload)} bytes", bep=11)
 
-    subject, sender = events(on_extension={"ut_pex": refuse}), peer()
+    subject, sender = events(extensions={"ut_pex": refuse}), peer()
     subject.handle(sender, [ExtensionMessageReceived("ut_pex", b"de")])
     assert sender.link.ended == ["2 bytes (BEP 11)"]
 

@@ -70,10 +70,8 @@ def test_bytes_stay_when_a_peer_has_left() -> None:
 
 def test_web_seeds_count_beside_peers() -> None:
     _, totals = world()
-    totals.web_seeds_connected = 2
-    totals.web_seed_sent(100)
-    totals.web_seed_sent(11)
-    assert totals.counts()["web_seed"] == SourceCounts(connected=2, downloaded_bytes=111)
+    totals.web_seeds = SourceCounts(3, 2, 300)
+    assert totals.counts()["web_seed"] == SourceCounts(3, 2, 300)
 
 
 def test_a_peer_that_is_no_candidate_any_more_counts_for_what_it_was_dialled_for() -> None:

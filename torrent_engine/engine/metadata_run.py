@@ -116,7 +116,7 @@ class MetadataRun:
             self.candidates,
             shared.connection_slots,
             PoolRole(
-                greeting=MagnetGreeting(shared.config, shared.dht_port),
+                greeting=MagnetGreeting(shared.config, lambda: None),
                 handle=PeerEvents(hearers).handle,
                 on_joined=self._on_joined,
                 on_left=self._on_left,

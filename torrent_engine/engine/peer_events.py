@@ -1,9 +1,8 @@
 """Owns the table that says which manager hears of which event of a peer."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from types import MappingProxyType
-from typing import Any, Final
+from dataclasses import dataclass, field
+from typing import Any
 
 from torrent_engine.base.errors import RemoteProtocolError
 from torrent_engine.engine.download_manager import DownloadManager
@@ -33,7 +32,6 @@ Handler = Callable[[Peer, Any], None]
 ExtensionHandler = Callable[[Peer, bytes], None]
 """Takes the payload of an extension message; a RemoteProtocolError of it ends the link."""
 
-NO_EXTENSIONS: Final[Mapping[str, ExtensionHandler]] = MappingProxyType({})
 
 
 def _ignore_peer(_peer: Peer) -> None:
@@ -48,7 +46,7 @@ def _ignore_port(_peer: Peer, _port: int) -> None:
 class PeerHearers:
     """Who hears of what a peer says beyond payload."""
 
-    extensions: Mapping[str, ExtensionHandler] = NO_EXTENSIONS
+    extensions: Mapping[str, ExtensionHandler] = field(default_factory=dict)
     """Takes the messages of each extension, by its name."""
     on_extension_handshake: Callable[[Peer], None] = _ignore_peer
     """Hears of a peer whenever it has named its extensions."""

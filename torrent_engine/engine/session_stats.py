@@ -1,12 +1,11 @@
 """The numbers of one torrent at one moment."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.engine.events import StatsUpdated
-from torrent_engine.engine.peer import Peer
 from torrent_engine.engine.source_counts import SourceCounts
 from torrent_engine.engine.states import State
 
@@ -93,7 +92,7 @@ def run_stats(run: "SessionRun", state: State, now: float, elapsed_s: float) -> 
     """Return the numbers of a torrent that runs, or has run."""
     torrent, progress = run.torrent, run.progress
     metainfo, totals, have = torrent.metainfo, torrent.totals, torrent.table.have
-    down, up = rates(torrent.peers, now)
+    down, up = rates(run, now)
     base_bytes = run.all_totals.downloaded_bytes or progress.wanted_bytes or 1
     return SessionStats(
         state=state,
@@ -123,7 +122,7 @@ def run_stats(run: "SessionRun", state: State, now: float, elapsed_s: float) -> 
 def stats_event(run: "SessionRun", state: State, now: float) -> StatsUpdated:
     """Return the event that tells of these numbers."""
     torrent, progress = run.torrent, run.progress
-    down, up = rates(torrent.peers, now)
+    down, up = rates(run, now)
     return StatsUpdated(
         torrent.info_hash,
         state.value,
@@ -139,10 +138,10 @@ def stats_event(run: "SessionRun", state: State, now: float) -> StatsUpdated:
     )
 
 
-def rates(peers: Iterable[Peer], now: float) -> tuple[float, float]:
-    """Return download and upload rate over all peers, in bytes per second."""
-    down = up = 0.0
-    for peer in peers:
+def rates(run: "SessionRun", now: float) -> tuple[float, float]:
+    """Return download and upload rate over all peers and web seeds, in bytes per second."""
+    down, up = run.transfer.web_seeds.bytes_per_s(now), 0.0
+    for peer in run.torrent.peers:
         down += peer.download_rate.rate(now)
         up += peer.upload_rate.rate(now)
     return down, up

@@ -37,7 +37,7 @@ class SourceTotals:
     """Told of every peer that joins and leaves; costs nothing while payload moves."""
 
     def __init__(self, candidates: CandidateList) -> None:
-        self.web_seeds_connected = 0
+        self.web_seeds = SourceCounts()
         """For whoever serves the web seeds to set."""
         self._candidates = candidates
         self._origins: dict[Peer, str] = {}
@@ -55,19 +55,15 @@ class SourceTotals:
         if (name := self._origins.pop(peer, None)) is not None:
             self._earlier_bytes[name] += peer.downloaded_bytes
 
-    def web_seed_sent(self, count_bytes: int) -> None:
-        """Add payload that a web seed sent."""
-        self._earlier_bytes[WEB_SEED] += count_bytes
-
     def counts(self) -> dict[str, SourceCounts]:
         """Return the present counts of every source, by the names of :data:`SOURCE_NAMES`."""
         connected, downloaded = Counter[str](), self._earlier_bytes.copy()
         for peer, name in self._origins.items():
             connected[name] += 1
             downloaded[name] += peer.downloaded_bytes
-        connected[WEB_SEED] = self.web_seeds_connected
         known = {name: self._candidates.count_from(flag) for flag, name in _NAMES.items()}
-        return {
-            name: SourceCounts(known.get(name, 0), connected[name], downloaded[name])
-            for name in SOURCE_NAMES
+        counts = {
+            name: SourceCounts(count, connected[name], downloaded[name])
+            for name, count in known.items()
         }
+        return counts | {WEB_SEED: self.web_seeds}

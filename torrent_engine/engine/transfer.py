@@ -20,7 +20,7 @@ from torrent_engine.engine.extensions import UT_METADATA, UT_PEX
 from torrent_engine.engine.greeting import TorrentGreeting
 from torrent_engine.engine.inheritance import Inheritance
 from torrent_engine.engine.metadata_serving import MetadataServing
-from torrent_engine.engine.peer import Identity, Peer
+from torrent_engine.engine.peer import SENDERS, Peer
 from torrent_engine.engine.peer_events import ExtensionHandler, PayloadEvents, PeerHearers
 from torrent_engine.engine.peer_exchange import PeerExchange
 from torrent_engine.engine.peer_pool import PeerPool, PoolRole
@@ -34,6 +34,7 @@ from torrent_engine.engine.torrent import Torrent
 from torrent_engine.engine.tracker_coordinator import TrackerCoordinator
 from torrent_engine.engine.transfer_limits import TransferLimits
 from torrent_engine.engine.upload_manager import UploadManager
+from torrent_engine.engine.web_seeds import WebSeeds
 from torrent_engine.policy.candidates import CandidateList
 from torrent_engine.policy.rate import TokenBucket
 from torrent_engine.policy.suspicion import Verdict
@@ -93,6 +94,9 @@ class Transfer:
             on_failed=self.finisher.write_failed,
         )
         self.downloads = DownloadManager(torrent, self.finisher)
+        self.web_seeds = WebSeeds(
+            torrent, self.downloads, shared.http, self.writer, self._download_limits
+        )
         self.uploads = UploadManager(torrent, upload_limits, callbacks.on_error)
         self.pool = self._make_pool(inheritance)
         self.source_totals = SourceTotals(self.pool.candidates)
@@ -133,7 +137,7 @@ class Transfer:
             extensions[UT_PEX] = self._pex.on_message
         hearers = PeerHearers(extensions, self._on_extension_handshake, self._on_dht_port)
         role = PoolRole(
-            TorrentGreeting(torrent, shared.dht_port),
+            TorrentGreeting(torrent, lambda: None),
             PayloadEvents(hearers, self.downloads, self.uploads).handle,
             self._on_joined,
             self._on_left,
@@ -180,6 +184,7 @@ class Transfer:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self.pool.run)
                 tasks.start_soon(self.sources.run)
+                tasks.start_soon(self.web_seeds.run)
                 self._shared.router.register(info_hash, self.pool.accept)
                 self.downloads.set_active(active=not self.progress.is_complete)
                 self.uploads.set_active(active=True)
@@ -199,16 +204,20 @@ class Transfer:
             self._announce_pieces()
             ticks += 1
             if ticks % TICKS_PER_SECOND == 0:
-                now = self.torrent.clock()
-                for peer in self.torrent.peers:
-                    self._throttle(peer)  # the limits over all torrents may have changed
-                self.downloads.tick(now)
-                self.uploads.tick(now)
-                self.pool.tick(now)
-                self.sources.tick(now)
-                if self._pex is not None:
-                    self._pex.tick(now)
-                self._callbacks.on_second(now)
+                self._tick_second(self.torrent.clock())
+
+    def _tick_second(self, now: float) -> None:
+        for peer in self.torrent.peers:
+            self._throttle(peer)  # the limits over all torrents may have changed
+        self.downloads.tick(now)
+        self.uploads.tick(now)
+        self.pool.tick(now)
+        self.sources.tick(now)
+        self._serving.tick(now)
+        if self._pex is not None:
+            self._pex.tick(now)
+        self.source_totals.web_seeds = self.web_seeds.counts(now)
+        self._callbacks.on_second(now)
 
     def _announce_pieces(self) -> None:
         fresh, self._fresh_pieces = self._fresh_pieces, []
@@ -252,7 +261,8 @@ class Transfer:
 
     def _on_verdict(self, verdict: Verdict) -> None:
         self.pool.judge(verdict)
-        self.downloads.drop_blocks_of([key for key in verdict.ban if isinstance(key, Identity)])
+        self.web_seeds.judge(verdict)
+        self.downloads.drop_blocks_of([key for key in verdict.ban if isinstance(key, SENDERS)])
         self.downloads.wanted_changed()
 
     def _on_have(self, piece: int) -> None:

@@ -5,6 +5,7 @@ from typing import Final
 import anyio
 
 from torrent_engine.engine.download_manager import DownloadManager
+from torrent_engine.engine.source_counts import SourceCounts
 from torrent_engine.engine.torrent import Torrent
 from torrent_engine.engine.web_seed import Limits, WebSeed, WebSeedParts, WebSeedStats
 from torrent_engine.net.http_client import HttpClient
@@ -83,6 +84,15 @@ class WebSeeds:
     def bytes_per_s(self, now: float) -> float:
         """Return the download rate over all web seeds."""
         return sum(seed.download_rate.rate(now) for seed in self._seeds)
+
+    def counts(self, now: float) -> SourceCounts:
+        """Return what they gave, all together."""
+        stats = self.stats(now)
+        return SourceCounts(
+            candidates=len(stats),
+            connected=sum(each.active_requests > 0 for each in stats),
+            downloaded_bytes=sum(each.downloaded_bytes for each in stats),
+        )
 
     def stats(self, now: float) -> list[WebSeedStats]:
         """Return what can be told of each of them."""
