@@ -89,6 +89,9 @@ class PoolConfig:
     """Ports of one IP address that are remembered, unless :attr:`allow_multiple_per_ip`."""
     ban_s: float = 3_600.0
     """How long a peer that sent bad data stays out."""
+    replacement_interval_s: float = 10.0
+    """Least time between two peers of a full torrent that make room for one of higher priority
+    (BEP 40)."""
     bans_before_ip_ban: int = 3
     """Different peers of one IP address that are banned before all of it is."""
 
