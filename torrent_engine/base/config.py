@@ -289,7 +289,7 @@ class DhtConfig:
     max_waiting_lookups: int = 5_000
     refresh_lookup_interval_s: float = 5.0
     """Pause between lookups that only refresh buckets."""
-    check_interval_s: float = 2.0
+    check_interval_s: float = 1.0
     """Pause between pings of nodes that were not heard of for long, or never answered us."""
     bootstrap_retry_first_s: float = 5.0
     """Wait before an empty table is filled again; doubled each time, up to the next field."""
