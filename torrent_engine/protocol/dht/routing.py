@@ -32,6 +32,7 @@ class RoutingTable:
     ) -> None:
         self._config = config
         self._rng = rng
+        self.is_ipv6 = is_ipv6
         self._compact_bytes = IPV6_NODE_BYTES if is_ipv6 else IPV4_NODE_BYTES
         self._clear(own_id)
 
