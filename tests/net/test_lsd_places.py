@@ -17,9 +17,7 @@ def interface(index: int, *addresses: str, multicast: bool = True) -> Interface:
     return Interface(f"if{index}", index, False, multicast, found)
 
 
-LO = Interface(
-    "lo", 1, True, False, tuple(map(ipaddress.ip_interface, ("127.0.0.1/8", "::1/128")))
-)
+LO = Interface("lo", 1, True, False, tuple(map(ipaddress.ip_interface, ("127.0.0.1/8", "::1/128"))))
 HOME = interface(2, "192.168.1.7/24", "fe80::1/64", "2001:db8:1::7/64")
 OFFICE = interface(3, "10.1.2.3/16", "fe80::2/64")
 TUNNEL = interface(4, "10.9.0.1/24", multicast=False)
