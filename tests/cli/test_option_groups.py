@@ -9,6 +9,7 @@ from tests.cli.test_mistakes import invoke
 from torrent_engine.base.config import DhtConfig, SharedConfig
 from torrent_engine.cli import download, seed
 from torrent_engine.cli.exit_codes import ExitCode
+from torrent_engine.cli.option_groups import PREFIX
 from torrent_engine.cli.transfers import shared_config
 
 SWITCHES = ("dht", "pex", "lsd", "web_seed")
@@ -68,3 +69,14 @@ def test_bep5_a_router_without_a_port_is_a_mistake(value: str, tmp_path: Path) -
     result = invoke("download", tmp_path / "x", "--dht-bootstrap", value)
     assert result.exit_code == ExitCode.BAD_OPTION
     assert "--dht-bootstrap" in result.stderr
+
+
+def test_the_readme_names_every_option_and_its_variable() -> None:
+    table = (Path(__file__).parents[2] / "README.md").read_text()
+    rows = [
+        f"| `{each.opts[-1]}{' HOST:PORT' * each.multiple}` | `{each.envvar}"
+        for each in download.command.params
+        if isinstance(each, click.Option) and str(each.envvar).startswith(PREFIX)
+    ]
+    assert len(rows) == 6
+    assert [row for row in rows if row not in table and "STATE_DIR" not in row] == []

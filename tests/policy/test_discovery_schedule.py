@@ -132,6 +132,24 @@ def test_c6_datagrams_go_once_a_minute_in_the_long_run_and_five_at_once() -> Non
     assert all(len(numbers) <= 25 for _, numbers in run.turns)
 
 
+def test_c6_whoever_asks_again_and_again_gets_no_more_turns() -> None:
+    run = Run(BY_25)
+    run.join(*range(1_000))
+    run.now += 1.0
+    turns = [run.schedule.begin(now=run.now) for _ in range(10)]
+    assert [len(turn) for turn in turns] == [25] * 5 + [0] * 5
+
+
+def test_bep5_a_hurried_round_takes_the_place_of_the_next_one() -> None:
+    run = Run(ONE_BY_ONE)
+    run.join(1)
+    run.for_s(500)
+    run.schedule.hurry(torrent(1), now=run.now)
+    run.for_s(1_300)
+    assert gaps(run.times(1))[0] == 500.0
+    assert gaps(run.times(1))[1] > 800
+
+
 def test_bep14_torrents_that_join_together_share_a_datagram_and_stay_together() -> None:
     run = Run(BY_25)
     run.join(*range(20))
@@ -216,6 +234,11 @@ def test_joining_and_leaving_for_ever_leaves_nothing_behind() -> None:
         run.for_s(0.1)
         run.schedule.leave(torrent(number), now=run.now)
     schedule = run.schedule
+    run.join(1)
+    for _ in range(5_000):
+        run.join(2)
+        schedule.leave(torrent(2), now=run.now)
+    schedule.leave(torrent(1), now=run.now)
     assert len(schedule) == 0
     assert len(schedule._later) + len(schedule._ready) <= 110
     assert len(schedule._left) <= 150

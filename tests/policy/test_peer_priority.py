@@ -1,4 +1,4 @@
-"""BEP 40: the vectors of the BEP, and symmetry."""
+"""BEP 40: the vectors of the BEP, its masks (it has no vector of IPv6), and symmetry."""
 
 import pytest
 from hypothesis import given
@@ -10,14 +10,17 @@ from torrent_engine.policy.peer_priority import peer_priority
 
 
 @pytest.mark.parametrize(
-    ("ours", "theirs", "priority"),
+    ("ours", "theirs", "hashed", "priority"),
     [
-        ("123.213.32.10", "98.76.54.32", 0xEC2D7224),
-        ("123.213.32.10", "123.213.32.234", 0x99568189),
+        ("123.213.32.10", "98.76.54.32", "624C14007BD50000", 0xEC2D7224),
+        ("123.213.32.10", "123.213.32.234", "7BD5200A7BD520EA", 0x99568189),
     ],
 )
-def test_bep40_vectors_give_the_priority_of_the_bep(ours: str, theirs: str, priority: int) -> None:
+def test_bep40_vectors_give_the_priority_of_the_bep(
+    ours: str, theirs: str, hashed: str, priority: int
+) -> None:
     assert peer_priority(PeerAddress(ours, 1), PeerAddress(theirs, 2)) == priority
+    assert crc32c(bytes.fromhex(hashed)) == priority
 
 
 @pytest.mark.parametrize(
@@ -40,8 +43,14 @@ def test_bep40_vectors_give_the_priority_of_the_bep(ours: str, theirs: str, prio
             "2001:db8:1:12f::ff",
             "20010db80001012f" + "00" * 7 + "55" + "20010db8000101ff" + "00" * 7 + "55",
         ),
+        (
+            "2001:db8:1:1ff:ff00::ff",
+            "2001:db8:1:1ff:f000::ff",
+            "20010db8000101fff0" + "00" * 6 + "55" + "20010db8000101ffff" + "00" * 6 + "55",
+        ),
+        ("2001:db8::7", "2001:db8::7", "01020304"),
     ],
-    ids=["same_ip", "same_16", "v6_far", "v6_same_48", "v6_same_56"],
+    ids=["same_ip", "same_16", "v6_far", "v6_same_48", "v6_same_56", "v6_same_64", "v6_same_ip"],
 )
 def test_bep40_mask_widens_with_the_shared_prefix(ours: str, theirs: str, hashed: str) -> None:
     priority = peer_priority(PeerAddress(ours, 0x0304), PeerAddress(theirs, 0x0102))

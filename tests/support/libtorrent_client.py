@@ -46,15 +46,24 @@ class LibtorrentClient(Program):
         *,
         peers: Sequence[Address] = (),
         upload_limit: int = 0,
+        download_limit: int = 0,
     ) -> None:
-        """Start a torrent; data that is there is checked first."""
+        """Start a torrent; data that is there is checked first. Limits are bytes per second."""
         self._ask(
             do="add",
             torrent=str(payload.torrent),
             save_path=str(save_dir),
             peers=peers,
             upload_limit=upload_limit,
+            download_limit=download_limit,
         )
+
+    def add_magnet(
+        self, payload: Payload, save_dir: Path, *, peers: Sequence[Address] = ()
+    ) -> None:
+        """Start a torrent of which only the info-hash is known."""
+        magnet = f"magnet:?xt=urn:btih:{payload.info_hash.hex()}"
+        self._ask(do="add", magnet=magnet, save_path=str(save_dir), peers=peers)
 
     def connect(self, payload: Payload, peer: Address) -> None:
         """Connect a torrent to a peer."""

@@ -1,6 +1,7 @@
 """A libtorrent session as a program of its own: one JSON request a line in, one answer a line out.
 
-Requests: {"do": "add", "torrent", "save_path", "peers", "upload_limit"},
+Requests: {"do": "add", "torrent" or "magnet", "save_path", "peers", "upload_limit",
+"download_limit"},
 {"do": "connect", "info_hash", "peer": [host, port]}, {"do": "limit_uploads", "bytes_per_s"},
 {"do": "status"}. End of input ends it.
 """
@@ -34,15 +35,20 @@ class Peer:
         self.handles = {}
 
     def add(self, request):
-        parameters = libtorrent.add_torrent_params()
-        parameters.ti = libtorrent.torrent_info(request["torrent"])
+        if "magnet" in request:
+            parameters = libtorrent.parse_magnet_uri(request["magnet"])
+        else:
+            parameters = libtorrent.add_torrent_params()
+            parameters.ti = libtorrent.torrent_info(request["torrent"])
         parameters.save_path = request["save_path"]
         parameters.flags &= ~libtorrent.torrent_flags.auto_managed
         parameters.flags &= ~libtorrent.torrent_flags.paused
         if request.get("upload_limit"):
             parameters.upload_limit = request["upload_limit"]
+        if request.get("download_limit"):
+            parameters.download_limit = request["download_limit"]
         handle = self.session.add_torrent(parameters)
-        self.handles[str(parameters.ti.info_hash())] = handle
+        self.handles[str(handle.info_hash())] = handle
         for host, port in request.get("peers", ()):
             handle.connect_peer((host, port))
         return {}

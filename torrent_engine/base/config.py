@@ -89,6 +89,9 @@ class PoolConfig:
     """Ports of one IP address that are remembered, unless :attr:`allow_multiple_per_ip`."""
     ban_s: float = 3_600.0
     """How long a peer that sent bad data stays out."""
+    replacement_interval_s: float = 10.0
+    """Least time between two peers of a full torrent that make room for one of higher priority
+    (BEP 40)."""
     bans_before_ip_ban: int = 3
     """Different peers of one IP address that are banned before all of it is."""
 
@@ -286,7 +289,7 @@ class DhtConfig:
     max_waiting_lookups: int = 5_000
     refresh_lookup_interval_s: float = 5.0
     """Pause between lookups that only refresh buckets."""
-    check_interval_s: float = 2.0
+    check_interval_s: float = 1.0
     """Pause between pings of nodes that were not heard of for long, or never answered us."""
     bootstrap_retry_first_s: float = 5.0
     """Wait before an empty table is filled again; doubled each time, up to the next field."""

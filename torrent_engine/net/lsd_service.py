@@ -114,7 +114,7 @@ class LsdService:
         found = places(self._hosts, self._find_interfaces())
         self._places = found[: self._config.max_places]
         if not self._places:
-            self._say("no interface for local service discovery")
+            self._say("no interface to speak on")
         wanted = {(place.is_ipv6, place.index) for place in self._places}
         self._joined &= wanted  # one that comes back is joined anew
         for is_ipv6, index in wanted - self._joined:

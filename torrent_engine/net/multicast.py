@@ -3,6 +3,7 @@
 Plain non-blocking sockets. Every error of the system leaves as NetworkError.
 """
 
+import errno
 import socket
 import struct
 import sys
@@ -62,7 +63,7 @@ def open_receiver(group: Group) -> socket.socket:
 
 
 def join(receiver: socket.socket, group: Group, index: int) -> None:
-    """Let a receiver hear a group on one interface, too. Raises NetworkError."""
+    """Let a receiver hear a group on one interface, too; twice is once. Raises NetworkError."""
     if group.is_ipv6:
         level, option = socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP
         request = socket.inet_pton(socket.AF_INET6, group.host) + struct.pack("@I", index)
@@ -70,7 +71,11 @@ def join(receiver: socket.socket, group: Group, index: int) -> None:
         level, option = socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP
         request = socket.inet_aton(group.host) + _ipv4_interface(index)
     with _mapped(f"cannot join {group.host}"):
-        receiver.setsockopt(level, option, request)
+        try:
+            receiver.setsockopt(level, option, request)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:  # an interface that was down had not left the group
+                raise
 
 
 def send_to_group(data: bytes, group: Group, way: Exit) -> None:

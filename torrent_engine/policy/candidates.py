@@ -149,6 +149,11 @@ class CandidateList:
                 candidate.priority = self._priority(candidate.address)
                 self._place_again(candidate)
 
+    def canonical_priority(self, address: PeerAddress) -> int | None:
+        """Return a peer's priority (BEP 40), more is better; None while ours is not known."""
+        own = self._own.get(_is_ipv6(address))
+        return None if own is None else peer_priority(own, address)
+
     def next_to_dial(self, now: float, in_use_ips: Container[str] = ()) -> PeerAddress | None:
         """Return whom to dial now, if anybody, and regard the peer as busy from now on.
 
@@ -305,8 +310,8 @@ class CandidateList:
         return True
 
     def _priority(self, address: PeerAddress) -> int:
-        own = self._own.get(_is_ipv6(address))
-        return self._rng.getrandbits(32) if own is None else peer_priority(own, address)
+        priority = self.canonical_priority(address)
+        return self._rng.getrandbits(32) if priority is None else priority
 
     def _backoff_s(self, candidate: Candidate, *, is_quick: bool) -> float:
         config, first_s = self._config, self._config.backoff_first_s

@@ -35,9 +35,7 @@ class Traffic:
 class Endpoint:
     """The datagrams that wait to be sent, and the queries that wait for an answer."""
 
-    def __init__(
-        self, config: DhtConfig, rng: random.Random, own_id: Callable[[], NodeId]
-    ) -> None:
+    def __init__(self, config: DhtConfig, rng: random.Random, own_id: Callable[[], NodeId]) -> None:
         self.traffic = Traffic()
         self.transactions = Transactions(config, rng)
         self._is_read_only = config.read_only

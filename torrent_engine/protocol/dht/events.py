@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from torrent_engine.base.ids import InfoHash, NodeId, PeerAddress
+from torrent_engine.protocol.dht.items import MutableItem
 from torrent_engine.protocol.dht.krpc import Bencoded, NodeInfo
 
 
@@ -56,11 +57,8 @@ class ItemFound(DhtEvent):
     lookup: int
     target: NodeId
     value: Bencoded
-    public_key: bytes | None = None
-    """The 32 bytes of the key that signed it; None for an immutable item."""
-    sequence: int = 0
-    signature: bytes = b""
-    salt: bytes = b""
+    item: MutableItem | None = None
+    """All of it where it is mutable."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,3 +66,8 @@ def is_local(host: str) -> bool:
 def site_of(packed: bytes) -> bytes:
     """Return the part of an address that one operator is likely to hold: a /24, or a /64."""
     return packed[:3] if len(packed) == IPV4_BYTES else packed[:8]
+
+
+def operator_of(host: str) -> str | bytes:
+    """Return what the limits for one address are counted by: an IPv4 address, or an IPv6 /64."""
+    return site_of(packed_host(host)) if ":" in host else host

@@ -3,7 +3,7 @@
 Source: BEP 5; BEP 33 and 44 (only who gave a token is written to).
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final, Protocol
@@ -43,6 +43,9 @@ class Surroundings(Protocol):
     def tell(self, event: DhtEvent, *, now: float) -> None:
         """Take an event."""
 
+    def heard_of(self, nodes: Iterable[NodeInfo], lookup: int, *, now: float) -> None:
+        """Take nodes that an answer to a lookup named."""
+
 
 class Phase(Enum):
     """What a lookup does."""
@@ -70,9 +73,7 @@ class Lookup:
         self.question = question
         self.phase = Phase.WAITING
         self._around = surroundings
-        self._search = Search(
-            question.target, surroundings.config, needs_tokens=question.writes
-        )
+        self._search = Search(question.target, surroundings.config, needs_tokens=question.writes)
         self._asked: dict[bytes, Candidate] = {}
         self._stored: list[NodeInfo] = []
         self._refusals: list[Refusal] = []
@@ -146,6 +147,7 @@ class Lookup:
             at_most=self._around.config.max_nodes_per_response,
         )
         self._search.add(named, candidate)
+        self._around.heard_of(named, self.number, now=now)
 
     def _go_on(self, now: float) -> None:
         """Ask who is next; where nobody is, write; where all is written, end."""

@@ -35,6 +35,7 @@ class Maintenance:
         self._config = config
         self._refresh_s = now
         self._check_s = now
+        self._checked_s = float("-inf")
         self._bootstrap_s = now
         self._retry_s = config.bootstrap_retry_first_s
 
@@ -54,6 +55,12 @@ class Maintenance:
         if not self.is_bootstrapped:
             self._retry_s = self._config.bootstrap_retry_first_s
             self._bootstrap_s = now
+
+    def check_soon(self, now: float) -> None:
+        """Know of a node that waits for its first ping; not more than one an interval is sent."""
+        self._check_s = min(
+            self._check_s, max(now, self._checked_s + self._config.check_interval_s)
+        )
 
     def bootstrap_ended(self, node_count: int, now: float) -> None:
         """Know that the look around our own id is over, and what came of it."""
@@ -98,5 +105,6 @@ class Maintenance:
         if now < self._check_s:
             return None
         nodes = table.questionable(now)
+        self._checked_s = now
         self._check_s = now + self._config.check_interval_s * (1 if nodes else RESTING_FACTOR)
         return nodes[0] if nodes else None

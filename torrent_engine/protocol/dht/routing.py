@@ -32,6 +32,7 @@ class RoutingTable:
     ) -> None:
         self._config = config
         self._rng = rng
+        self.is_ipv6 = is_ipv6
         self._compact_bytes = IPV6_NODE_BYTES if is_ipv6 else IPV4_NODE_BYTES
         self._clear(own_id)
 
@@ -124,12 +125,13 @@ class RoutingTable:
     def questionable(self, now: float, count: int = 1) -> list[NodeInfo]:
         """Return nodes to ask whether they are there: never asked first, then silent for longest.
 
-        Each is returned once in ``retry_node_s`` at most.
+        Each is returned once in ``retry_node_s`` at most. Who waits for the bucket that our own id
+        is in is among them: that bucket is split for neighbours that answer.
         """
         silent_s, tried_s = now - self._config.good_node_s, now - self._config.retry_node_s
         due = [
             entry
-            for entry in self._placed()
+            for entry in (*self._placed(), *self._buckets[-1].waiting)
             if (entry.seen_s < silent_s or entry.failures) and entry.tried_s < tried_s
         ]
         due.sort(key=lambda entry: (entry.answered, entry.seen_s, entry.tried_s))

@@ -301,12 +301,13 @@ class Search:
             self._drop_farthest()
 
     def _drop_farthest(self) -> None:
-        """Forget the farthest that nobody asked."""
+        """Forget the farthest that nobody waits for; who answered is not asked again."""
         for position in range(len(self._order) - 1, -1, -1):
             candidate = self._order[position]
-            if candidate.standing is Standing.NEW:
+            if candidate.standing in {Standing.NEW, Standing.ANSWERED}:
                 del self._order[position]
-                del self._known[candidate.address]
+                if candidate.standing is Standing.NEW:
+                    del self._known[candidate.address]
                 return
 
     def _name_again(self, known: Candidate, node_id: NodeId, namer: Candidate) -> None:

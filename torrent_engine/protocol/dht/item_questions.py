@@ -1,0 +1,125 @@
+"""Owns what the lookups of values ask, and which answers they believe.
+
+Source: BEP 44. A value is believed if it hashes to the target, or if it is signed by a key that
+does; of signed ones the highest sequence number wins.
+"""
+
+from collections.abc import Iterator
+
+from torrent_engine.base.ids import NodeId, PeerAddress
+from torrent_engine.protocol.dht.events import DhtEvent, ItemFound, LookupKind
+from torrent_engine.protocol.dht.items import (
+    MAX_SEQUENCE,
+    PUBLIC_KEY_BYTES,
+    SIGNATURE_BYTES,
+    MutableItem,
+    immutable_target,
+)
+from torrent_engine.protocol.dht.krpc import Bencoded, NodeInfo, Response
+from torrent_engine.protocol.dht.questions import Arguments, Question
+
+
+class GetItem(Question):
+    """A value: the immutable one ends the lookup, of a mutable one the newest is looked for."""
+
+    kind = LookupKind.GET
+    method = b"get"
+
+    def __init__(self, target: NodeId, *, salt: bytes = b"", min_seq: int | None = None) -> None:
+        super().__init__(target)
+        self._salt = salt
+        self._newest = -1 if min_seq is None else min_seq
+        self._newer_than: Arguments = {} if min_seq is None else {b"seq": min_seq}
+
+    def arguments(self) -> Arguments:
+        """Return what the query says, but for our own id."""
+        return {b"target": self.target, **self._newer_than}
+
+    def take(self, lookup: int, node: NodeInfo, response: Response) -> Iterator[DhtEvent]:
+        """Tell a value that is proved, and newer than the one before."""
+        value = response.value
+        if value is None:
+            return
+        if immutable_target(value) == self.target:
+            self.found += 1
+            self.is_enough = True
+            yield ItemFound(lookup, self.target, value)
+            return
+        item = _signed_item(response, value, self._salt)
+        if item is None or item.target != self.target or item.sequence < self._newest:
+            return
+        if item.is_genuine():
+            self.found += 1
+            if item.sequence > self._newest:
+                self._newest = item.sequence
+                yield ItemFound(lookup, self.target, value, item)
+
+
+class PutImmutable(Question):
+    """A value that the closest nodes are to keep under its hash."""
+
+    kind = LookupKind.PUT
+    method = b"get"
+    writes = True
+
+    def __init__(self, value: Bencoded) -> None:
+        super().__init__(NodeId(immutable_target(value)))
+        self._value = value
+
+    def take(self, lookup: int, node: NodeInfo, response: Response) -> Iterator[DhtEvent]:
+        """Count who has it already."""
+        self.found += response.value == self._value
+        yield from ()
+
+    def write(self, node: NodeInfo, token: bytes) -> tuple[bytes, Arguments]:
+        """Return a "put"."""
+        return b"put", {b"token": token, b"v": self._value}
+
+
+class PutMutable(Question):
+    """A signed value that the closest nodes are to keep in place of an older one."""
+
+    kind = LookupKind.PUT
+    method = b"get"
+    writes = True
+
+    def __init__(self, item: MutableItem, *, cas: int | None = None) -> None:
+        super().__init__(NodeId(item.target))
+        self._item = item
+        self._cas = cas
+        self._holders: set[PeerAddress] = set()
+
+    def take(self, lookup: int, node: NodeInfo, response: Response) -> Iterator[DhtEvent]:
+        """Note who has a version already: only there is it compared ("cas")."""
+        if response.value is not None or b"seq" in response.values:
+            self._holders.add(node.address)
+            self.found += 1
+        yield from ()
+
+    def write(self, node: NodeInfo, token: bytes) -> tuple[bytes, Arguments]:
+        """Return a "put"."""
+        item = self._item
+        arguments: Arguments = {
+            b"k": item.key,
+            b"seq": item.sequence,
+            b"sig": item.signature,
+            b"token": token,
+            b"v": item.value,
+        }
+        if item.salt:
+            arguments[b"salt"] = item.salt
+        if self._cas is not None and node.address in self._holders:
+            arguments[b"cas"] = self._cas
+        return b"put", arguments
+
+
+def _signed_item(response: Response, value: Bencoded, salt: bytes) -> MutableItem | None:
+    key, sequence = response.values.get(b"k"), response.values.get(b"seq")
+    signature = response.values.get(b"sig")
+    if not isinstance(key, bytes) or len(key) != PUBLIC_KEY_BYTES:
+        return None
+    if not isinstance(signature, bytes) or len(signature) != SIGNATURE_BYTES:
+        return None
+    if not isinstance(sequence, int) or not 0 <= sequence <= MAX_SEQUENCE:
+        return None
+    return MutableItem(key, sequence, value, signature, salt)

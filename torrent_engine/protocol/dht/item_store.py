@@ -1,0 +1,104 @@
+"""Owns the values that others put here: bounded, and gone when nobody puts them again.
+
+Source: BEP 44; row C2.
+"""
+
+from collections import Counter
+from typing import Final, NamedTuple
+
+from torrent_engine.base.config import DhtConfig
+from torrent_engine.base.errors import KrpcError
+from torrent_engine.base.ids import NodeId
+from torrent_engine.protocol.dht.hosts import operator_of
+from torrent_engine.protocol.dht.items import MutableItem, immutable_target
+from torrent_engine.protocol.dht.krpc import Bencoded
+
+CAS_MISMATCH: Final = 301
+SEQUENCE_TOO_LOW: Final = 302
+INVALID_SIGNATURE: Final = 206
+
+
+class StoredItem(NamedTuple):
+    """A value; ``mutable`` says more of one that can change."""
+
+    value: Bencoded
+    mutable: MutableItem | None
+    expires_s: float
+    host: str
+    """Who put it here first."""
+
+
+class ItemStore:
+    """Values by target. ``now`` is any time that does not run back."""
+
+    def __init__(self, own_id: NodeId, config: DhtConfig) -> None:
+        self.own_id = own_id
+        self._config = config
+        self._items: dict[bytes, StoredItem] = {}
+        self._items_of: Counter[str | bytes] = Counter()
+
+    def __len__(self) -> int:
+        """Return how many values are kept."""
+        return len(self._items)
+
+    def get(self, target: bytes, now: float) -> StoredItem | None:
+        """Return the value that belongs to a target, None if it is not kept."""
+        item = self._items.get(target)
+        if item is not None and item.expires_s <= now:
+            self._drop(target)
+            return None
+        return item
+
+    def put_immutable(self, value: Bencoded, host: str, now: float) -> None:
+        """Keep a value, or keep it longer. Raises KrpcError if ``host`` put too many here."""
+        self._keep(immutable_target(value), value, None, host, now)
+
+    def put_mutable(self, item: MutableItem, host: str, now: float, *, cas: int | None) -> None:
+        """Keep a version of a value in place of an older one.
+
+        ``cas`` is the sequence number that it must replace. Raises KrpcError with the codes of
+        BEP 44: 301, 302 or 206, or if ``host`` put too many here.
+        """
+        target = item.target
+        known = self.get(target, now)
+        if known is not None and known.mutable is not None:
+            _check_order(known.mutable, item, cas)
+        if not item.is_genuine():
+            raise KrpcError("invalid signature", code=INVALID_SIGNATURE, bep=44)
+        self._keep(target, item.value, item, host, now)
+
+    def _keep(
+        self, target: bytes, value: Bencoded, mutable: MutableItem | None, host: str, now: float
+    ) -> None:
+        known = self.get(target, now)
+        if known is not None:
+            host = known.host
+            self._drop(target)
+        elif self._items_of[operator_of(host)] >= self._config.max_items_per_ip:
+            raise KrpcError("too many values of one address", code=202, bep=44)
+        elif len(self._items) >= self._config.max_items:
+            self._make_room(now)
+        self._items[target] = StoredItem(value, mutable, now + self._config.item_expiry_s, host)
+        self._items_of[operator_of(host)] += 1
+
+    def _make_room(self, now: float) -> None:
+        """Forget the oldest if its time is over, else the one for which others are closer."""
+        oldest = next(iter(self._items))
+        if self._items[oldest].expires_s > now:
+            own = int.from_bytes(self.own_id, "big")
+            oldest = max(self._items, key=lambda target: int.from_bytes(target, "big") ^ own)
+        self._drop(oldest)
+
+    def _drop(self, target: bytes) -> None:
+        operator = operator_of(self._items.pop(target).host)
+        self._items_of[operator] -= 1
+        if not self._items_of[operator]:
+            del self._items_of[operator]
+
+
+def _check_order(known: MutableItem, item: MutableItem, cas: int | None) -> None:
+    if cas is not None and cas != known.sequence:
+        raise KrpcError("cas mismatch, read it again", code=CAS_MISMATCH, bep=44)
+    is_same = item.sequence == known.sequence and item.value == known.value
+    if item.sequence <= known.sequence and not is_same:
+        raise KrpcError("sequence number too low", code=SEQUENCE_TOO_LOW, bep=44)

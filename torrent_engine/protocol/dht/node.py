@@ -1,0 +1,429 @@
+"""Owns one node of the distributed hash table, without sockets and clock.
+
+Datagrams go in, datagrams and events come out. Source: BEP 5, 32, 33, 42, 43, 44, 51. One node
+serves one address family.
+"""
+
+import random
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from torrent_engine.base.config import DhtConfig
+from torrent_engine.base.errors import KrpcError
+from torrent_engine.base.ids import InfoHash, NodeId, PeerAddress
+from torrent_engine.protocol.dht.endpoint import Endpoint, Traffic
+from torrent_engine.protocol.dht.events import (
+    Bootstrapped,
+    DhtEvent,
+    ExternalAddressChanged,
+    LookupEnded,
+    PingEnded,
+)
+from torrent_engine.protocol.dht.external import ExternalAddress
+from torrent_engine.protocol.dht.item_questions import GetItem, PutImmutable, PutMutable
+from torrent_engine.protocol.dht.items import MutableItem
+from torrent_engine.protocol.dht.krpc import (
+    Bencoded,
+    Failure,
+    NodeInfo,
+    Query,
+    Response,
+    decode_message,
+)
+from torrent_engine.protocol.dht.lookup import Lookup, Start
+from torrent_engine.protocol.dht.lookup_queue import LookupQueue
+from torrent_engine.protocol.dht.maintenance import Maintenance
+from torrent_engine.protocol.dht.named_nodes import may_be_asked
+from torrent_engine.protocol.dht.pings import Ping, SilentPing
+from torrent_engine.protocol.dht.questions import (
+    Announce,
+    Arguments,
+    GetPeers,
+    Question,
+    Sample,
+)
+from torrent_engine.protocol.dht.responder import Responder
+from torrent_engine.protocol.dht.routing import RoutingTable
+from torrent_engine.protocol.dht.security import is_valid_node_id, node_id_for
+from torrent_engine.protocol.dht.transactions import Asker, Outstanding
+
+MAX_BOOTSTRAP_ADDRESSES: Final = 200  # ours
+MAX_SILENT_PINGS: Final = 50  # ours: nodes that others told us of, pinged at a time
+START_FACTOR: Final = 2  # ours: a lookup begins with as many nodes as it wants answers, times this
+PING_BYTES: Final = 80  # a ping of ours has fewer
+MAX_PING_CREDIT_BYTES: Final = 10 * PING_BYTES  # ours: for pings that follow in the next seconds
+
+
+@dataclass(frozen=True, slots=True)
+class SavedTable:
+    """What is worth keeping for the next start."""
+
+    node_id: NodeId
+    nodes: tuple[NodeInfo, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DhtStats:
+    """How a node stands."""
+
+    nodes: int
+    """Nodes of the routing table that answer."""
+    lookups: int
+    lookups_waiting: int
+    outstanding: int
+    """Queries of ours that wait for an answer."""
+    short_timeout_s: float
+    """After how long an answer counts as late."""
+    is_bootstrapped: bool
+    traffic: Traffic
+
+
+class DhtNode:
+    """A node: call :meth:`handle_timer` when :meth:`next_timer` says so, and drain both queues."""
+
+    def __init__(
+        self,
+        config: DhtConfig,
+        *,
+        rng: random.Random,
+        secret: bytes,
+        is_ipv6: bool,
+        node_id: NodeId | None = None,
+        now: float,
+    ) -> None:
+        self.config = config
+        self.is_ipv6 = is_ipv6
+        self._rng = rng
+        own_id = NodeId(rng.randbytes(20)) if node_id is None else node_id
+        self._table = RoutingTable(own_id, config, rng, is_ipv6=is_ipv6)
+        self._responder = Responder(self._table, config, rng=rng, secret=secret)
+        self._endpoint = Endpoint(config, rng, lambda: self._table.own_id)
+        self._lookups = LookupQueue(config, self._where_to_start)
+        self._maintenance = Maintenance(config, now)
+        self._external = ExternalAddress(config, is_ipv6=is_ipv6)
+        self._id_changed_s = float("-inf")
+        self._silent_ping = SilentPing()
+        self._bootstrap: dict[PeerAddress, None] = {}
+        self._chores: dict[int, bool] = {}
+        """Lookups that nobody asked for; True: the one that fills the table."""
+        self._last_number = 0
+        self._ping_credit_bytes = 0
+        self._events: list[DhtEvent] = []
+
+    @property
+    def node_id(self) -> NodeId:
+        """Our id; it changes where enough others see us at another address (BEP 42)."""
+        return self._table.own_id
+
+    @property
+    def external(self) -> PeerAddress | None:
+        """Where the internet sees us, if enough nodes agree; port 0 if not on the port."""
+        return self._external.believed
+
+    @property
+    def node_count(self) -> int:
+        """How many nodes are in the routing table and answer."""
+        return len(self._table)
+
+    @property
+    def is_bootstrapped(self) -> bool:
+        """Whether the table was filled since it was last empty."""
+        return self._maintenance.is_bootstrapped
+
+    def stats(self) -> DhtStats:
+        """Return how things stand; the counts go on."""
+        return DhtStats(
+            len(self._table),
+            self._lookups.running,
+            self._lookups.waiting,
+            len(self._endpoint.transactions),
+            self._endpoint.transactions.round_trips.short_timeout_s,
+            self.is_bootstrapped,
+            self._endpoint.traffic,
+        )
+
+    def saved(self) -> SavedTable:
+        """Return what :meth:`restore` takes at the next start."""
+        return SavedTable(self.node_id, tuple(self._table.nodes()))
+
+    def restore(self, saved: SavedTable, *, now: float) -> None:
+        """Take the nodes of an earlier start, which are asked again; the id stays as it is."""
+        for node in saved.nodes:
+            self._table.insert(node, now)
+        self.bootstrap((node.address for node in saved.nodes), now=now)
+
+    # What may be asked
+
+    def bootstrap(self, addresses: Iterable[PeerAddress], *, now: float) -> None:
+        """Fill the table from these nodes; they are remembered for when it is empty again."""
+        for address in addresses:
+            if may_be_asked(address, None, is_ipv6=self.is_ipv6):
+                self._bootstrap[address] = None
+        while len(self._bootstrap) > MAX_BOOTSTRAP_ADDRESSES:
+            del self._bootstrap[next(iter(self._bootstrap))]
+        self._maintenance.bootstrap_now(now)
+        self._do_chores(now)
+
+    def add_node(self, address: PeerAddress, *, now: float) -> None:
+        """Ping a node that a peer or a torrent named; it enters the table if it answers."""
+        if not may_be_asked(address, None, is_ipv6=self.is_ipv6):
+            return
+        if not self.is_bootstrapped:
+            self.bootstrap([address], now=now)
+        self._ping_silently((address, None), now)
+
+    def ping(self, address: PeerAddress, *, now: float) -> int:
+        """Ping a node; ends with ``PingEnded``."""
+        number = self._next_number()
+        ping = Ping(number, self._tell_ping)
+        if not may_be_asked(address, None, is_ipv6=self.is_ipv6) or not self.send_query(
+            (address, None), b"ping", {}, ping, now=now
+        ):
+            self._tell_ping(PingEnded(number, address, None, None))
+        return number
+
+    def find_node(self, target: NodeId, *, now: float) -> int:
+        """Look for the nodes closest to an id; ends with ``LookupEnded``, as all that follow."""
+        return self._look_up(Question(target), now)
+
+    def get_peers(
+        self, info_hash: InfoHash, *, now: float, no_seed: bool = False, scrape: bool = False
+    ) -> int:
+        """Look for peers (``PeersFound``), perhaps no seeds, perhaps their number too."""
+        return self._look_up(GetPeers(info_hash, no_seed=no_seed, scrape=scrape), now)
+
+    def announce(self, info_hash: InfoHash, port: int | None, *, is_seed: bool, now: float) -> int:
+        """Look for peers, and have the closest nodes remember us; no port: that of our socket."""
+        return self._look_up(Announce(info_hash, port, is_seed=is_seed), now)
+
+    def get(
+        self, target: NodeId, *, salt: bytes = b"", min_seq: int | None = None, now: float
+    ) -> int:
+        """Look for a value (``ItemFound``), of a mutable one for newer than ``min_seq``."""
+        return self._look_up(GetItem(target, salt=salt, min_seq=min_seq), now)
+
+    def put_immutable(self, value: Bencoded, *, now: float) -> int:
+        """Have the closest nodes keep a value under its hash, which is the target of the end."""
+        return self._look_up(PutImmutable(value), now)
+
+    def put_mutable(self, item: MutableItem, *, cas: int | None = None, now: float) -> int:
+        """Have the closest nodes keep a version, perhaps only in place of version ``cas``."""
+        return self._look_up(PutMutable(item, cas=cas), now)
+
+    def sample(self, where: NodeId | PeerAddress, *, now: float) -> int:
+        """Ask one node, or those around an id, which info-hashes they store (``SamplesFound``)."""
+        if not isinstance(where, PeerAddress):
+            return self._look_up(Sample(where), now)
+        lookup = self._new_lookup(Sample(self.node_id, is_single=True))
+        addresses = (where,) if may_be_asked(where, None, is_ipv6=self.is_ipv6) else ()
+        self._lookups.start(lookup, Start(addresses=addresses), now=now)
+        return lookup.number
+
+    def cancel(self, number: int) -> None:
+        """End a lookup without a further event of it."""
+        lookup = self._lookups.cancel(number)
+        if lookup is not None:
+            self._endpoint.transactions.forget([lookup])
+
+    # What the driver calls
+
+    def receive_datagram(self, data: bytes, address: PeerAddress, *, now: float) -> None:
+        """Take a datagram, whatever is in it; raises nothing."""
+        self._endpoint.received(data)
+        try:
+            message = decode_message(data)
+        except KrpcError as error:
+            self._endpoint.traffic.malformed += 1
+            reply = self._responder.refuse(error, address, request_bytes=len(data), now=now)
+            self._send_reply(reply, address)
+            return
+        if isinstance(message, Query):
+            self._take_query(message, len(data), address, now)
+        elif isinstance(message, Response):
+            self._take_response(message, address, now)
+        else:
+            self._take_failure(message, address, now)
+
+    def handle_timer(self, *, now: float) -> None:
+        """Do what is due."""
+        timeouts = self._endpoint.timed_out(now)
+        for query in timeouts.slow:
+            query.asker.slow(query, now=now)
+        for query in timeouts.failed:
+            if query.node_id is not None:
+                self._table.failed(NodeInfo(query.node_id, query.address), now)
+            query.asker.failed(query, now=now)
+        self._do_chores(now)
+        self._lookups.go_on(now)
+
+    def next_timer(self) -> float | None:
+        """Return when :meth:`handle_timer` wants to be called."""
+        timeout = self._endpoint.transactions.next_timer()
+        chore = self._maintenance.next_timer()
+        return chore if timeout is None else min(timeout, chore)
+
+    def datagrams_to_send(self) -> list[tuple[bytes, PeerAddress]]:
+        """Return what is to be sent, oldest first, and forget it."""
+        return self._endpoint.drain()
+
+    def events(self) -> list[DhtEvent]:
+        """Return what happened, oldest first, and forget it."""
+        events, self._events = self._events, []
+        return events
+
+    # What lookups need of us
+
+    def send_query(
+        self,
+        node: tuple[PeerAddress, NodeId | None],
+        method: bytes,
+        arguments: Arguments,
+        asker: Asker,
+        *,
+        now: float,
+    ) -> Outstanding | None:
+        """Queue a query; None if it cannot be sent."""
+        return self._endpoint.send_query(node, method, arguments, asker, now=now)
+
+    def own(self) -> Collection[NodeId | PeerAddress]:
+        """Return the ids and addresses that are ourselves."""
+        return (self.node_id,) if self.external is None else (self.node_id, self.external)
+
+    def tell(self, event: DhtEvent, *, now: float) -> None:
+        """Take an event of a lookup; those of our own chores are nobody's business."""
+        if not isinstance(event, LookupEnded):
+            self._events.append(event)
+            return
+        self._lookups.ended(event.lookup)
+        is_bootstrap = self._chores.pop(event.lookup, None)
+        if is_bootstrap is None:
+            self._events.append(event)
+        elif is_bootstrap:
+            self._bootstrap_ended(now)
+
+    def heard_of(self, nodes: Iterable[NodeInfo], lookup: int, *, now: float) -> None:
+        """Take nodes that others named, if it was to fill the table that they were asked."""
+        if lookup in self._chores:
+            for node in nodes:
+                self._table.insert(node, now)
+
+    # Datagrams
+
+    def _take_query(self, query: Query, size: int, address: PeerAddress, now: float) -> None:
+        self._endpoint.traffic.queries_in += 1
+        if query.sender == self.node_id:
+            return
+        reply = self._responder.answer(query, address, request_bytes=size, now=now)
+        self._send_reply(reply, address)
+        if reply is None or query.is_read_only:
+            return
+        node = NodeInfo(query.sender, address)
+        is_new = node not in self._table
+        if self._table.queried(node, now) and is_new:
+            self._check_newcomer(size, len(reply), now)
+
+    def _check_newcomer(self, request_bytes: int, reply_bytes: int, now: float) -> None:
+        """Ping who asked us before it is told to others, soon.
+
+        It may be forged: all replies and pings together stay below the bound of one reply (C1).
+        """
+        earned = int(request_bytes * self.config.max_amplification) - reply_bytes
+        self._ping_credit_bytes = min(self._ping_credit_bytes + earned, MAX_PING_CREDIT_BYTES)
+        if self._ping_credit_bytes >= PING_BYTES:
+            self._ping_credit_bytes -= PING_BYTES
+            self._maintenance.check_soon(now)
+
+    def _send_reply(self, reply: bytes | None, address: PeerAddress) -> None:
+        if reply is not None:
+            self._endpoint.send(reply, address)
+
+    def _take_response(self, response: Response, address: PeerAddress, now: float) -> None:
+        query = self._endpoint.close(response, address, now=now)
+        if query is None:
+            return
+        if response.sender == self.node_id:
+            query.asker.failed(query, now=now)
+            return
+        self._responder.prove(address.host, now)
+        self._table.seen(NodeInfo(response.sender, address), now)
+        if response.external is not None:
+            self._take_external(response.external, address, now)
+        if not self.is_bootstrapped:
+            self._maintenance.bootstrap_now(now)
+        query.asker.answered(query, response, now=now)
+        self._lookups.go_on(now)
+
+    def _take_failure(self, failure: Failure, address: PeerAddress, now: float) -> None:
+        query = self._endpoint.close(failure, address, now=now)
+        if query is not None:
+            query.asker.refused(query, failure, now=now)
+            self._lookups.go_on(now)
+
+    def _take_external(self, told: PeerAddress, teller: PeerAddress, now: float) -> None:
+        """Count a vote; take an id that fits what most of them say, now and then (BEP 42)."""
+        changed = self._external.told(told, teller)
+        believed = self._external.believed
+        if believed is None:
+            return
+        if not is_valid_node_id(self.node_id, believed.host):
+            if now - self._id_changed_s < self.config.id_change_interval_s:
+                return
+            self._id_changed_s = now
+            self._table.change_id(node_id_for(believed.host, self._rng))
+            changed = True
+        if changed:
+            self._events.append(ExternalAddressChanged(believed, self.node_id))
+
+    # Lookups and chores
+
+    def _look_up(self, question: Question, now: float) -> int:
+        lookup = self._new_lookup(question)
+        if not self._lookups.add(lookup, now=now):
+            lookup.start(Start(), now=now)
+        return lookup.number
+
+    def _new_lookup(self, question: Question) -> Lookup:
+        return Lookup(self._next_number(), question, self)
+
+    def _next_number(self) -> int:
+        self._last_number += 1
+        return self._last_number
+
+    def _where_to_start(self, lookup: Lookup) -> Start:
+        """Return the closest that we know; where they are few, those that we were given as well."""
+        wanted = self.config.lookup_width
+        nodes = self._table.closest(
+            lookup.question.target, START_FACTOR * wanted, include_unverified=True
+        )
+        return Start(tuple(nodes), tuple(self._bootstrap) if len(nodes) < wanted else ())
+
+    def _do_chores(self, now: float) -> None:
+        chores = self._maintenance.due(self._table, now, knows_addresses=bool(self._bootstrap))
+        if chores.bootstrap:
+            self._lookups.is_held = True
+            self._begin_chore(self.node_id, now, is_bootstrap=True)
+        if chores.refresh is not None:
+            self._begin_chore(chores.refresh, now, is_bootstrap=False)
+        if chores.ping is not None:
+            self._ping_silently((chores.ping.address, chores.ping.id), now)
+
+    def _begin_chore(self, target: NodeId, now: float, *, is_bootstrap: bool) -> None:
+        lookup = self._new_lookup(Question(target))
+        self._chores[lookup.number] = is_bootstrap
+        self._lookups.start(lookup, self._where_to_start(lookup), now=now)
+
+    def _bootstrap_ended(self, now: float) -> None:
+        self._maintenance.bootstrap_ended(len(self._table), now)
+        self._lookups.is_held = False
+        if self.is_bootstrapped:
+            self._events.append(Bootstrapped(len(self._table)))
+
+    def _ping_silently(self, node: tuple[PeerAddress, NodeId | None], now: float) -> None:
+        if self._silent_ping.outstanding >= MAX_SILENT_PINGS:
+            return
+        if self.send_query(node, b"ping", {}, self._silent_ping, now=now) is not None:
+            self._silent_ping.outstanding += 1
+
+    def _tell_ping(self, event: DhtEvent) -> None:
+        self._events.append(event)

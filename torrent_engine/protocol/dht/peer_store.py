@@ -1,0 +1,182 @@
+"""Owns the peers that announced themselves to us, for the torrents near our id: bounded.
+
+Source: BEP 5; BEP 33 (one peer an IP address and torrent, seeds apart); BEP 51 (samples); row C2.
+"""
+
+import random
+from collections import Counter
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+from torrent_engine.base.config import DhtConfig
+from torrent_engine.base.ids import PeerAddress
+from torrent_engine.protocol.dht.hosts import is_local, operator_of, packed_host
+from torrent_engine.protocol.dht.krpc import compact_address
+from torrent_engine.protocol.dht.scrape_filter import ScrapeFilter
+
+SWEEPS_PER_EXPIRY: Final = 10  # ours: how often torrents without a living peer are looked for
+
+
+class _Peer(NamedTuple):
+    compact: bytes
+    is_seed: bool
+    expires_s: float
+    host: str
+
+
+class _Swarm:
+    """The peers of one torrent, the one that announced itself first in front."""
+
+    __slots__ = ("filters", "peers")
+
+    def __init__(self) -> None:
+        self.peers: dict[bytes, _Peer] = {}
+        self.filters: tuple[ScrapeFilter, ScrapeFilter] | None = None
+        """Seeds, and the others; None: to be made anew."""
+
+
+class PeerStore:
+    """Who may be told of for which info-hash. ``now`` is any time that does not run back."""
+
+    def __init__(self, config: DhtConfig, rng: random.Random) -> None:
+        self._config = config
+        self._rng = rng
+        self._swarms: dict[bytes, _Swarm] = {}
+        self._torrents_of: Counter[str | bytes] = Counter()
+        self._next_sweep_s = float("-inf")
+        self._sample = b""
+        self._sample_until_s = float("-inf")
+
+    def __len__(self) -> int:
+        """Return the number of torrents."""
+        return len(self._swarms)
+
+    @property
+    def peer_count(self) -> int:
+        """How many peers are known, of all torrents."""
+        return sum(len(swarm.peers) for swarm in self._swarms.values())
+
+    def announce(
+        self, info_hash: bytes, address: PeerAddress, *, is_seed: bool, now: float
+    ) -> bool:
+        """Note a peer; tell whether it is known now. Of one IP address the last announce counts."""
+        self._sweep(now)
+        compact = compact_address(address)
+        if not compact:
+            return False
+        key = compact if is_local(address.host) else packed_host(address.host)
+        swarm = self._swarms.get(info_hash)
+        if swarm is not None and key in swarm.peers:
+            self._drop(swarm, key)
+        elif not is_local(address.host) and self._is_in_too_many(address.host):
+            return False
+        swarm = self._swarm(info_hash)
+        if len(swarm.peers) >= self._config.max_peers_per_torrent:
+            self._drop(swarm, next(iter(swarm.peers)))
+        expires_s = now + self._config.peer_expiry_s
+        swarm.peers[key] = _Peer(compact, is_seed, expires_s, address.host)
+        self._torrents_of[operator_of(address.host)] += 1
+        if swarm.filters is not None:
+            swarm.filters[0 if is_seed else 1].add(packed_host(address.host))
+        return True
+
+    def peers(
+        self, info_hash: bytes, count: int, *, now: float, no_seed: bool = False
+    ) -> list[bytes]:
+        """Return up to ``count`` peers at random, 6 or 18 bytes each.
+
+        With ``no_seed`` seeds only fill up (BEP 33).
+        """
+        swarm = self._living(info_hash, now)
+        if swarm is None or count < 1:
+            return []
+        if no_seed:
+            leeches = [peer.compact for peer in swarm.peers.values() if not peer.is_seed]
+            if len(leeches) >= count:
+                return self._some(leeches, count)
+            seeds = [peer.compact for peer in swarm.peers.values() if peer.is_seed]
+            return leeches + self._some(seeds, count - len(leeches))
+        return self._some([peer.compact for peer in swarm.peers.values()], count)
+
+    def count(self, info_hash: bytes, now: float) -> int:
+        """Return how many peers of a torrent are known."""
+        swarm = self._living(info_hash, now)
+        return 0 if swarm is None else len(swarm.peers)
+
+    def filters(self, info_hash: bytes, now: float) -> tuple[ScrapeFilter, ScrapeFilter] | None:
+        """Return the seeds and the other peers of a torrent (BEP 33); None without any."""
+        swarm = self._living(info_hash, now)
+        if swarm is None:
+            return None
+        if swarm.filters is None:
+            swarm.filters = ScrapeFilter(), ScrapeFilter()
+            for peer in swarm.peers.values():
+                swarm.filters[0 if peer.is_seed else 1].add(packed_host(peer.host))
+        return swarm.filters
+
+    def sample(self, now: float) -> bytes:
+        """Return some info-hashes, the same ones for ``sample_interval_s``, 20 bytes each."""
+        self._sweep(now)
+        is_short = len(self._sample) < 20 * min(self._config.max_samples, len(self._swarms))
+        if now >= self._sample_until_s or is_short:
+            self._sample = b"".join(self._some(list(self._swarms), self._config.max_samples))
+            self._sample_until_s = now + self._config.sample_interval_s
+        return self._sample
+
+    def sample_interval_s(self, now: float) -> int:
+        """Return the seconds until other info-hashes are told."""
+        return max(int(self._sample_until_s - now), 0)
+
+    def _some(self, everything: list[bytes], count: int) -> list[bytes]:
+        return everything if len(everything) <= count else self._rng.sample(everything, count)
+
+    def _is_in_too_many(self, host: str) -> bool:
+        return self._torrents_of[operator_of(host)] >= self._config.max_torrents_per_ip
+
+    def _swarm(self, info_hash: bytes) -> _Swarm:
+        """Return a torrent; of too many the smallest leaves, the first of several."""
+        swarm = self._swarms.get(info_hash)
+        if swarm is None:
+            if len(self._swarms) >= self._config.max_torrents:
+                self._remove(min(self._swarms, key=lambda each: len(self._swarms[each].peers)))
+            swarm = self._swarms[info_hash] = _Swarm()
+        return swarm
+
+    def _living(self, info_hash: bytes, now: float) -> _Swarm | None:
+        """Return a torrent after those of its peers have gone that were silent for too long."""
+        swarm = self._swarms.get(info_hash)
+        if swarm is None:
+            return None
+        for key in list(_expired(swarm, now)):
+            self._drop(swarm, key)
+        if swarm.peers:
+            return swarm
+        del self._swarms[info_hash]
+        return None
+
+    def _sweep(self, now: float) -> None:
+        if now < self._next_sweep_s:
+            return
+        self._next_sweep_s = now + self._config.peer_expiry_s / SWEEPS_PER_EXPIRY
+        for info_hash in list(self._swarms):
+            self._living(info_hash, now)
+
+    def _remove(self, info_hash: bytes) -> None:
+        swarm = self._swarms.pop(info_hash)
+        for key in list(swarm.peers):
+            self._drop(swarm, key)
+
+    def _drop(self, swarm: _Swarm, key: bytes) -> None:
+        operator = operator_of(swarm.peers.pop(key).host)
+        swarm.filters = None
+        self._torrents_of[operator] -= 1
+        if not self._torrents_of[operator]:
+            del self._torrents_of[operator]
+
+
+def _expired(swarm: _Swarm, now: float) -> Iterator[bytes]:
+    """Iterate over the peers at the front whose time is over; those behind announced later."""
+    for key, peer in swarm.peers.items():
+        if peer.expires_s > now:
+            return
+        yield key

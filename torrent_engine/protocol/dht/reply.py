@@ -1,0 +1,73 @@
+"""Owns one answer within its size: a part that finds no room is left out."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from torrent_engine.base.ids import NodeId
+from torrent_engine.protocol.dht.krpc import Bencoded, encode_response
+
+_EMPTY_BYTES: Final = len(encode_response(b"", NodeId(bytes(20)), {}))
+_LIST_BYTES: Final = len(b"le")
+
+
+class Reply:
+    """The values of a response, and the ``room`` in bytes that is left for more of them."""
+
+    __slots__ = ("_external", "_values", "room")
+
+    def __init__(self, limit_bytes: int, transaction: bytes, external: bytes) -> None:
+        self._external = external
+        self._values: dict[bytes, bytes] = {}
+        self.room = limit_bytes - _EMPTY_BYTES
+        self.room -= _string_bytes(len(transaction)) - _string_bytes(0)
+        self.room -= len(b"2:ip") + _string_bytes(len(external))
+
+    def add(self, key: bytes, value: bytes) -> bool:
+        """Add a string; tell whether there was room."""
+        cost = _string_bytes(len(key)) + _string_bytes(len(value))
+        if cost > self.room:
+            return False
+        self.room -= cost
+        self._values[key] = value
+        return True
+
+    def add_bencoded(self, key: bytes, value: bytes) -> bool:
+        """Add a value that is bencoded already; tell whether there was room."""
+        cost = _string_bytes(len(key)) + len(value)
+        if cost > self.room:
+            return False
+        self.room -= cost
+        self._values[key] = Bencoded(value)
+        return True
+
+    def add_all(self, values: dict[bytes, Bencoded]) -> bool:
+        """Add several bencoded values, or none of them; tell which."""
+        if sum(_string_bytes(len(key)) + len(value) for key, value in values.items()) > self.room:
+            return False
+        for key, value in values.items():
+            self.add_bencoded(key, value)
+        return True
+
+    def add_records(self, key: bytes, blob: bytes, record_bytes: int, reserve: int = 0) -> None:
+        """Add records that stand in one string, from the first, and leave ``reserve`` bytes."""
+        room = self.room - reserve - _string_bytes(len(key)) - len(b"999:")
+        self.add(key, blob[: max(room, 0) // record_bytes * record_bytes])
+
+    def list_fits(self, key: bytes, string_bytes: int) -> int:
+        """Return how many strings of one length a list of them has room for."""
+        room = self.room - _string_bytes(len(key)) - _LIST_BYTES
+        return max(room, 0) // _string_bytes(string_bytes)
+
+    def add_list(self, key: bytes, strings: Sequence[bytes]) -> bool:
+        """Add a list of strings; tell whether there was room."""
+        parts = [b"%d:%b" % (len(string), string) for string in strings]
+        return self.add_bencoded(key, b"l%be" % b"".join(parts))
+
+    def encode(self, transaction: bytes, own_id: NodeId) -> bytes:
+        """Return the datagram."""
+        return encode_response(transaction, own_id, self._values, external=self._external)
+
+
+def _string_bytes(length: int) -> int:
+    """Return the bencoded length of a string."""
+    return length + (2 if length < 10 else 3 if length < 100 else 4 if length < 1000 else 5)
