@@ -16,7 +16,7 @@ from torrent_engine.codec.magnet import Magnet
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.engine.event_bus import EventBus
 from torrent_engine.engine.events import MetadataReceived, StatsUpdated
-from torrent_engine.engine.extensions import UT_METADATA, UT_PEX
+from torrent_engine.engine.extensions import UT_PEX
 from torrent_engine.engine.greeting import MagnetGreeting
 from torrent_engine.engine.inheritance import Inheritance
 from torrent_engine.engine.metadata_exchange import MetadataExchange
@@ -31,6 +31,7 @@ from torrent_engine.engine.states import Signal, State, StateMachine
 from torrent_engine.engine.torrent import Swarm, Totals
 from torrent_engine.policy.candidates import CandidateList
 from torrent_engine.protocol.tracker.announce import AnnounceTotals
+from torrent_engine.protocol.wire.metadata import UT_METADATA
 
 TICK_S: Final = 0.25  # ours: requests that nobody answered are asked of somebody else this soon
 TICKS_PER_SECOND: Final = 4

@@ -16,7 +16,7 @@ from torrent_engine.disk.resume import ResumeKeeper
 from torrent_engine.disk.writer import PieceWriter
 from torrent_engine.engine.download_manager import DownloadManager
 from torrent_engine.engine.events import FileCompleted
-from torrent_engine.engine.extensions import UT_METADATA, UT_PEX
+from torrent_engine.engine.extensions import UT_PEX
 from torrent_engine.engine.greeting import TorrentGreeting
 from torrent_engine.engine.inheritance import Inheritance
 from torrent_engine.engine.metadata_serving import MetadataServing
@@ -39,6 +39,7 @@ from torrent_engine.policy.candidates import CandidateList
 from torrent_engine.policy.rate import TokenBucket
 from torrent_engine.policy.suspicion import Verdict
 from torrent_engine.protocol.tracker.announce import AnnounceTotals
+from torrent_engine.protocol.wire.metadata import UT_METADATA
 
 TICK_S: Final = 0.25  # ours: "have" messages are gathered this long
 TICKS_PER_SECOND: Final = 4
