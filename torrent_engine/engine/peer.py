@@ -52,6 +52,7 @@ class Peer:
         "last_block_s",
         "link",
         "listen_port",
+        "metadata_bytes",
         "piece_count",
         "pipeline",
         "quiet_until_s",
@@ -85,6 +86,8 @@ class Peer:
         self.is_upload_only = False
         self.listen_port: int | None = None
         """Where it accepts connections, if it said so (BEP 10)."""
+        self.metadata_bytes: int | None = None
+        """How long the metadata is, as it says (BEP 9); not to be trusted."""
         self.your_ip = b""
         """Our address as it sees it (BEP 10), until somebody has taken note."""
         self.pipeline = RequestPipeline(config)
