@@ -383,6 +383,8 @@ class MetadataConfig:
     """Requests of one peer that wait for our answer; more are rejected."""
     max_upload_bytes_per_s: int = 256 * KIB
     """Metadata sent to one peer."""
+    max_copies_per_peer: int = 5
+    """How often one connection may have all of the metadata; then its requests are rejected."""
     serve_private: bool = False
     """Give the metadata of private torrents too; other clients do not."""
 

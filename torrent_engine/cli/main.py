@@ -28,6 +28,7 @@ COMMANDS: Final[dict[str, str]] = {
     "show": "Print what a .torrent contains.",
     "verify": "Check data against its .torrent.",
     "scrape": "Ask a torrent's trackers for their counts.",
+    "dht": "Ask the distributed hash table, or be a node of it.",
     "tracker": "Run a small HTTP and UDP tracker.",
     "demo": "Show it all at work on this machine, in under a minute.",
 }

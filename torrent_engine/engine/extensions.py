@@ -17,5 +17,9 @@ _NUMBERS: Final = {UT_PEX: 1, UT_METADATA: 2, DONT_HAVE: 7}
 
 def local_extensions(config: SharedConfig, *, is_private: bool) -> Mapping[str, int]:
     """Return the extensions to name in a handshake, with their message ids."""
-    has_pex = config.pex.enabled and not is_private
-    return {name: number for name, number in _NUMBERS.items() if name != UT_PEX or has_pex}
+    is_wanted = {
+        UT_PEX: config.pex.enabled and not is_private,
+        UT_METADATA: config.metadata.serve_private or not is_private,
+        DONT_HAVE: True,
+    }
+    return {name: number for name, number in _NUMBERS.items() if is_wanted[name]}

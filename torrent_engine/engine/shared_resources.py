@@ -20,13 +20,16 @@ import anyio
 import anyio.abc
 
 from torrent_engine.base.config import SharedConfig
-from torrent_engine.base.errors import LocalProtocolError
+from torrent_engine.base.errors import LocalProtocolError, NetworkError
 from torrent_engine.disk.filesystem import NameFoldings
 from torrent_engine.disk.open_files import OpenFiles
 from torrent_engine.disk.state import StateStore
 from torrent_engine.engine.connection_slots import ConnectionSlots
 from torrent_engine.engine.peer_discovery import PeerDiscovery, make_discovery
 from torrent_engine.engine.read_buffers import ReadBuffers
+from torrent_engine.engine.shared_dht import open_shared_dht
+from torrent_engine.net.datagrams import open_datagrams
+from torrent_engine.net.dht_service import DhtService
 from torrent_engine.net.http_client import HttpClient
 from torrent_engine.net.incoming import IncomingRouter
 from torrent_engine.net.streams import listen
@@ -50,6 +53,7 @@ class _Services:
         self.trackers = trackers
         self.http = http
         self.discovery = PeerDiscovery()
+        self.dht: DhtService | None = None
         self.listen_port = 0
 
 
@@ -232,9 +236,36 @@ class SharedResources:
         trackers = await stack.enter_async_context(open_tracker_client(config.tracker, http=http))
         services = _Services(store, trackers, http)
         listeners = listen(config.listen_hosts, config.listen_port)
+        for listener in listeners:
+            stack.callback(listener.close)
         services.listen_port = listeners[0].getsockname()[1]
-        services.discovery = make_discovery(config, dht=None, clock=self.clock, rng=self.rng)
+        services.dht = await self._open_dht(stack, services)
+        services.discovery = make_discovery(
+            config, dht=services.dht, clock=self.clock, rng=self.rng
+        )
         return services, listeners
+
+    async def _open_dht(self, stack: AsyncExitStack, services: _Services) -> DhtService | None:
+        """Open the UDP sockets and the DHT on them; without them the rest works on."""
+        config = self.config
+        if not config.dht.enabled:
+            return None
+        try:
+            datagrams = await stack.enter_async_context(
+                open_datagrams(config.listen_hosts, services.listen_port)
+            )
+        except NetworkError as error:
+            logger.warning("no DHT: %s", error)
+            return None
+        return await stack.enter_async_context(
+            open_shared_dht(
+                config,
+                datagrams,
+                store=services.store,
+                clock=self.clock,
+                own_address=self.own_address,
+            )
+        )
 
     async def _accept_until_closing(
         self, services: _Services, listeners: list[socket.socket]
@@ -278,6 +309,11 @@ class SharedResources:
     def http(self) -> HttpClient:
         """What fetches URLs."""
         return self._open.http
+
+    @property
+    def dht(self) -> DhtService | None:
+        """The distributed hash table; None if it is switched off or has no socket."""
+        return self._open.dht
 
     @property
     def _open(self) -> _Services:

@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from hashlib import sha1
+from typing import Any
 
 from torrent_engine.base.config import MetadataConfig
 from torrent_engine.base.ids import InfoHash
@@ -28,7 +29,8 @@ MAX_DOUBLINGS = 8  # ours: then every peer is asked anyway
 class Ask:
     """Ask a peer for one piece."""
 
-    key: Hashable
+    key: Any
+    """What the caller named the peer by."""
     piece: int
 
 
@@ -36,7 +38,7 @@ class Ask:
 class Blame:
     """A peer is proved to have lied; it is forgotten here."""
 
-    key: Hashable
+    key: Any
     reason: str
 
 

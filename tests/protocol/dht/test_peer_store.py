@@ -46,6 +46,17 @@ def test_bep5_ipv6_peers_have_18_bytes() -> None:
     assert [len(each) for each in peers.peers(HASH, 10, now=0.0)] == [18]
 
 
+def test_bep5_all_that_we_keep_are_known_to_our_own_lookups() -> None:
+    peers = store()
+    own = PeerAddress("2001:db8::1", 6882)
+    peers.announce(HASH, own, is_seed=False, now=0.0)
+    peers.announce(HASH, peer(1), is_seed=True, now=0.0)
+    assert peers.addresses(HASH, now=0.0) == (own, peer(1))
+    assert peers.addresses(HASH, now=0.0, no_seed=True) == (own,)
+    assert peers.addresses(HASH, now=1_800.0) == ()
+    assert peers.addresses(b"x" * 20, now=0.0) == ()
+
+
 def test_bep5_many_peers_are_drawn_at_random() -> None:
     peers = store()
     for number in range(300):

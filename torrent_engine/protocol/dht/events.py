@@ -32,8 +32,8 @@ class PeersFound(DhtEvent):
     lookup: int
     info_hash: InfoHash
     peers: tuple[PeerAddress, ...]
-    node: PeerAddress
-    """Who said so."""
+    node: PeerAddress | None
+    """Who said so; None: they announced themselves to us."""
 
 
 @dataclass(frozen=True, slots=True)

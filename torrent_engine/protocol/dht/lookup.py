@@ -10,11 +10,12 @@ from typing import Final, Protocol
 
 from torrent_engine.base.config import DhtConfig
 from torrent_engine.base.ids import NodeId, PeerAddress
+from torrent_engine.protocol.dht.candidate import Candidate
 from torrent_engine.protocol.dht.events import DhtEvent, LookupEnded, Refusal
 from torrent_engine.protocol.dht.krpc import Failure, NodeInfo, Response
 from torrent_engine.protocol.dht.named_nodes import named_nodes
 from torrent_engine.protocol.dht.questions import Arguments, Question, token_of
-from torrent_engine.protocol.dht.search import Candidate, Search
+from torrent_engine.protocol.dht.search import Search
 from torrent_engine.protocol.dht.transactions import Asker, Outstanding
 
 MAX_REFUSALS: Final = 16  # ours: as many nodes as are written to at most
@@ -83,6 +84,8 @@ class Lookup:
         """Begin with these nodes; with none of them it ends at once."""
         self.phase = Phase.SEARCHING
         self._began_s = now
+        for event in self.question.begin(self.number):
+            self._around.tell(event, now=now)
         self._search.add(start.nodes)
         for address in start.addresses:
             self._search.add_address(address)

@@ -98,6 +98,7 @@ class DhtNode:
         own_id = NodeId(rng.randbytes(20)) if node_id is None else node_id
         self._table = RoutingTable(own_id, config, rng, is_ipv6=is_ipv6)
         self._responder = Responder(self._table, config, rng=rng, secret=secret)
+        self._kept = self._responder.answers.peers
         self._endpoint = Endpoint(config, rng, lambda: self._table.own_id)
         self._lookups = LookupQueue(config, self._where_to_start)
         self._maintenance = Maintenance(config, now)
@@ -191,11 +192,15 @@ class DhtNode:
         self, info_hash: InfoHash, *, now: float, no_seed: bool = False, scrape: bool = False
     ) -> int:
         """Look for peers (``PeersFound``), perhaps no seeds, perhaps their number too."""
-        return self._look_up(GetPeers(info_hash, no_seed=no_seed, scrape=scrape), now)
+        question = GetPeers(info_hash, no_seed=no_seed, scrape=scrape)
+        question.known = self._kept.addresses(info_hash, now=now, no_seed=no_seed)
+        return self._look_up(question, now)
 
     def announce(self, info_hash: InfoHash, port: int | None, *, is_seed: bool, now: float) -> int:
         """Look for peers, and have the closest nodes remember us; no port: that of our socket."""
-        return self._look_up(Announce(info_hash, port, is_seed=is_seed), now)
+        question = Announce(info_hash, port, is_seed=is_seed)
+        question.known = self._kept.addresses(info_hash, now=now)
+        return self._look_up(question, now)
 
     def get(
         self, target: NodeId, *, salt: bytes = b"", min_seq: int | None = None, now: float

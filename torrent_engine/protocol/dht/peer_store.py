@@ -98,6 +98,19 @@ class PeerStore:
             return leeches + self._some(seeds, count - len(leeches))
         return self._some([peer.compact for peer in swarm.peers.values()], count)
 
+    def addresses(
+        self, info_hash: bytes, *, now: float, no_seed: bool = False
+    ) -> tuple[PeerAddress, ...]:
+        """Return all peers of a torrent, or those that are no seeds."""
+        swarm = self._living(info_hash, now)
+        if swarm is None:
+            return ()
+        return tuple(
+            PeerAddress(peer.host, int.from_bytes(peer.compact[-2:], "big"))
+            for peer in swarm.peers.values()
+            if not (no_seed and peer.is_seed)
+        )
+
     def count(self, info_hash: bytes, now: float) -> int:
         """Return how many peers of a torrent are known."""
         swarm = self._living(info_hash, now)

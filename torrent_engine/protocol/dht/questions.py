@@ -60,6 +60,10 @@ class Question:
         """Return method and arguments of what is given to one of the closest nodes."""
         return b"ping", {}
 
+    def begin(self, lookup: int) -> Iterator[DhtEvent]:
+        """Yield what is known before anybody is asked."""
+        yield from ()
+
     def end(self, lookup: int) -> Iterator[DhtEvent]:
         """Yield what is only known at the end."""
         yield from ()
@@ -82,6 +86,15 @@ class GetPeers(Question):
         self._peers: set[PeerAddress] = set()
         self._seeds, self._leeches = ScrapeFilter(), ScrapeFilter()
         self._filters = 0
+        self.known: tuple[PeerAddress, ...] = ()
+        """Peers that announced themselves to us: in a small network we are one of the closest."""
+
+    def begin(self, lookup: int) -> Iterator[DhtEvent]:
+        """Tell the peers that we keep for others."""
+        self._peers.update(self.known)
+        self.found = len(self._peers)
+        if self.known:
+            yield PeersFound(lookup, self.info_hash, self.known, None)
 
     def arguments(self) -> Arguments:
         """Return what the query says, but for our own id."""

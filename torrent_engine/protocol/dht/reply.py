@@ -59,9 +59,9 @@ class Reply:
         return max(room, 0) // _string_bytes(string_bytes)
 
     def add_list(self, key: bytes, strings: Sequence[bytes]) -> bool:
-        """Add a list of strings; tell whether there was room."""
-        parts = [b"%d:%b" % (len(string), string) for string in strings]
-        return self.add_bencoded(key, b"l%be" % b"".join(parts))
+        """Add a list of strings of one length; tell whether there was room."""
+        length = b"%d:" % len(strings[0]) if strings else b""
+        return self.add_bencoded(key, b"l%b%be" % (length, length.join(strings)))
 
     def encode(self, transaction: bytes, own_id: NodeId) -> bytes:
         """Return the datagram."""

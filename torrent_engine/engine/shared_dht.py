@@ -1,0 +1,88 @@
+"""Owns the way between the DHT and the resume database: its nodes are saved, and found again.
+
+One process at a time is the node whose id is kept; others beside it, with the same folder of state,
+take the saved nodes to begin with, and an id of their own.
+"""
+
+import logging
+import os
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Final
+
+from torrent_engine.base.config import SharedConfig
+from torrent_engine.base.errors import StateDatabaseError, StorageError
+from torrent_engine.base.ids import NodeId, PeerAddress
+from torrent_engine.disk.state import StateStore
+from torrent_engine.disk.state_records import DhtRecord
+from torrent_engine.net.datagrams import Datagrams
+from torrent_engine.net.dht_bootstrap import routers_for
+from torrent_engine.net.dht_service import DhtHost, DhtService, SavedTables, open_dht
+from torrent_engine.policy.own_address import TRACKER_VOTES, OwnAddress
+from torrent_engine.protocol.dht.krpc import NODE_ID_BYTES, decode_nodes, encode_nodes
+from torrent_engine.protocol.dht.node import SavedTable
+
+logger = logging.getLogger(__name__)
+
+TELLER: Final = "the DHT"
+
+
+class DhtTables:
+    """The routing tables in the resume database; a fault of it costs nothing but them."""
+
+    def __init__(self, store: StateStore) -> None:
+        self._store = store
+        self._is_ours = False
+
+    async def load(self) -> SavedTables:
+        """Return what was saved, under other ids where another process is that node."""
+        try:
+            self._is_ours = self._store.claim_dht()
+            records = await self._store.load_dht()
+        except (StateDatabaseError, StorageError) as error:
+            logger.warning("the saved DHT nodes cannot be read: %s", error)
+            return {}
+        return {record.is_ipv6: self._table(record) for record in records}
+
+    def _table(self, record: DhtRecord) -> SavedTable:
+        node_id = record.node_id if self._is_ours else os.urandom(NODE_ID_BYTES)
+        nodes = decode_nodes(record.nodes, is_ipv6=record.is_ipv6)  # of a length that fits
+        return SavedTable(NodeId(node_id), tuple(nodes))
+
+    async def save(self, tables: SavedTables) -> None:
+        """Keep the tables in the place of those of the last time."""
+        if not self._is_ours:
+            return
+        records = [
+            DhtRecord(is_ipv6, table.node_id, encode_nodes(table.nodes, is_ipv6=is_ipv6))
+            for is_ipv6, table in tables.items()
+        ]
+        try:
+            await self._store.save_dht(records)
+        except (StateDatabaseError, StorageError) as error:
+            logger.warning("the DHT nodes cannot be saved: %s", error)
+
+
+@asynccontextmanager
+async def open_shared_dht(
+    config: SharedConfig,
+    datagrams: Datagrams,
+    *,
+    store: StateStore,
+    clock: Callable[[], float] = time.monotonic,
+    own_address: OwnAddress | None = None,
+) -> AsyncIterator[DhtService]:
+    """Run the DHT of a process with the nodes of its last run, which are saved again."""
+    tables = DhtTables(store)
+
+    def on_external(address: PeerAddress) -> None:
+        if own_address is not None:
+            own_address.told(address.host, TELLER, TRACKER_VOTES)
+
+    host = DhtHost(
+        clock=clock, saved=await tables.load(), save=tables.save, on_external=on_external
+    )
+    routers = routers_for(config.dht, config.listen_hosts)
+    async with open_dht(config.dht, datagrams, routers=routers, host=host) as service:
+        yield service
