@@ -19,7 +19,7 @@ from tests.support.swarm import (
     until,
 )
 from tests.support.torrents import make_torrent, payload_of, write_files
-from torrent_engine.base.config import SessionConfig
+from torrent_engine.base.config import MetadataConfig, SessionConfig
 from torrent_engine.base.errors import (
     ConfigError,
     MetainfoError,
@@ -297,7 +297,10 @@ async def test_metadata_that_is_no_torrent_for_us_is_an_error_of_the_session(
 async def test_b10_a_private_torrent_forgets_whom_no_tracker_named(tmp_path: Path) -> None:
     private, payload = make_torrent(payload_of(100_000), is_private=True)
     async with (
-        seed(tmp_path / "seed", private, payload) as (_, address),
+        seed(tmp_path / "seed", private, payload, metadata=MetadataConfig(serve_private=True)) as (
+            _,
+            address,
+        ),
         resources(tmp_path / "leech") as shared,
     ):
         session = await magnet_session(shared, link(private, address), tmp_path / "out")

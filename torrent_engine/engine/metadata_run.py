@@ -20,7 +20,7 @@ from torrent_engine.engine.extensions import UT_PEX
 from torrent_engine.engine.greeting import MagnetGreeting
 from torrent_engine.engine.inheritance import Inheritance
 from torrent_engine.engine.metadata_exchange import MetadataExchange
-from torrent_engine.engine.peer import Peer
+from torrent_engine.engine.peer import Identity, Peer
 from torrent_engine.engine.peer_events import ExtensionHandler, PeerEvents, PeerHearers
 from torrent_engine.engine.peer_exchange import PeerExchange
 from torrent_engine.engine.peer_pool import PeerPool, PoolRole
@@ -117,7 +117,7 @@ class MetadataRun:
             self.candidates,
             shared.connection_slots,
             PoolRole(
-                greeting=MagnetGreeting(shared.config, lambda: None),
+                greeting=MagnetGreeting(shared.config, shared.dht_port),
                 handle=PeerEvents(hearers).handle,
                 on_joined=self._on_joined,
                 on_left=self._on_left,
@@ -243,8 +243,8 @@ class MetadataRun:
             self.pool.detach()
         self.interrupt()
 
-    def _on_liar(self, peer: Peer, reason: str) -> None:
-        self.pool.ban(peer.identity, reason)
+    def _on_liar(self, liar: Identity, reason: str) -> None:
+        self.pool.ban(liar, reason)
 
     def _on_joined(self, peer: Peer) -> None:
         self.source_totals.joined(peer)

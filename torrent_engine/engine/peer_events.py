@@ -33,7 +33,6 @@ ExtensionHandler = Callable[[Peer, bytes], None]
 """Takes the payload of an extension message; a RemoteProtocolError of it ends the link."""
 
 
-
 def _ignore_peer(_peer: Peer) -> None:
     """Nobody wants to hear of extension handshakes."""
 

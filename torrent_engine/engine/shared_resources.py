@@ -315,6 +315,11 @@ class SharedResources:
         """The distributed hash table; None if it is switched off or has no socket."""
         return self._open.dht
 
+    def dht_port(self) -> int | None:
+        """Return the UDP port of our DHT node, None if it is not there or answers nobody."""
+        dht = self._open.dht
+        return None if dht is None or self.config.dht.read_only else dht.port
+
     @property
     def _open(self) -> _Services:
         if self._services is None:

@@ -138,7 +138,7 @@ class Transfer:
             extensions[UT_PEX] = self._pex.on_message
         hearers = PeerHearers(extensions, self._on_extension_handshake, self._on_dht_port)
         role = PoolRole(
-            TorrentGreeting(torrent, lambda: None),
+            TorrentGreeting(torrent, shared.dht_port),
             PayloadEvents(hearers, self.downloads, self.uploads).handle,
             self._on_joined,
             self._on_left,
@@ -203,6 +203,7 @@ class Transfer:
         while True:
             await anyio.sleep(TICK_S)
             self._announce_pieces()
+            self._serving.tick(self.torrent.clock())
             ticks += 1
             if ticks % TICKS_PER_SECOND == 0:
                 self._tick_second(self.torrent.clock())
@@ -214,7 +215,6 @@ class Transfer:
         self.uploads.tick(now)
         self.pool.tick(now)
         self.sources.tick(now)
-        self._serving.tick(now)
         if self._pex is not None:
             self._pex.tick(now)
         self.source_totals.web_seeds = self.web_seeds.counts(now)
