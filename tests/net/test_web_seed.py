@@ -2,7 +2,9 @@
 
 import gzip
 import logging
+import random
 import tracemalloc
+from contextlib import suppress
 from dataclasses import replace
 
 import anyio
@@ -335,6 +337,32 @@ async def test_bep17_another_answer_is_an_error(answer):
         with pytest.raises(HttpError):
             await asker.server.fetch_body(server.base, len(BODY), asker.sink)
     assert asker.sink.data == b""
+
+
+async def test_a14_mutated_answers_raise_nothing_but_http_errors():
+    """Whatever comes, it is an HttpError or, byte for byte, a body of the right length."""
+    rng, left = random.Random(14), [CHUNKED, GOOD, UNTIL_CLOSED] * 60
+
+    async def mutated(stream, _head):
+        data = bytearray(left.pop())
+        for _ in range(rng.randint(1, 6)):
+            place = rng.randrange(len(data))
+            data[place : place + rng.randint(0, 3)] = rng.choice(
+                [b"", b"\r\n", b"9", rng.randbytes(2)]
+            )
+        await stream.send(bytes(data))
+
+    refused = 0
+    async with rude_server(mutated) as server:
+        while left:
+            async with Asker() as asker:
+                with suppress(HttpError):
+                    await asker.fetch(server.base)
+                    assert len(asker.sink.data) == len(BODY)
+                    refused -= 1
+            assert len(asker.sink.data) <= len(BODY)
+            refused += 1
+    assert 60 < refused < 180
 
 
 # Slowness

@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Final, Protocol
+from typing import Protocol
 
 import anyio
 
@@ -18,6 +18,7 @@ from torrent_engine.engine.download_manager import DownloadManager
 from torrent_engine.engine.events import WebSeedBanned, WebSeedFailed
 from torrent_engine.engine.peer import WebSeedIdentity
 from torrent_engine.engine.torrent import Torrent
+from torrent_engine.engine.web_seed_fetch import BEP_OF_FILES, FileMissingError, WebSeedFetch
 from torrent_engine.net.address_policy import AddressPolicy, AddressRefusedError
 from torrent_engine.net.http_client import HttpClient
 from torrent_engine.net.http_stream import HttpStreams
@@ -25,12 +26,9 @@ from torrent_engine.net.peer_link import MAX_LIMITED_READ_BYTES, MIN_DELAY_S, Ga
 from torrent_engine.net.web_seed import NotThereError, WebSeedBusyError, WebSeedServer
 from torrent_engine.policy.pieces import Block
 from torrent_engine.policy.rate import RateMeter
-from torrent_engine.policy.web_seed_plan import BlockCutter, Views, range_blocks, stretches
+from torrent_engine.policy.web_seed_plan import Views, range_blocks, stretches
 from torrent_engine.protocol.tracker.urls import redact_url
-from torrent_engine.protocol.web_seed import Span, file_url, piece_url
 from torrent_engine.protocol.wire.messages import BlockReceived
-
-ZEROS: Final = memoryview(bytes(256 * 1024))
 
 
 class WebSeedState(Enum):
@@ -116,7 +114,8 @@ class WebSeed:
         self._error = ""
         policy = AddressPolicy(allow_non_global=self._config.allow_local)
         self._streams = HttpStreams(parts.http, self._config, policy)
-        self._server = WebSeedServer(self._streams, self._config)
+        server = WebSeedServer(self._streams, self._config)
+        self._fetch = WebSeedFetch(metainfo, url, bep, server)
         self._wake = anyio.Event()
         self._scope = anyio.CancelScope()
 
@@ -160,6 +159,7 @@ class WebSeed:
             return
         self._is_banned, self.quiet_until_s, self._error = True, math.inf, "sent bad data"
         self._scope.cancel()
+        self._give_up(tuple(self._owed))
         torrent = self._parts.torrent
         torrent.bus.publish(WebSeedBanned(self._metainfo.info_hash, self.shown_url, self._error))
 
@@ -175,6 +175,7 @@ class WebSeed:
                     for number in range(self._config.max_requests):
                         tasks.start_soon(self._work, number)
         finally:
+            self._give_up(())
             await self._streams.aclose()
 
     # -- one of several requests ------------------------------------------------------------
@@ -217,64 +218,32 @@ class WebSeed:
         self._owed.update(dict.fromkeys(blocks))
         try:
             for run in stretches(blocks, self._metainfo.geometry.piece_bytes):
-                await self._fetch(run)
+                await self._fetch.fetch(run, self)
+        except FileMissingError as error:
+            self._lacks(error.file_index)
+            self._failed(error)
         except HttpError as error:
             self._failed(error)
         else:
-            self._failures, self._error = 0, ""
-            if not self._is_proved:
-                self._is_proved = True
-                self.wake()
+            self._went_well()
         finally:
             self._busy -= 1
             self._busy_until_s = self._parts.torrent.clock()
-            self._give_up(blocks)
+            if left := [block for block in blocks if block in self._owed]:
+                self._give_up(left)
+
+    def _went_well(self) -> None:
+        if not self.is_over:
+            self._failures, self._error = 0, ""
+        if not self._is_proved:
+            self._is_proved = True
+            self.wake()
 
     def _give_up(self, blocks: Sequence[Block]) -> None:
-        left = [block for block in blocks if block in self._owed]
-        for block in left:
+        """Let others have these, and what was reserved for it."""
+        for block in blocks:
             del self._owed[block]
-        if left:
-            self._parts.downloads.give_up(self.identity, left)
-
-    async def _fetch(self, run: Sequence[Block]) -> None:
-        """Fetch neighbouring blocks: of each file, or of each piece, a range."""
-        sink = _Stretch(run, self)
-        if self.bep == 17:
-            await self._fetch_pieces(run, sink)
-        else:
-            await self._fetch_files(run, sink)
-
-    async def _fetch_files(self, run: Sequence[Block], sink: "_Stretch") -> None:
-        metainfo = self._metainfo
-        begin_bytes = metainfo.geometry.piece_offset(run[0][0]) + run[0][1]
-        length_bytes = sum(length for _, _, length in run)
-        for part in metainfo.layout.slices(begin_bytes, length_bytes):
-            entry = metainfo.files[part.file_index]
-            if entry.is_pad:
-                await sink.take_zeros(part.length_bytes)
-            else:
-                url = file_url(self.identity.url, entry, is_multi_file=metainfo.is_multi_file)
-                span = Span(part.offset_bytes, part.length_bytes, entry.length_bytes)
-                try:
-                    await self._server.fetch_range(url, span, sink)
-                except NotThereError:
-                    self._lacks(part.file_index)
-                    raise
-            if sink.has_enough:
-                return
-
-    async def _fetch_pieces(self, run: Sequence[Block], sink: "_Stretch") -> None:
-        metainfo = self._metainfo
-        for piece in sorted({piece for piece, _, _ in run}):
-            blocks = [block for block in run if block[0] == piece]
-            begin, length = blocks[0][1], sum(block[2] for block in blocks)
-            is_whole = length == metainfo.geometry.piece_length(piece)
-            ranges = () if is_whole else ((begin, begin + length - 1),)
-            url = piece_url(self.identity.url, metainfo.info_hash, piece, ranges)
-            await self._server.fetch_body(url, length, sink)
-            if sink.has_enough:
-                return
+        self._parts.downloads.give_up(self.identity, blocks)
 
     def _lacks(self, file_index: int) -> None:
         """Ask for no piece any more that reaches into a file which is not there."""
@@ -285,9 +254,9 @@ class WebSeed:
         """Decide when it is asked again; requests that fail at the same time count once."""
         torrent, config = self._parts.torrent, self._config
         now = torrent.clock()
-        self._error = str(error)
         if now < self.quiet_until_s:
             return
+        self._error = str(error)
         self._failures += 1
         wait_s = self._wait_s(error)
         if self._failures >= config.max_failures or not self._bits:
@@ -299,11 +268,10 @@ class WebSeed:
 
     def _wait_s(self, error: HttpError) -> float:
         config = self._config
-        if isinstance(error, AddressRefusedError):
-            return math.inf
-        if isinstance(error, NotThereError) and self._metainfo.is_multi_file:
+        if isinstance(error, FileMissingError):
             return 0.0  # another file may be there
-        if isinstance(error, NotThereError):
+        is_hopeless = self.bep == BEP_OF_FILES and isinstance(error, NotThereError)
+        if is_hopeless or isinstance(error, AddressRefusedError):
             return math.inf
         if isinstance(error, WebSeedBusyError) and error.retry_in_s is not None:
             self._failures = 0  # it is there, and says what it wants
@@ -341,38 +309,6 @@ class WebSeed:
         self._parts.downloads.on_block(self, BlockReceived(*block, views))
 
     def needs_any(self, blocks: Sequence[Block]) -> bool:
-        """Return whether any of these is still to come from somebody."""
+        """Return whether any of these is still to come from somebody; cheap before the end game."""
         downloads = self._parts.downloads
         return not downloads.has_duplicates or downloads.needs_any(blocks)
-
-
-class _Stretch:
-    """Neighbouring blocks on their way in: the sink of one or more requests, one after another."""
-
-    def __init__(self, blocks: Sequence[Block], seed: WebSeed) -> None:
-        self.has_enough = False
-        """Others sent the rest."""
-        self._seed = seed
-        self._cutter = BlockCutter(blocks)
-
-    async def ready(self) -> None:
-        await self._seed.ready()
-
-    def take(self, data: memoryview) -> bool:
-        self._seed.received(len(data))
-        return self._cut(data)
-
-    async def take_zeros(self, count_bytes: int) -> None:
-        """Take what a pad file holds; nobody is asked for it (BEP 47)."""
-        while count_bytes and not self.has_enough:
-            await self.ready()
-            await anyio.lowlevel.checkpoint()
-            zeros = ZEROS[:count_bytes]
-            self._cut(zeros)
-            count_bytes -= len(zeros)
-
-    def _cut(self, data: memoryview) -> bool:
-        for block, views in self._cutter.feed(data):
-            self._seed.deliver(block, views)
-        self.has_enough = not self._seed.needs_any(self._cutter.left)
-        return not self.has_enough

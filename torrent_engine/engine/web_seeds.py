@@ -8,6 +8,7 @@ from torrent_engine.engine.download_manager import DownloadManager
 from torrent_engine.engine.source_counts import SourceCounts
 from torrent_engine.engine.torrent import Torrent
 from torrent_engine.engine.web_seed import Limits, WebSeed, WebSeedParts, WebSeedStats
+from torrent_engine.engine.web_seed_fetch import BEP_OF_FILES, BEP_OF_SCRIPTS
 from torrent_engine.net.http_client import HttpClient
 from torrent_engine.net.peer_link import Gate
 from torrent_engine.policy.suspicion import Verdict
@@ -30,8 +31,8 @@ class WebSeeds:
         self._downloads = downloads
         config, metainfo = torrent.shared_config.web_seed, torrent.metainfo
         parts = WebSeedParts(torrent, downloads, http, gate, limits)
-        urls = dict.fromkeys(metainfo.web_seeds, 19)
-        urls |= dict.fromkeys(metainfo.http_seeds, 17)
+        urls = dict.fromkeys(metainfo.web_seeds, BEP_OF_FILES)
+        urls |= dict.fromkeys(metainfo.http_seeds, BEP_OF_SCRIPTS)
         self._seeds = [WebSeed(url, bep, parts) for url, bep in urls.items() if config.enabled]
         self._waiting = list(self._seeds)
         self._wake = anyio.Event()

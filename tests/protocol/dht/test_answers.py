@@ -188,6 +188,16 @@ def test_bep33_scrape_tells_both_filters() -> None:
     )
 
 
+@pytest.mark.parametrize("padding", range(0, 200, 20))
+def test_bep33_scrape_without_room_for_both_filters_tells_neither(padding: int) -> None:
+    asked = Asked()
+    asked.announce(1)
+    arguments = {b"info_hash": HASH, b"scrape": 1, b"zz": b"x" * padding}
+    answer = asked.values(b"get_peers", arguments)
+    assert (b"BFsd" in answer.values) == (b"BFpe" in answer.values) == (padding >= 100)
+    assert b"values" in answer.values
+
+
 def test_bep33_scrape_of_an_unknown_torrent_tells_none() -> None:
     asked = Asked()
     asked.responder.prove(ADDRESS.host, 0.0)

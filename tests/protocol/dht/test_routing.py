@@ -196,6 +196,31 @@ def test_bep5_silent_node_is_questionable_after_15_minutes() -> None:
     assert known.questionable(1_000.0) == []
 
 
+def test_bep5_node_that_failed_is_asked_again_after_a_minute() -> None:
+    known = table()
+    known.seen(node(1), 0.0)
+    known.failed(node(1), 100.0)
+    assert known.questionable(159.0) == []
+    assert known.questionable(161.0) == [node(1)]
+
+
+def test_c2_hearsay_pushes_nobody_out_who_waits() -> None:
+    known = table()
+    known.seen(node(101), 0.0)
+    for number in range(30):
+        known.insert(far(number), 0.0)
+    assert all(far(number) in known for number in range(16))
+    assert not any(far(number) in known for number in range(16, 30))
+
+
+def test_bep5_answer_pushes_out_the_oldest_who_waits() -> None:
+    known = table()
+    known.seen(node(101), 0.0)
+    for number in range(30):
+        known.seen(far(number), 0.0)
+    assert [number for number in range(30) if far(number) in known] == [*range(8), *range(22, 30)]
+
+
 def test_bep5_query_of_a_node_that_once_answered_keeps_it_good() -> None:
     known = table()
     known.seen(node(1), 0.0)
