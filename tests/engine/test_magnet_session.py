@@ -214,6 +214,7 @@ async def test_a_search_for_metadata_is_told_of_peers_meanwhile(tmp_path: Path) 
     ):
         session = await magnet_session(shared, MAGNET, tmp_path / "out")
         async with session:
+            await until(lambda: session._fetch is not None)
             assert session.stats().pieces_total == 0
             assert session.add_tracker("http://127.0.0.1:9/announce")
             assert not session.add_tracker("http://127.0.0.1:9/announce")

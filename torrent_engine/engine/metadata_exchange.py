@@ -3,14 +3,11 @@
 Source: BEP 9; row B2. Whom to ask and whom to blame is decided in ``policy/metadata_fetch.py``.
 """
 
-import random
 from collections.abc import Callable
-from typing import Protocol
 
-from torrent_engine.base.config import SharedConfig
-from torrent_engine.base.ids import InfoHash
 from torrent_engine.engine.metadata_serving import MetadataServing
 from torrent_engine.engine.peer import Identity, Peer
+from torrent_engine.engine.torrent import Swarm
 from torrent_engine.policy.metadata_fetch import Action, Ask, Blame, MetadataFetch
 from torrent_engine.protocol.wire.metadata import (
     UT_METADATA,
@@ -22,15 +19,6 @@ from torrent_engine.protocol.wire.metadata import (
 )
 
 
-class SwarmFacts(Protocol):
-    """What has to be known of the swarm."""
-
-    info_hash: InfoHash
-    shared_config: SharedConfig
-    clock: Callable[[], float]
-    rng: random.Random
-
-
 class MetadataExchange:
     """Asks the peers that speak ut_metadata until the metadata is there; rejects what they ask.
 
@@ -40,7 +28,7 @@ class MetadataExchange:
 
     def __init__(
         self,
-        swarm: SwarmFacts,
+        swarm: Swarm,
         *,
         on_metadata: Callable[[bytes], None],
         on_liar: Callable[[Identity, str], None],
