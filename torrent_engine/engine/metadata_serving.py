@@ -36,6 +36,7 @@ class _Asker:
     def __init__(self, config: MetadataConfig) -> None:
         self.waiting: deque[int] = deque()
         self.bucket = TokenBucket(config.max_upload_bytes_per_s, BURST_BYTES)
+        self.bucket.give_back(BURST_BYTES)  # it begins full
         self.given_bytes = 0
         self.unread_rejects = 0
         self.late_answers = 0
