@@ -26,7 +26,14 @@ def enabled(config: SharedConfig) -> set[str]:
 
 @pytest.fixture(autouse=True)
 def no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("NO_DHT", "NO_PEX", "NO_LSD", "NO_WEB_SEEDS", "DHT_BOOTSTRAP"):
+    for name in (
+        "NO_DHT",
+        "NO_PEX",
+        "NO_LSD",
+        "NO_WEB_SEEDS",
+        "ALLOW_LOCAL_WEB_SEEDS",
+        "DHT_BOOTSTRAP",
+    ):
         monkeypatch.delenv(f"TORRENT_ENGINE_{name}", raising=False)
 
 
@@ -55,6 +62,15 @@ def test_a_variable_of_0_closes_nothing(monkeypatch: pytest.MonkeyPatch) -> None
     assert enabled(config_of()) == set(SWITCHES)
 
 
+def test_d1_local_web_seeds_are_asked_only_when_the_user_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert not config_of().web_seed.allow_local
+    assert config_of("--allow-local-web-seeds").web_seed.allow_local
+    monkeypatch.setenv("TORRENT_ENGINE_ALLOW_LOCAL_WEB_SEEDS", "1")
+    assert config_of().web_seed.allow_local
+
+
 def test_bep5_routers_replace_the_default_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     ours = (("10.0.0.1", 6881), ("2001:db8::1", 7000), ("router.example", 1))
     arguments = ["--dht-bootstrap=10.0.0.1:6881", "--dht-bootstrap=[2001:db8::1]:7000"]
@@ -78,5 +94,5 @@ def test_the_readme_names_every_option_and_its_variable() -> None:
         for each in download.command.params
         if isinstance(each, click.Option) and str(each.envvar).startswith(PREFIX)
     ]
-    assert len(rows) == 6
+    assert len(rows) == 7
     assert [row for row in rows if row not in table and "STATE_DIR" not in row] == []

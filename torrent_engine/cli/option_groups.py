@@ -144,6 +144,13 @@ _NETWORK_OPTIONS: Final = (
     _switch_off("--no-pex", "Do not exchange addresses of peers with peers."),
     _switch_off("--no-lsd", "Do not look for peers on the local network."),
     _switch_off("--no-web-seeds", "Do not download from web servers."),
+    click.option(
+        "--allow-local-web-seeds",
+        is_flag=True,
+        envvar=f"{PREFIX}ALLOW_LOCAL_WEB_SEEDS",
+        show_envvar=True,
+        help="Let torrents name web servers on this machine and in this network.",
+    ),
 )
 
 _OUTPUT_OPTIONS: Final = (

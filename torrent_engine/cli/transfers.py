@@ -84,7 +84,9 @@ def shared_config(options: Mapping[str, Any]) -> SharedConfig:
         dht=_dht_config(options),
         lsd=LsdConfig(enabled=not options["no_lsd"]),
         pex=PexConfig(enabled=not options["no_pex"]),
-        web_seed=WebSeedConfig(enabled=not options["no_web_seeds"]),
+        web_seed=WebSeedConfig(
+            enabled=not options["no_web_seeds"], allow_local=options["allow_local_web_seeds"]
+        ),
     )
 
 
