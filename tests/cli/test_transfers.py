@@ -286,7 +286,7 @@ def test_a_terminal_shows_a_bar_and_gets_its_cursor_back(
         drawn = read_terminal(terminal)
         assert exit_code_of(pid) == 0
     assert "━" in drawn
-    assert re.search(r"peers 1 \(seeds 1\)", drawn)
+    assert re.search(r"peers 1 \(seeds 1[,)]", drawn)
     assert "\x1b[36m" in drawn  # the bar is cyan
     assert drawn.rfind("\x1b[?25h") > drawn.rfind("\x1b[?25l")
     assert "stuff: complete, 1.0 MiB" in drawn

@@ -19,8 +19,8 @@ STDOUT: Final = "-"
 
 @click.command(
     "metadata",
-    epilog="In a shell put a link into quotes: it has an & in it. What was fetched once is kept"
-    " and not fetched again.",
+    epilog="In a shell put a link into quotes: it has an & in it. What a download of the link has"
+    " fetched before is not fetched again.",
 )
 @click.argument("torrents", nargs=-1, required=True, metavar="LINK...")
 @click.option(
