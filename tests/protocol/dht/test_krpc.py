@@ -1,5 +1,6 @@
 """Messages of the distributed hash table: the vectors of BEP 5, and what is no message."""
 
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -10,12 +11,14 @@ from hypothesis import strategies as st
 from torrent_engine.base.errors import KrpcError
 from torrent_engine.base.ids import NodeId, PeerAddress
 from torrent_engine.codec.bencode import encode
+from torrent_engine.protocol.dht.common_queries import decode_common_query
 from torrent_engine.protocol.dht.krpc import (
     Bencoded,
     Failure,
     NodeInfo,
     Query,
     Response,
+    _any_message,
     compact_address,
     decode_message,
     decode_nodes,
@@ -242,3 +245,50 @@ def test_mutated_message_raises_nothing_but_krpc_error(data: st.DataObject) -> N
         raw[data.draw(st.integers(0, len(raw) - 1))] = data.draw(st.integers(0, 255))
     with suppress(KrpcError):
         assert decode_message(bytes(raw)).transaction in raw
+
+
+_common = st.builds(
+    encode_query,
+    st.binary(min_size=1, max_size=10),
+    st.sampled_from([b"ping", b"find_node", b"get_peers", b"announce_peer"]),
+    st.binary(min_size=20, max_size=20).map(NodeId),
+    st.dictionaries(
+        st.sampled_from([b"target", b"info_hash", b"want", b"scrape"]),
+        st.binary(min_size=19, max_size=21),
+        max_size=2,
+    ),
+    is_read_only=st.booleans(),
+    client=st.sampled_from([b"", b"LT20", b"longer"]),
+)
+
+
+@given(_common, st.lists(st.tuples(st.integers(0, 200), st.integers(0, 255)), max_size=2))
+def test_short_way_and_long_way_decode_the_same(
+    data: bytes, changes: list[tuple[int, int]]
+) -> None:
+    raw = bytearray(data)
+    for position, byte in changes:
+        raw[position % len(raw)] = byte
+
+    def outcome(decoder: Callable[[bytes], object]) -> object:
+        try:
+            return decoder(bytes(raw))
+        except KrpcError as error:
+            return str(error)
+
+    assert outcome(decode_message) == outcome(_any_message)
+
+
+def test_common_queries_take_the_short_way() -> None:
+    for data in (BEP5_QUERIES[name][0] for name in ("ping", "find_node", "get_peers")):
+        assert decode_common_query(data) is not None
+        assert decode_common_query(data[:-1]) is None
+    transaction = b"1:y1:qe"  # looks like the end
+    data = encode_query(transaction, b"ping", ASKING, {})
+    assert decode_common_query(data) == (transaction, b"ping", ASKING, {b"id": ASKING}, b"")
+
+
+@pytest.mark.parametrize("length", [0, 1, 9])
+def test_transaction_of_another_length_than_it_says_is_refused(length: int) -> None:
+    with pytest.raises(KrpcError):
+        decode_message(b"d1:ad2:id20:abcdefghij0123456789e1:q4:ping1:t%d:aa1:y1:qe" % length)

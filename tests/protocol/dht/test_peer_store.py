@@ -194,3 +194,14 @@ def test_bep51_small_sample_grows_with_the_torrents() -> None:
     assert peers.sample(0.0) == b""
     peers.announce(HASH, peer(1), is_seed=False, now=0.0)
     assert peers.sample(1.0) == HASH
+
+
+def test_bep51_sample_has_no_torrent_that_is_gone() -> None:
+    peers = store()
+    for number in range(40):
+        peers.announce(info_hash(number), peer(number), is_seed=False, now=number * 20.0)
+    first = peers.sample(800.0)
+    assert len(first) == 400
+    later = peers.sample(2_200.0)
+    told = {later[start : start + 20] for start in range(0, len(later), 20)}
+    assert told == {info_hash(number) for number in range(21, 40)}

@@ -18,6 +18,7 @@ from torrent_engine.codec.bencode import (
     decode_with_spans,
     encode,
 )
+from torrent_engine.protocol.dht.common_queries import decode_common_query
 from torrent_engine.protocol.dht.hosts import host_text, packed_host
 
 NODE_ID_BYTES: Final = 20
@@ -97,23 +98,8 @@ def decode_message(data: bytes) -> Query | Response | Failure:
     Raises KrpcError for anything that is no message; its transaction id and whether it was a
     query are told where they could be read.
     """
-    try:
-        message = decode(data, limits=DHT_BENCODE_LIMITS)
-    except BencodeError as error:
-        raise KrpcError(str(error)) from error
-    if not isinstance(message, dict):
-        raise KrpcError("no dictionary")
-    transaction = message.get(b"t")
-    if not isinstance(transaction, bytes) or len(transaction) > MAX_TRANSACTION_BYTES:
-        raise KrpcError("no transaction id")
-    kind = message.get(b"y")
-    if kind == b"q":
-        return _query(data, message, transaction)
-    if kind == b"r":
-        return _response(data, message, transaction)
-    if kind == b"e":
-        return _failure(message, transaction)
-    raise KrpcError("neither query, response nor error", transaction=transaction)
+    common = decode_common_query(data)
+    return _any_message(data) if common is None else _common_query(*common)
 
 
 def encode_query(
@@ -197,6 +183,36 @@ def decode_nodes(blob: BencodeValue | None, *, is_ipv6: bool) -> list[NodeInfo]:
         NodeInfo(NodeId(node_id), PeerAddress(host_text(host), port))
         for node_id, host, port in layout.iter_unpack(blob)
     ]
+
+
+def _any_message(data: bytes) -> Query | Response | Failure:
+    try:
+        message = decode(data, limits=DHT_BENCODE_LIMITS)
+    except BencodeError as error:
+        raise KrpcError(str(error)) from error
+    if not isinstance(message, dict):
+        raise KrpcError("no dictionary")
+    transaction = message.get(b"t")
+    if not isinstance(transaction, bytes) or len(transaction) > MAX_TRANSACTION_BYTES:
+        raise KrpcError("no transaction id")
+    kind = message.get(b"y")
+    if kind == b"q":
+        return _query(data, message, transaction)
+    if kind == b"r":
+        return _response(data, message, transaction)
+    if kind == b"e":
+        return _failure(message, transaction)
+    raise KrpcError("neither query, response nor error", transaction=transaction)
+
+
+def _common_query(
+    transaction: bytes,
+    method: bytes,
+    sender: bytes,
+    arguments: dict[bytes, BencodeValue],
+    client: bytes,
+) -> Query:
+    return Query(transaction, method, NodeId(sender), arguments, client=client)
 
 
 def _query(data: bytes, message: dict[bytes, BencodeValue], transaction: bytes) -> Query:

@@ -44,7 +44,7 @@ class PeerStore:
         self._swarms: dict[bytes, _Swarm] = {}
         self._torrents_of: Counter[str | bytes] = Counter()
         self._next_sweep_s = float("-inf")
-        self._sample = b""
+        self._sample: list[bytes] = []
         self._sample_until_s = float("-inf")
 
     def __len__(self) -> int:
@@ -128,13 +128,20 @@ class PeerStore:
         return swarm.filters
 
     def sample(self, now: float) -> bytes:
-        """Return some info-hashes, the same ones for ``sample_interval_s``, 20 bytes each."""
+        """Return some info-hashes, 20 bytes each.
+
+        They stay the same for ``sample_interval_s``; only those that are gone are replaced.
+        """
         self._sweep(now)
-        is_short = len(self._sample) < 20 * min(self._config.max_samples, len(self._swarms))
-        if now >= self._sample_until_s or is_short:
-            self._sample = b"".join(self._some(list(self._swarms), self._config.max_samples))
+        if now >= self._sample_until_s:
+            self._sample = []
             self._sample_until_s = now + self._config.sample_interval_s
-        return self._sample
+        living = [each for each in self._sample if each in self._swarms]
+        missing = min(self._config.max_samples, len(self._swarms)) - len(living)
+        if missing > 0:
+            living += self._some([each for each in self._swarms if each not in living], missing)
+        self._sample = living
+        return b"".join(living)
 
     def sample_interval_s(self, now: float) -> int:
         """Return the seconds until other info-hashes are told."""
