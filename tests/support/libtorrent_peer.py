@@ -3,11 +3,14 @@
 Requests: {"do": "add", "torrent" or "magnet", "save_path", "peers", "upload_limit",
 "download_limit"},
 {"do": "connect", "info_hash", "peer": [host, port]}, {"do": "limit_uploads", "bytes_per_s"},
-{"do": "status"}. End of input ends it.
+{"do": "status"}. Its DHT: {"do": "dht_nodes"}, {"do": "dht_add", "node"}, {"do": "dht_announce",
+"info_hash", "port"}, {"do": "dht_get_peers", "info_hash"}, {"do": "dht_put", "value" [, "key",
+"private", "salt"]}, {"do": "dht_get", "target" [, "key", "salt"]}. End of input ends it.
 """
 
 import json
 import sys
+import time
 
 import libtorrent
 
@@ -62,8 +65,55 @@ class Peer:
             handle.set_upload_limit(request["bytes_per_s"])
         return {}
 
+    def dht_nodes(self, _request):
+        self.session.post_session_stats()
+        return self._alerts(libtorrent.session_stats_alert)[0].values["dht.dht_nodes"]
+
+    def dht_add(self, request):
+        self.session.add_dht_node(tuple(request["node"]))
+        return {}
+
+    def dht_announce(self, request):
+        self.session.dht_announce(_hash(request["info_hash"]), request["port"], 0)
+        return {}
+
+    def dht_get_peers(self, request):
+        self.session.dht_get_peers(_hash(request["info_hash"]))
+        alerts = self._alerts(libtorrent.dht_get_peers_reply_alert)
+        return sorted({peer for alert in alerts for peer in alert.peers()})
+
+    def dht_put(self, request):
+        value = request["value"].encode()
+        if "key" not in request:
+            return {"target": str(self.session.dht_put_immutable_item(value))}
+        keys = [bytes.fromhex(request[name]) for name in ("private", "key")]
+        self.session.dht_put_mutable_item(*keys, value, request["salt"].encode())
+        return {}
+
+    def dht_get(self, request):
+        if "key" not in request:
+            self.session.dht_get_immutable_item(_hash(request["target"]))
+            alerts = self._alerts(libtorrent.dht_immutable_item_alert)
+            return [alert.item.decode() for alert in alerts if alert.item]
+        self.session.dht_get_mutable_item(bytes.fromhex(request["key"]), request["salt"].encode())
+        alerts = self._alerts(libtorrent.dht_mutable_item_alert)
+        return [alert.item["value"].decode() for alert in alerts if alert.item.get("value")]
+
+    def _alerts(self, kind):
+        """Wait for an alert of a kind, a second at most; return all of that kind."""
+        deadline = time.monotonic() + 1.0
+        found = []
+        while not found and time.monotonic() < deadline:
+            found += [alert for alert in self.session.pop_alerts() if isinstance(alert, kind)]
+            time.sleep(0.01)
+        return found
+
     def status(self, _request):
         return {info_hash: _status(handle) for info_hash, handle in self.handles.items()}
+
+
+def _hash(text):
+    return libtorrent.sha1_hash(bytes.fromhex(text))
 
 
 def _status(handle):
@@ -76,6 +126,7 @@ def _status(handle):
         "downloaded_bytes": status.total_payload_download,
         "failed_bytes": status.total_failed_bytes,
         "peers": status.num_peers,
+        "announced": any(tracker["verified"] for tracker in handle.trackers()),
     }
 
 

@@ -3,7 +3,7 @@
 import hashlib
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import bencodepy
@@ -42,22 +42,28 @@ class Payload:
 
     def announced_to(self, *urls: str) -> "Payload":
         """Return the same content with a .torrent that names these trackers, a tier each."""
-        label = hashlib.sha256("".join(urls).encode()).hexdigest()[:8]
-        torrent = self.torrent.with_name(f"{self.name}.{label}.torrent")
+        torrent = self._named_for(urls)
         _write_torrent(torrent, self.info, urls)
-        return Payload(
-            self.name,
-            torrent,
-            self.source_dir,
-            self.files,
-            self.info,
-            self.piece_bytes,
-            self.total_bytes,
-        )
+        return replace(self, torrent=torrent)
+
+    def with_web_seeds(self, *urls: str) -> "Payload":
+        """Return the same content with a .torrent that names these web seeds and no tracker."""
+        torrent = self._named_for(urls)
+        _write_torrent(torrent, self.info, (), web_seeds=urls)
+        return replace(self, torrent=torrent)
+
+    def _named_for(self, urls: Sequence[str]) -> Path:
+        label = hashlib.sha256("".join(urls).encode()).hexdigest()[:8]
+        return self.torrent.with_name(f"{self.name}.{label}.torrent")
 
 
 def make_payload(
-    folder: Path, name: str, files: Mapping[str, int], *, piece_bytes: int = 64 * 1024
+    folder: Path,
+    name: str,
+    files: Mapping[str, int],
+    *,
+    piece_bytes: int = 64 * 1024,
+    is_private: bool = False,
 ) -> Payload:
     """Write random files below ``folder`` and a torrent of them.
 
@@ -78,6 +84,8 @@ def make_payload(
         digests[relative] = hashlib.sha256(data).digest()
         content += data
     info = _info(name, files, bytes(content), piece_bytes, single=single)
+    if is_private:
+        info[b"private"] = 1
     torrent = folder / f"{name}.torrent"
     _write_torrent(torrent, info, ())
     return Payload(name, torrent, source_dir, digests, info, piece_bytes, len(content))
@@ -105,11 +113,15 @@ def _info(
     return info
 
 
-def _write_torrent(path: Path, info: dict[bytes, object], urls: Sequence[str]) -> None:
+def _write_torrent(
+    path: Path, info: dict[bytes, object], urls: Sequence[str], *, web_seeds: Sequence[str] = ()
+) -> None:
     document: dict[bytes, object] = {b"info": info}
     if urls:
         document[b"announce"] = urls[0].encode()
         document[b"announce-list"] = [[url.encode()] for url in urls]
+    if web_seeds:
+        document[b"url-list"] = [url.encode() for url in web_seeds]
     path.write_bytes(bencodepy.encode(document))
 
 

@@ -45,7 +45,8 @@ class PeerExchange:
         self._config = config
         self._candidates = candidates
         self._clock = clock
-        self._on_new = on_new
+        self.on_new = on_new
+        """Called when somebody is new; whoever takes the peers over may put its own here."""
         self._contacts = ContactBook[Peer](config, rng)
         self._hearsay = Hearsay[Peer](config, pool)
         self._is_stopped = not config.enabled
@@ -88,7 +89,7 @@ class PeerExchange:
             self._distrust(peer, now)
             raise
         if [address for address in taken if self._take(peer, address, flags[address], now)]:
-            self._on_new()
+            self.on_new()
 
     def tick(self, now: float) -> None:
         """Send what is due; at most one message a peer and minute."""
