@@ -24,7 +24,7 @@ def host_and_port(text: str) -> tuple[str, int]:
 def main() -> None:
     """Read the arguments, download, and say where the payload lies."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("torrent", help="path or http(s) URL of a .torrent")
+    parser.add_argument("torrent", help="path or http(s) URL of a .torrent, or a magnet link")
     parser.add_argument("folder", nargs="?", default=".", help="where the payload goes")
     parser.add_argument("--peer", type=host_and_port, action="append", default=[])
     parser.add_argument("--state-dir", help="folder of the resume database")

@@ -11,8 +11,8 @@ import pytest
 
 from tests.cli import fakes, torrents
 from torrent_engine.base.config import SessionConfig, SharedConfig
-from torrent_engine.base.errors import ConfigError, SessionError
-from torrent_engine.cli import download
+from torrent_engine.base.errors import BencodeError, ConfigError, SessionError
+from torrent_engine.cli import download, sources
 from torrent_engine.cli import job as job_module
 from torrent_engine.cli import runner as runner_module
 from torrent_engine.cli.exit_codes import CliError, ExitCode
@@ -216,6 +216,14 @@ async def test_a_link_without_more_than_its_hash_is_asked_about(
     await Runner((link,), SharedConfig(), job_options, PlainReporter()).run()
     out = capsys.readouterr().out
     assert "the link names neither trackers nor peers; a shell cuts a link at its first &" in out
+
+
+async def test_a_link_may_come_by_standard_input(metainfo: Metainfo) -> None:
+    link = link_of(metainfo)
+    assert await sources.load("-", f"{link}\n".encode()) == Magnet.parse(link)
+    assert await sources.load("-", metainfo.to_bytes()) == metainfo
+    with pytest.raises(BencodeError):
+        await sources.load("-", b"ma\xff")
 
 
 # -- what the options become ----------------------------------------------------------------

@@ -81,14 +81,15 @@ def load_now(source: str) -> Metainfo:
 
 
 async def load(source: str, stdin: bytes = b"") -> Metainfo | Magnet:
-    """Read a .torrent from anywhere, or a magnet link; ``stdin`` is what was read for ``-``.
+    """Read a .torrent or a magnet link; ``stdin`` is what was read for ``-``, either of them.
 
     Raises OSError, CliError, HttpError, BencodeError, MetainfoError and MagnetError.
     """
     if is_magnet(source):
         return parse_magnet(source)
     if source == STDIN:
-        return Metainfo.from_bytes(stdin)
+        text = stdin.decode("utf-8", "replace")
+        return parse_magnet(text) if has_scheme(text) else Metainfo.from_bytes(stdin)
     if is_url(source):
         return Metainfo.from_bytes(await fetch(source))
     return await anyio.to_thread.run_sync(_read_path, source)
