@@ -67,8 +67,9 @@ TRACE = (
 
 def make_connection(options: int) -> PeerConnection:
     """Return a connection in the middle of a transfer; each bit of ``options`` is a setting."""
+    is_early = bool(options & 32)
     connection = PeerConnection(
-        geometry=GEOMETRY,
+        geometry=None if is_early else GEOMETRY,
         info_hash=INFO_HASH,
         peer_id=PEER_ID,
         fast_extension=bool(options & 1),
@@ -81,9 +82,10 @@ def make_connection(options: int) -> PeerConnection:
         )
     if options & 16:
         connection.unchoke()
-    connection.peer_choking = False
-    connection.request_blocks(BLOCKS[:8])
-    connection.cancel(BLOCKS[6])
+    if not is_early:
+        connection.peer_choking = False
+        connection.request_blocks(BLOCKS[:8])
+        connection.cancel(BLOCKS[6])
     connection.data_to_send()
     return connection
 
@@ -116,7 +118,10 @@ def run(options: int, chunk_bytes: int, data: bytes) -> list[object]:
         assert len(connection.receive_buffer()) >= 1
         assert len(connection.upload_requests) <= connection.limits.max_queued_requests
         assert len(connection.forsaken) <= MAX_FORSAKEN
+        assert connection.early.held_bytes <= connection.limits.max_early_pieces // 8
         events += new
+    if connection.geometry is None:
+        events += connection.metadata_arrived(GEOMETRY, now=2.0)
     connection.timed_out(2.0)
     return list(plain(events))
 

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from fuzz import codec, exchange, magnet, runner, tracker, wire
+from fuzz import codec, exchange, magnet, metadata, runner, tracker, wire
 
 TARGETS = {
     "bencode": (codec.fuzz_bencode, codec.mutated),
     "metainfo": (codec.fuzz_metainfo, codec.mutated),
     "magnet": (magnet.fuzz_one, magnet.mutated),
+    "metadata": (metadata.fuzz_one, metadata.mutated),
     "exchange": (exchange.fuzz_one, exchange.mutated),
     "tracker": (tracker.fuzz_one, tracker.mutated),
     "wire": (wire.fuzz_one, wire.mutated),
