@@ -14,7 +14,6 @@ from typing import Final
 
 from torrent_engine.base.errors import NetworkError
 
-IPV4_MULTICAST_ALL: Final = 49  # Linux: hear groups that other programs joined, too
 IS_LINUX: Final = sys.platform == "linux"
 
 
@@ -46,14 +45,13 @@ class Exit:
 def open_receiver(group: Group) -> socket.socket:
     """Open a socket that hears a group once it has joined it somewhere.
 
-    Other programs on this machine may hear the same group. Raises NetworkError.
+    Other programs on this machine may hear the same group; where one of them has joined it, some
+    systems hand the datagrams to this socket, too. Raises NetworkError.
     """
     with _mapped(f"cannot hear {group.host}"):
         sock = _udp_socket(group)
         try:
             _share_port(sock)
-            if IS_LINUX and not group.is_ipv6:
-                sock.setsockopt(socket.IPPROTO_IP, IPV4_MULTICAST_ALL, 0)
             # Bound to the group, it hears nothing that was sent to this machine alone.
             sock.bind(("" if sys.platform == "win32" else group.host, group.port))
         except OSError:

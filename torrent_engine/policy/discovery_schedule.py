@@ -102,7 +102,7 @@ class DiscoverySchedule:
     def hurry(self, info_hash: InfoHash, *, now: float) -> None:
         """Begin the next round of a torrent as soon as its minimum interval allows."""
         entry = self._entries.get(info_hash)
-        if entry is None or entry.is_busy:
+        if entry is None or entry.is_busy or not entry.rounds:  # its first one is soon anyway
             return
         due = max(now, entry.began + self._pace.min_interval_s)
         if due < entry.due:
