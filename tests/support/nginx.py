@@ -25,8 +25,7 @@ http {{
     server {{
         listen {authority};
         root {root};
-        location /moved/ {{ return 302 /$request_uri; }}
-        location //moved/ {{ alias {root}/; }}
+        location /moved/ {{ if ($request_uri ~ "^/moved(.*)$") {{ return 302 $1; }} }}
         {extra}
     }}
 }}
@@ -34,7 +33,7 @@ http {{
 
 
 class Nginx(Program):
-    """An nginx that serves the files below ``root``; it is at :attr:`url`."""
+    """An nginx that serves the files below ``root`` at :attr:`url`, and moved there from moved/."""
 
     def __init__(
         self, host: Host, folder: Path, root: Path, *, address: tuple[str, int], extra: str = ""
