@@ -2,6 +2,7 @@
 
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import anyio
@@ -9,6 +10,7 @@ import pytest
 
 from tests.support.swarm import content, seed
 from tests.support.torrents import make_torrent
+from torrent_engine import Magnet
 
 pytestmark = pytest.mark.anyio
 
@@ -32,7 +34,7 @@ async def run_example(name: str, *arguments: object, folder: Path) -> str:
 
 def test_every_example_is_short_and_has_a_test() -> None:
     names = {path.name for path in EXAMPLES.glob("*.py")}
-    assert names == {"download.py", "swarm.py", "play_a_peer.py"}
+    assert names == {"download.py", "magnet.py", "swarm.py", "play_a_peer.py"}
     for name in names:
         assert len((EXAMPLES / name).read_text().splitlines()) < MAX_LINES
 
@@ -66,6 +68,17 @@ async def test_download_of_what_is_no_torrent_is_one_line(tmp_path: Path) -> Non
     assert done.returncode == 1
     assert done.stdout.startswith(b"failed: ")
     assert done.stdout.count(b"\n") == 1
+
+
+async def test_bep9_magnet_fetches_the_metadata_and_the_largest_file(tmp_path: Path) -> None:
+    metainfo, _ = make_torrent({"small": b"s" * 20_000, "b/large": b"large" * 9_000})
+    payload = b"s" * 20_000 + b"large" * 9_000
+    async with seed(tmp_path / "seed", metainfo, payload) as (_, address):
+        link = str(replace(Magnet.of(metainfo), peers=(address,)))
+        output = await run_example("magnet.py", link, tmp_path / "out", "--alone", folder=tmp_path)
+    assert output.startswith("looking for payload\nMetadataReceived(")
+    assert (tmp_path / "out/payload/b/large").read_bytes() == b"large" * 9_000
+    assert not (tmp_path / "out/payload/small").exists()
 
 
 async def test_swarm_moves_a_file_and_shows_its_events(tmp_path: Path) -> None:

@@ -19,6 +19,8 @@ from tests.support.torrents import make_torrent, payload_of
 from torrent_engine import (
     BencodeError,
     HttpError,
+    Magnet,
+    MagnetError,
     Metainfo,
     SessionConfig,
     SessionError,
@@ -82,7 +84,7 @@ async def in_thread(call) -> Path:
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("kind", ["path", "bytes", "metainfo"])
+@pytest.mark.parametrize("kind", ["path", "bytes", "metainfo", "magnet", "link", "info_hash"])
 async def test_download_blocks_until_all_is_there(tmp_path: Path, kind: str) -> None:
     torrent = tmp_path / "a.torrent"
     torrent.write_bytes(METAINFO.source)
@@ -90,6 +92,9 @@ async def test_download_blocks_until_all_is_there(tmp_path: Path, kind: str) -> 
         "path": torrent,
         "bytes": METAINFO.source,
         "metainfo": METAINFO,
+        "magnet": Magnet(METAINFO.info_hash),
+        "link": METAINFO.magnet_link(),
+        "info_hash": METAINFO.info_hash.hex(),
     }
     seen: list[SessionStats] = []
     async with seed(tmp_path / "seed", METAINFO, PAYLOAD) as (_, address):
@@ -146,6 +151,8 @@ def test_download_raises_its_errors_as_themselves(tmp_path: Path) -> None:
         download(tmp_path / "no.torrent", tmp_path, shared_config=config)
     with pytest.raises(BencodeError):
         download(b"nonsense", tmp_path, shared_config=config)
+    with pytest.raises(MagnetError):
+        download("magnet:?dn=name", tmp_path, shared_config=config)
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(SessionError, match="file"):
         download(METAINFO, tmp_path / "file/out", shared_config=config)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import anyio
 
@@ -131,8 +131,9 @@ class Job:
             _check_files(self._paths(torrent, config))
         if (hint := sources.hint_about(self.source)) is not None:
             self._reporter.note(f"{self._label}: {hint}")
-        source: Any = torrent
-        self.session = await Session.create(source, shared, save_path=options.folder, config=config)
+        self.session = await Session.create(
+            torrent, shared, save_path=options.folder, config=config
+        )
         self._record("torrent.added", name=name)
 
     async def _run_session(self, session: Session, shared: "SharedResources") -> None:

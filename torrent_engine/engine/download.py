@@ -10,7 +10,8 @@ from typing import Any
 import anyio
 
 from torrent_engine.base.config import SessionConfig, SharedConfig
-from torrent_engine.base.errors import HttpError
+from torrent_engine.base.errors import HttpError, SessionError
+from torrent_engine.codec.magnet import SCHEME, Magnet
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.engine.session import Session
 from torrent_engine.engine.session_stats import SessionStats
@@ -23,7 +24,7 @@ REPORT_INTERVAL_S = 0.5
 
 
 def download(
-    source: str | os.PathLike[str] | bytes | Metainfo,
+    source: str | os.PathLike[str] | bytes | Metainfo | Magnet,
     save_path: str | os.PathLike[str] = ".",
     *,
     config: SessionConfig | None = None,
@@ -32,10 +33,11 @@ def download(
 ) -> Path:
     """Download a torrent, and return where it lies: the file, or the folder of several.
 
-    ``source`` is a path, an http(s) URL, the bytes of a .torrent, or a Metainfo. Blocks until all
-    that is wanted is verified and written; seeds only if ``config`` has a seeding rule.
-    ``on_progress`` is called about twice a second. Raises OSError, BencodeError, MetainfoError or
-    HttpError if the torrent cannot be read, SessionError if the download fails.
+    ``source`` is a path, an http(s) URL, a magnet link, an info-hash, the bytes of a .torrent, a
+    Metainfo or a Magnet. Blocks until all that is wanted is verified and written; seeds only if
+    ``config`` has a seeding rule. ``on_progress`` is called about twice a second. Raises OSError,
+    BencodeError, MetainfoError, MagnetError or HttpError if the torrent cannot be read,
+    SessionError if the download fails.
     """
     chosen = config or SessionConfig()
     if chosen.seed_ratio is None and chosen.seed_time_s is None:
@@ -60,36 +62,38 @@ def has_uvloop() -> bool:
 
 
 async def _download(
-    source: str | os.PathLike[str] | bytes | Metainfo,
+    source: str | os.PathLike[str] | bytes | Metainfo | Magnet,
     save_path: Path,
     config: SessionConfig,
     shared_config: SharedConfig | None,
     on_progress: Callable[[SessionStats], None] | None,
 ) -> Path:
     async with SharedResources(shared_config) as shared:
-        metainfo = await _load(source, shared)
-        session = await Session.create(metainfo, shared, save_path=save_path, config=config)
+        torrent = await _load(source, shared)
+        session = await Session.create(torrent, shared, save_path=save_path, config=config)
         async with session:
             if on_progress is not None:
                 await _report(session, on_progress)
             await session.wait_stopped()
         if on_progress is not None:
             on_progress(session.stats())
-    return save_path / _top(metainfo, config)
+    return save_path / _top(session)
 
 
-def _top(metainfo: Metainfo, config: SessionConfig) -> Path:
+def _top(session: Session) -> Path:
     """Return the file, or the folder of several, below the save path."""
-    renamed = dict(config.renamed_files)
+    metainfo, renamed = session.metainfo, dict(session.config.renamed_files)
+    if metainfo is None:
+        raise SessionError("stopped before its metadata came")
     if not metainfo.is_multi_file and 0 in renamed:
         return Path(renamed[0])
     return Path(metainfo.files[0].path[0])
 
 
 async def _load(
-    source: str | os.PathLike[str] | bytes | Metainfo, shared: SharedResources
-) -> Metainfo:
-    if isinstance(source, Metainfo):
+    source: str | os.PathLike[str] | bytes | Metainfo | Magnet, shared: SharedResources
+) -> Metainfo | Magnet:
+    if isinstance(source, Metainfo | Magnet):
         return source
     if isinstance(source, bytes):
         return Metainfo.from_bytes(source)
@@ -98,7 +102,16 @@ async def _load(
         if response.status != HTTP_OK:
             raise HttpError(f"the server answered with status {response.status}")
         return Metainfo.from_bytes(response.body)
+    if isinstance(source, str) and await _is_link(source):
+        return Magnet.parse(source)
     return await anyio.to_thread.run_sync(Metainfo.read, source)
+
+
+async def _is_link(source: str) -> bool:
+    """Tell a magnet link, or an info-hash that is no file's name, from a path."""
+    if source.lstrip()[: len(SCHEME)].lower() == SCHEME:
+        return True
+    return Magnet.is_link(source) and not await anyio.Path(source).exists()
 
 
 async def _report(session: Session, on_progress: Callable[[SessionStats], None]) -> None:
