@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fuzz import codec, exchange, magnet, metadata, runner, tracker, wire
+from fuzz import codec, exchange, lsd, magnet, metadata, runner, tracker, wire
 
 TARGETS = {
     "bencode": (codec.fuzz_bencode, codec.mutated),
@@ -14,6 +14,7 @@ TARGETS = {
     "magnet": (magnet.fuzz_one, magnet.mutated),
     "metadata": (metadata.fuzz_one, metadata.mutated),
     "exchange": (exchange.fuzz_one, exchange.mutated),
+    "lsd": (lsd.fuzz_one, lsd.mutated),
     "tracker": (tracker.fuzz_one, tracker.mutated),
     "wire": (wire.fuzz_one, wire.mutated),
 }

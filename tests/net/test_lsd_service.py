@@ -377,7 +377,7 @@ def test_c6_a_host_that_floods_is_not_read_any_more_the_others_are() -> None:
     made, heard = service(
         ("0.0.0.0",), find_interfaces=lambda: [lan], config=config, clock=lambda: now
     )
-    made._look_around()
+    made.look_around()
     for _ in range(30):
         made.receive_datagram(datagram(), "192.0.2.2")
     made.receive_datagram(datagram(), "192.0.2.3")
@@ -396,7 +396,7 @@ async def test_a_socket_that_fails_is_read_again_after_a_pause(
 ) -> None:
     monkeypatch.setattr(lsd_service, "ERROR_PAUSE_S", 0.0)
     made, heard = service(("127.0.0.1",))
-    made._look_around()
+    made.look_around()
 
     class Broken:
         answers = iter([OSError("once"), (datagram(), ("127.0.0.1", 5000))])

@@ -75,7 +75,7 @@ class LsdService:
 
     def announce(self, port: int, info_hashes: Sequence[InfoHash]) -> int:
         """Announce up to :attr:`capacity` torrents once; return the number of datagrams sent."""
-        self._look_around()
+        self.look_around()
         message = LsdAnnounce(port, tuple(info_hashes), self.cookie)
         return sum(self._send(message, place) for place in self._places)
 
@@ -87,7 +87,7 @@ class LsdService:
                     if (receiver := self._open(is_ipv6=is_ipv6)) is not None:
                         tasks.start_soon(self._hear, receiver)
                 while True:
-                    self._look_around()
+                    self.look_around()
                     await anyio.sleep(self._config.rescan_interval_s)
         finally:
             for receiver in self._receivers.values():
@@ -109,7 +109,7 @@ class LsdService:
 
     # -- interfaces ---------------------------------------------------------------------------
 
-    def _look_around(self) -> None:
+    def look_around(self) -> None:
         """Take the interfaces that are there now, and hear on those that are new."""
         found = places(self._hosts, self._find_interfaces())
         self._places = found[: self._config.max_places]
