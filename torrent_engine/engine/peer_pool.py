@@ -96,6 +96,7 @@ class PeerPool:
             async with anyio.create_task_group() as tasks:
                 self._tasks = tasks
                 for peer in self._adopted:
+                    self.candidates.mark_connected(peer.address, self._swarm.clock())
                     tasks.start_soon(self._serve_adopted, peer)
                 while True:
                     self._wake = anyio.Event()
@@ -267,7 +268,6 @@ class PeerPool:
         peer.is_adopted = True
         self._incoming[peer.address.host] += peer.is_incoming
         self._swarm.peers.add(peer)
-        self.candidates.mark_connected(peer.address, now)
         self._role.greeting.greet(peer, self.listen_port)
         self._role.on_joined(peer)
         self._role.handle(peer, said_before(peer, self._role.greeting.geometry, now))
