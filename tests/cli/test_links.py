@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.cli import torrents
 from tests.cli.test_mistakes import invoke
 from tests.cli.test_processes import running
 from tests.cli.test_transfers import (
@@ -81,6 +82,43 @@ def test_bep9_a_download_from_nothing_but_the_link(
     assert out.splitlines()[-1].startswith("stuff: complete, 1.0 MiB in ")
     assert out.endswith(f"in {tmp_path}/out/stuff\n")
     assert downloaded(tmp_path / "out/stuff") == CONTENT
+
+
+@pytest.mark.parametrize(("listen", "host"), [("::1", "[::1]"), ("127.0.0.1", "localhost")])
+def test_bep9_a_link_names_an_ipv6_peer_or_a_host(
+    torrent: Path, tmp_path: Path, listen: str, host: str
+) -> None:
+    where = ["--port", "0", "--listen", listen, "--state-dir"]
+    arguments = ["-d", tmp_path / "source", *where, tmp_path / "s1", "--json"]
+    with running("seed", torrent, *arguments) as seed:
+        port = wait_for(seed, "torrent.started")["listen_port"]
+        link = link_of(torrent, "--peer", f"{host}:{port}")
+        with running("download", link, "-d", tmp_path / "out", *where, tmp_path / "s2") as process:
+            code, _, err = collected(process)
+    assert (code, err) == (0, "")
+    assert downloaded(tmp_path / "out/stuff") == CONTENT
+
+
+def test_bep5_a_download_with_nothing_but_the_dht_in_common(
+    torrent: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three nodes: one that both know, the seed that announces, and who has the link only."""
+    monkeypatch.setenv("TORRENT_ENGINE_NO_DHT", "0")
+    info = torrents.info_of("other", {"x": b"x"}, single=True)
+    other = torrents.write_torrent(tmp_path / "other.torrent", info)
+    closed = ["--dht-bootstrap", NOBODY, "--json"]
+    with running("download", other, *options(tmp_path / "s0"), *closed) as router:
+        node = f"127.0.0.1:{wait_for(router, 'torrent.started')['listen_port']}"
+        known = ["--dht-bootstrap", node, "--json", "-d"]
+        arguments = [*options(tmp_path / "s1"), *known, tmp_path / "source"]
+        with running("seed", torrent, *arguments) as seed:
+            wait_for(seed, "dht.peers")
+            arguments = [*options(tmp_path / "s2"), *known, tmp_path / "out"]
+            with running("download", hash_of(torrent), *arguments) as process:
+                code, out, err = collected(process)
+    assert (code, err) == (0, "")
+    assert downloaded(tmp_path / "out/stuff") == CONTENT
+    assert events_of(out)[-1]["sources"]["dht"]["downloaded_bytes"] > 0
 
 
 def test_bep9_a_download_from_an_info_hash_and_a_peer(

@@ -7,8 +7,9 @@ import pytest
 
 from torrent_engine.base.config import DhtConfig
 from torrent_engine.base.ids import NodeId, PeerAddress
+from torrent_engine.protocol.dht.candidate import Candidate
 from torrent_engine.protocol.dht.krpc import NodeInfo
-from torrent_engine.protocol.dht.search import Candidate, Search
+from torrent_engine.protocol.dht.search import Search
 from torrent_engine.protocol.dht.security import node_id_for
 
 TARGET = bytes(20)
@@ -205,7 +206,9 @@ def test_bep42_nodes_with_ids_of_their_own_choice_do_not_count_while_others_are_
         for candidate in chosen:
             asked.add(candidate.address)
             answer(search, candidate)
-    assert asked <= {node.address for node in sound}
+    assert {candidate.address for candidate in search.closest(8)} <= asked
+    assert {candidate.address for candidate in search.closest(8)} <= {s.address for s in sound}
+    assert len(asked - {node.address for node in sound}) <= CONFIG.lookup_width  # only probes
     assert len(search.closest(8)) == 8
     assert search.is_done()
 

@@ -6,7 +6,7 @@ does; of signed ones the highest sequence number wins.
 
 from collections.abc import Iterator
 
-from torrent_engine.base.ids import NodeId, PeerAddress
+from torrent_engine.base.ids import NodeId
 from torrent_engine.protocol.dht.events import DhtEvent, ItemFound, LookupKind
 from torrent_engine.protocol.dht.items import (
     MAX_SEQUENCE,
@@ -24,6 +24,7 @@ class GetItem(Question):
 
     kind = LookupKind.GET
     method = b"get"
+    is_widened = True
 
     def __init__(self, target: NodeId, *, salt: bytes = b"", min_seq: int | None = None) -> None:
         super().__init__(target)
@@ -50,6 +51,7 @@ class GetItem(Question):
             return
         if item.is_genuine():
             self.found += 1
+            self.holders.add(node.address)
             if item.sequence > self._newest:
                 self._newest = item.sequence
                 yield ItemFound(lookup, self.target, value, item)
@@ -60,6 +62,7 @@ class PutImmutable(Question):
 
     kind = LookupKind.PUT
     method = b"get"
+    is_widened = True
     writes = True
 
     def __init__(self, value: Bencoded) -> None:
@@ -68,7 +71,9 @@ class PutImmutable(Question):
 
     def take(self, lookup: int, node: NodeInfo, response: Response) -> Iterator[DhtEvent]:
         """Count who has it already."""
-        self.found += response.value == self._value
+        if response.value == self._value:
+            self.found += 1
+            self.holders.add(node.address)
         yield from ()
 
     def write(self, node: NodeInfo, token: bytes) -> tuple[bytes, Arguments]:
@@ -81,18 +86,18 @@ class PutMutable(Question):
 
     kind = LookupKind.PUT
     method = b"get"
+    is_widened = True
     writes = True
 
     def __init__(self, item: MutableItem, *, cas: int | None = None) -> None:
         super().__init__(NodeId(item.target))
         self._item = item
         self._cas = cas
-        self._holders: set[PeerAddress] = set()
 
     def take(self, lookup: int, node: NodeInfo, response: Response) -> Iterator[DhtEvent]:
         """Note who has a version already: only there is it compared ("cas")."""
         if response.value is not None or b"seq" in response.values:
-            self._holders.add(node.address)
+            self.holders.add(node.address)
             self.found += 1
         yield from ()
 
@@ -108,7 +113,7 @@ class PutMutable(Question):
         }
         if item.salt:
             arguments[b"salt"] = item.salt
-        if self._cas is not None and node.address in self._holders:
+        if self._cas is not None and node.address in self.holders:
             arguments[b"cas"] = self._cas
         return b"put", arguments
 

@@ -157,10 +157,27 @@ class Lookup:
         if self.phase is Phase.SEARCHING:
             if not self.question.is_enough:
                 self._ask(now)
+                while self._search.is_done() and self._widen():
+                    self._ask(now)
             if self.question.is_enough or self._search.is_done():
                 self._begin_writing(now)
         if self.phase is Phase.WRITING and not self._asked:
             self._end(now)
+
+    def _widen(self) -> bool:
+        """Go on farther, once, where few of the closest have what is looked for.
+
+        They may never have been told, or they are no honest nodes (row C2).
+        """
+        config, question = self._around.config, self.question
+        if not question.is_widened or self._search.width >= config.wide_lookup_width:
+            return False
+        closest = self._search.closest(self._search.width)
+        having = sum(candidate.address in question.holders for candidate in closest)
+        if 2 * having >= self._search.width:
+            return False
+        self._search.width = config.wide_lookup_width
+        return True
 
     def _ask(self, now: float) -> None:
         while chosen := self._search.to_ask():

@@ -50,7 +50,7 @@ from torrent_engine.protocol.dht.transactions import Asker, Outstanding
 
 MAX_BOOTSTRAP_ADDRESSES: Final = 200  # ours
 MAX_SILENT_PINGS: Final = 50  # ours: nodes that others told us of, pinged at a time
-START_FACTOR: Final = 2  # ours: a lookup begins with as many nodes as it wants answers, times this
+START_FACTOR: Final = 2  # ours: a lookup knows this many times the nodes that it wants to hear
 PING_BYTES: Final = 80  # a ping of ours has fewer
 MAX_PING_CREDIT_BYTES: Final = 10 * PING_BYTES  # ours: for pings that follow in the next seconds
 
@@ -397,11 +397,10 @@ class DhtNode:
 
     def _where_to_start(self, lookup: Lookup) -> Start:
         """Return the closest that we know; where they are few, those that we were given as well."""
-        wanted = self.config.lookup_width
-        nodes = self._table.closest(
-            lookup.question.target, START_FACTOR * wanted, include_unverified=True
-        )
-        return Start(tuple(nodes), tuple(self._bootstrap) if len(nodes) < wanted else ())
+        count = START_FACTOR * self.config.wide_lookup_width
+        nodes = self._table.closest(lookup.question.target, count, include_unverified=True)
+        are_few = len(nodes) < self.config.lookup_width
+        return Start(tuple(nodes), tuple(self._bootstrap) if are_few else ())
 
     def _do_chores(self, now: float) -> None:
         chores = self._maintenance.due(self._table, now, knows_addresses=bool(self._bootstrap))

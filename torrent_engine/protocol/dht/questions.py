@@ -38,12 +38,16 @@ class Question:
     method = b"find_node"
     writes = False
     """Whether something is given to the closest nodes at the end."""
+    is_widened = False
+    """Whether the lookup goes on where few of the closest have what is looked for."""
     is_single = False
     """Whether only the nodes are asked that the caller named."""
 
     def __init__(self, target: NodeId) -> None:
         self.target = target
         self.found = 0
+        self.holders: set[PeerAddress] = set()
+        """Nodes that had what is looked for."""
         self.is_enough = False
         """Whether the answers so far make more of them useless."""
 
@@ -74,6 +78,7 @@ class GetPeers(Question):
 
     kind = LookupKind.GET_PEERS
     method = b"get_peers"
+    is_widened = True
 
     def __init__(self, info_hash: InfoHash, *, no_seed: bool = False, scrape: bool = False) -> None:
         super().__init__(NodeId(info_hash))
@@ -104,8 +109,10 @@ class GetPeers(Question):
         """Tell the peers that are new."""
         if b"scrape" in self._flags:
             self._take_filters(response)
-        new = [peer for peer in _peers(response, node.address) if peer not in self._peers]
-        new = list(dict.fromkeys(new))[: MAX_PEERS - len(self._peers)]
+        peers = dict.fromkeys(_peers(response, node.address))
+        if peers:
+            self.holders.add(node.address)
+        new = [peer for peer in peers if peer not in self._peers][: MAX_PEERS - len(self._peers)]
         if new:
             self._peers.update(new)
             self.found = len(self._peers)
