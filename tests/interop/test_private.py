@@ -4,6 +4,7 @@ The same download of a public torrent is seen everywhere, so that silence means 
 """
 
 import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -12,11 +13,11 @@ from pathlib import Path
 import pytest
 
 from tests.support.capture import Packet, capturing
-from tests.support.engine_client import DISCOVERY, EngineLeech, EngineSeed, EngineTracker
+from tests.support.engine_client import DISCOVERY, EngineLeech, EngineTracker
 from tests.support.libtorrent_client import LibtorrentClient
 from tests.support.netns import Host, namespaces
 from tests.support.payload import Payload, make_payload
-from tests.support.processes import free_port, missing, wait_until
+from tests.support.processes import Program, free_port, missing, wait_until
 from torrent_engine.protocol.wire.messages import DHT_BIT, PROTOCOL_STRING
 
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(120)]
@@ -104,10 +105,22 @@ class Swarm:
             lambda: bool(seed.status(payload)["announced"]), timeout_s=20, what="the seed is known"
         )
 
-    def our_seed(self, payload: Payload) -> None:
-        """Start one of ours: libtorrent gives nobody the metadata of a private torrent."""
-        seed = EngineSeed(self.right, self._folder / "seed", [payload], port=free_port())
-        self._programs.enter_context(seed).wait_event("tracker.success")
+    def generous_seed(self, payload: Payload) -> None:
+        """Start one that gives the metadata of a private torrent: most programs do not."""
+        where, root = self._folder / "generous-seed", Path(__file__).parents[2]
+        where.mkdir()
+        script = root / "tests" / "support" / "generous_seed.py"
+        torrent, source = str(payload.torrent), str(payload.source_dir)
+        seed = Program(
+            [sys.executable, str(script), torrent, source, str(free_port()), str(where)],
+            host=self.right,
+            log=where / "log",
+            env={"PYTHONPATH": str(root)},
+        )
+        self._programs.enter_context(seed)
+        wait_until(
+            lambda: "tracker.success" in seed.output(), timeout_s=20, what="the seed is known"
+        )
 
     def download(self, payload: Payload, what: Path | str) -> tuple[EngineLeech, Sent]:
         """Download with every way to find peers switched on; return what we sent meanwhile."""
@@ -170,10 +183,11 @@ def test_b10_a_magnet_link_of_a_private_torrent_falls_silent_with_its_metadata(
     swarm: Swarm,
 ) -> None:
     payload = swarm.payload(is_private=True)
-    swarm.our_seed(payload)
+    swarm.generous_seed(payload)
     link = f"magnet:?xt=urn:btih:{payload.info_hash.hex()}&tr={swarm.tracker.http_url}"
     leech, sent = swarm.download(payload, link)
     (received,) = leech.events("metadata.received")
+    assert sent.naming_it  # nobody could know until then
     later = sent.after(float(str(received["time"])) + GRACE_S)
     assert later.packets
     assert later.naming_it == []

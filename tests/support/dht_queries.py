@@ -23,6 +23,7 @@ HASH = b"mnopqrstuvwxyz123456"
 ADDRESS = PeerAddress("192.0.2.1", 6881)
 ADDRESS6 = PeerAddress("2001:db8:9::1", 6881)
 PADDING = b"x" * 1_000
+QUIET = DhtConfig(max_queries_per_ip_per_s=0, max_upload_bytes_per_s=0)
 
 
 @cache
@@ -40,7 +41,7 @@ class Asked:
     """A responder, asked as from the network; ``request`` and ``reply`` are the last datagrams."""
 
     def __init__(self, config: DhtConfig | None = None, *, is_ipv6: bool = False) -> None:
-        self.config = config or DhtConfig(max_queries_per_ip_per_s=0, max_upload_bytes_per_s=0)
+        self.config = config or QUIET
         self.table = filled_table(is_ipv6=is_ipv6)
         self.address = ADDRESS6 if is_ipv6 else ADDRESS
         self.responder = Responder(self.table, self.config, rng=random.Random(3), secret=b"s" * 32)

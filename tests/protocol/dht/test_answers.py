@@ -1,10 +1,20 @@
 """What is answered to each kind of query (BEP 5, 32, 33, 42, 44, 51)."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from tests.support.dht_queries import ADDRESS, ASKING, HASH, OWN, PADDING, Asked, filled_table
+from tests.support.dht_queries import (
+    ADDRESS,
+    ASKING,
+    HASH,
+    OWN,
+    PADDING,
+    QUIET,
+    Asked,
+    filled_table,
+)
 from torrent_engine.base.ids import PeerAddress
 from torrent_engine.protocol.dht.items import (
     MutableItem,
@@ -12,7 +22,13 @@ from torrent_engine.protocol.dht.items import (
     mutable_target,
     sign_item,
 )
-from torrent_engine.protocol.dht.krpc import Bencoded, Response, compact_address, decode_nodes
+from torrent_engine.protocol.dht.krpc import (
+    Bencoded,
+    Failure,
+    Response,
+    compact_address,
+    decode_nodes,
+)
 from torrent_engine.protocol.dht.scrape_filter import ScrapeFilter
 
 SEED = b"\x07" * 32
@@ -133,6 +149,16 @@ def test_bep5_bad_announce_is_refused(change) -> None:
 def test_bep5_announce_without_port_is_refused() -> None:
     asked = Asked()
     assert asked.failure(b"announce_peer", {b"info_hash": HASH, b"token": asked.token()}) == 203
+
+
+def test_c2_announce_of_one_address_for_too_many_torrents_is_refused() -> None:
+    asked = Asked(replace(QUIET, max_torrents_per_ip=1))
+    for key, is_taken in ((HASH, True), (b"x" * 20, False)):
+        arguments = {b"info_hash": key, b"port": 1, b"token": asked.token(key)}
+        answer = asked.ask(b"announce_peer", arguments)
+        assert isinstance(answer, Response) == is_taken
+    assert isinstance(answer, Failure)
+    assert answer.code == 202
 
 
 def test_bep5_token_of_another_address_is_refused() -> None:

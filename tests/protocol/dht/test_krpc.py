@@ -204,6 +204,10 @@ def test_bep5_bep32_node_lists_go_both_ways(is_ipv6: bool) -> None:
     assert encode_nodes(nodes, is_ipv6=not is_ipv6) == b""
 
 
+def test_bep5_no_node_list_is_no_nodes() -> None:
+    assert decode_nodes(None, is_ipv6=False) == decode_nodes(b"", is_ipv6=True) == []
+
+
 @pytest.mark.parametrize("blob", [b"x" * 27, 5, [], b"x"])
 def test_bep5_malformed_node_list_is_refused(blob) -> None:
     with pytest.raises(KrpcError) as caught:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.support.dht_queries import ADDRESS, ASKING, HASH, PADDING, Asked, filled_table
+from tests.support.dht_queries import ADDRESS, ASKING, HASH, PADDING, QUIET, Asked, filled_table
 from torrent_engine.base.config import DhtConfig
 from torrent_engine.base.errors import KrpcError
 from torrent_engine.base.ids import PeerAddress
@@ -25,7 +25,6 @@ from torrent_engine.protocol.dht.krpc import (
     encode_query,
 )
 
-QUIET = DhtConfig(max_queries_per_ip_per_s=0, max_upload_bytes_per_s=0)
 BIG = Bencoded(b"990:" + b"x" * 990)
 VICTIM = PeerAddress("203.0.113.9", 53)
 

@@ -213,6 +213,16 @@ def test_c2_hearsay_pushes_nobody_out_who_waits() -> None:
     assert not any(far(number) in known for number in range(15, 30))
 
 
+def test_bep5_one_that_waits_and_fails_leaves_at_once() -> None:
+    known = table()
+    known.seen(node(101), 0.0)
+    for number in range(9):
+        known.seen(far(number), 0.0)
+    known.failed(far(8), 1.0)
+    assert far(8) not in known
+    assert len(known) == 9
+
+
 def test_bep5_answer_pushes_out_the_oldest_who_waits() -> None:
     known = table()
     known.seen(node(101), 0.0)
