@@ -117,7 +117,7 @@ class DhtConfig:
     """Queries of ours that wait for an answer, over all lookups and pings."""
     lookup_width: int = 8
     """Closest nodes that a lookup wants answers of, and that are written to: k of BEP 5."""
-    wide_lookup_width: int = 24
+    wide_lookup_width: int = 40
     """The same where few of the closest have what is looked for, as when they lie (row C2)."""
     lookup_parallelism: int = 4
     """Queries of one lookup that may be waited for: alpha of Kademlia."""
