@@ -118,7 +118,25 @@ def test_bep5_a_download_with_nothing_but_the_dht_in_common(
                 code, out, err = collected(process)
     assert (code, err) == (0, "")
     assert downloaded(tmp_path / "out/stuff") == CONTENT
-    assert events_of(out)[-1]["sources"]["dht"]["downloaded_bytes"] > 0
+    sources = events_of(out)[-1]["sources"]  # whichever of them dialled the other
+    assert sources["dht"]["downloaded_bytes"] + sources["incoming"]["downloaded_bytes"] > 0
+
+
+def test_bep9_a_download_from_the_tracker_of_the_link(torrent: Path, tmp_path: Path) -> None:
+    with running("tracker", "--host", "127.0.0.1", "--port", "0", "--json") as tracker:
+        assert tracker.stdout is not None
+        url = json.loads(tracker.stdout.readline())["udp"]
+        torrents.write_torrent(torrent, torrents.info_of("stuff", CONTENT), announce=url.encode())
+        arguments = ["-d", tmp_path / "source", *options(tmp_path / "s1"), "--json"]
+        with running("seed", torrent, *arguments) as seed:
+            wait_for(seed, "tracker.success")
+            arguments = ["-d", tmp_path / "out", *options(tmp_path / "s2"), "--json"]
+            with running("download", link_of(torrent), *arguments) as process:
+                code, out, err = collected(process)
+    assert (code, err) == (0, "")
+    assert downloaded(tmp_path / "out/stuff") == CONTENT
+    counts = events_of(out)[-1]["sources"]
+    assert counts["tracker"]["downloaded_bytes"] + counts["incoming"]["downloaded_bytes"] > 0
 
 
 def test_bep9_a_download_from_an_info_hash_and_a_peer(
