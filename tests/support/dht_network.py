@@ -86,7 +86,7 @@ class Neighbourhood:
                 <= 1
             ):
                 break
-        node._maintenance.bootstrap_ended(node.node_count, now)
+        node._upkeep._maintenance.bootstrap_ended(node.node_count, now)
 
 
 class Network:

@@ -7,7 +7,6 @@ serves one address family.
 import random
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from typing import Final
 
 from torrent_engine.base.config import DhtConfig
 from torrent_engine.base.errors import KrpcError
@@ -33,9 +32,8 @@ from torrent_engine.protocol.dht.krpc import (
 )
 from torrent_engine.protocol.dht.lookup import Lookup, Start
 from torrent_engine.protocol.dht.lookup_queue import LookupQueue
-from torrent_engine.protocol.dht.maintenance import Maintenance
 from torrent_engine.protocol.dht.named_nodes import may_be_asked
-from torrent_engine.protocol.dht.pings import Ping, SilentPing
+from torrent_engine.protocol.dht.pings import Ping
 from torrent_engine.protocol.dht.questions import (
     Announce,
     Arguments,
@@ -47,12 +45,7 @@ from torrent_engine.protocol.dht.responder import Responder
 from torrent_engine.protocol.dht.routing import RoutingTable
 from torrent_engine.protocol.dht.security import is_valid_node_id, node_id_for
 from torrent_engine.protocol.dht.transactions import Asker, Outstanding
-
-MAX_BOOTSTRAP_ADDRESSES: Final = 200  # ours
-MAX_SILENT_PINGS: Final = 50  # ours: nodes that others told us of, pinged at a time
-START_FACTOR: Final = 2  # ours: a lookup knows this many times the nodes that it wants to hear
-PING_BYTES: Final = 80  # a ping of ours has fewer
-MAX_PING_CREDIT_BYTES: Final = 10 * PING_BYTES  # ours: for pings that follow in the next seconds
+from torrent_engine.protocol.dht.upkeep import Upkeep
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,16 +93,11 @@ class DhtNode:
         self._responder = Responder(self._table, config, rng=rng, secret=secret)
         self._kept = self._responder.answers.peers
         self._endpoint = Endpoint(config, rng, lambda: self._table.own_id)
-        self._lookups = LookupQueue(config, self._where_to_start)
-        self._maintenance = Maintenance(config, now)
+        self._upkeep = Upkeep(config, self._table, now)
+        self._lookups = LookupQueue(config, self._upkeep.where_to_start)
         self._external = ExternalAddress(config, is_ipv6=is_ipv6)
         self._id_changed_s = float("-inf")
-        self._silent_ping = SilentPing()
-        self._bootstrap: dict[PeerAddress, None] = {}
-        self._chores: dict[int, bool] = {}
-        """Lookups that nobody asked for; True: the one that fills the table."""
         self._last_number = 0
-        self._ping_credit_bytes = 0
         self._events: list[DhtEvent] = []
 
     @property
@@ -130,7 +118,7 @@ class DhtNode:
     @property
     def is_bootstrapped(self) -> bool:
         """Whether the table was filled since it was last empty."""
-        return self._maintenance.is_bootstrapped
+        return self._upkeep.is_bootstrapped
 
     def stats(self) -> DhtStats:
         """Return how things stand; the counts go on."""
@@ -158,12 +146,8 @@ class DhtNode:
 
     def bootstrap(self, addresses: Iterable[PeerAddress], *, now: float) -> None:
         """Fill the table from these nodes; they are remembered for when it is empty again."""
-        for address in addresses:
-            if may_be_asked(address, None, is_ipv6=self.is_ipv6):
-                self._bootstrap[address] = None
-        while len(self._bootstrap) > MAX_BOOTSTRAP_ADDRESSES:
-            del self._bootstrap[next(iter(self._bootstrap))]
-        self._maintenance.bootstrap_now(now)
+        usable = [each for each in addresses if may_be_asked(each, None, is_ipv6=self.is_ipv6)]
+        self._upkeep.remember(usable, now)
         self._do_chores(now)
 
     def add_node(self, address: PeerAddress, *, now: float) -> None:
@@ -172,7 +156,7 @@ class DhtNode:
             return
         if not self.is_bootstrapped:
             self.bootstrap([address], now=now)
-        self._ping_silently((address, None), now)
+        self._upkeep.ping(self._endpoint, address, None, now=now)
 
     def ping(self, address: PeerAddress, *, now: float) -> int:
         """Ping a node; ends with ``PingEnded``."""
@@ -265,7 +249,7 @@ class DhtNode:
     def next_timer(self) -> float | None:
         """Return when :meth:`handle_timer` wants to be called."""
         timeout = self._endpoint.transactions.next_timer()
-        chore = self._maintenance.next_timer()
+        chore = self._upkeep.next_timer()
         return chore if timeout is None else min(timeout, chore)
 
     def datagrams_to_send(self) -> list[tuple[bytes, PeerAddress]]:
@@ -301,17 +285,15 @@ class DhtNode:
             self._events.append(event)
             return
         self._lookups.ended(event.lookup)
-        is_bootstrap = self._chores.pop(event.lookup, None)
-        if is_bootstrap is None:
+        if not self._upkeep.is_chore(event.lookup):
             self._events.append(event)
-        elif is_bootstrap:
-            self._bootstrap_ended(now)
+        elif self._upkeep.ended(event.lookup, self._lookups, now):
+            self._events.append(Bootstrapped(len(self._table)))
 
     def heard_of(self, nodes: Iterable[NodeInfo], lookup: int, *, now: float) -> None:
         """Take nodes that others named, if it was to fill the table that they were asked."""
-        if lookup in self._chores:
-            for node in nodes:
-                self._table.insert(node, now)
+        if self._upkeep.is_chore(lookup):
+            self._upkeep.heard_of(nodes, now)
 
     # Datagrams
 
@@ -321,23 +303,8 @@ class DhtNode:
             return
         reply = self._responder.answer(query, address, request_bytes=size, now=now)
         self._send_reply(reply, address)
-        if reply is None or query.is_read_only:
-            return
-        node = NodeInfo(query.sender, address)
-        is_new = node not in self._table
-        if self._table.queried(node, now) and is_new:
-            self._check_newcomer(size, len(reply), now)
-
-    def _check_newcomer(self, request_bytes: int, reply_bytes: int, now: float) -> None:
-        """Ping who asked us before it is told to others, soon.
-
-        It may be forged: all replies and pings together stay below the bound of one reply (C1).
-        """
-        earned = int(request_bytes * self.config.max_amplification) - reply_bytes
-        self._ping_credit_bytes = min(self._ping_credit_bytes + earned, MAX_PING_CREDIT_BYTES)
-        if self._ping_credit_bytes >= PING_BYTES:
-            self._ping_credit_bytes -= PING_BYTES
-            self._maintenance.check_soon(now)
+        if reply is not None and not query.is_read_only:
+            self._upkeep.queried(NodeInfo(query.sender, address), size, len(reply), now)
 
     def _send_reply(self, reply: bytes | None, address: PeerAddress) -> None:
         if reply is not None:
@@ -351,11 +318,9 @@ class DhtNode:
             query.asker.failed(query, now=now)
             return
         self._responder.prove(address.host, now)
-        self._table.seen(NodeInfo(response.sender, address), now)
+        self._upkeep.answered(NodeInfo(response.sender, address), now)
         if response.external is not None:
             self._take_external(response.external, address, now)
-        if not self.is_bootstrapped:
-            self._maintenance.bootstrap_now(now)
         query.asker.answered(query, response, now=now)
         self._lookups.go_on(now)
 
@@ -395,39 +360,8 @@ class DhtNode:
         self._last_number += 1
         return self._last_number
 
-    def _where_to_start(self, lookup: Lookup) -> Start:
-        """Return the closest that we know; where they are few, those that we were given as well."""
-        count = START_FACTOR * self.config.wide_lookup_width
-        nodes = self._table.closest(lookup.question.target, count, include_unverified=True)
-        are_few = len(nodes) < self.config.lookup_width
-        return Start(tuple(nodes), tuple(self._bootstrap) if are_few else ())
-
     def _do_chores(self, now: float) -> None:
-        chores = self._maintenance.due(self._table, now, knows_addresses=bool(self._bootstrap))
-        if chores.bootstrap:
-            self._lookups.is_held = True
-            self._begin_chore(self.node_id, now, is_bootstrap=True)
-        if chores.refresh is not None:
-            self._begin_chore(chores.refresh, now, is_bootstrap=False)
-        if chores.ping is not None:
-            self._ping_silently((chores.ping.address, chores.ping.id), now)
-
-    def _begin_chore(self, target: NodeId, now: float, *, is_bootstrap: bool) -> None:
-        lookup = self._new_lookup(Question(target))
-        self._chores[lookup.number] = is_bootstrap
-        self._lookups.start(lookup, self._where_to_start(lookup), now=now)
-
-    def _bootstrap_ended(self, now: float) -> None:
-        self._maintenance.bootstrap_ended(len(self._table), now)
-        self._lookups.is_held = False
-        if self.is_bootstrapped:
-            self._events.append(Bootstrapped(len(self._table)))
-
-    def _ping_silently(self, node: tuple[PeerAddress, NodeId | None], now: float) -> None:
-        if self._silent_ping.outstanding >= MAX_SILENT_PINGS:
-            return
-        if self.send_query(node, b"ping", {}, self._silent_ping, now=now) is not None:
-            self._silent_ping.outstanding += 1
+        self._upkeep.do(self._endpoint, self._lookups, self._new_lookup, now=now)
 
     def _tell_ping(self, event: DhtEvent) -> None:
         self._events.append(event)
