@@ -28,7 +28,7 @@ from tests.support.web_server import Answer, Asked, WebServer, web_server
 from torrent_engine.base.config import SessionConfig, WebSeedConfig
 from torrent_engine.codec.bencode import encode
 from torrent_engine.codec.metainfo import Metainfo
-from torrent_engine.engine.events import Event, WebSeedBanned, WebSeedFailed
+from torrent_engine.engine.events import Event, PieceHashFailed, WebSeedBanned, WebSeedFailed
 from torrent_engine.engine.session import Session
 from torrent_engine.engine.shared_resources import SharedResources
 from torrent_engine.engine.states import State
@@ -282,6 +282,7 @@ async def test_b6_a_lying_web_seed_is_banned_and_a_good_peer_completes(tmp_path:
     assert content(metainfo, tmp_path / "out") == payload
     assert (stats.state, stats.error) == (WebSeedState.BANNED, "sent bad data")
     assert len(of_kind(events, WebSeedBanned)) == 1
+    assert all(event.web_seeds == (stats.url,) for event in of_kind(events, PieceHashFailed))
     assert "peer.banned" not in kinds(events)
     asked = len(server.asked)
     assert asked <= 3 * LOCAL.max_requests
@@ -512,7 +513,8 @@ def given_up(events: list[Event]) -> bool:
     return bool(of_kind(events, WebSeedFailed)[-1].retry_in_s == float("inf"))
 
 
-async def test_what_one_web_seed_lacks_comes_from_another(tmp_path: Path) -> None:
+@pytest.mark.parametrize("max_active", [1, 8])
+async def test_what_one_web_seed_lacks_comes_from_another(tmp_path: Path, max_active: int) -> None:
     files = {f"{n}": payload_of(60_000, n) for n in range(6)}
     everything = served(files)
     halves = [
@@ -522,7 +524,7 @@ async def test_what_one_web_seed_lacks_comes_from_another(tmp_path: Path) -> Non
     async with (
         web_server(halves[0]) as even,
         web_server(halves[1]) as odd,
-        local(tmp_path) as shared,
+        local(tmp_path, max_active=max_active) as shared,
     ):
         urls = (f"{even.base}/pub/", f"{odd.base}/pub/")
         metainfo = with_urls(files, *urls, piece_bytes=20_000)
@@ -539,6 +541,16 @@ async def test_only_so_many_web_seeds_are_asked_at_once(tmp_path: Path) -> None:
     assert content(metainfo, tmp_path / "out") == payload
     assert server.most_open <= 2 * LOCAL.max_requests
     assert len({asked.target for asked in server.asked}) <= 2
+
+
+async def test_of_very_many_urls_only_the_first_are_used(tmp_path: Path) -> None:
+    payload = payload_of(40_000)
+    async with web_server(served(payload)) as server, local(tmp_path, max_urls=3) as shared:
+        metainfo = with_urls(payload, *(f"{server.base}/{n}" for n in range(50)))
+        async with running(shared, metainfo, tmp_path / "out") as (session, events):
+            await until(lambda: len(of_kind(events, WebSeedFailed)) == 3)
+            assert len(web_seed_stats(session)) == 3
+    assert len(server.asked) == 3
 
 
 async def test_those_that_wait_take_the_place_of_those_that_fail(tmp_path: Path) -> None:

@@ -243,6 +243,8 @@ class WebSeedConfig:
     enabled: bool = True
     allow_local: bool = False
     """Ask web seeds at loopback and private addresses too; link-local ones never are (row D1)."""
+    max_urls: int = 100
+    """Web seeds of one torrent that are known; a list of thousands is an attack on a server."""
     max_active: int = 8
     """Web seeds of one torrent that are asked at the same time; the others wait their turn."""
     max_requests: int = 4

@@ -4,10 +4,10 @@ Source: BEP 17, BEP 19; RELIABILITY row B6. Its blocks go the way of a peer's bl
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Protocol
+from typing import Final, Protocol
 
 import anyio
 
@@ -29,6 +29,8 @@ from torrent_engine.policy.rate import RateMeter
 from torrent_engine.policy.web_seed_plan import Views, range_blocks, stretches
 from torrent_engine.protocol.tracker.urls import redact_url
 from torrent_engine.protocol.wire.messages import BlockReceived
+
+IDLE_ROUNDS: Final = 2  # ours: in vain, before another web seed has its turn
 
 
 class WebSeedState(Enum):
@@ -78,6 +80,8 @@ class WebSeedParts:
     http: HttpClient
     gate: Gate
     limits: Limits
+    has_others: Callable[[], bool]
+    """Tells whether another web seed waits for its turn."""
 
     @property
     def config(self) -> WebSeedConfig:
@@ -108,6 +112,8 @@ class WebSeed:
         """It answered a request: several may run at once."""
         self._busy = 0
         self._busy_until_s = 0.0
+        self._idle_rounds = 0
+        """How often it was looked in vain for something to ask."""
         self._debt_bytes = 0
         """Received, and not yet allowed by the rate limit."""
         self._failures = 0
@@ -168,7 +174,7 @@ class WebSeed:
 
         Never raises for what a server does.
         """
-        self._scope = anyio.CancelScope()
+        self._scope, self._idle_rounds = anyio.CancelScope(), 0
         try:
             with self._scope:
                 async with anyio.create_task_group() as tasks:
@@ -181,14 +187,19 @@ class WebSeed:
     # -- one of several requests ------------------------------------------------------------
 
     async def _work(self, number: int) -> None:
-        clock = self._parts.torrent.clock
-        while clock() >= self.quiet_until_s:
+        while self._is_its_turn():
             blocks = self._pick() if self._is_proved or not number else []
             if blocks:
                 await self._ask(blocks)
             else:
                 await self._rest(number)
         self.wake()
+
+    def _is_its_turn(self) -> bool:
+        """Say whether it goes on: not if it must rest, or others may have what it lacks."""
+        if self._idle_rounds >= IDLE_ROUNDS and self._parts.has_others():
+            return False
+        return self._parts.torrent.clock() >= self.quiet_until_s
 
     def _pick(self) -> list[Block]:
         torrent, downloads = self._parts.torrent, self._parts.downloads
@@ -212,9 +223,12 @@ class WebSeed:
         if is_idle and now - self._busy_until_s > self._config.idle_close_s:
             await self._streams.aclose()
         await wake.wait()
+        if not number and not self._busy and self._parts.downloads.is_active:
+            self._idle_rounds += 1
 
     async def _ask(self, blocks: Sequence[Block]) -> None:
         self._busy += 1
+        self._idle_rounds = 0
         self._owed.update(dict.fromkeys(blocks))
         try:
             for run in stretches(blocks, self._metainfo.geometry.piece_bytes):

@@ -30,10 +30,11 @@ class WebSeeds:
         self._torrent = torrent
         self._downloads = downloads
         config, metainfo = torrent.shared_config.web_seed, torrent.metainfo
-        parts = WebSeedParts(torrent, downloads, http, gate, limits)
-        urls = dict.fromkeys(metainfo.web_seeds, BEP_OF_FILES)
-        urls |= dict.fromkeys(metainfo.http_seeds, BEP_OF_SCRIPTS)
-        self._seeds = [WebSeed(url, bep, parts) for url, bep in urls.items() if config.enabled]
+        parts = WebSeedParts(torrent, downloads, http, gate, limits, self._has_others)
+        urls = dict.fromkeys(metainfo.http_seeds, BEP_OF_SCRIPTS)
+        urls |= dict.fromkeys(metainfo.web_seeds, BEP_OF_FILES)
+        known = list(urls.items())[: config.max_urls if config.enabled else 0]
+        self._seeds = [WebSeed(url, bep, parts) for url, bep in known]
         self._waiting = list(self._seeds)
         self._wake = anyio.Event()
 
@@ -62,11 +63,17 @@ class WebSeeds:
                     self._waiting.append(seed)
 
     def _next(self) -> WebSeed | None:
-        now = self._torrent.clock()
-        seed = next((seed for seed in self._waiting if seed.quiet_until_s <= now), None)
+        seed = self._first_due()
         if seed is not None:
             self._waiting.remove(seed)
         return seed
+
+    def _first_due(self) -> WebSeed | None:
+        now = self._torrent.clock()
+        return next((seed for seed in self._waiting if seed.quiet_until_s <= now), None)
+
+    def _has_others(self) -> bool:
+        return self._first_due() is not None
 
     def _wake_all(self) -> None:
         if not self._downloads.is_active and not any(seed.is_open for seed in self._seeds):
