@@ -270,6 +270,25 @@ async def test_plain_lines_come_only_when_something_changed(
     ]
 
 
+async def test_a_plain_line_comes_after_half_a_pause_then_once_a_pause(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reporter = PlainReporter(pause_s=0.4)
+    reporter.interval_s = 0.01
+
+    async def changes(session: fakes.FakeSession) -> str:
+        started = anyio.current_time()
+        while anyio.current_time() - started < 0.8:
+            count = session.current.downloaded_bytes + 1
+            session.current = replace(session.current, peers=count, downloaded_bytes=count)
+            await anyio.sleep(0.01)
+        return await fakes.completes(session)
+
+    await runner_of(tmp_path, {"one": changes}, reporter=reporter).run()
+    lines = [line for line in capsys.readouterr().out.splitlines() if "down 0 B/s" in line]
+    assert 1 <= len(lines) <= 3
+
+
 def test_the_event_loop_is_uvloop_where_it_exists(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: dict[str, Any] = {}
     monkeypatch.setattr(anyio, "run", lambda function, **options: asked.update(options))

@@ -133,7 +133,7 @@ class PlainReporter(Reporter):
         now = time.monotonic()
         for row in rows:
             line = plain_line(row)
-            before, when = self._last.get(row.key, ("", now - self._pause_s / 2))
+            before, when = self._last.setdefault(row.key, ("", now - self._pause_s / 2))
             if line != before and now - when >= self._pause_s:
                 self._last[row.key] = (line, now)
                 self.note(line)
