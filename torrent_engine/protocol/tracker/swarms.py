@@ -61,8 +61,9 @@ class SwarmStore:
     ) -> list[SwarmPeer]:
         """Record what a peer says of itself; return up to ``numwant`` others, drawn at random.
 
-        ``v6`` restricts them to one address family. A seed is given leeches only. A peer or
-        torrent that would exceed the store's bounds is answered but not recorded.
+        ``v6`` restricts them to one address family. A seed is given leeches only, but for its first
+        announce: aria2 with a magnet link says that nothing is left to download. A peer or torrent
+        that would exceed the store's bounds is answered but not recorded.
         """
         self._sweep(now)
         if request.event is AnnounceEvent.STOPPED:
@@ -75,7 +76,11 @@ class SwarmStore:
             swarm.peers[address] = SwarmPeer(address, request.peer_id, is_seed, now)
         if request.event is AnnounceEvent.COMPLETED and known is not None and not known.is_seed:
             swarm.downloads += 1
-        others = self._others(swarm, request, address, v6)
+        others = [
+            peer
+            for peer in self._others(swarm, request, address, v6)
+            if not (is_seed and peer.is_seed and known is not None)
+        ]
         wanted = min(max(request.numwant, 0), len(others))
         return self._rng.sample(others, wanted)
 
@@ -104,13 +109,11 @@ class SwarmStore:
         address: PeerAddress,
         v6: bool | None,  # noqa: FBT001 - private
     ) -> list[SwarmPeer]:
-        is_seed = request.totals.left_bytes == 0
         return [
             peer
             for peer in swarm.peers.values()
             if peer.address != address
             and peer.peer_id != request.peer_id
-            and not (is_seed and peer.is_seed)
             and (v6 is None or (":" in peer.address.host) == v6)
         ]
 
