@@ -46,10 +46,15 @@ class Conspiracy:
         self.friends: list[NodeInfo] = []
         self.victims: list[PeerAddress] = []
         self.nowhere = [NodeInfo(node_id_for(each.host, rng), each) for each in addresses]
+        self._chosen: dict[tuple[int, bytes], list[NodeInfo]] = {}
 
     def closest(self, nodes: Sequence[NodeInfo], target: bytes) -> list[NodeInfo]:
-        """Return those of ``nodes`` that are closest to a target."""
-        return sorted(nodes, key=lambda node: distance(node.id, target))[:NAMED]
+        """Return those of ``nodes``, one of the lists above, that are closest to a target."""
+        key = id(nodes), target
+        if key not in self._chosen:
+            near = sorted(nodes, key=lambda node: distance(node.id, target))
+            self._chosen[key] = near[:NAMED]
+        return self._chosen[key]
 
     def next_to(self, target: bytes) -> NodeId:
         """Return an id that nobody honest is closer to the target than."""

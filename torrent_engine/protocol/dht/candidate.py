@@ -5,7 +5,7 @@ is what it named.
 """
 
 from dataclasses import dataclass, field
-from enum import Enum, auto
+from enum import Enum, IntEnum, auto
 from typing import Final
 
 from torrent_engine.base.ids import NodeId, PeerAddress
@@ -28,7 +28,7 @@ class Standing(Enum):
     FAILED = auto()
 
 
-class Grade(Enum):
+class Grade(IntEnum):
     """How much a candidate is believed; the search goes on to the next when one is exhausted."""
 
     SOUND = 0

@@ -5,6 +5,7 @@ does; of signed ones the highest sequence number wins.
 """
 
 from collections.abc import Iterator
+from typing import Final
 
 from torrent_engine.base.ids import NodeId
 from torrent_engine.protocol.dht.events import DhtEvent, ItemFound, LookupKind
@@ -17,6 +18,10 @@ from torrent_engine.protocol.dht.items import (
 )
 from torrent_engine.protocol.dht.krpc import Bencoded, NodeInfo, Response
 from torrent_engine.protocol.dht.questions import Arguments, Question
+
+PADDING: Final[Arguments] = {b"pad": bytes(320)}
+"""Makes a query so large that an answer of three times its size has room for a value: who cannot
+know that an address is not forged sends no more than that (row C1)."""
 
 
 class GetItem(Question):
@@ -34,7 +39,7 @@ class GetItem(Question):
 
     def arguments(self) -> Arguments:
         """Return what the query says, but for our own id."""
-        return {b"target": self.target, **self._newer_than}
+        return {b"target": self.target, **self._newer_than, **PADDING}
 
     def take(self, lookup: int, node: NodeInfo, response: Response) -> Iterator[DhtEvent]:
         """Tell a value that is proved, and newer than the one before."""
@@ -69,6 +74,10 @@ class PutImmutable(Question):
         super().__init__(NodeId(immutable_target(value)))
         self._value = value
 
+    def arguments(self) -> Arguments:
+        """Return what the query says, but for our own id."""
+        return {b"target": self.target, **PADDING}
+
     def take(self, lookup: int, node: NodeInfo, response: Response) -> Iterator[DhtEvent]:
         """Count who has it already."""
         if response.value == self._value:
@@ -93,6 +102,10 @@ class PutMutable(Question):
         super().__init__(NodeId(item.target))
         self._item = item
         self._cas = cas
+
+    def arguments(self) -> Arguments:
+        """Return what the query says, but for our own id."""
+        return {b"target": self.target, **PADDING}
 
     def take(self, lookup: int, node: NodeInfo, response: Response) -> Iterator[DhtEvent]:
         """Note who has a version already: only there is it compared ("cas")."""

@@ -22,6 +22,8 @@ from torrent_engine.protocol.dht.scrape_filter import FILTER_BYTES, ScrapeFilter
 
 Arguments = dict[bytes, Encodable]
 
+SCRAPE_PADDING: Final[Arguments] = {b"pad": bytes(200)}
+"""Makes a query so large that an answer of three times its size has room for two filters (C1)."""
 MAX_TOKEN_BYTES: Final = 128  # ours: eight are usual, and we send them back
 MAX_PEERS_PER_RESPONSE: Final = 200  # ours: what a datagram of 1,400 bytes has room for
 MAX_PEERS: Final = 2_000  # ours: peers that one lookup tells
@@ -87,7 +89,7 @@ class GetPeers(Question):
         if no_seed:
             self._flags[b"noseed"] = 1
         if scrape:
-            self._flags[b"scrape"] = 1
+            self._flags |= {b"scrape": 1, **SCRAPE_PADDING}
         self._peers: set[PeerAddress] = set()
         self._seeds, self._leeches = ScrapeFilter(), ScrapeFilter()
         self._filters = 0

@@ -167,7 +167,7 @@ class Search:
         hosts: set[str] = set()
         for candidate in self._order:
             standing = candidate.standing
-            if standing is Standing.SLOW or candidate.grade.value > level.value:
+            if standing is Standing.SLOW or candidate.grade > level:
                 continue
             if standing is Standing.ANSWERED:
                 heard += self._counts(candidate) and _is_first(candidate, hosts)
