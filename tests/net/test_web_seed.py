@@ -467,6 +467,17 @@ async def test_d1_a_name_that_flips_is_looked_up_once():
     assert len(server.asked) == 3
 
 
+async def test_a_name_is_looked_up_again_after_a_failure():
+    resolver = names(**{"t.example": ["127.0.0.1"]})
+    answers = [response(status=500), GOOD]
+    async with rude_server(answering(*answers)) as server, Asker(resolver=resolver) as asker:
+        url = f"http://t.example:{server.port}/"
+        with pytest.raises(HttpError, match="status 500"):
+            await asker.fetch(url)
+        assert await asker.fetch(url) == BODY
+    assert resolver.asked == ["t.example"] * 2
+
+
 async def test_redirects_are_followed_and_remembered():
     async with web_server({"/there": WHOLE}) as server:
         moved = response(status=302, Location=f"{server.base}/there")

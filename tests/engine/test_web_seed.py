@@ -1,0 +1,235 @@
+"""One web seed with everything around it played: what it waits for, gives back and stops."""
+
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from tests.support.rude_server import response
+from tests.support.swarm import until
+from tests.support.torrents import info_dict, make_torrent, payload_of
+from tests.support.web_server import Asked, web_server
+from torrent_engine.base.config import SharedConfig, TrackerConfig, WebSeedConfig
+from torrent_engine.base.ids import BLOCK_BYTES
+from torrent_engine.codec.bencode import encode
+from torrent_engine.codec.metainfo import Metainfo
+from torrent_engine.engine.torrent import Totals
+from torrent_engine.engine.web_seed import WebSeed, WebSeedParts, WebSeedState
+from torrent_engine.engine.web_seed_fetch import BEP_OF_FILES, WebSeedFetch
+from torrent_engine.net.http_client import HttpClient
+from torrent_engine.policy.pieces import Block
+from torrent_engine.policy.web_seed_plan import Views
+
+pytestmark = pytest.mark.anyio
+
+BLOCKS = 16
+PAYLOAD = payload_of(BLOCKS * BLOCK_BYTES)
+METAINFO, _ = make_torrent(PAYLOAD, piece_bytes=4 * BLOCK_BYTES)
+ALL: list[Block] = [(p, b * BLOCK_BYTES, BLOCK_BYTES) for p in range(4) for b in range(4)]
+
+
+class Downloads:
+    """A download manager that has a list of stretches to give away."""
+
+    def __init__(self, *stretches: list[Block]) -> None:
+        self.is_active = True
+        self.has_duplicates = False
+        self.left = list(stretches)
+        self.got: list[Block] = []
+        self.given_up: list[list[Block]] = []
+
+    def pick_stretch(self, *_: object) -> list[Block]:
+        return self.left.pop(0) if self.left else []
+
+    def on_block(self, _sender: object, event: Any) -> None:
+        self.got.append((event.piece_index, event.begin_bytes, event.length_bytes))
+
+    def give_up(self, _sender: object, blocks: Sequence[Block]) -> None:
+        self.given_up.append(list(blocks))
+
+    def needs_any(self, blocks: Sequence[Block]) -> bool:
+        return bool(set(blocks) - set(self.got))
+
+
+class Gate:
+    """A disk queue that a test opens."""
+
+    def __init__(self) -> None:
+        self.full = False
+        self.room = anyio.Event()
+        self.waiting = 0
+
+    async def wait_for_room(self) -> None:
+        self.waiting += 1
+        await self.room.wait()
+
+
+class Limits:
+    """No rate limit."""
+
+    is_limited = False
+
+
+def make_seed(url: str, downloads: Downloads, gate: Gate | None = None, **limits: Any) -> WebSeed:
+    config = WebSeedConfig(allow_local=True, **limits)
+    published: list[object] = []
+    torrent: Any = SimpleNamespace(
+        metainfo=METAINFO,
+        shared_config=SharedConfig(web_seed=config),
+        clock=anyio.current_time,
+        bus=SimpleNamespace(publish=published.append),
+        table=SimpleNamespace(missing=0b1111),
+        picker=SimpleNamespace(wanted=0b1111, partials={}),
+        totals=Totals(),
+    )
+    fake_downloads: Any = downloads
+    limits_of_rate: Any = Limits()
+    parts = WebSeedParts(
+        torrent=torrent,
+        downloads=fake_downloads,
+        http=HttpClient(TrackerConfig()),
+        gate=gate or Gate(),
+        limits=limits_of_rate,
+        has_others=lambda: False,
+    )
+    return WebSeed(url, BEP_OF_FILES, parts)
+
+
+async def test_blocks_arrive_and_nothing_is_given_up_but_at_the_end() -> None:
+    downloads = Downloads(ALL[:8], ALL[8:])
+    async with web_server({"/x": PAYLOAD}) as server, anyio.create_task_group() as tasks:
+        seed = make_seed(f"{server.base}/x", downloads)
+        tasks.start_soon(seed.run)
+        await until(lambda: len(downloads.got) == BLOCKS)
+        assert downloads.given_up == []
+        tasks.cancel_scope.cancel()
+    assert downloads.got == ALL
+    assert downloads.given_up == [[]]  # what was reserved for it
+
+
+async def test_nothing_is_read_while_the_disk_lags_behind() -> None:
+    downloads, gate = Downloads(ALL), Gate()
+    gate.full = True
+    async with web_server({"/x": PAYLOAD}) as server, anyio.create_task_group() as tasks:
+        tasks.start_soon(make_seed(f"{server.base}/x", downloads, gate).run)
+        await until(lambda: gate.waiting)
+        assert downloads.got == []
+        gate.full = False
+        gate.room.set()
+        await until(lambda: len(downloads.got) == BLOCKS)
+        tasks.cancel_scope.cancel()
+    assert len(server.asked) == 1
+
+
+@pytest.mark.parametrize("is_banned", [False, True], ids=["stopped", "banned"])
+async def test_what_it_owes_when_it_ends_is_given_up(*, is_banned: bool) -> None:
+    downloads, gate = Downloads(ALL[:8], ALL[8:]), Gate()
+    async with web_server({"/x": PAYLOAD}) as server, anyio.create_task_group() as tasks:
+        seed = make_seed(f"{server.base}/x", downloads, gate)
+        tasks.start_soon(seed.run)
+        await until(lambda: len(downloads.got) == BLOCKS)
+        downloads.left = [ALL[:8]]
+        gate.full = True
+        seed.wake()
+        await until(lambda: gate.waiting)
+        if is_banned:
+            seed.ban()
+            assert downloads.given_up == [ALL[:8]]  # at once
+            await until(lambda: not seed.is_open)
+        tasks.cancel_scope.cancel()
+    assert downloads.given_up[0] == ALL[:8]
+    assert seed.is_over == is_banned
+    assert (seed.stats(0.0).state is WebSeedState.BANNED) == is_banned
+
+
+async def test_a_request_ends_when_others_sent_the_rest() -> None:
+    downloads = Downloads(ALL)
+    downloads.has_duplicates = True
+    downloads.got = ALL[1:]
+    async with web_server({"/x": PAYLOAD}) as server, anyio.create_task_group() as tasks:
+        seed = make_seed(f"{server.base}/x", downloads)
+        tasks.start_soon(seed.run)
+        await until(lambda: downloads.given_up)
+        tasks.cancel_scope.cancel()
+    assert downloads.got.count(ALL[0]) == 1
+    assert len(downloads.got) < 2 * BLOCKS - 1  # not all of them twice
+    assert downloads.given_up[0][-1] == ALL[-1]
+    assert seed.stats(0.0).error == ""
+
+
+async def test_only_one_request_runs_until_it_is_known_to_work() -> None:
+    downloads = Downloads(*([block] for block in ALL))
+
+    def failing(_asked: Asked) -> bytes:
+        return response(status=500)
+
+    async with web_server({}, answer=failing) as server:
+        seed = make_seed(f"{server.base}/x", downloads, backoff_first_s=100.0)
+        with anyio.fail_after(10):
+            await seed.run()  # it returns when it has to rest
+    assert len(server.asked) == 1
+    assert downloads.given_up == [[ALL[0]], []]
+    assert seed.stats(anyio.current_time()).state is WebSeedState.WAITING
+
+
+async def test_requests_that_fail_together_count_once() -> None:
+    downloads = Downloads([ALL[0]], *([block] for block in ALL[1:5]))
+    async with web_server({"/x": PAYLOAD}) as server:
+
+        def failing_later(asked: Asked) -> bytes:
+            if len(server.asked) == 1:
+                return server.file_answer(asked)
+            return response(status=500)
+
+        server.answer = failing_later
+        seed = make_seed(f"{server.base}/x", downloads, backoff_first_s=100.0)
+        now = anyio.current_time()
+        with anyio.fail_after(10):
+            await seed.run()
+    assert 90 < seed.quiet_until_s - now < 110
+
+
+class Receiver:
+    """What becomes of bytes in the tests of the fetching alone."""
+
+    def __init__(self) -> None:
+        self.blocks: list[tuple[Block, bytes]] = []
+        self.received_bytes = 0
+
+    async def ready(self) -> None:
+        await anyio.lowlevel.checkpoint()
+
+    def received(self, count_bytes: int) -> None:
+        self.received_bytes += count_bytes
+
+    def deliver(self, block: Block, views: Views) -> None:
+        self.blocks.append((block, b"".join(views)))
+
+    def needs_any(self, _blocks: Sequence[Block]) -> bool:
+        return True
+
+
+async def test_bep47_what_a_pad_file_holds_is_zeros_and_no_payload() -> None:
+    files: list[Any] = [
+        {"length": 10, "path": ["a"]},
+        {"length": BLOCK_BYTES * 3 - 10, "path": ["pad"], "attr": "p"},
+        {"length": 5, "path": ["b"]},
+    ]
+    content = b"a" * 10 + bytes(BLOCK_BYTES * 3 - 10) + b"b" * 5
+    info, _ = info_dict(content, piece_bytes=4 * BLOCK_BYTES)
+    del info["length"]
+    metainfo = Metainfo.from_info_bytes(encode({**info, "files": files}))
+
+    class Server:
+        async def fetch_range(self, url: str, span: Any, sink: Any) -> None:
+            sink.take(memoryview(url[-1].encode() * span.length_bytes))
+
+    receiver, server = Receiver(), Server()
+    blocks: list[Block] = [(0, n * BLOCK_BYTES, BLOCK_BYTES) for n in range(3)]
+    fetch = WebSeedFetch(metainfo, "http://w/", BEP_OF_FILES, server)  # type: ignore[arg-type]
+    await fetch.fetch([*blocks, (0, 3 * BLOCK_BYTES, 5)], receiver)
+    assert b"".join(data for _, data in receiver.blocks) == content
+    assert receiver.received_bytes == 15
