@@ -138,6 +138,8 @@ class DhtConfig:
     """Pause between lookups that only refresh buckets."""
     check_interval_s: float = 1.0
     """Pause between pings of nodes that were not heard of for long, or never answered us."""
+    max_newcomers_per_s: int = 20
+    """Nodes that asked us something for the first time and are looked at for the table."""
     bootstrap_retry_first_s: float = 5.0
     """Wait before an empty table is filled again; doubled each time, up to the next field."""
     bootstrap_retry_max_s: float = 300.0

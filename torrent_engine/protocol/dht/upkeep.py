@@ -36,6 +36,7 @@ class Upkeep:
         self._addresses: dict[PeerAddress, None] = {}
         self._silent_ping = SilentPing()
         self._ping_credit_bytes = 0
+        self._next_newcomer_s = now
         self._bootstrap: int | None = None
         self._refreshes: set[int] = set()
 
@@ -102,8 +103,13 @@ class Upkeep:
 
         It may be forged: all replies and pings together stay below the bound of one reply (C1).
         """
-        was_known = node in self._table
-        if not self._table.queried(node, now) or was_known:
+        if node in self._table:
+            self._table.queried(node, now)
+            return
+        if now < self._next_newcomer_s:
+            return
+        self._next_newcomer_s = now + 1 / self._config.max_newcomers_per_s
+        if not self._table.queried(node, now):
             return
         earned = int(request_bytes * self._config.max_amplification) - reply_bytes
         self._ping_credit_bytes = min(self._ping_credit_bytes + earned, MAX_PING_CREDIT_BYTES)
