@@ -124,3 +124,7 @@ def test_addresses_of_bsd_systems_have_a_length_first(monkeypatch: pytest.Monkey
     fields.address = ctypes.addressof(address)
     fields.netmask = ctypes.addressof(netmask)
     assert module._entry(fields) == ("en0", module.UP, ipaddress.ip_interface("10.1.2.3/16"))
+
+
+def test_c6_a_name_to_listen_at_is_no_place() -> None:
+    assert where(("localhost", "127.0.0.1"), ALL) == [(1, False, "127.0.0.1")]

@@ -184,3 +184,11 @@ def test_b9_memory_of_liars_and_of_their_words_is_bounded() -> None:
         subject.distrust(key, 0)
         subject.left(key)
     assert len(subject._distrusted) == len(subject._heard) == MAX_REMEMBERED
+
+
+def test_b9_an_address_that_another_names_later_is_charged_to_that_one_alone() -> None:
+    subject = hearsay()
+    subject.joined("other", PeerAddress("9.9.9.8", 6881))
+    assert hear(subject, 1, now=0.0) == hear(subject, 1, now=0.0, key="other") == 1
+    assert subject.distrust("teller", 1.0) == []
+    assert subject.distrust("other", 1.0) == addresses(1)

@@ -206,3 +206,12 @@ def test_bep11_what_a_listener_was_told_adds_up_to_who_is_there(
             assert max(len(change.added), len(change.dropped)) <= 2
             heard = (heard | added) - set(change.dropped)
     assert heard == set(map(address, present))
+
+
+def test_bep11_two_peers_of_one_address_leave_one_after_the_other() -> None:
+    subject = book()
+    subject.connected(1, address(1), is_dialled=False)
+    subject.connected(2, address(1), is_dialled=False)
+    subject.left(2)
+    subject.left(1)
+    assert address(1) not in subject

@@ -1,6 +1,6 @@
 """Owns the links that outlive the pool which made them: those from before the metadata came."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from torrent_engine.engine.connection_slots import ConnectionSlots
 from torrent_engine.engine.peer import Peer
@@ -31,7 +31,11 @@ class KeptLinks:
 
     def close(self) -> None:
         """Close those that nobody took."""
-        while self._peers:
-            peer, _ = self._peers.popitem()
+        self.close_some(self)
+
+    def close_some(self, peers: Iterable[Peer]) -> None:
+        """Close the links of these peers."""
+        for peer in peers:
+            self.take(peer)
             peer.link.close()
             self._slots.give_back()

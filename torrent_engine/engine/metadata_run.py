@@ -29,7 +29,7 @@ from torrent_engine.engine.shared_resources import SharedResources
 from torrent_engine.engine.source_counts import SourceTotals
 from torrent_engine.engine.states import Signal, State, StateMachine
 from torrent_engine.engine.torrent import Swarm, Totals
-from torrent_engine.policy.candidates import CandidateList
+from torrent_engine.policy.candidates import PRIVATE_SOURCES, CandidateList
 from torrent_engine.protocol.tracker.announce import AnnounceTotals
 from torrent_engine.protocol.wire.metadata import UT_METADATA
 
@@ -189,12 +189,23 @@ class MetadataRun:
         """Keep what the run of the torrent goes on with."""
         if self.metainfo is None:
             return
-        sources = self.sources
+        sources: PeerSources | None = self.sources
         if self.metainfo.is_private:
-            self.candidates.become_private()
-        self.inheritance = Inheritance(
-            self.pool.kept, self.candidates, None if self.metainfo.is_private else sources
+            sources, self._pex = None, None
+            self._part_with_strangers()
+        self.inheritance = Inheritance(self.pool.kept, self.candidates, sources, self._pex)
+
+    def _part_with_strangers(self) -> None:
+        """Forget who was not named by a tracker or the user: the torrent is private (BEP 27)."""
+        kept, candidates = self.pool.kept, self.candidates
+        kept.close_some(
+            [
+                peer
+                for peer in kept
+                if not (peer.source | candidates.sources(peer.address)) & PRIVATE_SOURCES
+            ]
         )
+        candidates.become_private()
 
     async def _tick_forever(self) -> None:
         ticks = 0

@@ -99,6 +99,10 @@ class PeerExchange:
             peer.connection.send_extension(UT_PEX, encode_pex(_message(change)))
             peer.link.flush()
 
+    def tell(self, on_new: Callable[[], None]) -> None:
+        """Call somebody else when there is somebody new to dial."""
+        self._on_new = on_new
+
     def stop(self) -> None:
         """Send nothing and take nothing any more."""
         self._is_stopped = True

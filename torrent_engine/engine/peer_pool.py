@@ -105,7 +105,7 @@ class PeerPool:
                         await self._wake.wait()
         finally:
             self._tasks = None
-            self._adopted.close()
+            self.close_adopted()
             self.candidates.all_idle(self._swarm.clock())
 
     def wake(self) -> None:
@@ -150,7 +150,7 @@ class PeerPool:
         return IDLE_DIAL_WAIT_S
 
     def _has_room(self) -> bool:
-        connections = len(self._swarm.peers) + self.connecting
+        connections = len(self._swarm.peers) + self.connecting + len(self._adopted)
         return connections < self._config.max_connections_per_torrent and self._slots.has_room
 
     # -- one connection ---------------------------------------------------------------------
@@ -258,6 +258,10 @@ class PeerPool:
     def adopt(self, kept: KeptLinks) -> None:
         """Go on with the links of another pool; closed at the end of a run that came to nothing."""
         self._adopted = kept
+
+    def close_adopted(self) -> None:
+        """Close the links that this pool has not gone on with."""
+        self._adopted.close()
 
     async def _serve_adopted(self, peer: Peer) -> None:
         """Go on with a peer that we knew before the metadata; what it said is looked at anew."""

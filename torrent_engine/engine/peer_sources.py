@@ -51,7 +51,7 @@ class PeerSources:
         *,
         saved_peers: SavedPeers | None = None,
     ) -> None:
-        self.rebind(pool, facts, saved_peers)
+        self.rebind(swarm, pool, facts, saved_peers)
         self.trackers = TrackerCoordinator(
             metainfo_tiers=facts.tiers,
             info_hash=swarm.info_hash,
@@ -67,15 +67,19 @@ class PeerSources:
             clock=swarm.clock,
             rng=swarm.rng,
         )
-        self._swarm = swarm
         self._shared = shared
         self._new_by_dht = 0
         self._asked_again_s = swarm.clock()
 
     def rebind(
-        self, pool: PeerPool, facts: SourceFacts, saved_peers: SavedPeers | None = None
+        self,
+        swarm: Swarm,
+        pool: PeerPool,
+        facts: SourceFacts,
+        saved_peers: SavedPeers | None = None,
     ) -> None:
         """Feed another pool from the next run on; trackers and the tiers stay as they are."""
+        self._swarm = swarm
         self._pool = pool
         self._facts = facts
         self._saved_peers = saved_peers

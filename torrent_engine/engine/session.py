@@ -117,30 +117,33 @@ class Session(SessionWaiting):
 
     async def _begin(self, signal: Signal, *, trust: bool) -> None:
         """Start a run by a signal; with ``trust`` false all the data is hashed."""
-        await self._claim(signal)
-        self.error = None
+        self._check_start(signal)
         self._run = None
-        self._has_run = True
-        self._ended = anyio.Event()
+        self._ended = anyio.Event()  # from now on who stops it waits for the end
         self._is_ending = False
         self._stop_wanted = None
         self._trusts_resume = trust
         self._started_s = self._shared.clock()
+        try:
+            await self._claim()
+        except BaseException:
+            self._ended.set()
+            raise
+        self._has_run = True
+        self.error = None
         self._machine.fire(signal if self.metainfo is not None else Signal.METADATA_NEEDED)
         if self.config.paused:
             self._machine.fire(Signal.PAUSE)
-        if not self._is_bus_running:
-            self._is_bus_running = True
-            self._shared.start_task(self.events.run)
-        self._shared.start_task(self._live)
         self.events.publish(SessionStarted(self.info_hash, self.state.value))
 
-    async def _claim(self, signal: Signal) -> None:
-        """Take a reference to the shared resources, and the torrent's place in them."""
+    def _check_start(self, signal: Signal) -> None:
         if self._is_closed:
             raise StateTransitionError(f"{signal.name} is not possible: the Session is closed")
         if not self._ended.is_set() or not self._machine.can(signal):
             raise StateTransitionError(f"{signal.name} is not possible while {self.state.value}")
+
+    async def _claim(self) -> None:
+        """Take a reference to the shared resources and the torrent's place in them, and begin."""
         await self._shared.acquire()
         try:
             self._shared.register(self.info_hash, self.close)
@@ -149,6 +152,10 @@ class Session(SessionWaiting):
             raise
         try:
             await self._recall_metadata()
+            if not self._is_bus_running:
+                self._shared.start_task(self.events.run)
+                self._is_bus_running = True
+            self._shared.start_task(self._live)
         except BaseException:
             self._shared.unregister(self.info_hash)
             with anyio.CancelScope(shield=True):
@@ -210,6 +217,8 @@ class Session(SessionWaiting):
         removed.
         """
         await self._stop("cancelled", deletes_files=delete_files)
+        if self.metainfo is None:
+            await self._while_open(self._recall_metadata)
         metainfo, run = self.metainfo, self._run
         if metainfo is None:
             return
@@ -274,7 +283,10 @@ class Session(SessionWaiting):
             elif self.config.metadata_only:
                 self._stop_wanted = METADATA_ONLY
             else:
-                await self._run_once(self.metainfo)
+                try:
+                    await self._run_once(self.metainfo)
+                finally:
+                    await self._close_inheritance()
         self._stop_reason = self._stop_wanted
         self.error = None  # it was stopped while the disk was full
 
@@ -288,6 +300,12 @@ class Session(SessionWaiting):
             await self._wait_for_room(error)
         if run.stop_reason != RECHECK and run.stop_reason is not None:
             self._stop_wanted = run.stop_reason
+
+    async def _close_inheritance(self) -> None:
+        """Part with what came with the metadata, as far as no run went on with it."""
+        inheritance, self._inheritance = self._inheritance, None
+        if inheritance is not None:
+            await inheritance.close()
 
     async def _fetch_metadata(self) -> None:
         """Ask the swarm what the torrent is; its links are kept for the run."""
@@ -342,8 +360,7 @@ class Session(SessionWaiting):
             self._fail,
             partial(self._has_room, Signal.RESUME),
         )
-        inheritance, self._inheritance = self._inheritance, None
-        run = SessionRun(settings, self._shared, trust=trust, inheritance=inheritance)
+        run = SessionRun(settings, self._shared, trust=trust, inheritance=self._inheritance)
         for url, tier in self._added_trackers.items():
             run.transfer.trackers.add_tracker(url, tier)
         return run
@@ -355,8 +372,7 @@ class Session(SessionWaiting):
 
     async def _end(self) -> None:
         self._is_ending = True
-        if self._inheritance is not None:
-            self._inheritance.links.close()
+        await self._close_inheritance()
         self._disk_full.drop()  # another fault may have ended a run that waited
         self._shared.unregister(self.info_hash)
         if self.error is None:

@@ -183,6 +183,7 @@ class SessionRun:
             tasks.start_soon(self._keep_saving, self._keeper.run)
             tasks.start_soon(self._keep_saving, self.all_totals.run)
             await self._phases()
+            await self._part_from_swarm()
             with anyio.move_on_after(SETTLE_TIMEOUT_S, shield=True):
                 await self.transfer.writer.drain()
                 await self._save_last(self.all_totals.save)
@@ -261,9 +262,15 @@ class SessionRun:
                 if machine.state is State.CHECKING:
                     await self._guard(self._check)
                 elif machine.state is State.PAUSED:
+                    await self._part_from_swarm()
                     await anyio.sleep_forever()
                 else:
                     await self._transfer()
+
+    async def _part_from_swarm(self) -> None:
+        """Let go of what came with the metadata, if the transfer never went on with it."""
+        self.transfer.pool.close_adopted()
+        await self.transfer.trackers.stop()
 
     def interrupt(self) -> None:
         """End the present phase: something has changed."""

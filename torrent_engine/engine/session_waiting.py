@@ -39,7 +39,8 @@ class SessionWaiting(SessionControls):
         A Session that was never started is waited for.
         """
         seen = self.state
-        is_new = seen is State.STOPPED and not self._has_run and not self._is_closed
+        is_starting = not (self._ended.is_set() or self._is_ending)
+        is_new = not self._is_closed and (is_starting or not self._has_run)
         if seen not in {*states, State.ERROR} and (is_new or seen is not State.STOPPED):
             seen = await self._waiters.wait(frozenset({*states, State.ERROR, State.STOPPED}))
         if seen in states:

@@ -173,6 +173,9 @@ class TrackerCoordinator:
         except TrackerError as error:
             retry_in_s = self._schedule.failed(attempt, error, now=self._clock())
             self._publish(self._failure(attempt.url, error, retry_in_s))
+        except BaseException:
+            self._schedule.abandoned(attempt, now=self._clock())
+            raise
         else:
             interval_s = self._schedule.succeeded(attempt, response, now=self._clock())
             self._publish(self._success(attempt.url, response, interval_s))

@@ -125,16 +125,8 @@ class Transfer:
             candidates = inheritance.candidates
         self._serving = MetadataServing(metainfo, torrent.shared_config.metadata, torrent.clock)
         extensions: dict[str, ExtensionHandler] = {UT_METADATA: self._serving.on_message}
-        self._pex: PeerExchange | None = None
-        if shared.config.pex.enabled and not metainfo.is_private:
-            self._pex = PeerExchange(
-                shared.config.pex,
-                shared.config.pool,
-                candidates,
-                clock=torrent.clock,
-                rng=torrent.rng,
-                on_new=self._wake_pool,
-            )
+        self._pex = self._make_pex(candidates, inheritance)
+        if self._pex is not None:
             extensions[UT_PEX] = self._pex.on_message
         hearers = PeerHearers(extensions, self._on_extension_handshake, self._on_dht_port)
         role = PoolRole(
@@ -150,6 +142,25 @@ class Transfer:
             pool.adopt(inheritance.links)
         return pool
 
+    def _make_pex(
+        self, candidates: CandidateList, inheritance: Inheritance | None
+    ) -> PeerExchange | None:
+        """Return what talks with peers about peers; it goes on where the search had one."""
+        torrent, config = self.torrent, self._shared.config
+        if not config.pex.enabled or torrent.metainfo.is_private:
+            return None
+        if inheritance is not None and inheritance.pex is not None:
+            inheritance.pex.tell(self._wake_pool)
+            return inheritance.pex
+        return PeerExchange(
+            config.pex,
+            config.pool,
+            candidates,
+            clock=torrent.clock,
+            rng=torrent.rng,
+            on_new=self._wake_pool,
+        )
+
     def _make_sources(self, inheritance: Inheritance | None) -> PeerSources:
         metainfo = self.torrent.metainfo
         facts = SourceFacts(
@@ -164,7 +175,7 @@ class Transfer:
                 self.torrent, self._shared, self.pool, facts, saved_peers=self._saved_peers
             )
         sources = inheritance.sources
-        sources.rebind(self.pool, facts, self._saved_peers)
+        sources.rebind(self.torrent, self.pool, facts, self._saved_peers)
         return sources
 
     def _announce_totals(self) -> AnnounceTotals:
@@ -181,6 +192,8 @@ class Transfer:
         """Move payload until cancelled; every link has ended and trackers were told after that."""
         torrent, info_hash = self.torrent, self.torrent.metainfo.info_hash
         self.pool.listen_port = self._shared.listen_port
+        if self.progress.is_complete:
+            self.trackers.want_peers()  # those who know us from before the metadata learn it
         try:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self.pool.run)

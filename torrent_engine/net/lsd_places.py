@@ -78,7 +78,10 @@ def _everywhere(host: str, interfaces: Sequence[Interface]) -> Iterator[Place]:
 
 
 def _at(host: str, interfaces: Sequence[Interface]) -> Iterator[Place]:
-    is_ipv6, ip = ":" in host, ip_address(host)
+    try:
+        is_ipv6, ip = ":" in host, ip_address(host)
+    except ValueError:
+        return  # a name: nobody knows which address will be bound
     if not interfaces:
         yield Place(0, is_ipv6, host, PRIVATE_NETWORKS)
     for interface in interfaces:

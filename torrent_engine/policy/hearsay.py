@@ -91,6 +91,8 @@ class Hearsay(Generic[Key]):
         """Let a peer answer for an address that nobody else had named."""
         if (teller := self._tellers.get(key)) is None:
             return
+        if (earlier := self._charges.pop(address, None)) is not None:
+            earlier.charged.discard(address)
         self._charges[address] = teller
         teller.charged.add(address)
         if len(self._charges) > self._pool.max_candidates:

@@ -113,6 +113,7 @@ class ContactBook(Generic[Key]):
 
     def _forget_contact(self, key: Key) -> None:
         address = self._addresses.pop(key, None)
-        if address is not None and self._contacts[address].key == key:
+        contact = self._contacts.get(address) if address is not None else None
+        if address is not None and contact is not None and contact.key == key:
             del self._contacts[address]
             self._version += 1

@@ -364,3 +364,11 @@ def test_any_story_keeps_one_announce_a_lane_and_never_stalls(steps, is_private)
     if not flying and any(record.next_try_s < float("inf") for record in s.records()):
         s.due(now=now)
         assert s.next_timer() < float("inf") or any(s.is_announcing(r.url) for r in s.records())
+
+
+def test_bep3_an_abandoned_announce_is_made_again_at_once_and_owes_a_stopped():
+    s = schedule([A])
+    s.abandoned(one(s, 0.0), now=1.0)
+    assert [attempt.event for attempt in s.to_stop()] == [E.STOPPED]  # it may count us
+    assert not s.is_announcing(A)
+    assert one(s, 1.0).event is E.STARTED

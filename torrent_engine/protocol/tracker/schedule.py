@@ -146,6 +146,13 @@ class AnnounceSchedule:
         lane.next_s = now  # the next tracker of the round is asked at once
         return record.next_try_s - now
 
+    def abandoned(self, attempt: Attempt, *, now: float) -> None:
+        """Record that nobody waits for an answer any more; the tracker may count us or not."""
+        lane = self._lane_of(attempt.url)
+        lane.in_flight = None
+        lane.tried.discard(attempt.url)
+        lane.next_s = now
+
     def completed(self, *, now: float) -> None:
         """Owe "completed" to every tracker that knows us; it does not wait for the interval."""
         for record in self._records.values():

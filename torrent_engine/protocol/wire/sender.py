@@ -22,8 +22,8 @@ from torrent_engine.protocol.wire.messages import (
     encode_handshake,
     encode_piece_header,
     encode_piece_index,
-    encode_port,
     encode_plain,
+    encode_port,
     encode_requests,
 )
 from torrent_engine.protocol.wire.upload_queue import UploadQueue
