@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from fuzz import codec, exchange, lsd, magnet, metadata, runner, tracker, wire
+from fuzz import codec, dht, exchange, lsd, magnet, metadata, runner, tracker, wire
 
 TARGETS = {
     "bencode": (codec.fuzz_bencode, codec.mutated),
+    "dht": (dht.fuzz_one, dht.mutated),
     "metainfo": (codec.fuzz_metainfo, codec.mutated),
     "magnet": (magnet.fuzz_one, magnet.mutated),
     "metadata": (metadata.fuzz_one, metadata.mutated),

@@ -133,6 +133,9 @@ def test_limits_of_the_readme_are_the_defaults() -> None:
     assert shown["bytes that wait for the disk"].startswith(
         f"{config.disk.write_queue_high_bytes // mib} MiB, "
     )
+    assert shown["metadata from peers; held of it in all, lies included"] == (
+        f"{config.metadata.max_bytes // mib} MiB; {config.metadata.max_held_bytes // mib} MiB"
+    )
     assert (
         shown["tracker answer, decompressed"] == f"{config.tracker.max_response_bytes // mib} MiB"
     )

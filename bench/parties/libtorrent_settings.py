@@ -36,6 +36,15 @@ TUNED = {
     "send_buffer_watermark_factor": 150,
     "hashing_threads": 2,
 }
+DHT_SETTINGS = {  # its nodes are on one machine, and it must believe in them
+    "enable_dht": True,
+    "dht_restrict_routing_ips": False,
+    "dht_restrict_search_ips": False,
+    "dht_prefer_verified_node_ids": False,
+    "dht_enforce_node_id": False,
+    "dht_ignore_dark_internet": False,
+    "dht_block_ratelimit": 1_000,
+}
 if "LIBTORRENT_DEFAULTS" not in os.environ:
     SETTINGS |= TUNED
 

@@ -288,8 +288,14 @@ async def test_bep5_nobody_is_asked_before_a_node_is_known_and_then_at_once() ->
         await world.clock.advance(100.0)
         assert world.dht.searches == []
         world.dht.node_count = 1
-        await world.clock.advance(0.25)
+        await world.clock.advance(1.0)
         assert len(world.dht.searches) == 1
+        world.dht.node_count = 0
+        Torrent().join(world.discovery, TWO)
+        await world.clock.advance(0.1)
+        world.dht.node_count = 1
+        await world.clock.advance(0.1)
+        assert len(world.dht.times(TWO)) == 1
 
 
 async def test_bep5_a_round_that_found_nobody_is_repeated_soon_unless_it_is_a_seed() -> None:

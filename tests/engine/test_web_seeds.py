@@ -21,12 +21,14 @@ from tests.support.swarm import (
     reach,
     record,
     resources,
+    seed,
     until,
 )
 from tests.support.torrents import info_dict, make_torrent, payload_of
 from tests.support.web_server import Answer, Asked, WebServer, web_server
 from torrent_engine.base.config import SessionConfig, WebSeedConfig
 from torrent_engine.codec.bencode import encode
+from torrent_engine.codec.magnet import Magnet
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.engine.events import Event, PieceHashFailed, WebSeedBanned, WebSeedFailed
 from torrent_engine.engine.session import Session
@@ -133,6 +135,27 @@ async def test_bep19_over_ipv6(tmp_path: Path) -> None:
         await download(shared, metainfo, tmp_path / "out")
     assert content(metainfo, tmp_path / "out") == payload
     assert server.asked
+
+
+async def test_bep9_a_link_names_web_seeds(tmp_path: Path) -> None:
+    """The peer has the metadata, and gives the payload too slowly for this test."""
+    payload = payload_of(2_000_000)
+    slow = SessionConfig(max_upload_bytes_per_s=20_000)
+    metainfo = with_urls(payload)
+    async with (
+        web_server(served(payload)) as server,
+        seed(tmp_path / "seed", metainfo, payload, config=slow) as (_, address),
+        local(tmp_path) as shared,
+    ):
+        link = f"magnet:?xt=urn:btih:{metainfo.info_hash.hex()}&ws={server.base}/pub/"
+        config = SessionConfig(peers=(address,))
+        session = await Session.create(
+            Magnet.parse(link), shared, save_path=tmp_path / "out", config=config
+        )
+        async with session:
+            await reach(session, State.SEEDING)
+    assert content(metainfo, tmp_path / "out") == payload
+    assert sum(asked.span_bytes for asked in server.asked) > len(payload) / 2
 
 
 async def test_bep47_pad_files_are_not_asked_for(tmp_path: Path) -> None:

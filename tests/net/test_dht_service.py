@@ -91,6 +91,15 @@ async def test_bep5_nodes_enter_by_a_router_and_know_each_other(host: str) -> No
         assert all(len(each.drivers) == 1 for each in nodes)
 
 
+async def test_bep5_who_enters_at_the_same_moment_is_known_too() -> None:
+    async with AsyncExitStack() as stack:
+        router = await stack.enter_async_context(node())
+        for _ in range(6):
+            await stack.enter_async_context(node((LOOPBACK, router.port)))
+        await until(lambda: router.node_count == 6)
+        assert router.stats()[False].traffic.queries_in == 6
+
+
 async def test_bep32_both_networks_are_entered_by_one_name() -> None:
     async def resolver(host: str, port: int) -> list[str]:
         return {"router.test": [LOOPBACK, "::1"]}[host]

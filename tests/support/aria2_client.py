@@ -28,7 +28,9 @@ class Aria2Client(Program):
         port: int,
         address: str | None = None,
         udp_trackers: bool = False,
+        dht_node: tuple[str, int] | None = None,
     ) -> None:
+        """Start it; ``dht_node`` is where its DHT begins."""
         program = require_program("aria2c", "aria2")
         folder.mkdir(parents=True, exist_ok=True)
         self.host = host
@@ -36,7 +38,12 @@ class Aria2Client(Program):
         self.address = (address or host.address(), port)
         self._gids: dict[bytes, str] = {}
         super().__init__(
-            [program, *self._options(folder, port), f"--enable-dht={_word(udp_trackers)}"],
+            [
+                program,
+                *self._options(folder, port),
+                f"--enable-dht={_word(udp_trackers or dht_node is not None)}",
+                *(["--dht-entry-point={}:{}".format(*dht_node)] if dht_node else []),
+            ],
             host=host,
             log=folder / "aria2.log",
             env={"HOME": str(folder)},

@@ -3,7 +3,7 @@
 Requests: {"do": "add", "torrent" or "magnet", "save_path", "peers", "upload_limit",
 "download_limit"},
 {"do": "connect", "info_hash", "peer": [host, port]}, {"do": "limit_uploads", "bytes_per_s"},
-{"do": "status"}. Its DHT: {"do": "dht_nodes"}, {"do": "dht_add", "node"}, {"do": "dht_announce",
+{"do": "status"}. Its DHT: {"do": "dht_nodes"}, {"do": "dht_announce",
 "info_hash", "port"}, {"do": "dht_get_peers", "info_hash"}, {"do": "dht_put", "value" [, "key",
 "private", "salt"]}, {"do": "dht_get", "target" [, "key", "salt"]}. End of input ends it.
 """
@@ -69,10 +69,6 @@ class Peer:
         self.session.post_session_stats()
         return self._alerts(libtorrent.session_stats_alert)[0].values["dht.dht_nodes"]
 
-    def dht_add(self, request):
-        self.session.add_dht_node(tuple(request["node"]))
-        return {}
-
     def dht_announce(self, request):
         self.session.dht_announce(_hash(request["info_hash"]), request["port"], 0)
         return {}
@@ -97,7 +93,7 @@ class Peer:
             return [alert.item.decode() for alert in alerts if alert.item]
         self.session.dht_get_mutable_item(bytes.fromhex(request["key"]), request["salt"].encode())
         alerts = self._alerts(libtorrent.dht_mutable_item_alert)
-        return [alert.item["value"].decode() for alert in alerts if alert.item.get("value")]
+        return [alert.item.decode() for alert in alerts if alert.item]
 
     def _alerts(self, kind):
         """Wait for an alert of a kind, a second at most; return all of that kind."""

@@ -7,8 +7,13 @@ is interested only every ten seconds.
 import base64
 import http.client
 import json
+import secrets
+import socket
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+import bencodepy
 
 from tests.support.netns import Host
 from tests.support.payload import Payload
@@ -41,7 +46,16 @@ class TransmissionClient(Program):
 
     label = "transmission"
 
-    def __init__(self, host: Host, folder: Path, *, port: int, address: str | None = None) -> None:
+    def __init__(
+        self,
+        host: Host,
+        folder: Path,
+        *,
+        port: int,
+        address: str | None = None,
+        dht_nodes: Sequence[tuple[str, int]] = (),
+    ) -> None:
+        """Start it; its DHT remembers these nodes, and wants nine before it is used."""
         program = require_program("transmission-daemon", "transmission-daemon")
         if host.namespace is None:
             missing("Transmission needs network namespaces: root, and Debian package iproute2")
@@ -52,12 +66,16 @@ class TransmissionClient(Program):
         self._session_id = ""
         settings = {
             **SETTINGS,
+            "dht-enabled": bool(dht_nodes),
             "bind-address-ipv4": self.address[0],
             "download-dir": str(folder),
             "peer-port": port,
             "rpc-port": self.rpc_port,
         }
         (folder / "settings.json").write_text(json.dumps(settings))
+        if dht_nodes:
+            saved = {b"id": secrets.token_bytes(20), b"nodes": _compact(dht_nodes)}
+            (folder / "dht.dat").write_bytes(bencodepy.encode(saved))
         super().__init__(
             [program, "--foreground", "--config-dir", str(folder), "--log-info"],
             host=host,
@@ -127,3 +145,7 @@ class TransmissionClient(Program):
                 return json.loads(text)
             self._session_id = response.headers["X-Transmission-Session-Id"]
         raise AssertionError("transmission refuses its own session id")
+
+
+def _compact(nodes: Sequence[tuple[str, int]]) -> bytes:
+    return b"".join(socket.inet_aton(host) + port.to_bytes(2, "big") for host, port in nodes)

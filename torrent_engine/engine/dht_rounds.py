@@ -18,7 +18,7 @@ from torrent_engine.engine.discovery_member import DiscoveryMember
 from torrent_engine.policy.candidate import Source
 from torrent_engine.policy.discovery_schedule import DiscoverySchedule, Pace
 
-NO_NODES_WAIT_S: Final = 0.25  # ours: until we look again whether the DHT knows a node
+NO_NODES_WAIT_S: Final = (0.02, 1.0)  # ours: until we look whether the DHT knows a node; doubled
 
 
 class PeerSource(Protocol):
@@ -61,6 +61,7 @@ class DhtRounds:
         self._schedule = DiscoverySchedule(_pace(config), rng)
         self._alarm = Alarm(sleep)
         self._running: dict[InfoHash, anyio.CancelScope] = {}
+        self._no_nodes_wait_s = NO_NODES_WAIT_S[0]
 
     def join(self, info_hash: InfoHash, member: DiscoveryMember) -> None:
         """Ask for a torrent from now on."""
@@ -97,7 +98,7 @@ class DhtRounds:
 
     def _begin(self, info_hash: InfoHash, tasks: anyio.abc.TaskGroup) -> None:
         if info_hash in self._running:  # of a torrent that left, and comes to its end just now
-            self._ended(info_hash, self._members[info_hash], stored=0)
+            self._plan(info_hash, self._members[info_hash], is_empty=True)
             return
         self._running[info_hash] = scope = anyio.CancelScope()
         tasks.start_soon(self._round, info_hash, self._members[info_hash], scope)
@@ -126,16 +127,24 @@ class DhtRounds:
 
     def _ended(self, info_hash: InfoHash, member: DiscoveryMember, *, stored: int) -> None:
         found = member.end_round(Source.DHT)
-        in_need = member.in_need
-        is_empty = not stored or (in_need and not found)
-        self._schedule.ended(info_hash, is_empty=is_empty, in_need=in_need, now=self._clock())
+        self._plan(info_hash, member, is_empty=not stored or (member.in_need and not found))
+
+    def _plan(self, info_hash: InfoHash, member: DiscoveryMember, *, is_empty: bool) -> None:
+        now, in_need = self._clock(), member.in_need
+        self._schedule.ended(info_hash, is_empty=is_empty, in_need=in_need, now=now)
 
     def _delay_s(self) -> float:
-        now = self._clock()
-        delay_s = self._schedule.next_timer(now=now) - now
+        """Return how long nothing can begin."""
         if len(self._running) >= self._config.max_rounds:
             return float("inf")  # the end of any of them rings
-        return delay_s if self._source.node_count else max(delay_s, NO_NODES_WAIT_S)
+        now = self._clock()
+        delay_s = self._schedule.next_timer(now=now) - now
+        if self._source.node_count:
+            self._no_nodes_wait_s = NO_NODES_WAIT_S[0]
+            return delay_s
+        wait_s = self._no_nodes_wait_s
+        self._no_nodes_wait_s = min(2 * wait_s, NO_NODES_WAIT_S[1])
+        return max(delay_s, wait_s)
 
 
 def _pace(config: DhtConfig) -> Pace:

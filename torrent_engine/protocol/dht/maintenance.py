@@ -20,7 +20,7 @@ class Chores:
     bootstrap: bool = False
     """Look around our own id, from the table or else from the addresses that we were given."""
     refresh: NodeId | None = None
-    """An id in a bucket that nothing was heard of."""
+    """An id to look for: in a bucket that nothing was heard of, or now and then our own."""
     ping: NodeInfo | None = None
     """A node that may be gone, or never answered us yet."""
 
@@ -34,6 +34,7 @@ class Maintenance:
         self.is_bootstrapping = False
         self._config = config
         self._refresh_s = now
+        self._neighbours_s = now
         self._check_s = now
         self._checked_s = float("-inf")
         self._bootstrap_s = now
@@ -68,6 +69,7 @@ class Maintenance:
         self.is_bootstrapped = node_count > 0
         self._bootstrap_s = now + self._retry_s
         if self.is_bootstrapped:
+            self._neighbours_s = now + self._config.refresh_s
             self._retry_s = self._config.bootstrap_retry_first_s
         else:
             self._retry_s = min(2 * self._retry_s, self._config.bootstrap_retry_max_s)
@@ -93,8 +95,11 @@ class Maintenance:
     def _refresh(self, table: RoutingTable, now: float) -> NodeId | None:
         if now < self._refresh_s:
             return None
-        stale = table.needs_refresh(now)
         self._refresh_s = now + self._config.refresh_lookup_interval_s
+        if now >= self._neighbours_s:
+            self._neighbours_s = now + self._config.refresh_s
+            return table.own_id
+        stale = table.needs_refresh(now)
         if not stale:
             self._refresh_s += (RESTING_FACTOR - 1) * self._config.refresh_lookup_interval_s
             return None

@@ -36,7 +36,8 @@ class Upkeep:
         self._addresses: dict[PeerAddress, None] = {}
         self._silent_ping = SilentPing()
         self._ping_credit_bytes = 0
-        self._next_newcomer_s = now
+        self._newcomers = float(config.max_newcomers_per_s)
+        self._newcomers_s = now
         self._bootstrap: int | None = None
         self._refreshes: set[int] = set()
 
@@ -106,16 +107,23 @@ class Upkeep:
         if node in self._table:
             self._table.queried(node, now)
             return
-        if now < self._next_newcomer_s:
-            return
-        self._next_newcomer_s = now + 1 / self._config.max_newcomers_per_s
-        if not self._table.queried(node, now):
+        if not self._may_look_at_newcomer(now) or not self._table.queried(node, now):
             return
         earned = int(request_bytes * self._config.max_amplification) - reply_bytes
         self._ping_credit_bytes = min(self._ping_credit_bytes + earned, MAX_PING_CREDIT_BYTES)
         if self._ping_credit_bytes >= PING_BYTES:
             self._ping_credit_bytes -= PING_BYTES
             self._maintenance.check_soon(now)
+
+    def _may_look_at_newcomer(self, now: float) -> bool:
+        """Count one; many may come at once, as long as they are few in the long run."""
+        rate = self._config.max_newcomers_per_s
+        self._newcomers = min(self._newcomers + (now - self._newcomers_s) * rate, rate)
+        self._newcomers_s = now
+        if self._newcomers < 1:
+            return False
+        self._newcomers -= 1
+        return True
 
     def ping(
         self, endpoint: Endpoint, address: PeerAddress, node_id: NodeId | None, *, now: float

@@ -1,0 +1,75 @@
+"""libtorrent_magnet.py LINK SAVE_DIR WAY ROUTER_PORT: as our_magnet.py, by libtorrent.
+
+It is told to ask the DHT as soon as it has entered it, and again while nobody is found: by itself
+it would do so a quarter of an hour after the torrent was added.
+"""
+
+import os
+import sys
+import time
+
+import libtorrent
+
+from bench.parties.libtorrent_settings import DHT_SETTINGS, SETTINGS
+from bench.parties.magnet_clock import MagnetClock
+
+HOST, ROUTER = "127.0.0.3", "127.0.1.1"
+WARM_NODES = 8
+MARKS = {
+    libtorrent.metadata_received_alert: "metadata",
+    libtorrent.piece_finished_alert: "first_piece",
+    libtorrent.torrent_finished_alert: "complete",
+}
+CATEGORIES = libtorrent.alert.category_t
+
+link, save_dir, way, router_port = sys.argv[1:5]
+settings = {
+    **SETTINGS,
+    "listen_interfaces": f"{HOST}:0",
+    "alert_mask": CATEGORIES.status_notification
+    | CATEGORIES.piece_progress_notification
+    | CATEGORIES.stats_notification
+    | CATEGORIES.dht_notification,
+}
+if way != "peer":
+    settings |= {**DHT_SETTINGS, "dht_bootstrap_nodes": f"{ROUTER}:{router_port}"}
+
+
+def node_count() -> int:
+    session.post_session_stats()
+    while True:
+        session.wait_for_alert(1_000)
+        for alert in session.pop_alerts():
+            if isinstance(alert, libtorrent.session_stats_alert):
+                return int(alert.values["dht.dht_nodes"])
+
+
+clock = MagnetClock()
+session = libtorrent.session(settings)
+if way == "warm":
+    while node_count() < WARM_NODES:
+        time.sleep(0.05)
+if way != "dht":
+    clock = MagnetClock()
+parameters = libtorrent.parse_magnet_uri(link)
+parameters.save_path = save_dir
+parameters.flags &= ~libtorrent.torrent_flags.auto_managed
+parameters.flags &= ~libtorrent.torrent_flags.paused
+handle = session.add_torrent(parameters)
+if way == "warm":
+    handle.force_dht_announce()
+finished, asked = False, time.monotonic()
+while not finished:
+    if not session.wait_for_alert(100) and way != "peer" and time.monotonic() > asked + 1:
+        handle.force_dht_announce()
+        asked = time.monotonic()
+    for alert in session.pop_alerts():
+        if way == "dht" and isinstance(alert, libtorrent.dht_bootstrap_alert):
+            handle.force_dht_announce()
+        if (name := MARKS.get(type(alert))) is not None:
+            finished = name == "complete" and alert.handle.status().is_seeding
+            if name != "complete" or finished:
+                clock.mark(name)
+clock.report()
+sys.stdout.flush()
+os._exit(0)
