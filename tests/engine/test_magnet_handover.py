@@ -263,3 +263,26 @@ async def test_cancelling_a_link_that_never_started_removes_what_an_earlier_run_
         await again.cancel(delete_files=True)
         assert not (tmp_path / "out" / "payload").exists()
         assert await shared.store.load(METAINFO.info_hash) is None
+
+
+async def test_f10_a_bug_in_the_task_of_one_connection_ends_no_session(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with (
+        seed(tmp_path / "seed", METAINFO, PAYLOAD) as (_, address),
+        resources(tmp_path / "leech") as shared,
+    ):
+        session = await session_of(Magnet(METAINFO.info_hash), shared, tmp_path)
+        async with session:
+            await until(lambda: session._fetch is not None and session._fetch.pool._tasks)
+            assert session._fetch is not None
+
+            def fail(address: PeerAddress, _now: float, *, hung_up: bool = False) -> None:
+                raise KeyError(f"a bug {address} {hung_up}")
+
+            monkeypatch.setattr(session._fetch.candidates, "mark_failed", fail)
+            await session.add_peer("127.0.0.1", 9)  # nobody listens there
+            await until(lambda: "a bug ended the task" in caplog.text)
+            await session.add_peer(*address)
+            await reach(session, State.SEEDING)
+            assert session.error is None

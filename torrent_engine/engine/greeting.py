@@ -83,7 +83,7 @@ class TorrentGreeting:
                 _handshake(
                     peer,
                     torrent.shared_config,
-                    self.extensions,
+                    self._extensions_for(peer),
                     listen_port,
                     is_upload_only=self.is_complete(),
                     metadata_bytes=len(metainfo.info_bytes),
@@ -94,6 +94,13 @@ class TorrentGreeting:
         if connection.fast_enabled and not have.none():
             pieces = allowed_fast_set(peer.address.host, metainfo.info_hash, metainfo.piece_count)
             connection.allow_fast([piece for piece in pieces if have.has(piece)])
+
+    def _extensions_for(self, peer: Peer) -> Mapping[str, int]:
+        """Take back what we named before we knew that the torrent is private (BEP 10: 0)."""
+        if not peer.is_adopted:
+            return self.extensions
+        before = local_extensions(self._torrent.shared_config, is_private=False)
+        return {**dict.fromkeys(before, 0), **self.extensions}
 
 
 class MagnetGreeting:

@@ -5,6 +5,7 @@ Source: BEP 27: a private torrent asks its trackers only.
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -147,8 +148,10 @@ class PeerSources:
             self._pool.restore(await self._saved_peers.load())
 
     async def _add_configured_peers(self) -> None:
-        for host, port in self._swarm.config.peers:
-            try:
-                self._pool.add(await resolve(host, port), Source.MANUAL)
-            except NetworkError:
-                continue  # said when the option was read; a name may come back later
+        async with anyio.create_task_group() as tasks:  # a name may take its time
+            for host, port in self._swarm.config.peers:
+                tasks.start_soon(self._add_configured_peer, host, port)
+
+    async def _add_configured_peer(self, host: str, port: int) -> None:
+        with suppress(NetworkError):  # said when the option was read; a name may come back later
+            self._pool.add(await resolve(host, port), Source.MANUAL)
