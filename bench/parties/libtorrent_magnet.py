@@ -15,6 +15,7 @@ from bench.parties.magnet_clock import MagnetClock
 
 HOST, ROUTER = "127.0.0.3", "127.0.1.1"
 WARM_NODES = 8
+ASK_AGAIN_S = 0.2
 MARKS = {
     libtorrent.metadata_received_alert: "metadata",
     libtorrent.piece_finished_alert: "first_piece",
@@ -46,7 +47,7 @@ def node_count() -> int:
 
 clock = MagnetClock()
 session = libtorrent.session(settings)
-if way == "warm":
+if way == "warm":  # it says that it is ready before it knows anybody
     while node_count() < WARM_NODES:
         time.sleep(0.05)
 if way != "dht":
@@ -60,7 +61,7 @@ if way == "warm":
     handle.force_dht_announce()
 finished, asked = False, time.monotonic()
 while not finished:
-    if not session.wait_for_alert(100) and way != "peer" and time.monotonic() > asked + 1:
+    if not session.wait_for_alert(100) and way != "peer" and time.monotonic() > asked + ASK_AGAIN_S:
         handle.force_dht_announce()
         asked = time.monotonic()
     for alert in session.pop_alerts():

@@ -16,7 +16,6 @@ from torrent_engine.base.config import DhtConfig, LsdConfig, SharedConfig
 from torrent_engine.engine.events import Event
 
 HOST, ROUTER = "127.0.0.3", "127.0.1.1"
-WARM_NODES = 8
 
 
 def marker(clock: MagnetClock, name: str) -> Callable[[Event], None]:
@@ -36,8 +35,7 @@ async def main(link: str, save_dir: str, way: str, router_port: int, state_dir: 
     async with SharedResources(config) as shared:
         if way == "warm":
             assert shared.dht is not None
-            while shared.dht.node_count < WARM_NODES:  # noqa: ASYNC110 - there is no event for it
-                await anyio.sleep(0.05)
+            await shared.dht.wait_ready()
         if way != "dht":
             clock = MagnetClock()
         session = await Session.create(Magnet.parse(link), shared, save_path=save_dir)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from torrent_engine.base.config import DhtConfig
 from torrent_engine.base.ids import InfoHash, NodeId, PeerAddress
-from torrent_engine.codec.bencode import BencodeValue, decode
+from torrent_engine.codec.bencode import BencodeValue, Encodable, decode
 from torrent_engine.protocol.dht.events import (
     ExternalAddressChanged,
     LookupEnded,
@@ -20,8 +20,10 @@ from torrent_engine.protocol.dht.events import (
 from torrent_engine.protocol.dht.krpc import (
     NodeInfo,
     Query,
+    Response,
     compact_address,
     decode_message,
+    decode_nodes,
     encode_failure,
     encode_nodes,
     encode_query,
@@ -428,6 +430,23 @@ def test_bep32_a_node_serves_one_family() -> None:
         nodes6=encode_nodes([named], is_ipv6=True),
     )
     assert [address for _, address in sent(node)] == [named.address]
+
+
+def test_bep32_two_nodes_beside_each_other_tell_both_families() -> None:
+    node, beside, asking = joined(), make(is_ipv6=True), other(9)
+    six = NodeInfo(NodeId(b"6" * 20), PeerAddress("2a00:1::1", 6881))
+    beside.ping(six.address, now=0.0)
+    ((query, _),) = sent(beside)
+    answer(beside, query, six, now=0.1)
+    node.serve_beside(beside)
+    arguments: dict[bytes, Encodable] = {b"target": bytes(20), b"want": [b"n4", b"n6"]}
+    data = encode_query(b"aa", b"find_node", asking.id, arguments)
+    node.receive_datagram(data, asking.address, now=1.0)
+    ((reply, _),) = node.datagrams_to_send()
+    response = decode_message(reply)
+    assert isinstance(response, Response)
+    assert response.values[b"nodes6"] == encode_nodes([six], is_ipv6=True)
+    assert len(decode_nodes(response.values[b"nodes"], is_ipv6=False)) == 3
 
 
 def test_what_nobody_takes_is_bounded() -> None:

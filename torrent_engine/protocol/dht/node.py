@@ -132,6 +132,15 @@ class DhtNode:
             self._endpoint.traffic,
         )
 
+    @property
+    def table(self) -> RoutingTable:
+        """The nodes that we know."""
+        return self._table
+
+    def serve_beside(self, other: "DhtNode") -> None:
+        """Tell nodes of our node of the other family too, to who asks for both (BEP 32)."""
+        self._responder.answers.other_table = other.table
+
     def saved(self) -> SavedTable:
         """Return what :meth:`restore` takes at the next start."""
         return SavedTable(self.node_id, tuple(self._table.nodes()))
