@@ -43,14 +43,14 @@ def swarm_of(info: bytes, kind: str, count: int, seed: int) -> MetadataSwarm:
     return MetadataSwarm(info, fakes, seed=seed)
 
 
-@pytest.mark.parametrize("count", [1, 5, 30, 100])
+@pytest.mark.parametrize("count", [1, 12, 100])
 @pytest.mark.parametrize("pieces", [1, 6, 60])
 @pytest.mark.parametrize("kind", LIARS)
 def test_b2_any_number_of_liars_and_one_honest_peer_give_the_metadata_within_10_s(
     kind: str, pieces: int, count: int
 ) -> None:
     info = random.Random(pieces).randbytes((pieces - 1) * PIECE_BYTES + 500)
-    for seed in range(3):
+    for seed in range(2):
         swarm = swarm_of(info, kind, count, seed).run()
         assert swarm.arrived_s is not None
         assert swarm.arrived_s <= 10.0
@@ -270,6 +270,22 @@ def test_b2_the_copy_that_fewest_agree_on_makes_room_when_memory_runs_out() -> N
         assert swarm.arrived_s <= 10.0
         assert swarm.most_held_bytes <= config.max_held_bytes
         assert swarm.blamed.keys() == {"liar"}
+
+
+def test_b2_late_answers_take_no_more_memory_than_there_may_be() -> None:
+    config = MetadataConfig(max_held_bytes=4 * PIECE_BYTES, max_bytes=30 * PIECE_BYTES)
+    fetch = MetadataFetch(InfoHash(bytes(20)), config, random.Random(0))
+    asked: list[object] = []
+    for turn in range(6):
+        now = config.request_timeout_s * turn
+        asked += fetch.tick(now)  # what was asked for before is not waited for any more
+        asked += fetch.peer_joined(turn, (30 - turn) * PIECE_BYTES, now)
+    assert len(set(asked)) > 6
+    for action in asked:
+        assert isinstance(action, Ask)
+        fetch.data_received(action.key, action.piece, None, bytes(PIECE_BYTES), 16.0)
+        assert fetch.held_bytes <= config.max_held_bytes
+    assert fetch.held_bytes == config.max_held_bytes
 
 
 def test_bep9_peers_share_the_work_and_progress_can_be_told() -> None:

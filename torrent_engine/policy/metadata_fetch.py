@@ -133,6 +133,8 @@ class MetadataFetch:
         if len(data) != copy.length_of(piece):
             return [self._blame(key, "sent a metadata piece of wrong length"), *self._ask(now)]
         self._given.note(key, copy.total_bytes, piece, data)
+        if self.held_bytes + len(data) > self._config.max_held_bytes:
+            return []  # a late answer, for which there is no room any more
         if copy.add(key, piece, data) and copy.is_whole:
             return [*self._judge(copy), *self._ask(now)]
         return self._ask(now, only=key if copy.is_open else None)
