@@ -261,15 +261,6 @@ def test_b5_a_peer_that_waited_for_the_metadata_is_not_late_when_it_comes() -> N
     assert connection.timed_out(650.0) is None
 
 
-def test_bep6_have_none_is_how_we_begin_without_metadata() -> None:
-    connection = early()
-    connection.send_have_none()
-    assert sent(connection) == HAVE_NONE
-    connection = early(fast=False)
-    connection.send_have_none()
-    assert sent(connection) == b""
-
-
 Fold = tuple[int, frozenset[int], frozenset[int]]
 
 

@@ -129,11 +129,6 @@ class Sender(ABC):
         elif not bitfield.none():
             self._out.append(encode_bitfield(bitfield))
 
-    def send_have_none(self) -> None:
-        """Say that we have nothing, as while we do not know what there is (BEP 9)."""
-        if self.fast_enabled:
-            self._out.append(encode_plain(MessageId.HAVE_NONE))
-
     def send_have(self, pieces: Iterable[int]) -> None:
         """Queue one "have" for each piece, as one buffer."""
         if messages := [encode_piece_index(MessageId.HAVE, piece) for piece in pieces]:
