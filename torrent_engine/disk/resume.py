@@ -71,6 +71,8 @@ class ResumeKeeper:
         self._work = anyio.Event()
         self._lock = anyio.Lock()
         self._journal: WriteJournal | None = None
+        self._unsaved: TorrentRecord | None = None
+        """What the database does not know yet; saved before anything else."""
 
     # -- start ----------------------------------------------------------------------------
 
@@ -95,8 +97,12 @@ class ResumeKeeper:
         self._start_from(plan, record)
         self._adopt(record, seen)
         if record is None or record.save_path != self._save_path:
-            await self._store.save_torrent(self._new_record(record))
-        await self.commit(self._storage.own_file_stamps)
+            self._unsaved = self._new_record(record)
+        is_fresh = record is None and not (noted or plan.to_check or plan.partial)
+        if is_fresh and not plan.verified.count:
+            self._touch()  # there is nothing to lose yet: the transfer does not wait for that
+        else:
+            await self.commit(self._storage.own_file_stamps)
         if self._journal is not None:
             self._journal.settle(noted)  # they are in the database as unchecked now
         self._storage.before_writes = self._note_writes
@@ -328,6 +334,9 @@ class ResumeKeeper:
     async def _save(
         self, progress: Progress, partial: dict[int, int], stamps: Callable[[], list[FileStamp]]
     ) -> None:
+        if self._unsaved is not None:
+            await self._store.save_torrent(self._unsaved)
+            self._unsaved = None
         seen: list[FileStamp] = []
 
         def look() -> list[FileStamp]:

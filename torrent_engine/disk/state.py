@@ -136,6 +136,10 @@ class StateStore:
         """Return what is known of a torrent; None if nothing is."""
         return await self._run(lambda db: self._load(db, info_hash))
 
+    def has_torrent(self, info_hash: InfoHash) -> bool:
+        """Tell whether the .torrent of a torrent is kept, by a look at the folder."""
+        return self._copies.has(info_hash)
+
     async def load_all(self) -> list[TorrentRecord]:
         """Return what is known of all torrents; those that are damaged are left out."""
         return await self._run(self._load_all)

@@ -72,6 +72,10 @@ class TorrentCopies:
         for ending in ("torrent", "json"):
             self._path(info_hash, ending).unlink(missing_ok=True)
 
+    def has(self, info_hash: InfoHash) -> bool:
+        """Tell whether there is a .torrent."""
+        return self._path(info_hash, "torrent").exists()
+
     def metainfo_bytes(self, info_hash: InfoHash) -> bytes:
         """Return the .torrent; empty if there is none, or not the right one."""
         try:

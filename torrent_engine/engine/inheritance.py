@@ -25,4 +25,4 @@ class Inheritance:
         self.links.close()
         if self.sources is not None:
             with anyio.CancelScope(shield=True):
-                await self.sources.trackers.stop()
+                await self.sources.stop()

@@ -15,6 +15,8 @@ logger = logging.getLogger(__name__)
 
 async def recall(store: StateStore, magnet: Magnet) -> Metainfo | None:
     """Return the torrent of a link if its metadata is kept, with what the link adds; else None."""
+    if not store.has_torrent(magnet.info_hash):
+        return None
     try:
         record = await store.load(magnet.info_hash)
         if record is None or not record.metainfo_bytes:

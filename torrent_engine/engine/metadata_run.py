@@ -183,7 +183,7 @@ class MetadataRun:
             shared.router.unregister(info_hash)
             self._bequeath()
             if self.inheritance is None or self.inheritance.sources is None:
-                await self.sources.trackers.stop()
+                await self.sources.stop()
 
     def _bequeath(self) -> None:
         """Keep what the run of the torrent goes on with."""
@@ -252,6 +252,8 @@ class MetadataRun:
             self.failure = error
         else:
             self.pool.detach()
+            if not self.metainfo.is_private:
+                self.sources.keep()
         self.interrupt()
 
     def _on_liar(self, liar: Identity, reason: str) -> None:

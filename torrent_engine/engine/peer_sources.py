@@ -69,6 +69,7 @@ class PeerSources:
             rng=swarm.rng,
         )
         self._shared = shared
+        self._is_kept = False
         self._new_by_dht = 0
         self._asked_again_s = swarm.clock()
 
@@ -88,13 +89,26 @@ class PeerSources:
     async def run(self) -> None:
         """Look for peers until cancelled."""
         try:
-            self._join()
+            if not self._is_kept:
+                self._join()
+            self._is_kept = False
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self.trackers.run)
                 tasks.start_soon(self._add_saved_peers)
                 tasks.start_soon(self._add_configured_peers)
         finally:
-            self._shared.discovery.leave(self._swarm.info_hash)
+            if not self._is_kept:
+                self._shared.discovery.leave(self._swarm.info_hash)
+
+    def keep(self) -> None:
+        """Let others go on finding us between this run and the next, of another pool."""
+        self._is_kept = True
+
+    async def stop(self) -> None:
+        """Be found no more, and tell the trackers; they get 5 s at most."""
+        self._is_kept = False
+        self._shared.discovery.leave(self._swarm.info_hash)
+        await self.trackers.stop()
 
     def _join(self) -> None:
         """Let the DHT and the local network know of us, unless the torrent is private (BEP 27)."""
@@ -105,7 +119,7 @@ class PeerSources:
         self._shared.discovery.join(
             self._swarm.info_hash,
             listen_port=self._shared.listen_port,
-            is_seed=self._facts.is_seed,
+            is_seed=self._is_seed,
             on_peers=self._on_discovered,
             on_round=self._on_round,
         )
@@ -121,6 +135,9 @@ class PeerSources:
             self.trackers.want_peers()
             if not self._facts.is_private:
                 self._shared.discovery.hurry(self._swarm.info_hash)
+
+    def _is_seed(self) -> bool:
+        return self._facts.is_seed()
 
     def _totals(self) -> AnnounceTotals:
         return self._facts.totals()

@@ -270,7 +270,7 @@ class SessionRun:
     async def _part_from_swarm(self) -> None:
         """Let go of what came with the metadata, if the transfer never went on with it."""
         self.transfer.pool.close_adopted()
-        await self.transfer.trackers.stop()
+        await self.transfer.sources.stop()
 
     def interrupt(self) -> None:
         """End the present phase: something has changed."""

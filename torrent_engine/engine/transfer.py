@@ -209,7 +209,7 @@ class Transfer:
             self.finisher.write_ahead(torrent.clock(), 0.0)
             with anyio.CancelScope(shield=True):
                 await self._saved_peers.save(self.pool.good_peers())
-            await self.trackers.stop()
+            await self.sources.stop()
 
     async def _tick_forever(self) -> None:
         ticks = 0
