@@ -54,15 +54,15 @@ class EngineNode(EngineProcess):
 
 
 class EngineNodes(Program):
-    """As many nodes of ours as a host has addresses, in one process; they know each other."""
+    """Two nodes of ours at each address of a host, in one process; they know each other."""
 
     def __init__(self, host: Host, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        port = free_port()
+        ports = [free_port(), free_port()]
         hosts = [host.address(index + 1) for index in range(ADDRESSES_PER_HOST)]
-        self.addresses: list[Address] = [(each, port) for each in hosts]
+        self.addresses: list[Address] = [(each, port) for port in ports for each in hosts]
         super().__init__(
-            [sys.executable, "-m", "tests.support.dht_swarm", str(port), *hosts],
+            [sys.executable, "-m", "tests.support.dht_swarm", *map(str, ports), *hosts],
             host=host,
             log=folder / "dht-nodes.log",
             env={"PYTHONPATH": str(ROOT)},
@@ -75,7 +75,7 @@ class EngineNodes(Program):
 
     def _all_there(self) -> bool:
         assert self.alive, self.output()[-2000:]
-        return str(self.addresses[0][1]) in self.output()
+        return "ready" in self.output()
 
 
 def bootstrap_options(bootstrap: Sequence[Address]) -> list[str]:
