@@ -99,6 +99,8 @@ def test_command_line_of_the_readme_is_accepted_by_its_parser(line: str) -> None
     name, *arguments = shlex.split(line)[1:]
     with click.Context(cli, info_name="torrent-engine") as context:
         command = cli.get_command(context, name)
+        if isinstance(command, click.Group):
+            command = command.get_command(context, arguments.pop(0))
         assert command is not None
         known = {option for each in command.params for option in each.opts + each.secondary_opts}
         used = {word.partition("=")[0] for word in arguments if word.startswith("-")}

@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from itertools import permutations
 from typing import Final
 
 import anyio
@@ -77,6 +78,8 @@ class DhtService:
             if datagrams.port_of(is_ipv6=is_ipv6) is not None
         }
         """By whether it is IPv6; a family without a socket has none."""
+        for first, second in permutations(self.drivers.values(), 2):
+            first.node.serve_beside(second.node)
 
     def _driver(self, *, is_ipv6: bool, rng: random.Random) -> DhtDriver:
         now = self._host.clock()
