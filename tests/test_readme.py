@@ -24,6 +24,12 @@ RUNNABLE = [block for block in BLOCKS if '"a.torrent"' in block]
 COMMANDS = re.findall(r"^\| `(torrent-engine \w[^`]*)`", README, re.MULTILINE)
 DOCUMENTS = ["README.md", "ARCHITECTURE.md", "SECURITY.md", "CHANGELOG.md", "bench/README.md"]
 MADE_BY_HAND = {"RESULTS.md"}  # by the benchmarks
+ALONE = """
+from torrent_engine.base.config import DhtConfig, LsdConfig
+for config in (DhtConfig, LsdConfig):
+    config.__init__.__defaults__ = (False, *config.__init__.__defaults__[1:])
+    assert not config().enabled
+"""  # the README's programs ask the DHT and the local network; its tests do not
 
 
 @pytest.fixture
@@ -46,7 +52,7 @@ def test_block_of_the_readme_runs_to_its_end(
 ) -> None:
     home = {"HOME": str(tmp_path), "XDG_STATE_HOME": str(tmp_path / "state")}
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", block],
+        [sys.executable, "-W", "error", "-c", ALONE + block],
         cwd=tmp_path,
         env=os.environ | home,
         capture_output=True,
