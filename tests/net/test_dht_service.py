@@ -1,5 +1,6 @@
 """The DHT on real sockets: nodes on loopback find each other, and each other's peers."""
 
+import socket
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -24,7 +25,7 @@ from torrent_engine.protocol.dht.events import (
     LookupEnded,
     PingEnded,
 )
-from torrent_engine.protocol.dht.krpc import NodeInfo
+from torrent_engine.protocol.dht.krpc import NodeInfo, Response, decode_message
 from torrent_engine.protocol.dht.node import DhtNode, SavedTable
 
 pytestmark = pytest.mark.anyio
@@ -295,6 +296,27 @@ async def test_bytes_that_are_no_message_are_counted_and_answered_by_nobody() ->
 
 
 # -- what is kept and what is told ----------------------------------------------------------------
+
+
+async def test_bep32_who_wants_both_families_is_told_of_both() -> None:
+    hosts = (LOOPBACK, "::1")
+    async with node(hosts=hosts) as other, node(hosts=hosts) as service:
+        for host in hosts:
+            service.add_node(host, other.port)
+        await until(lambda: service.node_count == 2)
+        query = b"d1:ad2:id20:%b6:target20:%b4:wantl2:n42:n6ee1:q9:find_node1:t2:aa1:y1:qe"
+        with socket.socket(type=socket.SOCK_DGRAM) as sock:
+            sock.settimeout(5)
+            sock.sendto(query % (b"q" * 20, b"t" * 20), (LOOPBACK, service.port))
+            data = await anyio.to_thread.run_sync(sock.recv, 2_000)
+        response = decode_message(data)
+        assert isinstance(response, Response)
+        assert [
+            len(nodes) for key, nodes in sorted(response.values.items()) if b"nodes" in key
+        ] == [
+            26,
+            38,
+        ]
 
 
 @dataclass
