@@ -249,7 +249,7 @@ async def test_nodes_that_are_gone_do_not_hold_up_the_first_search() -> None:
 
             tasks.start_soon(search)
             await until(lambda: found == [PeerAddress(LOOPBACK, 7001)])
-            assert not driver_of(service).bootstrapped.is_set()  # it still waits for who is gone
+            assert not driver_of(service).node.is_bootstrapped  # it still waits for who is gone
             tasks.cancel_scope.cancel()
 
 
