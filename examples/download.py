@@ -4,8 +4,10 @@ python examples/download.py debian.torrent downloads
 """
 
 import argparse
+from dataclasses import replace
 
 from torrent_engine import SessionConfig, SessionStats, SharedConfig, TorrentEngineError, download
+from torrent_engine.base.config import DhtConfig, LsdConfig
 
 
 def report(stats: SessionStats) -> None:
@@ -28,13 +30,17 @@ def main() -> None:
     parser.add_argument("folder", nargs="?", default=".", help="where the payload goes")
     parser.add_argument("--peer", type=host_and_port, action="append", default=[])
     parser.add_argument("--state-dir", help="folder of the resume database")
+    parser.add_argument("--alone", action="store_true", help="ask no DHT and no local network")
     options = parser.parse_args()
+    shared = SharedConfig(state_dir=options.state_dir)
+    if options.alone:
+        shared = replace(shared, dht=DhtConfig(enabled=False), lsd=LsdConfig(enabled=False))
     try:
         path = download(
             options.torrent,
             options.folder,
             config=SessionConfig(peers=tuple(options.peer)),
-            shared_config=SharedConfig(state_dir=options.state_dir),
+            shared_config=shared,
             on_progress=report,
         )
     except (TorrentEngineError, OSError) as error:

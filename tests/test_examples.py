@@ -50,6 +50,7 @@ async def test_download_fetches_from_a_peer_and_prints_its_progress(tmp_path: Pa
             tmp_path / "out",
             f"--peer={host}:{port}",
             f"--state-dir={tmp_path / 'state'}",
+            "--alone",
             folder=tmp_path,
         )
     assert content(metainfo, tmp_path / "out") == payload

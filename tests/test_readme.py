@@ -24,6 +24,12 @@ RUNNABLE = [block for block in BLOCKS if '"a.torrent"' in block]
 COMMANDS = re.findall(r"^\| `(torrent-engine \w[^`]*)`", README, re.MULTILINE)
 DOCUMENTS = ["README.md", "ARCHITECTURE.md", "SECURITY.md", "CHANGELOG.md", "bench/README.md"]
 MADE_BY_HAND = {"RESULTS.md"}  # by the benchmarks
+ALONE = """
+from torrent_engine.base.config import DhtConfig, LsdConfig
+for config in (DhtConfig, LsdConfig):
+    config.__init__.__defaults__ = (False, *config.__init__.__defaults__[1:])
+    assert not config().enabled
+"""  # the README's programs ask the DHT and the local network; its tests do not
 
 
 @pytest.fixture
@@ -46,7 +52,7 @@ def test_block_of_the_readme_runs_to_its_end(
 ) -> None:
     home = {"HOME": str(tmp_path), "XDG_STATE_HOME": str(tmp_path / "state")}
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", block],
+        [sys.executable, "-W", "error", "-c", ALONE + block],
         cwd=tmp_path,
         env=os.environ | home,
         capture_output=True,
@@ -99,6 +105,8 @@ def test_command_line_of_the_readme_is_accepted_by_its_parser(line: str) -> None
     name, *arguments = shlex.split(line)[1:]
     with click.Context(cli, info_name="torrent-engine") as context:
         command = cli.get_command(context, name)
+        if isinstance(command, click.Group):
+            command = command.get_command(context, arguments.pop(0))
         assert command is not None
         known = {option for each in command.params for option in each.opts + each.secondary_opts}
         used = {word.partition("=")[0] for word in arguments if word.startswith("-")}

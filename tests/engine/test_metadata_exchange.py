@@ -41,8 +41,9 @@ class World:
     liars: list[tuple[Identity, str]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        swarm: Any = self
         self.exchange = MetadataExchange(
-            self, on_metadata=self.found.append, on_liar=lambda *liar: self.liars.append(liar)
+            swarm, on_metadata=self.found.append, on_liar=lambda *liar: self.liars.append(liar)
         )
 
     def join(self, metadata_bytes: int | None = len(INFO), *, speaks: bool = True) -> Peer:

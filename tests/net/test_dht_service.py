@@ -1,5 +1,6 @@
 """The DHT on real sockets: nodes on loopback find each other, and each other's peers."""
 
+import socket
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -24,7 +25,7 @@ from torrent_engine.protocol.dht.events import (
     LookupEnded,
     PingEnded,
 )
-from torrent_engine.protocol.dht.krpc import NodeInfo
+from torrent_engine.protocol.dht.krpc import NodeInfo, Response, decode_message
 from torrent_engine.protocol.dht.node import DhtNode, SavedTable
 
 pytestmark = pytest.mark.anyio
@@ -227,6 +228,31 @@ async def test_bep5_who_announces_is_found_by_the_others(host: str) -> None:
         assert set(again) == {PeerAddress(host, 7001), PeerAddress(host, 7004)}
 
 
+async def test_nodes_that_are_gone_do_not_hold_up_the_first_search() -> None:
+    config = replace(QUICK, query_timeout_s=60.0)
+    async with node() as router, open_datagrams((LOOPBACK,), 0) as silent:
+        gone = NodeInfo(NodeId(b"g" * 20), PeerAddress(LOOPBACK, silent.port))
+        known = NodeInfo(driver_of(router).node.node_id, PeerAddress(LOOPBACK, router.port))
+        found: list[PeerAddress] = []
+        await found_by(router)
+        async with node((LOOPBACK, router.port)) as other:
+            await other.wait_ready()
+            assert (await found_by(other, port=7001))[1] == 1
+        saved = {False: SavedTable(NodeId(b"s" * 20), (gone, known))}
+        async with (
+            node(config=config, host=DhtHost(saved=saved)) as service,
+            anyio.create_task_group() as tasks,
+        ):
+
+            async def search() -> None:
+                await service.search(INFO_HASH, port=1, is_seed=False, on_peers=found.extend)
+
+            tasks.start_soon(search)
+            await until(lambda: found == [PeerAddress(LOOPBACK, 7001)])
+            assert not driver_of(service).node.is_bootstrapped  # it still waits for who is gone
+            tasks.cancel_scope.cancel()
+
+
 async def test_a_search_where_nobody_is_known_ends_with_nothing() -> None:
     async with node() as service:
         assert await found_by(service) == ([], 0)
@@ -295,6 +321,23 @@ async def test_bytes_that_are_no_message_are_counted_and_answered_by_nobody() ->
 
 
 # -- what is kept and what is told ----------------------------------------------------------------
+
+
+async def test_bep32_who_wants_both_families_is_told_of_both() -> None:
+    hosts = (LOOPBACK, "::1")
+    async with node(hosts=hosts) as other, node(hosts=hosts) as service:
+        for host in hosts:
+            service.add_node(host, other.port)
+        await until(lambda: service.node_count == 2)
+        query = b"d1:ad2:id20:%b6:target20:%b4:wantl2:n42:n6ee1:q9:find_node1:t2:aa1:y1:qe"
+        with socket.socket(type=socket.SOCK_DGRAM) as sock:
+            sock.settimeout(5)
+            sock.sendto(query % (b"q" * 20, b"t" * 20), (LOOPBACK, service.port))
+            data = await anyio.to_thread.run_sync(sock.recv, 2_000)
+        response = decode_message(data)
+        assert isinstance(response, Response)
+        lists = [response.values[key] for key in (b"nodes", b"nodes6")]
+        assert [len(each) for each in lists if isinstance(each, bytes)] == [26, 38]
 
 
 @dataclass

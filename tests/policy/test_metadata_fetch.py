@@ -209,6 +209,30 @@ def test_b2_silent_peers_have_a_rest_that_a_late_answer_ends() -> None:
     assert fetch.tick(28.0 + CONFIG.rest_max_s) != []
 
 
+def test_b2_a_peer_that_was_asked_twice_may_answer_twice() -> None:
+    fetch = MetadataFetch(InfoHash(bytes(20)), CONFIG, random.Random(0))
+    assert fetch.peer_joined("peer", 5, 0.0) == [Ask("peer", 0)]
+    assert fetch.tick(3.0) == [Ask("peer", 0)]
+    for _ in range(2):
+        fetch.rejected("peer", 0, 3.1)
+    for _ in range(CONFIG.max_strikes):
+        assert fetch.rejected("peer", 0, 3.2) == []
+    assert fetch.rejected("peer", 0, 3.2) != []
+
+
+def test_b2_who_comes_when_peers_cannot_all_be_right_gives_a_copy_of_its_own() -> None:
+    fetch = MetadataFetch(InfoHash(bytes(20)), CONFIG, random.Random(0))
+    asked = [
+        *fetch.peer_joined("a", 4 * PIECE_BYTES, 0.0),
+        *fetch.peer_joined("b", 4 * PIECE_BYTES, 0.0),
+    ]
+    for action in asked:
+        assert isinstance(action, Ask)
+        fetch.data_received(action.key, action.piece, None, bytes(PIECE_BYTES), 0.1)
+    assert fetch.peer_joined("c", 4 * PIECE_BYTES, 0.2) == [Ask("c", 0), Ask("c", 1)]
+    assert fetch.held_bytes == 4 * PIECE_BYTES  # what a and b gave is theirs
+
+
 def test_b2_a_reject_is_no_offence_but_a_rest() -> None:
     rng = random.Random(0)
     fakes: dict[Hashable, Fake] = {"no": refusing(INFO, rng)}

@@ -98,7 +98,7 @@ class Peer:
     def _alerts(self, kind):
         """Wait for an alert of a kind, a second at most; return all of that kind."""
         deadline = time.monotonic() + 1.0
-        found = []
+        found: list = []
         while not found and time.monotonic() < deadline:
             found += [alert for alert in self.session.pop_alerts() if isinstance(alert, kind)]
             time.sleep(0.01)

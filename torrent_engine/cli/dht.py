@@ -132,7 +132,7 @@ def _question(function: Command) -> Command:
     return function
 
 
-@command.command("ping")
+@command.command("ping", short_help="Ask nodes whether they are there.")
 @click.argument("nodes", nargs=-1, required=True, type=PEER, metavar="HOST:PORT...")
 @_question
 def ping(**options: Any) -> ExitCode:  # noqa: ANN401
@@ -154,7 +154,7 @@ def get_peers(**options: Any) -> ExitCode:  # noqa: ANN401
     return dht_lookups.get_peers(options)
 
 
-@command.command("announce")
+@command.command("announce", short_help="Announce that a peer takes connections here.")
 @click.argument("info_hash", metavar="INFO_HASH")
 @click.argument("peer_port", type=PEER_PORT, metavar="PORT")
 @click.option("--seed", "is_seed", is_flag=True, help="Say that the peer has all of it.")
@@ -169,7 +169,7 @@ def announce(**options: Any) -> ExitCode:  # noqa: ANN401
     return dht_lookups.announce(options)
 
 
-@command.command("sample")
+@command.command("sample", short_help="Ask for info-hashes that nodes store.")
 @click.argument("where", type=WHERE, required=False, metavar="[HOST:PORT | NODE_ID]")
 @_question
 def sample(**options: Any) -> ExitCode:  # noqa: ANN401
@@ -182,7 +182,7 @@ def sample(**options: Any) -> ExitCode:  # noqa: ANN401
     return dht_lookups.sample(options)
 
 
-@command.command("get")
+@command.command("get", short_help="Fetch a value by its hash or its public key.")
 @click.argument("target", type=TARGET, metavar="TARGET | KEY")
 @click.option("--salt", type=SALT, default="", metavar="TEXT", help="Salt of a KEY's value.")
 @click.option("--raw", is_flag=True, help="Print the value as it is bencoded, in hexadecimal.")
@@ -194,7 +194,7 @@ def get(**options: Any) -> ExitCode:  # noqa: ANN401
     return dht_values.get(options)
 
 
-@command.command("put")
+@command.command("put", short_help="Have nodes keep a value.")
 @click.argument("value", metavar="VALUE")
 @click.option("--bencoded", is_flag=True, help="VALUE is bencoding already, no plain text.")
 @click.option(
@@ -222,7 +222,7 @@ def put(**options: Any) -> ExitCode:  # noqa: ANN401
     return dht_values.put(options)
 
 
-@command.command("node")
+@command.command("node", short_help="Run a node until stopped.")
 @_bootstrap_option
 @_listen_option
 @_port_option(6881)

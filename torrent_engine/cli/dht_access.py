@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import anyio
 
@@ -16,6 +16,8 @@ from torrent_engine.net.dht_bootstrap import routers_for
 from torrent_engine.net.dht_driver import OnEvent
 from torrent_engine.net.dht_service import DhtService, StartLookup, open_dht
 from torrent_engine.protocol.dht.events import DhtEvent, LookupEnded
+
+QUERY_TIMEOUT_S: Final = 3.0  # ours: whoever waits at a terminal does not wait for dead nodes
 
 Options = Mapping[str, Any]
 Result = TypeVar("Result")
@@ -103,7 +105,8 @@ def dht_config(options: Options, *, read_only: bool) -> DhtConfig:
 @asynccontextmanager
 async def temporary_node(options: Options) -> AsyncIterator[DhtService]:
     """Run a node that only asks."""
-    config, hosts = dht_config(options, read_only=True), listen_hosts(options)
+    hosts = listen_hosts(options)
+    config = replace(dht_config(options, read_only=True), query_timeout_s=QUERY_TIMEOUT_S)
     async with (
         open_datagrams(hosts, options["port"]) as datagrams,
         open_dht(config, datagrams, routers=routers_for(config, hosts)) as service,

@@ -116,10 +116,15 @@ def get_peers(options: Options) -> ExitCode:
         fields = {"info_hash": info_hash.hex(), "peers": list(peers)}
         render.print_json({**fields, **estimate, **summary.counts()})
     else:
-        counts = [f"{count:,} {name}" for name, count in estimate.items()]
-        found = f"{len(peers):,} peers"
+        counts = [counted(count, name.removesuffix("s")) for name, count in estimate.items()]
+        found = counted(len(peers), "peer")
         render.print_lines([*peers, ", ".join([found, *counts, summary.line()])])
     return ExitCode.OK if peers else summary.found_nothing
+
+
+def counted(count: int, noun: str) -> str:
+    """Return a number of things: "1 peer", "2 peers"."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def _estimate(scrapes: list[ScrapeFound]) -> dict[str, int]:
@@ -151,7 +156,7 @@ def print_stored(options: Options, summary: Summary, fields: dict[str, object]) 
         stored = {"stored_at": nodes, "refusals": summary.refusals}
         render.print_json({**fields, **stored, **summary.counts()})
     else:
-        render.print_lines([*nodes, f"kept by {len(nodes)} nodes; {summary.line()}"])
+        render.print_lines([*nodes, f"kept by {counted(len(nodes), 'node')}; {summary.line()}"])
     if nodes:
         return ExitCode.OK
     reason = f": {summary.refusals[0]}" if summary.refusals else ""
@@ -210,5 +215,6 @@ def _print_samples(
         render.print_json({"nodes": nodes, **summary.counts()})
         return
     stored = sum(each.stored for each in samples)
-    last = f"{len(hashes):,} of {stored:,} info-hashes of {len(samples)} nodes; {summary.line()}"
+    of_nodes = f"of {counted(len(samples), 'node')}; {summary.line()}"
+    last = f"{len(hashes):,} of {stored:,} info-hashes {of_nodes}"
     render.print_lines([*(info_hash.hex() for info_hash in hashes), last])

@@ -20,7 +20,7 @@ from torrent_engine.net.datagrams import open_datagrams
 from torrent_engine.net.dht_service import DhtService
 from torrent_engine.protocol.dht.node import DhtNode
 
-REPORT_INTERVAL_S: Final = 5.0
+REPORT_INTERVAL_S: Final = 2.0
 _NETWORKS: Final = {False: "IPv4", True: "IPv6"}
 
 
@@ -90,8 +90,8 @@ def _report(counts: dict[str, dict[str, object]], options: Options) -> None:
         _print_event("dht.stats", counts)
     elif not options["quiet"]:
         parts = [
-            f"{network}: {each['nodes']:,} nodes, {each['queries_in']:,} queries answered,"
-            f" {each['queries_out']:,} asked"
+            f"{network}: {each['nodes']:,} nodes known, {each['queries_in']:,} queries taken,"
+            f" {each['queries_out']:,} sent"
             for network, each in counts.items()
         ]
         render.print_line("; ".join(parts), flush=True)

@@ -34,7 +34,7 @@ MEANINGS: Final[dict[ExitCode, str]] = {
     ExitCode.OK: "done",
     ExitCode.UNKNOWN: "unknown error (a bug; --debug shows where)",
     ExitCode.TIMED_OUT: "time-out",
-    ExitCode.NOT_FOUND: "not found: a file, a folder or a URL",
+    ExitCode.NOT_FOUND: "not found: a file, a folder, a URL, or anything in the DHT",
     ExitCode.NETWORK: "network problem: tracker, URL or port",
     ExitCode.UNFINISHED: "unfinished at Ctrl-C",
     ExitCode.DISK_FULL: "disk full",

@@ -11,7 +11,7 @@ import anyio
 
 from torrent_engine.base.ids import PeerAddress
 from torrent_engine.net.datagrams import Datagrams
-from torrent_engine.protocol.dht.events import Bootstrapped, DhtEvent, LookupEnded, PingEnded
+from torrent_engine.protocol.dht.events import DhtEvent, LookupEnded, PingEnded
 from torrent_engine.protocol.dht.node import DhtNode
 
 logger = logging.getLogger(__name__)
@@ -37,16 +37,18 @@ class DhtDriver:
         is_ipv6: bool,
         clock: Callable[[], float],
         on_event: OnEvent,
+        on_entered: Callable[[], None],
     ) -> None:
         self.node = node
         self.is_ipv6 = is_ipv6
-        self.bootstrapped = anyio.Event()
-        """Set when the node has found its place in the network for the first time."""
+        self.entered = anyio.Event()
+        """Set when another node has answered for the first time."""
         self.has_start = False
         """Whether it was told of any node to begin with."""
         self._datagrams = datagrams
         self._clock = clock
         self._on_event = on_event
+        self._on_entered = on_entered
         self._askers: dict[int, OnEvent] = {}
         self._wake = anyio.Event()
         self._sleeps_until = 0.0
@@ -88,6 +90,9 @@ class DhtDriver:
             self._datagrams.send(data, address)
         for event in self.node.events():
             self._tell(event)
+        if not self.entered.is_set() and self.node.node_count:
+            self.entered.set()
+            self._on_entered()
         timer = self.node.next_timer()
         if timer is not None and timer < self._sleeps_until:
             self._wake.set()
@@ -95,8 +100,6 @@ class DhtDriver:
     def _tell(self, event: DhtEvent) -> None:
         number = getattr(event, "lookup", None)
         if number is None:
-            if isinstance(event, Bootstrapped):
-                self.bootstrapped.set()
             self._on_event(event)
             return
         asker = self._askers.pop if is_last(event) else self._askers.get

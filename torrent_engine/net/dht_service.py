@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from itertools import permutations
 from typing import Final
 
 import anyio
@@ -23,7 +24,6 @@ from torrent_engine.net.dht_bootstrap import Bootstrap, Endpoint, resolve_all
 from torrent_engine.net.dht_driver import DhtDriver, OnEvent, is_last
 from torrent_engine.net.resolver import Resolver, is_literal, resolve
 from torrent_engine.protocol.dht.events import (
-    Bootstrapped,
     DhtEvent,
     ExternalAddressChanged,
     LookupEnded,
@@ -69,7 +69,7 @@ class DhtService:
         self._tasks = tasks
         self._host = host
         self._names_waiting = 0
-        self._first_bootstrapped = anyio.Event()
+        self._entered = anyio.Event()
         rng = random.SystemRandom()  # row C2: transaction ids that nobody guesses
         self.drivers: Mapping[bool, DhtDriver] = {
             is_ipv6: self._driver(is_ipv6=is_ipv6, rng=rng)
@@ -77,6 +77,8 @@ class DhtService:
             if datagrams.port_of(is_ipv6=is_ipv6) is not None
         }
         """By whether it is IPv6; a family without a socket has none."""
+        for first, second in permutations(self.drivers.values(), 2):
+            first.node.serve_beside(second.node)
 
     def _driver(self, *, is_ipv6: bool, rng: random.Random) -> DhtDriver:
         now = self._host.clock()
@@ -97,6 +99,7 @@ class DhtService:
             is_ipv6=is_ipv6,
             clock=self._host.clock,
             on_event=self._on_event,
+            on_entered=self._entered.set,
         )
         driver.has_start = saved is not None and bool(saved.nodes)
         return driver
@@ -122,15 +125,15 @@ class DhtService:
         return {is_ipv6: driver.node.saved() for is_ipv6, driver in self.drivers.items()}
 
     async def wait_ready(self) -> Collection[bool]:
-        """Wait until a node has found its place, and a moment for the other one.
+        """Wait until somebody has answered a node of ours, and a moment for the other one.
 
-        Returns the families that have one: False is IPv4, True is IPv6.
+        Returns the families that are ready: False is IPv4, True is IPv6.
         """
-        await self._first_bootstrapped.wait()
+        await self._entered.wait()
         with anyio.move_on_after(SECOND_FAMILY_GRACE_S):
             for driver in self.drivers.values():
                 if driver.has_start:
-                    await driver.bootstrapped.wait()
+                    await driver.entered.wait()
         return [is_ipv6 for is_ipv6, driver in self.drivers.items() if driver.node.node_count]
 
     # -- nodes to begin with ----------------------------------------------------------------
@@ -229,8 +232,6 @@ class DhtService:
 
     def _on_event(self, event: DhtEvent) -> None:
         logger.debug("DHT: %s", event)
-        if isinstance(event, Bootstrapped):
-            self._first_bootstrapped.set()
         if isinstance(event, ExternalAddressChanged) and self._host.on_external is not None:
             self._host.on_external(event.address)
 

@@ -208,6 +208,35 @@ def test_c1_spoofed_queries_send_no_more_than_three_bytes_for_one() -> None:
     assert 1.0 < bytes_out / bytes_in <= 3.0
 
 
+def test_c1_strangers_are_pinged_only_for_what_their_queries_left_over() -> None:
+    """A reply of three times the query leaves nothing: the ping waits for the next idle check."""
+    node, stranger = joined(replace(CONFIG, max_upload_bytes_per_s=0), count=60), other(100)
+    node.handle_timer(now=30.0)
+    list(sent(node))
+    arguments: dict[bytes, Encodable] = {b"target": bytes(20)}
+    data = encode_query(b"a", b"find_node", stranger.id, arguments)
+    node.receive_datagram(data, stranger.address, now=31.5)
+    assert len(node.datagrams_to_send()) == 1
+    node.handle_timer(now=31.6)
+    assert list(sent(node)) == []
+    small = other(101)
+    data = encode_query(b"a", b"ping", small.id, {b"pad": bytes(40)})
+    node.receive_datagram(data, small.address, now=32.0)
+    node.handle_timer(now=32.1)
+    assert {query.method for query, _ in sent(node)} == {b"ping"}
+
+
+def test_lookups_wait_for_the_first_look_around() -> None:
+    node, friend = make(), other(1)
+    node.bootstrap([friend.address], now=0.0)
+    node.get_peers(INFO_HASH, now=0.0)
+    ((query, address),) = sent(node)
+    assert query.method == b"find_node"
+    assert node.stats().lookups_waiting == 1
+    answer(node, query, friend, now=0.1)
+    assert [(each.method, where) for each, where in sent(node)] == [(b"get_peers", address)]
+
+
 def test_c1_strangers_are_pinged_one_at_a_time() -> None:
     node = joined(replace(CONFIG, max_upload_bytes_per_s=0))
     pings = 0

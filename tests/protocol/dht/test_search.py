@@ -194,6 +194,21 @@ def test_c2_of_two_claims_about_one_address_the_closer_is_tried() -> None:
     assert distances(search.to_ask()) == [3]
 
 
+def test_c2_a_false_id_next_to_the_target_does_not_replace_one_that_fits() -> None:
+    address = PeerAddress("77.1.1.1", 6881)
+    honest = NodeInfo(node_id_for(address.host, random.Random(1)), address)
+    search = Search(TARGET, CONFIG)
+    search.add([at(1_000), at(1_001)])
+    liar, teller = search.to_ask()
+    answer(search, liar, NodeInfo(at(1).id, address))
+    answer(search, teller, honest, NodeInfo(at(2).id, address))
+    (candidate,) = search.to_ask()
+    assert candidate.node_id == honest.id
+    answer(search, candidate)
+    assert (liar.good, liar.bad) == (0, 1)
+    assert teller.good == 1
+
+
 def test_bep42_nodes_with_ids_of_their_own_choice_do_not_count_while_others_are_there() -> None:
     rng = random.Random(1)
     hosts = [f"{20 + each}.1.1.1" for each in range(12)]

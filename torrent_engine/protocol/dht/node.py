@@ -331,6 +331,7 @@ class DhtNode:
         if response.external is not None:
             self._take_external(response.external, address, now)
         query.asker.answered(query, response, now=now)
+        self._lookups.is_held = False  # somebody is known: no need to wait for who is gone
         self._lookups.go_on(now)
 
     def _take_failure(self, failure: Failure, address: PeerAddress, now: float) -> None:
