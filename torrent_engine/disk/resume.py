@@ -266,6 +266,8 @@ class ResumeKeeper:
         are then unchecked), StateDatabaseError or DiskFullError if the database cannot be
         written.
         """
+        if self._unsaved is not None:
+            await self.commit()
         while True:
             if not self._is_uncommitted and not self._unsynced_bytes:
                 self._work = anyio.Event()
