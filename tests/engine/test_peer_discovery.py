@@ -72,6 +72,9 @@ class Dht:
             self.running[info_hash] -= 1
         return self.stored
 
+    def begin(self) -> None:
+        """Nobody is asked here."""
+
     def add_node(self, host: str, port: int) -> None:
         self.nodes.append((host, port))
 

@@ -5,13 +5,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
 from tests.disk.helpers import CONFIG
-from tests.support.swarm import LOOPBACK, resources, until
+from tests.support.clock import let_tasks_run
+from tests.support.swarm import LOOPBACK, PATIENCE_S, resources, until
 from torrent_engine.base.config import DhtConfig
 from torrent_engine.base.errors import LocalProtocolError, NetworkError, StateDatabaseError
 from torrent_engine.base.ids import InfoHash, NodeId, PeerAddress
+from torrent_engine.codec.bencode import encode
 from torrent_engine.disk.state import StateStore
 from torrent_engine.disk.state_records import DhtRecord
 from torrent_engine.engine import shared_resources as shared_resources_module
@@ -39,6 +42,7 @@ def node(folder: Path, *bootstrap: tuple[str, int], **changes: Any) -> SharedRes
 
 def dht_of(shared: SharedResources) -> DhtService:
     assert shared.dht is not None
+    shared.dht.begin()
     return shared.dht
 
 
@@ -48,6 +52,22 @@ async def test_bep5_the_dht_has_the_number_of_the_listening_port(tmp_path: Path)
         assert set(dht_of(shared).drivers) == {False, True}
     with pytest.raises(LocalProtocolError):
         _ = shared.dht
+
+
+async def test_b10_a_dht_that_no_torrent_wants_yet_asks_and_answers_nobody(tmp_path: Path) -> None:
+    with socket.socket(type=socket.SOCK_DGRAM) as udp:
+        udp.bind((LOOPBACK, 0))
+        udp.setblocking(False)
+        async with node(tmp_path, udp.getsockname()) as shared:
+            ping = encode({"t": "aa", "y": "q", "q": "ping", "a": {"id": b"i" * 20}})
+            udp.sendto(ping, (LOOPBACK, shared.listen_port))
+            await let_tasks_run(200)
+            with pytest.raises(BlockingIOError):
+                udp.recv(2_000)
+            dht_of(shared)
+            with anyio.fail_after(PATIENCE_S):
+                await anyio.wait_readable(udp)
+            assert b"9:find_node" in udp.recv(2_000)
 
 
 async def test_a_dht_that_is_switched_off_has_no_socket(tmp_path: Path) -> None:
@@ -71,7 +91,7 @@ async def test_without_a_udp_socket_the_rest_works_on(
 
 async def test_bep5_the_nodes_of_the_last_run_lead_back_in(tmp_path: Path) -> None:
     async with node(tmp_path / "router") as router:
-        async with node(tmp_path / "a", (LOOPBACK, router.listen_port)) as shared:
+        async with node(tmp_path / "a", (LOOPBACK, dht_of(router).port)) as shared:
             await until(lambda: dht_of(shared).node_count == 1)
             node_id = dht_of(shared).drivers[False].node.node_id
         async with node(tmp_path / "a") as again:
@@ -88,7 +108,8 @@ async def test_bep5_two_engines_announce_to_each_other_and_find_their_peers(
         node(tmp_path / "a") as first,
         node(tmp_path / "b", (LOOPBACK, first.listen_port)) as second,
     ):
-        await until(lambda: dht_of(first).node_count and dht_of(second).node_count)
+        nodes = [dht_of(first), dht_of(second)]
+        await until(lambda: all(each.node_count for each in nodes))
         found: list[PeerAddress] = []
         for shared in (first, second):
             await dht_of(shared).search(
@@ -136,7 +157,7 @@ async def test_f6_a_database_that_fails_costs_the_nodes_and_nothing_else(
     monkeypatch.setattr(StateStore, "load_dht", fail)
     monkeypatch.setattr(StateStore, "save_dht", fail)
     async with node(tmp_path / "r") as router:
-        port = router.listen_port
+        port = dht_of(router).port
         async with node(tmp_path / "a", (LOOPBACK, port)) as shared:
             await until(lambda: dht_of(shared).node_count == 1)
     assert "cannot be read: told so" in caplog.text

@@ -50,6 +50,7 @@ async def _node(options: Options) -> AsyncIterator[DhtService]:
         open_datagrams(config.listen_hosts, options["port"]) as datagrams,
         open_shared_dht(config, datagrams, store=store) as service,
     ):
+        service.begin()
         yield service
 
 

@@ -41,6 +41,9 @@ class NodeSource(PeerSource, Protocol):
     def add_node(self, host: str, port: int) -> None:
         """Hear of a node."""
 
+    def begin(self) -> None:
+        """Take part in the DHT from now on; before that it is silent."""
+
 
 class PeerDiscovery:
     """Run :meth:`run` in a task; torrents join and leave at any time, also before it runs."""
@@ -79,6 +82,8 @@ class PeerDiscovery:
             raise LocalProtocolError(f"torrent {info_hash.hex()} looks for peers already")
         member = DiscoveryMember(listen_port, is_seed, on_peers, on_round)
         self._members[info_hash] = member
+        if self._dht is not None:
+            self._dht.begin()
         for source in self._sources:
             source.join(info_hash, member)
         return True

@@ -73,7 +73,10 @@ async def open_shared_dht(
     clock: Callable[[], float] = time.monotonic,
     own_address: OwnAddress | None = None,
 ) -> AsyncIterator[DhtService]:
-    """Run the DHT of a process with the nodes of its last run, which are saved again."""
+    """Run the DHT of a process with the nodes of its last run, which are saved again.
+
+    It takes part from the first torrent on that wants it; with private ones only it is silent.
+    """
     tables = DhtTables(store)
 
     def on_external(address: PeerAddress) -> None:
@@ -81,7 +84,11 @@ async def open_shared_dht(
             own_address.told(address.host, TELLER, TRACKER_VOTES)
 
     host = DhtHost(
-        clock=clock, saved=await tables.load(), save=tables.save, on_external=on_external
+        clock=clock,
+        saved=await tables.load(),
+        save=tables.save,
+        on_external=on_external,
+        waits=True,
     )
     routers = routers_for(config.dht, config.listen_hosts)
     async with open_dht(config.dht, datagrams, routers=routers, host=host) as service:

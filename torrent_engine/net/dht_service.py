@@ -56,6 +56,8 @@ class DhtHost:
     """Keeps the routing tables for the next run; must not raise."""
     on_external: Callable[[PeerAddress], None] | None = None
     """Hears at which address the internet sees us, when enough nodes agree."""
+    waits: bool = False
+    """Say nothing to anybody until a torrent wants the DHT (row B10)."""
 
 
 class DhtService:
@@ -68,6 +70,8 @@ class DhtService:
         self._datagrams = datagrams
         self._tasks = tasks
         self._host = host
+        self.wanted = anyio.Event()
+        """Set by :meth:`begin`."""
         self._names_waiting = 0
         self._entered = anyio.Event()
         rng = random.SystemRandom()  # row C2: transaction ids that nobody guesses
@@ -129,12 +133,19 @@ class DhtService:
 
         Returns the families that are ready: False is IPv4, True is IPv6.
         """
+        self.begin()
         await self._entered.wait()
         with anyio.move_on_after(SECOND_FAMILY_GRACE_S):
             for driver in self.drivers.values():
                 if driver.has_start:
                     await driver.entered.wait()
         return [is_ipv6 for is_ipv6, driver in self.drivers.items() if driver.node.node_count]
+
+    def begin(self) -> None:
+        """Take part from now on; before that nobody is asked and nobody is answered."""
+        if not self.wanted.is_set():
+            self._datagrams.route(DHT_FIRST_BYTES, self)
+            self.wanted.set()
 
     # -- nodes to begin with ----------------------------------------------------------------
 
@@ -143,6 +154,7 @@ class DhtService:
 
         A name is looked up meanwhile; while too many are, further ones are dropped.
         """
+        self.begin()
         if is_literal(host):
             self._try(PeerAddress(host, port))
         elif self._names_waiting < MAX_NAMES_WAITING:
@@ -198,6 +210,7 @@ class DhtService:
         ``on_event`` hears all that they tell. ``families`` says whether IPv6, or not, or both.
         Returns the last event of each; nothing where there is no such node.
         """
+        self.begin()
         drivers = [self.drivers[is_ipv6] for is_ipv6 in families if is_ipv6 in self.drivers]
         ends: list[DhtEvent] = []
         done = anyio.Event()
@@ -235,6 +248,11 @@ class DhtService:
         if isinstance(event, ExternalAddressChanged) and self._host.on_external is not None:
             self._host.on_external(event.address)
 
+    async def run_when_wanted(self, run: Callable[[], Awaitable[None]]) -> None:
+        """Run something from :meth:`begin` on."""
+        await self.wanted.wait()
+        await run()
+
     # -- saving -----------------------------------------------------------------------------
 
     async def save(self) -> None:
@@ -270,11 +288,10 @@ async def open_dht(
             resolver=host.resolver,
             has_saved=any(table.nodes for table in host.saved.values()),
         )
-        datagrams.route(DHT_FIRST_BYTES, service)
-        for driver in drivers:
-            tasks.start_soon(driver.run)
-        tasks.start_soon(bootstrap.run)
-        tasks.start_soon(service.save_now_and_then)
+        for run in (*(driver.run for driver in drivers), bootstrap.run, service.save_now_and_then):
+            tasks.start_soon(service.run_when_wanted, run)
+        if not host.waits:
+            service.begin()
         try:
             yield service
         finally:
