@@ -178,12 +178,12 @@ class World:
             self.serving.on_message(peer, payload)
 
     def _check(self):
-        fetch = self.exchange._fetch  # noqa: SLF001 - its memory is what has a bound
+        fetch = self.exchange._fetch
         assert fetch.held_bytes <= CONFIG.max_held_bytes
         assert self.found in ([], [INFO])
-        for known in fetch._peers.values():  # noqa: SLF001
+        for known in fetch._peers.values():
             assert len(known.asked) <= CONFIG.max_requests_per_peer
-        for asker in self.serving._askers.values():  # noqa: SLF001
+        for asker in self.serving._askers.values():
             assert len(asker.waiting) <= CONFIG.max_queued_requests
 
 

@@ -31,8 +31,6 @@ class Search:
         self._order: list[Candidate] = []
         self._sites: Counter[bytes] = Counter()
         self._busy_hosts: set[str] = set()
-        self._probe: Candidate | None = None
-        self._probes = 0
 
     def add(self, nodes: Iterable[NodeInfo], namer: Candidate | None = None) -> None:
         """Take nodes that somebody named, or that we know ourselves."""
@@ -65,9 +63,6 @@ class Search:
         while room > len(chosen) and (candidate := self._next()) is not None:
             self._mark_asked(candidate)
             chosen.append(candidate)
-            if room > len(chosen) and (probe := self._next_probe()) is not None:
-                self._mark_asked(probe)
-                chosen.append(probe)
         return chosen
 
     def is_done(self) -> bool:
@@ -127,24 +122,6 @@ class Search:
         for level in Grade:
             candidate, is_waiting, heard = self._look(level)
             if candidate is not None or is_waiting or heard >= self.width:
-                return candidate
-        return None
-
-    def _next_probe(self) -> Candidate | None:
-        """Return one with an unfit id to ask beside the others, one at a time and only a few.
-
-        What it answers shows whether those who named it tell the truth.
-        """
-        if self._probes >= self.width:
-            return None
-        if self._probe is not None and self._probe.standing is Standing.ASKED:
-            return None
-        for candidate in self._order:
-            if candidate.standing is Standing.NEW and candidate.grade is Grade.INSECURE:
-                if not self._may_ask(candidate):
-                    continue
-                self._probe = candidate
-                self._probes += 1
                 return candidate
         return None
 
