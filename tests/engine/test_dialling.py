@@ -1,7 +1,7 @@
 """Whom a torrent dials, when it tries again, and whom it leaves alone."""
 
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ import anyio
 import anyio.abc
 import anyio.lowlevel
 import pytest
+from anyio.abc import SocketAttribute
 
 from tests.support.processes import free_port
 from tests.support.scripted_peer import Script, Wire, dialled, listening
@@ -18,6 +19,7 @@ from tests.support.torrents import make_torrent, payload_of
 from torrent_engine.base.config import PoolConfig, SessionConfig, WireLimits
 from torrent_engine.base.ids import PeerAddress, PeerId
 from torrent_engine.codec.metainfo import Metainfo
+from torrent_engine.engine.events import PeerDisconnected
 from torrent_engine.engine.peer_pool import IDLE_DIAL_WAIT_S, PeerPool
 from torrent_engine.engine.session import Session
 from torrent_engine.engine.shared_resources import SharedResources
@@ -445,3 +447,31 @@ async def test_a_slot_that_one_torrent_gives_back_is_used_by_another(tmp_path: P
         await until(second.peers, timeout_s=AT_ONCE_S)
         assert [tuple(peer.address) for peer in second.peers()] == [second_address]
         assert not first.peers()
+
+
+# -- a full torrent -------------------------------------------------------------------------------
+
+
+async def test_bep40_a_full_torrent_has_room_for_a_peer_of_higher_priority(tmp_path: Path) -> None:
+    metainfo, payload = TORRENTS[0]
+    config = PoolConfig(max_connections_per_torrent=1, replacement_interval_s=0.0)
+    async with (
+        seed(tmp_path, metainfo, payload, pool=config) as (session, address),
+        AsyncExitStack() as wires,
+    ):
+        candidates, events = pool_of(session).candidates, record(session)
+        candidates.set_own_address(PeerAddress(*address))
+        came: list[PeerAddress] = []
+
+        def is_best_in() -> bool:
+            best = max(came, key=lambda each: candidates.canonical_priority(each) or 0)
+            return [peer.address for peer in session.peers()] == [best]
+
+        for _ in range(8):
+            wire = await wires.enter_async_context(dialled(metainfo, address))
+            came.append(PeerAddress(*wire.stream.extra(SocketAttribute.local_address)))
+            with suppress(anyio.BrokenResourceError, AssertionError):  # there may be no room
+                await wire.shake_hands()
+            await until(is_best_in)
+        reasons = [event.reason for event in events if isinstance(event, PeerDisconnected)]
+    assert set(reasons) <= {"a peer of higher priority came"}

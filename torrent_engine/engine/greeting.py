@@ -17,6 +17,7 @@ from torrent_engine.engine.torrent import Swarm, Torrent
 from torrent_engine.protocol.wire.connection import PeerConnection
 from torrent_engine.protocol.wire.extension import ExtensionHandshake
 from torrent_engine.protocol.wire.fast import allowed_fast_set
+from torrent_engine.protocol.wire.metadata import UT_METADATA
 
 
 class Greeting(Protocol):
@@ -86,7 +87,7 @@ class TorrentGreeting:
                     self._extensions_for(peer),
                     listen_port,
                     is_upload_only=self.is_complete(),
-                    metadata_bytes=len(metainfo.info_bytes),
+                    metadata_bytes=self._metadata_bytes(),
                 )
             )
         if not peer.is_adopted:
@@ -94,6 +95,11 @@ class TorrentGreeting:
         if connection.fast_enabled and not have.none():
             pieces = allowed_fast_set(peer.address.host, metainfo.info_hash, metainfo.piece_count)
             connection.allow_fast([piece for piece in pieces if have.has(piece)])
+
+    def _metadata_bytes(self) -> int | None:
+        """Return how much metadata there is to be had from us."""
+        is_given = UT_METADATA in self.extensions
+        return len(self._torrent.metainfo.info_bytes) if is_given else None
 
     def _extensions_for(self, peer: Peer) -> Mapping[str, int]:
         """Take back what we named before we knew that the torrent is private (BEP 10: 0)."""

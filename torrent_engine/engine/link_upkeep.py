@@ -8,7 +8,7 @@ from typing import Final
 from torrent_engine.base.config import WireLimits
 from torrent_engine.codec.geometry import Geometry
 from torrent_engine.engine.peer import Peer
-from torrent_engine.protocol.wire.messages import PeerEvent, PeerInterested, PeerUnchoked
+from torrent_engine.protocol.wire.messages import PeerEvent
 
 NO_USE_GRACE_S: Final = 1.0  # ours: within this a new peer has said what it has and what it is
 
@@ -26,12 +26,4 @@ def why_to_end(peer: Peer, now: float, limits: WireLimits, *, is_complete: bool)
 
 def said_before(peer: Peer, geometry: Geometry | None, now: float) -> list[PeerEvent]:
     """Return what a peer said before the metadata came, checked against it (row B3)."""
-    connection = peer.connection
-    events: list[PeerEvent] = []
-    if not connection.peer_choking:
-        events.append(PeerUnchoked())
-    if connection.peer_interested:
-        events.append(PeerInterested())
-    if geometry is not None:
-        events += connection.metadata_arrived(geometry, now=now)
-    return events
+    return [] if geometry is None else peer.connection.metadata_arrived(geometry, now=now)

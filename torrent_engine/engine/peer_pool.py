@@ -30,12 +30,12 @@ from torrent_engine.engine.link_upkeep import said_before, why_to_end
 from torrent_engine.engine.own_endpoints import OwnEndpoints
 from torrent_engine.engine.peer import Identity, Peer
 from torrent_engine.engine.peer_serving import PeerServing
-from torrent_engine.engine.saved_peers import MAX_SAVED_PEERS, SavedPeer
 from torrent_engine.engine.torrent import Swarm
 from torrent_engine.net.peer_link import Gate, PeerLink
 from torrent_engine.net.streams import close, dial
 from torrent_engine.policy.addresses import may_be_shared
 from torrent_engine.policy.candidates import CandidateList, Source
+from torrent_engine.policy.replacement import Replacement
 from torrent_engine.policy.suspicion import Verdict
 from torrent_engine.protocol.wire.messages import HandshakeReceived, PeerEvent
 
@@ -83,6 +83,7 @@ class PeerPool:
         self._tasks: anyio.abc.TaskGroup | None = None
         self._incoming: Counter[str] = Counter()
         self._duplicates = DuplicateLinks(candidates)
+        self._replacement = Replacement(self._config, candidates)
         self._wake = anyio.Event()
         candidates.on_turn = self.wake
 
@@ -120,18 +121,6 @@ class PeerPool:
             self.wake()
         return new
 
-    def restore(self, peers: Iterable[SavedPeer]) -> None:
-        """Take the good peers of an earlier run."""
-        for peer in peers:
-            self.add([peer.address], Source.RESUME)
-            self.candidates.note_seed(peer.address, is_seed=peer.is_seed)
-
-    def good_peers(self) -> list[SavedPeer]:
-        """Return whom to dial first in the next run."""
-        candidates = self.candidates
-        proven = candidates.proven(MAX_SAVED_PEERS)
-        return [SavedPeer(address, candidates.is_seed(address)) for address in proven]
-
     def _dial_some(self, tasks: anyio.abc.TaskGroup) -> float:
         """Start dials as far as the limits allow; return the seconds until the next look."""
         config, clock = self._config, self._swarm.clock
@@ -152,6 +141,17 @@ class PeerPool:
     def _has_room(self) -> bool:
         connections = len(self._swarm.peers) + self.connecting + len(self._adopted)
         return connections < self._config.max_connections_per_torrent and self._slots.has_room
+
+    def _make_room(self, newcomer: PeerAddress) -> bool:
+        """Tell whether a peer may come; one of lower priority leaves for it (BEP 40)."""
+        if self._has_room():
+            return True
+        by_chance = (peer for peer in self._swarm.peers if not peer.source & Source.MANUAL)
+        links = {peer.address: peer.link for peer in by_chance}
+        leaving = self._replacement.who_leaves(newcomer, links, self._swarm.clock())
+        if leaving is not None:
+            links[leaving].end("a peer of higher priority came")
+        return leaving is not None
 
     # -- one connection ---------------------------------------------------------------------
 
@@ -183,7 +183,7 @@ class PeerPool:
         """
         tasks, now = self._tasks, self._swarm.clock()
         is_banned = self.candidates.is_banned(address, None, now)
-        if tasks is None or is_banned or not self._has_room() or self._is_crowded(address):
+        if tasks is None or is_banned or self._is_crowded(address) or not self._make_room(address):
             close(sock)
             return
         self.connecting += 1

@@ -162,7 +162,9 @@ class PeerSources:
 
     async def _add_saved_peers(self) -> None:
         if self._saved_peers is not None:
-            self._pool.restore(await self._saved_peers.load())
+            for peer in await self._saved_peers.load():
+                self._pool.add([peer.address], Source.RESUME)
+                self._pool.candidates.note_seed(peer.address, is_seed=peer.is_seed)
 
     async def _add_configured_peers(self) -> None:
         async with anyio.create_task_group() as tasks:  # a name may take its time

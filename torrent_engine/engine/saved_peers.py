@@ -12,6 +12,7 @@ from torrent_engine.base.errors import TorrentEngineError
 from torrent_engine.base.ids import PeerAddress
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.disk.state import StateStore
+from torrent_engine.policy.candidates import CandidateList
 
 logger = logging.getLogger(__name__)
 
@@ -60,6 +61,12 @@ class SavedPeers:
                 await self._store.save_torrent(replace(record, settings=settings))
         except TorrentEngineError as error:
             logger.warning("peers not saved: %s", error)
+
+
+def good_peers(candidates: CandidateList) -> list[SavedPeer]:
+    """Return whom to dial first in the next run."""
+    proven = candidates.proven(MAX_SAVED_PEERS)
+    return [SavedPeer(address, candidates.is_seed(address)) for address in proven]
 
 
 def _read(value: object) -> list[SavedPeer]:

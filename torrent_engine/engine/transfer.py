@@ -27,7 +27,7 @@ from torrent_engine.engine.peer_pool import PeerPool, PoolRole
 from torrent_engine.engine.peer_sources import PeerSources, SourceFacts
 from torrent_engine.engine.piece_finisher import PieceFinisher
 from torrent_engine.engine.progress import Progress
-from torrent_engine.engine.saved_peers import SavedPeers
+from torrent_engine.engine.saved_peers import SavedPeers, good_peers
 from torrent_engine.engine.shared_resources import SharedResources
 from torrent_engine.engine.source_counts import SourceTotals
 from torrent_engine.engine.torrent import Torrent
@@ -208,7 +208,7 @@ class Transfer:
             self.downloads.is_active = self.uploads.is_active = False
             self.finisher.write_ahead(torrent.clock(), 0.0)
             with anyio.CancelScope(shield=True):
-                await self._saved_peers.save(self.pool.good_peers())
+                await self._saved_peers.save(good_peers(self.pool.candidates))
             await self.sources.stop()
 
     async def _tick_forever(self) -> None:
