@@ -77,10 +77,14 @@ async def test_f6_what_is_no_peer_is_passed_over(tmp_path: Path, value: object) 
         assert await SavedPeers(store, PUBLIC).load() == []
 
 
-async def test_peers_are_not_replaced_before_they_were_loaded(tmp_path: Path) -> None:
-    async with await store_with(tmp_path, PUBLIC, [["8.8.8.8", 1, True]]) as store:
-        await SavedPeers(store, PUBLIC).save([])
-        assert await SavedPeers(store, PUBLIC).load() == PEERS[:1]
+async def test_after_a_run_too_short_to_load_them_saved_peers_are_kept_behind_the_new(
+    tmp_path: Path,
+) -> None:
+    old = ["9.9.9.9", 9, False]
+    async with await store_with(tmp_path, PUBLIC, [old, ["8.8.8.8", 1, False]]) as store:
+        await SavedPeers(store, PUBLIC).save(PEERS)
+        found = await SavedPeers(store, PUBLIC).load()
+    assert found == [*PEERS, SavedPeer(PeerAddress("9.9.9.9", 9), is_seed=False)]
 
 
 async def test_f1_a_database_that_fails_costs_the_peers_only(

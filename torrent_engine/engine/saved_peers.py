@@ -49,9 +49,12 @@ class SavedPeers:
         return [] if record is None else _read(record.settings.get(_SETTING))
 
     async def save(self, peers: Sequence[SavedPeer]) -> None:
-        """Replace who was saved, unless it is not known who that is."""
+        """Replace who was saved; after a run too short to load them they are kept, behind these."""
         if not self._is_loaded:
-            return
+            known = {each.address for each in peers}
+            peers = [*peers, *(each for each in await self.load() if each.address not in known)]
+        if not self._is_loaded:
+            return  # the database failed: it is not known who that is
         kept = [] if self._is_private else list(peers[:MAX_SAVED_PEERS])
         value = [[each.address.host, each.address.port, each.is_seed] for each in kept]
         try:
