@@ -70,7 +70,7 @@ class LsdService:
         self._joined: set[tuple[bool, int]] = set()
         self._said: set[str] = set()
         self._heard: Counter[str] = Counter()
-        """Datagrams of each host in this minute."""
+        """Datagrams of each host in this minute, without those that were too many."""
         self._minute_ends = float("-inf")
 
     def announce(self, port: int, info_hashes: Sequence[InfoHash]) -> int:
@@ -178,7 +178,10 @@ class LsdService:
         if now >= self._minute_ends:
             self._heard.clear()
             self._minute_ends = now + MINUTE_S
-        if self._heard.total() >= self._config.max_heard_per_minute:
+        config = self._config
+        if self._heard[host] >= config.max_heard_per_host_per_minute:
+            return False  # nor is it counted: a loud host must not use up what all may say
+        if self._heard.total() >= config.max_heard_per_minute:
             return False
         self._heard[host] += 1
-        return self._heard[host] <= self._config.max_heard_per_host_per_minute
+        return True

@@ -274,3 +274,14 @@ def test_c2_whoever_lies_about_ids_keeps_nobody_from_being_written_to() -> None:
             answer(search, candidate)
     assert distances(search.closest(8)) == list(range(2, 10))
     assert sorted(distances(search.to_write())) == list(range(1, 10))
+
+
+def test_c2_who_is_asked_at_once_needs_no_place_among_the_candidates() -> None:
+    search = Search(bytes(20), replace(CONFIG, max_lookup_candidates=4))
+    search.add([at(number) for number in range(1, 5)])
+    router = PeerAddress("99.1.1.1", 6881)
+    (asked,) = search.to_ask_at_once([router])
+    assert asked.address == router
+    assert search.to_ask_at_once([router]) == []
+    search.answered(asked, NodeId(b"\xff" * 20))
+    assert [each.address for each in search.closest(8)] == [router]

@@ -91,6 +91,11 @@ class Lookup:
             self._search.add_address(address)
         self._go_on(now)
 
+    def ask_at_once(self, addresses: Iterable[PeerAddress], *, now: float) -> None:
+        """Ask these too, and wait for nobody who is on the list before them."""
+        if self.phase is Phase.SEARCHING:
+            self._ask_these(self._search.to_ask_at_once(addresses), now)
+
     def answered(self, query: Outstanding, response: Response, *, now: float) -> None:
         """Take an answer, to what was asked or to what was written."""
         candidate = self._asked.pop(query.transaction, None)
@@ -181,10 +186,13 @@ class Lookup:
 
     def _ask(self, now: float) -> None:
         while chosen := self._search.to_ask():
-            for candidate in chosen:
-                method, arguments = self.question.method, self.question.arguments()
-                if not self._send(candidate, method, arguments, now):
-                    self._search.refused(candidate)
+            self._ask_these(chosen, now)
+
+    def _ask_these(self, chosen: Iterable[Candidate], now: float) -> None:
+        for candidate in chosen:
+            method, arguments = self.question.method, self.question.arguments()
+            if not self._send(candidate, method, arguments, now):
+                self._search.refused(candidate)
 
     def _begin_writing(self, now: float) -> None:
         """Leave the late answers, and give the closest what they are to keep."""

@@ -149,22 +149,20 @@ class DhtNode:
         """Take the nodes of an earlier start, which are asked again; the id stays as it is."""
         for node in saved.nodes:
             self._table.insert(node, now)
-        self.bootstrap((node.address for node in saved.nodes), now=now)
+        self._begin_with((node.address for node in saved.nodes), now)
 
     # What may be asked
 
     def bootstrap(self, addresses: Iterable[PeerAddress], *, now: float) -> None:
         """Fill the table from these nodes; they are remembered for when it is empty again."""
-        usable = [each for each in addresses if may_be_asked(each, None, is_ipv6=self.is_ipv6)]
-        self._upkeep.remember(usable, now)
-        self._do_chores(now)
+        self._upkeep.hurry(self._begin_with(addresses, now), now)
 
     def add_node(self, address: PeerAddress, *, now: float) -> None:
         """Ping a node that a peer or a torrent named; it enters the table if it answers."""
         if not may_be_asked(address, None, is_ipv6=self.is_ipv6):
             return
         if not self.is_bootstrapped:
-            self.bootstrap([address], now=now)
+            self._begin_with([address], now)
         self._upkeep.ping(self._endpoint, address, None, now=now)
 
     def ping(self, address: PeerAddress, *, now: float) -> int:
@@ -356,6 +354,13 @@ class DhtNode:
             self._events.append(ExternalAddressChanged(believed, self.node_id))
 
     # Lookups and chores
+
+    def _begin_with(self, addresses: Iterable[PeerAddress], now: float) -> list[PeerAddress]:
+        """Remember addresses to fill the table from; return those that may be asked."""
+        usable = [each for each in addresses if may_be_asked(each, None, is_ipv6=self.is_ipv6)]
+        self._upkeep.remember(usable, now)
+        self._do_chores(now)
+        return usable
 
     def _look_up(self, question: Question, now: float) -> int:
         lookup = self._new_lookup(question)

@@ -65,6 +65,19 @@ class Search:
             chosen.append(candidate)
         return chosen
 
+    def to_ask_at_once(self, addresses: Iterable[PeerAddress]) -> list[Candidate]:
+        """Return whom of these to ask besides all others; one that failed may be there now."""
+        chosen: list[Candidate] = []
+        for address in addresses:
+            known = self._known.get(address)
+            if known is None or known.standing is Standing.FAILED:
+                known = self._insert(address, None, None)
+            if known.standing is Standing.NEW and self._may_ask(known):
+                self._mark_asked(known)
+                chosen.append(known)
+            self._keep_bounded()
+        return chosen
+
     def is_done(self) -> bool:
         """Tell whether nobody is left to ask or to wait for; call it after :meth:`to_ask`."""
         if self.in_flight == 0:
@@ -202,17 +215,24 @@ class Search:
         self._order.remove(candidate)
 
     def _add(self, address: PeerAddress, node_id: NodeId | None, namer: Candidate | None) -> None:
+        self._insert(address, node_id, namer)
+        self._keep_bounded()
+
+    def _insert(
+        self, address: PeerAddress, node_id: NodeId | None, namer: Candidate | None
+    ) -> Candidate:
         hop = 0 if namer is None else namer.hop + 1
         candidate = Candidate(address, node_id, self.target, hop, is_trusted=namer is None)
         if namer is not None and node_id is not None:
             candidate.named(node_id, namer)
         self._known[address] = candidate
         insort(self._order, candidate, key=_by_distance)
-        if len(self._order) > self._config.max_lookup_candidates:
-            self._drop_farthest()
+        return candidate
 
-    def _drop_farthest(self) -> None:
+    def _keep_bounded(self) -> None:
         """Forget the farthest that nobody waits for; who answered is not asked again."""
+        if len(self._order) <= self._config.max_lookup_candidates:
+            return
         for position in range(len(self._order) - 1, -1, -1):
             candidate = self._order[position]
             if candidate.standing in {Standing.NEW, Standing.ANSWERED}:

@@ -38,7 +38,7 @@ class Upkeep:
         self._ping_credit_bytes = 0
         self._newcomers = float(config.max_newcomers_per_s)
         self._newcomers_s = now
-        self._bootstrap: int | None = None
+        self._bootstrap: Lookup | None = None
         self._refreshes: set[int] = set()
 
     @property
@@ -53,11 +53,20 @@ class Upkeep:
             del self._addresses[next(iter(self._addresses))]
         self._maintenance.bootstrap_now(now)
 
+    def hurry(self, addresses: Iterable[PeerAddress], now: float) -> None:
+        """Ask these at once where the table is being filled, perhaps from nodes that are gone."""
+        if self._bootstrap is not None:
+            first = list(addresses)[: self._config.lookup_width]
+            self._bootstrap.ask_at_once(first, now=now)
+
     def where_to_start(self, lookup: Lookup) -> Start:
-        """Return the closest that we know; where they are few, those that we were given as well."""
-        count = START_FACTOR * self._config.wide_lookup_width
-        nodes = self._table.closest(lookup.question.target, count, include_unverified=True)
-        are_few = len(nodes) < self._config.lookup_width
+        """Return the closest that we know; where few answered, those that we were given as well.
+
+        Who never answered may be gone or forged, and keeps nobody from being asked (row C2).
+        """
+        target, count = lookup.question.target, START_FACTOR * self._config.wide_lookup_width
+        nodes = self._table.closest(target, count, include_unverified=True)
+        are_few = len(self._table) < self._config.lookup_width
         return Start(tuple(nodes), tuple(self._addresses) if are_few else ())
 
     def do(self, endpoint: Endpoint, lookups: LookupQueue, new: NewLookup, *, now: float) -> None:
@@ -68,7 +77,7 @@ class Upkeep:
         if due.bootstrap:
             lookups.is_held = True
             lookup = new(Question(self._table.own_id))
-            self._bootstrap = lookup.number
+            self._bootstrap = lookup
             lookups.start(lookup, self.where_to_start(lookup), now=now)
         if due.refresh is not None:
             lookup = new(Question(due.refresh))
@@ -77,12 +86,15 @@ class Upkeep:
 
     def is_chore(self, number: int) -> bool:
         """Tell whether a lookup is one of ours, of which nobody wants to hear."""
-        return number == self._bootstrap or number in self._refreshes
+        return self._is_bootstrap(number) or number in self._refreshes
+
+    def _is_bootstrap(self, number: int) -> bool:
+        return self._bootstrap is not None and self._bootstrap.number == number
 
     def ended(self, number: int, lookups: LookupQueue, now: float) -> bool:
         """Know that a lookup of ours is over; tell whether the table is filled now."""
         self._refreshes.discard(number)
-        if number != self._bootstrap:
+        if not self._is_bootstrap(number):
             return False
         self._bootstrap = None
         self._maintenance.bootstrap_ended(len(self._table), now)
