@@ -18,7 +18,7 @@ import anyio.lowlevel
 
 from torrent_engine.base.errors import NetworkError
 from torrent_engine.base.ids import PeerAddress
-from torrent_engine.net.streams import NO_SUCH_FAMILY, PORT_ATTEMPTS, plain_host
+from torrent_engine.net.streams import PORT_ATTEMPTS, bind_each, plain_host
 
 logger = logging.getLogger(__name__)
 
@@ -183,32 +183,12 @@ def _bind_all(hosts: Sequence[str], port: int) -> list[socket.socket]:
     last_error: OSError | None = None
     for candidate in (port, *[0] * PORT_ATTEMPTS):
         try:
-            return _bind_on(hosts, candidate)
+            return bind_each(hosts, candidate, _bind)
         except OSError as error:
             last_error = error
             if error.errno not in _BUSY:
                 break
     raise NetworkError(f"cannot bind UDP port {port}: {last_error}") from last_error
-
-
-def _bind_on(hosts: Sequence[str], port: int) -> list[socket.socket]:
-    sockets: list[socket.socket] = []
-    try:
-        for host in hosts:
-            try:
-                sockets.append(_bind(host, port))
-            except OSError as error:
-                if error.errno not in NO_SUCH_FAMILY:
-                    raise
-                continue
-            port = sockets[-1].getsockname()[1]
-    except OSError:
-        for sock in sockets:
-            sock.close()
-        raise
-    if not sockets:
-        raise OSError(errno.EADDRNOTAVAIL, f"none of {', '.join(hosts)} can be bound")
-    return sockets
 
 
 def _bind(host: str, port: int) -> socket.socket:

@@ -39,7 +39,7 @@ def listen(hosts: Sequence[str], port: int) -> list[socket.socket]:
     candidates = range(port, min(port + PORT_ATTEMPTS, 65_536)) if port else [0] * PORT_ATTEMPTS
     for candidate in candidates:
         try:
-            return _listen_on(hosts, candidate)
+            return bind_each(hosts, candidate, _bind)
         except OSError as error:
             last_error = error
             if error.errno not in {errno.EADDRINUSE, errno.EACCES}:
@@ -47,12 +47,18 @@ def listen(hosts: Sequence[str], port: int) -> list[socket.socket]:
     raise NetworkError(f"cannot listen on port {port}: {_reason(last_error)}") from last_error
 
 
-def _listen_on(hosts: Sequence[str], port: int) -> list[socket.socket]:
+def bind_each(
+    hosts: Sequence[str], port: int, bind: Callable[[str, int], socket.socket]
+) -> list[socket.socket]:
+    """Return a socket of each host that this machine has an address family for, on one port.
+
+    Raises OSError, and leaves nothing open, if one cannot be bound, or none.
+    """
     sockets: list[socket.socket] = []
     try:
         for host in hosts:
             try:
-                sockets.append(_bind(host, port))
+                sockets.append(bind(host, port))
             except OSError as error:
                 if error.errno not in NO_SUCH_FAMILY:
                     raise
