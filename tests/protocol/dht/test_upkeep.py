@@ -2,9 +2,11 @@
 
 import random
 
+from tests.support.dht_network import Host, Network
 from torrent_engine.base.config import DhtConfig
 from torrent_engine.base.ids import NodeId, PeerAddress
 from torrent_engine.protocol.dht.krpc import NodeInfo, Query, decode_message, encode_query
+from torrent_engine.protocol.dht.named_nodes import distance
 from torrent_engine.protocol.dht.node import DhtNode, SavedTable
 
 CONFIG = DhtConfig(max_upload_bytes_per_s=0)
@@ -67,3 +69,49 @@ def test_c2_forged_queries_do_not_keep_the_routers_from_being_asked() -> None:
         if number == 50:
             node.bootstrap([ROUTER], now=now)
     assert asked >= 2  # now, and at each later try
+
+
+class Neighbours(Network):
+    """A network that a node joins with an id that is none of its address, or moves in."""
+
+    def __init__(self) -> None:
+        super().__init__("neighbours", config=CONFIG)
+        self.others = [self.add_node() for _ in range(150)]
+        self.fill_tables(self.others)
+
+    def joined(self, node_id: NodeId | None) -> Host:
+        host = self.add_node(node_id=node_id)
+        host.node.bootstrap([self.others[0].address], now=self.now)
+        self.poke(host)
+        self.run(30.0)
+        return host
+
+    def moved(self, host: Host) -> Host:
+        self.remove(host)
+        host = self.add(self.new_address(), host.machine)
+        for teller in self.others:
+            host.node._take_external(host.address, teller.address, self.now)
+        self.poke(host)
+        self.run(30.0)
+        return host
+
+    def knowing(self, host: Host) -> int:
+        """Return how many of the eight closest have a node in their tables."""
+        self.others.sort(key=lambda other: distance(other.node.node_id, host.node.node_id))
+        return sum(host.info in other.node.table for other in self.others[:8])
+
+
+def test_bep42_who_takes_another_id_while_it_joins_is_soon_known_to_its_neighbours() -> None:
+    network, wrong = Neighbours(), NodeId(bytes(20))
+    newcomer = network.joined(wrong)
+    assert newcomer.node.node_id != wrong
+    assert network.knowing(newcomer) >= 7
+
+
+def test_bep42_who_takes_another_id_later_is_soon_known_to_its_neighbours() -> None:
+    network = Neighbours()
+    newcomer = network.joined(None)
+    before = newcomer.node.node_id
+    newcomer = network.moved(newcomer)
+    assert newcomer.node.node_id != before
+    assert network.knowing(newcomer) >= 7

@@ -63,6 +63,10 @@ class Maintenance:
             self._check_s, max(now, self._checked_s + self._config.check_interval_s)
         )
 
+    def look_around(self, now: float) -> None:
+        """Look around our own id without waiting any longer: it is a new one."""
+        self._neighbours_s = self._refresh_s = now
+
     def bootstrap_ended(self, node_count: int, now: float) -> None:
         """Know that the look around our own id is over, and what came of it."""
         self.is_bootstrapping = False

@@ -348,7 +348,7 @@ class DhtNode:
             if now - self._id_changed_s < self.config.id_change_interval_s:
                 return
             self._id_changed_s = now
-            self._table.change_id(node_id_for(believed.host, self._rng))
+            self._upkeep.change_id(node_id_for(believed.host, self._rng), now)
             changed = True
         if changed:
             self._events.append(ExternalAddressChanged(believed, self.node_id))

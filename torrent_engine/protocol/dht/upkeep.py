@@ -86,20 +86,25 @@ class Upkeep:
 
     def is_chore(self, number: int) -> bool:
         """Tell whether a lookup is one of ours, of which nobody wants to hear."""
-        return self._is_bootstrap(number) or number in self._refreshes
-
-    def _is_bootstrap(self, number: int) -> bool:
-        return self._bootstrap is not None and self._bootstrap.number == number
+        is_bootstrap = self._bootstrap is not None and self._bootstrap.number == number
+        return is_bootstrap or number in self._refreshes
 
     def ended(self, number: int, lookups: LookupQueue, now: float) -> bool:
         """Know that a lookup of ours is over; tell whether the table is filled now."""
         self._refreshes.discard(number)
-        if not self._is_bootstrap(number):
+        if self._bootstrap is None or self._bootstrap.number != number:
             return False
-        self._bootstrap = None
+        target, self._bootstrap = self._bootstrap.question.target, None
         self._maintenance.bootstrap_ended(len(self._table), now)
+        if target != self._table.own_id:  # it changed meanwhile
+            self._maintenance.look_around(now)
         lookups.is_held = False
         return self.is_bootstrapped
+
+    def change_id(self, own_id: NodeId, now: float) -> None:
+        """Take another id, and make ourselves known to its neighbours soon."""
+        self._table.change_id(own_id)
+        self._maintenance.look_around(now)
 
     def heard_of(self, nodes: Iterable[NodeInfo], now: float) -> None:
         """Take nodes that were named when the table was to be filled."""
