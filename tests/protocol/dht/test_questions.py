@@ -245,5 +245,13 @@ def test_bep44_cas_is_sent_only_to_who_has_a_version() -> None:
     told(question, {b"seq": 4})
     _, arguments = question.write(TELLER, b"tok")
     assert arguments[b"cas"] == 4
+    told(question, {b"seq": 5})
+    assert question.write(TELLER, b"tok")[1][b"cas"] == 4  # somebody was faster: it will refuse
     unsalted = PutMutable(sign_item(SEED, VALUE, 1))
     assert b"salt" not in unsalted.write(TELLER, b"tok")[1]
+
+
+def test_bep44_who_has_an_older_version_than_the_one_replaced_is_given_the_new_one() -> None:
+    question = PutMutable(GENUINE, cas=4)
+    told(question, {b"seq": 3})
+    assert b"cas" not in question.write(TELLER, b"tok")[1]

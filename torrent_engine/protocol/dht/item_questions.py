@@ -7,7 +7,7 @@ does; of signed ones the highest sequence number wins.
 from collections.abc import Iterator
 from typing import Final
 
-from torrent_engine.base.ids import NodeId
+from torrent_engine.base.ids import NodeId, PeerAddress
 from torrent_engine.protocol.dht.events import DhtEvent, ItemFound, LookupKind
 from torrent_engine.protocol.dht.items import (
     MAX_SEQUENCE,
@@ -102,16 +102,21 @@ class PutMutable(Question):
         super().__init__(NodeId(item.target))
         self._item = item
         self._cas = cas
+        self._older: set[PeerAddress] = set()
+        """Nodes that have a version older than the one that is to be replaced."""
 
     def arguments(self) -> Arguments:
         """Return what the query says, but for our own id."""
         return {b"target": self.target, **PADDING}
 
     def take(self, lookup: int, node: NodeInfo, response: Response) -> Iterator[DhtEvent]:
-        """Note who has a version already: only there is it compared ("cas")."""
-        if response.value is not None or b"seq" in response.values:
+        """Note who has a version already: only there is it compared ("cas"), if it may be right."""
+        sequence = response.values.get(b"seq")
+        if response.value is not None or sequence is not None:
             self.holders.add(node.address)
             self.found += 1
+            if self._cas is not None and isinstance(sequence, int) and sequence < self._cas:
+                self._older.add(node.address)
         yield from ()
 
     def write(self, node: NodeInfo, token: bytes) -> tuple[bytes, Arguments]:
@@ -126,7 +131,7 @@ class PutMutable(Question):
         }
         if item.salt:
             arguments[b"salt"] = item.salt
-        if self._cas is not None and node.address in self.holders:
+        if self._cas is not None and node.address in self.holders - self._older:
             arguments[b"cas"] = self._cas
         return b"put", arguments
 
