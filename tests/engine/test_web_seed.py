@@ -1,6 +1,6 @@
 """One web seed with everything around it played: what it waits for, gives back and stops."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -73,13 +73,21 @@ class Limits:
     is_limited = False
 
 
-def make_seed(url: str, downloads: Downloads, gate: Gate | None = None, **limits: Any) -> WebSeed:
+def make_seed(
+    url: str,
+    downloads: Downloads,
+    gate: Gate | None = None,
+    *,
+    clock: Callable[[], float] = anyio.current_time,
+    has_others: Callable[[], bool] = lambda: False,
+    **limits: Any,
+) -> WebSeed:
     config = WebSeedConfig(allow_local=True, **limits)
     published: list[object] = []
     torrent: Any = SimpleNamespace(
         metainfo=METAINFO,
         shared_config=SharedConfig(web_seed=config),
-        clock=anyio.current_time,
+        clock=clock,
         bus=SimpleNamespace(publish=published.append),
         table=SimpleNamespace(missing=0b1111),
         picker=SimpleNamespace(wanted=0b1111, partials={}),
@@ -93,7 +101,7 @@ def make_seed(url: str, downloads: Downloads, gate: Gate | None = None, **limits
         http=HttpClient(TrackerConfig()),
         gate=gate or Gate(),
         limits=limits_of_rate,
-        has_others=lambda: False,
+        has_others=has_others,
     )
     return WebSeed(url, BEP_OF_FILES, parts)
 
@@ -190,6 +198,47 @@ async def test_requests_that_fail_together_count_once() -> None:
         with anyio.fail_after(10):
             await seed.run()
     assert 90 < seed.quiet_until_s - now < 110
+
+
+async def test_a_request_that_outlasts_the_rest_after_a_failure_does_not_go_on_alone() -> None:
+    now, others = 0.0, False
+    downloads, gate = Downloads([ALL[0]], [ALL[1]], [ALL[2]]), Gate()
+    async with web_server({"/x": PAYLOAD}) as server, anyio.create_task_group() as tasks:
+
+        def failing_once(asked: Asked) -> bytes:
+            if asked.first == BLOCK_BYTES and not seed.quiet_until_s:
+                return response(status=500)
+            gate.full = asked.first != 0
+            return server.file_answer(asked)
+
+        server.answer = failing_once
+        seed = make_seed(
+            f"{server.base}/x",
+            downloads,
+            gate,
+            clock=lambda: now,
+            has_others=lambda: others,
+            backoff_first_s=1.0,
+        )
+        ended = anyio.Event()
+
+        async def run() -> None:
+            await seed.run()
+            ended.set()
+
+        tasks.start_soon(run)
+        await until(lambda: gate.waiting == 1 and seed.quiet_until_s == 1.0)
+        downloads.left = [[block] for block in ALL[3:6]]
+        seed.wake()
+        await anyio.wait_all_tasks_blocked()
+        assert len(downloads.left) == 3  # it rests
+        now = 1.0
+        await until(lambda: (seed.wake(), gate.waiting == 4)[1])  # four at once as before
+        others, gate.full = True, False
+        gate.room.set()
+        await until(lambda: (seed.wake(), ended.is_set())[1])  # another one has its turn
+    assert sorted(downloads.got) == [ALL[0], *ALL[2:6]]
+    assert not seed.is_open
 
 
 class Receiver:

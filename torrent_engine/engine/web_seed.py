@@ -114,6 +114,8 @@ class WebSeed:
         self._busy_until_s = 0.0
         self._idle_rounds = 0
         """How often it was looked in vain for something to ask."""
+        self._is_leaving = False
+        """All requests end: none runs, and none may begin. They leave together or not at all."""
         self._debt_bytes = 0
         """Received, and not yet allowed by the rate limit."""
         self._failures = 0
@@ -174,7 +176,7 @@ class WebSeed:
 
         Never raises for what a server does.
         """
-        self._scope, self._idle_rounds = anyio.CancelScope(), 0
+        self._scope, self._idle_rounds, self._is_leaving = anyio.CancelScope(), 0, False
         try:
             with self._scope:
                 async with anyio.create_task_group() as tasks:
@@ -187,19 +189,23 @@ class WebSeed:
     # -- one of several requests ------------------------------------------------------------
 
     async def _work(self, number: int) -> None:
-        while self._is_its_turn():
-            blocks = self._pick() if self._is_proved or not number else []
-            if blocks:
+        while not self._is_leaving:
+            if blocks := self._pick() if self._may_ask(number) else []:
                 await self._ask(blocks)
+            elif self._has_to_rest() and not self._busy:
+                self._is_leaving = True
             else:
                 await self._rest(number)
         self.wake()
 
-    def _is_its_turn(self) -> bool:
-        """Say whether it goes on: not if it must rest, or others may have what it lacks."""
+    def _may_ask(self, number: int) -> bool:
+        return (self._is_proved or not number) and not self._has_to_rest()
+
+    def _has_to_rest(self) -> bool:
+        """Say whether nothing is asked of it now: it failed, or others may have what it lacks."""
         if self._idle_rounds >= IDLE_ROUNDS and self._parts.has_others():
-            return False
-        return self._parts.torrent.clock() >= self.quiet_until_s
+            return True
+        return self._parts.torrent.clock() < self.quiet_until_s
 
     def _pick(self) -> list[Block]:
         torrent, downloads = self._parts.torrent, self._parts.downloads
