@@ -419,5 +419,45 @@ def test_maps_and_buckets_agree_whatever_happens(steps: list[tuple[str, int, int
         entries = list(known._all())
         assert {id(entry) for entry in known._by_id.values()} == set(map(id, entries))
         assert {id(entry) for entry in known._by_place.values()} == set(map(id, entries))
-        assert all(known._bucket_of(entry.number).has_neighbour_of(entry) for entry in entries)
+        assert all(
+            known._bucket_of(entry.number).neighbours_of(entry) == [entry] for entry in entries
+        )
         assert all(len(bucket.nodes) <= 2 and len(bucket.waiting) <= 2 for bucket in known._buckets)
+
+
+def test_c1_who_never_answered_is_forgotten_at_its_first_failure() -> None:
+    known = table()
+    known.queried(node(1), 0.0)
+    known.insert(node(2), 0.0)
+    known.failed(node(1), 1.0)
+    known.failed(node(2), 1.0)
+    assert node(1) not in known
+    assert node(2) not in known
+    assert known.questionable(5_000.0) == []
+
+
+def test_c2_who_answers_takes_the_site_of_one_that_may_be_forged() -> None:
+    known = table()
+    forged, real, later = (node(n, f"20.0.0.{n}") for n in (1, 2, 3))
+    known.queried(forged, 0.0)
+    assert not known.insert(real, 1.0)
+    assert known.seen(real, 1.0)
+    assert forged not in known
+    assert not known.seen(later, 2.0)  # the first that answers stays
+    known.failed(real, 3.0)
+    known.failed(real, 4.0)
+    assert known.seen(later, 5.0)
+    assert known.nodes() == [later]
+
+
+def test_c2_in_a_full_bucket_who_answers_waits_in_place_of_a_forged_neighbour() -> None:
+    known = table()
+    known.seen(node(101), 0.0)
+    for number in range(8):
+        known.seen(far(number), 0.0)
+    forged, real = (replace_id(node(1, f"30.0.0.{n}"), (1 << 159) + 90 + n) for n in (1, 2))
+    known.queried(forged, 0.0)
+    assert forged in known
+    assert known.seen(real, 1.0)
+    assert forged not in known
+    assert real in known

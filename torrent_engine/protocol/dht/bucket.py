@@ -41,6 +41,11 @@ class Entry:
         """When it was last handed out to be asked."""
 
     @property
+    def is_good(self) -> bool:
+        """Whether it is known to be there."""
+        return self.answered and not self.is_bad
+
+    @property
     def rank(self) -> tuple[bool, bool, bool]:
         """What its place is worth; the smallest goes first."""
         return not self.is_bad, self.answered, self.is_valid
@@ -63,11 +68,11 @@ class Bucket:
         """Whether a place is free."""
         return len(self.nodes) < self._config.bucket_nodes
 
-    def has_neighbour_of(self, entry: Entry) -> bool:
-        """Tell whether another node from the same /24 or /64 is here already (row C2)."""
+    def neighbours_of(self, entry: Entry) -> list[Entry]:
+        """Return the nodes from the same /24 or /64 that are here already (row C2)."""
         if entry.site is None:
-            return False
-        return any(entry.site == other.site for other in (*self.nodes, *self.waiting))
+            return []
+        return [other for other in (*self.nodes, *self.waiting) if entry.site == other.site]
 
     def take(self, entry: Entry) -> Entry | None:
         """Give a node a free place, one that is worth less, or let it wait.

@@ -43,7 +43,7 @@ class RoutingTable:
 
     def __len__(self) -> int:
         """Return how many nodes have a place and answered us."""
-        return sum(entry.answered and not entry.is_bad for entry in self._placed())
+        return sum(entry.is_good for entry in self._placed())
 
     def __contains__(self, node: NodeInfo) -> bool:
         """Tell whether a node, at this address, has a place or waits for one."""
@@ -80,7 +80,10 @@ class RoutingTable:
         return self._place(known)
 
     def failed(self, node: NodeInfo, now: float) -> None:
-        """Note that a node did not answer a query of ours."""
+        """Note that a node did not answer a query of ours; one that never did is forgotten.
+
+        It may be forged, and who is behind its address is not to be pinged for it again (C1).
+        """
         known = self._known(node)
         if known is None:
             return
@@ -88,7 +91,8 @@ class RoutingTable:
         known.tried_s = now
         bucket = self._bucket_of(known.number)
         known.is_bad = known.failures >= self._config.bad_node_failures
-        if known in bucket.waiting or known.failures >= self._config.max_node_failures:
+        has_left = not known.answered or known.failures >= self._config.max_node_failures
+        if has_left or known in bucket.waiting:
             bucket.remove(known)
             self._forget(known)
         elif known.is_bad and bucket.replace_bad(known):
@@ -141,11 +145,11 @@ class RoutingTable:
 
     def nodes(self) -> list[NodeInfo]:
         """Return the nodes that have a place and answered us."""
-        return [entry.info for entry in self._placed() if entry.answered and not entry.is_bad]
+        return [entry.info for entry in self._placed() if entry.is_good]
 
     def change_id(self, own_id: NodeId) -> None:
         """Build the table anew around another id of ours (BEP 42); everything known stays known."""
-        entries = sorted(self._all(), key=lambda entry: entry.answered, reverse=True)
+        entries = sorted(self._all(), key=lambda entry: entry.rank, reverse=True)
         changed = [bucket.changed_s for bucket in self._buckets]
         self._clear(own_id)
         for entry in entries:
@@ -221,7 +225,7 @@ class RoutingTable:
 
     def _place(self, entry: Entry) -> bool:
         bucket = self._bucket_of(entry.number)
-        if bucket.has_neighbour_of(entry):
+        if not self._may_stand_in(bucket, entry):
             return False
         while not bucket.has_room and entry.answered and self._may_split(bucket):
             self._split()
@@ -232,6 +236,16 @@ class RoutingTable:
         if left is not None:
             self._forget(left)
         return left is not entry
+
+    def _may_stand_in(self, bucket: Bucket, entry: Entry) -> bool:
+        """Tell whether no neighbour keeps a node out; who is there moves who may be forged."""
+        neighbours = bucket.neighbours_of(entry)
+        if any(other.is_good or not entry.is_good for other in neighbours):
+            return False
+        for other in neighbours:
+            bucket.remove(other)
+            self._forget(other)
+        return True
 
     def _forget(self, entry: Entry) -> None:
         del self._by_id[entry.info.id]

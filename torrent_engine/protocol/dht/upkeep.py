@@ -119,7 +119,8 @@ class Upkeep:
     def queried(self, node: NodeInfo, request_bytes: int, reply_bytes: int, now: float) -> None:
         """Take a node that asked us something: before it is told to others it is pinged, soon.
 
-        It may be forged: all replies and pings together stay below the bound of one reply (C1).
+        It may be forged (C1): what it is pinged at once for is paid by what our replies left of
+        their bound; else its turn comes with the others, once, and it is forgotten if silent.
         """
         if node in self._table:
             self._table.queried(node, now)
