@@ -16,7 +16,7 @@ from tests.support.swarm import resources, shared_config, until
 from torrent_engine.base.config import DhtConfig, LsdConfig
 from torrent_engine.base.errors import LocalProtocolError
 from torrent_engine.base.ids import InfoHash, PeerAddress
-from torrent_engine.engine.dht_rounds import DhtRounds
+from torrent_engine.engine.dht_rounds import SHARE_OF_AN_ANSWER, DhtRounds
 from torrent_engine.engine.lsd_rounds import LsdRounds
 from torrent_engine.engine.peer_discovery import PeerDiscovery, make_discovery
 from torrent_engine.net.lsd_service import LsdService
@@ -380,7 +380,20 @@ async def test_a_torrent_takes_no_more_addresses_a_round_than_allowed() -> None:
         for peer in many:
             world.lan.on_announce([ONE], peer)
         sources = Counter(source for _, source in one.found)
-        assert sources == {Source.DHT: 1_000, Source.LSD: 200}
+        late = SHARE_OF_AN_ANSWER  # the DHT answers twice
+        assert sources == {Source.DHT: 1_000 + late, Source.LSD: 200}
+
+
+async def test_c2_made_up_peers_of_a_few_answers_keep_no_later_one_out() -> None:
+    async with running() as world:
+        world.dht.peers = [PeerAddress("192.0.2.1", port) for port in range(1, 3_000)]
+        world.dht.duration_s = 1.0
+        one = Torrent()
+        one.join(world.discovery)
+        await world.clock.advance(0.5)
+        world.dht.peers = PEERS
+        await world.clock.advance(1.0)
+        assert one.found[1_000:] == [(peer, Source.DHT) for peer in PEERS]
 
 
 async def test_a_torrent_that_fails_to_take_peers_does_not_hurt_the_others(

@@ -18,6 +18,7 @@ from torrent_engine.engine.discovery_member import DiscoveryMember
 from torrent_engine.policy.candidate import Source
 from torrent_engine.policy.discovery_schedule import DiscoverySchedule, Pace
 
+SHARE_OF_AN_ANSWER: Final = 25  # ours: peers that are taken of it however many came before
 NO_NODES_WAIT_S: Final = (0.02, 1.0)  # ours: until we look whether the DHT knows a node; doubled
 
 
@@ -123,7 +124,8 @@ class DhtRounds:
         self._alarm.ring()
 
     def _take(self, member: DiscoveryMember, peers: list[PeerAddress]) -> None:
-        member.take(peers, Source.DHT, self._config.max_peers_per_round)
+        """Take the peers of one answer; how many answers there are is bounded by the lookup."""
+        member.take(peers, Source.DHT, self._config.max_peers_per_round, share=SHARE_OF_AN_ANSWER)
 
     def _ended(self, info_hash: InfoHash, member: DiscoveryMember, *, stored: int) -> None:
         found = member.end_round(Source.DHT)

@@ -31,11 +31,21 @@ class DiscoveryMember:
         """Whether it wants peers to download from."""
         return not self.is_seed()
 
-    def take(self, addresses: Iterable[PeerAddress], source: Source, max_addresses: int) -> None:
-        """Hand on who was not named in this round, up to ``max_addresses`` a round."""
+    def take(
+        self,
+        addresses: Iterable[PeerAddress],
+        source: Source,
+        max_addresses: int,
+        *,
+        share: int = 0,
+    ) -> None:
+        """Hand on who was not named in this round, up to ``max_addresses`` a round.
+
+        ``share`` of each call are taken all the same: many lies keep no later truth out (C2).
+        """
         named = self._named.setdefault(source, set())
         fresh = [address for address in dict.fromkeys(addresses) if address not in named]
-        fresh = fresh[: max_addresses - len(named)]
+        fresh = fresh[: max(max_addresses - len(named), share)]
         if fresh and not self.has_left:
             named.update(fresh)
             self._tell(self.on_peers, fresh, source)

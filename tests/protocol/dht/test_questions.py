@@ -21,7 +21,9 @@ from torrent_engine.protocol.dht.krpc import (
 )
 from torrent_engine.protocol.dht.named_nodes import named_nodes
 from torrent_engine.protocol.dht.questions import (
+    MAX_LATE_PEERS,
     MAX_PEERS,
+    MAX_PEERS_PER_RESPONSE,
     MAX_SAMPLES,
     Announce,
     GetPeers,
@@ -109,12 +111,16 @@ def test_bep32_a_mixed_list_of_peers_is_read() -> None:
 
 
 def test_c2_peers_of_one_lookup_are_bounded() -> None:
-    question, rng, found = GetPeers(InfoHash(TARGET)), random.Random(1), 0
+    question, rng = GetPeers(InfoHash(TARGET)), random.Random(1)
+    counts: list[int] = []
     for _ in range(60):
-        values: list[BencodeValue] = [b"\x14" + rng.randbytes(4) + b"\7" for _ in range(100)]
+        values: list[BencodeValue] = [b"\x14" + rng.randbytes(4) + b"\7" for _ in range(200)]
         events = told(question, {b"values": values})
-        found += sum(len(event.peers) for event in events)  # type: ignore[attr-defined, misc]
-    assert found == question.found == MAX_PEERS
+        counts.append(sum(len(event.peers) for event in events))  # type: ignore[attr-defined, misc]
+    found = sum(counts)
+    assert max(counts) == MAX_PEERS_PER_RESPONSE
+    assert found == question.found == MAX_PEERS + counts.count(MAX_LATE_PEERS) * MAX_LATE_PEERS
+    assert counts[-1] == MAX_LATE_PEERS  # who comes late is heard too
 
 
 def test_bep33_filters_are_united_and_those_that_are_full_ignored() -> None:

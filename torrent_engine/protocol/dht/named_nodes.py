@@ -14,7 +14,6 @@ from torrent_engine.base.ids import NodeId, PeerAddress
 from torrent_engine.protocol.dht.hosts import REMEMBERED_HOSTS, is_local
 from torrent_engine.protocol.dht.krpc import NodeInfo, Response, decode_nodes
 
-MAX_PEERS_PER_RESPONSE: Final = 200  # ours: 1,400 bytes hold fewer
 _IPV4_PEER_BYTES: Final = 6
 _IPV6_PEER_BYTES: Final = 18
 

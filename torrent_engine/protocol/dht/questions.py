@@ -25,8 +25,9 @@ Arguments = dict[bytes, Encodable]
 SCRAPE_PADDING: Final[Arguments] = {b"pad": bytes(200)}
 """Makes a query so large that an answer of three times its size has room for two filters (C1)."""
 MAX_TOKEN_BYTES: Final = 128  # ours: eight are usual, and we send them back
-MAX_PEERS_PER_RESPONSE: Final = 200  # ours: what a datagram of 1,400 bytes has room for
-MAX_PEERS: Final = 2_000  # ours: peers that one lookup tells
+MAX_PEERS_PER_RESPONSE: Final = 100  # ours: plenty, and no flood
+MAX_PEERS: Final = 2_000  # ours: peers that one lookup tells, but for these:
+MAX_LATE_PEERS: Final = 25  # ours: of each answer after them, lest few liars silence all others
 MAX_SCRAPED_PEERS: Final = 6_000  # BEP 33: a filter says nothing about more
 MAX_SAMPLES: Final = 70  # ours: what a datagram of 1,400 bytes has room for
 MAX_SAMPLE_INTERVAL_S: Final = 21_600  # BEP 51
@@ -114,7 +115,8 @@ class GetPeers(Question):
         peers = dict.fromkeys(_peers(response, node.address))
         if peers:
             self.holders.add(node.address)
-        new = [peer for peer in peers if peer not in self._peers][: MAX_PEERS - len(self._peers)]
+        room = max(MAX_PEERS - len(self._peers), MAX_LATE_PEERS)
+        new = [peer for peer in peers if peer not in self._peers][:room]
         if new:
             self._peers.update(new)
             self.found = len(self._peers)
