@@ -241,6 +241,26 @@ async def test_a_request_that_outlasts_the_rest_after_a_failure_does_not_go_on_a
     assert not seed.is_open
 
 
+async def test_an_answer_that_breaks_off_after_some_blocks_is_no_failure_in_a_row() -> None:
+    now, downloads = 0.0, Downloads()
+
+    def half(asked: Asked) -> bytes:
+        assert asked.first is not None
+        head = f"Content-Range: bytes {asked.first}-{asked.last}/{len(PAYLOAD)}\r\n"
+        head = f"HTTP/1.1 206 x\r\n{head}Transfer-Encoding: chunked\r\n\r\n"
+        body = PAYLOAD[asked.first : asked.first + BLOCK_BYTES]
+        return head.encode() + b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)
+
+    async with web_server({}, answer=half) as server:
+        seed = make_seed(f"{server.base}/x", downloads, clock=lambda: now, backoff_first_s=1.0)
+        for number in range(12):
+            downloads.left, now = [ALL[number : number + 2]], float(number)
+            with anyio.fail_after(10):
+                await seed.run()
+            assert seed.quiet_until_s == number + 1.0
+    assert downloads.got == ALL[:12]
+
+
 class Receiver:
     """What becomes of bytes in the tests of the fetching alone."""
 

@@ -518,18 +518,41 @@ async def test_a_failing_web_seed_is_asked_again_later(tmp_path: Path) -> None:
     assert {event.message for event in failures} == {"status 500"}
 
 
-@pytest.mark.parametrize("status", [500, 404])
-async def test_a_web_seed_is_given_up_after_some_failures(tmp_path: Path, status: int) -> None:
+async def test_an_outage_of_any_length_is_outlived(tmp_path: Path) -> None:
     payload = payload_of(200_000)
+    async with web_server(served(payload)) as server, local(tmp_path) as shared:
 
-    def failing(_asked: Asked) -> bytes:
-        return response(status=status)
+        def out_of_order(asked: Asked) -> bytes:
+            is_well = len(server.asked) > 15
+            return server.file_answer(asked) if is_well else response(status=502)
 
-    async with web_server({}, answer=failing) as server, local(tmp_path) as shared:
+        server.answer = out_of_order
+        metainfo = with_urls(payload, f"{server.base}/pub/")
+        async with running(shared, metainfo, tmp_path / "out") as (session, events):
+            await reach(session, State.SEEDING)
+    assert [event.retry_in_s for event in of_kind(events, WebSeedFailed)] == [0.05] + [0.1] * 14
+
+
+async def test_a_web_seed_without_the_only_file_is_given_up(tmp_path: Path) -> None:
+    payload = payload_of(200_000)
+    async with web_server({}) as server, local(tmp_path) as shared:
         metainfo = with_urls(payload, f"{server.base}/x")
         async with running(shared, metainfo, tmp_path / "out") as (_, events):
             await until(lambda: "web_seed.failed" in kinds(events) and given_up(events))
-    assert len(server.asked) == (LOCAL.max_failures if status == 500 else 1)
+    assert len(server.asked) == 1
+
+
+async def test_a_web_seed_that_lacks_many_files_gives_the_others(tmp_path: Path) -> None:
+    files = {f"{n:02}": payload_of(16 * KIB, n) for n in range(20)}
+    there = {"/pub/payload/19": files["19"]}
+    async with web_server(there) as server, local(tmp_path) as shared:
+        metainfo = with_urls(files, f"{server.base}/pub/", piece_bytes=16 * KIB)
+        out = tmp_path / "out"
+        async with running(shared, metainfo, out, sequential=True) as (session, events):
+            await until(lambda: session.stats().pieces_have == 1)
+    waits = [event.retry_in_s for event in of_kind(events, WebSeedFailed)]
+    assert waits == [0.0] * 7 + [0.05] + [0.0] * 7 + [0.1] + [0.0] * 3  # it is not hammered
+    assert len(server.asked) == 20
 
 
 def given_up(events: list[Event]) -> bool:

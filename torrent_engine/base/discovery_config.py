@@ -269,9 +269,10 @@ class WebSeedConfig:
     idle_close_s: float = 15.0
     """Time without work after which the connections to a web seed are closed."""
     backoff_first_s: float = 5.0
-    """Wait after the first failed request; doubled after each further one."""
+    """Wait after the first failed request; doubled after each further one in a row."""
     backoff_max_s: float = 1_800.0
+    """The longest wait; a web seed that does not answer is asked this often, but never given up."""
     max_retry_after_s: float = 3_600.0
     """The longest wait that a web seed may name itself."""
-    max_failures: int = 8
-    """Requests that may fail in a row before a web seed is given up."""
+    max_misses: int = 8
+    """Files that may be missing in a row before it waits as after a failure, and so on."""

@@ -31,6 +31,7 @@ from torrent_engine.protocol.tracker.urls import redact_url
 from torrent_engine.protocol.wire.messages import BlockReceived
 
 IDLE_ROUNDS: Final = 2  # ours: in vain, before another web seed has its turn
+MAX_DOUBLINGS: Final = 32  # ours: beyond any wait, and far from the largest float
 
 
 class WebSeedState(Enum):
@@ -118,7 +119,8 @@ class WebSeed:
         """All requests end: none runs, and none may begin. They leave together or not at all."""
         self._debt_bytes = 0
         """Received, and not yet allowed by the rate limit."""
-        self._failures = 0
+        self._failures = self._misses = 0
+        """Requests in a row that failed, and those for a file that is not there."""
         self._error = ""
         policy = AddressPolicy(allow_non_global=self._config.allow_local)
         self._streams = HttpStreams(parts.http, self._config, policy)
@@ -254,7 +256,7 @@ class WebSeed:
 
     def _went_well(self) -> None:
         if not self.is_over:
-            self._failures, self._error = 0, ""
+            self._failures, self._misses, self._error = 0, 0, ""
         if not self._is_proved:
             self._is_proved = True
             self.wake()
@@ -272,15 +274,12 @@ class WebSeed:
 
     def _failed(self, error: HttpError) -> None:
         """Decide when it is asked again; requests that fail at the same time count once."""
-        torrent, config = self._parts.torrent, self._config
+        torrent = self._parts.torrent
         now = torrent.clock()
         if now < self.quiet_until_s:
             return
         self._error = str(error)
-        self._failures += 1
-        wait_s = self._wait_s(error)
-        if self._failures >= config.max_failures or not self._bits:
-            wait_s = math.inf
+        wait_s = self._wait_s(error) if self._bits else math.inf
         self.quiet_until_s = now + wait_s
         info_hash = self._metainfo.info_hash
         torrent.bus.publish(WebSeedFailed(info_hash, self.shown_url, self._error, wait_s))
@@ -289,15 +288,25 @@ class WebSeed:
     def _wait_s(self, error: HttpError) -> float:
         config = self._config
         if isinstance(error, FileMissingError):
-            return 0.0  # another file may be there
+            return self._wait_after_miss_s()
         is_hopeless = self.bep == BEP_OF_FILES and isinstance(error, NotThereError)
         if is_hopeless or isinstance(error, AddressRefusedError):
             return math.inf
         if isinstance(error, WebSeedBusyError) and error.retry_in_s is not None:
-            self._failures = 0  # it is there, and says what it wants
+            self._failures = self._misses = 0  # it is there, and says what it wants
             return min(max(error.retry_in_s, 1.0), config.max_retry_after_s)
-        wait_s = config.backoff_first_s * 2.0 ** (self._failures - 1)
-        return min(wait_s, config.backoff_max_s)
+        self._failures += 1
+        return self._backoff_s(self._failures)
+
+    def _wait_after_miss_s(self) -> float:
+        """Return 0 (another file may be there), but after some in a row a wait that grows."""
+        self._misses += 1
+        rounds, more = divmod(self._misses, self._config.max_misses)
+        return 0.0 if more else self._backoff_s(rounds)
+
+    def _backoff_s(self, times: int) -> float:
+        doubled = self._config.backoff_first_s * 2.0 ** min(times - 1, MAX_DOUBLINGS)
+        return min(doubled, self._config.backoff_max_s)
 
     # -- what comes ---------------------------------------------------------------------------
 
@@ -326,6 +335,7 @@ class WebSeed:
     def deliver(self, block: Block, views: Views) -> None:
         """Hand a block on to where those of peers go."""
         self._owed.pop(block, None)
+        self._failures = self._misses = 0  # an answer that breaks off later brought something
         self._parts.downloads.on_block(self, BlockReceived(*block, views))
 
     def needs_any(self, blocks: Sequence[Block]) -> bool:
