@@ -67,7 +67,7 @@ class DhtDriver:
     def give_up(self, number: int) -> None:
         """End a lookup that nobody waits for any more; nothing is told of it."""
         if self._askers.pop(number, None) is not None:
-            self.node.cancel(number)
+            self.node.cancel(number, now=self._clock())
             self.flush()
 
     def bootstrap(self, addresses: Iterable[PeerAddress]) -> None:

@@ -270,15 +270,25 @@ def test_a_lookup_that_is_cancelled_says_nothing_more() -> None:
     node = joined(replace(CONFIG, max_lookups=1))
     running, waiting = node.get_peers(INFO_HASH, now=1.0), node.get_peers(INFO_HASH, now=1.0)
     queries = list(sent(node))
-    node.cancel(running)
-    node.cancel(waiting)
-    node.cancel(99)
+    node.cancel(running, now=1.0)
+    node.cancel(waiting, now=1.0)
+    node.cancel(99, now=1.0)
     for query, address in queries:
         friend = next(other(n) for n in range(3) if other(n).address == address)
         answer(node, query, friend, now=1.1, values=[b"\x14\x01\x01\x05\x1a\xe1"])
     node.handle_timer(now=60.0)
     assert node.events() == []
     assert node.stats().lookups == node.stats().lookups_waiting == 0
+
+
+def test_the_place_of_a_lookup_that_is_cancelled_goes_to_the_next_at_once() -> None:
+    node = joined(replace(CONFIG, max_lookups=1))
+    running, waiting = node.get_peers(INFO_HASH, now=1.0), node.find_node(OWN_ID, now=1.0)
+    list(sent(node))
+    node.cancel(running, now=1.0)
+    assert {query.method for query, _ in sent(node)} == {b"find_node"}
+    node.cancel(waiting, now=1.0)
+    assert (node.stats().lookups, node.stats().outstanding) == (0, 0)
 
 
 def test_bep5_peers_are_told_once_and_as_they_come() -> None:

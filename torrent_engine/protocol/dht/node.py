@@ -216,11 +216,12 @@ class DhtNode:
         self._lookups.start(lookup, Start(addresses=addresses), now=now)
         return lookup.number
 
-    def cancel(self, number: int) -> None:
-        """End a lookup without a further event of it."""
+    def cancel(self, number: int, *, now: float) -> None:
+        """End a lookup without a further event of it; its place goes to one that waits."""
         lookup = self._lookups.cancel(number)
         if lookup is not None:
             self._endpoint.transactions.forget([lookup])
+            self._lookups.go_on(now)
 
     # What the driver calls
 
