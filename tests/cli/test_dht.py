@@ -78,6 +78,8 @@ def test_bep33_a_scrape_estimates_seeds_and_leeches(node: EngineNode) -> None:
     assert (answer["seeds"], answer["leeches"]) == (1, 0)
     assert answer["peers"] == [f"{LOOPBACK}:7777"]
     assert (answer["nodes_asked"], answer["nodes_answered"]) == (1, 1)
+    ask(node, "announce", "5c" * 20, 7777)
+    assert "1 peer, 0 seeds, 1 leech, " in ask(node, "get-peers", "5c" * 20, "--scrape").stdout
 
 
 def test_bep9_a_torrent_may_be_named_by_its_file_or_its_link(
@@ -255,7 +257,7 @@ def test_a_node_says_who_it_is_and_what_it_knows(tmp_path: Path) -> None:
             process.terminate()
     assert lines[0].startswith("IPv4 node ")
     assert "Ctrl-C ends it" in lines[1]
-    assert "1 nodes known" in lines[2]
+    assert "nodes known 1, queries taken" in lines[2]
     assert process.returncode == 0
 
 

@@ -21,6 +21,7 @@ from torrent_engine.protocol.dht.events import (
 from torrent_engine.protocol.dht.krpc import NODE_ID_BYTES
 
 MS_PER_S: Final = 1_000
+_ONE_AND_MANY: Final = {"seeds": ("seed", "seeds"), "leeches": ("leech", "leeches")}
 
 
 def ping(options: Options) -> ExitCode:
@@ -116,15 +117,15 @@ def get_peers(options: Options) -> ExitCode:
         fields = {"info_hash": info_hash.hex(), "peers": list(peers)}
         render.print_json({**fields, **estimate, **summary.counts()})
     else:
-        counts = [counted(count, name.removesuffix("s")) for name, count in estimate.items()]
+        counts = [counted(count, *_ONE_AND_MANY[name]) for name, count in estimate.items()]
         found = counted(len(peers), "peer")
         render.print_lines([*peers, ", ".join([found, *counts, summary.line()])])
     return ExitCode.OK if peers else summary.found_nothing
 
 
-def counted(count: int, noun: str) -> str:
+def counted(count: int, noun: str, many: str = "") -> str:
     """Return a number of things: "1 peer", "2 peers"."""
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {many or noun + 's'}"
 
 
 def _estimate(scrapes: list[ScrapeFound]) -> dict[str, int]:

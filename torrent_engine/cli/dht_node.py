@@ -91,8 +91,8 @@ def _report(counts: dict[str, dict[str, object]], options: Options) -> None:
         _print_event("dht.stats", counts)
     elif not options["quiet"]:
         parts = [
-            f"{network}: {each['nodes']:,} nodes known, {each['queries_in']:,} queries taken,"
-            f" {each['queries_out']:,} sent"
+            f"{network}: nodes known {each['nodes']:,}, queries taken {each['queries_in']:,},"
+            f" sent {each['queries_out']:,}"
             for network, each in counts.items()
         ]
         render.print_line("; ".join(parts), flush=True)
