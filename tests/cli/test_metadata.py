@@ -145,6 +145,26 @@ async def test_no_metadata_in_time_exits_2_and_says_how_many_peers_there_were(
     assert not (tmp_path / "x.torrent").exists()
 
 
+async def test_the_metadata_is_in_time_though_the_farewell_to_trackers_is_not(
+    tmp_path: Path, metainfo: Metainfo, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def finds_and_lingers(session: LinkSession) -> str:
+        session.learn(metainfo)
+        await anyio.wait_all_tasks_blocked()  # the time is up by now
+        return "metadata"
+
+    runner = runner_of(
+        tmp_path,
+        finds_and_lingers,
+        link_of(metainfo),
+        timeout_s=0.0,
+        save_metadata=saving(tmp_path),
+    )
+    assert await runner.run() == ExitCode.OK
+    assert capsys.readouterr().err == ""
+    assert Metainfo.read(tmp_path / "x.torrent") == metainfo
+
+
 async def test_a_stop_before_the_metadata_exits_7(
     tmp_path: Path, metainfo: Metainfo, capsys: pytest.CaptureFixture[str]
 ) -> None:

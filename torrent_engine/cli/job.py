@@ -201,6 +201,8 @@ class Job:
     async def _watch_time(self, timeout_s: float) -> None:
         """Raise CliError when the metadata is not there after so long."""
         await anyio.sleep(timeout_s)
+        if self._metainfo is not None:
+            return  # it is there; the Session takes leave of trackers that are slow
         count = self._opened.stats().peers
         peers = "1 peer is" if count == 1 else f"{count or 'no'} peers are"
         raise CliError(f"no metadata after {timeout_s:g} s; {peers} connected", ExitCode.TIMED_OUT)
