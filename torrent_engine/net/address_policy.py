@@ -1,18 +1,25 @@
 """Owns which IP addresses may be connected to for a URL that came from a stranger.
 
-Source: RELIABILITY row D1. Link-local addresses (where clouds keep their secrets), multicast and
-the unspecified address are refused for everybody; private and loopback ones by policy.
+Source: RELIABILITY row D1. Link-local addresses and others where clouds keep their secrets,
+multicast and the unspecified address are refused for everybody; private ones and loopback by
+policy.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final
 
 from torrent_engine.base.errors import HttpError
 
 IPAddress = IPv4Address | IPv6Address
 _NAT64: Final = IPv6Network("64:ff9b::/96")
+_CLOUD_SECRETS: Final = frozenset(
+    map(ip_address, ("192.0.0.192", "100.100.100.200", "fd00:ec2::254", "fd20:ce::254"))
+)
+"""Where clouds keep their secrets beside the link-local addresses."""
+_NOT_GLOBAL: Final = tuple(map(ip_network, ("192.0.0.0/24", "192.88.99.0/24", "3fff::/20")))
+"""Special networks (IANA) that some versions of Python hold for public ones."""
 
 
 class AddressRefusedError(HttpError):
@@ -55,6 +62,8 @@ def is_global(literal: str) -> bool:
     address = real_address(literal)
     if isinstance(address, IPv6Address) and address.is_site_local:
         return False  # retired, and yet used by some as private
+    if any(address in network for network in _NOT_GLOBAL):
+        return False
     return address.is_global and not address.is_multicast
 
 
@@ -64,7 +73,8 @@ def check_address(literal: str, policy: AddressPolicy, *, path: str = "/") -> No
     Raises AddressRefusedError, an HttpError that names the rule and not the URL.
     """
     address = real_address(literal)
-    if address.is_link_local or address.is_multicast or address.is_unspecified:
+    is_secret = address.is_link_local or address in _CLOUD_SECRETS
+    if is_secret or address.is_multicast or address.is_unspecified:
         raise AddressRefusedError(f"refused to connect to {literal}: never allowed")
     if "%" in literal or (address.is_reserved and not address.is_loopback):
         raise AddressRefusedError(f"refused to connect to {literal}: reserved or scoped address")
