@@ -92,8 +92,8 @@ class World:
                 self.candidates.mark_failed(address, self.now)
 
     def _check(self):
-        hearsay = self.exchange._hearsay  # noqa: SLF001 - its memory is what has a bound
-        charges, tellers = hearsay._charges, hearsay._tellers  # noqa: SLF001
+        hearsay = self.exchange._hearsay
+        charges, tellers = hearsay._charges, hearsay._tellers
         assert max(len(self.candidates), len(charges)) <= POOL.max_candidates
         for teller in tellers.values():
             assert len(teller.told) <= CONFIG.max_contacts
