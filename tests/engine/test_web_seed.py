@@ -106,6 +106,16 @@ def make_seed(
     return WebSeed(url, BEP_OF_FILES, parts)
 
 
+def awake(seed: WebSeed, condition: Callable[[], bool]) -> Callable[[], bool]:
+    """Return a condition that wakes a web seed whenever it is looked at."""
+
+    def look() -> bool:
+        seed.wake()
+        return condition()
+
+    return look
+
+
 async def test_blocks_arrive_and_nothing_is_given_up_but_at_the_end() -> None:
     downloads = Downloads(ALL[:8], ALL[8:])
     async with web_server({"/x": PAYLOAD}) as server, anyio.create_task_group() as tasks:
@@ -233,10 +243,10 @@ async def test_a_request_that_outlasts_the_rest_after_a_failure_does_not_go_on_a
         await anyio.wait_all_tasks_blocked()
         assert len(downloads.left) == 3  # it rests
         now = 1.0
-        await until(lambda: (seed.wake(), gate.waiting == 4)[1])  # four at once as before
+        await until(awake(seed, lambda: gate.waiting == 4))  # four at once as before
         others, gate.full = True, False
         gate.room.set()
-        await until(lambda: (seed.wake(), ended.is_set())[1])  # another one has its turn
+        await until(awake(seed, ended.is_set))  # another one has its turn
     assert sorted(downloads.got) == [ALL[0], *ALL[2:6]]
     assert not seed.is_open
 
