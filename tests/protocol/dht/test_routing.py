@@ -461,3 +461,18 @@ def test_c2_in_a_full_bucket_who_answers_waits_in_place_of_a_forged_neighbour() 
     assert known.seen(real, 1.0)
     assert forged not in known
     assert real in known
+
+
+def test_c2_a_flood_of_newcomers_leaves_every_second_ping_to_who_may_be_gone() -> None:
+    known = table()
+    settled = [node(number) for number in range(1, 6)]
+    for each in settled:
+        known.seen(each, 0.0)
+    asked = []
+    for second in range(10):
+        known.queried(far(100 + second), 1_000.0 + second)
+        (chosen,) = known.questionable(1_000.0 + second)
+        if chosen not in settled:
+            known.failed(chosen, 1_000.0 + second)
+        asked.append(chosen)
+    assert [each for each in asked if each in settled] == settled

@@ -33,6 +33,8 @@ class RoutingTable:
         self._config = config
         self._rng = rng
         self.is_ipv6 = is_ipv6
+        self._asked_known = True
+        """Whether the last one to be asked was one that had answered before."""
         self._compact_bytes = IPV6_NODE_BYTES if is_ipv6 else IPV4_NODE_BYTES
         self._clear(own_id)
 
@@ -127,8 +129,9 @@ class RoutingTable:
         self._bucket_of(int.from_bytes(target, "big")).changed_s = now
 
     def questionable(self, now: float, count: int = 1) -> list[NodeInfo]:
-        """Return nodes to ask whether they are there: never asked first, then silent for longest.
+        """Return nodes to ask whether they are there: who never answered, and others, in turn.
 
+        Silent for longest first. No flood of newcomers, forged perhaps, hides who is gone (C2).
         Each is returned once in ``retry_node_s`` at most. Who waits for the bucket that our own id
         is in is among them: that bucket is split for neighbours that answer.
         """
@@ -138,10 +141,16 @@ class RoutingTable:
             for entry in (*self._placed(), *self._buckets[-1].waiting)
             if (entry.seen_s < silent_s or entry.failures) and entry.tried_s < tried_s
         ]
-        due.sort(key=lambda entry: (entry.answered, entry.seen_s, entry.tried_s))
-        for entry in due[:count]:
-            entry.tried_s = now
-        return [entry.info for entry in due[:count]]
+        due.sort(key=lambda entry: (entry.seen_s, entry.tried_s))
+        return [self._next_of(due, now).info for _ in range(min(count, len(due)))]
+
+    def _next_of(self, due: list[Entry], now: float) -> Entry:
+        """Take the first of the kind whose turn it is; of the other kind if there is none."""
+        wanted = not self._asked_known
+        chosen = next((each for each in due if each.answered == wanted), due[0])
+        due.remove(chosen)
+        chosen.tried_s, self._asked_known = now, chosen.answered
+        return chosen
 
     def nodes(self) -> list[NodeInfo]:
         """Return the nodes that have a place and answered us."""
