@@ -241,6 +241,7 @@ async def test_a_link_without_more_than_its_hash_is_asked_about(
 async def test_a_link_may_come_by_standard_input(metainfo: Metainfo) -> None:
     link = link_of(metainfo)
     assert await sources.load("-", f"{link}\n".encode()) == Magnet.parse(link)
+    assert await sources.load("-", b"%s\n" % (b"0f" * 20)) == Magnet.parse("0f" * 20)
     assert await sources.load("-", metainfo.to_bytes()) == metainfo
     with pytest.raises(BencodeError):
         await sources.load("-", b"ma\xff")

@@ -89,7 +89,7 @@ async def load(source: str, stdin: bytes = b"") -> Metainfo | Magnet:
         return parse_magnet(source)
     if source == STDIN:
         text = stdin.decode("utf-8", "replace")
-        return parse_magnet(text) if has_scheme(text) else Metainfo.from_bytes(stdin)
+        return parse_magnet(text) if Magnet.is_link(text) else Metainfo.from_bytes(stdin)
     if is_url(source):
         return Metainfo.from_bytes(await fetch(source))
     return await anyio.to_thread.run_sync(_read_path, source)
