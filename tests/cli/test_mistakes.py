@@ -79,6 +79,16 @@ MISTAKES: dict[str, tuple[list[str], ExitCode, str]] = {
         ExitCode.FILE_EXISTS,
         "stuff.torrent: exists already; -f replaces it",
     ),
+    "metadata_into_no_folder": (
+        ["metadata", LINK, "-o", "nowhere/x.torrent"],
+        ExitCode.NOT_FOUND,
+        "nowhere: no such folder",
+    ),
+    "metadata_onto_a_folder": (
+        ["metadata", LINK, "-o", "folder", "-f"],
+        ExitCode.FILE_EXISTS,
+        "folder: is a folder",
+    ),
     "metadata_of_two_in_one": (
         ["metadata", LINK, "0" * 40, "-o", "x.torrent"],
         ExitCode.BAD_OPTION,

@@ -50,7 +50,6 @@ def command(context: click.Context, /, **options: Any) -> ExitCode:  # noqa: ANN
 def check_options(options: Mapping[str, Any]) -> None:
     """Raise CliError for what cannot be, before anything is asked of a peer."""
     from torrent_engine.cli import sources
-    from torrent_engine.cli.new_file import refuse_existing
 
     links: Sequence[str] = options["torrents"]
     for link in links:
@@ -62,8 +61,20 @@ def check_options(options: Mapping[str, Any]) -> None:
         raise CliError("-o names one file; several links are given")
     if output == STDOUT and options["as_json"]:
         raise CliError("--json and the .torrent cannot both go to standard output")
-    if output not in {None, STDOUT} and not options["force"]:
-        refuse_existing(Path(str(output)))
+    if output not in {None, STDOUT}:
+        check_place(Path(str(output)), may_replace=options["force"])
+
+
+def check_place(path: Path, *, may_replace: bool) -> None:
+    """Raise CliError if no file can be written there."""
+    from torrent_engine.cli.new_file import refuse_existing
+
+    if not may_replace:
+        refuse_existing(path)
+    if path.is_dir():
+        raise CliError(f"{path}: is a folder", ExitCode.FILE_EXISTS)
+    if not path.parent.is_dir():
+        raise CliError(f"{path.parent}: no such folder", ExitCode.NOT_FOUND)
 
 
 def saver(options: Mapping[str, Any]) -> "Callable[[Metainfo], str]":
