@@ -51,6 +51,10 @@ class LibtorrentNode(LibtorrentClient):
         """Announce a peer at its address."""
         self._ask(do="dht_announce", info_hash=info_hash, port=port)
 
+    def ask_for_torrents(self) -> None:
+        """Look for the peers of all its torrents now, and announce them; by itself it waits."""
+        self._ask(do="dht_force")
+
     def find_peers(self, info_hash: str) -> set[str]:
         """Look for peers for a second; ``host:port`` of each."""
         found = self._ask(do="dht_get_peers", info_hash=info_hash)

@@ -4,8 +4,8 @@ Requests: {"do": "add", "torrent" or "magnet", "save_path", "peers", "upload_lim
 "download_limit"},
 {"do": "connect", "info_hash", "peer": [host, port]}, {"do": "limit_uploads", "bytes_per_s"},
 {"do": "status"}. Its DHT: {"do": "dht_nodes"}, {"do": "dht_announce",
-"info_hash", "port"}, {"do": "dht_get_peers", "info_hash"}, {"do": "dht_put", "value" [, "key",
-"private", "salt"]}, {"do": "dht_get", "target" [, "key", "salt"]}. End of input ends it.
+"info_hash", "port"}, {"do": "dht_force"}, {"do": "dht_get_peers", "info_hash"},
+{"do": "dht_put", "value" [, "key", "private", "salt"]}, {"do": "dht_get", "target" [, "key", "salt"]}. End of input ends it.
 """
 
 import json
@@ -71,6 +71,11 @@ class Peer:
 
     def dht_announce(self, request):
         self.session.dht_announce(_hash(request["info_hash"]), request["port"], 0)
+        return {}
+
+    def dht_force(self, _request):
+        for handle in self.handles.values():
+            handle.force_dht_announce()
         return {}
 
     def dht_get_peers(self, request):
