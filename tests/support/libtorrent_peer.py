@@ -5,7 +5,8 @@ Requests: {"do": "add", "torrent" or "magnet", "save_path", "peers", "upload_lim
 {"do": "connect", "info_hash", "peer": [host, port]}, {"do": "limit_uploads", "bytes_per_s"},
 {"do": "status"}. Its DHT: {"do": "dht_nodes"}, {"do": "dht_announce",
 "info_hash", "port"}, {"do": "dht_force"}, {"do": "dht_get_peers", "info_hash"},
-{"do": "dht_put", "value" [, "key", "private", "salt"]}, {"do": "dht_get", "target" [, "key", "salt"]}. End of input ends it.
+{"do": "dht_put", "value" [, "key", "private", "salt"]},
+{"do": "dht_get", "target" [, "key", "salt"]}. End of input ends it.
 """
 
 import json
