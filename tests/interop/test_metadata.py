@@ -79,6 +79,7 @@ def test_bep9_our_metadata_is_what_a_link_needs_that_is_downloaded_by(
             add_link(leech, payload, link_of(payload, tracker.http_url), folder / "saved")
             leech.wait_complete(payload, timeout_s=WAIT_S)
             wait_saved(payload, folder / "saved")
+    assert payload.is_complete_in(folder / "saved")
 
 
 def test_bep9_we_download_a_link_over_ipv6(hosts: Hosts, folder: Path, payload: Payload) -> None:
@@ -107,3 +108,4 @@ def test_bep9_libtorrent_downloads_a_link_from_us_over_ipv6(
         seed.wait_event("session.started")
         leech.add_magnet(payload, saved, peers=[(left.address6(1), port)])
         wait_saved(payload, saved)
+    assert payload.is_complete_in(saved)

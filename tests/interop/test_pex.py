@@ -107,3 +107,4 @@ def test_bep11_libtorrent_finds_a_seed_by_what_we_tell_it(parties: Parties, way:
     add(parties.payload, where, peers=[parties.our_address])
     leech.wait_complete(parties.payload, PATIENCE_S)
     parties.assert_saved(where)
+    assert parties.payload.is_complete_in(where)
