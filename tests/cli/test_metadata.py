@@ -10,6 +10,7 @@ import anyio
 import pytest
 
 from tests.cli import fakes, torrents
+from tests.support.swarm import until
 from torrent_engine.base.config import SessionConfig, SharedConfig
 from torrent_engine.base.errors import BencodeError, ConfigError, SessionError
 from torrent_engine.cli import download, sources
@@ -189,15 +190,21 @@ async def test_a_download_of_a_link_has_the_torrents_name_once_it_is_known(
     reporter = PlainReporter(pause_s=0.0)
     reporter.interval_s = 0.005
 
+    out: list[str] = []
+
+    def printed() -> str:
+        out.append(capsys.readouterr().out)
+        return "".join(out)
+
     async def downloads(session: LinkSession) -> str:
-        await anyio.sleep(0.05)
+        await until(lambda: "fetching metadata" in printed())
         session.learn(metainfo)
-        await anyio.sleep(0.05)
+        await until(lambda: "stuff: 0.0%, " in printed())
         return await fakes.completes(session)
 
     runner = runner_of(tmp_path, downloads, link_of(metainfo), reporter=reporter)
     assert await runner.run() == ExitCode.OK
-    lines = capsys.readouterr().out.splitlines()
+    lines = printed().splitlines()
     assert "link: fetching metadata, peers 2 (seeds 0), 1:15 elapsed" in lines
     assert any(line.startswith("stuff: 0.0%, ") for line in lines)
     assert lines[-1] == f"stuff: complete, 1.0 MiB, in {tmp_path}/stuff"
