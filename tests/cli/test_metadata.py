@@ -207,7 +207,7 @@ async def test_a_download_of_a_link_has_the_torrents_name_once_it_is_known(
     lines = printed().splitlines()
     assert "link: fetching metadata, peers 2 (seeds 0), 1:15 elapsed" in lines
     assert any(line.startswith("stuff: 0.0%, ") for line in lines)
-    assert lines[-1] == f"stuff: complete, 1.0 MiB, in {tmp_path}/stuff"
+    assert f"stuff: complete, 1.0 MiB, in {tmp_path}/stuff" in lines
 
 
 async def test_a_link_and_its_torrent_are_the_same(
