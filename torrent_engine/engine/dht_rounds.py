@@ -13,10 +13,10 @@ import anyio.lowlevel
 
 from torrent_engine.base.config import DhtConfig
 from torrent_engine.base.ids import InfoHash, PeerAddress
-from torrent_engine.engine.alarm import Alarm
 from torrent_engine.engine.discovery_member import DiscoveryMember
+from torrent_engine.engine.scheduled_rounds import ScheduledRounds
 from torrent_engine.policy.candidate import Source
-from torrent_engine.policy.discovery_schedule import DiscoverySchedule, Pace
+from torrent_engine.policy.discovery_schedule import Pace
 
 SHARE_OF_AN_ANSWER: Final = 25  # ours: peers that are taken of it however many came before
 NO_NODES_WAIT_S: Final = (0.02, 1.0)  # ours: until we look whether the DHT knows a node; doubled
@@ -43,8 +43,8 @@ class PeerSource(Protocol):
         """
 
 
-class DhtRounds:
-    """Run :meth:`run` in a task; torrents join and leave at any time."""
+class DhtRounds(ScheduledRounds):
+    """Run :meth:`run` in a task."""
 
     def __init__(
         self,
@@ -55,32 +55,17 @@ class DhtRounds:
         rng: random.Random,
         sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
     ) -> None:
+        super().__init__(Source.DHT, _pace(config), clock=clock, rng=rng, sleep=sleep)
         self._source = source
         self._config = config
-        self._clock = clock
-        self._members: dict[InfoHash, DiscoveryMember] = {}
-        self._schedule = DiscoverySchedule(_pace(config), rng)
-        self._alarm = Alarm(sleep)
         self._running: dict[InfoHash, anyio.CancelScope] = {}
         self._no_nodes_wait_s = NO_NODES_WAIT_S[0]
 
-    def join(self, info_hash: InfoHash, member: DiscoveryMember) -> None:
-        """Ask for a torrent from now on."""
-        self._members[info_hash] = member
-        self._schedule.join(info_hash, in_need=member.in_need, now=self._clock())
-        self._alarm.ring()
-
     def leave(self, info_hash: InfoHash) -> None:
         """Ask no more; a round that is under way ends at once."""
-        self._members.pop(info_hash, None)
-        self._schedule.leave(info_hash, now=self._clock())
+        super().leave(info_hash)
         if (scope := self._running.get(info_hash)) is not None:
             scope.cancel()
-
-    def hurry(self, info_hash: InfoHash) -> None:
-        """Ask for a torrent again as soon as may be."""
-        self._schedule.hurry(info_hash, now=self._clock())
-        self._alarm.ring()
 
     async def run(self) -> None:
         """Begin rounds when they are due, until cancelled."""
@@ -120,20 +105,12 @@ class DhtRounds:
         finally:
             del self._running[info_hash]
         if not member.has_left:
-            self._ended(info_hash, member, stored=stored)
+            self._ended(info_hash, member, reached=stored)
         self._alarm.ring()
 
     def _take(self, member: DiscoveryMember, peers: list[PeerAddress]) -> None:
         """Take the peers of one answer; how many answers there are is bounded by the lookup."""
         member.take(peers, Source.DHT, self._config.max_peers_per_round, share=SHARE_OF_AN_ANSWER)
-
-    def _ended(self, info_hash: InfoHash, member: DiscoveryMember, *, stored: int) -> None:
-        found = member.end_round(Source.DHT)
-        self._plan(info_hash, member, is_empty=not stored or (member.in_need and not found))
-
-    def _plan(self, info_hash: InfoHash, member: DiscoveryMember, *, is_empty: bool) -> None:
-        now, in_need = self._clock(), member.in_need
-        self._schedule.ended(info_hash, is_empty=is_empty, in_need=in_need, now=now)
 
     def _delay_s(self) -> float:
         """Return how long nothing can begin."""

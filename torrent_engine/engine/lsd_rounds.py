@@ -11,10 +11,9 @@ import anyio
 
 from torrent_engine.base.config import LsdConfig
 from torrent_engine.base.ids import InfoHash, PeerAddress
-from torrent_engine.engine.alarm import Alarm
-from torrent_engine.engine.discovery_member import DiscoveryMember
+from torrent_engine.engine.scheduled_rounds import ScheduledRounds
 from torrent_engine.policy.candidate import Source
-from torrent_engine.policy.discovery_schedule import DiscoverySchedule, Pace
+from torrent_engine.policy.discovery_schedule import Pace
 
 
 class LocalSource(Protocol):
@@ -30,8 +29,8 @@ class LocalSource(Protocol):
         """Hear announces until cancelled. It does not raise."""
 
 
-class LsdRounds:
-    """Run :meth:`run` in a task; torrents join and leave at any time.
+class LsdRounds(ScheduledRounds):
+    """Run :meth:`run` in a task.
 
     Nothing is opened before the first one joins: whoever has only private torrents joins no group.
     """
@@ -45,29 +44,11 @@ class LsdRounds:
         rng: random.Random,
         sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
     ) -> None:
+        pace = _pace(config, source.capacity)
+        super().__init__(Source.LSD, pace, clock=clock, rng=rng, sleep=sleep)
         self._source = source
         self._config = config
-        self._clock = clock
-        self._members: dict[InfoHash, DiscoveryMember] = {}
-        self._schedule = DiscoverySchedule(_pace(config, source.capacity), rng)
-        self._alarm = Alarm(sleep)
         source.on_announce = self.heard
-
-    def join(self, info_hash: InfoHash, member: DiscoveryMember) -> None:
-        """Announce a torrent from now on."""
-        self._members[info_hash] = member
-        self._schedule.join(info_hash, in_need=member.in_need, now=self._clock())
-        self._alarm.ring()
-
-    def leave(self, info_hash: InfoHash) -> None:
-        """Announce it no more."""
-        self._members.pop(info_hash, None)
-        self._schedule.leave(info_hash, now=self._clock())
-
-    def hurry(self, info_hash: InfoHash) -> None:
-        """Announce a torrent again as soon as may be."""
-        self._schedule.hurry(info_hash, now=self._clock())
-        self._alarm.ring()
 
     def heard(self, info_hashes: Sequence[InfoHash], address: PeerAddress) -> None:
         """Hand a neighbour to the torrents that it announced, as far as they are ours."""
@@ -93,13 +74,7 @@ class LsdRounds:
             by_port.setdefault(self._members[info_hash].listen_port, []).append(info_hash)
         sent = sum(self._source.announce(port, each) for port, each in by_port.items())
         for info_hash in info_hashes:
-            self._ended(info_hash, self._members[info_hash], sent=sent)
-
-    def _ended(self, info_hash: InfoHash, member: DiscoveryMember, *, sent: int) -> None:
-        found = member.end_round(Source.LSD)
-        in_need = member.in_need
-        is_empty = not sent or (in_need and not found)
-        self._schedule.ended(info_hash, is_empty=is_empty, in_need=in_need, now=self._clock())
+            self._ended(info_hash, self._members[info_hash], reached=sent)
 
 
 def _pace(config: LsdConfig, capacity: int) -> Pace:

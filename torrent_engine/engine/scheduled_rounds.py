@@ -1,0 +1,57 @@
+"""Owns which torrents one source of peers is asked for, and wakes it when that changes.
+
+What is due when is decided by ``policy/discovery_schedule.py``.
+"""
+
+import random
+from collections.abc import Awaitable, Callable
+
+from torrent_engine.base.ids import InfoHash
+from torrent_engine.engine.alarm import Alarm
+from torrent_engine.engine.discovery_member import DiscoveryMember
+from torrent_engine.policy.candidate import Source
+from torrent_engine.policy.discovery_schedule import DiscoverySchedule, Pace
+
+
+class ScheduledRounds:
+    """The torrents of one source; they join and leave at any time."""
+
+    def __init__(
+        self,
+        source: Source,
+        pace: Pace,
+        *,
+        clock: Callable[[], float],
+        rng: random.Random,
+        sleep: Callable[[float], Awaitable[None]],
+    ) -> None:
+        self._named_by = source
+        self._clock = clock
+        self._members: dict[InfoHash, DiscoveryMember] = {}
+        self._schedule = DiscoverySchedule(pace, rng)
+        self._alarm = Alarm(sleep)
+
+    def join(self, info_hash: InfoHash, member: DiscoveryMember) -> None:
+        """Ask for a torrent from now on."""
+        self._members[info_hash] = member
+        self._schedule.join(info_hash, in_need=member.in_need, now=self._clock())
+        self._alarm.ring()
+
+    def leave(self, info_hash: InfoHash) -> None:
+        """Ask for it no more."""
+        self._members.pop(info_hash, None)
+        self._schedule.leave(info_hash, now=self._clock())
+
+    def hurry(self, info_hash: InfoHash) -> None:
+        """Ask for a torrent again as soon as may be."""
+        self._schedule.hurry(info_hash, now=self._clock())
+        self._alarm.ring()
+
+    def _ended(self, info_hash: InfoHash, member: DiscoveryMember, *, reached: int) -> None:
+        """Plan the next round of a torrent; ``reached`` is how many took the announce."""
+        found = member.end_round(self._named_by)
+        self._plan(info_hash, member, is_empty=not reached or (member.in_need and not found))
+
+    def _plan(self, info_hash: InfoHash, member: DiscoveryMember, *, is_empty: bool) -> None:
+        now, in_need = self._clock(), member.in_need
+        self._schedule.ended(info_hash, is_empty=is_empty, in_need=in_need, now=now)
