@@ -1,6 +1,7 @@
 """How the command line starts an event loop, and how signals end what runs in it."""
 
 import signal
+import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 
 STOP_GRACE_S: Final = 5.0  # ours: state is saved and trackers are told within this
+HAS_SIGNAL_HANDLERS: Final = sys.platform != "win32"  # there Ctrl-C is a KeyboardInterrupt
 FORCE_EXIT_S: Final = STOP_GRACE_S + 1.0  # ours: a stop that hangs is ended without asking twice
 
 
@@ -36,17 +38,17 @@ async def obey_signals(
     On the second one, or when stopping takes more than :data:`FORCE_EXIT_S`, call ``give_up()``
     and end the process at once with the code that it returns.
     """
-    try:
-        with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-            task_status.started()
-            await anext(signals)
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(stop)
-                with anyio.move_on_after(FORCE_EXIT_S):
-                    await anext(signals)
-                end_at_once(give_up())
-    except NotImplementedError:  # a loop without signal handlers: Ctrl-C is a KeyboardInterrupt
+    if not HAS_SIGNAL_HANDLERS:
         task_status.started()
+        return
+    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        task_status.started()
+        await anext(signals)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(stop)
+            with anyio.move_on_after(FORCE_EXIT_S):
+                await anext(signals)
+            end_at_once(give_up())
 
 
 async def run_until_signalled(serve: Callable[[], Awaitable[object]]) -> ExitCode:
