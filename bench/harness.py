@@ -18,10 +18,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import bencodepy
 
@@ -195,3 +196,18 @@ def save(name: str, document: Mapping[str, object]) -> Path:
     when = time.strftime("%Y-%m-%d", time.gmtime())
     path.write_text(json.dumps({"date": when, **document}, indent=1) + "\n")
     return path
+
+
+def medians_of(
+    rows: Sequence[Mapping[str, Any]], label: str, figures: Iterable[str], *, digits: int
+) -> dict[str, dict[str, float]]:
+    """Return the medians over rounds; rows of the same ``label.format(**row)`` belong together."""
+    groups: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault(label.format(**row), []).append(row)
+    return {
+        name: {
+            each: round(statistics.median(row[each] for row in group), digits) for each in figures
+        }
+        for name, group in groups.items()
+    }

@@ -7,7 +7,6 @@ DHT that the leech enters while the clock runs ("dht"), or has entered before ("
 import argparse
 import json
 import shutil
-import statistics
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +18,7 @@ from bench.harness import (
     free_port,
     machine,
     make_torrent,
+    medians_of,
     save,
     workspace,
 )
@@ -112,19 +112,7 @@ def run_leech(
 
 
 def medians(rows: list[dict[str, object]]) -> dict[str, dict[str, float]]:
-    pairs = dict.fromkeys((row["way"], row["leech"]) for row in rows)
-    return {
-        f"{leech} by {way}": {
-            figure: round(
-                statistics.median(
-                    row[figure] for row in rows if (row["way"], row["leech"]) == (way, leech)
-                ),
-                4,
-            )
-            for figure in FIGURES
-        }
-        for way, leech in pairs
-    }
+    return medians_of(rows, "{leech} by {way}", FIGURES, digits=4)
 
 
 def ratios(rows: list[dict[str, object]]) -> dict[str, float]:

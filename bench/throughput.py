@@ -3,12 +3,21 @@
 import argparse
 import json
 import shutil
-import statistics
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from bench.harness import HERE, Party, Torrent, free_port, machine, make_torrent, save, workspace
+from bench.harness import (
+    HERE,
+    Party,
+    Torrent,
+    free_port,
+    machine,
+    make_torrent,
+    medians_of,
+    save,
+    workspace,
+)
 
 BASES = ("libtorrent", "libtorrent_defaults")
 FIGURES = ("mib_per_s", "seconds", "cpu_s", "peak_rss_mib", "seed_cpu_s", "seed_peak_rss_mib")
@@ -117,19 +126,7 @@ def run_leech(
 
 
 def medians(rows: list[dict[str, object]]) -> dict[str, dict[str, float]]:
-    pairs = dict.fromkeys((row["leech"], row["seed"]) for row in rows)
-    return {
-        f"{leech} leech from {seed} seed": {
-            figure: round(
-                statistics.median(
-                    row[figure] for row in rows if (row["leech"], row["seed"]) == (leech, seed)
-                ),
-                2,
-            )
-            for figure in FIGURES
-        }
-        for leech, seed in pairs
-    }
+    return medians_of(rows, "{leech} leech from {seed} seed", FIGURES, digits=2)
 
 
 def ratios(rows: list[dict[str, object]]) -> dict[str, float]:
