@@ -265,7 +265,9 @@ def test_event_type_of_a_users_own_is_known() -> None:
     class Mine(Event):
         type: ClassVar[str] = "my.event"
 
-    EventBus().subscribe("my.event", print)
+    with pytest.raises(ConfigError, match="event type"):
+        EventBus().subscribe("your.event", print)
+    assert EventBus().subscribe("my.event", print) is not None
 
 
 @pytest.mark.parametrize("name", ["piece.complete", "", "PIECE.COMPLETED"])

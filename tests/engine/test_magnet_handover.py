@@ -10,7 +10,7 @@ import anyio.lowlevel
 import pytest
 
 from tests.support.rude_server import RudeServer, response, rude_server
-from tests.support.swarm import reach, resources, seed, state_of, until
+from tests.support.swarm import finish, reach, resources, seed, state_of, until
 from tests.support.torrents import make_torrent, payload_of, write_files
 from torrent_engine.base.config import MetadataConfig, PoolConfig, SessionConfig
 from torrent_engine.base.errors import LocalProtocolError, SessionError
@@ -255,9 +255,7 @@ async def test_cancelling_a_link_that_never_started_removes_what_an_earlier_run_
     ):
         magnet = Magnet(METAINFO.info_hash, peers=(address,))
         first = await session_of(magnet, shared, tmp_path, SessionConfig(seed_time_s=0.0))
-        async with first:
-            with anyio.fail_after(15):
-                await first.wait_stopped()
+        await finish(first)
         assert (tmp_path / "out" / "payload").exists()
         again = await session_of(magnet, shared, tmp_path)
         await again.cancel(delete_files=True)

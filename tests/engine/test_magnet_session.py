@@ -9,6 +9,7 @@ import pytest
 
 from tests.support.swarm import (
     content,
+    finish,
     kinds,
     open_descriptors,
     reach,
@@ -104,9 +105,7 @@ async def test_bep9_who_had_the_metadata_from_a_magnet_link_serves_it(tmp_path: 
             last = await magnet_session(
                 second, link(METAINFO, ("127.0.0.1", first.listen_port)), tmp_path / "b"
             )
-            async with last:
-                with anyio.fail_after(15):
-                    await last.wait_stopped()
+            await finish(last)
     assert content(METAINFO, tmp_path / "b") == PAYLOAD
 
 
@@ -127,9 +126,7 @@ async def test_bep9_metadata_that_came_once_is_not_fetched_again(tmp_path: Path)
         resources(tmp_path / "leech") as shared,
     ):
         session = await magnet_session(shared, link(METAINFO, address), tmp_path / "out")
-        async with session:
-            with anyio.fail_after(15):
-                await session.wait_stopped()
+        await finish(session)
     async with resources(tmp_path / "leech") as shared:  # and nobody to ask
         again = await magnet_session(shared, MAGNET, tmp_path / "out")
         events = record(again)
@@ -148,9 +145,7 @@ async def test_bep9_trackers_and_web_seeds_of_a_link_are_added_to_kept_metadata(
         resources(tmp_path / "leech") as shared,
     ):
         session = await magnet_session(shared, link(METAINFO, address), tmp_path / "out")
-        async with session:
-            with anyio.fail_after(15):
-                await session.wait_stopped()
+        await finish(session)
         more = replace(MAGNET, trackers=("http://127.0.0.1:9/announce",))
         again = await magnet_session(shared, more, tmp_path / "out", paused=True)
         async with again:
@@ -166,9 +161,7 @@ async def test_bep9_metadata_only_stops_when_it_has_it(tmp_path: Path) -> None:
         session = await magnet_session(
             shared, link(METAINFO, address), tmp_path / "out", metadata_only=True
         )
-        async with session:
-            with anyio.fail_after(15):
-                assert await session.wait_stopped() == "metadata"
+        assert await finish(session) == "metadata"
     assert session.metainfo is not None
     assert not (tmp_path / "out").exists()
 
@@ -256,9 +249,7 @@ async def test_bep53_files_are_chosen_when_it_is_known_which_there_are(
             link(MANY, address), selected_files=None if selected is None else tuple(selected)
         )
         session = await magnet_session(shared, magnet, tmp_path / "out", **settings)
-        async with session:
-            with anyio.fail_after(15):
-                await session.wait_stopped()
+        await finish(session)
     folder = tmp_path / "out" / "payload" / "d"
     assert "".join(sorted(path.name for path in folder.iterdir())) == expected
 
@@ -322,9 +313,7 @@ async def test_data_that_is_there_already_is_announced_over_the_kept_link(tmp_pa
         resources(tmp_path / "leech") as shared,
     ):
         session = await magnet_session(shared, link(METAINFO, address), tmp_path / "out")
-        async with session:
-            with anyio.fail_after(15):
-                await session.wait_stopped()
+        await finish(session)
         assert 0 < session.totals.downloaded_bytes <= len(PAYLOAD) - half
         assert seeding.totals.uploaded_bytes == session.totals.downloaded_bytes
     assert content(METAINFO, tmp_path / "out") == PAYLOAD

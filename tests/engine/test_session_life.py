@@ -328,10 +328,12 @@ async def test_wait_before_the_start_is_for_the_start_and_ends_with_close(tmp_pa
             tasks.start_soon(reach, session, State.DOWNLOADING)
             await anyio.wait_all_tasks_blocked()
             await session.start()
+        assert state_of(session) is State.DOWNLOADING
         await session.close()
         unused = await Session.create(METAINFO, shared, save_path=tmp_path / "out")
         async with waiting(unused):
             await unused.close()
+        assert state_of(unused) is State.STOPPED
 
 
 @pytest.mark.parametrize("priorities", [(1, 2), (8,), (-1,)], ids=["two", "high", "low"])

@@ -11,18 +11,18 @@ RESULT_TIMEOUT_S = 100.0
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_bep3_we_leech_three_torrents_at_once_from(transfers: Running, kind: str) -> None:
-    transfers["leech", kind].result(RESULT_TIMEOUT_S)
+    assert transfers["leech", kind].result(RESULT_TIMEOUT_S) == []
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_bep3_we_seed_three_torrents_found_through_our_tracker_to(
     transfers: Running, kind: str
 ) -> None:
-    transfers["seed", kind].result(RESULT_TIMEOUT_S)
+    assert transfers["seed", kind].result(RESULT_TIMEOUT_S) == []
 
 
 @pytest.mark.parametrize(("tracker", "scheme"), SWARMS)
 def test_bep3_and_bep15_four_clients_meet_through(
     transfers: Running, tracker: str, scheme: str
 ) -> None:
-    transfers[tracker, scheme].result(RESULT_TIMEOUT_S)
+    assert transfers[tracker, scheme].result(RESULT_TIMEOUT_S) == []

@@ -350,6 +350,7 @@ async def test_reading_goes_on_while_writing_waits() -> None:
         stuff(ends)
         ends.theirs.send(HAVE_0)
         await ends.until(lambda: len(ends.events) == 2)
+        assert ends.link.stuck_s(2.0) > 0.0
 
 
 # -- receiving ----------------------------------------------------------------------------------

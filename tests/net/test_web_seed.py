@@ -11,10 +11,11 @@ import anyio
 import pytest
 
 from tests.support.certificates import server_context, trusting_context
+from tests.support.names import names
 from tests.support.rude_server import answering, response, rude_server
 from tests.support.web_server import web_server
 from torrent_engine.base.config import TrackerConfig, WebSeedConfig
-from torrent_engine.base.errors import HttpError, NetworkError
+from torrent_engine.base.errors import HttpError
 from torrent_engine.net import http_stream
 from torrent_engine.net.address_policy import USER_POLICY, WEB_SEED_POLICY, AddressRefusedError
 from torrent_engine.net.http_client import HttpClient
@@ -79,24 +80,6 @@ async def failure(handler, kind=HttpError, **options):
         with pytest.raises(kind) as caught:
             await asker.fetch(server.base)
     return str(caught.value)
-
-
-class Names:
-    """A resolver that knows some names, and remembers what it was asked."""
-
-    def __init__(self, hosts):
-        self.hosts = hosts
-        self.asked: list[str] = []
-
-    async def __call__(self, host, port):
-        self.asked.append(host)
-        if host not in self.hosts:
-            raise NetworkError(f"cannot resolve {host}")
-        return self.hosts[host]
-
-
-def names(**hosts):
-    return Names(hosts)
 
 
 GOOD = response(BODY, status=206, Content_Range=PLACE)

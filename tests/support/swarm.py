@@ -86,6 +86,13 @@ async def download(
     return session
 
 
+async def finish(session: Session) -> str:
+    """Run a Session to its end, not for ever; return why it ended."""
+    async with session:
+        with anyio.fail_after(PATIENCE_S):
+            return await session.wait_stopped()
+
+
 async def reach(session: Session, *states: State) -> State:
     """Wait for a state, not for ever."""
     with anyio.fail_after(PATIENCE_S):
