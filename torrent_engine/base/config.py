@@ -17,6 +17,13 @@ from torrent_engine.base.discovery_config import (
     PexConfig,
     WebSeedConfig,
 )
+from torrent_engine.base.manager_config import (
+    BandwidthConfig,
+    JobConfig,
+    PortMappingConfig,
+    QueueConfig,
+    RestConfig,
+)
 
 __all__ = [
     "DHT_BENCODE_LIMITS",
@@ -27,15 +34,21 @@ __all__ = [
     "METADATA_MESSAGE_BENCODE_LIMITS",
     "MIB",
     "TRACKER_BENCODE_LIMITS",
+    "BandwidthConfig",
     "BencodeLimits",
     "ChokerConfig",
     "DhtConfig",
     "DiskConfig",
+    "JobConfig",
     "LsdConfig",
     "MagnetLimits",
+    "ManagerConfig",
     "MetadataConfig",
     "PexConfig",
     "PoolConfig",
+    "PortMappingConfig",
+    "QueueConfig",
+    "RestConfig",
     "SessionConfig",
     "SharedConfig",
     "TrackerConfig",
@@ -224,6 +237,9 @@ class SharedConfig:
     web_seed: WebSeedConfig = field(default_factory=WebSeedConfig)
     disk: DiskConfig = field(default_factory=DiskConfig)
     transfer: TransferConfig = field(default_factory=TransferConfig)
+    bandwidth: BandwidthConfig = field(default_factory=BandwidthConfig)
+    jobs: JobConfig = field(default_factory=JobConfig)
+    port_mapping: PortMappingConfig = field(default_factory=PortMappingConfig)
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,6 +270,23 @@ class SessionConfig:
     """Of a magnet link: called once with its Metainfo, gives :attr:`file_priorities`."""
     renamed_files_of: Callable[[Any], tuple[tuple[int, str], ...]] | None = None
     """Of a magnet link: called once with its Metainfo, gives :attr:`renamed_files`."""
+
+
+@dataclass(frozen=True, slots=True)
+class ManagerConfig:
+    """Everything that a TorrentManager needs."""
+
+    shared: SharedConfig = field(default_factory=SharedConfig)
+    save_path: str = "."
+    """Folder of torrents that are added without one."""
+    session: SessionConfig = field(default_factory=SessionConfig)
+    """What torrents are told that are added without a configuration of their own."""
+    max_torrents: int = 0
+    """More are refused; 0 is unlimited."""
+    restores: bool = True
+    """Take up the torrents of the last run, in their old state."""
+    queue: QueueConfig = field(default_factory=QueueConfig)
+    rest: RestConfig = field(default_factory=RestConfig)
 
 
 FILE_BENCODE_LIMITS: Final = BencodeLimits()
