@@ -17,7 +17,7 @@ from torrent_engine.base.ids import InfoHash, NodeId, PeerAddress
 from torrent_engine.codec.bencode import encode
 from torrent_engine.disk.state import StateStore
 from torrent_engine.disk.state_records import DhtRecord
-from torrent_engine.engine import shared_resources as shared_resources_module
+from torrent_engine.engine import services as services_module
 from torrent_engine.engine.shared_dht import DhtTables
 from torrent_engine.engine.shared_resources import SharedResources
 from torrent_engine.net.dht_service import DhtService
@@ -83,7 +83,7 @@ async def test_without_a_udp_socket_the_rest_works_on(
     def refuse(hosts: Sequence[str], port: int) -> None:
         raise NetworkError(f"cannot bind UDP port {port}")
 
-    monkeypatch.setattr(shared_resources_module, "open_datagrams", refuse)
+    monkeypatch.setattr(services_module, "open_datagrams", refuse)
     async with node(tmp_path) as shared:
         assert shared.dht is None
         assert shared.listen_port

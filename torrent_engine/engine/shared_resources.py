@@ -4,10 +4,8 @@ Ref-counted and single-flight: however many tasks acquire it at once, one start 
 references everything is closed, in order, exactly once.
 """
 
-import logging
 import os
 import random
-import socket
 import sys
 import time
 from collections.abc import Callable, Coroutine
@@ -20,41 +18,25 @@ import anyio
 import anyio.abc
 
 from torrent_engine.base.config import SharedConfig
-from torrent_engine.base.errors import LocalProtocolError, NetworkError
+from torrent_engine.base.errors import LocalProtocolError
 from torrent_engine.disk.filesystem import NameFoldings
 from torrent_engine.disk.open_files import OpenFiles
 from torrent_engine.disk.state import StateStore
 from torrent_engine.engine.connection_slots import ConnectionSlots
-from torrent_engine.engine.peer_discovery import PeerDiscovery, make_discovery
+from torrent_engine.engine.peer_discovery import PeerDiscovery
 from torrent_engine.engine.read_buffers import ReadBuffers
-from torrent_engine.engine.shared_dht import open_shared_dht
-from torrent_engine.net.datagrams import open_datagrams
+from torrent_engine.engine.services import Services, open_services
 from torrent_engine.net.dht_service import DhtService
 from torrent_engine.net.http_client import HttpClient
 from torrent_engine.net.incoming import IncomingRouter
-from torrent_engine.net.streams import listen
-from torrent_engine.net.tracker_client import TrackerClient, open_tracker_client
+from torrent_engine.net.tracker_client import TrackerClient
 from torrent_engine.policy.bans import BanList
 from torrent_engine.policy.dial_limiter import DialLimiter
 from torrent_engine.policy.own_address import OwnAddress
 from torrent_engine.policy.rate import TokenBucket
 from torrent_engine.protocol.wire.buffers import BufferPool
 
-logger = logging.getLogger(__name__)
-
 STATE_FOLDER: Final = "torrent_engine"
-
-
-class _Services:
-    """What is open between the first reference and the last."""
-
-    def __init__(self, store: StateStore, trackers: TrackerClient, http: HttpClient) -> None:
-        self.store = store
-        self.trackers = trackers
-        self.http = http
-        self.discovery = PeerDiscovery()
-        self.dht: DhtService | None = None
-        self.listen_port = 0
 
 
 class _Start:
@@ -99,7 +81,7 @@ class SharedResources:
         self.download_bucket = TokenBucket(self.config.max_download_bytes_per_s)
         self.upload_bucket = TokenBucket(self.config.max_upload_bytes_per_s)
         self._tasks: anyio.abc.TaskGroup | None = None
-        self._services: _Services | None = None
+        self._services: Services | None = None
         self._starting: _Start | None = None
         self._closing = anyio.Event()
         self._closed = anyio.Event()
@@ -204,7 +186,7 @@ class SharedResources:
         try:
             async with AsyncExitStack() as stack:
                 try:
-                    services, listeners = await self._open_services(stack)
+                    services = await open_services(stack, self)
                 except Exception as error:
                     start.error = error
                     return
@@ -214,7 +196,7 @@ class SharedResources:
                     self._close_soon()
                 # Shielded: Sessions that are cancelled still save to the store, then it closes.
                 with anyio.CancelScope(shield=True):
-                    await self._accept_until_closing(services, listeners)
+                    await services.run(self._closing)
         finally:
             self._services = None
             self._closed.set()
@@ -227,54 +209,6 @@ class SharedResources:
             start.error = LocalProtocolError("SharedResources was closed while it started")
         self._starting = None
         start.done.set()
-
-    async def _open_services(self, stack: AsyncExitStack) -> tuple[_Services, list[socket.socket]]:
-        config = self.config
-        store = await StateStore.open(self.state_dir, config=config.disk)
-        stack.push_async_exit(store)
-        http = HttpClient(config.tracker, user_agent=config.user_agent)
-        trackers = await stack.enter_async_context(open_tracker_client(config.tracker, http=http))
-        services = _Services(store, trackers, http)
-        listeners = listen(config.listen_hosts, config.listen_port)
-        for listener in listeners:
-            stack.callback(listener.close)
-        services.listen_port = listeners[0].getsockname()[1]
-        services.dht = await self._open_dht(stack, services)
-        services.discovery = make_discovery(
-            config, dht=services.dht, clock=self.clock, rng=self.rng
-        )
-        return services, listeners
-
-    async def _open_dht(self, stack: AsyncExitStack, services: _Services) -> DhtService | None:
-        """Open the UDP sockets and the DHT on them; without them the rest works on."""
-        config = self.config
-        if not config.dht.enabled:
-            return None
-        try:
-            datagrams = await stack.enter_async_context(
-                open_datagrams(config.listen_hosts, services.listen_port)
-            )
-        except NetworkError as error:
-            logger.warning("no DHT: %s", error)
-            return None
-        return await stack.enter_async_context(
-            open_shared_dht(
-                config,
-                datagrams,
-                store=services.store,
-                clock=self.clock,
-                own_address=self.own_address,
-            )
-        )
-
-    async def _accept_until_closing(
-        self, services: _Services, listeners: list[socket.socket]
-    ) -> None:
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self.router.run, listeners)
-            tasks.start_soon(services.discovery.run)
-            await self._closing.wait()
-            tasks.cancel_scope.cancel()
 
     # -- what is shared ---------------------------------------------------------------------
 
@@ -321,7 +255,7 @@ class SharedResources:
         return None if dht is None or self.config.dht.read_only else dht.port
 
     @property
-    def _open(self) -> _Services:
+    def _open(self) -> Services:
         if self._services is None:
             raise LocalProtocolError("SharedResources is not open")
         return self._services

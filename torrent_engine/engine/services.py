@@ -1,0 +1,96 @@
+"""Owns what is open between the first reference to SharedResources and the last, and its tasks."""
+
+import logging
+import socket
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
+
+import anyio
+
+from torrent_engine.base.errors import NetworkError
+from torrent_engine.disk.state import StateStore
+from torrent_engine.engine.peer_discovery import PeerDiscovery, make_discovery
+from torrent_engine.engine.shared_dht import open_shared_dht
+from torrent_engine.net.datagrams import open_datagrams
+from torrent_engine.net.dht_service import DhtService
+from torrent_engine.net.http_client import HttpClient
+from torrent_engine.net.incoming import IncomingRouter
+from torrent_engine.net.streams import listen
+from torrent_engine.net.tracker_client import TrackerClient, open_tracker_client
+
+if TYPE_CHECKING:
+    from torrent_engine.engine.shared_resources import SharedResources
+
+logger = logging.getLogger(__name__)
+
+
+class Services:
+    """Sockets, clients and the database; made by :func:`open_services`."""
+
+    def __init__(self, store: StateStore, trackers: TrackerClient, http: HttpClient) -> None:
+        self.store = store
+        self.trackers = trackers
+        self.http = http
+        self.discovery = PeerDiscovery()
+        self.dht: DhtService | None = None
+        self.listen_port = 0
+        self._listeners: list[socket.socket] = []
+        self._router: IncomingRouter | None = None
+
+    def listen(self, router: IncomingRouter, listeners: list[socket.socket]) -> None:
+        """Take the sockets that accept peers, and who is told of those."""
+        self._router, self._listeners = router, listeners
+        self.listen_port = listeners[0].getsockname()[1]
+
+    async def run(self, closing: anyio.Event) -> None:
+        """Serve until ``closing`` is set."""
+        async with anyio.create_task_group() as tasks:
+            if self._router is not None:
+                tasks.start_soon(self._router.run, self._listeners)
+            tasks.start_soon(self.discovery.run)
+            await closing.wait()
+            tasks.cancel_scope.cancel()
+
+
+async def open_services(stack: AsyncExitStack, shared: "SharedResources") -> Services:
+    """Open everything; ``stack`` closes it in reverse order, also when this raises half way."""
+    config = shared.config
+    store = await StateStore.open(shared.state_dir, config=config.disk)
+    stack.push_async_exit(store)
+    http = HttpClient(config.tracker, user_agent=config.user_agent)
+    trackers = await stack.enter_async_context(open_tracker_client(config.tracker, http=http))
+    services = Services(store, trackers, http)
+    listeners = listen(config.listen_hosts, config.listen_port)
+    for listener in listeners:
+        stack.callback(listener.close)
+    services.listen(shared.router, listeners)
+    services.dht = await _open_dht(stack, shared, services)
+    services.discovery = make_discovery(
+        config, dht=services.dht, clock=shared.clock, rng=shared.rng
+    )
+    return services
+
+
+async def _open_dht(
+    stack: AsyncExitStack, shared: "SharedResources", services: Services
+) -> DhtService | None:
+    """Open the UDP sockets and the DHT on them; without them the rest works on."""
+    config = shared.config
+    if not config.dht.enabled:
+        return None
+    try:
+        datagrams = await stack.enter_async_context(
+            open_datagrams(config.listen_hosts, services.listen_port)
+        )
+    except NetworkError as error:
+        logger.warning("no DHT: %s", error)
+        return None
+    return await stack.enter_async_context(
+        open_shared_dht(
+            config,
+            datagrams,
+            store=services.store,
+            clock=shared.clock,
+            own_address=shared.own_address,
+        )
+    )
