@@ -66,7 +66,7 @@ def test_block_of_the_readme_runs_to_its_end(
 
 @pytest.mark.parametrize("block", BLOCKS)
 def test_block_of_the_readme_compiles(block: str) -> None:
-    compile(block, "README.md", "exec")
+    assert compile(block, "README.md", "exec").co_code
 
 
 def test_protocol_block_of_the_readme_gives_a_handshake(

@@ -133,6 +133,7 @@ async def test_who_hangs_up_early_leaves_nothing() -> None:
         with anyio.fail_after(3):
             while router._waiting:
                 await anyio.lowlevel.checkpoint()
+        assert len(torrent.taken) == 1
 
 
 async def test_without_a_torrent_every_connection_is_closed() -> None:
@@ -159,3 +160,4 @@ async def test_b5_only_so_many_may_wait(monkeypatch: pytest.MonkeyPatch) -> None
         await second.send(HANDSHAKE)
         with anyio.fail_after(3):
             await torrent.arrived.wait()
+        assert len(torrent.taken) == 1

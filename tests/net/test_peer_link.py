@@ -387,6 +387,7 @@ async def test_a_full_disk_queue_does_not_hold_back_who_owes_nothing() -> None:
     async with running(ends):
         ends.theirs.send(THEIRS + HAVE_0)
         await ends.until(lambda: len(ends.events) == 2)
+        assert ends.gate.full
 
 
 class Allowance:
