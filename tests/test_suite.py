@@ -11,7 +11,7 @@ FILES = sorted(TESTS.rglob("test_*.py"))
 FAILING = {"pytest.raises", "pytest.warns", "pytest.fail"}
 
 
-def tests_of(tree: ast.AST) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+def functions_of(tree: ast.AST) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
     """Yield every test function; rules of a state machine are not looked at."""
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith(
@@ -31,10 +31,10 @@ def can_fail(test: ast.AST) -> bool:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(TESTS)))
 def test_every_test_has_an_assertion_in_its_body(path: Path) -> None:
-    tests = list(tests_of(ast.parse(path.read_text())))
+    tests = list(functions_of(ast.parse(path.read_text())))
     assert [test.name for test in tests if not can_fail(test)] == []
 
 
 def test_a_test_without_an_assertion_is_seen() -> None:
     source = "def test_one():\n    run()\n\nasync def test_two():\n    assert run()\n"
-    assert [can_fail(test) for test in tests_of(ast.parse(source))] == [False, True]
+    assert [can_fail(test) for test in functions_of(ast.parse(source))] == [False, True]
