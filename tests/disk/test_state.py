@@ -2,7 +2,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -275,17 +275,21 @@ def test_a_failed_migration_changes_nothing(tmp_path: Path, monkeypatch) -> None
     database.close()
 
 
-def test_a_database_of_version_1_becomes_one_of_this_version(tmp_path: Path) -> None:
-    database = sqlite3.connect(tmp_path / "db", isolation_level=None)
-    MIGRATIONS[0](database)
-    database.execute("PRAGMA user_version = 1")
-    database.execute("INSERT INTO version VALUES (1)")
-    database.execute("INSERT INTO totals VALUES (x'aa', 1, 2)")
-    migrate(database, may_change=True)
-    assert database.execute("SELECT number FROM version").fetchall() == [(SCHEMA_VERSION,)]
-    assert database.execute("SELECT count(*) FROM dht_nodes").fetchone() == (0,)
-    assert database.execute("SELECT uploaded_bytes FROM totals").fetchall() == [(2,)]
-    database.close()
+@pytest.mark.parametrize("version", range(1, SCHEMA_VERSION))
+def test_a_database_of_an_older_version_becomes_one_of_this_version(
+    tmp_path: Path, version: int
+) -> None:
+    with closing(sqlite3.connect(tmp_path / "db", isolation_level=None)) as database:
+        for step in MIGRATIONS[:version]:
+            step(database)
+        database.execute(f"PRAGMA user_version = {version}")
+        database.execute("INSERT INTO version VALUES (?)", (version,))
+        database.execute("INSERT INTO totals VALUES (x'aa', 1, 2)")
+        migrate(database, may_change=True)
+        assert database.execute("SELECT number FROM version").fetchall() == [(SCHEMA_VERSION,)]
+        assert database.execute("SELECT uploaded_bytes FROM totals").fetchall() == [(2,)]
+        for table in ("dht_nodes", "sessions", "session_metainfos", "jobs"):
+            assert database.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,)
 
 
 # -- the nodes of the DHT -------------------------------------------------------------------------
@@ -324,7 +328,7 @@ async def test_f6_a_damaged_row_of_nodes_is_dropped_and_the_other_kept(
     spoil(tmp_path, statement)
     async with store_in(tmp_path) as store:
         assert await store.load_dht() == DHT_RECORDS[1:]
-        assert await store._run(lambda db: db.execute("SELECT 1 FROM dht_nodes").fetchall()) == [
+        assert await store.run(lambda db: db.execute("SELECT 1 FROM dht_nodes").fetchall()) == [
             (1,)
         ]
 

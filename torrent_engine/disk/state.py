@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 import anyio
 import anyio.to_thread
@@ -40,6 +40,7 @@ from torrent_engine.disk.state_records import (
 )
 
 _T = TypeVar("_T")
+_TABLES_OF_RUN: Final = ("torrents", "totals", "progress", "partial", "stamps")
 _log = logging.getLogger(__name__)
 
 
@@ -50,11 +51,11 @@ class StateStore:
         self, folder: Path, *, reserve_bytes: int, wall_clock: Callable[[], float] = time.time
     ) -> None:
         self.folder = folder
-        self._copies = TorrentCopies(folder / "torrents")
+        self.copies = TorrentCopies(folder / "torrents")
         self._database = StateDatabase(
             folder,
             reserve_bytes=reserve_bytes,
-            copies=lambda: map(torrent_row, self._copies.load_all()),
+            copies=lambda: map(torrent_row, self.copies.load_all()),
             wall_clock=wall_clock,
         )
         self._claims: dict[InfoHash, FileLock] = {}
@@ -134,20 +135,20 @@ class StateStore:
 
     async def load(self, info_hash: InfoHash) -> TorrentRecord | None:
         """Return what is known of a torrent; None if nothing is."""
-        return await self._run(lambda db: self._load(db, info_hash))
+        return await self.run(lambda db: self._load(db, info_hash))
 
     def has_torrent(self, info_hash: InfoHash) -> bool:
         """Tell whether the .torrent of a torrent is kept, by a look at the folder."""
-        return self._copies.has(info_hash)
+        return self.copies.has(info_hash)
 
     async def load_all(self) -> list[TorrentRecord]:
         """Return what is known of all torrents; those that are damaged are left out."""
-        return await self._run(self._load_all)
+        return await self.run(self._load_all)
 
     def _load_all(self, db: sqlite3.Connection) -> list[TorrentRecord]:
         rows = db.execute("SELECT info_hash FROM torrents ORDER BY added_time_s").fetchall()
         keys = {key: None for (key,) in rows if isinstance(key, bytes)}
-        keys |= dict.fromkeys(map(bytes, self._copies.info_hashes()))  # their rows may be lost
+        keys |= dict.fromkeys(map(bytes, self.copies.info_hashes()))  # their rows may be lost
         found = (self._load(db, InfoHash(key)) for key in keys)
         return [record for record in found if record is not None]
 
@@ -176,7 +177,7 @@ class StateStore:
         )
         return replace(
             record,
-            metainfo_bytes=self._copies.metainfo_bytes(record.info_hash),
+            metainfo_bytes=self.copies.metainfo_bytes(record.info_hash),
             downloaded_bytes=_count(totals[0]),
             uploaded_bytes=_count(totals[1]),
             progress=self._load_progress(db, record.info_hash),
@@ -202,7 +203,7 @@ class StateStore:
         self, db: sqlite3.Connection, info_hash: InfoHash
     ) -> TorrentRecord | None:
         """Take a torrent from its copy instead of its lost row."""
-        record = self._copies.load(info_hash)
+        record = self.copies.load(info_hash)
         if record is not None:
             insert_rows(db, "torrents", [torrent_row(record)])
         return record
@@ -221,10 +222,10 @@ class StateStore:
         """Remember a torrent and its .torrent; its progress is not changed by this."""
 
         def save(db: sqlite3.Connection) -> None:
-            self._copies.save(record)
+            self.copies.save(record)
             insert_rows(db, "torrents", [torrent_row(record)])
 
-        await self._run(save, is_precious=True)
+        await self.run(save, is_precious=True)
 
     async def save_progress(
         self,
@@ -254,25 +255,25 @@ class StateStore:
                 insert_rows(db, "stamps", [_stamp_row(info_hash, stamp) for stamp in stamps()])
             insert_rows(db, "progress", [progress_row(info_hash, progress)])
 
-        await self._run(save)
+        await self.run(save)
 
     async def save_totals(
         self, info_hash: InfoHash, *, downloaded_bytes: int, uploaded_bytes: int
     ) -> None:
         """Remember how much payload went through, over all runs."""
         row = (info_hash, downloaded_bytes, uploaded_bytes)
-        await self._run(lambda db: insert_rows(db, "totals", [row]))
+        await self.run(lambda db: insert_rows(db, "totals", [row]))
 
     async def remove(self, info_hash: InfoHash) -> None:
         """Forget a torrent; its payload files are not touched."""
 
         def remove(db: sqlite3.Connection) -> None:
-            self._copies.remove(info_hash)
-            for table in ("torrents", "totals", "progress", "partial", "stamps"):
+            self.copies.remove(info_hash)
+            for table in (*_TABLES_OF_RUN, "sessions", "session_metainfos"):
                 _delete(db, table, info_hash)
             (self.folder / "journals" / info_hash.hex()).unlink(missing_ok=True)
 
-        await self._run(remove, is_precious=True)
+        await self.run(remove, is_precious=True)
 
     # -- the DHT --------------------------------------------------------------------------
 
@@ -294,7 +295,7 @@ class StateStore:
 
     async def load_dht(self) -> list[DhtRecord]:
         """Return the saved nodes of each address family; a damaged row is dropped (row F6)."""
-        return await self._run(self._load_dht)
+        return await self.run(self._load_dht)
 
     @staticmethod
     def _load_dht(db: sqlite3.Connection) -> list[DhtRecord]:
@@ -310,7 +311,7 @@ class StateStore:
     async def save_dht(self, records: Iterable[DhtRecord]) -> None:
         """Remember the nodes of each address family in the place of those that were."""
         rows = [dht_row(record) for record in records]
-        await self._run(lambda db: insert_rows(db, "dht_nodes", rows))
+        await self.run(lambda db: insert_rows(db, "dht_nodes", rows))
 
     async def hold_reserve(self) -> None:
         """Take room for the next time that the disk is full; failing does no harm."""
@@ -318,9 +319,14 @@ class StateStore:
 
     # -- the thread -----------------------------------------------------------------------
 
-    async def _run(
+    async def run(
         self, work: Callable[[sqlite3.Connection], _T], *, is_precious: bool = False
     ) -> _T:
+        """Do some work in one transaction, in the database's thread; all of it or nothing lasts.
+
+        Precious work is on the disk when this returns, other work may be lost with the power.
+        It is done twice if the disk was full or the database damaged.
+        """
         return await anyio.to_thread.run_sync(
             lambda: self._database.run(work, is_precious=is_precious), limiter=self._limiter
         )

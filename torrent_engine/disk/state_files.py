@@ -7,7 +7,7 @@ database is lost.
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from hashlib import sha1
 from pathlib import Path
@@ -42,6 +42,18 @@ def write_atomically(path: Path, data: bytes) -> None:
     sync_folder(path.parent)
 
 
+def _write_unsynced(path: Path, data: bytes) -> None:
+    """Write a file that is not there, or is another; what is there is never half of either."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        if path.read_bytes() != data:
+            write_atomically(path, data)
+        return
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+
+
 def sync_folder(path: Path) -> None:
     """Make the names in a folder durable, where a folder can be opened."""
     with suppress(OSError):
@@ -67,6 +79,18 @@ class TorrentCopies:
         where = {"name": record.name, "save_path": record.save_path, "renames": renames}
         write_atomically(self._path(record.info_hash, "json"), json.dumps(where).encode())
 
+    def save_unsynced(self, metainfos: Iterable[tuple[bytes, bytes]]) -> None:
+        """Write many .torrents, named by info-hash; the power may be lost before they are there."""
+        make_private_folder(self._folder)
+        for info_hash, data in metainfos:
+            _write_unsynced(self._path(info_hash, "torrent"), data)
+
+    def remove_unsynced(self, info_hashes: Iterable[bytes]) -> None:
+        """Remove .torrents that say not where their files are."""
+        for info_hash in info_hashes:
+            if not self._path(info_hash, "json").exists():
+                self._path(info_hash, "torrent").unlink(missing_ok=True)
+
     def remove(self, info_hash: InfoHash) -> None:
         """Remove both files."""
         for ending in ("torrent", "json"):
@@ -82,7 +106,7 @@ class TorrentCopies:
             data = self._path(info_hash, "torrent").read_bytes()
         except OSError:
             return b""
-        return data if _is_torrent_of(data, info_hash) else b""
+        return data if is_torrent_of(data, info_hash) else b""
 
     def load(self, info_hash: InfoHash) -> TorrentRecord | None:
         """Return what the two files say; None if that is not enough."""
@@ -110,11 +134,12 @@ class TorrentCopies:
         """Return what all files say."""
         return [record for record in map(self.load, self.info_hashes()) if record is not None]
 
-    def _path(self, info_hash: InfoHash, ending: str) -> Path:
+    def _path(self, info_hash: bytes, ending: str) -> Path:
         return self._folder / f"{info_hash.hex()}.{ending}"
 
 
-def _is_torrent_of(data: bytes, info_hash: InfoHash) -> bool:
+def is_torrent_of(data: bytes, info_hash: bytes) -> bool:
+    """Tell whether data is a .torrent with this info-hash."""
     try:
         _, spans = decode_with_spans(data)
     except BencodeError:

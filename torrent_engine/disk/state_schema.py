@@ -6,7 +6,7 @@ from typing import Final
 
 from torrent_engine.base.errors import StateDatabaseError
 
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 
 _VERSION_1: Final = """
 CREATE TABLE version (number INTEGER NOT NULL);
@@ -43,6 +43,23 @@ CREATE TABLE dht_nodes (
 )
 """
 
+_MANAGER_TABLES: Final = """
+CREATE TABLE sessions (
+    info_hash BLOB PRIMARY KEY, position INTEGER NOT NULL, settings TEXT NOT NULL,
+    checksum BLOB NOT NULL
+);
+CREATE TABLE session_metainfos (
+    info_hash BLOB PRIMARY KEY, metainfo BLOB NOT NULL
+);
+CREATE TABLE jobs (
+    id TEXT PRIMARY KEY, owner TEXT NOT NULL, kind TEXT NOT NULL, info_hash BLOB,
+    name TEXT NOT NULL, status TEXT NOT NULL, created_s REAL NOT NULL, updated_s REAL NOT NULL,
+    completed_s REAL, progress REAL NOT NULL, total_bytes INTEGER NOT NULL,
+    done_bytes INTEGER NOT NULL, error TEXT, reason TEXT, checksum BLOB NOT NULL
+);
+CREATE INDEX jobs_of_torrent ON jobs (info_hash)
+"""  # the metainfo is apart, so that a list of all sessions reads none of it
+
 
 class DamagedDatabaseError(sqlite3.DatabaseError):
     """A check found damage that no statement has run into yet."""
@@ -61,17 +78,29 @@ def _read_version(connection: sqlite3.Connection) -> int:
     return int(header)
 
 
-def _create(connection: sqlite3.Connection) -> None:
-    for statement in _VERSION_1.split(";\n"):
+def _execute(connection: sqlite3.Connection, statements: str) -> None:
+    for statement in statements.split(";\n"):
         if statement.strip():
             connection.execute(statement)
+
+
+def _create(connection: sqlite3.Connection) -> None:
+    _execute(connection, _VERSION_1)
 
 
 def _add_dht_nodes(connection: sqlite3.Connection) -> None:
     connection.execute(_DHT_TABLE)
 
 
-MIGRATIONS: Final[tuple[Callable[[sqlite3.Connection], None], ...]] = (_create, _add_dht_nodes)
+def _add_manager_tables(connection: sqlite3.Connection) -> None:
+    _execute(connection, _MANAGER_TABLES)
+
+
+MIGRATIONS: Final[tuple[Callable[[sqlite3.Connection], None], ...]] = (
+    _create,
+    _add_dht_nodes,
+    _add_manager_tables,
+)
 """``MIGRATIONS[n]`` makes a database of version n one of version n + 1."""
 
 

@@ -1,0 +1,143 @@
+"""The list of torrents that a manager restores: saved at once, read at once, row F6."""
+
+import sqlite3
+import time
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.disk.test_state import PROGRESS, RECORD, other_record, store_in
+from torrent_engine.base.ids import InfoHash
+from torrent_engine.disk.session_table import (
+    SessionRecord,
+    load_metainfo,
+    load_sessions,
+    metainfo_now,
+    remove_sessions,
+    save_positions,
+    save_sessions,
+)
+
+pytestmark = pytest.mark.anyio
+
+SETTINGS = {"save_path": "/srv/ä", "paused": True, "trackers": [["http://t/"]]}
+
+
+def record_of(number: int) -> SessionRecord:
+    torrent = other_record(number)
+    return SessionRecord(torrent.info_hash, number, SETTINGS, torrent.metainfo_bytes)
+
+
+RECORDS = [record_of(number) for number in range(3)]
+LISTED = [replace(record, metainfo_bytes=b"") for record in RECORDS]
+
+
+def copy_of(folder: Path, record: SessionRecord) -> Path:
+    return folder / "torrents" / f"{record.info_hash.hex()}.torrent"
+
+
+def spoil(folder: Path, statement: str) -> None:
+    with closing(sqlite3.connect(folder / "state.db")) as database:
+        database.execute(statement)
+        database.commit()
+
+
+async def test_sessions_are_listed_by_position_in_the_next_process(tmp_path: Path) -> None:
+    async with store_in(tmp_path) as store:
+        await save_sessions(store, RECORDS[::-1])
+    async with store_in(tmp_path) as store:
+        assert await load_sessions(store) == LISTED
+        await save_positions(store, {LISTED[0].info_hash: 9, InfoHash(bytes(20)): 1})
+        assert await load_sessions(store) == [*LISTED[1:], replace(LISTED[0], position=9)]
+
+
+async def test_a_session_without_metainfo_keeps_the_one_that_is_there(tmp_path: Path) -> None:
+    changed = replace(LISTED[1], settings={})
+    async with store_in(tmp_path) as store:
+        await save_sessions(store, RECORDS)
+        await save_sessions(store, [changed])
+        assert await load_sessions(store) == [LISTED[0], changed, LISTED[2]]
+        for read in (
+            metainfo_now(store, changed.info_hash),
+            await load_metainfo(store, changed.info_hash),
+        ):
+            assert read == RECORDS[1].metainfo_bytes
+
+
+async def test_a_metainfo_comes_from_the_database_or_its_copy(tmp_path: Path) -> None:
+    key = RECORDS[0].info_hash
+    async with store_in(tmp_path) as store:
+        await save_sessions(store, RECORDS)
+        assert copy_of(tmp_path, RECORDS[0]).read_bytes() == RECORDS[0].metainfo_bytes
+        copy_of(tmp_path, RECORDS[0]).write_bytes(RECORDS[1].metainfo_bytes)
+        assert metainfo_now(store, key) == RECORDS[0].metainfo_bytes
+        assert await load_metainfo(store, key) == RECORDS[0].metainfo_bytes
+        await save_sessions(store, RECORDS)
+        spoil(tmp_path, "UPDATE session_metainfos SET metainfo = x'00'")
+        assert metainfo_now(store, key) == RECORDS[0].metainfo_bytes
+        assert await load_metainfo(store, key) == RECORDS[0].metainfo_bytes
+        copy_of(tmp_path, RECORDS[0]).unlink()
+        assert metainfo_now(store, key) == b""
+        assert await load_metainfo(store, key) == b""
+
+
+async def test_removed_sessions_leave_nothing_but_resume_data(tmp_path: Path) -> None:
+    ran = replace(RECORDS[0], info_hash=RECORD.info_hash, metainfo_bytes=RECORD.metainfo_bytes)
+    async with store_in(tmp_path) as store:
+        await store.save_torrent(RECORD)
+        await store.save_progress(RECORD.info_hash, PROGRESS)
+        await save_sessions(store, [ran, *RECORDS])
+        await remove_sessions(store, [ran.info_hash, RECORDS[1].info_hash])
+        assert await load_sessions(store) == [LISTED[0], LISTED[2]]
+        assert not copy_of(tmp_path, RECORDS[1]).exists()
+        found = await store.load(RECORD.info_hash)
+        assert found == replace(RECORD, progress=PROGRESS)
+
+
+async def test_a_torrent_that_is_removed_has_no_session(tmp_path: Path) -> None:
+    async with store_in(tmp_path) as store:
+        await save_sessions(store, RECORDS)
+        await store.remove(RECORDS[0].info_hash)
+        assert await load_sessions(store) == LISTED[1:]
+        assert await load_metainfo(store, RECORDS[0].info_hash) == b""
+
+
+SPOILT = {
+    "position": "UPDATE sessions SET position = 7",
+    "settings": "UPDATE sessions SET settings = '{}'",
+    "wrong type": "UPDATE sessions SET settings = 7",
+    "text as key": "UPDATE sessions SET info_hash = 'x'",
+    "another key": "UPDATE sessions SET info_hash = zeroblob(20)",
+    "checksum": "UPDATE sessions SET checksum = x''",
+}
+
+
+@pytest.mark.parametrize("statement", SPOILT.values(), ids=SPOILT.keys())
+async def test_f6_a_damaged_session_row_costs_one_torrent(tmp_path: Path, statement: str) -> None:
+    async with store_in(tmp_path) as store:
+        await save_sessions(store, RECORDS)
+    spoil(tmp_path, f"{statement} WHERE info_hash = x'{RECORDS[1].info_hash.hex()}'")
+    async with store_in(tmp_path) as store:
+        assert await load_sessions(store) == [LISTED[0], LISTED[2]]
+        assert await load_sessions(store) == [LISTED[0], LISTED[2]]
+        counts = await store.run(lambda db: db.execute("SELECT reason FROM quarantine").fetchall())
+    assert counts == [("a session's row is damaged",)]
+
+
+async def test_many_sessions_are_saved_and_listed_quickly(tmp_path: Path) -> None:
+    many = [
+        SessionRecord(InfoHash(number.to_bytes(20, "big")), number, SETTINGS, b"x" * 300)
+        for number in range(1000)
+    ]
+    async with store_in(tmp_path) as store:
+        started = time.perf_counter()
+        await save_sessions(store, many)
+        saved = time.perf_counter()
+        found = await load_sessions(store)
+        listed = time.perf_counter()
+    assert [record.position for record in found] == list(range(1000))
+    assert saved - started < 5.0  # a busy machine; a sync a torrent would take longer
+    assert listed - saved < 2.0
+    print(saved - started, listed - saved)

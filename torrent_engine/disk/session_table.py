@@ -1,0 +1,163 @@
+"""Owns the list of torrents that a manager restores: table ``sessions`` of the resume database.
+
+Each row carries a checksum over all but the metainfo, which must hash to the info-hash. A damaged
+row costs one torrent (row F6). Everything here may raise what StateStore raises.
+"""
+
+import json
+import logging
+import sqlite3
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from torrent_engine.base.errors import StateDatabaseError
+from torrent_engine.base.ids import SHA1_BYTES, InfoHash
+from torrent_engine.disk.state import StateStore
+from torrent_engine.disk.state_database import insert_rows
+from torrent_engine.disk.state_files import is_torrent_of
+from torrent_engine.disk.state_records import checksum
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRecord:
+    """One torrent of a manager, as it is to be after a restart."""
+
+    info_hash: InfoHash
+    position: int
+    """Its place in the queue; they are listed by it."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """Whatever the manager wants back, as JSON has it."""
+    metainfo_bytes: bytes = b""
+    """The .torrent; empty: not known, or not asked for."""
+
+
+async def save_sessions(store: StateStore, records: Sequence[SessionRecord]) -> None:
+    """Remember torrents, all of them or none; an empty metainfo leaves the one that is there.
+
+    The copies of the .torrents are written too, but not synced one by one: the database is.
+    """
+    rows = [_row(record) for record in records]
+    metainfos = [
+        (bytes(record.info_hash), record.metainfo_bytes)
+        for record in records
+        if record.metainfo_bytes
+    ]
+
+    def save(db: sqlite3.Connection) -> None:
+        store.copies.save_unsynced(metainfos)
+        insert_rows(db, "sessions", rows)
+        insert_rows(db, "session_metainfos", metainfos)
+
+    await store.run(save, is_precious=True)
+
+
+async def load_sessions(store: StateStore) -> list[SessionRecord]:
+    """Return all torrents by their position, without their metainfo; a damaged row is set aside."""
+    return await store.run(_load_sessions)
+
+
+async def save_positions(store: StateStore, positions: Mapping[InfoHash, int]) -> None:
+    """Change the positions of torrents that are there, in one transaction."""
+
+    def save(db: sqlite3.Connection) -> None:
+        query = "SELECT * FROM sessions WHERE info_hash = ?"
+        found = (db.execute(query, (info_hash,)).fetchone() for info_hash in positions)
+        rows = [
+            _row_of(info_hash, position, row[2])
+            for (info_hash, position), row in zip(positions.items(), found, strict=True)
+            if row is not None and row[1] != position and _is_whole(row)
+        ]
+        insert_rows(db, "sessions", rows)
+
+    await store.run(save)
+
+
+async def load_metainfo(store: StateStore, info_hash: InfoHash) -> bytes:
+    """Return the .torrent of a torrent from the database, else its copy; empty if neither is whole.
+
+    What has not the right info-hash is not returned.
+    """
+    data = await store.run(lambda db: _metainfo(db, info_hash))
+    return data or store.copies.metainfo_bytes(info_hash)
+
+
+def metainfo_now(store: StateStore, info_hash: InfoHash) -> bytes:
+    """Return the same at once, blocking; a broken database is no error, but an empty answer.
+
+    The copy is looked at first: it needs no connection of its own.
+    """
+    if data := store.copies.metainfo_bytes(info_hash):
+        return data
+    with suppress(sqlite3.Error, UnicodeDecodeError):
+        path = (store.folder / "state.db").absolute().as_uri()
+        with closing(sqlite3.connect(f"{path}?mode=ro", uri=True)) as db:
+            return _metainfo(db, info_hash)
+    return b""
+
+
+async def remove_sessions(store: StateStore, info_hashes: Iterable[InfoHash]) -> None:
+    """Forget torrents of the manager; their resume data and payload stay."""
+    keys = [(bytes(info_hash),) for info_hash in info_hashes]
+
+    def remove(db: sqlite3.Connection) -> None:
+        for table in ("sessions", "session_metainfos"):
+            db.executemany(f"DELETE FROM {table} WHERE info_hash = ?", keys)  # noqa: S608
+        store.copies.remove_unsynced([key for (key,) in keys])
+
+    await store.run(remove, is_precious=True)
+
+
+def _load_sessions(db: sqlite3.Connection) -> list[SessionRecord]:
+    records: list[SessionRecord] = []
+    for row in db.execute("SELECT rowid, * FROM sessions ORDER BY position").fetchall():
+        try:
+            records.append(_read_row(row[1:]))
+        except StateDatabaseError as error:
+            _quarantine(db, row, error)
+    return records
+
+
+def _quarantine(db: sqlite3.Connection, row: tuple[Any, ...], error: StateDatabaseError) -> None:
+    key = row[1] if isinstance(row[1], bytes) else b""
+    _log.warning("session %s set aside: %s", key.hex(), error)
+    insert_rows(db, "quarantine", [(key, str(error), time.time())])
+    db.execute("DELETE FROM sessions WHERE rowid = ?", row[:1])
+
+
+def _row(record: SessionRecord) -> tuple[object, ...]:
+    return _row_of(record.info_hash, record.position, json.dumps(dict(record.settings)))
+
+
+def _row_of(info_hash: bytes, position: int, settings: str) -> tuple[object, ...]:
+    fields = (bytes(info_hash), int(position), settings)
+    return (*fields, checksum(*fields))
+
+
+def _is_whole(row: tuple[Any, ...]) -> bool:
+    return bool(checksum(*row[:-1]) == row[-1])
+
+
+def _read_row(row: tuple[Any, ...]) -> SessionRecord:
+    """Return the record of a row; StateDatabaseError if the row is damaged."""
+    if not _is_whole(row):
+        raise StateDatabaseError("a session's row is damaged")
+    info_hash, position, text, _ = row
+    try:
+        settings = json.loads(text)
+    except (ValueError, TypeError) as error:
+        raise StateDatabaseError(f"a session's row is damaged: {error}") from error
+    if len(info_hash) != SHA1_BYTES or not isinstance(settings, dict):
+        raise StateDatabaseError("a session's row is damaged")
+    return SessionRecord(InfoHash(info_hash), position, settings)
+
+
+def _metainfo(db: sqlite3.Connection, info_hash: InfoHash) -> bytes:
+    query = "SELECT metainfo FROM session_metainfos WHERE info_hash = ?"
+    row = db.execute(query, (info_hash,)).fetchone()
+    data = row[0] if row is not None else b""
+    return data if isinstance(data, bytes) and is_torrent_of(data, info_hash) else b""
