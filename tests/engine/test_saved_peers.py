@@ -2,17 +2,19 @@
 
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 
 import pytest
 
 from tests.support.torrents import make_torrent, payload_of
-from torrent_engine.base.config import DiskConfig
+from torrent_engine.base.config import DiskConfig, PoolConfig
 from torrent_engine.base.errors import DiskFullError
 from torrent_engine.base.ids import PeerAddress
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.disk.state import StateStore
 from torrent_engine.disk.state_records import TorrentRecord
 from torrent_engine.engine.saved_peers import MAX_SAVED_PEERS, SavedPeer, SavedPeers
+from torrent_engine.policy.candidates import CandidateList
 
 pytestmark = pytest.mark.anyio
 
@@ -22,6 +24,10 @@ PEERS = [
     SavedPeer(PeerAddress("8.8.8.8", 1), is_seed=True),
     SavedPeer(PeerAddress("2600::1", 65_535), is_seed=False),
 ]
+
+
+def saved_peers(store: StateStore, metainfo: Metainfo) -> SavedPeers:
+    return SavedPeers(store, metainfo, CandidateList(PoolConfig(), Random(1)))
 
 
 async def store_with(folder: Path, metainfo: Metainfo, peers: object = None) -> StateStore:
@@ -38,11 +44,11 @@ async def store_with(folder: Path, metainfo: Metainfo, peers: object = None) -> 
 async def test_saved_peers_are_loaded_in_order_and_nothing_else_changes(tmp_path: Path) -> None:
     async with await store_with(tmp_path, PUBLIC) as store:
         before = await store.load(PUBLIC.info_hash)
-        subject = SavedPeers(store, PUBLIC)
+        subject = saved_peers(store, PUBLIC)
         assert await subject.load() == []
         await subject.save(PEERS)
         after = await store.load(PUBLIC.info_hash)
-        assert await SavedPeers(store, PUBLIC).load() == PEERS
+        assert await saved_peers(store, PUBLIC).load() == PEERS
     assert before is not None
     assert after is not None
     assert after.settings["other"] == 1
@@ -51,7 +57,7 @@ async def test_saved_peers_are_loaded_in_order_and_nothing_else_changes(tmp_path
 
 async def test_bep27_of_a_private_torrent_no_peer_is_kept(tmp_path: Path) -> None:
     async with await store_with(tmp_path, PRIVATE, [["8.8.8.8", 1, False]]) as store:
-        subject = SavedPeers(store, PRIVATE)
+        subject = saved_peers(store, PRIVATE)
         assert await subject.load() == []
         await subject.save(PEERS)
         record = await store.load(PRIVATE.info_hash)
@@ -62,7 +68,7 @@ async def test_bep27_of_a_private_torrent_no_peer_is_kept(tmp_path: Path) -> Non
 async def test_number_is_bounded_whoever_wrote_it(tmp_path: Path) -> None:
     many = [SavedPeer(PeerAddress("8.8.8.8", port), is_seed=False) for port in range(1, 1_000)]
     async with await store_with(tmp_path, PUBLIC, [["1.1.1.1", 1, False]] * 1_000) as store:
-        subject = SavedPeers(store, PUBLIC)
+        subject = saved_peers(store, PUBLIC)
         assert len(await subject.load()) == MAX_SAVED_PEERS
         await subject.save(many)
         assert await subject.load() == many[:MAX_SAVED_PEERS]
@@ -74,7 +80,7 @@ DAMAGED = {"text": "x", "none": [None], "short": [["8.8.8.8"]], "types": [[1, "8
 @pytest.mark.parametrize("value", DAMAGED.values(), ids=DAMAGED.keys())
 async def test_f6_what_is_no_peer_is_passed_over(tmp_path: Path, value: object) -> None:
     async with await store_with(tmp_path, PUBLIC, value) as store:
-        assert await SavedPeers(store, PUBLIC).load() == []
+        assert await saved_peers(store, PUBLIC).load() == []
 
 
 async def test_after_a_run_too_short_to_load_them_saved_peers_are_kept_behind_the_new(
@@ -82,8 +88,8 @@ async def test_after_a_run_too_short_to_load_them_saved_peers_are_kept_behind_th
 ) -> None:
     old = ["9.9.9.9", 9, False]
     async with await store_with(tmp_path, PUBLIC, [old, ["8.8.8.8", 1, False]]) as store:
-        await SavedPeers(store, PUBLIC).save(PEERS)
-        found = await SavedPeers(store, PUBLIC).load()
+        await saved_peers(store, PUBLIC).save(PEERS)
+        found = await saved_peers(store, PUBLIC).load()
     assert found == [*PEERS, SavedPeer(PeerAddress("9.9.9.9", 9), is_seed=False)]
 
 
@@ -94,7 +100,7 @@ async def test_f1_a_database_that_fails_costs_the_peers_only(
         raise DiskFullError(tmp_path, "no space left")
 
     async with await store_with(tmp_path, PUBLIC) as store:
-        subject = SavedPeers(store, PUBLIC)
+        subject = saved_peers(store, PUBLIC)
         await subject.load()
         monkeypatch.setattr(store, "save_torrent", fail)
         await subject.save(PEERS)

@@ -239,6 +239,8 @@ class SharedConfig:
     transfer: TransferConfig = field(default_factory=TransferConfig)
     bandwidth: BandwidthConfig = field(default_factory=BandwidthConfig)
     jobs: JobConfig = field(default_factory=JobConfig)
+    rest: RestConfig = field(default_factory=RestConfig)
+    """Of torrents of a TorrentManager."""
     port_mapping: PortMappingConfig = field(default_factory=PortMappingConfig)
 
 
@@ -286,7 +288,6 @@ class ManagerConfig:
     restores: bool = True
     """Take up the torrents of the last run, in their old state."""
     queue: QueueConfig = field(default_factory=QueueConfig)
-    rest: RestConfig = field(default_factory=RestConfig)
 
 
 FILE_BENCODE_LIMITS: Final = BencodeLimits()

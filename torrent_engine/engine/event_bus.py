@@ -144,6 +144,15 @@ class EventBus:
         self._wake: anyio.Event | None = None
         self._dispatching = False
         self._closed = False
+        self.on_listening: Callable[[], None] | None = None
+        """Called when somebody begins to listen: the bus has to be run from now on."""
+        self.parent: EventBus | None = None
+        """Hears of every event too."""
+
+    @property
+    def is_listening(self) -> bool:
+        """Whether anybody listens."""
+        return self._listening
 
     def subscribe(self, event_type: str, subscriber: Callable[[Any], object]) -> Subscription:
         """Call ``subscriber(event)`` for each event of a type such as "piece.completed", or "*".
@@ -156,7 +165,7 @@ class EventBus:
         _check_types({event_type} - {ANY_TYPE})
         subscription = Subscription(self, event_type, subscriber)
         self._subscriptions.append(subscription)
-        self._listening = not self._closed
+        self._update_listening()
         return subscription
 
     def stream(self, *types: str, max_queue: int = 1_000) -> EventStream:
@@ -174,11 +183,13 @@ class EventBus:
             stream.close()
         else:
             self._streams.append(weakref.ref(stream, self._forget_stream))
-            self._listening = True
+            self._update_listening()
         return stream
 
     def publish(self, event: Event) -> None:
         """Note an event for all who listen; never waits and never runs a subscriber."""
+        if self.parent is not None:
+            self.parent.publish(event)
         if not self._listening:
             return
         pending = self._pending
@@ -248,7 +259,10 @@ class EventBus:
         self._update_listening()
 
     def _update_listening(self) -> None:
+        was_listening = self._listening
         self._listening = not self._closed and bool(self._subscriptions or self._streams)
+        if self._listening and not was_listening and self.on_listening is not None:
+            self.on_listening()
 
 
 def _check_types(types: set[str] | frozenset[str]) -> None:

@@ -13,6 +13,7 @@ from typing import Final
 
 import anyio
 import anyio.abc
+from anyio.abc import TaskStatus
 
 from torrent_engine.base.errors import NetworkError, TorrentEngineError
 from torrent_engine.base.ids import PeerAddress
@@ -89,7 +90,7 @@ class PeerPool:
 
     # -- life -------------------------------------------------------------------------------
 
-    async def run(self) -> None:
+    async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Dial candidates until cancelled; every link has ended when this returns."""
         self._update_wanting()
         self.own.begin(self.listen_port)
@@ -99,6 +100,7 @@ class PeerPool:
                 for peer in self._adopted:
                     self.candidates.mark_connected(peer.address, self._swarm.clock())
                     tasks.start_soon(self._guard, self._serve_adopted, peer)
+                task_status.started()
                 while True:
                     self._wake = anyio.Event()
                     wait_s = self._dial_some(tasks)

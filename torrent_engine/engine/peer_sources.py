@@ -4,17 +4,16 @@ Peer exchange is not here: who is connected tells of others (``engine/peer_excha
 Source: BEP 27: a private torrent asks its trackers only.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 import anyio
 
 from torrent_engine.base.errors import NetworkError
 from torrent_engine.base.ids import PeerAddress
 from torrent_engine.engine.events import DhtPeersFound
-from torrent_engine.engine.peer_pool import PeerPool
 from torrent_engine.engine.saved_peers import SavedPeers
 from torrent_engine.engine.shared_resources import SharedResources
 from torrent_engine.engine.torrent import Swarm
@@ -24,8 +23,34 @@ from torrent_engine.policy.candidates import Source
 from torrent_engine.policy.own_address import TRACKER_VOTES
 from torrent_engine.protocol.tracker.announce import AnnounceTotals
 
+if TYPE_CHECKING:
+    from torrent_engine.engine.resting_announcer import RestingAnnouncer
+
 FEW_PEERS: Final = 5  # ours: with fewer, sources are asked again before their time
 ASK_AGAIN_S: Final = 30.0  # ours; how soon each can be asked again is up to it
+
+
+class Endpoints(Protocol):
+    """Who hears at which addresses we are."""
+
+    def exclude(self, host: str) -> None:
+        """Hear that we listen at this one."""
+
+    def update(self) -> None:
+        """Look again at what all torrents know."""
+
+
+class Pool(Protocol):
+    """Who takes the peers that are found."""
+
+    connecting: int
+
+    @property
+    def own(self) -> Endpoints:
+        """Who is told where we are."""
+
+    def add(self, addresses: Iterable[PeerAddress], source: Source) -> int:
+        """Take candidates; return how many are new."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +72,7 @@ class PeerSources:
         self,
         swarm: Swarm,
         shared: SharedResources,
-        pool: PeerPool,
+        pool: Pool,
         facts: SourceFacts,
         *,
         saved_peers: SavedPeers | None = None,
@@ -76,7 +101,7 @@ class PeerSources:
     def rebind(
         self,
         swarm: Swarm,
-        pool: PeerPool,
+        pool: Pool,
         facts: SourceFacts,
         saved_peers: SavedPeers | None = None,
     ) -> None:
@@ -104,11 +129,26 @@ class PeerSources:
         """Let others go on finding us between this run and the next, of another pool."""
         self._is_kept = True
 
+    def begin_rest(self, announcer: "RestingAnnouncer") -> None:
+        """Go on without :meth:`run`: the torrent rests."""
+        if not self._is_kept:
+            self._join()
+        self._is_kept = True
+        announcer.join(self._swarm.info_hash, self.trackers)
+
+    def end_rest(self, announcer: "RestingAnnouncer") -> None:
+        """End that; :meth:`run` or :meth:`stop` follows."""
+        announcer.leave(self._swarm.info_hash)
+
     async def stop(self) -> None:
         """Be found no more, and tell the trackers; they get 5 s at most."""
+        self.leave()
+        await self.trackers.stop()
+
+    def leave(self) -> None:
+        """Be found no more by DHT and local network."""
         self._is_kept = False
         self._shared.discovery.leave(self._swarm.info_hash)
-        await self.trackers.stop()
 
     def _join(self) -> None:
         """Let the DHT and the local network know of us, unless the torrent is private (BEP 27)."""
@@ -164,7 +204,7 @@ class PeerSources:
         if self._saved_peers is not None:
             for peer in await self._saved_peers.load():
                 self._pool.add([peer.address], Source.RESUME)
-                self._pool.candidates.note_seed(peer.address, is_seed=peer.is_seed)
+                self._saved_peers.was_added(peer)
 
     async def _add_configured_peers(self) -> None:
         async with anyio.create_task_group() as tasks:  # a name may take its time

@@ -30,7 +30,8 @@ class SavedPeer(NamedTuple):
 class SavedPeers:
     """Loads and saves; an error of the database costs a few peers, never the torrent."""
 
-    def __init__(self, store: StateStore, metainfo: Metainfo) -> None:
+    def __init__(self, store: StateStore, metainfo: Metainfo, candidates: CandidateList) -> None:
+        self._candidates = candidates
         self._store = store
         self._info_hash = metainfo.info_hash
         self._is_private = metainfo.is_private
@@ -47,6 +48,10 @@ class SavedPeers:
         if self._is_private:
             return []
         return [] if record is None else _read(record.settings.get(_SETTING))
+
+    def was_added(self, peer: SavedPeer) -> None:
+        """Remember of a candidate again whether it was a seed."""
+        self._candidates.note_seed(peer.address, is_seed=peer.is_seed)
 
     async def save(self, peers: Sequence[SavedPeer]) -> None:
         """Replace who was saved; after a run too short to load them they are kept, behind these."""

@@ -10,6 +10,7 @@ import anyio
 from torrent_engine.base.errors import NetworkError
 from torrent_engine.disk.state import StateStore
 from torrent_engine.engine.peer_discovery import PeerDiscovery, make_discovery
+from torrent_engine.engine.resting_announcer import RestingAnnouncer
 from torrent_engine.engine.shared_dht import open_shared_dht
 from torrent_engine.net.datagrams import open_datagrams
 from torrent_engine.net.dht_service import DhtService
@@ -27,10 +28,17 @@ logger = logging.getLogger(__name__)
 class Services:
     """Sockets, clients and the database; made by :func:`open_services`."""
 
-    def __init__(self, store: StateStore, trackers: TrackerClient, http: HttpClient) -> None:
+    def __init__(
+        self,
+        store: StateStore,
+        trackers: TrackerClient,
+        http: HttpClient,
+        announcer: RestingAnnouncer,
+    ) -> None:
         self.store = store
         self.trackers = trackers
         self.http = http
+        self.announcer = announcer
         self.discovery = PeerDiscovery()
         self.dht: DhtService | None = None
         self.listen_port = 0
@@ -48,6 +56,7 @@ class Services:
             if self._router is not None:
                 tasks.start_soon(self._router.run, self._listeners)
             tasks.start_soon(self.discovery.run)
+            tasks.start_soon(self.announcer.run)
             await closing.wait()
             tasks.cancel_scope.cancel()
 
@@ -59,11 +68,13 @@ async def open_services(stack: AsyncExitStack, shared: "SharedResources") -> Ser
     stack.push_async_exit(store)
     http = HttpClient(config.tracker, user_agent=config.user_agent)
     trackers = await stack.enter_async_context(open_tracker_client(config.tracker, http=http))
-    services = Services(store, trackers, http)
+    announcer = RestingAnnouncer(config.rest, shared.clock, shared.own_address)
+    services = Services(store, trackers, http, announcer)
     listeners = listen(config.listen_hosts, config.listen_port)
     for listener in listeners:
         stack.callback(listener.close)
     services.listen(shared.router, listeners)
+    announcer.ports = frozenset({services.listen_port})
     services.dht = await _open_dht(stack, shared, services)
     services.discovery = make_discovery(
         config, dht=services.dht, clock=shared.clock, rng=shared.rng

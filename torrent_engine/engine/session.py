@@ -4,75 +4,30 @@ The work is done by its parts: a SessionRun (one run, from the claim on the file
 with a StorageManager, a ResumeKeeper and a Transfer; the EventBus tells who listens.
 """
 
-import logging
 import os
-from collections.abc import Awaitable, Callable
-from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, Self
+from typing import Self
 
 import anyio
 
 from torrent_engine.base.config import SessionConfig
-from torrent_engine.base.errors import (
-    DiskFullError,
-    SessionError,
-    StateTransitionError,
-    TorrentEngineError,
-)
-from torrent_engine.base.ids import CLIENT_PREFIX, PeerId
+from torrent_engine.base.errors import StateTransitionError
 from torrent_engine.codec.magnet import Magnet
 from torrent_engine.codec.metainfo import Metainfo
-from torrent_engine.engine.event_bus import EventBus
-from torrent_engine.engine.events import (
-    SessionErrored,
-    SessionPaused,
-    SessionResumed,
-    SessionStarted,
-    SessionStopped,
-)
-from torrent_engine.engine.file_choice import choose_files
-from torrent_engine.engine.kept_metadata import recall
-from torrent_engine.engine.metadata_run import FetchSettings, MetadataRun
-from torrent_engine.engine.session_run import RunSettings, SessionRun
-from torrent_engine.engine.session_waiting import SessionWaiting
+from torrent_engine.engine.events import SessionPaused, SessionResumed, SessionStarted
+from torrent_engine.engine.session_life import RECHECK
+from torrent_engine.engine.session_rest import SessionRest
 from torrent_engine.engine.shared_resources import SharedResources
 from torrent_engine.engine.states import Signal, State
-from torrent_engine.engine.torrent import Totals
-
-if TYPE_CHECKING:
-    from torrent_engine.engine.inheritance import Inheritance
-
-logger = logging.getLogger(__name__)
-
-RECHECK: Final = "recheck"
-METADATA_ONLY: Final = "metadata"
 
 
-class Session(SessionWaiting):
+class Session(SessionRest):
     """One torrent: downloads it, then seeds it; borrows from SharedResources.
 
     Of a magnet link it asks peers for the metadata first (BEP 9). Make it with :meth:`create`;
     ``async with`` starts it, and closes it at the end.
     """
-
-    def __init__(
-        self,
-        source: Metainfo | Magnet,
-        shared: SharedResources,
-        save_path: Path,
-        config: SessionConfig,
-    ) -> None:
-        super().__init__(source, shared, config)
-        self.save_path = save_path
-        self.events = EventBus()
-        self.totals = Totals()
-        self._inheritance: Inheritance | None = None
-        self._stop_wanted: str | None = None
-        self._trusts_resume = True
-        self._is_bus_running = False
-        self._peer_id = PeerId(CLIENT_PREFIX + os.urandom(12))
 
     @classmethod
     async def create(
@@ -131,10 +86,13 @@ class Session(SessionWaiting):
             raise
         self._has_run = True
         self.error = None
-        self._machine.fire(signal if self.metainfo is not None else Signal.METADATA_NEEDED)
-        if self.config.paused:
+        has_metainfo = self._metainfo is not None or self._is_stored
+        self._machine.fire(signal if has_metainfo else Signal.METADATA_NEEDED)
+        self.is_paused_by_user = self.config.paused
+        if self.config.paused or self.is_held:
             self._machine.fire(Signal.PAUSE)
         self.events.publish(SessionStarted(self.info_hash, self.state.value))
+        self._launch()
 
     def _check_start(self, signal: Signal) -> None:
         if self._is_closed:
@@ -143,8 +101,9 @@ class Session(SessionWaiting):
             raise StateTransitionError(f"{signal.name} is not possible while {self.state.value}")
 
     async def _claim(self) -> None:
-        """Take a reference to the shared resources and the torrent's place in them, and begin."""
+        """Take a reference to the shared resources and the torrent's place in them."""
         await self._shared.acquire()
+        self._run_bus()
         try:
             self._shared.register(self.info_hash, self.close)
         except BaseException:
@@ -152,31 +111,26 @@ class Session(SessionWaiting):
             raise
         try:
             await self._recall_metadata()
-            if not self._is_bus_running:
-                self._shared.start_task(self.events.run)
-                self._is_bus_running = True
-            self._shared.start_task(self._live)
         except BaseException:
             self._shared.unregister(self.info_hash)
             with anyio.CancelScope(shield=True):
                 await self._shared.release()
             raise
 
-    async def _recall_metadata(self) -> None:
-        """Take the metadata of an earlier run, if there is any."""
-        if self.metainfo is None and self._magnet is not None:
-            found = await recall(self._shared.store, self._magnet)
-            if found is not None:
-                self._learn(found, self._magnet)
-
     async def pause(self) -> None:
         """Let no payload move until :meth:`resume`; peers are disconnected."""
+        if not (self.is_held and self.state is State.PAUSED):
+            self._pause()
+        self.is_paused_by_user = True
+
+    def _pause(self) -> None:
         self._machine.fire(Signal.PAUSE)
         self._interrupt()
+        self._hush()
         self.events.publish(SessionPaused(self.info_hash))
 
     async def resume(self) -> None:
-        """Go on where :meth:`pause`, or a fault, ended it.
+        """Go on where :meth:`pause`, or a fault, ended it; when the queue lets it, if there is one.
 
         While the disk is full this tries again at once; else it is done now and then.
         """
@@ -186,10 +140,28 @@ class Session(SessionWaiting):
             else:
                 await self.start()
             return
+        if not (self.is_held and self.state is State.PAUSED):
+            self._resume()
+        self.is_paused_by_user = False
+
+    def _resume(self) -> None:
         self._machine.fire(Signal.RESUME)
         self._disk_full.retry()
         self._interrupt()
+        self._speak_again()
         self.events.publish(SessionResumed(self.info_hash, self.state.value))
+
+    def hold(self) -> None:
+        """Let it wait for its turn in a queue: it is paused until :meth:`unhold`."""
+        self.is_held = True
+        if self.state is not State.PAUSED and self._machine.can(Signal.PAUSE):
+            self._pause()
+
+    def unhold(self) -> None:
+        """Let it go on, unless the user paused it."""
+        self.is_held = False
+        if self.state is State.PAUSED and not self.is_paused_by_user:
+            self._resume()
 
     async def recheck(self) -> None:
         """Hash all the data that is there again; does not trust the resume data.
@@ -204,6 +176,7 @@ class Session(SessionWaiting):
         self._trusts_resume = False
         if self._run is not None:
             self._run.stop(RECHECK)
+        self._wake()
         self._disk_full.drop()
 
     async def stop(self) -> None:
@@ -246,138 +219,5 @@ class Session(SessionWaiting):
             if self._fetch is not None:
                 self._fetch.stop(reason)
             self._disk_full.drop()
+            self._end_rest()
         await self._ended.wait()
-
-    async def _while_open(self, work: Callable[[], Awaitable[None]]) -> None:
-        """Do something with the shared resources for a torrent that does not run."""
-        await self._shared.acquire()
-        try:
-            await work()
-        finally:
-            with anyio.CancelScope(shield=True):
-                await self._shared.release()
-
-    def _interrupt(self) -> None:
-        if self._fetch is not None:
-            self._fetch.interrupt()
-        if self._run is not None:
-            self._run.interrupt()
-
-    async def _live(self) -> None:
-        """Run until stopped; what goes wrong ends in state ERROR and nowhere else."""
-        try:
-            await self._run_until_stopped()
-        except TorrentEngineError as error:
-            self._fail(error)
-        except Exception as error:
-            logger.exception("torrent %s: a bug ended its run", self.info_hash.hex())
-            self._fail(SessionError(f"internal error: {error!r}"))
-        finally:
-            with anyio.CancelScope(shield=True):
-                await self._end()
-
-    async def _run_until_stopped(self) -> None:
-        while self._stop_wanted is None:
-            if self.metainfo is None:
-                await self._fetch_metadata()
-            elif self.config.metadata_only:
-                self._stop_wanted = METADATA_ONLY
-            else:
-                try:
-                    await self._run_once(self.metainfo)
-                finally:
-                    await self._close_inheritance()
-        self._stop_reason = self._stop_wanted
-        self.error = None  # it was stopped while the disk was full
-
-    async def _run_once(self, metainfo: Metainfo) -> None:
-        self._run = run = self._make_run(metainfo, trust=self._trusts_resume)
-        try:
-            await run.run()
-        except DiskFullError as error:
-            if run.stop_reason is not None:
-                raise
-            await self._wait_for_room(error)
-        if run.stop_reason != RECHECK and run.stop_reason is not None:
-            self._stop_wanted = run.stop_reason
-
-    async def _close_inheritance(self) -> None:
-        """Part with what came with the metadata, as far as no run went on with it."""
-        inheritance, self._inheritance = self._inheritance, None
-        if inheritance is not None:
-            await inheritance.close()
-
-    async def _fetch_metadata(self) -> None:
-        """Ask the swarm what the torrent is; its links are kept for the run."""
-        settings = FetchSettings(
-            self._magnet or Magnet(self.info_hash),
-            self._added_trackers,
-            self.config,
-            self._peer_id,
-            self.events,
-            self._machine,
-        )
-        self._fetch = fetch = MetadataRun(settings, self._shared)
-        try:
-            await fetch.run()
-            self._inheritance = fetch.inheritance
-            if fetch.metainfo is not None:
-                self._learn(fetch.metainfo, settings.magnet)
-            elif fetch.stop_reason is not None:
-                self._stop_wanted = fetch.stop_reason
-        finally:
-            self._fetch = None
-
-    def _learn(self, metainfo: Metainfo, magnet: Magnet) -> None:
-        """Take the metadata: from now on this is a torrent as any other."""
-        self.config = choose_files(self.config, magnet, metainfo)
-        self.metainfo = metainfo
-
-    async def _wait_for_room(self, error: DiskFullError) -> None:
-        """Stay in state ERROR until there is room; nothing runs meanwhile."""
-        self._disk_full.begin(error, partial(self._has_room, Signal.START))
-        self._fail(error)
-        await self._disk_full.wait()
-
-    def _has_room(self, signal: Signal) -> None:
-        """Leave state ERROR: a new run starts, or the one that waited goes on."""
-        self.error = None
-        self._machine.fire(signal)
-        self.events.publish(SessionResumed(self.info_hash, self.state.value))
-
-    def _make_run(self, metainfo: Metainfo, *, trust: bool) -> SessionRun:
-        self._disk_full.drop()
-        self._disk_full.needed_bytes = metainfo.geometry.piece_bytes
-        settings = RunSettings(
-            metainfo,
-            self.save_path,
-            self.config,
-            self._peer_id,
-            self.events,
-            self._machine,
-            self.totals,
-            self._disk_full,
-            self._fail,
-            partial(self._has_room, Signal.RESUME),
-        )
-        run = SessionRun(settings, self._shared, trust=trust, inheritance=self._inheritance)
-        for url, tier in self._added_trackers.items():
-            run.transfer.trackers.add_tracker(url, tier)
-        return run
-
-    def _fail(self, error: TorrentEngineError) -> None:
-        self.error = error
-        self._machine.fire(Signal.FAIL)
-        self.events.publish(SessionErrored(self.info_hash, str(error)))
-
-    async def _end(self) -> None:
-        self._is_ending = True
-        await self._close_inheritance()
-        self._disk_full.drop()  # another fault may have ended a run that waited
-        self._shared.unregister(self.info_hash)
-        if self.error is None:
-            if self._machine.can(Signal.STOP):
-                self._machine.fire(Signal.STOP)
-            self.events.publish(SessionStopped(self.info_hash, self._stop_reason))
-        await self._shared.release()
-        self._ended.set()

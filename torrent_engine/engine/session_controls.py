@@ -1,6 +1,7 @@
 """Owns what may be changed of a Session at any time, whether it runs or not."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 
 import anyio
@@ -37,12 +38,28 @@ class SessionControls(SessionFacts):
         self._has_run = False
         """It was started at least once."""
         self._added_trackers: dict[str, int | None] = {}
+        self._run_users = 0
+        """Who needs the run although no payload moves."""
+
+    def _wake(self) -> None:
+        """Let the torrent run if it rests."""
+
+    @contextmanager
+    def _needing_run(self) -> Iterator[None]:
+        """Keep the torrent from resting; wake it if it does."""
+        self._run_users += 1
+        self._wake()
+        try:
+            yield
+        finally:
+            self._run_users -= 1
 
     async def add_peer(self, host: str, port: int) -> None:
         """Try a peer at once, or when the Session starts; NetworkError if its name is unknown."""
         found = await resolve(host, port)
         if self._pool is None or self._ended.is_set():
             self.config = replace(self.config, peers=(*self.config.peers, (host, port)))
+            self._wake()
         else:
             self._pool.add(found, Source.MANUAL)
 
@@ -76,6 +93,7 @@ class SessionControls(SessionFacts):
             raise StateTransitionError("priorities are not possible before the metadata came")
         check_priorities(self.metainfo, priorities)
         self.config = replace(self.config, file_priorities=tuple(priorities))
+        self._wake()
         if self._run is not None and not self._ended.is_set():
             await self._run.set_file_priorities(tuple(priorities))
 

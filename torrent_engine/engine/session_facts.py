@@ -5,16 +5,26 @@ from typing import TYPE_CHECKING
 from torrent_engine.base.ids import InfoHash
 from torrent_engine.codec.magnet import Magnet
 from torrent_engine.codec.metainfo import Metainfo
+from torrent_engine.disk.session_table import metainfo_now
+from torrent_engine.engine.kept_metadata import with_link
 from torrent_engine.engine.peer import PeerStats, peer_stats
-from torrent_engine.engine.session_stats import SessionStats, fetch_stats, idle_stats, run_stats
+from torrent_engine.engine.session_stats import (
+    SessionStats,
+    fetch_stats,
+    idle_stats,
+    rest_stats,
+    run_stats,
+)
 from torrent_engine.engine.shared_resources import SharedResources
 from torrent_engine.engine.states import State, StateMachine
+from torrent_engine.engine.torrent import Totals
 from torrent_engine.engine.tracker_coordinator import TrackerStatus
 
 if TYPE_CHECKING:
     from torrent_engine.engine.metadata_run import MetadataRun
     from torrent_engine.engine.peer_pool import PeerPool
     from torrent_engine.engine.peer_sources import PeerSources
+    from torrent_engine.engine.resting import RestFacts
     from torrent_engine.engine.session_run import SessionRun
     from torrent_engine.engine.torrent import Swarm
 
@@ -25,15 +35,33 @@ class SessionFacts:
     def __init__(
         self, source: Metainfo | Magnet, shared: SharedResources, machine: StateMachine
     ) -> None:
-        self.metainfo = source if isinstance(source, Metainfo) else None
-        """None until the metadata of a magnet link is there."""
+        self._metainfo = source if isinstance(source, Metainfo) else None
+        self._is_stored = False
+        """The metainfo is in the database and may be dropped while it is not needed."""
         self._magnet = source if isinstance(source, Magnet) else None
         self._info_hash = source.info_hash
         self._shared = shared
         self._machine = machine
+        self.totals = Totals()
         self._run: SessionRun | None = None
         self._fetch: MetadataRun | None = None
+        self._rest_facts: RestFacts | None = None
+        """The numbers of a torrent that rests, or rested last."""
         self._started_s = 0.0
+
+    @property
+    def metainfo(self) -> Metainfo | None:
+        """What the .torrent says; None until the metadata of a magnet link is there.
+
+        A torrent that rests reads it from the database each time.
+        """
+        if self._metainfo is None and self._is_stored:
+            data = metainfo_now(self._shared.store, self._info_hash)
+            found = Metainfo.from_bytes(data) if data else None
+            return (
+                found if self._magnet is None or found is None else with_link(found, self._magnet)
+            )
+        return self._metainfo
 
     @property
     def info_hash(self) -> InfoHash:
@@ -43,8 +71,10 @@ class SessionFacts:
     @property
     def name(self) -> str:
         """The torrent's name, cleaned for the file system; before the metadata the link's."""
-        if self.metainfo is not None:
-            return self.metainfo.name
+        if self._metainfo is not None:
+            return self._metainfo.name
+        if self._rest_facts is not None:
+            return self._rest_facts.name
         link_name = self._magnet.name if self._magnet is not None else None
         return link_name or self._info_hash.hex()
 
@@ -84,6 +114,9 @@ class SessionFacts:
         now = self._shared.clock()
         if self._fetch is not None:
             return fetch_stats(self._fetch, self.state, self.name, now - self._started_s)
+        if self._run is None and self._rest_facts is not None:
+            facts, elapsed_s = self._rest_facts, now - self._started_s
+            return rest_stats(facts, self.state, self.totals, elapsed_s)
         if self._run is None:
-            return idle_stats(self.state, self.name, self.metainfo)
+            return idle_stats(self.state, self.name, self._metainfo)
         return run_stats(self._run, self.state, now, now - self._started_s)

@@ -13,22 +13,23 @@ from typing import Final
 import anyio
 import anyio.abc
 
-from torrent_engine.base.config import SessionConfig
+from torrent_engine.base.config import RestConfig, SessionConfig
 from torrent_engine.base.errors import DiskFullError, TorrentEngineError
 from torrent_engine.base.ids import PeerId
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.disk.file_names import settle_names
-from torrent_engine.disk.hasher import check_pieces
 from torrent_engine.disk.resume import ResumeKeeper
 from torrent_engine.disk.start_plan import StartPlan
 from torrent_engine.disk.storage import StorageManager
 from torrent_engine.engine.assembly import PieceAssembly
 from torrent_engine.engine.disk_full import DiskFull
 from torrent_engine.engine.event_bus import EventBus
-from torrent_engine.engine.events import CheckProgress, SessionCompleted
+from torrent_engine.engine.events import SessionCompleted
 from torrent_engine.engine.file_choice import renames
+from torrent_engine.engine.idleness import Idleness
 from torrent_engine.engine.inheritance import Inheritance
 from torrent_engine.engine.progress import Progress, check_priorities, skipped_by
+from torrent_engine.engine.run_check import RunCheck
 from torrent_engine.engine.saved_totals import SavedTotals
 from torrent_engine.engine.session_stats import stats_event
 from torrent_engine.engine.shared_resources import SharedResources
@@ -42,8 +43,9 @@ from torrent_engine.policy.suspicion import Suspicion
 
 logger = logging.getLogger(__name__)
 
+REST: Final = "rest"
+BETWEEN: Final = "between"
 SETTLE_TIMEOUT_S: Final = 30.0  # ours: what is queued for the disk is written within this
-CHECK_EVENTS: Final = 100
 
 
 @dataclass(slots=True)
@@ -62,6 +64,12 @@ class RunSettings:
     """The state is to be ERROR while the run waits for room."""
     on_room: Callable[[], None]
     """The state is to be what it was before that."""
+    rests: RestConfig | None
+    """When the run ends for want of work; None: never."""
+    is_needed: Callable[[], bool]
+    """Whether somebody wants it to go on without work."""
+    seeding_since_s: float | None
+    """When an earlier run began to seed, if the torrent was complete ever since."""
 
 
 class SessionRun:
@@ -79,16 +87,12 @@ class SessionRun:
         self.failure: TorrentEngineError | None = None
         self.deletes_files = False
         self.has_deleted_files = False
-        self.checked_pieces = 0
-        self.pieces_to_check = 0
         self._settings = settings
         self._shared = shared
         self._trust = trust
         self._phase = anyio.CancelScope()
-        self._to_check: dict[int, None] = {}
-        self._partial: dict[int, int] = {}
         self._started_s = shared.clock()
-        self._seeding_since_s: float | None = None
+        self.seeding_since_s = settings.seeding_since_s
         config, metainfo = settings.config, settings.metainfo
         self.all_totals = SavedTotals(shared.store, metainfo.info_hash, settings.totals)
         self._rules = StopRules(config.seed_ratio, config.seed_time_s)
@@ -107,6 +111,8 @@ class SessionRun:
             TransferCallbacks(self._on_complete, self._on_second, self._refused),
             inheritance,
         )
+        self.check = RunCheck(self.torrent, self._keeper, shared)
+        self._idleness = None if settings.rests is None else Idleness(self, settings)
 
     def _make_torrent(self) -> Torrent:
         settings, shared = self._settings, self._shared
@@ -167,13 +173,22 @@ class SessionRun:
             raise self.failure
 
     def _apply(self, plan: StartPlan) -> None:
-        table = self.torrent.table
-        for piece in plan.verified.present():
-            table.found(piece)
-        self._to_check = dict.fromkeys(plan.to_check)
-        self.pieces_to_check = len(plan.to_check)
-        self._partial = dict(plan.partial)
-        self.progress.recount(table.have.has)
+        self.check.begin(plan)
+        self.progress.recount(self.torrent.table.have.has)
+        machine = self._settings.machine
+        if State.CHECKING in {machine.state, machine.paused_state}:
+            return
+        if self.check.is_needed:  # after a rest, and files have changed meanwhile
+            machine.fire(Signal.RECHECK)
+        else:
+            self._look_at_state()
+            self.check.restore_partial(self.transfer)
+
+    def _look_at_state(self) -> None:
+        """Let the state be what the pieces say."""
+        machine = self._settings.machine
+        if not self.progress.is_complete and machine.can(Signal.PIECES_MISSING):
+            machine.fire(Signal.PIECES_MISSING)
 
     async def _run_tasks(self) -> None:
         async with anyio.create_task_group() as tasks:
@@ -263,6 +278,8 @@ class SessionRun:
                     await self._guard(self._check)
                 elif machine.state is State.PAUSED:
                     await self._part_from_swarm()
+                    if self._idleness is not None and self._idleness.may_rest_paused():
+                        self.stop(REST)
                     await anyio.sleep_forever()
                 else:
                     await self._transfer()
@@ -270,7 +287,13 @@ class SessionRun:
     async def _part_from_swarm(self) -> None:
         """Let go of what came with the metadata, if the transfer never went on with it."""
         self.transfer.pool.close_adopted()
-        await self.transfer.sources.stop()
+        if not self.keeps_sources:
+            await self.transfer.sources.stop()
+
+    @property
+    def keeps_sources(self) -> bool:
+        """Whether others are to go on finding us after this run."""
+        return self.stop_reason in {REST, BETWEEN} and self.failure is None
 
     def interrupt(self) -> None:
         """End the present phase: something has changed."""
@@ -278,8 +301,9 @@ class SessionRun:
 
     def stop(self, reason: str) -> None:
         """End the run; the first reason given is kept."""
-        if self.stop_reason is None:
+        if self.stop_reason in {None, REST}:
             self.stop_reason = reason
+        self.transfer.keeps_sources = self.keeps_sources
         self.interrupt()
 
     def fail(self, error: TorrentEngineError) -> None:
@@ -289,20 +313,8 @@ class SessionRun:
         self.interrupt()
 
     async def _check(self) -> None:
-        metainfo, disk = self._settings.metainfo, self._shared.config.disk
-        if self._to_check:
-            await check_pieces(
-                self.torrent.storage,
-                metainfo,
-                tuple(self._to_check),
-                limiter=self._shared.hash_limiter,
-                threads=disk.hash_threads,
-                on_result=self._on_checked,
-            )
-        for piece, blocks in self._partial.items():
-            if self.torrent.table.missing >> piece & 1:
-                self.transfer.downloads.restore(piece, blocks)
-        self._partial.clear()
+        await self.check.run()
+        self.check.restore_partial(self.transfer)
         self.progress.recount(self.torrent.table.have.has)
         if self._settings.config.check_only:
             self.stop("checked")
@@ -310,23 +322,6 @@ class SessionRun:
         self._settings.machine.fire(
             Signal.CHECK_DONE_COMPLETE if is_complete else Signal.CHECK_DONE_INCOMPLETE
         )
-
-    def _on_checked(self, piece: int, is_right: bool) -> None:  # noqa: FBT001 - as check_pieces
-        self._keeper.piece_checked(piece, is_right)
-        self._to_check.pop(piece, None)
-        if is_right:
-            self.torrent.table.found(piece)
-        self.checked_pieces += 1
-        total = self.pieces_to_check
-        if self.checked_pieces == total or not self.checked_pieces % max(1, total // CHECK_EVENTS):
-            self._settings.bus.publish(
-                CheckProgress(
-                    self._settings.metainfo.info_hash,
-                    self.checked_pieces,
-                    total,
-                    self.torrent.table.have.count,
-                )
-            )
 
     async def _transfer(self) -> None:
         if self.progress.is_complete:
@@ -336,8 +331,8 @@ class SessionRun:
             await self.transfer.run()
 
     def _begin_seeding(self) -> None:
-        if self._seeding_since_s is None:
-            self._seeding_since_s = self._shared.clock()
+        if self.seeding_since_s is None:
+            self.seeding_since_s = self._shared.clock()
         self._apply_rules(self._shared.clock())
 
     def _on_complete(self) -> None:
@@ -355,19 +350,21 @@ class SessionRun:
         self._begin_seeding()
 
     def _apply_rules(self, now: float) -> None:
-        if self._seeding_since_s is None or self._settings.machine.state is not State.SEEDING:
+        if self.seeding_since_s is None or self._settings.machine.state is not State.SEEDING:
             return
         reason = self._rules.reason(
             uploaded_bytes=self.all_totals.uploaded_bytes,
             downloaded_bytes=self.all_totals.downloaded_bytes,
             wanted_bytes=self.progress.wanted_bytes,
-            seeding_s=now - self._seeding_since_s,
+            seeding_s=now - self.seeding_since_s,
         )
         if reason is not None:
             self.stop(reason)
 
     def _on_second(self, now: float) -> None:
         self._apply_rules(now)
+        if self._idleness is not None and self._idleness.is_over(now):
+            self.stop(REST)
         self._settings.bus.publish(stats_event(self, self._settings.machine.state, now))
 
     # -- while it runs ----------------------------------------------------------------------
@@ -386,6 +383,6 @@ class SessionRun:
         if machine.state is State.SEEDING:
             self._begin_seeding()
         elif not is_complete:
-            self._seeding_since_s = None
+            self.seeding_since_s = None
         if machine.state in {State.DOWNLOADING, State.SEEDING}:
             self.transfer.downloads.set_active(active=not is_complete)

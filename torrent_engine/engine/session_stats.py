@@ -8,9 +8,11 @@ from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.engine.events import StatsUpdated
 from torrent_engine.engine.source_counts import SourceCounts
 from torrent_engine.engine.states import State
+from torrent_engine.engine.torrent import Totals
 
 if TYPE_CHECKING:
     from torrent_engine.engine.metadata_run import MetadataRun
+    from torrent_engine.engine.resting import RestFacts
     from torrent_engine.engine.session_run import SessionRun
 
 
@@ -77,6 +79,25 @@ def idle_stats(state: State, name: str, metainfo: Metainfo | None) -> SessionSta
     )
 
 
+def rest_stats(facts: "RestFacts", state: State, totals: Totals, elapsed_s: float) -> SessionStats:
+    """Return the numbers of a torrent that rests."""
+    base_bytes = facts.all_downloaded_bytes or facts.wanted_bytes or 1
+    return replace(
+        idle_stats(state, facts.name, None),
+        completed_bytes=facts.completed_bytes,
+        wanted_bytes=facts.wanted_bytes,
+        total_bytes=facts.total_bytes,
+        downloaded_bytes=totals.downloaded_bytes,
+        uploaded_bytes=totals.uploaded_bytes,
+        wasted_bytes=totals.wasted_bytes,
+        pieces_have=facts.pieces_have,
+        pieces_total=facts.piece_count,
+        ratio=facts.all_uploaded_bytes / base_bytes,
+        elapsed_s=elapsed_s,
+        have=facts.bitfield(),
+    )
+
+
 def fetch_stats(fetch: "MetadataRun", state: State, name: str, elapsed_s: float) -> SessionStats:
     """Return the numbers of a torrent whose metadata is looked for."""
     return replace(
@@ -113,7 +134,7 @@ def run_stats(run: "SessionRun", state: State, now: float, elapsed_s: float) -> 
         connecting=run.transfer.pool.connecting,
         ratio=run.all_totals.uploaded_bytes / base_bytes,
         elapsed_s=elapsed_s,
-        checked_fraction=run.checked_pieces / max(run.pieces_to_check, 1),
+        checked_fraction=run.check.checked_pieces / max(run.check.pieces_to_check, 1),
         have=have.to_bytes(),
         sources=run.transfer.source_totals.counts(),
     )

@@ -12,7 +12,7 @@ from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import anyio
 import anyio.abc
@@ -25,6 +25,7 @@ from torrent_engine.disk.state import StateStore
 from torrent_engine.engine.connection_slots import ConnectionSlots
 from torrent_engine.engine.peer_discovery import PeerDiscovery
 from torrent_engine.engine.read_buffers import ReadBuffers
+from torrent_engine.engine.resting_announcer import RestingAnnouncer
 from torrent_engine.engine.services import Services, open_services
 from torrent_engine.net.dht_service import DhtService
 from torrent_engine.net.http_client import HttpClient
@@ -35,6 +36,9 @@ from torrent_engine.policy.dial_limiter import DialLimiter
 from torrent_engine.policy.own_address import OwnAddress
 from torrent_engine.policy.rate import TokenBucket
 from torrent_engine.protocol.wire.buffers import BufferPool
+
+if TYPE_CHECKING:
+    from torrent_engine.engine.states import State
 
 STATE_FOLDER: Final = "torrent_engine"
 
@@ -85,6 +89,8 @@ class SharedResources:
         self._starting: _Start | None = None
         self._closing = anyio.Event()
         self._closed = anyio.Event()
+        self.session_hearers: list[Callable[[Any, State, State], None]] = []
+        """Who hears of each move of a Session: (the Session, old state, new state)."""
         self._sessions: dict[bytes, Callable[[], Coroutine[object, object, None]]] = {}
 
     # -- life -------------------------------------------------------------------------------
@@ -228,6 +234,11 @@ class SharedResources:
     def discovery(self) -> PeerDiscovery:
         """What looks for peers without trackers."""
         return self._open.discovery
+
+    @property
+    def announcer(self) -> RestingAnnouncer:
+        """What makes the announces of torrents that rest."""
+        return self._open.announcer
 
     @property
     def store(self) -> StateStore:

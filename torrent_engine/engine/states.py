@@ -148,6 +148,11 @@ class StateMachine:
             self._on_change(old, target)
         return target
 
+    def place(self, state: State, paused: State | None = None) -> None:
+        """Begin in a state that another process left, with what was paused; nobody hears of it."""
+        self._state = state
+        self._paused = paused or State.STOPPED
+
     def _target(self, signal: Signal) -> State | None:
         """Return where a signal leads from here, None if nowhere."""
         target = TRANSITIONS.get((self._state, signal))

@@ -106,7 +106,9 @@ class TrackerCoordinator:
         self._clock = clock
         self._sleep = sleep
         self._key = rng.getrandbits(32)
-        self._wake = anyio.Event()
+        self._wake: anyio.Event | None = None
+        self.on_change: Callable[[], None] | None = None
+        """Called when :attr:`next_timer` may have changed, while nobody runs :meth:`run`."""
 
     async def run(self) -> None:
         """Announce whenever something is due, until cancelled."""
@@ -115,7 +117,18 @@ class TrackerCoordinator:
                 self._wake = anyio.Event()
                 for attempt in self._schedule.due(now=self._clock()):
                     tasks.start_soon(self._announce, attempt)
-                await self._wait(self._schedule.next_timer() - self._clock())
+                await self._wait(self._wake, self._schedule.next_timer() - self._clock())
+
+    @property
+    def next_timer(self) -> float:
+        """When something is due next; infinity for never."""
+        return self._schedule.next_timer()
+
+    async def announce_due(self) -> None:
+        """Make the announces that are due, and wait for their end: :meth:`run` without its task."""
+        async with anyio.create_task_group() as tasks:
+            for attempt in self._schedule.due(now=self._clock()):
+                tasks.start_soon(self._announce, attempt)
 
     async def stop(self) -> None:
         """Send "stopped" to every tracker that counts us; takes 5 s at most, even if cancelled.
@@ -128,16 +141,17 @@ class TrackerCoordinator:
                 for attempt in self._schedule.to_stop():
                     tasks.start_soon(self._say_stopped, attempt)
         self._schedule.reset()
+        self._changed()
 
     def completed(self) -> None:
         """Tell the trackers that the download is complete; once, when it becomes so."""
         self._schedule.completed(now=self._clock())
-        self._wake.set()
+        self._changed()
 
     def want_peers(self) -> None:
         """Announce again as soon as the trackers' minimum interval allows."""
         self._schedule.want_peers(now=self._clock())
-        self._wake.set()
+        self._changed()
 
     def add_tracker(self, url: str, tier: int | None = None) -> bool:
         """Add a tracker to a tier, by default a new one at the end; False if nothing was added.
@@ -145,7 +159,7 @@ class TrackerCoordinator:
         Raises TrackerError if ``url`` is no http, https or udp URL.
         """
         is_added = self._schedule.add(url, tier)
-        self._wake.set()
+        self._changed()
         return is_added
 
     def status(self) -> list[TrackerStatus]:
@@ -183,7 +197,7 @@ class TrackerCoordinator:
                 self._on_external_ip(response.external_ip, attempt.url)
             if response.peers:
                 self._on_peers(list(response.peers))
-        self._wake.set()
+        self._changed()
 
     async def _say_stopped(self, attempt: Attempt) -> None:
         try:
@@ -204,10 +218,16 @@ class TrackerCoordinator:
         )
         return replace(request, numwant=0) if attempt.event is AnnounceEvent.STOPPED else request
 
-    async def _wait(self, delay_s: float) -> None:
-        """Sleep until something is due or somebody sets ``_wake``."""
+    def _changed(self) -> None:
+        if self._wake is not None:
+            self._wake.set()
+        if self.on_change is not None:
+            self.on_change()
+
+    async def _wait(self, wake: anyio.Event, delay_s: float) -> None:
+        """Sleep until something is due or somebody sets ``wake``."""
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(_cancel_when_set, self._wake, tasks.cancel_scope)
+            tasks.start_soon(_cancel_when_set, wake, tasks.cancel_scope)
             await self._sleep(min(max(delay_s, 0.0), _FOREVER_S))
             tasks.cancel_scope.cancel()
 

@@ -72,6 +72,8 @@ class Transfer:
         self._shared = shared
         self._callbacks = callbacks
         self._fresh_pieces: list[int] = []
+        self.keeps_sources = False
+        """Whether others are to go on finding us when :meth:`run` ends."""
         now, config = torrent.clock(), torrent.config
         self.download_bucket = TokenBucket(config.max_download_bytes_per_s)
         self.upload_bucket = TokenBucket(config.max_upload_bytes_per_s)
@@ -101,7 +103,7 @@ class Transfer:
         self.uploads = UploadManager(torrent, upload_limits, callbacks.on_error)
         self.pool = self._make_pool(inheritance)
         self.source_totals = SourceTotals(self.pool.candidates)
-        self._saved_peers = SavedPeers(shared.store, torrent.metainfo)
+        self._saved_peers = SavedPeers(shared.store, torrent.metainfo, self.pool.candidates)
         self.sources = self._make_sources(inheritance)
         self._started_s = now
 
@@ -196,7 +198,7 @@ class Transfer:
             self.trackers.want_peers()  # those who know us from before the metadata learn it
         try:
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self.pool.run)
+                await tasks.start(self.pool.run)
                 tasks.start_soon(self.sources.run)
                 tasks.start_soon(self.web_seeds.run)
                 self._shared.router.register(info_hash, self.pool.accept)
@@ -209,7 +211,8 @@ class Transfer:
             self.finisher.write_ahead(torrent.clock(), 0.0)
             with anyio.CancelScope(shield=True):
                 await self._saved_peers.save(good_peers(self.pool.candidates))
-            await self.sources.stop()
+            if not self.keeps_sources:
+                await self.sources.stop()
 
     async def _tick_forever(self) -> None:
         ticks = 0

@@ -24,6 +24,7 @@ from torrent_engine.protocol.wire.messages import (
 logger = logging.getLogger(__name__)
 
 MAX_WAITING: Final = 200  # ours: connections whose handshake is not here yet
+MAX_HELD: Final = 8  # ours: connections that wait until one torrent is awake
 
 Accept = Callable[[socket.socket, PeerAddress, bytes], None]
 """Takes over a socket; the bytes are what was received of the handshake."""
@@ -35,15 +36,33 @@ class IncomingRouter:
     def __init__(self, handshake_timeout_s: float) -> None:
         self._timeout_s = handshake_timeout_s
         self._torrents: dict[InfoHash, Accept] = {}
+        self._held: dict[InfoHash, list[tuple[socket.socket, PeerAddress, bytes]]] = {}
         self._waiting = 0
 
     def register(self, info_hash: InfoHash, accept: Accept) -> None:
-        """Hand connections for a torrent to ``accept`` from now on."""
+        """Hand connections for a torrent to ``accept`` from now on, and those that were held."""
         self._torrents[info_hash] = accept
+        for sock, address, received in self._held.pop(info_hash, ()):
+            accept(sock, address, received)
+
+    def register_resting(self, info_hash: InfoHash, wake: Callable[[], None]) -> None:
+        """Hold connections for a torrent until :meth:`register`, and call ``wake`` for each."""
+
+        def hold(sock: socket.socket, address: PeerAddress, received: bytes) -> None:
+            held = self._held.setdefault(info_hash, [])
+            if len(held) < MAX_HELD:
+                held.append((sock, address, received))
+            else:
+                close(sock)
+            wake()
+
+        self._torrents[info_hash] = hold
 
     def unregister(self, info_hash: InfoHash) -> None:
-        """Close connections for a torrent from now on; twice is harmless."""
+        """Close connections for a torrent, held ones too; twice is harmless."""
         self._torrents.pop(info_hash, None)
+        for sock, _, _ in self._held.pop(info_hash, ()):
+            close(sock)
 
     async def run(self, listeners: list[socket.socket]) -> None:
         """Accept on all sockets until cancelled; they are closed then."""
@@ -58,6 +77,8 @@ class IncomingRouter:
         finally:
             for listener in listeners:
                 close(listener)
+            for info_hash in tuple(self._held):
+                self.unregister(info_hash)
 
     def _accepted(
         self, tasks: anyio.abc.TaskGroup, sock: socket.socket, address: PeerAddress

@@ -1,0 +1,186 @@
+"""Owns a torrent that rests: its announces go on, and whoever wants something of it wakes it.
+
+It has no task, no open file and no metainfo; those come with its next run.
+"""
+
+from collections.abc import Callable, Coroutine, Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from torrent_engine.base.ids import PeerAddress
+from torrent_engine.codec.metainfo import Metainfo
+from torrent_engine.engine.peer_sources import PeerSources, SourceFacts
+from torrent_engine.engine.progress import Progress
+from torrent_engine.engine.shared_resources import SharedResources
+from torrent_engine.engine.torrent import Swarm
+from torrent_engine.policy.candidates import Source
+from torrent_engine.protocol.tracker.announce import AnnounceTotals
+
+if TYPE_CHECKING:
+    from torrent_engine.engine.session_run import SessionRun
+
+
+@dataclass(frozen=True, slots=True)
+class RestFacts:
+    """The numbers of a torrent that does not run; bytes are payload."""
+
+    name: str
+    total_bytes: int
+    wanted_bytes: int
+    completed_bytes: int
+    """Verified, of what is wanted."""
+    left_bytes: int
+    """Not verified, of everything: what trackers are told."""
+    piece_count: int
+    pieces_have: int
+    have: bytes
+    """As a BEP 3 bitfield; empty: none or all, as :attr:`pieces_have` says."""
+    is_private: bool
+    tiers: tuple[tuple[str, ...], ...] = ()
+    nodes: tuple[PeerAddress, ...] = ()
+    all_downloaded_bytes: int = 0
+    """Over all runs."""
+    all_uploaded_bytes: int = 0
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every wanted piece is here."""
+        return self.completed_bytes == self.wanted_bytes
+
+    def bitfield(self) -> bytes:
+        """Return the verified pieces as a BEP 3 bitfield."""
+        if self.have:
+            return self.have
+        ones = (1 << self.piece_count) - 1 if self.pieces_have else 0
+        length = (self.piece_count + 7) // 8
+        return (ones << length * 8 - self.piece_count).to_bytes(length, "big")
+
+
+def facts_of_new(metainfo: Metainfo, priorities: tuple[int, ...] | None) -> RestFacts:
+    """Return the numbers of a torrent of which nothing is here."""
+    progress = Progress(metainfo)
+    progress.set_priorities(priorities)
+    progress.recount(lambda _piece: False)
+    return RestFacts(
+        name=metainfo.name,
+        total_bytes=metainfo.total_bytes,
+        wanted_bytes=progress.wanted_bytes,
+        completed_bytes=0,
+        left_bytes=metainfo.total_bytes,
+        piece_count=metainfo.piece_count,
+        pieces_have=0,
+        have=b"",
+        is_private=metainfo.is_private,
+        tiers=metainfo.tiers,
+        nodes=metainfo.nodes,
+    )
+
+
+def facts_of_run(run: "SessionRun") -> RestFacts:
+    """Return the numbers of a run, at its end."""
+    metainfo, progress, have = run.torrent.metainfo, run.progress, run.torrent.table.have
+    return RestFacts(
+        name=metainfo.name,
+        total_bytes=metainfo.total_bytes,
+        wanted_bytes=progress.wanted_bytes,
+        completed_bytes=progress.completed_bytes,
+        left_bytes=metainfo.total_bytes - progress.have_bytes,
+        piece_count=metainfo.piece_count,
+        pieces_have=have.count,
+        have=b"" if have.count in {0, metainfo.piece_count} else have.to_bytes(),
+        is_private=metainfo.is_private,
+        tiers=metainfo.tiers,
+        nodes=metainfo.nodes,
+        all_downloaded_bytes=run.all_totals.downloaded_bytes,
+        all_uploaded_bytes=run.all_totals.uploaded_bytes,
+    )
+
+
+@dataclass(slots=True)
+class Rest:
+    """Feeds nobody: what is found wakes the torrent, and is there when it is awake."""
+
+    facts: RestFacts
+    swarm: Swarm
+    shared: SharedResources
+    on_wake: Callable[[], None]
+    sources: PeerSources | None = None
+    found: list[tuple[tuple[PeerAddress, ...], Source]] = field(default_factory=list)
+    connecting: int = 0
+    """As a pool has it; nothing is dialled here."""
+
+    def begin(self, *, is_announced: bool) -> None:
+        """Let others find us, unless the torrent is paused."""
+        facts = SourceFacts(
+            tiers=self.facts.tiers,
+            nodes=self.facts.nodes,
+            is_private=self.facts.is_private,
+            totals=self._totals,
+            is_seed=self._is_seed,
+        )
+        if self.sources is None:
+            self.sources = PeerSources(self.swarm, self.shared, self, facts)
+        else:
+            self.sources.rebind(self.swarm, self, facts)
+        if is_announced:
+            self.announce()
+
+    def announce(self) -> None:
+        """Be found from now on, by trackers, DHT, local network and who dials us."""
+        if self.sources is not None:
+            self.sources.begin_rest(self.shared.announcer)
+            self.shared.router.register_resting(self.swarm.info_hash, self.on_wake)
+
+    def hush(self) -> Callable[[], Coroutine[object, object, None]]:
+        """Be found no more; what is returned tells the trackers, which takes 5 s at most."""
+        self.shared.router.unregister(self.swarm.info_hash)
+        sources = self.sources
+        if sources is None:
+            return _say_nothing
+        sources.end_rest(self.shared.announcer)
+        sources.leave()
+        return sources.trackers.stop
+
+    def end(self) -> PeerSources | None:
+        """Return the talk with trackers to whoever goes on with it; who dials us is held."""
+        if self.sources is not None:
+            self.sources.end_rest(self.shared.announcer)
+        return self.sources
+
+    # -- as a pool ----------------------------------------------------------------------------
+
+    def add(self, addresses: Iterable[PeerAddress], source: Source) -> int:
+        """Take candidates and wake; return how many there are."""
+        others = tuple(each for each in addresses if not self.shared.announcer.is_our_own(each))
+        if others:
+            self.found.append((others, source))
+            self.on_wake()
+        return len(others)
+
+    @property
+    def own(self) -> "Rest":
+        """Itself: :meth:`add` looks anew each time where we are."""
+        return self
+
+    def exclude(self, host: str) -> None:
+        """Hear that we listen there."""
+
+    def update(self) -> None:
+        """Hear that all torrents know more."""
+
+    # -- what trackers are told -----------------------------------------------------------------
+
+    def _is_seed(self) -> bool:
+        return self.facts.is_complete
+
+    def _totals(self) -> AnnounceTotals:
+        totals = self.swarm.totals
+        return AnnounceTotals(
+            uploaded_bytes=totals.uploaded_bytes,
+            downloaded_bytes=totals.downloaded_bytes,
+            left_bytes=self.facts.left_bytes,
+        )
+
+
+async def _say_nothing() -> None:
+    """Tell nobody: nobody knew."""

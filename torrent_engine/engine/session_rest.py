@@ -1,0 +1,150 @@
+"""Owns how a Session comes to rest, and how it wakes."""
+
+from torrent_engine.base.config import RestConfig
+from torrent_engine.engine.inheritance import Inheritance
+from torrent_engine.engine.kept_links import KeptLinks
+from torrent_engine.engine.resting import Rest, RestFacts, facts_of_new, facts_of_run
+from torrent_engine.engine.session_life import SessionLife
+from torrent_engine.engine.session_run import REST, SessionRun
+from torrent_engine.engine.states import Signal, State
+from torrent_engine.engine.torrent import Swarm
+from torrent_engine.policy.candidates import CandidateList
+
+
+class SessionRest(SessionLife):
+    """A Session may rest between two runs: nothing of it runs, others still find it."""
+
+    _rest: Rest | None = None
+    _is_wanted_awake = False
+    """Somebody wants it to run, and its run is about to end."""
+
+    @property
+    def is_resting(self) -> bool:
+        """Whether it is started but has no task, no open file and no metainfo in memory."""
+        return self._rest is not None
+
+    def allow_rest(self, config: RestConfig, *, is_stored: bool) -> None:
+        """Let it rest from now on; ``is_stored``: the database has its metainfo."""
+        self._rests = config if config.enabled else None
+        self._is_stored = is_stored
+
+    @property
+    def rest_facts(self) -> RestFacts | None:
+        """The numbers of this moment, as far as they can be had without its files."""
+        run = self._run
+        if run is None:
+            return self._rest_facts
+        return facts_of_run(run)
+
+    # -- to rest --------------------------------------------------------------------------------
+
+    def _launch(self) -> None:
+        """Begin with a rest if it is clear without a look into files that there is nothing yet."""
+        if self._may_begin_with_rest():
+            metainfo = self.metainfo
+            if metainfo is not None:
+                self._machine.fire(Signal.CHECK_DONE_INCOMPLETE)
+                self._begin_rest(facts_of_new(metainfo, self.config.file_priorities))
+                return
+        super()._launch()
+
+    def _may_begin_with_rest(self) -> bool:
+        metainfo, config = self._metainfo, self.config
+        if metainfo is None or self._rests is None or not metainfo.total_bytes:
+            return False
+        if metainfo.web_seeds or metainfo.http_seeds or not self._trusts_resume:
+            return False
+        if config.peers or config.renamed_files or config.check_only or config.metadata_only:
+            return False
+        names = {entry.path[0] for entry in metainfo.files}
+        is_there = any((self.save_path / name).exists() for name in names)
+        return not is_there and not self._shared.store.has_torrent(self.info_hash)
+
+    def begin_restored(self, facts: RestFacts, state: State, paused: State | None) -> None:
+        """Go to rest without a run, in the state that another process left."""
+        self._machine.place(state, paused)
+        self._begin_rest(facts)
+
+    def _begin_rest(self, facts: RestFacts) -> None:
+        rest = Rest(facts, self._rest_swarm(), self._shared, self._wake)
+        self._settle_into(rest)
+
+    def _lie_down(self, run: SessionRun) -> bool:
+        wanted, self._is_wanted_awake = self._is_wanted_awake, False
+        is_between = run.stop_reason != REST or self._between is not None
+        if wanted or is_between or self._stop_wanted is not None or self._run_users:
+            return super()._lie_down(run)
+        facts = facts_of_run(run)
+        rest = Rest(facts, self._rest_swarm(), self._shared, self._wake, run.transfer.sources)
+        self._run = None
+        self._settle_into(rest)
+        return True
+
+    def _settle_into(self, rest: Rest) -> None:
+        self._rest, self._rest_facts = rest, rest.facts
+        if self._is_stored:
+            self._metainfo = None
+        rest.begin(is_announced=self.state is not State.PAUSED)
+
+    def _rest_swarm(self) -> Swarm:
+        shared = self._shared
+        return Swarm(
+            info_hash=self.info_hash,
+            config=self.config,
+            shared_config=shared.config,
+            peer_id=self._peer_id,
+            bus=self.events,
+            peers=set(),
+            totals=self.totals,
+            buffers=shared.buffers,
+            clock=shared.clock,
+            rng=shared.rng,
+        )
+
+    # -- awake ----------------------------------------------------------------------------------
+
+    def _wake(self) -> None:
+        rest = self._rest
+        if rest is None:
+            self._is_wanted_awake = self._run is not None and self._run.stop_reason == REST
+            return
+        self._rest = None
+        self._is_wanted_awake = False
+        candidates = CandidateList(
+            self._shared.config.pool,
+            self._shared.rng,
+            is_private=rest.facts.is_private,
+            bans=self._shared.bans,
+            dial_limiter=self._shared.dial_limiter,
+        )
+        now = self._shared.clock()
+        for addresses, source in rest.found:
+            for address in addresses:
+                candidates.add(address, source, now)
+        links = KeptLinks(self._shared.connection_slots)
+        self._inheritance = Inheritance(links, candidates, rest.end(), None)
+        self._shared.start_task(self._live)
+
+    def _hush(self) -> None:
+        """Be found no more: it is paused."""
+        if self._rest is not None:
+            self._shared.start_task(self._rest.hush())
+
+    def _speak_again(self) -> None:
+        """Be found again, or run where there is something to do."""
+        if self._rest is not None:
+            self._rest.announce()
+
+    def _end_rest(self) -> None:
+        """Part from the swarm, for good, in a task of its own; the Session has ended after it."""
+        rest, self._rest = self._rest, None
+        if rest is not None:
+            goodbye = rest.hush()
+
+            async def end() -> None:
+                await goodbye()
+                self._stop_reason = self._stop_wanted or self._stop_reason
+                await self._do_work_between()
+                await self._end()
+
+            self._shared.start_task(end)
