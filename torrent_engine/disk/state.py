@@ -269,7 +269,7 @@ class StateStore:
 
         def remove(db: sqlite3.Connection) -> None:
             self.copies.remove(info_hash)
-            for table in (*_TABLES_OF_RUN, "sessions", "session_metainfos"):
+            for table in (*_TABLES_OF_RUN, "moves", "sessions", "session_metainfos"):
                 _delete(db, table, info_hash)
             (self.folder / "journals" / info_hash.hex()).unlink(missing_ok=True)
 
