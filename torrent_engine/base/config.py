@@ -24,6 +24,7 @@ from torrent_engine.base.manager_config import (
     QueueConfig,
     RestConfig,
 )
+from torrent_engine.base.reading_config import ReaderConfig, SuperSeedConfig
 
 __all__ = [
     "DHT_BENCODE_LIMITS",
@@ -48,9 +49,11 @@ __all__ = [
     "PoolConfig",
     "PortMappingConfig",
     "QueueConfig",
+    "ReaderConfig",
     "RestConfig",
     "SessionConfig",
     "SharedConfig",
+    "SuperSeedConfig",
     "TrackerConfig",
     "TransferConfig",
     "WebSeedConfig",
@@ -240,6 +243,8 @@ class SharedConfig:
     bandwidth: BandwidthConfig = field(default_factory=BandwidthConfig)
     jobs: JobConfig = field(default_factory=JobConfig)
     port_mapping: PortMappingConfig = field(default_factory=PortMappingConfig)
+    reader: ReaderConfig = field(default_factory=ReaderConfig)
+    super_seed: SuperSeedConfig = field(default_factory=SuperSeedConfig)
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,6 +252,8 @@ class SessionConfig:
     """What one torrent may be told at its start."""
 
     sequential: bool = False
+    super_seeding: bool = False
+    """Show the pieces of a complete torrent one by one (BEP 16), until there is another seed."""
     file_priorities: tuple[int, ...] | None = None
     """One number a file, 0 (skip) to 7; None: all files at 4."""
     renamed_files: tuple[tuple[int, str], ...] = ()
