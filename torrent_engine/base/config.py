@@ -17,12 +17,14 @@ from torrent_engine.base.discovery_config import (
     PexConfig,
     WebSeedConfig,
 )
+from torrent_engine.base.ids import OwnerTie
 from torrent_engine.base.manager_config import (
     BandwidthConfig,
     JobConfig,
     PortMappingConfig,
     QueueConfig,
     RestConfig,
+    SeedingConfig,
 )
 from torrent_engine.base.reading_config import ReaderConfig, SuperSeedConfig
 
@@ -51,6 +53,7 @@ __all__ = [
     "QueueConfig",
     "ReaderConfig",
     "RestConfig",
+    "SeedingConfig",
     "SessionConfig",
     "SharedConfig",
     "SuperSeedConfig",
@@ -243,6 +246,7 @@ class SharedConfig:
     bandwidth: BandwidthConfig = field(default_factory=BandwidthConfig)
     jobs: JobConfig = field(default_factory=JobConfig)
     port_mapping: PortMappingConfig = field(default_factory=PortMappingConfig)
+    seeding: SeedingConfig = field(default_factory=SeedingConfig)
     reader: ReaderConfig = field(default_factory=ReaderConfig)
     super_seed: SuperSeedConfig = field(default_factory=SuperSeedConfig)
 
@@ -262,6 +266,11 @@ class SessionConfig:
     """Stop seeding at this ratio of uploaded to downloaded; None: no rule. 0: stop at once."""
     seed_time_s: float | None = None
     """Stop seeding after this long; None: no rule. 0: stop at once."""
+    seed_idle_s: float | None = None
+    """Stop seeding when nobody took anything for this long; None: no rule. 0: stop at once.
+
+    Of these three each that is None is as :attr:`SharedConfig.seeding` says; infinity: no rule,
+    whatever that says."""
     max_download_bytes_per_s: int = 0
     max_upload_bytes_per_s: int = 0
     use_resume: bool = True
@@ -277,6 +286,8 @@ class SessionConfig:
     """Of a magnet link: called once with its Metainfo, gives :attr:`file_priorities`."""
     renamed_files_of: Callable[[Any], tuple[tuple[int, str], ...]] | None = None
     """Of a magnet link: called once with its Metainfo, gives :attr:`renamed_files`."""
+    owner: OwnerTie | None = None
+    """For whom this is downloaded: cancelled once that owner's generation has moved on."""
 
 
 @dataclass(frozen=True, slots=True)

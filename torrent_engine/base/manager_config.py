@@ -13,6 +13,34 @@ class QueueConfig:
     max_active_downloads: int = 0
     max_active_seeds: int = 0
 
+    max_active: int = 0
+    """Downloads and seeds together, slow ones too; downloads come first."""
+    max_active_checks: int = 0
+    """Torrents whose data is hashed; they count against no other limit."""
+    counts_slow: bool = False
+    """Whether slow torrents count against the first two limits."""
+    slow_download_bytes_per_s: float = 2_048.0
+    """A download below this rate is slow; libtorrent's default."""
+    slow_upload_bytes_per_s: float = 2_048.0
+    """A seed below this rate is slow."""
+    slow_after_s: float = 60.0
+    """Time at a rate after which a torrent is slow, or no longer slow."""
+    seed_turn_s: float = 1_800.0
+    """Time that a seed may stay before its place goes to one that waits; as in libtorrent."""
+    look_interval_s: float = 5.0
+    """How often rates are looked at, while there is a limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class SeedingConfig:
+    """When seeding ends, of torrents that say nothing themselves; None: no rule, 0: at once."""
+
+    seed_ratio: float | None = None
+    """Ratio of uploaded to downloaded."""
+    seed_time_s: float | None = None
+    """Time spent seeding; pauses do not count."""
+    seed_idle_s: float | None = None
+    """Time spent seeding in which nobody took anything."""
 
 @dataclass(frozen=True, slots=True)
 class RestConfig:
