@@ -29,6 +29,11 @@ def transfer_options(command: Command) -> Command:
     return _decorated(command, (*_PAYLOAD_OPTIONS, *_NETWORK_OPTIONS, *_OUTPUT_OPTIONS))
 
 
+def source_options(command: Command) -> Command:
+    """Add the torrents themselves: as arguments, or as lines of files."""
+    return _decorated(command, _SOURCE_OPTIONS)
+
+
 def network_options(command: Command) -> Command:
     """Add how peers are found and reached, and what is printed."""
     return _decorated(command, (*_NETWORK_OPTIONS, *_OUTPUT_OPTIONS))
@@ -52,6 +57,19 @@ def _switch_off(option: str, text: str) -> Callable[[Any], Any]:
         help=text,
     )
 
+
+_SOURCE_OPTIONS: Final = (
+    click.argument("torrents", nargs=-1, metavar="TORRENT..."),
+    click.option(
+        "-i",
+        "--input-file",
+        "input_files",
+        multiple=True,
+        metavar="FILE",
+        help="Text file with one TORRENT a line, # before a comment, or - for standard input;"
+        " may be repeated.",
+    ),
+)
 
 _PAYLOAD_OPTIONS: Final = (
     click.option(

@@ -5,13 +5,11 @@ from collections.abc import Sequence
 import anyio
 
 from torrent_engine.base.config import SharedConfig
-from torrent_engine.cli.exit_codes import CliError, ExitCode
+from torrent_engine.cli.entrance import Entrance
+from torrent_engine.cli.exit_codes import ExitCode
 from torrent_engine.cli.job import Job, JobOptions
 from torrent_engine.cli.loop import STOP_GRACE_S, obey_signals
 from torrent_engine.cli.render import Reporter
-from torrent_engine.cli.sources import shown
-from torrent_engine.codec.magnet import Magnet
-from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.engine.shared_resources import SharedResources
 
 
@@ -27,7 +25,7 @@ class Runner:
         self._jobs = [Job(source, options, reporter) for source in sources]
         self._shared = shared
         self._reporter = reporter
-        self._claimed: dict[bytes, str] = {}
+        self._entrance = Entrance(self._jobs, options.max_active)
         self._scope: anyio.CancelScope | None = None
 
     async def run(self) -> ExitCode:
@@ -52,7 +50,7 @@ class Runner:
         async with SharedResources(self._shared) as shared, anyio.create_task_group() as tasks:
             self._scope = tasks.cancel_scope
             for job in self._jobs:
-                tasks.start_soon(job.run, shared, self._claim)
+                tasks.start_soon(job.run, shared, self._entrance)
 
     async def _display(self) -> None:
         while True:
@@ -72,10 +70,3 @@ class Runner:
     def _give_up(self) -> ExitCode:
         self._reporter.__exit__(None, None, None)
         return self.code
-
-    def _claim(self, torrent: Metainfo | Magnet, source: str) -> None:
-        """Refuse a torrent that is in this run already."""
-        if torrent.info_hash in self._claimed:
-            before = shown(self._claimed[torrent.info_hash])
-            raise CliError(f"{shown(source)}: is the same torrent as {before}")
-        self._claimed[torrent.info_hash] = source

@@ -19,7 +19,7 @@ from torrent_engine.base.config import (
     WebSeedConfig,
 )
 from torrent_engine.base.ids import PeerAddress
-from torrent_engine.cli import loop, selection, sources
+from torrent_engine.cli import loop, selection, source_list, sources
 from torrent_engine.cli.exit_codes import CliError, ExitCode
 from torrent_engine.cli.job import JobOptions
 from torrent_engine.cli.options import settings_of
@@ -36,7 +36,7 @@ def run_transfers(
     context: click.Context, options: Mapping[str, Any], *, must_be_complete: bool = False
 ) -> ExitCode:
     """Run a command's torrents; ``options`` are its click parameters by name."""
-    torrents: Sequence[str] = options["torrents"]
+    torrents = source_list.required_sources(context, options)
     if options["outputs"] and len(torrents) > 1:
         raise CliError("-o names files of one torrent; several torrents are given")
     settings = settings_of(context)
@@ -45,6 +45,7 @@ def run_transfers(
         session_config=partial(session_config, options, resolved(options["peers"])),
         must_be_complete=must_be_complete,
         stop_timeout_s=options.get("stop_timeout"),
+        max_active=options.get("max_active_downloads", 0),
         stdin=sources.read_stdin(torrents),
         debug=settings.debug,
     )
