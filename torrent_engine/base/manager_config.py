@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class QueueConfig:
-    """How many torrents move payload at a time; 0 is unlimited."""
+    """How many torrents run at a time, the others wait their turn; 0 is unlimited."""
 
     max_active_downloads: int = 0
+    """Those that look for their metadata too."""
     max_active_seeds: int = 0
-
     max_active: int = 0
     """Downloads and seeds together, slow ones too; downloads come first."""
     max_active_checks: int = 0
@@ -42,6 +42,7 @@ class SeedingConfig:
     seed_idle_s: float | None = None
     """Time spent seeding in which nobody took anything."""
 
+
 @dataclass(frozen=True, slots=True)
 class RestConfig:
     """When a torrent of a TorrentManager gives up its tasks and files until it has work."""
@@ -67,6 +68,36 @@ class PortMappingConfig:
 
     enabled: bool = False
     """A library changes no router unasked; the command line asks."""
+    protocols: tuple[str, ...] = ("PCP", "NAT-PMP", "UPnP")
+    """Which are tried, in this order; the last one needs the extra ``nat``."""
+    lifetime_s: int = 7_200
+    """How long a mapping lives unless it is renewed, at half of it; RFC 6886 says two hours."""
+    max_lifetime_s: int = 86_400
+    """What is believed at most of the lifetime that a gateway grants."""
+    first_timeout_s: float = 0.25
+    """Wait for an answer, doubled after each further request (RFC 6886)."""
+    probe_tries: int = 4
+    """Requests to a gateway that never answered, in each protocol, before it is held for mute."""
+    tries: int = 9
+    """The same of one that has answered before (RFC 6886)."""
+    check_interval_s: float = 120.0
+    """How often the gateway is asked whether it has forgotten everything."""
+    min_recovery_interval_s: float = 10.0
+    """Least time between two renewals of all mappings because it has."""
+    min_retry_s: float = 30.0
+    """Least wait after a refusal, whatever the gateway says."""
+    retry_s: float = 600.0
+    """Wait after which a gateway that gave nothing is asked again."""
+    gateway_poll_s: float = 30.0
+    """How often it is looked up which gateway there is."""
+    removal_timeout_s: float = 2.0
+    """Time at the end in which mappings are removed."""
+    upnp_search_s: int = 3
+    """How long UPnP gateways are waited for."""
+    upnp_timeout_s: float = 10.0
+    """Of one request to one."""
+    max_upnp_bytes: int = 512 * 1024
+    """Length of one of its answers."""
 
 
 @dataclass(frozen=True, slots=True)
