@@ -100,7 +100,7 @@ class Speeds:
 
     def faster_have(self, bytes_per_s: float) -> int:
         """Return the pieces that somebody far faster than this has, as bits."""
-        least = FAR_FASTER * max(bytes_per_s, UNKNOWN_BYTES_PER_S)
+        least = FAR_FASTER * (bytes_per_s or UNKNOWN_BYTES_PER_S)
         found = 0
         for rate, bits in zip(self._rates, self._bits, strict=True):
             if rate < least:
@@ -111,7 +111,7 @@ class Speeds:
 
 def wait_s(blocks: int, bytes_per_s: float) -> float:
     """Return the seconds until a sender has sent so many blocks."""
-    return blocks * BLOCK_BYTES / max(bytes_per_s, UNKNOWN_BYTES_PER_S)
+    return blocks * BLOCK_BYTES / (bytes_per_s or UNKNOWN_BYTES_PER_S)
 
 
 def queue_blocks(bytes_per_s: float) -> int:
