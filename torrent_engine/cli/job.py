@@ -23,6 +23,7 @@ from torrent_engine.cli.exit_codes import (
     is_expected,
     message_of,
 )
+from torrent_engine.cli.overview import DONE, FAILED, LOADING, QUEUED, Entry, entry_of
 from torrent_engine.cli.render import OutputError, Reporter, print_traceback, safe
 from torrent_engine.cli.views import (
     Row,
@@ -61,6 +62,8 @@ class JobOptions:
     """Time in which the metadata must be there."""
     save_metadata: Callable[[Metainfo], str] | None = None
     """The command is ``metadata``: writes a .torrent and returns where."""
+    is_overview: bool | None = None
+    """A line per torrent on a terminal; None: where there are several."""
     max_active: int = 0
     """Torrents that download at a time; 0: all."""
     stdin: bytes = b""
@@ -77,6 +80,7 @@ class Job:
         self._label = self._shown = safe(sources.shown(source))
         self._options = options
         self._reporter = reporter
+        self.is_first = True  # until another source is found to name the same torrent
         self._told_completion = False
         self._loading: anyio.CancelScope | None = None
 
@@ -85,6 +89,18 @@ class Job:
         """What the display shows of it."""
         stats = self.session.stats() if self.session is not None else None
         return session_row(self.source, self.label, stats)
+
+    @property
+    def entry(self) -> Entry:
+        """What an overview of many shows of it."""
+        if self.code is not None:
+            stats = None if self.session is None else self.session.stats
+            return Entry(self.label, DONE if self.code is ExitCode.OK else FAILED, stats)
+        if self.session is None:
+            return Entry(self.label, LOADING)
+        if self.session.state is State.STOPPED:
+            return Entry(self.label, QUEUED, self.session.stats)
+        return entry_of(self.session, self.label)
 
     @property
     def label(self) -> str:
@@ -121,6 +137,7 @@ class Job:
 
     async def _give_way(self, torrent: Metainfo | Magnet, first: "Job") -> None:
         """End: another source named the torrent before; it gets the trackers of this one."""
+        self.is_first = False
         added = await first.merge(torrent)
         trackers = f"; {added} more trackers" if added > 1 else "; 1 more tracker" if added else ""
         same = f"is the same torrent as {safe(sources.shown(first.source))}"

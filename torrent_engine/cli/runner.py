@@ -1,6 +1,7 @@
 """Runs the torrents of one command side by side and gives the exit code for all of them."""
 
 from collections.abc import Sequence
+from typing import Final
 
 import anyio
 
@@ -11,6 +12,8 @@ from torrent_engine.cli.job import Job, JobOptions
 from torrent_engine.cli.loop import STOP_GRACE_S, obey_signals
 from torrent_engine.cli.render import Reporter
 from torrent_engine.engine.shared_resources import SharedResources
+
+DRAW_S: Final = 1e-3  # ours: what a torrent costs to draw is then some percent of a core
 
 
 class Runner:
@@ -23,6 +26,9 @@ class Runner:
         self, sources: Sequence[str], shared: SharedConfig, options: JobOptions, reporter: Reporter
     ) -> None:
         self._jobs = [Job(source, options, reporter) for source in sources]
+        wanted = options.is_overview
+        is_overview = len(self._jobs) > 1 if wanted is None else wanted
+        self._is_overview = reporter.draws and is_overview
         self._shared = shared
         self._reporter = reporter
         self._entrance = Entrance(self._jobs, options.max_active)
@@ -54,8 +60,11 @@ class Runner:
 
     async def _display(self) -> None:
         while True:
-            self._reporter.update([job.row for job in self._jobs if job.code is None])
-            await anyio.sleep(self._reporter.interval_s)
+            if self._is_overview:
+                self._reporter.show_overview([job.entry for job in self._jobs if job.is_first])
+            else:
+                self._reporter.update([job.row for job in self._jobs if job.code is None])
+            await anyio.sleep(max(self._reporter.interval_s, len(self._jobs) * DRAW_S))
 
     async def _stop(self) -> None:
         """Stop all sessions; what has not ended after the grace is cancelled."""

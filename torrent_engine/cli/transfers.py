@@ -45,6 +45,7 @@ def run_transfers(
         session_config=partial(session_config, options, resolved(options["peers"])),
         must_be_complete=must_be_complete,
         stop_timeout_s=options.get("stop_timeout"),
+        is_overview=options["multi"],
         max_active=options.get("max_active_downloads", 0),
         stdin=sources.read_stdin(torrents),
         debug=settings.debug,
@@ -104,11 +105,9 @@ def session_config(
 
     Of a magnet link that shows when the metadata has come.
     """
-    ratio, time_s = seed_rules(options)
     config = SessionConfig(
         sequential=options.get("sequential", False),
-        seed_ratio=ratio,
-        seed_time_s=time_s,
+        **seed_rules(options),
         use_resume=not options["no_resume"],
         check_only=options.get("check_only", False),
         peers=tuple((peer.host, peer.port) for peer in peers),
@@ -127,16 +126,17 @@ def session_config(
     )
 
 
-def seed_rules(options: Mapping[str, Any]) -> tuple[float | None, float | None]:
-    """Return the ratio and the time at which seeding ends; None: that one never ends it.
+def seed_rules(options: Mapping[str, Any]) -> dict[str, float | None]:
+    """Return the fields of a SessionConfig that say when seeding ends; None: that one never does.
 
     As in aria2 a ratio of 0 is no rule and a time of 0 means not to seed at all. ``download``
     does not seed unless one of them is given, ``seed`` goes on unless one of them is.
     """
-    ratio, time_s = options["seed_ratio"], options["seed_time"]
-    if options["seeds_by_default"] or ratio is not None or time_s is not None:
-        return ratio or None, time_s
-    return None, 0.0
+    ratio, time_s, idle_s = (options[name] for name in ("seed_ratio", "seed_time", "seed_idle"))
+    is_given = any(value is not None for value in (ratio, time_s, idle_s))
+    if not (options["seeds_by_default"] or is_given):
+        time_s = 0.0
+    return {"seed_ratio": ratio or None, "seed_time_s": time_s, "seed_idle_s": idle_s or None}
 
 
 def resolved(peers: Sequence[PeerAddress]) -> tuple[PeerAddress, ...]:
