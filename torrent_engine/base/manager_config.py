@@ -60,6 +60,18 @@ class JobConfig:
 
     keep_s: float = 86_400.0
     """How long a finished job is remembered."""
+    keep_paused_s: float = 30 * 86_400.0
+    """How long one is that no process goes on with."""
+    max_finished: int = 50_000
+    """Finished jobs that are remembered at most, the last ones."""
+    write_interval_s: float = 0.5
+    """What changes is written together, once in so long."""
+    retry_interval_s: float = 10.0
+    """When the database could not be written: tried again after this."""
+    progress_interval_s: float = 2.0
+    """How often the progress of what runs is looked at."""
+    clean_interval_s: float = 3_600.0
+    """How often old jobs are cleaned away."""
 
 
 @dataclass(frozen=True, slots=True)
