@@ -13,6 +13,7 @@ from torrent_engine.base.config import (
     DhtConfig,
     LsdConfig,
     PexConfig,
+    SeedingConfig,
     SessionConfig,
     SharedConfig,
     TrackerConfig,
@@ -105,9 +106,12 @@ def session_config(
 
     Of a magnet link that shows when the metadata has come.
     """
+    seeding = seed_rules(options)
     config = SessionConfig(
         sequential=options.get("sequential", False),
-        **seed_rules(options),
+        seed_ratio=seeding.seed_ratio,
+        seed_time_s=seeding.seed_time_s,
+        seed_idle_s=seeding.seed_idle_s,
         use_resume=not options["no_resume"],
         check_only=options.get("check_only", False),
         peers=tuple((peer.host, peer.port) for peer in peers),
@@ -126,8 +130,8 @@ def session_config(
     )
 
 
-def seed_rules(options: Mapping[str, Any]) -> dict[str, float | None]:
-    """Return the fields of a SessionConfig that say when seeding ends; None: that one never does.
+def seed_rules(options: Mapping[str, Any]) -> SeedingConfig:
+    """Return when seeding ends; None: that rule never ends it.
 
     As in aria2 a ratio of 0 is no rule and a time of 0 means not to seed at all. ``download``
     does not seed unless one of them is given, ``seed`` goes on unless one of them is.
@@ -136,7 +140,7 @@ def seed_rules(options: Mapping[str, Any]) -> dict[str, float | None]:
     is_given = any(value is not None for value in (ratio, time_s, idle_s))
     if not (options["seeds_by_default"] or is_given):
         time_s = 0.0
-    return {"seed_ratio": ratio or None, "seed_time_s": time_s, "seed_idle_s": idle_s or None}
+    return SeedingConfig(ratio or None, time_s, idle_s or None)
 
 
 def resolved(peers: Sequence[PeerAddress]) -> tuple[PeerAddress, ...]:

@@ -40,6 +40,7 @@ from torrent_engine.engine.session_waiting import SessionWaiting
 from torrent_engine.engine.shared_resources import SharedResources
 from torrent_engine.engine.states import Signal, State
 from torrent_engine.engine.torrent import Totals
+from torrent_engine.policy.seeding_clock import SeedingClock
 
 if TYPE_CHECKING:
     from torrent_engine.engine.inheritance import Inheritance
@@ -68,6 +69,7 @@ class Session(SessionWaiting):
         self.save_path = save_path
         self.events = EventBus()
         self.totals = Totals()
+        self._seeding = SeedingClock()
         self._inheritance: Inheritance | None = None
         self._stop_wanted: str | None = None
         self._trusts_resume = True
@@ -359,6 +361,7 @@ class Session(SessionWaiting):
             self._disk_full,
             self._fail,
             partial(self._has_room, Signal.RESUME),
+            self._seeding,
         )
         run = SessionRun(settings, self._shared, trust=trust, inheritance=self._inheritance)
         for url, tier in self._added_trackers.items():
