@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Self
 import anyio
 
 from torrent_engine.base.config import SessionConfig
+from torrent_engine.base.errors import TrackerError
 from torrent_engine.engine.event_bus import EventBus
 from torrent_engine.engine.source_counts import SourceCounts
 from torrent_engine.engine.states import State
@@ -56,7 +57,7 @@ class FakeEntry:
     symlink_target: tuple[str, ...] | None = None
 
 
-def fake_metainfo(name: str, *paths: str) -> Any:
+def fake_metainfo(name: str, *paths: str, trackers: tuple[str, ...] = ()) -> Any:
     """Return what the command line reads of a Metainfo; without paths a single file."""
     files = tuple(FakeEntry(tuple(path.split("/"))) for path in paths or (name,))
     return SimpleNamespace(
@@ -66,6 +67,8 @@ def fake_metainfo(name: str, *paths: str) -> Any:
         info_hash=hashlib.sha1(name.encode()).digest(),
         piece_count=4,
         total_bytes=1 << 20,
+        is_private="private" in name,
+        tiers=(trackers,),
     )
 
 
@@ -82,7 +85,9 @@ class FakeSession:
     events: EventBus = field(default_factory=EventBus)
     current: FakeStats = field(default_factory=FakeStats)
     stop_asked: anyio.Event = field(default_factory=anyio.Event)
+    entered: bool = False
     closed: bool = False
+    added_trackers: list[str] = field(default_factory=list)
 
     scripts: ClassVar[dict[str, Script]] = {}
     made: ClassVar[list["FakeSession"]] = []
@@ -101,6 +106,13 @@ class FakeSession:
     def name(self) -> str:
         return str(self.metainfo.name)
 
+    def add_tracker(self, url: str) -> bool:
+        if not url.startswith("http"):
+            raise TrackerError(f"{url}: no tracker")
+        is_new = url not in self.added_trackers
+        self.added_trackers += [url] * is_new
+        return is_new
+
     def stats(self) -> FakeStats:
         return self.current
 
@@ -116,6 +128,7 @@ class FakeSession:
         self.stop_asked.set()
 
     async def __aenter__(self) -> Self:
+        self.entered = True
         return self
 
     async def __aexit__(

@@ -218,9 +218,10 @@ async def test_a_link_and_its_torrent_are_the_same(
         return await fakes.completes(session)
 
     links = link_of(metainfo, "one"), link_of(metainfo, "two")
-    assert await runner_of(tmp_path, finds, *links).run() == ExitCode.BAD_OPTION
-    err = capsys.readouterr().err
-    assert err == "torrent-engine: two: is the same torrent as one\n"
+    assert await runner_of(tmp_path, finds, *links).run() == ExitCode.OK
+    out, err = capsys.readouterr()
+    assert "two: is the same torrent as one\n" in out
+    assert err == ""
 
 
 async def test_a_selection_that_meets_no_file_of_the_metadata_exits_28(

@@ -23,6 +23,7 @@ from torrent_engine.cli.exit_codes import ExitCode
 from torrent_engine.cli.job import JobOptions
 from torrent_engine.cli.render import JsonReporter, PlainReporter, Reporter
 from torrent_engine.cli.runner import Runner
+from torrent_engine.codec.magnet import Magnet
 from torrent_engine.engine.events import PieceCompleted
 from torrent_engine.engine.states import State
 
@@ -36,7 +37,12 @@ def fake_engine(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
             raise MetainfoError("piece length 0")
         if source.startswith("missing"):
             raise FileNotFoundError(2, "No such file or directory", source)
-        return fakes.fake_metainfo(source.partition("@")[0])
+        if source.startswith("magnet"):
+            return Magnet.parse(source)
+        if source.endswith("@slow"):
+            await anyio.sleep(0.05)
+        name, *trackers = source.split("@")
+        return fakes.fake_metainfo(name, trackers=tuple(trackers[1:]))
 
     monkeypatch.setattr(job_module, "Session", fakes.FakeSession)
     monkeypatch.setattr(runner_module, "SharedResources", fakes.fake_shared)
@@ -44,7 +50,7 @@ def fake_engine(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     fakes.FakeSession.scripts.clear()
     fakes.FakeSession.made.clear()
     yield
-    assert all(session.closed for session in fakes.FakeSession.made)
+    assert all(session.closed for session in fakes.FakeSession.made if session.entered)
 
 
 def runner_of(
@@ -86,13 +92,78 @@ async def test_bad_torrents_do_not_keep_the_good_one_from_its_end(
     ]
 
 
-async def test_the_same_torrent_twice_is_refused(
+async def test_the_same_torrent_twice_is_one_with_a_note(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    names = ("one@a", "one@b")
+    names = ("one@a", "one@b@http://t/2@gopher://t/3", "one@c@http://t/2")
     runner = runner_of(tmp_path, {"one": fakes.completes}, sources_=names)
-    assert await runner.run() == ExitCode.BAD_OPTION
-    assert capsys.readouterr().err == "torrent-engine: one@b: is the same torrent as one@a\n"
+    assert await runner.run() == ExitCode.OK
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert f"{names[1]}: is the same torrent as one@a; 1 more tracker\n" in out
+    assert f"{names[2]}: is the same torrent as one@a\n" in out
+    assert out.count("complete") == len(fakes.FakeSession.made) == 1
+    assert fakes.FakeSession.made[0].added_trackers == ["http://t/2"]
+
+
+async def test_b10_a_private_torrent_gets_no_trackers_of_another_source(tmp_path: Path) -> None:
+    names = ("private@a", "private@b@http://t/2")
+    runner = runner_of(tmp_path, {"private": fakes.completes}, sources_=names)
+    assert await runner.run() == ExitCode.OK
+    assert fakes.FakeSession.made[0].added_trackers == []
+
+
+async def test_a_torrent_on_this_machine_runs_in_place_of_its_link(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    link = f"magnet:?xt=urn:btih:{fakes.fake_metainfo('one').info_hash.hex()}&tr=http://t/9"
+    runner = runner_of(tmp_path, {"one": fakes.completes}, sources_=(link, "bad", "one@slow"))
+    assert await runner.run() == ExitCode.BAD_TORRENT
+    assert "is the same torrent as one@slow; 1 more tracker" in capsys.readouterr().out
+    assert [session.name for session in fakes.FakeSession.made] == ["one"]
+
+
+async def test_so_many_download_at_a_time_and_a_failed_one_makes_room(tmp_path: Path) -> None:
+    active: set[str] = set()
+    seen: list[int] = []
+
+    async def downloads(session: fakes.FakeSession) -> str:
+        active.add(session.name)
+        seen.append(len(active))
+        await anyio.sleep(0.01)
+        active.discard(session.name)
+        if session.name == "b":
+            raise SessionError("broken")
+        return await fakes.completes(session)
+
+    scripts = dict.fromkeys("abcdef", downloads)
+    runner = runner_of(tmp_path, scripts, max_active=2)
+    assert await runner.run() == ExitCode.UNKNOWN
+    assert len(seen) == 6
+    assert max(seen) == 2
+
+
+async def test_a_torrent_that_seeds_makes_room_for_the_next(tmp_path: Path) -> None:
+    async def seeds(session: fakes.FakeSession) -> str:
+        session.current = session.current.complete()
+        while len(fakes.FakeSession.made) < 2 or not all(  # noqa: ASYNC110 - no hook for this
+            each.current.state is State.SEEDING for each in fakes.FakeSession.made
+        ):
+            await anyio.sleep(0.002)
+        return "time"
+
+    runner = runner_of(tmp_path, {"one": seeds, "two": seeds}, max_active=1)
+    with anyio.fail_after(20):
+        assert await runner.run() == ExitCode.OK
+
+
+async def test_what_waits_for_its_turn_is_dropped_at_a_signal(tmp_path: Path) -> None:
+    scripts = {"one": fakes.until_stopped, "two": fakes.until_stopped}
+    runner = runner_of(tmp_path, scripts, max_active=1)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(_interrupt_once_running, signal.SIGINT)
+        with anyio.fail_after(20):
+            assert await runner.run() == ExitCode.UNFINISHED
 
 
 async def test_f1_a_full_disk_exits_9_with_the_path(

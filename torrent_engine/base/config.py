@@ -17,13 +17,16 @@ from torrent_engine.base.discovery_config import (
     PexConfig,
     WebSeedConfig,
 )
+from torrent_engine.base.ids import OwnerTie
 from torrent_engine.base.manager_config import (
     BandwidthConfig,
     JobConfig,
     PortMappingConfig,
     QueueConfig,
     RestConfig,
+    SeedingConfig,
 )
+from torrent_engine.base.reading_config import ReaderConfig, SuperSeedConfig
 
 __all__ = [
     "DHT_BENCODE_LIMITS",
@@ -48,9 +51,12 @@ __all__ = [
     "PoolConfig",
     "PortMappingConfig",
     "QueueConfig",
+    "ReaderConfig",
     "RestConfig",
+    "SeedingConfig",
     "SessionConfig",
     "SharedConfig",
+    "SuperSeedConfig",
     "TrackerConfig",
     "TransferConfig",
     "WebSeedConfig",
@@ -242,6 +248,9 @@ class SharedConfig:
     rest: RestConfig = field(default_factory=RestConfig)
     """Of torrents of a TorrentManager."""
     port_mapping: PortMappingConfig = field(default_factory=PortMappingConfig)
+    seeding: SeedingConfig = field(default_factory=SeedingConfig)
+    reader: ReaderConfig = field(default_factory=ReaderConfig)
+    super_seed: SuperSeedConfig = field(default_factory=SuperSeedConfig)
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,6 +258,8 @@ class SessionConfig:
     """What one torrent may be told at its start."""
 
     sequential: bool = False
+    super_seeding: bool = False
+    """Show the pieces of a complete torrent one by one (BEP 16), until there is another seed."""
     file_priorities: tuple[int, ...] | None = None
     """One number a file, 0 (skip) to 7; None: all files at 4."""
     renamed_files: tuple[tuple[int, str], ...] = ()
@@ -257,6 +268,11 @@ class SessionConfig:
     """Stop seeding at this ratio of uploaded to downloaded; None: no rule. 0: stop at once."""
     seed_time_s: float | None = None
     """Stop seeding after this long; None: no rule. 0: stop at once."""
+    seed_idle_s: float | None = None
+    """Stop seeding when nobody took anything for this long; None: no rule. 0: stop at once.
+
+    Of these three each that is None is as :attr:`SharedConfig.seeding` says; infinity: no rule,
+    whatever that says."""
     max_download_bytes_per_s: int = 0
     max_upload_bytes_per_s: int = 0
     use_resume: bool = True
@@ -272,6 +288,8 @@ class SessionConfig:
     """Of a magnet link: called once with its Metainfo, gives :attr:`file_priorities`."""
     renamed_files_of: Callable[[Any], tuple[tuple[int, str], ...]] | None = None
     """Of a magnet link: called once with its Metainfo, gives :attr:`renamed_files`."""
+    owner: OwnerTie | None = None
+    """For whom this is downloaded: cancelled once that owner's generation has moved on."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -97,6 +97,10 @@ class NetworkError(TorrentEngineError):
     """A socket could not be opened, bound or connected."""
 
 
+class GatewayError(TorrentEngineError):
+    """What a gateway sent is no answer to us (RFC 6886, RFC 6887, UPnP), or it refuses."""
+
+
 class StorageError(TorrentEngineError):
     """Reading or writing payload failed; the torrent stops and can be resumed.
 
@@ -123,3 +127,7 @@ class StateDatabaseError(TorrentEngineError):
 
 class SessionError(TorrentEngineError):
     """A torrent ended in state ERROR, and ``__cause__`` says why, or before it was waited for."""
+
+
+class OwnerChangedError(TorrentEngineError):
+    """Something was asked for in the name of an owner whose generation has moved on."""

@@ -3,6 +3,7 @@
 Source: BEP 3, BEP 20.
 """
 
+from dataclasses import dataclass
 from typing import Final, NamedTuple, NewType
 
 InfoHash = NewType("InfoHash", bytes)
@@ -35,3 +36,15 @@ class PeerAddress(NamedTuple):
     def __str__(self) -> str:
         """Return ``host:port``, with brackets around an IPv6 host."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class OwnerTie:
+    """For whom a download is: somebody who may go away, such as a user interface.
+
+    ``owner_id`` is opaque; ``generation`` is the owner's at the time of the request, a number that
+    only grows. A tie is old once the owner is known to have a higher one.
+    """
+
+    owner_id: str
+    generation: int = 0

@@ -5,8 +5,8 @@ from typing import Any
 import click
 
 from torrent_engine.cli.exit_codes import ExitCode
-from torrent_engine.cli.option_groups import transfer_options
-from torrent_engine.cli.options import SECONDS, common_options
+from torrent_engine.cli.option_groups import source_options, transfer_options
+from torrent_engine.cli.options import COUNT, SECONDS, common_options
 
 
 @click.command(
@@ -15,7 +15,7 @@ from torrent_engine.cli.options import SECONDS, common_options
     " seeds until one of them is reached. Run it again to resume. Of a magnet link all files are"
     " downloaded that the link selects, unless --select-file says which.",
 )
-@click.argument("torrents", nargs=-1, required=True, metavar="TORRENT...")
+@source_options
 @click.option(
     "--select-file",
     "selections",
@@ -31,14 +31,23 @@ from torrent_engine.cli.options import SECONDS, common_options
     metavar="TIME",
     help="End after this long without progress: a plain number is seconds.",
 )
+@click.option(
+    "-j",
+    "--max-active-downloads",
+    type=COUNT,
+    default=0,
+    metavar="N",
+    help="Download so many at a time, the others after them.  [default: all]",
+)
 @transfer_options
 @common_options
 @click.pass_context
 def command(context: click.Context, /, **options: Any) -> ExitCode:  # noqa: ANN401
     """Download each TORRENT.
 
-    It is a magnet link in quotes, an info-hash, the path of a .torrent, its http(s) URL, or - for
-    standard input.
+    It is a magnet link in quotes, an info-hash, the path of a .torrent or of a folder of them, an
+    http(s) URL, or - for standard input, in any mixture. One that is named twice is downloaded
+    once.
     """
     from torrent_engine.cli.transfers import run_transfers
 

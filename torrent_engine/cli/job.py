@@ -4,6 +4,7 @@ import errno
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -11,7 +12,9 @@ from typing import TYPE_CHECKING, Final
 import anyio
 
 from torrent_engine.base.config import SessionConfig
+from torrent_engine.base.errors import NetworkError, TrackerError
 from torrent_engine.cli import records, sources
+from torrent_engine.cli.entrance import Entrance
 from torrent_engine.cli.exit_codes import (
     CliError,
     ExitCode,
@@ -20,6 +23,7 @@ from torrent_engine.cli.exit_codes import (
     is_expected,
     message_of,
 )
+from torrent_engine.cli.overview import DONE, FAILED, LOADING, QUEUED, Entry, entry_of
 from torrent_engine.cli.render import OutputError, Reporter, print_traceback, safe
 from torrent_engine.cli.views import (
     Row,
@@ -58,6 +62,10 @@ class JobOptions:
     """Time in which the metadata must be there."""
     save_metadata: Callable[[Metainfo], str] | None = None
     """The command is ``metadata``: writes a .torrent and returns where."""
+    is_overview: bool | None = None
+    """A line per torrent on a terminal; None: where there are several."""
+    max_active: int = 0
+    """Torrents that download at a time; 0: all."""
     stdin: bytes = b""
     debug: bool = False
 
@@ -72,6 +80,7 @@ class Job:
         self._label = self._shown = safe(sources.shown(source))
         self._options = options
         self._reporter = reporter
+        self.is_first = True  # until another source is found to name the same torrent
         self._told_completion = False
         self._loading: anyio.CancelScope | None = None
 
@@ -80,6 +89,18 @@ class Job:
         """What the display shows of it."""
         stats = self.session.stats() if self.session is not None else None
         return session_row(self.source, self.label, stats)
+
+    @property
+    def entry(self) -> Entry:
+        """What an overview of many shows of it."""
+        if self.code is not None:
+            stats = None if self.session is None else self.session.stats
+            return Entry(self.label, DONE if self.code is ExitCode.OK else FAILED, stats)
+        if self.session is None:
+            return Entry(self.label, LOADING)
+        if self.session.state is State.STOPPED:
+            return Entry(self.label, QUEUED, self.session.stats)
+        return entry_of(self.session, self.label)
 
     @property
     def label(self) -> str:
@@ -91,21 +112,54 @@ class Job:
         """What is known of it; None while a link looks for its metadata."""
         return None if self.session is None else self.session.metainfo
 
-    async def run(
-        self, shared: "SharedResources", claim: Callable[[Metainfo | Magnet, str], None]
-    ) -> None:
-        """Run to the end; ``claim`` raises CliError for a torrent that runs already."""
+    async def run(self, shared: "SharedResources", entrance: Entrance) -> None:
+        """Run to the end, as soon as ``entrance`` lets it in."""
         try:
             with anyio.CancelScope() as self._loading:
-                torrent = await sources.load(self.source, self._options.stdin)
-                claim(torrent, self.source)
-                await self._open(torrent, shared)
-            if self.session is not None:
-                await self._run_session(self.session, shared)
+                await self._load(shared, entrance)
+            if self.session is not None and not self._loading.cancelled_caught:
+                await self._run_session(self.session, shared, entrance)
         except Exception as error:
             if isinstance(first_leaf(error), OutputError | BrokenPipeError):
                 raise  # no fault of the torrent: ends the whole run
             self._fail(error)
+        finally:
+            entrance.read(self)
+            entrance.give_slot(self)
+
+    async def _load(self, shared: "SharedResources", entrance: Entrance) -> None:
+        torrent = await sources.load(self.source, self._options.stdin)
+        if (first := await entrance.enter(torrent, self)) is not self:
+            await self._give_way(torrent, first)
+            return
+        await self._open(torrent, shared)
+        await entrance.take_slot(self)
+
+    async def _give_way(self, torrent: Metainfo | Magnet, first: "Job") -> None:
+        """End: another source named the torrent before; it gets the trackers of this one."""
+        self.is_first = False
+        added = await first.merge(torrent)
+        trackers = f"; {added} more trackers" if added > 1 else "; 1 more tracker" if added else ""
+        same = f"is the same torrent as {safe(sources.shown(first.source))}"
+        self._reporter.note(f"{self._shown}: {same}{trackers}")
+        info_hash = torrent.info_hash.hex()
+        self._record("torrent.duplicate", info_hash=info_hash, trackers_added=added)
+        self.code = ExitCode.OK
+
+    async def merge(self, torrent: Metainfo | Magnet) -> int:
+        """Take the peers and trackers of another source of this torrent; return how many trackers.
+
+        A private torrent keeps to its own trackers.
+        """
+        metainfo, session = self._metainfo, self.session
+        if session is None:
+            return 0
+        for host, port in torrent.peers if isinstance(torrent, Magnet) else ():
+            with suppress(NetworkError):  # its name is not known
+                await session.add_peer(host, port)
+        if metainfo is not None and metainfo.is_private:
+            return 0
+        return sum(_is_added(session, url) for url in _trackers_of(torrent))
 
     async def stop(self) -> None:
         """Stop in order what runs; drop what is not loaded yet."""
@@ -136,7 +190,9 @@ class Job:
         )
         self._record("torrent.added", name=name)
 
-    async def _run_session(self, session: Session, shared: "SharedResources") -> None:
+    async def _run_session(
+        self, session: Session, shared: "SharedResources", entrance: Entrance
+    ) -> None:
         """Run a session to its end and print all its events, the last ones too."""
         failure: Exception | None = None
         async with anyio.create_task_group() as tasks:
@@ -145,7 +201,7 @@ class Job:
             try:
                 async with session:
                     self._record("torrent.started", listen_port=shared.listen_port)
-                    await self._follow()
+                    await self._follow(entrance)
             except Exception as error:
                 failure = error
             finally:
@@ -160,10 +216,10 @@ class Job:
         source = {"source": self._shown, "info_hash": info_hash}
         self._reporter.record({"type": type_, **source, **fields})
 
-    async def _follow(self) -> None:
+    async def _follow(self, entrance: Entrance) -> None:
         """Watch a started session until it ends."""
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._watch_completion)
+            tasks.start_soon(self._watch_completion, entrance)
             if self._options.stop_timeout_s is not None:
                 tasks.start_soon(self._watch_progress, self._options.stop_timeout_s)
             if self._options.timeout_s is not None:
@@ -176,7 +232,7 @@ class Job:
         async for event in events:
             self._reporter.record(records.event_record(event, time_s=time.time()))
 
-    async def _watch_completion(self) -> None:
+    async def _watch_completion(self, entrance: Entrance) -> None:
         """Say so as soon as a download is complete; refuse to seed what is not."""
         if self._options.must_be_complete:
             await self._opened.wait(State.SEEDING, State.DOWNLOADING, State.STOPPED)
@@ -184,6 +240,7 @@ class Job:
             if stats.state is State.DOWNLOADING:
                 raise CliError(incomplete_line(stats), ExitCode.CHECK_FAILED)
         if await self._opened.wait(State.SEEDING, State.STOPPED) is State.SEEDING:
+            entrance.give_slot(self)
             self._tell_completion(self._opened.stats())
 
     async def _watch_progress(self, timeout_s: float) -> None:
@@ -269,6 +326,19 @@ class Job:
         metainfo = self._metainfo
         paths = [] if metainfo is None else self._paths(metainfo, self._opened.config)
         return Path(os.path.commonpath(paths)) if paths else self._options.folder
+
+
+def _trackers_of(torrent: Metainfo | Magnet) -> list[str]:
+    if isinstance(torrent, Magnet):
+        return list(torrent.trackers)
+    return [url for tier in torrent.tiers for url in tier]
+
+
+def _is_added(session: Session, url: str) -> bool:
+    try:
+        return session.add_tracker(url)
+    except TrackerError:
+        return False  # of a kind that we do not speak
 
 
 def _check_files(paths: list[Path]) -> None:

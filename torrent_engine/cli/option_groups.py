@@ -26,7 +26,14 @@ STATE_DIR_VARIABLE: Final = f"{PREFIX}STATE_DIR"
 
 def transfer_options(command: Command) -> Command:
     """Add what download and seed have in common."""
-    return _decorated(command, (*_PAYLOAD_OPTIONS, *_NETWORK_OPTIONS, *_OUTPUT_OPTIONS))
+    return _decorated(
+        command, (*_PAYLOAD_OPTIONS, *_NETWORK_OPTIONS, *_DISPLAY_OPTIONS, *_OUTPUT_OPTIONS)
+    )
+
+
+def source_options(command: Command) -> Command:
+    """Add the torrents themselves: as arguments, or as lines of files."""
+    return _decorated(command, _SOURCE_OPTIONS)
 
 
 def network_options(command: Command) -> Command:
@@ -52,6 +59,19 @@ def _switch_off(option: str, text: str) -> Callable[[Any], Any]:
         help=text,
     )
 
+
+_SOURCE_OPTIONS: Final = (
+    click.argument("torrents", nargs=-1, metavar="TORRENT..."),
+    click.option(
+        "-i",
+        "--input-file",
+        "input_files",
+        multiple=True,
+        metavar="FILE",
+        help="Text file with one TORRENT a line, # before a comment, or - for standard input;"
+        " may be repeated.",
+    ),
+)
 
 _PAYLOAD_OPTIONS: Final = (
     click.option(
@@ -80,6 +100,12 @@ _PAYLOAD_OPTIONS: Final = (
         type=MINUTES,
         metavar="TIME",
         help="Seed this long: 90s, 10m, 2h, a plain number is minutes; 0: do not seed.",
+    ),
+    click.option(
+        "--seed-idle",
+        type=MINUTES,
+        metavar="TIME",
+        help="Seed until nobody took anything for this long; 0: no idleness ends it.",
     ),
     click.option(
         "--max-download-limit",
@@ -150,6 +176,16 @@ _NETWORK_OPTIONS: Final = (
         envvar=f"{PREFIX}ALLOW_LOCAL_WEB_SEEDS",
         show_envvar=True,
         help="Let torrents name web servers on this machine and in this network.",
+    ),
+)
+
+_DISPLAY_OPTIONS: Final = (
+    click.option(
+        "--multi/--no-multi",
+        "multi",
+        default=None,
+        help="On a terminal: a line for each torrent, or a bar with details.  [default: lines if"
+        " there are several]",
     ),
 )
 

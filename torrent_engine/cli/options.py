@@ -15,6 +15,7 @@ from torrent_engine.cli import sizes
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 MAX_PORT: Final = 65_535
+MAX_COUNT: Final = 1_000_000
 _PORT: Final = re.compile(r"[0-9]{1,5}")
 _HOST: Final = re.compile(r"[A-Za-z0-9._-]{1,253}")
 
@@ -79,6 +80,7 @@ def _is_host(host: str, *, is_v6: bool) -> bool:
         return False
 
 
+COUNT: Final = click.IntRange(min=0, max=MAX_COUNT)
 SIZE: Final = ParsedType("size", sizes.parse_size)
 RATE: Final = ParsedType("rate", sizes.parse_rate)
 RATIO: Final = ParsedType("ratio", sizes.parse_ratio)

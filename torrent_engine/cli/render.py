@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rich.live import Live
 
     from torrent_engine.cli.options import Settings
+    from torrent_engine.cli.overview import Entry
     from torrent_engine.cli.views import Row
 
 PROGRAM: Final = "torrent-engine"
@@ -80,6 +81,8 @@ class Reporter:
     interval_s: float = SILENT_INTERVAL_S
     """How often :meth:`update` wants to be called."""
     wants_events: bool = False
+    draws: bool = False
+    """It has a terminal to draw on, which :meth:`show_overview` fills."""
 
     def __enter__(self) -> Self:
         """Take the terminal."""
@@ -95,6 +98,9 @@ class Reporter:
 
     def update(self, rows: Sequence["Row"]) -> None:
         """Show how far the torrents are."""
+
+    def show_overview(self, entries: Sequence["Entry"]) -> None:
+        """Show a line for each torrent, if :attr:`draws`."""
 
     def note(self, text: str) -> None:
         """Tell something that is no error."""
@@ -147,6 +153,7 @@ class LiveReporter(Reporter):
     """Bars that are drawn anew a few times a second; notes scroll above them."""
 
     interval_s = LIVE_INTERVAL_S
+    draws = True
 
     def __init__(self, *, no_color: bool) -> None:
         from rich.console import Console
@@ -190,6 +197,15 @@ class LiveReporter(Reporter):
         if self._live is not None:
             width, height = self._console.size
             view = live_view(rows, width=width, height=height, ascii_only=self._ascii_only)
+            self._live.update(view, refresh=True)
+
+    def show_overview(self, entries: Sequence["Entry"]) -> None:
+        """Draw a line for each torrent that there is room for."""
+        from torrent_engine.cli.overview import overview
+
+        if self._live is not None:
+            width, height = self._console.size
+            view = overview(entries, width=width, height=height, ascii_only=self._ascii_only)
             self._live.update(view, refresh=True)
 
     def note(self, text: str) -> None:

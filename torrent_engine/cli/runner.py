@@ -1,18 +1,19 @@
 """Runs the torrents of one command side by side and gives the exit code for all of them."""
 
 from collections.abc import Sequence
+from typing import Final
 
 import anyio
 
 from torrent_engine.base.config import SharedConfig
-from torrent_engine.cli.exit_codes import CliError, ExitCode
+from torrent_engine.cli.entrance import Entrance
+from torrent_engine.cli.exit_codes import ExitCode
 from torrent_engine.cli.job import Job, JobOptions
 from torrent_engine.cli.loop import STOP_GRACE_S, obey_signals
 from torrent_engine.cli.render import Reporter
-from torrent_engine.cli.sources import shown
-from torrent_engine.codec.magnet import Magnet
-from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.engine.shared_resources import SharedResources
+
+DRAW_S: Final = 1e-3  # ours: what a torrent costs to draw is then some percent of a core
 
 
 class Runner:
@@ -25,9 +26,12 @@ class Runner:
         self, sources: Sequence[str], shared: SharedConfig, options: JobOptions, reporter: Reporter
     ) -> None:
         self._jobs = [Job(source, options, reporter) for source in sources]
+        wanted = options.is_overview
+        is_overview = len(self._jobs) > 1 if wanted is None else wanted
+        self._is_overview = reporter.draws and is_overview
         self._shared = shared
         self._reporter = reporter
-        self._claimed: dict[bytes, str] = {}
+        self._entrance = Entrance(self._jobs, options.max_active)
         self._scope: anyio.CancelScope | None = None
 
     async def run(self) -> ExitCode:
@@ -52,12 +56,15 @@ class Runner:
         async with SharedResources(self._shared) as shared, anyio.create_task_group() as tasks:
             self._scope = tasks.cancel_scope
             for job in self._jobs:
-                tasks.start_soon(job.run, shared, self._claim)
+                tasks.start_soon(job.run, shared, self._entrance)
 
     async def _display(self) -> None:
         while True:
-            self._reporter.update([job.row for job in self._jobs if job.code is None])
-            await anyio.sleep(self._reporter.interval_s)
+            if self._is_overview:
+                self._reporter.show_overview([job.entry for job in self._jobs if job.is_first])
+            else:
+                self._reporter.update([job.row for job in self._jobs if job.code is None])
+            await anyio.sleep(max(self._reporter.interval_s, len(self._jobs) * DRAW_S))
 
     async def _stop(self) -> None:
         """Stop all sessions; what has not ended after the grace is cancelled."""
@@ -72,10 +79,3 @@ class Runner:
     def _give_up(self) -> ExitCode:
         self._reporter.__exit__(None, None, None)
         return self.code
-
-    def _claim(self, torrent: Metainfo | Magnet, source: str) -> None:
-        """Refuse a torrent that is in this run already."""
-        if torrent.info_hash in self._claimed:
-            before = shown(self._claimed[torrent.info_hash])
-            raise CliError(f"{shown(source)}: is the same torrent as {before}")
-        self._claimed[torrent.info_hash] = source

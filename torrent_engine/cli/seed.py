@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from torrent_engine.cli.exit_codes import ExitCode
-from torrent_engine.cli.option_groups import transfer_options
+from torrent_engine.cli.option_groups import source_options, transfer_options
 from torrent_engine.cli.options import common_options
 
 
@@ -14,7 +14,7 @@ from torrent_engine.cli.options import common_options
     epilog="The data is checked first; what was checked before and did not change since is"
     " trusted, unless --no-resume is given.",
 )
-@click.argument("torrents", nargs=-1, required=True, metavar="TORRENT...")
+@source_options
 @transfer_options
 @common_options
 @click.pass_context

@@ -70,6 +70,14 @@ def format_rate(bytes_per_s: float) -> str:
     return f"{format_size(bytes_per_s)}/s"
 
 
+def format_short(size_bytes: float) -> str:
+    """Return ``12.0M``, at most 7 characters; ``-`` for nothing."""
+    if size_bytes < 1:
+        return "-"
+    value, unit = _scaled(size_bytes)
+    return f"{value:.0f}" if unit == "B" else f"{value:.1f}{unit[0]}"
+
+
 def format_progress(done_bytes: int, total_bytes: int) -> str:
     """Return ``176.3/304.0 MiB``, both in the unit of the total."""
     _, unit = _scaled(total_bytes)

@@ -13,13 +13,14 @@ from torrent_engine.base.config import (
     DhtConfig,
     LsdConfig,
     PexConfig,
+    SeedingConfig,
     SessionConfig,
     SharedConfig,
     TrackerConfig,
     WebSeedConfig,
 )
 from torrent_engine.base.ids import PeerAddress
-from torrent_engine.cli import loop, selection, sources
+from torrent_engine.cli import loop, selection, source_list, sources
 from torrent_engine.cli.exit_codes import CliError, ExitCode
 from torrent_engine.cli.job import JobOptions
 from torrent_engine.cli.options import settings_of
@@ -36,7 +37,7 @@ def run_transfers(
     context: click.Context, options: Mapping[str, Any], *, must_be_complete: bool = False
 ) -> ExitCode:
     """Run a command's torrents; ``options`` are its click parameters by name."""
-    torrents: Sequence[str] = options["torrents"]
+    torrents = source_list.required_sources(context, options)
     if options["outputs"] and len(torrents) > 1:
         raise CliError("-o names files of one torrent; several torrents are given")
     settings = settings_of(context)
@@ -45,6 +46,8 @@ def run_transfers(
         session_config=partial(session_config, options, resolved(options["peers"])),
         must_be_complete=must_be_complete,
         stop_timeout_s=options.get("stop_timeout"),
+        is_overview=options["multi"],
+        max_active=options.get("max_active_downloads", 0),
         stdin=sources.read_stdin(torrents),
         debug=settings.debug,
     )
@@ -103,11 +106,12 @@ def session_config(
 
     Of a magnet link that shows when the metadata has come.
     """
-    ratio, time_s = seed_rules(options)
+    seeding = seed_rules(options)
     config = SessionConfig(
         sequential=options.get("sequential", False),
-        seed_ratio=ratio,
-        seed_time_s=time_s,
+        seed_ratio=seeding.seed_ratio,
+        seed_time_s=seeding.seed_time_s,
+        seed_idle_s=seeding.seed_idle_s,
         use_resume=not options["no_resume"],
         check_only=options.get("check_only", False),
         peers=tuple((peer.host, peer.port) for peer in peers),
@@ -126,16 +130,17 @@ def session_config(
     )
 
 
-def seed_rules(options: Mapping[str, Any]) -> tuple[float | None, float | None]:
-    """Return the ratio and the time at which seeding ends; None: that one never ends it.
+def seed_rules(options: Mapping[str, Any]) -> SeedingConfig:
+    """Return when seeding ends; None: that rule never ends it.
 
     As in aria2 a ratio of 0 is no rule and a time of 0 means not to seed at all. ``download``
     does not seed unless one of them is given, ``seed`` goes on unless one of them is.
     """
-    ratio, time_s = options["seed_ratio"], options["seed_time"]
-    if options["seeds_by_default"] or ratio is not None or time_s is not None:
-        return ratio or None, time_s
-    return None, 0.0
+    ratio, time_s, idle_s = (options[name] for name in ("seed_ratio", "seed_time", "seed_idle"))
+    is_given = any(value is not None for value in (ratio, time_s, idle_s))
+    if not (options["seeds_by_default"] or is_given):
+        time_s = 0.0
+    return SeedingConfig(ratio or None, time_s, idle_s or None)
 
 
 def resolved(peers: Sequence[PeerAddress]) -> tuple[PeerAddress, ...]:

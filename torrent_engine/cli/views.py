@@ -19,7 +19,7 @@ MAX_NAME_CHARS: Final = 60
 LINES_PER_ROW: Final = 2
 ETA_CHARS: Final = 11  # "ETA 1:02:03"
 MIN_ETA_WIDTH: Final = 60
-_STYLES: Final = {
+STATE_STYLES: Final[dict[str, str]] = {
     State.DOWNLOADING: "cyan",
     State.SEEDING: "green",
     State.CHECKING: "yellow",
@@ -63,8 +63,8 @@ def session_row(key: str, label: str, stats: "SessionStats | None") -> Row:
     """Return what a torrent looks like; None stands for one that is being loaded."""
     if stats is None:
         return Row(key, label, 0.0, ("loading",))
-    fraction = _fraction(stats)
-    style = _STYLES.get(stats.state, "white")
+    fraction = fraction_of(stats)
+    style = STATE_STYLES.get(stats.state, "white")
     words = _facts(stats, fraction, words=True)
     short = _facts(stats, fraction, words=False)
     eta = f"ETA {sizes.format_duration(stats.eta_s)}"
@@ -138,16 +138,21 @@ def bar_line(row: Row, *, width: int, ascii_only: bool) -> "Text":
     if width >= MIN_ETA_WIDTH:
         end += f" {row.eta:<{ETA_CHARS}}"
     bar_chars = max(MIN_BAR_CHARS, width - name_chars - len(end) - 2)
-    return Text.assemble(name, " ", *_bar(row, bar_chars, ascii_only=ascii_only), " ", end)
+    bar = bar_parts(row.fraction, bar_chars, row.style, ascii_only=ascii_only)
+    return Text.assemble(name, " ", *bar, " ", end)
 
 
-def _bar(row: Row, chars: int, *, ascii_only: bool) -> list[tuple[str, str]]:
+def bar_parts(
+    fraction: float, chars: int, style: str, *, ascii_only: bool
+) -> list[tuple[str, str]]:
+    """Return the full and the empty part of a bar, each with its style."""
     full, empty = ("#", "-") if ascii_only else ("━", "─")
-    filled = int(min(1.0, row.fraction) * chars)
-    return [(full * filled, row.style), (empty * (chars - filled), "bright_black")]
+    filled = int(min(1.0, fraction) * chars)
+    return [(full * filled, style), (empty * (chars - filled), "bright_black")]
 
 
-def _fraction(stats: "SessionStats") -> float:
+def fraction_of(stats: "SessionStats") -> float:
+    """Return how much of what a torrent does is done, 0 to 1."""
     if stats.state is State.FETCHING_METADATA:
         return 0.0
     if stats.state is State.CHECKING:

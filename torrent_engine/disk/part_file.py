@@ -20,12 +20,17 @@ from torrent_engine.disk.safe_open import Folder
 _COPY_BYTES: Final = 1024 * 1024
 
 
+def part_file_name(info_hash: InfoHash) -> tuple[str, ...]:
+    """Return the path of a torrent's part-file below its save path."""
+    return (f".{info_hash.hex()}.parts",)
+
+
 class PartFile:
     """Blocking; every call is made with the storage's lock held."""
 
     def __init__(self, folder: Folder, info_hash: InfoHash) -> None:
         self._folder = folder
-        self._parts = (f".{info_hash.hex()}.parts",)
+        self._parts = part_file_name(info_hash)
         self._descriptor = -1
         self.is_dirty = False
 

@@ -67,7 +67,7 @@ class Folder:
         FileExistsStorageError if what is there is no regular file, or is to be written and has
         other names (hard links) through which somebody else's file would be changed.
         """
-        with self._parent(parts, create=bool(flags & os.O_CREAT)) as (folder, name):
+        with self.parent_of(parts, create=bool(flags & os.O_CREAT)) as (folder, name):
             if HAS_DIR_FD:
                 descriptor = os.open(name, flags | _FILE_FLAGS, mode, dir_fd=folder)
             else:
@@ -83,7 +83,7 @@ class Folder:
     def stat(self, parts: Sequence[str]) -> os.stat_result | None:
         """Return what stands at a path, itself and not what it links to; None if nothing."""
         try:
-            with self._parent(parts, create=False) as (folder, name):
+            with self.parent_of(parts, create=False) as (folder, name):
                 if HAS_DIR_FD:
                     return os.stat(name, dir_fd=folder, follow_symlinks=False)
                 return Path(name).lstat()
@@ -94,7 +94,7 @@ class Folder:
         """Remove a file; nothing happens if it is not there."""
         with (
             suppress(FileNotFoundError),
-            self._parent(parts, create=False) as (folder, name),
+            self.parent_of(parts, create=False) as (folder, name),
         ):
             if HAS_DIR_FD:
                 os.unlink(name, dir_fd=folder)
@@ -103,7 +103,7 @@ class Folder:
 
     def rmdir_if_empty(self, parts: Sequence[str]) -> None:
         """Remove a folder below this one if nothing is in it."""
-        with suppress(OSError), self._parent(parts, create=False) as (folder, name):
+        with suppress(OSError), self.parent_of(parts, create=False) as (folder, name):
             if HAS_DIR_FD:
                 os.rmdir(name, dir_fd=folder)
             else:
@@ -111,22 +111,65 @@ class Folder:
 
     def rename(self, old: Sequence[str], new: Sequence[str]) -> None:
         """Give a file another name in the same folder, replacing what has it."""
-        with self._parent(old, create=False) as (folder, name):
+        with self.parent_of(old, create=False) as (folder, name):
             if HAS_DIR_FD:
                 os.replace(name, new[-1], src_dir_fd=folder, dst_dir_fd=folder)
             else:
                 Path(name).replace(Path(name).with_name(new[-1]))
 
+    def link(self, old: Sequence[str], target: "Folder", new: Sequence[str]) -> None:
+        """Give a file a second name, below another folder; missing folders there are made.
+
+        Raises OSError: EEXIST if something has that name, EXDEV on another file system.
+        """
+        with (
+            self.parent_of(old, create=False) as (folder, name),
+            target.parent_of(new, create=True) as (new_folder, new_name),
+        ):
+            if HAS_DIR_FD:
+                os.link(
+                    name,
+                    new_name,
+                    src_dir_fd=folder,
+                    dst_dir_fd=new_folder,
+                    follow_symlinks=False,
+                )
+            else:
+                Path(new_name).hardlink_to(name)
+
+    def move(self, old: Sequence[str], target: "Folder", new: Sequence[str]) -> None:
+        """Give a file another name, below another folder, replacing what has it; OSError."""
+        with (
+            self.parent_of(old, create=False) as (folder, name),
+            target.parent_of(new, create=True) as (new_folder, new_name),
+        ):
+            if HAS_DIR_FD:
+                os.replace(name, new_name, src_dir_fd=folder, dst_dir_fd=new_folder)
+            else:
+                Path(name).replace(new_name)
+
+    def set_times(self, parts: Sequence[str], accessed_ns: int, changed_ns: int) -> None:
+        """Set when a file was read and changed last; OSError if that fails."""
+        with self.parent_of(parts, create=False) as (folder, name):
+            times = (accessed_ns, changed_ns)
+            if HAS_DIR_FD:
+                os.utime(name, ns=times, dir_fd=folder, follow_symlinks=False)
+            else:
+                os.utime(name, ns=times)
+
     def sync_folder(self, parts: Sequence[str]) -> None:
         """Make the names in a folder below this one durable; does nothing where that is unknown."""
         if not HAS_DIR_FD:
             return
-        with self._parent((*parts, "x"), create=False) as (folder, _):
+        with self.parent_of((*parts, "x"), create=False) as (folder, _):
             os.fsync(int(folder))
 
     @contextmanager
-    def _parent(self, parts: Sequence[str], *, create: bool) -> Iterator[tuple[int, str]]:
-        """Yield the folder of the last component and its name (a whole path without dir_fd)."""
+    def parent_of(self, parts: Sequence[str], *, create: bool) -> Iterator[tuple[int, str]]:
+        """Yield the folder of the last component and its name (a whole path without dir_fd).
+
+        OSError if there is none, or a link is on the way.
+        """
         if not HAS_DIR_FD:
             yield -1, str(self._walk_by_name(parts[:-1], create=create) / parts[-1])
             return

@@ -86,7 +86,7 @@ class Planner:
         gone = changed = unborn = 0
         for index in self._seen.kept_as_files:
             now = self._seen.stamps.get(index)
-            if now is not None and _is_same(old.get(index), now, is_clean=is_clean):
+            if now is not None and is_unchanged(old.get(index), now, is_clean=is_clean):
                 continue
             mask = self._range_mask(self._metainfo.layout.pieces_of(index, self._metainfo.geometry))
             if now is None:
@@ -143,7 +143,8 @@ def refuse_missing_mount(record: TorrentRecord, seen: FilesSeen, save_path: Path
             raise StorageError(save_path, reason)
 
 
-def _is_same(old: FileStamp | None, now: FileStamp, *, is_clean: bool) -> bool:
+def is_unchanged(old: FileStamp | None, now: FileStamp, *, is_clean: bool) -> bool:
+    """Return whether a file is the one that a stamp was taken of, as far as that can be told."""
     if old is None or (old.size_bytes, old.inode) != (now.size_bytes, now.inode):
         return False
     return old.mtime_ns == now.mtime_ns or not is_clean  # later writes of our own moved it

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self, TypeVar
+from typing import Final, Self, TypeVar
 
 import anyio
 import anyio.to_thread
@@ -35,7 +35,9 @@ from torrent_engine.disk.state_records import (
     progress_row,
     read_dht_row,
     read_progress_row,
+    read_stamp_row,
     read_torrent_row,
+    stamp_row,
     torrent_row,
 )
 
@@ -186,7 +188,11 @@ class StateStore:
                 for piece, blocks in partial
                 if isinstance(blocks, bytes)
             },
-            stamps={stamp.file_index: stamp for stamp in map(_stamp, stamps) if stamp is not None},
+            stamps={
+                stamp.file_index: stamp
+                for stamp in map(read_stamp_row, stamps)
+                if stamp is not None
+            },
         )
 
     def _load_progress(self, db: sqlite3.Connection, info_hash: InfoHash) -> Progress | None:
@@ -252,7 +258,7 @@ class StateStore:
             db.executemany("DELETE FROM partial WHERE info_hash = ? AND piece = ?", gone)
             insert_rows(db, "partial", kept)
             if stamps is not None:
-                insert_rows(db, "stamps", [_stamp_row(info_hash, stamp) for stamp in stamps()])
+                insert_rows(db, "stamps", [stamp_row(info_hash, stamp) for stamp in stamps()])
             insert_rows(db, "progress", [progress_row(info_hash, progress)])
 
         await self.run(save)
@@ -269,7 +275,7 @@ class StateStore:
 
         def remove(db: sqlite3.Connection) -> None:
             self.copies.remove(info_hash)
-            for table in (*_TABLES_OF_RUN, "sessions", "session_metainfos"):
+            for table in (*_TABLES_OF_RUN, "moves", "sessions", "session_metainfos"):
                 _delete(db, table, info_hash)
             (self.folder / "journals" / info_hash.hex()).unlink(missing_ok=True)
 
@@ -341,20 +347,6 @@ class StateStore:
 
 def _count(value: object) -> int:
     return max(value, 0) if isinstance(value, int) else 0
-
-
-def _stamp(row: tuple[Any, ...]) -> FileStamp | None:
-    index, size, mtime, inode, device = row
-    if not isinstance(inode, bytes) or not isinstance(device, bytes):
-        return None
-    return FileStamp(
-        index, size, mtime, int.from_bytes(inode, "big"), int.from_bytes(device, "big")
-    )
-
-
-def _stamp_row(info_hash: InfoHash, stamp: FileStamp) -> tuple[object, ...]:
-    identity = stamp.inode.to_bytes(16, "big"), stamp.device.to_bytes(8, "big")
-    return (info_hash, stamp.file_index, stamp.size_bytes, stamp.mtime_ns, *identity)
 
 
 def _delete(db: sqlite3.Connection, table: str, info_hash: InfoHash) -> None:

@@ -89,6 +89,7 @@ def believe_old_rows(db: sqlite3.Connection, info_hashes: Iterable[bytes]) -> No
     those of its stamps; what was not durable is hashed.
     """
     known = set(info_hashes)
+    db.execute("DELETE FROM moves")  # they are over, or begin anew
     for table in _TABLES:
         for (key,) in db.execute(f"SELECT DISTINCT info_hash FROM {table}").fetchall():  # noqa: S608
             if key not in known:

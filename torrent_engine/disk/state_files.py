@@ -18,6 +18,7 @@ from torrent_engine.base.ids import SHA1_BYTES, InfoHash
 from torrent_engine.codec.bencode import decode_with_spans
 from torrent_engine.disk.state_records import TorrentRecord
 
+_NEW_FILE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
 _FREE_SHARE: Final = 8  # the reserve takes at most one part in this many of what is free
 
 
@@ -42,16 +43,20 @@ def write_atomically(path: Path, data: bytes) -> None:
     sync_folder(path.parent)
 
 
-def _write_unsynced(path: Path, data: bytes) -> None:
-    """Write a file that is not there, or is another; what is there is never half of either."""
+def _write_unsynced(path: str, data: bytes) -> None:
+    """Write a file that is not there, or is another; what was whole is never half of either."""
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        descriptor = os.open(path, _NEW_FILE, 0o600)
     except FileExistsError:
-        if path.read_bytes() != data:
-            write_atomically(path, data)
+        if Path(path).read_bytes() != data:
+            write_atomically(Path(path), data)
         return
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
+    try:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(descriptor, view) :]
+    finally:
+        os.close(descriptor)
 
 
 def sync_folder(path: Path) -> None:
@@ -82,8 +87,9 @@ class TorrentCopies:
     def save_unsynced(self, metainfos: Iterable[tuple[bytes, bytes]]) -> None:
         """Write many .torrents, named by info-hash; the power may be lost before they are there."""
         make_private_folder(self._folder)
+        folder = os.fspath(self._folder)  # a Path each would take longer than the files do
         for info_hash, data in metainfos:
-            _write_unsynced(self._path(info_hash, "torrent"), data)
+            _write_unsynced(f"{folder}{os.sep}{info_hash.hex()}.torrent", data)
 
     def remove_unsynced(self, info_hashes: Iterable[bytes]) -> None:
         """Remove .torrents that say not where their files are."""

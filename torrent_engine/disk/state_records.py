@@ -140,6 +140,22 @@ def read_progress_row(row: tuple[Any, ...]) -> Progress:
     return Progress(piece_count, have, durable, unchecked, boot_id, bool(is_clean))
 
 
+def stamp_row(info_hash: InfoHash, stamp: FileStamp) -> tuple[object, ...]:
+    """Return the row of table ``stamps``."""
+    identity = stamp.inode.to_bytes(16, "big"), stamp.device.to_bytes(8, "big")
+    return (bytes(info_hash), stamp.file_index, stamp.size_bytes, stamp.mtime_ns, *identity)
+
+
+def read_stamp_row(row: tuple[Any, ...]) -> FileStamp | None:
+    """Return the stamp of a row without its info-hash; None if it is damaged."""
+    index, size, mtime, inode, device = row
+    if not isinstance(inode, bytes) or not isinstance(device, bytes):
+        return None
+    return FileStamp(
+        index, size, mtime, int.from_bytes(inode, "big"), int.from_bytes(device, "big")
+    )
+
+
 def dht_row(record: DhtRecord) -> tuple[object, ...]:
     """Return the row of table ``dht_nodes``."""
     fields = (int(record.is_ipv6), record.node_id, record.nodes)

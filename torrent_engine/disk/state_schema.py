@@ -6,7 +6,7 @@ from typing import Final
 
 from torrent_engine.base.errors import StateDatabaseError
 
-SCHEMA_VERSION: Final = 3
+SCHEMA_VERSION: Final = 4
 
 _VERSION_1: Final = """
 CREATE TABLE version (number INTEGER NOT NULL);
@@ -60,6 +60,13 @@ CREATE TABLE jobs (
 CREATE INDEX jobs_of_torrent ON jobs (info_hash)
 """  # the metainfo is apart, so that a list of all sessions reads none of it
 
+_MOVES_TABLE: Final = """
+CREATE TABLE moves (
+    info_hash BLOB PRIMARY KEY, plan TEXT NOT NULL, is_placed INTEGER NOT NULL,
+    checksum BLOB NOT NULL
+)
+"""
+
 
 class DamagedDatabaseError(sqlite3.DatabaseError):
     """A check found damage that no statement has run into yet."""
@@ -96,10 +103,15 @@ def _add_manager_tables(connection: sqlite3.Connection) -> None:
     _execute(connection, _MANAGER_TABLES)
 
 
+def _add_moves(connection: sqlite3.Connection) -> None:
+    connection.execute(_MOVES_TABLE)
+
+
 MIGRATIONS: Final[tuple[Callable[[sqlite3.Connection], None], ...]] = (
     _create,
     _add_dht_nodes,
     _add_manager_tables,
+    _add_moves,
 )
 """``MIGRATIONS[n]`` makes a database of version n one of version n + 1."""
 

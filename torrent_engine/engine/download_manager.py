@@ -4,7 +4,7 @@ The life of a block: :meth:`DownloadManager.refill` asks for it, :meth:`Download
 puts it into its PieceAssembly, and a whole piece goes to the PieceFinisher.
 """
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Final, Protocol
 
 from torrent_engine.base.ids import BLOCK_BYTES
@@ -12,6 +12,7 @@ from torrent_engine.engine.assembly import PieceAssembly
 from torrent_engine.engine.peer import Peer, Sender
 from torrent_engine.engine.piece_finisher import PieceFinisher
 from torrent_engine.engine.torrent import Torrent
+from torrent_engine.engine.urgent_requests import IsAsked, UrgentRequests
 from torrent_engine.policy.picker import END_GAME_BLOCKS
 from torrent_engine.policy.pieces import Block
 from torrent_engine.protocol.wire.messages import (
@@ -27,8 +28,6 @@ from torrent_engine.protocol.wire.messages import (
     RequestRejected,
     UnrequestedBlock,
 )
-
-IsAsked = Callable[[Block], bool]
 
 REJECTED_PAUSE_S: Final = 1.0  # ours: a peer that rejects is asked again by the next tick but one
 FLUSH_AGE_S: Final = 2.0  # RELIABILITY section 3: at most this much of unverified blocks is lost
@@ -56,9 +55,11 @@ class DownloadManager:
         self._finisher = finisher
         self._assemblies = finisher.assemblies
         self.has_duplicates = False
-        """Whether some block was asked of several peers: the end game has begun."""
+        """Whether some block was asked of several peers: the end game, or one comes too late."""
         self.is_active = False
         """Whether anything is asked of anybody: not while checking or paused."""
+        self.urgent = UrgentRequests(torrent, self)
+        self._deadlines = torrent.picker.deadlines
 
     # -- what peers have --------------------------------------------------------------------
 
@@ -239,7 +240,8 @@ class DownloadManager:
         bits = peer.bits
         if connection.peer_choking:
             bits = self._allowed_fast(peer)
-        if bits and (blocks := self._pick(peer, bits, room)):
+        pick = self.urgent.pick if self._deadlines.bits else self.pick
+        if bits and (blocks := pick(peer, bits, room)):
             connection.request_blocks(blocks)
 
     @staticmethod
@@ -249,14 +251,25 @@ class DownloadManager:
             allowed |= 1 << piece
         return allowed & peer.bits
 
-    def _pick(self, peer: Peer, bits: int, room: int) -> list[Block]:
+    def pick_due(self, peer: Peer, bits: int, count: int) -> list[Block]:
+        """Pick what a peer is asked for of the pieces with a deadline."""
+        identity = peer.identity
+        blocks = self._picker.pick_due(bits, count, key=identity, only_for=self._alone(identity))
+        self._begin_pieces_of(blocks, identity)
+        return blocks
+
+    def pick(self, peer: Peer, bits: int, room: int) -> list[Block]:
+        """Pick what a peer is asked for, whatever has a deadline."""
         picker, identity = self._picker, peer.identity
-        alone = identity if self._torrent.suspicion.is_on_parole(identity) else None
-        blocks = picker.pick(bits, room, key=identity, only_for=alone)
+        blocks = picker.pick(bits, room, key=identity, only_for=self._alone(identity))
         if not blocks and picker.is_end_game and picker.partials:
             blocks = self._pick_again(peer, bits)
         self._begin_pieces_of(blocks, identity)
         return blocks
+
+    def _alone(self, sender: Sender) -> Sender | None:
+        """Return the sender itself if it may only have pieces that are its own (row B6)."""
+        return sender if self._torrent.suspicion.is_on_parole(sender) else None
 
     def pick_stretch(
         self, sender: Sender, bits: int, count: int, last: int | None, is_asked: IsAsked
@@ -269,7 +282,7 @@ class DownloadManager:
         picker = self._picker
         if not self.is_active:
             return []
-        alone = sender if self._torrent.suspicion.is_on_parole(sender) else None
+        alone = self._alone(sender)
         blocks = picker.pick_stretch(bits, count, key=sender, only_for=alone, last=last)
         if not blocks and picker.is_end_game and picker.partials:
             blocks = picker.pick_again(bits, END_GAME_BLOCKS, is_asked)
@@ -337,6 +350,9 @@ class DownloadManager:
             peer.link.flush()
         if self.is_active:  # not onto a full disk
             self._finisher.write_ahead(now, FLUSH_AGE_S)
+        if self.has_duplicates and not self._picker.is_end_game:
+            partials = self._picker.partials.values()
+            self.has_duplicates = any(partial.has_duplicates for partial in partials)
 
     def _check_snubbed(self, peer: Peer, now: float) -> None:
         connection = peer.connection

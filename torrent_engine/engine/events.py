@@ -54,7 +54,7 @@ class SessionStopped(Event):
 
     type: ClassVar[str] = "session.stopped"
     reason: str
-    """"stopped", "ratio", "time", "checked", "metadata" or "cancelled"."""
+    """"stopped", "ratio", "time", "idle", "checked", "metadata", "cancelled" or "owner_changed"."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,7 @@ from torrent_engine.engine.session_run import BETWEEN, RunSettings, SessionRun
 from torrent_engine.engine.session_waiting import SessionWaiting
 from torrent_engine.engine.shared_resources import SharedResources
 from torrent_engine.engine.states import Signal
+from torrent_engine.policy.seeding_clock import SeedingClock
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +61,7 @@ class SessionLife(SessionWaiting):
         self._peer_id = PeerId(CLIENT_PREFIX + os.urandom(12))
         self._rests: RestConfig | None = None
         """When it rests; None: never."""
-        self._seeding_since_s: float | None = None
+        self._seeding = SeedingClock()
         self._between: BetweenWork | None = None
         self._between_lock = anyio.Lock()
 
@@ -125,7 +126,6 @@ class SessionLife(SessionWaiting):
                     await run.transfer.sources.stop()
         if run.keeps_sources and not run.check.is_needed:
             self._trusts_resume = True  # all was hashed that was to be
-        self._seeding_since_s = run.seeding_since_s
         if run.keeps_sources:
             if self._inheritance is not None:
                 self._inheritance.sources = None
@@ -224,9 +224,9 @@ class SessionLife(SessionWaiting):
             self._disk_full,
             self._fail,
             partial(self._has_room, Signal.RESUME),
+            self._seeding,
             self._rests,
             lambda: self._run_users > 0,
-            self._seeding_since_s,
         )
         run = SessionRun(settings, self._shared, trust=trust, inheritance=self._inheritance)
         for url, tier in self._added_trackers.items():

@@ -31,6 +31,7 @@ from torrent_engine.engine.inheritance import Inheritance
 from torrent_engine.engine.progress import Progress, check_priorities, skipped_by
 from torrent_engine.engine.run_check import RunCheck
 from torrent_engine.engine.saved_totals import SavedTotals
+from torrent_engine.engine.seeding_rules import SeedingRules, rules_of
 from torrent_engine.engine.session_stats import stats_event
 from torrent_engine.engine.shared_resources import SharedResources
 from torrent_engine.engine.states import Signal, State, StateMachine
@@ -38,7 +39,7 @@ from torrent_engine.engine.torrent import Torrent, Totals
 from torrent_engine.engine.transfer import Transfer, TransferCallbacks
 from torrent_engine.policy.picker import Picker
 from torrent_engine.policy.pieces import PieceTable
-from torrent_engine.policy.stop_rules import StopRules
+from torrent_engine.policy.seeding_clock import SeedingClock
 from torrent_engine.policy.suspicion import Suspicion
 
 logger = logging.getLogger(__name__)
@@ -64,12 +65,11 @@ class RunSettings:
     """The state is to be ERROR while the run waits for room."""
     on_room: Callable[[], None]
     """The state is to be what it was before that."""
+    seeding: SeedingClock
     rests: RestConfig | None
     """When the run ends for want of work; None: never."""
     is_needed: Callable[[], bool]
     """Whether somebody wants it to go on without work."""
-    seeding_since_s: float | None
-    """When an earlier run began to seed, if the torrent was complete ever since."""
 
 
 class SessionRun:
@@ -92,11 +92,15 @@ class SessionRun:
         self._trust = trust
         self._phase = anyio.CancelScope()
         self._started_s = shared.clock()
-        self.seeding_since_s = settings.seeding_since_s
         config, metainfo = settings.config, settings.metainfo
         self.all_totals = SavedTotals(shared.store, metainfo.info_hash, settings.totals)
-        self._rules = StopRules(config.seed_ratio, config.seed_time_s)
         self.progress = Progress(metainfo)
+        self.seeding = SeedingRules(
+            rules_of(config, shared.config.seeding),
+            settings.seeding,
+            self.all_totals,
+            self.progress,
+        )
         priorities = self.progress.set_priorities(config.file_priorities)
         self.torrent = self._make_torrent()
         self.torrent.picker.set_priorities(priorities)
@@ -327,12 +331,14 @@ class SessionRun:
         if self.progress.is_complete:
             self._on_complete()  # the last pieces were written while paused
             self._begin_seeding()
-        if self.stop_reason is None:
-            await self.transfer.run()
+        try:
+            if self.stop_reason is None:
+                await self.transfer.run()
+        finally:
+            self.seeding.clock.end(self._shared.clock())
 
     def _begin_seeding(self) -> None:
-        if self.seeding_since_s is None:
-            self.seeding_since_s = self._shared.clock()
+        self.seeding.clock.begin(self._shared.clock())
         self._apply_rules(self._shared.clock())
 
     def _on_complete(self) -> None:
@@ -350,16 +356,10 @@ class SessionRun:
         self._begin_seeding()
 
     def _apply_rules(self, now: float) -> None:
-        if self.seeding_since_s is None or self._settings.machine.state is not State.SEEDING:
-            return
-        reason = self._rules.reason(
-            uploaded_bytes=self.all_totals.uploaded_bytes,
-            downloaded_bytes=self.all_totals.downloaded_bytes,
-            wanted_bytes=self.progress.wanted_bytes,
-            seeding_s=now - self.seeding_since_s,
-        )
-        if reason is not None:
-            self.stop(reason)
+        if self._settings.machine.state is State.SEEDING:
+            reason = self.seeding.reason(now)
+            if reason is not None:
+                self.stop(reason)
 
     def _on_second(self, now: float) -> None:
         self._apply_rules(now)
@@ -383,6 +383,6 @@ class SessionRun:
         if machine.state is State.SEEDING:
             self._begin_seeding()
         elif not is_complete:
-            self.seeding_since_s = None
+            self.seeding.clock.reset()
         if machine.state in {State.DOWNLOADING, State.SEEDING}:
             self.transfer.downloads.set_active(active=not is_complete)

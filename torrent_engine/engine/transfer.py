@@ -220,6 +220,8 @@ class Transfer:
             await anyio.sleep(TICK_S)
             self._announce_pieces()
             self._serving.tick(self.torrent.clock())
+            if self.torrent.picker.deadlines.bits:
+                self.downloads.urgent.tick(self.torrent.clock())
             ticks += 1
             if ticks % TICKS_PER_SECOND == 0:
                 self._tick_second(self.torrent.clock())
@@ -285,6 +287,7 @@ class Transfer:
     def _on_have(self, piece: int) -> None:
         torrent = self.torrent
         self._fresh_pieces.append(piece)
+        torrent.picker.deadlines.done(piece)
         for index in self.progress.piece_here(piece):
             path = str(torrent.storage.path_of(index))
             torrent.bus.publish(FileCompleted(torrent.metainfo.info_hash, FileIndex(index), path))

@@ -147,6 +147,13 @@ class DhtService:
             self._datagrams.route(DHT_FIRST_BYTES, self)
             self.wanted.set()
 
+    def told_by_gateway(self, address: PeerAddress) -> None:
+        """Take what our gateway says of our address (BEP 42)."""
+        driver = self.drivers.get(":" in address.host)
+        if driver is not None:
+            driver.node.told_by_gateway(address, now=self._host.clock())
+            driver.flush()
+
     # -- nodes to begin with ----------------------------------------------------------------
 
     def add_node(self, host: str, port: int) -> None:

@@ -1,19 +1,20 @@
 """Decides which blocks a peer is asked for next.
 
-Order: begun pieces first, then a new piece of the highest priority, among those the rarest, among
-those a random one (the lowest in sequential mode); when nothing is left to begin, blocks that
-others were asked for are asked for again (end game). Source: BEP 3, "Pieces"; the rest is what
-the field's clients do.
+Order: pieces with a deadline first, the earliest before others; then begun pieces, then a new piece
+of the highest priority, among those the rarest, among those a random one (the lowest in sequential
+mode); when nothing is left to begin, blocks that others were asked for are asked for again (end
+game). Source: BEP 3, "Pieces"; the rest is what the field's clients do.
 """
 
 import random
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Final
 
 from torrent_engine.base.errors import LocalProtocolError
 from torrent_engine.codec.geometry import Geometry
 from torrent_engine.policy.availability import Availability
+from torrent_engine.policy.deadlines import Deadlines
 from torrent_engine.policy.pieces import Block, PartialPiece, PieceTable
 from torrent_engine.policy.web_seed_plan import choose_stretch
 
@@ -41,6 +42,7 @@ class Picker:
         self._rng = rng
         self.is_sequential = is_sequential
         self.availability = Availability()
+        self.deadlines = Deadlines()
         self.partials: dict[int, PartialPiece] = {}
         self._begun = 0  # the keys of partials, as bits
         self._open: dict[int, PartialPiece] = {}  # those with free blocks, oldest first
@@ -130,17 +132,57 @@ class Picker:
             return self._from_open(bits, count, {None})
         return picked
 
+    def pick_due(self, bits: int, count: int, *, key: object, only_for: object) -> list[Block]:
+        """Return up to ``count`` blocks of pieces with a deadline, and mark them; as :meth:`pick`.
+
+        Fewer than ``count``: there is nothing more of them to ask somebody with ``bits`` for.
+        """
+        picked: list[Block] = []
+        reserved_for = {only_for} if only_for is not None else {None, key}
+        for piece in self._due(bits):
+            if len(picked) >= count:
+                break
+            partial = self._open.get(piece)
+            if partial is None:
+                partial = self.begin(piece)
+                partial.exclusive_to = only_for
+            if partial.exclusive_to in reserved_for:
+                picked += self._take(partial, count - len(picked))
+        return picked
+
+    def has_due(self, bits: int) -> bool:
+        """Return whether somebody with ``bits`` can be asked for a piece with a deadline."""
+        return next(iter(self._due(bits)), None) is not None
+
+    def _due(self, bits: int) -> Iterator[int]:
+        """Yield the pieces with a deadline that have free blocks, the earliest first."""
+        missing = self._table.missing & self.wanted
+        for piece in _among(self.deadlines.order, bits & self.deadlines.bits):
+            if piece in self._open or missing >> piece & 1:
+                yield piece
+
+    def _due_stretch(self, bits: int, count: int, *, key: object, only_for: object) -> list[Block]:
+        """Return blocks of the earliest piece with a deadline, and of its neighbours with one."""
+        first = next(iter(self._due(bits)), None)
+        if first is None:
+            return []
+        most = max(1, count // self._geometry.blocks_per_piece)
+        run = _ones_at((bits & self.deadlines.bits) >> first & (1 << most) - 1)
+        return self.pick_due(bits & ((1 << run) - 1 << first), count, key=key, only_for=only_for)
+
     def pick_stretch(
         self, bits: int, count: int, *, key: object, only_for: object, last: int | None
     ) -> list[Block]:
         """Return up to ``count`` blocks, most of them neighbours, and mark them: for a web seed.
 
-        First what is free of piece ``last``, where it was before, or of a begun piece that nobody
-        works on; then a stretch of missing pieces of the highest priority, of those that no peer
-        has if there are any; then what is free of pieces that others work on. ``key`` and
-        ``only_for`` are as in :meth:`pick`.
+        First what has a deadline; then what is free of piece ``last``, where it was before, or of a
+        begun piece that nobody works on; then a stretch of missing pieces of the highest priority,
+        of those that no peer has if there are any; then what is free of pieces that others work
+        on. ``key`` and ``only_for`` are as in :meth:`pick`.
         """
         reserved_for = {only_for} if only_for is not None else {None, key}
+        if due := self._due_stretch(bits, count, key=key, only_for=only_for):
+            return due
         for piece, partial in self._open.items():
             is_ours = partial.exclusive_to in reserved_for and bits >> piece & 1
             if is_ours and (piece == last or partial.is_idle):
@@ -194,6 +236,16 @@ class Picker:
             if not partial.has_free:
                 self._open.pop(piece, None)
         return picked
+
+    def ask_again(self, blocks: Collection[Block]) -> list[Block]:
+        """Mark blocks of begun pieces that are not here once more; return those."""
+        again: list[Block] = []
+        for piece in dict.fromkeys(block[0] for block in blocks):
+            if (partial := self.partials.get(piece)) is not None:
+                again += partial.take_again(len(blocks), lambda block: block not in blocks)
+                if not partial.has_free:
+                    self._open.pop(piece, None)
+        return again
 
     def release(self, piece: int, block: int) -> None:
         """Record that one peer will not send a block that it was asked for."""

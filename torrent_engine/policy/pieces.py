@@ -128,6 +128,11 @@ class PartialPiece:
         """Whether no peer owes us any block of it."""
         return not any(self._requested)
 
+    @property
+    def has_duplicates(self) -> bool:
+        """Whether a block is asked of more than one peer."""
+        return max(self._requested) > 1
+
     def has(self, block: int) -> bool:
         """Return whether a block is here."""
         return bool(self._received[block])

@@ -4,6 +4,8 @@ import random
 from dataclasses import replace
 from itertools import pairwise
 
+import pytest
+
 from torrent_engine.base.config import DhtConfig
 from torrent_engine.base.ids import NodeId, PeerAddress
 from torrent_engine.protocol.dht.external import ExternalAddress
@@ -133,6 +135,25 @@ def test_bep42_a_local_address_or_one_of_another_family_says_nothing() -> None:
     for number in range(5):
         six.told(PeerAddress("2a00::1", 7), PeerAddress(f"2a01:{number:x}::1", 9))
     assert six.believed == PeerAddress("2a00::1", 7)
+
+
+def test_bep42_the_gateway_is_believed_until_enough_networks_say_something() -> None:
+    external = ExternalAddress(CONFIG, is_ipv6=False)
+    assert external.hinted(PeerAddress("99.1.1.1", 7))
+    assert not external.hinted(PeerAddress("99.1.1.1", 7))
+    assert external.hinted(PeerAddress("99.1.1.2", 7))
+    assert external.believed == PeerAddress("99.1.1.2", 7)
+    tell(external, "88.1.1.1", range(CONFIG.external_votes))
+    assert external.believed == PeerAddress("88.1.1.1", 1)
+    assert not external.hinted(PeerAddress("99.1.1.1", 7))
+    assert external.believed == PeerAddress("88.1.1.1", 1)
+
+
+@pytest.mark.parametrize("host", ["10.0.0.1", "192.168.1.1", "2a00::1", "0.0.0.0", "100.64.1.1"])
+def test_bep42_a_gateway_behind_another_one_says_nothing(host: str) -> None:
+    external = ExternalAddress(CONFIG, is_ipv6=False)
+    assert not external.hinted(PeerAddress(host, 7))
+    assert external.believed is None
 
 
 def test_bep42_votes_that_are_remembered_are_bounded() -> None:

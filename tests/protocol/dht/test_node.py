@@ -380,6 +380,14 @@ def test_bep42_the_id_follows_the_address_that_many_networks_see() -> None:
     assert changes == [ExternalAddressChanged(ours, node.node_id)]
 
 
+def test_bep42_the_id_fits_what_the_gateway_says_before_any_node_has_answered() -> None:
+    node, ours = make(), PeerAddress("99.1.1.1", 6881)
+    node.told_by_gateway(ours, now=1.0)
+    assert node.external == ours
+    assert is_valid_node_id(node.node_id, ours.host)
+    assert [type(each) for each in node.events()] == [ExternalAddressChanged]
+
+
 def test_bep42_a_new_id_is_kept_for_a_while() -> None:
     node = make()
     external_votes(node, PeerAddress("99.1.1.1", 1), range(10), now=1.0)

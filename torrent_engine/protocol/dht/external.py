@@ -5,10 +5,11 @@ addresses: each network of them has one vote, its last, and most of the votes mu
 """
 
 from collections import Counter, OrderedDict
+from ipaddress import ip_address
 
 from torrent_engine.base.config import DhtConfig
 from torrent_engine.base.ids import PeerAddress
-from torrent_engine.protocol.dht.hosts import is_local, packed_host, site_of
+from torrent_engine.protocol.dht.hosts import packed_host, site_of
 from torrent_engine.protocol.dht.named_nodes import is_unicast
 
 
@@ -18,6 +19,7 @@ class ExternalAddress:
     def __init__(self, config: DhtConfig, *, is_ipv6: bool) -> None:
         self.believed: PeerAddress | None = None
         """Port 0 where the tellers do not agree on the port."""
+        self._hint: PeerAddress | None = None
         self._config = config
         self._is_ipv6 = is_ipv6
         self._votes: OrderedDict[bytes, PeerAddress] = OrderedDict()
@@ -27,9 +29,9 @@ class ExternalAddress:
 
         Only addresses of the internet count: on others every node id is right.
         """
-        if (":" in address.host) != self._is_ipv6 or is_local(address.host):
+        if (":" in address.host) != self._is_ipv6 or not is_unicast(address.host):
             return False
-        if not is_unicast(address.host):
+        if not ip_address(address.host).is_global:  # a gateway of a carrier has one of 100.64/10
             return False
         site = site_of(packed_host(teller.host))
         self._votes[site] = address
@@ -40,6 +42,20 @@ class ExternalAddress:
         changed = winner is not None and winner != self.believed
         self.believed = winner or self.believed
         return changed
+
+    def hinted(self, address: PeerAddress) -> bool:
+        """Believe our own gateway as long as nothing else is believed; tell whether that is so.
+
+        It may stand behind another gateway: what it says holds if it is of the internet.
+        """
+        if self.believed not in (None, self._hint) or self.believed == address:
+            return False
+        if (":" in address.host) != self._is_ipv6 or not is_unicast(address.host):
+            return False
+        if not ip_address(address.host).is_global:  # a gateway of a carrier has one of 100.64/10
+            return False
+        self.believed = self._hint = address
+        return True
 
     def _winner(self) -> PeerAddress | None:
         hosts = Counter(vote.host for vote in self._votes.values())

@@ -328,7 +328,8 @@ class DhtNode:
         self._responder.prove(address.host, now)
         self._upkeep.answered(NodeInfo(response.sender, address), now)
         if response.external is not None:
-            self._take_external(response.external, address, now)
+            changed = self._external.told(response.external, address)
+            self._fit_id(now, changed=changed)
         query.asker.answered(query, response, now=now)
         self._lookups.is_held = False  # somebody is known: no need to wait for who is gone
         self._lookups.go_on(now)
@@ -339,9 +340,12 @@ class DhtNode:
             query.asker.refused(query, failure, now=now)
             self._lookups.go_on(now)
 
-    def _take_external(self, told: PeerAddress, teller: PeerAddress, now: float) -> None:
-        """Count a vote; take an id that fits what most of them say, now and then (BEP 42)."""
-        changed = self._external.told(told, teller)
+    def told_by_gateway(self, address: PeerAddress, *, now: float) -> None:
+        """Take what our gateway says of our address, until enough nodes have said it (BEP 42)."""
+        self._fit_id(now, changed=self._external.hinted(address))
+
+    def _fit_id(self, now: float, *, changed: bool) -> None:
+        """Take an id that fits the address which is believed, now and then (BEP 42)."""
         believed = self._external.believed
         if believed is None:
             return

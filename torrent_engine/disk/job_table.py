@@ -1,0 +1,282 @@
+"""Owns table ``jobs`` of the resume database: records of what was done, as rows and back.
+
+Each row carries a checksum over its fields: a damaged row costs one job (row F6). Functions that
+take a connection are for StateStore.run; they raise nothing of their own.
+"""
+
+import logging
+import sqlite3
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from enum import StrEnum
+from typing import Any, Final
+
+from torrent_engine.base.errors import StateDatabaseError
+from torrent_engine.base.ids import SHA1_BYTES, InfoHash
+from torrent_engine.disk.state_database import insert_rows
+from torrent_engine.disk.state_records import checksum
+
+MAX_NAME_CHARS: Final = 255
+MAX_TEXT_CHARS: Final = 1_000
+_MAX_INTEGER: Final = 2**63 - 1  # SQLite's
+_log = logging.getLogger(__name__)
+
+
+class JobKind(StrEnum):
+    """What is done."""
+
+    ADD = "add"
+    """A torrent is taken on; of a magnet link its metadata is fetched."""
+    CHECK = "check"
+    """Data on the disk is hashed."""
+    DOWNLOAD = "download"
+    SEED = "seed"
+    MOVE = "move"
+    """Files move to another folder."""
+    CREATE = "create"
+    """A .torrent is made."""
+
+
+class JobStatus(StrEnum):
+    """How far it is."""
+
+    PENDING = "pending"
+    """Waits for its turn."""
+    RUNNING = "running"
+    PAUSED = "paused"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+FINISHED: Final = frozenset({JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED})
+UNFINISHED: Final = frozenset(JobStatus) - FINISHED
+INTERRUPTED: Final = "interrupted"
+"""Error and reason of a job whose process died."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One record; times are seconds since 1970, for people: nothing is timed by them."""
+
+    id: str
+    """A UUID."""
+    kind: JobKind
+    info_hash: InfoHash | None
+    """None: no torrent yet, as while one is made."""
+    name: str
+    status: JobStatus
+    created_s: float
+    updated_s: float
+    completed_s: float | None = None
+    """When it came to its end, good or bad."""
+    progress: float = 0.0
+    """0.0 to 1.0."""
+    total_bytes: int = 0
+    """0: not known."""
+    done_bytes: int = 0
+    """Of a seed: sent to peers, over all its runs."""
+    error: str | None = None
+    """Why it failed."""
+    reason: str | None = None
+    """Why it is paused, cancelled or ended."""
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether it came to its end."""
+        return self.status in FINISHED
+
+
+@dataclass(frozen=True, slots=True)
+class JobFilter:
+    """Which jobs; an empty field lets all pass."""
+
+    statuses: frozenset[JobStatus] = frozenset()
+    kinds: frozenset[JobKind] = frozenset()
+    info_hash: InfoHash | None = None
+    id_prefix: str = ""
+    limit: int = 0
+    """The newest of them; 0: all."""
+
+
+@dataclass(frozen=True, slots=True)
+class OwnedJob:
+    """A job, and the process that works or worked on it."""
+
+    job: Job
+    owner: str
+
+
+_FIELDS: Final = frozenset(field.name for field in fields(Job))
+_COLUMNS: Final = (
+    "id, owner, kind, info_hash, name, status, created_s, updated_s, completed_s,"
+    " progress, total_bytes, done_bytes, error, reason, checksum"
+)
+
+
+# -- rows -----------------------------------------------------------------------------------------
+
+
+def job_row(owned: OwnedJob) -> tuple[object, ...]:
+    """Return the row of a job; what SQLite could not take is cut to what it can."""
+    job = owned.job
+    row = (
+        _text(job.id, MAX_NAME_CHARS),
+        owned.owner,
+        str(job.kind),
+        None if job.info_hash is None else bytes(job.info_hash),
+        _text(job.name, MAX_NAME_CHARS),
+        str(job.status),
+        float(job.created_s),
+        float(job.updated_s),
+        None if job.completed_s is None else float(job.completed_s),
+        _share(job.progress),
+        _count(job.total_bytes),
+        _count(job.done_bytes),
+        None if job.error is None else _text(job.error, MAX_TEXT_CHARS),
+        None if job.reason is None else _text(job.reason, MAX_TEXT_CHARS),
+    )
+    return (*row, checksum(*row))
+
+
+def read_job_row(row: tuple[Any, ...]) -> OwnedJob:
+    """Return the job of a row; StateDatabaseError if the row is damaged."""
+    *values, stored = row
+    if checksum(*values) != stored:
+        raise StateDatabaseError("a job's row is damaged")
+    job_id, owner, kind, info_hash, name, status, *rest = values
+    try:
+        if info_hash is not None and len(info_hash) != SHA1_BYTES:
+            raise StateDatabaseError("a job's row is damaged")
+        key = None if info_hash is None else InfoHash(info_hash)
+        job = Job(job_id, JobKind(kind), key, name, JobStatus(status), *rest)
+    except (ValueError, TypeError) as error:
+        raise StateDatabaseError(f"a job's row is damaged: {error}") from error
+    return OwnedJob(job, owner)
+
+
+def _text(text: str, max_chars: int) -> str:
+    return text[:max_chars].encode("utf-8", "replace").decode()
+
+
+def _share(value: float) -> float:
+    return min(max(float(value), 0.0), 1.0) if value == value else 0.0
+
+
+def _count(value: int) -> int:
+    return min(max(int(value), 0), _MAX_INTEGER)
+
+
+# -- reading --------------------------------------------------------------------------------------
+
+
+def read_jobs(db: sqlite3.Connection, wanted: JobFilter) -> list[OwnedJob]:
+    """Return jobs, the newest first; a damaged row is set aside."""
+    where, values = _condition(wanted)
+    query = f"SELECT rowid, {_COLUMNS} FROM jobs {where} ORDER BY created_s DESC, rowid DESC"  # noqa: S608
+    if wanted.limit > 0:
+        query, values = f"{query} LIMIT ?", [*values, wanted.limit]
+    found: list[OwnedJob] = []
+    for row in db.execute(query, values).fetchall():
+        try:
+            found.append(read_job_row(row[1:]))
+        except StateDatabaseError as error:
+            _quarantine(db, row, error)
+    return found
+
+
+def _condition(wanted: JobFilter) -> tuple[str, list[object]]:
+    parts: list[str] = []
+    values: list[object] = []
+    for column, choices in (("status", wanted.statuses), ("kind", wanted.kinds)):
+        if choices:
+            parts.append(f"{column} IN ({', '.join('?' * len(choices))})")
+            values += map(str, choices)
+    if wanted.info_hash is not None:
+        parts.append("info_hash = ?")
+        values.append(bytes(wanted.info_hash))
+    if wanted.id_prefix:
+        parts.append("substr(id, 1, ?) = ?")
+        values += [len(wanted.id_prefix), wanted.id_prefix]
+    return (f"WHERE {' AND '.join(parts)}" if parts else ""), values
+
+
+def _quarantine(db: sqlite3.Connection, row: tuple[Any, ...], error: StateDatabaseError) -> None:
+    key = row[4] if isinstance(row[4], bytes) else b""
+    _log.warning("a job is set aside: %s", error)
+    insert_rows(db, "quarantine", [(key, str(error), time.time())])
+    db.execute("DELETE FROM jobs WHERE rowid = ?", row[:1])
+
+
+# -- writing --------------------------------------------------------------------------------------
+
+
+def write_changes(
+    db: sqlite3.Connection, owner: str, changes: Mapping[str, Mapping[str, Any]]
+) -> None:
+    """Write new jobs, and what changed of old ones, by id and field; a job that is gone stays so.
+
+    Whose job changes becomes the job of ``owner``.
+    """
+    rows = []
+    for job_id, changed in changes.items():
+        job = _new_job(job_id, changed) if "created_s" in changed else _old_job(db, job_id, changed)
+        if job is not None:
+            rows.append(job_row(OwnedJob(job, owner)))
+    insert_rows(db, "jobs", rows)
+
+
+def _new_job(job_id: str, changed: Mapping[str, Any]) -> Job:
+    return Job(id=job_id, **changed)
+
+
+def _old_job(db: sqlite3.Connection, job_id: str, changed: Mapping[str, Any]) -> Job | None:
+    row = db.execute(f"SELECT {_COLUMNS} FROM jobs WHERE id = ?", (job_id,)).fetchone()  # noqa: S608
+    if row is None:
+        return None
+    try:
+        return replace(read_job_row(row).job, **changed)
+    except StateDatabaseError:
+        return None  # set aside when it is read
+
+
+def interrupt(db: sqlite3.Connection, jobs: Iterable[OwnedJob], now_s: float) -> list[OwnedJob]:
+    """Mark jobs whose process died; return them as they are now."""
+    marked = [
+        replace(
+            owned,
+            job=replace(
+                owned.job,
+                status=JobStatus.FAILED,
+                updated_s=now_s,
+                completed_s=now_s,
+                error=INTERRUPTED,
+                reason=INTERRUPTED,
+            ),
+        )
+        for owned in jobs
+    ]
+    insert_rows(db, "jobs", [job_row(owned) for owned in marked])
+    return marked
+
+
+def remove_jobs(db: sqlite3.Connection, ids: Sequence[str]) -> int:
+    """Forget jobs; return how many there were."""
+    before = db.total_changes
+    db.executemany("DELETE FROM jobs WHERE id = ?", [(job_id,) for job_id in ids])
+    return db.total_changes - before
+
+
+def clean(db: sqlite3.Connection, *, finished_before_s: float, max_finished: int) -> None:
+    """Forget finished jobs that are old or too many."""
+    finished = ", ".join(f"'{status}'" for status in sorted(FINISHED))
+    db.execute(
+        f"DELETE FROM jobs WHERE status IN ({finished}) AND completed_s < ?",  # noqa: S608
+        (finished_before_s,),
+    )
+    db.execute(
+        f"DELETE FROM jobs WHERE status IN ({finished}) AND rowid NOT IN ("  # noqa: S608
+        f"SELECT rowid FROM jobs WHERE status IN ({finished}) ORDER BY completed_s DESC LIMIT ?)",
+        (max_finished,),
+    )

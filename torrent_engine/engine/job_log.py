@@ -1,0 +1,280 @@
+"""Owns the records of what is done: that what changes of them is written soon, and few at a time.
+
+In memory is only what is not written yet. A job whose process died is found when the log is opened
+and marked as interrupted; whoever goes on with it says so, and it runs again with the same id.
+"""
+
+import logging
+import sqlite3
+import time
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from typing import Any, Final, Self, TypeAlias
+from uuid import uuid4
+
+import anyio
+
+from torrent_engine.base.config import JobConfig
+from torrent_engine.base.errors import TorrentEngineError
+from torrent_engine.base.ids import InfoHash
+from torrent_engine.disk.job_owner import JobOwner
+from torrent_engine.disk.job_table import (
+    FINISHED,
+    INTERRUPTED,
+    UNFINISHED,
+    Job,
+    JobFilter,
+    JobKind,
+    JobStatus,
+    OwnedJob,
+    clean,
+    interrupt,
+    read_jobs,
+    remove_jobs,
+    write_changes,
+)
+from torrent_engine.disk.state import StateStore
+
+__all__ = ["INTERRUPTED", "Job", "JobFilter", "JobKind", "JobLog", "JobStatus"]
+
+_Jobs: TypeAlias = list[Job]  # the class has a method of that name
+MAX_UNWRITTEN: Final = 100_000  # ours: while the database cannot be written, the oldest are lost
+_EVERYTHING: Final = JobFilter()
+_ALIVE: Final = frozenset({JobStatus.PENDING, JobStatus.RUNNING})  # a process works on it
+logger = logging.getLogger(__name__)
+
+
+class JobLog:
+    """The jobs of one resume database; open it with :meth:`open`, and let :meth:`run` write."""
+
+    def __init__(
+        self, store: StateStore, config: JobConfig, wall_clock: Callable[[], float]
+    ) -> None:
+        self._store = store
+        self._config = config
+        self._wall_clock = wall_clock
+        self._owner = JobOwner(store.folder)
+        self._changes: dict[str, dict[str, Any]] = {}
+        self._changed = anyio.Event()
+        self._cleaned_s = 0.0
+        self.resumable: _Jobs = []
+        """Not finished when the log was opened, or interrupted, and no other process has them."""
+
+    @classmethod
+    async def open(
+        cls,
+        store: StateStore,
+        config: JobConfig | None = None,
+        *,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> Self:
+        """Open the log: find what was running when its process died, clean away what is old.
+
+        ``wall_clock`` gives seconds since 1970. Raises what StateStore raises.
+        """
+        log = cls(store, config or JobConfig(), wall_clock)
+        log.resumable = await store.run(log._recover)
+        return log
+
+    async def close(self) -> None:
+        """Write everything; what this log began and nobody ended is marked as interrupted.
+
+        A database that cannot be written is a line in the log.
+        """
+        try:
+            await self.flush()
+            await self._store.run(self._let_go)
+        except TorrentEngineError as error:
+            logger.warning("%d jobs were not written: %s", len(self._changes), error)
+        finally:
+            self._owner.free()
+
+    # -- what is done -----------------------------------------------------------------------
+
+    def begin(
+        self,
+        kind: JobKind | str,
+        *,
+        info_hash: InfoHash | None = None,
+        name: str,
+        total_bytes: int = 0,
+        status: JobStatus | str = JobStatus.RUNNING,
+    ) -> str:
+        """Begin a job, and return its id; ValueError for an unknown kind or status."""
+        job_id = str(uuid4())
+        self._note(
+            job_id,
+            kind=JobKind(kind),
+            info_hash=info_hash,
+            name=name,
+            status=JobStatus(status),
+            created_s=self._wall_clock(),
+            total_bytes=total_bytes,
+        )
+        return job_id
+
+    def update(
+        self,
+        job_id: str,
+        *,
+        done_bytes: int | None = None,
+        total_bytes: int | None = None,
+        progress: float | None = None,
+        name: str | None = None,
+    ) -> None:
+        """Say how far a job is; without ``progress`` it is what is done of the total."""
+        if progress is None and done_bytes is not None and total_bytes:
+            progress = done_bytes / total_bytes
+        told = {
+            "done_bytes": done_bytes,
+            "total_bytes": total_bytes,
+            "progress": progress,
+            "name": name,
+        }
+        self._note(job_id, **{key: value for key, value in told.items() if value is not None})
+
+    def pause(
+        self, job_id: str, *, reason: str | None = None, status: JobStatus = JobStatus.PAUSED
+    ) -> None:
+        """Say that a job waits: for somebody (paused) or for its turn (pending)."""
+        self._note(job_id, status=status, reason=reason)
+
+    def resume(self, job_id: str) -> None:
+        """Say that a job runs again, whatever it was."""
+        self._note(job_id, status=JobStatus.RUNNING, completed_s=None, error=None, reason=None)
+
+    def finish(
+        self,
+        job_id: str,
+        status: JobStatus | str = JobStatus.COMPLETED,
+        *,
+        error: str | None = None,
+        reason: str | None = None,
+    ) -> None:
+        """End a job: completed, failed or cancelled; ValueError for another status."""
+        end = JobStatus(status)
+        if end not in FINISHED:
+            raise ValueError(f"{end} is not the end of a job")
+        changed: dict[str, Any] = {"progress": 1.0} if end is JobStatus.COMPLETED else {}
+        changed |= {"status": end, "error": error, "reason": reason}
+        self._note(job_id, completed_s=self._wall_clock(), **changed)
+
+    @contextmanager
+    def recorded(
+        self, kind: JobKind | str, *, info_hash: InfoHash | None = None, name: str
+    ) -> Iterator[str]:
+        """Begin a job, and end it with the block: an exception fails it, cancellation cancels."""
+        job_id = self.begin(kind, info_hash=info_hash, name=name)
+        try:
+            yield job_id
+        except Exception as error:
+            self.finish(job_id, JobStatus.FAILED, error=str(error) or type(error).__name__)
+            raise
+        except BaseException:
+            self.finish(job_id, JobStatus.CANCELLED, reason="cancelled")
+            raise
+        self.finish(job_id)
+
+    def _note(self, job_id: str, **changed: Any) -> None:  # noqa: ANN401 - fields of a Job
+        changed["updated_s"] = self._wall_clock()
+        self._changes.setdefault(job_id, {}).update(changed)
+        if len(self._changes) > MAX_UNWRITTEN:
+            self._changes.pop(next(iter(self._changes)))
+        self._changed.set()
+
+    # -- what was done ----------------------------------------------------------------------
+
+    async def list(self, wanted: JobFilter = _EVERYTHING) -> _Jobs:
+        """Return jobs of all processes that use the database, the newest first."""
+        await self.flush()
+        found = await self._store.run(lambda db: read_jobs(db, wanted))
+        return [owned.job for owned in found]
+
+    async def get(self, job_id: str) -> Job | None:
+        """Return one job; None if there is none of this id."""
+        found = await self.list(JobFilter(id_prefix=job_id))
+        return next((job for job in found if job.id == job_id), None)
+
+    async def clear(
+        self, wanted: JobFilter = _EVERYTHING, *, ids: Collection[str] | None = None
+    ) -> int:
+        """Forget finished jobs that pass; return how many.
+
+        With ``ids`` only those, and of them also the unfinished ones that no process works on.
+        """
+        await self.flush()
+
+        def remove(db: sqlite3.Connection) -> int:
+            found = read_jobs(db, wanted)
+            if ids is None:
+                gone = [owned.job.id for owned in found if owned.job.is_finished]
+            else:
+                gone = [owned.job.id for owned in found if self._is_idle(owned, ids)]
+            return remove_jobs(db, gone)
+
+        return await self._store.run(remove)
+
+    def _is_idle(self, owned: OwnedJob, ids: Collection[str]) -> bool:
+        job = owned.job
+        return job.id in ids and (job.is_finished or not self._owner.is_alive(owned.owner))
+
+    # -- the database -----------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Write what changes, until cancelled; a database that fails is tried again later."""
+        while True:
+            with anyio.move_on_after(self._config.clean_interval_s):
+                await self._changed.wait()
+            try:
+                await self.flush()
+                await self._clean_if_due()
+            except TorrentEngineError as error:
+                logger.warning("jobs are not written: %s", error)
+                await anyio.sleep(self._config.retry_interval_s)
+            else:
+                await anyio.sleep(self._config.write_interval_s)
+
+    async def flush(self) -> None:
+        """Write what changed, in one transaction; raises what StateStore raises."""
+        changes, self._changes, self._changed = self._changes, {}, anyio.Event()
+        if not changes:
+            return
+        try:
+            await self._store.run(lambda db: self._write(db, changes))
+        except BaseException:
+            for job_id, newer in self._changes.items():
+                changes.setdefault(job_id, {}).update(newer)
+            self._changes = changes
+            self._changed.set()
+            raise
+
+    def _write(self, db: sqlite3.Connection, changes: dict[str, dict[str, Any]]) -> None:
+        self._owner.take()
+        write_changes(db, self._owner.id, changes)
+
+    async def _clean_if_due(self) -> None:
+        if abs(self._wall_clock() - self._cleaned_s) >= self._config.clean_interval_s:
+            await self._store.run(self._clean)
+
+    def _clean(self, db: sqlite3.Connection) -> None:
+        now_s, config = self._wall_clock(), self._config
+        self._cleaned_s = now_s
+        clean(db, finished_before_s=now_s - config.keep_s, max_finished=config.max_finished)
+        paused = read_jobs(db, JobFilter(statuses=frozenset({JobStatus.PAUSED})))
+        old = [one for one in paused if one.job.updated_s < now_s - config.keep_paused_s]
+        remove_jobs(db, [one.job.id for one in old if not self._owner.is_alive(one.owner)])
+
+    def _recover(self, db: sqlite3.Connection) -> _Jobs:
+        """Mark what was running when its process died; return what somebody may go on with."""
+        self._clean(db)
+        found = read_jobs(db, JobFilter(statuses=UNFINISHED | {JobStatus.FAILED}))
+        alive = {owner: self._owner.is_alive(owner) for owner in {one.owner for one in found}}
+        left = [one for one in found if not alive[one.owner]]
+        dead = [one for one in left if one.job.status in _ALIVE]
+        marked = {one.job.id: one for one in interrupt(db, dead, self._wall_clock())}
+        jobs = [marked.get(one.job.id, one).job for one in left]
+        return [job for job in jobs if not job.is_finished or job.reason == INTERRUPTED]
+
+    def _let_go(self, db: sqlite3.Connection) -> None:
+        found = read_jobs(db, JobFilter(statuses=_ALIVE))
+        interrupt(db, [one for one in found if one.owner == self._owner.id], self._wall_clock())

@@ -1,0 +1,99 @@
+"""Owns one fact: the generation of each owner. What is tied to an older one is ended at once.
+
+An owner is somebody who may go away while what it asked for goes on, such as a user interface. All
+of this is called on the thread of the event loop, and nothing in it waits.
+"""
+
+import logging
+from collections.abc import Callable
+
+from torrent_engine.base.errors import OwnerChangedError
+from torrent_engine.base.ids import OwnerTie
+
+logger = logging.getLogger(__name__)
+
+
+class OwnerWatch:
+    """Somebody who is told once that a tie is old; :meth:`cancel` ends that."""
+
+    __slots__ = ("_on_changed", "_owners", "tie")
+
+    def __init__(self, owners: "Owners", tie: OwnerTie, on_changed: Callable[[], None]) -> None:
+        self.tie = tie
+        self._owners = owners
+        self._on_changed = on_changed
+
+    def cancel(self) -> None:
+        """Be told no more; twice is harmless."""
+        self._owners.forget(self)
+
+    def tell(self) -> None:
+        """Tell that the tie is old."""
+        self._on_changed()
+
+
+class Owners:
+    """The generation of each owner that has announced one, and who watches which."""
+
+    def __init__(self) -> None:
+        self._generations: dict[str, int] = {}
+        self._watches: dict[str, dict[OwnerWatch, None]] = {}
+
+    def generation(self, owner_id: str) -> int | None:
+        """Return an owner's generation; None if it never announced one."""
+        return self._generations.get(owner_id)
+
+    def is_current(self, tie: OwnerTie | None) -> bool:
+        """Tell whether a tie is not old; no tie never is, nor one to an owner nobody announced."""
+        return tie is None or tie.generation >= self._generations.get(tie.owner_id, tie.generation)
+
+    def check(self, tie: OwnerTie | None) -> None:
+        """Raise OwnerChangedError if a tie is old."""
+        if tie is not None and not self.is_current(tie):
+            raise OwnerChangedError(
+                f"owner {tie.owner_id!r}: generation {tie.generation} is over,"
+                f" it is at {self._generations[tie.owner_id]} now"
+            )
+
+    def advance(self, owner_id: str, generation: int) -> int:
+        """Let an owner's generation move on; return how many watches of older ones were told.
+
+        Who watches has been told when this returns. The generation that an owner has is no news.
+        Raises OwnerChangedError, and changes nothing, if it is older than the one that is known.
+        """
+        self.check(OwnerTie(owner_id, generation))
+        if self._generations.get(owner_id) == generation:
+            return 0
+        self._generations[owner_id] = generation
+        old = [each for each in self._watches.get(owner_id, ()) if each.tie.generation < generation]
+        logger.info("owner %r: generation %d, %d ties are old", owner_id, generation, len(old))
+        return sum(self._tell(watch) for watch in old)
+
+    def _tell(self, watch: OwnerWatch) -> bool:
+        """Tell one who watches, unless the telling of another has ended that."""
+        if watch not in self._watches.get(watch.tie.owner_id, ()):
+            return False
+        self.forget(watch)
+        try:
+            watch.tell()
+        except Exception:
+            logger.exception("owner %r: a bug in what a change of it ends", watch.tie.owner_id)
+        return True
+
+    def watch(self, tie: OwnerTie, on_changed: Callable[[], None]) -> OwnerWatch:
+        """Have ``on_changed`` called once, as soon as a tie is old. It must not raise.
+
+        Raises OwnerChangedError if it is old already.
+        """
+        self.check(tie)
+        watch = OwnerWatch(self, tie, on_changed)
+        self._watches.setdefault(tie.owner_id, {})[watch] = None
+        return watch
+
+    def forget(self, watch: OwnerWatch) -> None:
+        """End a watch; twice is harmless."""
+        watches = self._watches.get(watch.tie.owner_id)
+        if watches is not None:
+            watches.pop(watch, None)
+            if not watches:
+                del self._watches[watch.tie.owner_id]

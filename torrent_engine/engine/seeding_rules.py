@@ -1,0 +1,49 @@
+"""Owns when one torrent has seeded enough: its own rules over the general ones, and its numbers."""
+
+from torrent_engine.base.config import SeedingConfig, SessionConfig
+from torrent_engine.engine.progress import Progress
+from torrent_engine.engine.saved_totals import SavedTotals
+from torrent_engine.policy.seeding_clock import SeedingClock
+from torrent_engine.policy.stop_rules import Seeded, StopRules
+
+
+def rules_of(config: SessionConfig, general: SeedingConfig) -> StopRules:
+    """Return the rules of one torrent; what it leaves open is as it is in general."""
+    own = StopRules(config.seed_ratio, config.seed_time_s, config.seed_idle_s)
+    return own.over(StopRules(general.seed_ratio, general.seed_time_s, general.seed_idle_s))
+
+
+def rest_due_s(rules: StopRules, clock: SeedingClock, now: float) -> float:
+    """Return in how many seconds a rule can first hold of a seed that nobody is connected to.
+
+    Infinity: never, whatever its totals are, for they stay as they are.
+    """
+    by_time = StopRules(None, rules.seed_time_s, rules.seed_idle_s)
+    return by_time.next_due_s(Seeded(seeding_s=clock.seeding_s(now), idle_s=clock.idle_s(now)))
+
+
+class SeedingRules:
+    """The rules of one run, and the numbers that they are about."""
+
+    def __init__(
+        self, rules: StopRules, clock: SeedingClock, totals: SavedTotals, progress: Progress
+    ) -> None:
+        self.rules = rules
+        self.clock = clock
+        self._totals = totals
+        self._progress = progress
+
+    def reason(self, now: float) -> str | None:
+        """Return why seeding is to end now, if it is."""
+        self.clock.sent(self._totals.uploaded_bytes, now)
+        return self.rules.reason(self.seeded(now))
+
+    def seeded(self, now: float) -> Seeded:
+        """Return what the rules are about."""
+        return Seeded(
+            self._totals.uploaded_bytes,
+            self._totals.downloaded_bytes,
+            self._progress.wanted_bytes,
+            self.clock.seeding_s(now),
+            self.clock.idle_s(now),
+        )

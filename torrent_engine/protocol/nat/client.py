@@ -1,0 +1,348 @@
+"""Owns the talk with one gateway: every wanted port is asked for, renewed, and closed at the end.
+
+Source: RFC 6886, RFC 6887. One request is under way at a time. A gateway that does not speak the
+first dialect, is mute or refuses everything is asked in the next one. Its epoch tells when it has
+forgotten its mappings: then all are asked for again.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from torrent_engine.base.config import PortMappingConfig
+from torrent_engine.base.errors import GatewayError, LocalProtocolError
+from torrent_engine.protocol.nat.events import (
+    AnswerIgnored,
+    DialectChanged,
+    ExternalHostTold,
+    GatewayFailed,
+    GatewayRestarted,
+    Mapping,
+    NatEvent,
+    PortClosed,
+    PortLost,
+    PortOpened,
+    PortRefused,
+)
+from torrent_engine.protocol.nat.exchange import Exchange
+from torrent_engine.protocol.nat.facts import (
+    AddressTold,
+    Answer,
+    Dialect,
+    EpochSeen,
+    Mapped,
+    MapRequest,
+    PortKey,
+    Refused,
+    VersionRefused,
+)
+
+MIN_RENEWAL_S: Final = 4.0  # RFC 6887 section 11.2.1: nothing is renewed more often
+NEVER: Final = float("inf")
+
+
+@dataclass(slots=True)
+class _Port:
+    """What is known of one wanted port."""
+
+    key: PortKey
+    external_port: int
+    """What is asked for: what was given the last time."""
+    external_host: str | None
+    due_s: float
+    """When it is asked for next."""
+    mapping: Mapping | None = None
+    is_refused: bool = False
+    is_asked_for: bool = False
+    """Whether the gateway may have opened it."""
+
+
+class NatClient:
+    """Datagrams and ``now`` in, datagrams and events out; times are those of ``now``.
+
+    Only what the gateway sent, from its own address and port, may be given to it.
+    """
+
+    def __init__(
+        self,
+        dialects: Sequence[Dialect],
+        keys: Sequence[PortKey],
+        config: PortMappingConfig,
+        *,
+        now: float,
+    ) -> None:
+        if not dialects or not keys:
+            raise LocalProtocolError("a gateway is asked in some dialect, for some port")
+        self._dialects = list(dialects)
+        self._config = config
+        self._ports = {key: _Port(key, key.internal_port, None, now) for key in keys}
+        self._current: Exchange | None = None
+        self._outgoing: list[bytes] = []
+        self._epoch: EpochSeen | None = None
+        self._recovered_s = -NEVER
+        self._check_s = now
+        self._is_stopping = False
+        self.external_host: str | None = None
+        """What the gateway said of its address."""
+        self.failure: str | None = None
+        """Why there is nothing more to be had; None: there may be."""
+        self._begin_dialect(now)
+
+    # -- facts ------------------------------------------------------------------------------
+
+    @property
+    def dialect(self) -> Dialect:
+        """The dialect that is spoken, or tried, now."""
+        return self._dialects[0]
+
+    @property
+    def mappings(self) -> tuple[Mapping, ...]:
+        """The ports that are open."""
+        return tuple(port.mapping for port in self._ports.values() if port.mapping is not None)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether it failed, or has closed everything after :meth:`stop`."""
+        is_stopped = self._is_stopping and not self._to_remove() and self._current is None
+        return self.failure is not None or is_stopped
+
+    def get_timer(self) -> float | None:
+        """Return when :meth:`handle_timer` is to be called next; None: never."""
+        if self.is_done:
+            return None
+        if self._current is not None:
+            return min(self._current.due_s, self._next_expiry_s())
+        if self._is_stopping:
+            return -NEVER
+        return min(self._next_due()[0], self._next_expiry_s())
+
+    def datagrams_to_send(self) -> list[bytes]:
+        """Take what is to be sent to the gateway."""
+        datagrams, self._outgoing = self._outgoing, []
+        return datagrams
+
+    # -- what happens -----------------------------------------------------------------------
+
+    def handle_timer(self, now: float) -> list[NatEvent]:
+        """Send what is due, again or for the first time; notice what has expired."""
+        if self.is_done:
+            return []
+        events: list[NatEvent] = []
+        self._expire(now, events)
+        if self._current is not None and now >= self._current.due_s:
+            if self._current.tries_left > 0:
+                self._outgoing.append(self._current.send(now))
+            else:
+                self._nobody_answered(self._current, now, events)
+        self._ask_next(now)
+        return events
+
+    def receive_datagram(self, data: bytes, now: float) -> list[NatEvent]:
+        """Take one datagram of the gateway. Raises nothing: what is no answer is an event."""
+        if self.is_done:
+            return []
+        try:
+            answer = self.dialect.decode(data)
+        except GatewayError as error:
+            return [AnswerIgnored(str(error))]
+        events: list[NatEvent] = []
+        if isinstance(answer, VersionRefused):
+            self._version_refused(now, events)
+        else:
+            self._answered(answer, now, events)
+        self._ask_next(now)
+        return events
+
+    def port_unreachable(self, now: float) -> list[NatEvent]:
+        """Hear from the system that nothing listens there: a gateway that never answered is mute.
+
+        One that did may be about to come back.
+        """
+        events: list[NatEvent] = []
+        if not self.is_done and self._epoch is None:
+            self._fail("nothing answers there", events)
+        self._ask_next(now)
+        return events
+
+    def stop(self, now: float) -> None:
+        """Close every port that was opened; :attr:`is_done` says when that is done.
+
+        A gateway that never answered is told once, and not waited for.
+        """
+        if self._is_stopping or self.failure is not None:
+            return
+        self._is_stopping, self._current = True, None
+        while self._epoch is None and (ports := self._to_remove()):
+            self._ask(ports[0].key, now, lifetime_s=0)
+            self._current, ports[0].is_asked_for = None, False
+        self._ask_next(now)
+
+    # -- answers ----------------------------------------------------------------------------
+
+    def _answered(self, answer: Answer, now: float, events: list[NatEvent]) -> None:
+        self._note_epoch(answer.epoch_s, now, events)
+        if isinstance(answer, AddressTold):
+            self._note_host(answer.external_host, events)
+        if not self._is_awaited(answer):
+            return  # late, or said to everybody: of these only the epoch and the address count
+        exchange, self._current = self._current, None
+        if exchange is None or exchange.key is None:
+            return
+        port = self._ports[exchange.key]
+        if isinstance(answer, Refused):
+            self._refused(port, answer, now, events)
+        elif isinstance(answer, Mapped):
+            self._mapped(port, answer, now, events)
+
+    def _is_awaited(self, answer: Answer) -> bool:
+        """Tell whether an answer belongs to the request under way."""
+        if self._current is None:
+            return False
+        key = self._current.key
+        if isinstance(answer, Mapped):
+            return answer.key == key and (not answer.lifetime_s) >= self._current.is_removal
+        if isinstance(answer, Refused):
+            return answer.key in (key, None)
+        return key is None
+
+    def _mapped(self, port: _Port, answer: Mapped, now: float, events: list[NatEvent]) -> None:
+        if self._is_stopping:
+            port.mapping, port.is_asked_for = None, False
+            events.append(PortClosed(port.key))
+            return
+        if not answer.lifetime_s:  # it opens nothing, and says so in this way
+            refusal = Refused(answer.epoch_s, 0, "a lifetime of 0", port.key, None)
+            self._refused(port, refusal, now, events)
+            return
+        lifetime_s = min(answer.lifetime_s, self._config.max_lifetime_s)
+        if answer.external_host is not None:
+            self._note_host(answer.external_host, events)
+        port.external_port, port.external_host = answer.external_port, answer.external_host
+        port.is_refused = False
+        port.due_s = now + max(lifetime_s / 2, MIN_RENEWAL_S)
+        host = answer.external_host or self.external_host
+        port.mapping = Mapping(port.key, answer.external_port, host, now + lifetime_s)
+        events.append(PortOpened(port.mapping))
+
+    def _refused(self, port: _Port, answer: Refused, now: float, events: list[NatEvent]) -> None:
+        if self._is_stopping:
+            port.mapping, port.is_asked_for = None, False
+            return
+        config = self._config
+        retry_in_s = config.retry_s if answer.retry_in_s is None else answer.retry_in_s
+        port.due_s = now + min(max(retry_in_s, config.min_retry_s), config.max_lifetime_s)
+        port.is_refused = True
+        events.append(PortRefused(port.key, answer.code, answer.reason, port.due_s))
+        if all(each.is_refused and each.mapping is None for each in self._ports.values()):
+            self._try_next_dialect(f"{self.dialect.name}: {answer.reason}", now, events)
+
+    def _note_host(self, host: str, events: list[NatEvent]) -> None:
+        if host != self.external_host:
+            self.external_host = host
+            events.append(ExternalHostTold(host))
+
+    def _note_epoch(self, epoch_s: int, now: float, events: list[NatEvent]) -> None:
+        """Ask for everything anew if the gateway has forgotten it, yet not all the time."""
+        before, self._epoch = self._epoch, EpochSeen(epoch_s, now)
+        if before is None or not self.dialect.has_restarted(before, self._epoch):
+            return
+        events.append(GatewayRestarted())
+        due_s = max(now, self._recovered_s + self._config.min_recovery_interval_s)
+        self._recovered_s = due_s
+        for port in self._ports.values():
+            port.due_s = min(port.due_s, due_s)
+        if self.dialect.checks_first:
+            self._check_s = min(self._check_s, due_s)
+
+    # -- silence ----------------------------------------------------------------------------
+
+    def _nobody_answered(self, exchange: Exchange, now: float, events: list[NatEvent]) -> None:
+        self._current = None
+        if self._is_stopping:
+            if exchange.key is not None:
+                self._ports[exchange.key].is_asked_for = False
+        elif self._epoch is None:
+            self._try_next_dialect(f"{self.dialect.name}: no answer", now, events)
+        elif exchange.key is not None:
+            self._put_off(self._ports[exchange.key], now, events)
+
+    def _put_off(self, port: _Port, now: float, events: list[NatEvent]) -> None:
+        """Try a renewal again after half of the time that is left (RFC 6887 section 11.2.1)."""
+        if port.mapping is not None:
+            port.due_s = now + max((port.mapping.expires_s - now) / 2, MIN_RENEWAL_S)
+        elif self.mappings:
+            port.due_s = now + self._config.retry_s
+        else:
+            self._fail(f"{self.dialect.name}: no answer any more", events)
+
+    def _expire(self, now: float, events: list[NatEvent]) -> None:
+        for port in self._ports.values():
+            if port.mapping is not None and port.mapping.expires_s <= now:
+                port.mapping = None
+                events.append(PortLost(port.key))
+
+    def _version_refused(self, now: float, events: list[NatEvent]) -> None:
+        """Go on in the next dialect; of a gateway that has answered in this one it is no answer."""
+        if self._epoch is None:
+            reason = f"{self.dialect.name} is not spoken there"
+            self._try_next_dialect(reason, now, events)
+        else:
+            events.append(AnswerIgnored("version refused by who spoke it before"))
+
+    def _try_next_dialect(self, reason: str, now: float, events: list[NatEvent]) -> None:
+        if len(self._dialects) == 1:
+            self._fail(reason, events)
+            return
+        del self._dialects[0]
+        self._begin_dialect(now)
+        events.append(DialectChanged(self.dialect.name))
+
+    def _begin_dialect(self, now: float) -> None:
+        self._current, self._epoch = None, None
+        self._check_s = now if self.dialect.checks_first else now + self._config.check_interval_s
+        for port in self._ports.values():
+            port.due_s, port.is_refused = now, False
+
+    def _fail(self, reason: str, events: list[NatEvent]) -> None:
+        self._current, self.failure = None, reason
+        events.append(GatewayFailed(reason))
+
+    # -- requests ---------------------------------------------------------------------------
+
+    def _next_expiry_s(self) -> float:
+        return min((mapping.expires_s for mapping in self.mappings), default=NEVER)
+
+    def _next_due(self) -> tuple[float, PortKey | None]:
+        """Return what is asked next and when; of what is due the check comes first."""
+        port = min(self._ports.values(), key=lambda each: each.due_s)
+        return (self._check_s, None) if self._check_s <= port.due_s else (port.due_s, port.key)
+
+    def _to_remove(self) -> list[_Port]:
+        return [port for port in self._ports.values() if port.is_asked_for]
+
+    def _ask_next(self, now: float) -> None:
+        """Begin the next request if none is under way."""
+        if self._current is not None or self.is_done:
+            return
+        if self._is_stopping:
+            self._ask(self._to_remove()[0].key, now, lifetime_s=0)
+            return
+        due_s, key = self._next_due()
+        if due_s <= now:
+            self._ask(key, now, lifetime_s=self._config.lifetime_s)
+
+    def _ask(self, key: PortKey | None, now: float, *, lifetime_s: int) -> None:
+        config = self._config
+        if key is None:
+            datagram = self.dialect.check_request()
+            self._check_s = now + config.check_interval_s
+        else:
+            port = self._ports[key]
+            port.is_asked_for = True
+            port.due_s = NEVER  # until this one has its answer, or none
+            datagram = self.dialect.map_request(
+                MapRequest(key, port.external_port, lifetime_s, port.external_host)
+            )
+        tries = config.probe_tries if self._epoch is None else config.tries
+        self._current = Exchange(key, datagram, tries, config.first_timeout_s, not lifetime_s)
+        self._outgoing.append(self._current.send(now))

@@ -1,0 +1,128 @@
+"""NAT-PMP: the gateway of an IPv4 network is asked for its address and for ports.
+
+Source: RFC 6886. A request is 2 or 12 bytes; an answer has the operation plus 128, a result and the
+gateway's epoch.
+"""
+
+import struct
+from ipaddress import IPv4Address
+from typing import Final
+
+from torrent_engine.base.errors import GatewayError
+from torrent_engine.protocol.nat.facts import (
+    AddressTold,
+    Answer,
+    EpochSeen,
+    Mapped,
+    MapRequest,
+    PortKey,
+    Refused,
+    Transport,
+    VersionRefused,
+)
+
+VERSION: Final = 0
+PCP_VERSION: Final = 2
+ADDRESS: Final = 0
+ANSWER: Final = 128
+OPERATIONS: Final = {Transport.UDP: 1, Transport.TCP: 2}
+RESULTS: Final = {
+    1: "unsupported version",
+    2: "not authorized",
+    3: "network failure",
+    4: "out of resources",
+    5: "unsupported operation",
+}
+UNSUPPORTED_VERSION: Final = 1
+EPOCH_SLACK_S: Final = 2.0  # RFC 6886 section 3.6
+EPOCH_PACE: Final = 7 / 8  # the same: a gateway's clock may be slower than ours by this much
+
+_MAP_REQUEST: Final = struct.Struct("!BBxxHHI")
+_HEAD: Final = struct.Struct("!BBHI")
+_ADDRESS_ANSWER: Final = struct.Struct("!BBHI4s")
+_MAP_ANSWER: Final = struct.Struct("!BBHIHHI")
+_PORT: Final = struct.Struct("!H")
+_TRANSPORTS: Final = {operation: transport for transport, operation in OPERATIONS.items()}
+
+
+class NatPmp:
+    """The dialect of RFC 6886, the client's side."""
+
+    name = "NAT-PMP"
+    checks_first = True  # nothing else tells the external address
+
+    def map_request(self, request: MapRequest) -> bytes:
+        """Encode a request for a port; one with lifetime 0 names no external port."""
+        external_port = request.external_port if request.lifetime_s else 0
+        return _MAP_REQUEST.pack(
+            VERSION,
+            OPERATIONS[request.key.transport],
+            request.key.internal_port,
+            external_port,
+            request.lifetime_s,
+        )
+
+    def check_request(self) -> bytes:
+        """Encode the question for the external address."""
+        return bytes((VERSION, ADDRESS))
+
+    def decode(self, data: bytes) -> Answer | VersionRefused:
+        """Decode one answer; longer ones are taken, their rest is ignored.
+
+        Raises GatewayError if it is cut short, no answer, of another version, or says that an
+        opened port is 0.
+        """
+        if len(data) >= 4 and data[0] == PCP_VERSION and data[3] == UNSUPPORTED_VERSION:
+            return VersionRefused(PCP_VERSION)  # a PCP server (RFC 6887 section 9)
+        if len(data) < _HEAD.size:
+            raise GatewayError(f"NAT-PMP answer of {len(data)} bytes")
+        version, operation, result, epoch_s = _HEAD.unpack_from(data)
+        if operation < ANSWER:
+            raise GatewayError(f"NAT-PMP message {operation} is no answer")
+        if result == UNSUPPORTED_VERSION:
+            return VersionRefused(version)
+        if version != VERSION:
+            raise GatewayError(f"NAT-PMP answer of version {version}")
+        if result:
+            return _refused(data, operation - ANSWER, result, epoch_s)
+        return _succeeded(data, operation - ANSWER)
+
+    def has_restarted(self, before: EpochSeen, now: EpochSeen) -> bool:
+        """Tell whether an epoch is lower than it can be without a restart (section 3.6)."""
+        least_s = before.epoch_s + EPOCH_PACE * (now.at_s - before.at_s)
+        return now.epoch_s < least_s - EPOCH_SLACK_S
+
+
+def _succeeded(data: bytes, operation: int) -> Answer:
+    if operation == ADDRESS:
+        return _address(data)
+    if operation in _TRANSPORTS:
+        return _mapped(data, _TRANSPORTS[operation])
+    raise GatewayError(f"NAT-PMP answer to operation {operation}")
+
+
+def _address(data: bytes) -> AddressTold:
+    if len(data) < _ADDRESS_ANSWER.size:
+        raise GatewayError(f"NAT-PMP address in {len(data)} bytes")
+    _, _, _, epoch_s, packed = _ADDRESS_ANSWER.unpack_from(data)
+    return AddressTold(epoch_s, str(IPv4Address(packed)))
+
+
+def _mapped(data: bytes, transport: Transport) -> Mapped:
+    if len(data) < _MAP_ANSWER.size:
+        raise GatewayError(f"NAT-PMP mapping in {len(data)} bytes")
+    _, _, _, epoch_s, internal_port, external_port, lifetime_s = _MAP_ANSWER.unpack_from(data)
+    if lifetime_s and not external_port:
+        raise GatewayError("NAT-PMP mapping to external port 0")
+    key = PortKey(transport, internal_port)
+    return Mapped(epoch_s, key, external_port, lifetime_s, None)
+
+
+def _refused(data: bytes, operation: int, result: int, epoch_s: int) -> Refused:
+    """Of a refusal everything behind the epoch may be missing."""
+    key = None
+    transport = _TRANSPORTS.get(operation)
+    if transport is not None and len(data) >= _HEAD.size + _PORT.size:
+        (internal_port,) = _PORT.unpack_from(data, _HEAD.size)
+        key = PortKey(transport, internal_port)
+    return Refused(epoch_s, result, RESULTS.get(result, f"result {result}"), key, None)
