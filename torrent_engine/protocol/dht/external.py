@@ -29,9 +29,9 @@ class ExternalAddress:
 
         Only addresses of the internet count: on others every node id is right.
         """
-        if (":" in address.host) != self._is_ipv6 or not is_unicast(address.host):
+        if (":" in address.host) != self._is_ipv6 or is_local(address.host):
             return False
-        if not ip_address(address.host).is_global:  # a gateway of a carrier has one of 100.64/10
+        if not is_unicast(address.host):
             return False
         site = site_of(packed_host(teller.host))
         self._votes[site] = address
