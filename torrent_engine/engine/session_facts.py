@@ -6,6 +6,7 @@ from torrent_engine.base.ids import InfoHash
 from torrent_engine.codec.magnet import Magnet
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.engine.peer import PeerStats, peer_stats
+from torrent_engine.engine.session_jobs import WorkDone
 from torrent_engine.engine.session_stats import SessionStats, fetch_stats, idle_stats, run_stats
 from torrent_engine.engine.shared_resources import SharedResources
 from torrent_engine.engine.states import State, StateMachine
@@ -78,6 +79,20 @@ class SessionFacts:
     def trackers(self) -> list[TrackerStatus]:
         """Return how each tracker answers."""
         return [] if self._sources is None else self._sources.trackers.status()
+
+    def work_done(self) -> WorkDone:
+        """Return how far the present or last run is; cheap."""
+        run = self._run
+        if run is None:
+            return WorkDone()
+        return WorkDone(
+            run.torrent.metainfo.total_bytes,
+            run.progress.wanted_bytes,
+            run.progress.completed_bytes,
+            run.all_totals.uploaded_bytes,
+            run.pieces_to_check,
+            run.checked_pieces,
+        )
 
     def stats(self) -> SessionStats:
         """Return the numbers of this moment; after the end those of the last run."""

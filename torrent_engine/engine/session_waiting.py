@@ -18,13 +18,22 @@ class SessionWaiting(SessionControls):
         self, source: Metainfo | Magnet, shared: SharedResources, config: SessionConfig
     ) -> None:
         self._waiters = StateWaiters()
-        super().__init__(source, shared, StateMachine(self._waiters.moved), config)
+        super().__init__(source, shared, StateMachine(self._moved), config)
         self.error: TorrentEngineError | None = None
         """Why the state is ERROR."""
         self._disk_full = DiskFull(shared)
         self._stop_reason = "stopped"
         self._is_ending = False
         self._is_closed = False
+
+    def _moved(self, old: State, new: State) -> None:
+        self._waiters.moved(old, new)
+        self._shared.session_jobs.moved(self, old, new)
+
+    @property
+    def stop_reason(self) -> str:
+        """Why the run ended; "stopped" before it does."""
+        return self._stop_reason
 
     @property
     def _is_disk_full(self) -> bool:
