@@ -13,7 +13,7 @@ from typing import Any
 from torrent_engine.base.errors import StateDatabaseError
 from torrent_engine.base.ids import InfoHash
 from torrent_engine.disk.file_storage import FileStamp
-from torrent_engine.disk.move_plan import MovePlan, Parts, plan_text, read_plan
+from torrent_engine.disk.move_plan import MovePlan, plan_text, read_plan
 from torrent_engine.disk.state import StateStore
 from torrent_engine.disk.state_database import insert_rows
 from torrent_engine.disk.state_records import (
@@ -60,17 +60,6 @@ async def save_placed(store: StateStore, plan: MovePlan, stamps: Iterable[FileSt
         insert_rows(db, "moves", [_row(placed)])
 
     await store.run(save, is_precious=True)
-
-
-async def load_names(store: StateStore, info_hash: InfoHash, save_path: str) -> dict[int, Parts]:
-    """Return which files have other names in a save path than the torrent says, if it is there."""
-    try:
-        record = await store.run(lambda db: _place(db, info_hash))
-    except StateDatabaseError:
-        record = await store.load(info_hash)  # that sets a damaged row aside
-    if record is None or record.save_path != save_path:
-        return {}
-    return dict(record.renames)
 
 
 def _load(db: sqlite3.Connection, info_hash: InfoHash) -> MovePlan | None:

@@ -7,6 +7,7 @@ any moment costs no verified piece. RELIABILITY section 3.
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -101,6 +102,8 @@ class ResumeKeeper:
         is_fresh = record is None and not (noted or plan.to_check or plan.partial)
         if record is None or record.save_path != self._save_path:
             self._unsaved = record = new_record(self._storage, record, seen.stamps)
+        elif record.renames != self._storage.renames:
+            self._unsaved = record = replace(record, renames=self._storage.renames)
         self.earlier = Earlier.from_record(record, self._metainfo)
         if is_fresh and not plan.verified.count:
             self._touch()  # there is nothing to lose yet: the transfer does not wait for that
