@@ -163,3 +163,20 @@ def test_a10_a_folder_is_asked_once_and_one_that_refuses_again(tmp_path: Path) -
     assert foldings.of(tmp_path / "new") == COARSEST
     assert foldings.of(tmp_path / "other" / "new") == COARSEST
     assert asked == [tmp_path, tmp_path]
+
+
+async def test_a_renamed_file_keeps_its_name_until_another_is_asked_for(
+    store: StateStore, tmp_path: Path
+) -> None:
+    metainfo, _ = make_torrent({"a": b"1", "b": b"2"})
+    seen = []
+    for renames in ({0: ("payload", "x")}, None, {0: ("payload", "y")}, None):
+        storage = storage_of(metainfo, tmp_path / "out", renames)
+        await settle_names(storage, store, always(EXACT))
+        await storage.open()
+        keeper = ResumeKeeper(store, storage, metainfo, CONFIG)
+        await keeper.plan()
+        await keeper.close()
+        await storage.close()
+        seen.append(names(storage))
+    assert seen == [["x", "b"], ["x", "b"], ["y", "b"], ["y", "b"]]

@@ -1,13 +1,16 @@
 """The list of torrents that a manager restores: saved at once, read at once, row F6."""
 
+import logging
 import sqlite3
 import time
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 
 import pytest
 
+from tests.disk.row_damage import flip_a_field
 from tests.disk.test_state import PROGRESS, RECORD, other_record, store_in
 from torrent_engine.base.ids import InfoHash
 from torrent_engine.disk.session_table import (
@@ -126,6 +129,25 @@ async def test_f6_a_damaged_session_row_costs_one_torrent(tmp_path: Path, statem
     assert counts == [("a session's row is damaged",)]
 
 
+async def test_f6_flipped_bits_in_many_rows_cost_one_torrent_each(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.ERROR)
+    random = Random(6)
+    many = [SessionRecord(InfoHash(random.randbytes(20)), n, SETTINGS) for n in range(10_000)]
+
+    def flip(db: sqlite3.Connection) -> int:
+        return len({flip_a_field(db, "sessions", random) for _ in range(300)})
+
+    async with store_in(tmp_path) as store:
+        await save_sessions(store, many)
+        damaged = await store.run(flip)
+    async with store_in(tmp_path) as store:
+        found = await load_sessions(store)
+        assert len(found) == 10_000 - damaged
+        assert {one.info_hash for one in found} <= {one.info_hash for one in many}
+
+
 async def test_many_sessions_are_saved_and_listed_quickly(tmp_path: Path) -> None:
     many = [
         SessionRecord(InfoHash(number.to_bytes(20, "big")), number, SETTINGS, b"x" * 300)
@@ -140,4 +162,3 @@ async def test_many_sessions_are_saved_and_listed_quickly(tmp_path: Path) -> Non
     assert [record.position for record in found] == list(range(1000))
     assert saved - started < 5.0  # a busy machine; a sync a torrent would take longer
     assert listed - saved < 2.0
-    print(saved - started, listed - saved)

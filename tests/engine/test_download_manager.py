@@ -49,7 +49,7 @@ def make_manager(*peers: Any) -> tuple[DownloadManager, Any]:
 def test_b6_blocks_of_a_banned_peer_are_asked_for_again() -> None:
     liar, honest = make_peer("10.0.0.1"), make_peer("10.0.0.2")
     manager, torrent = make_manager(liar, honest)
-    asked = manager._pick(liar, ALL, 2) + manager._pick(honest, ALL, 4)
+    asked = manager.pick(liar, ALL, 2) + manager.pick(honest, ALL, 4)
     senders = [liar, liar, honest, honest, liar, honest]
     for (piece, begin, length), sender in zip(asked, senders, strict=True):
         if (piece, begin) != (1, BLOCK_BYTES):  # still to come
@@ -59,7 +59,7 @@ def test_b6_blocks_of_a_banned_peer_are_asked_for_again() -> None:
     manager.drop_blocks_of([liar.identity])
     assert torrent.totals.wasted_bytes == BLOCK_BYTES  # piece 0 is whole, on its way already
     assert torrent.told == [1]
-    again = manager._pick(honest, ALL, 9)
+    again = manager.pick(honest, ALL, 9)
     assert again == [
         (1, 0, BLOCK_BYTES),
         (1, 2 * BLOCK_BYTES, BLOCK_BYTES),

@@ -320,8 +320,11 @@ def test_a_block_that_is_cancelled_at_any_moment_leaves_nothing_open(
         async def hold(shared: SharedResources, life: Life) -> None:
             with suppress(StartFailedError, LocalProtocolError):
                 await shared.acquire()
-                await let_tasks_run(life.hold_turns)
-                await shared.release()
+                with anyio.CancelScope(shield=True):  # as a Session that saves at its end
+                    for _ in range(life.hold_turns + 1):
+                        assert opener.open == list(PARTS)
+                        await let_tasks_run(1)
+                    await shared.release()
 
         where = "torrent_engine.engine.shared_resources.open_services"
         with patch(where, opener), anyio.fail_after(30):

@@ -1,36 +1,49 @@
-"""Owns which of a torrent's files get another name because their file system takes two for one.
+"""Owns which of a torrent's files have another name than it says, and since when.
 
-Names stay as the torrent has them wherever they can be told apart (row A10).
+They were renamed, or their file system takes two names for one. Names stay as the torrent has them
+wherever they can be told apart (row A10).
 """
 
-from torrent_engine.codec.paths import COARSEST, NameFolding, colliding, resolve_collisions
+from torrent_engine.base.errors import StateDatabaseError
+from torrent_engine.codec.paths import COARSEST, NameFolding, Path, colliding, resolve_collisions
 from torrent_engine.disk.filesystem import NameFoldings
 from torrent_engine.disk.state import StateStore
+from torrent_engine.disk.state_records import read_torrent_row
 from torrent_engine.disk.storage import StorageManager
 
 
 async def settle_names(storage: StorageManager, store: StateStore, foldings: NameFoldings) -> None:
-    """Give every file a place of its own on the file system of the save path.
+    """Give every file a place of its own below the save path.
 
     A torrent that was kept there before keeps the names that it has there, whatever a look at
     the file system says now. To be called before the storage is opened. Raises MetainfoError if
     more than 500 names collide.
     """
+    used = await _used_names(storage, store)
     paths = stored_paths(storage)
-    twins = {list(paths)[at] for at in colliding(list(paths.values()), COARSEST)}
-    if not twins:
-        return
-    record = await store.load(storage.metainfo.info_hash)
-    if record is not None and record.save_path == str(storage.save_path.absolute()):
-        used = {index: record.renames[index] for index in twins & record.renames.keys()}
+    if used is not None:
         storage.rename({**used, **storage.renames})
-    else:
+    elif colliding(list(paths.values()), COARSEST):
         await storage.in_thread(
             lambda: storage.rename(renames_on(paths, foldings.of(storage.save_path.absolute())))
         )
 
 
-def stored_paths(storage: StorageManager) -> dict[int, tuple[str, ...]]:
+async def _used_names(storage: StorageManager, store: StateStore) -> dict[int, Path] | None:
+    """Return the files that have another name where they are kept; None if they are not there."""
+    info_hash = storage.metainfo.info_hash
+    query = "SELECT * FROM torrents WHERE info_hash = ?"
+    row = await store.run(lambda db: db.execute(query, (info_hash,)).fetchone())
+    try:
+        record = read_torrent_row(row) if row is not None else None
+    except StateDatabaseError:
+        record = await store.load(info_hash)  # that sets a damaged row aside
+    if record is None or record.save_path != str(storage.save_path.absolute()):
+        return None
+    return dict(record.renames)
+
+
+def stored_paths(storage: StorageManager) -> dict[int, Path]:
     """Return the path of each file that is kept as one, as it is called so far."""
     return {
         index: storage.renames.get(index, entry.path)
@@ -39,9 +52,7 @@ def stored_paths(storage: StorageManager) -> dict[int, tuple[str, ...]]:
     }
 
 
-def renames_on(
-    paths: dict[int, tuple[str, ...]], folding: NameFolding
-) -> dict[int, tuple[str, ...]]:
+def renames_on(paths: dict[int, Path], folding: NameFolding) -> dict[int, Path]:
     """Return the files that need another name, and that name."""
     resolved = resolve_collisions(list(paths.values()), folding)
     renamed = zip(paths.items(), resolved, strict=True)

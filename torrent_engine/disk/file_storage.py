@@ -6,6 +6,7 @@ Blocking; called in worker threads. Sources: BEP 3, BEP 47 (attributes).
 import os
 import stat
 from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from pathlib import Path
 from threading import RLock
@@ -240,22 +241,22 @@ class FileStorage:
             raise storage_error(self.path(index), error) from error
         self._note_created(index)
 
-    def delete(self) -> None:
-        """Remove the torrent's files, then the folders that this emptied.
+    def delete(self, keep: AbstractSet[int] = frozenset()) -> None:
+        """Remove the torrent's files, but those to keep, then the folders that this emptied.
 
         What was there before and never held verified or written data of this torrent stays.
         """
         if self._folder is None:
             return
         self._pool.forget_owner(self._owner)
-        for index in sorted(self.own()):
+        for index in sorted(self.own() - keep):
             try:
                 self._folder.unlink(self._paths[index])
             except OSError as error:
                 raise storage_error(self.path(index), error) from error
         for parts in self._parent_folders():
             self._folder.rmdir_if_empty(parts)
-        self.present, self._sizes = set(self._foreign), {}
+        self.present, self._sizes = self.present & (self._foreign | keep), {}
         self._prepared.clear()
         self._dirty.clear()
 

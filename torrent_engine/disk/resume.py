@@ -7,6 +7,7 @@ any moment costs no verified piece. RELIABILITY section 3.
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -16,6 +17,7 @@ from torrent_engine.base.config import DiskConfig
 from torrent_engine.base.errors import StorageError
 from torrent_engine.codec.bitfield import Bitfield
 from torrent_engine.codec.metainfo import Metainfo
+from torrent_engine.disk.earlier_runs import Earlier, new_record
 from torrent_engine.disk.file_storage import FileStamp
 from torrent_engine.disk.start_plan import FilesSeen, Planner, StartPlan, refuse_missing_mount
 from torrent_engine.disk.state import StateStore
@@ -68,6 +70,7 @@ class ResumeKeeper:
         self._is_uncommitted = False
         self.has_lost_pieces = False
         """A sync failed: what was written since the last good one is to be hashed."""
+        self.earlier = Earlier()
         self._work = anyio.Event()
         self._lock = anyio.Lock()
         self._journal: WriteJournal | None = None
@@ -96,9 +99,12 @@ class ResumeKeeper:
         seen, plan = await self._look(record if trust else None, noted)
         self._start_from(plan, record)
         self._adopt(record, seen)
-        if record is None or record.save_path != self._save_path:
-            self._unsaved = self._new_record(record)
         is_fresh = record is None and not (noted or plan.to_check or plan.partial)
+        if record is None or record.save_path != self._save_path:
+            self._unsaved = record = new_record(self._storage, record, seen.stamps)
+        elif record.renames != self._storage.renames:
+            self._unsaved = record = replace(record, renames=self._storage.renames)
+        self.earlier = Earlier.from_record(record, self._metainfo)
         if is_fresh and not plan.verified.count:
             self._touch()  # there is nothing to lose yet: the transfer does not wait for that
         else:
@@ -193,17 +199,6 @@ class ResumeKeeper:
             self._unsynced_bytes += geometry.piece_length(piece)
             for index in layout.files_of_piece(piece, geometry):
                 self._storage.mark_dirty(index)
-
-    def _new_record(self, old: TorrentRecord | None) -> TorrentRecord:
-        return TorrentRecord(
-            info_hash=self._metainfo.info_hash,
-            name=self._metainfo.name,
-            save_path=self._save_path,
-            added_time_s=old.added_time_s if old is not None else time.time(),
-            renames=self._storage.renames,
-            settings=old.settings if old is not None else {},
-            metainfo_bytes=self._metainfo.source,
-        )
 
     # -- what happened (cheap, on the loop) --------------------------------------------------
 

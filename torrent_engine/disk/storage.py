@@ -109,15 +109,15 @@ class StorageManager:
                 self._part_file.close()
             self._files.close()
 
-    async def delete_files(self) -> None:
-        """Remove the torrent's files and the folders that this emptied; nobody else's files."""
-        await self.in_thread(self._delete_files)
+    async def delete_files(self, keep: AbstractSet[int] = frozenset()) -> None:
+        """Remove the torrent's files, but some, and what folders this emptied; no other files."""
+        await self.in_thread(lambda: self._delete_files(keep))
 
-    def _delete_files(self) -> None:
+    def _delete_files(self, keep: AbstractSet[int]) -> None:
         with self._files.lock:
             if self._part_file is not None:
                 self._part_file.remove()
-            self._files.delete()
+            self._files.delete(keep)
 
     def path_of(self, file_index: int) -> Path:
         """Return where a file lies, or will."""

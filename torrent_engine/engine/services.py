@@ -9,8 +9,10 @@ import anyio
 
 from torrent_engine.base.errors import NetworkError
 from torrent_engine.disk.state import StateStore
+from torrent_engine.engine.job_log import JobLog
 from torrent_engine.engine.peer_discovery import PeerDiscovery, make_discovery
 from torrent_engine.engine.resting_announcer import RestingAnnouncer
+from torrent_engine.engine.session_jobs import open_jobs
 from torrent_engine.engine.shared_dht import open_shared_dht
 from torrent_engine.net.datagrams import open_datagrams
 from torrent_engine.net.dht_service import DhtService
@@ -20,6 +22,8 @@ from torrent_engine.net.streams import listen
 from torrent_engine.net.tracker_client import TrackerClient, open_tracker_client
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
     from torrent_engine.engine.shared_resources import SharedResources
 
 logger = logging.getLogger(__name__)
@@ -31,16 +35,20 @@ class Services:
     def __init__(
         self,
         store: StateStore,
+        jobs: JobLog,
         trackers: TrackerClient,
         http: HttpClient,
         announcer: RestingAnnouncer,
     ) -> None:
         self.store = store
+        self.jobs = jobs
         self.trackers = trackers
         self.http = http
         self.announcer = announcer
         self.discovery = PeerDiscovery()
         self.dht: DhtService | None = None
+        self.also: list[Callable[[], Coroutine[object, object, None]]] = []
+        """What else runs until these are closed."""
         self.listen_port = 0
         self._listeners: list[socket.socket] = []
         self._router: IncomingRouter | None = None
@@ -56,7 +64,8 @@ class Services:
             if self._router is not None:
                 tasks.start_soon(self._router.run, self._listeners)
             tasks.start_soon(self.discovery.run)
-            tasks.start_soon(self.announcer.run)
+            for work in self.also:
+                tasks.start_soon(work)
             await closing.wait()
             tasks.cancel_scope.cancel()
 
@@ -66,10 +75,12 @@ async def open_services(stack: AsyncExitStack, shared: "SharedResources") -> Ser
     config = shared.config
     store = await StateStore.open(shared.state_dir, config=config.disk)
     stack.push_async_exit(store)
+    jobs = await stack.enter_async_context(open_jobs(store, shared.session_jobs, config.jobs))
     http = HttpClient(config.tracker, user_agent=config.user_agent)
     trackers = await stack.enter_async_context(open_tracker_client(config.tracker, http=http))
     announcer = RestingAnnouncer(config.rest, shared.clock, shared.own_address)
-    services = Services(store, trackers, http, announcer)
+    services = Services(store, jobs, trackers, http, announcer)
+    services.also += [jobs.run, shared.session_jobs.run, announcer.run]
     listeners = listen(config.listen_hosts, config.listen_port)
     for listener in listeners:
         stack.callback(listener.close)

@@ -95,7 +95,11 @@ class SessionControls(SessionFacts):
         self.config = replace(self.config, file_priorities=tuple(priorities))
         self._wake()
         if self._run is not None and not self._ended.is_set():
-            await self._run.set_file_priorities(tuple(priorities))
+            await self._run.set_file_priorities(self._priorities_of_run(tuple(priorities)))
+
+    def _priorities_of_run(self, priorities: tuple[int, ...]) -> tuple[int, ...]:
+        """Return what a run is told: files that are read are not skipped."""
+        return priorities
 
     def set_rate_limits(
         self, *, download_bytes_per_s: int | None = None, upload_bytes_per_s: int | None = None

@@ -8,6 +8,7 @@ from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.disk.session_table import metainfo_now
 from torrent_engine.engine.kept_metadata import with_link
 from torrent_engine.engine.peer import PeerStats, peer_stats
+from torrent_engine.engine.session_jobs import WorkDone
 from torrent_engine.engine.session_stats import (
     SessionStats,
     fetch_stats,
@@ -108,6 +109,28 @@ class SessionFacts:
     def trackers(self) -> list[TrackerStatus]:
         """Return how each tracker answers."""
         return [] if self._sources is None else self._sources.trackers.status()
+
+    def work_done(self) -> WorkDone:
+        """Return how far the present or last run is; cheap."""
+        run = self._run
+        if run is None:
+            facts = self._rest_facts
+            if facts is None:
+                return WorkDone()
+            return WorkDone(
+                facts.total_bytes,
+                facts.wanted_bytes,
+                facts.completed_bytes,
+                facts.all_uploaded_bytes,
+            )
+        return WorkDone(
+            run.torrent.metainfo.total_bytes,
+            run.progress.wanted_bytes,
+            run.progress.completed_bytes,
+            run.all_totals.uploaded_bytes,
+            run.check.pieces_to_check,
+            run.check.checked_pieces,
+        )
 
     def stats(self) -> SessionStats:
         """Return the numbers of this moment; after the end those of the last run."""

@@ -4,7 +4,8 @@ A torrent that is at rest costs one entry of a dictionary here and no time. A jo
 failed or interrupted goes on with the same id when its torrent does.
 """
 
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -13,6 +14,7 @@ import anyio
 from torrent_engine.base.config import JobConfig, SessionConfig
 from torrent_engine.base.errors import TorrentEngineError
 from torrent_engine.base.ids import InfoHash
+from torrent_engine.disk.state import StateStore
 from torrent_engine.engine.job_log import Job, JobKind, JobLog, JobStatus
 from torrent_engine.engine.states import State
 
@@ -66,10 +68,6 @@ class WorkingSession(Protocol):
     @property
     def stop_reason(self) -> str:
         """Why its run ended, or ends."""
-
-    @property
-    def is_held(self) -> bool:
-        """Whether it is paused by the queue only."""
 
     def work_done(self) -> WorkDone:
         """Return how far it is; cheap."""
@@ -232,7 +230,7 @@ class SessionJobs:
 
     def _pause(self, log: JobLog, session: WorkingSession) -> None:
         self._tell_progress(log, session)
-        status = JobStatus.PENDING if session.is_held else JobStatus.PAUSED
+        status = JobStatus.PENDING if getattr(session, "is_held", False) else JobStatus.PAUSED
         work = self._works.get(session.info_hash)
         for job_id in (work[1] if work is not None else None, self._checks.get(session.info_hash)):
             if job_id is not None:
@@ -301,6 +299,21 @@ class SessionJobs:
             log.update(job_id, done_bytes=done.completed_bytes, total_bytes=done.wanted_bytes)
         elif kind is JobKind.SEED and done.wanted_bytes:
             log.update(job_id, done_bytes=done.uploaded_bytes, progress=1.0)
+
+
+@asynccontextmanager
+async def open_jobs(
+    store: StateStore, session_jobs: SessionJobs, config: JobConfig
+) -> AsyncIterator[JobLog]:
+    """Open the log of a database for the jobs of Sessions; closed with all of it written."""
+    log = await JobLog.open(store, config)
+    session_jobs.attach(log)
+    try:
+        yield log
+    finally:
+        session_jobs.detach()
+        with anyio.CancelScope(shield=True):
+            await log.close()
 
 
 def _error_of(session: WorkingSession) -> str:

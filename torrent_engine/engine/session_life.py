@@ -226,7 +226,7 @@ class SessionLife(SessionWaiting):
             partial(self._has_room, Signal.RESUME),
             self._seeding,
             self._rests,
-            lambda: self._run_users > 0,
+            lambda: self._run_users > 0 or bool(self._readings),
         )
         run = SessionRun(settings, self._shared, trust=trust, inheritance=self._inheritance)
         for url, tier in self._added_trackers.items():

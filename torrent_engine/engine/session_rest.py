@@ -125,6 +125,9 @@ class SessionRest(SessionLife):
         self._inheritance = Inheritance(links, candidates, rest.end(), None)
         self._shared.start_task(self._live)
 
+    async def _need_run(self) -> None:
+        self._wake()
+
     def _hush(self) -> None:
         """Be found no more: it is paused."""
         if self._rest is not None:

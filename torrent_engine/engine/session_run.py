@@ -161,6 +161,7 @@ class SessionRun:
         await storage.open(create=not self._settings.config.check_only)
         try:
             self._apply(await keeper.plan(trust=self._trust))
+            self.transfer.reads.open()
             try:
                 await self.all_totals.load()
                 await self._run_tasks()
@@ -172,6 +173,7 @@ class SessionRun:
                 self.has_deleted_files = True
         finally:
             with anyio.CancelScope(shield=True):
+                await self.transfer.reads.close()
                 await storage.close()
         if self.failure is not None:
             raise self.failure

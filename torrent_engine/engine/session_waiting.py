@@ -5,13 +5,13 @@ from torrent_engine.base.errors import SessionError, TorrentEngineError
 from torrent_engine.codec.magnet import Magnet
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.engine.disk_full import DiskFull
-from torrent_engine.engine.session_controls import SessionControls
+from torrent_engine.engine.session_reading import SessionReading
 from torrent_engine.engine.shared_resources import SharedResources
 from torrent_engine.engine.state_waiters import StateWaiters
 from torrent_engine.engine.states import State, StateMachine
 
 
-class SessionWaiting(SessionControls):
+class SessionWaiting(SessionReading):
     """What a run came to, and who waits for that."""
 
     def __init__(
@@ -28,8 +28,14 @@ class SessionWaiting(SessionControls):
 
     def _moved(self, old: State, new: State) -> None:
         self._waiters.moved(old, new)
+        self._shared.session_jobs.moved(self, old, new)
         for hear in self._shared.session_hearers:
             hear(self, old, new)
+
+    @property
+    def stop_reason(self) -> str:
+        """Why the run ended; "stopped" before it does."""
+        return self._stop_reason
 
     @property
     def _is_disk_full(self) -> bool:

@@ -23,10 +23,12 @@ from torrent_engine.disk.filesystem import NameFoldings
 from torrent_engine.disk.open_files import OpenFiles
 from torrent_engine.disk.state import StateStore
 from torrent_engine.engine.connection_slots import ConnectionSlots
+from torrent_engine.engine.job_log import JobLog
 from torrent_engine.engine.peer_discovery import PeerDiscovery
 from torrent_engine.engine.read_buffers import ReadBuffers
 from torrent_engine.engine.resting_announcer import RestingAnnouncer
 from torrent_engine.engine.services import Services, open_services
+from torrent_engine.engine.session_jobs import SessionJobs
 from torrent_engine.net.dht_service import DhtService
 from torrent_engine.net.http_client import HttpClient
 from torrent_engine.net.incoming import IncomingRouter
@@ -84,6 +86,7 @@ class SharedResources:
         self.router = IncomingRouter(self.config.wire.handshake_timeout_s)
         self.download_bucket = TokenBucket(self.config.max_download_bytes_per_s)
         self.upload_bucket = TokenBucket(self.config.max_upload_bytes_per_s)
+        self.session_jobs = SessionJobs(self.config.jobs)
         self._tasks: anyio.abc.TaskGroup | None = None
         self._services: Services | None = None
         self._starting: _Start | None = None
@@ -244,6 +247,11 @@ class SharedResources:
     def store(self) -> StateStore:
         """The resume database."""
         return self._open.store
+
+    @property
+    def jobs(self) -> JobLog:
+        """The records of what is done."""
+        return self._open.jobs
 
     @property
     def trackers(self) -> TrackerClient:

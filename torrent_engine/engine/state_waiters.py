@@ -1,5 +1,7 @@
 """Owns who waits for which state of a Session; no state is missed, however short it was."""
 
+from collections.abc import Callable
+
 import anyio
 
 from torrent_engine.engine.states import State
@@ -19,9 +21,13 @@ class StateWaiters:
 
     def __init__(self) -> None:
         self._waiters: list[_Waiter] = []
+        self.listener: Callable[[State, State], None] | None = None
+        """Hears of every move, old and new state."""
 
-    def moved(self, _old: State, new: State) -> None:
+    def moved(self, old: State, new: State) -> None:
         """Take a move to another state."""
+        if self.listener is not None:
+            self.listener(old, new)
         for waiter in self._waiters:
             if new in waiter.states and waiter.seen is None:
                 waiter.seen = new

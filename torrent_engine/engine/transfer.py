@@ -27,6 +27,7 @@ from torrent_engine.engine.peer_pool import PeerPool, PoolRole
 from torrent_engine.engine.peer_sources import PeerSources, SourceFacts
 from torrent_engine.engine.piece_finisher import PieceFinisher
 from torrent_engine.engine.progress import Progress
+from torrent_engine.engine.read_gate import ReadGate
 from torrent_engine.engine.saved_peers import SavedPeers, good_peers
 from torrent_engine.engine.shared_resources import SharedResources
 from torrent_engine.engine.source_counts import SourceTotals
@@ -74,6 +75,7 @@ class Transfer:
         self._fresh_pieces: list[int] = []
         self.keeps_sources = False
         """Whether others are to go on finding us when :meth:`run` ends."""
+        self.reads = ReadGate()
         now, config = torrent.clock(), torrent.config
         self.download_bucket = TokenBucket(config.max_download_bytes_per_s)
         self.upload_bucket = TokenBucket(config.max_upload_bytes_per_s)
@@ -288,6 +290,8 @@ class Transfer:
         torrent = self.torrent
         self._fresh_pieces.append(piece)
         torrent.picker.deadlines.done(piece)
+        if self.reads.listener is not None:
+            self.reads.listener()
         for index in self.progress.piece_here(piece):
             path = str(torrent.storage.path_of(index))
             torrent.bus.publish(FileCompleted(torrent.metainfo.info_hash, FileIndex(index), path))

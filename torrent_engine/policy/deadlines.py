@@ -67,6 +67,11 @@ class Deadlines:
         """Let one owner want one more piece, or at another time."""
         self.want(owner, {**self._owners.get(owner, {}), piece: by_s})
 
+    def forget(self, owner: object, piece: int) -> None:
+        """Let one owner want a piece no more."""
+        wanted = self._owners.get(owner, {})
+        self.want(owner, {other: by_s for other, by_s in wanted.items() if other != piece})
+
     def drop(self, owner: object) -> None:
         """Forget what one owner wants."""
         self.want(owner, {})

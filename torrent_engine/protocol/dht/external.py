@@ -9,7 +9,7 @@ from ipaddress import ip_address
 
 from torrent_engine.base.config import DhtConfig
 from torrent_engine.base.ids import PeerAddress
-from torrent_engine.protocol.dht.hosts import packed_host, site_of
+from torrent_engine.protocol.dht.hosts import is_local, packed_host, site_of
 from torrent_engine.protocol.dht.named_nodes import is_unicast
 
 
@@ -29,9 +29,9 @@ class ExternalAddress:
 
         Only addresses of the internet count: on others every node id is right.
         """
-        if (":" in address.host) != self._is_ipv6 or not is_unicast(address.host):
+        if (":" in address.host) != self._is_ipv6 or is_local(address.host):
             return False
-        if not ip_address(address.host).is_global:  # a gateway of a carrier has one of 100.64/10
+        if not is_unicast(address.host):
             return False
         site = site_of(packed_host(teller.host))
         self._votes[site] = address

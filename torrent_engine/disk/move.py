@@ -1,0 +1,244 @@
+"""Moves the files of a torrent as a plan says; each is whole at one of two places all the time.
+
+First every file gets its new place while it keeps the old one (:meth:`Mover.place`); then the
+database is told; then the old places go (:meth:`Mover.clear`). Until it is told, all can be undone.
+Only where a file system has no hard links a file has one place at a time, the one or the other.
+Blocking; OSErrors leave as StorageErrors.
+"""
+
+import errno
+import logging
+import os
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from torrent_engine.base.errors import StorageError
+from torrent_engine.disk.file_copy import Route, is_copy, is_second_name, put, put_back
+from torrent_engine.disk.file_storage import FileStamp
+from torrent_engine.disk.move_plan import (
+    BLOCK_BYTES,
+    MoveItem,
+    MovePlan,
+    Parts,
+    nearest_folder,
+)
+from torrent_engine.disk.os_errors import storage_error
+from torrent_engine.disk.safe_open import Folder
+from torrent_engine.disk.start_plan import is_unchanged
+from torrent_engine.disk.state_files import sync_folder
+
+logger = logging.getLogger(__name__)
+
+
+class Mover:
+    """Carries out one plan; every step may be done twice, by this process or a later one."""
+
+    def __init__(self, plan: MovePlan, *, preallocate: bool = False) -> None:
+        self.plan = plan
+        self.done_bytes = 0
+        """How much was copied, or needed no copy."""
+        self._preallocate = preallocate
+        self._source: Folder | None = None
+        self._target: Folder | None = None
+
+    def open(self, *, create: bool) -> None:
+        """Open both folders, those that are there; with ``create`` the new one is made.
+
+        Raises StorageError if one cannot be opened, or the old one is not there and needed.
+        """
+        if not self.plan.is_placed or Path(self.plan.source).is_dir():
+            self._source = _open(self.plan.source, create=False)
+        target = Path(self.plan.target)
+        if nearest_folder(target).stat().st_dev != self.plan.device:
+            raise StorageError(target, "is not on the disk that it was on; is it mounted?")
+        if create or target.is_dir():
+            self._target = _open(self.plan.target, create=create)
+
+    def close(self) -> None:
+        """Close the folders."""
+        for folder in (self._source, self._target):
+            if folder is not None:
+                folder.close()
+        self._source = self._target = None
+
+    def place(self) -> Generator[None]:
+        """Let each file stand at its new place, durably; yields now and then.
+
+        Raises FileExistsStorageError if something else is there, other StorageErrors.
+        """
+        for root in self.plan.new_roots:
+            sync_folder(Path(root).parent)
+        for item in self.plan.items:
+            yield from self._place(item)
+        _sync(self._to, self._new_folders())
+
+    def undo(self) -> None:
+        """Take back what :meth:`place` did, as far as it came; StorageError if that fails."""
+        if self._target is None:
+            self._refuse_loss()
+        else:
+            self._undo(self._target)
+        for root in reversed(self.plan.new_roots):
+            with suppress(OSError):  # it was not made, or somebody else uses it
+                Path(root).rmdir()
+
+    def _undo(self, target: Folder) -> None:
+        for item in reversed(self.plan.items):
+            with _errors_of(self.plan.source, item.old):
+                self._take_back(self._route(item))
+        _sync(self._from, _folders(item.old for item in self.plan.items))
+        _sync(target, self._new_folders())
+        for parts in self._new_folders():
+            if parts and parts not in self.plan.old_folders:
+                target.rmdir_if_empty(parts)
+
+    def clear(self) -> Iterator[None]:
+        """Remove the old names of all files, then the folders that this emptied.
+
+        What cannot be removed, or is no longer what was copied, is logged and stays.
+        """
+        if self._source is None:
+            return
+        for item in self.plan.items:
+            try:
+                self._clear(self._route(item))
+            except OSError as error:
+                logger.warning("%s is left: %s", self._from.path.joinpath(*item.old), error)
+            yield
+        folders = _folders(item.old for item in self.plan.items)
+        _sync(self._from, folders)
+        for parts in folders[:-1]:
+            self._from.rmdir_if_empty(parts)
+
+    def stamps(self, old: Mapping[int, FileStamp], *, is_clean: bool) -> list[FileStamp]:
+        """Return what the database is to know of the files at their new places.
+
+        ``old`` has the stamps of the old place. A file that has changed since then gets one that
+        fits nothing, so that it is hashed; one that was gone stays gone, on the new disk.
+        """
+        device = nearest_folder(Path(self.plan.target)).stat().st_dev
+        moved = {item.file: item for item in self.plan.items}
+        found: list[FileStamp] = []
+        for file, stamp in old.items():
+            if file in moved:
+                new = self._stamp(moved[file], stamp, is_clean=is_clean)
+                found.append(new or stamp._replace(inode=0, device=device))
+            elif not self.plan.is_rename:
+                found.append(stamp._replace(device=device))
+        return found
+
+    def _stamp(self, item: MoveItem, old: FileStamp, *, is_clean: bool) -> FileStamp | None:
+        with _errors_of(self.plan.target, item.new):
+            now = self._to.stat(item.new)
+            before = self._from.stat(item.old) or now
+        if now is None or before is None:
+            return None
+        is_known = is_unchanged(old, _stamp_of(item.file, before), is_clean=is_clean)
+        return _stamp_of(item.file, now) if is_known else None
+
+    def _refuse_loss(self) -> None:
+        """Raise unless all files are at their old places, while the new one is not there."""
+        for item in self.plan.items:
+            with _errors_of(self.plan.source, item.old):
+                if self._from.stat(item.old) is None:
+                    raise StorageError(self.plan.target, "is gone with files in it; is it mounted?")
+
+    # -- one file -------------------------------------------------------------------------
+
+    def _place(self, item: MoveItem) -> Iterator[None]:
+        route = self._route(item)
+        with _errors_of(self.plan.target, item.new):
+            old, new = self._from.stat(item.old), self._to.stat(item.new)
+            if new is not None and (old is None or is_copy(old, new)):
+                self._to.unlink(route.temporary)  # an earlier process came so far
+                self.done_bytes += _size(new)
+            elif new is not None:
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+            elif old is not None:
+                yield from self._put(route, _size(old))
+        yield
+
+    def _put(self, route: Route, size_bytes: int) -> Iterator[None]:
+        before = self.done_bytes
+        for copied in put(route, preallocate=self._preallocate):
+            self.done_bytes += copied
+            yield
+        self.done_bytes = before + size_bytes
+
+    def _take_back(self, route: Route) -> None:
+        self._to.unlink(route.temporary)
+        old, new = self._from.stat(route.old), self._to.stat(route.new)
+        if new is None:
+            return
+        if old is None:
+            put_back(route)
+        elif is_second_name(new, old):
+            self._to.unlink(route.new)
+
+    def _clear(self, route: Route) -> None:
+        self._to.unlink(route.temporary)
+        old, new = self._from.stat(route.old), self._to.stat(route.new)
+        if old is None:
+            return
+        if new is None or not is_second_name(old, new):
+            logger.warning("%s is left: it has changed", self._from.path.joinpath(*route.old))
+            return
+        self._from.unlink(route.old)
+
+    def _route(self, item: MoveItem) -> Route:
+        name = f".{self.plan.info_hash.hex()}.{item.file}.moving"
+        return Route(self._from, item.old, self._to, item.new, (*item.new[:-1], name))
+
+    # -- folders --------------------------------------------------------------------------
+
+    @property
+    def _from(self) -> Folder:
+        if self._source is None:
+            raise StorageError(self.plan.source, "no such folder")
+        return self._source
+
+    @property
+    def _to(self) -> Folder:
+        if self._target is None:
+            raise StorageError(self.plan.target, "no such folder")
+        return self._target
+
+    def _new_folders(self) -> list[Parts]:
+        return _folders(item.new for item in self.plan.items)
+
+
+def _open(path: str, *, create: bool) -> Folder:
+    try:
+        return Folder(Path(path), create=create)
+    except OSError as error:
+        raise storage_error(path, error) from error
+
+
+def _folders(paths: Iterable[Parts]) -> list[Parts]:
+    """Return the folders that hold files, the deepest first; the last is the save path."""
+    found = {parts[:depth] for parts in paths for depth in range(len(parts))}
+    return sorted(found | {()}, key=len, reverse=True)
+
+
+def _sync(folder: Folder, inner: Iterable[Parts]) -> None:
+    """Make names durable in those folders that are there."""
+    for parts in inner:
+        with _errors_of(str(folder.path), parts), suppress(FileNotFoundError):
+            folder.sync_folder(parts)
+
+
+def _stamp_of(file: int, seen: os.stat_result) -> FileStamp:
+    return FileStamp(file, seen.st_size, seen.st_mtime_ns, seen.st_ino, seen.st_dev)
+
+
+def _size(seen: os.stat_result) -> int:
+    return seen.st_blocks * BLOCK_BYTES
+
+
+@contextmanager
+def _errors_of(folder: str, parts: Parts) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise storage_error(Path(folder).joinpath(*parts), error) from error

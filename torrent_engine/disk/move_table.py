@@ -1,0 +1,102 @@
+"""Owns the moves that are not finished: table ``moves`` of the resume database.
+
+Everything here may raise what StateStore raises.
+"""
+
+import logging
+import sqlite3
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+from torrent_engine.base.errors import StateDatabaseError
+from torrent_engine.base.ids import InfoHash
+from torrent_engine.disk.file_storage import FileStamp
+from torrent_engine.disk.move_plan import MovePlan, plan_text, read_plan
+from torrent_engine.disk.state import StateStore
+from torrent_engine.disk.state_database import insert_rows
+from torrent_engine.disk.state_records import (
+    TorrentRecord,
+    checksum,
+    read_torrent_row,
+    stamp_row,
+    torrent_row,
+)
+
+_log = logging.getLogger(__name__)
+
+
+async def save_plan(store: StateStore, plan: MovePlan) -> None:
+    """Write down what is to be moved; on the disk when this returns."""
+    await store.run(lambda db: insert_rows(db, "moves", [_row(plan)]), is_precious=True)
+
+
+async def load_plan(store: StateStore, info_hash: InfoHash) -> MovePlan | None:
+    """Return the move of a torrent that is not finished; None if there is none.
+
+    One that does not fit to where the torrent is now, or is damaged, is forgotten.
+    """
+    return await store.run(lambda db: _load(db, info_hash))
+
+
+async def drop_plan(store: StateStore, info_hash: InfoHash) -> None:
+    """Forget a move: it is finished or undone."""
+    await store.run(lambda db: _drop(db, info_hash), is_precious=True)
+
+
+async def save_placed(store: StateStore, plan: MovePlan, stamps: Iterable[FileStamp]) -> None:
+    """Remember that the files of a torrent are at their new places, in one transaction."""
+    placed = replace(plan, is_placed=True)
+    rows = [stamp_row(plan.info_hash, stamp) for stamp in stamps]
+
+    def save(db: sqlite3.Connection) -> None:
+        old = _place(db, plan.info_hash)
+        if old is not None:
+            record = replace(old, save_path=plan.target, renames=plan.renames)
+            store.copies.save(record)
+            insert_rows(db, "torrents", [torrent_row(record)])
+            insert_rows(db, "stamps", rows)
+        insert_rows(db, "moves", [_row(placed)])
+
+    await store.run(save, is_precious=True)
+
+
+def _load(db: sqlite3.Connection, info_hash: InfoHash) -> MovePlan | None:
+    row = db.execute("SELECT * FROM moves WHERE info_hash = ?", (info_hash,)).fetchone()
+    if row is None:
+        return None
+    try:
+        plan = _read_row(row)
+    except StateDatabaseError as error:
+        _log.warning("a move of %s is forgotten: %s", info_hash.hex(), error)
+        _drop(db, info_hash)
+        return None
+    record = None
+    with suppress(StateDatabaseError):  # of a damaged row nobody knows where the torrent is
+        record = _place(db, info_hash)
+    if record is None or record.save_path == (plan.target if plan.is_placed else plan.source):
+        return plan
+    _drop(db, info_hash)
+    return None
+
+
+def _drop(db: sqlite3.Connection, info_hash: InfoHash) -> None:
+    db.execute("DELETE FROM moves WHERE info_hash = ?", (info_hash,))
+
+
+def _place(db: sqlite3.Connection, info_hash: InfoHash) -> TorrentRecord | None:
+    row = db.execute("SELECT * FROM torrents WHERE info_hash = ?", (info_hash,)).fetchone()
+    return read_torrent_row(row) if row is not None else None
+
+
+def _row(plan: MovePlan) -> tuple[object, ...]:
+    fields = (bytes(plan.info_hash), plan_text(plan), int(plan.is_placed))
+    return (*fields, checksum(*fields))
+
+
+def _read_row(row: tuple[Any, ...]) -> MovePlan:
+    info_hash, text, is_placed, stored = row
+    if checksum(info_hash, text, is_placed) != stored:
+        raise StateDatabaseError("its row is damaged")
+    return read_plan(InfoHash(info_hash), text, is_placed=bool(is_placed))

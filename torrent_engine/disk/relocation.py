@@ -1,0 +1,178 @@
+"""Owns one move of a torrent's files from its plan to its end, whichever process began it.
+
+The plan is in the database before the first step; from the moment that the database says where the
+files are now, the move cannot fail any more. No run of the torrent may hold its files meanwhile.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Generator, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+import anyio
+import anyio.to_thread
+
+from torrent_engine.base.errors import TorrentEngineError
+from torrent_engine.base.ids import InfoHash
+from torrent_engine.disk.move import Mover
+from torrent_engine.disk.move_plan import MovePlan
+from torrent_engine.disk.move_table import drop_plan, load_plan, save_placed, save_plan
+from torrent_engine.disk.state import StateStore
+
+logger = logging.getLogger(__name__)
+
+STEP_S: Final = 0.1  # ours: how long one trip to a thread takes; other torrents want it, too
+_T = TypeVar("_T")
+
+
+@dataclass(slots=True)
+class MoveHooks:
+    """Who does the work, who hears of it, and who may end it."""
+
+    limiter: anyio.CapacityLimiter
+    preallocate: bool = False
+    on_progress: Callable[[int, int], None] = lambda _done, _total: None
+    """Told how many bytes are done, of how many."""
+    is_stopping: Callable[[], bool] = lambda: False
+    """Whether the move is to be left as it is, for a later process to go on with."""
+
+
+class Relocation:
+    """One attempt to carry out one plan."""
+
+    def __init__(self, store: StateStore, plan: MovePlan, hooks: MoveHooks) -> None:
+        self._store = store
+        self._plan = plan
+        self._hooks = hooks
+        self._mover = Mover(plan, preallocate=hooks.preallocate)
+
+    async def begin(self) -> bool:
+        """Write the plan down and carry it out, as :meth:`go_on` does."""
+        await save_plan(self._store, self._plan)
+        return await self.go_on()
+
+    async def go_on(self) -> bool:
+        """Carry out what is left of the plan; False if it was ended early, for a later time.
+
+        Raises StorageError and other TorrentEngineErrors with every file at its old place again.
+        If not even that is possible the plan is kept, and the next attempt begins with it.
+        Cancelled it is undone.
+        """
+        try:
+            if not self._plan.is_placed and not await self._place():
+                return False
+            with anyio.CancelScope(shield=True):
+                await self._clear()
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self._in_thread(self._mover.close)
+        return True
+
+    async def _place(self) -> bool:
+        try:
+            await self._in_thread(lambda: self._mover.open(create=True))
+            if not await self._advance(self._mover.place()):
+                return False
+            with anyio.CancelScope(shield=True):
+                await self._save()
+        except BaseException as error:
+            with anyio.CancelScope(shield=True):
+                await self._undo(error)
+            raise
+        return True
+
+    async def _advance(self, steps: Generator[None]) -> bool:
+        """Take steps until there are none; False if it is to stop."""
+        try:
+            while not await self._in_thread(lambda: _some(steps)):
+                self._hooks.on_progress(self._mover.done_bytes, self._plan.total_bytes)
+                if self._hooks.is_stopping():
+                    return False
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self._in_thread(steps.close)
+        self._hooks.on_progress(self._mover.done_bytes, self._plan.total_bytes)
+        return True
+
+    async def _save(self) -> None:
+        """Say where the files are now."""
+        record = await self._store.load(self._plan.info_hash)
+        old = record.stamps if record is not None else {}
+        progress = record.progress if record is not None else None
+        is_clean = progress is not None and progress.is_clean
+        stamps = await self._in_thread(lambda: self._mover.stamps(old, is_clean=is_clean))
+        try:
+            await save_placed(self._store, self._plan, stamps)
+        except TorrentEngineError:
+            kept = await load_plan(self._store, self._plan.info_hash)
+            if kept is None or not kept.is_placed:
+                raise
+
+    async def _undo(self, error: BaseException) -> None:
+        logger.info("%s: the move to %s is undone: %r", self._name, self._plan.target, error)
+        try:
+            await self._in_thread(self._mover.undo)
+        except TorrentEngineError as undoing:
+            logger.warning("%s: the move is neither done nor undone: %s", self._name, undoing)
+            return
+        with suppress(TorrentEngineError):  # there is nothing to do for it in a later attempt
+            await drop_plan(self._store, self._plan.info_hash)
+
+    async def _clear(self) -> None:
+        try:
+            if self._plan.is_placed:
+                await self._in_thread(lambda: self._mover.open(create=False))
+            await self._in_thread(lambda: _all(self._mover.clear()))
+            await drop_plan(self._store, self._plan.info_hash)
+        except TorrentEngineError as error:
+            logger.warning("%s: the old files are not all removed: %s", self._name, error)
+
+    @property
+    def _name(self) -> str:
+        return self._plan.info_hash.hex()
+
+    async def _in_thread(self, call: Callable[[], _T]) -> _T:
+        return await anyio.to_thread.run_sync(call, limiter=self._hooks.limiter)
+
+
+@dataclass(frozen=True, slots=True)
+class MoveOutcome:
+    """What became of a move that an earlier process began."""
+
+    plan: MovePlan
+    error: TorrentEngineError | None = None
+    """Why it was undone."""
+    is_finished: bool = True
+    """Whether it is done or undone; else it was ended early once more."""
+
+
+async def finish_move(
+    store: StateStore, info_hash: InfoHash, hooks: MoveHooks
+) -> MoveOutcome | None:
+    """Finish the move that an earlier process began; None if there is none.
+
+    Raises StorageError if it can be neither done nor undone: the torrent must not run.
+    """
+    plan = await load_plan(store, info_hash)
+    if plan is None:
+        return None
+    try:
+        is_finished = await Relocation(store, plan, hooks).go_on()
+    except TorrentEngineError as error:
+        if await load_plan(store, info_hash) is not None:
+            raise
+        return MoveOutcome(plan, error)
+    return MoveOutcome(plan, is_finished=is_finished)
+
+
+def _some(steps: Iterator[None]) -> bool:
+    """Take steps for a while; return whether there are no more."""
+    until = time.monotonic() + STEP_S
+    return all(time.monotonic() < until for _ in steps)
+
+
+def _all(steps: Iterator[None]) -> None:
+    for _ in steps:
+        pass
