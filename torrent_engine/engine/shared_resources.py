@@ -31,7 +31,6 @@ from torrent_engine.engine.session_jobs import SessionJobs
 from torrent_engine.net.dht_service import DhtService
 from torrent_engine.net.http_client import HttpClient
 from torrent_engine.net.incoming import IncomingRouter
-from torrent_engine.net.port_mapping import PortMapper
 from torrent_engine.net.tracker_client import TrackerClient
 from torrent_engine.policy.bans import BanList
 from torrent_engine.policy.dial_limiter import DialLimiter
@@ -227,16 +226,6 @@ class SharedResources:
     def listen_port(self) -> int:
         """The TCP port that accepts peers."""
         return self._open.listen_port
-
-    @property
-    def announced_port(self) -> int:
-        """The TCP port at which the internet finds us: the gateway may have given another one."""
-        return self.own_address.mapped_port or self.listen_port
-
-    @property
-    def port_mapping(self) -> PortMapper:
-        """What opens our ports at the gateway; its ``status()`` says how they stand."""
-        return self._open.port_mapping
 
     @property
     def discovery(self) -> PeerDiscovery:
