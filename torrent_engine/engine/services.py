@@ -13,10 +13,12 @@ from torrent_engine.engine.job_log import JobLog
 from torrent_engine.engine.peer_discovery import PeerDiscovery, make_discovery
 from torrent_engine.engine.session_jobs import open_jobs
 from torrent_engine.engine.shared_dht import open_shared_dht
+from torrent_engine.engine.shared_mapping import make_port_mapper
 from torrent_engine.net.datagrams import open_datagrams
 from torrent_engine.net.dht_service import DhtService
 from torrent_engine.net.http_client import HttpClient
 from torrent_engine.net.incoming import IncomingRouter
+from torrent_engine.net.port_mapping import PortMapper
 from torrent_engine.net.streams import listen
 from torrent_engine.net.tracker_client import TrackerClient, open_tracker_client
 
@@ -30,6 +32,9 @@ logger = logging.getLogger(__name__)
 
 class Services:
     """Sockets, clients and the database; made by :func:`open_services`."""
+
+    port_mapping: PortMapper
+    """Is there as soon as it is known where we listen."""
 
     def __init__(
         self, store: StateStore, jobs: JobLog, trackers: TrackerClient, http: HttpClient
@@ -73,14 +78,29 @@ async def open_services(stack: AsyncExitStack, shared: "SharedResources") -> Ser
     trackers = await stack.enter_async_context(open_tracker_client(config.tracker, http=http))
     services = Services(store, jobs, trackers, http)
     services.also += [jobs.run, shared.session_jobs.run]
+    services.also.append(shared.bandwidth.run)
     listeners = listen(config.listen_hosts, config.listen_port)
     for listener in listeners:
         stack.callback(listener.close)
     services.listen(shared.router, listeners)
     services.dht = await _open_dht(stack, shared, services)
     services.discovery = make_discovery(
-        config, dht=services.dht, clock=shared.clock, rng=shared.rng
+        config,
+        dht=services.dht,
+        clock=shared.clock,
+        rng=shared.rng,
+        mapped_port=lambda: shared.own_address.mapped_port,
     )
+    services.port_mapping = await make_port_mapper(
+        config,
+        shared.state_dir,
+        services.listen_port,
+        dht=services.dht,
+        own_address=shared.own_address,
+        clock=shared.clock,
+    )
+    if config.port_mapping.enabled:
+        services.also.append(services.port_mapping.run)
     return services
 
 
