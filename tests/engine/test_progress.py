@@ -1,18 +1,12 @@
 """What is wanted and how much of it is here, against a plain count."""
 
-from functools import partial
-
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.torrents import make_torrent, payload_of
 from torrent_engine.codec.metainfo import Metainfo
-from torrent_engine.engine.connection_slots import ConnectionSlots
 from torrent_engine.engine.progress import Progress, skipped_by
-from torrent_engine.engine.transfer_limits import TransferLimits
-from torrent_engine.policy.rate import TokenBucket
 
-KIB = 1024
 METAINFO, _ = make_torrent(
     {f"f{n}": payload_of(size) for n, size in enumerate((20_000, 0, 5, 40_000, 16_384, 1, 30_000))}
 )
@@ -63,49 +57,3 @@ def test_pieces_in_any_order_are_counted_as_a_recount_counts_them(
 @given(st.lists(st.integers(0, 7), max_size=20))
 def test_skipped_files_are_those_of_priority_0(priorities: list[int]) -> None:
     assert skipped_by(priorities) == {i for i, priority in enumerate(priorities) if priority == 0}
-
-
-def test_connection_slots_count_up_to_their_limit() -> None:
-    slots = ConnectionSlots(2)
-    slots.take()
-    assert slots.has_room
-    slots.take()
-    assert (slots.has_room, slots.used) == (False, 2)
-    slots.give_back()
-    assert (slots.has_room, slots.used) == (True, 1)
-
-
-def test_who_waits_for_a_connection_slot_is_called_once() -> None:
-    slots, calls = ConnectionSlots(1), list[str]()
-    wake = partial(calls.append, "free")
-    slots.take()
-    for _ in range(2):
-        slots.tell_when_free(wake)
-    slots.give_back()
-    slots.take()
-    slots.give_back()
-    assert calls == ["free"]
-
-
-def test_two_limits_grant_what_the_tighter_one_does_and_take_back_from_both() -> None:
-    now = 0.0
-    wide, tight = TokenBucket(1_000 * KIB), TokenBucket(200 * KIB)
-    limits = TransferLimits((wide, tight), lambda: now)
-    assert limits.is_limited
-    assert limits.allowance(KIB) == 0  # a bucket starts empty
-    now = 10.0
-    granted = limits.allowance(10_000 * KIB)
-    assert granted == 40 * KIB
-    assert wide.available(now) == 160 * KIB
-    limits.give_back(granted)
-    assert wide.available(now) == 200 * KIB
-    assert limits.allowance(50 * KIB) == 40 * KIB
-    assert 0 < limits.delay_s() <= 16 / 200
-
-
-def test_without_a_limit_all_is_granted() -> None:
-    limits = TransferLimits((TokenBucket(), TokenBucket()), lambda: 0.0)
-    assert not limits.is_limited
-    assert limits.allowance(10**9) == 10**9
-    assert limits.delay_s() == 0.0
-    limits.give_back(5)

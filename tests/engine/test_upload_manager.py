@@ -9,10 +9,9 @@ from tests.support.peer_pair import GEOMETRY, open_connection, sent
 from torrent_engine.base.ids import BLOCK_BYTES
 from torrent_engine.codec.bitfield import Bitfield
 from torrent_engine.engine.read_buffers import READ_AHEAD_BYTES, ReadBuffers
-from torrent_engine.engine.transfer_limits import TransferLimits
 from torrent_engine.engine.upload_manager import PeerUploads
 from torrent_engine.net.peer_link import Refill
-from torrent_engine.policy.rate import RateMeter, TokenBucket
+from torrent_engine.policy.rate import RateMeter
 from torrent_engine.protocol.wire.connection import PeerConnection
 from torrent_engine.protocol.wire.messages import BlockRequest
 
@@ -40,7 +39,13 @@ class Storage:
 class Uploads:
     """A PeerUploads whose torrent has some pieces."""
 
-    def __init__(self, *pieces: int, fast: bool = False, is_cold: bool = False) -> None:
+    def __init__(
+        self,
+        *pieces: int,
+        fast: bool = False,
+        is_cold: bool = False,
+        throttle: "Throttle | None" = None,
+    ) -> None:
         have = Bitfield(GEOMETRY.piece_count)
         for piece in pieces:
             have.set(piece)
@@ -59,11 +64,34 @@ class Uploads:
             totals=SimpleNamespace(uploaded_bytes=0),
         )
         peer: Any = SimpleNamespace(
-            connection=self.connection, uploaded_bytes=0, upload_rate=RateMeter()
+            connection=self.connection,
+            link=SimpleNamespace(upload_throttle=throttle),
+            uploaded_bytes=0,
+            upload_rate=RateMeter(),
         )
-        limits = TransferLimits((TokenBucket(),), lambda: 1.0)
-        self.source = PeerUploads(peer, torrent, limits, self.errors.append)
+        self.source = PeerUploads(peer, torrent, self.errors.append)
         self.totals = torrent.totals
+
+
+class Throttle:
+    """Grants what it is told to, and counts."""
+
+    pace_bytes_per_s = 0.0
+
+    def __init__(self, *grants: int) -> None:
+        self.grants = list(grants)
+        self.balance = 0
+
+    def take(self, wanted_bytes: int) -> int:
+        granted = min(self.grants.pop(0), wanted_bytes)
+        self.balance += granted
+        return granted
+
+    async def acquire(self, wanted_bytes: int) -> int:
+        return self.take(wanted_bytes)
+
+    def give_back(self, count_bytes: int) -> None:
+        self.balance -= count_bytes
 
 
 def ask(connection: PeerConnection, piece: int, count: int) -> None:
@@ -117,3 +145,31 @@ async def test_a_buffer_that_waits_for_the_disk_is_not_given_back() -> None:
     assert sent(uploads.connection).count(NO_BYTES) == 4
     uploads.source.rest()
     assert len(uploads.buffers._idle) == 1
+
+
+@pytest.mark.anyio
+async def test_a_rate_limit_lets_out_whole_blocks_and_the_rest_is_given_back() -> None:
+    throttle = Throttle(2 * BLOCK_BYTES, 0, 64 * BLOCK_BYTES)
+    uploads = Uploads(0, throttle=throttle)
+    ask(uploads.connection, 0, 3)
+    assert uploads.source.refill() is Refill.QUEUED
+    assert sent(uploads.connection).count(NO_BYTES) == 2
+    assert throttle.balance == 2 * BLOCK_BYTES
+    assert uploads.source.refill() is Refill.LATER
+    await uploads.source.load()
+    assert uploads.source.refill() is Refill.QUEUED
+    assert sent(uploads.connection).count(NO_BYTES) == 1
+    assert throttle.balance == uploads.totals.uploaded_bytes == 3 * BLOCK_BYTES
+
+
+@pytest.mark.anyio
+async def test_what_a_peer_got_and_wants_no_more_is_given_back() -> None:
+    throttle = Throttle(0, BLOCK_BYTES)
+    uploads = Uploads(0, throttle=throttle)
+    ask(uploads.connection, 0, 1)
+    assert uploads.source.refill() is Refill.LATER
+    await uploads.source.load()
+    assert throttle.balance == BLOCK_BYTES
+    uploads.connection.upload_requests.clear()
+    uploads.source.rest()
+    assert throttle.balance == 0

@@ -67,12 +67,6 @@ class Gate:
         await self.room.wait()
 
 
-class Limits:
-    """No rate limit."""
-
-    is_limited = False
-
-
 def make_seed(
     url: str,
     downloads: Downloads,
@@ -94,13 +88,13 @@ def make_seed(
         totals=Totals(),
     )
     fake_downloads: Any = downloads
-    limits_of_rate: Any = Limits()
+    no_limit: Any = SimpleNamespace(add_web_seed=lambda _seed: None)
     parts = WebSeedParts(
         torrent=torrent,
         downloads=fake_downloads,
         http=HttpClient(TrackerConfig()),
         gate=gate or Gate(),
-        limits=limits_of_rate,
+        bandwidth=no_limit,
         has_others=has_others,
     )
     return WebSeed(url, BEP_OF_FILES, parts)

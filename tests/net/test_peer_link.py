@@ -396,17 +396,20 @@ class Allowance:
     def __init__(self, *grants: int) -> None:
         self.grants = list(grants)
         self.balance = 0
+        self.pace_bytes_per_s = 0.0
 
-    def allowance(self, wanted_bytes: int) -> int:
+    def take(self, wanted_bytes: int) -> int:
         granted = min(self.grants.pop(0) if self.grants else 0, wanted_bytes)
         self.balance += granted
         return granted
 
+    async def acquire(self, wanted_bytes: int) -> int:
+        while not (granted := self.take(wanted_bytes)):
+            await anyio.lowlevel.checkpoint()
+        return granted
+
     def give_back(self, count_bytes: int) -> None:
         self.balance -= count_bytes
-
-    def delay_s(self) -> float:
-        return 0.001
 
 
 async def test_a_rate_limit_lets_in_what_it_grants_and_gets_the_rest_back() -> None:
@@ -423,7 +426,7 @@ async def test_a_rate_limit_lets_in_what_it_grants_and_gets_the_rest_back() -> N
         for _ in range(10):
             await anyio.sleep(0.001)
         assert sum(ends.counts) == throttle.balance  # nothing more without a grant
-        ends.link.download_throttle = None
+        throttle.grants += [KIB] * 20
         await ends.until(lambda: isinstance(ends.events[-1], BlockReceived))
 
 

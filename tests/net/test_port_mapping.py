@@ -33,12 +33,15 @@ class Network:
     gateways: dict[bool, Gateway | None] = field(default_factory=dict)
     told: list[str] = field(default_factory=list)
 
+    def hear(self, mapper: PortMapper) -> None:
+        self.told += [host for host in mapper.external_hosts if host not in self.told]
+
     def host(self, port: int, listen_hosts: tuple[str, ...] = EVERYWHERE) -> MapperHost:
         return MapperHost(
             clock=time.monotonic,
             listen_hosts=listen_hosts,
             secret=b"secret",
-            on_external=self.told.append,
+            on_change=self.hear,
             find_gateway=self.gateways.get,
             gateway_port=port,
         )

@@ -275,6 +275,9 @@ class SessionConfig:
     whatever that says."""
     max_download_bytes_per_s: int = 0
     max_upload_bytes_per_s: int = 0
+    max_peer_download_bytes_per_s: int = 0
+    """Of each single peer, web seeds aside; 0 is unlimited."""
+    max_peer_upload_bytes_per_s: int = 0
     use_resume: bool = True
     """Trust the resume database; if not, all data that is there is hashed."""
     check_only: bool = False

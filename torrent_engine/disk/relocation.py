@@ -15,7 +15,6 @@ import anyio
 import anyio.to_thread
 
 from torrent_engine.base.errors import TorrentEngineError
-from torrent_engine.base.ids import InfoHash
 from torrent_engine.disk.move import Mover
 from torrent_engine.disk.move_plan import MovePlan
 from torrent_engine.disk.move_table import drop_plan, load_plan, save_placed, save_plan
@@ -148,20 +147,15 @@ class MoveOutcome:
     """Whether it is done or undone; else it was ended early once more."""
 
 
-async def finish_move(
-    store: StateStore, info_hash: InfoHash, hooks: MoveHooks
-) -> MoveOutcome | None:
-    """Finish the move that an earlier process began; None if there is none.
+async def finish_move(store: StateStore, plan: MovePlan, hooks: MoveHooks) -> MoveOutcome:
+    """Finish the move that an earlier process began.
 
     Raises StorageError if it can be neither done nor undone: the torrent must not run.
     """
-    plan = await load_plan(store, info_hash)
-    if plan is None:
-        return None
     try:
         is_finished = await Relocation(store, plan, hooks).go_on()
     except TorrentEngineError as error:
-        if await load_plan(store, info_hash) is not None:
+        if await load_plan(store, plan.info_hash) is not None:
             raise
         return MoveOutcome(plan, error)
     return MoveOutcome(plan, is_finished=is_finished)

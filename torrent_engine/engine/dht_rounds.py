@@ -54,9 +54,11 @@ class DhtRounds(ScheduledRounds):
         clock: Callable[[], float],
         rng: random.Random,
         sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
+        mapped_port: Callable[[], int | None] = lambda: None,
     ) -> None:
         super().__init__(Source.DHT, _pace(config), clock=clock, rng=rng, sleep=sleep)
         self._source = source
+        self._mapped_port = mapped_port
         self._config = config
         self._running: dict[InfoHash, anyio.CancelScope] = {}
         self._no_nodes_wait_s = NO_NODES_WAIT_S[0]
@@ -98,7 +100,7 @@ class DhtRounds(ScheduledRounds):
                 await anyio.lowlevel.checkpoint()  # it may have left before its turn
                 stored = await self._source.search(
                     info_hash,
-                    port=member.listen_port,
+                    port=self._mapped_port() or member.listen_port,
                     is_seed=member.is_seed(),
                     on_peers=lambda peers: self._take(member, peers),
                 )

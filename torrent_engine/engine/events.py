@@ -105,6 +105,32 @@ class FileCompleted(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class FileRenamed(Event):
+    """A file has another path below the save path; ``path`` is the whole of it."""
+
+    type: ClassVar[str] = "file.renamed"
+    file_index: FileIndex
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class StorageMoved(Event):
+    """All files are in another save path, ``path``."""
+
+    type: ClassVar[str] = "storage.moved"
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class StorageMoveFailed(Event):
+    """The files could not be moved to ``path`` and are where they were; ``message`` says why."""
+
+    type: ClassVar[str] = "storage.move_failed"
+    path: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class PeerConnected(Event):
     """A peer passed the handshake, and has said what it is if it speaks BEP 10."""
 

@@ -9,7 +9,7 @@ from torrent_engine.base.config import SessionConfig
 from torrent_engine.base.errors import ConfigError
 from torrent_engine.codec.magnet import Magnet
 from torrent_engine.codec.metainfo import Metainfo
-from torrent_engine.codec.paths import clean_path
+from torrent_engine.codec.paths import Path, clean_path
 from torrent_engine.policy.picker import DEFAULT_PRIORITY
 
 
@@ -37,12 +37,14 @@ def _selected(magnet: Magnet, file_count: int) -> tuple[int, ...] | None:
     return tuple(DEFAULT_PRIORITY if index in chosen else 0 for index in range(file_count))
 
 
-def renames(config: SessionConfig) -> dict[int, tuple[str, ...]]:
+def renames(config: SessionConfig) -> dict[int, Path]:
     """Return the renamed files as cleaned paths; ConfigError if one leads out of the save path."""
-    renamed: dict[int, tuple[str, ...]] = {}
-    for index, path in config.renamed_files:
-        parts = [part for part in path.replace("\\", "/").split("/") if part not in {"", "."}]
-        if not parts or ".." in parts or path.startswith("/"):
-            raise ConfigError(f"renamed_files: {path!r} is not a path below the save path")
-        renamed[index] = clean_path([part.encode() for part in parts])
-    return renamed
+    return {index: path_below(path, "renamed_files") for index, path in config.renamed_files}
+
+
+def path_below(path: str, option: str) -> Path:
+    """Return a cleaned path below the save path; ConfigError, naming the option, if it is none."""
+    parts = [part for part in path.replace("\\", "/").split("/") if part not in {"", "."}]
+    if not parts or ".." in parts or path.startswith("/"):
+        raise ConfigError(f"{option}: {path!r} is not a path below the save path")
+    return clean_path([part.encode("utf-8", "replace") for part in parts])

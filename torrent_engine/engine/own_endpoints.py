@@ -22,7 +22,7 @@ class OwnEndpoints:
         self._candidates = candidates
         self._listen_hosts = listen_hosts
         self._port: int | None = None
-        self._told: tuple[str, ...] = ()
+        self._told: tuple[PeerAddress, ...] = ()
 
     @property
     def is_begun(self) -> bool:
@@ -54,8 +54,15 @@ class OwnEndpoints:
 
     def update(self) -> None:
         """Take what is believed of our public address by now."""
-        if self.public.hosts == self._told or self._port is None:
+        if self._port is None:
             return
-        self._told = self.public.hosts
-        for host in self._told:
-            self._candidates.set_own_address(PeerAddress(host, self._port))
+        public, port = self.public, self._port
+        seen = tuple(PeerAddress(host, public.port_seen_by(host, port)) for host in public.hosts)
+        if seen != self._told:
+            self._told = seen
+            for address in seen:
+                self._candidates.set_own_address(address)
+
+    def port_seen_by(self, host: str) -> int | None:
+        """Return at which port a peer finds us; None before it is known where we listen."""
+        return None if self._port is None else self.public.port_seen_by(host, self._port)

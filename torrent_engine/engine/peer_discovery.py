@@ -113,11 +113,16 @@ def make_discovery(
     dht: NodeSource | None,
     clock: Callable[[], float],
     rng: random.Random,
+    mapped_port: Callable[[], int | None] = lambda: None,
 ) -> PeerDiscovery:
-    """Return what asks the DHT, if there is one, and the local network, unless told not to."""
+    """Return what asks the DHT, if there is one, and the local network, unless told not to.
+
+    ``mapped_port`` is where our gateway lets peers in, if that is not where we listen.
+    """
     sources: list[Rounds] = []
     if dht is not None:
-        sources.append(DhtRounds(dht, config.dht, clock=clock, rng=rng))
+        rounds = DhtRounds(dht, config.dht, clock=clock, rng=rng, mapped_port=mapped_port)
+        sources.append(rounds)
     if config.lsd.enabled:
         service = LsdService(config.listen_hosts, config=config.lsd, clock=clock)
         sources.append(LsdRounds(service, config.lsd, clock=clock, rng=rng))

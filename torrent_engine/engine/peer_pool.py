@@ -281,7 +281,7 @@ class PeerPool:
         peer.is_adopted = True
         self._incoming[peer.address.host] += peer.is_incoming
         self._swarm.peers.add(peer)
-        self._role.greeting.greet(peer, self.listen_port)
+        self._role.greeting.greet(peer, self.own.port_seen_by(peer.address.host))
         self._role.on_joined(peer)
         self._role.handle(peer, said_before(peer, self._role.greeting.geometry, now))
         try:
@@ -345,7 +345,7 @@ class PeerPool:
         self.candidates.mark_connected(link.address, now)
         if old is not None:
             self._duplicates.end(old.link, peer, now)
-        self._role.greeting.greet(peer, self.listen_port)
+        self._role.greeting.greet(peer, self.own.port_seen_by(peer.address.host))
         self._role.on_joined(peer)
         peer.tell_connected = lambda: self._tell_connected(peer)
         if not peer.connection.extensions_enabled:

@@ -86,7 +86,7 @@ class PeerSources:
             config=shared.config.tracker,
             client=shared.trackers,
             totals=self._totals,
-            listen_port=lambda: shared.listen_port,
+            listen_port=lambda: shared.announced_port,
             on_peers=self._on_tracker_peers,
             on_external_ip=self._on_external_ip,
             publish=swarm.bus.publish,

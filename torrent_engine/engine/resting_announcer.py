@@ -63,7 +63,7 @@ class RestingAnnouncer:
 
     def is_our_own(self, address: PeerAddress) -> bool:
         """Tell whether an address that was found is ourselves: trackers name everybody."""
-        if address.port not in self.ports:
+        if address.port not in self.ports and address.port != self._own_address.mapped_port:
             return False
         now = self._clock()
         if now - self._own_hosts_s > OWN_HOSTS_S:

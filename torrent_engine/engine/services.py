@@ -14,10 +14,12 @@ from torrent_engine.engine.peer_discovery import PeerDiscovery, make_discovery
 from torrent_engine.engine.resting_announcer import RestingAnnouncer
 from torrent_engine.engine.session_jobs import open_jobs
 from torrent_engine.engine.shared_dht import open_shared_dht
+from torrent_engine.engine.shared_mapping import make_port_mapper
 from torrent_engine.net.datagrams import open_datagrams
 from torrent_engine.net.dht_service import DhtService
 from torrent_engine.net.http_client import HttpClient
 from torrent_engine.net.incoming import IncomingRouter
+from torrent_engine.net.port_mapping import PortMapper
 from torrent_engine.net.streams import listen
 from torrent_engine.net.tracker_client import TrackerClient, open_tracker_client
 
@@ -31,6 +33,9 @@ logger = logging.getLogger(__name__)
 
 class Services:
     """Sockets, clients and the database; made by :func:`open_services`."""
+
+    port_mapping: PortMapper
+    """Is there as soon as it is known where we listen."""
 
     def __init__(
         self,
@@ -81,6 +86,7 @@ async def open_services(stack: AsyncExitStack, shared: "SharedResources") -> Ser
     announcer = RestingAnnouncer(config.rest, shared.clock, shared.own_address)
     services = Services(store, jobs, trackers, http, announcer)
     services.also += [jobs.run, shared.session_jobs.run, announcer.run]
+    services.also.append(shared.bandwidth.run)
     listeners = listen(config.listen_hosts, config.listen_port)
     for listener in listeners:
         stack.callback(listener.close)
@@ -88,8 +94,22 @@ async def open_services(stack: AsyncExitStack, shared: "SharedResources") -> Ser
     announcer.ports = frozenset({services.listen_port})
     services.dht = await _open_dht(stack, shared, services)
     services.discovery = make_discovery(
-        config, dht=services.dht, clock=shared.clock, rng=shared.rng
+        config,
+        dht=services.dht,
+        clock=shared.clock,
+        rng=shared.rng,
+        mapped_port=lambda: shared.own_address.mapped_port,
     )
+    services.port_mapping = await make_port_mapper(
+        config,
+        shared.state_dir,
+        services.listen_port,
+        dht=services.dht,
+        own_address=shared.own_address,
+        clock=shared.clock,
+    )
+    if config.port_mapping.enabled:
+        services.also.append(services.port_mapping.run)
     return services
 
 

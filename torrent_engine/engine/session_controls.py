@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
 import anyio
 
@@ -10,6 +11,7 @@ from torrent_engine.base.config import SessionConfig
 from torrent_engine.base.errors import StateTransitionError
 from torrent_engine.codec.magnet import Magnet
 from torrent_engine.codec.metainfo import Metainfo
+from torrent_engine.engine.bandwidth_manager import RateLimits
 from torrent_engine.engine.progress import check_priorities
 from torrent_engine.engine.session_facts import SessionFacts
 from torrent_engine.engine.shared_resources import SharedResources
@@ -102,12 +104,24 @@ class SessionControls(SessionFacts):
         return priorities
 
     def set_rate_limits(
-        self, *, download_bytes_per_s: int | None = None, upload_bytes_per_s: int | None = None
+        self,
+        *,
+        download_bytes_per_s: int | None = None,
+        upload_bytes_per_s: int | None = None,
+        peer_download_bytes_per_s: int | None = None,
+        peer_upload_bytes_per_s: int | None = None,
     ) -> None:
-        """Change this torrent's limits; 0 is unlimited, None leaves as it is."""
-        if download_bytes_per_s is not None:
-            self.config = replace(self.config, max_download_bytes_per_s=download_bytes_per_s)
-        if upload_bytes_per_s is not None:
-            self.config = replace(self.config, max_upload_bytes_per_s=upload_bytes_per_s)
+        """Change the limits of this torrent, or of each of its peers.
+
+        0 is unlimited, None leaves as it is.
+        """
+        limits = {
+            "max_download_bytes_per_s": download_bytes_per_s,
+            "max_upload_bytes_per_s": upload_bytes_per_s,
+            "max_peer_download_bytes_per_s": peer_download_bytes_per_s,
+            "max_peer_upload_bytes_per_s": peer_upload_bytes_per_s,
+        }
+        changed: dict[str, Any] = {name: rate for name, rate in limits.items() if rate is not None}
+        self.config = replace(self.config, **changed)
         if self._run is not None:
-            self._run.transfer.set_rate_limits(download_bytes_per_s, upload_bytes_per_s)
+            self._run.transfer.bandwidth.set_limits(RateLimits.of(self.config))

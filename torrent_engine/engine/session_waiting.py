@@ -5,13 +5,13 @@ from torrent_engine.base.errors import SessionError, TorrentEngineError
 from torrent_engine.codec.magnet import Magnet
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.engine.disk_full import DiskFull
-from torrent_engine.engine.session_reading import SessionReading
+from torrent_engine.engine.session_files import SessionFiles
 from torrent_engine.engine.shared_resources import SharedResources
 from torrent_engine.engine.state_waiters import StateWaiters
 from torrent_engine.engine.states import State, StateMachine
 
 
-class SessionWaiting(SessionReading):
+class SessionWaiting(SessionFiles):
     """What a run came to, and who waits for that."""
 
     def __init__(

@@ -22,6 +22,7 @@ from torrent_engine.base.errors import LocalProtocolError
 from torrent_engine.disk.filesystem import NameFoldings
 from torrent_engine.disk.open_files import OpenFiles
 from torrent_engine.disk.state import StateStore
+from torrent_engine.engine.bandwidth_manager import BandwidthManager
 from torrent_engine.engine.connection_slots import ConnectionSlots
 from torrent_engine.engine.job_log import JobLog
 from torrent_engine.engine.peer_discovery import PeerDiscovery
@@ -32,11 +33,11 @@ from torrent_engine.engine.session_jobs import SessionJobs
 from torrent_engine.net.dht_service import DhtService
 from torrent_engine.net.http_client import HttpClient
 from torrent_engine.net.incoming import IncomingRouter
+from torrent_engine.net.port_mapping import PortMapper
 from torrent_engine.net.tracker_client import TrackerClient
 from torrent_engine.policy.bans import BanList
 from torrent_engine.policy.dial_limiter import DialLimiter
 from torrent_engine.policy.own_address import OwnAddress
-from torrent_engine.policy.rate import TokenBucket
 from torrent_engine.protocol.wire.buffers import BufferPool
 
 if TYPE_CHECKING:
@@ -84,8 +85,11 @@ class SharedResources:
         self.buffers = BufferPool(self.config.transfer.receive_buffer_bytes)
         self.read_buffers = ReadBuffers()
         self.router = IncomingRouter(self.config.wire.handshake_timeout_s)
-        self.download_bucket = TokenBucket(self.config.max_download_bytes_per_s)
-        self.upload_bucket = TokenBucket(self.config.max_upload_bytes_per_s)
+        self.bandwidth = BandwidthManager(self.config.bandwidth, clock)
+        self.set_rate_limits(
+            download_bytes_per_s=self.config.max_download_bytes_per_s,
+            upload_bytes_per_s=self.config.max_upload_bytes_per_s,
+        )
         self.session_jobs = SessionJobs(self.config.jobs)
         self._tasks: anyio.abc.TaskGroup | None = None
         self._services: Services | None = None
@@ -234,6 +238,16 @@ class SharedResources:
         return self._open.listen_port
 
     @property
+    def announced_port(self) -> int:
+        """The TCP port at which the internet finds us: the gateway may have given another one."""
+        return self.own_address.mapped_port or self.listen_port
+
+    @property
+    def port_mapping(self) -> PortMapper:
+        """What opens our ports at the gateway; its ``status()`` says how they stand."""
+        return self._open.port_mapping
+
+    @property
     def discovery(self) -> PeerDiscovery:
         """What looks for peers without trackers."""
         return self._open.discovery
@@ -304,11 +318,9 @@ class SharedResources:
         self, *, download_bytes_per_s: int | None = None, upload_bytes_per_s: int | None = None
     ) -> None:
         """Change the limits over all torrents; 0 is unlimited, None leaves as it is."""
-        now = self.clock()
-        if download_bytes_per_s is not None:
-            self.download_bucket.set_rate(download_bytes_per_s, now)
-        if upload_bytes_per_s is not None:
-            self.upload_bucket.set_rate(upload_bytes_per_s, now)
+        self.bandwidth.set_rate_limits(
+            download_bytes_per_s=download_bytes_per_s, upload_bytes_per_s=upload_bytes_per_s
+        )
 
 
 def default_state_dir() -> Path:

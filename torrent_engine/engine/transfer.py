@@ -14,6 +14,7 @@ from torrent_engine.base.errors import StorageError
 from torrent_engine.base.ids import FileIndex
 from torrent_engine.disk.resume import ResumeKeeper
 from torrent_engine.disk.writer import PieceWriter
+from torrent_engine.engine.bandwidth_manager import RateLimits
 from torrent_engine.engine.download_manager import DownloadManager
 from torrent_engine.engine.events import FileCompleted
 from torrent_engine.engine.extensions import UT_PEX
@@ -33,11 +34,9 @@ from torrent_engine.engine.shared_resources import SharedResources
 from torrent_engine.engine.source_counts import SourceTotals
 from torrent_engine.engine.torrent import Torrent
 from torrent_engine.engine.tracker_coordinator import TrackerCoordinator
-from torrent_engine.engine.transfer_limits import TransferLimits
 from torrent_engine.engine.upload_manager import UploadManager
 from torrent_engine.engine.web_seeds import WebSeeds
 from torrent_engine.policy.candidates import CandidateList
-from torrent_engine.policy.rate import TokenBucket
 from torrent_engine.policy.suspicion import Verdict
 from torrent_engine.protocol.tracker.announce import AnnounceTotals
 from torrent_engine.protocol.wire.metadata import UT_METADATA
@@ -76,13 +75,8 @@ class Transfer:
         self.keeps_sources = False
         """Whether others are to go on finding us when :meth:`run` ends."""
         self.reads = ReadGate()
-        now, config = torrent.clock(), torrent.config
-        self.download_bucket = TokenBucket(config.max_download_bytes_per_s)
-        self.upload_bucket = TokenBucket(config.max_upload_bytes_per_s)
-        self._download_limits = TransferLimits(
-            (shared.download_bucket, self.download_bucket), torrent.clock
-        )
-        upload_limits = TransferLimits((shared.upload_bucket, self.upload_bucket), torrent.clock)
+        now = torrent.clock()
+        self.bandwidth = shared.bandwidth.of_torrent(RateLimits.of(torrent.config))
         self.finisher = PieceFinisher(
             torrent,
             keeper,
@@ -99,10 +93,8 @@ class Transfer:
             on_failed=self.finisher.write_failed,
         )
         self.downloads = DownloadManager(torrent, self.finisher)
-        self.web_seeds = WebSeeds(
-            torrent, self.downloads, shared.http, self.writer, self._download_limits
-        )
-        self.uploads = UploadManager(torrent, upload_limits, callbacks.on_error)
+        self.web_seeds = WebSeeds(torrent, self.downloads, shared.http, self.writer, self.bandwidth)
+        self.uploads = UploadManager(torrent, callbacks.on_error)
         self.pool = self._make_pool(inheritance)
         self.source_totals = SourceTotals(self.pool.candidates)
         self._saved_peers = SavedPeers(shared.store, torrent.metainfo, self.pool.candidates)
@@ -196,6 +188,7 @@ class Transfer:
         """Move payload until cancelled; every link has ended and trackers were told after that."""
         torrent, info_hash = self.torrent, self.torrent.metainfo.info_hash
         self.pool.listen_port = self._shared.listen_port
+        self.bandwidth.join()
         if self.progress.is_complete:
             self.trackers.want_peers()  # those who know us from before the metadata learn it
         try:
@@ -209,6 +202,7 @@ class Transfer:
                 await self._tick_forever()
         finally:
             self._shared.router.unregister(info_hash)
+            self.bandwidth.leave()
             self.downloads.is_active = self.uploads.is_active = False
             self.finisher.write_ahead(torrent.clock(), 0.0)
             with anyio.CancelScope(shield=True):
@@ -229,8 +223,6 @@ class Transfer:
                 self._tick_second(self.torrent.clock())
 
     def _tick_second(self, now: float) -> None:
-        for peer in self.torrent.peers:
-            self._throttle(peer)  # the limits over all torrents may have changed
         self.downloads.tick(now)
         self.uploads.tick(now)
         self.pool.tick(now)
@@ -251,7 +243,7 @@ class Transfer:
 
     def _on_joined(self, peer: Peer) -> None:
         peer.link.source = self.uploads.source(peer)
-        self._throttle(peer)
+        self.bandwidth.add_link(peer.link, peer.address.host)
         self.source_totals.joined(peer)
         if peer.is_adopted:
             self._on_extension_handshake(peer)  # it came before the metadata
@@ -267,11 +259,8 @@ class Transfer:
     def _wake_pool(self) -> None:
         self.pool.wake()
 
-    def _throttle(self, peer: Peer) -> None:
-        limits = self._download_limits
-        peer.link.download_throttle = limits if limits.is_limited else None
-
     def _on_left(self, peer: Peer) -> None:
+        self.bandwidth.remove_link(peer.link)
         self.source_totals.left(peer)
         self._serving.on_left(peer)
         if self._pex is not None:
@@ -310,15 +299,3 @@ class Transfer:
         for peer in tuple(self.torrent.peers):
             if peer.wants_nothing:
                 peer.link.end("both sides are complete")
-
-    def set_rate_limits(
-        self, download_bytes_per_s: int | None, upload_bytes_per_s: int | None
-    ) -> None:
-        """Change this torrent's limits; 0 is unlimited, None leaves as it is."""
-        now = self.torrent.clock()
-        if download_bytes_per_s is not None:
-            self.download_bucket.set_rate(download_bytes_per_s, now)
-        if upload_bytes_per_s is not None:
-            self.upload_bucket.set_rate(upload_bytes_per_s, now)
-        for peer in self.torrent.peers:
-            self._throttle(peer)

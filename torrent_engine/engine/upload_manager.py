@@ -4,16 +4,12 @@ Source: BEP 3 (choking), BEP 6 (rejects).
 """
 
 from collections.abc import Callable
-from typing import Final
-
-import anyio
 
 from torrent_engine.base.errors import StorageError
 from torrent_engine.base.ids import BLOCK_BYTES
 from torrent_engine.engine.peer import Peer
 from torrent_engine.engine.read_buffers import READ_AHEAD_BYTES
 from torrent_engine.engine.torrent import Torrent
-from torrent_engine.engine.transfer_limits import TransferLimits
 from torrent_engine.net.peer_link import Refill
 from torrent_engine.policy.choker import Choker, slots_for_rate
 from torrent_engine.policy.peer_view import PeerView
@@ -23,22 +19,13 @@ from torrent_engine.protocol.wire.messages import (
     PeerNotInterested,
 )
 
-MAX_LIMITED_BYTES: Final = 4 * BLOCK_BYTES  # what one peer may take at once of a limited rate
-MIN_DELAY_S: Final = 0.01
-
 
 class UploadManager:
     """Decides who is unchoked, and makes the block source of each peer."""
 
-    def __init__(
-        self,
-        torrent: Torrent,
-        limits: TransferLimits,
-        on_error: Callable[[StorageError], None],
-    ) -> None:
+    def __init__(self, torrent: Torrent, on_error: Callable[[StorageError], None]) -> None:
         self._torrent = torrent
         self._on_error = on_error
-        self.limits = limits
         config = torrent.shared_config.choker
         self._choker = Choker(config, torrent.rng)
         self._next_rechoke_s = 0.0
@@ -46,7 +33,7 @@ class UploadManager:
 
     def source(self, peer: Peer) -> "PeerUploads":
         """Return what gives one peer's link the blocks that it asked for."""
-        return PeerUploads(peer, self._torrent, self.limits, self._on_error)
+        return PeerUploads(peer, self._torrent, self._on_error)
 
     def on_interested(self, _peer: Peer, _event: PeerInterested) -> None:
         """Give a free slot away at once."""
@@ -132,8 +119,8 @@ class PeerUploads:
         "_buffer",
         "_buffers",
         "_cold",
-        "_limits",
         "_on_error",
+        "_paid_bytes",
         "_peer",
         "_refill_bytes",
         "_torrent",
@@ -143,32 +130,32 @@ class PeerUploads:
         self,
         peer: Peer,
         torrent: Torrent,
-        limits: TransferLimits,
         on_error: Callable[[StorageError], None],
     ) -> None:
         self._peer = peer
         self._torrent = torrent
-        self._limits = limits
         self._on_error = on_error
         self._buffers = torrent.read_buffers
         self._buffer: memoryview | None = None
         self._cold: list[_Run] | None = None
+        self._paid_bytes = 0
+        """What the rate limit allowed and is not sent yet."""
         self._refill_bytes = READ_AHEAD_BYTES
 
     def refill(self) -> Refill:
         """Queue blocks that the page cache has: one buffer of them, or more if none is needed."""
-        limits, budget_bytes = self._limits, self._refill_bytes
-        if limits.is_limited:
-            budget_bytes = limits.allowance(MAX_LIMITED_BYTES)
+        throttle, budget_bytes = self._peer.link.upload_throttle, self._refill_bytes
+        if throttle is not None:
+            budget_bytes = self._paid_bytes or throttle.take(self._wanted_bytes())
             if budget_bytes < BLOCK_BYTES:
-                limits.give_back(budget_bytes)
                 return Refill.LATER
         runs, waiting = self._take(budget_bytes), self._peer.connection.upload_requests
         while waiting and not runs:  # all were for pieces that we do not have
             runs = self._take(budget_bytes)
         used_bytes = sum(run.length_bytes for run in runs)
-        if limits.is_limited:
-            limits.give_back(budget_bytes - used_bytes)
+        if throttle is not None:
+            throttle.give_back(budget_bytes - used_bytes)
+            self._paid_bytes = 0
         if not runs:
             return Refill.NOTHING
         if not self._read_now(runs):
@@ -203,7 +190,9 @@ class PeerUploads:
     async def load(self) -> None:
         """Wait for the rate limit, or read from the disk what the page cache does not have."""
         if self._cold is None:
-            await anyio.sleep(max(self._limits.delay_s(), MIN_DELAY_S))
+            throttle = self._peer.link.upload_throttle
+            if throttle is not None:
+                self._paid_bytes = await throttle.acquire(self._wanted_bytes())
             return
         runs = self._cold
         try:
@@ -218,6 +207,11 @@ class PeerUploads:
         finally:
             self._cold = None
         self._queue(runs, sum(run.length_bytes for run in runs))
+
+    def _wanted_bytes(self) -> int:
+        """Return what the requests that wait are worth, and are not too much to read at once."""
+        asked_bytes = len(self._peer.connection.upload_requests) * BLOCK_BYTES
+        return max(min(asked_bytes, self._refill_bytes), BLOCK_BYTES)
 
     def _take(self, budget_bytes: int) -> list[_Run]:
         """Take requests off the peer's queue, and merge neighbours into runs."""
@@ -250,6 +244,9 @@ class PeerUploads:
 
     def rest(self) -> None:
         """Give the buffer to others: all that was queued is sent, and nothing is asked for."""
+        if self._paid_bytes and self._peer.link.upload_throttle is not None:
+            self._peer.link.upload_throttle.give_back(self._paid_bytes)
+        self._paid_bytes = 0
         if self._buffer is not None and self._cold is None:
             self._buffers.give_back(self._buffer)
             self._buffer = None

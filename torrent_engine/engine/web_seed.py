@@ -7,13 +7,14 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Final, Protocol
+from typing import Final
 
 import anyio
 
 from torrent_engine.base.config import WebSeedConfig
 from torrent_engine.base.errors import HttpError
 from torrent_engine.base.ids import BLOCK_BYTES
+from torrent_engine.engine.bandwidth_manager import TorrentBandwidth
 from torrent_engine.engine.download_manager import DownloadManager
 from torrent_engine.engine.events import WebSeedBanned, WebSeedFailed
 from torrent_engine.engine.peer import WebSeedIdentity
@@ -22,7 +23,7 @@ from torrent_engine.engine.web_seed_fetch import BEP_OF_FILES, FileMissingError,
 from torrent_engine.net.address_policy import AddressPolicy, AddressRefusedError
 from torrent_engine.net.http_client import HttpClient
 from torrent_engine.net.http_stream import HttpStreams
-from torrent_engine.net.peer_link import MAX_LIMITED_READ_BYTES, MIN_DELAY_S, Gate, Throttle
+from torrent_engine.net.peer_link import Gate, Throttle
 from torrent_engine.net.web_seed import NotThereError, WebSeedBusyError, WebSeedServer
 from torrent_engine.policy.pieces import Block
 from torrent_engine.policy.rate import RateMeter
@@ -30,6 +31,7 @@ from torrent_engine.policy.web_seed_plan import Views, range_blocks, stretches
 from torrent_engine.protocol.tracker.urls import redact_url
 from torrent_engine.protocol.wire.messages import BlockReceived
 
+READ_BYTES: Final = 64 * 1024  # what the HTTP library reads at a time
 IDLE_ROUNDS: Final = 2  # ours: in vain, before another web seed has its turn
 MAX_DOUBLINGS: Final = 32  # ours: beyond any wait, and far from the largest float
 
@@ -64,14 +66,6 @@ class WebSeedStats:
     """Of the last failure; "" if the last request went well."""
 
 
-class Limits(Throttle, Protocol):
-    """A rate limit that may be none."""
-
-    @property
-    def is_limited(self) -> bool:
-        """Whether there is a limit now."""
-
-
 @dataclass(frozen=True, slots=True)
 class WebSeedParts:
     """What the web seeds of one torrent work with."""
@@ -80,7 +74,7 @@ class WebSeedParts:
     downloads: DownloadManager
     http: HttpClient
     gate: Gate
-    limits: Limits
+    bandwidth: TorrentBandwidth
     has_others: Callable[[], bool]
     """Tells whether another web seed waits for its turn."""
 
@@ -117,7 +111,11 @@ class WebSeed:
         """How often it was looked in vain for something to ask."""
         self._is_leaving = False
         """All requests end: none runs, and none may begin. They leave together or not at all."""
+        self.download_throttle: Throttle | None = None
         self._debt_bytes = 0
+        """What was read under a rate limit and is not paid for."""
+        self._paying = anyio.Lock()
+        parts.bandwidth.add_web_seed(self)
         """Received, and not yet allowed by the rate limit."""
         self._failures = self._misses = 0
         """Requests in a row that failed, and those for a file that is not there."""
@@ -312,16 +310,21 @@ class WebSeed:
 
     async def ready(self) -> None:
         """Return when more may be read: the disk keeps up, and so does the rate limit."""
-        gate, limits = self._parts.gate, self._parts.limits
+        gate = self._parts.gate
         if gate.full:
             await gate.wait_for_room()
-        while self._debt_bytes > 0:
-            if not limits.is_limited:
-                self._debt_bytes = 0
-                return
-            self._debt_bytes -= limits.allowance(min(self._debt_bytes, MAX_LIMITED_READ_BYTES))
-            if self._debt_bytes > 0:
-                await anyio.sleep(max(limits.delay_s(), MIN_DELAY_S))
+        if self.download_throttle is not None:
+            await self._pay()
+
+    async def _pay(self) -> None:
+        """Pay for what was read, and for one read more: others wait while it goes on."""
+        async with self._paying:
+            while self._debt_bytes > 0:
+                if (throttle := self.download_throttle) is None:
+                    self._debt_bytes = 0
+                    return
+                self._debt_bytes -= await throttle.acquire(self._debt_bytes)
+            self._debt_bytes += READ_BYTES
 
     def received(self, count_bytes: int) -> None:
         """Account for payload."""
@@ -329,8 +332,8 @@ class WebSeed:
         self.downloaded_bytes += count_bytes
         self.download_rate.add(count_bytes, parts.torrent.clock())
         parts.torrent.totals.downloaded_bytes += count_bytes
-        if parts.limits.is_limited:
-            self._debt_bytes += count_bytes
+        if self.download_throttle is not None:
+            self._debt_bytes += count_bytes - READ_BYTES
 
     def deliver(self, block: Block, views: Views) -> None:
         """Hand a block on to where those of peers go."""

@@ -4,10 +4,11 @@ from typing import Final
 
 import anyio
 
+from torrent_engine.engine.bandwidth_manager import TorrentBandwidth
 from torrent_engine.engine.download_manager import DownloadManager
 from torrent_engine.engine.source_counts import SourceCounts
 from torrent_engine.engine.torrent import Torrent
-from torrent_engine.engine.web_seed import Limits, WebSeed, WebSeedParts, WebSeedStats
+from torrent_engine.engine.web_seed import WebSeed, WebSeedParts, WebSeedStats
 from torrent_engine.engine.web_seed_fetch import BEP_OF_FILES, BEP_OF_SCRIPTS
 from torrent_engine.net.http_client import HttpClient
 from torrent_engine.net.peer_link import Gate
@@ -25,12 +26,12 @@ class WebSeeds:
         downloads: DownloadManager,
         http: HttpClient,
         gate: Gate,
-        limits: Limits,
+        bandwidth: TorrentBandwidth,
     ) -> None:
         self._torrent = torrent
         self._downloads = downloads
         config, metainfo = torrent.shared_config.web_seed, torrent.metainfo
-        parts = WebSeedParts(torrent, downloads, http, gate, limits, self._has_others)
+        parts = WebSeedParts(torrent, downloads, http, gate, bandwidth, self._has_others)
         urls = dict.fromkeys(metainfo.http_seeds, BEP_OF_SCRIPTS)
         urls |= dict.fromkeys(metainfo.web_seeds, BEP_OF_FILES)
         known = list(urls.items())[: config.max_urls if config.enabled else 0]

@@ -18,9 +18,8 @@ from torrent_engine.protocol.wire.connection import PeerConnection
 from torrent_engine.protocol.wire.messages import PeerEvent
 
 READS_PER_TURN: Final = 8  # full reads before other tasks get their turn
-MIN_READ_BYTES: Final = 2 * 1024  # a rate limit that allows less than this waits
-MAX_LIMITED_READ_BYTES: Final = 16 * 1024  # what one peer may take at once of a limited rate
-MIN_DELAY_S: Final = 0.005
+PACE_STEP_S: Final = 0.05  # ours: of a low rate, what leaves at once
+MIN_PACE_BYTES: Final = 256
 
 
 class Gate(Protocol):
@@ -33,16 +32,20 @@ class Gate(Protocol):
 
 
 class Throttle(Protocol):
-    """A rate limit in one direction."""
+    """A share of a limited rate, in one direction."""
 
-    def allowance(self, wanted_bytes: int) -> int:
+    @property
+    def pace_bytes_per_s(self) -> float:
+        """How fast what is allowed may leave; 0: at once."""
+
+    def take(self, wanted_bytes: int) -> int:
         """Return how many bytes may move now, at most ``wanted_bytes``; they count as moved."""
+
+    async def acquire(self, wanted_bytes: int) -> int:
+        """Do the same, but wait until it is one byte at least."""
 
     def give_back(self, count_bytes: int) -> None:
         """Return what was allowed and did not move."""
-
-    def delay_s(self) -> float:
-        """Return the seconds until asking again is worth it."""
 
 
 class Refill(Enum):
@@ -86,6 +89,8 @@ class PeerLink:
         self.source: BlockSource | None = None
         self.download_throttle: Throttle | None = None
         """None costs nothing on the hot path."""
+        self.upload_throttle: Throttle | None = None
+        """What the source asks for its blocks; here it only says how fast they leave."""
         self.close_reason: str | None = None
         self.is_detached = False
         """:meth:`run` was ended, and the socket kept."""
@@ -99,6 +104,8 @@ class PeerLink:
         self._waiting: Callable[[], Awaitable[None]] | None = None
         self._stuck_since_s: float | None = None
         """When the socket last took anything of what waits for it."""
+        self._paced_until_s = 0.0
+        """Until then the pace does not let more go."""
         self._wake = anyio.Event()
         self._scope = anyio.CancelScope()
 
@@ -161,7 +168,8 @@ class PeerLink:
                     pending += connection.data_to_send()
                     connection.last_sent_s = self._clock()
                 if pending:
-                    self._send(pending)
+                    if not self._send(pending):
+                        return
                 elif (
                     source is None
                     or self._waiting is not None  # it loads
@@ -193,8 +201,30 @@ class PeerLink:
         self._stuck_since_s = now
         return 0.0
 
-    def _send(self, pending: list[bytes | memoryview]) -> None:
-        sent = send_some(self._sock, pending)
+    def _send(self, pending: list[bytes | memoryview]) -> bool:
+        """Send what the socket takes; False: nothing now, the pace of a rate limit is kept."""
+        throttle = self.upload_throttle
+        if throttle is not None and (bytes_per_s := throttle.pace_bytes_per_s):
+            return self._send_at_pace(pending, bytes_per_s)
+        self._forget_sent(pending, send_some(self._sock, pending))
+        return True
+
+    def _send_at_pace(self, pending: list[bytes | memoryview], bytes_per_s: float) -> bool:
+        now = self._clock()
+        if self._paced_until_s > now:
+            self._block(self._wait_for_pace)
+            return False
+        step = max(int(bytes_per_s * PACE_STEP_S), MIN_PACE_BYTES)
+        sent = send_some(self._sock, [memoryview(pending[0])[:step]])
+        self._forget_sent(pending, sent)
+        self._paced_until_s = max(self._paced_until_s, now - PACE_STEP_S) + sent / bytes_per_s
+        return True
+
+    async def _wait_for_pace(self) -> None:
+        await anyio.sleep(max(self._paced_until_s - self._clock(), 0.0))
+
+    @staticmethod
+    def _forget_sent(pending: list[bytes | memoryview], sent: int) -> None:
         done = 0
         for buffer in pending:
             size = len(buffer)
@@ -243,14 +273,12 @@ class PeerLink:
         while self.close_reason is None:
             if gate.full and connection.outstanding:
                 await gate.wait_for_room()
-            granted = None
-            if self.download_throttle is not None:
-                granted = await self._throttled()
-            buffer = connection.receive_buffer()[:granted]
             try:
-                count = sock.recv_into(buffer)
+                if self.download_throttle is None:
+                    count = sock.recv_into(connection.receive_buffer())
+                else:
+                    count = await self._receive_limited(self.download_throttle)
             except BlockingIOError:
-                self._unused(granted or 0)
                 await anyio.wait_readable(sock)
                 continue
             except OSError as error:
@@ -259,8 +287,6 @@ class PeerLink:
             if not count:
                 self.end("closed by the peer")
                 break
-            if granted is not None:
-                self._unused(granted - count)
             on_events(connection.bytes_received(count, now=self._clock()), count)
             if connection.is_violated:
                 self.end("protocol violated")
@@ -271,17 +297,12 @@ class PeerLink:
                 reads = 0
                 await anyio.lowlevel.checkpoint()
 
-    async def _throttled(self) -> int | None:
-        """Return how many bytes the rate limit lets be read, waiting for it; None: any number."""
+    async def _receive_limited(self, throttle: Throttle) -> int:
+        """Receive as much as a rate limit lets in, as soon as that is one byte."""
         await anyio.wait_readable(self._sock)  # do not hold a share that others could use
-        while (throttle := self.download_throttle) is not None:
-            granted = throttle.allowance(MAX_LIMITED_READ_BYTES)
-            if granted >= MIN_READ_BYTES:
-                return granted
-            throttle.give_back(granted)
-            await anyio.sleep(max(throttle.delay_s(), MIN_DELAY_S))
-        return None
-
-    def _unused(self, count_bytes: int) -> None:
-        if self.download_throttle is not None and count_bytes:
-            self.download_throttle.give_back(count_bytes)
+        granted, count = await throttle.acquire(len(self.connection.receive_buffer())), 0
+        try:
+            count = self._sock.recv_into(self.connection.receive_buffer()[:granted])
+        finally:
+            throttle.give_back(granted - count)
+        return count

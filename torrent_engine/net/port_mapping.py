@@ -36,6 +36,7 @@ logger = logging.getLogger(__name__)
 PCP: Final = "PCP"
 NATPMP: Final = "NAT-PMP"
 UPNP: Final = "UPnP"
+SWITCHED_OFF: Final = "switched off"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +48,8 @@ class MapperHost:
     """Where we listen: of a gateway that leads elsewhere nothing is asked."""
     secret: bytes
     """From which the nonces of PCP come."""
-    on_external: Callable[[str], None] = lambda _host: None
-    """Hears at which address a gateway says that the internet sees us."""
+    on_change: Callable[["PortMapper"], None] = lambda _mapper: None
+    """Hears that something of what it can be asked is another."""
     find_gateway: Callable[[bool], Gateway | None] = find_gateway
     """Called with True for IPv6."""
     gateway_port: int = GATEWAY_PORT
@@ -60,7 +61,6 @@ class PortMapper:
     def __init__(
         self, config: PortMappingConfig, keys: Sequence[PortKey], host: MapperHost
     ) -> None:
-        self._told: set[str] = set()
         self._host = host
         self._families = [
             _Family(config, keys, host, self._on_change, is_ipv6=is_ipv6)
@@ -78,6 +78,12 @@ class PortMapper:
         """
         return self._families[0].board.external_port(transport)
 
+    @property
+    def external_hosts(self) -> tuple[str, ...]:
+        """What the gateways say of our addresses, which another gateway may lie behind."""
+        hosts = (family.board.external_host for family in self._families)
+        return tuple(host for host in hosts if host is not None)
+
     async def run(self) -> None:
         """Keep the ports open until cancelled; then they are closed, in a bounded time."""
         async with anyio.create_task_group() as tasks:
@@ -85,11 +91,7 @@ class PortMapper:
                 tasks.start_soon(family.run)
 
     def _on_change(self) -> None:
-        hosts = {family.board.external_host for family in self._families} - {None}
-        for host in hosts - self._told:
-            if host is not None:
-                self._host.on_external(host)
-        self._told = {host for host in hosts if host is not None}
+        self._host.on_change(self)
 
 
 class _Family:
@@ -105,6 +107,7 @@ class _Family:
         is_ipv6: bool,
     ) -> None:
         self.board = MappingBoard(keys, is_ipv6=is_ipv6, clock=host.clock, on_change=on_change)
+        self.board.error = None if config.enabled else SWITCHED_OFF
         self._config = config
         self._keys = keys
         self._host = host

@@ -28,6 +28,16 @@ def may_be_shared(host: str, config: PoolConfig) -> bool:
     return config.allow_multiple_per_ip or host.startswith("127.") or host == "::1"
 
 
+def is_local(host: str) -> bool:
+    """Tell whether a literal address is of this machine or its local network.
+
+    Raises ValueError for a host that is no literal address.
+    """
+    ip = ip_address(host)
+    ip = getattr(ip, "ipv4_mapped", None) or ip
+    return ip.is_private or ip.is_link_local or ip.is_loopback
+
+
 def is_in_reach(host: str, asker: str) -> bool:
     """Tell whether a literal address means something to who is at another one (row B9).
 

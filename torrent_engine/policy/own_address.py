@@ -25,6 +25,8 @@ class OwnAddress:
     def __init__(self) -> None:
         self.hosts: tuple[str, ...] = ()
         """What is believed: at most one IPv4 and one IPv6 address."""
+        self.mapped_port: int | None = None
+        """The TCP port of IPv4 that our gateway leads to us; None: it leads none, or the same."""
         self._votes: OrderedDict[tuple[int, str], _Vote] = OrderedDict()
 
     def told(self, address: str | bytes, teller: str, votes: int = 1) -> None:
@@ -38,6 +40,15 @@ class OwnAddress:
         if len(self._votes) > MAX_TELLERS:
             self._votes.popitem(last=False)
         self.hosts = tuple(host for version in (4, 6) if (host := self._winner(version)))
+
+    def port_seen_by(self, host: str, listen_port: int) -> int:
+        """Return at which port we are found by who is at a literal address.
+
+        Our own network, and all of IPv6, sees the port on which we listen.
+        """
+        ip = _parse(host)
+        is_outside = ip is not None and ip.version == 4 and ip.is_global
+        return self.mapped_port or listen_port if is_outside else listen_port
 
     def _winner(self, version: int) -> str | None:
         """Return who leads with enough votes; at a draw who is believed already."""

@@ -4,13 +4,11 @@ Times are seconds of any clock that does not run backwards; rates are bytes per 
 """
 
 from collections import deque
-from collections.abc import Iterable
 from typing import Final
 
 BUCKETS_PER_WINDOW: Final = 10  # ours: a window moves in steps of a tenth
 MIN_SPAN_S: Final = 1.0  # ours: a rate is never taken over less, or the first read looks enormous
 BURST_S: Final = 0.2  # ours: of the rate; a 10 s stretch is then at most 2 % over
-MIN_BURST_BYTES: Final = 16 * 1024  # a block: one that is never granted whole is never sent
 
 
 class RateMeter:
@@ -89,10 +87,10 @@ class TokenBucket:
         return self._rate == 0
 
     def set_rate(self, rate_bytes_per_s: float, now: float) -> None:
-        """Change the limit; what was earned until now stays, a debt too."""
+        """Change the limit; what was earned until now stays, a debt too, up to a burst."""
         self._refill(now)
         self._set(rate_bytes_per_s)
-        self._tokens = min(self._tokens, self._burst_bytes)
+        self._tokens = max(min(self._tokens, self._burst_bytes), -self._burst_bytes)
 
     def available(self, now: float) -> float:
         """Return how many bytes may go now; infinite if unlimited, negative in debt."""
@@ -129,8 +127,8 @@ class TokenBucket:
 
     def _set(self, rate_bytes_per_s: float) -> None:
         self._rate = max(rate_bytes_per_s, 0.0)
-        burst = max(self._rate * BURST_S, MIN_BURST_BYTES)
-        self._burst_bytes = burst if self._fixed_burst_bytes is None else self._fixed_burst_bytes
+        burst, fixed = self._rate * BURST_S, self._fixed_burst_bytes
+        self._burst_bytes = burst if fixed is None else fixed
 
     def _refill(self, now: float) -> None:
         if self._changed_at is not None and now > self._changed_at:
@@ -138,18 +136,3 @@ class TokenBucket:
             self._tokens = min(self._tokens + earned, self._burst_bytes)
         if self._changed_at is None or now > self._changed_at:
             self._changed_at = now
-
-
-def take_from_all(buckets: Iterable[TokenBucket], count_bytes: int, now: float) -> int:
-    """Take the same number of bytes from every bucket: as many as the tightest one grants."""
-    limited = [bucket for bucket in buckets if not bucket.unlimited]
-    granted = min((int(max(bucket.available(now), 0)) for bucket in limited), default=count_bytes)
-    granted = min(granted, count_bytes)
-    for bucket in limited:
-        bucket.take(granted, now)
-    return granted
-
-
-def delay_for_all_s(buckets: Iterable[TokenBucket], count_bytes: int, now: float) -> float:
-    """Return the seconds until every bucket grants ``count_bytes`` (or its full burst)."""
-    return max((bucket.delay_s(count_bytes, now) for bucket in buckets), default=0.0)
