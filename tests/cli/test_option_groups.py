@@ -6,8 +6,8 @@ import click
 import pytest
 
 from tests.cli.test_mistakes import invoke
-from torrent_engine.base.config import DhtConfig, SharedConfig
-from torrent_engine.cli import download, seed
+from torrent_engine.base.config import DhtConfig, PoolConfig, SharedConfig
+from torrent_engine.cli import download, metadata, seed
 from torrent_engine.cli.exit_codes import ExitCode
 from torrent_engine.cli.option_groups import PREFIX
 from torrent_engine.cli.transfers import shared_config
@@ -33,6 +33,7 @@ def no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
         "NO_WEB_SEEDS",
         "ALLOW_LOCAL_WEB_SEEDS",
         "DHT_BOOTSTRAP",
+        "NO_PORT_MAPPING",
     ):
         monkeypatch.delenv(f"TORRENT_ENGINE_{name}", raising=False)
 
@@ -71,6 +72,39 @@ def test_d1_local_web_seeds_are_asked_only_when_the_user_says_so(
     assert config_of().web_seed.allow_local
 
 
+def test_the_router_is_asked_for_a_port_unless_told_otherwise(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert config_of().port_mapping.enabled
+    assert config_of("--listen", "127.0.0.1", "--listen", "10.0.0.1").port_mapping.enabled
+    assert not config_of("--listen", "127.0.0.1", "--listen", "::1").port_mapping.enabled
+    assert not config_of("--no-port-mapping").port_mapping.enabled
+    monkeypatch.setenv("TORRENT_ENGINE_NO_PORT_MAPPING", "1")
+    assert not config_of().port_mapping.enabled
+
+
+def test_metadata_asks_no_router_for_a_port() -> None:
+    assert not config_of(command=metadata.command).port_mapping.enabled
+
+
+def test_limits_over_all_torrents() -> None:
+    config = config_of()
+    assert config.pool.max_connections == PoolConfig().max_connections
+    assert config.bandwidth.limits_local_network
+    limits = ["--max-connections", "30", "--unlimited-local-network", "--max-upload-limit", "1M"]
+    config = config_of(*limits)
+    assert config.pool.max_connections == 30
+    assert not config.bandwidth.limits_local_network
+    assert config.max_upload_bytes_per_s == 1 << 20
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "x", "1000001", "1.5", ""])
+def test_a_number_of_connections_is_a_number(value: str) -> None:
+    result = invoke("download", "x", "--max-connections", value)
+    assert result.exit_code == ExitCode.BAD_OPTION
+    assert "a whole number from 1 to 1,000,000 is needed" in result.stderr
+
+
 def test_bep5_routers_replace_the_default_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     ours = (("10.0.0.1", 6881), ("2001:db8::1", 7000), ("router.example", 1))
     arguments = ["--dht-bootstrap=10.0.0.1:6881", "--dht-bootstrap=[2001:db8::1]:7000"]
@@ -94,5 +128,5 @@ def test_the_readme_names_every_option_and_its_variable() -> None:
         for each in download.command.params
         if isinstance(each, click.Option) and str(each.envvar).startswith(PREFIX)
     ]
-    assert len(rows) == 7
+    assert len(rows) == 8
     assert [row for row in rows if row not in table and "STATE_DIR" not in row] == []

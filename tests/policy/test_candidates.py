@@ -293,6 +293,21 @@ def test_bep21_seeds_are_dialled_only_while_we_want_something(source: Source) ->
     assert set(dial_all(subject, 1_000)) == {peer(1), peer(2)}
 
 
+def test_bep21_seeds_that_parted_from_us_are_dialled_at_once_when_something_is_wanted() -> None:
+    subject = candidates()
+    for number in range(2):
+        subject.add(peer(number), Source.TRACKER, now=0)
+        assert subject.next_to_dial(0) == peer(number)
+    subject.mark_connected(peer(0), 0)
+    subject.mark_disconnected(peer(0), 10, good=True)
+    subject.mark_failed(peer(1), 10)  # this one may be gone
+    for number in range(2):
+        subject.note_seed(peer(number), is_seed=True)
+    subject.set_wanting(wanting=False)
+    subject.set_wanting(wanting=True)
+    assert dial_all(subject, 11) == [peer(0)]
+
+
 def test_bep21_who_is_no_seed_any_more_counts_again_and_a_back_off_goes_on_meanwhile() -> None:
     subject = candidates()
     subject.add(peer(0), Source.TRACKER, now=0)

@@ -5,15 +5,15 @@ from typing import Any
 import click
 
 from torrent_engine.cli.exit_codes import ExitCode
-from torrent_engine.cli.option_groups import source_options, transfer_options
-from torrent_engine.cli.options import COUNT, SECONDS, common_options
+from torrent_engine.cli.option_groups import queue_option, source_options, transfer_options
+from torrent_engine.cli.options import SECONDS, common_options
 
 
 @click.command(
     "download",
-    epilog="Ends when all is downloaded, unless --seed-ratio or --seed-time is given: then it"
-    " seeds until one of them is reached. Run it again to resume. Of a magnet link all files are"
-    " downloaded that the link selects, unless --select-file says which.",
+    epilog="Ends when all is downloaded, unless --seed-ratio, --seed-time or --seed-idle is given:"
+    " then it seeds until one of them is reached. Run it again to resume. Of a magnet link all"
+    " files are downloaded that the link selects, unless --select-file says which.",
 )
 @source_options
 @click.option(
@@ -31,14 +31,7 @@ from torrent_engine.cli.options import COUNT, SECONDS, common_options
     metavar="TIME",
     help="End after this long without progress: a plain number is seconds.",
 )
-@click.option(
-    "-j",
-    "--max-active-downloads",
-    type=COUNT,
-    default=0,
-    metavar="N",
-    help="Download so many at a time, the others after them.  [default: all]",
-)
+@queue_option
 @transfer_options
 @common_options
 @click.pass_context

@@ -30,13 +30,14 @@ def run(function: Callable[[], Awaitable[Result]]) -> Result:
 async def obey_signals(
     stop: Callable[[], Coroutine[Any, Any, None]],
     give_up: Callable[[], ExitCode],
+    limit_s: float = FORCE_EXIT_S,
     *,
     task_status: "TaskStatus[None]",
 ) -> None:
     """Await ``stop()`` on the first SIGINT or SIGTERM.
 
-    On the second one, or when stopping takes more than :data:`FORCE_EXIT_S`, call ``give_up()``
-    and end the process at once with the code that it returns.
+    On the second one, or when stopping takes more than ``limit_s``, call ``give_up()`` and end the
+    process at once with the code that it returns.
     """
     if not HAS_SIGNAL_HANDLERS:
         task_status.started()
@@ -46,7 +47,7 @@ async def obey_signals(
         await anext(signals)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(stop)
-            with anyio.move_on_after(FORCE_EXIT_S):
+            with anyio.move_on_after(limit_s):
                 await anext(signals)
             end_at_once(give_up())
 

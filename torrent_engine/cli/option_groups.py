@@ -1,4 +1,4 @@
-"""Options that ``download``, ``seed`` and ``metadata`` share.
+"""Options that ``download``, ``seed``, ``run`` and ``metadata`` share.
 
 How peers are found can be set by variables of the environment as well, for all runs of a shell.
 """
@@ -9,14 +9,18 @@ from typing import Any, Final
 
 import click
 
+from torrent_engine.base.config import PoolConfig
 from torrent_engine.cli.options import (
     ADDRESS,
+    COUNT,
     FOLDER,
     MINUTES,
     PEER,
     PORT,
+    POSITIVE_COUNT,
     RATE,
     RATIO,
+    SECONDS,
     Command,
 )
 
@@ -26,14 +30,24 @@ STATE_DIR_VARIABLE: Final = f"{PREFIX}STATE_DIR"
 
 def transfer_options(command: Command) -> Command:
     """Add what download and seed have in common."""
-    return _decorated(
-        command, (*_PAYLOAD_OPTIONS, *_NETWORK_OPTIONS, *_DISPLAY_OPTIONS, *_OUTPUT_OPTIONS)
-    )
+    network = (*_NETWORK_OPTIONS, *_PORT_OPTIONS)
+    return _decorated(command, (*_PAYLOAD_OPTIONS, *network, *_DISPLAY_OPTIONS, *_OUTPUT_OPTIONS))
 
 
 def source_options(command: Command) -> Command:
     """Add the torrents themselves: as arguments, or as lines of files."""
     return _decorated(command, _SOURCE_OPTIONS)
+
+
+def queue_option(command: Command) -> Command:
+    """Add how many torrents download at a time."""
+    return _decorated(command, _QUEUE_OPTIONS[:1])
+
+
+def run_options(command: Command) -> Command:
+    """Add what ``run`` may be told."""
+    options = (*_WATCH_OPTIONS, _FOLDER_OPTION, *_QUEUE_OPTIONS, *_SEED_OPTIONS, *_LIMIT_OPTIONS)
+    return _decorated(command, (*options, *_NETWORK_OPTIONS, *_PORT_OPTIONS, *_OUTPUT_OPTIONS))
 
 
 def network_options(command: Command) -> Command:
@@ -73,22 +87,25 @@ _SOURCE_OPTIONS: Final = (
     ),
 )
 
-_PAYLOAD_OPTIONS: Final = (
-    click.option(
-        "-d",
-        "--dir",
-        "folder",
-        type=FOLDER,
-        default=Path(),
-        help="Folder of the payload.  [default: the current folder]",
-    ),
-    click.option(
-        "-o",
-        "outputs",
-        multiple=True,
-        metavar="[INDEX=]NAME",
-        help="Name of the file on disk; INDEX says which of several; may be repeated.",
-    ),
+_FOLDER_OPTION: Final = click.option(
+    "-d",
+    "--dir",
+    "--save-path",
+    "folder",
+    type=FOLDER,
+    default=Path(),
+    help="Folder of the payload.  [default: the current folder]",
+)
+
+_NAME_OPTION: Final = click.option(
+    "-o",
+    "outputs",
+    multiple=True,
+    metavar="[INDEX=]NAME",
+    help="Name of the file on disk; INDEX says which of several; may be repeated.",
+)
+
+_SEED_OPTIONS: Final = (
     click.option(
         "--seed-ratio",
         type=RATIO,
@@ -105,8 +122,11 @@ _PAYLOAD_OPTIONS: Final = (
         "--seed-idle",
         type=MINUTES,
         metavar="TIME",
-        help="Seed until nobody took anything for this long; 0: no idleness ends it.",
+        help="Seed until nobody took anything for this long; a plain number is minutes.",
     ),
+)
+
+_LIMIT_OPTIONS: Final = (
     click.option(
         "--max-download-limit",
         "max_download",
@@ -123,7 +143,80 @@ _PAYLOAD_OPTIONS: Final = (
         metavar="RATE",
         help="The same for uploads.",
     ),
-    click.option("--no-resume", is_flag=True, help="Trust no saved state; hash what is there."),
+    click.option(
+        "--unlimited-local-network",
+        is_flag=True,
+        help="These limits are not for peers of the own network.",
+    ),
+    click.option(
+        "--max-connections",
+        type=POSITIVE_COUNT,
+        metavar="N",
+        help="Peers connected at a time, shared among all torrents."
+        f"  [default: {PoolConfig().max_connections}]",
+    ),
+)
+
+_RESUME_OPTION: Final = click.option(
+    "--no-resume", is_flag=True, help="Trust no saved state; hash what is there."
+)
+
+_PAYLOAD_OPTIONS: Final = (
+    _FOLDER_OPTION,
+    _NAME_OPTION,
+    *_SEED_OPTIONS,
+    *_LIMIT_OPTIONS,
+    _RESUME_OPTION,
+)
+
+_QUEUE_OPTIONS: Final = (
+    click.option(
+        "-j",
+        "--max-active-downloads",
+        type=COUNT,
+        default=0,
+        metavar="N",
+        help="Download so many at a time, the others wait their turn.  [default: all]",
+    ),
+    click.option(
+        "--max-active-seeds",
+        type=COUNT,
+        default=0,
+        metavar="N",
+        help="Seed so many at a time, in turns.  [default: all]",
+    ),
+    click.option(
+        "--max-torrents",
+        type=COUNT,
+        default=0,
+        metavar="N",
+        help="Take no more torrents than that.  [default: any number]",
+    ),
+)
+
+_WATCH_OPTIONS: Final = (
+    click.option(
+        "-w",
+        "--watch",
+        "watched",
+        type=click.Path(path_type=Path),
+        multiple=True,
+        metavar="DIR",
+        help="Add what is put into this folder: .torrent files, and .magnet files with a link a"
+        " line. What was added is renamed to .added, what is no torrent to .invalid. May be"
+        " repeated.",
+    ),
+    click.option(
+        "--watch-delete", is_flag=True, help="Remove from there what was added, rename nothing."
+    ),
+    click.option(
+        "--watch-interval",
+        type=SECONDS,
+        default="2s",
+        show_default=True,
+        metavar="TIME",
+        help="How often the folders are looked into; SIGHUP does it at once.",
+    ),
 )
 
 _NETWORK_OPTIONS: Final = (
@@ -177,6 +270,10 @@ _NETWORK_OPTIONS: Final = (
         show_envvar=True,
         help="Let torrents name web servers on this machine and in this network.",
     ),
+)
+
+_PORT_OPTIONS: Final = (
+    _switch_off("--no-port-mapping", "Do not ask the router to open the port."),
 )
 
 _DISPLAY_OPTIONS: Final = (

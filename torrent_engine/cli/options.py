@@ -17,6 +17,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 MAX_PORT: Final = 65_535
 MAX_COUNT: Final = 1_000_000
 _PORT: Final = re.compile(r"[0-9]{1,5}")
+_COUNT: Final = re.compile(r"[0-9]{1,7}")
 _HOST: Final = re.compile(r"[A-Za-z0-9._-]{1,253}")
 
 
@@ -66,6 +67,14 @@ def parse_port(text: str) -> int:
     return int(text)
 
 
+def parse_count(text: str, *, at_least: int = 0) -> int:
+    """Read a whole number. Raises ValueError."""
+    number = int(text) if _COUNT.fullmatch(text) else -1
+    if not at_least <= number <= MAX_COUNT:
+        raise ValueError(f"a whole number from {at_least} to {MAX_COUNT:,} is needed")
+    return number
+
+
 def parse_address(text: str) -> str:
     """Read a literal IPv4 or IPv6 address. Raises ValueError."""
     return str(ipaddress.ip_address(text.strip("[]")))
@@ -80,7 +89,8 @@ def _is_host(host: str, *, is_v6: bool) -> bool:
         return False
 
 
-COUNT: Final = click.IntRange(min=0, max=MAX_COUNT)
+COUNT: Final = ParsedType("count", parse_count)
+POSITIVE_COUNT: Final = ParsedType("count", lambda text: parse_count(text, at_least=1))
 SIZE: Final = ParsedType("size", sizes.parse_size)
 RATE: Final = ParsedType("rate", sizes.parse_rate)
 RATIO: Final = ParsedType("ratio", sizes.parse_ratio)

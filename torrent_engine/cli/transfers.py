@@ -4,15 +4,19 @@ import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Final
 
 import click
 
 from torrent_engine.base.config import (
+    BandwidthConfig,
     DhtConfig,
     LsdConfig,
     PexConfig,
+    PoolConfig,
+    PortMappingConfig,
     SeedingConfig,
     SessionConfig,
     SharedConfig,
@@ -83,6 +87,9 @@ def shared_config(options: Mapping[str, Any]) -> SharedConfig:
         state_dir=None if options["state_dir"] is None else str(options["state_dir"]),
         max_download_bytes_per_s=options.get("max_download", 0),
         max_upload_bytes_per_s=options.get("max_upload", 0),
+        pool=_pool_config(options),
+        bandwidth=BandwidthConfig(limits_local_network=not options.get("unlimited_local_network")),
+        port_mapping=_port_mapping_config(options),
         tracker=TrackerConfig(stop_grace_s=TRACKER_GRACE_S),
         dht=_dht_config(options),
         lsd=LsdConfig(enabled=not options["no_lsd"]),
@@ -91,6 +98,19 @@ def shared_config(options: Mapping[str, Any]) -> SharedConfig:
             enabled=not options["no_web_seeds"], allow_local=options["allow_local_web_seeds"]
         ),
     )
+
+
+def _pool_config(options: Mapping[str, Any]) -> PoolConfig:
+    count: int | None = options.get("max_connections")
+    return PoolConfig() if count is None else PoolConfig(max_connections=count)
+
+
+def _port_mapping_config(options: Mapping[str, Any]) -> PortMappingConfig:
+    """Return whether the router is asked: not by ``metadata``, nor for this machine alone."""
+    hosts: Sequence[str] = options["listen_hosts"]
+    is_local = bool(hosts) and all(ip_address(host).is_loopback for host in hosts)
+    is_wanted = not options.get("no_port_mapping", True)
+    return PortMappingConfig(enabled=is_wanted and not is_local)
 
 
 def _dht_config(options: Mapping[str, Any]) -> DhtConfig:
@@ -131,16 +151,15 @@ def session_config(
 
 
 def seed_rules(options: Mapping[str, Any]) -> SeedingConfig:
-    """Return when seeding ends; None: that rule never ends it.
+    """Return the ratio, the time and the idle time at which seeding ends; None: no such rule.
 
     As in aria2 a ratio of 0 is no rule and a time of 0 means not to seed at all. ``download``
     does not seed unless one of them is given, ``seed`` goes on unless one of them is.
     """
-    ratio, time_s, idle_s = (options[name] for name in ("seed_ratio", "seed_time", "seed_idle"))
-    is_given = any(value is not None for value in (ratio, time_s, idle_s))
-    if not (options["seeds_by_default"] or is_given):
-        time_s = 0.0
-    return SeedingConfig(ratio or None, time_s, idle_s or None)
+    ratio, time_s, idle_s = options["seed_ratio"], options["seed_time"], options["seed_idle"]
+    if options["seeds_by_default"] or (ratio, time_s, idle_s) != (None, None, None):
+        return SeedingConfig(ratio or None, time_s, idle_s)
+    return SeedingConfig(seed_time_s=0.0)
 
 
 def resolved(peers: Sequence[PeerAddress]) -> tuple[PeerAddress, ...]:

@@ -2,14 +2,14 @@
 
 from collections.abc import Iterable, Iterator
 
-from torrent_engine.engine.connection_slots import ConnectionSlots
+from torrent_engine.engine.connection_slots import SlotShare
 from torrent_engine.engine.peer import Peer
 
 
 class KeptLinks:
     """Peers whose link is detached; each holds its connection slot until taken or closed."""
 
-    def __init__(self, slots: ConnectionSlots) -> None:
+    def __init__(self, slots: SlotShare) -> None:
         self._slots = slots
         self._peers: dict[Peer, None] = {}
 
@@ -25,9 +25,10 @@ class KeptLinks:
         """Keep a peer whose link was detached."""
         self._peers[peer] = None
 
-    def take(self, peer: Peer) -> None:
-        """Leave a peer, and its slot, to the caller."""
+    def hand_over(self, peer: Peer, slots: SlotShare) -> None:
+        """Leave a peer, and its slot, to the caller, who counts it among these."""
         del self._peers[peer]
+        self._slots.hand_over(slots)
 
     def close(self) -> None:
         """Close those that nobody took."""
@@ -36,6 +37,6 @@ class KeptLinks:
     def close_some(self, peers: Iterable[Peer]) -> None:
         """Close the links of these peers."""
         for peer in peers:
-            self.take(peer)
+            del self._peers[peer]
             peer.link.close()
             self._slots.give_back()

@@ -3,14 +3,18 @@
 Source: BEP 3 (keep-alive), BEP 21 (upload only); rows B3 and B5.
 """
 
+from collections.abc import Iterable
 from typing import Final
 
 from torrent_engine.base.config import WireLimits
+from torrent_engine.base.ids import PeerAddress
 from torrent_engine.codec.geometry import Geometry
 from torrent_engine.engine.peer import Peer
+from torrent_engine.policy.candidates import CandidateList, Source
 from torrent_engine.protocol.wire.messages import PeerEvent
 
 NO_USE_GRACE_S: Final = 1.0  # ours: within this a new peer has said what it has and what it is
+TRIAL_S: Final = 10.0  # ours: as long a new peer may be of no use yet
 
 
 def why_to_end(peer: Peer, now: float, limits: WireLimits, *, is_complete: bool) -> str | None:
@@ -27,3 +31,31 @@ def why_to_end(peer: Peer, now: float, limits: WireLimits, *, is_complete: bool)
 def said_before(peer: Peer, geometry: Geometry | None, now: float) -> list[PeerEvent]:
     """Return what a peer said before the metadata came, checked against it (row B3)."""
     return [] if geometry is None else peer.connection.metadata_arrived(geometry, now=now)
+
+
+def note_seed(peer: Peer, candidates: CandidateList) -> None:
+    """Note whether a peer was a seed, before the managers forget what it had."""
+    address = peer.address
+    if peer.is_incoming and peer.listen_port is not None:
+        address = PeerAddress(address.host, peer.listen_port)
+    candidates.note_seed(address, is_seed=peer.wants_nothing)
+
+
+def least_useful(peers: Iterable[Peer], now: float) -> Peer | None:
+    """Return whom we can do without best, of those whose link goes on; None if there is nobody.
+
+    First who wants nothing of us and has nothing for us, then who is slow, then who came last. Who
+    was named by the user, or came just now, is kept for longer.
+    """
+
+    def use(peer: Peer) -> tuple[bool, bool, bool, float, float]:
+        connection = peer.connection
+        return (
+            bool(peer.source & Source.MANUAL),
+            now - peer.connected_s < TRIAL_S,
+            connection.am_interested or connection.peer_interested,
+            peer.download_rate.rate(now) + peer.upload_rate.rate(now),
+            -peer.connected_s,
+        )
+
+    return min((peer for peer in peers if peer.link.close_reason is None), key=use, default=None)

@@ -17,7 +17,7 @@ from anyio.abc import TaskStatus
 
 from torrent_engine.base.errors import NetworkError, TorrentEngineError
 from torrent_engine.base.ids import PeerAddress
-from torrent_engine.engine.connection_slots import ConnectionSlots
+from torrent_engine.engine.connection_slots import ConnectionSlots, Lent
 from torrent_engine.engine.duplicate_links import (
     CONNECTED_ALREADY,
     DuplicateLinks,
@@ -27,7 +27,7 @@ from torrent_engine.engine.duplicate_links import (
 from torrent_engine.engine.events import PeerBanned, PeerConnected, PeerDisconnected
 from torrent_engine.engine.greeting import Greeting, new_connection
 from torrent_engine.engine.kept_links import KeptLinks
-from torrent_engine.engine.link_upkeep import said_before, why_to_end
+from torrent_engine.engine.link_upkeep import least_useful, note_seed, said_before, why_to_end
 from torrent_engine.engine.own_endpoints import OwnEndpoints
 from torrent_engine.engine.peer import Identity, Peer
 from torrent_engine.engine.peer_serving import PeerServing
@@ -76,11 +76,11 @@ class PeerPool:
         self.listen_port: int | None = None
         self._swarm = swarm
         self._config = swarm.shared_config.pool
-        self._slots = slots
+        self._slots = slots.share(self._least_useful)
         self._role = role
-        self.kept = KeptLinks(slots)
+        self.kept = KeptLinks(self._slots)
         """Whose links :meth:`detach` kept, once the run has ended."""
-        self._adopted = KeptLinks(slots)
+        self._adopted = KeptLinks(self._slots)
         self._tasks: anyio.abc.TaskGroup | None = None
         self._incoming: Counter[str] = Counter()
         self._duplicates = DuplicateLinks(candidates)
@@ -109,6 +109,7 @@ class PeerPool:
         finally:
             self._tasks = None
             self.close_adopted()
+            self._slots.looked(None)
             self.candidates.all_idle(self._swarm.clock())
 
     def wake(self) -> None:
@@ -125,28 +126,34 @@ class PeerPool:
 
     def _dial_some(self, tasks: anyio.abc.TaskGroup) -> float:
         """Start dials as far as the limits allow; return the seconds until the next look."""
-        config, clock = self._config, self._swarm.clock
+        config, clock, waits_for_slot = self._config, self._swarm.clock, False
         linked_ips = {peer.address.host for peer in self._swarm.peers if peer.is_incoming}
-        while self._has_room() and self.connecting < config.max_half_open:
+        while self._has_places and self.connecting < config.max_half_open and not waits_for_slot:
             now = clock()
-            address = self.candidates.next_to_dial(now, linked_ips)
-            if address is None:
-                due = self.candidates.next_due(now)
+            due = self.candidates.next_due(now)
+            if due is None or due > now:  # nobody's link is ended for nothing
+                self._slots.looked(None)
                 return IDLE_DIAL_WAIT_S if due is None else min(max(due - now, 0.05), 30.0)
-            self.connecting += 1
-            self._slots.take()
-            tasks.start_soon(self._guard, self._dial, address)
-        if not self._slots.has_room:
-            self._slots.tell_when_free(self.wake)
+            waits_for_slot = not self._slots.has_room(self.connecting)
+            if not waits_for_slot and (address := self.candidates.next_to_dial(now, linked_ips)):
+                self._slots.take(self.connecting)
+                self.connecting += 1
+                tasks.start_soon(self._guard, self._dial, address)
+        self._slots.looked(self.wake if waits_for_slot else None)
         return IDLE_DIAL_WAIT_S
 
-    def _has_room(self) -> bool:
+    @property
+    def _has_places(self) -> bool:
         connections = len(self._swarm.peers) + self.connecting + len(self._adopted)
-        return connections < self._config.max_connections_per_torrent and self._slots.has_room
+        return connections < self._config.max_connections_per_torrent
+
+    def _least_useful(self) -> Lent | None:
+        peer = least_useful(self._swarm.peers, self._swarm.clock())
+        return None if peer is None else peer.link
 
     def _make_room(self, newcomer: PeerAddress) -> bool:
         """Tell whether a peer may come; one of lower priority leaves for it (BEP 40)."""
-        if self._has_room():
+        if self._has_places and self._slots.has_room(self.connecting):
             return True
         by_chance = (peer for peer in self._swarm.peers if not peer.source & Source.MANUAL)
         links = {peer.address: peer.link for peer in by_chance}
@@ -188,8 +195,8 @@ class PeerPool:
         if tasks is None or is_banned or self._is_crowded(address) or not self._make_room(address):
             close(sock)
             return
+        self._slots.take(self.connecting)
         self.connecting += 1
-        self._slots.take()
         self._incoming[address.host] += 1
         tasks.start_soon(self._guard, self._serve_incoming, sock, address, received)
 
@@ -252,7 +259,7 @@ class PeerPool:
         if serving.peer is None:
             self._half_open_ended()
         else:
-            self._remember(serving.peer)
+            note_seed(serving.peer, self.candidates)
             self._leave(serving.peer)
         self._ended(serving, address, reason)
 
@@ -274,7 +281,7 @@ class PeerPool:
 
     async def _serve_adopted(self, peer: Peer) -> None:
         """Go on with a peer that we knew before the metadata; what it said is looked at anew."""
-        self._adopted.take(peer)
+        self._adopted.hand_over(peer, self._slots)
         link, now = peer.link, self._swarm.clock()
         link.set_gate(self._role.gate)
         serving = PeerServing(link, lambda _link, _handshake: None, self._role.handle, peer)
@@ -288,13 +295,6 @@ class PeerPool:
             await self._serve_link(link, serving, b"")
         finally:
             self._incoming[peer.address.host] -= peer.is_incoming
-
-    def _remember(self, peer: Peer) -> None:
-        """Note whether a peer was a seed, before the managers forget what it had."""
-        address = peer.address
-        if peer.is_incoming and peer.listen_port is not None:
-            address = PeerAddress(address.host, peer.listen_port)
-        self.candidates.note_seed(address, is_seed=peer.wants_nothing)
 
     def _leave(self, peer: Peer) -> None:
         self._swarm.peers.discard(peer)

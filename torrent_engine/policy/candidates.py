@@ -195,13 +195,15 @@ class CandidateList:
     def set_wanting(self, *, wanting: bool) -> None:
         """Tell whether we want any piece: if not, seeds are not dialled, whoever named them.
 
-        They are remembered, and count again when something is wanted.
+        They are remembered, and count again when something is wanted: at once if nothing but that
+        kept us apart.
         """
         if wanting == self._is_wanting:
             return
         self._is_wanting = wanting
         for candidate in self._candidates.values():
             if candidate.is_seed:
+                candidate.due = candidate.due if candidate.failures or not wanting else 0.0
                 self._place_again(candidate)
         self.on_turn()
 
