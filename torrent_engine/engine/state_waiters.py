@@ -1,10 +1,13 @@
 """Owns who waits for which state of a Session; no state is missed, however short it was."""
 
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import anyio
 
 from torrent_engine.engine.states import State
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class _Waiter:
