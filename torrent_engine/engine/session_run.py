@@ -379,6 +379,7 @@ class SessionRun:
         self.progress.recount(self.torrent.table.have.has)
         machine = self._settings.machine
         is_complete = self.progress.is_complete
+        self.transfer.pool.candidates.set_wanting(wanting=not is_complete)
         signal = Signal.ALL_PIECES_PRESENT if is_complete else Signal.PIECES_MISSING
         if machine.can(signal):
             machine.fire(signal)

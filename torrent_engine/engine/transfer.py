@@ -296,6 +296,7 @@ class Transfer:
         if is_whole:
             self.trackers.completed()
         self.downloads.set_active(active=False)
+        self.pool.candidates.set_wanting(wanting=False)
         for peer in tuple(self.torrent.peers):
             if peer.wants_nothing:
                 peer.link.end("both sides are complete")
