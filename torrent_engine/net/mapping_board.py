@@ -46,6 +46,8 @@ class MappingBoard:
         self.gateway: str | None = None
         self.external_host: str | None = None
         self.error: str | None = None
+        self.has_opened = False
+        """Whether anything was open since :meth:`begin`."""
         self._protocol: str | None = None
         self._mappings: dict[PortKey, Mapping] = {}
         self._keys = keys
@@ -55,13 +57,14 @@ class MappingBoard:
     def begin(self, gateway: str | None, error: str | None = None) -> None:
         """Begin anew, at a gateway or at none."""
         self._mappings.clear()
+        self.has_opened = False
         self.gateway, self.external_host, self.error = gateway, None, error
         self._on_change()
 
     def opened(self, mapping: Mapping, protocol: str) -> None:
         """Take a mapping that is there."""
         self._mappings[mapping.key] = mapping
-        self._protocol, self.error = protocol, None
+        self._protocol, self.error, self.has_opened = protocol, None, True
         self.external_host = mapping.external_host or self.external_host
         self._on_change()
 

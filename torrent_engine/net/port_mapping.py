@@ -15,6 +15,8 @@ from torrent_engine.base.errors import GatewayError, NetworkError
 from torrent_engine.net.gateway import Gateway, find_gateway
 from torrent_engine.net.gateway_link import GatewayLink, connected_socket
 from torrent_engine.net.mapping_board import MappingBoard, PortMappingStatus
+from torrent_engine.net.upnp import open_upnp
+from torrent_engine.net.upnp_mapping import UpnpMappings
 from torrent_engine.policy.own_address import listens_at
 from torrent_engine.protocol.nat.client import NatClient
 from torrent_engine.protocol.nat.events import (
@@ -30,6 +32,7 @@ from torrent_engine.protocol.nat.events import (
 from torrent_engine.protocol.nat.facts import GATEWAY_PORT, Dialect, PortKey, Transport
 from torrent_engine.protocol.nat.natpmp import NatPmp
 from torrent_engine.protocol.nat.pcp import Pcp
+from torrent_engine.protocol.nat.ssdp import SSDP_PORT
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +56,7 @@ class MapperHost:
     find_gateway: Callable[[bool], Gateway | None] = find_gateway
     """Called with True for IPv6."""
     gateway_port: int = GATEWAY_PORT
+    ssdp_port: int = SSDP_PORT
 
 
 class PortMapper:
@@ -125,7 +129,8 @@ class _Family:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._watch, gateway, tasks.cancel_scope)
                 await self._use(gateway)
-                await anyio.sleep(self._config.retry_s)
+                is_good = self.board.has_opened  # and may well be so again, as after a restart
+                await anyio.sleep(self._config.min_retry_s if is_good else self._config.retry_s)
                 tasks.cancel_scope.cancel()
 
     def _gateway(self) -> Gateway | None:
@@ -144,11 +149,11 @@ class _Family:
 
     async def _use(self, gateway: Gateway) -> None:
         """Keep the ports open at a gateway, until nothing more is to be had from it."""
-        try:
-            if dialects := self._dialects(gateway):
-                await self._talk(gateway, dialects)
-        except (NetworkError, GatewayError) as error:
-            self._failed(str(error))
+        for talk in (self._talk, self._talk_upnp):
+            try:
+                await talk(gateway)
+            except (NetworkError, GatewayError) as error:
+                self._failed(str(error))
 
     def _dialects(self, gateway: Gateway) -> list[Dialect]:
         offered: dict[str, Callable[[], Dialect]] = {
@@ -158,8 +163,16 @@ class _Family:
             offered[NATPMP] = NatPmp
         return [offered[name]() for name in self._config.protocols if name in offered]
 
-    async def _talk(self, gateway: Gateway, dialects: Sequence[Dialect]) -> None:
-        host = self._host
+    async def _talk_upnp(self, gateway: Gateway) -> None:
+        if gateway.is_ipv6 or UPNP not in self._config.protocols:
+            return
+        async with open_upnp(gateway, self._config, self._host.ssdp_port) as upnp:
+            await UpnpMappings(upnp, self._config, self.board, self._host.clock).run(self._keys)
+
+    async def _talk(self, gateway: Gateway) -> None:
+        host, dialects = self._host, self._dialects(gateway)
+        if not dialects:
+            return
         client = NatClient(dialects, self._keys, self._config, now=host.clock())
 
         def take(event: NatEvent) -> None:
@@ -191,5 +204,9 @@ class _Family:
                 logger.debug("the gateway %s: %s", board.gateway, type(event).__name__)
 
     def _failed(self, reason: str) -> None:
-        self.board.error = reason
+        before = self.board.error
+        if before is None or reason in before:
+            self.board.error = before or reason
+        else:  # each protocol has failed in its own way
+            self.board.error = f"{before}; {reason}"
         logger.debug("no port mapping at %s: %s", self.board.gateway, reason)
