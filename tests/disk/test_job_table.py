@@ -27,10 +27,11 @@ from torrent_engine.disk.job_table import (
     job_row,
     read_job_row,
     read_jobs,
+    read_unfinished,
     remove_jobs,
     write_changes,
 )
-from torrent_engine.disk.state_records import checksum
+from torrent_engine.disk.state_records import row_checksum
 from torrent_engine.disk.state_schema import migrate
 
 OWNER = "0" * 32
@@ -113,12 +114,20 @@ def test_a_change_touches_its_fields_only_and_takes_the_job_over(db: sqlite3.Con
 
 
 def test_interrupted_jobs_say_so(db: sqlite3.Connection) -> None:
-    marked = interrupt(db, read_jobs(db, JobFilter(id_prefix="id-")), 9.0)
-    assert {owned.job.status for owned in marked} == {JobStatus.FAILED}
+    interrupt(db, read_jobs(db, JobFilter(id_prefix="id-")))
     found = [owned.job for owned in read_jobs(db, JobFilter(id_prefix="id-0"))]
     assert [(job.error, job.reason, job.completed_s) for job in found] == [
-        (INTERRUPTED, INTERRUPTED, 9.0)
+        (INTERRUPTED, INTERRUPTED, JOB.updated_s)
     ]
+
+
+def test_what_may_go_on_is_what_is_unfinished_or_interrupted_and_of_a_torrent(
+    db: sqlite3.Connection,
+) -> None:
+    paused = replace(JOB, id="paused", status=JobStatus.PAUSED, updated_s=1.0)
+    dead = replace(JOBS[2], id="dead", reason=INTERRUPTED, updated_s=2.0)
+    put(db, [paused, dead])
+    assert [one.id for one in read_unfinished(db)] == ["paused", "dead", "id-0"]
 
 
 def test_old_and_superfluous_finished_jobs_are_cleaned_away(db: sqlite3.Connection) -> None:
@@ -158,7 +167,7 @@ def with_right_checksum(number: int, value: object) -> tuple[Any, ...]:
     """A row with a right checksum and an impossible field: of a bug, or a newer program."""
     fields = [*ROW[:-1]]
     fields[number] = value
-    return (*fields, checksum(*fields))
+    return (*fields, row_checksum(fields))
 
 
 MALFORMED: dict[str, tuple[Any, ...]] = {
@@ -190,7 +199,7 @@ def test_f6_reading_a_row_raises_nothing_but_its_own_error(
 ) -> None:
     found = None
     if has_checksum:
-        values[-1] = checksum(*values[:-1])
+        values[-1] = row_checksum(values[:-1])
     with suppress(StateDatabaseError):
         found = read_job_row(tuple(values))
     assert found is None or found.job.kind in set(JobKind)

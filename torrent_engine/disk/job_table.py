@@ -7,15 +7,15 @@ take a connection are for StateStore.run; they raise nothing of their own.
 import logging
 import sqlite3
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Final
 
 from torrent_engine.base.errors import StateDatabaseError
 from torrent_engine.base.ids import SHA1_BYTES, InfoHash
 from torrent_engine.disk.state_database import insert_rows
-from torrent_engine.disk.state_records import checksum
+from torrent_engine.disk.state_records import row_checksum
 
 MAX_NAME_CHARS: Final = 255
 MAX_TEXT_CHARS: Final = 1_000
@@ -51,7 +51,8 @@ class JobStatus(StrEnum):
 
 
 FINISHED: Final = frozenset({JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED})
-UNFINISHED: Final = frozenset(JobStatus) - FINISHED
+IN_HAND: Final = frozenset({JobStatus.PENDING, JobStatus.RUNNING})
+"""A process works on it."""
 INTERRUPTED: Final = "interrupted"
 """Error and reason of a job whose process died."""
 
@@ -108,11 +109,16 @@ class OwnedJob:
     owner: str
 
 
-_FIELDS: Final = frozenset(field.name for field in fields(Job))
-_COLUMNS: Final = (
-    "id, owner, kind, info_hash, name, status, created_s, updated_s, completed_s,"
-    " progress, total_bytes, done_bytes, error, reason, checksum"
-)
+@dataclass(frozen=True, slots=True)
+class UnfinishedJob:
+    """As much of a job as is needed to go on with it."""
+
+    id: str
+    owner: str
+    kind: JobKind
+    info_hash: InfoHash
+    status: str
+    updated_s: float
 
 
 # -- rows -----------------------------------------------------------------------------------------
@@ -121,29 +127,17 @@ _COLUMNS: Final = (
 def job_row(owned: OwnedJob) -> tuple[object, ...]:
     """Return the row of a job; what SQLite could not take is cut to what it can."""
     job = owned.job
-    row = (
-        _text(job.id, MAX_NAME_CHARS),
-        owned.owner,
-        str(job.kind),
-        None if job.info_hash is None else bytes(job.info_hash),
-        _text(job.name, MAX_NAME_CHARS),
-        str(job.status),
-        float(job.created_s),
-        float(job.updated_s),
-        None if job.completed_s is None else float(job.completed_s),
-        _share(job.progress),
-        _count(job.total_bytes),
-        _count(job.done_bytes),
-        None if job.error is None else _text(job.error, MAX_TEXT_CHARS),
-        None if job.reason is None else _text(job.reason, MAX_TEXT_CHARS),
-    )
-    return (*row, checksum(*row))
+    row = [
+        owned.owner if name == "owner" else encode(getattr(job, name))
+        for name, encode in _ENCODERS.items()
+    ]
+    return (*row, row_checksum(row))
 
 
 def read_job_row(row: tuple[Any, ...]) -> OwnedJob:
     """Return the job of a row; StateDatabaseError if the row is damaged."""
     *values, stored = row
-    if checksum(*values) != stored:
+    if row_checksum(values) != stored:
         raise StateDatabaseError("a job's row is damaged")
     job_id, owner, kind, info_hash, name, status, *rest = values
     try:
@@ -156,16 +150,59 @@ def read_job_row(row: tuple[Any, ...]) -> OwnedJob:
     return OwnedJob(job, owner)
 
 
-def _text(text: str, max_chars: int) -> str:
-    return text[:max_chars].encode("utf-8", "replace").decode()
+def _text(text: str, max_chars: int = MAX_NAME_CHARS) -> str:
+    return str(text)[:max_chars].encode("utf-8", "replace").decode()
+
+
+def _text_or_none(text: str | None) -> str | None:
+    return None if text is None else _text(text, MAX_TEXT_CHARS)
+
+
+def _time(value: float) -> float:
+    return float(value) + 0.0  # -0.0 is not read as it was written
+
+
+def _time_or_none(value: float | None) -> float | None:
+    return None if value is None else _time(value)
+
+
+def _bytes_or_none(value: bytes | None) -> bytes | None:
+    return None if value is None else bytes(value)
 
 
 def _share(value: float) -> float:
-    return min(max(float(value), 0.0), 1.0) if value == value else 0.0
+    return min(max(float(value), 0.0), 1.0) + 0.0 if value == value else 0.0
 
 
 def _count(value: int) -> int:
     return min(max(int(value), 0), _MAX_INTEGER)
+
+
+_ENCODERS: Final[dict[str, Callable[[Any], object]]] = {
+    "id": _text,
+    "owner": _text,
+    "kind": str,
+    "info_hash": _bytes_or_none,
+    "name": _text,
+    "status": str,
+    "created_s": _time,
+    "updated_s": _time,
+    "completed_s": _time_or_none,
+    "progress": _share,
+    "total_bytes": _count,
+    "done_bytes": _count,
+    "error": _text_or_none,
+    "reason": _text_or_none,
+}
+"""The columns in their order; the checksum follows."""
+_PLACES: Final = {name: place for place, name in enumerate(_ENCODERS)}
+_COLUMNS: Final = ", ".join((*_ENCODERS, "checksum"))
+_FIXED: Final = frozenset({"id", "kind", "info_hash", "created_s"})
+_UPDATE: Final = (
+    "UPDATE jobs SET "  # noqa: S608
+    + ", ".join(f"{name} = ?{_PLACES[name] + 1}" for name in _ENCODERS if name not in _FIXED)
+    + f", checksum = ?{len(_ENCODERS) + 1} WHERE id = ?1"
+)
 
 
 # -- reading --------------------------------------------------------------------------------------
@@ -184,6 +221,22 @@ def read_jobs(db: sqlite3.Connection, wanted: JobFilter) -> list[OwnedJob]:
         except StateDatabaseError as error:
             _quarantine(db, row, error)
     return found
+
+
+def read_unfinished(db: sqlite3.Connection) -> list[UnfinishedJob]:
+    """Return what somebody may go on with, oldest first; quick, their rows are not checked yet."""
+    query = (
+        "SELECT id, owner, kind, info_hash, status, updated_s FROM jobs"
+        " WHERE status IN (?, ?, ?) OR reason = ? ORDER BY updated_s"
+    )
+    rows = db.execute(query, (*sorted(IN_HAND), JobStatus.PAUSED, INTERRUPTED))
+    kinds = set(JobKind)
+    return [
+        UnfinishedJob(job_id, owner, JobKind(kind), InfoHash(info_hash), status, updated_s)
+        for job_id, owner, kind, info_hash, status, updated_s in rows
+        if kind in kinds and isinstance(info_hash, bytes)
+        if isinstance(job_id, str) and isinstance(owner, str) and isinstance(updated_s, float)
+    ]
 
 
 def _condition(wanted: JobFilter) -> tuple[str, list[object]]:
@@ -219,46 +272,47 @@ def write_changes(
 
     Whose job changes becomes the job of ``owner``.
     """
-    rows = []
+    new: list[tuple[object, ...]] = []
+    old: list[tuple[object, ...]] = []
     for job_id, changed in changes.items():
-        job = _new_job(job_id, changed) if "created_s" in changed else _old_job(db, job_id, changed)
-        if job is not None:
-            rows.append(job_row(OwnedJob(job, owner)))
-    insert_rows(db, "jobs", rows)
+        if "created_s" in changed:
+            new.append(job_row(OwnedJob(Job(id=job_id, **changed), owner)))
+        elif (row := _changed_row(db, job_id, {"owner": owner, **changed})) is not None:
+            old.append(row)
+    insert_rows(db, "jobs", new)
+    db.executemany(_UPDATE, old)
 
 
-def _new_job(job_id: str, changed: Mapping[str, Any]) -> Job:
-    return Job(id=job_id, **changed)
-
-
-def _old_job(db: sqlite3.Connection, job_id: str, changed: Mapping[str, Any]) -> Job | None:
+def _changed_row(
+    db: sqlite3.Connection, job_id: str, changed: Mapping[str, Any]
+) -> tuple[object, ...] | None:
+    """Return the row of a job with some fields changed; None if it is gone, or damaged."""
     row = db.execute(f"SELECT {_COLUMNS} FROM jobs WHERE id = ?", (job_id,)).fetchone()  # noqa: S608
     if row is None:
         return None
-    try:
-        return replace(read_job_row(row).job, **changed)
-    except StateDatabaseError:
+    *values, stored = row
+    if row_checksum(values) != stored:
         return None  # set aside when it is read
+    for name, value in changed.items():
+        values[_PLACES[name]] = _ENCODERS[name](value)
+    return (*values, row_checksum(values))
 
 
-def interrupt(db: sqlite3.Connection, jobs: Iterable[OwnedJob], now_s: float) -> list[OwnedJob]:
-    """Mark jobs whose process died; return them as they are now."""
-    marked = [
-        replace(
-            owned,
-            job=replace(
-                owned.job,
-                status=JobStatus.FAILED,
-                updated_s=now_s,
-                completed_s=now_s,
-                error=INTERRUPTED,
-                reason=INTERRUPTED,
-            ),
-        )
-        for owned in jobs
-    ]
-    insert_rows(db, "jobs", [job_row(owned) for owned in marked])
-    return marked
+def interrupted(job: Job) -> Job:
+    """Return the job of a dead process as it is to be seen: failed when last heard of."""
+    return replace(
+        job,
+        status=JobStatus.FAILED,
+        completed_s=job.updated_s,
+        error=INTERRUPTED,
+        reason=INTERRUPTED,
+    )
+
+
+def interrupt(db: sqlite3.Connection, jobs: Iterable[OwnedJob]) -> None:
+    """Write that the processes of these jobs died."""
+    rows = [job_row(OwnedJob(interrupted(one.job), one.owner)) for one in jobs]
+    db.executemany(_UPDATE, rows)
 
 
 def remove_jobs(db: sqlite3.Connection, ids: Sequence[str]) -> int:

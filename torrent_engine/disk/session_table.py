@@ -18,7 +18,7 @@ from torrent_engine.base.ids import SHA1_BYTES, InfoHash
 from torrent_engine.disk.state import StateStore
 from torrent_engine.disk.state_database import insert_rows
 from torrent_engine.disk.state_files import is_torrent_of
-from torrent_engine.disk.state_records import checksum
+from torrent_engine.disk.state_records import row_checksum
 
 _log = logging.getLogger(__name__)
 
@@ -135,11 +135,11 @@ def _row(record: SessionRecord) -> tuple[object, ...]:
 
 def _row_of(info_hash: bytes, position: int, settings: str) -> tuple[object, ...]:
     fields = (bytes(info_hash), int(position), settings)
-    return (*fields, checksum(*fields))
+    return (*fields, row_checksum(fields))
 
 
 def _is_whole(row: tuple[Any, ...]) -> bool:
-    return bool(checksum(*row[:-1]) == row[-1])
+    return bool(row_checksum(row[:-1]) == row[-1])
 
 
 def _read_row(row: tuple[Any, ...]) -> SessionRecord:

@@ -1,14 +1,16 @@
 """Owns the records of what is done: that what changes of them is written soon, and few at a time.
 
 In memory is only what is not written yet. A job whose process died is found when the log is opened
-and marked as interrupted; whoever goes on with it says so, and it runs again with the same id.
+and shown as failed, interrupted; whoever goes on with it says so, and it runs again with the same
+id.
 """
 
 import logging
 import sqlite3
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, Final, Self, TypeAlias
 from uuid import uuid4
 
@@ -20,16 +22,19 @@ from torrent_engine.base.ids import InfoHash
 from torrent_engine.disk.job_owner import JobOwner
 from torrent_engine.disk.job_table import (
     FINISHED,
+    IN_HAND,
     INTERRUPTED,
-    UNFINISHED,
     Job,
     JobFilter,
     JobKind,
     JobStatus,
     OwnedJob,
+    UnfinishedJob,
     clean,
     interrupt,
+    interrupted,
     read_jobs,
+    read_unfinished,
     remove_jobs,
     write_changes,
 )
@@ -38,9 +43,10 @@ from torrent_engine.disk.state import StateStore
 __all__ = ["INTERRUPTED", "Job", "JobFilter", "JobKind", "JobLog", "JobStatus"]
 
 _Jobs: TypeAlias = list[Job]  # the class has a method of that name
+_Owned: TypeAlias = list[OwnedJob]
+_Left: TypeAlias = list[UnfinishedJob]
 MAX_UNWRITTEN: Final = 100_000  # ours: while the database cannot be written, the oldest are lost
 _EVERYTHING: Final = JobFilter()
-_ALIVE: Final = frozenset({JobStatus.PENDING, JobStatus.RUNNING})  # a process works on it
 logger = logging.getLogger(__name__)
 
 
@@ -57,7 +63,7 @@ class JobLog:
         self._changes: dict[str, dict[str, Any]] = {}
         self._changed = anyio.Event()
         self._cleaned_s = 0.0
-        self.resumable: _Jobs = []
+        self.resumable: _Left = []
         """Not finished when the log was opened, or interrupted, and no other process has them."""
 
     @classmethod
@@ -77,13 +83,12 @@ class JobLog:
         return log
 
     async def close(self) -> None:
-        """Write everything; what this log began and nobody ended is marked as interrupted.
+        """Write everything; what this log began and nobody ended is interrupted.
 
         A database that cannot be written is a line in the log.
         """
         try:
             await self.flush()
-            await self._store.run(self._let_go)
         except TorrentEngineError as error:
             logger.warning("%d jobs were not written: %s", len(self._changes), error)
         finally:
@@ -187,8 +192,27 @@ class JobLog:
     async def list(self, wanted: JobFilter = _EVERYTHING) -> _Jobs:
         """Return jobs of all processes that use the database, the newest first."""
         await self.flush()
-        found = await self._store.run(lambda db: read_jobs(db, wanted))
+        found = await self._store.run(lambda db: self._read(db, wanted))
         return [owned.job for owned in found]
+
+    def _read(self, db: sqlite3.Connection, wanted: JobFilter) -> _Owned:
+        """Read jobs, those of dead processes as they are to be seen."""
+        if not wanted.statuses:
+            return self._seen(read_jobs(db, wanted))
+        asked = wanted.statuses | (IN_HAND if JobStatus.FAILED in wanted.statuses else frozenset())
+        found = self._seen(read_jobs(db, replace(wanted, statuses=asked, limit=0)))
+        found = [one for one in found if one.job.status in wanted.statuses]
+        return found[: wanted.limit or None]
+
+    def _seen(self, jobs: _Owned) -> _Owned:
+        owners = {one.owner for one in jobs if one.job.status in IN_HAND}
+        dead = {owner for owner in owners if not self._owner.is_alive(owner)}
+        return [
+            OwnedJob(interrupted(one.job), one.owner)
+            if one.owner in dead and one.job.status in IN_HAND
+            else one
+            for one in jobs
+        ]
 
     async def get(self, job_id: str) -> Job | None:
         """Return one job; None if there is none of this id."""
@@ -205,7 +229,7 @@ class JobLog:
         await self.flush()
 
         def remove(db: sqlite3.Connection) -> int:
-            found = read_jobs(db, wanted)
+            found = self._read(db, wanted)
             if ids is None:
                 gone = [owned.job.id for owned in found if owned.job.is_finished]
             else:
@@ -257,24 +281,30 @@ class JobLog:
             await self._store.run(self._clean)
 
     def _clean(self, db: sqlite3.Connection) -> None:
+        """Write down which processes died, then forget what is old."""
+        found = read_jobs(db, JobFilter(statuses=IN_HAND))
+        alive = self._alive(found)
+        interrupt(db, [one for one in found if one.owner not in alive])
+        self._forget(db)
+
+    def _forget(self, db: sqlite3.Connection) -> None:
         now_s, config = self._wall_clock(), self._config
         self._cleaned_s = now_s
         clean(db, finished_before_s=now_s - config.keep_s, max_finished=config.max_finished)
-        paused = read_jobs(db, JobFilter(statuses=frozenset({JobStatus.PAUSED})))
-        old = [one for one in paused if one.job.updated_s < now_s - config.keep_paused_s]
-        remove_jobs(db, [one.job.id for one in old if not self._owner.is_alive(one.owner)])
+        old = [
+            one
+            for one in read_unfinished(db)
+            if one.status == JobStatus.PAUSED and one.updated_s < now_s - config.keep_paused_s
+        ]
+        alive = self._alive(old)
+        remove_jobs(db, [one.id for one in old if one.owner not in alive])
 
-    def _recover(self, db: sqlite3.Connection) -> _Jobs:
-        """Mark what was running when its process died; return what somebody may go on with."""
-        self._clean(db)
-        found = read_jobs(db, JobFilter(statuses=UNFINISHED | {JobStatus.FAILED}))
-        alive = {owner: self._owner.is_alive(owner) for owner in {one.owner for one in found}}
-        left = [one for one in found if not alive[one.owner]]
-        dead = [one for one in left if one.job.status in _ALIVE]
-        marked = {one.job.id: one for one in interrupt(db, dead, self._wall_clock())}
-        jobs = [marked.get(one.job.id, one).job for one in left]
-        return [job for job in jobs if not job.is_finished or job.reason == INTERRUPTED]
+    def _recover(self, db: sqlite3.Connection) -> _Left:
+        """Return what somebody may go on with; no other process does."""
+        self._forget(db)
+        found = read_unfinished(db)
+        alive = self._alive(found)
+        return [one for one in found if one.owner not in alive]
 
-    def _let_go(self, db: sqlite3.Connection) -> None:
-        found = read_jobs(db, JobFilter(statuses=_ALIVE))
-        interrupt(db, [one for one in found if one.owner == self._owner.id], self._wall_clock())
+    def _alive(self, jobs: Iterable[OwnedJob | UnfinishedJob]) -> set[str]:
+        return {owner for owner in {one.owner for one in jobs} if self._owner.is_alive(owner)}

@@ -14,8 +14,9 @@ import anyio
 from torrent_engine.base.config import JobConfig, SessionConfig
 from torrent_engine.base.errors import TorrentEngineError
 from torrent_engine.base.ids import InfoHash
+from torrent_engine.disk.job_table import UnfinishedJob
 from torrent_engine.disk.state import StateStore
-from torrent_engine.engine.job_log import Job, JobKind, JobLog, JobStatus
+from torrent_engine.engine.job_log import JobKind, JobLog, JobStatus
 from torrent_engine.engine.states import State
 
 CHECKING_REASON: Final = "checking"
@@ -109,13 +110,13 @@ class SessionJobs:
         for known in (self._works, self._checks, self._old_checks, self._active):
             known.clear()
 
-    def _take_over(self, jobs: Iterable[Job]) -> None:
-        for job in sorted(jobs, key=lambda job: job.updated_s):
-            if job.info_hash is None:
-                continue
+    def _take_over(self, jobs: Iterable[UnfinishedJob]) -> None:
+        """Know what torrents may go on with; of two works of one torrent the later one."""
+        works = frozenset(_WORK.values())
+        for job in jobs:
             if job.kind is JobKind.CHECK:
                 self._old_checks[job.info_hash] = job.id
-            elif job.kind in _WORK.values():
+            elif job.kind in works:
                 self._works[job.info_hash] = (job.kind, job.id)
 
     # -- what is told -----------------------------------------------------------------------
