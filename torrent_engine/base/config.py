@@ -306,6 +306,11 @@ class ManagerConfig:
     """What torrents are told that are added without a configuration of their own."""
     max_torrents: int = 0
     """More are refused; 0 is unlimited."""
+    max_connections: int | None = None
+    """Over all torrents, shared fairly; None: as ``shared.pool`` says."""
+    global_download_limit: int | None = None
+    """Bytes per second over all torrents, 0 is unlimited; None: as ``shared`` says."""
+    global_upload_limit: int | None = None
     restores: bool = True
     """Take up the torrents of the last run, in their old state."""
     queue: QueueConfig = field(default_factory=QueueConfig)

@@ -62,6 +62,7 @@ class StateStore:
         )
         self._claims: dict[InfoHash, FileLock] = {}
         self._dht_claim: FileLock | None = None
+        self._manager_claim: FileLock | None = None
         self._limiter = anyio.CapacityLimiter(1)
 
     @classmethod
@@ -109,14 +110,8 @@ class StateStore:
         """
         if info_hash in self._claims:
             return
-        try:
-            make_private_folder(self.folder / "locks")
-            lock = FileLock(self.folder / "locks" / f"{info_hash.hex()}.lock")
-            is_ours = lock.take()
-        except OSError as error:
-            raise storage_error(self.folder, error) from error
-        if not is_ours:
-            lock.free()
+        lock = self._lock(info_hash.hex())
+        if lock is None:
             raise StateDatabaseError(f"torrent {info_hash.hex()} is in use by another process")
         self._claims[info_hash] = lock
 
@@ -285,19 +280,37 @@ class StateStore:
 
     def claim_dht(self) -> bool:
         """Say that this process is the node whose tables are kept here; False if another is."""
-        if self._dht_claim is not None:
-            return True
+        if self._dht_claim is None:
+            self._dht_claim = self._lock("dht")
+        return self._dht_claim is not None
+
+    def _lock(self, name: str) -> FileLock | None:
+        """Return a lock that this process holds now; None if another does."""
         try:
             make_private_folder(self.folder / "locks")
-            lock = FileLock(self.folder / "locks" / "dht.lock")
+            lock = FileLock(self.folder / "locks" / f"{name}.lock")
             is_ours = lock.take()
         except OSError as error:
             raise storage_error(self.folder, error) from error
-        if is_ours:
-            self._dht_claim = lock
-        else:
+        if not is_ours:
             lock.free()
-        return is_ours
+        return lock if is_ours else None
+
+    def claim_manager(self) -> None:
+        """Say that this process manages the torrents of this folder (row F7).
+
+        Raises StateDatabaseError if another does, or another manager of this process.
+        """
+        lock = self._lock("manager") if self._manager_claim is None else None
+        if lock is None:
+            raise StateDatabaseError(f"the torrents of {self.folder} are managed by another process")
+        self._manager_claim = lock
+
+    def release_manager(self) -> None:
+        """Let another process manage them; harmless if this one did not."""
+        lock, self._manager_claim = self._manager_claim, None
+        if lock is not None:
+            lock.free()
 
     async def load_dht(self) -> list[DhtRecord]:
         """Return the saved nodes of each address family; a damaged row is dropped (row F6)."""
@@ -340,6 +353,7 @@ class StateStore:
     def _close(self) -> None:
         for info_hash in list(self._claims):
             self.release(info_hash)
+        self.release_manager()
         if self._dht_claim is not None:
             self._dht_claim.free()
         self._database.close()

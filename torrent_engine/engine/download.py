@@ -10,16 +10,15 @@ from typing import Any
 import anyio
 
 from torrent_engine.base.config import SessionConfig, SharedConfig
-from torrent_engine.base.errors import HttpError, SessionError
-from torrent_engine.codec.magnet import SCHEME, Magnet
+from torrent_engine.base.errors import SessionError
+from torrent_engine.codec.magnet import Magnet
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.engine.session import Session
 from torrent_engine.engine.session_stats import SessionStats
 from torrent_engine.engine.shared_resources import SharedResources
 from torrent_engine.engine.states import State
+from torrent_engine.engine.torrent_source import load_torrent
 
-MAX_TORRENT_BYTES = 10 * 1024 * 1024
-HTTP_OK = 200
 REPORT_INTERVAL_S = 0.5
 
 
@@ -69,7 +68,7 @@ async def _download(
     on_progress: Callable[[SessionStats], None] | None,
 ) -> Path:
     async with SharedResources(shared_config) as shared:
-        torrent = await _load(source, shared)
+        torrent = await load_torrent(source, shared.http)
         session = await Session.create(torrent, shared, save_path=save_path, config=config)
         async with session:
             if on_progress is not None:
@@ -88,30 +87,6 @@ def _top(session: Session) -> Path:
     if not metainfo.is_multi_file and 0 in renamed:
         return Path(renamed[0])
     return Path(metainfo.files[0].path[0])
-
-
-async def _load(
-    source: str | os.PathLike[str] | bytes | Metainfo | Magnet, shared: SharedResources
-) -> Metainfo | Magnet:
-    if isinstance(source, Metainfo | Magnet):
-        return source
-    if isinstance(source, bytes):
-        return Metainfo.from_bytes(source)
-    if isinstance(source, str) and source.startswith(("http://", "https://")):
-        response = await shared.http.get(source, max_bytes=MAX_TORRENT_BYTES)
-        if response.status != HTTP_OK:
-            raise HttpError(f"the server answered with status {response.status}")
-        return Metainfo.from_bytes(response.body)
-    if isinstance(source, str) and await _is_link(source):
-        return Magnet.parse(source)
-    return await anyio.to_thread.run_sync(Metainfo.read, source)
-
-
-async def _is_link(source: str) -> bool:
-    """Tell a magnet link, or an info-hash that is no file's name, from a path."""
-    if source.lstrip()[: len(SCHEME)].lower() == SCHEME:
-        return True
-    return Magnet.is_link(source) and not await anyio.Path(source).exists()
 
 
 async def _report(session: Session, on_progress: Callable[[SessionStats], None]) -> None:

@@ -40,3 +40,7 @@ class KeptLinks:
             del self._peers[peer]
             peer.link.close()
             self._slots.give_back()
+
+
+def no_link() -> None:
+    """Name no link: there is none to lend."""

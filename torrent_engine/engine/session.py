@@ -13,9 +13,11 @@ import anyio
 
 from torrent_engine.base.config import SessionConfig
 from torrent_engine.base.errors import StateTransitionError
+from torrent_engine.base.ids import InfoHash
 from torrent_engine.codec.magnet import Magnet
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.engine.events import SessionPaused, SessionResumed, SessionStarted
+from torrent_engine.engine.resting import RestFacts
 from torrent_engine.engine.session_life import RECHECK
 from torrent_engine.engine.session_rest import SessionRest
 from torrent_engine.engine.shared_resources import SharedResources
@@ -32,13 +34,16 @@ class Session(SessionRest):
     @classmethod
     async def create(
         cls,
-        source: Metainfo | Magnet,
+        source: Metainfo | Magnet | InfoHash,
         shared: SharedResources,
         *,
         save_path: str | os.PathLike[str],
         config: SessionConfig | None = None,
     ) -> Self:
-        """Make a Session that keeps its files below ``save_path``; nothing runs yet."""
+        """Make a Session that keeps its files below ``save_path``; nothing runs yet.
+
+        An info-hash alone is that of a torrent whose metainfo the database has.
+        """
         return cls(source, shared, Path(save_path), config or SessionConfig())
 
     # -- life -------------------------------------------------------------------------------
@@ -73,6 +78,29 @@ class Session(SessionRest):
     async def _begin(self, signal: Signal, *, trust: bool) -> None:
         """Start a run by a signal; with ``trust`` false all the data is hashed."""
         self._check_start(signal)
+        await self._open(trust=trust)
+        has_metainfo = self._metainfo is not None or self._is_stored
+        self._machine.fire(signal if has_metainfo else Signal.METADATA_NEEDED)
+        self.is_paused_by_user = self.config.paused
+        if self.config.paused or self.is_held:
+            self._machine.fire(Signal.PAUSE)
+        self.events.publish(SessionStarted(self.info_hash, self.state.value))
+        self._launch()
+
+    async def begin_at_rest(
+        self, facts: RestFacts, state: State, paused_state: State | None, *, is_paused_by_user: bool
+    ) -> None:
+        """Start at rest, in the state that another process left. Raises as :meth:`start`."""
+        self._check_start(Signal.START)
+        await self._open(trust=True)
+        self._machine.place(state, paused_state)
+        self.is_paused_by_user = is_paused_by_user
+        self._begin_rest(facts)
+        self._moved(State.STOPPED, state)
+        self.events.publish(SessionStarted(self.info_hash, state.value))
+
+    async def _open(self, *, trust: bool) -> None:
+        """Take what a started Session holds of the shared resources."""
         self._run = None
         self._ended = anyio.Event()  # from now on who stops it waits for the end
         self._is_ending = False
@@ -86,13 +114,6 @@ class Session(SessionRest):
             raise
         self._has_run = True
         self.error = None
-        has_metainfo = self._metainfo is not None or self._is_stored
-        self._machine.fire(signal if has_metainfo else Signal.METADATA_NEEDED)
-        self.is_paused_by_user = self.config.paused
-        if self.config.paused or self.is_held:
-            self._machine.fire(Signal.PAUSE)
-        self.events.publish(SessionStarted(self.info_hash, self.state.value))
-        self._launch()
 
     def _check_start(self, signal: Signal) -> None:
         if self._is_closed:

@@ -9,6 +9,7 @@ import anyio
 
 from torrent_engine.base.config import SessionConfig
 from torrent_engine.base.errors import StateTransitionError
+from torrent_engine.base.ids import InfoHash
 from torrent_engine.codec.magnet import Magnet
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.engine.bandwidth_manager import RateLimits
@@ -26,7 +27,7 @@ class SessionControls(SessionFacts):
 
     def __init__(
         self,
-        source: Metainfo | Magnet,
+        source: Metainfo | Magnet | InfoHash,
         shared: SharedResources,
         machine: StateMachine,
         config: SessionConfig,

@@ -34,13 +34,13 @@ class SessionFacts:
     """The facts of one torrent: who is connected, how trackers answer, the numbers."""
 
     def __init__(
-        self, source: Metainfo | Magnet, shared: SharedResources, machine: StateMachine
+        self, source: Metainfo | Magnet | InfoHash, shared: SharedResources, machine: StateMachine
     ) -> None:
         self._metainfo = source if isinstance(source, Metainfo) else None
         self._is_stored = False
         """The metainfo is in the database and may be dropped while it is not needed."""
         self._magnet = source if isinstance(source, Magnet) else None
-        self._info_hash = source.info_hash
+        self._info_hash = source.info_hash if isinstance(source, Metainfo | Magnet) else source
         self._shared = shared
         self._machine = machine
         self.totals = Totals()
@@ -68,6 +68,21 @@ class SessionFacts:
     def info_hash(self) -> InfoHash:
         """The SHA-1 of the info dictionary."""
         return self._info_hash
+
+    @property
+    def magnet(self) -> Magnet | None:
+        """The link that it came from, if it did."""
+        return self._magnet
+
+    @property
+    def present_run(self) -> "SessionRun | None":
+        """The present run, or the last one; None before the first and at rest."""
+        return self._run
+
+    @property
+    def paused_state(self) -> State | None:
+        """What was paused; None unless the state is PAUSED."""
+        return self._machine.paused_state
 
     @property
     def name(self) -> str:

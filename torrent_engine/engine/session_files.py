@@ -40,7 +40,7 @@ class SessionFiles(SessionReading):
 
     def __init__(
         self,
-        source: Metainfo | Magnet,
+        source: Metainfo | Magnet | InfoHash,
         shared: SharedResources,
         machine: StateMachine,
         config: SessionConfig,

@@ -14,7 +14,7 @@ import anyio
 
 from torrent_engine.base.config import RestConfig, SessionConfig
 from torrent_engine.base.errors import DiskFullError, SessionError, TorrentEngineError
-from torrent_engine.base.ids import CLIENT_PREFIX, PeerId
+from torrent_engine.base.ids import CLIENT_PREFIX, InfoHash, PeerId
 from torrent_engine.codec.magnet import Magnet
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.engine.between_work import BetweenWork
@@ -22,7 +22,7 @@ from torrent_engine.engine.event_bus import EventBus
 from torrent_engine.engine.events import SessionErrored, SessionResumed, SessionStopped
 from torrent_engine.engine.file_choice import choose_files
 from torrent_engine.engine.inheritance import Inheritance
-from torrent_engine.engine.kept_links import KeptLinks
+from torrent_engine.engine.kept_links import KeptLinks, no_link
 from torrent_engine.engine.kept_metadata import recall
 from torrent_engine.engine.metadata_run import FetchSettings, MetadataRun
 from torrent_engine.engine.session_run import BETWEEN, RunSettings, SessionRun
@@ -42,7 +42,7 @@ class SessionLife(SessionWaiting):
 
     def __init__(
         self,
-        source: Metainfo | Magnet,
+        source: Metainfo | Magnet | InfoHash,
         shared: SharedResources,
         save_path: Path,
         config: SessionConfig,
@@ -137,7 +137,7 @@ class SessionLife(SessionWaiting):
     def _lie_down(self, run: SessionRun) -> bool:
         """Rest after a run, or let the next one go on with its talk with the trackers."""
         transfer = run.transfer
-        links = KeptLinks(self._shared.connection_slots)
+        links = KeptLinks(self._shared.connection_slots.share(no_link))
         self._inheritance = Inheritance(links, transfer.pool.candidates, transfer.sources, None)
         return False
 

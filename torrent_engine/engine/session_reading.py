@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from torrent_engine.base.config import SessionConfig
 from torrent_engine.base.errors import ConfigError, StateTransitionError, TorrentEngineError
+from torrent_engine.base.ids import InfoHash
 from torrent_engine.codec.magnet import Magnet
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.engine.reader import FileReader
@@ -30,7 +31,7 @@ class SessionReading(SessionControls):
 
     def __init__(
         self,
-        source: Metainfo | Magnet,
+        source: Metainfo | Magnet | InfoHash,
         shared: SharedResources,
         machine: StateMachine,
         config: SessionConfig,

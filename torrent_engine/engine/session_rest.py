@@ -2,7 +2,7 @@
 
 from torrent_engine.base.config import RestConfig
 from torrent_engine.engine.inheritance import Inheritance
-from torrent_engine.engine.kept_links import KeptLinks
+from torrent_engine.engine.kept_links import KeptLinks, no_link
 from torrent_engine.engine.resting import Rest, RestFacts, facts_of_new, facts_of_run
 from torrent_engine.engine.session_life import SessionLife
 from torrent_engine.engine.session_run import REST, SessionRun
@@ -60,10 +60,11 @@ class SessionRest(SessionLife):
         is_there = any((self.save_path / name).exists() for name in names)
         return not is_there and not self._shared.store.has_torrent(self.info_hash)
 
-    def begin_restored(self, facts: RestFacts, state: State, paused: State | None) -> None:
-        """Go to rest without a run, in the state that another process left."""
-        self._machine.place(state, paused)
-        self._begin_rest(facts)
+    def metainfo_is_stored(self) -> None:
+        """Hear that the database has the metainfo now; it is not held while it is not needed."""
+        self._is_stored = True
+        if self._rest is not None:
+            self._metainfo = None
 
     def _begin_rest(self, facts: RestFacts) -> None:
         rest = Rest(facts, self._rest_swarm(), self._shared, self._wake)
@@ -121,7 +122,7 @@ class SessionRest(SessionLife):
         for addresses, source in rest.found:
             for address in addresses:
                 candidates.add(address, source, now)
-        links = KeptLinks(self._shared.connection_slots)
+        links = KeptLinks(self._shared.connection_slots.share(no_link))
         self._inheritance = Inheritance(links, candidates, rest.end(), None)
         self._shared.start_task(self._live)
 

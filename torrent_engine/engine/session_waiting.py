@@ -2,6 +2,7 @@
 
 from torrent_engine.base.config import SessionConfig
 from torrent_engine.base.errors import SessionError, TorrentEngineError
+from torrent_engine.base.ids import InfoHash
 from torrent_engine.codec.magnet import Magnet
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.engine.disk_full import DiskFull
@@ -15,7 +16,7 @@ class SessionWaiting(SessionFiles):
     """What a run came to, and who waits for that."""
 
     def __init__(
-        self, source: Metainfo | Magnet, shared: SharedResources, config: SessionConfig
+        self, source: Metainfo | Magnet | InfoHash, shared: SharedResources, config: SessionConfig
     ) -> None:
         self._waiters = StateWaiters()
         super().__init__(source, shared, StateMachine(self._moved), config)

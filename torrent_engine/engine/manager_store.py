@@ -1,0 +1,91 @@
+"""Owns that the database knows every torrent of a manager as it is, a moment later at most."""
+
+import logging
+from collections.abc import Callable, Iterable
+from typing import Final
+
+import anyio
+
+from torrent_engine.base.errors import TorrentEngineError
+from torrent_engine.base.ids import InfoHash
+from torrent_engine.disk.session_table import SessionRecord, remove_sessions, save_sessions
+from torrent_engine.disk.state import StateStore
+
+logger = logging.getLogger(__name__)
+
+GATHER_S: Final = 0.2  # ours: what changes within this is written together
+RETRY_S: Final = 10.0  # ours: after the database failed
+BATCH: Final = 500  # ours: torrents written in one transaction; making their rows takes some 20 ms
+
+
+class ManagerStore:
+    """Run :meth:`run` in a task; tell it what changed."""
+
+    def __init__(
+        self,
+        store: StateStore,
+        record_of: Callable[[InfoHash], SessionRecord | None],
+        on_stored: Callable[[InfoHash], None],
+    ) -> None:
+        self._store = store
+        self._record_of = record_of
+        self._on_stored = on_stored
+        """Hears that the metainfo of a torrent is in the database."""
+        self._changed: dict[InfoHash, None] = {}
+        self._has_metainfo: set[InfoHash] = set()
+        self._wake = anyio.Event()
+        self._lock = anyio.Lock()
+
+    def has_metainfo(self, info_hash: InfoHash) -> bool:
+        """Tell whether the metainfo of a torrent is in the database."""
+        return info_hash in self._has_metainfo
+
+    def restored(self, info_hashes: Iterable[InfoHash]) -> None:
+        """Hear whose metainfo is there since an earlier run."""
+        self._has_metainfo.update(info_hashes)
+
+    def changed(self, info_hash: InfoHash) -> None:
+        """Write a torrent down soon."""
+        self._changed[info_hash] = None
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Write what changes until cancelled."""
+        while True:
+            await self._wake.wait()
+            await anyio.sleep(GATHER_S)
+            try:
+                await self.flush()
+            except TorrentEngineError as error:
+                logger.warning("the list of torrents was not saved: %s", error)
+                await anyio.sleep(RETRY_S)
+
+    async def flush(self) -> None:
+        """Write all that changed; raises what the database raises, nothing is forgotten then."""
+        async with self._lock:
+            self._wake = anyio.Event()
+            while self._changed:
+                await self._write(list(self._changed)[:BATCH])
+
+    async def _write(self, info_hashes: list[InfoHash]) -> None:
+        for info_hash in info_hashes:
+            del self._changed[info_hash]
+        found = (self._record_of(info_hash) for info_hash in info_hashes)
+        records = [record for record in found if record is not None]
+        try:
+            await save_sessions(self._store, records)
+        except BaseException:
+            self._changed = {**dict.fromkeys(info_hashes), **self._changed}
+            self._wake.set()
+            raise
+        for record in records:
+            if record.metainfo_bytes:
+                self._has_metainfo.add(record.info_hash)
+                self._on_stored(record.info_hash)
+
+    async def remove(self, info_hash: InfoHash) -> None:
+        """Forget a torrent."""
+        async with self._lock:
+            self._changed.pop(info_hash, None)
+            self._has_metainfo.discard(info_hash)
+            await remove_sessions(self._store, [info_hash])
