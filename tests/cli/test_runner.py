@@ -157,13 +157,16 @@ async def test_a_torrent_that_seeds_makes_room_for_the_next(tmp_path: Path) -> N
         assert await runner.run() == ExitCode.OK
 
 
-async def test_what_waits_for_its_turn_is_dropped_at_a_signal(tmp_path: Path) -> None:
+async def test_what_waits_for_its_turn_is_dropped_at_a_signal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     scripts = {"one": fakes.until_stopped, "two": fakes.until_stopped}
     runner = runner_of(tmp_path, scripts, max_active=1)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(_interrupt_once_running, signal.SIGINT)
         with anyio.fail_after(20):
             assert await runner.run() == ExitCode.UNFINISHED
+    assert "two: not begun; run it again for that\n" in capsys.readouterr().out
 
 
 async def test_f1_a_full_disk_exits_9_with_the_path(

@@ -19,9 +19,9 @@ from torrent_engine.cli.watcher import (
     Contents,
     Watcher,
     WatchOptions,
-    check_folder,
     links_in,
     read_torrents,
+    watched_folders,
 )
 
 pytestmark = pytest.mark.anyio
@@ -286,8 +286,13 @@ def test_a_folder_that_cannot_be_watched_is_refused(
 ) -> None:
     make(tmp_path / "x")
     with pytest.raises(CliError, match="--watch") as caught:
-        check_folder(tmp_path / "x")
+        watched_folders([tmp_path / "x"])
     assert caught.value.code is code
+
+
+def test_a_folder_that_is_named_twice_is_watched_once(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path)
+    assert len(watched_folders([tmp_path, tmp_path / ".", tmp_path / "link"])) == 1
 
 
 def test_no_link_is_longer_than_it_may_be() -> None:

@@ -117,7 +117,9 @@ class Job:
         try:
             with anyio.CancelScope() as self._loading:
                 await self._load(shared, entrance)
-            if self.session is not None and not self._loading.cancelled_caught:
+            if self.session is not None and self._loading.cancelled_caught:
+                self._end_unbegun()
+            elif self.session is not None:
                 await self._run_session(self.session, shared, entrance)
         except Exception as error:
             if isinstance(first_leaf(error), OutputError | BrokenPipeError):
@@ -134,6 +136,12 @@ class Job:
             return
         await self._open(torrent, shared)
         await entrance.take_slot(self)
+
+    def _end_unbegun(self) -> None:
+        """End: everything was stopped while this one waited for its turn."""
+        self.code = ExitCode.UNFINISHED
+        self._reporter.note(f"{self.label}: not begun; run it again for that")
+        self._record_result("unfinished")
 
     async def _give_way(self, torrent: Metainfo | Magnet, first: "Job") -> None:
         """End: another source named the torrent before; it gets the trackers of this one."""

@@ -3,7 +3,7 @@
 import os
 import stat
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -144,13 +144,15 @@ class Watcher:
             self._reporter.error(error, about=str(path))
 
 
-def check_folder(folder: Path) -> None:
-    """Raise CliError or OSError for a folder that cannot be watched."""
-    if not folder.exists():
-        raise CliError(f"--watch {folder}: no such folder", ExitCode.NOT_FOUND)
-    if not folder.is_dir():
-        raise CliError(f"--watch {folder}: is no folder")
-    listed(folder)
+def watched_folders(folders: Sequence[Path]) -> tuple[Path, ...]:
+    """Return each folder once. Raises CliError or OSError for one that cannot be watched."""
+    for folder in folders:
+        if not folder.exists():
+            raise CliError(f"--watch {folder}: no such folder", ExitCode.NOT_FOUND)
+        if not folder.is_dir():
+            raise CliError(f"--watch {folder}: is no folder")
+        listed(folder)
+    return tuple({folder.resolve(): folder for folder in folders}.values())
 
 
 def listed(folder: Path) -> list[FileFacts]:
