@@ -303,7 +303,9 @@ class StateStore:
         """
         lock = self._lock("manager") if self._manager_claim is None else None
         if lock is None:
-            raise StateDatabaseError(f"the torrents of {self.folder} are managed by another process")
+            raise StateDatabaseError(
+                f"the torrents of {self.folder} are managed by another process"
+            )
         self._manager_claim = lock
 
     def release_manager(self) -> None:

@@ -8,6 +8,7 @@ from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.disk.session_table import metainfo_now
 from torrent_engine.engine.kept_metadata import with_link
 from torrent_engine.engine.peer import PeerStats, peer_stats
+from torrent_engine.engine.queue_facts import QueueFacts, queue_facts
 from torrent_engine.engine.session_jobs import WorkDone
 from torrent_engine.engine.session_stats import (
     SessionStats,
@@ -124,6 +125,15 @@ class SessionFacts:
     def trackers(self) -> list[TrackerStatus]:
         """Return how each tracker answers."""
         return [] if self._sources is None else self._sources.trackers.status()
+
+    def queue_facts(self, now: float) -> QueueFacts:
+        """Return what its place in a queue depends on; cheap."""
+        facts = self._rest_facts
+        ratio = 0.0
+        if facts is not None:
+            base_bytes = facts.all_downloaded_bytes or facts.wanted_bytes or 1
+            ratio = facts.all_uploaded_bytes / base_bytes
+        return queue_facts(self._machine, self._run, ratio, now)
 
     def work_done(self) -> WorkDone:
         """Return how far the present or last run is; cheap."""

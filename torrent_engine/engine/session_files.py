@@ -12,7 +12,7 @@ import anyio
 
 from torrent_engine.base.config import SessionConfig
 from torrent_engine.base.errors import ConfigError, StateTransitionError, TorrentEngineError
-from torrent_engine.base.ids import FileIndex
+from torrent_engine.base.ids import FileIndex, InfoHash
 from torrent_engine.codec.magnet import Magnet
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.codec.paths import Path as Parts

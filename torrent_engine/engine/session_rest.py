@@ -1,5 +1,7 @@
 """Owns how a Session comes to rest, and how it wakes."""
 
+from typing import TYPE_CHECKING, Any
+
 from torrent_engine.base.config import RestConfig
 from torrent_engine.engine.inheritance import Inheritance
 from torrent_engine.engine.kept_links import KeptLinks, no_link
@@ -9,6 +11,10 @@ from torrent_engine.engine.session_run import REST, SessionRun
 from torrent_engine.engine.states import Signal, State
 from torrent_engine.engine.torrent import Swarm
 from torrent_engine.policy.candidates import CandidateList
+from torrent_engine.policy.seeding_clock import SeedingClock
+
+if TYPE_CHECKING:
+    from torrent_engine.engine.manager_records import SavedSession
 
 
 class SessionRest(SessionLife):
@@ -59,6 +65,23 @@ class SessionRest(SessionLife):
         names = {entry.path[0] for entry in metainfo.files}
         is_there = any((self.save_path / name).exists() for name in names)
         return not is_there and not self._shared.store.has_torrent(self.info_hash)
+
+    @property
+    def seeding_s(self) -> float:
+        """How long it has seeded, over all runs."""
+        return self._seeding.seeding_s(self._shared.clock())
+
+    def extras(self) -> dict[str, Any]:
+        """Return what was added since it was made, as JSON has it."""
+        return {"trackers": self._added_trackers} if self._added_trackers else {}
+
+    def take_up(self, saved: "SavedSession") -> None:
+        """Go on where another process ended; before the start."""
+        self._rest_facts = saved.facts
+        self._seeding = SeedingClock(saved.seeding_s)
+        trackers = saved.extras.get("trackers")
+        if isinstance(trackers, dict):
+            self._added_trackers = dict(trackers)
 
     def metainfo_is_stored(self) -> None:
         """Hear that the database has the metainfo now; it is not held while it is not needed."""

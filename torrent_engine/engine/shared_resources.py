@@ -25,6 +25,7 @@ from torrent_engine.disk.state import StateStore
 from torrent_engine.engine.bandwidth_manager import BandwidthManager
 from torrent_engine.engine.connection_slots import ConnectionSlots
 from torrent_engine.engine.job_log import JobLog
+from torrent_engine.engine.owners import Owners
 from torrent_engine.engine.peer_discovery import PeerDiscovery
 from torrent_engine.engine.read_buffers import ReadBuffers
 from torrent_engine.engine.resting_announcer import RestingAnnouncer
@@ -84,6 +85,7 @@ class SharedResources:
         self.own_address = OwnAddress()
         self.buffers = BufferPool(self.config.transfer.receive_buffer_bytes)
         self.read_buffers = ReadBuffers()
+        self.owners = Owners()
         self.router = IncomingRouter(self.config.wire.handshake_timeout_s)
         self.bandwidth = BandwidthManager(self.config.bandwidth, clock)
         self.set_rate_limits(

@@ -1,4 +1,4 @@
-"""Owns many torrents in one process: one Session each, in an order, as they were after a restart."""
+"""Owns many torrents in one process: a Session each, in an order, restored after a restart."""
 
 import logging
 import os
@@ -14,7 +14,7 @@ from typing import Any, Self
 import anyio
 import anyio.abc
 
-from torrent_engine.base.config import ManagerConfig, SessionConfig, SharedConfig
+from torrent_engine.base.config import ManagerConfig, SessionConfig
 from torrent_engine.base.errors import LocalProtocolError, SessionError
 from torrent_engine.base.ids import InfoHash, OwnerTie
 from torrent_engine.codec.magnet import Magnet
@@ -22,6 +22,7 @@ from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.disk.session_table import SessionRecord, load_sessions
 from torrent_engine.engine.event_bus import EventBus, EventStream, Subscription
 from torrent_engine.engine.job_log import JobLog
+from torrent_engine.engine.manager_parts import merge_trackers, shared_config, start_again
 from torrent_engine.engine.manager_records import SavedSession, read_settings, settings_of
 from torrent_engine.engine.manager_stats import ManagerStats, manager_stats
 from torrent_engine.engine.manager_store import ManagerStore
@@ -34,8 +35,6 @@ from torrent_engine.engine.torrent_source import Source, load_torrent
 from torrent_engine.policy.queue_positions import QueuePositions
 
 logger = logging.getLogger(__name__)
-
-RESTS_IN: frozenset[State] = frozenset({State.DOWNLOADING, State.SEEDING})
 
 
 class TorrentManager:
@@ -55,7 +54,7 @@ class TorrentManager:
     ) -> None:
         self.config = config or ManagerConfig()
         self._owns_shared = shared is None
-        self.shared = shared or SharedResources(_shared_config(self.config), clock=clock, rng=rng)
+        self.shared = shared or SharedResources(shared_config(self.config), clock=clock, rng=rng)
         self.events = EventBus()
         self._sessions: dict[InfoHash, Session] = {}
         self._positions: QueuePositions[InfoHash] = QueuePositions()
@@ -96,9 +95,12 @@ class TorrentManager:
             self._tasks.start_soon(self.events.run)
             self._tasks.start_soon(self._records.run)
             self._tasks.start_soon(self._queue.run)
-            stack.push_async_callback(self._close_sessions)
             if self.config.restores:
-                await self._restore()
+                try:
+                    await self._restore()
+                except BaseException:
+                    await self.close()
+                    raise
             self._stack = stack.pop_all()
         return self
 
@@ -108,15 +110,18 @@ class TorrentManager:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Close."""
+        """Close all Sessions, then the shared resources if they are ours."""
         await self.close()
+        await self._stack.__aexit__(kind, error, trace)
 
     async def close(self) -> None:
-        """Close all Sessions, in order and saved, then the shared resources if they are ours."""
+        """Close all Sessions, in order and saved; nothing can be added after it."""
         with anyio.CancelScope(shield=True):
-            await self._stack.aclose()
+            await self._close_sessions()
 
     async def _close_sessions(self) -> None:
+        if self._is_closing:
+            return
         self._is_closing = True
         self._frozen = {info_hash: each.state for info_hash, each in self._sessions.items()}
         records = self._open
@@ -175,7 +180,7 @@ class TorrentManager:
     ) -> Session:
         known = self._sessions.get(torrent.info_hash)
         if known is not None:
-            _merge_trackers(known, torrent)
+            merge_trackers(known, torrent)
             return known
         self._check_room()
         chosen = config or self.config.session
@@ -365,7 +370,7 @@ class TorrentManager:
         try:
             session = await self._make_again(info_hash, saved)
             self._place(session, saved.priority, None)
-            await _start_again(session, saved)
+            await start_again(session, saved)
         except Exception:
             logger.exception("torrent %s was not taken up again", info_hash.hex())
 
@@ -376,41 +381,5 @@ class TorrentManager:
         else:
             session = await self._make(info_hash, folder, saved.config)
             self._open.restored([info_hash])
-        session.take_extras(saved)
+        session.take_up(saved)
         return session
-
-
-async def _start_again(session: Session, saved: SavedSession) -> None:
-    facts, moved = saved.facts, saved.paused_state or saved.state
-    if saved.state is State.STOPPED:
-        return
-    if facts is None or not saved.was_resting or moved not in RESTS_IN:
-        await session.start()
-        return
-    is_paused = saved.is_paused or session.is_held
-    state = State.PAUSED if is_paused else moved
-    await session.begin_at_rest(facts, state, moved, is_paused_by_user=saved.is_paused)
-
-
-def _merge_trackers(session: Session, torrent: Metainfo | Magnet) -> None:
-    if isinstance(torrent, Magnet):
-        urls = [(url, None) for url in torrent.trackers]
-    else:
-        if torrent.is_private:
-            return
-        urls = [(url, None) for tier in torrent.tiers for url in tier]
-    for url, tier in urls:
-        session.add_tracker(url, tier)
-
-
-def _shared_config(config: ManagerConfig) -> SharedConfig:
-    """Return the configuration of the shared resources, with the manager's limits in it."""
-    shared = config.shared
-    changes: dict[str, Any] = {}
-    if config.global_download_limit is not None:
-        changes["max_download_bytes_per_s"] = config.global_download_limit
-    if config.global_upload_limit is not None:
-        changes["max_upload_bytes_per_s"] = config.global_upload_limit
-    if config.max_connections is not None:
-        changes["pool"] = replace(shared.pool, max_connections=config.max_connections)
-    return replace(shared, **changes) if changes else shared
