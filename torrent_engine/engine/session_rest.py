@@ -64,6 +64,7 @@ class SessionRest(SessionLife):
         """Go to rest without a run, in the state that another process left."""
         self._machine.place(state, paused)
         self._begin_rest(facts)
+        self._shared.session_jobs.moved(self, State.STOPPED, state)
 
     def _begin_rest(self, facts: RestFacts) -> None:
         rest = Rest(facts, self._rest_swarm(), self._shared, self._wake)
