@@ -46,6 +46,7 @@ class FakeSession:
     error: TorrentEngineError | None = None
     stop_reason: str = "stopped"
     is_held: bool = False
+    is_resting: bool = False
     done: WorkDone = START
 
     def __post_init__(self) -> None:
@@ -232,6 +233,12 @@ async def test_progress_is_looked_at_while_something_is_under_way(tmp_path: Path
         assert (job.progress, job.done_bytes, job.total_bytes) == (0.4, 40, 100)
         jobs.look()
         assert not log._changes  # nothing new, nothing to write
+        session.is_resting = True
+        session.done = replace(START, completed_bytes=41)
+        jobs.look()
+        assert not log._changes  # it rests
+        assert not jobs._seen
+        session.is_resting = False
         session.done = replace(START, completed_bytes=100, uploaded_bytes=30)
         session.fire(S.ALL_PIECES_PRESENT)
         assert not jobs._active  # a seed costs nothing

@@ -9,9 +9,11 @@ Blocking; OSErrors leave as StorageErrors.
 import errno
 import logging
 import os
+import stat
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Final
 
 from torrent_engine.base.errors import StorageError
 from torrent_engine.disk.file_copy import Route, is_copy, is_second_name, put, put_back
@@ -29,6 +31,8 @@ from torrent_engine.disk.start_plan import is_unchanged
 from torrent_engine.disk.state_files import sync_folder
 
 logger = logging.getLogger(__name__)
+
+_IN_THE_WAY: Final = frozenset({errno.ENOTDIR, errno.ELOOP})
 
 
 class Mover:
@@ -49,11 +53,16 @@ class Mover:
         """
         if not self.plan.is_placed or Path(self.plan.source).is_dir():
             self._source = _open(self.plan.source, create=False)
-        target = Path(self.plan.target)
-        if nearest_folder(target).stat().st_dev != self.plan.device:
-            raise StorageError(target, "is not on the disk that it was on; is it mounted?")
-        if create or target.is_dir():
+        if not self._is_on_its_disk():
+            raise StorageError(self.plan.target, "is on another disk now; is its own mounted?")
+        if create or self._is_target_there():
             self._target = _open(self.plan.target, create=create)
+
+    def _is_on_its_disk(self) -> bool:
+        return nearest_folder(Path(self.plan.target)).stat().st_dev == self.plan.device
+
+    def _is_target_there(self) -> bool:
+        return Path(self.plan.target).is_dir() and self._is_on_its_disk()
 
     def close(self) -> None:
         """Close the folders."""
@@ -75,6 +84,9 @@ class Mover:
 
     def undo(self) -> None:
         """Take back what :meth:`place` did, as far as it came; StorageError if that fails."""
+        self._source = self._source or _open(self.plan.source, create=False)
+        if self._target is None and self._is_target_there():
+            self._target = _open(self.plan.target, create=False)
         if self._target is None:
             self._refuse_loss()
         else:
@@ -167,8 +179,9 @@ class Mover:
         self.done_bytes = before + size_bytes
 
     def _take_back(self, route: Route) -> None:
-        self._to.unlink(route.temporary)
-        old, new = self._from.stat(route.old), self._to.stat(route.new)
+        old, new = self._from.stat(route.old), _look(self._to, route.new)
+        if _look(self._to, route.temporary) is not None:
+            self._to.unlink(route.temporary)
         if new is None:
             return
         if old is None:
@@ -224,8 +237,20 @@ def _folders(paths: Iterable[Parts]) -> list[Parts]:
 def _sync(folder: Folder, inner: Iterable[Parts]) -> None:
     """Make names durable in those folders that are there."""
     for parts in inner:
-        with _errors_of(str(folder.path), parts), suppress(FileNotFoundError):
-            folder.sync_folder(parts)
+        with _errors_of(str(folder.path), parts):
+            found = _look(folder, parts) if parts else None
+            if not parts or (found is not None and stat.S_ISDIR(found.st_mode)):
+                folder.sync_folder(parts)
+
+
+def _look(folder: Folder, parts: Parts) -> os.stat_result | None:
+    """Return what stands at a path; None if nothing, or if something else is in its way."""
+    try:
+        return folder.stat(parts)
+    except OSError as error:
+        if error.errno in _IN_THE_WAY:
+            return None
+        raise
 
 
 def _stamp_of(file: int, seen: os.stat_result) -> FileStamp:

@@ -31,6 +31,14 @@ Parts = tuple[str, ...]
 
 PART_FILE: Final = -1
 """Stands for the part-file where a number of a file is asked for."""
+_UNREADABLE: Final = (
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    RecursionError,
+    StorageError,
+)
 BLOCK_BYTES: Final = 512  # POSIX: what st_blocks counts
 
 
@@ -251,5 +259,5 @@ def read_plan(info_hash: InfoHash, text: str, *, is_placed: bool) -> MovePlan:
             int(fields["total_bytes"]),
             is_placed,
         )
-    except (ValueError, KeyError, TypeError, AttributeError, StorageError) as error:
+    except _UNREADABLE as error:
         raise StateDatabaseError(f"a move is not readable: {error}") from error

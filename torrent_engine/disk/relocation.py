@@ -56,8 +56,8 @@ class Relocation:
         """Carry out what is left of the plan; False if it was ended early, for a later time.
 
         Raises StorageError and other TorrentEngineErrors with every file at its old place again.
-        If not even that is possible the plan is kept, and the next attempt begins with it.
-        Cancelled it is undone.
+        If not even that is possible the plan is kept, and the next attempt begins with it; it is
+        also when this is cancelled.
         """
         try:
             if not self._plan.is_placed and not await self._place():
@@ -76,7 +76,7 @@ class Relocation:
                 return False
             with anyio.CancelScope(shield=True):
                 await self._save()
-        except BaseException as error:
+        except Exception as error:
             with anyio.CancelScope(shield=True):
                 await self._undo(error)
             raise
@@ -109,7 +109,7 @@ class Relocation:
             if kept is None or not kept.is_placed:
                 raise
 
-    async def _undo(self, error: BaseException) -> None:
+    async def _undo(self, error: Exception) -> None:
         logger.info("%s: the move to %s is undone: %r", self._name, self._plan.target, error)
         try:
             await self._in_thread(self._mover.undo)

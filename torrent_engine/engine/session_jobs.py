@@ -53,6 +53,8 @@ class WorkingSession(Protocol):
 
     config: SessionConfig
     error: TorrentEngineError | None
+    is_held: bool
+    """Whether it is paused by the queue only."""
 
     @property
     def info_hash(self) -> InfoHash:
@@ -70,18 +72,12 @@ class WorkingSession(Protocol):
     def stop_reason(self) -> str:
         """Why its run ended, or ends."""
 
+    @property
+    def is_resting(self) -> bool:
+        """Whether nothing of it runs, so that nothing of it changes."""
+
     def work_done(self) -> WorkDone:
         """Return how far it is; cheap."""
-
-
-class _Active:
-    """A Session whose progress is looked at now and then."""
-
-    __slots__ = ("done", "session")
-
-    def __init__(self, session: WorkingSession) -> None:
-        self.session = session
-        self.done: WorkDone | None = None
 
 
 class SessionJobs:
@@ -95,7 +91,10 @@ class SessionJobs:
         """Torrents that check; None: nothing to hash was seen yet, so there is no job."""
         self._old_checks: dict[InfoHash, str] = {}
         """Checks that were interrupted by the death of a process."""
-        self._active: dict[InfoHash, _Active] = {}
+        self._active: dict[InfoHash, WorkingSession] = {}
+        """Sessions whose progress is looked at now and then."""
+        self._seen: dict[InfoHash, WorkDone] = {}
+        """What was seen of them last; not of those that rest."""
         self._has_active = anyio.Event()
 
     def attach(self, log: JobLog) -> None:
@@ -107,7 +106,7 @@ class SessionJobs:
     def detach(self) -> None:
         """Write nowhere; the log is about to be closed."""
         self._log = None
-        for known in (self._works, self._checks, self._old_checks, self._active):
+        for known in (self._works, self._checks, self._old_checks, self._active, self._seen):
             known.clear()
 
     def _take_over(self, jobs: Iterable[UnfinishedJob]) -> None:
@@ -134,6 +133,7 @@ class SessionJobs:
         """Cancel what a torrent that does not run would have gone on with."""
         work = self._works.pop(info_hash, None)
         self._active.pop(info_hash, None)
+        self._seen.pop(info_hash, None)
         job_ids = [self._checks.pop(info_hash, None), self._old_checks.pop(info_hash, None)]
         for job_id in [work[1] if work is not None else None, *job_ids]:
             if self._log is not None and job_id is not None:
@@ -231,7 +231,7 @@ class SessionJobs:
 
     def _pause(self, log: JobLog, session: WorkingSession) -> None:
         self._tell_progress(log, session)
-        status = JobStatus.PENDING if getattr(session, "is_held", False) else JobStatus.PAUSED
+        status = JobStatus.PENDING if session.is_held else JobStatus.PAUSED
         work = self._works.get(session.info_hash)
         for job_id in (work[1] if work is not None else None, self._checks.get(session.info_hash)):
             if job_id is not None:
@@ -261,10 +261,11 @@ class SessionJobs:
     def _watch(self, session: WorkingSession, new: State) -> None:
         """Look at the progress of what checks or downloads from now on, and of nothing else."""
         if new in {State.CHECKING, State.DOWNLOADING}:
-            self._active.setdefault(session.info_hash, _Active(session))
+            self._active[session.info_hash] = session
             self._has_active.set()
         else:
             self._active.pop(session.info_hash, None)
+            self._seen.pop(session.info_hash, None)
 
     async def run(self) -> None:
         """Look at the progress of what is under way, until cancelled."""
@@ -279,12 +280,15 @@ class SessionJobs:
         """Tell the log how far everything is that is under way."""
         if self._log is None:
             return
-        for active in self._active.values():
-            done = active.session.work_done()
-            if done != active.done:
-                active.done = done
-                self._tell_check(self._log, active.session, done)
-                self._tell_progress(self._log, active.session)
+        for info_hash, session in self._active.items():
+            if session.is_resting:
+                self._seen.pop(info_hash, None)
+                continue
+            done = session.work_done()
+            if done != self._seen.get(info_hash):
+                self._seen[info_hash] = done
+                self._tell_check(self._log, session, done)
+                self._tell_progress(self._log, session)
 
     def _tell_check(self, log: JobLog, session: WorkingSession, done: WorkDone) -> None:
         info_hash = session.info_hash

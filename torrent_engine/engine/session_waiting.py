@@ -15,6 +15,9 @@ from torrent_engine.engine.states import State, StateMachine
 class SessionWaiting(SessionFiles):
     """What a run came to, and who waits for that."""
 
+    is_held = False
+    """Whether it is paused by the queue only."""
+
     def __init__(
         self, source: Metainfo | Magnet | InfoHash, shared: SharedResources, config: SessionConfig
     ) -> None:
@@ -32,6 +35,11 @@ class SessionWaiting(SessionFiles):
         self._shared.session_jobs.moved(self, old, new)
         for hear in self._shared.session_hearers:
             hear(self, old, new)
+
+    @property
+    def is_resting(self) -> bool:
+        """Whether it is started but nothing of it runs."""
+        return False
 
     @property
     def stop_reason(self) -> str:
