@@ -25,6 +25,7 @@ from torrent_engine.disk.state import StateStore
 from torrent_engine.engine.bandwidth_manager import BandwidthManager
 from torrent_engine.engine.connection_slots import ConnectionSlots
 from torrent_engine.engine.job_log import JobLog
+from torrent_engine.engine.owners import Owners
 from torrent_engine.engine.peer_discovery import PeerDiscovery
 from torrent_engine.engine.read_buffers import ReadBuffers
 from torrent_engine.engine.resting_announcer import RestingAnnouncer
@@ -79,6 +80,7 @@ class SharedResources:
         self.open_files = OpenFiles(disk.max_open_files)
         self.name_foldings = NameFoldings()
         self.connection_slots = ConnectionSlots(self.config.pool.max_connections)
+        self.owners = Owners()
         self.bans = BanList(self.config.pool)
         self.dial_limiter = DialLimiter(self.config.pool)
         self.own_address = OwnAddress()
