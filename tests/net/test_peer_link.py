@@ -10,6 +10,7 @@ import anyio.abc
 import anyio.lowlevel
 import pytest
 
+from tests.support.clock import ManualClock
 from tests.support.peer_pair import GEOMETRY, INFO_HASH, THEIR_ID, make_connection
 from torrent_engine.base.ids import PeerAddress
 from torrent_engine.net.peer_link import PeerLink, Refill
@@ -70,6 +71,11 @@ class Ends:
         with anyio.fail_after(5):
             while not condition():
                 await anyio.lowlevel.checkpoint()
+
+    async def receive_some(self) -> bytes:
+        with anyio.fail_after(5):
+            await anyio.wait_readable(self.theirs)
+        return self.theirs.recv(1 << 20)
 
     async def receive(self, count: int) -> bytes:
         data = b""
@@ -437,6 +443,28 @@ async def receive_block_without_shaking_hands(ends: Ends) -> None:
     await ends.until(lambda: not ends.connection.peer_choking)
     ends.connection.request_blocks([(0, 0, 16 * KIB)])
     ends.link.flush()
+
+
+async def test_at_a_low_rate_a_block_leaves_in_steps() -> None:
+    ends, clock = Ends(), ManualClock()
+    ends.link = PeerLink(
+        ends.sock, PeerAddress("127.0.0.1", 1), ends.connection, gate=ends.gate, clock=clock
+    )
+    throttle = Allowance()
+    throttle.pace_bytes_per_s = 100 * KIB
+    ends.link.upload_throttle = throttle
+    async with running(ends):
+        ends.connection.send_block(0, 0, memoryview(bytes(16 * KIB)))
+        ends.link.flush()
+        came, at_once = 0, []
+        while came < 16 * KIB + 13:
+            step = len(await ends.receive_some())
+            came += step
+            at_once.append(step)
+            clock.advance(0.05)
+    assert max(at_once) <= 10 * KIB + 13  # what a late timer missed may follow, up to a step
+    assert len(at_once) >= 3
+    assert clock.now - 1000 == pytest.approx(16 / 100, abs=0.1)
 
 
 def test_the_geometry_of_these_tests_has_the_block_they_ask_for() -> None:

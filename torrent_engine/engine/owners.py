@@ -6,11 +6,15 @@ of this is called on the thread of the event loop, and nothing in it waits.
 
 import logging
 from collections.abc import Callable
+from typing import Final
 
 from torrent_engine.base.errors import OwnerChangedError
 from torrent_engine.base.ids import OwnerTie
 
 logger = logging.getLogger(__name__)
+
+OWNER_CHANGED: Final = "owner_changed"
+"""Why a Session ended whose tie is old."""
 
 
 class OwnerWatch:

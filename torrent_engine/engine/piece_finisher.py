@@ -152,6 +152,8 @@ class PieceFinisher:
 
     def _have(self, piece: int) -> None:
         torrent = self._torrent
+        if torrent.is_abandoned:
+            return  # while it was verified and written
         torrent.table.written(piece)
         self._keeper.piece_written(piece)
         torrent.bus.publish(PieceCompleted(torrent.metainfo.info_hash, PieceIndex(piece)))

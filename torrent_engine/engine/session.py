@@ -4,7 +4,10 @@ The work is done by its parts: a SessionRun (one run, from the claim on the file
 with a StorageManager, a ResumeKeeper and a Transfer; the EventBus tells who listens.
 """
 
+import logging
 import os
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -12,16 +15,25 @@ from typing import Self
 import anyio
 
 from torrent_engine.base.config import SessionConfig
-from torrent_engine.base.errors import StateTransitionError
+from torrent_engine.base.errors import StateTransitionError, TorrentEngineError
 from torrent_engine.base.ids import InfoHash
 from torrent_engine.codec.magnet import Magnet
 from torrent_engine.codec.metainfo import Metainfo
-from torrent_engine.engine.events import SessionPaused, SessionResumed, SessionStarted
+from torrent_engine.engine.events import (
+    SessionPaused,
+    SessionResumed,
+    SessionStarted,
+    SessionStopped,
+)
+from torrent_engine.engine.owners import OWNER_CHANGED, OwnerWatch
 from torrent_engine.engine.resting import RestFacts
 from torrent_engine.engine.session_life import RECHECK
 from torrent_engine.engine.session_rest import SessionRest
+from torrent_engine.engine.session_run import SessionRun
 from torrent_engine.engine.shared_resources import SharedResources
 from torrent_engine.engine.states import Signal, State
+
+logger = logging.getLogger(__name__)
 
 
 class Session(SessionRest):
@@ -42,9 +54,14 @@ class Session(SessionRest):
     ) -> Self:
         """Make a Session that keeps its files below ``save_path``; nothing runs yet.
 
-        An info-hash alone is that of a torrent whose metainfo the database has.
+        An info-hash alone is that of a torrent whose metainfo the database has. Raises
+        OwnerChangedError if the configuration ties it to an owner that has moved on.
         """
+        if config is not None:
+            shared.owners.check(config.owner)
         return cls(source, shared, Path(save_path), config or SessionConfig())
+
+    _owner_watch: OwnerWatch | None = None
 
     # -- life -------------------------------------------------------------------------------
 
@@ -68,7 +85,8 @@ class Session(SessionRest):
 
         In state ERROR because of a full disk this is :meth:`resume`.
         Raises StateTransitionError if it runs already or is closed, LocalProtocolError if another
-        Session of the same torrent runs with the same SharedResources.
+        Session of the same torrent runs with the same SharedResources, OwnerChangedError if it is
+        tied to an owner that has moved on.
         """
         if self._is_disk_full:
             await self.resume()
@@ -123,6 +141,7 @@ class Session(SessionRest):
 
     async def _claim(self) -> None:
         """Take a reference to the shared resources and the torrent's place in them."""
+        self._watch_owner()
         await self._shared.acquire()
         self._run_bus()
         try:
@@ -210,35 +229,77 @@ class Session(SessionRest):
         Files of somebody else in the same folders stay. Raises StorageError if a file cannot be
         removed.
         """
-        await self._stop("cancelled", deletes_files=delete_files)
+        end = partial(_cancel, deletes_files=delete_files)
+        self._ask_to_stop("cancelled", end)
+        await self._ended.wait()
+        await self._forget(end if delete_files else None)
+
+    async def _forget(self, end: Callable[[SessionRun], None] | None) -> None:
+        """Forget a torrent that does not run; ``end`` says to a run which files are to go."""
         if self.metainfo is None:
             await self._while_open(self._recall_metadata)
         metainfo, run = self.metainfo, self._run
         if metainfo is None:
             return
-        if delete_files and not (run is not None and run.has_deleted_files):
-            run = self._make_run(metainfo, trust=True)
-            run.deletes_files = True
-            run.stop("cancelled")
-            await self._while_open(run.run)
-        elif not delete_files:
+        await self._while_open(self._finish_move)
+        if end is None:
             await self._while_open(lambda: self._shared.store.remove(self.info_hash))
+        elif run is None or not run.has_deleted_files:
+            run = self._make_run(metainfo, trust=True)
+            end(run)
+            await self._while_open(run.run)
 
     async def close(self) -> None:
         """Stop, then end the events; the Session cannot be started after that."""
         self._is_closed = True
+        if self._owner_watch is not None:
+            self._owner_watch.cancel()
         await self.stop()
         self._waiters.moved(self.state, self.state)  # who waits for a start waits in vain
         self.events.close()
 
-    async def _stop(self, reason: str, *, deletes_files: bool = False) -> None:
+    async def _stop(self, reason: str) -> None:
+        self._ask_to_stop(reason, lambda run: run.stop(reason))
+        await self._ended.wait()
+
+    def _ask_to_stop(self, reason: str, end: Callable[[SessionRun], None]) -> None:
+        """Begin to end whatever goes on, a run by ``end``; it is over when ``_ended`` is set."""
         if not self._ended.is_set():
             self._stop_wanted = self._stop_wanted or reason
             if self._run is not None:
-                self._run.deletes_files = self._run.deletes_files or deletes_files
-                self._run.stop(reason)
+                end(self._run)
             if self._fetch is not None:
                 self._fetch.stop(reason)
             self._disk_full.drop()
             self._end_rest()
+
+    def _watch_owner(self) -> None:
+        """Hear when the owner moves on. Raises OwnerChangedError if that has been."""
+        tie = self.config.owner
+        if tie is not None and self._owner_watch is None:
+            self._owner_watch = self._shared.owners.watch(tie, self._owner_changed)
+
+    def _owner_changed(self) -> None:
+        """End at once: it was for somebody who has moved on."""
+        logger.info("torrent %s: cancelled, its owner has moved on", self.info_hash.hex())
+        self._owner_watch = None
+        is_over = self._ended.is_set()
+        self._ask_to_stop(OWNER_CHANGED, SessionRun.abandon)
+        self._shared.start_task(partial(self._end_for_owner, tells=is_over))
+
+    async def _end_for_owner(self, *, tells: bool) -> None:
+        """Remove what is left once nothing runs; ``tells``: nothing did."""
         await self._ended.wait()
+        try:
+            await self._forget(SessionRun.abandon)
+        except TorrentEngineError as error:
+            logger.warning("torrent %s: not all was removed: %s", self.info_hash.hex(), error)
+        if tells:
+            self._stop_reason = OWNER_CHANGED
+            self.events.publish(SessionStopped(self.info_hash, OWNER_CHANGED))
+
+
+def _cancel(run: SessionRun, *, deletes_files: bool) -> None:
+    """End a run for good, for the user."""
+    run.deletes_files = run.deletes_files or deletes_files
+    run.stop("cancelled")

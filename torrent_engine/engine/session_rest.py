@@ -58,6 +58,8 @@ class SessionRest(SessionLife):
         metainfo, config = self._metainfo, self.config
         if metainfo is None or self._rests is None or not metainfo.total_bytes:
             return False
+        if self._stop_wanted is not None:  # while it was started
+            return False
         if metainfo.web_seeds or metainfo.http_seeds or not self._trusts_resume:
             return False
         if config.peers or config.renamed_files or config.check_only or config.metadata_only:

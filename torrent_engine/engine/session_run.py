@@ -28,7 +28,9 @@ from torrent_engine.engine.events import SessionCompleted
 from torrent_engine.engine.file_choice import renames
 from torrent_engine.engine.idleness import Idleness
 from torrent_engine.engine.inheritance import Inheritance
+from torrent_engine.engine.owners import OWNER_CHANGED
 from torrent_engine.engine.progress import Progress, check_priorities, skipped_by
+from torrent_engine.engine.removal import remove_files
 from torrent_engine.engine.run_check import RunCheck
 from torrent_engine.engine.saved_totals import SavedTotals
 from torrent_engine.engine.seeding_rules import SeedingRules, rules_of
@@ -95,12 +97,8 @@ class SessionRun:
         config, metainfo = settings.config, settings.metainfo
         self.all_totals = SavedTotals(shared.store, metainfo.info_hash, settings.totals)
         self.progress = Progress(metainfo)
-        self.seeding = SeedingRules(
-            rules_of(config, shared.config.seeding),
-            settings.seeding,
-            self.all_totals,
-            self.progress,
-        )
+        rules = rules_of(config, shared.config.seeding)
+        self.seeding = SeedingRules(rules, settings.seeding, self.all_totals, self.progress)
         priorities = self.progress.set_priorities(config.file_priorities)
         self.torrent = self._make_torrent()
         self.torrent.picker.set_priorities(priorities)
@@ -167,8 +165,9 @@ class SessionRun:
                 await self._run_tasks()
             finally:
                 await self._save_last(self._keeper.close)
-            if self.deletes_files:
-                await storage.delete_files()
+            if self.deletes_files or self.torrent.is_abandoned:
+                machine, removes_all = self._settings.machine, self.deletes_files
+                await remove_files(self.torrent, machine, keeper.earlier, removes_all=removes_all)
                 await shared.store.remove(self._settings.metainfo.info_hash)
                 self.has_deleted_files = True
         finally:
@@ -318,6 +317,11 @@ class SessionRun:
             self.failure = error
         self.interrupt()
 
+    def abandon(self) -> None:
+        """End the run for good: its owner has moved on."""
+        self.transfer.abandon()
+        self.stop(OWNER_CHANGED)
+
     async def _check(self) -> None:
         await self.check.run()
         self.check.restore_partial(self.transfer)
@@ -345,7 +349,9 @@ class SessionRun:
 
     def _on_complete(self) -> None:
         machine, settings = self._settings.machine, self._settings
-        if machine.state is not State.DOWNLOADING:
+        if not self._shared.owners.is_current(settings.config.owner):
+            self.abandon()
+        if machine.state is not State.DOWNLOADING or self.torrent.is_abandoned:
             return  # paused meanwhile: noticed when it goes on
         machine.fire(Signal.ALL_PIECES_PRESENT)
         elapsed_s = self._shared.clock() - self._started_s

@@ -54,6 +54,8 @@ class Torrent(Swarm):
     picker: Picker
     suspicion: Suspicion
     read_buffers: ReadBuffers
+    is_abandoned: bool = False
+    """Nobody wants the outcome of the run any more: what comes is thrown away."""
 
     @property
     def is_complete(self) -> bool:

@@ -300,3 +300,9 @@ class Transfer:
         for peer in tuple(self.torrent.peers):
             if peer.wants_nothing:
                 peer.link.end("both sides are complete")
+
+    def abandon(self) -> None:
+        """Throw away what comes from now on: nobody wants it any more."""
+        self.torrent.is_abandoned = True
+        self.downloads.is_active = False
+        self.finisher.assemblies.clear()

@@ -1,0 +1,340 @@
+"""The limits of a process: whom they concern, how changes reach everybody, and real swarms."""
+
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import anyio
+import anyio.abc
+import anyio.lowlevel
+import pytest
+
+from tests.support.clock import ManualClock
+from tests.support.swarm import reach, resources, seed, until
+from tests.support.torrents import make_torrent, payload_of, write_files
+from torrent_engine.base.config import BandwidthConfig, SessionConfig
+from torrent_engine.base.ids import BLOCK_BYTES
+from torrent_engine.engine.bandwidth_manager import BandwidthManager, RateLimits, TorrentBandwidth
+from torrent_engine.engine.session import Session
+from torrent_engine.engine.states import State
+
+pytestmark = pytest.mark.anyio
+
+KIB, MIB = 1024, 1024 * 1024
+FAR, NEAR = "192.0.32.7", "192.168.1.7"
+
+
+class Link:
+    """Has what the manager sets."""
+
+    def __init__(self) -> None:
+        self.download_throttle: Any = None
+        self.upload_throttle: Any = None
+
+    @property
+    def limited(self) -> tuple[bool, bool]:
+        return self.download_throttle is not None, self.upload_throttle is not None
+
+
+def make_manager(clock: Callable[[], float] = time.monotonic, **settings: bool) -> BandwidthManager:
+    return BandwidthManager(BandwidthConfig(**settings), clock)
+
+
+def joined(manager: BandwidthManager, **limits: int) -> TorrentBandwidth:
+    torrent = manager.of_torrent(RateLimits(**limits))
+    torrent.join()
+    return torrent
+
+
+@asynccontextmanager
+async def serving(manager: BandwidthManager) -> AsyncIterator[anyio.abc.TaskGroup]:
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(manager.run)
+        with anyio.fail_after(10):
+            yield tasks
+        tasks.cancel_scope.cancel()
+
+
+# -- whom a limit concerns ----------------------------------------------------------------------
+
+
+def test_without_a_limit_nothing_has_a_throttle_and_nobody_is_counted() -> None:
+    manager = make_manager()
+    torrent, link, web_seed = joined(manager), Link(), Link()
+    torrent.add_link(link, FAR)
+    torrent.add_web_seed(web_seed)
+    assert link.limited == web_seed.limited == (False, False)
+    assert not torrent._down._throttles
+    assert not torrent._up._throttles
+
+
+@pytest.mark.parametrize(
+    ("change", "limited"),
+    [
+        ({"download": KIB}, (True, False)),
+        ({"upload": KIB}, (False, True)),
+        ({"peer_download": KIB}, (True, False)),
+        ({"peer_upload": KIB}, (False, True)),
+    ],
+)
+def test_limits_of_a_torrent_concern_its_links_only(
+    change: dict[str, int], limited: tuple[bool, bool]
+) -> None:
+    manager = make_manager()
+    torrent, other = joined(manager), joined(manager)
+    link, stranger = Link(), Link()
+    torrent.add_link(link, FAR)
+    other.add_link(stranger, FAR)
+    torrent.set_limits(RateLimits(**change))
+    assert (link.limited, stranger.limited) == (limited, (False, False))
+    torrent.set_limits(RateLimits())
+    assert link.limited == (False, False)
+
+
+def test_a_limit_over_all_reaches_every_torrent_at_once_and_goes_again() -> None:
+    manager = make_manager()
+    links = [Link() for _ in range(6)]
+    torrents = [joined(manager) for _ in range(3)]
+    for number, link in enumerate(links):
+        torrents[number % 3].add_link(link, FAR)
+    manager.set_rate_limits(download_bytes_per_s=MIB)
+    assert all(link.limited == (True, False) for link in links)
+    manager.set_rate_limits(upload_bytes_per_s=MIB)
+    assert all(link.limited == (True, True) for link in links)
+    manager.set_rate_limits(download_bytes_per_s=0, upload_bytes_per_s=0)
+    assert all(link.limited == (False, False) for link in links)
+
+
+def test_a_torrent_that_joins_later_has_the_limits_that_hold_then() -> None:
+    manager = make_manager()
+    torrent, web_seed, link = manager.of_torrent(RateLimits(upload=KIB)), Link(), Link()
+    torrent.add_web_seed(web_seed)
+    manager.set_rate_limits(download_bytes_per_s=MIB)
+    assert web_seed.limited == (False, False)
+    torrent.join()
+    torrent.add_link(link, FAR)
+    assert (web_seed.limited, link.limited) == ((True, False), (True, True))
+    torrent.leave()
+    manager.set_rate_limits(download_bytes_per_s=0)
+    assert link.limited == (True, True)
+    assert not manager.torrents
+
+
+def test_the_limit_of_single_peers_is_not_for_web_seeds() -> None:
+    torrent, web_seed = joined(make_manager(), peer_download=KIB), Link()
+    torrent.add_web_seed(web_seed)
+    assert web_seed.limited == (False, False)
+    torrent.set_limits(RateLimits(download=KIB))
+    assert web_seed.limited == (True, False)
+
+
+@pytest.mark.parametrize(("exempts", "limited"), [(True, False), (False, True)])
+def test_the_local_network_is_exempt_on_request(exempts: bool, limited: bool) -> None:
+    manager = make_manager(limits_local_network=not exempts)
+    torrent, near, far = joined(manager, download=KIB), Link(), Link()
+    torrent.add_link(near, NEAR)
+    torrent.add_link(far, FAR)
+    assert (near.limited[0], far.limited[0]) == (limited, True)
+    manager.set_rate_limits(upload_bytes_per_s=1)
+    assert (near.limited[1], far.limited[1]) == (limited, True)
+    torrent.remove_link(near)
+    torrent.remove_link(far)
+    assert not torrent._down._throttles
+
+
+def test_blocks_are_paced_where_one_takes_a_tenth_of_a_second() -> None:
+    torrent, slow, fast = joined(make_manager(), peer_upload=40 * KIB), Link(), Link()
+    torrent.add_link(slow, FAR)
+    assert slow.upload_throttle.pace_bytes_per_s == 50 * KIB
+    torrent.set_limits(RateLimits(upload=MIB))
+    torrent.add_link(fast, FAR)
+    assert fast.upload_throttle.pace_bytes_per_s == 0
+
+
+# -- those who wait -----------------------------------------------------------------------------
+
+
+async def move(link: Link, seconds: float, clock: Callable[[], float] = time.monotonic) -> int:
+    """Take blocks for a while; return the bytes."""
+    end_s, moved = clock() + seconds, 0
+    while clock() < end_s:
+        moved += await link.upload_throttle.acquire(4 * BLOCK_BYTES)
+        await anyio.lowlevel.checkpoint()
+    return moved
+
+
+async def test_who_waits_is_served_at_the_rate() -> None:
+    manager = make_manager()
+    torrent, link = joined(manager, upload=2 * MIB), Link()
+    torrent.add_link(link, FAR)
+    async with serving(manager):
+        begun_s = time.monotonic()
+        moved = await move(link, 0.6)
+        lasted_s = time.monotonic() - begun_s
+    room = 2 * MIB * 0.2 + 8 * BLOCK_BYTES
+    assert 2 * MIB * lasted_s - room <= moved <= 2 * MIB * lasted_s + room
+
+
+async def test_torrents_share_a_limit_however_many_peers_they_have() -> None:
+    manager = make_manager()
+    manager.set_rate_limits(upload_bytes_per_s=4 * MIB)
+    few, many = joined(manager), joined(manager)
+    moved = [0, 0]
+
+    async def work(torrent: TorrentBandwidth, which: int) -> None:
+        link = Link()
+        torrent.add_link(link, FAR)
+        count = await move(link, 0.8)
+        moved[which] += count
+
+    async with serving(manager), anyio.create_task_group() as peers:
+        peers.start_soon(work, few, 0)
+        for _ in range(20):
+            peers.start_soon(work, many, 1)
+    assert moved[0] == pytest.approx(moved[1], rel=0.35)
+
+
+async def test_a_peer_that_leaves_while_it_waits_takes_nothing_along() -> None:
+    clock = ManualClock()
+    manager = make_manager(clock)
+    torrent, gone, here = joined(manager, upload=64 * KIB), Link(), Link()
+    torrent.add_link(gone, FAR)
+    torrent.add_link(here, FAR)
+    tree = manager.upload.tree
+    async with serving(manager) as tasks:
+        scope = anyio.CancelScope()
+
+        async def wait() -> None:
+            with scope:
+                await gone.upload_throttle.acquire(MIB)
+
+        tasks.start_soon(wait)
+        await until(lambda: tree.waits)
+        scope.cancel()
+        throttle = gone.upload_throttle
+        await until(lambda: not throttle.leaf.wanted_bytes)
+        torrent.remove_link(gone)
+        clock.advance(0.1)
+        assert await here.upload_throttle.acquire(BLOCK_BYTES) == BLOCK_BYTES
+        await until(lambda: not tree.waits)
+    assert throttle.leaf.granted_bytes == 0
+
+
+async def test_whoever_waits_goes_on_when_the_limit_is_lifted() -> None:
+    manager = make_manager(ManualClock())
+    torrent, link = joined(manager, download=MIB), Link()
+    torrent.add_link(link, FAR)
+    got: list[int] = []
+
+    async def wait() -> None:
+        got.append(await link.download_throttle.acquire(MIB))
+
+    async with serving(manager) as tasks:
+        tasks.start_soon(wait)
+        await until(lambda: manager.download.tree.waits)
+        torrent.set_limits(RateLimits())
+        assert link.limited == (False, False)
+        await until(lambda: got)
+    assert got == [MIB]
+
+
+async def test_nothing_runs_while_nobody_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    manager = make_manager()
+    torrent, link = joined(manager, upload=MIB), Link()
+    torrent.add_link(link, FAR)
+    delays: list[float] = []
+    real = anyio.move_on_after
+
+    def move_on_after(delay_s: float) -> anyio.CancelScope:
+        delays.append(delay_s)
+        return real(delay_s)
+
+    fake = SimpleNamespace(Event=anyio.Event, move_on_after=move_on_after)
+    monkeypatch.setattr("torrent_engine.engine.bandwidth_manager.anyio", fake)
+    async with serving(manager):
+        await move(link, 0.2)
+        await until(lambda: not manager.upload.tree.waits)
+        await until(lambda: delays[-1] == float("inf"))
+        rounds = len(delays)
+        for _ in range(5):
+            await anyio.sleep(0.02)
+    assert len(delays) == rounds
+
+
+async def test_after_a_restart_of_the_services_who_waits_is_served() -> None:
+    manager = make_manager()
+    async with serving(manager):
+        await anyio.lowlevel.checkpoint()
+    torrent, link = joined(manager, upload=MIB), Link()
+    torrent.add_link(link, FAR)
+    async with serving(manager):
+        assert await link.upload_throttle.acquire(BLOCK_BYTES) == BLOCK_BYTES
+
+
+# -- real swarms --------------------------------------------------------------------------------
+
+PAYLOAD = payload_of(6 * MIB)
+
+
+def torrent_of(name: str) -> Any:
+    return make_torrent(PAYLOAD, piece_bytes=64 * KIB, name=name)
+
+
+async def leech(stack: AsyncExitStack, folder: Path, name: str, peer: tuple[str, int]) -> None:
+    """Start one with services of its own."""
+    metainfo, _ = torrent_of(name)
+    shared = await stack.enter_async_context(resources(folder))
+    config = SessionConfig(peers=(peer,))
+    session = await Session.create(metainfo, shared, save_path=folder / "out", config=config)
+    await stack.enter_async_context(session)
+
+
+async def test_a_seed_of_two_torrents_gives_each_its_share_and_keeps_to_the_limit(
+    tmp_path: Path,
+) -> None:
+    rate = 3 * MIB
+    async with AsyncExitStack() as stack:
+        seeded = seed(tmp_path / "seed", *torrent_of("few"), max_upload_bytes_per_s=rate)
+        few, address = await stack.enter_async_context(seeded)
+        metainfo, payload = torrent_of("many")
+        write_files(metainfo, payload, tmp_path / "seed" / "files")
+        many = await Session.create(metainfo, few._shared, save_path=tmp_path / "seed" / "files")
+        await stack.enter_async_context(many)
+        await reach(many, State.SEEDING)
+        for number in range(4):
+            await leech(stack, tmp_path / f"many{number}", "many", address)
+        await leech(stack, tmp_path / "few", "few", address)
+        await until(lambda: few.stats().uploaded_bytes and many.stats().peers == 4)
+        begun_s = time.monotonic()
+        before = few.stats().uploaded_bytes, many.stats().uploaded_bytes
+        await anyio.sleep(1.5)
+        lasted_s = time.monotonic() - begun_s
+        gave_few = few.stats().uploaded_bytes - before[0]
+        gave_many = many.stats().uploaded_bytes - before[1]
+    assert gave_few + gave_many == pytest.approx(rate * lasted_s, rel=0.25)
+    assert gave_few == pytest.approx(gave_many, rel=0.35)
+
+
+async def test_a_leech_keeps_to_limits_of_its_peers_changed_on_the_way(tmp_path: Path) -> None:
+    metainfo, payload = torrent_of("one")
+    async with (
+        seed(tmp_path / "a", metainfo, payload) as (_, first),
+        seed(tmp_path / "b", metainfo, payload) as (_, second),
+        resources(tmp_path / "leech") as shared,
+    ):
+        config = SessionConfig(peers=(first, second), max_peer_download_bytes_per_s=300 * KIB)
+        session = await Session.create(metainfo, shared, save_path=tmp_path / "out", config=config)
+        async with session:
+            await until(lambda: session.stats().peers == 2)
+            await until(lambda: session.stats().downloaded_bytes)
+            begun_s, before = time.monotonic(), session.stats().downloaded_bytes
+            await anyio.sleep(1.0)
+            moved = session.stats().downloaded_bytes - before
+            lasted_s = time.monotonic() - begun_s
+            assert moved == pytest.approx(600 * KIB * lasted_s, rel=0.35)
+            session.set_rate_limits(peer_download_bytes_per_s=0)
+            await reach(session, State.SEEDING)
+    assert session.config.max_peer_download_bytes_per_s == 0
