@@ -5,7 +5,7 @@ Everything here may raise what StateStore raises.
 
 import logging
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -40,13 +40,27 @@ async def load_plan(store: StateStore, info_hash: InfoHash) -> MovePlan | None:
     return await store.run(lambda db: _load(db, info_hash))
 
 
+async def moving(store: StateStore) -> set[InfoHash]:
+    """Return the torrents whose moves are not finished."""
+    rows = await store.run(lambda db: db.execute("SELECT info_hash FROM moves").fetchall())
+    return {InfoHash(key) for (key,) in rows if isinstance(key, bytes)}
+
+
 async def drop_plan(store: StateStore, info_hash: InfoHash) -> None:
     """Forget a move: it is finished or undone."""
     await store.run(lambda db: _drop(db, info_hash), is_precious=True)
 
 
-async def save_placed(store: StateStore, plan: MovePlan, stamps: Iterable[FileStamp]) -> None:
-    """Remember that the files of a torrent are at their new places, in one transaction."""
+async def save_placed(
+    store: StateStore,
+    plan: MovePlan,
+    stamps: Iterable[FileStamp],
+    also: Callable[[sqlite3.Connection], None],
+) -> None:
+    """Remember that the files of a torrent are at their new places, and ``also`` something more.
+
+    All in one transaction.
+    """
     placed = replace(plan, is_placed=True)
     rows = [stamp_row(plan.info_hash, stamp) for stamp in stamps]
 
@@ -58,6 +72,7 @@ async def save_placed(store: StateStore, plan: MovePlan, stamps: Iterable[FileSt
             insert_rows(db, "torrents", [torrent_row(record)])
             insert_rows(db, "stamps", rows)
         insert_rows(db, "moves", [_row(placed)])
+        also(db)
 
     await store.run(save, is_precious=True)
 

@@ -5,6 +5,7 @@ files are now, the move cannot fail any more. No run of the torrent may hold its
 """
 
 import logging
+import sqlite3
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
@@ -34,6 +35,12 @@ class MoveHooks:
     preallocate: bool = False
     on_progress: Callable[[int, int], None] = lambda _done, _total: None
     """Told how many bytes are done, of how many."""
+    on_placed: Callable[[MovePlan], None] = lambda _plan: None
+    """The files are at their new place; the database says so a moment later."""
+    on_returned: Callable[[], None] = lambda: None
+    """Not so: the database cannot be written, and they go back."""
+    also_saved: Callable[[sqlite3.Connection, MovePlan], None] = lambda _db, _plan: None
+    """Called in the transaction that says so."""
     is_stopping: Callable[[], bool] = lambda: False
     """Whether the move is to be left as it is, for a later process to go on with."""
 
@@ -102,11 +109,14 @@ class Relocation:
         progress = record.progress if record is not None else None
         is_clean = progress is not None and progress.is_clean
         stamps = await self._in_thread(lambda: self._mover.stamps(old, is_clean=is_clean))
+        plan, hooks = self._plan, self._hooks
+        hooks.on_placed(plan)
         try:
-            await save_placed(self._store, self._plan, stamps)
+            await save_placed(self._store, plan, stamps, lambda db: hooks.also_saved(db, plan))
         except TorrentEngineError:
-            kept = await load_plan(self._store, self._plan.info_hash)
+            kept = await load_plan(self._store, plan.info_hash)
             if kept is None or not kept.is_placed:
+                hooks.on_returned()
                 raise
 
     async def _undo(self, error: Exception) -> None:

@@ -8,9 +8,9 @@ import json
 import logging
 import sqlite3
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from torrent_engine.base.errors import StateDatabaseError
@@ -75,6 +75,22 @@ async def save_positions(store: StateStore, positions: Mapping[InfoHash, int]) -
         insert_rows(db, "sessions", rows)
 
     await store.run(save)
+
+
+def change_settings(
+    db: sqlite3.Connection,
+    info_hash: InfoHash,
+    change: Callable[[dict[str, Any]], Mapping[str, Any]],
+) -> None:
+    """Change what is known of one torrent, within a transaction; nothing if it is not there."""
+    query = "SELECT * FROM sessions WHERE info_hash = ?"
+    row = db.execute(query, (info_hash,)).fetchone()
+    with suppress(StateDatabaseError):  # a damaged row is set aside when all are read
+        if row is not None:
+            record = _read_row(row)
+            insert_rows(
+                db, "sessions", [_row(replace(record, settings=change(dict(record.settings))))]
+            )
 
 
 async def load_metainfo(store: StateStore, info_hash: InfoHash) -> bytes:

@@ -241,7 +241,7 @@ class Session(SessionRest):
         metainfo, run = self.metainfo, self._run
         if metainfo is None:
             return
-        await self._while_open(self._finish_move)
+        await self._while_open(self._undo_move)
         if end is None:
             await self._while_open(lambda: self._shared.store.remove(self.info_hash))
         elif run is None or not run.has_deleted_files:

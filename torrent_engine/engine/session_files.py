@@ -24,7 +24,7 @@ from torrent_engine.engine.file_choice import path_below
 from torrent_engine.engine.session_reading import SessionReading
 from torrent_engine.engine.shared_resources import SharedResources
 from torrent_engine.engine.states import StateMachine
-from torrent_engine.engine.storage_move import MoveWish, StorageMove
+from torrent_engine.engine.storage_move import MoveHost, MoveWish, StorageMove, kept_names
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +47,7 @@ class SessionFiles(SessionReading):
     ) -> None:
         super().__init__(source, shared, machine, config)
         self._move: StorageMove | None = None
+        self._old_place: tuple[Path, tuple[tuple[int, str], ...]] = (Path(), ())
 
     # -- what may be asked for ----------------------------------------------------------------
 
@@ -100,7 +101,7 @@ class SessionFiles(SessionReading):
         """Take the metadata of an earlier run, if there is any."""
 
     async def _relocate_now(self, target: Path | None, names: Mapping[int, Parts]) -> None:
-        if self.metainfo is None:
+        if self.metainfo is None and self._ended.is_set():
             await self._recall_metadata()
         if self.metainfo is None:
             self._relocate_nothing(target)
@@ -138,18 +139,23 @@ class SessionFiles(SessionReading):
         if plan.is_rename and not wish.names:
             return  # it is there
         await move.carry_out(plan)
-        self._take_place(plan)
         for index in wish.names:
             path = str(Path(plan.target).joinpath(*plan.renames[index]))
             self.events.publish(FileRenamed(self.info_hash, FileIndex(index), path))
         if not plan.is_rename:
             self.events.publish(StorageMoved(self.info_hash, plan.target))
 
-    def _take_place(self, plan: MovePlan) -> None:
-        """Know where the files are now."""
-        self.save_path = Path(plan.target)
-        if plan.renames or self.config.renamed_files:
-            names = tuple((index, "/".join(path)) for index, path in sorted(plan.renames.items()))
+    def _on_placed(self, plan: MovePlan) -> None:
+        """Know where the files are; a manager may write it down before the move is saved."""
+        self._old_place = (self.save_path, self.config.renamed_files)
+        self._take_place(Path(plan.target), kept_names(plan))
+
+    def _on_returned(self) -> None:
+        self._take_place(*self._old_place)
+
+    def _take_place(self, path: Path, names: tuple[tuple[int, str], ...]) -> None:
+        self.save_path = path
+        if names != self.config.renamed_files:
             self.config = replace(self.config, renamed_files=names)
 
     # -- what an earlier process left -----------------------------------------------------------
@@ -163,6 +169,13 @@ class SessionFiles(SessionReading):
             async with self._moving() as move:
                 await self._finish(move)
 
+    async def _undo_move(self) -> None:
+        """Undo the move that is not finished, before the torrent is forgotten."""
+        if await load_plan(self._shared.store, self.info_hash) is not None:
+            async with self._moving() as move:
+                move.is_cancelled = True
+                await self._finish(move)
+
     async def _finish(self, move: StorageMove) -> None:
         outcome = await move.finish()
         if outcome is None or not outcome.is_finished:
@@ -174,14 +187,17 @@ class SessionFiles(SessionReading):
             failed = StorageMoveFailed(self.info_hash, plan.target, str(outcome.error))
             self.events.publish(failed)
             return
-        self._take_place(plan)
+        self._take_place(Path(plan.target), kept_names(plan))
         if not plan.is_rename:
             self.events.publish(StorageMoved(self.info_hash, plan.target))
 
     @asynccontextmanager
     async def _moving(self) -> AsyncIterator[StorageMove]:
         """Hold the torrent's files against other processes and other Sessions."""
-        move = StorageMove(self._shared, self.info_hash, self.name, self._is_leaving)
+        host = MoveHost(
+            self.info_hash, self.name, self._is_leaving, self._on_placed, self._on_returned
+        )
+        move = StorageMove(self._shared, host)
         is_alone = self._ended.is_set()
         if is_alone:
             self._shared.register(self.info_hash, move.leave)

@@ -94,6 +94,7 @@ class SessionLife(SessionWaiting):
         """Return whether the torrent rests now; else it was stopped."""
         while self._stop_wanted is None:
             await self._do_work_between()
+            await self._finish_move()
             metainfo = self.metainfo
             if metainfo is None:
                 await self._fetch_metadata()
@@ -156,6 +157,7 @@ class SessionLife(SessionWaiting):
                 await work()
                 return
             self._between = between = BetweenWork(work)
+            self._disk_full.retry()  # what waits for room is no run, and begins with the work
             if self._run is not None:
                 self._run.stop(BETWEEN)
             self._wake()

@@ -1,10 +1,11 @@
 """Owns one move of a torrent's files as others see it: its job, its events, who may end it."""
 
+import sqlite3
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 import anyio.to_thread
@@ -20,6 +21,7 @@ from torrent_engine.disk.journal import WriteJournal
 from torrent_engine.disk.move_plan import MovePlan, Parts, Wish, draw_plan
 from torrent_engine.disk.move_table import load_plan
 from torrent_engine.disk.relocation import MoveHooks, MoveOutcome, Relocation, finish_move
+from torrent_engine.disk.session_table import change_settings
 from torrent_engine.disk.state_records import TorrentRecord
 from torrent_engine.disk.storage import StorageManager
 from torrent_engine.engine.file_choice import renames
@@ -43,30 +45,38 @@ class MoveWish:
     names: Mapping[int, Parts]
 
 
+@dataclass(frozen=True, slots=True)
+class MoveHost:
+    """Whose files are moved, and what it has to know of that."""
+
+    info_hash: InfoHash
+    name: str
+    is_stopping: Callable[[], bool]
+    on_placed: Callable[[MovePlan], None]
+    on_returned: Callable[[], None]
+    """As :class:`MoveHooks` has them."""
+
+
 class StorageMove:
     """Moves the files of one torrent, no run of which may hold them."""
 
-    def __init__(
-        self,
-        shared: "SharedResources",
-        info_hash: InfoHash,
-        name: str,
-        is_stopping: Callable[[], bool],
-    ) -> None:
+    def __init__(self, shared: "SharedResources", host: MoveHost) -> None:
         self.is_cancelled = False
         """Set: the move is undone."""
         self.ended = anyio.Event()
         self._shared = shared
-        self._info_hash = info_hash
-        self._name = name
+        self._host = host
+        self._info_hash = host.info_hash
         self._job_id = ""
-        self._is_stopping = is_stopping
         self._is_left = False
         self._hooks = MoveHooks(
             shared.disk_limiter,
             shared.config.disk.preallocate,
             self._on_progress,
-            lambda: self._is_left or self._is_stopping(),
+            host.on_placed,
+            host.on_returned,
+            _change_session,
+            lambda: self._is_left or host.is_stopping(),
         )
 
     async def leave(self) -> None:
@@ -166,7 +176,7 @@ class StorageMove:
         self._job_id = self._shared.jobs.begin(
             JobKind.MOVE,
             info_hash=self._info_hash,
-            name=self._name,
+            name=self._host.name,
             total_bytes=plan.total_bytes,
         )
 
@@ -183,6 +193,23 @@ class StorageMove:
         self._shared.jobs.update(self._job_id, done_bytes=done_bytes, total_bytes=total_bytes)
         if self.is_cancelled:
             raise SessionError("the move was cancelled")
+
+
+def kept_names(plan: MovePlan) -> tuple[tuple[int, str], ...]:
+    """Return the names of a plan as a SessionConfig has them."""
+    return tuple((index, "/".join(path)) for index, path in sorted(plan.renames.items()))
+
+
+def _change_session(db: sqlite3.Connection, plan: MovePlan) -> None:
+    """Let the list of a manager say where the files are; it may not come to that any more."""
+
+    def change(settings: dict[str, Any]) -> dict[str, Any]:
+        config = settings.get("config")
+        if isinstance(config, dict) and (plan.renames or "renamed_files" in config):
+            settings["config"] = {**config, "renamed_files": kept_names(plan)}
+        return {**settings, "save_path": plan.target}
+
+    change_settings(db, plan.info_hash, change)
 
 
 def _with_noted(record: TorrentRecord | None, journal: WriteJournal) -> TorrentRecord | None:
