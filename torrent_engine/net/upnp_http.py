@@ -16,6 +16,7 @@ import anyio
 from torrent_engine.base.config import PortMappingConfig
 from torrent_engine.base.errors import GatewayError
 from torrent_engine.net.http_library import load_httpx
+from torrent_engine.net.http_stream import StreamedResponse
 from torrent_engine.protocol.nat.ssdp import check_url
 
 if TYPE_CHECKING:
@@ -79,14 +80,15 @@ class GatewayRequester:
         )
         with anyio.fail_after(self._config.upnp_timeout_s):
             response = await self._transport.handle_async_request(request)
-            async with aclosing(response):
-                data = await self._read(response)
+            streamed = StreamedResponse(self._httpx, response, {}, self._host)
+            async with aclosing(streamed):
+                data = await self._read(streamed)
         text = data.decode("utf-8", "replace")
         return GatewayResponse(response.status_code, dict(response.headers), text)
 
-    async def _read(self, response: "httpx2.Response") -> bytes:
+    async def _read(self, response: StreamedResponse) -> bytes:
         data = bytearray()
-        async for chunk in response.aiter_raw():  # as it was sent: nothing is decompressed
+        while chunk := await response.read():
             data += chunk
             if len(data) > self._config.max_upnp_bytes:
                 raise GatewayError("an answer of UPnP that is too long")

@@ -35,6 +35,8 @@ class UpnpMappings:
         self._board = board
         self._clock = clock
         self._open: dict[PortKey, Mapping] = {}
+        self._asked: dict[PortKey, int] = {}
+        """What may be open: under which port it was asked for."""
         self._silences = 0
 
     async def run(self, keys: Sequence[PortKey]) -> None:
@@ -58,12 +60,10 @@ class UpnpMappings:
         refusals: list[GatewayError] = []
         for key in keys:
             try:
-                if await self._is_due(key):
-                    await self._ask_for(key)
+                await self._keep_open(key)
                 self._silences = 0
             except GatewayError as error:
                 refusals.append(error)
-                self._forget_expired(key)
                 self._silences += not isinstance(error, UpnpRefusedError)
         if refusals and (not self._open or self._silences >= MAX_SILENCES):
             raise refusals[0]
@@ -73,28 +73,38 @@ class UpnpMappings:
         if host is not None and host != self._board.external_host:
             self._board.told_host(host)
 
-    async def _is_due(self, key: PortKey) -> bool:
+    async def _keep_open(self, key: PortKey) -> None:
+        is_there = await self._is_there(key)
+        if is_there and self._clock() < self._open[key].expires_s - self._config.lifetime_s / 2:
+            return
+        try:
+            await self._ask_for(key)
+        except UpnpRefusedError:
+            if not is_there:
+                self._forget(key)
+            raise
+
+    async def _is_there(self, key: PortKey) -> bool:
         mapping = self._open.get(key)
-        if mapping is None:
-            return True
-        if self._clock() >= mapping.expires_s - self._config.lifetime_s / 2:
-            return True
-        return not await self._gateway.is_open(key, mapping.external_port)
+        if mapping is not None and mapping.expires_s <= self._clock():
+            self._forget(key)
+            return False
+        return mapping is not None and await self._gateway.is_open(key, mapping.external_port)
 
     async def _ask_for(self, key: PortKey) -> None:
         known = self._open.get(key)
         port = known.external_port if known else key.internal_port
+        self._asked.setdefault(key, port)
         granted = await self._gateway.open(key, port, self._config.lifetime_s)
+        self._asked[key] = granted.external_port
         lifetime_s = granted.lifetime_s or self._config.lifetime_s
         host = self._board.external_host
         mapping = Mapping(key, granted.external_port, host, self._clock() + lifetime_s)
         self._open[key] = mapping
         self._board.opened(mapping, NAME)
 
-    def _forget_expired(self, key: PortKey) -> None:
-        mapping = self._open.get(key)
-        if mapping is not None and mapping.expires_s <= self._clock():
-            del self._open[key]
+    def _forget(self, key: PortKey) -> None:
+        if self._open.pop(key, None) is not None:
             self._board.closed(key)
 
     @asynccontextmanager
@@ -106,9 +116,10 @@ class UpnpMappings:
                 await self._close()
 
     async def _close(self) -> None:
-        for key, mapping in tuple(self._open.items()):
-            try:
-                await self._gateway.close(key, mapping.external_port)
+        for key, port in self._asked.items():
+            try:  # what was asked for, and not answered, may lead to somebody else
+                if key in self._open or await self._gateway.is_open(key, port):
+                    await self._gateway.close(key, port)
             except GatewayError as error:
                 logger.debug("a port could not be closed: %s", error)
-            self._board.closed(key)
+            self._forget(key)
