@@ -22,7 +22,7 @@ class DiskFull:
         self._retry_s = shared.config.disk.retry_after_disk_full_s
         self._shared = shared
         self._go_on: Callable[[], None] | None = None
-        self._over = anyio.Event()
+        self._over: anyio.Event | None = None
 
     def begin(self, error: DiskFullError, go_on: Callable[[], None]) -> None:
         """Begin to wait; ``go_on`` is called once when it is time to try again."""
@@ -38,16 +38,17 @@ class DiskFull:
     def drop(self) -> None:
         """Wait no more, and do not try again."""
         self.error = self._go_on = None
-        self._over.set()
+        if self._over is not None:
+            self._over.set()
 
     async def over(self) -> None:
         """Return when nothing is waited for."""
-        if self.error is not None:
+        if self._over is not None:
             await self._over.wait()
 
     async def wait(self) -> None:
         """Look for room now and then, until it was tried again or dropped."""
-        while (error := self.error) is not None:
+        while (error := self.error) is not None and self._over is not None:
             with anyio.move_on_after(self._retry_s):
                 await self._over.wait()
             if self.error is not error:

@@ -59,7 +59,8 @@ class Session(SessionRest):
         """
         if config is not None:
             shared.owners.check(config.owner)
-        return cls(source, shared, Path(save_path), config or SessionConfig())
+        folder = save_path if isinstance(save_path, Path) else Path(save_path)
+        return cls(source, shared, folder, config or SessionConfig())
 
     _owner_watch: OwnerWatch | None = None
 

@@ -65,6 +65,7 @@ class SessionControls(SessionFacts):
             self._wake()
         else:
             self._pool.add(found, Source.MANUAL)
+            self._wake()
 
     def add_tracker(self, url: str, tier: int | None = None) -> bool:
         """Announce to one more tracker from now on; return whether it is new.

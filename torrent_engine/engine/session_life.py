@@ -63,7 +63,7 @@ class SessionLife(SessionWaiting):
         """When it rests; None: never."""
         self._seeding = SeedingClock()
         self._between: BetweenWork | None = None
-        self._between_lock = anyio.Lock()
+        self._between_lock: anyio.Lock | None = None
 
     def _run_bus(self) -> None:
         """Hand out events from now on: a bus that nobody listens to needs no task."""
@@ -149,6 +149,8 @@ class SessionLife(SessionWaiting):
 
         Raises what ``work`` raises; the Session goes on all the same. One at a time.
         """
+        if self._between_lock is None:
+            self._between_lock = anyio.Lock()
         async with self._between_lock:
             if self._ended.is_set():
                 await self._while_open(work)

@@ -98,13 +98,18 @@ class SessionRest(SessionLife):
     def _lie_down(self, run: SessionRun) -> bool:
         wanted, self._is_wanted_awake = self._is_wanted_awake, False
         is_between = run.stop_reason != REST or self._between is not None
-        if wanted or is_between or self._stop_wanted is not None or self._run_users:
+        if wanted or is_between or self._stop_wanted is not None or self._has_somebody(run):
             return super()._lie_down(run)
         facts = facts_of_run(run)
         rest = Rest(facts, self._rest_swarm(), self._shared, self._wake, run.transfer.sources)
         self._run = None
         self._settle_into(rest)
         return True
+
+    def _has_somebody(self, run: SessionRun) -> bool:
+        """Return whether a peer was found while the run ended."""
+        due, now = run.transfer.pool.candidates.next_due(self._shared.clock()), self._shared.clock()
+        return self.state is not State.PAUSED and due is not None and due <= now
 
     def _settle_into(self, rest: Rest) -> None:
         self._rest, self._rest_facts = rest, rest.facts

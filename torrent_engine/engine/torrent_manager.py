@@ -62,6 +62,8 @@ class TorrentManager:
         self._priorities: dict[InfoHash, int] = {}
         self._frozen: dict[InfoHash, State] = {}
         """The states that are to be restored, once the manager is closing."""
+        self._folders: dict[str, Path] = {}
+        """Most torrents share one; a Path is a kilobyte."""
         self._is_closing = False
         self._is_restoring = False
         self._records: ManagerStore | None = None
@@ -112,7 +114,10 @@ class TorrentManager:
     ) -> None:
         """Close all Sessions, then the shared resources if they are ours."""
         await self.close()
-        await self._stack.__aexit__(kind, error, trace)
+        if isinstance(error, Exception):  # leaves as itself, not in an exception group
+            await self._stack.aclose()
+        else:
+            await self._stack.__aexit__(kind, error, trace)
 
     async def close(self) -> None:
         """Close all Sessions, in order and saved; nothing can be added after it."""
@@ -187,7 +192,9 @@ class TorrentManager:
         if owner is not None:
             chosen = replace(chosen, owner=owner)
         self.shared.owners.check(chosen.owner)
-        folder = Path(self.config.save_path if save_path is None else save_path)
+        name = os.fspath(self.config.save_path if save_path is None else save_path)
+        folder = self._folders.get(name) or Path(name)
+        self._folders[name] = folder
         session = await self._make(torrent, folder, chosen)
         self._place(session, priority, position)
         try:
@@ -375,7 +382,8 @@ class TorrentManager:
             logger.exception("torrent %s was not taken up again", info_hash.hex())
 
     async def _make_again(self, info_hash: InfoHash, saved: SavedSession) -> Session:
-        folder = Path(saved.save_path)
+        folder = self._folders.get(saved.save_path) or Path(saved.save_path)
+        self._folders[saved.save_path] = folder
         if saved.magnet is not None and saved.facts is None:
             session = await self._make(saved.magnet, folder, saved.config)
         else:

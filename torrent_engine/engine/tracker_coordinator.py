@@ -136,10 +136,12 @@ class TrackerCoordinator:
         Call it when :meth:`run` has ended. Trackers that do not answer in time are given up;
         after it the coordinator may run again.
         """
-        with anyio.move_on_after(self._config.stop_grace_s, shield=True):
-            async with anyio.create_task_group() as tasks:
-                for attempt in self._schedule.to_stop():
-                    tasks.start_soon(self._say_stopped, attempt)
+        attempts = self._schedule.to_stop()
+        if attempts:
+            with anyio.move_on_after(self._config.stop_grace_s, shield=True):
+                async with anyio.create_task_group() as tasks:
+                    for attempt in attempts:
+                        tasks.start_soon(self._say_stopped, attempt)
         self._schedule.reset()
         self._changed()
 

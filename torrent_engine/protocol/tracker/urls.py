@@ -5,6 +5,7 @@ Source: BEP 3, 15, 41, 48; RELIABILITY rows D1 and D4.
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 from urllib.parse import SplitResult, quote, urlsplit
 
@@ -12,6 +13,7 @@ from torrent_engine.base.errors import TrackerError
 
 DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 TRACKER_SCHEMES: Final = frozenset({"http", "https", "udp"})
+PARSED_URLS: Final = 1_024  # ours: thousands of torrents have the same few trackers
 MAX_URL_CHARS: Final = 4_096  # ours: no tracker needs more, and each one is kept in memory
 REDACTED: Final = "***"
 _PLAIN_PATH_ELEMENT: Final = re.compile(
@@ -39,6 +41,7 @@ class TrackerUrl:
         return self.scheme, self.host, self.port
 
 
+@lru_cache(maxsize=PARSED_URLS)
 def parse_tracker_url(url: str) -> TrackerUrl:
     """Split a tracker URL.
 

@@ -1,0 +1,218 @@
+"""Torrents without work rest: nothing of them runs, and whoever finds them wakes them."""
+
+from pathlib import Path
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from tests.support.managers import manager
+from tests.support.swarm import address_of, content, download, reach, resources, seed, until
+from tests.support.torrents import make_torrent, payload_of, write_files
+from torrent_engine.base.config import RestConfig, SessionConfig
+from torrent_engine.base.ids import PeerAddress
+from torrent_engine.engine.session import Session
+from torrent_engine.engine.states import State
+from torrent_engine.net.embedded_tracker import EmbeddedTracker
+from torrent_engine.policy.candidate import Source
+
+pytestmark = pytest.mark.anyio
+
+PAYLOAD = payload_of(300_000)
+TORRENT, _ = make_torrent(PAYLOAD)
+RESTS = RestConfig(after_s=0.3, max_announces_per_s=1_000.0)
+
+
+async def resting(session: Session) -> None:
+    """Wait until a torrent rests."""
+    await until(lambda: session.is_resting)
+
+
+async def test_a_torrent_of_which_nothing_is_there_rests_from_the_start(tmp_path: Path) -> None:
+    async with manager(tmp_path) as many:
+        session = await many.add_torrent_file(TORRENT)
+        assert session.is_resting
+        assert session.state is State.DOWNLOADING
+        stats = session.stats()
+        assert (stats.name, stats.total_bytes) == (TORRENT.name, len(PAYLOAD))
+        assert (stats.completed_bytes, stats.pieces_total) == (0, TORRENT.piece_count)
+        assert stats.have == bytes((TORRENT.piece_count + 7) // 8)
+        assert not (tmp_path / "files").exists()
+        await many.flush()
+        assert session._metainfo is None
+        assert session.metainfo == TORRENT
+
+
+async def test_a_session_of_its_own_never_rests(tmp_path: Path) -> None:
+    async with resources(tmp_path, rest=RESTS) as shared:
+        session = await Session.create(TORRENT, shared, save_path=tmp_path / "files")
+        async with session:
+            await reach(session, State.DOWNLOADING)
+            await anyio.sleep(3 * RESTS.after_s)
+            assert not session.is_resting
+
+
+async def test_who_dials_a_torrent_at_rest_wakes_it_and_is_served(tmp_path: Path) -> None:
+    write_files(TORRENT, PAYLOAD, tmp_path / "files")
+    async with manager(tmp_path, rest=RESTS) as many:
+        session = await many.add_torrent_file(TORRENT)
+        await reach(session, State.SEEDING)
+        await resting(session)
+        assert session.stats().have == bytes([0xFF] * 2 + [0xE0])
+        async with resources(tmp_path / "leech") as other:
+            await download(other, TORRENT, tmp_path / "leech" / "files", address_of(many.shared))
+        assert content(TORRENT, tmp_path / "leech" / "files") == PAYLOAD
+        assert session.stats().uploaded_bytes == len(PAYLOAD)
+        await resting(session)
+        assert session.stats().uploaded_bytes == len(PAYLOAD)
+
+
+async def test_peers_that_a_tracker_names_wake_a_torrent_and_it_goes_on_to_its_end(
+    tmp_path: Path,
+) -> None:
+    async with EmbeddedTracker("127.0.0.1") as tracker:
+        torrent, _ = make_torrent(PAYLOAD, tiers=[[tracker.announce_url]])
+        async with (
+            seed(tmp_path / "seed", torrent, PAYLOAD) as (_, _address),
+            manager(tmp_path, rest=RESTS) as many,
+        ):
+            session = await many.add_torrent_file(torrent)
+            assert session.is_resting
+            await reach(session, State.SEEDING)
+            assert content(torrent, tmp_path / "files") == PAYLOAD
+            await resting(session)
+            assert session.stats().completed_bytes == len(PAYLOAD)
+
+
+async def test_our_own_address_out_of_a_tracker_wakes_nobody(tmp_path: Path) -> None:
+    async with EmbeddedTracker("127.0.0.1") as tracker:
+        torrent, _ = make_torrent(PAYLOAD, tiers=[[tracker.announce_url]])
+        async with manager(tmp_path, rest=RESTS) as many:
+            session = await many.add_torrent_file(torrent)
+            rest = session._rest
+            assert rest is not None
+            port = many.shared.listen_port
+            assert not rest.add([PeerAddress("127.0.0.1", port)], Source.TRACKER)
+            assert session.is_resting
+
+
+async def test_a_peer_that_the_user_names_wakes_it(tmp_path: Path) -> None:
+    async with (
+        seed(tmp_path / "seed", TORRENT, PAYLOAD) as (_, address),
+        manager(tmp_path, rest=RESTS) as many,
+    ):
+        session = await many.add_torrent_file(TORRENT)
+        assert session.is_resting
+        await session.add_peer(*address)
+        await reach(session, State.SEEDING)
+        assert content(TORRENT, tmp_path / "files") == PAYLOAD
+
+
+async def test_paused_torrents_rest_silently_and_go_on(tmp_path: Path) -> None:
+    write_files(TORRENT, PAYLOAD, tmp_path / "files")
+    async with manager(tmp_path, rest=RESTS) as many:
+        session = await many.add_torrent_file(TORRENT)
+        await reach(session, State.SEEDING)
+        await session.pause()
+        await resting(session)
+        assert session.state is State.PAUSED
+        assert len(many.shared.announcer) == 0
+        await session.resume()
+        assert session.state is State.SEEDING
+        assert len(many.shared.announcer) == 1
+        async with resources(tmp_path / "leech") as other:
+            await download(other, TORRENT, tmp_path / "leech" / "files", address_of(many.shared))
+        assert session.stats().uploaded_bytes == len(PAYLOAD)
+
+
+async def test_files_that_changed_during_a_rest_are_hashed_before_anything_is_served(
+    tmp_path: Path,
+) -> None:
+    write_files(TORRENT, PAYLOAD, tmp_path / "files")
+    async with manager(tmp_path, rest=RESTS) as many:
+        session = await many.add_torrent_file(TORRENT)
+        await reach(session, State.SEEDING)
+        await resting(session)
+        path = tmp_path / "files" / TORRENT.name
+        path.write_bytes(bytes(16_384) + PAYLOAD[16_384:])
+        async with seed(tmp_path / "seed", TORRENT, PAYLOAD) as (_, address):
+            await session.add_peer(*address)
+            await reach(session, State.CHECKING)
+            await reach(session, State.SEEDING)
+        assert path.read_bytes() == PAYLOAD
+
+
+async def test_a_check_of_a_torrent_at_rest_hashes_it(tmp_path: Path) -> None:
+    write_files(TORRENT, PAYLOAD, tmp_path / "files")
+    async with manager(tmp_path, rest=RESTS) as many:
+        session = await many.add_torrent_file(TORRENT)
+        await reach(session, State.SEEDING)
+        await resting(session)
+        (tmp_path / "files" / TORRENT.name).write_bytes(bytes(len(PAYLOAD)))
+        await session.recheck()
+        assert session.state is State.CHECKING
+        await reach(session, State.DOWNLOADING)
+        assert session.stats().completed_bytes == 0
+
+
+async def test_priorities_changed_at_rest_change_what_is_wanted(tmp_path: Path) -> None:
+    torrent, payload = make_torrent({"a": payload_of(100_000), "b": payload_of(100_000, 1)})
+    async with manager(tmp_path, rest=RESTS) as many:
+        session = await many.add_torrent_file(torrent)
+        assert session.is_resting
+        await session.set_file_priorities([0, 4])
+        await resting(session)
+        assert 0 < session.stats().wanted_bytes < len(payload)
+
+
+async def test_a_torrent_at_rest_stops_starts_and_is_removed_with_its_files(tmp_path: Path) -> None:
+    write_files(TORRENT, PAYLOAD, tmp_path / "files")
+    (tmp_path / "files" / "foreign").write_bytes(b"x")
+    async with manager(tmp_path, rest=RESTS) as many:
+        session = await many.add_torrent_file(TORRENT)
+        await reach(session, State.SEEDING)
+        await resting(session)
+        await session.stop()
+        assert (session.state, session.is_resting) == (State.STOPPED, False)
+        await session.start()
+        await reach(session, State.SEEDING)
+        await resting(session)
+        await many.remove_torrent(TORRENT.info_hash, delete_files=True)
+        assert [path.name for path in (tmp_path / "files").iterdir()] == ["foreign"]
+        assert many.get_session(TORRENT.info_hash) is None
+
+
+async def test_whoever_comes_while_a_run_ends_for_rest_is_not_lost(tmp_path: Path) -> None:
+    """The peer is named in every moment around the end of the run, one after the other."""
+    async with seed(tmp_path / "seed", TORRENT, PAYLOAD) as (_, address):
+        for turn in range(6):
+            folder = tmp_path / str(turn)
+            write_files(TORRENT, bytes(len(PAYLOAD)), folder / "files")
+            async with manager(folder, rest=RESTS) as many:
+                session = await many.add_torrent_file(TORRENT)
+                await reach(session, State.DOWNLOADING)
+                run = session.present_run
+                assert run is not None
+                run.stop("rest")
+                for _ in range(turn * 3):
+                    await anyio.lowlevel.checkpoint()
+                await session.add_peer(*address)
+                await reach(session, State.SEEDING)
+                assert content(TORRENT, folder / "files") == PAYLOAD
+
+
+async def test_what_was_fetched_before_a_rest_is_not_fetched_again(tmp_path: Path) -> None:
+    async with manager(tmp_path, rest=RESTS) as many:
+        session = await many.add_torrent_file(TORRENT)
+        limited = SessionConfig(max_upload_bytes_per_s=120_000)
+        async with seed(tmp_path / "one", TORRENT, PAYLOAD, config=limited) as (_, address):
+            await session.add_peer(*address)
+            await until(lambda: session.stats().pieces_have >= 3)
+        await resting(session)
+        got = session.stats().completed_bytes
+        assert 0 < got < len(PAYLOAD)
+        async with seed(tmp_path / "two", TORRENT, PAYLOAD) as (_, address):
+            await session.add_peer(*address)
+            await reach(session, State.SEEDING)
+        assert content(TORRENT, tmp_path / "files") == PAYLOAD
+        assert session.totals.downloaded_bytes <= len(PAYLOAD) + 16_384 * 8

@@ -1,0 +1,286 @@
+"""Many torrents in one process: added, removed, paused together, and restored as they were."""
+
+import sqlite3
+from dataclasses import replace
+from pathlib import Path
+
+import anyio
+import pytest
+
+from tests.support.managers import manager, manager_config
+from tests.support.swarm import (
+    address_of,
+    content,
+    download,
+    reach,
+    resources,
+    seed,
+    shared_config,
+    until,
+)
+from tests.support.torrents import make_torrent, payload_of, write_files
+from torrent_engine.base.config import ManagerConfig, QueueConfig, SessionConfig
+from torrent_engine.base.errors import (
+    LocalProtocolError,
+    MagnetError,
+    SessionError,
+    StateDatabaseError,
+)
+from torrent_engine.base.ids import InfoHash
+from torrent_engine.codec.magnet import Magnet
+from torrent_engine.engine.shared_resources import SharedResources
+from torrent_engine.engine.states import State
+from torrent_engine.engine.torrent_manager import TorrentManager
+
+pytestmark = pytest.mark.anyio
+
+PAYLOADS = [payload_of(100_000, number) for number in range(4)]
+TORRENTS = [
+    make_torrent(payload, name=f"torrent {number}")[0] for number, payload in enumerate(PAYLOADS)
+]
+FIRST, SECOND, THIRD, FOURTH = TORRENTS
+
+
+async def test_a_torrent_is_added_by_path_bytes_and_metainfo(tmp_path: Path) -> None:
+    (tmp_path / "a.torrent").write_bytes(FIRST.source)
+    async with manager(tmp_path) as many:
+        one = await many.add_torrent(tmp_path / "a.torrent")
+        two = await many.add_torrent(SECOND.source)
+        three = await many.add_torrent_file(THIRD)
+        four = await many.add_magnet(Magnet.of(FOURTH))
+        assert many.sessions == (one, two, three, four)
+        assert [each.info_hash for each in many.sessions] == [each.info_hash for each in TORRENTS]
+        assert many.get_session(SECOND.info_hash) is two
+        assert many.get_session(InfoHash(bytes(20))) is None
+        assert four.state is State.FETCHING_METADATA
+        assert many.stats().torrents == 4
+
+
+async def test_adding_twice_gives_the_session_that_is_there_with_the_trackers_of_both(
+    tmp_path: Path,
+) -> None:
+    again, _ = make_torrent(PAYLOADS[0], name="torrent 0", tiers=[["http://127.0.0.1:1/announce"]])
+    async with manager(tmp_path) as many:
+        session = await many.add_torrent_file(FIRST)
+        assert await many.add_torrent_file(again) is session
+        link = Magnet(FIRST.info_hash, trackers=("udp://127.0.0.1:2/announce",))
+        assert await many.add_magnet(link) is session
+        assert len(many.sessions) == 1
+        urls = set(session._added_trackers)
+        assert urls == {"http://127.0.0.1:1/announce", "udp://127.0.0.1:2/announce"}
+
+
+async def test_what_is_no_torrent_changes_nothing(tmp_path: Path) -> None:
+    async with manager(tmp_path) as many:
+        with pytest.raises(MagnetError):
+            await many.add_magnet("magnet:?xt=urn:btih:zz")
+        with pytest.raises(FileNotFoundError):
+            await many.add_torrent(tmp_path / "nothing.torrent")
+        assert many.sessions == ()
+
+
+async def test_no_more_than_max_torrents(tmp_path: Path) -> None:
+    async with manager(tmp_path, max_torrents=1) as many:
+        session = await many.add_torrent_file(FIRST)
+        with pytest.raises(SessionError, match="1 torrents already"):
+            await many.add_torrent_file(SECOND)
+        assert await many.add_torrent_file(FIRST) is session
+        await many.remove_torrent(FIRST.info_hash)
+        await many.add_torrent_file(SECOND)
+        assert [each.info_hash for each in many.sessions] == [SECOND.info_hash]
+
+
+async def test_nothing_is_added_outside_the_block(tmp_path: Path) -> None:
+    many = manager(tmp_path)
+    with pytest.raises(LocalProtocolError):
+        await many.add_torrent_file(FIRST)
+    async with many:
+        pass
+    with pytest.raises(LocalProtocolError):
+        await many.add_torrent_file(FIRST)
+    assert many.sessions == ()
+
+
+async def test_a_second_manager_of_a_folder_is_refused_until_the_first_has_ended(
+    tmp_path: Path,
+) -> None:
+    async with manager(tmp_path):
+        other = manager(tmp_path)
+        with pytest.raises(StateDatabaseError, match="managed by another"):
+            await other.__aenter__()
+    async with manager(tmp_path) as again:
+        assert again.restored == 0
+
+
+async def test_an_error_in_the_block_leaves_as_itself(tmp_path: Path) -> None:
+    async def fail() -> None:
+        async with manager(tmp_path) as many:
+            await many.add_torrent_file(FIRST)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await fail()
+    async with manager(tmp_path) as many:
+        assert many.restored == 1
+
+
+async def test_a_borrowed_shared_resources_stays_open(tmp_path: Path) -> None:
+    async with SharedResources(shared_config(tmp_path)) as shared:
+        async with TorrentManager(ManagerConfig(), shared=shared) as many:
+            await many.add_torrent_file(FIRST, save_path=tmp_path / "files")
+        assert shared.references == 1
+        assert shared.listen_port > 0
+
+
+async def test_removing_keeps_files_unless_told_and_never_touches_those_of_others(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "files"
+    for torrent, payload in zip(TORRENTS[:2], PAYLOADS, strict=False):
+        write_files(torrent, payload, folder)
+    (folder / "foreign").write_bytes(b"x")
+    async with manager(tmp_path) as many:
+        for torrent in TORRENTS[:2]:
+            await reach(await many.add_torrent_file(torrent), State.SEEDING)
+        await many.remove_torrent(FIRST.info_hash)
+        await many.remove_torrent(SECOND.info_hash, delete_files=True)
+        with pytest.raises(KeyError):
+            await many.remove_torrent(FIRST.info_hash)
+        assert sorted(path.name for path in folder.iterdir()) == ["foreign", "torrent 0"]
+    async with manager(tmp_path) as many:
+        assert many.restored == 0
+
+
+async def test_all_are_paused_and_go_on_together(tmp_path: Path) -> None:
+    async with manager(tmp_path) as many:
+        sessions = [await many.add_torrent_file(each) for each in TORRENTS[:3]]
+        await many.pause_all()
+        assert {each.state for each in sessions} == {State.PAUSED}
+        assert all(each.is_paused_by_user for each in sessions)
+        await many.pause_all()
+        await many.resume_all()
+        assert {each.state for each in sessions} == {State.DOWNLOADING}
+
+
+async def test_events_of_all_torrents_come_to_one_subscriber(tmp_path: Path) -> None:
+    seen: list[InfoHash] = []
+    async with manager(tmp_path) as many:
+        subscription = many.subscribe_all(
+            "session.started", lambda event: seen.append(event.info_hash)
+        )
+        await many.add_torrent_file(FIRST)
+        await many.add_torrent_file(SECOND)
+        await until(lambda: len(seen) == 2)
+        subscription.cancel()
+        await many.add_torrent_file(THIRD)
+        await anyio.sleep(0.05)
+    assert seen == [FIRST.info_hash, SECOND.info_hash]
+
+
+async def test_after_a_restart_everything_is_as_it_was(tmp_path: Path) -> None:
+    folder = tmp_path / "files"
+    write_files(FIRST, PAYLOADS[0], folder)
+    async with manager(tmp_path) as many:
+        await reach(await many.add_torrent_file(FIRST), State.SEEDING)
+        paused = await many.add_torrent_file(SECOND, config=SessionConfig(seed_ratio=2.0))
+        await paused.pause()
+        stopped = await many.add_torrent_file(THIRD, save_path=tmp_path / "elsewhere", priority=3)
+        await stopped.stop()
+        stopped.add_tracker("http://127.0.0.1:1/announce")
+        await many.add_magnet(Magnet(FOURTH.info_hash, name="by link"))
+        many.move_to(FOURTH.info_hash, 0)
+    async with manager(tmp_path) as many:
+        assert many.restored == 4
+        four, one, two, three = many.sessions
+        assert [each.info_hash for each in (one, two, three, four)] == [
+            each.info_hash for each in TORRENTS
+        ]
+        await reach(one, State.SEEDING)
+        assert one.stats().completed_bytes == len(PAYLOADS[0])
+        assert (two.state, two.is_paused_by_user) == (State.PAUSED, True)
+        assert two.config.seed_ratio == 2.0
+        assert (three.state, three.save_path) == (State.STOPPED, tmp_path / "elsewhere")
+        assert many.priority(THIRD.info_hash) == 3
+        assert "http://127.0.0.1:1/announce" in three._added_trackers
+        assert (four.state, four.name) == (State.FETCHING_METADATA, "by link")
+        assert [each.metainfo for each in (one, two, three)] == TORRENTS[:3]
+
+
+async def test_a_restored_torrent_downloads_to_its_end(tmp_path: Path) -> None:
+    async with manager(tmp_path) as many:
+        await many.add_torrent_file(FIRST)
+    async with manager(tmp_path) as many, seed(tmp_path / "s", FIRST, PAYLOADS[0]) as (_, address):
+        (session,) = many.sessions
+        assert session.is_resting
+        await session.add_peer(*address)
+        await reach(session, State.SEEDING)
+        assert content(FIRST, tmp_path / "files") == PAYLOADS[0]
+    async with manager(tmp_path) as many, resources(tmp_path / "leech") as other:
+        (session,) = many.sessions
+        await reach(session, State.SEEDING)
+        await download(other, FIRST, tmp_path / "leech", address_of(many.shared))
+        assert content(FIRST, tmp_path / "leech") == PAYLOADS[0]
+
+
+async def test_a_magnet_link_that_got_its_metadata_is_a_torrent_after_a_restart(
+    tmp_path: Path,
+) -> None:
+    async with manager(tmp_path) as many, seed(tmp_path / "s", FIRST, PAYLOADS[0]) as (_, address):
+        session = await many.add_magnet(Magnet(FIRST.info_hash, peers=(address,)))
+        await reach(session, State.SEEDING)
+    async with manager(tmp_path) as many:
+        (session,) = many.sessions
+        await reach(session, State.SEEDING)
+        metainfo = session.metainfo
+        assert metainfo is not None
+        assert metainfo.info_bytes == FIRST.info_bytes
+
+
+async def test_f6_a_damaged_row_costs_one_torrent(tmp_path: Path) -> None:
+    async with manager(tmp_path) as many:
+        for torrent in TORRENTS[:3]:
+            await many.add_torrent_file(torrent)
+    with sqlite3.connect(tmp_path / "state" / "state.db") as database:
+        database.execute(
+            "UPDATE sessions SET settings = '{}' WHERE info_hash = ?", (SECOND.info_hash,)
+        )
+    database.close()
+    async with manager(tmp_path) as many:
+        assert [each.info_hash for each in many.sessions] == [FIRST.info_hash, THIRD.info_hash]
+
+
+async def test_the_queue_holds_back_and_lets_go(tmp_path: Path) -> None:
+    queue = QueueConfig(max_active_downloads=1, counts_slow=True)
+    async with manager(tmp_path, queue=queue) as many:
+        sessions = [await many.add_torrent_file(each) for each in TORRENTS[:3]]
+        await until(lambda: sum(not each.is_held for each in sessions) == 1)
+        assert [each.is_held for each in sessions] == [False, True, True]
+        assert sessions[1].state is State.PAUSED
+        await sessions[1].resume()
+        assert sessions[1].state is State.PAUSED
+        await sessions[0].pause()
+        await until(lambda: not sessions[1].is_held)
+        assert sessions[1].state is State.DOWNLOADING
+        many.set_priority(THIRD.info_hash, 5)
+        await until(lambda: not sessions[2].is_held and sessions[1].is_held)
+        assert sessions[0].is_paused_by_user
+
+
+async def test_limits_over_all_torrents(tmp_path: Path) -> None:
+    config = manager_config(
+        tmp_path, global_download_limit=1_000, global_upload_limit=2_000, max_connections=7
+    )
+    async with TorrentManager(config) as many:
+        assert many.shared.connection_slots.limit == 7
+        shared = many.shared.config
+        assert (shared.max_download_bytes_per_s, shared.max_upload_bytes_per_s) == (1_000, 2_000)
+    assert replace(config, max_torrents=1).max_torrents == 1
+
+
+async def test_many_that_are_added_at_once_are_each_added_once(tmp_path: Path) -> None:
+    async with manager(tmp_path) as many:
+        async with anyio.create_task_group() as tasks:
+            for _ in range(20):
+                tasks.start_soon(many.add_torrent, FIRST.source)
+                tasks.start_soon(many.add_torrent, SECOND.source)
+        assert len(many.sessions) == 2
