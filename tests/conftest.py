@@ -1,6 +1,7 @@
 """Fixtures of all tests: which event loop async tests run on, and no network beyond loopback."""
 
 import os
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,6 +21,9 @@ os.environ |= {
     "TORRENT_ENGINE_NO_PORT_MAPPING": "1",
 }
 
+TESTS = Path(__file__).parent
+CORE = {"base", "codec", "policy", "protocol"}
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
@@ -31,6 +35,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--no-uvloop", action="store_true", help="asyncio's own event loop instead of uvloop"
     )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Watch the coverage of the core in its own tests only: to watch is three times the work."""
+    for item in items:
+        if not CORE & set(item.path.parts[len(TESTS.parts) :]):
+            item.add_marker(pytest.mark.no_cover)
 
 
 @pytest.fixture(scope="session")

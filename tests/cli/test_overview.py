@@ -31,6 +31,10 @@ def entry(label: str = "one", word: str = State.DOWNLOADING, stats: Any = HALF) 
     return Entry(label, word, None if stats is None else lambda: stats)
 
 
+def managed(state: State, *, is_held: bool = False) -> Any:
+    return SimpleNamespace(state=state, is_held=is_held, is_resting=False, stats=lambda: HALF)
+
+
 def drawn(
     *entries: Entry, width: int = 80, height: int = 24, ascii_only: bool = False
 ) -> list[str]:
@@ -103,15 +107,14 @@ def test_faults_stand_first_then_what_is_busy_then_the_rest_in_its_order() -> No
 
 def test_every_state_has_its_place_and_a_word_that_fits() -> None:
     for state in State:
-        session: Any = SimpleNamespace(state=state, is_held=False, stats=lambda: HALF)
+        session = managed(state)
         made = overview.entry_of(session, "x")
         assert len(made.word) <= 11
         assert drawn(made)[1].split()[1] == made.word
 
 
 def test_what_the_queue_holds_back_is_queued_and_not_paused() -> None:
-    held: Any = SimpleNamespace(state=State.PAUSED, is_held=True, stats=lambda: IDLE)
-    paused: Any = SimpleNamespace(state=State.PAUSED, is_held=False, stats=lambda: IDLE)
+    held, paused = managed(State.PAUSED, is_held=True), managed(State.PAUSED)
     assert overview.entry_of(held, "x").word == QUEUED
     assert overview.entry_of(paused, "x").word == State.PAUSED
 
@@ -149,6 +152,11 @@ def test_a_wide_terminal_has_bars_and_one_without_utf8_ascii() -> None:
     lines = drawn(entry(), width=120, ascii_only=True)
     assert all(line.isascii() for line in lines)
     assert "######------" in lines[1]
+
+
+def test_the_sum_has_room_for_whole_words() -> None:
+    totals = overview.totals_of([entry("a", METADATA, IDLE), entry("b", State.ERROR, IDLE)])
+    assert overview.words_in(totals.words) == "1 in error, 1 fetching metadata"
 
 
 def test_markup_in_a_name_stays_text() -> None:

@@ -129,8 +129,8 @@ async def test_a_file_that_grows_is_taken_when_it_is_whole(
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("bad.torrent", b"i03e", "bad.torrent: "),
-        ("empty.torrent", b"", "empty.torrent: "),
+        ("bad.torrent", b"i03e", "bad.torrent: no torrent: "),
+        ("empty.torrent", b"", "empty.torrent: no torrent: "),
         ("other.torrent", b"d3:foo3:bare", "other.torrent: no torrent"),
         ("empty.magnet", b"# nothing\n", "empty.magnet: has no magnet link in it"),
         ("page.magnet", b"<html>", "page.magnet: link 1: "),
@@ -155,6 +155,7 @@ async def test_what_is_no_torrent_is_set_aside_with_a_line(
     err = capsys.readouterr().err
     assert err.count("\n") == 1
     assert message in err
+    assert err.endswith("; set aside as .invalid\n")
 
 
 async def test_the_good_links_beside_a_bad_one_are_added(
@@ -288,6 +289,14 @@ def test_a_folder_that_cannot_be_watched_is_refused(
     with pytest.raises(CliError, match="--watch") as caught:
         watched_folders([tmp_path / "x"])
     assert caught.value.code is code
+
+
+def test_a_folder_that_may_not_be_read_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(PermissionError):
+        watched_folders([tmp_path])
 
 
 def test_a_folder_that_is_named_twice_is_watched_once(tmp_path: Path) -> None:

@@ -246,6 +246,7 @@ def bombs() -> Iterator[dict[str, subprocess.Popen[str]]]:
         }
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("token", BOMB_TOKENS)
 def test_a2_token_bomb_is_refused_soon_and_in_little_memory(
     bombs: dict[str, subprocess.Popen[str]], token: str

@@ -1,17 +1,21 @@
 """When a Session ends to seed: its own rules, the general ones, and what does not count."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import anyio
 import pytest
 
 from tests.support.clock import ManualClock
-from tests.support.swarm import PATIENCE_S, finish, reach, resources, seed, state_of
+from tests.support.swarm import PATIENCE_S, finish, reach, resources, seed, state_of, until
 from tests.support.torrents import make_torrent, payload_of, write_files
-from torrent_engine.base.config import SeedingConfig, SessionConfig
+from torrent_engine.base.config import RestConfig, SeedingConfig, SessionConfig
 from torrent_engine.engine import transfer
 from torrent_engine.engine.seeding_rules import rest_due_s, rules_of
 from torrent_engine.engine.session import Session
+from torrent_engine.engine.session_run import REST
+from torrent_engine.engine.shared_resources import SharedResources
 from torrent_engine.engine.states import State
 from torrent_engine.policy.seeding_clock import SeedingClock
 
@@ -87,3 +91,55 @@ def test_a_resting_seed_is_due_by_time_or_idleness_whatever_its_ratio_is() -> No
     assert rest_due_s(rules, clock, 20.0) == 60.0
     assert rest_due_s(rules, clock, 50.0) == 30.0
     assert rest_due_s(rules, clock, 95.0) == 0.0
+
+
+@asynccontextmanager
+async def resting_seed(
+    folder: Path, clock: ManualClock, **rules: float
+) -> AsyncIterator[tuple[Session, SharedResources]]:
+    """Give a complete torrent that rests."""
+    config = SessionConfig(**rules)  # type: ignore[arg-type]
+    async with seed(folder, METAINFO, PAYLOAD, config=config, clock=clock) as (session, _):
+        session.allow_rest(RestConfig(after_s=0.0), is_stored=False)
+        assert session._run is not None
+        session._run.stop(REST)
+        await until(lambda: session.is_resting)
+        yield session, session._shared
+
+
+@pytest.mark.parametrize(
+    ("rules", "reason"),
+    [({"seed_idle_s": 100.0}, "idle"), ({"seed_time_s": 100.0, "seed_idle_s": 200.0}, "time")],
+)
+async def test_a_seed_at_rest_ends_when_its_rule_holds_and_no_sooner(
+    tmp_path: Path, rules: dict[str, float], reason: str
+) -> None:
+    clock = ManualClock()
+    async with resting_seed(tmp_path, clock, **rules) as (session, shared):
+        assert len(shared.rest_timers) == 1
+        clock.advance(99.0)
+        shared.rest_timers._fire_due()
+        assert session.is_resting
+        clock.advance(1.1)
+        shared.rest_timers._fire_due()
+        with anyio.fail_after(PATIENCE_S):
+            assert await session.wait_stopped() == reason
+        assert len(shared.rest_timers) == 0
+
+
+async def test_a_pause_at_rest_does_not_count_and_without_a_rule_there_is_no_timer(
+    tmp_path: Path,
+) -> None:
+    clock = ManualClock()
+    async with resting_seed(tmp_path / "a", clock, seed_time_s=100.0) as (session, shared):
+        clock.advance(50.0)
+        await session.pause()
+        assert len(shared.rest_timers) == 0
+        clock.advance(500.0)
+        await session.resume()
+        shared.rest_timers._fire_due()
+        assert (session.is_resting, session.seeding_s, len(shared.rest_timers)) == (True, 50.0, 1)
+        await session.stop()
+        assert len(shared.rest_timers) == 0
+    async with resting_seed(tmp_path / "b", clock, seed_ratio=1.0) as (session, shared):
+        assert (session.is_resting, len(shared.rest_timers)) == (True, 0)

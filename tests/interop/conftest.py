@@ -1,7 +1,7 @@
 """Where the other programs run, what is transferred, and when."""
 
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -10,13 +10,40 @@ from tests.interop.scenarios import Running, Scenario, all_running
 from tests.support.netns import LOOPBACK, Host, namespaces
 from tests.support.payload import Payload, make_payload
 
-TESTS = Path(__file__).parents[1]
+HERE = Path(__file__).parent
+TESTS = HERE.parent
 MEANWHILE = {"policy", "protocol"}  # pure: nothing that they share with the transfers can go short
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Ask for the transfers last: they wait most of the time, and others can run meanwhile."""
-    items.sort(key=_turn)
+SLOWEST = ("test_dht_programs.py", "test_pex.py", "test_metadata_serving.py", "test_transfers.py")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Put what waits most of the time where others can work meanwhile.
+
+    Alone, the transfers run while other tests do, and are asked for last. Workers side by side take
+    a file each: files that wait for other programs and files that do not come in turn.
+    """
+    if _is_worker(config):
+        places = _places_in_turn({item.path: None for item in items})
+        items.sort(key=lambda item: places[item.path])
+    else:
+        items.sort(key=_turn)
+
+
+def _is_worker(config: pytest.Config) -> bool:
+    return hasattr(config, "workerinput")
+
+
+def _places_in_turn(files: Iterable[Path]) -> dict[Path, float]:
+    """Return where each file comes: those of this folder at 0, 1, 2, the slowest first."""
+    waiting: list[Path] = []
+    busy: list[Path] = []
+    for path in files:
+        (waiting if path.parent == HERE else busy).append(path)
+    waiting.sort(key=lambda path: (path.name not in SLOWEST, path.name))
+    places = {path: float(place) for place, path in enumerate(waiting)}
+    return places | {path: place + 0.5 for place, path in enumerate(busy)}
 
 
 def _turn(item: pytest.Item) -> int:
@@ -32,8 +59,11 @@ def _is_transfer(item: pytest.Item) -> bool:
 
 @pytest.fixture(scope="session", autouse=True)
 def transfers_begin(request: pytest.FixtureRequest) -> None:
-    """Start the transfers, if they are wanted, with the first test of this folder."""
-    if any(map(_is_transfer, request.session.items)):
+    """Start the transfers, if they are wanted, with the first test of this folder.
+
+    Not in a worker: it does not know which of the tests are its own.
+    """
+    if not _is_worker(request.config) and any(map(_is_transfer, request.session.items)):
         request.getfixturevalue("transfers")
 
 

@@ -3,7 +3,7 @@
 from collections import Counter
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -141,3 +141,4 @@ class CounterModel(RuleBasedStateMachine):
 
 
 TestCounterModel = CounterModel.TestCase
+TestCounterModel.settings = settings(max_examples=50, stateful_step_count=30, deadline=None)

@@ -302,5 +302,5 @@ class Schedule(RuleBasedStateMachine):
         )
 
 
-Schedule.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+Schedule.TestCase.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)
 TestSchedule = Schedule.TestCase

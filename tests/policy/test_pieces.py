@@ -326,6 +326,7 @@ class PartialModel(RuleBasedStateMachine):
 
 
 TestPartialModel = PartialModel.TestCase
+TestPartialModel.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
 
 
 def test_run_of_blocks_is_received_as_if_one_by_one() -> None:

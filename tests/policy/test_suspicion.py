@@ -224,6 +224,7 @@ class PoisonedSwarm:
         return sha1(b"%d/%d%s" % (piece, block, b"!" * lies)).digest()
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("lie_probability", [1.0, 0.3, 0.05])
 def test_b6_one_poisoner_among_five_seeds_is_banned_soon_and_no_honest_seed_ever(
     lie_probability: float,
@@ -237,6 +238,7 @@ def test_b6_one_poisoner_among_five_seeds_is_banned_soon_and_no_honest_seed_ever
             assert swarm.banned == {0}
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("lie_probability", [1.0, 0.2])
 def test_b6_fifth_of_the_swarm_poisoning_wastes_little_and_gets_no_honest_peer_banned(
     lie_probability: float,

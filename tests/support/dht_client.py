@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from tests.support.processes import Program, free_port, wait_until
 
 ROOT = Path(__file__).parents[2]
 QUESTION_TIMEOUT_S = 25.0
+PATIENCE_S = 50.0
 
 
 class EngineNode(EngineProcess):
@@ -100,3 +101,15 @@ def ask_dht(
     assert done.returncode in {0, 2, 3}, done.stderr
     answer = json.loads(done.stdout) if done.stdout else {}
     return {**answer, "code": done.returncode}
+
+
+def peers_of(host: Host, info_hash: str, by: Address, address: str | None = None) -> set[str]:
+    """Return whom a question of ours finds."""
+    return set(ask_dht(host, "get-peers", info_hash, by=[by], address=address).get("peers", ()))
+
+
+def wait_found(peer: Address, look: Callable[[], set[str]], timeout_s: float = PATIENCE_S) -> None:
+    """Wait until a peer is found."""
+    wait_until(
+        lambda: format_peer(peer) in look(), timeout_s=timeout_s, what=f"{peer} is in the DHT"
+    )

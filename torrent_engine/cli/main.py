@@ -22,6 +22,7 @@ VERSION: Final = "0.1.0"
 COMMANDS: Final[dict[str, str]] = {
     "download": "Download torrents, and seed them if asked to.",
     "seed": "Seed torrents whose data is there, until stopped.",
+    "run": "Keep torrents going until stopped, with folders that are watched for more.",
     "create": "Make a .torrent from files or folders.",
     "magnet": "Print the magnet link of a .torrent.",
     "metadata": "Fetch only the .torrent of a magnet link.",

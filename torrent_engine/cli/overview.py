@@ -27,6 +27,8 @@ METADATA: Final = "metadata"
 
 _WORDS: Final = {State.FETCHING_METADATA: METADATA}
 """States whose name is too long for the column."""
+_LONG_WORDS: Final = {METADATA: "fetching metadata", State.ERROR: "in error"}
+"""What they are where there is room."""
 _RANKS: Final = {
     word: rank
     for rank, words in enumerate(
@@ -97,7 +99,7 @@ class _Column:
 
 def entry_of(session: "Session", label: str) -> Entry:
     """Return what an overview is told of a Session."""
-    return Entry(label, _word_of(session), session.stats)
+    return Entry(label, _word_of(session), session.stats, session.is_resting)
 
 
 def overview(
@@ -144,11 +146,11 @@ def total_line(totals: Totals, *, arrows: bool = False) -> str:
 def words_in(words: Counter[str]) -> str:
     """Return ``2 downloading, 12 seeding``, in the order of the overview."""
     ordered = sorted(words, key=lambda word: _RANKS[word])
-    return ", ".join(f"{words[word]:,} {word}" for word in ordered)
+    return ", ".join(f"{words[word]:,} {_LONG_WORDS.get(word, word)}" for word in ordered)
 
 
 def _word_of(session: "Session") -> str:
-    if session.state is State.PAUSED and getattr(session, "is_held", False):
+    if session.state is State.PAUSED and session.is_held:
         return QUEUED
     return _WORDS.get(session.state, session.state.value)
 

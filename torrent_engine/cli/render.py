@@ -188,7 +188,8 @@ class LiveReporter(Reporter):
         """Take the bars away and show the cursor again."""
         live, self._live = self._live, None
         if live is not None:
-            live.stop()
+            with suppress(OSError):  # the terminal is gone
+                live.stop()
 
     def update(self, rows: Sequence["Row"]) -> None:
         """Draw."""

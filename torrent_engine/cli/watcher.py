@@ -118,7 +118,9 @@ class Watcher:
             return None
         self._tried(file, Verdict.DONE)
         for fault in contents.faults:
-            self._reporter.error(fault, about=str(path))
+            self._reporter.error(
+                CliError(f"{fault}; set aside as {INVALID_SUFFIX}"), about=str(path)
+            )
         return INVALID_SUFFIX if contents.faults else ADDED_SUFFIX
 
     def _tried(self, file: DueFile, verdict: Verdict) -> None:
@@ -181,7 +183,7 @@ def read_torrents(path: Path) -> Contents:
     try:
         return Contents((Metainfo.read(path),))
     except (BencodeError, MetainfoError) as error:
-        return Contents(faults=(error,))
+        return Contents(faults=(MetainfoError(f"no torrent: {error}"),))
 
 
 def links_in(data: bytes) -> Contents:

@@ -18,8 +18,20 @@ def rest_due_s(rules: StopRules, clock: SeedingClock, now: float) -> float:
 
     Infinity: never, whatever its totals are, for they stay as they are.
     """
-    by_time = StopRules(None, rules.seed_time_s, rules.seed_idle_s)
-    return by_time.next_due_s(Seeded(seeding_s=clock.seeding_s(now), idle_s=clock.idle_s(now)))
+    return _by_time(rules).next_due_s(_at_rest(clock, now))
+
+
+def rest_reason(rules: StopRules, clock: SeedingClock, now: float) -> str | None:
+    """Return which of them holds now, if one does."""
+    return _by_time(rules).reason(_at_rest(clock, now))
+
+
+def _by_time(rules: StopRules) -> StopRules:
+    return StopRules(None, rules.seed_time_s, rules.seed_idle_s)
+
+
+def _at_rest(clock: SeedingClock, now: float) -> Seeded:
+    return Seeded(seeding_s=clock.seeding_s(now), idle_s=clock.idle_s(now))
 
 
 class SeedingRules:

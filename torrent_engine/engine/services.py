@@ -85,7 +85,7 @@ async def open_services(stack: AsyncExitStack, shared: "SharedResources") -> Ser
     trackers = await stack.enter_async_context(open_tracker_client(config.tracker, http=http))
     announcer = RestingAnnouncer(config.rest, shared.clock, shared.own_address)
     services = Services(store, jobs, trackers, http, announcer)
-    services.also += [jobs.run, shared.session_jobs.run, announcer.run]
+    services.also += [jobs.run, shared.session_jobs.run, announcer.run, shared.rest_timers.run]
     services.also.append(shared.bandwidth.run)
     listeners = listen(config.listen_hosts, config.listen_port)
     for listener in listeners:

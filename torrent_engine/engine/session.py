@@ -63,6 +63,8 @@ class Session(SessionRest):
         return cls(source, shared, folder, config or SessionConfig())
 
     _owner_watch: OwnerWatch | None = None
+    _removed: anyio.Event | None = None
+    """Set when all is removed, after the owner moved on."""
 
     # -- life -------------------------------------------------------------------------------
 
@@ -256,6 +258,8 @@ class Session(SessionRest):
         if self._owner_watch is not None:
             self._owner_watch.cancel()
         await self.stop()
+        if self._removed is not None:
+            await self._removed.wait()
         self._waiters.moved(self.state, self.state)  # who waits for a start waits in vain
         self.events.close()
 
@@ -286,15 +290,18 @@ class Session(SessionRest):
         self._owner_watch = None
         is_over = self._ended.is_set()
         self._ask_to_stop(OWNER_CHANGED, SessionRun.abandon)
-        self._shared.start_task(partial(self._end_for_owner, tells=is_over))
+        self._removed = removed = anyio.Event()
+        self._shared.start_task(partial(self._end_for_owner, removed, tells=is_over))
 
-    async def _end_for_owner(self, *, tells: bool) -> None:
+    async def _end_for_owner(self, removed: anyio.Event, *, tells: bool) -> None:
         """Remove what is left once nothing runs; ``tells``: nothing did."""
-        await self._ended.wait()
         try:
+            await self._ended.wait()
             await self._forget(SessionRun.abandon)
         except TorrentEngineError as error:
             logger.warning("torrent %s: not all was removed: %s", self.info_hash.hex(), error)
+        finally:
+            removed.set()
         if tells:
             self._stop_reason = OWNER_CHANGED
             self.events.publish(SessionStopped(self.info_hash, OWNER_CHANGED))

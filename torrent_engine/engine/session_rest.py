@@ -1,20 +1,26 @@
 """Owns how a Session comes to rest, and how it wakes."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from torrent_engine.base.config import RestConfig
 from torrent_engine.engine.inheritance import Inheritance
 from torrent_engine.engine.kept_links import KeptLinks, no_link
 from torrent_engine.engine.resting import Rest, RestFacts, facts_of_new, facts_of_run
+from torrent_engine.engine.seeding_rules import rest_due_s, rest_reason, rules_of
 from torrent_engine.engine.session_life import SessionLife
 from torrent_engine.engine.session_run import REST, SessionRun
 from torrent_engine.engine.states import Signal, State
 from torrent_engine.engine.torrent import Swarm
 from torrent_engine.policy.candidates import CandidateList
 from torrent_engine.policy.seeding_clock import SeedingClock
+from torrent_engine.policy.stop_rules import StopRules
 
 if TYPE_CHECKING:
     from torrent_engine.engine.manager_records import SavedSession
+
+MARGIN_S: Final = (
+    0.01  # ours: with it a rule that was said to hold then does, however it is rounded
+)
 
 
 class SessionRest(SessionLife):
@@ -116,6 +122,34 @@ class SessionRest(SessionLife):
         if self._is_stored:
             self._metainfo = None
         rest.begin(is_announced=self.state is not State.PAUSED)
+        self._count_seeding()
+
+    def _count_seeding(self) -> None:
+        """Let time pass for the rules that end seeding, while it rests."""
+        now = self._shared.clock()
+        if self.state is State.SEEDING:
+            self._seeding.begin(now)
+            due_s = rest_due_s(self._seeding_rules, self._seeding, now)
+            if due_s < float("inf"):
+                at_s = now + due_s + MARGIN_S
+                self._shared.rest_timers.set(self.info_hash, at_s, self._seeded_enough)
+
+    def _count_no_seeding(self) -> None:
+        self._seeding.end(self._shared.clock())
+        self._shared.rest_timers.drop(self.info_hash)
+
+    @property
+    def _seeding_rules(self) -> StopRules:
+        return rules_of(self.config, self._shared.config.seeding)
+
+    def _seeded_enough(self) -> None:
+        """End it, for it rested for as long as it may; or look again if the rules are others."""
+        reason = rest_reason(self._seeding_rules, self._seeding, self._shared.clock())
+        if self._rest is not None and reason is not None:
+            self._stop_wanted = self._stop_wanted or reason
+            self._end_rest()
+        elif self._rest is not None:
+            self._count_seeding()
 
     def _rest_swarm(self) -> Swarm:
         shared = self._shared
@@ -140,6 +174,7 @@ class SessionRest(SessionLife):
             self._is_wanted_awake = self._run is not None and self._run.stop_reason == REST
             return
         self._rest = None
+        self._count_no_seeding()
         self._is_wanted_awake = False
         candidates = CandidateList(
             self._shared.config.pool,
@@ -162,17 +197,20 @@ class SessionRest(SessionLife):
     def _hush(self) -> None:
         """Be found no more: it is paused."""
         if self._rest is not None:
+            self._count_no_seeding()
             self._shared.start_task(self._rest.hush())
 
     def _speak_again(self) -> None:
         """Be found again, or run where there is something to do."""
         if self._rest is not None:
             self._rest.announce()
+            self._count_seeding()
 
     def _end_rest(self) -> None:
         """Part from the swarm, for good, in a task of its own; the Session has ended after it."""
         rest, self._rest = self._rest, None
         if rest is not None:
+            self._count_no_seeding()
             goodbye = rest.hush()
 
             async def end() -> None:

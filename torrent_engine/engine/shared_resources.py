@@ -28,6 +28,7 @@ from torrent_engine.engine.job_log import JobLog
 from torrent_engine.engine.owners import Owners
 from torrent_engine.engine.peer_discovery import PeerDiscovery
 from torrent_engine.engine.read_buffers import ReadBuffers
+from torrent_engine.engine.rest_timers import RestTimers
 from torrent_engine.engine.resting_announcer import RestingAnnouncer
 from torrent_engine.engine.services import Services, open_services
 from torrent_engine.engine.session_jobs import SessionJobs
@@ -86,6 +87,7 @@ class SharedResources:
         self.buffers = BufferPool(self.config.transfer.receive_buffer_bytes)
         self.read_buffers = ReadBuffers()
         self.owners = Owners()
+        self.rest_timers = RestTimers(clock)
         self.router = IncomingRouter(self.config.wire.handshake_timeout_s)
         self.bandwidth = BandwidthManager(self.config.bandwidth, clock)
         self.set_rate_limits(

@@ -26,6 +26,7 @@ from torrent_engine.protocol.dht.krpc import Bencoded, NodeInfo
 from torrent_engine.protocol.dht.named_nodes import distance
 from torrent_engine.protocol.dht.security import is_valid_node_id, node_id_for
 
+pytestmark = pytest.mark.no_cover  # a lot of work, in code that other tests cover
 NODES = 1_000
 
 
