@@ -7,7 +7,16 @@ import anyio.lowlevel
 import pytest
 
 from tests.support.managers import manager
-from tests.support.swarm import address_of, content, download, reach, resources, seed, until
+from tests.support.swarm import (
+    address_of,
+    content,
+    download,
+    reach,
+    resources,
+    seed,
+    state_of,
+    until,
+)
 from tests.support.torrents import make_torrent, payload_of, write_files
 from torrent_engine.base.config import RestConfig, SessionConfig
 from torrent_engine.base.ids import PeerAddress
@@ -118,7 +127,7 @@ async def test_paused_torrents_rest_silently_and_go_on(tmp_path: Path) -> None:
         assert session.state is State.PAUSED
         assert len(many.shared.announcer) == 0
         await session.resume()
-        assert session.state is State.SEEDING
+        assert state_of(session) is State.SEEDING
         assert len(many.shared.announcer) == 1
         async with resources(tmp_path / "leech") as other:
             await download(other, TORRENT, tmp_path / "leech" / "files", address_of(many.shared))

@@ -16,6 +16,7 @@ from tests.support.swarm import (
     resources,
     seed,
     shared_config,
+    state_of,
     until,
 )
 from tests.support.torrents import make_torrent, payload_of, write_files
@@ -260,7 +261,7 @@ async def test_the_queue_holds_back_and_lets_go(tmp_path: Path) -> None:
         assert sessions[1].state is State.PAUSED
         await sessions[0].pause()
         await until(lambda: not sessions[1].is_held)
-        assert sessions[1].state is State.DOWNLOADING
+        assert state_of(sessions[1]) is State.DOWNLOADING
         many.set_priority(THIRD.info_hash, 5)
         await until(lambda: not sessions[2].is_held and sessions[1].is_held)
         assert sessions[0].is_paused_by_user
