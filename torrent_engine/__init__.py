@@ -5,6 +5,11 @@
         async with session:
             await session.wait(State.SEEDING)
 
+of many torrents, with a queue, and restored after a restart:
+
+    async with TorrentManager() as manager:
+        session = await manager.add_torrent("a.torrent", save_path="downloads")
+
 or, for scripts, :func:`download`. Names are imported when they are first used.
 """
 
@@ -12,7 +17,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from torrent_engine.base.config import SessionConfig, SharedConfig
+    from torrent_engine.base.config import ManagerConfig, SessionConfig, SharedConfig
     from torrent_engine.base.errors import (
         BencodeError,
         ConfigError,
@@ -22,31 +27,38 @@ if TYPE_CHECKING:
         MagnetError,
         MetainfoError,
         NetworkError,
+        OwnerChangedError,
         RemoteProtocolError,
         SessionError,
+        StateDatabaseError,
         StateTransitionError,
         StorageError,
         TorrentEngineError,
         TrackerError,
     )
-    from torrent_engine.base.ids import InfoHash, PeerAddress, PeerId, PieceIndex
+    from torrent_engine.base.ids import InfoHash, OwnerTie, PeerAddress, PeerId, PieceIndex
     from torrent_engine.codec.magnet import Magnet
     from torrent_engine.codec.metainfo import FileEntry, Metainfo
     from torrent_engine.disk.create import CreateOptions, create_torrent
     from torrent_engine.engine.download import download
     from torrent_engine.engine.event_bus import EventBus
     from torrent_engine.engine.events import Event
+    from torrent_engine.engine.job_log import Job
+    from torrent_engine.engine.manager_stats import ManagerStats
     from torrent_engine.engine.peer import PeerStats
+    from torrent_engine.engine.reader import FileReader
     from torrent_engine.engine.session import Session
     from torrent_engine.engine.session_stats import SessionStats
     from torrent_engine.engine.shared_resources import SharedResources
     from torrent_engine.engine.states import State
+    from torrent_engine.engine.torrent_manager import TorrentManager
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "SessionConfig": "base.config",
     "SharedConfig": "base.config",
+    "ManagerConfig": "base.config",
     "BencodeError": "base.errors",
     "ConfigError": "base.errors",
     "DiskFullError": "base.errors",
@@ -61,10 +73,13 @@ _HOMES = {
     "StorageError": "base.errors",
     "TorrentEngineError": "base.errors",
     "TrackerError": "base.errors",
+    "OwnerChangedError": "base.errors",
+    "StateDatabaseError": "base.errors",
     "InfoHash": "base.ids",
     "PeerAddress": "base.ids",
     "PeerId": "base.ids",
     "PieceIndex": "base.ids",
+    "OwnerTie": "base.ids",
     "Magnet": "codec.magnet",
     "FileEntry": "codec.metainfo",
     "Metainfo": "codec.metainfo",
@@ -78,6 +93,10 @@ _HOMES = {
     "SessionStats": "engine.session_stats",
     "SharedResources": "engine.shared_resources",
     "State": "engine.states",
+    "FileReader": "engine.reader",
+    "Job": "engine.job_log",
+    "ManagerStats": "engine.manager_stats",
+    "TorrentManager": "engine.torrent_manager",
 }
 
 __all__ = [
@@ -88,14 +107,20 @@ __all__ = [
     "Event",
     "EventBus",
     "FileEntry",
+    "FileReader",
     "HttpError",
     "InfoHash",
+    "Job",
     "LocalProtocolError",
     "Magnet",
     "MagnetError",
+    "ManagerConfig",
+    "ManagerStats",
     "Metainfo",
     "MetainfoError",
     "NetworkError",
+    "OwnerChangedError",
+    "OwnerTie",
     "PeerAddress",
     "PeerId",
     "PeerStats",
@@ -108,9 +133,11 @@ __all__ = [
     "SharedConfig",
     "SharedResources",
     "State",
+    "StateDatabaseError",
     "StateTransitionError",
     "StorageError",
     "TorrentEngineError",
+    "TorrentManager",
     "TrackerError",
     "__version__",
     "create_torrent",
