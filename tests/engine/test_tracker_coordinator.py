@@ -192,6 +192,33 @@ async def test_bep3_completed_is_announced_at_once():
         assert world.asked() == [(0.0, A, E.STARTED), (10.0, A, E.COMPLETED)]
 
 
+async def test_a_tracker_that_is_removed_hears_stopped_and_no_more():
+    world = World([A], [B])
+    async with world.running() as coordinator:
+        await world.clock.advance(10)
+        world.asked()
+        assert coordinator.remove_tracker(A)
+        assert not coordinator.remove_tracker(A)
+        await world.clock.advance(2_000)
+        assert world.asked() == [(10.0, A, E.STOPPED), (1800.0, B, E.NONE)]
+        assert [status.url for status in coordinator.status()] == [B]
+        assert coordinator.remove_tracker(B)
+    await coordinator.stop()
+    assert [(url, event) for _, url, event in world.asked()] == [(B, E.STOPPED)]
+
+
+async def test_a_tracker_that_is_removed_while_it_is_asked_hears_stopped_after_that():
+    world = World([A])
+    world.client.gate = anyio.Event()
+    async with world.running() as coordinator:
+        coordinator.remove_tracker(A)
+        await world.clock.advance(10)
+        assert world.asked() == [(0.0, A, E.STARTED)]
+        world.client.gate.set()
+        await world.clock.advance(0)
+        assert world.asked() == [(10.0, A, E.STOPPED)]
+
+
 async def test_wanting_peers_announces_after_the_minimum_interval():
     world = World([A])
     async with world.running() as coordinator:

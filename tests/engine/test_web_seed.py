@@ -20,6 +20,7 @@ from torrent_engine.engine.torrent import Totals
 from torrent_engine.engine.web_seed import WebSeed, WebSeedParts, WebSeedState
 from torrent_engine.engine.web_seed_fetch import BEP_OF_FILES, WebSeedFetch
 from torrent_engine.net.http_client import HttpClient
+from torrent_engine.policy.deadlines import Deadlines
 from torrent_engine.policy.pieces import Block
 from torrent_engine.policy.web_seed_plan import Views
 
@@ -84,7 +85,7 @@ def make_seed(
         clock=clock,
         bus=SimpleNamespace(publish=published.append),
         table=SimpleNamespace(missing=0b1111),
-        picker=SimpleNamespace(wanted=0b1111, partials={}),
+        picker=SimpleNamespace(wanted=0b1111, partials={}, deadlines=Deadlines()),
         totals=Totals(),
     )
     fake_downloads: Any = downloads

@@ -12,6 +12,7 @@ from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.engine.peer_sources import PeerSources, SourceFacts
 from torrent_engine.engine.progress import Progress
 from torrent_engine.engine.shared_resources import SharedResources
+from torrent_engine.engine.source_edits import SourceEdits
 from torrent_engine.engine.torrent import Swarm
 from torrent_engine.policy.candidates import Source
 from torrent_engine.protocol.tracker.announce import AnnounceTotals
@@ -109,7 +110,7 @@ class Rest:
     connecting: int = 0
     """As a pool has it; nothing is dialled here."""
 
-    def begin(self, *, is_announced: bool) -> None:
+    def begin(self, edits: SourceEdits, *, is_announced: bool) -> None:
         """Let others find us, unless the torrent is paused."""
         facts = SourceFacts(
             tiers=self.facts.tiers,
@@ -122,6 +123,7 @@ class Rest:
             self.sources = PeerSources(self.swarm, self.shared, self, facts)
         else:
             self.sources.rebind(self.swarm, self, facts)
+        edits.apply_to_trackers(self.sources.trackers)
         if is_announced:
             self.announce()
 

@@ -16,7 +16,10 @@ from torrent_engine.engine.bandwidth_manager import RateLimits
 from torrent_engine.engine.progress import check_priorities
 from torrent_engine.engine.session_facts import SessionFacts
 from torrent_engine.engine.shared_resources import SharedResources
+from torrent_engine.engine.source_edits import NO_EDITS, check_web_seed
 from torrent_engine.engine.states import StateMachine
+from torrent_engine.engine.web_seed import WebSeedStats, idle_stats_of
+from torrent_engine.engine.web_seed_fetch import BEP_OF_FILES
 from torrent_engine.net.streams import resolve
 from torrent_engine.policy.candidates import Source
 from torrent_engine.protocol.tracker.urls import parse_tracker_url
@@ -40,7 +43,7 @@ class SessionControls(SessionFacts):
         self._ended.set()
         self._has_run = False
         """It was started at least once."""
-        self._added_trackers: dict[str, int | None] = {}
+        self._edits = NO_EDITS
         self._run_users = 0
         """Who needs the run although no payload moves."""
 
@@ -75,18 +78,75 @@ class SessionControls(SessionFacts):
         parse_tracker_url(url)
         if url in self._known_trackers():
             return False
-        self._added_trackers[url] = tier
+        self._edits = self._edits.with_tracker(url, tier)
+        self._sources_changed()
         if self._sources is not None:
             self._sources.trackers.add_tracker(url, tier)
         return True
 
+    def remove_tracker(self, url: str) -> bool:
+        """Announce to a tracker no more, but for "stopped"; False if the torrent has none such.
+
+        It stays removed when the torrent starts anew, until it is added again.
+        """
+        if url not in self._known_trackers():
+            return False
+        self._edits = self._edits.without_tracker(url)
+        self._sources_changed()
+        if self._sources is not None:
+            self._sources.trackers.remove_tracker(url)
+        return True
+
     def _known_trackers(self) -> set[str]:
-        known = set(self._added_trackers)
-        if self.metainfo is not None:
-            known.update(url for tier in self.metainfo.tiers for url in tier)
+        known: set[str] = set()
+        if (metainfo := self.metainfo) is not None:
+            known.update(url for tier in metainfo.tiers for url in tier)
         elif self._magnet is not None:
             known.update(self._magnet.trackers)
-        return known
+        return known.union(url for url, _ in self._edits.trackers) - self._edits.no_trackers
+
+    def add_web_seed(self, url: str, bep: int = BEP_OF_FILES) -> bool:
+        """Download from one more web server; return whether it is new.
+
+        With ``bep`` 19 it has the files by their paths, with 17 it is asked for pieces. Raises
+        ConfigError if it is no http or https URL, or of another BEP. Whether its address may be
+        asked is seen when it is.
+        """
+        check_web_seed(url, bep)
+        if url in self._edits.web_seeds_of(self.metainfo):
+            return False
+        self._edits = self._edits.with_web_seed(url, bep)
+        self._sources_changed()
+        if self._run is not None:
+            self._run.transfer.add_web_seed(url, bep)
+        return True
+
+    def remove_web_seed(self, url: str) -> bool:
+        """Download from a web server no more; False if the torrent has none such.
+
+        It stays removed when the torrent starts anew, until it is added again.
+        """
+        if url not in self._edits.web_seeds_of(self.metainfo):
+            return False
+        self._edits = self._edits.without_web_seed(url)
+        self._sources_changed()
+        if self._run is not None:
+            self._run.transfer.web_seeds.remove(url)
+        return True
+
+    def web_seeds(self) -> list[WebSeedStats]:
+        """Return what can be told of each web seed."""
+        if self._run is not None:
+            return self._run.transfer.web_seeds.stats(self._shared.clock())
+        return [idle_stats_of(*each) for each in self._edits.web_seeds_of(self.metainfo).items()]
+
+    def _sources_changed(self) -> None:
+        """Let a torrent that rests hear of its trackers and web seeds: it runs for that."""
+        self._settings_changed()
+        self._wake()
+
+    def _settings_changed(self) -> None:
+        """Hear that something has changed that is to be the same after a restart."""
 
     async def set_file_priorities(self, priorities: Sequence[int]) -> None:
         """Take one number a file, 0 (skip) to 7; ConfigError if they do not fit.

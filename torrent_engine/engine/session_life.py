@@ -180,13 +180,14 @@ class SessionLife(SessionWaiting):
         """Ask the swarm what the torrent is; its links are kept for the run."""
         settings = FetchSettings(
             self._magnet or Magnet(self.info_hash),
-            self._added_trackers,
+            dict(self._edits.trackers),
             self.config,
             self._peer_id,
             self.events,
             self._machine,
         )
         self._fetch = fetch = MetadataRun(settings, self._shared)
+        self._edits.apply_to_trackers(fetch.sources.trackers)
         try:
             await fetch.run()
             self._inheritance = fetch.inheritance
@@ -233,8 +234,8 @@ class SessionLife(SessionWaiting):
             lambda: self._run_users > 0 or bool(self._readings),
         )
         run = SessionRun(settings, self._shared, trust=trust, inheritance=self._inheritance)
-        for url, tier in self._added_trackers.items():
-            run.transfer.trackers.add_tracker(url, tier)
+        self._edits.apply_to_trackers(run.transfer.trackers)
+        self._edits.apply_to_web_seeds(run.transfer.web_seeds)
         return run
 
     def _fail(self, error: TorrentEngineError) -> None:

@@ -9,6 +9,7 @@ from torrent_engine.engine.resting import Rest, RestFacts, facts_of_new, facts_o
 from torrent_engine.engine.seeding_rules import rest_due_s, rest_reason, rules_of
 from torrent_engine.engine.session_life import SessionLife
 from torrent_engine.engine.session_run import REST, SessionRun
+from torrent_engine.engine.source_edits import edits_from
 from torrent_engine.engine.states import Signal, State
 from torrent_engine.engine.torrent import Swarm
 from torrent_engine.policy.candidates import CandidateList
@@ -66,7 +67,7 @@ class SessionRest(SessionLife):
             return False
         if self._stop_wanted is not None:  # while it was started
             return False
-        if metainfo.web_seeds or metainfo.http_seeds or not self._trusts_resume:
+        if self._edits.web_seeds_of(metainfo) or not self._trusts_resume:
             return False
         if config.peers or config.renamed_files or config.check_only or config.metadata_only:
             return False
@@ -81,15 +82,13 @@ class SessionRest(SessionLife):
 
     def extras(self) -> dict[str, Any]:
         """Return what was added since it was made, as JSON has it."""
-        return {"trackers": self._added_trackers} if self._added_trackers else {}
+        return self._edits.values()
 
     def take_up(self, saved: "SavedSession") -> None:
         """Go on where another process ended; before the start."""
         self._rest_facts = saved.facts
         self._seeding = SeedingClock(saved.seeding_s)
-        trackers = saved.extras.get("trackers")
-        if isinstance(trackers, dict):
-            self._added_trackers = dict(trackers)
+        self._edits = edits_from(saved.extras)
 
     def metainfo_is_stored(self) -> None:
         """Hear that the database has the metainfo now; it is not held while it is not needed."""
@@ -121,7 +120,7 @@ class SessionRest(SessionLife):
         self._rest, self._rest_facts = rest, rest.facts
         if self._is_stored:
             self._metainfo = None
-        rest.begin(is_announced=self.state is not State.PAUSED)
+        rest.begin(self._edits, is_announced=self.state is not State.PAUSED)
         self._count_seeding()
 
     def _count_seeding(self) -> None:

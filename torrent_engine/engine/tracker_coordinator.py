@@ -164,6 +164,12 @@ class TrackerCoordinator:
         self._changed()
         return is_added
 
+    def remove_tracker(self, url: str) -> bool:
+        """Announce to a tracker no more, but for "stopped" if it counts us; False if unknown."""
+        is_removed = self._schedule.remove(url)
+        self._changed()
+        return is_removed
+
     def status(self) -> list[TrackerStatus]:
         """Return all trackers in the order in which they are tried, unusable ones last."""
         now = self._clock()
@@ -184,6 +190,9 @@ class TrackerCoordinator:
         return results
 
     async def _announce(self, attempt: Attempt) -> None:
+        if attempt.event is AnnounceEvent.STOPPED:  # it was removed
+            await self._say_stopped(attempt)
+            return
         try:
             response = await self._client.announce(attempt.url, self._request(attempt))
         except TrackerError as error:

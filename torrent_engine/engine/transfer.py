@@ -94,6 +94,8 @@ class Transfer:
         )
         self.downloads = DownloadManager(torrent, self.finisher)
         self.web_seeds = WebSeeds(torrent, self.downloads, shared.http, self.writer, self.bandwidth)
+        self.downloads.urgent.others = self.web_seeds
+        self._tasks: anyio.abc.TaskGroup | None = None
         self.uploads = UploadManager(torrent, callbacks.on_error)
         self.pool = self._make_pool(inheritance)
         self.source_totals = SourceTotals(self.pool.candidates)
@@ -193,6 +195,7 @@ class Transfer:
             self.trackers.want_peers()  # those who know us from before the metadata learn it
         try:
             async with anyio.create_task_group() as tasks:
+                self._tasks = tasks
                 await tasks.start(self.pool.run)
                 tasks.start_soon(self.sources.run)
                 tasks.start_soon(self.web_seeds.run)
@@ -201,6 +204,7 @@ class Transfer:
                 self.uploads.set_active(active=True)
                 await self._tick_forever()
         finally:
+            self._tasks = None
             self._shared.router.unregister(info_hash)
             self.bandwidth.leave()
             self.downloads.is_active = self.uploads.is_active = False
@@ -255,6 +259,12 @@ class Transfer:
     def _on_dht_port(self, peer: Peer, port: int) -> None:
         if not self.torrent.metainfo.is_private:
             self._shared.discovery.add_dht_node(peer.address.host, port)
+
+    def add_web_seed(self, url: str, bep: int) -> None:
+        """Ask one more web seed."""
+        self.web_seeds.add(url, bep)
+        if self._tasks is not None and not self.web_seeds.is_running:
+            self._tasks.start_soon(self.web_seeds.run)
 
     def _wake_pool(self) -> None:
         self.pool.wake()

@@ -25,6 +25,7 @@ from torrent_engine.protocol.wire.messages import BlockRequest
 PIECES_LOOKED_AFTER: Final = 4  # ours: the first ones; the others have time
 HELPERS: Final = 4  # ours: peers that are asked again in one go
 MIN_PATIENCE_S: Final = 0.25  # ours: a block is given this long
+SOON_S: Final = 1.0  # ours: what is due within this may take the place of other requests
 SILENCE_S: Final = 1.0  # ours: after this a sender's silence counts more than its rate
 
 IsAsked = Callable[[Block], bool]
@@ -55,8 +56,8 @@ class OtherSenders(Protocol):
     def expected(self, piece: int, now: float) -> dict[Block, float]:
         """Return in how many seconds each block of a piece comes that one of them owes us."""
 
-    def hurry(self) -> None:
-        """Look at once what is to be asked for."""
+    def hurry(self, soon: int) -> None:
+        """Ask at once for what is due, of pieces ``soon``."""
 
 
 class UrgentRequests:
@@ -80,6 +81,10 @@ class UrgentRequests:
         blocks = queued_blocks + MIN_QUEUE_BLOCKS
         ready_s = self._torrent.clock() + wait_s(blocks, bytes_per_s)
         return faster & self._deadlines.due_before(ready_s)
+
+    def is_due(self, piece: int) -> bool:
+        """Return whether a piece has a deadline."""
+        return bool(self._deadlines.bits >> piece & 1)
 
     def pick(self, peer: Peer, bits: int, room: int) -> list[Block]:
         """Pick for a peer with room for so many more: what is due, then anything else.
@@ -126,7 +131,7 @@ class UrgentRequests:
             peer.link.flush()
         self._ask_again(now)
         if self.others is not None:
-            self.others.hurry()
+            self.others.hurry(self._deadlines.due_before(now + SOON_S))
 
     def tick(self, now: float) -> None:
         """Look who is fast, and ask again for what comes too late; some times a second."""

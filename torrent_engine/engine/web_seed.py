@@ -19,6 +19,7 @@ from torrent_engine.engine.download_manager import DownloadManager
 from torrent_engine.engine.events import WebSeedBanned, WebSeedFailed
 from torrent_engine.engine.peer import WebSeedIdentity
 from torrent_engine.engine.torrent import Torrent
+from torrent_engine.engine.urgent_requests import expected_of
 from torrent_engine.engine.web_seed_fetch import BEP_OF_FILES, FileMissingError, WebSeedFetch
 from torrent_engine.net.address_policy import AddressPolicy, AddressRefusedError
 from torrent_engine.net.http_client import HttpClient
@@ -66,6 +67,11 @@ class WebSeedStats:
     """Of the last failure; "" if the last request went well."""
 
 
+def idle_stats_of(url: str, bep: int) -> WebSeedStats:
+    """Return what can be told of a web seed while its torrent does not run."""
+    return WebSeedStats(redact_url(url), bep, WebSeedState.IDLE, 0, 0.0, 0, "")
+
+
 @dataclass(frozen=True, slots=True)
 class WebSeedParts:
     """What the web seeds of one torrent work with."""
@@ -105,8 +111,10 @@ class WebSeed:
         self._is_banned = False
         self._is_proved = False
         """It answered a request: several may run at once."""
-        self._busy = 0
-        self._busy_until_s = 0.0
+        self._busy = self._to_end = 0
+        """Requests under way, and those that end early to make room for what is due."""
+        self._busy_until_s = self._heard_s = 0.0
+        """When the last one ended; when it was asked after a pause, or sent something."""
         self._idle_rounds = 0
         """How often it was looked in vain for something to ask."""
         self._is_leaving = False
@@ -131,6 +139,11 @@ class WebSeed:
     def is_over(self) -> bool:
         """Whether it is not asked for anything any more."""
         return self.quiet_until_s == math.inf
+
+    @property
+    def bits(self) -> int:
+        """The pieces that it may be asked for now, as bits; none while it rests."""
+        return self._bits if self.quiet_until_s <= self._parts.torrent.clock() else 0
 
     @property
     def is_open(self) -> bool:
@@ -161,13 +174,30 @@ class WebSeed:
         self._wake.set()
         self._wake = anyio.Event()
 
+    def expected(self, piece: int, now: float) -> dict[Block, float]:
+        """Return in how many seconds each block of a piece comes that it owes us."""
+        rate = self.download_rate.rate(now)
+        return expected_of(self._owed, piece, rate, now - self._heard_s)
+
+    def hurry(self, soon: int) -> None:
+        """Ask at once for what is due, of pieces ``soon``; half of its other requests make room."""
+        most = self._config.max_requests if self._is_proved else 1
+        if self._busy >= most and self._parts.torrent.picker.has_due(self._bits & soon):
+            self._to_end = max(1, self._busy // 2)
+        self.wake()
+
+    def retire(self) -> None:
+        """Ask no more, and let others have what it owes."""
+        self.quiet_until_s = math.inf
+        self._scope.cancel()
+        self._give_up(tuple(self._owed))
+
     def ban(self) -> None:
         """Ask no more: it sent bad data."""
         if self._is_banned:
             return
-        self._is_banned, self.quiet_until_s, self._error = True, math.inf, "sent bad data"
-        self._scope.cancel()
-        self._give_up(tuple(self._owed))
+        self._is_banned, self._error = True, "sent bad data"
+        self.retire()
         torrent = self._parts.torrent
         torrent.bus.publish(WebSeedBanned(self._metainfo.info_hash, self.shown_url, self._error))
 
@@ -216,9 +246,12 @@ class WebSeed:
         left_bytes = missing * self._metainfo.geometry.piece_bytes
         left_bytes += sum(partial.left for partial in picker.partials.values()) * BLOCK_BYTES
         count = range_blocks(self._config, rate, left_bytes)
-        blocks = downloads.pick_stretch(
-            self.identity, self._bits, count, self._last_piece, self._owed.__contains__
-        )
+        bits, is_asked, self._to_end = self._bits, self._owed.__contains__, 0
+        if picker.deadlines.bits:
+            bits ^= bits & downloads.urgent.left_to_faster(rate, len(self._owed))
+            if late := downloads.urgent.pick_again(bits, count, rate, is_asked):
+                return late
+        blocks = downloads.pick_stretch(self.identity, bits, count, self._last_piece, is_asked)
         if blocks:
             self._last_piece = blocks[-1][0]
         return blocks
@@ -233,6 +266,8 @@ class WebSeed:
             self._idle_rounds += 1
 
     async def _ask(self, blocks: Sequence[Block]) -> None:
+        if not self._busy:
+            self._heard_s = self._parts.torrent.clock()
         self._busy += 1
         self._idle_rounds = 0
         self._owed.update(dict.fromkeys(blocks))
@@ -329,8 +364,9 @@ class WebSeed:
     def received(self, count_bytes: int) -> None:
         """Account for payload."""
         parts = self._parts
+        self._heard_s = now = parts.torrent.clock()
         self.downloaded_bytes += count_bytes
-        self.download_rate.add(count_bytes, parts.torrent.clock())
+        self.download_rate.add(count_bytes, now)
         parts.torrent.totals.downloaded_bytes += count_bytes
         if self.download_throttle is not None:
             self._debt_bytes += count_bytes - READ_BYTES
@@ -342,6 +378,9 @@ class WebSeed:
         self._parts.downloads.on_block(self, BlockReceived(*block, views))
 
     def needs_any(self, blocks: Sequence[Block]) -> bool:
-        """Return whether any of these is still to come from somebody; cheap before the end game."""
+        """Return whether any of these is still to come from it; cheap before the end game."""
         downloads = self._parts.downloads
+        if self._to_end and blocks and not downloads.urgent.is_due(blocks[0][0]):
+            self._to_end -= 1
+            return False
         return not downloads.has_duplicates or downloads.needs_any(blocks)

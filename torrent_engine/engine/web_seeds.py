@@ -1,8 +1,10 @@
 """Owns the web seeds of one torrent: which are asked now, which wait, which are banned."""
 
+from collections.abc import Iterable
 from typing import Final
 
 import anyio
+import anyio.abc
 
 from torrent_engine.engine.bandwidth_manager import TorrentBandwidth
 from torrent_engine.engine.download_manager import DownloadManager
@@ -12,13 +14,14 @@ from torrent_engine.engine.web_seed import WebSeed, WebSeedParts, WebSeedStats
 from torrent_engine.engine.web_seed_fetch import BEP_OF_FILES, BEP_OF_SCRIPTS
 from torrent_engine.net.http_client import HttpClient
 from torrent_engine.net.peer_link import Gate
+from torrent_engine.policy.pieces import Block
 from torrent_engine.policy.suspicion import Verdict
 
 TICK_S: Final = 0.5  # ours: how soon a web seed notices that there is something to ask for again
 
 
 class WebSeeds:
-    """Downloads from the web seeds that a torrent names while :meth:`run` runs."""
+    """Downloads from web seeds while :meth:`run` runs: those of the torrent, and added ones."""
 
     def __init__(
         self,
@@ -30,25 +33,68 @@ class WebSeeds:
     ) -> None:
         self._torrent = torrent
         self._downloads = downloads
-        config, metainfo = torrent.shared_config.web_seed, torrent.metainfo
-        parts = WebSeedParts(torrent, downloads, http, gate, bandwidth, self._has_others)
+        self._config = torrent.shared_config.web_seed
+        self._bandwidth = bandwidth
+        self._parts = WebSeedParts(torrent, downloads, http, gate, bandwidth, self._has_others)
+        self._seeds: list[WebSeed] = []
+        self._waiting: list[WebSeed] = []
+        self._workers: anyio.abc.TaskGroup | None = None
+        self._worker_count = 0
+        self._wake = anyio.Event()
+        metainfo = torrent.metainfo
         urls = dict.fromkeys(metainfo.http_seeds, BEP_OF_SCRIPTS)
         urls |= dict.fromkeys(metainfo.web_seeds, BEP_OF_FILES)
-        known = list(urls.items())[: config.max_urls if config.enabled else 0]
-        self._seeds = [WebSeed(url, bep, parts) for url, bep in known]
-        self._waiting = list(self._seeds)
-        self._wake = anyio.Event()
+        for url, bep in urls.items():
+            self.add(url, bep)
+
+    def add(self, url: str, bep: int) -> bool:
+        """Ask one more web seed; False if it is known, there are too many, or none is asked."""
+        is_known = any(seed.identity.url == url for seed in self._seeds)
+        if is_known or not self._config.enabled or len(self._seeds) >= self._config.max_urls:
+            return False
+        seed = WebSeed(url, bep, self._parts)
+        self._seeds.append(seed)
+        self._waiting.append(seed)
+        self._hire()
+        self._wake_all()
+        return True
+
+    def remove(self, url: str) -> bool:
+        """Ask a web seed no more, what it owes is asked of others; False if it is not known."""
+        for seed in self._seeds:
+            if seed.identity.url == url:
+                self._seeds.remove(seed)
+                if seed in self._waiting:
+                    self._waiting.remove(seed)
+                seed.retire()
+                self._bandwidth.remove_web_seed(seed)
+                return True
+        return False
+
+    @property
+    def is_running(self) -> bool:
+        """Whether :meth:`run` runs: it ends when there is no web seed to ask any more."""
+        return self._workers is not None
 
     async def run(self) -> None:
         """Ask web seeds until cancelled, or all of them are given up; raises nothing."""
-        most = self._torrent.shared_config.web_seed.max_active
-        async with anyio.create_task_group() as tasks:
-            for _ in range(min(most, len(self._waiting))):
-                tasks.start_soon(self._serve)
-            while not all(seed.is_over for seed in self._seeds):
-                await anyio.sleep(TICK_S)
-                self._wake_all()
-            tasks.cancel_scope.cancel()
+        try:
+            async with anyio.create_task_group() as tasks:
+                self._workers, self._worker_count = tasks, 0
+                self._hire()
+                while not all(seed.is_over for seed in self._seeds):
+                    await anyio.sleep(TICK_S)
+                    self._wake_all()
+                tasks.cancel_scope.cancel()
+        finally:
+            self._workers = None
+
+    def _hire(self) -> None:
+        """Start a task for each web seed, up to as many as may be asked at a time."""
+        most = min(self._config.max_active, len(self._seeds))
+        while self._workers is not None and self._worker_count < most:
+            self._worker_count += 1
+            self._workers.start_soon(self._serve)
 
     async def _serve(self) -> None:
         """Ask one web seed after another: each until it has to rest."""
@@ -89,6 +135,26 @@ class WebSeeds:
         for seed in self._seeds:
             if seed.identity in verdict.ban:
                 seed.ban()
+
+    # -- what is due ----------------------------------------------------------------------------
+
+    def speeds(self, now: float) -> Iterable[tuple[float, int]]:
+        """Return bytes per second and pieces as bits of each that may be asked now."""
+        return [(seed.download_rate.rate(now), seed.bits) for seed in self._seeds]
+
+    def expected(self, piece: int, now: float) -> dict[Block, float]:
+        """Return in how many seconds each block of a piece comes that one of them owes us."""
+        expected: dict[Block, float] = {}
+        for seed in self._seeds:
+            expected |= seed.expected(piece, now)
+        return expected
+
+    def hurry(self, soon: int) -> None:
+        """Ask at once for what is due, of pieces ``soon``."""
+        for seed in self._seeds:
+            seed.hurry(soon)
+
+    # -- facts ----------------------------------------------------------------------------------
 
     def bytes_per_s(self, now: float) -> float:
         """Return the download rate over all web seeds."""

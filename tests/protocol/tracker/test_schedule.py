@@ -372,3 +372,108 @@ def test_bep3_an_abandoned_announce_is_made_again_at_once_and_owes_a_stopped():
     assert [attempt.event for attempt in s.to_stop()] == [E.STOPPED]  # it may count us
     assert not s.is_announcing(A)
     assert one(s, 1.0).event is E.STARTED
+
+
+# -- trackers that are removed ----------------------------------------------------------------
+
+
+def test_a_tracker_that_counts_us_is_told_stopped_and_asked_no_more():
+    s = schedule([A], [B])
+    for attempt in s.due(now=0.0):
+        s.succeeded(attempt, answer(tracker_id=b"id"), now=1.0)
+    assert s.remove(A)
+    assert s.next_timer() == 0.0
+    assert s.due(now=2.0) == [Attempt(A, E.STOPPED, b"id")]
+    assert due(s, 10_000.0) == {(B, E.NONE)}
+    assert [record.url for record in s.records()] == [B]
+    assert not s.remove(A)
+
+
+def test_a_tracker_that_does_not_count_us_is_told_nothing():
+    s = schedule([A])
+    s.failed(one(s, 0.0), TrackerError("down"), now=1.0)
+    assert s.remove(A)
+    assert s.due(now=10_000.0) == []
+    assert s.next_timer() == float("inf")
+
+
+@pytest.mark.parametrize("end", ["answer", "failure", "abandoned"])
+def test_a_tracker_that_is_removed_while_it_is_asked_is_told_after_its_answer(end):
+    s = schedule([A, B])
+    attempt = one(s, 0.0)
+    assert s.remove(A)
+    assert due(s, 1.0) == {(B, E.STARTED)}
+    if end == "answer":
+        assert s.succeeded(attempt, answer(), now=2.0) == float("inf")
+    elif end == "failure":
+        assert s.failed(attempt, TrackerError("down"), now=2.0) == float("inf")
+    else:
+        s.abandoned(attempt, now=2.0)
+    goodbyes = {(A, E.STOPPED)} if end != "failure" else set()
+    assert due(s, 3.0) == goodbyes
+
+
+def test_the_next_of_its_tier_takes_the_place_of_a_tracker_that_is_removed():
+    s = schedule([A, B])
+    s.succeeded(one(s, 0.0), answer(), now=0.0)
+    s.remove(A)
+    assert due(s, 1.0) == {(A, E.STOPPED), (B, E.STARTED)}
+
+
+def test_what_is_owed_to_a_tracker_that_was_removed_is_said_at_the_end():
+    s = schedule([A])
+    s.succeeded(one(s, 0.0), answer(), now=0.0)
+    s.remove(A)
+    assert [attempt.event for attempt in s.to_stop()] == [E.STOPPED]
+    assert s.to_stop() == []
+
+
+def test_a_tracker_that_comes_back_at_once_is_not_stopped():
+    s = schedule([A])
+    s.succeeded(one(s, 0.0), answer(), now=0.0)
+    s.remove(A)
+    assert s.add(A, 0)
+    assert due(s, 1.0) == {(A, E.NONE)}
+    s.remove(A)
+    s.due(now=2.0)
+    assert s.add(A)
+    assert due(s, 3.0) == {(A, E.STARTED)}
+
+
+def test_a_url_that_cannot_be_a_tracker_is_removed_too():
+    s = schedule(["ftp://x.example/"])
+    assert s.remove("ftp://x.example/")
+    assert not s.refused
+
+
+@pytest.mark.parametrize("is_private", [False, True])
+@pytest.mark.parametrize("seed", range(20))
+def test_any_life_of_added_and_removed_trackers_asks_those_that_are_there(seed, is_private):
+    rng = random.Random(seed)
+    s = AnnounceSchedule([[A, B], [C]], is_private=is_private, config=CONFIG, rng=rng)
+    there, told, under_way = {A, B, C}, set(), []
+    for now in range(60):
+        url = rng.choice([A, B, C, D])
+        if rng.random() < 0.3:
+            assert s.remove(url) == (url in there)
+            there.discard(url)
+        elif rng.random() < 0.3:
+            assert s.add(url, rng.choice([None, 0, 1])) == (url not in there)
+            there.add(url)
+        for attempt in s.due(now=now * 100.0):
+            if attempt.event is E.STOPPED:
+                told.discard(attempt.url)
+            else:
+                assert attempt.url in there
+                under_way.append(attempt)
+        rng.shuffle(under_way)
+        while under_way and rng.random() < 0.6:
+            attempt = under_way.pop()
+            if rng.random() < 0.3:
+                s.failed(attempt, TrackerError("down"), now=now * 100.0)
+            else:
+                s.succeeded(attempt, answer(), now=now * 100.0)
+                told.add(attempt.url)
+    told -= {attempt.url for attempt in s.to_stop()}
+    assert not told
+    assert {record.url for record in s.records()} == there

@@ -68,3 +68,14 @@ def test_bep12_promotion_keeps_every_url_in_its_tier(groups, rng):
             assert t.tier(before[url])[0] == url
     assert {url: t.tier_of(url) for url in t} == before
     assert set(before) == {url for group in groups for url in group}
+
+
+def test_a_tracker_that_is_removed_leaves_its_tier_where_it_was():
+    t = tiers(["a"], ["b", "c"])
+    t.remove("a")
+    assert list(t) == ["b", "c"]
+    assert (len(t), t.tier(0), t.tier_of("c")) == (2, (), 1)
+    assert t.add("d", 0) == 0
+    assert list(t) == ["d", "b", "c"]
+    with pytest.raises(KeyError):
+        t.remove("a")

@@ -6,7 +6,7 @@ Public torrents announce to one tracker of each tier, all tiers side by side; pr
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from torrent_engine.base.config import TrackerConfig
@@ -86,6 +86,7 @@ class AnnounceSchedule:
         usable = [[url for url in tier if self._is_usable(url)] for tier in tiers]
         self._tiers = TrackerTiers(_capped(usable), rng)
         self._records = {url: TrackerRecord(url) for url in self._tiers}
+        self._goodbyes: list[Attempt] = []
         self._lanes = self._first_lanes()
 
     def records(self) -> list[TrackerRecord]:
@@ -107,7 +108,7 @@ class AnnounceSchedule:
 
     def due(self, *, now: float) -> list[Attempt]:
         """Return the announces to make now; each lane has one under way at most."""
-        attempts: list[Attempt] = []
+        attempts, self._goodbyes = self._goodbyes, []
         for lane in self._lanes:
             if lane.in_flight is None and lane.next_s <= now:
                 attempt = self._next_attempt(lane, now)
@@ -118,10 +119,13 @@ class AnnounceSchedule:
     def next_timer(self) -> float:
         """Return when ``due`` has something to give again, as far as is known now."""
         waiting = [lane.next_s for lane in self._lanes if lane.in_flight is None]
-        return min(waiting, default=NEVER)
+        return 0.0 if self._goodbyes else min(waiting, default=NEVER)
 
     def succeeded(self, attempt: Attempt, response: AnnounceResponse, *, now: float) -> float:
         """Record an answer, promote its tracker (BEP 12); return seconds to the next announce."""
+        if attempt.url not in self._records:
+            self._say_goodbye(attempt)
+            return NEVER
         record, lane = self._end(attempt)
         record.last_response, record.last_success_s = response, now
         record.message = response.warning or ""
@@ -138,6 +142,10 @@ class AnnounceSchedule:
 
     def failed(self, attempt: Attempt, error: TrackerError, *, now: float) -> float:
         """Record a failure; return seconds until this tracker is asked again (BEP 31, back-off)."""
+        if attempt.url not in self._records:
+            if attempt.event is not AnnounceEvent.STARTED:
+                self._say_goodbye(attempt)
+            return NEVER
         record, lane = self._end(attempt)
         record.failures += 1
         record.message = str(error)
@@ -148,6 +156,9 @@ class AnnounceSchedule:
 
     def abandoned(self, attempt: Attempt, *, now: float) -> None:
         """Record that nobody waits for an answer any more; the tracker may count us or not."""
+        if attempt.url not in self._records:
+            self._say_goodbye(attempt)
+            return
         lane = self._lane_of(attempt.url)
         lane.in_flight = None
         lane.tried.discard(attempt.url)
@@ -173,7 +184,8 @@ class AnnounceSchedule:
 
     def to_stop(self) -> list[Attempt]:
         """Return a "stopped" for every tracker that counts us, or may do so."""
-        return [
+        goodbyes, self._goodbyes = self._goodbyes, []
+        return goodbyes + [
             Attempt(record.url, AnnounceEvent.STOPPED, record.tracker_id)
             for record in self.records()
             if record.is_started or record.is_in_doubt
@@ -202,9 +214,42 @@ class AnnounceSchedule:
         known_tiers = len(self._tiers)
         index = self._tiers.add(url, tier)
         self._records[url] = TrackerRecord(url)
+        self._take_back_goodbye(self._records[url])
         if index is not None and index >= known_tiers:
             self._add_tier(index)
+        elif (lane := self._lane_of(url)).next_s == NEVER:
+            lane.next_s = 0.0
         return True
+
+    def remove(self, url: str) -> bool:
+        """Forget a tracker; False if it is not there. If it counts us it is told "stopped".
+
+        While it is being asked that waits for its answer. Another of its tier takes its place.
+        """
+        if self.refused.pop(url, None) is not None:
+            return True
+        if url not in self._records:
+            return False
+        record, lane = self._records.pop(url), self._lane_of(url)
+        if lane.in_flight is not None and lane.in_flight.url == url:
+            lane.in_flight, lane.next_s = None, 0.0
+        elif record.is_started or record.is_in_doubt:
+            self._say_goodbye(Attempt(url, AnnounceEvent.STOPPED, record.tracker_id))
+        if lane.current == url:
+            lane.current, lane.next_s = None, 0.0
+        lane.tried.discard(url)
+        self._tiers.remove(url)
+        return True
+
+    def _say_goodbye(self, attempt: Attempt) -> None:
+        self._goodbyes.append(replace(attempt, event=AnnounceEvent.STOPPED))
+
+    def _take_back_goodbye(self, record: TrackerRecord) -> None:
+        """Go on with a tracker that comes back before it was told "stopped"."""
+        for attempt in self._goodbyes:
+            if attempt.url == record.url:
+                record.is_started, record.tracker_id = True, attempt.tracker_id
+        self._goodbyes = [each for each in self._goodbyes if each.url != record.url]
 
     def _is_usable(self, url: str) -> bool:
         try:

@@ -22,7 +22,7 @@ class TrackerTiers:
                 self._tiers.append(urls)
 
     def __len__(self) -> int:
-        """Return the number of tiers; none of them is empty."""
+        """Return the number of tiers; those are empty whose last tracker was removed."""
         return len(self._tiers)
 
     def __iter__(self) -> Iterator[str]:
@@ -46,6 +46,10 @@ class TrackerTiers:
         tier = self._tiers[self.tier_of(url)]
         tier.remove(url)
         tier.insert(0, url)
+
+    def remove(self, url: str) -> None:
+        """Take a tracker out; its tier stays, though nothing be left in it. KeyError if unknown."""
+        self._tiers[self.tier_of(url)].remove(url)
 
     def add(self, url: str, tier: int | None = None) -> int | None:
         """Add a tracker at a random place of a tier, or in a new last tier if there is none such.
