@@ -171,3 +171,20 @@ async def test_a_bug_in_one_torrent_reaches_no_other(caplog: pytest.LogCaptureFi
     async with kept(manager) as (_, _clock):
         assert manager.running == [0, 1]
     assert f"torrent {'01' * 20}: the queue failed to move it" in caplog.messages
+
+
+async def test_who_leaves_a_check_is_held_at_once_if_there_is_no_room() -> None:
+    manager = FakeManager(*[State.CHECKING] * 3, State.SEEDING)
+    async with kept(manager) as (keeper, clock):
+        assert manager.running == [0, 1, 2, 3]
+        for number, state in enumerate([State.DOWNLOADING, State.DOWNLOADING, State.SEEDING]):
+            session = manager.sessions[number]
+            session.facts = QueueFacts(state, rate_bytes_per_s=1e6)
+            keeper.moved(session, State.CHECKING, state)
+        assert manager.running == [0, 3]
+        keeper.moved(manager.sessions[1], State.DOWNLOADING, State.PAUSED)
+        await clock.advance(0.1)
+        assert manager.running == [0, 3]
+        keeper.set_config(QueueConfig())
+        keeper.moved(manager.sessions[0], State.CHECKING, State.DOWNLOADING)
+        assert not manager.sessions[0].is_held

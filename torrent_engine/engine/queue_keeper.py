@@ -98,6 +98,18 @@ class QueueKeeper:
             self._is_changed = True
             self._alarm.ring()
 
+    def moved(self, session: QueuedTorrent, old: State, new: State) -> None:
+        """Hear that a torrent is in another state.
+
+        What it is to be after a check, nobody knew before: it is held at once if there is no room.
+        """
+        self.changed()
+        is_after_check = old is State.CHECKING and new in {State.DOWNLOADING, State.SEEDING}
+        if not self.has_limits or not is_after_check or session.is_held:
+            return
+        if not self._queue.take_room(is_download=new is State.DOWNLOADING):
+            _move(session)
+
     async def run(self) -> None:
         """Look when there is reason to, until cancelled."""
         while True:

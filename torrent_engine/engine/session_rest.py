@@ -19,9 +19,7 @@ from torrent_engine.policy.stop_rules import StopRules
 if TYPE_CHECKING:
     from torrent_engine.engine.manager_records import SavedSession
 
-MARGIN_S: Final = (
-    0.01  # ours: with it a rule that was said to hold then does, however it is rounded
-)
+MARGIN_S: Final = 0.01  # ours: a rule holds this long after it is due, however it is rounded
 
 
 class SessionRest(SessionLife):
@@ -201,8 +199,11 @@ class SessionRest(SessionLife):
 
     def _speak_again(self) -> None:
         """Be found again, or run where there is something to do."""
-        if self._rest is not None:
-            self._rest.announce()
+        rest = self._rest
+        if rest is not None and not rest.facts.is_complete:
+            self._wake()  # it may know peers and web seeds, who cannot find it
+        elif rest is not None:
+            rest.announce()
             self._count_seeding()
 
     def _end_rest(self) -> None:

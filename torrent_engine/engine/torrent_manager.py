@@ -335,13 +335,13 @@ class TorrentManager:
 
     # -- the database -------------------------------------------------------------------------
 
-    def _moved(self, session: Session, old: State, _new: State) -> None:
+    def _moved(self, session: Session, old: State, new: State) -> None:
         """Hear of a move of a Session, perhaps of somebody else's."""
         if self._sessions.get(session.info_hash) is not session or self._is_closing:
             return
         if not self._is_restoring:
             self._open.changed(session.info_hash)
-            self._queue.changed()
+            self._queue.moved(session, old, new)
 
     def _record(self, info_hash: InfoHash) -> SessionRecord | None:
         session = self._sessions.get(info_hash)

@@ -55,6 +55,13 @@ class TorrentQueue:
         self._config = config
         self._slow = SlowTorrents(config.slow_after_s)
         self._rotation = SeedRotation(config.seed_turn_s)
+        self._make_room()
+
+    def _make_room(self) -> None:
+        config = self._config
+        self._for_downloads = _Room.of(config.max_active_downloads)
+        self._for_seeds = _Room.of(config.max_active_seeds)
+        self._for_all = _Room.of(config.max_active)
 
     @property
     def has_limits(self) -> bool:
@@ -72,16 +79,26 @@ class TorrentQueue:
         """Return the keys of those that may run now; who does not want to is not among them."""
         config = self._config
         checks, downloads, seeds = _by_kind(entries)
-        for_all = _Room.of(config.max_active)
+        self._make_room()
+        for_all = self._for_all
         chosen: list[Hashable] = []
         self._choose(chosen, checks, _Room.of(config.max_active_checks), _Room.of(0), now)
-        self._choose(chosen, downloads, _Room.of(config.max_active_downloads), for_all, now)
+        self._choose(chosen, downloads, self._for_downloads, for_all, now)
         seeds = self._by_turns(seeds, now)
-        self._choose(chosen, seeds, _Room.of(config.max_active_seeds), for_all, now)
+        self._choose(chosen, seeds, self._for_seeds, for_all, now)
         seed_keys = {seed.key for seed in seeds}
         self._rotation.keep_only(seed_keys)
         self._slow.keep_only(seed_keys.union(entry.key for entry in downloads))
         return frozenset(chosen)
+
+    def take_room(self, *, is_download: bool) -> bool:
+        """Tell whether the last decision left room for one more; it has it until the next."""
+        rooms = (self._for_downloads if is_download else self._for_seeds, self._for_all)
+        if any(room.left <= 0 for room in rooms):
+            return False
+        for room in rooms:
+            room.left -= 1
+        return True
 
     def _choose(
         self,

@@ -1,0 +1,104 @@
+"""The queue with real Sessions: who runs, who waits, and what both look like."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.support.swarm import content, reach, seed, shared_config, state_of, until
+from tests.support.torrents import make_torrent, payload_of, write_files
+from torrent_engine.base.config import ManagerConfig, QueueConfig, SessionConfig
+from torrent_engine.base.ids import OwnerTie
+from torrent_engine.engine.states import State
+from torrent_engine.engine.torrent_manager import TorrentManager
+
+pytestmark = pytest.mark.anyio
+
+TORRENTS = [make_torrent(payload_of(100_000, number), name=f"t{number}") for number in range(3)]
+SLOW = 20_000  # bytes per second: five seconds
+
+
+@asynccontextmanager
+async def managed(folder: Path, **limits: float) -> AsyncIterator[TorrentManager]:
+    """Run a manager with a queue."""
+    queue = QueueConfig(**limits)  # type: ignore[arg-type]
+    config = ManagerConfig(shared_config(folder), save_path=str(folder / "out"), queue=queue)
+    async with TorrentManager(config) as manager:
+        yield manager
+
+
+def running(manager: TorrentManager) -> list[str]:
+    """Return the names of those that are not held back."""
+    return [each.name for each in manager.sessions if not each.is_held]
+
+
+async def test_downloads_run_one_after_the_other_in_the_order_of_the_queue(
+    tmp_path: Path,
+) -> None:
+    done: list[bytes] = []
+    first, second, third = (metainfo for metainfo, _ in TORRENTS)
+    async with (
+        seed(tmp_path / "0", *TORRENTS[0]) as (_, at_0),
+        seed(tmp_path / "1", *TORRENTS[1]) as (_, at_1),
+        seed(tmp_path / "2", *TORRENTS[2]) as (_, at_2),
+        managed(tmp_path, max_active_downloads=1) as manager,
+    ):
+        sessions = []
+        for metainfo, address in ((first, at_0), (second, at_1), (third, at_2)):
+            config = SessionConfig(peers=(address,), max_download_bytes_per_s=SLOW)
+            sessions.append(await manager.add_torrent_file(metainfo, config=config))
+        manager.subscribe_all("session.completed", lambda each: done.append(each.info_hash))
+        await reach(sessions[0], State.DOWNLOADING)
+        assert (running(manager), state_of(sessions[2])) == (["t0"], State.PAUSED)
+        manager.move_to(third.info_hash, 1)
+        for session in sessions:
+            session.set_rate_limits(download_bytes_per_s=0)
+        await until(lambda: len(done) == 3, timeout_s=40.0)
+        assert [each.name for each in manager.sessions] == ["t0", "t2", "t1"]
+        await until(lambda: running(manager) == ["t0", "t2", "t1"])
+    assert done == [first.info_hash, third.info_hash, second.info_hash]
+    assert all(content(*pair) for pair in [(first, tmp_path / "out"), (second, tmp_path / "out")])
+
+
+async def test_the_user_pauses_and_resumes_within_the_queue(tmp_path: Path) -> None:
+    async with managed(tmp_path, max_active_downloads=1) as manager:
+        first, second = [await manager.add_torrent_file(metainfo) for metainfo, _ in TORRENTS[:2]]
+        await until(lambda: running(manager) == ["t0"])
+        await first.pause()
+        await until(lambda: not second.is_held)  # a place is free
+        await reach(second, State.DOWNLOADING)
+        await first.resume()
+        await until(lambda: second.is_held)
+        assert (state_of(first), state_of(second)) == (State.DOWNLOADING, State.PAUSED)
+        await manager.remove_torrent(first.info_hash)
+        await reach(second, State.DOWNLOADING)
+
+
+async def test_seeds_take_turns(tmp_path: Path) -> None:
+    for metainfo, payload in TORRENTS:
+        write_files(metainfo, payload, tmp_path / "out")
+    had: set[str] = set()
+    limits = {"max_active_seeds": 1, "seed_turn_s": 0.1, "look_interval_s": 0.05}
+    async with managed(tmp_path, counts_slow=True, **limits) as manager:
+        for metainfo, _ in TORRENTS:
+            await manager.add_torrent_file(metainfo)
+        await until(lambda: _saw(had, manager))
+    assert had == {"t0", "t1", "t2"}
+
+
+def _saw(had: set[str], manager: TorrentManager) -> bool:
+    """Note who seeds now; tell whether all had their turn."""
+    seeding = [each.name for each in manager.sessions if each.state is State.SEEDING]
+    had.update(seeding)
+    return len(had) == len(TORRENTS)
+
+
+async def test_a_torrent_of_an_owner_that_moves_on_makes_room(tmp_path: Path) -> None:
+    async with managed(tmp_path, max_active_downloads=1) as manager:
+        first = await manager.add_torrent_file(TORRENTS[0][0], owner=OwnerTie("ui", 1))
+        second = await manager.add_torrent_file(TORRENTS[1][0])
+        await until(lambda: running(manager) == ["t0"])
+        manager.owners.advance("ui", 2)
+        await reach(second, State.DOWNLOADING)
+        await until(lambda: state_of(first) is State.STOPPED)
