@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         MagnetError,
         MetainfoError,
         NetworkError,
+        OwnerChangedError,
         RemoteProtocolError,
         SessionError,
         StateTransitionError,
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
         TorrentEngineError,
         TrackerError,
     )
-    from torrent_engine.base.ids import InfoHash, PeerAddress, PeerId, PieceIndex
+    from torrent_engine.base.ids import InfoHash, OwnerTie, PeerAddress, PeerId, PieceIndex
     from torrent_engine.codec.magnet import Magnet
     from torrent_engine.codec.metainfo import FileEntry, Metainfo
     from torrent_engine.disk.create import CreateOptions, create_torrent
@@ -55,6 +56,7 @@ _HOMES = {
     "MagnetError": "base.errors",
     "MetainfoError": "base.errors",
     "NetworkError": "base.errors",
+    "OwnerChangedError": "base.errors",
     "RemoteProtocolError": "base.errors",
     "SessionError": "base.errors",
     "StateTransitionError": "base.errors",
@@ -62,6 +64,7 @@ _HOMES = {
     "TorrentEngineError": "base.errors",
     "TrackerError": "base.errors",
     "InfoHash": "base.ids",
+    "OwnerTie": "base.ids",
     "PeerAddress": "base.ids",
     "PeerId": "base.ids",
     "PieceIndex": "base.ids",
@@ -96,6 +99,8 @@ __all__ = [
     "Metainfo",
     "MetainfoError",
     "NetworkError",
+    "OwnerChangedError",
+    "OwnerTie",
     "PeerAddress",
     "PeerId",
     "PeerStats",
