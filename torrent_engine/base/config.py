@@ -111,6 +111,7 @@ class PoolConfig:
 
     max_connections_per_torrent: int = 200
     max_connections: int = 500
+    """Over all torrents, which share them fairly; 0 is unlimited."""
     max_half_open: int = 50
     max_per_ip: int = 1
     """Connections from one IP address; more only where :attr:`allow_multiple_per_ip` is set."""
