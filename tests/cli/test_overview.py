@@ -159,6 +159,12 @@ def test_the_sum_has_room_for_whole_words() -> None:
     assert overview.words_in(totals.words) == "1 in error, 1 fetching metadata"
 
 
+def test_a_name_cannot_control_the_terminal() -> None:
+    line = drawn(entry("evil \x1b[2J\u202e name"))[1]
+    assert line.isprintable()
+    assert "\\x1b[2J" in line
+
+
 def test_markup_in_a_name_stays_text() -> None:
     assert drawn(entry("[red]x[/red]"))[1].startswith("[red]x[/red]")
 

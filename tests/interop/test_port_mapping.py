@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -106,10 +107,10 @@ def test_mappings_are_renewed_before_they_end(
 
         def are_renewed() -> bool:
             now = {each.transport: each.expires_s for each in router.leases()}
-            return all(now.get(name, 0) >= first[name] + 8 for name in ("TCP", "UDP"))
+            return all(now.get(name, 0) >= first[name] + 3 for name in ("TCP", "UDP"))
 
-        wait_until(are_renewed, timeout_s=40, what="both are renewed, twice")
-        assert "expired" not in router.output()
+        wait_until(are_renewed, timeout_s=40, what="both are renewed")
+        assert "because it has expired" not in router.output()
         assert child.open_in() == [protocol] * 2
 
 
@@ -119,12 +120,13 @@ def test_a_router_that_begins_anew_gets_them_again(
 ) -> None:
     with Child(home, tmp_path, protocol) as child:
         with MiniUpnpd(home.router, tmp_path) as router:
+            began = time.monotonic()
             child.wait_open()
+            # Its clock counts seconds, and clients grant it two: a shorter life is no other one.
+            wait_until(lambda: time.monotonic() - began > 6, timeout_s=10, what="it has an age")
             router.kill()
             router.forget()
-        wait_until(
-            lambda: (tmp_path / "leases").exists() is False, timeout_s=1, what="it is forgotten"
-        )
+        assert not (tmp_path / "leases").exists()
         with MiniUpnpd(home.router, tmp_path) as router:
             wait_until(lambda: len(router.leases()) == 2, timeout_s=60, what="both are open again")
             wait_until(lambda: len(child.open_in()) == 2, timeout_s=60, what="and known to be")

@@ -6,7 +6,7 @@ import click
 
 from torrent_engine.cli.exit_codes import ExitCode
 from torrent_engine.cli.option_groups import queue_option, source_options, transfer_options
-from torrent_engine.cli.options import SECONDS, common_options
+from torrent_engine.cli.options import POSITIVE_COUNT, SECONDS, common_options
 
 
 @click.command(
@@ -30,6 +30,13 @@ from torrent_engine.cli.options import SECONDS, common_options
     type=SECONDS,
     metavar="TIME",
     help="End after this long without progress: a plain number is seconds.",
+)
+@click.option(
+    "--owner-process",
+    type=POSITIVE_COUNT,
+    metavar="PID",
+    help="Download for this process: once it has ended all is cancelled, and what is not complete"
+    " is removed.",
 )
 @queue_option
 @transfer_options

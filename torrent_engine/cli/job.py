@@ -5,14 +5,14 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import anyio
 
 from torrent_engine.base.config import SessionConfig
-from torrent_engine.base.errors import NetworkError, TrackerError
+from torrent_engine.base.errors import NetworkError, OwnerChangedError, TrackerError
 from torrent_engine.cli import records, sources
 from torrent_engine.cli.entrance import Entrance
 from torrent_engine.cli.exit_codes import (
@@ -36,10 +36,12 @@ from torrent_engine.cli.views import (
 from torrent_engine.codec.magnet import Magnet
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.engine.event_bus import EventStream
+from torrent_engine.engine.owners import OWNER_CHANGED
 from torrent_engine.engine.session import Session
 from torrent_engine.engine.states import State
 
 if TYPE_CHECKING:
+    from torrent_engine.cli.process_owner import ProcessOwner
     from torrent_engine.engine.session_stats import SessionStats
     from torrent_engine.engine.shared_resources import SharedResources
 
@@ -66,6 +68,8 @@ class JobOptions:
     """A line per torrent on a terminal; None: where there are several."""
     max_active: int = 0
     """Torrents that download at a time; 0: all."""
+    owner: "ProcessOwner | None" = None
+    """For whom the torrents are."""
     stdin: bytes = b""
     debug: bool = False
 
@@ -187,6 +191,8 @@ class Job:
         name = torrent.display_name if isinstance(torrent, Magnet) else torrent.name
         self._label = safe(name)
         config = options.session_config(torrent)
+        if options.owner is not None:
+            config = replace(config, owner=options.owner.tie)
         if options.must_be_complete:
             if isinstance(torrent, Magnet):
                 raise CliError("seed takes a .torrent; `torrent-engine metadata` fetches it")
@@ -281,6 +287,8 @@ class Job:
             self._record("torrent.complete", path=path)
 
     def _finish(self, stats: "SessionStats", reason: str) -> None:
+        if reason == OWNER_CHANGED:
+            raise OwnerChangedError("cancelled: the process that it was for has ended")
         if self._options.save_metadata is not None or self._metainfo is None:
             self._finish_metadata()
             return

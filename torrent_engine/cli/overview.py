@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from torrent_engine.cli import sizes
 from torrent_engine.cli.views import STATE_STYLES, bar_parts, fraction_of
+from torrent_engine.codec.paths import escape_for_terminal
 from torrent_engine.engine.states import State
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class Entry:
     """One torrent, before it is known whether there is a line for it."""
 
     label: str
-    """Its name, safe for a terminal."""
+    """Its name, which may have anything in it: it is escaped where it is drawn."""
     word: str
     """What it does."""
     stats: "Callable[[], SessionStats] | None" = None
@@ -237,7 +238,7 @@ def _text_of(line: _Line, columns: Sequence[_Column], width: int, *, ascii_only:
     if line.stats is None and line.entry.stats is not None:
         line = _Line(line.entry, line.entry.stats())
     style = _style_of(line.entry.word)
-    name = Text(line.entry.label, end="")
+    name = Text(escape_for_terminal(line.entry.label), end="")
     name.truncate(_name_chars(columns, width), overflow="ellipsis", pad=True)
     bar: list[str | tuple[str, str]] = []
     if width >= WIDE_CHARS:

@@ -29,6 +29,7 @@ class Runner:
         wanted = options.is_overview
         is_overview = len(self._jobs) > 1 if wanted is None else wanted
         self._is_overview = reporter.draws and is_overview
+        self._owner = options.owner
         self._shared = shared
         self._reporter = reporter
         self._entrance = Entrance(self._jobs, options.max_active)
@@ -53,10 +54,14 @@ class Runner:
         return next(iter(serious or failures), ExitCode.OK)
 
     async def _run_jobs(self) -> None:
-        async with SharedResources(self._shared) as shared, anyio.create_task_group() as tasks:
-            self._scope = tasks.cancel_scope
-            for job in self._jobs:
-                tasks.start_soon(job.run, shared, self._entrance)
+        async with SharedResources(self._shared) as shared, anyio.create_task_group() as watch:
+            if self._owner is not None:
+                watch.start_soon(self._owner.watch, shared.owners)
+            async with anyio.create_task_group() as tasks:
+                self._scope = tasks.cancel_scope
+                for job in self._jobs:
+                    tasks.start_soon(job.run, shared, self._entrance)
+            watch.cancel_scope.cancel()
 
     async def _display(self) -> None:
         while True:

@@ -28,6 +28,7 @@ from torrent_engine.cli import loop, selection, source_list, sources
 from torrent_engine.cli.exit_codes import CliError, ExitCode
 from torrent_engine.cli.job import JobOptions
 from torrent_engine.cli.options import settings_of
+from torrent_engine.cli.process_owner import ProcessOwner
 from torrent_engine.cli.render import reporter_for
 from torrent_engine.cli.runner import Runner
 from torrent_engine.codec.magnet import Magnet
@@ -45,8 +46,11 @@ def run_transfers(
     if options["outputs"] and len(torrents) > 1:
         raise CliError("-o names files of one torrent; several torrents are given")
     settings = settings_of(context)
+    pid: int | None = options.get("owner_process")
+    owner = None if pid is None else ProcessOwner(pid)
     job_options = JobOptions(
         folder=options["folder"],
+        owner=owner,
         session_config=partial(session_config, options, resolved(options["peers"])),
         must_be_complete=must_be_complete,
         stop_timeout_s=options.get("stop_timeout"),
