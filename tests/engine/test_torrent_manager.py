@@ -67,7 +67,7 @@ async def test_adding_twice_gives_the_session_that_is_there_with_the_trackers_of
         link = Magnet(FIRST.info_hash, trackers=("udp://127.0.0.1:2/announce",))
         assert await many.add_magnet(link) is session
         assert len(many.sessions) == 1
-        urls = set(session._added_trackers)
+        urls = session._known_trackers()
         assert urls == {"http://127.0.0.1:1/announce", "udp://127.0.0.1:2/announce"}
 
 
@@ -202,7 +202,7 @@ async def test_after_a_restart_everything_is_as_it_was(tmp_path: Path) -> None:
         assert two.config.seed_ratio == 2.0
         assert (three.state, three.save_path) == (State.STOPPED, tmp_path / "elsewhere")
         assert many.priority(THIRD.info_hash) == 3
-        assert "http://127.0.0.1:1/announce" in three._added_trackers
+        assert "http://127.0.0.1:1/announce" in three._known_trackers()
         assert (four.state, four.name) == (State.FETCHING_METADATA, "by link")
         assert [each.metainfo for each in (one, two, three)] == TORRENTS[:3]
 
