@@ -173,3 +173,12 @@ async def test_what_a_peer_got_and_wants_no_more_is_given_back() -> None:
     uploads.connection.upload_requests.clear()
     uploads.source.rest()
     assert throttle.balance == 0
+
+
+def test_what_a_rate_limit_allowed_for_requests_that_are_refused_is_given_back() -> None:
+    throttle = Throttle(8 * BLOCK_BYTES)
+    uploads = Uploads(1, throttle=throttle)
+    ask(uploads.connection, 0, 3)
+    ask(uploads.connection, 1, 2)
+    assert uploads.source.refill() is Refill.QUEUED
+    assert throttle.balance == uploads.totals.uploaded_bytes == 2 * BLOCK_BYTES

@@ -112,6 +112,31 @@ def test_what_one_torrent_does_not_want_others_get() -> None:
     assert swarm.total(0, back_s) == pytest.approx(half, rel=0.03)  # not what it missed before
 
 
+def test_shares_are_counted_in_bytes_not_in_turns() -> None:
+    swarm = Swarm(2 * MIB, 1)
+    swarm.torrents.append(Branch(0, swarm.tree.root))
+    swarm.movers.append([])
+    for _ in range(40):  # slow peers, of which a turn is a few KiB
+        swarm.add(1, 50 * KIB)
+    begun_s = swarm.run(20)
+    half = MIB * (swarm.now - begun_s)
+    assert [swarm.total(0), swarm.total(1)] == pytest.approx([half, half], rel=0.03)
+
+
+def test_who_was_away_has_no_claim_on_what_others_got_meanwhile() -> None:
+    swarm = Swarm(MIB, 1, 1)
+    (first,), (second,) = swarm.movers
+    second.is_busy = False
+    swarm.run(10)
+    first.is_busy = False
+    swarm.run(1)
+    second.is_busy = True
+    swarm.run(0.1)  # alone at first, and so at once
+    first.is_busy = True
+    begun_s = swarm.run(5)
+    assert first.total(begun_s) == pytest.approx(second.total(begun_s), rel=0.03)
+
+
 def test_a_torrent_below_its_share_leaves_the_rest_to_others() -> None:
     swarm = Swarm(10 * MIB, 5, 5)
     swarm.tree.set_rate(swarm.torrents[0], MIB, swarm.now)
