@@ -14,7 +14,8 @@ from tests.support.clock import let_tasks_run
 from tests.support.swarm import open_descriptors, resources
 from torrent_engine.base.errors import LocalProtocolError, NetworkError, StateDatabaseError
 from torrent_engine.disk.state import StateStore
-from torrent_engine.engine.shared_resources import SharedResources, default_state_dir
+from torrent_engine.engine.shared_resources import SharedResources
+from torrent_engine.engine.state_folder import default_state_dir
 from torrent_engine.net.streams import listen
 
 pytestmark = pytest.mark.anyio

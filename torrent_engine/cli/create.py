@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from torrent_engine.cli.exit_codes import CliError, ExitCode
+from torrent_engine.cli.job_record import recorded
 from torrent_engine.cli.new_file import refuse_existing, write_new
+from torrent_engine.cli.option_groups import state_option
 from torrent_engine.cli.options import SIZE, common_options, settings_of
 
 if TYPE_CHECKING:
@@ -65,6 +67,7 @@ STDOUT: Final = "-"
 )
 @click.option("-f", "--force", is_flag=True, help="Replace the .torrent if it is there.")
 @click.option("-q", "--quiet", is_flag=True, help="Print only errors.")
+@state_option
 @common_options
 @click.pass_context
 def command(context: click.Context, /, **options: Any) -> ExitCode:  # noqa: ANN401
@@ -73,13 +76,16 @@ def command(context: click.Context, /, **options: Any) -> ExitCode:  # noqa: ANN
     output = _output_path(paths, options)
     if output is not None and not options["force"]:
         refuse_existing(output)
-    data = _hashed(paths, _create_options(options), settings_of(context), options)
-    if output is None:
-        sys.stdout.buffer.write(data)
-    else:
-        write_new(output, data, replace=options["force"])
-        if not options["quiet"]:
-            _tell(output, data)
+    create_options, name = _create_options(options), options["name"] or paths[0].resolve().name
+    with recorded("create", name=name, state_dir=options["state_dir"]) as record:
+        data = _hashed(paths, create_options, settings_of(context), options)
+        if output is None:
+            sys.stdout.buffer.write(data)
+        else:
+            write_new(output, data, replace=options["force"])
+        record.describe(data)
+    if output is not None and not options["quiet"]:
+        _tell(output, data)
     return ExitCode.OK
 
 

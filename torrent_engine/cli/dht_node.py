@@ -15,7 +15,7 @@ from torrent_engine.cli.dht_access import Options, dht_config, listen_hosts
 from torrent_engine.cli.exit_codes import ExitCode
 from torrent_engine.disk.state import StateStore
 from torrent_engine.engine.shared_dht import open_shared_dht
-from torrent_engine.engine.shared_resources import default_state_dir
+from torrent_engine.engine.state_folder import default_state_dir
 from torrent_engine.net.datagrams import open_datagrams
 from torrent_engine.net.dht_service import DhtService
 from torrent_engine.protocol.dht.node import DhtNode

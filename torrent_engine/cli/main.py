@@ -30,6 +30,7 @@ COMMANDS: Final[dict[str, str]] = {
     "verify": "Check data against its .torrent.",
     "scrape": "Ask a torrent's trackers for their counts.",
     "dht": "Ask the distributed hash table, or be a node of it.",
+    "jobs": "See what was done, by all runs of the last day.",
     "tracker": "Run a small HTTP and UDP tracker.",
     "demo": "Show it all at work on this machine, in under a minute.",
 }

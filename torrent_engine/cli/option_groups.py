@@ -50,6 +50,11 @@ def run_options(command: Command) -> Command:
     return _decorated(command, (*options, *_NETWORK_OPTIONS, *_PORT_OPTIONS, *_OUTPUT_OPTIONS))
 
 
+def state_option(command: Command) -> Command:
+    """Add the folder of the resume database."""
+    return _STATE_OPTION(command)
+
+
 def network_options(command: Command) -> Command:
     """Add how peers are found and reached, and what is printed."""
     return _decorated(command, (*_NETWORK_OPTIONS, *_OUTPUT_OPTIONS))
@@ -219,6 +224,13 @@ _WATCH_OPTIONS: Final = (
     ),
 )
 
+_STATE_OPTION: Final = click.option(
+    "--state-dir",
+    type=FOLDER,
+    envvar=STATE_DIR_VARIABLE,
+    help=f"Folder of the resume database (or {STATE_DIR_VARIABLE}).",
+)
+
 _NETWORK_OPTIONS: Final = (
     click.option(
         "--port",
@@ -244,12 +256,7 @@ _NETWORK_OPTIONS: Final = (
         metavar="HOST:PORT",
         help="Connect to this peer too; may be repeated.",
     ),
-    click.option(
-        "--state-dir",
-        type=FOLDER,
-        envvar=STATE_DIR_VARIABLE,
-        help=f"Folder of the resume database (or {STATE_DIR_VARIABLE}).",
-    ),
+    _STATE_OPTION,
     click.option(
         "--dht-bootstrap",
         type=PEER,

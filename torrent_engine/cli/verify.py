@@ -8,6 +8,8 @@ import anyio
 import click
 
 from torrent_engine.cli.exit_codes import CliError, ExitCode
+from torrent_engine.cli.job_record import recorded
+from torrent_engine.cli.option_groups import state_option
 from torrent_engine.cli.options import FOLDER, common_options, settings_of
 
 if TYPE_CHECKING:
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 UNCERTAIN: Final = "uncertain: shares a piece with a file that is not right"
 
 
-@click.command("verify", epilog="Nothing is written, and no saved state is believed.")
+@click.command("verify", epilog="No payload is written, and no saved state is believed.")
 @click.argument("torrents", nargs=-1, required=True, metavar="TORRENT...")
 @click.option(
     "-d",
@@ -38,6 +40,7 @@ UNCERTAIN: Final = "uncertain: shares a piece with a file that is not right"
 @click.option("--threads", type=click.IntRange(1, 64), default=2, show_default=True, metavar="N")
 @click.option("--json", "as_json", is_flag=True, help="Print one line of JSON for each torrent.")
 @click.option("-q", "--quiet", is_flag=True, help="Print only errors.")
+@state_option
 @common_options
 @click.pass_context
 def command(context: click.Context, /, **options: Any) -> ExitCode:  # noqa: ANN401
@@ -109,9 +112,19 @@ def _verify(source: str, context: click.Context, options: dict[str, Any]) -> Exi
     quiet = options["quiet"] or options["as_json"]
     reporter = render.reporter_for(settings_of(context), as_json=False, quiet=quiet)
     check = _Check(metainfo, options, reporter)
-    code = loop.run(lambda: loop.run_until_signalled(check.run))
-    if check.records is None:
-        raise KeyboardInterrupt  # stopped by a signal: unfinished
+    with recorded(
+        "check",
+        name=metainfo.name,
+        info_hash=metainfo.info_hash,
+        state_dir=options["state_dir"],
+    ) as record:
+        code = loop.run(lambda: loop.run_until_signalled(check.run))
+        if check.records is None:
+            raise KeyboardInterrupt  # stopped by a signal: unfinished
+        record.total_bytes = metainfo.total_bytes
+        if check.findings.bad:
+            bad, count = len(check.findings.bad), metainfo.piece_count
+            record.failure = f"{bad} of {count} pieces do not match"
     if code is ExitCode.OK:
         code = _report(check.findings, check.records, as_json=options["as_json"], quiet=quiet)
     return code

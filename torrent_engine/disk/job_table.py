@@ -197,7 +197,7 @@ _ENCODERS: Final[dict[str, Callable[[Any], object]]] = {
 """The columns in their order; the checksum follows."""
 _PLACES: Final = {name: place for place, name in enumerate(_ENCODERS)}
 _COLUMNS: Final = ", ".join((*_ENCODERS, "checksum"))
-_FIXED: Final = frozenset({"id", "kind", "info_hash", "created_s"})
+_FIXED: Final = frozenset({"id", "kind", "created_s"})
 _UPDATE: Final = (
     "UPDATE jobs SET "  # noqa: S608
     + ", ".join(f"{name} = ?{_PLACES[name] + 1}" for name in _ENCODERS if name not in _FIXED)

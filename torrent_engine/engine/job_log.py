@@ -54,12 +54,16 @@ class JobLog:
     """The jobs of one resume database; open it with :meth:`open`, and let :meth:`run` write."""
 
     def __init__(
-        self, store: StateStore, config: JobConfig, wall_clock: Callable[[], float]
+        self,
+        store: StateStore,
+        config: JobConfig,
+        wall_clock: Callable[[], float],
+        owner: JobOwner | None = None,
     ) -> None:
         self._store = store
         self._config = config
         self._wall_clock = wall_clock
-        self._owner = JobOwner(store.folder)
+        self._owner = owner or JobOwner(store.folder)
         self._changes: dict[str, dict[str, Any]] = {}
         self._changed = anyio.Event()
         self._cleaned_s = 0.0
@@ -125,7 +129,6 @@ class JobLog:
         done_bytes: int | None = None,
         total_bytes: int | None = None,
         progress: float | None = None,
-        name: str | None = None,
     ) -> None:
         """Say how far a job is; without ``progress`` it is what is done of the total."""
         if progress is None and done_bytes is not None and total_bytes:
@@ -134,9 +137,12 @@ class JobLog:
             "done_bytes": done_bytes,
             "total_bytes": total_bytes,
             "progress": progress,
-            "name": name,
         }
         self._note(job_id, **{key: value for key, value in told.items() if value is not None})
+
+    def identify(self, job_id: str, info_hash: InfoHash, name: str) -> None:
+        """Say which torrent a job is about, where that was not known at its begin."""
+        self._note(job_id, info_hash=info_hash, name=name)
 
     def pause(
         self, job_id: str, *, reason: str | None = None, status: JobStatus = JobStatus.PAUSED

@@ -6,13 +6,12 @@ references everything is closed, in order, exactly once.
 
 import os
 import random
-import sys
 import time
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import anyio
 import anyio.abc
@@ -32,6 +31,7 @@ from torrent_engine.engine.rest_timers import RestTimers
 from torrent_engine.engine.resting_announcer import RestingAnnouncer
 from torrent_engine.engine.services import Services, open_services
 from torrent_engine.engine.session_jobs import SessionJobs
+from torrent_engine.engine.state_folder import default_state_dir
 from torrent_engine.net.dht_service import DhtService
 from torrent_engine.net.http_client import HttpClient
 from torrent_engine.net.incoming import IncomingRouter
@@ -44,8 +44,6 @@ from torrent_engine.protocol.wire.buffers import BufferPool
 
 if TYPE_CHECKING:
     from torrent_engine.engine.states import State
-
-STATE_FOLDER: Final = "torrent_engine"
 
 
 class _Start:
@@ -325,15 +323,3 @@ class SharedResources:
         self.bandwidth.set_rate_limits(
             download_bytes_per_s=download_bytes_per_s, upload_bytes_per_s=upload_bytes_per_s
         )
-
-
-def default_state_dir() -> Path:
-    """Return where the resume database lies if nobody says otherwise."""
-    home = Path.home()
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA", home / "AppData" / "Local"))
-    elif sys.platform == "darwin":
-        base = home / "Library" / "Application Support"
-    else:
-        base = Path(os.environ.get("XDG_STATE_HOME") or home / ".local" / "state")
-    return base / STATE_FOLDER
