@@ -50,12 +50,13 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     with workspace(options.dir) as folder:
         for count in map(int, options.counts.split(",")):
-            with tracked(folder / str(count), count, options) as place:
-                for number in range(options.rounds):
-                    for party in turned(options.parties.split(","), number):
-                        figures = run_party(party, place, count, options)
-                        rows.append({"round": number, "party": party, "count": count, **figures})
-                        print(json.dumps(rows[-1]), flush=True)
+            place = Place(folder / str(count), count, options)
+            for number in range(options.rounds):
+                for party in turned(options.parties.split(","), number):
+                    figures = run_party(party, place, options)
+                    rows.append({"round": number, "party": party, "count": count, **figures})
+                    print(json.dumps(rows[-1]), flush=True)
+            shutil.rmtree(place.folder)
     document = {
         "what": "scale",
         "machine": about,
@@ -91,16 +92,21 @@ def turned(names: list[str], number: int) -> list[str]:
 # -- torrents and their tracker -------------------------------------------------------------------
 
 
-@contextmanager
-def tracked(folder: Path, count: int, options: argparse.Namespace) -> Iterator[Path]:
-    """Make torrents in ``folder``/torrents, and run the tracker that they name."""
-    port = free_port()
-    (folder / "torrents").mkdir(parents=True)
-    url = f"{options.scheme}://127.0.0.1:{port}/announce"
-    hashes = [make_torrent(folder / "torrents", n, options.pieces, url) for n in range(count)]
-    with opentracker(folder / "tracker", hashes, port):
-        yield folder
-    shutil.rmtree(folder)
+class Place:
+    """The folder of one count of torrents, and the port of the tracker that they name."""
+
+    def __init__(self, folder: Path, count: int, options: argparse.Namespace) -> None:
+        self.folder, self.count, self.port = folder, count, free_port()
+        torrents = folder / "torrents"
+        torrents.mkdir(parents=True)
+        url = f"{options.scheme}://127.0.0.1:{self.port}/announce"
+        self.hashes = [make_torrent(torrents, n, options.pieces, url) for n in range(count)]
+
+    def clear(self) -> None:
+        """Remove what the party before left."""
+        for name in ("our-state", "libtorrent-state", "saved", "tracker"):
+            shutil.rmtree(self.folder / name, ignore_errors=True)
+        (self.folder / "saved").mkdir()
 
 
 def make_torrent(folder: Path, number: int, pieces: int, url: str) -> bytes:
@@ -118,7 +124,7 @@ def make_torrent(folder: Path, number: int, pieces: int, url: str) -> bytes:
 
 @contextmanager
 def opentracker(folder: Path, hashes: list[bytes], port: int) -> Iterator[None]:
-    """Run it; Debian's serves only what is on its list."""
+    """Run one that knows no peer yet; Debian's serves only what is on its list."""
     program = shutil.which("opentracker", path="/usr/bin:/usr/sbin:/bin:/sbin")
     if program is None:
         raise SystemExit("opentracker is not installed")
@@ -145,15 +151,13 @@ def opentracker(folder: Path, hashes: list[bytes], port: int) -> Iterator[None]:
 # -- one party ------------------------------------------------------------------------------------
 
 
-def run_party(
-    party: str, folder: Path, count: int, options: argparse.Namespace
-) -> dict[str, float]:
+def run_party(party: str, place: Place, options: argparse.Namespace) -> dict[str, float]:
     """Add all in one process, restore all in the next; return the figures of both."""
-    for state in ("our-state", "libtorrent-state", "saved"):
-        shutil.rmtree(folder / state, ignore_errors=True)
-    (folder / "saved").mkdir()
-    added = run_stages(party, "add", folder, options)
-    restored = run_stages(party, "restore", folder, options)
+    place.clear()
+    listens_at, count = free_port(), place.count  # one port: the tracker names us to ourselves
+    with opentracker(place.folder / "tracker", place.hashes, place.port):
+        added = run_stages(party, "add", place.folder, listens_at, options)
+        restored = run_stages(party, "restore", place.folder, listens_at, options)
     for stage in (added["added"], restored["restored"]):
         if stage["count"] != count:
             raise RuntimeError(f"{party}: {stage['count']} of {count} torrents")
@@ -185,10 +189,10 @@ def run_party(
 
 
 def run_stages(
-    party: str, mode: str, folder: Path, options: argparse.Namespace
+    party: str, mode: str, folder: Path, port: int, options: argparse.Namespace
 ) -> dict[str, dict[str, float]]:
     """Run one process to its end; return the figures of each stage."""
-    arguments = [mode, str(folder), str(free_port()), str(options.rest_s), str(options.settle_s)]
+    arguments = [mode, str(folder), str(port), str(options.rest_s), str(options.settle_s)]
     stages: dict[str, dict[str, float]] = {}
     with Party([str(PARTIES / SCRIPTS[party]), *arguments]) as process:
         while "end" not in stages:
