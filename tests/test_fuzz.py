@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fuzz import codec, dht, exchange, lsd, magnet, metadata, runner, tracker, wire
+from fuzz import codec, dht, exchange, lsd, magnet, metadata, nat, runner, tracker, wire
 
 TARGETS = {
     "bencode": (codec.fuzz_bencode, codec.mutated),
@@ -16,6 +16,7 @@ TARGETS = {
     "metadata": (metadata.fuzz_one, metadata.mutated),
     "exchange": (exchange.fuzz_one, exchange.mutated),
     "lsd": (lsd.fuzz_one, lsd.mutated),
+    "nat": (nat.fuzz_one, nat.mutated),
     "tracker": (tracker.fuzz_one, tracker.mutated),
     "wire": (wire.fuzz_one, wire.mutated),
 }

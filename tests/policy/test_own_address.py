@@ -90,3 +90,22 @@ def test_who_listens_everywhere_is_at_every_local_address() -> None:
     assert listens_at("fe80::5", ("0.0.0.0", "::"))
     assert listens_at("127.0.0.1", ("127.0.0.1",))
     assert not listens_at("192.168.1.5", ("127.0.0.1",))
+
+
+SEEN_BY = {
+    "8.8.8.8": 7000,
+    "192.168.1.9": 6881,
+    "100.64.1.1": 6881,
+    "2600::1": 6881,
+    "no address": 6881,
+}
+
+
+@pytest.mark.parametrize(("host", "port"), SEEN_BY.items(), ids=SEEN_BY.keys())
+def test_only_the_internet_of_ipv4_sees_the_port_that_the_gateway_gave(
+    host: str, port: int
+) -> None:
+    subject = OwnAddress()
+    assert subject.port_seen_by(host, 6881) == 6881
+    subject.mapped_port = 7000
+    assert subject.port_seen_by(host, 6881) == port
