@@ -195,6 +195,24 @@ async def test_without_a_gateway_nothing_happens_and_the_status_says_so() -> Non
         assert {each.gateway for each in mapper.status()} == {None}
 
 
+async def test_a_fault_is_logged_and_everything_goes_on(caplog: pytest.LogCaptureFixture) -> None:
+    gateway, net = scripted(), network("127.0.0.1")
+    faults = [RuntimeError("broken")]
+
+    def find(is_ipv6: bool) -> Gateway | None:
+        if faults:
+            raise faults.pop()
+        return net.gateways.get(is_ipv6)
+
+    async with serve_gateway(gateway) as port:
+        host = replace(net.host(port), find_gateway=find)
+        mapper = PortMapper(replace(CONFIG, retry_s=0.1), KEYS, host)
+        async with running(mapper):
+            await until(lambda: open_count(mapper) == 2)
+        assert gateway.opened == {}
+    assert "port mapping failed" in caplog.text
+
+
 async def test_a_gateway_where_nothing_listens_is_given_up_at_once() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.bind(("127.0.0.1", 0))

@@ -118,20 +118,28 @@ class _Family:
         self._is_ipv6 = is_ipv6
 
     async def run(self) -> None:
-        """Keep the ports open, at whichever gateway there is."""
+        """Keep the ports open, at whichever gateway there is; a fault is logged, and it goes on."""
         while True:
-            gateway = self._gateway()
-            if gateway is None:
-                self.board.begin(None, "no gateway")
-                await anyio.sleep(self._config.gateway_poll_s)
-                continue
-            self.board.begin(gateway.host)
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self._watch, gateway, tasks.cancel_scope)
-                await self._use(gateway)
-                is_good = self.board.has_opened  # and may well be so again, as after a restart
-                await anyio.sleep(self._config.min_retry_s if is_good else self._config.retry_s)
-                tasks.cancel_scope.cancel()
+            try:
+                await self._run_at_a_gateway()
+            except Exception:
+                logger.exception("port mapping failed")
+                self.board.begin(None, "a fault; see the log")
+                await anyio.sleep(self._config.retry_s)
+
+    async def _run_at_a_gateway(self) -> None:
+        gateway = self._gateway()
+        if gateway is None:
+            self.board.begin(None, "no gateway")
+            await anyio.sleep(self._config.gateway_poll_s)
+            return
+        self.board.begin(gateway.host)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._watch, gateway, tasks.cancel_scope)
+            await self._use(gateway)
+            is_good = self.board.has_opened  # and may well be so again, as after a restart
+            await anyio.sleep(self._config.min_retry_s if is_good else self._config.retry_s)
+            tasks.cancel_scope.cancel()
 
     def _gateway(self) -> Gateway | None:
         """Return the gateway, if it could lead anybody to where we listen."""
