@@ -43,8 +43,7 @@ class Idleness:
             return False
         if self._settings.disk_full.error is not None or run.transfer.writer.queued_bytes:
             return False
-        metainfo = run.torrent.metainfo
-        if not run.progress.is_complete and (metainfo.web_seeds or metainfo.http_seeds):
+        if not run.progress.is_complete and run.transfer.web_seeds.is_running:
             return False
         due = pool.candidates.next_due(now)
         return due is None or due > now + self._config.after_s

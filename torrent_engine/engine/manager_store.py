@@ -70,7 +70,7 @@ class ManagerStore:
     async def _write(self, info_hashes: list[InfoHash]) -> None:
         for info_hash in info_hashes:
             del self._changed[info_hash]
-        found = (self._record_of(info_hash) for info_hash in info_hashes)
+        found = (self._record(info_hash) for info_hash in info_hashes)
         records = [record for record in found if record is not None]
         try:
             await save_sessions(self._store, records)
@@ -82,6 +82,14 @@ class ManagerStore:
             if record.metainfo_bytes:
                 self._has_metainfo.add(record.info_hash)
                 self._on_stored(record.info_hash)
+
+    def _record(self, info_hash: InfoHash) -> SessionRecord | None:
+        """Return what to write of a torrent; a bug in one reaches no other (row F10)."""
+        try:
+            return self._record_of(info_hash)
+        except Exception:
+            logger.exception("torrent %s: it cannot be written down", info_hash.hex())
+            return None
 
     async def remove(self, info_hash: InfoHash) -> None:
         """Forget a torrent."""
