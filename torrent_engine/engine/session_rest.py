@@ -42,10 +42,8 @@ class SessionRest(SessionLife):
     @property
     def rest_facts(self) -> RestFacts | None:
         """The numbers of this moment, as far as they can be had without its files."""
-        run = self._run
-        if run is None:
-            return self._rest_facts
-        return facts_of_run(run)
+        is_known = State.CHECKING not in {self.state, self.paused_state}
+        return facts_of_run(self._run) if self._run is not None and is_known else self._rest_facts
 
     # -- to rest --------------------------------------------------------------------------------
 
@@ -200,11 +198,16 @@ class SessionRest(SessionLife):
     def _speak_again(self) -> None:
         """Be found again, or run where there is something to do."""
         rest = self._rest
-        if rest is not None and not rest.facts.is_complete:
-            self._wake()  # it may know peers and web seeds, who cannot find it
+        if rest is not None and self._may_know_somebody(rest.facts):
+            self._wake()
         elif rest is not None:
             rest.announce()
             self._count_seeding()
+
+    def _may_know_somebody(self, facts: RestFacts) -> bool:
+        """Return whether it may have saved peers, or web seeds, who cannot find it."""
+        has_begun = facts.pieces_have > 0 or bool(self.config.peers) or bool(self._edits.values())
+        return has_begun and not facts.is_complete
 
     def _end_rest(self) -> None:
         """Part from the swarm, for good, in a task of its own; the Session has ended after it."""
