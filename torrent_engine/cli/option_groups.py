@@ -17,7 +17,6 @@ from torrent_engine.cli.options import (
     MINUTES,
     PEER,
     PORT,
-    POSITIVE_COUNT,
     RATE,
     RATIO,
     SECONDS,
@@ -80,7 +79,7 @@ def _switch_off(option: str, text: str) -> Callable[[Any], Any]:
 
 
 _SOURCE_OPTIONS: Final = (
-    click.argument("torrents", nargs=-1, metavar="TORRENT..."),
+    click.argument("torrents", nargs=-1, metavar="[TORRENT]..."),
     click.option(
         "-i",
         "--input-file",
@@ -155,9 +154,9 @@ _LIMIT_OPTIONS: Final = (
     ),
     click.option(
         "--max-connections",
-        type=POSITIVE_COUNT,
+        type=COUNT,
         metavar="N",
-        help="Peers connected at a time, shared among all torrents."
+        help="Peers connected at a time, shared among all torrents; 0: any number."
         f"  [default: {PoolConfig().max_connections}]",
     ),
 )
