@@ -11,7 +11,7 @@ from fuzz.runner import in_time, main
 from torrent_engine.base.config import PortMappingConfig
 from torrent_engine.base.errors import GatewayError
 from torrent_engine.protocol.nat.client import NatClient
-from torrent_engine.protocol.nat.facts import PortKey, Transport
+from torrent_engine.protocol.nat.facts import Dialect, PortKey, Transport
 from torrent_engine.protocol.nat.natpmp import NatPmp
 from torrent_engine.protocol.nat.pcp import Pcp
 from torrent_engine.protocol.nat.ssdp import GATEWAY_TYPES, decode_answer
@@ -28,7 +28,8 @@ MAX_DATAGRAMS = 4_000
 @in_time
 def fuzz_one(data: bytes) -> None:
     """Give the same answer to everything that a client says, for an hour."""
-    for dialects in ([PCP, NatPmp()], [NatPmp()]):
+    orders: tuple[list[Dialect], ...] = ([PCP, NatPmp()], [NatPmp()])
+    for dialects in orders:
         client = NatClient(dialects, KEYS, CONFIG, now=0.0)
         sent, now = 0, 0.0
         while (timer := client.get_timer()) is not None and timer < 3_600.0:

@@ -328,8 +328,7 @@ class DhtNode:
         self._responder.prove(address.host, now)
         self._upkeep.answered(NodeInfo(response.sender, address), now)
         if response.external is not None:
-            changed = self._external.told(response.external, address)
-            self._fit_id(now, changed=changed)
+            self._take_external(response.external, address, now)
         query.asker.answered(query, response, now=now)
         self._lookups.is_held = False  # somebody is known: no need to wait for who is gone
         self._lookups.go_on(now)
@@ -343,6 +342,10 @@ class DhtNode:
     def told_by_gateway(self, address: PeerAddress, *, now: float) -> None:
         """Take what our gateway says of our address, until enough nodes have said it (BEP 42)."""
         self._fit_id(now, changed=self._external.hinted(address))
+
+    def _take_external(self, told: PeerAddress, teller: PeerAddress, now: float) -> None:
+        """Count the vote of a node that answered."""
+        self._fit_id(now, changed=self._external.told(told, teller))
 
     def _fit_id(self, now: float, *, changed: bool) -> None:
         """Take an id that fits the address which is believed, now and then (BEP 42)."""
