@@ -16,6 +16,12 @@ from torrent_engine.cli.options import common_options
 )
 @source_options
 @transfer_options
+@click.option(
+    "--super-seeding",
+    is_flag=True,
+    help="Show each peer a few pieces at a time until there is another seed: the first copy is"
+    " sent about once.",
+)
 @common_options
 @click.pass_context
 def command(context: click.Context, /, **options: Any) -> ExitCode:  # noqa: ANN401

@@ -133,6 +133,7 @@ def session_config(
     seeding = seed_rules(options)
     config = SessionConfig(
         sequential=options.get("sequential", False),
+        super_seeding=options.get("super_seeding", False),
         seed_ratio=seeding.seed_ratio,
         seed_time_s=seeding.seed_time_s,
         seed_idle_s=seeding.seed_idle_s,

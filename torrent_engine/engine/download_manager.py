@@ -4,7 +4,7 @@ The life of a block: :meth:`DownloadManager.refill` asks for it, :meth:`Download
 puts it into its PieceAssembly, and a whole piece goes to the PieceFinisher.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Final, Protocol
 
 from torrent_engine.base.ids import BLOCK_BYTES
@@ -58,6 +58,8 @@ class DownloadManager:
         """Whether some block was asked of several peers: the end game, or one comes too late."""
         self.is_active = False
         """Whether anything is asked of anybody: not while checking or paused."""
+        self.on_peer_has: Callable[[Peer, int], None] | None = None
+        """Hears of the pieces of a peer, as bits."""
         self.urgent = UrgentRequests(torrent, self)
         self._deadlines = torrent.picker.deadlines
 
@@ -71,6 +73,8 @@ class DownloadManager:
         peer.has_all = event.bitfield.all()
         self._count(peer, add=True)
         self.update_interest(peer)
+        if self.on_peer_has is not None:
+            self.on_peer_has(peer, peer.bits)
 
     def on_have(self, peer: Peer, event: PeerHas) -> None:
         """Take one more piece that a peer has."""
@@ -87,6 +91,8 @@ class DownloadManager:
         if self._torrent.table.missing & self._picker.wanted & bit:
             self.update_interest(peer)
             peer.wants_requests = True
+        if self.on_peer_has is not None:
+            self.on_peer_has(peer, bit)
 
     def on_lost(self, peer: Peer, event: PeerLost) -> None:
         """Take that a peer no longer has a piece (BEP 54)."""

@@ -1,6 +1,7 @@
 """Owns what we say to a peer first: what we have, what we are, what we speak.
 
-Source: BEP 3 (bitfield), BEP 5 (port), BEP 6 (allowed fast), BEP 9 (metadata_size), BEP 10.
+Source: BEP 3 (bitfield), BEP 5 (port), BEP 6 (allowed fast), BEP 9 (metadata_size), BEP 10,
+BEP 16 (super-seeding).
 """
 
 import ipaddress
@@ -55,13 +56,20 @@ def new_connection(swarm: Swarm, greeting: Greeting) -> PeerConnection:
 class TorrentGreeting:
     """Says which pieces of a torrent we have."""
 
-    def __init__(self, torrent: Torrent, dht_port: Callable[[], int | None]) -> None:
+    def __init__(
+        self,
+        torrent: Torrent,
+        dht_port: Callable[[], int | None],
+        hides_pieces: Callable[[], bool] = lambda: False,
+    ) -> None:
         self.geometry: Geometry | None = torrent.metainfo.geometry
         self.extensions = local_extensions(
             torrent.shared_config, is_private=torrent.metainfo.is_private
         )
         self._torrent = torrent
         self._dht_port = dht_port
+        self._hides_pieces = hides_pieces
+        """Tells whether we seem to have nothing at first (BEP 16)."""
 
     def dht_port(self) -> int | None:
         """Return where our DHT node is; None for a private torrent (BEP 27)."""
@@ -75,6 +83,9 @@ class TorrentGreeting:
         """Say what we have and what we are."""
         torrent, connection = self._torrent, peer.connection
         have, metainfo = torrent.table.have, torrent.metainfo
+        is_hiding = self._hides_pieces()
+        if is_hiding:
+            have = Bitfield(metainfo.piece_count)
         if peer.is_adopted:  # it was told "nothing" before
             connection.send_have(have.present())
         else:
@@ -86,7 +97,7 @@ class TorrentGreeting:
                     torrent.shared_config,
                     self._extensions_for(peer),
                     listen_port,
-                    is_upload_only=self.is_complete(),
+                    is_upload_only=self.is_complete() and not is_hiding,
                     metadata_bytes=self._metadata_bytes(),
                 )
             )

@@ -14,6 +14,8 @@ from torrent_engine.engine.states import State
 
 LOOK_AGAIN_S: Final = 0.1  # ours: while a run begins, of which nobody tells
 PRIORITY_WHILE_READ: Final = 1  # of a skipped file: what the reader does not need now can wait
+RESTFUL: Final = frozenset({State.DOWNLOADING, State.SEEDING, State.PAUSED})
+"""In these a torrent may rest, without a run."""
 ENDED: Final = frozenset({State.STOPPED, State.ERROR})
 
 
@@ -89,7 +91,7 @@ class Readings:
             is_open = run is not None and run.transfer.reads.is_open
             if not is_open:
                 self.raise_if_ended()
-            if run is None and state in {State.DOWNLOADING, State.SEEDING}:
+            if run is None and state in RESTFUL:
                 await self.host.need_run()
             elif run is not None and is_open and state is not State.CHECKING:
                 run.transfer.reads.listener = self.wake

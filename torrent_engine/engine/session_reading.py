@@ -82,8 +82,33 @@ class SessionReading(SessionControls):
     def set_sequential(self, is_sequential: bool) -> None:  # noqa: FBT001 - named by the method
         """Fetch pieces in their order from now on, or the rarest first."""
         self.config = replace(self.config, sequential=is_sequential)
+        self._settings_changed()
         if self._run is not None:
             self._run.torrent.picker.is_sequential = is_sequential
+
+    @property
+    def is_super_seeding(self) -> bool:
+        """Whether pieces are shown one by one now (BEP 16)."""
+        return self._live_run is not None and self._live_run.transfer.super_seeding.is_on
+
+    def set_super_seeding(self, is_super_seeding: bool) -> None:  # noqa: FBT001 - as above
+        """Show the pieces of a complete torrent one by one from now on (BEP 16), or all of them.
+
+        Each peer is shown a few pieces, and the next ones when others have these, so that little
+        more than one copy is sent before there is another seed; then it is over by itself. Peers
+        that know already what we have are parted from; they may come back. It has no effect while
+        pieces are missing: a download that becomes complete seeds as usual until the next start.
+        """
+        self.config = replace(self.config, super_seeding=is_super_seeding)
+        self._settings_changed()
+        run = self._live_run
+        if run is None:
+            return
+        run.torrent.config = replace(run.torrent.config, super_seeding=is_super_seeding)
+        if is_super_seeding:
+            run.transfer.super_seeding.begin()
+        else:
+            run.transfer.super_seeding.end()
 
     def set_piece_deadline(self, piece: int, seconds: float | None) -> None:
         """Fetch one piece before others, so that it is here in so many seconds; None: no more.

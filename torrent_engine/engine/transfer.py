@@ -32,6 +32,7 @@ from torrent_engine.engine.read_gate import ReadGate
 from torrent_engine.engine.saved_peers import SavedPeers, good_peers
 from torrent_engine.engine.shared_resources import SharedResources
 from torrent_engine.engine.source_counts import SourceTotals
+from torrent_engine.engine.super_seeding import SuperSeeding
 from torrent_engine.engine.torrent import Torrent
 from torrent_engine.engine.tracker_coordinator import TrackerCoordinator
 from torrent_engine.engine.upload_manager import UploadManager
@@ -97,6 +98,7 @@ class Transfer:
         self.downloads.urgent.others = self.web_seeds
         self._tasks: anyio.abc.TaskGroup | None = None
         self.uploads = UploadManager(torrent, callbacks.on_error)
+        self.super_seeding = SuperSeeding(torrent, self.downloads)
         self.pool = self._make_pool(inheritance)
         self.source_totals = SourceTotals(self.pool.candidates)
         self._saved_peers = SavedPeers(shared.store, torrent.metainfo, self.pool.candidates)
@@ -128,7 +130,7 @@ class Transfer:
             extensions[UT_PEX] = self._pex.on_message
         hearers = PeerHearers(extensions, self._on_extension_handshake, self._on_dht_port)
         role = PoolRole(
-            TorrentGreeting(torrent, shared.dht_port),
+            TorrentGreeting(torrent, shared.dht_port, lambda: self.super_seeding.is_on),
             PayloadEvents(hearers, self.downloads, self.uploads).handle,
             self._on_joined,
             self._on_left,
@@ -193,6 +195,8 @@ class Transfer:
         self.bandwidth.join()
         if self.progress.is_complete:
             self.trackers.want_peers()  # those who know us from before the metadata learn it
+        if torrent.config.super_seeding:
+            self.super_seeding.begin()
         try:
             async with anyio.create_task_group() as tasks:
                 self._tasks = tasks
@@ -222,6 +226,7 @@ class Transfer:
             self._serving.tick(self.torrent.clock())
             if self.torrent.picker.deadlines.bits:
                 self.downloads.urgent.tick(self.torrent.clock())
+            self.super_seeding.tick(self.torrent.clock())
             ticks += 1
             if ticks % TICKS_PER_SECOND == 0:
                 self._tick_second(self.torrent.clock())
@@ -249,6 +254,7 @@ class Transfer:
         peer.link.source = self.uploads.source(peer)
         self.bandwidth.add_link(peer.link, peer.address.host)
         self.source_totals.joined(peer)
+        self.super_seeding.joined(peer)
         if peer.is_adopted:
             self._on_extension_handshake(peer)  # it came before the metadata
 
@@ -272,6 +278,7 @@ class Transfer:
     def _on_left(self, peer: Peer) -> None:
         self.bandwidth.remove_link(peer.link)
         self.source_totals.left(peer)
+        self.super_seeding.left(peer)
         self._serving.on_left(peer)
         if self._pex is not None:
             self._pex.on_left(peer)

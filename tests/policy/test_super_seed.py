@@ -1,0 +1,218 @@
+"""Which pieces a super-seed shows to whom (BEP 16): alone, and in swarms that are played here."""
+
+import random
+from dataclasses import dataclass, field
+
+import pytest
+
+from torrent_engine.base.config import SuperSeedConfig
+from torrent_engine.policy.availability import Availability
+from torrent_engine.policy.super_seed import SuperSeed
+
+ONE = SuperSeedConfig(pieces_at_a_time=1, at_a_time_bytes=0, lonely_bytes=0, patience_s=20.0)
+PIECES = 40
+
+
+@dataclass
+class World:
+    """A super-seed and what its peers have."""
+
+    config: SuperSeedConfig = ONE
+    pieces: int = PIECES
+    seed: int = 1
+    now: float = 100.0
+    has: dict[str, int] = field(default_factory=dict)
+    shown: dict[str, list[int]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.availability = Availability()
+        rng = random.Random(self.seed)
+        self.plan = SuperSeed(self.pieces, 1_000, self.availability, self.config, rng)
+
+    def join(self, *names: str) -> None:
+        for name in names:
+            self.plan.joined(name, self.now)
+            self.has[name], self.shown[name] = 0, []
+
+    def leave(self, name: str) -> None:
+        self.plan.left(name)
+        self.availability.remove(self.has.pop(name))
+
+    def look(self, name: str) -> list[int]:
+        pieces = self.plan.to_show(name, self.now)
+        self.shown[name] += pieces
+        return pieces
+
+    def get(self, name: str, *pieces: int) -> list[object]:
+        """Let a peer have pieces, from wherever."""
+        bits = sum(1 << piece for piece in pieces)
+        self.has[name] |= bits
+        self.availability.add(bits)
+        if self.has[name] == (1 << self.pieces) - 1:
+            self.availability.remove(self.has[name])
+            self.availability.seeds += 1
+        return self.plan.has(name, bits, self.now)
+
+
+def test_bep16_the_next_piece_is_shown_when_another_peer_has_the_last_one() -> None:
+    world = World()
+    world.join("a", "b")
+    (piece,) = world.look("a")
+    assert world.look("a") == []
+    world.get("a", piece)
+    assert world.look("a") == []  # nobody else has it yet
+    assert world.get("b", piece) == ["a"]
+    (another,) = world.look("a")
+    assert another != piece
+
+
+def test_bep16_no_two_peers_are_shown_the_same_piece() -> None:
+    world = World()
+    names = [str(number) for number in range(30)]
+    world.join(*names)
+    shown = [piece for name in names for piece in world.look(name)]
+    assert len(shown) == len(set(shown)) == 30
+
+
+def test_bep16_what_somebody_has_is_not_shown_while_there_is_something_rarer() -> None:
+    world = World()
+    world.join("a", "b")
+    world.get("a", *range(PIECES - 1))
+    assert world.look("b") == [PIECES - 1]
+
+
+def test_a_second_piece_is_asked_for_while_the_first_is_on_its_way() -> None:
+    world = World(SuperSeedConfig(pieces_at_a_time=2, at_a_time_bytes=0))
+    world.join("a", "b")
+    assert len(world.look("a")) == 2
+    small = World(SuperSeedConfig(pieces_at_a_time=2, at_a_time_bytes=5_000), pieces=400)
+    small.join("a", "b")
+    assert len(small.look("a")) == 5
+
+
+def test_a_peer_that_leaves_gives_its_pieces_back() -> None:
+    world = World(pieces=1)
+    world.join("a", "b")
+    assert world.look("a") == [0]
+    assert world.look("b") == []
+    world.leave("a")
+    assert world.look("b") == [0]
+
+
+def test_one_peer_alone_goes_on_with_what_it_has_itself() -> None:
+    world = World(SuperSeedConfig(pieces_at_a_time=1, at_a_time_bytes=0, lonely_bytes=4_000))
+    world.join("a")
+    first = world.look("a")
+    assert len(first) == 4
+    assert world.get("a", first[0]) == ["a"]
+    assert len(world.look("a")) == 1
+    world.join("b")
+    world.get("a", first[1])
+    assert world.look("a") == []
+
+
+def test_peers_that_do_not_reach_each_other_go_on_after_a_while() -> None:
+    world = World()
+    world.join("a", "b")
+    (piece,) = world.look("a")
+    world.get("a", piece)
+    world.now += 19
+    assert world.look("a") == []
+    world.now += 2
+    assert len(world.look("a")) == 1
+
+
+def test_a_piece_that_its_peer_does_not_fetch_is_shown_to_others_in_the_end() -> None:
+    world = World(pieces=1)
+    world.join("a", "b")
+    world.look("a")
+    world.now += 30
+    world.look("a")
+    assert world.look("b") == [0]  # hungry: nothing for a while
+
+
+def test_bep16_everything_is_shown_as_soon_as_there_is_another_seed() -> None:
+    world = World()
+    world.join("a", "b")
+    (piece,) = world.look("a")
+    assert set(world.get("b", *range(PIECES))) == {"a", "b"}
+    assert world.plan.is_over
+    assert world.look("a") == [number for number in range(PIECES) if number != piece]
+    assert world.look("a") == world.look("b") == []
+
+
+def test_who_is_not_known_is_shown_nothing() -> None:
+    world = World()
+    assert world.plan.to_show("nobody", 1.0) == []
+    assert world.plan.has("nobody", 1, 1.0) == []
+    world.plan.left("nobody")
+    assert not world.plan.is_over
+
+
+def play(world: World, names: list[str], rng: random.Random) -> int:
+    """Let leeches fetch what is shown, and from each other, until all are complete.
+
+    Returns how many pieces the seed sent.
+    """
+    sent, everything = 0, (1 << world.pieces) - 1
+    world.join(*names)
+    visible = dict.fromkeys(names, 0)
+    while any(world.has[name] != everything for name in names):
+        world.now += 0.5
+        rng.shuffle(names)
+        for name in names:
+            visible[name] |= sum(1 << piece for piece in world.look(name))
+            lacking = everything & ~world.has[name]
+            others = [world.has[other] & lacking for other in names if other != name]
+            from_peer = next((bits for bits in others if bits), 0)
+            if bits := visible[name] & lacking:
+                sent += 1
+                world.get(name, bits.bit_length() - 1)
+            if from_peer & ~(bits and 1 << bits.bit_length() - 1):
+                world.get(
+                    name, (from_peer & ~(bits and 1 << bits.bit_length() - 1)).bit_length() - 1
+                )
+    return sent
+
+
+@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("leeches", [2, 3, 8])
+def test_bep16_little_more_than_one_copy_is_sent(leeches: int, seed: int) -> None:
+    world = World(SuperSeedConfig(at_a_time_bytes=2_000), pieces=200, seed=seed)
+    sent = play(world, [str(number) for number in range(leeches)], random.Random(seed))
+    assert 200 <= sent <= 200 * 1.25
+    assert world.plan.is_over
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_one_leech_gets_everything_once(seed: int) -> None:
+    world = World(SuperSeedConfig(lonely_bytes=8_000), seed=seed)
+    assert play(world, ["a"], random.Random(seed)) == PIECES
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_whatever_happens_nothing_is_shown_twice_and_all_in_the_end(seed: int) -> None:
+    rng = random.Random(seed)
+    world = World(SuperSeedConfig(at_a_time_bytes=0), pieces=12, seed=seed)
+    alive: list[str] = []
+    for step in range(200):
+        world.now += rng.random() * 10
+        choice = rng.random()
+        if choice < 0.1 or not alive:
+            world.join(name := str(step))
+            alive.append(name)
+        elif choice < 0.15:
+            world.leave(alive.pop(rng.randrange(len(alive))))
+        name = rng.choice(alive) if alive else ""
+        if name and choice > 0.5 and world.has[name].bit_count() < 11:
+            lacking = [piece for piece in range(12) if not world.has[name] >> piece & 1]
+            world.get(name, rng.choice(lacking))
+        if name:
+            world.look(name)
+            assert len(world.shown[name]) == len(set(world.shown[name]))
+    for name in alive:
+        world.plan.is_over = True
+        world.look(name)
+        assert set(world.shown[name]) | {
+            piece for piece in range(12) if world.has[name] >> piece & 1
+        } == set(range(12))
