@@ -28,6 +28,7 @@ from torrent_engine.base.errors import OwnerChangedError, StorageError
 from torrent_engine.base.ids import OwnerTie
 from torrent_engine.codec.magnet import Magnet
 from torrent_engine.disk.file_storage import FileStorage
+from torrent_engine.engine import run_check
 from torrent_engine.engine.events import SessionStopped
 from torrent_engine.engine.owners import OWNER_CHANGED
 from torrent_engine.engine.piece_finisher import PieceFinisher
@@ -223,6 +224,7 @@ async def while_checking(shared: SharedResources, session: Session) -> None:
 
 async def while_resting(shared: SharedResources, session: Session) -> None:
     session.allow_rest(RestConfig(after_s=0.0), is_stored=False)
+    session._has_somebody = lambda run: False  # type: ignore[method-assign]
     await begun(shared, session)
     session._run.stop("rest")  # type: ignore[union-attr]
     await until(lambda: session.is_resting)
@@ -274,6 +276,25 @@ async def test_whatever_a_download_does_it_is_ended_and_its_files_go(
     stopped = [each.reason for each in events if isinstance(each, SessionStopped)]
     assert (reason, OWNER_CHANGED in stopped) == (OWNER_CHANGED, True) or moment is while_stopping
     assert "session.completed" not in kinds(events)
+
+
+async def test_a_torrent_that_would_begin_at_rest_does_not_when_its_owner_goes_meanwhile(
+    tmp_path: Path,
+) -> None:
+    async with tied(tmp_path / "a") as (shared, session):
+        session.save_path = tmp_path / "nothing"
+        session.allow_rest(RestConfig(), is_stored=False)
+        acquire = shared.acquire
+
+        async def acquire_then_move_on() -> None:
+            await acquire()
+            shared.acquire = acquire  # type: ignore[method-assign]
+            move_on(shared)
+
+        shared.acquire = acquire_then_move_on  # type: ignore[method-assign]
+        await session.start()
+        assert not session.is_resting
+        assert await ended(shared, session) == OWNER_CHANGED
 
 
 async def test_metadata_is_looked_for_no_more(tmp_path: Path) -> None:
@@ -350,8 +371,14 @@ async def test_a_complete_download_is_ended_and_its_files_stay(tmp_path: Path) -
 
 @pytest.mark.parametrize("moment", ["checking", "stopped"])
 async def test_a_complete_download_stays_whatever_is_known_of_it_now(
-    tmp_path: Path, moment: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
+    checks = anyio.Event()
+
+    async def check_for_ever(*_: object, **__: object) -> None:
+        checks.set()
+        await anyio.sleep_forever()
+
     async with (
         seed(tmp_path / "seed", METAINFO, PAYLOAD) as (_, address),
         tied(tmp_path, address) as (shared, session),
@@ -359,8 +386,11 @@ async def test_a_complete_download_stays_whatever_is_known_of_it_now(
         await session.start()
         await reach(session, State.SEEDING)
         if moment == "checking":
+            monkeypatch.setattr(run_check, "check_pieces", check_for_ever)
             await session.recheck()
-            assert state_of(session) is State.CHECKING
+            with anyio.fail_after(PATIENCE_S):
+                await checks.wait()
+            assert session.stats().pieces_have == 0
         else:
             await session.stop()
         move_on(shared)
