@@ -9,12 +9,17 @@ from pathlib import Path
 from random import Random
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from tests.disk.helpers import CONFIG
 from tests.disk.row_damage import flip_a_field
 from tests.disk.test_state import PROGRESS, RECORD, other_record, store_in
+from tests.disk.test_state_copy import DAY_S, Wall
 from torrent_engine.base.ids import InfoHash
 from torrent_engine.disk.session_table import (
     SessionRecord,
+    _recovered,
     load_metainfo,
     load_sessions,
     metainfo_now,
@@ -22,6 +27,8 @@ from torrent_engine.disk.session_table import (
     save_positions,
     save_sessions,
 )
+from torrent_engine.disk.state import StateStore
+from torrent_engine.disk.state_files import TorrentCopies
 
 pytestmark = pytest.mark.anyio
 
@@ -86,6 +93,16 @@ async def test_a_metainfo_comes_from_the_database_or_its_copy(tmp_path: Path) ->
         assert await load_metainfo(store, key) == b""
 
 
+async def test_a_removed_torrent_leaves_no_file(tmp_path: Path) -> None:
+    async with store_in(tmp_path) as store:
+        await save_sessions(store, RECORDS)
+        await remove_sessions(store, [RECORDS[0].info_hash])
+        await store.remove(RECORDS[1].info_hash)
+    kept = RECORDS[2].info_hash.hex()
+    names = sorted(path.name for path in (tmp_path / "torrents").iterdir())
+    assert names == [f"{kept}.session", f"{kept}.torrent"]
+
+
 async def test_removed_sessions_leave_nothing_but_resume_data(tmp_path: Path) -> None:
     ran = replace(RECORDS[0], info_hash=RECORD.info_hash, metainfo_bytes=RECORD.metainfo_bytes)
     async with store_in(tmp_path) as store:
@@ -107,6 +124,8 @@ async def test_a_torrent_that_is_removed_has_no_session(tmp_path: Path) -> None:
         assert await load_metainfo(store, RECORDS[0].info_hash) == b""
 
 
+# -- F6 -------------------------------------------------------------------------------------------
+
 SPOILT = {
     "position": "UPDATE sessions SET position = 7",
     "settings": "UPDATE sessions SET settings = '{}'",
@@ -118,18 +137,92 @@ SPOILT = {
 
 
 @pytest.mark.parametrize("statement", SPOILT.values(), ids=SPOILT.keys())
-async def test_f6_a_damaged_session_row_costs_one_torrent(tmp_path: Path, statement: str) -> None:
+async def test_f6_a_torrent_whose_row_is_damaged_is_as_it_was_at_first(
+    tmp_path: Path, statement: str
+) -> None:
     async with store_in(tmp_path) as store:
         await save_sessions(store, RECORDS)
+        await save_sessions(store, [replace(LISTED[1], position=5, settings={"new": 1})])
     spoil(tmp_path, f"{statement} WHERE info_hash = x'{RECORDS[1].info_hash.hex()}'")
     async with store_in(tmp_path) as store:
-        assert await load_sessions(store) == [LISTED[0], LISTED[2]]
-        assert await load_sessions(store) == [LISTED[0], LISTED[2]]
+        recovered = replace(LISTED[1], is_recovered=True)
+        assert await load_sessions(store) == [LISTED[0], recovered, LISTED[2]]
+        assert await load_sessions(store) == LISTED  # its row is whole again
+        assert await load_metainfo(store, LISTED[1].info_hash) == RECORDS[1].metainfo_bytes
         counts = await store.run(lambda db: db.execute("SELECT reason FROM quarantine").fetchall())
     assert counts == [("a session's row is damaged",)]
 
 
-async def test_f6_flipped_bits_in_many_rows_cost_one_torrent_each(
+async def test_f6_a_recovered_torrent_knows_where_its_files_moved(tmp_path: Path) -> None:
+    ours = SessionRecord(RECORD.info_hash, 0, {"save_path": "/old", "x": 1}, RECORD.metainfo_bytes)
+    async with store_in(tmp_path) as store:
+        await save_sessions(store, [ours])
+        await store.save_torrent(RECORD)
+    spoil(tmp_path, "DELETE FROM sessions")
+    async with store_in(tmp_path) as store:
+        (found,) = await load_sessions(store)
+    assert found.settings == {"save_path": RECORD.save_path, "x": 1}
+
+
+MALFORMED = {
+    "empty": b"",
+    "no JSON": b"{",
+    "a list": b"[]",
+    "no settings": b'{"position": 1}',
+    "settings are text": b'{"position": 1, "settings": "x"}',
+    "position is text": b'{"position": "x", "settings": {}}',
+    "position without end": b'{"position": 1e999, "settings": {}}',
+    "position is nothing": b'{"position": null, "settings": {}}',
+    "no text": b"\xff\xfe\x00",
+    "nested": b"[" * 100_000,
+}
+
+
+@pytest.mark.parametrize("data", MALFORMED.values(), ids=MALFORMED.keys())
+async def test_f6_a_file_that_makes_no_sense_costs_one_torrent(tmp_path: Path, data: bytes) -> None:
+    async with store_in(tmp_path) as store:
+        await save_sessions(store, RECORDS)
+        spoil(tmp_path, "DELETE FROM sessions WHERE position = 1")
+        copy_of(tmp_path, RECORDS[1]).with_suffix(".session").write_bytes(data)
+        (tmp_path / "torrents" / "x.session").write_bytes(b"no info-hash")
+        assert await load_sessions(store) == [LISTED[0], LISTED[2]]
+        await save_sessions(store, [RECORDS[1]])
+        assert await load_sessions(store) == LISTED
+
+
+@given(
+    st.binary(max_size=64) | st.text('{}[]:,"positonseg0123456789.e-', max_size=64).map(str.encode)
+)
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_f6_whatever_is_in_such_a_file_nothing_is_raised(tmp_path: Path, data: bytes) -> None:
+    copies = TorrentCopies(tmp_path)
+    copies.save_sessions([(bytes(LISTED[0].info_hash), "{}")])
+    (tmp_path / f"{LISTED[0].info_hash.hex()}.session").write_bytes(data)
+    found = _recovered(copies, LISTED[0].info_hash)
+    assert found is None or found.is_recovered
+
+
+@pytest.mark.parametrize("has_copy", [True, False])
+async def test_f6_a_lost_database_costs_no_torrent(tmp_path: Path, has_copy: bool) -> None:
+    wall = Wall()
+    async with await StateStore.open(tmp_path, config=CONFIG, wall_clock=wall) as store:
+        await save_sessions(store, RECORDS[:2])
+        wall.now += DAY_S
+        await save_positions(store, {RECORDS[0].info_hash: 0, RECORDS[1].info_hash: 1})
+        await remove_sessions(store, [RECORDS[0].info_hash])
+        await save_sessions(store, RECORDS[2:])
+    (tmp_path / "state.db").write_bytes(b"garbage" * 1000)
+    if not has_copy:
+        (tmp_path / "state.db.copy").unlink()
+    async with store_in(tmp_path) as store:
+        found = await load_sessions(store)
+        assert [record.info_hash for record in found] == [one.info_hash for one in LISTED[1:]]
+        assert [record.is_recovered for record in found] == [not has_copy, True]
+        for record in RECORDS[1:]:
+            assert await load_metainfo(store, record.info_hash) == record.metainfo_bytes
+
+
+async def test_f6_flipped_bits_in_many_rows_cost_no_torrent(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.ERROR)
@@ -144,8 +237,8 @@ async def test_f6_flipped_bits_in_many_rows_cost_one_torrent_each(
         damaged = await store.run(flip)
     async with store_in(tmp_path) as store:
         found = await load_sessions(store)
-        assert len(found) == 10_000 - damaged
-        assert {one.info_hash for one in found} <= {one.info_hash for one in many}
+        assert len([one for one in found if one.is_recovered]) == damaged
+        assert [replace(one, is_recovered=False) for one in found] == many
 
 
 async def test_many_sessions_are_saved_and_listed_quickly(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Many torrents in one process: added, removed, paused together, and restored as they were."""
 
 import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -237,17 +238,26 @@ async def test_a_magnet_link_that_got_its_metadata_is_a_torrent_after_a_restart(
         assert metainfo.info_bytes == FIRST.info_bytes
 
 
-async def test_f6_a_damaged_row_costs_one_torrent(tmp_path: Path) -> None:
+@pytest.mark.parametrize("damage", ["row", "file too", "database"])
+async def test_f6_damage_costs_one_torrent_at_most(tmp_path: Path, damage: str) -> None:
     async with manager(tmp_path) as many:
         for torrent in TORRENTS[:3]:
             await many.add_torrent_file(torrent)
-    with sqlite3.connect(tmp_path / "state" / "state.db") as database:
-        database.execute(
-            "UPDATE sessions SET settings = '{}' WHERE info_hash = ?", (SECOND.info_hash,)
-        )
-    database.close()
+    if damage == "database":
+        (tmp_path / "state" / "state.db").write_bytes(b"garbage" * 1000)
+    else:
+        with closing(sqlite3.connect(tmp_path / "state" / "state.db")) as database:
+            database.execute(
+                "UPDATE sessions SET settings = '{}' WHERE info_hash = ?", (SECOND.info_hash,)
+            )
+            database.commit()
+    if damage == "file too":
+        (tmp_path / "state" / "torrents" / f"{SECOND.info_hash.hex()}.session").unlink()
     async with manager(tmp_path) as many:
-        assert [each.info_hash for each in many.sessions] == [FIRST.info_hash, THIRD.info_hash]
+        left = [FIRST, THIRD] if damage == "file too" else [FIRST, SECOND, THIRD]
+        assert [each.info_hash for each in many.sessions] == [each.info_hash for each in left]
+        for session in many.sessions:
+            assert await reach(session, State.DOWNLOADING) is State.DOWNLOADING
 
 
 async def test_the_queue_holds_back_and_lets_go(tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
 """Owns the list of torrents that a manager restores: table ``sessions`` of the resume database.
 
-Each row carries a checksum over all but the metainfo, which must hash to the info-hash. A damaged
-row costs one torrent (row F6). Everything here may raise what StateStore raises.
+Each row carries a checksum over all but the metainfo, which must hash to the info-hash. Where a row
+is damaged or lost, the torrent is as it was when it was added, by a file beside its .torrent (row
+F6). Everything here may raise what StateStore raises.
 """
 
 import json
@@ -11,15 +12,17 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Final
 
 from torrent_engine.base.errors import StateDatabaseError
 from torrent_engine.base.ids import SHA1_BYTES, InfoHash
 from torrent_engine.disk.state import StateStore
 from torrent_engine.disk.state_database import insert_rows
-from torrent_engine.disk.state_files import is_torrent_of
+from torrent_engine.disk.state_files import TorrentCopies, is_torrent_of
 from torrent_engine.disk.state_records import row_checksum
 
+_FILE: Final = '{{"position": {}, "settings": {}}}'
+_MAX_POSITION: Final = 2**62
 _log = logging.getLogger(__name__)
 
 
@@ -34,6 +37,8 @@ class SessionRecord:
     """Whatever the manager wants back, as JSON has it."""
     metainfo_bytes: bytes = b""
     """The .torrent; empty: not known, or not asked for."""
+    is_recovered: bool = False
+    """Its row was lost: the settings are those of its first day, but for the place of its files."""
 
 
 async def save_sessions(store: StateStore, records: Sequence[SessionRecord]) -> None:
@@ -48,8 +53,11 @@ async def save_sessions(store: StateStore, records: Sequence[SessionRecord]) -> 
         if record.metainfo_bytes
     ]
 
+    texts = [(bytes(key), _FILE.format(position, text)) for key, position, text, _ in rows]
+
     def save(db: sqlite3.Connection) -> None:
         store.copies.save_unsynced(metainfos)
+        store.copies.save_sessions(texts)
         insert_rows(db, "sessions", rows)
         insert_rows(db, "session_metainfos", metainfos)
 
@@ -58,7 +66,16 @@ async def save_sessions(store: StateStore, records: Sequence[SessionRecord]) -> 
 
 async def load_sessions(store: StateStore) -> list[SessionRecord]:
     """Return all torrents by their position, without their metainfo; a damaged row is set aside."""
-    return await store.run(_load_sessions)
+
+    def load(db: sqlite3.Connection) -> list[SessionRecord]:
+        records = _load_rows(db)
+        lost = store.copies.sessions().difference(record.info_hash for record in records)
+        found = [_recovered(store.copies, info_hash) for info_hash in sorted(lost)]
+        recovered = [record for record in found if record is not None]
+        insert_rows(db, "sessions", list(map(_row, recovered)))
+        return sorted([*records, *recovered], key=lambda record: record.position)
+
+    return await store.run(load)
 
 
 async def save_positions(store: StateStore, positions: Mapping[InfoHash, int]) -> None:
@@ -123,12 +140,12 @@ async def remove_sessions(store: StateStore, info_hashes: Iterable[InfoHash]) ->
     def remove(db: sqlite3.Connection) -> None:
         for table in ("sessions", "session_metainfos"):
             db.executemany(f"DELETE FROM {table} WHERE info_hash = ?", keys)  # noqa: S608
-        store.copies.remove_unsynced([key for (key,) in keys])
+        store.copies.remove_sessions([key for (key,) in keys])
 
     await store.run(remove, is_precious=True)
 
 
-def _load_sessions(db: sqlite3.Connection) -> list[SessionRecord]:
+def _load_rows(db: sqlite3.Connection) -> list[SessionRecord]:
     records: list[SessionRecord] = []
     for row in db.execute("SELECT rowid, * FROM sessions ORDER BY position").fetchall():
         try:
@@ -138,6 +155,21 @@ def _load_sessions(db: sqlite3.Connection) -> list[SessionRecord]:
     return records
 
 
+def _recovered(copies: TorrentCopies, info_hash: InfoHash) -> SessionRecord | None:
+    """Return a torrent whose row is lost, by its file; None if that is lost too."""
+    try:
+        found = json.loads(copies.session_text(info_hash))
+        position, settings = int(found["position"]), dict(found["settings"])
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
+        _log.warning("the file of session %s is damaged, too", info_hash.hex())
+        return None
+    if (torrent := copies.load(info_hash)) is not None and "save_path" in settings:
+        settings["save_path"] = torrent.save_path  # it may have moved since
+    _log.warning("session %s is as it was when it was added", info_hash.hex())
+    position = min(max(position, 0), _MAX_POSITION)
+    return SessionRecord(info_hash, position, settings, is_recovered=True)
+
+
 def _quarantine(db: sqlite3.Connection, row: tuple[Any, ...], error: StateDatabaseError) -> None:
     key = row[1] if isinstance(row[1], bytes) else b""
     _log.warning("session %s set aside: %s", key.hex(), error)
@@ -145,11 +177,11 @@ def _quarantine(db: sqlite3.Connection, row: tuple[Any, ...], error: StateDataba
     db.execute("DELETE FROM sessions WHERE rowid = ?", row[:1])
 
 
-def _row(record: SessionRecord) -> tuple[object, ...]:
+def _row(record: SessionRecord) -> tuple[bytes, int, str, bytes]:
     return _row_of(record.info_hash, record.position, json.dumps(dict(record.settings)))
 
 
-def _row_of(info_hash: bytes, position: int, settings: str) -> tuple[object, ...]:
+def _row_of(info_hash: bytes, position: int, settings: str) -> tuple[bytes, int, str, bytes]:
     fields = (bytes(info_hash), int(position), settings)
     return (*fields, row_checksum(fields))
 

@@ -58,6 +58,7 @@ class StateStore:
             folder,
             reserve_bytes=reserve_bytes,
             copies=lambda: map(torrent_row, self.copies.load_all()),
+            sessions=self.copies.sessions,
             wall_clock=wall_clock,
         )
         self._claims: dict[InfoHash, FileLock] = {}

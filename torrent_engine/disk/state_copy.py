@@ -103,6 +103,15 @@ def believe_old_rows(db: sqlite3.Connection, info_hashes: Iterable[bytes]) -> No
             db.execute("REPLACE INTO progress VALUES (?, ?, ?, ?, ?, ?, ?, ?)", new)
 
 
+def forget_old_sessions(db: sqlite3.Connection, info_hashes: Iterable[bytes]) -> None:
+    """Drop the torrents of a manager that it has removed since the copy was made."""
+    known = set(info_hashes)
+    for (key,) in db.execute("SELECT info_hash FROM sessions").fetchall():
+        if key not in known:
+            db.execute("DELETE FROM sessions WHERE info_hash = ?", (key,))
+            db.execute("DELETE FROM session_metainfos WHERE info_hash = ?", (key,))
+
+
 def with_old_details(db: sqlite3.Connection, row: tuple[Any, ...]) -> tuple[Any, ...]:
     """Return a new row of ``torrents`` with the time and settings of the one that is there.
 

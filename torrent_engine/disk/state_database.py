@@ -16,7 +16,12 @@ from torrent_engine.base.errors import StateDatabaseError
 from torrent_engine.disk.file_lock import FileLock
 from torrent_engine.disk.filesystem import is_network_filesystem
 from torrent_engine.disk.os_errors import database_error, is_database_full, storage_error
-from torrent_engine.disk.state_copy import DailyCopy, believe_old_rows, with_old_details
+from torrent_engine.disk.state_copy import (
+    DailyCopy,
+    believe_old_rows,
+    forget_old_sessions,
+    with_old_details,
+)
 from torrent_engine.disk.state_files import Reserve, make_private_folder
 from torrent_engine.disk.state_schema import DamagedDatabaseError, migrate
 
@@ -31,7 +36,10 @@ _log = logging.getLogger(__name__)
 
 
 class StateDatabase:
-    """``state.db`` in a folder; ``copies`` gives the rows of a new table ``torrents``."""
+    """``state.db`` in a folder.
+
+    ``copies`` gives the rows of a new table ``torrents``, ``sessions`` the torrents of a manager.
+    """
 
     def __init__(
         self,
@@ -39,11 +47,13 @@ class StateDatabase:
         *,
         reserve_bytes: int,
         copies: Callable[[], Iterable[tuple[Any, ...]]],
+        sessions: Callable[[], Iterable[bytes]],
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self.folder = folder
         self.path = folder / "state.db"
         self._copies = copies
+        self._sessions = sessions
         self._daily_copy = DailyCopy(folder / "state.db.copy", wall_clock)
         self._reserve = Reserve(folder / "reserve", reserve_bytes)
         self._process_lock = FileLock(folder / "process.lock")
@@ -207,6 +217,7 @@ class StateDatabase:
         def fill(db: sqlite3.Connection) -> None:
             if is_restored:
                 believe_old_rows(db, [row[0] for row in rows])
+                forget_old_sessions(db, self._sessions())
             insert_rows(db, "torrents", [with_old_details(db, row) for row in rows])
 
         self._transaction(fill, is_precious=True)

@@ -6,6 +6,7 @@ database is lost.
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -19,6 +20,7 @@ from torrent_engine.codec.bencode import decode_with_spans
 from torrent_engine.disk.state_records import TorrentRecord
 
 _NEW_FILE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+_INFO_HASH: Final = re.compile(r"[0-9a-f]{40}")
 _FREE_SHARE: Final = 8  # the reserve takes at most one part in this many of what is free
 
 
@@ -41,6 +43,14 @@ def write_atomically(path: Path, data: bytes) -> None:
         temporary.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+def _has_content(path: str) -> bool:
+    """Tell whether there is a file that a loss of power has not emptied."""
+    try:
+        return os.stat(path).st_size > 0  # noqa: PTH116 - a Path each takes longer
+    except OSError:
+        return False
 
 
 def _write_unsynced(path: str, data: bytes) -> None:
@@ -70,7 +80,7 @@ def sync_folder(path: Path) -> None:
 
 
 class TorrentCopies:
-    """The .torrent of each torrent, and beside it where its files are."""
+    """The .torrent of each torrent; beside it where its files are, what a manager wants back."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -91,16 +101,45 @@ class TorrentCopies:
         for info_hash, data in metainfos:
             _write_unsynced(f"{folder}{os.sep}{info_hash.hex()}.torrent", data)
 
-    def remove_unsynced(self, info_hashes: Iterable[bytes]) -> None:
-        """Remove .torrents that say not where their files are."""
+    def save_sessions(self, texts: Iterable[tuple[bytes, str]]) -> None:
+        """Write what a manager wants back of torrents that are new to it; the others stay."""
+        make_private_folder(self._folder)
+        folder = os.fspath(self._folder)
+        for info_hash, text in texts:
+            path = f"{folder}{os.sep}{info_hash.hex()}.session"
+            if not _has_content(path):
+                _write_unsynced(path, text.encode())
+
+    def session_text(self, info_hash: bytes) -> str:
+        """Return what was wanted back at first; empty if that is not known."""
+        try:
+            return self._path(info_hash, "session").read_text("utf-8", "replace")
+        except OSError:
+            return ""
+
+    def sessions(self) -> set[InfoHash]:
+        """Return the torrents of the manager, by their files."""
+        try:
+            names = os.listdir(self._folder)  # noqa: PTH208 - a Path each takes longer
+        except OSError:
+            return set()
+        endings = (name.partition(".") for name in names)
+        stems = [stem for stem, _, ending in endings if ending == "session"]
+        return {InfoHash(bytes.fromhex(stem)) for stem in stems if _INFO_HASH.fullmatch(stem)}
+
+    def remove_sessions(self, info_hashes: Iterable[bytes]) -> None:
+        """Remove these files, and .torrents that say not where their files are; for good."""
         for info_hash in info_hashes:
+            self._path(info_hash, "session").unlink(missing_ok=True)
             if not self._path(info_hash, "json").exists():
                 self._path(info_hash, "torrent").unlink(missing_ok=True)
+        sync_folder(self._folder)
 
     def remove(self, info_hash: InfoHash) -> None:
-        """Remove both files."""
-        for ending in ("torrent", "json"):
+        """Remove all files of a torrent, for good."""
+        for ending in ("torrent", "json", "session"):
             self._path(info_hash, ending).unlink(missing_ok=True)
+        sync_folder(self._folder)
 
     def has(self, info_hash: InfoHash) -> bool:
         """Tell whether there is a .torrent."""

@@ -363,7 +363,8 @@ class TorrentManager:
         self._is_restoring = True
         try:
             for record in await load_sessions(self.shared.store):
-                saved = read_settings(record.settings)
+                lost = {"facts": None} if record.is_recovered else {}
+                saved = read_settings({**record.settings, **lost})
                 if saved is None:
                     logger.warning("torrent %s: its record makes no sense", record.info_hash.hex())
                 else:
