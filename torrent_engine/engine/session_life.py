@@ -93,8 +93,8 @@ class SessionLife(SessionWaiting):
     async def _run_until_stopped(self) -> bool:
         """Return whether the torrent rests now; else it was stopped."""
         while self._stop_wanted is None:
-            await self._do_work_between()
             await self._finish_move()
+            await self._do_work_between()  # nothing is awaited from here to the run
             metainfo = self.metainfo
             if metainfo is None:
                 await self._fetch_metadata()
