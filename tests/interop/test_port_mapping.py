@@ -1,6 +1,7 @@
 """Our ports at a real miniupnpd: opened in each protocol, renewed, opened again, closed."""
 
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -10,13 +11,16 @@ from typing import Any
 
 import pytest
 
+from tests.support.engine_client import EngineSeed
 from tests.support.miniupnpd import OUTSIDE, HomeNetwork, MiniUpnpd, home_network
+from tests.support.payload import make_payload
 from tests.support.processes import Program, missing, wait_until
 
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(120)]
 
 PORT = 6881
 PROTOCOLS = pytest.mark.parametrize("protocol", ["PCP", "NAT-PMP", "UPnP"])
+ASKING = {"TORRENT_ENGINE_NO_PORT_MAPPING": "0"}
 ROOT = Path(__file__).parent.parent.parent
 
 
@@ -59,11 +63,11 @@ class Child(Program):
         ]
 
     def wait_open(self, count: int = 2, *, is_ipv6: bool = False) -> None:
-        wait_until(
-            lambda: len(self.open_in(is_ipv6=is_ipv6)) == count,
-            timeout_s=40,
-            what=f"ports are open: {self.output()[-3000:]}",
-        )
+        def are_open() -> bool:
+            assert self.alive, self.output()[-3000:]
+            return len(self.open_in(is_ipv6=is_ipv6)) == count
+
+        wait_until(are_open, timeout_s=40, what="ports are open")
 
 
 @PROTOCOLS
@@ -186,4 +190,20 @@ def test_mappings_of_a_run_that_was_killed_are_taken_over(
             assert child.open_in() == ["PCP"] * 2
             child.process.terminate()
             assert child.wait(20) == 0
+        assert router.leases() == []
+
+
+def test_the_command_line_opens_its_port_unasked_and_closes_it_when_it_is_interrupted(
+    home: HomeNetwork, tmp_path: Path
+) -> None:
+    tmp_path.chmod(0o755)
+    payload = make_payload(tmp_path, "small.bin", {"small.bin": 100_003})
+    with (
+        MiniUpnpd(home.router, tmp_path) as router,
+        EngineSeed(home.client, tmp_path / "seed", [payload], port=PORT, variables=ASKING) as seed,
+    ):
+        wait_until(lambda: len(router.leases()) == 1, timeout_s=40, what="the TCP port is open")
+        assert home.reaches(PORT)
+        seed.process.send_signal(signal.SIGINT)
+        seed.wait(30)
         assert router.leases() == []
