@@ -16,6 +16,7 @@ import pytest
 
 from tests.disk.helpers import CONFIG
 from tests.support.clock import ManualClock
+from tests.support.managers import manager
 from tests.support.swarm import content, download, reach, resources, seed, until
 from tests.support.torrents import make_torrent, payload_of, write_files
 from torrent_engine.base.config import JobConfig, SessionConfig
@@ -253,18 +254,21 @@ async def test_an_added_torrent_is_a_job_that_is_done_and_a_removed_one_has_none
 ) -> None:
     async with opened(tmp_path) as (log, jobs):
         session = FakeSession(jobs)
-        jobs.added(session)
+        jobs.added(METAINFO)
+        jobs.added(Magnet(HASH))
         session.fire(S.START, S.CHECK_DONE_INCOMPLETE, S.STOP)
         jobs.removed(HASH)
         jobs.removed(HASH)
         assert await told(log) == [("add", "completed", None), ("download", "cancelled", "removed")]
+        (added,) = await log.list(JobFilter(kinds=frozenset({JobKind.ADD})))
+        assert (added.info_hash, added.total_bytes) == (METAINFO.info_hash, len(PAYLOAD))
         assert not jobs._works
 
 
 async def test_without_a_log_nothing_is_recorded(tmp_path: Path) -> None:
     jobs = SessionJobs()
     session = FakeSession(jobs)
-    jobs.added(session)
+    jobs.added(METAINFO)
     session.fire(S.START, S.CHECK_DONE_COMPLETE, S.STOP)
     jobs.removed(HASH)
     jobs.look()
@@ -409,6 +413,43 @@ async def test_the_metadata_of_a_link_is_an_add_job(tmp_path: Path) -> None:
         ("download", "completed", METAINFO.name),
         ("seed", "running", METAINFO.name),
     ]
+
+
+async def test_a_torrent_that_is_forgotten_while_stopped_leaves_nothing_to_go_on_with(
+    tmp_path: Path,
+) -> None:
+    async with resources(tmp_path) as shared:
+        session = await Session.create(METAINFO, shared, save_path=tmp_path / "out")
+        async with session:
+            await reach(session, State.DOWNLOADING)
+            await session.stop()
+            assert [job.status for job in await shared.jobs.list()] == ["paused"]
+            await session.cancel()
+            assert [job.status for job in await shared.jobs.list()] == ["cancelled"]
+
+
+async def test_the_jobs_of_a_manager_go_on_after_a_restart(tmp_path: Path) -> None:
+    other, _ = make_torrent(payload_of(100_000, 1), name="other")
+    async with manager(tmp_path) as many:
+        session = await many.add_torrent_file(METAINFO)
+        await many.add_torrent_file(other)
+        await reach(session, State.DOWNLOADING)
+        before = {job.id: job.kind for job in await many.jobs.list()}
+    assert sorted(before.values()) == ["add", "add", "download", "download"]
+    async with manager(tmp_path) as many:
+        again = many.get_session(METAINFO.info_hash)
+        assert again is not None
+        await reach(again, State.DOWNLOADING)
+        await until(lambda: all(each.state is State.DOWNLOADING for each in many.sessions))
+        found = await many.jobs.list(JobFilter(kinds=frozenset({JobKind.DOWNLOAD})))
+        assert {job.id: job.status for job in found} == {
+            job_id: "running" for job_id, kind in before.items() if kind == "download"
+        }
+        await many.remove_torrent(METAINFO.info_hash)
+        ours = JobFilter(info_hash=METAINFO.info_hash, kinds=frozenset({JobKind.DOWNLOAD}))
+        assert [(job.status, job.reason) for job in await many.jobs.list(ours)] == [
+            ("cancelled", "cancelled")
+        ]
 
 
 async def test_a_fault_of_a_real_torrent_is_in_its_job(tmp_path: Path) -> None:

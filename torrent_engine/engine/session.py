@@ -235,6 +235,7 @@ class Session(SessionRest):
         end = partial(_cancel, deletes_files=delete_files)
         self._ask_to_stop("cancelled", end)
         await self._ended.wait()
+        self._shared.session_jobs.removed(self.info_hash, reason="cancelled")
         await self._forget(end if delete_files else None)
 
     async def _forget(self, end: Callable[[SessionRun], None] | None) -> None:

@@ -14,6 +14,8 @@ import anyio
 from torrent_engine.base.config import JobConfig, SessionConfig
 from torrent_engine.base.errors import TorrentEngineError
 from torrent_engine.base.ids import InfoHash
+from torrent_engine.codec.magnet import Magnet
+from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.disk.job_table import UnfinishedJob
 from torrent_engine.disk.state import StateStore
 from torrent_engine.engine.job_log import JobKind, JobLog, JobStatus
@@ -120,12 +122,14 @@ class SessionJobs:
 
     # -- what is told -----------------------------------------------------------------------
 
-    def added(self, session: WorkingSession) -> None:
-        """Record that somebody added a torrent whose metadata is there."""
-        if self._log is not None:
-            name, size_bytes = session.name, session.work_done().size_bytes
+    def added(self, torrent: Metainfo | Magnet) -> None:
+        """Record that somebody added a torrent; of a link the job begins with its Session."""
+        if self._log is not None and isinstance(torrent, Metainfo):
             job_id = self._log.begin(
-                JobKind.ADD, info_hash=session.info_hash, name=name, total_bytes=size_bytes
+                JobKind.ADD,
+                info_hash=torrent.info_hash,
+                name=torrent.name,
+                total_bytes=torrent.total_bytes,
             )
             self._log.finish(job_id)
 

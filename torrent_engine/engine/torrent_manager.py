@@ -202,6 +202,7 @@ class TorrentManager:
         except BaseException:
             self._forget(torrent.info_hash)
             raise
+        self.shared.session_jobs.added(torrent)
         self._open.changed(torrent.info_hash)
         return session
 
