@@ -135,10 +135,9 @@ class SessionFiles(SessionReading):
                 raise ConfigError(f"file_index: file {index} is not kept on the disk")
 
     async def _carry_out(self, move: StorageMove, wish: MoveWish) -> None:
-        plan = await move.draw(wish)
-        if plan.is_rename and not wish.names:
-            return  # it is there
-        await move.carry_out(plan)
+        plan = await move.carry_out(wish)
+        if plan is None:
+            return
         for index in wish.names:
             path = str(Path(plan.target).joinpath(*plan.renames[index]))
             self.events.publish(FileRenamed(self.info_hash, FileIndex(index), path))

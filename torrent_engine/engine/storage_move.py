@@ -84,7 +84,35 @@ class StorageMove:
         self._is_left = True
         await self.ended.wait()
 
-    async def draw(self, wish: MoveWish) -> MovePlan:
+    async def carry_out(self, wish: MoveWish) -> MovePlan | None:
+        """Move the files, as a job; None if they are there already.
+
+        Raises StorageError and other TorrentEngineErrors with all files where they were, and
+        SessionError if it was ended early: the next start goes on with it.
+        """
+        self._begin_job(0)
+        try:
+            plan, is_finished = await self._attempt(wish)
+        except TorrentEngineError as error:
+            self._end_job(error)
+            raise
+        except BaseException:
+            self._shared.jobs.pause(self._job_id, reason=STOPPED)
+            raise
+        if not is_finished:
+            self._shared.jobs.pause(self._job_id, reason=STOPPED)
+            raise SessionError("stopped while its files were moved; the next start goes on with it")
+        self._end_job(None)
+        return plan
+
+    async def _attempt(self, wish: MoveWish) -> tuple[MovePlan | None, bool]:
+        plan = await self._draw(wish)
+        if plan.is_rename and not wish.names:
+            return None, True
+        self._shared.jobs.update(self._job_id, total_bytes=plan.total_bytes)
+        return plan, await Relocation(self._shared.store, plan, self._hooks).begin()
+
+    async def _draw(self, wish: MoveWish) -> MovePlan:
         """Look at both places and say what is to be done; raises what ``draw_plan`` does."""
         shared, metainfo = self._shared, wish.metainfo
         storage = StorageManager(
@@ -121,27 +149,6 @@ class StorageMove:
             new = stored_paths(storage)
         return Wish(wish.metainfo, wish.source, wish.target, old, new, dict(storage.renames))
 
-    async def carry_out(self, plan: MovePlan) -> None:
-        """Do it, as a job.
-
-        Raises StorageError and other TorrentEngineErrors with all files where they were, and
-        SessionError if it was ended early: the next start goes on with it.
-        """
-        self._begin_job(plan)
-        relocation = Relocation(self._shared.store, plan, self._hooks)
-        try:
-            is_finished = await relocation.begin()
-        except TorrentEngineError as error:
-            self._end_job(error)
-            raise
-        except BaseException:
-            self._shared.jobs.pause(self._job_id, reason=STOPPED)
-            raise
-        if not is_finished:
-            self._shared.jobs.pause(self._job_id, reason=STOPPED)
-            raise SessionError("stopped while its files were moved; the next start goes on with it")
-        self._end_job(None)
-
     async def finish(self) -> MoveOutcome | None:
         """Finish what an earlier attempt left; None if there is nothing left.
 
@@ -170,14 +177,14 @@ class StorageMove:
             if job.reason in {INTERRUPTED, STOPPED}:
                 self._job_id = job.id
                 return jobs.resume(job.id)
-        return self._begin_job(plan)
+        return self._begin_job(plan.total_bytes)
 
-    def _begin_job(self, plan: MovePlan) -> None:
+    def _begin_job(self, total_bytes: int) -> None:
         self._job_id = self._shared.jobs.begin(
             JobKind.MOVE,
             info_hash=self._info_hash,
             name=self._host.name,
-            total_bytes=plan.total_bytes,
+            total_bytes=total_bytes,
         )
 
     def _end_job(self, error: TorrentEngineError | None) -> None:
