@@ -3,11 +3,12 @@
 import json
 import signal
 import socket
+import sqlite3
 import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,13 @@ def keeping(*arguments: object, state: Path) -> Iterator[Run]:
             pipe.close()
 
 
+def saved_torrents(state: Path) -> int:
+    """Return how many torrents of a manager are in the database."""
+    with closing(sqlite3.connect(f"file:{state}/state.db?mode=ro", uri=True)) as database:
+        count: int = database.execute("SELECT count(*) FROM sessions").fetchone()[0]
+    return count
+
+
 def until(condition: Callable[[], object]) -> None:
     deadline = time.monotonic() + DEADLINE_S
     while not condition():
@@ -130,7 +138,7 @@ def test_f4_after_a_kill_all_torrents_are_as_they_were(
         run.wait("torrent.added", count=6)
         names = [event["name"] for event in run.events if event["type"] == "torrent.added"]
         hashes = {event["name"]: event["info_hash"] for event in run.events if "name" in event}
-        time.sleep(1.0)  # what is precious is written at once; the rest may be a second late
+        until(lambda: saved_torrents(tmp_path / "state") == 6)  # written together, a moment later
         run.stop(signal.SIGKILL)
     with keeping(state=tmp_path / "state") as run:
         started = run.wait("run.started")
