@@ -19,6 +19,7 @@ from torrent_engine.base.errors import LocalProtocolError, SessionError
 from torrent_engine.base.ids import InfoHash, OwnerTie
 from torrent_engine.codec.magnet import Magnet
 from torrent_engine.codec.metainfo import Metainfo
+from torrent_engine.disk.move_table import moving
 from torrent_engine.disk.session_table import SessionRecord, load_sessions
 from torrent_engine.engine.event_bus import EventBus, EventStream, Subscription
 from torrent_engine.engine.job_log import JobLog
@@ -363,9 +364,11 @@ class TorrentManager:
     async def _restore(self) -> None:
         self._is_restoring = True
         try:
+            unfinished = await moving(self.shared.store)
             for record in await load_sessions(self.shared.store):
                 lost = {"facts": None} if record.is_recovered else {}
-                saved = read_settings({**record.settings, **lost})
+                runs = {"was_resting": False} if record.info_hash in unfinished else {}
+                saved = read_settings({**record.settings, **lost, **runs})
                 if saved is None:
                     logger.warning("torrent %s: its record makes no sense", record.info_hash.hex())
                 else:
