@@ -49,8 +49,8 @@ async def test_downloads_run_one_after_the_other_in_the_order_of_the_queue(
             config = SessionConfig(peers=(address,), max_download_bytes_per_s=SLOW)
             sessions.append(await manager.add_torrent_file(metainfo, config=config))
         manager.subscribe_all("session.completed", lambda each: done.append(each.info_hash))
-        await reach(sessions[0], State.DOWNLOADING)
-        assert (running(manager), state_of(sessions[2])) == (["t0"], State.PAUSED)
+        await until(lambda: running(manager) == ["t0"])  # all were checked
+        assert [each.state for each in sessions[1:]] == [State.PAUSED] * 2
         manager.move_to(third.info_hash, 1)
         for session in sessions:
             session.set_rate_limits(download_bytes_per_s=0)

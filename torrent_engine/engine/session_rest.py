@@ -198,9 +198,9 @@ class SessionRest(SessionLife):
     def _speak_again(self) -> None:
         """Be found again, or run where there is something to do."""
         rest = self._rest
-        if rest is not None and self._may_know_somebody(rest.facts):
-            self._wake()
-        elif rest is not None:
+        if rest is None or self._may_know_somebody(rest.facts):
+            self._wake()  # also out of a run that is about to end in a rest
+        else:
             rest.announce()
             self._count_seeding()
 
