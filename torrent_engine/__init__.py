@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from torrent_engine.engine.download import download
     from torrent_engine.engine.event_bus import EventBus
     from torrent_engine.engine.events import Event
-    from torrent_engine.engine.job_log import Job
+    from torrent_engine.engine.job_log import Job, JobFilter
     from torrent_engine.engine.manager_stats import ManagerStats
     from torrent_engine.engine.peer import PeerStats
     from torrent_engine.engine.reader import FileReader
@@ -95,6 +95,7 @@ _HOMES = {
     "State": "engine.states",
     "FileReader": "engine.reader",
     "Job": "engine.job_log",
+    "JobFilter": "engine.job_log",
     "ManagerStats": "engine.manager_stats",
     "TorrentManager": "engine.torrent_manager",
 }
@@ -111,6 +112,7 @@ __all__ = [
     "HttpError",
     "InfoHash",
     "Job",
+    "JobFilter",
     "LocalProtocolError",
     "Magnet",
     "MagnetError",

@@ -5,8 +5,10 @@ python -m tests.disk.damage 10000
 
 import logging
 import shutil
+import sqlite3
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 from random import Random
 
@@ -14,12 +16,20 @@ import anyio
 
 from tests.disk.helpers import CONFIG
 from tests.support.torrents import make_torrent, payload_of
+from torrent_engine.disk.job_table import JobFilter, read_jobs, read_unfinished, write_changes
+from torrent_engine.disk.session_table import SessionRecord, load_sessions, save_sessions
 from torrent_engine.disk.state import StateStore
 from torrent_engine.disk.state_records import DhtRecord, Progress, TorrentRecord
 
 TORRENTS = 12
 PIECES = 4_000
+SETTINGS = {"save_path": "/x", "state": "seeding"}
 DHT = DhtRecord(is_ipv6=False, node_id=bytes(20), nodes=bytes(26) * 200)
+
+
+def add_job(db: sqlite3.Connection, *, info_hash: bytes) -> None:
+    job = {"kind": "seed", "info_hash": info_hash, "name": "n", "status": "running"}
+    write_changes(db, "0" * 32, {info_hash.hex(): {**job, "created_s": 1.0, "updated_s": 1.0}})
 
 
 async def make_state(folder: Path) -> dict[bytes, bytes]:
@@ -34,6 +44,9 @@ async def make_state(folder: Path) -> dict[bytes, bytes]:
             progress = Progress(PIECES, have, have, bytes(PIECES // 8), "boot", is_clean=True)
             await store.save_progress(metainfo.info_hash, progress, partial={1: 7, 9: 1})
             haves[bytes(metainfo.info_hash)] = have
+            session = SessionRecord(metainfo.info_hash, number, SETTINGS, metainfo.source)
+            await save_sessions(store, [session])
+            await store.run(partial(add_job, info_hash=metainfo.info_hash))
         await store.save_dht([DHT])
     return haves
 
@@ -58,6 +71,12 @@ async def flip_and_open(folder: Path, *, flips: int, seed: int) -> int:
                     assert record.progress.have == have
             assert {record.info_hash for record in await store.load_all()} == set(haves)
             assert await store.load_dht() in ([DHT], [])
+            sessions = await load_sessions(store)
+            assert {record.info_hash for record in sessions} == set(haves)
+            assert all(record.settings == SETTINGS for record in sessions)
+            jobs = await store.run(lambda db: read_jobs(db, JobFilter()))
+            assert {owned.job.info_hash for owned in jobs} <= set(haves)
+            assert len(await store.run(read_unfinished)) <= len(haves)
         opened += 1
         shutil.rmtree(state)
     return opened
