@@ -309,7 +309,11 @@ async def test_a_device_that_opens_no_ports_is_no_gateway() -> None:
     assert "opens no ports" in await refusal_of(device)
 
 
-ELSEWHERE = ["http://127.0.0.9/control", "https://127.0.0.1/", "http://user@127.0.0.1/control"]
+ELSEWHERE = [
+    "http://127.0.0.9/control",
+    "https://127.0.0.1/",
+    "http://user@127.0.0.1:{port}/control",
+]
 
 
 @pytest.mark.parametrize("url", ELSEWHERE)

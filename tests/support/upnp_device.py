@@ -40,6 +40,7 @@ class UpnpDevice:
     kind: str = "WANIPConnection"
     actions: tuple[str, ...] = tuple(ACTIONS)
     control_url: str = "/control"
+    """With {port} for that of this server."""
     location: str | None = None
     only_permanent: bool = False
     taken: set[int] = field(default_factory=set)
@@ -55,10 +56,11 @@ class UpnpDevice:
     port: int = 0
 
     def description(self) -> str:
+        control_url = self.control_url.format(port=self.port)
         service = (
             f"<serviceList><service><serviceType>{SERVICE.format(self.kind)}</serviceType>"
             f"<serviceId>urn:upnp-org:serviceId:{self.kind}1</serviceId>"
-            f"<SCPDURL>/scpd.xml</SCPDURL><controlURL>{self.control_url}</controlURL>"
+            f"<SCPDURL>/scpd.xml</SCPDURL><controlURL>{control_url}</controlURL>"
             "<eventSubURL>/event</eventSubURL></service></serviceList>"
         )
         inner = self._device("WANConnectionDevice", service)

@@ -117,6 +117,24 @@ def test_a_clock_that_never_goes_on_causes_no_flood(dialect: str) -> None:
 
 
 @BOTH
+def test_a_clock_that_runs_backwards_causes_no_flood(dialect: str) -> None:
+    wire = wire_in(dialect)
+    wire.run(1.0)
+    before, answer = len(wire.gateway.requests), wire.gateway.answer
+
+    def answer_earlier(data: bytes) -> bytes | None:
+        wire.gateway.began_s += 500.0
+        return answer(data)
+
+    wire.gateway.answer = answer_earlier  # type: ignore[method-assign]
+    wire.gateway.began_s -= 1e6
+    wire.run(600.0)
+    asked = len(wire.gateway.requests) - before
+    assert wire.of(GatewayRestarted)
+    assert asked <= 4 * 600 / wire.config.min_recovery_interval_s
+
+
+@BOTH
 def test_an_honest_clock_is_no_restart(dialect: str) -> None:
     wire = wire_in(dialect)
     wire.run(100_000.0)
