@@ -155,6 +155,23 @@ def test_for_dials_that_came_to_nothing_nobody_elses_link_is_ended() -> None:
     assert share.has_room(MAX_UNPROVEN)  # of what is free there are no better uses
 
 
+def test_who_came_while_all_was_dialled_hears_when_a_link_may_be_lent() -> None:
+    swarms = Swarms(10, 2)
+    greedy, late = swarms.pools
+    greedy.share.least_useful = lambda: None  # nobody has shaken hands yet
+    swarms.want(10, 10)
+    swarms.settle()
+    assert swarms.here == [10, 0]
+    greedy.share.least_useful = greedy.least_useful
+    late.share.proven()  # it has nothing to lend
+    assert not swarms.called
+    greedy.share.proven()
+    swarms.settle()
+    assert swarms.here == [5, 5]
+    greedy.share.proven()
+    assert not swarms.called
+
+
 def test_without_a_limit_there_is_always_room_and_nobody_waits() -> None:
     swarms = Swarms(0, 2)
     swarms.want(1_000, 1_000)

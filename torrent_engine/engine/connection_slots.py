@@ -95,10 +95,17 @@ class ConnectionSlots:
         Who is told takes it or passes it on, with :meth:`SlotShare.looked`.
         """
         if self._waiting and self.free > 0:
-            share = next(iter(self._needy() or self._waiting))
-            waiter = self._waiting.pop(share)
-            self.note(share)
-            waiter()
+            self._tell(next(iter(self._needy() or self._waiting)))
+
+    def tell_needy(self, lender: "SlotShare") -> None:
+        """Tell one that has less than its share that there is a link more which may be lent."""
+        if self._waiting and lender.used > self.fair_share() and (needy := self._needy()):
+            self._tell(needy[0])
+
+    def _tell(self, share: "SlotShare") -> None:
+        waiter = self._waiting.pop(share)
+        self.note(share)
+        waiter()
 
 
 class SlotShare:
@@ -139,6 +146,10 @@ class SlotShare:
         slots.used += 1
         self.used += 1
         slots.note(self)
+
+    def proven(self) -> None:
+        """Say that one of our connections is a link now, which may be lent."""
+        self._slots.tell_needy(self)
 
     def lend(self) -> None:
         """Count one connection less; it ends soon."""

@@ -342,6 +342,7 @@ class PeerPool:
         self.connecting -= 1
         self.wake()  # one half-open slot is free
         swarm.peers.add(peer)
+        self._slots.proven()
         self.candidates.mark_connected(link.address, now)
         if old is not None:
             self._duplicates.end(old.link, peer, now)
@@ -377,10 +378,7 @@ class PeerPool:
                 peer.link.end(f"banned: {why}")
 
     def _update_wanting(self) -> bool:
-        """Let seeds be dialled as long as they have something for us; return whether we have all.
-
-        Once a tick and not for each peer: it goes over all pieces.
-        """
+        """Let seeds be dialled while they have what we miss; return whether we have all; slow."""
         is_complete = self._role.greeting.is_complete()
         self.candidates.set_wanting(wanting=not is_complete)
         return is_complete
