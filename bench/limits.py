@@ -18,10 +18,10 @@ from typing import Any
 import anyio
 
 from bench.harness import HERE, MIB, Party, Torrent, machine, make_torrent, save, workspace
-from tests.support.bandwidth_swarm import largest_burst
+from torrent_engine.base.config import BandwidthConfig
 from torrent_engine.base.ids import BLOCK_BYTES, InfoHash, PeerAddress, PeerId
 from torrent_engine.codec.geometry import Geometry
-from torrent_engine.engine.bandwidth_manager import RateLimits
+from torrent_engine.engine.bandwidth_manager import BandwidthManager, RateLimits
 from torrent_engine.net.peer_link import PeerLink
 from torrent_engine.protocol.wire.connection import PeerConnection
 
@@ -95,9 +95,7 @@ def run(
     return {
         **judged(ours_moved["samples"], rate, options.seconds, "ours"),
         **judged(theirs_moved["samples"], rate, options.seconds, "theirs"),
-        "share_min": round(min(theirs_moved["each"]) / max(*theirs_moved["each"], 1), 3)
-        if case["count"] > 1
-        else 1.0,
+        "least_share": least_share(theirs_moved["marks"], options.seconds),
     }
 
 
@@ -136,14 +134,28 @@ def judged(
     }
 
 
+def least_share(marks: list[tuple[float, list[int]]], seconds: float) -> float:
+    """Return what the node that moved least in the last seconds did, as a part of the average."""
+    last_s, last = marks[-1]
+    first = next(each for when, each in marks if when >= last_s - seconds)
+    moved = [after - before for before, after in zip(first, last, strict=True)]
+    return round(min(moved) / max(statistics.mean(moved), 1), 3)
+
+
+def largest_burst(moves: list[tuple[float, int]], rate: int) -> float:
+    """Return the most that moved in any stretch of time beyond what the rate gives it."""
+    level, worst, last_s = 0.0, 0.0, moves[0][0]
+    for when, count in moves:
+        level = max(level - (when - last_s) * rate, 0.0) + count
+        worst, last_s = max(worst, level), when
+    return worst
+
+
 # -- what a limit costs that is not there -------------------------------------------------------
 
 
 async def unlimited_costs() -> dict[str, float]:
     """Return the time of the one check, and of blocks through a link without and with a limit."""
-    from torrent_engine.base.config import BandwidthConfig
-    from torrent_engine.engine.bandwidth_manager import BandwidthManager
-
     link, _ = make_link()
     loops = 2_000_000
     bare = min(timeit.repeat("link", globals={"link": link}, number=loops, repeat=5))
@@ -173,7 +185,7 @@ class OpenGate:
 
 def make_link() -> tuple[PeerLink, socket.socket]:
     ours, theirs = socket.socketpair()
-    ours.setblocking(False)
+    ours.settimeout(0.0)
     connection = PeerConnection(
         geometry=Geometry(1024 * BLOCK_BYTES, 1024 * BLOCK_BYTES),
         info_hash=InfoHash(bytes(20)),
@@ -195,12 +207,12 @@ async def received(torrent: Any) -> float:
         data += (BLOCK_BYTES + 9).to_bytes(4, "big") + b"\x07" + bytes(4)
         data += (number * BLOCK_BYTES).to_bytes(4, "big") + bytes(BLOCK_BYTES)
     link.connection.send_handshake()
-    left, begun_s = len(data), 0.0
+    left, shaken = len(data), anyio.Event()
 
     def take(_events: object, count: int) -> None:
-        nonlocal left, begun_s
-        begun_s = begun_s or time.perf_counter()
+        nonlocal left
         if left == len(data):
+            shaken.set()
             asked = [(0, each * BLOCK_BYTES, BLOCK_BYTES) for each in range(blocks)]
             link.connection.request_blocks(asked)
         left -= count
@@ -211,8 +223,7 @@ async def received(torrent: Any) -> float:
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(link.run, take)
         await anyio.to_thread.run_sync(theirs.sendall, bytes(data[:73]))
-        while left == len(data):
-            await anyio.sleep(0.001)
+        await shaken.wait()
         begun_s = time.perf_counter()
         await anyio.to_thread.run_sync(theirs.sendall, bytes(data[73:]))
     lasted_s = time.perf_counter() - begun_s

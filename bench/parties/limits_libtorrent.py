@@ -36,9 +36,7 @@ def main() -> None:
 
 
 def node(options, number: int) -> tuple[libtorrent.session, libtorrent.torrent_handle]:
-    session = libtorrent.session(
-        {**SETTINGS, **SMALL, "listen_interfaces": "127.0.0.1:0"}, libtorrent.session_flags_t(0)
-    )
+    session = libtorrent.session({**SETTINGS, **SMALL, "listen_interfaces": "127.0.0.1:0"})
     parameters = libtorrent.add_torrent_params()
     parameters.ti = libtorrent.torrent_info(options.torrent)
     parameters.flags &= ~libtorrent.torrent_flags.auto_managed

@@ -15,14 +15,18 @@ class Meter:
         self.every_s = EVERY_S
         self._each = each
         self._samples: list[tuple[float, int]] = []
+        self._marks: list[tuple[float, list[int]]] = []
 
     def take(self) -> None:
         """Look once; the clock is the one of the whole machine."""
-        self._samples.append((time.monotonic(), sum(self._each())))
+        now, each = time.monotonic(), self._each()
+        self._samples.append((now, sum(each)))
+        if not self._marks or now - self._marks[-1][0] > 1:
+            self._marks.append((now, each))
 
     def report(self) -> None:
         """Print all as one line."""
-        print(json.dumps({"samples": self._samples, "each": self._each()}), flush=True)
+        print(json.dumps({"samples": self._samples, "marks": self._marks}), flush=True)
 
 
 def arguments() -> argparse.Namespace:

@@ -199,3 +199,28 @@ def test_depth_stays_within_its_bounds(calls: list[tuple[str, float | None]]) ->
             assert pipeline.depth == 1
         else:
             assert pipeline.depth >= min(CONFIG.min_outstanding_requests, reqq)
+
+
+def test_under_a_rate_limit_little_is_asked_for_and_then_as_before() -> None:
+    pipeline = RequestPipeline(CONFIG)
+    pipeline.blocks_received(100)
+    pipeline.hold_back(100 * BLOCK_BYTES)
+    pipeline.blocks_received(100)  # no slow start any more
+    assert pipeline.depth == 30
+    pipeline.tick(100 * BLOCK_BYTES)
+    assert pipeline.depth == 30
+    pipeline.hold_back(0.0)
+    assert pipeline.depth == 2
+    pipeline.tick(50 * BLOCK_BYTES)
+    pipeline.tick(50 * BLOCK_BYTES)
+    assert pipeline.depth == CONFIG.request_queue_s * 50
+
+
+def test_a_rate_limit_asks_no_more_of_who_is_snubbed_or_has_a_short_queue() -> None:
+    pipeline = RequestPipeline(CONFIG)
+    pipeline.peer_reqq(10)
+    pipeline.hold_back(100 * BLOCK_BYTES)
+    assert pipeline.depth == 10
+    pipeline.snubbed()
+    pipeline.hold_back(100 * BLOCK_BYTES)
+    assert pipeline.depth == 1

@@ -69,6 +69,11 @@ class Lane:
         self._branch = Branch(0, direction.tree.root)
         self._throttles: dict[Mover, RateThrottle] = {}
 
+    @property
+    def is_limited(self) -> bool:
+        """Whether the torrent has a limit, or all together have."""
+        return self._branch.rate_bytes_per_s > 0
+
     def set_rate(self, rate_bytes_per_s: int) -> None:
         """Change the limit of the torrent."""
         self._direction.set_rate(self._branch, rate_bytes_per_s)
@@ -76,7 +81,7 @@ class Lane:
     def throttle_for(self, mover: Mover, rate_bytes_per_s: int) -> RateThrottle | None:
         """Return what limits one that has a limit of its own, or none; None if nothing does."""
         throttle = self._throttles.get(mover)
-        is_limited = bool(rate_bytes_per_s or self._branch.rate_bytes_per_s)
+        is_limited = rate_bytes_per_s > 0 or self.is_limited
         if throttle is None:
             if not is_limited:
                 return None
@@ -105,6 +110,16 @@ class TorrentBandwidth:
         self._up = Lane(manager.upload)
         self._links: dict[UploadMover, None] = {}
         self._web_seeds: dict[Mover, None] = {}
+
+    @property
+    def limits_downloads(self) -> bool:
+        """Whether any limit concerns what comes in."""
+        return self._down.is_limited or self._limits.peer_download > 0
+
+    @property
+    def is_short_of_downloads(self) -> bool:
+        """Whether somebody waits to receive, of this torrent or another."""
+        return self._manager.download.tree.waits
 
     def join(self) -> None:
         """Hear of changes of the limits over all torrents from now on."""

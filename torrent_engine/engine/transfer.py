@@ -224,6 +224,8 @@ class Transfer:
             await anyio.sleep(TICK_S)
             self._announce_pieces()
             self._serving.tick(self.torrent.clock())
+            if self.bandwidth.limits_downloads:
+                self._hold_back(self.torrent.clock())
             if self.torrent.picker.deadlines.bits:
                 self.downloads.urgent.tick(self.torrent.clock())
             self.super_seeding.tick(self.torrent.clock())
@@ -241,6 +243,13 @@ class Transfer:
         self.source_totals.web_seeds = self.web_seeds.counts(now)
         self._callbacks.on_second(now)
 
+    def _hold_back(self, now: float) -> None:
+        """Ask no more of peers than a rate limit will let in soon."""
+        for peer in self.torrent.peers:
+            if peer.link.is_held_back:
+                peer.link.is_held_back = False
+                peer.pipeline.hold_back(peer.download_rate.rate(now))
+
     def _announce_pieces(self) -> None:
         fresh, self._fresh_pieces = self._fresh_pieces, []
         if fresh:
@@ -253,6 +262,8 @@ class Transfer:
     def _on_joined(self, peer: Peer) -> None:
         peer.link.source = self.uploads.source(peer)
         self.bandwidth.add_link(peer.link, peer.address.host)
+        if peer.link.download_throttle is not None and self.bandwidth.is_short_of_downloads:
+            peer.pipeline.hold_back(0.0)
         self.source_totals.joined(peer)
         self.super_seeding.joined(peer)
         if peer.is_adopted:

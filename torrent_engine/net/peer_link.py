@@ -89,6 +89,8 @@ class PeerLink:
         self.source: BlockSource | None = None
         self.download_throttle: Throttle | None = None
         """None costs nothing on the hot path."""
+        self.is_held_back = False
+        """There was something to read, and the throttle had to be waited for."""
         self.upload_throttle: Throttle | None = None
         """What the source asks for its blocks; here it only says how fast they leave."""
         self.close_reason: str | None = None
@@ -300,7 +302,11 @@ class PeerLink:
     async def _receive_limited(self, throttle: Throttle) -> int:
         """Receive as much as a rate limit lets in, as soon as that is one byte."""
         await anyio.wait_readable(self._sock)  # do not hold a share that others could use
-        granted, count = await throttle.acquire(len(self.connection.receive_buffer())), 0
+        wanted, count = len(self.connection.receive_buffer()), 0
+        granted = throttle.take(wanted)
+        if not granted:
+            self.is_held_back = True
+            granted = await throttle.acquire(wanted)
         try:
             count = self._sock.recv_into(self.connection.receive_buffer()[:granted])
         finally:
