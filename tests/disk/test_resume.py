@@ -428,3 +428,24 @@ async def test_without_a_boot_id_only_durable_is_believed(
     plan = await plan_again(store, save_path)
     assert plan.verified.none()
     assert plan.to_check == [0]
+
+
+async def test_f3_pieces_inside_a_skipped_file_are_gone_with_the_part_file(tmp_path: Path) -> None:
+    metainfo, payload = make_torrent({"a": payload_of(20_000), "b": payload_of(100_000)})
+    async with await StateStore.open(tmp_path / "state", config=CONFIG) as store:
+        seen = []
+        for piece in (3, None):
+            options = {"skipped": frozenset({1})}
+            async with kept(metainfo, tmp_path / "save", store, **options) as (storage, keeper):
+                plan = await keeper.plan()
+                seen.append(list(plan.verified.present()))
+                if piece is not None:
+                    put_piece(storage, metainfo, payload, piece)
+                    keeper.piece_written(piece)
+                await keeper.close()
+            if piece is None:
+                (tmp_path / f"save/.{metainfo.info_hash.hex()}.parts").unlink()
+        async with kept(metainfo, tmp_path / "save", store, skipped={1}) as (_, keeper):
+            plan = await keeper.plan()
+    assert seen == [[], [3]]
+    assert list(plan.verified.present()) == []

@@ -223,6 +223,23 @@ async def test_skipped_files_do_not_appear_and_their_boundary_bytes_are_kept(
         assert await read_all(storage, metainfo) == payload
 
 
+async def test_pieces_inside_a_skipped_file_that_come_late_are_kept_when_it_is_wanted_again(
+    tmp_path: Path,
+) -> None:
+    metainfo, payload = make_torrent({"a": payload_of(20_000), "b": payload_of(3_000_000)})
+    inner = [5, 6, 90]
+    async with opened(metainfo, tmp_path, skipped=frozenset({1})) as storage:
+        for piece in inner:  # they were asked for before it was skipped
+            put_piece(storage, metainfo, payload, piece)
+        await storage.set_skipped(frozenset())
+        for piece in inner:
+            start, into = metainfo.geometry.piece_offset(piece), memoryview(bytearray(16_384))
+            await storage.read(start, into)
+            assert into == payload[start : start + 16_384]
+    assert names_below(tmp_path) == ["payload/b"]
+    assert (tmp_path / "payload/b").stat().st_blocks * 512 < 200_000  # holes stay holes
+
+
 async def test_a_skipped_file_that_is_on_disk_is_used_as_it_is(tmp_path: Path) -> None:
     metainfo, payload = make_torrent({"a": payload_of(20_000), "b": payload_of(60_000)})
     write_files(metainfo, payload, tmp_path)

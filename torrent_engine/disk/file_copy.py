@@ -145,7 +145,7 @@ def _fill(source: int, target: int, size_bytes: int, *, preallocate: bool) -> It
     else:
         os.ftruncate(target, size_bytes)
     buffer = memoryview(bytearray(CHUNK_BYTES))
-    for start, end in _stretches(source, size_bytes):
+    for start, end in stretches(source, 0, size_bytes):
         for offset in range(start, end, CHUNK_BYTES):
             view = buffer[: min(CHUNK_BYTES, end - offset)]
             got = read_at(source, view, offset)
@@ -153,26 +153,25 @@ def _fill(source: int, target: int, size_bytes: int, *, preallocate: bool) -> It
             yield got
 
 
-def _stretches(descriptor: int, size_bytes: int) -> Iterator[tuple[int, int]]:
-    """Yield start and end of what is no hole."""
-    start = 0
-    while start < size_bytes:
-        found = _next_stretch(descriptor, start, size_bytes)
-        if found is None:
+def stretches(descriptor: int, start: int, end: int) -> Iterator[tuple[int, int]]:
+    """Yield where each stretch of a range that is no hole begins and ends; OSError."""
+    while start < end:
+        found = _next_stretch(descriptor, start, end)
+        if found is None or found[0] >= end:
             return
         yield found
         start = found[1]
 
 
-def _next_stretch(descriptor: int, start: int, size_bytes: int) -> tuple[int, int] | None:
+def _next_stretch(descriptor: int, start: int, end: int) -> tuple[int, int] | None:
     if not hasattr(os, "SEEK_DATA"):
-        return start, size_bytes
+        return start, end
     try:
         first = os.lseek(descriptor, start, os.SEEK_DATA)
-        return first, min(os.lseek(descriptor, first, os.SEEK_HOLE), size_bytes)
+        return first, min(os.lseek(descriptor, first, os.SEEK_HOLE), end)
     except OSError as error:
         if error.errno == errno.ENXIO:  # nothing but a hole
             return None
         if error.errno in _NO_HOLES_KNOWN:
-            return start, size_bytes
+            return start, end
         raise

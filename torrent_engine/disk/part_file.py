@@ -1,8 +1,9 @@
-"""Owns the bytes of boundary pieces that belong to skipped files.
+"""Owns the bytes of pieces that belong to skipped files.
 
 A skipped file does not appear, yet a piece that it shares with a wanted neighbour is only whole
-with its bytes. They are kept in one hidden file per torrent, ``.<info-hash>.parts`` in the save
-path, each at its offset in the torrent's payload: a sparse file, so only they take room.
+with its bytes, and pieces of its own may be on their way when it is skipped. They are kept in one
+hidden file per torrent, ``.<info-hash>.parts`` in the save path, each at its offset in the
+torrent's payload: a sparse file, so only they take room.
 """
 
 import os
@@ -13,6 +14,7 @@ from typing import Final
 
 from torrent_engine.base.errors import StorageError
 from torrent_engine.base.ids import InfoHash
+from torrent_engine.disk.file_copy import stretches
 from torrent_engine.disk.os_errors import storage_error
 from torrent_engine.disk.positional import read_at, write_at
 from torrent_engine.disk.safe_open import Folder
@@ -61,18 +63,19 @@ class PartFile:
             raise storage_error(self.path, error) from error
         self.is_dirty = True
 
-    def copy_out(
-        self, offset_bytes: int, length_bytes: int, target: int, target_offset: int
-    ) -> None:
-        """Copy what was written of a range into an open file; the rest stays a hole there."""
+    def copy_out(self, offset_bytes: int, length_bytes: int, target: int) -> None:
+        """Copy what was written of a range to the start of an open file; holes stay holes.
+
+        That may be more than the boundaries: pieces that were asked for before their file was
+        skipped come after it.
+        """
         end = min(offset_bytes + length_bytes, self.size())
         buffer = memoryview(bytearray(_COPY_BYTES))
-        shift = target_offset - offset_bytes
-        while offset_bytes < end:
-            view = buffer[: min(_COPY_BYTES, end - offset_bytes)]
-            self.read(offset_bytes, view)
-            write_at(target, [view], offset_bytes + shift)
-            offset_bytes += len(view)
+        for first, last in stretches(self._open(create=False), offset_bytes, end):
+            for at in range(first, last, _COPY_BYTES):
+                view = buffer[: min(_COPY_BYTES, last - at)]
+                self.read(at, view)
+                write_at(target, [view], at - offset_bytes)
 
     def sync(self) -> None:
         """Make what was written durable."""

@@ -62,7 +62,8 @@ class Planner:
         have, durable = self._as_int(progress.have), self._as_int(progress.durable)
         is_same_boot = bool(boot_id) and progress.boot_id == boot_id
         is_trusted = progress.is_clean or is_same_boot
-        gone, changed, unborn = self._compare(record.stamps, is_clean=progress.is_clean)
+        believed = have | self._mask(record.partial)
+        gone, changed, unborn = self._compare(record.stamps, believed, is_clean=progress.is_clean)
         verified = (have if is_trusted else have & durable) & ~gone & ~changed
         suspect = have | self._as_int(progress.unchecked) | self._mask(noted) | changed
         partial = record.partial if is_trusted else {}
@@ -81,8 +82,13 @@ class Planner:
         wanted = Bitfield.from_int(pieces, self._count).present()
         return [piece for piece in wanted if self._seen.has_piece(piece)]
 
-    def _compare(self, old: Mapping[int, FileStamp], *, is_clean: bool) -> tuple[int, int, int]:
-        """Return the pieces of files that are missing, changed, and missing as they ever were."""
+    def _compare(
+        self, old: Mapping[int, FileStamp], believed: int, *, is_clean: bool
+    ) -> tuple[int, int, int]:
+        """Return the pieces of files that are missing, changed, and missing as they ever were.
+
+        Of the pieces in the part-file only those that are believed are looked at.
+        """
         gone = changed = unborn = 0
         for index in self._seen.kept_as_files:
             now = self._seen.stamps.get(index)
@@ -94,21 +100,18 @@ class Planner:
                 unborn |= mask if index not in old else 0
             else:
                 changed |= mask
-        for piece in self._boundary_pieces():
+        for piece in Bitfield.from_int(self._part_file_mask() & believed, self._count).present():
             if not self._seen.has_piece(piece):
                 gone |= 1 << piece
         return gone, changed, unborn
 
-    def _boundary_pieces(self) -> set[int]:
-        """Return the pieces that a file in the part-file may share with its neighbours."""
-        layout, geometry = self._metainfo.layout, self._metainfo.geometry
-        found: set[int] = set()
-        if len(self._seen.kept_as_files) < len(self._metainfo.files):
-            for index in range(len(self._metainfo.files)):
-                if index not in self._seen.kept_as_files:
-                    pieces = layout.pieces_of(index, geometry)
-                    found.update(pieces[:1], pieces[-1:])
-        return found
+    def _part_file_mask(self) -> int:
+        """Return the pieces of files that are not kept as such: the part-file may have them."""
+        layout, geometry, mask = self._metainfo.layout, self._metainfo.geometry, 0
+        for index in range(len(self._metainfo.files)):
+            if index not in self._seen.kept_as_files:
+                mask |= self._range_mask(layout.pieces_of(index, geometry))
+        return mask
 
     def _fits(self, piece: int, blocks: int) -> bool:
         return 0 < blocks < 1 << self._metainfo.geometry.block_count(piece)

@@ -359,18 +359,10 @@ class StorageManager:
         """Copy, sync, rename: a kill in between leaves the part-file as the truth."""
         start, length = self._layout.offsets[index], self._layout.lengths[index]
         if index not in self._files.present and length and self._part_file_bytes > start:
-            self._files.write_new(index, lambda target: self._copy_boundaries(index, target))
+            self._files.write_new(
+                index, lambda target: self._parts().copy_out(start, length, target)
+            )
         self._places[index] = Place.FILE
-
-    def _copy_boundaries(self, index: int, target: int) -> None:
-        """Copy a file's share of its first and its last piece, all that can be there."""
-        geometry, start = self.metainfo.geometry, self._layout.offsets[index]
-        end = start + self._layout.lengths[index]
-        pieces = self._layout.pieces_of(index, geometry)
-        for piece in {pieces[0], pieces[-1]}:
-            first = max(start, geometry.piece_offset(piece))
-            last = min(end, geometry.piece_offset(piece) + geometry.piece_length(piece))
-            self._parts().copy_out(first, last - first, target, first - start)
 
     def _place_skipped(self) -> None:
         for index in self.skipped:
