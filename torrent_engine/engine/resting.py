@@ -59,13 +59,16 @@ class RestFacts:
 
 def facts_of_new(metainfo: Metainfo, priorities: tuple[int, ...] | None) -> RestFacts:
     """Return the numbers of a torrent of which nothing is here."""
-    progress = Progress(metainfo)
-    progress.set_priorities(priorities)
-    progress.recount(lambda _piece: False)
+    wanted_bytes = metainfo.total_bytes
+    if priorities is not None:
+        progress = Progress(metainfo)
+        progress.set_priorities(priorities)
+        progress.recount(lambda _piece: False)
+        wanted_bytes = progress.wanted_bytes
     return RestFacts(
         name=metainfo.name,
         total_bytes=metainfo.total_bytes,
-        wanted_bytes=progress.wanted_bytes,
+        wanted_bytes=wanted_bytes,
         completed_bytes=0,
         left_bytes=metainfo.total_bytes,
         piece_count=metainfo.piece_count,

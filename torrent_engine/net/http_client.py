@@ -23,7 +23,7 @@ from torrent_engine.net.address_policy import (
 )
 from torrent_engine.net.decompress import ACCEPT_ENCODING, BodyReader
 from torrent_engine.net.http_hop import REDIRECTS, Hop, basic_auth, checked_headers, described
-from torrent_engine.net.http_library import default_tls, load_httpx, silent_logging
+from torrent_engine.net.http_library import default_tls, load_httpx, no_tls, silent_logging
 from torrent_engine.net.resolver import Resolver, resolve
 from torrent_engine.protocol.tracker.urls import redact_text
 
@@ -151,10 +151,10 @@ class HttpClient:
         found = hop.addresses or await self._resolver(hop.parts.host, hop.parts.port)
         return allowed_addresses(found, policy, path=hop.parts.target)
 
-    async def tls(self, hop: Hop) -> "ssl.SSLContext | bool":
-        """Return what checks the certificates of a hop; False for plain HTTP."""
+    async def tls(self, hop: Hop) -> "ssl.SSLContext":
+        """Return what checks the certificates of a hop; for plain HTTP what trusts nobody."""
         if hop.parts.scheme != "https":
-            return False
+            return no_tls()
         if self._ssl_context is None:
             self._ssl_context = await default_tls(verify=self._config.verify_tls)
         return self._ssl_context

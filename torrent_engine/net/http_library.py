@@ -4,9 +4,11 @@ Importing it takes a tenth of a second, so nothing does so before the first requ
 """
 
 import logging
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import lru_cache
 from types import ModuleType
 from typing import TYPE_CHECKING, Final
 
@@ -22,12 +24,25 @@ _is_silent: ContextVar[bool] = ContextVar("torrent_engine_http_is_silent", defau
 
 async def load_httpx() -> ModuleType:
     """Return the httpx2 module."""
+    if "httpx2" in sys.modules:
+        return _import_httpx()
     return await anyio.to_thread.run_sync(_import_httpx)
 
 
 async def default_tls(*, verify: bool) -> "ssl.SSLContext":
     """Return a TLS context: certificates checked unless told otherwise, TLS 1.2 or newer (D2)."""
     return await anyio.to_thread.run_sync(_make_tls, verify)
+
+
+@lru_cache(maxsize=1)
+def no_tls() -> "ssl.SSLContext":
+    """Return a TLS context that trusts nobody, for transports that speak plain HTTP.
+
+    They want one in any case, and load all certificates if they are given none.
+    """
+    import ssl
+
+    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 @contextmanager
