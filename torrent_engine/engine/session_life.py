@@ -96,11 +96,13 @@ class SessionLife(SessionWaiting):
             await self._finish_move()
             await self._do_work_between()  # nothing is awaited from here to the run
             metainfo = self.metainfo
+            if self._stop_wanted is not None:
+                break
             if metainfo is None:
                 await self._fetch_metadata()
             elif self.config.metadata_only:
                 self._stop_wanted = METADATA_ONLY
-            elif self._stop_wanted is None:
+            else:
                 try:
                     kept = await self._run_once(metainfo)
                 finally:
