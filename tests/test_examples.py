@@ -34,7 +34,13 @@ async def run_example(name: str, *arguments: object, folder: Path) -> str:
 
 def test_every_example_is_short_and_has_a_test() -> None:
     names = {path.name for path in EXAMPLES.glob("*.py")}
-    assert names == {"download.py", "magnet.py", "swarm.py", "play_a_peer.py"}
+    assert names == {
+        "download.py",
+        "magnet.py",
+        "stream_file.py",
+        "swarm.py",
+        "play_a_peer.py",
+    }
     for name in names:
         assert len((EXAMPLES / name).read_text().splitlines()) < MAX_LINES
 
@@ -80,6 +86,26 @@ async def test_bep9_magnet_fetches_the_metadata_and_the_largest_file(tmp_path: P
     assert output.startswith("looking for payload\nMetadataReceived(")
     assert (tmp_path / "out/payload/b/large").read_bytes() == b"large" * 9_000
     assert not (tmp_path / "out/payload/small").exists()
+
+
+@pytest.mark.parametrize("is_link", [False, True], ids=["torrent", "link"])
+async def test_stream_file_writes_a_file_from_any_place_on(tmp_path: Path, is_link: bool) -> None:
+    text = b"".join(b"line %06d of the file\n" % number for number in range(20_000))
+    metainfo, payload = make_torrent({"a": b"first" * 9_000, "b/c.txt": text})
+    torrent = tmp_path / "some.torrent"
+    torrent.write_bytes(metainfo.to_bytes())
+    async with seed(tmp_path / "seed", metainfo, payload) as (_, (host, port)):
+        output = await run_example(
+            "stream_file.py",
+            metainfo.magnet_link() if is_link else torrent,
+            "b/c.txt",
+            tmp_path / "out",
+            "--offset=230000",
+            f"--peer={host}:{port}",
+            "--alone",
+            folder=tmp_path,
+        )
+    assert output.encode() == text[230_000:]
 
 
 async def test_swarm_moves_a_file_and_shows_its_events(tmp_path: Path) -> None:

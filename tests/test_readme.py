@@ -12,7 +12,8 @@ from typing import Any
 import click
 import pytest
 
-from tests.support.torrents import make_torrent, write_files
+from tests.support.swarm import seed
+from tests.support.torrents import make_torrent, payload_of, write_files
 from torrent_engine.cli.main import cli
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.protocol.wire.messages import HANDSHAKE_BYTES
@@ -42,7 +43,7 @@ def complete_torrent(tmp_path: Path) -> Metainfo:
 
 
 def test_readme_has_the_blocks_that_are_tested_here() -> None:
-    assert len(BLOCKS) == 4
+    assert len(BLOCKS) == 5
     assert len(RUNNABLE) == 2
 
 
@@ -84,6 +85,14 @@ def test_event_block_of_the_readme_names_events_that_exist() -> None:
     assert callable(run_definitions("stream(")["watch"])
     types = event_types()
     assert set(re.findall(r'"([a-z]+\.[a-z_]+)"', block)) <= types
+
+
+@pytest.mark.anyio
+async def test_reading_block_of_the_readme_gives_the_end_of_a_file(tmp_path: Path) -> None:
+    metainfo, payload = make_torrent({"some/film.mkv": payload_of(3 * 2**20), "other": b"x" * 50})
+    async with seed(tmp_path, metainfo, payload) as (session, _):
+        end = await run_definitions("session.open")["last_megabyte"](session)
+    assert end == payload_of(3 * 2**20)[-(2**20) :]
 
 
 def run_definitions(having: str) -> dict[str, Any]:

@@ -129,6 +129,8 @@ class Readings:
 
     async def _make_wanted(self, run: SessionRun) -> None:
         """Give a run the priorities that the readers need, if it has others."""
+        if self.host.file_priorities() is None:
+            return  # no file is skipped
         async with self._lock:
             wanted = self.with_read_files(self.host.file_priorities())
             if wanted is not None and wanted != run.progress.file_priorities:
