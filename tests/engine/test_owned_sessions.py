@@ -3,6 +3,7 @@
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -424,6 +425,32 @@ async def test_files_that_were_there_before_the_torrent_stay(
         assert await ended(shared, session) == OWNER_CHANGED
     assert files_below(out) == found | {FOREIGN}
     assert (out / "payload/c.bin").read_bytes() == b"c" * 50_000
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+async def test_an_empty_file_goes_too_unless_it_was_there_before(
+    tmp_path: Path, is_there: bool
+) -> None:
+    metainfo, payload = make_torrent({"a.bin": payload_of(400_000, 1), "none": b""})
+    none = tmp_path / "out/payload/none"
+    if is_there:
+        none.parent.mkdir(parents=True)
+        none.touch()
+    config = SessionConfig(owner=TIE, max_download_bytes_per_s=SLOW)
+    async with (
+        seed(tmp_path / "seed", metainfo, payload) as (_, address),
+        resources(tmp_path / "leech") as shared,
+    ):
+        session = await Session.create(
+            metainfo, shared, save_path=tmp_path / "out", config=replace(config, peers=(address,))
+        )
+        await session.start()
+        await until(lambda: session.stats().pieces_have)
+        assert none.exists()
+        move_on(shared)
+        await until(lambda: session._removed is not None)
+        await session.close()
+    assert files_below(tmp_path / "out") == ({"payload/none"} if is_there else set())
 
 
 async def test_who_is_tied_to_nobody_or_to_another_goes_on(tmp_path: Path) -> None:

@@ -99,9 +99,10 @@ class ResumeKeeper:
         seen, plan = await self._look(record if trust else None, noted)
         self._start_from(plan, record)
         self._adopt(record, seen)
+        found = self._storage.not_made(seen.stamps)
         is_fresh = record is None and not (noted or plan.to_check or plan.partial)
         if record is None or record.save_path != self._save_path:
-            self._unsaved = record = new_record(self._storage, record, seen.stamps)
+            self._unsaved = record = new_record(self._storage, record, found)
         elif record.renames != self._storage.renames:
             self._unsaved = record = replace(record, renames=self._storage.renames)
         self.earlier = Earlier.from_record(record, self._metainfo)

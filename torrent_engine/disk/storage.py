@@ -312,6 +312,10 @@ class StorageManager:
         """Return the stamps of the torrent's files that are not in the database; blocking."""
         return self._files.stamps(self._files.unstamped())
 
+    def not_made(self, file_indices: Iterable[int]) -> set[int]:
+        """Return those of the files that were not made since the storage was opened."""
+        return set(file_indices) - self._files.unstamped()
+
     def stamps_saved(self, stamps: Iterable[FileStamp]) -> None:
         """Remember that stamps are in the database."""
         self._files.stamps_saved(stamp.file_index for stamp in stamps)
