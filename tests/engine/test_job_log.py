@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from random import Random
+from threading import Event
 from typing import Any
 
 import anyio
@@ -174,6 +175,42 @@ async def test_without_changes_nothing_is_written(tmp_path: Path) -> None:
         await anyio.sleep(0.1)
         assert store.transactions <= 2
         assert not log._changes
+
+
+async def test_who_asks_for_jobs_while_nothing_changes_delays_no_later_change(
+    tmp_path: Path,
+) -> None:
+    config = JobConfig(write_interval_s=0.001, clean_interval_s=1e12)
+    async with counted(tmp_path, config) as (log, store):
+        await anyio.wait_all_tasks_blocked()
+        assert await log.list() == []
+        store.written = anyio.Event()
+        log.begin("seed", name="n")
+        with anyio.fail_after(10):
+            await store.written.wait()
+        assert not log._changes
+
+
+async def test_a_change_never_comes_before_what_it_changes(tmp_path: Path) -> None:
+    gate, asking = Event(), anyio.CancelScope()
+
+    async def ask(log: JobLog) -> None:
+        with asking:
+            await log.list()
+
+    async with log_in(tmp_path) as log, anyio.create_task_group() as tasks:
+        tasks.start_soon(log._store.run, lambda _db: gate.wait(10))
+        await anyio.wait_all_tasks_blocked()
+        job_id = log.begin("seed", name="n")
+        tasks.start_soon(ask, log)  # takes the job to the database, and waits for that
+        await anyio.wait_all_tasks_blocked()
+        log.finish(job_id)
+        tasks.start_soon(log.flush)
+        await anyio.wait_all_tasks_blocked()
+        asking.cancel()
+        await anyio.wait_all_tasks_blocked()
+        gate.set()
+        assert (await only(log)).status is JobStatus.COMPLETED
 
 
 async def test_a_database_that_fails_is_tried_again_and_nothing_is_lost(tmp_path: Path) -> None:

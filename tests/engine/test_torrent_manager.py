@@ -30,6 +30,7 @@ from torrent_engine.base.errors import (
 )
 from torrent_engine.base.ids import InfoHash
 from torrent_engine.codec.magnet import Magnet
+from torrent_engine.disk.session_table import load_sessions
 from torrent_engine.engine.shared_resources import SharedResources
 from torrent_engine.engine.states import State
 from torrent_engine.engine.torrent_manager import TorrentManager
@@ -286,6 +287,17 @@ async def test_limits_over_all_torrents(tmp_path: Path) -> None:
         shared = many.shared.config
         assert (shared.max_download_bytes_per_s, shared.max_upload_bytes_per_s) == (1_000, 2_000)
     assert replace(config, max_torrents=1).max_torrents == 1
+
+
+async def test_who_flushes_when_nothing_changed_delays_no_later_change(tmp_path: Path) -> None:
+    async with manager(tmp_path) as many:
+        await anyio.wait_all_tasks_blocked()
+        await many.flush()
+        await many.add_torrent(FIRST.source)
+        with anyio.fail_after(20):
+            while not await load_sessions(many.shared.store):  # noqa: ASYNC110 - no event tells
+                await anyio.sleep(0.05)
+        assert many._open.has_metainfo(FIRST.info_hash)
 
 
 async def test_many_that_are_added_at_once_are_each_added_once(tmp_path: Path) -> None:

@@ -66,6 +66,8 @@ class JobLog:
         self._owner = owner or JobOwner(store.folder)
         self._changes: dict[str, dict[str, Any]] = {}
         self._changed = anyio.Event()
+        self._lock = anyio.Lock()
+        """One transaction at a time: a job is never changed before it is there."""
         self._cleaned_s = 0.0
         self.resumable: _Left = []
         """Not finished when the log was opened, or interrupted, and no other process has them."""
@@ -266,9 +268,12 @@ class JobLog:
 
     async def flush(self) -> None:
         """Write what changed, in one transaction; raises what StateStore raises."""
-        changes, self._changes, self._changed = self._changes, {}, anyio.Event()
-        if not changes:
-            return
+        async with self._lock:
+            if self._changes:
+                changes, self._changes, self._changed = self._changes, {}, anyio.Event()
+                await self._write_or_keep(changes)
+
+    async def _write_or_keep(self, changes: dict[str, dict[str, Any]]) -> None:
         try:
             await self._store.run(lambda db: self._write(db, changes))
         except BaseException:

@@ -63,7 +63,8 @@ class ManagerStore:
     async def flush(self) -> None:
         """Write all that changed; raises what the database raises, nothing is forgotten then."""
         async with self._lock:
-            self._wake = anyio.Event()
+            if self._changed:  # else its task may wait for the event that is there
+                self._wake = anyio.Event()
             while self._changed:
                 await self._write(list(self._changed)[:BATCH])
 
