@@ -11,6 +11,7 @@ from tests.support.swarm import content, reach, seed, until
 from tests.support.torrents import make_torrent, payload_of, write_files
 from tests.support.web_server import web_server
 from torrent_engine.base.config import RestConfig, WebSeedConfig
+from torrent_engine.disk.session_table import load_sessions
 from torrent_engine.engine.session import Session
 from torrent_engine.engine.states import State
 from torrent_engine.engine.torrent_manager import TorrentManager
@@ -91,6 +92,26 @@ async def test_what_is_here_of_a_paused_torrent_at_rest_is_read(tmp_path: Path) 
         await resting(session)
         assert await read(session) == PAYLOAD
         assert session.state is State.PAUSED
+
+
+async def test_changes_are_in_the_database_before_the_manager_ends(tmp_path: Path) -> None:
+    async with manager(tmp_path) as many:
+        session = await many.add_torrent_file(TORRENT)
+        await many.flush()
+        session.set_sequential(True)
+        session.set_super_seeding(True)
+        session.set_rate_limits(upload_bytes_per_s=1_000)
+        session.remove_tracker("http://127.0.0.1:9/announce")
+        await session.set_file_priorities([7])
+        await many.flush()
+        (record,) = await load_sessions(many.shared.store)
+    assert record.settings["config"] == {
+        "sequential": True,
+        "super_seeding": True,
+        "max_upload_bytes_per_s": 1_000,
+        "file_priorities": [7],
+    }
+    assert record.settings["extras"] == {"no_trackers": ["http://127.0.0.1:9/announce"]}
 
 
 async def test_a_web_seed_wakes_a_torrent_at_rest_and_changes_outlive_the_manager(

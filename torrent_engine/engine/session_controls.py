@@ -146,7 +146,9 @@ class SessionControls(SessionFacts):
         self._wake()
 
     def _settings_changed(self) -> None:
-        """Hear that something has changed that is to be the same after a restart."""
+        """Let a manager hear that something has changed that is to be the same after a restart."""
+        for hear in self._shared.session_hearers:
+            hear(self, self.state, self.state)
 
     async def set_file_priorities(self, priorities: Sequence[int]) -> None:
         """Take one number a file, 0 (skip) to 7; ConfigError if they do not fit.
@@ -157,6 +159,7 @@ class SessionControls(SessionFacts):
             raise StateTransitionError("priorities are not possible before the metadata came")
         check_priorities(self.metainfo, priorities)
         self.config = replace(self.config, file_priorities=tuple(priorities))
+        self._settings_changed()
         self._wake()
         if self._run is not None and not self._ended.is_set():
             await self._run.set_file_priorities(self._priorities_of_run(tuple(priorities)))
@@ -185,5 +188,6 @@ class SessionControls(SessionFacts):
         }
         changed: dict[str, Any] = {name: rate for name, rate in limits.items() if rate is not None}
         self.config = replace(self.config, **changed)
+        self._settings_changed()
         if self._run is not None:
             self._run.transfer.bandwidth.set_limits(RateLimits.of(self.config))
