@@ -2,7 +2,7 @@
 
 import os
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path, PurePath
 from typing import Any
@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.scripted_peer import Wire, listening
 from tests.support.swarm import reach, resources, seed, state_of, until
-from tests.support.torrents import make_torrent, payload_of
+from tests.support.torrents import make_torrent, payload_of, write_files
 from torrent_engine.base.config import KIB, MIB, ReaderConfig, SessionConfig
 from torrent_engine.base.errors import (
     ConfigError,
@@ -27,9 +27,12 @@ from torrent_engine.codec.bitfield import Bitfield
 from torrent_engine.codec.magnet import Magnet
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.disk.storage import StorageManager
+from torrent_engine.engine import run_check
 from torrent_engine.engine.events import PieceCompleted
 from torrent_engine.engine.reader import FileReader
+from torrent_engine.engine.readings import Readings
 from torrent_engine.engine.session import Session
+from torrent_engine.engine.session_run import SessionRun
 from torrent_engine.engine.states import State
 from torrent_engine.protocol.wire.messages import HandshakeReceived, PeerInterested
 
@@ -71,10 +74,18 @@ def share(session: Session) -> float:
     return stats.completed_bytes / stats.wanted_bytes
 
 
-async def completed_pieces(session: Session) -> AsyncIterator[int]:
-    async for event in session.events.stream("piece.completed"):
-        assert isinstance(event, PieceCompleted)
-        yield event.piece_index
+async def completed_pieces(
+    session: Session, until_seen: Callable[[list[int]], object]
+) -> list[int]:
+    """Return the pieces that are completed from now on, until that is enough."""
+    pieces: list[int] = []
+    with anyio.fail_after(PATIENCE_S):
+        async for event in session.events.stream("piece.completed"):
+            assert isinstance(event, PieceCompleted)
+            pieces.append(event.piece_index)
+            if until_seen(pieces):
+                break
+    return pieces
 
 
 # -- what is read -----------------------------------------------------------------------------
@@ -261,10 +272,7 @@ async def test_a_deadline_brings_a_piece_forward(tmp_path: Path) -> None:
     ):
         await until(lambda: session.stats().completed_bytes)
         session.set_piece_deadline(last, 0.0)
-        with anyio.fail_after(PATIENCE_S):
-            async for piece in completed_pieces(session):
-                if piece == last:
-                    break
+        assert await completed_pieces(session, lambda pieces: last in pieces)
         assert share(session) < 0.6
         session.set_piece_deadline(last, 1.0)  # it is here: no effect
         session.set_piece_deadline(last - 1, None)
@@ -282,12 +290,7 @@ async def test_sequence_can_be_switched_on_while_running(tmp_path: Path) -> None
     ):
         session.set_sequential(True)
         await session.add_peer(*address)
-        pieces: list[int] = []
-        with anyio.fail_after(PATIENCE_S):
-            async for piece in completed_pieces(session):
-                pieces.append(piece)
-                if len(pieces) == 40:
-                    break
+        pieces = await completed_pieces(session, lambda pieces: len(pieces) == 40)
         assert max(pieces) < 60
         assert session.config.sequential
 
@@ -355,6 +358,52 @@ async def test_a_read_that_waits_ends_with_what_it_waits_for(tmp_path: Path, how
                 "reader": reader.aclose,
             }[how]()
         assert isinstance(errors[0], LocalProtocolError if how == "reader" else SessionError)
+
+
+@pytest.mark.parametrize("moment", ["metadata", "checking"])
+async def test_a_read_of_what_is_not_known_yet_ends_with_its_reader(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    async def check_for_ever(*_: object, **__: object) -> None:
+        await anyio.sleep_forever()
+
+    ended = anyio.Event()
+
+    async def wait_in_vain(reader: FileReader) -> None:
+        with pytest.raises(LocalProtocolError, match="closed"):
+            await reader.read()
+        ended.set()
+
+    monkeypatch.setattr(run_check, "check_pieces", check_for_ever)
+    write_files(METAINFO, PAYLOAD, tmp_path / "files")
+    source = Magnet(METAINFO.info_hash) if moment == "metadata" else METAINFO
+    async with leech(tmp_path, source) as session, anyio.create_task_group() as tasks:
+        reader = session.open("a.bin")
+        tasks.start_soon(wait_in_vain, reader)
+        await anyio.wait_all_tasks_blocked()
+        await reader.aclose()
+        with anyio.fail_after(PATIENCE_S):
+            await ended.wait()
+        assert not session.has_readers
+
+
+async def test_a_run_that_ends_while_a_file_becomes_wanted_is_no_run_to_read_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_wanted, calls = Readings._make_wanted, list[SessionRun]()
+
+    async def restart(self: Readings, run: SessionRun) -> None:
+        calls.append(run)
+        if len(calls) == 1:
+            await session.recheck()
+            await until(lambda: not run.transfer.reads.is_open)
+        await make_wanted(self, run)
+
+    write_files(METAINFO, PAYLOAD, tmp_path / "files")
+    monkeypatch.setattr(Readings, "_make_wanted", restart)
+    async with leech(tmp_path, METAINFO) as session, session.open("a.bin") as reader:
+        assert await read(reader) == FILES["a.bin"]
+    assert len(set(map(id, calls))) > 1
 
 
 async def test_a_session_that_was_never_started_is_not_read(tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
 """Owns one place in one file of a torrent that may not be whole yet, and what is read there."""
 
 import os
-from collections.abc import AsyncIterator
 from pathlib import PurePath
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
@@ -81,7 +80,7 @@ class FileReader:
     async def _open(self) -> FileEntry:
         self._check_open()
         if self._entry is None:
-            metainfo = await self._readings.metainfo()
+            metainfo = await self._readings.metainfo(self._check_open)
             self._check_open()
             self._find(metainfo)
         self._readings.add(self, self.index)
@@ -171,10 +170,15 @@ class FileReader:
                 self._position = start + count
             return bytes(buffer[:count])
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        """Yield the rest of the file as it comes."""
-        while chunk := await self.read1():
-            yield chunk
+    def __aiter__(self) -> Self:
+        """Iterate over the rest of the file as it comes."""
+        return self
+
+    async def __anext__(self) -> bytes:
+        """Return what is here of it, as :meth:`read1`."""
+        if chunk := await self.read1():
+            return chunk
+        raise StopAsyncIteration
 
     async def _read_some(self, file_offset_bytes: int, at: int, into: memoryview) -> int:
         """Wait until there is something at a place of the file; fill as much as is here."""
@@ -192,8 +196,7 @@ class FileReader:
     async def _wait(self, file_offset_bytes: int, at: int, length: int) -> "tuple[SessionRun, int]":
         """Return the run and how many bytes are here from a place on, at least one."""
         while True:
-            self._check_open()
-            run = await self._readings.run()
+            run = await self._readings.run(self._check_open)
             changed = self._readings.changed
             self._look_ahead(run, file_offset_bytes, at, length)
             offset, geometry = file_offset_bytes + at, run.torrent.metainfo.geometry
