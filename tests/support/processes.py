@@ -1,11 +1,14 @@
 """Other programs as child processes: started where asked, logged to a file, ended by their pid."""
 
+import itertools
 import os
+import secrets
 import shutil
 import socket
 import subprocess
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import NoReturn, Self
@@ -34,13 +37,28 @@ def require_program(name: str, package: str) -> str:
     return path
 
 
+def _own_ports() -> Iterator[int]:
+    """Yield ports that no other test worker takes, and no system gives to who asks for any."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    ports = range(*PORTS)[worker % WORKERS :: WORKERS]
+    begin = secrets.randbelow(len(ports))
+    yield from itertools.cycle((*ports[begin:], *ports[:begin]))
+
+
+PORTS = (10_000, 32_000)  # below those that Linux, macOS and the BSDs give by themselves
+WORKERS = 16
+_ports = _own_ports()
+_ports_lock = threading.Lock()
+
+
 def free_port() -> int:
-    """Return a TCP port of 127.0.0.1 that was free a moment ago, for UDP as well."""
-    for _ in range(50):
+    """Return a port of 127.0.0.1 that is free, TCP and UDP; it is not given again for long."""
+    for _ in range(200):
+        with _ports_lock:
+            port = next(_ports)
         with socket.socket() as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp:
-            tcp.bind(("127.0.0.1", 0))
-            port: int = tcp.getsockname()[1]
             try:
+                tcp.bind(("127.0.0.1", port))
                 udp.bind(("127.0.0.1", port))
             except OSError:
                 continue
