@@ -124,6 +124,8 @@ class UrgentRequests:
         if not self._asker.is_active:
             return
         for peer in self._by_speed(self._deadlines.bits):
+            if not self._picker.has_due(peer.bits):
+                continue  # those who are faster took it
             queue_s = wait_s(len(peer.connection.outstanding), self._rate(peer))
             if self._picker.has_due(peer.bits & self._deadlines.due_before(now + queue_s)):
                 self._make_room(peer)

@@ -152,13 +152,16 @@ class Picker:
 
     def has_due(self, bits: int) -> bool:
         """Return whether somebody with ``bits`` can be asked for a piece with a deadline."""
-        return next(iter(self._due(bits)), None) is not None
+        due = bits & self.deadlines.bits
+        if due & self._table.missing & self.wanted:
+            return True
+        return next(_among(self._open, due & self._begun), None) is not None
 
     def _due(self, bits: int) -> Iterator[int]:
         """Yield the pieces with a deadline that have free blocks, the earliest first."""
-        missing = self._table.missing & self.wanted
-        for piece in _among(self.deadlines.order, bits & self.deadlines.bits):
-            if piece in self._open or missing >> piece & 1:
+        wanted = bits & self.deadlines.bits & (self._table.missing & self.wanted | self._begun)
+        for piece in _among(self.deadlines.order, wanted):
+            if piece in self._open or piece not in self.partials:
                 yield piece
 
     def _due_stretch(self, bits: int, count: int, *, key: object, only_for: object) -> list[Block]:
