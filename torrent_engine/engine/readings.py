@@ -73,19 +73,22 @@ class Readings:
         if run.transfer.reads.is_open:
             await self._make_wanted(run)
 
-    async def metainfo(self) -> Metainfo:
-        """Wait for the metadata; raises what the Session ended with."""
+    async def metainfo(self, check: Callable[[], None]) -> Metainfo:
+        """Wait for the metadata; raises what the Session ended with, and what ``check`` does."""
         while (metainfo := self.host.metainfo()) is None:
+            check()
             await self._wait()
         return metainfo
 
-    async def run(self) -> SessionRun:
+    async def run(self, check: Callable[[], None]) -> SessionRun:
         """Wait for a run whose files can be read; raises what the Session ended with.
 
+        ``check`` is called before each wait, and may raise why there is nothing to wait for.
         In state CHECKING nothing is read: what is there is not known yet. While the disk is full
         what is there can be read.
         """
         while True:
+            check()
             changed, run = self.changed, self.host.run()
             state = self.host.state()
             is_open = run is not None and run.transfer.reads.is_open
@@ -96,7 +99,8 @@ class Readings:
             elif run is not None and is_open and state is not State.CHECKING:
                 run.transfer.reads.listener = self.wake
                 await self._make_wanted(run)
-                return run
+                if run.transfer.reads.is_open:
+                    return run
             with anyio.move_on_after(LOOK_AGAIN_S):
                 await changed.wait()
 
@@ -133,8 +137,10 @@ class Readings:
             return  # no file is skipped
         async with self._lock:
             wanted = self.with_read_files(self.host.file_priorities())
-            if wanted is not None and wanted != run.progress.file_priorities:
-                await run.set_file_priorities(wanted)
+            reads, is_new = run.transfer.reads, wanted != run.progress.file_priorities
+            if wanted is not None and is_new and reads.is_open:
+                async with reads.reading():  # the files are not closed meanwhile
+                    await run.set_file_priorities(wanted)
 
     def want_nothing(self, reader: object) -> None:
         """Forget what a reader came to: it goes on elsewhere."""
