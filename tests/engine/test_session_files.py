@@ -344,6 +344,35 @@ async def test_who_stops_waiting_for_a_move_does_not_stop_it(
     assert files_below(tmp_path / "old") == set()
 
 
+@pytest.mark.usefixtures("slow_steps")
+async def test_a_second_move_begins_when_nobody_waits_for_the_first_any_more(
+    tmp_path: Path, other_disk: Path
+) -> None:
+    async with seeding(tmp_path, BIG, BIG_PAYLOAD) as (_, session):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(session.move_storage, other_disk / "new")
+            await until(lambda: files_below(other_disk))
+            tasks.cancel_scope.cancel()
+        with anyio.fail_after(20):
+            await session.move_storage(tmp_path / "third")
+        await reach(session, State.SEEDING)
+        assert session.save_path == tmp_path / "third"
+    assert content(BIG, tmp_path / "third") == BIG_PAYLOAD
+    assert files_below(tmp_path / "old") == files_below(other_disk) == set()
+
+
+async def test_a_torrent_that_was_never_anywhere_moves_too(tmp_path: Path) -> None:
+    async with resources(tmp_path) as shared:
+        session = await Session.create(METAINFO, shared, save_path=tmp_path / "old")
+        await session.move_storage(tmp_path / "new")
+        assert session.save_path == tmp_path / "new"
+        assert await load_plan(shared.store, METAINFO.info_hash) is None
+        assert await move_jobs(shared) == [JobStatus.COMPLETED]
+        async with session:
+            await reach(session, State.DOWNLOADING)
+    assert not (tmp_path / "old").exists()
+
+
 async def test_a_stopped_session_moves_no_files_under_another_that_runs(tmp_path: Path) -> None:
     async with seeding(tmp_path) as (shared, session):
         twin = await Session.create(METAINFO, shared, save_path=tmp_path / "old")

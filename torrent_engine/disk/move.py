@@ -51,12 +51,17 @@ class Mover:
 
         Raises StorageError if one cannot be opened, or the old one is not there and needed.
         """
-        if not self.plan.is_placed or Path(self.plan.source).is_dir():
+        if self._needs_source():
             self._source = _open(self.plan.source, create=False)
         if not self._is_on_its_disk():
             raise StorageError(self.plan.target, "is on another disk now; is its own mounted?")
         if create or self._is_target_there():
             self._target = _open(self.plan.target, create=create)
+
+    def _needs_source(self) -> bool:
+        """Whether the old place is there, or has to be: nothing may ever have been in it."""
+        is_to_place = bool(self.plan.items) and not self.plan.is_placed
+        return is_to_place or Path(self.plan.source).is_dir()
 
     def _is_on_its_disk(self) -> bool:
         return nearest_folder(Path(self.plan.target)).stat().st_dev == self.plan.device
@@ -84,7 +89,8 @@ class Mover:
 
     def undo(self) -> None:
         """Take back what :meth:`place` did, as far as it came; StorageError if that fails."""
-        self._source = self._source or _open(self.plan.source, create=False)
+        if self._source is None and self._needs_source():
+            self._source = _open(self.plan.source, create=False)
         if self._target is None and self._is_target_there():
             self._target = _open(self.plan.target, create=False)
         if self._target is None:
@@ -99,7 +105,8 @@ class Mover:
         for item in reversed(self.plan.items):
             with _errors_of(self.plan.source, item.old):
                 self._take_back(self._route(item))
-        _sync(self._from, _folders(item.old for item in self.plan.items))
+        if self.plan.items:
+            _sync(self._from, _folders(item.old for item in self.plan.items))
         _sync(target, self._new_folders())
         for parts in self._new_folders():
             if parts and parts not in self.plan.old_folders:

@@ -28,7 +28,7 @@ from torrent_engine.engine.metadata_run import FetchSettings, MetadataRun
 from torrent_engine.engine.session_run import BETWEEN, RunSettings, SessionRun
 from torrent_engine.engine.session_waiting import SessionWaiting
 from torrent_engine.engine.shared_resources import SharedResources
-from torrent_engine.engine.states import Signal
+from torrent_engine.engine.states import Signal, State
 from torrent_engine.policy.seeding_clock import SeedingClock
 
 logger = logging.getLogger(__name__)
@@ -94,7 +94,9 @@ class SessionLife(SessionWaiting):
         """Return whether the torrent rests now; else it was stopped."""
         while self._stop_wanted is None:
             await self._finish_move()
-            await self._do_work_between()  # nothing is awaited from here to the run
+            if self._between is not None:  # nothing is awaited from here to the run
+                await self._do_work_between()
+                continue  # it may have left a move to be finished, and more work may have come
             metainfo = self.metainfo
             if self._stop_wanted is not None:
                 break
@@ -127,7 +129,8 @@ class SessionLife(SessionWaiting):
             if not run.keeps_sources:
                 with anyio.CancelScope(shield=True):
                     await run.transfer.sources.stop()
-        if run.keeps_sources and not run.check.is_needed:
+        is_to_check = State.CHECKING in {self.state, self._machine.paused_state}
+        if run.keeps_sources and not (run.check.is_needed or is_to_check):
             self._trusts_resume = True  # all was hashed that was to be
         if run.keeps_sources:
             if self._inheritance is not None:
@@ -154,6 +157,8 @@ class SessionLife(SessionWaiting):
         if self._between_lock is None:
             self._between_lock = anyio.Lock()
         async with self._between_lock:
+            if self._is_ending:
+                await self._ended.wait()  # nobody does work between any more
             if self._ended.is_set():
                 await self._while_open(work)
                 return
@@ -168,8 +173,8 @@ class SessionLife(SessionWaiting):
             await between.wait()
 
     async def _do_work_between(self) -> None:
-        between, self._between = self._between, None
-        if between is not None:
+        while (between := self._between) is not None:
+            self._between = None
             await between.do()
 
     async def _close_inheritance(self) -> None:
@@ -251,6 +256,7 @@ class SessionLife(SessionWaiting):
         await self._do_work_between()  # it came too late for a run to go on after it
         self._disk_full.drop()  # another fault may have ended a run that waited
         self._shared.unregister(self.info_hash)
+        self._shared.router.unregister(self.info_hash)
         if self.error is None:
             if self._machine.can(Signal.STOP):
                 self._machine.fire(Signal.STOP)

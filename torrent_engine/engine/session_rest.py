@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING, Any, Final
 
+import anyio
+
 from torrent_engine.base.config import RestConfig
 from torrent_engine.engine.inheritance import Inheritance
 from torrent_engine.engine.kept_links import KeptLinks, no_link
@@ -61,14 +63,17 @@ class SessionRest(SessionLife):
         metainfo, config = self._metainfo, self.config
         if metainfo is None or self._rests is None or not metainfo.total_bytes:
             return False
-        if self._stop_wanted is not None:  # while it was started
+        if self._stop_wanted is not None or self._between is not None:  # while it was started
             return False
         if self._edits.web_seeds_of(metainfo) or not self._trusts_resume:
             return False
         if config.peers or config.renamed_files or config.check_only or config.metadata_only:
             return False
         names = {entry.path[0] for entry in metainfo.files}
-        is_there = any((self.save_path / name).exists() for name in names)
+        try:
+            is_there = any((self.save_path / name).exists() for name in names)
+        except OSError:
+            return False  # its run says what is wrong there
         return not is_there and not self._shared.store.has_torrent(self.info_hash)
 
     @property
@@ -83,6 +88,7 @@ class SessionRest(SessionLife):
     def take_up(self, saved: "SavedSession") -> None:
         """Go on where another process ended; before the start."""
         self._rest_facts = saved.facts
+        self.is_paused_by_user = saved.is_paused
         self._seeding = SeedingClock(saved.seeding_s)
         self._edits = edits_from(saved.extras)
 
@@ -217,9 +223,10 @@ class SessionRest(SessionLife):
             goodbye = rest.hush()
 
             async def end() -> None:
-                await goodbye()
-                self._stop_reason = self._stop_wanted or self._stop_reason
-                await self._do_work_between()
-                await self._end()
+                with anyio.CancelScope(shield=True):
+                    await goodbye()
+                    self._stop_reason = self._stop_wanted or self._stop_reason
+                    await self._do_work_between()
+                    await self._end()
 
             self._shared.start_task(end)
