@@ -291,6 +291,24 @@ async def test_shared_close_ends_sessions_that_are_open(tmp_path: Path) -> None:
     assert state_of(session) is State.STOPPED
 
 
+async def test_a_stopped_torrent_stays_stopped_when_its_changed_files_are_removed(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / METAINFO.name
+    write_files(METAINFO, PAYLOAD, tmp_path)
+    async with resources(tmp_path / "state") as shared:
+        session = await Session.create(METAINFO, shared, save_path=tmp_path)
+        await session.start()
+        await reach(session, State.SEEDING)
+        await session.stop()
+        path.write_bytes(bytes(len(PAYLOAD)))
+        await session.cancel(delete_files=True)
+        assert state_of(session) is State.STOPPED
+        assert not path.exists()
+        async with session:  # and it may begin anew
+            await reach(session, State.DOWNLOADING)
+
+
 async def test_wait_returns_at_once_in_the_state_and_raises_on_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     async with resources(tmp_path) as shared:

@@ -183,6 +183,8 @@ class SessionRun:
         machine = self._settings.machine
         if State.CHECKING in {machine.state, machine.paused_state}:
             return
+        if machine.state in {State.STOPPED, State.ERROR}:
+            return  # it does not run: its files are to be removed
         if self.check.is_needed:  # after a rest, and files have changed meanwhile
             machine.fire(Signal.RECHECK)
         else:
@@ -293,6 +295,7 @@ class SessionRun:
         """Let go of what came with the metadata, if the transfer never went on with it."""
         self.transfer.pool.close_adopted()
         if not self.keeps_sources:
+            self._shared.router.unregister(self.torrent.info_hash)
             await self.transfer.sources.stop()
 
     @property
