@@ -10,6 +10,7 @@ from tests.support.swarm import content, reach, seed, shared_config, state_of, u
 from tests.support.torrents import make_torrent, payload_of, write_files
 from torrent_engine.base.config import ManagerConfig, QueueConfig, SessionConfig
 from torrent_engine.base.ids import OwnerTie
+from torrent_engine.engine.owners import OWNER_CHANGED
 from torrent_engine.engine.states import State
 from torrent_engine.engine.torrent_manager import TorrentManager
 
@@ -101,4 +102,8 @@ async def test_a_torrent_of_an_owner_that_moves_on_makes_room(tmp_path: Path) ->
         await until(lambda: running(manager) == ["t0"])
         manager.owners.advance("ui", 2)
         await reach(second, State.DOWNLOADING)
-        await until(lambda: state_of(first) is State.STOPPED)
+        await until(lambda: manager.get_session(first.info_hash) is None)
+        assert (state_of(first), first.stop_reason) == (State.STOPPED, OWNER_CHANGED)
+        assert manager.sessions == (second,)
+    async with managed(tmp_path) as manager:
+        assert [each.name for each in manager.sessions] == ["t1"]

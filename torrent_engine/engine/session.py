@@ -6,7 +6,9 @@ with a StorageManager, a ResumeKeeper and a Transfer; the EventBus tells who lis
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -65,6 +67,8 @@ class Session(SessionRest):
     _owner_watch: OwnerWatch | None = None
     _removed: anyio.Event | None = None
     """Set when all is removed, after the owner moved on."""
+    on_owner_gone: Callable[[InfoHash], Awaitable[None]] | None = None
+    """Called after that; a KeyError of it is no news."""
 
     # -- life -------------------------------------------------------------------------------
 
@@ -309,6 +313,9 @@ class Session(SessionRest):
 
 
 def _cancel(run: SessionRun, *, deletes_files: bool) -> None:
+        if self.on_owner_gone is not None:
+            with suppress(KeyError):
+                await self.on_owner_gone(self.info_hash)
     """End a run for good, for the user."""
     run.deletes_files = run.deletes_files or deletes_files
     run.stop("cancelled")

@@ -228,6 +228,7 @@ class TorrentManager:
         if priority:
             self._priorities[session.info_hash] = priority
         self._positions.add(session.info_hash, position)
+        session.on_owner_gone = self.remove_torrent
         self._order = None
         self._queue.changed()
 
