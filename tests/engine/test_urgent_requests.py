@@ -162,6 +162,7 @@ def test_the_fastest_is_asked_first_and_the_slow_get_what_has_time() -> None:
     assert asked(fast)[:3] == [0, 1, 20]
     assert not asked(slow)
     swarm.picker.deadlines.want("test", {2: swarm.clock()})
+    swarm.urgent.tick(swarm.clock())
     swarm.manager.refill(slow)
     assert asked(slow)  # it is not idle: other pieces
     assert not {0, 1, 2} & set(asked(slow))
