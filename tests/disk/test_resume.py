@@ -449,3 +449,27 @@ async def test_f3_pieces_inside_a_skipped_file_are_gone_with_the_part_file(tmp_p
             plan = await keeper.plan()
     assert seen == [[], [3]]
     assert list(plan.verified.present()) == []
+
+
+async def test_a_file_that_is_wanted_since_the_last_run_has_what_the_part_file_had(
+    tmp_path: Path,
+) -> None:
+    metainfo, payload = make_torrent({"a": payload_of(20_000), "b": payload_of(500_000)})
+    save_path = tmp_path / "save"
+    async with await StateStore.open(tmp_path / "state", config=CONFIG) as store:
+        async with kept(metainfo, save_path, store, skipped={1}) as (storage, keeper):
+            await keeper.plan()
+            for piece in (0, 1, 7):
+                put_piece(storage, metainfo, payload, piece)
+                keeper.piece_written(piece)
+            await keeper.close()
+        async with kept(metainfo, save_path, store) as (storage, keeper):
+            plan = await keeper.plan()
+            assert list(plan.verified.present()) == [0, 1, 7]
+            assert plan.to_check == []
+            for piece in (0, 1, 7):
+                start, length = metainfo.geometry.piece_offset(piece), 16_384
+                into = memoryview(bytearray(length))
+                await storage.read(start, into)
+                assert into == payload[start : start + length]
+    assert not (save_path / f".{metainfo.info_hash.hex()}.parts").exists()

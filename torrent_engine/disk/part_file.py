@@ -63,6 +63,17 @@ class PartFile:
             raise storage_error(self.path, error) from error
         self.is_dirty = True
 
+    def has(self, offset_bytes: int, length_bytes: int) -> bool:
+        """Return whether anything of a range was written."""
+        end = min(offset_bytes + length_bytes, self.size())
+        if offset_bytes >= end:
+            return False
+        try:
+            found = next(stretches(self._open(create=False), offset_bytes, end), None)
+        except OSError as error:
+            raise storage_error(self.path, error) from error
+        return found is not None
+
     def copy_out(self, offset_bytes: int, length_bytes: int, target: int) -> None:
         """Copy what was written of a range to the start of an open file; holes stay holes.
 

@@ -153,6 +153,7 @@ class ResumeKeeper:
             has_piece=lambda piece: storage.has_data(
                 geometry.piece_offset(piece), geometry.piece_length(piece)
             ),
+            taken_out=frozenset(storage.taken_out),
         )
 
     def _make_plan(

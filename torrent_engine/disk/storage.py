@@ -6,7 +6,7 @@
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from enum import IntEnum
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -15,21 +15,14 @@ import anyio.to_thread
 from torrent_engine.base.config import DiskConfig
 from torrent_engine.base.errors import StorageError
 from torrent_engine.codec.geometry import FileSlice
-from torrent_engine.codec.metainfo import FileEntry, Metainfo
+from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.disk.file_storage import FileStamp, FileStorage
 from torrent_engine.disk.nowait import read_file_now, view_file_now
 from torrent_engine.disk.open_files import OpenFile, OpenFiles
 from torrent_engine.disk.os_errors import storage_error
 from torrent_engine.disk.part_file import PartFile
+from torrent_engine.disk.places import Place, first_places
 from torrent_engine.disk.positional import read_at, split_views, write_at
-
-
-class Place(IntEnum):
-    """Where the bytes of one file are kept."""
-
-    FILE = 0
-    PART_FILE = 1
-    NOWHERE = 2
 
 
 class StorageManager:
@@ -57,6 +50,8 @@ class StorageManager:
         self.renames = dict(renames or {})
         self.before_writes: Callable[[list[tuple[int, int]]], None] | None = None
         """Told (offset, length) of what is about to be written, in the worker thread."""
+        self.taken_out: set[int] = set()
+        """Files that were made of what the part-file had of them."""
         self._limiter = disk_limiter
         self._layout = metainfo.layout
         self._pool = open_files if open_files is not None else OpenFiles(config.max_open_files)
@@ -67,7 +62,7 @@ class StorageManager:
             renames=self.renames,
             preallocate=config.preallocate,
         )
-        self._places = [Place.NOWHERE if _is_nowhere(e) else Place.FILE for e in metainfo.files]
+        self._places = first_places(metainfo)
         self._part_file: PartFile | None = None
         self._part_file_bytes: int = 0
         self._hot_file: OpenFile | None = None
@@ -90,14 +85,16 @@ class StorageManager:
         await self.in_thread(lambda: self._open(create=create))
 
     def _open(self, *, create: bool) -> None:
-        try:
-            self._files.open(create=create)
-            self._place_skipped()
-            if create:
-                self._create_empty_files()
-        except BaseException:
-            self._close()
-            raise
+        with self._files.lock:
+            try:
+                self._files.open(create=create)
+                self._place_skipped()
+                if create:
+                    self._take_wanted_from_part_file()
+                    self._create_empty_files()
+            except BaseException:
+                self._close()
+                raise
 
     async def close(self) -> None:
         """Close all files; what was written is not synced by this."""
@@ -340,33 +337,39 @@ class StorageManager:
             self._files.mark_dirty(file_index)
 
     async def set_skipped(self, skipped: AbstractSet[int]) -> None:
-        """Change which files are skipped.
+        """Change which files are skipped; one that is on the disk already stays where it is.
 
-        A file that is wanted again gets what the part-file has of it; a file that is on disk
-        already stays where it is when it is skipped.
+        A file that is wanted again gets what the part-file has of it.
         """
         await self.in_thread(lambda: self._set_skipped(frozenset(skipped)))
 
     def _set_skipped(self, skipped: frozenset[int]) -> None:
         with self._files.lock:
             self.skipped = skipped
-            for index, place in enumerate(self._places):
-                if place is Place.PART_FILE and index not in skipped:
-                    self._move_out_of_part_file(index)
-            self._place_skipped()
-            self._create_empty_files()
-            if self._part_file is not None and Place.PART_FILE not in self._places:
-                self._part_file.remove()
-                self._part_file = None
+            if self._files.is_open:  # else it will be seen to when it is opened
+                self._take_wanted_from_part_file()
+                self._place_skipped()
+                self._create_empty_files()
 
-    def _move_out_of_part_file(self, index: int) -> None:
+    def _take_wanted_from_part_file(self) -> None:
+        """Move out what there is of files that are not skipped any more."""
+        parts = self._parts()
+        has_parts = parts.size() > 0
+        for index, place in enumerate(self._places):
+            if place is not Place.NOWHERE and index not in self.skipped:
+                if has_parts and index not in self._files.present:
+                    self._move_out_of_part_file(parts, index)
+                self._places[index] = Place.FILE
+        if Place.PART_FILE not in self._places:
+            parts.remove()
+            self._part_file = None
+
+    def _move_out_of_part_file(self, parts: PartFile, index: int) -> None:
         """Copy, sync, rename: a kill in between leaves the part-file as the truth."""
         start, length = self._layout.offsets[index], self._layout.lengths[index]
-        if index not in self._files.present and length and self._part_file_bytes > start:
-            self._files.write_new(
-                index, lambda target: self._parts().copy_out(start, length, target)
-            )
-        self._places[index] = Place.FILE
+        if parts.has(start, length):
+            self._files.write_new(index, partial(parts.copy_out, start, length))
+            self.taken_out.add(index)
 
     def _place_skipped(self) -> None:
         for index in self.skipped:
@@ -389,7 +392,3 @@ class StorageManager:
     async def in_thread(self, call: Callable[[], None]) -> None:
         """Run a blocking call where this torrent's disk work is done."""
         await anyio.to_thread.run_sync(call, limiter=self._limiter)
-
-
-def _is_nowhere(entry: FileEntry) -> bool:
-    return entry.is_pad or entry.symlink_target is not None

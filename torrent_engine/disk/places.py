@@ -1,0 +1,22 @@
+"""Where the bytes of each file of a torrent are kept."""
+
+from enum import IntEnum
+
+from torrent_engine.codec.metainfo import Metainfo
+
+
+class Place(IntEnum):
+    """Where the bytes of one file are kept."""
+
+    FILE = 0
+    PART_FILE = 1
+    NOWHERE = 2
+    """Pads are zeros, links are not made."""
+
+
+def first_places(metainfo: Metainfo) -> list[Place]:
+    """Return the place of each file as long as none is skipped."""
+    return [
+        Place.NOWHERE if entry.is_pad or entry.symlink_target is not None else Place.FILE
+        for entry in metainfo.files
+    ]
