@@ -169,6 +169,7 @@ class Session(SessionRest):
         if not (self.is_held and self.state is State.PAUSED):
             self._pause()
         self.is_paused_by_user = True
+        self._settings_changed()
 
     def _pause(self) -> None:
         self._machine.fire(Signal.PAUSE)
@@ -181,6 +182,7 @@ class Session(SessionRest):
 
         While the disk is full this tries again at once; else it is done now and then.
         """
+        self.config = replace(self.config, paused=False)  # was said of the first start
         if self.state is State.ERROR:
             if self._is_disk_full:
                 self._disk_full.retry()
@@ -190,6 +192,7 @@ class Session(SessionRest):
         if not (self.is_held and self.state is State.PAUSED):
             self._resume()
         self.is_paused_by_user = False
+        self._settings_changed()
 
     def _resume(self) -> None:
         self._machine.fire(Signal.RESUME)
@@ -310,12 +313,12 @@ class Session(SessionRest):
         if tells:
             self._stop_reason = OWNER_CHANGED
             self.events.publish(SessionStopped(self.info_hash, OWNER_CHANGED))
-
-
-def _cancel(run: SessionRun, *, deletes_files: bool) -> None:
         if self.on_owner_gone is not None:
             with suppress(KeyError):
                 await self.on_owner_gone(self.info_hash)
+
+
+def _cancel(run: SessionRun, *, deletes_files: bool) -> None:
     """End a run for good, for the user."""
     run.deletes_files = run.deletes_files or deletes_files
     run.stop("cancelled")
