@@ -518,6 +518,32 @@ async def test_what_a_callback_raises_undoes_the_move(
     assert await load_plan(store, METAINFO.info_hash) is None
 
 
+async def test_f6_while_nobody_knows_what_the_database_says_all_files_stay_at_both_places(
+    store: StateStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*_: object) -> None:
+        raise StateDatabaseError("disk I/O error")
+
+    await downloaded(tmp_path / "old", store)
+    before, told = tree(tmp_path / "old"), list[str]()
+    with monkeypatch.context() as patches:
+        for name in ("save_placed", "load_plan"):
+            patches.setattr(f"torrent_engine.disk.relocation.{name}", fail)
+        with pytest.raises(StateDatabaseError, match="I/O"):
+            await move(
+                store,
+                wish(tmp_path / "old", tmp_path / "new"),
+                on_placed=lambda _: told.append("placed"),
+                on_returned=lambda: told.append("returned"),
+            )
+    assert told == ["placed", "returned"]
+    assert tree(tmp_path / "old") == tree(tmp_path / "new") == before
+    plan = await load_plan(store, METAINFO.info_hash)
+    assert plan is not None
+    assert (await finish_move(store, plan, hooks())).is_finished
+    assert (tree(tmp_path / "old"), tree(tmp_path / "new")) == ({}, before)
+
+
 # -- the table ----------------------------------------------------------------------------------
 
 PLAN = MovePlan(

@@ -53,6 +53,8 @@ class Relocation:
         self._plan = plan
         self._hooks = hooks
         self._mover = Mover(plan, preallocate=hooks.preallocate)
+        self._is_unsure = False
+        """Nobody can tell whether the database says that the files are at their new place."""
 
     async def begin(self) -> bool:
         """Write the plan down and carry it out, as :meth:`go_on` does."""
@@ -84,8 +86,9 @@ class Relocation:
             with anyio.CancelScope(shield=True):
                 await self._save()
         except Exception as error:
-            with anyio.CancelScope(shield=True):
-                await self._undo(error)
+            if not self._is_unsure:
+                with anyio.CancelScope(shield=True):
+                    await self._undo(error)
             raise
         return True
 
@@ -114,10 +117,18 @@ class Relocation:
         try:
             await save_placed(self._store, plan, stamps, lambda db: hooks.also_saved(db, plan))
         except TorrentEngineError:
-            kept = await load_plan(self._store, plan.info_hash)
-            if kept is None or not kept.is_placed:
+            if not await self._is_saved():
                 hooks.on_returned()
                 raise
+
+    async def _is_saved(self) -> bool:
+        """Tell whether the database says that the files are at their new place, as it may."""
+        try:
+            kept = await load_plan(self._store, self._plan.info_hash)
+        except TorrentEngineError:
+            self._is_unsure = True  # they stay at both places, for the next attempt to look
+            return False
+        return kept is not None and kept.is_placed
 
     async def _undo(self, error: Exception) -> None:
         logger.info("%s: the move to %s is undone: %r", self._name, self._plan.target, error)
