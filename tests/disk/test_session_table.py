@@ -1,6 +1,8 @@
 """The list of torrents that a manager restores: saved at once, read at once, row F6."""
 
+import errno
 import logging
+import os
 import sqlite3
 import time
 from contextlib import closing
@@ -16,6 +18,7 @@ from tests.disk.helpers import CONFIG
 from tests.disk.row_damage import flip_a_field
 from tests.disk.test_state import PROGRESS, RECORD, other_record, store_in
 from tests.disk.test_state_copy import DAY_S, Wall
+from torrent_engine.base.errors import StorageError
 from torrent_engine.base.ids import InfoHash
 from torrent_engine.disk.session_table import (
     SessionRecord,
@@ -122,6 +125,26 @@ async def test_a_torrent_that_is_removed_has_no_session(tmp_path: Path) -> None:
         await store.remove(RECORDS[0].info_hash)
         assert await load_sessions(store) == LISTED[1:]
         assert await load_metainfo(store, RECORDS[0].info_hash) == b""
+
+
+async def test_f1_a_disk_that_is_full_in_the_middle_leaves_no_half_of_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write_half(descriptor: int, data: memoryview) -> int:
+        if len(data) < 10:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(descriptor, data[: len(data) // 2])
+
+    write = os.write
+    async with store_in(tmp_path) as store:
+        with monkeypatch.context() as patches:
+            patches.setattr("torrent_engine.disk.state_files.os.write", write_half)
+            with pytest.raises(StorageError):
+                await save_sessions(store, RECORDS[:1])
+        assert list((tmp_path / "torrents").iterdir()) == []
+        await save_sessions(store, RECORDS[:1])
+        await store.run(lambda db: db.execute("DELETE FROM sessions"))
+        assert await load_sessions(store) == [replace(LISTED[0], is_recovered=True)]
 
 
 # -- F6 -------------------------------------------------------------------------------------------

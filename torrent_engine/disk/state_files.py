@@ -65,6 +65,9 @@ def _write_unsynced(path: str, data: bytes) -> None:
         view = memoryview(data)
         while view:
             view = view[os.write(descriptor, view) :]
+    except BaseException:
+        Path(path).unlink(missing_ok=True)  # half a file would be taken for a whole one
+        raise
     finally:
         os.close(descriptor)
 
