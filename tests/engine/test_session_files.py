@@ -1,8 +1,9 @@
 """Moving a torrent's files, and renaming one, while it downloads, seeds, rests or is stopped."""
 
 import shutil
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -371,6 +372,30 @@ async def test_a_torrent_that_was_never_anywhere_moves_too(tmp_path: Path) -> No
         async with session:
             await reach(session, State.DOWNLOADING)
     assert not (tmp_path / "old").exists()
+
+
+@pytest.mark.usefixtures("slow_steps")
+async def test_who_gives_up_finishing_an_old_move_leaves_no_job_that_runs(
+    tmp_path: Path, other_disk: Path
+) -> None:
+    async def begin_and_leave(
+        work: Callable[[], Coroutine[object, object, None]], has_begun: Callable[[], object]
+    ) -> None:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(work)
+            await until(has_begun)
+            tasks.cancel_scope.cancel()
+
+    async with seeding(tmp_path, BIG, BIG_PAYLOAD) as (shared, session):
+        await session.stop()
+        await begin_and_leave(
+            partial(session.move_storage, other_disk / "new"), lambda: files_below(other_disk)
+        )
+        await begin_and_leave(
+            partial(session.rename_file, 0, "other"),
+            lambda: session._move is not None and session._move._job_id,
+        )
+        assert await move_jobs(shared) == [JobStatus.PAUSED]
 
 
 async def test_a_stopped_session_moves_no_files_under_another_that_runs(tmp_path: Path) -> None:

@@ -163,6 +163,9 @@ class StorageMove:
         except TorrentEngineError as error:
             self._end_job(error)
             raise
+        except BaseException:
+            self._shared.jobs.pause(self._job_id, reason=STOPPED)
+            raise
         if outcome.is_finished:
             self._end_job(outcome.error)
         else:
