@@ -1,16 +1,37 @@
 """What a TorrentManager does with one torrent at its start, and with one that is added twice."""
 
+import logging
 from dataclasses import replace
 from typing import Any, Final
 
 from torrent_engine.base.config import ManagerConfig, SharedConfig
 from torrent_engine.codec.magnet import Magnet
 from torrent_engine.codec.metainfo import Metainfo
-from torrent_engine.engine.manager_records import SavedSession
+from torrent_engine.disk.move_table import moving
+from torrent_engine.disk.session_table import SessionRecord, load_sessions
+from torrent_engine.disk.state import StateStore
+from torrent_engine.engine.manager_records import SavedSession, read_settings
 from torrent_engine.engine.session import Session
 from torrent_engine.engine.states import State
 
+logger = logging.getLogger(__name__)
+
 RESTS_IN: Final = frozenset({State.DOWNLOADING, State.SEEDING})
+
+
+async def saved_torrents(store: StateStore) -> list[tuple[SessionRecord, SavedSession]]:
+    """Return the torrents of the last run, in the order of the queue."""
+    unfinished = await moving(store)
+    found: list[tuple[SessionRecord, SavedSession]] = []
+    for record in await load_sessions(store):
+        lost = {"facts": None} if record.is_recovered else {}
+        runs = {"was_resting": False} if record.info_hash in unfinished else {}
+        saved = read_settings({**record.settings, **lost, **runs})
+        if saved is None:
+            logger.warning("torrent %s: its record makes no sense", record.info_hash.hex())
+        else:
+            found.append((record, saved))
+    return found
 
 
 async def start_again(session: Session, saved: SavedSession) -> None:

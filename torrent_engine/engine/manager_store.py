@@ -32,6 +32,9 @@ class ManagerStore:
         self._on_stored = on_stored
         """Hears that the metainfo of a torrent is in the database."""
         self._changed: dict[InfoHash, None] = {}
+        self._places: dict[InfoHash, int] = {}
+        """Numbers that rise in the order of the queue; there are gaps where torrents were."""
+        self._last_place = -1
         self._has_metainfo: set[InfoHash] = set()
         self._wake = anyio.Event()
         self._lock = anyio.Lock()
@@ -43,6 +46,23 @@ class ManagerStore:
     def restored(self, info_hashes: Iterable[InfoHash]) -> None:
         """Hear whose metainfo is there since an earlier run."""
         self._has_metainfo.update(info_hashes)
+
+    def place_of(self, info_hash: InfoHash) -> int:
+        """Return the number by which a torrent finds its place in the queue again."""
+        return self._places[info_hash]
+
+    def appended(self, info_hash: InfoHash, place: int = 0) -> None:
+        """Hear of a torrent at the end of the queue, perhaps with the number that it had."""
+        self._last_place = self._places[info_hash] = max(self._last_place + 1, place)
+        if 0 < place < self._last_place:
+            self.changed(info_hash)
+
+    def reordered(self, order: Iterable[InfoHash]) -> None:
+        """Hear that the queue has another order; all are written down."""
+        self._places = {info_hash: place for place, info_hash in enumerate(order)}
+        self._last_place = len(self._places) - 1
+        for info_hash in self._places:
+            self.changed(info_hash)
 
     def changed(self, info_hash: InfoHash) -> None:
         """Write a torrent down soon."""
@@ -93,8 +113,11 @@ class ManagerStore:
             return None
 
     async def remove(self, info_hash: InfoHash) -> None:
-        """Forget a torrent."""
+        """Forget a torrent, but for what is added anew while this waits."""
+        self._changed.pop(info_hash, None)
+        self._places.pop(info_hash, None)
         async with self._lock:
-            self._changed.pop(info_hash, None)
             self._has_metainfo.discard(info_hash)
             await remove_sessions(self._store, [info_hash])
+            if info_hash in self._places:
+                self.changed(info_hash)

@@ -38,7 +38,8 @@ class SessionControls(SessionFacts):
         super().__init__(source, shared, machine)
         self.config = config
         if self._magnet is not None:
-            self.config = replace(config, peers=(*config.peers, *self._magnet.peers))
+            peers = (*config.peers, *self._magnet.peers)  # after a restart it may know them
+            self.config = replace(config, peers=tuple(dict.fromkeys(peers)))
         self._ended = anyio.Event()
         self._ended.set()
         self._has_run = False
@@ -65,6 +66,7 @@ class SessionControls(SessionFacts):
         found = await resolve(host, port)
         if self._pool is None or self._ended.is_set():
             self.config = replace(self.config, peers=(*self.config.peers, (host, port)))
+            self._settings_changed()
             self._wake()
         else:
             self._pool.add(found, Source.MANUAL)

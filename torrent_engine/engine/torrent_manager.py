@@ -5,7 +5,7 @@ import os
 import random
 import time
 from collections.abc import Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -15,16 +15,15 @@ import anyio
 import anyio.abc
 
 from torrent_engine.base.config import ManagerConfig, SessionConfig
-from torrent_engine.base.errors import LocalProtocolError, SessionError
+from torrent_engine.base.errors import LocalProtocolError, SessionError, TorrentEngineError
 from torrent_engine.base.ids import InfoHash, OwnerTie
 from torrent_engine.codec.magnet import Magnet
 from torrent_engine.codec.metainfo import Metainfo
-from torrent_engine.disk.move_table import moving
-from torrent_engine.disk.session_table import SessionRecord, load_sessions
+from torrent_engine.disk.session_table import SessionRecord
+from torrent_engine.engine import manager_parts
 from torrent_engine.engine.event_bus import EventBus, EventStream, Subscription
 from torrent_engine.engine.job_log import JobLog
-from torrent_engine.engine.manager_parts import merge_trackers, shared_config, start_again
-from torrent_engine.engine.manager_records import SavedSession, read_settings, settings_of
+from torrent_engine.engine.manager_records import SavedSession, settings_of
 from torrent_engine.engine.manager_stats import ManagerStats, manager_stats
 from torrent_engine.engine.manager_store import ManagerStore
 from torrent_engine.engine.owners import Owners
@@ -55,7 +54,9 @@ class TorrentManager:
     ) -> None:
         self.config = config or ManagerConfig()
         self._owns_shared = shared is None
-        self.shared = shared or SharedResources(shared_config(self.config), clock=clock, rng=rng)
+        self.shared = shared or SharedResources(
+            manager_parts.shared_config(self.config), clock=clock, rng=rng
+        )
         self.events = EventBus()
         self._sessions: dict[InfoHash, Session] = {}
         self._positions: QueuePositions[InfoHash] = QueuePositions()
@@ -114,7 +115,11 @@ class TorrentManager:
         trace: TracebackType | None,
     ) -> None:
         """Close all Sessions, then the shared resources if they are ours."""
-        await self.close()
+        try:
+            await self.close()
+        except Exception:
+            await self._stack.aclose()
+            raise
         if isinstance(error, Exception):  # leaves as itself, not in an exception group
             await self._stack.aclose()
         else:
@@ -129,10 +134,11 @@ class TorrentManager:
         if self._is_closing:
             return
         self._is_closing = True
-        self._frozen = {info_hash: each.state for info_hash, each in self._sessions.items()}
+        self._frozen = {key: each.state for key, each in self._sessions.items()} | self._frozen
         records = self._open
         try:
-            await records.flush()
+            with suppress(TorrentEngineError):  # tried again below
+                await records.flush()
             async with anyio.create_task_group() as tasks:
                 for info_hash, session in self._sessions.items():
                     if not session.is_resting:
@@ -184,9 +190,8 @@ class TorrentManager:
         priority: int = 0,
         position: int | None = None,
     ) -> Session:
-        known = self._sessions.get(torrent.info_hash)
-        if known is not None:
-            merge_trackers(known, torrent)
+        if (known := self._sessions.get(torrent.info_hash)) is not None:
+            manager_parts.merge_trackers(known, torrent)
             return known
         self._check_room()
         chosen = config or self.config.session
@@ -194,9 +199,7 @@ class TorrentManager:
             chosen = replace(chosen, owner=owner)
         self.shared.owners.check(chosen.owner)
         name = os.fspath(self.config.save_path if save_path is None else save_path)
-        folder = self._folders.get(name) or Path(name)
-        self._folders[name] = folder
-        session = await self._make(torrent, folder, chosen)
+        session = await self._make(torrent, self._folder(name), chosen)
         self._place(session, priority, position)
         try:
             await session.start()
@@ -206,6 +209,9 @@ class TorrentManager:
         self.shared.session_jobs.added(torrent)
         self._open.changed(torrent.info_hash)
         return session
+
+    def _folder(self, name: str) -> Path:
+        return self._folders.setdefault(name, Path(name))
 
     def _check_room(self) -> None:
         limit = self.config.max_torrents
@@ -221,14 +227,17 @@ class TorrentManager:
         session.events.parent = self.events
         session.allow_rest(self.shared.config.rest, is_stored=isinstance(source, bytes))
         session.is_held = self._queue.has_limits
+        session.on_owner_gone = self.remove_torrent
         return session
 
-    def _place(self, session: Session, priority: int, position: int | None) -> None:
+    def _place(self, session: Session, priority: int, position: int | None, place: int = 0) -> None:
         self._sessions[session.info_hash] = session
         if priority:
             self._priorities[session.info_hash] = priority
         self._positions.add(session.info_hash, position)
-        session.on_owner_gone = self.remove_torrent
+        self._open.appended(session.info_hash, place)
+        if position is not None:
+            self._open.reordered(self._positions.order())
         self._order = None
         self._queue.changed()
 
@@ -251,8 +260,8 @@ class TorrentManager:
                 await session.cancel(delete_files=delete_files)
             finally:
                 self._forget(info_hash)
-                await self._open.remove(info_hash)
                 await session.close()
+                await self._open.remove(info_hash)
 
     # -- what is there ------------------------------------------------------------------------
 
@@ -328,8 +337,7 @@ class TorrentManager:
         """Put a torrent at a place in the queue, from 0; KeyError if it is not there."""
         self._positions.move_to(info_hash, position)
         self._order = None
-        for each in self._positions.order():
-            self._open.changed(each)
+        self._open.reordered(self._positions.order())
         self._queue.changed()
 
     async def flush(self) -> None:
@@ -343,57 +351,50 @@ class TorrentManager:
         if self._sessions.get(session.info_hash) is not session or self._is_closing:
             return
         if not self._is_restoring:
+            self._frozen.pop(session.info_hash, None)
             self._open.changed(session.info_hash)
             self._queue.moved(session, old, new)
 
     def _record(self, info_hash: InfoHash) -> SessionRecord | None:
-        session = self._sessions.get(info_hash)
-        if session is None:
+        if (session := self._sessions.get(info_hash)) is None:
             return None
         state = self._frozen.get(info_hash)
         settings = settings_of(session, priority=self.priority(info_hash), state=state)
         is_known = self._open.has_metainfo(info_hash)
         metainfo = None if is_known else session.metainfo
         source = b"" if metainfo is None else metainfo.source
-        return SessionRecord(info_hash, self._positions.position(info_hash), settings, source)
+        return SessionRecord(info_hash, self._open.place_of(info_hash), settings, source)
 
     def _stored(self, info_hash: InfoHash) -> None:
-        session = self._sessions.get(info_hash)
-        if session is not None:
+        if (session := self._sessions.get(info_hash)) is not None:
             session.metainfo_is_stored()
 
     async def _restore(self) -> None:
         self._is_restoring = True
         try:
-            unfinished = await moving(self.shared.store)
-            for record in await load_sessions(self.shared.store):
-                lost = {"facts": None} if record.is_recovered else {}
-                runs = {"was_resting": False} if record.info_hash in unfinished else {}
-                saved = read_settings({**record.settings, **lost, **runs})
-                if saved is None:
-                    logger.warning("torrent %s: its record makes no sense", record.info_hash.hex())
-                else:
-                    await self._restore_one(record.info_hash, saved)
+            for record, saved in await manager_parts.saved_torrents(self.shared.store):
+                await self._restore_one(record, saved)
         finally:
             self._is_restoring = False
         self.restored = len(self._sessions)
 
-    async def _restore_one(self, info_hash: InfoHash, saved: SavedSession) -> None:
+    async def _restore_one(self, record: SessionRecord, saved: SavedSession) -> None:
         """Take up one torrent; a fault of one reaches no other."""
+        info_hash = record.info_hash
         try:
             session = await self._make_again(info_hash, saved)
-            self._place(session, saved.priority, None)
-            await start_again(session, saved)
+            self._place(session, saved.priority, None, record.position)
+            self._frozen[info_hash] = saved.state  # what is written down until it is started
+            await manager_parts.start_again(session, saved)
+            del self._frozen[info_hash]
         except Exception:
             logger.exception("torrent %s was not taken up again", info_hash.hex())
 
     async def _make_again(self, info_hash: InfoHash, saved: SavedSession) -> Session:
-        folder = self._folders.get(saved.save_path) or Path(saved.save_path)
-        self._folders[saved.save_path] = folder
-        if saved.magnet is not None and saved.facts is None:
-            session = await self._make(saved.magnet, folder, saved.config)
-        else:
-            session = await self._make(info_hash, folder, saved.config)
+        is_link = saved.magnet is not None and saved.facts is None
+        source = (saved.magnet if is_link else None) or info_hash
+        session = await self._make(source, self._folder(saved.save_path), saved.config)
+        if not is_link:
             self._open.restored([info_hash])
         session.take_up(saved)
         return session
