@@ -6,6 +6,7 @@ Limits are bytes per second. Prints the ports where they listen, then, on SIGTER
 import os
 import signal
 import sys
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from torrent_engine.base.config import (
     SessionConfig,
     SharedConfig,
 )
+from torrent_engine.net.peer_link import PeerLink, Throttle
 
 
 async def main() -> None:
@@ -30,7 +32,8 @@ async def main() -> None:
         nodes = [await node(stack, options, number) for number in range(options.count)]
         print("ready", *(shared.listen_port for shared, _ in nodes), flush=True)
         name = "uploaded_bytes" if options.role == "seed" else "downloaded_bytes"
-        meter = Meter(lambda: [getattr(session.stats(), name) for _, session in nodes])
+        each = lambda: [getattr(session.stats(), name) for _, session in nodes]  # noqa: E731
+        meter = Meter(count_reads() if options.down else each)
         with anyio.open_signal_receiver(signal.SIGTERM) as signals:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(sample, meter)
@@ -39,6 +42,19 @@ async def main() -> None:
                 tasks.cancel_scope.cancel()
         meter.report()
         os._exit(0)
+
+
+def count_reads() -> Callable[[], list[int]]:
+    """Count what limited links read from their sockets: stats know whole blocks only."""
+    read, totals = PeerLink._receive_limited, [0]
+
+    async def counted(link: PeerLink, throttle: Throttle) -> int:
+        count = await read(link, throttle)
+        totals[0] += count
+        return count
+
+    PeerLink._receive_limited = counted
+    return lambda: list(totals)
 
 
 async def sample(meter: Meter) -> None:

@@ -318,6 +318,25 @@ async def test_a_seed_of_two_torrents_gives_each_its_share_and_keeps_to_the_limi
     assert gave_few == pytest.approx(gave_many, rel=0.35)
 
 
+async def test_no_more_is_asked_of_peers_than_a_limit_lets_in_soon(tmp_path: Path) -> None:
+    """What is asked for is sent, and would wait in the buffers of the system."""
+    rate = 500 * KIB
+    metainfo, payload = torrent_of("one")
+    async with (
+        seed(tmp_path / "seed", metainfo, payload) as (source, address),
+        resources(tmp_path / "leech", max_download_bytes_per_s=rate) as shared,
+    ):
+        config = SessionConfig(peers=(address,))
+        session = await Session.create(metainfo, shared, save_path=tmp_path / "out", config=config)
+        async with session:
+            await until(lambda: session.stats().downloaded_bytes > 2 * rate)
+            ahead = source.stats().uploaded_bytes - session.stats().downloaded_bytes
+            session.set_rate_limits(download_bytes_per_s=0)
+            shared.set_rate_limits(download_bytes_per_s=0)
+            await reach(session, State.SEEDING)
+    assert ahead < rate / 2
+
+
 async def test_a_leech_keeps_to_limits_of_its_peers_changed_on_the_way(tmp_path: Path) -> None:
     metainfo, payload = torrent_of("one")
     async with (

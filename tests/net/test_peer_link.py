@@ -432,6 +432,7 @@ async def test_a_rate_limit_lets_in_what_it_grants_and_gets_the_rest_back() -> N
         for _ in range(10):
             await anyio.sleep(0.001)
         assert sum(ends.counts) == throttle.balance  # nothing more without a grant
+        assert [ends.link.was_held_back() for _ in range(2)] == [True, True]  # it waits
         throttle.grants += [KIB] * 20
         await ends.until(lambda: isinstance(ends.events[-1], BlockReceived))
 

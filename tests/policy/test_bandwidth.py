@@ -112,6 +112,19 @@ def test_what_one_torrent_does_not_want_others_get() -> None:
     assert swarm.total(0, back_s) == pytest.approx(half, rel=0.03)  # not what it missed before
 
 
+def test_at_a_low_rate_peers_finish_one_block_after_the_other() -> None:
+    swarm = Swarm(32 * KIB, 10)
+    begun_s = swarm.run(10)
+    whole = 0
+    for second in range(1, 10):
+        blocks = sum(
+            mover.total(end_s=begun_s + second) // BLOCK_BYTES for mover in swarm.movers[0]
+        )
+        assert blocks >= 2 * second - 2
+        whole = max(whole, blocks)
+    assert whole >= 16
+
+
 def test_shares_are_counted_in_bytes_not_in_turns() -> None:
     swarm = Swarm(2 * MIB, 1)
     swarm.torrents.append(Branch(0, swarm.tree.root))

@@ -210,10 +210,17 @@ def test_under_a_rate_limit_little_is_asked_for_and_then_as_before() -> None:
     pipeline.tick(100 * BLOCK_BYTES)
     assert pipeline.depth == 30
     pipeline.hold_back(0.0)
-    assert pipeline.depth == 2
+    assert pipeline.depth == 1
     pipeline.tick(50 * BLOCK_BYTES)
     pipeline.tick(50 * BLOCK_BYTES)
     assert pipeline.depth == CONFIG.request_queue_s * 50
+
+
+def test_what_is_held_back_before_the_extension_handshake_is_so_after_it() -> None:
+    pipeline = RequestPipeline(CONFIG)
+    pipeline.hold_back(0.0)
+    pipeline.peer_reqq(250)
+    assert pipeline.depth == 1
 
 
 def test_a_rate_limit_asks_no_more_of_who_is_snubbed_or_has_a_short_queue() -> None:

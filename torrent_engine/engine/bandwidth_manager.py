@@ -17,6 +17,7 @@ from torrent_engine.engine.rate_throttle import Mover, RateThrottle, UploadMover
 from torrent_engine.policy.addresses import is_local
 from torrent_engine.policy.bandwidth import BandwidthTree, Branch, Leaf
 
+SOON_S: Final = 0.3  # ours: what is asked of peers is to be let in by then
 TICK_S: Final = 0.02  # ours: those who wait are served together, so often at most
 
 
@@ -70,9 +71,9 @@ class Lane:
         self._throttles: dict[Mover, RateThrottle] = {}
 
     @property
-    def is_limited(self) -> bool:
-        """Whether the torrent has a limit, or all together have."""
-        return self._branch.rate_bytes_per_s > 0
+    def rate_bytes_per_s(self) -> float:
+        """The limit of the torrent, or of all together if that is lower; 0: none."""
+        return self._branch.rate_bytes_per_s
 
     def set_rate(self, rate_bytes_per_s: int) -> None:
         """Change the limit of the torrent."""
@@ -81,7 +82,7 @@ class Lane:
     def throttle_for(self, mover: Mover, rate_bytes_per_s: int) -> RateThrottle | None:
         """Return what limits one that has a limit of its own, or none; None if nothing does."""
         throttle = self._throttles.get(mover)
-        is_limited = rate_bytes_per_s > 0 or self.is_limited
+        is_limited = rate_bytes_per_s > 0 or self.rate_bytes_per_s > 0
         if throttle is None:
             if not is_limited:
                 return None
@@ -114,12 +115,12 @@ class TorrentBandwidth:
     @property
     def limits_downloads(self) -> bool:
         """Whether any limit concerns what comes in."""
-        return self._down.is_limited or self._limits.peer_download > 0
+        return self._down.rate_bytes_per_s > 0 or self._limits.peer_download > 0
 
-    @property
-    def is_short_of_downloads(self) -> bool:
-        """Whether somebody waits to receive, of this torrent or another."""
-        return self._manager.download.tree.waits
+    def is_short_of_downloads(self, wanted_bytes: int) -> bool:
+        """Tell whether somebody waits to receive, or the limit lets in less than this soon."""
+        rate = self._down.rate_bytes_per_s
+        return self._manager.download.tree.waits or 0 < rate * SOON_S < wanted_bytes
 
     def join(self) -> None:
         """Hear of changes of the limits over all torrents from now on."""

@@ -11,7 +11,7 @@ import anyio
 import anyio.abc
 
 from torrent_engine.base.errors import StorageError
-from torrent_engine.base.ids import FileIndex
+from torrent_engine.base.ids import BLOCK_BYTES, FileIndex
 from torrent_engine.disk.resume import ResumeKeeper
 from torrent_engine.disk.writer import PieceWriter
 from torrent_engine.engine.bandwidth_manager import RateLimits
@@ -246,9 +246,13 @@ class Transfer:
     def _hold_back(self, now: float) -> None:
         """Ask no more of peers than a rate limit will let in soon."""
         for peer in self.torrent.peers:
-            if peer.link.is_held_back:
-                peer.link.is_held_back = False
+            if peer.link.was_held_back():
                 peer.pipeline.hold_back(peer.download_rate.rate(now))
+
+    def _is_too_much_to_ask(self) -> bool:
+        """Tell whether first requests of all peers are more than a rate limit lets in soon."""
+        first_bytes = self.torrent.shared_config.transfer.min_outstanding_requests * BLOCK_BYTES
+        return self.bandwidth.is_short_of_downloads(len(self.torrent.peers) * first_bytes)
 
     def _announce_pieces(self) -> None:
         fresh, self._fresh_pieces = self._fresh_pieces, []
@@ -262,7 +266,7 @@ class Transfer:
     def _on_joined(self, peer: Peer) -> None:
         peer.link.source = self.uploads.source(peer)
         self.bandwidth.add_link(peer.link, peer.address.host)
-        if peer.link.download_throttle is not None and self.bandwidth.is_short_of_downloads:
+        if peer.link.download_throttle is not None and self._is_too_much_to_ask():
             peer.pipeline.hold_back(0.0)
         self.source_totals.joined(peer)
         self.super_seeding.joined(peer)

@@ -89,8 +89,6 @@ class PeerLink:
         self.source: BlockSource | None = None
         self.download_throttle: Throttle | None = None
         """None costs nothing on the hot path."""
-        self.is_held_back = False
-        """There was something to read, and the throttle had to be waited for."""
         self.upload_throttle: Throttle | None = None
         """What the source asks for its blocks; here it only says how fast they leave."""
         self.close_reason: str | None = None
@@ -106,6 +104,8 @@ class PeerLink:
         self._waiting: Callable[[], Awaitable[None]] | None = None
         self._stuck_since_s: float | None = None
         """When the socket last took anything of what waits for it."""
+        self._is_held_back = self._was_held_back = False
+        """There is, or was, something to read, and the throttle is waited for."""
         self._paced_until_s = 0.0
         """Until then the pace does not let more go."""
         self._wake = anyio.Event()
@@ -185,6 +185,11 @@ class PeerLink:
                 self._block(self._wait_writable)
         except OSError as error:
             self.end(error.strerror or str(error))
+
+    def was_held_back(self) -> bool:
+        """Tell whether reading waits for its throttle, or did since this was asked last."""
+        was, self._was_held_back = self._was_held_back, self._is_held_back
+        return was
 
     def stuck_s(self, now: float) -> float:
         """Return for how long the socket has taken nothing of what waits for it.
@@ -305,8 +310,9 @@ class PeerLink:
         wanted, count = len(self.connection.receive_buffer()), 0
         granted = throttle.take(wanted)
         if not granted:
-            self.is_held_back = True
+            self._is_held_back = self._was_held_back = True
             granted = await throttle.acquire(wanted)
+            self._is_held_back = False
         try:
             count = self._sock.recv_into(self.connection.receive_buffer()[:granted])
         finally:

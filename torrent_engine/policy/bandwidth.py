@@ -50,8 +50,12 @@ class Branch:
         """Of those below: what the one that was served last had before."""
         self.had_bytes = 0.0
         """What it had, as its neighbours count; who comes back begins where they are now."""
-        self.queue: list[tuple[float, int, Branch]] = []
-        """Those below that wait, but for those set aside in the present round."""
+        self.queue: list[tuple[tuple[float, float], int, Branch]] = []
+        """Those below that wait, but for those set aside in the present round.
+
+        First who had fewest blocks, and of those who had most of the next one: a block is worth
+        nothing before it is whole.
+        """
         self.queued = 0
         """How many are in the queue or set aside."""
         self.is_queued = False
@@ -237,7 +241,8 @@ class BandwidthTree:
         if not child.is_queued:
             child.had_bytes = max(child.had_bytes, parent.turn_started_bytes)
         self._count += 1  # of two that had the same, who came first
-        heappush(parent.queue, (child.had_bytes, self._count, child))
+        blocks, part = divmod(child.had_bytes, BLOCK_BYTES)
+        heappush(parent.queue, ((blocks, -part), self._count, child))
 
     def _put_back(self, parent: Branch, child: Branch) -> None:
         """Queue one again that had its turn, if it has more to wait for."""

@@ -11,7 +11,7 @@ from torrent_engine.base.ids import BLOCK_BYTES
 
 PEER_DEFAULT_REQQ: Final = 250  # libtorrent's own default, for peers that do not say
 HELD_QUEUE_S: Final = 0.3  # ours: under a rate limit more would wait in the system's buffers
-MIN_HELD_REQUESTS: Final = 2
+MIN_HELD_REQUESTS: Final = 1
 GROWTH_TO_GO_ON: Final = 1.1  # a second that brought less than 10 % more ends the slow start
 
 
@@ -40,7 +40,9 @@ class RequestPipeline:
     def peer_reqq(self, reqq: int) -> None:
         """Take the request queue that the peer names in its extension handshake (BEP 10)."""
         self._reqq = max(1, reqq)
-        if not self.is_snubbed:
+        if self.is_snubbed or self._is_held:
+            self.depth = min(self.depth, self._reqq)
+        else:
             self.depth = self._clamp(self.depth)
 
     def blocks_received(self, count: int) -> None:
