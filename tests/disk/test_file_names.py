@@ -1,7 +1,7 @@
 """Names that some file systems take for one (row A10); which ones do is injected."""
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 import anyio
@@ -32,7 +32,7 @@ async def store(tmp_path: Path) -> AsyncIterator[StateStore]:
 
 
 def storage_of(
-    metainfo: Metainfo, folder: Path, renames: dict[int, tuple[str, ...]] | None = None
+    metainfo: Metainfo, folder: Path, renames: Mapping[int, tuple[str, ...]] | None = None
 ) -> StorageManager:
     return StorageManager(
         metainfo,
