@@ -473,3 +473,22 @@ async def test_a_file_that_is_wanted_since_the_last_run_has_what_the_part_file_h
                 await storage.read(start, into)
                 assert into == payload[start : start + length]
     assert not (save_path / f".{metainfo.info_hash.hex()}.parts").exists()
+
+
+async def test_f3_a_lost_file_does_not_come_back_from_a_part_file_that_it_is_not_in(
+    tmp_path: Path,
+) -> None:
+    metainfo, payload = make_torrent({"a": payload_of(70_000), "b": payload_of(90_000)})
+    save_path = tmp_path / "save"
+    async with await StateStore.open(tmp_path / "state", config=CONFIG) as store:
+        async with kept(metainfo, save_path, store, skipped={1}) as (storage, keeper):
+            await keeper.plan()
+            for piece in range(7):
+                put_piece(storage, metainfo, payload, piece)
+                keeper.piece_written(piece)
+            await keeper.close()
+        (save_path / "payload/a").unlink()
+        async with kept(metainfo, save_path, store, skipped={1}) as (_, keeper):
+            plan = await keeper.plan()
+    assert list(plan.verified.present()) == [5, 6]
+    assert not (save_path / "payload/a").exists()

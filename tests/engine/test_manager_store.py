@@ -117,11 +117,12 @@ async def test_a_database_that_fails_at_the_end_leaves_nothing_running(
         many = TorrentManager(config, shared=shared)
         if owns_shared:
             many = TorrentManager(manager_config(tmp_path / "own"))
-        await many.__aenter__()
-        session = await many.add_torrent_file(FIRST)
-        monkeypatch.setattr(manager_store, "save_sessions", _fail)
-        with anyio.fail_after(20), pytest.raises(StateDatabaseError, match="disk I/O error"):
-            await many.__aexit__(None, None, None)
+        with anyio.fail_after(20):
+            await many.__aenter__()
+            session = await many.add_torrent_file(FIRST)
+            monkeypatch.setattr(manager_store, "save_sessions", _fail)
+            with pytest.raises(StateDatabaseError, match="disk I/O error"):
+                await many.__aexit__(None, None, None)
         assert session._ended.is_set()
         assert many.shared.references == (0 if owns_shared else 1)
         monkeypatch.undo()

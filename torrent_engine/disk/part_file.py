@@ -9,6 +9,7 @@ torrent's payload: a sparse file, so only they take room.
 import os
 from collections.abc import Sequence
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +21,7 @@ from torrent_engine.disk.positional import read_at, write_at
 from torrent_engine.disk.safe_open import Folder
 
 _COPY_BYTES: Final = 1024 * 1024
+_FEW: Final = 3  # two may belong to the neighbours
 
 
 def part_file_name(info_hash: InfoHash) -> tuple[str, ...]:
@@ -64,15 +66,23 @@ class PartFile:
         self.is_dirty = True
 
     def has(self, offset_bytes: int, length_bytes: int) -> bool:
-        """Return whether anything of a range was written."""
+        """Return whether anything but zeros was written to a range."""
         end = min(offset_bytes + length_bytes, self.size())
         if offset_bytes >= end:
             return False
         try:
-            found = next(stretches(self._open(create=False), offset_bytes, end), None)
+            found = list(islice(stretches(self._open(create=False), offset_bytes, end), _FEW))
         except OSError as error:
             raise storage_error(self.path, error) from error
-        return found is not None
+        return any(self._is_written(first, last) for first, last in found)
+
+    def _is_written(self, first: int, last: int) -> bool:
+        """Look into a stretch that may be no more than the rest of a neighbour's block."""
+        if last - first > _COPY_BYTES:
+            return True
+        view = memoryview(bytearray(last - first))
+        self.read(first, view)
+        return any(view)
 
     def copy_out(self, offset_bytes: int, length_bytes: int, target: int) -> None:
         """Copy what was written of a range to the start of an open file; holes stay holes.

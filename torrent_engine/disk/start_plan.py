@@ -41,7 +41,7 @@ class FilesSeen:
     has_piece: Callable[[int], bool]
     """Whether all files of a piece are there and long enough."""
     taken_out: frozenset[int] = frozenset()
-    """Files that came out of the part-file just now: they are as they were in it."""
+    """Files that came out of the part-file just now; those that never were files are as in it."""
 
 
 class Planner:
@@ -92,7 +92,7 @@ class Planner:
         Of the pieces in the part-file only those that are believed are looked at.
         """
         gone = changed = unborn = 0
-        for index in self._seen.kept_as_files - self._seen.taken_out:
+        for index in self._seen.kept_as_files - (self._seen.taken_out - old.keys()):
             now = self._seen.stamps.get(index)
             if now is not None and is_unchanged(old.get(index), now, is_clean=is_clean):
                 continue
