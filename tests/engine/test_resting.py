@@ -1,5 +1,6 @@
 """Torrents without work rest: nothing of them runs, and whoever finds them wakes them."""
 
+import socket
 from pathlib import Path
 
 import anyio
@@ -20,9 +21,11 @@ from tests.support.swarm import (
 from tests.support.torrents import make_torrent, payload_of, write_files
 from torrent_engine.base.config import RestConfig, SessionConfig
 from torrent_engine.base.ids import PeerAddress
+from torrent_engine.engine.events import Event
 from torrent_engine.engine.session import Session
 from torrent_engine.engine.states import State
 from torrent_engine.net.embedded_tracker import EmbeddedTracker
+from torrent_engine.net.tracker_client import TrackerClient
 from torrent_engine.policy.candidate import Source
 
 pytestmark = pytest.mark.anyio
@@ -225,3 +228,85 @@ async def test_what_was_fetched_before_a_rest_is_not_fetched_again(tmp_path: Pat
             await reach(session, State.SEEDING)
         assert content(TORRENT, tmp_path / "files") == PAYLOAD
         assert session.totals.downloaded_bytes <= len(PAYLOAD) + 16_384 * 8
+
+
+def _dial(address: tuple[str, int]) -> socket.socket:
+    """Return a connection whose handshake names the torrent."""
+    sock = socket.create_connection(address)
+    sock.sendall(
+        b"\x13BitTorrent protocol" + bytes(8) + TORRENT.info_hash + b"-XX0000-" + bytes(12)
+    )
+    return sock
+
+
+@pytest.mark.parametrize("ends_by", ["pause", "error"])
+async def test_who_dialled_a_torrent_that_woke_to_no_transfer_is_let_go(
+    tmp_path: Path, ends_by: str
+) -> None:
+    write_files(TORRENT, PAYLOAD, tmp_path / "files")
+    async with manager(tmp_path, rest=RESTS) as many:
+        session = await many.add_torrent_file(TORRENT)
+        await reach(session, State.SEEDING)
+        await resting(session)
+        if ends_by == "error":
+            path = tmp_path / "files" / TORRENT.name
+            path.unlink()
+            path.mkdir()
+        with _dial(address_of(many.shared)):
+            await until(lambda: not session.is_resting)
+            if ends_by == "pause":
+                await session.pause()
+                await resting(session)
+            else:
+                await reach(session, State.ERROR)
+                await until(session._ended.is_set)
+            assert not many.shared.router._held
+            assert not many.shared.router._torrents
+
+
+async def test_a_folder_that_cannot_be_looked_at_is_an_error_of_one_torrent(
+    tmp_path: Path,
+) -> None:
+    folder = "/".join([str(tmp_path), *["x" * 200] * 30])
+    async with manager(tmp_path) as many:
+        with anyio.fail_after(20):
+            session = await many.add_torrent_file(TORRENT, save_path=folder)
+            await reach(session, State.ERROR)
+            await many.remove_torrent(TORRENT.info_hash)
+        assert many.sessions == ()
+
+
+async def test_a_recheck_while_a_run_ends_for_a_move_hashes_the_data(tmp_path: Path) -> None:
+    write_files(TORRENT, PAYLOAD, tmp_path / "files")
+    async with manager(tmp_path) as many:
+        session = await many.add_torrent_file(TORRENT)
+        await reach(session, State.SEEDING)
+        run, checked = session.present_run, list[Event]()
+        assert run is not None
+        session.events.subscribe("check.progress", checked.append)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(session.move_storage, tmp_path / "other")
+            await until(lambda: run.stop_reason == "between")
+            await session.recheck()
+        await reach(session, State.SEEDING)
+        await until(lambda: checked)
+        assert content(TORRENT, tmp_path / "other") == PAYLOAD
+
+
+async def test_f10_a_bug_in_the_last_announce_of_one_reaches_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*_args: object) -> None:
+        raise ValueError("a bug")
+
+    async with EmbeddedTracker("127.0.0.1") as tracker:
+        torrent, _ = make_torrent(PAYLOAD, name="told", tiers=[[tracker.announce_url]])
+        async with manager(tmp_path) as many:
+            session, other = [await many.add_torrent_file(each) for each in (torrent, TORRENT)]
+            await until(lambda: tracker.stats().peers)
+            await until(lambda: not many.shared.announcer._under_way)
+            monkeypatch.setattr(TrackerClient, "announce", fail)
+            await session.pause()
+            with anyio.fail_after(20):
+                await session.stop()
+            assert (state_of(other), other.is_resting) == (State.DOWNLOADING, True)

@@ -81,7 +81,7 @@ def read_settings(settings: Mapping[str, Any]) -> SavedSession | None:
             extras=settings["extras"] if isinstance(settings["extras"], dict) else {},
             seeding_s=float(settings["seeding_s"]),
         )
-    except (KeyError, ValueError, TypeError, AttributeError, MagnetError):
+    except (LookupError, ValueError, TypeError, AttributeError, ArithmeticError, MagnetError):
         return None
 
 
