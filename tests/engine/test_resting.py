@@ -90,6 +90,7 @@ async def test_peers_that_a_tracker_names_wake_a_torrent_and_it_goes_on_to_its_e
         ):
             session = await many.add_torrent_file(torrent)
             assert session.is_resting
+            assert [each.url for each in session.trackers()] == [tracker.announce_url]
             await reach(session, State.SEEDING)
             assert content(torrent, tmp_path / "files") == PAYLOAD
             await resting(session)

@@ -14,6 +14,7 @@ from torrent_engine.engine.session_run import REST, SessionRun
 from torrent_engine.engine.source_edits import edits_from
 from torrent_engine.engine.states import Signal, State
 from torrent_engine.engine.torrent import Swarm
+from torrent_engine.engine.tracker_coordinator import TrackerStatus
 from torrent_engine.policy.candidates import CandidateList
 from torrent_engine.policy.seeding_clock import SeedingClock
 from torrent_engine.policy.stop_rules import StopRules
@@ -40,6 +41,11 @@ class SessionRest(SessionLife):
         """Let it rest from now on; ``is_stored``: the database has its metainfo."""
         self._rests = config if config.enabled else None
         self._is_stored = is_stored
+
+    def trackers(self) -> list[TrackerStatus]:
+        """Return how each tracker answers, at rest too."""
+        sources = self._sources if self._rest is None else self._rest.sources
+        return [] if sources is None else sources.trackers.status()
 
     @property
     def rest_facts(self) -> RestFacts | None:
