@@ -425,6 +425,9 @@ async def test_a_file_that_changed_since_it_was_saved_is_hashed_at_the_new_place
     path.rename(tmp_path / "kept")
     path.write_bytes(b"y" * 40_000)
     await move(store, wish(tmp_path, other_disk))
+    record = await store.load(METAINFO.info_hash)
+    assert record is not None
+    assert record.stamps[0].inode == 0  # fits nothing, not even a file of the same number there
     verified, to_check = await start_at(other_disk, store)
     assert (verified, to_check) == (METAINFO.piece_count - 3, 3)
 
