@@ -407,5 +407,5 @@ class AnyUse(RuleBasedStateMachine):
         assert all(not mover.leaf.wanted_bytes for mover in getattr(self, "movers", ()))
 
 
-AnyUse.TestCase.settings = settings(max_examples=150, stateful_step_count=60, deadline=None)
+AnyUse.TestCase.settings = settings(max_examples=60, stateful_step_count=50, deadline=None)
 TestAnyUse = AnyUse.TestCase
