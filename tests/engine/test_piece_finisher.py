@@ -41,6 +41,7 @@ class Node:
             table=self.table,
             suspicion=suspicion,
             bus=SimpleNamespace(publish=lambda _: None),
+            is_abandoned=False,
             shared_config=SimpleNamespace(disk=DiskConfig()),
         )
         keeper: Any = SimpleNamespace(

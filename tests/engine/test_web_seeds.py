@@ -355,7 +355,7 @@ async def test_web_seed_and_peers_share_the_work(tmp_path: Path) -> None:
     assert content(metainfo, tmp_path / "out") == payload
     assert server.asked
     assert all(script.served for script in scripts)
-    assert session.stats().wasted_bytes <= len(payload) // 8  # the end game
+    assert session.stats().wasted_bytes <= len(payload) // 3  # the end game
 
 
 async def test_a_web_seed_that_hangs_holds_up_no_peer(tmp_path: Path) -> None:

@@ -102,6 +102,7 @@ async def test_a_gateway_that_forgot_is_asked_again() -> None:
             await until(lambda: open_count(mapper) == 2)
             device.open.clear()
             await until(lambda: len(device.open) == 2)
+        assert device.open == {}
 
 
 async def test_mappings_are_renewed_at_half_of_their_lifetime() -> None:
@@ -125,6 +126,7 @@ async def test_a_gateway_that_gives_nothing_any_more_is_looked_for_again() -> No
             await until(lambda: open_count(mapper) == 0)
             device.faults = {}
             await until(lambda: len(device.open) == 2)
+        assert device.open == {}
 
 
 async def test_a_port_that_is_taken_is_given_up_for_one_behind_it() -> None:

@@ -13,6 +13,7 @@ import anyio.lowlevel
 
 from torrent_engine.base.ids import PeerAddress
 from torrent_engine.net.gather import send_some
+from torrent_engine.net.loop_turn import LOOP_TURN
 from torrent_engine.net.streams import close
 from torrent_engine.protocol.wire.connection import PeerConnection
 from torrent_engine.protocol.wire.messages import PeerEvent
@@ -268,6 +269,8 @@ class PeerLink:
             self._wake = anyio.Event()
             if self._waiting is not None:
                 await self._waiting()
+            if LOOP_TURN.is_over:
+                await LOOP_TURN.pass_on()
             self._waiting = self._stuck_since_s = None
             self._is_blocked = False
             self.flush()
@@ -280,6 +283,9 @@ class PeerLink:
         while self.close_reason is None:
             if gate.full and connection.outstanding:
                 await gate.wait_for_room()
+            if LOOP_TURN.is_over:
+                await LOOP_TURN.pass_on()
+                reads = 0
             try:
                 if self.download_throttle is None:
                     count = sock.recv_into(connection.receive_buffer())

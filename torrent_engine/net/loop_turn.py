@@ -1,0 +1,43 @@
+"""Owns how long links may work in one turn of the event loop before everybody else has had one.
+
+Hundreds of sockets that are readable at once would hold up timers and other torrents until all of
+them were served.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Final
+
+import anyio.lowlevel
+
+BUDGET_S: Final = 0.01  # ours: work of all links together in one turn
+
+
+class LoopTurn(threading.local):
+    """The present turn of this thread's loop; the first link that is back begins the next."""
+
+    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
+        self._clock = clock
+        self._began_s = float("-inf")
+        self._number = 0
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the links have had their time."""
+        return self._clock() - self._began_s > BUDGET_S
+
+    async def pass_on(self) -> None:
+        """Wait until there is time again."""
+        while True:
+            number = self._number
+            await anyio.lowlevel.checkpoint()
+            if number == self._number:
+                self._number += 1
+                self._began_s = self._clock()
+                return
+            if not self.is_over:
+                return
+
+
+LOOP_TURN: Final = LoopTurn()
