@@ -45,8 +45,7 @@ class Buffered:
     async def messages(self) -> list[bytes]:
         """Wait for messages and return all that are there, without their lengths."""
         found: list[bytes] = []
-        while not found:
-            self.buffer += await self.stream.receive(READ_BYTES)
+        while True:
             at = 0
             while len(self.buffer) - at >= 4:
                 end = at + 4 + int.from_bytes(self.buffer[at : at + 4], "big")
@@ -55,7 +54,9 @@ class Buffered:
                 found.append(bytes(self.buffer[at + 4 : end]))
                 at = end
             del self.buffer[:at]
-        return found
+            if found:  # some may have come with the handshake
+                return found
+            self.buffer += await self.stream.receive(READ_BYTES)
 
 
 def handshake(info_hash: bytes) -> bytes:

@@ -11,7 +11,7 @@ from typing import Final
 
 import anyio.lowlevel
 
-BUDGET_S: Final = 0.01  # ours: work of all links together in one turn
+BUDGET_S: Final = 0.006  # ours: work of all links together in one turn
 
 
 class LoopTurn(threading.local):
