@@ -195,8 +195,7 @@ class TorrentManager:
             return known
         self._check_room()
         chosen = config or self.config.session
-        if owner is not None:
-            chosen = replace(chosen, owner=owner)
+        chosen = chosen if owner is None else replace(chosen, owner=owner)
         self.shared.owners.check(chosen.owner)
         name = os.fspath(self.config.save_path if save_path is None else save_path)
         session = await self._make(torrent, self._folder(name), chosen)
