@@ -81,12 +81,18 @@ class ManagerStore:
                 await anyio.sleep(RETRY_S)
 
     async def flush(self) -> None:
-        """Write all that changed; raises what the database raises, nothing is forgotten then."""
+        """Write all that changed until now; raises what the database raises, and forgets nothing.
+
+        What changes meanwhile is for the next time: thousands that are added in a row would make
+        a transaction of every few.
+        """
         async with self._lock:
             if self._changed:  # else its task may wait for the event that is there
                 self._wake = anyio.Event()
-            while self._changed:
-                await self._write(list(self._changed)[:BATCH])
+            waiting = list(self._changed)
+            for start in range(0, len(waiting), BATCH):
+                batch = waiting[start : start + BATCH]
+                await self._write([each for each in batch if each in self._changed])
 
     async def _write(self, info_hashes: list[InfoHash]) -> None:
         for info_hash in info_hashes:
