@@ -314,7 +314,7 @@ async def test_a_seed_of_two_torrents_gives_each_its_share_and_keeps_to_the_limi
         lasted_s = time.monotonic() - begun_s
         gave_few = few.stats().uploaded_bytes - before[0]
         gave_many = many.stats().uploaded_bytes - before[1]
-    # How near to it is for tests/policy/test_bandwidth.py, without a clock, and for bench/limits.py.
+    # How near to it: tests/policy/test_bandwidth.py, on virtual time, and bench/limits.py.
     assert gave_few + gave_many <= 1.25 * rate * lasted_s
     assert min(gave_few, gave_many) > 0
 
