@@ -135,9 +135,10 @@ async def test_a_download_goes_on_at_the_new_place_and_no_piece_comes_twice(
                 await session.move_storage(base / f"new{number}")
             session.set_rate_limits(download_bytes_per_s=0)
             await reach(session, State.SEEDING)
-            pieces = [each.piece_index for each in events if isinstance(each, PieceCompleted)]
             assert session.save_path == base / "new2"
             assert session.stats().wasted_bytes == 0
+    # All events are handed out once the Session is closed.
+    pieces = [each.piece_index for each in events if isinstance(each, PieceCompleted)]
     assert sorted(pieces) == list(range(metainfo.piece_count))
     assert content(metainfo, base / "new2") == payload
     assert {*files_below(tmp_path / "old"), *files_below(base / "new0")} == set()
