@@ -584,7 +584,21 @@ async def test_a_plan_that_does_not_fit_to_where_the_torrent_is_is_forgotten(
 ) -> None:
     await downloaded(tmp_path, store)
     await save_plan(store, PLAN)
+    record = await store.load(METAINFO.info_hash)
+    assert record is not None
+    await store.save_torrent(replace(record, save_path="/elsewhere"))
     assert await load_plan(store, METAINFO.info_hash) is None
+
+
+async def test_a_plan_says_where_the_torrent_is_whose_record_says_another_place(
+    store: StateStore, tmp_path: Path
+) -> None:
+    await downloaded(tmp_path, store)
+    await save_plan(store, PLAN)
+    assert await load_plan(store, METAINFO.info_hash) == PLAN
+    record = await store.load(METAINFO.info_hash)
+    assert record is not None
+    assert (record.save_path, record.progress, record.stamps) == (PLAN.source, None, {})
 
 
 async def test_a_torrent_that_is_removed_has_no_move_left(store: StateStore) -> None:

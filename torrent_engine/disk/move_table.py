@@ -28,8 +28,25 @@ _log = logging.getLogger(__name__)
 
 
 async def save_plan(store: StateStore, plan: MovePlan) -> None:
-    """Write down what is to be moved; on the disk when this returns."""
-    await store.run(lambda db: insert_rows(db, "moves", [_row(plan)]), is_precious=True)
+    """Write down what is to be moved; on the disk when this returns.
+
+    A torrent that was known at another place is at the plan's from now on: its Session was made
+    with that save path, and what is known of the other place says nothing about it.
+    """
+
+    def save(db: sqlite3.Connection) -> None:
+        old = None
+        with suppress(StateDatabaseError):
+            old = _place(db, plan.info_hash)
+        if old is not None and old.save_path != plan.source:
+            record = replace(old, save_path=plan.source)
+            store.copies.save(record)
+            insert_rows(db, "torrents", [torrent_row(record)])
+            for table in ("progress", "partial", "stamps"):
+                db.execute(f"DELETE FROM {table} WHERE info_hash = ?", (plan.info_hash,))  # noqa: S608
+        insert_rows(db, "moves", [_row(plan)])
+
+    await store.run(save, is_precious=True)
 
 
 async def load_plan(store: StateStore, info_hash: InfoHash) -> MovePlan | None:
