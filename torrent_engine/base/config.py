@@ -26,6 +26,19 @@ from torrent_engine.base.manager_config import (
     RestConfig,
     SeedingConfig,
 )
+from torrent_engine.base.network_config import (
+    EncryptionConfig,
+    EncryptionLevel,
+    EncryptionPolicy,
+    HolepunchConfig,
+    IpFilterConfig,
+    LinkEncryption,
+    LinkProtocol,
+    NetworkConfig,
+    ProxyConfig,
+    ProxyKind,
+    UtpConfig,
+)
 from torrent_engine.base.reading_config import ReaderConfig, SuperSeedConfig
 
 __all__ = [
@@ -42,14 +55,24 @@ __all__ = [
     "ChokerConfig",
     "DhtConfig",
     "DiskConfig",
+    "EncryptionConfig",
+    "EncryptionLevel",
+    "EncryptionPolicy",
+    "HolepunchConfig",
+    "IpFilterConfig",
     "JobConfig",
+    "LinkEncryption",
+    "LinkProtocol",
     "LsdConfig",
     "MagnetLimits",
     "ManagerConfig",
     "MetadataConfig",
+    "NetworkConfig",
     "PexConfig",
     "PoolConfig",
     "PortMappingConfig",
+    "ProxyConfig",
+    "ProxyKind",
     "QueueConfig",
     "ReaderConfig",
     "RestConfig",
@@ -59,6 +82,7 @@ __all__ = [
     "SuperSeedConfig",
     "TrackerConfig",
     "TransferConfig",
+    "UtpConfig",
     "WebSeedConfig",
     "WireLimits",
 ]
@@ -252,6 +276,7 @@ class SharedConfig:
     seeding: SeedingConfig = field(default_factory=SeedingConfig)
     reader: ReaderConfig = field(default_factory=ReaderConfig)
     super_seed: SuperSeedConfig = field(default_factory=SuperSeedConfig)
+    network: NetworkConfig = field(default_factory=NetworkConfig)
 
 
 @dataclass(frozen=True, slots=True)
