@@ -23,6 +23,7 @@ from torrent_engine.base.ids import BLOCK_BYTES, InfoHash, PeerAddress, PeerId
 from torrent_engine.codec.geometry import Geometry
 from torrent_engine.engine.bandwidth_manager import BandwidthManager, RateLimits
 from torrent_engine.net.peer_link import PeerLink
+from torrent_engine.net.transport import TcpTransport
 from torrent_engine.protocol.wire.connection import PeerConnection
 
 KIB = 1024
@@ -192,7 +193,7 @@ def make_link() -> tuple[PeerLink, socket.socket]:
         peer_id=PeerId(bytes(20)),
     )
     address = PeerAddress("127.0.0.1", 1)
-    link = PeerLink(ours, address, connection, gate=OpenGate(), clock=time.monotonic)
+    link = PeerLink(TcpTransport(ours), address, connection, gate=OpenGate(), clock=time.monotonic)
     return link, theirs
 
 

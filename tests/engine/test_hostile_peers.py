@@ -40,6 +40,7 @@ from torrent_engine.engine.events import PeerBanned, PeerDisconnected, PieceHash
 from torrent_engine.engine.peer import Peer
 from torrent_engine.engine.session import Session
 from torrent_engine.engine.states import State
+from torrent_engine.net.transport import TcpTransport
 from torrent_engine.protocol.wire.messages import (
     BlockReceived,
     HandshakeReceived,
@@ -297,7 +298,8 @@ async def test_b5_one_ip_address_gets_one_incoming_link_handshake_or_not(tmp_pat
             ours, other = socket.socketpair()
             ours.settimeout(0.0)
             theirs.append(other)
-            pool.accept(ours, PeerAddress(host, 1000 + len(theirs)), handshake[:48])
+            address = PeerAddress(host, 1000 + len(theirs))
+            pool.accept(TcpTransport(ours), address, handshake[:48])
             return ours
 
         first, second, other = connect("10.0.0.1"), connect("10.0.0.1"), connect("10.0.0.2")

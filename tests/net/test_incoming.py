@@ -1,6 +1,5 @@
 """The router of incoming connections: who is handed on, who is closed, and when."""
 
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
@@ -11,7 +10,8 @@ import pytest
 from torrent_engine.base.ids import InfoHash, PeerAddress, PeerId
 from torrent_engine.net import incoming
 from torrent_engine.net.incoming import IncomingRouter
-from torrent_engine.net.streams import close, listen
+from torrent_engine.net.streams import listen
+from torrent_engine.net.transport import Transport, receive_some
 from torrent_engine.protocol.wire.messages import encode_handshake
 
 pytestmark = pytest.mark.anyio
@@ -26,11 +26,11 @@ class Torrent:
     """Keeps what is handed to it."""
 
     def __init__(self) -> None:
-        self.taken: list[tuple[socket.socket, PeerAddress, bytes]] = []
+        self.taken: list[tuple[Transport, PeerAddress, bytes]] = []
         self.arrived = anyio.Event()
 
-    def accept(self, sock: socket.socket, address: PeerAddress, received: bytes) -> None:
-        self.taken.append((sock, address, received))
+    def accept(self, transport: Transport, address: PeerAddress, received: bytes) -> None:
+        self.taken.append((transport, address, received))
         self.arrived.set()
 
 
@@ -48,8 +48,8 @@ async def routed(
         tasks.cancel_scope.cancel()
     assert listeners[0].fileno() == -1
     assert router._waiting == 0
-    for sock, _, _ in torrent.taken:
-        close(sock)
+    for transport, _, _ in torrent.taken:
+        transport.close()
 
 
 async def closed(stream: anyio.abc.SocketStream) -> None:
@@ -83,10 +83,10 @@ async def test_bytes_behind_the_handshake_stay_in_the_socket() -> None:
         await stream.send(HANDSHAKE + b"more")
         with anyio.fail_after(3):
             await torrent.arrived.wait()
-        sock, _, received = torrent.taken[0]
+        transport, _, received = torrent.taken[0]
         assert received == HANDSHAKE
-        await anyio.wait_readable(sock)
-        assert sock.recv(10) == b"more"
+        await transport.wait_readable()
+        assert receive_some(transport, 10) == b"more"
 
 
 CLOSED = {

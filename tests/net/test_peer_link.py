@@ -14,6 +14,7 @@ from tests.support.clock import ManualClock
 from tests.support.peer_pair import GEOMETRY, INFO_HASH, THEIR_ID, make_connection
 from torrent_engine.base.ids import PeerAddress
 from torrent_engine.net.peer_link import PeerLink, Refill
+from torrent_engine.net.transport import TcpTransport
 from torrent_engine.protocol.wire.connection import PeerConnection
 from torrent_engine.protocol.wire.messages import (
     BlockReceived,
@@ -57,7 +58,11 @@ class Ends:
         self.sock = ours
         self.reason: str | None = None
         self.link = PeerLink(
-            ours, PeerAddress("127.0.0.1", 1), self.connection, gate=self.gate, clock=lambda: 1.0
+            TcpTransport(ours),
+            PeerAddress("127.0.0.1", 1),
+            self.connection,
+            gate=self.gate,
+            clock=lambda: 1.0,
         )
 
     def take(self, events: list[PeerEvent], count: int) -> None:
@@ -449,7 +454,11 @@ async def receive_block_without_shaking_hands(ends: Ends) -> None:
 async def test_at_a_low_rate_a_block_leaves_in_steps() -> None:
     ends, clock = Ends(), ManualClock()
     ends.link = PeerLink(
-        ends.sock, PeerAddress("127.0.0.1", 1), ends.connection, gate=ends.gate, clock=clock
+        TcpTransport(ends.sock),
+        PeerAddress("127.0.0.1", 1),
+        ends.connection,
+        gate=ends.gate,
+        clock=clock,
     )
     throttle = Allowance()
     throttle.pace_bytes_per_s = 100 * KIB

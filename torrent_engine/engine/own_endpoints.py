@@ -3,12 +3,9 @@
 Source: BEP 10 ("yourip"), BEP 24 ("external ip"), BEP 40 (the public one decides on priorities).
 """
 
-import socket
 from collections.abc import Sequence
-from contextlib import suppress
 
 from torrent_engine.base.ids import PeerAddress
-from torrent_engine.net.streams import plain_host
 from torrent_engine.policy.candidates import CandidateList
 from torrent_engine.policy.own_address import OwnAddress, listens_at, own_hosts
 
@@ -42,15 +39,10 @@ class OwnEndpoints:
         if self._port is not None:
             self._candidates.exclude(PeerAddress(host, self._port))
 
-    def exclude_local(self, sock: socket.socket) -> None:
-        """Learn one of our addresses from our end of a link."""
-        name: object = None
-        with suppress(OSError):  # it may be closed already
-            name = sock.getsockname()
-        if isinstance(name, tuple):
-            host = plain_host(name[0])
-            if listens_at(host, self._listen_hosts):
-                self.exclude(host)
+    def exclude_local(self, host: str) -> None:
+        """Learn one of our addresses from our end of a link; empty: it is not known."""
+        if host and listens_at(host, self._listen_hosts):
+            self.exclude(host)
 
     def update(self) -> None:
         """Take what is believed of our public address by now."""

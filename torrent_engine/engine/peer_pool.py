@@ -4,7 +4,6 @@ Source: BEP 3 (handshake).
 """
 
 import logging
-import socket
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
@@ -33,7 +32,8 @@ from torrent_engine.engine.peer import Identity, Peer
 from torrent_engine.engine.peer_serving import PeerServing
 from torrent_engine.engine.torrent import Swarm
 from torrent_engine.net.peer_link import Gate, PeerLink
-from torrent_engine.net.streams import close, dial
+from torrent_engine.net.streams import dial
+from torrent_engine.net.transport import TcpTransport, Transport
 from torrent_engine.policy.addresses import may_be_shared
 from torrent_engine.policy.candidates import CandidateList, Source
 from torrent_engine.policy.replacement import Replacement
@@ -183,28 +183,28 @@ class PeerPool:
             self._half_open_ended()
             raise
         source = self.candidates.sources(address)
-        await self._serve(sock, address, source, b"")
+        await self._serve(TcpTransport(sock), address, source, b"")
 
-    def accept(self, sock: socket.socket, address: PeerAddress, received: bytes) -> None:
+    def accept(self, transport: Transport, address: PeerAddress, received: bytes) -> None:
         """Take an incoming connection whose handshake names this torrent.
 
-        ``received`` is what came of it so far. The socket is closed if there is no room.
+        ``received`` is what came of it so far. It is closed if there is no room.
         """
         tasks, now = self._tasks, self._swarm.clock()
         is_banned = self.candidates.is_banned(address, None, now)
         if tasks is None or is_banned or self._is_crowded(address) or not self._make_room(address):
-            close(sock)
+            transport.close()
             return
         self._slots.take(self.connecting)
         self.connecting += 1
         self._incoming[address.host] += 1
-        tasks.start_soon(self._guard, self._serve_incoming, sock, address, received)
+        tasks.start_soon(self._guard, self._serve_incoming, transport, address, received)
 
     async def _serve_incoming(
-        self, sock: socket.socket, address: PeerAddress, received: bytes
+        self, transport: Transport, address: PeerAddress, received: bytes
     ) -> None:
         try:
-            await self._serve(sock, address, Source.INCOMING, received)
+            await self._serve(transport, address, Source.INCOMING, received)
         finally:
             self._incoming[address.host] -= 1
             if not self._incoming[address.host]:
@@ -226,12 +226,13 @@ class PeerPool:
         self.wake()
 
     async def _serve(
-        self, sock: socket.socket, address: PeerAddress, source: Source, received: bytes
+        self, transport: Transport, address: PeerAddress, source: Source, received: bytes
     ) -> None:
         """Run one connection from its handshake to its end."""
         connection = new_connection(self._swarm, self._role.greeting)
-        link = PeerLink(sock, address, connection, gate=self._role.gate, clock=self._swarm.clock)
-        self.own.exclude_local(sock)
+        clock = self._swarm.clock
+        link = PeerLink(transport, address, connection, gate=self._role.gate, clock=clock)
+        self.own.exclude_local(transport.local_host)
         link.connection.send_handshake(dht=self._role.greeting.dht_port() is not None)
         serving = PeerServing(link, partial(self.join, source=source), self._role.handle)
         await self._serve_link(link, serving, received)

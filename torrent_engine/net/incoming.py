@@ -14,6 +14,7 @@ import anyio.abc
 
 from torrent_engine.base.ids import InfoHash, PeerAddress
 from torrent_engine.net.streams import accept_forever, close
+from torrent_engine.net.transport import TcpTransport, Transport
 from torrent_engine.protocol.wire.messages import (
     HANDSHAKE_BYTES,
     INFO_HASH_OFFSET,
@@ -26,8 +27,8 @@ logger = logging.getLogger(__name__)
 MAX_WAITING: Final = 200  # ours: connections whose handshake is not here yet
 MAX_HELD: Final = 8  # ours: connections that wait until one torrent is awake
 
-Accept = Callable[[socket.socket, PeerAddress, bytes], None]
-"""Takes over a socket; the bytes are what was received of the handshake."""
+Accept = Callable[[Transport, PeerAddress, bytes], None]
+"""Takes over a connection; the bytes are what was received of the handshake."""
 
 
 class IncomingRouter:
@@ -36,24 +37,24 @@ class IncomingRouter:
     def __init__(self, handshake_timeout_s: float) -> None:
         self._timeout_s = handshake_timeout_s
         self._torrents: dict[InfoHash, Accept] = {}
-        self._held: dict[InfoHash, list[tuple[socket.socket, PeerAddress, bytes]]] = {}
+        self._held: dict[InfoHash, list[tuple[Transport, PeerAddress, bytes]]] = {}
         self._waiting = 0
 
     def register(self, info_hash: InfoHash, accept: Accept) -> None:
         """Hand connections for a torrent to ``accept`` from now on, and those that were held."""
         self._torrents[info_hash] = accept
-        for sock, address, received in self._held.pop(info_hash, ()):
-            accept(sock, address, received)
+        for transport, address, received in self._held.pop(info_hash, ()):
+            accept(transport, address, received)
 
     def register_resting(self, info_hash: InfoHash, wake: Callable[[], None]) -> None:
         """Hold connections for a torrent until :meth:`register`, and call ``wake`` for each."""
 
-        def hold(sock: socket.socket, address: PeerAddress, received: bytes) -> None:
+        def hold(transport: Transport, address: PeerAddress, received: bytes) -> None:
             held = self._held.setdefault(info_hash, [])
             if len(held) < MAX_HELD:
-                held.append((sock, address, received))
+                held.append((transport, address, received))
             else:
-                close(sock)
+                transport.close()
             wake()
 
         self._torrents[info_hash] = hold
@@ -61,8 +62,8 @@ class IncomingRouter:
     def unregister(self, info_hash: InfoHash) -> None:
         """Close connections for a torrent, held ones too; twice is harmless."""
         self._torrents.pop(info_hash, None)
-        for sock, _, _ in self._held.pop(info_hash, ()):
-            close(sock)
+        for transport, _, _ in self._held.pop(info_hash, ()):
+            transport.close()
 
     async def run(self, listeners: list[socket.socket]) -> None:
         """Accept on all sockets until cancelled; they are closed then."""
@@ -102,7 +103,7 @@ class IncomingRouter:
             if accept is None:
                 close(sock)
         if accept is not None:
-            accept(sock, address, received)
+            accept(TcpTransport(sock), address, received)
 
 
 async def _read_until_info_hash(sock: socket.socket) -> bytes:

@@ -1,9 +1,8 @@
-"""Owns one peer's socket: moves bytes between it and a PeerConnection, and knows no message.
+"""Owns one peer's transport: moves bytes between it and a PeerConnection, and knows no message.
 
 The receive loop is the hot path of a download, :meth:`PeerLink.flush` that of an upload.
 """
 
-import socket
 from collections.abc import Awaitable, Callable
 from enum import Enum, auto
 from typing import Final, Protocol
@@ -12,9 +11,8 @@ import anyio
 import anyio.lowlevel
 
 from torrent_engine.base.ids import PeerAddress
-from torrent_engine.net.gather import send_some
 from torrent_engine.net.loop_turn import LOOP_TURN
-from torrent_engine.net.streams import close
+from torrent_engine.net.transport import Transport
 from torrent_engine.protocol.wire.connection import PeerConnection
 from torrent_engine.protocol.wire.messages import PeerEvent
 
@@ -74,11 +72,11 @@ class BlockSource(Protocol):
 
 
 class PeerLink:
-    """Drives one connection over one socket until either side ends it."""
+    """Drives one connection over one transport until either side ends it."""
 
     def __init__(
         self,
-        sock: socket.socket,
+        transport: Transport,
         address: PeerAddress,
         connection: PeerConnection,
         *,
@@ -94,8 +92,8 @@ class PeerLink:
         """What the source asks for its blocks; here it only says how fast they leave."""
         self.close_reason: str | None = None
         self.is_detached = False
-        """:meth:`run` was ended, and the socket kept."""
-        self._sock = sock
+        """:meth:`run` was ended, and the transport kept."""
+        self.transport = transport
         self._gate = gate
         self._clock = clock
         self._pending: list[bytes | memoryview] = []
@@ -113,10 +111,10 @@ class PeerLink:
         self._scope = anyio.CancelScope()
 
     async def run(self, on_events: Callable[[list[PeerEvent], int], None]) -> str:
-        """Move bytes until the link ends, and return why it did; the socket is closed then.
+        """Move bytes until the link ends, and return why it did; the transport is closed then.
 
         ``on_events`` gets what each read completed and the number of bytes that it brought. After
-        :meth:`detach` the socket is open still, and this may be called again.
+        :meth:`detach` it is open still, and this may be called again.
         """
         if self.is_detached:
             self._attach()
@@ -134,7 +132,7 @@ class PeerLink:
         return self.close_reason or "closed"
 
     def detach(self) -> None:
-        """End :meth:`run`, and keep the socket for the next."""
+        """End :meth:`run`, and keep the transport for the next."""
         self.is_detached = True
         self._scope.cancel()
 
@@ -149,10 +147,10 @@ class PeerLink:
         self._gate = gate
 
     def close(self) -> None:
-        """Close the socket; twice is harmless."""
+        """Close the transport; twice is harmless."""
         self._pending.clear()
         self._is_blocked = True
-        close(self._sock)
+        self.transport.close()
 
     def end(self, reason: str) -> None:
         """End the link; the first reason given is kept."""
@@ -214,7 +212,7 @@ class PeerLink:
         throttle = self.upload_throttle
         if throttle is not None and (bytes_per_s := throttle.pace_bytes_per_s):
             return self._send_at_pace(pending, bytes_per_s)
-        self._forget_sent(pending, send_some(self._sock, pending))
+        self._forget_sent(pending, self.transport.send_some(pending))
         return True
 
     def _send_at_pace(self, pending: list[bytes | memoryview], bytes_per_s: float) -> bool:
@@ -223,7 +221,7 @@ class PeerLink:
             self._block(self._wait_for_pace)
             return False
         step = max(int(bytes_per_s * PACE_STEP_S), MIN_PACE_BYTES)
-        sent = send_some(self._sock, [memoryview(pending[0])[:step]])
+        sent = self.transport.send_some([memoryview(pending[0])[:step]])
         self._forget_sent(pending, sent)
         self._paced_until_s = max(self._paced_until_s, now - PACE_STEP_S) + sent / bytes_per_s
         return True
@@ -261,7 +259,7 @@ class PeerLink:
         self._wake.set()
 
     async def _wait_writable(self) -> None:
-        await anyio.wait_writable(self._sock)
+        await self.transport.wait_writable()
 
     async def _write_when_possible(self) -> None:
         while True:
@@ -278,7 +276,7 @@ class PeerLink:
     async def _read(self, on_events: Callable[[list[PeerEvent], int], None]) -> None:
         # By the design's figures waiting costs 10 us, and a saturated transfer hardly ever waits:
         # the socket is tried first. A checkpoint each few reads lets the other peers have a turn.
-        sock, connection, gate = self._sock, self.connection, self._gate
+        connection, gate, receive_into = self.connection, self._gate, self.transport.receive_into
         reads = 0
         while self.close_reason is None:
             if gate.full and connection.outstanding:
@@ -288,11 +286,11 @@ class PeerLink:
                 reads = 0
             try:
                 if self.download_throttle is None:
-                    count = sock.recv_into(connection.receive_buffer())
+                    count = receive_into(connection.receive_buffer())
                 else:
                     count = await self._receive_limited(self.download_throttle)
             except BlockingIOError:
-                await anyio.wait_readable(sock)
+                await self.transport.wait_readable()
                 continue
             except OSError as error:
                 self.end(error.strerror or str(error))
@@ -312,7 +310,7 @@ class PeerLink:
 
     async def _receive_limited(self, throttle: Throttle) -> int:
         """Receive as much as a rate limit lets in, as soon as that is one byte."""
-        await anyio.wait_readable(self._sock)  # do not hold a share that others could use
+        await self.transport.wait_readable()  # do not hold a share that others could use
         wanted, count = len(self.connection.receive_buffer()), 0
         granted = throttle.take(wanted)
         if not granted:
@@ -320,7 +318,7 @@ class PeerLink:
             granted = await throttle.acquire(wanted)
             self._is_held_back = False
         try:
-            count = self._sock.recv_into(self.connection.receive_buffer()[:granted])
+            count = self.transport.receive_into(self.connection.receive_buffer()[:granted])
         finally:
             throttle.give_back(granted - count)
         return count

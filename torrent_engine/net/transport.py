@@ -1,0 +1,71 @@
+"""Owns what a link needs of whatever carries its bytes; and how a TCP socket is that."""
+
+import socket
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Protocol
+
+import anyio
+
+from torrent_engine.base.network_config import LinkEncryption, LinkProtocol
+from torrent_engine.net.gather import send_some
+from torrent_engine.net.streams import close, plain_host
+
+
+class Transport(Protocol):
+    """A stream of bytes to one peer; it never blocks, as a non-blocking socket does not."""
+
+    protocol: LinkProtocol
+    encryption: LinkEncryption
+    receive_into: Callable[[memoryview], int]
+    """Take bytes that are there, and return how many; 0: the other side ended the stream.
+
+    Raises BlockingIOError if none are there, another OSError if the connection is gone."""
+    send_some: Callable[[Sequence[bytes | memoryview]], int]
+    """Send the first of some buffers, as far as they are taken, and return the bytes taken.
+
+    What was not taken must be offered again, unchanged, before anything else. Raises
+    BlockingIOError if nothing is, another OSError if the connection is gone."""
+    wait_readable: Callable[[], Awaitable[None]]
+    """Return when :attr:`receive_into` would not raise BlockingIOError."""
+    wait_writable: Callable[[], Awaitable[None]]
+
+    @property
+    def local_host(self) -> str:
+        """Our own address of it; empty if it is not known."""
+
+    def close(self) -> None:
+        """End it; twice is harmless."""
+
+
+class TcpTransport:
+    """A connected non-blocking TCP socket; its methods are the socket's, where it has them."""
+
+    protocol = LinkProtocol.TCP
+    encryption = LinkEncryption.NONE
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self.receive_into: Callable[[memoryview], int] = sock.recv_into
+        self.send_some: Callable[[Sequence[bytes | memoryview]], int] = partial(send_some, sock)
+        self.wait_readable: Callable[[], Awaitable[None]] = partial(anyio.wait_readable, sock)
+        self.wait_writable: Callable[[], Awaitable[None]] = partial(anyio.wait_writable, sock)
+
+    @property
+    def local_host(self) -> str:
+        """Our end of it; empty if it is closed already."""
+        name: object = None
+        with suppress(OSError):
+            name = self._sock.getsockname()
+        return plain_host(name[0]) if isinstance(name, tuple) else ""
+
+    def close(self) -> None:
+        """Close the socket; twice is harmless."""
+        close(self._sock)
+
+
+def receive_some(transport: Transport, max_bytes: int) -> bytes:
+    """Return what is there, at most ``max_bytes``; raises as :attr:`Transport.receive_into`."""
+    buffer = bytearray(max_bytes)
+    return bytes(buffer[: transport.receive_into(memoryview(buffer))])
