@@ -10,6 +10,7 @@ import anyio
 from torrent_engine.base.errors import NetworkError
 from torrent_engine.disk.state import StateStore
 from torrent_engine.engine.job_log import JobLog
+from torrent_engine.engine.network import Network
 from torrent_engine.engine.peer_discovery import PeerDiscovery, make_discovery
 from torrent_engine.engine.resting_announcer import RestingAnnouncer
 from torrent_engine.engine.session_jobs import open_jobs
@@ -44,12 +45,14 @@ class Services:
         trackers: TrackerClient,
         http: HttpClient,
         announcer: RestingAnnouncer,
+        network: Network,
     ) -> None:
         self.store = store
         self.jobs = jobs
         self.trackers = trackers
         self.http = http
         self.announcer = announcer
+        self.network = network
         self.discovery = PeerDiscovery()
         self.dht: DhtService | None = None
         self.also: list[Callable[[], Coroutine[object, object, None]]] = []
@@ -84,7 +87,8 @@ async def open_services(stack: AsyncExitStack, shared: "SharedResources") -> Ser
     http = HttpClient(config.tracker, user_agent=config.user_agent)
     trackers = await stack.enter_async_context(open_tracker_client(config.tracker, http=http))
     announcer = RestingAnnouncer(config.rest, shared.clock, shared.own_address)
-    services = Services(store, jobs, trackers, http, announcer)
+    network = Network(config.network)
+    services = Services(store, jobs, trackers, http, announcer, network)
     services.also += [jobs.run, shared.session_jobs.run, announcer.run, shared.rest_timers.run]
     services.also.append(shared.bandwidth.run)
     listeners = listen(config.listen_hosts, config.listen_port)

@@ -24,6 +24,7 @@ from torrent_engine.disk.state import StateStore
 from torrent_engine.engine.bandwidth_manager import BandwidthManager
 from torrent_engine.engine.connection_slots import ConnectionSlots
 from torrent_engine.engine.job_log import JobLog
+from torrent_engine.engine.network import Network
 from torrent_engine.engine.owners import Owners
 from torrent_engine.engine.peer_discovery import PeerDiscovery
 from torrent_engine.engine.read_buffers import ReadBuffers
@@ -243,6 +244,11 @@ class SharedResources:
     def announced_port(self) -> int:
         """The TCP port at which the internet finds us: the gateway may have given another one."""
         return self.own_address.mapped_port or self.listen_port
+
+    @property
+    def network(self) -> Network:
+        """How peers are reached."""
+        return self._open.network
 
     @property
     def port_mapping(self) -> PortMapper:
