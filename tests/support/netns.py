@@ -44,7 +44,7 @@ class Host:
         """Return the command that runs ``argv`` here; the process keeps its pid."""
         if self.namespace is None:
             return list(argv)
-        return [_ip_program(), "netns", "exec", self.namespace, *argv]
+        return [ip_program(), "netns", "exec", self.namespace, *argv]
 
     def call(self, function: Callable[[], T]) -> T:
         """Run a blocking function inside the namespace, in a thread that lives there."""
@@ -56,12 +56,20 @@ class Host:
 LOOPBACK = Host("127.0.0", None)
 
 
-def _ip_program() -> str:
+def ip_program() -> str:
+    """Return the path of iproute2's program."""
     return shutil.which("ip", path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin") or "ip"
 
 
 def _ip(*arguments: str) -> None:
-    subprocess.run([_ip_program(), *arguments], check=True, capture_output=True, timeout=10)
+    subprocess.run([ip_program(), *arguments], check=True, capture_output=True, timeout=10)
+
+
+def ip_batch(namespace: str, *lines: str) -> None:
+    """Run many commands of iproute2 in a namespace, in one go; CalledProcessError if one fails."""
+    command = [ip_program(), "-n", namespace, "-batch", "-"]
+    text = "\n".join(lines).encode()
+    subprocess.run(command, check=True, capture_output=True, timeout=30, input=text)
 
 
 def _enter(namespace: str) -> None:
@@ -82,7 +90,8 @@ def _add_addresses(host: Host) -> None:
 
 
 @contextmanager
-def _entered(name: str, prefix4: str, prefix6: str) -> Iterator[Host]:
+def entered(name: str, prefix4: str, prefix6: str) -> Iterator[Host]:
+    """Give a namespace as a place to run programs in, with threads that are in it already."""
     with ThreadPoolExecutor(4, initializer=_enter, initargs=(name,)) as threads:
         yield Host(prefix4, prefix6, name, threads)
 
@@ -103,12 +112,12 @@ def namespaces() -> Iterator[tuple[Host, Host]]:
         pair = ("link", "add", "wire", "type", "veth", "peer", "name", "wire", "netns", right)
         _ip("-n", left, *pair)
         with (
-            _entered(left, "10.77.1", "fd00:77::1") as first,
-            _entered(right, "10.77.2", "fd00:77::2") as second,
+            entered(left, "10.77.1", "fd00:77::1") as first,
+            entered(right, "10.77.2", "fd00:77::2") as second,
         ):
             _add_addresses(first)
             _add_addresses(second)
             yield first, second
     finally:
         for name in made:
-            subprocess.run([_ip_program(), "netns", "del", name], check=False, timeout=10)
+            subprocess.run([ip_program(), "netns", "del", name], check=False, timeout=10)
