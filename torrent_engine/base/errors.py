@@ -32,9 +32,19 @@ class MagnetError(TorrentEngineError):
 class RemoteProtocolError(TorrentEngineError):
     """The other side broke a BEP: drop the link and count a strike against it."""
 
-    def __init__(self, message: str, *, bep: int) -> None:
-        super().__init__(f"{message} (BEP {bep})")
+    def __init__(self, message: str, *, bep: int | None) -> None:
+        super().__init__(message if bep is None else f"{message} (BEP {bep})")
         self.bep = bep
+
+
+class EncryptionError(RemoteProtocolError):
+    """The other side's encrypted handshake is none, or none that we take part in.
+
+    No BEP describes it: ``bep`` is None.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(f"{message} (MSE)", bep=None)
 
 
 class KrpcError(RemoteProtocolError):
@@ -95,6 +105,14 @@ class HttpError(TorrentEngineError):
 
 class NetworkError(TorrentEngineError):
     """A socket could not be opened, bound or connected."""
+
+
+class ProxyError(NetworkError):
+    """A proxy refuses, cannot do what is asked of it, or breaks its protocol."""
+
+
+class IpFilterError(TorrentEngineError):
+    """A list of addresses cannot be read, or a line of it says nothing that we understand."""
 
 
 class GatewayError(TorrentEngineError):

@@ -11,6 +11,7 @@ import socket
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Final
 
 import anyio
@@ -18,6 +19,7 @@ import anyio.lowlevel
 
 from torrent_engine.base.errors import NetworkError
 from torrent_engine.base.ids import PeerAddress
+from torrent_engine.net.binding import UNBOUND, Binding
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +31,7 @@ IN_PROGRESS: Final = frozenset({0, errno.EINPROGRESS, errno.EWOULDBLOCK, errno.E
 NO_SUCH_FAMILY: Final = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT})
 
 
-def listen(hosts: Sequence[str], port: int) -> list[socket.socket]:
+def listen(hosts: Sequence[str], port: int, binding: Binding = UNBOUND) -> list[socket.socket]:
     """Bind and listen on one port of every host; a host of a missing address family is left out.
 
     With port 0 the system chooses. A busy port moves on to the next, a few times; all hosts get the
@@ -39,7 +41,7 @@ def listen(hosts: Sequence[str], port: int) -> list[socket.socket]:
     candidates = range(port, min(port + PORT_ATTEMPTS, 65_536)) if port else [0] * PORT_ATTEMPTS
     for candidate in candidates:
         try:
-            return bind_each(hosts, candidate, _bind)
+            return bind_each(binding.hosts(hosts), candidate, partial(_bind, binding=binding))
         except OSError as error:
             last_error = error
             if error.errno not in {errno.EADDRINUSE, errno.EACCES}:
@@ -74,10 +76,11 @@ def bind_each(
     return sockets
 
 
-def _bind(host: str, port: int) -> socket.socket:
+def _bind(host: str, port: int, binding: Binding) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
+        binding.to_device(sock)
         if sys.platform != "win32":
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
@@ -113,8 +116,8 @@ async def accept_forever(
             await anyio.lowlevel.checkpoint()  # a flood of connections must not stop the rest
 
 
-async def dial(address: PeerAddress, timeout_s: float) -> socket.socket:
-    """Connect to a peer; return the non-blocking socket.
+async def dial(address: PeerAddress, timeout_s: float, binding: Binding = UNBOUND) -> socket.socket:
+    """Connect to a literal address from where ``binding`` says; return the non-blocking socket.
 
     Raises NetworkError when it is refused, unreachable, or not there within ``timeout_s``.
     """
@@ -124,11 +127,19 @@ async def dial(address: PeerAddress, timeout_s: float) -> socket.socket:
     except OSError as error:
         raise NetworkError(f"{address}: {_reason(error)}") from error
     try:
+        _leave_from(binding, sock, address)
         await _connect(sock, address, timeout_s)
     except BaseException:
         close(sock)
         raise
     return sock
+
+
+def _leave_from(binding: Binding, sock: socket.socket, address: PeerAddress) -> None:
+    try:
+        binding.apply(sock)
+    except OSError as error:
+        raise NetworkError(f"{address}: {_reason(error)}") from error
 
 
 async def _connect(sock: socket.socket, address: PeerAddress, timeout_s: float) -> None:

@@ -1,0 +1,106 @@
+"""Owns the one interface, or the one address of ours, that every socket keeps to on request.
+
+On Linux a socket is tied to the interface itself, whatever the routes say; elsewhere to an address
+of it. Names are looked up by the system, which asks its servers on the interface that it likes.
+"""
+
+import errno
+import socket
+import sys
+from collections.abc import Callable, Sequence
+from ipaddress import ip_address
+from typing import Final
+
+from torrent_engine.net.interfaces import Interface, interfaces
+
+ANY_HOST: Final = {socket.AF_INET: "0.0.0.0", socket.AF_INET6: "::"}  # noqa: S104 - a pattern
+_BIND_TO_DEVICE: Final = getattr(socket, "SO_BINDTODEVICE", None)
+HAS_DEVICES: Final = sys.platform == "linux" and _BIND_TO_DEVICE is not None
+"""Whether the system ties sockets to interfaces by name."""
+
+
+class Binding:
+    """Where sockets must leave and be reached: ``interface`` is a name or a literal address.
+
+    None: anywhere.
+    """
+
+    def __init__(
+        self,
+        interface: str | None,
+        *,
+        has_devices: bool = HAS_DEVICES,
+        find_interfaces: Callable[[], list[Interface]] = interfaces,
+    ) -> None:
+        self._interface = interface
+        self._find_interfaces = find_interfaces
+        self._address = _literal(interface)
+        self._device = interface if self._address is None and has_devices else None
+
+    @property
+    def is_anywhere(self) -> bool:
+        """Whether nothing is bound."""
+        return self._interface is None
+
+    def hosts(self, hosts: Sequence[str]) -> Sequence[str]:
+        """Return where to listen instead of at these literal addresses."""
+        if self._interface is None or self._device is not None:
+            return hosts
+        ours = self._addresses()
+        wanted = [
+            address
+            for address in ours
+            if any(host == address or host == ANY_HOST[_family(address)] for host in hosts)
+        ]
+        return wanted or ours  # what was asked for is not here
+
+    def to_device(self, sock: socket.socket) -> None:
+        """Tie a socket to the interface where the system can; OSError if there is none such."""
+        if self._device is not None and _BIND_TO_DEVICE is not None:
+            sock.setsockopt(socket.SOL_SOCKET, _BIND_TO_DEVICE, self._device.encode() + b"\0")
+
+    def apply(self, sock: socket.socket) -> None:
+        """Have an unbound socket leave from here; OSError if it cannot."""
+        self.to_device(sock)
+        if self._interface is None or self._device is not None:
+            return
+        for address in self._addresses():
+            if _family(address) == sock.family:
+                sock.bind((address, 0))
+                return
+        raise OSError(errno.EADDRNOTAVAIL, f"{self._interface} has no address of that family")
+
+    def interfaces(self) -> list[Interface]:
+        """Return the interfaces that may be used, each with those of its addresses that may be."""
+        found = self._find_interfaces()
+        if self._interface is None:
+            return found
+        if self._address is None:
+            return [each for each in found if each.name == self._interface]
+        ip = ip_address(self._address)
+        return [each for each in found if any(ip == address.ip for address in each.addresses)]
+
+    def _addresses(self) -> list[str]:
+        """Return our addresses there, without link-local ones of IPv6."""
+        if self._address is not None:
+            return [self._address]
+        return [
+            str(address.ip)
+            for interface in self.interfaces()
+            for address in interface.addresses
+            if not (address.version == 6 and address.ip.is_link_local)
+        ]
+
+
+def _literal(interface: str | None) -> str | None:
+    try:
+        return str(ip_address(interface)) if interface is not None else None
+    except ValueError:
+        return None
+
+
+def _family(address: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in address else socket.AF_INET
+
+
+UNBOUND: Final = Binding(None)
