@@ -613,3 +613,58 @@ def test_b9_whoever_wants_to_hears_what_became_of_each_dial() -> None:
     subject.mark_failed(peer(1), now=1, hung_up=True)
     subject.mark_connected(peer(2), now=1)
     assert (reached, not_reached) == ([peer(2)], [peer(0)])
+
+
+# -- one peer in several ways -----------------------------------------------------------------
+
+
+def test_b9_a_dial_in_another_way_counts_as_a_dial() -> None:
+    limiter = DialLimiter(CONFIG)
+    subject, stranger = candidates(dial_limiter=limiter), candidates(dial_limiter=limiter)
+    for each in (subject, stranger):
+        each.add(peer(0), Source.PEX, now=0)
+    assert not subject.dial_again(peer(0), 0)  # it is not dialled
+    assert subject.next_to_dial(0) == peer(0)
+    assert [subject.dial_again(peer(0), 1) for _ in range(5)] == [True] * 4 + [False]
+    subject.mark_failed(peer(0), 2)
+    assert not subject.dial_again(peer(0), 3)
+    assert stranger.next_to_dial(59) is None
+    assert stranger.next_to_dial(60) == peer(0)
+
+
+def test_b9_whom_the_user_named_is_dialled_in_another_way_however_often() -> None:
+    subject = candidates()
+    subject.add(peer(0), Source.MANUAL, now=0)
+    assert subject.next_to_dial(0) == peer(0)
+    assert all(subject.dial_again(peer(0), 0) for _ in range(20))
+    subject.ban(peer(0), None, 0)
+    assert not subject.dial_again(peer(0), 0)
+
+
+def test_who_is_connected_is_not_dialled_in_another_way() -> None:
+    subject = candidates()
+    subject.add(peer(0), Source.TRACKER, now=0)
+    assert subject.next_to_dial(0) == peer(0)
+    subject.mark_connected(peer(0), 0)
+    assert not subject.dial_again(peer(0), 0)
+    assert not subject.dial_again(peer(1), 0)
+
+
+def test_bep55_a_peer_may_be_dialled_before_its_turn_within_the_limits() -> None:
+    (subject, other), _ = torrents_of_one_peer(2)
+    assert not subject.dial_now(peer(1), 0)  # nobody knows it
+    assert subject.dial_now(peer(0), 0)
+    assert not subject.dial_now(peer(0), 0)
+    assert not other.dial_now(peer(0), 0)  # another torrent shakes hands with it
+    subject.mark_failed(peer(0), 0)
+    assert subject.next_to_dial(1) is None
+    assert subject.dial_now(peer(0), 1)
+    subject.mark_failed(peer(0), 1)
+    assert [other.dial_now(peer(0), 2) for _ in range(2)] == [True, False]
+    other.mark_failed(peer(0), 2)
+    for _ in range(2):
+        assert subject.dial_now(peer(0), 3)
+        subject.mark_failed(peer(0), 3)
+    assert not subject.dial_now(peer(0), 4)  # five dials
+    other.ban(peer(0), None, 5)
+    assert not other.dial_now(peer(0), 100)

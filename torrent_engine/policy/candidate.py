@@ -3,10 +3,13 @@
 Source: BEP 27 (private torrents).
 """
 
+import random
+from collections import Counter
 from dataclasses import dataclass
 from enum import Flag, auto
 from typing import Final
 
+from torrent_engine.base.config import PoolConfig
 from torrent_engine.base.ids import PeerAddress
 
 
@@ -26,6 +29,7 @@ PRIVATE_SOURCES: Final = Source.MANUAL | Source.TRACKER | Source.INCOMING
 _TRUSTED: Final = Source.MANUAL | Source.LSD | Source.RESUME
 _TRACKED: Final = Source.TRACKER | Source.INCOMING
 _CLASSES: Final = 3
+JITTER: Final = (0.5, 1.5)  # ours: of a quick retry, so that two who collided do not do so again
 
 
 @dataclass(slots=True)
@@ -62,7 +66,21 @@ class Candidate:
         known = self.connected_at >= 0 or bool(self.sources & Source.RESUME)
         return known and not self.failures
 
+    def backoff_s(self, config: PoolConfig, rng: random.Random, *, is_quick: bool) -> float:
+        """Return how long to wait after its latest failure; longer each time."""
+        first_s = config.backoff_first_s
+        if is_quick:
+            first_s = config.quick_retry_first_s * rng.uniform(*JITTER)
+        return min(first_s * 2.0 ** min(self.failures - 1, 30), config.backoff_max_s)
+
 
 def trust_in(sources: Source) -> int:
     """Return the class of trust, 0 to 2, of a peer of these sources."""
     return 0 if sources & _TRUSTED else 1 if sources & _TRACKED else 2
+
+
+def count_down(counts: Counter[str], key: str) -> None:
+    """Count one less; none is no entry."""
+    counts[key] -= 1
+    if counts[key] <= 0:
+        del counts[key]

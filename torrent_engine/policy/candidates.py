@@ -13,17 +13,16 @@ from torrent_engine.base.config import PoolConfig
 from torrent_engine.base.ids import PeerAddress, PeerId
 from torrent_engine.policy.addresses import is_dialable, may_be_shared
 from torrent_engine.policy.bans import BanList
-from torrent_engine.policy.candidate import PRIVATE_SOURCES, Candidate, Source, trust_in
+from torrent_engine.policy.candidate import PRIVATE_SOURCES, Candidate, Source, count_down, trust_in
 from torrent_engine.policy.dial_limiter import DialLimiter
 from torrent_engine.policy.dial_queue import DialQueue
-from torrent_engine.policy.peer_priority import peer_priority
+from torrent_engine.policy.peer_priority import OwnPriority, is_ipv6
 
 __all__ = ["PRIVATE_SOURCES", "CandidateList", "Source"]
 
 IN_USE_RETRY_S: Final = 10.0  # ours: how soon an address that has its links is looked at again
 NEVER: Final = float("inf")
 TURN_WAIT_S: Final = 60.0  # ours: longer than any handshake takes, whose end is told of anyway
-JITTER: Final = (0.5, 1.5)  # ours: of a quick retry, so that two who collided do not do so again
 
 
 class CandidateList:
@@ -49,7 +48,7 @@ class CandidateList:
         self._busy_per_ip: Counter[str] = Counter()
         self._waiting = DialQueue()
         self._held_back: dict[str, dict[PeerAddress, float]] = {}
-        """Who waits for the end of a handshake with the same destination, and since when."""
+        """Who waits for the end of a handshake with a destination, and since when."""
         self.on_turn: Callable[[], None] = lambda: None
         """Called when :meth:`next_to_dial` is worth a call sooner than it said."""
         self.on_reached: Callable[[PeerAddress], None] = lambda _address: None
@@ -57,8 +56,7 @@ class CandidateList:
         self.on_not_reached: Callable[[PeerAddress], None] = lambda _address: None
         """Hears of each dial that failed, but for peers that were there and hung up at once."""
         self._is_wanting = True
-        self._own: dict[bool, PeerAddress] = {}
-        """How peers see us, by whether it is IPv6."""
+        self._own = OwnPriority(rng)
         self._excluded: set[PeerAddress] = set()
 
     def __len__(self) -> int:
@@ -99,7 +97,9 @@ class CandidateList:
             return False
         if self._is_refused(address, source, now, allow_local=allow_local):
             return False
-        candidate = Candidate(address, source, trust_in(source), self._priority(address), source)
+        candidate = Candidate(
+            address, source, trust_in(source), self._own.priority(address), source
+        )
         if not self._make_room(candidate.rank):
             return False
         self._candidates[address] = candidate
@@ -142,17 +142,16 @@ class CandidateList:
 
         It is not dialled until another takes its place.
         """
-        self._own[_is_ipv6(address)] = address
+        self._own.set_address(address)
         self._remove(address)
         for candidate in self._candidates.values():
-            if _is_ipv6(candidate.address) == _is_ipv6(address):
-                candidate.priority = self._priority(candidate.address)
+            if is_ipv6(candidate.address) == is_ipv6(address):
+                candidate.priority = self._own.priority(candidate.address)
                 self._place_again(candidate)
 
     def canonical_priority(self, address: PeerAddress) -> int | None:
         """Return a peer's priority (BEP 40), more is better; None while ours is not known."""
-        own = self._own.get(_is_ipv6(address))
-        return None if own is None else peer_priority(own, address)
+        return self._own.canonical(address)
 
     def next_to_dial(self, now: float, in_use_ips: Container[str] = ()) -> PeerAddress | None:
         """Return whom to dial now, if anybody, and regard the peer as busy from now on.
@@ -170,11 +169,30 @@ class CandidateList:
             elif (free_at := self._free_at(address, now, in_use_ips)) > now:
                 self._wait_until(candidate, free_at)
             else:
-                self._limiter.begin(self._destination(address), now)
-                self._set_busy(candidate)
-                candidate.dialling = True
+                self._begin_dialling(candidate, now)
                 return address
         return None
+
+    def dial_now(self, address: PeerAddress, now: float) -> bool:
+        """Regard one that waits as busy, as :meth:`next_to_dial` does; False if it must wait."""
+        candidate = self._candidates.get(address)
+        if candidate is None or candidate.busy or self._bans.is_banned(address, None, now):
+            return False
+        is_taken = self._limiter.is_shaking_hands(self._destination(address))
+        if is_taken or self._free_at(address, now, ()) > now:
+            return False
+        self._begin_dialling(candidate, now)
+        return True
+
+    def dial_again(self, address: PeerAddress, now: float) -> bool:
+        """Count one more dial of one that is dialled, in another way; False if it must not be."""
+        candidate = self._candidates.get(address)
+        if candidate is None or not candidate.dialling:
+            return False
+        if self._limited_until(candidate, now) > now or self._bans.is_banned(address, None, now):
+            return False
+        self._limiter.again(self._destination(address), now)
+        return True
 
     def next_due(self, now: float) -> float | None:
         """Return when :meth:`next_to_dial` may have an answer at the earliest, None if never."""
@@ -183,8 +201,7 @@ class CandidateList:
 
     def is_seed(self, address: PeerAddress) -> bool:
         """Tell whether a peer had nothing to ask for when its last link ended."""
-        candidate = self._candidates.get(address)
-        return candidate is not None and candidate.is_seed
+        return address in self._candidates and self._candidates[address].is_seed
 
     def note_seed(self, address: PeerAddress, *, is_seed: bool) -> None:
         """Record whether a peer, when its link ended, had nothing to ask for (BEP 21)."""
@@ -233,7 +250,8 @@ class CandidateList:
         else:
             self._end_busy(candidate)
             is_quick = hung_up or bool(candidate.sources & Source.MANUAL)
-            self._wait_until(candidate, now + self._backoff_s(candidate, is_quick=is_quick))
+            wait_s = candidate.backoff_s(self._config, self._rng, is_quick=is_quick)
+            self._wait_until(candidate, now + wait_s)
         if not hung_up:
             self.on_not_reached(address)
 
@@ -280,9 +298,8 @@ class CandidateList:
     ) -> bool:
         if self._is_private and not source & PRIVATE_SOURCES:
             return True
-        if address in self._excluded or address in self._own.values():
-            return True
-        if not is_dialable(address, allow_local=allow_local):
+        is_own = address in self._excluded or address in self._own
+        if is_own or not is_dialable(address, allow_local=allow_local):
             return True
         crowded = self._per_ip[address.host] >= self._config.max_candidates_per_ip
         if crowded and not may_be_shared(address.host, self._config):
@@ -311,16 +328,6 @@ class CandidateList:
         self._remove(worst[1])
         return True
 
-    def _priority(self, address: PeerAddress) -> int:
-        priority = self.canonical_priority(address)
-        return self._rng.getrandbits(32) if priority is None else priority
-
-    def _backoff_s(self, candidate: Candidate, *, is_quick: bool) -> float:
-        config, first_s = self._config, self._config.backoff_first_s
-        if is_quick:
-            first_s = config.quick_retry_first_s * self._rng.uniform(*JITTER)
-        return min(first_s * 2.0 ** min(candidate.failures - 1, 30), config.backoff_max_s)
-
     def _hold_back(self, candidate: Candidate, now: float) -> None:
         """Let a candidate wait until the handshake with its destination has ended."""
         destination = self._destination(candidate.address)
@@ -335,18 +342,19 @@ class CandidateList:
         self.on_turn()
 
     def _free_at(self, address: PeerAddress, now: float, in_use_ips: Container[str]) -> float:
-        """Return when this peer may be dialled as far as its IP address is concerned.
-
-        Whom the user named is dialled however often its address was: only hearsay can be abused.
-        """
+        """Return when this peer may be dialled as far as its IP address is concerned."""
         host = address.host
         if not may_be_shared(host, self._config) and (
             host in in_use_ips or self._busy_per_ip[host] >= self._config.max_per_ip
         ):
             return now + IN_USE_RETRY_S
-        if self._candidates[address].sources & Source.MANUAL:
+        return self._limited_until(self._candidates[address], now)
+
+    def _limited_until(self, candidate: Candidate, now: float) -> float:
+        """Return when the limit of dials lets this one be: only hearsay can be abused."""
+        if candidate.sources & Source.MANUAL:
             return now
-        return self._limiter.free_at(self._destination(address), now)
+        return self._limiter.free_at(self._destination(candidate.address), now)
 
     def _destination(self, address: PeerAddress) -> str:
         return str(address) if may_be_shared(address.host, self._config) else address.host
@@ -368,6 +376,11 @@ class CandidateList:
             candidate.busy = True
             self._busy_per_ip[candidate.address.host] += 1
 
+    def _begin_dialling(self, candidate: Candidate, now: float) -> None:
+        self._limiter.begin(self._destination(candidate.address), now)
+        self._set_busy(candidate)
+        candidate.dialling = True
+
     def _end_dialling(self, candidate: Candidate) -> None:
         if candidate.dialling:
             candidate.dialling = False
@@ -377,21 +390,11 @@ class CandidateList:
         self._end_dialling(candidate)
         if candidate.busy:
             candidate.busy = False
-            _count_down(self._busy_per_ip, candidate.address.host)
+            count_down(self._busy_per_ip, candidate.address.host)
 
     def _remove(self, address: PeerAddress) -> None:
         if (candidate := self._candidates.pop(address, None)) is not None:
             self._waiting.discard(address)
             self._end_busy(candidate)
             self._per_source.subtract(candidate.sources)
-            _count_down(self._per_ip, address.host)
-
-
-def _is_ipv6(address: PeerAddress) -> bool:
-    return ":" in address.host
-
-
-def _count_down(counts: Counter[str], key: str) -> None:
-    counts[key] -= 1
-    if counts[key] <= 0:
-        del counts[key]
+            count_down(self._per_ip, address.host)

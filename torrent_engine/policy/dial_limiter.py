@@ -47,6 +47,10 @@ class DialLimiter:
         self._note(destination, now)
         self._waiters[destination] = {}
 
+    def again(self, destination: str, now: float) -> None:
+        """Record one more dial before the end of the same handshake: it is tried in another way."""
+        self._note(destination, now)
+
     def end(self, destination: str) -> None:
         """Record the end of a handshake; those who wait may then dial, in the order they came."""
         for waiter in self._waiters.pop(destination, ()):

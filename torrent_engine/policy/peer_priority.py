@@ -3,6 +3,7 @@
 Source: BEP 40.
 """
 
+import random
 from functools import lru_cache
 from ipaddress import ip_address
 from typing import Final
@@ -29,6 +30,38 @@ def peer_priority(ours: PeerAddress, theirs: PeerAddress) -> int:
     mask = _MASKS[width][shared_bytes]
     low, high = sorted((one & mask, other & mask))
     return crc32c((low << 8 * width | high).to_bytes(2 * width, "big"))
+
+
+class OwnPriority:
+    """How peers of each address family see us, and what priority each of them has for that."""
+
+    def __init__(self, rng: random.Random) -> None:
+        self._rng = rng
+        self._own: dict[bool, PeerAddress] = {}
+        """By whether it is IPv6."""
+
+    def __contains__(self, address: object) -> bool:
+        """Tell whether an address is ours."""
+        return address in self._own.values()
+
+    def set_address(self, address: PeerAddress) -> None:
+        """Take it for how peers of its family see us."""
+        self._own[is_ipv6(address)] = address
+
+    def canonical(self, address: PeerAddress) -> int | None:
+        """Return the priority of a peer; None while our address is not known."""
+        own = self._own.get(is_ipv6(address))
+        return None if own is None else peer_priority(own, address)
+
+    def priority(self, address: PeerAddress) -> int:
+        """Return the same, or a random one."""
+        priority = self.canonical(address)
+        return self._rng.getrandbits(32) if priority is None else priority
+
+
+def is_ipv6(address: PeerAddress) -> bool:
+    """Tell whether a literal address is one of IPv6."""
+    return ":" in address.host
 
 
 def _masks(width: int, always_whole: int) -> tuple[int, ...]:

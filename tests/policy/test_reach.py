@@ -1,0 +1,95 @@
+"""In which ways a peer is dialled, and what is remembered of that."""
+
+import pytest
+
+from torrent_engine.base.ids import PeerAddress
+from torrent_engine.base.network_config import EncryptionPolicy, LinkProtocol
+from torrent_engine.policy.reach import Attempt, Reach
+
+TCP, UTP = LinkProtocol.TCP, LinkProtocol.UTP
+BOTH = (TCP, UTP)
+PEER, OTHER = PeerAddress("192.0.2.1", 6881), PeerAddress("192.0.2.2", 6881)
+
+
+def kinds(reach: Reach, address: PeerAddress = PEER) -> list[bool]:
+    return [attempt.is_encrypted for attempt in reach.plan(address, BOTH)]
+
+
+@pytest.mark.parametrize(
+    ("policy", "expected"),
+    [
+        (EncryptionPolicy.DISABLED, [False]),
+        (EncryptionPolicy.ALLOWED, [False, True]),
+        (EncryptionPolicy.PREFERRED, [True, False]),
+        (EncryptionPolicy.REQUIRED, [True]),
+    ],
+)
+def test_mse_a_stranger_is_dialled_as_the_policy_says(
+    policy: EncryptionPolicy, expected: list[bool]
+) -> None:
+    assert kinds(Reach(policy)) == expected
+
+
+@pytest.mark.parametrize("policy", [EncryptionPolicy.ALLOWED, EncryptionPolicy.PREFERRED])
+@pytest.mark.parametrize("is_encrypted", [True, False])
+def test_mse_what_worked_comes_first_the_next_time(
+    policy: EncryptionPolicy, *, is_encrypted: bool
+) -> None:
+    reach = Reach(policy)
+    reach.worked(PEER, TCP, is_encrypted=is_encrypted)
+    assert kinds(reach) == [is_encrypted, not is_encrypted]
+    assert kinds(reach, OTHER) == kinds(Reach(policy))
+
+
+@pytest.mark.parametrize("policy", [EncryptionPolicy.DISABLED, EncryptionPolicy.REQUIRED])
+def test_mse_what_is_known_never_widens_the_policy(policy: EncryptionPolicy) -> None:
+    reach = Reach(policy)
+    for is_encrypted in (True, False):
+        reach.worked(PEER, TCP, is_encrypted=is_encrypted)
+        reach.not_tried(PEER, is_encrypted=is_encrypted)
+        reach.told(OTHER, prefers_encryption=is_encrypted)
+        assert kinds(reach) == kinds(reach, OTHER) == kinds(Reach(policy))
+
+
+def test_mse_what_could_not_be_tried_comes_first_the_next_time() -> None:
+    reach = Reach(EncryptionPolicy.ALLOWED)
+    reach.not_tried(PEER, is_encrypted=True)
+    assert kinds(reach) == [True, False]
+    reach.not_tried(PEER, is_encrypted=False)
+    assert kinds(reach) == [False, True]
+
+
+def test_bep29_what_worked_has_the_head_start() -> None:
+    reach = Reach(EncryptionPolicy.DISABLED)
+    assert reach.plan(PEER, BOTH) == [Attempt(is_encrypted=False, protocols=(TCP, UTP))]
+    reach.worked(PEER, UTP, is_encrypted=False)
+    assert reach.plan(PEER, BOTH)[0].protocols == (UTP, TCP)
+    assert reach.plan(PEER, [TCP])[0].protocols == (TCP,)
+    reach.not_tried(PEER, is_encrypted=True)
+    assert reach.plan(PEER, BOTH)[0].protocols == (UTP, TCP)
+    reach.worked(PEER, TCP, is_encrypted=False)
+    assert reach.plan(PEER, BOTH)[0].protocols == (TCP, UTP)
+
+
+def test_nobody_is_dialled_where_nothing_can_carry_it() -> None:
+    assert Reach(EncryptionPolicy.ALLOWED).plan(PEER, []) == []
+
+
+def test_bep11_hearsay_counts_only_where_nothing_better_is_known() -> None:
+    reach = Reach(EncryptionPolicy.ALLOWED)
+    reach.told(PEER, prefers_encryption=True)
+    assert kinds(reach) == [True, False]
+    reach.told(PEER, prefers_encryption=False)
+    assert kinds(reach) == [True, False]
+    reach.worked(PEER, TCP, is_encrypted=False)
+    reach.told(PEER, prefers_encryption=True)
+    assert kinds(reach) == [False, True]
+
+
+def test_only_so_many_addresses_are_remembered_the_latest() -> None:
+    reach = Reach(EncryptionPolicy.ALLOWED, limit=3)
+    peers = [PeerAddress("192.0.2.1", port) for port in range(1, 6)]
+    for peer in (*peers[:3], peers[0], *peers[3:]):
+        reach.worked(peer, UTP, is_encrypted=True)
+    assert len(reach) == 3
+    assert [kinds(reach, peer)[0] for peer in peers] == [True, False, False, True, True]

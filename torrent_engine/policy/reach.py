@@ -1,0 +1,78 @@
+"""Owns in which ways a peer is dialled, the most hopeful first, and what is known of each.
+
+Source: BEP 29 (uTP), Message Stream Encryption.
+"""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from torrent_engine.base.ids import PeerAddress
+from torrent_engine.base.network_config import EncryptionPolicy, LinkProtocol
+
+MAX_REMEMBERED: Final = 10_000  # ours: addresses, some MiB
+
+KINDS: Final[dict[EncryptionPolicy, tuple[bool, ...]]] = {
+    EncryptionPolicy.DISABLED: (False,),
+    EncryptionPolicy.ALLOWED: (False, True),
+    EncryptionPolicy.PREFERRED: (True, False),
+    EncryptionPolicy.REQUIRED: (True,),
+}
+"""Whether the handshake is encrypted, what is tried first in front."""
+
+
+class Attempt(NamedTuple):
+    """One way to dial."""
+
+    is_encrypted: bool
+    protocols: tuple[LinkProtocol, ...]
+    """What may carry it; the first has a head start."""
+
+
+class _Known(NamedTuple):
+    """What to begin with; None: nothing is known."""
+
+    is_encrypted: bool | None = None
+    protocol: LinkProtocol | None = None
+
+
+class Reach:
+    """Plans dials from the choice of the user and from how earlier ones went, of any torrent."""
+
+    def __init__(self, policy: EncryptionPolicy, limit: int = MAX_REMEMBERED) -> None:
+        self._kinds = KINDS[policy]
+        self._limit = limit
+        self._known: OrderedDict[PeerAddress, _Known] = OrderedDict()
+
+    def __len__(self) -> int:
+        """Return of how many addresses anything is known."""
+        return len(self._known)
+
+    def plan(self, address: PeerAddress, protocols: Sequence[LinkProtocol]) -> list[Attempt]:
+        """Return the ways to dial a peer, to be tried one after the other.
+
+        ``protocols`` are those that we have, the preferred first.
+        """
+        known = self._known.get(address, _Known())
+        ordered = tuple(sorted(protocols, key=lambda each: each != known.protocol))
+        kinds = sorted(self._kinds, key=lambda each: each != known.is_encrypted)
+        return [Attempt(is_encrypted, ordered) for is_encrypted in kinds] if ordered else []
+
+    def worked(self, address: PeerAddress, protocol: LinkProtocol, *, is_encrypted: bool) -> None:
+        """Note in which way a handshake with a peer came to its end."""
+        self._note(address, _Known(is_encrypted, protocol))
+
+    def not_tried(self, address: PeerAddress, *, is_encrypted: bool) -> None:
+        """Note that the other kind failed and this one could not be tried: it comes first next."""
+        self._note(address, self._known.get(address, _Known())._replace(is_encrypted=is_encrypted))
+
+    def told(self, address: PeerAddress, *, prefers_encryption: bool) -> None:
+        """Take what somebody says of a peer (BEP 11) that we know nothing of ourselves."""
+        if prefers_encryption and address not in self._known:
+            self._note(address, _Known(is_encrypted=True))
+
+    def _note(self, address: PeerAddress, known: _Known) -> None:
+        self._known[address] = known
+        self._known.move_to_end(address)
+        if len(self._known) > self._limit:
+            self._known.popitem(last=False)
