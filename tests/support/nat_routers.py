@@ -34,7 +34,7 @@ table inet home {
   }
 }
 """
-FORWARDING = ("net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")
+FORWARD = "cd /proc/sys/net && echo 1 >ipv4/ip_forward && echo 1 >ipv6/conf/all/forwarding"
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ def _make_home(base: str, side: str, number: int) -> None:
     middle, router, host = f"{base}-m", f"{base}-r{side}", f"{base}-{side}"
     _namespace(router)
     _namespace(host)
-    _inside(router, "sysctl", "-q", "-w", *FORWARDING)
+    _inside(router, "sh", "-c", FORWARD)
     ip_batch(
         middle,
         f"link add to-{side} type veth peer name out netns {router}",

@@ -85,6 +85,14 @@ class UtpConfig:
     max_rto_s: float = 60.0
     syn_attempts: int = 3
     max_remembered_resets: int = 1_000
+    max_resets_per_s: int = 100
+    """Answers to packets of connections that we do not know."""
+    max_syns_per_s: int = 500
+    """Connections of others that may begin, before they are confirmed."""
+    max_unconfirmed: int = 1_000
+    """Connections whose other side has not shown yet that it is at its address; the oldest goes."""
+    max_unconfirmed_per_network: int = 50
+    """The same, of one IPv4 /24 or IPv6 /64."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +100,20 @@ class HolepunchConfig:
     """Connecting two peers behind NAT through a third (BEP 55)."""
 
     enabled: bool = True
+    max_rendezvous_per_minute: int = 30
+    """Of one peer, that we act on; more are passed over."""
+    max_introductions_per_minute: int = 30
+    """How often one peer is told to dial another at the wish of others."""
+    max_connects_per_minute: int = 30
+    """Introductions of one peer that we did not ask for and yet follow."""
+    retry_s: float = 120.0
+    """Least time between two attempts to be introduced to one address."""
+    max_relays: int = 3
+    """Peers that are asked to introduce us, one after the other, in one attempt."""
+    max_remembered: int = 500
+    """Attempts of one torrent, and peers whose messages are counted; the oldest go first."""
+    max_able: int = 2_000
+    """Addresses of one torrent that are said to speak the extension; the oldest go first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,14 +132,43 @@ class ProxyConfig:
     """What cannot go through it does not go at all: nobody is listened to, no DHT, no look-up."""
 
 
+class ClassRule(StrEnum):
+    """What a class of addresses is for."""
+
+    BLOCKED = "blocked"
+    """They are neither let in nor dialled."""
+    ALLOWED = "allowed"
+    """They are, whatever other classes say."""
+    UNLIMITED = "unlimited"
+    """The limits of rates are not for them."""
+
+
+@dataclass(frozen=True, slots=True)
+class AddressClass:
+    """A named set of addresses."""
+
+    name: str
+    rule: ClassRule = ClassRule.BLOCKED
+    ranges: tuple[str, ...] = ()
+    """Each ADDRESS, ADDRESS/LENGTH or FIRST-LAST."""
+    paths: tuple[str, ...] = ()
+    """Lists, in the formats of :attr:`IpFilterConfig.paths`."""
+
+
 @dataclass(frozen=True, slots=True)
 class IpFilterConfig:
     """Which addresses are let in and dialled."""
 
     paths: tuple[str, ...] = ()
-    """Lists in the formats P2P, DAT or CIDR, gzipped or not."""
+    """Lists of who is blocked, in the formats P2P, DAT, CIDR or P2B, gzipped or not."""
+    classes: tuple[AddressClass, ...] = ()
+    """More sets of addresses, each with its rule."""
+    blocked_ports: tuple[tuple[int, int], ...] = ()
+    """(first, last) pairs of ports that are not dialled."""
     always_allows_local: bool = False
     """Addresses of the local network are let in whatever the lists say."""
+    max_ranges: int = 10_000_000
+    """Of all lists together; more are refused."""
 
 
 @dataclass(frozen=True, slots=True)

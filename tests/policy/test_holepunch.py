@@ -1,0 +1,117 @@
+"""BEP 55: whom a relay introduces, and whose introductions are followed."""
+
+from dataclasses import replace
+
+import pytest
+
+from torrent_engine.base.ids import PeerAddress
+from torrent_engine.base.network_config import HolepunchConfig
+from torrent_engine.policy.holepunch import Allowance, Answer, IntroductionRules, Party
+
+CONFIG = HolepunchConfig()
+ASKER = PeerAddress("8.0.0.1", 6881)
+TARGET = PeerAddress("8.0.0.2", 6881)
+ASKER6, TARGET6 = PeerAddress("2600::1", 6881), PeerAddress("2600::2", 6881)
+
+
+def party(address: PeerAddress | None, *, speaks: bool = True, key: str = "") -> Party[str]:
+    return Party(key or str(address), address, speaks)
+
+
+def answer(asker: Party[str], wanted: PeerAddress, target: Party[str] | None) -> Answer:
+    return IntroductionRules[str](CONFIG).answer(asker, wanted, target, 0.0)
+
+
+@pytest.mark.parametrize(("one", "other"), [(ASKER, TARGET), (ASKER6, TARGET6)])
+def test_bep55_two_peers_are_introduced(one: PeerAddress, other: PeerAddress) -> None:
+    assert answer(party(one), other, party(other)) is Answer.INTRODUCE
+
+
+LOCAL, OTHER_LOCAL = PeerAddress("192.168.1.2", 6881), PeerAddress("192.168.1.3", 6881)
+LOOPBACK = PeerAddress("127.0.0.1", 6881)
+REFUSED = {
+    "no_port": (party(ASKER), PeerAddress("8.0.0.2", 0), None, Answer.NO_SUCH_PEER),
+    "multicast": (party(ASKER), PeerAddress("224.0.0.1", 6881), None, Answer.NO_SUCH_PEER),
+    "nobody_there": (party(ASKER), TARGET, None, Answer.NOT_CONNECTED),
+    "itself": (party(ASKER), ASKER, party(ASKER), Answer.NO_SELF),
+    "mute": (party(ASKER), TARGET, party(TARGET, speaks=False), Answer.NO_SUPPORT),
+    "nowhere": (party(ASKER), TARGET, party(None), Answer.NOT_CONNECTED),
+    "asks_from_nowhere": (party(None), TARGET, party(TARGET), Answer.NOT_CONNECTED),
+    "another_family": (party(ASKER), TARGET6, party(TARGET6), Answer.NOT_CONNECTED),
+    "one_is_local": (party(ASKER), LOCAL, party(LOCAL), Answer.NOT_CONNECTED),
+    "the_asker_is_local": (party(LOCAL), TARGET, party(TARGET), Answer.NOT_CONNECTED),
+    "loopback": (party(LOCAL), LOOPBACK, party(LOOPBACK), Answer.NOT_CONNECTED),
+}
+
+
+@pytest.mark.parametrize(
+    ("asker", "wanted", "target", "expected"), REFUSED.values(), ids=REFUSED.keys()
+)
+def test_bep55_a_relay_refuses_what_comes_to_nothing(
+    asker: Party[str], wanted: PeerAddress, target: Party[str] | None, expected: Answer
+) -> None:
+    assert answer(asker, wanted, target) is expected
+
+
+@pytest.mark.parametrize(("one", "other"), [(LOCAL, OTHER_LOCAL), (LOOPBACK, LOOPBACK)])
+def test_bep55_locals_are_introduced_to_locals(one: PeerAddress, other: PeerAddress) -> None:
+    asker, target = party(one, key="asker"), party(other, key="target")
+    assert answer(asker, other, target) is Answer.INTRODUCE
+
+
+def test_bep55_nobody_is_named_to_others_more_often_than_so_many_times_a_minute() -> None:
+    rules = IntroductionRules[str](CONFIG)
+    answers = [
+        rules.answer(party(PeerAddress(f"8.1.0.{number}", 6881)), TARGET, party(TARGET), 0.0)
+        for number in range(40)
+    ]
+    limit = CONFIG.max_introductions_per_minute
+    assert answers == [Answer.INTRODUCE] * limit + [Answer.SILENCE] * (40 - limit)
+    assert rules.answer(party(ASKER), TARGET, party(TARGET), 60.0) is Answer.INTRODUCE
+
+
+def test_bep55_a_peer_is_heard_so_many_times_a_minute() -> None:
+    rules = IntroductionRules[str](replace(CONFIG, max_rendezvous_per_minute=2))
+    assert [rules.may_ask("8.0.0.1", now) for now in (0.0, 1.0, 2.0)] == [True, True, False]
+    assert rules.may_ask("8.0.0.2", 2.0)
+    assert [rules.may_ask("8.0.0.1", now) for now in (59.9, 60.0, 60.5)] == [False, True, False]
+
+
+@pytest.mark.parametrize(
+    ("address", "relay", "expected"),
+    [
+        (TARGET, "8.0.0.9", True),
+        (TARGET6, "2600::9", True),
+        (TARGET, "192.168.1.9", True),
+        (LOCAL, "192.168.1.9", True),
+        (LOCAL, "8.0.0.9", False),
+        (LOOPBACK, "8.0.0.9", False),
+        (LOOPBACK, "192.168.1.9", False),
+        (LOOPBACK, "127.0.0.1", True),
+        (PeerAddress("8.0.0.2", 0), "8.0.0.9", False),
+        (PeerAddress("239.1.1.1", 6881), "8.0.0.9", False),
+    ],
+)
+@pytest.mark.parametrize("was_asked", [False, True])
+def test_bep55_nobody_is_led_to_where_the_relay_cannot_be(
+    address: PeerAddress, relay: str, *, expected: bool, was_asked: bool
+) -> None:
+    rules = IntroductionRules[str](CONFIG)
+    assert rules.may_follow(address, relay, 0.0, was_asked=was_asked) is expected
+
+
+def test_bep55_a_relay_is_followed_unasked_so_many_times_a_minute() -> None:
+    rules = IntroductionRules[str](replace(CONFIG, max_connects_per_minute=3))
+    followed = [rules.may_follow(TARGET, "8.0.0.9", 0.0, was_asked=False) for _ in range(5)]
+    assert followed == [True] * 3 + [False] * 2
+    assert rules.may_follow(TARGET, "8.0.0.9", 0.0, was_asked=True)
+    assert rules.may_follow(TARGET, "8.0.0.8", 0.0, was_asked=False)
+    assert rules.may_follow(TARGET, "8.0.0.9", 60.0, was_asked=False)
+
+
+def test_an_allowance_remembers_so_many_keys() -> None:
+    allowance = Allowance[int](1, max_keys=10)
+    assert all(allowance.take(number, 0.0) for number in range(1_000))
+    assert len(allowance) == 10
+    assert not allowance.take(999, 0.0)
+    assert allowance.take(0, 0.0)
