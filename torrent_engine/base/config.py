@@ -27,6 +27,8 @@ from torrent_engine.base.manager_config import (
     SeedingConfig,
 )
 from torrent_engine.base.network_config import (
+    AddressClass,
+    ClassRule,
     EncryptionConfig,
     EncryptionLevel,
     EncryptionPolicy,
@@ -50,9 +52,11 @@ __all__ = [
     "METADATA_MESSAGE_BENCODE_LIMITS",
     "MIB",
     "TRACKER_BENCODE_LIMITS",
+    "AddressClass",
     "BandwidthConfig",
     "BencodeLimits",
     "ChokerConfig",
+    "ClassRule",
     "DhtConfig",
     "DiskConfig",
     "EncryptionConfig",

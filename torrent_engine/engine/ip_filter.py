@@ -1,0 +1,78 @@
+"""Owns the IP filter that holds now, and the change to another one while links go on."""
+
+import logging
+import time
+from functools import partial
+from typing import Final
+
+import anyio
+import anyio.from_thread
+import anyio.to_thread
+
+from torrent_engine.base.config import IpFilterConfig
+from torrent_engine.base.ids import PeerAddress
+from torrent_engine.disk.ip_filter_files import FileFacts, LoadedFilter, load_filter
+from torrent_engine.policy.ip_filter import IpFilter
+
+logger = logging.getLogger(__name__)
+
+STAND_BACK_S: Final = 1e-4  # ours: long enough for the loop to take over
+
+
+class LiveIpFilter:
+    """Gives the verdicts of the filter that was loaded last; empty before the first."""
+
+    def __init__(self, config: IpFilterConfig) -> None:
+        self.config = config
+        self.files: tuple[FileFacts, ...] = ()
+        """What the files of the filter had in them."""
+        self.generation = 0
+        """Grows with each filter: links that were allowed are looked at again."""
+        self._current = IpFilter()
+        self._turn = anyio.Lock()
+
+    @property
+    def current(self) -> IpFilter:
+        """The filter that holds now."""
+        return self._current
+
+    def allows(self, address: PeerAddress) -> bool:
+        """Tell whether there may be a link with who is at an address, whoever dialled."""
+        return self._current.allows(address)
+
+    def allows_dial(self, address: PeerAddress) -> bool:
+        """Tell whether an address may be dialled."""
+        return self._current.allows_dial(address)
+
+    def is_unlimited(self, host: str) -> bool:
+        """Tell whether the rate limits are not for an address; counts when a link begins."""
+        return self._current.is_unlimited(host)
+
+    async def reload(self, config: IpFilterConfig | None = None) -> tuple[FileFacts, ...]:
+        """Read the files again, or those of another configuration, and let the outcome hold.
+
+        Links that are forbidden now end soon. The work is done in a thread. Returns what the files
+        had in them. Raises StorageError, IpFilterError and ConfigError; the filter that held goes
+        on to hold then.
+        """
+        async with self._turn:
+            config = config or self.config
+            loaded = await anyio.to_thread.run_sync(partial(load_filter, config, _stand_back))
+            self.config = config
+            self._take(loaded)
+        return self.files
+
+    def _take(self, loaded: LoadedFilter) -> None:
+        self._current, self.files = loaded.ip_filter, loaded.files
+        self.generation += 1
+        for path, facts in ((each.path, each.facts) for each in loaded.files):
+            logger.info("%s: %d ranges", path, facts.ranges)
+            if facts.bad_lines:
+                why = "; ".join(facts.examples)
+                logger.warning("%s: %d lines are not understood: %s", path, facts.bad_lines, why)
+
+
+def _stand_back() -> None:
+    """Let the loop have its turn; end the work if nobody waits for it any more."""
+    anyio.from_thread.check_cancelled()
+    time.sleep(STAND_BACK_S)
