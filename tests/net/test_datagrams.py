@@ -13,12 +13,8 @@ from tests.support.swarm import until
 from torrent_engine.base.errors import NetworkError
 from torrent_engine.base.ids import PeerAddress
 from torrent_engine.net import datagrams as datagrams_module
-from torrent_engine.net.datagrams import (
-    BATCH_DATAGRAMS,
-    Datagrams,
-    bound_datagrams,
-    open_datagrams,
-)
+from torrent_engine.net.datagrams import Datagrams, bound_datagrams, open_datagrams
+from torrent_engine.net.udp_batches import BATCH_READS
 
 pytestmark = pytest.mark.anyio
 
@@ -60,7 +56,7 @@ def client(host: str = LOOPBACK) -> socket.socket:
 
 
 def bound(datagrams: Datagrams) -> list[tuple[str, int]]:
-    return [sock.getsockname()[:2] for sock in datagrams._sockets]
+    return [sock.getsockname()[:2] for sock in (udp.sock for udp in datagrams.sockets)]
 
 
 def test_all_hosts_get_the_same_port() -> None:
@@ -131,13 +127,13 @@ async def test_datagrams_that_wait_are_read_in_batches() -> None:
     with bound_datagrams((LOOPBACK,), 0) as datagrams, client() as sock:
         catcher = Catcher(datagrams)
         datagrams.route(b"d", catcher)
-        for _ in range(BATCH_DATAGRAMS + 5):
+        for _ in range(BATCH_READS + 5):
             sock.sendto(b"d", (LOOPBACK, datagrams.port))
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(datagrams.run)
-            await until(lambda: len(catcher.came) == BATCH_DATAGRAMS + 5)
+            await until(lambda: len(catcher.came) == BATCH_READS + 5)
             tasks.cancel_scope.cancel()
-    assert catcher.batches == [BATCH_DATAGRAMS, 5]
+    assert catcher.batches == [BATCH_READS, 5]
 
 
 async def test_an_answer_leaves_from_the_address_that_was_asked() -> None:
@@ -188,10 +184,15 @@ class FaultySocket:
         self._sock = sock
         self.faults = faults
 
-    def recvfrom(self, size: int) -> Any:
+    def recvmsg_into(self, *arguments: Any) -> Any:
         if self.faults:
             raise OSError(self.faults.pop(0), "told so")
-        return self._sock.recvfrom(size)
+        return self._sock.recvmsg_into(*arguments)
+
+    def recvfrom_into(self, *arguments: Any) -> Any:
+        if self.faults:
+            raise OSError(self.faults.pop(0), "told so")
+        return self._sock.recvfrom_into(*arguments)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._sock, name)
@@ -207,14 +208,14 @@ async def test_errors_of_reading_are_survived(monkeypatch: pytest.MonkeyPatch) -
 
     with bound_datagrams((LOOPBACK,), 0) as datagrams, client() as sock:
         faults = [errno.ECONNREFUSED, errno.ENOBUFS, errno.EHOSTUNREACH, errno.ENOMEM]
-        faulty: Any = FaultySocket(datagrams._sockets[0], faults)
-        datagrams._sockets = (faulty,)
+        udp: Any = datagrams.sockets[0]
+        udp.sock = faulty = FaultySocket(udp.sock, faults)
         catcher = Catcher(datagrams)
         datagrams.route(b"d", catcher)
         monkeypatch.setattr(anyio, "sleep", note)
         sock.sendto(b"d", (LOOPBACK, datagrams.port))
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(datagrams._read, faulty)
+            tasks.start_soon(datagrams.run)
             with anyio.fail_after(5):
                 while not catcher.came:
                     await sleep(0.005)

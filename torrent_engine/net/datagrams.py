@@ -1,16 +1,16 @@
 """Owns the UDP sockets on the listening port: one a listening address, shared by what speaks UDP.
 
 Who gets a datagram is told by its first byte: a DHT message is a dictionary and begins with "d"
-(BEP 5). Plain non-blocking sockets, read in batches. What cannot be sent is lost, as UDP may lose
-it: no address that refuses, is unreachable or forbidden is an error for the others.
+(BEP 5), an answer of a UDP tracker with a zero (BEP 15), a packet of uTP with its type and version
+(BEP 29). What cannot be sent is lost, as UDP may lose it: no address that refuses, is unreachable
+or forbidden is an error for the others.
 """
 
 import errno
 import logging
 import socket
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
-from ipaddress import ip_address
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Final, Protocol
 
 import anyio
@@ -18,26 +18,21 @@ import anyio.lowlevel
 
 from torrent_engine.base.errors import NetworkError
 from torrent_engine.base.ids import PeerAddress
-from torrent_engine.net.streams import PORT_ATTEMPTS, bind_each, plain_host
+from torrent_engine.net.binding import UNBOUND, Binding
+from torrent_engine.net.loop_turn import LOOP_TURN
+from torrent_engine.net.streams import PORT_ATTEMPTS, bind_each
+from torrent_engine.net.udp_batches import Packet, Train, UdpSocket, is_loopback
 
 logger = logging.getLogger(__name__)
 
 MAX_DATAGRAM_BYTES: Final = 4 * 1024  # ours: longer ones are cut, and then no message of anybody
-BATCH_DATAGRAMS: Final = 64  # ours: read before other tasks get their turn
 FAULT_PAUSE_S: Final = 1.0  # ours: a socket that fails each time must not spin
+MAX_WAITING_BATCHES: Final = 16  # ours: read before timers are looked at, of each socket
+MAX_HOMES: Final = 4_000  # ours: peers of whom it is known which of several sockets they use
 DHT_FIRST_BYTES: Final = b"d"
+TRACKER_FIRST_BYTES: Final = b"\0"
+UTP_FIRST_BYTES: Final = b"\x01\x11\x21\x31\x41"
 _BUSY: Final = frozenset({errno.EADDRINUSE, errno.EACCES})
-_OF_ONE_PEER: Final = frozenset(
-    {
-        errno.ECONNREFUSED,
-        errno.ECONNRESET,
-        errno.EHOSTUNREACH,
-        errno.ENETUNREACH,
-        errno.EMSGSIZE,
-        errno.EINTR,
-        errno.EPERM,
-    }
-)  # ICMP answers to what was sent, as some systems tell the next reader of them
 
 
 class DatagramHandler(Protocol):
@@ -50,107 +45,177 @@ class DatagramHandler(Protocol):
         """Hear that no further one is there at the moment: time to answer."""
 
 
+class TrainHandler(DatagramHandler, Protocol):
+    """Who wants them as they came: many at once, and with their time."""
+
+    def receive_train(self, train: Train) -> None:
+        """Take datagrams that all begin with bytes of this handler; it must not raise."""
+
+
+class DatagramRelay(Protocol):
+    """What speaks UDP needs of :class:`Datagrams`, or of what stands in its place."""
+
+    @property
+    def port(self) -> int:
+        """The port at which we are reached."""
+
+    def port_of(self, *, is_ipv6: bool) -> int | None:
+        """Return the port of a family; None if nothing can be sent there."""
+
+    def route(self, first_bytes: bytes, handler: DatagramHandler) -> None:
+        """Give datagrams that begin with one of these bytes to ``handler`` from now on."""
+
+    def unroute(self, handler: DatagramHandler) -> None:
+        """Drop from now on what ``handler`` took."""
+
+    def send(self, data: bytes, address: PeerAddress) -> bool:
+        """Send one; False if it was lost on the way out of here."""
+
+    def send_packets(self, packets: Sequence[Packet], address: PeerAddress) -> int:
+        """Send several that must not be cut; return how many are off our hands."""
+
+    async def wait_writable(self, address: PeerAddress) -> None:
+        """Wait until more can be sent there; one task an address family at a time."""
+
+    def read_waiting(self) -> None:
+        """Hand on at once what has come already."""
+
+
 class Datagrams:
     """Bound sockets of both families; :meth:`run` reads them, :meth:`send` may be called always."""
 
     def __init__(self, sockets: Sequence[socket.socket]) -> None:
-        self._sockets = tuple(sockets)
-        self._families: dict[bool, list[socket.socket]] = {False: [], True: []}
-        for sock in sockets:
-            self._families[sock.family == socket.AF_INET6].append(sock)
-        self._handlers: dict[int, DatagramHandler] = {}
-        self._came_in: Mapping[PeerAddress, socket.socket] = {}
+        self.sockets = tuple(UdpSocket(sock) for sock in sockets)
+        self._families: dict[bool, list[UdpSocket]] = {False: [], True: []}
+        for udp in self.sockets:
+            self._families[udp.is_ipv6].append(udp)
+        self._takers: dict[int, tuple[DatagramHandler, Callable[[Train], None]]] = {}
+        self._remembers_homes = max(map(len, self._families.values())) > 1
+        self._homes: dict[PeerAddress, UdpSocket] = {}
         self.dropped_count = 0
         """Datagrams that could not be sent."""
 
     @property
     def port(self) -> int:
         """The port of the first socket; of all of them, unless it was taken on some address."""
-        return int(self._sockets[0].getsockname()[1])
+        return self.sockets[0].port
 
     def port_of(self, *, is_ipv6: bool) -> int | None:
         """Return the port of a family; None where there is no socket of it."""
         sockets = self._families[is_ipv6]
-        return int(sockets[0].getsockname()[1]) if sockets else None
+        return sockets[0].port if sockets else None
 
     def route(self, first_bytes: bytes, handler: DatagramHandler) -> None:
         """Give datagrams that begin with one of these bytes to ``handler`` from now on."""
-        self._handlers |= dict.fromkeys(first_bytes, handler)
+        receive_train = getattr(handler, "receive_train", None) or _one_by_one(handler)
+        self._takers |= dict.fromkeys(first_bytes, (handler, receive_train))
 
     def unroute(self, handler: DatagramHandler) -> None:
         """Drop from now on what ``handler`` took."""
-        self._handlers = {byte: each for byte, each in self._handlers.items() if each != handler}
+        self._takers = {byte: each for byte, each in self._takers.items() if each[0] != handler}
 
     # -- sending ----------------------------------------------------------------------------
 
     def send(self, data: bytes, address: PeerAddress) -> bool:
         """Send to a literal address; False if it was lost on the way out of here.
 
-        An answer, sent while the batch of its question is handled, leaves where that came in.
+        It leaves where the last datagram from there came in, so that it is known as an answer.
         """
-        came_in = self._came_in.get(address)
-        if came_in is not None and _send(came_in, data, address):
-            return True
-        for sock in self._best_first(address):
-            if _send(sock, data, address):
+        for udp in self._best_first(address):
+            if udp.send(data, address):
                 return True
         self.dropped_count += 1
         return False
 
-    def _best_first(self, address: PeerAddress) -> Sequence[socket.socket]:
+    def send_packets(self, packets: Sequence[Packet], address: PeerAddress) -> int:
+        """Send datagrams that must not be cut; return how many are sent or lost, the first ones.
+
+        If those are not all, the system takes more as soon as :meth:`wait_writable` returns.
+        """
+        sockets = self._best_first(address)
+        if sockets:
+            return sockets[0].send_packets(packets, address)
+        self.dropped_count += len(packets)
+        return len(packets)
+
+    async def wait_writable(self, address: PeerAddress) -> None:
+        """Wait until the socket for an address takes more; one task at a time for each of them."""
+        for udp in self._best_first(address)[:1]:
+            await udp.wait_writable()
+
+    def _best_first(self, address: PeerAddress) -> Sequence[UdpSocket]:
         """Return the sockets of the address's family; what cannot reach it stands behind."""
         sockets = self._families[":" in address.host]
         if len(sockets) < 2:
             return sockets
-        is_local = _is_loopback(address.host)
-        return sorted(sockets, key=lambda sock: _is_loopback(sock.getsockname()[0]) != is_local)
+        is_local = is_loopback(address.host)
+        home = self._homes.get(address)
+        return sorted(sockets, key=lambda udp: (udp is not home, udp.is_loopback != is_local))
 
     # -- receiving --------------------------------------------------------------------------
 
     async def run(self) -> None:
         """Read all sockets until cancelled."""
         async with anyio.create_task_group() as tasks:
-            for sock in self._sockets:
-                tasks.start_soon(self._read, sock)
+            for udp in self.sockets:
+                tasks.start_soon(self._read, udp)
 
-    async def _read(self, sock: socket.socket) -> None:
+    async def _read(self, udp: UdpSocket) -> None:
         while True:
+            if LOOP_TURN.is_over:
+                await LOOP_TURN.pass_on()
             try:
-                count = self._read_batch(sock)
+                has_more = self._read_batch(udp)
             except OSError as error:
                 logger.debug("receiving datagrams: %s", error)
                 await anyio.sleep(FAULT_PAUSE_S)
                 continue
-            if count < BATCH_DATAGRAMS:
-                await anyio.wait_readable(sock)
-            else:
+            if has_more:
                 await anyio.lowlevel.checkpoint()
+            else:
+                await udp.wait_readable()
 
-    def _read_batch(self, sock: socket.socket) -> int:
-        """Hand on what is there, at most a batch; return how many were read."""
-        batch = _receive(sock)
-        if len(self._sockets) > 1:
-            self._came_in = {address: sock for _, address in batch}
-        try:
-            self._hand_on(batch)
-        finally:
-            self._came_in = {}
-        return len(batch)
+    def read_waiting(self) -> None:
+        """Hand on what has come already, so that no timer fires for want of having read it."""
+        for udp in self.sockets:
+            with suppress(OSError):  # :meth:`run` meets it too
+                for _ in range(MAX_WAITING_BATCHES):
+                    if not self._read_batch(udp):
+                        break
 
-    def _hand_on(self, batch: Sequence[tuple[bytes, PeerAddress]]) -> None:
+    def _read_batch(self, udp: UdpSocket) -> bool:
+        """Hand on what is there, at most a batch; return whether there may be more."""
+        batch, has_more = udp.receive()
         concerned: dict[DatagramHandler, None] = {}
-        for data, address in batch:
-            handler = self._handlers.get(data[0]) if data else None
-            if handler is not None:
-                handler.receive_datagram(data, address)
-                concerned[handler] = None
+        for train in batch:
+            if self._remembers_homes:
+                self._remember_home(train.address, udp)
+            self._hand_on(train, concerned)
         for handler in concerned:
             handler.batch_ended()
+        return has_more
+
+    def _remember_home(self, address: PeerAddress, udp: UdpSocket) -> None:
+        self._homes[address] = udp
+        if len(self._homes) > MAX_HOMES:
+            del self._homes[next(iter(self._homes))]
+
+    def _hand_on(self, train: Train, concerned: dict[DatagramHandler, None]) -> None:
+        if not train.data:
+            return
+        takers = {self._takers.get(first) for first in set(train.data[:: train.segment_bytes])}
+        if len(takers) > 1:
+            for data in train.datagrams():
+                self._hand_on(Train(data, len(data), train.address, train.waited_s), concerned)
+        elif (taker := takers.pop()) is not None:
+            handler, receive_train = taker
+            concerned[handler] = None
+            receive_train(train)
 
     def close(self) -> None:
         """Close the sockets; :meth:`run` must have ended."""
-        for sock in self._sockets:
-            sock.close()
+        for udp in self.sockets:
+            udp.close()
 
 
 @asynccontextmanager
@@ -183,7 +248,7 @@ def _bind_all(hosts: Sequence[str], port: int) -> list[socket.socket]:
     last_error: OSError | None = None
     for candidate in (port, *[0] * PORT_ATTEMPTS):
         try:
-            return bind_each(hosts, candidate, _bind)
+            return bind_each(hosts, candidate, bind_udp)
         except OSError as error:
             last_error = error
             if error.errno not in _BUSY:
@@ -191,10 +256,12 @@ def _bind_all(hosts: Sequence[str], port: int) -> list[socket.socket]:
     raise NetworkError(f"cannot bind UDP port {port}: {last_error}") from last_error
 
 
-def _bind(host: str, port: int) -> socket.socket:
+def bind_udp(host: str, port: int, binding: Binding = UNBOUND) -> socket.socket:
+    """Return a non-blocking UDP socket on an address. Raises OSError if that cannot be."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_DGRAM)
     try:
+        binding.to_device(sock)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         sock.settimeout(0.0)
@@ -205,31 +272,9 @@ def _bind(host: str, port: int) -> socket.socket:
     return sock
 
 
-def _receive(sock: socket.socket) -> list[tuple[bytes, PeerAddress]]:
-    """Return what is there, at most a batch. Raises OSError if the socket itself is at fault."""
-    batch: list[tuple[bytes, PeerAddress]] = []
-    for _ in range(BATCH_DATAGRAMS):
-        try:
-            data, address = sock.recvfrom(MAX_DATAGRAM_BYTES)
-        except BlockingIOError:
-            break
-        except OSError as error:
-            if error.errno in _OF_ONE_PEER:
-                continue
-            if batch:
-                break  # the next call fails again
-            raise
-        batch.append((data, PeerAddress(plain_host(address[0]), address[1])))
-    return batch
+def _one_by_one(handler: DatagramHandler) -> Callable[[Train], None]:
+    def receive_train(train: Train) -> None:
+        for data in train.datagrams():
+            handler.receive_datagram(data[:MAX_DATAGRAM_BYTES], train.address)
 
-
-def _send(sock: socket.socket, data: bytes, address: PeerAddress) -> bool:
-    try:
-        sock.sendto(data, address)
-    except (OSError, OverflowError):  # OverflowError: a port that is none
-        return False
-    return True
-
-
-def _is_loopback(host: str) -> bool:
-    return ip_address(host.partition("%")[0]).is_loopback
+    return receive_train

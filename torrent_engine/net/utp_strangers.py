@@ -1,0 +1,92 @@
+"""Owns what those may cost us who have not shown that they receive what is sent to them.
+
+The source of a datagram may be forged: a SYN makes a connection that may never be used, a packet
+of no connection asks for a RESET. Rows C3 and C4.
+"""
+
+from collections import Counter
+from ipaddress import ip_address
+from typing import Final
+
+from torrent_engine.base.ids import PeerAddress
+from torrent_engine.base.network_config import UtpConfig
+from torrent_engine.net.utp_transport import UtpTransport
+from torrent_engine.policy.rate import TokenBucket
+
+RESET_MEMORY_S: Final = 30.0  # ours: who was told so long ago may be told again
+
+
+def network_of(host: str) -> str | bytes:
+    """Return what is counted together: an IPv4 /24, an IPv6 /64."""
+    if ":" in host:
+        return ip_address(host.partition("%")[0]).packed[:8]
+    return host.rpartition(".")[0]
+
+
+class Strangers:
+    """Connections that somebody began and nobody confirmed yet; few, and fewer of each network."""
+
+    def __init__(self, config: UtpConfig) -> None:
+        self._config = config
+        self._syns = TokenBucket(config.max_syns_per_s, config.max_syns_per_s)
+        self._unconfirmed: dict[UtpTransport, None] = {}
+        self._networks: Counter[str | bytes] = Counter()
+
+    def __len__(self) -> int:
+        """Return how many connections are not confirmed."""
+        return len(self._unconfirmed)
+
+    def __contains__(self, transport: UtpTransport) -> bool:
+        """Tell whether a connection is one of them."""
+        return transport in self._unconfirmed
+
+    def admits(self, address: PeerAddress, now: float) -> bool:
+        """Tell whether a SYN may begin a connection."""
+        of_network = self._networks[network_of(address.host)]
+        if of_network >= self._config.max_unconfirmed_per_network:
+            return False
+        return self._syns.take(1, now) == 1
+
+    def add(self, transport: UtpTransport) -> UtpTransport | None:
+        """Count a connection; return the one that must go for it, if there are too many."""
+        self._unconfirmed[transport] = None
+        self._networks[network_of(transport.address.host)] += 1
+        if len(self._unconfirmed) <= self._config.max_unconfirmed:
+            return None
+        return next(iter(self._unconfirmed))
+
+    def drop(self, transport: UtpTransport) -> None:
+        """Forget a connection that is confirmed, or gone; twice is harmless."""
+        if transport in self._unconfirmed:
+            del self._unconfirmed[transport]
+            network = network_of(transport.address.host)
+            self._networks[network] -= 1
+            if not self._networks[network]:
+                del self._networks[network]
+
+
+class ResetMemory:
+    """Who was told lately that there is no such connection: once is enough."""
+
+    def __init__(self, config: UtpConfig) -> None:
+        self._max = config.max_remembered_resets
+        self._rate = TokenBucket(config.max_resets_per_s, config.max_resets_per_s)
+        self._sent: dict[tuple[PeerAddress, int], float] = {}
+
+    def __len__(self) -> int:
+        """Return how many are remembered."""
+        return len(self._sent)
+
+    def admits(self, address: PeerAddress, connection_id: int, now: float) -> bool:
+        """Tell whether a RESET may go out; it counts as sent then."""
+        key = (address, connection_id)
+        sent_s = self._sent.get(key)
+        if sent_s is not None and now < sent_s + RESET_MEMORY_S:
+            return False
+        if not self._rate.take(1, now):
+            return False
+        self._sent.pop(key, None)
+        self._sent[key] = now
+        if len(self._sent) > self._max:
+            del self._sent[next(iter(self._sent))]
+        return True

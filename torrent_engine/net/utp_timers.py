@@ -1,0 +1,64 @@
+"""Owns when which uTP connection wants to be called: one wheel for all of them, no task for any."""
+
+from heapq import heappop, heappush
+from math import ceil
+from typing import Final
+
+from torrent_engine.net.utp_transport import UtpTransport
+
+STEP_S: Final = 0.001  # ours: what is due within one step is due together
+
+
+class TimerWheel:
+    """Transports by the step in which they are due; each stands in one place at most."""
+
+    def __init__(self) -> None:
+        self._slots: dict[int, dict[UtpTransport, None]] = {}
+        self._order: list[int] = []
+
+    def __len__(self) -> int:
+        """Return how many are waiting."""
+        return sum(map(len, self._slots.values()))
+
+    def set(self, transport: UtpTransport, due_s: float | None) -> bool:
+        """Note when a transport is due; tell whether that is earlier than was known.
+
+        If it is later now, it stands where it stood: who is taken out too early is put back.
+        """
+        if due_s is None:
+            return False
+        slot = ceil(due_s / STEP_S)
+        if transport.slot is not None:
+            if slot >= transport.slot:
+                return False
+            self.drop(transport)
+        if slot not in self._slots:
+            self._slots[slot] = {}
+            heappush(self._order, slot)
+        self._slots[slot][transport] = None
+        transport.slot = slot
+        return True
+
+    def drop(self, transport: UtpTransport) -> None:
+        """Forget a transport; twice is harmless."""
+        if transport.slot is not None:
+            self._slots[transport.slot].pop(transport, None)
+            transport.slot = None
+
+    def next_s(self) -> float | None:
+        """Return when the first is due."""
+        while self._order:
+            if self._slots[self._order[0]]:
+                return self._order[0] * STEP_S
+            del self._slots[heappop(self._order)]
+        return None
+
+    def take(self, now: float) -> list[UtpTransport]:
+        """Take out all that may be due."""
+        taken: list[UtpTransport] = []
+        while (next_s := self.next_s()) is not None and next_s <= now:
+            slot = heappop(self._order)
+            taken += self._slots.pop(slot)
+        for transport in taken:
+            transport.slot = None
+        return taken

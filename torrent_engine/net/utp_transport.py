@@ -1,0 +1,153 @@
+"""Owns one uTP connection as a stream that a link reads and writes, as it does a TCP socket.
+
+Source: BEP 29.
+"""
+
+import errno
+import socket
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Final, Protocol
+
+import anyio
+
+from torrent_engine.base.ids import PeerAddress
+from torrent_engine.base.network_config import LinkEncryption, LinkProtocol
+from torrent_engine.net.streams import plain_host
+from torrent_engine.protocol.utp.connection import UtpConnection, UtpState
+
+if TYPE_CHECKING:
+    from torrent_engine.net.udp_batches import Packet
+
+LINGER_S: Final = 10.0  # ours: how long what is left to send may take after the close
+_DISCARDED = memoryview(bytearray(64 * 1024))
+
+
+class Carrier(Protocol):
+    """Who moves the packets of a connection."""
+
+    clock: Callable[[], float]
+
+    def flush(self, transport: "UtpTransport") -> None:
+        """Send what it wants to send now."""
+
+
+class UtpTransport:
+    """A stream to one peer; packets of its connection come and go by its carrier."""
+
+    protocol = LinkProtocol.UTP
+    encryption = LinkEncryption.NONE
+
+    def __init__(self, connection: UtpConnection, address: PeerAddress, carrier: Carrier) -> None:
+        self.connection = connection
+        self.address = address
+        self.unsent: list[Packet] = []
+        """Packets that the connection has sent, and the system did not take yet."""
+        self.lingers_until_s: float | None = None
+        """Once it is closed: when what is not delivered by then is given up."""
+        self.slot: int | None = None
+        """Where its timer stands."""
+        self._carrier = carrier
+        self._waiting: list[tuple[Callable[[], bool], anyio.Event]] = []
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether we closed it."""
+        return self.lingers_until_s is not None
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the other side has answered."""
+        return self.connection.state is not UtpState.SYN_SENT
+
+    @property
+    def local_host(self) -> str:
+        """Our own address towards the peer; empty if the system knows no way there."""
+        family = socket.AF_INET6 if ":" in self.address.host else socket.AF_INET
+        try:
+            with socket.socket(family, socket.SOCK_DGRAM) as probe:
+                probe.connect(self.address)
+                return plain_host(probe.getsockname()[0])
+        except (OSError, OverflowError):
+            return ""
+
+    def timer(self) -> float | None:
+        """Return when something is due."""
+        timer = self.connection.timer()
+        if self.lingers_until_s is None:
+            return timer
+        return self.lingers_until_s if timer is None else min(timer, self.lingers_until_s)
+
+    # -- as a stream ------------------------------------------------------------------------
+
+    def receive_into(self, target: memoryview) -> int:
+        """Take bytes that are there; 0: the other side ended the stream.
+
+        Raises BlockingIOError if none are there, another OSError if the connection is gone.
+        """
+        self._check_open()
+        count = self.connection.receive_into(target)
+        self._carrier.flush(self)  # the other side may wait to hear of the room
+        return count
+
+    def send_some(self, buffers: Sequence[bytes | memoryview]) -> int:
+        """Send the first of ``buffers``, as far as they are taken; return the bytes taken.
+
+        Raises BlockingIOError if nothing is, another OSError if the connection is gone.
+        """
+        self._check_open()
+        count = self.connection.send(buffers)
+        self._carrier.flush(self)
+        return count
+
+    async def wait_readable(self) -> None:
+        """Wait until there are bytes, or none will come any more."""
+        await self._wait(lambda: self.connection.is_readable)
+
+    async def wait_writable(self) -> None:
+        """Wait until bytes would be taken, or never will be."""
+        await self._wait(lambda: self.connection.is_writable)
+
+    async def wait_connected(self) -> None:
+        """Wait until the other side has answered, or will not."""
+        await self._wait(lambda: self.is_connected)
+
+    def close(self) -> None:
+        """End the stream after what was sent; twice is harmless."""
+        if self.is_closed:
+            return
+        now = self._carrier.clock()
+        self.lingers_until_s = now + LINGER_S
+        self.connection.close(now)
+        self._carrier.flush(self)
+        self.notify()
+
+    def _check_open(self) -> None:
+        if self.is_closed:
+            raise OSError(errno.EBADF, "closed")
+
+    async def _wait(self, is_done: Callable[[], bool]) -> None:
+        while not (is_done() or self.is_closed or self.connection.has_ended):
+            entry = (is_done, anyio.Event())
+            self._waiting.append(entry)
+            try:
+                await entry[1].wait()
+            finally:
+                self._waiting.remove(entry)
+
+    # -- for the carrier --------------------------------------------------------------------
+
+    def notify(self) -> None:
+        """Wake who waits for what is the case now."""
+        is_over = self.is_closed or self.connection.has_ended
+        for is_done, event in self._waiting:
+            if is_over or is_done():
+                event.set()
+
+    def discard(self) -> None:
+        """After the close, take what still comes, so that the other side can end too."""
+        connection = self.connection
+        try:
+            while connection.is_readable and connection.receive_into(_DISCARDED):
+                pass
+        except OSError:
+            pass
