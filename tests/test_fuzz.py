@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from fuzz import codec, dht, exchange, lsd, magnet, metadata, nat, runner, tracker, wire
+from fuzz import codec, dht, encryption, exchange, lsd, magnet, metadata, nat, runner, tracker, wire
 
 TARGETS = {
     "bencode": (codec.fuzz_bencode, codec.mutated),
     "dht": (dht.fuzz_one, dht.mutated),
+    "encryption": (encryption.fuzz_one, encryption.mutated),
     "metainfo": (codec.fuzz_metainfo, codec.mutated),
     "magnet": (magnet.fuzz_one, magnet.mutated),
     "metadata": (metadata.fuzz_one, metadata.mutated),

@@ -92,7 +92,7 @@ class Rc4Transport(PlaintextTransport):
         else:
             plain = b"".join(_first_of(buffers, self._step_bytes))
             ready = self._kept = memoryview(self._encrypt(plain))
-        step_bytes, self._step_bytes = self._step_bytes, MIN_STEP_BYTES  # if it is slow: keep little
+        step_bytes, self._step_bytes = self._step_bytes, MIN_STEP_BYTES  # slow ones keep little
         sent = self.inner.send_some([ready])
         self._kept = self._kept[sent:]
         if not self._kept:
