@@ -1,0 +1,139 @@
+"""Owns the way through a proxy: a connection to it, and whatever opens one from there on.
+
+What comes out is a plain non-blocking socket, whose next byte is the far end's. Names go to the
+proxy as they are; only the proxy's own name is looked up here.
+"""
+
+import socket
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Final
+
+import anyio
+
+from torrent_engine.base.errors import NetworkError, ProxyError
+from torrent_engine.base.ids import PeerAddress
+from torrent_engine.base.network_config import ProxyConfig, ProxyKind
+from torrent_engine.net.binding import UNBOUND, Binding
+from torrent_engine.net.resolver import Resolver, resolve
+from torrent_engine.net.socks import (
+    Credentials,
+    associate_socks5,
+    connect_socks4,
+    connect_socks5,
+    send_all,
+)
+from torrent_engine.net.streams import close, dial, plain_host
+from torrent_engine.protocol.http_connect import ConnectAnswer, connect_request
+
+PROXY_ADDRESS_KEPT_S: Final = 60.0  # ours: a name that many dials need is not looked up for each
+_PEEK_BYTES: Final = 4 * 1024
+_UNSPECIFIED: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared, not bound
+
+
+class Proxy:
+    """Connects through one proxy."""
+
+    def __init__(
+        self, config: ProxyConfig, *, binding: Binding = UNBOUND, resolver: Resolver = resolve
+    ) -> None:
+        self._config = config
+        self._binding = binding
+        self._resolver = resolver
+        self._looking_up = anyio.Lock()
+        self._addresses: Sequence[str] = ()
+        self._known_until = float("-inf")
+
+    async def dial(self, target: PeerAddress, timeout_s: float) -> socket.socket:
+        """Connect to a literal address or a name; return the non-blocking socket.
+
+        Raises ProxyError if the proxy is not there, refuses, or takes longer than ``timeout_s``.
+        """
+        async with self._connected(timeout_s) as sock:
+            await self._ask(sock, target)
+            return sock
+
+    async def associate(self, timeout_s: float) -> tuple[socket.socket, PeerAddress]:
+        """Have datagrams relayed while the returned socket is open; also return the relay.
+
+        Raises ProxyError as :meth:`dial` does, and if it is no SOCKS5 proxy.
+        """
+        if self._config.kind is not ProxyKind.SOCKS5:
+            raise ProxyError(f"a proxy of kind {self._config.kind} carries no datagrams")
+        async with self._connected(timeout_s) as sock:
+            relay = await associate_socks5(sock, self._credentials)
+            if relay.host in _UNSPECIFIED:
+                relay = PeerAddress(plain_host(sock.getpeername()[0]), relay.port)
+            return sock, relay
+
+    # -- to the proxy ---------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def _connected(self, timeout_s: float) -> AsyncIterator[socket.socket]:
+        """Yield a socket to the proxy; it is closed if the block raises or takes too long."""
+        name = PeerAddress(self._config.host, self._config.port)
+        sock: socket.socket | None = None
+        try:
+            with anyio.fail_after(timeout_s):
+                sock = await self._connect(timeout_s)
+                yield sock
+        except BaseException as error:
+            if sock is not None:
+                close(sock)
+            if isinstance(error, TimeoutError):
+                raise ProxyError(f"proxy {name}: no answer in {timeout_s:.0f} s") from error
+            if isinstance(error, (NetworkError, OSError)):
+                raise ProxyError(f"proxy {name}: {error}") from error
+            raise
+
+    async def _connect(self, timeout_s: float) -> socket.socket:
+        """Take the first address of the proxy that accepts a connection."""
+        failure = NetworkError("it has no address")
+        for host in await self._proxy_addresses():
+            try:
+                address = PeerAddress(host, self._config.port)
+                return await dial(address, timeout_s, self._binding)
+            except NetworkError as error:
+                failure = error
+        self._known_until = float("-inf")
+        raise failure
+
+    async def _proxy_addresses(self) -> Sequence[str]:
+        async with self._looking_up:
+            if anyio.current_time() >= self._known_until:
+                self._addresses = await self._resolver(self._config.host, self._config.port)
+                self._known_until = anyio.current_time() + PROXY_ADDRESS_KEPT_S
+            return self._addresses
+
+    # -- beyond it ------------------------------------------------------------------------------
+
+    @property
+    def _credentials(self) -> Credentials:
+        return Credentials(self._config.username, self._config.password)
+
+    async def _ask(self, sock: socket.socket, target: PeerAddress) -> None:
+        match self._config.kind:
+            case ProxyKind.SOCKS5:
+                await connect_socks5(sock, target, self._credentials)
+            case ProxyKind.SOCKS4:
+                await connect_socks4(sock, target, self._credentials)
+            case ProxyKind.HTTP:
+                await _connect_http(sock, target, self._credentials)
+
+
+async def _connect_http(sock: socket.socket, target: PeerAddress, who: Credentials) -> None:
+    """Ask for a way with CONNECT, and read no byte more than the answer."""
+    request = connect_request(
+        target.host, target.port, username=who.username, password=who.password
+    )
+    await send_all(sock, request)
+    answer = ConnectAnswer()
+    while not answer.is_done:
+        try:
+            data = sock.recv(_PEEK_BYTES, socket.MSG_PEEK)
+        except BlockingIOError:
+            await anyio.wait_readable(sock)
+            continue
+        if not data:
+            raise ProxyError("the proxy hung up")
+        sock.recv(answer.receive_data(data))  # what is peeked at is there
