@@ -1,6 +1,7 @@
 """The tracker client: HTTP and UDP, families, refusals, secrets, spoofers."""
 
 import random
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from struct import pack, unpack_from
 from typing import Any
@@ -15,6 +16,7 @@ from torrent_engine.base.errors import NetworkError, TrackerError, TrackerRefuse
 from torrent_engine.base.ids import InfoHash, PeerAddress, PeerId
 from torrent_engine.codec.bencode import encode
 from torrent_engine.net import tracker_client
+from torrent_engine.net.datagrams import open_datagrams
 from torrent_engine.net.embedded_tracker import EmbeddedTracker
 from torrent_engine.net.tracker_client import open_tracker_client
 from torrent_engine.net.udp_tracker import UdpTrackers
@@ -25,6 +27,7 @@ pytestmark = pytest.mark.anyio
 
 CONFIG = TrackerConfig(read_timeout_s=5.0, total_timeout_s=10.0)
 HASTY = TrackerConfig(read_timeout_s=0.3, total_timeout_s=0.5, udp_first_timeout_s=0.05)
+PATIENT = TrackerConfig(read_timeout_s=30.0, total_timeout_s=30.0, udp_first_timeout_s=10.0)
 INFO_HASH = InfoHash(b"h" * 20)
 REQUEST = AnnounceRequest(
     info_hash=INFO_HASH,
@@ -172,6 +175,7 @@ class UdpTrackerScript:
     def __init__(self, *steps):
         self.steps = list(steps)
         self.packets: list[bytes] = []
+        self.remotes: list[tuple[str, int]] = []
         self.port = 0
 
     async def __aenter__(self):
@@ -193,6 +197,7 @@ class UdpTrackerScript:
         async with self.udp:
             async for packet, remote in self.udp:
                 self.packets.append(packet)
+                self.remotes.append(remote)
                 step = self.steps.pop(0) if self.steps else (lambda _packet: None)
                 answer = step(packet)
                 if answer is not None:
@@ -320,6 +325,44 @@ async def test_an_address_without_a_route_fails_at_once():
         udp = UdpTrackers(tasks, config=CONFIG, rng=random.Random(1))
         with pytest.raises(TrackerError, match="no route"):
             await udp.ask("255.255.255.255", 80, UdpAnnounce(REQUEST))
+
+
+@asynccontextmanager
+async def asking_over(*hosts, only=False):
+    async with open_datagrams(hosts, 0) as datagrams, open_tracker_client(PATIENT) as client:
+        client.share(datagrams, only=only)
+        yield client, datagrams
+
+
+async def test_bep15_a_tracker_is_asked_from_the_listening_port():
+    async with (
+        UdpTrackerScript(connect, peers, peers) as tracker,
+        asking_over("127.0.0.1") as (client, datagrams),
+    ):
+        for _ in range(2):
+            assert (await client.announce(tracker.url, REQUEST)).seeds == 2
+            client.share(None)
+    ports = [port for _, port in tracker.remotes]
+    assert ports[0] == ports[1] == datagrams.port
+    assert ports[2] != datagrams.port
+
+
+async def test_bep15_what_the_listening_sockets_do_not_reach_is_asked_over_others():
+    async with (
+        UdpTrackerScript(connect, peers) as tracker,
+        asking_over("::1") as (client, _),
+    ):
+        assert (await client.announce(tracker.url, REQUEST)).seeds == 2
+
+
+async def test_a_confined_tracker_client_sends_nothing_past_its_sockets():
+    async with (
+        UdpTrackerScript(connect, peers) as tracker,
+        asking_over("::1", only=True) as (client, _),
+    ):
+        with pytest.raises(TrackerError, match="cannot send"):
+            await client.announce(tracker.url, REQUEST)
+    assert tracker.packets == []
 
 
 async def test_d3_no_more_than_the_limit_are_asked_at_once():

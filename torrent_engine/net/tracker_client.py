@@ -21,6 +21,7 @@ from torrent_engine.base.errors import (
 )
 from torrent_engine.base.ids import InfoHash
 from torrent_engine.net.address_policy import TRACKER_POLICY, allowed_addresses
+from torrent_engine.net.datagrams import DatagramRelay
 from torrent_engine.net.http_client import HttpClient, HttpResponse
 from torrent_engine.net.resolver import Resolver, resolve
 from torrent_engine.net.udp_tracker import UdpTrackers
@@ -60,6 +61,13 @@ class TrackerClient:
         self._udp = udp
         self._resolver = resolver
         self._limiter = anyio.CapacityLimiter(config.max_concurrent)
+
+    def share(self, datagrams: DatagramRelay | None, *, only: bool = False) -> None:
+        """Ask UDP trackers over these sockets from now on; None: over sockets of our own.
+
+        What they cannot reach is asked over our own, unless ``only`` these may be used.
+        """
+        self._udp.share(datagrams, only=only)
 
     async def announce(self, url: str, request: AnnounceRequest) -> AnnounceResponse:
         """Announce on all address families of a tracker; one that answers is enough.

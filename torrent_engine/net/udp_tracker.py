@@ -1,19 +1,29 @@
-"""Owns the UDP sockets for trackers: one a family, opened when first needed.
+"""Owns the questions to UDP trackers, and which answer is whose.
 
-Source: BEP 15. The protocol itself is in ``protocol/tracker/udp_exchange.py``.
+Source: BEP 15. The protocol itself is in ``protocol/tracker/udp_exchange.py``. The datagrams go
+over the sockets of the listening port, if there are some; otherwise over one a family of our own,
+opened when first needed.
 """
 
 import random
 import socket
 from collections.abc import Callable
-from contextlib import suppress
 from ipaddress import ip_address
+from typing import Final
 
 import anyio
 import anyio.abc
 
 from torrent_engine.base.config import TrackerConfig
 from torrent_engine.base.errors import TrackerError
+from torrent_engine.base.ids import PeerAddress
+from torrent_engine.net.binding import ANY_HOST, UNBOUND, Binding
+from torrent_engine.net.datagrams import (
+    TRACKER_FIRST_BYTES,
+    DatagramRelay,
+    Datagrams,
+    bind_udp,
+)
 from torrent_engine.protocol.tracker.udp_exchange import (
     ExchangeState,
     UdpAnnounce,
@@ -23,23 +33,7 @@ from torrent_engine.protocol.tracker.udp_exchange import (
     UdpScrape,
 )
 
-MAX_KEPT_CONNECTIONS = 500  # connection ids remembered; each lives a minute
-Address = tuple[str, int]
-
-
-class _Socket:
-    """A socket and the lock without which anyio lets only one task send."""
-
-    def __init__(self, udp: anyio.abc.UDPSocket) -> None:
-        self._udp = udp
-        self._sending = anyio.Lock()
-
-    async def send(self, packet: bytes, remote: Address) -> None:
-        try:
-            async with self._sending:
-                await self._udp.sendto(packet, *remote)
-        except (OSError, anyio.BrokenResourceError, anyio.ClosedResourceError) as error:
-            raise TrackerError(f"cannot send to {remote[0]}: {error}") from error
+MAX_KEPT_CONNECTIONS: Final = 500  # connection ids remembered; each lives a minute
 
 
 class _Ask:
@@ -51,7 +45,7 @@ class _Ask:
 
 
 class UdpTrackers:
-    """Asks UDP trackers; its sockets are read by tasks in the group that it is given."""
+    """Asks UDP trackers; sockets of its own are read by tasks in the group that it is given."""
 
     def __init__(
         self,
@@ -60,15 +54,29 @@ class UdpTrackers:
         config: TrackerConfig,
         rng: random.Random,
         clock: Callable[[], float] = anyio.current_time,
+        binding: Binding = UNBOUND,
     ) -> None:
         self._tasks = tasks
         self._config = config
         self._rng = rng
         self._clock = clock
-        self._sockets: dict[socket.AddressFamily, _Socket] = {}
-        self._opening = anyio.Lock()
-        self._asks: dict[Address, list[_Ask]] = {}
-        self._connections: dict[Address, UdpConnection] = {}
+        self._binding = binding
+        self._shared: DatagramRelay | None = None
+        self._is_confined = False
+        self._own: dict[socket.AddressFamily, Datagrams] = {}
+        self._asks: dict[PeerAddress, list[_Ask]] = {}
+        self._connections: dict[PeerAddress, UdpConnection] = {}
+
+    def share(self, datagrams: DatagramRelay | None, *, only: bool = False) -> None:
+        """Send over these sockets from now on; None: over our own again.
+
+        What they cannot reach is tried over our own, unless ``only`` these may be used.
+        """
+        if self._shared is not None:
+            self._shared.unroute(self)
+        self._shared, self._is_confined = datagrams, only
+        if datagrams is not None:
+            datagrams.route(TRACKER_FIRST_BYTES, self)
 
     async def ask(self, address: str, port: int, request: UdpAnnounce | UdpScrape) -> UdpAnswer:
         """Send a request to a literal address and wait for the answer.
@@ -76,10 +84,10 @@ class UdpTrackers:
         Raises TrackerError if there is none after all retries (the caller sets a time limit),
         TrackerRefusedError if the tracker says no, RemoteProtocolError if it talks nonsense.
         """
-        remote = (str(ip_address(address)), port)
-        v6 = ":" in remote[0]
-        family = socket.AF_INET6 if v6 else socket.AF_INET
-        _check_route(family, remote)
+        remote = PeerAddress(str(ip_address(address)), port)
+        v6 = ":" in remote.host
+        if not self._is_confined:
+            _check_route(remote)
         exchange = UdpExchange(
             request,
             v6=v6,
@@ -87,27 +95,26 @@ class UdpTrackers:
             config=self._config,
             connection=self._connections.pop(remote, None),
         )
-        udp = await self._socket(family)
         ask = _Ask(exchange)
         self._asks.setdefault(remote, []).append(ask)
         try:
-            await self._drive(udp, remote, ask)
+            await self._drive(remote, ask)
         finally:
             self._forget(remote, ask)
         return _result(exchange)
 
-    async def _drive(self, udp: _Socket, remote: Address, ask: _Ask) -> None:
+    async def _drive(self, remote: PeerAddress, ask: _Ask) -> None:
         exchange = ask.exchange
         exchange.start(now=self._clock())
         while exchange.state is not ExchangeState.DONE:
             ask.wake = anyio.Event()
             for packet in exchange.datagrams_to_send():
-                await udp.send(packet, remote)
+                self._send(packet, remote)
             with anyio.move_on_after(exchange.next_timer() - self._clock()):
                 await ask.wake.wait()
             exchange.handle_timer(now=self._clock())
 
-    def _forget(self, remote: Address, ask: _Ask) -> None:
+    def _forget(self, remote: PeerAddress, ask: _Ask) -> None:
         asks = self._asks[remote]
         asks.remove(ask)
         if not asks:
@@ -125,35 +132,48 @@ class UdpTrackers:
             if connection.expires_at_s > now
         }
 
-    async def _socket(self, family: socket.AddressFamily) -> _Socket:
-        async with self._opening:
-            if family not in self._sockets:
-                try:
-                    udp = await anyio.create_udp_socket(family=family)  # type: ignore[arg-type]
-                except OSError as error:
-                    raise TrackerError(f"cannot open a UDP socket: {error.strerror}") from error
-                self._sockets[family] = _Socket(udp)
-                self._tasks.start_soon(self._read, family, udp)
-            return self._sockets[family]
+    # -- datagrams --------------------------------------------------------------------------
 
-    async def _read(self, family: socket.AddressFamily, udp: anyio.abc.UDPSocket) -> None:
-        """Hand datagrams to who asked that address; all others are dropped (row C5)."""
-        async with udp:
-            with suppress(anyio.ClosedResourceError, anyio.BrokenResourceError, OSError):
-                while True:
-                    packet, (host, port) = await udp.receive()
-                    self._deliver(packet, (host, port))
-            del self._sockets[family]
+    def _send(self, packet: bytes, remote: PeerAddress) -> None:
+        if self._shared is not None and self._shared.send(packet, remote):
+            return
+        if self._is_confined or not self._own_socket(remote).send(packet, remote):
+            raise TrackerError(f"cannot send to {remote.host}")
 
-    def _deliver(self, packet: bytes, remote: Address) -> None:
-        for ask in self._asks.get(remote, ()):
-            if ask.exchange.receive_datagram(packet, now=self._clock()):
+    def _own_socket(self, remote: PeerAddress) -> Datagrams:
+        family = socket.AF_INET6 if ":" in remote.host else socket.AF_INET
+        if family not in self._own:
+            try:
+                hosts = self._binding.hosts([ANY_HOST[family]])
+                own = Datagrams([bind_udp(hosts[0], 0, self._binding)])
+            except (OSError, IndexError) as error:
+                raise TrackerError(f"cannot open a UDP socket: {error}") from error
+            own.route(TRACKER_FIRST_BYTES, self)
+            self._own[family] = own
+            self._tasks.start_soon(self._read, family, own)
+        return self._own[family]
+
+    async def _read(self, family: socket.AddressFamily, own: Datagrams) -> None:
+        try:
+            await own.run()
+        finally:
+            del self._own[family]
+            own.close()
+
+    def receive_datagram(self, data: bytes, address: PeerAddress) -> None:
+        """Hand a datagram to who asked that address; all others are dropped (row C5)."""
+        for ask in self._asks.get(address, ()):
+            if ask.exchange.receive_datagram(data, now=self._clock()):
                 ask.wake.set()
                 return
 
+    def batch_ended(self) -> None:
+        """Nothing is answered here."""
 
-def _check_route(family: socket.AddressFamily, remote: Address) -> None:
+
+def _check_route(remote: PeerAddress) -> None:
     """Fail at once where no packet can go, as on a machine without IPv6; nothing is sent."""
+    family = socket.AF_INET6 if ":" in remote.host else socket.AF_INET
     try:
         with socket.socket(family, socket.SOCK_DGRAM) as probe:
             probe.connect(remote)
