@@ -146,8 +146,8 @@ class TorrentBandwidth:
             web_seed.download_throttle = self._down.throttle_for(web_seed, 0)
 
     def add_link(self, link: UploadMover, host: str) -> None:
-        """Limit the link of a peer at ``host``, unless those of the local network are exempt."""
-        if self._manager.config.limits_local_network or not is_local(host):
+        """Limit the link of a peer at ``host``, unless no limit is for that address."""
+        if self._manager.limits(host):
             self._links[link] = None
             self._apply_to(link)
 
@@ -178,8 +178,14 @@ class TorrentBandwidth:
 class BandwidthManager:
     """The limits over all torrents; :meth:`run` serves those who wait."""
 
-    def __init__(self, config: BandwidthConfig, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        config: BandwidthConfig,
+        clock: Callable[[], float],
+        is_unlimited: Callable[[str], bool] = lambda _host: False,
+    ) -> None:
         self.config = config
+        self._is_unlimited = is_unlimited
         self.torrents: dict[TorrentBandwidth, None] = {}
         """Those that move bytes."""
         self.download = Direction(BandwidthTree(), clock, self._somebody_waits)
@@ -188,6 +194,12 @@ class BandwidthManager:
         self._due_s = inf
         """When those who wait are looked at again."""
         self._wake = anyio.Event()
+
+    def limits(self, host: str) -> bool:
+        """Tell whether limits are for peers at an address: by option not for the local network."""
+        if not self.config.limits_local_network and is_local(host):
+            return False
+        return not self._is_unlimited(host)
 
     def of_torrent(self, limits: RateLimits) -> TorrentBandwidth:
         """Return the limits of one torrent; they hold from its :meth:`~TorrentBandwidth.join`."""

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Iterable
 from functools import partial
 from typing import Final
 
@@ -12,6 +13,7 @@ import anyio.to_thread
 from torrent_engine.base.config import IpFilterConfig
 from torrent_engine.base.ids import PeerAddress
 from torrent_engine.disk.ip_filter_files import FileFacts, LoadedFilter, load_filter
+from torrent_engine.engine.peer import Peer
 from torrent_engine.policy.ip_filter import IpFilter
 
 logger = logging.getLogger(__name__)
@@ -48,6 +50,11 @@ class LiveIpFilter:
         """Tell whether the rate limits are not for an address; counts when a link begins."""
         return self._current.is_unlimited(host)
 
+    async def load(self) -> None:
+        """Read what the configuration names, if anything. Raises as :meth:`reload` does."""
+        if self.config != IpFilterConfig():
+            await self.reload()
+
     async def reload(self, config: IpFilterConfig | None = None) -> tuple[FileFacts, ...]:
         """Read the files again, or those of another configuration, and let the outcome hold.
 
@@ -70,6 +77,21 @@ class LiveIpFilter:
             if facts.bad_lines:
                 why = "; ".join(facts.examples)
                 logger.warning("%s: %d lines are not understood: %s", path, facts.bad_lines, why)
+
+
+class FilterWatch:
+    """Finds the links of one torrent that a new filter forbids."""
+
+    def __init__(self, ip_filter: LiveIpFilter) -> None:
+        self._filter = ip_filter
+        self._generation = ip_filter.generation
+
+    def forbidden(self, peers: Iterable[Peer]) -> list[Peer]:
+        """Return who must go; looks at all of them once after each change."""
+        if self._generation == self._filter.generation:
+            return []
+        self._generation = self._filter.generation
+        return [peer for peer in peers if not self._filter.allows(peer.address)]
 
 
 def _stand_back() -> None:

@@ -81,6 +81,7 @@ class Services:
 async def open_services(stack: AsyncExitStack, shared: "SharedResources") -> Services:
     """Open everything; ``stack`` closes it in reverse order, also when this raises half way."""
     config = shared.config
+    await shared.ip_filter.load()
     store = await StateStore.open(shared.state_dir, config=config.disk)
     stack.push_async_exit(store)
     jobs = await stack.enter_async_context(open_jobs(store, shared.session_jobs, config.jobs))

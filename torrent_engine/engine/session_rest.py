@@ -189,6 +189,7 @@ class SessionRest(SessionLife):
             is_private=rest.facts.is_private,
             bans=self._shared.bans,
             dial_limiter=self._shared.dial_limiter,
+            ip_filter=self._shared.ip_filter,
         )
         now = self._shared.clock()
         for addresses, source in rest.found:

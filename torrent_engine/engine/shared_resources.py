@@ -23,6 +23,7 @@ from torrent_engine.disk.open_files import OpenFiles
 from torrent_engine.disk.state import StateStore
 from torrent_engine.engine.bandwidth_manager import BandwidthManager
 from torrent_engine.engine.connection_slots import ConnectionSlots
+from torrent_engine.engine.ip_filter import LiveIpFilter
 from torrent_engine.engine.job_log import JobLog
 from torrent_engine.engine.network import Network
 from torrent_engine.engine.owners import Owners
@@ -82,13 +83,14 @@ class SharedResources:
         self.connection_slots = ConnectionSlots(self.config.pool.max_connections)
         self.bans = BanList(self.config.pool)
         self.dial_limiter = DialLimiter(self.config.pool)
+        self.ip_filter = LiveIpFilter(self.config.network.ip_filter)
         self.own_address = OwnAddress()
         self.buffers = BufferPool(self.config.transfer.receive_buffer_bytes)
         self.read_buffers = ReadBuffers()
         self.owners = Owners()
         self.rest_timers = RestTimers(clock)
         self.router = IncomingRouter(self.config.wire.handshake_timeout_s)
-        self.bandwidth = BandwidthManager(self.config.bandwidth, clock)
+        self.bandwidth = BandwidthManager(self.config.bandwidth, clock, self.ip_filter.is_unlimited)
         self.set_rate_limits(
             download_bytes_per_s=self.config.max_download_bytes_per_s,
             upload_bytes_per_s=self.config.max_upload_bytes_per_s,

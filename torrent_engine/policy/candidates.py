@@ -11,11 +11,13 @@ from typing import Final
 
 from torrent_engine.base.config import PoolConfig
 from torrent_engine.base.ids import PeerAddress, PeerId
-from torrent_engine.policy.addresses import is_dialable, may_be_shared
+from torrent_engine.policy.addresses import may_be_shared
+from torrent_engine.policy.admission import Admission
 from torrent_engine.policy.bans import BanList
 from torrent_engine.policy.candidate import PRIVATE_SOURCES, Candidate, Source, count_down, trust_in
 from torrent_engine.policy.dial_limiter import DialLimiter
 from torrent_engine.policy.dial_queue import DialQueue
+from torrent_engine.policy.ip_filter import AddressVerdicts
 from torrent_engine.policy.peer_priority import OwnPriority, is_ipv6
 
 __all__ = ["PRIVATE_SOURCES", "CandidateList", "Source"]
@@ -36,12 +38,13 @@ class CandidateList:
         is_private: bool = False,
         bans: BanList | None = None,
         dial_limiter: DialLimiter | None = None,
+        ip_filter: AddressVerdicts | None = None,
     ) -> None:
         self._config = config
         self._rng = rng
-        self._is_private = is_private
         self._bans = BanList(config) if bans is None else bans
         self._limiter = DialLimiter(config) if dial_limiter is None else dial_limiter
+        self.admission = Admission(self._bans, ip_filter, is_private=is_private)
         self._candidates: dict[PeerAddress, Candidate] = {}
         self._per_ip: Counter[str] = Counter()
         self._per_source: Counter[Source] = Counter()
@@ -57,7 +60,6 @@ class CandidateList:
         """Hears of each dial that failed, but for peers that were there and hung up at once."""
         self._is_wanting = True
         self._own = OwnPriority(rng)
-        self._excluded: set[PeerAddress] = set()
 
     def __len__(self) -> int:
         """Return the number of candidates, idle and busy."""
@@ -86,9 +88,9 @@ class CandidateList:
     ) -> bool:
         """Note a peer and return whether it is new.
 
-        Refused are: addresses that cannot be dialled, our own, banned ones, those that a private
-        torrent must not use, local ones unless ``allow_local`` (give False for what a peer from
-        elsewhere says), more ports of one IP address than allowed, and, when the list is full,
+        Refused are: addresses that cannot be dialled, our own, banned and filtered ones, those that
+        a private torrent must not use, local ones unless ``allow_local`` (False for what someone
+        from elsewhere says), more ports of one IP address than allowed, and, when the list is full,
         whoever is no better than the worst that is there.
         """
         known = self._candidates.get(address)
@@ -110,7 +112,7 @@ class CandidateList:
 
     def exclude(self, address: PeerAddress) -> None:
         """Never dial this address: it is our own."""
-        self._excluded.add(address)
+        self.admission.excluded.add(address)
         self._remove(address)
 
     def forget(self, addresses: Iterable[PeerAddress], source: Source) -> None:
@@ -125,7 +127,7 @@ class CandidateList:
 
         Returns those of them that are dialled or linked now: their links must end.
         """
-        self._is_private = True
+        self.admission.is_private = True
         public = [c for c in self._candidates.values() if not c.sources & PRIVATE_SOURCES]
         busy = [candidate.address for candidate in public if candidate.busy]
         for candidate in public:
@@ -162,7 +164,7 @@ class CandidateList:
         """
         while (address := self._waiting.pop(now)) is not None:
             candidate = self._candidates[address]
-            if self._bans.is_banned(address, None, now):
+            if self.admission.forbids_dial(address, now):
                 self._remove(address)
             elif self._limiter.is_shaking_hands(self._destination(address)):
                 self._hold_back(candidate, now)
@@ -280,8 +282,8 @@ class CandidateList:
         self._remove(address)
 
     def is_banned(self, address: PeerAddress, peer_id: PeerId | None, now: float) -> bool:
-        """Tell whether a link with this peer must not be."""
-        return self._bans.is_banned(address, peer_id, now)
+        """Tell whether a link with this peer must not be: by a ban, or by the IP filter."""
+        return self.admission.forbids(address, peer_id, now)
 
     def proven(self, count: int) -> list[PeerAddress]:
         """Return peers worth dialling in a later run, the best first.
@@ -296,15 +298,12 @@ class CandidateList:
     def _is_refused(
         self, address: PeerAddress, source: Source, now: float, *, allow_local: bool
     ) -> bool:
-        if self._is_private and not source & PRIVATE_SOURCES:
-            return True
-        is_own = address in self._excluded or address in self._own
-        if is_own or not is_dialable(address, allow_local=allow_local):
+        if address in self._own:
             return True
         crowded = self._per_ip[address.host] >= self._config.max_candidates_per_ip
         if crowded and not may_be_shared(address.host, self._config):
             return True
-        return self._bans.is_banned(address, None, now)
+        return self.admission.refuses(address, source, now, allow_local=allow_local)
 
     def _add_source(self, candidate: Candidate, source: Source, now: float) -> None:
         trust_before = candidate.trust

@@ -4,6 +4,7 @@ Source: what libtorrent calls IP filter, port filter and peer classes.
 """
 
 from dataclasses import dataclass
+from typing import Protocol
 
 from torrent_engine.base.ids import PeerAddress
 from torrent_engine.base.network_config import ClassRule
@@ -18,6 +19,16 @@ class AddressSet:
     name: str
     rule: ClassRule
     ranges: AddressRanges
+
+
+class AddressVerdicts(Protocol):
+    """What is asked of a filter, whether it can be changed or not."""
+
+    def allows(self, address: PeerAddress) -> bool:
+        """Tell whether there may be a link with who is at an address, whoever dialled."""
+
+    def allows_dial(self, address: PeerAddress) -> bool:
+        """Tell whether an address may be dialled."""
 
 
 class IpFilter:
