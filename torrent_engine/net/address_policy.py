@@ -2,7 +2,8 @@
 
 Source: RELIABILITY row D1. Link-local addresses and others where clouds keep their secrets,
 multicast and the unspecified address are refused for everybody; private ones and loopback by
-policy.
+policy. A name stands here only where a proxy looks it up: it counts as public, unless it is known
+to mean loopback.
 """
 
 from collections.abc import Sequence
@@ -13,6 +14,8 @@ from typing import Final
 from torrent_engine.base.errors import HttpError
 
 IPAddress = IPv4Address | IPv6Address
+_LOOPBACK: Final = IPv4Address("127.0.0.1")
+_LOOPBACK_NAMES: Final = (".localhost", ".localhost.localdomain", ".ip6-localhost")
 _NAT64: Final = IPv6Network("64:ff9b::/96")
 _CLOUD_SECRETS: Final = frozenset(
     map(ip_address, ("192.0.0.192", "100.100.100.200", "fd00:ec2::254", "fd20:ce::254"))
@@ -57,9 +60,11 @@ def real_address(literal: str) -> IPAddress:
     return inner or address
 
 
-def is_global(literal: str) -> bool:
-    """Say whether a literal address belongs to the public internet."""
-    address = real_address(literal)
+def is_global(host: str) -> bool:
+    """Say whether a literal address belongs to the public internet; a name does."""
+    address = _address_of(host)
+    if address is None:
+        return True
     if isinstance(address, IPv6Address) and address.is_site_local:
         return False  # retired, and yet used by some as private
     if any(address in network for network in _NOT_GLOBAL):
@@ -72,7 +77,9 @@ def check_address(literal: str, policy: AddressPolicy, *, path: str = "/") -> No
 
     Raises AddressRefusedError, an HttpError that names the rule and not the URL.
     """
-    address = real_address(literal)
+    address = _address_of(literal)
+    if address is None:
+        return
     is_secret = address.is_link_local or address in _CLOUD_SECRETS
     if is_secret or address.is_multicast or address.is_unspecified:
         raise AddressRefusedError(f"refused to connect to {literal}: never allowed")
@@ -100,6 +107,15 @@ def allowed_addresses(
     if not allowed:
         raise refusals[0] if refusals else HttpError("the host has no address")
     return allowed
+
+
+def _address_of(host: str) -> IPAddress | None:
+    """Return the address, or that which a name stands for; None for another name."""
+    try:
+        return real_address(host)
+    except ValueError:
+        is_loopback = f".{host.lower().rstrip('.')}".endswith(_LOOPBACK_NAMES)
+        return _LOOPBACK if is_loopback else None
 
 
 def _is_loopback_path(path: str, policy: AddressPolicy) -> bool:

@@ -24,7 +24,9 @@ from torrent_engine.net.address_policy import (
 from torrent_engine.net.decompress import ACCEPT_ENCODING, BodyReader
 from torrent_engine.net.http_hop import REDIRECTS, Hop, basic_auth, checked_headers, described
 from torrent_engine.net.http_library import default_tls, load_httpx, no_tls, silent_logging
+from torrent_engine.net.http_route import resolver_for, transport_over
 from torrent_engine.net.resolver import Resolver, resolve
+from torrent_engine.net.routes import DIRECT, Route
 from torrent_engine.protocol.tracker.urls import redact_text
 
 if TYPE_CHECKING:
@@ -46,7 +48,7 @@ class HttpResponse:
     url: str
     """Where it came from after redirects; may hold secrets, see ``redact_url``."""
     address: str
-    """The literal address that answered."""
+    """The literal address that answered; the host's name if a proxy looked it up."""
 
 
 class HttpClient:
@@ -58,11 +60,13 @@ class HttpClient:
         *,
         user_agent: str = CLIENT_NAME,
         resolver: Resolver = resolve,
+        route: Route = DIRECT,
         ssl_context: "ssl.SSLContext | None" = None,
     ) -> None:
         self._config = config
         self.user_agent = user_agent
-        self._resolver = resolver
+        self.route = route
+        self._resolver = resolver_for(route, resolver)
         self._ssl_context = ssl_context
         self._limiter = anyio.CapacityLimiter(config.max_concurrent)
 
@@ -126,7 +130,7 @@ class HttpClient:
             "Connection": "close",
         }
         request = hop.request(httpx, address, sent, self._config.read_timeout_s)
-        transport = httpx.AsyncHTTPTransport(verify=await self.tls(hop), trust_env=False)
+        transport = transport_over(self.route, httpx, verify=await self.tls(hop))
         try:
             async with transport:
                 response = await transport.handle_async_request(request)

@@ -18,6 +18,7 @@ from torrent_engine.net.address_policy import AddressPolicy, is_global
 from torrent_engine.net.http_client import HttpClient
 from torrent_engine.net.http_hop import REDIRECTS, Hop, basic_auth, checked_headers, described
 from torrent_engine.net.http_library import load_httpx
+from torrent_engine.net.http_route import transport_over
 
 if TYPE_CHECKING:
     import httpx2
@@ -222,9 +223,11 @@ class HttpStreams:
             return known
         if len(self._transports) >= MAX_SERVERS:
             raise HttpError(f"redirected to more than {MAX_SERVERS} servers")
-        limits = httpx.Limits(keepalive_expiry=self._config.idle_close_s)
-        transport: httpx2.AsyncHTTPTransport = httpx.AsyncHTTPTransport(
-            verify=verify, trust_env=False, limits=limits
+        transport = transport_over(
+            self._client.route,
+            httpx,
+            verify=verify,
+            keepalive_expiry_s=self._config.idle_close_s,
         )
         self._transports[place] = transport
         return transport

@@ -1,0 +1,167 @@
+"""Owns how HTTP leaves over a route: its connections are dialled by us, TLS goes inside.
+
+httpx2 connects by itself where nothing is asked for; over a proxy, or bound to an interface, its
+pool gets its connections from here.
+"""
+
+import select
+import socket
+from collections.abc import Iterable
+from types import ModuleType
+from typing import TYPE_CHECKING, Final
+
+import anyio
+import anyio.abc
+from anyio.streams.tls import TLSAttribute, TLSStream
+
+from torrent_engine.base.errors import NetworkError
+from torrent_engine.base.ids import PeerAddress
+from torrent_engine.net.resolver import Resolver, keep_name
+from torrent_engine.net.routes import DirectRoute, Route
+from torrent_engine.net.streams import close
+
+if TYPE_CHECKING:
+    import ssl
+
+    import httpx2
+
+DIAL_TIMEOUT_S: Final = 30.0  # ours: where the caller has none
+_BROKEN: Final = (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError)
+
+
+def transport_over(
+    route: Route,
+    httpx: ModuleType,
+    *,
+    verify: "ssl.SSLContext",
+    keepalive_expiry_s: float | None = 5.0,
+) -> "httpx2.AsyncHTTPTransport":
+    """Return what sends requests over a route; close it in the end."""
+    limits = httpx.Limits(keepalive_expiry=keepalive_expiry_s)
+    transport: httpx2.AsyncHTTPTransport = httpx.AsyncHTTPTransport(
+        verify=verify, trust_env=False, limits=limits
+    )
+    if not (isinstance(route, DirectRoute) and route.binding.is_anywhere):
+        import httpcore2
+
+        transport._pool = httpcore2.AsyncConnectionPool(  # noqa: SLF001 - it takes no other way
+            ssl_context=verify,
+            max_connections=limits.max_connections,
+            keepalive_expiry=keepalive_expiry_s,
+            network_backend=_Backend(route),  # type: ignore[arg-type]
+        )
+    return transport
+
+
+def resolver_for(route: Route, resolver: Resolver) -> Resolver:
+    """Return what looks names up for a route: nobody here, if it takes names itself."""
+    return keep_name if route.takes_names else resolver
+
+
+class _Backend:
+    """Where the pool gets its connections from."""
+
+    def __init__(self, route: Route) -> None:
+        self._route = route
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,  # noqa: ASYNC109 - the library's interface
+        local_address: str | None = None,
+        socket_options: Iterable[object] | None = None,
+    ) -> "_Stream":
+        import httpcore2
+
+        try:
+            sock = await self._route.dial(PeerAddress(host, port), timeout or DIAL_TIMEOUT_S)
+        except NetworkError as error:
+            raise httpcore2.ConnectError(str(error)) from error
+        try:
+            return _Stream(await anyio.abc.SocketStream.from_socket(sock))
+        except BaseException:
+            close(sock)
+            raise
+
+    async def sleep(self, seconds: float) -> None:
+        await anyio.sleep(seconds)
+
+
+class _Stream:
+    """One connection, as the pool uses it."""
+
+    def __init__(self, stream: anyio.abc.ByteStream) -> None:
+        self._stream = stream
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109
+        import httpcore2
+
+        try:
+            with anyio.fail_after(timeout):
+                return await self._stream.receive(max_bytes)
+        except anyio.EndOfStream:
+            return b""
+        except TimeoutError as error:
+            raise httpcore2.ReadTimeout(f"nothing came for {timeout} s") from error
+        except _BROKEN as error:
+            raise httpcore2.ReadError(str(error)) from error
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109
+        import httpcore2
+
+        try:
+            with anyio.fail_after(timeout):
+                await self._stream.send(buffer)
+        except TimeoutError as error:
+            raise httpcore2.WriteTimeout(f"nothing was taken for {timeout} s") from error
+        except _BROKEN as error:
+            raise httpcore2.WriteError(str(error)) from error
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+    async def start_tls(
+        self,
+        ssl_context: "ssl.SSLContext",
+        server_hostname: str | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109
+    ) -> "_Stream":
+        import httpcore2
+
+        try:
+            with anyio.fail_after(timeout):
+                inside = await TLSStream.wrap(
+                    self._stream,
+                    server_side=False,
+                    hostname=server_hostname,
+                    ssl_context=ssl_context,
+                    standard_compatible=False,
+                )
+        except BaseException as error:
+            await anyio.aclose_forcefully(self._stream)
+            if isinstance(error, TimeoutError):
+                raise httpcore2.ConnectTimeout("no TLS in time") from error
+            if isinstance(error, (anyio.EndOfStream, *_BROKEN)):
+                raise httpcore2.ConnectError(str(error) or "TLS failed") from error
+            raise
+        return _Stream(inside)
+
+    def get_extra_info(self, info: str) -> object:
+        if info == "ssl_object":
+            return self._stream.extra(TLSAttribute.ssl_object, None)  # noqa: S610 - no Django
+        if info == "is_readable":
+            sock = self._stream.extra(anyio.abc.SocketAttribute.raw_socket, None)  # noqa: S610
+            return _is_readable(sock)
+        return None
+
+
+def _is_readable(sock: socket.socket | None) -> bool:
+    """Say whether an idle connection has something to read: its end, most likely."""
+    if sock is None or sock.fileno() < 0:
+        return True
+    if not hasattr(select, "poll"):
+        return bool(select.select([sock], [], [], 0)[0])
+    poll = select.poll()
+    poll.register(sock, select.POLLIN)
+    return bool(poll.poll(0))
