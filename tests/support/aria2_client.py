@@ -3,6 +3,7 @@
 import base64
 import http.client
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +30,9 @@ class Aria2Client(Program):
         address: str | None = None,
         udp_trackers: bool = False,
         dht_node: tuple[str, int] | None = None,
+        extra: Sequence[str] = (),
     ) -> None:
-        """Start it; ``dht_node`` is where its DHT begins."""
+        """Start it; ``dht_node`` is where its DHT begins, ``extra`` are more options."""
         program = require_program("aria2c", "aria2")
         folder.mkdir(parents=True, exist_ok=True)
         self.host = host
@@ -43,6 +45,7 @@ class Aria2Client(Program):
                 *self._options(folder, port),
                 f"--enable-dht={_word(udp_trackers or dht_node is not None)}",
                 *(["--dht-entry-point={}:{}".format(*dht_node)] if dht_node else []),
+                *extra,
             ],
             host=host,
             log=folder / "aria2.log",

@@ -9,7 +9,7 @@ import http.client
 import json
 import secrets
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,8 +54,12 @@ class TransmissionClient(Program):
         port: int,
         address: str | None = None,
         dht_nodes: Sequence[tuple[str, int]] = (),
+        changes: Mapping[str, Any] | None = None,
     ) -> None:
-        """Start it; its DHT remembers these nodes, and wants nine before it is used."""
+        """Start it; its DHT remembers these nodes, and wants nine before it is used.
+
+        ``changes`` are settings that shall differ from those above.
+        """
         program = require_program("transmission-daemon", "transmission-daemon")
         if host.namespace is None:
             missing("Transmission needs network namespaces: root, and Debian package iproute2")
@@ -71,6 +75,7 @@ class TransmissionClient(Program):
             "download-dir": str(folder),
             "peer-port": port,
             "rpc-port": self.rpc_port,
+            **(changes or {}),
         }
         (folder / "settings.json").write_text(json.dumps(settings))
         if dht_nodes:
