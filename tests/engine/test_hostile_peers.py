@@ -312,7 +312,7 @@ async def test_b5_one_ip_address_gets_one_incoming_link_handshake_or_not(tmp_pat
         assert connect("10.0.0.1").fileno() >= 0
         for sock in theirs:
             sock.close()
-        await until(lambda: not pool._incoming)
+        await until(lambda: not pool._incoming._per_host)
 
 
 # -- floods and silence -------------------------------------------------------------------------

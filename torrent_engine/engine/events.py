@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from torrent_engine.base.ids import FileIndex, InfoHash, PeerAddress, PieceIndex
+from torrent_engine.base.network_config import LinkEncryption, LinkProtocol
 from torrent_engine.engine.source_counts import SourceCounts
 
 
@@ -139,6 +140,8 @@ class PeerConnected(Event):
     client: str
     """What it calls itself (BEP 10), else what its peer id says (BEP 20), else "". Not escaped."""
     incoming: bool
+    transport: LinkProtocol = LinkProtocol.TCP
+    encryption: LinkEncryption = LinkEncryption.NONE
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,7 +74,11 @@ class MetadataRun:
             self.swarm, on_metadata=self._on_metadata, on_liar=self._on_liar
         )
         self.candidates = CandidateList(
-            shared.config.pool, shared.rng, bans=shared.bans, dial_limiter=shared.dial_limiter
+            shared.config.pool,
+            shared.rng,
+            bans=shared.bans,
+            dial_limiter=shared.dial_limiter,
+            ip_filter=shared.ip_filter,
         )
         self.source_totals = SourceTotals(self.candidates)
         self.pool = self._make_pool()
@@ -123,6 +127,7 @@ class MetadataRun:
                 on_left=self._on_left,
                 gate=NoGate(),
             ),
+            shared.network,
         )
         pool.own.public = shared.own_address
         return pool

@@ -1,20 +1,41 @@
-"""Owns how the peers of all torrents are reached: over TCP and over uTP.
+"""Owns how the peers of all torrents are reached: where we listen, over TCP and over uTP.
 
 Source: BEP 29 (uTP).
 """
 
+import random
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import anyio
+
+from torrent_engine.base.config import SharedConfig
 from torrent_engine.base.errors import NetworkError
 from torrent_engine.base.ids import PeerAddress
-from torrent_engine.base.network_config import NetworkConfig
-from torrent_engine.net.streams import dial
+from torrent_engine.base.network_config import LinkProtocol, NetworkConfig
+from torrent_engine.net.datagrams import DatagramRelay, Datagrams
+from torrent_engine.net.listening import Listening, listen_on_port
+from torrent_engine.net.routes import Routes
 from torrent_engine.net.transport import TcpTransport, Transport
+from torrent_engine.net.utp_service import UtpService
+from torrent_engine.policy.reach import Reach
+
+Incoming = Callable[[Transport, PeerAddress], None]
+"""Takes over a connection that somebody else began."""
 
 
 class Network:
-    """What a torrent dials with; shared by all of them."""
+    """What torrents dial with and are reached at; shared by all of them."""
 
     def __init__(self, config: NetworkConfig) -> None:
+        """Raise ConfigError if the proxy cannot be used as it is asked for."""
         self.config = config
+        self.reach = Reach(config.encryption.outgoing)
+        self.routes = Routes(config)
+        self.listening = Listening()
+        self.datagrams: DatagramRelay | None = None
+        """None: there is no UDP."""
+        self.utp: UtpService | None = None
 
     @property
     def dials_tcp(self) -> bool:
@@ -24,12 +45,63 @@ class Network:
     @property
     def dials_utp(self) -> bool:
         """Whether peers are dialled over uTP."""
-        return False
+        return self.utp is not None and self.config.utp.outgoing
+
+    @property
+    def protocols(self) -> tuple[LinkProtocol, ...]:
+        """What peers are dialled over, the preferred first."""
+        ours = {LinkProtocol.TCP: self.dials_tcp, LinkProtocol.UTP: self.dials_utp}
+        return tuple(protocol for protocol, is_there in ours.items() if is_there)
 
     async def dial_tcp(self, address: PeerAddress, timeout_s: float) -> Transport:
         """Connect over TCP. Raises NetworkError if that fails or takes longer."""
-        return TcpTransport(await dial(address, timeout_s))
+        return TcpTransport(await self.routes.peers.dial(address, timeout_s))
 
     async def dial_utp(self, address: PeerAddress, timeout_s: float) -> Transport:
         """Connect over uTP. Raises NetworkError if that fails or takes longer."""
-        raise NetworkError(f"{address}: uTP is switched off")
+        if self.utp is None:
+            raise NetworkError(f"{address}: there is no uTP")
+        return await self.utp.dial(address, timeout_s)
+
+
+@asynccontextmanager
+async def open_network(
+    config: SharedConfig,
+    incoming: Incoming,
+    *,
+    clock: Callable[[], float],
+    rng: random.Random,
+) -> AsyncIterator[Network]:
+    """Bind the port; serve what is UDP until the end, and give who comes over uTP to ``incoming``.
+
+    Whoever accepts on the TCP sockets closes them. Raises NetworkError if nobody can be listened
+    to, ConfigError if the proxy cannot be used as it is asked for.
+    """
+    network = Network(config.network)
+    network.listening = listen_on_port(
+        config.listen_hosts,
+        config.listen_port,
+        udp=_wants_utp(config.network) or config.dht.enabled,
+        binding=network.routes.binding,
+    )
+    try:
+        async with anyio.create_task_group() as tasks:
+            if network.listening.udp:
+                network.datagrams = datagrams = Datagrams(network.listening.udp)
+                tasks.start_soon(datagrams.run)
+                if _wants_utp(config.network):
+                    taker = incoming if config.network.utp.incoming else None
+                    network.utp = UtpService(
+                        config.network.utp, datagrams, clock=clock, rng=rng, incoming=taker
+                    )
+                    tasks.start_soon(network.utp.run)
+            try:
+                yield network
+            finally:
+                tasks.cancel_scope.cancel()
+    finally:
+        network.listening.close()
+
+
+def _wants_utp(config: NetworkConfig) -> bool:
+    return config.utp.incoming or config.utp.outgoing

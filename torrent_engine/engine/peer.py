@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from torrent_engine.base.config import TransferConfig
 from torrent_engine.base.ids import PeerAddress, PeerId
+from torrent_engine.base.network_config import LinkEncryption, LinkProtocol
 from torrent_engine.net.peer_link import PeerLink
 from torrent_engine.policy.candidates import Source
 from torrent_engine.policy.rate import RateMeter
@@ -56,6 +57,7 @@ class Peer:
         "metadata_bytes",
         "piece_count",
         "pipeline",
+        "prefers_encryption",
         "quiet_until_s",
         "received_blocks",
         "source",
@@ -86,7 +88,7 @@ class Peer:
         """The pieces that it has, piece ``i`` at ``1 << i``."""
         self.piece_count = 0
         self.has_all = False
-        self.is_upload_only = False
+        self.is_upload_only = self.prefers_encryption = False
         self.listen_port: int | None = None
         """Where it accepts connections, if it said so (BEP 10)."""
         self.metadata_bytes: int | None = None
@@ -126,6 +128,8 @@ class PeerStats:
     client: str
     source: str
     is_incoming: bool
+    transport: LinkProtocol
+    encryption: LinkEncryption
     is_seed: bool
     am_interested: bool
     am_choking: bool
@@ -147,6 +151,8 @@ def peer_stats(peer: Peer, now: float) -> PeerStats:
         client=peer.client,
         source=peer.source.name.lower() if peer.source.name else "",
         is_incoming=peer.is_incoming,
+        transport=peer.link.transport.protocol,
+        encryption=peer.link.transport.encryption,
         is_seed=peer.has_all,
         am_interested=connection.am_interested,
         am_choking=connection.am_choking,

@@ -28,13 +28,14 @@ class PeerServing:
     ) -> None:
         self.peer = peer
         """None until the handshake came."""
-        self.was_hung_up_on = False
-        """The other side closed before it said anything."""
+        self.is_answered = False
+        """The other side said something."""
+        self.timed_out = False
+        """No handshake came in time."""
         self._link = link
         self._join = join
         self._handle = handle
         self._deadline: anyio.CancelScope | None = None
-        self._is_answered = False
 
     async def run(self, received: bytes, *, now: float, timeout_s: float) -> str:
         """Serve until the end of the link; return its reason. ``received`` came already.
@@ -47,9 +48,8 @@ class PeerServing:
         with anyio.CancelScope(deadline=anyio.current_time() + timeout_s) as self._deadline:
             if self.peer is not None:
                 self._deadline.deadline = NEVER
-            reason = await link.run(self._on_events)
-            self.was_hung_up_on = not self._is_answered
-            return reason
+            return await link.run(self._on_events)
+        self.timed_out = True
         raise RemoteProtocolError("no handshake in time", bep=3)
 
     def _on_events(self, events: list[PeerEvent], _count_bytes: int) -> None:
@@ -63,7 +63,7 @@ class PeerServing:
         """Make a peer of the first event, and return the others."""
         if not events:
             return events
-        self._is_answered, first = True, events[0]
+        self.is_answered, first = True, events[0]
         if isinstance(first, ProtocolViolated):
             self._link.end(str(first.error))
         elif isinstance(first, HandshakeReceived):

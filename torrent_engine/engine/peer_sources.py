@@ -43,7 +43,9 @@ class Endpoints(Protocol):
 class Pool(Protocol):
     """Who takes the peers that are found."""
 
-    connecting: int
+    @property
+    def connecting(self) -> int:
+        """How many handshakes are under way."""
 
     @property
     def own(self) -> Endpoints:

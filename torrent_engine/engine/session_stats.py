@@ -1,11 +1,13 @@
 """The numbers of one torrent at one moment."""
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.engine.events import StatsUpdated
+from torrent_engine.engine.peer import Peer
 from torrent_engine.engine.source_counts import SourceCounts
 from torrent_engine.engine.states import State
 from torrent_engine.engine.torrent import Totals
@@ -50,6 +52,8 @@ class SessionStats:
     sources: Mapping[str, SourceCounts] = field(default_factory=dict)
     """What came from where: "tracker", "dht", "pex", "lsd", "web_seed", "incoming", "manual" and
     "resume"; empty while nothing runs."""
+    links: Mapping[str, int] = field(default_factory=dict)
+    """Peers by what carries their link and how it is encrypted, as "tcp/none" or "utp/rc4"."""
 
 
 def idle_stats(state: State, name: str, metainfo: Metainfo | None) -> SessionStats:
@@ -106,6 +110,7 @@ def fetch_stats(fetch: "MetadataRun", state: State, name: str, elapsed_s: float)
         connecting=fetch.pool.connecting,
         elapsed_s=elapsed_s,
         sources=fetch.source_totals.counts(),
+        links=_links(fetch.swarm.peers),
     )
 
 
@@ -137,7 +142,13 @@ def run_stats(run: "SessionRun", state: State, now: float, elapsed_s: float) -> 
         checked_fraction=run.check.checked_pieces / max(run.check.pieces_to_check, 1),
         have=have.to_bytes(),
         sources=run.transfer.source_totals.counts(),
+        links=_links(torrent.peers),
     )
+
+
+def _links(peers: Iterable[Peer]) -> dict[str, int]:
+    transports = (peer.link.transport for peer in peers)
+    return dict(Counter(f"{each.protocol}/{each.encryption}" for each in transports))
 
 
 def stats_event(run: "SessionRun", state: State, now: float) -> StatsUpdated:

@@ -120,6 +120,7 @@ class Transfer:
                 is_private=metainfo.is_private,
                 bans=shared.bans,
                 dial_limiter=shared.dial_limiter,
+                ip_filter=shared.ip_filter,
             )
         else:
             candidates = inheritance.candidates
@@ -136,7 +137,7 @@ class Transfer:
             self._on_left,
             self.writer,
         )
-        pool = PeerPool(torrent, candidates, shared.connection_slots, role)
+        pool = PeerPool(torrent, candidates, shared.connection_slots, role, shared.network)
         pool.own.public = shared.own_address
         if inheritance is not None:
             pool.adopt(inheritance.links)
@@ -150,7 +151,7 @@ class Transfer:
         if not config.pex.enabled or torrent.metainfo.is_private:
             return None
         if inheritance is not None and inheritance.pex is not None:
-            inheritance.pex.tell(self._wake_pool)
+            inheritance.pex.on_new = self._wake_pool
             return inheritance.pex
         return PeerExchange(
             config.pex,

@@ -1,0 +1,231 @@
+"""Owns each link of one torrent from its first byte to its end: who becomes a peer, who is none.
+
+Source: BEP 3 (handshake).
+"""
+
+import logging
+from dataclasses import dataclass
+from functools import partial
+
+from torrent_engine.base.errors import TorrentEngineError
+from torrent_engine.base.ids import PeerAddress
+from torrent_engine.base.network_config import LinkEncryption
+from torrent_engine.engine.duplicate_links import (
+    CONNECTED_ALREADY,
+    DuplicateLinks,
+    linked,
+    takes_its_place,
+)
+from torrent_engine.engine.events import PeerConnected, PeerDisconnected
+from torrent_engine.engine.greeting import new_connection
+from torrent_engine.engine.kept_links import KeptLinks
+from torrent_engine.engine.link_upkeep import note_seed, said_before
+from torrent_engine.engine.network import Network
+from torrent_engine.engine.own_endpoints import OwnEndpoints
+from torrent_engine.engine.peer import Identity, Peer
+from torrent_engine.engine.peer_serving import NEVER, PeerServing
+from torrent_engine.engine.pool_places import Place, PoolPlaces
+from torrent_engine.engine.pool_role import PoolRole
+from torrent_engine.engine.torrent import Swarm
+from torrent_engine.net.peer_link import PeerLink
+from torrent_engine.net.transport import Transport
+from torrent_engine.policy.candidates import CandidateList, Source
+from torrent_engine.protocol.wire.connection import PeerConnection
+from torrent_engine.protocol.wire.messages import HandshakeReceived
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A connection that is open, before the handshake of BEP 3."""
+
+    transport: Transport
+    address: PeerAddress
+    source: Source
+    connection: PeerConnection
+    timeout_s: float
+    """How long the handshake may take."""
+    received: bytes = b""
+    """What came of it already."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a connection ended."""
+
+    reason: str | None
+    """None: the whole pool was stopped."""
+    has_joined: bool
+    """It was that of a peer."""
+    was_answered: bool
+    """The other side said anything at all."""
+    timed_out: bool
+    """Its handshake did not come in time."""
+
+    @property
+    def was_hung_up_on(self) -> bool:
+        """Whether the other side was there, and closed before it said anything."""
+        return not self.was_answered and not self.timed_out
+
+    @property
+    def is_nobodys_fault(self) -> bool:
+        """Whether the candidate is as good as before, or was dealt with."""
+        return self.has_joined or self.reason in {None, CONNECTED_ALREADY}
+
+
+class LinkLives:
+    """Serves links, each in a task of its caller."""
+
+    def __init__(
+        self,
+        swarm: Swarm,
+        candidates: CandidateList,
+        places: PoolPlaces,
+        role: PoolRole,
+        network: Network,
+    ) -> None:
+        self.own = OwnEndpoints(candidates, swarm.shared_config.listen_hosts)
+        self.kept = KeptLinks(places.slots)
+        """Whose links were detached, once they have ended here."""
+        self._swarm = swarm
+        self._candidates = candidates
+        self._places = places
+        self._role = role
+        self._network = network
+        self._duplicates = DuplicateLinks(candidates)
+
+    def new_connection(self) -> PeerConnection:
+        """Return the protocol of a link that begins; our handshake is the first that it sends."""
+        connection = new_connection(self._swarm, self._role.greeting)
+        connection.send_handshake(dht=self._role.greeting.dht_port() is not None)
+        return connection
+
+    async def serve(self, opened: Opened, place: Place) -> Ending:
+        """Run one connection from its handshake to its end, or until it is detached."""
+        link = PeerLink(
+            opened.transport,
+            opened.address,
+            opened.connection,
+            gate=self._role.gate,
+            clock=self._swarm.clock,
+        )
+        self.own.exclude_local(opened.transport.local_host)
+        join = partial(self._join, place=place, source=opened.source)
+        serving = PeerServing(link, join, self._role.handle)
+        return await self._run(link, serving, opened.received, opened.timeout_s)
+
+    async def serve_adopted(self, peer: Peer) -> None:
+        """Go on with a peer that we knew before the metadata; what it said is looked at anew."""
+        link, now = peer.link, self._swarm.clock()
+        link.set_gate(self._role.gate)
+        serving = PeerServing(link, lambda _link, _handshake: None, self._role.handle, peer)
+        peer.is_adopted = True
+        self._swarm.peers.add(peer)
+        self._role.greeting.greet(peer, self.own.port_seen_by(peer.address.host))
+        self._role.on_joined(peer)
+        self._role.handle(peer, said_before(peer, self._role.greeting.geometry, now))
+        await self._run(link, serving, b"", NEVER)
+
+    async def _run(
+        self, link: PeerLink, serving: PeerServing, received: bytes, timeout_s: float
+    ) -> Ending:
+        """Run a link; its errors end here."""
+        reason: str | None = None
+        try:
+            now = self._swarm.clock()
+            reason = await serving.run(received, now=now, timeout_s=timeout_s)
+        except TorrentEngineError as error:
+            reason = str(error)
+        except Exception:
+            logger.exception("peer %s: a bug ended its link", link.address)
+            reason = "internal error"
+        finally:
+            if serving.peer is not None and link.is_detached:
+                self.kept.keep(serving.peer)
+            else:
+                link.close()
+                self._ended(serving.peer, link.address, reason)
+        return Ending(reason, serving.peer is not None, serving.is_answered, serving.timed_out)
+
+    def _ended(self, peer: Peer | None, address: PeerAddress, reason: str | None) -> None:
+        if peer is None:
+            logger.debug("%s: no handshake: %s", address, reason)
+        else:
+            note_seed(peer, self._candidates)
+            self._leave(peer)
+            self._release(peer, reason)
+            if peer.tell_connected is not None:
+                peer.tell_connected()
+            info_hash = self._swarm.info_hash
+            self._swarm.bus.publish(PeerDisconnected(info_hash, peer.address, reason or "stopped"))
+
+    def _leave(self, peer: Peer) -> None:
+        self._swarm.peers.discard(peer)
+        self._places.slots.give_back()
+        self._role.on_left(peer)
+        self._places.wake()
+
+    def _release(self, peer: Peer, reason: str | None) -> None:
+        """Note the end of a peer's link; without a reason the whole pool was stopped."""
+        ended = self._duplicates.released(peer)
+        if reason != CONNECTED_ALREADY:
+            ended.append(peer.address)
+        if reason is not None:
+            now, is_good = self._swarm.clock(), not peer.connection.is_violated
+            for each in ended:
+                self._candidates.mark_disconnected(each, now, good=is_good)
+
+    # -- who becomes a peer -------------------------------------------------------------------
+
+    def _join(
+        self, link: PeerLink, handshake: HandshakeReceived, *, place: Place, source: Source
+    ) -> Peer | None:
+        """Make a peer of a link whose handshake came; None if it must not be one."""
+        swarm, now = self._swarm, self._swarm.clock()
+        if handshake.peer_id == swarm.peer_id:
+            self._candidates.exclude(link.address)
+            link.end("it is ourselves")
+            return None
+        if self._candidates.is_banned(link.address, handshake.peer_id, now):
+            link.end("banned")
+            return None
+        is_incoming, old = source is Source.INCOMING, linked(swarm.peers, handshake.peer_id)
+        if old and not takes_its_place(old, swarm.peer_id, is_incoming=is_incoming):
+            self._duplicates.end(link, old, now)
+            return None
+        identity = Identity(link.address, handshake.peer_id)
+        peer = Peer(link, identity, source, swarm.shared_config.transfer, now)
+        place.joined()
+        swarm.peers.add(peer)
+        self._places.slots.proven()
+        self._candidates.mark_connected(link.address, now)
+        if old is not None:
+            self._duplicates.end(old.link, peer, now)
+        self._welcome(peer)
+        return peer
+
+    def _welcome(self, peer: Peer) -> None:
+        if not peer.is_incoming:
+            transport = peer.link.transport
+            is_encrypted = transport.encryption is not LinkEncryption.NONE
+            self._network.reach.worked(peer.address, transport.protocol, is_encrypted=is_encrypted)
+        self._role.greeting.greet(peer, self.own.port_seen_by(peer.address.host))
+        self._role.on_joined(peer)
+        peer.tell_connected = lambda: self._tell_connected(peer)
+        if not peer.connection.extensions_enabled:
+            peer.tell_connected()
+
+    def _tell_connected(self, peer: Peer) -> None:
+        peer.tell_connected = None
+        transport = peer.link.transport
+        self._swarm.bus.publish(
+            PeerConnected(
+                self._swarm.info_hash,
+                peer.address,
+                peer.client,
+                peer.is_incoming,
+                transport.protocol,
+                transport.encryption,
+            )
+        )
