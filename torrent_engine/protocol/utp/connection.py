@@ -1,15 +1,15 @@
-"""Owns one connection of uTP: its states, what is sent when, and when it has ended.
+"""Owns one connection of uTP: its states, what may come and leave in each, and its end.
 
-Source: BEP 29.
+Source: BEP 29; rows C3 and C4. No socket and no clock: packets and times are arguments.
 """
 
-from collections import deque
 from collections.abc import Callable, Sequence
 from enum import Enum, auto
 from random import Random
-from typing import Self
+from typing import Final, Self
 
 from torrent_engine.base.network_config import UtpConfig
+from torrent_engine.protocol.utp.handshake import CONFIRMATION_S, SYN_SEQUENCE, Dial, choose_id
 from torrent_engine.protocol.utp.limits import UtpLimits
 from torrent_engine.protocol.utp.packet import (
     DATA,
@@ -18,14 +18,18 @@ from torrent_engine.protocol.utp.packet import (
     MASK_16,
     MASK_32,
     RESET,
+    SACK,
     STATE,
     SYN,
     VERSION,
     Packet,
 )
+from torrent_engine.protocol.utp.receiver import ReceiveSide
+from torrent_engine.protocol.utp.sender import Heading, OutgoingPacket, SendSide
 
-OutgoingPacket = tuple[bytes, bytes | memoryview]
-"""Header and payload."""
+CLOSING_TIMEOUTS: Final = 3  # ours: so often what was left to be sent is sent in vain
+MIN_SEND_ROOM_BYTES: Final = 32 * 1024  # ours: below it, send() waits: two blocks
+RESET_MEMORY: Final = 2_048  # packets: a RESET for an older one of ours is not believed
 
 
 class UtpState(Enum):
@@ -33,34 +37,38 @@ class UtpState(Enum):
 
     SYN_SENT = auto()
     SYN_RECEIVED = auto()
+    """Answered; whether the other side is where its address says is not known."""
     CONNECTED = auto()
     CLOSING = auto()
+    """We said that we are done; what was queued may still be on its way."""
     ENDED = auto()
 
 
-class UtpConnection:
-    """One connection, without socket and clock (a first version: a small fixed window)."""
+_LIVE: Final = (UtpState.CONNECTED, UtpState.CLOSING)
 
-    def __init__(self, config: UtpConfig, limits: UtpLimits | None) -> None:
-        self._config = config
-        self._limits = limits or UtpLimits()
+
+class UtpConnection:
+    """One connection. After every call that may change it, ask for :meth:`packets_to_send`."""
+
+    def __init__(
+        self, config: UtpConfig, limits: UtpLimits, *, first: int, acknowledged: int, now: float
+    ) -> None:
+        self._sender = SendSide(config, limits, first, now)
+        self._receiver = ReceiveSide(acknowledged, config.receive_window_bytes, limits.reorder)
+        self._out: list[OutgoingPacket] = []
+        self._dial: Dial | None = None
+        self._confirm_by_s = 0.0
+        self._delay_us = 0  # what the last packet seemed to travel: told in each of ours
+        self._last_sample_us = 0
         self.receive_id = 0
+        """Id in packets to us."""
         self.send_id = 0
+        """Id in packets from us; a RESET from who has forgotten us carries this one."""
         self.state = UtpState.SYN_SENT
         self.failure: str | None = None
+        """Why it ended, when it did not end well."""
         self.is_confirmed = True
-        self._sequence = 1
-        self._acknowledged = 0
-        self._out: deque[OutgoingPacket] = deque()
-        self._queue: deque[bytes] = deque()
-        self._flight: dict[int, tuple[int, bytes]] = {}
-        self._received: deque[bytes] = deque()
-        self._has_eof = False
-        self._delay_us = 0
-        self._must_ack = False
-        self._timer: float | None = None
-        self._tries = 0
-        self._fin_sent = False
+        """Whether the other side has acknowledged something that only it could know (row C3)."""
 
     @classmethod
     def dial(
@@ -72,15 +80,15 @@ class UtpConnection:
         is_taken: Callable[[int], bool],
         limits: UtpLimits | None = None,
     ) -> Self:
-        """Begin a connection; its SYN is queued. ``is_taken`` says which ids are in use."""
-        self = cls(config, limits)
-        self.receive_id = rng.randrange(1 << 16)
-        while is_taken(self.receive_id):
-            self.receive_id = rng.randrange(1 << 16)
+        """Begin a connection; its SYN is queued.
+
+        ``is_taken`` says whether an id is used already with the same address.
+        """
+        first = SYN_SEQUENCE + 1
+        self = cls(config, limits or UtpLimits(), first=first, acknowledged=0, now=now)
+        self.receive_id = choose_id(rng, is_taken)
         self.send_id = self.receive_id + 1 & MASK_16
-        self._flight[1] = (SYN, b"")
-        self._sequence = 2
-        self._resend(now)
+        self._dial = Dial(config.syn_attempts, now)
         return self
 
     @classmethod
@@ -94,160 +102,243 @@ class UtpConnection:
         limits: UtpLimits | None = None,
     ) -> Self:
         """Answer a SYN, with one packet and no payload until its sender has heard of us."""
-        self = cls(config, limits)
+        first, last = rng.randrange(1 << 16), syn.sequence
+        self = cls(config, limits or UtpLimits(), first=first, acknowledged=last, now=now)
         self.receive_id = syn.connection_id + 1 & MASK_16
         self.send_id = syn.connection_id
         self.state = UtpState.SYN_RECEIVED
         self.is_confirmed = False
-        self._sequence = rng.randrange(1 << 16)
-        self._acknowledged = syn.sequence
-        self._must_ack = True
-        self._timer = now + 10
+        self._confirm_by_s = now + CONFIRMATION_S
+        self._delay_us = int(now * 1e6) - syn.timestamp_us & MASK_32
+        self._receiver.must_acknowledge = True
         return self
 
     @property
     def has_ended(self) -> bool:
-        """Whether it may be forgotten, once packets_to_send was asked for the last time."""
+        """Whether it may be forgotten; a last packet may still be there to be sent."""
         return self.state is UtpState.ENDED
 
     @property
     def is_readable(self) -> bool:
         """Whether receive_into would not block."""
-        return bool(self._received) or self._has_eof or self.has_ended
+        return self._receiver.is_readable or self.state is UtpState.ENDED
 
     @property
     def is_writable(self) -> bool:
         """Whether send would not block."""
-        return self.has_ended or (self.state is UtpState.CONNECTED and len(self._queue) < 4)
+        if self.state is UtpState.CONNECTED:
+            return self._sender.room_bytes >= MIN_SEND_ROOM_BYTES
+        return self.state in (UtpState.CLOSING, UtpState.ENDED)
+
+    @property
+    def wants_to_send(self) -> bool:
+        """Whether an acknowledgement waits to be sent, as after reading from a full window."""
+        return self._receiver.must_acknowledge or bool(self._out)
+
+    # -- packets in --------------------------------------------------------------------------
 
     def receive_packet(self, packet: Packet, *, now: float, arrived_s: float) -> None:
-        """Take one packet of this connection, that arrived at ``arrived_s``."""
-        if self.has_ended:
+        """Take one packet with our ``receive_id``, or a RESET with our ``send_id``.
+
+        ``arrived_s`` is when it reached this machine, by the clock of ``now``: a program that is
+        busy is no queue on the way. Whatever makes no sense is dropped.
+        """
+        if self.state not in _LIVE or packet.type > STATE:
+            self._receive_rarely(packet, now, arrived_s)
             return
+        if self._sender.acknowledged(packet, now, arrived_s):
+            self._receive(packet, now, arrived_s)
+
+    def _receive(self, packet: Packet, now: float, arrived_s: float) -> None:
+        """Take a packet whose acknowledgement can be true."""
+        sender = self._sender
+        sender.retransmission.heard_s = now
+        sample_us = packet.timestamp_difference_us
+        if sample_us and (sample_us != self._last_sample_us or packet.type == STATE):
+            self._last_sample_us = sample_us
+            sender.delay.measure(sample_us, now)
         self._delay_us = int(arrived_s * 1e6) - packet.timestamp_us & MASK_32
-        if packet.type == RESET:
-            self._end("reset")
-            return
-        if packet.type == SYN:
-            self._must_ack = True
-            return
-        if self.state is UtpState.SYN_SENT:
-            self._acknowledged = packet.sequence - 1 & MASK_16
-            self.state = UtpState.CONNECTED
-        elif self.state is UtpState.SYN_RECEIVED:
-            self.state, self.is_confirmed, self._timer = UtpState.CONNECTED, True, None
-        for sequence in list(self._flight):
-            if packet.acknowledged - sequence & MASK_16 < 1 << 15:
-                del self._flight[sequence]
-                self._tries, self._timer = 0, now + 1
-        if packet.type in (DATA, FIN):
-            self._must_ack = True
-            if packet.sequence == self._acknowledged + 1 & MASK_16:
-                self._acknowledged = packet.sequence
-                self._has_eof |= packet.type == FIN
-                if packet.payload:
-                    self._received.append(bytes(packet.payload))
-        if self._fin_sent and not self._flight:
+        if packet.type == DATA:
+            self._receiver.take(packet.sequence, packet.payload)
+        elif packet.type == FIN:
+            self._receiver.take_end(packet.sequence)
+        if sender.is_done:
             self._end(None)
 
+    def _receive_rarely(self, packet: Packet, now: float, arrived_s: float) -> None:
+        if packet.type == RESET:
+            self._receive_reset(packet)
+        elif packet.type == SYN:
+            self._receive_syn(packet, arrived_s)
+        elif self.state is UtpState.SYN_SENT:
+            self._receive_answer(packet, now, arrived_s)
+        elif self.state is UtpState.SYN_RECEIVED:
+            self._receive_confirmation(packet, now, arrived_s)
+
+    def _receive_reset(self, packet: Packet) -> None:
+        """End, if it is about something that we sent lately: others can only guess that."""
+        flight = self._sender.flight
+        count = (packet.acknowledged + 1 - flight.first) & MASK_16
+        is_lately = count <= flight.next - flight.first + 1 or count >= (1 << 16) - RESET_MEMORY
+        if self.state is UtpState.CLOSING:
+            self._end(None)
+        elif self.state is UtpState.SYN_SENT or is_lately:
+            self._end("reset by the other side")
+
+    def _receive_syn(self, packet: Packet, arrived_s: float) -> None:
+        """Answer a SYN that was sent again, by the same state."""
+        if self._dial is None and self.state is not UtpState.ENDED:
+            self._delay_us = int(arrived_s * 1e6) - packet.timestamp_us & MASK_32
+            self._receiver.must_acknowledge = True
+
+    def _receive_answer(self, packet: Packet, now: float, arrived_s: float) -> None:
+        """Connect, if the packet answers our SYN."""
+        if packet.type != STATE or packet.acknowledged != SYN_SEQUENCE or self._dial is None:
+            return
+        if self._dial.sent_s is not None:
+            self._sender.round_trip.measure(arrived_s - self._dial.sent_s, now)
+        self._receiver.acknowledged = packet.sequence - 1 & MASK_16
+        self.state = UtpState.CONNECTED
+        if self._sender.acknowledged(packet, now, arrived_s):
+            self._receive(packet, now, arrived_s)
+
+    def _receive_confirmation(self, packet: Packet, now: float, arrived_s: float) -> None:
+        """Connect, if the packet acknowledges the number that we chose (row C3)."""
+        if self._sender.flight.count_acknowledged(packet.acknowledged) != 0:
+            return
+        self.state, self.is_confirmed = UtpState.CONNECTED, True
+        self._sender.acknowledged(packet, now, arrived_s)
+        self._receive(packet, now, arrived_s)
+
     def batch_ended(self, now: float) -> None:
-        """Queue the acknowledgement of what came."""
-        if self._must_ack and not self.has_ended:
-            self._out.append((self._header(STATE, self._sequence, now), b""))
-            self._must_ack = False
+        """Take that no more packets are there to be read now; decide on an acknowledgement."""
+        self._receiver.batch_ended(now)
+
+    # -- packets out -------------------------------------------------------------------------
 
     def packets_to_send(self, now: float) -> list[OutgoingPacket]:
         """Return what may leave now, oldest first, as (header, payload)."""
-        if self.state in (UtpState.CONNECTED, UtpState.CLOSING):
-            while self._queue and len(self._flight) < 8:
-                self._send_one(DATA, self._queue.popleft(), now)
-            if self.state is UtpState.CLOSING and not self._queue and not self._fin_sent:
-                self._fin_sent = True
-                self._send_one(FIN, b"", now)
-        self.batch_ended(now)
-        packets = list(self._out)
-        self._out.clear()
-        return packets
+        out, self._out = self._out, []
+        receiver = self._receiver
+        if self.state in _LIVE:
+            before = len(out)
+            self._sender.packets(now, self._heading(now), out)
+            if len(out) > before:
+                must_tell = receiver.must_acknowledge and receiver.has_gap
+                receiver.acknowledgement_left()
+                receiver.must_acknowledge = must_tell
+        elif self._dial is not None and self._dial.is_due and self.state is UtpState.SYN_SENT:
+            self._dial.left(now)
+            out.append(self._syn(now))
+        if receiver.must_acknowledge and self.state is not UtpState.SYN_SENT:
+            out.append(self._acknowledgement(now))
+        return out
+
+    def _heading(self, now: float) -> Heading:
+        receiver, time_us = self._receiver, int(now * 1e6) & MASK_32
+        window_bytes, acknowledged = receiver.window_bytes, receiver.acknowledged
+        return Heading(self.send_id, time_us, self._delay_us, window_bytes, acknowledged)
+
+    def _acknowledgement(self, now: float) -> OutgoingPacket:
+        """Return a packet without payload that says what has come."""
+        receiver = self._receiver
+        sack = receiver.sack() if receiver.has_gap and self.is_confirmed else b""
+        header = self._header(STATE, now, self._sender.flight.next, SACK if sack else 0)
+        receiver.acknowledgement_left()
+        return header + (bytes((0, len(sack))) + sack if sack else b""), b""
+
+    def _syn(self, now: float) -> OutgoingPacket:
+        kind, time_us = SYN << 4 | VERSION, int(now * 1e6) & MASK_32
+        window_bytes = self._receiver.window_bytes
+        fields = (kind, 0, self.receive_id, time_us, 0, window_bytes, SYN_SEQUENCE, 0)
+        return HEADER.pack(*fields), b""
+
+    def _header(self, kind: int, now: float, sequence: int, extension: int = 0) -> bytes:
+        connection_id, *others, acknowledged = self._heading(now)
+        first = kind << 4 | VERSION
+        number = sequence & MASK_16
+        return HEADER.pack(first, extension, connection_id, *others, number, acknowledged)
+
+    # -- time --------------------------------------------------------------------------------
 
     def timer(self) -> float | None:
-        """Return when handle_timer wants to be called."""
-        return self._timer if self._flight or not self.is_confirmed else None
+        """Return when :meth:`handle_timer` should be called, after what waits was received."""
+        if self.state is UtpState.SYN_SENT and self._dial is not None:
+            return self._dial.due_s
+        if self.state is UtpState.SYN_RECEIVED:
+            return self._confirm_by_s
+        if self.state is UtpState.ENDED:
+            return None
+        sender_s, ack_s = self._sender.timer(), self._receiver.ack_due_s
+        if sender_s is None or ack_s is None:
+            return ack_s if sender_s is None else sender_s
+        return min(sender_s, ack_s)
 
     def handle_timer(self, now: float) -> None:
-        """Do what is due."""
-        if self._timer is None or now < self._timer or self.has_ended:
-            return
-        self._tries += 1
-        if self._tries > 8 or not self.is_confirmed:
-            self._end("timed out")
-        else:
-            self._resend(now)
+        """Do what is due; too early is harmless, and late is taken into account."""
+        if self.state in _LIVE:
+            self._sender.handle_timer(now)
+            if self._receiver.ack_due_s is not None and now >= self._receiver.ack_due_s:
+                self._receiver.must_acknowledge = True
+            if self._sender.retransmission.is_hopeless:
+                self._end("the other side is silent")
+        elif self.state is UtpState.SYN_SENT and self._dial is not None:
+            if not self._dial.handle_timer(now):
+                self._end("no answer")
+        elif self.state is UtpState.SYN_RECEIVED and now >= self._confirm_by_s:
+            self._end("not confirmed")
+
+    # -- the stream --------------------------------------------------------------------------
 
     def send(self, buffers: Sequence[bytes | memoryview]) -> int:
-        """Take bytes to send; BlockingIOError if none can be taken."""
-        if self.has_ended:
-            raise ConnectionResetError(self.failure or "closed")
-        if not self.is_writable:
+        """Copy bytes to be sent; return how many were taken.
+
+        Raises BlockingIOError if there is no room, and OSError if the connection has ended.
+        """
+        if self.state in (UtpState.CLOSING, UtpState.ENDED):
+            raise BrokenPipeError(self.failure or "the connection is closed")
+        room = self._sender.room_bytes
+        if self.state is not UtpState.CONNECTED or room < MIN_SEND_ROOM_BYTES:
             raise BlockingIOError
-        data = b"".join(buffers)
-        self._queue.extend(data[at : at + 1_200] for at in range(0, len(data), 1_200))
-        return len(data)
+        return self._sender.queue.append(buffers, room)
 
     def receive_into(self, target: memoryview) -> int:
-        """Read what came in order; 0 at the end of the stream."""
-        if not self._received:
-            if self._has_eof:
-                return 0
-            if self.has_ended:
-                raise ConnectionResetError(self.failure or "closed")
-            raise BlockingIOError
-        data = self._received.popleft()
-        count = min(len(data), len(target))
-        target[:count] = data[:count]
-        if count < len(data):
-            self._received.appendleft(data[count:])
-        return count
+        """Read what came in order; 0 at the end of the stream.
+
+        Raises BlockingIOError if there is nothing, and OSError if the connection has failed.
+        """
+        if count := self._receiver.read_into(target):
+            return count
+        if self._receiver.has_eof:
+            return 0
+        if self.state is UtpState.ENDED:
+            raise ConnectionResetError(self.failure or "the connection is closed")
+        raise BlockingIOError
 
     def close(self, now: float) -> None:
-        """Send a FIN after what is queued."""
+        """Say that we are done, after what is queued; twice is harmless."""
         del now
         if self.state is UtpState.CONNECTED:
             self.state = UtpState.CLOSING
+            self._sender.is_finishing = True
+            self._sender.retransmission.max_timeouts = CLOSING_TIMEOUTS
+            self._receiver.discard()
         elif self.state is not UtpState.CLOSING:
             self._end(None)
 
     def abort(self, now: float) -> None:
-        """End at once, with a RESET."""
-        if not self.has_ended:
-            self._out.append((self._header(RESET, self._sequence, now), b""))
-            self._end(None)
+        """End at once, with a RESET if the other side knows of us."""
+        if self.state in _LIVE:
+            self._out.append((self._header(RESET, now, self._sender.flight.next), b""))
+            self._receiver.must_acknowledge = False
+        self._end(None)
 
     def _end(self, failure: str | None) -> None:
+        if self.state is UtpState.ENDED:
+            return
+        is_quiet = self.state in (UtpState.SYN_SENT, UtpState.SYN_RECEIVED) or failure
+        if is_quiet:
+            self._receiver.must_acknowledge = False
         self.state, self.failure = UtpState.ENDED, failure
-        self._flight.clear()
-
-    def _send_one(self, kind: int, payload: bytes, now: float) -> None:
-        self._flight[self._sequence] = (kind, payload)
-        self._out.append((self._header(kind, self._sequence, now), payload))
-        self._sequence = self._sequence + 1 & MASK_16
-        self._timer = now + 1
-        self._must_ack = False
-
-    def _resend(self, now: float) -> None:
-        for sequence, (kind, payload) in self._flight.items():
-            self._out.append((self._header(kind, sequence, now), payload))
-        self._timer = now + 1
-
-    def _header(self, kind: int, sequence: int, now: float) -> bytes:
-        time_us, window = int(now * 1e6) & MASK_32, self._config.receive_window_bytes
-        target = self.receive_id if kind == SYN else self.send_id
-        return HEADER.pack(
-            kind << 4 | VERSION,
-            0,
-            target,
-            time_us,
-            self._delay_us,
-            window,
-            sequence,
-            self._acknowledged,
-        )
+        self._sender.clear()
+        self._receiver.forget_early()

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Final
 
-from torrent_engine.base.network_config import MIB
+from torrent_engine.base.discovery_config import MIB
 
 ETHERNET_PACKET_BYTES: Final = 1_452
 """The largest payload of UDP over IPv6 over Ethernet; of IPv4 it could be 20 more."""

@@ -1,0 +1,73 @@
+"""Owns how many bytes may be under way: the congestion window (LEDBAT).
+
+Source: BEP 29, RFC 6817. The queue that our packets find is held near a target, which other
+traffic is faster to fill: so it goes first. Ours: above the target the window shrinks by a share
+of itself, not by a packet; and a loss counts as congestion only where a queue was measured, or
+where very much is lost, since what radio and bad cables lose says nothing about a queue.
+"""
+
+from typing import Final
+
+INITIAL_WINDOW_BYTES: Final = 16 * 1024  # about what TCP begins with (RFC 6928)
+MIN_WINDOW_PACKETS: Final = 2  # RFC 6817
+SLOW_START_END: Final = 0.25  # ours: share of the target delay at which doubling ends
+GROWTH: Final = 1 / 16  # ours: share of the window that a round trip may add, at no delay
+MAX_SHRINK: Final = 0.5  # ours: share that a round trip may take away
+SIGNIFICANT: Final = 0.15  # ours: share of the target delay that says "a queue"
+MAX_LOSS: Final = 0.25  # ours: share of packets; above it every loss counts
+LOSS_MEMORY: Final = 1 / 8  # ours: weight of a new figure of it
+
+
+class CongestionWindow:
+    """The window of one connection."""
+
+    __slots__ = ("_loss", "_max_bytes", "_target_s", "_threshold_bytes", "window_bytes")
+
+    def __init__(self, target_s: float, max_bytes: int) -> None:
+        self._target_s = target_s
+        self._max_bytes = max_bytes
+        self._threshold_bytes = float("inf")
+        self._loss = 0.0
+        self.window_bytes = float(INITIAL_WINDOW_BYTES)
+
+    @property
+    def is_slow_start(self) -> bool:
+        """Whether the window still doubles with each round trip."""
+        return self.window_bytes < self._threshold_bytes
+
+    def delivered(self, count: int, queueing_s: float, packet_bytes: int, *, is_used: bool) -> None:
+        """Take that ``count`` bytes arrived; ``is_used`` says that the window was the limit."""
+        load = queueing_s / self._target_s
+        if load > SLOW_START_END and self.is_slow_start:
+            self._threshold_bytes = self.window_bytes
+        if load > 1:
+            self.window_bytes -= count * min(load - 1, MAX_SHRINK)
+            self._hold(packet_bytes)
+        elif is_used and self.is_slow_start:
+            self.window_bytes = min(self.window_bytes + count, self._max_bytes)
+        elif is_used:
+            step = max(packet_bytes, self.window_bytes * GROWTH) * (1 - load)
+            grown = self.window_bytes + step * count / self.window_bytes
+            self.window_bytes = min(grown, self._max_bytes)
+
+    def lost(self, share: float, queueing_s: float, min_rtt_s: float, packet_bytes: int) -> None:
+        """Take that of the packets of one round trip this share was lost."""
+        self._loss += (share - self._loss) * LOSS_MEMORY
+        is_queue = queueing_s > self._target_s * SIGNIFICANT
+        if not is_queue and self._loss < MAX_LOSS:
+            return
+        kept = min_rtt_s / (min_rtt_s + queueing_s) if is_queue else 0.0
+        self.window_bytes *= max(kept, 1 - MAX_SHRINK)
+        self._hold(packet_bytes)
+
+    def timed_out(self, queueing_s: float, packet_bytes: int) -> None:
+        """Begin anew after a silence; without a queue the earlier window is soon regained."""
+        is_queue = queueing_s > self._target_s * SIGNIFICANT
+        threshold = self.window_bytes * (MAX_SHRINK if is_queue else 1)
+        self.window_bytes = 0.0
+        self._hold(packet_bytes)
+        self._threshold_bytes = max(threshold, self.window_bytes)
+
+    def _hold(self, packet_bytes: int) -> None:
+        self.window_bytes = max(self.window_bytes, MIN_WINDOW_PACKETS * packet_bytes)
+        self._threshold_bytes = self.window_bytes

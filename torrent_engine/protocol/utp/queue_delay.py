@@ -1,0 +1,42 @@
+"""Owns how long our packets wait in queues on their way, as the other side's clock tells.
+
+Source: BEP 29 and LEDBAT (RFC 6817). The two clocks are not the same, so a single figure says
+nothing; the least of the last minutes stands for a way without queues (the "base delay").
+"""
+
+from collections import deque
+from typing import Final
+
+from torrent_engine.protocol.utp.packet import MASK_32
+
+BUCKET_S: Final = 60.0  # RFC 6817: a minimum for each minute
+BUCKETS: Final = 10  # RFC 6817: for so many minutes a minimum is remembered
+RECENT_SAMPLES: Final = 4  # RFC 6817: the least of the last few is free of the jitter of one
+_HALF: Final = 1 << 31
+
+
+class QueueDelay:
+    """Base delay and present delay of one direction."""
+
+    __slots__ = ("_bucket_ends_s", "_buckets", "_origin_us", "_recent", "queueing_s")
+
+    def __init__(self) -> None:
+        self._origin_us: int | None = None
+        self._buckets: deque[int] = deque(maxlen=BUCKETS)
+        self._recent: deque[int] = deque(maxlen=RECENT_SAMPLES)
+        self._bucket_ends_s = float("-inf")
+        self.queueing_s = 0.0
+        """What is above the base delay."""
+
+    def measure(self, sample_us: int, now: float) -> None:
+        """Take the "timestamp difference" of a packet, 32 bits of it; it may wrap around."""
+        if self._origin_us is None:
+            self._origin_us = sample_us
+        delay_us = ((sample_us - self._origin_us + _HALF) & MASK_32) - _HALF
+        self._recent.append(delay_us)
+        if now >= self._bucket_ends_s:
+            self._buckets.append(delay_us)
+            self._bucket_ends_s = now + BUCKET_S
+        elif delay_us < self._buckets[-1]:
+            self._buckets[-1] = delay_us
+        self.queueing_s = max(min(self._recent) - min(self._buckets), 0) * 1e-6

@@ -1,0 +1,297 @@
+"""Owns what is sent when: new and lost packets, within both windows and the pace.
+
+Source: BEP 29. :class:`Flight` knows what is under way, :class:`CongestionWindow` how much may be.
+"""
+
+from typing import Final, NamedTuple
+
+from torrent_engine.base.network_config import UtpConfig
+from torrent_engine.protocol.utp.congestion import CongestionWindow
+from torrent_engine.protocol.utp.flight import Flight, SentPacket
+from torrent_engine.protocol.utp.limits import UtpLimits
+from torrent_engine.protocol.utp.pacing import FACTOR, SLOW_START_FACTOR, Pacer
+from torrent_engine.protocol.utp.packet import (
+    DATA,
+    FIN,
+    HEADER,
+    HEADER_BYTES,
+    MASK_16,
+    PADDING,
+    VERSION,
+    Packet,
+    padding,
+)
+from torrent_engine.protocol.utp.packet_size import PacketSize
+from torrent_engine.protocol.utp.queue_delay import QueueDelay
+from torrent_engine.protocol.utp.retransmission import RetransmissionTimer
+from torrent_engine.protocol.utp.round_trip import RoundTrip
+from torrent_engine.protocol.utp.send_queue import SendQueue
+
+OutgoingPacket = tuple[bytes, bytes | memoryview]
+"""Header and payload."""
+
+MIN_REORDER_SHARE: Final = 0.25  # RFC 8985: of the shortest round trip a packet may be overtaken by
+REORDER_FADES: Final = 0.98  # ours: what an overtaking counts for, after each loss
+
+MAX_WINDOW_WAIT_S: Final = 60.0  # as long as the longest time-out
+
+_DATA_KIND: Final = DATA << 4 | VERSION
+_pack_header = HEADER.pack
+
+
+class Heading(NamedTuple):
+    """What all headers of one batch have in common."""
+
+    connection_id: int
+    time_us: int
+    delay_us: int
+    window_bytes: int
+    acknowledged: int
+
+
+class SendSide:
+    """The sending half of one connection."""
+
+    def __init__(self, config: UtpConfig, limits: UtpLimits, first: int, now: float) -> None:
+        self.queue = SendQueue()
+        self.flight = Flight(first)
+        self.round_trip = RoundTrip(config.min_rto_s, config.max_rto_s)
+        self.delay = QueueDelay()
+        self.congestion = CongestionWindow(config.target_delay_s, config.send_buffer_bytes)
+        self.size = PacketSize(limits.max_packet_bytes)
+        self.retransmission = RetransmissionTimer(self.round_trip, config.max_rto_s, now)
+        self.is_finishing = False
+        """Whether a FIN follows what is queued."""
+        self._fin: int | None = None
+        self._pacer = Pacer(now)
+        self._pace_due_s: float | None = None
+        self._window_due_s: float | None = None  # when a window of 0 is tried again
+        self._window_wait_s = 0.0
+        self._buffer_bytes = config.send_buffer_bytes
+        self._peer_window_bytes = config.receive_window_bytes
+        self._reduced_s = float("-inf")
+        self._round_delivered = 0
+        self._round_lost = 0
+
+    @property
+    def room_bytes(self) -> int:
+        """How much more may be queued."""
+        return self._buffer_bytes - self.queue.queued_bytes - self.flight.unacknowledged_bytes
+
+    @property
+    def is_done(self) -> bool:
+        """Whether everything has arrived, the FIN too."""
+        return self._fin is not None and self.flight.is_empty
+
+    @property
+    def queueing_s(self) -> float:
+        """How long our packets wait in queues; what clocks say of it, if round trips agree."""
+        trip = self.round_trip
+        return min(self.delay.queueing_s, max(trip.latest_s, trip.smoothed_s) - trip.min_s)
+
+    # -- what comes --------------------------------------------------------------------------
+
+    def acknowledged(self, packet: Packet, now: float, arrived_s: float) -> bool:
+        """Take what a packet acknowledges; False if it cannot be true (row C4)."""
+        flight = self.flight
+        count = flight.count_acknowledged(packet.acknowledged)
+        if count is None:
+            return False
+        if count < 0:
+            return True
+        self._take_window(packet.window_bytes)
+        if not count and not packet.sack:
+            return True
+        before = flight.in_transit_bytes
+        if flight.acknowledge(count, packet.sack, arrived_s):
+            self._progress(before, now)
+        return True
+
+    def _take_window(self, window_bytes: int) -> None:
+        self._peer_window_bytes = window_bytes
+        if window_bytes:
+            self._window_due_s, self._window_wait_s = None, 0.0
+
+    def _progress(self, in_transit_before: int, now: float) -> None:
+        flight, size = self.flight, self.size
+        if flight.newest_rtt_s is not None:
+            self.round_trip.measure(flight.newest_rtt_s, now)
+        delivered, flight.delivered_bytes = flight.delivered_bytes, 0
+        self._round_delivered += delivered
+        is_used = in_transit_before * 2 > self.congestion.window_bytes
+        self.congestion.delivered(delivered, self.queueing_s, size.payload_bytes, is_used=is_used)
+        if size.trial is not None and not flight.has(size.trial):
+            size.arrived()
+        self.retransmission.restart(now)
+        self._find_lost(now)
+
+    def _find_lost(self, now: float) -> None:
+        trip, flight = self.round_trip, self.flight
+        overtaking_s = max(trip.min_s * MIN_REORDER_SHARE, flight.reorder_s * 1.25)
+        patience_s = max(trip.latest_s, trip.smoothed_s) + min(overtaking_s, trip.smoothed_s)
+        lost = flight.find_lost(now, patience_s)
+        if lost and self._forget_trial(lost):
+            flight.reorder_s *= REORDER_FADES
+            self._congested(lost[-1].sent_s, now)
+
+    def _forget_trial(self, lost: list[SentPacket]) -> bool:
+        """Count what was lost; return if it was more than the trial of a size."""
+        lost_bytes = sum(len(sent.payload) for sent in lost)
+        for sent in lost:
+            if sent.sequence == self.size.trial:
+                self.size.lost()
+                lost_bytes -= len(sent.payload)
+        self._round_lost += lost_bytes
+        return lost_bytes > 0
+
+    def _congested(self, sent_s: float, now: float) -> None:
+        """Take a loss, of a packet that was sent then; one a round trip counts."""
+        if sent_s < self._reduced_s:
+            return
+        share = self._round_lost / (self._round_lost + self._round_delivered)
+        self._round_lost = self._round_delivered = 0
+        self._reduced_s = now
+        trip, size = self.round_trip, self.size.payload_bytes
+        self.congestion.lost(share, self.queueing_s, trip.min_s, size)
+
+    # -- what leaves -------------------------------------------------------------------------
+
+    def packets(self, now: float, heading: Heading, out: list[OutgoingPacket]) -> None:
+        """Append what may leave now; a packet with payload carries an acknowledgement too."""
+        self._pace_due_s = None
+        flight = self.flight
+        if not flight.lost and not self.queue.queued_bytes and not self.is_finishing:
+            return
+        had_transit = flight.has_transit
+        self._pacer.refill(now, self._rate())
+        self._send_lost(now, heading, out)
+        if not flight.lost:
+            self._send_new(now, heading, out)
+        if not had_transit and flight.has_transit:
+            self.retransmission.begin(now)
+
+    def _rate(self) -> float:
+        smoothed_s = self.round_trip.smoothed_s
+        if not smoothed_s:
+            return float("inf")
+        factor = SLOW_START_FACTOR if self.congestion.is_slow_start else FACTOR
+        return factor * self.congestion.window_bytes / smoothed_s
+
+    def _room(self) -> float:
+        """Return how much the congestion window and the pace allow."""
+        if not self.flight.has_transit:
+            return max(self.congestion.window_bytes, 1.0)
+        room = self.congestion.window_bytes - self.flight.in_transit_bytes
+        credit = self._pacer.credit_bytes
+        if credit > 0 or room <= 0:
+            return min(room, credit)
+        self._pace_due_s = self._pacer.ready_s()
+        return 0
+
+    def _send_lost(self, now: float, heading: Heading, out: list[OutgoingPacket]) -> None:
+        flight = self.flight
+        for sequence in list(flight.lost):
+            if self._room() <= 0:
+                return
+            sent = flight.send_again(sequence, now)
+            kind = sent.kind << 4 | VERSION
+            out.append((_header(kind, 0, sequence, heading), sent.payload))
+            self._pacer.credit_bytes -= len(sent.payload)
+
+    def _send_new(self, now: float, heading: Heading, out: list[OutgoingPacket]) -> None:
+        flight, queue = self.flight, self.queue
+        size = self.size.payload_bytes
+        room = self._room()
+        if queue.queued_bytes > 2 * size and room > 2 * size:
+            room -= self._send_trial(now, heading, out)
+        connection_id, time_us, delay_us, window, acknowledged = heading
+        while queue.queued_bytes and room > 0 and not flight.is_full:
+            allowed = self._peer_allows(min(size, queue.queued_bytes), now)
+            if not allowed:
+                break
+            payload = queue.cut(allowed)
+            sequence = flight.send(DATA, payload, now) & MASK_16
+            header = _pack_header(
+                _DATA_KIND, 0, connection_id, time_us, delay_us, window, sequence, acknowledged
+            )
+            out.append((header, payload))
+            room -= len(payload)
+            self._pacer.credit_bytes -= len(payload)
+        if queue.queued_bytes and room <= 0:
+            self._room()  # notes when the pace allows more
+        self._send_end(now, heading, out)
+
+    def _peer_allows(self, wanted: int, now: float) -> int:
+        """Return how long a payload the other side's window allows, or 0."""
+        flight = self.flight
+        allowed = self._peer_window_bytes - flight.unacknowledged_bytes
+        if wanted <= allowed:
+            return wanted
+        if not flight.is_empty:
+            return 0
+        if allowed > 0:
+            return allowed
+        return self._try_closed_window(now)
+
+    def _try_closed_window(self, now: float) -> int:
+        """Return 1 now and then: a window that opened again may have been told in vain."""
+        if self._window_due_s is None:
+            self._window_wait_s = min(
+                max(2 * self._window_wait_s, self.round_trip.rto_s), MAX_WINDOW_WAIT_S
+            )
+            self._window_due_s = now + self._window_wait_s
+        if now < self._window_due_s:
+            return 0
+        self._window_due_s = None
+        return 1
+
+    def _send_trial(self, now: float, heading: Heading, out: list[OutgoingPacket]) -> int:
+        """Send a packet that is longer than what is known to pass, if one is to be tried."""
+        size = self.size.payload_bytes
+        extra = self.size.wanted_bytes(now) - size - HEADER_BYTES
+        if extra < 2 or self._peer_allows(size, now) < size or self.flight.is_full:
+            return 0
+        payload = self.queue.cut(size)
+        extra += size - len(payload)
+        sequence = self.flight.send(DATA, payload, now)
+        self.size.tried(sequence, now)
+        header = _header(_DATA_KIND, PADDING, sequence, heading)
+        out.append((header + padding(extra), payload))
+        self._pacer.credit_bytes -= size + extra
+        return size + extra
+
+    def _send_end(self, now: float, heading: Heading, out: list[OutgoingPacket]) -> None:
+        if self.is_finishing and self._fin is None and not self.queue.queued_bytes:
+            self._fin = self.flight.send(FIN, b"", now)
+            out.append((_header(FIN << 4 | VERSION, 0, self._fin, heading), b""))
+
+    # -- time --------------------------------------------------------------------------------
+
+    def timer(self) -> float | None:
+        """Return when handle_timer, and then packets, should be called."""
+        retransmission_s = self.retransmission.due_s if self.flight.has_transit else None
+        times = (retransmission_s, self.flight.loss_due_s, self._pace_due_s, self._window_due_s)
+        return min((time for time in times if time is not None), default=None)
+
+    def handle_timer(self, now: float) -> None:
+        """Do what is due."""
+        flight, timer = self.flight, self.retransmission
+        if flight.loss_due_s is not None and now >= flight.loss_due_s:
+            self._find_lost(now)
+        if flight.has_transit and timer.is_due(now):
+            if timer.is_probe():
+                self._forget_trial(flight.lose_newest())
+            else:
+                self._forget_trial(flight.lose_all())
+                self.congestion.timed_out(self.queueing_s, self.size.payload_bytes)
+            timer.expired(now)
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self.queue.clear()
+        self.flight.clear()
+
+
+def _header(kind: int, extension: int, sequence: int, heading: Heading) -> bytes:
+    connection_id, *others, acknowledged = heading
+    return _pack_header(kind, extension, connection_id, *others, sequence & MASK_16, acknowledged)
