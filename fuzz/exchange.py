@@ -11,6 +11,7 @@ from fuzz.runner import in_time, main
 from torrent_engine.base.config import PexConfig, PoolConfig
 from torrent_engine.base.errors import RemoteProtocolError
 from torrent_engine.base.ids import PeerAddress, PeerId
+from torrent_engine.base.network_config import LinkEncryption, LinkProtocol
 from torrent_engine.codec.bencode import encode
 from torrent_engine.engine.peer_exchange import PeerExchange
 from torrent_engine.policy.candidates import CandidateList
@@ -32,7 +33,10 @@ class FakePeer:
         self.is_incoming = bool(number & 1)
         self.listen_port = 6881 + number if number & 2 else None
         self.wants_nothing = not number & 3
-        self.connection = self.link = self
+        self.prefers_encryption = bool(number & 2)
+        self.connection = self.link = self.transport = self
+        self.protocol = LinkProtocol.UTP if number & 2 else LinkProtocol.TCP
+        self.encryption = LinkEncryption.NONE
         self.peer_extensions = {"ut_pex": 1} if number != 5 else {}
         self._world = world
         self._sent_at = float("-inf")

@@ -1,23 +1,21 @@
 """BEP 11 between connected peers: messages in, candidates; peers in, messages out."""
 
-import itertools
 import random
-from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 
 from tests.support.clock import ManualClock
-from tests.support.peer_pair import open_connection
-from torrent_engine.base.config import PexConfig, PoolConfig, TransferConfig
+from tests.support.quiet_peers import make_peer
+from torrent_engine.base.config import PexConfig, PoolConfig
 from torrent_engine.base.errors import RemoteProtocolError
-from torrent_engine.base.ids import PeerAddress, PeerId
+from torrent_engine.base.ids import PeerAddress
+from torrent_engine.base.network_config import LinkEncryption, LinkProtocol
 from torrent_engine.codec.bencode import encode
-from torrent_engine.engine.peer import Identity, Peer
-from torrent_engine.engine.peer_exchange import HOLEPUNCH, PeerExchange
+from torrent_engine.engine.peer import Peer
+from torrent_engine.engine.peer_exchange import PeerExchange
 from torrent_engine.policy.candidates import CandidateList, Source
 from torrent_engine.policy.dial_limiter import DialLimiter
-from torrent_engine.protocol.wire.connection import PeerConnection
 from torrent_engine.protocol.wire.exchange import (
     PexContact,
     PexFlag,
@@ -25,38 +23,10 @@ from torrent_engine.protocol.wire.exchange import (
     decode_pex,
     encode_pex,
 )
+from torrent_engine.protocol.wire.holepunch import UT_HOLEPUNCH
 
 CONFIG = PexConfig()
 POOL = PoolConfig()
-IDS = itertools.count()
-
-
-@dataclass
-class FakeLink:
-    """A link whose messages stay with us."""
-
-    connection: PeerConnection
-    flushed: list[bytes] = field(default_factory=list)
-
-    def flush(self) -> None:
-        self.flushed += map(bytes, self.connection.data_to_send())
-
-
-def make_peer(
-    host: str,
-    *,
-    port: int = 6881,
-    source: Source = Source.TRACKER,
-    speaks: tuple[str, ...] = ("ut_pex",),
-    listen_port: int | None = None,
-) -> Peer:
-    connection = open_connection(extensions={"ut_pex": 1})
-    connection.peer_extensions = {name: 40 + number for number, name in enumerate(speaks)}
-    link: Any = FakeLink(connection)
-    identity = Identity(PeerAddress(host, port), PeerId(b"-XX0100-%012d" % next(IDS)))
-    peer = Peer(link, identity, source, TransferConfig(), 0.0)
-    peer.listen_port = listen_port
-    return peer
 
 
 def incoming(host: str, *, listen_port: int | None) -> Peer:
@@ -108,7 +78,7 @@ def candidate(host: str) -> PeerAddress:
 def test_bep11_peers_are_told_of_each_other_with_flags() -> None:
     world = World()
     asker = make_peer("8.0.0.1")
-    seed = make_peer("8.0.0.2", speaks=(HOLEPUNCH,))
+    seed = make_peer("8.0.0.2", speaks=(UT_HOLEPUNCH,))
     leech = incoming("8.0.0.3", listen_port=7000)
     hidden = incoming("8.0.0.4", listen_port=None)
     world.join(asker, seed, leech, hidden)
@@ -123,6 +93,75 @@ def test_bep11_peers_are_told_of_each_other_with_flags() -> None:
     world.exchange.on_left(leech)
     world.clock.advance(60)
     assert world.heard(asker) == [PexMessage(dropped=(PeerAddress("8.0.0.3", 7000),))]
+
+
+NEITHER = LinkEncryption.NONE
+TRUTHS = {
+    "plain": (LinkProtocol.TCP, NEITHER, False, PexFlag.NONE),
+    "over_utp": (LinkProtocol.UTP, NEITHER, False, PexFlag.SUPPORTS_UTP),
+    "rc4": (LinkProtocol.TCP, LinkEncryption.RC4, False, PexFlag.PREFERS_ENCRYPTION),
+    "handshake": (LinkProtocol.TCP, LinkEncryption.PLAINTEXT, False, PexFlag.PREFERS_ENCRYPTION),
+    "says_so": (LinkProtocol.TCP, NEITHER, True, PexFlag.PREFERS_ENCRYPTION),
+}
+
+
+@pytest.mark.parametrize(
+    ("protocol", "encryption", "says_so", "flags"), TRUTHS.values(), ids=TRUTHS.keys()
+)
+def test_bep11_what_is_said_of_a_peer_is_what_we_saw(
+    protocol: LinkProtocol, encryption: LinkEncryption, says_so: bool, flags: PexFlag
+) -> None:
+    world, asker = World(), make_peer("8.0.0.1")
+    other = make_peer("8.0.0.2", protocol=protocol, encryption=encryption)
+    other.prefers_encryption = says_so
+    world.join(asker, other)
+    (message,) = world.heard(asker)
+    assert message.added == (PexContact(candidate("8.0.0.2"), flags | PexFlag.REACHABLE),)
+
+
+class Introductions:
+    """Notes what it is told."""
+
+    def __init__(self, *brought_about: PeerAddress) -> None:
+        self.able: list[PeerAddress] = []
+        self.met = brought_about
+
+    def heard_of(self, address: PeerAddress) -> None:
+        self.able.append(address)
+
+    def brought_about(self, address: PeerAddress) -> bool:
+        return address in self.met
+
+
+def test_bep55_who_was_met_by_an_introduction_is_not_said_to_be_reachable() -> None:
+    world, asker, other = World(), make_peer("8.0.0.1"), make_peer("8.0.0.2")
+    world.exchange.introductions = Introductions(candidate("8.0.0.2"))
+    world.join(asker, other)
+    (message,) = world.heard(asker)
+    assert message.added == (PexContact(candidate("8.0.0.2"), PexFlag.NONE),)
+
+
+def test_bep55_it_is_known_who_can_be_introduced_and_who_named_the_address() -> None:
+    world, introductions = World(), Introductions()
+    world.exchange.introductions = introductions
+    one, two, three = (make_peer(f"8.0.0.{number}") for number in (1, 2, 3))
+    world.join(one, two, three)
+    world.tell(one, "8.0.0.9", flags=PexFlag.SUPPORTS_HOLEPUNCH)
+    world.tell(two, "8.0.0.9")
+    assert introductions.able == [candidate("8.0.0.9")]
+    assert world.exchange.who_told(candidate("8.0.0.9")) == [one, two]
+    world.exchange.on_left(one)
+    assert world.exchange.who_told(candidate("8.0.0.9")) == [two]
+
+
+def test_bep11_who_prefers_encryption_is_known_before_the_dial() -> None:
+    world, told = World(), list[PeerAddress]()
+    world.exchange.on_prefers_encryption = told.append
+    teller = make_peer("8.0.0.1")
+    world.join(teller)
+    world.tell(teller, "8.0.0.8")
+    world.tell(teller, "8.0.0.9", flags=PexFlag.PREFERS_ENCRYPTION)
+    assert told == [candidate("8.0.0.9")]
 
 
 def test_bep11_a_peer_is_named_when_it_has_said_where_it_listens() -> None:

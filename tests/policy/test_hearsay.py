@@ -192,3 +192,16 @@ def test_b9_an_address_that_another_names_later_is_charged_to_that_one_alone() -
     assert hear(subject, 1, now=0.0) == hear(subject, 1, now=0.0, key="other") == 1
     assert subject.distrust("teller", 1.0) == []
     assert subject.distrust("other", 1.0) == addresses(1)
+
+
+def test_b9_who_named_an_address_is_known_while_it_is_listened_to() -> None:
+    subject = hearsay()
+    subject.joined("other", PeerAddress("9.9.9.8", 6881))
+    hear(subject, 1, 2, now=0)
+    hear(subject, 2, 3, now=0, key="other")
+    told = [subject.who_told(address(number), 0) for number in range(4)]
+    assert told == [[], ["teller"], ["teller", "other"], ["other"]]
+    subject.distrust("teller", 0)
+    assert subject.who_told(address(2), 1) == ["other"]
+    subject.left("other")
+    assert subject.who_told(address(2), 1) == []

@@ -64,3 +64,16 @@ def test_bep55_what_is_remembered_is_bounded() -> None:
     asked = [subject.ask(address, ["relay"], 0.0) for address in addresses]
     assert asked.count("relay") == CONFIG.max_able
     assert len(subject) == CONFIG.max_remembered
+
+
+def test_bep55_an_introduction_that_nobody_asked_for_counts_as_an_attempt() -> None:
+    subject = rendezvous()
+    subject.followed(THERE, "stranger", 0.0)
+    assert subject.was_followed(THERE)
+    assert subject.ask(THERE, ["relay"], CONFIG.retry_s - 1) is None
+    assert subject.ask(THERE, ["relay"], CONFIG.retry_s) == "relay"
+    assert not subject.was_followed(THERE)
+    subject.introduced(THERE, "relay")
+    subject.followed(THERE, "relay", CONFIG.retry_s)
+    assert subject.was_followed(THERE)
+    assert not subject.was_followed(PeerAddress("8.0.0.3", 6881))

@@ -66,6 +66,12 @@ class EncryptionConfig:
     max_handshakes_per_s: int = 100
     """Encrypted handshakes of others that may begin: each costs a millisecond of computing."""
 
+    @property
+    def is_preferred(self) -> bool:
+        """Whether we like encrypted links better than plain ones, in either direction."""
+        liked = {EncryptionPolicy.PREFERRED, EncryptionPolicy.REQUIRED}
+        return not liked.isdisjoint((self.incoming, self.outgoing))
+
 
 @dataclass(frozen=True, slots=True)
 class UtpConfig:

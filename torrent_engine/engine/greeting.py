@@ -165,6 +165,7 @@ def _handshake(
         reqq=config.wire.reqq,
         is_upload_only=is_upload_only,
         metadata_bytes=metadata_bytes,
+        prefers_encryption=config.network.encryption.is_preferred,
     )
 
 

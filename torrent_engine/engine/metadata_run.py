@@ -5,6 +5,7 @@ and the talk with the trackers.
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import anyio
@@ -18,6 +19,7 @@ from torrent_engine.engine.event_bus import EventBus
 from torrent_engine.engine.events import MetadataReceived, StatsUpdated
 from torrent_engine.engine.extensions import UT_PEX
 from torrent_engine.engine.greeting import MagnetGreeting
+from torrent_engine.engine.holepunch import make_holepunch
 from torrent_engine.engine.inheritance import Inheritance
 from torrent_engine.engine.metadata_exchange import MetadataExchange
 from torrent_engine.engine.peer import Identity, Peer
@@ -114,6 +116,9 @@ class MetadataRun:
                 rng=shared.rng,
                 on_new=self._wake_pool,
             )
+            self._pex.on_prefers_encryption = partial(
+                shared.network.reach.told, prefers_encryption=True
+            )
             extensions[UT_PEX] = self._pex.on_message
         hearers = PeerHearers(extensions, self._on_extension_handshake, self._on_dht_port)
         pool = PeerPool(
@@ -130,6 +135,7 @@ class MetadataRun:
             shared.network,
         )
         pool.own.public = shared.own_address
+        self._holepunch = make_holepunch(self.swarm, pool, self._pex, extensions)
         return pool
 
     def _facts(self) -> SourceFacts:
@@ -272,6 +278,8 @@ class MetadataRun:
         self._exchange.on_left(peer)
         if self._pex is not None:
             self._pex.on_left(peer)
+        if self._holepunch is not None:
+            self._holepunch.on_left(peer)
 
     def _on_extension_handshake(self, peer: Peer) -> None:
         self._exchange.on_extension_handshake(peer)

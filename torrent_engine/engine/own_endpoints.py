@@ -20,6 +20,11 @@ class OwnEndpoints:
         self._listen_hosts = listen_hosts
         self._port: int | None = None
         self._told: tuple[PeerAddress, ...] = ()
+        self._hosts: set[str] = set()
+
+    def is_own(self, address: PeerAddress) -> bool:
+        """Tell whether we listen at an address, as far as we know."""
+        return address in self._told or (address.port == self._port and address.host in self._hosts)
 
     @property
     def is_begun(self) -> bool:
@@ -37,6 +42,7 @@ class OwnEndpoints:
     def exclude(self, host: str) -> None:
         """Never dial an address at which we listen."""
         if self._port is not None:
+            self._hosts.add(host)
             self._candidates.exclude(PeerAddress(host, self._port))
 
     def exclude_local(self, host: str) -> None:

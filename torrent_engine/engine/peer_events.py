@@ -82,6 +82,7 @@ class PeerEvents:
         if handshake.reqq is not None:
             peer.pipeline.peer_reqq(handshake.reqq)
         peer.is_upload_only = handshake.is_upload_only
+        peer.prefers_encryption = handshake.prefers_encryption
         peer.listen_port = handshake.listen_port or peer.listen_port
         peer.your_ip = handshake.your_ip
         peer.metadata_bytes = handshake.metadata_bytes or peer.metadata_bytes

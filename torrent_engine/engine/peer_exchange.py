@@ -5,11 +5,14 @@ Source: BEP 11; row B9.
 
 import random
 from collections.abc import Callable
-from typing import Final
+from functools import reduce
+from operator import or_
+from typing import Protocol
 
 from torrent_engine.base.config import PexConfig, PoolConfig
 from torrent_engine.base.errors import RemoteProtocolError
 from torrent_engine.base.ids import PeerAddress
+from torrent_engine.base.network_config import LinkEncryption, LinkProtocol
 from torrent_engine.engine.extensions import UT_PEX
 from torrent_engine.engine.peer import Peer
 from torrent_engine.policy.candidates import CandidateList, Source
@@ -22,8 +25,17 @@ from torrent_engine.protocol.wire.exchange import (
     decode_pex,
     encode_pex,
 )
+from torrent_engine.protocol.wire.holepunch import UT_HOLEPUNCH
 
-HOLEPUNCH: Final = "ut_holepunch"  # BEP 55
+
+class Introductions(Protocol):
+    """Who makes use of what peers say of each other to be introduced (BEP 55)."""
+
+    def heard_of(self, address: PeerAddress) -> None:
+        """Learn that who is at an address can be introduced."""
+
+    def brought_about(self, address: PeerAddress) -> bool:
+        """Tell whether we met this peer by an introduction."""
 
 
 class PeerExchange:
@@ -49,6 +61,9 @@ class PeerExchange:
         """Called when somebody is new; whoever takes the peers over may put its own here."""
         self._contacts = ContactBook[Peer](config, rng)
         self._hearsay = Hearsay[Peer](config, pool)
+        self.introductions: Introductions | None = None
+        self.on_prefers_encryption: Callable[[PeerAddress], None] = lambda _address: None
+        """Hears of each address of which that is said."""
         self._is_stopped = not config.enabled
         candidates.on_reached = self._reached
         candidates.on_not_reached = self._not_reached
@@ -88,6 +103,8 @@ class PeerExchange:
         except RemoteProtocolError:
             self._distrust(peer, now)
             raise
+        for address in taken:
+            self._note(address, flags[address])
         if [address for address in taken if self._take(peer, address, flags[address], now)]:
             self.on_new()
 
@@ -96,12 +113,12 @@ class PeerExchange:
         if self._is_stopped:
             return
         for peer, change in self._contacts.changes(now, self._hearsay.told_by):
-            peer.connection.send_extension(UT_PEX, encode_pex(_message(change)))
+            peer.connection.send_extension(UT_PEX, encode_pex(self._message(change)))
             peer.link.flush()
 
-    def tell(self, on_new: Callable[[], None]) -> None:
-        """Call somebody else when there is somebody new to dial."""
-        self._on_new = on_new
+    def who_told(self, address: PeerAddress) -> list[Peer]:
+        """Return the peers that say they are connected to an address."""
+        return self._hearsay.who_told(address, self._clock())
 
     def stop(self) -> None:
         """Send nothing and take nothing any more."""
@@ -116,6 +133,13 @@ class PeerExchange:
             self._candidates.note_seed(address, is_seed=True)
         return True
 
+    def _note(self, address: PeerAddress, flags: PexFlag) -> None:
+        """Take what is said of an address beyond that a peer is there."""
+        if flags & PexFlag.PREFERS_ENCRYPTION:
+            self.on_prefers_encryption(address)
+        if flags & PexFlag.SUPPORTS_HOLEPUNCH and self.introductions is not None:
+            self.introductions.heard_of(address)
+
     def _distrust(self, peer: Peer, now: float) -> None:
         self._candidates.forget(self._hearsay.distrust(peer, now), Source.PEX)
 
@@ -126,17 +150,20 @@ class PeerExchange:
         forgotten = self._hearsay.dialled(address, self._clock(), reached=False)
         self._candidates.forget(forgotten, Source.PEX)
 
+    def _message(self, change: Change[Peer]) -> PexMessage:
+        added = (PexContact(each.address, self._flags(each.key)) for each in change.added)
+        return PexMessage(tuple(added), tuple(change.dropped))
 
-def _message(change: Change[Peer]) -> PexMessage:
-    added = (PexContact(each.address, _flags(each.key)) for each in change.added)
-    return PexMessage(tuple(added), tuple(change.dropped))
-
-
-def _flags(peer: Peer) -> PexFlag:
-    """Return what others are told of a peer."""
-    flags = PexFlag.NONE if peer.is_incoming else PexFlag.REACHABLE
-    if peer.wants_nothing:
-        flags |= PexFlag.UPLOAD_ONLY
-    if peer.connection.peer_extensions.get(HOLEPUNCH):
-        flags |= PexFlag.SUPPORTS_HOLEPUNCH
-    return flags
+    def _flags(self, peer: Peer) -> PexFlag:
+        """Return what others are told of a peer."""
+        transport, met = peer.link.transport, self.introductions
+        is_introduced = met is not None and met.brought_about(peer.address)
+        is_encrypted = transport.encryption is not LinkEncryption.NONE
+        facts = {
+            PexFlag.PREFERS_ENCRYPTION: peer.prefers_encryption or is_encrypted,
+            PexFlag.UPLOAD_ONLY: peer.wants_nothing,
+            PexFlag.SUPPORTS_UTP: transport.protocol is LinkProtocol.UTP,
+            PexFlag.SUPPORTS_HOLEPUNCH: bool(peer.connection.peer_extensions.get(UT_HOLEPUNCH)),
+            PexFlag.REACHABLE: not peer.is_incoming and not is_introduced,
+        }
+        return reduce(or_, (flag for flag, is_true in facts.items() if is_true), PexFlag.NONE)

@@ -5,6 +5,7 @@ Made when a Session has planned its start, dropped when it stops.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import anyio
@@ -19,6 +20,7 @@ from torrent_engine.engine.download_manager import DownloadManager
 from torrent_engine.engine.events import FileCompleted
 from torrent_engine.engine.extensions import UT_PEX
 from torrent_engine.engine.greeting import TorrentGreeting
+from torrent_engine.engine.holepunch import Holepunch, make_holepunch
 from torrent_engine.engine.inheritance import Inheritance
 from torrent_engine.engine.metadata_serving import MetadataServing
 from torrent_engine.engine.peer import SENDERS, Peer
@@ -139,6 +141,9 @@ class Transfer:
         )
         pool = PeerPool(torrent, candidates, shared.connection_slots, role, shared.network)
         pool.own.public = shared.own_address
+        self._holepunch: Holepunch | None = None
+        if not metainfo.is_private:
+            self._holepunch = make_holepunch(torrent, pool, self._pex, extensions)
         if inheritance is not None:
             pool.adopt(inheritance.links)
         return pool
@@ -153,7 +158,7 @@ class Transfer:
         if inheritance is not None and inheritance.pex is not None:
             inheritance.pex.on_new = self._wake_pool
             return inheritance.pex
-        return PeerExchange(
+        pex = PeerExchange(
             config.pex,
             config.pool,
             candidates,
@@ -161,6 +166,10 @@ class Transfer:
             rng=torrent.rng,
             on_new=self._wake_pool,
         )
+        pex.on_prefers_encryption = partial(
+            self._shared.network.reach.told, prefers_encryption=True
+        )
+        return pex
 
     def _make_sources(self, inheritance: Inheritance | None) -> PeerSources:
         metainfo = self.torrent.metainfo
@@ -298,6 +307,8 @@ class Transfer:
         self._serving.on_left(peer)
         if self._pex is not None:
             self._pex.on_left(peer)
+        if self._holepunch is not None:
+            self._holepunch.on_left(peer)
         self.downloads.peer_left(peer)
         self.uploads.peer_left(peer)
         self.downloads.wanted_changed()

@@ -66,6 +66,14 @@ class Hearsay(Generic[Key]):
         """Return the addresses that a peer says it is connected to."""
         return self._tellers[key].told if key in self._tellers else ()
 
+    def who_told(self, address: PeerAddress, now: float) -> list[Key]:
+        """Return who says it is connected to an address, but for those not listened to."""
+        return [
+            key
+            for key, teller in self._tellers.items()
+            if address in teller.told and self._is_trusted(teller, now)
+        ]
+
     def heard(
         self, key: Key, added: Sequence[PeerAddress], dropped: Collection[PeerAddress], now: float
     ) -> list[PeerAddress]:

@@ -24,6 +24,7 @@ class _Attempt(Generic[Key]):
     others: list[Key]
     """Who may be asked when that relay refuses, the next one last."""
     is_answered: bool = False
+    is_followed: bool = False
 
 
 class Rendezvous(Generic[Key]):
@@ -76,6 +77,18 @@ class Rendezvous(Generic[Key]):
         if attempt is not None:
             attempt.is_answered = True
         return attempt is not None
+
+    def followed(self, address: PeerAddress, relay: Key, now: float) -> None:
+        """Note that we dial whom a relay introduced, wished for or not: that is an attempt, too."""
+        attempt = self._attempts.get(address)
+        if attempt is None or attempt.asked != relay:
+            attempt = _Attempt(now, relay, [], is_answered=True)
+            _remember(self._attempts, address, attempt, self._config.max_remembered)
+        attempt.is_followed = True
+
+    def was_followed(self, address: PeerAddress) -> bool:
+        """Tell whether we dialled this address at the word of a relay."""
+        return address in self._attempts and self._attempts[address].is_followed
 
     def left(self, relay: Key) -> None:
         """Ask somebody no more."""

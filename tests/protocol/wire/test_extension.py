@@ -63,7 +63,10 @@ PASSED_OVER = {
     "metadata_size_zero": {"metadata_size": 0},
     "metadata_size_negative": {"metadata_size": -1},
     "metadata_size_huge": {"metadata_size": 2**40},
-    "unknown_key": {"e": 1, "complete_ago": 5},
+    "e_zero": {"e": 0},
+    "e_two": {"e": 2},
+    "e_text": {"e": b"1"},
+    "unknown_key": {"m_": 1, "complete_ago": 5},
 }
 
 
@@ -99,6 +102,7 @@ def test_bep10_handshake_round_trip_keeps_every_field() -> None:
         reqq=2_000,
         is_upload_only=True,
         metadata_bytes=31_235,
+        prefers_encryption=True,
     )
     assert decode_extension_handshake(encode_extension_handshake(handshake)) == handshake
 

@@ -1,6 +1,6 @@
 """The extension handshake: what a peer says of itself beyond BEP 3.
 
-Source: BEP 10; BEP 21 (upload_only), BEP 9 (metadata_size).
+Source: BEP 10; BEP 21 (upload_only), BEP 9 (metadata_size), BEP 11 (what "e" means).
 """
 
 from collections.abc import Mapping
@@ -36,6 +36,8 @@ class ExtensionHandshake:
     """The sender does not download any more (BEP 21)."""
     metadata_bytes: int | None = None
     """``metadata_size``: length of the info dictionary (BEP 9)."""
+    prefers_encryption: bool = False
+    """``e``: the sender prefers encrypted links."""
 
 
 def encode_extension_handshake(handshake: ExtensionHandshake) -> bytes:
@@ -51,6 +53,7 @@ def encode_extension_handshake(handshake: ExtensionHandshake) -> bytes:
         b"reqq": handshake.reqq,
         b"upload_only": 1 if handshake.is_upload_only else None,
         b"metadata_size": handshake.metadata_bytes,
+        b"e": 1 if handshake.prefers_encryption else None,
     }
     entries.update({key: value for key, value in optional.items() if value is not None})
     return encode(entries)
@@ -77,6 +80,7 @@ def decode_extension_handshake(payload: bytes) -> ExtensionHandshake:
         reqq=_number(value.get(b"reqq"), 1, 1_000_000),
         is_upload_only=bool(_number(value.get(b"upload_only"), 0, 1)),
         metadata_bytes=_number(value.get(b"metadata_size"), 1, 2**31),
+        prefers_encryption=bool(_number(value.get(b"e"), 0, 1)),
     )
 
 
