@@ -9,7 +9,7 @@ or forbidden is an error for the others.
 import errno
 import logging
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Final, Protocol
 
@@ -186,14 +186,19 @@ class Datagrams:
     def _read_batch(self, udp: UdpSocket) -> bool:
         """Hand on what is there, at most a batch; return whether there may be more."""
         batch, has_more = udp.receive()
+        if self._remembers_homes:
+            for train in batch:
+                self._remember_home(train.address, udp)
+        self.hand_on(batch)
+        return has_more
+
+    def hand_on(self, batch: Iterable[Train]) -> None:
+        """Give datagrams, wherever they came from, to who takes them."""
         concerned: dict[DatagramHandler, None] = {}
         for train in batch:
-            if self._remembers_homes:
-                self._remember_home(train.address, udp)
             self._hand_on(train, concerned)
         for handler in concerned:
             handler.batch_ended()
-        return has_more
 
     def _remember_home(self, address: PeerAddress, udp: UdpSocket) -> None:
         self._homes[address] = udp

@@ -15,7 +15,7 @@ from torrent_engine.base.errors import NetworkError, ProxyError
 from torrent_engine.base.ids import PeerAddress
 from torrent_engine.base.network_config import ProxyConfig, ProxyKind
 from torrent_engine.net.binding import UNBOUND, Binding
-from torrent_engine.net.resolver import Resolver, resolve
+from torrent_engine.net.resolver import Resolver, is_literal, resolve
 from torrent_engine.net.socks import (
     Credentials,
     associate_socks5,
@@ -64,6 +64,8 @@ class Proxy:
             relay = await associate_socks5(sock, self._credentials)
             if relay.host in _UNSPECIFIED:
                 relay = PeerAddress(plain_host(sock.getpeername()[0]), relay.port)
+            if not is_literal(relay.host):
+                raise ProxyError("it relays datagrams at a name")
             return sock, relay
 
     # -- to the proxy ---------------------------------------------------------------------------

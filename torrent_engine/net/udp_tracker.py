@@ -7,7 +7,7 @@ opened when first needed.
 
 import random
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from ipaddress import ip_address
 from typing import Final
 
@@ -24,6 +24,7 @@ from torrent_engine.net.datagrams import (
     Datagrams,
     bind_udp,
 )
+from torrent_engine.net.resolver import is_literal
 from torrent_engine.protocol.tracker.udp_exchange import (
     ExchangeState,
     UdpAnnounce,
@@ -81,10 +82,12 @@ class UdpTrackers:
     async def ask(self, address: str, port: int, request: UdpAnnounce | UdpScrape) -> UdpAnswer:
         """Send a request to a literal address and wait for the answer.
 
-        Raises TrackerError if there is none after all retries (the caller sets a time limit),
-        TrackerRefusedError if the tracker says no, RemoteProtocolError if it talks nonsense.
+        It may be a name where a proxy looks it up. Raises TrackerError if there is none after all
+        retries (the caller sets a time limit), TrackerRefusedError if the tracker says no,
+        RemoteProtocolError if it talks nonsense.
         """
-        remote = PeerAddress(str(ip_address(address)), port)
+        host = str(ip_address(address)) if is_literal(address) else address
+        remote = PeerAddress(host, port)
         v6 = ":" in remote.host
         if not self._is_confined:
             _check_route(remote)
@@ -138,7 +141,8 @@ class UdpTrackers:
         if self._shared is not None and self._shared.send(packet, remote):
             return
         if self._is_confined or not self._own_socket(remote).send(packet, remote):
-            raise TrackerError(f"cannot send to {remote.host}")
+            why = ": no proxy carries datagrams there" if self._is_confined else ""
+            raise TrackerError(f"cannot send to {remote.host}{why}")
 
     def _own_socket(self, remote: PeerAddress) -> Datagrams:
         family = socket.AF_INET6 if ":" in remote.host else socket.AF_INET
@@ -161,11 +165,21 @@ class UdpTrackers:
             own.close()
 
     def receive_datagram(self, data: bytes, address: PeerAddress) -> None:
-        """Hand a datagram to who asked that address; all others are dropped (row C5)."""
-        for ask in self._asks.get(address, ()):
+        """Hand a datagram to who asked that address; all others are dropped (row C5).
+
+        Whose name a proxy looks up is known by the number of the transaction alone.
+        """
+        for ask in self._asks.get(address, ()) or self._asks_of_names(address):
             if ask.exchange.receive_datagram(data, now=self._clock()):
                 ask.wake.set()
                 return
+
+    def _asks_of_names(self, answerer: PeerAddress) -> Iterator[_Ask]:
+        for remote, asks in self._asks.items():
+            if remote.port == answerer.port and not is_literal(remote.host):
+                for ask in asks:
+                    ask.exchange.v6 = ":" in answerer.host
+                    yield ask
 
     def batch_ended(self) -> None:
         """Nothing is answered here."""

@@ -100,7 +100,8 @@ class UdpExchange:
         """The connection id in use; worth keeping for the next exchange with this address."""
         self._request = request
         self._is_borrowed = connection is not None
-        self._v6 = v6
+        self.v6 = v6
+        """Whether the answer's addresses are of IPv6: those of who gives it are."""
         self._rng = rng
         self._config = config
         self._was_connected = False
@@ -157,7 +158,7 @@ class UdpExchange:
             self._take_connection_id(packet, now)
         elif isinstance(self._request, UdpAnnounce):
             limit = self._config.max_peers
-            self._finish(answer=parse_announce_response(packet, v6=self._v6, max_peers=limit))
+            self._finish(answer=parse_announce_response(packet, v6=self.v6, max_peers=limit))
         else:
             self._finish(answer=parse_scrape_response(packet, self._request.info_hashes))
 
