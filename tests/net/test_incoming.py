@@ -1,17 +1,28 @@
 """The router of incoming connections: who is handed on, who is closed, and when."""
 
+import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from typing import Any
 
 import anyio
 import anyio.abc
+import anyio.lowlevel
 import pytest
 
+from torrent_engine.base.errors import NetworkError
 from torrent_engine.base.ids import InfoHash, PeerAddress, PeerId
+from torrent_engine.base.network_config import (
+    EncryptionConfig,
+    EncryptionLevel,
+    EncryptionPolicy,
+    LinkEncryption,
+)
 from torrent_engine.net import incoming
+from torrent_engine.net.encryption_handshake import encrypt_outgoing
 from torrent_engine.net.incoming import IncomingRouter
-from torrent_engine.net.streams import listen
-from torrent_engine.net.transport import Transport, receive_some
+from torrent_engine.net.streams import dial, listen
+from torrent_engine.net.transport import TcpTransport, Transport, receive_some
 from torrent_engine.protocol.wire.messages import encode_handshake
 
 pytestmark = pytest.mark.anyio
@@ -36,9 +47,9 @@ class Torrent:
 
 @asynccontextmanager
 async def routed(
-    *, timeout_s: float = 5.0
+    *, timeout_s: float = 30.0, **encryption: Any
 ) -> AsyncIterator[tuple[IncomingRouter, Torrent, tuple[str, int]]]:
-    router, torrent = IncomingRouter(timeout_s), Torrent()
+    router, torrent = IncomingRouter(timeout_s, EncryptionConfig(**encryption)), Torrent()
     listeners = listen(("127.0.0.1",), 0)
     address = listeners[0].getsockname()
     router.register(OURS, torrent.accept)
@@ -47,13 +58,13 @@ async def routed(
         yield router, torrent, address
         tasks.cancel_scope.cancel()
     assert listeners[0].fileno() == -1
-    assert router._waiting == 0
+    assert len(router._waiting) == 0
     for transport, _, _ in torrent.taken:
         transport.close()
 
 
 async def closed(stream: anyio.abc.SocketStream) -> None:
-    with anyio.fail_after(3), suppress(anyio.EndOfStream, anyio.BrokenResourceError):
+    with anyio.fail_after(30), suppress(anyio.EndOfStream, anyio.BrokenResourceError):
         await stream.receive()
         raise AssertionError("the router sent something")
 
@@ -62,7 +73,7 @@ async def closed(stream: anyio.abc.SocketStream) -> None:
 async def test_bep3_a_connection_is_handed_to_its_torrent_by_info_hash(cut: int) -> None:
     async with routed() as (_, torrent, address), await anyio.connect_tcp(*address) as stream:
         await stream.send(HANDSHAKE[:cut])
-        with anyio.fail_after(3):
+        with anyio.fail_after(30):
             await torrent.arrived.wait()
         ((_, peer, received),) = torrent.taken
         assert received == HANDSHAKE[:cut]
@@ -73,7 +84,7 @@ async def test_bep3_a_handshake_byte_by_byte_is_handed_on() -> None:
     async with routed() as (_, torrent, address), await anyio.connect_tcp(*address) as stream:
         for byte in HANDSHAKE:
             await stream.send(bytes((byte,)))
-        with anyio.fail_after(3):
+        with anyio.fail_after(30):
             await torrent.arrived.wait()
         assert len(torrent.taken[0][2]) >= 48
 
@@ -81,7 +92,7 @@ async def test_bep3_a_handshake_byte_by_byte_is_handed_on() -> None:
 async def test_bytes_behind_the_handshake_stay_in_the_socket() -> None:
     async with routed() as (_, torrent, address), await anyio.connect_tcp(*address) as stream:
         await stream.send(HANDSHAKE + b"more")
-        with anyio.fail_after(3):
+        with anyio.fail_after(30):
             await torrent.arrived.wait()
         transport, _, received = torrent.taken[0]
         assert received == HANDSHAKE
@@ -101,7 +112,10 @@ CLOSED = {
 
 @pytest.mark.parametrize("sent", CLOSED.values(), ids=CLOSED.keys())
 async def test_b1_what_is_for_nobody_here_is_closed_at_once(sent: bytes) -> None:
-    async with routed() as (_, torrent, address), await anyio.connect_tcp(*address) as stream:
+    async with (
+        routed(incoming=EncryptionPolicy.DISABLED) as (_, torrent, address),
+        await anyio.connect_tcp(*address) as stream,
+    ):
         await stream.send(sent)
         await closed(stream)
         assert not torrent.taken
@@ -117,7 +131,7 @@ async def test_b5_half_a_handshake_is_closed_in_time(sent: bytes) -> None:
             await stream.send(sent)
         await closed(stream)
         assert not torrent.taken
-        assert router._waiting == 0
+        assert len(router._waiting) == 0
 
 
 async def test_who_hangs_up_early_leaves_nothing() -> None:
@@ -128,11 +142,9 @@ async def test_who_hangs_up_early_leaves_nothing() -> None:
                     await stream.send(sent)
         async with await anyio.connect_tcp(*address) as stream:
             await stream.send(HANDSHAKE)
-            with anyio.fail_after(3):
+            with anyio.fail_after(30):
                 await torrent.arrived.wait()
-        with anyio.fail_after(3):
-            while router._waiting:
-                await anyio.lowlevel.checkpoint()
+        await waiting(router, 0)
         assert len(torrent.taken) == 1
 
 
@@ -152,12 +164,197 @@ async def test_b5_only_so_many_may_wait(monkeypatch: pytest.MonkeyPatch) -> None
         await anyio.connect_tcp(*address),
         await anyio.connect_tcp(*address) as second,
     ):
-        with anyio.fail_after(3):
-            while router._waiting < 2:
-                await anyio.lowlevel.checkpoint()
+        await waiting(router, 2)
         async with await anyio.connect_tcp(*address) as third:
             await closed(third)
         await second.send(HANDSHAKE)
-        with anyio.fail_after(3):
+        with anyio.fail_after(30):
             await torrent.arrived.wait()
         assert len(torrent.taken) == 1
+
+
+async def test_b5_who_floods_the_room_keeps_no_other_address_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(incoming, "MAX_WAITING", 3)
+    async with routed() as (router, torrent, address), AsyncExitStack() as flood:
+        silent = [
+            await flood.enter_async_context(await anyio.connect_tcp(*address)) for _ in range(3)
+        ]
+        await waiting(router, 3)
+        async with await anyio.connect_tcp(*address, local_host="127.0.0.2") as other:
+            await closed(silent[0])
+            await other.send(HANDSHAKE)
+            with anyio.fail_after(30):
+                await torrent.arrived.wait()
+        assert torrent.taken[0][1].host == "127.0.0.2"
+
+
+async def waiting(router: IncomingRouter, count: int) -> None:
+    with anyio.fail_after(30):
+        while len(router._waiting) != count:
+            await anyio.lowlevel.checkpoint()
+
+
+# -- encrypted --------------------------------------------------------------------------------
+
+THEIRS = EncryptionConfig(level=EncryptionLevel.EITHER)
+
+
+@asynccontextmanager
+async def encrypted(
+    address: tuple[str, int], info_hash: InfoHash = OURS, first: bytes = HANDSHAKE
+) -> AsyncIterator[Transport]:
+    """Dial with an encrypted handshake that offers both methods."""
+    transport: Transport = TcpTransport(await dial(PeerAddress(*address), 30.0))
+    try:
+        with anyio.fail_after(30):
+            transport = await encrypt_outgoing(transport, info_hash, THEIRS, first=first)
+        yield transport
+    finally:
+        transport.close()
+
+
+async def receive(transport: Transport, count: int) -> bytes:
+    received = b""
+    with anyio.fail_after(30):
+        while len(received) < count:
+            try:
+                data = receive_some(transport, count - len(received))
+            except BlockingIOError:
+                await transport.wait_readable()
+                continue
+            assert data
+            received += data
+    return received
+
+
+@pytest.mark.parametrize(
+    ("policy", "expected"),
+    [
+        (EncryptionPolicy.ALLOWED, LinkEncryption.PLAINTEXT),
+        (EncryptionPolicy.PREFERRED, LinkEncryption.RC4),
+        (EncryptionPolicy.REQUIRED, LinkEncryption.RC4),
+    ],
+)
+async def test_mse_an_encrypted_connection_is_handed_to_its_torrent(
+    policy: EncryptionPolicy, expected: LinkEncryption
+) -> None:
+    async with (
+        routed(incoming=policy) as (router, torrent, address),
+        encrypted(address) as theirs,
+    ):
+        with anyio.fail_after(30):
+            await torrent.arrived.wait()
+        ((ours, peer, received),) = torrent.taken
+        assert received == b""
+        assert peer.host == "127.0.0.1"
+        assert ours.encryption is theirs.encryption is expected
+        assert await receive(ours, len(HANDSHAKE)) == HANDSHAKE
+        assert theirs.send_some([b"more"]) == 4
+        assert await receive(ours, 4) == b"more"
+        assert ours.send_some([b"answer"]) == 6
+        assert await receive(theirs, 6) == b"answer"
+        assert len(router._waiting) == 0
+
+
+async def test_mse_an_encrypted_connection_is_closed_where_it_is_disabled() -> None:
+    async with routed(incoming=EncryptionPolicy.DISABLED) as (_, torrent, address):
+        with pytest.raises(NetworkError):
+            async with encrypted(address):
+                pass
+        assert not torrent.taken
+
+
+async def test_mse_a_plain_connection_is_closed_where_encryption_is_required() -> None:
+    async with (
+        routed(incoming=EncryptionPolicy.REQUIRED) as (_, torrent, address),
+        await anyio.connect_tcp(*address) as stream,
+    ):
+        await stream.send(HANDSHAKE)
+        await closed(stream)
+        assert not torrent.taken
+
+
+async def test_mse_a_torrent_is_found_among_many_as_long_as_it_is_there() -> None:
+    async with routed() as (router, torrent, address):
+        others = [InfoHash(bytes([number]) * 20) for number in range(30, 60)]
+        for info_hash in others:
+            router.register(info_hash, torrent.accept)
+        async with encrypted(address, others[17]):
+            with anyio.fail_after(30):
+                await torrent.arrived.wait()
+        router.unregister(others[17])
+        with pytest.raises(NetworkError):
+            async with encrypted(address, others[17]):
+                pass
+        assert len(torrent.taken) == 1
+        for info_hash in (*others, OURS):
+            router.unregister(info_hash)
+        assert not router._by_hash
+
+
+async def test_mse_who_comes_encrypted_wakes_a_resting_torrent_and_is_kept() -> None:
+    resting, woken = InfoHash(b"\x33" * 20), anyio.Event()
+    async with routed() as (router, torrent, address):
+        router.register_resting(resting, woken.set)
+        async with encrypted(address, resting):
+            with anyio.fail_after(30):
+                await woken.wait()
+            assert not torrent.taken
+            router.register(resting, torrent.accept)
+            ((ours, _, received),) = torrent.taken
+            assert received == b""
+            assert await receive(ours, len(HANDSHAKE)) == HANDSHAKE
+
+
+async def test_b11_half_an_encrypted_handshake_is_closed_in_time() -> None:
+    async with (
+        routed(timeout_s=0.1) as (router, torrent, address),
+        await anyio.connect_tcp(*address) as stream,
+    ):
+        await stream.send(bytes(range(1, 50)))
+        await closed(stream)
+        assert not torrent.taken
+        assert len(router._waiting) == 0
+
+
+async def test_b11_whoever_waits_for_an_encrypted_handshake_gets_one_in_turn() -> None:
+    async with routed(max_handshakes_per_s=50) as (_, torrent, address):
+        async with anyio.create_task_group() as tasks:
+
+            async def come() -> None:
+                async with encrypted(address) as theirs:
+                    assert theirs.encryption is LinkEncryption.PLAINTEXT
+
+            for _ in range(8):
+                tasks.start_soon(come)
+        with anyio.fail_after(30):
+            while len(torrent.taken) < 8:
+                await anyio.lowlevel.checkpoint()
+        assert len(torrent.taken) == 8
+
+
+async def test_what_comes_over_another_protocol_is_routed_as_well() -> None:
+    async with routed() as (router, torrent, _):
+        ours, theirs = socket.socketpair()
+        ours.settimeout(0.0)
+        with theirs:
+            theirs.sendall(HANDSHAKE)
+            with anyio.fail_after(30):
+                while router._tasks is None:
+                    await anyio.lowlevel.checkpoint()
+            router.incoming(TcpTransport(ours), PeerAddress("192.0.2.7", 5))
+            with anyio.fail_after(30):
+                await torrent.arrived.wait()
+        assert torrent.taken[0][1:] == (PeerAddress("192.0.2.7", 5), HANDSHAKE)
+
+
+async def test_nobody_is_routed_by_a_router_that_does_not_run() -> None:
+    router, torrent = IncomingRouter(1.0), Torrent()
+    router.register(OURS, torrent.accept)
+    ours, theirs = socket.socketpair()
+    with theirs:
+        router.incoming(TcpTransport(ours), PeerAddress("192.0.2.7", 5))
+        assert ours.fileno() == -1
+    assert not torrent.taken

@@ -89,7 +89,9 @@ class SharedResources:
         self.read_buffers = ReadBuffers()
         self.owners = Owners()
         self.rest_timers = RestTimers(clock)
-        self.router = IncomingRouter(self.config.wire.handshake_timeout_s)
+        self.router = IncomingRouter(
+            self.config.wire.handshake_timeout_s, self.config.network.encryption
+        )
         self.bandwidth = BandwidthManager(self.config.bandwidth, clock, self.ip_filter.is_unlimited)
         self.set_rate_limits(
             download_bytes_per_s=self.config.max_download_bytes_per_s,
