@@ -14,7 +14,7 @@ from torrent_engine.base.config import IpFilterConfig
 from torrent_engine.base.ids import PeerAddress
 from torrent_engine.disk.ip_filter_files import FileFacts, LoadedFilter, load_filter
 from torrent_engine.engine.peer import Peer
-from torrent_engine.policy.ip_filter import IpFilter
+from torrent_engine.policy.ip_filter import AddressVerdicts, IpFilter
 
 logger = logging.getLogger(__name__)
 
@@ -82,7 +82,7 @@ class LiveIpFilter:
 class FilterWatch:
     """Finds the links of one torrent that a new filter forbids."""
 
-    def __init__(self, ip_filter: LiveIpFilter) -> None:
+    def __init__(self, ip_filter: AddressVerdicts) -> None:
         self._filter = ip_filter
         self._generation = ip_filter.generation
 

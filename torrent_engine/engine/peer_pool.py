@@ -16,6 +16,7 @@ from torrent_engine.base.network_config import LinkProtocol
 from torrent_engine.engine.connection_slots import ConnectionSlots
 from torrent_engine.engine.events import PeerBanned
 from torrent_engine.engine.incoming_links import IncomingLinks
+from torrent_engine.engine.ip_filter import FilterWatch
 from torrent_engine.engine.kept_links import KeptLinks
 from torrent_engine.engine.link_lives import LinkLives
 from torrent_engine.engine.link_upkeep import why_to_end
@@ -58,6 +59,7 @@ class PeerPool:
         self.dialling = PeerDialling(swarm, candidates, self._lives, network)
         self._incoming = IncomingLinks(swarm, candidates, self._places, self._lives)
         self._adopted = KeptLinks(self._places.slots)
+        self._filter_watch = FilterWatch(candidates.admission.ip_filter)
         self._tasks: anyio.abc.TaskGroup | None = None
         self._wake = anyio.Event()
         candidates.on_turn = self.wake
@@ -212,6 +214,8 @@ class PeerPool:
         """End links that are silent, stuck or of no use to either side; queue keep-alives."""
         is_complete = self._update_wanting()
         self.own.update()
+        for peer in self._filter_watch.forbidden(self._swarm.peers):
+            peer.link.end("forbidden by the IP filter")
         for peer in tuple(self._swarm.peers):
             if peer.your_ip:
                 self.own.public.told(peer.your_ip, peer.address.host)

@@ -24,6 +24,10 @@ class AddressSet:
 class AddressVerdicts(Protocol):
     """What is asked of a filter, whether it can be changed or not."""
 
+    @property
+    def generation(self) -> int:
+        """Grows with each change: links that were allowed are looked at again."""
+
     def allows(self, address: PeerAddress) -> bool:
         """Tell whether there may be a link with who is at an address, whoever dialled."""
 
@@ -37,6 +41,8 @@ class IpFilter:
     What a class with the rule "allowed" has in it is let in whatever other classes say, and so is
     the local network on request.
     """
+
+    generation = 0
 
     def __init__(
         self,
