@@ -23,12 +23,19 @@ def network_of(host: str) -> str | bytes:
     return host.rpartition(".")[0]
 
 
+def _full_bucket(per_s: int) -> TokenBucket:
+    """Return what lets a second's worth through at once."""
+    bucket = TokenBucket(per_s, per_s)
+    bucket.give_back(per_s)
+    return bucket
+
+
 class Strangers:
     """Connections that somebody began and nobody confirmed yet; few, and fewer of each network."""
 
     def __init__(self, config: UtpConfig) -> None:
         self._config = config
-        self._syns = TokenBucket(config.max_syns_per_s, config.max_syns_per_s)
+        self._syns = _full_bucket(config.max_syns_per_s)
         self._unconfirmed: dict[UtpTransport, None] = {}
         self._networks: Counter[str | bytes] = Counter()
 
@@ -70,7 +77,7 @@ class ResetMemory:
 
     def __init__(self, config: UtpConfig) -> None:
         self._max = config.max_remembered_resets
-        self._rate = TokenBucket(config.max_resets_per_s, config.max_resets_per_s)
+        self._rate = _full_bucket(config.max_resets_per_s)
         self._sent: dict[tuple[PeerAddress, int], float] = {}
 
     def __len__(self) -> int:

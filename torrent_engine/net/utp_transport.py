@@ -5,7 +5,7 @@ Source: BEP 29.
 
 import errno
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Final, Protocol
 
 import anyio
@@ -46,6 +46,10 @@ class UtpTransport:
         """Once it is closed: when what is not delivered by then is given up."""
         self.slot: int | None = None
         """Where its timer stands."""
+        self.receive_into: Callable[[memoryview], int] = self._receive_into
+        self.send_some: Callable[[Sequence[bytes | memoryview]], int] = self._send_some
+        self.wait_readable: Callable[[], Awaitable[None]] = self._wait_readable
+        self.wait_writable: Callable[[], Awaitable[None]] = self._wait_writable
         self._carrier = carrier
         self._waiting: list[tuple[Callable[[], bool], anyio.Event]] = []
 
@@ -79,32 +83,22 @@ class UtpTransport:
 
     # -- as a stream ------------------------------------------------------------------------
 
-    def receive_into(self, target: memoryview) -> int:
-        """Take bytes that are there; 0: the other side ended the stream.
-
-        Raises BlockingIOError if none are there, another OSError if the connection is gone.
-        """
+    def _receive_into(self, target: memoryview) -> int:
         self._check_open()
         count = self.connection.receive_into(target)
         self._carrier.flush(self)  # the other side may wait to hear of the room
         return count
 
-    def send_some(self, buffers: Sequence[bytes | memoryview]) -> int:
-        """Send the first of ``buffers``, as far as they are taken; return the bytes taken.
-
-        Raises BlockingIOError if nothing is, another OSError if the connection is gone.
-        """
+    def _send_some(self, buffers: Sequence[bytes | memoryview]) -> int:
         self._check_open()
         count = self.connection.send(buffers)
         self._carrier.flush(self)
         return count
 
-    async def wait_readable(self) -> None:
-        """Wait until there are bytes, or none will come any more."""
+    async def _wait_readable(self) -> None:
         await self._wait(lambda: self.connection.is_readable)
 
-    async def wait_writable(self) -> None:
-        """Wait until bytes would be taken, or never will be."""
+    async def _wait_writable(self) -> None:
         await self._wait(lambda: self.connection.is_writable)
 
     async def wait_connected(self) -> None:
