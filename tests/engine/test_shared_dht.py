@@ -1,7 +1,7 @@
 """The DHT among what all torrents share, and its nodes in the resume database."""
 
+import errno
 import socket
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +11,15 @@ import pytest
 from tests.disk.helpers import CONFIG
 from tests.support.clock import let_tasks_run
 from tests.support.swarm import LOOPBACK, PATIENCE_S, resources, until
-from torrent_engine.base.config import DhtConfig
-from torrent_engine.base.errors import LocalProtocolError, NetworkError, StateDatabaseError
+from torrent_engine.base.config import DhtConfig, NetworkConfig, UtpConfig
+from torrent_engine.base.errors import LocalProtocolError, StateDatabaseError
 from torrent_engine.base.ids import InfoHash, NodeId, PeerAddress
 from torrent_engine.codec.bencode import encode
 from torrent_engine.disk.state import StateStore
 from torrent_engine.disk.state_records import DhtRecord
-from torrent_engine.engine import services as services_module
 from torrent_engine.engine.shared_dht import DhtTables
 from torrent_engine.engine.shared_resources import SharedResources
+from torrent_engine.net import listening
 from torrent_engine.net.dht_service import DhtService
 from torrent_engine.protocol.dht.events import ExternalAddressChanged
 from torrent_engine.protocol.dht.krpc import NodeInfo
@@ -70,9 +70,11 @@ async def test_b10_a_dht_that_no_torrent_wants_yet_asks_and_answers_nobody(tmp_p
             assert b"9:find_node" in udp.recv(2_000)
 
 
-async def test_a_dht_that_is_switched_off_has_no_socket(tmp_path: Path) -> None:
-    async with node(tmp_path, dht=DhtConfig(enabled=False)) as shared:
+async def test_without_dht_and_utp_there_is_no_udp_socket(tmp_path: Path) -> None:
+    network = NetworkConfig(utp=UtpConfig(incoming=False, outgoing=False))
+    async with node(tmp_path, dht=DhtConfig(enabled=False), network=network) as shared:
         assert shared.dht is None
+        assert shared.network.datagrams is None
         with socket.socket(type=socket.SOCK_DGRAM) as udp:
             udp.bind((LOOPBACK, shared.listen_port))
 
@@ -80,10 +82,10 @@ async def test_a_dht_that_is_switched_off_has_no_socket(tmp_path: Path) -> None:
 async def test_without_a_udp_socket_the_rest_works_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(hosts: Sequence[str], port: int) -> None:
-        raise NetworkError(f"cannot bind UDP port {port}")
+    def refuse(*_arguments: object, **_options: object) -> None:
+        raise OSError(errno.ENETDOWN, "no UDP here")
 
-    monkeypatch.setattr(services_module, "open_datagrams", refuse)
+    monkeypatch.setattr(listening, "bind_udp", refuse)
     async with node(tmp_path) as shared:
         assert shared.dht is None
         assert shared.listen_port

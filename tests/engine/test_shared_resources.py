@@ -30,7 +30,7 @@ class Counted:
         self.turns = 0
         self._listen = listen
         self._open, self._close = StateStore.open, StateStore.close
-        monkeypatch.setattr("torrent_engine.engine.services.listen", self.listen)
+        monkeypatch.setattr("torrent_engine.net.listening.listen", self.listen)
         monkeypatch.setattr(StateStore, "open", self.open)
 
         async def close(store: StateStore) -> None:

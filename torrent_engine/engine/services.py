@@ -1,30 +1,28 @@
 """Owns what is open between the first reference to SharedResources and the last, and its tasks."""
 
 import logging
-import socket
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
 import anyio
 
-from torrent_engine.base.errors import NetworkError
 from torrent_engine.disk.state import StateStore
 from torrent_engine.engine.job_log import JobLog
-from torrent_engine.engine.network import Network
+from torrent_engine.engine.network import Network, open_network
 from torrent_engine.engine.peer_discovery import PeerDiscovery, make_discovery
 from torrent_engine.engine.resting_announcer import RestingAnnouncer
 from torrent_engine.engine.session_jobs import open_jobs
 from torrent_engine.engine.shared_dht import open_shared_dht
 from torrent_engine.engine.shared_mapping import make_port_mapper
-from torrent_engine.net.datagrams import open_datagrams
 from torrent_engine.net.dht_service import DhtService
 from torrent_engine.net.http_client import HttpClient
 from torrent_engine.net.incoming import IncomingRouter
+from torrent_engine.net.listening import Listening
 from torrent_engine.net.port_mapping import PortMapper
-from torrent_engine.net.streams import listen
 from torrent_engine.net.tracker_client import TrackerClient, open_tracker_client
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable, Coroutine
 
     from torrent_engine.engine.shared_resources import SharedResources
@@ -61,10 +59,10 @@ class Services:
         self._listeners: list[socket.socket] = []
         self._router: IncomingRouter | None = None
 
-    def listen(self, router: IncomingRouter, listeners: list[socket.socket]) -> None:
+    def listen(self, router: IncomingRouter, listening: Listening) -> None:
         """Take the sockets that accept peers, and who is told of those."""
-        self._router, self._listeners = router, listeners
-        self.listen_port = listeners[0].getsockname()[1]
+        self._router, self._listeners = router, listening.tcp
+        self.listen_port = listening.port
 
     async def run(self, closing: anyio.Event) -> None:
         """Serve until ``closing`` is set."""
@@ -88,14 +86,20 @@ async def open_services(stack: AsyncExitStack, shared: "SharedResources") -> Ser
     http = HttpClient(config.tracker, user_agent=config.user_agent)
     trackers = await stack.enter_async_context(open_tracker_client(config.tracker, http=http))
     announcer = RestingAnnouncer(config.rest, shared.clock, shared.own_address)
-    network = Network(config.network)
+    network = await stack.enter_async_context(
+        open_network(
+            config,
+            shared.router.incoming,
+            clock=shared.clock,
+            rng=shared.rng,
+        )
+    )
+    trackers.share(network.datagrams)
+    stack.callback(trackers.share, None)
     services = Services(store, jobs, trackers, http, announcer, network)
     services.also += [jobs.run, shared.session_jobs.run, announcer.run, shared.rest_timers.run]
     services.also.append(shared.bandwidth.run)
-    listeners = listen(config.listen_hosts, config.listen_port)
-    for listener in listeners:
-        stack.callback(listener.close)
-    services.listen(shared.router, listeners)
+    services.listen(shared.router, network.listening)
     announcer.ports = frozenset({services.listen_port})
     services.dht = await _open_dht(stack, shared, services)
     services.discovery = make_discovery(
@@ -121,16 +125,9 @@ async def open_services(stack: AsyncExitStack, shared: "SharedResources") -> Ser
 async def _open_dht(
     stack: AsyncExitStack, shared: "SharedResources", services: Services
 ) -> DhtService | None:
-    """Open the UDP sockets and the DHT on them; without them the rest works on."""
-    config = shared.config
-    if not config.dht.enabled:
-        return None
-    try:
-        datagrams = await stack.enter_async_context(
-            open_datagrams(config.listen_hosts, services.listen_port)
-        )
-    except NetworkError as error:
-        logger.warning("no DHT: %s", error)
+    """Open the DHT on the UDP sockets; without them the rest works on."""
+    config, datagrams = shared.config, services.network.datagrams
+    if not config.dht.enabled or datagrams is None:
         return None
     return await stack.enter_async_context(
         open_shared_dht(

@@ -16,7 +16,7 @@ from torrent_engine.base.errors import StateDatabaseError, StorageError
 from torrent_engine.base.ids import NodeId, PeerAddress
 from torrent_engine.disk.state import StateStore
 from torrent_engine.disk.state_records import DhtRecord
-from torrent_engine.net.datagrams import Datagrams
+from torrent_engine.net.datagrams import DatagramRelay
 from torrent_engine.net.dht_bootstrap import routers_for
 from torrent_engine.net.dht_service import DhtHost, DhtService, SavedTables, open_dht
 from torrent_engine.policy.own_address import TRACKER_VOTES, OwnAddress
@@ -67,7 +67,7 @@ class DhtTables:
 @asynccontextmanager
 async def open_shared_dht(
     config: SharedConfig,
-    datagrams: Datagrams,
+    datagrams: DatagramRelay,
     *,
     store: StateStore,
     clock: Callable[[], float] = time.monotonic,

@@ -92,6 +92,7 @@ class SharedResources:
         self.router = IncomingRouter(
             self.config.wire.handshake_timeout_s, self.config.network.encryption
         )
+        self.router.allows = self.ip_filter.allows
         self.bandwidth = BandwidthManager(self.config.bandwidth, clock, self.ip_filter.is_unlimited)
         self.set_rate_limits(
             download_bytes_per_s=self.config.max_download_bytes_per_s,

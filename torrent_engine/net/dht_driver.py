@@ -10,7 +10,7 @@ from typing import Final
 import anyio
 
 from torrent_engine.base.ids import PeerAddress
-from torrent_engine.net.datagrams import Datagrams
+from torrent_engine.net.datagrams import DatagramRelay
 from torrent_engine.protocol.dht.events import DhtEvent, LookupEnded, PingEnded
 from torrent_engine.protocol.dht.node import DhtNode
 
@@ -32,7 +32,7 @@ class DhtDriver:
     def __init__(
         self,
         node: DhtNode,
-        datagrams: Datagrams,
+        datagrams: DatagramRelay,
         *,
         is_ipv6: bool,
         clock: Callable[[], float],

@@ -19,7 +19,7 @@ import anyio.abc
 
 from torrent_engine.base.config import DhtConfig
 from torrent_engine.base.ids import InfoHash, PeerAddress
-from torrent_engine.net.datagrams import DHT_FIRST_BYTES, Datagrams
+from torrent_engine.net.datagrams import DHT_FIRST_BYTES, DatagramRelay
 from torrent_engine.net.dht_bootstrap import Bootstrap, Endpoint, resolve_all
 from torrent_engine.net.dht_driver import DhtDriver, OnEvent, is_last
 from torrent_engine.net.resolver import Resolver, is_literal, resolve
@@ -64,7 +64,7 @@ class DhtService:
     """Runs the nodes; open it with :func:`open_dht`."""
 
     def __init__(
-        self, config: DhtConfig, datagrams: Datagrams, tasks: anyio.abc.TaskGroup, host: DhtHost
+        self, config: DhtConfig, datagrams: DatagramRelay, tasks: anyio.abc.TaskGroup, host: DhtHost
     ) -> None:
         self.config = config
         self._datagrams = datagrams
@@ -278,7 +278,7 @@ class DhtService:
 @asynccontextmanager
 async def open_dht(
     config: DhtConfig,
-    datagrams: Datagrams,
+    datagrams: DatagramRelay,
     *,
     routers: Iterable[Endpoint],
     host: DhtHost | None = None,

@@ -48,6 +48,8 @@ class IncomingRouter:
     ) -> None:
         self._timeout_s = handshake_timeout_s
         self._encryption = encryption or EncryptionConfig()
+        self.allows: Callable[[PeerAddress], bool] = lambda _address: True
+        """Whether an address may come at all; the others are hung up on."""
         self._torrents: dict[InfoHash, Accept] = {}
         self._by_hash: dict[bytes, InfoHash] = {}
         """The torrents by what names them in an encrypted handshake."""
@@ -100,7 +102,7 @@ class IncomingRouter:
         """Take a connection that somebody began, over whatever protocol."""
         scope = anyio.CancelScope()
         ticket: object = None
-        if self._tasks is not None and self._torrents:
+        if self._tasks is not None and self._torrents and self.allows(address):
             ticket = self._waiting.enter(address, scope.cancel)
         if self._tasks is None or ticket is None:
             transport.close()

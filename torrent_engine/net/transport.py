@@ -18,18 +18,25 @@ class Transport(Protocol):
 
     protocol: LinkProtocol
     encryption: LinkEncryption
-    receive_into: Callable[[memoryview], int]
-    """Take bytes that are there, and return how many; 0: the other side ended the stream.
 
-    Raises BlockingIOError if none are there, another OSError if the connection is gone."""
-    send_some: Callable[[Sequence[bytes | memoryview]], int]
-    """Send the first of some buffers, as far as they are taken, and return the bytes taken.
+    def receive_into(self, target: memoryview, /) -> int:
+        """Take bytes that are there, and return how many; 0: the other side ended the stream.
 
-    What was not taken must be offered again, unchanged, before anything else. Raises
-    BlockingIOError if nothing is, another OSError if the connection is gone."""
-    wait_readable: Callable[[], Awaitable[None]]
-    """Return when :attr:`receive_into` would not raise BlockingIOError."""
-    wait_writable: Callable[[], Awaitable[None]]
+        Raises BlockingIOError if none are there, another OSError if the connection is gone.
+        """
+
+    def send_some(self, buffers: Sequence[bytes | memoryview], /) -> int:
+        """Send the first of some buffers, as far as they are taken, and return the bytes taken.
+
+        What was not taken must be offered again, unchanged, before anything else. Raises
+        BlockingIOError if nothing is, another OSError if the connection is gone.
+        """
+
+    def wait_readable(self) -> Awaitable[None]:
+        """Return when :meth:`receive_into` would not raise BlockingIOError."""
+
+    def wait_writable(self) -> Awaitable[None]:
+        """Return when :meth:`send_some` would not."""
 
     @property
     def local_host(self) -> str:
@@ -66,6 +73,6 @@ class TcpTransport:
 
 
 def receive_some(transport: Transport, max_bytes: int) -> bytes:
-    """Return what is there, at most ``max_bytes``; raises as :attr:`Transport.receive_into`."""
+    """Return what is there, at most ``max_bytes``; raises as :meth:`Transport.receive_into`."""
     buffer = bytearray(max_bytes)
     return bytes(buffer[: transport.receive_into(memoryview(buffer))])
