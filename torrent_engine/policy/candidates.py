@@ -178,7 +178,7 @@ class CandidateList:
     def dial_now(self, address: PeerAddress, now: float) -> bool:
         """Regard one that waits as busy, as :meth:`next_to_dial` does; False if it must wait."""
         candidate = self._candidates.get(address)
-        if candidate is None or candidate.busy or self._bans.is_banned(address, None, now):
+        if candidate is None or candidate.busy or self.admission.forbids_dial(address, now):
             return False
         is_taken = self._limiter.is_shaking_hands(self._destination(address))
         if is_taken or self._free_at(address, now, ()) > now:
@@ -191,7 +191,7 @@ class CandidateList:
         candidate = self._candidates.get(address)
         if candidate is None or not candidate.dialling:
             return False
-        if self._limited_until(candidate, now) > now or self._bans.is_banned(address, None, now):
+        if self._limited_until(candidate, now) > now or self.admission.forbids_dial(address, now):
             return False
         self._limiter.again(self._destination(address), now)
         return True

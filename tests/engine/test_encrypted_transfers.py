@@ -1,0 +1,236 @@
+"""Ours with ours, with every choice of encryption on either side."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from tests.support.swarm import content, record, resources, seed, until
+from tests.support.torrents import make_torrent, payload_of
+from torrent_engine.base.config import (
+    EncryptionConfig,
+    EncryptionLevel,
+    EncryptionPolicy,
+    LinkEncryption,
+    LinkProtocol,
+    NetworkConfig,
+    PoolConfig,
+    SessionConfig,
+    UtpConfig,
+)
+from torrent_engine.base.ids import PeerAddress
+from torrent_engine.codec.magnet import Magnet
+from torrent_engine.engine.events import PeerConnected
+from torrent_engine.engine.session import Session
+from torrent_engine.engine.states import State
+from torrent_engine.policy.candidates import Source
+
+pytestmark = pytest.mark.anyio
+
+P, E, L = EncryptionPolicy, LinkEncryption, EncryptionLevel
+PATIENCE_S = 60.0
+METAINFO, PAYLOAD = make_torrent(payload_of(300_000), piece_bytes=16 * 1024)
+
+
+def network(
+    *,
+    incoming: EncryptionPolicy = P.ALLOWED,
+    outgoing: EncryptionPolicy = P.ALLOWED,
+    level: EncryptionLevel = L.EITHER,
+    protocol: LinkProtocol = LinkProtocol.TCP,
+) -> NetworkConfig:
+    """Return a choice of encryption, over one protocol."""
+    is_utp = protocol is LinkProtocol.UTP
+    return NetworkConfig(
+        tcp=not is_utp,
+        encryption=EncryptionConfig(incoming=incoming, outgoing=outgoing, level=level),
+        utp=UtpConfig(incoming=is_utp, outgoing=is_utp),
+    )
+
+
+@asynccontextmanager
+async def leech(
+    folder: Path, source: Any = METAINFO, *peers: tuple[str, int], **changes: Any
+) -> AsyncIterator[Session]:
+    """Run a download of its own."""
+    async with resources(folder, **changes) as shared:
+        config = SessionConfig(peers=peers)
+        session = await Session.create(source, shared, save_path=folder / "out", config=config)
+        async with session:
+            yield session
+
+
+EXPECTED = {  # by what the dialler does and what the listener takes
+    (P.DISABLED, P.DISABLED): E.NONE,
+    (P.DISABLED, P.ALLOWED): E.NONE,
+    (P.DISABLED, P.PREFERRED): E.NONE,
+    (P.DISABLED, P.REQUIRED): None,
+    (P.ALLOWED, P.DISABLED): E.NONE,
+    (P.ALLOWED, P.ALLOWED): E.NONE,
+    (P.ALLOWED, P.PREFERRED): E.NONE,
+    (P.ALLOWED, P.REQUIRED): E.RC4,
+    (P.PREFERRED, P.DISABLED): E.NONE,
+    (P.PREFERRED, P.ALLOWED): E.PLAINTEXT,
+    (P.PREFERRED, P.PREFERRED): E.RC4,
+    (P.PREFERRED, P.REQUIRED): E.RC4,
+    (P.REQUIRED, P.DISABLED): None,
+    (P.REQUIRED, P.ALLOWED): E.PLAINTEXT,
+    (P.REQUIRED, P.PREFERRED): E.RC4,
+    (P.REQUIRED, P.REQUIRED): E.RC4,
+}
+
+
+async def transferred(folder: Path, ours: NetworkConfig, theirs: NetworkConfig) -> LinkEncryption:
+    """Download from a seed that we dial; return how that was encrypted, which both sides say."""
+    async with (
+        seed(folder / "seed", METAINFO, PAYLOAD, network=theirs) as (seeding, address),
+        leech(folder / "leech", network=ours) as leeching,
+    ):
+        events = [record(seeding), record(leeching)]
+        await leeching.add_peer(*address)
+        with anyio.fail_after(PATIENCE_S):
+            await leeching.wait(State.SEEDING)
+        await until(lambda: all(connections(each) for each in events), timeout_s=PATIENCE_S)
+        (there,), (here,) = (connections(each) for each in events)
+        assert there.encryption is here.encryption
+        assert there.incoming
+        assert not here.incoming
+    assert content(METAINFO, folder / "leech" / "out") == PAYLOAD
+    return here.encryption
+
+
+def connections(events: list[Any]) -> list[PeerConnected]:
+    return [event for event in events if isinstance(event, PeerConnected)]
+
+
+MET = {pair: expected for pair, expected in EXPECTED.items() if expected is not None}
+APART = [pair for pair, expected in EXPECTED.items() if expected is None]
+
+
+@pytest.mark.parametrize(
+    ("outgoing", "incoming", "expected"),
+    [(*pair, expected) for pair, expected in MET.items()],
+    ids=[f"{outgoing}-{incoming}" for outgoing, incoming in MET],
+)
+async def test_mse_each_policy_with_each_policy_that_it_can_meet(
+    tmp_path: Path,
+    outgoing: EncryptionPolicy,
+    incoming: EncryptionPolicy,
+    expected: LinkEncryption,
+) -> None:
+    ours, theirs = network(outgoing=outgoing), network(incoming=incoming)
+    assert await transferred(tmp_path, ours, theirs) is expected
+
+
+@pytest.mark.parametrize(
+    ("outgoing", "incoming"), APART, ids=[f"{outgoing}-{incoming}" for outgoing, incoming in APART]
+)
+async def test_mse_policies_that_exclude_each_other_do_not_meet(
+    tmp_path: Path, outgoing: EncryptionPolicy, incoming: EncryptionPolicy
+) -> None:
+    theirs = network(incoming=incoming, outgoing=incoming)
+    async with (
+        seed(tmp_path / "seed", METAINFO, PAYLOAD, network=theirs) as (seeding, address),
+        leech(tmp_path / "leech", network=network(outgoing=outgoing)) as leeching,
+    ):
+        with anyio.fail_after(PATIENCE_S):
+            await leeching.wait(State.DOWNLOADING)
+        events = record(leeching)
+        await leeching.add_peer(*address)
+        await until(lambda: failures_of(leeching, address) > 0, timeout_s=PATIENCE_S)
+        assert not connections(events)
+        assert not seeding.peers()
+
+
+def failures_of(session: Session, address: tuple[str, int]) -> int:
+    """Return how often a dial of one peer failed since it was known."""
+    assert session._run is not None
+    candidates = session._run.transfer.pool.candidates
+    candidate = candidates._candidates.get(PeerAddress(*address))
+    return 0 if candidate is None else candidate.failures
+
+
+LEVELS = {
+    (L.RC4, L.RC4): E.RC4,
+    (L.RC4, L.EITHER): E.RC4,
+    (L.EITHER, L.RC4): E.RC4,
+    (L.EITHER, L.EITHER): E.PLAINTEXT,
+    (L.PLAINTEXT, L.EITHER): E.PLAINTEXT,
+    (L.PLAINTEXT, L.PLAINTEXT): E.PLAINTEXT,
+    (L.EITHER, L.PLAINTEXT): E.PLAINTEXT,
+}
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "expected"),
+    [(*pair, expected) for pair, expected in LEVELS.items()],
+    ids=[f"{ours}-{theirs}" for ours, theirs in LEVELS],
+)
+async def test_mse_each_level_with_each_level_that_it_can_meet(
+    tmp_path: Path, ours: EncryptionLevel, theirs: EncryptionLevel, expected: LinkEncryption
+) -> None:
+    dialler = network(outgoing=P.REQUIRED, level=ours)
+    assert await transferred(tmp_path, dialler, network(level=theirs)) is expected
+
+
+async def test_mse_levels_that_exclude_each_other_meet_in_plain_if_they_may(
+    tmp_path: Path,
+) -> None:
+    ours, theirs = network(outgoing=P.PREFERRED, level=L.RC4), network(level=L.PLAINTEXT)
+    assert await transferred(tmp_path, ours, theirs) is E.NONE
+
+
+@pytest.mark.parametrize("level", [L.RC4, L.PLAINTEXT])
+async def test_mse_a_magnet_link_is_fetched_encrypted_and_its_links_are_kept(
+    tmp_path: Path, level: EncryptionLevel
+) -> None:
+    required = network(incoming=P.REQUIRED, outgoing=P.REQUIRED, level=level)
+    async with (
+        seed(tmp_path / "seed", METAINFO, PAYLOAD, network=required) as (seeding, address),
+        leech(
+            tmp_path / "leech", Magnet(METAINFO.info_hash, peers=(address,)), network=required
+        ) as leeching,
+    ):
+        events = record(seeding)
+        with anyio.fail_after(PATIENCE_S):
+            await leeching.wait(State.SEEDING)
+        assert [event.encryption.value for event in connections(events)] in ([], [level.value])
+    assert content(METAINFO, tmp_path / "leech" / "out") == PAYLOAD
+
+
+async def test_mse_a_session_tells_how_its_links_are_made(tmp_path: Path) -> None:
+    required = network(incoming=P.REQUIRED, outgoing=P.REQUIRED)
+    slow = SessionConfig(max_upload_bytes_per_s=50_000)
+    async with (
+        seed(tmp_path / "seed", METAINFO, PAYLOAD, config=slow, network=required) as (there, at),
+        leech(tmp_path / "leech", METAINFO, at, network=required) as here,
+    ):
+        await until(lambda: here.peers() and there.peers(), timeout_s=PATIENCE_S)
+        for session in (here, there):
+            (peer,) = session.peers()
+            assert peer.transport is LinkProtocol.TCP
+            assert peer.encryption is LinkEncryption.RC4
+            assert session.stats().links == {"tcp/rc4": 1}
+
+
+async def test_b9_a_retry_of_the_other_kind_is_a_dial_like_any(tmp_path: Path) -> None:
+    pool = PoolConfig(max_dials_per_ip_per_minute=1, quick_retry_first_s=0.0)
+    theirs = network(incoming=P.REQUIRED)
+    async with (
+        seed(tmp_path / "seed", METAINFO, PAYLOAD, network=theirs) as (_, address),
+        leech(tmp_path / "leech", network=network(), pool=pool) as leeching,
+    ):
+        with anyio.fail_after(PATIENCE_S):
+            await leeching.wait(State.DOWNLOADING)
+        run = leeching._run
+        assert run is not None
+        run.transfer.pool.add([PeerAddress(*address)], Source.TRACKER)
+        await until(lambda: failures_of(leeching, address) == 1, timeout_s=PATIENCE_S)
+        plan = run.transfer.pool.dialling._network.reach.plan(
+            PeerAddress(*address), [LinkProtocol.TCP]
+        )
+        assert [attempt.is_encrypted for attempt in plan] == [True, False]
+        assert not leeching.peers()
