@@ -14,7 +14,7 @@ import click
 
 from torrent_engine.cli import exit_codes
 from torrent_engine.cli.exit_codes import ExitCode
-from torrent_engine.cli.options import Settings, common_options, settings_of
+from torrent_engine.cli.options import Settings, common_options
 
 PROGRAM: Final = "torrent-engine"
 VERSION: Final = "0.1.0"
@@ -107,8 +107,6 @@ class LazyGroup(click.Group):
 @click.pass_context
 def cli(context: click.Context) -> None:
     """Download, seed, create and examine torrents."""
-    if settings_of(context).debug:
-        _log_to_stderr()
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
 
@@ -181,12 +179,6 @@ def _output_is_gone() -> ExitCode:
     """End quietly when the reader of our output has gone, as ``head`` does."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return ExitCode.UNKNOWN
-
-
-def _log_to_stderr() -> None:
-    import logging
-
-    logging.basicConfig(level=logging.DEBUG, format="%(relativeCreated)8d %(name)s %(message)s")
 
 
 def end_at_once(code: ExitCode) -> NoReturn:

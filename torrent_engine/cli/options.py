@@ -28,6 +28,12 @@ class Settings:
     debug: bool = False
     no_color: bool = False
 
+    def turn_on(self, attribute: str) -> None:
+        """Set one of them; with debug the program also says on stderr what happens."""
+        setattr(self, attribute, True)
+        if attribute == "debug":
+            _log_to_stderr()
+
 
 class ParsedType(click.ParamType[object]):
     """A click type around a function that raises ValueError with a sentence."""
@@ -117,9 +123,15 @@ def settings_of(context: click.Context) -> Settings:
     return context.ensure_object(Settings)
 
 
+def _log_to_stderr() -> None:
+    import logging
+
+    logging.basicConfig(level=logging.DEBUG, format="%(relativeCreated)8d %(name)s %(message)s")
+
+
 def _flag(option: str, attribute: str, text: str) -> Callable[[Command], Command]:
     def remember(context: click.Context, _: click.Parameter, value: bool) -> None:  # noqa: FBT001
         if value:
-            setattr(settings_of(context), attribute, True)
+            settings_of(context).turn_on(attribute)
 
     return click.option(option, is_flag=True, expose_value=False, callback=remember, help=text)
