@@ -24,6 +24,7 @@ from torrent_engine.cli.exit_codes import (
     message_of,
 )
 from torrent_engine.cli.overview import DONE, FAILED, LOADING, QUEUED, Entry, entry_of
+from torrent_engine.cli.peer_lines import peer_lines
 from torrent_engine.cli.render import OutputError, Reporter, print_traceback, safe
 from torrent_engine.cli.views import (
     Row,
@@ -66,6 +67,8 @@ class JobOptions:
     """The command is ``metadata``: writes a .torrent and returns where."""
     is_overview: bool | None = None
     """A line per torrent on a terminal; None: where there are several."""
+    shows_peers: bool = False
+    """A line per peer below each torrent."""
     max_active: int = 0
     """Torrents that download at a time; 0: all."""
     owner: "ProcessOwner | None" = None
@@ -91,8 +94,10 @@ class Job:
     @property
     def row(self) -> Row:
         """What the display shows of it."""
-        stats = self.session.stats() if self.session is not None else None
-        return session_row(self.source, self.label, stats)
+        if self.session is None:
+            return session_row(self.source, self.label, None)
+        peers = peer_lines(self.session.peers()) if self._options.shows_peers else ()
+        return session_row(self.source, self.label, self.session.stats(), peers)
 
     @property
     def entry(self) -> Entry:

@@ -290,6 +290,11 @@ _DISPLAY_OPTIONS: Final = (
         help="On a terminal: a line for each torrent, or a bar with details.  [default: lines if"
         " there are several]",
     ),
+    click.option(
+        "--show-peers",
+        is_flag=True,
+        help="Show the fastest peers of each torrent: transport, encryption, rates, program.",
+    ),
 )
 
 _OUTPUT_OPTIONS: Final = (

@@ -55,6 +55,7 @@ def run_transfers(
         must_be_complete=must_be_complete,
         stop_timeout_s=options.get("stop_timeout"),
         is_overview=options["multi"],
+        shows_peers=options["show_peers"],
         max_active=options.get("max_active_downloads", 0),
         stdin=sources.read_stdin(torrents),
         debug=settings.debug,

@@ -57,9 +57,13 @@ class Row:
     style: str = "white"
     eta: str = ""
     """Stands behind the percentage of a bar."""
+    peers: tuple[str, ...] = ()
+    """A line for each that is shown."""
 
 
-def session_row(key: str, label: str, stats: "SessionStats | None") -> Row:
+def session_row(
+    key: str, label: str, stats: "SessionStats | None", peers: tuple[str, ...] = ()
+) -> Row:
     """Return what a torrent looks like; None stands for one that is being loaded."""
     if stats is None:
         return Row(key, label, 0.0, ("loading",))
@@ -69,7 +73,7 @@ def session_row(key: str, label: str, stats: "SessionStats | None") -> Row:
     short = _facts(stats, fraction, words=False)
     eta = f"ETA {sizes.format_duration(stats.eta_s)}"
     eta = eta if stats.state is State.DOWNLOADING else ""
-    return Row(key, label, fraction, words, short, style, eta)
+    return Row(key, label, fraction, words, short, style, eta, peers)
 
 
 def work_row(label: str, facts: tuple[str, ...], done: int, total: int) -> Row:
@@ -78,8 +82,8 @@ def work_row(label: str, facts: tuple[str, ...], done: int, total: int) -> Row:
 
 
 def plain_line(row: Row) -> str:
-    """Return one line for a log: name, then what happens."""
-    return f"{row.label}: {', '.join(row.facts)}"
+    """Return one line for a log: name, then what happens; and one for each peer that is shown."""
+    return "\n  ".join([f"{row.label}: {', '.join(row.facts)}", *row.peers])
 
 
 def done_line(label: str, verb: str, stats: "SessionStats", path: str) -> str:
@@ -116,15 +120,26 @@ def live_view(
     from rich.console import Group
     from rich.text import Text
 
-    room = max(1, (height - 2) // LINES_PER_ROW)
     lines: list[RenderableType] = []
+    room = _rows_that_fit(rows, height - 2)
     for row in rows[:room]:
         detail = "  " + "  ".join(row.short_facts or row.facts)
         lines.append(bar_line(row, width=width, ascii_only=ascii_only))
-        lines.append(Text(detail, style="dim", no_wrap=True, overflow="ellipsis"))
+        shown = row.peers[: max(0, height - 2 - LINES_PER_ROW)]
+        details = (detail, *(f"    {peer}" for peer in shown))
+        lines.extend(Text(each, style="dim", no_wrap=True, overflow="ellipsis") for each in details)
     if len(rows) > room:
         lines.append(Text(f"  and {len(rows) - room} more", style="dim"))
     return Group(*lines)
+
+
+def _rows_that_fit(rows: Sequence[Row], height: int) -> int:
+    """Return how many of the first rows a terminal has room for: one at least."""
+    for count, row in enumerate(rows):
+        height -= LINES_PER_ROW + len(row.peers)
+        if height < 0:
+            return max(1, count)
+    return len(rows)
 
 
 def bar_line(row: Row, *, width: int, ascii_only: bool) -> "Text":

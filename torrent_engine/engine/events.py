@@ -245,6 +245,8 @@ class StatsUpdated(Event):
     seeds: int
     sources: Mapping[str, SourceCounts] = field(default_factory=dict)
     """What came from where, as in ``SessionStats.sources``."""
+    links: Mapping[str, int] = field(default_factory=dict)
+    """How peers are connected, as in ``SessionStats.links``."""
 
 
 @dataclass(frozen=True, slots=True)

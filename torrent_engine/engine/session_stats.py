@@ -167,6 +167,7 @@ def stats_event(run: "SessionRun", state: State, now: float) -> StatsUpdated:
         len(torrent.peers),
         sum(peer.has_all for peer in torrent.peers),
         run.transfer.source_totals.counts(),
+        _links(torrent.peers),
     )
 
 
