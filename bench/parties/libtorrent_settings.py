@@ -9,6 +9,8 @@ import os
 
 import libtorrent
 
+from bench.parties.encryption import IS_ASKED_FOR, LIBTORRENT_SETTINGS
+
 DISABLED = 2  # of the encryption policies
 
 SETTINGS = {
@@ -47,6 +49,8 @@ DHT_SETTINGS = {  # its nodes are on one machine, and it must believe in them
 }
 if "LIBTORRENT_DEFAULTS" not in os.environ:
     SETTINGS |= TUNED
+if IS_ASKED_FOR:
+    SETTINGS |= LIBTORRENT_SETTINGS
 
 
 def make_session(port: int) -> libtorrent.session:

@@ -7,6 +7,7 @@ import time
 import anyio
 
 from bench.harness import report
+from bench.parties.encryption import our_network
 from torrent_engine import Metainfo, Session, SharedResources, State
 from torrent_engine.base.config import DhtConfig, LsdConfig, SharedConfig
 
@@ -18,6 +19,7 @@ async def main(port: int, torrent: str, save_dir: str, state_dir: str) -> None:
         state_dir=state_dir,
         dht=DhtConfig(enabled=False),
         lsd=LsdConfig(enabled=False),
+        network=our_network(),
     )
     metainfo = Metainfo.read(torrent)
     async with SharedResources(config) as shared:

@@ -6,6 +6,7 @@ import tempfile
 
 import anyio
 
+from bench.parties.encryption import our_network
 from torrent_engine import Metainfo, Session, SharedResources, State
 from torrent_engine.base.config import (
     ChokerConfig,
@@ -26,6 +27,7 @@ async def main(port: int, torrent: str, save_dir: str, state_dir: str) -> None:
         choker=ChokerConfig(upload_slots=200),
         dht=DhtConfig(enabled=False),
         lsd=LsdConfig(enabled=False),
+        network=our_network(),
     )
     async with SharedResources(config) as shared:
         session = await Session.create(

@@ -1,0 +1,27 @@
+"""Whether the parties encrypt: RC4 and nothing else where the environment has BENCH_MSE=1."""
+
+import os
+
+from torrent_engine.base.network_config import (
+    EncryptionConfig,
+    EncryptionLevel,
+    EncryptionPolicy,
+    NetworkConfig,
+)
+
+IS_ASKED_FOR = os.environ.get("BENCH_MSE") == "1"
+FORCED, RC4 = 0, 2  # libtorrent's enc_policy and enc_level
+LIBTORRENT_SETTINGS = {
+    "in_enc_policy": FORCED,
+    "out_enc_policy": FORCED,
+    "allowed_enc_level": RC4,
+    "prefer_rc4": True,
+}
+
+
+def our_network() -> NetworkConfig:
+    """Return our way to reach peers: without encryption unless it is asked for."""
+    policy = EncryptionPolicy.REQUIRED if IS_ASKED_FOR else EncryptionPolicy.DISABLED
+    return NetworkConfig(
+        encryption=EncryptionConfig(incoming=policy, outgoing=policy, level=EncryptionLevel.RC4)
+    )
