@@ -43,7 +43,7 @@ class Dht:
         self.duration_s = 0.0
         self.peers: list[PeerAddress] = []
         self.stored = 8
-        self.searches: list[tuple[float, InfoHash, int, bool]] = []
+        self.searches: list[tuple[float, InfoHash, int | None, bool]] = []
         self.running: Counter[InfoHash] = Counter()
         self.most_running = 0
         self.slow_to_end = False
@@ -53,7 +53,7 @@ class Dht:
         self,
         info_hash: InfoHash,
         *,
-        port: int,
+        port: int | None,
         is_seed: bool,
         on_peers: Callable[[list[PeerAddress]], None],
     ) -> int:

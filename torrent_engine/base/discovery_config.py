@@ -35,6 +35,8 @@ class DhtConfig:
     """(host, port) of the routers that are asked while no other node is known."""
     read_only: bool = False
     """Ask, and answer nobody (BEP 43)."""
+    tells_client: bool = True
+    """Name our program in what we ask ("v")."""
     announce_interval_s: float = 900.0
     """How often one torrent is announced and its peers are looked up."""
     first_retry_s: float = 5.0

@@ -33,7 +33,7 @@ class PeerSource(Protocol):
         self,
         info_hash: InfoHash,
         *,
-        port: int,
+        port: int | None,
         is_seed: bool,
         on_peers: Callable[[list[PeerAddress]], None],
     ) -> int:
@@ -100,7 +100,7 @@ class DhtRounds(ScheduledRounds):
                 await anyio.lowlevel.checkpoint()  # it may have left before its turn
                 stored = await self._source.search(
                     info_hash,
-                    port=self._mapped_port() or member.listen_port,
+                    port=self._mapped_port() or member.listen_port or None,
                     is_seed=member.is_seed(),
                     on_peers=lambda peers: self._take(member, peers),
                 )

@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from torrent_engine.base.config import SharedConfig
-from torrent_engine.base.ids import CLIENT_NAME
 from torrent_engine.codec.bitfield import Bitfield
 from torrent_engine.codec.geometry import Geometry
+from torrent_engine.engine.confinement import client_name
 from torrent_engine.engine.extensions import local_extensions
 from torrent_engine.engine.peer import Peer
 from torrent_engine.engine.torrent import Swarm, Torrent
@@ -157,11 +157,12 @@ def _handshake(
     is_upload_only: bool = False,
     metadata_bytes: int | None = None,
 ) -> ExtensionHandshake:
+    is_anonymous = config.network.anonymous
     return ExtensionHandshake(
         extensions=extensions,
-        client=CLIENT_NAME,
-        listen_port=listen_port,
-        your_ip=ipaddress.ip_address(peer.address.host).packed,
+        client=client_name(config),
+        listen_port=None if is_anonymous else listen_port or None,
+        your_ip=b"" if is_anonymous else ipaddress.ip_address(peer.address.host).packed,
         reqq=config.wire.reqq,
         is_upload_only=is_upload_only,
         metadata_bytes=metadata_bytes,

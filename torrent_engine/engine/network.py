@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import anyio
+import anyio.abc
 
 from torrent_engine.base.config import SharedConfig
 from torrent_engine.base.errors import NetworkError
@@ -16,6 +17,7 @@ from torrent_engine.base.network_config import LinkProtocol, NetworkConfig
 from torrent_engine.net.datagrams import DatagramRelay, Datagrams
 from torrent_engine.net.listening import Listening, listen_on_port
 from torrent_engine.net.routes import Routes
+from torrent_engine.net.socks_datagrams import SocksDatagrams
 from torrent_engine.net.transport import TcpTransport, Transport
 from torrent_engine.net.utp_service import UtpService
 from torrent_engine.policy.reach import Reach
@@ -34,7 +36,9 @@ class Network:
         self.routes = Routes(config)
         self.listening = Listening()
         self.datagrams: DatagramRelay | None = None
-        """None: there is no UDP."""
+        """Of peers and the DHT; None: there is no UDP."""
+        self.tracker_datagrams: DatagramRelay | None = None
+        """Of UDP trackers; None: sockets of their own, if they need not go through a proxy."""
         self.utp: UtpService | None = None
 
     @property
@@ -74,33 +78,52 @@ async def open_network(
 ) -> AsyncIterator[Network]:
     """Bind the port; serve what is UDP until the end, and give who comes over uTP to ``incoming``.
 
-    Whoever accepts on the TCP sockets closes them. Raises NetworkError if nobody can be listened
-    to, ConfigError if the proxy cannot be used as it is asked for.
+    Whoever accepts on the TCP sockets closes them. Without a host to listen at nobody is listened
+    to. Raises NetworkError if none of them can be bound, ConfigError if the proxy cannot be used as
+    it is asked for.
     """
     network = Network(config.network)
-    network.listening = listen_on_port(
-        config.listen_hosts,
-        config.listen_port,
-        udp=_wants_utp(config.network) or config.dht.enabled,
-        binding=network.routes.binding,
-    )
+    if config.listen_hosts:
+        network.listening = _listen(config, network.routes)
     try:
         async with anyio.create_task_group() as tasks:
-            if network.listening.udp:
-                network.datagrams = datagrams = Datagrams(network.listening.udp)
-                tasks.start_soon(datagrams.run)
-                if _wants_utp(config.network):
-                    taker = incoming if config.network.utp.incoming else None
-                    network.utp = UtpService(
-                        config.network.utp, datagrams, clock=clock, rng=rng, incoming=taker
-                    )
-                    tasks.start_soon(network.utp.run)
+            _open_datagrams(network, tasks)
+            if network.datagrams is not None and _wants_utp(config.network):
+                taker = incoming if config.network.utp.incoming else None
+                network.utp = UtpService(
+                    config.network.utp, network.datagrams, clock=clock, rng=rng, incoming=taker
+                )
+                tasks.start_soon(network.utp.run)
             try:
                 yield network
             finally:
                 tasks.cancel_scope.cancel()
     finally:
         network.listening.close()
+
+
+def _listen(config: SharedConfig, routes: Routes) -> Listening:
+    is_straight = not routes.peers.takes_names
+    return listen_on_port(
+        config.listen_hosts,
+        config.listen_port,
+        udp=is_straight and (_wants_utp(config.network) or config.dht.enabled),
+        binding=routes.binding,
+    )
+
+
+def _open_datagrams(network: Network, tasks: anyio.abc.TaskGroup) -> None:
+    """Say over what peers, DHT nodes and trackers get their datagrams, and run that."""
+    routes, udp = network.routes, network.listening.udp
+    straight: Datagrams | None = Datagrams(udp) if udp else None
+    through: SocksDatagrams | None = None
+    if routes.proxy is not None and routes.proxy.carries_datagrams:
+        through = SocksDatagrams(routes.proxy, binding=routes.binding)
+    network.datagrams = through if routes.peers.takes_names else straight
+    network.tracker_datagrams = through if routes.trackers.takes_names else straight
+    for used in (straight, through):
+        if used is not None and used in (network.datagrams, network.tracker_datagrams):
+            tasks.start_soon(used.run)
 
 
 def _wants_utp(config: NetworkConfig) -> bool:

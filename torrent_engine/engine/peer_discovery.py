@@ -15,6 +15,7 @@ from torrent_engine.base.ids import InfoHash, PeerAddress
 from torrent_engine.engine.dht_rounds import DhtRounds, PeerSource
 from torrent_engine.engine.discovery_member import DiscoveryMember
 from torrent_engine.engine.lsd_rounds import LsdRounds
+from torrent_engine.net.binding import UNBOUND, Binding
 from torrent_engine.net.lsd_service import LsdService
 from torrent_engine.policy.candidate import Source
 
@@ -113,6 +114,7 @@ def make_discovery(
     dht: NodeSource | None,
     clock: Callable[[], float],
     rng: random.Random,
+    binding: Binding = UNBOUND,
     mapped_port: Callable[[], int | None] = lambda: None,
 ) -> PeerDiscovery:
     """Return what asks the DHT, if there is one, and the local network, unless told not to.
@@ -124,6 +126,9 @@ def make_discovery(
         rounds = DhtRounds(dht, config.dht, clock=clock, rng=rng, mapped_port=mapped_port)
         sources.append(rounds)
     if config.lsd.enabled:
-        service = LsdService(config.listen_hosts, config=config.lsd, clock=clock)
+        hosts = binding.hosts(config.listen_hosts)
+        service = LsdService(
+            hosts, config=config.lsd, find_interfaces=binding.interfaces, clock=clock
+        )
         sources.append(LsdRounds(service, config.lsd, clock=clock, rng=rng))
     return PeerDiscovery(*sources, dht=dht)

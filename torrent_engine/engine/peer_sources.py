@@ -13,12 +13,12 @@ import anyio
 
 from torrent_engine.base.errors import NetworkError
 from torrent_engine.base.ids import PeerAddress
+from torrent_engine.engine.confinement import look_up
 from torrent_engine.engine.events import DhtPeersFound
 from torrent_engine.engine.saved_peers import SavedPeers
 from torrent_engine.engine.shared_resources import SharedResources
 from torrent_engine.engine.torrent import Swarm
 from torrent_engine.engine.tracker_coordinator import TrackerCoordinator
-from torrent_engine.net.streams import resolve
 from torrent_engine.policy.candidates import Source
 from torrent_engine.policy.own_address import TRACKER_VOTES
 from torrent_engine.protocol.tracker.announce import AnnounceTotals
@@ -215,4 +215,4 @@ class PeerSources:
 
     async def _add_configured_peer(self, host: str, port: int) -> None:
         with suppress(NetworkError):  # said when the option was read; a name may come back later
-            self._pool.add(await resolve(host, port), Source.MANUAL)
+            self._pool.add(await look_up(self._shared.config, host, port), Source.MANUAL)

@@ -2,7 +2,8 @@
 
 import logging
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
 
 import anyio
 
@@ -30,6 +31,14 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
+class HttpClients(NamedTuple):
+    """What fetches URLs: each may leave another way."""
+
+    trackers: HttpClient
+    """Also of torrent files."""
+    web_seeds: HttpClient
+
+
 class Services:
     """Sockets, clients and the database; made by :func:`open_services`."""
 
@@ -41,14 +50,15 @@ class Services:
         store: StateStore,
         jobs: JobLog,
         trackers: TrackerClient,
-        http: HttpClient,
+        http: HttpClients,
         announcer: RestingAnnouncer,
         network: Network,
     ) -> None:
         self.store = store
         self.jobs = jobs
         self.trackers = trackers
-        self.http = http
+        self.http = http.trackers
+        self.web_seed_http = http.web_seeds
         self.announcer = announcer
         self.network = network
         self.discovery = PeerDiscovery()
@@ -83,8 +93,6 @@ async def open_services(stack: AsyncExitStack, shared: "SharedResources") -> Ser
     store = await StateStore.open(shared.state_dir, config=config.disk)
     stack.push_async_exit(store)
     jobs = await stack.enter_async_context(open_jobs(store, shared.session_jobs, config.jobs))
-    http = HttpClient(config.tracker, user_agent=config.user_agent)
-    trackers = await stack.enter_async_context(open_tracker_client(config.tracker, http=http))
     announcer = RestingAnnouncer(config.rest, shared.clock, shared.own_address)
     network = await stack.enter_async_context(
         open_network(
@@ -94,8 +102,17 @@ async def open_services(stack: AsyncExitStack, shared: "SharedResources") -> Ser
             rng=shared.rng,
         )
     )
-    trackers.share(network.datagrams)
-    stack.callback(trackers.share, None)
+    routes = network.routes
+    http = HttpClients(
+        HttpClient(config.tracker, user_agent=config.user_agent, route=routes.trackers),
+        HttpClient(config.tracker, user_agent=config.user_agent, route=routes.web_seeds),
+    )
+    trackers = await stack.enter_async_context(
+        open_tracker_client(config.tracker, http=http.trackers, binding=routes.binding)
+    )
+    is_confined = routes.trackers.takes_names
+    trackers.share(network.tracker_datagrams, only=is_confined)
+    stack.callback(trackers.share, None, only=is_confined)
     services = Services(store, jobs, trackers, http, announcer, network)
     services.also += [jobs.run, shared.session_jobs.run, announcer.run, shared.rest_timers.run]
     services.also.append(shared.bandwidth.run)
@@ -107,10 +124,12 @@ async def open_services(stack: AsyncExitStack, shared: "SharedResources") -> Ser
         dht=services.dht,
         clock=shared.clock,
         rng=shared.rng,
+        binding=routes.binding,
         mapped_port=lambda: shared.own_address.mapped_port,
     )
+    ours = tuple(routes.binding.own_hosts(config.listen_hosts))
     services.port_mapping = await make_port_mapper(
-        config,
+        replace(config, listen_hosts=ours),  # no gateway that sees us elsewhere is asked
         shared.state_dir,
         services.listen_port,
         dht=services.dht,
@@ -134,6 +153,7 @@ async def _open_dht(
             config,
             datagrams,
             store=services.store,
+            resolver=services.network.routes.resolver,
             clock=shared.clock,
             own_address=shared.own_address,
         )

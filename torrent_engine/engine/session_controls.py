@@ -13,6 +13,7 @@ from torrent_engine.base.ids import InfoHash
 from torrent_engine.codec.magnet import Magnet
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.engine.bandwidth_manager import RateLimits
+from torrent_engine.engine.confinement import look_up
 from torrent_engine.engine.progress import check_priorities
 from torrent_engine.engine.session_facts import SessionFacts
 from torrent_engine.engine.shared_resources import SharedResources
@@ -20,7 +21,6 @@ from torrent_engine.engine.source_edits import NO_EDITS, check_web_seed
 from torrent_engine.engine.states import StateMachine
 from torrent_engine.engine.web_seed import WebSeedStats, idle_stats_of
 from torrent_engine.engine.web_seed_fetch import BEP_OF_FILES
-from torrent_engine.net.streams import resolve
 from torrent_engine.policy.candidates import Source
 from torrent_engine.protocol.tracker.urls import parse_tracker_url
 
@@ -63,7 +63,7 @@ class SessionControls(SessionFacts):
 
     async def add_peer(self, host: str, port: int) -> None:
         """Try a peer at once, or when the Session starts; NetworkError if its name is unknown."""
-        found = await resolve(host, port)
+        found = await look_up(self._shared.config, host, port)
         if self._pool is None or self._ended.is_set():
             self.config = replace(self.config, peers=(*self.config.peers, (host, port)))
             self._settings_changed()

@@ -4,7 +4,6 @@ The metadata is fetched, then run follows run until it is stopped; what goes wro
 """
 
 import logging
-import os
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
@@ -14,10 +13,11 @@ import anyio
 
 from torrent_engine.base.config import RestConfig, SessionConfig
 from torrent_engine.base.errors import DiskFullError, SessionError, TorrentEngineError
-from torrent_engine.base.ids import CLIENT_PREFIX, InfoHash, PeerId
+from torrent_engine.base.ids import InfoHash
 from torrent_engine.codec.magnet import Magnet
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.engine.between_work import BetweenWork
+from torrent_engine.engine.confinement import new_peer_id
 from torrent_engine.engine.event_bus import EventBus
 from torrent_engine.engine.events import SessionErrored, SessionResumed, SessionStopped
 from torrent_engine.engine.file_choice import choose_files
@@ -58,7 +58,7 @@ class SessionLife(SessionWaiting):
         self.is_held = False
         """It waits for its turn in the queue of a TorrentManager."""
         self.is_paused_by_user = False
-        self._peer_id = PeerId(CLIENT_PREFIX + os.urandom(12))
+        self._peer_id = new_peer_id(shared.config)
         self._rests: RestConfig | None = None
         """When it rests; None: never."""
         self._seeding = SeedingClock()

@@ -19,6 +19,7 @@ from torrent_engine.disk.state_records import DhtRecord
 from torrent_engine.net.datagrams import DatagramRelay
 from torrent_engine.net.dht_bootstrap import routers_for
 from torrent_engine.net.dht_service import DhtHost, DhtService, SavedTables, open_dht
+from torrent_engine.net.resolver import Resolver, resolve
 from torrent_engine.policy.own_address import TRACKER_VOTES, OwnAddress
 from torrent_engine.protocol.dht.krpc import NODE_ID_BYTES, decode_nodes, encode_nodes
 from torrent_engine.protocol.dht.node import SavedTable
@@ -70,6 +71,7 @@ async def open_shared_dht(
     datagrams: DatagramRelay,
     *,
     store: StateStore,
+    resolver: Resolver = resolve,
     clock: Callable[[], float] = time.monotonic,
     own_address: OwnAddress | None = None,
 ) -> AsyncIterator[DhtService]:
@@ -85,6 +87,7 @@ async def open_shared_dht(
 
     host = DhtHost(
         clock=clock,
+        resolver=resolver,
         saved=await tables.load(),
         save=tables.save,
         on_external=on_external,

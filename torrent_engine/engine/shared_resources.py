@@ -22,6 +22,7 @@ from torrent_engine.disk.filesystem import NameFoldings
 from torrent_engine.disk.open_files import OpenFiles
 from torrent_engine.disk.state import StateStore
 from torrent_engine.engine.bandwidth_manager import BandwidthManager
+from torrent_engine.engine.confinement import UNREACHABLE_PORT, confined
 from torrent_engine.engine.connection_slots import ConnectionSlots
 from torrent_engine.engine.ip_filter import LiveIpFilter
 from torrent_engine.engine.job_log import JobLog
@@ -71,7 +72,7 @@ class SharedResources:
         clock: Callable[[], float] = time.monotonic,
         rng: random.Random | None = None,
     ) -> None:
-        self.config = config or SharedConfig()
+        self.config = confined(config or SharedConfig())
         self.clock = clock
         self.rng = rng or random.Random(os.urandom(16))  # noqa: S311 - nothing secret is drawn
         self.references = 0
@@ -248,7 +249,7 @@ class SharedResources:
     @property
     def announced_port(self) -> int:
         """The TCP port at which the internet finds us: the gateway may have given another one."""
-        return self.own_address.mapped_port or self.listen_port
+        return self.own_address.mapped_port or self.listen_port or UNREACHABLE_PORT
 
     @property
     def network(self) -> Network:
@@ -287,8 +288,13 @@ class SharedResources:
 
     @property
     def http(self) -> HttpClient:
-        """What fetches URLs."""
+        """What fetches the URLs of torrent files."""
         return self._open.http
+
+    @property
+    def web_seed_http(self) -> HttpClient:
+        """What fetches from web seeds."""
+        return self._open.web_seed_http
 
     @property
     def dht(self) -> DhtService | None:
@@ -298,7 +304,7 @@ class SharedResources:
     def dht_port(self) -> int | None:
         """Return the UDP port of our DHT node, None if it is not there or answers nobody."""
         dht = self._open.dht
-        return None if dht is None or self.config.dht.read_only else dht.port
+        return None if dht is None or self.config.dht.read_only else dht.port or None
 
     @property
     def _open(self) -> Services:

@@ -96,7 +96,9 @@ class Transfer:
             on_failed=self.finisher.write_failed,
         )
         self.downloads = DownloadManager(torrent, self.finisher)
-        self.web_seeds = WebSeeds(torrent, self.downloads, shared.http, self.writer, self.bandwidth)
+        self.web_seeds = WebSeeds(
+            torrent, self.downloads, shared.web_seed_http, self.writer, self.bandwidth
+        )
         self.downloads.urgent.others = self.web_seeds
         self._tasks: anyio.abc.TaskGroup | None = None
         self.uploads = UploadManager(torrent, callbacks.on_error)

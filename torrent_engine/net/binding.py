@@ -15,6 +15,7 @@ from torrent_engine.net.interfaces import Interface, interfaces
 
 ANY_HOST: Final = {socket.AF_INET: "0.0.0.0", socket.AF_INET6: "::"}  # noqa: S104 - a pattern
 _BIND_TO_DEVICE: Final = getattr(socket, "SO_BINDTODEVICE", None)
+_GONE: Final = Interface("", 0, is_loopback=False, is_multicast=False, addresses=())
 HAS_DEVICES: Final = sys.platform == "linux" and _BIND_TO_DEVICE is not None
 """Whether the system ties sockets to interfaces by name."""
 
@@ -54,6 +55,10 @@ class Binding:
         ]
         return wanted or ours  # what was asked for is not here
 
+    def own_hosts(self, hosts: Sequence[str]) -> Sequence[str]:
+        """Return at which addresses we listen if we listen at these hosts."""
+        return hosts if self._interface is None else self._addresses()
+
     def to_device(self, sock: socket.socket) -> None:
         """Tie a socket to the interface where the system can; OSError if there is none such."""
         if self._device is not None and _BIND_TO_DEVICE is not None:
@@ -71,10 +76,16 @@ class Binding:
         raise OSError(errno.EADDRNOTAVAIL, f"{self._interface} has no address of that family")
 
     def interfaces(self) -> list[Interface]:
-        """Return the interfaces that may be used, each with those of its addresses that may be."""
+        """Return the interfaces that may be used; empty if the system does not tell.
+
+        If they are gone there is one without addresses.
+        """
         found = self._find_interfaces()
-        if self._interface is None:
+        if self._interface is None or not found:
             return found
+        return self._ours(found) or [_GONE]
+
+    def _ours(self, found: Sequence[Interface]) -> list[Interface]:
         if self._address is None:
             return [each for each in found if each.name == self._interface]
         ip = ip_address(self._address)

@@ -186,14 +186,14 @@ class DhtService:
         self,
         info_hash: InfoHash,
         *,
-        port: int,
+        port: int | None,
         is_seed: bool,
         on_peers: Callable[[list[PeerAddress]], None],
     ) -> int:
         """Look for peers of a torrent once and announce us, in both networks.
 
-        ``port`` is where our listener takes peers. ``on_peers`` is called as they are found.
-        Returns how many nodes took the announce.
+        ``port`` is where our listener takes peers; None: where our datagrams come from.
+        ``on_peers`` is called as they are found. Returns how many nodes took the announce.
         """
 
         def on_event(event: DhtEvent) -> None:

@@ -44,6 +44,11 @@ class Proxy:
         self._addresses: Sequence[str] = ()
         self._known_until = float("-inf")
 
+    @property
+    def carries_datagrams(self) -> bool:
+        """Whether proxies of its kind do."""
+        return self._config.kind is ProxyKind.SOCKS5
+
     async def dial(self, target: PeerAddress, timeout_s: float) -> socket.socket:
         """Connect to a literal address or a name; return the non-blocking socket.
 
@@ -58,7 +63,7 @@ class Proxy:
 
         Raises ProxyError as :meth:`dial` does, and if it is no SOCKS5 proxy.
         """
-        if self._config.kind is not ProxyKind.SOCKS5:
+        if not self.carries_datagrams:
             raise ProxyError(f"a proxy of kind {self._config.kind} carries no datagrams")
         async with self._connected(timeout_s) as sock:
             relay = await associate_socks5(sock, self._credentials)

@@ -35,6 +35,13 @@ async def resolve(host: str, port: int) -> list[str]:
     return list(dict.fromkeys(str(address[4][0]) for address in found))
 
 
+async def refuse_names(host: str, _port: int) -> list[str]:
+    """Return a literal address as it is; NetworkError for a name, which must not be asked for."""
+    if is_literal(host):
+        return [host]
+    raise NetworkError(f"{host} is not looked up: everything must go through the proxy")
+
+
 async def keep_name(host: str, _port: int) -> list[str]:
     """Return a name as it is: a proxy looks it up."""
     return [host]

@@ -12,7 +12,7 @@ from torrent_engine.base.ids import PeerAddress
 from torrent_engine.base.network_config import NetworkConfig, ProxyConfig, ProxyKind
 from torrent_engine.net.binding import UNBOUND, Binding
 from torrent_engine.net.proxy import Proxy
-from torrent_engine.net.resolver import Resolver, resolve
+from torrent_engine.net.resolver import Resolver, refuse_names, resolve
 from torrent_engine.net.socks import check_installed
 from torrent_engine.net.streams import dial
 
@@ -67,10 +67,14 @@ class Routes:
         self.peers: Route = direct
         self.trackers: Route = direct
         self.web_seeds: Route = direct
+        self.resolver = resolver
+        """Looks names up that no route takes; with a proxy that is required, none."""
         if config.proxy is not None:
             check_proxy(config.proxy)
             self.proxy = Proxy(config.proxy, binding=self.binding, resolver=resolver)
             self._send_through(ProxyRoute(self.proxy), config.proxy)
+            if config.proxy.required:
+                self.resolver = refuse_names
 
     def _send_through(self, route: Route, config: ProxyConfig) -> None:
         if config.for_peers:

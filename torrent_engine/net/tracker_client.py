@@ -21,8 +21,10 @@ from torrent_engine.base.errors import (
 )
 from torrent_engine.base.ids import InfoHash
 from torrent_engine.net.address_policy import TRACKER_POLICY, allowed_addresses
+from torrent_engine.net.binding import UNBOUND, Binding
 from torrent_engine.net.datagrams import DatagramRelay
 from torrent_engine.net.http_client import HttpClient, HttpResponse
+from torrent_engine.net.http_route import resolver_for
 from torrent_engine.net.resolver import Resolver, resolve
 from torrent_engine.net.udp_tracker import UdpTrackers
 from torrent_engine.protocol.tracker import http_announce
@@ -59,7 +61,7 @@ class TrackerClient:
         self._config = config
         self._http = http
         self._udp = udp
-        self._resolver = resolver
+        self._resolver = resolver_for(http.route, resolver)
         self._limiter = anyio.CapacityLimiter(config.max_concurrent)
 
     def share(self, datagrams: DatagramRelay | None, *, only: bool = False) -> None:
@@ -182,12 +184,13 @@ async def open_tracker_client(
     *,
     http: HttpClient | None = None,
     resolver: Resolver = resolve,
+    binding: Binding = UNBOUND,
     rng: random.Random | None = None,
 ) -> AsyncIterator[TrackerClient]:
     """Make a client; when the block ends its sockets are closed and its tasks have ended."""
     failure: Exception | None = None
     async with anyio.create_task_group() as tasks:
-        udp = UdpTrackers(tasks, config=config, rng=rng or secrets.SystemRandom())
+        udp = UdpTrackers(tasks, config=config, rng=rng or secrets.SystemRandom(), binding=binding)
         http = http or HttpClient(config, resolver=resolver)
         try:
             yield TrackerClient(config, http=http, udp=udp, resolver=resolver)

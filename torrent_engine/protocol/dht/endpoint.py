@@ -39,6 +39,7 @@ class Endpoint:
         self.traffic = Traffic()
         self.transactions = Transactions(config, rng)
         self._is_read_only = config.read_only
+        self._client = CLIENT if config.tells_client else b""
         self._own_id = own_id
         self._outgoing: list[tuple[bytes, PeerAddress]] = []
 
@@ -64,7 +65,7 @@ class Endpoint:
                 self._own_id(),
                 arguments,
                 is_read_only=self._is_read_only,
-                client=CLIENT,
+                client=self._client,
             ),
             address,
         )
