@@ -106,7 +106,7 @@ class PeerPool:
         """Take candidates; return how many are new."""
         now = self._swarm.clock()
         new = sum(self.candidates.add(address, source, now) for address in addresses)
-        if new:
+        if new or source & Source.MANUAL:  # who is named by hand is tried at once, known or not
             self.wake()
         return new
 
