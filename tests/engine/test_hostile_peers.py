@@ -5,6 +5,7 @@ import random
 import socket
 import struct
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import anyio
@@ -32,7 +33,14 @@ from tests.support.swarm import (
     until,
 )
 from tests.support.torrents import make_torrent, payload_of
-from torrent_engine.base.config import ChokerConfig, SessionConfig, WireLimits
+from torrent_engine.base.config import (
+    ChokerConfig,
+    EncryptionConfig,
+    EncryptionPolicy,
+    NetworkConfig,
+    SessionConfig,
+    WireLimits,
+)
 from torrent_engine.base.ids import InfoHash, PeerAddress
 from torrent_engine.engine import transfer
 from torrent_engine.engine.download_manager import DownloadManager
@@ -224,11 +232,26 @@ GARBAGE = {
 
 @pytest.mark.parametrize("sent", GARBAGE.values(), ids=GARBAGE.keys())
 async def test_b1_what_is_no_handshake_is_closed_at_once(tmp_path: Path, sent: bytes) -> None:
-    async with seed(tmp_path, METAINFO, PAYLOAD) as (session, address):
+    plain = NetworkConfig(encryption=EncryptionConfig(incoming=EncryptionPolicy.DISABLED))
+    async with seed(tmp_path, METAINFO, PAYLOAD, network=plain) as (session, address):
         async with await anyio.connect_tcp(*address) as stream:
             await stream.send(sent)
             with anyio.fail_after(2):  # the handshake's time is 10 s
                 await Wire(stream, METAINFO).hung_up()
+        assert session.stats().peers == session.stats().connecting == 0
+
+
+@pytest.mark.parametrize("sent", GARBAGE.values(), ids=GARBAGE.keys())
+async def test_b11_what_is_no_encrypted_handshake_either_is_closed_in_time(
+    tmp_path: Path, sent: bytes
+) -> None:
+    wire = WireLimits(handshake_timeout_s=0.2)
+    async with seed(tmp_path, METAINFO, PAYLOAD, wire=wire) as (session, address):
+        async with await anyio.connect_tcp(*address) as stream:
+            await stream.send(sent)
+            with anyio.fail_after(30), suppress(anyio.EndOfStream, anyio.BrokenResourceError):
+                while True:
+                    await stream.receive()
         assert session.stats().peers == session.stats().connecting == 0
 
 
