@@ -14,6 +14,9 @@ SLOW_START_END: Final = 0.25  # ours: share of the target delay at which doublin
 GROWTH: Final = 1 / 16  # ours: share of the window that a round trip may add, at no delay
 MAX_SHRINK: Final = 0.5  # ours: share that a round trip may take away
 SIGNIFICANT: Final = 0.15  # ours: share of the target delay that says "a queue"
+MIN_TARGET: Final = 0.1  # ours: share of the target that is left where a queue is short
+RECOVERY: Final = 0.005  # ours: share of the difference that the target regains in a round trip
+HIGH_LOSS: Final = 0.1  # ours: share of packets; above it the window does not grow
 MAX_LOSS: Final = 0.25  # ours: share of packets; above it every loss counts
 LOSS_MEMORY: Final = 1 / 8  # ours: weight of a new figure of it
 
@@ -21,9 +24,17 @@ LOSS_MEMORY: Final = 1 / 8  # ours: weight of a new figure of it
 class CongestionWindow:
     """The window of one connection."""
 
-    __slots__ = ("_loss", "_max_bytes", "_target_s", "_threshold_bytes", "window_bytes")
+    __slots__ = (
+        "_full_target_s",
+        "_loss",
+        "_max_bytes",
+        "_target_s",
+        "_threshold_bytes",
+        "window_bytes",
+    )
 
     def __init__(self, target_s: float, max_bytes: int) -> None:
+        self._full_target_s = target_s
         self._target_s = target_s
         self._max_bytes = max_bytes
         self._threshold_bytes = float("inf")
@@ -35,17 +46,25 @@ class CongestionWindow:
         """Whether the window still doubles with each round trip."""
         return self.window_bytes < self._threshold_bytes
 
-    def delivered(self, count: int, queueing_s: float, packet_bytes: int, *, is_used: bool) -> None:
+    def delivered(
+        self, count: int, queueing_s: float, min_rtt_s: float, packet_bytes: int, *, is_used: bool
+    ) -> None:
         """Take that ``count`` bytes arrived; ``is_used`` says that the window was the limit."""
+        self._target_s += (self._full_target_s - self._target_s) * (
+            RECOVERY * min(count / self.window_bytes, 1.0)
+        )
         load = queueing_s / self._target_s
-        if load > SLOW_START_END and self.is_slow_start:
+        if self.is_slow_start and (load > SLOW_START_END or self._loss > HIGH_LOSS):
             self._threshold_bytes = self.window_bytes
         if load > 1:
-            self.window_bytes -= count * min(load - 1, MAX_SHRINK)
+            excess = (queueing_s - self._target_s) / (queueing_s + min_rtt_s)
+            self.window_bytes -= count * min(excess, MAX_SHRINK)
             self._hold(packet_bytes)
-        elif is_used and self.is_slow_start:
+        elif not is_used or self._loss > HIGH_LOSS:
+            return
+        elif self.is_slow_start:
             self.window_bytes = min(self.window_bytes + count, self._max_bytes)
-        elif is_used:
+        else:
             step = max(packet_bytes, self.window_bytes * GROWTH) * (1 - load)
             grown = self.window_bytes + step * count / self.window_bytes
             self.window_bytes = min(grown, self._max_bytes)
@@ -53,16 +72,19 @@ class CongestionWindow:
     def lost(self, share: float, queueing_s: float, min_rtt_s: float, packet_bytes: int) -> None:
         """Take that of the packets of one round trip this share was lost."""
         self._loss += (share - self._loss) * LOSS_MEMORY
-        is_queue = queueing_s > self._target_s * SIGNIFICANT
+        is_queue = queueing_s > self._full_target_s * SIGNIFICANT
         if not is_queue and self._loss < MAX_LOSS:
             return
+        if is_queue:
+            target_s = max(queueing_s / 2, self._full_target_s * MIN_TARGET)
+            self._target_s = min(self._target_s, target_s)
         kept = min_rtt_s / (min_rtt_s + queueing_s) if is_queue else 0.0
         self.window_bytes *= max(kept, 1 - MAX_SHRINK)
         self._hold(packet_bytes)
 
     def timed_out(self, queueing_s: float, packet_bytes: int) -> None:
         """Begin anew after a silence; without a queue the earlier window is soon regained."""
-        is_queue = queueing_s > self._target_s * SIGNIFICANT
+        is_queue = queueing_s > self._full_target_s * SIGNIFICANT
         threshold = self.window_bytes * (MAX_SHRINK if is_queue else 1)
         self.window_bytes = 0.0
         self._hold(packet_bytes)

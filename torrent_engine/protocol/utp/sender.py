@@ -119,7 +119,13 @@ class SendSide:
         delivered, flight.delivered_bytes = flight.delivered_bytes, 0
         self._round_delivered += delivered
         is_used = in_transit_before * 2 > self.congestion.window_bytes
-        self.congestion.delivered(delivered, self.queueing_s, size.payload_bytes, is_used=is_used)
+        self.congestion.delivered(
+            delivered,
+            self.queueing_s,
+            self.round_trip.min_s,
+            size.payload_bytes,
+            is_used=is_used,
+        )
         if size.trial is not None and not flight.has(size.trial):
             size.arrived()
         self.retransmission.restart(now)
