@@ -107,6 +107,7 @@ def _listen(config: SharedConfig, routes: Routes) -> Listening:
     return listen_on_port(
         config.listen_hosts,
         config.listen_port,
+        tcp=config.network.tcp,
         udp=is_straight and (_wants_utp(config.network) or config.dht.enabled),
         binding=routes.binding,
     )
