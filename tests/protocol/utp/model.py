@@ -9,7 +9,7 @@ from random import Random
 from torrent_engine.base.network_config import UtpConfig
 from torrent_engine.protocol.utp.connection import UtpConnection
 from torrent_engine.protocol.utp.limits import UtpLimits
-from torrent_engine.protocol.utp.packet import SYN, decode_packet
+from torrent_engine.protocol.utp.packet import RESET, SYN, Packet, decode_packet, reset_packet
 
 HEADERS_BYTES = 28
 """Of IPv4 and UDP, which take time on the link too."""
@@ -100,6 +100,7 @@ class Host:
         self.sent_packets = 0
         self.config = UtpConfig()
         self.limits = UtpLimits()
+        self.rng = model.rng
         self.clock_offset_s = 0.0
         self.stalled_until_s = 0.0
         self._buffer = memoryview(bytearray(1 << 16))
@@ -114,7 +115,7 @@ class Host:
         self.connection = UtpConnection.dial(
             self.config,
             now=self.now,
-            rng=self.model.rng,
+            rng=self.rng,
             is_taken=lambda _id: False,
             limits=self.limits,
         )
@@ -144,13 +145,20 @@ class Host:
                     continue
                 self.has_connection = True
                 self.connection = UtpConnection.accept(
-                    self.config, packet, now=self.now, rng=self.model.rng, limits=self.limits
+                    self.config, packet, now=self.now, rng=self.rng, limits=self.limits
                 )
+            elif self.connection.has_ended:
+                self._answer_for_nobody(packet)
             elif packet.connection_id in (self.connection.receive_id, self.connection.send_id):
                 self.connection.receive_packet(packet, now=self.now, arrived_s=arrived_s)
         if self.has_connection:
             self.connection.batch_ended(self.now)
             self.turn()
+
+    def _answer_for_nobody(self, packet: Packet) -> None:
+        if packet.type != RESET:
+            data = reset_packet(packet, now=self.now)
+            self.link.send(len(data), lambda: self.peer.arrive(data))
 
     def turn(self) -> None:
         """Do what a program does when something may have changed."""
@@ -206,7 +214,9 @@ class Host:
         self.turn()
 
 
-def pair(model: Model, there: Link, back: Link, data: bytes, answer: bytes = b"") -> tuple[Host, Host]:
+def pair(
+    model: Model, there: Link, back: Link, data: bytes, answer: bytes = b""
+) -> tuple[Host, Host]:
     """Return who dials and sends data, and who accepts."""
     dialler = Host(model, there, to_send=data)
     acceptor = Host(model, back, to_send=answer)

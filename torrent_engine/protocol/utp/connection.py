@@ -199,6 +199,7 @@ class UtpConnection:
             self._sender.round_trip.measure(arrived_s - self._dial.sent_s, now)
         self._receiver.acknowledged = packet.sequence - 1 & MASK_16
         self.state = UtpState.CONNECTED
+        self._receiver.acknowledge_soon(now)  # or who says nothing yet is never confirmed
         if self._sender.acknowledged(packet, now, arrived_s):
             self._receive(packet, now, arrived_s)
 

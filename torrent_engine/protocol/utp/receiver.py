@@ -152,7 +152,11 @@ class ReceiveSide:
         if self._unacknowledged_bytes >= ACK_BYTES:
             self.must_acknowledge = True
         elif self._unacknowledged_bytes and self.ack_due_s is None:
-            self.ack_due_s = now + ACK_DELAY_S
+            self.acknowledge_soon(now)
+
+    def acknowledge_soon(self, now: float) -> None:
+        """Let an acknowledgement leave shortly, unless a packet takes it along before."""
+        self.ack_due_s = now + ACK_DELAY_S
 
     @property
     def has_gap(self) -> bool:
