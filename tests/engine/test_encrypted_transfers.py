@@ -2,12 +2,15 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.abc
 import pytest
 
+from tests.support.scripted_peer import listening
 from tests.support.swarm import content, record, resources, seed, until
 from tests.support.torrents import make_torrent, payload_of
 from torrent_engine.base.config import (
@@ -20,6 +23,7 @@ from torrent_engine.base.config import (
     PoolConfig,
     SessionConfig,
     UtpConfig,
+    WireLimits,
 )
 from torrent_engine.base.ids import PeerAddress
 from torrent_engine.codec.magnet import Magnet
@@ -89,6 +93,7 @@ async def transferred(folder: Path, ours: NetworkConfig, theirs: NetworkConfig) 
         seed(folder / "seed", METAINFO, PAYLOAD, network=theirs) as (seeding, address),
         leech(folder / "leech", network=ours) as leeching,
     ):
+        await reachable(seeding)
         events = [record(seeding), record(leeching)]
         await leeching.add_peer(*address)
         with anyio.fail_after(PATIENCE_S):
@@ -100,6 +105,12 @@ async def transferred(folder: Path, ours: NetworkConfig, theirs: NetworkConfig) 
         assert not here.incoming
     assert content(METAINFO, folder / "leech" / "out") == PAYLOAD
     return here.encryption
+
+
+async def reachable(session: Session) -> None:
+    """Wait until who dials finds the torrent: before, it is as unknown here as any other."""
+    torrents = session._shared.router._torrents
+    await until(lambda: session.info_hash in torrents, timeout_s=PATIENCE_S)
 
 
 def connections(events: list[Any]) -> list[PeerConnected]:
@@ -216,6 +227,78 @@ async def test_mse_a_session_tells_how_its_links_are_made(tmp_path: Path) -> Non
             assert session.stats().links == {"tcp/rc4": 1}
 
 
+@dataclass
+class Moody:
+    """A peer that counts who comes, and does the same to all."""
+
+    answer: bytes | None
+    """What it says before it closes; None: it says nothing, for as long as one waits."""
+    dials: int = 0
+
+    async def __call__(self, stream: anyio.abc.SocketStream) -> None:
+        self.dials += 1
+        if self.answer is None:
+            await anyio.sleep_forever()
+        await stream.receive()
+        if self.answer:
+            await stream.send(self.answer)
+
+
+NONSENSE = b"HTTP/1.1 400 Bad Request\r\n\r\n".ljust(700)
+
+
+@pytest.mark.parametrize(
+    ("outgoing", "answer", "dials", "next_is_encrypted"),
+    [
+        (P.ALLOWED, b"", 2, False),
+        (P.PREFERRED, b"", 2, True),
+        (P.REQUIRED, b"", 1, True),
+        (P.DISABLED, b"", 1, False),
+        (P.ALLOWED, NONSENSE, 1, False),
+        (P.PREFERRED, NONSENSE, 2, True),
+        (P.ALLOWED, None, 1, True),
+        (P.PREFERRED, None, 1, False),
+    ],
+    ids=[
+        "allowed-closed",
+        "preferred-closed",
+        "required-closed",
+        "disabled-closed",
+        "allowed-nonsense",
+        "preferred-nonsense",
+        "allowed-silent",
+        "preferred-silent",
+    ],
+)
+async def test_mse_a_candidate_fails_once_when_all_that_is_worth_a_try_has_failed(
+    tmp_path: Path,
+    outgoing: EncryptionPolicy,
+    answer: bytes | None,
+    dials: int,
+    *,
+    next_is_encrypted: bool,
+) -> None:
+    moody = Moody(answer)
+    config = {
+        "network": network(outgoing=outgoing),
+        "pool": PoolConfig(quick_retry_first_s=600.0, backoff_first_s=600.0),
+        "wire": WireLimits(handshake_timeout_s=0.5 if answer is None else 30.0),
+    }
+    async with listening(moody) as address, leech(tmp_path, **config) as session:
+        with anyio.fail_after(PATIENCE_S):
+            await session.wait(State.DOWNLOADING)
+        run, peer = session._run, PeerAddress(*address)
+        assert run is not None
+        pool = run.transfer.pool
+        pool.add([peer], Source.TRACKER)
+        await until(lambda: failures_of(session, address), timeout_s=PATIENCE_S)
+        assert failures_of(session, address) == 1
+        assert moody.dials == dials
+        plan = session._shared.network.reach.plan(peer, [LinkProtocol.TCP])
+        assert plan[0].is_encrypted is next_is_encrypted
+        await until(lambda: not pool.connecting, timeout_s=PATIENCE_S)
+
+
 async def test_b9_a_retry_of_the_other_kind_is_a_dial_like_any(tmp_path: Path) -> None:
     pool = PoolConfig(max_dials_per_ip_per_minute=1, quick_retry_first_s=0.0)
     theirs = network(incoming=P.REQUIRED)
@@ -229,8 +312,7 @@ async def test_b9_a_retry_of_the_other_kind_is_a_dial_like_any(tmp_path: Path) -
         assert run is not None
         run.transfer.pool.add([PeerAddress(*address)], Source.TRACKER)
         await until(lambda: failures_of(leeching, address) == 1, timeout_s=PATIENCE_S)
-        plan = run.transfer.pool.dialling._network.reach.plan(
-            PeerAddress(*address), [LinkProtocol.TCP]
-        )
+        reach = leeching._shared.network.reach
+        plan = reach.plan(PeerAddress(*address), [LinkProtocol.TCP])
         assert [attempt.is_encrypted for attempt in plan] == [True, False]
         assert not leeching.peers()

@@ -16,15 +16,25 @@ from pathlib import Path
 from typing import Any, Final
 
 import anyio
+import anyio.abc
 import pytest
 import trio
 
 from tests.support.clock import let_tasks_run
 from tests.support.managers import manager
-from tests.support.scripted_peer import dialled
+from tests.support.scripted_peer import dialled, listening
 from tests.support.swarm import download, reach, resources, seed, until
 from tests.support.torrents import make_torrent, payload_of
-from torrent_engine.base.config import DhtConfig, LsdConfig, QueueConfig, SessionConfig
+from torrent_engine.base.config import (
+    DhtConfig,
+    EncryptionConfig,
+    EncryptionLevel,
+    EncryptionPolicy,
+    LsdConfig,
+    NetworkConfig,
+    QueueConfig,
+    SessionConfig,
+)
 from torrent_engine.base.errors import SessionError, StateDatabaseError, TorrentEngineError
 from torrent_engine.codec.magnet import Magnet
 from torrent_engine.engine.session import Session
@@ -148,6 +158,45 @@ async def a_peer_is_there_when_a_seed_closes(folder: Path) -> None:
         await wire.__aexit__(None, None, None)
 
 
+async def encrypted_links_over_utp_are_closed_half_way(folder: Path) -> None:
+    required = EncryptionPolicy.REQUIRED
+    encryption = EncryptionConfig(incoming=required, outgoing=required, level=EncryptionLevel.RC4)
+    network = NetworkConfig(tcp=False, encryption=encryption)
+    async with (
+        seed(folder / "seed", FIRST, PAYLOADS[0], network=network) as (_, address),
+        resources(folder, network=network) as shared,
+    ):
+        config = SessionConfig(peers=(address,), max_download_bytes_per_s=SLOW_BYTES_PER_S)
+        session = await Session.create(FIRST, shared, save_path=folder / "out", config=config)
+        async with session:
+            await until(lambda: session.stats().downloaded_bytes > 0)
+
+
+async def handshakes_are_given_up(folder: Path) -> None:
+    """Of ours with a silent peer, and of a silent peer with us, encrypted and not."""
+    encryption = EncryptionConfig(outgoing=EncryptionPolicy.REQUIRED)
+    network = NetworkConfig(encryption=encryption)
+
+    async def say_nothing(_stream: anyio.abc.SocketStream) -> None:
+        await anyio.sleep_forever()
+
+    async with (
+        listening(say_nothing) as silent,
+        resources(folder / "ours", network=network) as shared,
+    ):
+        config = SessionConfig(peers=(silent,))
+        session = await Session.create(FIRST, shared, save_path=folder / "out", config=config)
+        async with session:
+            await until(lambda: session.stats().connecting)
+            async with (
+                await anyio.connect_tcp("127.0.0.1", shared.listen_port),
+                await anyio.connect_tcp("127.0.0.1", shared.listen_port) as other,
+            ):
+                await other.send(bytes(range(100, 200)))
+                await until(lambda: len(shared.router._waiting) == 2)
+                await session.close()
+
+
 async def a_link_is_given_up(folder: Path) -> None:
     async with resources(folder, dht=DHT) as shared:
         link = Magnet.of(FIRST)
@@ -235,6 +284,8 @@ STORIES: list[Story] = [
     a_download_comes_to_its_end,
     a_download_is_closed_half_way,
     a_peer_is_there_when_a_seed_closes,
+    encrypted_links_over_utp_are_closed_half_way,
+    handshakes_are_given_up,
     a_link_is_given_up,
     a_session_fails,
     a_manager_has_torrents_and_links,

@@ -137,8 +137,7 @@ async def test_bep29_who_has_no_tcp_is_reached_over_utp_and_first_over_utp_the_n
             await session.wait(State.SEEDING)
         await until(lambda: connections(events))
         assert [event.transport for event in connections(events)] == [UTP]
-        assert session._run is not None
-        reach = session._run.transfer.pool.dialling._network.reach
+        reach = session._shared.network.reach
         plan = reach.plan(PeerAddress(*address), [LinkProtocol.TCP, UTP])
         assert plan[0].protocols == (UTP, LinkProtocol.TCP)
 

@@ -9,7 +9,7 @@ import pytest
 from torrent_engine.base.errors import NetworkError
 from torrent_engine.base.ids import PeerAddress
 from torrent_engine.base.network_config import LinkEncryption, LinkProtocol
-from torrent_engine.net.dialler import RaceRules, connect
+from torrent_engine.net.dialler import REFUSED_TIMEOUT_S, RaceRules, connect
 from torrent_engine.net.transport import Transport
 from torrent_engine.policy.reach import Attempt
 
@@ -122,6 +122,7 @@ async def test_the_second_begins_at_once_where_the_first_fails() -> None:
     dials.tcp.answers.set()
     dials.utp.answers.set()
     assert await raced(dials, TCP, UTP) is UTP
+    assert dials.utp.timeout_s == REFUSED_TIMEOUT_S
 
 
 async def test_the_loser_is_given_up_at_once() -> None:
@@ -130,6 +131,7 @@ async def test_the_loser_is_given_up_at_once() -> None:
     assert await raced(dials, TCP, UTP, head_start_s=0.0) is UTP
     assert dials.tcp.was_cancelled
     assert dials.tcp.transport is None
+    assert dials.utp.timeout_s == 7.0
 
 
 async def test_bep29_of_two_at_the_same_time_tcp_stays() -> None:

@@ -15,6 +15,7 @@ from torrent_engine.base.network_config import LinkProtocol
 from torrent_engine.net.transport import Transport
 from torrent_engine.policy.reach import Attempt
 
+REFUSED_TIMEOUT_S: Final = 3.0  # ours: who refuses one is there, and answers the other by then
 NO_WAY: Final = "nothing can carry a link there"
 
 
@@ -83,17 +84,22 @@ class _Race:
     async def run(self, protocols: tuple[LinkProtocol, ...]) -> None:
         """Dial until one is connected or all have failed."""
         async with anyio.create_task_group() as tasks:
+            timeout_s = self._rules.timeout_s
             for number, protocol in enumerate(protocols):
                 if number:
                     with anyio.move_on_after(self._rules.head_start_s):
                         await self._over.wait()
                     if self._connected or not self._rules.may_dial():
                         return
-                tasks.start_soon(self._dial, protocol, tasks.cancel_scope)
+                    if self.failures:
+                        timeout_s = min(timeout_s, REFUSED_TIMEOUT_S)
+                tasks.start_soon(self._dial, protocol, timeout_s, tasks.cancel_scope)
 
-    async def _dial(self, protocol: LinkProtocol, all_of_them: anyio.CancelScope) -> None:
+    async def _dial(
+        self, protocol: LinkProtocol, timeout_s: float, all_of_them: anyio.CancelScope
+    ) -> None:
         try:
-            transport = await self._dials[protocol](self._address, self._rules.timeout_s)
+            transport = await self._dials[protocol](self._address, timeout_s)
         except NetworkError as error:
             self.failures.append(f"{protocol}: {error}")
         else:
