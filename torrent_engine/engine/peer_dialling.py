@@ -93,7 +93,7 @@ class PeerDialling:
         if attempts and outcome in OTHER_KIND_NEXT_TIME:
             self._network.reach.not_tried(address, is_encrypted=attempts[0].is_encrypted)
         self._candidates.mark_failed(address, self._swarm.clock(), hung_up=was_there)
-        if outcome is Outcome.UNREACHED:
+        if outcome is Outcome.UNREACHED and not was_there:
             self.on_unreached(address)
 
     def _may_dial(self, address: PeerAddress) -> bool:
