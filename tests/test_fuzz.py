@@ -6,7 +6,20 @@ from pathlib import Path
 
 import pytest
 
-from fuzz import codec, dht, encryption, exchange, lsd, magnet, metadata, nat, runner, tracker, wire
+from fuzz import (
+    codec,
+    dht,
+    encryption,
+    exchange,
+    lsd,
+    magnet,
+    metadata,
+    nat,
+    runner,
+    tracker,
+    utp,
+    wire,
+)
 
 TARGETS = {
     "bencode": (codec.fuzz_bencode, codec.mutated),
@@ -19,6 +32,7 @@ TARGETS = {
     "lsd": (lsd.fuzz_one, lsd.mutated),
     "nat": (nat.fuzz_one, nat.mutated),
     "tracker": (tracker.fuzz_one, tracker.mutated),
+    "utp": (utp.fuzz_one, utp.mutated),
     "wire": (wire.fuzz_one, wire.mutated),
 }
 

@@ -3,6 +3,7 @@
 import heapq
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count
 from random import Random
 
@@ -194,7 +195,7 @@ class Host:
             datagram = header + bytes(payload)
             self.sent_packets += 1
             if self.link.filter(datagram):
-                self.link.send(len(datagram), lambda data=datagram: self.peer.arrive(data))
+                self.link.send(len(datagram), partial(self.peer.arrive, datagram))
 
     def _set_timer(self) -> None:
         due_s = self.connection.timer()
@@ -242,8 +243,8 @@ class CubicFlow:
             self.flying += 1
             sent_s = self.model.now
             waits_s = max(self.link.free_s - sent_s, 0.0)
-            if not self.link.send(self.BYTES + 12, lambda at=sent_s: self._arrived(at)):
-                self.model.at(sent_s + waits_s + self.back_s * 2, lambda at=sent_s: self._lost(at))
+            if not self.link.send(self.BYTES + 12, partial(self._arrived, sent_s)):
+                self.model.at(sent_s + waits_s + self.back_s * 2, partial(self._lost, sent_s))
 
     def _arrived(self, sent_s: float) -> None:
         self.delivered_bytes += self.BYTES

@@ -4,7 +4,7 @@ from random import Random
 
 import pytest
 
-from tests.protocol.utp.model import CubicFlow, Link, Model, pair
+from tests.protocol.utp.model import CubicFlow, Host, Link, Model, pair
 from torrent_engine.protocol.utp.limits import UtpLimits
 
 LIMIT_S = 900.0
@@ -36,7 +36,7 @@ def transfer(there: Link, back: Link, data: bytes, answer: bytes = b"", **change
     return dialler, acceptor, seconds
 
 
-def ended_well(model: Model, *hosts: object) -> bool:
+def ended_well(model: Model, *hosts: Host) -> bool:
     """Say whether both sides close without an error once one does."""
     for host in hosts:
         host.closes = True
