@@ -31,7 +31,7 @@ class FakePeer:
         self.address = PeerAddress(HOSTS[number], 1000 + number)
         self.identity = SimpleNamespace(peer_id=PeerId(b"-XX0100-%012d" % number))
         self.is_incoming = bool(number & 1)
-        self.listen_port = 6881 + number if number & 2 else None
+        self.listens_at = PeerAddress(HOSTS[number], 6881 + number) if number & 2 else None
         self.wants_nothing = not number & 3
         self.prefers_encryption = bool(number & 2)
         self.connection = self.link = self.transport = self

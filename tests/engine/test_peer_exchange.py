@@ -177,6 +177,20 @@ def test_bep11_a_peer_is_named_when_it_has_said_where_it_listens() -> None:
     ]
 
 
+def test_bep11_who_came_over_utp_is_named_by_the_port_it_came_from() -> None:
+    """libtorrent does not say where it listens when it comes over uTP and IPv6."""
+    world, asker = World(), make_peer("2600::1")
+    silent = make_peer("2600::2", port=40_000, source=Source.INCOMING, protocol=LinkProtocol.UTP)
+    world.join(asker, silent)
+    (message,) = world.heard(asker)
+    assert message.added == (PexContact(PeerAddress("2600::2", 40_000), PexFlag.SUPPORTS_UTP),)
+    silent.listen_port = 7000
+    world.join(silent)
+    world.clock.advance(60)
+    (message,) = world.heard(asker)
+    assert [each.address for each in message.added] == [PeerAddress("2600::2", 7000)]
+
+
 def test_bep11_what_a_peer_says_becomes_candidates() -> None:
     world = World()
     teller, other = make_peer("8.0.0.1"), make_peer("8.0.0.2")

@@ -150,7 +150,7 @@ class Holepunch:
 
     def _peer_at(self, address: PeerAddress) -> Peer | None:
         """Return our peer at an address, rather than one that only says so."""
-        named = [peer for peer in self._peers if address in {peer.address, _listens_at(peer)}]
+        named = [peer for peer in self._peers if address in {peer.address, peer.listens_at}]
         return min(named, key=lambda peer: peer.address != address, default=None)
 
 
@@ -196,11 +196,4 @@ def _party(peer: Peer) -> Party[Peer]:
 def _meeting_place(peer: Peer) -> PeerAddress | None:
     """Return from where a peer sends its uTP packets; None if we cannot know."""
     is_over_utp = peer.link.transport.protocol is LinkProtocol.UTP
-    return peer.address if is_over_utp else _listens_at(peer)
-
-
-def _listens_at(peer: Peer) -> PeerAddress | None:
-    """Return where a peer accepts links, as far as we know: others name it so."""
-    if not peer.is_incoming:
-        return peer.address
-    return None if peer.listen_port is None else PeerAddress(peer.address.host, peer.listen_port)
+    return peer.address if is_over_utp else peer.listens_at

@@ -115,6 +115,17 @@ class Peer:
         self.uploaded_at_unchoke_bytes = 0
 
     @property
+    def listens_at(self) -> PeerAddress | None:
+        """Where it accepts links, None if that is not known.
+
+        Who came over uTP sent from the port on which it listens, unless it says otherwise.
+        """
+        if self.is_incoming and self.listen_port is not None:
+            return PeerAddress(self.address.host, self.listen_port)
+        is_over_utp = self.link.transport.protocol is LinkProtocol.UTP
+        return self.address if is_over_utp or not self.is_incoming else None
+
+    @property
     def wants_nothing(self) -> bool:
         """Whether it has all pieces, or all that it wants (BEP 21)."""
         return self.has_all or self.is_upload_only

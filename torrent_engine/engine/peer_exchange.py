@@ -71,11 +71,8 @@ class PeerExchange:
     def on_joined(self, peer: Peer) -> None:
         """Take note of a peer: after its handshake, and each time it named its extensions."""
         self._hearsay.joined(peer, peer.address)
-        if not peer.is_incoming:
-            self._contacts.connected(peer, peer.address, is_dialled=True)
-        elif peer.listen_port is not None:
-            address = PeerAddress(peer.address.host, peer.listen_port)
-            self._contacts.connected(peer, address, is_dialled=False)
+        if (address := peer.listens_at) is not None:
+            self._contacts.connected(peer, address, is_dialled=not peer.is_incoming)
         if peer.connection.peer_extensions.get(UT_PEX):
             self._contacts.listens(peer, peer.address.host)
 
