@@ -1,5 +1,6 @@
 """The router of incoming connections: who is handed on, who is closed, and when."""
 
+import random
 import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -358,3 +359,43 @@ async def test_nobody_is_routed_by_a_router_that_does_not_run() -> None:
         router.incoming(TcpTransport(ours), PeerAddress("192.0.2.7", 5))
         assert ours.fileno() == -1
     assert not torrent.taken
+
+
+async def test_b11_whatever_comes_the_next_is_served() -> None:
+    rng = random.Random(5)
+    beginnings = [b"", HANDSHAKE[:20], HANDSHAKE[:40], rng.randbytes(96)]
+    async with routed(max_handshakes_per_s=0) as (router, torrent, address):
+        for number in range(60):
+            noise = rng.choice(beginnings) + rng.randbytes(rng.choice([1, 60, 600, 1400]))
+            async with await anyio.connect_tcp(*address) as stream:
+                await stream.send(noise)
+                if number % 2:
+                    await stream.send_eof()
+        await waiting(router, 0)
+        assert not torrent.taken
+        async with encrypted(address):
+            with anyio.fail_after(30):
+                await torrent.arrived.wait()
+        assert len(torrent.taken) == 1
+
+
+async def test_f10_a_bug_of_one_torrent_reaches_no_other(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    broken = InfoHash(b"\x44" * 20)
+
+    def fail(transport: Transport, address: PeerAddress, received: bytes) -> None:
+        del address, received
+        transport.close()
+        raise ZeroDivisionError
+
+    async with routed() as (router, torrent, address):
+        router.register(broken, fail)
+        with suppress(NetworkError):
+            async with encrypted(address, broken):
+                await waiting(router, 0)
+        async with encrypted(address):
+            with anyio.fail_after(30):
+                await torrent.arrived.wait()
+        assert len(torrent.taken) == 1
+    assert [record.levelname for record in caplog.records if record.exc_info] == ["ERROR"]

@@ -108,7 +108,7 @@ class IncomingRouter:
             transport.close()
         else:
             leave = partial(self._waiting.left, address, ticket)
-            self._tasks.start_soon(self._route, transport, address, scope, leave)
+            self._tasks.start_soon(self._route_guarded, transport, address, scope, leave)
 
     def _accepted(self, sock: socket.socket, address: PeerAddress) -> None:
         self.incoming(TcpTransport(sock), address)
@@ -117,6 +117,19 @@ class IncomingRouter:
         self._torrents[info_hash] = accept
         self._by_hash[req2_hash(info_hash)] = info_hash
 
+    async def _route_guarded(
+        self,
+        transport: Transport,
+        address: PeerAddress,
+        scope: anyio.CancelScope,
+        leave: Callable[[], None],
+    ) -> None:
+        """Hand a connection on, or close it; a bug reaches no other connection (row F10)."""
+        try:
+            await self._route(transport, address, scope, leave)
+        except Exception:
+            logger.exception("a bug ended the connection of %s", address)
+
     async def _route(
         self,
         transport: Transport,
@@ -124,7 +137,6 @@ class IncomingRouter:
         scope: anyio.CancelScope,
         leave: Callable[[], None],
     ) -> None:
-        """Hand a connection on, or close it."""
         taken: tuple[Transport, InfoHash, bytes] | None = None
         scope.deadline = anyio.current_time() + self._timeout_s
         try:
