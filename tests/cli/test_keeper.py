@@ -14,9 +14,9 @@ import anyio
 import pytest
 
 from tests.cli import fakes, torrents
-from torrent_engine.base.config import ManagerConfig
+from torrent_engine.base.config import IpFilterConfig, ManagerConfig
 from torrent_engine.base.errors import ConfigError, StateDatabaseError
-from torrent_engine.base.ids import FileIndex, InfoHash
+from torrent_engine.base.ids import FileIndex, InfoHash, PeerAddress
 from torrent_engine.cli import keeper as keeper_module
 from torrent_engine.cli import run_display
 from torrent_engine.cli import watcher as watcher_module
@@ -33,6 +33,7 @@ from torrent_engine.engine.events import (
     SessionErrored,
     SessionStopped,
 )
+from torrent_engine.engine.ip_filter import LiveIpFilter
 from torrent_engine.engine.states import State
 
 pytestmark = pytest.mark.anyio
@@ -71,7 +72,12 @@ class FakeManager:
     flushed: int = 0
     asked: int = 0
     shared: Any = field(
-        default_factory=lambda: SimpleNamespace(state_dir=Path("state"), listen_port=6881)
+        default_factory=lambda: SimpleNamespace(
+            state_dir=Path("state"),
+            listen_port=6881,
+            http=None,
+            ip_filter=LiveIpFilter(IpFilterConfig()),
+        )
     )
 
     @property
@@ -347,3 +353,21 @@ async def test_a_manager_that_does_not_open_ends_the_run_with_its_error() -> Non
 
 def test_a_magnet_is_what_the_fakes_think_it_is() -> None:
     assert Magnet.parse(LINK).name == "one"
+
+
+async def test_a_hangup_reads_the_lists_of_the_ip_filter_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "list"
+    path.write_bytes(b"1.2.3.4\n5.6.7.8\nwhat\n")
+    bench, live = Bench(), LiveIpFilter(IpFilterConfig(paths=(str(path),)))
+    bench.manager.shared.ip_filter = live
+    async with bench.running():
+        os.kill(os.getpid(), signal.SIGHUP)
+        printed = await bench.until_printed(capsys, "lines that are no ranges: 1, such as 'what'")
+        assert f"{path}: 2 ranges of addresses are kept out" in printed
+        path.unlink()
+        os.kill(os.getpid(), signal.SIGHUP)
+        await bench.until(lambda: "no such file" in capsys.readouterr().err)
+    assert bench.code == ExitCode.OK
+    assert not live.allows(PeerAddress("1.2.3.4", 1))

@@ -9,7 +9,7 @@ from tests.cli.test_mistakes import invoke
 from torrent_engine.base.config import DhtConfig, PoolConfig, SharedConfig
 from torrent_engine.cli import download, metadata, seed
 from torrent_engine.cli.exit_codes import ExitCode
-from torrent_engine.cli.option_groups import PREFIX
+from torrent_engine.cli.options import PREFIX
 from torrent_engine.cli.transfers import shared_config
 
 SWITCHES = ("dht", "pex", "lsd", "web_seed")
@@ -124,9 +124,9 @@ def test_bep5_a_router_without_a_port_is_a_mistake(value: str, tmp_path: Path) -
 def test_the_readme_names_every_option_and_its_variable() -> None:
     table = (Path(__file__).parents[2] / "README.md").read_text()
     rows = [
-        f"| `{each.opts[-1]}{' HOST:PORT' * each.multiple}` | `{each.envvar}"
+        f"| `{each.opts[-1]}{f' {each.metavar}' * (not each.is_flag)}` | `{each.envvar}"
         for each in download.command.params
         if isinstance(each, click.Option) and str(each.envvar).startswith(PREFIX)
     ]
-    assert len(rows) == 8
+    assert len(rows) == 25
     assert [row for row in rows if row not in table and "STATE_DIR" not in row] == []

@@ -185,7 +185,7 @@ async def test_without_a_filter_nothing_is_read() -> None:
 async def test_bad_lines_are_told(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path.write_bytes(b"1.2.3.4\nwhat\n")  # noqa: ASYNC240 - a few bytes
     await LiveIpFilter(IpFilterConfig(paths=(str(path),))).reload()
-    assert "1 lines are not understood: 'what': no range of addresses" in caplog.text
+    assert "lines that are no ranges: 1, such as 'what': no range of addresses" in caplog.text
 
 
 async def test_a_reload_that_is_cancelled_ends_in_the_middle(

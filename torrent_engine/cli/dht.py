@@ -8,12 +8,13 @@ from typing import Any, Final
 import click
 
 from torrent_engine.cli.exit_codes import ExitCode
-from torrent_engine.cli.option_groups import PREFIX, STATE_DIR_VARIABLE
+from torrent_engine.cli.option_groups import STATE_DIR_VARIABLE
 from torrent_engine.cli.options import (
     ADDRESS,
     FOLDER,
     PEER,
     PORT,
+    PREFIX,
     SECONDS,
     Command,
     ParsedType,

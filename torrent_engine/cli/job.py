@@ -139,7 +139,7 @@ class Job:
             entrance.give_slot(self)
 
     async def _load(self, shared: "SharedResources", entrance: Entrance) -> None:
-        torrent = await sources.load(self.source, self._options.stdin)
+        torrent = await sources.load(self.source, self._options.stdin, shared.http)
         if (first := await entrance.enter(torrent, self)) is not self:
             await self._give_way(torrent, first)
             return

@@ -13,6 +13,7 @@ from torrent_engine.base.config import ManagerConfig
 from torrent_engine.base.errors import ConfigError, SessionError
 from torrent_engine.cli import sources
 from torrent_engine.cli.exit_codes import ExitCode, exit_code_of, first_leaf
+from torrent_engine.cli.filter_notes import reload_lists, tell_lists
 from torrent_engine.cli.loop import obey_signals
 from torrent_engine.cli.render import OutputError, Reporter, print_traceback, safe
 from torrent_engine.cli.run_display import RunDisplay
@@ -77,7 +78,8 @@ class Keeper:
         display = RunDisplay(manager, self._reporter)
         self._alarms = {folder: Alarm() for folder in self._options.watched}
         async with anyio.create_task_group() as tasks:
-            await tasks.start(self._obey_hangup)
+            await tasks.start(self._obey_hangup, manager)
+            tell_lists(manager.shared.ip_filter, self._reporter)
             display.tell_start(self._options.watched)
             tasks.start_soon(display.run)
             tasks.start_soon(self._add_sources, manager)
@@ -98,8 +100,13 @@ class Keeper:
         self._reporter.__exit__(None, None, None)
         return ExitCode.UNFINISHED
 
-    async def _obey_hangup(self, *, task_status: "TaskStatus[None]") -> None:
-        """Look into the watched folders at once on SIGHUP; stop if the terminal is gone."""
+    async def _obey_hangup(
+        self, manager: "TorrentManager", *, task_status: "TaskStatus[None]"
+    ) -> None:
+        """On SIGHUP look into the watched folders and read the IP filter anew.
+
+        Stop if the terminal is gone.
+        """
         if sys.platform == "win32":
             task_status.started()
             return
@@ -112,13 +119,14 @@ class Keeper:
                 self._asked = set(self._alarms)
                 for alarm in self._alarms.values():
                     alarm.ring()
+                await reload_lists(manager.shared.ip_filter, self._reporter)
 
     # -- what is added ----------------------------------------------------------------------
 
     async def _add_sources(self, manager: "TorrentManager") -> None:
         for source in self._options.sources:
             try:
-                torrent = await sources.load(source, self._options.stdin)
+                torrent = await sources.load(source, self._options.stdin, manager.shared.http)
                 await self._add(manager, torrent, sources.shown(source))
             except Exception as error:
                 if isinstance(first_leaf(error), OutputError | BrokenPipeError):

@@ -10,6 +10,7 @@ from typing import Any, Final
 import click
 
 from torrent_engine.base.config import PoolConfig
+from torrent_engine.cli.network_options import FILTER_OPTIONS, REACH_OPTIONS
 from torrent_engine.cli.options import (
     ADDRESS,
     COUNT,
@@ -17,19 +18,19 @@ from torrent_engine.cli.options import (
     MINUTES,
     PEER,
     PORT,
+    PREFIX,
     RATE,
     RATIO,
     SECONDS,
     Command,
 )
 
-PREFIX: Final = "TORRENT_ENGINE_"
 STATE_DIR_VARIABLE: Final = f"{PREFIX}STATE_DIR"
 
 
 def transfer_options(command: Command) -> Command:
     """Add what download and seed have in common."""
-    network = (*_NETWORK_OPTIONS, *_PORT_OPTIONS)
+    network = (*_NETWORK_OPTIONS, *_PORT_OPTIONS, *REACH_OPTIONS, *FILTER_OPTIONS)
     return _decorated(command, (*_PAYLOAD_OPTIONS, *network, *_DISPLAY_OPTIONS, *_OUTPUT_OPTIONS))
 
 
@@ -46,7 +47,8 @@ def queue_option(command: Command) -> Command:
 def run_options(command: Command) -> Command:
     """Add what ``run`` may be told."""
     options = (*_WATCH_OPTIONS, _FOLDER_OPTION, *_QUEUE_OPTIONS, *_SEED_OPTIONS, *_LIMIT_OPTIONS)
-    return _decorated(command, (*options, *_NETWORK_OPTIONS, *_PORT_OPTIONS, *_OUTPUT_OPTIONS))
+    network = (*_NETWORK_OPTIONS, *_PORT_OPTIONS, *REACH_OPTIONS, *FILTER_OPTIONS)
+    return _decorated(command, (*options, *network, *_OUTPUT_OPTIONS))
 
 
 def state_option(command: Command) -> Command:
@@ -56,7 +58,9 @@ def state_option(command: Command) -> Command:
 
 def network_options(command: Command) -> Command:
     """Add how peers are found and reached, and what is printed."""
-    return _decorated(command, (*_NETWORK_OPTIONS, *_OUTPUT_OPTIONS))
+    return _decorated(
+        command, (*_NETWORK_OPTIONS, *REACH_OPTIONS, *FILTER_OPTIONS, *_OUTPUT_OPTIONS)
+    )
 
 
 def _decorated(command: Command, options: tuple[Callable[[Any], Any], ...]) -> Command:

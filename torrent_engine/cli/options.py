@@ -14,6 +14,7 @@ from torrent_engine.cli import sizes
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
+PREFIX: Final = "TORRENT_ENGINE_"  # of variables of the environment
 MAX_PORT: Final = 65_535
 MAX_COUNT: Final = 1_000_000
 _PORT: Final = re.compile(r"[0-9]{1,5}")

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     epilog="Torrents of the last run are taken up again as they were, after a kill as well. One run"
     " at a time has a state folder; --state-dir names another. Limits and rules hold for all"
     " torrents, --dir and --peer for those that are added. Ctrl-C or SIGTERM stops in order, a"
-    " second one at once; SIGHUP looks into the watched folders at once. `torrent-engine jobs`"
-    " tells what was done.",
+    " second one at once; SIGHUP looks into the watched folders at once, and reads the lists of"
+    " --ip-filter again. `torrent-engine jobs` tells what was done.",
 )
 @source_options
 @run_options
@@ -57,11 +57,11 @@ def manager_config(options: Mapping[str, Any]) -> "ManagerConfig":
     from dataclasses import replace
 
     from torrent_engine.base.config import ManagerConfig, QueueConfig, SessionConfig
-    from torrent_engine.cli.transfers import resolved, seed_rules, shared_config
+    from torrent_engine.cli.transfers import named_peers, seed_rules, shared_config
 
     shared = shared_config(options)
     seeding = seed_rules({**options, "seeds_by_default": True})
-    peers = tuple((peer.host, peer.port) for peer in resolved(options["peers"]))
+    peers = tuple((peer.host, peer.port) for peer in named_peers(options))
     return ManagerConfig(
         shared=replace(shared, seeding=seeding),
         save_path=str(options["folder"].absolute()),

@@ -8,6 +8,7 @@ import anyio
 from torrent_engine.base.config import SharedConfig
 from torrent_engine.cli.entrance import Entrance
 from torrent_engine.cli.exit_codes import ExitCode
+from torrent_engine.cli.filter_notes import tell_lists
 from torrent_engine.cli.job import Job, JobOptions
 from torrent_engine.cli.loop import STOP_GRACE_S, obey_signals
 from torrent_engine.cli.render import Reporter
@@ -55,6 +56,7 @@ class Runner:
 
     async def _run_jobs(self) -> None:
         async with SharedResources(self._shared) as shared, anyio.create_task_group() as watch:
+            tell_lists(shared.ip_filter, self._reporter)
             if self._owner is not None:
                 watch.start_soon(self._owner.watch, shared.owners)
             async with anyio.create_task_group() as tasks:

@@ -17,6 +17,8 @@ from torrent_engine.codec.metainfo import Metainfo
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from torrent_engine.net.http_client import HttpClient
+
 STDIN: Final = "-"
 MAX_TORRENT_BYTES: Final = FILE_BENCODE_LIMITS.max_bytes
 _URL_SCHEMES: Final = ("http://", "https://")
@@ -80,9 +82,12 @@ def load_now(source: str) -> Metainfo:
     return _read_path(source)
 
 
-async def load(source: str, stdin: bytes = b"") -> Metainfo | Magnet:
+async def load(
+    source: str, stdin: bytes = b"", http: "HttpClient | None" = None
+) -> Metainfo | Magnet:
     """Read a .torrent or a magnet link; ``stdin`` is what was read for ``-``, either of them.
 
+    URLs are fetched by ``http``, which may go through a proxy.
     Raises OSError, CliError, HttpError, BencodeError, MetainfoError and MagnetError.
     """
     if is_magnet(source):
@@ -91,16 +96,16 @@ async def load(source: str, stdin: bytes = b"") -> Metainfo | Magnet:
         text = stdin.decode("utf-8", "replace")
         return parse_magnet(text) if Magnet.is_link(text) else Metainfo.from_bytes(stdin)
     if is_url(source):
-        return Metainfo.from_bytes(await fetch(source))
+        return Metainfo.from_bytes(await fetch(source, http))
     return await anyio.to_thread.run_sync(_read_path, source)
 
 
-async def fetch(url: str) -> bytes:
+async def fetch(url: str, http: "HttpClient | None" = None) -> bytes:
     """Return the body of a URL, at most as long as a .torrent may be."""
     from torrent_engine.base.config import TrackerConfig
     from torrent_engine.net.http_client import HttpClient
 
-    client = HttpClient(TrackerConfig())
+    client = http or HttpClient(TrackerConfig())
     response = await client.get(url, max_bytes=MAX_TORRENT_BYTES)
     if response.status in _GONE:
         raise CliError(f"not found (HTTP status {response.status})", ExitCode.NOT_FOUND)

@@ -27,12 +27,14 @@ from torrent_engine.base.ids import PeerAddress
 from torrent_engine.cli import loop, selection, source_list, sources
 from torrent_engine.cli.exit_codes import CliError, ExitCode
 from torrent_engine.cli.job import JobOptions
+from torrent_engine.cli.network_options import network_config
 from torrent_engine.cli.options import settings_of
 from torrent_engine.cli.process_owner import ProcessOwner
 from torrent_engine.cli.render import reporter_for
 from torrent_engine.cli.runner import Runner
 from torrent_engine.codec.magnet import Magnet
 from torrent_engine.codec.metainfo import Metainfo
+from torrent_engine.net.resolver import is_literal
 
 STDOUT: Final = "-"
 TRACKER_GRACE_S: Final = loop.STOP_GRACE_S - 1.0  # the rest is for saving the state
@@ -51,7 +53,7 @@ def run_transfers(
     job_options = JobOptions(
         folder=options["folder"],
         owner=owner,
-        session_config=partial(session_config, options, resolved(options["peers"])),
+        session_config=partial(session_config, options, named_peers(options)),
         must_be_complete=must_be_complete,
         stop_timeout_s=options.get("stop_timeout"),
         is_overview=options["multi"],
@@ -70,7 +72,7 @@ def run_metadata(
 ) -> ExitCode:
     """Fetch the metadata of links, and nothing else."""
     settings = settings_of(context)
-    peers = tuple((peer.host, peer.port) for peer in resolved(options["peers"]))
+    peers = tuple((peer.host, peer.port) for peer in named_peers(options))
     job_options = JobOptions(
         folder=Path(),
         session_config=lambda _: SessionConfig(metadata_only=True, peers=peers),
@@ -102,6 +104,7 @@ def shared_config(options: Mapping[str, Any]) -> SharedConfig:
         web_seed=WebSeedConfig(
             enabled=not options["no_web_seeds"], allow_local=options["allow_local_web_seeds"]
         ),
+        network=network_config(options),
     )
 
 
@@ -168,7 +171,20 @@ def seed_rules(options: Mapping[str, Any]) -> SeedingConfig:
     return SeedingConfig(seed_time_s=0.0)
 
 
-def resolved(peers: Sequence[PeerAddress]) -> tuple[PeerAddress, ...]:
+def named_peers(options: Mapping[str, Any]) -> tuple[PeerAddress, ...]:
+    """Return the peers of --peer with literal addresses.
+
+    Raises CliError for a name that is unknown, or that must not be looked up here.
+    """
+    peers: Sequence[PeerAddress] = options["peers"]
+    if options["require_proxy"]:
+        for peer in peers:
+            if not is_literal(peer.host):
+                raise CliError(f"--peer {peer}: with --require-proxy no name is looked up here")
+    return _resolved(peers)
+
+
+def _resolved(peers: Sequence[PeerAddress]) -> tuple[PeerAddress, ...]:
     """Return the peers of --peer with literal addresses; a name may have several."""
     found: dict[PeerAddress, None] = {}
     for peer in peers:

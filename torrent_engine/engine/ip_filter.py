@@ -76,7 +76,7 @@ class LiveIpFilter:
             logger.info("%s: %d ranges", path, facts.ranges)
             if facts.bad_lines:
                 why = "; ".join(facts.examples)
-                logger.warning("%s: %d lines are not understood: %s", path, facts.bad_lines, why)
+                logger.warning("%s: lines that are no ranges: %d, such as %s", path, facts.bad_lines, why)
 
 
 class FilterWatch:
