@@ -15,7 +15,13 @@ TESTS = HERE.parent
 MEANWHILE = {"policy", "protocol"}  # pure: nothing that they share with the transfers can go short
 
 
-SLOWEST = ("test_dht_programs.py", "test_pex.py", "test_metadata_serving.py", "test_transfers.py")
+SLOWEST = (
+    "test_holepunch.py",
+    "test_dht_programs.py",
+    "test_pex.py",
+    "test_metadata_serving.py",
+    "test_transfers.py",
+)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

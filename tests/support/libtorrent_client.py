@@ -47,6 +47,7 @@ class LibtorrentClient(Program):
         peers: Sequence[Address] = (),
         upload_limit: int = 0,
         download_limit: int = 0,
+        pex: bool = True,
     ) -> None:
         """Start a torrent; data that is there is checked first. Limits are bytes per second."""
         self._ask(
@@ -56,6 +57,7 @@ class LibtorrentClient(Program):
             peers=peers,
             upload_limit=upload_limit,
             download_limit=download_limit,
+            pex=pex,
         )
 
     def add_magnet(
@@ -94,6 +96,11 @@ class LibtorrentClient(Program):
             timeout_s=timeout_s,
             what=f"libtorrent has {payload.name}",
         )
+
+    def links(self, payload: Payload) -> dict[Address, str]:
+        """Return the address of each peer of a torrent, and what carries the link with it."""
+        peers = self._ask(do="links", info_hash=payload.info_hash.hex())
+        return {tuple(each["address"]): "utp" if each["utp"] else "tcp" for each in peers}
 
     def _ask(self, **request: Any) -> Any:
         assert self.process.stdin is not None

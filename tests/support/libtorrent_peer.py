@@ -1,9 +1,9 @@
 """A libtorrent session as a program of its own: one JSON request a line in, one answer a line out.
 
 Requests: {"do": "add", "torrent" or "magnet", "save_path", "peers", "upload_limit",
-"download_limit"},
+"download_limit", "pex"},
 {"do": "connect", "info_hash", "peer": [host, port]}, {"do": "limit_uploads", "bytes_per_s"},
-{"do": "status"}. Its DHT: {"do": "dht_nodes"}, {"do": "dht_announce",
+{"do": "status"}, {"do": "links", "info_hash"}. Its DHT: {"do": "dht_nodes"}, {"do": "dht_announce",
 "info_hash", "port"}, {"do": "dht_force"}, {"do": "dht_get_peers", "info_hash"},
 {"do": "dht_put", "value" [, "key", "private", "salt"]},
 {"do": "dht_get", "target" [, "key", "salt"]}. End of input ends it.
@@ -29,6 +29,7 @@ SETTINGS = {
     "alert_mask": 0,
     "user_agent": "libtorrent-peer",
 }
+UTP_SOCKET = 1 << 17  # peer_info.utp_socket, which has no name in Python
 
 
 class Peer:
@@ -47,6 +48,8 @@ class Peer:
         parameters.save_path = request["save_path"]
         parameters.flags &= ~libtorrent.torrent_flags.auto_managed
         parameters.flags &= ~libtorrent.torrent_flags.paused
+        if not request.get("pex", True):
+            parameters.flags |= libtorrent.torrent_flags.disable_pex
         if request.get("upload_limit"):
             parameters.upload_limit = request["upload_limit"]
         if request.get("download_limit"):
@@ -109,6 +112,15 @@ class Peer:
             found += [alert for alert in self.session.pop_alerts() if isinstance(alert, kind)]
             time.sleep(0.01)
         return found
+
+    def links(self, request):
+        half_open = libtorrent.peer_info.connecting | libtorrent.peer_info.handshake
+        peers = self.handles[request["info_hash"]].get_peer_info()
+        return [
+            {"address": peer.ip, "utp": bool(peer.flags & UTP_SOCKET)}
+            for peer in peers
+            if not peer.flags & half_open
+        ]
 
     def status(self, _request):
         return {info_hash: _status(handle) for info_hash, handle in self.handles.items()}

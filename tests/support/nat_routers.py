@@ -16,6 +16,7 @@ from tests.support.netns import Host, entered, ip_batch, ip_program
 from tests.support.processes import missing, require_program
 
 OPEN4, OPEN6 = "11.77.0", "2600:77:"
+HOME6 = "2600:78"  # libtorrent sends nothing to the open from what it takes for a local address
 RULES = """
 table inet home {
   chain translate {
@@ -31,6 +32,14 @@ table inet home {
     type filter hook input priority filter;
     iifname "out" icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept
     iifname "out" drop
+  }
+}
+"""
+NO_TCP = """
+table inet middle {
+  chain uninvited {
+    type filter hook input priority filter;
+    iifname "wire" tcp flags syn reject with tcp reset
   }
 }
 """
@@ -64,6 +73,11 @@ class Neighbourhood:
     left: Home
     right: Home
 
+    def refuse_tcp(self) -> None:
+        """Let nobody connect to the middle over TCP from now on."""
+        assert self.middle.namespace
+        _inside(self.middle.namespace, "nft", "-f", "-", text=NO_TCP)
+
 
 @contextmanager
 def neighbourhood() -> Iterator[Neighbourhood]:
@@ -87,7 +101,9 @@ def _built(stack: ExitStack, base: str) -> Neighbourhood:
     middle = stack.enter_context(entered(f"{base}-m", OPEN4, OPEN6))
     homes = [
         Home(
-            stack.enter_context(entered(f"{base}-{side}", f"192.168.{number}", f"fd00:{number}:")),
+            stack.enter_context(
+                entered(f"{base}-{side}", f"192.168.{number}", f"{HOME6}{number}:")
+            ),
             f"{OPEN4}.{100 + number}",
             f"{OPEN6}:{100 + number}",
         )
@@ -126,15 +142,15 @@ def _make_home(base: str, side: str, number: int) -> None:
         f"address add {OPEN4}.{100 + number}/24 dev out",
         f"address add {OPEN6}:{100 + number}/64 dev out nodad",
         f"address add 192.168.{number}.254/24 dev in",
-        f"address add fd00:{number}::254/64 dev in nodad",
+        f"address add {HOME6}{number}::254/64 dev in nodad",
     )
     ip_batch(
         host,
         "link set wire up",
         f"address add 192.168.{number}.1/24 dev wire",
-        f"address add fd00:{number}::1/64 dev wire nodad",
+        f"address add {HOME6}{number}::1/64 dev wire nodad",
         f"route add default via 192.168.{number}.254",
-        f"route add default via fd00:{number}::254",
+        f"route add default via {HOME6}{number}::254",
     )
     _inside(router, "nft", "-f", "-", text=RULES)
 
