@@ -2,11 +2,13 @@
 
 import os
 
+from bench.parties.place import IS_UTP
 from torrent_engine.base.network_config import (
     EncryptionConfig,
     EncryptionLevel,
     EncryptionPolicy,
     NetworkConfig,
+    UtpConfig,
 )
 
 IS_ASKED_FOR = os.environ.get("BENCH_MSE") == "1"
@@ -20,8 +22,10 @@ LIBTORRENT_SETTINGS = {
 
 
 def our_network() -> NetworkConfig:
-    """Return our way to reach peers: without encryption unless it is asked for."""
+    """Return our way to reach peers: plain TCP unless something else is asked for."""
     policy = EncryptionPolicy.REQUIRED if IS_ASKED_FOR else EncryptionPolicy.DISABLED
     return NetworkConfig(
-        encryption=EncryptionConfig(incoming=policy, outgoing=policy, level=EncryptionLevel.RC4)
+        tcp=not IS_UTP,
+        utp=UtpConfig(incoming=IS_UTP, outgoing=IS_UTP),
+        encryption=EncryptionConfig(incoming=policy, outgoing=policy, level=EncryptionLevel.RC4),
     )

@@ -8,6 +8,7 @@ import libtorrent
 
 from bench.harness import report
 from bench.parties.libtorrent_settings import add, make_session
+from bench.parties.place import SEED_HOST
 
 session = make_session(0)
 handle = add(session, sys.argv[2], sys.argv[3])
@@ -16,7 +17,7 @@ while handle.status().state != libtorrent.torrent_status.downloading:
 total_bytes = handle.torrent_file().total_size()
 session.pop_alerts()
 started = time.perf_counter()
-handle.connect_peer(("127.0.0.1", int(sys.argv[1])))
+handle.connect_peer((SEED_HOST, int(sys.argv[1])))
 finished = False
 while not finished:
     session.wait_for_alert(1_000)

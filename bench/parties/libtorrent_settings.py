@@ -10,6 +10,7 @@ import os
 import libtorrent
 
 from bench.parties.encryption import IS_ASKED_FOR, LIBTORRENT_SETTINGS
+from bench.parties.place import IS_UTP, LIBTORRENT_UTP, OUR_HOST
 
 DISABLED = 2  # of the encryption policies
 
@@ -51,11 +52,13 @@ if "LIBTORRENT_DEFAULTS" not in os.environ:
     SETTINGS |= TUNED
 if IS_ASKED_FOR:
     SETTINGS |= LIBTORRENT_SETTINGS
+if IS_UTP:
+    SETTINGS |= LIBTORRENT_UTP
 
 
 def make_session(port: int) -> libtorrent.session:
-    """Return a session that listens on 127.0.0.1."""
-    return libtorrent.session({**SETTINGS, "listen_interfaces": f"127.0.0.1:{port}"})
+    """Return a session that listens on our address."""
+    return libtorrent.session({**SETTINGS, "listen_interfaces": f"{OUR_HOST}:{port}"})
 
 
 def add(session: libtorrent.session, torrent: str, save_dir: str) -> libtorrent.torrent_handle:

@@ -8,6 +8,7 @@ import anyio
 
 from bench.harness import report
 from bench.parties.encryption import our_network
+from bench.parties.place import OUR_HOST, SEED_HOST
 from torrent_engine import Metainfo, Session, SharedResources, State
 from torrent_engine.base.config import DhtConfig, LsdConfig, SharedConfig
 
@@ -15,7 +16,7 @@ from torrent_engine.base.config import DhtConfig, LsdConfig, SharedConfig
 async def main(port: int, torrent: str, save_dir: str, state_dir: str) -> None:
     config = SharedConfig(
         listen_port=0,
-        listen_hosts=("127.0.0.1",),
+        listen_hosts=(OUR_HOST,),
         state_dir=state_dir,
         dht=DhtConfig(enabled=False),
         lsd=LsdConfig(enabled=False),
@@ -27,7 +28,7 @@ async def main(port: int, torrent: str, save_dir: str, state_dir: str) -> None:
         async with session:
             await session.wait(State.DOWNLOADING)
             started = time.perf_counter()
-            await session.add_peer("127.0.0.1", port)
+            await session.add_peer(SEED_HOST, port)
             await session.wait(State.SEEDING)
             report(time.perf_counter() - started, metainfo.total_bytes)
 

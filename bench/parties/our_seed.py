@@ -7,6 +7,7 @@ import tempfile
 import anyio
 
 from bench.parties.encryption import our_network
+from bench.parties.place import OUR_HOST
 from torrent_engine import Metainfo, Session, SharedResources, State
 from torrent_engine.base.config import (
     ChokerConfig,
@@ -21,7 +22,7 @@ from torrent_engine.base.config import (
 async def main(port: int, torrent: str, save_dir: str, state_dir: str) -> None:
     config = SharedConfig(
         listen_port=port,
-        listen_hosts=("127.0.0.1",),
+        listen_hosts=(OUR_HOST,),
         state_dir=state_dir,
         pool=PoolConfig(allow_multiple_per_ip=True),
         choker=ChokerConfig(upload_slots=200),

@@ -46,6 +46,8 @@ class Pipe:
     def __init__(self, shape: LinkShape, seed: int) -> None:
         self.lost = 0
         self.passed = 0
+        self.waits_s: list[float] = []
+        """How long each packet waited for its turn at the rate."""
         self._shape = shape
         self._random = random.Random(seed)
         self._busy_until_s = 0.0
@@ -62,6 +64,7 @@ class Pipe:
             if (begin_s - now) * shape.rate_bytes_per_s > shape.queue_bytes:
                 self.lost += 1
                 return
+            self.waits_s.append(begin_s - now)
             at_s = self._busy_until_s = begin_s + len(data) / shape.rate_bytes_per_s
         if chance() < shape.loss:
             self.lost += 1

@@ -1,0 +1,27 @@
+"""tcp_flow.py receive HOST PORT | send HOST PORT: one TCP flow as fast as it goes, until ended."""
+
+import socket
+import sys
+
+CHUNK = bytes(64 * 1024)
+
+
+def receive(host: str, port: int) -> None:
+    """Take one connection, and drop what comes."""
+    with socket.create_server((host, port)) as listener:
+        print("ready", flush=True)
+        connection, _ = listener.accept()
+        buffer = bytearray(256 * 1024)
+        while connection.recv_into(buffer):
+            pass
+
+
+def send(host: str, port: int) -> None:
+    """Connect, and send zeros."""
+    with socket.create_connection((host, port)) as connection:
+        print("ready", flush=True)
+        while True:
+            connection.sendall(CHUNK)
+
+
+{"receive": receive, "send": send}[sys.argv[1]](sys.argv[2], int(sys.argv[3]))
