@@ -37,7 +37,8 @@ KINDS = ["socks5", "socks4", "http"]
 
 
 def route_through(proxy: SmallProxy) -> ProxyRoute:
-    return ProxyRoute(Proxy(ProxyConfig(ProxyKind(proxy.kind), proxy.host, proxy.port)))
+    config = ProxyConfig(ProxyKind(proxy.kind), proxy.host, proxy.port, required=True)
+    return ProxyRoute(Proxy(config))
 
 
 @asynccontextmanager

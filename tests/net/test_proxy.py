@@ -237,6 +237,13 @@ def test_what_is_not_for_the_proxy_goes_straight() -> None:
     assert isinstance(routes.trackers, DirectRoute)
     assert isinstance(routes.web_seeds, ProxyRoute)
     assert routes.peers.takes_names
+    assert not routes.peers.is_straight
+
+
+@pytest.mark.parametrize("required", [False, True])
+def test_a_socks4_proxy_gets_names_only_if_nobody_else_may_have_them(required: bool) -> None:
+    proxy = replace(PROXY, kind=ProxyKind.SOCKS4, required=required)
+    assert Routes(NetworkConfig(proxy=proxy)).peers.takes_names is required
 
 
 @pytest.mark.parametrize(

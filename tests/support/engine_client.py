@@ -139,13 +139,19 @@ class EngineSeed(EngineProcess):
 class EngineTracker(EngineProcess):
     """``torrent-engine tracker`` on one port: HTTP over TCP, and the UDP protocol."""
 
-    def __init__(self, host: Host, folder: Path, *, port: int, address: str) -> None:
+    def __init__(
+        self, host: Host, folder: Path, *, port: int, address: str, only_there: bool = False
+    ) -> None:
+        """Listen everywhere; ``only_there``: at ``address``, from where datagrams then come."""
         authority = format_peer((address, port))
+        where = ["--host", address] if only_there else []
         self.http_url = f"http://{authority}/announce"
         self.udp_url = f"udp://{authority}/announce"
         self._host = host
         self._address = (address, port)
-        super().__init__(host, folder, "tracker", ["--port", str(port)], name="engine-tracker")
+        super().__init__(
+            host, folder, "tracker", ["--port", str(port), *where], name="engine-tracker"
+        )
 
     def wait_listening(self) -> None:
         """Wait until it accepts connections."""

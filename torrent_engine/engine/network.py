@@ -103,12 +103,11 @@ async def open_network(
 
 
 def _listen(config: SharedConfig, routes: Routes) -> Listening:
-    is_straight = not routes.peers.takes_names
     return listen_on_port(
         config.listen_hosts,
         config.listen_port,
         tcp=config.network.tcp,
-        udp=is_straight and (_wants_utp(config.network) or config.dht.enabled),
+        udp=routes.peers.is_straight and (_wants_utp(config.network) or config.dht.enabled),
         binding=routes.binding,
     )
 
@@ -120,8 +119,8 @@ def _open_datagrams(network: Network, tasks: anyio.abc.TaskGroup) -> None:
     through: SocksDatagrams | None = None
     if routes.proxy is not None and routes.proxy.carries_datagrams:
         through = SocksDatagrams(routes.proxy, binding=routes.binding)
-    network.datagrams = through if routes.peers.takes_names else straight
-    network.tracker_datagrams = through if routes.trackers.takes_names else straight
+    network.datagrams = straight if routes.peers.is_straight else through
+    network.tracker_datagrams = straight if routes.trackers.is_straight else through
     for used in (straight, through):
         if used is not None and used in (network.datagrams, network.tracker_datagrams):
             tasks.start_soon(used.run)

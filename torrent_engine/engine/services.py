@@ -110,7 +110,7 @@ async def open_services(stack: AsyncExitStack, shared: "SharedResources") -> Ser
     trackers = await stack.enter_async_context(
         open_tracker_client(config.tracker, http=http.trackers, binding=routes.binding)
     )
-    is_confined = routes.trackers.takes_names
+    is_confined = not routes.trackers.is_straight
     trackers.share(network.tracker_datagrams, only=is_confined)
     stack.callback(trackers.share, None, only=is_confined)
     services = Services(store, jobs, trackers, http, announcer, network)

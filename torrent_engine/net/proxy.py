@@ -45,6 +45,11 @@ class Proxy:
         self._known_until = float("-inf")
 
     @property
+    def takes_names(self) -> bool:
+        """Whether names are its matter: many a SOCKS4 proxy knows only addresses (no SOCKS4a)."""
+        return self._config.kind is not ProxyKind.SOCKS4 or self._config.required
+
+    @property
     def carries_datagrams(self) -> bool:
         """Whether proxies of its kind do."""
         return self._config.kind is ProxyKind.SOCKS5

@@ -22,6 +22,8 @@ class Route(Protocol):
 
     takes_names: bool
     """Whether names are looked up at the other end of it, and must not be here."""
+    is_straight: bool
+    """Whether nothing stands between."""
 
     async def dial(self, address: PeerAddress, timeout_s: float) -> socket.socket:
         """Connect and return the non-blocking socket; NetworkError if that fails."""
@@ -31,6 +33,7 @@ class DirectRoute:
     """Straight to literal addresses."""
 
     takes_names = False
+    is_straight = True
 
     def __init__(self, binding: Binding = UNBOUND) -> None:
         self.binding = binding
@@ -41,12 +44,13 @@ class DirectRoute:
 
 
 class ProxyRoute:
-    """Through a proxy, to literal addresses and names."""
+    """Through a proxy, to literal addresses and mostly to names."""
 
-    takes_names = True
+    is_straight = False
 
     def __init__(self, proxy: Proxy) -> None:
         self.proxy = proxy
+        self.takes_names = proxy.takes_names
 
     async def dial(self, address: PeerAddress, timeout_s: float) -> socket.socket:
         """Connect and return the non-blocking socket; NetworkError if that fails."""
