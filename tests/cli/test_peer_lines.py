@@ -1,14 +1,20 @@
 """What the peers of a torrent look like."""
 
 import io
+from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
 
+from tests.cli import fakes
+from torrent_engine.base.config import SessionConfig
 from torrent_engine.base.ids import PeerAddress
 from torrent_engine.base.network_config import LinkEncryption, LinkProtocol
 from torrent_engine.cli import views
+from torrent_engine.cli.job import Job, JobOptions
 from torrent_engine.cli.peer_lines import peer_lines
+from torrent_engine.cli.render import Reporter
 from torrent_engine.engine.peer import PeerStats
 
 
@@ -111,3 +117,24 @@ def test_a_log_has_them_below_the_line_of_the_torrent() -> None:
     first, *others = views.plain_line(row).splitlines()
     assert first == "torrent 0: fact"
     assert [line.split(" ->")[0] for line in others] == ["  192.0.2.1:1", "  192.0.2.1:2"]
+
+
+class FakeSession:
+    """A torrent with one peer."""
+
+    info_hash, name = bytes(20), "one"
+
+    def stats(self) -> Any:
+        return fakes.FakeStats()
+
+    def peers(self) -> list[PeerStats]:
+        return [peer()]
+
+
+@pytest.mark.parametrize("shows_peers", [True, False])
+def test_peers_are_shown_where_they_are_asked_for(tmp_path: Path, *, shows_peers: bool) -> None:
+    options = JobOptions(tmp_path, lambda _: SessionConfig(), shows_peers=shows_peers)
+    job = Job("one", options, Reporter())
+    assert job.row.peers == ()  # nothing is loaded yet
+    job.session = FakeSession()  # type: ignore[assignment]
+    assert len(job.row.peers) == shows_peers
