@@ -33,5 +33,5 @@ def _lines(ip_filter: "LiveIpFilter") -> Iterator[str]:
         facts = file.facts
         yield f"{safe(file.path)}: {facts.ranges:,} ranges of addresses are kept out"
         if facts.bad_lines:
-            examples = safe("; ".join(facts.examples))
-            yield f"{safe(file.path)}: lines that are no ranges: {facts.bad_lines:,}, such as {examples}"
+            bad = f"{facts.bad_lines:,}, such as {'; '.join(facts.examples)}"
+            yield f"{safe(file.path)}: lines that are no ranges: {safe(bad)}"

@@ -75,8 +75,8 @@ class LiveIpFilter:
         for path, facts in ((each.path, each.facts) for each in loaded.files):
             logger.info("%s: %d ranges", path, facts.ranges)
             if facts.bad_lines:
-                why = "; ".join(facts.examples)
-                logger.warning("%s: lines that are no ranges: %d, such as %s", path, facts.bad_lines, why)
+                bad = f"{facts.bad_lines}, such as {'; '.join(facts.examples)}"
+                logger.warning("%s: lines that are no ranges: %s", path, bad)
 
 
 class FilterWatch:
