@@ -122,7 +122,7 @@ def test_a_log_has_them_below_the_line_of_the_torrent() -> None:
 class FakeSession:
     """A torrent with one peer."""
 
-    info_hash, name = bytes(20), "one"
+    info_hash, name, metainfo = bytes(20), "one", None
 
     def stats(self) -> Any:
         return fakes.FakeStats()
