@@ -193,7 +193,7 @@ def bad(
         for pair in pairs:
             with line(shape) as (there, _):
                 figures = transfer(pair, there, torrent, target)
-            share = figures["mib_per_s"] * MIB / RATE
+            share = torrent.total_bytes / figures["seconds"] / RATE
             yield {"pair": pair, "where": name, "share_of_rate": share, **figures}
 
 

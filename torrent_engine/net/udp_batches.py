@@ -80,6 +80,8 @@ class UdpSocket:
     def __init__(self, sock: socket.socket, wall_clock: Callable[[], float] = time.time) -> None:
         self.sock = sock
         self.is_ipv6 = sock.family == socket.AF_INET6
+        self.is_loopback = is_loopback(self.host)
+        """Whether only this machine reaches it."""
         self._wall_clock = wall_clock
         self._buffer = memoryview(bytearray(MAX_READ_BYTES))
         self._addresses: dict[_SocketAddress, PeerAddress] = {}
@@ -111,11 +113,6 @@ class UdpSocket:
     def port(self) -> int:
         """Its port."""
         return int(self.sock.getsockname()[1])
-
-    @property
-    def is_loopback(self) -> bool:
-        """Whether only this machine reaches it."""
-        return is_loopback(self.host)
 
     async def wait_readable(self) -> None:
         """Wait until there is something to read."""
