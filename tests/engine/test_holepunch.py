@@ -8,10 +8,16 @@ import pytest
 
 from tests.support.clock import ManualClock
 from tests.support.quiet_peers import make_peer
-from torrent_engine.base.config import PoolConfig
+from torrent_engine.base.config import PoolConfig, SharedConfig
 from torrent_engine.base.errors import RemoteProtocolError
 from torrent_engine.base.ids import PeerAddress
-from torrent_engine.base.network_config import HolepunchConfig, LinkProtocol
+from torrent_engine.base.network_config import (
+    HolepunchConfig,
+    LinkProtocol,
+    NetworkConfig,
+    UtpConfig,
+)
+from torrent_engine.engine.extensions import local_extensions
 from torrent_engine.engine.holepunch import Holepunch
 from torrent_engine.engine.own_endpoints import OwnEndpoints
 from torrent_engine.engine.peer import Peer
@@ -289,6 +295,28 @@ def test_bep55_a_pool_that_may_not_dial_does_not() -> None:
     world.hear(relay, CONNECT, at("8.0.0.9"))
     assert not world.holepunch.brought_about(at("8.0.0.9"))
     assert world.pool.dialled == []
+
+
+# -- who offers it ----------------------------------------------------------------------------
+
+UTP_IN, UTP_OUT = UtpConfig(outgoing=False), UtpConfig(incoming=False)
+OFFERED = {
+    "default": (NetworkConfig(), False, True),
+    "private": (NetworkConfig(), True, False),
+    "switched_off": (NetworkConfig(holepunch=HolepunchConfig(enabled=False)), False, False),
+    "accepts_utp_only": (NetworkConfig(utp=UTP_IN), False, False),
+    "dials_utp_only": (NetworkConfig(utp=UTP_OUT), False, False),
+}
+
+
+@pytest.mark.parametrize(
+    ("network", "is_private", "is_offered"), OFFERED.values(), ids=OFFERED.keys()
+)
+def test_bep55_is_offered_by_who_can_be_met_and_never_for_a_private_torrent(
+    network: NetworkConfig, is_private: bool, is_offered: bool
+) -> None:
+    extensions = local_extensions(SharedConfig(network=network), is_private=is_private)
+    assert (UT_HOLEPUNCH in extensions) is is_offered
 
 
 # -- all three --------------------------------------------------------------------------------
