@@ -120,9 +120,9 @@ class Holepunch:
         now, candidates = self._clock(), self._pool.candidates
         was_asked = self._rendezvous.introduced(address, relay)
         host = relay.address.host
-        if self._peer_at(address) is not None or candidates.is_banned(address, None, now):
-            return
         if not self._rules.may_follow(address, host, now, was_asked=was_asked):
+            return
+        if self._peer_at(address) is not None or candidates.is_banned(address, None, now):
             return
         candidates.add(address, Source.PEX, now)
         is_dialled = self._pool.reach(address, only=LinkProtocol.UTP)
