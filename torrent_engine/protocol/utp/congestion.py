@@ -11,11 +11,11 @@ from typing import Final
 INITIAL_WINDOW_BYTES: Final = 16 * 1024  # about what TCP begins with (RFC 6928)
 MIN_WINDOW_PACKETS: Final = 2  # RFC 6817
 SLOW_START_END: Final = 0.25  # ours: share of the target delay at which doubling ends
-GROWTH: Final = 1 / 16  # ours: share of the window that a round trip may add, at no delay
+GROWTH: Final = 1 / 32  # ours: share of the window that a round trip may add, at no delay
 MAX_SHRINK: Final = 0.5  # ours: share that a round trip may take away
-SIGNIFICANT: Final = 0.15  # ours: share of the target delay that says "a queue"
+SIGNIFICANT: Final = 0.08  # ours: share of the target delay that says "a queue"
 MIN_TARGET: Final = 0.1  # ours: share of the target that is left where a queue is short
-RECOVERY: Final = 0.005  # ours: share of the difference that the target regains in a round trip
+RECOVERY: Final = 0.003  # ours: share of the difference that the target regains in a round trip
 HIGH_LOSS: Final = 0.1  # ours: share of packets; above it the window does not grow
 MAX_LOSS: Final = 0.25  # ours: share of packets; above it every loss counts
 LOSS_MEMORY: Final = 1 / 8  # ours: weight of a new figure of it

@@ -1,0 +1,389 @@
+"""One connection of uTP: what it believes, how much it keeps (row C4), and how it ends."""
+
+from random import Random
+
+import pytest
+
+from tests.protocol.utp.packets import (
+    CONFIG,
+    MIB,
+    connected,
+    first_of,
+    give,
+    packet,
+    read,
+    sent_by,
+)
+from torrent_engine.base.network_config import UtpConfig
+from torrent_engine.protocol.utp.connection import UtpConnection, UtpState
+from torrent_engine.protocol.utp.limits import ReorderBudget, UtpLimits
+from torrent_engine.protocol.utp.packet import DATA, FIN, MASK_16, RESET, STATE, SYN, Packet
+
+KIB = 1_024
+
+
+def data(connection: UtpConnection, sequence: int, payload: bytes = b"x") -> Packet:
+    acknowledged = first_of(connection) - 1
+    return packet(DATA, sequence=sequence & MASK_16, acknowledged=acknowledged, payload=payload)
+
+
+def acknowledge_all(connection: UtpConnection, now: float, **fields: object) -> None:
+    last = connection._sender.flight.next - 1
+    give(connection, packet(STATE, **{"sequence": 2, "acknowledged": last, **fields}), now)
+
+
+# -- what is sent ------------------------------------------------------------------------------
+
+
+def test_bep29_the_first_send_ends_where_a_packet_ends() -> None:
+    connection = connected()
+    assert connection.send([b"h" * 48, memoryview(b"i" * 20)]) == 68
+    assert connection.send([b"m" * 3_000]) == 3_000
+    first, second, *_ = sent_by(connection, 1.0)
+    assert first.payload == b"h" * 48 + b"i" * 20
+    assert second.payload == b"m" * len(second.payload)
+
+
+def test_bep29_what_is_sent_later_shares_packets() -> None:
+    connection = connected()
+    connection.send([b"a"])
+    for byte in (b"b", b"c", b"d"):
+        connection.send([byte * 10])
+    assert [bytes(each.payload) for each in sent_by(connection, 1.0)] == [
+        b"a",
+        b"b" * 10 + b"c" * 10 + b"d" * 10,
+    ]
+
+
+def test_bep29_send_copies_what_it_takes() -> None:
+    connection, buffer = connected(), bytearray(b"before")
+    connection.send([memoryview(buffer)])
+    buffer[:] = b"after!"
+    assert sent_by(connection, 1.0)[0].payload == b"before"
+
+
+def test_c4_the_send_buffer_is_bounded() -> None:
+    connection = connected()
+    taken = connection.send([bytes(700 * KIB), bytes(700 * KIB)])
+    assert taken == CONFIG.send_buffer_bytes
+    assert not connection.is_writable
+    with pytest.raises(BlockingIOError):
+        connection.send([b"more"])
+    sent_by(connection, 1.0)
+    assert not connection.is_writable
+
+
+def test_bep29_the_peers_window_is_kept() -> None:
+    connection = connected()
+    acknowledge_all(connection, 1.0, window_bytes=2_000)
+    connection.send([bytes(10_000)])
+    assert sum(len(each.payload) for each in sent_by(connection, 1.0)) <= 2_000
+    acknowledge_all(connection, 1.1, window_bytes=100)
+    assert [len(each.payload) for each in sent_by(connection, 1.1)] == [100]
+
+
+def test_bep29_no_more_packets_than_can_be_acknowledged_selectively() -> None:
+    connection = connected()
+    for _ in range(5_000):
+        connection.send([b"x"])
+        for each in sent_by(connection, 1.0):
+            give(connection, packet(STATE, acknowledged=each.sequence - 1), 1.0)
+    flight = connection._sender.flight
+    assert flight.next - flight.first <= 2_000
+
+
+# -- what is believed --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ahead", [1, 2, 1_000, 0x7000])
+def test_c4_an_acknowledgement_of_what_was_not_sent_is_dropped(ahead: int) -> None:
+    connection = connected()
+    connection.send([bytes(1_000)])
+    sent_by(connection, 1.0)
+    window = connection._sender.congestion.window_bytes
+    last = connection._sender.flight.next - 1
+    lie = packet(DATA, sequence=2, acknowledged=last + ahead, payload=b"x", window_bytes=0)
+    give(connection, lie, 1.1)
+    assert not connection._sender.flight.is_empty
+    assert not connection.is_readable
+    assert connection._sender.congestion.window_bytes == window
+
+
+def test_c4_an_old_acknowledgement_changes_nothing_but_its_payload_counts() -> None:
+    connection = connected()
+    connection.send([bytes(1_000)])
+    sent_by(connection, 1.0)
+    acknowledge_all(connection, 1.1)
+    old = connection._sender.flight.first - 3
+    give(connection, packet(DATA, sequence=2, acknowledged=old, payload=b"late"), 1.2)
+    assert read(connection) == b"late"
+    assert connection._sender._peer_window_bytes == MIB
+
+
+@pytest.mark.parametrize("sack", [b"\xff" * 255, b"\xff", b"\0" * 31, b"\x80\x01\xfe"])
+def test_c4_selective_acknowledgements_of_nothing_are_harmless(sack: bytes) -> None:
+    connection = connected()
+    connection.send([bytes(20_000)])
+    packets = len([each for each in sent_by(connection, 1.0) if each.type == DATA])
+    before = connection._sender.flight.first
+    give(connection, packet(STATE, acknowledged=before - 1, sack=sack), 1.1)
+    flight = connection._sender.flight
+    assert flight.first == before
+    assert flight.has(before), "the first one is what is missing"
+    gone = sum(not flight.has(before + number) for number in range(packets))
+    assert gone == min(sum(byte.bit_count() for byte in sack), packets - 1)
+
+
+def test_c4_numbers_far_away_are_not_kept() -> None:
+    connection = connected()
+    for ahead in (2_300, 0x7FFF, 0x8000, 0xFFF0, 0):
+        give(connection, data(connection, 2 - 1 + ahead), 1.1)
+    assert connection._receiver.waiting_bytes == 0
+    assert not connection.is_readable
+
+
+def test_c4_what_waits_is_bounded_by_the_window() -> None:
+    budget = ReorderBudget()
+    connection = connected(limits=UtpLimits(reorder=budget))
+    for number in range(2_000):
+        give(connection, data(connection, 3 + number, bytes(1_400)), 1.1)
+    assert MIB - 1_400 <= connection._receiver.waiting_bytes <= MIB
+    assert budget.held_bytes == connection._receiver.waiting_bytes
+    (answer,) = sent_by(connection, 1.1)
+    assert answer.window_bytes < 1_400
+    assert len(answer.sack) % 4 == 0
+    connection.abort(1.2)
+    assert budget.held_bytes == 0
+
+
+def test_c4_above_what_all_may_keep_each_keeps_64_packets() -> None:
+    budget = ReorderBudget(limit_bytes=10_000, held_bytes=9_999)
+    connection = connected(limits=UtpLimits(reorder=budget))
+    for number in range(200):
+        give(connection, data(connection, 3 + number, bytes(10)), 1.1)
+    assert connection._receiver.waiting_bytes == 640
+    give(connection, data(connection, 2, b"first"), 1.2)
+    assert len(read(connection)) == 645
+    assert budget.held_bytes == 9_999
+
+
+def test_c4_who_ignores_our_window_is_dropped() -> None:
+    connection = connected()
+    for number in range(2_000):
+        give(connection, data(connection, 2 + number, bytes(1_400)), 1.1)
+    assert connection._receiver.waiting_bytes <= MIB + 64 * KIB
+    assert sent_by(connection, 1.1)[0].window_bytes == 0
+
+
+def test_bep29_bytes_come_in_order_and_once() -> None:
+    connection, payloads = connected(), [bytes([number]) * 3 for number in range(40)]
+    numbers = list(range(40)) * 2
+    Random(1).shuffle(numbers)
+    for number in numbers:
+        give(connection, data(connection, 2 + number, payloads[number]), 1.1)
+    assert read(connection, 5) == b"".join(payloads)[:5]
+    assert read(connection) == b"".join(payloads)[5:]
+    with pytest.raises(BlockingIOError):
+        read(connection)
+
+
+def test_bep29_selective_acknowledgement_says_what_came() -> None:
+    connection = connected()
+    for ahead in (1, 2, 9, 33):
+        give(connection, data(connection, 2 + ahead), 1.1)
+    (answer,) = sent_by(connection, 1.1)
+    bits = int.from_bytes(answer.sack, "little")
+    assert [number for number in range(64) if bits >> number & 1] == [0, 1, 8, 32]
+    assert (answer.acknowledged, len(answer.sack)) == (1, 8)
+
+
+def test_bep29_a_gap_is_told_beside_payload_too() -> None:
+    connection = connected()
+    give(connection, data(connection, 4), 1.1)
+    connection.send([b"request"])
+    kinds = [(each.type, bool(each.sack)) for each in sent_by(connection, 1.1)]
+    assert kinds == [(DATA, False), (STATE, True)]
+
+
+# -- acknowledgements --------------------------------------------------------------------------
+
+
+def test_bep29_a_batch_gets_one_acknowledgement() -> None:
+    connection = connected()
+    for number in range(44):
+        given = data(connection, 2 + number, bytes(1_400))
+        connection.receive_packet(given, now=1.1, arrived_s=1.1)
+    connection.batch_ended(1.1)
+    (answer,) = sent_by(connection, 1.1)
+    assert (answer.type, answer.acknowledged, answer.payload) == (STATE, 45, b"")
+    assert sent_by(connection, 1.1) == []
+
+
+def test_bep29_a_single_packet_waits_a_little_for_company() -> None:
+    connection = connected()
+    give(connection, data(connection, 2), 1.1)
+    assert sent_by(connection, 1.1) == []
+    due_s = connection.timer()
+    assert due_s is not None
+    assert 1.1 < due_s < 1.2
+    connection.handle_timer(due_s)
+    (answer,) = sent_by(connection, due_s)
+    assert answer.acknowledged == 2
+    assert connection.timer() is None
+
+
+def test_bep29_payload_takes_the_acknowledgement_along() -> None:
+    connection = connected()
+    give(connection, data(connection, 2), 1.1)
+    connection.send([b"answer"])
+    (answer,) = sent_by(connection, 1.1)
+    assert (answer.type, answer.acknowledged) == (DATA, 2)
+    connection.handle_timer(1.2)
+    assert [each for each in sent_by(connection, 1.2) if each.type == STATE] == []
+
+
+def test_bep29_reading_opens_the_window() -> None:
+    connection = connected()
+    for number in range(700):
+        give(connection, data(connection, 2 + number, bytes(1_400)), 1.1)
+    assert sent_by(connection, 1.1)[0].window_bytes < MIB // 8
+    assert not connection.wants_to_send
+    while connection.is_readable:
+        read(connection, 100_000)
+    assert connection.wants_to_send
+    assert sent_by(connection, 1.2)[0].window_bytes == MIB
+
+
+def test_bep29_the_delay_of_the_last_packet_is_told_by_its_arrival() -> None:
+    connection = connected()
+    sent = data(connection, 2, bytes(3_000))._replace(timestamp_us=1_000_000)
+    connection.receive_packet(sent, now=2.5, arrived_s=1.25)
+    connection.batch_ended(2.5)
+    (answer,) = sent_by(connection, 2.5)
+    assert answer.timestamp_difference_us == 250_000
+    assert answer.timestamp_us == 2_500_000
+
+
+# -- the end -----------------------------------------------------------------------------------
+
+
+def test_bep29_close_sends_what_is_queued_and_a_fin() -> None:
+    connection = connected()
+    connection.send([b"last words"])
+    connection.close(1.0)
+    connection.close(1.0)
+    assert [each.type for each in sent_by(connection, 1.0)] == [DATA, FIN]
+    assert connection.state is UtpState.CLOSING
+    with pytest.raises(OSError, match="closed"):
+        connection.send([b"more"])
+    acknowledge_all(connection, 1.1)
+    assert connection.has_ended
+    assert connection.failure is None
+    assert connection.timer() is None
+
+
+def test_bep29_fin_is_the_end_once_all_before_it_has_come() -> None:
+    connection = connected()
+    give(connection, packet(FIN, sequence=3, acknowledged=first_of(connection) - 1), 1.1)
+    assert not connection.is_readable
+    give(connection, data(connection, 2, b"end"), 1.2)
+    assert read(connection) == b"end"
+    assert connection.is_readable
+    assert read(connection) == b""
+    assert sent_by(connection, 1.2)[0].acknowledged == 3
+    give(connection, data(connection, 4, b"after"), 1.3)
+    assert read(connection) == b""
+    assert connection.send([b"still open in this direction"])
+
+
+def test_bep29_who_closed_drops_what_comes_but_acknowledges_it() -> None:
+    connection = connected()
+    connection.send([b"x"])
+    sent_by(connection, 1.0)
+    connection.close(1.0)
+    for number in range(3_000):
+        give(connection, data(connection, 2 + number, bytes(1_400)), 1.1)
+    assert connection._receiver.waiting_bytes == 0
+    assert sent_by(connection, 1.1)[-1].acknowledged == 3_001
+
+
+def test_bep29_close_does_not_last_for_ever() -> None:
+    connection = connected()
+    connection.send([bytes(50_000)])
+    connection.close(1.0)
+    now = 1.0
+    while not connection.has_ended:
+        sent_by(connection, now)
+        due_s = connection.timer()
+        assert due_s is not None
+        now = max(due_s, now)
+        connection.handle_timer(now)
+    assert now < 60
+    assert connection._sender.queue.queued_bytes == 0
+
+
+def test_bep29_abort_sends_a_reset() -> None:
+    connection = connected()
+    connection.send([b"never sent"])
+    connection.abort(1.0)
+    (last,) = sent_by(connection, 1.0)
+    assert (last.type, last.connection_id) == (RESET, connection.send_id)
+    assert connection.has_ended
+    connection.abort(1.0)
+    assert sent_by(connection, 1.0) == []
+
+
+def test_bep29_reset_ends_a_connection_but_what_came_can_be_read() -> None:
+    connection = connected()
+    give(connection, data(connection, 2, b"came"), 1.1)
+    give(connection, packet(RESET, acknowledged=first_of(connection)), 1.2)
+    assert connection.failure == "reset by the other side"
+    assert read(connection) == b"came"
+    assert connection.is_readable
+    assert connection.is_writable
+    with pytest.raises(ConnectionResetError):
+        read(connection)
+    with pytest.raises(OSError, match="reset"):
+        connection.send([b"x"])
+
+
+@pytest.mark.parametrize("offset", [5, 1_000, 0x7000, -3_000])
+def test_c4_a_guessed_reset_is_not_believed(offset: int) -> None:
+    connection = connected()
+    give(connection, packet(RESET, acknowledged=first_of(connection) + offset), 1.1)
+    assert connection.state is UtpState.CONNECTED
+
+
+def test_bep29_reset_is_a_good_end_for_who_closes() -> None:
+    connection = connected()
+    connection.close(1.0)
+    sent_by(connection, 1.0)
+    give(connection, packet(RESET, acknowledged=0), 1.1)
+    assert connection.has_ended
+    assert connection.failure is None
+
+
+def test_bep29_an_ended_connection_takes_nothing() -> None:
+    connection = connected()
+    connection.abort(1.0)
+    sent_by(connection, 1.0)
+    for kind in (DATA, FIN, STATE, RESET, SYN):
+        give(connection, packet(kind, sequence=2, payload=b"x" if kind == DATA else b""), 1.1)
+    connection.handle_timer(2.0)
+    assert sent_by(connection, 2.0) == []
+    connection.close(2.0)
+    assert connection.failure is None
+
+
+def test_bep29_a_syn_of_a_confirmed_connection_is_answered_still() -> None:
+    connection = connected()
+    give(connection, packet(SYN, connection_id=7, sequence=1), 1.1)
+    assert [each.type for each in sent_by(connection, 1.1)] == [STATE]
+    assert connection.state is UtpState.CONNECTED
+
+
+def test_bep29_config_sets_the_buffers() -> None:
+    config = UtpConfig(receive_window_bytes=50_000, send_buffer_bytes=40_000)
+    connection = connected(config)
+    assert connection.send([bytes(MIB)]) == 40_000
+    assert sent_by(connection, 1.0)[0].window_bytes == 50_000
