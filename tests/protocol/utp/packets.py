@@ -1,6 +1,7 @@
 """Packets by hand, and two connections that are connected without a link."""
 
 from random import Random
+from typing import Any
 
 from torrent_engine.base.network_config import UtpConfig
 from torrent_engine.protocol.utp.connection import UtpConnection
@@ -11,10 +12,8 @@ MIB = 1 << 20
 CONFIG = UtpConfig()
 
 
-def packet(kind: int = STATE, **fields: object) -> Packet:
+def packet(kind: int = STATE, *, payload: bytes = b"", **fields: Any) -> Packet:
     """Return a packet; what is not named is 0, the window is 1 MiB."""
-    payload = fields.pop("payload", b"")
-    assert isinstance(payload, bytes)
     made = Packet(kind, 0, 0, 0, MIB, 0, 0, b"", memoryview(payload))
     return made._replace(**fields)
 
@@ -29,7 +28,7 @@ def accept(
     now: float = 1.0,
     seed: int = 1,
     limits: UtpLimits | None = None,
-    **fields: object,
+    **fields: Any,
 ) -> UtpConnection:
     """Return who answers a SYN with sequence number 1; its numbers begin with a random one."""
     syn = packet(SYN, **{"connection_id": 7, "sequence": 1, **fields})

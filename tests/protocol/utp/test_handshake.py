@@ -141,7 +141,7 @@ def test_c3_who_knows_our_number_confirms(kind: int) -> None:
     assert connection.is_readable == (kind == DATA)
     assert connection.send([b"answer"]) == 6
     (answer,) = sent_by(connection, 1.1)
-    assert (answer.type, answer.payload) == (DATA, b"answer")
+    assert (answer.type, bytes(answer.payload)) == (DATA, b"answer")
     assert answer.sequence == first_of(connection)
 
 

@@ -56,7 +56,8 @@ def test_bep29_a_lost_packet_without_a_queue_leaves_the_window() -> None:
 
 def test_bep29_silence_sends_the_newest_packet_first_then_all() -> None:
     connection, numbers = sending()
-    times, sent = [], []
+    times: list[float] = []
+    sent: list[list[int]] = []
     now = 2.0
     while len(sent) < 3:
         due_s = connection.timer()
