@@ -96,7 +96,7 @@ def test_without_a_proxy_all_of_that_is_seen(swarm: ProxiedSwarm) -> None:
 
 
 def test_bep29_a_download_over_utp_goes_through_a_socks5_proxy(swarm: ProxiedSwarm) -> None:
-    payload = swarm.tracked(swarm.payload(), scheme="udp")
+    payload = swarm.tracked(swarm.payload(), "udp")
     utp = {"enable_incoming_utp": True, "enable_outgoing_utp": True}
     swarm.seed(payload, **utp)
     proxy = proxy_for(swarm, "socks5")

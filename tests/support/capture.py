@@ -27,6 +27,8 @@ class Packet:
     payload: bytes
     time_s: float = 0.0
     """When it was seen, by the wall clock."""
+    device: str = ""
+    """The interface that it left by."""
 
     @property
     def is_multicast(self) -> bool:
@@ -70,7 +72,7 @@ def _read(raw: socket.socket, capture: Capture, stopped: threading.Event) -> Non
             continue
         is_sent = about[2] == socket.PACKET_OUTGOING
         if is_sent and (packet := parse_frame(frame)) is not None:
-            capture.packets.append(replace(packet, time_s=time.time()))
+            capture.packets.append(replace(packet, time_s=time.time(), device=about[0]))
 
 
 def parse_frame(frame: bytes) -> Packet | None:

@@ -125,29 +125,35 @@ class ProxiedSwarm:
     def payload(self, name: str = "proxied.bin", length: int = 1_500_003) -> Payload:
         return make_payload(self.folder, name, {name: length})
 
-    def tracked(self, payload: Payload, scheme: str = "http", *, has_name: bool = True) -> Payload:
+    def tracked(self, payload: Payload, *schemes: str, has_name: bool = True) -> Payload:
         """Start a tracker, whose name, if it has one, our side cannot look up."""
         address, port = self.right.address(TRACKER), free_port()
         folder = self.folder / "tracker"
         tracker = EngineTracker(self.right, folder, port=port, address=address, only_there=True)
         self.programs.enter_context(tracker)
         tracker.wait_listening()
-        return payload.announced_to(
-            f"{scheme}://{TRACKER_NAME if has_name else address}:{port}/announce"
-        )
+        authority = f"{TRACKER_NAME if has_name else address}:{port}"
+        urls = [f"{scheme}://{authority}/announce" for scheme in schemes or ("http",)]
+        return payload.announced_to(*urls)
 
     def seed(
-        self, payload: Payload, *, is_tracked: bool = True, **settings: bool | str
+        self, payload: Payload, *, host: str | None = None, **settings: bool | str
     ) -> tuple[str, int]:
-        """Start a libtorrent that has it all; return its address when its trackers know it."""
-        address = self.right.address(SEED)
+        """Start a libtorrent that has it all; return its address when its trackers know it.
+
+        At another ``host`` no tracker needs to hear of it.
+        """
         seed = LibtorrentClient(
-            self.right, self.folder / "seed", port=free_port(), address=address, **settings
+            self.right,
+            self.folder / "seed",
+            port=free_port(),
+            address=host or self.right.address(SEED),
+            **settings,
         )
         self.programs.enter_context(seed)
         seed.add(payload, payload.source_dir)
         seed.wait_complete(payload)
-        if is_tracked:
+        if host is None:
             wait_until(
                 lambda: bool(seed.status(payload)["announced"]),
                 timeout_s=30,
@@ -167,13 +173,14 @@ class ProxiedSwarm:
         )
         return self.programs.enter_context(node).address
 
-    def web_seed(self, payload: Payload) -> Payload:
-        """Start an nginx, whose name our side cannot look up."""
+    def web_seed(self, payload: Payload, *, has_name: bool = True) -> Payload:
+        """Start an nginx, whose name, if it has one, our side cannot look up."""
         address = self.right.address(WEB_SEED), free_port()
         root = payload.source_dir
         server = Nginx(self.right, self.folder / "nginx", root, address=address)
         self.programs.enter_context(server)
-        return payload.with_web_seeds(f"http://{WEB_SEED_NAME}:{address[1]}/")
+        host = WEB_SEED_NAME if has_name else address[0]
+        return payload.with_web_seeds(f"http://{host}:{address[1]}/")
 
     @contextmanager
     def downloading(self, payload: Payload, **order: object) -> Iterator[tuple[NetworkChild, Sent]]:
