@@ -18,9 +18,9 @@ from tests.support.netns import Host
 from tests.support.payload import make_payload
 from tests.support.processes import free_port, wait_until
 
-pytestmark = [pytest.mark.interop, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.interop, pytest.mark.timeout(300)]
 
-PATIENCE_S = 60.0  # a dial that nobody answers takes ten seconds
+PATIENCE_S = 80.0  # a dial that nobody answers takes ten seconds
 SLOW_BYTES_PER_S = 20_000  # what the relay takes: it has hardly anything to give
 PAYLOAD_BYTES = 8_000_003
 UTP: Mapping[str, Any] = {"enable_incoming_utp": True, "enable_outgoing_utp": True}
@@ -63,7 +63,7 @@ class Parties:
             port=self.relay[1],
             extra=extra,
         )
-        self._programs.enter_context(relay).wait_event("session.started")
+        self._programs.enter_context(relay).wait_event("session.started", timeout_s=PATIENCE_S)
         return relay
 
     def our_target(self, *extra: str) -> EngineSeed:
@@ -76,7 +76,7 @@ class Parties:
             peers=[self.relay],
             extra=("--debug", "--no-pex", *extra),
         )
-        self._programs.enter_context(target).wait_event("peer.connected")
+        self._programs.enter_context(target).wait_event("peer.connected", timeout_s=PATIENCE_S)
         return target
 
     def our_initiator(self) -> EngineLeech:
@@ -164,7 +164,7 @@ def test_bep55_without_an_introduction_they_do_not_meet(parties: Parties) -> Non
     relay = parties.our_relay()
     target = parties.our_target("--no-holepunch")
     initiator = parties.our_initiator()
-    initiator.wait_event("peer.connected")
+    initiator.wait_event("peer.connected", timeout_s=PATIENCE_S)
     unanswered = f"utp: {format_peer(parties.target)}"
     wait_until(
         lambda: unanswered in initiator.output(), timeout_s=PATIENCE_S, what="the dial has failed"
