@@ -33,7 +33,6 @@ from bench.harness import (
 from tests.support.netns import LOOPBACK, Host, namespaces
 from tests.support.shaper import LinkShape
 
-PAIRS = ("ours", "libtorrent")
 RATE = 20_000_000 / 8  # bytes a second
 LINES = {
     "1 %, 50 ms": LinkShape(delay_s=0.025, loss=0.01, rate_bytes_per_s=RATE),
@@ -68,7 +67,7 @@ def main() -> None:
         size_mib = options.size_mib or {"fast": 256, "bad": 16, "tcp": 256}[options.what]
         torrent = make_torrent(source, size_mib, 256)
         for number in range(options.rounds):
-            for row in what(options, torrent, target, turned(PAIRS, number)):
+            for row in what(options, torrent, target, turned(options.pairs.split(","), number)):
                 print(json.dumps(row), flush=True)
                 rows.append(row)
     figures = {"fast": FAST, "bad": BAD, "tcp": BESIDE}[options.what]
@@ -90,6 +89,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--what", choices=["fast", "bad", "tcp"], default="fast")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--size-mib", type=int, help="default: 256, for bad lines 16")
+    parser.add_argument("--pairs", default="ours,libtorrent")
     parser.add_argument("--places", default="loopback,veth", help="of what is fast")
     parser.add_argument("--lines", default="0,1,2", help="which of the bad lines")
     parser.add_argument("--queue-kib", type=int, default=256, help="of the line beside TCP")
