@@ -18,7 +18,7 @@ from torrent_engine.base.config import (
     SessionConfig,
     WireLimits,
 )
-from torrent_engine.base.errors import ConfigError, IpFilterError, StorageError
+from torrent_engine.base.errors import ConfigError, HttpError, IpFilterError, StorageError
 from torrent_engine.base.ids import PeerAddress
 from torrent_engine.engine import ip_filter as module
 from torrent_engine.engine.events import PeerDisconnected
@@ -118,6 +118,17 @@ async def test_limits_are_not_for_the_unlimited(tmp_path: Path) -> None:
     async with resources(tmp_path, network=config, max_download_bytes_per_s=1) as shared:
         assert not shared.bandwidth.limits("9.9.1.1")
         assert shared.bandwidth.limits("9.8.1.1")
+
+
+async def test_trackers_and_web_seeds_at_forbidden_addresses_are_not_asked(tmp_path: Path) -> None:
+    async with resources(tmp_path, network=blocking("127.0.0.0/8", "::1")) as shared:
+        for client in (shared.http, shared.web_seed_http):
+            with pytest.raises(HttpError, match="forbidden by the IP filter"):
+                await client.get("http://127.0.0.1:9/announce", max_bytes=100)
+        assert await shared.ip_filter.resolve("9.9.9.9", 80) == ["9.9.9.9"]
+    live = LiveIpFilter(replace(filter_of("9.9.9.9"), covers_servers=False))
+    await live.load()
+    assert await live.resolve("9.9.9.9", 80) == ["9.9.9.9"]
 
 
 # -- loading ------------------------------------------------------------------------------

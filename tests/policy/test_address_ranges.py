@@ -74,7 +74,8 @@ def test_many_ranges_in_any_order_are_the_same_set(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(address_ranges, "STEP", 128)
     rng = random.Random(5)
     ranges = [(first, first + rng.randrange(9)) for first in range(0, 50_000, 10)]
-    expected = [str(IPv4Address(number)) in ranges_of(IPV4_BITS, ranges) for number in range(5_000)]
+    lasts = dict(ranges)
+    expected = [number <= lasts[number // 10 * 10] for number in range(5_000)]
     for at_once in (1, 7, 5_000):
         rng.shuffle(ranges)
         subject = ranges_of(IPV4_BITS, ranges, at_once=at_once)

@@ -173,6 +173,8 @@ class IpFilterConfig:
     """(first, last) pairs of ports that are not dialled."""
     always_allows_local: bool = False
     """Addresses of the local network are let in whatever the lists say."""
+    covers_servers: bool = True
+    """Trackers and web seeds at such addresses are not asked either, unless a proxy asks them."""
     max_ranges: int = 10_000_000
     """Of all lists together; more are refused."""
 

@@ -11,9 +11,11 @@ import anyio.from_thread
 import anyio.to_thread
 
 from torrent_engine.base.config import IpFilterConfig
+from torrent_engine.base.errors import NetworkError
 from torrent_engine.base.ids import PeerAddress
 from torrent_engine.disk.ip_filter_files import FileFacts, LoadedFilter, load_filter
 from torrent_engine.engine.peer import Peer
+from torrent_engine.net.resolver import resolve
 from torrent_engine.policy.ip_filter import AddressVerdicts, IpFilter
 
 logger = logging.getLogger(__name__)
@@ -49,6 +51,19 @@ class LiveIpFilter:
     def is_unlimited(self, host: str) -> bool:
         """Tell whether the rate limits are not for an address; counts when a link begins."""
         return self._current.is_unlimited(host)
+
+    async def resolve(self, host: str, port: int) -> list[str]:
+        """Look the host of a tracker or a web seed up; only addresses that are allowed count.
+
+        Raises NetworkError if there is none.
+        """
+        found = await resolve(host, port)
+        if not self.config.covers_servers:
+            return found
+        allowed = [each for each in found if self.allows(PeerAddress(each, port))]
+        if not allowed:
+            raise NetworkError(f"{host} is forbidden by the IP filter")
+        return allowed
 
     async def load(self) -> None:
         """Read what the configuration names, if anything. Raises as :meth:`reload` does."""

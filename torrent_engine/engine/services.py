@@ -3,6 +3,7 @@
 import logging
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import anyio
@@ -103,12 +104,20 @@ async def open_services(stack: AsyncExitStack, shared: "SharedResources") -> Ser
         )
     )
     routes = network.routes
-    http = HttpClients(
-        HttpClient(config.tracker, user_agent=config.user_agent, route=routes.trackers),
-        HttpClient(config.tracker, user_agent=config.user_agent, route=routes.web_seeds),
+    client = partial(
+        HttpClient,
+        config.tracker,
+        user_agent=config.user_agent,
+        resolver=shared.ip_filter.resolve,
     )
+    http = HttpClients(client(route=routes.trackers), client(route=routes.web_seeds))
     trackers = await stack.enter_async_context(
-        open_tracker_client(config.tracker, http=http.trackers, binding=routes.binding)
+        open_tracker_client(
+            config.tracker,
+            http=http.trackers,
+            resolver=shared.ip_filter.resolve,
+            binding=routes.binding,
+        )
     )
     is_confined = not routes.trackers.is_straight
     trackers.share(network.tracker_datagrams, only=is_confined)
