@@ -31,6 +31,7 @@ from torrent_engine.engine.events import PeerConnected
 from torrent_engine.engine.session import Session
 from torrent_engine.engine.states import State
 from torrent_engine.policy.candidates import Source
+from torrent_engine.protocol.wire.exchange import PexFlag
 
 pytestmark = pytest.mark.anyio
 
@@ -316,3 +317,23 @@ async def test_b9_a_retry_of_the_other_kind_is_a_dial_like_any(tmp_path: Path) -
         plan = reach.plan(PeerAddress(*address), [LinkProtocol.TCP])
         assert [attempt.is_encrypted for attempt in plan] == [True, False]
         assert not leeching.peers()
+
+
+async def test_bep11_who_is_said_to_prefer_encryption_is_dialled_encrypted(tmp_path: Path) -> None:
+    async with (
+        seed(tmp_path / "seed", METAINFO, PAYLOAD, network=network()) as (seeding, address),
+        leech(tmp_path / "leech", network=network()) as leeching,
+    ):
+        await reachable(seeding)
+        with anyio.fail_after(PATIENCE_S):
+            await leeching.wait(State.DOWNLOADING)
+        events, run, peer = record(leeching), leeching._run, PeerAddress(*address)
+        assert run is not None
+        pex = run.transfer._pex
+        assert pex is not None
+        pex._note(peer, PexFlag.PREFERS_ENCRYPTION)
+        run.transfer.pool.add([peer], Source.PEX)
+        with anyio.fail_after(PATIENCE_S):
+            await leeching.wait(State.SEEDING)
+        await until(lambda: connections(events), timeout_s=PATIENCE_S)
+        assert [event.encryption for event in connections(events)] == [E.PLAINTEXT]

@@ -47,7 +47,7 @@ def test_mse_what_is_known_never_widens_the_policy(policy: EncryptionPolicy) -> 
     for is_encrypted in (True, False):
         reach.worked(PEER, TCP, is_encrypted=is_encrypted)
         reach.not_tried(PEER, is_encrypted=is_encrypted)
-        reach.told(OTHER, prefers_encryption=is_encrypted)
+        reach.told_to_encrypt(OTHER)
         assert kinds(reach) == kinds(reach, OTHER) == kinds(Reach(policy))
 
 
@@ -77,13 +77,20 @@ def test_nobody_is_dialled_where_nothing_can_carry_it() -> None:
 
 def test_bep11_hearsay_counts_only_where_nothing_better_is_known() -> None:
     reach = Reach(EncryptionPolicy.ALLOWED)
-    reach.told(PEER, prefers_encryption=True)
-    assert kinds(reach) == [True, False]
-    reach.told(PEER, prefers_encryption=False)
+    reach.told_to_encrypt(PEER)
     assert kinds(reach) == [True, False]
     reach.worked(PEER, TCP, is_encrypted=False)
-    reach.told(PEER, prefers_encryption=True)
+    reach.told_to_encrypt(PEER)
     assert kinds(reach) == [False, True]
+
+
+def test_bep11_hearsay_drives_out_nothing_that_we_know() -> None:
+    reach = Reach(EncryptionPolicy.ALLOWED, limit=4)
+    reach.worked(PEER, TCP, is_encrypted=True)
+    for port in range(1, 100):
+        reach.told_to_encrypt(PeerAddress("192.0.2.9", port))
+    assert len(reach) == 2
+    assert kinds(reach) == [True, False]
 
 
 def test_only_so_many_addresses_are_remembered_the_latest() -> None:

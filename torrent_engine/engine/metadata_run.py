@@ -135,6 +135,8 @@ class MetadataRun:
             shared.network,
         )
         pool.own.public = shared.own_address
+        if self._pex is not None:
+            self._pex.on_prefers_encryption = shared.network.reach.told_to_encrypt
         self._holepunch = make_holepunch(self.swarm, pool, self._pex, extensions)
         return pool
 

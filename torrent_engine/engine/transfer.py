@@ -143,6 +143,8 @@ class Transfer:
         )
         pool = PeerPool(torrent, candidates, shared.connection_slots, role, shared.network)
         pool.own.public = shared.own_address
+        if self._pex is not None:
+            self._pex.on_prefers_encryption = shared.network.reach.told_to_encrypt
         self._holepunch: Holepunch | None = None
         if not metainfo.is_private:
             self._holepunch = make_holepunch(torrent, pool, self._pex, extensions)

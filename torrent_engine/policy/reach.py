@@ -66,9 +66,12 @@ class Reach:
         """Note that the other kind failed and this one could not be tried: it comes first next."""
         self._note(address, self._known.get(address, _Known())._replace(is_encrypted=is_encrypted))
 
-    def told(self, address: PeerAddress, *, prefers_encryption: bool) -> None:
-        """Take what somebody says of a peer (BEP 11) that we know nothing of ourselves."""
-        if prefers_encryption and address not in self._known:
+    def told_to_encrypt(self, address: PeerAddress) -> None:
+        """Take it that a peer prefers encryption, as others say (BEP 11), unless we know better.
+
+        Hearsay takes half of the places at most.
+        """
+        if address not in self._known and len(self._known) < self._limit // 2:
             self._note(address, _Known(is_encrypted=True))
 
     def _note(self, address: PeerAddress, known: _Known) -> None:
