@@ -5,7 +5,6 @@ and the talk with the trackers.
 """
 
 from dataclasses import dataclass
-from functools import partial
 from typing import Final
 
 import anyio
@@ -116,9 +115,7 @@ class MetadataRun:
                 rng=shared.rng,
                 on_new=self._wake_pool,
             )
-            self._pex.on_prefers_encryption = partial(
-                shared.network.reach.told, prefers_encryption=True
-            )
+            self._pex.on_prefers_encryption = shared.network.reach.told_to_encrypt
             extensions[UT_PEX] = self._pex.on_message
         hearers = PeerHearers(extensions, self._on_extension_handshake, self._on_dht_port)
         pool = PeerPool(
@@ -135,8 +132,6 @@ class MetadataRun:
             shared.network,
         )
         pool.own.public = shared.own_address
-        if self._pex is not None:
-            self._pex.on_prefers_encryption = shared.network.reach.told_to_encrypt
         self._holepunch = make_holepunch(self.swarm, pool, self._pex, extensions)
         return pool
 

@@ -5,7 +5,6 @@ Made when a Session has planned its start, dropped when it stops.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Final
 
 import anyio
@@ -143,8 +142,6 @@ class Transfer:
         )
         pool = PeerPool(torrent, candidates, shared.connection_slots, role, shared.network)
         pool.own.public = shared.own_address
-        if self._pex is not None:
-            self._pex.on_prefers_encryption = shared.network.reach.told_to_encrypt
         self._holepunch: Holepunch | None = None
         if not metainfo.is_private:
             self._holepunch = make_holepunch(torrent, pool, self._pex, extensions)
@@ -170,9 +167,7 @@ class Transfer:
             rng=torrent.rng,
             on_new=self._wake_pool,
         )
-        pex.on_prefers_encryption = partial(
-            self._shared.network.reach.told, prefers_encryption=True
-        )
+        pex.on_prefers_encryption = self._shared.network.reach.told_to_encrypt
         return pex
 
     def _make_sources(self, inheritance: Inheritance | None) -> PeerSources:
