@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.netns import namespaces
-from tests.support.processes import missing, wait_until
+from tests.support.processes import missing
 from tests.support.proxied_swarm import (
     NAME_SERVER,
     OUTSIDE,
@@ -22,7 +22,7 @@ from tests.support.proxied_swarm import (
 )
 from tests.support.socks_proxy import PASSWORD, USERNAME, Dante, Tinyproxy
 
-pytestmark = [pytest.mark.interop, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.interop, pytest.mark.timeout(300)]
 
 SLOW_BYTES_PER_S = 500_000  # three seconds: long enough to try everything
 
@@ -68,6 +68,8 @@ def test_all_of_a_download_goes_through_a_required_proxy(swarm: ProxiedSwarm, ki
         sent,
     ):
         child.wait_complete()
+        if kind == "socks5":
+            sent.wait_for(b"find_node")
     assert payload.is_complete_in(child.save_dir)
     assert child.listen_port == 0
     assert sent.packets
@@ -88,7 +90,8 @@ def test_without_a_proxy_all_of_that_is_seen(swarm: ProxiedSwarm) -> None:
         bytes_per_s=SLOW_BYTES_PER_S,
     ) as (child, sent):
         child.wait_for("tracker.failed")  # its name is not known here
-        wait_until(lambda: sent.has(b"find_node"), timeout_s=60, what="the DHT is asked")
+        sent.wait_for(b"find_node")
+        sent.wait_for(b"BT-SEARCH")
         child.wait_complete()
     assert {packet.target[0] for packet in sent.look_ups} == {swarm.right.address(NAME_SERVER)}
     assert any(packet.is_multicast for packet in sent.datagrams)
@@ -97,8 +100,7 @@ def test_without_a_proxy_all_of_that_is_seen(swarm: ProxiedSwarm) -> None:
 
 def test_bep29_a_download_over_utp_goes_through_a_socks5_proxy(swarm: ProxiedSwarm) -> None:
     payload = swarm.tracked(swarm.payload(), "udp")
-    utp = {"enable_incoming_utp": True, "enable_outgoing_utp": True}
-    swarm.seed(payload, **utp)
+    swarm.seed(payload, enable_incoming_utp=True)
     proxy = proxy_for(swarm, "socks5")
     with swarm.downloading(payload, proxy=proxy, tcp=False, utp=True) as (child, sent):
         child.wait_complete()

@@ -1,8 +1,8 @@
 """A download by a process of its own, over whatever ways it is given; prints its events as JSON.
 
 One argument, JSON: torrent, folder, port, and, all optional: peers, proxy, interface, anonymous,
-tcp, utp, lsd, dht_bootstrap, listen_hosts, local_web_seeds, bytes_per_s. It ends when all is
-complete.
+tcp, utp, lsd, dht_bootstrap, listen_hosts, local_web_seeds, bytes_per_s. When all is complete it
+goes on as a seed.
 """
 
 import json
@@ -84,7 +84,6 @@ async def main(text: str) -> None:
             tasks.start_soon(tell_events, session)
             await session.wait(State.SEEDING)
             tell(type="complete")
-            tasks.cancel_scope.cancel()
 
 
 async def tell_events(session) -> None:

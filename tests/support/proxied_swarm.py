@@ -26,6 +26,7 @@ PROXY, SEED, TRACKER, WEB_SEED, OUTSIDE, NODE, NAME_SERVER = range(1, 8)
 """Which of the addresses on the other side is whose."""
 TRACKER_NAME, WEB_SEED_NAME = "tracker.test", "seed.test"
 DNS_PORT = 53
+WAIT_S = 100.0
 
 
 @contextmanager
@@ -64,11 +65,9 @@ class NetworkChild(Program):
     def listen_port(self) -> int:
         return int(self.facts("open")[0]["port"])
 
-    def wait_complete(self, timeout_s: float = 60.0) -> None:
-        """Wait until it ended well."""
-        code = self.wait(timeout_s)
-        assert code == 0, f"exit code {code}: {self.output()[-3000:]}"
-        assert self.facts("complete")
+    def wait_complete(self) -> None:
+        """Wait until it has everything; it goes on as a seed."""
+        self.wait_for("complete")
 
     def wait_for(self, kind: str, count: int = 1) -> None:
         """Wait until it told so often of one kind."""
@@ -77,7 +76,7 @@ class NetworkChild(Program):
             assert self.alive, self.output()[-3000:]
             return len(self.facts(kind)) >= count
 
-        wait_until(told, timeout_s=60, what=kind)
+        wait_until(told, timeout_s=WAIT_S, what=kind)
 
 
 @dataclass(frozen=True)
@@ -106,6 +105,10 @@ class Sent:
 
     def has(self, text: bytes) -> bool:
         return any(text in packet.payload for packet in self.packets)
+
+    def wait_for(self, text: bytes) -> None:
+        """Wait until a packet has it."""
+        wait_until(lambda: self.has(text), timeout_s=WAIT_S, what=f"a packet with {text!r}")
 
 
 class ProxiedSwarm:
@@ -156,7 +159,7 @@ class ProxiedSwarm:
         if host is None:
             wait_until(
                 lambda: bool(seed.status(payload)["announced"]),
-                timeout_s=30,
+                timeout_s=WAIT_S,
                 what="the seed is known",
             )
         return seed.address
