@@ -90,12 +90,13 @@ class LibtorrentClient(Program):
         return answer[payload.info_hash.hex()]
 
     def wait_complete(self, payload: Payload, timeout_s: float = 30.0) -> None:
-        """Wait until a torrent has all its pieces."""
+        """Wait until a torrent has all its pieces, and they are in its files."""
         wait_until(
             lambda: self.progress(payload) == 1.0,
             timeout_s=timeout_s,
             what=f"libtorrent has {payload.name}",
         )
+        assert self._ask(do="flush", info_hash=payload.info_hash.hex()), "it is not on the disk"
 
     def links(self, payload: Payload) -> dict[Address, str]:
         """Return the address of each peer of a torrent, and what carries the link with it."""

@@ -3,8 +3,9 @@
 Requests: {"do": "add", "torrent" or "magnet", "save_path", "peers", "upload_limit",
 "download_limit", "pex"},
 {"do": "connect", "info_hash", "peer": [host, port]}, {"do": "limit_uploads", "bytes_per_s"},
-{"do": "status"}, {"do": "links", "info_hash"}. Its DHT: {"do": "dht_nodes"}, {"do": "dht_announce",
-"info_hash", "port"}, {"do": "dht_force"}, {"do": "dht_get_peers", "info_hash"},
+{"do": "status"}, {"do": "links", "info_hash"}, {"do": "flush", "info_hash"}.
+Its DHT: {"do": "dht_nodes"}, {"do": "dht_announce", "info_hash", "port"}, {"do": "dht_force"},
+{"do": "dht_get_peers", "info_hash"},
 {"do": "dht_put", "value" [, "key", "private", "salt"]},
 {"do": "dht_get", "target" [, "key", "salt"]}. End of input ends it.
 """
@@ -104,14 +105,22 @@ class Peer:
         alerts = self._alerts(libtorrent.dht_mutable_item_alert)
         return [alert.item.decode() for alert in alerts if alert.item]
 
-    def _alerts(self, kind):
-        """Wait for an alert of a kind, a second at most; return all of that kind."""
-        deadline = time.monotonic() + 1.0
+    def _alerts(self, kind, timeout_s=1.0):
+        """Wait for an alert of a kind, but not for ever; return all of that kind."""
+        deadline = time.monotonic() + timeout_s
         found: list = []
         while not found and time.monotonic() < deadline:
             found += [alert for alert in self.session.pop_alerts() if isinstance(alert, kind)]
             time.sleep(0.01)
         return found
+
+    def flush(self, request):
+        """Write what is complete in memory only: progress does not wait for the disk."""
+        heard = libtorrent.alert.category_t.storage_notification
+        mask = self.session.get_settings()["alert_mask"]
+        self.session.apply_settings({"alert_mask": mask | heard})
+        self.handles[request["info_hash"]].flush_cache()
+        return len(self._alerts(libtorrent.cache_flushed_alert, timeout_s=20.0))
 
     def links(self, request):
         half_open = libtorrent.peer_info.connecting | libtorrent.peer_info.handshake
