@@ -76,7 +76,7 @@ class HomeNetwork:
     def reaches(self, port: int) -> bool:
         """Tell whether the world gets a TCP connection at a port of the router."""
         code = f"import socket; socket.create_connection(('{OUTSIDE}', {port}), 3).close()"
-        argv = [netns._ip_program(), "netns", "exec", self.world, "python3", "-c", code]
+        argv = [netns.ip_program(), "netns", "exec", self.world, "python3", "-c", code]
         return subprocess.run(argv, check=False, capture_output=True, timeout=20).returncode == 0
 
 
@@ -90,7 +90,7 @@ def home_network() -> Iterator[HomeNetwork]:
             _join(router, client, world)
             yield HomeNetwork(router, client, world)
         finally:
-            subprocess.run([netns._ip_program(), "netns", "del", world], check=False, timeout=10)
+            subprocess.run([netns.ip_program(), "netns", "del", world], check=False, timeout=10)
 
 
 def _join(router: Host, client: Host, world: str) -> None:
