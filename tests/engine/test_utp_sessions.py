@@ -34,6 +34,7 @@ from torrent_engine.codec.magnet import Magnet
 from torrent_engine.engine.session import Session
 from torrent_engine.engine.states import State
 from torrent_engine.policy.candidates import Source
+from torrent_engine.policy.reach import KINDS
 
 pytestmark = pytest.mark.anyio
 
@@ -109,8 +110,8 @@ def head_start(seconds: float) -> NetworkConfig:
 
 
 @asynccontextmanager
-async def seed_without_tcp(folder: Path) -> AsyncIterator[tuple[str, int]]:
-    """Run a seed that is reached over uTP; nobody else listens at its port over TCP."""
+async def seed_without_tcp(folder: Path) -> AsyncIterator[socket.socket]:
+    """Run a seed that is reached over uTP; gives a socket bound to its port, for TCP."""
     for attempt in range(20):
         with socket.socket() as deaf:
             deaf.bind((LOOPBACK, 0))
@@ -119,7 +120,7 @@ async def seed_without_tcp(folder: Path) -> AsyncIterator[tuple[str, int]]:
                 folder / str(attempt), METAINFO, PAYLOAD, network=ONLY_UTP, listen_port=at[1]
             ) as (_, address):
                 if address == at:
-                    yield address
+                    yield deaf
                     return
     raise AssertionError("no port is free for UDP")
 
@@ -128,9 +129,10 @@ async def test_bep29_who_has_no_tcp_is_reached_over_utp_and_first_over_utp_the_n
     tmp_path: Path,
 ) -> None:
     async with (
-        seed_without_tcp(tmp_path / "seed") as address,
+        seed_without_tcp(tmp_path / "seed") as deaf,
         leech(tmp_path / "leech", network=head_start(PATIENCE_S)) as session,
     ):
+        address = deaf.getsockname()
         events = record(session)
         await session.add_peer(*address)  # TCP is refused at once
         with anyio.fail_after(PATIENCE_S):
@@ -140,6 +142,42 @@ async def test_bep29_who_has_no_tcp_is_reached_over_utp_and_first_over_utp_the_n
         reach = session._shared.network.reach
         plan = reach.plan(PeerAddress(*address), [LinkProtocol.TCP, UTP])
         assert plan[0].protocols == (UTP, LinkProtocol.TCP)
+
+
+async def close_whoever_comes(listener: socket.socket, dials: list[object]) -> None:
+    """Accept over TCP, and close at once."""
+    listener.settimeout(0)
+    while True:
+        await anyio.wait_readable(listener)
+        sock, address = listener.accept()
+        sock.close()
+        dials.append(address)
+
+
+@pytest.mark.parametrize("policy", list(P))
+async def test_bep29_who_closes_what_comes_over_tcp_is_dialled_over_utp(
+    tmp_path: Path, policy: EncryptionPolicy
+) -> None:
+    dials = list[object]()
+    choice = NetworkConfig(
+        encryption=EncryptionConfig(outgoing=policy), utp=UtpConfig(tcp_head_start_s=PATIENCE_S)
+    )
+    async with (
+        seed_without_tcp(tmp_path / "seed") as tcp,
+        leech(tmp_path / "leech", network=choice) as session,
+        anyio.create_task_group() as tasks,
+    ):
+        tcp.listen()
+        tasks.start_soon(close_whoever_comes, tcp, dials)
+        events, address = record(session), tcp.getsockname()
+        await session.add_peer(*address)
+        with anyio.fail_after(PATIENCE_S):
+            await session.wait(State.SEEDING)
+        await until(lambda: connections(events))
+        assert [event.transport for event in connections(events)] == [UTP]
+        assert len(dials) == len(KINDS[policy])
+        assert not failures_of(session, address)
+        tasks.cancel_scope.cancel()
 
 
 @pytest.mark.parametrize("only", [UTP, LinkProtocol.TCP])

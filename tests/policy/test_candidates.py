@@ -650,6 +650,19 @@ def test_who_is_connected_is_not_dialled_in_another_way() -> None:
     assert not subject.dial_again(peer(1), 0)
 
 
+def test_a_dial_of_who_comes_meanwhile_is_no_failure() -> None:
+    subject, not_reached = candidates(), list[PeerAddress]()
+    subject.on_not_reached = not_reached.append
+    subject.add(peer(0), Source.TRACKER, now=0)
+    assert subject.next_to_dial(0) == peer(0)
+    subject.mark_connected(peer(0), 1)  # over uTP, from where it listens
+    subject.mark_failed(peer(0), 2)
+    assert subject.next_due(3) is None
+    subject.mark_disconnected(peer(0), 4, good=True)
+    assert subject.next_due(4) == 4 + CONFIG.backoff_first_s
+    assert not not_reached
+
+
 def test_bep55_a_peer_may_be_dialled_before_its_turn_within_the_limits() -> None:
     (subject, other), _ = torrents_of_one_peer(2)
     assert not subject.dial_now(peer(1), 0)  # nobody knows it

@@ -8,6 +8,7 @@ from torrent_engine.policy.reach import Attempt, Reach
 
 TCP, UTP = LinkProtocol.TCP, LinkProtocol.UTP
 BOTH = (TCP, UTP)
+PLAIN, ENCRYPTED = (Attempt(is_encrypted, BOTH) for is_encrypted in (False, True))
 PEER, OTHER = PeerAddress("192.0.2.1", 6881), PeerAddress("192.0.2.2", 6881)
 
 
@@ -46,16 +47,16 @@ def test_mse_what_is_known_never_widens_the_policy(policy: EncryptionPolicy) -> 
     reach = Reach(policy)
     for is_encrypted in (True, False):
         reach.worked(PEER, TCP, is_encrypted=is_encrypted)
-        reach.not_tried(PEER, is_encrypted=is_encrypted)
+        reach.not_tried(PEER, Attempt(is_encrypted, BOTH))
         reach.told_to_encrypt(OTHER)
         assert kinds(reach) == kinds(reach, OTHER) == kinds(Reach(policy))
 
 
 def test_mse_what_could_not_be_tried_comes_first_the_next_time() -> None:
     reach = Reach(EncryptionPolicy.ALLOWED)
-    reach.not_tried(PEER, is_encrypted=True)
+    reach.not_tried(PEER, ENCRYPTED)
     assert kinds(reach) == [True, False]
-    reach.not_tried(PEER, is_encrypted=False)
+    reach.not_tried(PEER, PLAIN)
     assert kinds(reach) == [False, True]
 
 
@@ -65,10 +66,20 @@ def test_bep29_what_worked_has_the_head_start() -> None:
     reach.worked(PEER, UTP, is_encrypted=False)
     assert reach.plan(PEER, BOTH)[0].protocols == (UTP, TCP)
     assert reach.plan(PEER, [TCP])[0].protocols == (TCP,)
-    reach.not_tried(PEER, is_encrypted=True)
+    reach.not_tried(PEER, ENCRYPTED)
     assert reach.plan(PEER, BOTH)[0].protocols == (UTP, TCP)
     reach.worked(PEER, TCP, is_encrypted=False)
     assert reach.plan(PEER, BOTH)[0].protocols == (TCP, UTP)
+
+
+def test_bep29_who_closes_what_comes_over_one_protocol_is_dialled_over_the_other() -> None:
+    reach = Reach(EncryptionPolicy.ALLOWED)
+    assert reach.plan_without(TCP, PEER, [UTP]) == [Attempt(False, (UTP,)), Attempt(True, (UTP,))]
+    assert reach.plan_without(TCP, PEER, []) == []
+    reach.not_tried(PEER, Attempt(is_encrypted=True, protocols=(UTP,)))
+    assert reach.plan(PEER, BOTH)[0] == Attempt(is_encrypted=True, protocols=(UTP, TCP))
+    reach.worked(PEER, TCP, is_encrypted=False)
+    assert reach.plan_without(TCP, PEER, [UTP]) == []  # it closes for another reason
 
 
 def test_nobody_is_dialled_where_nothing_can_carry_it() -> None:

@@ -42,18 +42,18 @@ class IncomingLinks:
     async def serve(
         self, transport: Transport, address: PeerAddress, received: bytes, place: Place
     ) -> None:
-        """Run a link to its end; ``received`` is what came of its handshake already."""
+        """Run a link to its end; ``received`` is what came of its handshake already.
+
+        If it comes to nothing, that tells nothing of a dial to where it came from, which may go on.
+        """
         timeout_s = self._swarm.shared_config.wire.handshake_timeout_s
         try:
             connection = self._lives.new_connection()
             opened = Opened(transport, address, Source.INCOMING, connection, timeout_s, received)
-            ending = await self._lives.serve(opened, place)
+            await self._lives.serve(opened, place)
         finally:
             place.end()
             count_down(self._per_host, address.host)
-        if not ending.is_nobodys_fault:
-            now = self._swarm.clock()
-            self._candidates.mark_failed(address, now, hung_up=ending.was_hung_up_on)
 
     async def serve_adopted(self, peer: Peer) -> None:
         """Go on with a peer that came before the metadata."""

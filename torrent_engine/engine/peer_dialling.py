@@ -1,12 +1,14 @@
 """Owns the dial of one candidate: in one way after the other, until one leads to a peer.
 
-A candidate has failed when all ways have, or the limit of dials leaves no room for the next: that
-comes first the next time. Source: BEP 29 (uTP), Message Stream Encryption; row B9.
+Who closes the connection before any answer may want the other kind of handshake or, where it closes
+both, another protocol. A candidate has failed when all ways have, or the limit of dials leaves no
+room for the next: that comes first the next time. Source: BEP 29 (uTP), Message Stream Encryption;
+row B9.
 """
 
 import logging
 from enum import Enum, auto
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import anyio
 
@@ -17,7 +19,7 @@ from torrent_engine.engine.link_lives import LinkLives, Opened
 from torrent_engine.engine.network import Network
 from torrent_engine.engine.pool_places import Place
 from torrent_engine.engine.torrent import Swarm
-from torrent_engine.net.dialler import RaceRules, connect
+from torrent_engine.net.dialler import REFUSED_TIMEOUT_S, RaceRules, connect
 from torrent_engine.net.encryption_handshake import encrypt_outgoing
 from torrent_engine.net.transport import Transport
 from torrent_engine.policy.candidates import CandidateList
@@ -49,8 +51,16 @@ class Outcome(Enum):
     """An answer that is no handshake of this torrent."""
 
 
-OTHER_KIND_AT_ONCE: Final = frozenset({Outcome.UNREADABLE, Outcome.REFUSED})
-OTHER_KIND_NEXT_TIME: Final = OTHER_KIND_AT_ONCE | {Outcome.SILENT}
+class Result(NamedTuple):
+    """What came of one way to dial, and over what."""
+
+    outcome: Outcome
+    carrier: LinkProtocol | None = None
+    """None: nothing connected."""
+
+
+OTHER_WAY_AT_ONCE: Final = frozenset({Outcome.UNREADABLE, Outcome.REFUSED})
+OTHER_WAY_NEXT_TIME: Final = OTHER_WAY_AT_ONCE | {Outcome.SILENT}
 WAS_THERE: Final = frozenset({Outcome.REFUSED, Outcome.HUNG_UP})
 
 
@@ -72,7 +82,7 @@ class PeerDialling:
         """Dial a candidate, over one protocol only or any, and serve it to the end of its link."""
         protocols = [each for each in self._network.protocols if only in {None, each}]
         try:
-            await self._dial_each_way(self._network.reach.plan(address, protocols), address, place)
+            await self._dial_each_way(protocols, address, place)
         except Exception:
             self._candidates.mark_failed(address, self._swarm.clock())
             raise
@@ -80,28 +90,36 @@ class PeerDialling:
             place.end()
 
     async def _dial_each_way(
-        self, attempts: list[Attempt], address: PeerAddress, place: Place
+        self, protocols: list[LinkProtocol], address: PeerAddress, place: Place
     ) -> None:
-        outcome, was_there = Outcome.UNREACHED, False
+        reach, was_there = self._network.reach, False
+        attempts, result = reach.plan(address, protocols), Result(Outcome.UNREACHED)
         while attempts:
-            outcome = await self._try(attempts.pop(0), address, place)
+            result = await self._try(attempts.pop(0), address, place, was_there=was_there)
+            outcome = result.outcome
             was_there = was_there or outcome in WAS_THERE
             if outcome is Outcome.DONE:
                 return
-            if outcome not in OTHER_KIND_AT_ONCE or not (attempts and self._may_dial(address)):
+            if outcome is Outcome.REFUSED and not attempts:
+                protocols = [each for each in protocols if each is not result.carrier]
+                attempts = reach.plan_without(result.carrier, address, protocols)
+            if outcome not in OTHER_WAY_AT_ONCE or not (attempts and self._may_dial(address)):
                 break
-        if attempts and outcome in OTHER_KIND_NEXT_TIME:
-            self._network.reach.not_tried(address, is_encrypted=attempts[0].is_encrypted)
+        if attempts and result.outcome in OTHER_WAY_NEXT_TIME:
+            reach.not_tried(address, attempts[0])
         self._candidates.mark_failed(address, self._swarm.clock(), hung_up=was_there)
-        if outcome is Outcome.UNREACHED and not was_there:
+        if result.outcome is Outcome.UNREACHED and not was_there:
             self.on_unreached(address)
 
     def _may_dial(self, address: PeerAddress) -> bool:
         return self._candidates.dial_again(address, self._swarm.clock())
 
-    async def _try(self, attempt: Attempt, address: PeerAddress, place: Place) -> Outcome:
+    async def _try(
+        self, attempt: Attempt, address: PeerAddress, place: Place, *, was_there: bool
+    ) -> Result:
+        timeout_s = self._config.pool.connect_timeout_s
         rules = RaceRules(
-            self._config.pool.connect_timeout_s,
+            min(timeout_s, REFUSED_TIMEOUT_S) if was_there else timeout_s,
             self._config.network.utp.tcp_head_start_s,
             lambda: self._may_dial(address),
         )
@@ -109,7 +127,13 @@ class PeerDialling:
             transport = await connect(self._network, address, attempt, rules)
         except NetworkError as error:
             logger.debug("dial: %s", error)
-            return Outcome.UNREACHED
+            return Result(Outcome.UNREACHED)
+        outcome = await self._serve(transport, attempt, address, place)
+        return Result(outcome, transport.protocol)
+
+    async def _serve(
+        self, transport: Transport, attempt: Attempt, address: PeerAddress, place: Place
+    ) -> Outcome:
         timeout_s = self._config.wire.handshake_timeout_s
         connection, began_s = self._lives.new_connection(), anyio.current_time()
         if attempt.is_encrypted:

@@ -240,34 +240,35 @@ class CandidateList:
 
         ``hung_up`` says that the peer was there but closed the link before it answered our
         handshake, as some do while they shake hands with another of our torrents: the first
-        retries come soon then, and so they do for a peer that the user named.
+        retries come soon then, and so they do for a peer that the user named. A dial is no failure
+        if the peer came by itself meanwhile.
         """
         candidate = self._candidates.get(address)
-        if candidate is None:
-            return
+        if candidate and (candidate.dialling or not candidate.busy):
+            self._failed(candidate, now, hung_up=hung_up)
+
+    def mark_disconnected(self, address: PeerAddress, now: float, *, good: bool) -> None:
+        """Record the end of a link; ``good`` says that the peer is worth dialling again."""
+        candidate = self._candidates.get(address)
+        if candidate and good:
+            candidate.failures = 0
+            self._end_busy(candidate)
+            self._wait_until(candidate, now + self._config.backoff_first_s)
+        elif candidate:
+            self._failed(candidate, now, hung_up=False)
+
+    def _failed(self, candidate: Candidate, now: float, *, hung_up: bool) -> None:
         candidate.failures += 1
         is_hopeless = candidate.failures >= self._config.max_failures
         if is_hopeless and not candidate.sources & Source.MANUAL:
-            self._remove(address)
+            self._remove(candidate.address)
         else:
             self._end_busy(candidate)
             is_quick = hung_up or bool(candidate.sources & Source.MANUAL)
             wait_s = candidate.backoff_s(self._config, self._rng, is_quick=is_quick)
             self._wait_until(candidate, now + wait_s)
         if not hung_up:
-            self.on_not_reached(address)
-
-    def mark_disconnected(self, address: PeerAddress, now: float, *, good: bool) -> None:
-        """Record the end of a link; ``good`` says that the peer is worth dialling again."""
-        candidate = self._candidates.get(address)
-        if candidate is None:
-            return
-        if good:
-            candidate.failures = 0
-            self._end_busy(candidate)
-            self._wait_until(candidate, now + self._config.backoff_first_s)
-        else:
-            self.mark_failed(address, now)
+            self.on_not_reached(candidate.address)
 
     def all_idle(self, now: float) -> None:
         """Record that no dial and no link is left; whoever was busy may be dialled at once."""

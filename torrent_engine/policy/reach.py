@@ -28,6 +28,11 @@ class Attempt(NamedTuple):
     protocols: tuple[LinkProtocol, ...]
     """What may carry it; the first has a head start."""
 
+    @property
+    def only_protocol(self) -> LinkProtocol | None:
+        """What alone may carry it; None: one of several."""
+        return self.protocols[0] if len(self.protocols) == 1 else None
+
 
 class _Known(NamedTuple):
     """What to begin with; None: nothing is known."""
@@ -58,13 +63,26 @@ class Reach:
         kinds = sorted(self._kinds, key=lambda each: each != known.is_encrypted)
         return [Attempt(is_encrypted, ordered) for is_encrypted in kinds] if ordered else []
 
+    def plan_without(
+        self, closed: LinkProtocol | None, address: PeerAddress, others: Sequence[LinkProtocol]
+    ) -> list[Attempt]:
+        """Return the ways that are left where a peer closes at once what comes over one protocol.
+
+        Some accept TCP though they are told to do without it. None is left if that protocol is how
+        the peer was met before: then it does not close for that.
+        """
+        is_known = self._known.get(address, _Known()).protocol is closed
+        return [] if is_known else self.plan(address, others)
+
     def worked(self, address: PeerAddress, protocol: LinkProtocol, *, is_encrypted: bool) -> None:
         """Note in which way a handshake with a peer came to its end."""
         self._note(address, _Known(is_encrypted, protocol))
 
-    def not_tried(self, address: PeerAddress, *, is_encrypted: bool) -> None:
-        """Note that the other kind failed and this one could not be tried: it comes first next."""
-        self._note(address, self._known.get(address, _Known())._replace(is_encrypted=is_encrypted))
+    def not_tried(self, address: PeerAddress, attempt: Attempt) -> None:
+        """Note that others failed and this one could not be tried: it comes first next."""
+        known = self._known.get(address, _Known())
+        protocol = attempt.only_protocol or known.protocol
+        self._note(address, _Known(attempt.is_encrypted, protocol))
 
     def told_to_encrypt(self, address: PeerAddress) -> None:
         """Take it that a peer prefers encryption, as others say (BEP 11), unless we know better.
