@@ -391,10 +391,10 @@ async def test_f1_a_write_beyond_the_limit_stops_with_the_path_and_goes_on_later
             done = await anyio.run_process(
                 [sys.executable, "-c", CHILD, *arguments, address[0], str(address[1])],
                 check=False,
-                stderr=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
             )
     lines = done.stdout.decode().splitlines()
-    assert done.returncode == 0, lines
+    assert done.returncode == 0, (lines, done.stderr.decode())
     assert lines[0].startswith("error ")
     assert str(tmp_path / "out/payload") in lines[0]
     assert lines[1] == "time 0"
