@@ -90,6 +90,12 @@ def test_on_linux_the_socket_is_tied_to_the_device() -> None:
     assert binding.hosts(EVERYWHERE) == EVERYWHERE
 
 
+@pytest.mark.skipif(not HAS_DEVICES, reason="sockets are tied to interfaces on Linux only")
+def test_a_device_that_is_not_there_is_named() -> None:
+    with pytest.raises(NetworkError, match="interface nope0: "):
+        listen(EVERYWHERE, 0, Binding("nope0"))
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="all of 127/8 is ours on Linux only")
 @pytest.mark.anyio
 async def test_a_dial_and_a_listener_keep_to_the_address() -> None:

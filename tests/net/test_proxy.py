@@ -1,6 +1,7 @@
 """Connecting through SOCKS5, SOCKS4 and HTTP proxies."""
 
 import importlib.util
+import logging
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -124,6 +125,23 @@ async def test_a_proxy_that_is_not_there_is_a_network_error(kind: str) -> None:
         config = ProxyConfig(ProxyKind(kind), *unused.getsockname())
         with pytest.raises(NetworkError):
             await Proxy(config).dial(FAR, TIMEOUT_S)
+
+
+async def test_the_user_hears_once_of_a_proxy_that_is_not_there(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        at = unused.getsockname()
+        config = ProxyConfig(ProxyKind.SOCKS5, "127.0.0.1", at[1], "who", "secret")
+        proxy = Proxy(config)
+        for _ in range(3):
+            with pytest.raises(ProxyError):
+                await proxy.dial(FAR, TIMEOUT_S)
+    (told,) = [each.getMessage() for each in caplog.records if each.levelno == logging.WARNING]
+    assert f"the proxy 127.0.0.1:{at[1]} cannot be reached: " in told
+    assert "who" not in told
+    assert "secret" not in told
 
 
 MALFORMED_SOCKS5 = {

@@ -61,8 +61,13 @@ class Binding:
 
     def to_device(self, sock: socket.socket) -> None:
         """Tie a socket to the interface where the system can; OSError if there is none such."""
-        if self._device is not None and _BIND_TO_DEVICE is not None:
+        if self._device is None or _BIND_TO_DEVICE is None:
+            return
+        try:
             sock.setsockopt(socket.SOL_SOCKET, _BIND_TO_DEVICE, self._device.encode() + b"\0")
+        except OSError as error:
+            why = f"interface {self._device}: {error.strerror}"
+            raise OSError(error.errno, why) from error
 
     def apply(self, sock: socket.socket) -> None:
         """Have an unbound socket leave from here; OSError if it cannot."""

@@ -4,6 +4,7 @@ What comes out is a plain non-blocking socket, whose next byte is the far end's.
 proxy as they are; only the proxy's own name is looked up here.
 """
 
+import logging
 import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -26,6 +27,9 @@ from torrent_engine.net.socks import (
 from torrent_engine.net.streams import close, dial, plain_host
 from torrent_engine.protocol.http_connect import ConnectAnswer, connect_request
 
+logger = logging.getLogger(__name__)
+
+WARNING_PAUSE_S: Final = 60.0  # ours: it is told not more often that the proxy is not there
 PROXY_ADDRESS_KEPT_S: Final = 60.0  # ours: a name that many dials need is not looked up for each
 _PEEK_BYTES: Final = 4 * 1024
 _UNSPECIFIED: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared, not bound
@@ -43,6 +47,7 @@ class Proxy:
         self._looking_up = anyio.Lock()
         self._addresses: Sequence[str] = ()
         self._known_until = float("-inf")
+        self._quiet_until = float("-inf")
 
     @property
     def takes_names(self) -> bool:
@@ -92,11 +97,21 @@ class Proxy:
         except BaseException as error:
             if sock is not None:
                 close(sock)
-            if isinstance(error, TimeoutError):
-                raise ProxyError(f"proxy {name}: no answer in {timeout_s:.0f} s") from error
-            if isinstance(error, (NetworkError, OSError)):
-                raise ProxyError(f"proxy {name}: {error}") from error
-            raise
+            if not isinstance(error, (NetworkError, OSError)):
+                raise
+            is_late = isinstance(error, TimeoutError)
+            reason = f"no answer in {timeout_s:.0f} s" if is_late else str(error)
+            if sock is None:
+                self._warn(f"the proxy {name} cannot be reached: {reason}")
+            raise ProxyError(f"proxy {name}: {reason}") from error
+
+    def _warn(self, what: str) -> None:
+        """Tell the user, for whom nothing else would show it; now and then only."""
+        now = anyio.current_time()
+        level = logging.WARNING if now >= self._quiet_until else logging.DEBUG
+        if level == logging.WARNING:
+            self._quiet_until = now + WARNING_PAUSE_S
+        logger.log(level, "%s", what)
 
     async def _connect(self, timeout_s: float) -> socket.socket:
         """Take the first address of the proxy that accepts a connection."""
