@@ -14,6 +14,7 @@ from torrent_engine.protocol.utp.packet import RESET, SYN, Packet, decode_packet
 
 HEADERS_BYTES = 28
 """Of IPv4 and UDP, which take time on the link too."""
+PAUSE_EVERY_S = 0.06
 
 
 class Model:
@@ -55,6 +56,8 @@ class Link:
     queue_bytes: int = 1 << 30
     max_bytes: int = 1 << 16
     """Longer datagrams vanish."""
+    pause_s: float = 0.0
+    """What arrives within the first so many seconds of each 60 ms arrives only then."""
     free_s: float = 0.0
     delivered: int = 0
     dropped: int = 0
@@ -76,7 +79,8 @@ class Link:
             late_s = rng.random() * self.jitter_s
             if rng.random() < self.reordering:
                 late_s += rng.random() * max(self.delay_s, 0.01)
-            model.at(self.free_s + self.delay_s + late_s, arrive)
+            due_s = self.free_s + self.delay_s + late_s
+            model.at(max(due_s, due_s - due_s % PAUSE_EVERY_S + self.pause_s), arrive)
             self.delivered += 1
         return True
 

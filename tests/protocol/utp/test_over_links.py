@@ -89,6 +89,16 @@ def test_bep29_random_loss_leaves_most_of_a_link(loss: float, delay_s: float, sh
     assert len(DATA) * 2 / seconds >= share * MBIT_20
 
 
+@pytest.mark.parametrize("seed", [1, 2])
+def test_bep29_a_link_that_pauses_now_and_then_has_no_queue(seed: int) -> None:
+    model = Model(seed)
+    there, back = (
+        Link(model, delay_s=0.025, loss=0.01, pause_s=0.015, bytes_per_s=MBIT_20) for _ in "ab"
+    )
+    _, _, seconds = transfer(there, back, DATA * 2)
+    assert len(DATA) * 2 / seconds >= 0.8 * MBIT_20
+
+
 def test_bep29_heavy_loss_and_disorder_end_in_time() -> None:
     model = Model(7)
     there, back = (

@@ -156,7 +156,7 @@ class UtpConnection:
         sample_us = packet.timestamp_difference_us
         if sample_us and (sample_us != self._last_sample_us or packet.type == STATE):
             self._last_sample_us = sample_us
-            sender.delay.measure(sample_us, now)
+            sender.delay.measure(sample_us, now, sender.round_trip.smoothed_s)
         self._delay_us = int(arrived_s * 1e6) - packet.timestamp_us & MASK_32
         if packet.type == DATA:
             self._receiver.take(packet.sequence, packet.payload)

@@ -12,23 +12,37 @@ from torrent_engine.protocol.utp.packet import MASK_32
 BUCKET_S: Final = 60.0  # RFC 6817: a minimum for each minute
 BUCKETS: Final = 10  # RFC 6817: for so many minutes a minimum is remembered
 RECENT_SAMPLES: Final = 4  # RFC 6817: the least of the last few is free of the jitter of one
+MIN_ROUND_S: Final = 0.03  # ours: what passes sooner is jitter, as of a program that waits its turn
 _HALF: Final = 1 << 31
 
 
 class QueueDelay:
     """Base delay and present delay of one direction."""
 
-    __slots__ = ("_bucket_ends_s", "_buckets", "_origin_us", "_recent", "queueing_s")
+    __slots__ = (
+        "_bucket_ends_s",
+        "_buckets",
+        "_least_us",
+        "_origin_us",
+        "_recent",
+        "_round_ends_s",
+        "queueing_s",
+        "standing_s",
+    )
 
     def __init__(self) -> None:
         self._origin_us: int | None = None
         self._buckets: deque[int] = deque(maxlen=BUCKETS)
         self._recent: deque[int] = deque(maxlen=RECENT_SAMPLES)
         self._bucket_ends_s = float("-inf")
+        self._least_us = (0, 0)  # in the last round trip, and so far in this one
+        self._round_ends_s = float("-inf")
         self.queueing_s = 0.0
         """What is above the base delay."""
+        self.standing_s = 0.0
+        """What was above it all the time, for a round trip or two."""
 
-    def measure(self, sample_us: int, now: float) -> None:
+    def measure(self, sample_us: int, now: float, round_trip_s: float = 0.0) -> None:
         """Take the "timestamp difference" of a packet, 32 bits of it; it may wrap around."""
         if self._origin_us is None:
             self._origin_us = sample_us
@@ -39,4 +53,11 @@ class QueueDelay:
             self._bucket_ends_s = now + BUCKET_S
         elif delay_us < self._buckets[-1]:
             self._buckets[-1] = delay_us
-        self.queueing_s = max(min(self._recent) - min(self._buckets), 0) * 1e-6
+        last_us, least_us = self._least_us
+        if now >= self._round_ends_s:
+            last_us, least_us = least_us, delay_us
+            self._round_ends_s = now + max(round_trip_s, MIN_ROUND_S)
+        self._least_us = last_us, min(least_us, delay_us)
+        base_us = min(self._buckets)
+        self.queueing_s = max(min(self._recent) - base_us, 0) * 1e-6
+        self.standing_s = max(min(self._least_us) - base_us, 0) * 1e-6

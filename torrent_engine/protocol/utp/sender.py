@@ -157,8 +157,11 @@ class SendSide:
         share = self._round_lost / (self._round_lost + self._round_delivered)
         self._round_lost = self._round_delivered = 0
         self._reduced_s = now
+        queueing_s = self.queueing_s
+        if not self.congestion.is_slow_start:  # there a queue is no older than a round trip
+            queueing_s = min(queueing_s, self.delay.standing_s)
         trip, size = self.round_trip, self.size.payload_bytes
-        self.congestion.lost(share, self.queueing_s, trip.min_s, size)
+        self.congestion.lost(share, queueing_s, trip.min_s, size)
 
     # -- what leaves -------------------------------------------------------------------------
 
