@@ -10,9 +10,10 @@ from typing import Any, ClassVar, Self
 
 import anyio
 
-from torrent_engine.base.config import SessionConfig
+from torrent_engine.base.config import IpFilterConfig, SessionConfig
 from torrent_engine.base.errors import TrackerError
 from torrent_engine.engine.event_bus import EventBus
+from torrent_engine.engine.ip_filter import LiveIpFilter
 from torrent_engine.engine.source_counts import SourceCounts
 from torrent_engine.engine.states import State
 
@@ -143,7 +144,8 @@ class FakeSession:
 
 @asynccontextmanager
 async def fake_shared(config: Any) -> AsyncIterator[Any]:
-    yield SimpleNamespace(config=config, listen_port=6881)
+    ip_filter = LiveIpFilter(IpFilterConfig())
+    yield SimpleNamespace(config=config, listen_port=6881, ip_filter=ip_filter, http=None)
 
 
 async def completes(session: FakeSession) -> str:
