@@ -115,3 +115,8 @@ def test_an_allowance_remembers_so_many_keys() -> None:
     assert len(allowance) == 10
     assert not allowance.take(999, 0.0)
     assert allowance.take(0, 0.0)
+
+
+def test_bep55_a_limit_of_zero_allows_nothing() -> None:
+    allowance = Allowance[int](0, max_keys=10)
+    assert [allowance.take(1, now) for now in (0.0, 1.0, 100.0)] == [False] * 3

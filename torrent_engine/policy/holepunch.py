@@ -56,7 +56,9 @@ class Allowance(Generic[Key]):
     def is_used_up(self, key: Key, now: float) -> bool:
         """Tell whether nothing more is allowed at the moment."""
         times = self._times.get(key)
-        return times is not None and len(times) >= self._per_minute and times[0] > now - PERIOD_S
+        if not times:
+            return not self._per_minute
+        return len(times) >= self._per_minute and times[0] > now - PERIOD_S
 
     def take(self, key: Key, now: float) -> bool:
         """Count one event and return True, or return False if it is one too many."""
