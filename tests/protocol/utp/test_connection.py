@@ -255,6 +255,25 @@ def test_bep29_reading_opens_the_window() -> None:
     assert sent_by(connection, 1.2)[0].window_bytes == MIB
 
 
+def test_bep29_a_packet_without_payload_is_acknowledged_too() -> None:
+    connection = connected()
+    give(connection, data(connection, 2, b""), 1.1)
+    connection.handle_timer(1.2)
+    assert [each.acknowledged for each in sent_by(connection, 1.2)] == [2]
+
+
+@pytest.mark.parametrize("first", [2, 3])
+def test_c4_a_window_full_of_tiny_packets_is_no_heap_of_objects(first: int) -> None:
+    connection = connected()
+    for number in range(first, 2_000):
+        give(connection, data(connection, number, b"%04d" % number), 1.1)
+    if first == 3:
+        give(connection, data(connection, 2, b"0002"), 1.1)
+    assert len(connection._receiver._ready) < 40
+    expected = b"".join(b"%04d" % number for number in range(2, 2_000))
+    assert read(connection, 5) + read(connection, 600) + read(connection) == expected
+
+
 def test_bep29_the_delay_of_the_last_packet_is_told_by_its_arrival() -> None:
     connection = connected()
     sent = data(connection, 2, bytes(3_000))._replace(timestamp_us=1_000_000)

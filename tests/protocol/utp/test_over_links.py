@@ -115,6 +115,20 @@ def test_bep29_alone_it_adds_little_delay() -> None:
     assert max(there.queueing_s) <= 0.12
 
 
+@pytest.mark.parametrize("delay_s", [0.025, 0.1])
+def test_bep29_after_a_rest_it_sends_no_burst(delay_s: float) -> None:
+    model = Model(2)
+    there, back = (Link(model, delay_s=delay_s, bytes_per_s=MBIT_20) for _ in "ab")
+    dialler, acceptor, _ = transfer(there, back, DATA)
+    for _ in range(3):
+        model.run(lambda: False, 3.0)
+        wanted = len(acceptor.received) + (1 << 20)
+        dialler.to_send = memoryview(DATA[: 1 << 20])
+        dialler.turn()
+        assert model.run(lambda wanted=wanted: len(acceptor.received) == wanted, LIMIT_S)
+    assert max(there.queueing_s) <= 0.12
+
+
 @pytest.mark.parametrize(("queue_bytes", "most"), [(125_000, 0.2), (250_000, 0.1), (500_000, 0.05)])
 def test_bep29_beside_tcp_it_takes_what_is_left(queue_bytes: int, most: float) -> None:
     model = Model(3)

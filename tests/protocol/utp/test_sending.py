@@ -18,7 +18,7 @@ from torrent_engine.protocol.utp.round_trip import RoundTrip
 RTT_S = 0.1
 
 
-def sending(size_bytes: int = 12_000) -> tuple[UtpConnection, list[int]]:
+def sending(size_bytes: int = 10_000) -> tuple[UtpConnection, list[int]]:
     """Return a connection whose round trip is known, with packets in transit; their numbers."""
     connection = connected()
     connection.send([b"hello"])

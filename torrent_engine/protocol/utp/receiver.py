@@ -13,6 +13,7 @@ from torrent_engine.protocol.utp.packet import MASK_16, MAX_EXTENSION_BYTES
 MAX_AHEAD: Final = 8 * (MAX_EXTENSION_BYTES - 3)  # what we can acknowledge selectively
 MIN_WAITING_PACKETS: Final = 64  # row C4: may wait whatever the others have
 SLACK_BYTES: Final = 64 * 1024  # a packet that was sent as the window closed
+SMALL_BYTES: Final = 512  # ours: shorter payloads are put together, or each costs much more memory
 ACK_BYTES: Final = 2_800  # what is acknowledged at once: two packets
 ACK_DELAY_S: Final = 0.02  # ours: less than that waits so long for company
 
@@ -83,10 +84,12 @@ class ReceiveSide:
             self.must_acknowledge = True
             return
         self.acknowledged = sequence
-        self._unacknowledged_bytes += size
-        if size and not self.is_discarding:
+        self._unacknowledged_bytes += size or 1  # one without payload is acknowledged, too
+        if size >= SMALL_BYTES and not self.is_discarding:
             self._ready.append(bytes(payload))
             self._ready_bytes += size
+        elif size:
+            self._make_ready(bytes(payload))
 
     def take_end(self, sequence: int) -> None:
         """Take the FIN."""
@@ -126,10 +129,17 @@ class ReceiveSide:
                 self.forget_early()
                 return
             self._hold(-len(part))
-            if part and not self.is_discarding:
-                self._ready.append(part)
-                self._ready_bytes += len(part)
+            self._make_ready(part)
         self._early_mask = mask >> 1
+
+    def _make_ready(self, part: bytes) -> None:
+        if not part or self.is_discarding:
+            return
+        if self._ready and len(self._ready[-1]) + len(part) <= SMALL_BYTES:
+            self._ready[-1] += part
+        else:
+            self._ready.append(part)
+        self._ready_bytes += len(part)
 
     def _hold(self, size: int) -> None:
         self._early_bytes += size

@@ -188,10 +188,10 @@ class SendSide:
 
     def _room(self) -> float:
         """Return how much the congestion window and the pace allow."""
-        if not self.flight.has_transit:
-            return max(self.congestion.window_bytes, 1.0)
         room = self.congestion.window_bytes - self.flight.in_transit_bytes
         credit = self._pacer.credit_bytes
+        if not self.flight.has_transit:
+            return max(min(room, credit), 1.0)
         if credit > 0 or room <= 0:
             return min(room, credit)
         self._pace_due_s = self._pacer.ready_s()
