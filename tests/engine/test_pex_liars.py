@@ -11,7 +11,7 @@ import pytest
 from tests.support.scripted_peer import GENEROUS, listening, new_peer_id
 from tests.support.swarm import LOOPBACK, record, resources, until
 from tests.support.torrents import make_torrent, payload_of
-from torrent_engine.base.config import PoolConfig, SessionConfig
+from torrent_engine.base.config import NetworkConfig, PoolConfig, SessionConfig, UtpConfig
 from torrent_engine.base.ids import PeerAddress
 from torrent_engine.engine.events import PeerDisconnected
 from torrent_engine.engine.peer_pool import PeerPool
@@ -114,7 +114,11 @@ async def test_b9_a_victim_that_a_hundred_peers_name_is_dialled_five_times_a_min
     async def victim(stream: anyio.abc.SocketStream) -> None:
         dials.append(anyio.current_time())  # no BitTorrent here: it hangs up
 
-    async with listening(victim) as (host, port), resources(tmp_path, pool=EAGER) as shared:
+    only_tcp = NetworkConfig(utp=UtpConfig(outgoing=False))  # all dials come to the victim
+    async with (
+        listening(victim) as (host, port),
+        resources(tmp_path, pool=EAGER, network=only_tcp) as shared,
+    ):
         contact = PexContact(PeerAddress(host, port))
         liars = [Teller(PexMessage((contact,))) for _ in range(LIARS)]
         async with connected_to(liars, shared, tmp_path / "out") as session:
