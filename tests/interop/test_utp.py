@@ -21,6 +21,7 @@ from torrent_engine.base.network_config import (
     LinkEncryption,
     LinkProtocol,
     NetworkConfig,
+    UtpConfig,
 )
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.engine.events import Event, PeerConnected
@@ -139,6 +140,17 @@ async def test_bep29_we_dial_libtorrent(
         await pair.wait_complete()
         assert await to_thread.run_sync(pair.is_complete)
         assert pair.links == {(LinkProtocol.UTP, encryption, False)}
+
+
+async def test_bep29_a_libtorrent_that_closes_what_comes_over_tcp_is_dialled_over_utp(
+    folder: Path,
+) -> None:
+    ours = NetworkConfig(utp=UtpConfig(tcp_head_start_s=PATIENCE_S))
+    async with running(ours, folder) as (pair, stack):
+        await pair.add_torrents(stack, pair.theirs.address)
+        await pair.wait_complete()
+        assert await to_thread.run_sync(pair.is_complete)
+        assert {protocol for protocol, _, _ in pair.links} == {LinkProtocol.UTP}
 
 
 @pytest.mark.parametrize(("ours", "encryption"), OURS.values(), ids=OURS)
