@@ -20,6 +20,7 @@ from tests.cli.test_transfers import (
     on_a_terminal,
     options,
     read_terminal,
+    seeding,
     wait_for,
 )
 from torrent_engine.codec.magnet import Magnet
@@ -31,14 +32,8 @@ NOBODY = "127.0.0.1:9"
 @pytest.fixture(scope="module")
 def seed_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """Where a seed listens until the last test of this module."""
-    folder = tmp_path_factory.mktemp("seed")
-    arguments = ["-d", folder / "source", *options(folder / "state"), "--json"]
-    with running("seed", make_source(folder), *arguments) as process:
-        port = wait_for(process, "torrent.started")["listen_port"]
-        wait_for(process, "torrent.complete")
+    with seeding(tmp_path_factory.mktemp("seed")) as port:
         yield port
-        process.send_signal(signal.SIGTERM)
-        assert collected(process)[0] == 0
 
 
 @pytest.fixture

@@ -23,12 +23,11 @@ def environment(**more: str) -> dict[str, str]:
 
 @contextmanager
 def running(*arguments: object, **options: object) -> Iterator["subprocess.Popen[bytes]"]:
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     process = subprocess.Popen(
         [*COMMAND, *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
         env=environment(),
-        **options,  # type: ignore[call-overload]
+        **{**pipes, **options},  # type: ignore[call-overload]
     )
     try:
         yield process

@@ -25,13 +25,14 @@ import pytest
 
 from tests.cli import torrents
 from tests.cli.test_processes import COMMAND, environment, running
+from tests.support.processes import wait_until
 from torrent_engine.cli.demo_files import planned_files
 
 CONTENT = {"a.bin": bytes(range(256)) * 4096, "b.txt": b"hello" * 5_000, "sub/empty": b""}
 
 
 def collected(process: "subprocess.Popen[bytes]") -> tuple[int, str, str]:
-    out, err = process.communicate(timeout=20)
+    out, err = process.communicate(timeout=50)
     return process.returncode, out.decode(), err.decode()
 
 
@@ -63,14 +64,27 @@ def torrent(tmp_path: Path) -> Path:
 @pytest.fixture(scope="module")
 def seed_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """Where a seed with files of its own listens; it ends in order after the last test."""
-    folder = tmp_path_factory.mktemp("seed")
-    arguments = ["-d", folder / "source", *options(folder / "state"), "--json"]
-    with running("seed", make_source(folder), *arguments) as process:
-        port = wait_for(process, "torrent.started")["listen_port"]
-        wait_for(process, "torrent.complete")
+    with seeding(tmp_path_factory.mktemp("seed")) as port:
         yield port
+
+
+@contextmanager
+def seeding(folder: Path) -> Iterator[int]:
+    """Run a seed, and say where it listens; it ends in order.
+
+    It prints to a file: a pipe that nobody reads would be full before the last test.
+    """
+    arguments = ["-d", folder / "source", *options(folder / "state"), "--json"]
+    log = folder / "seed.jsonl"
+    with (
+        log.open("wb") as output,
+        running("seed", make_source(folder), *arguments, stdout=output) as process,
+    ):
+        wait_until(lambda: "torrent.complete" in log.read_text(), timeout_s=40, what="it seeds")
+        started = next(line for line in log.read_text().splitlines() if "torrent.started" in line)
+        yield json.loads(started)["listen_port"]
         process.send_signal(signal.SIGTERM)
-        assert collected(process)[0] == 0
+        assert process.wait(40) == 0
 
 
 def options(state: Path) -> list[object]:
