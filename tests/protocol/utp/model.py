@@ -185,6 +185,9 @@ class Host:
             self.has_eof = size == 0
             self.received += self._buffer[:size]
 
+    def has_received(self, count: int) -> bool:
+        return len(self.received) >= count
+
     def write(self) -> None:
         connection = self.connection
         while len(self.to_send) and connection.is_writable and not connection.has_ended:

@@ -258,7 +258,8 @@ class SendSide:
         """Send a packet that is longer than what is known to pass, if one is to be tried."""
         size = self.size.payload_bytes
         extra = self.size.wanted_bytes(now) - size - HEADER_BYTES
-        if extra < 2 or self._peer_allows(size, now) < size or self.flight.is_full:
+        allowed = self._peer_window_bytes - self.flight.unacknowledged_bytes
+        if extra < 2 or allowed < size or self.flight.is_full:
             return 0
         payload = self.queue.cut(size)
         extra += size - len(payload)
