@@ -36,6 +36,7 @@ from torrent_engine.base.errors import (
 )
 from torrent_engine.codec.magnet import Magnet
 from torrent_engine.codec.metainfo import Metainfo
+from torrent_engine.disk.job_table import IN_HAND
 from torrent_engine.disk.move_table import load_plan
 from torrent_engine.engine.events import (
     FileRenamed,
@@ -396,7 +397,9 @@ async def test_who_gives_up_finishing_an_old_move_leaves_no_job_that_runs(
             partial(session.rename_file, 0, "other"),
             lambda: session._move is not None and session._move._job_id,
         )
-        assert await move_jobs(shared) == [JobStatus.PAUSED]
+        jobs = await move_jobs(shared)  # a slow machine has finished the old move, and renames
+        assert jobs
+        assert IN_HAND.isdisjoint(jobs)
 
 
 async def test_a_stopped_session_moves_no_files_under_another_that_runs(tmp_path: Path) -> None:
