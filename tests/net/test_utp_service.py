@@ -71,6 +71,23 @@ async def test_bep29_the_end_of_a_stream_is_read_after_its_bytes() -> None:
                 call()
 
 
+@pytest.mark.parametrize(
+    ("host", "most"),
+    [("127.0.0.1", 16_384), ("::1", 16_384), ("192.0.2.127", 1_452), ("2001:db8::1", 1_452)],
+)
+async def test_packets_are_long_only_where_they_stay_on_this_machine(host: str, most: int) -> None:
+    async with bench() as our:
+        transport = our.accept(address=PeerAddress(host, 5000))
+        clock, first = our.clock, transport.connection._sender.flight.first
+        for _ in range(8):
+            transport.send_some([bytes(100_000)])
+            clock.advance(0.1)
+            last = transport.connection._sender.flight.next - 1
+            our.receive(packet(STATE, 101, 3, last & 0xFFFF), address=transport.address)
+        assert transport.connection._sender.flight.first > first + 8
+        assert max(len(data) for data, _ in our.relay.sent) == most
+
+
 async def test_two_connections_between_the_same_sockets_are_told_apart() -> None:
     async with utp_node() as ours, utp_node(seed=2) as theirs:
         pairs = []

@@ -33,6 +33,7 @@ from torrent_engine.protocol.utp.packet import (
 
 logger = logging.getLogger(__name__)
 
+LOCAL_PACKET_BYTES: Final = 16_384  # ours: tried where nothing but this machine lies between
 FULL_PAUSE_S: Final = 0.05  # ours: timers of who waits for the system stand still so long
 
 Incoming = Callable[[UtpTransport, PeerAddress], None]
@@ -58,7 +59,9 @@ class UtpService:
         self._datagrams = datagrams
         self._rng = rng
         self._incoming = incoming
-        self._limits = UtpLimits(reorder=ReorderBudget(config.max_reorder_bytes))
+        budget = ReorderBudget(config.max_reorder_bytes)
+        self._limits = UtpLimits(reorder=budget)
+        self._local_limits = UtpLimits(LOCAL_PACKET_BYTES, budget)
         self._transports: dict[PeerAddress, dict[int, UtpTransport]] = {}
         self._strangers = Strangers(config)
         self._resets = ResetMemory(config)
@@ -113,7 +116,7 @@ class UtpService:
             now=self.clock(),
             rng=self._rng,
             is_taken=taken.__contains__,
-            limits=self._limits,
+            limits=self._limits_of(address),
         )
         transport = self._add(connection, address)
         try:
@@ -178,7 +181,7 @@ class UtpService:
         if self._incoming is None or not self._strangers.admits(address, now):
             return None
         connection = UtpConnection.accept(
-            self._config, syn, now=now, rng=self._rng, limits=self._limits
+            self._config, syn, now=now, rng=self._rng, limits=self._limits_of(address)
         )
         transport = self._add(connection, address)
         surplus = self._strangers.add(transport)
@@ -197,6 +200,10 @@ class UtpService:
 
     def _all(self) -> list[UtpTransport]:
         return [each for of_one in self._transports.values() for each in of_one.values()]
+
+    def _limits_of(self, address: PeerAddress) -> UtpLimits:
+        is_local = address.host == "::1" or address.host.startswith("127.")
+        return self._local_limits if is_local else self._limits
 
     def _add(self, connection: UtpConnection, address: PeerAddress) -> UtpTransport:
         transport = UtpTransport(connection, address, self)
