@@ -18,6 +18,7 @@ import anyio
 
 from torrent_engine.base.ids import PeerAddress
 from torrent_engine.net.streams import plain_host
+from torrent_engine.net.udp_sources import Ancillary, UdpSources
 
 MAX_READ_BYTES: Final = 64 * 1024  # what one call can bring
 MAX_SENT_BYTES: Final = 65_000  # ours: of one call; below what one IP packet can carry
@@ -35,7 +36,7 @@ _SOL_UDP, _UDP_SEGMENT, _UDP_GRO = 17, 103, 104
 _SO_TIMESTAMPNS: Final = 35
 _IP_MTU_DISCOVER, _IPV6_MTU_DISCOVER = 10, 23
 _MAY_FRAGMENT, _DO_NOT_FRAGMENT = 1, 3  # as the system thinks; never, and it remembers no path
-_ANCILLARY_BYTES: Final = 64
+_ANCILLARY_BYTES: Final = 128
 _SEGMENT_SIZE = struct.Struct("=H")
 _GRO_SIZE = struct.Struct("=i")
 _TIMESPEC = struct.Struct("@ll")
@@ -83,6 +84,7 @@ class UdpSocket:
         self.is_loopback = is_loopback(self.host)
         """Whether only this machine reaches it."""
         self._wall_clock = wall_clock
+        self._sources = UdpSources(sock)
         self._buffer = memoryview(bytearray(MAX_READ_BYTES))
         self._addresses: dict[_SocketAddress, PeerAddress] = {}
         self._fragments = True
@@ -133,8 +135,14 @@ class UdpSocket:
         if not self._fragments:
             self._let_fragment(allowed=True)
         try:
-            self.sock.sendto(data, address)
+            if source := self._sources.source_for(address):
+                self.sock.sendmsg((data,), source, 0, address)
+            else:
+                self.sock.sendto(data, address)
+        except BlockingIOError:
+            return False
         except (OSError, OverflowError):  # OverflowError: a port that is none
+            self._sources.forget(address)
             return False
         return True
 
@@ -146,35 +154,37 @@ class UdpSocket:
         """
         if self._fragments:
             self._let_fragment(allowed=False)
-        done, count = 0, len(packets)
+        done, count, source = 0, len(packets), self._sources.source_for(address)
         while done < count:
             end = _run_end(packets, done) if self.can_segment else done + 1
             try:
                 if end == done + 1:
-                    self._send_alone(packets[done], address)
+                    self._send_alone(packets[done], address, source)
                 else:
-                    end = done + self._send_run(packets[done:end], address)
+                    end = done + self._send_run(packets[done:end], address, source)
             except BlockingIOError:
                 return done
             done = end
         return count
 
-    def _send_alone(self, packet: Packet, address: PeerAddress) -> None:
+    def _send_alone(self, packet: Packet, address: PeerAddress, source: Ancillary) -> None:
         try:
             if hasattr(self.sock, "sendmsg"):
-                self.sock.sendmsg(packet, (), 0, address)
+                self.sock.sendmsg(packet, source, 0, address)
             else:
                 self.sock.sendto(b"".join(packet), address)
         except BlockingIOError:
             raise
-        except (OSError, OverflowError):
-            return  # lost; of a packet that is too large, that is all there is to know
+        except (OSError, OverflowError) as error:
+            # Lost; of a packet that is too large, that is all there is to know.
+            if isinstance(error, OSError) and error.errno != errno.EMSGSIZE:
+                self._sources.forget(address)
 
-    def _send_run(self, packets: Sequence[Packet], address: PeerAddress) -> int:
+    def _send_run(self, packets: Sequence[Packet], address: PeerAddress, source: Ancillary) -> int:
         """Send packets of one size in one call; return how many are off our hands."""
         size = len(packets[0][0]) + len(packets[0][1])
         buffers = [part for packet in packets for part in packet]
-        ancillary = ((_SOL_UDP, _UDP_SEGMENT, _SEGMENT_SIZE.pack(size)),)
+        ancillary = ((_SOL_UDP, _UDP_SEGMENT, _SEGMENT_SIZE.pack(size)), *source)
         try:
             self.sock.sendmsg(buffers, ancillary, 0, address)
         except BlockingIOError:
@@ -183,7 +193,7 @@ class UdpSocket:
             if isinstance(error, OSError) and error.errno in {errno.EINVAL, errno.EIO}:
                 self._segment_faults += 1
                 self.can_segment = self._segment_faults < MAX_SEGMENT_FAULTS
-                self._send_alone(packets[0], address)
+                self._send_alone(packets[0], address, source)
                 return 1
         return len(packets)
 
@@ -227,16 +237,18 @@ class UdpSocket:
             count, sender = self.sock.recvfrom_into(self._buffer)
             return Train(bytes(self._buffer[:count]), max(count, 1), self._address(sender), 0.0)
         count, ancillary, _, sender = self.sock.recvmsg_into([self._buffer], _ANCILLARY_BYTES)
-        segment_bytes, waited_s = max(count, 1), 0.0
-        for _, kind, value in ancillary:
+        segment_bytes, waited_s, address = max(count, 1), 0.0, self._address(sender)
+        for level, kind, value in ancillary:
             if kind == _UDP_GRO and len(value) == _GRO_SIZE.size:
                 segment_bytes = _GRO_SIZE.unpack(value)[0] or segment_bytes
             elif kind == _SO_TIMESTAMPNS and len(value) == _TIMESPEC.size:
                 seconds, nanoseconds = _TIMESPEC.unpack(value)
                 waited_s = self._wall_clock() - seconds - nanoseconds * NANOSECOND_S
+            else:
+                self._sources.note(address, level, kind, value)
         if not 0.0 <= waited_s <= MAX_WAITED_S:
             waited_s = 0.0
-        return Train(bytes(self._buffer[:count]), segment_bytes, self._address(sender), waited_s)
+        return Train(bytes(self._buffer[:count]), segment_bytes, address, waited_s)
 
     def _address(self, sender: _SocketAddress) -> PeerAddress:
         address = self._addresses.get(sender)
