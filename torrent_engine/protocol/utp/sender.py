@@ -33,6 +33,7 @@ OutgoingPacket = tuple[bytes, bytes | memoryview]
 MIN_REORDER_SHARE: Final = 0.25  # RFC 8985: of the shortest round trip a packet may be overtaken by
 REORDER_FADES: Final = 0.98  # ours: what an overtaking counts for, after each loss
 
+MAX_JITTER_S: Final = 0.02  # ours: a shorter queue must stand for a round trip to count at a loss
 MAX_WINDOW_WAIT_S: Final = 60.0  # as long as the longest time-out
 
 _DATA_KIND: Final = DATA << 4 | VERSION
@@ -158,7 +159,7 @@ class SendSide:
         self._round_lost = self._round_delivered = 0
         self._reduced_s = now
         queueing_s = self.queueing_s
-        if not self.congestion.is_slow_start:  # there a queue is no older than a round trip
+        if queueing_s < MAX_JITTER_S and not self.congestion.is_slow_start:
             queueing_s = min(queueing_s, self.delay.standing_s)
         trip, size = self.round_trip, self.size.payload_bytes
         self.congestion.lost(share, queueing_s, trip.min_s, size)
