@@ -1,4 +1,7 @@
-"""tcp_flow.py receive HOST PORT | send HOST PORT: one TCP flow as fast as it goes, until ended."""
+"""tcp_flow.py receive HOST PORT | send HOST PORT: one TCP flow as fast as it goes, until ended.
+
+With cubic, whatever the system would take: BBR makes no queue of its own to yield to.
+"""
 
 import socket
 import sys
@@ -18,7 +21,9 @@ def receive(host: str, port: int) -> None:
 
 def send(host: str, port: int) -> None:
     """Connect, and send zeros."""
-    with socket.create_connection((host, port)) as connection:
+    with socket.socket() as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, b"cubic")
+        connection.connect((host, port))
         print("ready", flush=True)
         while True:
             connection.sendall(CHUNK)

@@ -13,9 +13,9 @@ MIN_WINDOW_PACKETS: Final = 2  # RFC 6817
 SLOW_START_END: Final = 0.25  # ours: share of the target delay at which doubling ends
 GROWTH: Final = 1 / 32  # ours: share of the window that a round trip may add, at no delay
 MAX_SHRINK: Final = 0.5  # ours: share that a round trip may take away
-SIGNIFICANT: Final = 0.08  # ours: share of the target delay that says "a queue"
-MIN_TARGET: Final = 0.1  # ours: share of the target that is left where a queue is short
-RECOVERY: Final = 0.003  # ours: share of the difference that the target regains in a round trip
+SIGNIFICANT: Final = 0.15  # ours: share of the target delay that says "a queue"
+MIN_TARGET: Final = 0.2  # ours: share of the target that is left where a queue is short
+RECOVERY: Final = 0.0005  # ours: share of the difference that the target regains in a round trip
 HIGH_LOSS: Final = 0.1  # ours: share of packets; above it the window does not grow
 MAX_LOSS: Final = 0.25  # ours: share of packets; above it every loss counts
 LOSS_MEMORY: Final = 1 / 8  # ours: weight of a new figure of it
@@ -76,7 +76,7 @@ class CongestionWindow:
         if not is_queue and self._loss < MAX_LOSS:
             return
         if is_queue:
-            target_s = max(queueing_s / 2, self._full_target_s * MIN_TARGET)
+            target_s = max(queueing_s / 4, self._full_target_s * MIN_TARGET)
             self._target_s = min(self._target_s, target_s)
         kept = min_rtt_s / (min_rtt_s + queueing_s) if is_queue else 0.0
         self.window_bytes *= max(kept, 1 - MAX_SHRINK)
