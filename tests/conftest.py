@@ -35,10 +35,46 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--no-uvloop", action="store_true", help="asyncio's own event loop instead of uvloop"
     )
+    parser.addoption(
+        "--passed-file",
+        type=Path,
+        help="leave out the tests that this file names, and add the names of those that pass",
+    )
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+class PassedTests:
+    """Keeps the names of the tests that passed, for a second run of all others."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._names = set(path.read_text().splitlines()) if path.exists() else set()
+        self._others: set[str] = set()
+        """Failed, or left out."""
+
+    def is_passed(self, item: pytest.Item) -> bool:
+        return item.nodeid in self._names
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Take a phase of a test; its end comes last."""
+        if not report.passed:
+            self._others.add(report.nodeid)
+        if report.when == "teardown" and report.nodeid not in self._others:
+            with self._path.open("a") as names:
+                names.write(f"{report.nodeid}\n")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    path = config.getoption("--passed-file")
+    if path is not None and not hasattr(config, "workerinput"):
+        config.pluginmanager.register(PassedTests(path), "passed-tests")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Watch the coverage of the core in its own tests only: to watch is three times the work."""
+    path = config.getoption("--passed-file")
+    if path is not None and path.exists():
+        passed = PassedTests(path)
+        items[:] = [item for item in items if not passed.is_passed(item)]
     for item in items:
         if not CORE & set(item.path.parts[len(TESTS.parts) :]):
             item.add_marker(pytest.mark.no_cover)
