@@ -1,7 +1,8 @@
 """A process that moves a seed until it is killed: python -m tests.engine.move_child FOLDER TARGET.
 
 Prints a line for each step of the move, one when the database knows the new place, and one when
-all is done and the torrent seeds there; and each piece that is hashed, which none should be.
+all is done and the torrent seeds there; and each piece that is hashed, which none should be. After
+each step it goes on when a line comes in.
 """
 
 import sys
@@ -40,11 +41,13 @@ def tell_steps() -> None:
     def some_and_tell(steps: Any) -> bool:
         is_over: bool = some(steps)
         report("step")
+        sys.stdin.readline()
         return is_over
 
     async def save_and_tell(*arguments: Any) -> None:
         await save(*arguments)
         report("placed")
+        sys.stdin.readline()
 
     module.STEP_S, module._some, module.save_placed = 0.0, some_and_tell, save_and_tell
 

@@ -20,13 +20,18 @@ def run(folder: Path, target: Path, kill: tuple[str, int] | None) -> list[str]:
     """Return what the process said until it was killed, or until it ended well."""
     command = [sys.executable, "-m", "tests.engine.move_child", str(folder), str(target)]
     lines: list[str] = []
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as child:
         assert child.stdout is not None
+        assert child.stdin is not None
         for line in child.stdout:
             lines.append(line.strip())
             if kill is not None and lines.count(kill[0]) == kill[1]:
                 child.kill()
                 break
+            if lines[-1] in {"step", "placed"}:
+                child.stdin.write("\n")
+                child.stdin.flush()
         child.wait(20)
     assert child.returncode == (0 if kill is None else -9), lines
     return lines
