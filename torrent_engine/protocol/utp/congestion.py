@@ -15,10 +15,10 @@ GROWTH: Final = 1 / 32  # ours: share of the window that a round trip may add, a
 MAX_SHRINK: Final = 0.5  # ours: share that a round trip may take away
 SIGNIFICANT: Final = 0.15  # ours: share of the target delay that says "a queue"
 MIN_TARGET: Final = 0.2  # ours: share of the target that is left where a queue is short
-RECOVERY: Final = 0.0005  # ours: share of the difference that the target regains in a round trip
+RECOVERY: Final = 0.012  # ours: share of the difference that the target regains in a second
 HIGH_LOSS: Final = 0.1  # ours: share of packets; above it the window does not grow
 MAX_LOSS: Final = 0.25  # ours: share of packets; above it every loss counts
-LOSS_MEMORY: Final = 1 / 8  # ours: weight of a new figure of it
+LOSS_MEMORY: Final = 1 / 16  # ours: weight of a new figure of it, which is much by chance
 
 
 class CongestionWindow:
@@ -51,7 +51,7 @@ class CongestionWindow:
     ) -> None:
         """Take that ``count`` bytes arrived; ``is_used`` says that the window was the limit."""
         self._target_s += (self._full_target_s - self._target_s) * (
-            RECOVERY * min(count / self.window_bytes, 1.0)
+            RECOVERY * min_rtt_s * min(count / self.window_bytes, 1.0)
         )
         load = queueing_s / self._target_s
         if self.is_slow_start and (load > SLOW_START_END or self._loss > HIGH_LOSS):
