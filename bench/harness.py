@@ -216,3 +216,16 @@ def medians_of(
         }
         for name, group in groups.items()
     }
+
+
+def print_pairs(document: dict) -> None:
+    """Print speed, CPU time and memory of each leech and its seed, and the ratios."""
+    print()
+    for pair, figures in document["medians"].items():
+        print(
+            f"{pair:40} {figures['mib_per_s']:7.0f} MiB/s  leech {figures['cpu_s']:5.2f} CPU s "
+            f"{figures['peak_rss_mib']:5.0f} MiB  seed {figures['seed_cpu_s']:5.2f} CPU s "
+            f"{figures['seed_peak_rss_mib']:5.0f} MiB"
+        )
+    for name, value in document["ratios"].items():
+        print(f"{value:6.2f} x  {name}")

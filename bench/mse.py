@@ -9,7 +9,7 @@ import json
 import os
 from pathlib import Path
 
-from bench.harness import Torrent, machine, make_torrent, medians_of, save, workspace
+from bench.harness import Torrent, machine, make_torrent, medians_of, print_pairs, save, workspace
 from bench.throughput import FIGURES, run_leech, running_seed, script, turned
 
 PAIRS = ["ours", "libtorrent"]
@@ -33,7 +33,7 @@ def main() -> None:
         "ratios": ratios(rows, kinds),
         "rows": rows,
     }
-    print_table(document)
+    print_pairs(document)
     print("written:", save("mse", document))
 
 
@@ -68,18 +68,6 @@ def ratios(rows: list[dict[str, object]], kinds: list[str]) -> dict[str, float]:
         )
         for kind in kinds
     }
-
-
-def print_table(document: dict) -> None:
-    print()
-    for pair, figures in document["medians"].items():
-        print(
-            f"{pair:20} {figures['mib_per_s']:7.0f} MiB/s  leech {figures['cpu_s']:5.2f} CPU s "
-            f"{figures['peak_rss_mib']:5.0f} MiB  seed {figures['seed_cpu_s']:5.2f} CPU s "
-            f"{figures['seed_peak_rss_mib']:5.0f} MiB"
-        )
-    for name, value in document["ratios"].items():
-        print(f"{value:6.2f} x  {name}")
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from bench.harness import (
     machine,
     make_torrent,
     medians_of,
+    print_pairs,
     save,
     workspace,
 )
@@ -39,7 +40,7 @@ def main() -> None:
         "ratios": ratios(rows),
         "rows": rows,
     }
-    print_table(document)
+    print_pairs(document)
     print("written:", save(options.name or name_of(options), document))
 
 
@@ -145,18 +146,6 @@ def ratios(rows: list[dict[str, object]]) -> dict[str, float]:
                 name = f"{leech} leech, from {seed} seed / {base} seed"
                 compared[name] = round(value / speed[leech, base], 3)
     return compared
-
-
-def print_table(document: dict) -> None:
-    print()
-    for pair, figures in document["medians"].items():
-        print(
-            f"{pair:40} {figures['mib_per_s']:7.0f} MiB/s  leech {figures['cpu_s']:5.2f} CPU s "
-            f"{figures['peak_rss_mib']:5.0f} MiB  seed {figures['seed_cpu_s']:5.2f} CPU s "
-            f"{figures['seed_peak_rss_mib']:5.0f} MiB"
-        )
-    for name, value in document["ratios"].items():
-        print(f"{value:6.2f} x  {name}")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import subprocess
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from tests.interop.scenarios import Running, Scenario, all_running
 from tests.support.netns import LOOPBACK, Host, namespaces
 from tests.support.payload import Payload, make_payload
+from tests.support.processes import missing
 
 HERE = Path(__file__).parent
 TESTS = HERE.parent
@@ -88,6 +90,17 @@ def transfers(
 
     with all_running(scenario) as running:
         yield running
+
+
+@pytest.fixture
+def own_hosts() -> Iterator[tuple[Host, Host]]:
+    """Two joined hosts of one test: whatever is seen on the left one, its process sent it."""
+    with ExitStack() as stack:
+        try:
+            left_and_right = stack.enter_context(namespaces())
+        except (OSError, subprocess.CalledProcessError):
+            missing("network namespaces cannot be made")
+        yield left_and_right
 
 
 @pytest.fixture(scope="session")

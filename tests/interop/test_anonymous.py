@@ -1,14 +1,12 @@
 """Anonymous downloads: no packet names the program, or tells the neighbours."""
 
-import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from tests.support.netns import namespaces
-from tests.support.processes import missing
+from tests.support.netns import Host
 from tests.support.proxied_swarm import ProxiedSwarm, Sent
 from torrent_engine.base.ids import CLIENT_NAME, CLIENT_PREFIX
 from torrent_engine.protocol.dht.endpoint import CLIENT
@@ -20,13 +18,9 @@ SLOW_BYTES_PER_S = 500_000  # three seconds: long enough to ask everybody
 
 
 @pytest.fixture
-def swarm(folder: Path) -> Iterator[ProxiedSwarm]:
+def swarm(own_hosts: tuple[Host, Host], folder: Path) -> Iterator[ProxiedSwarm]:
     with ExitStack() as programs:
-        try:
-            hosts = programs.enter_context(namespaces())
-        except (OSError, subprocess.CalledProcessError):
-            missing("network namespaces cannot be made")
-        yield ProxiedSwarm(hosts, folder, programs)
+        yield ProxiedSwarm(own_hosts, folder, programs)
 
 
 def download(swarm: ProxiedSwarm, *, anonymous: bool) -> Sent:

@@ -1,14 +1,13 @@
 """Downloads that keep to one interface, or to one address: every packet shows it."""
 
-import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from tests.support.netns import ip_batch, namespaces
-from tests.support.processes import missing, wait_until
+from tests.support.netns import Host, ip_batch
+from tests.support.processes import wait_until
 from tests.support.proxied_swarm import WAIT_S, NetworkChild, ProxiedSwarm, Sent
 
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(300)]
@@ -20,15 +19,12 @@ TOO_SLOW_BYTES_PER_S = 20_000  # a minute: it does not end
 
 
 @pytest.fixture
-def swarm(folder: Path) -> Iterator[ProxiedSwarm]:
+def swarm(own_hosts: tuple[Host, Host], folder: Path) -> Iterator[ProxiedSwarm]:
     """Two hosts with two wires between them; the second one's name is that of a tunnel."""
+    left, right = own_hosts
+    _join(left.namespace or "", right.namespace or "")
     with ExitStack() as programs:
-        try:
-            left, right = programs.enter_context(namespaces())
-            _join(left.namespace or "", right.namespace or "")
-        except (OSError, subprocess.CalledProcessError):
-            missing("network namespaces cannot be made")
-        yield ProxiedSwarm((left, right), folder, programs)
+        yield ProxiedSwarm(own_hosts, folder, programs)
 
 
 def _join(left: str, right: str) -> None:

@@ -3,7 +3,6 @@
 The same download of a public torrent is seen everywhere, so that silence means something.
 """
 
-import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -15,9 +14,9 @@ import pytest
 from tests.support.capture import Packet, capturing
 from tests.support.engine_client import DISCOVERY, EngineLeech, EngineTracker
 from tests.support.libtorrent_client import LibtorrentClient
-from tests.support.netns import Host, namespaces
+from tests.support.netns import Host
 from tests.support.payload import Payload, make_payload
-from tests.support.processes import Program, free_port, missing, wait_until
+from tests.support.processes import Program, free_port, wait_until
 from torrent_engine.protocol.wire.messages import DHT_BIT, PROTOCOL_STRING
 
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(120)]
@@ -148,14 +147,9 @@ class Swarm:
 
 
 @pytest.fixture
-def swarm(folder: Path) -> Iterator[Swarm]:
-    """Two hosts of our own: whatever is seen on the left one, our process sent it."""
+def swarm(own_hosts: tuple[Host, Host], folder: Path) -> Iterator[Swarm]:
     with ExitStack() as programs:
-        try:
-            hosts = programs.enter_context(namespaces())
-        except (OSError, subprocess.CalledProcessError):
-            missing("network namespaces cannot be made")
-        yield Swarm(hosts, folder, programs)
+        yield Swarm(own_hosts, folder, programs)
 
 
 def test_b10_a_private_torrent_is_told_to_its_tracker_and_its_peers_only(swarm: Swarm) -> None:

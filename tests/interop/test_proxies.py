@@ -3,15 +3,13 @@
 The same download without a proxy is seen everywhere, so that silence means something.
 """
 
-import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from tests.support.netns import namespaces
-from tests.support.processes import missing
+from tests.support.netns import Host
 from tests.support.proxied_swarm import (
     NAME_SERVER,
     OUTSIDE,
@@ -28,13 +26,9 @@ SLOW_BYTES_PER_S = 500_000  # three seconds: long enough to try everything
 
 
 @pytest.fixture
-def swarm(folder: Path) -> Iterator[ProxiedSwarm]:
+def swarm(own_hosts: tuple[Host, Host], folder: Path) -> Iterator[ProxiedSwarm]:
     with ExitStack() as programs:
-        try:
-            hosts = programs.enter_context(namespaces())
-        except (OSError, subprocess.CalledProcessError):
-            missing("network namespaces cannot be made")
-        yield ProxiedSwarm(hosts, folder, programs)
+        yield ProxiedSwarm(own_hosts, folder, programs)
 
 
 def proxy_for(swarm: ProxiedSwarm, kind: str, *, relays_datagrams: bool = True) -> dict:

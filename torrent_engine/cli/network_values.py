@@ -82,29 +82,12 @@ def parse_interface(text: str) -> str:
     return text
 
 
-class SecretType(click.ParamType[object]):
-    """The URL of a proxy; what is wrong with it is told without repeating it."""
-
-    name = "url"
-
-    def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> object:
-        """Parse a string; what is no string is a default and passes."""
-        if not isinstance(value, str):
-            return value
-        try:
-            return parse_proxy(value)
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
-
-
 def values_of(choices: Collection[str]) -> click.Choice[str]:
     """Return the type of an option with some values."""
     return click.Choice([str(each) for each in choices], case_sensitive=False)
 
 
-PROXY: Final = SecretType()
+PROXY: Final = ParsedType("url", parse_proxy, is_secret=True)
 PROXY_USE: Final = ParsedType("uses", parse_proxy_uses)
 PORT_RANGES: Final = ParsedType("ports", parse_port_ranges)
 IP_RANGE: Final = ParsedType("range", parse_ip_range)

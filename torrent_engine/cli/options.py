@@ -37,11 +37,17 @@ class Settings:
 
 
 class ParsedType(click.ParamType[object]):
-    """A click type around a function that raises ValueError with a sentence."""
+    """A click type around a function that raises ValueError with a sentence.
 
-    def __init__(self, name: str, parse: Callable[[str], object]) -> None:
+    What is wrong with a value that ``is_secret`` is told without repeating it.
+    """
+
+    def __init__(
+        self, name: str, parse: Callable[[str], object], *, is_secret: bool = False
+    ) -> None:
         self.name = name
         self._parse = parse
+        self._is_secret = is_secret
 
     def convert(
         self, value: object, param: click.Parameter | None, ctx: click.Context | None
@@ -52,7 +58,7 @@ class ParsedType(click.ParamType[object]):
         try:
             return self._parse(value)
         except ValueError as error:
-            self.fail(f"{value!r}: {error}", param, ctx)
+            self.fail(str(error) if self._is_secret else f"{value!r}: {error}", param, ctx)
 
 
 def parse_peer(text: str) -> PeerAddress:

@@ -158,22 +158,7 @@ class Datagrams:
         """Read all sockets until cancelled."""
         async with anyio.create_task_group() as tasks:
             for udp in self.sockets:
-                tasks.start_soon(self._read, udp)
-
-    async def _read(self, udp: UdpSocket) -> None:
-        while True:
-            if LOOP_TURN.is_over:
-                await LOOP_TURN.pass_on()
-            try:
-                has_more = self._read_batch(udp)
-            except OSError as error:
-                logger.debug("receiving datagrams: %s", error)
-                await anyio.sleep(FAULT_PAUSE_S)
-                continue
-            if has_more:
-                await anyio.lowlevel.checkpoint()
-            else:
-                await udp.wait_readable()
+                tasks.start_soon(read_forever, udp, self._read_batch)
 
     def read_waiting(self) -> None:
         """Hand on what has come already, so that no timer fires for want of having read it."""
@@ -221,6 +206,26 @@ class Datagrams:
         """Close the sockets; :meth:`run` must have ended."""
         for udp in self.sockets:
             udp.close()
+
+
+async def read_forever(udp: UdpSocket, read_batch: Callable[[UdpSocket], bool]) -> None:
+    """Have ``read_batch`` called when something is there, until cancelled.
+
+    It returns whether there may be more; an OSError of it is waited out.
+    """
+    while True:
+        if LOOP_TURN.is_over:
+            await LOOP_TURN.pass_on()
+        try:
+            has_more = read_batch(udp)
+        except OSError as error:
+            logger.debug("receiving datagrams: %s", error)
+            await anyio.sleep(FAULT_PAUSE_S)
+            continue
+        if has_more:
+            await anyio.lowlevel.checkpoint()
+        else:
+            await udp.wait_readable()
 
 
 @asynccontextmanager

@@ -19,12 +19,11 @@ from torrent_engine.base.errors import NetworkError, ProxyError
 from torrent_engine.base.ids import PeerAddress
 from torrent_engine.net.binding import UNBOUND, Binding
 from torrent_engine.net.datagrams import (
-    FAULT_PAUSE_S,
     MAX_WAITING_BATCHES,
     DatagramHandler,
     Datagrams,
+    read_forever,
 )
-from torrent_engine.net.loop_turn import LOOP_TURN
 from torrent_engine.net.proxy import Proxy
 from torrent_engine.net.socks import receive
 from torrent_engine.net.streams import close
@@ -155,9 +154,9 @@ class SocksDatagrams:
         delay_s = FIRST_RETRY_S
         while True:
             try:
-                async with self._associated() as link:
+                async with self._associated() as (link, udp):
                     delay_s = FIRST_RETRY_S
-                    await self._relay_until_closed(link)
+                    await self._relay_until_closed(link, udp)
                 logger.info("the proxy relays datagrams no more")
             except NetworkError as error:
                 level = logging.WARNING if delay_s == FIRST_RETRY_S else logging.DEBUG
@@ -166,13 +165,13 @@ class SocksDatagrams:
             delay_s = min(2 * delay_s, MAX_RETRY_S)
 
     @asynccontextmanager
-    async def _associated(self) -> AsyncIterator[socket.socket]:
-        """Yield the connection for whose life the proxy relays."""
+    async def _associated(self) -> AsyncIterator[tuple[socket.socket, UdpSocket]]:
+        """Yield the connection for whose life the proxy relays, and the socket for datagrams."""
         link, self._relay = await self._proxy.associate(ASSOCIATE_TIMEOUT_S)
         try:
             with self._socket_to(self._relay) as sock:
-                self._udp = UdpSocket(sock)
-                yield link
+                self._udp = udp = UdpSocket(sock)
+                yield link, udp
         finally:
             self._udp = None
             close(link)
@@ -190,25 +189,10 @@ class SocksDatagrams:
         finally:
             close(sock)
 
-    async def _relay_until_closed(self, link: socket.socket) -> None:
+    async def _relay_until_closed(self, link: socket.socket, udp: UdpSocket) -> None:
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._read)
+            tasks.start_soon(read_forever, udp, self._read_batch)
             with suppress(*_LINK_GONE):
                 while await receive(link, 1):
                     pass
             tasks.cancel_scope.cancel()
-
-    async def _read(self) -> None:
-        while (udp := self._udp) is not None:
-            if LOOP_TURN.is_over:
-                await LOOP_TURN.pass_on()
-            try:
-                has_more = self._read_batch(udp)
-            except OSError as error:
-                logger.debug("receiving datagrams: %s", error)
-                await anyio.sleep(FAULT_PAUSE_S)
-                continue
-            if has_more:
-                await anyio.lowlevel.checkpoint()
-            else:
-                await udp.wait_readable()
