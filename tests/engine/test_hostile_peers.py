@@ -335,7 +335,29 @@ async def test_b5_one_ip_address_gets_one_incoming_link_handshake_or_not(tmp_pat
         assert connect("10.0.0.1").fileno() >= 0
         for sock in theirs:
             sock.close()
-        await until(lambda: not pool._incoming._per_host)
+        await until(lambda: not pool._incoming._per_operator)
+
+
+async def test_b5_the_addresses_of_one_64_get_one_incoming_link(tmp_path: Path) -> None:
+    async with seed(tmp_path, METAINFO, PAYLOAD) as (session, _):
+        assert session._run is not None
+        pool = session._run.transfer.pool
+        await until(lambda: pool._tasks)
+        theirs: list[socket.socket] = []
+
+        def is_taken(host: str) -> bool:
+            ours, other = socket.socketpair()
+            ours.settimeout(0.0)
+            theirs.append(other)
+            pool.accept(TcpTransport(ours), PeerAddress(host, 1000), b"")
+            return ours.fileno() >= 0
+
+        taken = [is_taken(f"2600:0:0:1::{number + 1:x}") for number in range(50)]
+        assert taken == [True] + [False] * 49
+        assert is_taken("2600:0:0:2::1")
+        for sock in theirs:
+            sock.close()
+        await until(lambda: not pool._incoming._per_operator)
 
 
 # -- floods and silence -------------------------------------------------------------------------

@@ -97,6 +97,10 @@ def test_a_tiny_room_holds_what_it_can(limit: int) -> None:
         ("2001:db8:1::1", "2001:db8:1:ffff::2", True),
         ("2001:db8:1::1", "2001:db8:2::1", False),
         ("0.0.0.1", "::1", False),
+        ("192.0.2.1", "::ffff:192.0.2.7", True),
+        ("192.0.2.1", "64:ff9b::192.0.2.7", True),
+        ("192.0.2.1", "2002:c000:207::1", True),
+        ("fe80::1%eth0", "fe80::2%eth1", True),
         ("a name", "a name", True),
     ],
 )

@@ -75,3 +75,26 @@ def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(bans._ends) == 50
     assert len(bans._strikes) == 50
     assert bans.is_banned(PeerAddress("10.0.3.231", 1), None, now=1)
+
+
+def test_b7_three_bad_peers_of_one_64_ban_all_of_it_and_no_neighbour() -> None:
+    bans = BanList(CONFIG)
+    for number in range(3):
+        bans.ban(PeerAddress(f"2001:db8:1:2::{number + 1}", 7000), poisoner(number)[1], now=0)
+    assert bans.is_banned(PeerAddress("2001:db8:1:2:9::9", 1), None, now=1)
+    assert not bans.is_banned(PeerAddress("2001:db8:1:3::1", 1), None, now=1)
+
+
+def test_b7_a_banned_peer_id_is_known_at_every_address_of_its_64() -> None:
+    bans = BanList(CONFIG)
+    bans.ban(PeerAddress("2001:db8:1:2::1", 7000), HONEST[1], now=0)
+    assert bans.is_banned(PeerAddress("2001:db8:1:2::2", 8000), HONEST[1], now=1)
+    assert not bans.is_banned(PeerAddress("2001:db8:1:2::2", 7000), None, now=1)
+
+
+def test_b7_an_ipv4_address_is_banned_however_it_is_written() -> None:
+    bans = BanList(CONFIG)
+    for number in range(3):
+        bans.ban(*poisoner(number), now=0)
+    for host in ("::ffff:5.6.7.8", "2002:506:708::1", "64:ff9b::5.6.7.8"):
+        assert bans.is_banned(PeerAddress(host, 1), None, now=1)

@@ -149,7 +149,7 @@ def test_every_port_of_the_loopback_is_a_peer_of_its_own(host: str) -> None:
 def test_address_in_use_is_looked_at_again_later() -> None:
     subject = candidates()
     subject.add(peer(0), Source.TRACKER, now=0)
-    assert subject.next_to_dial(0, in_use_ips={peer(0).host}) is None
+    assert subject.next_to_dial(0, in_use={peer(0).host}) is None
     assert subject.next_to_dial(0) is None
     assert subject.next_to_dial(10) == peer(0)
 
@@ -424,7 +424,9 @@ def test_bep40_priority_decides_once_our_address_is_known() -> None:
 
 def test_bep40_our_address_of_one_family_says_nothing_of_peers_of_the_other() -> None:
     subject, ours = candidates(), (PeerAddress("123.213.32.10", 9), PeerAddress("2600::1", 9))
-    theirs = {peer(n) for n in range(20)} | {PeerAddress(f"2601::{n:x}", 1) for n in range(20)}
+    theirs = {peer(n) for n in range(20)} | {
+        PeerAddress(f"2601:0:0:{n:x}::1", 1) for n in range(20)
+    }
     for own in ours:
         subject.set_own_address(own)
     for address in theirs:
@@ -534,9 +536,9 @@ def test_random_lives_keep_the_counts_right(steps: list[tuple[str, int, int]]) -
         assert len(subject) <= 6
         assert all(each.busy != (address in subject._waiting) for address, each in known.items())
         assert len(subject._waiting) == sum(not each.busy for each in known.values())
-        assert subject._per_ip == Counter(address.host for address in known)
+        assert subject._per_operator == Counter(address.host for address in known)
         busy = Counter(address.host for address, each in known.items() if each.busy)
-        assert subject._busy_per_ip == busy
+        assert subject._busy_per_operator == busy
         dialling = {address.host for address, each in known.items() if each.dialling}
         assert set(subject._limiter._waiters) == dialling
 
@@ -681,3 +683,40 @@ def test_bep55_a_peer_may_be_dialled_before_its_turn_within_the_limits() -> None
     assert not subject.dial_now(peer(0), 4)  # five dials
     other.ban(peer(0), None, 5)
     assert not other.dial_now(peer(0), 100)
+
+
+def in_one_64(number: int) -> PeerAddress:
+    return PeerAddress(f"2600:0:0:1::{number + 1:x}", 6881)
+
+
+def test_b9_addresses_of_one_64_are_dialled_one_at_a_time() -> None:
+    subject = candidates()
+    known = sum(subject.add(in_one_64(number), Source.PEX, now=0) for number in range(3_000))
+    assert known == CONFIG.max_candidates_per_ip
+    assert len(dial_all(subject, 0)) == 1
+    assert subject.add(PeerAddress("2600:0:0:2::1", 6881), Source.PEX, now=0)
+    assert dial_all(subject, 0) == [PeerAddress("2600:0:0:2::1", 6881)]
+
+
+def test_b9_dials_to_one_64_a_minute_are_as_few_as_those_to_one_address() -> None:
+    limiter, dials = DialLimiter(CONFIG), 0
+    for number in range(100):  # a torrent each, so that no list of candidates is full
+        subject = candidates(dial_limiter=limiter)
+        subject.add(in_one_64(number), Source.PEX, now=0)
+        while (address := subject.next_to_dial(number * 0.1)) is not None:
+            dials += 1
+            subject.mark_failed(address, number * 0.1)
+    assert dials == CONFIG.max_dials_per_ip_per_minute
+
+
+def test_b9_a_link_with_one_address_of_a_64_is_one_with_all_of_it() -> None:
+    subject = candidates()
+    subject.add(in_one_64(7), Source.PEX, now=0)
+    assert subject.next_to_dial(0, in_use={"2600:0:0:1::/64"}) is None
+
+
+@pytest.mark.parametrize("host", ["64:ff9b::192.168.0.1", "2002:c0a8:1::1", "64:ff9b::127.0.0.1"])
+def test_b9_a_local_address_inside_an_ipv6_one_is_local(host: str) -> None:
+    subject = candidates()
+    address = PeerAddress(host, 6881)
+    assert not subject.add(address, Source.PEX, now=0, allow_local=False)

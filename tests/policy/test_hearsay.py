@@ -205,3 +205,18 @@ def test_b9_who_named_an_address_is_known_while_it_is_listened_to() -> None:
     assert subject.who_told(address(2), 1) == ["other"]
     subject.left("other")
     assert subject.who_told(address(2), 1) == []
+
+
+def test_b9_one_address_of_a_64_is_taken_of_each_teller() -> None:
+    subject = hearsay()
+    subject.joined("teller", PeerAddress("2600:0:0:1::1", 1))
+    named = [PeerAddress(f"2600:0:0:2::{number + 1:x}", 6881) for number in range(20)]
+    assert subject.heard("teller", named, (), 0) == named[:1]
+
+
+def test_b9_a_64_that_is_not_listened_to_is_known_at_its_next_address() -> None:
+    subject = hearsay()
+    subject.joined("one", PeerAddress("2600:0:0:1::1", 1))
+    subject.joined("other", PeerAddress("2600:0:0:1::2", 1))
+    subject.distrust("one", 0)
+    assert not subject.heard("other", addresses(1, 2), (), 1)

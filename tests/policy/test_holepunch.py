@@ -120,3 +120,10 @@ def test_an_allowance_remembers_so_many_keys() -> None:
 def test_bep55_a_limit_of_zero_allows_nothing() -> None:
     allowance = Allowance[int](0, max_keys=10)
     assert [allowance.take(1, now) for now in (0.0, 1.0, 100.0)] == [False] * 3
+
+
+def test_bep55_the_addresses_of_one_64_share_an_allowance() -> None:
+    rules = IntroductionRules[str](replace(CONFIG, max_rendezvous_per_minute=3))
+    asked = [rules.may_ask(f"2600:0:0:1::{number + 1:x}", 0.0) for number in range(5)]
+    assert asked == [True] * 3 + [False] * 2
+    assert rules.may_ask("2600:0:0:2::1", 0.0)

@@ -132,3 +132,15 @@ def test_bep27_a_private_torrent_refuses_public_sources() -> None:
     assert admission.refuses(FRIEND, Source.DHT, 0.0, allow_local=True)
     assert not admission.refuses(FRIEND, Source.TRACKER, 0.0, allow_local=True)
     assert admission.refuses(LOCAL, Source.TRACKER, 0.0, allow_local=False)
+
+
+@pytest.mark.parametrize(
+    "host", ["::ffff:1.2.3.4", "2002:102:304::1", "64:ff9b::1.2.3.4", "64:ff9b::102:304"]
+)
+def test_an_ipv4_address_is_forbidden_however_it_is_written(host: str) -> None:
+    assert blocking("1.2.3.0/24").blocked_by(host) == "foes"
+    assert blocking("9.9.9.9").blocked_by(host) is None
+
+
+def test_a_6to4_address_is_forbidden_by_a_range_of_ipv6_too() -> None:
+    assert blocking("2002::/16").blocked_by("2002:102:304::1") == "foes"

@@ -109,3 +109,13 @@ def test_only_the_internet_of_ipv4_sees_the_port_that_the_gateway_gave(
     assert subject.port_seen_by(host, 6881) == 6881
     subject.mapped_port = 7000
     assert subject.port_seen_by(host, 6881) == port
+
+
+def test_bep10_all_addresses_of_one_64_have_one_vote() -> None:
+    subject = OwnAddress()
+    for number in range(100):
+        subject.told(LIE, f"2600:0:0:1::{number:x}")
+    assert not subject.hosts
+    for number in range(NEEDED_VOTES):
+        subject.told(OURS, f"2600:0:0:{number + 2:x}::1")
+    assert subject.hosts == (OURS,)

@@ -3,6 +3,7 @@
 from collections import Counter
 
 from torrent_engine.base.ids import PeerAddress
+from torrent_engine.base.operators import operator_of
 from torrent_engine.engine.link_lives import LinkLives, Opened
 from torrent_engine.engine.peer import Peer
 from torrent_engine.engine.pool_places import Place, PoolPlaces
@@ -19,7 +20,7 @@ class IncomingLinks:
     def __init__(
         self, swarm: Swarm, candidates: CandidateList, places: PoolPlaces, lives: LinkLives
     ) -> None:
-        self._per_host: Counter[str] = Counter()
+        self._per_operator: Counter[str] = Counter()
         """Those that are served, before their handshake too."""
         self._swarm = swarm
         self._config = swarm.shared_config.pool
@@ -36,7 +37,7 @@ class IncomingLinks:
             return None
         if self._is_crowded(address.host) or not self._places.make_room(address):
             return None
-        self._per_host[address.host] += 1
+        self._per_operator[operator_of(address.host)] += 1
         return self._places.take()
 
     async def serve(
@@ -53,21 +54,24 @@ class IncomingLinks:
             await self._lives.serve(opened, place)
         finally:
             place.end()
-            count_down(self._per_host, address.host)
+            count_down(self._per_operator, operator_of(address.host))
 
     async def serve_adopted(self, peer: Peer) -> None:
         """Go on with a peer that came before the metadata."""
-        host = peer.address.host
-        self._per_host[host] += 1
+        operator = operator_of(peer.address.host)
+        self._per_operator[operator] += 1
         try:
             await self._lives.serve_adopted(peer)
         finally:
-            count_down(self._per_host, host)
+            count_down(self._per_operator, operator)
 
     def _is_crowded(self, host: str) -> bool:
-        """Tell whether an IP address has its links, those that have not shaken hands included."""
+        """Return whether an operator has its links, those that have not shaken hands included."""
         if may_be_shared(host, self._config):
             return False
-        peers = self._swarm.peers
-        dialled = sum(peer.address.host == host and not peer.is_incoming for peer in peers)
-        return dialled + self._per_host[host] >= self._config.max_per_ip
+        operator = operator_of(host)
+        dialled = sum(
+            not peer.is_incoming and operator_of(peer.address.host) == operator
+            for peer in self._swarm.peers
+        )
+        return dialled + self._per_operator[operator] >= self._config.max_per_ip

@@ -13,6 +13,7 @@ from anyio.abc import TaskStatus
 
 from torrent_engine.base.ids import PeerAddress
 from torrent_engine.base.network_config import LinkProtocol
+from torrent_engine.base.operators import operator_of
 from torrent_engine.engine.connection_slots import ConnectionSlots
 from torrent_engine.engine.events import PeerBanned
 from torrent_engine.engine.incoming_links import IncomingLinks
@@ -125,7 +126,8 @@ class PeerPool:
     def _dial_some(self, tasks: anyio.abc.TaskGroup) -> float:
         """Start dials as far as the limits allow; return the seconds until the next look."""
         places, clock, waits_for_slot = self._places, self._swarm.clock, False
-        linked_ips = {peer.address.host for peer in self._swarm.peers if peer.is_incoming}
+        incoming = (peer for peer in self._swarm.peers if peer.is_incoming)
+        in_use = {operator_of(peer.address.host) for peer in incoming}
         while places.may_dial_more and not waits_for_slot:
             now = clock()
             due = self.candidates.next_due(now)
@@ -133,7 +135,7 @@ class PeerPool:
                 places.slots.looked(None)
                 return IDLE_DIAL_WAIT_S if due is None else min(max(due - now, 0.05), 30.0)
             waits_for_slot = not places.has_slot
-            if not waits_for_slot and (address := self.candidates.next_to_dial(now, linked_ips)):
+            if not waits_for_slot and (address := self.candidates.next_to_dial(now, in_use)):
                 self._begin_dial(tasks, address)
         places.slots.looked(self.wake if waits_for_slot else None)
         return IDLE_DIAL_WAIT_S

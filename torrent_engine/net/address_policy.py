@@ -8,15 +8,15 @@ to mean loopback.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Final
 
 from torrent_engine.base.errors import HttpError
+from torrent_engine.base.operators import embedded_ipv4
 
 IPAddress = IPv4Address | IPv6Address
 _LOOPBACK: Final = IPv4Address("127.0.0.1")
 _LOOPBACK_NAMES: Final = (".localhost", ".localhost.localdomain", ".ip6-localhost")
-_NAT64: Final = IPv6Network("64:ff9b::/96")
 _CLOUD_SECRETS: Final = frozenset(
     map(ip_address, ("192.0.0.192", "100.100.100.200", "fd00:ec2::254", "fd20:ce::254"))
 )
@@ -47,17 +47,14 @@ USER_POLICY: Final = AddressPolicy(allow_non_global=True)
 
 
 def real_address(literal: str) -> IPAddress:
-    """Parse a literal address; IPv4 inside IPv6 (mapped, 6to4, NAT64) comes out as IPv4.
+    """Parse a literal address; IPv4 inside IPv6 (mapped, 6to4, NAT64, Teredo) comes out as IPv4.
 
     Raises ValueError if it is none.
     """
     address = ip_address(literal.partition("%")[0])
     if isinstance(address, IPv4Address):
         return address
-    inner = address.ipv4_mapped or address.sixtofour
-    if inner is None and address in _NAT64:
-        inner = IPv4Address(address.packed[-4:])
-    return inner or address
+    return embedded_ipv4(address) or address
 
 
 def is_global(host: str) -> bool:

@@ -4,10 +4,11 @@ Whoever floods us with silent connections takes the places of its own network on
 """
 
 from collections.abc import Callable
-from ipaddress import ip_address
+from ipaddress import IPv6Address, ip_address
 from typing import Final
 
 from torrent_engine.base.ids import PeerAddress
+from torrent_engine.base.operators import embedded_ipv4, operator_of
 
 NETWORK_BITS: Final = {4: 24, 6: 48}
 """How much of an address one owner usually has, by the version of IP."""
@@ -21,7 +22,7 @@ class WaitingRoom:
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._networks: dict[str, dict[str, dict[object, Leave]]] = {}
-        """By network and host who waits, the oldest first, and what makes it go."""
+        """By network and operator who waits, the oldest first, and what makes it go."""
         self._count = 0
 
     def __len__(self) -> int:
@@ -33,56 +34,61 @@ class WaitingRoom:
 
         ``leave()`` may be called once, by somebody else's ``enter``: the place is gone then.
         """
-        network, host = network_of(address.host), address.host
-        if self._count >= self._limit and not self._make_room(network, host):
+        network, operator = network_of(address.host), operator_of(address.host)
+        if self._count >= self._limit and not self._make_room(network, operator):
             return None
         ticket = object()
-        self._networks.setdefault(network, {}).setdefault(host, {})[ticket] = leave
+        self._networks.setdefault(network, {}).setdefault(operator, {})[ticket] = leave
         self._count += 1
         return ticket
 
     def left(self, address: PeerAddress, ticket: object) -> None:
         """Give a place back; harmless if it is gone."""
-        network, host = network_of(address.host), address.host
-        hosts = self._networks.get(network, {})
-        if hosts.get(host, {}).pop(ticket, None) is None:
+        network, operator = network_of(address.host), operator_of(address.host)
+        self._leave(network, operator, ticket)
+
+    def _leave(self, network: str, operator: str, ticket: object) -> None:
+        operators = self._networks.get(network, {})
+        if operators.get(operator, {}).pop(ticket, None) is None:
             return
         self._count -= 1
-        if not hosts[host]:
-            del hosts[host]
-        if not hosts:
+        if not operators[operator]:
+            del operators[operator]
+        if not operators:
             del self._networks[network]
 
-    def _make_room(self, network: str, host: str) -> bool:
+    def _make_room(self, network: str, operator: str) -> bool:
         """Send away who came first of those that have more than the newcomer would have."""
         crowd = max(self._networks, key=self._size_of, default=network)
         if self._size_of(crowd) > self._size_of(network) + 1:
-            fullest = self._fullest_host(crowd)
+            fullest = self._fullest_operator(crowd)
         elif network in self._networks:
-            fullest, crowd = self._fullest_host(network), network
-            taken = len(self._networks[network].get(host, ()))
+            fullest, crowd = self._fullest_operator(network), network
+            taken = len(self._networks[network].get(operator, ()))
             if len(self._networks[network][fullest]) <= taken + 1:
                 return False
         else:
             return False
         ticket, leave = next(iter(self._networks[crowd][fullest].items()))
-        self.left(PeerAddress(fullest, 0), ticket)
+        self._leave(crowd, fullest, ticket)
         leave()
         return True
 
     def _size_of(self, network: str) -> int:
         return sum(len(waiting) for waiting in self._networks.get(network, {}).values())
 
-    def _fullest_host(self, network: str) -> str:
-        hosts = self._networks[network]
-        return max(hosts, key=lambda each: len(hosts[each]))
+    def _fullest_operator(self, network: str) -> str:
+        operators = self._networks[network]
+        return max(operators, key=lambda each: len(operators[each]))
 
 
 def network_of(host: str) -> str:
     """Return the network that an address is taken to be of; one that is not literal is its own."""
     try:
-        ip = ip_address(host)
+        ip = ip_address(host.partition("%")[0])
     except ValueError:
         return host
+    if isinstance(ip, IPv6Address):
+        ip = embedded_ipv4(ip) or ip
     spare_bits = ip.max_prefixlen - NETWORK_BITS[ip.version]
     return f"{ip.version}/{int(ip) >> spare_bits:x}"

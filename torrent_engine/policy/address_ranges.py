@@ -11,6 +11,8 @@ from functools import lru_cache
 from ipaddress import IPv6Address
 from typing import Final
 
+from torrent_engine.base.operators import embedded_ipv4
+
 IPV4_BITS: Final = 32
 IPV6_BITS: Final = 128
 STEP: Final = 4_096  # ours: ranges sorted in one go, which takes about a millisecond
@@ -37,6 +39,13 @@ def _ipv6_number(host: str) -> tuple[int, int]:
     return (IPV6_BITS, int(address)) if inner is None else (IPV4_BITS, int(inner))
 
 
+@lru_cache(maxsize=4096)
+def _inner_number(host: str) -> int | None:
+    """Return the IPv4 address that an IPv6 address leads to, as a number; None without one."""
+    inner = embedded_ipv4(IPv6Address(host.partition("%")[0]))
+    return None if inner is None else int(inner)
+
+
 class AddressRanges:
     """A set of addresses of both families that does not change; made by a RangeBuilder."""
 
@@ -54,12 +63,20 @@ class AddressRanges:
         return len(self._ipv4.firsts) + len(self._ipv6.firsts_high)
 
     def __contains__(self, host: str) -> bool:
-        """Tell whether a literal address is in the set; what is none is not."""
+        """Return whether a literal address is in the set; what is none is not.
+
+        One of IPv6 that leads to an IPv4 address (6to4, NAT64, Teredo) is in the set if either is.
+        """
         try:
             bits, number = address_number(host)
+            if bits == IPV4_BITS:
+                return self._ipv4.covers(number)
+            inner = _inner_number(host)
+            if inner is not None and self._ipv4.covers(inner):
+                return True
         except ValueError:
             return False
-        return self._ipv4.covers(number) if bits == IPV4_BITS else self._ipv6.covers(number)
+        return self._ipv6.covers(number)
 
 
 class _Ipv4Table:

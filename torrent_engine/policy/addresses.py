@@ -1,10 +1,14 @@
 """Owns the question of which addresses can be dialled, by whom, and which many peers may share."""
 
 from functools import lru_cache
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import Final
 
 from torrent_engine.base.config import PoolConfig
 from torrent_engine.base.ids import PeerAddress
+from torrent_engine.base.operators import embedded_ipv4, operator_of
+
+_BROADCAST: Final = IPv4Address("255.255.255.255")
 
 
 def is_dialable(address: PeerAddress, *, allow_local: bool = True) -> bool:
@@ -15,17 +19,28 @@ def is_dialable(address: PeerAddress, *, allow_local: bool = True) -> bool:
     if not 0 < address.port < 1 << 16:
         return False
     try:
-        ip = ip_address(address.host)
+        ip = real_address(address.host)
     except ValueError:
         return False
-    if ip.is_unspecified or ip.is_multicast or address.host == "255.255.255.255":
+    if ip.is_unspecified or ip.is_multicast or ip == _BROADCAST:
         return False
     return allow_local or ip.is_global
 
 
 def may_be_shared(host: str, config: PoolConfig) -> bool:
     """Tell whether the ports of one IP address are peers of their own: by option, or loopback."""
-    return config.allow_multiple_per_ip or host.startswith("127.") or host == "::1"
+    operator = operator_of(host)
+    return config.allow_multiple_per_ip or operator.startswith("127.") or operator == "::1"
+
+
+def real_address(host: str) -> IPv4Address | IPv6Address:
+    """Return the address that a literal one leads to: IPv4 inside IPv6 comes out as IPv4.
+
+    Raises ValueError for a host that is no literal address.
+    """
+    ip = ip_address(host)
+    inner = embedded_ipv4(ip) if isinstance(ip, IPv6Address) else None
+    return ip if inner is None else inner
 
 
 def is_local(host: str) -> bool:
@@ -33,8 +48,7 @@ def is_local(host: str) -> bool:
 
     Raises ValueError for a host that is no literal address.
     """
-    ip = ip_address(host)
-    ip = getattr(ip, "ipv4_mapped", None) or ip
+    ip = real_address(host)
     return ip.is_private or ip.is_link_local or ip.is_loopback
 
 
@@ -49,5 +63,5 @@ def is_in_reach(host: str, asker: str) -> bool:
 
 @lru_cache(maxsize=4096)
 def _nearness(host: str) -> int:
-    ip = ip_address(host)
+    ip = real_address(host)
     return 0 if ip.is_global else 2 if ip.is_loopback else 1

@@ -1,7 +1,8 @@
 """Owns one fact: who is banned, and until when.
 
 A ban names a peer by its address and by its peer id, so that an honest peer behind the same NAT
-stays welcome; only several banned peers of one IP address ban the address itself (row B7).
+stays welcome; only several banned peers of one operator, an IPv4 address or an IPv6 /64, ban all of
+it (row B7).
 """
 
 from collections import OrderedDict
@@ -9,11 +10,12 @@ from typing import Final
 
 from torrent_engine.base.config import PoolConfig
 from torrent_engine.base.ids import PeerAddress, PeerId
+from torrent_engine.base.operators import operator_of
 from torrent_engine.policy.addresses import may_be_shared
 
 MAX_BANS: Final = 10_000  # ours: entries of memory; the oldest go first
 
-_Name = int | PeerId | None  # a port, a peer id, or None: the whole IP address
+_Name = int | PeerId | None  # a port, a peer id, or None: everything of an operator
 
 
 class BanList:
@@ -25,23 +27,25 @@ class BanList:
         self._strikes: OrderedDict[str, list[float]] = OrderedDict()
 
     def ban(self, address: PeerAddress, peer_id: PeerId | None, now: float) -> None:
-        """Ban a peer; the third one of an IP address bans the address, except where many share it.
+        """Ban a peer; the third one of an operator bans all of it, except where many share it.
 
         Banning again whom a ban already names only moves its end.
         """
         known = self.is_banned(address, peer_id, now)
+        operator = operator_of(address.host)
         self._set(address.host, address.port, now)
         if peer_id is not None:
-            self._set(address.host, peer_id, now)
+            self._set(operator, peer_id, now)
         if not known and not may_be_shared(address.host, self._config):
-            self._strike(address.host, now)
+            self._strike(operator, now)
 
     def is_banned(self, address: PeerAddress, peer_id: PeerId | None, now: float) -> bool:
-        """Tell whether a peer is banned by its IP address, its port there, or its peer id there."""
+        """Return whether a peer is banned: its operator, its port, or its peer id there."""
         if not self._ends:
             return False
-        names: tuple[_Name, ...] = (None, address.port, peer_id)
-        return any(self._ends.get((address.host, name), now) > now for name in names)
+        host, operator, ends = address.host, operator_of(address.host), self._ends
+        names = ((operator, None), (host, address.port), (operator, peer_id))
+        return any(ends.get(name, now) > now for name in names)
 
     def _set(self, host: str, name: _Name, now: float) -> None:
         self._ends[host, name] = now + self._config.ban_s
@@ -49,13 +53,13 @@ class BanList:
         if len(self._ends) > MAX_BANS:
             self._ends.popitem(last=False)
 
-    def _strike(self, host: str, now: float) -> None:
-        """Count a further bad peer of an IP address."""
-        live = [end for end in self._strikes.get(host, ()) if end > now]
+    def _strike(self, operator: str, now: float) -> None:
+        """Count a further bad peer of an operator."""
+        live = [end for end in self._strikes.get(operator, ()) if end > now]
         live.append(now + self._config.ban_s)
-        self._strikes[host] = live[-self._config.bans_before_ip_ban :]
-        self._strikes.move_to_end(host)
+        self._strikes[operator] = live[-self._config.bans_before_ip_ban :]
+        self._strikes.move_to_end(operator)
         if len(live) >= self._config.bans_before_ip_ban:
-            self._set(host, None, now)
+            self._set(operator, None, now)
         if len(self._strikes) > MAX_BANS:
             self._strikes.popitem(last=False)

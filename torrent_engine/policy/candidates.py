@@ -11,6 +11,7 @@ from typing import Final
 
 from torrent_engine.base.config import PoolConfig
 from torrent_engine.base.ids import PeerAddress, PeerId
+from torrent_engine.base.operators import operator_of
 from torrent_engine.policy.addresses import may_be_shared
 from torrent_engine.policy.admission import Admission
 from torrent_engine.policy.bans import BanList
@@ -46,9 +47,9 @@ class CandidateList:
         self._limiter = DialLimiter(config) if dial_limiter is None else dial_limiter
         self.admission = Admission(self._bans, ip_filter, is_private=is_private)
         self._candidates: dict[PeerAddress, Candidate] = {}
-        self._per_ip: Counter[str] = Counter()
+        self._per_operator: Counter[str] = Counter()
         self._per_source: Counter[Source] = Counter()
-        self._busy_per_ip: Counter[str] = Counter()
+        self._busy_per_operator: Counter[str] = Counter()
         self._waiting = DialQueue()
         self._held_back: dict[str, dict[PeerAddress, float]] = {}
         """Who waits for the end of a handshake with a destination, and since when."""
@@ -90,7 +91,7 @@ class CandidateList:
 
         Refused are: addresses that cannot be dialled, our own, banned and filtered ones, those that
         a private torrent must not use, local ones unless ``allow_local`` (False for what someone
-        from elsewhere says), more ports of one IP address than allowed, and, when the list is full,
+        from elsewhere says), more of one operator than allowed, and, when the list is full,
         whoever is no better than the worst that is there.
         """
         known = self._candidates.get(address)
@@ -105,7 +106,7 @@ class CandidateList:
         if not self._make_room(candidate.rank):
             return False
         self._candidates[address] = candidate
-        self._per_ip[address.host] += 1
+        self._per_operator[operator_of(address.host)] += 1
         self._per_source.update(source)
         self._wait_until(candidate, now)
         return True
@@ -155,10 +156,10 @@ class CandidateList:
         """Return a peer's priority (BEP 40), more is better; None while ours is not known."""
         return self._own.canonical(address)
 
-    def next_to_dial(self, now: float, in_use_ips: Container[str] = ()) -> PeerAddress | None:
+    def next_to_dial(self, now: float, in_use: Container[str] = ()) -> PeerAddress | None:
         """Return whom to dial now, if anybody, and regard the peer as busy from now on.
 
-        ``in_use_ips`` are addresses that have all the links they may have. After each dial call
+        ``in_use`` are operators that have all the links they may have. After each dial call
         :meth:`mark_connected` or :meth:`mark_failed`: until then nobody who has the same limiter
         dials that destination.
         """
@@ -168,7 +169,7 @@ class CandidateList:
                 self._remove(address)
             elif self._limiter.is_shaking_hands(self._destination(address)):
                 self._hold_back(candidate, now)
-            elif (free_at := self._free_at(address, now, in_use_ips)) > now:
+            elif (free_at := self._free_at(address, now, in_use)) > now:
                 self._wait_until(candidate, free_at)
             else:
                 self._begin_dialling(candidate, now)
@@ -278,7 +279,7 @@ class CandidateList:
                 self._wait_until(candidate, now)
 
     def ban(self, address: PeerAddress, peer_id: PeerId | None, now: float) -> None:
-        """Keep a peer out for a while; several of one IP address keep all of it out (row B7)."""
+        """Keep a peer out for a while; several of one operator keep all of it out (row B7)."""
         self._bans.ban(address, peer_id, now)
         self._remove(address)
 
@@ -301,8 +302,9 @@ class CandidateList:
     ) -> bool:
         if address in self._own:
             return True
-        crowded = self._per_ip[address.host] >= self._config.max_candidates_per_ip
-        if crowded and not may_be_shared(address.host, self._config):
+        count = self._per_operator[operator_of(address.host)]
+        is_crowded = count >= self._config.max_candidates_per_ip
+        if is_crowded and not may_be_shared(address.host, self._config):
             return True
         return self.admission.refuses(address, source, now, allow_local=allow_local)
 
@@ -341,11 +343,11 @@ class CandidateList:
                 self._wait_until(self._candidates[address], since)
         self.on_turn()
 
-    def _free_at(self, address: PeerAddress, now: float, in_use_ips: Container[str]) -> float:
-        """Return when this peer may be dialled as far as its IP address is concerned."""
-        host = address.host
-        if not may_be_shared(host, self._config) and (
-            host in in_use_ips or self._busy_per_ip[host] >= self._config.max_per_ip
+    def _free_at(self, address: PeerAddress, now: float, in_use: Container[str]) -> float:
+        """Return when this peer may be dialled as far as its operator is concerned."""
+        operator = operator_of(address.host)
+        if not may_be_shared(operator, self._config) and (
+            operator in in_use or self._busy_per_operator[operator] >= self._config.max_per_ip
         ):
             return now + IN_USE_RETRY_S
         return self._limited_until(self._candidates[address], now)
@@ -357,7 +359,8 @@ class CandidateList:
         return self._limiter.free_at(self._destination(candidate.address), now)
 
     def _destination(self, address: PeerAddress) -> str:
-        return str(address) if may_be_shared(address.host, self._config) else address.host
+        host = address.host
+        return str(address) if may_be_shared(host, self._config) else operator_of(host)
 
     def _wait_until(self, candidate: Candidate, due: float) -> None:
         candidate.due = due
@@ -374,7 +377,7 @@ class CandidateList:
         self._waiting.discard(candidate.address)
         if not candidate.busy:
             candidate.busy = True
-            self._busy_per_ip[candidate.address.host] += 1
+            self._busy_per_operator[operator_of(candidate.address.host)] += 1
 
     def _begin_dialling(self, candidate: Candidate, now: float) -> None:
         self._limiter.begin(self._destination(candidate.address), now)
@@ -390,11 +393,11 @@ class CandidateList:
         self._end_dialling(candidate)
         if candidate.busy:
             candidate.busy = False
-            count_down(self._busy_per_ip, candidate.address.host)
+            count_down(self._busy_per_operator, operator_of(candidate.address.host))
 
     def _remove(self, address: PeerAddress) -> None:
         if (candidate := self._candidates.pop(address, None)) is not None:
             self._waiting.discard(address)
             self._end_busy(candidate)
             self._per_source.subtract(candidate.sources)
-            count_down(self._per_ip, address.host)
+            count_down(self._per_operator, operator_of(address.host))

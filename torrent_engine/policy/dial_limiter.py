@@ -18,7 +18,8 @@ Waiter = Callable[[str], None]
 class DialLimiter:
     """Remembers the dials of the last minute by destination; one may serve many torrents.
 
-    A destination is an IP address, or a single port of it where many peers may share an address.
+    A destination is an operator (an IPv4 address, an IPv6 /64), or a single port of an address that
+    many peers may share.
     """
 
     def __init__(self, config: PoolConfig) -> None:

@@ -12,6 +12,7 @@ from typing import Final, Generic, TypeVar
 from torrent_engine.base.config import PexConfig, PoolConfig
 from torrent_engine.base.errors import RemoteProtocolError
 from torrent_engine.base.ids import PeerAddress
+from torrent_engine.base.operators import operator_of
 from torrent_engine.policy.addresses import is_dialable, is_in_reach, may_be_shared
 
 MAX_REMEMBERED: Final = 1_000  # ours: entries of memory; the oldest go first
@@ -32,7 +33,7 @@ class _Teller:
     heard: Heard
     told: dict[PeerAddress, None] = field(default_factory=dict)
     """What it says it is connected to, as far as we keep it."""
-    hosts: set[str] = field(default_factory=set)
+    operators: set[str] = field(default_factory=set)
     charged: set[PeerAddress] = field(default_factory=set)
     """What it was the first to name, and nobody dialled yet."""
     reached: int = 0
@@ -55,7 +56,9 @@ class Hearsay(Generic[Key]):
     def joined(self, key: Key, address: PeerAddress) -> None:
         """Listen to a peer; ``address`` is the other end of its link."""
         if key not in self._tellers:
-            name = str(address) if may_be_shared(address.host, self._pool) else address.host
+            host = address.host
+            is_shared = may_be_shared(host, self._pool)
+            name = str(address) if is_shared else operator_of(host)
             self._tellers[key] = _Teller(address.host, name, self._heard.get(name, deque()))
 
     def left(self, key: Key) -> None:
@@ -155,21 +158,22 @@ class Hearsay(Generic[Key]):
         return self._config.max_contacts - max(taken_lately, len(teller.told))
 
     def _keep(self, teller: _Teller, address: PeerAddress) -> bool:
-        """Note an address unless it is of no use: one a host, no local ones from elsewhere."""
+        """Note an address unless it is of no use: one an operator, no local ones from elsewhere."""
         if not is_dialable(address) or not is_in_reach(address.host, teller.host):
             return False
         shared = may_be_shared(address.host, self._pool)
-        if address in teller.told or (address.host in teller.hosts and not shared):
+        operator = operator_of(address.host)
+        if address in teller.told or (operator in teller.operators and not shared):
             return False
         teller.told[address] = None
-        teller.hosts.add(address.host)
+        teller.operators.add(operator)
         return True
 
 
 def _forget(teller: _Teller, address: PeerAddress) -> None:
     if address in teller.told:
         del teller.told[address]
-        teller.hosts.discard(address.host)
+        teller.operators.discard(operator_of(address.host))
 
 
 def _remember(memory: OrderedDict[str, T], name: str, value: T) -> None:

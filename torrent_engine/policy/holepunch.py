@@ -12,6 +12,7 @@ from typing import Final, Generic, NamedTuple, TypeVar
 
 from torrent_engine.base.ids import PeerAddress
 from torrent_engine.base.network_config import HolepunchConfig
+from torrent_engine.base.operators import operator_of
 from torrent_engine.policy.addresses import is_dialable, is_in_reach
 
 PERIOD_S: Final = 60.0
@@ -82,7 +83,7 @@ class IntroductionRules(Generic[Key]):
 
     def may_ask(self, host: str, now: float) -> bool:
         """Count a rendezvous of a peer at an IP address; False: it is to be passed over."""
-        return self._wishes.take(host, now)
+        return self._wishes.take(operator_of(host), now)
 
     def answer(
         self,
@@ -106,7 +107,7 @@ class IntroductionRules(Generic[Key]):
             return Answer.NO_SUPPORT
         if not _can_meet(asker.address, target.address):
             return Answer.NOT_CONNECTED
-        is_allowed = self._named.take(wanted.host, now)
+        is_allowed = self._named.take(operator_of(wanted.host), now)
         return Answer.INTRODUCE if is_allowed else Answer.SILENCE
 
     def may_follow(
@@ -115,7 +116,7 @@ class IntroductionRules(Generic[Key]):
         """Tell whether to dial whom a relay introduces; ``was_asked``: we wished for it."""
         if not is_dialable(address) or not is_in_reach(address.host, relay_host):
             return False
-        return was_asked or self._followed.take(relay_host, now)
+        return was_asked or self._followed.take(operator_of(relay_host), now)
 
 
 def _can_meet(one: PeerAddress | None, other: PeerAddress | None) -> bool:

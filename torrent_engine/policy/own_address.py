@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final, NamedTuple
 
+from torrent_engine.base.operators import operator_of
+
 NEEDED_VOTES: Final = 3  # ours: peers that agree
 TRACKER_VOTES: Final = NEEDED_VOTES
 MAX_TELLERS: Final = 100  # ours: the oldest words go first
@@ -30,11 +32,14 @@ class OwnAddress:
         self._votes: OrderedDict[tuple[int, str], _Vote] = OrderedDict()
 
     def told(self, address: str | bytes, teller: str, votes: int = 1) -> None:
-        """Hear from a teller, named by its own address or URL; what is not public is ignored."""
+        """Hear from a teller, named by its own address or URL; what is not public is ignored.
+
+        Those of one operator (an IPv4 address, an IPv6 /64) are one teller.
+        """
         ip = _parse(address)
         if ip is None or not ip.is_global:
             return
-        key = (ip.version, teller)
+        key = (ip.version, operator_of(teller))
         self._votes[key] = _Vote(str(ip), votes)
         self._votes.move_to_end(key)
         if len(self._votes) > MAX_TELLERS:

@@ -157,10 +157,21 @@ def test_c2_one_address_is_in_a_hundred_torrents_at_most() -> None:
 def test_c2_addresses_of_one_64_count_together() -> None:
     peers = store()
     known = [
-        peers.announce(HASH, PeerAddress(f"2001:db8::{number + 1:x}", 1), is_seed=False, now=0.0)
+        peers.announce(
+            info_hash(number), PeerAddress(f"2001:db8::{number + 1:x}", 1), is_seed=False, now=0.0
+        )
         for number in range(150)
     ]
     assert sum(known) == 100
+
+
+def test_c2_addresses_of_one_64_are_one_peer_of_a_torrent() -> None:
+    peers = store()
+    for number in range(150):
+        address = PeerAddress(f"2001:db8::{number + 1:x}", 1)
+        assert peers.announce(HASH, address, is_seed=False, now=0.0)
+    assert peers.count(HASH, 0.0) == 1
+    assert len(peers.peers(HASH, 200, now=0.0)) == 1
 
 
 def test_c2_refused_newcomer_leaves_no_empty_torrent_behind() -> None:

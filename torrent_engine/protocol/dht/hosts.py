@@ -7,6 +7,8 @@ from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_network
 from typing import Final
 
+from torrent_engine.base.operators import embedded_ipv4
+
 IPV4_BYTES: Final = 4
 IPV6_BYTES: Final = 16
 REMEMBERED_HOSTS: Final = 4096  # ours: about 1 MiB for each of the three functions
@@ -63,11 +65,12 @@ def is_local(host: str) -> bool:
     return any(ip6 in net for net in _LOCAL_NETWORKS if isinstance(net, IPv6Network))
 
 
+@lru_cache(maxsize=REMEMBERED_HOSTS)
 def site_of(packed: bytes) -> bytes:
-    """Return the part of an address that one operator is likely to hold: a /24, or a /64."""
+    """Return the part of an address that one operator is likely to hold: a /24, or a /64.
+
+    Of an IPv6 address that has an IPv4 address in it that one's /24.
+    """
+    if len(packed) == IPV6_BYTES and (inner := embedded_ipv4(IPv6Address(packed))) is not None:
+        packed = inner.packed
     return packed[:3] if len(packed) == IPV4_BYTES else packed[:8]
-
-
-def operator_of(host: str) -> str | bytes:
-    """Return what the limits for one address are counted by: an IPv4 address, or an IPv6 /64."""
-    return site_of(packed_host(host)) if ":" in host else host

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 from torrent_engine.base.config import DhtConfig
 from torrent_engine.base.errors import KrpcError
 from torrent_engine.base.ids import NodeId
-from torrent_engine.protocol.dht.hosts import operator_of
+from torrent_engine.base.operators import operator_of
 from torrent_engine.protocol.dht.items import MutableItem, immutable_target
 from torrent_engine.protocol.dht.krpc import Bencoded
 
@@ -35,7 +35,7 @@ class ItemStore:
         self.own_id = own_id
         self._config = config
         self._items: dict[bytes, StoredItem] = {}
-        self._items_of: Counter[str | bytes] = Counter()
+        self._items_of: Counter[str] = Counter()
 
     def __len__(self) -> int:
         """Return how many values are kept."""

@@ -11,6 +11,7 @@ from typing import Final
 
 from torrent_engine.base.errors import KrpcError
 from torrent_engine.base.ids import NodeId, PeerAddress
+from torrent_engine.base.operators import operator_of
 from torrent_engine.protocol.dht.hosts import REMEMBERED_HOSTS, is_local
 from torrent_engine.protocol.dht.krpc import NodeInfo, Response, decode_nodes
 
@@ -36,7 +37,8 @@ def may_be_asked(address: PeerAddress, teller: PeerAddress | None, *, is_ipv6: b
     host, port = address
     if not 0 < port <= 0xFFFF or (":" in host) != is_ipv6 or not is_unicast(host):
         return False
-    return teller is None or is_local(teller.host) or not is_local(host)
+    is_near = is_local(host) or is_local(operator_of(host))  # also 192.168.0.1 as 64:ff9b::c0a8:1
+    return teller is None or is_local(teller.host) or not is_near
 
 
 def distance(first: bytes, second: bytes) -> int:

@@ -1,6 +1,6 @@
 """Owns the peers that announced themselves to us, for the torrents near our id: bounded.
 
-Source: BEP 5; BEP 33 (one peer an IP address and torrent, seeds apart); BEP 51 (samples); row C2.
+Source: BEP 5; BEP 33 (one peer an operator and torrent, seeds apart); BEP 51 (samples); row C2.
 """
 
 import random
@@ -10,7 +10,8 @@ from typing import Final, NamedTuple
 
 from torrent_engine.base.config import DhtConfig
 from torrent_engine.base.ids import PeerAddress
-from torrent_engine.protocol.dht.hosts import is_local, operator_of, packed_host
+from torrent_engine.base.operators import operator_of
+from torrent_engine.protocol.dht.hosts import is_local, packed_host
 from torrent_engine.protocol.dht.krpc import compact_address
 from torrent_engine.protocol.dht.scrape_filter import ScrapeFilter
 
@@ -30,7 +31,7 @@ class _Swarm:
     __slots__ = ("filters", "peers")
 
     def __init__(self) -> None:
-        self.peers: dict[bytes, _Peer] = {}
+        self.peers: dict[str | bytes, _Peer] = {}
         self.filters: tuple[ScrapeFilter, ScrapeFilter] | None = None
         """Seeds, and the others; None: to be made anew."""
 
@@ -42,7 +43,7 @@ class PeerStore:
         self._config = config
         self._rng = rng
         self._swarms: dict[bytes, _Swarm] = {}
-        self._torrents_of: Counter[str | bytes] = Counter()
+        self._torrents_of: Counter[str] = Counter()
         self._next_sweep_s = float("-inf")
         self._sample: list[bytes] = []
         self._sample_until_s = float("-inf")
@@ -59,12 +60,12 @@ class PeerStore:
     def announce(
         self, info_hash: bytes, address: PeerAddress, *, is_seed: bool, now: float
     ) -> bool:
-        """Note a peer; tell whether it is known now. Of one IP address the last announce counts."""
+        """Note a peer; return whether it is known now. The last announce of an operator counts."""
         self._sweep(now)
         compact = compact_address(address)
         if not compact:
             return False
-        key = compact if is_local(address.host) else packed_host(address.host)
+        key = compact if is_local(address.host) else operator_of(address.host)
         swarm = self._swarms.get(info_hash)
         if swarm is not None and key in swarm.peers:
             self._drop(swarm, key)
@@ -186,7 +187,7 @@ class PeerStore:
         for key in list(swarm.peers):
             self._drop(swarm, key)
 
-    def _drop(self, swarm: _Swarm, key: bytes) -> None:
+    def _drop(self, swarm: _Swarm, key: str | bytes) -> None:
         operator = operator_of(swarm.peers.pop(key).host)
         swarm.filters = None
         self._torrents_of[operator] -= 1
@@ -194,7 +195,7 @@ class PeerStore:
             del self._torrents_of[operator]
 
 
-def _expired(swarm: _Swarm, now: float) -> Iterator[bytes]:
+def _expired(swarm: _Swarm, now: float) -> Iterator[str | bytes]:
     """Iterate over the peers at the front whose time is over; those behind announced later."""
     for key, peer in swarm.peers.items():
         if peer.expires_s > now:

@@ -10,6 +10,7 @@ from typing import Final
 
 from torrent_engine.base.config import DhtConfig
 from torrent_engine.base.ids import NodeId
+from torrent_engine.base.operators import operator_of
 from torrent_engine.protocol.dht.bucket import Bucket, Entry
 from torrent_engine.protocol.dht.hosts import IPV4_BYTES, is_local, packed_host, site_of
 from torrent_engine.protocol.dht.krpc import (
@@ -187,9 +188,10 @@ class RoutingTable:
         return entry if entry is not None and entry.info.address == node.address else None
 
     def _place_key(self, node: NodeInfo) -> object:
-        """Return what only one node may have: the IP address, or on a local one the port too."""
+        """Return what only one node may have: the operator, or on a local address the port too."""
         host = node.address.host
-        return node.address if not self._config.restrict_node_ips or is_local(host) else host
+        is_exempt = not self._config.restrict_node_ips or is_local(host)
+        return node.address if is_exempt else operator_of(host)
 
     def _add(self, node: NodeInfo, now: float, *, answered: bool) -> bool:
         entry = self._entry(node)

@@ -7,7 +7,7 @@ Everything that is remembered of an address is bounded, the oldest goes first.
 from typing import Final, TypeVar
 
 from torrent_engine.base.config import DhtConfig
-from torrent_engine.protocol.dht.hosts import operator_of
+from torrent_engine.base.operators import operator_of
 
 WINDOW_S: Final = 10.0
 MINUTE_S: Final = 60.0
@@ -26,8 +26,8 @@ class QueryThrottle:
         self._in_window = config.max_queries_per_ip_in_10_s
         self._silence_s = config.silence_s
         self._max_hosts = config.max_throttled_ips
-        self._counted: dict[str | bytes, _Window] = {}
-        self._silent_until: dict[str | bytes, float] = {}
+        self._counted: dict[str, _Window] = {}
+        self._silent_until: dict[str, float] = {}
 
     def admits(self, host: str, now: float) -> bool:
         """Count a query; tell whether it may be answered. Loopback is nobody's victim: always."""
@@ -52,7 +52,7 @@ class QueryThrottle:
         """Tell whether queries of an address are not answered for some time; counts nothing."""
         return bool(self._silent_until) and self._is_silent(operator_of(host), now)
 
-    def _is_silent(self, key: str | bytes, now: float) -> bool:
+    def _is_silent(self, key: str, now: float) -> bool:
         until_s = self._silent_until.get(key)
         if until_s is None:
             return False
@@ -61,13 +61,13 @@ class QueryThrottle:
         del self._silent_until[key]
         return False
 
-    def _open(self, key: str | bytes, now: float) -> "_Window":
+    def _open(self, key: str, now: float) -> "_Window":
         self._counted.pop(key, None)
         window = self._counted[key] = _Window(now)
         _shrink(self._counted, self._max_hosts)
         return window
 
-    def _silence(self, key: str | bytes, now: float) -> None:
+    def _silence(self, key: str, now: float) -> None:
         self._counted.pop(key, None)
         self._silent_until[key] = now + self._silence_s
         _shrink(self._silent_until, self._max_hosts)
