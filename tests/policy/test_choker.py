@@ -1,6 +1,7 @@
 """Who may download from us: scenes and laws, on virtual time."""
 
 import random
+import statistics
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -10,9 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from torrent_engine.base.config import MIB, ChokerConfig
-from torrent_engine.policy.choker import UNLIMITED_SLOTS, Choker, slots_for_rate
+from torrent_engine.base.config import KIB, MIB, ChokerConfig
+from torrent_engine.policy.choker import UNLIMITED_SLOTS, Choker
 from torrent_engine.policy.peer_view import PeerView
+from torrent_engine.policy.upload_slots import UploadLoad, UploadSlots, slots_for_rate
 
 CONFIG = ChokerConfig()
 ALL_SLOTS = CONFIG.upload_slots + CONFIG.optimistic_slots
@@ -27,7 +29,7 @@ def choker(config: ChokerConfig = CONFIG, seed: int = 1) -> Choker:
 
 
 class Swarm:
-    """Peers under a choker: applies each decision and lets time pass."""
+    """Peers under a choker: applies each decision and lets time pass; who may take, takes."""
 
     def __init__(self, views: list[PeerView], subject: Choker, *, seeding: bool) -> None:
         self.views = {each.key: each for each in views}
@@ -47,6 +49,7 @@ class Swarm:
                     unchoked=key in chosen,
                     unchoked_since_s=self.now,
                     uploaded_bytes_since_unchoke=0,
+                    upload_bytes_per_s=64.0 * KIB,
                 )
         return chosen
 
@@ -284,6 +287,128 @@ def test_b12_fast_leeches_that_come_back_under_new_names_gain_nothing() -> None:
             swarm.views[key] = view(key, connected_since_s=swarm.now)
         swarm.run(CONFIG.rechoke_interval_s)
     assert sum(swarm.served_s[key] for key in range(3, 8)) >= 0.8 * 3600 * 4 * 5 / 8
+
+
+# -- slots that nobody uses ----------------------------------------------------------------------
+
+
+@dataclass
+class SlowReaders:
+    """A seed's uplink, an honest leech and many that read slowly; a look each second."""
+
+    slow_bytes_per_s: float
+    limit_bytes_per_s: float = 0.0
+    slow: int = 200
+    honest_bytes_per_s: float = 17.0 * MIB
+    uplink_bytes_per_s: float = 100.0 * MIB
+    now: float = 1000.0
+
+    def __post_init__(self) -> None:
+        self.subject = choker()
+        self.slots = UploadSlots(CONFIG)
+        self.views = {key: view(key) for key in range(self.slow)}
+        self.unchoked = 0
+
+    def rate(self, key: int) -> float:
+        return self.honest_bytes_per_s if key >= 1000 else self.slow_bytes_per_s
+
+    def second(self) -> int:
+        """Let a second pass; return what the honest leech took."""
+        views = list(self.views.values())
+        load = UploadLoad(sum(each.upload_bytes_per_s for each in views), self.limit_bytes_per_s)
+        slots = self.slots.count(views, load, self.now)
+        chosen = self.subject.rechoke(views, now=self.now, seeding=True, slots=slots)
+        wanted = sum(self.rate(key) for key in self.views if key in chosen)
+        most = min(self.limit_bytes_per_s or wanted, self.uplink_bytes_per_s)
+        share = min(1.0, most / max(wanted, 1.0))
+        honest = 0
+        for key, each in self.views.items():
+            taken = self.rate(key) * share if key in chosen else 0.0
+            since = each.unchoked_since_s if each.unchoked else self.now
+            before = each.uploaded_bytes_since_unchoke if each.unchoked else 0
+            self.views[key] = replace(
+                each,
+                unchoked=key in chosen,
+                unchoked_since_s=since,
+                uploaded_bytes_since_unchoke=before + int(taken),
+                upload_bytes_per_s=0.8 * each.upload_bytes_per_s + 0.2 * taken,
+            )
+            honest += int(taken) if key >= 1000 else 0
+        self.unchoked = len(chosen)
+        self.now += 1.0
+        return honest
+
+    def honest_share(self, seconds: int) -> float:
+        """Return how much of what it can take an honest leech gets that comes now."""
+        self.views[1000] = view(1000, connected_since_s=self.now)
+        taken = sum(self.second() for _ in range(seconds))
+        return taken / (seconds * self.honest_bytes_per_s)
+
+
+@pytest.mark.parametrize("limit", [0.0, 30.0 * MIB])
+@pytest.mark.parametrize("slow_bytes_per_s", [0.0, 1.0 * KIB, 5.0 * KIB, 20.0 * KIB])
+def test_b12_two_hundred_slow_readers_cost_an_honest_leech_at_most_a_fifth(
+    slow_bytes_per_s: float, limit: float
+) -> None:
+    scene = SlowReaders(slow_bytes_per_s, limit)
+    for _ in range(60):
+        scene.second()  # they were there before
+    assert scene.honest_share(60) >= 0.8
+
+
+def test_a_turn_that_nobody_uses_is_passed_on_within_seconds() -> None:
+    swarm = Swarm([view(key) for key in range(18)], choker(), seeding=True)
+    first = sorted(swarm.rechoke())
+    idle, busy = set(first[:4]), set(first[4:])
+    for key in idle:
+        swarm.views[key] = replace(swarm.views[key], upload_bytes_per_s=100.0)
+    swarm.now += 4
+    second = swarm.rechoke()
+    assert busy <= second
+    assert not idle & second
+    for key in second:
+        swarm.views[key] = replace(swarm.views[key], uploaded_bytes_since_unchoke=1 << 40)
+    swarm.now += CONFIG.rechoke_interval_s
+    assert not idle & swarm.rechoke()  # all others come first
+
+
+def test_turns_are_shorter_the_more_peers_wait() -> None:
+    for waiting, turn_s in ((9, 60.0), (27, 20.0), (190, 10.0)):
+        swarm = Swarm([view(key) for key in range(9 + waiting)], choker(), seeding=True)
+        first = swarm.rechoke()
+        swarm.now += turn_s - 0.5
+        assert swarm.rechoke() == first
+        swarm.now += 0.5
+        assert not swarm.rechoke() & first
+
+
+def test_slots_that_are_all_used_do_not_become_more() -> None:
+    scene = SlowReaders(100.0 * KIB, slow=200, uplink_bytes_per_s=1.0 * MIB)
+    unchoked = []
+    for _ in range(300):
+        scene.second()
+        unchoked.append(scene.unchoked)
+    assert statistics.median(unchoked) <= 40
+    assert max(unchoked) <= 80  # a trial
+
+
+def test_slots_do_not_fall_within_an_interval() -> None:
+    slots = UploadSlots(CONFIG)
+    fast, slow = UploadLoad(10.0 * MIB), UploadLoad(0.1 * MIB)
+    assert slots.count([], fast, 0.0) == 78
+    assert slots.count([], slow, CONFIG.rechoke_interval_s - 1) == 78
+    assert slots.count([], slow, CONFIG.rechoke_interval_s) == CONFIG.upload_slots
+
+
+def test_an_unused_limit_unchokes_more_and_a_used_one_does_not() -> None:
+    views = [
+        view(key, unchoked=key < 9, upload_bytes_per_s=MIB / 9 * (key < 9)) for key in range(30)
+    ]
+    for limit_mib, is_short, more in ((30, False, True), (30, True, False), (1, False, False)):
+        slots = UploadSlots(CONFIG)
+        load = UploadLoad(1.0 * MIB, limit_mib * MIB, is_short)
+        before = slots.count([], load, 10.0)
+        assert (slots.count(views, load, 12.0) > before) == more
 
 
 VIEWS = st.lists(

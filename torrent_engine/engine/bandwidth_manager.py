@@ -16,6 +16,7 @@ from torrent_engine.base.ids import BLOCK_BYTES
 from torrent_engine.engine.rate_throttle import Mover, RateThrottle, UploadMover
 from torrent_engine.policy.addresses import is_local
 from torrent_engine.policy.bandwidth import BandwidthTree, Branch, Leaf
+from torrent_engine.policy.upload_slots import UploadLoad
 
 SOON_S: Final = 0.3  # ours: what is asked of peers is to be let in by then
 TICK_S: Final = 0.02  # ours: those who wait are served together, so often at most
@@ -121,6 +122,11 @@ class TorrentBandwidth:
         """Tell whether somebody waits to receive, or the limit lets in less than this soon."""
         rate = self._down.rate_bytes_per_s
         return self._manager.download.tree.waits or 0 < rate * SOON_S < wanted_bytes
+
+    def upload_load(self, bytes_per_s: float) -> UploadLoad:
+        """Return what a rate of uploads means beside the limits."""
+        is_short = self._manager.upload.tree.waits
+        return UploadLoad(bytes_per_s, self._up.rate_bytes_per_s, is_short)
 
     def join(self) -> None:
         """Hear of changes of the limits over all torrents from now on."""

@@ -100,7 +100,7 @@ class Transfer:
         )
         self.downloads.urgent.others = self.web_seeds
         self._tasks: anyio.abc.TaskGroup | None = None
-        self.uploads = UploadManager(torrent, callbacks.on_error)
+        self.uploads = UploadManager(torrent, callbacks.on_error, self.bandwidth.upload_load)
         self.super_seeding = SuperSeeding(torrent, self.downloads)
         self.pool = self._make_pool(inheritance)
         self.source_totals = SourceTotals(self.pool.candidates)

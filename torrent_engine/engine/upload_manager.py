@@ -4,6 +4,7 @@ Source: BEP 3 (choking), BEP 6 (rejects).
 """
 
 from collections.abc import Callable
+from typing import Final
 
 from torrent_engine.base.errors import StorageError
 from torrent_engine.base.ids import BLOCK_BYTES
@@ -11,23 +12,34 @@ from torrent_engine.engine.peer import Peer
 from torrent_engine.engine.read_buffers import READ_AHEAD_BYTES
 from torrent_engine.engine.torrent import Torrent
 from torrent_engine.net.peer_link import Refill
-from torrent_engine.policy.choker import Choker, slots_for_rate
+from torrent_engine.policy.choker import Choker
 from torrent_engine.policy.peer_view import PeerView
+from torrent_engine.policy.upload_slots import UploadLoad, UploadSlots, slots_for_rate
 from torrent_engine.protocol.wire.messages import (
     BlockRequest,
     PeerInterested,
     PeerNotInterested,
 )
 
+CONTENDED_RECHOKE_S: Final = 1.0  # ours: while peers wait for a slot of our seed
+
 
 class UploadManager:
     """Decides who is unchoked, and makes the block source of each peer."""
 
-    def __init__(self, torrent: Torrent, on_error: Callable[[StorageError], None]) -> None:
+    def __init__(
+        self,
+        torrent: Torrent,
+        on_error: Callable[[StorageError], None],
+        load: Callable[[float], UploadLoad] = UploadLoad,
+    ) -> None:
+        """Take the parts of a torrent; ``load`` gets bytes per second, and adds the limits."""
         self._torrent = torrent
         self._on_error = on_error
+        self._load = load
         config = torrent.shared_config.choker
         self._choker = Choker(config, torrent.rng)
+        self._upload_slots = UploadSlots(config)
         self._next_rechoke_s = 0.0
         self.is_active = False
 
@@ -53,7 +65,10 @@ class UploadManager:
         """Rechoke when it is time."""
         if now >= self._next_rechoke_s:
             self.rechoke(now)
-            self._next_rechoke_s = now + self._torrent.shared_config.choker.rechoke_interval_s
+            interval_s = self._torrent.shared_config.choker.rechoke_interval_s
+            if self._choker.is_seed_contended:
+                interval_s = min(interval_s, CONTENDED_RECHOKE_S)
+            self._next_rechoke_s = now + interval_s
 
     def set_active(self, *, active: bool) -> None:
         """Begin or stop to unchoke anybody."""
@@ -66,7 +81,8 @@ class UploadManager:
         if self.is_active:
             peers = [self._view(peer, now) for peer in self._torrent.peers]
             seeding = self._torrent.is_complete
-            chosen = self._choker.rechoke(peers, now=now, seeding=seeding, slots=self._slots(now))
+            slots = self._slots(peers, now, seeding=seeding)
+            chosen = self._choker.rechoke(peers, now=now, seeding=seeding, slots=slots)
         for peer in tuple(self._torrent.peers):
             connection = peer.connection
             if peer in chosen:
@@ -79,8 +95,10 @@ class UploadManager:
                 connection.choke()
                 peer.link.flush()
 
-    def _slots(self, now: float) -> int:
-        rate = sum(peer.upload_rate.rate(now) for peer in self._torrent.peers)
+    def _slots(self, peers: list[PeerView], now: float, *, seeding: bool) -> int:
+        rate = sum(peer.upload_bytes_per_s for peer in peers)
+        if seeding:
+            return self._upload_slots.count(peers, self._load(rate), now)
         return slots_for_rate(self._torrent.shared_config.choker, rate)
 
     @staticmethod

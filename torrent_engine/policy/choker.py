@@ -3,7 +3,6 @@
 Source: BEP 3 (tit-for-tat, optimistic unchoking), BEP 21 (upload-only peers need nothing).
 """
 
-import math
 import random
 from collections.abc import Hashable, Sequence
 from typing import Final
@@ -26,6 +25,11 @@ class Choker:
         self._optimistic: dict[Hashable, float] = {}  # key -> when its turn began
         self._had_turn: set[Hashable] = set()
         self._seed_turns = SeedTurns(config)
+
+    @property
+    def is_seed_contended(self) -> bool:
+        """Whether peers wait for a slot of our seed: then call :meth:`rechoke` every second."""
+        return self._seed_turns.is_contended
 
     @property
     def optimistic(self) -> frozenset[Hashable]:
@@ -93,11 +97,3 @@ class Choker:
         self._had_turn &= present
         for key in self._optimistic.keys() - present:
             del self._optimistic[key]
-
-
-def slots_for_rate(config: ChokerConfig, upload_bytes_per_s: float) -> int:
-    """Return how many slots an upload rate can feed; never less than configured.
-
-    Grows with the square root: 8 slots at 100 KiB/s, 25 at 1 MiB/s, 78 at 10 MiB/s.
-    """
-    return max(config.upload_slots, math.isqrt(int(upload_bytes_per_s * 0.6 / 1024)))
