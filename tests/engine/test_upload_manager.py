@@ -65,7 +65,7 @@ class Uploads:
         )
         peer: Any = SimpleNamespace(
             connection=self.connection,
-            link=SimpleNamespace(upload_throttle=throttle),
+            link=SimpleNamespace(upload_throttle=throttle, sends_by_kernel=True),
             uploaded_bytes=0,
             upload_rate=RateMeter(),
         )

@@ -24,6 +24,7 @@ class FakeTransport:
     """A connection that only tells whether it is open."""
 
     encryption = LinkEncryption.NONE
+    sends_by_kernel = True
     local_host = ""
 
     def __init__(self, protocol: LinkProtocol) -> None:

@@ -10,6 +10,7 @@ class MemoryTransport:
 
     protocol = LinkProtocol.UTP
     encryption = LinkEncryption.NONE
+    sends_by_kernel = True
 
     def __init__(self, room: int = 1 << 30) -> None:
         self.room = room

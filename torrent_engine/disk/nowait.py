@@ -30,10 +30,9 @@ def view_file_now(file: OpenFile, offset_bytes: int, length_bytes: int) -> memor
         mapping = _map(file)
         if mapping is None or end > len(mapping):
             return None
-    if mode is ReadMode.NOWAIT:
-        probes = (*range(offset_bytes, end, _PROBE_BYTES), end - 1)
-        if not all(_is_in_memory(file, at) for at in probes):
-            return None
+    probes = range(offset_bytes, end, _PROBE_BYTES) if mode is ReadMode.NOWAIT else ()
+    if not all(_is_in_memory(file, at) for at in (*probes, end - 1)):
+        return None  # the last byte is gone where the file was cut short
     return mapping[offset_bytes:end]
 
 

@@ -24,6 +24,7 @@ class PlaintextTransport:
 
     def __init__(self, inner: Transport, early: bytes = b"") -> None:
         self.protocol = inner.protocol
+        self.sends_by_kernel = inner.sends_by_kernel
         self.inner = inner
         self._early = memoryview(early)
         self.receive_into = self._receive_early if early else inner.receive_into
@@ -73,6 +74,7 @@ class Rc4Transport(PlaintextTransport):
         self, inner: Transport, encryptor: Rc4, decryptor: Rc4, early: bytes = b""
     ) -> None:
         super().__init__(inner, early)
+        self.sends_by_kernel = False
         self._encrypt = encryptor.update
         self._decrypt_into = decryptor.update_into
         self._kept = memoryview(b"")

@@ -94,6 +94,7 @@ class PeerLink:
         self.is_detached = False
         """:meth:`run` was ended, and the transport kept."""
         self.transport = transport
+        self.sends_by_kernel = transport.sends_by_kernel
         self._gate = gate
         self._clock = clock
         self._pending: list[bytes | memoryview] = []

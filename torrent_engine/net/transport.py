@@ -9,7 +9,7 @@ from typing import Protocol
 import anyio
 
 from torrent_engine.base.network_config import LinkEncryption, LinkProtocol
-from torrent_engine.net.gather import send_some
+from torrent_engine.net import gather
 from torrent_engine.net.streams import close, plain_host
 
 
@@ -18,6 +18,12 @@ class Transport(Protocol):
 
     protocol: LinkProtocol
     encryption: LinkEncryption
+    sends_by_kernel: bool
+    """Whether only the kernel reads the bytes given to :meth:`send_some`.
+
+    If not, no view of a mapped file may be sent: the process would end by SIGBUS when that file is
+    cut short meanwhile, where a system call fails with EFAULT.
+    """
 
     def receive_into(self, target: memoryview, /) -> int:
         """Take bytes that are there, and return how many; 0: the other side ended the stream.
@@ -54,8 +60,11 @@ class TcpTransport:
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
+        self.sends_by_kernel = gather.HAS_SENDMSG
         self.receive_into: Callable[[memoryview], int] = sock.recv_into
-        self.send_some: Callable[[Sequence[bytes | memoryview]], int] = partial(send_some, sock)
+        self.send_some: Callable[[Sequence[bytes | memoryview]], int] = partial(
+            gather.send_some, sock
+        )
         self.wait_readable: Callable[[], Awaitable[None]] = partial(anyio.wait_readable, sock)
         self.wait_writable: Callable[[], Awaitable[None]] = partial(anyio.wait_writable, sock)
 

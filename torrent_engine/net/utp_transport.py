@@ -36,6 +36,7 @@ class UtpTransport:
 
     protocol = LinkProtocol.UTP
     encryption = LinkEncryption.NONE
+    sends_by_kernel = False
 
     def __init__(self, connection: UtpConnection, address: PeerAddress, carrier: Carrier) -> None:
         self.connection = connection

@@ -1,0 +1,74 @@
+"""A seed whose files are cut short while it sends them; ends with SIGBUS if it reads a mapping.
+
+Arguments: a folder, and how the link is made ("tcp", "paced", "rc4", "utp", "utp rc4" or "joined",
+which is TCP on a system that has no ``sendmsg``). Prints the state of the seed at the end.
+"""
+
+import faulthandler
+import os
+import socket
+import sys
+from pathlib import Path
+
+import anyio
+import anyio.lowlevel
+
+from tests.engine.test_encrypted_transfers import P, network
+from tests.support.swarm import PATIENCE_S, address_of, reach, resources, until
+from tests.support.torrents import make_torrent, payload_of, write_files
+from torrent_engine.base.config import LinkProtocol, SessionConfig
+from torrent_engine.engine.session import Session
+from torrent_engine.engine.states import State
+from torrent_engine.net import gather
+from torrent_engine.net.transport import TcpTransport
+
+MIB = 1024 * 1024
+METAINFO, PAYLOAD = make_torrent(payload_of(16 * MIB), piece_bytes=256 * 1024)
+
+
+def waiting_bytes(session: Session) -> int:
+    """Return how much payload waits at the links of a seed, read and not sent."""
+    run, count = session._run, 0
+    for peer in run.torrent.peers if run is not None else ():
+        transport = getattr(peer.link.transport, "inner", peer.link.transport)
+        if isinstance(transport, TcpTransport):  # else the system takes all there is
+            transport._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16 * 1024)
+        count += sum(map(len, peer.link._pending))
+    return count
+
+
+async def main(folder: Path, link: str) -> None:
+    protocol = LinkProtocol.UTP if "utp" in link else LinkProtocol.TCP
+    is_encrypted = "rc4" in link
+    theirs = network(incoming=P.REQUIRED if is_encrypted else P.ALLOWED, protocol=protocol)
+    ours = network(outgoing=P.REQUIRED if is_encrypted else P.DISABLED, protocol=protocol)
+    config = SessionConfig(max_upload_bytes_per_s=100_000 if link == "paced" else 0)
+    write_files(METAINFO, PAYLOAD, folder / "files")
+    async with (
+        resources(folder / "seed", network=theirs) as shared,
+        resources(folder / "leech", network=ours) as other,
+        await Session.create(METAINFO, shared, save_path=folder / "files", config=config) as seed,
+    ):
+        await reach(seed, State.SEEDING)
+        one = SessionConfig(peers=(address_of(shared),))
+        leech = await Session.create(METAINFO, other, save_path=folder / "out", config=one)
+        async with leech:
+            with anyio.fail_after(PATIENCE_S):
+                while waiting_bytes(seed) <= 8 * 1024:
+                    await anyio.lowlevel.checkpoint()
+            for path in (folder / "files").rglob("*"):
+                if path.is_file():
+                    os.truncate(path, 0)
+            await until(lambda: seed.state is State.ERROR or not seed.peers())
+            while seed.state is not State.ERROR:  # over plain TCP only the link has ended
+                await leech.add_peer(*address_of(shared))
+                with anyio.move_on_after(0.5):
+                    await seed.wait(State.ERROR)
+            print(seed.state.value, seed.error)
+
+
+if __name__ == "__main__":
+    faulthandler.enable()
+    if sys.argv[2] == "joined":
+        gather.HAS_SENDMSG = False  # type: ignore[misc]
+    anyio.run(main, Path(sys.argv[1]), sys.argv[2])
