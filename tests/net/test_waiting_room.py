@@ -1,13 +1,14 @@
 """Places for those who have not said what for they came."""
 
 from collections import Counter
+from functools import partial
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from torrent_engine.base.ids import PeerAddress
-from torrent_engine.net.waiting_room import WaitingRoom, network_of
+from torrent_engine.net.waiting_room import PATIENCE_S, WaitingRoom, network_of
 
 LIMIT = 6
 
@@ -123,3 +124,19 @@ def test_b5_the_room_is_never_too_full_and_a_newcomer_waits_only_for_its_own(
             assert networks.most_common(1)[0][1] <= networks[network_of(host)] + 1
             assert before == guests.hosts()
         assert len(guests.room) == len(guests.inside) <= LIMIT
+
+
+def test_b5_who_waits_longer_than_anybody_needs_gives_place_to_a_newcomer() -> None:
+    now = [0.0]
+    gone: list[int] = []
+    room = WaitingRoom(3, lambda: now[0])
+    for number in range(3):
+        now[0] = number * 0.1
+        room.enter(PeerAddress(f"10.0.{number}.1", 1), partial(gone.append, number))
+    assert room.enter(PeerAddress("10.1.0.1", 1), lambda: None) is None
+    now[0] = 0.1 + PATIENCE_S
+    assert room.enter(PeerAddress("10.1.0.1", 1), lambda: None) is not None
+    assert room.enter(PeerAddress("10.1.1.1", 1), lambda: None) is not None
+    assert room.enter(PeerAddress("10.1.2.1", 1), lambda: None) is None
+    assert gone == [0, 1]
+    assert len(room) == len(room._order) == 3

@@ -141,6 +141,9 @@ class PoolConfig:
     max_connections: int = 500
     """Over all torrents, which share them fairly; 0 is unlimited."""
     max_half_open: int = 50
+    """Dials of one torrent that are under way, handshakes included."""
+    max_half_open_incoming: int = 200
+    """Connections that others began and whose handshake is not here yet, over all torrents."""
     max_per_ip: int = 1
     """Connections from one IP address; more only where :attr:`allow_multiple_per_ip` is set."""
     allow_multiple_per_ip: bool = False

@@ -8,7 +8,11 @@ is ended, and its slot changes hands at once. Nobody falls below the fair share 
 from collections.abc import Callable
 from typing import Final, Protocol
 
+from torrent_engine.base.config import PoolConfig
+from torrent_engine.net.waiting_room import WaitingRoom
+
 MAX_UNPROVEN: Final = 5  # ours: no good link is given for the sixth dial that may come to nothing
+MAX_NEWCOMERS: Final = PoolConfig().max_half_open_incoming
 LENT: Final = "another torrent needs the connection"
 
 
@@ -22,8 +26,10 @@ class Lent(Protocol):
 class ConnectionSlots:
     """Counts connections against a limit that all torrents share; 0 is unlimited."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, newcomers: WaitingRoom | None = None) -> None:
         self.limit = limit
+        self.newcomers = WaitingRoom(MAX_NEWCOMERS) if newcomers is None else newcomers
+        """Connections that others began and whose handshake is not here yet; they take no slot."""
         self.used = 0
         self._members: dict[SlotShare, None] = {}
         """Who has a connection, or waits for one."""

@@ -1,30 +1,41 @@
-"""Owns one rule: of two links with the same peer one stays, and both sides mean the same one.
+"""One rule: of two links with the same peer one stays, and both sides mean the same one.
 
-That is the one which the smaller peer id dialled; of two that one side dialled, the first. Were it
-the first always, two that dial each other at the same time would each end the other's link.
+That is the one which the smaller peer id dialled, if both were made at about the same time; else,
+and of two that one side dialled, the first. Were it the first always, two that dial each other at
+the same time would each end the other's link. A peer id is only a claim: whoever has another
+address is another peer, and a link that has lasted is not given up for who comes with its id.
 """
 
 from collections.abc import Iterable
 from typing import Final
 
 from torrent_engine.base.ids import PeerAddress, PeerId
-from torrent_engine.engine.peer import Peer
+from torrent_engine.base.operators import operator_of
+from torrent_engine.engine.peer import Identity, Peer
 from torrent_engine.net.peer_link import PeerLink
 from torrent_engine.policy.candidates import CandidateList
 
+SIMULTANEOUS_S: Final = 5.0  # ours: a lost SYN is repeated after 1 s, then after 2 s more
 CONNECTED_ALREADY: Final = "connected already"
 
 
-def linked(peers: Iterable[Peer], peer_id: PeerId) -> Peer | None:
-    """Return the peer of this id whose link has not been ended."""
+def linked(peers: Iterable[Peer], identity: Identity) -> Peer | None:
+    """Return the peer of this id and operator whose link has not been ended."""
+    operator = operator_of(identity.address.host)
     for peer in peers:
-        if peer.identity.peer_id == peer_id and peer.link.close_reason is None:
+        if (
+            peer.identity.peer_id == identity.peer_id
+            and peer.link.close_reason is None
+            and operator_of(peer.address.host) == operator
+        ):
             return peer
     return None
 
 
-def takes_its_place(old: Peer, own_id: PeerId, *, is_incoming: bool) -> bool:
-    """Tell whether a second link with a peer stays, and not the first."""
+def takes_its_place(old: Peer, own_id: PeerId, now: float, *, is_incoming: bool) -> bool:
+    """Return whether a second link with a peer stays, and not the first."""
+    if now - old.connected_s > SIMULTANEOUS_S:
+        return False
     is_theirs = old.identity.peer_id < own_id
     return is_incoming != old.is_incoming and is_incoming == is_theirs
 

@@ -1,17 +1,28 @@
 """Owns who is let in of those that come by themselves, and how many of one address."""
 
 from collections import Counter
+from typing import NamedTuple
+
+import anyio
 
 from torrent_engine.base.ids import PeerAddress
 from torrent_engine.base.operators import operator_of
 from torrent_engine.engine.link_lives import LinkLives, Opened
 from torrent_engine.engine.peer import Peer
-from torrent_engine.engine.pool_places import Place, PoolPlaces
+from torrent_engine.engine.pool_places import NewcomerPlace, PoolPlaces
 from torrent_engine.engine.torrent import Swarm
 from torrent_engine.net.transport import Transport
 from torrent_engine.policy.addresses import may_be_shared
 from torrent_engine.policy.candidate import count_down
 from torrent_engine.policy.candidates import CandidateList, Source
+
+
+class Admitted(NamedTuple):
+    """Somebody who was let in."""
+
+    place: NewcomerPlace
+    scope: anyio.CancelScope
+    """Ends the connection while it has no handshake."""
 
 
 class IncomingLinks:
@@ -28,20 +39,24 @@ class IncomingLinks:
         self._places = places
         self._lives = lives
 
-    def admit(self, address: PeerAddress) -> Place | None:
-        """Take a place for somebody who comes; None if there is none.
+    def admit(self, address: PeerAddress) -> "Admitted | None":
+        """Let somebody in who comes; None if there is no place.
 
-        Another peer may have to leave for it. With the place, :meth:`serve` must be called.
+        With what is returned, :meth:`serve` must be called.
         """
         if self._candidates.is_banned(address, None, self._swarm.clock()):
             return None
-        if self._is_crowded(address.host) or not self._places.make_room(address):
+        if self._is_crowded(address.host):
+            return None
+        scope = anyio.CancelScope()
+        place = self._places.let_in(address, scope.cancel)
+        if place is None:
             return None
         self._per_operator[operator_of(address.host)] += 1
-        return self._places.take()
+        return Admitted(place, scope)
 
     async def serve(
-        self, transport: Transport, address: PeerAddress, received: bytes, place: Place
+        self, transport: Transport, address: PeerAddress, received: bytes, admitted: "Admitted"
     ) -> None:
         """Run a link to its end; ``received`` is what came of its handshake already.
 
@@ -51,9 +66,10 @@ class IncomingLinks:
         try:
             connection = self._lives.new_connection()
             opened = Opened(transport, address, Source.INCOMING, connection, timeout_s, received)
-            await self._lives.serve(opened, place)
+            with admitted.scope:
+                await self._lives.serve(opened, admitted.place)
         finally:
-            place.end()
+            admitted.place.end()
             count_down(self._per_operator, operator_of(address.host))
 
     async def serve_adopted(self, peer: Peer) -> None:

@@ -183,20 +183,24 @@ class LinkLives:
     ) -> Peer | None:
         """Make a peer of a link whose handshake came; None if it must not be one."""
         swarm, now = self._swarm, self._swarm.clock()
+        is_incoming = source is Source.INCOMING
         if handshake.peer_id == swarm.peer_id:
-            self._candidates.exclude(link.address)
+            if not is_incoming:  # from where somebody came says nothing of where we listen
+                self._candidates.exclude(link.address)
             link.end("it is ourselves")
             return None
         if self._candidates.is_banned(link.address, handshake.peer_id, now):
             link.end("banned")
             return None
-        is_incoming, old = source is Source.INCOMING, linked(swarm.peers, handshake.peer_id)
-        if old and not takes_its_place(old, swarm.peer_id, is_incoming=is_incoming):
+        identity = Identity(link.address, handshake.peer_id)
+        old = linked(swarm.peers, identity)
+        if old and not takes_its_place(old, swarm.peer_id, now, is_incoming=is_incoming):
             self._duplicates.end(link, old, now)
             return None
-        identity = Identity(link.address, handshake.peer_id)
+        if not place.join(link.address, replaces=old is not None):
+            link.end("no place for one more")
+            return None
         peer = Peer(link, identity, source, swarm.shared_config.transfer, now)
-        place.joined()
         swarm.peers.add(peer)
         self._places.slots.proven()
         self._candidates.mark_connected(link.address, now)

@@ -68,7 +68,7 @@ class PeerPool:
     @property
     def connecting(self) -> int:
         """Dials and handshakes under way."""
-        return self._places.half_open
+        return self._places.half_open + self._places.newcomers
 
     @property
     def kept(self) -> KeptLinks:
@@ -152,12 +152,12 @@ class PeerPool:
         ``received`` is what came so far of its handshake. It is closed if there is no room.
         """
         tasks = self._tasks
-        place = None if tasks is None else self._incoming.admit(address)
-        if tasks is None or place is None:
+        admitted = None if tasks is None else self._incoming.admit(address)
+        if tasks is None or admitted is None:
             transport.close()
         else:
             serve = self._incoming.serve
-            tasks.start_soon(self._guard, serve, transport, address, received, place)
+            tasks.start_soon(self._guard, serve, transport, address, received, admitted)
 
     async def _guard(self, work: Callable[..., Awaitable[None]], *arguments: object) -> None:
         """Run the task of one connection; a bug in it reaches no other (row F10)."""

@@ -40,6 +40,7 @@ from torrent_engine.net.http_client import HttpClient
 from torrent_engine.net.incoming import IncomingRouter
 from torrent_engine.net.port_mapping import PortMapper
 from torrent_engine.net.tracker_client import TrackerClient
+from torrent_engine.net.waiting_room import WaitingRoom
 from torrent_engine.policy.bans import BanList
 from torrent_engine.policy.dial_limiter import DialLimiter
 from torrent_engine.policy.own_address import OwnAddress
@@ -81,7 +82,10 @@ class SharedResources:
         self.hash_limiter = anyio.CapacityLimiter(disk.hash_threads)
         self.open_files = OpenFiles(disk.max_open_files)
         self.name_foldings = NameFoldings()
-        self.connection_slots = ConnectionSlots(self.config.pool.max_connections)
+        pool = self.config.pool
+        self.connection_slots = ConnectionSlots(
+            pool.max_connections, WaitingRoom(pool.max_half_open_incoming, clock)
+        )
         self.bans = BanList(self.config.pool)
         self.dial_limiter = DialLimiter(self.config.pool)
         self.ip_filter = LiveIpFilter(self.config.network.ip_filter)

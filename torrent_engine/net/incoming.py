@@ -7,6 +7,7 @@ Source: BEP 3 (handshake), Message Stream Encryption; rows B5 and B11.
 
 import logging
 import socket
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import Final
@@ -54,7 +55,7 @@ class IncomingRouter:
         self._by_hash: dict[bytes, InfoHash] = {}
         """The torrents by what names them in an encrypted handshake."""
         self._held: dict[InfoHash, list[Arrival]] = {}
-        self._waiting = WaitingRoom(MAX_WAITING)
+        self._waiting = WaitingRoom(MAX_WAITING, time.monotonic)
         self._pace = Pace(self._encryption.max_handshakes_per_s)
         self._tasks: anyio.abc.TaskGroup | None = None
 

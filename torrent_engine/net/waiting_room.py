@@ -10,6 +10,7 @@ from typing import Final
 from torrent_engine.base.ids import PeerAddress
 from torrent_engine.base.operators import embedded_ipv4, operator_of
 
+PATIENCE_S: Final = 2.0  # ours: a handshake takes a round trip, and some have a second of that
 NETWORK_BITS: Final = {4: 24, 6: 48}
 """How much of an address one owner usually has, by the version of IP."""
 
@@ -17,10 +18,16 @@ Leave = Callable[[], None]
 
 
 class WaitingRoom:
-    """A limited number of places; the most crowded network gives its oldest for a newcomer."""
+    """A limited number of places; the most crowded network gives its oldest for a newcomer.
 
-    def __init__(self, limit: int) -> None:
+    If none is crowded, who waits longest gives place, once that is longer than anybody needs.
+    """
+
+    def __init__(self, limit: int, clock: Callable[[], float] = lambda: 0.0) -> None:
         self._limit = limit
+        self._clock = clock
+        self._order: dict[object, tuple[str, str, float]] = {}
+        """Network and operator of each who waits, and since when; the longest first."""
         self._networks: dict[str, dict[str, dict[object, Leave]]] = {}
         """By network and operator who waits, the oldest first, and what makes it go."""
         self._count = 0
@@ -39,6 +46,7 @@ class WaitingRoom:
             return None
         ticket = object()
         self._networks.setdefault(network, {}).setdefault(operator, {})[ticket] = leave
+        self._order[ticket] = network, operator, self._clock()
         self._count += 1
         return ticket
 
@@ -51,6 +59,7 @@ class WaitingRoom:
         operators = self._networks.get(network, {})
         if operators.get(operator, {}).pop(ticket, None) is None:
             return
+        del self._order[ticket]
         self._count -= 1
         if not operators[operator]:
             del operators[operator]
@@ -66,13 +75,26 @@ class WaitingRoom:
             fullest, crowd = self._fullest_operator(network), network
             taken = len(self._networks[network].get(operator, ()))
             if len(self._networks[network][fullest]) <= taken + 1:
-                return False
+                return self._send_away_slow()
         else:
-            return False
-        ticket, leave = next(iter(self._networks[crowd][fullest].items()))
-        self._leave(crowd, fullest, ticket)
-        leave()
+            return self._send_away_slow()
+        self._send_away(crowd, fullest)
         return True
+
+    def _send_away_slow(self) -> bool:
+        """Send away who waits longest, wherever from, if that is longer than anybody needs."""
+        if not self._order:
+            return False
+        network, operator, since_s = next(iter(self._order.values()))
+        if self._clock() - since_s < PATIENCE_S:
+            return False
+        self._send_away(network, operator)
+        return True
+
+    def _send_away(self, network: str, operator: str) -> None:
+        ticket, leave = next(iter(self._networks[network][operator].items()))
+        self._leave(network, operator, ticket)
+        leave()
 
     def _size_of(self, network: str) -> int:
         return sum(len(waiting) for waiting in self._networks.get(network, {}).values())

@@ -3,11 +3,15 @@
 Source: BEP 27 (private torrents).
 """
 
+from typing import Final
+
 from torrent_engine.base.ids import PeerAddress, PeerId
 from torrent_engine.policy.addresses import is_dialable
 from torrent_engine.policy.bans import BanList
 from torrent_engine.policy.candidate import PRIVATE_SOURCES, Source
 from torrent_engine.policy.ip_filter import AddressVerdicts, IpFilter
+
+MAX_EXCLUDED: Final = 1_000  # ours: entries of memory; the oldest go first
 
 
 class Admission:
@@ -17,8 +21,7 @@ class Admission:
         self, bans: BanList, ip_filter: AddressVerdicts | None, *, is_private: bool
     ) -> None:
         self.is_private = is_private
-        self.excluded: set[PeerAddress] = set()
-        """Our own addresses."""
+        self._excluded: dict[PeerAddress, None] = {}
         self.ip_filter: AddressVerdicts = IpFilter() if ip_filter is None else ip_filter
         self._bans = bans
 
@@ -28,9 +31,16 @@ class Admission:
         """Tell whether an address that somebody names is not to be known."""
         if self.is_private and not source & PRIVATE_SOURCES:
             return True
-        if address in self.excluded or not is_dialable(address, allow_local=allow_local):
+        if address in self._excluded or not is_dialable(address, allow_local=allow_local):
             return True
         return self.forbids_dial(address, now)
+
+    def exclude(self, address: PeerAddress) -> None:
+        """Never dial an address: it is our own, or whoever is there says so."""
+        self._excluded.pop(address, None)
+        self._excluded[address] = None
+        if len(self._excluded) > MAX_EXCLUDED:
+            del self._excluded[next(iter(self._excluded))]
 
     def forbids_dial(self, address: PeerAddress, now: float) -> bool:
         """Tell whether an address must not be dialled now."""

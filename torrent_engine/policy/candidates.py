@@ -113,7 +113,7 @@ class CandidateList:
 
     def exclude(self, address: PeerAddress) -> None:
         """Never dial this address: it is our own."""
-        self.admission.excluded.add(address)
+        self.admission.exclude(address)
         self._remove(address)
 
     def forget(self, addresses: Iterable[PeerAddress], source: Source) -> None:
