@@ -308,8 +308,10 @@ async def test_a_dial_that_is_refused_fails_at_once() -> None:
 
             tasks.start_soon(dial)
             await until(lambda: our.relay.sent)
-            connection_id = fields_of(our.relay.sent[0][0])[1]
-            our.receive(packet(RESET, connection_id))
+            _, connection_id, sequence, _ = fields_of(our.relay.sent[0][0])
+            our.receive(packet(RESET, connection_id, acknowledged=sequence + 1 & 0xFFFF))
+            assert len(our.service) == 1
+            our.receive(packet(RESET, connection_id, acknowledged=sequence))
         assert not len(our.service)
 
 

@@ -40,6 +40,11 @@ def first_of(connection: UtpConnection) -> int:
     return connection._sender.flight.first & MASK_16
 
 
+def syn_number_of(connection: UtpConnection) -> int:
+    """Return the sequence number of the SYN of a connection that was dialled."""
+    return first_of(connection) - 1 & MASK_16
+
+
 def sent_by(connection: UtpConnection, now: float) -> list[Packet]:
     """Return what it sends, as packets."""
     packets = connection.packets_to_send(now)

@@ -18,7 +18,16 @@ from tests.protocol.utp.packets import (
 from torrent_engine.base.network_config import UtpConfig
 from torrent_engine.protocol.utp.connection import UtpConnection, UtpState
 from torrent_engine.protocol.utp.limits import ReorderBudget, UtpLimits
-from torrent_engine.protocol.utp.packet import DATA, FIN, MASK_16, RESET, STATE, SYN, Packet
+from torrent_engine.protocol.utp.packet import (
+    DATA,
+    FIN,
+    MASK_16,
+    MASK_32,
+    RESET,
+    STATE,
+    SYN,
+    Packet,
+)
 
 KIB = 1_024
 
@@ -26,6 +35,17 @@ KIB = 1_024
 def data(connection: UtpConnection, sequence: int, payload: bytes = b"x") -> Packet:
     acknowledged = first_of(connection) - 1
     return packet(DATA, sequence=sequence & MASK_16, acknowledged=acknowledged, payload=payload)
+
+
+def flying(packets: int) -> UtpConnection:
+    """Return a connection with so many packets in flight, the newest news being old."""
+    connection = connected(now=1.0)
+    for _ in range(packets):
+        connection.send([b"x"])
+        sent_by(connection, 1.0)
+    flight = connection._sender.flight
+    assert flight.next - flight.first == packets
+    return connection
 
 
 def acknowledge_all(connection: UtpConnection, now: float, **fields: Any) -> None:
@@ -276,12 +296,14 @@ def test_c4_a_window_full_of_tiny_packets_is_no_heap_of_objects(first: int) -> N
 
 def test_bep29_the_delay_of_the_last_packet_is_told_by_its_arrival() -> None:
     connection = connected()
-    sent = data(connection, 2, bytes(3_000))._replace(timestamp_us=1_000_000)
+    give(connection, data(connection, 2, bytes(3_000)), 0.0)
+    clock_us = sent_by(connection, 0.0)[0].timestamp_us
+    sent = data(connection, 3, bytes(3_000))._replace(timestamp_us=clock_us + 1_000_000 & MASK_32)
     connection.receive_packet(sent, now=2.5, arrived_s=1.25)
     connection.batch_ended(2.5)
     (answer,) = sent_by(connection, 2.5)
     assert answer.timestamp_difference_us == 250_000
-    assert answer.timestamp_us == 2_500_000
+    assert (answer.timestamp_us - clock_us) & MASK_32 == 2_500_000
 
 
 # -- the end -----------------------------------------------------------------------------------
@@ -367,18 +389,65 @@ def test_bep29_reset_ends_a_connection_but_what_came_can_be_read() -> None:
         connection.send([b"x"])
 
 
-@pytest.mark.parametrize("offset", [5, 1_000, 0x7000, -3_000])
-def test_c4_a_guessed_reset_is_not_believed(offset: int) -> None:
+@pytest.mark.parametrize("offset", [1, 5, 1_000, 0x7000, -2, -100, -3_000])
+@pytest.mark.parametrize("closes", [False, True])
+def test_c4_a_guessed_reset_is_not_believed(offset: int, closes: bool) -> None:
     connection = connected()
-    give(connection, packet(RESET, acknowledged=first_of(connection) + offset), 1.1)
-    assert connection.state is UtpState.CONNECTED
+    if closes:
+        connection.close(1.0)
+    state, number = connection.state, first_of(connection) + offset
+    give(connection, packet(RESET, acknowledged=number), 1.1)
+    assert connection.state is state
+
+
+def test_c4_resets_that_are_believed_are_as_few_as_what_is_in_flight() -> None:
+    connection, believed = flying(packets=20), 0
+    for number in range(1 << 16):
+        connection.receive_packet(packet(RESET, acknowledged=number), now=3.0, arrived_s=3.0)
+        if connection.has_ended:
+            believed += 1
+            connection = flying(packets=20)
+    assert 20 <= believed <= 22
+
+
+@pytest.mark.parametrize("kind", [DATA, FIN, STATE])
+def test_c4_acknowledgements_that_are_taken_are_as_few_as_what_is_in_flight(kind: int) -> None:
+    payload, taken = b"forged" if kind == DATA else b"", 0
+    connection = flying(packets=20)
+    for number in range(1 << 16):
+        forged = packet(kind, sequence=2, acknowledged=number, payload=payload, window_bytes=77)
+        connection.receive_packet(forged, now=3.0, arrived_s=3.0)
+        if connection.is_readable or connection._sender._peer_window_bytes == 77:
+            taken += 1
+            connection = flying(packets=20)
+    assert taken == 21
+
+
+def test_c4_an_old_acknowledgement_is_taken_for_a_short_time_only() -> None:
+    connection = connected()
+    connection.send([bytes(20_000)])
+    sent_by(connection, 1.0)
+    acknowledge_all(connection, 1.1)
+    last = connection._sender.flight.next - 1
+    for back, now, is_taken in ((3, 2.2, False), (100, 1.2, False), (3, 1.2, True)):
+        old = packet(DATA, sequence=2, acknowledged=last - back, payload=b"late")
+        give(connection, old, now)
+        assert connection.is_readable == is_taken
+
+
+def test_c4_no_acknowledgement_is_older_than_the_connection() -> None:
+    connection = connected()
+    give(
+        connection, packet(DATA, sequence=2, acknowledged=first_of(connection) - 2, payload=b"x"), 1
+    )
+    assert not connection.is_readable
 
 
 def test_bep29_reset_is_a_good_end_for_who_closes() -> None:
     connection = connected()
     connection.close(1.0)
     sent_by(connection, 1.0)
-    give(connection, packet(RESET, acknowledged=0), 1.1)
+    give(connection, packet(RESET, acknowledged=first_of(connection)), 1.1)
     assert connection.has_ended
     assert connection.failure is None
 
@@ -397,6 +466,8 @@ def test_bep29_an_ended_connection_takes_nothing() -> None:
 
 def test_bep29_a_syn_of_a_confirmed_connection_is_answered_still() -> None:
     connection = connected()
+    give(connection, packet(SYN, connection_id=7, sequence=2), 1.1)
+    assert sent_by(connection, 1.1) == [], "it is another one"
     give(connection, packet(SYN, connection_id=7, sequence=1), 1.1)
     assert [each.type for each in sent_by(connection, 1.1)] == [STATE]
     assert connection.state is UtpState.CONNECTED

@@ -1,4 +1,4 @@
-"""Owns one connection of uTP: its states, what may come and leave in each, and its end.
+"""One connection of uTP: its states, what may come and leave in each, and its end.
 
 Source: BEP 29; rows C3 and C4. No socket and no clock: packets and times are arguments.
 """
@@ -9,7 +9,7 @@ from random import Random
 from typing import Final, Self
 
 from torrent_engine.base.network_config import UtpConfig
-from torrent_engine.protocol.utp.handshake import CONFIRMATION_S, SYN_SEQUENCE, Dial, choose_id
+from torrent_engine.protocol.utp.handshake import Confirmation, Dial, choose_id
 from torrent_engine.protocol.utp.limits import UtpLimits
 from torrent_engine.protocol.utp.packet import (
     DATA,
@@ -29,7 +29,6 @@ from torrent_engine.protocol.utp.sender import Heading, OutgoingPacket, SendSide
 
 CLOSING_TIMEOUTS: Final = 3  # ours: so often what was left to be sent is sent in vain
 MIN_SEND_ROOM_BYTES: Final = 32 * 1024  # ours: below it, send() waits: two blocks
-RESET_MEMORY: Final = 2_048  # packets: a RESET for an older one of ours is not believed
 
 
 class UtpState(Enum):
@@ -50,14 +49,14 @@ _LIVE: Final = (UtpState.CONNECTED, UtpState.CLOSING)
 class UtpConnection:
     """One connection. After every call that may change it, ask for :meth:`packets_to_send`."""
 
-    def __init__(
-        self, config: UtpConfig, limits: UtpLimits, *, first: int, acknowledged: int, now: float
-    ) -> None:
-        self._sender = SendSide(config, limits, first, now)
-        self._receiver = ReceiveSide(acknowledged, config.receive_window_bytes, limits.reorder)
+    def __init__(self, config: UtpConfig, limits: UtpLimits, *, rng: Random, now: float) -> None:
+        self._sequence = rng.randrange(1 << 16)
+        self._sender = SendSide(config, limits, self._sequence, now)
+        self._receiver = ReceiveSide(0, config.receive_window_bytes, limits.reorder)
+        self._clock_us = rng.getrandbits(32)  # what our time stamps begin with: hard to guess
         self._out: list[OutgoingPacket] = []
         self._dial: Dial | None = None
-        self._confirm_by_s = 0.0
+        self._confirmation: Confirmation | None = None
         self._delay_us = 0  # what the last packet seemed to travel: told in each of ours
         self._last_sample_us = 0
         self.receive_id = 0
@@ -82,13 +81,13 @@ class UtpConnection:
     ) -> Self:
         """Begin a connection; its SYN is queued.
 
-        ``is_taken`` says whether an id is used already with the same address.
+        ``is_taken`` says whether an id is used already with the same address. ``rng`` must be one
+        that nobody can foresee, as for :meth:`accept`.
         """
-        first = SYN_SEQUENCE + 1
-        self = cls(config, limits or UtpLimits(), first=first, acknowledged=0, now=now)
+        self = cls(config, limits or UtpLimits(), rng=rng, now=now)
         self.receive_id = choose_id(rng, is_taken)
         self.send_id = self.receive_id + 1 & MASK_16
-        self._dial = Dial(config.syn_attempts, now)
+        self._dial = Dial(self._sequence - 1 & MASK_16, config.syn_attempts, now)
         return self
 
     @classmethod
@@ -102,14 +101,15 @@ class UtpConnection:
         limits: UtpLimits | None = None,
     ) -> Self:
         """Answer a SYN, with one packet and no payload until its sender has heard of us."""
-        first, last = rng.randrange(1 << 16), syn.sequence
-        self = cls(config, limits or UtpLimits(), first=first, acknowledged=last, now=now)
+        limits = limits or UtpLimits()
+        self = cls(config, limits, rng=rng, now=now)
+        self._receiver.acknowledged = syn.sequence
         self.receive_id = syn.connection_id + 1 & MASK_16
         self.send_id = syn.connection_id
         self.state = UtpState.SYN_RECEIVED
         self.is_confirmed = False
-        self._confirm_by_s = now + CONFIRMATION_S
-        self._delay_us = int(now * 1e6) - syn.timestamp_us & MASK_32
+        self._confirmation = Confirmation(syn, self._time_us(now), limits.wrong_numbers, now)
+        self._delay_us = self._time_us(now) - syn.timestamp_us & MASK_32
         self._receiver.must_acknowledge = True
         return self
 
@@ -157,7 +157,7 @@ class UtpConnection:
         if sample_us and (sample_us != self._last_sample_us or packet.type == STATE):
             self._last_sample_us = sample_us
             sender.delay.measure(sample_us, now, sender.round_trip.smoothed_s)
-        self._delay_us = int(arrived_s * 1e6) - packet.timestamp_us & MASK_32
+        self._delay_us = int(arrived_s * 1e6) + self._clock_us - packet.timestamp_us & MASK_32
         if packet.type == DATA:
             self._receiver.take(packet.sequence, packet.payload)
         elif packet.type == FIN:
@@ -167,7 +167,7 @@ class UtpConnection:
 
     def _receive_rarely(self, packet: Packet, now: float, arrived_s: float) -> None:
         if packet.type == RESET:
-            self._receive_reset(packet)
+            self._receive_reset(packet, arrived_s)
         elif packet.type == SYN:
             self._receive_syn(packet, arrived_s)
         elif self.state is UtpState.SYN_SENT:
@@ -175,25 +175,33 @@ class UtpConnection:
         elif self.state is UtpState.SYN_RECEIVED:
             self._receive_confirmation(packet, now, arrived_s)
 
-    def _receive_reset(self, packet: Packet) -> None:
+    def _receive_reset(self, packet: Packet, arrived_s: float) -> None:
         """End, if it is about something that we sent lately: others can only guess that."""
-        flight = self._sender.flight
-        count = (packet.acknowledged + 1 - flight.first) & MASK_16
-        is_lately = count <= flight.next - flight.first + 1 or count >= (1 << 16) - RESET_MEMORY
-        if self.state is UtpState.CLOSING:
-            self._end(None)
-        elif self.state is UtpState.SYN_SENT or is_lately:
-            self._end("reset by the other side")
+        flight, acknowledged = self._sender.flight, packet.acknowledged
+        if self.state is UtpState.SYN_SENT and self._dial is not None:
+            is_lately = acknowledged == self._dial.sequence
+        elif acknowledged == flight.next & MASK_16:  # of a packet of ours without payload
+            is_lately = True
+        else:
+            is_lately = flight.count_acknowledged(acknowledged, arrived_s) is not None
+        if is_lately:
+            is_good = self.state is UtpState.CLOSING
+            self._end(None if is_good else "reset by the other side")
 
     def _receive_syn(self, packet: Packet, arrived_s: float) -> None:
         """Answer a SYN that was sent again, by the same state."""
-        if self._dial is None and self.state is not UtpState.ENDED:
-            self._delay_us = int(arrived_s * 1e6) - packet.timestamp_us & MASK_32
-            self._receiver.must_acknowledge = True
+        begin = self._confirmation
+        if begin is None or self.state is UtpState.ENDED or packet.sequence != begin.syn_sequence:
+            return
+        if self.state is UtpState.SYN_RECEIVED:
+            self._delay_us = self._time_us(arrived_s) - packet.timestamp_us & MASK_32
+        self._receiver.must_acknowledge = True
 
     def _receive_answer(self, packet: Packet, now: float, arrived_s: float) -> None:
         """Connect, if the packet answers our SYN."""
-        if packet.type != STATE or packet.acknowledged != SYN_SEQUENCE or self._dial is None:
+        if self._dial is None or packet.type != STATE:
+            return
+        if packet.acknowledged != self._dial.sequence:
             return
         if self._dial.sent_s is not None:
             self._sender.round_trip.measure(arrived_s - self._dial.sent_s, now)
@@ -205,7 +213,13 @@ class UtpConnection:
 
     def _receive_confirmation(self, packet: Packet, now: float, arrived_s: float) -> None:
         """Connect, if the packet acknowledges the number that we chose (row C3)."""
-        if self._sender.flight.count_acknowledged(packet.acknowledged) != 0:
+        begin = self._confirmation
+        is_right = packet.acknowledged == self._sequence - 1 & MASK_16
+        if begin is None:
+            return
+        if not begin.accepts(packet, self._time_us(arrived_s), now, is_number_right=is_right):
+            if begin.has_failed:
+                self._end("not confirmed: wrong numbers")
             return
         self.state, self.is_confirmed = UtpState.CONNECTED, True
         self._sender.acknowledged(packet, now, arrived_s)
@@ -236,7 +250,7 @@ class UtpConnection:
         return out
 
     def _heading(self, now: float) -> Heading:
-        receiver, time_us = self._receiver, int(now * 1e6) & MASK_32
+        receiver, time_us = self._receiver, int(now * 1e6) + self._clock_us & MASK_32
         window_bytes, acknowledged = receiver.window_bytes, receiver.acknowledged
         return Heading(self.send_id, time_us, self._delay_us, window_bytes, acknowledged)
 
@@ -249,10 +263,13 @@ class UtpConnection:
         return header + (bytes((0, len(sack))) + sack if sack else b""), b""
 
     def _syn(self, now: float) -> OutgoingPacket:
-        kind, time_us = SYN << 4 | VERSION, int(now * 1e6) & MASK_32
-        window_bytes = self._receiver.window_bytes
-        fields = (kind, 0, self.receive_id, time_us, 0, window_bytes, SYN_SEQUENCE, 0)
+        kind, window_bytes = SYN << 4 | VERSION, self._receiver.window_bytes
+        number = self._sequence - 1 & MASK_16
+        fields = (kind, 0, self.receive_id, self._time_us(now), 0, window_bytes, number, 0)
         return HEADER.pack(*fields), b""
+
+    def _time_us(self, now: float) -> int:
+        return int(now * 1e6) + self._clock_us & MASK_32
 
     def _header(self, kind: int, now: float, sequence: int, extension: int = 0) -> bytes:
         connection_id, *others, acknowledged = self._heading(now)
@@ -266,8 +283,8 @@ class UtpConnection:
         """Return when :meth:`handle_timer` should be called, after what waits was received."""
         if self.state is UtpState.SYN_SENT and self._dial is not None:
             return self._dial.due_s
-        if self.state is UtpState.SYN_RECEIVED:
-            return self._confirm_by_s
+        if self.state is UtpState.SYN_RECEIVED and self._confirmation is not None:
+            return self._confirmation.due_s
         if self.state is UtpState.ENDED:
             return None
         sender_s, ack_s = self._sender.timer(), self._receiver.ack_due_s
@@ -286,7 +303,7 @@ class UtpConnection:
         elif self.state is UtpState.SYN_SENT and self._dial is not None:
             if not self._dial.handle_timer(now):
                 self._end("no answer")
-        elif self.state is UtpState.SYN_RECEIVED and now >= self._confirm_by_s:
+        elif self.state is UtpState.SYN_RECEIVED and now >= (self.timer() or now):
             self._end("not confirmed")
 
     # -- the stream --------------------------------------------------------------------------

@@ -10,7 +10,8 @@ from typing import Final
 from torrent_engine.protocol.utp.packet import MASK_16
 
 MAX_PACKETS: Final = 2_000  # a selective acknowledgement reaches 2040 packets far
-_HALF: Final = 1 << 15
+MAX_OVERTAKEN: Final = 64  # ours: packets by which one may come late, and its payload still counts
+OVERTAKEN_S: Final = 1.0  # ours: and so long after the last news
 
 
 class SentPacket:
@@ -34,6 +35,8 @@ class Flight:
     __slots__ = (
         "_known",
         "_newest",
+        "_news_s",
+        "_oldest",
         "_transit",
         "delivered_bytes",
         "first",
@@ -50,6 +53,8 @@ class Flight:
         self.first = first
         """The first that is not acknowledged."""
         self.next = first
+        self._oldest = first  # nothing before it was ever sent
+        self._news_s = float("-inf")  # when ``first`` was last counted on
         self.lost: dict[int, SentPacket] = {}
         """To be sent again, the first number first."""
         self._transit: dict[int, SentPacket] = {}  # in the order in which they were sent
@@ -102,12 +107,18 @@ class Flight:
         self._transit[sequence] = sent
         return sent
 
-    def count_acknowledged(self, acknowledged: int) -> int | None:
-        """Return how many more numbers this acknowledges; -1 for an old one, None for a lie."""
+    def count_acknowledged(self, acknowledged: int, arrived_s: float) -> int | None:
+        """Return how many more numbers this acknowledges; -1 for an old one, None for a lie.
+
+        Old is what packets bring that were overtaken on their way: a few numbers, a short time
+        after newer ones came. To who is not on the way it is as hard to guess as the others.
+        """
         count = (acknowledged + 1 - self.first) & MASK_16
         if count <= self.next - self.first:
             return count
-        return -1 if count >= _HALF else None
+        back = MASK_16 + 1 - count
+        is_near = back <= MAX_OVERTAKEN and back <= self.first - self._oldest
+        return -1 if is_near and arrived_s < self._news_s + OVERTAKEN_S else None
 
     def acknowledge(self, count: int, sack: bytes, arrived_s: float) -> bool:
         """Take that so many numbers more are acknowledged, and some selectively; True if news."""
@@ -118,7 +129,7 @@ class Flight:
             end = self.first + count
             for sequence in range(self.first, end):
                 self._arrived(sequence, arrived_s)
-            self.first = end
+            self.first, self._news_s = end, arrived_s
         if sack:
             self._acknowledge_selectively(sack, arrived_s)
         return len(self._transit) + len(self.lost) < before

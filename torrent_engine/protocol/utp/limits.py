@@ -1,9 +1,10 @@
-"""Owns what connections share: the memory for packets that came too early (row C4)."""
+"""What connections share: the memory for early packets (row C4), and wrong guesses (row C3)."""
 
 from dataclasses import dataclass, field
 from typing import Final
 
 from torrent_engine.base.discovery_config import MIB
+from torrent_engine.protocol.utp.handshake import WrongNumbers
 
 ETHERNET_PACKET_BYTES: Final = 1_452
 """The largest payload of UDP over IPv6 over Ethernet; of IPv4 it could be 20 more."""
@@ -24,3 +25,4 @@ class UtpLimits:
     max_packet_bytes: int = ETHERNET_PACKET_BYTES
     """Of a datagram without the headers of UDP and IP; larger ones are not even tried."""
     reorder: ReorderBudget = field(default_factory=ReorderBudget)
+    wrong_numbers: WrongNumbers = field(default_factory=WrongNumbers)

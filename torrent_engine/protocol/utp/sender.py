@@ -95,7 +95,7 @@ class SendSide:
     def acknowledged(self, packet: Packet, now: float, arrived_s: float) -> bool:
         """Take what a packet acknowledges; False if it cannot be true (row C4)."""
         flight = self.flight
-        count = flight.count_acknowledged(packet.acknowledged)
+        count = flight.count_acknowledged(packet.acknowledged, arrived_s)
         if count is None:
             return False
         if count < 0:
