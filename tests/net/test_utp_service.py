@@ -28,6 +28,7 @@ from torrent_engine.base.errors import NetworkError
 from torrent_engine.base.ids import PeerAddress
 from torrent_engine.base.network_config import LinkEncryption, LinkProtocol, UtpConfig
 from torrent_engine.net.utp_service import UtpService
+from torrent_engine.net.utp_strangers import MAX_REMEMBERED_RATES
 from torrent_engine.net.utp_transport import LINGER_S, UtpTransport
 
 pytestmark = pytest.mark.anyio
@@ -210,6 +211,65 @@ async def test_c3_the_rate_of_syns_is_bounded() -> None:
         assert [len(each) for each in answers] == [1, 1, 1, 0, 0, 0]
         our.clock.advance(1.0)
         assert our.receive(packet(SYN, 500))
+
+
+async def test_c3_syns_of_one_operator_leave_some_for_the_others() -> None:
+    async with bench(max_syns_per_s=10, max_syns_per_s_of_one=3) as our:
+        for number in range(100):
+            host = f"2001:db8::{number + 1:x}"
+            our.receive(packet(SYN, number), address=PeerAddress(host, 1))
+        assert len(our.relay.sent) == 3
+        assert our.receive(packet(SYN, 1), address=PeerAddress("2001:db8:0:1::1", 1))
+        assert our.receive(packet(SYN, 1))
+        for number in range(3_000):
+            our.clock.advance(1.0)
+            our.receive(
+                packet(SYN, 1), address=PeerAddress(f"10.{number // 200}.{number % 200}.1", 1)
+            )
+        assert len(our.service._strangers._rates) <= MAX_REMEMBERED_RATES
+
+
+async def test_c3_a_forged_address_has_three_guesses_a_syn() -> None:
+    async with bench() as our:
+        answer = our.receive(packet(SYN, 100))
+        right = fields_of(answer[0])[2] - 1 & 0xFFFF
+        for wrong in (1, 2, 3):
+            assert len(our.service) == 1
+            assert our.receive(packet(DATA, 101, 2, right + wrong & 0xFFFF, b"x")) == []
+        assert not len(our.service)
+        our.receive(packet(DATA, 101, 2, right, b"x"))
+        assert our.accepted == []
+
+
+@pytest.mark.parametrize("closes", [False, True])
+async def test_c4_connections_that_one_operator_abandons_are_few(closes: bool) -> None:
+    async with bench(max_incoming_of_one=20, max_closing_of_one=4) as our:
+        for number in range(500):
+            our.clock.advance(0.002)
+            address = PeerAddress("192.0.2.7", 1_024 + number)
+            answer = our.receive(packet(SYN, 100), address=address)
+            if answer:
+                ours = fields_of(answer[0])[2] - 1 & 0xFFFF
+                our.receive(packet(DATA, 101, 2, ours, b"!"), address=address)
+            if closes and our.accepted:
+                our.accepted.pop().close()
+            our.service._handle_timers(our.clock())
+        assert len(our.service) == (4 if closes else 20)
+        assert our.receive(packet(SYN, 7), address=PeerAddress("192.0.2.8", 1))
+        our.clock.advance(1.0)
+        assert bool(our.receive(packet(SYN, 7))) == closes
+
+
+async def test_c4_closed_connections_are_few_over_all_operators() -> None:
+    async with bench(max_closing=10) as our:
+        for number in range(50):
+            our.accept(address=PeerAddress(f"192.0.2.{number}", 1)).close()
+        assert len(our.service) == 10
+        shares = our.service._shares
+        while len(our.service):
+            our.clock.advance(1.0)
+            our.service._handle_timers(our.clock())
+        assert not any((shares._incoming, shares._closing, shares._closing_of))
 
 
 async def test_c3_an_unconfirmed_connection_is_forgotten_in_time() -> None:

@@ -66,3 +66,16 @@ def test_everybody_is_taken_once_and_never_too_late(steps: list[tuple[int, float
         taken = wheel.take(due_s + 2 * STEP_S)
         assert all_of_them[number] in taken or all_of_them[number].slot is None
     assert len(wheel) == 0
+
+
+def test_c4_steps_that_nobody_waits_for_any_more_are_forgotten() -> None:
+    wheel = TimerWheel()
+    stays, *go = transports(20_001)
+    wheel.set(stays, 500.0)
+    for number, each in enumerate(go):
+        wheel.set(each, 1.0 + number * STEP_S)
+        wheel.drop(each)
+    assert len(wheel._slots) <= 1_100
+    assert len(wheel._order) <= 1_100
+    assert wheel.next_s() == pytest.approx(500.0)
+    assert wheel.take(600.0) == [stays]

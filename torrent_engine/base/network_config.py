@@ -100,6 +100,15 @@ class UtpConfig:
     """Connections whose other side has not shown yet that it is at its address; the oldest goes."""
     max_unconfirmed_per_network: int = 50
     """The same, of one IPv4 /24 or IPv6 /64."""
+    max_syns_per_s_of_one: int = 100
+    """As :attr:`max_syns_per_s`, of one IPv4 address or IPv6 /64."""
+    max_incoming_of_one: int = 256
+    """Connections that one IPv4 address or IPv6 /64 began; its further SYNs are passed over."""
+    max_closing_of_one: int = 32
+    """Connections to one IPv4 address or IPv6 /64 that we closed, which still have something to
+    deliver; the oldest is reset."""
+    max_closing: int = 512
+    """The same, of all."""
 
 
 @dataclass(frozen=True, slots=True)

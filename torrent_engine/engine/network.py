@@ -1,4 +1,4 @@
-"""Owns how the peers of all torrents are reached: where we listen, over TCP and over uTP.
+"""How the peers of all torrents are reached: where we listen, over TCP and over uTP.
 
 Source: BEP 29 (uTP).
 """
@@ -74,7 +74,6 @@ async def open_network(
     incoming: Incoming,
     *,
     clock: Callable[[], float],
-    rng: random.Random,
 ) -> AsyncIterator[Network]:
     """Bind the port; serve what is UDP until the end, and give who comes over uTP to ``incoming``.
 
@@ -91,7 +90,11 @@ async def open_network(
             if network.datagrams is not None and _wants_utp(config.network):
                 taker = incoming if config.network.utp.incoming else None
                 network.utp = UtpService(
-                    config.network.utp, network.datagrams, clock=clock, rng=rng, incoming=taker
+                    config.network.utp,
+                    network.datagrams,
+                    clock=clock,
+                    rng=random.SystemRandom(),  # rows C3, C4: numbers that nobody guesses
+                    incoming=taker,
                 )
                 tasks.start_soon(network.utp.run)
             try:

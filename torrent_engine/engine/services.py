@@ -100,7 +100,6 @@ async def open_services(stack: AsyncExitStack, shared: "SharedResources") -> Ser
             config,
             shared.router.incoming,
             clock=shared.clock,
-            rng=shared.rng,
         )
     )
     routes = network.routes

@@ -4,6 +4,7 @@ Source: BEP 3, 7, 12, 27, 31. What is due when is decided by ``protocol/tracker/
 """
 
 import random
+import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
@@ -105,7 +106,7 @@ class TrackerCoordinator:
         self._publish = publish
         self._clock = clock
         self._sleep = sleep
-        self._key = rng.getrandbits(32)
+        self._key = secrets.randbits(32)  # by which a tracker knows us again
         self._wake: anyio.Event | None = None
         self.on_change: Callable[[], None] | None = None
         """Called when :attr:`next_timer` may have changed, while nobody runs :meth:`run`."""

@@ -1,4 +1,4 @@
-"""Owns all uTP connections on the UDP sockets: which packet is whose, whose timer is due.
+"""All uTP connections on the UDP sockets: which packet is whose, whose timer is due.
 
 Source: BEP 29; rows C3 and C4. What a packet means is the business of ``UtpConnection``.
 """
@@ -17,7 +17,7 @@ from torrent_engine.base.network_config import UtpConfig
 from torrent_engine.net.datagrams import UTP_FIRST_BYTES, DatagramRelay
 from torrent_engine.net.loop_turn import LOOP_TURN
 from torrent_engine.net.udp_batches import Train
-from torrent_engine.net.utp_strangers import ResetMemory, Strangers
+from torrent_engine.net.utp_strangers import ResetMemory, Shares, Strangers
 from torrent_engine.net.utp_timers import TimerWheel
 from torrent_engine.net.utp_transport import UtpTransport
 from torrent_engine.protocol.utp.connection import UtpConnection
@@ -52,6 +52,7 @@ class UtpService:
         rng: random.Random,
         incoming: Incoming | None = None,
     ) -> None:
+        """Create it; ``rng`` must be one that nobody can foresee, as ``random.SystemRandom``."""
         self.clock = clock
         self.malformed_count = 0
         """Datagrams that were no packet."""
@@ -65,6 +66,7 @@ class UtpService:
         self._transports: dict[PeerAddress, dict[int, UtpTransport]] = {}
         self._strangers = Strangers(config)
         self._resets = ResetMemory(config)
+        self._shares = Shares(config)
         self._timers = TimerWheel()
         self._touched: dict[UtpTransport, None] = {}
         self._full = {is_ipv6: _Full() for is_ipv6 in (False, True)}
@@ -178,12 +180,15 @@ class UtpService:
         return None
 
     def _accept(self, syn: Packet, address: PeerAddress, now: float) -> UtpTransport | None:
-        if self._incoming is None or not self._strangers.admits(address, now):
+        if self._incoming is None or not self._shares.admits(address):
+            return None
+        if not self._strangers.admits(address, now):
             return None
         connection = UtpConnection.accept(
             self._config, syn, now=now, rng=self._rng, limits=self._limits_of(address)
         )
         transport = self._add(connection, address)
+        self._shares.began(transport)
         surplus = self._strangers.add(transport)
         if surplus is not None:
             self._forget(surplus)
@@ -214,6 +219,7 @@ class UtpService:
         """Know nothing of a connection any more; twice is harmless."""
         self._timers.drop(transport)
         self._strangers.drop(transport)
+        self._shares.drop(transport)
         self._touched.pop(transport, None)
         self._full_of(transport).waiting.pop(transport, None)
         of_one = self._transports.get(transport.address, {})
@@ -228,7 +234,7 @@ class UtpService:
         """Send what a connection wants to send, wake who waits for it, and look at its timer."""
         connection = transport.connection
         if transport.is_closed:
-            transport.discard()
+            self._flush_closed(transport)
         if not transport.unsent:
             transport.unsent = connection.packets_to_send(self.clock())
             if transport.unsent:
@@ -240,6 +246,16 @@ class UtpService:
             next_s = self._timers.next_s()
             if next_s is not None and next_s < self._sleeps_until_s:
                 self._wake.set()
+
+    def _flush_closed(self, transport: UtpTransport) -> None:
+        """Read what nobody wants any more; end the connection that is closing for longest."""
+        transport.discard()
+        if transport.connection.has_ended:
+            return
+        surplus = self._shares.closed(transport)
+        if surplus is not None:
+            surplus.connection.abort(self.clock())
+            self.flush(surplus)
 
     def _send(self, transport: UtpTransport) -> None:
         """Send what is left of its packets; what the system does not take waits, it is no loss."""

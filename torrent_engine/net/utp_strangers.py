@@ -1,7 +1,8 @@
-"""Owns what those may cost us who have not shown that they receive what is sent to them.
+"""Bounds of the state that others can make us keep over uTP.
 
 The source of a datagram may be forged: a SYN makes a connection that may never be used, a packet
-of no connection asks for a RESET. Rows C3 and C4.
+of no connection asks for a RESET. Who is where its address says can begin many connections and
+leave them. Rows C3 and C4.
 """
 
 from collections import Counter
@@ -10,10 +11,12 @@ from typing import Final
 
 from torrent_engine.base.ids import PeerAddress
 from torrent_engine.base.network_config import UtpConfig
+from torrent_engine.base.operators import operator_of
 from torrent_engine.net.utp_transport import UtpTransport
 from torrent_engine.policy.rate import TokenBucket
 
 RESET_MEMORY_S: Final = 30.0  # ours: who was told so long ago may be told again
+MAX_REMEMBERED_RATES: Final = 1_000  # ours: operators; the one that was quiet longest goes first
 
 
 def network_of(host: str) -> str | bytes:
@@ -38,21 +41,31 @@ class Strangers:
         self._syns = _full_bucket(config.max_syns_per_s)
         self._unconfirmed: dict[UtpTransport, None] = {}
         self._networks: Counter[str | bytes] = Counter()
+        self._rates: dict[str, TokenBucket] = {}
 
     def __len__(self) -> int:
         """Return how many connections are not confirmed."""
         return len(self._unconfirmed)
 
     def __contains__(self, transport: UtpTransport) -> bool:
-        """Tell whether a connection is one of them."""
+        """Return whether a connection is one of them."""
         return transport in self._unconfirmed
 
     def admits(self, address: PeerAddress, now: float) -> bool:
-        """Tell whether a SYN may begin a connection."""
+        """Return whether a SYN may begin a connection."""
         of_network = self._networks[network_of(address.host)]
         if of_network >= self._config.max_unconfirmed_per_network:
             return False
-        return self._syns.take(1, now) == 1
+        return self._rate_of(address).take(1, now) == 1 and self._syns.take(1, now) == 1
+
+    def _rate_of(self, address: PeerAddress) -> TokenBucket:
+        """Return the rate of SYNs of whose address it is, now the last to be forgotten."""
+        operator = operator_of(address.host)
+        rate = self._rates.pop(operator, None) or _full_bucket(self._config.max_syns_per_s_of_one)
+        self._rates[operator] = rate
+        if len(self._rates) > MAX_REMEMBERED_RATES:
+            del self._rates[next(iter(self._rates))]
+        return rate
 
     def add(self, transport: UtpTransport) -> UtpTransport | None:
         """Count a connection; return the one that must go for it, if there are too many."""
@@ -72,6 +85,48 @@ class Strangers:
                 del self._networks[network]
 
 
+class Shares:
+    """How many connections each operator has: those that it began, and those that we closed."""
+
+    def __init__(self, config: UtpConfig) -> None:
+        self._config = config
+        self._incoming: dict[str, set[UtpTransport]] = {}
+        self._closing: dict[UtpTransport, None] = {}
+        self._closing_of: dict[str, dict[UtpTransport, None]] = {}
+
+    def admits(self, address: PeerAddress) -> bool:
+        """Return whether another connection may be begun from an address."""
+        begun = self._incoming.get(operator_of(address.host), ())
+        return len(begun) < self._config.max_incoming_of_one
+
+    def began(self, transport: UtpTransport) -> None:
+        """Count a connection that the other side began."""
+        self._incoming.setdefault(operator_of(transport.address.host), set()).add(transport)
+
+    def closed(self, transport: UtpTransport) -> UtpTransport | None:
+        """Count a connection that we closed; return the one to be reset, if there are too many."""
+        if transport in self._closing:
+            return None
+        of_one = self._closing_of.setdefault(operator_of(transport.address.host), {})
+        self._closing[transport] = of_one[transport] = None
+        if len(of_one) > self._config.max_closing_of_one:
+            return next(iter(of_one))
+        return next(iter(self._closing)) if len(self._closing) > self._config.max_closing else None
+
+    def drop(self, transport: UtpTransport) -> None:
+        """Forget a connection that is gone; twice is harmless."""
+        operator = operator_of(transport.address.host)
+        begun = self._incoming.get(operator)
+        if begun is not None:
+            begun.discard(transport)
+            if not begun:
+                del self._incoming[operator]
+        if transport in self._closing:
+            del self._closing[transport], self._closing_of[operator][transport]
+            if not self._closing_of[operator]:
+                del self._closing_of[operator]
+
+
 class ResetMemory:
     """Who was told lately that there is no such connection: once is enough."""
 
@@ -85,7 +140,7 @@ class ResetMemory:
         return len(self._sent)
 
     def admits(self, address: PeerAddress, connection_id: int, now: float) -> bool:
-        """Tell whether a RESET may go out; it counts as sent then."""
+        """Return whether a RESET may go out; it counts as sent then."""
         key = (address, connection_id)
         sent_s = self._sent.get(key)
         if sent_s is not None and now < sent_s + RESET_MEMORY_S:

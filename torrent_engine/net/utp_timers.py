@@ -1,12 +1,13 @@
-"""Owns when which uTP connection wants to be called: one wheel for all of them, no task for any."""
+"""When which uTP connection wants to be called: one wheel for all of them, no task for any."""
 
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from math import ceil
 from typing import Final
 
 from torrent_engine.net.utp_transport import UtpTransport
 
 STEP_S: Final = 0.001  # ours: what is due within one step is due together
+MAX_EMPTIED: Final = 1_024  # ours: steps that were emptied before they came; 300 bytes each
 
 
 class TimerWheel:
@@ -15,13 +16,14 @@ class TimerWheel:
     def __init__(self) -> None:
         self._slots: dict[int, dict[UtpTransport, None]] = {}
         self._order: list[int] = []
+        self._emptied = 0
 
     def __len__(self) -> int:
         """Return how many are waiting."""
         return sum(map(len, self._slots.values()))
 
     def set(self, transport: UtpTransport, due_s: float | None) -> bool:
-        """Note when a transport is due; tell whether that is earlier than was known.
+        """Note when a transport is due; return whether that is earlier than was known.
 
         If it is later now, it stands where it stood: who is taken out too early is put back.
         """
@@ -42,8 +44,19 @@ class TimerWheel:
     def drop(self, transport: UtpTransport) -> None:
         """Forget a transport; twice is harmless."""
         if transport.slot is not None:
-            self._slots[transport.slot].pop(transport, None)
+            slot = self._slots[transport.slot]
+            slot.pop(transport, None)
             transport.slot = None
+            if not slot:
+                self._emptied += 1
+                if self._emptied > MAX_EMPTIED:
+                    self._forget_emptied()
+
+    def _forget_emptied(self) -> None:
+        self._slots = {number: slot for number, slot in self._slots.items() if slot}
+        self._order = list(self._slots)
+        heapify(self._order)
+        self._emptied = 0
 
     def next_s(self) -> float | None:
         """Return when the first is due."""
