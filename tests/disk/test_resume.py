@@ -492,3 +492,43 @@ async def test_f3_a_lost_file_does_not_come_back_from_a_part_file_that_it_is_not
             plan = await keeper.plan()
     assert list(plan.verified.present()) == [5, 6]
     assert not (save_path / "payload/a").exists()
+
+
+@pytest.mark.parametrize(("pieces", "is_precious"), [(range(5), True), (range(COUNT), False)])
+async def test_f5_before_files_change_it_is_durable_that_they_are_not_clean(
+    store: StateStore,
+    save_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    pieces: range,
+    is_precious: bool,
+) -> None:
+    await download(store, save_path, pieces)
+    seen: list[bool] = []
+    run = store.run
+
+    async def watched(work: Any, *, is_precious: bool = False) -> Any:
+        seen.append(is_precious)
+        return await run(work, is_precious=is_precious)
+
+    monkeypatch.setattr(store, "run", watched)
+    await plan_again(store, save_path)
+    assert any(seen) is is_precious
+
+
+async def test_f5_what_was_synced_is_durable_in_the_database_too(
+    store: StateStore, save_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[bool] = []
+    save = store.save_progress
+
+    async def watched(*arguments: Any, is_precious: bool = False, **options: Any) -> None:
+        seen.append(is_precious)
+        await save(*arguments, is_precious=is_precious, **options)
+
+    async with kept(METAINFO, save_path, store) as (storage, keeper):
+        await keeper.plan()
+        write_pieces(storage, keeper, range(3))
+        monkeypatch.setattr(store, "save_progress", watched)
+        await keeper.commit()
+        await keeper.sync()
+    assert seen == [False, True]

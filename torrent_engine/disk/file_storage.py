@@ -233,6 +233,7 @@ class FileStorage:
             finally:
                 os.close(descriptor)
             self.folder.rename(temporary, (*parents, name))
+            self.folder.sync_folder(parents)  # the caller may remove where the bytes came from
         except (OSError, StorageError) as error:
             with suppress(OSError):
                 self.folder.unlink(temporary)

@@ -36,6 +36,7 @@ class PartFile:
         self._folder = folder
         self._parts = part_file_name(info_hash)
         self._descriptor = -1
+        self._is_new = False
         self.is_dirty = False
 
     @property
@@ -105,6 +106,9 @@ class PartFile:
         self.is_dirty = False
         try:
             os.fsync(self._open(create=False))
+            if self._is_new:
+                self._folder.sync_folder(())
+                self._is_new = False
         except OSError as error:
             raise storage_error(self.path, error) from error
 
@@ -124,5 +128,6 @@ class PartFile:
     def _open(self, *, create: bool) -> int:
         if self._descriptor < 0:
             flags = os.O_RDWR | (os.O_CREAT if create else 0)
+            self._is_new = create
             self._descriptor = self._folder.open_file(self._parts, flags, 0o600)
         return self._descriptor

@@ -109,7 +109,9 @@ class ResumeKeeper:
         if is_fresh and not plan.verified.count:
             self._touch()  # there is nothing to lose yet: the transfer does not wait for that
         else:
-            await self.commit(self._storage.own_file_stamps)
+            # A file that changes while the database still calls it clean is hashed as a whole.
+            is_to_change = not plan.verified.all()
+            await self.commit(self._storage.own_file_stamps, is_precious=is_to_change)
         if self._journal is not None:
             self._journal.settle(noted)  # they are in the database as unchecked now
         self._storage.before_writes = self._note_writes
@@ -310,8 +312,12 @@ class ResumeKeeper:
         stamps: Callable[[], list[FileStamp]] | None = None,
         *,
         is_clean: bool = False,
+        is_precious: bool = False,
     ) -> None:
-        """Save the ``have`` bits, the partial pieces and the files that are new."""
+        """Save the ``have`` bits, the partial pieces and the files that are new.
+
+        What is precious is on the disk when this returns, the rest may be lost with the power.
+        """
         async with self._lock:
             settled, self._settled = self._settled, []
             partial, self._partial_changes = self._partial_changes, {}
@@ -321,6 +327,7 @@ class ResumeKeeper:
                     self._progress(is_clean=is_clean and not settled),
                     partial,
                     stamps or self._storage.new_file_stamps,
+                    is_precious=is_precious,
                 )
             except BaseException:
                 self._settled = settled + self._settled
@@ -331,7 +338,12 @@ class ResumeKeeper:
                 self._journal.settle(settled)
 
     async def _save(
-        self, progress: Progress, partial: dict[int, int], stamps: Callable[[], list[FileStamp]]
+        self,
+        progress: Progress,
+        partial: dict[int, int],
+        stamps: Callable[[], list[FileStamp]],
+        *,
+        is_precious: bool,
     ) -> None:
         if self._unsaved is not None:
             await self._store.save_torrent(self._unsaved)
@@ -343,7 +355,11 @@ class ResumeKeeper:
             return seen
 
         await self._store.save_progress(
-            self._metainfo.info_hash, progress, partial=partial, stamps=look
+            self._metainfo.info_hash,
+            progress,
+            partial=partial,
+            stamps=look,
+            is_precious=is_precious,
         )
         self._storage.stamps_saved(seen)
 
@@ -361,7 +377,7 @@ class ResumeKeeper:
             is_changed = verified != self._durable
             self._durable = verified
         if is_changed:
-            await self.commit()
+            await self.commit(is_precious=True)
 
     def _drop_unsynced(self) -> None:
         """After a failed sync nothing since the last good one is believed (row F2)."""

@@ -45,7 +45,7 @@ class Folder:
     def __init__(self, path: Path, *, create: bool) -> None:
         """Open ``path``, following links in it (it is the user's); OSError if that fails."""
         if create:
-            path.mkdir(parents=True, exist_ok=True)
+            _make_durably(path)
         self.path = path
         self._descriptor = -1
         if HAS_DIR_FD:
@@ -209,6 +209,21 @@ class Folder:
             raise FileExistsStorageError(path, "is not a regular file")
         if writable and found.st_nlink > 1:
             raise FileExistsStorageError(path, "has hard links and is not written to")
+
+
+def _make_durably(path: Path) -> None:
+    """Make a folder with those above it, so that a loss of power leaves it there."""
+    if path.is_dir():
+        return
+    if not path.parent.is_dir():
+        _make_durably(path.parent)
+    path.mkdir(exist_ok=True)
+    with suppress(OSError):  # not every folder can be opened or synced
+        descriptor = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _open_folder(name: str, parent: int, *, create: bool) -> int:

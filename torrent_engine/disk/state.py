@@ -236,6 +236,7 @@ class StateStore:
         *,
         partial: Mapping[int, int] | None = None,
         stamps: Callable[[], Iterable[FileStamp]] | None = None,
+        is_precious: bool = False,
     ) -> None:
         """Remember which pieces a torrent has, in one transaction.
 
@@ -257,7 +258,7 @@ class StateStore:
                 insert_rows(db, "stamps", [stamp_row(info_hash, stamp) for stamp in stamps()])
             insert_rows(db, "progress", [progress_row(info_hash, progress)])
 
-        await self.run(save)
+        await self.run(save, is_precious=is_precious)
 
     async def save_totals(
         self, info_hash: InfoHash, *, downloaded_bytes: int, uploaded_bytes: int

@@ -26,7 +26,9 @@ _FREE_SHARE: Final = 8  # the reserve takes at most one part in this many of wha
 
 def make_private_folder(path: Path) -> None:
     """Make a folder that only its user may enter, if there is none; OSError if that fails."""
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not path.is_dir():
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        sync_folder(path.parent)
 
 
 def write_atomically(path: Path, data: bytes) -> None:
