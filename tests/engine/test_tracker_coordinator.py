@@ -2,6 +2,7 @@
 
 import logging
 import random
+import socket
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
@@ -10,19 +11,25 @@ import anyio
 import pytest
 
 from tests.support.sleeping_clock import SleepingClock, settle
+from tests.support.swarm import reach, resources, until
+from tests.support.torrents import make_torrent, payload_of, write_files
 from torrent_engine.base.config import TrackerConfig
 from torrent_engine.base.errors import TrackerError, TrackerRefusedError
 from torrent_engine.base.ids import InfoHash, PeerAddress, PeerId
 from torrent_engine.engine.events import TrackerFailed, TrackerSucceeded
+from torrent_engine.engine.session import Session
+from torrent_engine.engine.states import State
 from torrent_engine.engine.tracker_coordinator import TrackerCoordinator
 from torrent_engine.net.embedded_tracker import EmbeddedTracker
 from torrent_engine.net.tracker_client import open_tracker_client
+from torrent_engine.protocol.tracker import schedule
 from torrent_engine.protocol.tracker.announce import (
     AnnounceEvent,
     AnnounceResponse,
     AnnounceTotals,
     ScrapeCounts,
 )
+from torrent_engine.protocol.tracker.schedule import MAX_AT_ONCE
 
 pytestmark = pytest.mark.anyio
 
@@ -364,6 +371,62 @@ async def test_d4_no_event_status_or_log_has_a_passkey(caplog):
     assert len(world.events) == 3
     assert "a.example" in shown
     assert CANARY not in shown
+
+
+class SilentClient(FakeClient):
+    """Nobody answers but one."""
+
+    def __init__(self, clock, living):
+        super().__init__(clock)
+        self.living = living
+        self.under_way = self.most = 0
+
+    async def announce(self, url, request):
+        self.under_way += 1
+        self.most = max(self.most, self.under_way)
+        try:
+            if url != self.living:
+                await anyio.sleep_forever()
+            return await super().announce(url, request)
+        finally:
+            self.under_way -= 1
+
+
+async def test_bep12_a_hundred_silent_trackers_are_given_up_in_favour_of_the_one_that_lives():
+    urls = [f"udp://{number}.example:1" for number in range(100)]
+    world = World(urls)
+    world.coordinator._client = world.client = SilentClient(world.clock, urls[17])
+    async with world.running():
+        await world.clock.advance(30)
+        assert world.peers == list(PEERS)
+        assert [url for _, url, _ in world.asked()] == [urls[17]]
+        await world.clock.advance(60)
+        assert world.client.under_way == 0
+    assert 1 < world.client.most <= MAX_AT_ONCE
+
+
+async def test_bep12_a_real_tracker_is_found_behind_silent_ones(tmp_path, monkeypatch):
+    monkeypatch.setattr(schedule, "FIRST_PATIENCE_S", 0.2)
+    metainfo, payload = make_torrent(payload_of(50_000))
+    silent = socket.create_server(("127.0.0.1", 0), backlog=1_000)
+    dead = [f"http://127.0.0.1:{silent.getsockname()[1]}/announce/{n}" for n in range(99)]
+    async with (
+        EmbeddedTracker("127.0.0.1") as tracker,
+        resources(tmp_path / "seed") as one,
+        resources(tmp_path / "leech") as other,
+    ):
+        living = tracker.announce_url
+        write_files(metainfo, payload, tmp_path / "seed" / "files")
+        first = await Session.create(metainfo, one, save_path=tmp_path / "seed" / "files")
+        leech = await Session.create(metainfo, other, save_path=tmp_path / "leech" / "files")
+        async with first, leech:
+            await reach(first, State.SEEDING)
+            first.add_tracker(living)
+            await until(lambda: tracker.stats().peers == 1)
+            for url in (*dead, living):
+                leech.add_tracker(url, 0)
+            await reach(leech, State.SEEDING)
+    silent.close()
 
 
 @pytest.mark.parametrize("scheme", ["http", "udp"])

@@ -195,7 +195,7 @@ class TrackerCoordinator:
             await self._say_stopped(attempt)
             return
         try:
-            response = await self._client.announce(attempt.url, self._request(attempt))
+            response = await self._answer(attempt)
         except TrackerError as error:
             retry_in_s = self._schedule.failed(attempt, error, now=self._clock())
             self._publish(self._failure(attempt.url, error, retry_in_s))
@@ -210,6 +210,27 @@ class TrackerCoordinator:
             if response.peers:
                 self._on_peers(list(response.peers))
         self._changed()
+
+    async def _answer(self, attempt: Attempt) -> AnnounceResponse:
+        """Return what a tracker answers while we have patience. Raises TrackerError."""
+        request, patience_s = self._request(attempt), attempt.patience_s
+        if patience_s is None:
+            return await self._client.announce(attempt.url, request)
+        outcome: AnnounceResponse | TrackerError = TrackerError(f"no answer in {patience_s:g} s")
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._cancel_after, patience_s, tasks.cancel_scope)
+            try:
+                outcome = await self._client.announce(attempt.url, request)
+            except TrackerError as error:
+                outcome = error
+            tasks.cancel_scope.cancel()
+        if isinstance(outcome, TrackerError):
+            raise outcome
+        return outcome
+
+    async def _cancel_after(self, delay_s: float, scope: anyio.CancelScope) -> None:
+        await self._sleep(delay_s)
+        scope.cancel()
 
     async def _say_stopped(self, attempt: Attempt) -> None:
         try:

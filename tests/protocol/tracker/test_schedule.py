@@ -1,5 +1,6 @@
 """What is announced to whom and when, in a world whose time is a number."""
 
+import heapq
 import random
 
 import pytest
@@ -9,7 +10,13 @@ from hypothesis import strategies as st
 from torrent_engine.base.config import TrackerConfig
 from torrent_engine.base.errors import TrackerError, TrackerRefusedError
 from torrent_engine.protocol.tracker.announce import AnnounceEvent, AnnounceResponse
-from torrent_engine.protocol.tracker.schedule import AnnounceSchedule, Attempt
+from torrent_engine.protocol.tracker.schedule import (
+    FIRST_PATIENCE_S,
+    MAX_AT_ONCE,
+    MAX_TRACKERS,
+    AnnounceSchedule,
+    Attempt,
+)
 
 A, B, C, D = (f"http://{name}.example/announce" for name in "abcd")
 E = AnnounceEvent
@@ -477,3 +484,140 @@ def test_any_life_of_added_and_removed_trackers_asks_those_that_are_there(seed, 
     told -= {attempt.url for attempt in s.to_stop()}
     assert not told
     assert {record.url for record in s.records()} == there
+
+
+# -- many dead trackers -----------------------------------------------------------------------
+
+MANY = [f"http://{number}.example/announce" for number in range(MAX_TRACKERS)]
+SILENT_S = CONFIG.total_timeout_s
+
+
+class Swarm:
+    """Trackers that answer after some time, or never; time is a number."""
+
+    def __init__(self, s, fate):
+        self.schedule = s
+        self.fate = fate
+        """Of a URL: after how long something comes of it, and whether that is an answer."""
+        self.now = 0.0
+        self.asked: list[str] = []
+        self.answered: list[str] = []
+        self.most_at_once = 0
+        self._ends: list[tuple[float, int, Attempt, bool]] = []
+
+    def run(self, until_s):
+        while True:
+            for attempt in self.schedule.due(now=self.now):
+                self._ask(attempt)
+            self.most_at_once = max(self.most_at_once, len(self._ends))
+            following = min(self.schedule.next_timer(), self._ends[0][0] if self._ends else 1e9)
+            if following > until_s:
+                return
+            assert following >= self.now
+            self.now = following
+            self._end_some()
+
+    def _ask(self, attempt):
+        self.asked.append(attempt.url)
+        delay_s, is_living = self.fate(attempt.url)
+        patience_s = attempt.patience_s or SILENT_S
+        end = self.now + min(delay_s, patience_s)
+        is_answered = is_living and delay_s < patience_s
+        heapq.heappush(self._ends, (end, len(self.asked), attempt, is_answered))
+
+    def _end_some(self):
+        while self._ends and self._ends[0][0] <= self.now:
+            _, _, attempt, is_answered = heapq.heappop(self._ends)
+            if is_answered:
+                self.answered.append(attempt.url)
+                self.schedule.succeeded(attempt, answer(), now=self.now)
+            else:
+                self.schedule.failed(attempt, TrackerError("no answer"), now=self.now)
+
+
+@pytest.mark.parametrize("living", [0, 1, 2, 50, 99])
+@pytest.mark.parametrize("silence_s", [0.01, SILENT_S])
+def test_bep12_one_living_tracker_among_a_hundred_of_a_tier_is_found_soon(living, silence_s):
+    s = schedule(MANY)
+    swarm = Swarm(s, lambda url: (0.2, True) if url == MANY[living] else (silence_s, False))
+    swarm.run(until_s=30.0)
+    assert swarm.answered == [MANY[living]]
+    assert swarm.most_at_once <= MAX_AT_ONCE
+    assert s.records()[0].url == MANY[living]  # promoted
+    swarm.run(until_s=1_000.0)
+    before = len(swarm.asked)
+    swarm.run(until_s=4_000.0)
+    assert set(swarm.asked[before:]) == {MANY[living]}  # the dead ones are left alone
+
+
+def test_bep12_two_are_asked_one_after_the_other_before_several_are_asked_at_once():
+    s = schedule(MANY)
+    for url in MANY[:2]:
+        attempt = one(s, 0.0)
+        assert attempt.url == url
+        assert s.due(now=0.0) == []
+        s.failed(attempt, TrackerError("no"), now=0.0)
+    assert [attempt.url for attempt in s.due(now=0.0)] == MANY[2 : 2 + MAX_AT_ONCE]
+
+
+def test_bep12_of_several_that_answer_the_first_in_order_is_asked_from_then_on():
+    s = schedule(MANY)
+    for _ in range(2):
+        s.failed(one(s, 0.0), TrackerError("no"), now=0.0)
+    attempts = s.due(now=0.0)
+    order = [attempts[5], attempts[9], attempts[3], attempts[4]]
+    for number, attempt in enumerate(order):
+        s.succeeded(attempt, answer(1000.0), now=float(number))
+    for attempt in set(attempts) - set(order):
+        s.failed(attempt, TrackerError("no"), now=9.0)
+    assert s.records()[0].url == attempts[3].url
+    assert s.due(now=100.0) == []
+    assert [each.url for each in s.due(now=1002.0)] == [attempts[3].url]
+    counting = {attempt.url for attempt in s.to_stop()}
+    assert counting == {attempt.url for attempt in order}  # all that count us hear "stopped"
+
+
+def test_bep27_a_private_torrent_asks_one_at_a_time_however_many_are_dead():
+    s = schedule(MANY, is_private=True)
+    swarm = Swarm(s, lambda url: (0.2, True) if url == MANY[9] else (SILENT_S, False))
+    swarm.run(until_s=1_000.0)
+    assert swarm.most_at_once == 1
+    assert swarm.answered == [MANY[9]]
+
+
+def test_bep12_a_tracker_that_worked_before_is_waited_for():
+    s = schedule([A, B])
+    first = one(s, 0.0)
+    assert first.patience_s == FIRST_PATIENCE_S
+    s.succeeded(first, answer(100.0), now=0.0)
+    assert one(s, 100.0).patience_s is None
+
+
+def test_bep12_patience_grows_with_each_failure_and_is_not_for_who_comes_last():
+    s = schedule([A, B])
+    first = one(s, 0.0)
+    s.failed(first, TrackerError("no"), now=0.0)
+    assert one(s, 0.0).patience_s is None  # nobody waits behind it
+    s.failed(Attempt(B, E.STARTED, None), TrackerError("no"), now=0.0)
+    assert one(s, 1000.0).patience_s == 2 * FIRST_PATIENCE_S
+
+
+def test_bep12_a_hundred_tiers_are_asked_some_at_a_time():
+    s = schedule(*([url] for url in MANY))
+    swarm = Swarm(s, lambda url: (0.2, True) if url == MANY[99] else (SILENT_S, False))
+    swarm.run(until_s=30.0)
+    assert swarm.answered == [MANY[99]]
+    assert swarm.most_at_once <= MAX_AT_ONCE
+
+
+@given(st.lists(st.sampled_from([0.1, 1.0, 5.0, 99.0]), min_size=1, max_size=40), st.booleans())
+def test_bep12_whoever_answers_in_time_is_found_and_nobody_is_asked_twice_at_once(waits, flat):
+    urls = MANY[: len(waits)]
+    s = schedule(urls) if flat else schedule(*([url] for url in urls))
+    swarm = Swarm(s, lambda url: (waits[urls.index(url)], True))
+    swarm.run(until_s=600.0)
+    assert swarm.most_at_once <= MAX_AT_ONCE
+    assert bool(swarm.answered) == any(wait < SILENT_S for wait in waits)
+    if not flat:
+        expected = {url for url, wait in zip(urls, waits, strict=True) if wait < SILENT_S}
+        assert set(swarm.answered) == expected

@@ -1,7 +1,10 @@
-"""Owns which tracker is told what, and when: intervals, back-off, tiers, events due.
+"""The schedule of announces: which tracker is told what, and when; back-off, tiers, events due.
 
 Public torrents announce to one tracker of each tier, all tiers side by side; private ones
-(BEP 27) to one tracker at a time over all tiers. Source: BEP 3, 12, 27, 31.
+(BEP 27) to one tracker at a time over all tiers. When two of a tier have not answered, several of
+it are asked at once: a list of dead trackers must not keep us from the one that lives. Whoever
+answers first stays the tracker of its tier, unless one that BEP 12 puts before it answers too.
+Source: BEP 3, 12, 27, 31.
 """
 
 import random
@@ -21,6 +24,9 @@ from torrent_engine.protocol.tracker.urls import parse_tracker_url
 
 MAX_TRACKERS: Final = 100  # row A15; each tier may hold a socket
 NEVER: Final = float("inf")
+UNANSWERED: Final = 2  # ours: so many fail one after the other before several are asked at once
+MAX_AT_ONCE: Final = 16  # ours: announces of one torrent under way; a public torrent lists about 20
+FIRST_PATIENCE_S: Final = 3.0  # ours: where others wait for their turn; doubled after each failure
 _JITTER: Final = 0.1  # ours: torrents started together do not come back together
 
 
@@ -52,19 +58,32 @@ class Attempt:
     url: str
     event: AnnounceEvent
     tracker_id: bytes | None
+    patience_s: float | None = None
+    """When it has failed without an answer; None: when the client gives up."""
 
 
 @dataclass(slots=True)
 class _Lane:
-    """Trackers that stand in for each other: at most one of them is asked at a time."""
+    """Trackers that stand in for each other."""
 
     tiers: list[int]
-    in_flight: Attempt | None = None
-    tried: set[str] = field(default_factory=set)
-    """Asked in this round, which ends with the first success or with nobody left to ask."""
+    in_flight: dict[str, Attempt] = field(default_factory=dict)
+    """Whom we are asking, by URL: one, or several after some did not answer."""
+    tried: dict[str, int] = field(default_factory=dict)
+    """Asked in this round, and the place of each in the order; the round ends with the first
+    success or with nobody left to ask."""
+    unanswered: int = 0
+    """How many failed in this round."""
+    answered: int | None = None
+    """Which place in the order :attr:`current` had, while others of its round are asked."""
     current: str | None = None
     """Who answered last."""
     next_s: float = 0.0
+
+    def end_round(self) -> None:
+        """Let the next announce begin a round."""
+        self.tried.clear()
+        self.unanswered = 0
 
 
 class AnnounceSchedule:
@@ -103,23 +122,27 @@ class AnnounceSchedule:
 
     def is_announcing(self, url: str) -> bool:
         """Say whether an announce to this tracker is under way."""
-        attempt = self._lane_of(url).in_flight
-        return attempt is not None and attempt.url == url
+        return url in self._lane_of(url).in_flight
 
     def due(self, *, now: float) -> list[Attempt]:
-        """Return the announces to make now; each lane has one under way at most."""
+        """Return the announces to make now, not too many of them at once."""
         attempts, self._goodbyes = self._goodbyes, []
-        for lane in self._lanes:
-            if lane.in_flight is None and lane.next_s <= now:
+        for lane in sorted(self._lanes, key=lambda lane: lane.next_s):  # who waits longest
+            while self._may_ask(lane) and lane.next_s <= now:
                 attempt = self._next_attempt(lane, now)
-                if attempt is not None:
-                    attempts.append(attempt)
+                if attempt is None:
+                    break
+                attempts.append(attempt)
         return attempts
 
     def next_timer(self) -> float:
         """Return when ``due`` has something to give again, as far as is known now."""
-        waiting = [lane.next_s for lane in self._lanes if lane.in_flight is None]
-        return 0.0 if self._goodbyes else min(waiting, default=NEVER)
+        if self._goodbyes:
+            return 0.0
+        if self._is_full:
+            return NEVER
+        waiting = [lane.next_s for lane in self._lanes if not lane.in_flight]
+        return min(waiting, default=NEVER)
 
     def succeeded(self, attempt: Attempt, response: AnnounceResponse, *, now: float) -> float:
         """Record an answer, promote its tracker (BEP 12); return seconds to the next announce."""
@@ -134,11 +157,14 @@ class AnnounceSchedule:
         record.tracker_id = response.tracker_id or record.tracker_id
         if attempt.event is not AnnounceEvent.NONE:
             record.owes_completed = record.owes_completed and attempt.event is AnnounceEvent.STARTED
-        self._tiers.promote(attempt.url)
-        lane.current = attempt.url
-        lane.tried.clear()
-        lane.next_s = now if record.owes_completed else now + self._interval_s(response)
-        return lane.next_s - now
+        interval_s = 0.0 if record.owes_completed else self._interval_s(response)
+        place = lane.tried.get(attempt.url, 0)
+        if lane.answered is None or place < lane.answered:
+            self._tiers.promote(attempt.url)
+            lane.current, lane.answered = attempt.url, place
+            lane.next_s = now + interval_s
+        self._settle(lane)
+        return interval_s
 
     def failed(self, attempt: Attempt, error: TrackerError, *, now: float) -> float:
         """Record a failure; return seconds until this tracker is asked again (BEP 31, back-off)."""
@@ -151,7 +177,10 @@ class AnnounceSchedule:
         record.message = str(error)
         record.owes_completed = record.owes_completed and record.is_started
         record.next_try_s = now + self._backoff_s(record, error)
-        lane.next_s = now  # the next tracker of the round is asked at once
+        lane.unanswered += 1
+        if lane.answered is None:
+            lane.next_s = now  # the next tracker of the round is asked at once
+        self._settle(lane)
         return record.next_try_s - now
 
     def abandoned(self, attempt: Attempt, *, now: float) -> None:
@@ -160,9 +189,11 @@ class AnnounceSchedule:
             self._say_goodbye(attempt)
             return
         lane = self._lane_of(attempt.url)
-        lane.in_flight = None
-        lane.tried.discard(attempt.url)
-        lane.next_s = now
+        lane.in_flight.pop(attempt.url, None)
+        lane.tried.pop(attempt.url, None)
+        if lane.answered is None:
+            lane.next_s = now
+        self._settle(lane)
 
     def completed(self, *, now: float) -> None:
         """Owe "completed" to every tracker that knows us; it does not wait for the interval."""
@@ -199,8 +230,9 @@ class AnnounceSchedule:
         for record in self._records.values():
             record.is_started = record.is_in_doubt = record.owes_completed = False
         for lane in self._lanes:
-            lane.in_flight = lane.current = None
-            lane.tried.clear()
+            lane.in_flight.clear()
+            lane.current = lane.answered = None
+            lane.end_round()
             lane.next_s = 0.0
 
     def add(self, url: str, tier: int | None = None) -> bool:
@@ -231,13 +263,14 @@ class AnnounceSchedule:
         if url not in self._records:
             return False
         record, lane = self._records.pop(url), self._lane_of(url)
-        if lane.in_flight is not None and lane.in_flight.url == url:
-            lane.in_flight, lane.next_s = None, 0.0
+        if lane.in_flight.pop(url, None) is not None:
+            lane.next_s = lane.next_s if lane.answered is not None else 0.0
         elif record.is_started or record.is_in_doubt:
             self._say_goodbye(Attempt(url, AnnounceEvent.STOPPED, record.tracker_id))
         if lane.current == url:
-            lane.current, lane.next_s = None, 0.0
-        lane.tried.discard(url)
+            lane.current, lane.answered, lane.next_s = None, None, 0.0
+        lane.tried.pop(url, None)
+        self._settle(lane)
         self._tiers.remove(url)
         return True
 
@@ -280,27 +313,64 @@ class AnnounceSchedule:
     def _lane_urls(self, lane: _Lane) -> list[str]:
         return [url for tier in lane.tiers for url in self._tiers.tier(tier)]
 
+    @property
+    def _is_full(self) -> bool:
+        return sum(len(lane.in_flight) for lane in self._lanes) >= MAX_AT_ONCE
+
+    def _may_ask(self, lane: _Lane) -> bool:
+        """Return whether one more of a lane may be asked, as far as those under way go."""
+        if not lane.in_flight:
+            return not self._is_full
+        if self._is_private or lane.answered is not None:
+            return False
+        return lane.unanswered >= UNANSWERED and not self._is_full
+
     def _next_attempt(self, lane: _Lane, now: float) -> Attempt | None:
-        record = self._next_record(lane, now)
-        if record is None:
-            lane.tried.clear()
+        waiting = self._waiting(lane, now)
+        if not waiting and not lane.in_flight:
+            lane.end_round()
             waits = [self._records[url].next_try_s for url in self._lane_urls(lane)]
             lane.next_s = min(waits, default=NEVER)
-            record = self._next_record(lane, now)
-        if record is None:
+            waiting = self._waiting(lane, now)
+        if not waiting:
             return None
-        lane.tried.add(record.url)
-        lane.in_flight = Attempt(record.url, _event_for(record), record.tracker_id)
+        record = waiting[0]
+        lane.tried[record.url] = len(lane.tried)
+        patience_s = (
+            self._patience_s(record) if len(waiting) > 1 or self._others_wait(now) else None
+        )
+        attempt = Attempt(record.url, _event_for(record), record.tracker_id, patience_s)
+        lane.in_flight[record.url] = attempt
         record.is_in_doubt = True
-        return lane.in_flight
+        return attempt
 
-    def _next_record(self, lane: _Lane, now: float) -> TrackerRecord | None:
+    def _waiting(self, lane: _Lane, now: float) -> list[TrackerRecord]:
+        """Return who may be asked in this round, in order."""
         records = (self._records[url] for url in self._lane_urls(lane))
-        return next((r for r in records if r.url not in lane.tried and r.next_try_s <= now), None)
+        return [r for r in records if r.url not in lane.tried and r.next_try_s <= now]
+
+    def _others_wait(self, now: float) -> bool:
+        """Return whether more lanes are due than may be asked at once."""
+        busy = sum(len(lane.in_flight) for lane in self._lanes)
+        idle = sum(not lane.in_flight and lane.next_s <= now for lane in self._lanes)
+        return busy + idle > MAX_AT_ONCE
+
+    def _patience_s(self, record: TrackerRecord) -> float | None:
+        """Return how long others wait for one that never answered."""
+        if self._is_private or record.last_success_s is not None:
+            return None
+        patience_s = FIRST_PATIENCE_S * 2.0 ** min(record.failures, 30)
+        return patience_s if patience_s < self._config.total_timeout_s else None
+
+    def _settle(self, lane: _Lane) -> None:
+        """End a round that somebody answered, when nobody of it is asked any more."""
+        if not lane.in_flight and lane.answered is not None:
+            lane.answered = None
+            lane.end_round()
 
     def _end(self, attempt: Attempt) -> tuple[TrackerRecord, _Lane]:
         lane = self._lane_of(attempt.url)
-        lane.in_flight = None
+        lane.in_flight.pop(attempt.url, None)
         record = self._records[attempt.url]
         record.is_in_doubt = False
         return record, lane
