@@ -1,3 +1,4 @@
+import tracemalloc
 from contextlib import suppress
 from hashlib import sha1
 from typing import Any
@@ -6,9 +7,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from torrent_engine.base.config import BencodeLimits
+from torrent_engine.base.config import (
+    FILE_BENCODE_LIMITS,
+    METADATA_BENCODE_LIMITS,
+    STORED_BENCODE_LIMITS,
+    BencodeLimits,
+    MetadataConfig,
+)
 from torrent_engine.base.errors import BencodeError, MetainfoError
-from torrent_engine.codec.bencode import encode
+from torrent_engine.codec._sources import MAX_URL_BYTES, MAX_URLS
+from torrent_engine.codec.bencode import decode, encode
 from torrent_engine.codec.metainfo import MAX_PIECES, Metainfo
 
 GOOD: dict[str, Any] = {"name": "n", "piece length": 16_384, "pieces": bytes(20), "length": 5}
@@ -99,10 +107,71 @@ def test_what_is_no_bencoded_dictionary_is_a_bencode_error(data: bytes) -> None:
         Metainfo.from_bytes(data)
 
 
-def test_a4_file_above_ten_mib_is_refused() -> None:
-    data = encode({"info": GOOD, "junk": bytes(10 * 2**20)})
+def test_a4_file_above_the_limit_is_refused() -> None:
+    data = encode({"info": GOOD, "junk": bytes(FILE_BENCODE_LIMITS.max_bytes)})
     with pytest.raises(BencodeError, match="more than"):
         Metainfo.from_bytes(data)
+
+
+def test_a4_as_many_pieces_as_are_promised_fit_into_a_file_and_into_metadata() -> None:
+    info = {**GOOD, "length": 16_384 * MAX_PIECES, "pieces": bytes(20 * MAX_PIECES)}
+    metainfo = Metainfo.from_bytes(torrent_of(info))
+    assert metainfo.piece_count == MAX_PIECES
+    assert len(metainfo.info_bytes) < MetadataConfig().max_bytes
+
+
+def test_a4_what_may_be_accepted_may_be_read_back_with_trackers_around_it() -> None:
+    room_for_sources = (2 * MAX_URLS + 1) * (MAX_URL_BYTES + 16)
+    for limits in (FILE_BENCODE_LIMITS, METADATA_BENCODE_LIMITS):
+        assert limits.max_bytes + room_for_sources <= STORED_BENCODE_LIMITS.max_bytes
+        assert limits.max_tokens + 10_000 <= STORED_BENCODE_LIMITS.max_tokens
+    assert MetadataConfig().max_bytes <= METADATA_BENCODE_LIMITS.max_bytes
+    assert MetadataConfig().max_bytes <= MetadataConfig().max_held_bytes
+
+
+@pytest.mark.parametrize("attribute", [{}, {"attr": "x"}])
+def test_a2_files_take_little_memory_each(attribute: dict[str, object]) -> None:
+    count = 20_000
+    files = [
+        {**attribute, "length": 1, "path": [f"folder {i // 100}", f"some name of a file {i}"]}
+        for i in range(count)
+    ]
+    info = {"name": "n", "piece length": 16_384, "pieces": bytes(40), "files": files}
+    data = torrent_of(info)
+    tracemalloc.start()
+    try:
+        metainfo = Metainfo.from_bytes(data)
+        held, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(metainfo.files) == count
+    per_file = len(data) // count  # the info dictionary is held as received
+    assert held // count < per_file + 100
+    assert peak // count < per_file + 350
+
+
+def test_a2_token_limit_counts_files_that_are_read_by_the_short_way() -> None:
+    files = [{"length": 1, "path": ["a", str(number)]} for number in range(100)]
+    info = {"name": "n", "piece length": 16_384, "pieces": bytes(20), "files": files}
+    data = torrent_of(info)
+    tokens = count_tokens(decode(data))
+    Metainfo.from_bytes(data, limits=BencodeLimits(max_tokens=tokens))
+    with pytest.raises(BencodeError, match="tokens"):
+        Metainfo.from_bytes(data, limits=BencodeLimits(max_tokens=tokens - 1))
+
+
+def count_tokens(value: object) -> int:
+    if isinstance(value, dict):
+        return 1 + len(value) + sum(map(count_tokens, value.values()))
+    return 1 + sum(map(count_tokens, value)) if isinstance(value, list) else 1
+
+
+def test_a6_collisions_in_very_deep_folders_are_refused_in_little_memory() -> None:
+    folders = [[f"{number}.{depth}" for depth in range(90)] for number in range(2_600)]
+    files = [{"length": 1, "path": [*folder, "a"]} for folder in [*folders, folders[0]]]
+    info = {"name": "n", "piece length": 16_384, "pieces": bytes(20), "files": files}
+    with pytest.raises(MetainfoError, match="too deep"):
+        Metainfo.from_bytes(torrent_of(info))
 
 
 def test_a4_more_than_2_21_pieces_are_refused_whatever_the_size_limit() -> None:
@@ -110,7 +179,7 @@ def test_a4_more_than_2_21_pieces_are_refused_whatever_the_size_limit() -> None:
     info = {**GOOD, "length": 16_384 * (count - 1) + 1, "pieces": bytes(20 * count)}
     with pytest.raises(MetainfoError, match="pieces"):
         Metainfo.from_bytes(torrent_of(info), limits=BencodeLimits(max_bytes=64 * 2**20))
-    with pytest.raises(BencodeError, match="more than"):
+    with pytest.raises(MetainfoError, match="pieces"):
         Metainfo.from_info_bytes(encode(info))
 
 

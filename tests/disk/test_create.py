@@ -9,6 +9,7 @@ import pytest
 import torf
 
 from tests.support.torrents import payload_of, piece_hashes
+from torrent_engine.base.config import BencodeLimits
 from torrent_engine.base.errors import ConfigError, StorageError
 from torrent_engine.codec.bencode import decode
 from torrent_engine.codec.metainfo import Metainfo
@@ -204,7 +205,11 @@ def test_a11_name_that_would_be_changed_on_loading_is_refused(tmp_path: Path) ->
         create_torrent([folder])
 
 
-def test_a4_torrent_that_nobody_would_load_is_refused_before_hashing(tmp_path: Path) -> None:
+def test_a4_torrent_that_nobody_would_load_is_refused_before_hashing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = BencodeLimits(max_bytes=10 * MIB)
+    monkeypatch.setattr("torrent_engine.disk.create.FILE_BENCODE_LIMITS", small)
     path = tmp_path / "sparse"
     with path.open("wb") as file:
         file.truncate(16 * KIB * 600_000)

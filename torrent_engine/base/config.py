@@ -51,6 +51,7 @@ __all__ = [
     "METADATA_BENCODE_LIMITS",
     "METADATA_MESSAGE_BENCODE_LIMITS",
     "MIB",
+    "STORED_BENCODE_LIMITS",
     "TRACKER_BENCODE_LIMITS",
     "AddressClass",
     "BandwidthConfig",
@@ -100,8 +101,8 @@ class BencodeLimits:
     """Containers inside each other."""
     max_tokens: int = 3_000_000
     """Integers, strings, lists and dictionaries together."""
-    max_bytes: int = 10 * MIB
-    """Length of the whole input."""
+    max_bytes: int = 64 * MIB
+    """Length of the whole input: 2,097,152 pieces are 40 MiB of hashes, the rest is for names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -350,7 +351,10 @@ class ManagerConfig:
 
 
 FILE_BENCODE_LIMITS: Final = BencodeLimits()
-METADATA_BENCODE_LIMITS: Final = BencodeLimits(max_tokens=2_500_000, max_bytes=32 * MIB)
+METADATA_BENCODE_LIMITS: Final = FILE_BENCODE_LIMITS
+"""What a peer may send is bounded by ``MetadataConfig.max_bytes``, which is less."""
+STORED_BENCODE_LIMITS: Final = BencodeLimits(max_tokens=3_100_000, max_bytes=80 * MIB)
+"""What was accepted and kept, with trackers around it, must never be too long to be read again."""
 METADATA_MESSAGE_BENCODE_LIMITS: Final = BencodeLimits(
     max_depth=10, max_tokens=500, max_bytes=17 * KIB
 )

@@ -207,8 +207,9 @@ class PexConfig:
 class MetadataConfig:
     """Metadata from peers (BEP 9; rows B2 and B3)."""
 
-    max_bytes: int = 30 * MIB
-    """Length of the info dictionary, whatever a peer says."""
+    max_bytes: int = 48 * MIB
+    """Length of the info dictionary, whatever a peer says: 40 MiB are the most pieces there may be.
+    """
     max_held_bytes: int = 64 * MIB
     """Pieces of the metadata that are held or on their way, in all copies that are not whole."""
     max_requests_per_peer: int = 2

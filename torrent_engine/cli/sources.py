@@ -11,7 +11,7 @@ import anyio
 from torrent_engine.base.config import FILE_BENCODE_LIMITS
 from torrent_engine.base.errors import MagnetError
 from torrent_engine.cli.exit_codes import CliError, ExitCode
-from torrent_engine.codec.magnet import SCHEME, Magnet
+from torrent_engine.codec.magnet import LIMITS, SCHEME, Magnet
 from torrent_engine.codec.metainfo import Metainfo
 
 if TYPE_CHECKING:
@@ -93,11 +93,15 @@ async def load(
     if is_magnet(source):
         return parse_magnet(source)
     if source == STDIN:
-        text = stdin.decode("utf-8", "replace")
-        return parse_magnet(text) if Magnet.is_link(text) else Metainfo.from_bytes(stdin)
+        text = stdin[: LIMITS.max_uri_bytes + 1].decode("utf-8", "replace")  # a link is no longer
+        return parse_magnet(text) if Magnet.is_link(text) else await _parsed(stdin)
     if is_url(source):
-        return Metainfo.from_bytes(await fetch(source, http))
+        return await _parsed(await fetch(source, http))
     return await anyio.to_thread.run_sync(_read_path, source)
+
+
+async def _parsed(data: bytes) -> Metainfo:
+    return await anyio.to_thread.run_sync(Metainfo.from_bytes, data)
 
 
 async def fetch(url: str, http: "HttpClient | None" = None) -> bytes:

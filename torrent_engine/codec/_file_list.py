@@ -1,18 +1,45 @@
-"""Owns the files of a torrent: names cleaned, lengths range-checked, attributes read.
+"""The files of a torrent: names cleaned, lengths range-checked, attributes read.
 
-Source: BEP 3, BEP 47; RELIABILITY rows A5 to A7, A10.
+A torrent may have hundreds of thousands of files, so they are kept in columns and a
+:class:`FileEntry` is made only where somebody asks for one.
+Source: BEP 3, BEP 47; RELIABILITY rows A2, A5 to A7, A10.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Final
+import re
+from array import array
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from itertools import accumulate, islice
+from typing import Final, overload
 
-from torrent_engine.base.errors import MetainfoError
+from torrent_engine.base.errors import BencodeError, MetainfoError
 from torrent_engine.codec._fields import Mapping, required_bytes, required_int
-from torrent_engine.codec.bencode import BencodeValue
-from torrent_engine.codec.paths import NAMELESS, clean_path, resolve_collisions
+from torrent_engine.codec.bencode import Cursor, read_value
+from torrent_engine.codec.geometry import FileLayout
+from torrent_engine.codec.paths import (
+    MAX_DEPTH,
+    MAX_PATH_BYTES,
+    NAMELESS,
+    Path,
+    clean_element,
+    clean_path,
+    resolve_collisions,
+)
 
 MAX_TOTAL_BYTES: Final = 2**63 - 1
+MAX_FOLDER_NAMES: Final = 20_000_000  # ours: of all folders at all depths, held to tell names apart
+_PAD: Final = 1
+_EXECUTABLE: Final = 2
+_HIDDEN: Final = 4
+_LINK: Final = 8
+_UNSTORED: Final = _PAD | _LINK
+_ATTRIBUTES: Final = ((b"p", _PAD), (b"x", _EXECUTABLE), (b"h", _HIDDEN), (b"l", _LINK))
+_ENTRY_TOKENS: Final = 6  # dictionary, two keys, length, list, name; folders come on top
+_HEAD: Final = re.compile(rb"d6:lengthi(0|[1-9][0-9]{0,17})e4:pathl").match
+_LENGTH: Final = re.compile(rb"(0|[1-9][0-9]{0,7}):").match
+
+RawPath = tuple[bytes, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,25 +61,358 @@ class FileEntry:
     """Where a symbolic link points to, cleaned as :attr:`path`; None for other files (BEP 47)."""
 
 
-def parse_files(info: Mapping, fallback_name: str) -> tuple[FileEntry, ...]:
+class FileTable:
+    """The columns of a file list; paths are below the torrent's own name."""
+
+    def __init__(self) -> None:
+        self.lengths = array("q")
+        self.flags = bytearray()
+        self.targets: dict[int, Path] = {}
+        """Where symbolic links point to."""
+        self.others: dict[int, Path] = {}
+        """Files that have another path than the columns say, as two had the same."""
+        self._folders: list[tuple[Path, RawPath]] = []
+        self._folder_chars = array("L")
+        self._folder_ids: dict[RawPath | Path, int] = {}
+        self._folder_of = array("L")
+        self._names = bytearray()  # UTF-8, one behind the other
+        self._name_ends = array("Q")
+        self._raw_names: dict[int, bytes] = {}
+        self._raw_paths: dict[int, RawPath] = {}
+
+    def __len__(self) -> int:
+        """Return how many files there are."""
+        return len(self.lengths)
+
+    def append(self, length: int, raw_path: RawPath, flags: int = 0) -> None:
+        """Take one file; MetainfoError for a length or path that cannot be."""
+        self.append_in(self.folder_id(raw_path[:-1]), length, raw_path[:-1], raw_path[-1], flags)
+
+    def append_in(
+        self, folder_id: int, length: int, raw_folder: RawPath, raw: bytes, flags: int = 0
+    ) -> None:
+        """Take one file of a folder that :meth:`folder_id` gave a number; as :meth:`append`."""
+        if not 0 <= length <= MAX_TOTAL_BYTES:
+            raise MetainfoError(f"a file has a length of {length} bytes")
+        name = clean_element(raw)
+        if not name or len(name) + self._folder_chars[folder_id] > MAX_PATH_BYTES // 4:
+            *folder, name = clean_path((*raw_folder, raw))
+            self._raw_paths[len(self.lengths)] = (*raw_folder, raw)
+            folder_id = self._new_folder(tuple(folder), tuple(folder), ())
+        encoded = name.encode()
+        if encoded != raw:
+            self._raw_names[len(self.lengths)] = raw
+        self._names += encoded
+        self._name_ends.append(len(self._names))
+        self._folder_of.append(folder_id)
+        self.lengths.append(length)
+        self.flags.append(flags)
+
+    def folder_id(self, raw: RawPath) -> int:
+        """Return the number of a folder, as the metainfo has it; MetainfoError if too deep."""
+        known = self._folder_ids.get(raw)
+        if known is not None:
+            return known
+        if len(raw) >= MAX_DEPTH:
+            message = f"a path has {len(raw) + 1} elements, more than {MAX_DEPTH}"
+            raise MetainfoError(message)
+        return self._new_folder(raw, tuple(filter(None, map(clean_element, raw))), raw)
+
+    def _new_folder(self, key: RawPath | Path, cleaned: Path, raw: RawPath) -> int:
+        number = self._folder_ids.setdefault(key, len(self._folders))
+        if number == len(self._folders):
+            self._folders.append((cleaned, raw))
+            self._folder_chars.append(sum(map(len, cleaned)))
+        return number
+
+    def path(self, index: int) -> Path:
+        """Return the cleaned path of a file."""
+        if index in self.others:
+            return self.others[index]
+        return (*self._folders[self._folder_of[index]][0], self.name(index))
+
+    def name(self, index: int) -> str:
+        """Return the last part of the cleaned path of a file, but for those in ``others``."""
+        start = self._name_ends[index - 1] if index else 0
+        return self._names[start : self._name_ends[index]].decode()
+
+    def raw_path(self, index: int) -> RawPath:
+        """Return the path of a file as the metainfo has it."""
+        if index in self._raw_paths:
+            return self._raw_paths[index]
+        start = self._name_ends[index - 1] if index else 0
+        name = self._raw_names.get(index, bytes(self._names[start : self._name_ends[index]]))
+        return (*self._folders[self._folder_of[index]][1], name)
+
+    def resolve_collisions(self) -> None:
+        """Rename files that stand in each other's way; pad files are never stored and may.
+
+        Raises MetainfoError if there are too many of them.
+        """
+        stored = [index for index, flags in enumerate(self.flags) if not flags & _PAD]
+        if not self._may_collide(stored):
+            return
+        if sum(len(folder) ** 2 for folder, _ in self._folders) > MAX_FOLDER_NAMES:
+            raise MetainfoError("names of files collide, in too many and too deep folders")
+        paths = [self.path(index) for index in stored]
+        resolved = resolve_collisions(paths)
+        for index, before, after in zip(stored, paths, resolved, strict=True):
+            if after != before:
+                self.others[index] = after
+
+    def _may_collide(self, stored: Sequence[int]) -> bool:
+        """Return whether two files, or a file and a folder, may have one path.
+
+        By hashes alone: the paths of all folders at all depths would take far more room.
+        """
+        hashes = [_chained(folder) for folder, _ in self._folders]
+        folder_of, name = self._folder_of, self.name
+        found = {hash((hashes[folder_of[index]], name(index))) for index in stored}
+        if len(found) < len(stored):
+            return True
+        return any(not found.isdisjoint(_chain(folder)) for folder, _ in self._folders)
+
+    def __eq__(self, other: object) -> bool:
+        """Compare what the files are called and are."""
+        if not isinstance(other, FileTable):
+            return NotImplemented
+        mine, its = self._columns(), other._columns()
+        if mine != its:
+            return False
+        return all(self.raw_path(i) == other.raw_path(i) for i in range(len(self)))
+
+    def _columns(self) -> tuple[object, ...]:
+        paths = [self.path(index) for index in range(len(self))]
+        return self.lengths, self.flags, self.targets, paths
+
+    __hash__ = None  # type: ignore[assignment]  # mutable while it is filled
+
+
+def _chain(folder: Path) -> Iterator[int]:
+    """Iterate over a hash of each folder on the way to this one, itself included."""
+    return islice(accumulate(folder, lambda above, name: hash((above, name)), initial=0), 1, None)
+
+
+def _chained(folder: Path) -> int:
+    return reduce(lambda above, name: hash((above, name)), folder, 0)
+
+
+class FileList(Sequence[FileEntry]):
+    """The files of a torrent in the order of the payload; each entry is made when asked for."""
+
+    __slots__ = ("_raw_root", "_root", "_table", "layout")
+
+    def __init__(self, table: FileTable, root: Path, raw_root: RawPath) -> None:
+        self._table = table
+        self._root = root
+        self._raw_root = raw_root
+        self.layout = FileLayout(table.lengths)
+
+    def __len__(self) -> int:
+        """Return how many files there are."""
+        return len(self._table)
+
+    @overload
+    def __getitem__(self, index: int) -> FileEntry: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[FileEntry, ...]: ...
+    def __getitem__(self, index: int | slice) -> FileEntry | tuple[FileEntry, ...]:
+        """Return one entry, or some of them as a tuple."""
+        if isinstance(index, slice):
+            return tuple(self._entry(each) for each in range(*index.indices(len(self))))
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"file {index} of {len(self)}")
+        return self._entry(index % len(self))
+
+    def _entry(self, index: int) -> FileEntry:
+        table = self._table
+        flags, target = table.flags[index], table.targets.get(index)
+        return FileEntry(
+            self.path(index),
+            (*self._raw_root, *table.raw_path(index)),
+            table.lengths[index],
+            self.layout.offsets[index],
+            is_pad=bool(flags & _PAD),
+            is_executable=bool(flags & _EXECUTABLE),
+            is_hidden=bool(flags & _HIDDEN),
+            symlink_target=None if target is None else (*self._root, *target),
+        )
+
+    def path(self, index: int) -> Path:
+        """Return the cleaned path of one file, as :attr:`FileEntry.path`."""
+        return (*self._root, *self._table.path(index))
+
+    def paths(self) -> Iterator[Path]:
+        """Iterate over the cleaned paths; costs far less than the entries."""
+        return map(self.path, range(len(self)))
+
+    def is_stored(self, index: int) -> bool:
+        """Return whether a file has bytes on the disk: pads and symbolic links have none."""
+        return not self._table.flags[index] & _UNSTORED
+
+    def unstored(self) -> Iterator[int]:
+        """Iterate over the files that :meth:`is_stored` says no of."""
+        flags = self._table.flags
+        if not flags.strip(b"\0\2\4\6"):
+            return iter(())
+        return (index for index, each in enumerate(flags) if each & _UNSTORED)
+
+    def is_pad(self, index: int) -> bool:
+        """Return whether a file is padding (BEP 47)."""
+        return bool(self._table.flags[index] & _PAD)
+
+    def __eq__(self, other: object) -> bool:
+        """Compare the entries, also with those of a tuple or list."""
+        if isinstance(other, FileList):
+            return (self._root, self._raw_root, self._table) == (
+                other._root,
+                other._raw_root,
+                other._table,
+            )
+        if isinstance(other, tuple | list):
+            return tuple(self) == tuple(other)
+        return NotImplemented
+
+    def __hash__(self) -> int:
+        """Hash as :meth:`__eq__` compares."""
+        return hash((len(self), self._root, self.layout.total_bytes))
+
+    def __repr__(self) -> str:
+        """Return a short text; the files may be many."""
+        return f"FileList({len(self)} files)"
+
+
+def read_file_list(cursor: Cursor) -> tuple[object, Cursor]:
+    """Decode the value of "files" entry by entry, as a reader of bencode.
+
+    Raises BencodeError, and MetainfoError for an entry that is no file. What is no list is
+    decoded as it is, for :func:`parse_files` to refuse.
+    """
+    data, position, depth, budget = cursor
+    if not data.startswith(b"l", position):
+        return read_value(cursor)
+    if depth < 2:
+        raise BencodeError("nested too deep", offset_bytes=position)
+    at = Cursor(data, position + 1, depth - 1, budget - 1)
+    table = FileTable()
+    usual = _UsualEntries(table)
+    while not data.startswith(b"e", at.position):
+        if at.budget < 1:
+            raise BencodeError("too many tokens", offset_bytes=at.position)
+        at = usual.read(at) or _read_any(at, table)
+    return table, Cursor(data, at.position + 1, depth, at.budget)
+
+
+class _UsualEntries:
+    """Reads entries that have a length and a path and nothing else, as nearly all are.
+
+    Most files lie in the folder of the one before: then only the name is looked at. Without this
+    shortcut a list of 300,000 files takes three times as long.
+    """
+
+    def __init__(self, table: FileTable) -> None:
+        self._table = table
+        self._folder = b""
+        """The folder of the last entry, as it is bencoded."""
+        self._folder_path: RawPath = ()
+        self._folder_id = table.folder_id(())
+
+    def read(self, at: Cursor) -> Cursor | None:
+        """Read the entry at a cursor; None if it is no usual one."""
+        data, position, depth, budget = at
+        head = _HEAD(data, position)
+        if head is None or depth < 2:
+            return None
+        start = head.end()
+        name: tuple[bytes, int] | None = None
+        if data.startswith(self._folder, start):
+            name = _last_name(data, start + len(self._folder))
+        if name is None:
+            name = self._enter_folder(data, start)
+        left = budget - _ENTRY_TOKENS - len(self._folder_path)
+        if name is None or left < 0:
+            return None
+        self._table.append_in(self._folder_id, int(head[1]), self._folder_path, name[0])
+        return Cursor(data, name[1], depth, left)
+
+    def _enter_folder(self, data: bytes, start: int) -> tuple[bytes, int] | None:
+        """Read a path up to its last name, which is returned as by :func:`_last_name`."""
+        folder: list[bytes] = []
+        position = start
+        while (name := _last_name(data, position)) is None:
+            length = _LENGTH(data, position)
+            if length is None:
+                return None
+            position = length.end() + int(length[1])
+            folder.append(data[length.end() : position])
+        self._folder, self._folder_path = data[start:position], tuple(folder)
+        self._folder_id = self._table.folder_id(self._folder_path)
+        return name
+
+
+def _last_name(data: bytes, position: int) -> tuple[bytes, int] | None:
+    """Return the string at a place, and where the entry ends that it is the last one of."""
+    length = _LENGTH(data, position)
+    if length is None:
+        return None
+    start = length.end()
+    end = start + int(length[1])
+    return (data[start:end], end + 2) if data.startswith(b"ee", end) else None
+
+
+def _read_any(at: Cursor, table: FileTable) -> Cursor:
+    """Read an entry of any form."""
+    item, behind = read_value(at)
+    if not isinstance(item, dict):
+        raise MetainfoError("an entry of the file list is no dictionary")
+    _append_item(table, item, _raw_path(item))
+    return behind
+
+
+def _append_item(table: FileTable, item: Mapping, raw_path: RawPath) -> None:
+    attributes = item.get(b"attr")
+    flags = 0
+    if isinstance(attributes, bytes):
+        flags = sum(flag for letter, flag in _ATTRIBUTES if letter in attributes)
+    if flags & _LINK:
+        table.targets[len(table)] = _symlink_target(item)
+        table.append(0, raw_path, flags)
+    else:
+        table.append(required_int(item, b"length", "a file"), raw_path, flags)
+
+
+def parse_files(info: Mapping, files: object, fallback_name: str) -> FileList:
     """Return the files of an info dictionary, in the order of the payload.
 
-    A name of which cleaning leaves nothing becomes ``fallback_name``.
+    ``files`` is what :func:`read_file_list` made of its "files"; None if there are none. A name
+    of which cleaning leaves nothing becomes ``fallback_name``.
     Raises MetainfoError for a rule broken, or a total of 0 or above 2^63 - 1 bytes.
     """
     raw_name = _name(info)
     root = clean_path([raw_name])
     if root == (NAMELESS,):
         root = (fallback_name,)
-    files = info.get(b"files")
     if files is None:
-        entries = [_parse_entry(info, (raw_name,), root, (), 0)]
-    else:
-        entries = _parse_list(files, raw_name, root)
-    total = entries[-1].offset_bytes + entries[-1].length_bytes
+        return FileList(_checked(_single(info, raw_name, root)), (), ())
+    if not isinstance(files, FileTable) or not len(files):
+        raise MetainfoError('"files" is empty or no list')
+    _checked(files).resolve_collisions()
+    return FileList(files, root, (raw_name,))
+
+
+def _checked(table: FileTable) -> FileTable:
+    total = sum(table.lengths)
     if not 0 < total <= MAX_TOTAL_BYTES:
         raise MetainfoError(f"the files have {total} bytes in all")
-    return tuple(_without_collisions(entries))
+    return table
+
+
+def _single(info: Mapping, raw_name: bytes, root: Path) -> FileTable:
+    """Return the one file of a torrent: its path is the torrent's name."""
+    table = FileTable()
+    _append_item(table, info, (raw_name,))
+    table.others[0] = root
+    return table
 
 
 def _name(info: Mapping) -> bytes:
@@ -60,79 +420,22 @@ def _name(info: Mapping) -> bytes:
     return utf8 if isinstance(utf8, bytes) else required_bytes(info, b"name", "the torrent")
 
 
-def _parse_list(files: BencodeValue, raw_name: bytes, root: tuple[str, ...]) -> list[FileEntry]:
-    if not isinstance(files, list) or not files:
-        raise MetainfoError('"files" is empty or no list')
-    entries: list[FileEntry] = []
-    offset = 0
-    for item in files:
-        if not isinstance(item, dict):
-            raise MetainfoError("an entry of the file list is no dictionary")
-        raw_path = _raw_path(item)
-        path = root + clean_path(raw_path)
-        entry = _parse_entry(item, (raw_name, *raw_path), path, root, offset)
-        offset += entry.length_bytes
-        entries.append(entry)
-    return entries
-
-
-def _raw_path(item: Mapping) -> list[bytes]:
+def _raw_path(item: Mapping) -> RawPath:
     path = item.get(b"path.utf-8")
     if path is None:
         path = item.get(b"path")
     if not isinstance(path, list) or not path:
         raise MetainfoError("a file has no path")
-    elements = [element for element in path if isinstance(element, bytes)]
+    elements = tuple(element for element in path if isinstance(element, bytes))
     if len(elements) != len(path):
         raise MetainfoError("a path has an element that is no string")
     return elements
 
 
-def _parse_entry(
-    item: Mapping,
-    raw_path: tuple[bytes, ...],
-    path: tuple[str, ...],
-    root: tuple[str, ...],
-    offset: int,
-) -> FileEntry:
-    attributes = item.get(b"attr")
-    if not isinstance(attributes, bytes):
-        return FileEntry(path, raw_path, _length(item), offset)
-    target = _symlink_target(item, root) if b"l" in attributes else None
-    return FileEntry(
-        path,
-        raw_path,
-        _length(item) if target is None else 0,
-        offset,
-        is_pad=b"p" in attributes,
-        is_executable=b"x" in attributes,
-        is_hidden=b"h" in attributes,
-        symlink_target=target,
-    )
-
-
-def _length(item: Mapping) -> int:
-    length = required_int(item, b"length", "a file")
-    if length < 0:
-        raise MetainfoError(f"a file has a length of {length} bytes")
-    return length
-
-
-def _symlink_target(item: Mapping, root: tuple[str, ...]) -> tuple[str, ...]:
+def _symlink_target(item: Mapping) -> Path:
     target = item.get(b"symlink path")
     elements = target if isinstance(target, list) else []
     raw = [element for element in elements if isinstance(element, bytes)]
     if not raw or len(raw) != len(elements):
         raise MetainfoError("a symbolic link has no target")
-    return root + clean_path(raw)
-
-
-def _without_collisions(entries: Sequence[FileEntry]) -> list[FileEntry]:
-    """Rename files that stand in each other's way; pad files are never stored and may."""
-    stored = [entry for entry in entries if not entry.is_pad]
-    paths = iter(resolve_collisions([entry.path for entry in stored]))
-    resolved: list[FileEntry] = []
-    for entry in entries:
-        path = entry.path if entry.is_pad else next(paths)
-        resolved.append(entry if path is entry.path else replace(entry, path=path))
-    return resolved
+    return clean_path(raw)

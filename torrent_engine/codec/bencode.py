@@ -3,8 +3,9 @@
 Source: BEP 3; limits from RELIABILITY rows A1 to A4.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final, NoReturn, TypeAlias
+from typing import Any, Final, NamedTuple, NoReturn, TypeAlias
 
 from torrent_engine.base.config import FILE_BENCODE_LIMITS, BencodeLimits
 from torrent_engine.base.errors import BencodeError
@@ -36,6 +37,7 @@ _ZERO: Final = 0x30
 _SMALL: Final = {b"%d" % number: number for number in range(1000)}  # canonical spellings only
 
 _CLOSE: Final = object()
+_TOKEN: Final = re.compile(rb"([0-9]{1,10}):|([dl])|(e)|i-?[0-9]{1,19}e").match
 
 
 def decode(
@@ -76,31 +78,102 @@ def decode_with_spans(
     *,
     limits: BencodeLimits = FILE_BENCODE_LIMITS,
     canonical: bool = False,
+    readers: "Readers | None" = None,
 ) -> tuple[dict[bytes, BencodeValue], dict[bytes, Span]]:
     """Decode a dictionary that fills ``data``; also return where each of its values stands.
 
     A span is ``(start, end)`` in bytes, so that ``data[start:end]`` is the value as received.
+    ``readers`` decode the values of some keys in place of the usual decoder.
     Raises BencodeError as :func:`decode` does, or if the value is no dictionary.
     """
     raw = _checked_bytes(data, limits)
-    if not raw.startswith(b"d"):
-        raise BencodeError("not a dictionary", offset_bytes=0)
-    values: dict[bytes, BencodeValue] = {}
+    start = Cursor(raw, 0, limits.max_depth, limits.max_tokens)
+    values, spans, end = read_dictionary(start, readers or {}, canonical=canonical)
+    if end.position != len(raw):
+        raise BencodeError("trailing bytes", offset_bytes=end.position)
+    return values, spans
+
+
+class Cursor(NamedTuple):
+    """A place in bencoded data, and what may still be read from there."""
+
+    data: bytes
+    position: int
+    depth: int
+    """Containers that may still be opened inside each other."""
+    budget: int
+    """Tokens that may still be read."""
+
+
+Reader: TypeAlias = Callable[[Cursor], tuple[Any, Cursor]]
+"""Decodes the value at a cursor; returns it, and the cursor behind it at the same depth."""
+Readers: TypeAlias = Mapping[bytes, Reader]
+
+
+def read_value(cursor: Cursor) -> tuple[BencodeValue, Cursor]:
+    """Decode the value at a cursor, as a :data:`Reader`."""
+    data, position, depth, budget = cursor
+    value, end, left = _parse(data, position, depth, budget, canonical=False)
+    return value, Cursor(data, end, depth, left)
+
+
+def skip_value(cursor: Cursor) -> tuple[None, Cursor]:
+    """Pass over the value at a cursor without keeping anything of it, as a :data:`Reader`.
+
+    Only what is needed to find its end is checked. Raises BencodeError as :func:`decode` does.
+    """
+    data, position, depth, budget = cursor
+    opened = 0
+    while True:
+        token = _TOKEN(data, position)
+        if token is None:
+            _refuse(data, position)
+        position, budget = token.end(), budget - 1
+        if token.lastindex == 1:  # a string
+            position += int(token[1])
+        elif token.lastindex == 2:
+            opened += 1
+        elif token.lastindex == 3:
+            opened -= 1
+        if opened < 0 or opened > depth or budget < 0:
+            raise BencodeError("too deep, or too many tokens", offset_bytes=position)
+        if not opened:
+            return None, Cursor(data, position, depth, budget)
+
+
+def read_dictionary(
+    cursor: Cursor, readers: Readers, *, canonical: bool = False
+) -> tuple[dict[bytes, Any], dict[bytes, Span], Cursor]:
+    """Decode the dictionary at a cursor; return it, the spans of its values and what is behind.
+
+    Values whose keys have a reader are what that returns. Raises BencodeError as :func:`decode`
+    does, or if there is no dictionary.
+    """
+    raw, position, depth, budget = cursor
+    if not raw.startswith(b"d", position):
+        raise BencodeError("not a dictionary", offset_bytes=position)
+    if depth < 1:
+        raise BencodeError("nested too deep", offset_bytes=position)
+    if budget < 1:
+        raise BencodeError("too many tokens", offset_bytes=position)
+    values: dict[bytes, Any] = {}
     spans: dict[bytes, Span] = {}
-    position, budget, depth = 1, limits.max_tokens - 1, limits.max_depth - 1
+    position, budget = position + 1, budget - 1
     while raw[position : position + 1] != b"e":
         key, start, budget = _parse(raw, position, 0, budget, canonical=canonical)
         if not isinstance(key, bytes):
             raise BencodeError("dictionary key is no string", offset_bytes=position)
         if key in values:
             raise BencodeError("duplicate dictionary key", offset_bytes=position)
-        value, position, budget = _parse(raw, start, depth, budget, canonical=canonical)
+        if (reader := readers.get(key)) is not None:
+            value, behind = reader(Cursor(raw, start, depth - 1, budget))
+            position, budget = behind.position, behind.budget
+        else:
+            value, position, budget = _parse(raw, start, depth - 1, budget, canonical=canonical)
         values[key], spans[key] = value, (start, position)
     if canonical:
         _check_sorted(values, position)
-    if position + 1 != len(raw):
-        raise BencodeError("trailing bytes", offset_bytes=position + 1)
-    return values, spans
+    return values, spans, Cursor(raw, position + 1, depth, budget)
 
 
 def encode(value: Encodable) -> bytes:

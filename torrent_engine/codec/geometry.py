@@ -4,8 +4,9 @@ All methods sit on hot paths and trust their arguments: an index from outside is
 ``piece_count`` by whoever took it in. Source: BEP 3.
 """
 
+from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import NamedTuple
@@ -81,10 +82,10 @@ class FileLayout:
 
     __slots__ = ("lengths", "offsets", "total_bytes")
 
-    def __init__(self, lengths: Sequence[int]) -> None:
-        self.lengths: tuple[int, ...] = tuple(lengths)
-        self.offsets: tuple[int, ...] = tuple(accumulate(self.lengths, initial=0))[:-1]
+    def __init__(self, lengths: Iterable[int]) -> None:
+        self.lengths: Sequence[int] = array("q", lengths)
         self.total_bytes: int = sum(self.lengths)
+        self.offsets: Sequence[int] = array("q", accumulate(self.lengths, initial=0))[:-1]
 
     def __len__(self) -> int:
         """Return how many files there are."""
@@ -98,7 +99,7 @@ class FileLayout:
 
     def __hash__(self) -> int:
         """Hash as :meth:`__eq__` compares."""
-        return hash(self.lengths)
+        return hash((len(self.lengths), self.total_bytes))
 
     def __repr__(self) -> str:
         """Return a short text; the lengths may be many."""

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from hashlib import sha1
 from os import PathLike
-from typing import Final
+from typing import Any, Final
 
 from torrent_engine.base.config import (
     FILE_BENCODE_LIMITS,
@@ -24,9 +24,16 @@ from torrent_engine.codec._fields import (
     required_bytes,
     required_int,
 )
-from torrent_engine.codec._file_list import FileEntry, parse_files
+from torrent_engine.codec._file_list import FileEntry, FileList, parse_files, read_file_list
 from torrent_engine.codec._sources import Tiers, parse_nodes, parse_tiers, parse_web_urls
-from torrent_engine.codec.bencode import decode_with_spans, encode
+from torrent_engine.codec.bencode import (
+    BencodeValue,
+    Cursor,
+    decode_with_spans,
+    encode,
+    read_dictionary,
+    read_value,
+)
 from torrent_engine.codec.geometry import FileLayout, Geometry
 
 __all__ = [
@@ -34,6 +41,7 @@ __all__ = [
     "MAX_PIECE_BYTES",
     "MIN_PIECE_BYTES",
     "FileEntry",
+    "FileList",
     "Metainfo",
 ]
 
@@ -56,7 +64,8 @@ class Metainfo:
     layout: FileLayout
     piece_hashes: bytes = field(repr=False)
     """20 bytes a piece."""
-    files: tuple[FileEntry, ...] = field(repr=False)
+    files: FileList = field(repr=False)
+    """A sequence of :class:`FileEntry`, in the order of the payload."""
     is_private: bool
     """Peers may come from the trackers only (BEP 27)."""
     tiers: Tiers
@@ -74,8 +83,8 @@ class Metainfo:
     is_hybrid: bool
     """There is a v2 part (BEP 52) too, which is not used."""
     is_multi_file: bool
-    source: bytes = field(repr=False)
-    """The .torrent as read."""
+    _around: tuple[bytes, bytes] = field(repr=False)
+    """What stands before and behind the info dictionary in the .torrent."""
 
     @classmethod
     def read(
@@ -97,12 +106,12 @@ class Metainfo:
         say something that cannot be downloaded; for a v2-only torrent it says that.
         """
         data = bytes(data)
-        torrent, spans = decode_with_spans(data, limits=limits)
+        torrent, spans = decode_with_spans(data, limits=limits, readers={b"info": _read_info})
         info = torrent.get(b"info")
         if not isinstance(info, dict):
             raise MetainfoError('no torrent: "info" is missing or no dictionary')
         start, end = spans[b"info"]
-        return _build(torrent, info, data[start:end], data)
+        return _build(torrent, info, data[start:end], (data[:start], data[end:]))
 
     @classmethod
     def from_info_bytes(
@@ -112,15 +121,33 @@ class Metainfo:
 
         Raises as :meth:`from_bytes` does.
         """
-        info, _ = decode_with_spans(info_bytes, limits=METADATA_BENCODE_LIMITS)
         info_bytes = bytes(info_bytes)
-        torrent: Mapping = {
-            b"announce-list": [[url.encode() for url in tier] for tier in tiers],
-            b"url-list": [url.encode() for url in web_seeds],
-        }
-        metainfo = _build(torrent, info, info_bytes, b"")
-        source = _wrap(info_bytes, metainfo.tiers, metainfo.web_seeds)
-        return replace(metainfo, source=source)
+        info, _ = decode_with_spans(
+            info_bytes, limits=METADATA_BENCODE_LIMITS, readers=_INFO_READERS
+        )
+        return _build({}, info, info_bytes, (b"", b"")).with_sources(tiers, web_seeds)
+
+    def with_sources(self, tiers: Tiers, web_seeds: Iterable[str]) -> "Metainfo":
+        """Return the same torrent with these trackers and web seeds, and no others."""
+        checked = parse_tiers({b"announce-list": _encoded(tiers)})
+        urls = parse_web_urls([url.encode() for url in web_seeds])
+        return replace(
+            self,
+            tiers=checked,
+            web_seeds=urls,
+            http_seeds=(),
+            nodes=(),
+            comment=None,
+            created_by=None,
+            creation_time_s=None,
+            _around=_wrapping(checked, urls),
+        )
+
+    @property
+    def source(self) -> bytes:
+        """The .torrent as read; put together each time."""
+        before, behind = self._around
+        return b"".join((before, self.info_bytes, behind))
 
     @property
     def piece_count(self) -> int:
@@ -148,17 +175,34 @@ class Metainfo:
         return str(Magnet.of(self))
 
 
-def _build(torrent: Mapping, info: Mapping, info_bytes: bytes, source: bytes) -> Metainfo:
+def _encoded(tiers: Tiers) -> list[BencodeValue]:
+    return [[url.encode() for url in tier] for tier in tiers]
+
+
+_INFO_READERS: Final = {b"files": read_file_list}
+
+
+def _read_info(cursor: Cursor) -> tuple[object, Cursor]:
+    """Decode the value of "info", its list of files in columns."""
+    if not cursor.data.startswith(b"d", cursor.position):
+        return read_value(cursor)
+    info, _, behind = read_dictionary(cursor, _INFO_READERS)
+    return info, behind
+
+
+def _build(
+    torrent: Mapping, info: dict[bytes, Any], info_bytes: bytes, around: tuple[bytes, bytes]
+) -> Metainfo:
     has_v2 = _has_v2_part(info)
     info_hash = InfoHash(sha1(info_bytes, usedforsecurity=False).digest())
     piece_bytes, hashes = _piece_bytes(info), _piece_hashes(info)
-    files = parse_files(info, info_hash.hex())
-    layout = FileLayout([entry.length_bytes for entry in files])
+    files = parse_files(info, info.get(b"files"), info_hash.hex())
+    layout = files.layout
     geometry = _checked_geometry(layout.total_bytes, piece_bytes, len(hashes) // SHA1_BYTES)
     return Metainfo(
         info_hash=info_hash,
         info_bytes=info_bytes,
-        name=files[0].path[0],
+        name=files.path(0)[0],
         geometry=geometry,
         layout=layout,
         piece_hashes=hashes,
@@ -173,7 +217,7 @@ def _build(torrent: Mapping, info: Mapping, info_bytes: bytes, source: bytes) ->
         creation_time_s=optional_int(torrent, b"creation date"),
         is_hybrid=has_v2,
         is_multi_file=b"files" in info,
-        source=source,
+        _around=around,
     )
 
 
@@ -215,13 +259,13 @@ def _checked_geometry(total_bytes: int, piece_bytes: int, hash_count: int) -> Ge
     return geometry
 
 
-def _wrap(info_bytes: bytes, tiers: Tiers, web_seeds: tuple[str, ...]) -> bytes:
-    """Put an info dictionary into a .torrent without touching a byte of it."""
-    parts = [b"d"]
+def _wrapping(tiers: Tiers, web_seeds: tuple[str, ...]) -> tuple[bytes, bytes]:
+    """Return what makes a .torrent of an info dictionary that stands in between."""
+    before, behind = [b"d"], [b"e"]
     if tiers:
-        parts += [encode("announce"), encode(tiers[0][0])]
-        parts += [encode("announce-list"), encode(tiers)]
-    parts += [encode("info"), info_bytes]
+        before += [encode("announce"), encode(tiers[0][0])]
+        before += [encode("announce-list"), encode(tiers)]
+    before.append(encode("info"))
     if web_seeds:
-        parts += [encode("url-list"), encode(web_seeds)]
-    return b"".join([*parts, b"e"])
+        behind = [encode("url-list"), encode(web_seeds), *behind]
+    return b"".join(before), b"".join(behind)

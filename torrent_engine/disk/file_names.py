@@ -20,13 +20,16 @@ async def settle_names(storage: StorageManager, store: StateStore, foldings: Nam
     more than 500 names collide.
     """
     used = await _used_names(storage, store)
-    paths = stored_paths(storage)
     if used is not None:
         storage.rename({**used, **storage.renames})
-    elif colliding(list(paths.values()), COARSEST):
-        await storage.in_thread(
-            lambda: storage.rename(renames_on(paths, foldings.of(storage.save_path.absolute())))
-        )
+    else:
+        await storage.in_thread(lambda: _tell_apart(storage, foldings))
+
+
+def _tell_apart(storage: StorageManager, foldings: NameFoldings) -> None:
+    paths = stored_paths(storage)
+    if colliding(list(paths.values()), COARSEST):
+        storage.rename(renames_on(paths, foldings.of(storage.save_path.absolute())))
 
 
 async def _used_names(storage: StorageManager, store: StateStore) -> dict[int, Path] | None:
@@ -45,10 +48,11 @@ async def _used_names(storage: StorageManager, store: StateStore) -> dict[int, P
 
 def stored_paths(storage: StorageManager) -> dict[int, Path]:
     """Return the path of each file that is kept as one, as it is called so far."""
+    files, renames = storage.metainfo.files, storage.renames
     return {
-        index: storage.renames.get(index, entry.path)
-        for index, entry in enumerate(storage.metainfo.files)
-        if not entry.is_pad and entry.symlink_target is None
+        index: renames.get(index) or files.path(index)
+        for index in range(len(files))
+        if files.is_stored(index)
     }
 
 

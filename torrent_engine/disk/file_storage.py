@@ -5,7 +5,7 @@ Blocking; called in worker threads. Sources: BEP 3, BEP 47 (attributes).
 
 import os
 import stat
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from pathlib import Path
@@ -13,7 +13,7 @@ from threading import RLock
 from typing import Final, NamedTuple
 
 from torrent_engine.base.errors import FileExistsStorageError, StorageError
-from torrent_engine.codec.metainfo import FileEntry, Metainfo
+from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.disk.open_files import FileKey, OpenFile, OpenFiles
 from torrent_engine.disk.os_errors import storage_error
 from torrent_engine.disk.safe_open import Folder, check_parts
@@ -48,7 +48,8 @@ class FileStorage:
         """Held while a file comes into being, moves or goes."""
         self.present: set[int] = set()
         """Files that are on disk, with at most the length they should have."""
-        self._entries: tuple[FileEntry, ...] = metainfo.files
+        self._entries = metainfo.files
+        self._lengths = metainfo.layout.lengths
         self.name_files(renames)
         self._pool = pool
         self._owner = pool.new_owner()
@@ -63,9 +64,7 @@ class FileStorage:
 
     def name_files(self, renames: Mapping[int, tuple[str, ...]]) -> None:
         """Set where each file lies: as the torrent has it but for ``renames``."""
-        self._paths = [
-            check_parts(renames.get(index, entry.path)) for index, entry in enumerate(self._entries)
-        ]
+        self._renames = {index: check_parts(path) for index, path in renames.items()}
 
     @property
     def folder(self) -> Folder:
@@ -81,11 +80,11 @@ class FileStorage:
 
     def path(self, index: int) -> Path:
         """Return the whole path of a file, for messages and for the user."""
-        return self.save_path.joinpath(*self._paths[index])
+        return self.save_path.joinpath(*self.parts(index))
 
     def parts(self, index: int) -> tuple[str, ...]:
         """Return a file's path below the save path."""
-        return self._paths[index]
+        return self._renames.get(index) or self._entries.path(index)
 
     def open(self, *, create: bool) -> None:
         """Open the save path and look at every file.
@@ -107,8 +106,8 @@ class FileStorage:
     def look_again(self) -> None:
         """Look at every file on disk, as :meth:`open` does."""
         found: dict[int, int] = {}
-        for index, entry in enumerate(self._entries):
-            if entry.is_pad or entry.symlink_target is not None:
+        for index in range(len(self._entries)):
+            if not self._entries.is_stored(index):
                 continue
             status = self._status(index)
             if status is not None:
@@ -120,7 +119,7 @@ class FileStorage:
     def size(self, index: int) -> int:
         """Return a file's length on disk as last looked at; 0 when it is missing."""
         if index in self._prepared:
-            return self._entries[index].length_bytes
+            return self._lengths[index]
         return self._sizes.get(index, 0)
 
     def borrow_open(self, index: int) -> OpenFile | None:
@@ -222,12 +221,12 @@ class FileStorage:
 
         ``fill`` gets the open descriptor. Raises StorageError; then nothing appears.
         """
-        *parents, name = self._paths[index]
+        *parents, name = self.parts(index)
         temporary = (*parents, f".{index}.{os.getpid()}.tmp")
         try:
             descriptor = self.folder.open_file(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
             try:
-                os.ftruncate(descriptor, self._entries[index].length_bytes)
+                os.ftruncate(descriptor, self._lengths[index])
                 fill(descriptor)
                 os.fsync(descriptor)
             finally:
@@ -252,7 +251,7 @@ class FileStorage:
         self._pool.forget_owner(self._owner)
         for index in sorted(self.own() - keep):
             try:
-                self._folder.unlink(self._paths[index])
+                self._folder.unlink(self.parts(index))
             except OSError as error:
                 raise storage_error(self.path(index), error) from error
         for parts in self._parent_folders():
@@ -270,13 +269,13 @@ class FileStorage:
 
     def _open(self, index: int, flags: int) -> int:
         mode = 0o777 if self._entries[index].is_executable else 0o666
-        return self.folder.open_file(self._paths[index], flags, mode)
+        return self.folder.open_file(self.parts(index), flags, mode)
 
     def _prepare(self, index: int, descriptor: int) -> None:
         """Give a file its length before its first write; never cut one."""
         status = os.fstat(descriptor)
         self._refuse_what_is_not_ours(index, status)
-        length = self._entries[index].length_bytes
+        length = self._lengths[index]
         if self._preallocate and length and hasattr(os, "posix_fallocate"):
             os.posix_fallocate(descriptor, 0, length)
         elif status.st_size < length:
@@ -286,7 +285,7 @@ class FileStorage:
     def _note_created(self, index: int) -> None:
         if index not in self.present:
             self.present.add(index)
-            parts = self._paths[index]
+            parts = self.parts(index)
             self._new_folders.update(parts[:depth] for depth in range(len(parts)))
             self._unstamped.add(index)
         self._prepared.add(index)
@@ -295,7 +294,7 @@ class FileStorage:
     def _refuse_what_is_not_ours(self, index: int, status: os.stat_result) -> None:
         if not stat.S_ISREG(status.st_mode):
             raise FileExistsStorageError(self.path(index), "is not a regular file")
-        length = self._entries[index].length_bytes
+        length = self._lengths[index]
         if status.st_size > length:
             reason = f"has {status.st_size} bytes where the torrent's file has {length}"
             raise FileExistsStorageError(self.path(index), reason)
@@ -311,20 +310,23 @@ class FileStorage:
             self._pool.give_back(file)
         if not status.st_nlink:
             raise StorageError(self.path(index), "was removed while in use")
-        if status.st_size < self._entries[index].length_bytes:
+        if status.st_size < self._lengths[index]:
             raise StorageError(self.path(index), "was cut short while in use")
 
     def _status(self, index: int) -> os.stat_result | None:
         if self._folder is None:
             return None
         try:
-            return self._folder.stat(self._paths[index])
+            return self._folder.stat(self.parts(index))
         except OSError as error:
             raise storage_error(self.path(index), error) from error
 
+    def _all_parts(self) -> Iterator[tuple[str, ...]]:
+        return map(self.parts, range(len(self._entries)))
+
     def _parent_folders(self) -> list[tuple[str, ...]]:
         """Return the folders that hold files, the deepest first, without the save path."""
-        found = {parts[:depth] for parts in self._paths for depth in range(1, len(parts))}
+        found = {parts[:depth] for parts in self._all_parts() for depth in range(1, len(parts))}
         return sorted(found, key=len, reverse=True)
 
 

@@ -16,7 +16,7 @@ class Place(IntEnum):
 
 def first_places(metainfo: Metainfo) -> list[Place]:
     """Return the place of each file as long as none is skipped."""
-    return [
-        Place.NOWHERE if entry.is_pad or entry.symlink_target is not None else Place.FILE
-        for entry in metainfo.files
-    ]
+    places = [Place.FILE] * len(metainfo.files)
+    for index in metainfo.files.unstored():
+        places[index] = Place.NOWHERE
+    return places

@@ -14,9 +14,10 @@ from hashlib import sha1
 from pathlib import Path
 from typing import Final
 
+from torrent_engine.base.config import STORED_BENCODE_LIMITS
 from torrent_engine.base.errors import BencodeError
 from torrent_engine.base.ids import SHA1_BYTES, InfoHash
-from torrent_engine.codec.bencode import decode_with_spans
+from torrent_engine.codec.bencode import decode_with_spans, skip_value
 from torrent_engine.disk.state_records import TorrentRecord
 
 _NEW_FILE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
@@ -191,7 +192,8 @@ class TorrentCopies:
 def is_torrent_of(data: bytes, info_hash: bytes) -> bool:
     """Tell whether data is a .torrent with this info-hash."""
     try:
-        _, spans = decode_with_spans(data)
+        readers = {b"info": skip_value}
+        _, spans = decode_with_spans(data, limits=STORED_BENCODE_LIMITS, readers=readers)
     except BencodeError:
         return False
     start, end = spans.get(b"info", (0, 0))

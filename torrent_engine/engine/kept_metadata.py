@@ -1,10 +1,13 @@
-"""Owns the metadata of a magnet link between two runs: what came once is not fetched again.
+"""The metadata of a magnet link between two runs: what came once is not fetched again.
 
 It is kept with the torrent's other resume data, written when its run begins.
 """
 
 import logging
 
+import anyio.to_thread
+
+from torrent_engine.base.config import STORED_BENCODE_LIMITS
 from torrent_engine.base.errors import TorrentEngineError
 from torrent_engine.codec.magnet import Magnet
 from torrent_engine.codec.metainfo import Metainfo
@@ -21,10 +24,16 @@ async def recall(store: StateStore, magnet: Magnet) -> Metainfo | None:
         record = await store.load(magnet.info_hash)
         if record is None or not record.metainfo_bytes:
             return None
-        return with_link(Metainfo.from_bytes(record.metainfo_bytes), magnet)
+        return await anyio.to_thread.run_sync(read_kept, record.metainfo_bytes, magnet)
     except TorrentEngineError as error:
         logger.warning("metadata of %s not recalled: %s", magnet.info_hash.hex(), error)
         return None
+
+
+def read_kept(data: bytes, magnet: Magnet | None) -> Metainfo:
+    """Return a torrent that was kept, with what its link adds; blocking. Raises as from_bytes."""
+    metainfo = Metainfo.from_bytes(data, limits=STORED_BENCODE_LIMITS)
+    return metainfo if magnet is None else with_link(metainfo, magnet)
 
 
 def with_link(metainfo: Metainfo, magnet: Magnet) -> Metainfo:
@@ -32,4 +41,4 @@ def with_link(metainfo: Metainfo, magnet: Magnet) -> Metainfo:
     known = {url for tier in metainfo.tiers for url in tier}
     tiers = (*metainfo.tiers, *((url,) for url in magnet.trackers if url not in known))
     web_seeds = dict.fromkeys((*metainfo.web_seeds, *magnet.web_seeds))
-    return Metainfo.from_info_bytes(metainfo.info_bytes, tiers=tiers, web_seeds=web_seeds)
+    return metainfo.with_sources(tiers, web_seeds)

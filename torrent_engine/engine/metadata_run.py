@@ -1,13 +1,15 @@
-"""Owns one attempt to get the metadata of a torrent from its swarm, from an info-hash on.
+"""One attempt to get the metadata of a torrent from its swarm, from an info-hash on.
 
 Source: BEP 9; rows B2 and B3. What it leaves to the run of the torrent: the links, the candidates
 and the talk with the trackers.
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import anyio
+import anyio.to_thread
 
 from torrent_engine.base.config import SessionConfig
 from torrent_engine.base.errors import TorrentEngineError
@@ -70,6 +72,8 @@ class MetadataRun:
         self._settings = settings
         self._shared = shared
         self._phase = anyio.CancelScope()
+        self._info_bytes: bytes | None = None
+        self._is_received = anyio.Event()
         self.swarm = self._make_swarm()
         self._exchange = MetadataExchange(
             self.swarm, on_metadata=self._on_metadata, on_liar=self._on_liar
@@ -185,6 +189,7 @@ class MetadataRun:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self.pool.run)
                 tasks.start_soon(self.sources.run)
+                tasks.start_soon(self._parse_metadata)
                 shared.router.register(info_hash, self.pool.accept)
                 await self._tick_forever()
         finally:
@@ -250,12 +255,19 @@ class MetadataRun:
 
     def _on_metadata(self, info_bytes: bytes) -> None:
         """Take an info dictionary whose SHA-1 is the info-hash."""
-        magnet = self._settings.magnet
+        self._info_bytes = info_bytes
+        self._is_received.set()
+
+    async def _parse_metadata(self) -> None:
+        """Wait for the info dictionary and read it, in a thread: it may name very many files."""
+        await self._is_received.wait()
+        magnet, info_bytes = self._settings.magnet, self._info_bytes or b""
         tiers = tuple((url,) for url in magnet.trackers)
+        read = partial(
+            Metainfo.from_info_bytes, info_bytes, tiers=tiers, web_seeds=magnet.web_seeds
+        )
         try:
-            self.metainfo = Metainfo.from_info_bytes(
-                info_bytes, tiers=tiers, web_seeds=magnet.web_seeds
-            )
+            self.metainfo = await anyio.to_thread.run_sync(read)
         except TorrentEngineError as error:
             self.failure = error
         else:

@@ -1,12 +1,14 @@
-"""Owns what can be asked of a Session at any time, whether it runs or not."""
+"""What can be asked of a Session at any time, whether it runs or not."""
 
+import logging
 from typing import TYPE_CHECKING
 
+from torrent_engine.base.errors import TorrentEngineError
 from torrent_engine.base.ids import InfoHash
 from torrent_engine.codec.magnet import Magnet
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.disk.session_table import metainfo_now
-from torrent_engine.engine.kept_metadata import with_link
+from torrent_engine.engine.kept_metadata import read_kept
 from torrent_engine.engine.peer import PeerStats, peer_stats
 from torrent_engine.engine.queue_facts import QueueFacts, queue_facts
 from torrent_engine.engine.session_jobs import WorkDone
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
     from torrent_engine.engine.resting import RestFacts
     from torrent_engine.engine.session_run import SessionRun
     from torrent_engine.engine.torrent import Swarm
+
+logger = logging.getLogger(__name__)
 
 
 class SessionFacts:
@@ -55,15 +59,20 @@ class SessionFacts:
     def metainfo(self) -> Metainfo | None:
         """What the .torrent says; None until the metadata of a magnet link is there.
 
-        A torrent that rests reads it from the database each time.
+        A torrent that rests reads it from the database each time; None if it is not there whole.
         """
         if self._metainfo is None and self._is_stored:
-            data = metainfo_now(self._shared.store, self._info_hash)
-            found = Metainfo.from_bytes(data) if data else None
-            return (
-                found if self._magnet is None or found is None else with_link(found, self._magnet)
-            )
+            return self._read_stored()
         return self._metainfo
+
+    def _read_stored(self) -> Metainfo | None:
+        """Return what the database has; blocking."""
+        data = metainfo_now(self._shared.store, self._info_hash)
+        try:
+            return read_kept(data, self._magnet) if data else None
+        except TorrentEngineError as error:
+            logger.warning("torrent %s: its metainfo is unusable: %s", self._info_hash.hex(), error)
+            return None
 
     @property
     def info_hash(self) -> InfoHash:

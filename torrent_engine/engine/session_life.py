@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 import anyio
+import anyio.to_thread
 
 from torrent_engine.base.config import RestConfig, SessionConfig
 from torrent_engine.base.errors import DiskFullError, SessionError, TorrentEngineError
@@ -94,10 +95,11 @@ class SessionLife(SessionWaiting):
         """Return whether the torrent rests now; else it was stopped."""
         while self._stop_wanted is None:
             await self._finish_move()
+            await self._load_stored()
             if self._between is not None:  # nothing is awaited from here to the run
                 await self._do_work_between()
                 continue  # it may have left a move to be finished, and more work may have come
-            metainfo = self.metainfo
+            metainfo = self._metainfo
             if self._stop_wanted is not None:
                 break
             if metainfo is None:
@@ -114,6 +116,17 @@ class SessionLife(SessionWaiting):
         self._stop_reason = self._stop_wanted
         self.error = None  # it was stopped while the disk was full
         return False
+
+    async def _load_stored(self) -> None:
+        """Read the metainfo that the database keeps for a torrent at rest.
+
+        Raises SessionError if it is not there whole: there is nothing to go on with.
+        """
+        if self._metainfo is None and self._is_stored:
+            self._metainfo = await anyio.to_thread.run_sync(self._read_stored)
+            if self._metainfo is None:
+                message = "its .torrent in the state folder is missing or damaged; add it again"
+                raise SessionError(message)
 
     async def _run_once(self, metainfo: Metainfo) -> SessionRun | None:
         """Run once; return the run if its talk with the trackers is to go on after it."""

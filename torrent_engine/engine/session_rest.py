@@ -75,9 +75,8 @@ class SessionRest(SessionLife):
             return False
         if config.peers or config.renamed_files or config.check_only or config.metadata_only:
             return False
-        names = {entry.path[0] for entry in metainfo.files}
         try:
-            is_there = any((self.save_path / name).exists() for name in names)
+            is_there = (self.save_path / metainfo.name).exists()  # all files lie below that
         except OSError:
             return False  # its run says what is wrong there
         return not is_there and not self._shared.store.has_torrent(self.info_hash)

@@ -27,17 +27,24 @@ async def load_torrent(source: Source, http: HttpClient) -> Metainfo | Magnet:
     if isinstance(source, Metainfo | Magnet):
         return source
     if isinstance(source, bytes):
-        return Metainfo.from_bytes(source)
+        return await _parsed(source)
     if isinstance(source, str) and source.startswith(("http://", "https://")):
         response = await http.get(source, max_bytes=MAX_TORRENT_BYTES)
         if response.status != HTTP_OK:
             raise HttpError(f"the server answered with status {response.status}")
-        return Metainfo.from_bytes(response.body)
+        return await _parsed(response.body)
     if isinstance(source, str) and await _is_link(source):
         return Magnet.parse(source)
     if _is_small(source):
         return Metainfo.read(source)
     return await anyio.to_thread.run_sync(Metainfo.read, source)
+
+
+async def _parsed(data: bytes) -> Metainfo:
+    """Return what a .torrent says; a long one is read in a thread."""
+    if len(data) <= SMALL_TORRENT_BYTES:
+        return Metainfo.from_bytes(data)
+    return await anyio.to_thread.run_sync(Metainfo.from_bytes, data)
 
 
 def _is_small(path: str | os.PathLike[str]) -> bool:

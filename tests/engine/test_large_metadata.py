@@ -1,0 +1,89 @@
+"""Metadata of any size is read beside the event loop, and what cannot be read again is an error."""
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from tests.support.managers import manager
+from tests.support.swarm import finish, reach, resources, seed, state_of, until
+from tests.support.torrents import make_torrent, payload_of
+from torrent_engine.base.config import SessionConfig
+from torrent_engine.base.errors import SessionError
+from torrent_engine.codec.magnet import Magnet
+from torrent_engine.codec.metainfo import Metainfo
+from torrent_engine.disk.state import StateStore
+from torrent_engine.engine.session import Session
+from torrent_engine.engine.states import State
+from torrent_engine.engine.torrent_source import SMALL_TORRENT_BYTES, load_torrent
+
+pytestmark = pytest.mark.anyio
+
+METAINFO, PAYLOAD = make_torrent(payload_of(300_000), piece_bytes=32 * 1024)
+
+
+@pytest.fixture
+def readers(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return a list of the threads in which a Metainfo is made."""
+    threads: list[int] = []
+    for name in ("from_bytes", "from_info_bytes"):
+        read: Callable[..., Metainfo] = getattr(Metainfo, name)
+
+        def reads(*args: Any, read: Callable[..., Metainfo] = read, **options: Any) -> Metainfo:
+            threads.append(threading.get_ident())
+            return read(*args, **options)
+
+        monkeypatch.setattr(Metainfo, name, reads)
+    return threads
+
+
+async def test_f11_a_long_torrent_is_read_in_a_thread(readers: list[int]) -> None:
+    source = METAINFO.source[:-1] + b"4:zzzz%d:" % SMALL_TORRENT_BYTES + bytes(SMALL_TORRENT_BYTES)
+    loaded = await load_torrent(source + b"e", None)  # type: ignore[arg-type]
+    assert loaded.info_hash == METAINFO.info_hash
+    assert readers
+    assert threading.get_ident() not in readers
+
+
+async def test_f11_metadata_from_peers_is_read_in_a_thread_and_again_after_a_restart(
+    tmp_path: Path, readers: list[int]
+) -> None:
+    async with seed(tmp_path / "seed", METAINFO, PAYLOAD) as (_, address):
+        readers.clear()
+        for _ in range(2):
+            async with resources(tmp_path / "leech") as shared:
+                magnet = Magnet(METAINFO.info_hash, peers=(address,))
+                session = await Session.create(
+                    magnet, shared, save_path=tmp_path, config=SessionConfig(seed_time_s=0.0)
+                )
+                await finish(session)
+            assert readers
+            assert threading.get_ident() not in readers
+            readers.clear()
+
+
+@pytest.mark.parametrize("damage", ["missing", "another", "no bencoding"])
+async def test_a4_a_stored_torrent_that_cannot_be_read_again_is_an_error(
+    tmp_path: Path, damage: str
+) -> None:
+    async with manager(tmp_path) as many:
+        session = await many.add_torrent(METAINFO)
+        await reach(session, State.DOWNLOADING)
+        await many.flush()
+    other, _ = make_torrent(b"another one")
+    data = {"missing": b"", "another": other.source, "no bencoding": b"d4:info"}[damage]
+    async with await StateStore.open(tmp_path / "state") as store:
+        await store.run(lambda db: db.execute("UPDATE session_metainfos SET metainfo = ?", (data,)))
+    for path in (tmp_path / "state").rglob(f"{METAINFO.info_hash.hex()}*.torrent"):
+        path.write_bytes(data)
+    async with manager(tmp_path) as many:
+        (session,) = many.sessions
+        with anyio.fail_after(10):
+            await session.recheck()
+            await until(lambda: state_of(session) is State.ERROR)
+        assert isinstance(session.error, SessionError)
+        assert "state folder" in str(session.error)
+        assert session.metainfo is None
