@@ -18,7 +18,7 @@ from torrent_engine.protocol.tracker.announce import (
     AnnounceRequest,
     AnnounceTotals,
 )
-from torrent_engine.protocol.tracker.swarms import SwarmStore
+from torrent_engine.protocol.tracker.swarms import SwarmLimits, SwarmStore
 from torrent_engine.protocol.tracker.udp_exchange import ExchangeState, UdpAnnounce, UdpExchange
 from torrent_engine.protocol.tracker.urls import (
     parse_tracker_url,
@@ -73,7 +73,7 @@ def udp_response(data: bytes) -> None:
 
 def http_request(data: bytes) -> None:
     """What an HTTP client asks the embedded tracker."""
-    swarms = SwarmStore(interval_s=60.0, rng=random.Random(1), max_torrents=3)
+    swarms = SwarmStore(interval_s=60.0, rng=random.Random(1), limits=SwarmLimits(3))
     tracker = server.HttpTracker(swarms, interval_s=60)
     for path in (b"/announce?", b"/scrape?", b""):
         answer = tracker.handle(path + data, SOURCE, now=0.0)
@@ -82,7 +82,7 @@ def http_request(data: bytes) -> None:
 
 def udp_request(data: bytes) -> None:
     """What a UDP client sends the embedded tracker, with a good connection id and without."""
-    swarms = SwarmStore(interval_s=60.0, rng=random.Random(1), max_torrents=3)
+    swarms = SwarmStore(interval_s=60.0, rng=random.Random(1), limits=SwarmLimits(3))
     tracker = udp_server.UdpTracker(swarms, interval_s=60, secret=b"k" * 32)
     assert len(tracker.handle(data, SOURCE, now=0.0) or b"") <= len(data)
     connected = tracker.handle(udp_announce.encode_connect(1), SOURCE, now=0.0)

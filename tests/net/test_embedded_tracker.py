@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.support.swarm import until
 from torrent_engine.base.config import TrackerConfig
 from torrent_engine.base.errors import NetworkError
 from torrent_engine.base.ids import InfoHash, PeerAddress, PeerId
@@ -149,6 +150,12 @@ async def test_a14_rude_requests_are_answered_once_and_closed(raw, expected):
     assert answer.count(b"HTTP/1.1") <= 1
 
 
+async def test_a14_a_header_of_many_lines_is_refused():
+    async with EmbeddedTracker("127.0.0.1") as tracker:
+        lines = [f"X-{number}: 1" for number in range(101)]
+        assert (await talk(tracker, get("/stats", *lines))).startswith(b"HTTP/1.1 431")
+
+
 async def test_b5_a_slow_request_is_closed():
     async with EmbeddedTracker("127.0.0.1", request_timeout_s=0.1) as tracker:
         assert await talk(tracker, b"GET /announce HTT") == b""
@@ -262,6 +269,25 @@ async def test_b5_connections_past_the_cap_are_closed(monkeypatch):
         assert await talk(tracker) == b""
         await first.send(get("/stats"))
         assert (await first.receive()).startswith(b"HTTP/1.1 200")
+
+
+@needs_ipv6
+async def test_b5_connections_of_one_address_give_way_to_others(monkeypatch):
+    monkeypatch.setattr(embedded_tracker, "MAX_CONNECTIONS", 8)
+    async with EmbeddedTracker(("127.0.0.1", "::1")) as tracker:
+        slow = [await anyio.connect_tcp("127.0.0.1", tracker.port) for _ in range(8)]
+        for stream in slow:
+            await stream.send(b"GET /stats HTTP/1.1\r\n")
+        await until(lambda: len(tracker._room) == 8)
+        async with await anyio.connect_tcp("::1", tracker.port) as other:
+            await other.send(get("/stats", "Connection: close"))
+            with anyio.fail_after(5):
+                assert (await other.receive()).startswith(b"HTTP/1.1 200")
+        with anyio.fail_after(5), pytest.raises((anyio.EndOfStream, anyio.BrokenResourceError)):
+            await slow[0].receive()
+        for stream in slow:
+            await stream.aclose()
+        await until(lambda: not len(tracker._room))
 
 
 async def test_f9_running_out_of_descriptors_only_pauses_accepting(monkeypatch):

@@ -1,4 +1,4 @@
-"""Owns a small tracker in this process: HTTP and UDP on one port, IPv4 and IPv6.
+"""A small tracker in this process: HTTP and UDP on one port, IPv4 and IPv6.
 
 Source: BEP 3, 7, 15, 23, 48. What is answered is decided in ``protocol/tracker``.
 """
@@ -21,11 +21,12 @@ from anyio.abc import SocketAttribute
 from torrent_engine.base.errors import NetworkError
 from torrent_engine.base.ids import PeerAddress
 from torrent_engine.net.tracker_http import serve_http
+from torrent_engine.net.waiting_room import WaitingRoom
 from torrent_engine.protocol.tracker.server import HttpAnswer, HttpTracker
 from torrent_engine.protocol.tracker.swarms import SwarmStore
 from torrent_engine.protocol.tracker.udp_server import UdpTracker
 
-MAX_CONNECTIONS: Final = 500
+MAX_CONNECTIONS: Final = 500  # ours: over TCP; who has most gives way to a newcomer
 REQUEST_TIMEOUT_S: Final = 10.0  # ours: for one whole request with its wait
 _PORT_TRIES: Final = 20  # a free TCP port may be taken for UDP
 ACCEPT_PAUSE_S: Final = 1.0
@@ -63,7 +64,8 @@ class EmbeddedTracker:
         clock: Callable[[], float] = anyio.current_time,
         rng: random.Random | None = None,
     ) -> None:
-        swarms = SwarmStore(interval_s=interval_s, rng=rng or secrets.SystemRandom())
+        rng = rng or random.Random(secrets.token_bytes(16))  # noqa: S311 - no secret is drawn
+        swarms = SwarmStore(interval_s=interval_s, rng=rng)
         self.port = port
         self.hosts: tuple[str, ...] = (host,) if isinstance(host, str) else tuple(host)
         """Literal addresses; inside the block those that are bound."""
@@ -72,7 +74,7 @@ class EmbeddedTracker:
         self._udp = UdpTracker(swarms, interval_s=interval_s, secret=secrets.token_bytes(32))
         self._request_timeout_s = request_timeout_s
         self._clock = clock
-        self._connections = 0
+        self._room = WaitingRoom(MAX_CONNECTIONS, clock)
         self._running: AbstractAsyncContextManager[None] | None = None
 
     @property
@@ -143,16 +145,17 @@ class EmbeddedTracker:
 
     async def _serve_connection(self, stream: anyio.abc.SocketStream) -> None:
         async with stream:
-            if self._connections >= MAX_CONNECTIONS:
+            source = _source(stream.extra(SocketAttribute.remote_address))  # noqa: S610 - no Django
+            scope = anyio.CancelScope()
+            ticket = self._room.enter(source, scope.cancel)
+            if ticket is None:
                 return
-            self._connections += 1
             try:
-                remote = stream.extra(SocketAttribute.remote_address)  # noqa: S610 - no Django here
-                source = _source(remote)
-                answer = partial(self._answer, source)
-                await serve_http(stream, answer, request_timeout_s=self._request_timeout_s)
+                with scope:
+                    answer = partial(self._answer, source)
+                    await serve_http(stream, answer, request_timeout_s=self._request_timeout_s)
             finally:
-                self._connections -= 1
+                self._room.left(source, ticket)
 
     def _answer(self, source: PeerAddress, target: bytes) -> HttpAnswer:
         return self._http.handle(target, source, now=self._clock())

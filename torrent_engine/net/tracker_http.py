@@ -1,4 +1,4 @@
-"""Owns one HTTP connection to the embedded tracker: strict limits, GET only, keep-alive.
+"""One HTTP connection to the embedded tracker: strict limits, GET only, keep-alive.
 
 Source: RELIABILITY rows A14 and E6. h11 parses and writes the HTTP.
 """
@@ -14,6 +14,7 @@ import h11
 from torrent_engine.protocol.tracker.server import HttpAnswer
 
 MAX_REQUEST_BYTES: Final = 16 * 1024  # row A14
+MAX_HEADER_LINES: Final = 100  # row A14
 _READ_BYTES: Final = 4_096
 _PLAIN: Final = "text/plain; charset=utf-8"
 
@@ -71,6 +72,8 @@ async def _read_request(
         if event is h11.NEED_DATA:
             connection.receive_data(await _receive(stream))
         elif isinstance(event, h11.Request):
+            if len(event.headers) > MAX_HEADER_LINES:
+                raise h11.RemoteProtocolError("too many header lines", error_status_hint=431)
             request = event
         elif isinstance(event, h11.Data):
             raise h11.RemoteProtocolError("a request with a body", error_status_hint=413)

@@ -22,7 +22,7 @@ from torrent_engine.protocol.tracker.announce import (
     ScrapeCounts,
 )
 from torrent_engine.protocol.tracker.server import HttpTracker
-from torrent_engine.protocol.tracker.swarms import SwarmStore
+from torrent_engine.protocol.tracker.swarms import SwarmLimits, SwarmStore
 from torrent_engine.protocol.tracker.udp_server import UdpTracker
 
 INFO_HASH = InfoHash(bytes(range(20)))
@@ -32,7 +32,7 @@ V6 = PeerAddress("2001:db8::1", 40003)
 
 
 def store(**limits):
-    return SwarmStore(interval_s=100.0, rng=random.Random(1), **limits)
+    return SwarmStore(interval_s=100.0, rng=random.Random(1), limits=SwarmLimits(**limits))
 
 
 def request(name, port=7000, left=1, **changes):
@@ -112,8 +112,11 @@ def test_bounds_of_the_store_hold():
     swarms = store(max_torrents=1, max_peers_per_torrent=2)
     for n in range(5):
         swarms.announce(request(chr(65 + n)), PeerAddress("192.0.2.9", n + 1), now=0.0)
-    swarms.announce(request("z", info_hash=InfoHash(b"?" * 20)), FIRST, now=0.0)
     assert swarms.totals() == (1, 2)
+    other = InfoHash(b"?" * 20)
+    swarms.announce(request("z", info_hash=other), FIRST, now=0.0)
+    assert swarms.totals() == (1, 1)
+    assert swarms.scrape(other, now=0.0).leeches == 1
 
 
 # HTTP

@@ -1,36 +1,148 @@
-"""Owns who is in which swarm, as a tracker knows it: bounded, and forgotten when silent.
+"""Who is in which swarm, as a tracker knows it: bounded, and forgotten when silent.
 
+An announce takes a time that does not depend on how many peers and swarms there are. What is full
+takes the oldest entry of the operator (an IPv4 address, an IPv6 /64) that has most.
 Source: BEP 3 (what an announce changes), BEP 48 (what is counted).
 """
 
 import random
-from dataclasses import dataclass, field
+from collections import OrderedDict
+from dataclasses import dataclass
 from typing import Final
 
 from torrent_engine.base.ids import InfoHash, PeerAddress
+from torrent_engine.base.operators import operator_of
 from torrent_engine.protocol.tracker.announce import AnnounceEvent, AnnounceRequest, ScrapeCounts
+from torrent_engine.protocol.tracker.crowd import Crowd
 
 EXPIRY_INTERVALS: Final = 2.5  # ours: a peer may miss one announce
+SPARE_DRAWS: Final = 4  # ours: the asker itself, and what has its peer id, may be drawn
+NOTHING: Final = ScrapeCounts(seeds=0, leeches=0, downloads=0)
 
 
 @dataclass(frozen=True, slots=True)
+class SwarmLimits:
+    """How much a tracker keeps; about 1 KB a peer, and as much a torrent."""
+
+    max_torrents: int = 10_000
+    max_torrents_of_one: int = 2_500
+    """Torrents that one operator was the first to announce."""
+    max_peers: int = 100_000
+    """Of all torrents."""
+    max_peers_of_one: int = 5_000
+    """Of all torrents, of one operator."""
+    max_peers_per_torrent: int = 5_000
+    max_peers_per_torrent_of_one: int = 256
+    """Behind one address may be a network of many, and on one machine a swarm."""
+
+
 class SwarmPeer:
     """One peer of a swarm at its last announce."""
 
-    address: PeerAddress
-    peer_id: bytes
-    is_seed: bool
-    seen_s: float
+    __slots__ = ("address", "is_seed", "operator", "peer_id", "place", "seen_s", "swarm")
+
+    def __init__(self, swarm: "Swarm", address: PeerAddress, operator: str) -> None:
+        self.swarm = swarm
+        self.address = address
+        self.operator = operator
+        self.peer_id = b""
+        self.is_seed = False
+        self.seen_s = 0.0
+        self.place = 0
+        """Where it stands in its group."""
 
 
-@dataclass(slots=True)
-class _Swarm:
-    peers: dict[PeerAddress, SwarmPeer] = field(default_factory=dict)
-    downloads: int = 0
+class Swarm:
+    """The peers of one torrent, in four groups: of IPv4 and of IPv6, leeches and seeds."""
+
+    __slots__ = ("crowd", "downloads", "groups", "info_hash", "operator", "peers")
+
+    def __init__(self, info_hash: InfoHash, operator: str) -> None:
+        self.info_hash = info_hash
+        self.operator = operator
+        """Who was the first to announce it."""
+        self.peers: dict[PeerAddress, SwarmPeer] = {}
+        """Those first that were quiet longest."""
+        self.groups: tuple[list[SwarmPeer], ...] = ([], [], [], [])
+        self.crowd: Crowd[SwarmPeer] | None = None
+        """None as long as there are too few to be counted."""
+        self.downloads = 0
 
     def counts(self) -> ScrapeCounts:
-        seeds = sum(peer.is_seed for peer in self.peers.values())
+        """Return how many seeds, leeches and completed downloads there are."""
+        seeds = len(self.groups[1]) + len(self.groups[3])
         return ScrapeCounts(seeds=seeds, leeches=len(self.peers) - seeds, downloads=self.downloads)
+
+    def put(self, peer: SwarmPeer, *, is_seed: bool) -> None:
+        """Add a peer, or note that it announced again."""
+        is_known = self.peers.pop(peer.address, None) is not None
+        self.peers[peer.address] = peer
+        if not is_known or is_seed != peer.is_seed:
+            if is_known:
+                self._leave_group(peer)
+            peer.is_seed = is_seed
+            group = self._group_of(peer)
+            peer.place = len(group)
+            group.append(peer)
+        if self.crowd is not None:
+            self.crowd.add(peer.operator, peer)
+
+    def remove(self, peer: SwarmPeer) -> None:
+        """Forget a peer that is in it."""
+        del self.peers[peer.address]
+        self._leave_group(peer)
+        if self.crowd is not None:
+            self.crowd.remove(peer.operator, peer)
+
+    def surplus(self, operator: str, limits: SwarmLimits) -> SwarmPeer | None:
+        """Return who must go for a new peer of an operator; None if there is room."""
+        is_full = len(self.peers) >= limits.max_peers_per_torrent
+        if not is_full and len(self.peers) < limits.max_peers_per_torrent_of_one:
+            return None
+        crowd = self._counted()
+        if crowd.count(operator) >= limits.max_peers_per_torrent_of_one:
+            return crowd.oldest(operator)
+        if not is_full:
+            return None
+        return crowd.surplus(operator) or next(iter(self.peers.values()))
+
+    def draw(
+        self, count: int, *, v6: bool | None, with_seeds: bool, rng: random.Random
+    ) -> list[SwarmPeer]:
+        """Return so many peers by chance, fewer if there are no more."""
+        leeches4, seeds4, leeches6, seeds6 = self.groups
+        groups = [leeches4] if v6 is False else [leeches6] if v6 else [leeches4, leeches6]
+        if with_seeds:
+            groups += [seeds4] if v6 is False else [seeds6] if v6 else [seeds4, seeds6]
+        total = sum(map(len, groups))
+        if count >= total:
+            return [peer for group in groups for peer in group]
+        drawn: list[SwarmPeer] = []
+        for place in rng.sample(range(total), count):
+            for group in groups:
+                if place < len(group):
+                    drawn.append(group[place])
+                    break
+                place -= len(group)  # noqa: PLW2901 - counted on through the groups
+        return drawn
+
+    def _counted(self) -> Crowd[SwarmPeer]:
+        if self.crowd is None:
+            self.crowd = Crowd()
+            for peer in self.peers.values():
+                self.crowd.add(peer.operator, peer)
+        return self.crowd
+
+    def _group_of(self, peer: SwarmPeer) -> list[SwarmPeer]:
+        return self.groups[2 * (":" in peer.address.host) + peer.is_seed]
+
+    def _leave_group(self, peer: SwarmPeer) -> None:
+        """Let the last of the group take its place."""
+        group = self._group_of(peer)
+        last = group.pop()
+        if last is not peer:
+            group[peer.place] = last
+            last.place = peer.place
 
 
 class SwarmStore:
@@ -41,15 +153,15 @@ class SwarmStore:
         *,
         interval_s: float,
         rng: random.Random,
-        max_torrents: int = 10_000,
-        max_peers_per_torrent: int = 5_000,
+        limits: SwarmLimits | None = None,
     ) -> None:
         self._expiry_s = interval_s * EXPIRY_INTERVALS
         self._rng = rng
-        self._max_torrents = max_torrents
-        self._max_peers = max_peers_per_torrent
-        self._swarms: dict[InfoHash, _Swarm] = {}
-        self._next_sweep_s = 0.0
+        self._limits = limits or SwarmLimits()
+        self._swarms: dict[InfoHash, Swarm] = {}
+        self._owners: Crowd[Swarm] = Crowd()
+        self._peers: OrderedDict[SwarmPeer, None] = OrderedDict()  # quiet longest first
+        self._operators: Crowd[SwarmPeer] = Crowd()
 
     def announce(
         self,
@@ -62,75 +174,104 @@ class SwarmStore:
         """Record what a peer says of itself; return up to ``numwant`` others, drawn at random.
 
         ``v6`` restricts them to one address family. A seed is given leeches only, but for its first
-        announce: aria2 with a magnet link says that nothing is left to download. A peer or torrent
-        that would exceed the store's bounds is answered but not recorded.
+        announce: aria2 with a magnet link says that nothing is left to download. Where there is no
+        room for a peer or a torrent, the oldest of the operator that has most goes.
         """
-        self._sweep(now)
+        self._expire(now)
         if request.event is AnnounceEvent.STOPPED:
-            self._remove(request.info_hash, address)
+            self._stopped(request.info_hash, address)
             return []
-        swarm = self._swarm(request.info_hash)
+        operator = operator_of(address.host)
+        swarm = self._swarm(request.info_hash, operator)
         known = swarm.peers.get(address)
         is_seed = request.totals.left_bytes == 0
-        if known is not None or len(swarm.peers) < self._max_peers:
-            swarm.peers[address] = SwarmPeer(address, request.peer_id, is_seed, now)
         if request.event is AnnounceEvent.COMPLETED and known is not None and not known.is_seed:
             swarm.downloads += 1
-        others = [
-            peer
-            for peer in self._others(swarm, request, address, v6)
-            if not (is_seed and peer.is_seed and known is not None)
+        peer = known or self._new_peer(swarm, address, operator)
+        self._heard(peer, request, now, is_seed=is_seed)
+        wanted = max(request.numwant, 0)
+        drawn = swarm.draw(
+            wanted + SPARE_DRAWS, v6=v6, with_seeds=known is None or not is_seed, rng=self._rng
+        )
+        return [each for each in drawn if each.peer_id != request.peer_id and each is not peer][
+            :wanted
         ]
-        wanted = min(max(request.numwant, 0), len(others))
-        return self._rng.sample(others, wanted)
 
     def scrape(self, info_hash: InfoHash, *, now: float) -> ScrapeCounts:
         """Return the counts of one swarm; zeros for an unknown one."""
-        self._sweep(now)
+        self._expire(now)
         swarm = self._swarms.get(info_hash)
-        return swarm.counts() if swarm else ScrapeCounts(seeds=0, leeches=0, downloads=0)
+        return swarm.counts() if swarm else NOTHING
 
     def totals(self) -> tuple[int, int]:
         """Return the numbers of torrents and of peers."""
-        return len(self._swarms), sum(len(swarm.peers) for swarm in self._swarms.values())
+        return len(self._swarms), len(self._peers)
 
-    def _swarm(self, info_hash: InfoHash) -> _Swarm:
+    def _heard(
+        self, peer: SwarmPeer, request: AnnounceRequest, now: float, *, is_seed: bool
+    ) -> None:
+        peer.peer_id, peer.seen_s = request.peer_id, now
+        peer.swarm.put(peer, is_seed=is_seed)
+        self._peers[peer] = None
+        self._peers.move_to_end(peer)
+        self._operators.add(peer.operator, peer)
+
+    def _swarm(self, info_hash: InfoHash, operator: str) -> Swarm:
+        """Return a swarm, made and given room if it is new."""
         swarm = self._swarms.get(info_hash)
         if swarm is None:
-            swarm = _Swarm()
-            if len(self._swarms) < self._max_torrents:
-                self._swarms[info_hash] = swarm
+            self._make_room_for_swarm(operator)
+            swarm = self._swarms[info_hash] = Swarm(info_hash, operator)
+        self._owners.add(swarm.operator, swarm)
         return swarm
 
-    def _others(
-        self,
-        swarm: _Swarm,
-        request: AnnounceRequest,
-        address: PeerAddress,
-        v6: bool | None,  # noqa: FBT001 - private
-    ) -> list[SwarmPeer]:
-        return [
-            peer
-            for peer in swarm.peers.values()
-            if peer.address != address
-            and peer.peer_id != request.peer_id
-            and (v6 is None or (":" in peer.address.host) == v6)
-        ]
+    def _make_room_for_swarm(self, operator: str) -> None:
+        surplus: Swarm | None = None
+        if self._owners.count(operator) >= self._limits.max_torrents_of_one:
+            surplus = self._owners.oldest(operator)
+        elif len(self._swarms) >= self._limits.max_torrents:
+            surplus = self._owners.surplus(operator) or next(iter(self._swarms.values()))
+        if surplus is not None:
+            for peer in list(surplus.peers.values()):
+                self._remove(peer)
+            self._remove_swarm(surplus)
 
-    def _remove(self, info_hash: InfoHash, address: PeerAddress) -> None:
+    def _new_peer(self, swarm: Swarm, address: PeerAddress, operator: str) -> SwarmPeer:
+        """Return a peer that is not in any swarm yet; there is room for it."""
+        surplus = swarm.surplus(operator, self._limits)
+        if surplus is None:
+            if self._operators.count(operator) >= self._limits.max_peers_of_one:
+                surplus = self._operators.oldest(operator)
+            elif len(self._peers) >= self._limits.max_peers:
+                surplus = self._operators.surplus(operator) or next(iter(self._peers))
+        if surplus is not None:
+            self._remove(surplus, keeps=swarm)
+        return SwarmPeer(swarm, address, operator)
+
+    def _stopped(self, info_hash: InfoHash, address: PeerAddress) -> None:
         swarm = self._swarms.get(info_hash)
-        if swarm is not None:
-            swarm.peers.pop(address, None)
+        peer = swarm.peers.get(address) if swarm else None
+        if peer is not None:
+            self._remove(peer)
 
-    def _sweep(self, now: float) -> None:
-        """Forget silent peers, and swarms that have neither peers nor a past."""
-        if now < self._next_sweep_s:
-            return
-        self._next_sweep_s = now + self._expiry_s / 10
+    def _remove(self, peer: SwarmPeer, keeps: Swarm | None = None) -> None:
+        """Forget a peer, and its swarm if that has neither peers nor a past any more."""
+        swarm = peer.swarm
+        swarm.remove(peer)
+        del self._peers[peer]
+        self._operators.remove(peer.operator, peer)
+        if not swarm.peers and not swarm.downloads and swarm is not keeps:
+            self._remove_swarm(swarm)
+
+    def _remove_swarm(self, swarm: Swarm) -> None:
+        self._owners.remove(swarm.operator, swarm)
+        self._swarms.pop(swarm.info_hash, None)
+
+    def _expire(self, now: float) -> None:
+        """Forget who was silent for too long."""
         oldest_s = now - self._expiry_s
-        for info_hash, swarm in list(self._swarms.items()):
-            gone = [peer.address for peer in swarm.peers.values() if peer.seen_s < oldest_s]
-            for address in gone:
-                del swarm.peers[address]
-            if not swarm.peers and not swarm.downloads:
-                del self._swarms[info_hash]
+        while self._peers:
+            peer = next(iter(self._peers))
+            if peer.seen_s >= oldest_s:
+                return
+            self._remove(peer)

@@ -1,0 +1,267 @@
+"""How much a tracker keeps, whose entries go when it is full, and what an announce costs."""
+
+import random
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from torrent_engine.base.ids import InfoHash, PeerAddress, PeerId
+from torrent_engine.base.operators import operator_of
+from torrent_engine.protocol.tracker.announce import AnnounceEvent, AnnounceRequest, AnnounceTotals
+from torrent_engine.protocol.tracker.crowd import Crowd
+from torrent_engine.protocol.tracker.swarms import SPARE_DRAWS, SwarmLimits, SwarmStore
+
+FLOODER = "203.0.113.66"
+EVENTS = list(AnnounceEvent)
+
+
+def info_hash(number: int) -> InfoHash:
+    return InfoHash(number.to_bytes(20, "big"))
+
+
+def store(*, interval_s: float = 100.0, **limits: int) -> SwarmStore:
+    return SwarmStore(interval_s=interval_s, rng=random.Random(1), limits=SwarmLimits(**limits))
+
+
+def announce(
+    swarms: SwarmStore,
+    host: str,
+    port: int = 6881,
+    *,
+    torrent: int = 0,
+    now: float = 0.0,
+    left: int = 1,
+    event: AnnounceEvent = AnnounceEvent.NONE,
+    v6: bool | None = None,
+    numwant: int = 50,
+    peer_id: bytes | None = None,
+) -> list[PeerAddress]:
+    request = AnnounceRequest(
+        info_hash=info_hash(torrent),
+        peer_id=PeerId(peer_id or f"{host}{port}".encode()[-20:].rjust(20)),
+        port=port,
+        totals=AnnounceTotals(uploaded_bytes=0, downloaded_bytes=0, left_bytes=left),
+        event=event,
+        numwant=numwant,
+    )
+    found = swarms.announce(request, PeerAddress(host, port), now=now, v6=v6)
+    return [peer.address for peer in found]
+
+
+def hosts_in(swarms: SwarmStore, torrent: int = 0) -> list[str]:
+    swarm = swarms._swarms.get(info_hash(torrent))
+    return [address.host for address in swarm.peers] if swarm else []
+
+
+def test_one_address_cannot_fill_a_swarm() -> None:
+    swarms = store(max_peers_per_torrent=20, max_peers_per_torrent_of_one=5)
+    for number in range(8):
+        announce(swarms, f"192.0.2.{number}")
+    for port in range(1, 2_000):
+        announce(swarms, FLOODER, port)
+    assert Counter(hosts_in(swarms))[FLOODER] == 5
+    assert len(hosts_in(swarms)) == 13
+    announce(swarms, "198.51.100.1")
+    assert "198.51.100.1" in hosts_in(swarms)
+
+
+def test_a_full_swarm_takes_the_oldest_of_who_has_most() -> None:
+    swarms = store(max_peers_per_torrent=10, max_peers_per_torrent_of_one=6)
+    for number in range(4):
+        announce(swarms, f"192.0.2.{number}")
+    for port in range(1, 7):
+        announce(swarms, FLOODER, port)
+    announce(swarms, FLOODER, 1)  # it is the newest now
+    announce(swarms, "198.51.100.1")
+    peers = swarms._swarms[info_hash(0)].peers
+    assert len(peers) == 10
+    assert PeerAddress(FLOODER, 2) not in peers
+    assert PeerAddress(FLOODER, 1) in peers
+
+
+def test_an_ipv6_network_counts_as_one() -> None:
+    swarms = store(max_peers_per_torrent_of_one=5)
+    for number in range(1, 500):
+        announce(swarms, f"2001:db8::{number:x}")
+    announce(swarms, "2001:db8:0:1::1")
+    assert len(hosts_in(swarms)) == 6
+
+
+def test_where_nobody_has_more_than_one_the_oldest_goes() -> None:
+    swarms = store(max_peers_per_torrent=3, max_peers_per_torrent_of_one=2)
+    for number in range(5):
+        announce(swarms, f"192.0.2.{number}", now=number)
+    assert hosts_in(swarms) == ["192.0.2.2", "192.0.2.3", "192.0.2.4"]
+
+
+def test_one_address_cannot_fill_the_tracker_with_torrents() -> None:
+    swarms = store(max_torrents=50, max_torrents_of_one=30)
+    for torrent in range(10):
+        announce(swarms, f"192.0.2.{torrent}", torrent=torrent)
+    for torrent in range(100, 1_000):
+        announce(swarms, FLOODER, torrent=torrent)
+    assert swarms.totals() == (40, 40)
+    for torrent in range(2_000, 2_020):
+        announce(swarms, f"198.51.100.{torrent - 2_000}", torrent=torrent)
+    assert swarms.totals()[0] == 50
+    assert all(hosts_in(swarms, torrent) for torrent in (*range(10), *range(2_000, 2_020)))
+
+
+def test_a_past_without_peers_keeps_nobody_out() -> None:
+    swarms = store(max_torrents=10)
+    for torrent in range(100):
+        for event in (AnnounceEvent.STARTED, AnnounceEvent.COMPLETED, AnnounceEvent.STOPPED):
+            announce(swarms, FLOODER, torrent=torrent, event=event)
+    assert swarms.totals() == (10, 0)
+    announce(swarms, "192.0.2.1", torrent=500)
+    assert hosts_in(swarms, 500) == ["192.0.2.1"]
+
+
+def test_a_torrent_that_others_announce_outlives_what_is_quiet() -> None:
+    swarms = store(max_torrents=10)
+    announce(swarms, FLOODER, torrent=0)
+    for torrent in range(1, 10):
+        announce(swarms, FLOODER, torrent=torrent)
+    announce(swarms, "192.0.2.1", torrent=0)
+    announce(swarms, "192.0.2.2", torrent=77)
+    assert len(hosts_in(swarms, 0)) == 2
+    assert not hosts_in(swarms, 1)
+
+
+def test_one_address_cannot_fill_the_tracker_with_peers() -> None:
+    swarms = store(max_peers=100, max_peers_of_one=60)
+    for number in range(30):
+        announce(swarms, f"192.0.2.{number}", torrent=number)
+    for number in range(5_000):
+        announce(swarms, FLOODER, number + 1, torrent=1_000 + number // 20)
+    assert swarms.totals()[1] == 90
+    for number in range(50):
+        announce(swarms, f"198.51.100.{number}", torrent=number)
+    assert swarms.totals()[1] == 100
+    assert all("198.51.100." + str(number) in hosts_in(swarms, number) for number in range(50))
+    assert all(f"192.0.2.{number}" in hosts_in(swarms, number) for number in range(30))
+
+
+class CountingRandom(random.Random):
+    """Counts how many numbers are drawn."""
+
+    drawn = 0
+
+    def _randbelow(self, n: int) -> int:
+        self.drawn += 1
+        return random.Random._randbelow(self, n)  # type: ignore[attr-defined, no-any-return]
+
+
+def test_an_announce_draws_no_more_than_it_is_asked_for() -> None:
+    rng = CountingRandom(1)
+    swarms = SwarmStore(interval_s=100.0, rng=rng)
+    for number in range(5_000):
+        announce(swarms, f"10.0.{number // 250}.{number % 250}", numwant=0)
+    rng.drawn = 0
+    assert len(announce(swarms, "192.0.2.1", numwant=30)) == 30
+    assert 0 < rng.drawn <= 2 * (30 + SPARE_DRAWS)
+
+
+def test_every_peer_is_drawn_as_often_as_the_others() -> None:
+    swarms = store()
+    for number in range(100):
+        announce(swarms, f"192.0.2.{number}", left=number % 2)
+    drawn = Counter(
+        address for _ in range(2_000) for address in announce(swarms, "192.0.2.200", numwant=10)
+    )
+    assert len(drawn) == 100
+    assert min(drawn.values()) > 130
+    assert max(drawn.values()) < 280
+
+
+@pytest.mark.parametrize(("v6", "expected"), [(False, {4}), (True, {6}), (None, {4, 6})])
+@pytest.mark.parametrize("left", [0, 1])
+def test_bep7_peers_of_the_family_that_is_asked_for(
+    v6: bool | None, expected: set[int], left: int
+) -> None:
+    swarms = store()
+    for number in range(40):
+        announce(swarms, f"192.0.2.{number}", left=number % 2)
+        announce(swarms, f"2001:db8:{number:x}::1", left=number % 2)
+    for _ in range(2):
+        found = announce(swarms, "198.51.100.1", v6=v6, left=left, numwant=200)
+    assert {6 if ":" in address.host else 4 for address in found} == expected
+    assert len(found) == 40 * len(expected) // (2 - left)
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(0, 6),
+            st.integers(1, 4),
+            st.integers(0, 5),
+            st.integers(0, 1),
+            st.sampled_from(EVENTS),
+            st.floats(0, 60),
+        ),
+        max_size=120,
+    )
+)
+def test_whatever_is_announced_the_bounds_and_the_counts_hold(
+    steps: list[tuple[int, int, int, int, AnnounceEvent, float]],
+) -> None:
+    limits = SwarmLimits(4, 3, 9, 5, 4, 3)
+    swarms = SwarmStore(interval_s=100.0, rng=random.Random(1), limits=limits)
+    now = 0.0
+    for number, port, torrent, left, event, wait_s in steps:
+        now += wait_s
+        host = f"192.0.2.{number}" if number % 2 else f"2001:db8::{number}"
+        found = announce(swarms, host, port, torrent=torrent, now=now, left=left, event=event)
+        assert PeerAddress(host, port) not in found
+        check(swarms, limits)
+    swarms.scrape(info_hash(0), now=now + 1_000.0)
+    assert swarms.totals()[1] == 0
+    assert swarms._operators.count(FLOODER) == 0
+    assert not swarms._operators._of
+
+
+def check(swarms: SwarmStore, limits: SwarmLimits) -> None:
+    peers = list(swarms._peers)
+    assert len(swarms._swarms) <= limits.max_torrents
+    assert len(peers) <= limits.max_peers
+    owners = Counter(swarm.operator for swarm in swarms._swarms.values())
+    operators = Counter(peer.operator for peer in peers)
+    assert max(owners.values(), default=0) <= limits.max_torrents_of_one
+    assert max(operators.values(), default=0) <= limits.max_peers_of_one
+    assert dict(operators) == {name: len(of_one) for name, of_one in swarms._operators._of.items()}
+    assert sum(len(swarm.peers) for swarm in swarms._swarms.values()) == len(peers)
+    for swarm in swarms._swarms.values():
+        assert swarm.peers or swarm.downloads
+        assert len(swarm.peers) <= limits.max_peers_per_torrent
+        crowd = Counter(operator_of(address.host) for address in swarm.peers)
+        assert max(crowd.values(), default=0) <= limits.max_peers_per_torrent_of_one
+        counts = swarm.counts()
+        assert counts.seeds == sum(peer.is_seed for peer in swarm.peers.values())
+        assert sorted(map(id, swarm.peers.values())) == sorted(
+            id(peer) for group in swarm.groups for peer in group
+        )
+        assert all(group[peer.place] is peer for group in swarm.groups for peer in group)
+
+
+@given(st.lists(st.tuples(st.sampled_from("abcd"), st.integers(0, 6), st.booleans())))
+def test_a_crowd_knows_who_has_most(steps: list[tuple[str, int, bool]]) -> None:
+    crowd, model = Crowd[int](), dict[str, list[int]]()
+    for operator, entry, is_added in steps:
+        of_one = model.setdefault(operator, [])
+        if entry in of_one:
+            of_one.remove(entry)
+        if is_added:
+            of_one.append(entry)
+            crowd.add(operator, entry)
+        else:
+            crowd.remove(operator, entry)
+        most = max(map(len, model.values()))
+        assert crowd.count(operator) == len(of_one)
+        assert crowd.oldest(operator) == (of_one[0] if of_one else None)
+        surplus = crowd.surplus("new")
+        if most < 2:
+            assert surplus is None
+        else:
+            assert surplus in {each[0] for each in model.values() if len(each) == most}
