@@ -19,6 +19,7 @@ from torrent_engine.engine.confinement import (
 )
 from torrent_engine.engine.shared_resources import SharedResources
 from torrent_engine.net.dht_bootstrap import routers_for
+from torrent_engine.net.resolver import resolve
 
 EVERYTHING = SharedConfig(
     dht=DhtConfig(enabled=True, bootstrap=(("router.test", 6881), ("192.0.2.1", 6881))),
@@ -101,10 +102,10 @@ def test_without_anonymity_the_program_says_its_name() -> None:
 async def test_with_a_required_proxy_no_name_of_a_peer_is_looked_up() -> None:
     config = config_with(replace(SOCKS5, required=True))
     with pytest.raises(NetworkError, match="not looked up"):
-        await look_up(config, "localhost", 6881)
+        await look_up(config, resolve, "localhost", 6881)
     literal = PeerAddress("192.0.2.1", 6881)
-    assert await look_up(config, *literal) == [literal]
-    assert PeerAddress("127.0.0.1", 6881) in await look_up(EVERYTHING, "127.0.0.1", 6881)
+    assert await look_up(config, resolve, *literal) == [literal]
+    assert PeerAddress("127.0.0.1", 6881) in await look_up(EVERYTHING, resolve, "127.0.0.1", 6881)
 
 
 @pytest.mark.anyio

@@ -19,7 +19,6 @@ from torrent_engine.net.streams import (
     dial,
     listen,
     plain_host,
-    resolve,
 )
 
 pytestmark = pytest.mark.anyio
@@ -185,20 +184,6 @@ async def test_connections_without_end_let_other_tasks_run() -> None:
         tasks.cancel_scope.cancel()
     assert turns == 5
     assert accepted <= 10
-
-
-async def test_literal_addresses_and_names_are_looked_up() -> None:
-    assert await resolve(LOOPBACK, 80) == [PeerAddress(LOOPBACK, 80)]
-    assert await resolve("::1", 80) == [PeerAddress("::1", 80)]
-    found = await resolve("localhost", 6881)
-    assert PeerAddress(LOOPBACK, 6881) in found
-    assert len(found) == len(set(found))
-
-
-@pytest.mark.parametrize("name", ["no-such-name.invalid", "a" * 300, "..", "\udcff"])
-async def test_an_unknown_name_is_a_network_error(name: str) -> None:
-    with pytest.raises(NetworkError):
-        await resolve(name, 80)
 
 
 @pytest.mark.parametrize(

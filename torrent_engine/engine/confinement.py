@@ -12,8 +12,7 @@ from typing import Final
 from torrent_engine.base.config import SharedConfig
 from torrent_engine.base.ids import CLIENT_NAME, CLIENT_PREFIX, PeerAddress, PeerId
 from torrent_engine.base.network_config import NetworkConfig, ProxyKind
-from torrent_engine.net.resolver import is_literal, refuse_names
-from torrent_engine.net.streams import resolve
+from torrent_engine.net.resolver import Resolver, is_literal, refuse_names
 
 ANONYMOUS_USER_AGENT: Final = "curl/8.5.0"  # ours: what many programs say; none at all stands out
 PEER_ID_BYTES: Final = 20
@@ -41,15 +40,17 @@ def has_datagrams(network: NetworkConfig) -> bool:
     return proxy is None or not proxy.for_peers or proxy.kind is ProxyKind.SOCKS5
 
 
-async def look_up(config: SharedConfig, host: str, port: int) -> list[PeerAddress]:
+async def look_up(
+    config: SharedConfig, resolver: Resolver, host: str, port: int
+) -> list[PeerAddress]:
     """Return the addresses of a peer. Raises NetworkError if there is none, or it may not be asked.
 
     Where a proxy is required no name is looked up here.
     """
     proxy = config.network.proxy
     if proxy is not None and proxy.required:
-        return [PeerAddress(literal, port) for literal in await refuse_names(host, port)]
-    return await resolve(host, port)
+        resolver = refuse_names
+    return [PeerAddress(literal, port) for literal in await resolver(host, port)]
 
 
 def client_name(config: SharedConfig) -> str:

@@ -15,7 +15,7 @@ from torrent_engine.base.errors import NetworkError
 from torrent_engine.base.ids import PeerAddress
 from torrent_engine.disk.ip_filter_files import FileFacts, LoadedFilter, load_filter
 from torrent_engine.engine.peer import Peer
-from torrent_engine.net.resolver import resolve
+from torrent_engine.net.resolver import Resolver, resolve
 from torrent_engine.policy.ip_filter import AddressVerdicts, IpFilter
 
 logger = logging.getLogger(__name__)
@@ -26,8 +26,9 @@ STAND_BACK_S: Final = 1e-4  # ours: long enough for the loop to take over
 class LiveIpFilter:
     """Gives the verdicts of the filter that was loaded last; empty before the first."""
 
-    def __init__(self, config: IpFilterConfig) -> None:
+    def __init__(self, config: IpFilterConfig, resolver: Resolver = resolve) -> None:
         self.config = config
+        self._resolver = resolver
         self.files: tuple[FileFacts, ...] = ()
         """What the files of the filter had in them."""
         self.generation = 0
@@ -57,7 +58,7 @@ class LiveIpFilter:
 
         Raises NetworkError if there is none.
         """
-        found = await resolve(host, port)
+        found = await self._resolver(host, port)
         if not self.config.covers_servers:
             return found
         allowed = [each for each in found if self.allows(PeerAddress(each, port))]

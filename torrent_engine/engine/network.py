@@ -16,6 +16,7 @@ from torrent_engine.base.ids import PeerAddress
 from torrent_engine.base.network_config import LinkProtocol, NetworkConfig
 from torrent_engine.net.datagrams import DatagramRelay, Datagrams
 from torrent_engine.net.listening import Listening, listen_on_port
+from torrent_engine.net.resolver import Resolver, resolve
 from torrent_engine.net.routes import Routes
 from torrent_engine.net.socks_datagrams import SocksDatagrams
 from torrent_engine.net.transport import TcpTransport, Transport
@@ -29,11 +30,11 @@ Incoming = Callable[[Transport, PeerAddress], None]
 class Network:
     """What torrents dial with and are reached at; shared by all of them."""
 
-    def __init__(self, config: NetworkConfig) -> None:
+    def __init__(self, config: NetworkConfig, resolver: Resolver = resolve) -> None:
         """Raise ConfigError if the proxy cannot be used as it is asked for."""
         self.config = config
         self.reach = Reach(config.encryption.outgoing)
-        self.routes = Routes(config)
+        self.routes = Routes(config, resolver=resolver)
         self.listening = Listening()
         self.datagrams: DatagramRelay | None = None
         """Of peers and the DHT; None: there is no UDP."""
@@ -74,6 +75,7 @@ async def open_network(
     incoming: Incoming,
     *,
     clock: Callable[[], float],
+    resolver: Resolver = resolve,
 ) -> AsyncIterator[Network]:
     """Bind the port; serve what is UDP until the end, and give who comes over uTP to ``incoming``.
 
@@ -81,7 +83,7 @@ async def open_network(
     to. Raises NetworkError if none of them can be bound, ConfigError if the proxy cannot be used as
     it is asked for.
     """
-    network = Network(config.network)
+    network = Network(config.network, resolver)
     if config.listen_hosts:
         network.listening = _listen(config, network.routes)
     try:

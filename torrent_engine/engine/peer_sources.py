@@ -19,6 +19,7 @@ from torrent_engine.engine.saved_peers import SavedPeers
 from torrent_engine.engine.shared_resources import SharedResources
 from torrent_engine.engine.torrent import Swarm
 from torrent_engine.engine.tracker_coordinator import TrackerCoordinator
+from torrent_engine.net.name_resolver import asking_for
 from torrent_engine.policy.candidates import Source
 from torrent_engine.policy.own_address import TRACKER_VOTES
 from torrent_engine.protocol.tracker.announce import AnnounceTotals
@@ -215,4 +216,6 @@ class PeerSources:
 
     async def _add_configured_peer(self, host: str, port: int) -> None:
         with suppress(NetworkError):  # said when the option was read; a name may come back later
-            self._pool.add(await look_up(self._shared.config, host, port), Source.MANUAL)
+            with asking_for(self._swarm.info_hash):
+                found = await look_up(self._shared.config, self._shared.resolver, host, port)
+            self._pool.add(found, Source.MANUAL)

@@ -63,7 +63,7 @@ class SessionControls(SessionFacts):
 
     async def add_peer(self, host: str, port: int) -> None:
         """Try a peer at once, or when the Session starts; NetworkError if its name is unknown."""
-        found = await look_up(self._shared.config, host, port)
+        found = await look_up(self._shared.config, self._shared.resolver, host, port)
         if self._pool is None or self._ended.is_set():
             self.config = replace(self.config, peers=(*self.config.peers, (host, port)))
             self._settings_changed()

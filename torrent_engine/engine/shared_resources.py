@@ -38,6 +38,7 @@ from torrent_engine.engine.state_folder import default_state_dir
 from torrent_engine.net.dht_service import DhtService
 from torrent_engine.net.http_client import HttpClient
 from torrent_engine.net.incoming import IncomingRouter
+from torrent_engine.net.name_resolver import LookUp, NameResolver, system_look_up
 from torrent_engine.net.port_mapping import PortMapper
 from torrent_engine.net.tracker_client import TrackerClient
 from torrent_engine.net.waiting_room import WaitingRoom
@@ -72,6 +73,7 @@ class SharedResources:
         *,
         clock: Callable[[], float] = time.monotonic,
         rng: random.Random | None = None,
+        look_up: LookUp = system_look_up,
     ) -> None:
         self.config = confined(config or SharedConfig())
         self.clock = clock
@@ -88,7 +90,9 @@ class SharedResources:
         )
         self.bans = BanList(self.config.pool)
         self.dial_limiter = DialLimiter(self.config.pool)
-        self.ip_filter = LiveIpFilter(self.config.network.ip_filter)
+        self.resolver = NameResolver(look_up)
+        """Looks all names up."""
+        self.ip_filter = LiveIpFilter(self.config.network.ip_filter, self.resolver)
         self.own_address = OwnAddress()
         self.buffers = BufferPool(self.config.transfer.receive_buffer_bytes)
         self.read_buffers = ReadBuffers()

@@ -24,6 +24,7 @@ from torrent_engine.engine.web_seed_fetch import BEP_OF_FILES, FileMissingError,
 from torrent_engine.net.address_policy import AddressPolicy, AddressRefusedError
 from torrent_engine.net.http_client import HttpClient
 from torrent_engine.net.http_stream import HttpStreams
+from torrent_engine.net.name_resolver import asking_for
 from torrent_engine.net.peer_link import Gate, Throttle
 from torrent_engine.net.web_seed import NotThereError, WebSeedBusyError, WebSeedServer
 from torrent_engine.policy.pieces import Block
@@ -208,7 +209,7 @@ class WebSeed:
         """
         self._scope, self._idle_rounds, self._is_leaving = anyio.CancelScope(), 0, False
         try:
-            with self._scope:
+            with self._scope, asking_for(self._metainfo.info_hash):
                 async with anyio.create_task_group() as tasks:
                     for number in range(self._config.max_requests):
                         tasks.start_soon(self._work, number)

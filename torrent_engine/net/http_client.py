@@ -22,9 +22,11 @@ from torrent_engine.net.address_policy import (
     is_global,
 )
 from torrent_engine.net.decompress import ACCEPT_ENCODING, BodyReader
+from torrent_engine.net.fair_slots import FairSlots, SlotLimits
 from torrent_engine.net.http_hop import REDIRECTS, Hop, basic_auth, checked_headers, described
 from torrent_engine.net.http_library import default_tls, load_httpx, no_tls, silent_logging
 from torrent_engine.net.http_route import resolver_for, transport_over
+from torrent_engine.net.name_resolver import current_asker
 from torrent_engine.net.resolver import Resolver, resolve
 from torrent_engine.net.routes import DIRECT, Route
 from torrent_engine.protocol.tracker.urls import redact_text
@@ -52,7 +54,7 @@ class HttpResponse:
 
 
 class HttpClient:
-    """Fetches URLs with GET; keeps nothing but its TLS settings and the limit on concurrency."""
+    """Fetches URLs with GET; keeps nothing but its TLS settings and the slots for requests."""
 
     def __init__(
         self,
@@ -68,7 +70,7 @@ class HttpClient:
         self.route = route
         self._resolver = resolver_for(route, resolver)
         self._ssl_context = ssl_context
-        self._limiter = anyio.CapacityLimiter(config.max_concurrent)
+        self._slots = FairSlots(slot_limits(config))
 
     async def get(
         self,
@@ -87,7 +89,7 @@ class HttpClient:
         goes wrong, without secrets of the URL; any status is an answer and no error.
         """
         timeout_s = self._config.total_timeout_s
-        async with self._limiter:
+        async with self._slots.turn(current_asker().key):
             try:
                 with anyio.fail_after(timeout_s), silent_logging():
                     hop = Hop(url, {**basic_auth(url), **(headers or {})}, addresses)
@@ -162,6 +164,12 @@ class HttpClient:
         if self._ssl_context is None:
             self._ssl_context = await default_tls(verify=self._config.verify_tls)
         return self._ssl_context
+
+
+def slot_limits(config: TrackerConfig) -> SlotLimits:
+    """Return how many requests may be under way, and of them for one torrent."""
+    total = config.max_concurrent
+    return SlotLimits(total, per_key=max(total // 3, 1), reserved=total // 5)
 
 
 class _ConnectFailedError(HttpError):

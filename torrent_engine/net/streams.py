@@ -162,18 +162,6 @@ def _raise_for(code: int) -> None:
         raise OSError(code, os.strerror(code))
 
 
-async def resolve(host: str, port: int) -> list[PeerAddress]:
-    """Look up a host name; literal addresses are returned as they are.
-
-    Raises NetworkError if the name is unknown.
-    """
-    try:
-        found = await anyio.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as error:
-        raise NetworkError(f"{host}: {_reason(error)}") from error
-    return list(dict.fromkeys(PeerAddress(str(entry[4][0]), port) for entry in found))
-
-
 def close(sock: socket.socket) -> None:
     """Close a socket after telling the event loop, so that no task waits for it for ever."""
     if sock.fileno() >= 0:

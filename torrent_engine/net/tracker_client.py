@@ -23,8 +23,10 @@ from torrent_engine.base.ids import InfoHash
 from torrent_engine.net.address_policy import TRACKER_POLICY, allowed_addresses
 from torrent_engine.net.binding import UNBOUND, Binding
 from torrent_engine.net.datagrams import DatagramRelay
-from torrent_engine.net.http_client import HttpClient, HttpResponse
+from torrent_engine.net.fair_slots import FairSlots
+from torrent_engine.net.http_client import HttpClient, HttpResponse, slot_limits
 from torrent_engine.net.http_route import resolver_for
+from torrent_engine.net.name_resolver import asking_for
 from torrent_engine.net.resolver import Resolver, resolve
 from torrent_engine.net.udp_tracker import UdpTrackers
 from torrent_engine.protocol.tracker import http_announce
@@ -62,7 +64,7 @@ class TrackerClient:
         self._http = http
         self._udp = udp
         self._resolver = resolver_for(http.route, resolver)
-        self._limiter = anyio.CapacityLimiter(config.max_concurrent)
+        self._slots = FairSlots(slot_limits(config))
 
     def share(self, datagrams: DatagramRelay | None, *, only: bool = False) -> None:
         """Ask UDP trackers over these sockets from now on; None: over sockets of our own.
@@ -83,7 +85,7 @@ class TrackerClient:
                 return await self._announce_udp(parts, addresses, request)
             return await self._announce_http(url, parts, addresses, request)
 
-        return merge_responses(await self._asked(url, ask))
+        return merge_responses(await self._asked(url, ask, request.info_hash))
 
     async def scrape(
         self, url: str, info_hashes: Sequence[InfoHash]
@@ -105,15 +107,16 @@ class TrackerClient:
             body = await self._get(where, target, addresses)
             return http_announce.parse_scrape_response(body, info_hashes)
 
-        return (await self._asked(where, ask))[0]
+        return (await self._asked(where, ask, b"".join(info_hashes)))[0]
 
     async def _asked(
-        self, url: str, ask: Callable[[TrackerUrl, Sequence[str]], Awaitable[Answer]]
+        self, url: str, ask: Callable[[TrackerUrl, Sequence[str]], Awaitable[Answer]], key: bytes
     ) -> list[Answer]:
+        """Ask a tracker on behalf of a torrent, when it is that one's turn."""
         try:
             parts = parse_tracker_url(url)
-            async with self._limiter:
-                with anyio.fail_after(self._config.total_timeout_s):
+            async with self._slots.turn(key):
+                with asking_for(key), anyio.fail_after(self._config.total_timeout_s):
                     return await self._ask_families(parts, ask)
         except TrackerRefusedError as error:
             reason = redact_text(error.reason, url)
