@@ -11,6 +11,8 @@ import anyio.abc
 import anyio.lowlevel
 import pytest
 
+from tests.support.swarm import until
+from torrent_engine.base.config import PoolConfig
 from torrent_engine.base.errors import NetworkError
 from torrent_engine.base.ids import InfoHash, PeerAddress, PeerId
 from torrent_engine.base.network_config import (
@@ -400,3 +402,53 @@ async def test_f10_a_bug_of_one_torrent_reaches_no_other(
                 await torrent.arrived.wait()
         assert len(torrent.taken) == 1
     assert [record.levelname for record in caplog.records if record.exc_info] == ["ERROR"]
+
+
+async def test_b5_so_many_connections_a_second_of_one_address_are_read_at_all() -> None:
+    pool = PoolConfig(max_incoming_per_ip_per_s=0.001, incoming_burst_per_ip=5)
+    router, torrent = IncomingRouter(30.0, pool=pool), Torrent()
+    listeners = listen(("127.0.0.1",), 0)
+    address = listeners[0].getsockname()
+    router.register(OURS, torrent.accept)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(router.run, listeners)
+        socks = [socket.socket() for _ in range(20)]
+        for sock in socks:
+            sock.settimeout(0.0)
+            sock.connect_ex(address)
+        with anyio.fail_after(5):
+            for sock in socks:
+                await anyio.wait_writable(sock)
+                with suppress(OSError):
+                    sock.send(HANDSHAKE)
+            for sock in socks[5:]:
+                await anyio.wait_readable(sock)
+                with pytest.raises(OSError, match=r"reset|Broken pipe"):
+                    sock.recv(1) or sock.send(b"x")
+        await until(lambda: len(torrent.taken) == 5)
+        assert len(router._waiting) == 0
+        tasks.cancel_scope.cancel()
+    assert len(torrent.taken) == 5
+    for sock in socks:
+        sock.close()
+    for transport, _, _ in torrent.taken:
+        transport.close()
+
+
+async def test_b5_connections_over_other_protocols_count_too() -> None:
+    pool = PoolConfig(max_incoming_per_ip_per_s=0.001, incoming_burst_per_ip=3)
+    router = IncomingRouter(30.0, pool=pool)
+    router.register(OURS, Torrent().accept)
+    pairs = [socket.socketpair() for _ in range(8)]
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(router.run, [])
+        await anyio.lowlevel.checkpoint()
+        for ours, _ in pairs:
+            ours.settimeout(0.0)
+            router.incoming(TcpTransport(ours), PeerAddress("10.0.0.1", 1))
+        assert len(router._waiting) == 3
+        assert [ours.fileno() >= 0 for ours, _ in pairs] == [True] * 3 + [False] * 5
+        tasks.cancel_scope.cancel()
+    for pair in pairs:
+        for sock in pair:
+            sock.close()

@@ -145,6 +145,10 @@ class PoolConfig:
     """Dials of one torrent that are under way, handshakes included."""
     max_half_open_incoming: int = 200
     """Connections that others began and whose handshake is not here yet, over all torrents."""
+    max_incoming_per_ip_per_s: float = 50.0
+    """Connections of one IP address that are taken, on average; 0 is unlimited."""
+    incoming_burst_per_ip: int = 300
+    """The same at once: a network of many peers behind one address, after our start."""
     max_per_ip: int = 1
     """Connections from one IP address; more only where :attr:`allow_multiple_per_ip` is set."""
     allow_multiple_per_ip: bool = False

@@ -99,7 +99,7 @@ class SharedResources:
         self.owners = Owners()
         self.rest_timers = RestTimers(clock)
         self.router = IncomingRouter(
-            self.config.wire.handshake_timeout_s, self.config.network.encryption
+            self.config.wire.handshake_timeout_s, self.config.network.encryption, pool
         )
         self.router.allows = self.ip_filter.allows
         self.bandwidth = BandwidthManager(self.config.bandwidth, clock, self.ip_filter.is_unlimited)

@@ -2,6 +2,7 @@
 
 A connection that does not begin with the protocol's name is taken for an encrypted handshake. One
 of a kind that we do not take is closed at once, so that the other side comes back with the other.
+Of one address so many connections a second are taken; others are closed before they are read.
 Source: BEP 3 (handshake), Message Stream Encryption; rows B5 and B11.
 """
 
@@ -15,14 +16,16 @@ from typing import Final
 import anyio
 import anyio.abc
 
+from torrent_engine.base.config import PoolConfig
 from torrent_engine.base.errors import EncryptionError, NetworkError
 from torrent_engine.base.ids import InfoHash, PeerAddress
 from torrent_engine.base.network_config import EncryptionConfig, EncryptionPolicy
 from torrent_engine.net.encryption_handshake import accept_encrypted
 from torrent_engine.net.pace import Pace
-from torrent_engine.net.streams import accept_forever, close
+from torrent_engine.net.streams import accept_forever, close, reset
 from torrent_engine.net.transport import TcpTransport, Transport, receive_some
 from torrent_engine.net.waiting_room import WaitingRoom
+from torrent_engine.policy.operator_rates import OperatorRates
 from torrent_engine.protocol.wire.encryption_keys import req2_hash
 from torrent_engine.protocol.wire.messages import (
     HANDSHAKE_BYTES,
@@ -45,8 +48,12 @@ class IncomingRouter:
     """Finds out what each connection is for, and hands it to that torrent."""
 
     def __init__(
-        self, handshake_timeout_s: float, encryption: EncryptionConfig | None = None
+        self,
+        handshake_timeout_s: float,
+        encryption: EncryptionConfig | None = None,
+        pool: PoolConfig | None = None,
     ) -> None:
+        pool = pool or PoolConfig()
         self._timeout_s = handshake_timeout_s
         self._encryption = encryption or EncryptionConfig()
         self.allows: Callable[[PeerAddress], bool] = lambda _address: True
@@ -57,6 +64,7 @@ class IncomingRouter:
         self._held: dict[InfoHash, list[Arrival]] = {}
         self._waiting = WaitingRoom(MAX_WAITING, time.monotonic)
         self._pace = Pace(self._encryption.max_handshakes_per_s)
+        self._rates = OperatorRates(pool.max_incoming_per_ip_per_s, pool.incoming_burst_per_ip)
         self._tasks: anyio.abc.TaskGroup | None = None
 
     def register(self, info_hash: InfoHash, accept: Accept) -> None:
@@ -100,7 +108,13 @@ class IncomingRouter:
                 self.unregister(info_hash)
 
     def incoming(self, transport: Transport, address: PeerAddress) -> None:
-        """Take a connection that somebody began, over whatever protocol."""
+        """Take a connection that somebody began, over whatever protocol but TCP."""
+        if self._rates.take(address.host, time.monotonic()):
+            self._take(transport, address)
+        else:
+            transport.close()
+
+    def _take(self, transport: Transport, address: PeerAddress) -> None:
         scope = anyio.CancelScope()
         ticket: object = None
         if self._tasks is not None and self._torrents and self.allows(address):
@@ -112,7 +126,11 @@ class IncomingRouter:
             self._tasks.start_soon(self._route_guarded, transport, address, scope, leave)
 
     def _accepted(self, sock: socket.socket, address: PeerAddress) -> None:
-        self.incoming(TcpTransport(sock), address)
+        """Take a connection of TCP; one too many of its address is reset, which costs least."""
+        if self._rates.take(address.host, time.monotonic()):
+            self._take(TcpTransport(sock), address)
+        else:
+            reset(sock)
 
     def _add(self, info_hash: InfoHash, accept: Accept) -> None:
         self._torrents[info_hash] = accept

@@ -8,6 +8,7 @@ import errno
 import logging
 import os
 import socket
+import struct
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -25,6 +26,7 @@ logger = logging.getLogger(__name__)
 
 LISTEN_BACKLOG: Final = 256
 PORT_ATTEMPTS: Final = 20  # ours: how far to move on from a busy port
+NO_LINGER: Final = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
 ACCEPT_PAUSE_S: Final = 1.0  # row F9: when the process is out of descriptors
 OUT_OF_DESCRIPTORS: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 IN_PROGRESS: Final = frozenset({0, errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EINTR})
@@ -168,6 +170,13 @@ def close(sock: socket.socket) -> None:
         with suppress(OSError, ValueError):
             anyio.notify_closing(sock)
         sock.close()
+
+
+def reset(sock: socket.socket) -> None:
+    """Close a socket that no task knows, and let nothing of it remain in the system."""
+    with suppress(OSError):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)
+    sock.close()
 
 
 def plain_host(host: str) -> str:
