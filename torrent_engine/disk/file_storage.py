@@ -147,14 +147,30 @@ class FileStorage:
         if index in self._prepared:  # it was there: if it is gone, somebody took it (row F3)
             return self._pool.open(key, lambda: self._open(index, os.O_RDWR), writable=True)
         with self.lock:
+            is_new = index not in self.present and self._status(index) is None
             flags = os.O_RDWR | os.O_CREAT
-            file = self._pool.open(key, lambda: self._open(index, flags), writable=True)
             try:
-                self._prepare(index, file.descriptor)
+                return self._open_and_prepare(key, flags)
             except BaseException:
-                self._pool.give_back(file)
+                if is_new:
+                    self._unmake(key)
                 raise
-            return file
+
+    def _open_and_prepare(self, key: FileKey, flags: int) -> OpenFile:
+        index = key.file_index
+        file = self._pool.open(key, lambda: self._open(index, flags), writable=True)
+        try:
+            self._prepare(index, file.descriptor)
+        except BaseException:
+            self._pool.give_back(file)
+            raise
+        return file
+
+    def _unmake(self, key: FileKey) -> None:
+        """Remove a file that was made and got no further, or it would pass for the user's own."""
+        self._pool.forget([key])
+        with suppress(OSError):
+            self.folder.unlink(self.parts(key.file_index))
 
     def mark_dirty(self, index: int) -> None:
         """Remember that a file was written and is not yet synced."""

@@ -4,18 +4,19 @@ Source: BEP 3 (``pieces``).
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from hashlib import sha1
 from itertools import islice
 from typing import Final
 
 import anyio
-import anyio.to_thread
 from anyio.from_thread import check_cancelled
 
 from torrent_engine.base.errors import StorageError
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.disk.huge_page import make_buffer
 from torrent_engine.disk.storage import StorageManager
+from torrent_engine.disk.threads import run_in_thread
 
 _CHUNK_BYTES: Final = 1024 * 1024  # measured: less costs lock hand-overs, more cache misses
 _CANCEL_MASK: Final = 16 * 1024 * 1024 - 1
@@ -37,14 +38,15 @@ async def check_pieces(
     batches, in order within a batch. Cancelling ends the threads between two chunks. Raises
     StorageError if a file cannot be read although it is there.
     """
-    await anyio.to_thread.run_sync(storage.look_again, limiter=limiter)
+    failure = partial(StorageError, storage.save_path)
+    await run_in_thread(storage.look_again, limiter=limiter, failure=failure)
     todo = iter(pieces)
     batch_pieces = max(1, _BATCH_BYTES // metainfo.geometry.piece_bytes)
 
     async def work() -> None:
         checker = _Checker(storage, metainfo)
         while batch := list(islice(todo, batch_pieces)):
-            results = await anyio.to_thread.run_sync(checker.check, batch, limiter=limiter)
+            results = await run_in_thread(checker.check, batch, limiter=limiter, failure=failure)
             for piece, is_right in results:
                 on_result(piece, is_right)
 

@@ -37,7 +37,8 @@ class JobOwner:
         if self._is_held:
             self._is_held = False
             self._lock.free()
-            self._path(self.id).unlink(missing_ok=True)
+            with suppress(OSError):  # who looks at it next removes it
+                self._path(self.id).unlink(missing_ok=True)
 
     def is_alive(self, owner: str) -> bool:
         """Tell whether another owner lives; the file of a dead one is removed."""

@@ -32,12 +32,20 @@ class WriteJournal:
         """Open the file and return what an earlier process noted; OSError if that fails."""
         flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
         self._descriptor = os.open(self._path, flags, 0o600)
-        data = self._path.read_bytes()
-        whole = len(data) // _ENTRY.size * _ENTRY.size
-        self._pending = {piece for (piece,) in _ENTRY.iter_unpack(data[:whole])}
-        os.lseek(self._descriptor, whole, os.SEEK_SET)
+        try:
+            self._pending = self._read()
+        except BaseException:
+            self.close()
+            raise
         self._rewrite()
         return set(self._pending)
+
+    def _read(self) -> set[int]:
+        """Return what is in the file, and go to its end."""
+        data = self._path.read_bytes()
+        whole = len(data) // _ENTRY.size * _ENTRY.size
+        os.lseek(self._descriptor, whole, os.SEEK_SET)
+        return {piece for (piece,) in _ENTRY.iter_unpack(data[:whole])}
 
     def note(self, pieces: Iterable[int]) -> None:
         """Append pieces that are about to be written; one call to the system at most.

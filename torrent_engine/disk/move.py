@@ -32,6 +32,7 @@ from torrent_engine.disk.state_files import sync_folder
 
 logger = logging.getLogger(__name__)
 
+_FORBIDDEN: Final = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 _IN_THE_WAY: Final = frozenset({errno.ENOTDIR, errno.ELOOP})
 
 
@@ -115,20 +116,26 @@ class Mover:
     def clear(self) -> Iterator[None]:
         """Remove the old names of all files, then the folders that this emptied.
 
-        What cannot be removed, or is no longer what was copied, is logged and stays.
+        What may not be removed, or is no longer what was copied, is logged and stays. Raises
+        StorageError at the end if another attempt may remove what is left.
         """
         if self._source is None:
             return
+        failed: list[StorageError] = []
         for item in self.plan.items:
             try:
                 self._clear(self._route(item))
             except OSError as error:
                 logger.warning("%s is left: %s", self._from.path.joinpath(*item.old), error)
+                if error.errno not in _FORBIDDEN:
+                    failed.append(storage_error(self._from.path.joinpath(*item.old), error))
             yield
         folders = _folders(item.old for item in self.plan.items)
         _sync(self._from, folders)
         for parts in folders[:-1]:
             self._from.rmdir_if_empty(parts)
+        if failed:
+            raise failed[0]
 
     def stamps(self, old: Mapping[int, FileStamp], *, is_clean: bool) -> list[FileStamp]:
         """Return what the database is to know of the files at their new places.

@@ -92,7 +92,12 @@ class OpenFiles:
             if not is_out_of_descriptors(error) or not self._close_idle():
                 raise
             descriptor = opener()
-        return self._add(key, OpenFile(descriptor, is_writable=writable))
+        try:
+            file = OpenFile(descriptor, is_writable=writable)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return self._add(key, file)
 
     def forget(self, keys: Iterable[FileKey]) -> None:
         """Close files, those in use as soon as they are given back."""

@@ -2,6 +2,8 @@
 
 import errno
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 from torrent_engine.base.errors import (
@@ -29,6 +31,15 @@ def storage_error(path: object, error: OSError) -> StorageError:
     if error.errno in _IN_THE_WAY:
         return FileExistsStorageError(path, f"{reason} (links are not followed)")
     return StorageError(path, reason)
+
+
+@contextmanager
+def storage_errors(path: object) -> Iterator[None]:
+    """Raise what fails in the block as :func:`storage_error` of ``path``."""
+    try:
+        yield
+    except OSError as error:
+        raise storage_error(path, error) from error
 
 
 def database_error(path: object, error: sqlite3.Error) -> TorrentEngineError:

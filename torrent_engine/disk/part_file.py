@@ -16,7 +16,7 @@ from typing import Final
 from torrent_engine.base.errors import StorageError
 from torrent_engine.base.ids import InfoHash
 from torrent_engine.disk.file_copy import stretches
-from torrent_engine.disk.os_errors import storage_error
+from torrent_engine.disk.os_errors import storage_error, storage_errors
 from torrent_engine.disk.positional import read_at, write_at
 from torrent_engine.disk.safe_open import Folder
 
@@ -46,7 +46,8 @@ class PartFile:
 
     def size(self) -> int:
         """Return its length in bytes; 0 when there is none."""
-        status = self._folder.stat(self._parts)
+        with storage_errors(self.path):
+            status = self._folder.stat(self._parts)
         return status.st_size if status is not None else 0
 
     def read(self, offset_bytes: int, into: memoryview) -> None:

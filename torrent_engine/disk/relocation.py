@@ -10,16 +10,18 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, TypeVar
 
 import anyio
-import anyio.to_thread
 
-from torrent_engine.base.errors import TorrentEngineError
+from torrent_engine.base.errors import StorageError, TorrentEngineError
 from torrent_engine.disk.move import Mover
 from torrent_engine.disk.move_plan import MovePlan
 from torrent_engine.disk.move_table import drop_plan, load_plan, save_placed, save_plan
+from torrent_engine.disk.os_errors import storage_errors
 from torrent_engine.disk.state import StateStore
+from torrent_engine.disk.threads import run_in_thread
 
 logger = logging.getLogger(__name__)
 
@@ -154,7 +156,9 @@ class Relocation:
         return self._plan.info_hash.hex()
 
     async def _in_thread(self, call: Callable[[], _T]) -> _T:
-        return await anyio.to_thread.run_sync(call, limiter=self._hooks.limiter)
+        failure = partial(StorageError, self._plan.target)
+        with storage_errors(self._plan.target):
+            return await run_in_thread(call, limiter=self._hooks.limiter, failure=failure)
 
 
 @dataclass(frozen=True, slots=True)

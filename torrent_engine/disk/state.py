@@ -10,13 +10,13 @@ import logging
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self, TypeVar
 
 import anyio
-import anyio.to_thread
 
 from torrent_engine.base.config import DiskConfig
 from torrent_engine.base.errors import StateDatabaseError
@@ -40,6 +40,7 @@ from torrent_engine.disk.state_records import (
     stamp_row,
     torrent_row,
 )
+from torrent_engine.disk.threads import run_in_thread
 
 _T = TypeVar("_T")
 _TABLES_OF_RUN: Final = ("torrents", "totals", "progress", "partial", "stamps")
@@ -81,12 +82,15 @@ class StateStore:
         """
         reserve_bytes = (config or DiskConfig()).state_reserve_bytes
         store = cls(Path(folder), reserve_bytes=reserve_bytes, wall_clock=wall_clock)
-        await anyio.to_thread.run_sync(store._database.open, limiter=store._limiter)
+        await store._in_thread(store._database.open)
         return store
 
     async def close(self) -> None:
         """Close the database and free all claims."""
-        await anyio.to_thread.run_sync(self._close, limiter=self._limiter)
+        try:
+            await self._in_thread(self._close)
+        except StateDatabaseError:
+            self._close()  # no thread is left: better late than not at all
 
     async def __aenter__(self) -> Self:
         """Return the store."""
@@ -338,7 +342,8 @@ class StateStore:
 
     async def hold_reserve(self) -> None:
         """Take room for the next time that the disk is full; failing does no harm."""
-        await anyio.to_thread.run_sync(self._database.hold_reserve, limiter=self._limiter)
+        with suppress(StateDatabaseError):
+            await self._in_thread(self._database.hold_reserve)
 
     # -- the thread -----------------------------------------------------------------------
 
@@ -350,9 +355,13 @@ class StateStore:
         Precious work is on the disk when this returns, other work may be lost with the power.
         It is done twice if the disk was full or the database damaged.
         """
-        return await anyio.to_thread.run_sync(
-            lambda: self._database.run(work, is_precious=is_precious), limiter=self._limiter
-        )
+        return await self._in_thread(lambda: self._database.run(work, is_precious=is_precious))
+
+    async def _in_thread(self, call: Callable[[], _T]) -> _T:
+        def failure(reason: str) -> StateDatabaseError:
+            return StateDatabaseError(f"{self.folder}: {reason}")
+
+        return await run_in_thread(call, limiter=self._limiter, failure=failure)
 
     def _close(self) -> None:
         for info_hash in list(self._claims):

@@ -10,7 +10,6 @@ from functools import partial
 from pathlib import Path
 
 import anyio
-import anyio.to_thread
 
 from torrent_engine.base.config import DiskConfig
 from torrent_engine.base.errors import StorageError
@@ -23,6 +22,7 @@ from torrent_engine.disk.os_errors import storage_error
 from torrent_engine.disk.part_file import PartFile
 from torrent_engine.disk.places import Place, first_places
 from torrent_engine.disk.positional import read_at, split_views, write_at
+from torrent_engine.disk.threads import run_in_thread
 
 
 class StorageManager:
@@ -391,4 +391,5 @@ class StorageManager:
 
     async def in_thread(self, call: Callable[[], None]) -> None:
         """Run a blocking call where this torrent's disk work is done."""
-        await anyio.to_thread.run_sync(call, limiter=self._limiter)
+        failure = partial(StorageError, self.save_path)
+        await run_in_thread(call, limiter=self._limiter, failure=failure)

@@ -10,15 +10,16 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from operator import attrgetter
 from typing import Final, Protocol
 
 import anyio
-import anyio.to_thread
 
 from torrent_engine.base.config import DiskConfig
 from torrent_engine.base.errors import StorageError
 from torrent_engine.disk.storage import StorageManager
+from torrent_engine.disk.threads import run_in_thread
 
 _BATCH_BYTES: Final = 8 * 1024 * 1024  # what is noted at once before it is written
 _TURN_S: Final = 0.1  # ours: then others who wait for a disk thread have theirs
@@ -153,12 +154,19 @@ class PieceWriter:
             if self._jobs and not self._failures:
                 self._active += 1
                 try:
-                    await anyio.to_thread.run_sync(self._write_all, limiter=self._limiter)
+                    await self._write_in_thread()
                 finally:
                     self._active -= 1
                 self._report()
             elif self._work.is_set():
                 self._work = anyio.Event()
+
+    async def _write_in_thread(self) -> None:
+        failure = partial(StorageError, self._storage.save_path)
+        try:
+            await run_in_thread(self._write_all, limiter=self._limiter, failure=failure)
+        except StorageError as error:
+            self._failures.append((error, []))
 
     async def _report_forever(self) -> None:
         """Report while the threads work: they may go on for as long as a download lasts."""

@@ -1,13 +1,14 @@
 """Owns whether a torrent waits for room on its disk, and when it tries again (row F1)."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import anyio
-import anyio.to_thread
 
-from torrent_engine.base.errors import DiskFullError
+from torrent_engine.base.errors import DiskFullError, StorageError
 from torrent_engine.disk.filesystem import has_room
+from torrent_engine.disk.threads import run_in_thread
 from torrent_engine.engine.shared_resources import SharedResources
 
 
@@ -54,8 +55,17 @@ class DiskFull:
             if self.error is not error:
                 return
             await self._shared.store.hold_reserve()  # before payload takes the room
-            is_room = await anyio.to_thread.run_sync(has_room, Path(error.path), self.needed_bytes)
+            is_room = await self._is_room(error)
             if self.error is not error:
                 return  # tried or dropped meanwhile; what is waited for now has its own waiter
             if is_room:
                 self.retry()
+
+    async def _is_room(self, error: DiskFullError) -> bool:
+        """Look for room; there is none as long as nobody can look."""
+        look = partial(has_room, Path(error.path), self.needed_bytes)
+        failure = partial(StorageError, error.path)
+        try:
+            return await run_in_thread(look, limiter=self._shared.disk_limiter, failure=failure)
+        except StorageError:
+            return False

@@ -6,14 +6,15 @@ that.
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 import anyio
-import anyio.to_thread
 
 from torrent_engine.base.errors import StorageError
 from torrent_engine.base.ids import PieceIndex
 from torrent_engine.disk.resume import ResumeKeeper
+from torrent_engine.disk.threads import run_in_thread
 from torrent_engine.disk.writer import PieceWriter, WriteJob
 from torrent_engine.engine.assembly import PieceAssembly, ReadBlock
 from torrent_engine.engine.events import PieceCompleted, PieceHashFailed
@@ -120,8 +121,11 @@ class PieceFinisher:
             self._failed(assembly, digests)
 
     async def _in_thread(self, work: Callable[[ReadBlock], T]) -> T:
-        read = self._torrent.storage.read_blocking
-        return await anyio.to_thread.run_sync(work, read, limiter=self._hash_limiter)
+        storage = self._torrent.storage
+        failure = partial(StorageError, storage.save_path)
+        return await run_in_thread(
+            work, storage.read_blocking, limiter=self._hash_limiter, failure=failure
+        )
 
     def _passed(self, assembly: PieceAssembly) -> None:
         piece = assembly.partial.piece

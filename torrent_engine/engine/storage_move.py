@@ -4,14 +4,19 @@ import sqlite3
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
-import anyio.to_thread
 
 from torrent_engine.base.config import SessionConfig
-from torrent_engine.base.errors import FileExistsStorageError, SessionError, TorrentEngineError
+from torrent_engine.base.errors import (
+    FileExistsStorageError,
+    SessionError,
+    StorageError,
+    TorrentEngineError,
+)
 from torrent_engine.base.ids import InfoHash
 from torrent_engine.codec.bitfield import Bitfield
 from torrent_engine.codec.metainfo import Metainfo
@@ -20,10 +25,12 @@ from torrent_engine.disk.file_names import renames_on, settle_names, stored_path
 from torrent_engine.disk.journal import WriteJournal
 from torrent_engine.disk.move_plan import MovePlan, Parts, Wish, draw_plan
 from torrent_engine.disk.move_table import load_plan
+from torrent_engine.disk.os_errors import storage_errors
 from torrent_engine.disk.relocation import MoveHooks, MoveOutcome, Relocation, finish_move
 from torrent_engine.disk.session_table import change_settings
 from torrent_engine.disk.state_records import TorrentRecord
 from torrent_engine.disk.storage import StorageManager
+from torrent_engine.disk.threads import run_in_thread
 from torrent_engine.engine.file_choice import renames
 from torrent_engine.engine.job_log import INTERRUPTED, JobFilter, JobKind, JobStatus
 
@@ -130,10 +137,12 @@ class StorageMove:
         if record is not None and record.save_path != str(wish.source.absolute()):
             record = None
         journal = shared.store.journal(self._info_hash)
-        return await anyio.to_thread.run_sync(
-            lambda: draw_plan(self._named(wish, storage, old), _with_noted(record, journal)),
-            limiter=shared.disk_limiter,
-        )
+        with storage_errors(wish.source):
+            return await run_in_thread(
+                lambda: draw_plan(self._named(wish, storage, old), _with_noted(record, journal)),
+                limiter=shared.disk_limiter,
+                failure=partial(StorageError, wish.source),
+            )
 
     def _named(self, wish: MoveWish, storage: StorageManager, old: Mapping[int, Parts]) -> Wish:
         """Give each file a name that the new place can tell from the others."""

@@ -1,0 +1,36 @@
+"""A fault at one call of a torrent's life, one life each: the next attempt always succeeds.
+
+``tools/fault_test.py`` lets every call fail; here are some of them.
+"""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.fault_scene import live_with_fault
+from tests.support.faults import FAULTS
+
+pytestmark = [
+    pytest.mark.anyio,
+    pytest.mark.skipif(sys.platform != "linux", reason="what is watched is found in /proc"),
+]
+
+STEPS = {"system": 97, "database": 11, "thread": 19}
+"""A life has about 660 calls to the system, 60 transactions and 100 trips to a thread."""
+
+
+@pytest.mark.parametrize("kind", FAULTS)
+async def test_f10_after_a_fault_anywhere_the_torrent_goes_on(tmp_path: Path, kind: str) -> None:
+    at, lives = len(kind), 0
+    while True:
+        root = tmp_path / str(at)
+        root.mkdir()
+        outcome = await live_with_fault(root, kind, at)
+        if not outcome.struck_at:
+            break
+        assert not outcome.problem, outcome
+        assert not outcome.logged, outcome
+        at += STEPS[FAULTS[kind][0]]
+        lives += 1
+    assert lives > 3
