@@ -18,10 +18,11 @@ from typing import Any
 import anyio
 
 from bench.harness import HERE, MIB, Party, Torrent, machine, make_torrent, save, workspace
-from torrent_engine.base.config import BandwidthConfig
+from torrent_engine.base.config import BandwidthConfig, WireLimits
 from torrent_engine.base.ids import BLOCK_BYTES, InfoHash, PeerAddress, PeerId
 from torrent_engine.codec.geometry import Geometry
 from torrent_engine.engine.bandwidth_manager import BandwidthManager, RateLimits
+from torrent_engine.net.link_budget import LinkBudget
 from torrent_engine.net.peer_link import PeerLink
 from torrent_engine.net.transport import TcpTransport
 from torrent_engine.protocol.wire.connection import PeerConnection
@@ -193,7 +194,14 @@ def make_link() -> tuple[PeerLink, socket.socket]:
         peer_id=PeerId(bytes(20)),
     )
     address = PeerAddress("127.0.0.1", 1)
-    link = PeerLink(TcpTransport(ours), address, connection, gate=OpenGate(), clock=time.monotonic)
+    link = PeerLink(
+        TcpTransport(ours),
+        address,
+        connection,
+        gate=OpenGate(),
+        budget=LinkBudget(WireLimits()),
+        clock=time.monotonic,
+    )
     return link, theirs
 
 

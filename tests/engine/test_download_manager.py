@@ -4,6 +4,7 @@ import random
 from types import SimpleNamespace
 from typing import Any
 
+from tests.support.clock import ManualClock
 from tests.support.torrents import make_torrent, payload_of
 from torrent_engine.base.ids import BLOCK_BYTES, PeerAddress, PeerId
 from torrent_engine.engine.download_manager import DownloadManager
@@ -11,7 +12,7 @@ from torrent_engine.engine.peer import Identity
 from torrent_engine.engine.torrent import Totals
 from torrent_engine.policy.picker import Picker
 from torrent_engine.policy.pieces import PieceTable
-from torrent_engine.protocol.wire.messages import BlockReceived
+from torrent_engine.protocol.wire.messages import BlockReceived, PeerUnchoked
 
 METAINFO, PAYLOAD = make_torrent(payload_of(8 * BLOCK_BYTES), piece_bytes=4 * BLOCK_BYTES)
 ALL = 0b11
@@ -35,7 +36,7 @@ def make_manager(*peers: Any) -> tuple[DownloadManager, Any]:
         suspicion=SimpleNamespace(is_on_parole=lambda _: False, has_failed=lambda _: False),
         totals=Totals(),
         peers=peers,
-        clock=lambda: 0.0,
+        clock=ManualClock(),
         told=[],
     )
     finisher: Any = SimpleNamespace(
@@ -65,3 +66,35 @@ def test_b6_blocks_of_a_banned_peer_are_asked_for_again() -> None:
         (1, 2 * BLOCK_BYTES, BLOCK_BYTES),
         (1, 3 * BLOCK_BYTES, BLOCK_BYTES),
     ]
+
+
+def test_f11_chokes_and_unchokes_in_turn_make_us_look_for_blocks_once_a_second() -> None:
+    peer = SimpleNamespace(
+        connection=SimpleNamespace(outstanding={}),
+        unchoked_us_s=float("-inf"),
+        last_block_s=0.0,
+        wants_requests=False,
+    )
+    manager, torrent = make_manager()
+    looks = 0
+    for _ in range(500):
+        torrent.clock.advance(0.01)
+        manager.on_unchoked(peer, PeerUnchoked())  # type: ignore[arg-type]
+        looks += peer.wants_requests
+    assert 5 <= looks <= 6
+
+
+def test_b5_an_unchoke_is_no_block_of_who_owes_us_some() -> None:
+    peer = SimpleNamespace(
+        connection=SimpleNamespace(outstanding={(0, 0, BLOCK_BYTES): None}),
+        unchoked_us_s=float("-inf"),
+        last_block_s=0.0,
+        wants_requests=False,
+    )
+    manager, torrent = make_manager()
+    torrent.clock.advance(30.0)
+    manager.on_unchoked(peer, PeerUnchoked())  # type: ignore[arg-type]
+    assert peer.last_block_s == 0.0
+    peer.connection.outstanding.clear()
+    manager.on_unchoked(peer, PeerUnchoked())  # type: ignore[arg-type]
+    assert peer.last_block_s == torrent.clock()

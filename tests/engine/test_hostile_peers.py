@@ -465,7 +465,7 @@ async def test_b4_requests_beyond_the_queue_are_rejected_and_the_others_answered
 async def test_b4_a_flood_whose_rejects_are_never_read_is_cut_off(
     tmp_path: Path, unread: str
 ) -> None:
-    limits = WireLimits(max_queued_requests=100)
+    limits = WireLimits(max_queued_requests=100, max_control_units_per_s=0)  # read at full speed
     async with (
         seed(tmp_path, METAINFO, PAYLOAD, wire=limits) as (session, address),
         dialled(METAINFO, address) as wire,

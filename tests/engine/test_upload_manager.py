@@ -1,19 +1,23 @@
 """The blocks that one peer's link gets from its torrent, without a socket."""
 
+import random
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from tests.support.peer_pair import GEOMETRY, open_connection, sent
-from torrent_engine.base.ids import BLOCK_BYTES
+from torrent_engine.base.config import ChokerConfig, TransferConfig
+from torrent_engine.base.ids import BLOCK_BYTES, PeerAddress, PeerId
 from torrent_engine.codec.bitfield import Bitfield
+from torrent_engine.engine.peer import Identity, Peer
 from torrent_engine.engine.read_buffers import READ_AHEAD_BYTES, ReadBuffers
-from torrent_engine.engine.upload_manager import PeerUploads
+from torrent_engine.engine.upload_manager import PeerUploads, UploadManager
 from torrent_engine.net.peer_link import Refill
+from torrent_engine.policy.candidates import Source
 from torrent_engine.policy.rate import RateMeter
 from torrent_engine.protocol.wire.connection import PeerConnection
-from torrent_engine.protocol.wire.messages import BlockRequest
+from torrent_engine.protocol.wire.messages import BlockRequest, PeerInterested, PeerNotInterested
 
 NO_BYTES = b"\x00" * BLOCK_BYTES
 
@@ -182,3 +186,102 @@ def test_what_a_rate_limit_allowed_for_requests_that_are_refused_is_given_back()
     ask(uploads.connection, 1, 2)
     assert uploads.source.refill() is Refill.QUEUED
     assert throttle.balance == uploads.totals.uploaded_bytes == 2 * BLOCK_BYTES
+
+
+# -- who is unchoked ----------------------------------------------------------------------------
+
+
+class Swarm:
+    """An UploadManager and its peers, who say that they are interested or not."""
+
+    def __init__(self, peers: int, *, slots: int = 3) -> None:
+        config = ChokerConfig(upload_slots=slots, optimistic_slots=1)
+        self.peers = [self._peer(number) for number in range(peers)]
+        torrent: Any = SimpleNamespace(
+            shared_config=SimpleNamespace(choker=config),
+            rng=random.Random(1),
+            clock=lambda: 100.0,
+            peers=set(self.peers),
+            is_complete=True,
+        )
+        self.torrent = torrent
+        self.subject = UploadManager(torrent, lambda _error: None)
+        self.subject.set_active(active=True)
+        self.rounds = 0
+        choose = self.subject._choker.rechoke
+
+        def count(*arguments: Any, **keywords: Any) -> Any:
+            self.rounds += 1
+            return choose(*arguments, **keywords)
+
+        self.subject._choker.rechoke = count  # type: ignore[method-assign]
+
+    @staticmethod
+    def _peer(number: int) -> Any:
+        link: Any = SimpleNamespace(connection=open_connection(), flush=lambda: None)
+        return Peer(
+            link,
+            Identity(PeerAddress("10.0.0.1", 1 + number), PeerId(b"%020d" % number)),
+            Source.PEX,
+            TransferConfig(),
+            0.0,
+        )
+
+    def says(self, number: int, *, interested: bool) -> None:
+        peer = self.peers[number]
+        peer.connection.peer_interested = interested
+        if interested:
+            self.subject.on_interested(peer, PeerInterested())
+        else:
+            self.subject.on_not_interested(peer, PeerNotInterested())
+
+    @property
+    def unchoked(self) -> list[int]:
+        return [at for at, peer in enumerate(self.peers) if not peer.connection.am_choking]
+
+
+def test_f11_a_free_slot_is_given_away_at_once_and_nobody_else_is_looked_at() -> None:
+    swarm = Swarm(100)
+    for number in range(4):
+        swarm.says(number, interested=True)
+    assert swarm.unchoked == [0, 1, 2, 3]
+    assert swarm.rounds == 0
+
+
+def test_f11_a_flood_of_interest_leads_to_one_decision_a_round_and_few_messages() -> None:
+    swarm = Swarm(100)
+    for number in range(50):
+        swarm.says(number, interested=True)
+    for _ in range(1_000):
+        swarm.says(60, interested=True)
+        swarm.says(60, interested=False)
+        swarm.says(0, interested=False)
+        swarm.says(0, interested=True)
+    assert swarm.rounds == 0
+    swarm.subject.run_round(100.0)
+    swarm.subject.run_round(100.0)
+    assert swarm.rounds == 1
+    assert len(swarm.unchoked) == 4
+    assert sum(len(sent(peer.connection)) for peer in swarm.peers) <= 5 * 8
+
+
+def test_b12_who_does_not_want_a_slot_any_more_gives_it_to_others_within_a_round() -> None:
+    swarm = Swarm(5)
+    for number in range(5):
+        swarm.says(number, interested=True)
+    swarm.says(2, interested=False)
+    swarm.says(4, interested=True)  # may not jump the queue of those who waited before it
+    assert swarm.unchoked == [0, 1, 2, 3]
+    swarm.subject.run_round(100.0)
+    assert swarm.unchoked == [0, 1, 3, 4]
+
+
+def test_b12_the_slot_of_who_left_goes_to_others_within_a_round() -> None:
+    swarm = Swarm(5)
+    for number in range(5):
+        swarm.says(number, interested=True)
+    gone = swarm.peers[1]
+    swarm.torrent.peers.discard(gone)
+    swarm.subject.peer_left(gone)
+    swarm.subject.run_round(100.0)
+    assert swarm.unchoked == [0, 1, 2, 3, 4]  # the one that left among them

@@ -12,7 +12,9 @@ import pytest
 
 from tests.support.clock import ManualClock
 from tests.support.peer_pair import GEOMETRY, INFO_HASH, THEIR_ID, make_connection
+from torrent_engine.base.config import WireLimits
 from torrent_engine.base.ids import PeerAddress
+from torrent_engine.net.link_budget import LinkBudget
 from torrent_engine.net.peer_link import PeerLink, Refill
 from torrent_engine.net.transport import TcpTransport
 from torrent_engine.protocol.wire.connection import PeerConnection
@@ -45,13 +47,13 @@ class OpenGate:
 class Ends:
     """A link under test, the socket of the other side, and what came in."""
 
-    def __init__(self, *, small: bool = False) -> None:
+    def __init__(self, *, small: bool = False, limits: WireLimits | None = None) -> None:
         ours, self.theirs = socket.socketpair()
         for sock in (ours, self.theirs):
             sock.settimeout(0.0)
             if small:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 * KIB)
-        self.connection = make_connection()
+        self.connection = make_connection(limits=limits)
         self.gate = OpenGate()
         self.events: list[PeerEvent] = []
         self.counts: list[int] = []
@@ -62,6 +64,7 @@ class Ends:
             PeerAddress("127.0.0.1", 1),
             self.connection,
             gate=self.gate,
+            budget=LinkBudget(limits or WireLimits()),
             clock=lambda: 1.0,
         )
 
@@ -458,6 +461,7 @@ async def test_at_a_low_rate_a_block_leaves_in_steps() -> None:
         PeerAddress("127.0.0.1", 1),
         ends.connection,
         gate=ends.gate,
+        budget=LinkBudget(WireLimits()),
         clock=clock,
     )
     throttle = Allowance()
@@ -479,3 +483,52 @@ async def test_at_a_low_rate_a_block_leaves_in_steps() -> None:
 
 def test_the_geometry_of_these_tests_has_the_block_they_ask_for() -> None:
     assert GEOMETRY.block_length(0, 0) == 16 * KIB
+
+
+# -- messages beside payload ----------------------------------------------------------------------
+
+NOTHING = b"\x00\x00\x00\x00"
+
+
+async def test_f11_a_link_over_its_limit_is_not_read_and_still_written() -> None:
+    ends = Ends(
+        limits=WireLimits(
+            max_control_units_per_s=1e-9,
+            control_burst_units=500,
+            max_shared_control_units_per_s=1,
+        )
+    )
+    async with running(ends):
+        ends.theirs.send(THEIRS + NOTHING * 2_000)
+        await ends.until(lambda: len(ends.events) >= 500)
+        for _ in range(100):
+            await anyio.lowlevel.checkpoint()
+        assert len(ends.events) <= 600
+        ends.connection.set_interested(interested=True)
+        ends.link.flush()
+        assert await ends.receive(5) == b"\x00\x00\x00\x01\x02"
+    assert ends.reason == "the test is over"
+
+
+async def test_f11_others_have_their_turn_between_the_messages_of_one_read() -> None:
+    ends, seen, most = Ends(), 0, 0
+    async with running(ends):
+        ends.theirs.send(THEIRS + NOTHING * 1_500)
+        with anyio.fail_after(5):
+            while len(ends.events) < 1_501:
+                await anyio.lowlevel.checkpoint()
+                most, seen = max(most, len(ends.events) - seen), len(ends.events)
+    assert most <= 3 * 64
+
+
+async def test_f11_what_was_left_of_a_read_is_handled_after_a_handover() -> None:
+    ends = Ends()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(ends.run)
+        ends.theirs.send(THEIRS + NOTHING * 1_500)
+        await ends.until(lambda: ends.connection.has_unparsed)
+        ends.link.detach()
+    seen = len(ends.events)
+    assert seen < 1_501
+    async with running(ends):
+        await ends.until(lambda: len(ends.events) == 1_501)

@@ -52,6 +52,7 @@ __all__ = [
     "METADATA_MESSAGE_BENCODE_LIMITS",
     "MIB",
     "STORED_BENCODE_LIMITS",
+    "PEX_BENCODE_LIMITS",
     "TRACKER_BENCODE_LIMITS",
     "AddressClass",
     "BandwidthConfig",
@@ -128,6 +129,14 @@ class WireLimits:
     """Time in which a peer took nothing of what we send; then the connection is closed."""
     inactivity_timeout_s: float = 600.0
     """Time in which neither side wanted or moved payload; then the connection is closed."""
+    max_control_units_per_s: float = 50.0
+    """Messages beside payload that each link may send in the long run; while it is over that, it
+    is not read. Costly kinds count more than once; who moves payload may send more. 0 is unlimited.
+    """
+    control_burst_units: int = 2_000
+    """The same at once."""
+    max_shared_control_units_per_s: int = 10_000
+    """What all links may send together beyond that, whoever it is: about 4 % of a processor."""
     keep_alive_s: float = 110.0
     """Our own silence after which we send a keep-alive; BEP 3 says about two minutes."""
     reqq: int = 2_000
@@ -363,7 +372,6 @@ METADATA_MESSAGE_BENCODE_LIMITS: Final = BencodeLimits(
     max_depth=10, max_tokens=500, max_bytes=17 * KIB
 )
 TRACKER_BENCODE_LIMITS: Final = BencodeLimits(max_depth=10, max_tokens=20_000, max_bytes=MIB)
-EXTENSION_BENCODE_LIMITS: Final = BencodeLimits(
-    max_depth=10, max_tokens=10_000, max_bytes=512 * KIB
-)
+EXTENSION_BENCODE_LIMITS: Final = BencodeLimits(max_depth=10, max_tokens=2_000, max_bytes=64 * KIB)
+PEX_BENCODE_LIMITS: Final = BencodeLimits(max_depth=10, max_tokens=2_000, max_bytes=500 * KIB)
 DHT_BENCODE_LIMITS: Final = BencodeLimits(max_depth=10, max_tokens=500, max_bytes=4 * KIB)

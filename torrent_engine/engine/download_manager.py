@@ -30,6 +30,7 @@ from torrent_engine.protocol.wire.messages import (
 )
 
 REJECTED_PAUSE_S: Final = 1.0  # ours: a peer that rejects is asked again by the next tick but one
+UNCHOKED_PAUSE_S: Final = 1.0  # ours: chokes and unchokes in turn make us pick blocks once a second
 FLUSH_AGE_S: Final = 2.0  # RELIABILITY section 3: at most this much of unverified blocks is lost
 
 
@@ -130,9 +131,13 @@ class DownloadManager:
         self._release(event.lost)
 
     def on_unchoked(self, peer: Peer, _event: PeerUnchoked) -> None:
-        """Begin to ask a peer."""
-        peer.last_block_s = self._clock()
-        peer.wants_requests = True
+        """Begin to ask a peer: at once, or with the next tick if it has just unchoked us before."""
+        now = self._clock()
+        if not peer.connection.outstanding:  # else it owes us blocks as long as it did before
+            peer.last_block_s = now
+        peer.wants_requests = now - peer.unchoked_us_s >= UNCHOKED_PAUSE_S
+        if peer.wants_requests:
+            peer.unchoked_us_s = now
 
     def on_allowed_fast(self, peer: Peer, _event: AllowedFast) -> None:
         """Ask for a piece that may be had while choked."""

@@ -9,11 +9,11 @@ from typing import Final
 
 from torrent_engine.base.config import SharedConfig
 from torrent_engine.base.network_config import NetworkConfig
+from torrent_engine.protocol.wire.exchange import UT_PEX
 from torrent_engine.protocol.wire.extension import DONT_HAVE
 from torrent_engine.protocol.wire.holepunch import UT_HOLEPUNCH
 from torrent_engine.protocol.wire.metadata import UT_METADATA
 
-UT_PEX: Final = "ut_pex"
 _NUMBERS: Final = {UT_PEX: 1, UT_METADATA: 2, UT_HOLEPUNCH: 4, DONT_HAVE: 7}
 
 

@@ -108,6 +108,7 @@ class LinkLives:
             opened.address,
             opened.connection,
             gate=self._role.gate,
+            budget=self._swarm.link_budget,
             clock=self._swarm.clock,
         )
         self.own.exclude_local(opened.transport.local_host)

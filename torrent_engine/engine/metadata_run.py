@@ -18,7 +18,6 @@ from torrent_engine.codec.magnet import Magnet
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.engine.event_bus import EventBus
 from torrent_engine.engine.events import MetadataReceived, StatsUpdated
-from torrent_engine.engine.extensions import UT_PEX
 from torrent_engine.engine.greeting import MagnetGreeting
 from torrent_engine.engine.holepunch import make_holepunch
 from torrent_engine.engine.inheritance import Inheritance
@@ -34,6 +33,7 @@ from torrent_engine.engine.states import Signal, State, StateMachine
 from torrent_engine.engine.torrent import Swarm, Totals
 from torrent_engine.policy.candidates import PRIVATE_SOURCES, CandidateList
 from torrent_engine.protocol.tracker.announce import AnnounceTotals
+from torrent_engine.protocol.wire.exchange import UT_PEX
 from torrent_engine.protocol.wire.metadata import UT_METADATA
 
 TICK_S: Final = 0.25  # ours: requests that nobody answered are asked of somebody else this soon
@@ -102,6 +102,7 @@ class MetadataRun:
             peers=set(),
             totals=Totals(),
             buffers=shared.buffers,
+            link_budget=shared.link_budget,
             clock=shared.clock,
             rng=shared.rng,
         )

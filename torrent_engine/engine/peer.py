@@ -63,6 +63,7 @@ class Peer:
         "source",
         "tell_connected",
         "unchoked_s",
+        "unchoked_us_s",
         "upload_rate",
         "uploaded_at_unchoke_bytes",
         "uploaded_bytes",
@@ -98,8 +99,7 @@ class Peer:
         self.pipeline = RequestPipeline(config)
         self.download_rate = RateMeter()
         self.upload_rate = RateMeter()
-        self.downloaded_bytes = 0
-        self.uploaded_bytes = 0
+        self.downloaded_bytes = self.uploaded_bytes = 0
         self.downloaded_now_bytes = 0
         """Payload of the read that is being handled."""
         self.wants_requests = False
@@ -107,11 +107,13 @@ class Peer:
         the blocks in it are neither outstanding nor taken yet."""
         self.received_blocks = 0
         """Blocks of the read that is being handled."""
-        self.connected_s = now
-        self.last_block_s = now
+        self.connected_s = self.last_block_s = now
         self.quiet_until_s = 0.0
         """No request before this: the peer rejects at the moment."""
         self.unchoked_s = 0.0
+        """When we unchoked it last."""
+        self.unchoked_us_s = float("-inf")
+        """When it unchoked us and we asked for blocks at once."""
         self.uploaded_at_unchoke_bytes = 0
 
     @property

@@ -13,12 +13,12 @@ from torrent_engine.base.config import PexConfig, PoolConfig
 from torrent_engine.base.errors import RemoteProtocolError
 from torrent_engine.base.ids import PeerAddress
 from torrent_engine.base.network_config import LinkEncryption, LinkProtocol
-from torrent_engine.engine.extensions import UT_PEX
 from torrent_engine.engine.peer import Peer
 from torrent_engine.policy.candidates import CandidateList, Source
 from torrent_engine.policy.hearsay import Hearsay
 from torrent_engine.policy.peer_exchange import Change, ContactBook
 from torrent_engine.protocol.wire.exchange import (
+    UT_PEX,
     PexContact,
     PexFlag,
     PexMessage,

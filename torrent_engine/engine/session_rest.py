@@ -168,6 +168,7 @@ class SessionRest(SessionLife):
             peers=set(),
             totals=self.totals,
             buffers=shared.buffers,
+            link_budget=shared.link_budget,
             clock=shared.clock,
             rng=shared.rng,
         )

@@ -145,6 +145,7 @@ class SessionRun:
             peers=set(),
             totals=settings.totals,
             buffers=shared.buffers,
+            link_budget=shared.link_budget,
             read_buffers=shared.read_buffers,
             clock=shared.clock,
             rng=shared.rng,

@@ -39,6 +39,7 @@ from torrent_engine.net.dht_service import DhtService
 from torrent_engine.net.http_client import HttpClient
 from torrent_engine.net.incoming import IncomingRouter
 from torrent_engine.net.name_resolver import LookUp, NameResolver, system_look_up
+from torrent_engine.net.link_budget import LinkBudget
 from torrent_engine.net.port_mapping import PortMapper
 from torrent_engine.net.tracker_client import TrackerClient
 from torrent_engine.net.waiting_room import WaitingRoom
@@ -94,6 +95,7 @@ class SharedResources:
         """Looks all names up."""
         self.ip_filter = LiveIpFilter(self.config.network.ip_filter, self.resolver)
         self.own_address = OwnAddress()
+        self.link_budget = LinkBudget(self.config.wire)
         self.buffers = BufferPool(self.config.transfer.receive_buffer_bytes)
         self.read_buffers = ReadBuffers()
         self.owners = Owners()

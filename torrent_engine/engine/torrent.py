@@ -11,6 +11,7 @@ from torrent_engine.disk.storage import StorageManager
 from torrent_engine.engine.event_bus import EventBus
 from torrent_engine.engine.peer import Peer
 from torrent_engine.engine.read_buffers import ReadBuffers
+from torrent_engine.net.link_budget import LinkBudget
 from torrent_engine.policy.picker import Picker
 from torrent_engine.policy.pieces import PieceTable
 from torrent_engine.policy.suspicion import Suspicion
@@ -40,6 +41,7 @@ class Swarm:
     """Who is connected now; only the PeerPool changes it."""
     totals: Totals
     buffers: BufferPool
+    link_budget: LinkBudget
     clock: Callable[[], float]
     rng: random.Random
 

@@ -17,7 +17,6 @@ from torrent_engine.disk.writer import PieceWriter
 from torrent_engine.engine.bandwidth_manager import RateLimits
 from torrent_engine.engine.download_manager import DownloadManager
 from torrent_engine.engine.events import FileCompleted
-from torrent_engine.engine.extensions import UT_PEX
 from torrent_engine.engine.greeting import TorrentGreeting
 from torrent_engine.engine.holepunch import Holepunch, make_holepunch
 from torrent_engine.engine.inheritance import Inheritance
@@ -41,6 +40,7 @@ from torrent_engine.engine.web_seeds import WebSeeds
 from torrent_engine.policy.candidates import CandidateList
 from torrent_engine.policy.suspicion import Verdict
 from torrent_engine.protocol.tracker.announce import AnnounceTotals
+from torrent_engine.protocol.wire.exchange import UT_PEX
 from torrent_engine.protocol.wire.metadata import UT_METADATA
 
 TICK_S: Final = 0.25  # ours: "have" messages are gathered this long
@@ -233,6 +233,7 @@ class Transfer:
             await anyio.sleep(TICK_S)
             self._announce_pieces()
             self._serving.tick(self.torrent.clock())
+            self.uploads.run_round(self.torrent.clock())
             if self.bandwidth.limits_downloads:
                 self._hold_back(self.torrent.clock())
             if self.torrent.picker.deadlines.bits:

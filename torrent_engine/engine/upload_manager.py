@@ -41,25 +41,47 @@ class UploadManager:
         self._choker = Choker(config, torrent.rng)
         self._upload_slots = UploadSlots(config)
         self._next_rechoke_s = 0.0
+        self._unchoked: set[Peer] = set()
+        self._all_slots = config.upload_slots + config.optimistic_slots
+        """Who may be unchoked at once, as of the last time that everybody was looked at."""
+        self._is_due = False
+        """Somebody may have a slot that another has, or had, now."""
         self.is_active = False
 
     def source(self, peer: Peer) -> "PeerUploads":
         """Return what gives one peer's link the blocks that it asked for."""
         return PeerUploads(peer, self._torrent, self._on_error)
 
-    def on_interested(self, _peer: Peer, _event: PeerInterested) -> None:
-        """Give a free slot away at once."""
-        self.rechoke(self._torrent.clock())
+    def on_interested(self, peer: Peer, _event: PeerInterested) -> None:
+        """Give a free slot away at once; where none is free, the next round decides."""
+        if not self.is_active or not peer.connection.am_choking:
+            return
+        has_room = len(self._unchoked) < self._all_slots and not self._is_due
+        if has_room and not (peer.is_upload_only or peer.has_all):
+            self._unchoke(peer, self._torrent.clock())
+        else:  # others may have waited longer for a slot that is free
+            self._is_due = True
 
     def on_not_interested(self, peer: Peer, _event: PeerNotInterested) -> None:
-        """Take back the slot of a peer that does not want it."""
-        peer.connection.choke()
-        self.rechoke(self._torrent.clock())
+        """Take back the slot of a peer that does not want it, in the next round.
+
+        So a peer that changes its mind in between changes nothing.
+        """
+        self._is_due = self._is_due or peer in self._unchoked
 
     def peer_left(self, peer: Peer) -> None:
         """Give a slot to others."""
-        if not peer.connection.am_choking:
-            self.rechoke(self._torrent.clock())
+        if peer in self._unchoked:
+            self._unchoked.discard(peer)
+            self._is_due = True
+
+    def run_round(self, now: float) -> None:
+        """Decide again if something has happened; to be called a few times a second.
+
+        What peers say has no other effect, however often they say it.
+        """
+        if self._is_due:
+            self.rechoke(now)
 
     def tick(self, now: float) -> None:
         """Rechoke when it is time."""
@@ -77,23 +99,29 @@ class UploadManager:
 
     def rechoke(self, now: float) -> None:
         """Choke and unchoke so that the slots are where the choker wants them."""
+        self._is_due = False
         chosen: frozenset[object] = frozenset()
         if self.is_active:
             peers = [self._view(peer, now) for peer in self._torrent.peers]
             seeding = self._torrent.is_complete
             slots = self._slots(peers, now, seeding=seeding)
+            self._all_slots = slots + self._torrent.shared_config.choker.optimistic_slots
             chosen = self._choker.rechoke(peers, now=now, seeding=seeding, slots=slots)
         for peer in tuple(self._torrent.peers):
-            connection = peer.connection
             if peer in chosen:
-                if connection.am_choking:
-                    connection.unchoke()
-                    peer.unchoked_s = now
-                    peer.uploaded_at_unchoke_bytes = peer.uploaded_bytes
-                    peer.link.flush()
-            elif not connection.am_choking:
-                connection.choke()
+                self._unchoke(peer, now)
+            elif not peer.connection.am_choking:
+                self._unchoked.discard(peer)
+                peer.connection.choke()
                 peer.link.flush()
+
+    def _unchoke(self, peer: Peer, now: float) -> None:
+        if peer.connection.am_choking:
+            self._unchoked.add(peer)
+            peer.connection.unchoke()
+            peer.unchoked_s = now
+            peer.uploaded_at_unchoke_bytes = peer.uploaded_bytes
+            peer.link.flush()
 
     def _slots(self, peers: list[PeerView], now: float, *, seeding: bool) -> int:
         rate = sum(peer.upload_bytes_per_s for peer in peers)
@@ -259,9 +287,7 @@ class PeerUploads:
     def _those_we_have(self, requests: list[BlockRequest]) -> list[BlockRequest]:
         """Reject the requests for pieces that we do not have; return the others."""
         has = self._torrent.table.have.has
-        for request in requests:
-            if not has(request[0]):
-                self._peer.connection.reject(request)
+        self._peer.connection.reject_missing([each for each in requests if not has(each[0])])
         return [request for request in requests if has(request[0])]
 
     def rest(self) -> None:

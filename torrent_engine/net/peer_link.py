@@ -11,6 +11,7 @@ import anyio
 import anyio.lowlevel
 
 from torrent_engine.base.ids import PeerAddress
+from torrent_engine.net.link_budget import LinkBudget
 from torrent_engine.net.loop_turn import LOOP_TURN
 from torrent_engine.net.transport import Transport
 from torrent_engine.protocol.wire.connection import PeerConnection
@@ -81,6 +82,7 @@ class PeerLink:
         connection: PeerConnection,
         *,
         gate: Gate,
+        budget: LinkBudget,
         clock: Callable[[], float],
     ) -> None:
         self.address = address
@@ -96,7 +98,9 @@ class PeerLink:
         self.transport = transport
         self.sends_by_kernel = transport.sends_by_kernel
         self._gate = gate
+        self._allowance = budget.allowance()
         self._clock = clock
+        self._sent_bytes = 0
         self._pending: list[bytes | memoryview] = []
         self._is_blocked = False
         self._is_fed = False
@@ -213,7 +217,9 @@ class PeerLink:
         throttle = self.upload_throttle
         if throttle is not None and (bytes_per_s := throttle.pace_bytes_per_s):
             return self._send_at_pace(pending, bytes_per_s)
-        self._forget_sent(pending, self.transport.send_some(pending))
+        sent = self.transport.send_some(pending)
+        self._sent_bytes += sent
+        self._forget_sent(pending, sent)
         return True
 
     def _send_at_pace(self, pending: list[bytes | memoryview], bytes_per_s: float) -> bool:
@@ -223,6 +229,7 @@ class PeerLink:
             return False
         step = max(int(bytes_per_s * PACE_STEP_S), MIN_PACE_BYTES)
         sent = self.transport.send_some([memoryview(pending[0])[:step]])
+        self._sent_bytes += sent
         self._forget_sent(pending, sent)
         self._paced_until_s = max(self._paced_until_s, now - PACE_STEP_S) + sent / bytes_per_s
         return True
@@ -274,7 +281,9 @@ class PeerLink:
             self._is_blocked = False
             self.flush()
 
-    async def _read(self, on_events: Callable[[list[PeerEvent], int], None]) -> None:
+    async def _read(  # noqa: C901, PLR0912 - the hot loop
+        self, on_events: Callable[[list[PeerEvent], int], None]
+    ) -> None:
         # By the design's figures waiting costs 10 us, and a saturated transfer hardly ever waits:
         # the socket is tried first. A checkpoint each few reads lets the other peers have a turn.
         connection, gate, receive_into = self.connection, self._gate, self.transport.receive_into
@@ -285,29 +294,46 @@ class PeerLink:
             if LOOP_TURN.is_over:
                 await LOOP_TURN.pass_on()
                 reads = 0
-            try:
-                if self.download_throttle is None:
-                    count = receive_into(connection.receive_buffer())
-                else:
-                    count = await self._receive_limited(self.download_throttle)
-            except BlockingIOError:
-                await self.transport.wait_readable()
-                continue
-            except OSError as error:
-                self.end(error.strerror or str(error))
-                break
-            if not count:
-                self.end("closed by the peer")
-                break
-            on_events(connection.bytes_received(count, now=self._clock()), count)
+            if connection.has_unparsed:
+                count, events = 0, connection.parse_more(now=self._clock())
+            else:
+                try:
+                    if self.download_throttle is None:
+                        count = receive_into(connection.receive_buffer())
+                    else:
+                        count = await self._receive_limited(self.download_throttle)
+                except BlockingIOError:
+                    await self.transport.wait_readable()
+                    continue
+                except OSError as error:
+                    self.end(error.strerror or str(error))
+                    break
+                if not count:
+                    self.end("closed by the peer")
+                    break
+                events = connection.bytes_received(count, now=self._clock())
+            on_events(events, count)
             if connection.is_violated:
                 self.end("protocol violated")
                 break
             self.flush()
             reads += 1
+            if connection.control_units:
+                await self._pay_for_control()
             if reads >= READS_PER_TURN:
                 reads = 0
                 await anyio.lowlevel.checkpoint()
+
+    async def _pay_for_control(self) -> None:
+        """Let others have a turn after messages beside payload; a longer one after too many."""
+        connection = self.connection
+        units, connection.control_units = connection.control_units, 0
+        moved_bytes = connection.received_bytes + self._sent_bytes
+        wait_s = self._allowance.charge(units, moved_bytes, self._clock())
+        if wait_s:
+            await anyio.sleep(wait_s)
+        elif connection.has_unparsed:
+            await anyio.lowlevel.checkpoint()
 
     async def _receive_limited(self, throttle: Throttle) -> int:
         """Receive as much as a rate limit lets in, as soon as that is one byte."""

@@ -99,6 +99,7 @@ def ready(transfer: TransferConfig | None) -> PeerConnection:
     connection.peer_choking = False
     connection.request_blocks([*ASKED, FORSAKEN])
     connection.forsake([FORSAKEN])
+    connection.peer_choking = True
     return connection
 
 

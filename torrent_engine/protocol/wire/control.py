@@ -5,16 +5,24 @@ Source: BEP 3, BEP 5 (port), BEP 6, BEP 10, BEP 54. Lengths are checked before t
 
 import struct
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
+from torrent_engine.base.config import (
+    EXTENSION_BENCODE_LIMITS,
+    KIB,
+    METADATA_MESSAGE_BENCODE_LIMITS,
+    PEX_BENCODE_LIMITS,
+)
 from torrent_engine.base.errors import RemoteProtocolError
 from torrent_engine.base.ids import PieceIndex
 from torrent_engine.codec.bitfield import Bitfield
+from torrent_engine.protocol.wire.exchange import UT_PEX
 from torrent_engine.protocol.wire.extension import (
     DONT_HAVE,
     MAX_EXTENSIONS,
     decode_extension_handshake,
 )
+from torrent_engine.protocol.wire.holepunch import UT_HOLEPUNCH
 from torrent_engine.protocol.wire.messages import (
     AllowedFast,
     BlockRequest,
@@ -34,12 +42,22 @@ from torrent_engine.protocol.wire.messages import (
     RequestCancelled,
     RequestRejected,
 )
+from torrent_engine.protocol.wire.metadata import UT_METADATA
 
 if TYPE_CHECKING:
     from torrent_engine.protocol.wire.connection import PeerConnection
 
 _BLOCK = struct.Struct(">III").unpack
 MAX_ALLOWED_FAST_IN: Final = 100  # ours; BEP 6 speaks of about ten
+MAX_PORTS: Final = 3  # ours: DHT ports that one peer may name, one after the other
+
+# What messages cost beyond the one unit of each, which stands for 2 to 10 us.
+CHANGE_UNITS: Final = 8
+"""A choke or interest, or its end, where that is news: somebody may be unchoked, or asked."""
+BITFIELD_UNITS: Final = 64
+BITFIELD_PIECES_PER_UNIT: Final = 1024
+EXTENDED_UNITS: Final = 8
+EXTENDED_BYTES_PER_UNIT: Final = 64
 
 FIXED_FRAME_BYTES: Final[dict[int, int]] = {
     MessageId.CHOKE: 1,
@@ -69,6 +87,26 @@ BEP_OF: Final[dict[int, int]] = {
 }
 """Where a message that is not of BEP 3 is defined."""
 
+
+class BodySizes(NamedTuple):
+    """How long the payload of an extension's message may be, behind its extended id."""
+
+    low_bytes: int
+    high_bytes: int
+    bep: int
+
+
+EXTENDED_HEADER_BYTES: Final = 2
+EXTENSION_HANDSHAKE: Final = "extension handshake"
+EXTENSION_SIZES: Final[Mapping[str, BodySizes]] = {
+    EXTENSION_HANDSHAKE: BodySizes(0, EXTENSION_BENCODE_LIMITS.max_bytes, 10),
+    UT_METADATA: BodySizes(0, METADATA_MESSAGE_BENCODE_LIMITS.max_bytes, 9),
+    UT_PEX: BodySizes(0, PEX_BENCODE_LIMITS.max_bytes, 11),
+    UT_HOLEPUNCH: BodySizes(0, KIB, 55),  # ours: 24 bytes, and what later versions may add
+    DONT_HAVE: BodySizes(4, 4, 54),
+}
+"""Of the extensions that we know; others may be as long as any extension's."""
+
 IGNORED_IDS: Final = frozenset({21, 22, 23})
 """BEP 52's hash messages: a hybrid torrent's peer may send them, we load its v1 part.
 
@@ -76,8 +114,11 @@ They are passed over as they come and never held in memory.
 """
 
 
-def _choke(connection: "PeerConnection", _payload: memoryview) -> PeerEvent:
+def _choke(connection: "PeerConnection", _payload: memoryview) -> PeerEvent | None:
+    if connection.peer_choking:
+        return None
     connection.peer_choking = True
+    connection.control_units += CHANGE_UNITS
     lost: tuple[BlockRequest, ...] = ()
     if not connection.fast_enabled:
         lost = connection.outstanding_requests()
@@ -85,18 +126,27 @@ def _choke(connection: "PeerConnection", _payload: memoryview) -> PeerEvent:
     return PeerChoked(lost)
 
 
-def _unchoke(connection: "PeerConnection", _payload: memoryview) -> PeerEvent:
+def _unchoke(connection: "PeerConnection", _payload: memoryview) -> PeerEvent | None:
+    if not connection.peer_choking:
+        return None
     connection.peer_choking = False
+    connection.control_units += CHANGE_UNITS
     return PeerUnchoked()
 
 
-def _interested(connection: "PeerConnection", _payload: memoryview) -> PeerEvent:
+def _interested(connection: "PeerConnection", _payload: memoryview) -> PeerEvent | None:
+    if connection.peer_interested:
+        return None
     connection.peer_interested = True
+    connection.control_units += CHANGE_UNITS
     return PeerInterested()
 
 
-def _not_interested(connection: "PeerConnection", _payload: memoryview) -> PeerEvent:
+def _not_interested(connection: "PeerConnection", _payload: memoryview) -> PeerEvent | None:
+    if not connection.peer_interested:
+        return None
     connection.peer_interested = False
+    connection.control_units += CHANGE_UNITS
     return PeerNotInterested()
 
 
@@ -114,9 +164,16 @@ def _have(connection: "PeerConnection", payload: memoryview) -> PeerEvent:
 
 
 def _bitfield(connection: "PeerConnection", payload: memoryview) -> PeerEvent:
+    charge_bitfield(connection)
     # BEP 3 has it first or never, but aria2 packs many haves into a later bitfield or have all.
     connection.is_bitfield_over = True
     return PeerBitfield(Bitfield.from_bytes(bytes(payload), connection.piece_count))
+
+
+def charge_bitfield(connection: "PeerConnection") -> None:
+    """Count a message that speaks of every piece as the many that it may cost as much as."""
+    connection.control_units += BITFIELD_UNITS
+    connection.control_units += connection.piece_count // BITFIELD_PIECES_PER_UNIT
 
 
 def need_fast(connection: "PeerConnection", what: str) -> None:
@@ -127,6 +184,7 @@ def need_fast(connection: "PeerConnection", what: str) -> None:
 
 def _have_all(connection: "PeerConnection", _payload: memoryview) -> PeerEvent:
     need_fast(connection, "have all")
+    charge_bitfield(connection)
     connection.is_bitfield_over = True
     return PeerBitfield(Bitfield.full(connection.piece_count))
 
@@ -148,12 +206,17 @@ def _cancel(connection: "PeerConnection", payload: memoryview) -> PeerEvent | No
     request = BlockRequest(*_BLOCK(payload))
     if not connection.upload_requests.discard(request):
         return None  # already answered: BEP 3 lets the two cross
+    connection.control_units += 1
     connection.reject_asked(request)  # BEP 6: a cancelled request is answered all the same
     return RequestCancelled(request)
 
 
-def _port(_connection: "PeerConnection", payload: memoryview) -> PeerEvent:
-    return PortReceived(int.from_bytes(payload, "big"))
+def _port(connection: "PeerConnection", payload: memoryview) -> PeerEvent | None:
+    port, named = int.from_bytes(payload, "big"), connection.ports_in
+    if port in named or len(named) >= MAX_PORTS:
+        return None
+    named.add(port)
+    return PortReceived(port)
 
 
 def _suggest(connection: "PeerConnection", payload: memoryview) -> PeerEvent:
@@ -170,27 +233,34 @@ def _reject(connection: "PeerConnection", payload: memoryview) -> PeerEvent | No
 def _allowed_fast(connection: "PeerConnection", payload: memoryview) -> PeerEvent | None:
     need_fast(connection, "allowed fast")
     piece = _piece_index(connection, payload, 6)
-    if len(connection.allowed_fast_in) >= MAX_ALLOWED_FAST_IN:
+    allowed = connection.allowed_fast_in
+    if piece in allowed or len(allowed) >= MAX_ALLOWED_FAST_IN:
         return None
     connection.allowed_fast_in.add(piece)
     return AllowedFast(piece)
 
 
 def _extended(connection: "PeerConnection", payload: memoryview) -> PeerEvent | None:
-    if not connection.extensions_enabled:
-        raise RemoteProtocolError("extended message without the extension bit", bep=10)
-    number = payload[0]
-    body = bytes(payload[1:])
+    connection.control_units += EXTENDED_UNITS
+    number, body = payload[0], bytes(payload[1:])
     if number == 0:
-        handshake = decode_extension_handshake(body)
-        _merge_extensions(connection.peer_extensions, handshake.extensions)
-        return ExtensionHandshakeReceived(handshake)
-    name = connection.extension_names.get(number)
-    if name is None:
-        return None  # BEP 10: what nobody named is passed over
+        return _extension_handshake(connection, body)
+    name = connection.extension_names[number]
     if name == DONT_HAVE:
         return _dont_have(connection, body)
     return ExtensionMessageReceived(name, body)
+
+
+def _extension_handshake(connection: "PeerConnection", body: bytes) -> PeerEvent | None:
+    """Take what a peer says of itself; None if it says nothing new."""
+    digest = hash(body)
+    if digest == connection.last_extension_handshake:
+        return None
+    connection.control_units += len(body) // EXTENDED_BYTES_PER_UNIT
+    handshake = decode_extension_handshake(body)
+    connection.last_extension_handshake = digest
+    _merge_extensions(connection.peer_extensions, handshake.extensions)
+    return ExtensionHandshakeReceived(handshake)
 
 
 def _merge_extensions(known: dict[str, int], named: Mapping[str, int]) -> None:
@@ -201,8 +271,6 @@ def _merge_extensions(known: dict[str, int], named: Mapping[str, int]) -> None:
 
 
 def _dont_have(connection: "PeerConnection", body: bytes) -> PeerEvent | None:
-    if len(body) != 4:
-        raise RemoteProtocolError(f"lt_donthave of {len(body)} bytes", bep=54)
     if connection.geometry is None:
         connection.early.lost(int.from_bytes(body, "big"))
         return None
@@ -248,3 +316,23 @@ def check_frame(connection: "PeerConnection", kind: int, length: int) -> None:
         raise RemoteProtocolError(f"unknown message {kind}", bep=3)
     if not low <= length <= high:
         raise RemoteProtocolError(f"message {kind} of {length} bytes", bep=BEP_OF.get(kind, 3))
+
+
+def is_ignored(connection: "PeerConnection", number: int, length: int) -> bool:
+    """Check the extended id and the length of a message; return whether nobody named that id.
+
+    Such a message is passed over as it comes (BEP 10). Raises RemoteProtocolError if the length
+    cannot be, or there may be no such message at all.
+    """
+    if not connection.extensions_enabled:
+        raise RemoteProtocolError("extended message without the extension bit", bep=10)
+    if number == 0:
+        name: str | None = EXTENSION_HANDSHAKE
+    else:
+        name = connection.extension_names.get(number)
+    if name is None:
+        return True
+    sizes, body_bytes = EXTENSION_SIZES.get(name), length - EXTENDED_HEADER_BYTES
+    if sizes is not None and not sizes.low_bytes <= body_bytes <= sizes.high_bytes:
+        raise RemoteProtocolError(f"{name} of {body_bytes} bytes", bep=sizes.bep)
+    return False

@@ -15,6 +15,7 @@ from torrent_engine.protocol.wire.control import (
     MAX_ALLOWED_FAST_IN,
     Decoder,
     begin_with_none,
+    charge_bitfield,
     need_fast,
 )
 from torrent_engine.protocol.wire.messages import (
@@ -145,6 +146,7 @@ def _have(connection: "PeerConnection", payload: memoryview) -> None:
 
 
 def _bitfield(connection: "PeerConnection", payload: memoryview) -> None:
+    charge_bitfield(connection)
     connection.early.bitfield(bytes(payload))
     connection.is_bitfield_over = True
 

@@ -8,7 +8,7 @@ from enum import IntFlag
 from itertools import zip_longest
 from typing import Final, NamedTuple, TypeVar
 
-from torrent_engine.base.config import EXTENSION_BENCODE_LIMITS, PexConfig
+from torrent_engine.base.config import PEX_BENCODE_LIMITS, PexConfig
 from torrent_engine.base.errors import BencodeError, RemoteProtocolError
 from torrent_engine.base.ids import PeerAddress
 from torrent_engine.codec.bencode import BencodeValue, decode, encode
@@ -23,6 +23,7 @@ from torrent_engine.codec.compact import (
 T = TypeVar("T")
 Entries = dict[bytes, BencodeValue]
 
+UT_PEX: Final = "ut_pex"
 DEFAULTS: Final = PexConfig()
 
 
@@ -81,7 +82,7 @@ def decode_pex(payload: bytes, config: PexConfig = DEFAULTS) -> PexMessage:
     if len(payload) > config.max_message_bytes:
         raise RemoteProtocolError(f"ut_pex of {len(payload)} bytes", bep=11)
     try:
-        value = decode(payload, limits=EXTENSION_BENCODE_LIMITS)
+        value = decode(payload, limits=PEX_BENCODE_LIMITS)
     except BencodeError as error:
         raise RemoteProtocolError(f"ut_pex: {error}", bep=11) from error
     if not isinstance(value, dict):

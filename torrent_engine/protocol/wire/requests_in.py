@@ -21,6 +21,7 @@ _REQUEST_LENGTH = 13
 _REQUEST_FRAMES = struct.Struct(">IBIII").iter_unpack
 _new_tuple = tuple.__new__  # of a named tuple: without the frame of its own __new__
 MAX_FAST_COPIES: Final = 3  # libtorrent's: how often a choked peer may fetch an allowed-fast piece
+MAX_REQUESTS_AT_ONCE: Final = 256  # ours: where all are refused that takes half a millisecond
 NO_PIECES: Final = Geometry(total_bytes=0, piece_bytes=1)
 
 
@@ -61,7 +62,8 @@ class RequestsIn(Sender):
         last_piece = self._pieces.piece_count - 1
         last_begin = self._pieces.piece_bytes - BLOCK_BYTES
         room = 0 if self.am_choking else self.limits.max_queued_requests - len(queue)
-        stop = pos + (end - pos) // REQUEST_FRAME_BYTES * REQUEST_FRAME_BYTES
+        count, start = min((end - pos) // REQUEST_FRAME_BYTES, MAX_REQUESTS_AT_ONCE), pos
+        stop = pos + count * REQUEST_FRAME_BYTES
         try:
             for length, kind, piece, begin, size in _REQUEST_FRAMES(view[pos:stop]):
                 if kind != REQUEST or length != _REQUEST_LENGTH:
@@ -80,10 +82,17 @@ class RequestsIn(Sender):
             accepted += queue.extend(plain)
             if accepted:
                 events.append(BlocksRequested(tuple(accepted)))
+        self.control_units += (pos - start) // REQUEST_FRAME_BYTES - len(
+            accepted
+        )  # came to nothing
         return pos
 
     def _take_request(self, request: BlockRequest, accepted: list[BlockRequest]) -> None:
-        """Accept, reject or drop one request of the peer (rows B4 of the fault table)."""
+        """Accept, reject or drop one request of the peer (rows B4 of the fault table).
+
+        It counts as a control message: a flood of requests for single bytes costs as much as one.
+        """
+        self.control_units += 1
         piece, begin, length = request
         if self.geometry is None:
             self._refuse_choked(request)

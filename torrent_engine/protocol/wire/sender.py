@@ -65,6 +65,12 @@ class Sender(ABC):
         """Requests that we gave up; their blocks may still come and are no offence."""
         self.upload_requests = UploadQueue()
         """The peer's requests that wait for our answer, oldest first."""
+        self.ports_in: set[int] = set()
+        """The ports of its DHT node that the peer named."""
+        self.last_extension_handshake: int | None = None
+        """Hash of the last extension handshake of the peer; the same again is no news."""
+        self.control_units = 0
+        """What the messages of the peer that are no payload cost, until somebody resets it."""
         self.allowed_fast_in: set[int] = set()
         self.allowed_fast_out: set[int] = set()
         self.last_sent_s = now
@@ -214,6 +220,12 @@ class Sender(ABC):
         if self.fast_enabled:
             self._unsent_rejects += 1
             self._out.append(encode_block_message(MessageId.REJECT_REQUEST, request))
+
+    def reject_missing(self, requests: Sequence[BlockRequest]) -> None:
+        """Refuse requests for pieces that we do not have; they cost the peer something."""
+        self.control_units += len(requests)
+        for request in requests:
+            self.reject(request)
 
     def send_block(self, piece: int, begin_bytes: int, data: memoryview) -> None:
         """Queue one block; ``data`` must not change until it is sent."""

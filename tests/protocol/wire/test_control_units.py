@@ -1,0 +1,193 @@
+"""Messages beside payload: so many at a time, what is no news is no event, and each has a price."""
+
+import pytest
+
+from tests.support.peer_pair import GEOMETRY, feed, open_connection, plain, sent
+from torrent_engine.base.config import KIB
+from torrent_engine.base.ids import BLOCK_BYTES, PieceIndex
+from torrent_engine.codec.bencode import encode
+from torrent_engine.codec.bitfield import Bitfield
+from torrent_engine.protocol.wire.connection import TURN_UNITS, PeerConnection
+from torrent_engine.protocol.wire.control import MAX_PORTS
+from torrent_engine.protocol.wire.messages import (
+    KEEP_ALIVE,
+    AllowedFast,
+    BlockRequest,
+    BlocksRequested,
+    ExtensionHandshakeReceived,
+    MessageId,
+    PeerChoked,
+    PeerEvent,
+    PeerHas,
+    PeerInterested,
+    PeerNotInterested,
+    PeerUnchoked,
+    PortReceived,
+    ProtocolViolated,
+    encode_bitfield,
+    encode_block_message,
+    encode_extended,
+    encode_piece_header,
+    encode_piece_index,
+    encode_plain,
+    encode_port,
+)
+
+M = MessageId
+FIRST = BlockRequest(0, 0, BLOCK_BYTES)
+EXTENSIONS = {"ut_pex": 1, "ut_metadata": 2, "ut_holepunch": 4, "lt_donthave": 7, "other": 9}
+HANDSHAKE = encode_extended(0, encode({"m": {"ut_pex": 3}, "v": "x"}))
+
+
+def request(piece: int, begin: int = 0, length: int = BLOCK_BYTES, kind: M = M.REQUEST) -> bytes:
+    return encode_block_message(kind, BlockRequest(piece, begin, length))
+
+
+KINDS = {
+    "keep-alive": KEEP_ALIVE,
+    "choke": encode_plain(M.CHOKE),
+    "unchoke": encode_plain(M.UNCHOKE),
+    "interested": encode_plain(M.INTERESTED),
+    "not interested": encode_plain(M.NOT_INTERESTED),
+    "have": encode_piece_index(M.HAVE, 3),
+    "bitfield": encode_bitfield(Bitfield.from_int(5, GEOMETRY.piece_count)),
+    "have all": encode_plain(M.HAVE_ALL),
+    "port": encode_port(6881),
+    "suggest": encode_piece_index(M.SUGGEST_PIECE, 3),
+    "allowed fast": encode_piece_index(M.ALLOWED_FAST, 3),
+    "cancel": request(0, kind=M.CANCEL),
+    "request while choked": request(0),
+    "hash message": (1).to_bytes(4, "big") + bytes((21,)),
+    "extension handshake": HANDSHAKE,
+    "pex": encode_extended(1, b"de"),
+    "metadata request": encode_extended(2, encode({"msg_type": 0, "piece": 0})),
+    "hole punch": encode_extended(4, bytes(8)),
+    "lost piece": encode_extended(7, (3).to_bytes(4, "big")),
+    "other extension": encode_extended(9, b"x"),
+    "nobody's extension": encode_extended(99, b"x"),
+}
+
+
+def turns(connection: PeerConnection, data: bytes) -> list[list[PeerEvent]]:
+    """Feed as a link does: one read, then what it left, turn by turn."""
+    room = connection.receive_buffer()
+    assert len(data) <= len(room)  # 32 KiB
+    room[: len(data)] = data
+    made = [connection.bytes_received(len(data), now=0.0)]
+    while connection.has_unparsed:
+        made.append(connection.parse_more(now=0.0))
+    return made
+
+
+@pytest.mark.parametrize("message", KINDS.values(), ids=KINDS.keys())
+def test_f11_every_message_beside_payload_is_counted_and_few_are_handled_in_a_turn(
+    message: bytes,
+) -> None:
+    connection = open_connection(extensions=EXTENSIONS)
+    count = 290
+    made = turns(connection, message * count)
+    assert not connection.is_violated
+    assert connection.control_units >= count
+    assert max(map(len, made)) <= TURN_UNITS
+    assert len(made) >= 2
+
+
+@pytest.mark.parametrize("message", KINDS.values(), ids=KINDS.keys())
+def test_f11_what_is_handled_in_turns_is_what_would_come_at_once(message: bytes) -> None:
+    data = (message + KINDS["have"] + request(0)) * 100
+    at_once = feed(open_connection(extensions=EXTENSIONS), data)
+    in_turns = turns(open_connection(extensions=EXTENSIONS), data)
+    assert [event for made in in_turns for event in made] == at_once
+
+
+def test_f11_a_violation_comes_after_all_that_was_before_it_in_however_many_turns() -> None:
+    connection = open_connection()
+    made = turns(connection, KINDS["have"] * 1_000 + b"\x7f\xff\xff\xff\x07" + KINDS["have"])
+    events = [event for each in made for event in each]
+    assert events[:-1] == [PeerHas(PieceIndex(3))] * 1_000
+    assert isinstance(events[-1], ProtocolViolated)
+    assert not connection.has_unparsed
+
+
+def test_f11_payload_and_requests_that_are_taken_cost_nothing() -> None:
+    connection = open_connection()
+    connection.unchoke()
+    feed(connection, encode_plain(M.UNCHOKE))
+    connection.control_units = 0
+    connection.request_blocks([FIRST])
+    feed(connection, encode_piece_header(0, 0, BLOCK_BYTES) + bytes(BLOCK_BYTES))
+    begins = range(0, 64 * KIB, BLOCK_BYTES)
+    events = feed(connection, b"".join(request(1, begin) for begin in begins))
+    assert isinstance(events[0], BlocksRequested)
+    assert connection.control_units == 0
+
+
+IN_VAIN = {
+    "twice": request(0) * 40,
+    "too long": request(0, 0, 32 * KIB) * 40,
+    "a byte each": b"".join(request(0, begin, 1) for begin in range(40)),
+    "and cancelled": (request(0) + request(0, kind=M.CANCEL)) * 40,
+}
+
+
+@pytest.mark.parametrize("data", IN_VAIN.values(), ids=IN_VAIN.keys())
+def test_b4_requests_that_come_to_nothing_count_as_messages_beside_payload(data: bytes) -> None:
+    connection = open_connection()
+    connection.unchoke()
+    feed(connection, data)
+    assert connection.control_units >= 39
+
+
+def test_b4_requests_for_pieces_that_we_do_not_have_count_when_they_are_refused() -> None:
+    connection = open_connection()
+    connection.unchoke()
+    sent(connection)
+    feed(connection, request(0))
+    connection.reject_missing([connection.upload_requests.popleft()])
+    assert connection.control_units == 1
+    assert sent(connection) == request(0, kind=M.REJECT_REQUEST)
+
+
+def test_f11_a_state_that_stays_as_it_is_is_no_event() -> None:
+    connection = open_connection(fast=False)
+    names = "choke", "unchoke", "unchoke", "choke", "choke", "not interested", "interested"
+    data = b"".join(KINDS[name] for name in (*names, "interested", "not interested"))
+    assert plain(feed(connection, data)) == [
+        PeerUnchoked(),
+        PeerChoked(()),
+        PeerInterested(),
+        PeerNotInterested(),
+    ]
+
+
+def test_f11_a_choke_that_is_repeated_gives_up_no_request() -> None:
+    connection = open_connection()
+    feed(connection, KINDS["allowed fast"])
+    connection.request_blocks([BlockRequest(3, 0, BLOCK_BYTES)])
+    assert feed(connection, KINDS["choke"] * 3) == []
+    assert len(connection.outstanding) == 1
+
+
+def test_f11_the_same_extension_handshake_again_is_no_event_and_another_one_is() -> None:
+    connection = open_connection(extensions=EXTENSIONS)
+    other = encode_extended(0, encode({"m": {"ut_pex": 0}}))
+    events = feed(connection, HANDSHAKE * 3 + other * 2 + HANDSHAKE)
+    assert [type(event) for event in events] == [ExtensionHandshakeReceived] * 3
+    assert connection.peer_extensions == {"ut_pex": 3}
+
+
+def test_f11_few_ports_of_one_peer_are_events_and_each_once() -> None:
+    connection = open_connection()
+    events = feed(connection, b"".join(encode_port(port) * 2 for port in range(1, 100)))
+    assert events == [PortReceived(port) for port in range(1, MAX_PORTS + 1)]
+
+
+def test_f11_a_piece_is_allowed_once() -> None:
+    assert feed(open_connection(), KINDS["allowed fast"] * 3) == [AllowedFast(PieceIndex(3))]
+
+
+def test_b4_few_requests_that_come_to_nothing_are_handled_in_a_turn() -> None:
+    connection = open_connection()
+    connection.unchoke()
+    made = turns(connection, request(0) * 1_900)
+    assert len(made) == 8

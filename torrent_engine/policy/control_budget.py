@@ -1,0 +1,52 @@
+"""How many messages beside payload each link may send us: a rate of its own and a shared one.
+
+Handling a message of five bytes takes as long as 16 KiB of payload: without a limit, one peer that
+sends 20 kB/s of them leaves the loop no time for anybody else. A link over its limit is not read
+for a while, which slows its peer down and breaks nothing.
+"""
+
+from typing import Final
+
+from torrent_engine.base.config import WireLimits
+from torrent_engine.policy.rate import TokenBucket
+
+PAYLOAD_BYTES_PER_UNIT: Final = 8 * 1024
+"""Ours: every 8 KiB that move, either way, earn a unit. A leech says "have" once a piece, and no
+piece is smaller than 16 KiB, so who exchanges payload with us never waits."""
+MAX_EARNED_UNITS: Final = 30_000  # ours: 240 MiB, a quarter of a second of the fastest link
+
+
+def shared_bucket(limits: WireLimits) -> TokenBucket:
+    """Return what all links of a process draw from once their own allowance is used up."""
+    return _full(limits.max_shared_control_units_per_s, limits.max_shared_control_units_per_s)
+
+
+class ControlAllowance:
+    """What one link may still cost; ``now`` must not run backwards."""
+
+    __slots__ = ("_own", "_shared", "_spent_bytes")
+
+    def __init__(self, limits: WireLimits, shared: TokenBucket) -> None:
+        self._own = _full(limits.max_control_units_per_s, limits.control_burst_units)
+        self._shared = shared
+        self._spent_bytes = 0
+
+    def charge(self, units: int, moved_bytes: int, now: float) -> float:
+        """Take ``units``; return for how many seconds the link is not to be read.
+
+        ``moved_bytes`` is all that the link has moved so far, both ways together.
+        """
+        earned = min((moved_bytes - self._spent_bytes) // PAYLOAD_BYTES_PER_UNIT, MAX_EARNED_UNITS)
+        paid = min(earned, units)
+        self._spent_bytes = moved_bytes - (earned - paid) * PAYLOAD_BYTES_PER_UNIT
+        units -= paid
+        units -= self._own.take(units, now)
+        units -= self._shared.take(units, now)
+        self._own.charge(units, now)
+        return self._own.delay_s(0, now)
+
+
+def _full(units_per_s: float, burst_units: int) -> TokenBucket:
+    bucket = TokenBucket(units_per_s, burst_units)
+    bucket.give_back(burst_units)
+    return bucket
