@@ -199,7 +199,7 @@ def make_link() -> tuple[PeerLink, socket.socket]:
         address,
         connection,
         gate=OpenGate(),
-        budget=LinkBudget(WireLimits()),
+        budget=LinkBudget(WireLimits(), time.monotonic),
         clock=time.monotonic,
     )
     return link, theirs

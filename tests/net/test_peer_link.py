@@ -1,6 +1,7 @@
 """One peer's link over a socket pair: bytes both ways, back-pressure, limits, and every end."""
 
 import socket
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -11,6 +12,7 @@ import anyio.lowlevel
 import pytest
 
 from tests.support.clock import ManualClock
+from tests.support.memory_transport import MemoryTransport
 from tests.support.peer_pair import GEOMETRY, INFO_HASH, THEIR_ID, make_connection
 from torrent_engine.base.config import WireLimits
 from torrent_engine.base.ids import PeerAddress
@@ -20,6 +22,7 @@ from torrent_engine.net.transport import TcpTransport
 from torrent_engine.protocol.wire.connection import PeerConnection
 from torrent_engine.protocol.wire.messages import (
     BlockReceived,
+    BlockRequest,
     HandshakeReceived,
     PeerEvent,
     PeerHas,
@@ -30,6 +33,7 @@ pytestmark = pytest.mark.anyio
 
 KIB = 1024
 THEIRS = encode_handshake(INFO_HASH, THEIR_ID, fast=True, extensions=False, dht=False)
+THEIRS_EXTENDED = encode_handshake(INFO_HASH, THEIR_ID, fast=True, extensions=True, dht=False)
 HAVE_0 = b"\x00\x00\x00\x05\x04\x00\x00\x00\x00"
 
 
@@ -47,13 +51,19 @@ class OpenGate:
 class Ends:
     """A link under test, the socket of the other side, and what came in."""
 
-    def __init__(self, *, small: bool = False, limits: WireLimits | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        small: bool = False,
+        limits: WireLimits | None = None,
+        budget: LinkBudget | None = None,
+    ) -> None:
         ours, self.theirs = socket.socketpair()
         for sock in (ours, self.theirs):
             sock.settimeout(0.0)
             if small:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 * KIB)
-        self.connection = make_connection(limits=limits)
+        self.connection = make_connection(limits=limits, extensions={"ut_pex": 1})
         self.gate = OpenGate()
         self.events: list[PeerEvent] = []
         self.counts: list[int] = []
@@ -64,7 +74,7 @@ class Ends:
             PeerAddress("127.0.0.1", 1),
             self.connection,
             gate=self.gate,
-            budget=LinkBudget(limits or WireLimits()),
+            budget=budget or LinkBudget(limits or WireLimits(), lambda: 1.0),
             clock=lambda: 1.0,
         )
 
@@ -79,6 +89,17 @@ class Ends:
         with anyio.fail_after(5):
             while not condition():
                 await anyio.lowlevel.checkpoint()
+
+    async def give(self, data: bytes) -> None:
+        """Send, and wait until all of it was received or the link has ended."""
+        came = self.connection.received_bytes
+        for at in range(0, len(data), 8 * KIB):
+            if self.reason is not None:
+                return
+            part = data[at : at + 8 * KIB]
+            came += len(part)
+            self.theirs.send(part)
+            await self.until(lambda: self.reason or self.connection.received_bytes >= came)  # noqa: B023
 
     async def receive_some(self) -> bytes:
         with anyio.fail_after(5):
@@ -332,7 +353,7 @@ def stuff(ends: Ends) -> None:
 
 
 async def test_b5_how_long_the_other_side_has_read_nothing_is_known() -> None:
-    ends = Ends(small=True)
+    ends = Ends(small=True, limits=WireLimits(min_read_bytes=1))
     async with running(ends):
         ends.theirs.send(THEIRS)
         await ends.until(lambda: ends.events)
@@ -343,6 +364,67 @@ async def test_b5_how_long_the_other_side_has_read_nothing_is_known() -> None:
         assert ends.link.stuck_s(200.0) == 0.0  # before anybody was told that it can be written to
         assert ends.link._stuck_since_s == 200.0
     assert ends.link.stuck_s(300.0) == 0.0
+
+
+async def test_b5_a_trickle_is_no_progress_and_as_much_as_is_asked_for_is() -> None:
+    transport, connection, clock = MemoryTransport(room=0), make_connection(), ManualClock(0.0)
+    link = PeerLink(
+        transport,
+        PeerAddress("127.0.0.1", 1),
+        connection,
+        gate=OpenGate(),
+        budget=LinkBudget(WireLimits(), clock),
+        clock=clock,
+    )
+    connection.send_block(0, 0, memoryview(bytes(64 * KIB)))
+    link.flush()
+    for now in range(1, 60):
+        transport.room = 136
+        assert link.stuck_s(float(now)) == now
+    assert len(transport.taken) == 59 * 136
+    transport.room = 200
+    assert link.stuck_s(60.0) == 0.0
+    assert link.stuck_s(61.0) == 1.0
+
+
+async def test_b5_a_link_that_drains_now_and_then_is_not_stuck() -> None:
+    ends = Ends(small=True)
+    async with running(ends):
+        ends.theirs.send(THEIRS)
+        await ends.until(lambda: ends.events)
+        for _ in range(3):
+            ends.connection._out.append(bytes(64 * KIB))
+            ends.link.flush()
+            assert ends.link._pending
+            await ends.receive(64 * KIB)
+            await ends.until(lambda: not ends.link._pending)
+            assert ends.link._stuck_since_s is None
+        assert ends.link.stuck_s(1_000.0) == 0.0
+
+
+async def test_b5_what_waits_beside_payload_is_bounded() -> None:
+    ends = Ends(small=True, limits=WireLimits(max_unsent_bytes=10_000))
+    async with running(ends):
+        ends.theirs.send(THEIRS)
+        await ends.until(lambda: ends.events)
+        stuff(ends)
+        for _ in range(1_000):
+            ends.connection.reject(BlockRequest(0, 0, 16 * KIB))
+            ends.link.flush()
+        await ends.until(lambda: ends.reason)
+    assert ends.reason == "it does not read what it makes us say"
+
+
+async def test_b5_payload_that_waits_ends_no_link() -> None:
+    ends = Ends(small=True, limits=WireLimits(max_unsent_bytes=10_000))
+    async with running(ends):
+        ends.theirs.send(THEIRS)
+        await ends.until(lambda: ends.events)
+        stuff(ends)
+        ends.connection.send_block(0, 0, memoryview(bytes(16 * KIB)))
+        ends.connection.send_have(range(10_000))
+        ends.link.flush()
+        assert ends.link.close_reason is None
 
 
 async def test_b5_a_reset_seen_by_asking_how_long_it_is_stuck_ends_the_link() -> None:
@@ -461,7 +543,7 @@ async def test_at_a_low_rate_a_block_leaves_in_steps() -> None:
         PeerAddress("127.0.0.1", 1),
         ends.connection,
         gate=ends.gate,
-        budget=LinkBudget(WireLimits()),
+        budget=LinkBudget(WireLimits(), time.monotonic),
         clock=clock,
     )
     throttle = Allowance()
@@ -532,3 +614,42 @@ async def test_f11_what_was_left_of_a_read_is_handled_after_a_handover() -> None
     assert seen < 1_501
     async with running(ends):
         await ends.until(lambda: len(ends.events) == 1_501)
+
+
+async def test_b5_a_link_that_we_do_not_read_is_not_blamed_for_silence() -> None:
+    ends = Ends()
+    async with running(ends):
+        await receive_block(ends)
+        ends.gate.full = True
+        ends.theirs.send(BLOCK[:1_000])
+        await ends.until(lambda: ends.link._is_waiting_to_read)
+        assert ends.link.timed_out(500.0) is None
+        ends.gate.full = False
+        ends.gate.opened.set()
+        await ends.until(lambda: ends.connection.incoming_block)
+        ends.connection.last_received_s = 500.0
+        assert ends.link.timed_out(501.0) is None
+        assert ends.link.timed_out(561.0) is None
+        assert ends.link.timed_out(561.1) == "a message takes too long"
+
+
+async def test_b5_unfinished_messages_of_all_links_share_one_budget() -> None:
+    limits = WireLimits(max_unfinished_bytes=200 * KIB)
+    budget = LinkBudget(limits, clock := ManualClock())
+    links = [Ends(limits=limits, budget=budget) for _ in range(4)]
+    message = (100 * KIB).to_bytes(4, "big") + b"\x14\x01" + bytes(70 * KIB)
+    async with anyio.create_task_group() as tasks:
+        for ends in links:
+            tasks.start_soon(ends.run)
+            await ends.give(THEIRS_EXTENDED)
+            await ends.give(message)
+            clock.advance(1.0)
+            assert budget.held_bytes <= 200 * KIB
+        for ends in links:
+            ends.link.end("the test is over")
+    reasons = [ends.reason for ends in links]
+    assert reasons[0] == "unfinished messages take too much memory"
+    assert reasons[-1] == "the test is over"
+    assert budget.held_bytes == 0
+    for ends in links:
+        ends.theirs.close()

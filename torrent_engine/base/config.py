@@ -125,8 +125,19 @@ class WireLimits:
     handshake_timeout_s: float = 10.0
     idle_timeout_s: float = 120.0
     """Silence after which a connection is closed."""
-    unread_timeout_s: float = 120.0
-    """Time in which a peer took nothing of what we send; then the connection is closed."""
+    unread_timeout_s: float = 60.0
+    """Time in which a peer took next to nothing of what waits for it before it is closed."""
+    min_read_bytes: int = 8 * KIB
+    """What it must take in that time, unless it takes all there is; and what must come of a block
+    in :attr:`message_timeout_s`. 137 bytes a second."""
+    max_unsent_bytes: int = 500 * KIB
+    """What may wait for one peer to read it, beside payload; then the connection is closed."""
+    message_timeout_s: float = 60.0
+    """Time in which a message that has begun must be whole. For a block :attr:`min_read_bytes` of
+    it are enough, so that 137 bytes a second are not too slow."""
+    max_unfinished_bytes: int = 8 * MIB
+    """What unfinished messages of all links together may take beyond their usual receive buffers;
+    if it is more, who has taken most of it for longest is closed."""
     inactivity_timeout_s: float = 600.0
     """Time in which neither side wanted or moved payload; then the connection is closed."""
     max_control_units_per_s: float = 50.0

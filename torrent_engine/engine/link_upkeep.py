@@ -6,7 +6,6 @@ Source: BEP 3 (keep-alive), BEP 21 (upload only); rows B3 and B5.
 from collections.abc import Iterable
 from typing import Final
 
-from torrent_engine.base.config import WireLimits
 from torrent_engine.base.ids import PeerAddress
 from torrent_engine.codec.geometry import Geometry
 from torrent_engine.engine.peer import Peer
@@ -17,12 +16,10 @@ NO_USE_GRACE_S: Final = 1.0  # ours: within this a new peer has said what it has
 TRIAL_S: Final = 10.0  # ours: as long a new peer may be of no use yet
 
 
-def why_to_end(peer: Peer, now: float, limits: WireLimits, *, is_complete: bool) -> str | None:
+def why_to_end(peer: Peer, now: float, *, is_complete: bool) -> str | None:
     """Return why a link is to be ended now, None if it is not; queues its keep-alive."""
-    if (reason := peer.connection.timed_out(now)) is not None:
+    if (reason := peer.link.timed_out(now)) is not None:
         return reason
-    if peer.link.stuck_s(now) > limits.unread_timeout_s:
-        return "it reads nothing"
     if is_complete and peer.wants_nothing and now - peer.connected_s >= NO_USE_GRACE_S:
         return "both sides are complete"
     return None

@@ -222,7 +222,7 @@ class PeerPool:
             if peer.your_ip:
                 self.own.public.told(peer.your_ip, peer.address.host)
                 peer.your_ip = b""
-            reason = why_to_end(peer, now, self._swarm.shared_config.wire, is_complete=is_complete)
+            reason = why_to_end(peer, now, is_complete=is_complete)
             if reason is None:
                 peer.link.flush()
             else:

@@ -95,7 +95,7 @@ class SharedResources:
         """Looks all names up."""
         self.ip_filter = LiveIpFilter(self.config.network.ip_filter, self.resolver)
         self.own_address = OwnAddress()
-        self.link_budget = LinkBudget(self.config.wire)
+        self.link_budget = LinkBudget(self.config.wire, clock)
         self.buffers = BufferPool(self.config.transfer.receive_buffer_bytes)
         self.read_buffers = ReadBuffers()
         self.owners = Owners()

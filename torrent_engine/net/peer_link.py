@@ -98,8 +98,13 @@ class PeerLink:
         self.transport = transport
         self.sends_by_kernel = transport.sends_by_kernel
         self._gate = gate
+        self._budget = budget
         self._allowance = budget.allowance()
+        self._held_bytes = 0
         self._clock = clock
+        limits = connection.limits
+        self._max_unsent_bytes = limits.max_unsent_bytes // 2  # and what was on its way before
+        self._min_read_bytes = limits.min_read_bytes
         self._sent_bytes = 0
         self._pending: list[bytes | memoryview] = []
         self._is_blocked = False
@@ -107,9 +112,13 @@ class PeerLink:
         """The source was asked for more since it was last told to rest."""
         self._waiting: Callable[[], Awaitable[None]] | None = None
         self._stuck_since_s: float | None = None
-        """When the socket last took anything of what waits for it."""
+        """Since when the socket has not taken all that waits for it, nor much of it."""
+        self._stuck_from_bytes = 0
+        """How much had been sent by then."""
         self._is_held_back = self._was_held_back = False
         """There is, or was, something to read, and the throttle is waited for."""
+        self._is_waiting_to_read = False
+        """The disk has no room, or the peer said too much."""
         self._paced_until_s = 0.0
         """Until then the pace does not let more go."""
         self._wake = anyio.Event()
@@ -155,7 +164,13 @@ class PeerLink:
         """Close the transport; twice is harmless."""
         self._pending.clear()
         self._is_blocked = True
+        self._hold(0)
         self.transport.close()
+
+    def _hold(self, count_bytes: int) -> None:
+        if count_bytes != self._held_bytes:
+            self._held_bytes = count_bytes
+            self._budget.hold(self, count_bytes)
 
     def end(self, reason: str) -> None:
         """End the link; the first reason given is kept."""
@@ -165,9 +180,10 @@ class PeerLink:
 
     def flush(self) -> None:
         """Send what is queued, as far as the socket takes it; the rest follows by itself."""
-        if self._is_blocked:
-            return
         connection, pending, source = self.connection, self._pending, self.source
+        if self._is_blocked:
+            self._check_unsent()
+            return
         try:
             while True:
                 if connection.has_data_to_send and not pending:
@@ -182,21 +198,45 @@ class PeerLink:
                     or not (connection.upload_requests or self._is_fed)
                     or not self._refill(source)
                 ):
+                    self._stuck_since_s = None
                     return
         except BlockingIOError:
-            if self._waiting is None:
-                self._stuck_since_s = self._clock()
-                self._block(self._wait_writable)
+            self._note_full()
         except OSError as error:
             self.end(error.strerror or str(error))
+
+    def _check_unsent(self) -> None:
+        """End the link if too much waits for it beside payload (row B5)."""
+        if self.connection.unsent_bytes > self._max_unsent_bytes:
+            self.end("it does not read what it makes us say")
+
+    def _note_full(self) -> None:
+        """Wait until the socket takes more."""
+        if self._stuck_since_s is None:
+            self._stuck_since_s, self._stuck_from_bytes = self._clock(), self._sent_bytes
+        if self._waiting is None:
+            self._block(self._wait_writable)
 
     def was_held_back(self) -> bool:
         """Tell whether reading waits for its throttle, or did since this was asked last."""
         was, self._was_held_back = self._was_held_back, self._is_held_back
         return was
 
+    def timed_out(self, now: float) -> str | None:
+        """Return why the link is to be ended for lack of progress, or None (row B5).
+
+        To be called every few seconds; it queues keep-alives.
+        """
+        connection = self.connection
+        is_read = not (self._is_held_back or self._is_waiting_to_read)
+        reason = connection.timed_out(now, is_read=is_read)
+        self._hold(connection.held_bytes)
+        if reason is None and self.stuck_s(now) > connection.limits.unread_timeout_s:
+            return "it reads nothing"
+        return reason
+
     def stuck_s(self, now: float) -> float:
-        """Return for how long the socket has taken nothing of what waits for it.
+        """Return for how long the socket has taken next to nothing of what waits for it.
 
         It is tried once more: a large send buffer counts as writable only when much of it is free,
         and so not for a long time with a peer that reads slowly.
@@ -206,11 +246,13 @@ class PeerLink:
         try:
             self._send(self._pending)
         except BlockingIOError:
-            return now - self._stuck_since_s
+            pass
         except OSError as error:
             self.end(error.strerror or str(error))
-        self._stuck_since_s = now
-        return 0.0
+            return 0.0
+        if not self._pending or self._sent_bytes - self._stuck_from_bytes >= self._min_read_bytes:
+            self._stuck_since_s, self._stuck_from_bytes = now, self._sent_bytes
+        return now - self._stuck_since_s
 
     def _send(self, pending: list[bytes | memoryview]) -> bool:
         """Send what the socket takes; False: nothing now, the pace of a rate limit is kept."""
@@ -230,6 +272,7 @@ class PeerLink:
         step = max(int(bytes_per_s * PACE_STEP_S), MIN_PACE_BYTES)
         sent = self.transport.send_some([memoryview(pending[0])[:step]])
         self._sent_bytes += sent
+        self._stuck_since_s = None  # it takes what the pace lets out
         self._forget_sent(pending, sent)
         self._paced_until_s = max(self._paced_until_s, now - PACE_STEP_S) + sent / bytes_per_s
         return True
@@ -277,7 +320,7 @@ class PeerLink:
                 await self._waiting()
             if LOOP_TURN.is_over:
                 await LOOP_TURN.pass_on()
-            self._waiting = self._stuck_since_s = None
+            self._waiting = None
             self._is_blocked = False
             self.flush()
 
@@ -290,7 +333,7 @@ class PeerLink:
         reads = 0
         while self.close_reason is None:
             if gate.full and connection.outstanding:
-                await gate.wait_for_room()
+                await self._pause(gate.wait_for_room())
             if LOOP_TURN.is_over:
                 await LOOP_TURN.pass_on()
                 reads = 0
@@ -313,6 +356,8 @@ class PeerLink:
                     break
                 events = connection.bytes_received(count, now=self._clock())
             on_events(events, count)
+            if connection.held_bytes != self._held_bytes:
+                self._hold(connection.held_bytes)
             if connection.is_violated:
                 self.end("protocol violated")
                 break
@@ -324,6 +369,14 @@ class PeerLink:
                 reads = 0
                 await anyio.lowlevel.checkpoint()
 
+    async def _pause(self, waiting: Awaitable[None]) -> None:
+        """Do not read meanwhile."""
+        self._is_waiting_to_read = True
+        try:
+            await waiting
+        finally:
+            self._is_waiting_to_read = False
+
     async def _pay_for_control(self) -> None:
         """Let others have a turn after messages beside payload; a longer one after too many."""
         connection = self.connection
@@ -331,7 +384,7 @@ class PeerLink:
         moved_bytes = connection.received_bytes + self._sent_bytes
         wait_s = self._allowance.charge(units, moved_bytes, self._clock())
         if wait_s:
-            await anyio.sleep(wait_s)
+            await self._pause(anyio.sleep(wait_s))
         elif connection.has_unparsed:
             await anyio.lowlevel.checkpoint()
 

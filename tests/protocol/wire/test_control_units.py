@@ -191,3 +191,75 @@ def test_b4_few_requests_that_come_to_nothing_are_handled_in_a_turn() -> None:
     connection.unchoke()
     made = turns(connection, request(0) * 1_900)
     assert len(made) == 8
+
+
+# -- what waits to be sent ----------------------------------------------------------------------
+
+
+def test_b5_states_that_were_not_sent_replace_each_other() -> None:
+    connection = open_connection()
+    for _ in range(1_000):
+        connection.unchoke()
+        connection.set_interested(interested=True)
+        connection.choke()
+        connection.set_interested(interested=False)
+    assert not connection.has_data_to_send
+    assert connection.unsent_bytes == 0
+    connection.unchoke()
+    sent(connection)
+    for _ in range(1_000):
+        connection.choke()
+        connection.unchoke()
+    assert not connection.has_data_to_send
+    connection.choke()
+    assert sent(connection) == KINDS["choke"]
+
+
+def test_b5_a_state_that_was_taken_back_leaves_the_others_in_their_order() -> None:
+    connection = open_connection()
+    connection.send_port(1)
+    connection.unchoke()
+    connection.send_port(2)
+    connection.choke()
+    connection.send_port(3)
+    connection.unchoke()
+    expected = encode_port(1) + encode_port(2) + encode_port(3) + KINDS["unchoke"]
+    assert sent(connection) == expected
+
+
+def test_b5_a_choke_that_dropped_requests_without_a_reject_is_said() -> None:
+    connection = open_connection(fast=False)
+    connection.unchoke()
+    sent(connection)
+    for _ in range(100):
+        feed(connection, request(0))
+        connection.choke()
+        connection.unchoke()
+    assert sent(connection).startswith(KINDS["choke"] + KINDS["unchoke"])
+    connection = open_connection(fast=True)
+    connection.unchoke()
+    sent(connection)
+    feed(connection, request(0))
+    connection.choke()
+    connection.unchoke()
+    assert sent(connection) == request(0, kind=M.REJECT_REQUEST)
+
+
+def test_b5_pieces_that_nobody_reads_of_are_left_out_and_end_no_link() -> None:
+    connection = open_connection()
+    for start in range(0, 1_000_000, 100):
+        connection.send_have(range(start, start + 100))
+    assert connection.unsent_bytes == 0
+    assert len(sent(connection)) <= 130 * KIB
+    connection.send_have([5])
+    assert sent(connection) == encode_piece_index(M.HAVE, 5)
+
+
+def test_b5_what_waits_beside_payload_is_known() -> None:
+    connection = open_connection()
+    connection.send_block(0, 0, memoryview(bytes(BLOCK_BYTES)))
+    connection.reject(FIRST)
+    connection.send_keep_alive()
+    assert connection.unsent_bytes == 17 + 4
+    connection.data_to_send()
+    assert connection.unsent_bytes == 0

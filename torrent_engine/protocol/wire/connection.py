@@ -109,10 +109,14 @@ class PeerConnection(RequestsIn):
         self._cut: tuple[int, int, int, list[memoryview]] | None = None
         self._cut_rest_bytes = 0
         self._skip_bytes = 0
+        self._part_begins_at = 0
+        self._watched: tuple[int, float, int] | None = None
+        """An unfinished message: where it begins, since when it is watched, what had come then."""
         self.strikes = 0
         """Blocks and rejects that nobody had asked for."""
         self.is_violated = False
         self.received_bytes = 0
+        """All that came, the handshake too."""
         self.started_s = now
         self.last_received_s = now
         self.last_payload_s = now
@@ -202,24 +206,35 @@ class PeerConnection(RequestsIn):
             self._buffer.make_room(now)
         return events
 
-    def timed_out(self, now: float) -> str | None:
+    @property
+    def held_bytes(self) -> int:
+        """How much memory an unfinished message takes, beyond the usual receive buffer."""
+        return self._buffer.held_bytes
+
+    def timed_out(self, now: float, *, is_read: bool = True) -> str | None:
         """Return why this connection is to be closed for lack of progress, or None (row B5).
 
-        To be called every few seconds: it also queues keep-alives and gives memory back.
+        To be called every few seconds: it also queues keep-alives and gives memory back. With
+        ``is_read`` False we do not read at the moment: what does not come is not the peer's fault.
         """
         limits = self.limits
+        if not is_read:
+            self.last_received_s, self._watched = now, None
         if self.am_interested or self.peer_interested:
             self.last_wanted_s = now
         if self.handshake is None and now - self.started_s > limits.handshake_timeout_s:
             return "no handshake in time"
         if now - self.last_received_s > limits.idle_timeout_s:
             return "silent for too long"
+        if self.handshake is not None and self._is_late(now):
+            return "a message takes too long"
         if now - max(self.last_wanted_s, self.last_payload_s) > limits.inactivity_timeout_s:
             return "neither side wants anything"
         if self.handshake is not None and now - self.last_sent_s >= limits.keep_alive_s:
             self.send_keep_alive()
             self.last_sent_s = now
-        self._buffer.make_room(now)
+        if not self.has_unparsed:
+            self._buffer.make_room(now)
         return None
 
     def _take_handshake(self, events: list[PeerEvent]) -> bool:
@@ -330,6 +345,7 @@ class PeerConnection(RequestsIn):
         piece, begin, size = block
         if 9 + size > self.limits.max_message_bytes:
             raise RemoteProtocolError(f"message 7 of {9 + size} bytes", bep=3)
+        self._begin_part(pos)
         if block in self.outstanding:
             del self.outstanding[block]
         elif self.forsaken.pop((piece, begin), None) != size:
@@ -379,14 +395,52 @@ class PeerConnection(RequestsIn):
             kind == EXTENDED and end - pos > 5 and is_ignored(self, view[pos + 5], length)
         ):
             self.control_units += 1
+            self._begin_part(pos)
             self._skip_bytes = length - 1
             return self._continue_block(view, pos + 5, end, events) - pos
         if end - pos < 4 + length:
+            self._buffer.message_bytes = 4 + length
             return 0
         self.control_units += 1
         if event := self._decoders[kind](self, view[pos + 5 : pos + 4 + length]):
             events.append(event)
         return 4 + length
+
+    def _begin_part(self, pos: int) -> None:
+        """Note where the message begins that is handled as it comes."""
+        self._part_begins_at = self.received_bytes - (self._buffer.end - pos)
+
+    def _unfinished_at(self) -> int | None:
+        """Return where in all that came a message begins whose end is missing; None: nowhere."""
+        if self._cut is not None or self._skip_bytes:
+            return self._part_begins_at
+        rest_bytes = self._buffer.end - self._buffer.start
+        if not rest_bytes or self.has_unparsed:
+            return None
+        return self.received_bytes - rest_bytes
+
+    def _is_late(self, now: float) -> bool:
+        """Return whether the end of a message is missing for too long (row B5).
+
+        A block, or what is passed over, may take its time: it only has to come on.
+        """
+        watched, came_bytes = self._watched, self.received_bytes
+        begins_at = self._unfinished_at()
+        if begins_at is None or watched is None or watched[0] != begins_at:
+            self._watched = None if begins_at is None else (begins_at, now, came_bytes)
+            return False
+        self._unpin()
+        if now - watched[1] <= self.limits.message_timeout_s:
+            return False
+        is_coming = came_bytes - watched[2] >= self.limits.min_read_bytes
+        self._watched = begins_at, now, came_bytes
+        return not (is_coming and (self._cut is not None or self._skip_bytes))
+
+    def _unpin(self) -> None:
+        """Let go of a large buffer of which only the begin of one block is needed."""
+        if self._cut is not None and self._cut[3]:
+            views = self._cut[3]
+            views[:] = [memoryview(b"".join(views))]
 
     def _strike(self, what: str, *, bep: int) -> None:
         self.strikes += 1

@@ -14,6 +14,7 @@ SPAN_S: Final = 0.05
 
 So a peer of 20 MiB/s or more gets the largest, and the views of a slow one pin little memory.
 """
+SPARE_BYTES: Final = 64
 MAX_AGE_S: Final = 1.0  # ours: after this the size is thought over although there is room
 
 
@@ -29,7 +30,9 @@ class ReceiveBuffer:
         "_received_bytes",
         "_since_s",
         "end",
+        "held_bytes",
         "is_lent",
+        "message_bytes",
         "start",
         "view",
     )
@@ -49,6 +52,10 @@ class ReceiveBuffer:
         self.end = 0
         self.is_lent = False
         """A view of this buffer was given away."""
+        self.message_bytes = 0
+        """How long the message at ``start`` is that is here only in part, as its prefix claims."""
+        self.held_bytes = 0
+        """How much larger the buffer is for such a message than it would be without."""
 
     def free(self) -> memoryview:
         """Return where the next bytes go; never empty."""
@@ -85,9 +92,12 @@ class ReceiveBuffer:
     def _wanted_bytes(self) -> int:
         """Return a size that has room for as much again as there is unparsed.
 
-        A long message gets memory as its bytes come, not by what its length prefix claims.
+        A long message gets memory as its bytes come, not by what its length prefix claims, and
+        hardly more than it needs.
         """
-        return max(self._next_bytes, 2 * (self.end - self.start))
+        unparsed = self.end - self.start
+        needed = self.message_bytes + (self.message_bytes >> 3)  # room that make_room() leaves
+        return max(self._next_bytes, min(2 * unparsed, max(needed, unparsed) + SPARE_BYTES))
 
     def _replace(self) -> None:
         wanted_bytes, pool, old = self._wanted_bytes(), self._pool, self._buffer
@@ -101,3 +111,4 @@ class ReceiveBuffer:
             pool.retire(old)
         self.view, self.start, self.end = fresh, 0, tail_bytes
         self.is_lent = False
+        self.held_bytes = wanted_bytes - self._next_bytes

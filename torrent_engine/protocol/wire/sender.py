@@ -29,6 +29,7 @@ from torrent_engine.protocol.wire.messages import (
 from torrent_engine.protocol.wire.upload_queue import UploadQueue
 
 MAX_FORSAKEN: Final = 4_000  # ours: twice the longest request queue
+MAX_UNSENT_HAVE_BYTES: Final = 128 * 1024  # ours: about 15,000 pieces
 
 
 class Sender(ABC):
@@ -52,10 +53,8 @@ class Sender(ABC):
         self.handshake: HandshakeReceived | None = None
         self.fast_enabled = False
         self.extensions_enabled = False
-        self.am_choking = True
-        self.am_interested = False
-        self.peer_choking = True
-        self.peer_interested = False
+        self.am_choking = self.peer_choking = True
+        self.am_interested = self.peer_interested = False
         self.is_bitfield_over = False
         """A have or a bitfield came: "have none" may not come any more."""
         self.peer_extensions: dict[str, int] = {}
@@ -75,7 +74,12 @@ class Sender(ABC):
         self.allowed_fast_out: set[int] = set()
         self.last_sent_s = now
         """For whoever sends to set; what :meth:`send_keep_alive` goes by."""
+        self.unsent_bytes = 0
+        """What waits for :meth:`data_to_send` beside payload, "bitfield" and "have"."""
         self._out: list[bytes | memoryview] = []
+        self._unsent_have_bytes = 0
+        self._unsent_states: dict[MessageId, bytes] = {}
+        """Messages that wait and would be taken back by their opposite."""
         self._choked_requests = 0
         self._unsent_rejects = 0
         self._fast_bytes: dict[int, int] = {}
@@ -83,7 +87,9 @@ class Sender(ABC):
     def data_to_send(self) -> list[bytes | memoryview]:
         """Return the buffers to send now, in order, and forget them."""
         out, self._out = self._out, []
-        self._unsent_rejects = 0
+        self.unsent_bytes = self._unsent_rejects = self._unsent_have_bytes = 0
+        if self._unsent_states:
+            self._unsent_states.clear()
         return out
 
     @property
@@ -96,7 +102,7 @@ class Sender(ABC):
 
         ``dht`` says that we have a DHT node, whose port :meth:`send_port` tells (BEP 5).
         """
-        self._out.append(
+        self._queue(
             encode_handshake(
                 self.info_hash,
                 self.peer_id,
@@ -108,37 +114,43 @@ class Sender(ABC):
 
     def send_keep_alive(self) -> None:
         """Queue a message of length zero (BEP 3)."""
-        self._out.append(KEEP_ALIVE)
+        self._queue(KEEP_ALIVE)
 
     def send_port(self, port: int) -> None:
         """Queue the UDP port of our DHT node (BEP 5)."""
-        self._out.append(encode_port(port))
+        self._queue(encode_port(port))
 
     def send_extension_handshake(self, handshake: ExtensionHandshake) -> None:
         """Queue an extension handshake (BEP 10)."""
         self._need(allowed=self.extensions_enabled, what="extension handshake")
-        self._out.append(encode_extended(0, encode_extension_handshake(handshake)))
+        self._queue(encode_extended(0, encode_extension_handshake(handshake)))
 
     def send_extension(self, name: str, payload: bytes) -> bool:
         """Queue a message of an extension; return whether the peer has named that extension."""
         number = self.peer_extensions.get(name, 0)
         if number:
-            self._out.append(encode_extended(number, payload))
+            self._queue(encode_extended(number, payload))
         return bool(number)
 
     def send_bitfield(self, bitfield: Bitfield) -> None:
         """Queue what we have: "have all", "have none" or "bitfield"; nothing if BEP 3 lets us."""
         if self.fast_enabled and bitfield.all():
-            self._out.append(encode_plain(MessageId.HAVE_ALL))
+            self._queue(encode_plain(MessageId.HAVE_ALL))
         elif self.fast_enabled and bitfield.none():
-            self._out.append(encode_plain(MessageId.HAVE_NONE))
+            self._queue(encode_plain(MessageId.HAVE_NONE))
         elif not bitfield.none():
             self._out.append(encode_bitfield(bitfield))
 
     def send_have(self, pieces: Iterable[int]) -> None:
-        """Queue one "have" for each piece, as one buffer."""
+        """Queue one "have" for each piece, as one buffer.
+
+        Where the peer has not read very many of them, it does not hear of these (BEP 3 lets us).
+        """
+        if self._unsent_have_bytes > MAX_UNSENT_HAVE_BYTES:
+            return
         if messages := [encode_piece_index(MessageId.HAVE, piece) for piece in pieces]:
             self._out.append(b"".join(messages))
+            self._unsent_have_bytes += len(self._out[-1])
 
     def choke(self) -> tuple[BlockRequest, ...]:
         """Stop answering; return the requests that were dropped.
@@ -148,11 +160,13 @@ class Sender(ABC):
         if self.am_choking:
             return ()
         self.am_choking = True
-        self._out.append(encode_plain(MessageId.CHOKE))
+        self._say(MessageId.CHOKE, instead_of=MessageId.UNCHOKE)
         dropped = tuple(r for r in self.upload_requests if r[0] not in self.allowed_fast_out)
         for request in dropped:
             self.upload_requests.discard(request)
             self.reject(request)
+        if dropped and not self.fast_enabled:
+            self._unsent_states.pop(MessageId.CHOKE, None)  # nothing else says that they are gone
         return dropped
 
     def unchoke(self) -> None:
@@ -160,14 +174,14 @@ class Sender(ABC):
         if self.am_choking:
             self.am_choking = False
             self._choked_requests = 0
-            self._out.append(encode_plain(MessageId.UNCHOKE))
+            self._say(MessageId.UNCHOKE, instead_of=MessageId.CHOKE)
 
     def set_interested(self, *, interested: bool) -> None:
         """Say whether we want pieces of the peer, if that has changed."""
         if interested != self.am_interested:
             self.am_interested = interested
-            kind = MessageId.INTERESTED if interested else MessageId.NOT_INTERESTED
-            self._out.append(encode_plain(kind))
+            kinds = MessageId.NOT_INTERESTED, MessageId.INTERESTED
+            self._say(kinds[interested], instead_of=kinds[not interested])
 
     def request_blocks(self, requests: Sequence[tuple[int, int, int]]) -> None:
         """Ask for blocks, as one buffer.
@@ -179,14 +193,14 @@ class Sender(ABC):
             self._need(allowed=allowed, what="request while choked")
         self.outstanding.update(dict.fromkeys(requests))
         if requests:
-            self._out.append(encode_requests(requests))
+            self._queue(encode_requests(requests))
 
     def cancel(self, request: BlockRequest) -> None:
         """Take back one request; its block may come all the same."""
         if request in self.outstanding:
             del self.outstanding[request]
             self._forsake_one(request)
-            self._out.append(encode_block_message(MessageId.CANCEL, request))
+            self._queue(encode_block_message(MessageId.CANCEL, request))
 
     def outstanding_requests(self) -> tuple[BlockRequest, ...]:
         """Return our requests without an answer, oldest first."""
@@ -219,7 +233,7 @@ class Sender(ABC):
         """Refuse a request of the peer (BEP 6); without the Fast extension nothing is said."""
         if self.fast_enabled:
             self._unsent_rejects += 1
-            self._out.append(encode_block_message(MessageId.REJECT_REQUEST, request))
+            self._queue(encode_block_message(MessageId.REJECT_REQUEST, request))
 
     def reject_missing(self, requests: Sequence[BlockRequest]) -> None:
         """Refuse requests for pieces that we do not have; they cost the peer something."""
@@ -248,12 +262,29 @@ class Sender(ABC):
         self._need(allowed=self.fast_enabled, what="allowed fast")
         for piece in pieces:
             self.allowed_fast_out.add(piece)
-            self._out.append(encode_piece_index(MessageId.ALLOWED_FAST, piece))
+            self._queue(encode_piece_index(MessageId.ALLOWED_FAST, piece))
 
     def suggest(self, piece: int) -> None:
         """Suggest a piece to the peer (BEP 6)."""
         self._need(allowed=self.fast_enabled, what="suggest piece")
-        self._out.append(encode_piece_index(MessageId.SUGGEST_PIECE, piece))
+        self._queue(encode_piece_index(MessageId.SUGGEST_PIECE, piece))
+
+    def _queue(self, message: bytes) -> None:
+        self._out.append(message)
+        self.unsent_bytes += len(message)
+
+    def _say(self, kind: MessageId, *, instead_of: MessageId) -> None:
+        """Queue a change of state; if its opposite still waits, take that back instead."""
+        opposite = self._unsent_states.pop(instead_of, None)
+        if opposite is None:
+            self._unsent_states[kind] = encode_plain(kind)
+            self._queue(self._unsent_states[kind])
+            return
+        for at in range(len(self._out) - 1, -1, -1):
+            if self._out[at] is opposite:
+                del self._out[at]
+                self.unsent_bytes -= len(opposite)
+                return
 
     @abstractmethod
     def _strike(self, what: str, *, bep: int) -> None:
