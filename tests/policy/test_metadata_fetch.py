@@ -26,7 +26,14 @@ from tests.support.metadata_swarm import (
 from torrent_engine.base.config import MIB, MetadataConfig
 from torrent_engine.base.ids import InfoHash
 from torrent_engine.policy.metadata_copy import PIECE_BYTES
-from torrent_engine.policy.metadata_fetch import Arrived, Ask, Blame, MetadataFetch
+from torrent_engine.policy.metadata_fetch import (
+    LOOKS_PER_TICK,
+    MAX_OTHER_LENGTHS,
+    Arrived,
+    Ask,
+    Blame,
+    MetadataFetch,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -339,3 +346,41 @@ def test_b2_silence_alone_is_never_blamed() -> None:
     swarm = MetadataSwarm(INFO, fakes).run(600.0)
     assert (swarm.arrived_s, swarm.blamed) == (None, {})
     assert max(len(fake.asked) for fake in fakes.values()) <= 600 / CONFIG.rest_min_s * 4
+
+
+def test_f11_peers_that_come_and_go_and_repeat_themselves_bring_about_few_looks_at_all() -> None:
+    fetch = MetadataFetch(InfoHash(sha1(INFO).digest()), CONFIG, random.Random(0))
+    looks, open_copies = 0, fetch._open_copies
+
+    def count(now: float) -> None:
+        nonlocal looks
+        looks += 1
+        open_copies(now)
+
+    fetch._open_copies = count  # type: ignore[method-assign]
+    for number in range(200):
+        fetch.peer_joined(number, len(INFO), 0.0)
+    for turn in range(50):
+        for number in range(200):
+            fetch.peer_joined(number, len(INFO) + turn % 3, 0.0)
+        fetch.peer_left("nobody", 0.0)
+        fetch.peer_joined(("new", turn), 1_000 + turn, 0.0)
+        fetch.peer_left(("new", turn), 0.0)
+    assert looks == LOOKS_PER_TICK
+    assert len(fetch._shared) <= LOOKS_PER_TICK + 3
+    fetch.tick(0.25)
+    assert looks == LOOKS_PER_TICK + 1
+
+
+def test_b2_in_a_crowd_who_can_help_at_once_is_asked_at_once() -> None:
+    size = 100 * PIECE_BYTES
+    fetch = MetadataFetch(InfoHash(bytes(20)), CONFIG, random.Random(0))
+    for number in range(LOOKS_PER_TICK + 5):
+        asked = fetch.peer_joined(number, size, 0.0)
+        assert asked == [Ask(number, 2 * number), Ask(number, 2 * number + 1)]
+
+
+def test_b2_a_peer_that_names_one_length_after_the_other_is_believed_a_few_times() -> None:
+    fetch = MetadataFetch(InfoHash(bytes(20)), CONFIG, random.Random(0))
+    asked = [bool(fetch.peer_joined("peer", 1_000 + number, 0.0)) for number in range(10)]
+    assert asked == [True] * (1 + MAX_OTHER_LENGTHS) + [False] * (9 - MAX_OTHER_LENGTHS)

@@ -19,6 +19,8 @@ class MetadataPeer:
     """How many answers may come for a piece, those included that are not waited for any more."""
     timeouts: int = 0
     """Pieces in a row that it did not give in time."""
+    other_lengths: int = 0
+    """How often it said that the metadata is of another length than it had said."""
     strikes: int = 0
     """Answers to what it was not asked."""
     is_suspect: bool = False
