@@ -74,6 +74,7 @@ class Transfer:
         self._shared = shared
         self._callbacks = callbacks
         self._fresh_pieces: list[int] = []
+        self._has_freed_blocks = False
         self.keeps_sources = False
         """Whether others are to go on finding us when :meth:`run` ends."""
         self.reads = ReadGate()
@@ -234,6 +235,7 @@ class Transfer:
             self._announce_pieces()
             self._serving.tick(self.torrent.clock())
             self.uploads.run_round(self.torrent.clock())
+            self._ask_for_freed_blocks()
             if self.bandwidth.limits_downloads:
                 self._hold_back(self.torrent.clock())
             if self.torrent.picker.deadlines.bits:
@@ -252,6 +254,12 @@ class Transfer:
             self._pex.tick(now)
         self.source_totals.web_seeds = self.web_seeds.counts(now)
         self._callbacks.on_second(now)
+
+    def _ask_for_freed_blocks(self) -> None:
+        """Ask others for what peers that left still owed us; together, for many may come and go."""
+        if self._has_freed_blocks:
+            self._has_freed_blocks = False
+            self.downloads.wanted_changed()
 
     def _hold_back(self, now: float) -> None:
         """Ask no more of peers than a rate limit will let in soon."""
@@ -311,7 +319,7 @@ class Transfer:
             self._holepunch.on_left(peer)
         self.downloads.peer_left(peer)
         self.uploads.peer_left(peer)
-        self.downloads.wanted_changed()
+        self._has_freed_blocks = True
 
     def _on_verdict(self, verdict: Verdict) -> None:
         self.pool.judge(verdict)
