@@ -211,6 +211,26 @@ def test_a_file_in_the_place_of_a_folder_exits_13(torrent: Path, tmp_path: Path)
     assert (tmp_path / "stuff").read_bytes() == b"mine"
 
 
+@pytest.mark.parametrize("name", ["a.bin", "b.txt"])
+def test_a_file_that_is_there_is_overwritten_only_if_asked_for(
+    torrent: Path, seed_port: int, tmp_path: Path, name: str
+) -> None:
+    mine = tmp_path / "out/stuff" / name
+    mine.parent.mkdir(parents=True)
+    mine.write_bytes(b"mine" * 5_000)
+    arguments = ["-d", tmp_path / "out", "--peer", f"127.0.0.1:{seed_port}"]
+    arguments += options(tmp_path / "state")
+    for _ in range(2):
+        with running("download", torrent, *arguments) as process:
+            code, _, err = collected(process)
+        assert code == 13
+        assert str(mine) in err
+        assert downloaded(tmp_path / "out") == {f"stuff/{name}": b"mine" * 5_000}
+    with running("download", torrent, *arguments, "--overwrite") as process:
+        assert collected(process)[0] == 0
+    assert downloaded(tmp_path / "out/stuff") == CONTENT
+
+
 def test_seed_of_damaged_data_exits_32(torrent: Path, tmp_path: Path) -> None:
     (tmp_path / "source/stuff/b.txt").write_bytes(b"x" * len(CONTENT["b.txt"]))
     arguments = ["-d", tmp_path / "source", *options(tmp_path / "state")]

@@ -64,3 +64,20 @@ def test_f1_a_journal_that_cannot_be_written_only_warns(
     journal.close()
     journal.note([3])
     assert reopened(tmp_path / "j") == {2}
+
+
+def test_files_are_remembered_beside_pieces_until_they_are_settled(tmp_path: Path) -> None:
+    journal = WriteJournal(tmp_path / "journal")
+    journal.open()
+    journal.note([3])
+    journal.note_file(3)
+    journal.note_file(7)
+    journal.close()
+    again = WriteJournal(tmp_path / "journal")
+    assert again.open() == {3}
+    assert again.files() == {3, 7}
+    again.settle([3], [7])
+    again.close()
+    last = WriteJournal(tmp_path / "journal")
+    assert (last.open(), last.files()) == (set(), {3})
+    last.close()

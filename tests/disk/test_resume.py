@@ -1,5 +1,6 @@
 # ruff: noqa: ASYNC240 - a test may block
 import os
+import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import pytest
 
 from tests.disk.helpers import CONFIG, FakeClock, kept, put_all, put_piece
 from tests.support.torrents import make_torrent, payload_of, write_files
-from torrent_engine.base.errors import StateDatabaseError, StorageError
+from torrent_engine.base.errors import ForeignFileError, StateDatabaseError, StorageError
 from torrent_engine.disk import file_storage, resume
 from torrent_engine.disk.resume import ResumeKeeper
 from torrent_engine.disk.state import StateStore
@@ -532,3 +533,51 @@ async def test_f5_what_was_synced_is_durable_in_the_database_too(
         await keeper.commit()
         await keeper.sync()
     assert seen == [False, True]
+
+
+async def test_a_file_made_just_before_a_kill_is_the_torrents_and_one_made_after_it_is_not(
+    store: StateStore, save_path: Path
+) -> None:
+    async with kept(METAINFO, save_path, store) as (storage, keeper):
+        await keeper.plan()
+        await keeper.commit()
+        put_piece(storage, METAINFO, PAYLOAD, 0)  # killed before the next commit
+    made = {path.name for path in (save_path / "payload").iterdir()}
+    other = next(entry for entry in METAINFO.files if entry.path[-1] not in made)
+    mine = save_path.joinpath(*other.path)
+    mine.write_bytes(b"mine")
+    async with kept(METAINFO, save_path, store) as (storage, keeper):
+        await keeper.plan()
+        put_piece(storage, METAINFO, PAYLOAD, 0)
+        with pytest.raises(ForeignFileError, match=mine.name):
+            put_all(storage, METAINFO, PAYLOAD)
+        with pytest.raises(ForeignFileError, match=mine.name):
+            storage.claim_files()
+        await storage.delete_files()
+    assert [path.name for path in (save_path / "payload").iterdir()] == [mine.name]
+
+
+async def test_without_progress_the_record_says_which_files_were_found(
+    store: StateStore, save_path: Path
+) -> None:
+    (save_path / "payload").mkdir(parents=True)
+    mine = save_path.joinpath(*METAINFO.files[0].path)
+    mine.write_bytes(b"mine")
+    async with kept(METAINFO, save_path, store) as (storage, keeper):
+        await keeper.plan()
+        await keeper.commit()
+        put_piece(storage, METAINFO, PAYLOAD, METAINFO.piece_count - 1)
+        await keeper.close()
+
+    def forget(db: sqlite3.Connection) -> None:
+        for table in ("torrents", "progress", "stamps"):
+            db.execute(f"DELETE FROM {table}")
+
+    await store.run(forget)
+    async with kept(METAINFO, save_path, store) as (storage, keeper):
+        await keeper.plan()
+        put_piece(storage, METAINFO, PAYLOAD, METAINFO.piece_count - 1)
+        with pytest.raises(ForeignFileError, match=mine.name):
+            storage.claim_files()
+        await storage.delete_files()
+    assert [path.name for path in (save_path / "payload").iterdir()] == [mine.name]

@@ -156,6 +156,7 @@ async def test_a_shorter_file_that_is_there_grows_and_keeps_its_bytes(tmp_path: 
     async with opened(metainfo, tmp_path) as storage:
         assert storage.has_data(0, 20_000)
         assert not storage.has_data(0, 20_001)
+        storage.adopt_piece(0)
         put_piece(storage, metainfo, payload, 3)
     found = (tmp_path / "f").read_bytes()
     assert (found[:20_000], len(found)) == (payload[:20_000], 50_000)
@@ -209,6 +210,7 @@ async def test_skipped_files_do_not_appear_and_their_boundary_bytes_are_kept(
         assert into == payload[16_384:32_768]
         assert not storage.read_now(16_384, into)
     async with opened(metainfo, tmp_path, skipped=frozenset({1, 2})) as storage:
+        storage.adopt_files({0, 3})
         assert storage.has_data(16_384, 16_384)
         await storage.set_skipped(frozenset({2}))
         assert names_below(tmp_path) == ["payload/a", "payload/c", "payload/s/b"]
@@ -360,6 +362,7 @@ async def test_f3_a_file_system_that_turns_read_only_is_an_error(small_tmpfs: Pa
         put_piece(storage, metainfo, payload, 0)
     subprocess.run(["mount", "-o", "remount,ro", str(small_tmpfs)], check=True)
     async with opened(metainfo, small_tmpfs) as storage:
+        storage.adopt_files({0})
         with pytest.raises(StorageError, match="Read-only"):
             put_all(storage, metainfo, payload)
         into = memoryview(bytearray(16_384))

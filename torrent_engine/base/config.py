@@ -340,6 +340,10 @@ class SessionConfig:
     """Trust the resume database; if not, all data that is there is hashed."""
     check_only: bool = False
     """Hash what is there, then stop."""
+    overwrite: bool = False
+    """Write to files that are there and of which no piece matches, and cut those too long."""
+    allow_hidden: bool = False
+    """Let names at the top of the home folder begin with a dot."""
     paused: bool = False
     peers: tuple[tuple[str, int], ...] = ()
     """(host, port) of peers to try at once."""

@@ -139,6 +139,20 @@ class FileExistsStorageError(StorageError):
     """Something that is not ours stands where a file of the torrent must go."""
 
 
+class ForeignFileError(FileExistsStorageError):
+    """A file is where one of the torrent's must go, and nothing says that it is the torrent's.
+
+    Nothing was written to it. With :attr:`SessionConfig.overwrite` it would be.
+    """
+
+
+class HiddenNameError(StorageError):
+    """A torrent would put a hidden file into the home folder.
+
+    With :attr:`SessionConfig.allow_hidden` it may.
+    """
+
+
 class StateDatabaseError(TorrentEngineError):
     """The resume database cannot be opened or written."""
 

@@ -5,7 +5,12 @@ from typing import Any
 import click
 
 from torrent_engine.cli.exit_codes import ExitCode
-from torrent_engine.cli.option_groups import queue_option, source_options, transfer_options
+from torrent_engine.cli.option_groups import (
+    queue_option,
+    source_options,
+    transfer_options,
+    write_options,
+)
 from torrent_engine.cli.options import POSITIVE_COUNT, SECONDS, common_options
 
 
@@ -38,6 +43,7 @@ from torrent_engine.cli.options import POSITIVE_COUNT, SECONDS, common_options
     help="Download for this process: once it has ended all is cancelled, and what is not complete"
     " is removed.",
 )
+@write_options
 @queue_option
 @transfer_options
 @common_options

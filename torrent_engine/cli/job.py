@@ -12,7 +12,12 @@ from typing import TYPE_CHECKING, Final
 import anyio
 
 from torrent_engine.base.config import SessionConfig
-from torrent_engine.base.errors import NetworkError, OwnerChangedError, TrackerError
+from torrent_engine.base.errors import (
+    ForeignFileError,
+    NetworkError,
+    OwnerChangedError,
+    TrackerError,
+)
 from torrent_engine.cli import records, sources
 from torrent_engine.cli.entrance import Entrance
 from torrent_engine.cli.exit_codes import (
@@ -321,6 +326,9 @@ class Job:
         self.code = ExitCode.OK
 
     def _fail(self, error: Exception) -> None:
+        is_foreign = isinstance(first_leaf(error).__cause__, ForeignFileError)
+        if is_foreign and self._options.must_be_complete:  # nothing was to be written
+            error = CliError(incomplete_line(self._opened.stats()), ExitCode.CHECK_FAILED)
         self.code = exit_code_of(error)
         if self._options.debug:
             print_traceback(error)

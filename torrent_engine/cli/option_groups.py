@@ -39,6 +39,11 @@ def source_options(command: Command) -> Command:
     return _decorated(command, _SOURCE_OPTIONS)
 
 
+def write_options(command: Command) -> Command:
+    """Add which files may be written to that are there, or made."""
+    return _decorated(command, _WRITE_OPTIONS)
+
+
 def queue_option(command: Command) -> Command:
     """Add how many torrents download at a time."""
     return _decorated(command, _QUEUE_OPTIONS[:1])
@@ -46,7 +51,14 @@ def queue_option(command: Command) -> Command:
 
 def run_options(command: Command) -> Command:
     """Add what ``run`` may be told."""
-    options = (*_WATCH_OPTIONS, _FOLDER_OPTION, *_QUEUE_OPTIONS, *_SEED_OPTIONS, *_LIMIT_OPTIONS)
+    options = (
+        *_WATCH_OPTIONS,
+        _FOLDER_OPTION,
+        *_WRITE_OPTIONS,
+        *_QUEUE_OPTIONS,
+        *_SEED_OPTIONS,
+        *_LIMIT_OPTIONS,
+    )
     network = (*_NETWORK_OPTIONS, *_PORT_OPTIONS, *REACH_OPTIONS, *FILTER_OPTIONS)
     return _decorated(command, (*options, *network, *_OUTPUT_OPTIONS))
 
@@ -175,6 +187,19 @@ _PAYLOAD_OPTIONS: Final = (
     *_SEED_OPTIONS,
     *_LIMIT_OPTIONS,
     _RESUME_OPTION,
+)
+
+_WRITE_OPTIONS: Final = (
+    click.option(
+        "--overwrite",
+        is_flag=True,
+        help="Write to files that are there and match the torrent in no piece.  [default: refuse]",
+    ),
+    click.option(
+        "--allow-hidden",
+        is_flag=True,
+        help="Let names at the top of the home folder begin with a dot.  [default: refuse]",
+    ),
 )
 
 _QUEUE_OPTIONS: Final = (

@@ -65,7 +65,9 @@ def manager_config(options: Mapping[str, Any]) -> "ManagerConfig":
     return ManagerConfig(
         shared=replace(shared, seeding=seeding),
         save_path=str(options["folder"].absolute()),
-        session=SessionConfig(peers=peers),
+        session=SessionConfig(
+            peers=peers, overwrite=options["overwrite"], allow_hidden=options["allow_hidden"]
+        ),
         max_torrents=options["max_torrents"],
         queue=QueueConfig(
             max_active_downloads=options["max_active_downloads"],

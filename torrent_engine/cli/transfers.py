@@ -143,6 +143,8 @@ def session_config(
         seed_idle_s=seeding.seed_idle_s,
         use_resume=not options["no_resume"],
         check_only=options.get("check_only", False),
+        overwrite=options.get("overwrite", False),
+        allow_hidden=options.get("allow_hidden", False),
         peers=tuple((peer.host, peer.port) for peer in peers),
     )
     selections, outputs = options.get("selections", ()), options["outputs"]

@@ -1,4 +1,4 @@
-"""Owns what the resume database says of a torrent's runs before this one: what was there when."""
+"""What the resume database says of a torrent's runs before this one: what was there when."""
 
 import time
 from collections.abc import Iterable, Mapping
@@ -10,7 +10,8 @@ from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.disk.state_records import TorrentRecord
 from torrent_engine.disk.storage import StorageManager
 
-_SETTING: Final = "found_files"
+_FILES: Final = "found_files"
+_FOLDERS: Final = "found_folders"
 _MAX_DIGITS: Final = 1_000_000  # ours: four million files
 
 
@@ -20,6 +21,8 @@ class Earlier:
 
     found_files: frozenset[int] = frozenset()
     """The files that were there before the torrent was."""
+    found_folders: frozenset[tuple[str, ...]] = frozenset()
+    """Folders that were there before it, without any of its files."""
     had: int = 0
     """The pieces, as bits, that were there or may have been when the last run ended."""
 
@@ -30,7 +33,8 @@ class Earlier:
         if progress is not None and progress.piece_count == metainfo.piece_count:
             for bits in (progress.have, progress.unchecked):
                 had |= Bitfield.from_bytes(bits, metainfo.piece_count).as_int()
-        return cls(_found_files(record.settings, len(metainfo.files)), had)
+        found = _found_files(record.settings, len(metainfo.files))
+        return cls(found, _found_folders(record.settings), had)
 
 
 def new_record(
@@ -44,22 +48,35 @@ def new_record(
         save_path=str(storage.save_path.absolute()),
         added_time_s=old.added_time_s if old is not None else time.time(),
         renames=storage.renames,
-        settings=_with_found_files(old.settings if old is not None else {}, found),
+        settings=_with_found(old.settings if old is not None else {}, found, storage.found_folders),
         metainfo_bytes=metainfo.source,
     )
 
 
-def _with_found_files(settings: Mapping[str, Any], indices: Iterable[int]) -> dict[str, Any]:
-    """Return settings that name these files, as bits in hexadecimal digits."""
-    others = {name: value for name, value in settings.items() if name != _SETTING}
+def _with_found(
+    settings: Mapping[str, Any], indices: Iterable[int], folders: Iterable[tuple[str, ...]]
+) -> dict[str, Any]:
+    """Return settings that name these files, as bits in hexadecimal digits, and folders."""
+    found = {name: value for name, value in settings.items() if name not in {_FILES, _FOLDERS}}
     bits = 0
     for index in indices:
         bits |= 1 << index
-    return others | {_SETTING: f"{bits:x}"} if bits else others
+    if bits:
+        found[_FILES] = f"{bits:x}"
+    if paths := sorted("/".join(parts) for parts in folders):
+        found[_FOLDERS] = paths
+    return found
+
+
+def _found_folders(settings: Mapping[str, Any]) -> frozenset[tuple[str, ...]]:
+    paths = settings.get(_FOLDERS)
+    if not isinstance(paths, list):
+        return frozenset()
+    return frozenset(tuple(path.split("/")) for path in paths if isinstance(path, str))
 
 
 def _found_files(settings: Mapping[str, Any], file_count: int) -> frozenset[int]:
-    digits = settings.get(_SETTING)
+    digits = settings.get(_FILES)
     if not isinstance(digits, str) or len(digits) > _MAX_DIGITS:
         return frozenset()
     try:

@@ -67,7 +67,7 @@ def put(route: Route, *, preallocate: bool) -> Iterator[int]:
     if _has_moved(route):
         return
     yield from _copy(route, preallocate=preallocate)
-    _name(route)
+    give_name(route.target, route.temporary, route.new)
 
 
 def put_back(route: Route) -> None:
@@ -101,17 +101,16 @@ def _rename_to_free_name(source: Folder, old: Parts, target: Folder, new: Parts)
     source.move(old, target, new)
 
 
-def _name(route: Route) -> None:
-    """Give a whole copy its name."""
-    folder = route.target
+def give_name(folder: Folder, temporary: Parts, new: Parts) -> None:
+    """Give a whole file its name, in the same folder; OSError, EEXIST if something has it."""
     try:
-        folder.link(route.temporary, folder, route.new)
+        folder.link(temporary, folder, new)
     except OSError as error:
         if error.errno not in _NO_LINKS_HERE:
             raise
-        _rename_to_free_name(folder, route.temporary, folder, route.new)
+        _rename_to_free_name(folder, temporary, folder, new)
     else:
-        folder.unlink(route.temporary)
+        folder.unlink(temporary)
 
 
 def _copy(route: Route, *, preallocate: bool) -> Iterator[int]:

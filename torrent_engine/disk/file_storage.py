@@ -1,10 +1,14 @@
-"""Owns the files of one torrent on disk: where each is, whether it is there, whether it is ours.
+"""The files of one torrent on disk: where each is, whether it is there, whether it is ours.
 
 Blocking; called in worker threads. Sources: BEP 3, BEP 47 (attributes).
 """
 
+import errno
+import logging
 import os
+import secrets
 import stat
+from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
@@ -12,13 +16,20 @@ from pathlib import Path
 from threading import RLock
 from typing import Final, NamedTuple
 
-from torrent_engine.base.errors import FileExistsStorageError, StorageError
+from torrent_engine.base.errors import FileExistsStorageError, ForeignFileError, StorageError
 from torrent_engine.codec.metainfo import Metainfo
+from torrent_engine.disk.file_copy import give_name, stretches
+from torrent_engine.disk.found_files import FoundFiles
 from torrent_engine.disk.open_files import FileKey, OpenFile, OpenFiles
 from torrent_engine.disk.os_errors import storage_error
+from torrent_engine.disk.positional import read_at
 from torrent_engine.disk.safe_open import Folder, check_parts
 
 _DATASYNC: Final = getattr(os, "fdatasync", os.fsync)
+_CHUNK_BYTES: Final = 1024 * 1024
+_INODE_MASK: Final = (1 << 64) - 1
+_FOREIGN: Final = "is there already and does not match; not written to without overwrite"
+_log = logging.getLogger(__name__)
 
 
 class FileStamp(NamedTuple):
@@ -42,22 +53,32 @@ class FileStorage:
         *,
         renames: Mapping[int, tuple[str, ...]],
         preallocate: bool,
+        overwrite: bool = False,
     ) -> None:
         self.save_path = save_path
         self.lock = RLock()
         """Held while a file comes into being, moves or goes."""
         self.present: set[int] = set()
-        """Files that are on disk, with at most the length they should have."""
+        """Files that are on disk and may be read."""
+        self.found = FoundFiles(metainfo.layout, metainfo.geometry)
+        """Which of them are the torrent's."""
+        self.found_folders: frozenset[tuple[str, ...]] = frozenset()
+        """Folders that were there before the torrent and had none of its files; never removed."""
         self._entries = metainfo.files
         self._lengths = metainfo.layout.lengths
         self.name_files(renames)
+        self.on_taking: Callable[[int], None] | None = None
+        """Told of each file that was not the torrent's, before the first byte is written to it."""
         self._pool = pool
         self._owner = pool.new_owner()
         self._preallocate = preallocate
+        self._overwrite = overwrite
         self._folder: Folder | None = None
         self._sizes: dict[int, int] = {}
+        self._inodes = array("Q")
+        """Of each file as last looked at; 0: none."""
         self._prepared: set[int] = set()
-        self._foreign: set[int] = set()
+        self._just_made = -1
         self._dirty: set[int] = set()
         self._unstamped: set[int] = set()
         self._new_folders: set[tuple[str, ...]] = set()
@@ -86,12 +107,8 @@ class FileStorage:
         """Return a file's path below the save path."""
         return self._renames.get(index) or self._entries.path(index)
 
-    def open(self, *, create: bool) -> None:
-        """Open the save path and look at every file.
-
-        Raises FileExistsStorageError if something that cannot be the torrent's is in the way:
-        a folder, a link, a device, or a file longer than the torrent's.
-        """
+    def open(self, *, create: bool, skipped: AbstractSet[int] = frozenset()) -> None:
+        """Open the save path and look at every file, as :meth:`look_again` does."""
         try:
             self._folder = Folder(self.save_path, create=create)
         except FileNotFoundError:
@@ -100,21 +117,82 @@ class FileStorage:
             return
         except OSError as error:
             raise storage_error(self.save_path, error) from error
-        self.look_again()
-        self._foreign = set(self.present)
+        self.look_again(skipped)
+        self.found_folders = frozenset(self._unused_folders())
 
-    def look_again(self) -> None:
-        """Look at every file on disk, as :meth:`open` does."""
+    def look_again(self, skipped: AbstractSet[int] = frozenset()) -> None:
+        """Look at every file on disk.
+
+        Raises FileExistsStorageError if something that cannot be the torrent's is in the way of a
+        file: a folder, a link, a device, or a file longer than the torrent's. In the place of a
+        skipped one it is as if nothing were there.
+        """
         found: dict[int, int] = {}
+        inodes = array("Q", bytes(8 * len(self._entries)))
         for index in range(len(self._entries)):
             if not self._entries.is_stored(index):
                 continue
+            status = self._usable_status(index, is_skipped=index in skipped)
+            if status is not None:
+                found[index] = status.st_size
+                inodes[index] = status.st_ino & _INODE_MASK
+        self._sizes, self._inodes = found, inodes
+        self.present = set(found)
+        self.found.look(self.present)
+
+    def _usable_status(self, index: int, *, is_skipped: bool) -> os.stat_result | None:
+        """Return what stands at a file's place; None if nothing, or nothing that can be it."""
+        try:
             status = self._status(index)
             if status is not None:
                 self._refuse_what_is_not_ours(index, status)
-                found[index] = status.st_size
-        self._sizes = found
-        self.present = set(found)
+        except FileExistsStorageError:
+            if is_skipped:
+                return None
+            raise
+        if status is not None and is_skipped and status.st_size > self._lengths[index]:
+            return None  # overwriting it was allowed for, but nobody wants to
+        return status
+
+    def check_appeared(self, index: int) -> None:
+        """Look at a file that was missing, or could not be the torrent's, before it is made.
+
+        Raises FileExistsStorageError as :meth:`look_again`, ForeignFileError as
+        :meth:`check_foreign`.
+        """
+        self._pool.forget([FileKey(self._owner, index)])
+        status = self._usable_status(index, is_skipped=False)
+        if status is None:
+            self.present.discard(index)
+            self.found.vanished(index)
+            return
+        self.present.add(index)
+        self._sizes[index] = status.st_size
+        self._inodes[index] = status.st_ino & _INODE_MASK
+        self.found.appeared(index)
+        self.check_foreign(index)
+
+    def check_foreign(self, index: int) -> None:
+        """Raise ForeignFileError if writing to a foreign file could lose anything.
+
+        It cannot where there is nothing but zeros apart from what matches.
+        """
+        if not self._overwrite and not self._is_blank(index):
+            raise ForeignFileError(self.path(index), _FOREIGN)
+
+    def _is_blank(self, index: int) -> bool:
+        """Return whether a file holds nothing but zeros, and pieces that match."""
+        size = self._sizes[index]
+        if size > self._lengths[index]:
+            return False
+        file = self.borrow(index, writable=False)
+        try:
+            gaps = ((a, min(b, size)) for a, b in self.found.unmatched(index))
+            return all(_is_zero(file.descriptor, start, end) for start, end in gaps)
+        except OSError as error:
+            raise storage_error(self.path(index), error) from error
+        finally:
+            self._pool.give_back(file)
 
     def size(self, index: int) -> int:
         """Return a file's length on disk as last looked at; 0 when it is missing."""
@@ -147,18 +225,19 @@ class FileStorage:
         if index in self._prepared:  # it was there: if it is gone, somebody took it (row F3)
             return self._pool.open(key, lambda: self._open(index, os.O_RDWR), writable=True)
         with self.lock:
-            is_new = index not in self.present and self._status(index) is None
-            flags = os.O_RDWR | os.O_CREAT
+            if index in self.found.foreign:
+                self.check_foreign(index)
+            self._just_made = -1
             try:
-                return self._open_and_prepare(key, flags)
+                return self._open_and_prepare(key)
             except BaseException:
-                if is_new:
+                if self._just_made == index:
                     self._unmake(key)
                 raise
 
-    def _open_and_prepare(self, key: FileKey, flags: int) -> OpenFile:
+    def _open_and_prepare(self, key: FileKey) -> OpenFile:
         index = key.file_index
-        file = self._pool.open(key, lambda: self._open(index, flags), writable=True)
+        file = self._pool.open(key, lambda: self._open_first(index), writable=True)
         try:
             self._prepare(index, file.descriptor)
         except BaseException:
@@ -172,26 +251,34 @@ class FileStorage:
         with suppress(OSError):
             self.folder.unlink(self.parts(key.file_index))
 
+    def _open_first(self, index: int) -> int:
+        """Open a file to write to it: one that is there, or one that nobody else makes."""
+        if index in self.present:
+            try:
+                return self._open(index, os.O_RDWR)
+            except FileNotFoundError:
+                self.present.discard(index)  # removed since; made anew
+        try:
+            descriptor = self._open(index, os.O_RDWR | os.O_CREAT | os.O_EXCL)
+        except FileExistsError as error:
+            raise ForeignFileError(self.path(index), "was made by somebody else") from error
+        self._just_made = index
+        return descriptor
+
     def mark_dirty(self, index: int) -> None:
         """Remember that a file was written and is not yet synced."""
         self._dirty.add(index)
-        if self._foreign:
+        if self.found.foreign:
             self.adopt(index)
 
     def adopt(self, index: int) -> None:
         """Remember that a file that was there before holds this torrent's data."""
-        if index in self._foreign:
-            self._foreign.discard(index)
+        if index in self.present and self.found.adopt(index):
             self._unstamped.add(index)
-
-    @property
-    def has_foreign(self) -> bool:
-        """Whether there are files of which nobody knows yet whether they are the torrent's."""
-        return bool(self._foreign)
 
     def own(self) -> set[int]:
         """Return the files on disk that are the torrent's."""
-        return self.present - self._foreign
+        return self.present - self.found.foreign
 
     def unstamped(self) -> set[int]:
         """Return the files that were made or adopted and whose stamps are not yet saved."""
@@ -232,49 +319,68 @@ class FileStorage:
             if seen is not None
         ]
 
-    def write_new(self, index: int, fill: Callable[[int], None]) -> None:
+    def write_new(self, index: int, fill: Callable[[int], None], *, replaces: bool) -> None:
         """Make a file whole before it appears: fill another one, sync it, rename it.
 
-        ``fill`` gets the open descriptor. Raises StorageError; then nothing appears.
+        ``fill`` gets the open descriptor. Unless it ``replaces`` what is there, that is an error.
+        Raises StorageError; then nothing appears.
         """
         *parents, name = self.parts(index)
-        temporary = (*parents, f".{index}.{os.getpid()}.tmp")
+        temporary = (*parents, f".{index}.{secrets.token_hex(8)}.tmp")
         try:
-            descriptor = self.folder.open_file(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
+            descriptor = self.folder.open_file(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL)
             try:
                 os.ftruncate(descriptor, self._lengths[index])
                 fill(descriptor)
                 os.fsync(descriptor)
             finally:
                 os.close(descriptor)
-            self.folder.rename(temporary, (*parents, name))
+            self._note_taking(index)
+            if replaces:
+                self._pool.forget([FileKey(self._owner, index)])
+                self.folder.rename(temporary, (*parents, name))
+            else:
+                give_name(self.folder, temporary, (*parents, name))
             self.folder.sync_folder(parents)  # the caller may remove where the bytes came from
         except (OSError, StorageError) as error:
             with suppress(OSError):
                 self.folder.unlink(temporary)
             if isinstance(error, StorageError):
                 raise
+            if error.errno == errno.EEXIST:
+                raise ForeignFileError(self.path(index), _FOREIGN) from error
             raise storage_error(self.path(index), error) from error
-        self._note_created(index)
+        self._note_created(index, self._status(index))
 
     def delete(self, keep: AbstractSet[int] = frozenset()) -> None:
         """Remove the torrent's files, but those to keep, then the folders that this emptied.
 
-        What was there before and never held verified or written data of this torrent stays.
+        What was there before and never held verified or written data of this torrent stays, and
+        so does a file that somebody put in the place of the torrent's.
         """
         if self._folder is None:
             return
         self._pool.forget_owner(self._owner)
         for index in sorted(self.own() - keep):
-            try:
-                self._folder.unlink(self.parts(index))
-            except OSError as error:
-                raise storage_error(self.path(index), error) from error
+            self._delete_one(index, self._folder)
         for parts in self._parent_folders():
-            self._folder.rmdir_if_empty(parts)
-        self.present, self._sizes = self.present & (self._foreign | keep), {}
+            if parts not in self.found_folders:
+                self._folder.rmdir_if_empty(parts)
+        self.present, self._sizes = self.present & (self.found.foreign | keep), {}
         self._prepared.clear()
         self._dirty.clear()
+
+    def _delete_one(self, index: int, folder: Folder) -> None:
+        status = self._status(index)
+        if status is None:
+            return
+        if not stat.S_ISREG(status.st_mode) or status.st_ino & _INODE_MASK != self._inodes[index]:
+            _log.warning("%s is left: it was replaced", self.path(index))
+            return
+        try:
+            folder.unlink(self.parts(index))
+        except OSError as error:
+            raise storage_error(self.path(index), error) from error
 
     def close(self) -> None:
         """Close everything; nothing is synced by this."""
@@ -288,19 +394,29 @@ class FileStorage:
         return self.folder.open_file(self.parts(index), flags, mode)
 
     def _prepare(self, index: int, descriptor: int) -> None:
-        """Give a file its length before its first write; never cut one."""
+        """Give a file its length before its first write."""
         status = os.fstat(descriptor)
         self._refuse_what_is_not_ours(index, status)
         length = self._lengths[index]
+        self._note_taking(index)
+        if status.st_size > length:
+            os.ftruncate(descriptor, length)  # as the user said with ``overwrite``
         if self._preallocate and length and hasattr(os, "posix_fallocate"):
             os.posix_fallocate(descriptor, 0, length)
         elif status.st_size < length:
             os.ftruncate(descriptor, length)
-        self._note_created(index)
+        self._note_created(index, status)
 
-    def _note_created(self, index: int) -> None:
+    def _note_taking(self, index: int) -> None:
+        if self.on_taking is not None and not self.found.is_own(index):
+            self.on_taking(index)
+
+    def _note_created(self, index: int, status: os.stat_result | None) -> None:
+        if status is not None:
+            self._inodes[index] = status.st_ino & _INODE_MASK
         if index not in self.present:
             self.present.add(index)
+            self.found.adopt(index)
             parts = self.parts(index)
             self._new_folders.update(parts[:depth] for depth in range(len(parts)))
             self._unstamped.add(index)
@@ -311,7 +427,7 @@ class FileStorage:
         if not stat.S_ISREG(status.st_mode):
             raise FileExistsStorageError(self.path(index), "is not a regular file")
         length = self._lengths[index]
-        if status.st_size > length:
+        if status.st_size > length and not self._overwrite:
             reason = f"has {status.st_size} bytes where the torrent's file has {length}"
             raise FileExistsStorageError(self.path(index), reason)
 
@@ -340,10 +456,41 @@ class FileStorage:
     def _all_parts(self) -> Iterator[tuple[str, ...]]:
         return map(self.parts, range(len(self._entries)))
 
+    def _unused_folders(self) -> Iterable[tuple[str, ...]]:
+        """Return the folders that are there, and have no file of the torrent below them."""
+        if self._folder is None:
+            return
+        parents = {self.parts(index)[:-1] for index in self.present}
+        used = {parts[:depth] for parts in parents for depth in range(1, len(parts) + 1)}
+        missing: set[tuple[str, ...]] = set()
+        for parts in reversed(self._parent_folders()):
+            if parts in used:
+                continue
+            if parts[:-1] in missing or not self._is_there(parts):
+                missing.add(parts)
+            else:
+                yield parts
+
+    def _is_there(self, parts: tuple[str, ...]) -> bool:
+        try:
+            return self._folder is not None and self._folder.stat(parts) is not None
+        except OSError:
+            return False
+
     def _parent_folders(self) -> list[tuple[str, ...]]:
         """Return the folders that hold files, the deepest first, without the save path."""
         found = {parts[:depth] for parts in self._all_parts() for depth in range(1, len(parts))}
         return sorted(found, key=len, reverse=True)
+
+
+def _is_zero(descriptor: int, start: int, end: int) -> bool:
+    """Return whether a range of a file has nothing but zeros or holes; OSError."""
+    for first, last in stretches(descriptor, start, end):
+        for at in range(first, last, _CHUNK_BYTES):
+            data = bytearray(min(_CHUNK_BYTES, last - at))
+            if data.count(0, 0, read_at(descriptor, memoryview(data), at)) < len(data):
+                return False
+    return True
 
 
 def _sync_descriptor(descriptor: int) -> None:

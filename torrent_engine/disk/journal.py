@@ -1,8 +1,9 @@
-"""Owns which pieces were about to be written when the process died.
+"""The pieces that were about to be written when the process died, and the files that it had made.
 
 Before a piece goes to the disk its number is appended to a small file. The page cache outlives a
 killed process, so at the next start exactly these pieces need hashing, and no verified piece is
-fetched again. After a power cut the file says nothing, and nothing relies on it.
+fetched again. So is the number of each file, before the first write to it, or nobody would know
+that it is the torrent's. After a power cut the file says nothing, and nothing relies on it.
 """
 
 import logging
@@ -15,6 +16,7 @@ from threading import Lock
 from typing import Final
 
 _ENTRY: Final = struct.Struct("<I")
+_FILE_BIT: Final = 1 << 31  # marks the number of a file; pieces are at most 2 ** 21
 _PAGE_BYTES: Final = 4096  # a kill can end a write to the page cache only between two pages
 _log = logging.getLogger(__name__)
 
@@ -29,7 +31,10 @@ class WriteJournal:
         self._pending: set[int] = set()
 
     def open(self) -> set[int]:
-        """Open the file and return what an earlier process noted; OSError if that fails."""
+        """Open the file and return the pieces that an earlier process noted.
+
+        :meth:`files` has the files. OSError if that fails.
+        """
         flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
         self._descriptor = os.open(self._path, flags, 0o600)
         try:
@@ -38,7 +43,16 @@ class WriteJournal:
             self.close()
             raise
         self._rewrite()
-        return set(self._pending)
+        return {entry for entry in self._pending if not entry & _FILE_BIT}
+
+    def files(self) -> set[int]:
+        """Return the files that were noted and not yet settled."""
+        with self._lock:
+            return {entry ^ _FILE_BIT for entry in self._pending if entry & _FILE_BIT}
+
+    def note_file(self, index: int) -> None:
+        """Append a file that is the torrent's from now on."""
+        self.note([index | _FILE_BIT])
 
     def _read(self) -> set[int]:
         """Return what is in the file, and go to its end."""
@@ -62,10 +76,11 @@ class WriteJournal:
             except OSError as error:
                 _log.warning("cannot write %s: %s", self._path, error)
 
-    def settle(self, pieces: Iterable[int]) -> None:
-        """Forget pieces that the database knows of now."""
+    def settle(self, pieces: Iterable[int], files: Iterable[int] = ()) -> None:
+        """Forget pieces and files that the database knows of now."""
         with self._lock:
             self._pending.difference_update(pieces)
+            self._pending.difference_update(index | _FILE_BIT for index in files)
             if self._descriptor >= 0:
                 self._rewrite()
 

@@ -1,19 +1,21 @@
-"""Owns the bytes of pieces that belong to skipped files.
+"""The bytes of pieces that belong to skipped files.
 
 A skipped file does not appear, yet a piece that it shares with a wanted neighbour is only whole
 with its bytes, and pieces of its own may be on their way when it is skipped. They are kept in one
 hidden file per torrent, ``.<info-hash>.parts`` in the save path, each at its offset in the
-torrent's payload: a sparse file, so only they take room.
+torrent's payload: a sparse file, so only they take room. A file of that name that cannot be it is
+left alone.
 """
 
 import os
+import stat
 from collections.abc import Sequence
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Final
 
-from torrent_engine.base.errors import StorageError
+from torrent_engine.base.errors import ForeignFileError, StorageError
 from torrent_engine.base.ids import InfoHash
 from torrent_engine.disk.file_copy import stretches
 from torrent_engine.disk.os_errors import storage_error, storage_errors
@@ -32,8 +34,13 @@ def part_file_name(info_hash: InfoHash) -> tuple[str, ...]:
 class PartFile:
     """Blocking; every call is made with the storage's lock held."""
 
-    def __init__(self, folder: Folder, info_hash: InfoHash) -> None:
+    def __init__(
+        self, folder: Folder, info_hash: InfoHash, *, max_bytes: int, is_known: bool
+    ) -> None:
+        """``is_known``: whatever has its name is it; else only what others may not read."""
         self._folder = folder
+        self._max_bytes = max_bytes
+        self._is_known = is_known
         self._parts = part_file_name(info_hash)
         self._descriptor = -1
         self._is_new = False
@@ -46,9 +53,23 @@ class PartFile:
 
     def size(self) -> int:
         """Return its length in bytes; 0 when there is none."""
+        status = self._status()
+        return status.st_size if status is not None and self._is_it(status) else 0
+
+    def check_writable(self) -> None:
+        """Raise ForeignFileError if a file has its name that cannot be it."""
+        status = self._status()
+        if status is not None and not self._is_it(status):
+            raise ForeignFileError(self.path, "is there already and is no part-file of ours")
+
+    def _status(self) -> os.stat_result | None:
         with storage_errors(self.path):
-            status = self._folder.stat(self._parts)
-        return status.st_size if status is not None else 0
+            return self._folder.stat(self._parts)
+
+    def _is_it(self, status: os.stat_result) -> bool:
+        is_private = os.name == "nt" or not status.st_mode & (stat.S_IRWXG | stat.S_IRWXO)
+        is_like_it = is_private and status.st_size <= self._max_bytes
+        return stat.S_ISREG(status.st_mode) and (self._is_known or is_like_it)
 
     def read(self, offset_bytes: int, into: memoryview) -> None:
         """Fill ``into``; StorageError if the bytes were never written."""
@@ -124,10 +145,13 @@ class PartFile:
         self.close()
         self.is_dirty = False
         with suppress(OSError):
-            self._folder.unlink(self._parts)
+            status = self._folder.stat(self._parts)
+            if status is not None and self._is_it(status):
+                self._folder.unlink(self._parts)
 
     def _open(self, *, create: bool) -> int:
         if self._descriptor < 0:
+            self.check_writable()
             flags = os.O_RDWR | (os.O_CREAT if create else 0)
             self._is_new = create
             self._descriptor = self._folder.open_file(self._parts, flags, 0o600)

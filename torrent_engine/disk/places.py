@@ -12,6 +12,8 @@ class Place(IntEnum):
     PART_FILE = 1
     NOWHERE = 2
     """Pads are zeros, links are not made."""
+    FOUND = 3
+    """In a skipped file that is on disk: hashed there, and written to the part-file."""
 
 
 def first_places(metainfo: Metainfo) -> list[Place]:

@@ -5,6 +5,7 @@ and only then ``durable`` follows. What is being written is noted in a journal f
 any moment costs no verified piece. RELIABILITY section 3.
 """
 
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 import anyio
 
 from torrent_engine.base.config import DiskConfig
-from torrent_engine.base.errors import StorageError
+from torrent_engine.base.errors import StorageError, TorrentEngineError
 from torrent_engine.codec.bitfield import Bitfield
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.disk.earlier_runs import Earlier, new_record
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from torrent_engine.disk.journal import WriteJournal
 
 COMMIT_INTERVAL_S: Final = 0.25  # between two transactions, and at least between two syncs
+_log = logging.getLogger(__name__)
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -97,15 +99,18 @@ class ResumeKeeper:
         record = await self._store.load(self._metainfo.info_hash)
         noted = self._open_journal()
         seen, plan = await self._look(record if trust else None, noted)
+        is_same_place = record is not None and record.save_path == self._save_path
+        if record is not None and is_same_place:
+            self._adopt(record, seen)
         self._start_from(plan, record)
-        self._adopt(record, seen)
         found = self._storage.not_made(seen.stamps)
         is_fresh = record is None and not (noted or plan.to_check or plan.partial)
-        if record is None or record.save_path != self._save_path:
+        if record is None or not is_same_place:
             self._unsaved = record = new_record(self._storage, record, found)
         elif record.renames != self._storage.renames:
             self._unsaved = record = replace(record, renames=self._storage.renames)
         self.earlier = Earlier.from_record(record, self._metainfo)
+        self._storage.keep_folders(self.earlier.found_folders)
         if is_fresh and not plan.verified.count:
             self._touch()  # there is nothing to lose yet: the transfer does not wait for that
         else:
@@ -113,8 +118,11 @@ class ResumeKeeper:
             is_to_change = not plan.verified.all()
             await self.commit(self._storage.own_file_stamps, is_precious=is_to_change)
         if self._journal is not None:
-            self._journal.settle(noted)  # they are in the database as unchecked now
+            # The pieces are in the database as unchecked now; files that are gone are nobody's.
+            self._journal.settle(noted, self._storage.not_own(self._journal.files()))
         self._storage.before_writes = self._note_writes
+        self._storage.on_taking(self._journal.note_file if self._journal is not None else None)
+        self._storage.until_saved = self._save_record if self._unsaved is not None else None
         return plan
 
     @property
@@ -189,12 +197,32 @@ class ResumeKeeper:
         self._durable = self._to_bytes(durable & verified)
         self._mark_dirty(verified & ~durable)
 
-    def _adopt(self, record: TorrentRecord | None, seen: FilesSeen) -> None:
-        """Take the files that were the torrent's when it was last saved as still its own."""
-        if record is not None and record.save_path == self._save_path:
-            old, now = record.stamps, seen.stamps
-            same = [index for index in old if index in now and old[index].inode == now[index].inode]
-            self._storage.adopt_files(same)
+    def _adopt(self, record: TorrentRecord, seen: FilesSeen) -> None:
+        """Take the files as the torrent's own that the database says are.
+
+        They were when it was last saved; or they were made since, which the journal knows; or
+        nobody remembers more than which files were there before the torrent.
+        """
+        old, now = record.stamps, seen.stamps
+        own = {index for index in old if index in now and old[index].inode == now[index].inode}
+        if self._journal is not None:
+            own |= self._journal.files()
+        if record.progress is None:
+            found = Earlier.from_record(record, self._metainfo).found_files
+            own |= now.keys() - self._storage.skipped - old.keys() - found
+        self._storage.adopt_files(own)
+
+    async def _save_record(self) -> None:
+        """Let the database know the torrent before its first write.
+
+        A kill would otherwise leave files of which nobody knows whose they are. A database that
+        cannot be written does not hold the download up.
+        """
+        try:
+            await self.commit()
+        except TorrentEngineError as error:
+            _log.warning("%s: not saved yet: %s", self._metainfo.info_hash.hex(), error)
+        self._storage.until_saved = None
 
     def _mark_dirty(self, pieces: int) -> None:
         """Have the files of pieces synced that an earlier process did not get to."""
@@ -302,6 +330,8 @@ class ResumeKeeper:
     def abandon(self) -> None:
         """Free the torrent without saving anything, as a crash would."""
         self._storage.before_writes = None
+        self._storage.on_taking(None)
+        self._storage.until_saved = None
         if self._journal is not None:
             self._journal.close()
             self._journal = None
@@ -323,7 +353,7 @@ class ResumeKeeper:
             partial, self._partial_changes = self._partial_changes, {}
             self._is_uncommitted = False
             try:
-                await self._save(
+                seen = await self._save(
                     self._progress(is_clean=is_clean and not settled),
                     partial,
                     stamps or self._storage.new_file_stamps,
@@ -335,7 +365,7 @@ class ResumeKeeper:
                 self._is_uncommitted = True
                 raise
             if self._journal is not None:
-                self._journal.settle(settled)
+                self._journal.settle(settled, (stamp.file_index for stamp in seen))
 
     async def _save(
         self,
@@ -344,7 +374,7 @@ class ResumeKeeper:
         stamps: Callable[[], list[FileStamp]],
         *,
         is_precious: bool,
-    ) -> None:
+    ) -> list[FileStamp]:
         if self._unsaved is not None:
             await self._store.save_torrent(self._unsaved)
             self._unsaved = None
@@ -362,6 +392,7 @@ class ResumeKeeper:
             is_precious=is_precious,
         )
         self._storage.stamps_saved(seen)
+        return seen
 
     async def sync(self) -> None:
         """Sync the files, then call what was verified before that durable."""

@@ -22,6 +22,7 @@ from torrent_engine.disk.state_records import TorrentRecord
 
 _NEW_FILE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
 _INFO_HASH: Final = re.compile(r"[0-9a-f]{40}")
+_FOUND: Final = ("found_files", "found_folders")  # settings without which files would be lost
 _FREE_SHARE: Final = 8  # the reserve takes at most one part in this many of what is free
 
 
@@ -97,7 +98,8 @@ class TorrentCopies:
         if record.metainfo_bytes:
             write_atomically(self._path(record.info_hash, "torrent"), record.metainfo_bytes)
         renames = {str(index): list(path) for index, path in record.renames.items()}
-        where = {"name": record.name, "save_path": record.save_path, "renames": renames}
+        found = {name: record.settings[name] for name in _FOUND if name in record.settings}
+        where = {"name": record.name, "save_path": record.save_path, "renames": renames, **found}
         write_atomically(self._path(record.info_hash, "json"), json.dumps(where).encode())
 
     def save_unsynced(self, metainfos: Iterable[tuple[bytes, bytes]]) -> None:
@@ -168,6 +170,7 @@ class TorrentCopies:
                 name=str(where["name"]),
                 save_path=str(where["save_path"]),
                 renames={int(index): tuple(path) for index, path in where["renames"].items()},
+                settings={name: where[name] for name in _FOUND if name in where},
                 metainfo_bytes=self.metainfo_bytes(info_hash),
             )
         except (OSError, ValueError, KeyError, TypeError, AttributeError):

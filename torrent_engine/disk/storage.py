@@ -1,10 +1,10 @@
-"""Owns where each byte of a torrent's payload is kept: a file, the part-file, or nowhere (pads).
+"""Where each byte of a torrent's payload is kept: a file, the part-file, or nowhere (pads).
 
 ``read_now`` is for the event loop; the other blocking calls are for worker threads.
 """
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from functools import partial
 from pathlib import Path
@@ -12,10 +12,11 @@ from pathlib import Path
 import anyio
 
 from torrent_engine.base.config import DiskConfig
-from torrent_engine.base.errors import StorageError
+from torrent_engine.base.errors import HiddenNameError, StorageError
 from torrent_engine.codec.geometry import FileSlice
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.disk.file_storage import FileStamp, FileStorage
+from torrent_engine.disk.home_folder import HomeNames
 from torrent_engine.disk.nowait import read_file_now, view_file_now
 from torrent_engine.disk.open_files import OpenFile, OpenFiles
 from torrent_engine.disk.os_errors import storage_error
@@ -29,8 +30,10 @@ class StorageManager:
     """The payload of one torrent as one range of bytes, kept in files below ``save_path``.
 
     Files are sparse unless ``config.preallocate``; a file of ``skipped`` is not created, its
-    share of boundary pieces goes to the part-file - unless it is on disk already, then it is
-    used as it is. ``renames`` gives files another path below the save path.
+    share of boundary pieces goes to the part-file - unless it is on disk and the torrent's, then
+    it is used as it is. ``renames`` gives files another path below the save path. A file that is
+    there and not known to be the torrent's is not written to unless ``overwrite``, nor is a
+    hidden name made at the top of the home folder unless ``allow_hidden``.
     """
 
     def __init__(  # noqa: PLR0913 - the one place where a torrent meets its disk
@@ -43,6 +46,8 @@ class StorageManager:
         renames: Mapping[int, tuple[str, ...]] | None = None,
         skipped: AbstractSet[int] = frozenset(),
         open_files: OpenFiles | None = None,
+        overwrite: bool = False,
+        allow_hidden: bool = False,
     ) -> None:
         self.metainfo = metainfo
         self.save_path = Path(save_path)
@@ -61,7 +66,13 @@ class StorageManager:
             self._pool,
             renames=self.renames,
             preallocate=config.preallocate,
+            overwrite=overwrite,
         )
+        self.until_saved: Callable[[], Awaitable[None]] | None = None
+        """To be awaited before the first write: then the database knows the torrent."""
+        self._overwrite = overwrite
+        self._allow_hidden = allow_hidden
+        self._is_claimed = False
         self._places = first_places(metainfo)
         self._part_file: PartFile | None = None
         self._part_file_bytes: int = 0
@@ -76,21 +87,23 @@ class StorageManager:
         self.renames.update(renames)
         self._files.name_files(self.renames)
 
-    async def open(self, *, create: bool = True) -> None:
+    async def open(self, *, create: bool = True, makes_empty: bool = True) -> None:
         """Open the save path, look at what is there, and make the empty files.
 
-        With ``create`` false nothing is made, not even the save path (for checks). Raises
-        StorageError, FileExistsStorageError if something else is in the way.
+        Those only with ``makes_empty``, else it is done by :meth:`claim_files`. With ``create``
+        false nothing is made, not even the save path (for checks). Raises StorageError,
+        FileExistsStorageError if something else is in the way.
         """
-        await self.in_thread(lambda: self._open(create=create))
+        await self.in_thread(lambda: self._open(create=create, makes_empty=makes_empty))
 
-    def _open(self, *, create: bool) -> None:
+    def _open(self, *, create: bool, makes_empty: bool) -> None:
         with self._files.lock:
             try:
-                self._files.open(create=create)
+                self._files.open(create=create, skipped=self.skipped)
                 self._place_skipped()
                 if create:
                     self._take_wanted_from_part_file()
+                if create and makes_empty:
                     self._create_empty_files()
             except BaseException:
                 self._close()
@@ -170,7 +183,7 @@ class StorageManager:
         if place is Place.NOWHERE:
             into[:] = bytes(len(into))
             return True
-        file = self._files.borrow_open(part.file_index) if place is Place.FILE else None
+        file = None if place is Place.PART_FILE else self._files.borrow_open(part.file_index)
         if file is None:
             return False
         try:
@@ -231,8 +244,10 @@ class StorageManager:
         """
         for part in self._layout.slices(offset_bytes, length_bytes):
             place, end = self._places[part.file_index], part.offset_bytes + part.length_bytes
-            if place is Place.FILE and self._files.size(part.file_index) < end:
-                return False
+            if place is Place.FILE or place is Place.FOUND:
+                if self._files.size(part.file_index) < end:
+                    return False
+                continue
             needed_bytes = self._layout.offsets[part.file_index] + end
             if place is Place.PART_FILE and self._part_file_bytes < needed_bytes:
                 return False
@@ -241,7 +256,7 @@ class StorageManager:
     def look_again(self) -> None:
         """Look at the files on disk anew; blocking."""
         with self._files.lock:
-            self._files.look_again()
+            self._files.look_again(self.skipped)
             self._place_skipped()
 
     # -- writing --------------------------------------------------------------------------
@@ -264,9 +279,10 @@ class StorageManager:
         index = part.file_index
         if self._places[index] is Place.NOWHERE:
             return
-        if index not in self._files.present or self._places[index] is Place.PART_FILE:
+        if index not in self._files.present or self._places[index] is not Place.FILE:
             with self._files.lock:  # it may be skipped or wanted again at this moment
-                if self._places[index] is Place.PART_FILE:
+                if self._places[index] is not Place.FILE:
+                    self._places[index] = Place.PART_FILE
                     start = self._layout.offsets[index] + part.offset_bytes
                     self._parts().write(start, views)
                     self._part_file_bytes = max(self._part_file_bytes, start + part.length_bytes)
@@ -313,13 +329,17 @@ class StorageManager:
         """Return those of the files that were not made since the storage was opened."""
         return set(file_indices) - self._files.unstamped()
 
+    def not_own(self, file_indices: Iterable[int]) -> set[int]:
+        """Return those of the files that are not on disk as the torrent's."""
+        return {index for index in file_indices if not self._is_own(index)}
+
     def stamps_saved(self, stamps: Iterable[FileStamp]) -> None:
         """Remember that stamps are in the database."""
         self._files.stamps_saved(stamp.file_index for stamp in stamps)
 
     def is_file(self, file_index: int) -> bool:
         """Return whether a file's bytes are kept in a file of its own."""
-        return self._places[file_index] is Place.FILE
+        return self._places[file_index] in {Place.FILE, Place.FOUND}
 
     def adopt_files(self, file_indices: Iterable[int]) -> None:
         """Remember that files which were there at the start are the torrent's."""
@@ -327,29 +347,105 @@ class StorageManager:
             self._files.adopt(index)
 
     def adopt_piece(self, piece: int) -> None:
-        """Remember that a piece was found right, so the files it lies in are the torrent's."""
-        if self._files.has_foreign:
-            self.adopt_files(self._layout.files_of_piece(piece, self.metainfo.geometry))
+        """Remember that a piece was found right, which may prove that files are the torrent's."""
+        if self._files.found.foreign:
+            self.adopt_files(self._files.found.match(piece, self.is_file))
+
+    @property
+    def found_folders(self) -> frozenset[tuple[str, ...]]:
+        """Folders that were there before the torrent and had none of its files."""
+        return self._files.found_folders
+
+    def keep_folders(self, folders: frozenset[tuple[str, ...]]) -> None:
+        """Never remove these folders: an earlier run found them."""
+        self._files.found_folders = folders
+
+    def claim_files(self) -> None:
+        """Take the files that are there, before the first write and after what there is was hashed.
+
+        Makes the empty files; blocking. Raises ForeignFileError if a file is in the way that is
+        not known to be the torrent's, HiddenNameError; nothing is changed then.
+        """
+        with self._files.lock:
+            self._check_wanted(index for index in self._wanted() if not self._is_own(index))
+            self._refuse_foreign_part_file()
+            for index, place in enumerate(self._places):
+                if place is Place.FOUND and not self._is_own(index):
+                    self._keep_matches(index)
+            self._is_claimed = True
+            self._place_skipped()
+            self._create_empty_files()
+
+    def _wanted(self) -> Iterable[int]:
+        kept = (index for index, place in enumerate(self._places) if place is not Place.NOWHERE)
+        return (index for index in kept if index not in self.skipped)
+
+    def _is_own(self, index: int) -> bool:
+        return self._files.found.is_own(index)
+
+    def _check_wanted(self, indices: Iterable[int]) -> None:
+        """Raise if files that are not the torrent's yet may not be written to, or made."""
+        home = None if self._allow_hidden else HomeNames(self.save_path)
+        for index in indices:
+            if home is not None and home.is_hidden(self._files.parts(index)):
+                reason = "has a hidden name in the home folder"
+                raise HiddenNameError(self._files.path(index), reason)
+            if index in self._files.present and self._layout.lengths[index]:
+                self._files.check_foreign(index)
+
+    def _refuse_foreign_part_file(self) -> None:
+        if Place.PART_FILE in self._places or Place.FOUND in self._places:
+            self._parts().check_writable()
+
+    def _keep_matches(self, index: int) -> None:
+        """Copy what matches of a found file to the part-file: it is not the torrent's."""
+        for start, end in self._files.found.matched(index):
+            view = memoryview(bytearray(end - start))
+            self._read_slice(FileSlice(index, start, len(view)), view)
+            self._parts().write(self._layout.offsets[index] + start, [view])
+
+    def on_taking(self, note: Callable[[int], None] | None) -> None:
+        """Call ``note`` with each file that was not the torrent's, before the first write to it.
+
+        In the thread that writes.
+        """
+        self._files.on_taking = note
 
     def mark_dirty(self, file_index: int) -> None:
         """Let the next :meth:`sync` include a file that an earlier process wrote."""
-        if file_index in self._files.present:
+        if self._files.found.is_own(file_index):
             self._files.mark_dirty(file_index)
 
     async def set_skipped(self, skipped: AbstractSet[int]) -> None:
-        """Change which files are skipped; one that is on the disk already stays where it is.
+        """Change which files are skipped; one that is the torrent's stays where it is.
 
-        A file that is wanted again gets what the part-file has of it.
+        A file that is wanted again gets what the part-file has of it. Raises what
+        :meth:`claim_files` does if something is in its place; nothing is changed then.
         """
         await self.in_thread(lambda: self._set_skipped(frozenset(skipped)))
 
     def _set_skipped(self, skipped: frozenset[int]) -> None:
         with self._files.lock:
+            if self._files.is_open:
+                self._check_wanted_again(sorted(self.skipped - skipped))
             self.skipped = skipped
             if self._files.is_open:  # else it will be seen to when it is opened
                 self._take_wanted_from_part_file()
                 self._place_skipped()
                 self._create_empty_files()
+
+    def _check_wanted_again(self, indices: Iterable[int]) -> None:
+        """Raise if something is in the place of files that are wanted again.
+
+        What is there and was not hashed yet may still prove to be the torrent's.
+        """
+        for index in indices:
+            if self._places[index] is Place.NOWHERE or self._is_own(index):
+                continue
+            if self._places[index] is Place.PART_FILE:
+                self._files.check_appeared(index)
+            if self._is_claimed:
+                self._check_wanted([index])
 
     def _take_wanted_from_part_file(self) -> None:
         """Move out what there is of files that are not skipped any more."""
@@ -357,7 +453,7 @@ class StorageManager:
         has_parts = parts.size() > 0
         for index, place in enumerate(self._places):
             if place is not Place.NOWHERE and index not in self.skipped:
-                if has_parts and index not in self._files.present:
+                if has_parts and (place is Place.PART_FILE or index not in self._files.present):
                     self._move_out_of_part_file(parts, index)
                 self._places[index] = Place.FILE
         if Place.PART_FILE not in self._places:
@@ -368,16 +464,25 @@ class StorageManager:
         """Copy, sync, rename: a kill in between leaves the part-file as the truth."""
         start, length = self._layout.offsets[index], self._layout.lengths[index]
         if parts.has(start, length):
-            self._files.write_new(index, partial(parts.copy_out, start, length))
+            is_there = index in self._files.present
+            self._files.write_new(index, partial(parts.copy_out, start, length), replaces=is_there)
             self.taken_out.add(index)
 
     def _place_skipped(self) -> None:
         for index in self.skipped:
-            is_missing = self._layout.lengths[index] and index not in self._files.present
-            if is_missing and self._places[index] is Place.FILE:
-                self._places[index] = Place.PART_FILE
+            if self._layout.lengths[index] and self._places[index] is not Place.NOWHERE:
+                self._places[index] = self._place_of_skipped(index)
         has_parts = Place.PART_FILE in self._places and self._files.is_open
         self._part_file_bytes = self._parts().size() if has_parts else 0
+
+    def _place_of_skipped(self, index: int) -> Place:
+        if index not in self._files.present:
+            return Place.PART_FILE
+        if self._is_own(index):
+            return Place.FILE
+        start, length = self._layout.offsets[index], self._layout.lengths[index]
+        is_hashed = self._is_claimed or self._parts().has(start, length)
+        return Place.PART_FILE if is_hashed else Place.FOUND
 
     def _create_empty_files(self) -> None:
         places, lengths = self._places, self._layout.lengths
@@ -386,7 +491,12 @@ class StorageManager:
 
     def _parts(self) -> PartFile:
         if self._part_file is None:
-            self._part_file = PartFile(self._files.folder, self.metainfo.info_hash)
+            self._part_file = PartFile(
+                self._files.folder,
+                self.metainfo.info_hash,
+                max_bytes=self._layout.total_bytes,
+                is_known=self._overwrite,
+            )
         return self._part_file
 
     async def in_thread(self, call: Callable[[], None]) -> None:

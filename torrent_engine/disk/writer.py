@@ -154,6 +154,8 @@ class PieceWriter:
             if self._jobs and not self._failures:
                 self._active += 1
                 try:
+                    if self._storage.until_saved is not None:
+                        await self._storage.until_saved()
                     await self._write_in_thread()
                 finally:
                     self._active -= 1

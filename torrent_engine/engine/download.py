@@ -22,23 +22,32 @@ from torrent_engine.engine.torrent_source import load_torrent
 REPORT_INTERVAL_S = 0.5
 
 
-def download(
+def download(  # noqa: PLR0913 - what scripts say in one call
     source: str | os.PathLike[str] | bytes | Metainfo | Magnet,
     save_path: str | os.PathLike[str] = ".",
     *,
     config: SessionConfig | None = None,
     shared_config: SharedConfig | None = None,
     on_progress: Callable[[SessionStats], None] | None = None,
+    overwrite: bool = False,
+    allow_hidden: bool = False,
 ) -> Path:
     """Download a torrent, and return where it lies: the file, or the folder of several.
 
     ``source`` is a path, an http(s) URL, a magnet link, an info-hash, the bytes of a .torrent, a
     Metainfo or a Magnet. Blocks until all that is wanted is verified and written; seeds only if
-    ``config`` has a seeding rule. ``on_progress`` is called about twice a second. Raises OSError,
+    ``config`` has a seeding rule. ``on_progress`` is called about twice a second. ``overwrite`` and
+    ``allow_hidden`` are as in SessionConfig. Raises OSError,
     BencodeError, MetainfoError, MagnetError or HttpError if the torrent cannot be read,
     SessionError if the download fails.
     """
     chosen = config or SessionConfig()
+    if overwrite or allow_hidden:
+        chosen = replace(
+            chosen,
+            overwrite=overwrite or chosen.overwrite,
+            allow_hidden=allow_hidden or chosen.allow_hidden,
+        )
     if chosen.seed_ratio is None and chosen.seed_time_s is None:
         chosen = replace(chosen, seed_time_s=0.0)
     options: dict[str, Any] = {"use_uvloop": True} if has_uvloop() else {}

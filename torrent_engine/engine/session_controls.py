@@ -8,7 +8,7 @@ from typing import Any
 import anyio
 
 from torrent_engine.base.config import SessionConfig
-from torrent_engine.base.errors import StateTransitionError
+from torrent_engine.base.errors import StateTransitionError, TorrentEngineError
 from torrent_engine.base.ids import InfoHash
 from torrent_engine.codec.magnet import Magnet
 from torrent_engine.codec.metainfo import Metainfo
@@ -155,16 +155,23 @@ class SessionControls(SessionFacts):
     async def set_file_priorities(self, priorities: Sequence[int]) -> None:
         """Take one number a file, 0 (skip) to 7; ConfigError if they do not fit.
 
-        Raises StateTransitionError while it is not known which files there are.
+        Raises StateTransitionError while it is not known which files there are, and
+        FileExistsStorageError, with the priorities as they were, if a file that is wanted now has
+        something in its place that is not the torrent's.
         """
         if self.metainfo is None:
             raise StateTransitionError("priorities are not possible before the metadata came")
         check_priorities(self.metainfo, priorities)
+        before = self.config.file_priorities
         self.config = replace(self.config, file_priorities=tuple(priorities))
-        self._settings_changed()
         self._wake()
         if self._run is not None and not self._ended.is_set():
-            await self._run.set_file_priorities(self._priorities_of_run(tuple(priorities)))
+            try:
+                await self._run.set_file_priorities(self._priorities_of_run(tuple(priorities)))
+            except TorrentEngineError:
+                self.config = replace(self.config, file_priorities=before)
+                raise
+        self._settings_changed()
 
     def _priorities_of_run(self, priorities: tuple[int, ...]) -> tuple[int, ...]:
         """Return what a run is told: files that are read are not skipped."""

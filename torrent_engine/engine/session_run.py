@@ -93,6 +93,7 @@ class SessionRun:
         self._shared = shared
         self._trust = trust
         self._phase = anyio.CancelScope()
+        self._has_claimed = False
         self._started_s = shared.clock()
         config, metainfo = settings.config, settings.metainfo
         self.all_totals = SavedTotals(shared.store, metainfo.info_hash, settings.totals)
@@ -128,6 +129,8 @@ class SessionRun:
             renames=renames(settings.config),
             skipped=self.progress.skipped_files(),
             open_files=shared.open_files,
+            overwrite=settings.config.overwrite,
+            allow_hidden=settings.config.allow_hidden,
         )
         return Torrent(
             info_hash=metainfo.info_hash,
@@ -157,7 +160,7 @@ class SessionRun:
         """Run until told to stop or until something fails, which is raised at the end."""
         storage, keeper, shared = self.torrent.storage, self._keeper, self._shared
         await settle_names(storage, shared.store, shared.name_foldings)
-        await storage.open(create=not self._settings.config.check_only)
+        await storage.open(create=not self._settings.config.check_only, makes_empty=False)
         try:
             self._apply(await keeper.plan(trust=self._trust))
             self.transfer.reads.open()
@@ -290,6 +293,7 @@ class SessionRun:
                         self.stop(REST)
                     await anyio.sleep_forever()
                 else:
+                    await self._guard(self._claim_files)
                     await self._transfer()
 
     async def _part_from_swarm(self) -> None:
@@ -332,12 +336,22 @@ class SessionRun:
         self.progress.recount(self.torrent.table.have.has)
         if self._settings.config.check_only:
             self.stop("checked")
+        else:
+            await self._claim_files()
         is_complete = self.progress.is_complete
         self._settings.machine.fire(
             Signal.CHECK_DONE_COMPLETE if is_complete else Signal.CHECK_DONE_INCOMPLETE
         )
 
+    async def _claim_files(self) -> None:
+        """Take the files that are there, before the first write; raises what the storage does."""
+        if not self._has_claimed:
+            await self.torrent.storage.in_thread(self.torrent.storage.claim_files)
+            self._has_claimed = True
+
     async def _transfer(self) -> None:
+        if self.failure is not None:
+            return
         if self.progress.is_complete:
             self._on_complete()  # the last pieces were written while paused
             self._begin_seeding()

@@ -170,9 +170,10 @@ class TorrentManager:
 
         ``save_path`` and ``config`` (SessionConfig) are those of the manager if not given;
         ``owner`` ties it to somebody (OwnerTie), ``priority`` and ``position`` are those of the
-        queue. One that is there already is returned as it is, with the trackers of both. It is in
-        the database a moment later (:meth:`flush`). Raises SessionError if there are
-        ``max_torrents`` already, OwnerChangedError if the owner's generation is over.
+        queue, ``overwrite`` and ``allow_hidden`` are as in SessionConfig. One that is there already
+        is returned as it is, with the trackers of both. It is in the database a moment later
+        (:meth:`flush`). Raises SessionError if there are ``max_torrents`` already,
+        OwnerChangedError if the owner's generation is over.
         """
         return await self._add(metainfo, **options)
 
@@ -180,7 +181,7 @@ class TorrentManager:
         """Add a magnet link or an info-hash; as :meth:`add_torrent_file`. Raises MagnetError."""
         return await self._add(Magnet.parse(link) if isinstance(link, str) else link, **options)
 
-    async def _add(
+    async def _add(  # noqa: PLR0913 - all that may be said of a torrent at its start
         self,
         torrent: Metainfo | Magnet,
         *,
@@ -189,6 +190,8 @@ class TorrentManager:
         owner: OwnerTie | None = None,
         priority: int = 0,
         position: int | None = None,
+        overwrite: bool = False,
+        allow_hidden: bool = False,
     ) -> Session:
         if (known := self._sessions.get(torrent.info_hash)) is not None:
             manager_parts.merge_trackers(known, torrent)
@@ -196,6 +199,12 @@ class TorrentManager:
         self._check_room()
         chosen = config or self.config.session
         chosen = chosen if owner is None else replace(chosen, owner=owner)
+        if overwrite or allow_hidden:
+            chosen = replace(
+                chosen,
+                overwrite=overwrite or chosen.overwrite,
+                allow_hidden=allow_hidden or chosen.allow_hidden,
+            )
         self.shared.owners.check(chosen.owner)
         name = os.fspath(self.config.save_path if save_path is None else save_path)
         session = await self._make(torrent, self._folder(name), chosen)

@@ -1,0 +1,321 @@
+"""Files that were there before a torrent: none is written to, adopted or removed by mistake."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.swarm import content, files_below, reach, resources, seed, state_of, until
+from tests.support.torrents import make_torrent, payload_of, write_files
+from torrent_engine.base.config import SessionConfig
+from torrent_engine.base.errors import (
+    FileExistsStorageError,
+    ForeignFileError,
+    HiddenNameError,
+    SessionError,
+)
+from torrent_engine.codec.metainfo import Metainfo
+from torrent_engine.engine.session import Session
+from torrent_engine.engine.states import State
+
+pytestmark = pytest.mark.anyio
+
+KIB = 1024
+FILES = {"a.bin": payload_of(100_000, 1), "b.bin": payload_of(200_000, 2), "c.bin": b"c" * 90_000}
+METAINFO, PAYLOAD = make_torrent(FILES, piece_bytes=64 * KIB)
+SKIPS_B = (4, 0, 4)
+MINE = bytes(range(1, 256)) * 117  # 29,835 bytes, none of them zero
+
+
+@asynccontextmanager
+async def leech(
+    tmp_path: Path, metainfo: Metainfo = METAINFO, payload: bytes = PAYLOAD, **options: Any
+) -> AsyncIterator[Session]:
+    """A Session of a torrent that somebody seeds; not started."""
+    async with (
+        seed(tmp_path / "seed", metainfo, payload) as (_, address),
+        resources(tmp_path / "leech") as shared,
+    ):
+        config = SessionConfig(peers=(address,), **options)
+        session = await Session.create(metainfo, shared, save_path=tmp_path / "out", config=config)
+        try:
+            yield session
+        finally:
+            await session.close()
+
+
+def is_whole(session: Session) -> bool:
+    stats = session.stats()
+    return stats.completed_bytes == stats.wanted_bytes
+
+
+def put(tmp_path: Path, name: str, data: bytes) -> Path:
+    path = tmp_path / "out" / "payload" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+    return path
+
+
+async def refused(session: Session) -> ForeignFileError:
+    """Start a Session that must end before it writes; return why."""
+    await session.start()
+    with pytest.raises(SessionError) as caught:
+        await session.wait_stopped()
+    error = caught.value.__cause__
+    assert isinstance(error, ForeignFileError)
+    return error
+
+
+# -- a skipped file ---------------------------------------------------------------------------
+
+
+async def test_a_skipped_file_that_was_there_is_not_written_adopted_or_removed(
+    tmp_path: Path,
+) -> None:
+    mine = put(tmp_path, "b.bin", MINE)
+    async with leech(tmp_path, file_priorities=SKIPS_B) as session:
+        await session.start()
+        await reach(session, State.SEEDING)
+        assert mine.read_bytes() == MINE
+        await session.recheck()
+        assert state_of(session) is State.CHECKING
+        await reach(session, State.SEEDING)
+        assert mine.read_bytes() == MINE
+        assert is_whole(session)
+        await session.cancel(delete_files=True)
+    assert files_below(tmp_path / "out") == {"payload/b.bin"}
+    assert mine.read_bytes() == MINE
+
+
+@pytest.mark.parametrize("what", ["longer", "folder", "link", "zeros"])
+async def test_whatever_is_in_the_place_of_a_skipped_file_stays(tmp_path: Path, what: str) -> None:
+    mine = put(tmp_path, "b.bin", bytes(300_000) if what == "longer" else bytes(100))
+    if what != "longer" and what != "zeros":
+        mine.unlink()
+        mine.mkdir() if what == "folder" else mine.symlink_to(tmp_path)
+    before = mine.lstat()
+    async with leech(tmp_path, file_priorities=SKIPS_B) as session:
+        await session.start()
+        await reach(session, State.SEEDING)
+        await session.cancel(delete_files=True)
+    assert (mine.lstat().st_mode, mine.lstat().st_size) == (before.st_mode, before.st_size)
+    assert [path.name for path in mine.parent.iterdir()] == ["b.bin"]
+
+
+async def test_a_skipped_file_that_matches_is_used_and_goes_with_the_torrent(
+    tmp_path: Path,
+) -> None:
+    mine = put(tmp_path, "b.bin", FILES["b.bin"])
+    put(tmp_path, "a.bin", FILES["a.bin"])
+    put(tmp_path, "c.bin", FILES["c.bin"])
+    async with leech(tmp_path, file_priorities=SKIPS_B) as session:
+        await session.start()
+        await reach(session, State.SEEDING)
+        assert session.stats().downloaded_bytes == 0
+        assert session.stats().pieces_have == METAINFO.piece_count
+        await session.cancel(delete_files=True)
+    assert not mine.exists()
+
+
+async def test_the_few_bytes_that_match_of_a_skipped_file_are_kept_elsewhere(
+    tmp_path: Path,
+) -> None:
+    """Of b.bin only the end of a piece of a.bin matches: that proves nothing of the rest."""
+    shared_bytes = 2 * 64 * KIB - 100_000
+    mine = put(tmp_path, "b.bin", FILES["b.bin"][:shared_bytes] + MINE)
+    put(tmp_path, "a.bin", FILES["a.bin"])
+    async with leech(tmp_path, file_priorities=SKIPS_B) as session:
+        await session.start()
+        await reach(session, State.SEEDING)
+        mine.unlink()
+        await session.recheck()
+        assert state_of(session) is State.CHECKING
+        await reach(session, State.SEEDING)
+        assert session.stats().downloaded_bytes <= 4 * 64 * KIB
+    assert not mine.exists()
+
+
+async def test_a_file_made_while_it_was_skipped_is_not_taken_when_it_is_wanted(
+    tmp_path: Path,
+) -> None:
+    async with leech(tmp_path, file_priorities=SKIPS_B) as session:
+        await session.start()
+        await reach(session, State.SEEDING)
+        mine = put(tmp_path, "b.bin", MINE)
+        with pytest.raises(ForeignFileError, match=r"b\.bin"):
+            await session.set_file_priorities([4, 4, 4])
+        assert session.config.file_priorities == SKIPS_B
+        assert state_of(session) is State.SEEDING
+        assert mine.read_bytes() == MINE
+        mine.unlink()
+        await session.set_file_priorities([4, 4, 4])
+        await until(lambda: is_whole(session))
+        await session.set_file_priorities(SKIPS_B)
+        await session.set_file_priorities([4, 4, 4])
+        assert mine.read_bytes() == FILES["b.bin"]
+        await session.cancel(delete_files=True)
+    assert files_below(tmp_path / "out") == set()
+
+
+async def test_after_a_restart_a_file_made_meanwhile_is_still_not_ours(tmp_path: Path) -> None:
+    async with leech(tmp_path, file_priorities=SKIPS_B) as session:
+        await session.start()
+        await reach(session, State.SEEDING)
+        await session.stop()
+        mine = put(tmp_path, "b.bin", MINE)
+        await session.start()
+        await reach(session, State.SEEDING)
+        assert is_whole(session)
+        await session.stop()
+        await session.set_file_priorities([4, 4, 4])
+        assert (await refused(session)).path == str(mine)
+        assert mine.read_bytes() == MINE
+        await session.cancel(delete_files=True)
+    assert files_below(tmp_path / "out") == {"payload/b.bin"}
+
+
+async def test_a_users_file_with_the_name_of_the_part_file_stays(tmp_path: Path) -> None:
+    mine = tmp_path / "out" / f".{METAINFO.info_hash.hex()}.parts"
+    mine.parent.mkdir()
+    mine.write_bytes(MINE)
+    mine.chmod(0o644)
+    async with leech(tmp_path, file_priorities=SKIPS_B) as session:
+        assert (await refused(session)).path == str(mine)
+        await session.cancel(delete_files=True)
+    assert mine.read_bytes() == MINE
+
+
+# -- a wanted file ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [1, 30_000, 100_000])
+async def test_a_found_file_of_which_no_piece_matches_is_refused(tmp_path: Path, size: int) -> None:
+    mine = put(tmp_path, "a.bin", (MINE * 4)[:size])
+    async with leech(tmp_path) as session:
+        assert (await refused(session)).path == str(mine)
+        assert files_below(tmp_path / "out") == {"payload/a.bin"}
+        assert (await refused(session)).path == str(mine)
+        await session.cancel(delete_files=True)
+    assert mine.read_bytes() == (MINE * 4)[:size]
+
+
+@pytest.mark.parametrize("size", [1, 30_000, 100_000, 130_000])
+async def test_a_found_file_is_overwritten_if_that_is_asked_for(tmp_path: Path, size: int) -> None:
+    put(tmp_path, "a.bin", (MINE * 5)[:size])
+    async with leech(tmp_path, overwrite=True) as session:
+        await session.start()
+        await reach(session, State.SEEDING)
+    assert content(METAINFO, tmp_path / "out") == PAYLOAD
+    assert (tmp_path / "out/payload/a.bin").stat().st_size == 100_000
+
+
+async def test_overwriting_does_not_reach_skipped_files(tmp_path: Path) -> None:
+    mine = put(tmp_path, "b.bin", MINE)
+    async with leech(tmp_path, overwrite=True, file_priorities=SKIPS_B) as session:
+        await session.start()
+        await reach(session, State.SEEDING)
+        assert mine.read_bytes() == MINE
+        await session.set_file_priorities([4, 4, 4])
+        await until(lambda: is_whole(session))
+        assert mine.read_bytes() == FILES["b.bin"]
+
+
+async def test_a_longer_file_is_refused(tmp_path: Path) -> None:
+    mine = put(tmp_path, "a.bin", FILES["a.bin"] + b"x")
+    async with leech(tmp_path) as session:
+        await session.start()
+        with pytest.raises(SessionError) as caught:
+            await session.wait_stopped()
+    assert isinstance(caught.value.__cause__, FileExistsStorageError)
+    assert mine.read_bytes() == FILES["a.bin"] + b"x"
+
+
+async def test_what_matches_in_part_is_resumed_without_a_record(tmp_path: Path) -> None:
+    put(tmp_path, "a.bin", FILES["a.bin"][: 64 * KIB])
+    put(tmp_path, "b.bin", bytes(200_000))
+    put(tmp_path, "c.bin", b"")
+    async with leech(tmp_path) as session:
+        await session.start()
+        await reach(session, State.SEEDING)
+        assert session.stats().downloaded_bytes == len(PAYLOAD) - 64 * KIB
+    assert content(METAINFO, tmp_path / "out") == PAYLOAD
+
+
+async def test_small_files_in_one_piece_are_known_by_it(tmp_path: Path) -> None:
+    files = {f"{n}": payload_of(5_000 + n, n) for n in range(30)}
+    metainfo, payload = make_torrent(files, piece_bytes=64 * KIB)
+    write_files(metainfo, payload, tmp_path / "out")
+    changed = put(tmp_path, "29", MINE[:5_029])
+    async with leech(tmp_path, metainfo, payload) as session:
+        error = await refused(session)
+        assert Path(error.path).name in {"25", "26", "27", "28", "29"}
+    assert changed.read_bytes() == MINE[:5_029]
+
+
+async def test_a_file_that_appears_while_the_torrent_runs_is_not_written_to(
+    tmp_path: Path,
+) -> None:
+    async with leech(tmp_path, max_download_bytes_per_s=1) as session:
+        await session.start()
+        await reach(session, State.DOWNLOADING)
+        paths = [put(tmp_path, name, MINE) for name in FILES]
+        session.set_rate_limits(download_bytes_per_s=0)
+        with pytest.raises(SessionError) as caught:
+            await session.wait_stopped()
+        assert isinstance(caught.value.__cause__, ForeignFileError)
+        await session.cancel(delete_files=True)
+    assert [path.read_bytes() for path in paths] == [MINE] * 3
+
+
+async def test_a_file_replaced_while_the_torrent_runs_is_not_removed_with_it(
+    tmp_path: Path,
+) -> None:
+    async with leech(tmp_path) as session:
+        await session.start()
+        await reach(session, State.SEEDING)
+        put(tmp_path, "mine", MINE).replace(tmp_path / "out/payload/a.bin")
+        await session.cancel(delete_files=True)
+    assert files_below(tmp_path / "out") == {"payload/a.bin"}
+
+
+async def test_folders_that_were_there_before_stay_when_files_are_removed(tmp_path: Path) -> None:
+    files = {"x/a": payload_of(10_000), "y/b": payload_of(10_001), "z/c": payload_of(7)}
+    metainfo, payload = make_torrent(files)
+    (tmp_path / "out/payload/y").mkdir(parents=True)
+    async with leech(tmp_path, metainfo, payload) as session:
+        await session.start()
+        await reach(session, State.SEEDING)
+        await session.stop()
+        await session.start()
+        await reach(session, State.SEEDING)
+        await session.cancel(delete_files=True)
+    assert [path.name for path in (tmp_path / "out/payload").iterdir()] == ["y"]
+
+
+# -- the home folder --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("depth", [0, 1])
+async def test_hidden_names_at_the_top_of_the_home_folder_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, depth: int
+) -> None:
+    home = tmp_path / "out" if depth == 0 else tmp_path / "out" / "payload"
+    home.mkdir(parents=True)
+    monkeypatch.setenv("HOME", str(home))
+    data = payload_of(10_000)
+    if depth == 0:
+        metainfo, payload = make_torrent(data, name=".bashrc")
+    else:
+        metainfo, payload = make_torrent({".ssh/rc": data, ".hushlogin": b""})
+    async with leech(tmp_path, metainfo, payload) as session:
+        await session.start()
+        with pytest.raises(SessionError) as caught:
+            await session.wait_stopped()
+        assert isinstance(caught.value.__cause__, HiddenNameError)
+        assert list(home.iterdir()) == []
+    async with leech(tmp_path, metainfo, payload, allow_hidden=True) as session:
+        await session.start()
+        await reach(session, State.SEEDING)
+    assert content(metainfo, tmp_path / "out") == payload

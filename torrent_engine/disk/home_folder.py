@@ -1,0 +1,47 @@
+"""Names that a torrent must not take in the home folder of the user: those that begin with a dot.
+
+Shells and other programs run what they find there under such a name.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+
+class HomeNames:
+    """Which paths below one save path are hidden names at the top of a home folder."""
+
+    def __init__(self, save_path: Path) -> None:
+        """Look where the home folder is from ``save_path``; blocking."""
+        self._prefixes = {prefix for home in _homes() if (prefix := _below(save_path, home))}
+
+    def is_hidden(self, parts: Sequence[str]) -> bool:
+        """Return whether a path below the save path is such a name, or is below one."""
+        return any(
+            len(parts) >= len(prefix)
+            and parts[len(prefix) - 1].startswith(".")
+            and [part.casefold() for part in parts[: len(prefix) - 1]] == list(prefix[:-1])
+            for prefix in self._prefixes
+        )
+
+
+def _homes() -> Iterator[str]:
+    """Yield the home folder as the environment and as the system has it."""
+    with suppress(RuntimeError):
+        yield os.path.realpath(Path.home())
+    with suppress(ImportError, KeyError):
+        import pwd
+
+        yield os.path.realpath(pwd.getpwuid(os.getuid()).pw_dir)
+
+
+def _below(save_path: Path, home: str) -> tuple[str, ...]:
+    """Return the folded path from the save path to the home folder and one name more; or ()."""
+    folder = Path(os.path.realpath(save_path))
+    with suppress(OSError):
+        if folder.samefile(home):
+            return ("",)
+    with suppress(ValueError):
+        return (*(part.casefold() for part in Path(home).relative_to(folder).parts), "")
+    return ()
