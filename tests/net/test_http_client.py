@@ -9,6 +9,7 @@ import zlib
 from dataclasses import replace
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from tests.support.certificates import server_context, trusting_context
@@ -161,6 +162,50 @@ async def test_a14_a_header_without_end_is_cut_off():
             await stream.send(b"X-More: " + b"y" * 1000 + b"\r\n")
 
     assert await failure(endless)
+
+
+CHUNKED = b"HTTP/1.1 200 X\r\nTransfer-Encoding: chunked\r\n\r\n"
+FLOODS = {
+    "interim_answers": (b"", b"HTTP/1.1 100 Continue\r\n\r\n", "interim answers"),
+    "chunks_of_one_byte": (CHUNKED, b"1\r\nx\r\n", "chunks with"),
+    "chunk_extensions": (CHUNKED, b"1;" + b"a" * 1_000 + b"\r\nx\r\n", "chunk header"),
+    "trailers": (CHUNKED + b"0\r\n", b"a:\r\n", "100 lines"),
+    "header_lines": (b"HTTP/1.1 200 X\r\n", b"a:\r\n", "100 lines"),
+}
+
+
+def flooding(head, part):
+    """Return a server that sends one thing for ever."""
+
+    async def flood(stream, _head):
+        await stream.send(head)
+        while True:
+            await stream.send(part * 2_000)
+
+    return flood
+
+
+@pytest.mark.parametrize(("head", "part", "reason"), FLOODS.values(), ids=FLOODS.keys())
+async def test_a14_floods_are_refused_by_their_count(head, part, reason):
+    assert reason in await failure(flooding(head, part), max_bytes=1 << 20)
+
+
+async def test_a14_small_chunks_leave_the_loop_to_others(monkeypatch):
+    turns: list[int] = []
+    monkeypatch.setattr(anyio.lowlevel, "checkpoint", checkpoint_counter(turns))
+    body = b"".join(b"1\r\nx\r\n" for _ in range(500)) + b"0\r\n\r\n"
+    assert (await fetch(answering(CHUNKED + body))).body == b"x" * 500
+    assert len(turns) >= 500 // http_client.CHUNKS_PER_TURN
+
+
+def checkpoint_counter(turns):
+    checkpoint = anyio.lowlevel.checkpoint
+
+    async def counted():
+        turns.append(1)
+        await checkpoint()
+
+    return counted
 
 
 HEADERS = {

@@ -237,7 +237,46 @@ async def test_a14_interim_answers_without_end_are_cut_off():
             await stream.send(b"HTTP/1.1 103 Early Hints\r\n\r\n")
             await anyio.sleep(0.01)
 
-    assert "no answer in 0.4 s" in await failure(endless, config=HASTY)
+    assert "more than 8 interim answers" in await failure(endless, config=HASTY)
+
+
+MIB = 1 << 20
+CHUNKED_MIB = (
+    f"HTTP/1.1 206 X\r\nContent-Range: bytes 0-{MIB - 1}/{MIB}\r\n".encode()
+    + b"Transfer-Encoding: chunked\r\n\r\n"
+)
+FLOODS = {
+    "interim_answers": (b"", b"HTTP/1.1 100 Continue\r\n\r\n", "interim answers"),
+    "chunks_of_one_byte": (CHUNKED_MIB, b"1\r\nx\r\n", "chunks with"),
+    "chunk_extensions": (CHUNKED_MIB, b"1;" + b"a" * 1_000 + b"\r\nx\r\n", "chunk header"),
+    "header_lines": (b"HTTP/1.1 206 X\r\n", b"a:\r\n", "100 lines"),
+}
+
+
+@pytest.mark.parametrize(("head", "part", "reason"), FLOODS.values(), ids=FLOODS.keys())
+async def test_a14_floods_are_refused_by_their_count(head, part, reason):
+    async def flood(stream, _head):
+        await stream.send(head)
+        while True:
+            await stream.send(part * 2_000)
+
+    async with rude_server(flood) as server, Asker() as asker:
+        with pytest.raises(HttpError, match=reason):
+            await asker.fetch(server.base, Span(0, MIB, MIB))
+
+
+@pytest.mark.parametrize("rest", [b"1;", b"0\r\n"])
+async def test_a14_a_chunk_or_a_trailer_that_drips_ends_in_time(rest):
+    async def drip(stream, _head):
+        await stream.send(HEAD + b"Transfer-Encoding: chunked\r\n\r\n")
+        await stream.send(b"32\r\n" + BODY + b"\r\n" if rest.startswith(b"0") else b"")
+        await stream.send(rest)
+        while True:
+            await stream.send(b"a")
+            await anyio.sleep(0.02)
+
+    config = replace(CONFIG, slow_after_s=0.2, read_timeout_s=0.5)
+    assert "nothing whole came in 1 s" in await failure(drip, config=config)
 
 
 async def test_a14_a_body_without_end_is_cut_off():

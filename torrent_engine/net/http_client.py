@@ -1,4 +1,4 @@
-"""Owns HTTP requests to strangers: address checks, redirects, TLS, time and size limits.
+"""HTTP requests to strangers: address checks, redirects, TLS, time and size limits.
 
 Source: RELIABILITY rows A13, A14, D1 to D4. httpx2 speaks the HTTP.
 """
@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Final
 
 import anyio
+import anyio.lowlevel
 
 from torrent_engine.base.config import TrackerConfig
 from torrent_engine.base.errors import HttpError, NetworkError
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
     import httpx2
 
+CHUNKS_PER_TURN: Final = 64  # ours: of one read, which may bring many small ones; some ms
 _LOGGER: Final = logging.getLogger(__name__)
 
 
@@ -183,8 +185,12 @@ async def _read_body(httpx: ModuleType, response: "httpx2.Response", reader: Bod
     that are left half-way inside the library stay open.
     """
     refusal: HttpError | None = None
+    count = 0
     try:
         async for chunk in response.aiter_raw():
+            count += 1
+            if not count % CHUNKS_PER_TURN:
+                await anyio.lowlevel.checkpoint()
             if refusal is None:
                 refusal = _refusal(reader, chunk)
                 if refusal is not None:

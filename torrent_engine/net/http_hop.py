@@ -1,4 +1,4 @@
-"""Owns one request of a chain of redirects: where it goes, what it says, what its answer may be.
+"""One request of a chain of redirects: where it goes, what it says, what its answer may be.
 
 Source: RELIABILITY rows A14, D1. The host is looked up by who sends it; what is connected to is a
 literal address.
@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote, urljoin, urlsplit
 
 from torrent_engine.base.errors import HttpError, TrackerError
+from torrent_engine.protocol.http_framing import MAX_HEADER_LINES
 from torrent_engine.protocol.tracker.urls import DEFAULT_PORTS, TrackerUrl, parse_tracker_url
 
 if TYPE_CHECKING:
     import httpx2
 
 REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
-MAX_HEADER_LINES: Final = 100  # row A14
 _SECRET_HEADERS: Final = frozenset({"authorization", "cookie", "proxy-authorization"})
 
 

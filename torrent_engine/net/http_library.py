@@ -1,4 +1,4 @@
-"""Owns how httpx2 is loaded: late, in a worker thread, without its logs of secrets.
+"""How httpx2 is loaded: late, in a worker thread, without its logs of secrets.
 
 Importing it takes a tenth of a second, so nothing does so before the first request.
 """
@@ -56,6 +56,7 @@ def silent_logging() -> Iterator[None]:
 
 
 def _import_httpx() -> ModuleType:
+    import httpcore2  # noqa: F401 - httpx2 would load it at the first request, on the loop
     import httpx2
 
     for name in _TALKATIVE_LOGGERS:

@@ -1,7 +1,7 @@
-"""Owns how HTTP leaves over a route: its connections are dialled by us, TLS goes inside.
+"""How HTTP leaves over a route: its connections are dialled by us, TLS goes inside.
 
-httpx2 connects by itself where nothing is asked for; over a proxy, or bound to an interface, its
-pool gets its connections from here.
+What comes over them is looked at before httpx2 gets it, which has no limits for much of it (row
+A14).
 """
 
 import select
@@ -14,17 +14,19 @@ import anyio
 import anyio.abc
 from anyio.streams.tls import TLSAttribute, TLSStream
 
-from torrent_engine.base.errors import NetworkError
+from torrent_engine.base.errors import HttpError, NetworkError
 from torrent_engine.base.ids import PeerAddress
 from torrent_engine.net.resolver import Resolver, keep_name
-from torrent_engine.net.routes import DirectRoute, Route
+from torrent_engine.net.routes import Route
 from torrent_engine.net.streams import close
+from torrent_engine.protocol.http_framing import AnswerWatch
 
 if TYPE_CHECKING:
     import ssl
 
     import httpx2
 
+MAX_CONNECTIONS: Final = 100  # ours: of one transport, as httpx2 has it
 DIAL_TIMEOUT_S: Final = 30.0  # ours: where the caller has none
 _BROKEN: Final = (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError)
 
@@ -37,19 +39,15 @@ def transport_over(
     keepalive_expiry_s: float | None = 5.0,
 ) -> "httpx2.AsyncHTTPTransport":
     """Return what sends requests over a route; close it in the end."""
-    limits = httpx.Limits(keepalive_expiry=keepalive_expiry_s)
-    transport: httpx2.AsyncHTTPTransport = httpx.AsyncHTTPTransport(
-        verify=verify, trust_env=False, limits=limits
-    )
-    if not (isinstance(route, DirectRoute) and route.binding.is_anywhere):
-        import httpcore2
+    import httpcore2
 
-        transport._pool = httpcore2.AsyncConnectionPool(  # noqa: SLF001 - it takes no other way
-            ssl_context=verify,
-            max_connections=limits.max_connections,
-            keepalive_expiry=keepalive_expiry_s,
-            network_backend=_Backend(route),  # type: ignore[arg-type]
-        )
+    transport: httpx2.AsyncHTTPTransport = httpx.AsyncHTTPTransport(verify=verify, trust_env=False)
+    transport._pool = httpcore2.AsyncConnectionPool(  # noqa: SLF001 - it takes no other way
+        ssl_context=verify,
+        max_connections=MAX_CONNECTIONS,
+        keepalive_expiry=keepalive_expiry_s,
+        network_backend=_Backend(route),  # type: ignore[arg-type]
+    )
     return transport
 
 
@@ -93,23 +91,29 @@ class _Stream:
 
     def __init__(self, stream: anyio.abc.ByteStream) -> None:
         self._stream = stream
+        self._watch = AnswerWatch()
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109
         import httpcore2
 
         try:
             with anyio.fail_after(timeout):
-                return await self._stream.receive(max_bytes)
+                data = await self._stream.receive(max_bytes)
+            self._watch.feed(data)
         except anyio.EndOfStream:
             return b""
+        except HttpError as error:
+            raise httpcore2.RemoteProtocolError(str(error)) from error
         except TimeoutError as error:
             raise httpcore2.ReadTimeout(f"nothing came for {timeout} s") from error
         except _BROKEN as error:
             raise httpcore2.ReadError(str(error)) from error
+        return data
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109
         import httpcore2
 
+        self._watch.request_sent()
         try:
             with anyio.fail_after(timeout):
                 await self._stream.send(buffer)

@@ -1,4 +1,4 @@
-"""Owns HTTP answers that are read bit by bit, over connections that are kept for the next request.
+"""HTTP answers that are read bit by bit, over connections that are kept for the next request.
 
 Every hop is checked as :class:`HttpClient` does it (row D1). Where a host was found, and where a
 URL was redirected to, is remembered while the connections live: nothing is looked up twice.
@@ -11,11 +11,12 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Final
 
 import anyio
+import anyio.lowlevel
 
 from torrent_engine.base.config import WebSeedConfig
 from torrent_engine.base.errors import HttpError
 from torrent_engine.net.address_policy import AddressPolicy, is_global
-from torrent_engine.net.http_client import HttpClient
+from torrent_engine.net.http_client import CHUNKS_PER_TURN, HttpClient
 from torrent_engine.net.http_hop import REDIRECTS, Hop, basic_auth, checked_headers, described
 from torrent_engine.net.http_library import load_httpx
 from torrent_engine.net.http_route import transport_over
@@ -48,12 +49,16 @@ class StreamedResponse:
         self._response = response
         self._chunks: AsyncIterator[bytes] = aiter(response.stream)  # type: ignore[arg-type]
         self._is_over = False
+        self._reads = 0
 
     async def read(self) -> bytes:
         """Return what comes next, b"" at the end; HttpError if the connection fails.
 
         It is what was sent: nothing is decompressed.
         """
+        self._reads += 1
+        if not self._reads % CHUNKS_PER_TURN:
+            await anyio.lowlevel.checkpoint()
         try:
             return await anext(self._chunks)
         except StopAsyncIteration:

@@ -1,10 +1,9 @@
-"""Owns HTTP to a UPnP gateway: nowhere else, bounded, in time; no redirects, no proxies.
+"""HTTP to a UPnP gateway: nowhere else, bounded, in time; no redirects, no proxies.
 
 Source: row D1: a description may name any URL. :class:`GatewayRequester` is what the UPnP library
 is given to send requests with.
 """
 
-import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
@@ -15,8 +14,11 @@ import anyio
 
 from torrent_engine.base.config import PortMappingConfig
 from torrent_engine.base.errors import GatewayError
-from torrent_engine.net.http_library import load_httpx
+from torrent_engine.net.binding import Binding
+from torrent_engine.net.http_library import load_httpx, no_tls
+from torrent_engine.net.http_route import transport_over
 from torrent_engine.net.http_stream import StreamedResponse
+from torrent_engine.net.routes import DirectRoute
 from torrent_engine.protocol.nat.ssdp import check_url
 
 if TYPE_CHECKING:
@@ -101,7 +103,6 @@ async def open_requester(
 ) -> AsyncIterator[GatewayRequester]:
     """Send from our address to one gateway, for as long as the block lasts."""
     httpx = await load_httpx()
-    no_tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # it trusts nobody, and is made in no time
-    transport = httpx.AsyncHTTPTransport(verify=no_tls, trust_env=False, local_address=local_host)
+    transport = transport_over(DirectRoute(Binding(local_host)), httpx, verify=no_tls())
     async with transport:
         yield GatewayRequester(httpx, transport, host, config)

@@ -1,4 +1,4 @@
-"""Owns one request to a web seed: sent, checked, and its body handed on as it comes.
+"""One request to a web seed: sent, checked, and its body handed on as it comes.
 
 Nothing of a body that is not what was asked for leaves here; what leaves is still unverified.
 Source: BEP 17, BEP 19; RELIABILITY rows A13, A14.
@@ -97,7 +97,7 @@ class WebSeedServer:
             with silent_logging():
                 response = await self._streams.open(url, headers)
                 try:
-                    await _check_status(response)
+                    await _check_status(response, self._config)
                     skip_bytes = check(response)
                     is_whole = response.status == _OK and bool(headers)
                     await self._copy(response, skip_bytes, length_bytes, sink, is_whole=is_whole)
@@ -152,11 +152,14 @@ class _Pace:
 
     async def read(self, response: StreamedResponse) -> bytes:
         """Read on; HttpError if the time spent on reading brought too little."""
-        begun_s = anyio.current_time()
-        data = await response.read()
+        begun_s, config = anyio.current_time(), self._config
+        limit_s = config.slow_after_s + config.read_timeout_s  # one chunk may come in many parts
+        with anyio.move_on_after(limit_s) as limit:
+            data = await response.read()
+        if limit.cancelled_caught:
+            raise HttpError(f"nothing whole came in {limit_s:.0f} s")
         self._waited_s += anyio.current_time() - begun_s
         self._bytes += len(data)
-        config = self._config
         if self._waited_s >= config.slow_after_s:
             if self._bytes < config.min_bytes_per_s * self._waited_s:
                 raise HttpError(f"only {self._bytes} bytes came in {self._waited_s:.0f} s")
@@ -164,11 +167,11 @@ class _Pace:
         return data
 
 
-async def _check_status(response: StreamedResponse) -> None:
+async def _check_status(response: StreamedResponse, config: WebSeedConfig) -> None:
     """Let 200 and 206 pass, unless they are compressed; raise what the others mean."""
     status = response.status
     if status in _BUSY:
-        raise WebSeedBusyError(f"busy (status {status})", await _retry_in_s(response))
+        raise WebSeedBusyError(f"busy (status {status})", await _retry_in_s(response, config))
     if status in _NOT_THERE:
         raise NotThereError(f"status {status}")
     if status not in _ANSWERS:
@@ -178,13 +181,13 @@ async def _check_status(response: StreamedResponse) -> None:
         raise HttpError(f"content encoding {encoding[:40]!r} that nobody asked for")
 
 
-async def _retry_in_s(response: StreamedResponse) -> float | None:
+async def _retry_in_s(response: StreamedResponse, config: WebSeedConfig) -> float | None:
     """Return the seconds of "Retry-After", else of the body (BEP 17); None if there are none."""
     seconds = parse_number(response.headers.get("retry-after"))
     length = parse_number(response.headers.get("content-length"))
     if seconds is None and length is not None and length <= _MAX_RETRY_BODY_BYTES:
-        body = b""
-        while len(body) < length and (data := await response.read()):
+        body, pace = b"", _Pace(config)
+        while len(body) < length and (data := await pace.read(response)):
             body += data
         seconds = parse_number(body.decode("latin-1"))
     return None if seconds is None else float(seconds)

@@ -1,0 +1,117 @@
+"""What of an HTTP answer is refused before it costs time (row A14), and that all else passes."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from torrent_engine.base.errors import HttpError
+from torrent_engine.protocol.http_framing import (
+    FREE_CHUNKS,
+    MAX_CHUNK_LINE_BYTES,
+    MAX_HEAD_BYTES,
+    MAX_HEADER_LINES,
+    MAX_INTERIM_ANSWERS,
+    MIN_MEAN_CHUNK_BYTES,
+    AnswerWatch,
+)
+
+OK = b"HTTP/1.1 200 OK\r\n"
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+HINTS = b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n"
+CHUNKED = OK + b"transfer-Encoding:  Chunked\r\n\r\n"
+
+
+def header(count: int) -> bytes:
+    return b"X: y\r\n" * count
+
+
+def chunk(data: bytes, extension: bytes = b"") -> bytes:
+    return b"%x" % len(data) + extension + b"\r\n" + data + b"\r\n"
+
+
+def small_chunks(count: int) -> bytes:
+    return chunk(b"x") * count
+
+
+REFUSED = {
+    "continue": (CONTINUE * (MAX_INTERIM_ANSWERS + 1), "interim answers"),
+    "hints": (HINTS * (MAX_INTERIM_ANSWERS + 1), "interim answers"),
+    "lines": (OK + header(MAX_HEADER_LINES + 2), "header of more than 100 lines"),
+    "lines_of_interim": (CONTINUE[:-2] + header(MAX_HEADER_LINES + 2), "100 lines"),
+    "bare_newlines": (OK + b"X: y\n" * (MAX_HEADER_LINES + 2), "100 lines"),
+    "long_head": (OK + (b"X: " + bytes(1_000) + b"\r\n") * 70, "header of more than"),
+    "long_line": (OK + b"X: " + b"y" * MAX_HEAD_BYTES, "header of more than"),
+    "small_chunks": (CHUNKED + small_chunks(FREE_CHUNKS + 3), "chunks with"),
+    "chunks_below_the_mean": (
+        CHUNKED + small_chunks(FREE_CHUNKS) + chunk(bytes(MIN_MEAN_CHUNK_BYTES - 1)) * 600,
+        "chunks with",
+    ),
+    "extension": (CHUNKED + chunk(b"x", b";" + b"a" * MAX_CHUNK_LINE_BYTES), "chunk header"),
+    "extension_without_end": (CHUNKED + b"1;" + b"a" * 300, "chunk header"),
+    "size_of_17_digits": (CHUNKED + b"0" * 16 + b"1\r\nx\r\n", "says no size"),
+    "no_size": (CHUNKED + b"\r\n" * 3, "says no size"),
+    "negative_size": (CHUNKED + b"-1\r\n", "says no size"),
+    "longer_chunk": (CHUNKED + b"1\r\nxy\r\n", "does not end"),
+    "trailers": (CHUNKED + chunk(b"x") + b"0\r\n" + header(MAX_HEADER_LINES + 3), "100 lines"),
+}
+
+
+@pytest.mark.parametrize("step", [1, 7, 1 << 20])
+@pytest.mark.parametrize(("raw", "reason"), REFUSED.values(), ids=REFUSED.keys())
+def test_a14_an_answer_that_only_costs_time_is_refused(raw: bytes, reason: str, step: int) -> None:
+    with pytest.raises(HttpError, match=reason):
+        feed(AnswerWatch(), raw, step)
+
+
+def feed(watch: AnswerWatch, raw: bytes, step: int) -> None:
+    for at in range(0, len(raw), step):
+        watch.feed(raw[at : at + step])
+
+
+def test_a14_a_flood_is_refused_before_most_of_it_is_looked_at() -> None:
+    watch = AnswerWatch()
+    feed(watch, CHUNKED + small_chunks(FREE_CHUNKS), 1 << 20)
+    watch.feed(chunk(bytes(300)))
+    watch.feed(chunk(bytes(300)) + chunk(b"x"))
+    with pytest.raises(HttpError, match="chunks with"):
+        watch.feed(chunk(b"x") * 2)
+
+
+ACCEPTED = {
+    "interim": CONTINUE * MAX_INTERIM_ANSWERS + OK + b"Content-Length: 1\r\n\r\nx",
+    "lines": OK + header(MAX_HEADER_LINES) + b"\r\n",
+    "body_that_looks_like_heads": OK + b"\r\n" + CONTINUE * 1_000 + header(5_000),
+    "chunks_that_look_like_heads": CHUNKED + chunk(CONTINUE * 1_000) * 50,
+    "many_chunks": CHUNKED + chunk(bytes(MIN_MEAN_CHUNK_BYTES)) * 5_000 + b"0\r\n\r\n",
+    "extension": CHUNKED + chunk(b"x", b";name=value") + b"0\r\nX: y\r\n\r\n",
+    "switching": b"HTTP/1.1 101 X\r\nUpgrade: x\r\n\r\n" + CONTINUE * 100,
+}
+
+
+@pytest.mark.parametrize("step", [1, 7, 1 << 20])
+@pytest.mark.parametrize("raw", ACCEPTED.values(), ids=ACCEPTED.keys())
+def test_a14_other_answers_pass_one_after_the_other(raw: bytes, step: int) -> None:
+    watch = AnswerWatch()
+    for _ in range(3):
+        watch.request_sent()
+        feed(watch, raw, step)
+
+
+@given(
+    st.lists(st.binary(min_size=1, max_size=300), max_size=40),
+    st.lists(st.binary(max_size=40), max_size=40),
+    st.integers(1, 400),
+)
+def test_a14_what_is_refused_does_not_depend_on_how_it_comes(
+    chunks: list[bytes], noise: list[bytes], step: int
+) -> None:
+    raw = CHUNKED + b"".join(map(chunk, chunks)) + b"\r\n".join(noise)
+    assert outcome(raw, step) == outcome(raw, len(raw))
+
+
+def outcome(raw: bytes, step: int) -> bool:
+    try:
+        feed(AnswerWatch(), raw, step)
+    except HttpError:
+        return False
+    return True

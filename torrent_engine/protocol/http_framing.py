@@ -1,0 +1,157 @@
+"""The framing of HTTP/1.1 answers, watched for what only costs time (row A14).
+
+The HTTP library reads heads, chunks and trailers without limits of its own that are low enough:
+thousands of interim answers, header lines or chunks of one byte in a single read hold up everything
+else. Here bytes are only looked at, before the library gets them. Source: RFC 9112.
+"""
+
+from enum import Enum, auto
+from typing import Final
+
+from torrent_engine.base.errors import HttpError
+
+MAX_INTERIM_ANSWERS: Final = 8  # ours: of status 1xx, before the one that counts
+MAX_HEADER_LINES: Final = 100  # row A14
+MAX_HEAD_BYTES: Final = 64 * 1024  # ours: what is allowed of it is the business of the caller
+MAX_CHUNK_LINE_BYTES: Final = 256  # ours: its size, and extensions that nobody needs
+MAX_SIZE_DIGITS: Final = 16  # row A14
+FREE_CHUNKS: Final = 512  # ours: so many may be small
+MIN_MEAN_CHUNK_BYTES: Final = 256  # ours: of what comes after those
+
+
+class _State(Enum):
+    HEAD = auto()
+    PLAIN_BODY = auto()
+    CHUNK_SIZE = auto()
+    CHUNK = auto()
+    CHUNK_END = auto()
+    TRAILER = auto()
+
+
+class AnswerWatch:
+    """Follows the answers on one connection; :meth:`feed` raises what must not be read on."""
+
+    __slots__ = (
+        "_bytes",
+        "_chunk_bytes",
+        "_chunks",
+        "_interim",
+        "_is_chunked",
+        "_line",
+        "_lines",
+        "_state",
+        "_status",
+        "_to_come",
+    )
+
+    def __init__(self) -> None:
+        self._state = _State.HEAD
+        self._line = bytearray()
+        self._interim = 0
+        self._status = b""
+        self._is_chunked = False
+        self._lines = self._bytes = 0
+        self._chunks = self._chunk_bytes = self._to_come = 0
+
+    def request_sent(self) -> None:
+        """Take that a request leaves: what comes next is a head."""
+        self._state = _State.HEAD
+        self._line.clear()
+        self._interim = 0
+        self._chunks = self._chunk_bytes = self._to_come = 0
+        self._begin_head()
+
+    def feed(self, data: bytes) -> None:
+        """Look at bytes that came.
+
+        Raises HttpError for too many interim answers, for a head or a trailer that is too long, and
+        for a body in chunks that are too small. What is no HTTP is left to who parses it.
+        """
+        at, size = 0, len(data)
+        while at < size and self._state is not _State.PLAIN_BODY:
+            if self._state is _State.CHUNK:
+                skipped = min(self._to_come, size - at)
+                at += skipped
+                self._to_come -= skipped
+                if not self._to_come:
+                    self._state = _State.CHUNK_END
+                continue
+            end = data.find(b"\n", at)
+            if end < 0:
+                self._line += data[at:]
+                self._check_line(0)
+                return
+            self._line += data[at:end]
+            at = end + 1
+            self._check_line(1)
+            line = bytes(self._line).rstrip(b"\r")
+            self._line.clear()
+            self._take_line(line)
+
+    def _begin_head(self) -> None:
+        self._status = b""
+        self._is_chunked = False
+        self._lines = self._bytes = 0
+
+    def _check_line(self, ended: int) -> None:
+        """Bound the line that is being read, and the head or trailer that it is of."""
+        if self._state in (_State.CHUNK_SIZE, _State.CHUNK_END):
+            if len(self._line) > MAX_CHUNK_LINE_BYTES:
+                raise HttpError(f"a chunk header of more than {MAX_CHUNK_LINE_BYTES} bytes")
+            return
+        self._lines += ended
+        if self._lines > MAX_HEADER_LINES + 2:  # the status and the empty line
+            raise HttpError(f"response header of more than {MAX_HEADER_LINES} lines")
+        if self._bytes + len(self._line) > MAX_HEAD_BYTES:
+            raise HttpError(f"response header of more than {MAX_HEAD_BYTES} bytes")
+        self._bytes += ended * len(self._line)
+
+    def _take_line(self, line: bytes) -> None:
+        if self._state is _State.CHUNK_SIZE:
+            self._take_chunk_size(line)
+        elif self._state is _State.CHUNK_END:
+            if line:
+                raise HttpError("a chunk that does not end where it says")
+            self._state = _State.CHUNK_SIZE
+        elif self._state is _State.TRAILER:
+            if not line:
+                self._state = _State.PLAIN_BODY  # nothing more is expected
+        elif line:
+            self._take_head_line(line)
+        else:
+            self._end_head()
+
+    def _take_head_line(self, line: bytes) -> None:
+        if not self._status:
+            self._status = line.partition(b" ")[2].lstrip()[:3]
+            return
+        name, _, value = line.partition(b":")
+        if name.strip().lower() == b"transfer-encoding" and b"chunked" in value.lower():
+            self._is_chunked = True
+
+    def _end_head(self) -> None:
+        if self._status.startswith(b"1") and self._status != b"101":
+            self._interim += 1
+            if self._interim > MAX_INTERIM_ANSWERS:
+                raise HttpError(f"more than {MAX_INTERIM_ANSWERS} interim answers")
+        else:
+            self._state = _State.CHUNK_SIZE if self._is_chunked else _State.PLAIN_BODY
+        self._begin_head()
+
+    def _take_chunk_size(self, line: bytes) -> None:
+        digits = line.partition(b";")[0].strip()
+        try:
+            size = int(digits, 16) if len(digits) <= MAX_SIZE_DIGITS else -1
+        except ValueError:
+            size = -1
+        if size < 0:
+            raise HttpError(f"a chunk header that says no size: {digits[:20]!r}")
+        if not size:
+            self._state = _State.TRAILER
+            return
+        self._state, self._to_come = _State.CHUNK, size
+        self._chunks += 1
+        self._chunk_bytes += size
+        counted = self._chunks - FREE_CHUNKS
+        if counted > 0 and self._chunk_bytes < counted * MIN_MEAN_CHUNK_BYTES:
+            raise HttpError(f"a body of {self._chunks} chunks with {self._chunk_bytes} bytes")
