@@ -1,13 +1,13 @@
 """Fuzz targets of bencode and metainfo: any bytes load as a value that keeps its promises, or not.
 
-How to run it: fuzz/runner.py.
+How to run it: ``python -m fuzz --help``.
 """
 
 import random
 from contextlib import suppress
 from typing import Any
 
-from fuzz.runner import in_time, main
+from fuzz.runner import in_time
 from torrent_engine.base.errors import BencodeError, MetainfoError
 from torrent_engine.codec.bencode import decode, decode_prefix, decode_with_spans, encode
 from torrent_engine.codec.metainfo import Metainfo
@@ -55,9 +55,6 @@ def fuzz_metainfo(data: bytes) -> None:
         assert metainfo.magnet_link().isprintable()
 
 
-TARGETS = {"bencode": fuzz_bencode, "metainfo": fuzz_metainfo}
-
-
 def sample(rng: random.Random) -> bytes:
     """Return a small torrent that loads."""
     sizes = [rng.choice((0, 1, 5, 16_384, 40_000)) for _ in range(rng.randrange(1, 5))]
@@ -93,7 +90,3 @@ def mutated(rng: random.Random) -> bytes:
         elif len(data) > 10:
             del data[at : at + rng.randrange(1, 8)]
     return bytes(data)
-
-
-if __name__ == "__main__":
-    main("codec", TARGETS, mutated)

@@ -1,7 +1,7 @@
 """Fuzz target of the DHT: any datagram has declared outcomes only, and memory is bounded.
 
 One node lives through many inputs, and always has lookups of every kind under way, so that a
-response can be the answer to one of its queries. How to run it: fuzz/runner.py.
+response can be the answer to one of its queries. How to run it: ``python -m fuzz --help``.
 """
 
 import random
@@ -9,7 +9,7 @@ from collections import deque
 from itertools import count
 from typing import Final
 
-from fuzz.runner import in_time, main
+from fuzz.runner import in_time
 from torrent_engine.base.config import DhtConfig
 from torrent_engine.base.ids import InfoHash, NodeId, PeerAddress
 from torrent_engine.codec.bencode import BencodeValue, decode, encode
@@ -287,7 +287,3 @@ def _message(rng: random.Random) -> bytes:
     values = {**rng.choice(ANSWERS), b"nodes": encode_nodes(nodes, is_ipv6=False)}
     values[b"v"] = Bencoded(encode(rng.choice([1, b"x", [b"y"], {b"z": []}])))
     return encode_response(MARK, sender, values)
-
-
-if __name__ == "__main__":
-    main("dht", {"dht": fuzz_one}, mutated)

@@ -1,14 +1,14 @@
 """Fuzz target of encrypted handshakes: any bytes have declared outcomes only, in bounded memory.
 
 The other side of the handshake is played by the package itself: its bytes are made, damaged and fed
-in pieces. How to run it: fuzz/runner.py.
+in pieces. How to run it: ``python -m fuzz --help``.
 """
 
 import random
 from contextlib import suppress
 from functools import lru_cache
 
-from fuzz.runner import in_time, main
+from fuzz.runner import in_time
 from torrent_engine.base.errors import EncryptionError, LocalProtocolError
 from torrent_engine.base.ids import InfoHash
 from torrent_engine.protocol.wire import encryption_keys
@@ -124,7 +124,3 @@ def _step(rng):
     return at.to_bytes(2, "big") + bytes(
         [rng.choice((0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 7)), rng.randrange(256)]
     )
-
-
-if __name__ == "__main__":
-    main("encryption", {"encryption": fuzz_one}, mutated)

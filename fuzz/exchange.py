@@ -1,13 +1,13 @@
 """Fuzz target of peer exchange: any messages of several peers have declared outcomes only.
 
-How to run it: fuzz/runner.py.
+How to run it: ``python -m fuzz --help``.
 """
 
 import random
 from contextlib import suppress
 from types import SimpleNamespace
 
-from fuzz.runner import in_time, main
+from fuzz.runner import in_time
 from torrent_engine.base.config import PexConfig, PoolConfig
 from torrent_engine.base.errors import RemoteProtocolError
 from torrent_engine.base.ids import PeerAddress, PeerId
@@ -161,7 +161,3 @@ def _contact(rng, size):
     start = rng.choice((b"\x26\0", b"\x26\0", b"\xfe\x80", b"\0\0", b"\xff\x02"))
     mapped = b"\xff\xff" if rng.randrange(8) == 0 and start == b"\0\0" else b"\0\0"
     return start + bytes(8) + mapped + bytes([first, 0, 0, rng.randrange(64)]) + port
-
-
-if __name__ == "__main__":
-    main("exchange", {"exchange": fuzz_one}, mutated)

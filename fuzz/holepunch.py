@@ -1,11 +1,11 @@
 """Fuzz target of hole punching: any messages of several peers have declared outcomes only.
 
-How to run it: fuzz/runner.py.
+How to run it: ``python -m fuzz --help``.
 """
 
 from types import SimpleNamespace
 
-from fuzz.runner import in_time, main
+from fuzz.runner import in_time
 from torrent_engine.base.errors import RemoteProtocolError
 from torrent_engine.base.ids import PeerAddress
 from torrent_engine.base.network_config import HolepunchConfig, LinkProtocol
@@ -133,7 +133,3 @@ def _message(rng):
     packed = bytes.fromhex("2600" + "0" * 27 + "1") if is_ipv6 else bytes(map(int, host.split(".")))
     head = bytes([rng.choice(list(HolepunchKind)), is_ipv6])
     return head + packed + port.to_bytes(2, "big") + rng.choice((b"", bytes(4), b"\0\0\0\2"))
-
-
-if __name__ == "__main__":
-    main("holepunch", {"holepunch": fuzz_one}, mutated)

@@ -1,13 +1,13 @@
 """Fuzz target of local service discovery: any datagram is an announce, ours, or refused.
 
-How to run it: fuzz/runner.py.
+How to run it: ``python -m fuzz --help``.
 """
 
 import ipaddress
 import random
 from contextlib import suppress
 
-from fuzz.runner import in_time, main
+from fuzz.runner import in_time
 from torrent_engine.base.config import LsdConfig
 from torrent_engine.base.errors import RemoteProtocolError
 from torrent_engine.base.ids import InfoHash
@@ -81,7 +81,3 @@ def mutated(rng: random.Random) -> bytes:
             at = stream.find(b"\n", at) + 1
             stream[at:at] = rng.choice(LINES) + b"\r\n"
     return bytes(stream)
-
-
-if __name__ == "__main__":
-    main("lsd", {"lsd": fuzz_one}, mutated)

@@ -1,12 +1,12 @@
 """Fuzz target of magnet links: any text is refused, or a link that says the same when read again.
 
-How to run it: fuzz/runner.py.
+How to run it: ``python -m fuzz --help``.
 """
 
 import random
 from contextlib import suppress
 
-from fuzz.runner import in_time, main
+from fuzz.runner import in_time
 from torrent_engine.base.errors import MagnetError
 from torrent_engine.codec.magnet import LIMITS, Magnet
 
@@ -45,7 +45,3 @@ def mutated(rng: random.Random) -> bytes:
         else:
             del link[at : at + rng.randrange(1, 6)]
     return bytes(link)
-
-
-if __name__ == "__main__":
-    main("magnet", {"magnet": fuzz_one}, mutated)

@@ -1,6 +1,6 @@
 """Fuzz target of ut_metadata: whatever peers say of the metadata has declared outcomes only.
 
-Honest peers are among them, and are never blamed. How to run it: fuzz/runner.py.
+Honest peers are among them, and are never blamed. How to run it: ``python -m fuzz --help``.
 """
 
 import random
@@ -8,7 +8,7 @@ from contextlib import suppress
 from hashlib import sha1
 from types import SimpleNamespace
 
-from fuzz.runner import in_time, main
+from fuzz.runner import in_time
 from torrent_engine.base.config import MetadataConfig
 from torrent_engine.base.errors import RemoteProtocolError
 from torrent_engine.engine.metadata_exchange import MetadataExchange
@@ -237,7 +237,3 @@ def _message(rng):
         return encode_metadata_message(MetadataReject(piece))
     data = rng.randbytes(rng.randrange(1, 99))
     return encode_metadata_message(MetadataData(piece, rng.choice((None, 5, len(INFO))), data))
-
-
-if __name__ == "__main__":
-    main("metadata", {"metadata": fuzz_one}, mutated)

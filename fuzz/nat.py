@@ -1,13 +1,13 @@
 """Fuzz targets of port mapping: any datagram is an answer of the gateway, or refused.
 
-How to run it: fuzz/runner.py.
+How to run it: ``python -m fuzz --help``.
 """
 
 import random
 import struct
 from contextlib import suppress
 
-from fuzz.runner import in_time, main
+from fuzz.runner import in_time
 from torrent_engine.base.config import PortMappingConfig
 from torrent_engine.base.errors import GatewayError
 from torrent_engine.protocol.nat.client import NatClient
@@ -77,7 +77,3 @@ def mutated(rng: random.Random) -> bytes:
         at = rng.randrange(len(data) or 1)
         data[at : at + rng.choice((0, 1, 1, 4))] = rng.randbytes(rng.choice((0, 1, 1, 4)))
     return bytes(data)
-
-
-if __name__ == "__main__":
-    main("nat", {"nat": fuzz_one}, mutated)

@@ -1,13 +1,14 @@
-"""Fuzz target of the tracker protocols, both sides: any bytes have declared outcomes only.
+"""Fuzz targets of the tracker protocols, both sides: any bytes have declared outcomes only.
 
-How to run it: fuzz/runner.py.
+How to run them: ``python -m fuzz --help``.
 """
 
 import random
 from collections.abc import Callable
 from contextlib import suppress
 
-from fuzz.runner import in_time, main
+from fuzz.damage import damaged
+from fuzz.runner import in_time
 from torrent_engine.base.config import TrackerConfig
 from torrent_engine.base.errors import RemoteProtocolError, TrackerError, TrackerRefusedError
 from torrent_engine.base.ids import InfoHash, PeerAddress, PeerId
@@ -105,64 +106,53 @@ def url(data: bytes) -> None:
         scrape_url(candidate)
 
 
-TARGETS: tuple[Callable[[bytes], None], ...] = (
-    http_response,
-    udp_response,
-    http_request,
-    udp_request,
-    url,
-)
 PEERS = b"\x01\x02\x03\x04\x00\x50"
-SEEDS: tuple[tuple[bytes, ...], ...] = (
-    (
+CHECKS = {
+    "tracker-http-answer": http_response,
+    "tracker-udp-answer": udp_response,
+    "tracker-http-request": http_request,
+    "tracker-udp-request": udp_request,
+    "tracker-url": url,
+}
+SEEDS: dict[str, tuple[bytes, ...]] = {
+    "tracker-http-answer": (
         encode({"interval": 1800, "peers": PEERS * 9, "peers6": bytes(36), "external ip": b"1234"}),
         encode({"peers": [{"ip": "1.2.3.4", "port": 80}], "tracker id": "x", "complete": 5}),
         encode({"failure reason": "no", "retry in": "never"}),
         b"d5:filesd20:" + INFO_HASH + b"d8:completei1eeee",
     ),
-    (
+    "tracker-udp-answer": (
         b"\x0c" + bytes(4) + b"\x11" * 8 + b"\x16\0\0\0\x01" + bytes(12) + PEERS,
         b"\x00\x00\x00\x00\x0c" + bytes(12) + b"\x00\x00\x00\x08\0\0\0\x03nope",
     ),
-    (
+    "tracker-http-request": (
         http_announce.announce_target("", REQUEST).encode()[1:],
         http_announce.scrape_target("", [INFO_HASH] * 3).encode()[1:],
         b"/stats?x",
     ),
-    (
+    "tracker-udp-request": (
         udp_announce.encode_connect(1),
         udp_announce.encode_announce(
             REQUEST, connection_id=0, transaction_id=1, target="/announce?a=b"
         )[8:],
         udp_announce.encode_scrape([INFO_HASH] * 3, connection_id=0, transaction_id=1)[8:],
     ),
-    (b"user:pass@tracker.example:6969/passkey/announce?k=v#f", b"[2001:db8::1]:80/a"),
-)
+    "tracker-url": (
+        b"user:pass@tracker.example:6969/passkey/announce?k=v#f",
+        b"[2001:db8::1]:80/a",
+    ),
+}
+SCRAPS = (b"99999999999", b"%", b"-1", b"e", b"i18446744073709551615e", b"0:")
 
 
-@in_time
-def fuzz_one(data: bytes) -> None:
-    """Check one input: its first byte chooses the parser."""
-    if not data:
-        return
-    TARGETS[data[0] % len(TARGETS)](data[1:])
+def _mutation_of(name: str) -> Callable[[random.Random], bytes]:
+    """Return what makes something like the input of a parser, mostly damaged."""
+
+    def mutated(rng: random.Random) -> bytes:
+        return damaged(rng.choice(SEEDS[name]), rng, SCRAPS)
+
+    return mutated
 
 
-def mutated(rng: random.Random) -> bytes:
-    """Return a parser's number and something like its input, mostly damaged."""
-    number = rng.randrange(len(TARGETS))
-    stream = bytearray(rng.choice(SEEDS[number]))
-    for _ in range(rng.choice((0, 1, 1, 2, 5))):
-        at = rng.randrange(len(stream) or 1)
-        damage = rng.randrange(3)
-        if damage == 0:
-            stream[at : at + 1] = rng.randbytes(1)
-        elif damage == 1:
-            stream[at:at] = rng.choice((rng.randbytes(4), b"99999999999", b"%", b"-1", b"e"))
-        else:
-            del stream[at : at + rng.randrange(1, 8)]
-    return bytes((number,)) + bytes(stream)
-
-
-if __name__ == "__main__":
-    main("tracker", {"tracker": fuzz_one}, mutated)
+TARGETS = {name: (in_time(check), _mutation_of(name)) for name, check in CHECKS.items()}
+"""What checks one input, and what makes one."""

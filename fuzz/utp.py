@@ -2,14 +2,14 @@
 
 One connection in each state lives through many inputs, with payload on its way in both
 directions; an input is some bytes that choose what happens, then a packet. How to run it:
-fuzz/runner.py.
+``python -m fuzz --help``.
 """
 
 import random
 from contextlib import suppress
 from typing import Final
 
-from fuzz.runner import in_time, main
+from fuzz.runner import in_time
 from torrent_engine.base.errors import RemoteProtocolError
 from torrent_engine.base.network_config import UtpConfig
 from torrent_engine.protocol.utp.connection import UtpConnection, UtpState
@@ -196,7 +196,3 @@ def mutated(rng: random.Random) -> bytes:
         else:
             datagram[at:at] = rng.randbytes(rng.randrange(1, 8))
     return choices + offsets + bytes(datagram)
-
-
-if __name__ == "__main__":
-    main("utp", {"utp": fuzz_one}, mutated)

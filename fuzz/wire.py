@@ -1,12 +1,12 @@
 """Fuzz target of the peer wire protocol: any bytes from a peer have declared outcomes only.
 
-How to run it: fuzz/runner.py.
+How to run it: ``python -m fuzz --help``.
 """
 
 import random
 from collections.abc import Iterator
 
-from fuzz.runner import in_time, main
+from fuzz.runner import in_time
 from torrent_engine.base.config import TransferConfig
 from torrent_engine.base.ids import BLOCK_BYTES, InfoHash, PeerId
 from torrent_engine.codec.bitfield import Bitfield
@@ -152,7 +152,3 @@ def mutated(rng: random.Random) -> bytes:
         if not stream:
             break
     return rng.randbytes(2) + bytes(stream)
-
-
-if __name__ == "__main__":
-    main("wire", {"wire": fuzz_one}, mutated)

@@ -1,42 +1,15 @@
-"""The fuzz targets in short, and what their runner says of an input that breaks one."""
+"""The fuzz targets in short, their corpora, and their runner."""
 
 import random
-import sys
 from pathlib import Path
 
 import pytest
 
-from fuzz import (
-    codec,
-    dht,
-    encryption,
-    exchange,
-    holepunch,
-    lsd,
-    magnet,
-    metadata,
-    nat,
-    runner,
-    tracker,
-    utp,
-    wire,
-)
+from fuzz import runner
+from fuzz.runner import FuzzTarget
+from fuzz.targets import TARGETS
 
-TARGETS = {
-    "bencode": (codec.fuzz_bencode, codec.mutated),
-    "dht": (dht.fuzz_one, dht.mutated),
-    "encryption": (encryption.fuzz_one, encryption.mutated),
-    "metainfo": (codec.fuzz_metainfo, codec.mutated),
-    "holepunch": (holepunch.fuzz_one, holepunch.mutated),
-    "magnet": (magnet.fuzz_one, magnet.mutated),
-    "metadata": (metadata.fuzz_one, metadata.mutated),
-    "exchange": (exchange.fuzz_one, exchange.mutated),
-    "lsd": (lsd.fuzz_one, lsd.mutated),
-    "nat": (nat.fuzz_one, nat.mutated),
-    "tracker": (tracker.fuzz_one, tracker.mutated),
-    "utp": (utp.fuzz_one, utp.mutated),
-    "wire": (wire.fuzz_one, wire.mutated),
-}
+SHORT_RUN = 150
 
 
 def good(_: bytes) -> None:
@@ -47,33 +20,55 @@ def fail(data: bytes) -> None:
     raise ValueError(data)
 
 
-def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
-    monkeypatch.setattr(sys, "argv", ["fuzz", *arguments])
-    runner.main("test", {"good": good, "bad": fail}, lambda rng: rng.randbytes(3))
+def three_bytes(rng: random.Random) -> bytes:
+    return rng.randbytes(3)
 
 
-@pytest.mark.parametrize(("target", "mutated"), TARGETS.values(), ids=TARGETS)
-def test_mutated_inputs_have_only_declared_outcomes(target, mutated) -> None:
-    rng = random.Random("short")
-    inputs = [mutated(rng) for _ in range(150)]
-    assert [target(data) for data in inputs] == [None] * 150
+TWO = {"good": FuzzTarget(good, three_bytes), "bad": FuzzTarget(fail, three_bytes)}
+
+
+@pytest.mark.parametrize("name", sorted(TARGETS))
+def test_mutated_inputs_have_only_declared_outcomes(name: str) -> None:
+    target, rng = TARGETS[name], random.Random("short")
+    count = 10 if name.startswith("model-") else SHORT_RUN
+    inputs = [target.mutated(rng) for _ in range(count)]
+    assert [target.check(data) for data in inputs] == [None] * count
+
+
+@pytest.mark.parametrize("name", sorted(TARGETS))
+def test_inputs_that_once_reached_new_code_have_only_declared_outcomes(name: str) -> None:
+    inputs = runner.read_corpus(name)
+    assert inputs, "each target has a corpus: python -m fuzz NAME --write-corpus 60"
+    assert [TARGETS[name].check(data) for data in inputs] == [None] * len(inputs)
+
+
+def test_every_corpus_has_a_target_and_is_small() -> None:
+    corpora = {path.stem: path.stat().st_size for path in runner.CORPUS.glob("*.hex")}
+    assert set(corpora) == set(TARGETS)
+    assert max(corpora.values()) <= 3 * runner.MAX_KEPT_BYTES
 
 
 def test_the_runner_shows_the_input_that_broke_the_target(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    run(monkeypatch, "good", "--random", "5")
+    runner.main(TWO, ["good", "--random", "5"])
     assert capsys.readouterr().out == "5 inputs, only declared outcomes\n"
     with pytest.raises(ValueError, match="b'"):
-        run(monkeypatch, "bad", "--random", "5", "--seed", "1")
+        runner.main(TWO, ["bad", "--random", "5", "--seed", "1"])
     assert capsys.readouterr().err == f"input 0: {random.Random(1).randbytes(3).hex()}\n"
 
 
-def test_the_runner_writes_a_corpus_and_refuses_what_is_slow(
+def test_a_corpus_is_read_as_it_was_written_the_shortest_inputs_first(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    run(monkeypatch, "good", "--write-corpus", str(tmp_path))
-    assert len(list(tmp_path.iterdir())) == runner.CORPUS_SIZE
+    monkeypatch.setattr(runner, "CORPUS", tmp_path / "corpus")
+    assert runner.read_corpus("x") == []
+    longest = bytes(runner.MAX_KEPT_BYTES)
+    assert runner.write_corpus("x", [longest, b"bb", b"a", b"a"]) == 2
+    assert runner.read_corpus("x") == [b"a", b"bb"]
+
+
+def test_the_runner_refuses_what_is_slow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runner, "MAX_SECONDS", 0.0)
     with pytest.raises(AssertionError, match="too slow"):
-        runner.in_time(lambda data: None)(b"")
+        runner.in_time(good)(b"")

@@ -278,7 +278,7 @@ async def test_metadata_that_is_no_torrent_for_us_is_an_error_of_the_session(
     async with resources(tmp_path) as shared:
         session = await magnet_session(shared, MAGNET, tmp_path / "out")
         async with session:
-            await anyio.wait_all_tasks_blocked()
+            await until(lambda: session._fetch is not None)
             assert session._fetch is not None
             session._fetch._on_metadata(b"d4:name1:xe")
             with anyio.fail_after(15), pytest.raises(SessionError) as caught:

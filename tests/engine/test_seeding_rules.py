@@ -71,7 +71,7 @@ async def test_a_pause_does_not_count_as_seeding(tmp_path: Path) -> None:
     async with seed(tmp_path, METAINFO, PAYLOAD, config=config, clock=clock) as (session, _):
         clock.advance(50.0)
         await session.pause()
-        await anyio.wait_all_tasks_blocked()
+        await until(lambda: not session._seeding.is_running)
         clock.advance(500.0)
         await session.resume()
         await anyio.sleep(0.6)  # two ticks

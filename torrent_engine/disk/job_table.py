@@ -15,7 +15,7 @@ from typing import Any, Final
 from torrent_engine.base.errors import StateDatabaseError
 from torrent_engine.base.ids import SHA1_BYTES, InfoHash
 from torrent_engine.disk.state_database import insert_rows
-from torrent_engine.disk.state_records import row_checksum
+from torrent_engine.disk.state_records import check_types, row_checksum
 
 MAX_NAME_CHARS: Final = 255
 MAX_TEXT_CHARS: Final = 1_000
@@ -139,13 +139,14 @@ def read_job_row(row: tuple[Any, ...]) -> OwnedJob:
     *values, stored = row
     if row_checksum(values) != stored:
         raise StateDatabaseError("a job's row is damaged")
+    check_types("a job's row", values, _TYPES)
     job_id, owner, kind, info_hash, name, status, *rest = values
+    if info_hash is not None and len(info_hash) != SHA1_BYTES:
+        raise StateDatabaseError("a job's row is damaged")
     try:
-        if info_hash is not None and len(info_hash) != SHA1_BYTES:
-            raise StateDatabaseError("a job's row is damaged")
         key = None if info_hash is None else InfoHash(info_hash)
         job = Job(job_id, JobKind(kind), key, name, JobStatus(status), *rest)
-    except (ValueError, TypeError) as error:
+    except ValueError as error:
         raise StateDatabaseError(f"a job's row is damaged: {error}") from error
     return OwnedJob(job, owner)
 
@@ -195,6 +196,11 @@ _ENCODERS: Final[dict[str, Callable[[Any], object]]] = {
     "reason": _text_or_none,
 }
 """The columns in their order; the checksum follows."""
+_TYPES: Final = (
+    *(str, str, str, bytes | None, str, str),
+    *(float, float, float | None, float, int, int, str | None, str | None),
+)
+"""What they hold."""
 _PLACES: Final = {name: place for place, name in enumerate(_ENCODERS)}
 _COLUMNS: Final = ", ".join((*_ENCODERS, "checksum"))
 _FIXED: Final = frozenset({"id", "kind", "created_s"})

@@ -32,6 +32,7 @@ Parts = tuple[str, ...]
 PART_FILE: Final = -1
 """Stands for the part-file where a number of a file is asked for."""
 _UNREADABLE: Final = (
+    OverflowError,
     ValueError,
     KeyError,
     TypeError,

@@ -19,7 +19,7 @@ from torrent_engine.base.ids import SHA1_BYTES, InfoHash
 from torrent_engine.disk.state import StateStore
 from torrent_engine.disk.state_database import insert_rows
 from torrent_engine.disk.state_files import TorrentCopies, is_torrent_of
-from torrent_engine.disk.state_records import row_checksum
+from torrent_engine.disk.state_records import check_types, read_settings, row_checksum
 
 _FILE: Final = '{{"position": {}, "settings": {}}}'
 _MAX_POSITION: Final = 2**62
@@ -104,7 +104,7 @@ def change_settings(
     row = db.execute(query, (info_hash,)).fetchone()
     with suppress(StateDatabaseError):  # a damaged row is set aside when all are read
         if row is not None:
-            record = _read_row(row)
+            record = read_session_row(row)
             insert_rows(
                 db, "sessions", [_row(replace(record, settings=change(dict(record.settings))))]
             )
@@ -149,7 +149,7 @@ def _load_rows(db: sqlite3.Connection) -> list[SessionRecord]:
     records: list[SessionRecord] = []
     for row in db.execute("SELECT rowid, * FROM sessions ORDER BY position").fetchall():
         try:
-            records.append(_read_row(row[1:]))
+            records.append(read_session_row(row[1:]))
         except StateDatabaseError as error:
             _quarantine(db, row, error)
     return records
@@ -190,17 +190,15 @@ def _is_whole(row: tuple[Any, ...]) -> bool:
     return bool(row_checksum(row[:-1]) == row[-1])
 
 
-def _read_row(row: tuple[Any, ...]) -> SessionRecord:
+def read_session_row(row: tuple[Any, ...]) -> SessionRecord:
     """Return the record of a row; StateDatabaseError if the row is damaged."""
     if not _is_whole(row):
         raise StateDatabaseError("a session's row is damaged")
+    check_types("a session's row", row, (bytes, int, str, bytes))
     info_hash, position, text, _ = row
-    try:
-        settings = json.loads(text)
-    except (ValueError, TypeError) as error:
-        raise StateDatabaseError(f"a session's row is damaged: {error}") from error
-    if len(info_hash) != SHA1_BYTES or not isinstance(settings, dict):
+    if len(info_hash) != SHA1_BYTES:
         raise StateDatabaseError("a session's row is damaged")
+    settings = read_settings("a session's row", text)
     return SessionRecord(InfoHash(info_hash), position, settings)
 
 

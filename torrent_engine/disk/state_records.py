@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from types import UnionType
 from typing import Any, Final
 
 from torrent_engine.base.errors import StateDatabaseError, StorageError
@@ -91,6 +92,26 @@ def row_checksum(values: Sequence[object]) -> bytes:
     return blake2b(repr(tuple(values)).encode(), digest_size=_CHECKSUM_BYTES).digest()
 
 
+def check_types(what: str, fields: Sequence[object], types: Sequence[type | UnionType]) -> None:
+    """Raise StateDatabaseError unless each field of a row has its type.
+
+    A checksum says that a row is as it was written, not who wrote it (row F6).
+    """
+    if len(fields) != len(types) or not all(map(isinstance, fields, types)):
+        raise StateDatabaseError(f"{what} is damaged: a field is of another type")
+
+
+def read_settings(what: str, text: str) -> dict[str, Any]:
+    """Return the JSON object of a row; StateDatabaseError if it is none."""
+    try:
+        settings = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise StateDatabaseError(f"{what} is damaged: {error}") from error
+    if not isinstance(settings, dict):
+        raise StateDatabaseError(f"{what} is damaged: no object")
+    return settings
+
+
 def torrent_row(record: TorrentRecord) -> tuple[object, ...]:
     """Return the row of table ``torrents``."""
     renames = json.dumps({str(index): list(path) for index, path in record.renames.items()})
@@ -104,10 +125,14 @@ def read_torrent_row(row: tuple[Any, ...]) -> TorrentRecord:
     *fields, stored = row
     if checksum(*fields) != stored:
         raise StateDatabaseError("a torrent's row is damaged")
+    check_types("a torrent's row", fields, (bytes, str, str, float, str, str))
     info_hash, name, save_path, added_time_s, renames, settings = fields
     try:
-        paths = {int(index): check_parts(path) for index, path in json.loads(renames).items()}
-    except (ValueError, StorageError) as error:
+        paths = {
+            int(index): check_parts(path)
+            for index, path in read_settings("a torrent's row", renames).items()
+        }
+    except (ValueError, TypeError, StorageError) as error:
         raise StateDatabaseError(f"a torrent's row is damaged: {error}") from error
     return TorrentRecord(
         info_hash=InfoHash(info_hash),
@@ -115,7 +140,7 @@ def read_torrent_row(row: tuple[Any, ...]) -> TorrentRecord:
         save_path=save_path,
         added_time_s=added_time_s,
         renames=paths,
-        settings=json.loads(settings),
+        settings=read_settings("a torrent's row", settings),
     )
 
 
@@ -138,6 +163,7 @@ def read_progress_row(row: tuple[Any, ...]) -> Progress:
     *fields, stored = row
     if checksum(*fields) != stored:
         raise StateDatabaseError("a progress row is damaged")
+    check_types("a progress row", fields, (bytes, int, bytes, bytes, bytes, str, int))
     _, piece_count, have, durable, unchecked, boot_id, is_clean = fields
     length = (piece_count + 7) // 8
     if {len(have), len(durable), len(unchecked)} != {length}:
@@ -154,7 +180,7 @@ def stamp_row(info_hash: InfoHash, stamp: FileStamp) -> tuple[object, ...]:
 def read_stamp_row(row: tuple[Any, ...]) -> FileStamp | None:
     """Return the stamp of a row without its info-hash; None if it is damaged."""
     index, size, mtime, inode, device = row
-    if not isinstance(inode, bytes) or not isinstance(device, bytes):
+    if not all(map(isinstance, row, (int, int, int, bytes, bytes))):
         return None
     return FileStamp(
         index, size, mtime, int.from_bytes(inode, "big"), int.from_bytes(device, "big")
@@ -172,6 +198,7 @@ def read_dht_row(row: tuple[Any, ...]) -> DhtRecord:
     *fields, stored = row
     if checksum(*fields) != stored:
         raise StateDatabaseError("a row of DHT nodes is damaged")
+    check_types("a row of DHT nodes", fields, (int, bytes, bytes))
     is_ipv6, node_id, nodes = fields
     record = DhtRecord(bool(is_ipv6), node_id, nodes)
     if not record.is_whole:

@@ -72,7 +72,7 @@ def parse_content_range(text: str) -> tuple[int, int, int | None]:
 
     Raises RemoteProtocolError unless it is a range of bytes that lies within the file.
     """
-    match = _CONTENT_RANGE.fullmatch(text.strip())
+    match = _CONTENT_RANGE.fullmatch(text.strip(" \t"))
     if match is None:
         raise RemoteProtocolError(f"Content-Range {text[:60]!r} is no range of bytes", bep=19)
     first, last = int(match[1]), int(match[2])
@@ -84,9 +84,8 @@ def parse_content_range(text: str) -> tuple[int, int, int | None]:
 
 def parse_number(text: str | None) -> int | None:
     """Return a plain decimal number of a header or a body, None if it is anything else."""
-    if text is None or _NUMBER.fullmatch(text.strip()) is None:
-        return None
-    return int(text)
+    match = _NUMBER.fullmatch("" if text is None else text.strip(" \t\r\n"))
+    return None if match is None else int(match[0])
 
 
 def check_range_answer(

@@ -1,0 +1,23 @@
+"""One target under atheris, with the coverage of the package.
+
+The name of the target comes first, then libFuzzer's arguments.
+
+The targets are imported here and nowhere else in the process: what is imported before it is
+watched has no coverage.
+"""
+
+import os
+import sys
+
+import atheris
+
+with atheris.instrument_imports(include=["torrent_engine"], enable_loader_override=False):
+    from fuzz.targets import TARGETS
+
+PROGRAM = "FUZZ_PROGRAM"
+"""Names the executable file that libFuzzer runs anew while it merges."""
+
+if __name__ == "__main__":
+    program, name, *arguments = sys.argv
+    atheris.Setup([os.environ.get(PROGRAM, program), *arguments], TARGETS[name].check)
+    atheris.Fuzz()
