@@ -21,6 +21,10 @@ os.environ |= {
     "TORRENT_ENGINE_NO_PORT_MAPPING": "1",
 }
 
+# Programs that a test starts turn warnings into errors, as the tests do, but leave out the checks
+# of the development mode: asyncio's write a line to standard error when the machine is busy.
+os.environ.pop("PYTHONDEVMODE", None)
+
 TESTS = Path(__file__).parent
 CORE = {"base", "codec", "policy", "protocol"}
 

@@ -40,6 +40,19 @@ make_environment() {
     (cd "$ROOT" && "$VENV/bin/python" -m pip install -qq -c constraints.txt -e . --group dev)
 }
 
+# The tools of a release have an environment of their own: nothing else needs what they need.
+ensure_release_tools() {
+    RELEASE="$VENV/release"
+    ensure_environment
+    if [[ "$(cat "$RELEASE/.stamp" 2>/dev/null)" != "$(environment_stamp)" ]]; then
+        echo "tools: installing the tools of a release" >&2
+        python -m venv --clear "$RELEASE" || return 1
+        "$RELEASE/bin/python" -m pip install -qq --upgrade 'pip>=25.1' || return 1
+        (cd "$ROOT" && "$RELEASE/bin/python" -m pip install -qq -c constraints.txt --group release)
+        environment_stamp >"$RELEASE/.stamp"
+    fi
+}
+
 ensure_environment() {
     local stamp
     stamp="$(environment_stamp)"
