@@ -1,0 +1,210 @@
+"""Torrents and magnet links that are damaged at random, loaded by us and by libtorrent.
+
+    python -m fuzz.differential --count 20000 [--seed 1]
+
+Prints how often both agree, and each class of disagreement with its reason. Exit status 1: there is
+one without a reason, or a torrent that both load is not the same for both.
+"""
+
+import argparse
+import random
+import re
+import sys
+import warnings
+from collections import Counter
+from collections.abc import Iterator
+from copy import deepcopy
+from typing import Any, Final, NamedTuple
+
+import libtorrent
+
+from fuzz import codec, magnet
+from torrent_engine.base.errors import BencodeError, MagnetError, MetainfoError
+from torrent_engine.codec.bencode import BencodeValue, decode, encode
+from torrent_engine.codec.magnet import Magnet
+from torrent_engine.codec.metainfo import Metainfo
+
+WE_REFUSE: Final = {
+    r"trailing bytes": "strict bencoding: nothing may follow the dictionary",
+    r"leading zero|malformed string length": "strict bencoding: one spelling for each number",
+    r"duplicate dictionary key": "strict bencoding: which of two values counts is not defined",
+    r"piece length \d+ is not within": "pieces have 16 KiB to 128 MiB",
+    r"a file has no path": "every file has a path; path.utf-8 goes before path, whatever it is",
+    r"a symbolic link has no target": "a symbolic link has a target (BEP 47)",
+    r"a v2-only link": "BEP 52 is not spoken yet",
+    r"the info-hash is neither": "the first of several info-hashes counts, libtorrent's the last",
+}
+"""Words of our refusal, and why we refuse what libtorrent loads; the first that fits counts."""
+THEY_REFUSE: Final = {
+    r"invalid bencoding": "fields of BEP 52 are not read yet",
+    r"invalid info-hash": "of several info-hashes the first counts, and a bad one after it is left",
+    r"invalid escaped string": "a percent sign that escapes nothing stands for itself",
+    r"unsupported URL protocol|missing info-hash from URI": "what is not understood is passed over",
+}
+"""The same for what we load and libtorrent refuses."""
+KEYS: Final = (
+    b"name", b"length", b"files", b"piece length", b"pieces", b"private", b"path", b"attr",
+    b"name.utf-8", b"path.utf-8", b"announce", b"announce-list", b"url-list", b"httpseeds",
+    b"nodes", b"comment", b"created by", b"creation date", b"encoding", b"source", b"x",
+    b"symlink path",
+)  # fmt: skip
+ODD: Final[tuple[Any, ...]] = (
+    0, 1, -1, 2**31, 2**62, 2**63 - 1, b"", b"x", b"..", b"/", b"a/b", b"\xff", b"p", b"l",
+    b"x" * 300, [], [b"x"], [[b"x"]], {}, {b"x": 1}, [b""], [1], [b"..", b"a"], 16_384, 32_768, 100,
+)  # fmt: skip
+
+
+class Loaded(NamedTuple):
+    """What a torrent says, whoever read it."""
+
+    info_hash: bytes
+    piece_count: int
+    piece_bytes: int
+    total_bytes: int
+    file_sizes: tuple[int, ...]
+
+
+class Verdict(NamedTuple):
+    """What came of one input."""
+
+    kind: str
+    """Agree, both refuse, we refuse, they refuse, differ."""
+    reason: str
+    """For a disagreement: why, or what was said where no reason is known."""
+    is_explained: bool
+
+
+def mutated_torrent(rng: random.Random) -> bytes:
+    """Return a torrent with damaged bytes, or with odd values that are well encoded."""
+    if rng.randrange(3) == 0:
+        return codec.mutated(rng)
+    torrent = decode(codec.sample(rng))
+    for _ in range(rng.choice((0, 1, 1, 1, 2, 3))):
+        place = rng.choice(list(_dictionaries(torrent)))
+        key = rng.choice([*KEYS, *place, *place])
+        if rng.randrange(5) == 0:
+            place.pop(key, None)
+        else:
+            place[key] = deepcopy(rng.choice(ODD))
+    return encode(torrent)
+
+
+def _dictionaries(value: BencodeValue) -> Iterator[dict[bytes, Any]]:
+    if isinstance(value, dict):
+        yield value
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    for each in inner:
+        yield from _dictionaries(each)
+
+
+def compare_torrent(data: bytes) -> Verdict:
+    """Load one torrent on both sides."""
+    return _verdict(_our_torrent(data), _their_torrent(data))
+
+
+def compare_magnet(data: bytes) -> Verdict:
+    """Load one link on both sides; its info-hash is what must be the same, if it has but one."""
+    text = data.decode("utf-8", "replace")
+    ours, theirs = _our_link(text), _their_link(text)
+    if ours != theirs and not isinstance(ours, str) and text.count("xt") > 1:
+        return Verdict("differ", "the first of several info-hashes counts", is_explained=True)
+    return _verdict(ours, theirs)
+
+
+def _our_torrent(data: bytes) -> Loaded | str:
+    try:
+        torrent = Metainfo.from_bytes(data)
+    except (BencodeError, MetainfoError) as error:
+        return str(error)
+    return Loaded(
+        torrent.info_hash,
+        torrent.piece_count,
+        torrent.geometry.piece_bytes,
+        torrent.total_bytes,
+        tuple(entry.length_bytes for entry in torrent.files),
+    )
+
+
+def _their_torrent(data: bytes) -> Loaded | str:
+    try:
+        torrent = libtorrent.load_torrent_buffer(data).ti
+    except RuntimeError as error:
+        return str(error)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        files = torrent.files()
+    sizes = tuple(files.file_size(index) for index in range(files.num_files()))
+    info_hash = torrent.info_hashes().v1.to_bytes()
+    return Loaded(
+        info_hash, torrent.num_pieces(), torrent.piece_length(), torrent.total_size(), sizes
+    )
+
+
+def _our_link(text: str) -> bytes | str:
+    try:
+        return Magnet.parse(text).info_hash
+    except MagnetError as error:
+        return str(error)
+
+
+def _their_link(text: str) -> bytes | str:
+    try:
+        return libtorrent.parse_magnet_uri(text).info_hashes.v1.to_bytes()
+    except (RuntimeError, ValueError) as error:
+        return str(error)
+
+
+def _verdict(ours: Loaded | bytes | str, theirs: Loaded | bytes | str) -> Verdict:
+    if isinstance(ours, str) and isinstance(theirs, str):
+        return Verdict("both refuse", "", is_explained=True)
+    if isinstance(ours, str):
+        return _explained("we refuse", ours, WE_REFUSE)
+    if isinstance(theirs, str):
+        return _explained("they refuse", theirs, THEY_REFUSE)
+    if ours == theirs:
+        return Verdict("agree", "", is_explained=True)
+    return Verdict("differ", f"{ours} and {theirs}", is_explained=False)
+
+
+def _explained(kind: str, said: str, reasons: dict[str, str]) -> Verdict:
+    for words, reason in reasons.items():
+        if re.search(words, said):
+            return Verdict(kind, reason, is_explained=True)
+    return Verdict(kind, said, is_explained=False)
+
+
+def verdicts(count: int, seed: int) -> Iterator[tuple[bytes, Verdict]]:
+    """Yield so many torrents, then half as many links, each with what came of it."""
+    rng = random.Random(seed)
+    for _ in range(count):
+        data = mutated_torrent(rng)
+        yield data, compare_torrent(data)
+    for _ in range(count // 2):
+        data = magnet.mutated(rng)
+        yield data, compare_magnet(data)
+
+
+def main() -> int:
+    """Do what the command line says."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--count", type=int, default=20_000)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--show", action="store_true", help="an example of each class")
+    options = parser.parse_args()
+    counted: Counter[Verdict] = Counter()
+    examples: dict[Verdict, bytes] = {}
+    for data, verdict in verdicts(options.count, options.seed):
+        counted[verdict] += 1
+        examples.setdefault(verdict, data)
+    for verdict, count in counted.most_common():
+        mark = "" if verdict.is_explained else "  NO REASON"
+        print(f"{count:7,}  {verdict.kind:12} {verdict.reason}{mark}")
+        if options.show or not verdict.is_explained:
+            print(f"         {examples[verdict][:600]!r}")
+    return int(not all(verdict.is_explained for verdict in counted))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
