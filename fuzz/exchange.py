@@ -12,6 +12,7 @@ from torrent_engine.base.config import PexConfig, PoolConfig
 from torrent_engine.base.errors import RemoteProtocolError
 from torrent_engine.base.ids import PeerAddress, PeerId
 from torrent_engine.base.network_config import LinkEncryption, LinkProtocol
+from torrent_engine.base.operators import operator_of
 from torrent_engine.codec.bencode import encode
 from torrent_engine.engine.peer_exchange import PeerExchange
 from torrent_engine.policy.candidates import CandidateList
@@ -102,7 +103,7 @@ class World:
         for teller in tellers.values():
             assert len(teller.told) <= CONFIG.max_contacts
             assert len(teller.heard) <= CONFIG.max_messages_per_interval
-            assert teller.hosts >= {address.host for address in teller.told}
+            assert teller.operators >= {operator_of(address.host) for address in teller.told}
 
 
 @in_time
