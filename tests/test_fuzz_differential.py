@@ -24,8 +24,9 @@ def test_every_disagreement_with_libtorrent_has_a_reason() -> None:
 def test_a_torrent_that_is_not_the_same_for_both_is_a_difference(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    torrent = {"info": {"length": 5, "name": "n", "piece length": 16_384, "pieces": bytes(20)}}
-    data = encode(torrent)
+    data = encode(
+        {"info": {"length": 5, "name": "n", "piece length": 16_384, "pieces": bytes(20)}},
+    )
     assert compare_torrent(data).kind == "agree"
     monkeypatch.setattr("fuzz.differential._our_torrent", lambda _data: "for no reason")
     verdict = compare_torrent(data)
