@@ -1,11 +1,13 @@
 """RELIABILITY section 3, point 9, in short; the long form is tools/crash_test.py."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.support.crash import MIB, NEVER, CrashRun, Kill, Shape
+from tests.support.crash_fleet import ADDING, MOVING, Fleet, FleetRun
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")
 
@@ -40,3 +42,20 @@ def test_f4_download_killed_again_and_again_fetches_no_verified_piece_twice(
     report = run.run_once(len(kills))
     assert report.is_good, list(report.lines())
     assert report.cycles >= len(kills) - 1  # the last one may come too late on a busy machine
+
+
+FLEETS = {
+    "moves": replace(MOVING, torrents=2, bytes_each=2_000_000, bytes_per_s=4 * MIB),
+    "adding": replace(ADDING, torrents=30),
+}
+
+
+@pytest.mark.parametrize("fleet", FLEETS.values(), ids=FLEETS)
+def test_f4_managers_killed_while_they_move_or_add_fetch_no_verified_piece_twice(
+    fleet: Fleet, tmp_path: Path
+) -> None:
+    run = FleetRun(tmp_path, fleet, seed=4)
+    report = run.run(3)
+    assert report.is_good, list(report.lines())
+    assert report.pieces_announced
+    assert run.moves or not fleet.is_moved

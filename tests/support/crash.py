@@ -5,6 +5,7 @@ before a kill is never sent by the seed to a later process, and the files are ri
 """
 
 import json
+import math
 import os
 import selectors
 import shutil
@@ -215,9 +216,13 @@ class CrashRun:
         self._sent: set[tuple[int, int]] = set()
         self._sent_now: set[tuple[int, int]] = set()
 
-    def run(self, cycles: int) -> Report:
-        """Kill ``cycles`` times, in as many downloads as that takes; the last one finishes."""
-        while self.report.cycles < cycles:
+    def run(self, cycles: int, seconds: float = math.inf) -> Report:
+        """Kill ``cycles`` times, in as many downloads as that takes; the last one finishes.
+
+        No download begins after so many seconds.
+        """
+        until_s = time.monotonic() + seconds
+        while self.report.cycles < cycles and time.monotonic() < until_s:
             self.run_once(cycles)
         return self.report
 
