@@ -165,6 +165,7 @@ class PeerLink:
         self._pending.clear()
         self._is_blocked = True
         self._hold(0)
+        self.connection.close()
         self.transport.close()
 
     def _hold(self, count_bytes: int) -> None:

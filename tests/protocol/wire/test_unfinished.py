@@ -198,3 +198,19 @@ def test_b1_a_bitfield_before_the_metadata_is_bounded_by_the_largest_torrent() -
     subject.geometry = None
     (event,) = feed(subject, (102).to_bytes(4, "big") + b"\x05")
     assert isinstance(event, ProtocolViolated)
+
+
+def test_f10_a_closed_connection_pins_no_memory_whoever_still_refers_to_it() -> None:
+    subject = connection()
+    subject.send_have(range(1_000))
+    feed(subject, encode_plain(MessageId.UNCHOKE))
+    subject.request_blocks([(0, 0, BLOCK_BYTES)])
+    feed(subject, encode_piece_header(0, 0, BLOCK_BYTES) + bytes(9_000))
+    for _ in range(2):
+        subject.close()
+        assert len(subject.receive_buffer()) == subject.held_bytes == 0
+        assert not subject.has_data_to_send
+        assert subject.incoming_block == (0, 0, BLOCK_BYTES)  # still to be asked of another
+        assert subject._cut is not None
+        assert not subject._cut[3]
+    assert feed(subject, bytes(100)) == []

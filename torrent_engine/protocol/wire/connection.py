@@ -123,6 +123,16 @@ class PeerConnection(RequestsIn):
         self.last_wanted_s = now
         """When :meth:`timed_out` last saw that one side was interested."""
 
+    def close(self) -> None:
+        """Let go of what was received and not handled, and of what was not sent; twice is harmless.
+
+        Whoever still refers to the connection then pins no memory with it.
+        """
+        self._buffer.drop()
+        self.data_to_send()
+        if self._cut is not None:
+            self._cut[3].clear()
+
     def _set_geometry(self, geometry: Geometry) -> None:
         self.geometry = self._pieces = geometry
         self._decoders = CONTROL_DECODERS
@@ -160,7 +170,7 @@ class PeerConnection(RequestsIn):
         return None if self._cut is None else self._cut[:3]
 
     def receive_buffer(self) -> memoryview:
-        """Return where the next bytes from the peer go; never empty.
+        """Return where the next bytes from the peer go; never empty before :meth:`close`.
 
         Ask again after every wait: any other method of this class may put another in its place.
         """
@@ -170,8 +180,7 @@ class PeerConnection(RequestsIn):
         """Feed socket bytes; return the events they complete, oldest first."""
         events: list[PeerEvent] = []
         rest = memoryview(data)
-        while rest and not self.is_violated:
-            room = self.receive_buffer()
+        while rest and not self.is_violated and (room := self.receive_buffer()):
             taken = min(len(room), len(rest))
             room[:taken] = rest[:taken]
             events += self.bytes_received(taken, now=now)

@@ -79,6 +79,12 @@ class ReceiveBuffer:
             if size > 2 * self._wanted_bytes():
                 self._replace()
 
+    def drop(self) -> None:
+        """Let go of the buffer; nothing can be received any more."""
+        self._buffer = bytearray()
+        self.view = memoryview(self._buffer)
+        self.start = self.end = self.held_bytes = 0
+
     def _measure(self, now: float) -> None:
         self._next_bytes = self._min_bytes
         if self.is_lent:  # blocks came; control messages alone, however many, get no more
