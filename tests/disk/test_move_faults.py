@@ -20,7 +20,7 @@ from tests.support.disks import folder_on_other_disk, has_other_disk
 from tests.support.torrents import make_torrent, payload_of
 from torrent_engine.base.errors import StateDatabaseError, TorrentEngineError
 from torrent_engine.disk import file_copy, move, positional, safe_open
-from torrent_engine.disk.file_storage import FileStamp
+from torrent_engine.disk.file_stamps import FileStamp
 from torrent_engine.disk.move_plan import Wish, draw_plan
 from torrent_engine.disk.move_table import load_plan
 from torrent_engine.disk.relocation import MoveHooks, Relocation, finish_move

@@ -14,7 +14,7 @@ from tests.support.torrents import make_torrent, payload_of
 from torrent_engine.base.config import DiskConfig
 from torrent_engine.base.errors import DiskFullError, StateDatabaseError
 from torrent_engine.base.ids import InfoHash
-from torrent_engine.disk.file_storage import FileStamp
+from torrent_engine.disk.file_stamps import FileStamp
 from torrent_engine.disk.state import StateStore
 from torrent_engine.disk.state_records import DhtRecord, Progress, TorrentRecord
 from torrent_engine.disk.state_schema import MIGRATIONS, SCHEMA_VERSION, migrate

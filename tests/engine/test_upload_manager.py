@@ -73,7 +73,10 @@ class Uploads:
             uploaded_bytes=0,
             upload_rate=RateMeter(),
         )
-        self.source = PeerUploads(peer, torrent, self.errors.append)
+        proof: Any = SimpleNamespace(
+            is_needed=lambda _offset, _length: False, read=torrent.storage.read
+        )
+        self.source = PeerUploads(peer, torrent, proof, self.errors.append)
         self.totals = torrent.totals
 
 
@@ -205,7 +208,8 @@ class Swarm:
             is_complete=True,
         )
         self.torrent = torrent
-        self.subject = UploadManager(torrent, lambda _error: None)
+        proof: Any = None  # no block is sent
+        self.subject = UploadManager(torrent, proof, lambda _error: None)
         self.subject.set_active(active=True)
         self.rounds = 0
         choose = self.subject._choker.rechoke

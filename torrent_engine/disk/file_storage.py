@@ -14,11 +14,12 @@ from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from pathlib import Path
 from threading import RLock
-from typing import Final, NamedTuple
+from typing import Final
 
 from torrent_engine.base.errors import FileExistsStorageError, ForeignFileError, StorageError
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.disk.file_copy import give_name, stretches
+from torrent_engine.disk.file_stamps import FileStamp, StampBook, stamp_of
 from torrent_engine.disk.found_files import FoundFiles
 from torrent_engine.disk.open_files import FileKey, OpenFile, OpenFiles
 from torrent_engine.disk.os_errors import storage_error
@@ -30,16 +31,6 @@ _CHUNK_BYTES: Final = 1024 * 1024
 _INODE_MASK: Final = (1 << 64) - 1
 _FOREIGN: Final = "is there already and does not match; not written to without overwrite"
 _log = logging.getLogger(__name__)
-
-
-class FileStamp(NamedTuple):
-    """What a file looked like when its pieces were last known to be right."""
-
-    file_index: int
-    size_bytes: int
-    mtime_ns: int
-    inode: int
-    device: int
 
 
 class FileStorage:
@@ -81,6 +72,7 @@ class FileStorage:
         self._just_made = -1
         self._dirty: set[int] = set()
         self._unstamped: set[int] = set()
+        self.book = StampBook(len(self._entries))
         self._new_folders: set[tuple[str, ...]] = set()
 
     def name_files(self, renames: Mapping[int, tuple[str, ...]]) -> None:
@@ -268,6 +260,7 @@ class FileStorage:
     def mark_dirty(self, index: int) -> None:
         """Remember that a file was written and is not yet synced."""
         self._dirty.add(index)
+        self.book.wrote(index)
         if self.found.foreign:
             self.adopt(index)
 
@@ -286,7 +279,13 @@ class FileStorage:
 
     def stamps_saved(self, indices: Iterable[int]) -> None:
         """Remember that the stamps of files are in the database."""
-        self._unstamped.difference_update(indices)
+        saved = list(indices)
+        self._unstamped.difference_update(saved)
+        self.book.saved(saved)
+
+    def look(self, index: int, file: OpenFile) -> None:
+        """Put an open file in doubt if somebody else changed it since its stamp; OSError."""
+        self.book.look(index, os.fstat(file.descriptor))
 
     def create_empty(self, indices: Iterable[int]) -> None:
         """Make the files that have no bytes; StorageError if one cannot be made."""
@@ -304,6 +303,7 @@ class FileStorage:
         folders, self._new_folders = self._new_folders, set()
         for index in sorted(dirty):
             self._sync_file(index)
+            self._unstamped.add(index)
         for folder in sorted(folders):
             try:
                 self.folder.sync_folder(folder)
@@ -313,11 +313,7 @@ class FileStorage:
     def stamps(self, indices: Iterable[int]) -> list[FileStamp]:
         """Return what the files look like now; missing ones are left out."""
         found = ((index, self._status(index)) for index in sorted(indices))
-        return [
-            FileStamp(index, seen.st_size, seen.st_mtime_ns, seen.st_ino, seen.st_dev)
-            for index, seen in found
-            if seen is not None
-        ]
+        return [stamp_of(index, seen) for index, seen in found if seen is not None]
 
     def write_new(self, index: int, fill: Callable[[int], None], *, replaces: bool) -> None:
         """Make a file whole before it appears: fill another one, sync it, rename it.

@@ -44,7 +44,7 @@ async def check_pieces(
     batch_pieces = max(1, _BATCH_BYTES // metainfo.geometry.piece_bytes)
 
     async def work() -> None:
-        checker = _Checker(storage, metainfo)
+        checker = PieceChecker(storage, metainfo)
         while batch := list(islice(todo, batch_pieces)):
             results = await run_in_thread(checker.check, batch, limiter=limiter, failure=failure)
             for piece, is_right in results:
@@ -63,7 +63,7 @@ def _first_error(group: BaseExceptionGroup[StorageError]) -> StorageError:
     return _first_error(error) if isinstance(error, BaseExceptionGroup) else error
 
 
-class _Checker:
+class PieceChecker:
     """One thread's buffer and the loop that fills and hashes it.
 
     Small pieces that lie one behind the other are read together: each call that lets go of the
@@ -79,6 +79,7 @@ class _Checker:
         self._buffer = make_buffer(size)
 
     def check(self, pieces: list[int]) -> list[tuple[int, bool]]:
+        """Return which of some pieces are right; in a worker thread. Raises StorageError."""
         results: list[tuple[int, bool]] = []
         for run in self._runs(pieces):
             check_cancelled()

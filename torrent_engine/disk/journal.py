@@ -29,6 +29,8 @@ class WriteJournal:
         self._lock = Lock()
         self._descriptor = -1
         self._pending: set[int] = set()
+        self.noted_ns = 0
+        """When the file was written before it was opened, in wall-clock time since 1970."""
 
     def open(self) -> set[int]:
         """Open the file and return the pieces that an earlier process noted.
@@ -42,7 +44,11 @@ class WriteJournal:
         except BaseException:
             self.close()
             raise
+        status = os.fstat(self._descriptor)
+        self.noted_ns = status.st_mtime_ns
         self._rewrite()
+        with suppress(OSError):  # a kill before anything is saved leaves it to the next start
+            os.utime(self._path, ns=(status.st_atime_ns, self.noted_ns))
         return {entry for entry in self._pending if not entry & _FILE_BIT}
 
     def files(self) -> set[int]:

@@ -12,12 +12,13 @@ import os
 import stat
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from math import inf
 from pathlib import Path
 from typing import Final
 
 from torrent_engine.base.errors import StorageError
 from torrent_engine.disk.file_copy import Route, is_copy, is_second_name, put, put_back
-from torrent_engine.disk.file_storage import FileStamp
+from torrent_engine.disk.file_stamps import IN_DOUBT_NS, FileStamp, Standing, compare, stamp_of
 from torrent_engine.disk.move_plan import (
     BLOCK_BYTES,
     MoveItem,
@@ -27,7 +28,6 @@ from torrent_engine.disk.move_plan import (
 )
 from torrent_engine.disk.os_errors import storage_error
 from torrent_engine.disk.safe_open import Folder
-from torrent_engine.disk.start_plan import is_unchanged
 from torrent_engine.disk.state_files import sync_folder
 
 logger = logging.getLogger(__name__)
@@ -160,8 +160,16 @@ class Mover:
             before = self._from.stat(item.old) or now
         if now is None or before is None:
             return None
-        is_known = is_unchanged(old, _stamp_of(item.file, before), is_clean=is_clean)
-        return _stamp_of(item.file, now) if is_known else None
+        found = compare(
+            old._replace(ctime_ns=0),  # a second name for a file moved it
+            stamp_of(item.file, before),
+            last_write_ns=None if is_clean else inf,
+        )
+        if found is Standing.CHANGED:
+            return None
+        is_known = found is Standing.SAME and old.ctime_ns != IN_DOUBT_NS
+        stamp = stamp_of(item.file, now)
+        return stamp if is_known else stamp._replace(ctime_ns=IN_DOUBT_NS)
 
     def _refuse_loss(self) -> None:
         """Raise unless all files are at their old places, while the new one is not there."""
@@ -265,10 +273,6 @@ def _look(folder: Folder, parts: Parts) -> os.stat_result | None:
         if error.errno in _IN_THE_WAY:
             return None
         raise
-
-
-def _stamp_of(file: int, seen: os.stat_result) -> FileStamp:
-    return FileStamp(file, seen.st_size, seen.st_mtime_ns, seen.st_ino, seen.st_dev)
 
 
 def _size(seen: os.stat_result) -> int:

@@ -12,7 +12,7 @@ from typing import Any
 
 from torrent_engine.base.errors import StateDatabaseError
 from torrent_engine.base.ids import InfoHash
-from torrent_engine.disk.file_storage import FileStamp
+from torrent_engine.disk.file_stamps import FileStamp
 from torrent_engine.disk.move_plan import MovePlan, plan_text, read_plan
 from torrent_engine.disk.state import StateStore
 from torrent_engine.disk.state_database import insert_rows

@@ -7,7 +7,7 @@ any moment costs no verified piece. RELIABILITY section 3.
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -19,8 +19,14 @@ from torrent_engine.base.errors import StorageError, TorrentEngineError
 from torrent_engine.codec.bitfield import Bitfield
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.disk.earlier_runs import Earlier, new_record
-from torrent_engine.disk.file_storage import FileStamp
-from torrent_engine.disk.start_plan import FilesSeen, Planner, StartPlan, refuse_missing_mount
+from torrent_engine.disk.file_stamps import FileStamp
+from torrent_engine.disk.start_plan import (
+    FilesSeen,
+    Noted,
+    Planner,
+    StartPlan,
+    refuse_missing_mount,
+)
 from torrent_engine.disk.state import StateStore
 from torrent_engine.disk.state_records import Progress, TorrentRecord
 from torrent_engine.disk.storage import StorageManager
@@ -103,8 +109,10 @@ class ResumeKeeper:
         if record is not None and is_same_place:
             self._adopt(record, seen)
         self._start_from(plan, record)
+        self._storage.stamps_known(seen.stamps.values())
+        self._storage.doubt_files(plan.doubtful_files)
         found = self._storage.not_made(seen.stamps)
-        is_fresh = record is None and not (noted or plan.to_check or plan.partial)
+        is_fresh = record is None and not (noted.pieces or plan.to_check or plan.partial)
         if record is None or not is_same_place:
             self._unsaved = record = new_record(self._storage, record, found)
         elif record.renames != self._storage.renames:
@@ -116,10 +124,12 @@ class ResumeKeeper:
         else:
             # A file that changes while the database still calls it clean is hashed as a whole.
             is_to_change = not plan.verified.all()
-            await self.commit(self._storage.own_file_stamps, is_precious=is_to_change)
+            await self.commit(
+                lambda: self._storage.own_stamps(seen.stamps.values()), is_precious=is_to_change
+            )
         if self._journal is not None:
             # The pieces are in the database as unchecked now; files that are gone are nobody's.
-            self._journal.settle(noted, self._storage.not_own(self._journal.files()))
+            self._journal.settle(noted.pieces, self._storage.not_own(self._journal.files()))
         self._storage.before_writes = self._note_writes
         self._storage.on_taking(self._journal.note_file if self._journal is not None else None)
         self._storage.until_saved = self._save_record if self._unsaved is not None else None
@@ -129,19 +139,19 @@ class ResumeKeeper:
     def _save_path(self) -> str:
         return str(self._storage.save_path.absolute())
 
-    def _open_journal(self) -> set[int]:
+    def _open_journal(self) -> Noted:
         if self._journal is not None:
             self._journal.close()
         journal = self._store.journal(self._metainfo.info_hash)
         try:
-            noted = journal.open()
+            pieces = journal.open()
         except OSError as error:
             raise StorageError(self._store.folder, error.strerror or str(error)) from error
         self._journal = journal
-        return noted
+        return Noted(frozenset(pieces), journal.noted_ns)
 
     async def _look(
-        self, record: TorrentRecord | None, noted: set[int]
+        self, record: TorrentRecord | None, noted: Noted
     ) -> tuple[FilesSeen, StartPlan]:
         """Look at the files and plan, in a thread: there may be very many."""
         found: list[tuple[FilesSeen, StartPlan]] = []
@@ -166,9 +176,7 @@ class ResumeKeeper:
             taken_out=frozenset(storage.taken_out),
         )
 
-    def _make_plan(
-        self, record: TorrentRecord | None, noted: set[int], seen: FilesSeen
-    ) -> StartPlan:
+    def _make_plan(self, record: TorrentRecord | None, noted: Noted, seen: FilesSeen) -> StartPlan:
         planner = Planner(self._metainfo, seen)
         progress = record.progress if record is not None else None
         if (
@@ -356,7 +364,7 @@ class ResumeKeeper:
                 seen = await self._save(
                     self._progress(is_clean=is_clean and not settled),
                     partial,
-                    stamps or self._storage.new_file_stamps,
+                    stamps or (lambda: self._storage.new_file_stamps(settled)),
                     is_precious=is_precious,
                 )
             except BaseException:
@@ -407,8 +415,15 @@ class ResumeKeeper:
             self._last_sync_s = self._clock()
             is_changed = verified != self._durable
             self._durable = verified
-        if is_changed:
+        if is_changed or self._storage.has_new_stamps:
             await self.commit(is_precious=True)
+
+    def distrust(self, pieces: Iterable[int]) -> None:
+        """Record that pieces may not be right any more: the next start hashes them."""
+        for piece in pieces:
+            self._have.clear(piece)
+            self._unchecked.set(piece)
+        self._touch()
 
     def _drop_unsynced(self) -> None:
         """After a failed sync nothing since the last good one is believed (row F2)."""

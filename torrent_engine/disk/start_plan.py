@@ -7,13 +7,18 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
+from typing import Final
 
 from torrent_engine.base.errors import StorageError
 from torrent_engine.codec.bitfield import Bitfield
 from torrent_engine.codec.metainfo import Metainfo
-from torrent_engine.disk.file_storage import FileStamp
+from torrent_engine.disk.file_stamps import FileStamp, Standing, compare
 from torrent_engine.disk.state_records import Progress, TorrentRecord
+
+WRITE_DELAY_NS: Final = 10_000_000_000
+"""Ours: what is noted in the journal is written within this, on a slow disk too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +34,8 @@ class StartPlan:
 
     A piece may be here and in ``to_check``: if it is hashed and wrong, these blocks still count.
     """
+    doubtful_files: frozenset[int] = frozenset()
+    """What is believed of them is to be hashed before it is served."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +49,27 @@ class FilesSeen:
     """Whether all files of a piece are there and long enough."""
     taken_out: frozenset[int] = frozenset()
     """Files that came out of the part-file just now; those that never were files are as in it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """What the write journal held."""
+
+    pieces: frozenset[int] = frozenset()
+    """They were being written when the process ended."""
+    time_ns: int = 0
+    """When the last of them was noted, since 1970."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Changes:
+    """What has become of the files since they were stamped, as pieces and files."""
+
+    gone: int = 0
+    changed: int = 0
+    unborn: int = 0
+    """Missing as they ever were."""
+    doubtful_files: frozenset[int] = frozenset()
 
 
 class Planner:
@@ -58,18 +86,20 @@ class Planner:
         return StartPlan(Bitfield(self._count), to_check, {})
 
     def from_record(
-        self, record: TorrentRecord, progress: Progress, *, noted: Iterable[int], boot_id: str
+        self, record: TorrentRecord, progress: Progress, *, noted: Noted, boot_id: str
     ) -> StartPlan:
-        """Plan from what was saved; ``noted`` is what the write journal held."""
+        """Plan from what was saved, and from what the write journal held."""
         have, durable = self._as_int(progress.have), self._as_int(progress.durable)
         is_same_boot = bool(boot_id) and progress.boot_id == boot_id
         is_trusted = progress.is_clean or is_same_boot
         believed = have | self._mask(record.partial)
-        gone, changed, unborn = self._compare(record.stamps, believed, is_clean=progress.is_clean)
+        writes = self._last_writes(progress, noted, is_same_boot=is_same_boot)
+        changes = self._compare(record.stamps, believed, writes)
+        gone, changed = changes.gone, changes.changed
         verified = (have if is_trusted else have & durable) & ~gone & ~changed
-        suspect = have | self._as_int(progress.unchecked) | self._mask(noted) | changed
+        suspect = have | self._as_int(progress.unchecked) | self._mask(noted.pieces) | changed
         partial = record.partial if is_trusted else {}
-        lost = (gone & ~unborn) | changed | verified
+        lost = (gone & ~changes.unborn) | changed | verified
         return StartPlan(
             Bitfield.from_int(verified, self._count),
             self._check_list(suspect & ~verified),
@@ -78,24 +108,53 @@ class Planner:
                 for piece, blocks in partial.items()
                 if 0 <= piece < self._count and not lost >> piece & 1 and self._fits(piece, blocks)
             },
+            changes.doubtful_files,
         )
+
+    def _last_writes(
+        self, progress: Progress, noted: Noted, *, is_same_boot: bool
+    ) -> Callable[[int], float | None]:
+        """Return what says of a file until when it may have been written after its stamp.
+
+        A stamp is saved with each piece, so after a kill only the files of noted pieces were. After
+        a power cut neither the journal nor the times of files need be on the disk.
+        """
+        if progress.is_clean:
+            return lambda _: None
+        if not is_same_boot:
+            return lambda _: inf
+        layout, geometry, until_ns = self._metainfo.layout, self._metainfo.geometry, noted.time_ns
+        files = {
+            index
+            for piece in noted.pieces
+            if 0 <= piece < self._count
+            for index in layout.files_of_piece(piece, geometry)
+        }
+        return lambda index: until_ns + WRITE_DELAY_NS if index in files else None
 
     def _check_list(self, pieces: int) -> list[int]:
         wanted = Bitfield.from_int(pieces, self._count).present()
         return [piece for piece in wanted if self._seen.has_piece(piece)]
 
     def _compare(
-        self, old: Mapping[int, FileStamp], believed: int, *, is_clean: bool
-    ) -> tuple[int, int, int]:
-        """Return the pieces of files that are missing, changed, and missing as they ever were.
+        self,
+        old: Mapping[int, FileStamp],
+        believed: int,
+        last_write_ns: Callable[[int], float | None],
+    ) -> _Changes:
+        """Return what has become of the files.
 
         Of the pieces in the part-file only those that are believed are looked at.
         """
         gone = changed = unborn = 0
+        doubtful: list[int] = []
         for index in self._seen.kept_as_files - (self._seen.taken_out - old.keys()):
             now = self._seen.stamps.get(index)
-            if now is not None and is_unchanged(old.get(index), now, is_clean=is_clean):
-                continue
+            if now is not None:
+                found = compare(old.get(index), now, last_write_ns=last_write_ns(index))
+                if found is not Standing.CHANGED:
+                    doubtful += [index] if found is Standing.IN_DOUBT else []
+                    continue
             mask = self._range_mask(self._metainfo.layout.pieces_of(index, self._metainfo.geometry))
             if now is None:
                 gone |= mask
@@ -105,7 +164,7 @@ class Planner:
         for piece in Bitfield.from_int(self._part_file_mask() & believed, self._count).present():
             if not self._seen.has_piece(piece):
                 gone |= 1 << piece
-        return gone, changed, unborn
+        return _Changes(gone, changed, unborn, frozenset(doubtful))
 
     def _part_file_mask(self) -> int:
         """Return the pieces of files that are not kept as such: the part-file may have them."""
@@ -146,10 +205,3 @@ def refuse_missing_mount(record: TorrentRecord, seen: FilesSeen, save_path: Path
         if all(stamp.device != device for stamp in kept):
             reason = "the torrent's files are gone and so is their file system; is it mounted?"
             raise StorageError(save_path, reason)
-
-
-def is_unchanged(old: FileStamp | None, now: FileStamp, *, is_clean: bool) -> bool:
-    """Return whether a file is the one that a stamp was taken of, as far as that can be told."""
-    if old is None or (old.size_bytes, old.inode) != (now.size_bytes, now.inode):
-        return False
-    return old.mtime_ns == now.mtime_ns or not is_clean  # later writes of our own moved it

@@ -22,7 +22,7 @@ from torrent_engine.base.config import DiskConfig
 from torrent_engine.base.errors import StateDatabaseError
 from torrent_engine.base.ids import InfoHash
 from torrent_engine.disk.file_lock import FileLock
-from torrent_engine.disk.file_storage import FileStamp
+from torrent_engine.disk.file_stamps import FileStamp
 from torrent_engine.disk.journal import WriteJournal
 from torrent_engine.disk.os_errors import storage_error
 from torrent_engine.disk.state_database import StateDatabase, insert_rows
@@ -173,7 +173,7 @@ class StateStore:
         ).fetchone() or (0, 0)
         partial = db.execute("SELECT piece, blocks FROM partial WHERE info_hash = ?", key)
         stamps = db.execute(
-            "SELECT file_index, size_bytes, mtime_ns, inode, device FROM stamps"
+            "SELECT file_index, size_bytes, mtime_ns, inode, device, ctime_ns FROM stamps"
             " WHERE info_hash = ?",
             key,
         )

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from torrent_engine.base.errors import StateDatabaseError, StorageError
 from torrent_engine.base.ids import InfoHash
-from torrent_engine.disk.file_storage import FileStamp
+from torrent_engine.disk.file_stamps import FileStamp
 from torrent_engine.disk.safe_open import check_parts
 
 _CHECKSUM_BYTES: Final = 16
@@ -174,17 +174,17 @@ def read_progress_row(row: tuple[Any, ...]) -> Progress:
 def stamp_row(info_hash: InfoHash, stamp: FileStamp) -> tuple[object, ...]:
     """Return the row of table ``stamps``."""
     identity = stamp.inode.to_bytes(16, "big"), stamp.device.to_bytes(8, "big")
-    return (bytes(info_hash), stamp.file_index, stamp.size_bytes, stamp.mtime_ns, *identity)
+    times = stamp.mtime_ns, *identity, stamp.ctime_ns
+    return (bytes(info_hash), stamp.file_index, stamp.size_bytes, *times)
 
 
 def read_stamp_row(row: tuple[Any, ...]) -> FileStamp | None:
     """Return the stamp of a row without its info-hash; None if it is damaged."""
-    index, size, mtime, inode, device = row
-    if not all(map(isinstance, row, (int, int, int, bytes, bytes))):
+    index, size, mtime, inode, device, ctime = row
+    if not all(map(isinstance, row, (int, int, int, bytes, bytes, int))):
         return None
-    return FileStamp(
-        index, size, mtime, int.from_bytes(inode, "big"), int.from_bytes(device, "big")
-    )
+    identity = int.from_bytes(inode, "big"), int.from_bytes(device, "big")
+    return FileStamp(index, size, mtime, *identity, ctime)
 
 
 def dht_row(record: DhtRecord) -> tuple[object, ...]:

@@ -6,7 +6,7 @@ from typing import Final
 
 from torrent_engine.base.errors import StateDatabaseError
 
-SCHEMA_VERSION: Final = 4
+SCHEMA_VERSION: Final = 5
 
 _VERSION_1: Final = """
 CREATE TABLE version (number INTEGER NOT NULL);
@@ -107,11 +107,16 @@ def _add_moves(connection: sqlite3.Connection) -> None:
     connection.execute(_MOVES_TABLE)
 
 
+def _add_change_times(connection: sqlite3.Connection) -> None:
+    connection.execute("ALTER TABLE stamps ADD COLUMN ctime_ns INTEGER NOT NULL DEFAULT 0")
+
+
 MIGRATIONS: Final[tuple[Callable[[sqlite3.Connection], None], ...]] = (
     _create,
     _add_dht_nodes,
     _add_manager_tables,
     _add_moves,
+    _add_change_times,
 )
 """``MIGRATIONS[n]`` makes a database of version n one of version n + 1."""
 

@@ -15,7 +15,8 @@ from torrent_engine.base.config import DiskConfig
 from torrent_engine.base.errors import HiddenNameError, StorageError
 from torrent_engine.codec.geometry import FileSlice
 from torrent_engine.codec.metainfo import Metainfo
-from torrent_engine.disk.file_storage import FileStamp, FileStorage
+from torrent_engine.disk.file_stamps import FileStamp
+from torrent_engine.disk.file_storage import FileStorage
 from torrent_engine.disk.home_folder import HomeNames
 from torrent_engine.disk.nowait import read_file_now, view_file_now
 from torrent_engine.disk.open_files import OpenFile, OpenFiles
@@ -77,6 +78,7 @@ class StorageManager:
         self._part_file: PartFile | None = None
         self._part_file_bytes: int = 0
         self._hot_file: OpenFile | None = None
+        self._hot_index = 0
         self._hot_start = 0
         self._hot_length = 0
 
@@ -192,6 +194,7 @@ class StorageManager:
             self._pool.give_back(file)
         if done:
             self._hot_file = file
+            self._hot_index = part.file_index
             self._hot_start = self._layout.offsets[part.file_index]
             self._hot_length = self._layout.lengths[part.file_index]
         return done
@@ -290,6 +293,7 @@ class StorageManager:
                 file = self._files.borrow(index, writable=True)
         else:
             file = self._files.borrow(index, writable=True)
+        self._files.book.wrote(index)
         try:
             write_at(file.descriptor, views, part.offset_bytes)
         except OSError as error:
@@ -318,12 +322,85 @@ class StorageManager:
         return self._files.stamps(wanted)
 
     def own_file_stamps(self) -> list[FileStamp]:
-        """Return the same, without files that were there before and proved to be nothing."""
-        return self._files.stamps(self._files.own())
+        """Return the same, without files that were there before and proved to be nothing.
 
-    def new_file_stamps(self) -> list[FileStamp]:
-        """Return the stamps of the torrent's files that are not in the database; blocking."""
-        return self._files.stamps(self._files.unstamped())
+        They are to be saved; files in doubt are marked as such.
+        """
+        return self.own_stamps(self._files.stamps(self._files.own()))
+
+    def own_stamps(self, seen: Iterable[FileStamp]) -> list[FileStamp]:
+        """Return the same of files that were looked at already."""
+        own = self._files.own()
+        return [self._files.book.take(stamp) for stamp in seen if stamp.file_index in own]
+
+    def new_file_stamps(self, pieces: Iterable[int] = ()) -> list[FileStamp]:
+        """Return the stamps to be saved of the torrent's files that changed by our doing; blocking.
+
+        These are files that were made, adopted or synced, and those of ``pieces`` if they were
+        written to since their last stamp.
+        """
+        geometry, book = self.metainfo.geometry, self._files.book
+        indices = self._files.unstamped()
+        for piece in pieces:
+            for index in self._layout.files_of_piece(piece, geometry):
+                if not book.is_known(index):
+                    indices.add(index)
+        return [book.take(stamp) for stamp in self._files.stamps(indices & self._files.present)]
+
+    @property
+    def has_new_stamps(self) -> bool:
+        """Whether there are files to be stamped anew."""
+        return bool(self._files.unstamped())
+
+    def has_doubts(self, offset_bytes: int, length_bytes: int) -> bool:
+        """Look whether somebody else changed the files of a range; return whether there are doubts.
+
+        For the event loop; of files that are not open nothing is known. :meth:`take_doubts` returns
+        which files they are.
+        """
+        file, start = self._hot_file, offset_bytes - self._hot_start
+        if (
+            file is not None
+            and 0 <= start <= self._hot_length - length_bytes
+            and self._pool.borrow_again(file)
+        ):
+            self._look_at(self._hot_index, file)
+        else:
+            for part in self._layout.slices(offset_bytes, length_bytes):
+                if self._places[part.file_index] is Place.FILE:
+                    file = self._files.borrow_open(part.file_index)
+                    if file is not None:
+                        self._look_at(part.file_index, file)
+        return bool(self._files.book.fresh)
+
+    def _look_at(self, index: int, file: OpenFile) -> None:
+        try:
+            self._files.look(index, file)
+        except OSError:  # a network file system that has lost the file, say
+            self.doubt_files([index])
+        finally:
+            self._pool.give_back(file)
+
+    def stamps_known(self, stamps: Iterable[FileStamp]) -> None:
+        """Remember how files were seen before anything of them was hashed or believed."""
+        book = self._files.book
+        book.saved(book.take(stamp).file_index for stamp in stamps)
+
+    def doubt_files(self, file_indices: Iterable[int]) -> None:
+        """Put files in doubt: what of them is here is to be hashed before it is served."""
+        self._files.book.doubt(file_indices)
+
+    def take_doubts(self) -> set[int]:
+        """Return the files that came into doubt since the last call."""
+        book = self._files.book
+        if not book.fresh:
+            return set()
+        fresh, book.fresh = book.fresh, set()
+        return fresh
+
+    def trust_file(self, file_index: int) -> None:
+        """Take a file out of doubt."""
+        self._files.book.trust(file_index)
 
     def not_made(self, file_indices: Iterable[int]) -> set[int]:
         """Return those of the files that were not made since the storage was opened."""

@@ -186,8 +186,9 @@ class FileReader:
         count = min(here_bytes, len(into), self._config.max_chunk_bytes)
         storage, offset = run.torrent.storage, file_offset_bytes + at
         async with run.transfer.reads.reading():
-            if not storage.read_now(offset, into[:count]):
-                await storage.read(offset, into[:count])
+            needs_proof = run.transfer.proof.is_needed(offset, count)
+            if needs_proof or not storage.read_now(offset, into[:count]):
+                await run.transfer.proof.read(offset, into[:count])
         await anyio.lowlevel.checkpoint()
         self._check_open()
         self._ahead.read(count, self._readings.host.clock())

@@ -183,6 +183,7 @@ class SessionRun:
 
     def _apply(self, plan: StartPlan) -> None:
         self.check.begin(plan)
+        self.transfer.proof.take_doubts()
         self.progress.recount(self.torrent.table.have.has)
         machine = self._settings.machine
         if State.CHECKING in {machine.state, machine.paused_state}:

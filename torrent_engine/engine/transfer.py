@@ -27,6 +27,7 @@ from torrent_engine.engine.peer_exchange import PeerExchange
 from torrent_engine.engine.peer_pool import PeerPool, PoolRole
 from torrent_engine.engine.peer_sources import PeerSources, SourceFacts
 from torrent_engine.engine.piece_finisher import PieceFinisher
+from torrent_engine.engine.piece_proof import PieceProof
 from torrent_engine.engine.progress import Progress
 from torrent_engine.engine.read_gate import ReadGate
 from torrent_engine.engine.saved_peers import SavedPeers, good_peers
@@ -101,7 +102,10 @@ class Transfer:
         )
         self.downloads.urgent.others = self.web_seeds
         self._tasks: anyio.abc.TaskGroup | None = None
-        self.uploads = UploadManager(torrent, callbacks.on_error, self.bandwidth.upload_load)
+        self.proof = PieceProof(torrent, keeper, shared.hash_limiter)
+        self.uploads = UploadManager(
+            torrent, self.proof, callbacks.on_error, self.bandwidth.upload_load
+        )
         self.super_seeding = SuperSeeding(torrent, self.downloads)
         self.pool = self._make_pool(inheritance)
         self.source_totals = SourceTotals(self.pool.candidates)
