@@ -77,6 +77,9 @@ class Folder:
             self._check_file(descriptor, parts, writable=bool(flags & (os.O_RDWR | os.O_WRONLY)))
         except BaseException:
             os.close(descriptor)
+            if flags & os.O_EXCL:  # it is ours, and nobody will know
+                with suppress(OSError):
+                    self.unlink(parts)
             raise
         return descriptor
 
