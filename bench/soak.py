@@ -29,7 +29,7 @@ from torrent_engine.engine.torrent_manager import TorrentManager
 MIB = 1024 * 1024
 MAX_SLOPE = 1.0
 FLAT = {"tasks": 0, "threads": 8, "descriptors": 2}
-"""Worker threads are kept for ten seconds after their last work, so their number goes to and fro."""
+"""Worker threads are kept for ten seconds after their last work: their number goes to and fro."""
 
 
 def main() -> None:
