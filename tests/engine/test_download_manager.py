@@ -7,11 +7,12 @@ from typing import Any
 from tests.support.clock import ManualClock
 from tests.support.torrents import make_torrent, payload_of
 from torrent_engine.base.ids import BLOCK_BYTES, PeerAddress, PeerId
-from torrent_engine.engine.download_manager import DownloadManager
+from torrent_engine.engine.download_manager import SLOW_S, DownloadManager
 from torrent_engine.engine.peer import Identity
 from torrent_engine.engine.torrent import Totals
 from torrent_engine.policy.picker import Picker
 from torrent_engine.policy.pieces import PieceTable
+from torrent_engine.policy.suspicion import Suspicion
 from torrent_engine.protocol.wire.messages import BlockReceived, PeerUnchoked
 
 METAINFO, PAYLOAD = make_torrent(payload_of(8 * BLOCK_BYTES), piece_bytes=4 * BLOCK_BYTES)
@@ -23,6 +24,9 @@ def make_peer(name: str) -> Any:
         identity=Identity(PeerAddress(name, 1), PeerId(bytes(20))),
         connection=SimpleNamespace(outstanding={}),
         received_blocks=0,
+        is_proven=False,
+        slow_seconds=SLOW_S,  # shares pieces
+        quiet_until_s=0.0,
         downloaded_now_bytes=0,
     )
 
@@ -33,7 +37,7 @@ def make_manager(*peers: Any) -> tuple[DownloadManager, Any]:
         metainfo=METAINFO,
         table=table,
         picker=Picker(METAINFO.geometry, table, random.Random(1), is_sequential=True),
-        suspicion=SimpleNamespace(is_on_parole=lambda _: False, has_failed=lambda _: False),
+        suspicion=Suspicion(),
         totals=Totals(),
         peers=peers,
         clock=ManualClock(),

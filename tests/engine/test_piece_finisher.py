@@ -1,6 +1,7 @@
 """What the finisher makes of writes that end in any order, or fail."""
 
 import hashlib
+import random
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from torrent_engine.base.ids import PeerAddress, PeerId
 from torrent_engine.engine.assembly import PieceAssembly
 from torrent_engine.engine.peer import Identity
 from torrent_engine.engine.piece_finisher import PieceFinisher
+from torrent_engine.policy.picker import Picker
 from torrent_engine.policy.pieces import PartialPiece, PieceState, PieceTable
 
 if TYPE_CHECKING:
@@ -39,6 +41,7 @@ class Node:
         torrent: Any = SimpleNamespace(
             metainfo=METAINFO,
             table=self.table,
+            picker=Picker(METAINFO.geometry, self.table, random.Random(1)),
             suspicion=suspicion,
             bus=SimpleNamespace(publish=lambda _: None),
             is_abandoned=False,

@@ -15,6 +15,7 @@ from torrent_engine.engine.torrent import Totals
 from torrent_engine.policy.candidates import Source
 from torrent_engine.policy.picker import Picker
 from torrent_engine.policy.pieces import Block, PieceTable
+from torrent_engine.policy.suspicion import Suspicion
 from torrent_engine.protocol.wire.messages import BlockReceived
 
 PIECES, BLOCKS = 40, 4
@@ -60,7 +61,7 @@ class Swarm:
             metainfo=METAINFO,
             table=table,
             picker=self.picker,
-            suspicion=SimpleNamespace(is_on_parole=lambda _: False, has_failed=lambda _: False),
+            suspicion=Suspicion(),
             totals=Totals(),
             peers=self.peers,
             clock=self.clock,

@@ -51,6 +51,9 @@ class Downloads:
     def give_up(self, _sender: object, blocks: Sequence[Block]) -> None:
         self.given_up.append(list(blocks))
 
+    def count_held(self, _received_bytes: int) -> None:
+        pass
+
     def needs_any(self, blocks: Sequence[Block]) -> bool:
         return bool(set(blocks) - set(self.got))
 

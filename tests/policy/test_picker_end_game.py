@@ -1,6 +1,7 @@
 """Parole and end game of the picker, by scenario."""
 
 from tests.support.picking import Download, asked_of_nobody, bits_of, numbers, pieces_of
+from torrent_engine.base.ids import BLOCK_BYTES
 from torrent_engine.policy.picker import END_GAME_BLOCKS
 
 # -- parole ---------------------------------------------------------------------------------
@@ -40,22 +41,71 @@ def test_b6_pieces_of_a_peer_that_left_are_open_to_all() -> None:
     assert numbers(picker.pick(1, 9)) == [(0, 2)]
 
 
-def test_b6_peer_on_parole_shares_pieces_when_no_other_is_left() -> None:
+def test_b6_peer_on_parole_is_never_asked_for_what_others_work_on() -> None:
     download = Download(1)
     download.picker.pick(1, 1)
-    assert numbers(download.picker.pick(1, 9, only_for="a")) == [(0, 1), (0, 2), (0, 3)]
+    assert download.picker.pick(1, 9, only_for="a") == []
 
 
-def test_b6_end_game_leaves_reserved_pieces_to_the_last() -> None:
-    for seed in range(10):
-        download = Download(6, seed=seed, blocks=2)
-        picker = download.picker
-        (own,) = pieces_of(picker.pick(download.all, 2, only_for="a"))
-        picker.pick(download.all, 99)
-        assert picker.is_end_game
-        again = pieces_of(picker.pick_again(download.all, 99, asked_of_nobody))
-        assert again[-1] == own
-        assert len(again) == 6
+def test_b6_end_game_and_helpers_leave_the_pieces_of_a_peer_on_parole_alone() -> None:
+    download = Download(6, blocks=2)
+    picker = download.picker
+    (own,) = pieces_of(picker.pick(download.all, 1, only_for="a"))
+    picker.pick(download.all, 99)
+    assert picker.is_end_game
+    again = pieces_of(picker.pick_again(download.all, 99, asked_of_nobody))
+    assert own not in again
+    assert len(again) == 5
+    assert picker.help(download.all, 99) == []
+    assert picker.ask_again([(own, 0, BLOCK_BYTES)]) == []
+
+
+def test_b6_a_piece_that_failed_is_begun_for_one_peer_alone() -> None:
+    download = Download(2)
+    picker = download.picker
+    picker.hash_failed(0)
+    assert pieces_of(picker.pick(1, 2, key="a")) == [0]
+    assert picker.partials[0].is_sole
+    assert picker.pick(1, 9, key="b") == picker.help(1, 9) == []
+    assert numbers(picker.pick(1, 9, key="a")) == [(0, 2), (0, 3)]
+    picker.finished(0)
+    download.table.abandoned(0)
+    picker.hash_passed(0)
+    assert not picker.is_suspect(0)
+
+
+# -- pieces of one peer ---------------------------------------------------------------------
+
+
+def test_a_peer_alone_has_pieces_of_its_own_and_others_help_when_nothing_else_is_left() -> None:
+    download = Download(2)
+    picker = download.picker
+    (own,) = pieces_of(picker.pick(download.all, 1, key="a", is_alone=True))
+    (other,) = pieces_of(picker.pick(download.all, 4, key="b", is_alone=True))
+    assert own != other
+    assert picker.pick(download.all, 9, key="b", is_alone=True) == []
+    assert numbers(picker.help(download.all, 2)) == [(own, 1), (own, 2)]
+    assert numbers(picker.pick(download.all, 9)) == [(own, 3)]  # it is open to all now
+
+
+def test_what_a_peer_left_behind_is_adopted_once_nobody_is_asked_for_it() -> None:
+    download = Download(1)
+    picker = download.picker
+    picker.pick(1, 2, key="a", is_alone=True)
+    picker.release_exclusive("a")
+    assert picker.adopt(1, 9, "b") == []
+    picker.release(0, 0)
+    picker.release(0, 1)
+    assert numbers(picker.adopt(1, 3, "b")) == [(0, 0), (0, 1), (0, 2)]
+    assert picker.pick(1, 9, key="c") == []
+    assert numbers(picker.pick(1, 9, key="b", is_alone=True)) == [(0, 3)]
+
+
+def test_no_more_pieces_are_begun_than_a_peer_may_have() -> None:
+    download = Download(9)
+    for most in (0, 1, 3):
+        picked = download.picker.pick(download.all, 99, key="a", is_alone=True, most_new=most)
+        assert len(pieces_of(picked)) == most
 
 
 # -- end game -------------------------------------------------------------------------------

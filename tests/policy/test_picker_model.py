@@ -15,7 +15,7 @@ from hypothesis.stateful import (
 
 from torrent_engine.base.ids import BLOCK_BYTES
 from torrent_engine.codec.geometry import Geometry
-from torrent_engine.policy.picker import RANDOM_FIRST_PIECES, Picker
+from torrent_engine.policy.picker import MAX_ASKERS, RANDOM_FIRST_PIECES, Picker
 from torrent_engine.policy.pieces import Block, PieceState, PieceTable
 
 PEERS = 4
@@ -111,12 +111,9 @@ class PickerModel(RuleBasedStateMachine):
             if self.may_ask(peer, piece) and self.free_of(piece)
         ]
         own = [piece for piece in open_before if not self.is_reserved_from(peer, piece)]
-        unreserved = [
-            piece for piece in open_before if self.picker.partials[piece].exclusive_to is None
-        ]
         missing = [p for p in self.in_state(PieceState.MISSING) if self.may_ask(peer, p)]
-        free = {piece: self.free_of(piece) for piece in {*own, *unreserved, *missing}}
-        expected_pieces = [*own, *missing] or unreserved
+        free = {piece: self.free_of(piece) for piece in {*own, *missing}}
+        expected_pieces = [*own, *missing]
         room = min(count, sum(len(free[piece]) for piece in expected_pieces))
 
         picked = self.picker.pick(peer.bits, count, only_for=peer.key)
@@ -157,9 +154,10 @@ class PickerModel(RuleBasedStateMachine):
         possible = {
             block
             for piece in self.in_state(PieceState.PARTIAL)
-            if self.may_ask(peer, piece)
+            if self.may_ask(peer, piece) and not self.picker.partials[piece].is_sole
             for block in self.blocks_of(piece)
             if block not in self.here and block not in peer.outstanding
+            if len(self.asked(block)) < MAX_ASKERS
         }
         again = self.picker.pick_again(peer.bits, count, peer.outstanding.__contains__)
         assert len(again) == len(set(again)) == min(count, len(possible))
@@ -301,6 +299,9 @@ class PickerModel(RuleBasedStateMachine):
         seed = self.peers[0]
         self.picker.availability.remove(seed.bits)
         self._join(seed, (1 << len(self.priorities)) - 1)
+        for peer in self.peers:
+            self.picker.release_exclusive(peer.name)
+            peer.is_on_parole = False
         for _ in range(10 * len(self.priorities) * self.geometry.blocks_per_piece):
             self.pick(0, 5)
             if not seed.outstanding and self.picker.is_end_game:

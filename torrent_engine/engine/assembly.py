@@ -112,6 +112,23 @@ class PieceAssembly:
         return digests
 
     @property
+    def is_settled(self) -> bool:
+        """Whether no block is on its way to the disk."""
+        return Place.WRITING not in self._places
+
+    @property
+    def received_bytes(self) -> int:
+        """What came of it, wherever it is."""
+        blocks = len(self._places) - self._places.count(Place.NOWHERE)
+        return blocks * BLOCK_BYTES
+
+    @property
+    def sole_sender(self) -> Sender | None:
+        """Who sent all of it; None: several, or part of it is from before a restart."""
+        first = self.senders[0]
+        return first if self.senders.count(first) == len(self.senders) else None
+
+    @property
     def is_in_memory(self) -> bool:
         """Whether every block is still held here."""
         return self._places.count(Place.MEMORY) == len(self._places)

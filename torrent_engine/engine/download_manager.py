@@ -5,6 +5,7 @@ puts it into its PieceAssembly, and a whole piece goes to the PieceFinisher.
 """
 
 from collections.abc import Callable, Collection, Iterable, Sequence
+from math import inf
 from typing import Final, Protocol
 
 from torrent_engine.base.ids import BLOCK_BYTES
@@ -13,8 +14,10 @@ from torrent_engine.engine.peer import Peer, Sender
 from torrent_engine.engine.piece_finisher import PieceFinisher
 from torrent_engine.engine.torrent import Torrent
 from torrent_engine.engine.urgent_requests import IsAsked, UrgentRequests
-from torrent_engine.policy.picker import END_GAME_BLOCKS
-from torrent_engine.policy.pieces import Block
+from torrent_engine.policy.end_game import LATE_S, MAX_LATE_ASKERS, choose_duplicates, is_end
+from torrent_engine.policy.newcomers import Newcomers
+from torrent_engine.policy.picker import END_GAME_BLOCKS, MAX_ASKERS
+from torrent_engine.policy.pieces import Block, PieceState
 from torrent_engine.protocol.wire.messages import (
     AllowedFast,
     BlockReceived,
@@ -31,6 +34,12 @@ from torrent_engine.protocol.wire.messages import (
 
 REJECTED_PAUSE_S: Final = 1.0  # ours: a peer that rejects is asked again by the next tick but one
 UNCHOKED_PAUSE_S: Final = 1.0  # ours: chokes and unchokes in turn make us pick blocks once a second
+WHOLE_PIECE_S: Final = 20.0  # ours, as libtorrent's: who sends a piece so fast gets its own ones
+SLOW_S: Final = 3  # ours: seconds after which a slow peer shares pieces, and loses those it has
+SOLE_PATIENCE_S: Final = 60.0  # ours: a piece that is to have one author comes from a faster one
+NEWCOMER_PATIENCE_S: Final = 8.0  # ours: it is snubbed so soon while proven peers could go on
+LITTLE: Final = 8  # ours: the part of a newcomer's piece that is thrown away to have one author
+DUPLICATE_PAUSE_S: Final = 0.2  # ours: before we look again what an idle peer could send sooner
 FLUSH_AGE_S: Final = 2.0  # RELIABILITY section 3: at most this much of unverified blocks is lost
 
 
@@ -63,6 +72,13 @@ class DownloadManager:
         """Hears of the pieces of a peer, as bits."""
         self.urgent = UrgentRequests(torrent, self)
         self._deadlines = torrent.picker.deadlines
+        geometry = torrent.metainfo.geometry
+        self._newcomers = Newcomers(torrent.suspicion, geometry.blocks_per_piece, self._is_on_trial)
+        self._least_whole_bytes_per_s = geometry.piece_bytes / WHOLE_PIECE_S
+        self._trials: dict[int, Peer] = {}  # the newcomers' pieces
+        self._bytes_per_s = 0.0
+        self._unchecked_bytes = 0
+        self._has_fast = False
 
     # -- what peers have --------------------------------------------------------------------
 
@@ -118,10 +134,11 @@ class DownloadManager:
         peer.bits = 0
         peer.has_all = False
         self._release(peer.connection.outstanding_requests())
+        self._newcomers.forget(peer.identity)
         if (incoming := peer.connection.incoming_block) is not None:
             self._release((incoming,))
         peer.connection.outstanding.clear()
-        self._picker.release_exclusive(peer.identity)
+        self._disown(peer)
         self._torrent.suspicion.peer_left(peer.identity)
 
     # -- choking ----------------------------------------------------------------------------
@@ -166,8 +183,12 @@ class DownloadManager:
         peer.downloaded_now_bytes += length
         assembly = self._assemblies.get(piece)
         block = event.begin_bytes // BLOCK_BYTES
-        if assembly is None or not assembly.partial.receive(block):
-            self._torrent.totals.wasted_bytes += length
+        if (
+            assembly is None
+            or (assembly.partial.is_sole and assembly.partial.exclusive_to != peer.identity)
+            or not assembly.partial.receive(block)
+        ):
+            self._torrent.totals.redundant_bytes += length
             return
         assembly.add(block, event.views, length, peer.identity)
         if self.has_duplicates:
@@ -182,6 +203,7 @@ class DownloadManager:
         if (
             assembly is None
             or self.has_duplicates
+            or assembly.partial.is_sole
             or not assembly.partial.receive_run(first, len(views))
         ):
             for number, view in enumerate(views, first):
@@ -202,6 +224,9 @@ class DownloadManager:
 
     def drop_blocks_of(self, banned: Collection[Sender]) -> None:
         """Fetch again what these sent of begun pieces, rather than the pieces once they fail."""
+        for peer in self._torrent.peers:
+            if peer.identity in banned:
+                peer.quiet_until_s = inf
         for piece, assembly in self._assemblies.items():
             dropped = assembly.drop_blocks_of(banned)
             if dropped:
@@ -210,11 +235,11 @@ class DownloadManager:
                 block = assembly.partial.block(number)
                 asked = sum(block in peer.connection.outstanding for peer in self._torrent.peers)
                 self._picker.lost(piece, number, asked)
-                self._torrent.totals.wasted_bytes += block[2]
+                self._torrent.totals.failed_bytes += block[2]
 
     def on_unrequested(self, _peer: Peer, event: UnrequestedBlock) -> None:
         """Count a block that nobody asked for."""
-        self._torrent.totals.wasted_bytes += event.length_bytes
+        self._torrent.totals.redundant_bytes += event.length_bytes
 
     def after_read(self, peer: Peer) -> None:
         """Account for the blocks of one read and ask for more."""
@@ -227,9 +252,17 @@ class DownloadManager:
             peer.pipeline.blocks_received(count)
             peer.received_blocks = peer.downloaded_now_bytes = 0
             peer.wants_requests = True
+            self.count_held(received_bytes)
         if peer.wants_requests:
             peer.wants_requests = False
             self.refill(peer)
+
+    def count_held(self, received_bytes: int) -> None:
+        """Write blocks ahead of their pieces as soon as too many are held in memory."""
+        self._unchecked_bytes += received_bytes
+        if self._unchecked_bytes * 2 > self._torrent.shared_config.disk.partial_memory_bytes:
+            self._unchecked_bytes = 0
+            self._finisher.write_ahead(self._clock(), inf)
 
     def _cancel_elsewhere(self, peer: BlockSender, block: Block) -> None:
         for other in self._torrent.peers:
@@ -265,18 +298,87 @@ class DownloadManager:
     def pick_due(self, peer: Peer, bits: int, count: int) -> list[Block]:
         """Pick what a peer is asked for of the pieces with a deadline."""
         identity = peer.identity
-        blocks = self._picker.pick_due(bits, count, key=identity, only_for=self._alone(identity))
-        self._begin_pieces_of(blocks, identity)
+        only_for = self._alone(identity)
+        if not peer.is_proven and self._newcomers.has_proven:
+            if not self._newcomers.most_new(identity, self._clock()):
+                return []
+            only_for = identity
+        blocks = self._picker.pick_due(bits, count, key=identity, only_for=only_for)
+        self._begin_pieces_of(blocks, identity, peer)
         return blocks
 
     def pick(self, peer: Peer, bits: int, room: int) -> list[Block]:
-        """Pick what a peer is asked for, whatever has a deadline."""
-        picker, identity = self._picker, peer.identity
-        blocks = picker.pick(bits, room, key=identity, only_for=self._alone(identity))
-        if not blocks and picker.is_end_game and picker.partials:
-            blocks = self._pick_again(peer, bits)
-        self._begin_pieces_of(blocks, identity)
+        """Pick what a peer is asked for, whatever has a deadline.
+
+        Pieces of its own, if it is fast enough; who is slow shares them with others, unless much of
+        what came was bad. Who is not proven gets few.
+        """
+        picker, identity, newcomers = self._picker, peer.identity, self._newcomers
+        sole = self._alone(identity)
+        most_new = None if peer.is_proven else newcomers.most_new(identity, self._clock())
+        is_alone = peer.slow_seconds < SLOW_S or not newcomers.is_calm
+        is_trusted = peer.is_proven and sole is None
+        blocks: list[Block] = []
+        if is_alone and is_trusted and newcomers.is_calm:
+            blocks = picker.adopt(bits, room, identity)
+        blocks += picker.pick(
+            bits,
+            room - len(blocks),
+            key=identity,
+            only_for=sole,
+            is_alone=is_alone,
+            most_new=most_new,
+            takes_suspects=is_trusted or not newcomers.has_proven,
+        )
+        if not blocks and not (bits & self._torrent.table.missing & picker.wanted):
+            blocks = self._pick_last(peer, bits, room, sole)
+        self._begin_pieces_of(blocks, identity, peer)
         return blocks
+
+    def _pick_last(self, peer: Peer, bits: int, room: int, sole: Sender | None) -> list[Block]:
+        """Pick for a peer that has no piece to begin: what others left, or have not come to."""
+        picker, identity = self._picker, peer.identity
+        if sole is not None:
+            return self._pick_afresh(peer, bits, room)
+        if not peer.is_proven and self._newcomers.has_proven:
+            return self._adopt_on_trial(peer, bits, room)
+        if blocks := picker.adopt(bits, room, identity):
+            return blocks
+        if peer.is_proven and self._take_from_newcomer(peer, bits):
+            return picker.pick(bits, room, key=identity, is_alone=True)
+        is_slow = peer.slow_seconds >= SLOW_S
+        if not is_slow and (blocks := picker.help(bits, room, opens=peer.is_proven)):
+            return blocks
+        return [] if is_slow and self._has_fast else self._pick_again(peer, bits)
+
+    def _adopt_on_trial(self, peer: Peer, bits: int, room: int) -> list[Block]:
+        """Let a newcomer go on with a piece that others left."""
+        if not self._newcomers.most_new(peer.identity, self._clock()):
+            return []
+        blocks = self._picker.adopt(bits, room, peer.identity)
+        for piece in dict.fromkeys(block[0] for block in blocks):
+            self._on_trial(peer, piece)
+        return blocks
+
+    def _take_from_newcomer(self, peer: Peer, bits: int) -> bool:
+        """Begin a slow newcomer's piece again, rather than help with it, if little of it came."""
+        for piece, owner in self._trials.items():
+            partial = self._picker.partials.get(piece)
+            if partial is None or owner is peer or owner.is_proven or not bits >> piece & 1:
+                continue
+            is_little = (partial.block_count - partial.left) * LITTLE <= partial.block_count
+            if owner.slow_seconds >= SLOW_S and is_little and self._restart(piece):
+                return True
+        return False
+
+    def _pick_afresh(self, peer: Peer, bits: int, room: int) -> list[Block]:
+        """Let a peer on parole begin a piece again that others left."""
+        partial = self._picker.orphan(bits)
+        if partial is None or not self._restart(partial.piece):
+            return []
+        most_new = None if peer.is_proven else 1
+        identity = peer.identity
+        return self._picker.pick(bits, room, key=identity, only_for=identity, most_new=most_new)
 
     def _alone(self, sender: Sender) -> Sender | None:
         """Return the sender itself if it may only have pieces that are its own (row B6)."""
@@ -295,7 +397,7 @@ class DownloadManager:
             return []
         alone = self._alone(sender)
         blocks = picker.pick_stretch(bits, count, key=sender, only_for=alone, last=last)
-        if not blocks and picker.is_end_game and picker.partials:
+        if not blocks and alone is None and self._is_end():
             blocks = picker.pick_again(bits, END_GAME_BLOCKS, is_asked)
             self.has_duplicates = self.has_duplicates or bool(blocks)
         self._begin_pieces_of(blocks, sender)
@@ -315,23 +417,134 @@ class DownloadManager:
             for piece, begin, _ in blocks
         )
 
-    def _begin_pieces_of(self, blocks: Sequence[Block], sender: Sender) -> None:
+    def _begin_pieces_of(
+        self, blocks: Sequence[Block], _sender: Sender, peer: Peer | None = None
+    ) -> None:
         for piece, _, _ in blocks:
             if piece not in self._assemblies:
                 self._begin(piece)
-                if self._torrent.suspicion.has_failed(piece):
-                    self._picker.partials[piece].exclusive_to = sender  # one author this time
+                if peer is not None and not peer.is_proven:
+                    self._on_trial(peer, piece)
+
+    def _on_trial(self, peer: Peer, piece: int) -> None:
+        self._newcomers.begun(peer.identity, piece, self._clock())
+        self._trials[piece] = peer
+
+    def _is_on_trial(self, sender: object, piece: int) -> bool:
+        """Return whether a piece is one newcomer's alone, or is being verified."""
+        partial = self._picker.partials.get(piece)
+        if partial is None:
+            return self._torrent.table.state(piece) is PieceState.PARTIAL
+        return partial.exclusive_to == sender
+
+    def on_piece_here(self, piece: int) -> None:
+        """Ask a newcomer for more, now that it gave us a good piece."""
+        peer = self._trials.pop(piece, None) if self._trials else None
+        if peer is None:
+            return
+        if not peer.is_proven and self._torrent.suspicion.is_proven(peer.identity):
+            self._newcomers.forget(peer.identity)
+            peer.is_proven = self._newcomers.has_proven = True
+            if peer in self._torrent.peers:
+                self.refill(peer)
+                peer.link.flush()
 
     def _pick_again(self, peer: Peer, bits: int) -> list[Block]:
-        """Pick for the end game: a few blocks at a time that this peer was not asked for."""
-        outstanding, incoming = peer.connection.outstanding, peer.connection.incoming_block
-        blocks = self._picker.pick_again(
-            bits,
-            END_GAME_BLOCKS - len(outstanding),
-            lambda block: block in outstanding or block == incoming,
+        """Pick for the end game: a few blocks that this peer would send much sooner than others."""
+        now, room = self._clock(), END_GAME_BLOCKS - len(peer.connection.outstanding)
+        if now < peer.next_duplicate_s or room <= 0 or not peer.downloaded_bytes:
+            return []
+        rate = max(
+            peer.download_rate.rate(now), peer.downloaded_bytes / (now - peer.connected_s + 1)
         )
+        expected = self._expected(peer, bits, now)
+        chosen = choose_duplicates(expected, rate, room, at_end=self._is_end())
+        blocks = self._picker.ask_again(chosen) if chosen else []
         self.has_duplicates = self.has_duplicates or bool(blocks)
+        if not blocks:
+            peer.next_duplicate_s = now + DUPLICATE_PAUSE_S
         return blocks
+
+    def _expected(self, peer: Peer, bits: int, now: float) -> dict[Block, float]:
+        """Return in how many seconds each block comes that others owe us, but for pieces of one."""
+        partials, mine = self._picker.partials, {*peer.connection.outstanding}
+        mine.update([block] if (block := peer.connection.incoming_block) else [])
+        pieces = {
+            piece
+            for piece, partial in partials.items()
+            if bits >> piece & 1 and not partial.is_sole
+        }
+        return {
+            block: left_s
+            for block, left_s in self.urgent.expected_all(pieces, now).items()
+            if block not in mine
+            and partials[block[0]].askers(block[1] // BLOCK_BYTES) < _most_askers(left_s)
+        }
+
+    def _is_end(self) -> bool:
+        """Return whether what is left comes within a second or two."""
+        picker = self._picker
+        if not picker.is_end_game or not picker.partials:
+            return False
+        left = sum(p.left for piece, p in picker.partials.items() if picker.wanted >> piece & 1)
+        return is_end(left, self._bytes_per_s)
+
+    # -- pieces of one peer ------------------------------------------------------------------
+
+    def _disown(self, peer: Peer) -> None:
+        """Let others have the pieces of a peer; one that is to have one author begins again."""
+        for partial in self._picker.owned_by(peer.identity):
+            is_empty = partial.left == partial.block_count and partial.is_idle
+            if not ((is_empty or partial.is_sole) and self._restart(partial.piece)):
+                self._picker.give_to(partial, None)
+
+    def _restart(self, piece: int) -> bool:
+        """Throw away what came of a begun piece; False: part of it is just being written."""
+        assembly = self._assemblies.get(piece)
+        if assembly is None or not assembly.is_settled:
+            return False
+        for peer in self._torrent.peers:
+            for block in [block for block in peer.connection.outstanding if block[0] == piece]:
+                peer.connection.cancel(BlockRequest(*block))
+        del self._assemblies[piece]
+        self._trials.pop(piece, None)
+        self._picker.restart(piece)
+        self._torrent.totals.redundant_bytes += assembly.received_bytes
+        self._finisher.restarted(piece)
+        return True
+
+    def _check_pace(self, peer: Peer, bytes_per_s: float) -> None:
+        """Notice a peer that is too slow for pieces of its own, and let others have those."""
+        picker, identity = self._picker, peer.identity
+        if bytes_per_s >= self._least_whole_bytes_per_s:
+            peer.slow_seconds = 0
+        elif peer.connection.outstanding or picker.owns(identity):
+            peer.slow_seconds += 1
+            if peer.slow_seconds % SLOW_S == 0:
+                self._take_from_slow(peer, bytes_per_s)
+        else:
+            peer.slow_seconds = 0
+
+    def _take_from_slow(self, peer: Peer, bytes_per_s: float) -> None:
+        for partial in self._picker.owned_by(peer.identity):
+            if not partial.is_sole:
+                self._picker.give_to(partial, None)
+            elif self._has_fast and partial.left * BLOCK_BYTES > SOLE_PATIENCE_S * bytes_per_s:
+                self._restart(partial.piece)
+
+    def _look_around(self, now: float) -> None:
+        """Note who can be asked, and how fast everything comes."""
+        peers = self._torrent.peers
+        self._bytes_per_s = sum(peer.download_rate.rate(now) for peer in peers)
+        self._newcomers.blocks_per_s = self._bytes_per_s / BLOCK_BYTES
+        proven = []
+        for peer in peers:
+            peer.is_proven = peer.is_proven or self._torrent.suspicion.is_proven(peer.identity)
+            connection = peer.connection
+            if peer.is_proven and connection.am_interested and not connection.peer_choking:
+                proven.append(peer)
+        self._newcomers.has_proven = bool(proven)
+        self._has_fast = any(not peer.slow_seconds for peer in proven)
 
     def _begin(self, piece: int) -> PieceAssembly:
         partial, geometry = self._picker.partials[piece], self._torrent.metainfo.geometry
@@ -353,15 +566,18 @@ class DownloadManager:
 
     def tick(self, now: float) -> None:
         """Adapt pipelines, notice peers that owe us blocks, write old partial pieces ahead."""
+        self._look_around(now)
         for peer in tuple(self._torrent.peers):
-            peer.pipeline.tick(peer.download_rate.rate(now))
+            rate = peer.download_rate.rate(now)
+            peer.pipeline.tick(rate)
+            self._check_pace(peer, rate)
             self._check_snubbed(peer, now)
             self.update_interest(peer)
             self.refill(peer)
             peer.link.flush()
         if self.is_active:  # not onto a full disk
             self._finisher.write_ahead(now, FLUSH_AGE_S)
-        if self.has_duplicates and not self._picker.is_end_game:
+        if self.has_duplicates:
             partials = self._picker.partials.values()
             self.has_duplicates = any(partial.has_duplicates for partial in partials)
 
@@ -371,11 +587,13 @@ class DownloadManager:
             peer.last_block_s = now
             return
         snub_timeout_s = self._torrent.shared_config.choker.snub_timeout_s
+        if self._has_fast and not peer.is_proven:
+            snub_timeout_s = min(snub_timeout_s, NEWCOMER_PATIENCE_S)
         if now - peer.last_block_s > snub_timeout_s:
             late = connection.outstanding_requests()
             connection.forsake(late)
             self._release(late)
-            self._picker.release_exclusive(peer.identity)
+            self._disown(peer)
             peer.pipeline.snubbed()
             peer.last_block_s = now
 
@@ -390,3 +608,7 @@ class DownloadManager:
             self.update_interest(peer)
             self.refill(peer)
             peer.link.flush()
+
+
+def _most_askers(left_s: float) -> int:
+    return MAX_ASKERS if left_s < LATE_S else MAX_LATE_ASKERS

@@ -50,16 +50,19 @@ class Peer:
         "identity",
         "is_adopted",
         "is_incoming",
+        "is_proven",
         "is_upload_only",
         "last_block_s",
         "link",
         "listen_port",
         "metadata_bytes",
+        "next_duplicate_s",
         "piece_count",
         "pipeline",
         "prefers_encryption",
         "quiet_until_s",
         "received_blocks",
+        "slow_seconds",
         "source",
         "tell_connected",
         "unchoked_s",
@@ -71,7 +74,7 @@ class Peer:
         "your_ip",
     )
 
-    def __init__(
+    def __init__(  # noqa: PLR0915 - one field a line
         self, link: PeerLink, identity: Identity, source: Source, config: TransferConfig, now: float
     ) -> None:
         self.link = link
@@ -110,6 +113,12 @@ class Peer:
         self.connected_s = self.last_block_s = now
         self.quiet_until_s = 0.0
         """No request before this: the peer rejects at the moment."""
+        self.next_duplicate_s = 0.0
+        """It is not asked before for what others owe us."""
+        self.is_proven = False
+        """It gave us a good piece."""
+        self.slow_seconds = 0
+        """For how long it has been too slow to be given pieces of its own."""
         self.unchoked_s = 0.0
         """When we unchoked it last."""
         self.unchoked_us_s = float("-inf")

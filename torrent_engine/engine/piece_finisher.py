@@ -142,7 +142,8 @@ class PieceFinisher:
         torrent, piece = self._torrent, assembly.partial.piece
         senders = dict.fromkeys(sender for sender in assembly.senders if sender is not None)
         torrent.table.abandoned(piece)
-        torrent.totals.wasted_bytes += torrent.metainfo.geometry.piece_length(piece)
+        torrent.picker.hash_failed(piece)
+        torrent.totals.failed_bytes += torrent.metainfo.geometry.piece_length(piece)
         self._keeper.partial_written(piece, 0)
         torrent.bus.publish(
             PieceHashFailed(
@@ -159,6 +160,7 @@ class PieceFinisher:
         if torrent.is_abandoned:
             return  # while it was verified and written
         torrent.table.written(piece)
+        torrent.picker.hash_passed(piece)
         self._keeper.piece_written(piece)
         torrent.bus.publish(PieceCompleted(torrent.metainfo.info_hash, PieceIndex(piece)))
         self._on_have(piece)
@@ -183,7 +185,10 @@ class PieceFinisher:
     def _verified(self, job: WriteJob, assembly: PieceAssembly) -> None:
         """Take what the writer found of a whole piece."""
         if not job.is_right:
-            self._start_slowly(assembly)
+            if assembly.sole_sender is None:
+                self._start_slowly(assembly)
+            else:
+                self._failed(assembly, [])  # it is proved already who sent it
             return
         piece, torrent = assembly.partial.piece, self._torrent
         torrent.suspicion.piece_passed(piece, assembly.senders)
@@ -207,6 +212,10 @@ class PieceFinisher:
     def blocks_dropped(self, assembly: PieceAssembly) -> None:
         """Let the database know what is left of a begun piece that lost blocks."""
         self._keeper.partial_written(assembly.partial.piece, assembly.disk_bits())
+
+    def restarted(self, piece: int) -> None:
+        """Let the database know that nothing is left of a begun piece."""
+        self._keeper.partial_written(piece, 0)
 
     def write_ahead(self, now: float, age_s: float) -> None:
         """Write the blocks of pieces that take long, so that a kill loses little of them.

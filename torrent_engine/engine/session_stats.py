@@ -32,6 +32,11 @@ class SessionStats:
     """Received in this run."""
     uploaded_bytes: int
     wasted_bytes: int
+    """Received and thrown away: the next two together."""
+    failed_bytes: int
+    """Of pieces that failed their SHA-1, and of peers that lied."""
+    redundant_bytes: int
+    """Of blocks that were here already, or that nobody asked for."""
     """Received in this run and thrown away."""
     download_bytes_per_s: float
     upload_bytes_per_s: float
@@ -68,6 +73,8 @@ def idle_stats(state: State, name: str, metainfo: Metainfo | None) -> SessionSta
         downloaded_bytes=0,
         uploaded_bytes=0,
         wasted_bytes=0,
+        failed_bytes=0,
+        redundant_bytes=0,
         download_bytes_per_s=0.0,
         upload_bytes_per_s=0.0,
         eta_s=None,
@@ -94,6 +101,8 @@ def rest_stats(facts: "RestFacts", state: State, totals: Totals, elapsed_s: floa
         downloaded_bytes=totals.downloaded_bytes,
         uploaded_bytes=totals.uploaded_bytes,
         wasted_bytes=totals.wasted_bytes,
+        failed_bytes=totals.failed_bytes,
+        redundant_bytes=totals.redundant_bytes,
         pieces_have=facts.pieces_have,
         pieces_total=facts.piece_count,
         ratio=facts.all_uploaded_bytes / base_bytes,
@@ -129,6 +138,8 @@ def run_stats(run: "SessionRun", state: State, now: float, elapsed_s: float) -> 
         downloaded_bytes=totals.downloaded_bytes,
         uploaded_bytes=totals.uploaded_bytes,
         wasted_bytes=totals.wasted_bytes,
+        failed_bytes=totals.failed_bytes,
+        redundant_bytes=totals.redundant_bytes,
         download_bytes_per_s=down,
         upload_bytes_per_s=up,
         eta_s=eta_s(progress.wanted_bytes - progress.completed_bytes, down),

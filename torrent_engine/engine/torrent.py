@@ -24,8 +24,15 @@ class Totals:
 
     downloaded_bytes: int = 0
     uploaded_bytes: int = 0
-    wasted_bytes: int = 0
-    """Received and thrown away: duplicates, blocks of pieces that failed their SHA-1."""
+    failed_bytes: int = 0
+    """Received and thrown away: pieces that failed their SHA-1, blocks of peers that lied."""
+    redundant_bytes: int = 0
+    """Received and thrown away: blocks that were here already, or that nobody asked for."""
+
+    @property
+    def wasted_bytes(self) -> int:
+        """All that was received and thrown away."""
+        return self.failed_bytes + self.redundant_bytes
 
 
 @dataclass(slots=True, kw_only=True)

@@ -335,6 +335,7 @@ class Transfer:
         torrent = self.torrent
         self._fresh_pieces.append(piece)
         torrent.picker.deadlines.done(piece)
+        self.downloads.on_piece_here(piece)
         if self.reads.listener is not None:
             self.reads.listener()
         for index in self.progress.piece_here(piece):

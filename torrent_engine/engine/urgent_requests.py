@@ -98,7 +98,7 @@ class UrgentRequests:
         if for_due * 4 < queue and waiting and self._picker.has_due(bits):
             return []  # asked for in batches
         blocks = self._asker.pick_due(peer, bits, for_due)
-        if len(blocks) < room and not self._picker.has_due(bits):
+        if len(blocks) < room and (not (blocks or waiting) or not self._picker.has_due(bits)):
             blocks += self._asker.pick(peer, bits, room - len(blocks))
         return blocks
 
@@ -204,6 +204,21 @@ class UrgentRequests:
             silent_s = now - peer.last_block_s
             for block, left_s in expected_of(owed, piece, self._rate(peer), silent_s).items():
                 expected[block] = min(left_s, expected.get(block, left_s))
+        return expected
+
+    def expected_all(self, pieces: Collection[int], now: float) -> dict[Block, float]:
+        """Return in how many seconds each block of these pieces comes that somebody owes us."""
+        expected: dict[Block, float] = {}
+        if self.others is not None:
+            for piece in pieces:
+                expected.update(self.others.expected(piece, now))
+        for peer in self._torrent.peers:
+            rate, silent_s = self._rate(peer), now - peer.last_block_s
+            least_s = silent_s if silent_s > SILENCE_S or not rate else 0.0
+            for place, block in enumerate(peer.connection.outstanding, 1):
+                if block[0] in pieces:
+                    left_s = max(wait_s(place, rate), least_s)
+                    expected[block] = min(left_s, expected.get(block, left_s))
         return expected
 
     def _ask_faster(self, piece: int, late: dict[Block, float]) -> None:

@@ -369,6 +369,7 @@ class WebSeed:
         self.downloaded_bytes += count_bytes
         self.download_rate.add(count_bytes, now)
         parts.torrent.totals.downloaded_bytes += count_bytes
+        parts.downloads.count_held(count_bytes)
         if self.download_throttle is not None:
             self._debt_bytes += count_bytes - READ_BYTES
 

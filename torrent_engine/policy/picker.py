@@ -2,8 +2,10 @@
 
 Order: pieces with a deadline first, the earliest before others; then begun pieces, then a new piece
 of the highest priority, among those the rarest, among those a random one (the lowest in sequential
-mode); when nothing is left to begin, blocks that others were asked for are asked for again (end
-game). Source: BEP 3, "Pieces"; the rest is what the field's clients do.
+mode). A begun piece belongs to one peer, or is open to all; a piece that failed its hash always
+belongs to one. When nothing is left to begin, a peer may help with the pieces of others, and at the
+very end blocks are asked for twice (end game). Source: BEP 3, "Pieces"; the rest is what the
+field's clients do.
 """
 
 import random
@@ -21,6 +23,7 @@ from torrent_engine.policy.web_seed_plan import choose_stretch
 DEFAULT_PRIORITY: Final = 4
 RANDOM_FIRST_PIECES: Final = 4  # begin with any pieces, to have something to trade
 END_GAME_BLOCKS: Final = 16  # ours: duplicates asked of one peer at a time
+MAX_ASKERS: Final = 2  # ours: who owe us one block at a time, in the end game
 EXTENT_BYTES: Final = 4 * 1024 * 1024  # ours: as much of the payload is begun in one place
 LOW_WORD: Final = (1 << 60) - 1
 FEW_PIECES: Final = 8  # up to so many are looked up by shifts of an int
@@ -45,7 +48,10 @@ class Picker:
         self.deadlines = Deadlines()
         self.partials: dict[int, PartialPiece] = {}
         self._begun = 0  # the keys of partials, as bits
-        self._open: dict[int, PartialPiece] = {}  # those with free blocks, oldest first
+        self._open: dict[int, PartialPiece] = {}  # of no owner, with free blocks; oldest first
+        self._owned: dict[object, dict[int, PartialPiece]] = {}  # with free blocks, by owner
+        self.suspects = 0
+        """The pieces that failed their hash and are not here yet, as bits."""
         self._extent_pieces = max(1, EXTENT_BYTES // geometry.piece_bytes)
         self._all = (1 << geometry.piece_count) - 1
         self._by_priority: list[int] = [self._all]  # highest first, skipped pieces left out
@@ -73,11 +79,10 @@ class Picker:
         self.wanted = 0
         for bits in self._by_priority:
             self.wanted |= bits
-        self._open = {
-            piece: partial
-            for piece, partial in self.partials.items()
-            if partial.has_free and self.wanted >> piece & 1
-        }
+        self._open, self._owned = {}, {}
+        for piece, partial in self.partials.items():
+            if partial.has_free and self.wanted >> piece & 1:
+                self._shelf(partial.exclusive_to)[piece] = partial
 
     def is_interesting(self, bits: int) -> bool:
         """Return whether somebody with these pieces has one that we want and do not have."""
@@ -88,80 +93,194 @@ class Picker:
         """Whether every wanted piece is begun."""
         return not self._table.missing & self.wanted
 
-    def begin(self, piece: int) -> PartialPiece:
+    def begin(self, piece: int, owner: object = None, *, is_sole: bool = False) -> PartialPiece:
         """Begin a missing piece, as if a block of it had been asked for."""
         self._table.begun(piece)
         partial = PartialPiece(self._geometry, piece)
+        partial.exclusive_to = owner
+        partial.is_sole = is_sole
         self.partials[piece] = partial
         self._begun |= 1 << piece
         if self.wanted >> piece & 1:
-            self._open[piece] = partial
+            self._shelf(owner)[piece] = partial
         return partial
 
     def finished(self, piece: int) -> None:
         """Forget a begun piece: all its blocks are here, or it starts again."""
-        del self.partials[piece]
+        self._unshelve(self.partials.pop(piece))
         self._begun ^= 1 << piece
-        self._open.pop(piece, None)
 
-    def pick(
-        self, bits: int, count: int, *, key: object = None, only_for: object = None
+    def hash_failed(self, piece: int) -> None:
+        """Record that a piece failed its hash: from now on only one peer is asked for it."""
+        self.suspects |= 1 << piece
+
+    def hash_passed(self, piece: int) -> None:
+        """Record that a piece is good."""
+        if self.suspects:
+            self.suspects &= ~(1 << piece)
+
+    def is_suspect(self, piece: int) -> bool:
+        """Return whether a piece failed its hash and is not here yet."""
+        return bool(self.suspects) and bool(self.suspects >> piece & 1)
+
+    def _begin_for(self, piece: int, key: object, only_for: object, owner: object) -> PartialPiece:
+        """Begin a piece for a peer: for it alone if it is on parole, or the piece a suspect."""
+        if only_for is not None:
+            return self.begin(piece, only_for, is_sole=True)
+        if key is not None and self.is_suspect(piece):
+            return self.begin(piece, key, is_sole=True)
+        return self.begin(piece, owner)
+
+    def _shelf(self, owner: object) -> dict[int, PartialPiece]:
+        """Return the pieces with free blocks of one owner, or of none."""
+        if owner is None:
+            return self._open
+        shelf = self._owned.get(owner)
+        if shelf is None:
+            shelf = self._owned[owner] = {}
+        return shelf
+
+    def _unshelve(self, partial: PartialPiece) -> None:
+        owner = partial.exclusive_to
+        if owner is None:
+            self._open.pop(partial.piece, None)
+        elif (shelf := self._owned.get(owner)) is not None:
+            shelf.pop(partial.piece, None)
+            if not shelf:
+                del self._owned[owner]
+
+    def pick(  # noqa: PLR0913 - keyword-only settings
+        self,
+        bits: int,
+        count: int,
+        *,
+        key: object = None,
+        only_for: object = None,
+        is_alone: bool = False,
+        most_new: int | None = None,
+        takes_suspects: bool = True,
     ) -> list[Block]:
         """Return up to ``count`` blocks to ask of a peer that has ``bits``, and mark them.
 
-        ``key`` is the peer's own: pieces that are reserved for it are its to go on with. With
-        ``only_for`` (the same key) it is asked for nothing else but pieces of its own, so that a
-        bad piece has one author; if there are none, for what others work on.
+        ``key`` is the peer's own: pieces that it owns are its to go on with. With ``only_for`` (the
+        same key) it is asked for nothing else but pieces of its own, so that a bad piece has one
+        author; if it ``is_alone`` the same, but others may :meth:`help`. At most ``most_new``
+        pieces are begun, suspects first or last.
         """
         if count <= 0:
             return []
-        picked = self._from_open(bits, count, {only_for} if only_for is not None else {None, key})
-        while len(picked) < count:
+        owner = key if is_alone else None
+        own_key = key if only_for is None else only_for
+        picked = self._from_owned(bits, count, own_key) if own_key is not None else []
+        if own_key is None or not (is_alone or only_for is not None or len(picked) >= count):
+            picked += self._from_open(bits, count - len(picked))
+        while len(picked) < count and most_new != 0:
             blocks_wanted = count - len(picked)
             pieces_wanted = -(-blocks_wanted // self._geometry.blocks_per_piece)
-            pieces = self._new_pieces(bits, pieces_wanted)
+            if most_new is not None:
+                pieces_wanted = min(pieces_wanted, most_new)
+                most_new -= pieces_wanted
+            pieces = self._new_pieces(bits, pieces_wanted, takes_suspects=takes_suspects)
             for piece in pieces:
-                partial = self.begin(piece)
-                partial.exclusive_to = only_for
-                picked += partial.take(count - len(picked))
-                if not partial.has_free:
-                    self._open.pop(piece, None)
+                partial = self._begin_for(piece, key, only_for, owner)
+                picked += self._take(partial, count - len(picked))
             if not pieces:
                 break
-        if not picked and only_for is not None:
-            return self._from_open(bits, count, {None})
         return picked
+
+    def adopt(self, bits: int, count: int, key: object) -> list[Block]:
+        """Return blocks of an open piece that nobody is asked for; the peer owns it from now on."""
+        partial = self.orphan(bits)
+        if partial is None or count <= 0:
+            return []
+        self.give_to(partial, key)
+        return self._take(partial, count)
+
+    def orphan(self, bits: int) -> PartialPiece | None:
+        """Return an open piece that nobody is asked for."""
+        if not self._open:
+            return None
+        pieces = _among(self._open, bits & self._begun)
+        return next((self._open[piece] for piece in pieces if self._open[piece].is_idle), None)
+
+    def restart(self, piece: int) -> None:
+        """Forget what came of a begun piece; its blocks are asked of nobody any more."""
+        self.finished(piece)
+        self._table.abandoned(piece)
+
+    def give_to(self, partial: PartialPiece, key: object) -> None:
+        """Let a peer own a begun piece; None: it is open to all."""
+        self._unshelve(partial)
+        partial.is_sole = partial.is_sole and key is not None
+        partial.exclusive_to = key
+        self._reopen(partial)
+
+    def help(self, bits: int, count: int, *, opens: bool = True) -> list[Block]:
+        """Return free blocks of a piece that others work on; it is open to all from now on.
+
+        Unless ``opens`` only of one that is open already.
+        First of open pieces, then of the piece of which most is to come. None of a piece that is
+        to have one author.
+        """
+        if count <= 0:
+            return []
+        if picked := self._from_open(bits, count):
+            return picked
+        best = self._longest_owned(bits) if opens else None
+        if best is None:
+            return []
+        self.give_to(best, None)
+        return self._take(best, count)
+
+    def _longest_owned(self, bits: int) -> PartialPiece | None:
+        """Return the piece of some owner of which most is to come."""
+        best: PartialPiece | None = None
+        for shelf in self._owned.values():
+            for piece in _among(shelf, bits & self._begun):
+                partial = shelf[piece]
+                if not partial.is_sole and (best is None or partial.left > best.left):
+                    best = partial
+        return best
 
     def pick_due(self, bits: int, count: int, *, key: object, only_for: object) -> list[Block]:
         """Return up to ``count`` blocks of pieces with a deadline, and mark them; as :meth:`pick`.
 
-        Fewer than ``count``: there is nothing more of them to ask somebody with ``bits`` for.
+        Others' pieces are shared, unless they are to have one author. Fewer than ``count``: there
+        is nothing more of them to ask somebody with ``bits`` for.
         """
         picked: list[Block] = []
-        reserved_for = {only_for} if only_for is not None else {None, key}
         for piece in self._due(bits):
             if len(picked) >= count:
                 break
-            partial = self._open.get(piece)
+            partial = self.partials.get(piece)
             if partial is None:
-                partial = self.begin(piece)
-                partial.exclusive_to = only_for
-            if partial.exclusive_to in reserved_for:
-                picked += self._take(partial, count - len(picked))
+                partial = self._begin_for(piece, key, only_for, None)
+            if not self._may_share(partial, key, only_for):
+                continue
+            if partial.exclusive_to is not None and partial.exclusive_to != key:
+                self.give_to(partial, None)
+            picked += self._take(partial, count - len(picked))
         return picked
+
+    def _may_share(self, partial: PartialPiece, key: object, only_for: object) -> bool:
+        """Return whether a peer may be asked for blocks of a piece, whoever owns it."""
+        if partial.exclusive_to is not None and partial.exclusive_to == key:
+            return True
+        return only_for is None and not partial.is_sole
 
     def has_due(self, bits: int) -> bool:
         """Return whether somebody with ``bits`` can be asked for a piece with a deadline."""
         due = bits & self.deadlines.bits
         if due & self._table.missing & self.wanted:
             return True
-        return next(_among(self._open, due & self._begun), None) is not None
+        return next(self._due(bits), None) is not None
 
     def _due(self, bits: int) -> Iterator[int]:
         """Yield the pieces with a deadline that have free blocks, the earliest first."""
         wanted = bits & self.deadlines.bits & (self._table.missing & self.wanted | self._begun)
         for piece in _among(self.deadlines.order, wanted):
-            if piece in self._open or piece not in self.partials:
+            partial = self.partials.get(piece)
+            if partial is None or (partial.has_free and self.wanted >> piece & 1):
                 yield piece
 
     def _due_stretch(self, bits: int, count: int, *, key: object, only_for: object) -> list[Block]:
@@ -183,28 +302,30 @@ class Picker:
         of those that no peer has if there are any; then what is free of pieces that others work
         on. ``key`` and ``only_for`` are as in :meth:`pick`.
         """
-        reserved_for = {only_for} if only_for is not None else {None, key}
         if due := self._due_stretch(bits, count, key=key, only_for=only_for):
             return due
-        for piece, partial in self._open.items():
-            is_ours = partial.exclusive_to in reserved_for and bits >> piece & 1
-            if is_ours and (piece == last or partial.is_idle):
+        for piece, partial in self._shelved(key, only_for):
+            if bits >> piece & 1 and (piece == last or partial.is_idle):
                 return self._take(partial, count)
         picked: list[Block] = []
         for piece in self._stretch(bits, count, None if last is None else last + 1):
-            partial = self.begin(piece)
-            partial.exclusive_to = only_for
+            partial = self._begin_for(piece, key, only_for, None)
             picked += self._take(partial, count - len(picked))
-        return (
-            picked
-            or self._from_open(bits, count, reserved_for)
-            or self._from_open(bits, count, {None})
-        )
+        if not picked:
+            picked = self._from_owned(bits, count, key)
+        if not picked and only_for is None:
+            picked = self.help(bits, count)
+        return picked
+
+    def _shelved(self, key: object, only_for: object) -> list[tuple[int, PartialPiece]]:
+        """Return the pieces with free blocks that a sender may go on with."""
+        own = list(self._owned.get(key, {}).items())
+        return own if only_for is not None else [*self._open.items(), *own]
 
     def _take(self, partial: PartialPiece, count: int) -> list[Block]:
         blocks = partial.take(count)
         if not partial.has_free:
-            self._open.pop(partial.piece, None)
+            self._unshelve(partial)
         return blocks
 
     def _stretch(self, bits: int, count: int, start: int | None) -> range:
@@ -222,32 +343,34 @@ class Picker:
         return range(0)
 
     def pick_again(self, bits: int, count: int, is_asked: Callable[[Block], bool]) -> list[Block]:
-        """Return blocks for the end game: others were asked for them, this peer was not.
+        """Return blocks for the end game: another was asked for them, this sender was not.
 
-        Pieces that are reserved for one peer come last: it should be their only author.
+        None of a piece that is to have one author, and none that two were asked for.
         """
         picked: list[Block] = []
         count = min(count, END_GAME_BLOCKS)
         pieces = list(_among(self.partials, bits & self.wanted & self._begun))
         self._rng.shuffle(pieces)
-        pieces.sort(key=lambda piece: self.partials[piece].exclusive_to is not None)
         for piece in pieces:
             if len(picked) >= count:
                 break
             partial = self.partials[piece]
-            picked += partial.take_again(count - len(picked), is_asked)
+            if partial.is_sole:
+                continue
+            picked += partial.take_again(count - len(picked), is_asked, MAX_ASKERS)
             if not partial.has_free:
-                self._open.pop(piece, None)
+                self._unshelve(partial)
         return picked
 
     def ask_again(self, blocks: Collection[Block]) -> list[Block]:
         """Mark blocks of begun pieces that are not here once more; return those."""
         again: list[Block] = []
         for piece in dict.fromkeys(block[0] for block in blocks):
-            if (partial := self.partials.get(piece)) is not None:
+            partial = self.partials.get(piece)
+            if partial is not None and not partial.is_sole:
                 again += partial.take_again(len(blocks), lambda block: block not in blocks)
                 if not partial.has_free:
-                    self._open.pop(piece, None)
+                    self._unshelve(partial)
         return again
 
     def release(self, piece: int, block: int) -> None:
@@ -264,38 +387,56 @@ class Picker:
         self._reopen(partial)
 
     def _reopen(self, partial: PartialPiece) -> None:
-        piece = partial.piece
-        if piece not in self._open and partial.has_free and self.wanted >> piece & 1:
-            self._open = {piece: partial, **self._open}  # begun before those with free blocks
+        piece, owner = partial.piece, partial.exclusive_to
+        if not (partial.has_free and self.wanted >> piece & 1):
+            return
+        shelf = self._shelf(owner)
+        if piece in shelf:
+            return
+        if owner is None:
+            self._open = {piece: partial, **shelf}  # begun before those with free blocks
+        else:
+            self._owned[owner] = {piece: partial, **shelf}
+
+    def owns(self, key: object) -> bool:
+        """Return whether a peer owns a begun piece with free blocks."""
+        return key in self._owned
+
+    def owned_by(self, key: object) -> list[PartialPiece]:
+        """Return the begun pieces that a peer owns."""
+        return [partial for partial in self.partials.values() if partial.exclusive_to == key]
 
     def release_exclusive(self, key: object) -> None:
-        """Let everybody be asked for the pieces that were reserved for one peer."""
-        for partial in self.partials.values():
-            if partial.exclusive_to == key:
-                partial.exclusive_to = None
+        """Let everybody be asked for the pieces that one peer owns."""
+        for partial in self.owned_by(key):
+            self.give_to(partial, None)
 
-    def _from_open(self, bits: int, count: int, reserved_for: set[object]) -> list[Block]:
+    def _from_owned(self, bits: int, count: int, key: object) -> list[Block]:
+        shelf = self._owned.get(key)
+        return [] if shelf is None else self._from_shelf(shelf, bits, count)
+
+    def _from_open(self, bits: int, count: int) -> list[Block]:
+        return self._from_shelf(self._open, bits, count) if self._open else []
+
+    def _from_shelf(self, shelf: dict[int, PartialPiece], bits: int, count: int) -> list[Block]:
         picked: list[Block] = []
-        if not self._open:
-            return picked
-        drained: list[int] = []
-        opened = sorted(self._open) if self.is_sequential else self._open
-        for piece in _among(opened, bits & self._begun):
-            partial = self._open[piece]
-            if partial.exclusive_to not in reserved_for:
-                continue
+        drained: list[PartialPiece] = []
+        for piece in _among(sorted(shelf) if self.is_sequential else shelf, bits & self._begun):
+            partial = shelf[piece]
             picked += partial.take(count - len(picked))
             if not partial.has_free:
-                drained.append(piece)
+                drained.append(partial)
             if len(picked) >= count:
                 break
-        for piece in drained:
-            del self._open[piece]
+        for partial in drained:
+            self._unshelve(partial)
         return picked
 
-    def _new_pieces(self, bits: int, count: int) -> list[int]:
+    def _new_pieces(self, bits: int, count: int, *, takes_suspects: bool) -> list[int]:
         """Choose up to ``count`` missing pieces of one priority and, unless in sequence, rarity."""
-        available = bits & self._table.missing
+        available = bits & self._table.missing & self.wanted
+        if self.suspects and (suspects := available & self.suspects):
+            available = suspects if takes_suspects else (available ^ suspects) or suspects
         for level in self._by_priority:
             if candidates := available & level:
                 if self.is_sequential:

@@ -101,6 +101,7 @@ class PartialPiece:
         "_requested",
         "block_count",
         "exclusive_to",
+        "is_sole",
         "last_block_bytes",
         "left",
         "piece",
@@ -113,7 +114,9 @@ class PartialPiece:
         self.left = self.block_count
         """Blocks that are not here."""
         self.exclusive_to: object = None
-        """The one peer that may be asked for this piece; None: any."""
+        """The peer that owns this piece: others are asked for it only to help; None: any."""
+        self.is_sole = False
+        """It is to have one author: nobody helps its owner."""
         self._free = list(range(self.block_count - 1, -1, -1))  # falling: neither asked nor here
         self._requested = bytearray(self.block_count)
         self._received = bytearray(self.block_count)
@@ -156,11 +159,13 @@ class PartialPiece:
             blocks[-1] = (piece, taken[-1] * BLOCK_BYTES, self.last_block_bytes)
         return blocks
 
-    def take_again(self, count: int, is_asked: Callable[[Block], bool]) -> list[Block]:
+    def take_again(
+        self, count: int, is_asked: Callable[[Block], bool], most_asked: int = MAX_ASKED
+    ) -> list[Block]:
         """Mark up to ``count`` blocks once more that others were asked for already (end game).
 
         The least asked-for come first, of those the last: others get to them last. Blocks for
-        which ``is_asked`` says True are passed over.
+        which ``is_asked`` returns True, or which ``most_asked`` owe us, are passed over.
         """
         waiting = self._waiting()
         waiting.sort(key=self._requested.__getitem__)
@@ -169,7 +174,7 @@ class PartialPiece:
             if len(again) >= count:
                 break
             block = self.block(number)
-            if self._requested[number] < MAX_ASKED and not is_asked(block):
+            if self._requested[number] < most_asked and not is_asked(block):
                 self._requested[number] += 1
                 again.append(block)
         if again and self._free:
@@ -229,6 +234,10 @@ class PartialPiece:
         self._received[first:end] = ones
         self.left -= count
         return True
+
+    def askers(self, block: int) -> int:
+        """Return how many peers owe us a block."""
+        return self._requested[block]
 
     def is_requested(self, block: int) -> bool:
         """Return whether some peer still owes us a block."""

@@ -1,4 +1,4 @@
-"""Owns one judgement: which peer sent the bad block of a piece that failed its hash.
+"""The judgement which peer sent the bad block of a piece that failed its hash.
 
 A piece that failed says only that one of its senders lied. When it passes later, every block of the
 failed attempts can be compared with the right one: whoever sent another is banned, the others are
@@ -19,6 +19,7 @@ TRUST_LOST_BY_FAILURE: Final = 2
 TRUST_GAINED_BY_PASS: Final = 1
 TRUST_MAX: Final = 8
 TRUST_OF_BANNED: Final = -7
+PROVEN_BLOCKS: Final = 16  # ours: good blocks after which a peer is no newcomer
 MAX_FAILED_PIECES: Final = 256  # ours: the longest unresolved go first
 MAX_ATTEMPTS_PER_PIECE: Final = 8
 MAX_RECORDS: Final = 2_000  # ours: peers; those of longest ago go first
@@ -58,10 +59,20 @@ class Suspicion:
         self._failed: OrderedDict[int, list[_Attempt]] = OrderedDict()
         self._trust: OrderedDict[PeerKey, int] = OrderedDict()
         self._parole: OrderedDict[PeerKey, None] = OrderedDict()
+        self._proven: OrderedDict[PeerKey, None] = OrderedDict()
+        self._good_blocks_of: OrderedDict[PeerKey, int] = OrderedDict()  # of who is not proven
+        self.good_blocks = 0
+        """Of pieces that passed."""
+        self.failed_blocks = 0
+        """Of pieces that failed."""
 
     def is_on_parole(self, key: PeerKey) -> bool:
         """Tell whether a peer should be given whole pieces only, and none that others work on."""
         return key in self._parole
+
+    def is_proven(self, key: PeerKey) -> bool:
+        """Return whether a peer gave us a whole good piece, or many blocks of good pieces."""
+        return key in self._proven
 
     def has_failed(self, piece: int) -> bool:
         """Tell whether a piece failed and has not passed since: fetch it from one peer only."""
@@ -83,6 +94,7 @@ class Suspicion:
         """
         attempt = self._remember(piece, tuple(block_senders), tuple(block_digests))
         senders = _distinct(attempt.senders)
+        self.failed_blocks += len(attempt.senders)
         if len(senders) == 1 and None not in attempt.senders:
             return self._banning(senders)
         proved = self._changed_their_block(piece)
@@ -104,6 +116,7 @@ class Suspicion:
 
         ``block_digests``, or what it returns, is looked at only if the piece failed before.
         """
+        self._prove(block_senders)
         attempts = self._failed.pop(piece, None)
         if attempts is None and not self._trust and not self._parole:
             return NOTHING
@@ -112,6 +125,28 @@ class Suspicion:
             return NOTHING
         right = block_digests() if callable(block_digests) else block_digests
         return self._compare(attempts, tuple(right))
+
+    def _prove(self, senders: Sequence[PeerKey | None]) -> None:
+        """Note who sent the blocks of a good piece."""
+        blocks = len(senders)
+        self.good_blocks += blocks
+        first = senders[0] if blocks else None
+        if senders.count(first) == blocks:
+            if first is not None and first not in self._proven:
+                self._is_proved(first)
+            return
+        for key in _distinct(senders):
+            if key not in self._proven:
+                good = self._good_blocks_of.pop(key, 0) + senders.count(key)
+                self._good_blocks_of[key] = good
+                _shorten(self._good_blocks_of)
+                if good >= PROVEN_BLOCKS:
+                    self._is_proved(key)
+
+    def _is_proved(self, key: PeerKey) -> None:
+        self._good_blocks_of.pop(key, None)
+        self._proven[key] = None
+        _shorten(self._proven)
 
     def peer_left(self, key: PeerKey) -> None:
         """Forget a peer that is gone, unless something is held against it."""
@@ -179,6 +214,8 @@ class Suspicion:
         for key in ban:
             self._trust.pop(key, None)
             self._parole.pop(key, None)
+            self._proven.pop(key, None)
+            self._good_blocks_of.pop(key, None)
         return Verdict(ban=ban) if ban else NOTHING
 
     def _change_trust(self, key: PeerKey, change: int) -> None:

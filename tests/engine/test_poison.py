@@ -1,0 +1,127 @@
+"""Liars among honest peers, on virtual time: rows B5 to B7, and what the end game costs."""
+
+import random
+from dataclasses import replace
+
+import pytest
+
+from tests.support.poison_swarm import MIB, Behaviour, PoisonSwarm
+from torrent_engine.base.config import DiskConfig
+
+KIB = 1024
+HONEST = Behaviour(10.0 * MIB)
+LIAR = Behaviour(50.0 * MIB, lies=1.0)
+
+
+def crowd(liars: int, seed: int) -> PoisonSwarm:
+    """Return 25 peers of different speed, of whom some spoil one block in fifty."""
+    rng = random.Random(seed)
+    behaviours = [
+        Behaviour(rng.uniform(0.2, 4) * MIB, lies=0.02 if number < liars else 0.0)
+        for number in range(25)
+    ]
+    return PoisonSwarm(behaviours, pieces=256, piece_bytes=256 * KIB, seed=seed)
+
+
+def attacked(
+    attackers: int = 0,
+    attack: Behaviour = LIAR,
+    *,
+    honest: Behaviour = HONEST,
+    size_mib: int = 128,
+    piece_mib: int = 1,
+) -> PoisonSwarm:
+    """Return three honest seeds and some attackers."""
+    behaviours = [replace(honest) for _ in range(3)]
+    behaviours += [replace(attack) for _ in range(attackers)]
+    return PoisonSwarm(behaviours, pieces=size_mib // piece_mib, piece_bytes=piece_mib * MIB)
+
+
+@pytest.mark.parametrize("first_seed", range(0, 100, 10))
+def test_b6_five_of_25_that_spoil_one_block_in_fifty_cost_little_and_nobody_honest(
+    first_seed: int,
+) -> None:
+    for seed in range(first_seed, first_seed + 10):
+        swarm = crowd(5, seed)
+        swarm.run(60)
+        assert swarm.wasted_share <= 0.05
+        assert swarm.honest_bans == 0
+
+
+def test_an_end_game_without_liars_costs_next_to_nothing() -> None:
+    for seed in range(5):
+        swarm = crowd(0, seed)
+        swarm.run(60)
+        assert swarm.wasted_share <= 0.02
+        assert not swarm.banned
+
+
+ATTACKS = {
+    "50": (50, LIAR),
+    "200": (200, LIAR),
+    "50 that return": (50, replace(LIAR, returns_after_s=0.5)),
+    "200 that return": (200, replace(LIAR, returns_after_s=0.5)),
+    "now and then": (50, replace(LIAR, lies=0.02)),
+    "good at first, and return": (50, replace(LIAR, lies=0.5, lies_after=100, returns_after_s=0.5)),
+    "silent": (200, Behaviour(0.0, lies=1.0)),
+    "many that ignore cancels": (50, replace(LIAR, ignores_cancels=True)),
+}
+
+
+@pytest.mark.parametrize(("count", "attack"), ATTACKS.values(), ids=ATTACKS.keys())
+def test_b6_attackers_beside_three_honest_seeds_cost_a_fifth_at_most(
+    count: int, attack: Behaviour
+) -> None:
+    clean_s = attacked().run(60)
+    swarm = attacked(count, attack)
+    assert clean_s / swarm.run(60) >= 0.8
+    assert swarm.honest_bans == 0
+    assert swarm.most_memory_bytes <= 2 * DiskConfig().partial_memory_bytes
+
+
+def test_b6_honest_seeds_that_come_after_the_liars_are_found() -> None:
+    clean_s = attacked().run(60)
+    swarm = attacked(50, ATTACKS["50 that return"][1], honest=replace(HONEST, joins_s=1002.0))
+    assert swarm.run(60) <= 2.0 + clean_s / 0.8
+    assert swarm.honest_bans == 0
+
+
+def test_b6_more_liars_than_pieces_do_not_keep_a_download_from_its_end() -> None:
+    swarm = attacked(50, replace(LIAR, returns_after_s=0.5), size_mib=64, piece_mib=4)
+    swarm.run(15)
+    assert swarm.honest_bans == 0
+
+
+def test_b5_liars_that_trickle_do_not_keep_a_download_from_its_end() -> None:
+    swarm = attacked(200, Behaviour(5_000.0, lies=1.0))
+    assert swarm.run(60) <= 15
+    assert swarm.honest_bans == 0
+
+
+def test_many_slow_peers_finish_pieces_together() -> None:
+    behaviours = [Behaviour(20.0 * KIB) for _ in range(100)]
+    swarm = PoisonSwarm(behaviours, pieces=16, piece_bytes=4 * MIB)
+    first_s = swarm.run(60, until=lambda: swarm.table.have.count > 0)
+    assert first_s <= 10  # a piece of one peer would take 200
+    assert first_s + swarm.run(60) <= 1.15 * 16 * 4 * MIB / (100 * 20 * KIB)
+    assert swarm.wasted_share <= 0.01
+
+
+def test_b6_a_piece_that_failed_comes_from_one_peer_alone() -> None:
+    swarm = attacked(20, Behaviour(MIB, lies=0.3), size_mib=32)
+    swarm.run(60)
+    assert swarm.authors_of_second_copies
+    assert set(swarm.authors_of_second_copies) == {1}
+
+
+def test_b6_a_late_block_of_another_author_stays_out_of_such_a_piece() -> None:
+    swarm = attacked(1, size_mib=2)
+    swarm.picker.hash_failed(0)
+    swarm.picker.hash_failed(1)
+    swarm.run(5, until=lambda: bool(swarm.picker.partials))
+    piece, partial = next(iter(swarm.picker.partials.items()))
+    (other, *_) = [peer for peer in swarm.peers if peer.identity != partial.exclusive_to]
+    before = swarm.totals.redundant_bytes
+    swarm.give(other, (piece, 0, 16 * KIB))
+    assert swarm.totals.redundant_bytes == before + 16 * KIB
+    assert not partial.has(0)
