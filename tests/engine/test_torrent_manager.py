@@ -307,3 +307,48 @@ async def test_many_that_are_added_at_once_are_each_added_once(tmp_path: Path) -
                 tasks.start_soon(many.add_torrent, FIRST.source)
                 tasks.start_soon(many.add_torrent, SECOND.source)
         assert len(many.sessions) == 2
+
+
+async def test_a_torrent_that_is_added_while_it_is_removed_stays(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with manager(tmp_path) as many:
+        old = await many.add_torrent_file(FIRST)
+        close = old.close
+
+        async def add_then_close() -> None:
+            if many.get_session(FIRST.info_hash) is None:
+                await many.add_torrent_file(FIRST, config=SessionConfig(paused=True))
+            await close()
+
+        old.close = add_then_close  # type: ignore[method-assign]
+        await many.remove_torrent(FIRST.info_hash)
+        new = many.get_session(FIRST.info_hash)
+        assert new is not None
+        await many.flush()
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+    async with manager(tmp_path) as many:
+        assert many.restored == 1
+
+
+async def test_two_removals_at_once_take_no_torrent_that_came_after_them(tmp_path: Path) -> None:
+    async with manager(tmp_path) as many, anyio.create_task_group() as tasks:
+        old = await many.add_torrent_file(FIRST)
+        cancel, held = old.cancel, anyio.Event()
+        calls = 0
+
+        async def second_is_slow(*, delete_files: bool = False) -> None:
+            nonlocal calls
+            calls += 1
+            if calls == 2:
+                await held.wait()
+            await cancel(delete_files=delete_files)
+
+        old.cancel = second_is_slow  # type: ignore[method-assign]
+        tasks.start_soon(many.remove_torrent, FIRST.info_hash)
+        tasks.start_soon(many.remove_torrent, FIRST.info_hash)
+        await until(lambda: calls == 2 and many.get_session(FIRST.info_hash) is None)
+        new = await many.add_torrent_file(FIRST)
+        held.set()
+        await anyio.wait_all_tasks_blocked()
+        assert many.get_session(FIRST.info_hash) is new

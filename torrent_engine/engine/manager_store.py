@@ -118,10 +118,13 @@ class ManagerStore:
             logger.exception("torrent %s: it cannot be written down", info_hash.hex())
             return None
 
-    async def remove(self, info_hash: InfoHash) -> None:
-        """Forget a torrent, but for what is added anew while this waits."""
+    def forget(self, info_hash: InfoHash) -> None:
+        """Write a torrent down no more; :meth:`remove` is to follow."""
         self._changed.pop(info_hash, None)
         self._places.pop(info_hash, None)
+
+    async def remove(self, info_hash: InfoHash) -> None:
+        """Remove a forgotten torrent from the database, unless it was added anew meanwhile."""
         async with self._lock:
             self._has_metainfo.discard(info_hash)
             await remove_sessions(self._store, [info_hash])

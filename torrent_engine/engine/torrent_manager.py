@@ -253,6 +253,7 @@ class TorrentManager:
         self._sessions.pop(info_hash, None)
         self._priorities.pop(info_hash, None)
         self._positions.remove(info_hash)
+        self._open.forget(info_hash)
         self._order = None
         self._queue.changed()
 
@@ -267,9 +268,10 @@ class TorrentManager:
             try:
                 await session.cancel(delete_files=delete_files)
             finally:
-                self._forget(info_hash)
-                await session.close()
-                await self._open.remove(info_hash)
+                if self._sessions.get(info_hash) is session:  # else somebody else removed it
+                    self._forget(info_hash)
+                    await session.close()
+                    await self._open.remove(info_hash)
 
     # -- what is there ------------------------------------------------------------------------
 
