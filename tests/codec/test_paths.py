@@ -1,3 +1,4 @@
+import ntpath
 import os
 import unicodedata
 
@@ -15,7 +16,9 @@ from torrent_engine.codec.paths import (
     clean_path,
     colliding,
     escape_for_terminal,
+    long_windows_path,
     resolve_collisions,
+    windows_path,
 )
 
 CLEANED = {
@@ -73,6 +76,29 @@ def test_a6_hostile_path_is_cleaned(raw: list[bytes], path: tuple[str, ...]) -> 
 )
 def test_a9_name_that_windows_alters_is_changed(raw: bytes, name: str) -> None:
     assert clean_path([raw], windows=True) == (name,)
+
+
+@given(st.lists(NAMES, min_size=1, max_size=8))
+def test_a9_a_path_can_be_cleaned_for_windows_later_too(raw: list[bytes]) -> None:
+    later = windows_path(clean_path(raw))
+    assert later == clean_path(raw, windows=True)
+    assert windows_path(later) == later
+    joined = ntpath.normpath(ntpath.join("D:\\save", *later))
+    assert joined == "D:\\save\\" + "\\".join(later)
+
+
+LONG = "x" * 300
+LONG_PATHS = {
+    "short": ("C:\\a", "C:\\a"),
+    "drive": (f"C:\\{LONG}", f"\\\\?\\C:\\{LONG}"),
+    "share": (f"\\\\host\\share\\{LONG}", f"\\\\?\\UNC\\host\\share\\{LONG}"),
+    "already": (f"\\\\?\\C:\\{LONG}", f"\\\\?\\C:\\{LONG}"),
+}
+
+
+@pytest.mark.parametrize(("path", "expected"), LONG_PATHS.values(), ids=LONG_PATHS.keys())
+def test_a9_a_long_path_is_spelt_so_that_windows_takes_it(path: str, expected: str) -> None:
+    assert long_windows_path(path) == expected
 
 
 @settings(max_examples=300)

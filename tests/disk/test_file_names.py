@@ -125,6 +125,36 @@ async def test_a10_five_hundred_collisions_count_only_where_they_are_real(
         await settle_names(storage, store, always(COARSEST))
 
 
+ODD = {"con.txt": b"1", "a:b": b"2", "end. .": b"3", "_con.txt": b"4", "fine": b"5"}
+ON_WINDOWS = ["_con.txt", "a_b", "end", "_con.1.txt", "fine"]
+
+
+@pytest.mark.parametrize(("windows", "expected"), [(False, list(ODD)), (True, ON_WINDOWS)])
+async def test_a9_names_that_windows_cannot_have_are_changed_there_only(
+    store: StateStore, tmp_path: Path, windows: bool, expected: list[str]
+) -> None:
+    metainfo, _ = make_torrent(ODD)
+    storage = storage_of(metainfo, tmp_path / "out")
+    await settle_names(storage, store, NameFoldings(lambda _: EXACT, windows=windows))
+    assert names(storage) == expected
+
+
+async def test_a9_names_the_user_chose_are_those_that_windows_can_have(
+    store: StateStore, tmp_path: Path
+) -> None:
+    metainfo, _ = make_torrent({"a": b"1"})
+    storage = storage_of(metainfo, tmp_path, {0: ("payload", "C:", "nul.txt ")})
+    await settle_names(storage, store, NameFoldings(lambda _: EXACT, windows=True))
+    assert storage.path_of(0) == tmp_path / "payload" / "C_" / "_nul.txt"
+
+
+def test_a9_the_platform_decides_unless_told_otherwise() -> None:
+    path = ("a:b",)
+    assert (NameFoldings().usable(path) == path) == (os.name != "nt")
+    assert NameFoldings(windows=True).usable(path) == ("a_b",)
+    assert NameFoldings(windows=False).usable(path) == path
+
+
 def test_a10_the_probe_tells_names_apart_here_and_leaves_nothing(tmp_path: Path) -> None:
     if os.uname().sysname != "Linux":
         pytest.skip("other systems' folders may take names for one")

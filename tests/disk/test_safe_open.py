@@ -48,6 +48,25 @@ def test_a6_hostile_path_is_refused(parts: tuple[str, ...]) -> None:
         check_parts(parts)
 
 
+@pytest.mark.parametrize("name", ["C:", "C:x", "a:stream", "nul", "COM1.txt", "end.", "end ", "a?"])
+def test_a9_what_windows_reads_otherwise_is_refused_there_only(name: str) -> None:
+    assert check_parts(("a", name), windows=False) == ("a", name)
+    for parts in (("a", name), (name, "b")):
+        with pytest.raises(StorageError, match="Windows"):
+            check_parts(parts, windows=True)
+
+
+def test_a9_where_names_are_looked_up_whole_they_are_checked(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(safe_open, "HAS_DIR_FD", False)
+    folder = Folder(root, create=False)
+    with pytest.raises(StorageError):
+        folder.open_file(("..", "outside", "canary"), WRITE)
+    folder.close()
+    assert_canary(root)
+
+
 def test_a6_paths_that_pass_the_check_stay_below_the_root(root: Path) -> None:
     random, folder = Random(6), Folder(root, create=False)
     alphabet = ["a", "b", "..", ".", "/", "\0", "", "~", "c\\d", "C:", "\x1b"]

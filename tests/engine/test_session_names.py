@@ -1,4 +1,4 @@
-"""Downloads onto a file system that takes two names of the torrent for one (row A10)."""
+"""Downloads to where two names of the torrent are one (row A10), or cannot be had (row A9)."""
 
 from functools import partial
 from pathlib import Path
@@ -40,4 +40,17 @@ async def test_a10_both_files_arrive_and_a_later_run_finds_them(
             shared.name_foldings = NameFoldings(partial(_answer, answer))
             session = await download(shared, metainfo, tmp_path / "out", address)
         assert below(tmp_path / "out") == expected
+    assert session.stats().downloaded_bytes == 0
+
+
+async def test_a9_files_arrive_under_names_that_windows_can_have(tmp_path: Path) -> None:
+    files = {"nul.bin": payload_of(40_000, 1), "a:b.": payload_of(40_000, 2)}
+    metainfo, payload = make_torrent(files)
+    script = Script(metainfo, payload)
+    expected = {"payload/_nul.bin": files["nul.bin"], "payload/a_b": files["a:b."]}
+    for _ in range(2):
+        async with listening(script) as address, resources(tmp_path) as shared:
+            shared.name_foldings = NameFoldings(partial(_answer, EXACT), windows=True)
+            session = await download(shared, metainfo, tmp_path / "out", address)
+            assert below(tmp_path / "out") == expected
     assert session.stats().downloaded_bytes == 0

@@ -126,8 +126,10 @@ def _output_path(paths: Sequence[Path], options: dict[str, Any]) -> Path | None:
         return Path(options["output"])
     if options["name"] is None and len(paths) > 1:
         raise CliError("several paths are given; name the torrent with --name")
+    from torrent_engine.disk.filesystem import usable_path
+
     name = options["name"] or paths[0].resolve().name or "torrent"
-    return Path(f"{name.replace('/', '_')}.torrent")
+    return Path(*usable_path((f"{name.replace('/', '_')}.torrent",)))
 
 
 def _hashed(

@@ -82,12 +82,13 @@ def saver(options: Mapping[str, Any]) -> "Callable[[Metainfo], str]":
 
     def save(metainfo: "Metainfo") -> str:
         from torrent_engine.cli.new_file import refuse_existing, write_new
+        from torrent_engine.disk.filesystem import usable_path
 
         if options["output"] == STDOUT:
             sys.stdout.buffer.write(metainfo.to_bytes())
             sys.stdout.buffer.flush()
             return STDOUT
-        path = Path(options["output"] or f"{metainfo.name}.torrent")
+        path = Path(options["output"] or usable_path((f"{metainfo.name}.torrent",))[0])
         if not options["force"]:
             refuse_existing(path)
         write_new(path, metainfo.to_bytes(), replace=options["force"])

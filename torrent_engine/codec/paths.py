@@ -1,4 +1,4 @@
-r"""Owns what a torrent may call its files: every name that leaves here stays below the save path.
+r"""What a torrent may call its files: every name that leaves here stays below the save path.
 
 An element of a cleaned path is never empty, ``.`` or ``..``, has no separator and no control
 character, and is at most 240 bytes of UTF-8. Source: BEP 3, BEP 47; RELIABILITY rows A6, A9 to A11.
@@ -18,6 +18,7 @@ Path = tuple[str, ...]
 MAX_ELEMENT_BYTES: Final = 240  # ours: room below the usual 255 for a suffix
 MAX_PATH_BYTES: Final = 3072  # ours: room below Linux's 4096 for the save path
 MAX_DEPTH: Final = 100
+LONG_ON_WINDOWS: Final = 248  # characters; a folder's limit, a file's is 260 (MAX_PATH)
 MAX_COLLISIONS: Final = 500
 MAX_EXTENSION_BYTES: Final = 16
 NAMELESS: Final = "_"
@@ -132,6 +133,24 @@ def escape_for_terminal(text: str) -> str:
         char if char.isprintable() else char.encode("unicode_escape", "surrogatepass").decode()
         for char in text
     )
+
+
+def windows_path(path: Path) -> Path:
+    """Return a cleaned path with the names that Windows can have, the same each time (row A9).
+
+    Reserved names get ``_`` in front, what separates a drive or a stream becomes ``_``, dots and
+    spaces at the end go.
+    """
+    return tuple(map(_clean_for_windows, path))
+
+
+def long_windows_path(path: str) -> str:
+    r"""Return an absolute path as Windows takes it if it is long: with ``\\?\`` in front."""
+    if len(path) < LONG_ON_WINDOWS or path.startswith("\\\\?\\"):
+        return path
+    if path.startswith("\\\\"):
+        return "\\\\?\\UNC\\" + path[2:]
+    return "\\\\?\\" + path
 
 
 def _clean_for_windows(text: str) -> str:

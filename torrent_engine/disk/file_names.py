@@ -1,11 +1,13 @@
-"""Owns which of a torrent's files have another name than it says, and since when.
+"""Which of a torrent's files have another name than it says, and since when.
 
-They were renamed, or their file system takes two names for one. Names stay as the torrent has them
-wherever they can be told apart (row A10).
+They were renamed, Windows cannot have their names (row A9), or their file system takes two names
+for one. Names stay as the torrent has them wherever they can be had and told apart (row A10).
 """
 
+from pathlib import Path as FilePath
+
 from torrent_engine.base.errors import StateDatabaseError
-from torrent_engine.codec.paths import COARSEST, NameFolding, Path, colliding, resolve_collisions
+from torrent_engine.codec.paths import COARSEST, EXACT, Path, colliding, resolve_collisions
 from torrent_engine.disk.filesystem import NameFoldings
 from torrent_engine.disk.state import StateStore
 from torrent_engine.disk.state_records import read_torrent_row
@@ -27,9 +29,7 @@ async def settle_names(storage: StorageManager, store: StateStore, foldings: Nam
 
 
 def _tell_apart(storage: StorageManager, foldings: NameFoldings) -> None:
-    paths = stored_paths(storage)
-    if colliding(list(paths.values()), COARSEST):
-        storage.rename(renames_on(paths, foldings.of(storage.save_path.absolute())))
+    storage.rename(renames_at(storage.save_path, stored_paths(storage), foldings))
 
 
 async def _used_names(storage: StorageManager, store: StateStore) -> dict[int, Path] | None:
@@ -56,8 +56,11 @@ def stored_paths(storage: StorageManager) -> dict[int, Path]:
     }
 
 
-def renames_on(paths: dict[int, Path], folding: NameFolding) -> dict[int, Path]:
-    """Return the files that need another name, and that name."""
-    resolved = resolve_collisions(list(paths.values()), folding)
+def renames_at(folder: FilePath, paths: dict[int, Path], foldings: NameFoldings) -> dict[int, Path]:
+    """Return the files that need another name below a folder, and that name; blocking."""
+    usable = [foldings.usable(path) for path in paths.values()]
+    is_doubtful = colliding(usable, COARSEST)
+    folding = foldings.of(folder.absolute()) if is_doubtful else EXACT
+    resolved = resolve_collisions(usable, folding)
     renamed = zip(paths.items(), resolved, strict=True)
     return {index: new for (index, old), new in renamed if new != old}

@@ -1,4 +1,4 @@
-"""Knows what a file system is like: how it may be read, which names are one, whether it is full.
+"""What a file system is like: how it may be read, which names it has, whether it is full.
 
 The kind is known on Linux only (``/proc/self/mountinfo``); elsewhere it is unknown, which is
 always safe.
@@ -12,8 +12,10 @@ from enum import Enum
 from pathlib import Path
 from typing import Final
 
-from torrent_engine.codec.paths import EXACT, NameFolding
+from torrent_engine.codec.paths import EXACT, NameFolding, windows_path
 
+WINDOWS_NAMES: Final = os.name == "nt"
+"""Whether files have names as Windows has them; what depends on it takes it as an argument."""
 _MEMORY_TYPES: Final = frozenset({"tmpfs", "ramfs", "devtmpfs"})
 _NETWORK_TYPES: Final = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "lustre"}
@@ -100,13 +102,31 @@ def _is_one_name(folder: Path, made: str, other: str) -> bool:
         probe.unlink()
 
 
-class NameFoldings:
-    """Owns one answer per folder: which names it takes for one."""
+def usable_path(path: tuple[str, ...], *, windows: bool = WINDOWS_NAMES) -> tuple[str, ...]:
+    """Return a cleaned path with names that files can have here."""
+    return windows_path(path) if windows else path
 
-    def __init__(self, probe: Callable[[Path], NameFolding] = probe_names) -> None:
-        """Make one that knows nothing; ``probe`` is asked about a folder that exists."""
+
+class NameFoldings:
+    """One answer per folder: which names it takes for one; and which names there can be."""
+
+    def __init__(
+        self,
+        probe: Callable[[Path], NameFolding] = probe_names,
+        *,
+        windows: bool = WINDOWS_NAMES,
+    ) -> None:
+        """Make one that knows nothing; ``probe`` is asked about a folder that exists.
+
+        If ``windows``, names are those that Windows can have.
+        """
         self._probe = probe
+        self._is_windows = windows
         self._known: dict[tuple[int, int], NameFolding] = {}
+
+    def usable(self, path: tuple[str, ...]) -> tuple[str, ...]:
+        """Return a path with names that files can have here."""
+        return usable_path(path, windows=self._is_windows)
 
     def of(self, folder: Path) -> NameFolding:
         """Return what holds in a folder, or will once it is made; blocking.

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Final
 
 from torrent_engine.base.errors import FileExistsStorageError, StorageError
+from torrent_engine.codec.paths import long_windows_path, windows_path
+from torrent_engine.disk.filesystem import WINDOWS_NAMES
 
 HAS_DIR_FD = os.open in os.supports_dir_fd and hasattr(os, "O_NOFOLLOW")
 _FILE_FLAGS: Final = (
@@ -29,11 +31,16 @@ _FOLDER_FLAGS: Final = (
 )
 
 
-def check_parts(parts: Sequence[str]) -> tuple[str, ...]:
-    """Return ``parts`` if each is a plain name; raise StorageError if one could lead elsewhere."""
+def check_parts(parts: Sequence[str], *, windows: bool = WINDOWS_NAMES) -> tuple[str, ...]:
+    """Return ``parts`` if each is a plain name; raise StorageError if one could lead elsewhere.
+
+    If ``windows``, so could a drive, a stream of another file, and what Windows reads otherwise.
+    """
     for part in parts:
         if part in {"", ".", ".."} or "\0" in part or "/" in part or (os.sep in part):
             raise StorageError("/".join(parts), "is not a path below the save path")
+    if windows and windows_path(tuple(parts)) != tuple(parts):
+        raise StorageError("/".join(parts), "has a name that Windows reads otherwise")
     if not parts:
         raise StorageError("", "is not a path below the save path")
     return tuple(parts)
@@ -174,7 +181,9 @@ class Folder:
         OSError if there is none, or a link is on the way.
         """
         if not HAS_DIR_FD:
-            yield -1, str(self._walk_by_name(parts[:-1], create=create) / parts[-1])
+            parts = check_parts(parts)
+            path = str(self._walk_by_name(parts[:-1], create=create) / parts[-1])
+            yield -1, long_windows_path(path) if WINDOWS_NAMES else path
             return
         folder = self._walk(parts[:-1], create=create)
         try:
@@ -197,7 +206,7 @@ class Folder:
         return folder
 
     def _walk_by_name(self, parts: Sequence[str], *, create: bool) -> Path:
-        path = self.path
+        path = Path(long_windows_path(str(self.path))) if WINDOWS_NAMES else self.path
         for part in parts:
             path /= part
             _refuse_link(str(path))

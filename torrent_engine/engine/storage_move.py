@@ -21,7 +21,7 @@ from torrent_engine.base.ids import InfoHash
 from torrent_engine.codec.bitfield import Bitfield
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.codec.paths import colliding
-from torrent_engine.disk.file_names import renames_on, settle_names, stored_paths
+from torrent_engine.disk.file_names import renames_at, settle_names, stored_paths
 from torrent_engine.disk.journal import WriteJournal
 from torrent_engine.disk.move_plan import MovePlan, Parts, Wish, draw_plan
 from torrent_engine.disk.move_table import load_plan
@@ -132,7 +132,8 @@ class StorageMove:
         )
         await settle_names(storage, shared.store, shared.name_foldings)
         old = stored_paths(storage)
-        storage.rename(wish.names)
+        usable = shared.name_foldings.usable
+        storage.rename({index: usable(path) for index, path in wish.names.items()})
         record = await shared.store.load(self._info_hash)
         if record is not None and record.save_path != str(wish.source.absolute()):
             record = None
@@ -146,15 +147,15 @@ class StorageMove:
 
     def _named(self, wish: MoveWish, storage: StorageManager, old: Mapping[int, Parts]) -> Wish:
         """Give each file a name that the new place can tell from the others."""
-        folding = self._shared.name_foldings.of(wish.target.absolute())
         new = stored_paths(storage)
         if wish.names:
+            folding = self._shared.name_foldings.of(wish.target.absolute())
             twins = colliding(list(new.values()), folding)
             if any(index in wish.names for at, index in enumerate(new) if at in twins):
                 path = wish.target.joinpath(*next(iter(wish.names.values())))
                 raise FileExistsStorageError(path, "is the place of another file of the torrent")
         else:
-            storage.rename(renames_on(new, folding))
+            storage.rename(renames_at(wish.target, new, self._shared.name_foldings))
             new = stored_paths(storage)
         return Wish(wish.metainfo, wish.source, wish.target, old, new, dict(storage.renames))
 
