@@ -328,6 +328,26 @@ async def test_c4_a_reset_of_another_address_or_number_ends_nothing() -> None:
         assert len(our.service) == 1
 
 
+async def test_c4_who_sees_nothing_must_guess_every_bit_of_both_numbers() -> None:
+    async with bench() as our:
+        transport = our.accept()
+        await read_exactly(transport, 1)
+        number = transport.connection.receive_id
+        right = transport.connection._sender.flight.first - 1 & 0xFFFF
+        our.clock.advance(10.0)  # nothing is on its way
+        for bit in range(16):
+            our.receive(packet(DATA, number ^ 1 << bit, 3, right, b"forged"))
+            our.receive(packet(DATA, number, 3, right ^ 1 << bit, b"forged"))
+            guess = (right + 1 & 0xFFFF) ^ 2 << bit % 15
+            our.receive(packet(RESET, number, acknowledged=guess))
+        elsewhere = PeerAddress("192.0.2.8", 5000)
+        our.receive(packet(DATA, number, 3, right, b"forged"), address=elsewhere)
+        assert not transport.connection.is_readable
+        assert len(our.service) == 1
+        our.receive(packet(DATA, number, 3, right, b"true"))
+        assert await read_exactly(transport, 4) == b"true"
+
+
 async def test_what_is_no_packet_is_counted() -> None:
     async with bench() as our:
         assert our.receive(b"\x01", b"\x02" * 20, b"\x41\x01" + bytes(18)) == []

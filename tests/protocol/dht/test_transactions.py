@@ -116,3 +116,20 @@ def test_memory_of_answered_queries_does_not_grow() -> None:
         transactions.close(sent(transactions, now=now), NODE, now=now)
         transactions.timed_out(now)
     assert len(transactions._deadlines) <= 1_100
+
+
+def test_c2_who_sees_nothing_must_guess_every_bit_of_a_transaction() -> None:
+    transactions = make()
+    number = int.from_bytes(sent(transactions), "big")
+    for bit in range(32):
+        guess = (number ^ 1 << bit).to_bytes(4, "big")
+        assert transactions.close(guess, NODE, now=0.1) is None
+    assert transactions.close(number.to_bytes(4, "big"), OTHER, now=0.1) is None
+    assert transactions.close(number.to_bytes(4, "big"), NODE, now=0.1) is not None
+
+
+def test_c2_no_bit_of_a_transaction_is_the_same_each_time() -> None:
+    transactions = Transactions(DhtConfig(max_outstanding_queries=2_000), random.Random(1))
+    ids = [int.from_bytes(sent(transactions), "big") for _ in range(2_000)]
+    for bit in range(32):
+        assert 800 < sum(each >> bit & 1 for each in ids) < 1_200

@@ -324,6 +324,20 @@ def test_bep15_connection_id_is_good_for_two_minutes_and_one_address():
     assert not works(SECOND, 59.0)
 
 
+def test_c5_who_sees_nothing_must_guess_every_bit_of_a_connection_id():
+    t = udp()
+    own = connection_id(t, FIRST, now=0.0)
+    for bit in range(64):
+        packet = udp_announce.encode_announce(
+            request("a"), connection_id=own ^ 1 << bit, transaction_id=1
+        )
+        assert t.handle(packet, FIRST, now=0.0) is None
+    assert t.announces == 0
+    other = UdpTracker(store(), interval_s=100, secret=b"another secret")
+    packet = udp_announce.encode_announce(request("a"), connection_id=own, transaction_id=1)
+    assert other.handle(packet, FIRST, now=0.0) is None
+
+
 def test_c1_strangers_get_no_more_bytes_than_they_send():
     t = udp()
     for packet in (udp_announce.encode_connect(1), b"", bytes(15), bytes(98), bytes(2000)):

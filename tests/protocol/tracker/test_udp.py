@@ -288,6 +288,28 @@ def test_c5_spoofed_datagrams_are_not_taken():
     assert not machine.receive_datagram(announce_answer(packet), now=1.0)
 
 
+def test_c5_who_sees_nothing_must_guess_every_bit_of_a_transaction():
+    for machine, answer in ((exchange(), connect_answer), (connected(), announce_answer)):
+        if machine.next_timer() == float("inf"):
+            machine.start(now=0.0)
+        right = bytearray(answer(sent(machine)))
+        for bit in range(32):
+            guess = bytearray(right)
+            guess[4 + bit // 8] ^= 1 << bit % 8
+            assert not machine.receive_datagram(bytes(guess), now=1.0)
+        assert machine.receive_datagram(bytes(right), now=1.0)
+
+
+def test_c5_no_bit_of_a_transaction_is_the_same_each_time():
+    rng, ids = random.Random(1), []
+    for _ in range(1_000):
+        machine = exchange(rng=rng)
+        machine.start(now=0.0)
+        ids.append(txid(sent(machine)))
+    for bit in range(32):
+        assert 400 < sum(each >> bit & 1 for each in ids) < 600
+
+
 def test_c5_a_short_answer_with_the_right_transaction_ends_the_exchange():
     machine = connected()
     assert machine.receive_datagram(announce_answer(sent(machine))[:19], now=1.0)
