@@ -125,3 +125,59 @@ def test_b6_a_late_block_of_another_author_stays_out_of_such_a_piece() -> None:
     swarm.give(other, (piece, 0, 16 * KIB))
     assert swarm.totals.redundant_bytes == before + 16 * KIB
     assert not partial.has(0)
+
+
+class Whims:
+    """Peers that choke, come, leave and get pieces as they like, beside one honest seed."""
+
+    def __init__(self, seed: int, *, pieces: int) -> None:
+        self.rng = random.Random(seed)
+        piece_kib = self.rng.choice([16, 64, 256, 1024])
+        self.swarm = PoisonSwarm(
+            [replace(HONEST)], pieces=pieces, piece_bytes=piece_kib * KIB, seed=seed
+        )
+        self.swarm.picker.is_sequential = self.rng.random() < 0.2
+        self.swarm.run(1, until=lambda: bool(self.swarm.peers))
+        (self.seed,) = self.swarm.peers
+
+    def behaviour(self) -> Behaviour:
+        rng = self.rng
+        return Behaviour(
+            rng.choice([0.0, 3e3, 5e4, 1e6, 5e7]),
+            lies=rng.choice([0.0, 0.0, 0.02, 1.0]),
+            lies_after=rng.choice([0, 0, 70]),
+            delay_s=rng.choice([0.0, 0.02, 0.3]),
+            returns_after_s=rng.choice([None, 0.3]),
+            joins_s=self.swarm.clock(),
+            ignores_cancels=rng.random() < 0.2,
+        )
+
+    def act(self) -> None:
+        swarm, rng = self.swarm, self.rng
+        if len(swarm.peers) < 20 and rng.random() < 0.5:
+            swarm.join(self.behaviour(), bits=rng.getrandbits(swarm.geometry.piece_count))
+        others = [peer for peer in swarm.peers if peer is not self.seed]
+        for peer in rng.sample(others, min(3, len(others))):
+            rng.choice([swarm.choke, swarm.choke, swarm.unchoke, swarm.reject, swarm.leave])(peer)
+
+    def run(self, within_s: float) -> None:
+        swarm, ends_s = self.swarm, self.swarm.clock() + within_s
+        next_s = swarm.clock()
+
+        def is_due() -> bool:
+            return swarm.clock() >= next_s or swarm.table.have.all()
+
+        while not swarm.table.have.all():
+            self.act()
+            next_s = swarm.clock() + 0.1
+            swarm.run(1, until=is_due)
+            if swarm.clock() > ends_s:
+                raise TimeoutError(f"{swarm.table.have.count} pieces")
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_whatever_others_do_a_download_from_one_honest_seed_ends(seed: int) -> None:
+    whims = Whims(seed, pieces=60)
+    size_s = whims.swarm.geometry.total_bytes / HONEST.bytes_per_s
+    whims.run(20 + 4 * size_s)
+    assert whims.swarm.honest_bans == 0

@@ -23,7 +23,13 @@ from torrent_engine.policy.candidates import Source
 from torrent_engine.policy.picker import Picker
 from torrent_engine.policy.pieces import Block, PieceTable
 from torrent_engine.policy.suspicion import Suspicion, Verdict
-from torrent_engine.protocol.wire.messages import BlockReceived
+from torrent_engine.protocol.wire.messages import (
+    BlockReceived,
+    BlockRequest,
+    PeerChoked,
+    PeerUnchoked,
+    RequestRejected,
+)
 
 if TYPE_CHECKING:
     from torrent_engine.engine.assembly import PieceAssembly
@@ -186,7 +192,7 @@ class PoisonSwarm:
         self.clock.advance(STEP_S)
         now = self.clock()
         while self.waiting and self.waiting[0].joins_s <= now:
-            self._join(self.waiting.pop(0))
+            self.join(self.waiting.pop(0))
         self._hash(now)
         order = list(self.senders.values())
         self.rng.shuffle(order)
@@ -199,7 +205,8 @@ class PoisonSwarm:
         held = sum(each.memory_bytes for each in self.finisher.assemblies.values())
         self.most_memory_bytes = max(self.most_memory_bytes, held)
 
-    def _join(self, behaviour: Behaviour) -> None:
+    def join(self, behaviour: Behaviour, bits: int | None = None) -> None:
+        """Let a peer in that has these pieces, or all."""
         connection = SimConnection()
         connection.ignores_cancels = behaviour.ignores_cancels
         under_way_bytes = behaviour.bytes_per_s * behaviour.delay_s
@@ -209,8 +216,13 @@ class PoisonSwarm:
         peer = Peer(link, identity, Source.TRACKER, TransferConfig(), self.clock())
         self.peers[peer] = None
         self.senders[peer] = Sender(peer, behaviour)
-        peer.bits, peer.has_all, peer.piece_count = self.all, True, self.geometry.piece_count
-        self.picker.availability.seeds += 1
+        peer.bits = self.all if bits is None else bits
+        peer.piece_count = peer.bits.bit_count()
+        peer.has_all = peer.bits == self.all
+        if peer.has_all:
+            self.picker.availability.seeds += 1
+        else:
+            self.picker.availability.add(peer.bits)
         self.manager.update_interest(peer)
         peer.last_block_s = self.clock()
         self.manager.refill(peer)
@@ -251,6 +263,36 @@ class PoisonSwarm:
             views = (memoryview(b"%d" % self.rng.getrandbits(60)),)
         piece, begin, length = block
         self.manager.on_block(peer, BlockReceived(piece, begin, length, views))
+
+    # -- what peers do besides ------------------------------------------------------------------
+
+    def choke(self, peer: Peer) -> None:
+        """Let a peer choke us: it will not send what it owes."""
+        connection: Any = peer.connection
+        connection.peer_choking = True
+        lost = tuple(connection.outstanding)
+        connection.outstanding.clear()
+        self.manager.on_choked(peer, PeerChoked(tuple(BlockRequest(*block) for block in lost)))
+
+    def unchoke(self, peer: Peer) -> None:
+        """Let a peer unchoke us."""
+        connection: Any = peer.connection
+        connection.peer_choking = False
+        self.manager.on_unchoked(peer, PeerUnchoked())
+        self.manager.after_read(peer)
+
+    def reject(self, peer: Peer) -> None:
+        """Let a peer reject what it owes first."""
+        connection: Any = peer.connection
+        for block in tuple(connection.outstanding)[:1]:
+            del connection.outstanding[block]
+            self.manager.on_rejected(peer, RequestRejected(BlockRequest(*block)))
+
+    def leave(self, peer: Peer) -> None:
+        """Let a peer go."""
+        del self.peers[peer], self.senders[peer]
+        self.manager.peer_left(peer)
+        self.manager.wanted_changed()
 
     # -- what the other managers do -----------------------------------------------------------
 

@@ -37,6 +37,7 @@ UNCHOKED_PAUSE_S: Final = 1.0  # ours: chokes and unchokes in turn make us pick 
 WHOLE_PIECE_S: Final = 20.0  # ours, as libtorrent's: who sends a piece so fast gets its own ones
 SLOW_S: Final = 3  # ours: seconds after which a slow peer shares pieces, and loses those it has
 SOLE_PATIENCE_S: Final = 60.0  # ours: a piece that is to have one author comes from a faster one
+LAST_PATIENCE_S: Final = 5.0  # ours: the same once no other piece is left to begin
 NEWCOMER_PATIENCE_S: Final = 8.0  # ours: it is snubbed so soon while proven peers could go on
 LITTLE: Final = 8  # ours: the part of a newcomer's piece that is thrown away to have one author
 DUPLICATE_PAUSE_S: Final = 0.2  # ours: before we look again what an idle peer could send sooner
@@ -138,7 +139,7 @@ class DownloadManager:
         if (incoming := peer.connection.incoming_block) is not None:
             self._release((incoming,))
         peer.connection.outstanding.clear()
-        self._disown(peer)
+        self._disown(peer.identity)
         self._torrent.suspicion.peer_left(peer.identity)
 
     # -- choking ----------------------------------------------------------------------------
@@ -310,13 +311,14 @@ class DownloadManager:
     def pick(self, peer: Peer, bits: int, room: int) -> list[Block]:
         """Pick what a peer is asked for, whatever has a deadline.
 
-        Pieces of its own, if it is fast enough; who is slow shares them with others, unless much of
-        what came was bad. Who is not proven gets few.
+        Pieces of its own, if it is fast enough; who is slow shares them with others, and so do all
+        in sequential mode, unless much of what came was bad. Who is not proven gets few.
         """
         picker, identity, newcomers = self._picker, peer.identity, self._newcomers
         sole = self._alone(identity)
         most_new = None if peer.is_proven else newcomers.most_new(identity, self._clock())
-        is_alone = peer.slow_seconds < SLOW_S or not newcomers.is_calm
+        is_fast = peer.slow_seconds < SLOW_S
+        is_alone = (is_fast and not picker.is_sequential) or not newcomers.is_calm
         is_trusted = peer.is_proven and sole is None
         blocks: list[Block] = []
         if is_alone and is_trusted and newcomers.is_calm:
@@ -328,7 +330,7 @@ class DownloadManager:
             only_for=sole,
             is_alone=is_alone,
             most_new=most_new,
-            takes_suspects=is_trusted or not newcomers.has_proven,
+            takes_suspects=is_fast and (is_trusted or not newcomers.has_proven),
         )
         if not blocks and not (bits & self._torrent.table.missing & picker.wanted):
             blocks = self._pick_last(peer, bits, room, sole)
@@ -406,7 +408,7 @@ class DownloadManager:
     def give_up(self, sender: Sender, blocks: Iterable[Block]) -> None:
         """Take that a web seed will not send these, and let others have what it had for itself."""
         self._release(blocks)
-        self._picker.release_exclusive(sender)
+        self._disown(sender)
 
     def needs_any(self, blocks: Iterable[Block]) -> bool:
         """Return whether any of these blocks is not here yet."""
@@ -491,9 +493,9 @@ class DownloadManager:
 
     # -- pieces of one peer ------------------------------------------------------------------
 
-    def _disown(self, peer: Peer) -> None:
+    def _disown(self, sender: Sender) -> None:
         """Let others have the pieces of a peer; one that is to have one author begins again."""
-        for partial in self._picker.owned_by(peer.identity):
+        for partial in self._picker.owned_by(sender):
             is_empty = partial.left == partial.block_count and partial.is_idle
             if not ((is_empty or partial.is_sole) and self._restart(partial.piece)):
                 self._picker.give_to(partial, None)
@@ -526,10 +528,11 @@ class DownloadManager:
             peer.slow_seconds = 0
 
     def _take_from_slow(self, peer: Peer, bytes_per_s: float) -> None:
+        patience_s = LAST_PATIENCE_S if self._picker.is_end_game else SOLE_PATIENCE_S
         for partial in self._picker.owned_by(peer.identity):
             if not partial.is_sole:
                 self._picker.give_to(partial, None)
-            elif self._has_fast and partial.left * BLOCK_BYTES > SOLE_PATIENCE_S * bytes_per_s:
+            elif self._has_fast and partial.left * BLOCK_BYTES > patience_s * bytes_per_s:
                 self._restart(partial.piece)
 
     def _look_around(self, now: float) -> None:
@@ -593,7 +596,7 @@ class DownloadManager:
             late = connection.outstanding_requests()
             connection.forsake(late)
             self._release(late)
-            self._disown(peer)
+            self._disown(peer.identity)
             peer.pipeline.snubbed()
             peer.last_block_s = now
 

@@ -434,9 +434,10 @@ class Picker:
 
     def _new_pieces(self, bits: int, count: int, *, takes_suspects: bool) -> list[int]:
         """Choose up to ``count`` missing pieces of one priority and, unless in sequence, rarity."""
-        available = bits & self._table.missing & self.wanted
-        if self.suspects and (suspects := available & self.suspects):
-            available = suspects if takes_suspects else (available ^ suspects) or suspects
+        available = bits & self._table.missing
+        if self.suspects and (suspects := available & self.suspects & self.wanted):
+            others = (available ^ suspects) & self.wanted
+            available = suspects if takes_suspects else others or suspects
         for level in self._by_priority:
             if candidates := available & level:
                 if self.is_sequential:
