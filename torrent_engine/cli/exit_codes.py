@@ -28,6 +28,8 @@ class ExitCode(IntEnum):
     BAD_TORRENT = 26
     BAD_OPTION = 28
     CHECK_FAILED = 32
+    OUTPUT_CLOSED = 141
+    """128 + SIGPIPE, as a shell shows a program that this signal ended."""
 
 
 MEANINGS: Final[dict[ExitCode, str]] = {
@@ -44,6 +46,7 @@ MEANINGS: Final[dict[ExitCode, str]] = {
     ExitCode.BAD_TORRENT: "bad torrent",
     ExitCode.BAD_OPTION: "bad option",
     ExitCode.CHECK_FAILED: "data is missing or does not match its hashes",
+    ExitCode.OUTPUT_CLOSED: "nobody reads the output any more; stopped in order, as by Ctrl-C",
 }
 
 _BY_ERROR: Final[tuple[tuple[type[BaseException], ExitCode], ...]] = (
@@ -123,7 +126,7 @@ def first_leaf(error: BaseException) -> BaseException:
 
 def epilog() -> str:
     """Return the list of codes for ``--help``, one a line."""
-    lines = [f"  {code.value:>2}  {meaning}" for code, meaning in MEANINGS.items()]
+    lines = [f"  {code.value:>3}  {meaning}" for code, meaning in MEANINGS.items()]
     return "\n".join(["Exit codes:", *lines])
 
 

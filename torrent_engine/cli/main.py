@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, Final, NoReturn
 
 import click
@@ -142,7 +143,7 @@ def _ended_by(settings: Settings, run: Any) -> ExitCode:  # noqa: ANN401
         return _fail("interrupted", ExitCode.UNFINISHED)
     except Exception as error:
         if isinstance(exit_codes.first_leaf(error), BrokenPipeError):
-            return _output_is_gone()
+            return _output_is_closed()
         return _failed(error, settings)
     return code
 
@@ -175,10 +176,16 @@ def _known(code: int) -> ExitCode:
     return ExitCode(code) if code in set(ExitCode) else ExitCode.UNKNOWN
 
 
-def _output_is_gone() -> ExitCode:
+def _output_is_closed() -> ExitCode:
     """End quietly when the reader of our output has gone, as ``head`` does."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return ExitCode.UNKNOWN
+    null = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):  # what is buffered is flushed once more at the end
+        with suppress(OSError, ValueError, AttributeError):
+            stream.flush()
+            continue
+        with suppress(OSError, ValueError, AttributeError):
+            os.dup2(null, stream.fileno())
+    return ExitCode.OUTPUT_CLOSED
 
 
 def end_at_once(code: ExitCode) -> NoReturn:

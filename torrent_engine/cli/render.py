@@ -67,7 +67,8 @@ def print_traceback(error: BaseException) -> None:
     """Write a traceback to stderr (--debug)."""
     import traceback
 
-    traceback.print_exception(error)
+    with suppress(OSError):  # nobody reads it any more
+        traceback.print_exception(error)
 
 
 def print_json(value: object, *, flush: bool = False) -> None:
