@@ -3,7 +3,7 @@
 import os
 import subprocess
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -85,3 +85,12 @@ def mounted_tmpfs(folder: Path, size: str) -> Iterator[Path]:
         yield folder
     finally:
         subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def fill_disk(path: Path) -> None:
+    """Make a file of all the room that a small file system has, to the last byte."""
+    with path.open("ab", buffering=0) as file:
+        for size in (64 * 1024, 1):
+            with suppress(OSError):
+                while file.write(bytes(size)):
+                    pass

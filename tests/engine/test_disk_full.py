@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 
-from tests.disk.helpers import mounted_tmpfs
+from tests.disk.helpers import fill_disk, mounted_tmpfs
 from tests.support.swarm import (
     address_of,
     content,
@@ -23,7 +23,7 @@ from tests.support.swarm import (
     state_of,
     until,
 )
-from tests.support.torrents import make_torrent, payload_of
+from tests.support.torrents import make_torrent, payload_of, write_files
 from torrent_engine.base.config import DiskConfig, SessionConfig
 from torrent_engine.base.errors import (
     DiskFullError,
@@ -123,6 +123,64 @@ async def test_f1_a_full_disk_keeps_links_and_seeds_and_goes_on_when_there_is_ro
     assert sorted(completed(events)) == list(range(metainfo.piece_count))  # none of them twice
     assert content(metainfo, disk / "out") == payload
     assert content(metainfo, tmp_path / "third") == payload
+
+
+async def leeched_from(folder: Path, shared: "SharedResources") -> int:
+    """Return how many pieces a new peer gets of a node within some seconds, or all."""
+    async with resources(folder) as others:
+        config = SessionConfig(peers=(address_of(shared),))
+        third = await Session.create(METAINFO, others, save_path=folder / "out", config=config)
+        async with third:
+            with anyio.move_on_after(5):
+                await third.wait(State.SEEDING)
+            return third.stats().pieces_have
+
+
+async def test_f1_a_new_peer_is_served_where_neither_data_nor_state_can_be_written(
+    tmp_path: Path, disk: Path
+) -> None:
+    async with (
+        seed(tmp_path / "seed", METAINFO, PAYLOAD) as (_, address),
+        leeching(disk, address, retry_s=SOON) as (session, shared, _),
+    ):
+        await reach(session, State.ERROR)
+        (disk / "state/reserve").unlink(missing_ok=True)
+        fill_disk(disk / "rest")
+        have = session.stats().pieces_have
+        assert await leeched_from(tmp_path / "third", shared) >= have > 0
+        assert state_of(session) is State.ERROR
+        (disk / "rest").unlink()
+        (disk / "filler").unlink()
+        await becomes(session, State.SEEDING)
+    assert content(METAINFO, disk / "out") == PAYLOAD
+
+
+@pytest.mark.parametrize("is_known", [True, False], ids=["again", "first"])
+async def test_f1_a_torrent_that_starts_with_its_state_on_a_full_disk_is_seeded(
+    tmp_path: Path, disk: Path, is_known: bool
+) -> None:
+    config = DiskConfig(state_reserve_bytes=64 * 1024, retry_after_disk_full_s=SOON)
+    write_files(METAINFO, PAYLOAD, tmp_path / "files")
+    async with resources(disk, disk=config) as shared:
+        for is_last in (False, True) if is_known else (True,):
+            if is_last:
+                fill_disk(disk / "rest")
+                (disk / "state/reserve").unlink(missing_ok=True)
+                fill_disk(disk / "rest")
+            session = await Session.create(METAINFO, shared, save_path=tmp_path / "files")
+            async with session:
+                if not is_last:
+                    await reach(session, State.SEEDING)
+                    continue
+                assert await leeched_from(tmp_path / "leech", shared) == METAINFO.piece_count
+                (disk / "rest").unlink()
+                await becomes(session, State.SEEDING)
+                await session.stop()
+        record = await shared.store.load(METAINFO.info_hash)
+        assert record is not None
+        assert record.progress is not None
+        assert record.progress.is_clean
+        assert record.progress.have == record.progress.durable == b"\xff" * 3
 
 
 @pytest.mark.parametrize("method", ["resume", "start"])

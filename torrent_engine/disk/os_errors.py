@@ -17,6 +17,7 @@ from torrent_engine.base.errors import (
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _IN_THE_WAY: Final = frozenset({errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.EEXIST})
 _SQLITE_FULL: Final = 13
+_SQLITE_IOERR_SHMSIZE: Final = 4874  # no room for the index of the write-ahead log
 
 
 def storage_error(path: object, error: OSError) -> StorageError:
@@ -51,4 +52,5 @@ def database_error(path: object, error: sqlite3.Error) -> TorrentEngineError:
 
 def is_database_full(error: sqlite3.Error) -> bool:
     """Return whether SQLite ran out of room."""
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF == _SQLITE_FULL or "full" in str(error)
+    code = getattr(error, "sqlite_errorcode", 0)
+    return code & 0xFF == _SQLITE_FULL or code == _SQLITE_IOERR_SHMSIZE or "full" in str(error)

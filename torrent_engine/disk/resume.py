@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 import anyio
 
 from torrent_engine.base.config import DiskConfig
-from torrent_engine.base.errors import StorageError, TorrentEngineError
+from torrent_engine.base.errors import DiskFullError, StorageError, TorrentEngineError
 from torrent_engine.codec.bitfield import Bitfield
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.disk.earlier_runs import Earlier, new_record
@@ -119,21 +119,35 @@ class ResumeKeeper:
             self._unsaved = record = replace(record, renames=self._storage.renames)
         self.earlier = Earlier.from_record(record, self._metainfo)
         self._storage.keep_folders(self.earlier.found_folders)
+        is_saved = True
         if is_fresh and not plan.verified.count:
             self._touch()  # there is nothing to lose yet: the transfer does not wait for that
         else:
             # A file that changes while the database still calls it clean is hashed as a whole.
             is_to_change = not plan.verified.all()
-            await self.commit(
-                lambda: self._storage.own_stamps(seen.stamps.values()), is_precious=is_to_change
-            )
-        if self._journal is not None:
+            is_saved = await self._save_plan(seen, is_precious=is_to_change)
+        if self._journal is not None and is_saved:
             # The pieces are in the database as unchecked now; files that are gone are nobody's.
             self._journal.settle(noted.pieces, self._storage.not_own(self._journal.files()))
         self._storage.before_writes = self._note_writes
         self._storage.on_taking(self._journal.note_file if self._journal is not None else None)
         self._storage.until_saved = self._save_record if self._unsaved is not None else None
         return plan
+
+    async def _save_plan(self, seen: FilesSeen, *, is_precious: bool) -> bool:
+        """Save what the torrent starts with; False if the disk of the database is full (row F1).
+
+        What is there can be seeded all the same. Until it is saved the database says what it said
+        before, and the journal keeps what it has.
+        """
+        try:
+            await self.commit(
+                lambda: self._storage.own_stamps(seen.stamps.values()), is_precious=is_precious
+            )
+        except DiskFullError as error:
+            _log.warning("%s: not saved yet: %s", self._metainfo.info_hash.hex(), error)
+            return False
+        return True
 
     @property
     def _save_path(self) -> str:

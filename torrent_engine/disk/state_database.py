@@ -125,12 +125,23 @@ class StateDatabase:
     def _is_mended(self, error: sqlite3.Error) -> bool:
         """Do what helps against an error; False if nothing does."""
         if is_database_full(error):
-            return self._reserve.give_up()
+            is_shorter = self._shorten_log()
+            return self._reserve.give_up() or is_shorter
         is_mended = _is_broken(error) and self._process_lock.take()
         if is_mended:
             self._start_anew()
         self._process_lock.take(exclusive=False)
         return is_mended
+
+    def _shorten_log(self) -> bool:
+        """Move the write-ahead log into the database, which frees its room; False if it is none."""
+        log = self.path.with_name(f"{self.path.name}-wal")
+        with suppress(OSError, sqlite3.Error):
+            before = log.stat().st_size
+            if before and self._connection is not None:
+                self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+                return log.stat().st_size < before
+        return False
 
     def _lock_process(self) -> bool:
         """Join the processes that use the folder; return whether there are no others."""
@@ -147,6 +158,7 @@ class StateDatabase:
             self._connect_once(is_alone=is_alone)
         except sqlite3.Error as error:
             if is_database_full(error) and self._reserve.give_up():
+                self._disconnect()
                 self._connect(is_alone=is_alone)
             elif is_alone and self._is_unusable(error):
                 self._start_anew()

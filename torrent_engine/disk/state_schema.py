@@ -2,9 +2,11 @@
 
 import sqlite3
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
 from torrent_engine.base.errors import StateDatabaseError
+from torrent_engine.disk.os_errors import is_database_full
 
 SCHEMA_VERSION: Final = 5
 
@@ -124,8 +126,9 @@ MIGRATIONS: Final[tuple[Callable[[sqlite3.Connection], None], ...]] = (
 def migrate(connection: sqlite3.Connection, *, may_change: bool) -> None:
     """Bring a database to SCHEMA_VERSION, in one transaction.
 
-    Raises StateDatabaseError if it is of a newer program, or has to be changed while another
-    process uses it.
+    One of this version is written, too, so that one that cannot be is found now; but for a full
+    disk, which passes. Raises StateDatabaseError if it is of a newer program, or has to be changed
+    while another process uses it.
     """
     version = _read_version(connection)
     if version > SCHEMA_VERSION:
@@ -140,6 +143,9 @@ def migrate(connection: sqlite3.Connection, *, may_change: bool) -> None:
         connection.execute("DELETE FROM version")
         connection.execute("INSERT INTO version VALUES (?)", (SCHEMA_VERSION,))
         connection.execute("COMMIT")
-    except BaseException:
-        connection.execute("ROLLBACK")
-        raise
+    except BaseException as error:
+        with suppress(sqlite3.Error):  # on a full disk SQLite has rolled back by itself
+            connection.execute("ROLLBACK")
+        is_full = isinstance(error, sqlite3.Error) and is_database_full(error)
+        if not is_full or version != SCHEMA_VERSION:
+            raise

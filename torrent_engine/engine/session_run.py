@@ -48,6 +48,7 @@ logger = logging.getLogger(__name__)
 
 REST: Final = "rest"
 BETWEEN: Final = "between"
+SAVE_AGAIN_S: Final = 1.0  # ours: between two tries to save while it is checked
 SETTLE_TIMEOUT_S: Final = 30.0  # ours: what is queued for the disk is written within this
 
 
@@ -237,8 +238,11 @@ class SessionRun:
             try:
                 await work()
             except TorrentEngineError as error:
+                is_checking = self._settings.machine.state is State.CHECKING
                 if self._keeper.has_lost_pieces:
                     self.fail(error)  # the next run hashes them
+                elif isinstance(error, DiskFullError) and is_checking:
+                    await anyio.sleep(SAVE_AGAIN_S)  # what is found can be seeded all the same
                 else:
                     self._refused(error)
             await self._settings.disk_full.over()
