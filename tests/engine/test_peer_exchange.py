@@ -13,7 +13,7 @@ from torrent_engine.base.ids import PeerAddress
 from torrent_engine.base.network_config import LinkEncryption, LinkProtocol
 from torrent_engine.codec.bencode import encode
 from torrent_engine.engine.peer import Peer
-from torrent_engine.engine.peer_exchange import PeerExchange
+from torrent_engine.engine.peer_exchange import MESSAGES_PER_TICK, PeerExchange
 from torrent_engine.policy.candidates import CandidateList, Source
 from torrent_engine.policy.dial_limiter import DialLimiter
 from torrent_engine.protocol.wire.exchange import (
@@ -346,3 +346,16 @@ def test_pex_that_is_turned_off_neither_tells_nor_listens() -> None:
     world.tell(one, "8.0.0.9")
     assert world.heard(one) == world.heard(other) == []
     assert len(world.candidates) == 0
+
+
+def test_f11_a_crowd_is_told_of_each_other_a_few_at_a_time_and_everybody_soon() -> None:
+    world = World()
+    crowd = [make_peer(f"8.0.1.{number}") for number in range(1, 101)]
+    world.join(*crowd)
+    told, links = set[int](), [peer.link for peer in crowd]
+    for tick in range(1, 5):
+        world.exchange.tick(world.clock())
+        told = {number for number, link in enumerate(links) if link.flushed}  # type: ignore[attr-defined]
+        assert len(told) == tick * MESSAGES_PER_TICK
+        world.clock.advance(1.0)
+    assert len(told) == len(crowd)

@@ -6,8 +6,9 @@ Source: BEP 11; row B9.
 import random
 from collections.abc import Callable
 from functools import reduce
+from itertools import islice
 from operator import or_
-from typing import Protocol
+from typing import Final, Protocol
 
 from torrent_engine.base.config import PexConfig, PoolConfig
 from torrent_engine.base.errors import RemoteProtocolError
@@ -26,6 +27,8 @@ from torrent_engine.protocol.wire.exchange import (
     encode_pex,
 )
 from torrent_engine.protocol.wire.holepunch import UT_HOLEPUNCH
+
+MESSAGES_PER_TICK: Final = 25  # ours: with 200 peers each message takes 0.2 ms
 
 
 class Introductions(Protocol):
@@ -106,10 +109,11 @@ class PeerExchange:
             self.on_new()
 
     def tick(self, now: float) -> None:
-        """Send what is due; at most one message a peer and minute."""
+        """Send what is due, to a few peers at a time; at most one message a peer and minute."""
         if self._is_stopped:
             return
-        for peer, change in self._contacts.changes(now, self._hearsay.told_by):
+        changes = self._contacts.changes(now, self._hearsay.told_by)
+        for peer, change in islice(changes, MESSAGES_PER_TICK):
             peer.connection.send_extension(UT_PEX, encode_pex(self._message(change)))
             peer.link.flush()
 
