@@ -4,6 +4,7 @@ import pytest
 
 from torrent_engine.base.config import WireLimits
 from torrent_engine.policy.control_budget import (
+    FIRST_UNITS,
     MAX_EARNED_UNITS,
     PAYLOAD_BYTES_PER_UNIT,
     ControlAllowance,
@@ -69,3 +70,16 @@ def test_f11_what_payload_earned_is_bounded() -> None:
 def test_f11_a_rate_of_0_is_no_limit() -> None:
     (link,) = links(1, WireLimits(max_control_units_per_s=0.0))
     assert link.charge(10_000_000, 0, 0.0) == 0.0
+
+
+def test_f11_a_new_link_has_little_and_earns_the_rest_of_its_burst_by_time() -> None:
+    limits = WireLimits()
+    flooder, new, old = links(3, limits)
+    flooder.charge(1_000_000, 0, 0.0)
+    old.charge(0, 0, 0.0)
+    assert new.charge(FIRST_UNITS, 0, 0.0) == 0.0
+    assert new.charge(50, 0, 0.0) == pytest.approx(1.0)
+    shared_s = limits.control_burst_units / limits.max_control_units_per_s
+    flooder.charge(1_000_000, 0, shared_s)
+    assert old.charge(limits.control_burst_units, 0, shared_s) == 0.0
+    assert old.charge(50, 0, shared_s) == pytest.approx(1.0)

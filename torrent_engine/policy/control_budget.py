@@ -13,12 +13,14 @@ from torrent_engine.policy.rate import TokenBucket
 PAYLOAD_BYTES_PER_UNIT: Final = 8 * 1024
 """Ours: every 8 KiB that move, either way, earn a unit. A leech says "have" once a piece, and no
 piece is smaller than 16 KiB, so who exchanges payload with us never waits."""
+FIRST_UNITS: Final = 256  # ours: who comes again and again must not gain by it
 MAX_EARNED_UNITS: Final = 30_000  # ours: 240 MiB, a quarter of a second of the fastest link
 
 
 def shared_bucket(limits: WireLimits) -> TokenBucket:
     """Return what all links of a process draw from once their own allowance is used up."""
-    return _full(limits.max_shared_control_units_per_s, limits.max_shared_control_units_per_s)
+    per_s = limits.max_shared_control_units_per_s
+    return _bucket(per_s, per_s, first_units=per_s)
 
 
 class ControlAllowance:
@@ -27,7 +29,8 @@ class ControlAllowance:
     __slots__ = ("_own", "_shared", "_spent_bytes")
 
     def __init__(self, limits: WireLimits, shared: TokenBucket) -> None:
-        self._own = _full(limits.max_control_units_per_s, limits.control_burst_units)
+        per_s, burst = limits.max_control_units_per_s, limits.control_burst_units
+        self._own = _bucket(per_s, burst, first_units=min(burst, FIRST_UNITS))
         self._shared = shared
         self._spent_bytes = 0
 
@@ -46,7 +49,7 @@ class ControlAllowance:
         return self._own.delay_s(0, now)
 
 
-def _full(units_per_s: float, burst_units: int) -> TokenBucket:
+def _bucket(units_per_s: float, burst_units: int, *, first_units: int) -> TokenBucket:
     bucket = TokenBucket(units_per_s, burst_units)
-    bucket.give_back(burst_units)
+    bucket.give_back(first_units)
     return bucket

@@ -122,6 +122,17 @@ def test_f11_payload_and_requests_that_are_taken_cost_nothing() -> None:
     assert connection.control_units == 0
 
 
+@pytest.mark.parametrize("kind", ["bitfield", "have all"])
+def test_f11_what_speaks_of_all_pieces_costs_much_but_for_the_first_that_must_come(
+    kind: str,
+) -> None:
+    connection = open_connection()
+    feed(connection, KINDS[kind])
+    assert connection.control_units == 1
+    feed(connection, KINDS[kind])
+    assert connection.control_units > TURN_UNITS
+
+
 IN_VAIN = {
     "twice": request(0) * 40,
     "too long": request(0, 0, 32 * KIB) * 40,

@@ -171,9 +171,10 @@ def _bitfield(connection: "PeerConnection", payload: memoryview) -> PeerEvent:
 
 
 def charge_bitfield(connection: "PeerConnection") -> None:
-    """Count a message that speaks of every piece as the many that it may cost as much as."""
-    connection.control_units += BITFIELD_UNITS
-    connection.control_units += connection.piece_count // BITFIELD_PIECES_PER_UNIT
+    """Count what speaks of every piece as many messages, unless it is the first that must come."""
+    if connection.is_bitfield_over:
+        connection.control_units += BITFIELD_UNITS
+        connection.control_units += connection.piece_count // BITFIELD_PIECES_PER_UNIT
 
 
 def need_fast(connection: "PeerConnection", what: str) -> None:
