@@ -653,3 +653,24 @@ async def test_b5_unfinished_messages_of_all_links_share_one_budget() -> None:
     assert budget.held_bytes == 0
     for ends in links:
         ends.theirs.close()
+
+
+async def test_f11_the_transport_keeps_little_while_a_link_is_over_its_limit() -> None:
+    transport, connection = MemoryTransport(), make_connection()
+    limits = WireLimits(max_control_units_per_s=1e-9, max_shared_control_units_per_s=1)
+    link = PeerLink(
+        transport,
+        PeerAddress("127.0.0.1", 1),
+        connection,
+        gate=OpenGate(),
+        budget=LinkBudget(limits, ManualClock()),
+        clock=ManualClock(),
+    )
+    transport.incoming += THEIRS + NOTHING * 2_000
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(link.run, lambda _events, _count: None)
+        with anyio.fail_after(5):
+            while not transport.narrowed:
+                await anyio.lowlevel.checkpoint()
+        assert transport.narrowed == [True]
+        link.end("the test is over")

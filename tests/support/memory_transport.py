@@ -20,6 +20,7 @@ class MemoryTransport:
         self.has_ended = False
         self.waits = 0
         self.closed = 0
+        self.narrowed: list[bool] = []
         self.receive_into: Callable[[memoryview], int] = self._receive_into
         self.send_some: Callable[[Sequence[bytes | memoryview]], int] = self._send_some
         self.wait_readable: Callable[[], Awaitable[None]] = self._wait
@@ -54,6 +55,9 @@ class MemoryTransport:
 
     async def _wait(self) -> None:
         self.waits += 1
+
+    def narrow(self, *, is_narrow: bool) -> None:
+        self.narrowed.append(is_narrow)
 
     def close(self) -> None:
         self.closed += 1

@@ -37,6 +37,10 @@ class PlaintextTransport:
         """Our end of it; empty if it is closed already."""
         return self.inner.local_host
 
+    def narrow(self, *, is_narrow: bool) -> None:
+        """Keep little of what comes, or as much as usual again."""
+        self.inner.narrow(is_narrow=is_narrow)
+
     def close(self) -> None:
         """Close what carries it; twice is harmless."""
         self.inner.close()

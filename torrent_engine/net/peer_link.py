@@ -385,7 +385,9 @@ class PeerLink:
         moved_bytes = connection.received_bytes + self._sent_bytes
         wait_s = self._allowance.charge(units, moved_bytes, self._clock())
         if wait_s:
+            self.transport.narrow(is_narrow=True)
             await self._pause(anyio.sleep(wait_s))
+            self.transport.narrow(is_narrow=False)
         elif connection.has_unparsed:
             await anyio.lowlevel.checkpoint()
 

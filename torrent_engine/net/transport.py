@@ -48,6 +48,9 @@ class Transport(Protocol):
     def local_host(self) -> str:
         """Our own address of it; empty if it is not known."""
 
+    def narrow(self, *, is_narrow: bool) -> None:
+        """Keep little of what comes while nobody reads, or as much as usual again."""
+
     def close(self) -> None:
         """End it; twice is harmless."""
 
@@ -75,6 +78,9 @@ class TcpTransport:
         with suppress(OSError):
             name = self._sock.getsockname()
         return plain_host(name[0]) if isinstance(name, tuple) else ""
+
+    def narrow(self, *, is_narrow: bool) -> None:
+        """Do nothing: the system bounds what waits in it."""
 
     def close(self) -> None:
         """Close the socket; twice is harmless."""

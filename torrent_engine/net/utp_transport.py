@@ -106,6 +106,10 @@ class UtpTransport:
         """Wait until the other side has answered, or will not."""
         await self._wait(lambda: self.is_connected)
 
+    def narrow(self, *, is_narrow: bool) -> None:
+        """Let the other side send little, or as much as usual again."""
+        self.connection.narrow(is_narrow=is_narrow)
+
     def close(self) -> None:
         """End the stream after what was sent; twice is harmless."""
         if self.is_closed:

@@ -196,6 +196,18 @@ def test_c4_who_ignores_our_window_is_dropped() -> None:
     assert sent_by(connection, 1.1)[0].window_bytes == 0
 
 
+def test_c4_a_connection_that_is_not_read_for_a_while_keeps_little_and_goes_on_after_it() -> None:
+    connection = connected()
+    connection.narrow(is_narrow=True)
+    for number in range(2_000):
+        give(connection, data(connection, 2 + number, bytes(1_400)), 1.1)
+    assert connection._receiver.waiting_bytes <= 128 * KIB
+    assert sent_by(connection, 1.1)[0].window_bytes == 0
+    connection.narrow(is_narrow=False)
+    assert read(connection)
+    assert sent_by(connection, 1.2)[0].window_bytes == MIB
+
+
 def test_bep29_bytes_come_in_order_and_once() -> None:
     connection, payloads = connected(), [bytes([number]) * 3 for number in range(40)]
     numbers = list(range(40)) * 2

@@ -43,6 +43,7 @@ class UtpState(Enum):
     ENDED = auto()
 
 
+NARROW_WINDOW_BYTES: Final = 64 * 1024  # ours
 _LIVE: Final = (UtpState.CONNECTED, UtpState.CLOSING)
 
 
@@ -52,7 +53,8 @@ class UtpConnection:
     def __init__(self, config: UtpConfig, limits: UtpLimits, *, rng: Random, now: float) -> None:
         self._sequence = rng.randrange(1 << 16)
         self._sender = SendSide(config, limits, self._sequence, now)
-        self._receiver = ReceiveSide(0, config.receive_window_bytes, limits.reorder)
+        self._window_bytes = config.receive_window_bytes
+        self._receiver = ReceiveSide(0, self._window_bytes, limits.reorder)
         self._clock_us = rng.getrandbits(32)  # what our time stamps begin with: hard to guess
         self._out: list[OutgoingPacket] = []
         self._dial: Dial | None = None
@@ -332,6 +334,11 @@ class UtpConnection:
         if self.state is UtpState.ENDED:
             raise ConnectionResetError(self.failure or "the connection is closed")
         raise BlockingIOError
+
+    def narrow(self, *, is_narrow: bool) -> None:
+        """Let little come, or as much as usual again: nobody reads for a while."""
+        limit_bytes = NARROW_WINDOW_BYTES if is_narrow else self._window_bytes
+        self._receiver.set_limit(min(limit_bytes, self._window_bytes))
 
     def close(self, now: float) -> None:
         """Say that we are done, after what is queued; twice is harmless."""

@@ -178,6 +178,10 @@ class ReceiveSide:
         words = (self._early_mask.bit_length() + 31) // 32
         return self._early_mask.to_bytes(4 * words, "little")
 
+    def set_limit(self, limit_bytes: int) -> None:
+        """Change how much may wait to be read; what waits already stays."""
+        self._limit_bytes = limit_bytes
+
     @property
     def window_bytes(self) -> int:
         """How much may come."""
