@@ -144,8 +144,19 @@ def test_limits_of_the_readme_are_the_defaults() -> None:
     assert shown["requests of a peer that wait"].startswith(
         f"{config.wire.max_queued_requests:,}, "
     )
-    assert shown["handshake; silence"].startswith(
-        f"{config.wire.handshake_timeout_s:g} s; {config.wire.idle_timeout_s:g} s, "
+    wire = config.wire
+    assert shown["handshake; silence; reading next to nothing"].startswith(
+        f"{wire.handshake_timeout_s:g} s; {wire.idle_timeout_s:g} s; {wire.unread_timeout_s:g} s, "
+    )
+    assert shown["one message of a peer"].endswith(
+        f"{wire.max_unfinished_bytes // mib} MiB, and {wire.message_timeout_s:g} s each"
+    )
+    assert shown["messages of a peer beside payload"].startswith(
+        f"{wire.max_control_units_per_s:g} a second and a share of "
+        f"{wire.max_shared_control_units_per_s:,}, "
+    )
+    assert shown["what waits for a peer to read it, beside payload"] == (
+        f"{wire.max_unsent_bytes >> 10} KiB"
     )
     assert shown["bytes that wait for the disk"].startswith(
         f"{config.disk.write_queue_high_bytes // mib} MiB, "
