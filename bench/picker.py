@@ -49,7 +49,7 @@ def measure(pieces: int) -> dict[str, float]:
     picker, peers = make(pieces, rng)
     everything = (1 << pieces) - 1
     bits = peers[0]
-    have = 1 << rng.randrange(pieces)
+    have = rng.randrange(pieces)
     availability = picker.availability
 
     def forget() -> None:
@@ -60,7 +60,9 @@ def measure(pieces: int) -> dict[str, float]:
     results = {
         "pick 64 (new piece)": median_us(lambda: picker.pick(bits, 64), forget),
         "pick 64 (seed)": median_us(lambda: picker.pick(everything, 64), forget),
-        "HAVE": median_us(lambda: availability.add(have), lambda: availability.remove(have)),
+        "HAVE": median_us(
+            lambda: availability.add_piece(have), lambda: availability.remove_piece(have)
+        ),
         "disconnect": median_us(lambda: availability.remove(bits), lambda: availability.add(bits)),
     }
     for piece in rng.sample(list(picker._lowest(picker._table.missing, pieces)), PEERS):

@@ -12,6 +12,7 @@ from torrent_engine.base.errors import RemoteProtocolError
 from torrent_engine.base.ids import PeerAddress
 from torrent_engine.base.network_config import LinkEncryption, LinkProtocol
 from torrent_engine.codec.bencode import encode
+from torrent_engine.codec.bitfield import Bitfield
 from torrent_engine.engine.peer import Peer
 from torrent_engine.engine.peer_exchange import MESSAGES_PER_TICK, PeerExchange
 from torrent_engine.policy.candidates import CandidateList, Source
@@ -82,7 +83,7 @@ def test_bep11_peers_are_told_of_each_other_with_flags() -> None:
     leech = incoming("8.0.0.3", listen_port=7000)
     hidden = incoming("8.0.0.4", listen_port=None)
     world.join(asker, seed, leech, hidden)
-    seed.has_all = True  # it says so after its handshake
+    seed.pieces.replace(Bitfield.full(1))  # it says so after its handshake
     (message,) = world.heard(asker)
     flags = PexFlag.UPLOAD_ONLY | PexFlag.REACHABLE | PexFlag.SUPPORTS_HOLEPUNCH
     assert set(message.added) == {

@@ -82,13 +82,35 @@ async def test_bep16_it_seems_to_have_nothing_and_shows_one_piece_after_another(
             assert not handshakes[0].handshake.is_upload_only
 
 
-async def test_bep16_all_is_shown_when_another_seed_comes(tmp_path: Path) -> None:
+async def test_bep16_one_who_claims_to_be_a_seed_does_not_end_it(tmp_path: Path) -> None:
+    async with (
+        seed(tmp_path, METAINFO, PAYLOAD, config=SUPER, super_seed=ONE) as (session, address),
+        greeted(address) as leech,
+        dialled(METAINFO, address) as liar,
+    ):
+        await shown(leech, 1)
+        with anyio.fail_after(PATIENCE_S):
+            await liar.shake_hands()
+            liar.connection.send_bitfield(Bitfield.full(PIECES))
+            await liar.flush()
+            await until(lambda: session.stats().seeds == 1)
+        await anyio.sleep(0.6)  # two ticks
+        assert session.is_super_seeding
+        assert len([event for event in leech.seen if isinstance(event, PeerHas)]) == 1
+
+
+async def test_bep16_all_is_shown_when_a_copy_has_left_and_another_seed_comes(
+    tmp_path: Path,
+) -> None:
     async with (
         seed(tmp_path, METAINFO, PAYLOAD, config=SUPER, super_seed=ONE) as (session, address),
         greeted(address) as leech,
         dialled(METAINFO, address) as other,
     ):
         first = await shown(leech, 1)
+        run = session.present_run
+        assert run is not None
+        run.torrent.totals.uploaded_bytes += METAINFO.total_bytes
         with anyio.fail_after(PATIENCE_S):
             await other.shake_hands()
             other.connection.send_bitfield(Bitfield.full(PIECES))

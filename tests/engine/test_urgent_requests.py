@@ -9,6 +9,7 @@ from tests.support.picking import bits_of, pieces_of
 from tests.support.torrents import make_torrent, payload_of
 from torrent_engine.base.config import TransferConfig
 from torrent_engine.base.ids import BLOCK_BYTES, PeerAddress, PeerId
+from torrent_engine.codec.bitfield import Bitfield
 from torrent_engine.engine.download_manager import DownloadManager
 from torrent_engine.engine.peer import Identity, Peer
 from torrent_engine.engine.torrent import Totals
@@ -81,7 +82,8 @@ class Swarm:
         link: Any = SimpleNamespace(connection=connection, flush=lambda: None)
         identity = Identity(PeerAddress("8.8.8.8", number + 1), PeerId(bytes(20)))
         peer = Peer(link, identity, Source.DHT, TransferConfig(), self.clock())
-        peer.bits, peer.pipeline.depth = bits, depth
+        peer.pieces.replace(Bitfield.from_int(bits, PIECES))
+        peer.pipeline.depth = depth
         self.peers.append(peer)
         if bytes_per_s:
             peer.download_rate.add(bytes_per_s, self.clock() - 1.0)

@@ -165,7 +165,7 @@ def test_b2_peers_that_disagree_on_the_length_are_heard_beside_each_other() -> N
     assert reasons == {"said that the metadata has 77777 bytes"}
 
 
-@pytest.mark.parametrize("promised", [None, 0, -1, 30 * MIB + 1, 2**32, 2**63 - 1])
+@pytest.mark.parametrize("promised", [None, 0, -1, 48 * MIB + 1, 2**32, 2**63 - 1])
 def test_b2_a_length_that_cannot_be_is_no_length(promised: int | None) -> None:
     fetch = MetadataFetch(InfoHash(bytes(20)), CONFIG, random.Random(0))
     assert fetch.peer_joined("peer", promised, 0.0) == []

@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 import pytest
 
 from torrent_engine.base.config import SuperSeedConfig
+from torrent_engine.codec.bitfield import Bitfield
 from torrent_engine.policy.availability import Availability
+from torrent_engine.policy.peer_pieces import PeerPieces, SwarmPieces
 from torrent_engine.policy.super_seed import SuperSeed
 
 ONE = SuperSeedConfig(pieces_at_a_time=1, at_a_time_bytes=0, lonely_bytes=0, patience_s=20.0)
@@ -29,14 +31,32 @@ class World:
         rng = random.Random(self.seed)
         self.plan = SuperSeed(self.pieces, 1_000, self.availability, self.config, rng)
 
+        self.swarm = SwarmPieces(self.pieces, self.availability)
+        self.held: dict[str, PeerPieces] = {}
+
     def join(self, *names: str) -> None:
         for name in names:
-            self.plan.joined(name, self.now)
+            self.held[name] = PeerPieces()
+            self.plan.joined(name, self.held[name], self.now)
             self.has[name], self.shown[name] = 0, []
 
     def leave(self, name: str) -> None:
         self.plan.left(name)
-        self.availability.remove(self.has.pop(name))
+        self.swarm.left(self.held.pop(name))
+        del self.has[name]
+
+    def claim_all(self, name: str) -> list[object]:
+        """Let a peer say that it has everything."""
+        self.swarm.replaced(self.held[name], Bitfield.full(self.pieces))
+        self.swarm.settle(1)
+        return self.plan.has_several(name, self.now)
+
+    def rest(self, most: int = 1_000) -> dict[str, list[int]]:
+        """Return what everybody is shown once it is over."""
+        shown: dict[str, list[int]] = {}
+        while (told := self.plan.rest(most)) is not None:
+            shown.setdefault(str(told[0]), []).extend(told[1])
+        return shown
 
     def look(self, name: str) -> list[int]:
         pieces = self.plan.to_show(name, self.now)
@@ -45,13 +65,12 @@ class World:
 
     def get(self, name: str, *pieces: int) -> list[object]:
         """Let a peer have pieces, from wherever."""
-        bits = sum(1 << piece for piece in pieces)
-        self.has[name] |= bits
-        self.availability.add(bits)
-        if self.has[name] == (1 << self.pieces) - 1:
-            self.availability.remove(self.has[name])
-            self.availability.seeds += 1
-        return self.plan.has(name, bits, self.now)
+        fed: dict[object, None] = {}
+        for piece in pieces:
+            self.has[name] |= 1 << piece
+            if self.swarm.has(self.held[name], piece):
+                fed |= dict.fromkeys(self.plan.has(name, piece, self.now))
+        return list(fed)
 
 
 def test_bep16_the_next_piece_is_shown_when_another_peer_has_the_last_one() -> None:
@@ -131,20 +150,53 @@ def test_a_piece_that_its_peer_does_not_fetch_is_shown_to_others_in_the_end() ->
     assert world.look("b") == [0]  # hungry: nothing for a while
 
 
-def test_bep16_everything_is_shown_as_soon_as_there_is_another_seed() -> None:
+def test_bep16_who_claims_to_have_everything_changes_nothing_for_the_others() -> None:
+    world = World()
+    world.join("a", "b", "liar")
+    (piece,) = world.look("a")
+    assert world.claim_all("liar") == []
+    assert not world.plan.is_over
+    assert world.look("liar") == world.look("a") == []  # nobody else is known to have the piece
+    (other,) = world.look("b")
+    assert other != piece
+
+
+def test_bep16_what_never_left_us_is_shown_whatever_peers_claim_to_have() -> None:
+    world = World()
+    world.join("a", "liar")
+    world.get("liar", *range(PIECES - 1))
+    shown = world.look("a")
+    for _ in range(PIECES - 1):
+        world.get("a", shown[-1])
+        world.now += 25  # nobody else says that it has it
+        shown += world.look("a")
+    assert sorted(shown) == list(range(PIECES))
+
+
+def test_once_it_is_over_everybody_is_shown_all_the_rest_a_part_at_a_time() -> None:
     world = World()
     world.join("a", "b")
     (piece,) = world.look("a")
-    assert set(world.get("b", *range(PIECES))) == {"a", "b"}
-    assert world.plan.is_over
-    assert world.look("a") == [number for number in range(PIECES) if number != piece]
-    assert world.look("a") == world.look("b") == []
+    world.get("b", 3, 4)
+    world.plan.is_over = True
+    assert world.look("a") == []
+    assert not world.plan.is_told
+    told = world.plan.rest(10)
+    assert told is not None
+    assert len(told[1]) == 10
+    shown = {"a": list(told[1])}
+    for name, pieces in world.rest(7).items():
+        shown.setdefault(name, []).extend(pieces)
+    assert shown["a"] == [number for number in range(PIECES) if number != piece]
+    assert shown["b"] == [number for number in range(PIECES) if number not in {3, 4}]
+    assert world.plan.is_told
 
 
 def test_who_is_not_known_is_shown_nothing() -> None:
     world = World()
     assert world.plan.to_show("nobody", 1.0) == []
     assert world.plan.has("nobody", 1, 1.0) == []
+    assert world.plan.has_several("nobody", 1.0) == []
     world.plan.left("nobody")
     assert not world.plan.is_over
 
@@ -181,7 +233,6 @@ def test_bep16_little_more_than_one_copy_is_sent(leeches: int, seed: int) -> Non
     world = World(SuperSeedConfig(at_a_time_bytes=2_000), pieces=200, seed=seed)
     sent = play(world, [str(number) for number in range(leeches)], random.Random(seed))
     assert 200 <= sent <= 200 * 1.25
-    assert world.plan.is_over
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -210,9 +261,10 @@ def test_whatever_happens_nothing_is_shown_twice_and_all_in_the_end(seed: int) -
         if name:
             world.look(name)
             assert len(world.shown[name]) == len(set(world.shown[name]))
+    world.plan.is_over = True
+    for name, pieces in world.rest().items():
+        world.shown[name] += pieces
     for name in alive:
-        world.plan.is_over = True
-        world.look(name)
         assert set(world.shown[name]) | {
             piece for piece in range(12) if world.has[name] >> piece & 1
         } == set(range(12))

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from tests.support.clock import ManualClock
 from torrent_engine.base.config import ChokerConfig, DiskConfig, TransferConfig
 from torrent_engine.base.ids import BLOCK_BYTES, PeerAddress, PeerId
+from torrent_engine.codec.bitfield import Bitfield
 from torrent_engine.codec.geometry import Geometry
 from torrent_engine.engine.download_manager import DownloadManager
 from torrent_engine.engine.peer import Identity, Peer
@@ -26,6 +27,7 @@ from torrent_engine.policy.suspicion import Suspicion, Verdict
 from torrent_engine.protocol.wire.messages import (
     BlockReceived,
     BlockRequest,
+    PeerBitfield,
     PeerChoked,
     PeerUnchoked,
     RequestRejected,
@@ -216,14 +218,8 @@ class PoisonSwarm:
         peer = Peer(link, identity, Source.TRACKER, TransferConfig(), self.clock())
         self.peers[peer] = None
         self.senders[peer] = Sender(peer, behaviour)
-        peer.bits = self.all if bits is None else bits
-        peer.piece_count = peer.bits.bit_count()
-        peer.has_all = peer.bits == self.all
-        if peer.has_all:
-            self.picker.availability.seeds += 1
-        else:
-            self.picker.availability.add(peer.bits)
-        self.manager.update_interest(peer)
+        has = Bitfield.from_int(self.all if bits is None else bits, self.geometry.piece_count)
+        self.manager.on_bitfield(peer, PeerBitfield(has))
         peer.last_block_s = self.clock()
         self.manager.refill(peer)
 

@@ -1,10 +1,10 @@
-"""Owns which pieces somebody has: one bit a piece, and the count of those that are set.
+"""Which pieces somebody has: one bit a piece, and the count of those that are set.
 
 The bytes are those of the wire (the first piece is the highest bit of the first byte); the ints
 given out have piece ``i`` at ``1 << i``. Source: BEP 3.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from itertools import compress
 from typing import Final
 
@@ -13,7 +13,27 @@ from torrent_engine.base.errors import RemoteProtocolError
 _REVERSED: Final = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 _BITS: Final = tuple(bytes(byte >> (7 - bit) & 1 for bit in range(8)) for byte in range(256))
 _FLIPPED: Final = bytes(255 - byte for byte in range(256))
+_DIGITS: Final = b"01".ljust(256)
+FEW_PIECES: Final = 8  # ours: so many are put together by shifts, more by bytes
 _MASKS: Final = (128, 64, 32, 16, 8, 4, 2, 1)
+
+
+def bits_of(pieces: Collection[int]) -> int:
+    """Return an int with piece ``i`` at ``1 << i``."""
+    if len(pieces) <= FEW_PIECES:
+        bits = 0
+        for piece in pieces:
+            bits |= 1 << piece
+        return bits
+    marks = bytearray((max(pieces) >> 3) + 1)
+    for piece in pieces:
+        marks[piece >> 3] |= 1 << (piece & 7)
+    return int.from_bytes(marks, "little")
+
+
+def bits_of_flags(flags: bytes | bytearray) -> int:
+    """Return the same of a byte for each piece, 0 or 1; one pass in C."""
+    return int(flags[::-1].translate(_DIGITS), 2) if flags else 0
 
 
 class Bitfield:
@@ -51,7 +71,13 @@ class Bitfield:
     @classmethod
     def full(cls, piece_count: int) -> "Bitfield":
         """Make a bitfield with every piece set."""
-        return cls.from_int((1 << piece_count) - 1, piece_count)
+        made = cls(0)
+        made.piece_count = piece_count
+        made._data = bytearray(b"\xff") * ((piece_count + 7) // 8)
+        if spare := -piece_count % 8:
+            made._data[-1] = 0xFF << spare & 0xFF
+        made.count = piece_count
+        return made
 
     @classmethod
     def _adopt(cls, data: bytearray, piece_count: int) -> "Bitfield":
@@ -60,6 +86,11 @@ class Bitfield:
         made.count = int.from_bytes(data, "big").bit_count()
         made._data = data
         return made
+
+    def become(self, other: "Bitfield") -> None:
+        """Take over which pieces are set from another one of the same length."""
+        self._data[:] = other.to_bytes()
+        self.count = other.count
 
     def copy(self) -> "Bitfield":
         """Return an independent copy."""
@@ -110,6 +141,10 @@ class Bitfield:
     def missing(self) -> Iterator[int]:
         """Iterate over the pieces that are clear now, in rising order."""
         return self._indices(self._data.translate(_FLIPPED))
+
+    def flags(self) -> bytes:
+        """Return a byte for each piece, 1 if it is set."""
+        return b"".join(map(_BITS.__getitem__, self._data))[: self.piece_count]
 
     def _indices(self, data: bytearray) -> Iterator[int]:
         return compress(range(self.piece_count), b"".join(map(_BITS.__getitem__, data)))

@@ -1,4 +1,4 @@
-"""Owns what the engine knows of one connected peer."""
+"""What the engine knows of one connected peer."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
@@ -8,6 +8,7 @@ from torrent_engine.base.ids import PeerAddress, PeerId
 from torrent_engine.base.network_config import LinkEncryption, LinkProtocol
 from torrent_engine.net.peer_link import PeerLink
 from torrent_engine.policy.candidates import Source
+from torrent_engine.policy.peer_pieces import PeerPieces
 from torrent_engine.policy.rate import RateMeter
 from torrent_engine.policy.requests import RequestPipeline
 from torrent_engine.protocol.wire.client_name import client_name
@@ -39,14 +40,12 @@ class Peer:
 
     __slots__ = (
         "address",
-        "bits",
         "client",
         "connected_s",
         "connection",
         "download_rate",
         "downloaded_bytes",
         "downloaded_now_bytes",
-        "has_all",
         "identity",
         "is_adopted",
         "is_incoming",
@@ -57,7 +56,7 @@ class Peer:
         "listen_port",
         "metadata_bytes",
         "next_duplicate_s",
-        "piece_count",
+        "pieces",
         "pipeline",
         "prefers_encryption",
         "quiet_until_s",
@@ -70,6 +69,7 @@ class Peer:
         "upload_rate",
         "uploaded_at_unchoke_bytes",
         "uploaded_bytes",
+        "wanted_piece",
         "wants_requests",
         "your_ip",
     )
@@ -88,10 +88,9 @@ class Peer:
         self.client = client_name(identity.peer_id)
         self.tell_connected: Callable[[], None] | None = None
         """Tells listeners of it, once it has said what it is; None: they know."""
-        self.bits = 0
-        """The pieces that it has, piece ``i`` at ``1 << i``."""
-        self.piece_count = 0
-        self.has_all = False
+        self.pieces = PeerPieces()
+        self.wanted_piece = -1
+        """One that it has and we want, as far as we know: why we are interested in it."""
         self.is_upload_only = self.prefers_encryption = False
         self.listen_port: int | None = None
         """Where it accepts connections, if it said so (BEP 10)."""
@@ -124,6 +123,16 @@ class Peer:
         self.unchoked_us_s = float("-inf")
         """When it unchoked us and we asked for blocks at once."""
         self.uploaded_at_unchoke_bytes = 0
+
+    @property
+    def bits(self) -> int:
+        """The pieces that it has, piece ``i`` at ``1 << i``."""
+        return self.pieces.bits
+
+    @property
+    def has_all(self) -> bool:
+        """Whether it has every piece, as it says."""
+        return self.pieces.has_all
 
     @property
     def listens_at(self) -> PeerAddress | None:

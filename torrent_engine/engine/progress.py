@@ -1,20 +1,23 @@
-"""Owns how much of a torrent is wanted and how much of that is here."""
+"""How much of a torrent is wanted and how much of that is here."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from itertools import groupby
+from typing import Final
 
 from torrent_engine.base.errors import ConfigError
+from torrent_engine.codec.bitfield import Bitfield, bits_of_flags
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.policy.picker import DEFAULT_PRIORITY
 
 MAX_PRIORITY = 7
+_IS_WANTED: Final = b"\0".ljust(256, b"\x01")
 
 
 class Progress:
-    """Counts wanted pieces and bytes, and the pieces that each file still lacks."""
+    """Counts wanted pieces and bytes, and says which files a piece completes."""
 
     def __init__(self, metainfo: Metainfo) -> None:
         self._metainfo = metainfo
-        self._file_left = [0] * len(metainfo.files)
         self.file_priorities: tuple[int, ...] = ()
         self.wanted_bytes = 0
         self.wanted_left = 0
@@ -23,9 +26,11 @@ class Progress:
         """Of the wanted pieces."""
         self.have_bytes = 0
         """Of all pieces."""
-        self._wanted = bytearray(metainfo.piece_count)
+        self._wanted = b""
+        """A byte a piece: its priority."""
+        self._here = bytearray(metainfo.piece_count)
 
-    def set_priorities(self, priorities: Sequence[int] | None) -> list[int]:
+    def set_priorities(self, priorities: Sequence[int] | None) -> bytes:
         """Take one number a file, 0 (skip) to 7; return one a piece, that of its highest file.
 
         Raises ConfigError for a wrong count or a number out of range. Call :meth:`recount` after.
@@ -33,59 +38,57 @@ class Progress:
         if priorities is None:
             priorities = (DEFAULT_PRIORITY,) * len(self._metainfo.files)
         check_priorities(self._metainfo, priorities)
-        self.file_priorities = tuple(priorities)
-        return self._piece_priorities()
-
-    def _piece_priorities(self) -> list[int]:
-        metainfo, priorities = self._metainfo, self.file_priorities
-        if len(set(priorities)) == 1:
-            pieces = [priorities[0]] * metainfo.piece_count
-        else:
-            pieces = [0] * metainfo.piece_count
-            for index, priority in enumerate(priorities):
-                if metainfo.files[index].is_pad or not priority:
-                    continue
-                for piece in metainfo.layout.pieces_of(index, metainfo.geometry):
-                    pieces[piece] = max(pieces[piece], priority)
-        self._wanted = bytearray(1 if priority else 0 for priority in pieces)
+        pieces = piece_priorities(self._metainfo, priorities)
+        self.take(priorities, pieces)
         return pieces
+
+    def take(self, priorities: Sequence[int], pieces: bytes) -> None:
+        """Take the priorities of files and, as :func:`piece_priorities` has them, of pieces."""
+        self.file_priorities = tuple(priorities)
+        self._wanted = pieces
 
     def skipped_files(self) -> frozenset[int]:
         """Return the files with priority 0."""
         return skipped_by(self.file_priorities)
 
-    def recount(self, has: Callable[[int], bool]) -> None:
-        """Count anew; ``has`` says whether a piece is here."""
-        metainfo, geometry = self._metainfo, self._metainfo.geometry
-        self.wanted_bytes = self.completed_bytes = self.have_bytes = self.wanted_left = 0
-        for piece, wanted in enumerate(self._wanted):
-            length = geometry.piece_length(piece)
-            here = has(piece)
-            self.have_bytes += length if here else 0
-            if wanted:
-                self.wanted_bytes += length
-                self.completed_bytes += length if here else 0
-                self.wanted_left += 0 if here else 1
-        self._file_left = [
-            sum(not has(piece) for piece in metainfo.layout.pieces_of(index, geometry))
-            for index in range(len(metainfo.files))
-        ]
+    def recount(self, have: Bitfield) -> None:
+        """Count anew, from the pieces that are here; a few passes in C."""
+        geometry = self._metainfo.geometry
+        self._here = bytearray(have.flags())
+        wanted = self._wanted.translate(_IS_WANTED)
+        both = bits_of_flags(wanted) & have.as_int()
+        last = geometry.piece_count - 1
+        is_last_here = have.has(last)
+        self.have_bytes = self._bytes(have.count, has_last=is_last_here)
+        wanted_count, completed = wanted.count(1), both.bit_count()
+        self.wanted_bytes = self._bytes(wanted_count, has_last=bool(wanted[last]))
+        self.completed_bytes = self._bytes(completed, has_last=is_last_here and bool(wanted[last]))
+        self.wanted_left = wanted_count - completed
+
+    def _bytes(self, pieces: int, *, has_last: bool) -> int:
+        """Return how long so many pieces are; the last of the torrent may be short."""
+        geometry = self._metainfo.geometry
+        missing_bytes = geometry.piece_bytes - geometry.last_piece_bytes if has_last else 0
+        return pieces * geometry.piece_bytes - missing_bytes
 
     def piece_here(self, piece: int) -> list[int]:
         """Count one more piece; return the files that it completes."""
         metainfo, geometry = self._metainfo, self._metainfo.geometry
         length = geometry.piece_length(piece)
         self.have_bytes += length
+        self._here[piece] = 1
         if self._wanted[piece]:
             self.wanted_left -= 1
             self.completed_bytes += length
-        completed = []
-        for index in metainfo.layout.files_of_piece(piece, geometry):
-            if metainfo.layout.lengths[index]:
-                self._file_left[index] -= 1
-                if not self._file_left[index]:
-                    completed.append(index)
-        return completed
+        layout = metainfo.layout
+        return [
+            index
+            for index in layout.files_of_piece(piece, geometry)
+            if layout.lengths[index] and self._is_whole(layout.pieces_of(index, geometry))
+        ]
+
+    def _is_whole(self, pieces: range) -> bool:
+        return self._here.find(0, pieces.start, pieces.stop) < 0
 
     @property
     def is_complete(self) -> bool:
@@ -93,12 +96,53 @@ class Progress:
         return not self.wanted_left
 
 
+def piece_priorities(metainfo: Metainfo, priorities: Sequence[int]) -> bytes:
+    """Return the priority of each piece, that of its highest file; padding has none.
+
+    Costs a pass over the files: of a torrent of very many to be called in a thread.
+    """
+    count = metainfo.piece_count
+    if len(set(priorities)) == 1:
+        return bytes([priorities[0]]) * count
+    chosen = bytearray(priorities)
+    for index in metainfo.files.unstored():
+        chosen[index] = 0
+    pieces = bytearray(count)
+    runs = _runs(chosen)
+    for level in sorted(set(chosen) - {0}):
+        for priority, first, last in runs:
+            if priority == level:
+                _raise_to(pieces, metainfo, range(first, last + 1), level)
+    return bytes(pieces)
+
+
+def _runs(priorities: bytearray) -> list[tuple[int, int, int]]:
+    """Return priority, first and last file of each run of files with one priority, 0 left out."""
+    runs: list[tuple[int, int, int]] = []
+    first = 0
+    for priority, same in groupby(priorities):
+        after = first + sum(1 for _ in same)
+        if priority:
+            runs.append((priority, first, after - 1))
+        first = after
+    return runs
+
+
+def _raise_to(pieces: bytearray, metainfo: Metainfo, files: range, priority: int) -> None:
+    layout, piece_bytes = metainfo.layout, metainfo.geometry.piece_bytes
+    start = layout.offsets[files[0]]
+    end = layout.offsets[files[-1]] + layout.lengths[files[-1]]
+    if end > start:
+        first, last = start // piece_bytes, (end - 1) // piece_bytes
+        pieces[first : last + 1] = bytes([priority]) * (last + 1 - first)
+
+
 def check_priorities(metainfo: Metainfo, priorities: Sequence[int]) -> None:
     """Raise ConfigError unless there is one number a file, each 0 to 7."""
     if len(priorities) != len(metainfo.files):
         message = f"file_priorities: {len(priorities)} numbers for {len(metainfo.files)} files"
         raise ConfigError(message)
-    if any(not 0 <= priority <= MAX_PRIORITY for priority in priorities):
+    if min(priorities) < 0 or max(priorities) > MAX_PRIORITY:
         raise ConfigError("file_priorities: each must be 0 to 7")
 
 

@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from torrent_engine.base.ids import InfoHash, PeerAddress
+from torrent_engine.codec.bitfield import Bitfield
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.engine.peer_sources import PeerSources, SourceFacts
 from torrent_engine.engine.progress import Progress
@@ -57,9 +58,8 @@ class RestFacts:
         """Return the verified pieces as a BEP 3 bitfield."""
         if self.have:
             return self.have
-        ones = (1 << self.piece_count) - 1 if self.pieces_have else 0
-        length = (self.piece_count + 7) // 8
-        return (ones << length * 8 - self.piece_count).to_bytes(length, "big")
+        make = Bitfield.full if self.pieces_have else Bitfield
+        return make(self.piece_count).to_bytes()
 
 
 def facts_of_new(metainfo: Metainfo, priorities: tuple[int, ...] | None) -> RestFacts:
@@ -68,7 +68,7 @@ def facts_of_new(metainfo: Metainfo, priorities: tuple[int, ...] | None) -> Rest
     if priorities is not None:
         progress = Progress(metainfo)
         progress.set_priorities(priorities)
-        progress.recount(lambda _piece: False)
+        progress.recount(Bitfield(metainfo.piece_count))
         wanted_bytes = progress.wanted_bytes
     return RestFacts(
         name=metainfo.name,

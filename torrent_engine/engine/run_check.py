@@ -32,8 +32,7 @@ class RunCheck:
 
     def begin(self, plan: StartPlan) -> None:
         """Take what is believed, and what is to be hashed."""
-        for piece in plan.verified.present():
-            self._torrent.table.found(piece)
+        self._torrent.table.found_all(plan.verified)
         self._to_check = dict.fromkeys(plan.to_check)
         self.pieces_to_check = len(plan.to_check)
         self._partial = dict(plan.partial)
@@ -41,7 +40,7 @@ class RunCheck:
     def restore_partial(self, transfer: Transfer) -> None:
         """Go on with pieces of which blocks are on the disk."""
         for piece, blocks in self._partial.items():
-            if self._torrent.table.missing >> piece & 1:
+            if self._torrent.table.is_missing(piece):
                 transfer.downloads.restore(piece, blocks)
         self._partial.clear()
 

@@ -12,6 +12,7 @@ from typing import Final
 
 import anyio
 import anyio.abc
+import anyio.to_thread
 
 from torrent_engine.base.config import RestConfig, SessionConfig
 from torrent_engine.base.errors import DiskFullError, TorrentEngineError
@@ -29,7 +30,12 @@ from torrent_engine.engine.file_choice import renames
 from torrent_engine.engine.idleness import Idleness
 from torrent_engine.engine.inheritance import Inheritance
 from torrent_engine.engine.owners import OWNER_CHANGED
-from torrent_engine.engine.progress import Progress, check_priorities, skipped_by
+from torrent_engine.engine.progress import (
+    Progress,
+    check_priorities,
+    piece_priorities,
+    skipped_by,
+)
 from torrent_engine.engine.removal import remove_files
 from torrent_engine.engine.run_check import RunCheck
 from torrent_engine.engine.saved_totals import SavedTotals
@@ -185,7 +191,7 @@ class SessionRun:
     def _apply(self, plan: StartPlan) -> None:
         self.check.begin(plan)
         self.transfer.proof.take_doubts()
-        self.progress.recount(self.torrent.table.have.has)
+        self.progress.recount(self.torrent.table.have)
         machine = self._settings.machine
         if State.CHECKING in {machine.state, machine.paused_state}:
             return
@@ -338,7 +344,7 @@ class SessionRun:
     async def _check(self) -> None:
         await self.check.run()
         self.check.restore_partial(self.transfer)
-        self.progress.recount(self.torrent.table.have.has)
+        self.progress.recount(self.torrent.table.have)
         if self._settings.config.check_only:
             self.stop("checked")
         else:
@@ -403,9 +409,13 @@ class SessionRun:
     async def set_file_priorities(self, priorities: tuple[int, ...]) -> None:
         """Change what is wanted; ConfigError if the numbers do not fit."""
         check_priorities(self._settings.metainfo, priorities)
-        await self.torrent.storage.set_skipped(skipped_by(priorities))
-        self.torrent.picker.set_priorities(self.progress.set_priorities(priorities))
-        self.progress.recount(self.torrent.table.have.has)
+        metainfo = self._settings.metainfo
+        pieces = await anyio.to_thread.run_sync(piece_priorities, metainfo, priorities)
+        skipped = await anyio.to_thread.run_sync(skipped_by, priorities)
+        await self.torrent.storage.set_skipped(skipped)
+        self.progress.take(priorities, pieces)
+        self.torrent.picker.set_priorities(pieces)
+        self.progress.recount(self.torrent.table.have)
         machine = self._settings.machine
         is_complete = self.progress.is_complete
         self.transfer.pool.candidates.set_wanting(wanting=not is_complete)

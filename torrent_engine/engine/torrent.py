@@ -69,4 +69,5 @@ class Torrent(Swarm):
     @property
     def is_complete(self) -> bool:
         """Whether every wanted piece is here; one that is only begun is not."""
-        return not self.picker.wanted & ~self.table.have.as_int()
+        have = self.table.have
+        return have.all() or not self.picker.wanted & ~have.as_int()

@@ -5,9 +5,11 @@ that reads while the rest still comes; no BEP says how.
 """
 
 from collections.abc import Iterable, Mapping
+from itertools import takewhile
 from typing import Final
 
 from torrent_engine.base.ids import BLOCK_BYTES
+from torrent_engine.codec.bitfield import bits_of
 
 UNKNOWN_BYTES_PER_S: Final = 64 * 1024  # ours: what is believed of a peer that sent nothing yet
 FAR_FASTER: Final = 4.0  # ours: a peer leaves what is due to those so much faster
@@ -41,12 +43,8 @@ class Deadlines:
 
     def due_before(self, by_s: float) -> int:
         """Return the pieces that are wanted before a time, as bits."""
-        bits = 0
-        for piece in self.order:
-            if self._due[piece] >= by_s:
-                break
-            bits |= 1 << piece
-        return bits
+        due = self._due
+        return bits_of(list(takewhile(lambda piece: due[piece] < by_s, self.order)))
 
     def want(self, owner: object, by_s: Mapping[int, float]) -> None:
         """Replace all that one owner wants; of several owners the earliest time counts."""
@@ -59,9 +57,7 @@ class Deadlines:
             for piece, due_s in wanted.items():
                 self._due[piece] = min(due_s, self._due.get(piece, due_s))
         self._order = None
-        self.bits = 0
-        for piece in self._due:
-            self.bits |= 1 << piece
+        self.bits = bits_of(self._due)
 
     def add(self, owner: object, piece: int, by_s: float) -> None:
         """Let one owner want one more piece, or at another time."""

@@ -14,6 +14,7 @@ from itertools import islice
 from typing import Final
 
 from torrent_engine.base.errors import LocalProtocolError
+from torrent_engine.codec.bitfield import bits_of_flags
 from torrent_engine.codec.geometry import Geometry
 from torrent_engine.policy.availability import Availability
 from torrent_engine.policy.deadlines import Deadlines
@@ -55,6 +56,7 @@ class Picker:
         self._extent_pieces = max(1, EXTENT_BYTES // geometry.piece_bytes)
         self._all = (1 << geometry.piece_count) - 1
         self._by_priority: list[int] = [self._all]  # highest first, skipped pieces left out
+        self._priorities = bytes([DEFAULT_PRIORITY]) * geometry.piece_count
         self.wanted: int = self._all
         """Every piece whose priority is not 0, as bits."""
 
@@ -67,26 +69,44 @@ class Picker:
         if len(priorities) != self._geometry.piece_count:
             message = f"{len(priorities)} priorities for {self._geometry.piece_count} pieces"
             raise LocalProtocolError(message)
-        levels: dict[int, bytearray] = {}
-        width = (len(priorities) + 7) // 8
-        for piece, priority in enumerate(priorities):
-            if priority:
-                level = levels.setdefault(priority, bytearray(width))
-                level[piece >> 3] |= 1 << (piece & 7)
-        self._by_priority = [
-            int.from_bytes(levels[priority], "little") for priority in sorted(levels, reverse=True)
-        ]
+        self._priorities = bytes(priorities)
+        levels = sorted(set(self._priorities) - {0}, reverse=True)
+        self._by_priority = [self._level(level) for level in levels]
         self.wanted = 0
         for bits in self._by_priority:
             self.wanted |= bits
         self._open, self._owned = {}, {}
         for piece, partial in self.partials.items():
-            if partial.has_free and self.wanted >> piece & 1:
+            if partial.has_free and self._priorities[piece]:
                 self._shelf(partial.exclusive_to)[piece] = partial
+
+    def _level(self, priority: int) -> int:
+        """Return the pieces of one priority."""
+        if self._priorities.count(priority) == len(self._priorities):
+            return self._all
+        chosen = bytes(priority).ljust(priority + 1, b"\x01").ljust(256, b"\0")
+        return bits_of_flags(self._priorities.translate(chosen))
+
+    def is_wanted(self, piece: int) -> bool:
+        """Return whether the priority of a piece is not 0."""
+        return self._priorities[piece] > 0
+
+    def lacks(self, piece: int) -> bool:
+        """Return whether a piece is wanted and missing or begun; not for a number below 0."""
+        if piece < 0 or not self._priorities[piece]:
+            return False
+        return piece in self.partials or self._table.is_missing(piece)
 
     def is_interesting(self, bits: int) -> bool:
         """Return whether somebody with these pieces has one that we want and do not have."""
-        return bool(bits & self.wanted & (self._table.missing | self._begun))
+        return self.interesting_piece(bits) >= 0
+
+    def interesting_piece(self, bits: int) -> int:
+        """Return a piece of ``bits`` that we want and do not have; -1 if there is none."""
+        wanted = bits & self.wanted
+        if wanted:
+            wanted &= self._table.missing | self._begun
+        return wanted.bit_length() - 1
 
     @property
     def is_end_game(self) -> bool:
@@ -101,7 +121,7 @@ class Picker:
         partial.is_sole = is_sole
         self.partials[piece] = partial
         self._begun |= 1 << piece
-        if self.wanted >> piece & 1:
+        if self._priorities[piece]:
             self._shelf(owner)[piece] = partial
         return partial
 
@@ -280,7 +300,7 @@ class Picker:
         wanted = bits & self.deadlines.bits & (self._table.missing & self.wanted | self._begun)
         for piece in _among(self.deadlines.order, wanted):
             partial = self.partials.get(piece)
-            if partial is None or (partial.has_free and self.wanted >> piece & 1):
+            if partial is None or (partial.has_free and self._priorities[piece]):
                 yield piece
 
     def _due_stretch(self, bits: int, count: int, *, key: object, only_for: object) -> list[Block]:
@@ -388,7 +408,7 @@ class Picker:
 
     def _reopen(self, partial: PartialPiece) -> None:
         piece, owner = partial.piece, partial.exclusive_to
-        if not (partial.has_free and self.wanted >> piece & 1):
+        if not (partial.has_free and self._priorities[piece]):
             return
         shelf = self._shelf(owner)
         if piece in shelf:

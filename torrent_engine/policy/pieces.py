@@ -34,6 +34,9 @@ class PieceState(IntEnum):
     """Verified and written."""
 
 
+_FOUND: Final = bytes([PieceState.MISSING, PieceState.HAVE]).ljust(256)
+
+
 class PieceTable:
     """Owns one fact: every piece is in exactly one PieceState."""
 
@@ -47,6 +50,10 @@ class PieceTable:
     def state(self, piece: int) -> PieceState:
         """Return where a piece stands."""
         return PieceState(self._states[piece])
+
+    def is_missing(self, piece: int) -> bool:
+        """Return whether a piece is in state MISSING."""
+        return self._states[piece] == PieceState.MISSING
 
     def begun(self, piece: int) -> None:
         """Record that the first block of a piece is asked for."""
@@ -77,6 +84,17 @@ class PieceTable:
         self._move(piece, PieceState.MISSING, PieceState.HAVE)
         self.missing ^= 1 << piece
         self.have.set(piece)
+
+    def found_all(self, found: Bitfield) -> None:
+        """Record that pieces were found verified on the disk, before anything was begun.
+
+        Raises LocalProtocolError if a piece is not in state MISSING.
+        """
+        if any(self._states):
+            raise LocalProtocolError("pieces are begun or here already")
+        self._states[:] = found.flags().translate(_FOUND)
+        self.missing ^= found.as_int()
+        self.have.become(found)
 
     def lost(self, piece: int) -> None:
         """Record that a piece which we had is not on the disk any more."""
