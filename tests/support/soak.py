@@ -92,10 +92,14 @@ class Soak:
         places: list[Path],
         peer: tuple[str, int],
         random: Random,
+        *,
+        operations_per_s: float = 80.0,
     ) -> None:
+        """``peer`` seeds all torrents; ``places`` are the folders they are in, and move between."""
         self.soaked = Soaked()
         self._manager, self._torrents, self._places = manager, torrents, places
         self._peer, self._random = peer, random
+        self._pause_s = 2 * AT_ONCE / operations_per_s
         self._operations: dict[str, Callable[[Session], Awaitable[None]]] = {
             "pause": Session.pause,
             "resume": Session.resume,
@@ -120,7 +124,7 @@ class Soak:
         while True:
             with anyio.CancelScope(shield=True):  # an operation is finished, or hangs
                 await self._change()
-            await anyio.sleep(self._random.uniform(0, 0.2))
+            await anyio.sleep(self._random.uniform(0, self._pause_s))
 
     async def _change(self) -> None:
         metainfo = self._random.choice(self._torrents)
