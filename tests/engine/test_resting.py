@@ -232,11 +232,12 @@ async def test_what_was_fetched_before_a_rest_is_not_fetched_again(tmp_path: Pat
 
 
 def _dial(address: tuple[str, int]) -> socket.socket:
-    """Return a connection whose handshake names the torrent."""
+    """Return a connection that names the torrent, and is interested in it."""
     sock = socket.create_connection(address)
     sock.sendall(
         b"\x13BitTorrent protocol" + bytes(8) + TORRENT.info_hash + b"-XX0000-" + bytes(12)
     )
+    sock.sendall(b"\0\0\0\1\2")
     return sock
 
 

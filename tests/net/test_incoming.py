@@ -297,13 +297,14 @@ async def test_mse_a_torrent_is_found_among_many_as_long_as_it_is_there() -> Non
         assert not router._by_hash
 
 
-async def test_mse_who_comes_encrypted_wakes_a_resting_torrent_and_is_kept() -> None:
-    resting, woken = InfoHash(b"\x33" * 20), anyio.Event()
+async def test_mse_who_comes_encrypted_while_a_torrent_wakes_is_kept() -> None:
+    resting = InfoHash(b"\x33" * 20)
     async with routed() as (router, torrent, address):
-        router.register_resting(resting, woken.set)
+        router.hold(resting)
+        assert router.is_registered(resting)
         async with encrypted(address, resting):
             with anyio.fail_after(30):
-                await woken.wait()
+                await until(lambda: router._held)
             assert not torrent.taken
             router.register(resting, torrent.accept)
             ((ours, _, received),) = torrent.taken

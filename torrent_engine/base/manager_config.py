@@ -52,6 +52,17 @@ class RestConfig:
     """Time without a peer, a candidate or a request after which it rests."""
     max_announces_per_s: float = 50.0
     """Announces of resting torrents that begin in one second; the rest wait their turn."""
+    max_visitors: int = 200
+    """Links with torrents at rest, over all of them: who shook hands and wants nothing yet."""
+    visit_s: float = 30.0
+    """How long such a link may be."""
+    max_wakes_per_s: float = 10.0
+    """Torrents that strangers wake by wanting something of them, on average."""
+    wakes_at_once: int = 30
+    """The same in a burst."""
+    max_wakes_per_ip_per_s: float = 5.0
+    """The same for one IP address."""
+    wakes_at_once_per_ip: int = 20
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,13 +86,13 @@ class TorrentGreeting:
         is_hiding = self._hides_pieces()
         if is_hiding:
             have = Bitfield(metainfo.piece_count)
-        if peer.is_adopted:  # it was told "nothing" before
-            connection.send_have(have.present())
+        if peer.is_adopted:
+            _tell_what_is_new(peer, have)
         else:
             connection.send_bitfield(have)
         if connection.extensions_enabled:
             connection.send_extension_handshake(
-                _handshake(
+                extension_handshake(
                     peer,
                     torrent.shared_config,
                     self._extensions_for(peer),
@@ -102,7 +102,7 @@ class TorrentGreeting:
                 )
             )
         if not peer.is_adopted:
-            _tell_dht_port(peer, self.dht_port())
+            tell_dht_port(peer, self.dht_port())
         if connection.fast_enabled and not have.none():
             pieces = allowed_fast_set(peer.address.host, metainfo.info_hash, metainfo.piece_count)
             connection.allow_fast([piece for piece in pieces if have.has(piece)])
@@ -143,12 +143,12 @@ class MagnetGreeting:
         connection.send_bitfield(Bitfield(1))  # "have none", or nothing at all
         if connection.extensions_enabled:
             connection.send_extension_handshake(
-                _handshake(peer, self._config, self.extensions, listen_port)
+                extension_handshake(peer, self._config, self.extensions, listen_port)
             )
-        _tell_dht_port(peer, self.dht_port())
+        tell_dht_port(peer, self.dht_port())
 
 
-def _handshake(
+def extension_handshake(
     peer: Peer,
     config: SharedConfig,
     extensions: Mapping[str, int],
@@ -157,6 +157,7 @@ def _handshake(
     is_upload_only: bool = False,
     metadata_bytes: int | None = None,
 ) -> ExtensionHandshake:
+    """Return what a peer is told of us (BEP 10)."""
     is_anonymous = config.network.anonymous
     return ExtensionHandshake(
         extensions=extensions,
@@ -170,7 +171,16 @@ def _handshake(
     )
 
 
-def _tell_dht_port(peer: Peer, port: int | None) -> None:
+def _tell_what_is_new(peer: Peer, have: Bitfield) -> None:
+    """Say what we have to who was told something else before; who knew no metadata, nothing."""
+    present = have.to_bytes()
+    before = bytes(len(present)) if peer.visit is None else peer.visit.told_pieces
+    if before != present:
+        told = Bitfield.from_bytes(before, have.piece_count)
+        peer.connection.send_have(piece for piece in have.present() if not told.has(piece))
+
+
+def tell_dht_port(peer: Peer, port: int | None) -> None:
     """Say where our DHT node is, if both sides have one (BEP 5)."""
     handshake = peer.connection.handshake
     if port is not None and handshake is not None and handshake.supports_dht:

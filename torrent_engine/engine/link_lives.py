@@ -125,7 +125,12 @@ class LinkLives:
         self._swarm.peers.add(peer)
         self._role.greeting.greet(peer, self.own.port_seen_by(peer.address.host))
         self._role.on_joined(peer)
-        self._role.handle(peer, said_before(peer, self._role.greeting.geometry, now))
+        said = said_before(peer, self._role.greeting.geometry, now)
+        if peer.visit is not None:
+            self._tell_connected(peer)
+            said += peer.visit.said
+            peer.visit = None
+        self._role.handle(peer, said)
         await self._run(link, serving, b"", NEVER)
 
     async def _run(

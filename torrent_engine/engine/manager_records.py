@@ -131,6 +131,7 @@ def _facts_values(facts: RestFacts) -> list[Any]:
         facts.nodes,
         facts.all_downloaded_bytes,
         facts.all_uploaded_bytes,
+        facts.metadata_bytes,
     ]
 
 
@@ -155,8 +156,12 @@ _FACTS: Final[tuple[Callable[[Any], Any], ...]] = (
     lambda nodes: tuple(PeerAddress(str(host), int(port)) for host, port in nodes),
     int,
     int,
+    int,
 )
+_KNOWN_FACTS: Final = frozenset({len(_FACTS) - 1, len(_FACTS)})  # the length of metadata came later
 
 
 def _facts(values: list[Any]) -> RestFacts:
-    return RestFacts(*(read(value) for read, value in zip(_FACTS, values, strict=True)))
+    if len(values) not in _KNOWN_FACTS:
+        raise ValueError(f"{len(values)} numbers of a torrent at rest")
+    return RestFacts(*(read(value) for read, value in zip(_FACTS, values, strict=False)))

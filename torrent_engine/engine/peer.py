@@ -16,6 +16,8 @@ from torrent_engine.protocol.wire.client_name import client_name
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from torrent_engine.protocol.wire.messages import PeerEvent
+
 
 class Identity(NamedTuple):
     """Who a peer is across its connections, as far as that can be known (row B7)."""
@@ -33,6 +35,16 @@ class WebSeedIdentity(NamedTuple):
 Sender = Identity | WebSeedIdentity
 """Who may have sent a block."""
 SENDERS = (Identity, WebSeedIdentity)
+
+
+@dataclass(slots=True)
+class RestVisit:
+    """What passed between us and a peer while the torrent was at rest."""
+
+    told_pieces: bytes
+    """What it was told that we have, as a bitfield."""
+    said: "list[PeerEvent]"
+    """What it said that a run has to answer."""
 
 
 class Peer:
@@ -69,6 +81,7 @@ class Peer:
         "upload_rate",
         "uploaded_at_unchoke_bytes",
         "uploaded_bytes",
+        "visit",
         "wanted_piece",
         "wants_requests",
         "your_ip",
@@ -85,6 +98,8 @@ class Peer:
         self.is_incoming = source is Source.INCOMING
         self.is_adopted = False
         """Its link is older than our metadata: it was greeted then."""
+        self.visit: RestVisit | None = None
+        """It came while the torrent was at rest."""
         self.client = client_name(identity.peer_id)
         self.tell_connected: Callable[[], None] | None = None
         """Tells listeners of it, once it has said what it is; None: they know."""

@@ -25,9 +25,13 @@ class PeerServing:
         join: Callable[[PeerLink, HandshakeReceived], Peer | None],
         handle: Callable[[Peer, list[PeerEvent]], None],
         peer: Peer | None = None,
+        *,
+        hears_all: bool = False,
     ) -> None:
+        """With ``hears_all`` reads that completed no event are handed on too."""
         self.peer = peer
         """None until the handshake came."""
+        self._hears_all = hears_all
         self.is_answered = False
         """The other side said something."""
         self.timed_out = False
@@ -56,7 +60,7 @@ class PeerServing:
         """Take what one read completed."""
         if self.peer is None:
             events = self._take_handshake(events)
-        if self.peer is not None and events:
+        if self.peer is not None and (events or self._hears_all):
             self._handle(self.peer, events)
 
     def _take_handshake(self, events: list[PeerEvent]) -> list[PeerEvent]:

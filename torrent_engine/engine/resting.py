@@ -1,4 +1,4 @@
-"""Owns a torrent that rests: its announces go on, and whoever wants something of it wakes it.
+"""A torrent that rests: its announces go on, and whoever wants something of it wakes it.
 
 It has no task, no open file and no metainfo; those come with its next run.
 """
@@ -14,10 +14,12 @@ from torrent_engine.codec.bitfield import Bitfield
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.engine.peer_sources import PeerSources, SourceFacts
 from torrent_engine.engine.progress import Progress
+from torrent_engine.engine.resting_links import RestingLinks
 from torrent_engine.engine.shared_resources import SharedResources
 from torrent_engine.engine.source_edits import SourceEdits
 from torrent_engine.engine.torrent import Swarm
 from torrent_engine.engine.tracker_coordinator import TrackerCoordinator
+from torrent_engine.net.transport import Transport
 from torrent_engine.policy.candidates import Source
 from torrent_engine.protocol.tracker.announce import AnnounceTotals
 
@@ -48,6 +50,8 @@ class RestFacts:
     all_downloaded_bytes: int = 0
     """Over all runs."""
     all_uploaded_bytes: int = 0
+    metadata_bytes: int = 0
+    """Length of the info dictionary; 0: not known."""
 
     @property
     def is_complete(self) -> bool:
@@ -82,6 +86,7 @@ def facts_of_new(metainfo: Metainfo, priorities: tuple[int, ...] | None) -> Rest
         is_private=metainfo.is_private,
         tiers=metainfo.tiers,
         nodes=metainfo.nodes,
+        metadata_bytes=len(metainfo.info_bytes),
     )
 
 
@@ -102,6 +107,7 @@ def facts_of_run(run: "SessionRun") -> RestFacts:
         nodes=metainfo.nodes,
         all_downloaded_bytes=run.all_totals.downloaded_bytes,
         all_uploaded_bytes=run.all_totals.uploaded_bytes,
+        metadata_bytes=len(metainfo.info_bytes),
     )
 
 
@@ -117,6 +123,8 @@ class Rest:
     found: list[tuple[tuple[PeerAddress, ...], Source]] = field(default_factory=list)
     connecting: int = 0
     """As a pool has it; nothing is dialled here."""
+    links: RestingLinks | None = None
+    """Who came by itself; None: nobody yet."""
 
     def begin(self, edits: SourceEdits, *, is_announced: bool) -> None:
         """Let others find us, unless the torrent is paused."""
@@ -139,11 +147,14 @@ class Rest:
         """Be found from now on, by trackers, DHT, local network and who dials us."""
         if self.sources is not None:
             self.sources.begin_rest(self.shared.announcer)
-            self.shared.router.register_resting(self.swarm.info_hash, self.on_wake)
+            self.shared.router.register(self.swarm.info_hash, self.accept)
 
     def hush(self) -> Callable[[], Coroutine[object, object, None]]:
         """Be found no more; what is returned tells the trackers, which takes 5 s at most."""
         self.shared.router.unregister(self.swarm.info_hash)
+        if self.links is not None:
+            self.links.close()
+            self.links = None
         sources = self.sources
         if sources is None:
             return _say_nothing
@@ -155,7 +166,15 @@ class Rest:
         """Return the talk with trackers to whoever goes on with it; who dials us is held."""
         if self.sources is not None:
             self.sources.end_rest(self.shared.announcer)
+        if self.shared.router.is_registered(self.swarm.info_hash):
+            self.shared.router.hold(self.swarm.info_hash)
         return self.sources
+
+    def accept(self, transport: Transport, address: PeerAddress, received: bytes) -> None:
+        """Take an incoming connection; it wakes the torrent when it wants something."""
+        if self.links is None:
+            self.links = RestingLinks(self.swarm, self.shared, self.facts, self.on_wake)
+        self.links.accept(transport, address, received)
 
     # -- as a pool ----------------------------------------------------------------------------
 

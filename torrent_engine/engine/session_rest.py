@@ -1,13 +1,16 @@
 """Owns how a Session comes to rest, and how it wakes."""
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 
 from torrent_engine.base.config import RestConfig
+from torrent_engine.engine.connection_slots import SlotShare
 from torrent_engine.engine.inheritance import Inheritance
 from torrent_engine.engine.kept_links import KeptLinks, no_link
 from torrent_engine.engine.resting import Rest, RestFacts, facts_of_new, facts_of_run
+from torrent_engine.engine.resting_links import RestingLinks
 from torrent_engine.engine.seeding_rules import rest_due_s, rest_reason, rules_of
 from torrent_engine.engine.session_life import SessionLife
 from torrent_engine.engine.session_run import REST, SessionRun
@@ -195,9 +198,22 @@ class SessionRest(SessionLife):
         for addresses, source in rest.found:
             for address in addresses:
                 candidates.add(address, source, now)
-        links = KeptLinks(self._shared.connection_slots.share(no_link))
-        self._inheritance = Inheritance(links, candidates, rest.end(), None)
-        self._shared.start_task(self._live)
+        slots = self._shared.connection_slots.share(no_link)
+        self._inheritance = Inheritance(KeptLinks(slots), candidates, rest.end(), None)
+        if rest.links is None:
+            self._shared.start_task(self._live)
+        else:
+            self._shared.start_task(partial(self._live_with, rest.links, slots))
+
+    async def _live_with(self, visitors: RestingLinks, slots: SlotShare) -> None:
+        """Run with the links that there were at rest."""
+        with anyio.CancelScope(shield=True):
+            kept = await visitors.hand_over(slots)
+        if self._inheritance is None:
+            kept.close()
+        else:
+            self._inheritance.links = kept
+        await self._live()
 
     async def _need_run(self) -> None:
         self._wake()

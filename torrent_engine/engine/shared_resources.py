@@ -35,6 +35,7 @@ from torrent_engine.engine.resting_announcer import RestingAnnouncer
 from torrent_engine.engine.services import Services, open_services
 from torrent_engine.engine.session_jobs import SessionJobs
 from torrent_engine.engine.state_folder import default_state_dir
+from torrent_engine.engine.wake_gate import WakeGate
 from torrent_engine.net.dht_service import DhtService
 from torrent_engine.net.http_client import HttpClient
 from torrent_engine.net.incoming import IncomingRouter
@@ -100,6 +101,9 @@ class SharedResources:
         self.read_buffers = ReadBuffers()
         self.owners = Owners()
         self.rest_timers = RestTimers(clock)
+        self.resting_visitors = WaitingRoom(self.config.rest.max_visitors, clock)
+        """Links with torrents at rest."""
+        self.wake_gate = WakeGate(self.config.rest, clock)
         self.router = IncomingRouter(
             self.config.wire.handshake_timeout_s, self.config.network.encryption, pool
         )

@@ -73,8 +73,12 @@ class IncomingRouter:
         for transport, address, received in self._held.pop(info_hash, ()):
             accept(transport, address, received)
 
-    def register_resting(self, info_hash: InfoHash, wake: Callable[[], None]) -> None:
-        """Hold connections for a torrent until :meth:`register`, and call ``wake`` for each."""
+    def is_registered(self, info_hash: InfoHash) -> bool:
+        """Return whether somebody takes connections for a torrent, or they are held."""
+        return info_hash in self._torrents
+
+    def hold(self, info_hash: InfoHash) -> None:
+        """Hold connections for a torrent until :meth:`register`: it wakes up."""
 
         def hold(transport: Transport, address: PeerAddress, received: bytes) -> None:
             held = self._held.setdefault(info_hash, [])
@@ -82,7 +86,6 @@ class IncomingRouter:
                 held.append((transport, address, received))
             else:
                 transport.close()
-            wake()
 
         self._add(info_hash, hold)
 

@@ -56,6 +56,11 @@ class EarlyWords:
         """How much of the peer's words is held."""
         return len(self._turned)
 
+    @property
+    def tells_of_pieces(self) -> bool:
+        """Whether the peer said that it has any piece."""
+        return self._has_others or any(self._turned)
+
     def bitfield(self, data: bytes) -> None:
         """Hear "bitfield"; raises RemoteProtocolError if an earlier one had another length."""
         if self._field_bytes not in {None, len(data)}:

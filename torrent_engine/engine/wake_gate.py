@@ -1,0 +1,37 @@
+"""How often strangers may wake torrents at rest: over all, and for each address."""
+
+from collections.abc import Callable
+
+import anyio
+
+from torrent_engine.base.config import RestConfig
+from torrent_engine.policy.operator_rates import OperatorRates
+from torrent_engine.policy.rate import TokenBucket
+
+LONGEST_WAIT_S = 1.0  # ours: then it is looked again, others may have been faster
+
+
+class WakeGate:
+    """Lets one stranger after the other through; serves all torrents."""
+
+    def __init__(self, config: RestConfig, clock: Callable[[], float]) -> None:
+        self._all = TokenBucket(config.max_wakes_per_s, config.wakes_at_once)
+        self._all.give_back(config.wakes_at_once)
+        self._of_operator = OperatorRates(
+            config.max_wakes_per_ip_per_s, config.wakes_at_once_per_ip
+        )
+        self._clock = clock
+
+    async def turn(self, host: str) -> None:
+        """Return when somebody at this address may wake a torrent."""
+        while not self._take(host):
+            now = self._clock()
+            delay_s = max(self._all.delay_s(1, now), self._of_operator.delay_s(host, now))
+            await anyio.sleep(min(max(delay_s, 0.01), LONGEST_WAIT_S))
+
+    def _take(self, host: str) -> bool:
+        now = self._clock()
+        if self._all.delay_s(1, now) > 0 or not self._of_operator.take(host, now):
+            return False
+        self._all.take(1, now)
+        return True
