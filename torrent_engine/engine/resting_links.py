@@ -210,7 +210,14 @@ class RestingLinks:
         swarm, timeout_s = self._swarm, self._swarm.shared_config.wire.handshake_timeout_s
         connection = new_connection(swarm, self._greeting)
         connection.send_handshake(dht=self._greeting.dht_port() is not None)
-        link = PeerLink(transport, visit.address, connection, gate=NoGate(), clock=swarm.clock)
+        link = PeerLink(
+            transport,
+            visit.address,
+            connection,
+            gate=NoGate(),
+            budget=swarm.link_budget,
+            clock=swarm.clock,
+        )
         join, handle = partial(self._join, visit), partial(self._handle, visit)
         serving = PeerServing(link, join, handle, hears_all=True)
         try:
