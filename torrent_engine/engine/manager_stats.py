@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from torrent_engine.engine.loop_watch import LoopLag
 from torrent_engine.engine.session_stats import rates
 from torrent_engine.engine.states import State
 
@@ -29,6 +30,8 @@ class ManagerStats:
     uploaded_bytes: int
     download_bytes_per_s: float
     upload_bytes_per_s: float
+    loop_lag: LoopLag
+    """How late the event loop was."""
 
 
 def manager_stats(sessions: "Iterable[Session]", shared: "SharedResources") -> ManagerStats:
@@ -58,4 +61,5 @@ def manager_stats(sessions: "Iterable[Session]", shared: "SharedResources") -> M
         uploaded,
         down,
         up,
+        shared.loop_watch.lag(),
     )

@@ -125,7 +125,7 @@ async def open_services(stack: AsyncExitStack, shared: "SharedResources") -> Ser
     stack.callback(trackers.share, None, only=is_confined)
     services = Services(store, jobs, trackers, http, announcer, network)
     services.also += [jobs.run, shared.session_jobs.run, announcer.run, shared.rest_timers.run]
-    services.also.append(shared.bandwidth.run)
+    services.also += [shared.bandwidth.run, shared.loop_watch.run]
     services.listen(shared.router, network.listening)
     announcer.ports = frozenset({services.listen_port})
     services.dht = await _open_dht(stack, shared, services)

@@ -1,6 +1,7 @@
 """What can be asked of a Session at any time, whether it runs or not."""
 
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from torrent_engine.base.errors import TorrentEngineError
@@ -168,6 +169,9 @@ class SessionFacts:
 
     def stats(self) -> SessionStats:
         """Return the numbers of this moment; after the end those of the last run."""
+        return replace(self._stats(), loop_lag=self._shared.loop_watch.lag())
+
+    def _stats(self) -> SessionStats:
         now = self._shared.clock()
         if self._fetch is not None:
             return fetch_stats(self._fetch, self.state, self.name, now - self._started_s)

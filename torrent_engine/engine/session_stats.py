@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.engine.events import StatsUpdated
+from torrent_engine.engine.loop_watch import LoopLag
 from torrent_engine.engine.peer import Peer
 from torrent_engine.engine.source_counts import SourceCounts
 from torrent_engine.engine.states import State
@@ -59,6 +60,8 @@ class SessionStats:
     "resume"; empty while nothing runs."""
     links: Mapping[str, int] = field(default_factory=dict)
     """Peers by what carries their link and how it is encrypted, as "tcp/none" or "utp/rc4"."""
+    loop_lag: LoopLag = field(default_factory=LoopLag)
+    """How late the event loop was that all torrents share."""
 
 
 def idle_stats(state: State, name: str, metainfo: Metainfo | None) -> SessionStats:

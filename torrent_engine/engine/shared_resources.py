@@ -26,6 +26,7 @@ from torrent_engine.engine.confinement import UNREACHABLE_PORT, confined
 from torrent_engine.engine.connection_slots import ConnectionSlots
 from torrent_engine.engine.ip_filter import LiveIpFilter
 from torrent_engine.engine.job_log import JobLog
+from torrent_engine.engine.loop_watch import LoopWatch
 from torrent_engine.engine.network import Network
 from torrent_engine.engine.owners import Owners
 from torrent_engine.engine.peer_discovery import PeerDiscovery
@@ -97,6 +98,7 @@ class SharedResources:
         self.ip_filter = LiveIpFilter(self.config.network.ip_filter, self.resolver)
         self.own_address = OwnAddress()
         self.link_budget = LinkBudget(self.config.wire, clock)
+        self.loop_watch = LoopWatch(is_busy=lambda: self.connection_slots.used > 0)
         self.buffers = BufferPool(self.config.transfer.receive_buffer_bytes)
         self.read_buffers = ReadBuffers()
         self.owners = Owners()

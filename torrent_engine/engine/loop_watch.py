@@ -1,0 +1,132 @@
+"""A watch over the event loop: how late it is, and what ran while nothing else could (row F11).
+
+A task on the loop beats a few times a second. A thread looks whether the next beat is overdue, and
+if so notes where the loop's thread is at that moment. Both wake rarely where nobody is connected.
+"""
+
+import logging
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import anyio
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+logger = logging.getLogger(__name__)
+
+LATE_S: Final = 0.1  # row F11: a lag of the loop that is worth a warning
+BEAT_S: Final = 0.05  # ours: at least as often as a lag of LATE_S must be seen
+REST_BEAT_S: Final = 0.5  # ours: the same while nobody is connected
+WARNING_INTERVAL_S: Final = 10.0  # ours: at most one warning in this time; the others are counted
+SHOWN_FRAMES: Final = 6  # ours: the innermost ones
+_BUCKETS: Final = 24  # of one power of two each, in milliseconds
+
+
+@dataclass(frozen=True, slots=True)
+class LoopLag:
+    """How late the event loop was, over the life of the shared resources."""
+
+    longest_s: float = 0.0
+    """The longest time for which nothing else could run."""
+    p99_s: float = 0.0
+    """99 % of the looks found less than this; rounded up to a power of two of milliseconds."""
+    late_count: int = 0
+    """How often it was more than 0.1 s."""
+    last_place: str = ""
+    """What ran when it was last so late, as far as it was seen."""
+
+
+class LoopWatch:
+    """Measures how late the event loop is, and warns of what made it late."""
+
+    def __init__(
+        self,
+        is_busy: Callable[[], bool] = lambda: True,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        """Take whether to look often, and a clock that any thread may read."""
+        self._is_busy = is_busy
+        self._clock = clock
+        self._due_s = 0.0
+        self._loop_thread = 0
+        self._ends = threading.Event()
+        self._longest_s = 0.0
+        self._late_count = 0
+        self._counts = [0] * _BUCKETS
+        self._place = ""
+        self._last_place = ""
+        self._warned_s = float("-inf")
+
+    def lag(self) -> LoopLag:
+        """Return what was measured so far."""
+        return LoopLag(self._longest_s, self._p99_s(), self._late_count, self._last_place)
+
+    def _p99_s(self) -> float:
+        left = sum(self._counts) // 100
+        for bucket in reversed(range(_BUCKETS)):
+            left -= self._counts[bucket]
+            if left < 0:
+                return float(1 << bucket) / 1_000
+        return 0.0
+
+    # -- on the loop --------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Watch until cancelled; the thread has ended when this returns."""
+        self._loop_thread = threading.get_ident()
+        self._ends = threading.Event()
+        self._due_s = self._clock() + BEAT_S
+        watcher = threading.Thread(target=self._watch, name="loop-watch", daemon=True)
+        watcher.start()
+        try:
+            while True:
+                beat_s = BEAT_S if self._is_busy() else REST_BEAT_S
+                self._due_s = self._clock() + beat_s
+                await anyio.sleep(beat_s)
+                self.note(max(0.0, self._clock() - self._due_s))
+        finally:
+            self._ends.set()
+            watcher.join()
+
+    def note(self, late_s: float) -> None:
+        """Take how late one beat was."""
+        self._counts[min(int(late_s * 1_000).bit_length(), _BUCKETS - 1)] += 1
+        self._longest_s = max(self._longest_s, late_s)
+        if late_s < LATE_S:
+            return
+        self._late_count += 1
+        self._last_place, self._place = self._place or "not seen", ""
+        now = self._clock()
+        if now - self._warned_s >= WARNING_INTERVAL_S:
+            self._warned_s = now
+            logger.warning(
+                "the event loop stood still for %.0f ms; it ran %s", late_s * 1e3, self._last_place
+            )
+
+    # -- in the thread ------------------------------------------------------------------------
+
+    def _watch(self) -> None:
+        seen_s = 0.0
+        while not self._ends.wait(max(0.01, self._due_s + LATE_S / 2 - self._clock())):
+            due_s = self._due_s
+            if due_s != seen_s and self._clock() >= due_s + LATE_S / 2:
+                seen_s = due_s
+                self._place = where(sys._current_frames().get(self._loop_thread))  # noqa: SLF001
+            elif due_s == seen_s:  # one look at each stall
+                self._ends.wait(LATE_S)
+
+
+def where(frame: "FrameType | None") -> str:
+    """Return the innermost calls of a thread as one line, the outer ones first."""
+    if frame is None:
+        return "not seen"
+    calls = traceback.StackSummary.extract(
+        traceback.walk_stack(frame), limit=SHOWN_FRAMES, lookup_lines=False
+    )
+    return " > ".join(f"{each.name} ({each.filename}:{each.lineno})" for each in reversed(calls))
