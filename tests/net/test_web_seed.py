@@ -124,6 +124,18 @@ async def test_a_connection_is_kept_for_the_next_request():
     assert (server.connections, len(server.asked)) == (1, 5)
 
 
+async def test_a14_a_connection_on_which_more_came_than_the_answer_is_not_kept():
+    async def generous(stream, _head):
+        await stream.send(GOOD + b"HTTP/1.1 100 Continue\r\n\r\n" * 1_000)
+        await stream.receive()
+
+    async with rude_server(generous) as server, Asker() as asker:
+        for count in (1, 2):
+            asker.sink = Bucket()
+            assert await asker.fetch(server.base) == BODY
+            assert len(server.requests) == count
+
+
 async def test_a_kept_connection_that_the_server_closed_is_replaced():
     async with rude_server(answering(GOOD)) as server, Asker() as asker:
         for _ in range(3):  # the rude server hangs up after each answer

@@ -1,10 +1,14 @@
 """What of an HTTP answer is refused before it costs time (row A14), and that all else passes."""
 
+from contextlib import suppress
+
+import h11
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from torrent_engine.base.errors import HttpError
+from torrent_engine.protocol import http_framing
 from torrent_engine.protocol.http_framing import (
     FREE_CHUNKS,
     MAX_CHUNK_LINE_BYTES,
@@ -95,6 +99,121 @@ def test_a14_other_answers_pass_one_after_the_other(raw: bytes, step: int) -> No
     for _ in range(3):
         watch.request_sent()
         feed(watch, raw, step)
+
+
+HEADS = [
+    OK,
+    b"HTTP/1.1 100 Continue\r\n\r\n",
+    b"HTTP/1.1 103 X\n\n",
+    b"HTTP/1.1 204 X\r\n",
+    b"HTTP/1.0 200 X\r\n",
+    b"Transfer-Encoding: chunked\r\n",
+    b"Transfer-Encoding:\r\n chunked\r\n",
+    b"transfer-encoding:CHUNKED\n",
+    b"Content-Length: 3\r\n",
+    b"Content-Length: 3, 3\r\n",
+    b"Content-Length:\r\n\t2\r\n",
+    b"A: b\r\n",
+    b"A: b\r\r\n",
+    b"\r\n",
+    b"\n",
+    b"\r\r\n",
+]
+BODIES = [
+    b"1\r\nx\r\n",
+    b"1;a=b\r\nx\r\n",
+    b"01 \r\nx\r\n",
+    b"1\nx\n",
+    b"5\r\nhello\r\n",
+    b"0\r\n",
+    b"abc",
+    b"\r\n",
+    b"\n",
+    b"B: c\r\n",
+]
+SMALL = {"MAX_INTERIM_ANSWERS": 2, "MAX_HEADER_LINES": 4, "FREE_CHUNKS": 3}
+
+
+HIDDEN = {
+    "folded_coding": OK + b"Transfer-Encoding:\r\n chunked\r\n\r\n" + small_chunks(10),
+    "folded_twice": OK + b"Transfer-Encoding:\n\n chunked\n\n" + small_chunks(10),
+    "folded_lines": OK + b"A: b\r\n" + b" c\r\n" * 10 + b"\r\n",
+    "coding_and_length": CHUNKED[:-2] + b"Content-Length: 1\r\n\r\n" + small_chunks(10),
+    "length_and_coding": OK + b"Content-Length: 1\r\n" + CHUNKED[len(OK) :] + small_chunks(10),
+    "old_version": CHUNKED.replace(b"1.1", b"1.0") + small_chunks(10),
+    "bare_newlines": OK.replace(b"\r", b"") + b"Transfer-Encoding:chunked\n\n" + small_chunks(10),
+    "no_reason": b"HTTP/1.1 100\r\n\r\n" * 5,
+    "return_alone": OK + b"\r\r\n" + header(20),
+    "bare_newlines_in_chunks": CHUNKED + b"1\nx\n" * 10,
+}
+
+
+@pytest.mark.parametrize("raw", HIDDEN.values(), ids=HIDDEN.keys())
+def test_a14_nothing_hides_from_the_count(raw: bytes) -> None:
+    check_against_h11(raw)
+
+
+@settings(max_examples=300)
+@given(
+    st.lists(st.sampled_from(HEADS), max_size=5),
+    st.sampled_from([b"", b"Transfer-Encoding: chunked\r\n\r\n"]),
+    st.lists(st.sampled_from(HEADS + BODIES), max_size=14),
+)
+def test_a14_what_passes_costs_h11_no_more_than_was_counted(
+    heads: list[bytes], begin: bytes, bodies: list[bytes]
+) -> None:
+    check_against_h11(OK + b"".join(heads) + begin + b"".join(bodies))
+
+
+def check_against_h11(raw: bytes) -> None:
+    """Check that bytes are refused, or cost h11 no more than the limits say."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, most in SMALL.items():
+            patch.setattr(http_framing, name, most)
+        watch = AnswerWatch()
+        try:
+            used = watch.feed(raw)
+        except HttpError:
+            return
+    interim, lines, chunks = read_by_h11(raw[:used])
+    assert interim <= SMALL["MAX_INTERIM_ANSWERS"]
+    assert lines <= SMALL["MAX_HEADER_LINES"] + 1
+    assert chunks <= SMALL["FREE_CHUNKS"] + 1
+
+
+def read_by_h11(raw: bytes) -> tuple[int, int, int]:
+    """Return how many interim answers, lines of one head or trailer, and chunks h11 sees."""
+    client = h11.Connection(h11.CLIENT)
+    client.send(h11.Request(method="GET", target="/", headers=[("Host", "x")]))
+    client.send(h11.EndOfMessage())
+    client.receive_data(raw)
+    interim = lines = chunks = 0
+    with suppress(h11.RemoteProtocolError):
+        while True:
+            event = client.next_event()
+            if isinstance(event, h11.InformationalResponse):
+                interim += 1
+            if isinstance(event, h11.Response | h11.InformationalResponse | h11.EndOfMessage):
+                lines = max(lines, len(event.headers))
+            if isinstance(event, h11.Data):
+                chunks += event.chunk_start
+            elif event in (h11.NEED_DATA, h11.PAUSED) or isinstance(event, h11.EndOfMessage):
+                break
+    return interim, lines, chunks
+
+
+def test_a14_bytes_behind_an_answer_are_told_from_it() -> None:
+    for answer in (
+        OK + b"Content-Length: 3\r\n\r\nabc",
+        OK + b"Content-Length: 0\r\n\r\n",
+        CHUNKED + chunk(b"x") + b"0\r\n\r\n",
+        b"HTTP/1.1 204 X\r\n\r\n",
+    ):
+        watch = AnswerWatch()
+        assert watch.feed(answer + small_chunks(1_000)) == len(answer)
+        assert watch.feed(b"more") == 0
+        watch.request_sent()
+        assert watch.feed(answer) == len(answer)
 
 
 @given(

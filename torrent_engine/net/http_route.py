@@ -92,6 +92,8 @@ class _Stream:
     def __init__(self, stream: anyio.abc.ByteStream) -> None:
         self._stream = stream
         self._watch = AnswerWatch()
+        self._has_surplus = False
+        """Whether more came than the answer: nothing is to be asked over it any more."""
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109
         import httpcore2
@@ -99,7 +101,7 @@ class _Stream:
         try:
             with anyio.fail_after(timeout):
                 data = await self._stream.receive(max_bytes)
-            self._watch.feed(data)
+            used = self._watch.feed(data)
         except anyio.EndOfStream:
             return b""
         except HttpError as error:
@@ -108,6 +110,9 @@ class _Stream:
             raise httpcore2.ReadTimeout(f"nothing came for {timeout} s") from error
         except _BROKEN as error:
             raise httpcore2.ReadError(str(error)) from error
+        if used < len(data):
+            self._has_surplus = True
+            return data[:used]
         return data
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109
@@ -155,6 +160,8 @@ class _Stream:
         if info == "ssl_object":
             return self._stream.extra(TLSAttribute.ssl_object, None)  # noqa: S610 - no Django
         if info == "is_readable":
+            if self._has_surplus:
+                return True
             sock = self._stream.extra(anyio.abc.SocketAttribute.raw_socket, None)  # noqa: S610
             return _is_readable(sock)
         return None

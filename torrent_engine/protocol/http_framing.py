@@ -15,28 +15,42 @@ MAX_HEADER_LINES: Final = 100  # row A14
 MAX_HEAD_BYTES: Final = 64 * 1024  # ours: what is allowed of it is the business of the caller
 MAX_CHUNK_LINE_BYTES: Final = 256  # ours: its size, and extensions that nobody needs
 MAX_SIZE_DIGITS: Final = 16  # row A14
+MAX_LENGTH_DIGITS: Final = 19  # of a body; fits 63 bits
 FREE_CHUNKS: Final = 512  # ours: so many may be small
 MIN_MEAN_CHUNK_BYTES: Final = 256  # ours: of what comes after those
 
 
+_LENGTH: Final = b"content-length"
+_CODING: Final = b"transfer-encoding"
+
+
 class _State(Enum):
     HEAD = auto()
-    PLAIN_BODY = auto()
+    BODY = auto()
+    """Of a known length."""
+    ENDLESS_BODY = auto()
+    """Until the connection ends."""
     CHUNK_SIZE = auto()
     CHUNK = auto()
     CHUNK_END = auto()
     TRAILER = auto()
+    OVER = auto()
 
 
 class AnswerWatch:
-    """Follows the answers on one connection; :meth:`feed` raises what must not be read on."""
+    """Follows the answers on one connection; :meth:`feed` raises what must not be read on.
+
+    It reads heads and chunks exactly as h11 does, or refuses them: what it took for a body and h11
+    for a head would not be counted.
+    """
 
     __slots__ = (
         "_bytes",
         "_chunk_bytes",
         "_chunks",
+        "_field",
+        "_framing",
         "_interim",
-        "_is_chunked",
         "_line",
         "_lines",
         "_state",
@@ -49,7 +63,8 @@ class AnswerWatch:
         self._line = bytearray()
         self._interim = 0
         self._status = b""
-        self._is_chunked = False
+        self._field = b""
+        self._framing = {_LENGTH: b"", _CODING: b""}
         self._lines = self._bytes = 0
         self._chunks = self._chunk_bytes = self._to_come = 0
 
@@ -61,36 +76,43 @@ class AnswerWatch:
         self._chunks = self._chunk_bytes = self._to_come = 0
         self._begin_head()
 
-    def feed(self, data: bytes) -> None:
-        """Look at bytes that came.
+    def feed(self, data: bytes) -> int:
+        """Look at bytes that came; return how many of them are of the answer.
 
         Raises HttpError for too many interim answers, for a head or a trailer that is too long, and
-        for a body in chunks that are too small. What is no HTTP is left to who parses it.
+        for a body in chunks that are too small or no chunks.
         """
         at, size = 0, len(data)
-        while at < size and self._state is not _State.PLAIN_BODY:
-            if self._state is _State.CHUNK:
-                skipped = min(self._to_come, size - at)
-                at += skipped
-                self._to_come -= skipped
-                if not self._to_come:
-                    self._state = _State.CHUNK_END
+        while at < size and self._state is not _State.OVER:
+            if self._state is _State.ENDLESS_BODY:
+                return size
+            if self._state in (_State.BODY, _State.CHUNK):
+                at += self._skip(size - at)
                 continue
             end = data.find(b"\n", at)
             if end < 0:
                 self._line += data[at:]
                 self._check_line(0)
-                return
+                return size
             self._line += data[at:end]
             at = end + 1
             self._check_line(1)
-            line = bytes(self._line).rstrip(b"\r")
+            line = bytes(self._line)
             self._line.clear()
             self._take_line(line)
+        return at
+
+    def _skip(self, most: int) -> int:
+        skipped = min(self._to_come, most)
+        self._to_come -= skipped
+        if not self._to_come:
+            is_chunk = self._state is _State.CHUNK
+            self._state = _State.CHUNK_END if is_chunk else _State.OVER
+        return skipped
 
     def _begin_head(self) -> None:
-        self._status = b""
-        self._is_chunked = False
+        self._status = self._field = b""
+        self._framing = {_LENGTH: b"", _CODING: b""}
         self._lines = self._bytes = 0
 
     def _check_line(self, ended: int) -> None:
@@ -107,6 +129,10 @@ class AnswerWatch:
         self._bytes += ended * len(self._line)
 
     def _take_line(self, line: bytes) -> None:
+        has_return = line.endswith(b"\r")
+        line = line[:-1] if has_return else line
+        if self._state in (_State.CHUNK_SIZE, _State.CHUNK_END) and not has_return:
+            raise HttpError("a chunk header that does not end as it must")
         if self._state is _State.CHUNK_SIZE:
             self._take_chunk_size(line)
         elif self._state is _State.CHUNK_END:
@@ -115,7 +141,7 @@ class AnswerWatch:
             self._state = _State.CHUNK_SIZE
         elif self._state is _State.TRAILER:
             if not line:
-                self._state = _State.PLAIN_BODY  # nothing more is expected
+                self._state = _State.OVER
         elif line:
             self._take_head_line(line)
         else:
@@ -123,20 +149,37 @@ class AnswerWatch:
 
     def _take_head_line(self, line: bytes) -> None:
         if not self._status:
-            self._status = line.partition(b" ")[2].lstrip()[:3]
+            self._status = line.partition(b" ")[2].lstrip()[:3] or b"?"
             return
-        name, _, value = line.partition(b":")
-        if name.strip().lower() == b"transfer-encoding" and b"chunked" in value.lower():
-            self._is_chunked = True
+        if line[:1] in (b" ", b"\t"):  # the line before goes on
+            before, value = self._framing.get(self._field, b""), line
+        else:
+            name, _, value = line.partition(b":")
+            self._field = name.strip().lower()
+            before = self._framing[_CODING] if self._field == _CODING else b""
+        if self._field in self._framing:
+            self._framing[self._field] = before + value.strip()
 
     def _end_head(self) -> None:
-        if self._status.startswith(b"1") and self._status != b"101":
+        status, framing = self._status, self._framing
+        self._begin_head()
+        if status.startswith(b"1") and status != b"101":
             self._interim += 1
             if self._interim > MAX_INTERIM_ANSWERS:
                 raise HttpError(f"more than {MAX_INTERIM_ANSWERS} interim answers")
+        elif status in (b"204", b"304"):
+            self._state = _State.OVER
+        elif b"chunked" in framing[_CODING].lower():
+            self._state = _State.CHUNK_SIZE
         else:
-            self._state = _State.CHUNK_SIZE if self._is_chunked else _State.PLAIN_BODY
-        self._begin_head()
+            self._begin_body(framing[_LENGTH].partition(b",")[0].strip())  # "3, 3" is 3
+
+    def _begin_body(self, length: bytes) -> None:
+        if length.isdigit() and len(length) <= MAX_LENGTH_DIGITS:
+            self._to_come = int(length)
+            self._state = _State.BODY if self._to_come else _State.OVER
+        else:
+            self._state = _State.ENDLESS_BODY
 
     def _take_chunk_size(self, line: bytes) -> None:
         digits = line.partition(b";")[0].strip()
