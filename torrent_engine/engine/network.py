@@ -15,10 +15,12 @@ from torrent_engine.base.errors import NetworkError
 from torrent_engine.base.ids import PeerAddress
 from torrent_engine.base.network_config import LinkProtocol, NetworkConfig
 from torrent_engine.net.datagrams import DatagramRelay, Datagrams
+from torrent_engine.net.descriptors import is_reserved
 from torrent_engine.net.listening import Listening, listen_on_port
 from torrent_engine.net.resolver import Resolver, resolve
 from torrent_engine.net.routes import Routes
 from torrent_engine.net.socks_datagrams import SocksDatagrams
+from torrent_engine.net.streams import close
 from torrent_engine.net.transport import TcpTransport, Transport
 from torrent_engine.net.utp_service import UtpService
 from torrent_engine.policy.reach import Reach
@@ -60,7 +62,11 @@ class Network:
 
     async def dial_tcp(self, address: PeerAddress, timeout_s: float) -> Transport:
         """Connect over TCP. Raises NetworkError if that fails or takes longer."""
-        return TcpTransport(await self.routes.peers.dial(address, timeout_s))
+        sock = await self.routes.peers.dial(address, timeout_s)
+        if is_reserved(sock):
+            close(sock)
+            raise NetworkError(f"{address}: too many open files")
+        return TcpTransport(sock)
 
     async def dial_utp(self, address: PeerAddress, timeout_s: float) -> Transport:
         """Connect over uTP. Raises NetworkError if that fails or takes longer."""

@@ -9,6 +9,7 @@ import random
 import time
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 import anyio
 import anyio.abc
 
-from torrent_engine.base.config import SharedConfig
+from torrent_engine.base.config import DiskConfig, PoolConfig, SharedConfig
 from torrent_engine.base.errors import LocalProtocolError
 from torrent_engine.disk.filesystem import NameFoldings
 from torrent_engine.disk.open_files import OpenFiles
@@ -37,6 +38,7 @@ from torrent_engine.engine.services import Services, open_services
 from torrent_engine.engine.session_jobs import SessionJobs
 from torrent_engine.engine.state_folder import default_state_dir
 from torrent_engine.engine.wake_gate import WakeGate
+from torrent_engine.net.descriptors import MAX_RAISED, raise_descriptor_limit
 from torrent_engine.net.dht_service import DhtService
 from torrent_engine.net.http_client import HttpClient
 from torrent_engine.net.incoming import IncomingRouter
@@ -46,6 +48,7 @@ from torrent_engine.net.port_mapping import PortMapper
 from torrent_engine.net.tracker_client import TrackerClient
 from torrent_engine.net.waiting_room import WaitingRoom
 from torrent_engine.policy.bans import BanList
+from torrent_engine.policy.descriptors import files_within, links_within, needed_descriptors
 from torrent_engine.policy.dial_limiter import DialLimiter
 from torrent_engine.policy.own_address import OwnAddress
 from torrent_engine.protocol.wire.buffers import BufferPool
@@ -85,9 +88,9 @@ class SharedResources:
         disk = self.config.disk
         self.disk_limiter = anyio.CapacityLimiter(disk.disk_threads)
         self.hash_limiter = anyio.CapacityLimiter(disk.hash_threads)
-        self.open_files = OpenFiles(disk.max_open_files)
+        pool, files = _within_descriptors(self.config.pool, disk)
+        self.open_files = OpenFiles(files)
         self.name_foldings = NameFoldings()
-        pool = self.config.pool
         self.connection_slots = ConnectionSlots(
             pool.max_connections, WaitingRoom(pool.max_half_open_incoming, clock)
         )
@@ -356,3 +359,13 @@ class SharedResources:
         self.bandwidth.set_rate_limits(
             download_bytes_per_s=download_bytes_per_s, upload_bytes_per_s=upload_bytes_per_s
         )
+
+
+def _within_descriptors(pool: PoolConfig, disk: DiskConfig) -> tuple[PoolConfig, int]:
+    """Return how many links and open files the descriptors of this process allow (row F9)."""
+    wanted = (pool.max_connections or MAX_RAISED) + pool.max_half_open_incoming
+    limit = raise_descriptor_limit(needed_descriptors(wanted, disk.max_open_files))
+    links = links_within(limit, pool.max_connections)
+    newcomers = min(pool.max_half_open_incoming, max(links // 4, 1))
+    pool = replace(pool, max_connections=links, max_half_open_incoming=newcomers)
+    return pool, files_within(limit, disk.max_open_files)

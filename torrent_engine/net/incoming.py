@@ -62,7 +62,7 @@ class IncomingRouter:
         self._by_hash: dict[bytes, InfoHash] = {}
         """The torrents by what names them in an encrypted handshake."""
         self._held: dict[InfoHash, list[Arrival]] = {}
-        self._waiting = WaitingRoom(MAX_WAITING, time.monotonic)
+        self._waiting = WaitingRoom(min(MAX_WAITING, pool.max_half_open_incoming), time.monotonic)
         self._pace = Pace(self._encryption.max_handshakes_per_s)
         self._rates = OperatorRates(pool.max_incoming_per_ip_per_s, pool.incoming_burst_per_ip)
         self._tasks: anyio.abc.TaskGroup | None = None

@@ -21,6 +21,7 @@ import anyio.lowlevel
 from torrent_engine.base.errors import NetworkError
 from torrent_engine.base.ids import PeerAddress
 from torrent_engine.net.binding import UNBOUND, Binding
+from torrent_engine.net.descriptors import is_reserved
 
 logger = logging.getLogger(__name__)
 
@@ -101,7 +102,7 @@ async def accept_forever(
 ) -> None:
     """Hand every accepted socket to ``on_accept``, until cancelled.
 
-    Out of descriptors, it waits a second instead of spinning (row F9).
+    Out of descriptors that links may have, it waits a second instead of spinning (row F9).
     """
     while True:
         try:
@@ -113,6 +114,10 @@ async def accept_forever(
                 logger.debug("accept: %s", error)
             await anyio.sleep(ACCEPT_PAUSE_S if error.errno in OUT_OF_DESCRIPTORS else 0)
         else:
+            if is_reserved(sock):
+                reset(sock)
+                await anyio.sleep(ACCEPT_PAUSE_S)
+                continue
             sock.settimeout(0.0)
             on_accept(sock, PeerAddress(plain_host(address[0]), address[1]))
             await anyio.lowlevel.checkpoint()  # a flood of connections must not stop the rest
