@@ -244,6 +244,18 @@ async def test_b5_half_a_handshake_is_closed_and_takes_no_place_for_long(tmp_pat
         assert session.is_resting
 
 
+async def test_b5_half_handshakes_keep_no_torrent_awake(tmp_path: Path) -> None:
+    write_files(TORRENT, PAYLOAD, tmp_path / "files")
+    async with manager(tmp_path, rest=SOON) as many:
+        session = await many.add_torrent_file(TORRENT)
+        await reach(session, State.SEEDING)
+        await until(lambda: session._run is not None and session._run.transfer.pool._tasks)
+        async with dialled(TORRENT, address_of(many.shared)) as wire:
+            wire.connection.send_handshake()
+            await wire.stream.send(b"".join(wire.connection.data_to_send())[:48])
+            await until(lambda: session.is_resting)
+
+
 @pytest.mark.parametrize("has", [Bitfield.full(TORRENT.piece_count), Bitfield(TORRENT.piece_count)])
 async def test_b5_who_has_what_we_miss_wakes_a_torrent_and_who_has_nothing_does_not(
     tmp_path: Path, has: Bitfield

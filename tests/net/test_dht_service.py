@@ -1,6 +1,7 @@
 """The DHT on real sockets: nodes on loopback find each other, and each other's peers."""
 
 import socket
+import threading
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -18,7 +19,14 @@ from torrent_engine.base.ids import InfoHash, NodeId, PeerAddress
 from torrent_engine.net.datagrams import open_datagrams
 from torrent_engine.net.dht_bootstrap import routers_for
 from torrent_engine.net.dht_driver import DhtDriver
-from torrent_engine.net.dht_service import DhtHost, DhtService, SavedTables, open_dht
+from torrent_engine.net.dht_service import (
+    MAX_NAMES_WAITING,
+    DhtHost,
+    DhtService,
+    SavedTables,
+    open_dht,
+)
+from torrent_engine.net.name_resolver import NameResolver
 from torrent_engine.protocol.dht.events import (
     DhtEvent,
     ExternalAddressChanged,
@@ -382,3 +390,25 @@ async def test_bep42_where_the_internet_sees_us_is_told() -> None:
         address = PeerAddress("192.0.2.7", 6881)
         service._on_event(ExternalAddressChanged(address, NodeId(b"i" * 20)))
         assert told == [address]
+
+
+async def test_silent_names_of_torrents_nodes_keep_no_routers_name_unasked() -> None:
+    silence, asked = threading.Event(), list[str]()
+
+    def look_up(name: str) -> list[str]:
+        asked.append(name)
+        if name.startswith("node"):
+            silence.wait(20)
+        return ["127.0.0.1"]
+
+    host = DhtHost(resolver=NameResolver(look_up), waits=True)
+    try:
+        async with (
+            open_datagrams(("127.0.0.1",), 0) as datagrams,
+            open_dht(DhtConfig(), datagrams, routers=[("router.example", 1)], host=host) as dht,
+        ):
+            for number in range(MAX_NAMES_WAITING):
+                dht.add_node(f"node{number}.example", 1)
+            await until(lambda: "router.example" in asked, timeout_s=4.0)
+    finally:
+        silence.set()

@@ -39,7 +39,7 @@ class Idleness:
 
     def _has_nothing_to_do(self, now: float) -> bool:
         run, pool = self._run, self._run.transfer.pool
-        if self._run.torrent.peers or pool.connecting or self._settings.is_needed():
+        if self._run.torrent.peers or pool.is_dialling or self._settings.is_needed():
             return False
         if self._settings.disk_full.error is not None or run.transfer.writer.queued_bytes:
             return False

@@ -71,6 +71,11 @@ class PeerPool:
         return self._places.half_open + self._places.newcomers
 
     @property
+    def is_dialling(self) -> bool:
+        """Whether a dial is under way; who comes and says nothing does not count."""
+        return self._places.half_open > 0
+
+    @property
     def kept(self) -> KeptLinks:
         """Whose links :meth:`detach` kept, once the run has ended."""
         return self._lives.kept

@@ -20,7 +20,6 @@ from torrent_engine.net.dht_service import DhtService
 from torrent_engine.net.http_client import HttpClient
 from torrent_engine.net.incoming import IncomingRouter
 from torrent_engine.net.listening import Listening
-from torrent_engine.net.name_resolver import asked_last
 from torrent_engine.net.port_mapping import PortMapper
 from torrent_engine.net.tracker_client import TrackerClient, open_tracker_client
 
@@ -163,7 +162,7 @@ async def _open_dht(
             config,
             datagrams,
             store=services.store,
-            resolver=asked_last(services.network.routes.resolver, "dht"),
+            resolver=services.network.routes.resolver,
             clock=shared.clock,
             own_address=shared.own_address,
         )

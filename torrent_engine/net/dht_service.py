@@ -22,6 +22,7 @@ from torrent_engine.base.ids import InfoHash, PeerAddress
 from torrent_engine.net.datagrams import DHT_FIRST_BYTES, DatagramRelay
 from torrent_engine.net.dht_bootstrap import Bootstrap, Endpoint, resolve_all
 from torrent_engine.net.dht_driver import DhtDriver, OnEvent, is_last
+from torrent_engine.net.name_resolver import asked_last
 from torrent_engine.net.resolver import Resolver, is_literal, resolve
 from torrent_engine.protocol.dht.events import (
     DhtEvent,
@@ -37,6 +38,10 @@ SECRET_BYTES: Final = 32  # row C2: what write tokens are made with
 SECOND_FAMILY_GRACE_S: Final = 0.5  # ours: who waits for one network waits so long for both
 SAVE_GRACE_S: Final = 5.0  # ours: a save at the end that takes longer is given up
 MAX_NAMES_WAITING: Final = 50  # ours: nodes whose names are looked up at a time
+
+NODES: Final = "nodes that torrents name"
+ROUTERS: Final = "routers of the DHT"
+"""On whose behalf names are looked up: a torrent must not keep us from the routers."""
 
 SavedTables = Mapping[bool, SavedTable]
 """The routing table of each family; the key is whether it is IPv6."""
@@ -170,7 +175,7 @@ class DhtService:
 
     async def _add_name(self, endpoint: Endpoint) -> None:
         try:
-            for address in await resolve_all([endpoint], self._host.resolver):
+            for address in await resolve_all([endpoint], asked_last(self._host.resolver, NODES)):
                 self._try(address)
         finally:
             self._names_waiting -= 1
@@ -292,7 +297,7 @@ async def open_dht(
             drivers,
             tuple(routers),
             config=config,
-            resolver=host.resolver,
+            resolver=asked_last(host.resolver, ROUTERS),
             has_saved=any(table.nodes for table in host.saved.values()),
         )
         for run in (*(driver.run for driver in drivers), bootstrap.run, service.save_now_and_then):
