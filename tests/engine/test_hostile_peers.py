@@ -55,6 +55,7 @@ from torrent_engine.protocol.wire.messages import (
     PeerHas,
     PeerUnchoked,
     RequestRejected,
+    encode_extended,
     encode_handshake,
 )
 
@@ -488,6 +489,48 @@ async def test_b4_a_flood_whose_rejects_are_never_read_is_cut_off(
                 pass
         assert not scope.cancelled_caught
         await until(lambda: not session.stats().peers)
+
+
+FLOODS = {
+    "nothing": bytes(4),
+    "interest": struct.pack(">IBIB", 1, 2, 1, 3),
+    "pieces": struct.pack(">IBI", 5, 4, 3),
+    "handshakes": encode_extended(0, b"d1:md6:ut_pexi1eee") + encode_extended(0, b"d1:mdee"),
+    "metadata": encode_extended(2, b"d8:msg_typei0e5:piecei0ee"),
+}
+
+
+@pytest.mark.parametrize("message", FLOODS.values(), ids=FLOODS.keys())
+async def test_f11_a_flood_is_read_slowly_and_others_are_served(
+    tmp_path: Path, message: bytes
+) -> None:
+    async with (
+        seed(tmp_path / "seed", METAINFO, PAYLOAD) as (session, address),
+        dialled(METAINFO, address) as wire,
+        anyio.create_task_group() as tasks,
+    ):
+        await interested(wire)
+        assert session._run is not None
+        (flooder,) = session._run.torrent.peers
+
+        async def flood() -> None:
+            with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
+                while True:
+                    await wire.stream.send(message * (64 * KIB // len(message)))
+
+        tasks.start_soon(flood)
+        began_s = time.monotonic()
+        await until(lambda: flooder.link._is_waiting_to_read or flooder.link.close_reason)
+        async with resources(tmp_path / "leech") as shared:
+            await download(shared, METAINFO, tmp_path / "out", address)
+        handled = flooder.connection.received_bytes / len(message)
+        limits = session._run.torrent.shared_config.wire
+        most = limits.max_shared_control_units_per_s + limits.max_control_units_per_s
+        left_over = 32 * KIB / len(message)  # one read, of which little was handled
+        assert handled <= (time.monotonic() - began_s + 1) * most + 1_000 + left_over
+        assert queued_bytes(session) <= 300 * KIB
+        tasks.cancel_scope.cancel()
+    assert content(METAINFO, tmp_path / "out") == PAYLOAD
 
 
 async def test_b4_too_many_requests_while_choked_end_the_link(tmp_path: Path) -> None:
