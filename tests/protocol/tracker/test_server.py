@@ -346,6 +346,24 @@ def test_c1_strangers_get_no_more_bytes_than_they_send():
     assert t.dropped == 4
 
 
+def test_one_address_gets_some_hundred_answers_a_second_and_keeps_nobody_waiting():
+    t = udp()
+
+    def announces(source, now, count=1):
+        packet = udp_announce.encode_announce(
+            request("a"), connection_id=connection_id(t, source, now=now), transaction_id=1
+        )
+        return sum(t.handle(packet, source, now=now) is not None for _ in range(count))
+
+    assert announces(FIRST, 0.0, 3_000) == udp_server.MAX_REQUESTS_PER_S
+    assert announces(SECOND, 0.5) == 1
+    assert announces(FIRST, 1.0) == 1
+    spoofed = udp_announce.encode_announce(request("a"), connection_id=7, transaction_id=1)
+    for _ in range(3_000):
+        t.handle(spoofed, SECOND, now=1.0)
+    assert announces(SECOND, 1.0) == 1
+
+
 BAD_PACKETS = {
     "announce_short": pack(">II", 1, 1) + bytes(20),
     "announce_port_zero": pack(">II", 1, 1) + bytes(82),

@@ -1,4 +1,4 @@
-"""Owns the tracker's side of the UDP protocol: a datagram in, at most one datagram out.
+"""The tracker's side of the UDP protocol: a datagram in, at most one datagram out.
 
 Connection ids are a keyed hash of the client's address and the minute, so nothing is stored for
 clients that have not shown that they receive what is sent to them. Source: BEP 15, 41.
@@ -11,6 +11,7 @@ from typing import Final
 
 from torrent_engine.base.errors import RemoteProtocolError
 from torrent_engine.base.ids import SHA1_BYTES, InfoHash, PeerAddress, PeerId
+from torrent_engine.base.operators import operator_of
 from torrent_engine.codec.compact import encode_peers
 from torrent_engine.protocol.tracker.announce import (
     AnnounceEvent,
@@ -39,6 +40,7 @@ from torrent_engine.protocol.tracker.udp_announce import (
 EPOCH_S: Final = 60.0
 ACCEPTED_EPOCHS: Final = 3  # BEP 15: an id is good for two minutes after it was sent
 DEFAULT_NUMWANT: Final = 50
+MAX_REQUESTS_PER_S: Final = 500  # ours: of one operator; to answer one takes 0.2 ms
 MAX_PEERS_V4: Final = 200
 MAX_PEERS_V6: Final = 76  # 20 + 76 x 18 bytes still fit one packet of 1400 bytes
 _OPTION_HEADER_BYTES: Final = 2
@@ -54,6 +56,8 @@ class UdpTracker:
         self.announces = 0
         self.scrapes = 0
         self.dropped = 0
+        self._second = 0
+        self._requests: dict[str, int] = {}  # of each operator in this second
 
     def handle(self, packet: bytes, source: PeerAddress, *, now: float) -> bytes | None:
         """Answer one datagram; None for what deserves no answer.
@@ -68,6 +72,9 @@ class UdpTracker:
             own_id = self._connection_id(source, _epoch(now))
             return CONNECT_RESPONSE.pack(ACTION_CONNECT, transaction_id, own_id)
         if not self._is_ours(connection_id, source, now):
+            self.dropped += 1
+            return None
+        if not self._admits(source, now):
             self.dropped += 1
             return None
         try:
@@ -106,6 +113,15 @@ class UdpTracker:
             counts = self._swarms.scrape(info_hash, now=now)
             parts.append(SCRAPE_ENTRY.pack(counts.seeds, counts.downloads, counts.leeches))
         return b"".join(parts)
+
+    def _admits(self, source: PeerAddress, now: float) -> bool:
+        """Return whether an operator may ask more in this second; who it is, is known."""
+        if int(now) != self._second:
+            self._second = int(now)
+            self._requests.clear()
+        operator = operator_of(source.host)
+        count = self._requests[operator] = self._requests.get(operator, 0) + 1
+        return count <= MAX_REQUESTS_PER_S
 
     def _is_ours(self, connection_id: int, source: PeerAddress, now: float) -> bool:
         epoch = _epoch(now)
