@@ -181,3 +181,13 @@ def test_whatever_others_do_a_download_from_one_honest_seed_ends(seed: int) -> N
     size_s = whims.swarm.geometry.total_bytes / HONEST.bytes_per_s
     whims.run(20 + 4 * size_s)
     assert whims.swarm.honest_bans == 0
+
+
+def test_in_sequential_mode_peers_bring_the_lowest_pieces_together() -> None:
+    behaviours = [Behaviour(rate * MIB) for rate in (0.1, 0.1, 10.0)]
+    swarm = PoisonSwarm(behaviours, pieces=128, piece_bytes=MIB)
+    swarm.picker.is_sequential = True
+    swarm.run(60, until=lambda: swarm.table.have.count >= 64)
+    missing = ~swarm.table.have.as_int()
+    lowest = (missing & -missing).bit_length() - 1
+    assert lowest >= 40

@@ -115,19 +115,26 @@ class Picker:
 
     def begin(self, piece: int, owner: object = None, *, is_sole: bool = False) -> PartialPiece:
         """Begin a missing piece, as if a block of it had been asked for."""
+        partial = self._begin(piece, owner, is_sole=is_sole)
+        if self._priorities[piece]:
+            self._shelf(owner)[piece] = partial
+        return partial
+
+    def _begin(self, piece: int, owner: object, *, is_sole: bool) -> PartialPiece:
+        """Begin a piece of which blocks are taken next."""
         self._table.begun(piece)
         partial = PartialPiece(self._geometry, piece)
         partial.exclusive_to = owner
         partial.is_sole = is_sole
         self.partials[piece] = partial
         self._begun |= 1 << piece
-        if self._priorities[piece]:
-            self._shelf(owner)[piece] = partial
         return partial
 
     def finished(self, piece: int) -> None:
         """Forget a begun piece: all its blocks are here, or it starts again."""
-        self._unshelve(self.partials.pop(piece))
+        partial = self.partials.pop(piece)
+        if partial.has_free:
+            self._unshelve(partial)
         self._begun ^= 1 << piece
 
     def hash_failed(self, piece: int) -> None:
@@ -144,12 +151,15 @@ class Picker:
         return bool(self.suspects) and bool(self.suspects >> piece & 1)
 
     def _begin_for(self, piece: int, key: object, only_for: object, owner: object) -> PartialPiece:
-        """Begin a piece for a peer: for it alone if it is on parole, or the piece a suspect."""
+        """Begin a piece for a peer: for it alone if it is on parole, or the piece a suspect.
+
+        It is on no shelf yet.
+        """
         if only_for is not None:
-            return self.begin(piece, only_for, is_sole=True)
-        if key is not None and self.is_suspect(piece):
-            return self.begin(piece, key, is_sole=True)
-        return self.begin(piece, owner)
+            return self._begin(piece, only_for, is_sole=True)
+        if self.suspects and key is not None and self.is_suspect(piece):
+            return self._begin(piece, key, is_sole=True)
+        return self._begin(piece, owner, is_sole=False)
 
     def _shelf(self, owner: object) -> dict[int, PartialPiece]:
         """Return the pieces with free blocks of one owner, or of none."""
@@ -191,7 +201,9 @@ class Picker:
             return []
         owner = key if is_alone else None
         own_key = key if only_for is None else only_for
-        picked = self._from_owned(bits, count, own_key) if own_key is not None else []
+        picked: list[Block] = []
+        if own_key is not None and self._owned:
+            picked = self._from_owned(bits, count, own_key)
         if own_key is None or not (is_alone or only_for is not None or len(picked) >= count):
             picked += self._from_open(bits, count - len(picked))
         while len(picked) < count and most_new != 0:
@@ -203,7 +215,9 @@ class Picker:
             pieces = self._new_pieces(bits, pieces_wanted, takes_suspects=takes_suspects)
             for piece in pieces:
                 partial = self._begin_for(piece, key, only_for, owner)
-                picked += self._take(partial, count - len(picked))
+                picked += partial.take(count - len(picked))
+                if partial.has_free:
+                    self._shelf(partial.exclusive_to)[piece] = partial
             if not pieces:
                 break
         return picked
@@ -275,6 +289,7 @@ class Picker:
             partial = self.partials.get(piece)
             if partial is None:
                 partial = self._begin_for(piece, key, only_for, None)
+                self._shelf(partial.exclusive_to)[piece] = partial
             if not self._may_share(partial, key, only_for):
                 continue
             if partial.exclusive_to is not None and partial.exclusive_to != key:
@@ -330,7 +345,9 @@ class Picker:
         picked: list[Block] = []
         for piece in self._stretch(bits, count, None if last is None else last + 1):
             partial = self._begin_for(piece, key, only_for, None)
-            picked += self._take(partial, count - len(picked))
+            picked += partial.take(count - len(picked))
+            if partial.has_free:
+                self._shelf(partial.exclusive_to)[piece] = partial
         if not picked:
             picked = self._from_owned(bits, count, key)
         if not picked and only_for is None:

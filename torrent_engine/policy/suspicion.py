@@ -61,6 +61,7 @@ class Suspicion:
         self._parole: OrderedDict[PeerKey, None] = OrderedDict()
         self._proven: OrderedDict[PeerKey, None] = OrderedDict()
         self._good_blocks_of: OrderedDict[PeerKey, int] = OrderedDict()  # of who is not proven
+        self._last_good: PeerKey | None = None  # who sent the last good piece, and is proven
         self.good_blocks = 0
         """Of pieces that passed."""
         self.failed_blocks = 0
@@ -68,7 +69,7 @@ class Suspicion:
 
     def is_on_parole(self, key: PeerKey) -> bool:
         """Tell whether a peer should be given whole pieces only, and none that others work on."""
-        return key in self._parole
+        return bool(self._parole) and key in self._parole
 
     def is_proven(self, key: PeerKey) -> bool:
         """Return whether a peer gave us a whole good piece, or many blocks of good pieces."""
@@ -132,8 +133,9 @@ class Suspicion:
         self.good_blocks += blocks
         first = senders[0] if blocks else None
         if senders.count(first) == blocks:
-            if first is not None and first not in self._proven:
+            if first is not None and first is not self._last_good and first not in self._proven:
                 self._is_proved(first)
+            self._last_good = first
             return
         for key in _distinct(senders):
             if key not in self._proven:
@@ -215,6 +217,7 @@ class Suspicion:
             self._trust.pop(key, None)
             self._parole.pop(key, None)
             self._proven.pop(key, None)
+            self._last_good = None
             self._good_blocks_of.pop(key, None)
         return Verdict(ban=ban) if ban else NOTHING
 
