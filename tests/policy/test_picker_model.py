@@ -299,7 +299,9 @@ class PickerModel(RuleBasedStateMachine):
         seed = self.peers[0]
         self.picker.availability.remove(seed.bits)
         self._join(seed, (1 << len(self.priorities)) - 1)
-        for peer in self.peers:
+        for peer in self.peers:  # the others are snubbed
+            for block in sorted(peer.outstanding):
+                self._release(peer, block)
             self.picker.release_exclusive(peer.name)
             peer.is_on_parole = False
         for _ in range(10 * len(self.priorities) * self.geometry.blocks_per_piece):

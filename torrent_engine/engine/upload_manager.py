@@ -89,11 +89,8 @@ class UploadManager:
     def tick(self, now: float) -> None:
         """Rechoke when it is time."""
         if now >= self._next_rechoke_s:
+            self._next_rechoke_s = now + self._torrent.shared_config.choker.rechoke_interval_s
             self.rechoke(now)
-            interval_s = self._torrent.shared_config.choker.rechoke_interval_s
-            if self._choker.is_seed_contended:
-                interval_s = min(interval_s, CONTENDED_RECHOKE_S)
-            self._next_rechoke_s = now + interval_s
 
     def set_active(self, *, active: bool) -> None:
         """Begin or stop to unchoke anybody."""
@@ -110,6 +107,8 @@ class UploadManager:
             slots = self._slots(peers, now, seeding=seeding)
             self._all_slots = slots + self._torrent.shared_config.choker.optimistic_slots
             chosen = self._choker.rechoke(peers, now=now, seeding=seeding, slots=slots)
+            if self._choker.is_seed_contended:
+                self._next_rechoke_s = min(self._next_rechoke_s, now + CONTENDED_RECHOKE_S)
         for peer in tuple(self._torrent.peers):
             if peer in chosen:
                 self._unchoke(peer, now)
