@@ -386,3 +386,19 @@ async def test_f1_the_reserve_lets_the_database_be_written_on_a_full_disk(
             await store.save_progress(RECORD.info_hash, big)
         (small_tmpfs / "filler").unlink()
         await store.save_progress(RECORD.info_hash, PROGRESS)
+
+
+def test_version_6_finds_the_torrents_of_an_inode_by_an_index(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "state.db", isolation_level=None)) as database:
+        for step in MIGRATIONS[:4]:
+            step(database)
+        database.execute("INSERT INTO stamps VALUES (?, 0, 1, 2, ?, ?)", (b"a", b"i", b"d"))
+        database.execute("PRAGMA user_version = 4")
+        database.execute("INSERT INTO version VALUES (4)")
+        migrate(database, may_change=True)
+        plan = database.execute(
+            "EXPLAIN QUERY PLAN SELECT info_hash FROM stamps WHERE inode = ?", (b"i",)
+        ).fetchall()
+        assert "stamps_of_inode" in str(plan)
+        found = database.execute("SELECT info_hash FROM stamps WHERE inode = ?", (b"i",))
+        assert found.fetchall() == [(b"a",)]

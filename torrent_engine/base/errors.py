@@ -146,6 +146,17 @@ class ForeignFileError(FileExistsStorageError):
     """
 
 
+class FileInUseError(FileExistsStorageError):
+    """A file that the torrent would write to is another torrent's as well.
+
+    ``info_hash`` is that of the other one.
+    """
+
+    def __init__(self, path: object, info_hash: bytes) -> None:
+        super().__init__(path, f"is a file of torrent {info_hash.hex()}, too")
+        self.info_hash = info_hash
+
+
 class HiddenNameError(StorageError):
     """A torrent would put a hidden file into the home folder.
 

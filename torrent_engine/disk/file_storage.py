@@ -58,6 +58,8 @@ class FileStorage:
         self._entries = metainfo.files
         self._lengths = metainfo.layout.lengths
         self.name_files(renames)
+        self.taken: set[int] = set()
+        """Files that were made or overwritten and are not in the database."""
         self.on_taking: Callable[[int], None] | None = None
         """Told of each file that was not the torrent's, before the first byte is written to it."""
         self._pool = pool
@@ -279,8 +281,9 @@ class FileStorage:
 
     def stamps_saved(self, indices: Iterable[int]) -> None:
         """Remember that the stamps of files are in the database."""
-        saved = list(indices)
-        self._unstamped.difference_update(saved)
+        saved = set(indices)
+        self._unstamped -= saved
+        self.taken -= saved
         self.book.saved(saved)
 
     def look(self, index: int, file: OpenFile) -> None:
@@ -404,7 +407,10 @@ class FileStorage:
         self._note_created(index, status)
 
     def _note_taking(self, index: int) -> None:
-        if self.on_taking is not None and not self.found.is_own(index):
+        if self.found.is_own(index):
+            return
+        self.taken.add(index)
+        if self.on_taking is not None:
             self.on_taking(index)
 
     def _note_created(self, index: int, status: os.stat_result | None) -> None:

@@ -10,7 +10,7 @@ import errno
 import logging
 import os
 import stat
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from math import inf
 from pathlib import Path
@@ -113,8 +113,15 @@ class Mover:
             if parts and parts not in self.plan.old_folders:
                 target.rmdir_if_empty(parts)
 
-    def clear(self) -> Iterator[None]:
-        """Remove the old names of all files, then the folders that this emptied.
+    def old_stamps(self) -> list[FileStamp]:
+        """Return what is at the old places of the files; blocking."""
+        if self._source is None:
+            return []
+        found = ((item.file, _look(self._source, item.old)) for item in self.plan.items)
+        return [stamp_of(file, seen) for file, seen in found if seen is not None]
+
+    def clear(self, kept: Collection[int] = ()) -> Iterator[None]:
+        """Remove the old names of all files but some, then the folders that this emptied.
 
         What may not be removed, or is no longer what was copied, is logged and stays. Raises
         StorageError at the end if another attempt may remove what is left.
@@ -123,6 +130,8 @@ class Mover:
             return
         failed: list[StorageError] = []
         for item in self.plan.items:
+            if item.file in kept:
+                continue
             try:
                 self._clear(self._route(item))
             except OSError as error:

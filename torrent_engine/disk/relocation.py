@@ -20,6 +20,7 @@ from torrent_engine.disk.move import Mover
 from torrent_engine.disk.move_plan import MovePlan
 from torrent_engine.disk.move_table import drop_plan, load_plan, save_placed, save_plan
 from torrent_engine.disk.os_errors import storage_errors
+from torrent_engine.disk.shared_files import shared_files
 from torrent_engine.disk.state import StateStore
 from torrent_engine.disk.threads import run_in_thread
 
@@ -146,7 +147,10 @@ class Relocation:
         try:
             if self._plan.is_placed:
                 await self._in_thread(lambda: self._mover.open(create=False))
-            await self._in_thread(lambda: _all(self._mover.clear()))
+            stamps = await self._in_thread(self._mover.old_stamps)
+            shared = await shared_files(self._store, self._plan.info_hash, stamps)
+            kept = {file.file_index for file in shared}  # where another torrent has them, too
+            await self._in_thread(lambda: _all(self._mover.clear(kept)))
             await drop_plan(self._store, self._plan.info_hash)
         except TorrentEngineError as error:
             logger.warning("%s: the old files are not all removed: %s", self._name, error)

@@ -411,6 +411,7 @@ class ResumeKeeper:
             progress,
             partial=partial,
             stamps=look,
+            taken=self._storage.taken_files,
             is_precious=is_precious,
         )
         self._storage.stamps_saved(seen)

@@ -10,6 +10,7 @@ import logging
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -119,6 +120,15 @@ class StateStore:
         if lock is None:
             raise StateDatabaseError(f"torrent {info_hash.hex()} is in use by another process")
         self._claims[info_hash] = lock
+
+    def is_in_use(self, info_hash: InfoHash) -> bool:
+        """Return whether this process or another works on a torrent."""
+        if info_hash in self._claims:
+            return True
+        lock = self._lock(info_hash.hex())
+        if lock is not None:
+            lock.free()
+        return lock is None
 
     def release(self, info_hash: InfoHash) -> None:
         """Let other processes work on a torrent again."""
@@ -240,12 +250,14 @@ class StateStore:
         *,
         partial: Mapping[int, int] | None = None,
         stamps: Callable[[], Iterable[FileStamp]] | None = None,
+        taken: Callable[[], AbstractSet[int]] = frozenset,
         is_precious: bool = False,
     ) -> None:
         """Remember which pieces a torrent has, in one transaction.
 
         ``partial`` has the bitmaps that changed, 0 for a piece that is whole or lost; ``stamps``
-        is called in the database's thread.
+        is called in the database's thread, then ``taken``: these files are the torrent's alone,
+        what other torrents had with the same inode is gone.
         """
         found = list(partial.items()) if partial else []
         gone = [(info_hash, piece) for piece, blocks in found if not blocks]
@@ -259,10 +271,25 @@ class StateStore:
             db.executemany("DELETE FROM partial WHERE info_hash = ? AND piece = ?", gone)
             insert_rows(db, "partial", kept)
             if stamps is not None:
-                insert_rows(db, "stamps", [stamp_row(info_hash, stamp) for stamp in stamps()])
+                seen = list(stamps())
+                alone = taken()
+                self._forget_stamps(db, info_hash, (s for s in seen if s.file_index in alone))
+                insert_rows(db, "stamps", [stamp_row(info_hash, stamp) for stamp in seen])
             insert_rows(db, "progress", [progress_row(info_hash, progress)])
 
         await self.run(save, is_precious=is_precious)
+
+    def _forget_stamps(
+        self, db: sqlite3.Connection, owner: InfoHash, stamps: Iterable[FileStamp]
+    ) -> None:
+        """Forget what torrents had of these inodes before; one that is in use found it since."""
+        for stamp in stamps:
+            identity = stamp_row(owner, stamp)[4:6]
+            query = "SELECT info_hash FROM stamps WHERE inode = ? AND device = ?"
+            for (key,) in db.execute(query, identity).fetchall():
+                if key != owner and not self.is_in_use(InfoHash(key)):
+                    delete = "DELETE FROM stamps WHERE inode = ? AND device = ? AND info_hash = ?"
+                    db.execute(delete, (*identity, key))
 
     async def save_totals(
         self, info_hash: InfoHash, *, downloaded_bytes: int, uploaded_bytes: int

@@ -15,6 +15,7 @@ from torrent_engine.base.ids import InfoHash
 from torrent_engine.disk.file_stamps import FileStamp
 from torrent_engine.disk.safe_open import check_parts
 
+INODE_BYTES: Final = 16  # Windows has inodes of 128 bits
 _CHECKSUM_BYTES: Final = 16
 _NODE_ID_BYTES: Final = 20
 _IPV4_NODE_BYTES: Final = 26  # BEP 5
@@ -173,7 +174,7 @@ def read_progress_row(row: tuple[Any, ...]) -> Progress:
 
 def stamp_row(info_hash: InfoHash, stamp: FileStamp) -> tuple[object, ...]:
     """Return the row of table ``stamps``."""
-    identity = stamp.inode.to_bytes(16, "big"), stamp.device.to_bytes(8, "big")
+    identity = stamp.inode.to_bytes(INODE_BYTES, "big"), stamp.device.to_bytes(8, "big")
     times = stamp.mtime_ns, *identity, stamp.ctime_ns
     return (bytes(info_hash), stamp.file_index, stamp.size_bytes, *times)
 

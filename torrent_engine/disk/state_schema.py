@@ -8,7 +8,7 @@ from typing import Final
 from torrent_engine.base.errors import StateDatabaseError
 from torrent_engine.disk.os_errors import is_database_full
 
-SCHEMA_VERSION: Final = 5
+SCHEMA_VERSION: Final = 6
 
 _VERSION_1: Final = """
 CREATE TABLE version (number INTEGER NOT NULL);
@@ -113,12 +113,18 @@ def _add_change_times(connection: sqlite3.Connection) -> None:
     connection.execute("ALTER TABLE stamps ADD COLUMN ctime_ns INTEGER NOT NULL DEFAULT 0")
 
 
+def _add_index_of_inodes(connection: sqlite3.Connection) -> None:
+    """Let it be found which torrents have one real file."""
+    connection.execute("CREATE INDEX stamps_of_inode ON stamps (inode)")
+
+
 MIGRATIONS: Final[tuple[Callable[[sqlite3.Connection], None], ...]] = (
     _create,
     _add_dht_nodes,
     _add_manager_tables,
     _add_moves,
     _add_change_times,
+    _add_index_of_inodes,
 )
 """``MIGRATIONS[n]`` makes a database of version n one of version n + 1."""
 

@@ -410,6 +410,35 @@ class StorageManager:
         """Return those of the files that are not on disk as the torrent's."""
         return {index for index in file_indices if not self._is_own(index)}
 
+    def taken_files(self) -> frozenset[int]:
+        """Return the files that were made or overwritten and are not in the database."""
+        return frozenset(self._files.taken)
+
+    @property
+    def has_unsaved_files(self) -> bool:
+        """Whether the database does not know yet that some files are the torrent's."""
+        return bool(self._files.unstamped())
+
+    def own_files(self) -> set[int]:
+        """Return the files on disk that are the torrent's."""
+        return self._files.own()
+
+    def parts(self, file_index: int) -> tuple[str, ...]:
+        """Return a file's path below the save path."""
+        return self._files.parts(file_index)
+
+    def listed(self, skipped: AbstractSet[int] | None = None) -> list[int]:
+        """Return the files that are wanted, or on disk as the torrent's.
+
+        ``skipped`` in place of those that are skipped now.
+        """
+        left_out = self.skipped if skipped is None else skipped
+        return [
+            index
+            for index, place in enumerate(self._places)
+            if place is not Place.NOWHERE and (index not in left_out or self._is_own(index))
+        ]
+
     def stamps_saved(self, stamps: Iterable[FileStamp]) -> None:
         """Remember that stamps are in the database."""
         self._files.stamps_saved(stamp.file_index for stamp in stamps)

@@ -90,6 +90,10 @@ class Progress:
     def _is_whole(self, pieces: range) -> bool:
         return self._here.find(0, pieces.start, pieces.stop) < 0
 
+    def lacks(self, file_index: int) -> bool:
+        """Return whether pieces of a file are not here."""
+        return self._file_left[file_index] > 0
+
     @property
     def is_complete(self) -> bool:
         """Whether every wanted piece is here."""

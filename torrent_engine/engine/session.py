@@ -139,6 +139,7 @@ class Session(SessionRest):
             raise
         self._has_run = True
         self.error = None
+        self._shared.file_registry.sessions.add(self.info_hash)
 
     def _check_start(self, signal: Signal) -> None:
         if self._is_closed:
@@ -249,6 +250,7 @@ class Session(SessionRest):
         """Forget a torrent that does not run; ``end`` says to a run which files are to go."""
         if self.metainfo is None:
             await self._while_open(self._recall_metadata)
+        self._shared.file_registry.sessions.discard(self.info_hash)
         metainfo, run = self.metainfo, self._run
         if metainfo is None:
             return
@@ -263,6 +265,7 @@ class Session(SessionRest):
     async def close(self) -> None:
         """Stop, then end the events; the Session cannot be started after that."""
         self._is_closed = True
+        self._shared.file_registry.sessions.discard(self.info_hash)
         if self._owner_watch is not None:
             self._owner_watch.cancel()
         await self.stop()

@@ -27,6 +27,7 @@ from torrent_engine.engine.disk_full import DiskFull
 from torrent_engine.engine.event_bus import EventBus
 from torrent_engine.engine.events import SessionCompleted
 from torrent_engine.engine.file_choice import renames
+from torrent_engine.engine.file_claims import FileClaims
 from torrent_engine.engine.idleness import Idleness
 from torrent_engine.engine.inheritance import Inheritance
 from torrent_engine.engine.owners import OWNER_CHANGED
@@ -100,7 +101,6 @@ class SessionRun:
         self._shared = shared
         self._trust = trust
         self._phase = anyio.CancelScope()
-        self._has_claimed = False
         self._started_s = shared.clock()
         config, metainfo = settings.config, settings.metainfo
         self.all_totals = SavedTotals(shared.store, metainfo.info_hash, settings.totals)
@@ -112,6 +112,14 @@ class SessionRun:
         self.torrent.picker.set_priorities(priorities)
         self._keeper = ResumeKeeper(
             shared.store, self.torrent.storage, metainfo, shared.config.disk, shared.clock
+        )
+        self._claims = FileClaims(
+            shared.file_registry,
+            shared.store,
+            self.torrent.storage,
+            self.progress,
+            self._keeper,
+            overwrite=config.overwrite,
         )
         self.transfer = Transfer(
             self.torrent,
@@ -169,6 +177,7 @@ class SessionRun:
         await settle_names(storage, shared.store, shared.name_foldings)
         await storage.open(create=not self._settings.config.check_only, makes_empty=False)
         try:
+            await self._claims.enter()
             self._apply(await keeper.plan(trust=self._trust))
             self.transfer.reads.open()
             try:
@@ -178,10 +187,17 @@ class SessionRun:
                 await self._save_last(self._keeper.close)
             if self.deletes_files or self.torrent.is_abandoned:
                 machine, removes_all = self._settings.machine, self.deletes_files
-                await remove_files(self.torrent, machine, keeper.earlier, removes_all=removes_all)
+                await remove_files(
+                    self.torrent,
+                    machine,
+                    keeper.earlier,
+                    removes_all=removes_all,
+                    shared=await self._claims.shared(),
+                )
                 await shared.store.remove(self._settings.metainfo.info_hash)
                 self.has_deleted_files = True
         finally:
+            self._claims.leave()
             with anyio.CancelScope(shield=True):
                 await self.transfer.reads.close()
                 await storage.close()
@@ -304,7 +320,7 @@ class SessionRun:
                         self.stop(REST)
                     await anyio.sleep_forever()
                 else:
-                    await self._guard(self._claim_files)
+                    await self._guard(self._claims.claim)
                     await self._transfer()
 
     async def _part_from_swarm(self) -> None:
@@ -348,17 +364,11 @@ class SessionRun:
         if self._settings.config.check_only:
             self.stop("checked")
         else:
-            await self._claim_files()
+            await self._claims.claim()
         is_complete = self.progress.is_complete
         self._settings.machine.fire(
             Signal.CHECK_DONE_COMPLETE if is_complete else Signal.CHECK_DONE_INCOMPLETE
         )
-
-    async def _claim_files(self) -> None:
-        """Take the files that are there, before the first write; raises what the storage does."""
-        if not self._has_claimed:
-            await self.torrent.storage.in_thread(self.torrent.storage.claim_files)
-            self._has_claimed = True
 
     async def _transfer(self) -> None:
         if self.failure is not None:
@@ -412,6 +422,8 @@ class SessionRun:
         metainfo = self._settings.metainfo
         pieces = await anyio.to_thread.run_sync(piece_priorities, metainfo, priorities)
         skipped = await anyio.to_thread.run_sync(skipped_by, priorities)
+        if self._claims.is_claimed:
+            await self._claims.check(skipped)
         await self.torrent.storage.set_skipped(skipped)
         self.progress.take(priorities, pieces)
         self.torrent.picker.set_priorities(pieces)

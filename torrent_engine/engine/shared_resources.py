@@ -19,6 +19,7 @@ import anyio.abc
 
 from torrent_engine.base.config import DiskConfig, PoolConfig, SharedConfig
 from torrent_engine.base.errors import LocalProtocolError
+from torrent_engine.disk.file_registry import FileRegistry
 from torrent_engine.disk.filesystem import NameFoldings
 from torrent_engine.disk.open_files import OpenFiles
 from torrent_engine.disk.state import StateStore
@@ -91,6 +92,7 @@ class SharedResources:
         pool, files = _within_descriptors(self.config.pool, disk)
         self.open_files = OpenFiles(files)
         self.name_foldings = NameFoldings()
+        self.file_registry = FileRegistry(self.name_foldings)
         self.connection_slots = ConnectionSlots(
             pool.max_connections, WaitingRoom(pool.max_half_open_incoming, clock)
         )

@@ -1,8 +1,8 @@
 """Owns one move of a torrent's files as others see it: its job, its events, who may end it."""
 
 import sqlite3
-from collections.abc import Callable, Mapping
-from contextlib import closing
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -116,8 +116,24 @@ class StorageMove:
         plan = await self._draw(wish)
         if plan.is_rename and not wish.names:
             return None, True
+        for save in await anyio.to_thread.run_sync(
+            self._check_places, plan, limiter=self._shared.disk_limiter
+        ):
+            with suppress(TorrentEngineError):  # it is told of that itself
+                await save()
         self._shared.jobs.update(self._job_id, total_bytes=plan.total_bytes)
         return plan, await Relocation(self._shared.store, plan, self._hooks).begin()
+
+    def _check_places(self, plan: MovePlan) -> list[Callable[[], Awaitable[None]]]:
+        """Raise FileInUseError if another torrent lists a file where one is to go.
+
+        Returns what lets the database know which of the files other torrents have, too.
+        """
+        registry = self._shared.file_registry
+        places = [Path(plan.target).joinpath(*item.new) for item in plan.items]
+        registry.check_places(self._info_hash, places)
+        old = [Path(plan.source).joinpath(*item.old) for item in plan.items]
+        return registry.unsaved_at(self._info_hash, old)
 
     async def _draw(self, wish: MoveWish) -> MovePlan:
         """Look at both places and say what is to be done; raises what ``draw_plan`` does."""

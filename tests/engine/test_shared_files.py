@@ -1,0 +1,250 @@
+"""Two torrents that list one real file: one writes, several may read, none removes another's."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from tests.support.managers import manager
+from tests.support.swarm import content, files_below, reach, resources, seed, state_of, until
+from tests.support.torrents import make_torrent, payload_of, write_files
+from torrent_engine.base.config import SessionConfig
+from torrent_engine.base.errors import FileExistsStorageError, FileInUseError, SessionError
+from torrent_engine.codec.metainfo import Metainfo
+from torrent_engine.engine.session import Session
+from torrent_engine.engine.shared_resources import SharedResources
+from torrent_engine.engine.states import State
+
+pytestmark = pytest.mark.anyio
+
+KIB = 1024
+DATA = {"one": payload_of(100_000, 1), "two": payload_of(90_000, 2)}
+A, A_DATA = make_torrent(DATA, piece_bytes=16 * KIB)
+B, B_DATA = make_torrent({**DATA, "one": payload_of(100_000, 3)}, piece_bytes=32 * KIB)
+SAME, SAME_DATA = make_torrent(DATA, piece_bytes=64 * KIB)
+
+
+class Swarm:
+    """Seeds of all torrents, and one process that has them or is to get them."""
+
+    def __init__(self, tmp_path: Path, shared: SharedResources, peers: Any) -> None:
+        self.shared = shared
+        self.out = tmp_path / "out"
+        self._peers = peers
+        self._stack = AsyncExitStack()
+
+    async def session(
+        self, metainfo: Metainfo, save_path: Path | None = None, **options: Any
+    ) -> Session:
+        config = SessionConfig(peers=self._peers[metainfo.info_hash], **options)
+        folder = save_path or self.out
+        session = await Session.create(metainfo, self.shared, save_path=folder, config=config)
+        self._stack.push_async_callback(session.close)
+        return session
+
+    async def whole(self, metainfo: Metainfo, save_path: Path | None = None) -> Session:
+        session = await self.session(metainfo, save_path)
+        await session.start()
+        await reach(session, State.SEEDING)
+        return session
+
+
+@pytest.fixture
+async def swarm(tmp_path: Path) -> AsyncIterator[Swarm]:
+    async with AsyncExitStack() as stack:
+        peers = {}
+        for number, (metainfo, data) in enumerate([(A, A_DATA), (B, B_DATA), (SAME, SAME_DATA)]):
+            folder = tmp_path / f"seed {number}"
+            _, address = await stack.enter_async_context(seed(folder, metainfo, data))
+            peers[metainfo.info_hash] = (address,)
+        shared = await stack.enter_async_context(resources(tmp_path / "leech"))
+        swarm = Swarm(tmp_path, shared, peers)
+        await stack.enter_async_context(swarm._stack)
+        yield swarm
+
+
+async def refused(session: Session) -> FileInUseError:
+    await session.start()
+    with pytest.raises(SessionError) as caught:
+        await session.wait_stopped()
+    error = caught.value.__cause__
+    assert isinstance(error, FileInUseError)
+    return error
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+async def test_a_second_writer_of_a_seeded_file_is_refused(swarm: Swarm, overwrite: bool) -> None:
+    first = await swarm.whole(A)
+    second = await swarm.session(B, overwrite=overwrite)
+    error = await refused(second)
+    assert Path(error.path).name == "one"
+    assert error.info_hash == A.info_hash
+    await second.cancel(delete_files=True)
+    assert state_of(first) is State.SEEDING
+    assert content(A, swarm.out) == A_DATA
+
+
+async def test_of_two_that_begin_at_once_one_gets_the_files(swarm: Swarm) -> None:
+    first, second = await swarm.session(A), await swarm.session(B)
+    errors: list[SessionError] = []
+
+    async def run(session: Session) -> None:
+        await session.start()
+        try:
+            with anyio.fail_after(30):
+                await session.wait(State.SEEDING)
+        except FileExistsStorageError:
+            errors.append(SessionError())
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(run, first)
+        tasks.start_soon(run, second)
+    assert len(errors) == 1
+    winner, data = (A, A_DATA) if state_of(first) is State.SEEDING else (B, B_DATA)
+    assert content(winner, swarm.out) == data
+
+
+@pytest.mark.parametrize("way", ["link to the folder", "dots", "a folder further in"])
+async def test_other_spellings_of_a_path_are_the_same_path(swarm: Swarm, way: str) -> None:
+    first = await swarm.session(A, max_download_bytes_per_s=1)
+    await first.start()
+    await reach(first, State.DOWNLOADING)
+    link = swarm.out.parent / "link"
+    link.symlink_to(swarm.out)
+    if way == "a folder further in":
+        single, _ = make_torrent(payload_of(50_000, 9), name="one")
+        second = await Session.create(
+            single, swarm.shared, save_path=link / "payload", config=SessionConfig()
+        )
+    else:
+        folder = link if way == "link to the folder" else swarm.out / ".." / "out"
+        second = await swarm.session(B, folder)
+    async with second:
+        with pytest.raises(FileInUseError):
+            await second.wait(State.SEEDING)
+    await first.cancel(delete_files=True)
+
+
+async def test_names_that_differ_in_case_are_two_files_here(swarm: Swarm, tmp_path: Path) -> None:
+    names = {"ONE": payload_of(40_000, 7)}
+    other, data = make_torrent(names)
+    first = await swarm.session(A, max_download_bytes_per_s=1)
+    await first.start()
+    await reach(first, State.DOWNLOADING)
+    async with seed(tmp_path / "other seed", other, data) as (_, address):
+        config = SessionConfig(peers=(address,))
+        async with await Session.create(
+            other, swarm.shared, save_path=swarm.out, config=config
+        ) as second:
+            await reach(second, State.SEEDING)
+
+
+async def test_two_torrents_of_equal_content_share_it_and_the_last_removes_it(
+    swarm: Swarm,
+) -> None:
+    first, second = await swarm.whole(A), await swarm.whole(SAME)
+    assert second.stats().downloaded_bytes == 0
+    await second.cancel(delete_files=True)
+    assert content(A, swarm.out) == A_DATA
+    assert state_of(first) is State.SEEDING
+    await first.cancel(delete_files=True)
+    assert files_below(swarm.out) == set()
+
+
+async def test_the_first_of_two_that_share_leaves_the_files_to_the_other(swarm: Swarm) -> None:
+    first, second = await swarm.whole(A), await swarm.whole(SAME)
+    await second.stop()  # known to the database only
+    await first.cancel(delete_files=True)
+    assert content(SAME, swarm.out) == SAME_DATA
+    await second.start()
+    await reach(second, State.SEEDING)
+    await second.cancel(delete_files=True)
+    assert files_below(swarm.out) == set()
+
+
+async def test_a_shared_file_that_is_damaged_is_not_repaired_under_the_other(
+    swarm: Swarm,
+) -> None:
+    first, second = await swarm.whole(A), await swarm.whole(SAME)
+    with (swarm.out / "payload/one").open("r+b") as file:
+        file.write(b"damaged")
+    await second.recheck()
+    with pytest.raises(FileInUseError):
+        await second.wait(State.SEEDING)
+    assert state_of(first) is State.SEEDING
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+async def test_a_stopped_torrent_of_a_manager_keeps_its_files(
+    tmp_path: Path, overwrite: bool
+) -> None:
+    out = tmp_path / "out"
+    write_files(A, A_DATA, out)
+    async with manager(tmp_path) as many:
+        first = await many.add_torrent_file(A, save_path=out)
+        await reach(first, State.SEEDING)
+        await first.stop()
+        second = await many.add_torrent_file(B, save_path=out, overwrite=overwrite)
+        with pytest.raises(FileExistsStorageError):
+            await second.wait(State.SEEDING)
+        await many.remove_torrent(B.info_hash, delete_files=True)
+        assert content(A, out) == A_DATA
+
+
+async def test_what_was_once_downloaded_may_be_overwritten_and_is_not_taken_back(
+    swarm: Swarm,
+) -> None:
+    first = await swarm.whole(A)
+    await first.close()
+    second = await swarm.session(B, overwrite=True)
+    await second.start()
+    await reach(second, State.SEEDING)
+    await second.stop()
+    again = await swarm.session(A)
+    await again.start()
+    with pytest.raises(FileExistsStorageError):
+        await again.wait(State.SEEDING)
+    assert content(B, swarm.out) == B_DATA
+
+
+async def test_a_file_made_anew_in_the_place_of_another_torrents_is_resumed(
+    swarm: Swarm,
+) -> None:
+    """The user removed the first; the inode may well be the same one."""
+    first = await swarm.whole(A)
+    await first.close()
+    for name in DATA:
+        (swarm.out / "payload" / name).unlink()
+    second = await swarm.session(B, max_download_bytes_per_s=200 * KIB)
+    await second.start()
+    await until(lambda: second.stats().pieces_have)
+    await second.stop()
+    second.set_rate_limits(download_bytes_per_s=0)
+    await second.start()
+    await reach(second, State.SEEDING)
+    await second.cancel(delete_files=True)
+    assert files_below(swarm.out) == set()
+
+
+async def test_a_move_leaves_files_that_another_torrent_has(swarm: Swarm, tmp_path: Path) -> None:
+    first, second = await swarm.whole(A), await swarm.whole(SAME)
+    await first.move_storage(tmp_path / "new")
+    assert content(A, tmp_path / "new") == A_DATA
+    assert content(SAME, swarm.out) == SAME_DATA
+    assert state_of(second) is State.SEEDING
+    await first.cancel(delete_files=True)
+    assert content(SAME, swarm.out) == SAME_DATA
+
+
+async def test_nothing_is_moved_to_where_another_torrent_will_write(swarm: Swarm) -> None:
+    elsewhere = swarm.out.parent / "elsewhere"
+    first = await swarm.whole(A, elsewhere)
+    second = await swarm.session(B, max_download_bytes_per_s=1)
+    await second.start()
+    await reach(second, State.DOWNLOADING)
+    with pytest.raises(FileInUseError):
+        await first.move_storage(swarm.out)
+    assert content(A, elsewhere) == A_DATA
