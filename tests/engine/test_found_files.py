@@ -84,8 +84,16 @@ async def test_a_skipped_file_that_was_there_is_not_written_adopted_or_removed(
         await reach(session, State.SEEDING)
         assert mine.read_bytes() == MINE
         assert is_whole(session)
+        for _ in range(2):
+            await session.stop()
+            await session.start()
+            await reach(session, State.SEEDING)
+        await session.move_storage(tmp_path / "elsewhere")
+        await session.rename_file(1, "payload/renamed")
+        await session.move_storage(tmp_path / "out")
         await session.cancel(delete_files=True)
     assert files_below(tmp_path / "out") == {"payload/b.bin"}
+    assert files_below(tmp_path / "elsewhere") == set()
     assert mine.read_bytes() == MINE
 
 

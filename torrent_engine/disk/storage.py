@@ -345,7 +345,7 @@ class StorageManager:
             for index in self._layout.files_of_piece(piece, geometry):
                 if not book.is_known(index):
                     indices.add(index)
-        return [book.take(stamp) for stamp in self._files.stamps(indices & self._files.present)]
+        return [book.take(stamp) for stamp in self._files.stamps(indices & self._files.own())]
 
     @property
     def has_new_stamps(self) -> bool:
