@@ -70,12 +70,15 @@ class FileClaims:
 
     async def check(self, skipped: AbstractSet[int]) -> None:
         """Raise FileInUseError if files are to be written to that another torrent has."""
-        listing, writes = self._listing, self._writes(skipped)
+        listing, writes = self._listing, set[int]()
         if listing is None:
             return
-        await self._storage.in_thread(
-            lambda: self._registry.claim(listing, writes, self._progress.lacks)
-        )
+
+        def claim() -> None:
+            writes.update(i for i in self._storage.listed(skipped) if self._progress.lacks(i))
+            self._registry.claim(listing, writes, self._progress.lacks)
+
+        await self._storage.in_thread(claim)
         for save in self._registry.unsaved(listing):
             with suppress(TorrentEngineError):  # it is told of that itself
                 await save()
@@ -96,11 +99,6 @@ class FileClaims:
         for index in sorted(found):
             logger.info("%s stays: another torrent lists it", self._storage.path_of(index))
         return found
-
-    def _writes(self, skipped: AbstractSet[int]) -> set[int]:
-        """Return the files of which pieces are lacking that may be wanted."""
-        lacking = (i for i in self._storage.listed(skipped) if self._progress.lacks(i))
-        return set(lacking)
 
     async def _shared(self, indices: Iterable[int]) -> list[SharedFile]:
         """Return which of the files other torrents have, by the database."""

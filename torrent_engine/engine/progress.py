@@ -92,7 +92,9 @@ class Progress:
 
     def lacks(self, file_index: int) -> bool:
         """Return whether pieces of a file are not here."""
-        return self._file_left[file_index] > 0
+        return not self._is_whole(
+            self._metainfo.layout.pieces_of(file_index, self._metainfo.geometry)
+        )
 
     @property
     def is_complete(self) -> bool:
