@@ -49,7 +49,13 @@ from torrent_engine.net.port_mapping import PortMapper
 from torrent_engine.net.tracker_client import TrackerClient
 from torrent_engine.net.waiting_room import WaitingRoom
 from torrent_engine.policy.bans import BanList
-from torrent_engine.policy.descriptors import files_within, links_within, needed_descriptors
+from torrent_engine.policy.descriptors import (
+    BASE,
+    files_within,
+    links_within,
+    needed_descriptors,
+    reserved_descriptors,
+)
 from torrent_engine.policy.dial_limiter import DialLimiter
 from torrent_engine.policy.own_address import OwnAddress
 from torrent_engine.protocol.wire.buffers import BufferPool
@@ -368,6 +374,7 @@ def _within_descriptors(pool: PoolConfig, disk: DiskConfig) -> tuple[PoolConfig,
     wanted = (pool.max_connections or MAX_RAISED) + pool.max_half_open_incoming
     limit = raise_descriptor_limit(needed_descriptors(wanted, disk.max_open_files))
     links = links_within(limit, pool.max_connections)
-    newcomers = min(pool.max_half_open_incoming, max(links // 4, 1))
+    left = limit - reserved_descriptors(limit) - BASE - links
+    newcomers = min(pool.max_half_open_incoming, max(left, links // 4, 1))
     pool = replace(pool, max_connections=links, max_half_open_incoming=newcomers)
     return pool, files_within(limit, disk.max_open_files)
