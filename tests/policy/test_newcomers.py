@@ -10,6 +10,7 @@ from torrent_engine.policy.end_game import (
 from torrent_engine.policy.newcomers import (
     FIRST_BLOCKS,
     FREE_BLOCKS,
+    PROBE_AGAIN_S,
     PROBE_S,
     Newcomers,
 )
@@ -77,6 +78,18 @@ def test_b6_much_that_is_bad_leaves_newcomers_one_piece_now_and_then() -> None:
     scene.pass_(100_000)
     assert scene.newcomers.is_calm
     assert scene.newcomers.most_new("b", NOW) == 1
+
+
+def test_b6_who_wastes_a_trial_comes_after_the_others() -> None:
+    scene = Scene()
+    scene.newcomers.has_proven = True
+    scene.newcomers.blocks_per_s = 1e9
+    scene.fail(10 * FREE_BLOCKS)
+    scene.begin("silent")
+    scene.theirs.clear()  # it was snubbed
+    assert scene.newcomers.most_new("silent", NOW + PROBE_S) == 0
+    assert scene.newcomers.most_new("other", NOW + PROBE_S) == 1
+    assert scene.newcomers.most_new("silent", NOW + PROBE_AGAIN_S) == 1
 
 
 def test_b6_newcomers_together_are_given_no_more_than_may_be_bad() -> None:

@@ -17,6 +17,7 @@ FREE_PIECES: Final = 4
 BAD_SHARE: Final = 0.05  # ours: of the good blocks; as many may be bad
 PROBE_S: Final = 2.0  # ours: one newcomer gets a piece as often, whatever the others did
 MAX_PROBE_S: Final = 30.0
+PROBE_AGAIN_S: Final = 60.0  # ours: others come first, before the same one gets another
 PROBE_PART: Final = 20.0  # ours: a probe costs at most this part of what comes meanwhile
 
 
@@ -35,6 +36,7 @@ class Newcomers:
         self._piece_blocks = blocks_per_piece
         self._trials: dict[Hashable, set[int]] = {}
         self._next_probe_s = float("-inf")
+        self._again_s: dict[Hashable, float] = {}
         self.has_proven = False
         """Whether a proven peer can be asked now."""
         self.blocks_per_s = 0.0
@@ -61,12 +63,15 @@ class Newcomers:
         more = self._bad_blocks_allowed() - self._suspicion.failed_blocks - on_trial
         if more >= self._piece_blocks:
             return min(room, int(more) // self._piece_blocks)
-        return 1 if now >= self._next_probe_s else 0
+        if now < self._next_probe_s or now < self._again_s.get(key, now):
+            return 0
+        return 1
 
     def begun(self, key: Hashable, piece: int, now: float) -> None:
         """Record that a newcomer was given a piece."""
         self._trials.setdefault(key, set()).add(piece)
         if self.has_proven:
+            self._again_s[key] = now + PROBE_AGAIN_S
             piece_s = self._piece_blocks / self.blocks_per_s if self.blocks_per_s else 0.0
             self._next_probe_s = now + min(max(PROBE_PART * piece_s, PROBE_S), MAX_PROBE_S)
 
@@ -84,3 +89,4 @@ class Newcomers:
     def forget(self, key: Hashable) -> None:
         """Record that a peer is no newcomer any more, or is gone."""
         self._trials.pop(key, None)
+        self._again_s.pop(key, None)
