@@ -1,5 +1,6 @@
 # ruff: noqa: ASYNC240 - a test may block
 import os
+import shutil
 import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -9,7 +10,7 @@ import anyio
 import pytest
 
 from tests.disk.helpers import CONFIG, FakeClock, kept, put_all, put_piece
-from tests.support.torrents import make_torrent, payload_of, write_files
+from tests.support.torrents import PIECE_BYTES, make_torrent, payload_of, write_files
 from torrent_engine.base.errors import ForeignFileError, StateDatabaseError, StorageError
 from torrent_engine.disk import file_storage, resume
 from torrent_engine.disk.resume import ResumeKeeper
@@ -581,3 +582,46 @@ async def test_without_progress_the_record_says_which_files_were_found(
             storage.claim_files()
         await storage.delete_files()
     assert [path.name for path in (save_path / "payload").iterdir()] == [mine.name]
+
+
+async def test_a_file_of_the_torrent_that_is_skipped_now_is_found_where_it_is(
+    store: StateStore, save_path: Path
+) -> None:
+    async with kept(METAINFO, save_path, store, skipped={1, 2}) as (storage, keeper):
+        await keeper.plan()
+        storage.claim_files()
+        write_pieces(storage, keeper, [0, 1, 2, 5])  # the part-file has the ends of b, and some c
+        await storage.set_skipped({2})
+        write_pieces(storage, keeper, [3, 4])
+        await keeper.flush()
+    async with kept(METAINFO, save_path, store, skipped={1, 2}) as (storage, keeper):
+        plan = await keeper.plan()
+        assert plan.verified.count == 6
+        found = bytearray(2 * PIECE_BYTES)
+        await storage.read(3 * PIECE_BYTES, memoryview(found))
+        assert found == PAYLOAD[3 * PIECE_BYTES : 5 * PIECE_BYTES]
+    os.utime(save_path / "payload" / "b", ns=(1, 1))
+    plan = await plan_again(store, save_path, skipped={1, 2})
+    assert {3, 4} <= set(plan.to_check)
+
+
+async def test_f5_files_that_were_made_before_a_power_cut_are_the_torrents(
+    store: StateStore, save_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (save_path / "payload").mkdir(parents=True)
+    (save_path / "payload" / "a").write_bytes(b"theirs" * 6_000)
+    async with kept(METAINFO, save_path, store, skipped={0}) as (storage, keeper):
+        await keeper.plan()
+        await keeper.flush()
+        await keeper.commit()
+        for name in ("b", "c"):
+            (save_path / "payload" / name).write_bytes(b"half of a page")
+    shutil.rmtree(tmp_path / "state" / "journals")
+    reboot(monkeypatch)
+    async with kept(METAINFO, save_path, store) as (storage, keeper):
+        await keeper.plan()
+        with pytest.raises(ForeignFileError, match="/a"):
+            storage.claim_files()
+    async with kept(METAINFO, save_path, store, skipped={0}) as (storage, keeper):
+        await keeper.plan()
+        storage.claim_files()

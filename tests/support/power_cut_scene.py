@@ -278,15 +278,42 @@ class Judge:
             await storage.open()
             keeper = ResumeKeeper(store, storage, METAINFO, CONFIG)
             plan = await keeper.plan()
-            self._compare(state, storage, set(plan.verified.present()), plan.to_check)
+            verified = set(plan.verified.present())
+            right = await self._found_right(keeper, storage, plan.to_check)
+            await storage.in_thread(storage.claim_files)
+            self._compare(state, storage, verified, plan.to_check, set(right))
+            if unread := {piece for piece in right if not self._is_right(storage, piece)}:
+                self.judged.false_haves.append(f"{state.about}: {sorted(unread)} were hashed")
             keeper.abandon()
             await storage.close()
 
+    async def _found_right(
+        self, keeper: ResumeKeeper, storage: StorageManager, to_check: list[int]
+    ) -> set[int]:
+        """Hash what is to be hashed; return what is right."""
+        right: set[int] = set()
+
+        def on_result(piece: int, is_right: bool) -> None:
+            keeper.piece_checked(piece, is_right)
+            if is_right:
+                right.add(piece)
+
+        await check_pieces(
+            storage, METAINFO, to_check, limiter=self.limiter, threads=1, on_result=on_result
+        )
+        return right
+
     def _compare(
-        self, state: CrashState, storage: StorageManager, verified: set[int], to_check: list[int]
+        self,
+        state: CrashState,
+        storage: StorageManager,
+        verified: set[int],
+        to_check: list[int],
+        right: set[int],
     ) -> None:
-        right = {piece for piece in (*verified, *to_check) if self._is_right(storage, piece)}
-        if wrong := verified - right:
+        believed = {piece for piece in verified if self._is_right(storage, piece)}
+        right |= believed
+        if wrong := verified - believed:
             self.judged.false_haves.append(f"{state.about}: {sorted(wrong)}")
         noted = [mark[1] for mark in state.marks if mark[0] == "durable"]
         safe: frozenset[int] = noted[-1] if noted else frozenset()

@@ -104,10 +104,8 @@ class ResumeKeeper:
     async def _plan(self, *, trust: bool) -> StartPlan:
         record = await self._store.load(self._metainfo.info_hash)
         noted = self._open_journal()
-        seen, plan = await self._look(record if trust else None, noted)
         is_same_place = record is not None and record.save_path == self._save_path
-        if record is not None and is_same_place:
-            self._adopt(record, seen)
+        seen, plan = await self._look(record, noted, trust=trust)
         self._start_from(plan, record)
         self._storage.stamps_known(seen.stamps.values())
         self._storage.doubt_files(plan.doubtful_files)
@@ -165,14 +163,18 @@ class ResumeKeeper:
         return Noted(frozenset(pieces), journal.noted_ns)
 
     async def _look(
-        self, record: TorrentRecord | None, noted: Noted
+        self, record: TorrentRecord | None, noted: Noted, *, trust: bool
     ) -> tuple[FilesSeen, StartPlan]:
         """Look at the files and plan, in a thread: there may be very many."""
         found: list[tuple[FilesSeen, StartPlan]] = []
 
         def look() -> None:
             seen = self._see()
-            found.append((seen, self._make_plan(record, noted, seen)))
+            if record is not None and record.save_path == self._save_path:
+                self._adopt(record, seen)
+                self._storage.place_skipped()
+                seen = replace(seen, kept_as_files=self._kept_as_files())  # a skipped one perhaps
+            found.append((seen, self._make_plan(record if trust else None, noted, seen)))
 
         await self._storage.in_thread(look)
         return found[0]
@@ -183,12 +185,15 @@ class ResumeKeeper:
         storage.look_again()
         return FilesSeen(
             stamps={stamp.file_index: stamp for stamp in storage.file_stamps()},
-            kept_as_files=frozenset(filter(storage.is_file, range(len(metainfo.files)))),
+            kept_as_files=self._kept_as_files(),
             has_piece=lambda piece: storage.has_data(
                 geometry.piece_offset(piece), geometry.piece_length(piece)
             ),
             taken_out=frozenset(storage.taken_out),
         )
+
+    def _kept_as_files(self) -> frozenset[int]:
+        return frozenset(filter(self._storage.is_file, range(len(self._metainfo.files))))
 
     def _make_plan(self, record: TorrentRecord | None, noted: Noted, seen: FilesSeen) -> StartPlan:
         planner = Planner(self._metainfo, seen)
@@ -222,14 +227,15 @@ class ResumeKeeper:
     def _adopt(self, record: TorrentRecord, seen: FilesSeen) -> None:
         """Take the files as the torrent's own that the database says are.
 
-        They were when it was last saved; or they were made since, which the journal knows; or
-        nobody remembers more than which files were there before the torrent.
+        They were when it was last saved; or they were made since, which the journal knows; or, as
+        after a power cut, nobody remembers more than which files were there before the torrent.
         """
         old, now = record.stamps, seen.stamps
         own = {index for index in old if index in now and old[index].inode == now[index].inode}
         if self._journal is not None:
             own |= self._journal.files()
-        if record.progress is None:
+        progress = record.progress
+        if progress is None or not (progress.is_clean or progress.boot_id == self._boot_id):
             found = Earlier.from_record(record, self._metainfo).found_files
             own |= now.keys() - self._storage.skipped - old.keys() - found
         self._storage.adopt_files(own)

@@ -452,6 +452,11 @@ class StorageManager:
         for index in file_indices:
             self._files.adopt(index)
 
+    def place_skipped(self) -> None:
+        """Find skipped files where they are, after the torrent's own were adopted; blocking."""
+        with self._files.lock:
+            self._place_skipped()
+
     def adopt_piece(self, piece: int) -> None:
         """Remember that a piece was found right, which may prove that files are the torrent's."""
         if self._files.found.foreign:
