@@ -19,6 +19,7 @@ from torrent_engine.codec.bencode import decode
 from torrent_engine.net import embedded_tracker
 from torrent_engine.net.embedded_tracker import EmbeddedTracker
 from torrent_engine.net.http_client import HttpClient
+from torrent_engine.net.pace import Pace
 from torrent_engine.net.tracker_client import open_tracker_client
 from torrent_engine.net.tracker_http import serve_http
 from torrent_engine.protocol.tracker.announce import (
@@ -236,7 +237,7 @@ def test_a14_any_bytes_are_survived_by_the_http_server():
     @given(st.lists(PIECES, max_size=8))
     def survives(chunks):
         stream = MemoryStream(chunks)
-        anyio.run(partial(serve_http, stream, handle, request_timeout_s=5.0))
+        anyio.run(partial(serve_http, stream, handle, request_timeout_s=5.0, pace=Pace(0)))
         assert stream.answer == b"" or stream.answer.startswith(b"HTTP/1.1 ")
 
     survives()
@@ -269,6 +270,25 @@ async def test_b5_connections_past_the_cap_are_closed(monkeypatch):
         assert await talk(tracker) == b""
         await first.send(get("/stats"))
         assert (await first.receive()).startswith(b"HTTP/1.1 200")
+
+
+async def test_b5_requests_of_one_address_wait_their_turn(monkeypatch):
+    monkeypatch.setattr(embedded_tracker, "MAX_REQUESTS_PER_S", 0.01)
+    async with EmbeddedTracker("127.0.0.1") as tracker:
+        async with await anyio.connect_tcp("127.0.0.1", tracker.port) as first:
+            await first.send(get("/stats") * 50)
+            assert (await first.receive()).startswith(b"HTTP/1.1 200")
+            await until(lambda: tracker._paces["127.0.0.1"]._lock.statistics().locked)
+            async with await anyio.connect_tcp(
+                "127.0.0.1", tracker.port, local_host="127.0.0.2"
+            ) as other:
+                await other.send(get("/stats"))
+                with anyio.fail_after(5):
+                    assert (await other.receive()).startswith(b"HTTP/1.1 200")
+            with anyio.move_on_after(0.05) as silence:
+                await first.receive()
+            assert silence.cancelled_caught
+        assert tracker.stats().refused == 0
 
 
 @needs_ipv6

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
 from typing import Final
+from weakref import WeakValueDictionary
 
 import anyio
 import anyio.abc
@@ -20,12 +21,15 @@ from anyio.abc import SocketAttribute
 
 from torrent_engine.base.errors import NetworkError
 from torrent_engine.base.ids import PeerAddress
+from torrent_engine.base.operators import operator_of
+from torrent_engine.net.pace import Pace
 from torrent_engine.net.tracker_http import serve_http
 from torrent_engine.net.waiting_room import WaitingRoom
 from torrent_engine.protocol.tracker.server import HttpAnswer, HttpTracker
 from torrent_engine.protocol.tracker.swarms import SwarmStore
 from torrent_engine.protocol.tracker.udp_server import UdpTracker
 
+MAX_REQUESTS_PER_S: Final = 300.0  # ours: of one operator over TCP; one takes 1 ms
 MAX_CONNECTIONS: Final = 500  # ours: over TCP; who has most gives way to a newcomer
 REQUEST_TIMEOUT_S: Final = 10.0  # ours: for one whole request with its wait
 _PORT_TRIES: Final = 20  # a free TCP port may be taken for UDP
@@ -74,6 +78,7 @@ class EmbeddedTracker:
         self._udp = UdpTracker(swarms, interval_s=interval_s, secret=secrets.token_bytes(32))
         self._request_timeout_s = request_timeout_s
         self._clock = clock
+        self._paces: WeakValueDictionary[str, Pace] = WeakValueDictionary()
         self._room = WaitingRoom(MAX_CONNECTIONS, clock)
         self._running: AbstractAsyncContextManager[None] | None = None
 
@@ -152,10 +157,18 @@ class EmbeddedTracker:
                 return
             try:
                 with scope:
-                    answer = partial(self._answer, source)
-                    await serve_http(stream, answer, request_timeout_s=self._request_timeout_s)
+                    await serve_http(
+                        stream,
+                        partial(self._answer, source),
+                        request_timeout_s=self._request_timeout_s,
+                        pace=self._pace_of(source),
+                    )
             finally:
                 self._room.left(source, ticket)
+
+    def _pace_of(self, source: PeerAddress) -> Pace:
+        """Return what all connections of whose address it is share, as long as there are any."""
+        return self._paces.setdefault(operator_of(source.host), Pace(MAX_REQUESTS_PER_S))
 
     def _answer(self, source: PeerAddress, target: bytes) -> HttpAnswer:
         return self._http.handle(target, source, now=self._clock())

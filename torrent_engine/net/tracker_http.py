@@ -11,6 +11,7 @@ import anyio
 import anyio.abc
 import h11
 
+from torrent_engine.net.pace import Pace
 from torrent_engine.protocol.tracker.server import HttpAnswer
 
 MAX_REQUEST_BYTES: Final = 16 * 1024  # row A14
@@ -31,12 +32,16 @@ Handler = Callable[[bytes], HttpAnswer]
 
 
 async def serve_http(
-    stream: anyio.abc.ByteStream, handle: Handler, *, request_timeout_s: float
+    stream: anyio.abc.ByteStream, handle: Handler, *, request_timeout_s: float, pace: Pace
 ) -> None:
-    """Answer requests until the client closes, breaks HTTP or is silent for too long."""
+    """Answer requests until the client closes, breaks HTTP or is silent for too long.
+
+    No request is read before it is its turn at ``pace``.
+    """
     connection = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_REQUEST_BYTES)
     with suppress(*_CLIENT_GONE):
         while True:
+            await pace.turn()
             with anyio.move_on_after(request_timeout_s) as time_limit:
                 answer = await _answer_to_request(connection, stream, handle)
                 if answer is None:
