@@ -1,5 +1,6 @@
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 
@@ -9,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from torrent_engine.base.config import BencodeLimits
-from torrent_engine.base.errors import BencodeError
+from torrent_engine.base.errors import BencodeError, MetainfoError
 from torrent_engine.codec.bencode import decode, decode_prefix, decode_with_spans, encode
+from torrent_engine.codec.metainfo import Metainfo
 
 MALFORMED = {
     "nothing": b"",
@@ -284,3 +286,51 @@ def test_encode_does_not_recurse() -> None:
     assert encode(value) == b"l" * 50_001 + b"e" * 50_001  # type: ignore[arg-type]
     while value:  # taken apart from the outside, or freeing it would recurse
         value = value[0]  # type: ignore[assignment]
+
+
+A3_NUMBERS: dict[str, bytes] = {
+    "a_million_digits": b"i" + b"9" * 10**6 + b"e",
+    "a_million_digits_below_zero": b"i-" + b"1" * 10**6 + b"e",
+    "a_million_zeros": b"i" + b"0" * 10**6 + b"e",
+    "no_end": b"i" + b"1" * 10**6,
+    "minus_zero": b"i-0e",
+    "two_zeros": b"i00e",
+    "leading_zero": b"i01e",
+    "nothing": b"ie",
+    "minus": b"i-e",
+    "plus": b"i+1e",
+    "space": b"i 1e",
+    "underscore": b"i1_0e",
+    "fraction": b"i1.5e",
+    "above_int64": b"i9223372036854775808e",
+    "below_int64": b"i-9223372036854775809e",
+    "string_of_100_gb": b"99999999999:",
+    "string_length_of_a_million_digits": b"9" * 10**6 + b":",
+    "string_length_with_zeros": b"0000000001:x",
+    "string_length_below_zero": b"-1:x",
+    "string_one_byte_short": b"5:spam",
+}
+
+
+@pytest.mark.parametrize("inside", [b"%b", b"l%be", b"d1:a%be", b"d4:infod6:lengthi1e4:name%bee"])
+@pytest.mark.parametrize("number", A3_NUMBERS.values(), ids=A3_NUMBERS.keys())
+def test_a3_hostile_numbers_and_lengths_are_refused_at_once(number: bytes, inside: bytes) -> None:
+    data = inside % number
+    start = time.thread_time()
+    for read in (decode, decode_prefix, decode_with_spans):
+        with pytest.raises(BencodeError):
+            read(data)
+    assert time.thread_time() - start < 1.0  # int() of a million digits takes many seconds
+
+
+@pytest.mark.parametrize("number", A3_NUMBERS.values(), ids=A3_NUMBERS.keys())
+def test_a3_hostile_lengths_of_files_are_refused(number: bytes) -> None:
+    entry = b"d6:length%b4:pathl1:aee" % number
+    data = b"d4:infod5:filesl%be4:name1:n12:piece lengthi16384e6:pieces20:%bee" % (entry, bytes(20))
+    with pytest.raises((BencodeError, MetainfoError)):
+        Metainfo.from_bytes(data)
+
+
+@pytest.mark.parametrize("number", [-(2**63), -1, 0, 1, 2**63 - 1])
+def test_a3_the_whole_range_of_64_bits_is_read(number: int) -> None:
+    assert decode(b"li%dee" % number) == [number]

@@ -251,3 +251,104 @@ def check_promises(metainfo: Metainfo) -> None:
     for path in stored:
         assert path[0] == metainfo.name
         assert not {"", ".", ".."} & set(path)
+
+
+def two_files(*, pad_bytes: int, **extra: Any) -> dict[str, Any]:
+    """Return a hybrid's v1 part: a file, the pad that BEP 52 wants behind it, another file."""
+    listed = [
+        {"length": 20_000, "path": ["a"]},
+        {"length": pad_bytes, "path": [".pad", str(pad_bytes)], "attr": "p"},
+        {"length": 5, "path": ["b"]},
+    ]
+    return {**HYBRID, "files": listed, **extra}
+
+
+HYBRID: dict[str, Any] = {
+    "name": "n",
+    "piece length": 16_384,
+    "meta version": 2,
+    "file tree": {"a": {"": {"length": 20_000, "pieces root": bytes(32)}}},
+    "pieces": bytes(60),
+}
+A12_REFUSED: dict[str, Any] = {
+    "v2_only": {key: value for key, value in HYBRID.items() if key != "pieces"},
+    "v2_only_with_files": {
+        key: value for key, value in two_files(pad_bytes=12_768).items() if key != "pieces"
+    },
+    "pieces_empty": two_files(pad_bytes=12_768, pieces=b""),
+    "pieces_no_string": two_files(pad_bytes=12_768, pieces=[bytes(20)] * 3),
+    "pieces_of_v2": two_files(pad_bytes=12_768, pieces=bytes(32)),
+    "a_piece_too_few": two_files(pad_bytes=12_768, pieces=bytes(40)),
+    "a_piece_too_many": two_files(pad_bytes=12_768, pieces=bytes(80)),
+    "version_0": two_files(pad_bytes=12_768, **{"meta version": 0}),
+    "version_3": two_files(pad_bytes=12_768, **{"meta version": 3}),
+    "version_text": two_files(pad_bytes=12_768, **{"meta version": "2"}),
+    "pad_below_zero": two_files(pad_bytes=-1),
+    "pad_beyond_64_bits": two_files(pad_bytes=2**63),
+    "pad_that_makes_the_total_too_long": two_files(pad_bytes=2**63 - 1),
+    "pads_alone_are_no_payload": {
+        **HYBRID,
+        "files": [{"length": 0, "path": [".pad", "0"], "attr": "p"}],
+        "pieces": b"",
+    },
+}
+
+
+@pytest.mark.parametrize("info", A12_REFUSED.values(), ids=A12_REFUSED.keys())
+def test_a12_hybrid_that_makes_no_sense_is_refused(info: dict[str, Any]) -> None:
+    with pytest.raises((MetainfoError, BencodeError)):
+        Metainfo.from_bytes(torrent_of(info))
+    with pytest.raises((MetainfoError, BencodeError)):
+        Metainfo.from_info_bytes(encode(info))
+
+
+@pytest.mark.parametrize("info", [A12_REFUSED["v2_only"], A12_REFUSED["v2_only_with_files"]])
+def test_a12_v2_only_is_refused_with_a_clear_error(info: dict[str, Any]) -> None:
+    with pytest.raises(MetainfoError, match=r"v2-only torrent \(BEP 52\)"):
+        Metainfo.from_bytes(torrent_of(info))
+
+
+def test_a12_the_v1_part_of_a_hybrid_is_what_counts() -> None:
+    metainfo = Metainfo.from_bytes(torrent_of(two_files(pad_bytes=12_768)))
+    assert metainfo.is_hybrid
+    assert [(entry.path[-1], entry.length_bytes) for entry in metainfo.files] == [
+        ("a", 20_000),
+        ("12768", 12_768),
+        ("b", 5),
+    ]
+    assert [metainfo.files.is_stored(index) for index in range(3)] == [True, False, True]
+
+
+PAD_TRICKS: dict[str, list[dict[str, Any]]] = {
+    "in_the_place_of_a_file": [
+        {"length": 16_379, "path": ["a"], "attr": "p"},
+        {"length": 5, "path": ["a"]},
+    ],
+    "in_the_place_of_a_folder": [
+        {"length": 16_379, "path": ["a"], "attr": "p"},
+        {"length": 5, "path": ["a", "b"]},
+    ],
+    "outside": [
+        {"length": 16_379, "path": ["..", "..", "etc"], "attr": "p"},
+        {"length": 5, "path": ["b"]},
+    ],
+    "a_link_too": [
+        {"length": 16_384, "path": ["l"], "attr": "pl", "symlink path": ["..", "x"]},
+        {"length": 16_384, "path": ["b"]},
+    ],
+    "executable": [
+        {"length": 16_379, "path": ["x"], "attr": "px"},
+        {"length": 5, "path": ["b"]},
+    ],
+}
+
+
+@pytest.mark.parametrize("listed", PAD_TRICKS.values(), ids=PAD_TRICKS.keys())
+def test_a12_a_pad_is_never_stored_and_moves_no_other_file(listed: list[dict[str, Any]]) -> None:
+    metainfo = Metainfo.from_bytes(torrent_of({**HYBRID, "files": listed, "pieces": bytes(20)}))
+    pad, other = metainfo.files
+    assert pad.is_pad
+    assert not metainfo.files.is_stored(0)
+    assert metainfo.files.is_stored(1)
+    assert other.path == ("n", *listed[1]["path"])
+    assert ".." not in pad.path

@@ -16,6 +16,7 @@ from torrent_engine.base.errors import SessionError
 from torrent_engine.codec.magnet import Magnet
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.disk.state import StateStore
+from torrent_engine.engine.progress import piece_priorities
 from torrent_engine.engine.session import Session
 from torrent_engine.engine.states import State
 from torrent_engine.engine.torrent_source import SMALL_TORRENT_BYTES, load_torrent
@@ -87,3 +88,34 @@ async def test_a4_a_stored_torrent_that_cannot_be_read_again_is_an_error(
         assert isinstance(session.error, SessionError)
         assert "state folder" in str(session.error)
         assert session.metainfo is None
+
+
+async def test_f11_very_many_files_are_chosen_in_a_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[int] = []
+
+    def noting(metainfo: Metainfo, priorities: tuple[int, ...]) -> bytes:
+        threads.append(threading.get_ident())
+        return piece_priorities(metainfo, priorities)
+
+    for module in ("progress", "session_life", "session_run"):
+        monkeypatch.setattr(f"torrent_engine.engine.{module}.piece_priorities", noting)
+    for module in ("session_life", "session_rest"):
+        monkeypatch.setattr(f"torrent_engine.engine.{module}.MANY_FILES", 2)
+    metainfo, payload = make_torrent({name: payload_of(40_000) for name in "abc"})
+    async with (
+        seed(tmp_path / "seed", metainfo, payload) as (_, address),
+        resources(tmp_path / "leech") as shared,
+    ):
+        threads.clear()
+        magnet = Magnet(metainfo.info_hash, peers=(address,), selected_files=(1,))
+        session = await Session.create(magnet, shared, save_path=tmp_path / "out")
+        async with session:
+            await reach(session, State.SEEDING)
+            assert session.config.file_priorities == (0, 4, 0)
+            await session.set_file_priorities((0, 4, 4))
+            await until(lambda: session.stats().completed_bytes > 80_000)
+    assert len(threads) == 2
+    assert threading.get_ident() not in threads
+    assert {path.name for path in (tmp_path / "out" / "payload").iterdir()} == {"b", "c"}

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import groupby
-from typing import Final
+from typing import Final, NamedTuple
 
 from torrent_engine.base.errors import ConfigError
 from torrent_engine.codec.bitfield import Bitfield, bits_of_flags
@@ -10,7 +10,15 @@ from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.policy.picker import DEFAULT_PRIORITY
 
 MAX_PRIORITY = 7
+MANY_FILES: Final = 10_000  # ours: what passes over more of them is done in a thread
 _IS_WANTED: Final = b"\0".ljust(256, b"\x01")
+
+
+class RankedPieces(NamedTuple):
+    """What :func:`piece_priorities` made of the priorities of the files."""
+
+    file_priorities: Sequence[int]
+    priorities: bytes
 
 
 class Progress:
@@ -30,15 +38,21 @@ class Progress:
         """A byte a piece: its priority."""
         self._here = bytearray(metainfo.piece_count)
 
-    def set_priorities(self, priorities: Sequence[int] | None) -> bytes:
+    def set_priorities(
+        self, priorities: Sequence[int] | None, ranked: RankedPieces | None = None
+    ) -> bytes:
         """Take one number a file, 0 (skip) to 7; return one a piece, that of its highest file.
 
-        Raises ConfigError for a wrong count or a number out of range. Call :meth:`recount` after.
+        ``ranked`` is what a thread made of the same numbers. Raises ConfigError for a wrong count
+        or a number out of range. Call :meth:`recount` after.
         """
         if priorities is None:
             priorities = (DEFAULT_PRIORITY,) * len(self._metainfo.files)
         check_priorities(self._metainfo, priorities)
-        pieces = piece_priorities(self._metainfo, priorities)
+        if ranked is not None and ranked.file_priorities is priorities:
+            pieces = ranked.priorities
+        else:
+            pieces = piece_priorities(self._metainfo, priorities)
         self.take(priorities, pieces)
         return pieces
 

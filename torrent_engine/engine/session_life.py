@@ -26,6 +26,12 @@ from torrent_engine.engine.inheritance import Inheritance
 from torrent_engine.engine.kept_links import KeptLinks, no_link
 from torrent_engine.engine.kept_metadata import recall
 from torrent_engine.engine.metadata_run import FetchSettings, MetadataRun
+from torrent_engine.engine.progress import (
+    MANY_FILES,
+    RankedPieces,
+    check_priorities,
+    piece_priorities,
+)
 from torrent_engine.engine.session_run import BETWEEN, RunSettings, SessionRun
 from torrent_engine.engine.session_waiting import SessionWaiting
 from torrent_engine.engine.shared_resources import SharedResources
@@ -63,6 +69,7 @@ class SessionLife(SessionWaiting):
         self._rests: RestConfig | None = None
         """When it rests; None: never."""
         self._seeding = SeedingClock()
+        self._ranked: RankedPieces | None = None
         self._between: BetweenWork | None = None
         self._between_lock: anyio.Lock | None = None
 
@@ -96,6 +103,7 @@ class SessionLife(SessionWaiting):
         while self._stop_wanted is None:
             await self._finish_move()
             await self._load_stored()
+            await self._rank_pieces()
             if self._between is not None:  # nothing is awaited from here to the run
                 await self._do_work_between()
                 continue  # it may have left a move to be finished, and more work may have come
@@ -127,6 +135,16 @@ class SessionLife(SessionWaiting):
             if self._metainfo is None:
                 message = "its .torrent in the state folder is missing or damaged; add it again"
                 raise SessionError(message)
+
+    async def _rank_pieces(self) -> None:
+        """Work out which pieces the chosen files need; of very many files in a thread."""
+        metainfo, priorities = self._metainfo, self.config.file_priorities
+        self._ranked = None
+        if metainfo is None or priorities is None or len(priorities) < MANY_FILES:
+            return
+        check_priorities(metainfo, priorities)
+        pieces = await anyio.to_thread.run_sync(piece_priorities, metainfo, priorities)
+        self._ranked = RankedPieces(priorities, pieces)
 
     async def _run_once(self, metainfo: Metainfo) -> SessionRun | None:
         """Run once; return the run if its talk with the trackers is to go on after it."""
@@ -212,15 +230,26 @@ class SessionLife(SessionWaiting):
             await fetch.run()
             self._inheritance = fetch.inheritance
             if fetch.metainfo is not None:
-                self._learn(fetch.metainfo, settings.magnet)
+                await self._learn(fetch.metainfo, settings.magnet)
             elif fetch.stop_reason is not None:
                 self._stop_wanted = fetch.stop_reason
         finally:
             self._fetch = None
 
-    def _learn(self, metainfo: Metainfo, magnet: Magnet) -> None:
-        """Take the metadata: from now on this is a torrent as any other."""
-        self.config = choose_files(self.config, magnet, metainfo)
+    async def _learn(self, metainfo: Metainfo, magnet: Magnet) -> None:
+        """Take the metadata: from now on this is a torrent as any other.
+
+        Where there are very many files, they are chosen in a thread.
+        """
+        choose = partial(choose_files, magnet=magnet, metainfo=metainfo)
+        if len(metainfo.files) < MANY_FILES:
+            chosen = choose(self.config)
+        else:
+            before = None
+            while self.config is not before:  # it may be changed meanwhile
+                before = self.config
+                chosen = await anyio.to_thread.run_sync(choose, before)
+        self.config = chosen
         self._metainfo = metainfo
 
     async def _wait_for_room(self, error: DiskFullError) -> None:
@@ -252,6 +281,7 @@ class SessionLife(SessionWaiting):
             self._seeding,
             self._rests,
             lambda: self._run_users > 0 or bool(self._readings),
+            self._ranked,
         )
         run = SessionRun(settings, self._shared, trust=trust, inheritance=self._inheritance)
         self._edits.apply_to_trackers(run.transfer.trackers)
@@ -282,7 +312,7 @@ class SessionLife(SessionWaiting):
         if self._metainfo is None and self._magnet is not None and not self._is_stored:
             found = await recall(self._shared.store, self._magnet)
             if found is not None:
-                self._learn(found, self._magnet)
+                await self._learn(found, self._magnet)
 
     async def _while_open(self, work: Callable[[], Awaitable[None]]) -> None:
         """Do something with the shared resources for a torrent that does not run."""

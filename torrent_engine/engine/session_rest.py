@@ -9,6 +9,7 @@ from torrent_engine.base.config import RestConfig
 from torrent_engine.engine.connection_slots import SlotShare
 from torrent_engine.engine.inheritance import Inheritance
 from torrent_engine.engine.kept_links import KeptLinks, no_link
+from torrent_engine.engine.progress import MANY_FILES
 from torrent_engine.engine.resting import Rest, RestFacts, facts_of_new, facts_of_run
 from torrent_engine.engine.resting_links import RestingLinks
 from torrent_engine.engine.seeding_rules import rest_due_s, rest_reason, rules_of
@@ -76,7 +77,9 @@ class SessionRest(SessionLife):
             return False
         if self._edits.web_seeds_of(metainfo) or not self._trusts_resume:
             return False
-        if config.peers or config.renamed_files or config.check_only or config.metadata_only:
+        is_many = len(config.file_priorities or ()) >= MANY_FILES  # looked at in a thread
+        is_special = config.peers or config.renamed_files or config.check_only
+        if is_many or is_special or config.metadata_only:
             return False
         try:
             is_there = (self.save_path / metainfo.name).exists()  # all files lie below that

@@ -33,6 +33,7 @@ from torrent_engine.engine.inheritance import Inheritance
 from torrent_engine.engine.owners import OWNER_CHANGED
 from torrent_engine.engine.progress import (
     Progress,
+    RankedPieces,
     check_priorities,
     piece_priorities,
     skipped_by,
@@ -80,6 +81,8 @@ class RunSettings:
     """When the run ends for want of work; None: never."""
     is_needed: Callable[[], bool]
     """Whether somebody wants it to go on without work."""
+    ranked: RankedPieces | None = None
+    """The priorities of the pieces, if a thread has worked them out."""
 
 
 class SessionRun:
@@ -107,7 +110,7 @@ class SessionRun:
         self.progress = Progress(metainfo)
         rules = rules_of(config, shared.config.seeding)
         self.seeding = SeedingRules(rules, settings.seeding, self.all_totals, self.progress)
-        priorities = self.progress.set_priorities(config.file_priorities)
+        priorities = self.progress.set_priorities(config.file_priorities, settings.ranked)
         self.torrent = self._make_torrent()
         self.torrent.picker.set_priorities(priorities)
         self._keeper = ResumeKeeper(

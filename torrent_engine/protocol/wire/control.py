@@ -5,6 +5,7 @@ Source: BEP 3, BEP 5 (port), BEP 6, BEP 10, BEP 54. Lengths are checked before t
 
 import struct
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from torrent_engine.base.config import (
@@ -187,7 +188,13 @@ def _have_all(connection: "PeerConnection", _payload: memoryview) -> PeerEvent:
     need_fast(connection, "have all")
     charge_bitfield(connection)
     connection.is_bitfield_over = True
-    return PeerBitfield(Bitfield.full(connection.piece_count))
+    return PeerBitfield(_every_piece(connection.piece_count))
+
+
+@lru_cache(maxsize=8)
+def _every_piece(piece_count: int) -> Bitfield:
+    """Return a bitfield that all events share; nobody may change it."""
+    return Bitfield.full(piece_count)
 
 
 def _have_none(connection: "PeerConnection", _payload: memoryview) -> PeerEvent:
