@@ -32,7 +32,7 @@ async def test_one_key_takes_no_more_than_its_share_and_the_next_one_waits_not_a
         assert granted == {"greedy": 4}
         for key in ("a", "a", "b", "c"):
             tasks.start_soon(hold, key)
-        await settle()
+            await settle()
         assert granted == {"greedy": 4, "a": 2, "b": 1, "c": 1}
         tasks.cancel_scope.cancel()
     assert slots.used == 0

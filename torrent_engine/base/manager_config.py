@@ -53,7 +53,8 @@ class RestConfig:
     max_announces_per_s: float = 50.0
     """Announces of resting torrents that begin in one second; the rest wait their turn."""
     max_visitors: int = 200
-    """Links with torrents at rest, over all of them: who shook hands and wants nothing yet."""
+    """Links with torrents at rest, over all of them: who shook hands and wants nothing yet. No more
+    than :attr:`PoolConfig.max_half_open_incoming` in any case."""
     visit_s: float = 30.0
     """How long such a link may be."""
     max_wakes_per_s: float = 10.0

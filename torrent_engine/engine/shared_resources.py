@@ -114,7 +114,8 @@ class SharedResources:
         self.read_buffers = ReadBuffers()
         self.owners = Owners()
         self.rest_timers = RestTimers(clock)
-        self.resting_visitors = WaitingRoom(self.config.rest.max_visitors, clock)
+        visitors = min(self.config.rest.max_visitors, pool.max_half_open_incoming)
+        self.resting_visitors = WaitingRoom(visitors, clock)
         """Links with torrents at rest."""
         self.wake_gate = WakeGate(self.config.rest, clock)
         self.router = IncomingRouter(
