@@ -105,7 +105,6 @@ class SharedResources:
         self.bans = BanList(self.config.pool)
         self.dial_limiter = DialLimiter(self.config.pool)
         self.resolver = NameResolver(look_up)
-        """Looks all names up."""
         self.ip_filter = LiveIpFilter(self.config.network.ip_filter, self.resolver)
         self.own_address = OwnAddress()
         self.link_budget = LinkBudget(self.config.wire, clock)
