@@ -9,6 +9,8 @@ from typing import Final
 PER_FILE: Final = 2  # the file, and the mapping of it that a seed sends from
 OTHERS: Final = 8  # ours: a look-up of a name, a copy of the database, folders on the way to a file
 BASE: Final = 24  # measured: an idle process with one torrent, DHT and trackers included
+PER_TORRENT: Final = 3  # while it runs: its folder, its lock, its journal
+TORRENTS: Final = 400  # ours: so many may run at once before links become fewer
 MIN_RESERVED: Final = 16
 MAX_RESERVED: Final = OTHERS + 44 * PER_FILE  # forty open files, and some of torrents that begin
 MIN_FILES: Final = 4
@@ -32,5 +34,6 @@ def links_within(limit: int, wanted: int) -> int:
 
 
 def needed_descriptors(links: int, files: int) -> int:
-    """Return the limit under which so many links and files are to be had."""
-    return BASE + links + max(OTHERS + files * PER_FILE, MAX_RESERVED)
+    """Return the limit under which so many links and files are to be had, by many torrents."""
+    reserved = max(OTHERS + files * PER_FILE, MAX_RESERVED)
+    return BASE + links + reserved + TORRENTS * PER_TORRENT
