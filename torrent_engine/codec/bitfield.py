@@ -14,6 +14,7 @@ _REVERSED: Final = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 _BITS: Final = tuple(bytes(byte >> (7 - bit) & 1 for bit in range(8)) for byte in range(256))
 _FLIPPED: Final = bytes(255 - byte for byte in range(256))
 _DIGITS: Final = b"01".ljust(256)
+MANY_SHIFT: Final = 4
 FEW_PIECES: Final = 8  # ours: so many are put together by shifts, more by bytes
 _MASKS: Final = (128, 64, 32, 16, 8, 4, 2, 1)
 
@@ -25,7 +26,13 @@ def bits_of(pieces: Collection[int]) -> int:
         for piece in pieces:
             bits |= 1 << piece
         return bits
-    marks = bytearray((max(pieces) >> 3) + 1)
+    last = max(pieces)
+    if len(pieces) > last >> MANY_SHIFT:  # a byte for each piece is filled faster than its bit
+        flags = bytearray(last + 1)
+        for piece in pieces:
+            flags[piece] = 1
+        return bits_of_flags(flags)
+    marks = bytearray((last >> 3) + 1)
     for piece in pieces:
         marks[piece >> 3] |= 1 << (piece & 7)
     return int.from_bytes(marks, "little")

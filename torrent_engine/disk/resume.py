@@ -16,7 +16,7 @@ import anyio
 
 from torrent_engine.base.config import DiskConfig
 from torrent_engine.base.errors import DiskFullError, StorageError, TorrentEngineError
-from torrent_engine.codec.bitfield import Bitfield
+from torrent_engine.codec.bitfield import Bitfield, bits_of
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.disk.earlier_runs import Earlier, new_record
 from torrent_engine.disk.file_stamps import FileStamp
@@ -211,8 +211,10 @@ class ResumeKeeper:
     def _start_from(self, plan: StartPlan, record: TorrentRecord | None) -> None:
         self._have = plan.verified.copy()
         self._unchecked = Bitfield(self._metainfo.piece_count)
-        for piece in plan.to_check:
-            self._unchecked.set(piece)
+        if len(plan.to_check) == self._metainfo.piece_count:
+            self._unchecked = Bitfield.full(self._metainfo.piece_count)
+        elif plan.to_check:
+            self._unchecked = Bitfield.from_int(bits_of(plan.to_check), self._metainfo.piece_count)
         old_partial = set(record.partial) if record is not None else set()
         self._partial = set(plan.partial)
         self._partial_changes = dict.fromkeys(old_partial - self._partial, 0)

@@ -25,6 +25,9 @@ BEAT_S: Final = 0.05  # ours: at least as often as a lag of LATE_S must be seen
 REST_BEAT_S: Final = 0.5  # ours: the same while nobody is connected
 WARNING_INTERVAL_S: Final = 10.0  # ours: at most one warning in this time; the others are counted
 SHOWN_FRAMES: Final = 6  # ours: the innermost ones
+SHOWN_OF_THREADS: Final = 2
+SHOWN_THREADS: Final = 4
+_WAITING: Final = frozenset({"wait", "select", "poll", "accept", "get"})  # nothing is done there
 _BUCKETS: Final = 24  # of one power of two each, in milliseconds
 
 
@@ -117,16 +120,25 @@ class LoopWatch:
             due_s = self._due_s
             if due_s != seen_s and self._clock() >= due_s + LATE_S / 2:
                 seen_s = due_s
-                self._place = where(sys._current_frames().get(self._loop_thread))  # noqa: SLF001
+                self._place = self._look()
             elif due_s == seen_s:  # one look at each stall
                 self._ends.wait(LATE_S)
 
+    def _look(self) -> str:
+        """Return what the loop runs, and what other threads do: they may hold the interpreter."""
+        frames = sys._current_frames()  # noqa: SLF001 - there is no other way
+        places = [where(frames.pop(self._loop_thread, None))]
+        frames.pop(threading.get_ident(), None)
+        working = (frame for frame in frames.values() if frame.f_code.co_name not in _WAITING)
+        places += [f"a thread: {where(frame, SHOWN_OF_THREADS)}" for frame in working]
+        return "; ".join(places[:SHOWN_THREADS])
 
-def where(frame: "FrameType | None") -> str:
+
+def where(frame: "FrameType | None", limit: int = SHOWN_FRAMES) -> str:
     """Return the innermost calls of a thread as one line, the outer ones first."""
     if frame is None:
         return "not seen"
     calls = traceback.StackSummary.extract(
-        traceback.walk_stack(frame), limit=SHOWN_FRAMES, lookup_lines=False
+        traceback.walk_stack(frame), limit=limit, lookup_lines=False
     )
     return " > ".join(f"{each.name} ({each.filename}:{each.lineno})" for each in reversed(calls))

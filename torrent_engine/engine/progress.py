@@ -1,7 +1,8 @@
 """How much of a torrent is wanted and how much of that is here."""
 
 from collections.abc import Sequence
-from itertools import groupby
+from itertools import compress, groupby
+from operator import not_
 from typing import Final, NamedTuple
 
 from torrent_engine.base.errors import ConfigError
@@ -168,4 +169,4 @@ def check_priorities(metainfo: Metainfo, priorities: Sequence[int]) -> None:
 
 def skipped_by(priorities: Sequence[int]) -> frozenset[int]:
     """Return the files that these priorities leave out."""
-    return frozenset(index for index, priority in enumerate(priorities) if not priority)
+    return frozenset(compress(range(len(priorities)), map(not_, priorities)))
