@@ -16,6 +16,7 @@ import hashlib
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -96,6 +97,13 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--our-mib-per-s", type=float, default=30, help="limit of our seed")
     parser.add_argument("--flood-kib-per-s", type=int, default=64, help="of each that floods")
     parser.add_argument("--limit-s", type=float, default=120, help="a run ends after this")
+    parser.add_argument(
+        "--lead-s",
+        type=float,
+        default=1.0,
+        help="who is honest is connected so long before the attackers; our seed takes less than"
+        " zero as well, and may then be full of them",
+    )
     parser.add_argument("--one-address", action="store_true", help="all attackers at one address")
     parser.add_argument("--nice", type=int, default=10, help="of the attackers")
     parser.add_argument("--dir", default="/dev/shm", help="where the data lies")
@@ -206,7 +214,9 @@ def run(
             wanted["honest"] = honest
             crowd = stack.enter_context(party("attackers", json.dumps(wanted)))
             crowd.ready()
-        return run_seed(ours, leech, crowd) if leech else run_leech(ours, crowd)
+        if leech:
+            return run_seed(ours, leech, crowd, options.lead_s)
+        return run_leech(ours, crowd, options.lead_s)
 
 
 def attack_order(
@@ -231,20 +241,25 @@ def info_hash_of(info: dict[bytes, Any]) -> str:
     return hashlib.sha1(bencodepy.encode(info)).hexdigest()
 
 
-def run_leech(ours: Process, crowd: Process | None) -> dict[str, Any]:
+def run_leech(ours: Process, crowd: Process | None, lead_s: float) -> dict[str, Any]:
     ours.go()
     if crowd:
+        time.sleep(lead_s)
         crowd.go()
     figures: dict[str, Any] = json.loads(ours.line())
     return figures
 
 
-def run_seed(ours: Process, leech: Process, crowd: Process | None) -> dict[str, Any]:
+def run_seed(ours: Process, leech: Process, crowd: Process | None, lead_s: float) -> dict[str, Any]:
     """Let the honest leech be served; its speed is what counts."""
     ours.go()
-    if crowd:
+    if crowd and lead_s < 0:
         crowd.go()
+        time.sleep(-lead_s)
     leech.go()
+    if crowd and lead_s >= 0:
+        time.sleep(lead_s)
+        crowd.go()
     theirs = json.loads(leech.line())
     ours.go()
     figures: dict[str, Any] = json.loads(ours.line())
