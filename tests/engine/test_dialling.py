@@ -88,7 +88,7 @@ async def test_torrents_dial_a_peer_of_all_of_them_one_after_the_other(tmp_path:
         AsyncExitStack() as sessions,
     ):
         for metainfo, _ in TORRENTS:
-            session = running(shared, metainfo, tmp_path / "out", address)
+            session = running(shared, metainfo, tmp_path / metainfo.info_hash.hex(), address)
             await sessions.enter_async_context(session)
         with anyio.fail_after(PoolConfig().quick_retry_first_s / 2):  # no retry was needed
             await until(lambda: len(peer.joined) == len(TORRENTS))
