@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.managers import manager
 from tests.support.swarm import content, files_below, reach, resources, seed, state_of, until
 from tests.support.torrents import make_torrent, payload_of, write_files
 from torrent_engine.base.config import SessionConfig
@@ -16,6 +17,8 @@ from torrent_engine.base.errors import (
     HiddenNameError,
     SessionError,
 )
+from torrent_engine.base.ids import OwnerTie
+from torrent_engine.codec.magnet import Magnet
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.engine.session import Session
 from torrent_engine.engine.states import State
@@ -327,3 +330,63 @@ async def test_hidden_names_at_the_top_of_the_home_folder_are_refused(
         await session.start()
         await reach(session, State.SEEDING)
     assert content(metainfo, tmp_path / "out") == payload
+
+
+# -- the other ways in ------------------------------------------------------------------------
+
+
+async def test_metadata_that_came_by_a_magnet_link_changes_nothing_of_that(
+    tmp_path: Path,
+) -> None:
+    mine = put(tmp_path, "a.bin", MINE)
+    async with (
+        seed(tmp_path / "seed", METAINFO, PAYLOAD) as (_, address),
+        resources(tmp_path / "leech") as shared,
+    ):
+        link = Magnet(METAINFO.info_hash, peers=(address,))
+        session = await Session.create(link, shared, save_path=tmp_path / "out")
+        assert (await refused(session)).path == str(mine)
+        await session.close()
+    assert files_below(tmp_path / "out") == {"payload/a.bin"}
+    assert mine.read_bytes() == MINE
+
+
+async def test_a_manager_takes_the_same_options(tmp_path: Path) -> None:
+    mine = put(tmp_path, "a.bin", MINE)
+    async with (
+        seed(tmp_path / "seed", METAINFO, PAYLOAD) as (_, address),
+        manager(tmp_path / "leech") as many,
+    ):
+        options = {"save_path": tmp_path / "out", "config": SessionConfig(peers=(address,))}
+        session = await many.add_torrent_file(METAINFO, **options)
+        with pytest.raises(ForeignFileError):
+            await session.wait(State.SEEDING)
+        assert mine.read_bytes() == MINE
+        await many.remove_torrent(METAINFO.info_hash, delete_files=True)
+        assert mine.read_bytes() == MINE
+        session = await many.add_torrent_file(METAINFO, **options, overwrite=True)
+        await session.wait(State.SEEDING)
+    assert content(METAINFO, tmp_path / "out") == PAYLOAD
+
+
+async def test_an_owner_that_goes_takes_no_file_that_was_there(tmp_path: Path) -> None:
+    mine = put(tmp_path, "b.bin", MINE)
+    tie = OwnerTie("somebody", 1)
+    async with (
+        seed(tmp_path / "seed", METAINFO, PAYLOAD) as (_, address),
+        resources(tmp_path / "leech") as shared,
+    ):
+        config = SessionConfig(
+            peers=(address,),
+            owner=tie,
+            file_priorities=SKIPS_B,
+            max_download_bytes_per_s=100 * KIB,
+        )
+        session = await Session.create(METAINFO, shared, save_path=tmp_path / "out", config=config)
+        await session.start()
+        await until(lambda: session.stats().pieces_have)
+        shared.owners.advance(tie.owner_id, 2)
+        await until(lambda: state_of(session) is State.STOPPED)
+        await session.close()
+    assert files_below(tmp_path / "out") == {"payload/b.bin"}
+    assert mine.read_bytes() == MINE
