@@ -10,8 +10,11 @@ from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.disk.state_records import TorrentRecord
 from torrent_engine.disk.storage import StorageManager
 
+FOUND_UNKNOWN: Final = "found_unknown"
+"""A setting: nobody looked which files were in the save path before the torrent."""
 _FILES: Final = "found_files"
 _FOLDERS: Final = "found_folders"
+_OF_ONE_PLACE: Final = frozenset({_FILES, _FOLDERS, FOUND_UNKNOWN})
 _MAX_DIGITS: Final = 1_000_000  # ours: four million files
 
 
@@ -57,7 +60,7 @@ def _with_found(
     settings: Mapping[str, Any], indices: Iterable[int], folders: Iterable[tuple[str, ...]]
 ) -> dict[str, Any]:
     """Return settings that name these files, as bits in hexadecimal digits, and folders."""
-    found = {name: value for name, value in settings.items() if name not in {_FILES, _FOLDERS}}
+    found = {name: value for name, value in settings.items() if name not in _OF_ONE_PLACE}
     bits = 0
     for index in indices:
         bits |= 1 << index

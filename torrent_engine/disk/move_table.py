@@ -12,6 +12,7 @@ from typing import Any
 
 from torrent_engine.base.errors import StateDatabaseError
 from torrent_engine.base.ids import InfoHash
+from torrent_engine.disk.earlier_runs import FOUND_UNKNOWN
 from torrent_engine.disk.file_stamps import FileStamp
 from torrent_engine.disk.move_plan import MovePlan, plan_text, read_plan
 from torrent_engine.disk.state import StateStore
@@ -39,7 +40,8 @@ async def save_plan(store: StateStore, plan: MovePlan) -> None:
         with suppress(StateDatabaseError):
             old = _place(db, plan.info_hash)
         if old is not None and old.save_path != plan.source:
-            record = replace(old, save_path=plan.source)
+            settings = {**old.settings, FOUND_UNKNOWN: True}
+            record = replace(old, save_path=plan.source, settings=settings)
             store.copies.save(record)
             insert_rows(db, "torrents", [torrent_row(record)])
             for table in ("progress", "partial", "stamps"):

@@ -18,7 +18,7 @@ from torrent_engine.base.config import DiskConfig
 from torrent_engine.base.errors import DiskFullError, StorageError, TorrentEngineError
 from torrent_engine.codec.bitfield import Bitfield, bits_of
 from torrent_engine.codec.metainfo import Metainfo
-from torrent_engine.disk.earlier_runs import Earlier, new_record
+from torrent_engine.disk.earlier_runs import FOUND_UNKNOWN, Earlier, new_record
 from torrent_engine.disk.file_stamps import FileStamp
 from torrent_engine.disk.start_plan import (
     FilesSeen,
@@ -237,7 +237,8 @@ class ResumeKeeper:
         if self._journal is not None:
             own |= self._journal.files()
         progress = record.progress
-        if progress is None or not (progress.is_clean or progress.boot_id == self._boot_id):
+        is_lost = progress is None or not (progress.is_clean or progress.boot_id == self._boot_id)
+        if is_lost and FOUND_UNKNOWN not in record.settings:
             found = Earlier.from_record(record, self._metainfo).found_files
             own |= now.keys() - self._storage.skipped - old.keys() - found
         self._storage.adopt_files(own)

@@ -22,7 +22,11 @@ from torrent_engine.disk.state_records import TorrentRecord
 
 _NEW_FILE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
 _INFO_HASH: Final = re.compile(r"[0-9a-f]{40}")
-_FOUND: Final = ("found_files", "found_folders")  # settings without which files would be lost
+_FOUND: Final = (
+    "found_files",
+    "found_folders",
+    "found_unknown",
+)  # settings without which files would be lost
 _FREE_SHARE: Final = 8  # the reserve takes at most one part in this many of what is free
 
 

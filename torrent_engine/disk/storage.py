@@ -499,7 +499,7 @@ class StorageManager:
         home = None if self._allow_hidden else HomeNames(self.save_path)
         for index in indices:
             if home is not None and home.is_hidden(self._files.parts(index)):
-                reason = "has a hidden name in the home folder"
+                reason = "has a hidden name in the home folder; not made without allow_hidden"
                 raise HiddenNameError(self._files.path(index), reason)
             if index in self._files.present and self._layout.lengths[index]:
                 self._files.check_foreign(index)
