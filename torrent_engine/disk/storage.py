@@ -113,7 +113,10 @@ class StorageManager:
 
     async def close(self) -> None:
         """Close all files; what was written is not synced by this."""
-        await self.in_thread(self._close)
+        try:
+            await self.in_thread(self._close)
+        except StorageError:
+            self._close()  # no thread is left for it
 
     def _close(self) -> None:
         with self._files.lock:
