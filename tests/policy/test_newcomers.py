@@ -8,6 +8,7 @@ from torrent_engine.policy.end_game import (
     is_end,
 )
 from torrent_engine.policy.newcomers import (
+    CROWD_BLOCKS,
     FIRST_BLOCKS,
     FREE_BLOCKS,
     PROBE_AGAIN_S,
@@ -50,6 +51,17 @@ def test_while_nobody_is_proven_everybody_gets_a_little() -> None:
             if left:
                 scene.begin(key)
     assert Scene(10 * FIRST_BLOCKS).newcomers.most_new("a", NOW) == 1
+
+
+def test_of_a_crowd_of_newcomers_each_gets_less() -> None:
+    scene = Scene(FIRST_BLOCKS // 4)
+    for number in range(CROWD_BLOCKS // FIRST_BLOCKS):
+        for _ in range(4):
+            assert scene.newcomers.most_new(f"peer {number}", NOW)
+            scene.begin(f"peer {number}")
+    assert scene.newcomers.most_new("late", NOW) == 1
+    scene.begin("late")
+    assert scene.newcomers.most_new("late", NOW) == 0
 
 
 def test_beside_proven_peers_a_newcomer_gets_one_piece_at_a_time() -> None:

@@ -11,7 +11,8 @@ from typing import Final
 from torrent_engine.policy.suspicion import Suspicion
 
 FIRST_BLOCKS: Final = 64  # ours: 1 MiB, or one piece, while no peer is proven
-TRIAL_BLOCKS: Final = 16  # ours: 256 KiB, or one piece, once one is
+CROWD_BLOCKS: Final = 512  # ours: 8 MiB; once newcomers have so much together, each gets less
+TRIAL_BLOCKS: Final = 16  # ours: 256 KiB, or one piece, in a crowd or once a peer is proven
 FREE_BLOCKS: Final = 512  # ours: 8 MiB, or four pieces, may be bad before anybody is held back
 FREE_PIECES: Final = 4
 BAD_SHARE: Final = 0.05  # ours: of the good blocks; as many may be bad
@@ -55,7 +56,9 @@ class Newcomers:
         """Return how many pieces a newcomer may begin now."""
         begun = self._count(key)
         if not self.has_proven:
-            return max(max(1, FIRST_BLOCKS // self._piece_blocks) - begun, 0)
+            given = sum(map(len, self._trials.values())) * self._piece_blocks
+            blocks = FIRST_BLOCKS if given < CROWD_BLOCKS else TRIAL_BLOCKS
+            return max(max(1, blocks // self._piece_blocks) - begun, 0)
         room = max(1, TRIAL_BLOCKS // self._piece_blocks) - begun
         if room <= 0:
             return 0
