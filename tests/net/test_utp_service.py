@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
 import anyio
@@ -81,7 +81,8 @@ async def test_packets_are_long_only_where_they_stay_on_this_machine(host: str, 
         transport = our.accept(address=PeerAddress(host, 5000))
         clock, first = our.clock, transport.connection._sender.flight.first
         for _ in range(8):
-            transport.send_some([bytes(100_000)])
+            with suppress(BlockingIOError):  # there is enough for now
+                transport.send_some([bytes(100_000)])
             clock.advance(0.1)
             last = transport.connection._sender.flight.next - 1
             our.receive(packet(STATE, 101, 3, last & 0xFFFF), address=transport.address)

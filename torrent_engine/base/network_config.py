@@ -88,6 +88,9 @@ class UtpConfig:
     send_buffer_bytes: int = MIB
     max_reorder_bytes: int = 32 * MIB
     """Of all connections together: what waits for what was lost before it."""
+    max_unacknowledged_bytes: int = 32 * MIB
+    """Of all connections together: what is to be sent or under way. When much of it is taken, one
+    connection may hold less than :attr:`send_buffer_bytes`, down to 64 KiB."""
     min_rto_s: float = 0.5
     max_rto_s: float = 60.0
     syn_attempts: int = 3

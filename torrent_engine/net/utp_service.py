@@ -21,7 +21,7 @@ from torrent_engine.net.utp_strangers import ResetMemory, Shares, Strangers
 from torrent_engine.net.utp_timers import TimerWheel
 from torrent_engine.net.utp_transport import UtpTransport
 from torrent_engine.protocol.utp.connection import UtpConnection
-from torrent_engine.protocol.utp.limits import ReorderBudget, UtpLimits
+from torrent_engine.protocol.utp.limits import ReorderBudget, SendBudget, UtpLimits
 from torrent_engine.protocol.utp.packet import (
     MASK_16,
     RESET,
@@ -60,9 +60,10 @@ class UtpService:
         self._datagrams = datagrams
         self._rng = rng
         self._incoming = incoming
-        budget = ReorderBudget(config.max_reorder_bytes)
-        self._limits = UtpLimits(reorder=budget)
-        self._local_limits = UtpLimits(LOCAL_PACKET_BYTES, budget)
+        reorder = ReorderBudget(config.max_reorder_bytes)
+        unsent = SendBudget(config.max_unacknowledged_bytes)
+        self._limits = UtpLimits(reorder=reorder, unsent=unsent)
+        self._local_limits = UtpLimits(LOCAL_PACKET_BYTES, reorder, unsent)
         self._transports: dict[PeerAddress, dict[int, UtpTransport]] = {}
         self._strangers = Strangers(config)
         self._resets = ResetMemory(config)

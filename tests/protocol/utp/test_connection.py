@@ -17,7 +17,7 @@ from tests.protocol.utp.packets import (
 )
 from torrent_engine.base.network_config import UtpConfig
 from torrent_engine.protocol.utp.connection import UtpConnection, UtpState
-from torrent_engine.protocol.utp.limits import ReorderBudget, UtpLimits
+from torrent_engine.protocol.utp.limits import ReorderBudget, SendBudget, UtpLimits
 from torrent_engine.protocol.utp.packet import (
     DATA,
     FIN,
@@ -85,6 +85,7 @@ def test_bep29_send_copies_what_it_takes() -> None:
 
 def test_c4_the_send_buffer_is_bounded() -> None:
     connection = connected()
+    connection._sender.congestion.window_bytes = float(MIB)
     taken = connection.send([bytes(700 * KIB), bytes(700 * KIB)])
     assert taken == CONFIG.send_buffer_bytes
     assert not connection.is_writable
@@ -186,6 +187,52 @@ def test_c4_above_what_all_may_keep_each_keeps_64_packets() -> None:
     give(connection, data(connection, 2, b"first"), 1.2)
     assert len(read(connection)) == 645
     assert budget.held_bytes == 9_999
+
+
+def fill(connection: UtpConnection) -> int:
+    """Queue as much as goes."""
+    count = 0
+    while connection.is_writable:
+        count += connection.send([bytes(16 * KIB)])
+    return count
+
+
+def test_c4_who_acknowledges_nothing_makes_us_hold_little() -> None:
+    connection = connected()
+    assert 32 * KIB <= fill(connection) <= 64 * KIB
+    sent_by(connection, 1.1)
+    assert fill(connection) == 0
+
+
+def test_c4_a_wide_congestion_window_makes_the_send_buffer_large() -> None:
+    connection = connected()
+    connection._sender.congestion.window_bytes = float(MIB)
+    assert MIB - 32 * KIB <= fill(connection) <= MIB
+
+
+def test_c4_what_is_not_acknowledged_is_bounded_over_all_connections() -> None:
+    budget = SendBudget()
+    limits = UtpLimits(unsent=budget)
+    connections = [connected(limits=limits) for _ in range(300)]
+    for connection in connections:
+        connection._sender.congestion.window_bytes = float(MIB)
+        assert fill(connection) >= 32 * KIB
+    assert budget.held_bytes == sum(each._sender.queue.queued_bytes for each in connections)
+    assert budget.held_bytes <= 44 * MIB
+    for connection in connections:
+        connection.abort(1.1)
+    assert budget.held_bytes == 0
+
+
+def test_c4_what_arrived_counts_no_more() -> None:
+    budget = SendBudget()
+    connection = connected(limits=UtpLimits(unsent=budget))
+    fill(connection)
+    before = budget.held_bytes
+    sent_bytes = sum(len(each.payload) for each in sent_by(connection, 1.1))
+    newest = connection._sender.flight.next - 1
+    give(connection, packet(STATE, acknowledged=newest), 1.2)
+    assert 0 < sent_bytes == before - budget.held_bytes
 
 
 def test_c4_who_ignores_our_window_is_dropped() -> None:

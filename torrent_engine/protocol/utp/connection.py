@@ -320,7 +320,7 @@ class UtpConnection:
         room = self._sender.room_bytes
         if self.state is not UtpState.CONNECTED or room < MIN_SEND_ROOM_BYTES:
             raise BlockingIOError
-        return self._sender.queue.append(buffers, room)
+        return self._sender.queue_bytes(buffers, room)
 
     def receive_into(self, target: memoryview) -> int:
         """Read what came in order; 0 at the end of the stream.

@@ -3,12 +3,13 @@
 Source: BEP 29. :class:`Flight` knows what is under way, :class:`CongestionWindow` how much may be.
 """
 
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from torrent_engine.base.network_config import UtpConfig
 from torrent_engine.protocol.utp.congestion import CongestionWindow
 from torrent_engine.protocol.utp.flight import Flight, SentPacket
-from torrent_engine.protocol.utp.limits import UtpLimits
+from torrent_engine.protocol.utp.limits import MIN_SEND_BUFFER_BYTES, UtpLimits
 from torrent_engine.protocol.utp.pacing import FACTOR, SLOW_START_FACTOR, Pacer
 from torrent_engine.protocol.utp.packet import (
     DATA,
@@ -69,6 +70,8 @@ class SendSide:
         self._window_due_s: float | None = None  # when a window of 0 is tried again
         self._window_wait_s = 0.0
         self._buffer_bytes = config.send_buffer_bytes
+        self._budget = limits.unsent
+        self._noted_bytes = 0  # what the budget knows of
         self._peer_window_bytes = config.receive_window_bytes
         self._reduced_s = float("-inf")
         self._round_delivered = 0
@@ -76,8 +79,17 @@ class SendSide:
 
     @property
     def room_bytes(self) -> int:
-        """How much more may be queued."""
-        return self._buffer_bytes - self.queue.queued_bytes - self.flight.unacknowledged_bytes
+        """How much more may be queued: twice what the congestion window lets be under way."""
+        held_bytes = self._note_held()
+        most_bytes = min(self._buffer_bytes, self._budget.most_for_one())
+        window_bytes = max(2 * int(self.congestion.window_bytes), MIN_SEND_BUFFER_BYTES)
+        return min(most_bytes, window_bytes) - held_bytes
+
+    def _note_held(self) -> int:
+        held_bytes = self.queue.queued_bytes + self.flight.unacknowledged_bytes
+        self._budget.held_bytes += held_bytes - self._noted_bytes
+        self._noted_bytes = held_bytes
+        return held_bytes
 
     @property
     def is_done(self) -> bool:
@@ -89,6 +101,13 @@ class SendSide:
         """How long our packets wait in queues; what clocks say of it, if round trips agree."""
         trip = self.round_trip
         return min(self.delay.queueing_s, max(trip.latest_s, trip.smoothed_s) - trip.min_s)
+
+    def queue_bytes(self, buffers: Sequence[bytes | memoryview], room_bytes: int) -> int:
+        """Copy up to so many bytes, to be sent; return how many."""
+        count = self.queue.append(buffers, room_bytes)
+        self._budget.held_bytes += count
+        self._noted_bytes += count
+        return count
 
     # -- what comes --------------------------------------------------------------------------
 
@@ -105,6 +124,7 @@ class SendSide:
             return True
         before = flight.in_transit_bytes
         if flight.acknowledge(count, packet.sack, arrived_s):
+            self._note_held()
             self._progress(before, now)
         return True
 
@@ -301,6 +321,7 @@ class SendSide:
         """Forget everything."""
         self.queue.clear()
         self.flight.clear()
+        self._note_held()
 
 
 def _header(kind: int, extension: int, sequence: int, heading: Heading) -> bytes:
