@@ -57,13 +57,18 @@ class Ends:
         small: bool = False,
         limits: WireLimits | None = None,
         budget: LinkBudget | None = None,
+        is_early: bool = False,
     ) -> None:
         ours, self.theirs = socket.socketpair()
         for sock in (ours, self.theirs):
             sock.settimeout(0.0)
             if small:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 * KIB)
-        self.connection = make_connection(limits=limits, extensions={"ut_pex": 1})
+        self.connection = (
+            make_connection(limits=limits, geometry=None, extensions={})
+            if is_early
+            else make_connection(limits=limits, extensions={"ut_pex": 1})
+        )
         self.gate = OpenGate()
         self.events: list[PeerEvent] = []
         self.counts: list[int] = []
@@ -651,6 +656,30 @@ async def test_b5_unfinished_messages_of_all_links_share_one_budget() -> None:
     assert reasons[0] == "unfinished messages take too much memory"
     assert reasons[-1] == "the test is over"
     assert budget.held_bytes == 0
+    for ends in links:
+        ends.theirs.close()
+
+
+async def test_b3_what_is_held_before_the_metadata_is_bounded_over_all_links() -> None:
+    limits = WireLimits(max_early_bytes=100 * KIB)
+    budget = LinkBudget(limits, lambda: 1.0)
+    links = [Ends(limits=limits, budget=budget, is_early=True) for _ in range(3)]
+    lengths = (20 * KIB, 90 * KIB, 30 * KIB)
+    async with anyio.create_task_group() as tasks:
+        for ends, length in zip(links, lengths, strict=True):
+            tasks.start_soon(ends.run)
+            await ends.give(THEIRS)
+            await ends.give((length + 1).to_bytes(4, "big") + b"\x05" + b"\xff" * length)
+            assert budget.early_bytes <= 100 * KIB
+        assert budget.early_bytes == 50 * KIB
+        for ends in links:
+            ends.link.end("the test is over")
+    assert [ends.reason for ends in links] == [
+        "the test is over",
+        "what peers have takes too much memory before the metadata is there",
+        "the test is over",
+    ]
+    assert budget.early_bytes == 0
     for ends in links:
         ends.theirs.close()
 

@@ -122,6 +122,8 @@ class WireLimits:
     """Length of one BEP 10 message."""
     max_early_pieces: int = 0x200000
     """Pieces of which a peer may speak while it is not known how many there are."""
+    max_early_bytes: int = 16 * MIB
+    """What all links together may make us hold of such pieces; who takes most is closed."""
     handshake_timeout_s: float = 10.0
     idle_timeout_s: float = 120.0
     """Silence after which a connection is closed."""

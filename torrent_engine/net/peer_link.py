@@ -100,7 +100,7 @@ class PeerLink:
         self._gate = gate
         self._budget = budget
         self._allowance = budget.allowance()
-        self._held_bytes = 0
+        self._held_bytes = self._early_bytes = 0
         self._clock = clock
         limits = connection.limits
         self._max_unsent_bytes = limits.max_unsent_bytes // 2  # and what was on its way before
@@ -165,6 +165,7 @@ class PeerLink:
         self._pending.clear()
         self._is_blocked = True
         self._hold(0)
+        self._hold_early(0)
         self.connection.close()
         self.transport.close()
 
@@ -172,6 +173,11 @@ class PeerLink:
         if count_bytes != self._held_bytes:
             self._held_bytes = count_bytes
             self._budget.hold(self, count_bytes)
+
+    def _hold_early(self, count_bytes: int) -> None:
+        if count_bytes != self._early_bytes:
+            self._early_bytes = count_bytes
+            self._budget.hold_early(self, count_bytes)
 
     def end(self, reason: str) -> None:
         """End the link; the first reason given is kept."""
@@ -232,6 +238,7 @@ class PeerLink:
         is_read = not (self._is_held_back or self._is_waiting_to_read)
         reason = connection.timed_out(now, is_read=is_read)
         self._hold(connection.held_bytes)
+        self._hold_early(connection.early.held_bytes)
         if reason is None and self.stuck_s(now) > connection.limits.unread_timeout_s:
             return "it reads nothing"
         return reason
@@ -381,6 +388,7 @@ class PeerLink:
     async def _pay_for_control(self) -> None:
         """Let others have a turn after messages beside payload; a longer one after too many."""
         connection = self.connection
+        self._hold_early(connection.early.held_bytes)
         units, connection.control_units = connection.control_units, 0
         moved_bytes = connection.received_bytes + self._sent_bytes
         wait_s = self._allowance.charge(units, moved_bytes, self._clock())

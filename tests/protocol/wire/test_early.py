@@ -14,7 +14,7 @@ from torrent_engine.base.ids import BLOCK_BYTES, PieceIndex
 from torrent_engine.codec.bitfield import Bitfield
 from torrent_engine.codec.geometry import Geometry
 from torrent_engine.protocol.wire.connection import PeerConnection
-from torrent_engine.protocol.wire.early import MAX_SUGGESTED
+from torrent_engine.protocol.wire.early import MAX_SINGLE, MAX_SUGGESTED
 from torrent_engine.protocol.wire.messages import (
     AllowedFast,
     BlockRequest,
@@ -182,6 +182,30 @@ def test_b3_the_largest_bitfield_is_held_and_no_more_memory_than_that() -> None:
     assert connection.early.held_bytes == 256 * KIB
     assert list(connection.early.suggested) == list(suggestions)[-MAX_SUGGESTED:]
     assert list(connection.early.allowed_fast) == list(suggestions)[:100]
+
+
+def test_b3_single_pieces_of_a_high_number_take_little_memory() -> None:
+    connection = early()
+    last = LIMITS.max_early_pieces - 1
+    feed(connection, b"".join(have(last - number) for number in range(MAX_SINGLE)))
+    assert connection.early.held_bytes == 0
+    assert connection.early.tells_of_pieces
+    feed(connection, b"".join(lost(last - number) for number in range(MAX_SINGLE)))
+    assert not connection.early.tells_of_pieces
+
+
+@pytest.mark.parametrize("count", [3, MAX_SINGLE, MAX_SINGLE + 1, 600])
+def test_b3_pieces_are_the_same_however_many_came_one_by_one(count: int) -> None:
+    pieces = random.Random(count).sample(range(100, 5_000), count)
+    connection = early()
+    for piece in pieces:
+        feed(connection, have(piece))
+    for piece in pieces[::3]:
+        feed(connection, lost(piece))
+    expected = sorted(set(pieces) - set(pieces[::3]))
+    (event,) = connection.metadata_arrived(Geometry(5_000 * BLOCK_BYTES, BLOCK_BYTES), now=1.0)
+    assert isinstance(event, PeerBitfield)
+    assert list(event.bitfield.present()) == expected
 
 
 def test_b3_interest_and_unchoke_are_told_when_they_come_and_again_in_the_end() -> None:

@@ -1,8 +1,8 @@
-"""Owns what a peer said of pieces before anybody knew how many there are (row B3).
+"""What a peer said of pieces before it is known how many there are (row B3).
 
 Source: BEP 9 (metadata comes from the same peers), BEP 3, BEP 6, BEP 54. What is held is bounded:
-a bit a piece that the peer spoke of, and a few numbers. When the metadata is there, all of it is
-judged as if it were said then.
+a bitfield's bytes, or a few numbers. When the metadata is there, all of it is judged as if it were
+said then.
 """
 
 from typing import TYPE_CHECKING, Final
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from torrent_engine.protocol.wire.connection import PeerConnection
 
 MAX_SUGGESTED: Final = 100  # ours: the newest are kept
+MAX_SINGLE: Final = 256  # ours: pieces that are kept one by one, beyond the end of the bits
 
 
 class EarlyWords:
@@ -44,7 +45,9 @@ class EarlyWords:
         self._has_others = False
         """It has every piece whose bit is not turned."""
         self._turned = bytearray()
-        """A bit a piece, as in a bitfield; those past the end are not turned."""
+        """A bit a piece, as in a bitfield; those past the end are in ``_single`` or not turned."""
+        self._single: set[int] = set()
+        """Pieces past the end of the bits that are turned too."""
         self._field_bytes: int | None = None
         self._last_bits = 0
         """Which bits were ever set in the last byte of a bitfield."""
@@ -59,7 +62,7 @@ class EarlyWords:
     @property
     def tells_of_pieces(self) -> bool:
         """Whether the peer said that it has any piece."""
-        return self._has_others or any(self._turned)
+        return self._has_others or bool(self._single) or self._turned.count(0) < len(self._turned)
 
     def bitfield(self, data: bytes) -> None:
         """Hear "bitfield"; raises RemoteProtocolError if an earlier one had another length."""
@@ -68,11 +71,13 @@ class EarlyWords:
         self._field_bytes = len(data)
         self._last_bits |= int.from_bytes(data[-1:], "big")
         self._turned = bytearray(data)
+        self._single.clear()
         self._is_told, self._has_others = True, False
 
     def has_all_or_none(self, *, has_all: bool) -> None:
         """Hear "have all" or "have none"."""
         self._turned = bytearray()
+        self._single.clear()
         self._is_told, self._has_others = True, has_all
 
     def has(self, piece: int) -> None:
@@ -95,11 +100,23 @@ class EarlyWords:
 
     def _turn(self, piece: int, *, is_turned: bool) -> None:
         at, mask = piece >> 3, 128 >> (piece & 7)
-        if is_turned:
-            self._turned.extend(bytes(max(0, at + 1 - len(self._turned))))
-            self._turned[at] |= mask
-        elif at < len(self._turned):
-            self._turned[at] &= ~mask
+        if at < len(self._turned):
+            self._turned[at] = self._turned[at] | mask if is_turned else self._turned[at] & ~mask
+        elif is_turned:
+            self._single.add(piece)
+            if len(self._single) > MAX_SINGLE:
+                self._turned = self._all_turned(max(self._single) // 8 + 1)
+                self._single.clear()
+        else:
+            self._single.discard(piece)
+
+    def _all_turned(self, size_bytes: int) -> bytearray:
+        """Return a bit for each piece; those past the size are left out."""
+        bits = self._turned[:size_bytes].ljust(size_bytes, b"\0")
+        for piece in self._single:
+            if piece >> 3 < size_bytes:
+                bits[piece >> 3] |= 128 >> (piece & 7)
+        return bits
 
     def allows(self, piece: int) -> None:
         """Hear "allowed fast"; raises RemoteProtocolError as :meth:`spoke_of`."""
@@ -126,7 +143,7 @@ class EarlyWords:
 
     def _bits(self, piece_count: int) -> Bitfield:
         size, spare = (piece_count + 7) // 8, -piece_count % 8
-        number = int.from_bytes(self._turned[:size].ljust(size, b"\0"), "big") >> spare << spare
+        number = int.from_bytes(self._all_turned(size), "big") >> spare << spare
         bits = Bitfield.from_bytes(number.to_bytes(size, "big"), piece_count)
         if self._has_others:
             return Bitfield.from_int(~bits.as_int(), piece_count)
