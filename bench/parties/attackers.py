@@ -615,6 +615,8 @@ def run_child(order: dict[str, Any], number: int, name: str, *gate: int) -> None
     gate_read, gate_write = gate
     os.close(gate_write)
     os.nice(order["nice"])
+    with suppress(OSError), open("/proc/self/comm", "w") as file:
+        file.write(name)  # for ps
     parent = os.getppid()
     os.read(gate_read, 1)
     if os.getppid() == parent:
