@@ -105,7 +105,7 @@ def parse() -> argparse.Namespace:
         " zero as well, and may then be full of them",
     )
     parser.add_argument("--one-address", action="store_true", help="all attackers at one address")
-    parser.add_argument("--nice", type=int, default=10, help="of the attackers")
+    parser.add_argument("--nice", type=int, default=19, help="of the attackers")
     parser.add_argument("--dir", default="/dev/shm", help="where the data lies")
     parser.add_argument("--name", default="hostile", help="of the file in results/")
     return parser.parse_args()
