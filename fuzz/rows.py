@@ -28,7 +28,7 @@ from torrent_engine.disk.state_records import (
 INFO_HASH = InfoHash(b"\xaa" * 20)
 KEY = {"hex": "aa" * 20}
 JOB = ["id", "owner", "download", KEY, "name", "running", 1.0, 2.0, None, 0.5, 9, 4, None, None]
-STAMP = [1, 2, 3, {"hex": "00" * 16}, {"hex": "00" * 8}]
+STAMP = [1, 2, 3, {"hex": "00" * 16}, {"hex": "00" * 8}, 4]
 RENAMES = {"0": ["a", "b"], "7": ["c"]}
 PLAN = {
     "source": "/a", "target": "/b", "items": [[0, ["a"], ["b"]]], "renames": [[0, ["b"]]],

@@ -77,7 +77,7 @@ def test_a_reader_that_goes_away_is_no_error_message(tmp_path: Path) -> None:
         assert process.stdout is not None
         process.stdout.close()
         _, err = process.communicate(torrents.multi(tmp_path).read_bytes(), timeout=10)
-    assert (process.returncode, err) == (1, b"")
+    assert (process.returncode, err) == (141, b"")
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")

@@ -181,7 +181,7 @@ def test_a_reader_of_events_that_goes_away_ends_the_run(torrent: Path, tmp_path:
         process.stdout.close()
         assert process.stderr is not None
         assert process.stderr.read() == b""
-        assert process.wait(5) == 1
+        assert process.wait(5) == 141
 
 
 def test_a_closed_standard_output_is_no_error(torrent: Path, tmp_path: Path) -> None:

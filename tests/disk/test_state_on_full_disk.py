@@ -64,4 +64,5 @@ def test_f1_the_reserve_lets_a_process_start_on_a_full_disk(disk: Path) -> None:
     leave_room(disk, 0)
     second = database(disk / "state")
     second.open()
+    assert second.run(lambda db: db.execute("SELECT 1").fetchone(), is_precious=False) == (1,)
     second.close()

@@ -254,6 +254,7 @@ async def test_b5_half_handshakes_keep_no_torrent_awake(tmp_path: Path) -> None:
             wire.connection.send_handshake()
             await wire.stream.send(b"".join(wire.connection.data_to_send())[:48])
             await until(lambda: session.is_resting)
+            assert session._run is None
 
 
 @pytest.mark.parametrize("has", [Bitfield.full(TORRENT.piece_count), Bitfield(TORRENT.piece_count)])
@@ -308,6 +309,7 @@ async def test_b5_idle_visitors_go_on_with_the_run_that_another_one_woke(tmp_pat
         await until(lambda: session.stats().peers == 2)
         await interested(idle)
         await idle.expect(PeerUnchoked)
+        assert not session.is_resting
 
 
 async def test_who_claims_to_be_ourselves_or_is_banned_is_no_visitor(tmp_path: Path) -> None:

@@ -140,6 +140,7 @@ async def test_names_that_differ_in_case_are_two_files_here(swarm: Swarm, tmp_pa
             other, swarm.shared, save_path=swarm.out, config=config
         ) as second:
             await reach(second, State.SEEDING)
+            assert content(other, swarm.out) == data
 
 
 async def test_two_torrents_of_equal_content_share_it_and_the_last_removes_it(

@@ -11,7 +11,7 @@ import anyio
 import pytest
 
 from tests.support.sleeping_clock import SleepingClock, settle
-from tests.support.swarm import reach, resources, until
+from tests.support.swarm import content, reach, resources, until
 from tests.support.torrents import make_torrent, payload_of, write_files
 from torrent_engine.base.config import TrackerConfig
 from torrent_engine.base.errors import TrackerError, TrackerRefusedError
@@ -426,6 +426,8 @@ async def test_bep12_a_real_tracker_is_found_behind_silent_ones(tmp_path, monkey
             for url in (*dead, living):
                 leech.add_tracker(url, 0)
             await reach(leech, State.SEEDING)
+        assert tracker.stats().http_announces
+    assert content(metainfo, tmp_path / "leech" / "files") == payload
     silent.close()
 
 

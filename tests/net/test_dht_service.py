@@ -410,5 +410,6 @@ async def test_silent_names_of_torrents_nodes_keep_no_routers_name_unasked() -> 
             for number in range(MAX_NAMES_WAITING):
                 dht.add_node(f"node{number}.example", 1)
             await until(lambda: "router.example" in asked, timeout_s=4.0)
+            assert len(asked) <= MAX_NAMES_WAITING
     finally:
         silence.set()

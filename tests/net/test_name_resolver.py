@@ -199,6 +199,7 @@ async def test_a_queue_of_one_torrent_does_not_hold_a_name_that_another_wants(
 
         tasks.start_soon(ask)
         await until(lambda: answer)
+        assert system.under_way
         tasks.cancel_scope.cancel()
 
 

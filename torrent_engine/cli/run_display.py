@@ -1,6 +1,7 @@
 """Owns what a run in the foreground tells: how it began, what happens, how all torrents are."""
 
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import anyio
@@ -14,6 +15,8 @@ from torrent_engine.engine.events import Event
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+
+    from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
     from torrent_engine.engine.torrent_manager import TorrentManager
 
@@ -30,20 +33,19 @@ class RunDisplay:
     def __init__(self, manager: "TorrentManager", reporter: Reporter) -> None:
         self._manager = manager
         self._reporter = reporter
-        self._send, self._receive = anyio.create_memory_object_stream[Event](MAX_EVENTS)
         self._lost_events = 0
 
     async def run(self) -> None:
         """Tell what happens; raises OutputError when nobody can be told any more."""
-        subscription = self._manager.subscribe_all("*", self._heard)
-        try:
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self._tell_events)
-                tasks.start_soon(self._draw if self._reporter.draws else self._log)
-        finally:
-            subscription.cancel()
-            self._send.close()
-            self._receive.close()
+        send, receive = anyio.create_memory_object_stream[Event](MAX_EVENTS)
+        subscription = self._manager.subscribe_all("*", partial(self._heard, send))
+        with send, receive:
+            try:
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(self._tell_events, receive)
+                    tasks.start_soon(self._draw if self._reporter.draws else self._log)
+            finally:
+                subscription.cancel()
 
     def tell_start(self, watched: "Sequence[Path]") -> None:
         """Say how many torrents were restored, from where, and what is watched."""
@@ -60,15 +62,15 @@ class RunDisplay:
     def _entries(self) -> list[Entry]:
         return [entry_of(session, session.name) for session in self._manager.sessions]
 
-    def _heard(self, event: Event) -> None:
+    def _heard(self, waiting: "MemoryObjectSendStream[Event]", event: Event) -> None:
         """Keep an event until it is printed: who publishes it does not wait for a terminal."""
         try:
-            self._send.send_nowait(event)
+            waiting.send_nowait(event)
         except anyio.WouldBlock:
             self._lost_events += 1
 
-    async def _tell_events(self) -> None:
-        async for event in self._receive:
+    async def _tell_events(self, waiting: "MemoryObjectReceiveStream[Event]") -> None:
+        async for event in waiting:
             if self._reporter.wants_events:
                 self._record(event)
                 continue

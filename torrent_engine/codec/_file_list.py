@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import reduce
 from itertools import accumulate, islice
 from typing import Final, overload
+from weakref import WeakValueDictionary
 
 from torrent_engine.base.errors import BencodeError, MetainfoError
 from torrent_engine.codec._fields import Mapping, required_bytes, required_int
@@ -42,7 +43,7 @@ _LENGTH: Final = re.compile(rb"(0|[1-9][0-9]{0,7}):").match
 RawPath = tuple[bytes, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class FileEntry:
     """One file of a torrent."""
 
@@ -198,15 +199,19 @@ def _chained(folder: Path) -> int:
 
 
 class FileList(Sequence[FileEntry]):
-    """The files of a torrent in the order of the payload; each entry is made when asked for."""
+    """The files of a torrent in the order of the payload; each entry is made when asked for.
 
-    __slots__ = ("_raw_root", "_root", "_table", "layout")
+    As long as an entry is alive it is the one that is returned: ``is`` compares two of them.
+    """
+
+    __slots__ = ("_entries", "_raw_root", "_root", "_table", "layout")
 
     def __init__(self, table: FileTable, root: Path, raw_root: RawPath) -> None:
         self._table = table
         self._root = root
         self._raw_root = raw_root
         self.layout = FileLayout(table.lengths)
+        self._entries: WeakValueDictionary[int, FileEntry] = WeakValueDictionary()
 
     def __len__(self) -> int:
         """Return how many files there are."""
@@ -225,6 +230,12 @@ class FileList(Sequence[FileEntry]):
         return self._entry(index % len(self))
 
     def _entry(self, index: int) -> FileEntry:
+        entry = self._entries.get(index)
+        if entry is None:
+            entry = self._entries[index] = self._new_entry(index)
+        return entry
+
+    def _new_entry(self, index: int) -> FileEntry:
         table = self._table
         flags, target = table.flags[index], table.targets.get(index)
         return FileEntry(
