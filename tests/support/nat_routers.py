@@ -16,6 +16,7 @@ from tests.support.netns import Host, entered, ip_batch, ip_program
 from tests.support.processes import missing, require_program
 
 OPEN4, OPEN6 = "11.77.0", "2600:77:"
+"""Of IPv6 the open is one /32, and each party in it has a /64, as on the internet."""
 HOME6 = "2600:78"  # libtorrent sends nothing to the open from what it takes for a local address
 RULES = """
 table inet home {
@@ -105,7 +106,7 @@ def _built(stack: ExitStack, base: str) -> Neighbourhood:
                 entered(f"{base}-{side}", f"192.168.{number}", f"{HOME6}{number}:")
             ),
             f"{OPEN4}.{100 + number}",
-            f"{OPEN6}:{100 + number}",
+            f"{OPEN6}{number}::1",
         )
         for number, side in enumerate("ab", start=1)
     ]
@@ -119,7 +120,7 @@ def _make_middle(name: str) -> None:
         "link add wire type bridge",
         "link set wire up",
         *(f"address add {OPEN4}.{index}/24 dev wire" for index in range(1, 5)),
-        *(f"address add {OPEN6}:{index}/64 dev wire nodad" for index in range(1, 5)),
+        *(f"address add {OPEN6}:{index}/32 dev wire nodad" for index in range(1, 5)),
     )
 
 
@@ -140,7 +141,7 @@ def _make_home(base: str, side: str, number: int) -> None:
         "link set in up",
         "link set out up",
         f"address add {OPEN4}.{100 + number}/24 dev out",
-        f"address add {OPEN6}:{100 + number}/64 dev out nodad",
+        f"address add {OPEN6}{number}::1/32 dev out nodad",
         f"address add 192.168.{number}.254/24 dev in",
         f"address add {HOME6}{number}::254/64 dev in nodad",
     )
