@@ -1,7 +1,10 @@
 """Torrents without work rest: nothing of them runs, and whoever finds them wakes them."""
 
+import inspect
 import socket
+import threading
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import anyio.lowlevel
@@ -21,12 +24,18 @@ from tests.support.swarm import (
 from tests.support.torrents import make_torrent, payload_of, write_files
 from torrent_engine.base.config import RestConfig, SessionConfig
 from torrent_engine.base.ids import PeerAddress
+from torrent_engine.codec.metainfo import Metainfo
+from torrent_engine.engine import session_facts
 from torrent_engine.engine.events import Event
+from torrent_engine.engine.kept_metadata import read_kept
 from torrent_engine.engine.session import Session
 from torrent_engine.engine.states import State
 from torrent_engine.net.embedded_tracker import EmbeddedTracker
 from torrent_engine.net.tracker_client import TrackerClient
 from torrent_engine.policy.candidate import Source
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 pytestmark = pytest.mark.anyio
 
@@ -176,6 +185,36 @@ async def test_priorities_changed_at_rest_change_what_is_wanted(tmp_path: Path) 
         await session.set_file_priorities([0, 4])
         await resting(session)
         assert 0 < session.stats().wanted_bytes < len(payload)
+
+
+async def test_f11_no_control_of_a_torrent_at_rest_parses_its_metainfo_on_the_loop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    readers: list[int] = []
+
+    def read(*arguments: Any) -> Metainfo:
+        readers.append(threading.get_ident())
+        return read_kept(*arguments)
+
+    monkeypatch.setattr(session_facts, "read_kept", read)
+    async with manager(tmp_path, rest=RESTS) as many:
+        session = await many.add_torrent_file(TORRENT)
+        controls: list[Callable[[], object]] = [
+            lambda: session.add_tracker("http://127.0.0.1:9/announce"),
+            session.web_seeds,
+            lambda: session.set_file_priorities([4]),
+            lambda: session.move_storage(tmp_path / "elsewhere"),
+        ]
+        (tmp_path / "elsewhere").mkdir()
+        for control in controls:
+            await until(lambda: session.is_resting and session._metainfo is None)
+            result = control()
+            if inspect.isawaitable(result):
+                await result
+        await resting(session)
+        await many.remove_torrent(TORRENT.info_hash)
+    assert readers
+    assert threading.get_ident() not in readers
 
 
 async def test_a_torrent_at_rest_stops_starts_and_is_removed_with_its_files(tmp_path: Path) -> None:

@@ -248,10 +248,11 @@ class Session(SessionRest):
 
     async def _forget(self, end: Callable[[SessionRun], None] | None) -> None:
         """Forget a torrent that does not run; ``end`` says to a run which files are to go."""
-        if self.metainfo is None:
+        if (metainfo := await self._present_metainfo()) is None:
             await self._while_open(self._recall_metadata)
+            metainfo = self._metainfo
         self._shared.file_registry.sessions.discard(self.info_hash)
-        metainfo, run = self.metainfo, self._run
+        run = self._run
         if metainfo is None:
             return
         await self._while_open(self._undo_move)

@@ -101,8 +101,8 @@ class SessionControls(SessionFacts):
 
     def _known_trackers(self) -> set[str]:
         known: set[str] = set()
-        if (metainfo := self.metainfo) is not None:
-            known.update(url for tier in metainfo.tiers for url in tier)
+        if (own := self.own_sources) is not None:
+            known.update(url for tier in own.tiers for url in tier)
         elif self._magnet is not None:
             known.update(self._magnet.trackers)
         return known.union(url for url, _ in self._edits.trackers) - self._edits.no_trackers
@@ -115,7 +115,7 @@ class SessionControls(SessionFacts):
         asked is seen when it is.
         """
         check_web_seed(url, bep)
-        if url in self._edits.web_seeds_of(self.metainfo):
+        if url in self._edits.web_seeds_of(self.own_sources):
             return False
         self._edits = self._edits.with_web_seed(url, bep)
         self._sources_changed()
@@ -128,7 +128,7 @@ class SessionControls(SessionFacts):
 
         It stays removed when the torrent starts anew, until it is added again.
         """
-        if url not in self._edits.web_seeds_of(self.metainfo):
+        if url not in self._edits.web_seeds_of(self.own_sources):
             return False
         self._edits = self._edits.without_web_seed(url)
         self._sources_changed()
@@ -140,7 +140,7 @@ class SessionControls(SessionFacts):
         """Return what can be told of each web seed."""
         if self._run is not None:
             return self._run.transfer.web_seeds.stats(self._shared.clock())
-        return [idle_stats_of(*each) for each in self._edits.web_seeds_of(self.metainfo).items()]
+        return [idle_stats_of(*each) for each in self._edits.web_seeds_of(self.own_sources).items()]
 
     def _sources_changed(self) -> None:
         """Let a torrent that rests hear of its trackers and web seeds: it runs for that."""
@@ -159,9 +159,9 @@ class SessionControls(SessionFacts):
         FileExistsStorageError, with the priorities as they were, if a file that is wanted now has
         something in its place that is not the torrent's.
         """
-        if self.metainfo is None:
+        if (metainfo := await self._present_metainfo()) is None:
             raise StateTransitionError("priorities are not possible before the metadata came")
-        check_priorities(self.metainfo, priorities)
+        check_priorities(metainfo, priorities)
         before = self.config.file_priorities
         self.config = replace(self.config, file_priorities=tuple(priorities))
         self._wake()

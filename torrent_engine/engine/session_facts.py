@@ -4,6 +4,8 @@ import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import anyio.to_thread
+
 from torrent_engine.base.errors import TorrentEngineError
 from torrent_engine.base.ids import InfoHash
 from torrent_engine.codec.magnet import Magnet
@@ -21,6 +23,7 @@ from torrent_engine.engine.session_stats import (
     run_stats,
 )
 from torrent_engine.engine.shared_resources import SharedResources
+from torrent_engine.engine.source_edits import OwnSources, own_sources
 from torrent_engine.engine.states import State, StateMachine
 from torrent_engine.engine.torrent import Totals
 from torrent_engine.engine.tracker_coordinator import TrackerStatus
@@ -45,6 +48,8 @@ class SessionFacts:
         self._metainfo = source if isinstance(source, Metainfo) else None
         self._is_stored = False
         """The metainfo is in the database and may be dropped while it is not needed."""
+        self._own_sources: OwnSources | None = None
+        """What the metainfo names, once that was there."""
         self._magnet = source if isinstance(source, Magnet) else None
         self._info_hash = source.info_hash if isinstance(source, Metainfo | Magnet) else source
         self._shared = shared
@@ -60,11 +65,30 @@ class SessionFacts:
     def metainfo(self) -> Metainfo | None:
         """What the .torrent says; None until the metadata of a magnet link is there.
 
-        A torrent that rests reads it from the database each time; None if it is not there whole.
+        A torrent that rests reads it from the database each time, which takes a second where there
+        are very many files; None if it is not there whole.
         """
         if self._metainfo is None and self._is_stored:
             return self._read_stored()
         return self._metainfo
+
+    async def _present_metainfo(self) -> Metainfo | None:
+        """Return :attr:`metainfo`, read beside the loop where it must be read."""
+        if self._metainfo is None and self._is_stored:
+            return await anyio.to_thread.run_sync(self._read_stored)
+        return self._metainfo
+
+    @property
+    def own_sources(self) -> OwnSources | None:
+        """What the .torrent names, known at rest too; None until there is a metainfo."""
+        if self._own_sources is None and (metainfo := self.metainfo) is not None:
+            self._own_sources = own_sources(metainfo)
+        return self._own_sources
+
+    def _drop_metainfo(self) -> None:
+        """Hold it no longer; the database has it."""
+        if self._metainfo is not None:
+            self._own_sources, self._metainfo = own_sources(self._metainfo), None
 
     def _read_stored(self) -> Metainfo | None:
         """Return what the database has; blocking."""

@@ -101,17 +101,17 @@ class SessionFiles(SessionReading):
         """Take the metadata of an earlier run, if there is any."""
 
     async def _relocate_now(self, target: Path | None, names: Mapping[int, Parts]) -> None:
-        if self.metainfo is None and self._ended.is_set():
+        metainfo = await self._present_metainfo()
+        if metainfo is None and self._ended.is_set():
             await self._recall_metadata()
-        if self.metainfo is None:
+            metainfo = self._metainfo
+        if metainfo is None:
             self._relocate_nothing(target)
             return
-        self._check_names(self.metainfo, names)
+        self._check_names(metainfo, names)
         async with self._moving() as move:
             await self._finish(move)
-            wish = MoveWish(
-                self.metainfo, self.config, self.save_path, target or self.save_path, names
-            )
+            wish = MoveWish(metainfo, self.config, self.save_path, target or self.save_path, names)
             try:
                 await self._carry_out(move, wish)
             except TorrentEngineError as error:

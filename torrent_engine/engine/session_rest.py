@@ -62,7 +62,7 @@ class SessionRest(SessionLife):
     def _launch(self) -> None:
         """Begin with a rest if it is clear without a look into files that there is nothing yet."""
         if self._may_begin_with_rest():
-            metainfo = self.metainfo
+            metainfo = self._metainfo
             if metainfo is not None:
                 self._machine.fire(Signal.CHECK_DONE_INCOMPLETE)
                 self._begin_rest(facts_of_new(metainfo, self.config.file_priorities))
@@ -107,7 +107,7 @@ class SessionRest(SessionLife):
         """Hear that the database has the metainfo now; it is not held while it is not needed."""
         self._is_stored = True
         if self._rest is not None:
-            self._metainfo = None
+            self._drop_metainfo()
 
     def _begin_rest(self, facts: RestFacts) -> None:
         rest = Rest(facts, self._rest_swarm(), self._shared, self._wake)
@@ -132,7 +132,7 @@ class SessionRest(SessionLife):
     def _settle_into(self, rest: Rest) -> None:
         self._rest, self._rest_facts = rest, rest.facts
         if self._is_stored:
-            self._metainfo = None
+            self._drop_metainfo()
         rest.begin(self._edits, is_announced=self.state is not State.PAUSED)
         self._count_seeding()
 

@@ -1,4 +1,4 @@
-"""Owns what a user changed of where a torrent's payload and peers come from: trackers, web seeds.
+"""Trackers and web seeds of a torrent: its own, and what a user changed of them.
 
 Source: BEP 12 (tiers), BEP 17 and 19 (web seeds).
 """
@@ -20,6 +20,20 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 MAX_URL_BYTES: Final = 4_096
 WEB_SEED_BEPS: Final = (BEP_OF_SCRIPTS, BEP_OF_FILES)
+
+
+@dataclass(frozen=True, slots=True)
+class OwnSources:
+    """What the .torrent itself names."""
+
+    tiers: tuple[tuple[str, ...], ...]
+    http_seeds: tuple[str, ...]
+    web_seeds: tuple[str, ...]
+
+
+def own_sources(metainfo: Metainfo) -> OwnSources:
+    """Return what a .torrent names; small, while the metainfo may be large."""
+    return OwnSources(metainfo.tiers, metainfo.http_seeds, metainfo.web_seeds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +74,12 @@ class SourceEdits:
         others = _without(self.web_seeds, url)
         return replace(self, web_seeds=others, no_web_seeds=self.no_web_seeds | {url})
 
-    def web_seeds_of(self, metainfo: Metainfo | None) -> dict[str, int]:
+    def web_seeds_of(self, own: Metainfo | OwnSources | None) -> dict[str, int]:
         """Return all web seeds of a torrent, each with its BEP."""
         known: dict[str, int] = {}
-        if metainfo is not None:
-            known |= dict.fromkeys(metainfo.http_seeds, BEP_OF_SCRIPTS)
-            known |= dict.fromkeys(metainfo.web_seeds, BEP_OF_FILES)
+        if own is not None:
+            known |= dict.fromkeys(own.http_seeds, BEP_OF_SCRIPTS)
+            known |= dict.fromkeys(own.web_seeds, BEP_OF_FILES)
         known |= dict(self.web_seeds)
         return {url: bep for url, bep in known.items() if url not in self.no_web_seeds}
 
