@@ -3,6 +3,7 @@
 import inspect
 import socket
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,7 @@ from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.engine import session_facts
 from torrent_engine.engine.events import Event
 from torrent_engine.engine.kept_metadata import read_kept
+from torrent_engine.engine.resting import Rest
 from torrent_engine.engine.session import Session
 from torrent_engine.engine.states import State
 from torrent_engine.net.embedded_tracker import EmbeddedTracker
@@ -42,6 +44,12 @@ pytestmark = pytest.mark.anyio
 PAYLOAD = payload_of(300_000)
 TORRENT, _ = make_torrent(PAYLOAD)
 RESTS = RestConfig(after_s=0.3, max_announces_per_s=1_000.0)
+
+
+def _rest_of(session: Session) -> Rest:
+    rest = session._rest
+    assert rest is not None
+    return rest
 
 
 async def resting(session: Session) -> None:
@@ -116,6 +124,25 @@ async def test_our_own_address_out_of_a_tracker_wakes_nobody(tmp_path: Path) -> 
             port = many.shared.listen_port
             assert not rest.add([PeerAddress("127.0.0.1", port)], Source.TRACKER)
             assert session.is_resting
+
+
+async def test_b5_announces_of_neighbours_wake_so_many_torrents_at_a_time(tmp_path: Path) -> None:
+    rest = replace(RESTS, after_s=60.0, max_wakes_per_ip_per_s=0.001, wakes_at_once_per_ip=2)
+    async with manager(tmp_path, rest=rest) as many:
+        torrents = [make_torrent(payload_of(20_000, i), name=f"{i}")[0] for i in range(6)]
+        sessions = [await many.add_torrent_file(torrent) for torrent in torrents]
+        for each in map(_rest_of, sessions):
+            assert each.add([PeerAddress("127.0.0.9", 9)], Source.LSD) == 1
+        assert all(session.is_resting for session in sessions)  # not in the turn of the datagram
+        await until(lambda: sum(not session.is_resting for session in sessions) == 2)
+        waiting = [session for session in sessions if session.is_resting]
+        assert all(each.waking is not None for each in map(_rest_of, waiting))
+        await many.shared.wake_gate.turn("127.0.0.10")  # another address has a turn of its own
+        assert all(session.is_resting for session in waiting)
+        await waiting[0].pause()  # it does not wait any more
+        assert _rest_of(waiting[0]).waking is None
+        _rest_of(waiting[1]).add([PeerAddress("127.0.0.9", 9)], Source.TRACKER)  # was asked
+        assert not waiting[1].is_resting
 
 
 async def test_a_peer_that_the_user_names_wakes_it(tmp_path: Path) -> None:

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
+import anyio
+
 from torrent_engine.base.ids import InfoHash, PeerAddress
 from torrent_engine.codec.bitfield import Bitfield
 from torrent_engine.codec.metainfo import Metainfo
@@ -125,6 +127,8 @@ class Rest:
     """As a pool has it; nothing is dialled here."""
     links: RestingLinks | None = None
     """Who came by itself; None: nobody yet."""
+    waking: anyio.CancelScope | None = None
+    """A neighbour announced the torrent; it waits for its turn to wake."""
 
     def begin(self, edits: SourceEdits, *, is_announced: bool) -> None:
         """Let others find us, unless the torrent is paused."""
@@ -152,6 +156,7 @@ class Rest:
     def hush(self) -> Callable[[], Coroutine[object, object, None]]:
         """Be found no more; what is returned tells the trackers, which takes 5 s at most."""
         self.shared.router.unregister(self.swarm.info_hash)
+        self._forget_neighbour()
         if self.links is not None:
             self.links.close()
             self.links = None
@@ -164,6 +169,7 @@ class Rest:
 
     def end(self) -> PeerSources | None:
         """Return the talk with trackers to whoever goes on with it; who dials us is held."""
+        self._forget_neighbour()
         if self.sources is not None:
             self.sources.end_rest(self.shared.announcer)
         if self.shared.router.is_registered(self.swarm.info_hash):
@@ -179,12 +185,31 @@ class Rest:
     # -- as a pool ----------------------------------------------------------------------------
 
     def add(self, addresses: Iterable[PeerAddress], source: Source) -> int:
-        """Take candidates and wake; return how many there are."""
+        """Take candidates and wake; return how many there are.
+
+        A datagram of a neighbour may name many torrents, and nobody asked for it: it wakes them
+        as slowly as other strangers do.
+        """
         others = tuple(each for each in addresses if not self.shared.announcer.is_our_own(each))
-        if others:
-            self.found.append((others, source))
+        if not others:
+            return 0
+        self.found.append((others, source))
+        if source is not Source.LSD:
             self.on_wake()
+        elif self.waking is None:
+            self.waking = anyio.CancelScope()
+            self.shared.start_task(partial(self._wake_for, others[0].host, self.waking))
         return len(others)
+
+    async def _wake_for(self, host: str, scope: anyio.CancelScope) -> None:
+        with scope:
+            await self.shared.wake_gate.turn(host)
+            self.on_wake()
+
+    def _forget_neighbour(self) -> None:
+        if self.waking is not None:
+            self.waking.cancel()
+            self.waking = None
 
     @property
     def own(self) -> "Rest":
