@@ -1,8 +1,14 @@
-"""A reader of our output that goes away, as ``head`` does, ends a command quietly and in order."""
+"""Readers of our output: one that goes away, as ``head`` does, and one that reads no further."""
 
+import fcntl
+import json
 import os
+import signal
+import socket
 import subprocess
 import sys
+from contextlib import suppress
+from io import FileIO
 from pathlib import Path
 from random import Random
 
@@ -13,12 +19,14 @@ from tests.support.crash import MIB, ROOT, Shape
 from tests.support.crash_seed import SeedProcess
 from tests.support.torrents import make_torrent, payload_of, write_files
 from torrent_engine.base.ids import InfoHash
+from torrent_engine.cli.render import takes_output
 from torrent_engine.disk.state import StateStore
 from torrent_engine.disk.state_records import TorrentRecord
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGPIPE")
 
 OUTPUT_CLOSED = 141  # 128 + SIGPIPE, as a shell has it
+STRANGERS = 40  # two events of 200 bytes each: far more than a pipe of one page holds
 METAINFO, PAYLOAD = make_torrent(payload_of(100_000), name="a")
 SHORT = [
     ["--help"],
@@ -92,3 +100,66 @@ def test_a_transfer_whose_output_nobody_reads_any_more_stops_and_saves_its_state
         assert record.progress is not None
         assert record.progress.is_clean
         assert any(record.progress.have)
+
+
+def test_f11_an_output_that_nobody_reads_holds_up_no_torrent(tmp_path: Path) -> None:
+    (tmp_path / "a.torrent").write_bytes(METAINFO.source)
+    write_files(METAINFO, PAYLOAD, tmp_path / "files")
+    reader, writer = os.pipe()
+    fcntl.fcntl(reader, fcntl.F_SETPIPE_SZ, 4_096)
+    place = ["--port", "0", "--listen", "127.0.0.1", "--state-dir"]
+    seed = command("seed", "a.torrent", "-d", "files", "--json", *place, "seed state")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(seed, stdout=writer, cwd=tmp_path, env=environment) as process:
+        os.close(writer)
+        with FileIO(reader) as output:
+            port = _listen_port(output)
+            answered = 0
+            while answered < STRANGERS:
+                with (
+                    suppress(ConnectionError),
+                    socket.create_connection(("127.0.0.1", port), timeout=10) as stranger,
+                ):
+                    stranger.sendall(b"\x13BitTorrent protocol" + bytes(8))
+                    stranger.sendall(METAINFO.info_hash + b"-XX0100-" + os.urandom(12))
+                    answered += bool(stranger.recv(48))
+            leech = command("download", "a.torrent", "-d", "out", "--peer", f"127.0.0.1:{port}")
+            code = subprocess.run(
+                [*leech, *place, "leech state", "--seed-time", "0", "-q"],
+                cwd=tmp_path,
+                env=environment,
+                timeout=30,
+                check=False,
+            ).returncode
+            process.send_signal(signal.SIGINT)
+            while output.read(65_536):
+                pass
+        process.wait(20)
+    assert code == 0
+
+
+def _listen_port(output: FileIO) -> int:
+    """Read line by line until the seed says where it listens, and nothing beyond."""
+    while True:
+        line = b""
+        while not line.endswith(b"\n"):
+            byte = output.read(1)
+            assert byte, "the seed has ended"
+            line += byte
+        if (port := json.loads(line).get("listen_port")) is not None:
+            return int(port)
+
+
+def test_a_pipe_that_is_full_takes_no_output_and_one_without_a_reader_fails_at_once() -> None:
+    reader, writer = os.pipe()
+    with os.fdopen(writer, "w") as stream:
+        assert takes_output(stream)
+        os.set_blocking(writer, False)
+        with suppress(BlockingIOError):
+            while True:
+                os.write(writer, bytes(4_096))
+        assert not takes_output(stream)
+        os.close(reader)
+        assert takes_output(stream)
+    assert takes_output(stream)
+    assert takes_output(None)

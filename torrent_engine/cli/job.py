@@ -30,7 +30,13 @@ from torrent_engine.cli.exit_codes import (
 )
 from torrent_engine.cli.overview import DONE, FAILED, LOADING, QUEUED, Entry, entry_of
 from torrent_engine.cli.peer_lines import peer_lines
-from torrent_engine.cli.render import OutputError, Reporter, print_traceback, safe
+from torrent_engine.cli.render import (
+    OUTPUT_WAIT_S,
+    OutputError,
+    Reporter,
+    print_traceback,
+    safe,
+)
 from torrent_engine.cli.views import (
     Row,
     done_line,
@@ -253,7 +259,10 @@ class Job:
         self._finish(self._opened.stats(), reason)
 
     async def _forward_events(self, events: EventStream) -> None:
+        """Print events as fast as they are read; the stream drops, and counts, those beyond."""
         async for event in events:
+            while not self._reporter.is_ready:  # noqa: ASYNC110 - a pipe tells nobody
+                await anyio.sleep(OUTPUT_WAIT_S)
             self._reporter.record(records.event_record(event, time_s=time.time()))
 
     async def _watch_completion(self, entrance: Entrance) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import select
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 PROGRAM: Final = "torrent-engine"
 LIVE_INTERVAL_S: Final = 0.2
+OUTPUT_WAIT_S: Final = 0.05  # between two looks whether who reads the output goes on
 PLAIN_INTERVAL_S: Final = 1.0  # how often we look
 PLAIN_PAUSE_S: Final = 5.0  # how long a torrent is silent after a line
 SILENT_INTERVAL_S: Final = 3_600.0
@@ -84,6 +86,11 @@ class Reporter:
     wants_events: bool = False
     draws: bool = False
     """It has a terminal to draw on, which :meth:`show_overview` fills."""
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether a line can be written without waiting for who reads the output."""
+        return takes_output(sys.stdout)
 
     def __enter__(self) -> Self:
         """Take the terminal."""
@@ -244,6 +251,22 @@ def _write(stream: TextIO | None, text: str) -> None:
         raise
     except OSError as error:
         raise OutputError(error) from error
+
+
+def takes_output(stream: TextIO | None) -> bool:
+    """Return whether a stream takes a line now, or fails at once.
+
+    A pipe that nobody reads, and a terminal that is stopped (Ctrl-S), would hold up every torrent.
+    True as well where it cannot be known: a stream without a descriptor, a system without poll.
+    """
+    if stream is None or not hasattr(select, "poll"):
+        return True
+    try:
+        poll = select.poll()
+        poll.register(stream.fileno(), select.POLLOUT)
+        return bool(poll.poll(0))
+    except (OSError, ValueError):
+        return True
 
 
 def flush_output() -> None:

@@ -8,7 +8,7 @@ import anyio
 
 from torrent_engine.cli import records
 from torrent_engine.cli.overview import Entry, entry_of, total_line, totals_of
-from torrent_engine.cli.render import Reporter, safe
+from torrent_engine.cli.render import OUTPUT_WAIT_S, Reporter, safe
 from torrent_engine.cli.tellings import telling
 from torrent_engine.engine.events import Event
 
@@ -71,6 +71,8 @@ class RunDisplay:
 
     async def _tell_events(self, waiting: "MemoryObjectReceiveStream[Event]") -> None:
         async for event in waiting:
+            while not self._reporter.is_ready:  # noqa: ASYNC110 - a pipe tells nobody
+                await anyio.sleep(OUTPUT_WAIT_S)
             if self._reporter.wants_events:
                 self._record(event)
                 continue
@@ -86,7 +88,8 @@ class RunDisplay:
 
     async def _draw(self) -> None:
         while True:
-            self._reporter.show_overview(self._entries())
+            if self._reporter.is_ready:
+                self._reporter.show_overview(self._entries())
             await anyio.sleep(max(MIN_DRAW_S, len(self._manager.sessions) * DRAW_S))
 
     async def _log(self) -> None:

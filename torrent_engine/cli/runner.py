@@ -67,11 +67,15 @@ class Runner:
 
     async def _display(self) -> None:
         while True:
-            if self._is_overview:
-                self._reporter.show_overview([job.entry for job in self._jobs if job.is_first])
-            else:
-                self._reporter.update([job.row for job in self._jobs if job.code is None])
+            if self._reporter.is_ready:
+                self._show()
             await anyio.sleep(max(self._reporter.interval_s, len(self._jobs) * DRAW_S))
+
+    def _show(self) -> None:
+        if self._is_overview:
+            self._reporter.show_overview([job.entry for job in self._jobs if job.is_first])
+        else:
+            self._reporter.update([job.row for job in self._jobs if job.code is None])
 
     async def _stop(self) -> None:
         """Stop all sessions; what has not ended after the grace is cancelled."""
