@@ -54,7 +54,8 @@ async def test_who_holds_fewest_is_next_and_the_last_come_last() -> None:
             tasks.start_soon(partial(take, key, is_last=False))
         await settle()
         slots.release("busy")
-    assert order == ["a", "b", "a", "a", "dht", "dht"]
+    assert set(order[:2]) == {"a", "b"}  # trio begins tasks in any order
+    assert order[2:] == ["a", "a", "dht", "dht"]
 
 
 async def test_one_who_is_cancelled_while_waiting_takes_nothing() -> None:
