@@ -4,13 +4,20 @@ import socket
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Protocol
+from typing import Final, Protocol
 
 import anyio
 
 from torrent_engine.base.network_config import LinkEncryption, LinkProtocol
 from torrent_engine.net import gather
 from torrent_engine.net.streams import close, plain_host
+
+MAX_UNSENT_BYTES: Final = 256 * 1024
+"""Ours: of what the system takes of a peer beyond what it can send now.
+
+Without it a peer that reads nothing is given 4 MiB, which looks like throughput: 150 of them took
+an honest leech from 30 to 0.1 MiB/s for 15 s. Measured over loopback, 128 KiB to none: no slower.
+"""
 
 
 class Transport(Protocol):
@@ -63,6 +70,7 @@ class TcpTransport:
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
+        _bound_unsent(sock)
         self.sends_by_kernel = gather.HAS_SENDMSG
         self.receive_into: Callable[[memoryview], int] = sock.recv_into
         self.send_some: Callable[[Sequence[bytes | memoryview]], int] = partial(
@@ -91,3 +99,11 @@ def receive_some(transport: Transport, max_bytes: int) -> bytes:
     """Return what is there, at most ``max_bytes``; raises as :meth:`Transport.receive_into`."""
     buffer = bytearray(max_bytes)
     return bytes(buffer[: transport.receive_into(memoryview(buffer))])
+
+
+def _bound_unsent(sock: socket.socket) -> None:
+    """Have the system take little more than it can send, where it can be told so."""
+    option = getattr(socket, "TCP_NOTSENT_LOWAT", None)
+    if option is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
+        with suppress(OSError):
+            sock.setsockopt(socket.IPPROTO_TCP, option, MAX_UNSENT_BYTES)
