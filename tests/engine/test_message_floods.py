@@ -29,5 +29,5 @@ def test_f11_a_mebibyte_of_one_message_never_takes_a_long_turn(
         swarm.downloads.peer_left(peer)
         swarm.uploads.peer_left(peer)
         if longest[-1] < LAG_S:
-            return
-    pytest.fail(f"every time a turn took long: {longest}")
+            break
+    assert min(longest) < LAG_S
