@@ -1,4 +1,4 @@
-"""Ask the swarm what a magnet link is, choose the largest of its files, and download that.
+"""Fetch the metadata of a magnet link, choose the largest file and download it.
 
 python examples/magnet.py 'magnet:?xt=urn:btih:...' downloads
 """

@@ -1,4 +1,4 @@
-"""Test any BitTorrent program: fetch a piece from a seed, then break a rule and be dropped.
+"""Act as a peer of any BitTorrent program: fetch a piece, break a rule and be disconnected.
 
 The protocol core does no I/O, so a plain blocking socket drives it:
 python examples/play_a_peer.py 127.0.0.1 6881 debian.torrent
@@ -37,14 +37,14 @@ def main(host: str, port: str, torrent: str) -> None:
         info_hash=metainfo.info_hash,
         peer_id=PeerId(b"-XX0001-conformance!"),
     )
-    peer.send_handshake()
-    peer.set_interested(interested=True)
+    peer.sender.send_handshake()
+    peer.sender.set_interested(interested=True)
     missing = len(blocks)
     with socket.create_connection((host, int(port)), timeout=30) as sock:
         for event in talk(sock, peer):
             print(type(event).__name__)
             if isinstance(event, PeerUnchoked):
-                peer.request_blocks(blocks)
+                peer.sender.request_blocks(blocks)
             elif isinstance(event, BlockReceived):
                 data = b"".join(event.views)
                 piece[event.begin_bytes : event.begin_bytes + len(data)] = data

@@ -1,4 +1,4 @@
-"""Write one file of a torrent to standard output while it is downloaded, from any place on.
+"""Write one file of a torrent to standard output while it downloads, from any offset on.
 
 python examples/stream_file.py debian.torrent video.mkv | mpv -
 """

@@ -1,4 +1,4 @@
-"""A whole swarm in one process: make a torrent, seed it, download it, and watch the events.
+"""Run a whole swarm in one process: create a torrent, seed it, download it, print the events.
 
 python examples/swarm.py
 """

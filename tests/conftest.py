@@ -13,9 +13,10 @@ settings.register_profile(
 )
 settings.load_profile("shared machine")
 
-# No command line that a test starts asks strangers for peers, nor the router for an open port,
-# unless the test takes these back.
+# No command line that a test starts asks strangers for peers, nor the router for an open port, nor
+# reads the user's configuration, unless the test takes these back.
 os.environ |= {
+    "TORRENT_ENGINE_CONFIG": os.devnull,
     "TORRENT_ENGINE_NO_DHT": "1",
     "TORRENT_ENGINE_NO_LSD": "1",
     "TORRENT_ENGINE_NO_PORT_MAPPING": "1",

@@ -1,13 +1,16 @@
 """The fuzz targets in short, their corpora, and their runner."""
 
 import random
+import subprocess
+import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 from fuzz import runner
 from fuzz.runner import FuzzTarget
-from fuzz.targets import TARGETS
+from fuzz.targets import MODULES, TARGETS
 
 SHORT_RUN = 150
 
@@ -40,6 +43,23 @@ def test_inputs_that_once_reached_new_code_have_only_declared_outcomes(name: str
     inputs = runner.read_corpus(name)
     assert inputs, "each target has a corpus: python -m fuzz NAME --write-corpus 60"
     assert [TARGETS[name].check(data) for data in inputs] == [None] * len(inputs)
+
+
+def test_each_module_has_the_targets_that_are_named_for_it() -> None:
+    modules = {module: import_module(f"fuzz.{module}") for module in set(MODULES.values())}
+    found = {name: module for module in modules for name in modules[module].TARGETS}
+    assert found == MODULES
+    assert set(TARGETS) == set(found)
+
+
+def test_a_target_is_imported_without_the_others() -> None:
+    code = (
+        "import sys, fuzz.targets as all; known = [n for n in sys.modules if 'torrent' in n];"
+        "all.TARGETS['names']; print(known, 'fuzz.dht' in sys.modules)"
+    )
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=runner.HERE.parent, capture_output=True, check=True)
+    assert done.stdout == b"[] False\n"
 
 
 def test_every_corpus_has_a_target_and_is_small() -> None:

@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import is_dataclass, replace
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -31,6 +31,8 @@ from torrent_engine import (
 
 METAINFO, PAYLOAD = make_torrent({"a": payload_of(50_000), "b": b"", "c/d": payload_of(70_000, 1)})
 
+PUBLIC_NAMES: list[str] = vars(torrent_engine)["__all__"]
+
 
 def imported_by(statement: str) -> set[str]:
     """Return the modules that a fresh interpreter has after a statement."""
@@ -57,7 +59,7 @@ def test_the_engine_imports_no_command_line() -> None:
     assert not modules & {"click", "rich"}
 
 
-@pytest.mark.parametrize("name", torrent_engine.__all__)
+@pytest.mark.parametrize("name", PUBLIC_NAMES)
 def test_every_public_name_is_there_and_documented(name: str) -> None:
     value = getattr(torrent_engine, name)
     assert name in dir(torrent_engine)
@@ -65,13 +67,26 @@ def test_every_public_name_is_there_and_documented(name: str) -> None:
 
 
 def test_all_is_sorted_and_complete() -> None:
-    assert sorted(torrent_engine.__all__) == torrent_engine.__all__
-    assert set(torrent_engine.__all__) - {"__version__"} == set(torrent_engine._HOMES)
+    assert sorted(set(PUBLIC_NAMES)) == sorted(PUBLIC_NAMES)
+    assert set(dir(torrent_engine)) >= set(PUBLIC_NAMES)
+
+
+def test_events_errors_and_numbers_are_public() -> None:
+    from torrent_engine.base import errors
+    from torrent_engine.engine import events
+
+    for module, base in ((errors, errors.TorrentEngineError), (events, events.Event)):
+        kinds = {name for name, each in vars(module).items() if is_a(each, base)}
+        assert kinds <= set(PUBLIC_NAMES)
+
+
+def is_a(each: object, base: type) -> bool:
+    return isinstance(each, type) and issubclass(each, base)
 
 
 def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="no_such_name"):
-        _ = torrent_engine.no_such_name
+        getattr(torrent_engine, "no_such_name")  # noqa: B009 - mypy knows that it is not there
 
 
 # -- download() -----------------------------------------------------------------------------------
@@ -93,7 +108,7 @@ async def test_download_blocks_until_all_is_there(tmp_path: Path, kind: str) -> 
         "bytes": METAINFO.source,
         "metainfo": METAINFO,
         "magnet": Magnet(METAINFO.info_hash),
-        "link": METAINFO.magnet_link(),
+        "link": str(Magnet.of(METAINFO)),
         "info_hash": METAINFO.info_hash.hex(),
     }
     seen: list[SessionStats] = []
@@ -165,3 +180,16 @@ def test_download_of_what_is_there_is_a_check(tmp_path: Path) -> None:
     found = download(metainfo, tmp_path, config=config, shared_config=shared_config(tmp_path / "s"))
     assert found == tmp_path / "payload"
     assert Metainfo.from_bytes(metainfo.source).info_hash == metainfo.info_hash
+
+
+def test_every_configuration_is_public() -> None:
+    from torrent_engine import config
+    from torrent_engine.base import config as all_of_them
+
+    kinds = {
+        name
+        for name, each in vars(all_of_them).items()
+        if isinstance(each, type) and is_dataclass(each)
+    }
+    assert kinds <= set(config.__all__)
+    assert {name for name in config.__all__ if not hasattr(config, name)} == set()

@@ -10,164 +10,298 @@ of many torrents, with a queue, and restored after a restart:
     async with TorrentManager() as manager:
         session = await manager.add_torrent("a.torrent", save_path="downloads")
 
-or, for scripts, :func:`download`. Names are imported when they are first used.
+or, in one call, :func:`download` for scripts and :func:`download_async`. ``await x.start()`` and
+``await x.close()`` do what ``async with`` does, in different tasks too. Names are imported when
+they are first used.
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
+
+__version__: Final = "0.1.0"
 
 if TYPE_CHECKING:
-    from torrent_engine.base.config import ManagerConfig, SessionConfig, SharedConfig
-    from torrent_engine.base.errors import (
-        BencodeError,
-        ConfigError,
-        DiskFullError,
-        FileExistsStorageError,
-        FileInUseError,
-        ForeignFileError,
-        HiddenNameError,
-        HttpError,
-        LocalProtocolError,
-        MagnetError,
-        MetainfoError,
-        NetworkError,
-        OwnerChangedError,
-        RemoteProtocolError,
-        SessionError,
-        StateDatabaseError,
-        StateTransitionError,
-        StorageError,
-        TorrentEngineError,
-        TrackerError,
-    )
-    from torrent_engine.base.ids import InfoHash, OwnerTie, PeerAddress, PeerId, PieceIndex
-    from torrent_engine.codec.magnet import Magnet
-    from torrent_engine.codec.metainfo import FileEntry, Metainfo
-    from torrent_engine.disk.create import CreateOptions, create_torrent
-    from torrent_engine.engine.download import download
-    from torrent_engine.engine.event_bus import EventBus
-    from torrent_engine.engine.events import Event
-    from torrent_engine.engine.job_log import Job, JobFilter
-    from torrent_engine.engine.manager_stats import ManagerStats
-    from torrent_engine.engine.peer import PeerStats
-    from torrent_engine.engine.reader import FileReader
-    from torrent_engine.engine.session import Session
-    from torrent_engine.engine.session_stats import SessionStats
-    from torrent_engine.engine.shared_resources import SharedResources
-    from torrent_engine.engine.states import State
-    from torrent_engine.engine.torrent_manager import TorrentManager
+    from torrent_engine.base.config import ConnectionEncryption as ConnectionEncryption
+    from torrent_engine.base.config import ManagerConfig as ManagerConfig
+    from torrent_engine.base.config import SessionConfig as SessionConfig
+    from torrent_engine.base.config import SharedConfig as SharedConfig
+    from torrent_engine.base.config import TransportProtocol as TransportProtocol
+    from torrent_engine.base.errors import BencodeError as BencodeError
+    from torrent_engine.base.errors import BusyError as BusyError
+    from torrent_engine.base.errors import ClosedError as ClosedError
+    from torrent_engine.base.errors import ConfigError as ConfigError
+    from torrent_engine.base.errors import DiskFullError as DiskFullError
+    from torrent_engine.base.errors import EncryptionError as EncryptionError
+    from torrent_engine.base.errors import FileExistsStorageError as FileExistsStorageError
+    from torrent_engine.base.errors import FileInUseError as FileInUseError
+    from torrent_engine.base.errors import ForeignFileError as ForeignFileError
+    from torrent_engine.base.errors import GatewayError as GatewayError
+    from torrent_engine.base.errors import HiddenNameError as HiddenNameError
+    from torrent_engine.base.errors import HttpError as HttpError
+    from torrent_engine.base.errors import IpFilterError as IpFilterError
+    from torrent_engine.base.errors import KrpcError as KrpcError
+    from torrent_engine.base.errors import LocalProtocolError as LocalProtocolError
+    from torrent_engine.base.errors import MagnetError as MagnetError
+    from torrent_engine.base.errors import MetainfoError as MetainfoError
+    from torrent_engine.base.errors import MissingFilesError as MissingFilesError
+    from torrent_engine.base.errors import NameResolutionError as NameResolutionError
+    from torrent_engine.base.errors import NetworkError as NetworkError
+    from torrent_engine.base.errors import OwnerChangedError as OwnerChangedError
+    from torrent_engine.base.errors import ProxyError as ProxyError
+    from torrent_engine.base.errors import RemoteProtocolError as RemoteProtocolError
+    from torrent_engine.base.errors import SessionError as SessionError
+    from torrent_engine.base.errors import StateDatabaseError as StateDatabaseError
+    from torrent_engine.base.errors import StateInUseError as StateInUseError
+    from torrent_engine.base.errors import StateTransitionError as StateTransitionError
+    from torrent_engine.base.errors import StorageError as StorageError
+    from torrent_engine.base.errors import TorrentEngineError as TorrentEngineError
+    from torrent_engine.base.errors import TrackerError as TrackerError
+    from torrent_engine.base.errors import TrackerRefusedError as TrackerRefusedError
+    from torrent_engine.base.errors import TrackerTimeoutError as TrackerTimeoutError
+    from torrent_engine.base.errors import UnknownFileError as UnknownFileError
+    from torrent_engine.base.errors import UnknownTorrentError as UnknownTorrentError
+    from torrent_engine.base.ids import FileIndex as FileIndex
+    from torrent_engine.base.ids import InfoHash as InfoHash
+    from torrent_engine.base.ids import OwnerTie as OwnerTie
+    from torrent_engine.base.ids import PeerAddress as PeerAddress
+    from torrent_engine.base.ids import PeerId as PeerId
+    from torrent_engine.base.ids import PieceIndex as PieceIndex
+    from torrent_engine.base.storage import ImmediateStorage as ImmediateStorage
+    from torrent_engine.base.storage import Storage as Storage
+    from torrent_engine.base.storage import StorageFiles as StorageFiles
+    from torrent_engine.base.storage import StoredFile as StoredFile
+    from torrent_engine.codec.magnet import Magnet as Magnet
+    from torrent_engine.codec.metainfo import FileEntry as FileEntry
+    from torrent_engine.codec.metainfo import Metainfo as Metainfo
+    from torrent_engine.disk.create.create import CreateOptions as CreateOptions
+    from torrent_engine.disk.create.create import create_torrent as create_torrent
+    from torrent_engine.disk.files.memory_storage import MemoryStorage as MemoryStorage
+    from torrent_engine.disk.files.storage_contract import STORAGE_RULES as STORAGE_RULES
+    from torrent_engine.disk.files.storage_contract import check_storage as check_storage
+    from torrent_engine.engine.event_bus import EventBus as EventBus
+    from torrent_engine.engine.event_bus import EventStream as EventStream
+    from torrent_engine.engine.event_bus import Subscription as Subscription
+    from torrent_engine.engine.events import ChangedGroup as ChangedGroup
+    from torrent_engine.engine.events import CheckProgress as CheckProgress
+    from torrent_engine.engine.events import DhtPeersFound as DhtPeersFound
+    from torrent_engine.engine.events import DownloadFinished as DownloadFinished
+    from torrent_engine.engine.events import Event as Event
+    from torrent_engine.engine.events import EventsDropped as EventsDropped
+    from torrent_engine.engine.events import FileCompleted as FileCompleted
+    from torrent_engine.engine.events import FileRenamed as FileRenamed
+    from torrent_engine.engine.events import JobChanged as JobChanged
+    from torrent_engine.engine.events import JobsRemoved as JobsRemoved
+    from torrent_engine.engine.events import MetadataReceived as MetadataReceived
+    from torrent_engine.engine.events import PeerBanned as PeerBanned
+    from torrent_engine.engine.events import PeerConnected as PeerConnected
+    from torrent_engine.engine.events import PeerDisconnected as PeerDisconnected
+    from torrent_engine.engine.events import PieceCompleted as PieceCompleted
+    from torrent_engine.engine.events import PieceHashFailed as PieceHashFailed
+    from torrent_engine.engine.events import QueueChanged as QueueChanged
+    from torrent_engine.engine.events import SessionCompleted as SessionCompleted
+    from torrent_engine.engine.events import SessionErrored as SessionErrored
+    from torrent_engine.engine.events import SessionPaused as SessionPaused
+    from torrent_engine.engine.events import SessionResumed as SessionResumed
+    from torrent_engine.engine.events import SessionStarted as SessionStarted
+    from torrent_engine.engine.events import SessionStopped as SessionStopped
+    from torrent_engine.engine.events import StatsUpdated as StatsUpdated
+    from torrent_engine.engine.events import StorageMoved as StorageMoved
+    from torrent_engine.engine.events import StorageMoveFailed as StorageMoveFailed
+    from torrent_engine.engine.events import TorrentAdded as TorrentAdded
+    from torrent_engine.engine.events import TorrentChanged as TorrentChanged
+    from torrent_engine.engine.events import TorrentRemoved as TorrentRemoved
+    from torrent_engine.engine.events import TrackerFailed as TrackerFailed
+    from torrent_engine.engine.events import TrackerSucceeded as TrackerSucceeded
+    from torrent_engine.engine.events import WebSeedBanned as WebSeedBanned
+    from torrent_engine.engine.events import WebSeedFailed as WebSeedFailed
+    from torrent_engine.engine.jobs.job_log import Job as Job
+    from torrent_engine.engine.jobs.job_log import JobFilter as JobFilter
+    from torrent_engine.engine.manager.adding import Added as Added
+    from torrent_engine.engine.manager.torrent_manager import TorrentManager as TorrentManager
+    from torrent_engine.engine.reading.file_reader import FileReader as FileReader
+    from torrent_engine.engine.resources.shared_resources import SharedResources as SharedResources
+    from torrent_engine.engine.session.download import download as download
+    from torrent_engine.engine.session.download import download_async as download_async
+    from torrent_engine.engine.session.session import Session as Session
+    from torrent_engine.engine.states import State as State
+    from torrent_engine.engine.stats import BandwidthGroup as BandwidthGroup
+    from torrent_engine.engine.stats import BanRecord as BanRecord
+    from torrent_engine.engine.stats import FileStats as FileStats
+    from torrent_engine.engine.stats import LoopLag as LoopLag
+    from torrent_engine.engine.stats import ManagerStats as ManagerStats
+    from torrent_engine.engine.stats import NetworkStatus as NetworkStatus
+    from torrent_engine.engine.stats import PeerStats as PeerStats
+    from torrent_engine.engine.stats import ProblemKind as ProblemKind
+    from torrent_engine.engine.stats import SessionBrief as SessionBrief
+    from torrent_engine.engine.stats import SessionStats as SessionStats
+    from torrent_engine.engine.stats import SessionTimes as SessionTimes
+    from torrent_engine.engine.stats import SourceCounts as SourceCounts
+    from torrent_engine.engine.stats import SwarmAvailability as SwarmAvailability
+    from torrent_engine.engine.stats import TorrentFacts as TorrentFacts
+    from torrent_engine.engine.stats import TorrentProblem as TorrentProblem
+    from torrent_engine.engine.stats import TrackerRequest as TrackerRequest
+    from torrent_engine.engine.stats import TrackerScrape as TrackerScrape
+    from torrent_engine.engine.stats import TrackerStatus as TrackerStatus
+    from torrent_engine.engine.stats import WebSeedState as WebSeedState
+    from torrent_engine.engine.stats import WebSeedStats as WebSeedStats
+else:
+    _MODULES = {
+        "base.config": (
+            "ConnectionEncryption",
+            "TransportProtocol",
+            "ManagerConfig",
+            "SessionConfig",
+            "SharedConfig",
+        ),
+        "base.errors": (
+            "BencodeError",
+            "BusyError",
+            "ClosedError",
+            "ConfigError",
+            "DiskFullError",
+            "EncryptionError",
+            "FileExistsStorageError",
+            "FileInUseError",
+            "ForeignFileError",
+            "GatewayError",
+            "HiddenNameError",
+            "HttpError",
+            "IpFilterError",
+            "KrpcError",
+            "LocalProtocolError",
+            "MagnetError",
+            "MetainfoError",
+            "MissingFilesError",
+            "NameResolutionError",
+            "NetworkError",
+            "OwnerChangedError",
+            "ProxyError",
+            "RemoteProtocolError",
+            "SessionError",
+            "StateDatabaseError",
+            "StateInUseError",
+            "StateTransitionError",
+            "StorageError",
+            "TorrentEngineError",
+            "TrackerError",
+            "TrackerRefusedError",
+            "TrackerTimeoutError",
+            "UnknownFileError",
+            "UnknownTorrentError",
+        ),
+        "base.ids": (
+            "FileIndex",
+            "InfoHash",
+            "OwnerTie",
+            "PeerAddress",
+            "PeerId",
+            "PieceIndex",
+        ),
+        "codec.magnet": ("Magnet",),
+        "codec.metainfo": (
+            "FileEntry",
+            "Metainfo",
+        ),
+        "base.storage": (
+            "ImmediateStorage",
+            "Storage",
+            "StorageFiles",
+            "StoredFile",
+        ),
+        "disk.files.memory_storage": ("MemoryStorage",),
+        "disk.files.storage_contract": ("STORAGE_RULES", "check_storage"),
+        "disk.create.create": (
+            "CreateOptions",
+            "create_torrent",
+        ),
+        "engine.event_bus": (
+            "EventBus",
+            "EventStream",
+            "Subscription",
+        ),
+        "engine.events": (
+            "ChangedGroup",
+            "CheckProgress",
+            "DhtPeersFound",
+            "DownloadFinished",
+            "Event",
+            "EventsDropped",
+            "FileCompleted",
+            "FileRenamed",
+            "JobChanged",
+            "JobsRemoved",
+            "MetadataReceived",
+            "PeerBanned",
+            "PeerConnected",
+            "PeerDisconnected",
+            "PieceCompleted",
+            "PieceHashFailed",
+            "QueueChanged",
+            "SessionCompleted",
+            "SessionErrored",
+            "SessionPaused",
+            "SessionResumed",
+            "SessionStarted",
+            "SessionStopped",
+            "StatsUpdated",
+            "StorageMoveFailed",
+            "StorageMoved",
+            "TorrentAdded",
+            "TorrentChanged",
+            "TorrentRemoved",
+            "TrackerFailed",
+            "TrackerSucceeded",
+            "WebSeedBanned",
+            "WebSeedFailed",
+        ),
+        "engine.jobs.job_log": (
+            "Job",
+            "JobFilter",
+        ),
+        "engine.manager.adding": ("Added",),
+        "engine.manager.torrent_manager": ("TorrentManager",),
+        "engine.resources.shared_resources": ("SharedResources",),
+        "engine.session.download": (
+            "download",
+            "download_async",
+        ),
+        "engine.reading.file_reader": ("FileReader",),
+        "engine.session.session": ("Session",),
+        "engine.states": ("State",),
+        "engine.stats": (
+            "BandwidthGroup",
+            "BanRecord",
+            "FileStats",
+            "LoopLag",
+            "ManagerStats",
+            "NetworkStatus",
+            "PeerStats",
+            "TorrentProblem",
+            "ProblemKind",
+            "SessionBrief",
+            "SessionStats",
+            "SessionTimes",
+            "SourceCounts",
+            "SwarmAvailability",
+            "TrackerRequest",
+            "TrackerScrape",
+            "TorrentFacts",
+            "TrackerStatus",
+            "WebSeedState",
+            "WebSeedStats",
+        ),
+    }
+    _HOMES = {name: module for module, names in _MODULES.items() for name in names}
+    __all__ = ["__version__", *sorted(_HOMES)]
 
-__version__ = "0.1.0"
+    def __getattr__(name: str) -> Any:  # noqa: ANN401 - whatever the name stands for
+        """Import a public name when it is first used (PEP 562)."""
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+        globals()[name] = value
+        return value
 
-_HOMES = {
-    "SessionConfig": "base.config",
-    "SharedConfig": "base.config",
-    "ManagerConfig": "base.config",
-    "BencodeError": "base.errors",
-    "ConfigError": "base.errors",
-    "DiskFullError": "base.errors",
-    "FileExistsStorageError": "base.errors",
-    "FileInUseError": "base.errors",
-    "ForeignFileError": "base.errors",
-    "HiddenNameError": "base.errors",
-    "HttpError": "base.errors",
-    "LocalProtocolError": "base.errors",
-    "MagnetError": "base.errors",
-    "MetainfoError": "base.errors",
-    "NetworkError": "base.errors",
-    "OwnerChangedError": "base.errors",
-    "RemoteProtocolError": "base.errors",
-    "SessionError": "base.errors",
-    "StateTransitionError": "base.errors",
-    "StorageError": "base.errors",
-    "TorrentEngineError": "base.errors",
-    "TrackerError": "base.errors",
-    "StateDatabaseError": "base.errors",
-    "InfoHash": "base.ids",
-    "OwnerTie": "base.ids",
-    "PeerAddress": "base.ids",
-    "PeerId": "base.ids",
-    "PieceIndex": "base.ids",
-    "Magnet": "codec.magnet",
-    "FileEntry": "codec.metainfo",
-    "Metainfo": "codec.metainfo",
-    "CreateOptions": "disk.create",
-    "create_torrent": "disk.create",
-    "download": "engine.download",
-    "EventBus": "engine.event_bus",
-    "Event": "engine.events",
-    "PeerStats": "engine.peer",
-    "Session": "engine.session",
-    "SessionStats": "engine.session_stats",
-    "SharedResources": "engine.shared_resources",
-    "State": "engine.states",
-    "FileReader": "engine.reader",
-    "Job": "engine.job_log",
-    "JobFilter": "engine.job_log",
-    "ManagerStats": "engine.manager_stats",
-    "TorrentManager": "engine.torrent_manager",
-}
-
-__all__ = [
-    "BencodeError",
-    "ConfigError",
-    "CreateOptions",
-    "DiskFullError",
-    "Event",
-    "EventBus",
-    "FileEntry",
-    "FileExistsStorageError",
-    "FileInUseError",
-    "FileReader",
-    "ForeignFileError",
-    "HiddenNameError",
-    "HttpError",
-    "InfoHash",
-    "Job",
-    "JobFilter",
-    "LocalProtocolError",
-    "Magnet",
-    "MagnetError",
-    "ManagerConfig",
-    "ManagerStats",
-    "Metainfo",
-    "MetainfoError",
-    "NetworkError",
-    "OwnerChangedError",
-    "OwnerTie",
-    "PeerAddress",
-    "PeerId",
-    "PeerStats",
-    "PieceIndex",
-    "RemoteProtocolError",
-    "Session",
-    "SessionConfig",
-    "SessionError",
-    "SessionStats",
-    "SharedConfig",
-    "SharedResources",
-    "State",
-    "StateDatabaseError",
-    "StateTransitionError",
-    "StorageError",
-    "TorrentEngineError",
-    "TorrentManager",
-    "TrackerError",
-    "__version__",
-    "create_torrent",
-    "download",
-]
-
-
-def __getattr__(name: str) -> Any:  # noqa: ANN401 - whatever the name stands for
-    """Import a public name when it is first used (PEP 562)."""
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    """List the public names."""
-    return sorted([*globals(), *__all__])
+    def __dir__() -> list[str]:
+        """Return the public names."""
+        return sorted({*globals(), *__all__})

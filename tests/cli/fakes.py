@@ -1,7 +1,7 @@
 """A Session, a SharedResources and a torrent that do what a test says, without files or sockets."""
 
 import hashlib
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,9 +13,9 @@ import anyio
 from torrent_engine.base.config import IpFilterConfig, SessionConfig
 from torrent_engine.base.errors import TrackerError
 from torrent_engine.engine.event_bus import EventBus
-from torrent_engine.engine.ip_filter import LiveIpFilter
-from torrent_engine.engine.source_counts import SourceCounts
+from torrent_engine.engine.resources.live_ip_filter import LiveIpFilter
 from torrent_engine.engine.states import State
+from torrent_engine.engine.stats import SourceCounts
 
 
 @dataclass(frozen=True)
@@ -58,9 +58,30 @@ class FakeEntry:
     symlink_target: tuple[str, ...] | None = None
 
 
+class FakeFiles(tuple[FakeEntry, ...]):
+    """What a FileList can be asked, of a few entries."""
+
+    __slots__ = ()
+
+    def path(self, index: int) -> tuple[str, ...]:
+        return self[index].path
+
+    def paths(self) -> Iterator[tuple[str, ...]]:
+        return (entry.path for entry in self)
+
+    def cleaned(self) -> Iterator[int]:
+        return iter(())
+
+    def is_pad(self, index: int) -> bool:
+        return self[index].is_pad
+
+    def is_stored(self, index: int) -> bool:
+        return not self[index].is_pad and self[index].symlink_target is None
+
+
 def fake_metainfo(name: str, *paths: str, trackers: tuple[str, ...] = ()) -> Any:
     """Return what the command line reads of a Metainfo; without paths a single file."""
-    files = tuple(FakeEntry(tuple(path.split("/"))) for path in paths or (name,))
+    files = FakeFiles(FakeEntry(tuple(path.split("/"))) for path in paths or (name,))
     return SimpleNamespace(
         name=name,
         files=files,
@@ -107,6 +128,14 @@ class FakeSession:
     def name(self) -> str:
         return str(self.metainfo.name)
 
+    @property
+    def final_path(self) -> Path:
+        return self.save_path
+
+    @property
+    def is_private(self) -> Any:
+        return self.metainfo and self.metainfo.is_private
+
     def add_tracker(self, url: str) -> bool:
         if not url.startswith("http"):
             raise TrackerError(f"{url}: no tracker")
@@ -114,8 +143,22 @@ class FakeSession:
         self.added_trackers += [url] * is_new
         return is_new
 
+    error: Exception | None = None
+    is_held: bool = False
+    is_resting: bool = False
+
+    @property
+    def state(self) -> State:
+        return self.current.state
+
     def stats(self) -> FakeStats:
         return self.current
+
+    def peers(self) -> list[Any]:
+        return []
+
+    def trackers(self) -> list[Any]:
+        return []
 
     async def wait(self, *states: State) -> State:
         while self.current.state not in states:  # noqa: ASYNC110 - scripts set the stats
@@ -145,7 +188,7 @@ class FakeSession:
 @asynccontextmanager
 async def fake_shared(config: Any) -> AsyncIterator[Any]:
     ip_filter = LiveIpFilter(IpFilterConfig())
-    yield SimpleNamespace(config=config, listen_port=6881, ip_filter=ip_filter, http=None)
+    yield SimpleNamespace(config=config, listen_port=6881, ip_filter=ip_filter, http=None, dht=None)
 
 
 async def completes(session: FakeSession) -> str:

@@ -10,9 +10,7 @@ from typing import Any
 import pytest
 
 from tests.cli import torrents
-from tests.cli.test_mistakes import invoke
-from tests.cli.test_processes import running
-from tests.cli.test_transfers import (
+from tests.cli.tasks.test_transfers import (
     CONTENT,
     collected,
     downloaded,
@@ -23,6 +21,8 @@ from tests.cli.test_transfers import (
     seeding,
     wait_for,
 )
+from tests.cli.test_mistakes import invoke
+from tests.cli.test_processes import running
 from torrent_engine.codec.magnet import Magnet
 from torrent_engine.codec.metainfo import Metainfo
 

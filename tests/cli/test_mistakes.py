@@ -10,9 +10,10 @@ from click.testing import CliRunner, Result
 
 from tests.cli import torrents
 from torrent_engine.base import errors
-from torrent_engine.cli import exit_codes, show
-from torrent_engine.cli.exit_codes import CliError, ExitCode
+from torrent_engine.cli.commands import show
 from torrent_engine.cli.main import COMMANDS, cli
+from torrent_engine.cli.output import exit_codes
+from torrent_engine.cli.output.exit_codes import CliError, ExitCode
 
 
 def invoke(*arguments: object, stdin: bytes = b"") -> Result:
@@ -36,11 +37,32 @@ MISTAKES: dict[str, tuple[list[str], ExitCode, str]] = {
     "no_such_command": (["downlod"], ExitCode.BAD_OPTION, "no such command 'downlod'"),
     "no_such_option": (["show", "--colour"], ExitCode.BAD_OPTION, "no such option '--colour'"),
     "option_without_value": (["download", "-d"], ExitCode.BAD_OPTION, "requires an argument"),
+    **{
+        f"{command}_of_nothing": ([command, ""], ExitCode.BAD_OPTION, "'': is empty")
+        for command in (
+            "download",
+            "seed",
+            "run",
+            "show",
+            "verify",
+            "scrape",
+            "magnet",
+            "metadata",
+            "create",
+        )
+    },
+    "download_of_a_space": (["download", " "], ExitCode.BAD_OPTION, "' ': is empty"),
+    "empty_folder": (["download", "x", "-d", ""], ExitCode.BAD_OPTION, "'': is empty"),
+    "no_such_event": (
+        ["download", "x", "--json-events", "tracker"],
+        ExitCode.BAD_OPTION,
+        "no event is called 'tracker'",
+    ),
     "nothing_to_do": (["download"], ExitCode.BAD_OPTION, "missing argument 'TORRENT...'"),
     "no_such_file": (["show", "x.torrent"], ExitCode.NOT_FOUND, "x.torrent: no such file or dir"),
     "a_folder": (["show", "folder"], ExitCode.BAD_TORRENT, "folder: is a folder, not a .torrent"),
     "bad_bencode": (["show", "bad.torrent"], ExitCode.BAD_BENCODE, "bad.torrent: "),
-    "empty_file": (["show", "empty.torrent"], ExitCode.BAD_BENCODE, "empty.torrent: "),
+    "empty_file": (["show", "empty.torrent"], ExitCode.BAD_TORRENT, "empty.torrent: "),
     "no_torrent": (["show", "not.torrent"], ExitCode.BAD_TORRENT, "not.torrent: no torrent"),
     "v2_only": (["show", "v2.torrent"], ExitCode.BAD_TORRENT, "v2"),
     "magnet_to_show": (
@@ -50,22 +72,22 @@ MISTAKES: dict[str, tuple[list[str], ExitCode, str]] = {
     ),
     "magnet_cut_by_the_shell": (
         ["download", "magnet:?dn=name", *LOCAL],
-        ExitCode.BAD_OPTION,
+        ExitCode.BAD_MAGNET,
         "cuts a link at its first & unless it is in quotes",
     ),
     "magnet_without_topic": (
         ["download", "magnet:?dn=name&tr=http://host/pass", *LOCAL],
-        ExitCode.BAD_OPTION,
+        ExitCode.BAD_MAGNET,
         'torrent-engine: magnet:?***: a magnet link without an info-hash ("xt=urn:btih:...")\n',
     ),
     "magnet_bad_hash": (
         ["metadata", "magnet:?xt=urn:btih:12&dn=x"],
-        ExitCode.BAD_OPTION,
+        ExitCode.BAD_MAGNET,
         "the info-hash is neither 40 hexadecimal nor 32 base32 digits",
     ),
     "magnet_v2": (
         ["metadata", f"magnet:?xt=urn:btmh:1220{'0' * 64}&dn=x"],
-        ExitCode.BAD_OPTION,
+        ExitCode.BAD_MAGNET,
         "a v2-only link (BEP 52): v2 torrents are not supported",
     ),
     "seed_of_a_magnet": (["seed", LINK, *LOCAL], ExitCode.BAD_OPTION, "seed takes a .torrent"),
@@ -107,7 +129,7 @@ MISTAKES: dict[str, tuple[list[str], ExitCode, str]] = {
         ExitCode.BAD_OPTION,
         "no file 9; the torrent has 4 files",
     ),
-    "empty_stdin": (["show", "-"], ExitCode.BAD_BENCODE, "-: "),
+    "empty_stdin": (["show", "-"], ExitCode.BAD_TORRENT, "-: "),
     "stdin_twice": (["download", "-", "-"], ExitCode.BAD_OPTION, "(-) is given twice"),
     "bad_rate": (
         ["download", "x", "--max-download-limit", "fast"],
@@ -250,6 +272,18 @@ def caused(error: Exception, cause: Exception) -> Exception:
         (errors.FileExistsStorageError("p", "x"), ExitCode.FILE_EXISTS),
         (errors.StorageError("p", "x"), ExitCode.IO_ERROR),
         (errors.StateDatabaseError("x"), ExitCode.IO_ERROR),
+        (errors.StateInUseError("x", "y", folder="f"), ExitCode.IN_USE),
+        (
+            caused(errors.SessionError("x"), errors.StateInUseError("x", "y", folder="f")),
+            ExitCode.IN_USE,
+        ),
+        (errors.MagnetError("x"), ExitCode.BAD_MAGNET),
+        (errors.NameResolutionError("x"), ExitCode.NAME_RESOLUTION),
+        (caused(errors.HttpError("x"), errors.NameResolutionError("x")), ExitCode.NAME_RESOLUTION),
+        (
+            caused(errors.TrackerError("x"), errors.NameResolutionError("x")),
+            ExitCode.NAME_RESOLUTION,
+        ),
         (errors.TrackerError("x"), ExitCode.NETWORK),
         (errors.NetworkError("x"), ExitCode.NETWORK),
         (caused(errors.HttpError("x"), TimeoutError()), ExitCode.TIMED_OUT),

@@ -19,9 +19,9 @@ from tests.support.crash import MIB, ROOT, Shape
 from tests.support.crash_seed import SeedProcess
 from tests.support.torrents import make_torrent, payload_of, write_files
 from torrent_engine.base.ids import InfoHash
-from torrent_engine.cli.render import takes_output
-from torrent_engine.disk.state import StateStore
-from torrent_engine.disk.state_records import TorrentRecord
+from torrent_engine.cli.output.render import takes_output
+from torrent_engine.disk.state.records import TorrentRecord
+from torrent_engine.disk.state.store import StateStore
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGPIPE")
 

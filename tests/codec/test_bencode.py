@@ -323,7 +323,10 @@ def test_a3_hostile_numbers_and_lengths_are_refused_at_once(number: bytes, insid
     assert time.thread_time() - start < 1.0  # int() of a million digits takes many seconds
 
 
-@pytest.mark.parametrize("number", A3_NUMBERS.values(), ids=A3_NUMBERS.keys())
+A3_LENGTHS = {key: value for key, value in A3_NUMBERS.items() if key != "leading_zero"}
+
+
+@pytest.mark.parametrize("number", A3_LENGTHS.values(), ids=A3_LENGTHS.keys())
 def test_a3_hostile_lengths_of_files_are_refused(number: bytes) -> None:
     entry = b"d6:length%b4:pathl1:aee" % number
     data = b"d4:infod5:filesl%be4:name1:n12:piece lengthi16384e6:pieces20:%bee" % (entry, bytes(20))

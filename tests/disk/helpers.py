@@ -12,9 +12,9 @@ import pytest
 
 from torrent_engine.base.config import DiskConfig
 from torrent_engine.codec.metainfo import Metainfo
-from torrent_engine.disk.resume import ResumeKeeper
-from torrent_engine.disk.state import StateStore
-from torrent_engine.disk.storage import StorageManager
+from torrent_engine.disk.files.storage_manager import StorageManager
+from torrent_engine.disk.resume.keeper import ResumeKeeper
+from torrent_engine.disk.state.store import StateStore
 
 CONFIG = DiskConfig(state_reserve_bytes=64 * 1024)
 
@@ -57,8 +57,8 @@ async def kept(
 def put_piece(storage: StorageManager, metainfo: Metainfo, payload: bytes, piece: int) -> None:
     """Write one piece as the writer does: noted first."""
     start, length = metainfo.geometry.piece_offset(piece), metainfo.geometry.piece_length(piece)
-    if storage.before_writes is not None:
-        storage.before_writes([(start, length)])
+    if storage.write_hooks.before_writes is not None:
+        storage.write_hooks.before_writes([(start, length)])
     storage.write_views(start, [memoryview(payload)[start : start + length]])
 
 

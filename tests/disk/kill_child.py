@@ -12,11 +12,11 @@ import anyio
 from tests.support.torrents import make_torrent, payload_of
 from torrent_engine.base.config import DiskConfig
 from torrent_engine.codec.metainfo import Metainfo
-from torrent_engine.disk.hasher import check_pieces
-from torrent_engine.disk.resume import ResumeKeeper
-from torrent_engine.disk.state import StateStore
-from torrent_engine.disk.storage import StorageManager
-from torrent_engine.disk.writer import PieceWriter, WriteJob
+from torrent_engine.disk.files.storage_manager import StorageManager
+from torrent_engine.disk.pieces.hasher import check_pieces
+from torrent_engine.disk.pieces.writer import PieceWriter, WriteJob
+from torrent_engine.disk.resume.keeper import ResumeKeeper
+from torrent_engine.disk.state.store import StateStore
 
 CONFIG = DiskConfig(state_reserve_bytes=4096, sync_interval_s=0.1)
 FILES = {f"{number}": 70_001 * (number + 1) for number in range(8)}

@@ -11,16 +11,16 @@ import pytest
 
 from tests.disk.helpers import CONFIG, kept, put_piece
 from tests.support.torrents import make_torrent, payload_of
-from torrent_engine.disk import resume
 from torrent_engine.disk.file_stamps import (
     IN_DOUBT_NS,
     FileStamp,
     StampBook,
-    Standing,
+    StampMatch,
     compare,
 )
-from torrent_engine.disk.start_plan import StartPlan
-from torrent_engine.disk.state import StateStore
+from torrent_engine.disk.resume import keeper as resume
+from torrent_engine.disk.resume.start_plan import StartPlan
+from torrent_engine.disk.state.store import StateStore
 
 pytestmark = pytest.mark.anyio
 
@@ -162,30 +162,30 @@ async def test_f3_a_clean_stop_does_not_hide_a_file_that_changed_before(
 
 
 SEEN = {
-    "same": (STAMP, None, Standing.SAME),
-    "other size": (STAMP._replace(size_bytes=99), None, Standing.CHANGED),
-    "other inode": (STAMP._replace(inode=8), 9_000.0, Standing.CHANGED),
-    "chmod": (STAMP._replace(ctime_ns=7_000), None, Standing.IN_DOUBT),
-    "written, not by us": (STAMP._replace(mtime_ns=5_500), None, Standing.CHANGED),
-    "written in time": (STAMP._replace(mtime_ns=5_500), 6_000.0, Standing.IN_DOUBT),
-    "written too late": (STAMP._replace(mtime_ns=8_000), 6_500.0, Standing.CHANGED),
-    "time set back": (STAMP._replace(mtime_ns=4_000), 6_500.0, Standing.CHANGED),
+    "same": (STAMP, None, StampMatch.SAME),
+    "other size": (STAMP._replace(size_bytes=99), None, StampMatch.CHANGED),
+    "other inode": (STAMP._replace(inode=8), 9_000.0, StampMatch.CHANGED),
+    "chmod": (STAMP._replace(ctime_ns=7_000), None, StampMatch.IN_DOUBT),
+    "written, not by us": (STAMP._replace(mtime_ns=5_500), None, StampMatch.CHANGED),
+    "written in time": (STAMP._replace(mtime_ns=5_500), 6_000.0, StampMatch.IN_DOUBT),
+    "written too late": (STAMP._replace(mtime_ns=8_000), 6_500.0, StampMatch.CHANGED),
+    "time set back": (STAMP._replace(mtime_ns=4_000), 6_500.0, StampMatch.CHANGED),
     "time set back, seen": (STAMP._replace(mtime_ns=5_500, ctime_ns=9_000), 7_000.0,
-                            Standing.CHANGED),
-    "power cut": (STAMP._replace(mtime_ns=4_000), float("inf"), Standing.IN_DOUBT),
+                            StampMatch.CHANGED),
+    "power cut": (STAMP._replace(mtime_ns=4_000), float("inf"), StampMatch.IN_DOUBT),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize(("now", "last_write_ns", "expected"), SEEN.values(), ids=SEEN)
 def test_a_stamp_and_a_look_are_compared(
-    now: FileStamp, last_write_ns: float | None, expected: Standing
+    now: FileStamp, last_write_ns: float | None, expected: StampMatch
 ) -> None:
     assert compare(STAMP, now, last_write_ns=last_write_ns) is expected
 
 
 def test_a_stamp_of_an_older_version_says_nothing_of_the_change_time() -> None:
-    assert compare(STAMP._replace(ctime_ns=0), STAMP, last_write_ns=None) is Standing.SAME
-    assert compare(None, STAMP, last_write_ns=None) is Standing.CHANGED
+    assert compare(STAMP._replace(ctime_ns=0), STAMP, last_write_ns=None) is StampMatch.SAME
+    assert compare(None, STAMP, last_write_ns=None) is StampMatch.CHANGED
 
 
 def looked_at(**changes: int) -> Any:

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.policy.test_ip_filter_p2b import RANGES, VERSIONS
+from tests.policy.ip_filter.test_p2b import RANGES, VERSIONS
 from torrent_engine.base.config import AddressClass, ClassRule, IpFilterConfig
 from torrent_engine.base.errors import ConfigError, IpFilterError, StorageError
 from torrent_engine.base.ids import PeerAddress
 from torrent_engine.disk.ip_filter_files import load_filter
-from torrent_engine.policy.ip_filter import IpFilter
-from torrent_engine.policy.ip_filter_lists import ListFacts
+from torrent_engine.policy.ip_filter.filter import IpFilter
+from torrent_engine.policy.ip_filter.lists import ListFacts
 
 P2P = b"# a list\nSome Name:1.2.3.0-1.2.3.255\nOther:9.0.0.0-9.0.0.9\n"
 DAT = b"001.002.003.000 - 001.002.003.255 , 000 , x\r\n5.0.0.0 - 5.0.0.9 , 200 , y\r\n"
@@ -52,7 +52,7 @@ def test_all_files_and_classes_count_together(tmp_path: Path) -> None:
         (str(one), str(two)),
         (friends, near, more),
         blocked_ports=((1, 9),),
-        always_allows_local=True,
+        always_allow_local=True,
     )
     loaded = load_filter(config)
     hosts = ("1.2.3.4", "1.2.3.7", "8.8.8.8", "8.8.9.9", "7.1.1.1", "6.6.6.6")

@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from torrent_engine.base.errors import StorageError
+from torrent_engine.base.errors import FileExistsStorageError, StorageError
 from torrent_engine.disk import safe_open
 from torrent_engine.disk.safe_open import Folder, check_parts
 
@@ -187,3 +187,136 @@ def test_f3_a_folder_that_is_gone_is_not_made_again(root: Path) -> None:
         folder.open_file(("a", "b"), WRITE)
     folder.close()
     assert not (root / "new" / "deep").exists()
+
+
+def test_a_folder_that_is_closed_meanwhile_is_closed_once(root: Path) -> None:
+    """A second close of the same number would be that of whoever has it by then."""
+    folder = Folder(root, create=False)
+    if not safe_open.HAS_DIR_FD:
+        pytest.skip("folders have no descriptors here")
+    with folder.parent_of(("name",), create=False) as (descriptor, _):
+        folder.close()
+        others = os.open(root, os.O_RDONLY)
+        assert others == descriptor
+    os.fstat(others)
+    os.close(others)
+    with pytest.raises(FileNotFoundError):
+        folder.open_file(("name",), os.O_RDONLY)
+
+
+LINKED = {
+    "top folder": ("outside", ("link", "canary")),
+    "top file": ("outside/canary", ("link",)),
+    "folder further in": ("../outside", ("in", "link", "canary")),
+    "file further in": ("../outside/canary", ("in", "link")),
+}
+
+
+def accepted(root: Path, target: str, parts: tuple[str, ...], *, follow: bool = False) -> Folder:
+    """Make a link, and return a folder that saw it at its first look."""
+    link = root.joinpath(*parts[: parts.index("link") + 1])
+    link.parent.mkdir(exist_ok=True)
+    link.symlink_to(f"../{target}")
+    folder = Folder(root, create=False, follow_links=follow)
+    with folder.accepting_links():
+        found = folder.stat(parts)
+    assert found is not None
+    assert found.st_size == len(b"canary")
+    return folder
+
+
+@pytest.mark.usefixtures("any_system")
+@pytest.mark.parametrize("follow", [False, True])
+@pytest.mark.parametrize(("target", "parts"), LINKED.values(), ids=LINKED)
+def test_a8_a_link_that_was_there_is_read_and_written_through_where_it_may_be(
+    root: Path, target: str, parts: tuple[str, ...], follow: bool
+) -> None:
+    folder = accepted(root, target, parts, follow=follow)
+    os.close(folder.open_file(parts, os.O_RDONLY))
+    if follow or parts[0] == "link":
+        descriptor = folder.open_file(parts, WRITE)
+        os.write(descriptor, b"CANARY")
+        os.close(descriptor)
+        assert (root.parent / "outside" / "canary").read_bytes() == b"CANARY"
+    else:
+        with pytest.raises(FileExistsStorageError, match="follow_links"):
+            folder.open_file(parts, WRITE)
+        with pytest.raises(FileExistsStorageError, match="follow_links"):
+            folder.open_file((*parts[:-1], "link", "new"), WRITE)
+        assert_canary(root)
+    folder.close()
+
+
+@pytest.mark.usefixtures("any_system")
+@pytest.mark.parametrize("what", ["link", "target"])
+@pytest.mark.parametrize(("target", "parts"), LINKED.values(), ids=LINKED)
+def test_a8_a_link_that_leads_elsewhere_later_is_refused(
+    root: Path, target: str, parts: tuple[str, ...], what: str
+) -> None:
+    (root.parent / "user").mkdir()
+    (root.parent / "user" / "canary").write_bytes(b"canary")
+    folder = accepted(root, target.replace("outside", "user"), parts, follow=True)
+    if what == "target":
+        (root.parent / "user").rename(root.parent / "old")
+        (root.parent / "user").symlink_to("outside")
+    else:
+        link = root.joinpath(*parts[: parts.index("link") + 1])
+        link.unlink()
+        link.symlink_to(f"../{target}")
+    for flags in (os.O_RDONLY, WRITE):
+        with pytest.raises((OSError, StorageError)):
+            folder.open_file(parts, flags)
+    folder.close()
+    assert_canary(root)
+
+
+@pytest.mark.usefixtures("any_system")
+def test_a8_a_link_of_somebody_else_in_a_folder_of_everybody_is_not_accepted(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not hasattr(os, "geteuid") or os.geteuid():
+        pytest.skip("only root can give a link to somebody else")
+    root.chmod(0o1777)
+    (root / "link").symlink_to("../outside")
+    os.lchown(root / "link", 12_345, -1)
+    folder = Folder(root, create=False, follow_links=True)
+    with folder.accepting_links(), pytest.raises((OSError, StorageError)):
+        folder.stat(("link", "canary"))
+    assert folder.links == frozenset()
+    root.chmod(0o755)
+    with folder.accepting_links():
+        assert folder.stat(("link", "canary")) is not None
+    folder.close()
+    assert_canary(root)
+
+
+def test_a8_swapping_an_accepted_link_never_leads_elsewhere(root: Path) -> None:
+    """A thread swaps the user's link for one that leads to a canary, all the time."""
+    (root.parent / "user").mkdir()
+    (root.parent / "user" / "canary").write_bytes(b"canary")
+    folder, stop, swaps = accepted(root, "user", ("link", "canary")), threading.Event(), [0]
+
+    def swap() -> None:
+        while not stop.is_set():
+            for target in ("../outside", "../user"):
+                (root / "next").symlink_to(target)
+                (root / "next").replace(root / "link")
+                list(root.iterdir())  # let the other thread see it
+            swaps[0] += 1
+
+    swapper = threading.Thread(target=swap)
+    swapper.start()
+    opened = refused = 0
+    while (swaps[0] < 20 or not opened or not refused) and opened + refused < 200_000:
+        try:
+            descriptor = folder.open_file(("link", f"f{opened % 7}"), WRITE)
+            os.close(descriptor)
+            opened += 1
+        except (OSError, StorageError):
+            refused += 1
+    stop.set()
+    swapper.join()
+    folder.close()
+    assert opened
+    assert swaps[0] >= 20
+    assert_canary(root)

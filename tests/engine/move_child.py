@@ -15,11 +15,11 @@ from tests.support.swarm import reach, shared_config
 from tests.support.torrents import make_torrent, payload_of
 from torrent_engine.base.config import ManagerConfig
 from torrent_engine.codec.metainfo import Metainfo
-from torrent_engine.disk import relocation
+from torrent_engine.disk.moves import relocation
 from torrent_engine.engine.events import CheckProgress
-from torrent_engine.engine.session import Session
+from torrent_engine.engine.manager.torrent_manager import TorrentManager
+from torrent_engine.engine.session.session import Session
 from torrent_engine.engine.states import State
-from torrent_engine.engine.torrent_manager import TorrentManager
 
 MIB = 1024 * 1024
 
@@ -57,10 +57,10 @@ async def main(folder: Path, target: Path) -> None:
     tell_steps()
     config = ManagerConfig(shared=shared_config(folder), save_path=str(folder / "old"))
     async with TorrentManager(config) as manager:
-        manager.subscribe_all("check.progress", tell_check)
+        manager.events.subscribe("check.progress", tell_check)
         session = manager.get_session(metainfo.info_hash)
         if session is None:
-            session = await manager.add_torrent_file(metainfo)
+            session = await manager.add_torrent(metainfo)
         await reach(session, State.SEEDING)
         await manager.flush()
         report("seeding", session.save_path)

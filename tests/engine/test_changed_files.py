@@ -11,7 +11,7 @@ import pytest
 from tests.support.swarm import address_of, content, kinds, reach, record, resources, seed, until
 from tests.support.torrents import make_torrent, payload_of
 from torrent_engine.base.config import SessionConfig
-from torrent_engine.engine.session import Session
+from torrent_engine.engine.session.session import Session
 from torrent_engine.engine.states import State
 
 pytestmark = pytest.mark.anyio

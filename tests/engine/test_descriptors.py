@@ -16,8 +16,9 @@ from tests.support.processes import free_port
 from tests.support.swarm import shared_config
 from torrent_engine.base.config import PoolConfig
 from torrent_engine.base.ids import PeerAddress
-from torrent_engine.engine.shared_resources import SharedResources
-from torrent_engine.net import descriptors, streams
+from torrent_engine.engine.resources.shared_resources import SharedResources
+from torrent_engine.net.sockets import descriptors
+from torrent_engine.net.sockets import tcp as streams
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs many loopback addresses")
 
@@ -75,7 +76,8 @@ def test_f9_links_are_as_many_as_the_limit_leaves(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "torrent_engine.engine.shared_resources.raise_descriptor_limit", lambda _needed: 64
+        "torrent_engine.engine.resources.pools.raise_descriptor_limit",
+        lambda _needed: 64,
     )
     shared = SharedResources(shared_config(tmp_path, pool=PoolConfig(max_connections=500)))
     assert shared.connection_slots.limit == 24
@@ -85,7 +87,7 @@ def test_f9_links_are_as_many_as_the_limit_leaves(
 def test_f9_the_soft_limit_is_raised_as_far_as_is_needed() -> None:
     program = (
         "import resource\n"
-        "from torrent_engine.net.descriptors import raise_descriptor_limit\n"
+        "from torrent_engine.net.sockets.descriptors import raise_descriptor_limit\n"
         "resource.setrlimit(resource.RLIMIT_NOFILE, (64, 512))\n"
         "print(*(raise_descriptor_limit(needed) for needed in (60, 300, 200, 900)))\n"
         "print(*resource.getrlimit(resource.RLIMIT_NOFILE))\n"
@@ -108,7 +110,7 @@ async def test_f9_accepting_pauses_where_the_rest_is_for_files(
         pauses.append(seconds)
 
     monkeypatch.setattr(streams, "is_reserved", lambda _sock: next(is_reserved))
-    monkeypatch.setattr("torrent_engine.net.streams.anyio.sleep", pause)
+    monkeypatch.setattr("torrent_engine.net.sockets.tcp.anyio.sleep", pause)
     (listener,) = streams.listen(["127.0.0.1"], 0)
     with ExitStack() as stack:
         stack.callback(listener.close)
@@ -116,10 +118,11 @@ async def test_f9_accepting_pauses_where_the_rest_is_for_files(
             stack.enter_context(socket.create_connection(listener.getsockname()))
         with anyio.move_on_after(10) as scope:
 
-            def take(sock: socket.socket, address: PeerAddress) -> None:
+            def take(sock: socket.socket, address: PeerAddress) -> bool:
                 sock.close()
                 taken.append(address)
                 scope.cancel()
+                return True
 
             await streams.accept_forever(listener, take)
     assert len(taken) == 1

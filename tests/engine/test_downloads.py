@@ -27,12 +27,13 @@ from torrent_engine.base.config import SessionConfig
 from torrent_engine.base.errors import TrackerError
 from torrent_engine.base.ids import BLOCK_BYTES
 from torrent_engine.codec.bitfield import Bitfield
-from torrent_engine.engine import bandwidth_manager, transfer
 from torrent_engine.engine.events import PeerConnected, TrackerSucceeded
-from torrent_engine.engine.session import Session
+from torrent_engine.engine.resources import bandwidth_manager
+from torrent_engine.engine.session.session import Session
 from torrent_engine.engine.states import State
-from torrent_engine.net import peer_link
-from torrent_engine.net.embedded_tracker import EmbeddedTracker
+from torrent_engine.engine.transfer import transfer
+from torrent_engine.net.peers import peer_link
+from torrent_engine.net.tracker.embedded import EmbeddedTracker
 from torrent_engine.policy.rate import BURST_S
 
 pytestmark = pytest.mark.anyio
@@ -361,8 +362,8 @@ async def test_a_limit_over_all_torrents_reaches_peers_that_are_there(tmp_path: 
         session = await Session.create(metainfo, shared, save_path=tmp_path / "out", config=config)
         async with session:
             await until(lambda: session.stats().downloaded_bytes)
-            assert session._run is not None
-            (peer,) = session._run.torrent.peers
+            assert session._core.run is not None
+            (peer,) = session._core.run.torrent.peers
             assert peer.link.download_throttle is None
             shared.set_rate_limits(download_bytes_per_s=1)
             assert peer.link.download_throttle is not None

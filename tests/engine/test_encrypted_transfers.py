@@ -14,28 +14,28 @@ from tests.support.scripted_peer import listening
 from tests.support.swarm import content, record, resources, seed, until
 from tests.support.torrents import make_torrent, payload_of
 from torrent_engine.base.config import (
+    ConnectionEncryption,
     EncryptionConfig,
     EncryptionLevel,
     EncryptionPolicy,
-    LinkEncryption,
-    LinkProtocol,
     NetworkConfig,
     PoolConfig,
     SessionConfig,
+    TransportProtocol,
     UtpConfig,
     WireLimits,
 )
 from torrent_engine.base.ids import PeerAddress
 from torrent_engine.codec.magnet import Magnet
 from torrent_engine.engine.events import PeerConnected
-from torrent_engine.engine.session import Session
+from torrent_engine.engine.session.session import Session
 from torrent_engine.engine.states import State
-from torrent_engine.policy.candidates import Source
+from torrent_engine.policy.peers.candidates import Source
 from torrent_engine.protocol.wire.exchange import PexFlag
 
 pytestmark = pytest.mark.anyio
 
-P, E, L = EncryptionPolicy, LinkEncryption, EncryptionLevel
+P, E, L = EncryptionPolicy, ConnectionEncryption, EncryptionLevel
 PATIENCE_S = 60.0
 METAINFO, PAYLOAD = make_torrent(payload_of(300_000), piece_bytes=16 * 1024)
 
@@ -45,10 +45,10 @@ def network(
     incoming: EncryptionPolicy = P.ALLOWED,
     outgoing: EncryptionPolicy = P.ALLOWED,
     level: EncryptionLevel = L.EITHER,
-    protocol: LinkProtocol = LinkProtocol.TCP,
+    protocol: TransportProtocol = TransportProtocol.TCP,
 ) -> NetworkConfig:
     """Return a choice of encryption, over one protocol."""
-    is_utp = protocol is LinkProtocol.UTP
+    is_utp = protocol is TransportProtocol.UTP
     return NetworkConfig(
         tcp=not is_utp,
         encryption=EncryptionConfig(incoming=incoming, outgoing=outgoing, level=level),
@@ -88,7 +88,9 @@ EXPECTED = {  # by what the dialler does and what the listener takes
 }
 
 
-async def transferred(folder: Path, ours: NetworkConfig, theirs: NetworkConfig) -> LinkEncryption:
+async def transferred(
+    folder: Path, ours: NetworkConfig, theirs: NetworkConfig
+) -> ConnectionEncryption:
     """Download from a seed that we dial; return how that was encrypted, which both sides say."""
     async with (
         seed(folder / "seed", METAINFO, PAYLOAD, network=theirs) as (seeding, address),
@@ -110,7 +112,7 @@ async def transferred(folder: Path, ours: NetworkConfig, theirs: NetworkConfig) 
 
 async def reachable(session: Session) -> None:
     """Wait until who dials finds the torrent: before, it is as unknown here as any other."""
-    torrents = session._shared.router._torrents
+    torrents = session._core.shared.router._torrents
     await until(lambda: session.info_hash in torrents, timeout_s=PATIENCE_S)
 
 
@@ -131,7 +133,7 @@ async def test_mse_each_policy_with_each_policy_that_it_can_meet(
     tmp_path: Path,
     outgoing: EncryptionPolicy,
     incoming: EncryptionPolicy,
-    expected: LinkEncryption,
+    expected: ConnectionEncryption,
 ) -> None:
     ours, theirs = network(outgoing=outgoing), network(incoming=incoming)
     assert await transferred(tmp_path, ours, theirs) is expected
@@ -159,8 +161,8 @@ async def test_mse_policies_that_exclude_each_other_do_not_meet(
 
 def failures_of(session: Session, address: tuple[str, int]) -> int:
     """Return how often a dial of one peer failed since it was known."""
-    assert session._run is not None
-    candidates = session._run.transfer.pool.candidates
+    assert session._core.run is not None
+    candidates = session._core.run.transfer.pool.candidates
     candidate = candidates._candidates.get(PeerAddress(*address))
     return 0 if candidate is None else candidate.failures
 
@@ -182,7 +184,7 @@ LEVELS = {
     ids=[f"{ours}-{theirs}" for ours, theirs in LEVELS],
 )
 async def test_mse_each_level_with_each_level_that_it_can_meet(
-    tmp_path: Path, ours: EncryptionLevel, theirs: EncryptionLevel, expected: LinkEncryption
+    tmp_path: Path, ours: EncryptionLevel, theirs: EncryptionLevel, expected: ConnectionEncryption
 ) -> None:
     dialler = network(outgoing=P.REQUIRED, level=ours)
     assert await transferred(tmp_path, dialler, network(level=theirs)) is expected
@@ -223,8 +225,8 @@ async def test_mse_a_session_tells_how_its_links_are_made(tmp_path: Path) -> Non
         await until(lambda: here.peers() and there.peers(), timeout_s=PATIENCE_S)
         for session in (here, there):
             (peer,) = session.peers()
-            assert peer.transport is LinkProtocol.TCP
-            assert peer.encryption is LinkEncryption.RC4
+            assert peer.transport is TransportProtocol.TCP
+            assert peer.encryption is ConnectionEncryption.RC4
             assert session.stats().links == {"tcp/rc4": 1}
 
 
@@ -288,14 +290,14 @@ async def test_mse_a_candidate_fails_once_when_all_that_is_worth_a_try_has_faile
     async with listening(moody) as address, leech(tmp_path, **config) as session:
         with anyio.fail_after(PATIENCE_S):
             await session.wait(State.DOWNLOADING)
-        run, peer = session._run, PeerAddress(*address)
+        run, peer = session._core.run, PeerAddress(*address)
         assert run is not None
         pool = run.transfer.pool
         pool.add([peer], Source.TRACKER)
         await until(lambda: failures_of(session, address), timeout_s=PATIENCE_S)
         assert failures_of(session, address) == 1
         assert moody.dials == dials
-        plan = session._shared.network.reach.plan(peer, [LinkProtocol.TCP])
+        plan = session._core.shared.network.dial_strategy.plan(peer, [TransportProtocol.TCP])
         assert plan[0].is_encrypted is next_is_encrypted
         await until(lambda: not pool.connecting, timeout_s=PATIENCE_S)
 
@@ -309,12 +311,12 @@ async def test_b9_a_retry_of_the_other_kind_is_a_dial_like_any(tmp_path: Path) -
     ):
         with anyio.fail_after(PATIENCE_S):
             await leeching.wait(State.DOWNLOADING)
-        run = leeching._run
+        run = leeching._core.run
         assert run is not None
-        run.transfer.pool.add([PeerAddress(*address)], Source.TRACKER)
+        run.transfer.pool.add([PeerAddress(*address)], Source.PEX)
         await until(lambda: failures_of(leeching, address) == 1, timeout_s=PATIENCE_S)
-        reach = leeching._shared.network.reach
-        plan = reach.plan(PeerAddress(*address), [LinkProtocol.TCP])
+        reach = leeching._core.shared.network.dial_strategy
+        plan = reach.plan(PeerAddress(*address), [TransportProtocol.TCP])
         assert [attempt.is_encrypted for attempt in plan] == [True, False]
         assert not leeching.peers()
 
@@ -327,9 +329,9 @@ async def test_bep11_who_is_said_to_prefer_encryption_is_dialled_encrypted(tmp_p
         await reachable(seeding)
         with anyio.fail_after(PATIENCE_S):
             await leeching.wait(State.DOWNLOADING)
-        events, run, peer = record(leeching), leeching._run, PeerAddress(*address)
+        events, run, peer = record(leeching), leeching._core.run, PeerAddress(*address)
         assert run is not None
-        pex = run.transfer._pex
+        pex = run.transfer.swarm_parts.pex
         assert pex is not None
         pex._note(peer, PexFlag.PREFERS_ENCRYPTION)
         run.transfer.pool.add([peer], Source.PEX)

@@ -15,11 +15,12 @@ import pytest
 from torrent_engine.base.errors import ConfigError
 from torrent_engine.base.ids import InfoHash, PieceIndex
 from torrent_engine.engine import event_bus
-from torrent_engine.engine.event_bus import EventBus
+from torrent_engine.engine.event_bus import EventBus, Subscription
 from torrent_engine.engine.events import (
     Event,
     EventsDropped,
     PieceCompleted,
+    PieceHashFailed,
     SessionPaused,
     SessionStopped,
 )
@@ -120,11 +121,53 @@ async def test_cancelled_subscription_hears_nothing_more_even_of_what_is_pending
     assert seen == [piece(0)]
 
 
+async def test_a_class_stands_for_its_name_and_the_stream_has_its_type() -> None:
+    async with running() as bus:
+        seen: list[PieceIndex] = []
+        bus.subscribe(PieceCompleted, lambda event: seen.append(event.piece_index))
+        async with bus.stream(PieceCompleted, SessionStopped) as stream:
+            bus.publish(piece(3))
+            bus.publish(PieceHashFailed(HASH, PieceIndex(4), ()))
+            bus.publish(SessionStopped(HASH, "stopped"))
+            await settle()
+            match await anext(stream):
+                case PieceCompleted(piece_index=index):
+                    assert index == 3
+                case other:
+                    raise AssertionError(other)
+            stopped = await anext(stream)
+            assert isinstance(stopped, SessionStopped)
+            assert stopped.reason == "stopped"
+    assert seen == [3]
+
+
+async def test_a_stream_of_chosen_classes_counts_what_it_lost_and_tells_it_on_request() -> None:
+    async with running() as bus:
+        chosen = bus.stream(PieceCompleted, max_queue=1)
+        told = bus.stream(PieceCompleted, EventsDropped, max_queue=1)
+        for number in range(4):
+            bus.publish(piece(number))
+        await settle()
+        assert (await anext(chosen)).piece_index == 3
+        assert chosen.dropped_events == told.dropped_events == 3
+        assert await anext(told) == EventsDropped(HASH, 3)
+        assert await anext(told) == piece(3)
+
+
+async def test_the_class_of_all_events_stands_for_all() -> None:
+    async with running() as bus:
+        stream = bus.stream(Event)
+        bus.publish(piece(0))
+        await settle()
+        assert await anext(stream) == piece(0)
+
+
 async def test_subscriber_may_cancel_another_one_while_it_is_called() -> None:
     seen: list[Event] = []
     async with running() as bus:
-        bus.subscribe("*", lambda _: second.cancel())
-        second = bus.subscribe("*", seen.append)
+        later: list[Subscription] = []
+        bus.subscribe("*", lambda _: later[0].cancel())
+        later.append(bus.subscribe("*", seen.append))
         bus.publish(piece(0))
         await settle()
     assert seen == []
@@ -288,7 +331,29 @@ def test_coroutine_function_and_empty_queue_are_refused() -> None:
         EventBus().stream(max_queue=0)
 
 
+def test_listeners_of_the_parent_count_as_listeners() -> None:
+    parent = EventBus()
+    bus = EventBus(parent=parent)
+    assert not bus.has_listeners
+    with parent.subscribe("*", print):
+        assert bus.has_listeners
+        assert not bus.is_listening
+    assert not bus.has_listeners
+
+
 def test_publishing_to_nobody_costs_next_to_nothing() -> None:
     bus, event = EventBus(), piece(0)
     best_s = min(timeit.repeat(lambda: bus.publish(event), number=10_000, repeat=5)) / 10_000
     assert best_s < 3e-6  # about 0.05 us on an idle machine; the bar leaves room for a busy one
+
+
+async def test_a_bus_that_nobody_ever_listened_to_keeps_nothing() -> None:
+    quiet, other = EventBus(), EventBus()
+    seen: list[Event] = []
+    other.subscribe("*", seen.append)
+    other.publish(piece(0))
+    quiet.publish(piece(0))
+    quiet.close()
+    other.close()
+    assert seen == [piece(0)]
+    assert "0 pending" in repr(quiet)

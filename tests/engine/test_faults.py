@@ -17,7 +17,26 @@ pytestmark = [
 ]
 
 STEPS = {"system": 97, "database": 11, "thread": 19}
+STEP_OF_STORY = 301
 """A life has about 660 calls to the system, 60 transactions and 100 trips to a thread."""
+
+
+@pytest.mark.parametrize("story", [2, 6])
+@pytest.mark.parametrize("kind", ["EIO", "ENOSPC", "EACCES"])
+async def test_f10_after_a_fault_among_several_torrents_all_go_on(
+    tmp_path: Path, kind: str, story: int
+) -> None:
+    lives = 0
+    for at in range(29 * story, 10_000, STEP_OF_STORY):
+        root = tmp_path / str(at)
+        root.mkdir()
+        outcome = await live_with_fault(root, kind, at, story)
+        if not outcome.struck_at:
+            break
+        assert not outcome.problem, outcome
+        assert not outcome.logged, outcome
+        lives += 1
+    assert lives > 1
 
 
 @pytest.mark.parametrize("kind", FAULTS)

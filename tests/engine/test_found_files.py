@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from torrent_engine.base.errors import (
 from torrent_engine.base.ids import OwnerTie
 from torrent_engine.codec.magnet import Magnet
 from torrent_engine.codec.metainfo import Metainfo
-from torrent_engine.engine.session import Session
+from torrent_engine.engine.session.session import Session
 from torrent_engine.engine.states import State
 
 pytestmark = pytest.mark.anyio
@@ -357,14 +358,16 @@ async def test_a_manager_takes_the_same_options(tmp_path: Path) -> None:
         seed(tmp_path / "seed", METAINFO, PAYLOAD) as (_, address),
         manager(tmp_path / "leech") as many,
     ):
-        options = {"save_path": tmp_path / "out", "config": SessionConfig(peers=(address,))}
-        session = await many.add_torrent_file(METAINFO, **options)
+        config = SessionConfig(peers=(address,))
+        session = await many.add_torrent(METAINFO, save_path=tmp_path / "out", config=config)
         with pytest.raises(ForeignFileError):
             await session.wait(State.SEEDING)
         assert mine.read_bytes() == MINE
         await many.remove_torrent(METAINFO.info_hash, delete_files=True)
         assert mine.read_bytes() == MINE
-        session = await many.add_torrent_file(METAINFO, **options, overwrite=True)
+        session = await many.add_torrent(
+            METAINFO, save_path=tmp_path / "out", config=replace(config, overwrite=True)
+        )
         await session.wait(State.SEEDING)
     assert content(METAINFO, tmp_path / "out") == PAYLOAD
 

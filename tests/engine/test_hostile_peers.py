@@ -1,4 +1,4 @@
-"""Peers that lie, stall, flood and hang up: rows B1 to B8 of the fault table, over real sockets."""
+"""Peers that lie, stall, flood and hang up: rows B1 to B8 of the fault model, over real sockets."""
 
 import mmap
 import random
@@ -42,13 +42,13 @@ from torrent_engine.base.config import (
     WireLimits,
 )
 from torrent_engine.base.ids import InfoHash, PeerAddress
-from torrent_engine.engine import transfer
-from torrent_engine.engine.download_manager import DownloadManager
 from torrent_engine.engine.events import PeerBanned, PeerDisconnected, PieceHashFailed
-from torrent_engine.engine.peer import Peer
-from torrent_engine.engine.session import Session
+from torrent_engine.engine.session.session import Session
 from torrent_engine.engine.states import State
-from torrent_engine.net.transport import TcpTransport
+from torrent_engine.engine.swarm.peer import Peer
+from torrent_engine.engine.transfer import transfer
+from torrent_engine.engine.transfer.download_manager import DownloadManager
+from torrent_engine.net.peers.transport import TcpTransport
 from torrent_engine.protocol.wire.messages import (
     BlockReceived,
     HandshakeReceived,
@@ -124,7 +124,7 @@ async def test_b8_unrequested_blocks_are_never_written_and_end_the_link(tmp_path
         await wire.shake_hands()
         for number in range(60):
             piece = number % METAINFO.piece_count
-            wire.connection.send_block(piece, 0, memoryview(b"\xff" * 1024))
+            wire.connection.sender.send_block(piece, 0, memoryview(b"\xff" * 1024))
         await wire.flush()
         await wire.hung_up()
 
@@ -147,7 +147,9 @@ async def test_b8_a_block_twice_is_wasted_and_harmless(tmp_path: Path) -> None:
             for piece, begin, length in tuple(connection.upload_requests):
                 start = METAINFO.geometry.piece_offset(piece) + begin
                 if piece == 0 and begin == 0:
-                    connection.send_block(piece, begin, memoryview(PAYLOAD[start : start + length]))
+                    connection.sender.send_block(
+                        piece, begin, memoryview(PAYLOAD[start : start + length])
+                    )
             super()._serve(connection)
 
     async with listening(Twice(METAINFO, PAYLOAD)) as address, resources(tmp_path) as shared:
@@ -284,8 +286,8 @@ async def test_a_connection_to_ourselves_is_ended_and_not_tried_again(tmp_path: 
         async with session:
             await reach(session, State.DOWNLOADING)
             await session.add_peer(*address_of(shared))
-            assert session._run is not None
-            candidates = session._run.transfer.pool.candidates
+            assert session._core.run is not None
+            candidates = session._core.run.transfer.pool.candidates
             await until(lambda: PeerAddress(*address_of(shared)) not in candidates)
             await until(lambda: not shared.connection_slots.used)
             await session.add_peer(*address_of(shared))
@@ -300,8 +302,8 @@ async def test_the_same_peer_twice_gets_one_link(tmp_path: Path) -> None:
         dialled(METAINFO, address) as second,
     ):
         await first.shake_hands()
-        second.connection.peer_id = first.connection.peer_id
-        second.connection.send_handshake()
+        second.connection.state.peer_id = first.connection.state.peer_id
+        second.connection.sender.send_handshake()
         await second.flush()
         with anyio.fail_after(3):
             await second.hung_up()
@@ -313,8 +315,8 @@ async def test_b5_one_ip_address_gets_one_incoming_link_handshake_or_not(tmp_pat
         METAINFO.info_hash, new_peer_id(), fast=True, extensions=True, dht=False
     )
     async with seed(tmp_path, METAINFO, PAYLOAD) as (session, _):
-        assert session._run is not None
-        pool = session._run.transfer.pool
+        assert session._core.run is not None
+        pool = session._core.run.transfer.pool
         await until(lambda: pool._tasks)
         theirs: list[socket.socket] = []
 
@@ -341,8 +343,8 @@ async def test_b5_one_ip_address_gets_one_incoming_link_handshake_or_not(tmp_pat
 
 async def test_b5_the_addresses_of_one_64_get_one_incoming_link(tmp_path: Path) -> None:
     async with seed(tmp_path, METAINFO, PAYLOAD) as (session, _):
-        assert session._run is not None
-        pool = session._run.transfer.pool
+        assert session._core.run is not None
+        pool = session._core.run.transfer.pool
         await until(lambda: pool._tasks)
         theirs: list[socket.socket] = []
 
@@ -367,18 +369,18 @@ async def test_b5_the_addresses_of_one_64_get_one_incoming_link(tmp_path: Path) 
 async def interested(wire: Wire) -> None:
     """Shake hands and wait until we are unchoked."""
     await wire.shake_hands()
-    wire.connection.set_interested(interested=True)
+    wire.connection.sender.set_interested(interested=True)
     await wire.flush()
     await wire.expect(PeerUnchoked)
 
 
 def queued_bytes(session: Session) -> int:
     """Return what a Session holds for sockets that do not take it: a bounded share of the file."""
-    assert session._run is not None
+    assert session._core.run is not None
     queued = [
         part
-        for peer in session._run.torrent.peers
-        for part in (*peer.link._pending, *peer.connection._out)
+        for peer in session._core.run.torrent.peers
+        for part in (*peer.link._pending, *peer.connection.state.queue._buffers)
     ]
     assert sum(map(len, queued)) <= 1_100 * KIB
     return sum(len(part) for part in queued if not is_of_the_page_cache(part))
@@ -396,7 +398,7 @@ async def test_b5_a_peer_that_requests_and_never_reads_holds_little_memory(tmp_p
         await interested(greedy)
         blocks = [block for piece in range(15) for block in blocks_of(METAINFO, piece)]
         for _ in range(40):
-            greedy.connection.request_blocks(blocks)
+            greedy.connection.sender.request_blocks(blocks)
             with anyio.move_on_after(0.05) as scope:
                 await greedy.flush()
             assert queued_bytes(session) <= 600 * KIB
@@ -422,22 +424,22 @@ async def test_b5_a_peer_that_requests_and_never_reads_is_closed_in_time(
         dialled(METAINFO, address) as greedy,
     ):
         await interested(greedy)
-        assert session._run is not None
-        (peer,) = session._run.torrent.peers
+        assert session._core.run is not None
+        (peer,) = session._core.run.torrent.peers
         blocks = [block for piece in range(15) for block in blocks_of(METAINFO, piece)]
         while peer.link.stuck_s(clock()) < 0.1:
-            greedy.connection.request_blocks(blocks)
+            greedy.connection.sender.request_blocks(blocks)
             await greedy.flush()
             await anyio.sleep(0.02)
         late_s = 110.0
-        greedy.connection.send_keep_alive()  # it is not silent
+        greedy.connection.sender.send_keep_alive()  # it is not silent
         await greedy.flush()
         await until(lambda: clock() - peer.connection.last_received_s < 100)
         while reads and peer.link.stuck_s(clock()) > 100:
             await greedy.stream.receive(64 * KIB)
         late_s = 130.0
-        session._run.transfer.pool.tick(clock())
-        assert peer.link.close_reason == (None if reads else "it reads nothing")
+        session._core.run.transfer.pool.tick(clock())
+        assert peer.link.close_reason == (None if reads else "it does not read")
 
 
 async def test_b4_requests_beyond_the_queue_are_rejected_and_the_others_answered(
@@ -450,7 +452,7 @@ async def test_b4_requests_beyond_the_queue_are_rejected_and_the_others_answered
     ):
         await interested(wire)
         blocks = [block for piece in range(15) for block in blocks_of(METAINFO, piece)]
-        wire.connection.request_blocks(blocks)
+        wire.connection.sender.request_blocks(blocks)
         await wire.flush()
         answers = 0
         with anyio.fail_after(5):
@@ -478,7 +480,9 @@ async def test_b4_a_flood_whose_rejects_are_never_read_is_cut_off(
         else:
             flood = struct.pack(">IBIII", 13, 6, 0, 0, 32 * KIB)
         filler = [block for piece in range(12) for block in blocks_of(METAINFO, piece)]
-        wire.connection.request_blocks(filler)  # fills the socket, so that nothing else leaves
+        wire.connection.sender.request_blocks(
+            filler
+        )  # fills the socket, so that nothing else leaves
         with anyio.move_on_after(5) as scope:
             try:
                 await wire.flush()
@@ -510,8 +514,8 @@ async def test_f11_a_flood_is_read_slowly_and_others_are_served(
         anyio.create_task_group() as tasks,
     ):
         await interested(wire)
-        assert session._run is not None
-        (flooder,) = session._run.torrent.peers
+        assert session._core.run is not None
+        (flooder,) = session._core.run.torrent.peers
 
         async def flood() -> None:
             with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
@@ -524,7 +528,7 @@ async def test_f11_a_flood_is_read_slowly_and_others_are_served(
         async with resources(tmp_path / "leech") as shared:
             await download(shared, METAINFO, tmp_path / "out", address)
         handled = flooder.connection.received_bytes / len(message)
-        limits = session._run.torrent.shared_config.wire
+        limits = session._core.run.torrent.shared_config.wire
         most = limits.max_shared_control_units_per_s + limits.max_control_units_per_s
         left_over = 32 * KIB / len(message)  # one read, of which little was handled
         assert handled <= (time.monotonic() - began_s + 1) * most + 1_000 + left_over
@@ -569,7 +573,7 @@ async def test_b1_a_broken_rule_ends_that_link_only(tmp_path: Path, message: byt
         with anyio.fail_after(5):
             await bad.hung_up()
         await until(lambda: session.stats().peers == 1)
-        good.connection.set_interested(interested=True)
+        good.connection.sender.set_interested(interested=True)
         await good.flush()
         assert isinstance(await good.expect(PeerUnchoked), PeerUnchoked)
         assert session.stats().peers == 1
@@ -602,7 +606,7 @@ async def test_f10_a_bug_that_one_peer_meets_ends_that_link_only(
     async def announce(stream: anyio.abc.SocketStream) -> None:
         wire = Wire(stream, METAINFO)
         await wire.shake_hands()
-        wire.connection.send_have([0])
+        wire.connection.sender.send_have([0])
         await wire.flush()
         await wire.hung_up()
 
@@ -642,24 +646,17 @@ class Chokes(Script):
     """Chokes in the middle, drops what it was asked for, and goes on a moment later."""
 
     def _serve(self, connection) -> None:
-        if len(self.served) > 5 and not connection.am_choking and connection.upload_requests:
-            connection.choke()
+        if len(self.served) > 5 and not connection.state.am_choking and connection.upload_requests:
+            connection.sender.choke()
             connection.upload_requests.clear()
-            connection.unchoke()
+            connection.sender.unchoke()
             self.served.clear()
             return
-        if connection.upload_requests:
-            connection.upload_requests, rest = _first(connection.upload_requests)
-            super()._serve(connection)
-            connection.upload_requests = rest
-
-
-def _first(requests):
-    """Return the first three requests and the others, as two queues."""
-    first, rest = type(requests)(), type(requests)()
-    for number, request in enumerate(requests):
-        (first if number < 3 else rest).append(request)
-    return first, rest
+        later = tuple(connection.upload_requests)[3:]
+        for request in later:
+            connection.upload_requests.discard(request)
+        super()._serve(connection)
+        connection.upload_requests.extend(later)
 
 
 class Rejects(Script):
@@ -667,7 +664,7 @@ class Rejects(Script):
 
     def _serve(self, connection) -> None:
         while connection.upload_requests:
-            connection.reject(connection.upload_requests.popleft())
+            connection.sender.reject(connection.upload_requests.popleft())
 
 
 class Forgets(Script):
@@ -711,8 +708,8 @@ async def test_a_seed_that_chokes_now_and_then_delivers_in_the_end(
         def _serve(self, connection) -> None:
             super()._serve(connection)
             if len(self.served) % 3 == 0:
-                connection.choke()
-                connection.unchoke()
+                connection.sender.choke()
+                connection.sender.unchoke()
 
     script = Stutters(METAINFO, PAYLOAD, fast=fast)
     async with listening(script) as address, resources(tmp_path) as shared:
@@ -750,17 +747,17 @@ async def test_a_choked_peer_gets_no_block_it_asks_for(tmp_path: Path) -> None:
     ):
         await interested(first)
         await second.shake_hands()
-        second.connection.set_interested(interested=True)
+        second.connection.sender.set_interested(interested=True)
         await second.flush()
         await until(lambda: all(peer.peer_interested for peer in session.peers()))
         await second.stream.send(struct.pack(">IBIII", 13, 6, 0, 0, 16 * KIB))
-        first.connection.set_interested(interested=False)  # its slot goes to the other
+        first.connection.sender.set_interested(interested=False)  # its slot goes to the other
         await first.flush()
         await second.expect(PeerUnchoked)
         assert not any(isinstance(event, BlockReceived) for event in second.seen)
-        second.connection.request_blocks(blocks_of(METAINFO, 1))
+        second.connection.sender.request_blocks(blocks_of(METAINFO, 1))
         await second.flush()
         block = await second.expect(BlockReceived)
         assert isinstance(block, BlockReceived)
         assert block.piece_index == 1
-        assert isinstance(second.connection.handshake, HandshakeReceived)
+        assert isinstance(second.connection.state.handshake, HandshakeReceived)

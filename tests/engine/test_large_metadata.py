@@ -15,11 +15,11 @@ from torrent_engine.base.config import SessionConfig
 from torrent_engine.base.errors import SessionError
 from torrent_engine.codec.magnet import Magnet
 from torrent_engine.codec.metainfo import Metainfo
-from torrent_engine.disk.state import StateStore
-from torrent_engine.engine.progress import piece_priorities
-from torrent_engine.engine.session import Session
+from torrent_engine.disk.state.store import StateStore
+from torrent_engine.engine.session.session import Session
+from torrent_engine.engine.session.torrent_loader import SMALL_TORRENT_BYTES, load_torrent
 from torrent_engine.engine.states import State
-from torrent_engine.engine.torrent_source import SMALL_TORRENT_BYTES, load_torrent
+from torrent_engine.engine.transfer.progress import piece_priorities
 
 pytestmark = pytest.mark.anyio
 
@@ -99,9 +99,9 @@ async def test_f11_very_many_files_are_chosen_in_a_thread(
         threads.append(threading.get_ident())
         return piece_priorities(metainfo, priorities)
 
-    for module in ("progress", "session_life", "session_run"):
+    for module in ("transfer.progress", "session.metadata", "runs.torrent_run"):
         monkeypatch.setattr(f"torrent_engine.engine.{module}.piece_priorities", noting)
-    for module in ("session_life", "session_rest"):
+    for module in ("session.metadata", "session.dormancy"):
         monkeypatch.setattr(f"torrent_engine.engine.{module}.MANY_FILES", 2)
     metainfo, payload = make_torrent({name: payload_of(40_000) for name in "abc"})
     async with (

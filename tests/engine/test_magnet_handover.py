@@ -17,10 +17,10 @@ from torrent_engine.base.errors import LocalProtocolError, SessionError
 from torrent_engine.base.ids import PeerAddress
 from torrent_engine.codec.bencode import encode
 from torrent_engine.codec.magnet import Magnet
-from torrent_engine.engine.session import Session
-from torrent_engine.engine.shared_resources import SharedResources
+from torrent_engine.engine.resources.shared_resources import SharedResources
+from torrent_engine.engine.session.session import Session
 from torrent_engine.engine.states import State
-from torrent_engine.policy.candidates import Source
+from torrent_engine.policy.peers.candidates import Source
 
 pytestmark = pytest.mark.anyio
 
@@ -160,7 +160,7 @@ async def test_who_stops_a_session_while_it_starts_finds_it_stopped(
         with anyio.fail_after(15):
             await _close_while_it_starts(session, verb)
         assert state_of(session) is State.STOPPED
-        assert session._ended.is_set()
+        assert session._core.ended.is_set()
         assert shared.references == 1
 
 
@@ -197,14 +197,14 @@ async def test_b10_a_link_to_whom_no_tracker_named_ends_when_the_torrent_is_priv
     ):
         session = await session_of(Magnet(PRIVATE.info_hash), shared, tmp_path)
         async with session:
-            await until(lambda: session._fetch is not None and session._fetch.pool._tasks)
-            assert session._fetch is not None
-            session._fetch.pool.add([PeerAddress(*address)], source)
+            await until(lambda: session._core.fetch is not None and session._core.fetch.pool._tasks)
+            assert session._core.fetch is not None
+            session._core.fetch.pool.add([PeerAddress(*address)], source)
             await reach(session, State.DOWNLOADING)
             await until(lambda: not seeding.peers())
             assert shared.connection_slots.used == 0
             assert session.totals.downloaded_bytes == 0
-            assert PeerAddress(*address) not in session._run.transfer.pool.candidates  # type: ignore[union-attr]
+            assert PeerAddress(*address) not in session._core.run.transfer.pool.candidates  # type: ignore[union-attr]
 
 
 async def test_kept_links_count_against_the_limit_of_connections(tmp_path: Path) -> None:
@@ -240,7 +240,7 @@ async def test_lonely_torrents_ask_again_by_the_peers_of_the_transfer(tmp_path: 
         async with session:
             await reach(session, State.DOWNLOADING)
             await until(session.peers)
-            run = session._run
+            run = session._core.run
             assert run is not None
             assert run.transfer.sources._swarm is run.torrent
             assert len(run.torrent.peers) == 1
@@ -272,15 +272,15 @@ async def test_f10_a_bug_in_the_task_of_one_connection_ends_no_session(
     ):
         session = await session_of(Magnet(METAINFO.info_hash), shared, tmp_path)
         async with session:
-            await until(lambda: session._fetch is not None and session._fetch.pool._tasks)
-            assert session._fetch is not None
+            await until(lambda: session._core.fetch is not None and session._core.fetch.pool._tasks)
+            assert session._core.fetch is not None
 
             def fail(address: PeerAddress, _now: float, *, hung_up: bool = False) -> None:
                 raise KeyError(f"a bug {address} {hung_up}")
 
-            monkeypatch.setattr(session._fetch.candidates, "mark_failed", fail)
+            monkeypatch.setattr(session._core.fetch.candidates, "mark_failed", fail)
             await session.add_peer("127.0.0.1", 9)  # nobody listens there
-            await until(lambda: "a bug ended the task" in caplog.text)
+            await until(lambda: "internal error in the task" in caplog.text)
             await session.add_peer(*address)
             await reach(session, State.SEEDING)
             assert session.error is None

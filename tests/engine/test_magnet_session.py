@@ -30,8 +30,8 @@ from torrent_engine.base.errors import (
 from torrent_engine.codec.magnet import Magnet
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.engine.events import MetadataReceived, PeerConnected, PeerDisconnected
-from torrent_engine.engine.session import Session
-from torrent_engine.engine.shared_resources import SharedResources
+from torrent_engine.engine.resources.shared_resources import SharedResources
+from torrent_engine.engine.session.session import Session
 from torrent_engine.engine.states import State
 
 pytestmark = pytest.mark.anyio
@@ -78,6 +78,7 @@ async def test_bep9_a_magnet_link_is_downloaded_over_one_connection(tmp_path: Pa
         "metadata.received",
         "file.completed",
         "session.completed",
+        "download.finished",
         "session.stopped",
     ]
     received = next(each for each in events if isinstance(each, MetadataReceived))
@@ -207,7 +208,7 @@ async def test_a_search_for_metadata_is_told_of_peers_meanwhile(tmp_path: Path) 
     ):
         session = await magnet_session(shared, MAGNET, tmp_path / "out")
         async with session:
-            await until(lambda: session._fetch is not None)
+            await until(lambda: session._core.fetch is not None)
             assert session.stats().pieces_total == 0
             assert session.add_tracker("http://127.0.0.1:9/announce")
             assert not session.add_tracker("http://127.0.0.1:9/announce")
@@ -278,9 +279,9 @@ async def test_metadata_that_is_no_torrent_for_us_is_an_error_of_the_session(
     async with resources(tmp_path) as shared:
         session = await magnet_session(shared, MAGNET, tmp_path / "out")
         async with session:
-            await until(lambda: session._fetch is not None)
-            assert session._fetch is not None
-            session._fetch._on_metadata(b"d4:name1:xe")
+            await until(lambda: session._core.fetch is not None)
+            assert session._core.fetch is not None
+            session._core.fetch._on_metadata(b"d4:name1:xe")
             with anyio.fail_after(15), pytest.raises(SessionError) as caught:
                 await session.wait_stopped()
             assert isinstance(caught.value.__cause__, MetainfoError)
@@ -299,8 +300,8 @@ async def test_b10_a_private_torrent_forgets_whom_no_tracker_named(tmp_path: Pat
         async with session:
             with anyio.fail_after(15):
                 await session.wait_stopped()
-            assert session._run is not None
-            assert session._run.transfer._pex is None
+            assert session._core.run is not None
+            assert session._core.run.transfer.swarm_parts.pex is None
     assert content(private, tmp_path / "out") == payload
 
 

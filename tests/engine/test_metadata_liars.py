@@ -19,7 +19,7 @@ from torrent_engine.codec.bitfield import Bitfield
 from torrent_engine.codec.magnet import Magnet
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.engine.events import MetadataReceived, PeerBanned, PeerDisconnected
-from torrent_engine.engine.session import Session
+from torrent_engine.engine.session.session import Session
 from torrent_engine.protocol.wire.connection import PeerConnection
 from torrent_engine.protocol.wire.extension import ExtensionHandshake
 from torrent_engine.protocol.wire.messages import (
@@ -80,8 +80,8 @@ class Player:
             extensions={UT_METADATA: 3},
             limits=GENEROUS,
         )
-        connection.allowed_fast_out.add(4)
-        connection.send_handshake()
+        connection.state.allowed_fast_out.add(4)
+        connection.sender.send_handshake()
         try:
             while True:
                 if data := b"".join(connection.data_to_send()):
@@ -97,24 +97,24 @@ class Player:
 
     def _hear(self, connection: PeerConnection, event: PeerEvent) -> None:
         if isinstance(event, HandshakeReceived):
-            connection._out.append(self.early or encode_plain(MessageId.HAVE_ALL))
-            connection.send_extension_handshake(
+            connection.state.queue._buffers.append(self.early or encode_plain(MessageId.HAVE_ALL))
+            connection.sender.send_extension_handshake(
                 ExtensionHandshake({UT_METADATA: 3}, metadata_bytes=self.promised_bytes)
             )
         elif isinstance(event, PeerInterested) and self.is_honest:
-            connection.unchoke()
+            connection.sender.unchoke()
         elif isinstance(event, ExtensionMessageReceived):
             request = decode_metadata_message(event.payload)
             assert isinstance(request, MetadataRequest)
             for message in self.answer(request.piece):
-                connection.send_extension(UT_METADATA, encode_metadata_message(message))
+                connection.sender.send_extension(UT_METADATA, encode_metadata_message(message))
 
     @staticmethod
     def _serve(connection: PeerConnection) -> None:
         while connection.upload_requests:
             piece, begin, length = connection.upload_requests.popleft()
             start = METAINFO.geometry.piece_offset(piece) + begin
-            connection.send_block(piece, begin, memoryview(PAYLOAD)[start : start + length])
+            connection.sender.send_block(piece, begin, memoryview(PAYLOAD)[start : start + length])
 
 
 def honest(early: bytes = b"") -> Player:

@@ -8,10 +8,10 @@ import pytest
 from tests.support.swarm import reach, shared_config, until
 from tests.support.torrents import make_torrent, payload_of
 from torrent_engine.base.config import SessionConfig
-from torrent_engine.engine.session import Session
-from torrent_engine.engine.shared_resources import SharedResources
+from torrent_engine.engine.resources.shared_resources import SharedResources
+from torrent_engine.engine.session.session import Session
 from torrent_engine.engine.states import State
-from torrent_engine.net.embedded_tracker import EmbeddedTracker
+from torrent_engine.net.tracker.embedded import EmbeddedTracker
 
 pytestmark = pytest.mark.anyio
 

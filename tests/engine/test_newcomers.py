@@ -1,8 +1,9 @@
 """Who comes and says nothing, or says that it is somebody else: rows B5 and B12, over sockets."""
 
+import itertools
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,20 +16,22 @@ from tests.support.swarm import LOOPBACK, reach, resources, seed, until
 from tests.support.torrents import make_torrent, payload_of
 from torrent_engine.base.config import PoolConfig, SessionConfig
 from torrent_engine.base.ids import PeerAddress, PeerId
-from torrent_engine.engine.duplicate_links import SIMULTANEOUS_S, linked, takes_its_place
-from torrent_engine.engine.peer import Identity
-from torrent_engine.engine.peer_pool import PeerPool
-from torrent_engine.engine.session import Session
+from torrent_engine.codec.bitfield import Bitfield
+from torrent_engine.engine.session.session import Session
 from torrent_engine.engine.states import State
-from torrent_engine.net.transport import TcpTransport
-from torrent_engine.policy.admission import MAX_EXCLUDED, Admission
-from torrent_engine.policy.bans import BanList
-from torrent_engine.policy.candidates import Source
+from torrent_engine.engine.swarm.duplicates import SIMULTANEOUS_S, linked, takes_its_place
+from torrent_engine.engine.swarm.peer import Identity
+from torrent_engine.engine.swarm.peer_pool import PeerPool
+from torrent_engine.net.peers.transport import TcpTransport
+from torrent_engine.policy.peers.admission import MAX_EXCLUDED, Admission
+from torrent_engine.policy.peers.bans import BanList
+from torrent_engine.policy.peers.candidates import Source
 from torrent_engine.protocol.wire.messages import PEER_ID_OFFSET, encode_handshake
 
 pytestmark = pytest.mark.anyio
 
 METAINFO, PAYLOAD = make_torrent(payload_of(200_000), piece_bytes=16 * 1024)
+NOTHING = Bitfield(METAINFO.piece_count)
 SMALL, LARGE = PeerId(b"\x00" * 20), PeerId(b"\xff" * 20)
 
 
@@ -37,8 +40,8 @@ def handshake_of(peer_id: PeerId) -> bytes:
 
 
 def pool_of(session: Session) -> PeerPool:
-    assert session._run is not None
-    return session._run.transfer.pool
+    assert session._core.run is not None
+    return session._core.run.transfer.pool
 
 
 @contextmanager
@@ -85,12 +88,46 @@ async def test_b5_half_handshakes_of_others_keep_nobody_from_being_dialled(
             await reach(session, State.SEEDING)
 
 
+@pytest.mark.parametrize("limits", [PoolConfig(max_half_open=2), PoolConfig(max_connections=40)])
+async def test_b5_half_handshakes_from_250_networks_that_come_again_delay_no_dial(
+    tmp_path: Path, limits: PoolConfig
+) -> None:
+    """Whoever is let go comes again at once; all that we know are dialled all the same."""
+    async with AsyncExitStack() as stack:
+        scripts = [Script(METAINFO, PAYLOAD, has=NOTHING) for _ in range(8)]
+        honest = {await stack.enter_async_context(listening(script)) for script in scripts}
+        shared = await stack.enter_async_context(resources(tmp_path, pool=limits))
+        create = Session.create(METAINFO, shared, save_path=tmp_path / "out")
+        session = await stack.enter_async_context(await create)
+        await reach(session, State.DOWNLOADING)
+        pool = pool_of(session)
+        await until(lambda: pool._tasks)
+        half = handshake_of(new_peer_id())[:PEER_ID_OFFSET]
+        with callers(pool) as come:
+            ours = [come(f"{10 + number % 200}.{number}.0.1", half) for number in range(250)]
+            most = pool.connecting
+
+            async def come_again() -> None:
+                for number in itertools.count():
+                    ours.append(come(f"{10 + number % 200}.{number % 250}.0.1", half))
+                    await anyio.sleep(0.001)
+
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(come_again)
+                for address in honest:
+                    pool.add([PeerAddress(*address)], Source.TRACKER)
+                await until(lambda: {tuple(each.address) for each in session.peers()} >= honest)
+                tasks.cancel_scope.cancel()
+    assert most > 5
+    assert len(ours) > 250
+
+
 async def test_b5_half_handshakes_end_the_link_of_no_peer(tmp_path: Path) -> None:
     limits = PoolConfig(max_connections_per_torrent=3, replacement_interval_s=0.0)
     async with seed(tmp_path, METAINFO, PAYLOAD, pool=limits) as (session, _):
         pool = pool_of(session)
         await until(lambda: pool._tasks)
-        pool.candidates.set_own_address(PeerAddress("8.8.8.8", 1))  # priorities are known
+        pool.candidates.set_external_address(PeerAddress("8.8.8.8", 1))  # priorities are known
         with callers(pool) as come:
             honest = [come(f"9.0.{number}.1", handshake_of(new_peer_id())) for number in range(3)]
             await until(lambda: session.stats().peers == 3)
@@ -111,7 +148,7 @@ async def test_b5_newcomers_of_all_torrents_together_are_bounded(tmp_path: Path)
                 come(f"10.0.{number}.1", handshake_of(new_peer_id())[:PEER_ID_OFFSET])
             assert pool.connecting == 20
         await until(lambda: not pool.connecting)
-        assert not len(pool._places._all_newcomers)
+        assert not len(pool._places._half_open_incoming)
 
 
 # -- claimed peer ids -------------------------------------------------------------------------
@@ -148,7 +185,7 @@ async def test_b12_who_claims_to_be_ourselves_excludes_no_address(tmp_path: Path
         pool = pool_of(session)
         await until(lambda: pool._tasks)
         with callers(pool) as come:
-            liar = come("8.1.0.1", handshake_of(session._peer_id))
+            liar = come("8.1.0.1", handshake_of(session._core.peer_id))
             await until(lambda: liar.fileno() < 0)
             named = PeerAddress("8.1.0.1", 1001)
             assert pool.candidates.add(named, Source.TRACKER, now=0.0)

@@ -37,7 +37,7 @@ from torrent_engine.base.config import (
 )
 from torrent_engine.base.errors import SessionError, StateDatabaseError, TorrentEngineError
 from torrent_engine.codec.magnet import Magnet
-from torrent_engine.engine.session import Session
+from torrent_engine.engine.session.session import Session
 from torrent_engine.engine.states import State
 
 PAYLOADS = [payload_of(1_000_000, number) for number in range(4)]
@@ -219,8 +219,8 @@ async def a_session_fails(folder: Path) -> None:
 async def a_manager_has_torrents_and_links(folder: Path) -> None:
     async with manager(folder) as many:
         for torrent in TORRENTS[:3]:
-            await many.add_torrent_file(torrent)
-        await many.add_magnet(Magnet.of(TORRENTS[3]))
+            await many.add_torrent(torrent)
+        await many.add_torrent(Magnet.of(TORRENTS[3]))
         await many.pause_all()
         await many.resume_all()
         await many.remove_torrent(FIRST.info_hash, delete_files=True)
@@ -237,9 +237,9 @@ async def torrents_are_restored(folder: Path) -> None:
 async def a_manager_fails(folder: Path) -> None:
     with suppress(ZeroDivisionError):
         async with manager(folder, max_torrents=1) as many:
-            await many.add_torrent_file(FIRST)
+            await many.add_torrent(FIRST)
             with suppress(SessionError):
-                await many.add_torrent_file(SECOND)
+                await many.add_torrent(SECOND)
             with suppress(FileNotFoundError):
                 await many.add_torrent(folder / "nothing.torrent")
             raise ZeroDivisionError
@@ -252,8 +252,8 @@ async def files_move_while_their_torrent_downloads(folder: Path) -> None:
         manager(folder, queue=QueueConfig(max_active_downloads=1)) as many,
     ):
         config = SessionConfig(peers=(address,), max_download_bytes_per_s=limit)
-        session = await many.add_torrent_file(FIRST, config=config)
-        await many.add_torrent_file(SECOND)
+        session = await many.add_torrent(FIRST, config=config)
+        await many.add_torrent(SECOND)
         await until(lambda: session.stats().pieces_have > 0)
         await session.move_storage(folder / "elsewhere")
         await until(lambda: session.stats().peers > 0)
@@ -272,7 +272,7 @@ async def a_manager_is_given_up(folder: Path, *, turns: int) -> None:
         for _ in range(2):
             async with manager(folder) as many:
                 for torrent in TORRENTS:
-                    await many.add_torrent_file(torrent)
+                    await many.add_torrent(torrent)
                 await many.flush()
         tasks.cancel_scope.cancel()
 
@@ -324,8 +324,8 @@ async def leave_a_descriptor(folder: Path) -> None:
     os.open(folder, os.O_RDONLY)
 
 
-async def leave_a_thread(_folder: Path) -> None:
-    threading.Thread(target=time.sleep, args=(2.0,), name="left", daemon=True).start()
+async def leave_a_thread(_folder: Path, *, end: threading.Event) -> None:
+    threading.Thread(target=end.wait, name="left", daemon=True).start()
 
 
 async def leave_a_task(_folder: Path) -> None:
@@ -337,5 +337,8 @@ def test_what_is_left_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     left = left_by(leave_a_descriptor, tmp_path, "asyncio")
     assert left.descriptors == [str(tmp_path)]
     os.close(max(int(name) for name, what in descriptors().items() if what == str(tmp_path)))
-    assert left_by(leave_a_thread, tmp_path, "asyncio").threads == ["left"]
+    end = threading.Event()
+    story = partial(leave_a_thread, end=end)
+    assert left_by(story, tmp_path, "asyncio").threads == ["left"]
+    end.set()
     assert left_by(leave_a_task, tmp_path, "trio").tasks == ["left"]

@@ -9,14 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.clock import let_tasks_run
+from tests.support.session_parts import allow_rest, nobody_is_found, removal
 from tests.support.swarm import PATIENCE_S, content, files_below, record, resources, seed, state_of
 from tests.support.torrents import make_torrent, payload_of
-from torrent_engine.base.config import RestConfig, SessionConfig
+from torrent_engine.base.config import SessionConfig
 from torrent_engine.base.errors import OwnerChangedError, StateTransitionError
 from torrent_engine.base.ids import OwnerTie
 from torrent_engine.engine.events import Event, SessionCompleted
-from torrent_engine.engine.owners import OWNER_CHANGED, Owners
-from torrent_engine.engine.session import Session
+from torrent_engine.engine.resources.owners import OWNER_CHANGED, Owners
+from torrent_engine.engine.session.session import Session
 from torrent_engine.engine.states import State
 
 METAINFO, PAYLOAD = make_torrent(
@@ -30,12 +31,12 @@ async def do(session: Session, verb: str) -> None:
     """Do one thing to a Session, whether its state allows it or not."""
     with suppress(StateTransitionError, OwnerChangedError):
         if verb in {"hold", "unhold"}:
-            getattr(session, verb)()
+            getattr(session.admin, verb)()
         elif verb == "wait":
             await let_tasks_run(20)
         elif verb == "rest":
-            if session._run is not None:
-                session._run.stop("rest")
+            if session._core.run is not None:
+                session._core.run.stop("rest")
         elif verb == "piece":
             with anyio.move_on_after(0.3):
                 while not session.stats().pieces_have:  # noqa: ASYNC110 - or never
@@ -59,21 +60,21 @@ async def live(folder: Path, verbs: list[str], turns: int, at_s: float) -> list[
     ):
         config = SessionConfig(peers=(address,), owner=TIE, max_download_bytes_per_s=200_000)
         session = await Session.create(METAINFO, shared, save_path=folder / "out", config=config)
-        session.allow_rest(RestConfig(after_s=0.0), is_stored=False)
-        session._has_somebody = lambda run: False  # type: ignore[method-assign]
+        allow_rest(session)
         events = record(session)
-        with anyio.fail_after(PATIENCE_S):
+        with anyio.fail_after(PATIENCE_S), nobody_is_found():
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(advance, shared.owners, turns, at_s)
                 for verb in verbs:
                     await do(session, verb)
             assert shared.owners.generation(TIE.owner_id) == TIE.generation + 1
-            await session._ended.wait()
-            if session._removed is not None:
-                await session._removed.wait()
+            await session._core.ended.wait()
+            if (removed := removal(session)) is not None:
+                await removed.wait()
                 assert await shared.store.load(METAINFO.info_hash) is None
             assert state_of(session) is State.STOPPED
-            assert (session.stop_reason == OWNER_CHANGED) or not session._has_run or "stop" in verbs
+            has_run = session._core.has_run
+            assert (session.stop_reason == OWNER_CHANGED) or not has_run or "stop" in verbs
             await session.close()
         assert shared.references == 1
         assert not shared.owners._watches

@@ -10,6 +10,7 @@ from typing import Any
 import anyio
 import pytest
 
+from tests.support.session_parts import allow_rest, nobody_is_found, removal
 from tests.support.swarm import (
     PATIENCE_S,
     content,
@@ -24,19 +25,19 @@ from tests.support.swarm import (
     until,
 )
 from tests.support.torrents import make_torrent, payload_of, write_files
-from torrent_engine.base.config import RestConfig, SessionConfig
+from torrent_engine.base.config import DormancyConfig, SessionConfig
 from torrent_engine.base.errors import OwnerChangedError, StorageError
 from torrent_engine.base.ids import OwnerTie
 from torrent_engine.codec.magnet import Magnet
-from torrent_engine.disk.file_storage import FileStorage
-from torrent_engine.engine import run_check
+from torrent_engine.disk.files.disk_files import DiskFiles
 from torrent_engine.engine.events import SessionStopped
-from torrent_engine.engine.owners import OWNER_CHANGED
-from torrent_engine.engine.piece_finisher import PieceFinisher
-from torrent_engine.engine.session import Session
-from torrent_engine.engine.session_run import SessionRun
-from torrent_engine.engine.shared_resources import SharedResources
+from torrent_engine.engine.resources.owners import OWNER_CHANGED
+from torrent_engine.engine.resources.shared_resources import SharedResources
+from torrent_engine.engine.runs import recheck as run_check
+from torrent_engine.engine.runs.torrent_run import TorrentRun
+from torrent_engine.engine.session.session import Session
 from torrent_engine.engine.states import State
+from torrent_engine.engine.transfer.piece_verifier import PieceFinisher
 
 pytestmark = pytest.mark.anyio
 
@@ -71,11 +72,11 @@ def move_on(shared: SharedResources) -> None:
 
 async def ended(shared: SharedResources, session: Session) -> str:
     """Wait until a Session is over and forgotten; return why."""
-    await until(lambda: session._removed is not None or state_of(session) is State.STOPPED)
+    await until(lambda: removal(session) is not None or state_of(session) is State.STOPPED)
     with anyio.fail_after(PATIENCE_S):
-        await session._ended.wait()
-        if session._removed is not None:
-            await session._removed.wait()
+        await session._core.ended.wait()
+        if (removed := removal(session)) is not None:
+            await removed.wait()
             await anyio.wait_all_tasks_blocked()
     assert await shared.store.load(METAINFO.info_hash) is None
     assert state_of(session) is State.STOPPED
@@ -88,7 +89,7 @@ async def ended(shared: SharedResources, session: Session) -> str:
 async def test_a_download_is_ended_while_it_streams_and_its_files_go(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.INFO, "torrent_engine.engine.session")
+    caplog.set_level(logging.INFO, "torrent_engine.engine.session.ownership")
     async with (
         seed(tmp_path / "seed", METAINFO, PAYLOAD) as (_, address),
         tied(tmp_path, address, max_download_bytes_per_s=SLOW) as (shared, session),
@@ -116,7 +117,7 @@ async def test_nothing_that_comes_after_that_counts_any_more(tmp_path: Path) -> 
         events = record(session)
         await session.start()
         await until(lambda: session.stats().pieces_have)
-        run = session._run
+        run = session._core.run
         assert run is not None
         move_on(shared)
         before, pieces = len(run.transfer.finisher.assemblies), run.torrent.table.have.count
@@ -164,21 +165,22 @@ async def test_the_owner_goes_between_the_verification_of_the_last_piece_and_its
 async def test_the_owner_goes_when_all_is_here_and_nobody_was_told_yet(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_told: bool
 ) -> None:
-    on_complete = SessionRun._on_complete
+    on_complete = TorrentRun._on_complete
     async with (
         seed(tmp_path / "seed", METAINFO, PAYLOAD) as (_, address),
         tied(tmp_path, address) as (shared, session),
     ):
 
-        def move_on_before(run: SessionRun) -> None:
+        def move_on_before(run: TorrentRun) -> None:
             if run.torrent.config.owner is not None and state_of(session) is State.DOWNLOADING:
-                if not is_told and session._owner_watch is not None:
-                    session._owner_watch.cancel()
+                ownership = session._lifecycle._ownership
+                if not is_told and ownership is not None:
+                    ownership.cancel()
                 if shared.owners.is_current(TIE):
                     move_on(shared)
             on_complete(run)
 
-        monkeypatch.setattr(SessionRun, "_on_complete", move_on_before)
+        monkeypatch.setattr(TorrentRun, "_on_complete", move_on_before)
         events = record(session)
         await session.start()
         assert await ended(shared, session) == OWNER_CHANGED
@@ -201,7 +203,7 @@ async def while_paused(shared: SharedResources, session: Session) -> None:
 
 async def while_held(shared: SharedResources, session: Session) -> None:
     await begun(shared, session)
-    session.hold()
+    session.admin.hold()
 
 
 async def while_stopped(shared: SharedResources, session: Session) -> None:
@@ -224,11 +226,11 @@ async def while_checking(shared: SharedResources, session: Session) -> None:
 
 
 async def while_resting(shared: SharedResources, session: Session) -> None:
-    session.allow_rest(RestConfig(after_s=0.0), is_stored=False)
-    session._has_somebody = lambda run: False  # type: ignore[method-assign]
-    await begun(shared, session)
-    session._run.stop("rest")  # type: ignore[union-attr]
-    await until(lambda: session.is_resting)
+    allow_rest(session)
+    with nobody_is_found():
+        await begun(shared, session)
+        session._core.run.stop("rest")  # type: ignore[union-attr]
+        await until(lambda: session.is_resting)
 
 
 async def as_it_starts(shared: SharedResources, session: Session) -> None:
@@ -283,8 +285,8 @@ async def test_a_torrent_that_would_begin_at_rest_does_not_when_its_owner_goes_m
     tmp_path: Path,
 ) -> None:
     async with tied(tmp_path / "a") as (shared, session):
-        session.save_path = tmp_path / "nothing"
-        session.allow_rest(RestConfig(), is_stored=False)
+        session._core.save_path = tmp_path / "nothing"
+        allow_rest(session, DormancyConfig())
         acquire = shared.acquire
 
         async def acquire_then_move_on() -> None:
@@ -321,14 +323,15 @@ async def test_a_download_that_failed_is_removed_when_its_owner_goes(
         tied(tmp_path, address, max_download_bytes_per_s=SLOW) as (shared, session),
     ):
         await begun(shared, session)
-        run = session._run
+        run = session._core.run
         assert run is not None
         run.fail(StorageError("/a/file", "is broken"))
         await reach(session, State.ERROR)
-        await session._ended.wait()
+        await session._core.ended.wait()
         move_on(shared)
-        assert session._removed is not None
-        await session._removed.wait()
+        removed = removal(session)
+        assert removed is not None
+        await removed.wait()
         assert files_below(tmp_path / "out") == {FOREIGN}
         assert await shared.store.load(METAINFO.info_hash) is None
 
@@ -336,7 +339,7 @@ async def test_a_download_that_failed_is_removed_when_its_owner_goes(
 async def test_what_cannot_be_removed_is_logged_and_hurts_nobody(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def refuse(_files: FileStorage, _keep: object = None) -> None:
+    def refuse(_files: DiskFiles, _keep: object = None) -> None:
         raise StorageError("/a/file", "Permission denied")
 
     async with (
@@ -345,7 +348,7 @@ async def test_what_cannot_be_removed_is_logged_and_hurts_nobody(
     ):
         await begun(shared, session)
         await session.stop()
-        monkeypatch.setattr(FileStorage, "delete", refuse)
+        monkeypatch.setattr(DiskFiles, "delete", refuse)
         move_on(shared)
         what = (
             f"torrent {METAINFO.info_hash.hex()}: not all was removed: /a/file: Permission denied"
@@ -448,7 +451,7 @@ async def test_an_empty_file_goes_too_unless_it_was_there_before(
         await until(lambda: session.stats().pieces_have)
         assert none.exists()
         move_on(shared)
-        await until(lambda: session._removed is not None)
+        await until(lambda: removal(session) is not None)
         await session.close()
     assert files_below(tmp_path / "out") == ({"payload/none"} if is_there else set())
 

@@ -14,9 +14,9 @@ from tests.support.torrents import make_torrent, payload_of
 from torrent_engine.base.config import NetworkConfig, PoolConfig, SessionConfig, UtpConfig
 from torrent_engine.base.ids import PeerAddress
 from torrent_engine.engine.events import PeerDisconnected
-from torrent_engine.engine.peer_pool import PeerPool
-from torrent_engine.engine.session import Session
-from torrent_engine.engine.shared_resources import SharedResources
+from torrent_engine.engine.resources.shared_resources import SharedResources
+from torrent_engine.engine.session.session import Session
+from torrent_engine.engine.swarm.peer_pool import PeerPool
 from torrent_engine.protocol.wire.connection import PeerConnection
 from torrent_engine.protocol.wire.exchange import PexContact, PexMessage, encode_pex
 from torrent_engine.protocol.wire.extension import ExtensionHandshake
@@ -58,7 +58,7 @@ class Teller:
             extensions=EXTENSIONS,
             limits=GENEROUS,
         )
-        connection.send_handshake()
+        connection.sender.send_handshake()
         await self._flush(connection, stream)
         while True:
             try:
@@ -71,9 +71,9 @@ class Teller:
             await self._flush(connection, stream)
 
     def _tell(self, connection: PeerConnection) -> None:
-        connection.send_extension_handshake(ExtensionHandshake(extensions=EXTENSIONS))
+        connection.sender.send_extension_handshake(ExtensionHandshake(extensions=EXTENSIONS))
         for message in self._messages:
-            assert connection.send_extension("ut_pex", encode_pex(message))
+            assert connection.sender.send_extension("ut_pex", encode_pex(message))
         self.is_heard = True
 
     @staticmethod
@@ -102,8 +102,8 @@ async def connected_to(
 
 
 def pool_of(session: Session) -> PeerPool:
-    assert session._run is not None
-    return session._run.transfer.pool
+    assert session._core.run is not None
+    return session._core.run.transfer.pool
 
 
 async def test_b9_a_victim_that_a_hundred_peers_name_is_dialled_five_times_a_minute(

@@ -116,8 +116,8 @@ def test_b6_a_piece_that_failed_comes_from_one_peer_alone() -> None:
 
 def test_b6_a_late_block_of_another_author_stays_out_of_such_a_piece() -> None:
     swarm = attacked(1, size_mib=2)
-    swarm.picker.hash_failed(0)
-    swarm.picker.hash_failed(1)
+    swarm.picker.suspects.hash_failed(0)
+    swarm.picker.suspects.hash_failed(1)
     swarm.run(5, until=lambda: bool(swarm.picker.partials))
     piece, partial = next(iter(swarm.picker.partials.items()))
     (other, *_) = [peer for peer in swarm.peers if peer.identity != partial.exclusive_to]

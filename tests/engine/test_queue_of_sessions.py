@@ -10,9 +10,9 @@ from tests.support.swarm import content, reach, seed, shared_config, state_of, u
 from tests.support.torrents import make_torrent, payload_of, write_files
 from torrent_engine.base.config import ManagerConfig, QueueConfig, SessionConfig
 from torrent_engine.base.ids import OwnerTie
-from torrent_engine.engine.owners import OWNER_CHANGED
+from torrent_engine.engine.manager.torrent_manager import TorrentManager
+from torrent_engine.engine.resources.owners import OWNER_CHANGED
 from torrent_engine.engine.states import State
-from torrent_engine.engine.torrent_manager import TorrentManager
 
 pytestmark = pytest.mark.anyio
 
@@ -48,8 +48,8 @@ async def test_downloads_run_one_after_the_other_in_the_order_of_the_queue(
         sessions = []
         for metainfo, address in ((first, at_0), (second, at_1), (third, at_2)):
             config = SessionConfig(peers=(address,), max_download_bytes_per_s=SLOW)
-            sessions.append(await manager.add_torrent_file(metainfo, config=config))
-        manager.subscribe_all("session.completed", lambda each: done.append(each.info_hash))
+            sessions.append(await manager.add_torrent(metainfo, config=config))
+        manager.events.subscribe("session.completed", lambda each: done.append(each.info_hash))
         await until(lambda: running(manager) == ["t0"])  # all were checked
         assert [each.state for each in sessions[1:]] == [State.PAUSED] * 2
         manager.move_to(third.info_hash, 1)
@@ -64,7 +64,7 @@ async def test_downloads_run_one_after_the_other_in_the_order_of_the_queue(
 
 async def test_the_user_pauses_and_resumes_within_the_queue(tmp_path: Path) -> None:
     async with managed(tmp_path, max_active_downloads=1) as manager:
-        first, second = [await manager.add_torrent_file(metainfo) for metainfo, _ in TORRENTS[:2]]
+        first, second = [await manager.add_torrent(metainfo) for metainfo, _ in TORRENTS[:2]]
         await until(lambda: running(manager) == ["t0"])
         await first.pause()
         await until(lambda: not second.is_held)  # a place is free
@@ -80,10 +80,10 @@ async def test_seeds_take_turns(tmp_path: Path) -> None:
     for metainfo, payload in TORRENTS:
         write_files(metainfo, payload, tmp_path / "out")
     had: set[str] = set()
-    limits = {"max_active_seeds": 1, "seed_turn_s": 0.1, "look_interval_s": 0.05}
-    async with managed(tmp_path, counts_slow=True, **limits) as manager:
+    limits = {"max_active_seeds": 1, "seed_turn_s": 0.1, "check_interval_s": 0.05}
+    async with managed(tmp_path, count_slow_torrents=True, **limits) as manager:
         for metainfo, _ in TORRENTS:
-            await manager.add_torrent_file(metainfo)
+            await manager.add_torrent(metainfo)
         await until(lambda: _saw(had, manager))
     assert had == {"t0", "t1", "t2"}
 
@@ -97,8 +97,8 @@ def _saw(had: set[str], manager: TorrentManager) -> bool:
 
 async def test_a_torrent_of_an_owner_that_moves_on_makes_room(tmp_path: Path) -> None:
     async with managed(tmp_path, max_active_downloads=1) as manager:
-        first = await manager.add_torrent_file(TORRENTS[0][0], owner=OwnerTie("ui", 1))
-        second = await manager.add_torrent_file(TORRENTS[1][0])
+        first = await manager.add_torrent(TORRENTS[0][0], owner=OwnerTie("ui", 1))
+        second = await manager.add_torrent(TORRENTS[1][0])
         await until(lambda: running(manager) == ["t0"])
         manager.owners.advance("ui", 2)
         await reach(second, State.DOWNLOADING)
@@ -107,3 +107,43 @@ async def test_a_torrent_of_an_owner_that_moves_on_makes_room(tmp_path: Path) ->
         assert manager.sessions == (second,)
     async with managed(tmp_path) as manager:
         assert [each.name for each in manager.sessions] == ["t1"]
+
+
+async def test_a_torrent_that_is_started_now_runs_beside_those_of_the_queue(
+    tmp_path: Path,
+) -> None:
+    async with managed(tmp_path, max_active_downloads=1) as manager:
+        first, second, third = [await manager.add_torrent(metainfo) for metainfo, _ in TORRENTS]
+        await until(lambda: running(manager) == ["t0"])
+        await third.start_now()
+        await reach(third, State.DOWNLOADING)
+        assert third.is_forced
+        await until(lambda: running(manager) == ["t0", "t2"])
+        await third.recheck()  # the end of a check is where the queue looks again
+        await until(lambda: state_of(third) is State.DOWNLOADING)
+        await first.pause()
+        await until(lambda: running(manager) == ["t0", "t1", "t2"])
+        await second.stop()
+        assert state_of(third) is State.DOWNLOADING
+        await first.start_now()
+        assert not first.is_paused_by_user
+        await reach(first, State.DOWNLOADING)
+        await second.start_now()
+        await reach(second, State.DOWNLOADING)
+        second.set_forced(False)
+        third.set_forced(False)
+        await until(lambda: [each.is_held for each in manager.sessions] == [False, False, True])
+
+
+async def test_who_runs_outside_of_the_queue_does_so_after_a_restart(tmp_path: Path) -> None:
+    async with managed(tmp_path, max_active_downloads=1) as manager:
+        sessions = [await manager.add_torrent(metainfo) for metainfo, _ in TORRENTS]
+        await sessions[1].start_now()
+        await sessions[2].start_now()
+        await sessions[2].pause()  # ends it
+        await reach(sessions[1], State.DOWNLOADING)
+    async with managed(tmp_path, max_active_downloads=1) as manager:
+        assert [each.is_forced for each in manager.sessions] == [False, True, False]
+        await reach(manager.sessions[1], State.DOWNLOADING)
+        await until(lambda: not manager.sessions[0].is_held)
+        assert not manager.sessions[1].is_held

@@ -7,7 +7,7 @@ import pytest
 
 from tests.support.swarm import resources
 from torrent_engine.base.config import DhtConfig
-from torrent_engine.net.encryption_handshake import SECRETS
+from torrent_engine.net.peers.encryption_handshake import SECRETS
 
 pytestmark = pytest.mark.anyio
 

@@ -10,23 +10,23 @@ from tests.support.managers import manager_config
 from tests.support.swarm import content, reach, seed, until
 from tests.support.torrents import make_torrent, payload_of, write_files
 from tests.support.web_server import web_server
-from torrent_engine.base.config import RestConfig, WebSeedConfig
-from torrent_engine.disk.session_table import load_sessions
-from torrent_engine.engine.session import Session
+from torrent_engine.base.config import DormancyConfig, WebSeedConfig
+from torrent_engine.disk.state.session_table import load_sessions
+from torrent_engine.engine.manager.torrent_manager import TorrentManager
+from torrent_engine.engine.session.session import Session
 from torrent_engine.engine.states import State
-from torrent_engine.engine.torrent_manager import TorrentManager
 
 pytestmark = pytest.mark.anyio
 
 PAYLOAD = payload_of(300_000)
 TORRENT, _ = make_torrent(PAYLOAD, tiers=[["http://127.0.0.1:9/announce"]])
-RESTS = RestConfig(after_s=0.3, max_announces_per_s=1_000.0)
+RESTS = DormancyConfig(after_s=0.3, max_announces_per_s=1_000.0)
 PATIENCE_S = 20.0
 
 
 def manager(folder: Path) -> TorrentManager:
     """Return a manager whose torrents rest soon, and which may ask web seeds on loopback."""
-    config = manager_config(folder, rest=RESTS)
+    config = manager_config(folder, dormancy=RESTS)
     shared = replace(config.shared, web_seed=WebSeedConfig(allow_local=True))
     return TorrentManager(replace(config, shared=shared))
 
@@ -44,7 +44,7 @@ async def read(session: Session, count: int = -1) -> bytes:
 async def test_a_seed_at_rest_is_read_and_rests_again(tmp_path: Path) -> None:
     write_files(TORRENT, PAYLOAD, tmp_path / "files")
     async with manager(tmp_path) as many:
-        session = await many.add_torrent_file(TORRENT)
+        session = await many.add_torrent(TORRENT)
         await reach(session, State.SEEDING)
         await resting(session)
         assert await read(session) == PAYLOAD
@@ -55,7 +55,7 @@ async def test_a_seed_at_rest_is_read_and_rests_again(tmp_path: Path) -> None:
 async def test_a_torrent_that_is_read_does_not_rest(tmp_path: Path) -> None:
     write_files(TORRENT, PAYLOAD, tmp_path / "files")
     async with manager(tmp_path) as many:
-        session = await many.add_torrent_file(TORRENT)
+        session = await many.add_torrent(TORRENT)
         await resting(session)
         async with session.open(0) as reader:
             assert await reader.read(10) == PAYLOAD[:10]
@@ -74,7 +74,7 @@ async def test_a_read_of_a_torrent_at_rest_waits_for_who_has_it(tmp_path: Path) 
         seed(tmp_path / "seed", TORRENT, PAYLOAD) as (_, address),
         manager(tmp_path) as many,
     ):
-        session = await many.add_torrent_file(TORRENT)
+        session = await many.add_torrent(TORRENT)
         assert session.is_resting
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(read_all, session)
@@ -86,7 +86,7 @@ async def test_a_read_of_a_torrent_at_rest_waits_for_who_has_it(tmp_path: Path) 
 async def test_what_is_here_of_a_paused_torrent_at_rest_is_read(tmp_path: Path) -> None:
     write_files(TORRENT, PAYLOAD, tmp_path / "files")
     async with manager(tmp_path) as many:
-        session = await many.add_torrent_file(TORRENT)
+        session = await many.add_torrent(TORRENT)
         await reach(session, State.SEEDING)
         await session.pause()
         await resting(session)
@@ -96,7 +96,7 @@ async def test_what_is_here_of_a_paused_torrent_at_rest_is_read(tmp_path: Path) 
 
 async def test_changes_are_in_the_database_before_the_manager_ends(tmp_path: Path) -> None:
     async with manager(tmp_path) as many:
-        session = await many.add_torrent_file(TORRENT)
+        session = await many.add_torrent(TORRENT)
         await many.flush()
         session.set_sequential(True)
         session.set_super_seeding(True)
@@ -121,7 +121,7 @@ async def test_a_web_seed_wakes_a_torrent_at_rest_and_changes_outlive_the_manage
     async with web_server({"/pub/payload": PAYLOAD}) as server:
         url = f"{server.base}/pub/"
         async with manager(tmp_path) as many:
-            session = await many.add_torrent_file(TORRENT)
+            session = await many.add_torrent(TORRENT)
             assert session.is_resting
             assert session.remove_tracker(tracker)
             assert session.add_web_seed(url)
@@ -129,7 +129,7 @@ async def test_a_web_seed_wakes_a_torrent_at_rest_and_changes_outlive_the_manage
             assert session.trackers() == []
         async with manager(tmp_path) as many:
             (again,) = many.sessions
-            assert again.extras() == {"no_trackers": [tracker], "web_seeds": {url: 19}}
+            assert again.admin.extras() == {"no_trackers": [tracker], "web_seeds": {url: 19}}
             await reach(again, State.SEEDING)
-            assert again._known_trackers() == set()
+            assert again._settings.known_trackers() == set()
     assert content(TORRENT, tmp_path / "files") == PAYLOAD

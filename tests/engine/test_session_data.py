@@ -25,7 +25,7 @@ from tests.support.swarm import (
 from tests.support.torrents import make_torrent, payload_of, write_files
 from torrent_engine.base.config import SessionConfig
 from torrent_engine.base.errors import FileExistsStorageError, SessionError, StorageError
-from torrent_engine.engine.session import Session
+from torrent_engine.engine.session.session import Session
 from torrent_engine.engine.states import State
 
 pytestmark = pytest.mark.anyio

@@ -25,8 +25,8 @@ from tests.support.swarm import (
 from tests.support.torrents import make_torrent, payload_of
 from torrent_engine.base.config import SessionConfig
 from torrent_engine.engine.events import Event, PieceCompleted
-from torrent_engine.engine.session import Session
-from torrent_engine.engine.shared_resources import SharedResources
+from torrent_engine.engine.resources.shared_resources import SharedResources
+from torrent_engine.engine.session.session import Session
 from torrent_engine.engine.states import State
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]

@@ -12,11 +12,12 @@ from tests.support.scripted_peer import Script, listening
 from tests.support.swarm import resources, seed, until
 from tests.support.torrents import make_torrent, payload_of
 from torrent_engine.base.config import PoolConfig, SessionConfig
+from torrent_engine.base.errors import ConfigError
 from torrent_engine.codec.metainfo import Metainfo
-from torrent_engine.engine.connection_slots import LENT
 from torrent_engine.engine.events import PeerDisconnected
-from torrent_engine.engine.session import Session
-from torrent_engine.engine.shared_resources import SharedResources
+from torrent_engine.engine.resources.connection_slots import TAKEN
+from torrent_engine.engine.resources.shared_resources import SharedResources
+from torrent_engine.engine.session.session import Session
 
 pytestmark = pytest.mark.anyio
 
@@ -72,7 +73,7 @@ async def test_a_torrent_alone_has_all_and_gives_to_those_that_come(tmp_path: Pa
         await until(lambda: linked(third) >= LIMIT // 3)
         await until(lambda: min(map(linked, sessions)) >= LIMIT // 3)
         assert slots.used <= LIMIT
-        assert LENT in {each.reason for each in ended}
+        assert TAKEN in {each.reason for each in ended}
         await second.stop()
         await third.stop()
         await until(lambda: linked(first) == LIMIT, timeout_s=40.0)  # back-off of those it lost
@@ -103,10 +104,39 @@ async def test_peers_that_come_to_us_find_room_in_a_torrent_below_its_share(
         first, second, _ = sessions
         await first.start()
         await until(lambda: linked(first) == LIMIT)
-        second.config = replace(second.config, peers=())
+        second._core.config = replace(second.config, peers=())
         await second.start()
         ours = ("127.0.0.1", shared.listen_port)
         async with seed(tmp_path / "seed", metainfo, payload) as (seeding, _):
             await seeding.add_peer(*ours)
             await until(lambda: linked(second) == 1)
         assert shared.connection_slots.used <= LIMIT
+
+
+async def test_the_peers_of_one_torrent_are_limited_while_it_runs(tmp_path: Path) -> None:
+    async with downloads(tmp_path) as (shared, (session, *_)):
+        session.set_max_connections(3)
+        await session.start()
+        await until(lambda: linked(session) == 3)
+        session.set_max_connections(7)
+        await until(lambda: linked(session) == 7)
+        session.set_max_connections(2)
+        await until(lambda: linked(session) == 2)
+        shared.set_connection_limits(max_connections_per_torrent=5)
+        session.set_max_connections(0)
+        await until(lambda: linked(session) == 5)
+        assert session.config.max_connections == 0
+
+
+async def test_the_peers_of_all_torrents_are_limited_while_they_run(tmp_path: Path) -> None:
+    async with downloads(tmp_path) as (shared, sessions):
+        for session in sessions:
+            await session.start()
+        await until(lambda: sum(map(linked, sessions)) == LIMIT)
+        shared.set_connection_limits(max_connections=3)
+        await until(lambda: [linked(session) for session in sessions] == [1, 1, 1])
+        shared.set_connection_limits(max_connections=9)
+        await until(lambda: sum(map(linked, sessions)) == 9)
+        with pytest.raises(ConfigError):
+            shared.set_connection_limits(max_connections=-1)
+        assert shared.config.pool.max_connections == 9

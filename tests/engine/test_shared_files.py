@@ -14,8 +14,8 @@ from tests.support.torrents import make_torrent, payload_of, write_files
 from torrent_engine.base.config import SessionConfig
 from torrent_engine.base.errors import FileExistsStorageError, FileInUseError, SessionError
 from torrent_engine.codec.metainfo import Metainfo
-from torrent_engine.engine.session import Session
-from torrent_engine.engine.shared_resources import SharedResources
+from torrent_engine.engine.resources.shared_resources import SharedResources
+from torrent_engine.engine.session.session import Session
 from torrent_engine.engine.states import State
 
 pytestmark = pytest.mark.anyio
@@ -185,10 +185,10 @@ async def test_a_stopped_torrent_of_a_manager_keeps_its_files(
     out = tmp_path / "out"
     write_files(A, A_DATA, out)
     async with manager(tmp_path) as many:
-        first = await many.add_torrent_file(A, save_path=out)
+        first = await many.add_torrent(A, save_path=out)
         await reach(first, State.SEEDING)
         await first.stop()
-        second = await many.add_torrent_file(B, save_path=out, overwrite=overwrite)
+        second = await many.add_torrent(B, save_path=out, config=SessionConfig(overwrite=overwrite))
         with pytest.raises(FileExistsStorageError):
             await second.wait(State.SEEDING)
         await many.remove_torrent(B.info_hash, delete_files=True)

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from tests.support.clock import let_tasks_run
 from torrent_engine.base.config import SharedConfig
 from torrent_engine.base.errors import LocalProtocolError
-from torrent_engine.engine.shared_resources import SharedResources
+from torrent_engine.engine.resources.shared_resources import SharedResources
 
 PARTS = ("first", "second", "third")
 MANY_TURNS = 400
@@ -71,7 +71,7 @@ class Opener:
     open: list[str] = field(default_factory=list)
     is_underway: bool = False
 
-    async def __call__(self, stack: AsyncExitStack, shared: SharedResources) -> Service:
+    async def __call__(self, stack: AsyncExitStack, *_arguments: object) -> Service:
         assert not self.is_underway, "two starts at once"
         assert self.open == [], "a start before all was closed"
         self.is_underway = True
@@ -189,7 +189,7 @@ def run(backend: str, play: Play, plan: Sequence[Start] = ()) -> World:
 
     async def main() -> World:
         opener = Opener()
-        with patch("torrent_engine.engine.shared_resources.open_services", opener):
+        with patch("torrent_engine.engine.resources.shared_resources.open_services", opener):
             async with SharedResources(SharedConfig()) as shared:
                 await shared.release()
                 opener.plan += plan
@@ -326,7 +326,7 @@ def test_a_block_that_is_cancelled_at_any_moment_leaves_nothing_open(
                         await let_tasks_run(1)
                     await shared.release()
 
-        where = "torrent_engine.engine.shared_resources.open_services"
+        where = "torrent_engine.engine.resources.shared_resources.open_services"
         with patch(where, opener), anyio.fail_after(30):
             await within(cancel_after, block)
         return opener

@@ -11,7 +11,7 @@ from tests.support.soak import Soak, complaints
 from tests.support.swarm import shared_config
 from tests.support.torrents import make_torrent, payload_of
 from torrent_engine.base.config import ManagerConfig
-from torrent_engine.engine.torrent_manager import TorrentManager
+from torrent_engine.engine.manager.torrent_manager import TorrentManager
 
 pytestmark = [
     pytest.mark.anyio,

@@ -15,11 +15,11 @@ from tests.support.torrents import make_torrent, payload_of
 from tests.support.web_server import web_server
 from torrent_engine.base.config import KIB, MIB, ReaderConfig, SessionConfig, WebSeedConfig
 from torrent_engine.base.errors import ConfigError, TrackerError
-from torrent_engine.engine.session import Session
-from torrent_engine.engine.shared_resources import SharedResources
+from torrent_engine.engine.resources.shared_resources import SharedResources
+from torrent_engine.engine.session.session import Session
 from torrent_engine.engine.states import State
-from torrent_engine.engine.web_seed import WebSeedState
-from torrent_engine.net.embedded_tracker import EmbeddedTracker
+from torrent_engine.engine.stats import WebSeedState
+from torrent_engine.net.tracker.embedded import EmbeddedTracker
 
 pytestmark = pytest.mark.anyio
 
@@ -82,12 +82,12 @@ async def test_a_web_seed_that_is_removed_is_asked_no_more_not_after_a_restart_e
             assert session.remove_web_seed(url)
             assert not session.remove_web_seed(url)
             assert session.web_seeds() == []
-            asked = len(server.asked)
             await session.stop()
+            asked = len(server.asked)  # requests that were on their way have come
             await session.start()
             await reach(session, State.DOWNLOADING)
             assert session.web_seeds() == []
-            assert session.extras() == {"no_web_seeds": [url]}
+            assert session.admin.extras() == {"no_web_seeds": [url]}
             assert len(server.asked) == asked
             assert session.add_web_seed(url)  # and back
             session.set_rate_limits(download_bytes_per_s=0)
@@ -167,7 +167,7 @@ async def test_trackers_come_and_go_while_a_torrent_runs(tmp_path: Path) -> None
         assert not session.remove_tracker(tracker.announce_url)
         assert session.trackers() == []
         assert session.add_tracker(NOBODY, 0)
-        assert session.extras() == {
+        assert session.admin.extras() == {
             "trackers": {NOBODY: 0},
             "no_trackers": [tracker.announce_url],
         }
@@ -191,7 +191,7 @@ async def test_a_tracker_of_the_torrent_stays_removed_until_it_is_added_again(
             assert session.trackers() == []
             assert session.add_tracker(NOBODY)
             assert [status.url for status in session.trackers()] == [NOBODY]
-            assert session.extras() == {"trackers": {NOBODY: None}}
+            assert session.admin.extras() == {"trackers": {NOBODY: None}}
         assert await finish(
             await Session.create(
                 metainfo, shared, save_path=tmp_path, config=SessionConfig(check_only=True)

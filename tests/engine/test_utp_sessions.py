@@ -21,25 +21,25 @@ from tests.engine.test_encrypted_transfers import (
 from tests.support.processes import free_port
 from tests.support.swarm import LOOPBACK, content, record, resources, seed, until
 from torrent_engine.base.config import (
+    ConnectionEncryption,
     EncryptionConfig,
     EncryptionPolicy,
-    LinkEncryption,
-    LinkProtocol,
     NetworkConfig,
     SessionConfig,
+    TransportProtocol,
     UtpConfig,
 )
 from torrent_engine.base.ids import PeerAddress
 from torrent_engine.codec.magnet import Magnet
-from torrent_engine.engine.session import Session
+from torrent_engine.engine.session.session import Session
 from torrent_engine.engine.states import State
-from torrent_engine.policy.candidates import Source
-from torrent_engine.policy.reach import KINDS
+from torrent_engine.policy.peers.candidates import Source
+from torrent_engine.policy.peers.dial_strategy import KINDS
 
 pytestmark = pytest.mark.anyio
 
-P, E = EncryptionPolicy, LinkEncryption
-UTP = LinkProtocol.UTP
+P, E = EncryptionPolicy, ConnectionEncryption
+UTP = TransportProtocol.UTP
 ONLY_UTP = network(protocol=UTP)
 
 
@@ -57,7 +57,7 @@ async def test_bep29_a_transfer_over_utp_encrypted_or_not(
     tmp_path: Path,
     outgoing: EncryptionPolicy,
     incoming: EncryptionPolicy,
-    expected: LinkEncryption,
+    expected: ConnectionEncryption,
 ) -> None:
     ours = network(outgoing=outgoing, protocol=UTP)
     theirs = network(incoming=incoming, protocol=UTP)
@@ -99,7 +99,7 @@ async def test_bep29_where_both_are_to_be_had_tcp_is_used(tmp_path: Path) -> Non
         with anyio.fail_after(PATIENCE_S):
             await session.wait(State.SEEDING)
         await until(lambda: connections(events))
-        assert [event.transport for event in connections(events)] == [LinkProtocol.TCP]
+        assert [event.transport for event in connections(events)] == [TransportProtocol.TCP]
 
 
 def head_start(seconds: float) -> NetworkConfig:
@@ -139,9 +139,9 @@ async def test_bep29_who_has_no_tcp_is_reached_over_utp_and_first_over_utp_the_n
             await session.wait(State.SEEDING)
         await until(lambda: connections(events))
         assert [event.transport for event in connections(events)] == [UTP]
-        reach = session._shared.network.reach
-        plan = reach.plan(PeerAddress(*address), [LinkProtocol.TCP, UTP])
-        assert plan[0].protocols == (UTP, LinkProtocol.TCP)
+        reach = session._core.shared.network.dial_strategy
+        plan = reach.plan(PeerAddress(*address), [TransportProtocol.TCP, UTP])
+        assert plan[0].protocols == (UTP, TransportProtocol.TCP)
 
 
 async def close_whoever_comes(listener: socket.socket, dials: list[object]) -> None:
@@ -180,9 +180,9 @@ async def test_bep29_who_closes_what_comes_over_tcp_is_dialled_over_utp(
         tasks.cancel_scope.cancel()
 
 
-@pytest.mark.parametrize("only", [UTP, LinkProtocol.TCP])
+@pytest.mark.parametrize("only", [UTP, TransportProtocol.TCP])
 async def test_a_candidate_is_dialled_before_its_turn_over_one_protocol(
-    tmp_path: Path, only: LinkProtocol
+    tmp_path: Path, only: TransportProtocol
 ) -> None:
     async with (
         seed(tmp_path / "seed", METAINFO, PAYLOAD) as (_, address),
@@ -191,14 +191,14 @@ async def test_a_candidate_is_dialled_before_its_turn_over_one_protocol(
         with anyio.fail_after(PATIENCE_S):
             await session.wait(State.DOWNLOADING)
         events = record(session)
-        run, peer = session._run, PeerAddress(*address)
+        run, peer = session._core.run, PeerAddress(*address)
         assert run is not None
         pool = run.transfer.pool
         await until(lambda: pool._tasks, timeout_s=PATIENCE_S)
-        assert not pool.reach(peer, only=only)  # it is not known
+        assert not pool.dial_now(peer, only=only)  # it is not known
         pool.candidates.add(peer, Source.PEX, 0.0)
-        assert pool.reach(peer, only=only)
-        assert not pool.reach(peer, only=only)  # it is dialled already
+        assert pool.dial_now(peer, only=only)
+        assert not pool.dial_now(peer, only=only)  # it is dialled already
         with anyio.fail_after(PATIENCE_S):
             await session.wait(State.SEEDING)
         await until(lambda: connections(events))
@@ -212,7 +212,7 @@ async def test_bep29_a_peer_that_is_not_there_leaves_no_connection_behind(tmp_pa
         async with session:
             with anyio.fail_after(PATIENCE_S):
                 await session.wait(State.DOWNLOADING)
-            run = session._run
+            run = session._core.run
             assert run is not None
             run.transfer.pool.add([PeerAddress(*nobody)], Source.TRACKER)
             await until(lambda: run.transfer.pool.connecting, timeout_s=PATIENCE_S)

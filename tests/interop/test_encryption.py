@@ -14,13 +14,13 @@ from tests.support.libtorrent_client import LibtorrentClient
 from tests.support.netns import LOOPBACK
 from tests.support.processes import free_port
 from tests.support.swarm import resources
-from torrent_engine.base.network_config import (
+from torrent_engine.base.config import (
+    ConnectionEncryption,
     EncryptionConfig,
     EncryptionLevel,
     EncryptionPolicy,
-    LinkEncryption,
-    LinkProtocol,
     NetworkConfig,
+    TransportProtocol,
 )
 
 pytestmark = [pytest.mark.interop, pytest.mark.anyio, pytest.mark.timeout(150)]
@@ -37,7 +37,7 @@ class Case:
     """libtorrent's, of both directions."""
     level: str
     ours: EncryptionConfig
-    encryption: LinkEncryption
+    encryption: ConnectionEncryption
     prefers_rc4: bool = False
 
     @property
@@ -59,24 +59,24 @@ def both_ways(
 USUAL = EncryptionConfig()
 PREFERRED = both_ways(EncryptionPolicy.PREFERRED)
 CASES = {
-    "it_forces_rc4": Case(FORCED, "rc4", USUAL, LinkEncryption.RC4),
-    "it_forces_plaintext": Case(FORCED, "plaintext", USUAL, LinkEncryption.PLAINTEXT),
-    "it_forces_either": Case(FORCED, "both", USUAL, LinkEncryption.PLAINTEXT),
-    "both_prefer_rc4": Case(ENABLED, "both", PREFERRED, LinkEncryption.RC4, prefers_rc4=True),
+    "it_forces_rc4": Case(FORCED, "rc4", USUAL, ConnectionEncryption.RC4),
+    "it_forces_plaintext": Case(FORCED, "plaintext", USUAL, ConnectionEncryption.PLAINTEXT),
+    "it_forces_either": Case(FORCED, "both", USUAL, ConnectionEncryption.PLAINTEXT),
+    "both_prefer_rc4": Case(ENABLED, "both", PREFERRED, ConnectionEncryption.RC4, prefers_rc4=True),
     "we_require_rc4": Case(
         ENABLED,
         "both",
         both_ways(EncryptionPolicy.REQUIRED, EncryptionLevel.RC4),
-        LinkEncryption.RC4,
+        ConnectionEncryption.RC4,
     ),
     "we_require_plaintext": Case(
         ENABLED,
         "both",
         both_ways(EncryptionPolicy.REQUIRED, EncryptionLevel.PLAINTEXT),
-        LinkEncryption.PLAINTEXT,
+        ConnectionEncryption.PLAINTEXT,
         prefers_rc4=True,
     ),
-    "it_knows_none": Case(DISABLED, "both", PREFERRED, LinkEncryption.NONE),
+    "it_knows_none": Case(DISABLED, "both", PREFERRED, ConnectionEncryption.NONE),
 }
 
 
@@ -98,7 +98,7 @@ async def test_mse_we_dial_libtorrent(case: Case, folder: Path) -> None:
         await pair.add_torrents(stack, pair.theirs.address)
         await pair.wait_complete()
         assert await to_thread.run_sync(pair.is_complete)
-        assert pair.links == {(LinkProtocol.TCP, case.encryption, False)}
+        assert pair.links == {(TransportProtocol.TCP, case.encryption, False)}
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
@@ -108,4 +108,4 @@ async def test_mse_libtorrent_dials_us(case: Case, folder: Path) -> None:
         await pair.be_dialled()
         await pair.wait_complete()
         assert await to_thread.run_sync(pair.is_complete)
-        assert pair.links == {(LinkProtocol.TCP, case.encryption, True)}
+        assert pair.links == {(TransportProtocol.TCP, case.encryption, True)}

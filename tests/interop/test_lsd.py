@@ -18,7 +18,7 @@ from tests.support.processes import free_port, missing
 from tests.support.swarm import until
 from torrent_engine.base.config import LsdConfig
 from torrent_engine.base.ids import InfoHash, PeerAddress
-from torrent_engine.net.lsd_service import LsdService
+from torrent_engine.net.lsd.service import LsdService
 
 pytestmark = pytest.mark.interop
 
@@ -59,8 +59,7 @@ def test_bep14_we_hear_what_libtorrent_announces(
         heard.update((info_hash, address) for info_hash in info_hashes)
 
     async def hear(client: LibtorrentClient) -> None:
-        service = LsdService(EVERYWHERE, config=LsdConfig())
-        service.on_announce = on_announce
+        service = LsdService(EVERYWHERE, config=LsdConfig(), on_announce=on_announce)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(service.run)
             await until(lambda: service._joined)

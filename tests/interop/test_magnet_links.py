@@ -66,4 +66,4 @@ def test_bep9_the_link_of_a_torrent_is_the_same(libtorrent: Any) -> None:
     info = libtorrent.torrent_info(libtorrent.bdecode(metainfo.source))
     ours = replace(Magnet.of(metainfo), total_bytes=None)
     assert Magnet.parse(libtorrent.make_magnet_uri(info)) == ours
-    assert said_by(libtorrent.parse_magnet_uri(metainfo.magnet_link())) == ours
+    assert said_by(libtorrent.parse_magnet_uri(str(Magnet.of(metainfo)))) == ours

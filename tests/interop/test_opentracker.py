@@ -11,7 +11,7 @@ from tests.support.processes import free_port
 from torrent_engine.base.config import TrackerConfig
 from torrent_engine.base.errors import TrackerError
 from torrent_engine.base.ids import InfoHash, PeerAddress, PeerId
-from torrent_engine.net.tracker_client import open_tracker_client
+from torrent_engine.net.tracker.client import open_tracker_client
 from torrent_engine.protocol.tracker.announce import (
     AnnounceEvent,
     AnnounceRequest,

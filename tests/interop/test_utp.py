@@ -12,13 +12,13 @@ from tests.support.libtorrent_client import LibtorrentClient
 from tests.support.netns import LOOPBACK
 from tests.support.processes import free_port
 from tests.support.swarm import resources
-from torrent_engine.base.network_config import (
+from torrent_engine.base.config import (
+    ConnectionEncryption,
     EncryptionConfig,
     EncryptionLevel,
     EncryptionPolicy,
-    LinkEncryption,
-    LinkProtocol,
     NetworkConfig,
+    TransportProtocol,
     UtpConfig,
 )
 
@@ -37,8 +37,8 @@ RC4 = EncryptionConfig(
     level=EncryptionLevel.RC4,
 )
 OURS = {
-    "plain": (NetworkConfig(tcp=False), LinkEncryption.NONE),
-    "encrypted": (NetworkConfig(tcp=False, encryption=RC4), LinkEncryption.RC4),
+    "plain": (NetworkConfig(tcp=False), ConnectionEncryption.NONE),
+    "encrypted": (NetworkConfig(tcp=False, encryption=RC4), ConnectionEncryption.RC4),
 }
 
 
@@ -65,13 +65,13 @@ async def running(
 
 @pytest.mark.parametrize(("ours", "encryption"), OURS.values(), ids=OURS)
 async def test_bep29_we_dial_libtorrent(
-    ours: NetworkConfig, encryption: LinkEncryption, folder: Path
+    ours: NetworkConfig, encryption: ConnectionEncryption, folder: Path
 ) -> None:
     async with running(ours, folder) as (pair, stack):
         await pair.add_torrents(stack, pair.theirs.address)
         await pair.wait_complete()
         assert await to_thread.run_sync(pair.is_complete)
-        assert pair.links == {(LinkProtocol.UTP, encryption, False)}
+        assert pair.links == {(TransportProtocol.UTP, encryption, False)}
 
 
 async def test_bep29_a_libtorrent_that_closes_what_comes_over_tcp_is_dialled_over_utp(
@@ -82,19 +82,19 @@ async def test_bep29_a_libtorrent_that_closes_what_comes_over_tcp_is_dialled_ove
         await pair.add_torrents(stack, pair.theirs.address)
         await pair.wait_complete()
         assert await to_thread.run_sync(pair.is_complete)
-        assert {protocol for protocol, _, _ in pair.links} == {LinkProtocol.UTP}
+        assert {protocol for protocol, _, _ in pair.links} == {TransportProtocol.UTP}
 
 
 @pytest.mark.parametrize(("ours", "encryption"), OURS.values(), ids=OURS)
 async def test_bep29_libtorrent_dials_us(
-    ours: NetworkConfig, encryption: LinkEncryption, folder: Path
+    ours: NetworkConfig, encryption: ConnectionEncryption, folder: Path
 ) -> None:
     async with running(ours, folder) as (pair, stack):
         await pair.add_torrents(stack)
         await pair.be_dialled()
         await pair.wait_complete()
         assert await to_thread.run_sync(pair.is_complete)
-        assert pair.links == {(LinkProtocol.UTP, encryption, True)}
+        assert pair.links == {(TransportProtocol.UTP, encryption, True)}
 
 
 async def test_bep29_and_bep7_both_meet_over_ipv6(folder: Path) -> None:
@@ -102,4 +102,4 @@ async def test_bep29_and_bep7_both_meet_over_ipv6(folder: Path) -> None:
         await pair.add_torrents(stack, pair.theirs.address)
         await pair.wait_complete()
         assert await to_thread.run_sync(pair.is_complete)
-        assert pair.links == {(LinkProtocol.UTP, LinkEncryption.NONE, False)}
+        assert pair.links == {(TransportProtocol.UTP, ConnectionEncryption.NONE, False)}

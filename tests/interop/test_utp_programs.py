@@ -7,16 +7,19 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.capture import Capture, capturing
 from tests.support.engine_client import EngineLeech, EngineProcess, EngineSeed, EngineTracker
 from tests.support.netns import Host
 from tests.support.payload import Payload
 from tests.support.processes import free_port, require_program
 from tests.support.transmission_client import TransmissionClient
+from torrent_engine.protocol.utp.packet import DATA, MASK_16, STATE, decode_packet
 
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(180)]
 
 PATIENCE_S = 80.0
 UTP_ON = {"utp-enabled": True}
+LONG_BYTES = 900  # on average; what is taken without a trial are 548
 
 
 @contextmanager
@@ -68,9 +71,21 @@ def test_bep29_we_leech_from_transmission(
         assert transports(leech) == {"utp"}
 
 
+def packets_taken(capture: Capture, port: int) -> int:
+    """Return how many packets of ours were acknowledged, by the numbers that a peer sent."""
+    packets = [
+        decode_packet(each.payload)
+        for each in capture.packets
+        if each.is_udp and each.target[1] == port and each.payload[:1] != b"d"
+    ]
+    numbers = [each.acknowledged for each in packets if each.type in {DATA, STATE}]
+    return (max(numbers, key=lambda n: (n - numbers[0]) & MASK_16) - numbers[0]) & MASK_16
+
+
 def test_bep29_transmission_dials_us_and_leeches(
     hosts: tuple[Host, Host], payloads: Sequence[Payload], folder: Path
 ) -> None:
+    """Its uTP is libutp, which takes longer packets only if it understands how they are tried."""
     (left, right), port = hosts, free_port()
     with ExitStack() as programs:
         tracker = programs.enter_context(
@@ -79,14 +94,20 @@ def test_bep29_transmission_dials_us_and_leeches(
         tracker.wait_listening()
         payload = payloads[0].announced_to(tracker.http_url)
         programs.enter_context(shut_to_tcp(left, port))
-        seed = programs.enter_context(EngineSeed(left, folder / "us", [payload], port=port))
+        utp_only = ["--transport", "utp"]  # it dials whom the tracker names meanwhile
+        seed = programs.enter_context(
+            EngineSeed(left, folder / "us", [payload], port=port, extra=utp_only)
+        )
         seed.wait_event("session.started")
         leech = programs.enter_context(
             TransmissionClient(
                 right, folder / "tr", port=free_port(), address=right.address(7), changes=UTP_ON
             )
         )
+        capture = programs.enter_context(capturing(right))
         leech.add(payload, folder / "they-saved")
         leech.wait_complete(payload, PATIENCE_S)
         assert payload.is_complete_in(folder / "they-saved")
+        seed.wait_event("peer.connected")
         assert transports(seed) == {"utp"}
+        assert 0 < packets_taken(capture, port) < payload.total_bytes / LONG_BYTES

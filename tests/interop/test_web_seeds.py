@@ -64,6 +64,35 @@ def test_bep19_several_files_from_nginx(
     assert sum(_sent_bytes(line) for line in fetched) == made.total_bytes
 
 
+RAW_URLS = {
+    "raw": "odd ünï 100%/",
+    "raw and encoded": "odd%20ünï 100%25/",
+    "encoded": "odd%20%C3%BCn%C3%AF%20100%25/",
+    "redirected to raw UTF-8": "raw/",
+}
+
+
+@pytest.mark.parametrize("path", RAW_URLS.values(), ids=RAW_URLS)
+def test_bep19_web_seed_with_raw_characters_in_its_url(
+    hosts: tuple[Host, Host], folder: Path, path: str
+) -> None:
+    left, right = hosts
+    made = make_payload(folder, "names 100%", ODD_NAMES)
+    root = folder / "root"
+    root.mkdir()
+    (root / "odd ünï 100%").symlink_to(made.source_dir)
+    moved = 'location ~ ^/raw/(.*)$ { return 302 "/odd ünï%20100%25/$1"; }'
+    nginx = Nginx(right, folder / "nginx", root, address=address_of(right, "IPv4"), extra=moved)
+    with nginx as web:
+        if path == "raw/":
+            made = make_payload(folder, "one file.bin", {"one file.bin": 300_000})
+            (root / "odd ünï 100%").unlink()
+            (root / "odd ünï 100%").symlink_to(made.source_dir)
+        fetch(left, folder, made.with_web_seeds(web.url + path))
+        fetched = [line for line in web.access_lines() if " 206 " in line]
+    assert sum(_sent_bytes(line) for line in fetched) == made.total_bytes
+
+
 def test_bep19_nginx_beside_libtorrent(hosts: tuple[Host, Host], folder: Path) -> None:
     """A slow web seed and a slow peer: both give something, and little twice."""
     left, right = hosts

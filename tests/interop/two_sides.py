@@ -10,12 +10,11 @@ from tests.support.libtorrent_client import LibtorrentClient
 from tests.support.payload import make_payload
 from tests.support.processes import wait_until
 from tests.support.swarm import record
-from torrent_engine.base.config import SessionConfig
-from torrent_engine.base.network_config import LinkEncryption, LinkProtocol
+from torrent_engine.base.config import ConnectionEncryption, SessionConfig, TransportProtocol
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.engine.events import Event, PeerConnected
-from torrent_engine.engine.session import Session
-from torrent_engine.engine.shared_resources import SharedResources
+from torrent_engine.engine.resources.shared_resources import SharedResources
+from torrent_engine.engine.session.session import Session
 from torrent_engine.engine.states import State
 
 PATIENCE_S = 60.0
@@ -25,7 +24,15 @@ PAYLOAD_BYTES = 3_000_003
 class TwoSides:
     """One of us and one libtorrent, each with a torrent that the other one wants."""
 
-    def __init__(self, shared: SharedResources, theirs: LibtorrentClient, folder: Path) -> None:
+    def __init__(
+        self,
+        shared: SharedResources,
+        theirs: LibtorrentClient,
+        folder: Path,
+        *,
+        payload_bytes: int = PAYLOAD_BYTES,
+        piece_bytes: int = 64 * 1024,
+    ) -> None:
         self.shared = shared
         self.theirs = theirs
         self.sessions: list[Session] = []
@@ -33,8 +40,10 @@ class TwoSides:
         self._folder = folder
         for name in ("a", "b"):
             (folder / name).mkdir()
-        self.from_us = make_payload(folder / "a", "ours.bin", {"ours.bin": PAYLOAD_BYTES})
-        self.from_them = make_payload(folder / "b", "theirs.bin", {"theirs.bin": PAYLOAD_BYTES})
+        self.from_us, self.from_them = (
+            make_payload(folder / side, name, {name: payload_bytes}, piece_bytes=piece_bytes)
+            for side, name in (("a", "ours.bin"), ("b", "theirs.bin"))
+        )
 
     async def add_torrents(self, stack: AsyncExitStack, *peers: tuple[str, int]) -> None:
         """Start both torrents at both; we dial ``peers``."""
@@ -78,7 +87,7 @@ class TwoSides:
         return self.from_them.is_complete_in(ours)
 
     @property
-    def links(self) -> set[tuple[LinkProtocol, LinkEncryption, bool]]:
+    def links(self) -> set[tuple[TransportProtocol, ConnectionEncryption, bool]]:
         """What carried the links of both torrents, and whether they were incoming."""
         return {
             (event.transport, event.encryption, event.incoming)

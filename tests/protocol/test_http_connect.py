@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from torrent_engine.base.errors import ProxyError
 from torrent_engine.protocol.http_connect import (
     MAX_HEADER_BYTES,
-    MAX_INTERIM_ANSWERS,
-    ConnectAnswer,
+    MAX_INTERIM_RESPONSES,
+    ConnectResponse,
     connect_request,
 )
 
@@ -38,13 +38,13 @@ MALFORMED = {
     "bytes_before": b"x" + OK,
     "too_long": b"HTTP/1.1 200 OK\r\nA: ".ljust(MAX_HEADER_BYTES + 1, b"a"),
     "too_long_with_end": b"HTTP/1.1 200 OK\r\nA: ".ljust(MAX_HEADER_BYTES, b"a") + b"\r\n\r\n",
-    "put_off": b"HTTP/1.1 100 Wait\r\n\r\n" * (MAX_INTERIM_ANSWERS + 1),
+    "put_off": b"HTTP/1.1 100 Wait\r\n\r\n" * (MAX_INTERIM_RESPONSES + 1),
 }
 
 
-def fed(data: bytes, chunk_bytes: int) -> tuple[ConnectAnswer, int]:
+def fed(data: bytes, chunk_bytes: int) -> tuple[ConnectResponse, int]:
     """Feed all of it as a socket would give it; return how much was taken."""
-    answer, at = ConnectAnswer(), 0
+    answer, at = ConnectResponse(), 0
     while at < len(data) and not answer.is_done:
         chunk = data[at : at + chunk_bytes]
         at += answer.receive_data(chunk)
@@ -74,12 +74,12 @@ def test_half_an_answer_opens_nothing() -> None:
 
 
 def test_a_refusal_is_repeated_without_escapes() -> None:
-    with pytest.raises(ProxyError, match=r"^the proxy refuses: 403 Filtered\?\[1m$"):
+    with pytest.raises(ProxyError, match=r"^the proxy refused the connection: 403 Filtered\?\[1m$"):
         fed(b"HTTP/1.1 403 Filtered\x1b[1m\r\n\r\n", 100)
 
 
 def test_a_refusal_without_words_is_its_number() -> None:
-    with pytest.raises(ProxyError, match=r"^the proxy refuses: 502$"):
+    with pytest.raises(ProxyError, match=r"^the proxy refused the connection: 502$"):
         fed(b"HTTP/1.1 502\r\n\r\n", 100)
 
 

@@ -14,9 +14,9 @@ from torrent_engine.protocol.http_framing import (
     MAX_CHUNK_LINE_BYTES,
     MAX_HEAD_BYTES,
     MAX_HEADER_LINES,
-    MAX_INTERIM_ANSWERS,
+    MAX_INTERIM_RESPONSES,
     MIN_MEAN_CHUNK_BYTES,
-    AnswerWatch,
+    ResponseWatch,
 )
 
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -38,8 +38,8 @@ def small_chunks(count: int) -> bytes:
 
 
 REFUSED = {
-    "continue": (CONTINUE * (MAX_INTERIM_ANSWERS + 1), "interim answers"),
-    "hints": (HINTS * (MAX_INTERIM_ANSWERS + 1), "interim answers"),
+    "continue": (CONTINUE * (MAX_INTERIM_RESPONSES + 1), "interim responses"),
+    "hints": (HINTS * (MAX_INTERIM_RESPONSES + 1), "interim responses"),
     "lines": (OK + header(MAX_HEADER_LINES + 2), "header of more than 100 lines"),
     "lines_of_interim": (CONTINUE[:-2] + header(MAX_HEADER_LINES + 2), "100 lines"),
     "bare_newlines": (OK + b"X: y\n" * (MAX_HEADER_LINES + 2), "100 lines"),
@@ -52,10 +52,10 @@ REFUSED = {
     ),
     "extension": (CHUNKED + chunk(b"x", b";" + b"a" * MAX_CHUNK_LINE_BYTES), "chunk header"),
     "extension_without_end": (CHUNKED + b"1;" + b"a" * 300, "chunk header"),
-    "size_of_17_digits": (CHUNKED + b"0" * 16 + b"1\r\nx\r\n", "says no size"),
-    "no_size": (CHUNKED + b"\r\n" * 3, "says no size"),
-    "negative_size": (CHUNKED + b"-1\r\n", "says no size"),
-    "longer_chunk": (CHUNKED + b"1\r\nxy\r\n", "does not end"),
+    "size_of_17_digits": (CHUNKED + b"0" * 16 + b"1\r\nx\r\n", "an invalid size"),
+    "no_size": (CHUNKED + b"\r\n" * 3, "an invalid size"),
+    "negative_size": (CHUNKED + b"-1\r\n", "an invalid size"),
+    "longer_chunk": (CHUNKED + b"1\r\nxy\r\n", "longer than its size"),
     "trailers": (CHUNKED + chunk(b"x") + b"0\r\n" + header(MAX_HEADER_LINES + 3), "100 lines"),
 }
 
@@ -64,16 +64,16 @@ REFUSED = {
 @pytest.mark.parametrize(("raw", "reason"), REFUSED.values(), ids=REFUSED.keys())
 def test_a14_an_answer_that_only_costs_time_is_refused(raw: bytes, reason: str, step: int) -> None:
     with pytest.raises(HttpError, match=reason):
-        feed(AnswerWatch(), raw, step)
+        feed(ResponseWatch(), raw, step)
 
 
-def feed(watch: AnswerWatch, raw: bytes, step: int) -> None:
+def feed(watch: ResponseWatch, raw: bytes, step: int) -> None:
     for at in range(0, len(raw), step):
         watch.feed(raw[at : at + step])
 
 
 def test_a14_a_flood_is_refused_before_most_of_it_is_looked_at() -> None:
-    watch = AnswerWatch()
+    watch = ResponseWatch()
     feed(watch, CHUNKED + small_chunks(FREE_CHUNKS), 1 << 20)
     watch.feed(chunk(bytes(300)))
     watch.feed(chunk(bytes(300)) + chunk(b"x"))
@@ -82,7 +82,7 @@ def test_a14_a_flood_is_refused_before_most_of_it_is_looked_at() -> None:
 
 
 ACCEPTED = {
-    "interim": CONTINUE * MAX_INTERIM_ANSWERS + OK + b"Content-Length: 1\r\n\r\nx",
+    "interim": CONTINUE * MAX_INTERIM_RESPONSES + OK + b"Content-Length: 1\r\n\r\nx",
     "lines": OK + header(MAX_HEADER_LINES) + b"\r\n",
     "body_that_looks_like_heads": OK + b"\r\n" + CONTINUE * 1_000 + header(5_000),
     "chunks_that_look_like_heads": CHUNKED + chunk(CONTINUE * 1_000) * 50,
@@ -95,7 +95,7 @@ ACCEPTED = {
 @pytest.mark.parametrize("step", [1, 7, 1 << 20])
 @pytest.mark.parametrize("raw", ACCEPTED.values(), ids=ACCEPTED.keys())
 def test_a14_other_answers_pass_one_after_the_other(raw: bytes, step: int) -> None:
-    watch = AnswerWatch()
+    watch = ResponseWatch()
     for _ in range(3):
         watch.request_sent()
         used = [watch.feed(raw[at : at + step]) for at in range(0, len(raw), step)]
@@ -132,7 +132,7 @@ BODIES = [
     b"\n",
     b"B: c\r\n",
 ]
-SMALL = {"MAX_INTERIM_ANSWERS": 2, "MAX_HEADER_LINES": 4, "FREE_CHUNKS": 3}
+SMALL = {"MAX_INTERIM_RESPONSES": 2, "MAX_HEADER_LINES": 4, "FREE_CHUNKS": 3}
 
 
 HIDDEN = {
@@ -171,14 +171,14 @@ def costs_no_more_than_counted(raw: bytes) -> bool:
     with pytest.MonkeyPatch.context() as patch:
         for name, most in SMALL.items():
             patch.setattr(http_framing, name, most)
-        watch = AnswerWatch()
+        watch = ResponseWatch()
         try:
             used = watch.feed(raw)
         except HttpError:
             return True
     interim, lines, chunks = read_by_h11(raw[:used])
     return (
-        interim <= SMALL["MAX_INTERIM_ANSWERS"]
+        interim <= SMALL["MAX_INTERIM_RESPONSES"]
         and lines <= SMALL["MAX_HEADER_LINES"] + 1
         and chunks <= SMALL["FREE_CHUNKS"] + 1
     )
@@ -212,7 +212,7 @@ def test_a14_bytes_behind_an_answer_are_told_from_it() -> None:
         CHUNKED + chunk(b"x") + b"0\r\n\r\n",
         b"HTTP/1.1 204 X\r\n\r\n",
     ):
-        watch = AnswerWatch()
+        watch = ResponseWatch()
         assert watch.feed(answer + small_chunks(1_000)) == len(answer)
         assert watch.feed(b"more") == 0
         watch.request_sent()
@@ -233,7 +233,7 @@ def test_a14_what_is_refused_does_not_depend_on_how_it_comes(
 
 def outcome(raw: bytes, step: int) -> bool:
     try:
-        feed(AnswerWatch(), raw, step)
+        feed(ResponseWatch(), raw, step)
     except HttpError:
         return False
     return True

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from torrent_engine.base.errors import RemoteProtocolError
 from torrent_engine.base.ids import InfoHash
 from torrent_engine.codec.metainfo import FileEntry
-from torrent_engine.net.http_hop import parse_http_url
+from torrent_engine.net.http.hop import parse_http_url
 from torrent_engine.protocol.web_seed import (
     Span,
-    check_range_answer,
+    check_range_response,
     file_url,
     parse_content_range,
     parse_number,
@@ -156,7 +156,7 @@ ACCEPTED = {
 def test_a_range_answer_is_accepted(
     status: int, place: str | None, length: str | None, skip: int
 ) -> None:
-    assert check_range_answer(status, place, length, SPAN) == skip
+    assert check_range_response(status, place, length, SPAN) == skip
 
 
 REFUSED = {
@@ -178,7 +178,7 @@ def test_a14_a_range_answer_that_is_not_exactly_it_is_refused(
     status: int, place: str | None, length: str | None
 ) -> None:
     with pytest.raises(RemoteProtocolError):
-        check_range_answer(status, place, length, SPAN)
+        check_range_response(status, place, length, SPAN)
 
 
 @given(
@@ -191,7 +191,7 @@ def test_a14_no_header_raises_anything_but_its_error(
 ) -> None:
     skip = None
     with suppress(RemoteProtocolError):
-        skip = check_range_answer(status, place, length, SPAN)
+        skip = check_range_response(status, place, length, SPAN)
     assert skip in (None, 0, SPAN.offset_bytes)
 
 
@@ -200,7 +200,7 @@ def test_only_the_range_that_was_asked_for_passes(first: int, length: int, more:
     total = first + length + more
     span = Span(first, length, total)
     right = f"bytes {first}-{first + length - 1}/{total}"
-    assert check_range_answer(206, right, str(length), span) == 0
+    assert check_range_response(206, right, str(length), span) == 0
     for wrong in (f"bytes {first + 1}-{first + length}/{total + 1}", right + "0"):
         with pytest.raises(RemoteProtocolError):
-            check_range_answer(206, wrong, str(length), span)
+            check_range_response(206, wrong, str(length), span)

@@ -90,6 +90,10 @@ class Aria2Client(Program):
         """Return the payload sent."""
         return int(self._status(payload)["uploadLength"])
 
+    def peers(self, payload: Payload) -> list[dict[str, str]]:
+        """Return the lines of its peer list of a torrent."""
+        return list(self._rpc("getPeers", self._gids[payload.info_hash]))
+
     def wait_complete(self, payload: Payload, timeout_s: float = 30.0) -> None:
         """Wait until a torrent has all its pieces."""
         wait_until(

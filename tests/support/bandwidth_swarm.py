@@ -4,7 +4,7 @@ import random
 from dataclasses import dataclass, field
 from math import inf
 
-from torrent_engine.policy.bandwidth import BandwidthTree, Branch, Leaf
+from torrent_engine.policy.transfer.bandwidth import BandwidthTree, Branch, Leaf
 
 TICK_S = 0.02
 WANTED_BYTES = 1 << 20

@@ -9,7 +9,6 @@ import os
 import shutil
 import socket
 import subprocess
-import sys
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,13 +17,14 @@ from random import Random
 from threading import Event, Lock, Thread
 from typing import Any
 
-from tests.support.crash import ROOT, Report
+from tests.support.crash import Report, failures_in
 from tests.support.crash_seed import Seed, Throttle
 from tests.support.torrents import make_torrent, payload_of
+from tests.support.warm_processes import Running, Start, start_cold
 from torrent_engine.codec.metainfo import Metainfo
 
 HANDSHAKE_BYTES = 68
-PATIENCE_S = 90.0
+PATIENCE_S = 600.0
 HOST = "127.0.0.1"
 AT_START = 0.15
 """Part of the kills whose time is counted from the start of the process, imports included."""
@@ -119,10 +119,17 @@ class FleetRun:
     """Kills managers of one fleet until there were enough kills."""
 
     def __init__(
-        self, folder: Path, fleet: Fleet, *, seed: int, other_folder: Path | None = None
+        self,
+        folder: Path,
+        fleet: Fleet,
+        *,
+        seed: int,
+        other_folder: Path | None = None,
+        start: Start = start_cold,
     ) -> None:
         """``other_folder`` is where files are moved to and from, on another disk perhaps."""
         self.report = Report()
+        self._start = start
         self.moves = 0
         self._folder, self._fleet, self._random = folder, fleet, Random(seed)
         self._other = other_folder or folder / "other"
@@ -183,19 +190,13 @@ class FleetRun:
         }
         spawned_s = time.monotonic()
         with (folder / "errors").open("w+b") as errors:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "tests.support.crash_manager", json.dumps(order)],
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                cwd=ROOT,
-            )
+            process = self._start("tests.support.crash_manager", [json.dumps(order)], errors)
             started = Event()
             if self._random.random() < AT_START:
                 started.set()
             arguments = (process, started, kill_s)
             killer = Thread(target=self._kill_later, args=arguments, daemon=True)
             killer.start()
-            assert process.stdout is not None
             told: list[dict[str, Any]] = []
             with process.stdout:
                 for line in process.stdout:
@@ -206,11 +207,11 @@ class FleetRun:
             code = process.wait()
             killer.join()
             errors.seek(0)
-            text = errors.read(3_000).decode(errors="replace")
+            text = failures_in(errors.read(3_000))
         return self._account(told, code, text, seed, spawned_s)
 
     @staticmethod
-    def _kill_later(process: subprocess.Popen[bytes], started: Event, kill_s: float | None) -> None:
+    def _kill_later(process: Running, started: Event, kill_s: float | None) -> None:
         """Kill a process some time after it has started, or when it takes too long."""
         started.wait(PATIENCE_S)
         try:

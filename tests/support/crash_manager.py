@@ -15,13 +15,13 @@ from typing import Any
 import anyio
 
 from tests.support.swarm import shared_config
-from torrent_engine.base.config import DiskConfig, ManagerConfig, PoolConfig, RestConfig
+from torrent_engine.base.config import DiskConfig, DormancyConfig, ManagerConfig, PoolConfig
 from torrent_engine.base.errors import TorrentEngineError
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.engine.events import PieceCompleted, PieceHashFailed
-from torrent_engine.engine.session import Session
+from torrent_engine.engine.manager.torrent_manager import TorrentManager
+from torrent_engine.engine.session.session import Session
 from torrent_engine.engine.states import State
-from torrent_engine.engine.torrent_manager import TorrentManager
 
 POLL_S = 0.02
 
@@ -46,7 +46,7 @@ async def add_missing(manager: TorrentManager, order: dict[str, Any]) -> None:
     for path in paths:
         metainfo = Metainfo.read(path)
         if manager.get_session(metainfo.info_hash) is None:
-            session = await manager.add_torrent_file(metainfo)
+            session = await manager.add_torrent(metainfo)
             await session.add_peer(*order["peers"])
             report(type="added", torrent=metainfo.info_hash.hex())
 
@@ -79,15 +79,15 @@ async def main(order: dict[str, Any]) -> None:
         max_dials_per_ip_per_minute=100_000, quick_retry_first_s=0.1, max_half_open=300
     )
     disk = DiskConfig(state_reserve_bytes=64 * 1024, sync_interval_s=0.2)
-    rest = RestConfig(enabled=False)
+    rest = DormancyConfig(enabled=False)
     config = ManagerConfig(
-        shared=shared_config(folder, pool=pool, disk=disk, rest=rest),
+        shared=shared_config(folder, pool=pool, disk=disk, dormancy=rest),
         save_path=order["places"][0],
         max_connections=0,
     )
     async with TorrentManager(config) as manager:
-        manager.subscribe_all("piece.completed", piece_completed)
-        manager.subscribe_all("piece.hash_failed", piece_failed)
+        manager.events.subscribe("piece.completed", piece_completed)
+        manager.events.subscribe("piece.hash_failed", piece_failed)
         report(type="started", torrents=len(manager.sessions))
         await add_missing(manager, order)
         async with anyio.create_task_group() as tasks:

@@ -85,7 +85,7 @@ class Seed:
         """Serve one connection to its end."""
         accepted_s = time.monotonic()
         connection = self._connection()
-        connection.send_handshake()
+        connection.sender.send_handshake()
         with sock:
             try:
                 while self._step(sock, connection, accepted_s):
@@ -124,7 +124,7 @@ class Seed:
     def _send_block(self, connection: PeerConnection, accepted_s: float) -> None:
         piece, begin, length = connection.upload_requests.popleft()
         start = self.metainfo.geometry.piece_offset(piece) + begin
-        connection.send_block(piece, begin, memoryview(self.payload)[start : start + length])
+        connection.sender.send_block(piece, begin, memoryview(self.payload)[start : start + length])
         self._note(accepted_s, piece, begin)
 
     def _note(self, accepted_s: float, piece: int, number: int) -> None:
@@ -132,9 +132,9 @@ class Seed:
 
     def _answer(self, connection: PeerConnection, event: PeerEvent) -> None:
         if isinstance(event, HandshakeReceived):
-            connection.send_bitfield(Bitfield.full(self.metainfo.piece_count))
+            connection.sender.send_bitfield(Bitfield.full(self.metainfo.piece_count))
         elif isinstance(event, PeerInterested):
-            connection.unchoke()
+            connection.sender.unchoke()
         elif isinstance(event, ProtocolViolated):
             raise event.error
 

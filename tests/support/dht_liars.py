@@ -18,7 +18,7 @@ from torrent_engine.protocol.dht.krpc import (
     encode_nodes,
     encode_response,
 )
-from torrent_engine.protocol.dht.named_nodes import distance
+from torrent_engine.protocol.dht.response_nodes import distance
 from torrent_engine.protocol.dht.security import node_id_for
 
 NAMED = 8

@@ -7,7 +7,7 @@ from typing import Any
 from torrent_engine.base.config import DhtConfig
 from torrent_engine.base.ids import NodeId, PeerAddress
 from torrent_engine.protocol.dht.krpc import (
-    Failure,
+    ErrorReply,
     NodeInfo,
     Query,
     Response,
@@ -56,7 +56,7 @@ class Asked:
         address: PeerAddress | None = None,
         now: float = 0.0,
         transaction: bytes = b"aa",
-    ) -> Response | Failure | None:
+    ) -> Response | ErrorReply | None:
         """Return the answer to one query; None for silence."""
         self.request = encode_query(transaction, method, ASKING, arguments)
         query = decode_message(self.request)
@@ -80,7 +80,7 @@ class Asked:
     def failure(self, method: bytes, arguments: Any, **more) -> int:
         """Return the code of an answer that is an error."""
         answer = self.ask(method, arguments, **more)
-        assert isinstance(answer, Failure)
+        assert isinstance(answer, ErrorReply)
         return answer.code
 
     def token(self, key: bytes = HASH, **more) -> bytes:

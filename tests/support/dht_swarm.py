@@ -9,8 +9,8 @@ from contextlib import AsyncExitStack
 import anyio
 
 from torrent_engine.base.config import DhtConfig
-from torrent_engine.net.datagrams import open_datagrams
-from torrent_engine.net.dht_service import DhtService, open_dht
+from torrent_engine.net.dht.service import DhtService, open_dht
+from torrent_engine.net.sockets.datagrams import open_datagrams
 from torrent_engine.protocol.dht.node import DhtNode
 
 CONFIG = DhtConfig(bootstrap=(), check_interval_s=0.05, max_queries_per_ip_per_s=0)

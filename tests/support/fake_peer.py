@@ -7,8 +7,8 @@ from typing import Any
 from tests.support.peer_pair import open_connection
 from torrent_engine.base.config import TransferConfig
 from torrent_engine.base.ids import PeerAddress, PeerId
-from torrent_engine.engine.peer import Identity, Peer
-from torrent_engine.policy.candidates import Source
+from torrent_engine.engine.swarm.peer import Identity, Peer
+from torrent_engine.policy.peers.candidates import Source
 from torrent_engine.protocol.wire.connection import PeerConnection
 from torrent_engine.protocol.wire.metadata import (
     UT_METADATA,
@@ -42,7 +42,7 @@ class FakeLink:
 def metadata_peer(metadata_bytes: int | None = None, *, speaks: bool = True) -> Peer:
     """Return a peer that speaks ut_metadata, or does not."""
     connection = open_connection(extensions={UT_METADATA: 2})
-    connection.peer_extensions = {UT_METADATA: THEIR_NUMBER} if speaks else {}
+    connection.state.peer_extensions = {UT_METADATA: THEIR_NUMBER} if speaks else {}
     link: Any = FakeLink(connection)
     number = next(_NUMBERS)
     identity = Identity(PeerAddress("8.8.8.8", number), PeerId(b"-XX0100-%012d" % number))

@@ -1,10 +1,16 @@
-"""A torrent's whole life with one fault in it: whatever fails, the next attempt of it succeeds."""
+"""Torrents' whole lives with one fault in them: whatever fails, the next attempt of it succeeds.
+
+A story is a life or several at a time. The first is one torrent's, step by step; the others are
+drawn at random, the same for the same number.
+"""
 
 import logging
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from random import Random
 
 import anyio
 
@@ -14,8 +20,9 @@ from tests.support.swarm import LOOPBACK, open_descriptors, shared_config
 from tests.support.torrents import make_torrent, payload_of
 from torrent_engine.base.config import DiskConfig, PoolConfig, SessionConfig, SharedConfig
 from torrent_engine.base.errors import TorrentEngineError
-from torrent_engine.engine.session import Session
-from torrent_engine.engine.shared_resources import SharedResources
+from torrent_engine.codec.metainfo import Metainfo
+from torrent_engine.engine.resources.shared_resources import SharedResources
+from torrent_engine.engine.session.session import Session
 from torrent_engine.engine.states import State
 
 FILES = {
@@ -24,17 +31,23 @@ FILES = {
     "e": b"",
     "d": payload_of(50_000),
 }
-METAINFO, PAYLOAD = make_torrent(FILES)
+OTHERS = (
+    FILES,
+    {f"{number % 3}/{number}": payload_of(3_000 + 900 * number, number) for number in range(14)},
+    payload_of(150_000, 9),
+)
 ATTEMPTS = 4
-PATIENCE_S = 12.0
-PATHS = [entry.path for entry in METAINFO.files]
+PATIENCE_S = 30.0
+WANTED = 4
+STEPS = 3
+"""Of a random story, between two restarts."""
 DISK = DiskConfig(
     state_reserve_bytes=4096, retry_after_disk_full_s=0.05, sync_interval_s=0.02, max_open_files=2
 )
 
 FAILURES = (TorrentEngineError, MemoryError, RuntimeError, OSError)
 """The package's own, and what some faults are."""
-Work = Callable[[Session], Awaitable[None]]
+Step = tuple[str, "Member", Callable[["Member", Session], Awaitable[None]]]
 
 
 @dataclass
@@ -43,6 +56,7 @@ class Outcome:
 
     kind: str
     at: int
+    story: int = 0
     calls: int = 0
     struck_at: str = ""
     errors: list[str] = field(default_factory=list)
@@ -54,8 +68,8 @@ class Outcome:
 
     def __str__(self) -> str:
         return (
-            f"{self.kind} at call {self.at} ({self.struck_at}): {self.problem or 'stood'}; "
-            f"errors: {self.errors}; logged: {self.logged}"
+            f"{self.kind} at call {self.at} of story {self.story} ({self.struck_at}): "
+            f"{self.problem or 'stood'}; errors: {self.errors}; logged: {self.logged}"
         )
 
 
@@ -84,60 +98,145 @@ class ProblemError(AssertionError):
     """The engine did not stand a fault."""
 
 
-class Scene:
-    """One life: download, pause, move, rename, recheck, restart, removal."""
+@dataclass
+class Member:
+    """One torrent of a story."""
 
-    def __init__(self, root: Path, peer: tuple[str, int], fault: Fault, outcome: Outcome) -> None:
+    number: int
+    metainfo: Metainfo
+    payload: bytes
+    peer: tuple[str, int]
+    save_path: Path
+    names: dict[int, tuple[str, ...]] = field(default_factory=dict)
+    skipped: frozenset[int] = frozenset()
+    session: Session | None = None
+
+    @property
+    def priorities(self) -> tuple[int, ...]:
+        """One number a file, as the session wants them."""
+        count = len(self.metainfo.files)
+        return tuple(0 if index in self.skipped else WANTED for index in range(count))
+
+    @property
+    def renames(self) -> tuple[tuple[int, str], ...]:
+        """The files that have other names, as the session wants them."""
+        return tuple((index, "/".join(path)) for index, path in self.names.items())
+
+    @property
+    def state(self) -> str:
+        """What its session does."""
+        return "none" if self.session is None else self.session.state.value
+
+    def compare(self) -> None:
+        """Raise ProblemError unless all files that are wanted are right."""
+        for index, entry in enumerate(self.metainfo.files):
+            path = self.save_path.joinpath(*self.names.get(index, entry.path))
+            data = self.payload[entry.offset_bytes : entry.offset_bytes + entry.length_bytes]
+            if index not in self.skipped and path.read_bytes() != data:
+                raise ProblemError(f"{path} has other bytes")
+
+
+class Scene:
+    """Lives one story."""
+
+    def __init__(self, root: Path, members: list[Member], fault: Fault, outcome: Outcome) -> None:
         self.root = root
-        self.peer = peer
+        self.members = members
         self.fault = fault
         self.outcome = outcome
-        self.save_path = root / "first"
-        self.names: dict[int, tuple[str, ...]] = {}
-        self.session: Session | None = None
         self.shared: SharedResources
 
     async def play(self) -> None:
         """Live it; raises ProblemError where the engine did not stand the fault."""
-        await self._live(
-            ("download", self._downloaded),
-            ("pause", self._paused),
-            ("move", self._moved),
-            ("rename", self._renamed),
-            ("recheck", self._rechecked),
-        )
-        await self._live(
-            ("restart", self._restarted), ("skip", self._skipped), ("remove", self._removed)
-        )
+        story = self._random_story() if self.outcome.story else self._first_story()
+        for steps in story:
+            await self._live(steps)
 
-    async def _live(self, *steps: tuple[str, Work]) -> None:
+    def _first_story(self) -> Iterator[list[Step]]:
+        """Download, pause, move, rename, recheck, restart, removal."""
+        (one,) = self.members
+        yield [
+            ("download", one, self._downloaded),
+            ("pause", one, self._paused),
+            ("move", one, partial(self._moved, place="second")),
+            ("rename", one, partial(self._renamed, index=0, name=("payload", "new", "a"))),
+            ("recheck", one, self._rechecked),
+        ]
+        yield [
+            ("restart", one, self._restarted),
+            ("skip", one, partial(self._skipped, skipped=frozenset({0}))),
+            ("want", one, partial(self._skipped, skipped=frozenset())),
+            ("remove", one, self._removed),
+        ]
+
+    def _random_story(self) -> Iterator[list[Step]]:
+        random = Random(self.outcome.story)
+        for member in self.members:
+            count = len(member.metainfo.files)
+            if count > 1 and random.random() < 0.5:
+                member.skipped = frozenset(random.sample(range(count), count // 3))
+        yield [
+            *(("download", each, self._downloaded) for each in self.members),
+            *(self._random_step(random, number) for number in range(STEPS)),
+        ]
+        yield [
+            *(("restart", each, self._restarted) for each in self.members),
+            *(self._random_step(random, number) for number in range(STEPS, 2 * STEPS)),
+            *(("want", each, partial(self._skipped, skipped=frozenset())) for each in self.members),
+        ]
+        yield [
+            *(("restart", each, self._restarted) for each in self.members),
+            *(("remove", each, self._removed) for each in self.members),
+        ]
+
+    def _random_step(self, random: Random, number: int) -> Step:
+        member = random.choice(self.members)
+        count = len(member.metainfo.files)
+        index, few = random.randrange(count), random.sample(range(count), count // 2)
+        name = ("payload", f"new {number}", f"{index}") if count > 1 else (f"new {number}",)
+        steps: list[Step] = [
+            ("pause", member, self._paused),
+            ("move", member, partial(self._moved, place=f"place {number % 4}")),
+            ("rename", member, partial(self._renamed, index=index, name=name)),
+            ("recheck", member, self._rechecked),
+            ("skip", member, partial(self._skipped, skipped=frozenset(few))),
+            ("want", member, partial(self._skipped, skipped=frozenset())),
+        ]
+        return random.choice(steps)
+
+    async def _live(self, steps: list[Step]) -> None:
         """Take steps in one process, or in another one after what ended it."""
         rest = list(steps)
         for _ in range(ATTEMPTS):
             try:
                 async with SharedResources(self._config()) as shared:
-                    self.shared, self.session = shared, None
+                    self.shared = shared
+                    for member in self.members:
+                        member.session = None
                     while rest:
                         await self._step(*rest[0])
                         del rest[0]
-                    if self.session is not None:
-                        await self.session.close()
+                    for member in self.members:
+                        if member.session is not None:
+                            await member.session.close()
             except FAILURES as error:
                 self._note("services", error)
             if not rest:
                 return
         raise ProblemError(f"the services do not start any more: {self.outcome.errors}")
 
-    async def _step(self, name: str, work: Work) -> None:
+    async def _step(
+        self, name: str, member: Member, work: Callable[[Member, Session], Awaitable[None]]
+    ) -> None:
         for _ in range(ATTEMPTS):
             try:
                 with anyio.fail_after(PATIENCE_S), anyio.CancelScope() as scope:
                     self.fault.scope = scope
-                    await work(await self._running())
+                    await work(member, await self._running(member))
                 if not scope.cancelled_caught:
                     return
             except TimeoutError:
-                raise ProblemError(f"{name} hangs, the state is {self._state()}") from None
+                raise ProblemError(f"{name} hangs, the state is {member.state}") from None
             except FAILURES as error:
                 self._note(name, error)
         raise ProblemError(f"{name} does not succeed any more: {self.outcome.errors}")
@@ -149,19 +248,20 @@ class Scene:
             self.outcome.logged.append(f"{name} raised a bare {error!r} at {self.fault.struck_at}")
         self.outcome.errors.append(f"{name}: {error}")
 
-    def _state(self) -> str:
-        return "none" if self.session is None else self.session.state.value
-
     # -- who runs -------------------------------------------------------------------------------
 
-    async def _running(self) -> Session:
+    async def _running(self, member: Member) -> Session:
         """Return a Session that runs, begun anew where it ended."""
-        if self.session is None:
-            config = SessionConfig(peers=(self.peer,), renamed_files=tuple(self._renames()))
-            self.session = await Session.create(
-                METAINFO, self.shared, save_path=self.save_path, config=config
+        if member.session is None:
+            config = SessionConfig(
+                peers=(member.peer,),
+                renamed_files=member.renames,
+                file_priorities=member.priorities,
             )
-        session = self.session
+            member.session = await Session.create(
+                member.metainfo, self.shared, save_path=member.save_path, config=config
+            )
+        session = member.session
         if session.state in {State.STOPPED, State.ERROR}:
             await session.resume() if session.error else await session.start()
         return session
@@ -170,66 +270,60 @@ class Scene:
         pool = PoolConfig(max_dials_per_ip_per_minute=10_000, quick_retry_first_s=0.05)
         return shared_config(self.root, disk=DISK, pool=pool)
 
-    def _renames(self) -> Iterator[tuple[int, str]]:
-        return ((index, "/".join(path)) for index, path in self.names.items())
-
     # -- the steps ------------------------------------------------------------------------------
 
     async def _seeding(self, session: Session) -> None:
         while session.state is not State.SEEDING:
-            if session.state is State.ERROR and not session._is_disk_full:
+            if session.state is State.ERROR and not session._core.waits_for_room:
                 assert session.error is not None
                 raise session.error
             if session.state is State.PAUSED:
                 await session.resume()
             await anyio.sleep(0.002)
 
-    async def _downloaded(self, session: Session) -> None:
+    async def _downloaded(self, _: Member, session: Session) -> None:
         await self._seeding(session)
 
-    async def _restarted(self, session: Session) -> None:
+    async def _restarted(self, member: Member, session: Session) -> None:
         await self._seeding(session)
-        self._compare()
+        member.compare()
 
-    async def _paused(self, session: Session) -> None:
+    async def _paused(self, _: Member, session: Session) -> None:
         if session.state is not State.PAUSED:
             await session.pause()
         await session.resume()
         await self._seeding(session)
 
-    async def _moved(self, session: Session) -> None:
-        await session.move_storage(self.root / "second")
-        self.save_path = self.root / "second"
+    async def _moved(self, member: Member, session: Session, *, place: str) -> None:
+        target = self.root / f"{member.number}" / place
+        await session.move_storage(target)
+        member.save_path = target
         await self._seeding(session)
 
-    async def _renamed(self, session: Session) -> None:
-        await session.rename_file(0, "payload/new/a")
-        self.names = {0: ("payload", "new", "a")}
+    async def _renamed(
+        self, member: Member, session: Session, *, index: int, name: tuple[str, ...]
+    ) -> None:
+        await session.rename_file(index, "/".join(name))
+        member.names[index] = name
         await self._seeding(session)
 
-    async def _rechecked(self, session: Session) -> None:
+    async def _rechecked(self, member: Member, session: Session) -> None:
         if session.state is not State.CHECKING:  # an earlier attempt may have begun it
             await session.recheck()
         await self._seeding(session)
-        self._compare()
+        member.compare()
 
-    async def _skipped(self, session: Session) -> None:
-        await session.set_file_priorities((0, 4, 4, 4))
-        await session.set_file_priorities((4, 4, 4, 4))
+    async def _skipped(self, member: Member, session: Session, *, skipped: frozenset[int]) -> None:
+        member.skipped = skipped
+        await session.set_file_priorities(member.priorities)
         await self._seeding(session)
 
-    async def _removed(self, session: Session) -> None:
+    async def _removed(self, member: Member, session: Session) -> None:
         await session.cancel(delete_files=True)
-        left = [path for path in self.root.glob("*/payload/**/*") if path.is_file()]
+        places = self.root / f"{member.number}"
+        left = [path for path in places.rglob("*") if path.is_file()]
         if left and self.fault.kind != "EACCES":  # what may not be removed stays, for good
             raise ProblemError(f"files are left: {left}")
-
-    def _compare(self) -> None:
-        for index, entry in enumerate(METAINFO.files):
-            path = self.save_path.joinpath(*self.names.get(index, entry.path))
-            data = PAYLOAD[entry.offset_bytes : entry.offset_bytes + entry.length_bytes]
-            if path.read_bytes() != data:
-                raise ProblemError(f"{path} has other bytes")
 
 
 def _leaf(error: BaseException) -> BaseException:
@@ -238,15 +332,19 @@ def _leaf(error: BaseException) -> BaseException:
     return error
 
 
-async def live_with_fault(root: Path, kind: str, at: int) -> Outcome:
-    """Live one life below ``root`` with a fault at one call; say what it came to."""
-    outcome, fault = Outcome(kind, at), Fault(kind, at)
-    async with listening(Script(METAINFO, PAYLOAD), LOOPBACK) as peer:
+async def live_with_fault(root: Path, kind: str, at: int, story: int = 0) -> Outcome:
+    """Live one story below ``root`` with a fault at one call; say what it came to."""
+    outcome, fault = Outcome(kind, at, story), Fault(kind, at)
+    async with AsyncExitStack() as stack:
+        members = [
+            await _member(stack, root, number, files)
+            for number, files in enumerate(_of_story(story))
+        ]
         before = open_descriptors()
-        scene = Scene(root, peer, fault, outcome)
+        scene = Scene(root, members, fault, outcome)
         with fault.planted(root), _listening_to_log(outcome, fault):
             try:
-                with anyio.fail_after(3 * PATIENCE_S):
+                with anyio.fail_after(10 * PATIENCE_S):
                     await scene.play()
             except ProblemError as error:
                 outcome.problem = str(error)
@@ -259,3 +357,15 @@ async def live_with_fault(root: Path, kind: str, at: int) -> Outcome:
             outcome.problem = f"descriptors are left: {files}" if files else ""
     outcome.calls, outcome.struck_at = fault.calls, fault.struck_at
     return outcome
+
+
+def _of_story(story: int) -> list[dict[str, bytes] | bytes]:
+    return Random(story).sample(OTHERS, 2) if story else [FILES]
+
+
+async def _member(
+    stack: AsyncExitStack, root: Path, number: int, files: dict[str, bytes] | bytes
+) -> Member:
+    metainfo, payload = make_torrent(files, name="payload")
+    peer = await stack.enter_async_context(listening(Script(metainfo, payload), LOOPBACK))
+    return Member(number, metainfo, payload, peer, root / f"{number}" / "first")

@@ -15,8 +15,8 @@ from typing import Any
 import anyio.to_thread
 import pytest
 
-from torrent_engine.disk import file_storage
-from torrent_engine.disk.state_database import StateDatabase
+from torrent_engine.disk.files import disk_files
+from torrent_engine.disk.state.database import StateDatabase
 
 _BY_PATH = (
     "open",
@@ -53,6 +53,7 @@ FAULTS: dict[str, tuple[str, Callable[[], BaseException] | None]] = {
     "EIO": ("system", _system(errno.EIO)),
     "ENOSPC": ("system", _system(errno.ENOSPC)),
     "EMFILE": ("system", _system(errno.EMFILE)),
+    "ENOMEM": ("system", _system(errno.ENOMEM)),
     "EACCES": ("system", _system(errno.EACCES)),
     "database I/O": ("database", lambda: InjectedDatabaseError(sqlite3.SQLITE_IOERR)),
     "database full": ("database", lambda: InjectedDatabaseError(sqlite3.SQLITE_FULL)),
@@ -126,7 +127,7 @@ class Fault:
         for names, wrap in ((_BY_PATH, by_path), (_BY_DESCRIPTOR, by_descriptor)):
             for name in names:
                 patches.setattr(os, name, wrap(getattr(os, name)))
-        patches.setattr(file_storage, "_DATASYNC", os.fdatasync)
+        patches.setattr(disk_files, "_DATASYNC", os.fdatasync)
 
     def _watch_database(self, patches: pytest.MonkeyPatch) -> None:
         real = StateDatabase._transaction

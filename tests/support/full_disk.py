@@ -17,8 +17,8 @@ from tests.support.swarm import address_of, content, resources, seed, until
 from tests.support.torrents import make_torrent, payload_of
 from torrent_engine.base.config import DiskConfig, PexConfig, SessionConfig
 from torrent_engine.codec.metainfo import Metainfo
-from torrent_engine.engine.session import Session
-from torrent_engine.engine.shared_resources import SharedResources
+from torrent_engine.engine.resources.shared_resources import SharedResources
+from torrent_engine.engine.session.session import Session
 from torrent_engine.engine.states import State
 
 MIB = 1024 * 1024

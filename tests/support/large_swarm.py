@@ -12,15 +12,16 @@ from torrent_engine.base.config import ChokerConfig, TransferConfig
 from torrent_engine.base.ids import BLOCK_BYTES, PeerAddress, PeerId
 from torrent_engine.codec.bitfield import Bitfield
 from torrent_engine.codec.geometry import Geometry
-from torrent_engine.engine.download_manager import DownloadManager
-from torrent_engine.engine.peer import Identity, Peer
-from torrent_engine.engine.peer_events import PayloadEvents, PeerHearers
-from torrent_engine.engine.torrent import Totals
-from torrent_engine.engine.upload_manager import UploadManager
-from torrent_engine.policy.candidates import Source
-from torrent_engine.policy.picker import Picker
-from torrent_engine.policy.pieces import PieceTable
-from torrent_engine.policy.suspicion import Suspicion
+from torrent_engine.engine.swarm.context import Totals
+from torrent_engine.engine.swarm.peer import Identity, Peer
+from torrent_engine.engine.swarm.peer_dispatch import PeerHandlers
+from torrent_engine.engine.transfer.download_manager import DownloadManager
+from torrent_engine.engine.transfer.payload_dispatch import PayloadEvents
+from torrent_engine.engine.transfer.upload_manager import UploadManager
+from torrent_engine.policy.peers.candidates import Source
+from torrent_engine.policy.peers.smart_ban import SmartBan
+from torrent_engine.policy.pieces.picker import Picker
+from torrent_engine.policy.pieces.piece_table import PieceTable
 from torrent_engine.protocol.wire.exchange import UT_PEX
 from torrent_engine.protocol.wire.extension import DONT_HAVE
 from torrent_engine.protocol.wire.messages import (
@@ -57,7 +58,7 @@ class LargeSwarm:
             metainfo=SimpleNamespace(piece_count=PIECES, geometry=geometry),
             table=table,
             picker=Picker(geometry, table, rng),
-            suspicion=Suspicion(),
+            smart_ban=SmartBan(),
             totals=Totals(),
             peers=set[Peer](),
             clock=lambda: self.now,
@@ -73,7 +74,7 @@ class LargeSwarm:
         self.downloads = DownloadManager(torrent, finisher)
         proof: Any = None  # no block is sent
         self.uploads = UploadManager(torrent, proof, lambda _error: None)
-        self.events = PayloadEvents(PeerHearers(), self.downloads, self.uploads)
+        self.events = PayloadEvents(PeerHandlers(), self.downloads, self.uploads)
         other = Bitfield.from_int(rng.getrandbits(PIECES), PIECES)
         for number in range(PEERS):
             peer = self.join(number)

@@ -103,6 +103,10 @@ class LibtorrentClient(Program):
         peers = self._ask(do="links", info_hash=payload.info_hash.hex())
         return {tuple(each["address"]): "utp" if each["utp"] else "tcp" for each in peers}
 
+    def peers(self, payload: Payload) -> list[dict[str, Any]]:
+        """Return the lines of its peer list of a torrent."""
+        return list(self._ask(do="links", info_hash=payload.info_hash.hex()))
+
     def _ask(self, **request: Any) -> Any:
         assert self.process.stdin is not None
         assert self.process.stdout is not None

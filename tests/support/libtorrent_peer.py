@@ -126,7 +126,13 @@ class Peer:
         half_open = libtorrent.peer_info.connecting | libtorrent.peer_info.handshake
         peers = self.handles[request["info_hash"]].get_peer_info()
         return [
-            {"address": peer.ip, "utp": bool(peer.flags & UTP_SOCKET)}
+            {
+                "address": peer.ip,
+                "utp": bool(peer.flags & UTP_SOCKET),
+                "client": peer.client.decode(),
+                "rc4": bool(peer.flags & libtorrent.peer_info.rc4_encrypted),
+                "incoming": not peer.flags & libtorrent.peer_info.local_connection,
+            }
             for peer in peers
             if not peer.flags & half_open
         ]

@@ -17,8 +17,8 @@ from torrent_engine.base.config import (
     SharedConfig,
 )
 from torrent_engine.base.ids import InfoHash
-from torrent_engine.engine.session import Session
-from torrent_engine.engine.torrent_manager import TorrentManager
+from torrent_engine.engine.manager.torrent_manager import TorrentManager
+from torrent_engine.engine.session.session import Session
 
 
 class Commands:
@@ -56,7 +56,7 @@ class Commands:
 
     async def limit(self, bytes_per_s: int) -> None:
         """Limit all downloads together; 0 is unlimited."""
-        self.manager.set_limits(download_bytes_per_s=bytes_per_s)
+        self.manager.set_rate_limits(download_bytes_per_s=bytes_per_s)
 
     async def flush(self) -> None:
         """Wait until the database has all."""

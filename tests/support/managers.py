@@ -5,18 +5,22 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.swarm import shared_config
-from torrent_engine.base.config import ManagerConfig, RestConfig
-from torrent_engine.engine.torrent_manager import TorrentManager
+from torrent_engine.base.config import DormancyConfig, ManagerConfig
+from torrent_engine.engine.manager.torrent_manager import TorrentManager
 
 REST_AFTER_S = 0.5
 
 
 def manager_config(
-    folder: Path, *, rest: RestConfig | None = None, **changes: Any
+    folder: Path, *, dormancy: DormancyConfig | None = None, **changes: Any
 ) -> ManagerConfig:
-    """Return a configuration; torrents rest after half a second unless ``rest`` says otherwise."""
-    rest = RestConfig(after_s=REST_AFTER_S, max_announces_per_s=1_000.0) if rest is None else rest
-    shared = replace(shared_config(folder), rest=rest)
+    """Return a configuration; torrents rest after 0.5 s, or as ``dormancy`` says."""
+    dormancy = (
+        DormancyConfig(after_s=REST_AFTER_S, max_announces_per_s=1_000.0)
+        if dormancy is None
+        else dormancy
+    )
+    shared = replace(shared_config(folder), dormancy=dormancy)
     return ManagerConfig(shared=shared, save_path=str(folder / "files"), **changes)
 
 

@@ -11,7 +11,7 @@ from dataclasses import asdict
 import anyio
 
 from torrent_engine.base.config import DhtConfig, LsdConfig, PortMappingConfig, SharedConfig
-from torrent_engine.engine.shared_resources import SharedResources
+from torrent_engine.engine.resources.shared_resources import SharedResources
 
 
 async def main(*arguments: str) -> None:
@@ -40,7 +40,11 @@ async def main(*arguments: str) -> None:
 async def tell(shared: SharedResources) -> None:
     while True:
         status = [asdict(each) for each in shared.port_mapping.status()]
-        facts = {"status": status, "port": shared.announced_port, "hosts": shared.own_address.hosts}
+        facts = {
+            "status": status,
+            "port": shared.announced_port,
+            "hosts": shared.external_addresses.hosts,
+        }
         print(json.dumps(facts), flush=True)
         await anyio.sleep(0.2)
 

@@ -2,14 +2,14 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 
-from torrent_engine.base.network_config import LinkEncryption, LinkProtocol
+from torrent_engine.base.config import ConnectionEncryption, TransportProtocol
 
 
 class MemoryTransport:
     """Keeps what it is sent, as far as it has room, and gives what it was handed."""
 
-    protocol = LinkProtocol.UTP
-    encryption = LinkEncryption.NONE
+    protocol = TransportProtocol.UTP
+    encryption = ConnectionEncryption.NONE
     sends_by_kernel = True
 
     def __init__(self, room: int = 1 << 30) -> None:

@@ -9,8 +9,14 @@ from hashlib import sha1
 
 from torrent_engine.base.config import MetadataConfig
 from torrent_engine.base.ids import InfoHash
-from torrent_engine.policy.metadata_copy import PIECE_BYTES
-from torrent_engine.policy.metadata_fetch import Action, Arrived, Ask, Blame, MetadataFetch
+from torrent_engine.policy.metadata.attempt import PIECE_BYTES
+from torrent_engine.policy.metadata.fetch import (
+    Action,
+    BanPeer,
+    MetadataComplete,
+    MetadataFetch,
+    RequestPiece,
+)
 
 TICK_S = 0.25
 
@@ -208,15 +214,15 @@ class MetadataSwarm:
 
     def _do(self, actions: list[Action]) -> None:
         for action in actions:
-            if isinstance(action, Ask):
+            if isinstance(action, RequestPiece):
                 assert action.key not in self.blamed
                 fake = self.fakes[action.key]
                 fake.asked.append(action.piece)
                 for message in fake.answer(action.piece):
                     self._push(self.now + fake.delay_s, action.key, message)
-            elif isinstance(action, Blame):
+            elif isinstance(action, BanPeer):
                 assert action.key not in self.blamed
                 self.blamed[action.key] = action.reason
-            elif isinstance(action, Arrived):
+            elif isinstance(action, MetadataComplete):
                 assert action.info_bytes == self.info
                 self.arrived_s = self.now

@@ -22,11 +22,14 @@ from torrent_engine import (
 from torrent_engine.base.config import (
     DhtConfig,
     LsdConfig,
+    NetworkConfig,
     PortMappingConfig,
+    ProxyConfig,
+    ProxyKind,
     TrackerConfig,
+    UtpConfig,
     WebSeedConfig,
 )
-from torrent_engine.base.network_config import NetworkConfig, ProxyConfig, ProxyKind, UtpConfig
 
 
 def network_of(order) -> NetworkConfig:

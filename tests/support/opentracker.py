@@ -30,8 +30,8 @@ class OpenTracker(Program):
         authority = f"{self.address[0]}:{port}"
         self.http_url = f"http://{authority}/announce"
         self.udp_url = f"udp://{authority}/announce"
-        confined = os.geteuid() == 0
-        where = ["-d", str(folder), "-w", "whitelist" if confined else str(folder / "whitelist")]
+        restricted = os.geteuid() == 0
+        where = ["-d", str(folder), "-w", "whitelist" if restricted else str(folder / "whitelist")]
         super().__init__(
             [program, "-i", self.address[0], "-p", str(port), "-P", str(port), *where],
             host=host,

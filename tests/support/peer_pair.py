@@ -77,7 +77,7 @@ def open_connection(
         joins_blocks=joins_blocks,
         now=now,
     )
-    connection.send_handshake()
+    connection.sender.send_handshake()
     connection.receive_data(their_handshake(), now=now)
     connection.data_to_send()
     return connection
@@ -157,7 +157,7 @@ def make_pair(
         for peer_id in (OUR_ID, THEIR_ID)
     ]
     for connection in made:
-        connection.send_handshake()
+        connection.sender.send_handshake()
     pair = PeerPair(made[0], made[1])
     pair.pump()
     return pair

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 from torrent_engine.base.ids import BLOCK_BYTES
 from torrent_engine.codec.geometry import Geometry
-from torrent_engine.policy.picker import Picker
-from torrent_engine.policy.pieces import Block, PieceTable
+from torrent_engine.policy.pieces.picker import Picker
+from torrent_engine.policy.pieces.piece_table import Block, PieceTable
 
 
 class Download:
@@ -56,3 +56,9 @@ def numbers(blocks: Sequence[Block]) -> list[tuple[int, int]]:
 
 def asked_of_nobody(_block: Block) -> bool:
     return False
+
+
+def open_pieces(picker: Picker, owner: object) -> None:
+    """Open the exclusive pieces of one peer to all, as the engine does when a peer leaves."""
+    for partial in picker.owned_by(owner):
+        picker.give_to(partial, None)

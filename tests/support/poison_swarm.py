@@ -17,13 +17,13 @@ from torrent_engine.base.config import ChokerConfig, DiskConfig, TransferConfig
 from torrent_engine.base.ids import BLOCK_BYTES, PeerAddress, PeerId
 from torrent_engine.codec.bitfield import Bitfield
 from torrent_engine.codec.geometry import Geometry
-from torrent_engine.engine.download_manager import DownloadManager
-from torrent_engine.engine.peer import Identity, Peer
-from torrent_engine.engine.torrent import Totals
-from torrent_engine.policy.candidates import Source
-from torrent_engine.policy.picker import Picker
-from torrent_engine.policy.pieces import Block, PieceTable
-from torrent_engine.policy.suspicion import Suspicion, Verdict
+from torrent_engine.engine.swarm.context import Totals
+from torrent_engine.engine.swarm.peer import Identity, Peer
+from torrent_engine.engine.transfer.download_manager import DownloadManager
+from torrent_engine.policy.peers.candidates import Source
+from torrent_engine.policy.peers.smart_ban import BanVerdict, SmartBan
+from torrent_engine.policy.pieces.picker import Picker
+from torrent_engine.policy.pieces.piece_table import Block, PieceTable
 from torrent_engine.protocol.wire.messages import (
     BlockReceived,
     BlockRequest,
@@ -34,7 +34,7 @@ from torrent_engine.protocol.wire.messages import (
 )
 
 if TYPE_CHECKING:
-    from torrent_engine.engine.assembly import PieceAssembly
+    from torrent_engine.engine.transfer.piece_assembly import PieceAssembly
 
 STEP_S = 0.02
 HASH_S = 0.02
@@ -47,6 +47,7 @@ class SimConnection:
     """The requests that one peer owes us."""
 
     def __init__(self) -> None:
+        self.state = self.sender = self
         self.outstanding: dict[Block, None] = {}
         self.incoming_block: Block | None = None
         self.peer_choking = False
@@ -71,7 +72,7 @@ class SimConnection:
         if self.ignores_cancels or is_under_way:
             self.sent_late.append(block)
 
-    def forsake(self, blocks: list[Block]) -> None:
+    def abandon(self, blocks: list[Block]) -> None:
         for block in blocks:
             del self.outstanding[block]
 
@@ -126,7 +127,7 @@ class PoisonSwarm:
         self.all = (1 << pieces) - 1
         self.table = PieceTable(self.geometry)
         self.picker = Picker(self.geometry, self.table, random.Random(seed))
-        self.suspicion = Suspicion()
+        self.smart_ban = SmartBan()
         self.peers: dict[Peer, None] = {}
         self.senders: dict[Peer, Sender] = {}
         self.waiting = sorted(behaviours, key=lambda each: each.joins_s)
@@ -150,7 +151,7 @@ class PoisonSwarm:
             metainfo=SimpleNamespace(geometry=self.geometry, piece_count=pieces),
             table=self.table,
             picker=self.picker,
-            suspicion=self.suspicion,
+            smart_ban=self.smart_ban,
             totals=self.totals,
             peers=self.peers,
             clock=self.clock,
@@ -265,7 +266,7 @@ class PoisonSwarm:
     def choke(self, peer: Peer) -> None:
         """Let a peer choke us: it will not send what it owes."""
         connection: Any = peer.connection
-        connection.peer_choking = True
+        connection.state.peer_choking = True
         lost = tuple(connection.outstanding)
         connection.outstanding.clear()
         self.manager.on_choked(peer, PeerChoked(tuple(BlockRequest(*block) for block in lost)))
@@ -273,7 +274,7 @@ class PoisonSwarm:
     def unchoke(self, peer: Peer) -> None:
         """Let a peer unchoke us."""
         connection: Any = peer.connection
-        connection.peer_choking = False
+        connection.state.peer_choking = False
         self.manager.on_unchoked(peer, PeerUnchoked())
         self.manager.after_read(peer)
 
@@ -296,23 +297,23 @@ class PoisonSwarm:
         while self._hashing and self._hashing[0][0] <= now:
             _, assembly = self._hashing.pop(0)
             piece, digests = assembly.partial.piece, assembly.block_digests(_no_disk)
-            if self.suspicion.has_failed(piece):
+            if self.smart_ban.has_failed(piece):
                 self.authors_of_second_copies.append(len(set(assembly.senders)))
             if all(digest == GOOD_DIGEST for digest in digests):
-                verdict = self.suspicion.piece_passed(piece, assembly.senders, digests)
+                verdict = self.smart_ban.piece_passed(piece, assembly.senders, digests)
                 self.table.hash_passed(piece)
                 self.table.written(piece)
-                self.picker.hash_passed(piece)
+                self.picker.suspects.hash_passed(piece)
                 self.manager.on_piece_here(piece)
             else:
                 self.failed_pieces += 1
                 self.table.abandoned(piece)
-                self.picker.hash_failed(piece)
+                self.picker.suspects.hash_failed(piece)
                 self.totals.failed_bytes += self.geometry.piece_length(piece)
-                verdict = self.suspicion.piece_failed(piece, assembly.senders, digests)
+                verdict = self.smart_ban.piece_failed(piece, assembly.senders, digests)
             self._judge(verdict)
 
-    def _judge(self, verdict: Verdict) -> None:
+    def _judge(self, verdict: BanVerdict) -> None:
         for peer in [peer for peer in self.peers if peer.identity in verdict.ban]:
             behaviour = self.senders[peer].behaviour
             self.banned.append(behaviour)

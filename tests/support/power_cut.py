@@ -24,8 +24,8 @@ from typing import Any
 
 import pytest
 
-from torrent_engine.disk import file_storage
-from torrent_engine.disk.state_database import StateDatabase
+from torrent_engine.disk.files import disk_files
+from torrent_engine.disk.state.database import StateDatabase
 
 PAGE_BYTES = 4096
 _DATABASE = "state.db"
@@ -136,7 +136,7 @@ class Recorder:
         with pytest.MonkeyPatch.context() as patches:
             for name in _CALLS:
                 patches.setattr(os, name, getattr(self, f"_{name}")(getattr(os, name)))
-            patches.setattr(file_storage, "_DATASYNC", os.fdatasync)
+            patches.setattr(disk_files, "_DATASYNC", os.fdatasync)
             patches.setattr(StateDatabase, "_transaction", self._transaction())
             patches.setattr(StateDatabase, "_disconnect", self._disconnect())
             yield
@@ -533,23 +533,35 @@ class CrashState:
         elif number in made:
             path.hardlink_to(made[number])
         else:
-            path.write_bytes(self._contents.get(number, node.content))
+            _write_sparse(path, self._contents.get(number, node.content))
             path.chmod(node.mode & 0o777)
             mtime_ns = self._mtimes.setdefault(number, node.mtime_ns)
             os.utime(path, ns=(mtime_ns, mtime_ns))
         made.setdefault(number, path)
 
 
+def _write_sparse(path: Path, content: bytes | bytearray) -> None:
+    """Write a file whose pages of zeros are holes, as they are where nothing reached the disk."""
+    view = memoryview(content)
+    with path.open("wb", buffering=0) as file:
+        file.truncate(len(view))
+        for start in range(0, len(view), PAGE_BYTES):
+            page = view[start : start + PAGE_BYTES]
+            if content.count(0, start, start + PAGE_BYTES) < len(page):
+                os.pwrite(file.fileno(), page, start)
+
+
 def with_inodes(
     stat: Callable[..., os.stat_result | None], inodes: dict[int, tuple[int, int]]
 ) -> Callable[..., Any]:
-    """Return ``Folder.stat`` as it would be had the files their inodes of before the power cut."""
+    """Return ``Folder.stat`` as it would be had the files their old inodes and change times."""
 
     def call(folder: Any, parts: Any) -> Any:
         found = stat(folder, parts)
         if found is None or found.st_ino not in inodes:
             return found
         fields = {name: getattr(found, name) for name in _STAT_FIELDS}
-        return SimpleNamespace(**fields | {"st_ino": inodes[found.st_ino][0]})
+        inode, mtime_ns = inodes[found.st_ino]
+        return SimpleNamespace(**fields | {"st_ino": inode, "st_ctime_ns": mtime_ns})
 
     return call

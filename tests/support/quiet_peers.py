@@ -6,11 +6,10 @@ from types import SimpleNamespace
 from typing import Any
 
 from tests.support.peer_pair import open_connection
-from torrent_engine.base.config import TransferConfig
+from torrent_engine.base.config import ConnectionEncryption, TransferConfig, TransportProtocol
 from torrent_engine.base.ids import PeerAddress, PeerId
-from torrent_engine.base.network_config import LinkEncryption, LinkProtocol
-from torrent_engine.engine.peer import Identity, Peer
-from torrent_engine.policy.candidates import Source
+from torrent_engine.engine.swarm.peer import Identity, Peer
+from torrent_engine.policy.peers.candidates import Source
 from torrent_engine.protocol.wire.connection import PeerConnection
 
 IDS = itertools.count()
@@ -35,11 +34,11 @@ def make_peer(
     source: Source = Source.TRACKER,
     speaks: tuple[str, ...] = ("ut_pex",),
     listen_port: int | None = None,
-    protocol: LinkProtocol = LinkProtocol.TCP,
-    encryption: LinkEncryption = LinkEncryption.NONE,
+    protocol: TransportProtocol = TransportProtocol.TCP,
+    encryption: ConnectionEncryption = ConnectionEncryption.NONE,
 ) -> Peer:
     connection = open_connection(extensions={"ut_pex": 1})
-    connection.peer_extensions = {name: 40 + number for number, name in enumerate(speaks)}
+    connection.state.peer_extensions = {name: 40 + number for number, name in enumerate(speaks)}
     link: Any = FakeLink(connection, SimpleNamespace(protocol=protocol, encryption=encryption))
     identity = Identity(PeerAddress(host, port), PeerId(b"-XX0100-%012d" % next(IDS)))
     peer = Peer(link, identity, source, TransferConfig(), 0.0)

@@ -76,7 +76,7 @@ class Wire:
 
     async def shake_hands(self) -> None:
         """Send our handshake and wait for theirs."""
-        self.connection.send_handshake()
+        self.connection.sender.send_handshake()
         await self.flush()
         await self.expect(HandshakeReceived)
 
@@ -109,7 +109,7 @@ class Script:
         """Serve one connection."""
         self.connections += 1
         wire = Wire(stream, self.metainfo, fast=self.fast)
-        wire.connection.send_handshake()
+        wire.connection.sender.send_handshake()
         await wire.flush()
         with suppress(anyio.BrokenResourceError):
             async for event in wire:
@@ -119,9 +119,11 @@ class Script:
 
     def _answer(self, connection: PeerConnection, event: PeerEvent) -> None:
         if isinstance(event, HandshakeReceived):
-            connection.send_bitfield(self.has or Bitfield.full(self.metainfo.piece_count))
+            connection.sender.send_bitfield(
+                Bitfield.full(self.metainfo.piece_count) if self.has is None else self.has
+            )
         elif isinstance(event, PeerInterested):
-            connection.unchoke()
+            connection.sender.unchoke()
 
     def _serve(self, connection: PeerConnection) -> None:
         while connection.upload_requests:
@@ -129,7 +131,7 @@ class Script:
             start = self.metainfo.geometry.piece_offset(piece) + begin
             data = self.change(piece, begin, self.payload[start : start + length])
             self.served.append((piece, begin))
-            connection.send_block(piece, begin, memoryview(data))
+            connection.sender.send_block(piece, begin, memoryview(data))
 
 
 def poison(_piece: int, begin: int, data: bytes) -> bytes:

@@ -20,9 +20,9 @@ import anyio
 
 from torrent_engine.base.errors import TorrentEngineError
 from torrent_engine.codec.metainfo import Metainfo
-from torrent_engine.engine.session import Session
+from torrent_engine.engine.manager.torrent_manager import TorrentManager
+from torrent_engine.engine.session.session import Session
 from torrent_engine.engine.states import State
-from torrent_engine.engine.torrent_manager import TorrentManager
 
 PATIENCE_S = 60.0
 AT_ONCE = 8
@@ -94,12 +94,17 @@ class Soak:
         random: Random,
         *,
         operations_per_s: float = 80.0,
+        quiet_s: float = 0.0,
     ) -> None:
-        """``peer`` seeds all torrents; ``places`` are the folders they are in, and move between."""
+        """``peer`` seeds all torrents; ``places`` are the folders they are in, and move between.
+
+        What is left after a round is measured when it was quiet for ``quiet_s``.
+        """
         self.soaked = Soaked()
         self._manager, self._torrents, self._places = manager, torrents, places
         self._peer, self._random = peer, random
         self._pause_s = 2 * AT_ONCE / operations_per_s
+        self._quiet_s = quiet_s
         self._operations: dict[str, Callable[[Session], Awaitable[None]]] = {
             "pause": Session.pause,
             "resume": Session.resume,
@@ -149,7 +154,7 @@ class Soak:
 
     async def _add(self, metainfo: Metainfo) -> None:
         place = self._random.choice(self._places)
-        session = await self._manager.add_torrent_file(metainfo, save_path=place)
+        session = await self._manager.add_torrent(metainfo, save_path=place)
         await session.add_peer(*self._peer)
 
     async def _move(self, session: Session) -> None:
@@ -178,6 +183,7 @@ class Soak:
             await anyio.sleep(0.1)
             count = len(anyio.get_running_tasks())
             last, still = (count, 0) if count != last else (last, still + 1)
+        await anyio.sleep(self._quiet_s)
         gc.collect()
 
     @staticmethod

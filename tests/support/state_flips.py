@@ -18,8 +18,8 @@ from tests.disk.helpers import CONFIG, kept, put_piece
 from tests.support.torrents import make_torrent, payload_of
 from torrent_engine.base.errors import TorrentEngineError
 from torrent_engine.codec.metainfo import Metainfo
-from torrent_engine.disk.session_table import SessionRecord, load_sessions, save_sessions
-from torrent_engine.disk.state import StateStore
+from torrent_engine.disk.state.session_table import SessionRecord, load_sessions, save_sessions
+from torrent_engine.disk.state.store import StateStore
 
 PIECE_BYTES = 16 * 1024
 PIECES = 12

@@ -12,9 +12,9 @@ import anyio
 from tests.support.torrents import write_files
 from torrent_engine.base.config import DhtConfig, DiskConfig, LsdConfig, SessionConfig, SharedConfig
 from torrent_engine.codec.metainfo import Metainfo
-from torrent_engine.engine.events import Event
-from torrent_engine.engine.session import Session
-from torrent_engine.engine.shared_resources import SharedResources
+from torrent_engine.engine.events import Event, TorrentChanged
+from torrent_engine.engine.resources.shared_resources import SharedResources
+from torrent_engine.engine.session.session import Session
 from torrent_engine.engine.states import State
 
 LOOPBACK = "127.0.0.1"
@@ -112,9 +112,14 @@ async def until(condition: Callable[[], object], *, timeout_s: float = PATIENCE_
 
 
 def record(session: Session) -> list[Event]:
-    """Return a list that every event of a Session is added to."""
+    """Return a list that events of a Session are added to; not that facts have changed."""
     events: list[Event] = []
-    session.events.subscribe("*", events.append)
+
+    def add(event: Event) -> None:
+        if not isinstance(event, TorrentChanged):
+            events.append(event)
+
+    session.events.subscribe("*", add)
     return events
 
 

@@ -111,6 +111,10 @@ class TransmissionClient(Program):
         """Return the payload sent."""
         return int(self._field(payload, "uploadedEver"))
 
+    def peers(self, payload: Payload) -> list[dict[str, Any]]:
+        """Return the lines of its peer list of a torrent."""
+        return list(self._field(payload, "peers"))
+
     def wait_complete(self, payload: Payload, timeout_s: float = 40.0) -> None:
         """Wait until a torrent has all its pieces."""
         wait_until(

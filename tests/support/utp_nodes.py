@@ -10,12 +10,12 @@ from struct import Struct
 import anyio
 import anyio.lowlevel
 
+from torrent_engine.base.config import UtpConfig
 from torrent_engine.base.ids import PeerAddress
-from torrent_engine.base.network_config import UtpConfig
-from torrent_engine.net.datagrams import DatagramHandler, open_datagrams
-from torrent_engine.net.transport import Transport
-from torrent_engine.net.utp_service import UtpService
-from torrent_engine.net.utp_transport import UtpTransport
+from torrent_engine.net.peers.transport import Transport
+from torrent_engine.net.sockets.datagrams import DatagramHandler, open_datagrams
+from torrent_engine.net.utp.service import UtpService
+from torrent_engine.net.utp.transport import UtpTransport
 
 PATIENCE_S = 60.0
 DATA, FIN, STATE, RESET, SYN = range(5)

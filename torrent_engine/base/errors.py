@@ -1,19 +1,20 @@
-"""Every error that leaves the package, named by who must act.
+"""Exceptions of the package, all derived from :class:`TorrentEngineError`.
 
-All of them share the base :class:`TorrentEngineError`, so one ``except`` is enough for a caller
-that only wants to know whether it was us. Foreign errors (OSError, ssl, anyio, sqlite3) are mapped
-to these where they arise, in ``net`` and ``disk``.
+Errors of the system and of libraries (OSError, ssl, anyio, sqlite3) are converted to these where
+they occur, in ``net`` and ``disk``.
 """
+
+from collections.abc import Sequence
 
 
 class TorrentEngineError(Exception):
-    """Base of every error that this package raises on purpose."""
+    """Base class of all exceptions of this package."""
 
 
 class BencodeError(TorrentEngineError):
-    """Bytes are not the bencoding they should be (BEP 3).
+    """Data is not valid bencoding, or exceeds a limit of the decoder (BEP 3).
 
-    ``offset_bytes`` is where in the input the rule was broken.
+    ``offset_bytes`` is the position in the input.
     """
 
     def __init__(self, message: str, *, offset_bytes: int) -> None:
@@ -22,7 +23,7 @@ class BencodeError(TorrentEngineError):
 
 
 class MetainfoError(TorrentEngineError):
-    """A .torrent is valid bencoding and yet no torrent that we may or can load."""
+    """A .torrent file is valid bencoding but not a valid or supported torrent."""
 
 
 class MagnetError(TorrentEngineError):
@@ -30,7 +31,10 @@ class MagnetError(TorrentEngineError):
 
 
 class RemoteProtocolError(TorrentEngineError):
-    """The other side broke a BEP: drop the link and count a strike against it."""
+    """The remote side violated a protocol, and is disconnected or ignored.
+
+    ``bep`` is the number of the BEP, or None.
+    """
 
     def __init__(self, message: str, *, bep: int | None) -> None:
         super().__init__(message if bep is None else f"{message} (BEP {bep})")
@@ -38,20 +42,17 @@ class RemoteProtocolError(TorrentEngineError):
 
 
 class EncryptionError(RemoteProtocolError):
-    """The other side's encrypted handshake is none, or none that we take part in.
-
-    No BEP describes it: ``bep`` is None.
-    """
+    """The encrypted handshake (MSE) failed or its method is not allowed; ``bep`` is None."""
 
     def __init__(self, message: str) -> None:
         super().__init__(f"{message} (MSE)", bep=None)
 
 
 class KrpcError(RemoteProtocolError):
-    """A datagram is no message of the distributed hash table (BEP 5).
+    """A datagram is not a valid DHT message (BEP 5).
 
-    ``transaction`` is its transaction id where that could be read; ``is_query`` says whether it
-    asked for something, so that an error with ``code`` (203, 204, ...) may be the answer.
+    ``transaction`` is its transaction id if that could be read. If ``is_query``, an error with
+    ``code`` (203, 204, ...) may be sent as the answer.
     """
 
     def __init__(
@@ -71,26 +72,72 @@ class KrpcError(RemoteProtocolError):
 
 
 class LocalProtocolError(TorrentEngineError):
-    """We tried an illegal move: a bug in our caller, never the peer's fault."""
+    """The caller used an object in a way that is not allowed: a bug, never a peer's fault."""
 
 
-class ConfigError(TorrentEngineError):
-    """An option has a value that cannot work; the message names the option and the value."""
+class ConfigError(TorrentEngineError, ValueError):
+    """A setting or argument is invalid; the message has its name and value."""
 
 
 class StateTransitionError(TorrentEngineError):
-    """A Session was asked for something that its state does not allow."""
+    """An operation is not allowed in the present state of a Session."""
+
+
+class ClosedError(LocalProtocolError, StateTransitionError):
+    """An object was used before it was opened or after it was closed.
+
+    ``name`` is a class of this package, or the name of the torrent.
+    """
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(f"{name}: {reason}")
+        self.name = name
+
+
+class BusyError(LocalProtocolError):
+    """Another operation is using the same torrent, folder or object.
+
+    ``subject`` is the info-hash of the torrent in hexadecimal, a path or a name.
+    """
+
+    def __init__(self, subject: str, reason: str) -> None:
+        super().__init__(f"{subject}: {reason}")
+        self.subject = subject
+
+
+class UnknownTorrentError(TorrentEngineError, KeyError):
+    """There is no torrent with this info-hash; also a KeyError."""
+
+    def __init__(self, info_hash: object) -> None:
+        name = info_hash.hex() if isinstance(info_hash, bytes) else repr(info_hash)
+        super().__init__(f"no torrent {name} is here")
+        self.info_hash = info_hash
+
+    def __str__(self) -> str:
+        """Return the message without the quotes that KeyError adds."""
+        return str(self.args[0])
+
+
+class UnknownFileError(ConfigError, LookupError):
+    """A torrent has no such file, or it is a padding file; also a LookupError.
+
+    ``file`` is the index or path that was given.
+    """
+
+    def __init__(self, message: str, file: object) -> None:
+        super().__init__(message)
+        self.file = file
 
 
 class TrackerError(TorrentEngineError):
-    """A tracker could not be asked, or refused; the message never has a passkey in it."""
+    """A tracker could not be reached, or refused; the message never contains a passkey."""
 
 
 class TrackerRefusedError(TrackerError):
-    """A tracker answered and said no ("failure reason" of BEP 3, action 3 of BEP 15).
+    """A tracker answered with an error ("failure reason" of BEP 3, action 3 of BEP 15).
 
-    ``reason`` is its own text, unescaped. ``retry_in_s`` is when it may be asked again (BEP 31):
-    None where it did not say, infinity for never.
+    ``reason`` is the tracker's text, unescaped. ``retry_in_s`` is the wait that the tracker asks
+    for (BEP 31): None if it names none, infinity for never.
     """
 
     def __init__(self, reason: str, *, retry_in_s: float | None = None) -> None:
@@ -99,30 +146,47 @@ class TrackerRefusedError(TrackerError):
         self.retry_in_s = retry_in_s
 
 
+class TrackerTimeoutError(TrackerError):
+    """A tracker did not answer in time."""
+
+
 class HttpError(TorrentEngineError):
     """An HTTP request failed: refused, timed out, too large, or not allowed."""
+
+    def __init__(
+        self, message: str, *, status: int | None = None, is_timeout: bool = False
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        """Status of the answer, if it is the reason."""
+        self.is_timeout = is_timeout
+        """Whether the server was too slow."""
 
 
 class NetworkError(TorrentEngineError):
     """A socket could not be opened, bound or connected."""
 
 
+class NameResolutionError(NetworkError):
+    """A host name has no address, or the DNS query timed out."""
+
+
 class ProxyError(NetworkError):
-    """A proxy refuses, cannot do what is asked of it, or breaks its protocol."""
+    """A proxy refused a request, does not support it, or violated its protocol."""
 
 
 class IpFilterError(TorrentEngineError):
-    """A list of addresses cannot be read, or a line of it says nothing that we understand."""
+    """An IP filter list cannot be read, is malformed or too long."""
 
 
 class GatewayError(TorrentEngineError):
-    """What a gateway sent is no answer to us (RFC 6886, RFC 6887, UPnP), or it refuses."""
+    """A router refused a port mapping or sent an invalid answer (RFC 6886, RFC 6887, UPnP)."""
 
 
 class StorageError(TorrentEngineError):
     """Reading or writing payload failed; the torrent stops and can be resumed.
 
-    ``path`` is the file (or folder) concerned and ``reason`` what the system said of it.
+    ``path`` is the file or folder and ``reason`` the message of the system.
     """
 
     def __init__(self, path: object, reason: str) -> None:
@@ -132,24 +196,24 @@ class StorageError(TorrentEngineError):
 
 
 class DiskFullError(StorageError):
-    """No space (or quota) left for payload or state."""
+    """No disk space or quota is left for payload or state."""
 
 
 class FileExistsStorageError(StorageError):
-    """Something that is not ours stands where a file of the torrent must go."""
+    """A file of the torrent cannot be created because something else has its path."""
 
 
 class ForeignFileError(FileExistsStorageError):
-    """A file is where one of the torrent's must go, and nothing says that it is the torrent's.
+    """An existing file has the path of a file of the torrent, but none of its data.
 
-    Nothing was written to it. With :attr:`SessionConfig.overwrite` it would be.
+    It was not changed. :attr:`SessionConfig.overwrite` allows to overwrite it.
     """
 
 
 class FileInUseError(FileExistsStorageError):
-    """A file that the torrent would write to is another torrent's as well.
+    """A file that the torrent would write to belongs to another torrent as well.
 
-    ``info_hash`` is that of the other one.
+    ``info_hash`` is the one of the other torrent.
     """
 
     def __init__(self, path: object, info_hash: bytes) -> None:
@@ -158,19 +222,43 @@ class FileInUseError(FileExistsStorageError):
 
 
 class HiddenNameError(StorageError):
-    """A torrent would put a hidden file into the home folder.
+    """A torrent would create a hidden file in the home folder.
 
-    With :attr:`SessionConfig.allow_hidden` it may.
+    :attr:`SessionConfig.allow_hidden` allows it.
     """
+
+
+class MissingFilesError(StorageError):
+    """Files with data of the torrent were deleted; resuming it downloads them again.
+
+    ``paths`` are the first of them and ``count`` is their number.
+    """
+
+    def __init__(self, paths: Sequence[object], count: int = 1) -> None:
+        more = f", and so are {count - 1} more" if count > 1 else ""
+        super().__init__(paths[0], f"missing files: it was removed{more}; resume downloads again")
+        self.paths = tuple(map(str, paths))
+        self.count = count
 
 
 class StateDatabaseError(TorrentEngineError):
     """The resume database cannot be opened or written."""
 
 
+class StateInUseError(BusyError, StateDatabaseError):
+    """Another process, or another manager of this process, uses the same state folder.
+
+    ``folder`` is the state folder; both can run with different ones.
+    """
+
+    def __init__(self, subject: str, reason: str, *, folder: object) -> None:
+        super().__init__(subject, reason)
+        self.folder = str(folder)
+
+
 class SessionError(TorrentEngineError):
-    """A torrent ended in state ERROR, and ``__cause__`` says why, or before it was waited for."""
+    """A torrent ended in state ERROR (``__cause__`` is the reason), or before the awaited state."""
 
 
 class OwnerChangedError(TorrentEngineError):
-    """Something was asked for in the name of an owner whose generation has moved on."""
+    """A request was made for an owner with an outdated generation."""

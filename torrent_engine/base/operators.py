@@ -1,34 +1,37 @@
-"""Who operates an IP address: the unit by which the limits for strangers are counted.
+"""Grouping of IP addresses by operator, the unit for which limits per peer address are counted.
 
-A host of IPv6 has 2**64 addresses of its own, and an IPv4 address can be written as IPv6 in several
-ways, so neither a literal address nor its text says how many parties there are. Source: RFC 4291
+An IPv6 host usually has 2**64 addresses, and an IPv4 address can be written as an IPv6 address in
+several ways, so limits that counted each literal address could be evaded. Source: RFC 4291
 (mapped addresses), RFC 3056 (6to4), RFC 6052 (NAT64), RFC 4380 (Teredo), RFC 6177 (a /64 a site at
 least).
 """
 
 from functools import lru_cache
-from ipaddress import IPv4Address, IPv6Address, IPv6Network
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from typing import Final
 
 SITE_BITS: Final = 64  # RFC 4291, 2.5.1: the interface identifier is the lower half
 REMEMBERED_HOSTS: Final = 8_192  # ours: about 2 MiB
+NETWORK_BITS: Final = {4: 24, 6: 48}
+"""Prefix length of the network of one owner, by IP version."""
 _NAT64: Final = IPv6Network("64:ff9b::/96")
 _LOOPBACK: Final = "::1"
 
 
 def operator_of(host: str) -> str:
-    """Return the key by which limits for one party are counted.
+    """Return the key for which limits of an IP address are counted.
 
-    An IPv4 address is its own key, also inside an IPv6 address; of another IPv6 address it is the
-    /64, as ``2001:db8:0:1::/64``. Loopback, and what is no literal address, is its own key.
+    The key of an IPv4 address is the address itself, also where it is embedded in an IPv6 address.
+    The key of another IPv6 address is its /64, such as ``2001:db8:0:1::/64``. Loopback addresses
+    and host names are returned unchanged.
     """
     return _operator_of_ipv6(host) if ":" in host else host
 
 
 def embedded_ipv4(address: IPv6Address) -> IPv4Address | None:
-    """Return the IPv4 address that packets to an IPv6 address go to in the end, if that is known.
+    """Return the IPv4 address embedded in a mapped, 6to4, NAT64 or Teredo address, or None.
 
-    Those of mapped, 6to4, NAT64 (well-known prefix) and Teredo addresses are.
+    Of NAT64 only the well-known prefix is recognised.
     """
     inner = address.ipv4_mapped or address.sixtofour
     if inner is None and address in _NAT64:
@@ -50,3 +53,16 @@ def _operator_of_ipv6(host: str) -> str:
         return _LOOPBACK
     spare_bits = address.max_prefixlen - SITE_BITS
     return f"{IPv6Address(int(address) >> spare_bits << spare_bits)}/{SITE_BITS}"
+
+
+@lru_cache(maxsize=REMEMBERED_HOSTS)
+def network_of(host: str) -> str:
+    """Return a key of the IPv4 /24 or IPv6 /48 of an address; host names stay unchanged."""
+    try:
+        ip = ip_address(host.partition("%")[0])
+    except ValueError:
+        return host
+    if isinstance(ip, IPv6Address):
+        ip = embedded_ipv4(ip) or ip
+    spare_bits = ip.max_prefixlen - NETWORK_BITS[ip.version]
+    return f"{ip.version}/{int(ip) >> spare_bits:x}"

@@ -1,11 +1,11 @@
-"""The command ``torrent-engine``: its sub-commands, and how every run ends.
+"""The command ``torrent-engine``: its sub-commands, error messages and exit codes.
 
-A sub-command's module is imported when it is invoked, so that ``--help`` costs next to nothing.
+The module of a sub-command is imported only when it is invoked, which keeps ``--help`` fast.
 """
 
 import importlib
 import os
-import signal
+import re
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -13,35 +13,49 @@ from typing import Any, Final, NoReturn
 
 import click
 
-from torrent_engine.cli import exit_codes
-from torrent_engine.cli.exit_codes import ExitCode
-from torrent_engine.cli.options import Settings, common_options
+from torrent_engine.cli.options.common import common_options
+from torrent_engine.cli.output import exit_codes
+from torrent_engine.cli.output.exit_codes import ExitCode
+from torrent_engine.cli.output.settings import ProcessSettings
 
 PROGRAM: Final = "torrent-engine"
 VERSION: Final = "0.1.0"
 
 COMMANDS: Final[dict[str, str]] = {
-    "download": "Download torrents, and seed them if asked to.",
-    "seed": "Seed torrents whose data is there, until stopped.",
-    "run": "Keep torrents going until stopped, with folders that are watched for more.",
-    "create": "Make a .torrent from files or folders.",
+    "download": "Download torrents, and optionally seed them.",
+    "seed": "Seed complete torrents until stopped.",
+    "run": "Download and seed torrents until stopped, and watch folders for new ones.",
+    "daemon": "Download in the background, and serve remote controls over HTTP.",
+    "list": "List the torrents of `run`, whether it is running or not.",
+    "pause": "Pause torrents of `run`.",
+    "resume": "Resume torrents of `run`.",
+    "remove": "Remove torrents from `run`, with --delete-files their files too.",
+    "move": "Move the files of a torrent of `run`.",
+    "priority": "Set the queue priority of a torrent, or the priority of its files.",
+    "recheck": "Check the data of torrents of `run` again.",
+    "create": "Create a .torrent from files or folders.",
     "magnet": "Print the magnet link of a .torrent.",
-    "metadata": "Fetch only the .torrent of a magnet link.",
-    "show": "Print what a .torrent contains.",
+    "metadata": "Fetch the .torrent of a magnet link without its data.",
+    "show": "Print the contents of a .torrent.",
     "verify": "Check data against its .torrent.",
-    "scrape": "Ask a torrent's trackers for their counts.",
-    "dht": "Ask the distributed hash table, or be a node of it.",
-    "jobs": "See what was done, by all runs of the last day.",
+    "scrape": "Ask trackers for the numbers of seeds and leeches.",
+    "dht": "Query the distributed hash table, or run a node of it.",
+    "jobs": "Show what all commands did in the last day.",
     "tracker": "Run a small HTTP and UDP tracker.",
-    "demo": "Show it all at work on this machine, in under a minute.",
+    "completion": "Print the completion script of a shell.",
+    "demo": "Try it all on this machine, in under a minute.",
 }
-"""Name of a sub-command (its module is ``cli/NAME.py``) and its line in ``--help``."""
+"""Names of sub-commands (their module is ``cli/commands/NAME.py``) and their help lines."""
+MANAGING: Final = frozenset({"list", "pause", "resume", "remove", "move", "priority", "recheck"})
+"""Sub-commands in ``cli/commands/manage.py``."""
+ELSEWHERE: Final = {"daemon": "torrent_engine.daemon.main"}
+"""Modules of other layers that have a sub-command."""
 
 
 class LazyGroup(click.Group):
-    """A group that imports a sub-command only to run it, and owns how the process ends.
+    """A group that imports sub-commands lazily and maps errors to exit codes.
 
-    Whatever happens, the user sees at most one line on stderr, and the exit code says which kind.
+    A failed command prints at most one line to stderr.
     """
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -54,7 +68,12 @@ class LazyGroup(click.Group):
         del ctx
         if cmd_name not in COMMANDS:
             return None
-        module = importlib.import_module(f"torrent_engine.cli.{cmd_name}")
+        if cmd_name in MANAGING:
+            from torrent_engine.cli.commands import manage
+
+            return manage.COMMANDS[cmd_name]
+        place = ELSEWHERE.get(cmd_name, f"torrent_engine.cli.commands.{cmd_name}")
+        module = importlib.import_module(place)
         command: click.Command = module.command
         return command
 
@@ -65,10 +84,11 @@ class LazyGroup(click.Group):
             formatter.write_dl(list(COMMANDS.items()))
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the exit codes as they stand, one a line."""
+        """Write the exit codes, one per line."""
         del ctx
-        formatter.write_paragraph()
-        formatter.write(exit_codes.epilog() + "\n")
+        rows = [(f"{code.value:>3}", text) for code, text in exit_codes.MEANINGS.items()]
+        with formatter.section("Exit codes"):
+            formatter.write_dl(rows)
 
     def main(  # type: ignore[override]  # click: NoReturn or Any, by standalone_mode
         self,
@@ -78,11 +98,11 @@ class LazyGroup(click.Group):
         standalone_mode: bool = True,  # noqa: FBT001, FBT002 - click's signature
         **extra: Any,  # noqa: ANN401
     ) -> int:
-        """Run the program; in standalone mode end the process with the exit code."""
+        """Run the program; in standalone mode exit with its code."""
         arguments = list(sys.argv[1:] if args is None else args)
         del prog_name  # the name is the same however the program is started
-        settings = extra.setdefault("obj", Settings())
-        code = _ended_by(settings, lambda: self._run(complete_var, arguments, extra))
+        settings = extra.setdefault("obj", ProcessSettings())
+        code = _exit_code_after(settings, lambda: self._run(complete_var, arguments, extra))
         if standalone_mode:
             sys.exit(int(code))
         return int(code)
@@ -93,8 +113,8 @@ class LazyGroup(click.Group):
         self._main_shell_completion(extra, PROGRAM, complete_var)
         with self.make_context(PROGRAM, arguments, **extra) as context:
             code = self.invoke(context)
-        if "torrent_engine.cli.render" in sys.modules:
-            sys.modules["torrent_engine.cli.render"].flush_output()
+        if "torrent_engine.cli.output.render" in sys.modules:
+            sys.modules["torrent_engine.cli.output.render"].flush_output()
         return ExitCode(code or ExitCode.OK)
 
 
@@ -120,9 +140,9 @@ def main() -> NoReturn:
 
 
 def _fill_standard_descriptors() -> None:
-    """Put the null device where stdin, stdout or stderr is closed.
+    """Open the null device in place of a closed stdin, stdout or stderr.
 
-    Otherwise the next socket or file gets its number, and what is printed goes there.
+    Otherwise the next socket or file would get its descriptor, and receive what is printed.
     """
     for descriptor in range(3):
         try:
@@ -131,8 +151,8 @@ def _fill_standard_descriptors() -> None:
             os.open(os.devnull, os.O_RDWR)  # takes the lowest free number: this one
 
 
-def _ended_by(settings: Settings, run: Any) -> ExitCode:  # noqa: ANN401
-    """Run, and turn whatever ends it into a line on stderr and an exit code."""
+def _exit_code_after(settings: ProcessSettings, run: Any) -> ExitCode:  # noqa: ANN401
+    """Call ``run``; map any exception to a line on stderr and an exit code."""
     try:
         code: ExitCode = run()
     except click.exceptions.Exit as ended:
@@ -148,24 +168,24 @@ def _ended_by(settings: Settings, run: Any) -> ExitCode:  # noqa: ANN401
     return code
 
 
-def _failed(error: Exception, settings: Settings) -> ExitCode:
+def _failed(error: Exception, settings: ProcessSettings) -> ExitCode:
     if settings.debug:
-        from torrent_engine.cli.render import print_traceback
+        from torrent_engine.cli.output.render import print_traceback
 
         print_traceback(error)
     return _fail(exit_codes.message_of(error), exit_codes.exit_code_of(error))
 
 
 def _fail(message: str, code: ExitCode) -> ExitCode:
-    from torrent_engine.cli.render import print_error
+    from torrent_engine.cli.output.render import print_error
 
     print_error(message)
     return code
 
 
 def _usage_line(error: click.ClickException) -> str:
-    """Return click's sentence as one line, with the command to ask for help."""
-    text = " ".join(error.format_message().split()).rstrip(".")
+    """Return click's message as one line, with the command that prints help."""
+    text = re.sub(r"\s*\n\s*", " ", error.format_message()).rstrip(".")
     text = text[:1].lower() + text[1:]
     context = error.ctx if isinstance(error, click.UsageError) else None
     path = context.command_path if context is not None else PROGRAM
@@ -177,18 +197,12 @@ def _known(code: int) -> ExitCode:
 
 
 def _output_is_closed() -> ExitCode:
-    """End quietly when the reader of our output has gone, as ``head`` does."""
+    """Return the code for a closed output pipe (``| head``), without further output."""
     null = os.open(os.devnull, os.O_WRONLY)
-    for stream in (sys.stdout, sys.stderr):  # what is buffered is flushed once more at the end
+    for stream in (sys.stdout, sys.stderr):  # buffered output is flushed again at exit
         with suppress(OSError, ValueError, AttributeError):
             stream.flush()
             continue
         with suppress(OSError, ValueError, AttributeError):
             os.dup2(null, stream.fileno())
     return ExitCode.OUTPUT_CLOSED
-
-
-def end_at_once(code: ExitCode) -> NoReturn:
-    """End the process without asking anybody: the second Ctrl-C."""
-    signal.set_wakeup_fd(-1)
-    os._exit(int(code))

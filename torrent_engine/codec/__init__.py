@@ -1,1 +1,1 @@
-"""Encodings and the arithmetic of a torrent: bytes to facts, no I/O."""
+"""Encodings, and the arithmetic of pieces and files, without I/O."""

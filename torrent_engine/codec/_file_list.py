@@ -1,8 +1,8 @@
 """The files of a torrent: names cleaned, lengths range-checked, attributes read.
 
 A torrent may have hundreds of thousands of files, so they are kept in columns and a
-:class:`FileEntry` is made only where somebody asks for one.
-Source: BEP 3, BEP 47; RELIABILITY rows A2, A5 to A7, A10.
+:class:`FileEntry` is created on access.
+Source: BEP 3, BEP 47; fault model, rows A2, A5 to A7, A10.
 """
 
 import re
@@ -15,14 +15,14 @@ from typing import Final, overload
 from weakref import WeakValueDictionary
 
 from torrent_engine.base.errors import BencodeError, MetainfoError
-from torrent_engine.codec._fields import Mapping, required_bytes, required_int
+from torrent_engine.codec._fields import BencodeDict, required_bytes, required_int
 from torrent_engine.codec.bencode import Cursor, read_value
 from torrent_engine.codec.geometry import FileLayout
 from torrent_engine.codec.paths import (
     MAX_DEPTH,
     MAX_PATH_BYTES,
     NAMELESS,
-    Path,
+    PathParts,
     clean_element,
     clean_path,
     resolve_collisions,
@@ -35,8 +35,9 @@ _EXECUTABLE: Final = 2
 _HIDDEN: Final = 4
 _LINK: Final = 8
 _UNSTORED: Final = _PAD | _LINK
+_BITCOMET_PAD: Final = b"_____padding_file_"  # prefix of BitComet's pad files
 _ATTRIBUTES: Final = ((b"p", _PAD), (b"x", _EXECUTABLE), (b"h", _HIDDEN), (b"l", _LINK))
-_ENTRY_TOKENS: Final = 6  # dictionary, two keys, length, list, name; folders come on top
+_ENTRY_TOKENS: Final = 6  # dictionary, two keys, length, list, name; plus folders
 _HEAD: Final = re.compile(rb"d6:lengthi(0|[1-9][0-9]{0,17})e4:pathl").match
 _LENGTH: Final = re.compile(rb"(0|[1-9][0-9]{0,7}):").match
 
@@ -48,7 +49,7 @@ class FileEntry:
     """One file of a torrent."""
 
     path: tuple[str, ...]
-    """Cleaned, relative to the save path; of several files all begin with the torrent's name."""
+    """Cleaned, relative to the save path; multi-file paths begin with the torrent's name."""
     raw_path: tuple[bytes, ...]
     """The same as the metainfo has it."""
     length_bytes: int
@@ -68,13 +69,13 @@ class FileTable:
     def __init__(self) -> None:
         self.lengths = array("q")
         self.flags = bytearray()
-        self.targets: dict[int, Path] = {}
+        self.targets: dict[int, PathParts] = {}
         """Where symbolic links point to."""
-        self.others: dict[int, Path] = {}
-        """Files that have another path than the columns say, as two had the same."""
-        self._folders: list[tuple[Path, RawPath]] = []
+        self.others: dict[int, PathParts] = {}
+        """Paths of files that were renamed because of a collision."""
+        self._folders: list[tuple[PathParts, RawPath]] = []
         self._folder_chars = array("L")
-        self._folder_ids: dict[RawPath | Path, int] = {}
+        self._folder_ids: dict[RawPath | PathParts, int] = {}
         self._folder_of = array("L")
         self._names = bytearray()  # UTF-8, one behind the other
         self._name_ends = array("Q")
@@ -86,13 +87,13 @@ class FileTable:
         return len(self.lengths)
 
     def append(self, length: int, raw_path: RawPath, flags: int = 0) -> None:
-        """Take one file; MetainfoError for a length or path that cannot be."""
+        """Add one file; raise MetainfoError for an invalid length or path."""
         self.append_in(self.folder_id(raw_path[:-1]), length, raw_path[:-1], raw_path[-1], flags)
 
     def append_in(
         self, folder_id: int, length: int, raw_folder: RawPath, raw: bytes, flags: int = 0
     ) -> None:
-        """Take one file of a folder that :meth:`folder_id` gave a number; as :meth:`append`."""
+        """Add one file of a folder, numbered by :meth:`folder_id`; raise as :meth:`append`."""
         if not 0 <= length <= MAX_TOTAL_BYTES:
             raise MetainfoError(f"a file has a length of {length} bytes")
         name = clean_element(raw)
@@ -119,14 +120,14 @@ class FileTable:
             raise MetainfoError(message)
         return self._new_folder(raw, tuple(filter(None, map(clean_element, raw))), raw)
 
-    def _new_folder(self, key: RawPath | Path, cleaned: Path, raw: RawPath) -> int:
+    def _new_folder(self, key: RawPath | PathParts, cleaned: PathParts, raw: RawPath) -> int:
         number = self._folder_ids.setdefault(key, len(self._folders))
         if number == len(self._folders):
             self._folders.append((cleaned, raw))
             self._folder_chars.append(sum(map(len, cleaned)))
         return number
 
-    def path(self, index: int) -> Path:
+    def path(self, index: int) -> PathParts:
         """Return the cleaned path of a file."""
         if index in self.others:
             return self.others[index]
@@ -145,8 +146,25 @@ class FileTable:
         name = self._raw_names.get(index, bytes(self._names[start : self._name_ends[index]]))
         return (*self._folders[self._folder_of[index]][1], name)
 
+    def cleaned(self) -> Iterator[int]:
+        """Iterate over the files whose path is not what the metainfo has."""
+        altered = {
+            number
+            for number, (cleaned, raw) in enumerate(self._folders)
+            if raw != tuple(name.encode() for name in cleaned)
+        }
+        if altered or self._raw_names or self._raw_paths or self.others:
+            for index, folder in enumerate(self._folder_of):
+                is_other = index in self._raw_names or index in self._raw_paths
+                if folder in altered or is_other or self._is_renamed(index):
+                    yield index
+
+    def _is_renamed(self, index: int) -> bool:
+        other = self.others.get(index)
+        return other is not None and tuple(map(str.encode, other)) != self.raw_path(index)
+
     def resolve_collisions(self) -> None:
-        """Rename files that stand in each other's way; pad files are never stored and may.
+        """Rename files whose paths collide; pad files are not stored and may.
 
         Raises MetainfoError if there are too many of them.
         """
@@ -162,7 +180,7 @@ class FileTable:
                 self.others[index] = after
 
     def _may_collide(self, stored: Sequence[int]) -> bool:
-        """Return whether two files, or a file and a folder, may have one path.
+        """Return whether two files, or a file and a folder, may share a path.
 
         By hashes alone: the paths of all folders at all depths would take far more room.
         """
@@ -174,7 +192,7 @@ class FileTable:
         return any(not found.isdisjoint(_chain(folder)) for folder, _ in self._folders)
 
     def __eq__(self, other: object) -> bool:
-        """Compare what the files are called and are."""
+        """Compare paths, lengths and attributes."""
         if not isinstance(other, FileTable):
             return NotImplemented
         mine, its = self._columns(), other._columns()
@@ -189,24 +207,24 @@ class FileTable:
     __hash__ = None  # type: ignore[assignment]  # mutable while it is filled
 
 
-def _chain(folder: Path) -> Iterator[int]:
+def _chain(folder: PathParts) -> Iterator[int]:
     """Iterate over a hash of each folder on the way to this one, itself included."""
     return islice(accumulate(folder, lambda above, name: hash((above, name)), initial=0), 1, None)
 
 
-def _chained(folder: Path) -> int:
+def _chained(folder: PathParts) -> int:
     return reduce(lambda above, name: hash((above, name)), folder, 0)
 
 
 class FileList(Sequence[FileEntry]):
     """The files of a torrent in the order of the payload; each entry is made when asked for.
 
-    As long as an entry is alive it is the one that is returned: ``is`` compares two of them.
+    Entries are cached while in use, so that ``is`` compares them.
     """
 
     __slots__ = ("_entries", "_raw_root", "_root", "_table", "layout")
 
-    def __init__(self, table: FileTable, root: Path, raw_root: RawPath) -> None:
+    def __init__(self, table: FileTable, root: PathParts, raw_root: RawPath) -> None:
         self._table = table
         self._root = root
         self._raw_root = raw_root
@@ -240,7 +258,7 @@ class FileList(Sequence[FileEntry]):
         flags, target = table.flags[index], table.targets.get(index)
         return FileEntry(
             self.path(index),
-            (*self._raw_root, *table.raw_path(index)),
+            self.raw_path(index),
             table.lengths[index],
             self.layout.offsets[index],
             is_pad=bool(flags & _PAD),
@@ -249,20 +267,30 @@ class FileList(Sequence[FileEntry]):
             symlink_target=None if target is None else (*self._root, *target),
         )
 
-    def path(self, index: int) -> Path:
+    def path(self, index: int) -> PathParts:
         """Return the cleaned path of one file, as :attr:`FileEntry.path`."""
         return (*self._root, *self._table.path(index))
 
-    def paths(self) -> Iterator[Path]:
+    def paths(self) -> Iterator[PathParts]:
         """Iterate over the cleaned paths; costs far less than the entries."""
         return map(self.path, range(len(self)))
+
+    def raw_path(self, index: int) -> RawPath:
+        """Return the path of one file as the metainfo has it, as :attr:`FileEntry.raw_path`."""
+        return (*self._raw_root, *self._table.raw_path(index))
+
+    def cleaned(self) -> Iterator[int]:
+        """Iterate over the files whose path is not what the metainfo has; usually none."""
+        if self._raw_root != tuple(name.encode() for name in self._root):
+            return iter(range(len(self)))
+        return self._table.cleaned()
 
     def is_stored(self, index: int) -> bool:
         """Return whether a file has bytes on the disk: pads and symbolic links have none."""
         return not self._table.flags[index] & _UNSTORED
 
     def unstored(self) -> Iterator[int]:
-        """Iterate over the files that :meth:`is_stored` says no of."""
+        """Iterate over the files for which :meth:`is_stored` is False."""
         flags = self._table.flags
         if not flags.strip(b"\0\2\4\6"):
             return iter(())
@@ -285,7 +313,7 @@ class FileList(Sequence[FileEntry]):
         return NotImplemented
 
     def __hash__(self) -> int:
-        """Hash as :meth:`__eq__` compares."""
+        """Return a hash that agrees with :meth:`__eq__`."""
         return hash((len(self), self._root, self.layout.total_bytes))
 
     def __repr__(self) -> str:
@@ -296,8 +324,8 @@ class FileList(Sequence[FileEntry]):
 def read_file_list(cursor: Cursor) -> tuple[object, Cursor]:
     """Decode the value of "files" entry by entry, as a reader of bencode.
 
-    Raises BencodeError, and MetainfoError for an entry that is no file. What is no list is
-    decoded as it is, for :func:`parse_files` to refuse.
+    Raises BencodeError, and MetainfoError for an invalid entry. A value that is no list is
+    decoded unchanged and refused by :func:`parse_files`.
     """
     data, position, depth, budget = cursor
     if not data.startswith(b"l", position):
@@ -315,10 +343,10 @@ def read_file_list(cursor: Cursor) -> tuple[object, Cursor]:
 
 
 class _UsualEntries:
-    """Reads entries that have a length and a path and nothing else, as nearly all are.
+    """A fast reader of entries with only a length and a path.
 
-    Most files lie in the folder of the one before: then only the name is looked at. Without this
-    shortcut a list of 300,000 files takes three times as long.
+    Most files are in the folder of the previous one; then only the name is decoded. Without it a
+    list of 300,000 files takes three times as long.
     """
 
     def __init__(self, table: FileTable) -> None:
@@ -329,7 +357,7 @@ class _UsualEntries:
         self._folder_id = table.folder_id(())
 
     def read(self, at: Cursor) -> Cursor | None:
-        """Read the entry at a cursor; None if it is no usual one."""
+        """Read the entry at a cursor; return None if it has another form."""
         data, position, depth, budget = at
         head = _HEAD(data, position)
         if head is None or depth < 2:
@@ -343,7 +371,8 @@ class _UsualEntries:
         left = budget - _ENTRY_TOKENS - len(self._folder_path)
         if name is None or left < 0:
             return None
-        self._table.append_in(self._folder_id, int(head[1]), self._folder_path, name[0])
+        flags = _PAD if name[0].startswith(_BITCOMET_PAD) else 0
+        self._table.append_in(self._folder_id, int(head[1]), self._folder_path, name[0], flags)
         return Cursor(data, name[1], depth, left)
 
     def _enter_folder(self, data: bytes, start: int) -> tuple[bytes, int] | None:
@@ -376,34 +405,43 @@ def _read_any(at: Cursor, table: FileTable) -> Cursor:
     item, behind = read_value(at)
     if not isinstance(item, dict):
         raise MetainfoError("an entry of the file list is no dictionary")
-    _append_item(table, item, _raw_path(item))
+    flags = _flags(item)
+    raw_path = _raw_path(item) or _pad_path(item, flags)
+    if raw_path[-1].startswith(_BITCOMET_PAD):
+        flags |= _PAD
+    _append_item(table, item, raw_path, flags)
     return behind
 
 
-def _append_item(table: FileTable, item: Mapping, raw_path: RawPath) -> None:
+def _flags(item: BencodeDict) -> int:
     attributes = item.get(b"attr")
-    flags = 0
-    if isinstance(attributes, bytes):
-        flags = sum(flag for letter, flag in _ATTRIBUTES if letter in attributes)
-    if flags & _LINK:
-        table.targets[len(table)] = _symlink_target(item)
+    if not isinstance(attributes, bytes):
+        return 0
+    return sum(flag for letter, flag in _ATTRIBUTES if letter in attributes)
+
+
+def _append_item(table: FileTable, item: BencodeDict, raw_path: RawPath, flags: int) -> None:
+    if not flags & _LINK:
+        table.append(required_int(item, b"length", "a file"), raw_path, flags)
+    elif target := _symlink_target(item):
+        table.targets[len(table)] = target
         table.append(0, raw_path, flags)
     else:
-        table.append(required_int(item, b"length", "a file"), raw_path, flags)
+        table.append(0, raw_path, flags & ~_LINK)  # a link without a valid target is an empty file
 
 
-def parse_files(info: Mapping, files: object, fallback_name: str) -> FileList:
-    """Return the files of an info dictionary, in the order of the payload.
+def parse_files(info: BencodeDict, files: object, fallback_name: str) -> FileList:
+    """Return the files of an info dictionary, in payload order.
 
-    ``files`` is what :func:`read_file_list` made of its "files"; None if there are none. A name
-    of which cleaning leaves nothing becomes ``fallback_name``.
-    Raises MetainfoError for a rule broken, or a total of 0 or above 2^63 - 1 bytes.
+    ``files`` is the result of :func:`read_file_list`, or None. A name of which cleaning leaves
+    nothing becomes ``fallback_name``. Raises MetainfoError for an invalid entry, or a total of 0 or
+    above 2^63 - 1 bytes.
     """
     raw_name = _name(info)
     root = clean_path([raw_name])
-    if root == (NAMELESS,):
+    if root == (NAMELESS,) and raw_name != NAMELESS.encode():
         root = (fallback_name,)
-    if files is None:
+    if not isinstance(files, FileTable) and (files is None or b"length" in info):
         return FileList(_checked(_single(info, raw_name, root)), (), ())
     if not isinstance(files, FileTable) or not len(files):
         raise MetainfoError('"files" is empty or no list')
@@ -418,35 +456,41 @@ def _checked(table: FileTable) -> FileTable:
     return table
 
 
-def _single(info: Mapping, raw_name: bytes, root: Path) -> FileTable:
+def _single(info: BencodeDict, raw_name: bytes, root: PathParts) -> FileTable:
     """Return the one file of a torrent: its path is the torrent's name."""
     table = FileTable()
-    _append_item(table, info, (raw_name,))
+    _append_item(table, info, (raw_name,), _flags(info))
     table.others[0] = root
     return table
 
 
-def _name(info: Mapping) -> bytes:
+def _name(info: BencodeDict) -> bytes:
     utf8 = info.get(b"name.utf-8")
     return utf8 if isinstance(utf8, bytes) else required_bytes(info, b"name", "the torrent")
 
 
-def _raw_path(item: Mapping) -> RawPath:
-    path = item.get(b"path.utf-8")
-    if path is None:
-        path = item.get(b"path")
-    if not isinstance(path, list) or not path:
-        raise MetainfoError("a file has no path")
-    elements = tuple(element for element in path if isinstance(element, bytes))
-    if len(elements) != len(path):
+def _raw_path(item: BencodeDict) -> RawPath | None:
+    """Return the path of a file, its ``.utf-8`` twin first; None if there is none at all."""
+    found = [path for key in (b"path.utf-8", b"path") if (path := item.get(key)) is not None]
+    for path in found:
+        if isinstance(path, list) and path:
+            elements = tuple(element for element in path if isinstance(element, bytes))
+            if len(elements) == len(path):
+                return elements
+    if any(isinstance(path, list) and path for path in found):
         raise MetainfoError("a path has an element that is no string")
-    return elements
+    return None
 
 
-def _symlink_target(item: Mapping) -> Path:
+def _pad_path(item: BencodeDict, flags: int) -> RawPath:
+    """Return a path for a pad file, which needs none of its own (BEP 47)."""
+    if not flags & _PAD:
+        raise MetainfoError("a file has no path")
+    return b".pad", b"%d" % required_int(item, b"length", "a pad file")
+
+
+def _symlink_target(item: BencodeDict) -> PathParts | None:
     target = item.get(b"symlink path")
     elements = target if isinstance(target, list) else []
     raw = [element for element in elements if isinstance(element, bytes)]
-    if not raw or len(raw) != len(elements):
-        raise MetainfoError("a symbolic link has no target")
-    return clean_path(raw)
+    return clean_path(raw) if raw and len(raw) == len(elements) else None

@@ -1,6 +1,6 @@
-"""Owns where a torrent says its payload can be had: trackers in tiers, web seeds, DHT nodes.
+"""The trackers, web seeds and DHT nodes of a torrent.
 
-What is malformed here is left out; a torrent is not worse for one bad URL.
+Malformed entries are skipped.
 Source: BEP 3, BEP 5 (nodes), BEP 12 (tiers), BEP 17 (httpseeds), BEP 19 (url-list).
 """
 
@@ -8,20 +8,19 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from torrent_engine.base.ids import PeerAddress
-from torrent_engine.codec._fields import Mapping, strings
+from torrent_engine.codec._fields import BencodeDict, strings
 from torrent_engine.codec.bencode import BencodeValue
+from torrent_engine.codec.urls import TRACKER_PREFIXES, WEB_PREFIXES, url_text
 
 MAX_URLS: Final = 1_000  # ours: of one kind in one torrent
 MAX_URL_BYTES: Final = 4_096
 MAX_NODES: Final = 1_000
 MAX_HOST_BYTES: Final = 255
-_TRACKER_SCHEMES: Final = ("http://", "https://", "udp://")  # what we can announce to
-_WEB_SCHEMES: Final = ("http://", "https://")
 
 Tiers = tuple[tuple[str, ...], ...]
 
 
-def parse_tiers(torrent: Mapping) -> Tiers:
+def parse_tiers(torrent: BencodeDict) -> Tiers:
     """Return the trackers of a .torrent; "announce" only counts without an "announce-list"."""
     listed = torrent.get(b"announce-list")
     groups = [list(strings(group)) for group in listed] if isinstance(listed, list) else []
@@ -29,11 +28,11 @@ def parse_tiers(torrent: Mapping) -> Tiers:
 
 
 def clean_tiers(groups: Iterable[Iterable[bytes]]) -> Tiers:
-    """Return the usable trackers of each group, every one once; empty groups vanish."""
+    """Return the valid trackers of each group, without duplicates and empty groups."""
     seen: set[str] = set()
     tiers: list[tuple[str, ...]] = []
     for group in groups:
-        fresh = [url for url in _urls(group, _TRACKER_SCHEMES) if url not in seen]
+        fresh = [url for url in _urls(group, TRACKER_PREFIXES) if url not in seen]
         tier = tuple(dict.fromkeys(fresh[: MAX_URLS - len(seen)]))
         seen.update(tier)
         if tier:
@@ -42,8 +41,8 @@ def clean_tiers(groups: Iterable[Iterable[bytes]]) -> Tiers:
 
 
 def parse_web_urls(value: BencodeValue | None) -> tuple[str, ...]:
-    """Return the HTTP(S) URLs of a string or a list of strings, every one once."""
-    return tuple(dict.fromkeys(_urls(strings(value), _WEB_SCHEMES)))[:MAX_URLS]
+    """Return the HTTP(S) URLs of a string or a list of strings, without duplicates."""
+    return tuple(dict.fromkeys(_urls(strings(value), WEB_PREFIXES)))[:MAX_URLS]
 
 
 def parse_nodes(value: BencodeValue | None) -> tuple[PeerAddress, ...]:
@@ -54,7 +53,7 @@ def parse_nodes(value: BencodeValue | None) -> tuple[PeerAddress, ...]:
 
 def _urls(values: Iterable[bytes], schemes: tuple[str, ...]) -> Iterator[str]:
     for value in values:
-        text = value.decode("utf-8", "replace").strip() if len(value) <= MAX_URL_BYTES else ""
+        text = url_text(value.strip()) if len(value) <= MAX_URL_BYTES else ""
         if text.isprintable() and text.lower().startswith(schemes):
             yield text
 

@@ -1,6 +1,6 @@
-"""Owns bencoding: a strict, iterative decoder with limits, and the canonical encoder.
+"""Bencoding: a strict, iterative decoder with limits, and the canonical encoder.
 
-Source: BEP 3; limits from RELIABILITY rows A1 to A4.
+Source: BEP 3; limits: fault model, rows A1 to A4.
 """
 
 import re
@@ -15,14 +15,17 @@ Encodable: TypeAlias = (
     int
     | str
     | bytes
+    | bytearray
+    | memoryview
     | Sequence["Encodable"]
     | Mapping[str, "Encodable"]
     | Mapping[bytes, "Encodable"]
 )
-Span: TypeAlias = tuple[int, int]
+ByteSpan: TypeAlias = tuple[int, int]
 _Append: TypeAlias = Callable[[BencodeValue], None]
 
 MAX_INTEGER_DIGITS: Final = 19  # int64; also far below where int() gets slow
+MAX_ENCODE_DEPTH: Final = 1_000_000  # ours
 MAX_LENGTH_DIGITS: Final = 10
 _INT64_MIN: Final = -(2**63)
 _INT64_MAX: Final = 2**63 - 1
@@ -46,10 +49,10 @@ def decode(
     limits: BencodeLimits = FILE_BENCODE_LIMITS,
     canonical: bool = False,
 ) -> BencodeValue:
-    """Decode one value that fills ``data`` to its last byte.
+    """Decode the value that ``data`` consists of.
 
-    Dictionary keys may stand in any order unless ``canonical``, but never twice.
-    Raises BencodeError for anything else than bencoding within ``limits``.
+    Dictionary keys may be in any order unless ``canonical``; duplicates are errors.
+    Raises BencodeError for malformed data, or data beyond ``limits``.
     """
     raw = _checked_bytes(data, limits)
     value, end, _ = _parse(raw, 0, limits.max_depth, limits.max_tokens, canonical=canonical)
@@ -64,9 +67,9 @@ def decode_prefix(
     limits: BencodeLimits = FILE_BENCODE_LIMITS,
     canonical: bool = False,
 ) -> tuple[BencodeValue, int]:
-    """Decode the value at the start of ``data``; also return where it ended.
+    """Decode the value at the start of ``data``; also return where it ends.
 
-    What follows is not looked at. Raises BencodeError as :func:`decode` does.
+    Trailing data is ignored. Raises BencodeError as :func:`decode`.
     """
     raw = _checked_bytes(data, limits)
     value, end, _ = _parse(raw, 0, limits.max_depth, limits.max_tokens, canonical=canonical)
@@ -78,9 +81,9 @@ def decode_with_spans(
     *,
     limits: BencodeLimits = FILE_BENCODE_LIMITS,
     canonical: bool = False,
-    readers: "Readers | None" = None,
-) -> tuple[dict[bytes, BencodeValue], dict[bytes, Span]]:
-    """Decode a dictionary that fills ``data``; also return where each of its values stands.
+    readers: "ValueReaders | None" = None,
+) -> tuple[dict[bytes, BencodeValue], dict[bytes, ByteSpan]]:
+    """Decode the dictionary that ``data`` consists of; also return the spans of its values.
 
     A span is ``(start, end)`` in bytes, so that ``data[start:end]`` is the value as received.
     ``readers`` decode the values of some keys in place of the usual decoder.
@@ -95,19 +98,19 @@ def decode_with_spans(
 
 
 class Cursor(NamedTuple):
-    """A place in bencoded data, and what may still be read from there."""
+    """A position in bencoded data, with the remaining limits."""
 
     data: bytes
     position: int
     depth: int
-    """Containers that may still be opened inside each other."""
+    """Remaining nesting depth."""
     budget: int
-    """Tokens that may still be read."""
+    """Remaining tokens."""
 
 
 Reader: TypeAlias = Callable[[Cursor], tuple[Any, Cursor]]
-"""Decodes the value at a cursor; returns it, and the cursor behind it at the same depth."""
-Readers: TypeAlias = Mapping[bytes, Reader]
+"""Decodes the value at a cursor; returns it, and the cursor after it at the same depth."""
+ValueReaders: TypeAlias = Mapping[bytes, Reader]
 
 
 def read_value(cursor: Cursor) -> tuple[BencodeValue, Cursor]:
@@ -118,9 +121,9 @@ def read_value(cursor: Cursor) -> tuple[BencodeValue, Cursor]:
 
 
 def skip_value(cursor: Cursor) -> tuple[None, Cursor]:
-    """Pass over the value at a cursor without keeping anything of it, as a :data:`Reader`.
+    """Skip the value at a cursor, as a :data:`Reader`.
 
-    Only what is needed to find its end is checked. Raises BencodeError as :func:`decode` does.
+    Only its extent is validated. Raises BencodeError as :func:`decode`.
     """
     data, position, depth, budget = cursor
     opened = 0
@@ -142,9 +145,9 @@ def skip_value(cursor: Cursor) -> tuple[None, Cursor]:
 
 
 def read_dictionary(
-    cursor: Cursor, readers: Readers, *, canonical: bool = False
-) -> tuple[dict[bytes, Any], dict[bytes, Span], Cursor]:
-    """Decode the dictionary at a cursor; return it, the spans of its values and what is behind.
+    cursor: Cursor, readers: ValueReaders, *, canonical: bool = False
+) -> tuple[dict[bytes, Any], dict[bytes, ByteSpan], Cursor]:
+    """Decode the dictionary at a cursor; return it, its spans, and the cursor after it.
 
     Values whose keys have a reader are what that returns. Raises BencodeError as :func:`decode`
     does, or if there is no dictionary.
@@ -157,7 +160,7 @@ def read_dictionary(
     if budget < 1:
         raise BencodeError("too many tokens", offset_bytes=position)
     values: dict[bytes, Any] = {}
-    spans: dict[bytes, Span] = {}
+    spans: dict[bytes, ByteSpan] = {}
     position, budget = position + 1, budget - 1
     while raw[position : position + 1] != b"e":
         key, start, budget = _parse(raw, position, 0, budget, canonical=canonical)
@@ -179,33 +182,36 @@ def read_dictionary(
 def encode(value: Encodable) -> bytes:
     """Encode a value canonically: keys sorted as bytes, text as UTF-8.
 
-    Raises TypeError for a type that bencoding does not have, or a key that comes twice.
+    ``bytearray`` and ``memoryview`` are byte strings like ``bytes``; a ``bool`` is refused, because
+    it would be decoded as a number. Raises TypeError for other types and duplicate keys; ValueError
+    for containers nested more than :data:`MAX_ENCODE_DEPTH` deep, such as recursive ones.
     """
     out: list[bytes] = []
     pending: list[object] = [value]
+    depth = 0
     while pending:
         item = pending.pop()
         if item is _CLOSE:
             out.append(b"e")
-        elif isinstance(item, bytes | str):
+            depth -= 1
+        elif isinstance(item, bytes | str | bytearray | memoryview):
             out.append(_encode_string(item))
-        elif isinstance(item, int):
+        elif isinstance(item, int) and not isinstance(item, bool):
             out.append(b"i%de" % item)
-        elif isinstance(item, Mapping):
-            out.append(b"d")
+        elif isinstance(item, Mapping | Sequence):
+            depth += 1
+            if depth > MAX_ENCODE_DEPTH:
+                raise ValueError(f"cannot bencode what is nested more than {MAX_ENCODE_DEPTH} deep")
+            out.append(b"d" if isinstance(item, Mapping) else b"l")
             pending.append(_CLOSE)
-            pending.extend(_reversed_items(item))
-        elif isinstance(item, Sequence):
-            out.append(b"l")
-            pending.append(_CLOSE)
-            pending.extend(reversed(item))
+            pending.extend(_reversed_items(item) if isinstance(item, Mapping) else reversed(item))
         else:
-            raise TypeError(f"cannot bencode a {type(item).__name__}")
+            raise TypeError(f"cannot bencode a {type(item).__name__}: {item!r:.80}")
     return b"".join(out)
 
 
-def _encode_string(text: bytes | str) -> bytes:
-    raw = text.encode() if isinstance(text, str) else text
+def _encode_string(text: bytes | str | bytearray | memoryview) -> bytes:
+    raw = text.encode() if isinstance(text, str) else bytes(text)
     return b"%d:%b" % (len(raw), raw)
 
 
@@ -214,7 +220,7 @@ def _reversed_items(mapping: Mapping[object, object]) -> list[object]:
     raw: dict[bytes, object] = {}
     for key, value in mapping.items():
         if not isinstance(key, bytes | str):
-            raise TypeError(f"cannot bencode a key of type {type(key).__name__}")
+            raise TypeError(f"cannot bencode a key of type {type(key).__name__}: {key!r:.80}")
         raw[key.encode() if isinstance(key, str) else key] = value
     if len(raw) != len(mapping):
         raise TypeError("cannot bencode a key twice")
@@ -240,9 +246,9 @@ def _check_sorted(mapping: dict[bytes, BencodeValue], position: int) -> None:
 def _parse(
     data: bytes, position: int, depth: int, budget: int, *, canonical: bool
 ) -> tuple[BencodeValue, int, int]:
-    """Parse the value at ``position``; return it, where it ended, and the tokens left over.
+    """Parse the value at ``position``; return it, where it ends, and the remaining tokens.
 
-    ``depth`` is how many containers may still be opened inside each other.
+    ``depth`` is the remaining nesting depth.
     """
     opening = data[position : position + 1]
     if opening == b"d" or opening == b"l":

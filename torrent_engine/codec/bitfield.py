@@ -1,7 +1,7 @@
-"""Which pieces somebody has: one bit a piece, and the count of those that are set.
+"""A set of pieces: one bit for each, and their count.
 
-The bytes are those of the wire (the first piece is the highest bit of the first byte); the ints
-given out have piece ``i`` at ``1 << i``. Source: BEP 3.
+The bytes are in wire order (the first piece is the highest bit of the first byte); ints have piece
+``i`` at ``1 << i``. Source: BEP 3.
 """
 
 from collections.abc import Collection, Iterator
@@ -15,7 +15,7 @@ _BITS: Final = tuple(bytes(byte >> (7 - bit) & 1 for bit in range(8)) for byte i
 _FLIPPED: Final = bytes(255 - byte for byte in range(256))
 _DIGITS: Final = b"01".ljust(256)
 MANY_SHIFT: Final = 4
-FEW_PIECES: Final = 8  # ours: so many are put together by shifts, more by bytes
+FEW_PIECES: Final = 8  # ours: up to this many are combined by shifts, more by bytes
 _MASKS: Final = (128, 64, 32, 16, 8, 4, 2, 1)
 
 
@@ -39,24 +39,24 @@ def bits_of(pieces: Collection[int]) -> int:
 
 
 def bits_of_flags(flags: bytes | bytearray) -> int:
-    """Return the same of a byte for each piece, 0 or 1; one pass in C."""
+    """Return such an int from a byte for each piece, 0 or 1."""
     return int(flags[::-1].translate(_DIGITS), 2) if flags else 0
 
 
 class Bitfield:
-    """A set of piece indices below ``piece_count``; the spare bits at the end stay zero."""
+    """A set of piece indices below ``piece_count``; spare bits are zero."""
 
     __slots__ = ("_data", "count", "piece_count")
 
     def __init__(self, piece_count: int) -> None:
         self.piece_count = piece_count
         self.count = 0
-        """How many pieces are set."""
+        """Number of pieces set."""
         self._data = bytearray((piece_count + 7) // 8)
 
     @classmethod
     def from_bytes(cls, data: bytes | bytearray | memoryview, piece_count: int) -> "Bitfield":
-        """Read a bitfield as it came from a peer.
+        """Read a bitfield in wire format.
 
         Raises RemoteProtocolError (BEP 3) if the length is wrong or a spare bit is set.
         """
@@ -70,14 +70,14 @@ class Bitfield:
 
     @classmethod
     def from_int(cls, value: int, piece_count: int) -> "Bitfield":
-        """Make a bitfield of an int whose bit ``1 << i`` is piece ``i``; higher bits are cut."""
+        """Return a bitfield from an int whose bit ``1 << i`` is piece ``i``; drop higher bits."""
         value &= (1 << piece_count) - 1
         data = value.to_bytes((piece_count + 7) // 8, "little").translate(_REVERSED)
         return cls._adopt(bytearray(data), piece_count)
 
     @classmethod
     def full(cls, piece_count: int) -> "Bitfield":
-        """Make a bitfield with every piece set."""
+        """Return a bitfield with every piece set."""
         made = cls(0)
         made.piece_count = piece_count
         made._data = bytearray(b"\xff") * ((piece_count + 7) // 8)
@@ -95,7 +95,7 @@ class Bitfield:
         return made
 
     def become(self, other: "Bitfield") -> None:
-        """Take over which pieces are set from another one of the same length."""
+        """Copy the bits of another bitfield of the same length."""
         self._data[:] = other.to_bytes()
         self.count = other.count
 

@@ -1,4 +1,4 @@
-"""Owns the compact peer lists of trackers, PEX and the DHT: address and port, packed.
+"""Compact peer lists of trackers, PEX and the DHT: packed addresses and ports.
 
 Source: BEP 23 (IPv4), BEP 7 (IPv6).
 """
@@ -55,7 +55,7 @@ def encode_peers(addresses: Iterable[PeerAddress], *, v6: bool) -> bytes:
 
 
 def encode_peer(address: PeerAddress) -> bytes:
-    """Encode one address as 6 or 18 bytes; none if it cannot be told in this form."""
+    """Encode one address as 6 or 18 bytes; b"" if it has no compact form."""
     host, port = address
     if not 0 <= port <= 0xFFFF:
         return b""

@@ -1,4 +1,4 @@
-"""Owns the checksum that peer priorities (BEP 40) and node ids (BEP 42) are made with.
+"""The CRC-32C checksum of peer priorities (BEP 40) and node ids (BEP 42).
 
 Source: CRC-32C (Castagnoli) as RFC 3720 appendix B.4 describes it.
 """

@@ -1,7 +1,7 @@
-"""Owns the arithmetic of pieces, blocks and files; nothing else divides by the piece length.
+"""The arithmetic of pieces, blocks and files; nothing else divides by the piece length.
 
-All methods sit on hot paths and trust their arguments: an index from outside is compared with
-``piece_count`` by whoever took it in. Source: BEP 3.
+All methods are on hot paths and trust their arguments: received indices are checked against
+``piece_count`` when they are parsed. Source: BEP 3.
 """
 
 from array import array
@@ -16,7 +16,7 @@ from torrent_engine.base.ids import BLOCK_BYTES
 
 @dataclass(frozen=True, slots=True)
 class Geometry:
-    """How a payload of ``total_bytes`` is cut into pieces, and those into blocks of 16 KiB."""
+    """The division of a payload of ``total_bytes`` into pieces and blocks of 16 KiB."""
 
     total_bytes: int
     piece_bytes: int
@@ -64,7 +64,7 @@ class Geometry:
         return left
 
     def piece_at(self, offset_bytes: int) -> int:
-        """Return the piece that holds a byte of the payload."""
+        """Return the piece that contains a byte of the payload."""
         return offset_bytes // self.piece_bytes
 
 
@@ -78,7 +78,7 @@ class FileSlice(NamedTuple):
 
 
 class FileLayout:
-    """Where the files of a torrent lie in its payload: one behind the other, without gaps."""
+    """The positions of the files in the payload: contiguous, without gaps."""
 
     __slots__ = ("lengths", "offsets", "total_bytes")
 
@@ -92,13 +92,13 @@ class FileLayout:
         return len(self.lengths)
 
     def __eq__(self, other: object) -> bool:
-        """Compare by the lengths, which say everything."""
+        """Compare the lengths."""
         if not isinstance(other, FileLayout):
             return NotImplemented
         return self.lengths == other.lengths
 
     def __hash__(self) -> int:
-        """Hash as :meth:`__eq__` compares."""
+        """Return a hash that agrees with :meth:`__eq__`."""
         return hash((len(self.lengths), self.total_bytes))
 
     def __repr__(self) -> str:
@@ -124,7 +124,7 @@ class FileLayout:
         return found
 
     def pieces_of(self, file_index: int, geometry: Geometry) -> range:
-        """Return the pieces that hold bytes of one file; none for an empty file."""
+        """Return the pieces that contain bytes of one file; none for an empty file."""
         length = self.lengths[file_index]
         if not length:
             return range(0)
@@ -133,7 +133,7 @@ class FileLayout:
         return range(start // piece_bytes, (start + length - 1) // piece_bytes + 1)
 
     def files_of_piece(self, piece: int, geometry: Geometry) -> range:
-        """Return the files that one piece reaches into; empty files in between are included."""
+        """Return the files that overlap one piece; empty files in between are included."""
         start = piece * geometry.piece_bytes
         end = min(start + geometry.piece_bytes, self.total_bytes)
         return range(bisect_right(self.offsets, start) - 1, bisect_left(self.offsets, end))

@@ -1,7 +1,9 @@
-"""Owns what a .torrent says, checked: a Metainfo that exists is safe to download.
+"""Parsed and validated .torrent files: a Metainfo that exists is safe to download.
 
+What is only badly written is read all the same (``codec/tolerant.py``); the info-hash is always
+over the bytes as received.
 Source: BEP 3, 5, 12, 17, 19, 27, 47; 52 as far as telling v1, hybrid and v2 apart.
-RELIABILITY rows A4 to A7.
+Fault model: rows A4 to A7.
 """
 
 from collections.abc import Iterable
@@ -13,28 +15,37 @@ from typing import Any, Final
 from torrent_engine.base.config import (
     FILE_BENCODE_LIMITS,
     METADATA_BENCODE_LIMITS,
+    STORED_BENCODE_LIMITS,
     BencodeLimits,
 )
-from torrent_engine.base.errors import MetainfoError
+from torrent_engine.base.errors import BencodeError, MetainfoError
 from torrent_engine.base.ids import SHA1_BYTES, InfoHash, PeerAddress
 from torrent_engine.codec._fields import (
-    Mapping,
+    BencodeDict,
     optional_int,
     optional_text,
     required_bytes,
     required_int,
 )
-from torrent_engine.codec._file_list import FileEntry, FileList, parse_files, read_file_list
+from torrent_engine.codec._file_list import (
+    FileEntry,
+    FileList,
+    FileTable,
+    parse_files,
+    read_file_list,
+)
 from torrent_engine.codec._sources import Tiers, parse_nodes, parse_tiers, parse_web_urls
 from torrent_engine.codec.bencode import (
     BencodeValue,
     Cursor,
-    decode_with_spans,
     encode,
     read_dictionary,
     read_value,
 )
 from torrent_engine.codec.geometry import FileLayout, Geometry
+from torrent_engine.codec.metainfo_edit import EDITABLE, edited, write_whole
+from torrent_engine.codec.raw_file import mistaken_for, unpacked
+from torrent_engine.codec.tolerant import INFO, TORRENT, decode_tolerantly
 
 __all__ = [
     "MAX_PIECES",
@@ -45,13 +56,13 @@ __all__ = [
     "Metainfo",
 ]
 
-MIN_PIECE_BYTES: Final = 16 * 1024
-MAX_PIECE_BYTES: Final = 128 * 1024 * 1024
-MAX_PIECES: Final = 0x200000
+MIN_PIECE_BYTES: Final = 1
+MAX_PIECE_BYTES: Final = 512 * 1024 * 1024
+MAX_PIECES: Final = 0x200000  # as libtorrent; what bounds the memory of tiny pieces
 _V2: Final = 2  # "meta version" of BEP 52
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Metainfo:
     """One torrent, as its .torrent file or its metadata describes it."""
 
@@ -80,6 +91,8 @@ class Metainfo:
     created_by: str | None
     creation_time_s: int | None
     """Seconds since 1970."""
+    source_tag: str | None
+    """"source" of the info dictionary: which site it is of, as private trackers have it."""
     is_hybrid: bool
     """There is a v2 part (BEP 52) too, which is not used."""
     is_multi_file: bool
@@ -90,7 +103,7 @@ class Metainfo:
     def read(
         cls, path: str | PathLike[str], *, limits: BencodeLimits = FILE_BENCODE_LIMITS
     ) -> "Metainfo":
-        """Load a .torrent file.
+        """Load a .torrent file, gzipped or not.
 
         Raises OSError, or what :meth:`from_bytes` raises. No more than the limit is read.
         """
@@ -100,18 +113,25 @@ class Metainfo:
 
     @classmethod
     def from_bytes(cls, data: bytes, *, limits: BencodeLimits = FILE_BENCODE_LIMITS) -> "Metainfo":
-        """Load the bytes of a .torrent file.
+        """Load the bytes of a .torrent file, gzipped or not; what stands behind it is left out.
 
         Raises BencodeError if they are no bencoding within ``limits``, and MetainfoError if they
-        say something that cannot be downloaded; for a v2-only torrent it says that.
+        say something that cannot be downloaded: for a v2-only torrent or a web page it says that.
         """
-        data = bytes(data)
-        torrent, spans = decode_with_spans(data, limits=limits, readers={b"info": _read_info})
+        data = unpacked(bytes(data), limits.max_bytes)
+        try:
+            torrent, spans, tail = decode_tolerantly(
+                data, limits=limits, readers={b"info": _read_info}, place=TORRENT
+            )
+        except BencodeError:
+            if what := mistaken_for(data):
+                raise MetainfoError(f"no torrent but {what}") from None
+            raise
         info = torrent.get(b"info")
         if not isinstance(info, dict):
             raise MetainfoError('no torrent: "info" is missing or no dictionary')
         start, end = spans[b"info"]
-        return _build(torrent, info, data[start:end], (data[:start], data[end:]))
+        return _build(torrent, info, data[start:end], (data[:start], data[end:tail]))
 
     @classmethod
     def from_info_bytes(
@@ -122,13 +142,15 @@ class Metainfo:
         Raises as :meth:`from_bytes` does.
         """
         info_bytes = bytes(info_bytes)
-        info, _ = decode_with_spans(
-            info_bytes, limits=METADATA_BENCODE_LIMITS, readers=_INFO_READERS
+        info, _, end = decode_tolerantly(
+            info_bytes, limits=METADATA_BENCODE_LIMITS, readers=_INFO_READERS, place=INFO
         )
+        if end != len(info_bytes):
+            raise BencodeError("trailing bytes", offset_bytes=end)
         return _build({}, info, info_bytes, (b"", b"")).with_sources(tiers, web_seeds)
 
     def with_sources(self, tiers: Tiers, web_seeds: Iterable[str]) -> "Metainfo":
-        """Return the same torrent with these trackers and web seeds, and no others."""
+        """Return the torrent with exactly these trackers and web seeds."""
         checked = parse_tiers({b"announce-list": _encoded(tiers)})
         urls = parse_web_urls([url.encode() for url in web_seeds])
         return replace(
@@ -143,9 +165,36 @@ class Metainfo:
             _around=_wrapping(checked, urls),
         )
 
+    def edited(self, **changes: Any) -> "Metainfo":  # noqa: ANN401 - values of the fields below
+        """Return the same torrent with some of what stands around its info dictionary changed.
+
+        ``trackers`` are URLs, each a tier of its own, or lists of URLs, each a tier; ``web_seeds``
+        and ``http_seeds`` are URLs, ``nodes`` are (host, port) pairs; ``comment``, ``created_by``
+        and ``creation_time_s`` are as the fields. None removes one. The info dictionary, so the
+        info-hash too, and keys that are not known here stay byte for byte. Raises TypeError or
+        ConfigError, naming the field, for a value that cannot be written.
+        """
+        if unknown := changes.keys() - EDITABLE:
+            raise TypeError(
+                f"{', '.join(sorted(unknown))}: not among {', '.join(sorted(EDITABLE))}"
+            )
+        return Metainfo.from_bytes(
+            edited(self, self._around, changes), limits=STORED_BENCODE_LIMITS
+        )
+
+    def write(self, path: str | PathLike[str]) -> None:
+        """Write the .torrent; a file that is there is replaced once this one is whole. OSError."""
+        write_whole(path, self.source)
+
+    def __repr__(self) -> str:
+        """Return name, info-hash and size; no trackers, which may have a passkey in them."""
+        count = len(self.files)
+        size = f"{count} file{'s' * (count != 1)}, {self.total_bytes} bytes"
+        return f"<Metainfo {self.name!r:.100} {self.info_hash.hex()} {size}>"
+
     @property
     def source(self) -> bytes:
-        """The .torrent as read; put together each time."""
+        """The .torrent as read; assembled on each access."""
         before, behind = self._around
         return b"".join((before, self.info_bytes, behind))
 
@@ -160,19 +209,13 @@ class Metainfo:
         return self.geometry.total_bytes
 
     def piece_hash(self, piece: int) -> bytes:
-        """Return the SHA-1 that a piece must have."""
+        """Return the SHA-1 of a piece."""
         start = piece * SHA1_BYTES
         return self.piece_hashes[start : start + SHA1_BYTES]
 
     def to_bytes(self) -> bytes:
-        """Return a .torrent file that says the same, its info dictionary byte for byte."""
+        """Return an equivalent .torrent file, its info dictionary byte for byte."""
         return self.source
-
-    def magnet_link(self) -> str:
-        """Return a magnet link with name, length, trackers and web seeds (BEP 9)."""
-        from torrent_engine.codec.magnet import Magnet  # costs more than the rest of this module
-
-        return str(Magnet.of(self))
 
 
 def _encoded(tiers: Tiers) -> list[BencodeValue]:
@@ -191,7 +234,7 @@ def _read_info(cursor: Cursor) -> tuple[object, Cursor]:
 
 
 def _build(
-    torrent: Mapping, info: dict[bytes, Any], info_bytes: bytes, around: tuple[bytes, bytes]
+    torrent: BencodeDict, info: dict[bytes, Any], info_bytes: bytes, around: tuple[bytes, bytes]
 ) -> Metainfo:
     has_v2 = _has_v2_part(info)
     info_hash = InfoHash(sha1(info_bytes, usedforsecurity=False).digest())
@@ -207,7 +250,7 @@ def _build(
         layout=layout,
         piece_hashes=hashes,
         files=files,
-        is_private=info.get(b"private") == 1,
+        is_private=_is_private(info),
         tiers=parse_tiers(torrent),
         web_seeds=parse_web_urls(torrent.get(b"url-list")),
         http_seeds=parse_web_urls(torrent.get(b"httpseeds")),
@@ -215,24 +258,33 @@ def _build(
         comment=optional_text(torrent, b"comment"),
         created_by=optional_text(torrent, b"created by"),
         creation_time_s=optional_int(torrent, b"creation date"),
+        source_tag=optional_text(info, b"source"),
         is_hybrid=has_v2,
-        is_multi_file=b"files" in info,
+        is_multi_file=isinstance(info.get(b"files"), FileTable),
         _around=around,
     )
 
 
-def _has_v2_part(info: Mapping) -> bool:
-    """Tell a hybrid from a v1 torrent; raise MetainfoError for v2 without v1."""
-    version = info.get(b"meta version", 1)
-    if not isinstance(version, int) or not 1 <= version <= _V2:
-        raise MetainfoError(f"unknown meta version {version!r:.40}")
+def _has_v2_part(info: BencodeDict) -> bool:
+    """Return whether a v1 torrent is a hybrid; raise MetainfoError for v2 without v1."""
+    version = info.get(b"meta version")
+    if not isinstance(version, int) or version < 1:
+        return False  # as programs see it that know of v1 only
+    if version > _V2:
+        raise MetainfoError(f"unknown meta version {version}")
     is_v2 = version == _V2
     if is_v2 and b"pieces" not in info:
         raise MetainfoError("a v2-only torrent (BEP 52): only v1 and hybrid ones can be loaded")
     return is_v2
 
 
-def _piece_bytes(info: Mapping) -> int:
+def _is_private(info: BencodeDict) -> bool:
+    """Return whether "private" is an integer other than 0; other types are ignored."""
+    flag = info.get(b"private")
+    return isinstance(flag, int) and flag != 0
+
+
+def _piece_bytes(info: BencodeDict) -> int:
     piece_bytes = required_int(info, b"piece length", "the torrent")
     if not MIN_PIECE_BYTES <= piece_bytes <= MAX_PIECE_BYTES:
         raise MetainfoError(
@@ -241,7 +293,7 @@ def _piece_bytes(info: Mapping) -> int:
     return piece_bytes
 
 
-def _piece_hashes(info: Mapping) -> bytes:
+def _piece_hashes(info: BencodeDict) -> bytes:
     hashes = required_bytes(info, b"pieces", "the torrent")
     if len(hashes) % SHA1_BYTES:
         raise MetainfoError(f'"pieces" has {len(hashes)} bytes, not a multiple of {SHA1_BYTES}')
@@ -260,7 +312,7 @@ def _checked_geometry(total_bytes: int, piece_bytes: int, hash_count: int) -> Ge
 
 
 def _wrapping(tiers: Tiers, web_seeds: tuple[str, ...]) -> tuple[bytes, bytes]:
-    """Return what makes a .torrent of an info dictionary that stands in between."""
+    """Return the bytes before and after the info dictionary of a minimal .torrent."""
     before, behind = [b"d"], [b"e"]
     if tiers:
         before += [encode("announce"), encode(tiers[0][0])]

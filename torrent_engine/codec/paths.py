@@ -1,7 +1,9 @@
-r"""What a torrent may call its files: every name that leaves here stays below the save path.
+r"""The file names of a torrent: every cleaned name stays below the save path.
 
-An element of a cleaned path is never empty, ``.`` or ``..``, has no separator and no control
-character, and is at most 240 bytes of UTF-8. Source: BEP 3, BEP 47; RELIABILITY rows A6, A9 to A11.
+An element of a cleaned path is never empty, ``.`` or ``..``, has no slash and no control
+character, and is at most 255 bytes of UTF-8.
+
+Source: BEP 3, BEP 47; fault model, rows A6, A9 to A11.
 """
 
 import re
@@ -13,9 +15,9 @@ from unicodedata import normalize
 
 from torrent_engine.base.errors import MetainfoError
 
-Path = tuple[str, ...]
+PathParts = tuple[str, ...]
 
-MAX_ELEMENT_BYTES: Final = 240  # ours: room below the usual 255 for a suffix
+MAX_ELEMENT_BYTES: Final = 255  # NAME_MAX of nearly all file systems
 MAX_PATH_BYTES: Final = 3072  # ours: room below Linux's 4096 for the save path
 MAX_DEPTH: Final = 100
 LONG_ON_WINDOWS: Final = 248  # characters; a folder's limit, a file's is 260 (MAX_PATH)
@@ -23,12 +25,17 @@ MAX_COLLISIONS: Final = 500
 MAX_EXTENSION_BYTES: Final = 16
 NAMELESS: Final = "_"
 
-# Marks that turn or hide text: Arabic letter mark, zero-width, embedding, override, isolate, BOM.
-_INVISIBLE: Final = "\u061c\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff"
-_INVISIBLE_RUN: Final = re.compile(f"[{_INVISIBLE}]+")
-_FORBIDDEN: Final = re.compile(r"[\x00-\x1f\x7f-\x9f/\\\ufffd]")
-_SUSPECT: Final = re.compile(rf"[\x00-\x1f\x7f-\x9f/\\\ufffd{_INVISIBLE}]")
-_FORBIDDEN_ON_WINDOWS: Final = re.compile(r'[<>:"|?*]')
+# Embeddings, overrides and isolates: they show a name in another order than its characters have.
+# Joiners, direction marks and the like are parts of words and emoji, and stay.
+_BIDI: Final = "\u202a-\u202e\u2066-\u2069"
+_BIDI_RUN: Final = re.compile(f"[{_BIDI}]+")
+_FORBIDDEN: Final = re.compile(r"[\x00-\x1f\x7f-\x9f/]")
+_SUSPECT: Final = re.compile(rf"[\x00-\x1f\x7f-\x9f/{_BIDI}]")
+_UNDECODED: Final = re.compile("[\ud800-\udfff]")
+"""Bytes that are no UTF-8, as ``surrogateescape`` has them."""
+_HARMFUL: Final = re.compile(rf"[\x00-\x1f\x7f-\x9f\u2028\u2029{_BIDI}\ud800-\udfff]")
+"""What controls a terminal, ends a line, reorders text, or cannot be written."""
+_FORBIDDEN_ON_WINDOWS: Final = re.compile(r'[<>:"|?*\\]')
 _RESERVED_ON_WINDOWS: Final = re.compile(
     r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9\u00b9\u00b2\u00b3])\s*(\..*)?", re.IGNORECASE
 )
@@ -43,7 +50,7 @@ class NameFolding:
     normal_form: bool = False
     """Those that differ in Unicode composition only (NFC, NFD)."""
 
-    def key(self, path: Path) -> Path:
+    def key(self, path: PathParts) -> PathParts:
         """Return what is the same for all paths that lead to one file."""
         if self == EXACT:
             return path
@@ -62,11 +69,11 @@ EXACT: Final = NameFolding()
 COARSEST: Final = NameFolding(case=True, normal_form=True)
 
 
-def clean_path(elements: Sequence[bytes], *, windows: bool = False) -> Path:
+def clean_path(elements: Sequence[bytes], *, windows: bool = False) -> PathParts:
     """Return a path of a torrent as names that are safe to create below a folder.
 
-    Elements that are empty, ``.`` or ``..`` are dropped; separators, control characters and
-    invalid UTF-8 become ``_``; invisible marks vanish; long names are cut before their extension.
+    Elements that are empty, ``.`` or ``..`` are dropped; slashes, control characters and invalid
+    UTF-8 become ``_``; what reorders text vanishes; long names are cut before their extension.
     If ``windows``, names that Windows reserves or alters are changed as well. A path of which
     nothing is left becomes ``("_",)``.
     Raises MetainfoError for more than 100 elements.
@@ -82,9 +89,12 @@ def clean_path(elements: Sequence[bytes], *, windows: bool = False) -> Path:
 
 def clean_element(raw: bytes, *, windows: bool = False) -> str:
     """Return one name of a path, safe to create; "" if it says nothing."""
-    text = raw.decode("utf-8", "replace")
+    try:
+        text = raw.decode()
+    except UnicodeDecodeError:
+        text = _UNDECODED.sub("_", raw.decode("utf-8", "surrogateescape"))
     if _SUSPECT.search(text):
-        text = _FORBIDDEN.sub("_", _INVISIBLE_RUN.sub("", text))
+        text = _FORBIDDEN.sub("_", _BIDI_RUN.sub("", text))
     if text in (".", ".."):
         return ""
     if len(raw) > MAX_ELEMENT_BYTES:
@@ -92,18 +102,38 @@ def clean_element(raw: bytes, *, windows: bool = False) -> str:
     return _clean_for_windows(text) if windows else text
 
 
+def raw_names(raw: Sequence[bytes]) -> PathParts | None:
+    """Return a path of a torrent as the file system would have it, not cleaned; None if it cannot.
+
+    Only for looking whether it is there: it may have control characters and bytes that are no
+    UTF-8 (as ``os.fsdecode`` has them), but stays below the save path.
+    """
+    kept = [name for name in raw if name not in {b"", b".", b".."}]
+    if not kept or any(b"/" in name or b"\0" in name for name in kept):
+        return None
+    return tuple(name.decode("utf-8", "surrogateescape") for name in kept)
+
+
 def shortened(name: str, limit_bytes: int, suffix: str = "") -> str:
-    """Return ``name`` with ``suffix`` before its extension, in at most ``limit_bytes`` of UTF-8."""
+    """Return ``name`` with ``suffix`` before its extension, in at most ``limit_bytes`` of UTF-8.
+
+    Bytes that are no UTF-8 (``surrogateescape``) stay, unless it has to be cut.
+    """
     stem, dot, extension = name.rpartition(".")
     tail = dot + extension
-    if not stem or len(tail.encode()) > min(MAX_EXTENSION_BYTES, limit_bytes // 2):
+    if not stem or len(_encoded(tail)) > min(MAX_EXTENSION_BYTES, limit_bytes // 2):
         stem, tail = name, ""
     tail = suffix + tail
-    room = limit_bytes - len(tail.encode())
-    return stem.encode()[:room].decode("utf-8", "ignore") + tail
+    room = limit_bytes - len(_encoded(tail))
+    encoded = _encoded(stem)
+    return (stem if len(encoded) <= room else encoded[:room].decode("utf-8", "ignore")) + tail
 
 
-def resolve_collisions(paths: Sequence[Path], folding: NameFolding = EXACT) -> list[Path]:
+def _encoded(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
+
+
+def resolve_collisions(paths: Sequence[PathParts], folding: NameFolding = EXACT) -> list[PathParts]:
     """Return the paths with each file in a place of its own, in the same order.
 
     A file that stands where an earlier file or a folder must go gets a number before its
@@ -118,7 +148,7 @@ def resolve_collisions(paths: Sequence[Path], folding: NameFolding = EXACT) -> l
     return _renumbered(paths, keys, folders, folding)
 
 
-def colliding(paths: Sequence[Path], folding: NameFolding) -> set[int]:
+def colliding(paths: Sequence[PathParts], folding: NameFolding) -> set[int]:
     """Return the numbers of the paths that are in each other's or in a folder's place."""
     keys = [folding.key(path) for path in paths]
     folders, counts = _folders(keys), Counter(keys)
@@ -126,20 +156,25 @@ def colliding(paths: Sequence[Path], folding: NameFolding) -> set[int]:
 
 
 def escape_for_terminal(text: str) -> str:
-    r"""Return ``text`` with all that could steer a terminal or hide itself spelt as ``\x1b``."""
-    if text.isprintable():
-        return text
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape", "surrogatepass").decode()
-        for char in text
-    )
+    r"""Return ``text`` with all that could hurt a terminal or mislead a reader spelt as ``\x1b``.
+
+    That is control characters, line separators, what reorders text, and bytes that are no UTF-8.
+    """
+    return _HARMFUL.sub(_escaped, text)
 
 
-def windows_path(path: Path) -> Path:
+def _escaped(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    if 0xDC80 <= code <= 0xDCFF:
+        return f"\\x{code - 0xDC00:02x}"
+    return match[0].encode("unicode_escape", "surrogatepass").decode()
+
+
+def windows_path(path: PathParts) -> PathParts:
     """Return a cleaned path with the names that Windows can have, the same each time (row A9).
 
-    Reserved names get ``_`` in front, what separates a drive or a stream becomes ``_``, dots and
-    spaces at the end go.
+    Reserved names get ``_`` in front, what separates a folder, a drive or a stream becomes ``_``,
+    dots and spaces at the end go.
     """
     return tuple(map(_clean_for_windows, path))
 
@@ -157,10 +192,12 @@ def _clean_for_windows(text: str) -> str:
     kept = _FORBIDDEN_ON_WINDOWS.sub("_", text).rstrip(". ")
     if text and not kept:
         return NAMELESS
-    return f"_{kept}" if _RESERVED_ON_WINDOWS.fullmatch(kept) else kept
+    if not _RESERVED_ON_WINDOWS.fullmatch(kept):
+        return kept
+    return shortened(f"_{kept}", MAX_ELEMENT_BYTES).rstrip(". ")
 
 
-def _shortened_path(path: Path) -> Path:
+def _shortened_path(path: PathParts) -> PathParts:
     if sum(len(name.encode()) + 1 for name in path) <= MAX_PATH_BYTES:
         return path
     limit_bytes = MAX_PATH_BYTES // len(path) - 1
@@ -169,8 +206,8 @@ def _shortened_path(path: Path) -> Path:
     )
 
 
-def _folders(paths: Iterable[Path]) -> set[Path]:
-    found: set[Path] = set()
+def _folders(paths: Iterable[PathParts]) -> set[PathParts]:
+    found: set[PathParts] = set()
     for path in paths:
         parent = path[:-1]
         while parent and parent not in found:
@@ -180,12 +217,15 @@ def _folders(paths: Iterable[Path]) -> set[Path]:
 
 
 def _renumbered(
-    paths: Sequence[Path], keys: Sequence[Path], folders: set[Path], folding: NameFolding
-) -> list[Path]:
-    """Give a number to every path whose key is a folder's or came before."""
+    paths: Sequence[PathParts],
+    keys: Sequence[PathParts],
+    folders: set[PathParts],
+    folding: NameFolding,
+) -> list[PathParts]:
+    """Add a number to every path whose key is a folder's or came before."""
     reserved = folders.union(keys)
-    taken: set[Path] = set()
-    result: list[Path] = []
+    taken: set[PathParts] = set()
+    result: list[PathParts] = []
     tries = 0
     for path, key in zip(paths, keys, strict=True):
         chosen, chosen_key = path, key

@@ -1,88 +1,89 @@
-"""Owns how one file gets a second place: by a link, by a name, or by a copy that is whole first.
+"""Moving of one file: by a hard link, by renaming, or by a complete copy.
 
-Blocking. Nothing that stands at the new place is ever replaced, and no link is followed. The copy
-keeps holes, mode and time of change; by that time and its length it is known as a copy later.
+Blocking. Existing files are never replaced, and no symbolic link is followed. A copy gets its
+final name when it is complete; it keeps holes, mode and modification time, by which it is
+recognized later.
 """
 
 import errno
 import os
 import stat
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import closing, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
-from torrent_engine.base.errors import StorageError
+from torrent_engine.base.errors import FileExistsStorageError, StorageError
+from torrent_engine.codec.paths import PathParts
 from torrent_engine.disk.positional import read_at, write_at
 from torrent_engine.disk.safe_open import Folder
 
-Parts = tuple[str, ...]
-
 CHUNK_BYTES: Final = 1024 * 1024
-_TIME_GRAIN_NS: Final = 2_000_000_000  # FAT, the coarsest, counts in steps of 2 s
-_NO_LINKS_HERE: Final = frozenset(
+_MTIME_RESOLUTION_NS: Final = 2_000_000_000  # FAT, the coarsest, has a resolution of 2 s
+_NO_HARD_LINKS: Final = frozenset(
     {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EACCES, errno.EINVAL}
 )
-_NO_HOLES_KNOWN: Final = frozenset({errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS})
+_NO_SEEK_DATA: Final = frozenset({errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS})
 
 
 @dataclass(frozen=True, slots=True)
-class Route:
-    """From where to where one file goes."""
+class FileRoute:
+    """Source and target of one file."""
 
     source: Folder
-    old: Parts
+    old: PathParts
     target: Folder
-    new: Parts
-    temporary: Parts
-    """Beside the new place: what a copy is called until it is whole."""
+    new: PathParts
+    temporary: PathParts
+    """The name of an incomplete copy, next to the target."""
 
 
 def is_same(one: os.stat_result, other: os.stat_result) -> bool:
-    """Return whether two names are one file."""
+    """Return whether two names refer to the same file."""
     return (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino)
 
 
 def is_copy(one: os.stat_result, other: os.stat_result) -> bool:
-    """Return whether two files are one, or one is a whole copy of the other."""
+    """Return whether two files are the same, or one is a complete copy of the other."""
     return is_same(one, other) or (
         stat.S_ISREG(one.st_mode)
         and stat.S_ISREG(other.st_mode)
         and one.st_size == other.st_size
-        and abs(one.st_mtime_ns - other.st_mtime_ns) <= _TIME_GRAIN_NS
+        and abs(one.st_mtime_ns - other.st_mtime_ns) <= _MTIME_RESOLUTION_NS
     )
 
 
 def is_second_name(one: os.stat_result, other: os.stat_result) -> bool:
-    """Return whether one of two names may go: the bytes are at the other as well."""
+    """Return whether one of two names can be removed without losing data."""
     return is_copy(one, other) and (not is_same(one, other) or one.st_nlink > 1)
 
 
-def put(route: Route, *, preallocate: bool) -> Iterator[int]:
-    """Let a file stand at its new place; yield how many bytes were copied, bit by bit.
+def put(route: FileRoute, *, preallocate: bool) -> Iterator[int]:
+    """Create the target of a file; yield the number of copied bytes, step by step.
 
-    Its old name stays, but where a file system has no hard links. Raises OSError, and StorageError
-    if the file changes meanwhile.
+    The old name stays, except on file systems without hard links. Raises OSError, and StorageError
+    if the file is changed meanwhile.
     """
-    if _has_moved(route):
+    if _try_move(route):
         return
     yield from _copy(route, preallocate=preallocate)
     give_name(route.target, route.temporary, route.new)
 
 
-def put_back(route: Route) -> None:
-    """Let a file that lost its old name have that again; OSError if that fails."""
+def put_back(route: FileRoute) -> None:
+    """Rename a file back to its source. Raises OSError."""
     _rename_to_free_name(route.target, route.new, route.source, route.old)
 
 
-def _has_moved(route: Route) -> bool:
-    """Try without a copy; False if the new place is on another file system."""
+def _try_move(route: FileRoute) -> bool:
+    """Try to move without a copy; return False if the target is on another file system."""
     try:
         route.source.link(route.old, route.target, route.new)
     except OSError as error:
         if error.errno == errno.EXDEV:
             return False
-        if error.errno not in _NO_LINKS_HERE:
+        if error.errno not in _NO_HARD_LINKS:
             raise
     else:
         return True
@@ -95,26 +96,26 @@ def _has_moved(route: Route) -> bool:
     return True
 
 
-def _rename_to_free_name(source: Folder, old: Parts, target: Folder, new: Parts) -> None:
+def _rename_to_free_name(source: Folder, old: PathParts, target: Folder, new: PathParts) -> None:
     if target.stat(new) is not None:
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target.path))
     source.move(old, target, new)
 
 
-def give_name(folder: Folder, temporary: Parts, new: Parts) -> None:
-    """Give a whole file its name, in the same folder; OSError, EEXIST if something has it."""
+def give_name(folder: Folder, temporary: PathParts, new: PathParts) -> None:
+    """Rename a complete copy, within its folder. Raises OSError; EEXIST if the name is in use."""
     try:
         folder.link(temporary, folder, new)
     except OSError as error:
-        if error.errno not in _NO_LINKS_HERE:
+        if error.errno not in _NO_HARD_LINKS:
             raise
         _rename_to_free_name(folder, temporary, folder, new)
     else:
         folder.unlink(temporary)
 
 
-def _copy(route: Route, *, preallocate: bool) -> Iterator[int]:
-    """Make a copy under the temporary name, durable when this ends."""
+def _copy(route: FileRoute, *, preallocate: bool) -> Iterator[int]:
+    """Create a synced copy under the temporary name."""
     source = route.source.open_file(route.old, os.O_RDONLY)
     try:
         before = os.fstat(source)
@@ -127,7 +128,7 @@ def _copy(route: Route, *, preallocate: bool) -> Iterator[int]:
             after = os.fstat(source)
             if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
                 path = route.source.path.joinpath(*route.old)
-                raise StorageError(path, "was changed while it was copied")
+                raise StorageError(path, "was changed while being copied")
             route.target.set_times(route.temporary, before.st_atime_ns, before.st_mtime_ns)
             os.fsync(target)
         finally:
@@ -144,7 +145,7 @@ def _fill(source: int, target: int, size_bytes: int, *, preallocate: bool) -> It
     else:
         os.ftruncate(target, size_bytes)
     buffer = memoryview(bytearray(CHUNK_BYTES))
-    for start, end in stretches(source, 0, size_bytes):
+    for start, end in data_extents(source, 0, size_bytes):
         for offset in range(start, end, CHUNK_BYTES):
             view = buffer[: min(CHUNK_BYTES, end - offset)]
             got = read_at(source, view, offset)
@@ -152,25 +153,68 @@ def _fill(source: int, target: int, size_bytes: int, *, preallocate: bool) -> It
             yield got
 
 
-def stretches(descriptor: int, start: int, end: int) -> Iterator[tuple[int, int]]:
-    """Yield where each stretch of a range that is no hole begins and ends; OSError."""
+def data_extents(descriptor: int, start: int, end: int) -> Iterator[tuple[int, int]]:
+    """Yield (start, end) of each data extent of a range, without holes. Raises OSError."""
     while start < end:
-        found = _next_stretch(descriptor, start, end)
+        found = _next_extent(descriptor, start, end)
         if found is None or found[0] >= end:
             return
         yield found
         start = found[1]
 
 
-def _next_stretch(descriptor: int, start: int, end: int) -> tuple[int, int] | None:
+def _next_extent(descriptor: int, start: int, end: int) -> tuple[int, int] | None:
     if not hasattr(os, "SEEK_DATA"):
         return start, end
     try:
         first = os.lseek(descriptor, start, os.SEEK_DATA)
         return first, min(os.lseek(descriptor, first, os.SEEK_HOLE), end)
     except OSError as error:
-        if error.errno == errno.ENXIO:  # nothing but a hole
+        if error.errno == errno.ENXIO:  # a hole up to the end
             return None
-        if error.errno in _NO_HOLES_KNOWN:
+        if error.errno in _NO_SEEK_DATA:
             return start, end
+        raise
+
+
+def move_files(files: Mapping[int, PathParts], source: Path, target: Path) -> None:
+    """Move existing files to another folder, and remove emptied folders.
+
+    Raises OSError or StorageError; no file is moved then.
+    """
+    with closing(Folder(source, create=False)) as old, closing(Folder(target, create=True)) as new:
+        routes = [
+            FileRoute(old, parts, new, parts, (*parts[:-1], f".{index}.moving"))
+            for index, parts in files.items()
+            if old.stat(parts) is not None
+        ]
+        _place_all(routes)
+        for route in routes:
+            old.unlink(route.old)
+        folders = {route.old[:depth] for route in routes for depth in range(1, len(route.old))}
+        for parts in sorted(folders, key=len, reverse=True):
+            old.rmdir_if_empty(parts)
+
+
+def _refuse_taken_name(route: FileRoute) -> None:
+    if route.target.stat(route.new) is not None:
+        path = route.target.path.joinpath(*route.new)
+        raise FileExistsStorageError(path, "already exists")
+
+
+def _place_all(routes: list[FileRoute]) -> None:
+    """Create the targets of all files, or of none."""
+    placed: list[FileRoute] = []
+    try:
+        for route in routes:
+            _refuse_taken_name(route)
+            for _ in put(route, preallocate=False):
+                pass
+            placed.append(route)
+    except BaseException:
+        for route in reversed(placed):
+            if route.source.stat(route.old) is None:
+                put_back(route)
+            else:
+                route.target.unlink(route.new)
         raise

@@ -1,8 +1,8 @@
-"""Stamps of files: what one looked like when its pieces were last known to be right.
+"""Stamps of files: size, times and inode when their pieces were last known to be correct.
 
-A stamp is size, modification time, inode and change time. Users can set the modification time back,
-but not the change time; that one also moves when a file gets another name or other permissions, so
-it proves nothing alone and only makes the pieces of a file be hashed before they are served.
+The modification time can be set back by users, the change time cannot; but that one also changes
+with renames and permissions. A changed change time alone therefore only causes the pieces of the
+file to be hashed before they are served.
 """
 
 import os
@@ -14,15 +14,16 @@ from math import inf
 from typing import Final, NamedTuple
 
 IN_DOUBT_NS: Final = -1
-"""In the place of a change time: whether the content is still right is not known."""
+"""Special change time: the content may have changed."""
 CHANGED_NS: Final = -1
-"""In the place of a modification time: the file was changed by somebody else."""
+"""Special modification time: the file was changed by another program."""
+_MOST_NS: Final = (1 << 63) - 1
 _SECOND_NS: Final = 1_000_000_000
 _COARSE_NS: Final = 2 * _SECOND_NS  # FAT: times are even seconds
 
 
 class FileStamp(NamedTuple):
-    """What a file looked like when its pieces were last known to be right."""
+    """The state of a file when its pieces were last known to be correct."""
 
     file_index: int
     size_bytes: int
@@ -30,53 +31,66 @@ class FileStamp(NamedTuple):
     inode: int
     device: int
     ctime_ns: int = 0
-    """0: not known; on Windows when the file was made."""
+    """0: unknown; on Windows the creation time."""
 
 
-class Standing(Enum):
-    """What a look at a file says of its content."""
+class StampMatch(Enum):
+    """The result of comparing a file with its stamp."""
 
     SAME = auto()
-    """It is what the stamp was taken of."""
+    """The file is unchanged."""
     IN_DOUBT = auto()
-    """It may be: nothing speaks against it but times that others than a write can move."""
+    """Possibly changed: only times differ that other operations than writes change too."""
     CHANGED = auto()
-    """It is not."""
+    """The file was changed."""
 
 
 def stamp_of(file_index: int, seen: os.stat_result) -> FileStamp:
-    """Return the stamp of what the system says of a file."""
-    return FileStamp(
-        file_index, seen.st_size, seen.st_mtime_ns, seen.st_ino, seen.st_dev, seen.st_ctime_ns
-    )
+    """Return the stamp for a file status."""
+    mtime_ns, ctime_ns = _storable(seen.st_mtime_ns), _storable(seen.st_ctime_ns)
+    return FileStamp(file_index, seen.st_size, mtime_ns, seen.st_ino, seen.st_dev, ctime_ns)
 
 
-def compare(old: FileStamp | None, now: FileStamp, *, last_write_ns: float | None) -> Standing:
-    """Return what has become of a file since its stamp was taken.
+def _storable(time_ns: int) -> int:
+    """Return a time clamped to 64 bits, because users can set file times after 2262."""
+    return min(max(time_ns, -_MOST_NS), _MOST_NS)
 
-    ``last_write_ns`` is until when we may have written to it after that, in wall-clock time since
-    1970; None if we did not, infinity if that cannot be told.
+
+def compare(old: FileStamp | None, now: FileStamp, *, last_write_ns: float | None) -> StampMatch:
+    """Compare a file with its stamp.
+
+    ``last_write_ns`` is the last time at which we may have written to it after the stamp, in
+    wall-clock time since 1970; None: not written, infinity: unknown.
     """
     if old is None or (old.size_bytes, old.inode) != (now.size_bytes, now.inode):
-        return Standing.CHANGED
+        return StampMatch.CHANGED
     if old.mtime_ns == now.mtime_ns:
         is_same = old.ctime_ns in {0, now.ctime_ns}
-        return Standing.SAME if is_same else Standing.IN_DOUBT
+        return StampMatch.SAME if is_same else StampMatch.IN_DOUBT
     if last_write_ns is None or old.mtime_ns == CHANGED_NS:
-        return Standing.CHANGED
+        return StampMatch.CHANGED
     is_ours = old.mtime_ns <= now.mtime_ns and max(now.mtime_ns, now.ctime_ns) <= last_write_ns
-    return Standing.IN_DOUBT if is_ours or last_write_ns == inf else Standing.CHANGED
+    return StampMatch.IN_DOUBT if is_ours or last_write_ns == inf else StampMatch.CHANGED
+
+
+def is_same_or_copy(old: FileStamp, now: FileStamp) -> bool:
+    """Return whether this is the stamped file, with any content, or a copy with the same times.
+
+    Such copies come from backups and other disks.
+    """
+    is_copy = (old.size_bytes, old.mtime_ns) == (now.size_bytes, now.mtime_ns)
+    return old.inode == now.inode or is_copy
 
 
 class StampBook:
-    """The stamps of one torrent's files while it runs; notices what others do to the files.
+    """The stamps of one torrent's files while it is active; detects changes by other programs.
 
-    Safe to use from every thread: a stamp that is missed costs a hash, not a wrong answer.
+    Thread-safe: a missed update costs a hash check, not a wrong result.
     """
 
     def __init__(self, file_count: int, wall_clock_ns: Callable[[], int] = time.time_ns) -> None:
         self.fresh: set[int] = set()
-        """Files that came into doubt and nobody was told of."""
+        """Files in doubt that were not reported yet."""
         self._identities = array("q", bytes(8 * file_count))
         self._ctimes = array("q", bytes(8 * file_count))
         self._taken: dict[int, tuple[int, int]] = {}
@@ -85,16 +99,16 @@ class StampBook:
         self._wall_clock_ns = wall_clock_ns
 
     def wrote(self, file_index: int) -> None:
-        """Forget the stamp of a file; to be called before and after each write of ours."""
+        """Invalidate the stamp of a file; call it before and after each own write."""
         self._identities[file_index] = 0
         self._taken.pop(file_index, None)
 
     def is_known(self, file_index: int) -> bool:
-        """Return whether a file has a stamp, and was not written since."""
+        """Return whether a file has a valid stamp."""
         return self._identities[file_index] != 0
 
     def take(self, seen: FileStamp) -> FileStamp:
-        """Return the stamp to be saved of a file as it was seen; in doubt if it must be."""
+        """Return the stamp to save for a file, marked as in doubt if needed."""
         index = seen.file_index
         self._compare(index, _identity(seen[1:4]), seen.ctime_ns)
         self._taken[index] = _identity(seen[1:4]), seen.ctime_ns
@@ -105,15 +119,15 @@ class StampBook:
         return seen
 
     def saved(self, file_indices: Iterable[int]) -> None:
-        """Remember that stamps which were taken are in the database."""
+        """Record that taken stamps are in the database."""
         for index in file_indices:
             if taken := self._taken.pop(index, None):
                 self._identities[index], self._ctimes[index] = taken
 
     def look(self, file_index: int, seen: os.stat_result) -> None:
-        """Put a file in doubt if it has changed since its stamp, or since it was looked at last."""
-        identity = _identity((seen.st_size, seen.st_mtime_ns, seen.st_ino))
-        self._compare(file_index, identity, seen.st_ctime_ns)
+        """Put a file in doubt if it has changed since its stamp or the last call."""
+        identity = _identity((seen.st_size, _storable(seen.st_mtime_ns), seen.st_ino))
+        self._compare(file_index, identity, _storable(seen.st_ctime_ns))
 
     def _compare(self, file_index: int, identity: int, ctime_ns: int) -> None:
         known = self._identities[file_index]
@@ -124,20 +138,20 @@ class StampBook:
         self._identities[file_index], self._ctimes[file_index] = identity, ctime_ns
 
     def doubt(self, file_indices: Iterable[int]) -> None:
-        """Put files in doubt: their pieces are to be hashed before they are served."""
+        """Put files in doubt: their pieces must be hashed before they are served."""
         indices = set(file_indices)
         self._doubted |= indices
         self.fresh |= indices
 
     def trust(self, file_index: int) -> None:
-        """Take a file out of doubt: all its pieces were hashed."""
+        """Mark a file as no longer in doubt: all its pieces were hashed."""
         self._changed.discard(file_index)
         self._doubted.discard(file_index)
 
     def _is_racy(self, seen: FileStamp) -> bool:
-        """Return whether a change after this look could leave the times as they are.
+        """Return whether a later change could leave the times unchanged.
 
-        So where times are whole seconds, and the file was written a moment ago.
+        That is the case with coarse timestamps and a file written a moment ago.
         """
         if seen.mtime_ns % _SECOND_NS or seen.ctime_ns % _SECOND_NS:
             return False

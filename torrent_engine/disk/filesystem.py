@@ -1,4 +1,4 @@
-"""What a file system is like: how it may be read, which names it has, whether it is full.
+"""Properties of file systems: non-blocking reads, name folding, free space.
 
 The kind is known on Linux only (``/proc/self/mountinfo``); elsewhere it is unknown, which is
 always safe.
@@ -8,14 +8,14 @@ import os
 import secrets
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from enum import Enum
 from pathlib import Path
 from typing import Final
 
 from torrent_engine.codec.paths import EXACT, NameFolding, windows_path
+from torrent_engine.disk.system import WINDOWS_NAMES
 
-WINDOWS_NAMES: Final = os.name == "nt"
-"""Whether files have names as Windows has them; what depends on it takes it as an argument."""
 _MEMORY_TYPES: Final = frozenset({"tmpfs", "ramfs", "devtmpfs"})
 _NETWORK_TYPES: Final = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "lustre"}
@@ -26,7 +26,7 @@ _OTHER_FORM: Final = ("\u00e9", "e\u0301")
 
 
 class ReadMode(Enum):
-    """How the event loop may read a file without being held up."""
+    """How the event loop may read a file without blocking."""
 
     NOWAIT = "RWF_NOWAIT: what is in the page cache at once, the rest refused"
     DIRECT = "a plain read, the file system lives in memory"
@@ -48,33 +48,33 @@ def filesystem_type(device: int) -> str:
 
 
 def is_network_filesystem(path: Path) -> bool:
-    """Return whether ``path`` lies on a file system whose locks and maps cannot be relied on."""
+    """Return whether ``path`` is on a network file system, with unreliable locks and mappings."""
     kind = filesystem_type(path.stat().st_dev)
     return kind in _NETWORK_TYPES or kind.startswith("fuse.")
 
 
 class ReadModes:
-    """Owns one decision per file system: how the loop reads it."""
+    """The read mode of each file system, determined once for each device."""
 
     def __init__(self) -> None:
         self._modes: dict[int, ReadMode] = {}
 
     def of(self, device: int) -> ReadMode:
-        """Return what was decided, or what is tried first."""
+        """Return the read mode of a device; before a refusal the first one to try."""
         first = ReadMode.NOWAIT if hasattr(os, "RWF_NOWAIT") else ReadMode.THREAD
         return self._modes.setdefault(device, first)
 
     def refuse(self, device: int) -> ReadMode:
-        """Decide again after RWF_NOWAIT was refused: memory is read directly, the rest is not."""
+        """Choose again after RWF_NOWAIT was refused: direct reads only for memory file systems."""
         in_memory = filesystem_type(device) in _MEMORY_TYPES
         self._modes[device] = ReadMode.DIRECT if in_memory else ReadMode.THREAD
         return self._modes[device]
 
 
 def probe_names(folder: Path) -> NameFolding:
-    """Say which names a folder takes for one: make files, look for them under other names.
+    """Determine by creating files which names a folder treats as equal.
 
-    The files are removed again. Raises OSError where none can be made.
+    The files are removed again. Raises OSError if none can be created.
     """
     return NameFolding(
         case=_is_one_name(folder, *_OTHER_CASE), normal_form=_is_one_name(folder, *_OTHER_FORM)
@@ -82,7 +82,7 @@ def probe_names(folder: Path) -> NameFolding:
 
 
 def has_room(path: Path, wanted_bytes: int) -> bool:
-    """Return whether so much fits where a path is, or will be; True if that is unknown. Blocks."""
+    """Return whether there is enough free space at a path; True if unknown. Blocks."""
     while not path.is_dir() and path != path.parent:
         path = path.parent
     try:
@@ -99,16 +99,18 @@ def _is_one_name(folder: Path, made: str, other: str) -> bool:
     try:
         return os.path.lexists(folder / f"{stem}{other}")
     finally:
-        probe.unlink()
+        with suppress(OSError):  # it is nobody's: once more is worth it
+            probe.unlink()
+        probe.unlink(missing_ok=True)
 
 
 def usable_path(path: tuple[str, ...], *, windows: bool = WINDOWS_NAMES) -> tuple[str, ...]:
-    """Return a cleaned path with names that files can have here."""
+    """Return a cleaned path with names that are valid on this system."""
     return windows_path(path) if windows else path
 
 
 class NameFoldings:
-    """One answer per folder: which names it takes for one; and which names there can be."""
+    """Name folding by folder, and valid names."""
 
     def __init__(
         self,
@@ -125,13 +127,13 @@ class NameFoldings:
         self._known: dict[tuple[int, int], NameFolding] = {}
 
     def usable(self, path: tuple[str, ...]) -> tuple[str, ...]:
-        """Return a path with names that files can have here."""
+        """Return a path with names that are valid on this system."""
         return usable_path(path, windows=self._is_windows)
 
     def of(self, folder: Path) -> NameFolding:
-        """Return what holds in a folder, or will once it is made; blocking.
+        """Return the name folding of a folder, existing or not; blocking.
 
-        Where no file can be made nothing is known, and names are taken to be told apart.
+        If no file can be created it is unknown, and names count as different.
         """
         try:
             return self._of(folder)

@@ -1,6 +1,6 @@
-"""Names that a torrent must not take in the home folder of the user: those that begin with a dot.
+"""Hidden names in the home folder, which a torrent must not create.
 
-Shells and other programs run what they find there under such a name.
+Shells and other programs execute or read configuration files with such names.
 """
 
 import os
@@ -10,10 +10,10 @@ from pathlib import Path
 
 
 class HomeNames:
-    """Which paths below one save path are hidden names at the top of a home folder."""
+    """Detection of paths below one save path that are hidden names in a home folder."""
 
     def __init__(self, save_path: Path) -> None:
-        """Look where the home folder is from ``save_path``; blocking."""
+        """Locate the home folder relative to ``save_path``; blocking."""
         self._prefixes = {prefix for home in _homes() if (prefix := _below(save_path, home))}
 
     def is_hidden(self, parts: Sequence[str]) -> bool:

@@ -1,4 +1,4 @@
-"""Owns reading the files of an IP filter, a millisecond of work at a time."""
+"""Reading of IP filter files, a millisecond of work at a time."""
 
 import gzip
 import zlib
@@ -9,24 +9,24 @@ from typing import IO, Final
 
 from torrent_engine.base.config import AddressClass, ClassRule, IpFilterConfig
 from torrent_engine.base.errors import ConfigError, IpFilterError, StorageError
-from torrent_engine.policy.address_ranges import RangeBuilder
-from torrent_engine.policy.ip_filter import AddressSet, IpFilter
-from torrent_engine.policy.ip_filter_lines import parse_range
-from torrent_engine.policy.ip_filter_lists import (
+from torrent_engine.policy.ip_filter.filter import AddressSet, IpFilter
+from torrent_engine.policy.ip_filter.lines import parse_range
+from torrent_engine.policy.ip_filter.lists import (
     CHUNK_BYTES,
     ListFacts,
     ListReader,
     TextListReader,
 )
-from torrent_engine.policy.ip_filter_p2b import HEADER, BinaryListReader
+from torrent_engine.policy.ip_filter.p2b import HEADER, BinaryListReader
+from torrent_engine.policy.ip_filter.ranges import RangeBuilder
 
 LISTS_CLASS: Final = "lists"  # the name of the class of IpFilterConfig.paths
 _GZIP: Final = b"\x1f\x8b"
 
 
 @dataclass(frozen=True, slots=True)
-class FileFacts:
-    """What one file had in it."""
+class FilterFileStamp:
+    """The counts of one file."""
 
     path: str
     facts: ListFacts
@@ -34,37 +34,37 @@ class FileFacts:
 
 @dataclass(frozen=True, slots=True)
 class LoadedFilter:
-    """A filter, and what its files had in them."""
+    """A filter, and the counts of its files."""
 
     ip_filter: IpFilter
-    files: tuple[FileFacts, ...] = ()
+    files: tuple[FilterFileStamp, ...] = ()
 
 
 def load_filter(
-    config: IpFilterConfig, stand_back: Callable[[], None] = lambda: None
+    config: IpFilterConfig, yield_thread: Callable[[], None] = lambda: None
 ) -> LoadedFilter:
-    """Read all that a configuration names; ``stand_back`` is called about each millisecond.
+    """Load the filter of a configuration; ``yield_thread`` is called about each millisecond.
 
-    Raises StorageError for a file that cannot be read, IpFilterError for one that is damaged or
-    has too many ranges, ConfigError for a range of the configuration itself that is none. Lines
-    that are none of a list are counted.
+    Raises StorageError for a file that cannot be read, IpFilterError for one that is damaged or has
+    too many ranges, ConfigError for an invalid range of the configuration. Malformed lines are
+    counted.
     """
-    loader = _Loader(config.max_ranges, stand_back)
+    loader = _Loader(config.max_ranges, yield_thread)
     blocked = AddressClass(LISTS_CLASS, ClassRule.BLOCKED, paths=config.paths)
     sets = tuple(loader.address_set(each) for each in (blocked, *config.classes))
     ip_filter = IpFilter(
         sets,
         blocked_ports=config.blocked_ports,
-        always_allows_local=config.always_allows_local,
+        always_allow_local=config.always_allow_local,
     )
     return LoadedFilter(ip_filter, tuple(loader.files))
 
 
 class _Loader:
-    def __init__(self, max_ranges: int, stand_back: Callable[[], None]) -> None:
-        self.files: list[FileFacts] = []
+    def __init__(self, max_ranges: int, yield_thread: Callable[[], None]) -> None:
+        self.files: list[FilterFileStamp] = []
         self._ranges_left = max_ranges
-        self._stand_back = stand_back
+        self._yield_thread = yield_thread
 
     def address_set(self, config: AddressClass) -> AddressSet:
         """Return all of one class."""
@@ -73,9 +73,9 @@ class _Loader:
             bits, first, last = _configured(config, text)
             builder.add(bits, [first << bits | last])
         for path in config.paths:
-            self.files.append(FileFacts(path, self._read(Path(path), builder)))
+            self.files.append(FilterFileStamp(path, self._read(Path(path), builder)))
         self._ranges_left -= len(builder)
-        return AddressSet(config.name, config.rule, builder.build(self._stand_back))
+        return AddressSet(config.name, config.rule, builder.build(self._yield_thread))
 
     def _read(self, path: Path, builder: RangeBuilder) -> ListFacts:
         try:
@@ -103,7 +103,7 @@ class _Loader:
                 kind = BinaryListReader if chunk.startswith(HEADER) else TextListReader
                 reader = kind(builder, self._ranges_left)
             reader.feed(chunk)
-            self._stand_back()
+            self._yield_thread()
         return ListFacts() if reader is None else reader.close()
 
 

@@ -1,4 +1,4 @@
-"""Turns what the system says into the package's own errors; the only place that reads errno."""
+"""Mapping of OSError and sqlite3.Error to the package's errors; the only reader of errno."""
 
 import errno
 import sqlite3
@@ -15,6 +15,7 @@ from torrent_engine.base.errors import (
 )
 
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_NO_DESCRIPTOR: Final = frozenset({errno.EMFILE, errno.ENFILE})
 _IN_THE_WAY: Final = frozenset({errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.EEXIST})
 _SQLITE_FULL: Final = 13
 _SQLITE_IOERR_SHMSIZE: Final = 4874  # no room for the index of the write-ahead log
@@ -34,6 +35,15 @@ def storage_error(path: object, error: OSError) -> StorageError:
     return StorageError(path, reason)
 
 
+def is_out_of_descriptors(error: BaseException | None) -> bool:
+    """Return whether a call, or what caused an error, failed for want of a descriptor."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in _NO_DESCRIPTOR:
+            return True
+        error = error.__cause__
+    return False
+
+
 @contextmanager
 def storage_errors(path: object) -> Iterator[None]:
     """Raise what fails in the block as :func:`storage_error` of ``path``."""
@@ -41,6 +51,20 @@ def storage_errors(path: object) -> Iterator[None]:
         yield
     except OSError as error:
         raise storage_error(path, error) from error
+
+
+@contextmanager
+def storage_failures(path: object) -> Iterator[None]:
+    """Raise whatever a storage of the user's raises in the block as a StorageError."""
+    try:
+        yield
+    except TorrentEngineError:
+        raise
+    except OSError as error:
+        raise storage_error(path, error) from error
+    except Exception as error:
+        reason = f"the storage failed: {type(error).__name__}: {error}"
+        raise StorageError(path, reason) from error
 
 
 def database_error(path: object, error: sqlite3.Error) -> TorrentEngineError:

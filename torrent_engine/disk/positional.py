@@ -1,6 +1,6 @@
-"""Reads and writes at an offset of an open file, with what the system has for it.
+"""Positional reads and writes of open files, vectored if supported.
 
-Where there is no ``preadv``/``pwritev`` (Windows) a lock and a seek do the same.
+Without ``preadv``/``pwritev`` (Windows) a lock and a seek are used.
 """
 
 import os
@@ -15,7 +15,7 @@ _seek_lock = threading.Lock()
 
 
 def read_at(descriptor: int, into: memoryview, offset_bytes: int) -> int:
-    """Fill ``into`` from the file; return how many bytes there were, less only at its end."""
+    """Fill ``into`` from the file; return the number of bytes, fewer only at its end."""
     done = _read_once(descriptor, into, offset_bytes)
     while 0 < done < len(into):
         got = _read_once(descriptor, into[done:], offset_bytes + done)
@@ -26,7 +26,7 @@ def read_at(descriptor: int, into: memoryview, offset_bytes: int) -> int:
 
 
 def write_at(descriptor: int, views: Sequence[memoryview], offset_bytes: int) -> None:
-    """Write all of ``views`` one behind the other, at most IOV_MAX of them in a call."""
+    """Write all of ``views`` consecutively, at most IOV_MAX of them in a call."""
     if len(views) <= IOV_MAX:
         _write_group(descriptor, views, offset_bytes)
         return
@@ -37,7 +37,7 @@ def write_at(descriptor: int, views: Sequence[memoryview], offset_bytes: int) ->
 
 
 def split_views(views: Sequence[memoryview], lengths: Sequence[int]) -> list[list[memoryview]]:
-    """Share out views over runs of the given lengths, one behind the other."""
+    """Divide views into consecutive parts of the given lengths."""
     shares: list[list[memoryview]] = []
     rest = list(reversed(views))
     for length in lengths:
@@ -57,7 +57,9 @@ def split_views(views: Sequence[memoryview], lengths: Sequence[int]) -> list[lis
 def _write_group(descriptor: int, views: Sequence[memoryview], offset_bytes: int) -> None:
     length = sum(map(len, views))
     done = _write_once(descriptor, views, offset_bytes)
-    while done < length:  # a signal, a quota, or a limit of the system: go on, or be told why not
+    while (
+        done < length
+    ):  # partial writes, by signals, quotas or limits: the next call continues or fails
         views = _without_first(views, done)
         offset_bytes += done
         length -= done
@@ -65,7 +67,7 @@ def _write_group(descriptor: int, views: Sequence[memoryview], offset_bytes: int
 
 
 def _without_first(views: Sequence[memoryview], count_bytes: int) -> list[memoryview]:
-    """Return what is left of ``views`` when its first bytes are done."""
+    """Return the rest of ``views`` after its first bytes."""
     left: list[memoryview] = []
     for view in views:
         if count_bytes >= len(view):

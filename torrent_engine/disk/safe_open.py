@@ -1,10 +1,14 @@
-"""Opens files below a folder without ever following a link on the way (rows A6, A8).
+"""Opens files below a folder without following a link that was planted on the way (rows A6, A8).
 
 Every component is opened relative to its parent's descriptor with O_NOFOLLOW, so a link that
 somebody plants between a check and the use is refused, not followed. Where the system has no
 such calls (Windows) each component is looked at before it is used.
+
+Symbolic links that are there at a first look are the user's and are followed: device and inode of
+what each leads to are remembered then, and what is opened through it later must be just that.
 """
 
+import errno
 import os
 import stat
 from collections.abc import Iterator, Sequence
@@ -14,7 +18,7 @@ from typing import Final
 
 from torrent_engine.base.errors import FileExistsStorageError, StorageError
 from torrent_engine.codec.paths import long_windows_path, windows_path
-from torrent_engine.disk.filesystem import WINDOWS_NAMES
+from torrent_engine.disk.system import WINDOWS_NAMES
 
 HAS_DIR_FD = os.open in os.supports_dir_fd and hasattr(os, "O_NOFOLLOW")
 _FILE_FLAGS: Final = (
@@ -23,6 +27,7 @@ _FILE_FLAGS: Final = (
     | getattr(os, "O_NONBLOCK", 0)  # a planted FIFO must not hold us up
     | getattr(os, "O_BINARY", 0)
 )
+_LINK_ERRORS: Final = frozenset({errno.ELOOP, errno.ENOTDIR})  # what O_NOFOLLOW gives for a link
 _FOLDER_FLAGS: Final = (
     os.O_RDONLY
     | getattr(os, "O_CLOEXEC", 0)
@@ -47,19 +52,47 @@ def check_parts(parts: Sequence[str], *, windows: bool = WINDOWS_NAMES) -> tuple
 
 
 class Folder:
-    """Owns the descriptor of one folder; all names are looked up from there."""
+    """The descriptor of one folder; all names are looked up from there."""
 
-    def __init__(self, path: Path, *, create: bool) -> None:
-        """Open ``path``, following links in it (it is the user's); OSError if that fails."""
+    def __init__(self, path: Path, *, create: bool, follow_links: bool = False) -> None:
+        """Open ``path``, following links in it (it is the user's); OSError if that fails.
+
+        Files behind accepted links that are not at the top are written only if ``follow_links``.
+        """
         if create:
             _make_durably(path)
         self.path = path
+        self._links: dict[tuple[str, ...], tuple[int, int]] = {}
+        """Accepted links, and the device and inode of what each leads to."""
+        self._is_accepting = False
+        self._follow_links = follow_links
         self._descriptor = -1
         if HAS_DIR_FD:
             flags = _FOLDER_FLAGS & ~os.O_NOFOLLOW
             self._descriptor = os.open(path, flags)
         elif not path.is_dir():
             raise NotADirectoryError(f"{path} is no folder")
+
+    @property
+    def links(self) -> frozenset[tuple[str, ...]]:
+        """The paths of the accepted symbolic links."""
+        return frozenset(self._links)
+
+    def is_link(self, parts: Sequence[str]) -> bool:
+        """Return whether a path is an accepted symbolic link itself."""
+        return tuple(parts) in self._links
+
+    @contextmanager
+    def accepting_links(self) -> Iterator[None]:
+        """Accept the symbolic links that are met in the block as the user's.
+
+        Not those that somebody else put into a folder in which everybody may write.
+        """
+        self._is_accepting = True
+        try:
+            yield
+        finally:
+            self._is_accepting = False
 
     def close(self) -> None:
         """Close the descriptor; twice does no harm."""
@@ -74,14 +107,16 @@ class Folder:
         FileExistsStorageError if what is there is no regular file, or is to be written and has
         other names (hard links) through which somebody else's file would be changed.
         """
-        with self.parent_of(parts, create=bool(flags & os.O_CREAT)) as (folder, name):
-            if HAS_DIR_FD:
-                descriptor = os.open(name, flags | _FILE_FLAGS, mode, dir_fd=folder)
+        creates, writes = bool(flags & os.O_CREAT), bool(flags & (os.O_RDWR | os.O_WRONLY))
+        with self.parent_of(parts, create=creates, writes=writes) as (folder, name):
+            if self.is_link(parts) and not flags & os.O_EXCL:
+                descriptor = self._open_link(tuple(parts), name, _at(folder), flags, writes=writes)
             else:
-                _refuse_link(name)
-                descriptor = os.open(name, flags | _FILE_FLAGS, mode)
+                if not HAS_DIR_FD:
+                    _refuse_link(name)
+                descriptor = os.open(name, flags | _FILE_FLAGS, mode, dir_fd=_at(folder))
         try:
-            self._check_file(descriptor, parts, writable=bool(flags & (os.O_RDWR | os.O_WRONLY)))
+            self._check_file(descriptor, parts, writable=writes)
         except BaseException:
             os.close(descriptor)
             if flags & os.O_EXCL:  # it is ours, and nobody will know
@@ -91,12 +126,16 @@ class Folder:
         return descriptor
 
     def stat(self, parts: Sequence[str]) -> os.stat_result | None:
-        """Return what stands at a path, itself and not what it links to; None if nothing."""
+        """Return what stands at a path; None if nothing.
+
+        Of a symbolic link itself, unless it is accepted: then of what it leads to.
+        """
         try:
-            with self.parent_of(parts, create=False) as (folder, name):
-                if HAS_DIR_FD:
-                    return os.stat(name, dir_fd=folder, follow_symlinks=False)
-                return Path(name).lstat()
+            with self.parent_of(parts, create=False, writes=False) as (folder, name):
+                found = os.stat(name, dir_fd=_at(folder), follow_symlinks=False)
+                if not stat.S_ISLNK(found.st_mode):
+                    return found
+                return self._target(tuple(parts), name, _at(folder)) or found
         except FileNotFoundError:
             return None
 
@@ -113,7 +152,10 @@ class Folder:
 
     def rmdir_if_empty(self, parts: Sequence[str]) -> None:
         """Remove a folder below this one if nothing is in it."""
-        with suppress(OSError), self.parent_of(parts, create=False) as (folder, name):
+        with (
+            suppress(OSError, FileExistsStorageError),
+            self.parent_of(parts, create=False) as (folder, name),
+        ):
             if HAS_DIR_FD:
                 os.rmdir(name, dir_fd=folder)
             else:
@@ -171,48 +213,106 @@ class Folder:
         """Make the names in a folder below this one durable; does nothing where that is unknown."""
         if not HAS_DIR_FD:
             return
-        with self.parent_of((*parts, "x"), create=False) as (folder, _):
+        with self.parent_of((*parts, "x"), create=False, writes=False) as (folder, _):
             os.fsync(int(folder))
 
     @contextmanager
-    def parent_of(self, parts: Sequence[str], *, create: bool) -> Iterator[tuple[int, str]]:
+    def parent_of(
+        self, parts: Sequence[str], *, create: bool, writes: bool = True
+    ) -> Iterator[tuple[int, str]]:
         """Yield the folder of the last component and its name (a whole path without dir_fd).
 
-        OSError if there is none, or a link is on the way.
+        OSError if there is none, or a link is on the way that is not accepted;
+        FileExistsStorageError for one that may not be written through.
         """
         if not HAS_DIR_FD:
             parts = check_parts(parts)
-            path = str(self._walk_by_name(parts[:-1], create=create) / parts[-1])
+            path = str(self._walk_by_name(parts[:-1], create=create, writes=writes) / parts[-1])
             yield -1, long_windows_path(path) if WINDOWS_NAMES else path
             return
-        folder = self._walk(parts[:-1], create=create)
+        top = self._descriptor  # another thread may close it meanwhile, which is not for us to do
+        folder = self._walk(top, parts[:-1], create=create, writes=writes)
         try:
             yield folder, parts[-1]
         finally:
-            if folder != self._descriptor:
+            if folder != top:
                 os.close(folder)
 
-    def _walk(self, parts: Sequence[str], *, create: bool) -> int:
-        folder = self._descriptor
-        if folder < 0:
+    def _walk(self, top: int, parts: Sequence[str], *, create: bool, writes: bool) -> int:
+        if top < 0:
             raise FileNotFoundError(2, "No such file or directory", str(self.path))
-        for part in parts:
+        folder = top
+        for depth, part in enumerate(parts, 1):
             try:
                 inner = _open_folder(part, folder, create=create)
+            except OSError as error:
+                if error.errno not in _LINK_ERRORS:
+                    raise
+                found = self._open_linked_folder(tuple(parts[:depth]), folder, writes=writes)
+                if found < 0:
+                    raise
+                inner = found
             finally:
-                if folder != self._descriptor:
+                if folder != top:
                     os.close(folder)
             folder = inner
         return folder
 
-    def _walk_by_name(self, parts: Sequence[str], *, create: bool) -> Path:
+    def _walk_by_name(self, parts: Sequence[str], *, create: bool, writes: bool) -> Path:
         path = Path(long_windows_path(str(self.path))) if WINDOWS_NAMES else self.path
-        for part in parts:
+        for depth, part in enumerate(parts, 1):
             path /= part
+            if self._target(tuple(parts[:depth]), str(path), None) is not None:
+                self._check_writable(parts[:depth], writes=writes)
+                continue
             _refuse_link(str(path))
             if create:
                 path.mkdir(exist_ok=True)
         return path
+
+    def _target(
+        self, parts: tuple[str, ...], name: str, parent: int | None
+    ) -> os.stat_result | None:
+        """Return what an accepted link leads to, if it is what it led to; None for all else."""
+        if not self._is_accepting and parts not in self._links:
+            return None
+        try:
+            found = os.stat(name, dir_fd=parent)
+            if self._is_accepting and parts not in self._links and _is_users(name, parent):
+                self._links[parts] = (found.st_dev, found.st_ino)
+        except OSError:
+            return None
+        return found if self._links.get(parts) == (found.st_dev, found.st_ino) else None
+
+    def _open_linked_folder(self, parts: tuple[str, ...], parent: int, *, writes: bool) -> int:
+        """Return a descriptor of the folder that an accepted link leads to; -1 if it is none."""
+        if self._target(parts, parts[-1], parent) is None:
+            return -1
+        self._check_writable(parts, writes=writes)
+        descriptor = os.open(parts[-1], _FOLDER_FLAGS & ~os.O_NOFOLLOW, dir_fd=parent)
+        return self._same(parts, descriptor)
+
+    def _open_link(
+        self, parts: tuple[str, ...], name: str, parent: int | None, flags: int, *, writes: bool
+    ) -> int:
+        """Return a descriptor of the file that an accepted link leads to; nothing is made."""
+        self._check_writable(parts, writes=writes)
+        flags = (flags | _FILE_FLAGS) & ~(getattr(os, "O_NOFOLLOW", 0) | os.O_CREAT)
+        return self._same(parts, os.open(name, flags, dir_fd=parent))
+
+    def _same(self, parts: tuple[str, ...], descriptor: int) -> int:
+        """Return a descriptor if it is of what a link led to at first; else close it and raise."""
+        found = os.fstat(descriptor)
+        if self._links[parts] != (found.st_dev, found.st_ino):
+            os.close(descriptor)
+            reason = "is a symbolic link that leads elsewhere than at the start"
+            raise FileExistsStorageError(self.path.joinpath(*parts), reason)
+        return descriptor
+
+    def _check_writable(self, parts: Sequence[str], *, writes: bool) -> None:
+        if writes and len(parts) > 1 and not self._follow_links:
+            reason = "is a symbolic link; not written through without follow_links"
+            raise FileExistsStorageError(self.path.joinpath(*parts), reason)
 
     def _check_file(self, descriptor: int, parts: Sequence[str], *, writable: bool) -> None:
         found = os.fstat(descriptor)
@@ -247,6 +347,21 @@ def _open_folder(name: str, parent: int, *, create: bool) -> int:
     with suppress(FileExistsError):
         os.mkdir(name, dir_fd=parent)
     return os.open(name, _FOLDER_FLAGS, dir_fd=parent)
+
+
+def _at(folder: int) -> int | None:
+    return folder if HAS_DIR_FD else None
+
+
+def _is_users(name: str, parent: int | None) -> bool:
+    """Return whether a link is ours, the folder's owner's, or where only few may write; OSError."""
+    link = os.stat(name, dir_fd=parent, follow_symlinks=False)
+    if not stat.S_ISLNK(link.st_mode):
+        return False
+    around = os.fstat(parent) if parent is not None else Path(name).parent.stat()
+    if not around.st_mode & stat.S_IWOTH or not hasattr(os, "geteuid"):
+        return True
+    return link.st_uid in {os.geteuid(), around.st_uid}
 
 
 def _refuse_link(path: str) -> None:

@@ -1,4 +1,4 @@
-"""Owns one promise: publishing never waits, and a subscriber only ever runs in the bus's own task.
+"""Publishing of events to callbacks and streams, without ever waiting for them.
 
 One bus per Session, used in the thread of its event loop only.
 """
@@ -7,9 +7,9 @@ import inspect
 import logging
 import weakref
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Generic, Self, TypeVar, cast, overload
 
 import anyio
 import anyio.lowlevel
@@ -19,18 +19,31 @@ from torrent_engine.engine.events import Event, EventsDropped
 
 logger = logging.getLogger(__name__)
 
+EventT = TypeVar("EventT", bound=Event)
+OneT = TypeVar("OneT", bound=Event)
+TwoT = TypeVar("TwoT", bound=Event)
+ThreeT = TypeVar("ThreeT", bound=Event)
+FourT = TypeVar("FourT", bound=Event)
+EventCovT = TypeVar("EventCovT", bound=Event, covariant=True)
+EventType = type[Event] | str
+"""A class of events, which stands for its subclasses too, or a name such as "piece.completed"."""
+
 ANY_TYPE: Final = "*"
+_NOTHING: Final[deque[Event]] = deque(maxlen=0)
+"""What is pending until somebody listens: a deque has 0.7 KiB, and there are many buses."""
 MAX_PENDING_EVENTS: Final = 100_000  # ours: only reached when nobody runs the bus
 
 
 class Subscription:
     """A callback's place on a bus; ``cancel()`` or leaving the ``with`` block ends it."""
 
-    __slots__ = ("_bus", "_subscriber", "_type")
+    __slots__ = ("_bus", "_subscriber", "_types")
 
-    def __init__(self, bus: "EventBus", type_: str, subscriber: Callable[[Any], object]) -> None:
+    def __init__(
+        self, bus: "EventBus", types: frozenset[str], subscriber: Callable[[Any], object]
+    ) -> None:
         self._bus: EventBus | None = bus
-        self._type = type_
+        self._types = types  # empty: all
         self._subscriber = subscriber
 
     @property
@@ -54,7 +67,7 @@ class Subscription:
 
     def _offer(self, event: Event) -> None:
         """Call the subscriber if it wants this event; log what it raises."""
-        if self._bus is None or self._type not in (ANY_TYPE, event.type):
+        if self._bus is None or (self._types and event.type not in self._types):
             return
         try:
             self._subscriber(event)
@@ -62,24 +75,35 @@ class Subscription:
             logger.exception("a subscriber failed on %s", event.type)
 
 
-class EventStream:
+class EventStream(Generic[EventCovT]):
     """A bounded queue of events, read with ``async for``; it ends when the bus closes.
 
-    When it is not read fast enough the oldest events go, and an EventsDropped with their number
-    comes before the next one. A stream that is no longer referenced leaves the bus by itself.
+    When it is not read fast enough the oldest events go: :attr:`dropped_events` counts them. A
+    stream of all events, and one that asks for it, gets an EventsDropped with their number before
+    the next event. A stream that is no longer referenced leaves the bus by itself.
     """
 
-    __slots__ = ("__weakref__", "_closed", "_dropped", "_queue", "_types", "_wake")
+    __slots__ = (
+        "__weakref__",
+        "_closed",
+        "_dropped",
+        "_queue",
+        "_types",
+        "_wake",
+        "dropped_events",
+    )
 
     def __init__(self, types: frozenset[str], max_queue: int) -> None:
         self._types = types  # empty: all
         self._queue: deque[Event] = deque(maxlen=max_queue)
-        self._dropped = 0
+        self._dropped = 0  # since the last EventsDropped
+        self.dropped_events = 0
+        """Events that were lost because the stream was not read fast enough."""
         self._wake: anyio.Event | None = None
         self._closed = False
 
     def close(self) -> None:
-        """Take no more events; what is queued can still be read."""
+        """Stop queueing events; queued ones can still be read."""
         self._closed = True
         self._wake_readers()
 
@@ -87,7 +111,7 @@ class EventStream:
         """Return the stream itself."""
         return self
 
-    async def __anext__(self) -> Event:
+    async def __anext__(self) -> EventCovT:
         """Return the next event, waiting for it."""
         while not self._queue:
             if self._closed:
@@ -95,10 +119,10 @@ class EventStream:
             if self._wake is None:
                 self._wake = anyio.Event()
             await self._wake.wait()
-        if self._dropped:
+        if self._dropped and (not self._types or EventsDropped.type in self._types):
             dropped, self._dropped = self._dropped, 0
-            return EventsDropped(self._queue[0].info_hash, dropped)
-        return self._queue.popleft()
+            return cast("EventCovT", EventsDropped(self._queue[0].info_hash, dropped))
+        return cast("EventCovT", self._queue.popleft())
 
     async def __aenter__(self) -> Self:
         """Return the stream itself."""
@@ -119,6 +143,7 @@ class EventStream:
             return
         if len(self._queue) == self._queue.maxlen:
             self._dropped += 1
+            self.dropped_events += 1
         self._queue.append(event)
         self._wake_readers()
 
@@ -131,54 +156,113 @@ class EventStream:
 class EventBus:
     """Hands each published event to all subscribers and streams, in order, on a later tick.
 
-    Somebody has to run :meth:`run` in a task. An event that is published while nobody listens is
-    gone at once, which costs next to nothing.
+    :meth:`run` has to run in a task, at the latest from the call of ``on_listening`` on, which is
+    when somebody begins to listen. ``parent`` gets every event too. An event that is published
+    while nobody listens is gone at once, which costs next to nothing.
     """
 
-    def __init__(self) -> None:
+    __slots__ = (
+        "__weakref__",
+        "_closed",
+        "_dispatching",
+        "_listening",
+        "_lost",
+        "_on_listening",
+        "_parent",
+        "_pending",
+        "_streams",
+        "_subscriptions",
+        "_wake",
+    )
+
+    def __init__(
+        self,
+        *,
+        on_listening: Callable[[], None] | None = None,
+        parent: "EventBus | None" = None,
+    ) -> None:
         self._subscriptions: list[Subscription] = []
-        self._streams: list[weakref.ref[EventStream]] = []
+        self._streams: list[weakref.ref[EventStream[Any]]] = []
         self._listening = False
-        self._pending: deque[Event] = deque()
+        self._pending = _NOTHING
         self._lost = 0
         self._wake: anyio.Event | None = None
         self._dispatching = False
         self._closed = False
-        self.on_listening: Callable[[], None] | None = None
-        """Called when somebody begins to listen: the bus has to be run from now on."""
-        self.parent: EventBus | None = None
-        """Hears of every event too."""
+        self._on_listening = on_listening
+        self._parent = parent
+
+    def __repr__(self) -> str:
+        """Return the number of listeners and of pending events."""
+        listeners = f"{len(self._subscriptions)} subscribers, {len(self._streams)} streams"
+        state = ", closed" if self._closed else ""
+        return f"<EventBus {listeners}, {len(self._pending)} pending{state}>"
 
     @property
     def is_listening(self) -> bool:
-        """Whether anybody listens."""
+        """Whether there is a listener."""
         return self._listening
 
-    def subscribe(self, event_type: str, subscriber: Callable[[Any], object]) -> Subscription:
-        """Call ``subscriber(event)`` for each event of a type such as "piece.completed", or "*".
+    @property
+    def has_listeners(self) -> bool:
+        """Whether a published event reaches somebody, on this bus or on its parent."""
+        return self._listening or (self._parent is not None and self._parent.has_listeners)
 
-        The subscriber is a plain function and should be quick; what it raises is logged. Raises
-        ConfigError for a type that no event has and for a coroutine function (use a stream).
+    @overload
+    def subscribe(
+        self, event_type: type[EventT], subscriber: Callable[[EventT], object]
+    ) -> Subscription: ...
+    @overload
+    def subscribe(self, event_type: str, subscriber: Callable[[Any], object]) -> Subscription: ...
+    def subscribe(self, event_type: EventType, subscriber: Callable[[Any], object]) -> Subscription:
+        """Call ``subscriber(event)`` for each event of a class, such as PieceCompleted.
+
+        ``event_type`` may be a name as well, such as "piece.completed", or "*" for all. The
+        subscriber is a plain function and should be quick; what it raises is logged. Raises
+        ConfigError for a name that no event has and for a coroutine function (use a stream).
         """
         if inspect.iscoroutinefunction(subscriber):
             raise ConfigError("subscriber: a plain function is needed; read stream() in a task")
-        _check_types({event_type} - {ANY_TYPE})
-        subscription = Subscription(self, event_type, subscriber)
+        subscription = Subscription(self, _wanted((event_type,)), subscriber)
         self._subscriptions.append(subscription)
         self._update_listening()
         return subscription
 
-    def stream(self, *types: str, max_queue: int = 1_000) -> EventStream:
-        """Return a stream of the events of these types, of all types if none is named.
+    @overload
+    def stream(self, *, max_queue: int = 1_000) -> EventStream[Event]: ...
+    @overload
+    def stream(self, one: type[OneT], /, *, max_queue: int = 1_000) -> EventStream[OneT]: ...
+    @overload
+    def stream(
+        self, one: type[OneT], two: type[TwoT], /, *, max_queue: int = 1_000
+    ) -> EventStream[OneT | TwoT]: ...
+    @overload
+    def stream(
+        self, one: type[OneT], two: type[TwoT], three: type[ThreeT], /, *, max_queue: int = 1_000
+    ) -> EventStream[OneT | TwoT | ThreeT]: ...
+    @overload
+    def stream(
+        self,
+        one: type[OneT],
+        two: type[TwoT],
+        three: type[ThreeT],
+        four: type[FourT],
+        /,
+        *,
+        max_queue: int = 1_000,
+    ) -> EventStream[OneT | TwoT | ThreeT | FourT]: ...
+    @overload
+    def stream(self, *types: EventType, max_queue: int = 1_000) -> EventStream[Event]: ...
+    def stream(self, *types: EventType, max_queue: int = 1_000) -> EventStream[Any]:
+        """Return a stream of the events of these classes, of all events if none is named.
 
-        ``max_queue`` is the number of unread events that it keeps. Raises ConfigError for a type
-        that no event has and for a queue of less than one event.
+        Names such as "piece.completed" may stand for classes. ``max_queue`` is the number of
+        unread events that it keeps. Raises ConfigError for a name that no event has and for a
+        queue of less than one event.
         """
         if max_queue < 1:
             raise ConfigError(f"max_queue: {max_queue} events; at least 1 is needed")
-        wanted = frozenset(types) if ANY_TYPE not in types else frozenset[str]()
-        _check_types(wanted)
-        stream = EventStream(wanted, max_queue)
+        stream: EventStream[Any] = EventStream(_wanted(types), max_queue)
         if self._closed:
             stream.close()
         else:
@@ -187,9 +271,9 @@ class EventBus:
         return stream
 
     def publish(self, event: Event) -> None:
-        """Note an event for all who listen; never waits and never runs a subscriber."""
-        if self.parent is not None:
-            self.parent.publish(event)
+        """Queue an event for all listeners; never waits and never calls a subscriber."""
+        if self._parent is not None:
+            self._parent.publish(event)
         if not self._listening:
             return
         pending = self._pending
@@ -210,7 +294,7 @@ class EventBus:
             await anyio.lowlevel.checkpoint()
 
     def close(self) -> None:
-        """Hand out what is still pending, then end all streams; later events are ignored."""
+        """Dispatch pending events, then end all streams; later events are ignored."""
         if self._closed:
             return
         self._closed = True
@@ -219,7 +303,7 @@ class EventBus:
             self._finish()
 
     def _dispatch(self, count: int) -> None:
-        """Hand out the oldest ``count`` events, all of them if a subscriber closes the bus."""
+        """Dispatch the oldest ``count`` events, all of them if a subscriber closes the bus."""
         self._dispatching = True
         try:
             for _ in range(count):
@@ -253,7 +337,7 @@ class EventBus:
         self._subscriptions.remove(subscription)
         self._update_listening()
 
-    def _forget_stream(self, reference: "weakref.ref[EventStream]") -> None:
+    def _forget_stream(self, reference: "weakref.ref[EventStream[Any]]") -> None:
         if reference in self._streams:
             self._streams.remove(reference)
         self._update_listening()
@@ -261,14 +345,30 @@ class EventBus:
     def _update_listening(self) -> None:
         was_listening = self._listening
         self._listening = not self._closed and bool(self._subscriptions or self._streams)
-        if self._listening and not was_listening and self.on_listening is not None:
-            self.on_listening()
+        if self._listening and self._pending is _NOTHING:
+            self._pending = deque()
+        if self._listening and not was_listening and self._on_listening is not None:
+            self._on_listening()
 
 
-def _check_types(types: set[str] | frozenset[str]) -> None:
-    """Raise ConfigError for a name that no event has: it is a slip of the pen."""
-    if unknown := sorted(types - _known_types(Event)):
+def known_types() -> set[str]:
+    """Return the type strings of all events that a bus carries."""
+    return _known_types(Event) - {Event.type}
+
+
+def _wanted(types: Sequence[EventType]) -> frozenset[str]:
+    """Return the names of what was asked for; none stands for all events.
+
+    Raises ConfigError for a name that no event has: a misspelt one would never be seen.
+    """
+    names: set[str] = set()
+    for each in types:
+        if each in (ANY_TYPE, Event):
+            return frozenset()
+        names |= {each} if isinstance(each, str) else _known_types(each)
+    if unknown := sorted(names - _known_types(Event)):
         raise ConfigError(f"event type: {unknown[0]!r} is not one of {sorted(_known_types(Event))}")
+    return frozenset(names)
 
 
 def _known_types(base: type[Event]) -> set[str]:

@@ -1,17 +1,21 @@
-"""The events that a Session publishes: frozen facts, each with a ``type`` string."""
+"""The events of Sessions and managers: frozen facts, each with a ``type`` string."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from enum import StrEnum
 from typing import ClassVar
 
+from torrent_engine.base.config import ConnectionEncryption, TransportProtocol
 from torrent_engine.base.ids import FileIndex, InfoHash, PeerAddress, PieceIndex
-from torrent_engine.base.network_config import LinkEncryption, LinkProtocol
-from torrent_engine.engine.source_counts import SourceCounts
+from torrent_engine.disk.state.job_table import Job
+from torrent_engine.engine.stats import SessionStats
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Base of all events: ``type`` names the kind, ``info_hash`` (20 bytes) the torrent."""
+    """Base of all events: ``type`` names the kind, ``info_hash`` (20 bytes) the torrent.
+
+    The info-hash of an event that is about no torrent is empty.
+    """
 
     type: ClassVar[str] = "event"
     info_hash: InfoHash
@@ -50,6 +54,18 @@ class SessionCompleted(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class DownloadFinished(Event):
+    """A download is complete and its files are where they stay, below the save path ``path``.
+
+    Published after SessionCompleted, or once the rest is no longer wanted, and after the move out
+    of the folder for incomplete files; if that failed, ``path`` is where the files are instead.
+    """
+
+    type: ClassVar[str] = "download.finished"
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
 class SessionStopped(Event):
     """The Session ended."""
 
@@ -60,7 +76,7 @@ class SessionStopped(Event):
 
 @dataclass(frozen=True, slots=True)
 class SessionErrored(Event):
-    """The Session is in state ERROR; ``message`` says why."""
+    """The Session is in state ERROR; ``message`` is the reason."""
 
     type: ClassVar[str] = "session.error"
     message: str
@@ -91,7 +107,7 @@ class PieceHashFailed(Event):
     type: ClassVar[str] = "piece.hash_failed"
     piece_index: PieceIndex
     peers: tuple[PeerAddress, ...]
-    """Who sent blocks of it."""
+    """Addresses of the peers that sent blocks of it."""
     web_seeds: tuple[str, ...] = ()
     """URLs, without secrets, of web seeds that sent blocks of it."""
 
@@ -124,7 +140,7 @@ class StorageMoved(Event):
 
 @dataclass(frozen=True, slots=True)
 class StorageMoveFailed(Event):
-    """The files could not be moved to ``path`` and are where they were; ``message`` says why."""
+    """The files could not be moved to ``path`` and stay where they were; ``message`` says why."""
 
     type: ClassVar[str] = "storage.move_failed"
     path: str
@@ -133,15 +149,15 @@ class StorageMoveFailed(Event):
 
 @dataclass(frozen=True, slots=True)
 class PeerConnected(Event):
-    """A peer passed the handshake, and has said what it is if it speaks BEP 10."""
+    """A peer has completed the handshake, and that of BEP 10 if it supports it."""
 
     type: ClassVar[str] = "peer.connected"
     address: PeerAddress
     client: str
-    """What it calls itself (BEP 10), else what its peer id says (BEP 20), else "". Not escaped."""
+    """Client name from BEP 10, else from the peer id (BEP 20), else "". Not escaped."""
     incoming: bool
-    transport: LinkProtocol = LinkProtocol.TCP
-    encryption: LinkEncryption = LinkEncryption.NONE
+    transport: TransportProtocol = TransportProtocol.TCP
+    encryption: ConnectionEncryption = ConnectionEncryption.NONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +189,8 @@ class TrackerSucceeded(Event):
     seeds: int | None
     leeches: int | None
     interval_s: float
+    warning: str = ""
+    """What it wants its users to know (BEP 3 "warning message"), not escaped; mostly ""."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,13 +216,13 @@ class MetadataReceived(Event):
 
 @dataclass(frozen=True, slots=True)
 class DhtPeersFound(Event):
-    """A round of questions to the DHT ended (BEP 5)."""
+    """A round of DHT queries ended (BEP 5)."""
 
     type: ClassVar[str] = "dht.peers"
     count: int
     """Peers that it named."""
     new: int
-    """Those of them that nobody had named before."""
+    """The number of those that were not known before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,22 +249,10 @@ class WebSeedBanned(Event):
 
 @dataclass(frozen=True, slots=True)
 class StatsUpdated(Event):
-    """Once a second: rates and totals."""
+    """Once a second while it runs: what ``Session.stats()`` returns."""
 
     type: ClassVar[str] = "stats.update"
-    state: str
-    download_bytes_per_s: float
-    upload_bytes_per_s: float
-    downloaded_bytes: int
-    uploaded_bytes: int
-    completed_bytes: int
-    wanted_bytes: int
-    peers: int
-    seeds: int
-    sources: Mapping[str, SourceCounts] = field(default_factory=dict)
-    """What came from where, as in ``SessionStats.sources``."""
-    links: Mapping[str, int] = field(default_factory=dict)
-    """How peers are connected, as in ``SessionStats.links``."""
+    stats: SessionStats
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,3 +261,74 @@ class EventsDropped(Event):
 
     type: ClassVar[str] = "events.dropped"
     dropped: int
+
+
+# -- of a TorrentManager --------------------------------------------------------------------------
+
+
+class ChangedGroup(StrEnum):
+    """Facts of a torrent that change together; rates and totals change without an event."""
+
+    ABOUT = "about"
+    """What it is: its metadata came, or a file has another name."""
+    SETTINGS = "settings"
+    """What was chosen for it: limits, rules, priorities, trackers, places, user data."""
+    PROGRESS = "progress"
+    """What it does: its state, its error, whether its files are being moved."""
+
+
+@dataclass(frozen=True, slots=True)
+class TorrentAdded(Event):
+    """The manager has one more torrent; its Session is about to start."""
+
+    type: ClassVar[str] = "torrent.added"
+    name: str
+    is_restored: bool
+    """Whether it was there in an earlier run of the manager."""
+
+
+@dataclass(frozen=True, slots=True)
+class TorrentRemoved(Event):
+    """The manager has a torrent no more; no other event of it follows."""
+
+    type: ClassVar[str] = "torrent.removed"
+
+
+@dataclass(frozen=True, slots=True)
+class TorrentChanged(Event):
+    """Facts of a torrent have changed: who shows them asks for them anew.
+
+    Published by every Session, after the change.
+    """
+
+    type: ClassVar[str] = "torrent.changed"
+    group: ChangedGroup
+
+
+@dataclass(frozen=True, slots=True)
+class QueueChanged(Event):
+    """The order of the queue or a priority has changed because of this torrent.
+
+    Published when it is moved, gets another priority, is removed, or added before others.
+    """
+
+    type: ClassVar[str] = "queue.changed"
+
+
+@dataclass(frozen=True, slots=True)
+class JobChanged(Event):
+    """A job of the log was begun, continued or ended; ``job`` is what the database has now.
+
+    What changes within half a second is one event.
+    """
+
+    type: ClassVar[str] = "job.changed"
+    job: Job
+
+
+@dataclass(frozen=True, slots=True)
+class JobsRemoved(Event):
+    """Jobs were deleted from the log, by a user or because they are old."""
+
+    type: ClassVar[str] = "jobs.removed"
+    job_ids: tuple[str, ...]

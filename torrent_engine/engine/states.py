@@ -1,4 +1,4 @@
-"""Owns one fact: the state that a Session is in, which moves only as the table says.
+"""The state machine of a Session.
 
 ``tools/state_diagram.py`` prints the table.
 """
@@ -106,7 +106,7 @@ TRANSITIONS: Final[dict[tuple[State, Signal], State | Resumed]] = {
 
 
 class StateMachine:
-    """Follows the table; ``on_change(old, new)`` hears of every move to another state."""
+    """Follows the table; ``on_change(old, new)`` is called at every change of state."""
 
     def __init__(self, on_change: Callable[[State, State], None] | None = None) -> None:
         self._on_change = on_change
@@ -125,11 +125,11 @@ class StateMachine:
         return self._paused if self._state is State.PAUSED else None
 
     def can(self, signal: Signal) -> bool:
-        """Tell whether :meth:`fire` would take this signal now."""
+        """Return whether :meth:`fire` would accept this signal now."""
         return self._target(signal) is not None
 
     def fire(self, signal: Signal) -> State:
-        """Move as the table says and return the new state.
+        """Apply a signal and return the new state.
 
         Raises StateTransitionError, and stays, if the table has no such move.
         """
@@ -149,7 +149,7 @@ class StateMachine:
         return target
 
     def place(self, state: State, paused: State | None = None) -> None:
-        """Begin in a state that another process left, with what was paused; nobody hears of it."""
+        """Set the state that another process left; ``on_change`` is not called."""
         self._state = state
         self._paused = paused or State.STOPPED
 

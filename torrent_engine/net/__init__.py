@@ -1,1 +1,1 @@
-"""Sockets: thin drivers around the protocol cores."""
+"""Drivers of the protocols on sockets."""

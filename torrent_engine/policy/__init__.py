@@ -1,1 +1,1 @@
-"""Decisions, pure: what to pick, whom to unchoke, whom to trust."""
+"""Pure decisions: which blocks to request, whom to unchoke, which peers to trust."""

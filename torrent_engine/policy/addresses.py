@@ -1,4 +1,4 @@
-"""Owns the question of which addresses can be dialled, by whom, and which many peers may share."""
+"""Checks of peer addresses: whether they can be dialled, are local, or may be shared."""
 
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
@@ -12,7 +12,7 @@ _BROADCAST: Final = IPv4Address("255.255.255.255")
 
 
 def is_dialable(address: PeerAddress, *, allow_local: bool = True) -> bool:
-    """Tell whether a TCP link to this address can be: a literal unicast address and a port.
+    """Return whether this address can be dialled over TCP: a literal unicast address and a port.
 
     With ``allow_local`` False only addresses of the public internet count (row B9).
     """
@@ -28,13 +28,13 @@ def is_dialable(address: PeerAddress, *, allow_local: bool = True) -> bool:
 
 
 def may_be_shared(host: str, config: PoolConfig) -> bool:
-    """Tell whether the ports of one IP address are peers of their own: by option, or loopback."""
+    """Return whether several peers may share an IP address: by option, or on loopback."""
     operator = operator_of(host)
     return config.allow_multiple_per_ip or operator.startswith("127.") or operator == "::1"
 
 
 def real_address(host: str) -> IPv4Address | IPv6Address:
-    """Return the address that a literal one leads to: IPv4 inside IPv6 comes out as IPv4.
+    """Return a literal address with an IPv4 address inside IPv6 as IPv4.
 
     Raises ValueError for a host that is no literal address.
     """
@@ -44,7 +44,7 @@ def real_address(host: str) -> IPv4Address | IPv6Address:
 
 
 def is_local(host: str) -> bool:
-    """Tell whether a literal address is of this machine or its local network.
+    """Return whether a literal address is on this machine or its local network.
 
     Raises ValueError for a host that is no literal address.
     """
@@ -52,16 +52,16 @@ def is_local(host: str) -> bool:
     return ip.is_private or ip.is_link_local or ip.is_loopback
 
 
-def is_in_reach(host: str, asker: str) -> bool:
-    """Tell whether a literal address means something to who is at another one (row B9).
+def is_reachable_from(host: str, asker: str) -> bool:
+    """Return whether ``host`` can be reachable for ``asker`` (row B9).
 
-    A loopback address does on loopback only, another local one in some local network. Raises
-    ValueError for a host that is no literal address.
+    A loopback address is reachable from loopback only, another local address from local networks.
+    Raises ValueError unless both are literal addresses.
     """
-    return _nearness(host) <= _nearness(asker)
+    return _scope(host) <= _scope(asker)
 
 
 @lru_cache(maxsize=4096)
-def _nearness(host: str) -> int:
+def _scope(host: str) -> int:
     ip = real_address(host)
     return 0 if ip.is_global else 2 if ip.is_loopback else 1

@@ -1,14 +1,14 @@
-"""Owns the arithmetic of rates: how fast something was, and how much of it may go now.
+"""Rate measurement and token buckets.
 
-Times are seconds of any clock that does not run backwards; rates are bytes per second.
+Times are seconds of a monotonic clock; rates are bytes per second.
 """
 
 from collections import deque
 from typing import Final
 
 BUCKETS_PER_WINDOW: Final = 10  # ours: a window moves in steps of a tenth
-MIN_SPAN_S: Final = 1.0  # ours: a rate is never taken over less, or the first read looks enormous
-BURST_S: Final = 0.2  # ours: of the rate; a 10 s stretch is then at most 2 % over
+MIN_SPAN_S: Final = 1.0  # ours: the shortest span of a rate, so that the first read is no spike
+BURST_S: Final = 0.2  # ours: of the rate; any 10 s are then at most 2 % over
 
 
 class RateMeter:
@@ -25,7 +25,7 @@ class RateMeter:
         self._started = 0.0
 
     def add(self, count_bytes: int, now: float) -> None:
-        """Count bytes that moved just now."""
+        """Count bytes that were transferred now."""
         if now >= self._bucket_end:
             self._roll(now)
         self._bucket_bytes += count_bytes
@@ -41,7 +41,7 @@ class RateMeter:
     def _roll(self, now: float) -> None:
         """Start the bucket that ``now`` is in; forget what has left the window."""
         if now - self._bucket_end >= BUCKETS_PER_WINDOW * self._bucket_s:
-            self._restart(now)  # the first byte ever, or after a long silence
+            self._restart(now)  # the first byte, or the first after a long pause
             return
         steps = int((now - self._bucket_end) // self._bucket_s) + 1
         for _ in range(steps):
@@ -61,7 +61,7 @@ class RateMeter:
 
 
 class TokenBucket:
-    """Lets through ``rate_bytes_per_s`` on average and at most ``burst_bytes`` at once.
+    """A limit of ``rate_bytes_per_s`` on average and ``burst_bytes`` at once.
 
     A rate of 0 is unlimited and costs nothing. By default a burst is a fifth of a second's worth.
     """
@@ -83,24 +83,24 @@ class TokenBucket:
 
     @property
     def unlimited(self) -> bool:
-        """Whether everything passes."""
+        """Whether there is no limit."""
         return self._rate == 0
 
     def set_rate(self, rate_bytes_per_s: float, now: float) -> None:
-        """Change the limit; what was earned until now stays, a debt too, up to a burst."""
+        """Change the limit; the balance stays, limited to one burst in credit or debt."""
         self._refill(now)
         self._set(rate_bytes_per_s)
         self._tokens = max(min(self._tokens, self._burst_bytes), -self._burst_bytes)
 
     def available(self, now: float) -> float:
-        """Return how many bytes may go now; infinite if unlimited, negative in debt."""
+        """Return how many bytes may be transferred now; infinite if unlimited, negative in debt."""
         if self._rate == 0:
             return float("inf")
         self._refill(now)
         return self._tokens
 
     def take(self, count_bytes: int, now: float) -> int:
-        """Take up to ``count_bytes`` and return how many were granted, 0 or more."""
+        """Consume up to ``count_bytes`` and return how many were granted, 0 or more."""
         if self._rate == 0:
             return count_bytes
         self._refill(now)
@@ -109,11 +109,11 @@ class TokenBucket:
         return granted
 
     def give_back(self, count_bytes: int) -> None:
-        """Return what was granted and not used."""
+        """Return granted bytes that were not used."""
         self._tokens = min(self._tokens + count_bytes, self._burst_bytes)
 
     def charge(self, count_bytes: int, now: float) -> None:
-        """Take all of ``count_bytes``, which have moved already; may leave a debt."""
+        """Consume all of ``count_bytes``, already transferred; the balance may become negative."""
         if self._rate != 0:
             self._refill(now)
             self._tokens -= count_bytes

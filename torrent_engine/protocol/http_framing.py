@@ -1,8 +1,8 @@
-"""The framing of HTTP/1.1 answers, watched for what only costs time (row A14).
+"""The framing of HTTP/1.1 responses, with limits on heads and chunks (row A14).
 
-The HTTP library reads heads, chunks and trailers without limits of its own that are low enough:
-thousands of interim answers, header lines or chunks of one byte in a single read hold up everything
-else. Here bytes are only looked at, before the library gets them. Source: RFC 9112.
+The HTTP library's own limits are too high: thousands of interim responses, header lines or one-byte
+chunks in a single read would block the event loop. This parser only inspects the bytes before they
+are passed to the library. Source: RFC 9112.
 """
 
 from enum import Enum, auto
@@ -10,14 +10,14 @@ from typing import Final
 
 from torrent_engine.base.errors import HttpError
 
-MAX_INTERIM_ANSWERS: Final = 8  # ours: of status 1xx, before the one that counts
+MAX_INTERIM_RESPONSES: Final = 8  # ours: of status 1xx, before the final one
 MAX_HEADER_LINES: Final = 100  # row A14
-MAX_HEAD_BYTES: Final = 64 * 1024  # ours: what is allowed of it is the business of the caller
-MAX_CHUNK_LINE_BYTES: Final = 256  # ours: its size, and extensions that nobody needs
+MAX_HEAD_BYTES: Final = 64 * 1024  # ours: callers may have lower limits
+MAX_CHUNK_LINE_BYTES: Final = 256  # ours: the size and chunk extensions
 MAX_SIZE_DIGITS: Final = 16  # row A14
 MAX_LENGTH_DIGITS: Final = 19  # of a body; fits 63 bits
-FREE_CHUNKS: Final = 512  # ours: so many may be small
-MIN_MEAN_CHUNK_BYTES: Final = 256  # ours: of what comes after those
+FREE_CHUNKS: Final = 512  # ours: chunks that may be small
+MIN_MEAN_CHUNK_BYTES: Final = 256  # ours: of the chunks after those
 
 
 _LENGTH: Final = b"content-length"
@@ -37,11 +37,11 @@ class _State(Enum):
     OVER = auto()
 
 
-class AnswerWatch:
-    """Follows the answers on one connection; :meth:`feed` raises what must not be read on.
+class ResponseWatch:
+    """Watches the responses on one connection; :meth:`feed` raises at a violation.
 
-    It reads heads and chunks exactly as h11 does, or refuses them: what it took for a body and h11
-    for a head would not be counted.
+    It parses heads and chunks exactly as h11 does, or refuses them; otherwise parts that h11 reads
+    as a head could pass uncounted as a body.
     """
 
     __slots__ = (
@@ -69,7 +69,7 @@ class AnswerWatch:
         self._chunks = self._chunk_bytes = self._to_come = 0
 
     def request_sent(self) -> None:
-        """Take that a request leaves: what comes next is a head."""
+        """Record that a request was sent: a response head comes next."""
         self._state = _State.HEAD
         self._line.clear()
         self._interim = 0
@@ -77,10 +77,10 @@ class AnswerWatch:
         self._begin_head()
 
     def feed(self, data: bytes) -> int:
-        """Look at bytes that came; return how many of them are of the answer.
+        """Parse received bytes; return how many of them belong to the response.
 
-        Raises HttpError for too many interim answers, for a head or a trailer that is too long, and
-        for a body in chunks that are too small or no chunks.
+        Raises HttpError for too many interim responses, for a head or a trailer that is too long,
+        and for a chunked body that is malformed or has chunks that are too small.
         """
         at, size = 0, len(data)
         while at < size and self._state is not _State.OVER:
@@ -116,7 +116,7 @@ class AnswerWatch:
         self._lines = self._bytes = 0
 
     def _check_line(self, ended: int) -> None:
-        """Bound the line that is being read, and the head or trailer that it is of."""
+        """Check the length of the current line, and of its head or trailer."""
         if self._state in (_State.CHUNK_SIZE, _State.CHUNK_END):
             if len(self._line) > MAX_CHUNK_LINE_BYTES:
                 raise HttpError(f"a chunk header of more than {MAX_CHUNK_LINE_BYTES} bytes")
@@ -132,12 +132,12 @@ class AnswerWatch:
         has_return = line.endswith(b"\r")
         line = line[:-1] if has_return else line
         if self._state in (_State.CHUNK_SIZE, _State.CHUNK_END) and not has_return:
-            raise HttpError("a chunk header that does not end as it must")
+            raise HttpError("a chunk header with an invalid line ending")
         if self._state is _State.CHUNK_SIZE:
             self._take_chunk_size(line)
         elif self._state is _State.CHUNK_END:
             if line:
-                raise HttpError("a chunk that does not end where it says")
+                raise HttpError("a chunk that is longer than its size")
             self._state = _State.CHUNK_SIZE
         elif self._state is _State.TRAILER:
             if not line:
@@ -151,7 +151,7 @@ class AnswerWatch:
         if not self._status:
             self._status = line.partition(b" ")[2].lstrip()[:3] or b"?"
             return
-        if line[:1] in (b" ", b"\t"):  # the line before goes on
+        if line[:1] in (b" ", b"\t"):  # a folded line
             before, value = self._framing.get(self._field, b""), line
         else:
             name, _, value = line.partition(b":")
@@ -165,8 +165,8 @@ class AnswerWatch:
         self._begin_head()
         if status.startswith(b"1") and status != b"101":
             self._interim += 1
-            if self._interim > MAX_INTERIM_ANSWERS:
-                raise HttpError(f"more than {MAX_INTERIM_ANSWERS} interim answers")
+            if self._interim > MAX_INTERIM_RESPONSES:
+                raise HttpError(f"more than {MAX_INTERIM_RESPONSES} interim responses")
         elif status in (b"204", b"304"):
             self._state = _State.OVER
         elif b"chunked" in framing[_CODING].lower():
@@ -188,7 +188,7 @@ class AnswerWatch:
         except ValueError:
             size = -1
         if size < 0:
-            raise HttpError(f"a chunk header that says no size: {digits[:20]!r}")
+            raise HttpError(f"a chunk header with an invalid size: {digits[:20]!r}")
         if not size:
             self._state = _State.TRAILER
             return

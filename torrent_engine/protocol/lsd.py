@@ -1,7 +1,7 @@
-"""Local service discovery: what one multicast datagram says, as bytes and back.
+"""Local service discovery: the multicast datagrams (BEP 14).
 
-Source: BEP 14; row C6. A message is a request line and header lines as HTTP has them. Nobody
-answers one: whoever hears it connects to its sender.
+Source: BEP 14; row C6. A message has a request line and headers as in HTTP. There are no responses:
+receivers connect to the sender.
 """
 
 import binascii
@@ -15,9 +15,9 @@ from torrent_engine.base.ids import SHA1_BYTES, InfoHash
 GROUP_IPV4: Final = "239.192.152.143"
 GROUP_IPV6: Final = "ff15::efc0:988f"
 LSD_PORT: Final = 6_771
-MAX_DATAGRAM_BYTES: Final = 1_400  # BEP 14: more would be cut into fragments
-MAX_COOKIE_BYTES: Final = 64  # ours: of what we send
-COOKIE_BYTES: Final = 4  # ours: as hexadecimal, which some read as a number
+MAX_DATAGRAM_BYTES: Final = 1_400  # BEP 14: larger datagrams would be fragmented
+MAX_COOKIE_BYTES: Final = 64  # ours: of our own cookie
+COOKIE_BYTES: Final = 4  # ours: hexadecimal, because some clients parse it as a number
 
 _REQUEST: Final = b"BT-SEARCH * HTTP/1.1\r\n"
 _END: Final = b"\r\n\r\n"
@@ -28,26 +28,26 @@ _MAX_PORT_DIGITS: Final = 5
 
 @dataclass(frozen=True, slots=True)
 class LsdAnnounce:
-    """A BitTorrent program on the local network tells which torrents it has (BEP 14)."""
+    """An announce of torrents on the local network (BEP 14)."""
 
     port: int
-    """Where it accepts peers, 1 to 65535; its address is that of the datagram."""
+    """Listen port, 1 to 65535; the host is the source of the datagram."""
     info_hashes: tuple[InfoHash, ...]
     """At least one, each once."""
     cookie: bytes = b""
-    """By which a program knows its own announces; b"" if there is none."""
+    """Identifies a client's own announces; b"" if missing."""
 
 
 def encode_announce(announce: LsdAnnounce, *, is_ipv6: bool) -> bytes:
     """Encode one datagram for the group of an address family.
 
-    Raises LocalProtocolError if it would be longer than 1400 bytes (see :func:`capacity`), or the
-    port or the cookie is none.
+    Raises LocalProtocolError if it exceeds 1400 bytes (see :func:`capacity`), or the port or the
+    cookie is invalid.
     """
     if not 0 < announce.port < 1 << 16:
         raise LocalProtocolError(f"port {announce.port} cannot be announced")
     if len(announce.cookie) > MAX_COOKIE_BYTES or not announce.cookie.isalnum():
-        raise LocalProtocolError(f"no cookie: {announce.cookie!r}")
+        raise LocalProtocolError(f"invalid cookie: {announce.cookie!r}")
     if not 0 < len(announce.info_hashes) <= capacity(announce.cookie):
         raise LocalProtocolError(f"{len(announce.info_hashes)} info-hashes in one datagram")
     lines = [f"Infohash: {info_hash.hex()}\r\n".encode() for info_hash in announce.info_hashes]
@@ -63,22 +63,22 @@ def capacity(cookie: bytes) -> int:
 def decode_announce(data: bytes) -> LsdAnnounce:
     """Decode one datagram.
 
-    Names of headers are compared without case, unknown headers are ignored, and so are info-hashes
-    that are not 40 hexadecimal digits, as of torrents of another kind. Raises RemoteProtocolError
-    if it is over 1400 bytes, no BT-SEARCH, cut short, or without one port and an info-hash.
+    Header names are case-insensitive. Unknown headers are ignored, and so are info-hashes that are
+    not 40 hexadecimal digits, such as those of v2 torrents. Raises RemoteProtocolError if it
+    exceeds 1400 bytes, is no BT-SEARCH, is truncated, or has no info-hash or not exactly one port.
     """
     if len(data) > MAX_DATAGRAM_BYTES:
         raise RemoteProtocolError(f"announce of {len(data)} bytes", bep=14)
     head, end, _ = data.replace(b"\r\n", b"\n").partition(b"\n\n")
     if not end:
-        raise RemoteProtocolError("announce without its end", bep=14)
+        raise RemoteProtocolError("truncated announce", bep=14)
     request, *lines = head.split(b"\n")
     _check_request(request)
     headers = _headers(lines)
     info_hashes = dict.fromkeys(map(_info_hash, headers.get(b"infohash", ())))
     known = tuple(info_hash for info_hash in info_hashes if info_hash is not None)
     if not known:
-        raise RemoteProtocolError("announce of no info-hash", bep=14)
+        raise RemoteProtocolError("announce without an info-hash", bep=14)
     cookies = headers.get(b"cookie", [b""])
     return LsdAnnounce(_port(headers.get(b"port", ())), known, cookies[0])
 
@@ -119,7 +119,7 @@ def _info_hash(value: bytes) -> InfoHash | None:
 
 
 def _port(values: Sequence[bytes]) -> int:
-    """Return the one port; two that differ name two peers, and one of them is a stranger."""
+    """Return the port. Raises RemoteProtocolError unless all values are equal."""
     if len(set(values)) != 1:
         raise RemoteProtocolError(f"announce with {len(set(values))} ports", bep=14)
     text = values[0]

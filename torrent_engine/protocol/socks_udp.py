@@ -1,6 +1,6 @@
-"""Owns the header that datagrams carry on their way to and from a SOCKS5 proxy.
+"""The header of datagrams to and from a SOCKS5 proxy.
 
-Source: RFC 1928 section 7. Fragments are not put together: no proxy in use sends any.
+Source: RFC 1928 section 7. Fragments are not reassembled: no known proxy sends any.
 """
 
 from ipaddress import IPv4Address, IPv6Address, ip_address
@@ -9,31 +9,29 @@ from typing import Final
 from torrent_engine.base.errors import ProxyError
 from torrent_engine.base.ids import PeerAddress
 
-IPV4_HEADER_BYTES: Final = 10
-IPV6_HEADER_BYTES: Final = 22
 MAX_NAME_BYTES: Final = 255  # its length is one byte
 _IPV4, _NAME, _IPV6 = 1, 3, 4
 _TYPE_AT, _HOST_AT = 3, 4
 _BEGIN: Final = bytes(_TYPE_AT)
-"""Two reserved bytes, and the number 0: no fragment."""
+"""Two reserved bytes, and fragment number 0."""
 _PORT_BYTES: Final = 2
 
 
 def encode_header(host: str, port: int) -> bytes:
-    """Return what goes before a datagram to a literal address or a name.
+    """Return the header of a datagram to a literal address or a host name.
 
-    Raises ProxyError if there is no such name, and no such port.
+    Raises ProxyError for an invalid name or port.
     """
     if not 0 < port < 1 << 16:
-        raise ProxyError(f"no port: {port}")
+        raise ProxyError(f"invalid port: {port}")
     return _BEGIN + _encoded_host(host) + port.to_bytes(_PORT_BYTES)
 
 
 def decode_datagram(data: bytes) -> tuple[PeerAddress, int]:
-    """Return who sent a datagram that a proxy handed on, and where its content begins.
+    """Return the sender of a relayed datagram, and where its payload begins.
 
-    The sender is a literal address, IPv4 not inside IPv6, or a name. Raises ProxyError if the
-    header is malformed or the datagram is a fragment.
+    The sender is a literal address (IPv4-mapped ones as IPv4) or a name. Raises ProxyError if
+    the header is malformed or the datagram is a fragment.
     """
     kind = data[_TYPE_AT] if data[:_TYPE_AT] == _BEGIN and len(data) > _HOST_AT else 0
     if kind == _IPV4:
@@ -43,10 +41,10 @@ def decode_datagram(data: bytes) -> tuple[PeerAddress, int]:
     elif kind == _NAME:
         begin, end = _HOST_AT + 1, _HOST_AT + 1 + data[_HOST_AT]
     else:
-        raise ProxyError("no datagram of a SOCKS proxy, or a fragment of one")
+        raise ProxyError("not a SOCKS datagram, or a fragment")
     header_bytes = end + _PORT_BYTES
     if len(data) < header_bytes or end == begin:
-        raise ProxyError("the header of a SOCKS datagram is cut short")
+        raise ProxyError("truncated header of a SOCKS datagram")
     port = int.from_bytes(data[end:header_bytes])
     return PeerAddress(_decoded_host(kind, data[begin:end]), port), header_bytes
 

@@ -1,7 +1,7 @@
-"""Owns the HTTP of web seeds: which URL holds which bytes, and what an answer to a range may say.
+"""Web seed requests: URLs of files and pieces, and the check of range responses.
 
 Source: BEP 19 (GetRight style: plain files on a server), BEP 17 (Hoffman style: a script that
-knows pieces), RFC 9110 sections 14 and 15 for ranges; RELIABILITY row A14.
+knows pieces), RFC 9110 sections 14 and 15 for ranges; fault model, row A14.
 """
 
 import re
@@ -14,7 +14,7 @@ from torrent_engine.base.errors import RemoteProtocolError
 from torrent_engine.base.ids import InfoHash
 from torrent_engine.codec.metainfo import FileEntry
 
-MAX_DIGITS: Final = 19  # ours: of a number in a header; more than 2^63 is no length
+MAX_DIGITS: Final = 19  # ours: of a number in a header; fits 63 bits
 _CONTENT_RANGE: Final = re.compile(
     rf"bytes +([0-9]{{1,{MAX_DIGITS}}})-([0-9]{{1,{MAX_DIGITS}}})/([0-9]{{1,{MAX_DIGITS}}}|\*)",
     re.IGNORECASE,
@@ -27,26 +27,26 @@ _PARTIAL_CONTENT: Final = 206
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A run of bytes of one file."""
+    """A byte range of one file."""
 
     offset_bytes: int
     """From the start of the file."""
     length_bytes: int
     """At least 1."""
     file_bytes: int
-    """Length of the whole file, as the torrent has it."""
+    """Length of the whole file according to the torrent."""
 
     @property
     def range_header(self) -> str:
-        """The value of the "Range" header that asks for it."""
+        """The value of the "Range" header."""
         return f"bytes={self.offset_bytes}-{self.offset_bytes + self.length_bytes - 1}"
 
 
 def file_url(base: str, entry: FileEntry, *, is_multi_file: bool) -> str:
-    """Return where a web seed has one file (BEP 19).
+    """Return the URL of one file on a web seed (BEP 19).
 
-    The names are those of the torrent byte for byte, percent-escaped; elements that would lead
-    out of the folder are left out. A base that ends in "/" is a folder, for several files any is.
+    The names are those of the torrent, byte for byte, percent-encoded; elements that would leave
+    the folder are skipped. A base that ends in "/" is a folder; with several files every base is.
     """
     base = base.partition("#")[0]
     if not is_multi_file and not base.endswith("/"):
@@ -74,7 +74,7 @@ def parse_content_range(text: str) -> tuple[int, int, int | None]:
     """
     match = _CONTENT_RANGE.fullmatch(text.strip(" \t"))
     if match is None:
-        raise RemoteProtocolError(f"Content-Range {text[:60]!r} is no range of bytes", bep=19)
+        raise RemoteProtocolError(f"Content-Range {text[:60]!r} is not a byte range", bep=19)
     first, last = int(match[1]), int(match[2])
     total = None if match[3] == "*" else int(match[3])
     if last < first or (total is not None and last >= total):
@@ -88,13 +88,13 @@ def parse_number(text: str | None) -> int | None:
     return None if match is None else int(match[0])
 
 
-def check_range_answer(
+def check_range_response(
     status: int, content_range: str | None, content_length: str | None, span: Span
 ) -> int:
-    """Return how many bytes of the body come before those asked for: 0, or more of a whole file.
+    """Return how many bytes of the body precede the requested ones: 0, or more of a whole file.
 
-    Raises RemoteProtocolError if a 200 is not the whole file, or a 206 not exactly the range, of
-    the file that the torrent knows. ``status`` is one of these two.
+    Raises RemoteProtocolError if a 200 is not the whole file, or a 206 not exactly the range, with
+    the file length of the torrent. ``status`` is one of these two.
     """
     length = parse_number(content_length)
     if status == _OK:
@@ -106,7 +106,7 @@ def check_range_answer(
     if total is not None and total != span.file_bytes:
         raise RemoteProtocolError(f"the file has {total} bytes, not {span.file_bytes}", bep=19)
     if (first, last - first + 1) != (span.offset_bytes, span.length_bytes):
-        message = f"bytes {first} to {last} came for {span.range_header}"
+        message = f"received bytes {first} to {last} for {span.range_header}"
         raise RemoteProtocolError(message, bep=19)
     if content_length is not None and length != span.length_bytes:
         message = f"a body of {content_length[:30]} bytes for {span.length_bytes}"

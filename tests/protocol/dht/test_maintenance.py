@@ -10,7 +10,7 @@ from torrent_engine.base.config import DhtConfig
 from torrent_engine.base.ids import NodeId, PeerAddress
 from torrent_engine.protocol.dht.external import ExternalAddress
 from torrent_engine.protocol.dht.krpc import NodeInfo
-from torrent_engine.protocol.dht.maintenance import Chores, Maintenance
+from torrent_engine.protocol.dht.maintenance import Maintenance, MaintenanceTasks
 from torrent_engine.protocol.dht.routing import RoutingTable
 
 CONFIG = DhtConfig()
@@ -30,7 +30,7 @@ def table(*numbers: int, now: float = 0.0) -> RoutingTable:
 
 def test_an_empty_table_is_filled_as_soon_as_there_is_an_address() -> None:
     upkeep = Maintenance(CONFIG, 0.0)
-    assert upkeep.due(table(), 0.0, knows_addresses=False) == Chores()
+    assert upkeep.due(table(), 0.0, knows_addresses=False) == MaintenanceTasks()
     assert upkeep.next_timer() > 0.0
     upkeep.bootstrap_now(1.0)
     assert upkeep.next_timer() == 1.0
@@ -104,7 +104,7 @@ def test_c1_a_newcomer_is_pinged_soon_and_the_next_after_a_pause() -> None:
 
 def tell(external: ExternalAddress, told: str, tellers: range, *, port: int = 1) -> None:
     for number in tellers:
-        external.told(PeerAddress(told, port), PeerAddress(f"20.{number}.1.1", 9))
+        external.add_vote(PeerAddress(told, port), PeerAddress(f"20.{number}.1.1", 9))
 
 
 def test_bep42_our_address_is_what_most_networks_say() -> None:
@@ -133,26 +133,26 @@ def test_bep42_a_local_address_or_one_of_another_family_says_nothing() -> None:
     assert external.believed is None
     six = ExternalAddress(CONFIG, is_ipv6=True)
     for number in range(5):
-        six.told(PeerAddress("2a00::1", 7), PeerAddress(f"2a01:{number:x}::1", 9))
+        six.add_vote(PeerAddress("2a00::1", 7), PeerAddress(f"2a01:{number:x}::1", 9))
     assert six.believed == PeerAddress("2a00::1", 7)
 
 
 def test_bep42_the_gateway_is_believed_until_enough_networks_say_something() -> None:
     external = ExternalAddress(CONFIG, is_ipv6=False)
-    assert external.hinted(PeerAddress("99.1.1.1", 7))
-    assert not external.hinted(PeerAddress("99.1.1.1", 7))
-    assert external.hinted(PeerAddress("99.1.1.2", 7))
+    assert external.set_hint(PeerAddress("99.1.1.1", 7))
+    assert not external.set_hint(PeerAddress("99.1.1.1", 7))
+    assert external.set_hint(PeerAddress("99.1.1.2", 7))
     assert external.believed == PeerAddress("99.1.1.2", 7)
     tell(external, "88.1.1.1", range(CONFIG.external_votes))
     assert external.believed == PeerAddress("88.1.1.1", 1)
-    assert not external.hinted(PeerAddress("99.1.1.1", 7))
+    assert not external.set_hint(PeerAddress("99.1.1.1", 7))
     assert external.believed == PeerAddress("88.1.1.1", 1)
 
 
 @pytest.mark.parametrize("host", ["10.0.0.1", "192.168.1.1", "2a00::1", "0.0.0.0", "100.64.1.1"])
 def test_bep42_a_gateway_behind_another_one_says_nothing(host: str) -> None:
     external = ExternalAddress(CONFIG, is_ipv6=False)
-    assert not external.hinted(PeerAddress(host, 7))
+    assert not external.set_hint(PeerAddress(host, 7))
     assert external.believed is None
 
 

@@ -23,7 +23,7 @@ from torrent_engine.protocol.dht.events import (
 )
 from torrent_engine.protocol.dht.items import sign_item
 from torrent_engine.protocol.dht.krpc import Bencoded, NodeInfo
-from torrent_engine.protocol.dht.named_nodes import distance
+from torrent_engine.protocol.dht.response_nodes import distance
 from torrent_engine.protocol.dht.security import is_valid_node_id, node_id_for
 
 pytestmark = pytest.mark.no_cover  # a lot of work, in code that other tests cover
@@ -323,7 +323,7 @@ def test_nodes_that_join_one_after_the_other_form_a_network() -> None:
     world.nodes = [world.add_node() for _ in range(80)]
     world.join(world.nodes, every_s=0.5)
     world.run(30)
-    assert all(host.node.is_bootstrapped for host in world.nodes)
+    assert all(host.node.stats().is_bootstrapped for host in world.nodes)
     joined = [host for host in world.nodes[1:] if any_bootstrapped(host)]
     assert len(joined) == len(world.nodes) - 1
     assert world.found_share(10) == 1.0
@@ -355,7 +355,7 @@ def test_lookups_that_come_too_early_wait_for_the_first_look_around() -> None:
     newcomer.node.bootstrap([world.nodes[1].address], now=world.now)
     peers, end = world.peers_of(newcomer, info_hash)
     assert peers == {world.nodes[0].address}
-    assert newcomer.node.is_bootstrapped
+    assert newcomer.node.stats().is_bootstrapped
     assert end.hops <= 2  # it began with the nodes that the first look around has found
 
 

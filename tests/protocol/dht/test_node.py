@@ -86,9 +86,9 @@ def joined(config: DhtConfig = CONFIG, count: int = 3) -> DhtNode:
 def test_bep5_a_node_bootstraps_from_addresses_and_says_so() -> None:
     node = make()
     assert node.next_timer() is not None
-    assert not node.is_bootstrapped
+    assert not node.stats().is_bootstrapped
     node = joined()
-    assert node.is_bootstrapped
+    assert node.stats().is_bootstrapped
     assert node.node_count == 3
     stats = node.stats()
     assert (stats.nodes, stats.outstanding, stats.lookups) == (3, 0, 0)
@@ -382,7 +382,7 @@ def test_bep42_the_id_follows_the_address_that_many_networks_see() -> None:
 
 def test_bep42_the_id_fits_what_the_gateway_says_before_any_node_has_answered() -> None:
     node, ours = make(), PeerAddress("99.1.1.1", 6881)
-    node.told_by_gateway(ours, now=1.0)
+    node.set_gateway_address(ours, now=1.0)
     assert node.external == ours
     assert is_valid_node_id(node.node_id, ours.host)
     assert [type(each) for each in node.events()] == [ExternalAddressChanged]
@@ -450,7 +450,7 @@ def test_bep5_nodes_that_answer_no_more_leave_the_table() -> None:
         node.handle_timer(now=float(now))
         node.datagrams_to_send()
     assert node.node_count == 0
-    assert not node.is_bootstrapped
+    assert not node.stats().is_bootstrapped
     assert node._table.nodes() == []
 
 
@@ -485,7 +485,7 @@ def test_bep32_two_nodes_beside_each_other_tell_both_families() -> None:
     beside.ping(six.address, now=0.0)
     ((query, _),) = sent(beside)
     answer(beside, query, six, now=0.1)
-    node.serve_beside(beside)
+    node.pair_with(beside)
     arguments: dict[bytes, Encodable] = {b"target": bytes(20), b"want": [b"n4", b"n6"]}
     data = encode_query(b"aa", b"find_node", asking.id, arguments)
     node.receive_datagram(data, asking.address, now=1.0)

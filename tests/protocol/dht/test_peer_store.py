@@ -140,7 +140,7 @@ def test_c2_two_thousand_torrents_at_most_the_smallest_leaves() -> None:
     assert len(peers) == 2_000
     assert peers.count(HASH, 0.0) == 2
     assert peers.count(info_hash(4_999), 0.0) == 1
-    assert len(peers._torrents_of) == peers.peer_count == 2_001
+    assert len(peers._torrents_of) == 2_001
 
 
 def test_c2_one_address_is_in_a_hundred_torrents_at_most() -> None:

@@ -291,8 +291,8 @@ def test_c2_other_bucket_may_have_a_node_of_the_same_24() -> None:
     known.seen(node(1, "20.200.0.1"), 0.0)
     near = node(2, "20.200.0.2")
     assert not known.seen(near, 0.0)
-    waiting = replace_id(near, (1 << 159) + 99)
-    assert known.seen(waiting, 0.0)
+    replacements = replace_id(near, (1 << 159) + 99)
+    assert known.seen(replacements, 0.0)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "10.0.0.1", "192.168.1.1"])
@@ -395,7 +395,7 @@ def test_c2_memory_is_bounded_by_buckets_however_many_nodes_come() -> None:
     for number in range(1, 3_000):
         known.seen(replace_id(node(number), number << 3), 0.0)
     assert sum(1 for _ in known._all()) <= 160 * 16
-    assert len(known._by_id) == len(known._by_place) == sum(1 for _ in known._all())
+    assert len(known._by_id) == len(known._by_address) == sum(1 for _ in known._all())
 
 
 @given(
@@ -418,11 +418,13 @@ def test_maps_and_buckets_agree_whatever_happens(steps: list[tuple[str, int, int
             getattr(known, what)(each, float(now))
         entries = list(known._all())
         assert {id(entry) for entry in known._by_id.values()} == set(map(id, entries))
-        assert {id(entry) for entry in known._by_place.values()} == set(map(id, entries))
+        assert {id(entry) for entry in known._by_address.values()} == set(map(id, entries))
         assert all(
             known._bucket_of(entry.number).neighbours_of(entry) == [entry] for entry in entries
         )
-        assert all(len(bucket.nodes) <= 2 and len(bucket.waiting) <= 2 for bucket in known._buckets)
+        assert all(
+            len(bucket.nodes) <= 2 and len(bucket.replacements) <= 2 for bucket in known._buckets
+        )
 
 
 def test_c1_who_never_answered_is_forgotten_at_its_first_failure() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from torrent_engine.base.config import DhtConfig
 from torrent_engine.base.ids import NodeId, PeerAddress
-from torrent_engine.protocol.dht.candidate import Candidate
+from torrent_engine.protocol.dht.candidate import LookupCandidate
 from torrent_engine.protocol.dht.krpc import NodeInfo
 from torrent_engine.protocol.dht.search import Search
 from torrent_engine.protocol.dht.security import node_id_for
@@ -23,22 +23,24 @@ def at(distance: int, number: int | None = None, host: str = "") -> NodeInfo:
     return NodeInfo(NodeId(distance.to_bytes(20, "big")), PeerAddress(host, 6881))
 
 
-def answer(search: Search, candidate: Candidate, *named: NodeInfo, token: bytes = b"t") -> None:
+def answer(
+    search: Search, candidate: LookupCandidate, *named: NodeInfo, token: bytes = b"t"
+) -> None:
     assert candidate.node_id is not None
     search.answered(candidate, candidate.node_id, token)
     search.add(named, candidate)
 
 
-def distances(candidates: list[Candidate]) -> list[int]:
+def distances(candidates: list[LookupCandidate]) -> list[int]:
     return [candidate.distance for candidate in candidates]
 
 
 def run(search: Search, world: dict[PeerAddress, list[NodeInfo]], *, dead: int = 0) -> int:
     """Let a search go on until it is done; nodes at multiples of ``dead`` never answer."""
     rounds = 0
-    late: list[Candidate] = []
+    late: list[LookupCandidate] = []
     while True:
-        asked = search.to_ask()
+        asked = search.to_query()
         if not asked and search.is_done():
             return rounds
         rounds += 1
@@ -58,8 +60,8 @@ def run(search: Search, world: dict[PeerAddress, list[NodeInfo]], *, dead: int =
 def test_bep5_the_closest_is_asked_first_and_so_many_at_a_time() -> None:
     search = Search(TARGET, CONFIG)
     search.add([at(each) for each in (90, 10, 50, 70, 30)])
-    assert distances(search.to_ask()) == [10, 30, 50, 70]
-    assert search.to_ask() == []
+    assert distances(search.to_query()) == [10, 30, 50, 70]
+    assert search.to_query() == []
     assert not search.is_done()
 
 
@@ -80,9 +82,9 @@ def test_bep5_the_search_converges_on_the_closest_of_the_network() -> None:
 def test_a_late_node_lets_another_be_asked_and_may_answer_later() -> None:
     search = Search(TARGET, CONFIG)
     search.add([at(each) for each in range(1, 7)])
-    first = search.to_ask()
+    first = search.to_query()
     search.slow(first[0])
-    assert distances(search.to_ask()) == [5]
+    assert distances(search.to_query()) == [5]
     answer(search, first[0])
     assert distances(search.closest(8)) == [1]
 
@@ -97,17 +99,17 @@ def test_a_search_ends_although_nobody_answers() -> None:
 
 def test_a_search_with_nobody_to_ask_is_done() -> None:
     search = Search(TARGET, CONFIG)
-    assert search.to_ask() == []
+    assert search.to_query() == []
     assert search.is_done()
 
 
 def test_late_nodes_do_not_hold_up_the_end() -> None:
     search = Search(TARGET, CONFIG)
     search.add([at(each) for each in range(1, 13)])
-    first = search.to_ask()
+    first = search.to_query()
     for candidate in first:
         search.slow(candidate)
-    while asked := search.to_ask():
+    while asked := search.to_query():
         for candidate in asked:
             answer(search, candidate)
     assert distances(search.closest(8)) == list(range(5, 13))
@@ -121,7 +123,7 @@ def test_a_search_that_is_fed_for_ever_ends() -> None:
     search.add([at(1 << 150, 1)])
     closer = 1 << 149
     for _ in range(1_000):
-        asked = search.to_ask()
+        asked = search.to_query()
         if not asked:
             break
         for candidate in asked:
@@ -137,7 +139,7 @@ def test_a_search_that_is_fed_for_ever_ends() -> None:
 def test_bep33_a_search_for_tokens_does_not_count_who_gives_none() -> None:
     search = Search(TARGET, CONFIG, needs_tokens=True)
     search.add([at(each) for each in range(1, 13)])
-    while asked := search.to_ask():
+    while asked := search.to_query():
         for candidate in asked:
             assert candidate.node_id is not None
             token = b"t" if candidate.distance > 4 else None
@@ -148,25 +150,25 @@ def test_bep33_a_search_for_tokens_does_not_count_who_gives_none() -> None:
 def test_c2_who_names_dead_nodes_is_believed_no_more() -> None:
     search = Search(TARGET, CONFIG)
     search.add([at(1_000), *(at(each) for each in range(2_000, 2_008))])
-    liar, *honest = search.to_ask()
+    liar, *honest = search.to_query()
     answer(search, liar, *(at(each) for each in range(1, 9)))
     for candidate in honest:
         answer(search, candidate)
-    fakes = search.to_ask()
+    fakes = search.to_query()
     assert distances(fakes)[:3] == [1, 2, 3]  # no more on the word of one who proved nothing
     assert distances(fakes)[3] >= 2_000
     for candidate in fakes[:3]:
         search.slow(candidate)
     assert liar.is_doubtful
-    assert min(distances(search.to_ask())) >= 2_000
+    assert min(distances(search.to_query())) >= 2_000
 
 
 def test_c2_who_named_living_nodes_may_be_wrong_now_and_then() -> None:
     search = Search(TARGET, CONFIG)
     search.add([at(1_000)])
-    (teller,) = search.to_ask()
+    (teller,) = search.to_query()
     answer(search, teller, *(at(each) for each in range(1, 9)))
-    asked = search.to_ask()
+    asked = search.to_query()
     answer(search, asked[0])
     for candidate in asked[1:]:
         search.failed(candidate)
@@ -177,9 +179,9 @@ def test_c2_who_named_living_nodes_may_be_wrong_now_and_then() -> None:
 def test_c2_a_false_id_of_a_living_node_is_held_against_who_named_it() -> None:
     search = Search(TARGET, CONFIG)
     search.add([at(1_000)])
-    (liar,) = search.to_ask()
+    (liar,) = search.to_query()
     answer(search, liar, at(1, number=77))
-    (framed,) = search.to_ask()
+    (framed,) = search.to_query()
     search.answered(framed, NodeId((500).to_bytes(20, "big")), b"t")
     assert (liar.good, liar.bad) == (0, 1)
     assert distances(search.closest(8)) == [500, 1_000]
@@ -188,10 +190,10 @@ def test_c2_a_false_id_of_a_living_node_is_held_against_who_named_it() -> None:
 def test_c2_of_two_claims_about_one_address_the_closer_is_tried() -> None:
     search = Search(TARGET, CONFIG)
     search.add([at(1_000), at(1_001)])
-    liar, honest = search.to_ask()
+    liar, honest = search.to_query()
     answer(search, liar, at(900_000, number=77))
     answer(search, honest, at(3, number=77))
-    assert distances(search.to_ask()) == [3]
+    assert distances(search.to_query()) == [3]
 
 
 def test_c2_a_false_id_next_to_the_target_does_not_replace_one_that_fits() -> None:
@@ -199,10 +201,10 @@ def test_c2_a_false_id_next_to_the_target_does_not_replace_one_that_fits() -> No
     honest = NodeInfo(node_id_for(address.host, random.Random(1)), address)
     search = Search(TARGET, CONFIG)
     search.add([at(1_000), at(1_001)])
-    liar, teller = search.to_ask()
+    liar, teller = search.to_query()
     answer(search, liar, NodeInfo(at(1).id, address))
     answer(search, teller, honest, NodeInfo(at(2).id, address))
-    (candidate,) = search.to_ask()
+    (candidate,) = search.to_query()
     assert candidate.node_id == honest.id
     answer(search, candidate)
     assert (liar.good, liar.bad) == (0, 1)
@@ -217,7 +219,7 @@ def test_bep42_nodes_with_ids_of_their_own_choice_do_not_count_while_others_are_
     search = Search(TARGET, CONFIG)
     search.add(sybils + sound)
     asked: set[PeerAddress] = set()
-    while chosen := search.to_ask():
+    while chosen := search.to_query():
         for candidate in chosen:
             asked.add(candidate.address)
             answer(search, candidate)
@@ -232,7 +234,7 @@ def test_bep42_nodes_with_ids_of_their_own_choice_are_asked_where_no_others_are(
     sybils = [at(each, host=f"{40 + each}.1.1.1") for each in range(1, 30)]
     search = Search(TARGET, CONFIG)
     search.add(sybils)
-    while chosen := search.to_ask():
+    while chosen := search.to_query():
         for candidate in chosen:
             answer(search, candidate)
     assert distances(search.closest(8)) == list(range(1, 9))
@@ -241,9 +243,9 @@ def test_bep42_nodes_with_ids_of_their_own_choice_are_asked_where_no_others_are(
 @pytest.mark.parametrize(
     ("hosts", "expected"),
     [
-        ([f"40.1.1.{each}" for each in range(1, 30)], CONFIG.max_asked_per_site),
+        ([f"40.1.1.{each}" for each in range(1, 30)], CONFIG.max_lookup_queries_per_network),
         (["40.1.1.1"] * 29, 1),
-        ([f"2a00:1:1:1::{each:x}" for each in range(1, 30)], CONFIG.max_asked_per_site),
+        ([f"2a00:1:1:1::{each:x}" for each in range(1, 30)], CONFIG.max_lookup_queries_per_network),
     ],
     ids=["one /24", "one address", "one /64"],
 )
@@ -252,7 +254,7 @@ def test_c2_few_nodes_of_one_network_are_asked(hosts: list[str], expected: int) 
     nodes = [at(each, host=host) for each, host in enumerate(hosts, 1)]
     ports = [replace_port(node, 1_000 + each) for each, node in enumerate(nodes)]
     search.add(ports)
-    while chosen := search.to_ask():
+    while chosen := search.to_query():
         for candidate in chosen:
             asked += 1
             answer(search, candidate)
@@ -267,7 +269,7 @@ def test_c2_whoever_lies_about_ids_keeps_nobody_from_being_written_to() -> None:
     """A node that became doubtful is given the announce beside the closest, not instead."""
     search = Search(TARGET, CONFIG)
     search.add([at(each) for each in range(1, 13)])
-    while asked := search.to_ask():
+    while asked := search.to_query():
         for candidate in asked:
             if candidate.distance == 1:
                 candidate.bad = 5
@@ -280,8 +282,8 @@ def test_c2_who_is_asked_at_once_needs_no_place_among_the_candidates() -> None:
     search = Search(bytes(20), replace(CONFIG, max_lookup_candidates=4))
     search.add([at(number) for number in range(1, 5)])
     router = PeerAddress("99.1.1.1", 6881)
-    (asked,) = search.to_ask_at_once([router])
+    (asked,) = search.to_query_at_once([router])
     assert asked.address == router
-    assert search.to_ask_at_once([router]) == []
+    assert search.to_query_at_once([router]) == []
     search.answered(asked, NodeId(b"\xff" * 20))
     assert [each.address for each in search.closest(8)] == [router]

@@ -6,8 +6,8 @@ from tests.support.dht_network import Host, Network
 from torrent_engine.base.config import DhtConfig
 from torrent_engine.base.ids import NodeId, PeerAddress
 from torrent_engine.protocol.dht.krpc import NodeInfo, Query, decode_message, encode_query
-from torrent_engine.protocol.dht.named_nodes import distance
 from torrent_engine.protocol.dht.node import DhtNode, SavedTable
+from torrent_engine.protocol.dht.response_nodes import distance
 
 CONFIG = DhtConfig(max_upload_bytes_per_s=0)
 ROUTER = PeerAddress("99.1.1.1", 6881)

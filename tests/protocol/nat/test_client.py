@@ -11,38 +11,38 @@ from torrent_engine.base.errors import LocalProtocolError
 from torrent_engine.protocol.nat.client import NatClient
 from torrent_engine.protocol.nat.events import (
     AnswerIgnored,
-    DialectChanged,
-    ExternalHostTold,
+    ExternalHostReported,
     GatewayFailed,
     GatewayRestarted,
     PortClosed,
     PortLost,
     PortOpened,
     PortRefused,
+    ProtocolChanged,
 )
 from torrent_engine.protocol.nat.natpmp import NatPmp
 
-BOTH = pytest.mark.parametrize("dialect", ["PCP", "NAT-PMP"])
+BOTH = pytest.mark.parametrize("protocol", ["PCP", "NAT-PMP"])
 
 
-def wire_in(dialect: str, config: PortMappingConfig | None = None) -> Wire:
-    return Wire(dialects=[pcp()] if dialect == "PCP" else [NatPmp()], config=config)
+def wire_in(protocol: str, config: PortMappingConfig | None = None) -> Wire:
+    return Wire(protocols=[pcp()] if protocol == "PCP" else [NatPmp()], config=config)
 
 
 @BOTH
-def test_both_ports_are_opened_with_the_same_numbers_outside(dialect: str) -> None:
-    wire = wire_in(dialect)
+def test_both_ports_are_opened_with_the_same_numbers_outside(protocol: str) -> None:
+    wire = wire_in(protocol)
     wire.run(1.0)
     assert {mapping.key for mapping in wire.client.mappings} == {TCP_KEY, UDP_KEY}
     assert {mapping.external_port for mapping in wire.client.mappings} == {6881}
     assert {mapping.external_host for mapping in wire.client.mappings} == {"203.0.113.7"}
-    assert wire.of(ExternalHostTold) == [ExternalHostTold("203.0.113.7")]
+    assert wire.of(ExternalHostReported) == [ExternalHostReported("203.0.113.7")]
     assert set(wire.gateway.opened) == {(TCP, 6881), (UDP, 6881)}
 
 
 @BOTH
-def test_another_external_port_is_taken_and_asked_for_again(dialect: str) -> None:
-    wire = wire_in(dialect)
+def test_another_external_port_is_taken_and_asked_for_again(protocol: str) -> None:
+    wire = wire_in(protocol)
     wire.gateway.port_offset = 1000
     wire.run(1.0)
     assert {mapping.external_port for mapping in wire.client.mappings} == {7881}
@@ -52,8 +52,8 @@ def test_another_external_port_is_taken_and_asked_for_again(dialect: str) -> Non
 
 
 @BOTH
-def test_mappings_are_renewed_at_half_of_their_lifetime(dialect: str) -> None:
-    wire = wire_in(dialect)
+def test_mappings_are_renewed_at_half_of_their_lifetime(protocol: str) -> None:
+    wire = wire_in(protocol)
     wire.gateway.lifetime_s = 1000
     wire.run(1.0)
     opened = len(wire.of(PortOpened))
@@ -66,8 +66,8 @@ def test_mappings_are_renewed_at_half_of_their_lifetime(dialect: str) -> None:
 
 
 @BOTH
-def test_a_gateway_that_falls_silent_is_asked_until_the_mappings_expire(dialect: str) -> None:
-    wire = wire_in(dialect)
+def test_a_gateway_that_falls_silent_is_asked_until_the_mappings_expire(protocol: str) -> None:
+    wire = wire_in(protocol)
     wire.gateway.lifetime_s = 1000
     wire.run(1.0)
     wire.gateway.is_mute = True
@@ -81,8 +81,8 @@ def test_a_gateway_that_falls_silent_is_asked_until_the_mappings_expire(dialect:
 
 
 @BOTH
-def test_a_gateway_that_speaks_again_in_time_renews(dialect: str) -> None:
-    wire = wire_in(dialect)
+def test_a_gateway_that_speaks_again_in_time_renews(protocol: str) -> None:
+    wire = wire_in(protocol)
     wire.gateway.lifetime_s = 1000
     wire.run(1.0)
     wire.gateway.is_mute = True
@@ -94,8 +94,8 @@ def test_a_gateway_that_speaks_again_in_time_renews(dialect: str) -> None:
 
 
 @BOTH
-def test_a_restart_is_seen_at_the_next_check_and_everything_asked_for_again(dialect: str) -> None:
-    wire = wire_in(dialect)
+def test_a_restart_is_seen_at_the_next_check_and_everything_asked_for_again(protocol: str) -> None:
+    wire = wire_in(protocol)
     wire.run(1.0)
     wire.gateway.restart()
     assert not wire.gateway.opened
@@ -105,8 +105,8 @@ def test_a_restart_is_seen_at_the_next_check_and_everything_asked_for_again(dial
 
 
 @BOTH
-def test_a_clock_that_never_goes_on_causes_no_flood(dialect: str) -> None:
-    wire = wire_in(dialect)
+def test_a_clock_that_never_goes_on_causes_no_flood(protocol: str) -> None:
+    wire = wire_in(protocol)
     wire.run(1.0)
     before = len(wire.gateway.requests)
     for _ in range(600):
@@ -117,8 +117,8 @@ def test_a_clock_that_never_goes_on_causes_no_flood(dialect: str) -> None:
 
 
 @BOTH
-def test_a_clock_that_runs_backwards_causes_no_flood(dialect: str) -> None:
-    wire = wire_in(dialect)
+def test_a_clock_that_runs_backwards_causes_no_flood(protocol: str) -> None:
+    wire = wire_in(protocol)
     wire.run(1.0)
     before, answer = len(wire.gateway.requests), wire.gateway.answer
 
@@ -135,17 +135,17 @@ def test_a_clock_that_runs_backwards_causes_no_flood(dialect: str) -> None:
 
 
 @BOTH
-def test_an_honest_clock_is_no_restart(dialect: str) -> None:
-    wire = wire_in(dialect)
+def test_an_honest_clock_is_no_restart(protocol: str) -> None:
+    wire = wire_in(protocol)
     wire.run(100_000.0)
     assert not wire.of(GatewayRestarted)
 
 
 @BOTH
 def test_requests_are_repeated_after_doubled_waits_until_the_gateway_is_held_for_mute(
-    dialect: str,
+    protocol: str,
 ) -> None:
-    wire = wire_in(dialect)
+    wire = wire_in(protocol)
     wire.gateway.is_mute = True
     began = wire.clock()
     wire.run(60.0)
@@ -166,7 +166,7 @@ def test_rfc6887_a_gateway_without_pcp_is_asked_in_natpmp_at_once() -> None:
     wire = Wire()
     wire.gateway.speaks = ("NAT-PMP",)
     wire.run(0.0)
-    assert wire.of(DialectChanged) == [DialectChanged("NAT-PMP")]
+    assert wire.of(ProtocolChanged) == [ProtocolChanged("NAT-PMP")]
     assert len(wire.client.mappings) == 2
 
 
@@ -175,15 +175,15 @@ def test_a_gateway_that_is_mute_in_pcp_is_asked_in_natpmp() -> None:
     answer = wire.gateway.answer
     wire.gateway.answer = lambda data: None if data[0] else answer(data)  # type: ignore[method-assign]
     wire.run(5.0)
-    assert wire.client.dialect.name == "NAT-PMP"
+    assert wire.client.protocol.name == "NAT-PMP"
     assert len(wire.client.mappings) == 2
 
 
 def test_rfc6886_a_gateway_that_speaks_pcp_only_is_told_apart() -> None:
-    wire = Wire(dialects=[NatPmp(), pcp()])
+    wire = Wire(protocols=[NatPmp(), pcp()])
     wire.gateway.speaks = ("PCP",)
     wire.run(0.0)
-    assert wire.client.dialect.name == "PCP"
+    assert wire.client.protocol.name == "PCP"
     assert len(wire.client.mappings) == 2
 
 
@@ -196,19 +196,21 @@ def test_who_has_spoken_a_version_cannot_refuse_it() -> None:
 
 
 @BOTH
-def test_refusals_of_everything_end_in_the_next_dialect_and_then_in_a_failure(dialect: str) -> None:
-    wire = wire_in(dialect)
+def test_refusals_of_everything_end_in_the_next_dialect_and_then_in_a_failure(
+    protocol: str,
+) -> None:
+    wire = wire_in(protocol)
     wire.gateway.result = 2
     wire.run(1.0)
     assert [event.reason for event in wire.of(PortRefused)] == ["not authorized"] * 2
-    assert wire.of(GatewayFailed) == [GatewayFailed(f"{dialect}: not authorized")]
+    assert wire.of(GatewayFailed) == [GatewayFailed(f"{protocol}: not authorized")]
 
 
 @BOTH
 def test_one_port_that_is_refused_leaves_the_other_one_open_and_is_asked_for_later(
-    dialect: str,
+    protocol: str,
 ) -> None:
-    wire = wire_in(dialect)
+    wire = wire_in(protocol)
     wire.gateway.result, wire.gateway.refused_transports = 4, (UDP,)
     wire.run(20.0)
     assert [mapping.key for mapping in wire.client.mappings] == [TCP_KEY]
@@ -228,9 +230,9 @@ def test_rfc6887_a_refusal_says_when_to_ask_again_and_is_not_believed_below_a_fl
 
 
 @BOTH
-def test_a_lifetime_beyond_reason_is_not_believed(dialect: str) -> None:
+def test_a_lifetime_beyond_reason_is_not_believed(protocol: str) -> None:
     config = PortMappingConfig(lifetime_s=0xFFFFFFFF)
-    wire = wire_in(dialect, config)
+    wire = wire_in(protocol, config)
     wire.gateway.lifetime_s = 0xFFFFFFFF
     wire.run(0.0)
     ends = {mapping.expires_s - wire.clock() for mapping in wire.client.mappings}
@@ -238,16 +240,16 @@ def test_a_lifetime_beyond_reason_is_not_believed(dialect: str) -> None:
 
 
 @BOTH
-def test_a_lifetime_of_a_second_does_not_make_us_ask_all_the_time(dialect: str) -> None:
-    wire = wire_in(dialect)
+def test_a_lifetime_of_a_second_does_not_make_us_ask_all_the_time(protocol: str) -> None:
+    wire = wire_in(protocol)
     wire.gateway.lifetime_s = 1
     wire.run(100.0)
     assert len(wire.gateway.requests) <= 2 * 100 / 4 + 10
 
 
 @BOTH
-def test_stopping_removes_both_mappings(dialect: str) -> None:
-    wire = wire_in(dialect)
+def test_stopping_removes_both_mappings(protocol: str) -> None:
+    wire = wire_in(protocol)
     wire.run(1.0)
     wire.client.stop(wire.clock())
     wire.exchange()
@@ -257,8 +259,8 @@ def test_stopping_removes_both_mappings(dialect: str) -> None:
 
 
 @BOTH
-def test_stopping_before_the_answer_removes_what_it_may_have_opened(dialect: str) -> None:
-    wire = wire_in(dialect)
+def test_stopping_before_the_answer_removes_what_it_may_have_opened(protocol: str) -> None:
+    wire = wire_in(protocol)
     wire.run(1.0)
     wire.gateway.restart(uptime_s=5.0)
     wire.run(wire.config.check_interval_s)
@@ -277,9 +279,9 @@ def test_a_gateway_that_never_answered_is_told_once_and_not_waited_for() -> None
 
 
 @BOTH
-def test_stopping_at_a_silent_gateway_ends_after_its_tries(dialect: str) -> None:
+def test_stopping_at_a_silent_gateway_ends_after_its_tries(protocol: str) -> None:
     config = replace(PortMappingConfig(), tries=3)
-    wire = wire_in(dialect, config)
+    wire = wire_in(protocol, config)
     wire.run(1.0)
     wire.gateway.is_mute = True
     wire.client.stop(wire.clock())

@@ -8,19 +8,19 @@ from hypothesis import strategies as st
 
 from torrent_engine.base.errors import GatewayError
 from torrent_engine.protocol.nat.facts import (
-    AddressTold,
     EpochSeen,
+    ExternalAddressReply,
     Mapped,
+    MappedTransport,
     MapRequest,
     PortKey,
     Refused,
-    Transport,
     VersionRefused,
 )
 from torrent_engine.protocol.nat.natpmp import NatPmp
 
-TCP = PortKey(Transport.TCP, 6881)
-UDP = PortKey(Transport.UDP, 6881)
+TCP = PortKey(MappedTransport.TCP, 6881)
+UDP = PortKey(MappedTransport.UDP, 6881)
 EPOCH = bytes([0, 0, 1, 2])
 ADDRESS = bytes([0, 128, 0, 0]) + EPOCH + bytes([203, 0, 113, 7])
 MAPPED = bytes([0, 130, 0, 0]) + EPOCH + bytes.fromhex("1ae1 1ae2 00001c20")
@@ -42,7 +42,7 @@ def test_rfc6886_a_removal_names_no_external_port() -> None:
 
 def test_rfc6886_answers() -> None:
     natpmp = NatPmp()
-    assert natpmp.decode(ADDRESS) == AddressTold(258, "203.0.113.7")
+    assert natpmp.decode(ADDRESS) == ExternalAddressReply(258, "203.0.113.7")
     assert natpmp.decode(MAPPED) == Mapped(258, TCP, 6882, 7200, None)
     assert natpmp.decode(MAPPED + b"more") == Mapped(258, TCP, 6882, 7200, None)
     removed = bytes([0, 129, 0, 0]) + EPOCH + bytes.fromhex("1ae1 0000 00000000")

@@ -9,18 +9,18 @@ from hypothesis import strategies as st
 
 from torrent_engine.base.errors import GatewayError
 from torrent_engine.protocol.nat.facts import (
-    Alive,
+    EpochReply,
     EpochSeen,
     Mapped,
+    MappedTransport,
     MapRequest,
     PortKey,
     Refused,
-    Transport,
     VersionRefused,
 )
 from torrent_engine.protocol.nat.pcp import MAX_BYTES, Pcp
 
-TCP = PortKey(Transport.TCP, 6881)
+TCP = PortKey(MappedTransport.TCP, 6881)
 HERE4 = bytes(10) + b"\xff\xff" + bytes([192, 168, 1, 2])
 OUTSIDE4 = bytes(10) + b"\xff\xff" + bytes([203, 0, 113, 7])
 PCP = Pcp("192.168.1.2", b"secret")
@@ -63,13 +63,13 @@ def test_rfc6887_a_removal_suggests_nothing() -> None:
 
 def test_rfc6887_announce() -> None:
     assert PCP.check_request() == bytes([2, 0]) + bytes(6) + HERE4
-    assert PCP.decode(head(0)) == Alive(258)
+    assert PCP.decode(head(0)) == EpochReply(258)
 
 
 def test_a_nonce_belongs_to_one_port_one_address_and_one_secret() -> None:
     others = [
-        PCP.nonce(PortKey(Transport.UDP, 6881)),
-        PCP.nonce(PortKey(Transport.TCP, 6882)),
+        PCP.nonce(PortKey(MappedTransport.UDP, 6881)),
+        PCP.nonce(PortKey(MappedTransport.TCP, 6882)),
         Pcp("192.168.1.3", b"secret").nonce(TCP),
         Pcp("192.168.1.2", b"another").nonce(TCP),
     ]

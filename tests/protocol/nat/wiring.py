@@ -8,14 +8,14 @@ from tests.support.nat_gateway import ScriptedGateway
 from torrent_engine.base.config import PortMappingConfig
 from torrent_engine.protocol.nat.client import NatClient
 from torrent_engine.protocol.nat.events import NatEvent
-from torrent_engine.protocol.nat.facts import Dialect, PortKey, Transport
+from torrent_engine.protocol.nat.facts import MappedTransport, MappingProtocol, PortKey
 from torrent_engine.protocol.nat.natpmp import NatPmp
 from torrent_engine.protocol.nat.pcp import Pcp
 
 E = TypeVar("E", bound=NatEvent)
 
-TCP_KEY = PortKey(Transport.TCP, 6881)
-UDP_KEY = PortKey(Transport.UDP, 6881)
+TCP_KEY = PortKey(MappedTransport.TCP, 6881)
+UDP_KEY = PortKey(MappedTransport.UDP, 6881)
 HERE = "192.168.1.2"
 SECRET = b"secret"
 
@@ -30,14 +30,14 @@ class Wire:
     def __init__(
         self,
         *,
-        dialects: Sequence[Dialect] = (),
+        protocols: Sequence[MappingProtocol] = (),
         keys: Sequence[PortKey] = (TCP_KEY, UDP_KEY),
         config: PortMappingConfig | None = None,
     ) -> None:
         self.clock = ManualClock()
         self.gateway = ScriptedGateway(self.clock)
         self.config = config or PortMappingConfig()
-        self.client = NatClient(dialects or [pcp(), NatPmp()], keys, self.config, now=self.clock())
+        self.client = NatClient(protocols or [pcp(), NatPmp()], keys, self.config, now=self.clock())
         self.events: list[NatEvent] = []
         self.sent_s: list[float] = []
 

@@ -14,8 +14,8 @@ from torrent_engine.protocol.tracker.schedule import (
     FIRST_PATIENCE_S,
     MAX_AT_ONCE,
     MAX_TRACKERS,
+    AnnounceAttempt,
     AnnounceSchedule,
-    Attempt,
 )
 
 A, B, C, D = (f"http://{name}.example/announce" for name in "abcd")
@@ -343,7 +343,7 @@ STEPS = st.lists(
 def test_any_story_keeps_one_announce_a_lane_and_never_stalls(steps, is_private):
     s = AnnounceSchedule([[A, B], [C]], is_private=is_private, config=CONFIG, rng=random.Random(1))
     now, lanes = 0.0, 1 if is_private else 2
-    flying: list[Attempt] = []
+    flying: list[AnnounceAttempt] = []
     for what, index in steps:
         if what == "completed":
             s.completed(now=now)
@@ -390,7 +390,7 @@ def test_a_tracker_that_counts_us_is_told_stopped_and_asked_no_more():
         s.succeeded(attempt, answer(tracker_id=b"id"), now=1.0)
     assert s.remove(A)
     assert s.next_timer() == 0.0
-    assert s.due(now=2.0) == [Attempt(A, E.STOPPED, b"id")]
+    assert s.due(now=2.0) == [AnnounceAttempt(A, E.STOPPED, b"id")]
     assert due(s, 10_000.0) == {(B, E.NONE)}
     assert [record.url for record in s.records()] == [B]
     assert not s.remove(A)
@@ -503,7 +503,7 @@ class Swarm:
         self.asked: list[str] = []
         self.answered: list[str] = []
         self.most_at_once = 0
-        self._ends: list[tuple[float, int, Attempt, bool]] = []
+        self._ends: list[tuple[float, int, AnnounceAttempt, bool]] = []
 
     def run(self, until_s):
         while True:
@@ -598,7 +598,7 @@ def test_bep12_patience_grows_with_each_failure_and_is_not_for_who_comes_last():
     first = one(s, 0.0)
     s.failed(first, TrackerError("no"), now=0.0)
     assert one(s, 0.0).patience_s is None  # nobody waits behind it
-    s.failed(Attempt(B, E.STARTED, None), TrackerError("no"), now=0.0)
+    s.failed(AnnounceAttempt(B, E.STARTED, None), TrackerError("no"), now=0.0)
     assert one(s, 1000.0).patience_s == 2 * FIRST_PATIENCE_S
 
 
@@ -621,3 +621,132 @@ def test_bep12_whoever_answers_in_time_is_found_and_nobody_is_asked_twice_at_onc
     if not flat:
         expected = {url for url, wait in zip(urls, waits, strict=True) if wait < SILENT_S}
         assert set(swarm.answered) == expected
+
+
+# -- edits of the whole list ------------------------------------------------------------------
+
+
+def answered(s, now, **fields):
+    """Let all that is due succeed."""
+    for attempt in s.due(now=now):
+        s.succeeded(attempt, answer(**fields), now=now)
+
+
+def test_trackers_that_stay_in_a_new_list_keep_their_interval():
+    s = schedule([A, B], [C])
+    answered(s, 0.0)
+    assert s.set_tiers([[C], [A], [D]])
+    assert [record.url for record in s.records()] == [C, A, D]
+    assert due(s, 1.0) == {(D, E.STARTED)}
+    assert s.next_announce_s(A) == s.next_announce_s(C) == 1800.0
+
+
+def test_trackers_that_go_are_sent_stopped_if_they_count_us():
+    s = schedule([A], [B])
+    attempt = next(each for each in s.due(now=0.0) if each.url == A)
+    s.succeeded(attempt, answer(), now=0.0)
+    assert s.set_tiers([[C]])
+    assert due(s, 1.0) == {(A, E.STOPPED), (C, E.STARTED)}
+    assert s.set_tiers([])
+    assert s.records() == []
+
+
+def test_the_same_list_changes_nothing():
+    s = schedule([A, B], [C])
+    answered(s, 0.0)
+    assert not s.set_tiers([[B, A], [], [C]])
+    assert s.due(now=1.0) == []
+
+
+def test_a_removed_tracker_that_comes_back_in_a_list_is_not_sent_stopped():
+    s = schedule([A])
+    answered(s, 0.0)
+    s.remove(A)
+    s.set_tiers([[A]])
+    assert due(s, 1.0) == {(A, E.NONE)}
+
+
+@pytest.mark.parametrize("is_private", [False, True])
+def test_an_announce_under_way_counts_in_the_new_list(is_private):
+    s = schedule([A], is_private=is_private)
+    attempt = one(s, 0.0)
+    s.set_tiers([[B], [A]])
+    assert s.is_announcing(A)
+    assert s.succeeded(attempt, answer(), now=1.0) == 1800.0
+    assert s.next_announce_s(A) == 1801.0
+    assert due(s, 2.0) == (set() if is_private else {(B, E.STARTED)})
+
+
+def test_urls_of_a_new_list_that_are_no_trackers_are_refused():
+    s = schedule([A])
+    s.set_tiers([["wss://x.example"], [A]])
+    assert list(s.refused) == ["wss://x.example"]
+    assert [record.url for record in s.records()] == [A]
+
+
+@given(st.lists(st.lists(st.sampled_from([A, B, C, D]), max_size=4), max_size=4), st.randoms())
+def test_any_new_list_leaves_a_schedule_that_works(tiers, rng):
+    s = schedule([A], [B, C])
+    attempts = s.due(now=0.0)
+    under_way = [each for each in attempts if rng.random() < 0.5]
+    for attempt in attempts:
+        if attempt not in under_way:
+            s.succeeded(attempt, answer(), now=0.0)
+    s.set_tiers(tiers)
+    for attempt in under_way:
+        s.failed(attempt, TrackerError("down"), now=0.5)
+    wanted = {url for tier in tiers for url in tier}
+    assert {record.url for record in s.records()} == wanted
+    for now in (1.0, 4000.0, 8000.0):
+        for attempt in s.due(now=now):
+            if attempt.event is not E.STOPPED:
+                s.succeeded(attempt, answer(), now=now)
+    asked = {record.url for record in s.records() if record.last_success_s is not None}
+    assert not wanted or asked
+
+
+# -- announces by hand ------------------------------------------------------------------------
+
+
+def test_bep3_reannounce_waits_for_the_minimum_interval():
+    s = schedule([A])
+    answered(s, 0.0, min_interval_s=300.0)
+    assert s.reannounce(now=100.0) == 300.0
+    assert s.due(now=299.0) == []
+    assert due(s, 300.0) == {(A, E.NONE)}
+
+
+def test_reannounce_is_at_once_after_the_interval():
+    s = schedule([A])
+    answered(s, 0.0)
+    assert s.reannounce(now=1000.0) == 1000.0
+    assert due(s, 1000.0) == {(A, E.NONE)}
+
+
+def test_reannounce_asks_failed_trackers_again_a_minute_after_the_last_time():
+    s = schedule([A])
+    for now in (0.0, 20.0, 50.0, 100.0, 200.0):
+        s.failed(one(s, now), TrackerError("down"), now=now)
+    assert s.due(now=209.0) == []
+    assert s.reannounce(now=210.0) == 260.0
+    assert due(s, 260.0) == {(A, E.STARTED)}
+
+
+def test_bep31_reannounce_does_not_ask_who_refused_until_later():
+    s = schedule([A])
+    s.failed(one(s, 0.0), TrackerRefusedError("busy", retry_in_s=5000.0), now=0.0)
+    assert s.reannounce(now=100.0) == 5000.0
+    assert s.due(now=4999.0) == []
+
+
+def test_reannounce_without_trackers_is_never():
+    assert schedule().reannounce(now=5.0) == float("inf")
+
+
+def test_backups_are_those_in_whose_place_another_is_asked():
+    s = schedule([A, B], [C])
+    assert [s.is_backup(url) for url in (A, B, C)] == [False, True, False]
+    first = next(each for each in s.due(now=0.0) if each.url == A)
+    s.failed(first, TrackerError("down"), now=0.0)
+    s.succeeded(one(s, 0.0), answer(), now=0.0)
+    assert [s.is_backup(url) for url in (A, B, C)] == [True, False, False]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torrent_engine.base.ids import InfoHash, PeerAddress, PeerId
 from torrent_engine.base.operators import operator_of
 from torrent_engine.protocol.tracker.announce import AnnounceEvent, AnnounceRequest, AnnounceTotals
-from torrent_engine.protocol.tracker.crowd import Crowd
+from torrent_engine.protocol.tracker.fair_shares import FairShares
 from torrent_engine.protocol.tracker.swarms import SPARE_DRAWS, SwarmLimits, SwarmStore
 
 FLOODER = "203.0.113.66"
@@ -219,7 +219,7 @@ def test_whatever_is_announced_the_bounds_and_the_counts_hold(
     swarms.scrape(info_hash(0), now=now + 1_000.0)
     assert swarms.totals()[1] == 0
     assert swarms._operators.count(FLOODER) == 0
-    assert not swarms._operators._of
+    assert not swarms._operators._by_operator
 
 
 def check(swarms: SwarmStore, limits: SwarmLimits) -> None:
@@ -230,7 +230,9 @@ def check(swarms: SwarmStore, limits: SwarmLimits) -> None:
     operators = Counter(peer.operator for peer in peers)
     assert max(owners.values(), default=0) <= limits.max_torrents_of_one
     assert max(operators.values(), default=0) <= limits.max_peers_of_one
-    assert dict(operators) == {name: len(of_one) for name, of_one in swarms._operators._of.items()}
+    assert dict(operators) == {
+        name: len(of_one) for name, of_one in swarms._operators._by_operator.items()
+    }
     assert sum(len(swarm.peers) for swarm in swarms._swarms.values()) == len(peers)
     for swarm in swarms._swarms.values():
         assert swarm.peers or swarm.downloads
@@ -247,7 +249,7 @@ def check(swarms: SwarmStore, limits: SwarmLimits) -> None:
 
 @given(st.lists(st.tuples(st.sampled_from("abcd"), st.integers(0, 6), st.booleans())))
 def test_a_crowd_knows_who_has_most(steps: list[tuple[str, int, bool]]) -> None:
-    crowd, model = Crowd[int](), dict[str, list[int]]()
+    crowd, model = FairShares[int](), dict[str, list[int]]()
     for operator, entry, is_added in steps:
         of_one = model.setdefault(operator, [])
         if entry in of_one:

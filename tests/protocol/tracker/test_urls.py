@@ -26,7 +26,14 @@ ACCEPTED = {
     "query": ("http://t.example/a?k=1&b=%2F", TrackerUrl("http", "t.example", 80, "/a?k=1&b=%2F")),
     "ipv6": ("udp://[2001:db8::1]:6969", TrackerUrl("udp", "2001:db8::1", 6969, "")),
     "udp_path": ("udp://t.example:80/x?y", TrackerUrl("udp", "t.example", 80, "/x?y")),
-    "idna": ("http://b\u00fccher.example/\u00fc", None),
+    "idna": (
+        "http://b\u00fccher.example/\u00fc?\u00fc",
+        TrackerUrl("http", "xn--bcher-kva.example", 80, "/%C3%BC?%C3%BC"),
+    ),
+    "space": ("http://t.example/a b?c d", TrackerUrl("http", "t.example", 80, "/a%20b?c%20d")),
+    "quoted": ("http://t.example/a%20b%C3%bc", TrackerUrl("http", "t.example", 80, "/a%20b%C3%bc")),
+    "spaces_around": (" http://t.example/a ", TrackerUrl("http", "t.example", 80, "/a")),
+    "udp_space": ("udp://t.example:80/a b", TrackerUrl("udp", "t.example", 80, "/a%20b")),
     "userinfo": ("http://u:p@t.example/a", TrackerUrl("http", "t.example", 80, "/a")),
 }
 REFUSED = {
@@ -40,7 +47,8 @@ REFUSED = {
     "port_zero": "udp://t.example:0/announce",
     "port_too_large": "http://t.example:65536/",
     "port_no_number": "http://t.example:x/",
-    "space": "http://t.example/an nounce",
+    "space_in_host": "http://t. example/announce",
+    "tab": "http://t.example/an\tnounce",
     "newline": "http://t.example/\r\nHost: evil",
     "nul": "http://t.example/\x00",
     "too_long": "http://t.example/" + "a" * 5_000,
@@ -87,6 +95,7 @@ def test_d1_any_text_raises_nothing_but_tracker_error(text):
         ("http://t.example/announce/x", None),
         ("http://t.example/a?announce", None),
         ("http://[::1/announce", None),
+        ("http://t.example/\u00fc b/announce?c d", "http://t.example/\u00fc b/scrape?c d"),
         ("udp://t.example:6969/announce", "udp://t.example:6969/announce"),
     ],
 )

@@ -7,7 +7,7 @@ from functools import partial
 from itertools import count
 from random import Random
 
-from torrent_engine.base.network_config import UtpConfig
+from torrent_engine.base.config import UtpConfig
 from torrent_engine.protocol.utp.connection import UtpConnection
 from torrent_engine.protocol.utp.limits import UtpLimits
 from torrent_engine.protocol.utp.packet import RESET, SYN, Packet, decode_packet, reset_packet

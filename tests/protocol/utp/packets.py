@@ -3,7 +3,7 @@
 from random import Random
 from typing import Any
 
-from torrent_engine.base.network_config import UtpConfig
+from torrent_engine.base.config import UtpConfig
 from torrent_engine.protocol.utp.connection import UtpConnection
 from torrent_engine.protocol.utp.limits import UtpLimits
 from torrent_engine.protocol.utp.packet import MASK_16, STATE, SYN, Packet, decode_packet

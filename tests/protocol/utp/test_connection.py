@@ -15,9 +15,9 @@ from tests.protocol.utp.packets import (
     read,
     sent_by,
 )
-from torrent_engine.base.network_config import UtpConfig
+from torrent_engine.base.config import UtpConfig
 from torrent_engine.protocol.utp.connection import UtpConnection, UtpState
-from torrent_engine.protocol.utp.limits import ReorderBudget, SendBudget, UtpLimits
+from torrent_engine.protocol.utp.limits import BufferBudget, ReorderBudget, UtpLimits
 from torrent_engine.protocol.utp.packet import (
     DATA,
     FIN,
@@ -28,6 +28,7 @@ from torrent_engine.protocol.utp.packet import (
     SYN,
     Packet,
 )
+from torrent_engine.protocol.utp.receiver import EARLY_COST_BYTES
 
 KIB = 1_024
 
@@ -170,7 +171,8 @@ def test_c4_what_waits_is_bounded_by_the_window() -> None:
     for number in range(2_000):
         give(connection, data(connection, 3 + number, bytes(1_400)), 1.1)
     assert MIB - 1_400 <= connection._receiver.waiting_bytes <= MIB
-    assert budget.held_bytes == connection._receiver.waiting_bytes
+    waiting, count = connection._receiver.waiting_bytes, len(connection._receiver._early)
+    assert budget.held_bytes == waiting + count * EARLY_COST_BYTES
     (answer,) = sent_by(connection, 1.1)
     assert answer.window_bytes < 1_400
     assert len(answer.sack) % 4 == 0
@@ -187,6 +189,72 @@ def test_c4_above_what_all_may_keep_each_keeps_64_packets() -> None:
     give(connection, data(connection, 2, b"first"), 1.2)
     assert len(read(connection)) == 645
     assert budget.held_bytes == 9_999
+
+
+def test_c4_tiny_packets_that_wait_for_a_gap_count_for_what_they_cost() -> None:
+    budget = ReorderBudget(limit_bytes=100 * EARLY_COST_BYTES)
+    connection = connected(limits=UtpLimits(reorder=budget))
+    for number in range(2_000):
+        give(connection, data(connection, 3 + number, b"x"), 1.1)
+    assert len(connection._receiver._early) <= 100
+    connection.abort(1.2)
+    assert budget.held_bytes == 0
+
+
+def test_c4_what_is_not_read_is_bounded_over_all_connections() -> None:
+    limits = UtpLimits()
+    connections = [connected(limits=limits) for _ in range(200)]
+    for connection in connections:
+        window, number = MIB, 2
+        while window >= 1_400:
+            give(connection, data(connection, number, bytes(1_400)), 1.1)
+            number += 1
+            window = min(window - 1_400, connection._receiver.window_bytes)
+    held = [each._receiver.waiting_bytes for each in connections]
+    assert min(held) >= 62 * KIB
+    assert limits.unread.held_bytes == sum(held) <= 44 * MIB
+    assert len(read(connections[0])) == held[0]
+    assert limits.unread.held_bytes == sum(held[1:])
+    for connection in connections[1:]:
+        connection.close(1.2)
+    assert limits.unread.held_bytes == 0
+
+
+def test_c4_who_ignores_the_window_fills_little_once_all_hold_too_much() -> None:
+    limits = UtpLimits(unread=BufferBudget(limit_bytes=MIB))
+    connections = [connected(limits=limits) for _ in range(20)]
+    for connection in connections:
+        for number in range(1_000):
+            give(connection, data(connection, 2 + number, bytes(1_400)), 1.1)
+    assert limits.unread.held_bytes <= 2 * MIB + 20 * 128 * KIB
+    assert all(each._receiver._ready_bytes <= 128 * KIB for each in connections[2:])
+
+
+def test_c4_a_window_that_was_narrow_for_want_of_memory_is_told_of_when_it_opens() -> None:
+    limits = UtpLimits(unread=BufferBudget(limit_bytes=MIB, held_bytes=MIB))
+    connection = connected(limits=limits)
+    for number in range(46):
+        give(connection, data(connection, 2 + number, bytes(1_400)), 1.1)
+    (answer,) = sent_by(connection, 1.1)
+    assert answer.window_bytes < 2_000
+    assert len(read(connection)) == 46 * 1_400
+    (update,) = sent_by(connection, 1.2)
+    assert update.window_bytes == 64 * KIB
+
+
+def test_c4_bytes_that_moved_are_counted_once() -> None:
+    connection = connected()
+    before = connection.moved_bytes
+    for _ in range(3):
+        give(connection, data(connection, 2, b"once"), 1.1)
+        give(connection, data(connection, 5, b"early"), 1.1)
+    assert connection.moved_bytes == before + 9
+    connection.send([bytes(500)])
+    sent_by(connection, 1.1)
+    newest = connection._sender.flight.next - 1
+    for _ in range(3):
+        give(connection, packet(STATE, acknowledged=newest), 1.2)
+    assert connection.moved_bytes == before + 9 + 500
 
 
 def fill(connection: UtpConnection) -> int:
@@ -211,7 +279,7 @@ def test_c4_a_wide_congestion_window_makes_the_send_buffer_large() -> None:
 
 
 def test_c4_what_is_not_acknowledged_is_bounded_over_all_connections() -> None:
-    budget = SendBudget()
+    budget = BufferBudget()
     limits = UtpLimits(unsent=budget)
     connections = [connected(limits=limits) for _ in range(300)]
     for connection in connections:
@@ -225,7 +293,7 @@ def test_c4_what_is_not_acknowledged_is_bounded_over_all_connections() -> None:
 
 
 def test_c4_what_arrived_counts_no_more() -> None:
-    budget = SendBudget()
+    budget = BufferBudget()
     connection = connected(limits=UtpLimits(unsent=budget))
     fill(connection)
     before = budget.held_bytes
@@ -327,10 +395,10 @@ def test_bep29_reading_opens_the_window() -> None:
     for number in range(700):
         give(connection, data(connection, 2 + number, bytes(1_400)), 1.1)
     assert sent_by(connection, 1.1)[0].window_bytes < MIB // 8
-    assert not connection.wants_to_send
+    assert not connection._receiver.must_acknowledge
     while connection.is_readable:
         read(connection, 100_000)
-    assert connection.wants_to_send
+    assert connection._receiver.must_acknowledge
     assert sent_by(connection, 1.2)[0].window_bytes == MIB
 
 

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from torrent_engine.base.errors import RemoteProtocolError
 from torrent_engine.protocol.utp.packet import (
     DATA,
+    EXTENSION_BITS,
     HEADER,
-    PADDING,
+    MIN_PADDING_BYTES,
     RESET,
     SACK,
     STATE,
@@ -68,12 +69,28 @@ def test_bep29_unknown_extensions_are_skipped() -> None:
     assert (packet.sack, bytes(packet.payload)) == (b"sack", b"payload")
 
 
-@pytest.mark.parametrize("length", [2, 3, 256, 257, 258, 259, 514, 515, 516, 1_000, 64_000])
+@pytest.mark.parametrize(
+    "length", [MIN_PADDING_BYTES, 13, 266, 267, 268, 269, 514, 515, 516, 1_000, 64_000]
+)
 def test_bep29_padding_has_any_length_and_no_meaning(length: int) -> None:
     extra = padding(length)
-    packet = decode_packet(header(DATA, PADDING) + extra + b"payload")
+    packet = decode_packet(header(DATA, EXTENSION_BITS) + extra + b"payload")
     assert len(extra) == length
     assert (packet.sack, bytes(packet.payload)) == (b"", b"payload")
+
+
+@pytest.mark.parametrize("length", [MIN_PADDING_BYTES, 684, 924, 64_000])
+def test_bep29_padding_is_skipped_by_libutp(length: int) -> None:
+    """It drops packets that begin with an extension above 2, and those whose 2 is not 8 bytes."""
+    packet = header(DATA, EXTENSION_BITS) + padding(length) + b"payload"
+    assert packet[1] < 3
+    extensions, rest = [], packet[1:2] + packet[20:]
+    while rest[0]:
+        extensions.append((rest[0], rest[2]))
+        rest = rest[1:2] + rest[3 + rest[2] :]
+    assert extensions[0] == (EXTENSION_BITS, 8)
+    assert all(kind > EXTENSION_BITS for kind, _ in extensions[1:])
+    assert rest[1:] == b"payload"
 
 
 def test_bep29_reset_names_the_packet_that_nobody_knows() -> None:

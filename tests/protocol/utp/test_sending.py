@@ -107,7 +107,7 @@ def test_bep29_timeouts_double_up_to_a_minute() -> None:
 def test_bep29_who_answers_is_not_given_up() -> None:
     timer = RetransmissionTimer(RoundTrip(0.5, 60.0), 60.0, 0.0)
     for _ in range(30):
-        timer.heard_s = timer.due_s
+        timer.received_s = timer.due_s
         timer.expired(timer.due_s)
     assert not timer.is_hopeless
 

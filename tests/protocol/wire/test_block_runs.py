@@ -45,7 +45,7 @@ def frames(blocks: Iterable[Block]) -> bytes:
 def make(*, joins: bool) -> PeerConnection:
     transfer = TransferConfig(slow_receive_buffer_bytes=MIB)
     connection = open_connection(geometry=GEOMETRY, transfer=transfer, joins_blocks=joins)
-    connection.peer_choking = False
+    connection.state.peer_choking = False
     return connection
 
 
@@ -67,7 +67,7 @@ def flat(events: Iterable[PeerEvent]) -> list[object]:
 def test_bep3_blocks_in_a_row_are_one_event_for_each_piece() -> None:
     connection = make(joins=True)
     asked = [*blocks_of(0, 50, 14), *blocks_of(1, 0, 20)]
-    connection.request_blocks(asked)
+    connection.sender.request_blocks(asked)
     events = feed(connection, frames(asked))
     runs = [event for event in events if isinstance(event, BlocksReceived)]
     assert [(run.piece_index, run.begin_bytes, len(run.views)) for run in runs] == [
@@ -82,7 +82,7 @@ def test_bep3_blocks_in_a_row_are_one_event_for_each_piece() -> None:
 def test_bep3_few_blocks_are_told_one_by_one() -> None:
     connection = make(joins=True)
     asked = blocks_of(2, 0, JOINED_BLOCKS - 1)
-    connection.request_blocks(asked)
+    connection.sender.request_blocks(asked)
     events = feed(connection, frames(asked))
     assert all(isinstance(event, BlockReceived) for event in events)
     assert len(events) == JOINED_BLOCKS - 1
@@ -91,9 +91,9 @@ def test_bep3_few_blocks_are_told_one_by_one() -> None:
 def test_bep3_run_with_a_block_that_was_not_asked_for_is_taken_block_by_block() -> None:
     connection = make(joins=True)
     sent = blocks_of(0, 0, 16)
-    connection.request_blocks(sent[:7] + sent[8:])
+    connection.sender.request_blocks(sent[:7] + sent[8:])
     events = feed(connection, frames(sent))
-    assert connection.strikes == 1
+    assert connection.state.strikes == 1
     taken = [event for event in flat(events) if isinstance(event, tuple)]
     assert taken == [(b[0], b[1], payload(b)) for b in sent if b != sent[7]]
 
@@ -121,7 +121,7 @@ def test_joined_or_not_the_same_blocks_come_in_the_same_order(seed: int) -> None
     told = []
     for joins in (False, True):
         connection = make(joins=joins)
-        connection.request_blocks(asked)
+        connection.sender.request_blocks(asked)
         chunks = random.Random(seed)
         events: list[PeerEvent] = []
         rest = memoryview(bytes(stream))
@@ -129,7 +129,7 @@ def test_joined_or_not_the_same_blocks_come_in_the_same_order(seed: int) -> None
             size = chunks.choice((1_000, 100 * KIB, 700 * KIB))
             events += connection.receive_data(rest[:size], now=0.0)
             rest = rest[size:]
-        told.append((flat(events), connection.strikes, dict(connection.outstanding)))
+        told.append((flat(events), connection.state.strikes, dict(connection.outstanding)))
     assert told[0] == told[1]
 
 

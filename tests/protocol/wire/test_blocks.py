@@ -7,6 +7,7 @@ from torrent_engine.base.config import WireLimits
 from torrent_engine.base.errors import LocalProtocolError
 from torrent_engine.base.ids import BLOCK_BYTES, PieceIndex
 from torrent_engine.protocol.wire.connection import PeerConnection
+from torrent_engine.protocol.wire.connection_state import MAX_ABANDONED
 from torrent_engine.protocol.wire.messages import (
     AllowedFast,
     BlockReceived,
@@ -23,7 +24,6 @@ from torrent_engine.protocol.wire.messages import (
     encode_piece_index,
     encode_plain,
 )
-from torrent_engine.protocol.wire.sender import MAX_FORSAKEN
 
 M = MessageId
 ONE = BlockRequest(0, 0, BLOCK_BYTES)
@@ -43,7 +43,7 @@ def reject(request: BlockRequest) -> bytes:
 def downloading(*requests: BlockRequest, fast: bool = True) -> PeerConnection:
     connection = open_connection(fast=fast)
     feed(connection, UNCHOKE)
-    connection.request_blocks(list(requests))
+    connection.sender.request_blocks(list(requests))
     connection.data_to_send()
     return connection
 
@@ -55,24 +55,24 @@ def unrequested(request: BlockRequest) -> UnrequestedBlock:
 def test_bep3_requests_go_out_as_one_buffer() -> None:
     connection = open_connection()
     feed(connection, UNCHOKE)
-    connection.request_blocks([ONE, TWO])
+    connection.sender.request_blocks([ONE, TWO])
     expected = b"".join(encode_block_message(M.REQUEST, each) for each in (ONE, TWO))
     assert connection.data_to_send() == [expected]
-    assert connection.outstanding_requests() == (ONE, TWO)
+    assert connection.state.outstanding_requests() == (ONE, TWO)
 
 
 def test_bep3_no_request_is_no_output() -> None:
     connection = open_connection()
     feed(connection, UNCHOKE)
-    connection.request_blocks([])
-    connection.send_have([])
+    connection.sender.request_blocks([])
+    connection.sender.send_have([])
     assert not connection.has_data_to_send
 
 
 def test_bep3_requesting_while_choked_is_our_own_mistake() -> None:
     connection = open_connection()
     with pytest.raises(LocalProtocolError, match="choked"):
-        connection.request_blocks([ONE])
+        connection.sender.request_blocks([ONE])
     assert not connection.outstanding
     assert not connection.has_data_to_send
 
@@ -81,10 +81,10 @@ def test_bep6_allowed_fast_piece_may_be_requested_while_choked_and_no_other() ->
     connection = open_connection()
     events = feed(connection, encode_piece_index(M.ALLOWED_FAST, 4))
     assert events == [AllowedFast(PieceIndex(4))]
-    connection.request_blocks([BlockRequest(4, 0, BLOCK_BYTES)])
+    connection.sender.request_blocks([BlockRequest(4, 0, BLOCK_BYTES)])
     with pytest.raises(LocalProtocolError):
-        connection.request_blocks([BlockRequest(4, 16_384, BLOCK_BYTES), ONE])
-    assert connection.outstanding_requests() == (BlockRequest(4, 0, BLOCK_BYTES),)
+        connection.sender.request_blocks([BlockRequest(4, 16_384, BLOCK_BYTES), ONE])
+    assert connection.state.outstanding_requests() == (BlockRequest(4, 0, BLOCK_BYTES),)
 
 
 def test_bep3_block_answers_its_request_in_any_order() -> None:
@@ -126,7 +126,7 @@ def test_b8_unrequested_block_is_dropped_and_the_stream_goes_on() -> None:
         KeepAliveReceived(),
         (BlockReceived, *ONE, b"x" * BLOCK_BYTES),
     ]
-    assert connection.strikes == 1
+    assert connection.state.strikes == 1
 
 
 def test_b8_same_block_twice_is_unrequested_the_second_time() -> None:
@@ -139,7 +139,7 @@ def test_b8_block_of_another_length_than_asked_is_unrequested() -> None:
     connection = downloading(ONE)
     other = BlockRequest(0, 0, 100)
     assert feed(connection, block(other)) == [unrequested(other)]
-    assert connection.outstanding_requests() == (ONE,)
+    assert connection.state.outstanding_requests() == (ONE,)
 
 
 @pytest.mark.parametrize("chunk_bytes", [None, 100])
@@ -162,17 +162,17 @@ def test_b8_number_of_strikes_is_a_setting() -> None:
 def test_bep3_choke_without_fast_loses_all_requests_at_once() -> None:
     connection = downloading(ONE, TWO, fast=False)
     assert feed(connection, CHOKE) == [PeerChoked((ONE, TWO))]
-    assert connection.peer_choking
+    assert connection.state.peer_choking
     assert connection.outstanding == {}
     assert feed(connection, UNCHOKE) == [PeerUnchoked()]
-    assert not connection.peer_choking
+    assert not connection.state.peer_choking
 
 
 def test_bep3_block_that_crossed_the_choke_is_no_offence() -> None:
     connection = downloading(ONE, TWO, fast=False)
     events = feed(connection, CHOKE + block(ONE))
     assert plain(events[1:]) == [(BlockReceived, *ONE, b"x" * BLOCK_BYTES)]
-    assert connection.strikes == 0
+    assert connection.state.strikes == 0
     assert feed(connection, block(ONE)) == [unrequested(ONE)]  # but once only
 
 
@@ -180,67 +180,67 @@ def test_bep6_choke_with_fast_leaves_requests_until_each_is_rejected() -> None:
     connection = downloading(ONE, TWO)
     events = feed(connection, CHOKE + reject(ONE))
     assert events == [PeerChoked(()), RequestRejected(ONE)]
-    assert connection.outstanding_requests() == (TWO,)
+    assert connection.state.outstanding_requests() == (TWO,)
     assert [type(event) for event in feed(connection, block(TWO))] == [BlockReceived]
 
 
 def test_bep3_cancel_is_sent_and_a_crossing_block_is_no_offence() -> None:
     connection = downloading(ONE, TWO)
-    connection.cancel(ONE)
+    connection.sender.cancel(ONE)
     assert sent(connection) == encode_block_message(M.CANCEL, ONE)
-    assert connection.outstanding_requests() == (TWO,)
+    assert connection.state.outstanding_requests() == (TWO,)
     assert [type(event) for event in feed(connection, block(ONE))] == [BlockReceived]
-    assert connection.strikes == 0
+    assert connection.state.strikes == 0
 
 
 def test_bep3_cancel_of_what_was_not_requested_says_nothing() -> None:
     connection = downloading(ONE)
-    connection.cancel(TWO)
-    connection.forsake([TWO])
+    connection.sender.cancel(TWO)
+    connection.state.abandon([TWO])
     assert not connection.has_data_to_send
-    assert not connection.forsaken
+    assert not connection.state.abandoned_requests
 
 
 def test_bep6_reject_that_answers_a_cancel_is_neither_news_nor_an_offence() -> None:
     connection = downloading(ONE)
-    connection.cancel(ONE)
+    connection.sender.cancel(ONE)
     assert feed(connection, reject(ONE)) == []
-    assert connection.strikes == 0
-    assert not connection.forsaken
+    assert connection.state.strikes == 0
+    assert not connection.state.abandoned_requests
     assert feed(connection, reject(ONE)) == []  # but a second one is
-    assert connection.strikes == 1
+    assert connection.state.strikes == 1
 
 
 def test_bep6_reject_after_a_cancel_and_the_same_request_again_is_followed_by_its_block() -> None:
     connection = downloading(ONE)
-    connection.cancel(ONE)
-    connection.request_blocks([ONE])
+    connection.sender.cancel(ONE)
+    connection.sender.request_blocks([ONE])
     events = feed(connection, reject(ONE) + block(ONE))
     assert [type(event) for event in events] == [RequestRejected, BlockReceived]
-    assert connection.strikes == 0
+    assert connection.state.strikes == 0
 
 
 def test_bep3_forsaken_request_may_still_be_answered_in_parts() -> None:
     connection = downloading(ONE)
-    connection.forsake([ONE])
+    connection.state.abandon([ONE])
     assert not connection.has_data_to_send
     events = feed(connection, block(ONE), chunk_bytes=1000)
     assert plain(events) == [(BlockReceived, *ONE, b"x" * BLOCK_BYTES)]
 
 
 def test_bep3_forsaken_requests_are_remembered_up_to_a_bound() -> None:
-    requests = [BlockRequest(at % 11, at // 11, 1) for at in range(MAX_FORSAKEN + 10)]
+    requests = [BlockRequest(at % 11, at // 11, 1) for at in range(MAX_ABANDONED + 10)]
     connection = downloading(*requests)
-    connection.forsake(requests)
-    assert len(connection.forsaken) == MAX_FORSAKEN
-    assert requests[9][:2] not in connection.forsaken
-    assert requests[10][:2] in connection.forsaken
+    connection.state.abandon(requests)
+    assert len(connection.state.abandoned_requests) == MAX_ABANDONED
+    assert requests[9][:2] not in connection.state.abandoned_requests
+    assert requests[10][:2] in connection.state.abandoned_requests
 
 
 def test_bep6_stray_rejects_are_dropped_and_the_51st_ends_the_connection() -> None:
     connection = downloading(ONE)
     assert feed(connection, reject(TWO) * 50) == []
-    assert connection.strikes == 50
+    assert connection.state.strikes == 50
     (event,) = feed(connection, reject(TWO))
     assert isinstance(event, ProtocolViolated)
     assert event.error.bep == 6
@@ -249,8 +249,8 @@ def test_bep6_stray_rejects_are_dropped_and_the_51st_ends_the_connection() -> No
 def test_bep6_reject_of_another_length_is_stray() -> None:
     connection = downloading(ONE)
     assert feed(connection, reject(BlockRequest(0, 0, 5))) == []
-    assert connection.outstanding_requests() == (ONE,)
-    assert connection.strikes == 1
+    assert connection.state.outstanding_requests() == (ONE,)
+    assert connection.state.strikes == 1
 
 
 def test_time_of_the_last_payload_is_that_of_the_block_that_became_whole() -> None:

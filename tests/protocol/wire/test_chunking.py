@@ -95,11 +95,11 @@ EVERY_MESSAGE = b"".join(
 
 def ready(transfer: TransferConfig | None) -> PeerConnection:
     connection = make_connection(extensions=EXTENSIONS, transfer=transfer)
-    connection.unchoke()
-    connection.peer_choking = False
-    connection.request_blocks([*ASKED, FORSAKEN])
-    connection.forsake([FORSAKEN])
-    connection.peer_choking = True
+    connection.sender.unchoke()
+    connection.state.peer_choking = False
+    connection.sender.request_blocks([*ASKED, FORSAKEN])
+    connection.state.abandon([FORSAKEN])
+    connection.state.peer_choking = True
     return connection
 
 

@@ -87,7 +87,7 @@ def test_f11_every_message_beside_payload_is_counted_and_few_are_handled_in_a_tu
     count = 290
     made = turns(connection, message * count)
     assert not connection.is_violated
-    assert connection.control_units >= count
+    assert connection.state.control_units >= count
     assert max(map(len, made)) <= TURN_UNITS
     assert len(made) >= 2
 
@@ -111,15 +111,15 @@ def test_f11_a_violation_comes_after_all_that_was_before_it_in_however_many_turn
 
 def test_f11_payload_and_requests_that_are_taken_cost_nothing() -> None:
     connection = open_connection()
-    connection.unchoke()
+    connection.sender.unchoke()
     feed(connection, encode_plain(M.UNCHOKE))
-    connection.control_units = 0
-    connection.request_blocks([FIRST])
+    connection.state.control_units = 0
+    connection.sender.request_blocks([FIRST])
     feed(connection, encode_piece_header(0, 0, BLOCK_BYTES) + bytes(BLOCK_BYTES))
     begins = range(0, 64 * KIB, BLOCK_BYTES)
     events = feed(connection, b"".join(request(1, begin) for begin in begins))
     assert isinstance(events[0], BlocksRequested)
-    assert connection.control_units == 0
+    assert connection.state.control_units == 0
 
 
 @pytest.mark.parametrize("kind", ["bitfield", "have all"])
@@ -128,9 +128,9 @@ def test_f11_what_speaks_of_all_pieces_costs_much_but_for_the_first_that_must_co
 ) -> None:
     connection = open_connection()
     feed(connection, KINDS[kind])
-    assert connection.control_units == 1
+    assert connection.state.control_units == 1
     feed(connection, KINDS[kind])
-    assert connection.control_units > TURN_UNITS
+    assert connection.state.control_units > TURN_UNITS
 
 
 IN_VAIN = {
@@ -144,18 +144,18 @@ IN_VAIN = {
 @pytest.mark.parametrize("data", IN_VAIN.values(), ids=IN_VAIN.keys())
 def test_b4_requests_that_come_to_nothing_count_as_messages_beside_payload(data: bytes) -> None:
     connection = open_connection()
-    connection.unchoke()
+    connection.sender.unchoke()
     feed(connection, data)
-    assert connection.control_units >= 39
+    assert connection.state.control_units >= 39
 
 
 def test_b4_requests_for_pieces_that_we_do_not_have_count_when_they_are_refused() -> None:
     connection = open_connection()
-    connection.unchoke()
+    connection.sender.unchoke()
     sent(connection)
     feed(connection, request(0))
-    connection.reject_missing([connection.upload_requests.popleft()])
-    assert connection.control_units == 1
+    connection.sender.reject_missing([connection.upload_requests.popleft()])
+    assert connection.state.control_units == 1
     assert sent(connection) == request(0, kind=M.REJECT_REQUEST)
 
 
@@ -174,7 +174,7 @@ def test_f11_a_state_that_stays_as_it_is_is_no_event() -> None:
 def test_f11_a_choke_that_is_repeated_gives_up_no_request() -> None:
     connection = open_connection()
     feed(connection, KINDS["allowed fast"])
-    connection.request_blocks([BlockRequest(3, 0, BLOCK_BYTES)])
+    connection.sender.request_blocks([BlockRequest(3, 0, BLOCK_BYTES)])
     assert feed(connection, KINDS["choke"] * 3) == []
     assert len(connection.outstanding) == 1
 
@@ -184,7 +184,7 @@ def test_f11_the_same_extension_handshake_again_is_no_event_and_another_one_is()
     other = encode_extended(0, encode({"m": {"ut_pex": 0}}))
     events = feed(connection, HANDSHAKE * 3 + other * 2 + HANDSHAKE)
     assert [type(event) for event in events] == [ExtensionHandshakeReceived] * 3
-    assert connection.peer_extensions == {"ut_pex": 3}
+    assert connection.state.peer_extensions == {"ut_pex": 3}
 
 
 def test_f11_few_ports_of_one_peer_are_events_and_each_once() -> None:
@@ -199,7 +199,7 @@ def test_f11_a_piece_is_allowed_once() -> None:
 
 def test_b4_few_requests_that_come_to_nothing_are_handled_in_a_turn() -> None:
     connection = open_connection()
-    connection.unchoke()
+    connection.sender.unchoke()
     made = turns(connection, request(0) * 1_900)
     assert len(made) == 8
 
@@ -210,67 +210,67 @@ def test_b4_few_requests_that_come_to_nothing_are_handled_in_a_turn() -> None:
 def test_b5_states_that_were_not_sent_replace_each_other() -> None:
     connection = open_connection()
     for _ in range(1_000):
-        connection.unchoke()
-        connection.set_interested(interested=True)
-        connection.choke()
-        connection.set_interested(interested=False)
+        connection.sender.unchoke()
+        connection.sender.set_interested(interested=True)
+        connection.sender.choke()
+        connection.sender.set_interested(interested=False)
     assert not connection.has_data_to_send
-    assert connection.unsent_bytes == 0
-    connection.unchoke()
+    assert connection.state.queue.unsent_bytes == 0
+    connection.sender.unchoke()
     sent(connection)
     for _ in range(1_000):
-        connection.choke()
-        connection.unchoke()
+        connection.sender.choke()
+        connection.sender.unchoke()
     assert not connection.has_data_to_send
-    connection.choke()
+    connection.sender.choke()
     assert sent(connection) == KINDS["choke"]
 
 
 def test_b5_a_state_that_was_taken_back_leaves_the_others_in_their_order() -> None:
     connection = open_connection()
-    connection.send_port(1)
-    connection.unchoke()
-    connection.send_port(2)
-    connection.choke()
-    connection.send_port(3)
-    connection.unchoke()
+    connection.sender.send_port(1)
+    connection.sender.unchoke()
+    connection.sender.send_port(2)
+    connection.sender.choke()
+    connection.sender.send_port(3)
+    connection.sender.unchoke()
     expected = encode_port(1) + encode_port(2) + encode_port(3) + KINDS["unchoke"]
     assert sent(connection) == expected
 
 
 def test_b5_a_choke_that_dropped_requests_without_a_reject_is_said() -> None:
     connection = open_connection(fast=False)
-    connection.unchoke()
+    connection.sender.unchoke()
     sent(connection)
     for _ in range(100):
         feed(connection, request(0))
-        connection.choke()
-        connection.unchoke()
+        connection.sender.choke()
+        connection.sender.unchoke()
     assert sent(connection).startswith(KINDS["choke"] + KINDS["unchoke"])
     connection = open_connection(fast=True)
-    connection.unchoke()
+    connection.sender.unchoke()
     sent(connection)
     feed(connection, request(0))
-    connection.choke()
-    connection.unchoke()
+    connection.sender.choke()
+    connection.sender.unchoke()
     assert sent(connection) == request(0, kind=M.REJECT_REQUEST)
 
 
 def test_b5_pieces_that_nobody_reads_of_are_left_out_and_end_no_link() -> None:
     connection = open_connection()
     for start in range(0, 1_000_000, 100):
-        connection.send_have(range(start, start + 100))
-    assert connection.unsent_bytes == 0
+        connection.sender.send_have(range(start, start + 100))
+    assert connection.state.queue.unsent_bytes == 0
     assert len(sent(connection)) <= 130 * KIB
-    connection.send_have([5])
+    connection.sender.send_have([5])
     assert sent(connection) == encode_piece_index(M.HAVE, 5)
 
 
 def test_b5_what_waits_beside_payload_is_known() -> None:
     connection = open_connection()
-    connection.send_block(0, 0, memoryview(bytes(BLOCK_BYTES)))
-    connection.reject(FIRST)
-    connection.send_keep_alive()
-    assert connection.unsent_bytes == 17 + 4
+    connection.sender.send_block(0, 0, memoryview(bytes(BLOCK_BYTES)))
+    connection.sender.reject(FIRST)
+    connection.sender.send_keep_alive()
+    assert connection.state.queue.unsent_bytes == 17 + 4
     connection.data_to_send()
-    assert connection.unsent_bytes == 0
+    assert connection.state.queue.unsent_bytes == 0

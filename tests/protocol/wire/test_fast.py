@@ -7,7 +7,6 @@ from torrent_engine.base.errors import LocalProtocolError
 from torrent_engine.base.ids import BLOCK_BYTES, InfoHash, PieceIndex
 from torrent_engine.codec.bitfield import Bitfield
 from torrent_engine.codec.geometry import Geometry
-from torrent_engine.protocol.wire.control import MAX_ALLOWED_FAST_IN
 from torrent_engine.protocol.wire.fast import allowed_fast_set
 from torrent_engine.protocol.wire.messages import (
     AllowedFast,
@@ -21,6 +20,7 @@ from torrent_engine.protocol.wire.messages import (
     encode_piece_index,
     encode_plain,
 )
+from torrent_engine.protocol.wire.pre_metadata import MAX_ALLOWED_FAST_IN
 
 M = MessageId
 HASH = InfoHash(b"\xaa" * 20)
@@ -58,7 +58,7 @@ def test_bep6_allowed_fast_messages_are_believed_up_to_a_bound() -> None:
     data = b"".join(encode_piece_index(M.ALLOWED_FAST, piece) for piece in range(500))
     events = feed(connection, data)
     assert events == [AllowedFast(PieceIndex(piece)) for piece in range(MAX_ALLOWED_FAST_IN)]
-    assert len(connection.allowed_fast_in) == MAX_ALLOWED_FAST_IN
+    assert len(connection.state.allowed_fast_in) == MAX_ALLOWED_FAST_IN
 
 
 @pytest.mark.parametrize("fast", [True, False])
@@ -66,19 +66,19 @@ def test_bep6_allowed_fast_messages_are_believed_up_to_a_bound() -> None:
 def test_bep6_what_we_have_is_told_in_the_shortest_way(fast: bool, pieces: int) -> None:
     have = Bitfield.from_int(pieces, 11)
     pair = make_pair(fast=fast)
-    pair.ours.send_bitfield(have)
+    pair.ours.sender.send_bitfield(have)
     short = {0: encode_plain(M.HAVE_NONE), 2**11 - 1: encode_plain(M.HAVE_ALL)}
     expected = short.get(pieces, encode_bitfield(have)) if fast else encode_bitfield(have)
     if not fast and not pieces:
         expected = b""  # BEP 3: who has nothing may leave it out
     assert sent(pair.ours) == expected
-    pair.ours.send_bitfield(have)
+    pair.ours.sender.send_bitfield(have)
     assert pair.pump()[1] == ([PeerBitfield(have)] if expected else [])
 
 
 def test_bep3_haves_are_one_buffer() -> None:
     connection = open_connection()
-    connection.send_have([1, 10])
+    connection.sender.send_have([1, 10])
     assert connection.data_to_send() == [
         encode_piece_index(M.HAVE, 1) + encode_piece_index(M.HAVE, 10)
     ]
@@ -103,25 +103,25 @@ def test_bep6_have_all_of_two_million_pieces() -> None:
 
 def test_bep6_suggestion_reaches_the_other_side() -> None:
     pair = make_pair()
-    pair.ours.suggest(4)
+    pair.ours.sender.suggest(4)
     assert pair.pump() == ([], [PieceSuggested(PieceIndex(4))])
 
 
 def test_bep6_nothing_of_it_may_be_sent_without_fast() -> None:
     connection = make_connection(fast=False)
     with pytest.raises(LocalProtocolError, match="suggest"):
-        connection.suggest(1)
+        connection.sender.suggest(1)
     with pytest.raises(LocalProtocolError, match="allowed fast"):
-        connection.allow_fast([1])
-    assert not connection.allowed_fast_out
+        connection.sender.allow_fast([1])
+    assert not connection.state.allowed_fast_out
 
 
 def test_bep3_interest_is_told_when_it_changes() -> None:
     pair = make_pair()
-    pair.ours.set_interested(interested=False)
+    pair.ours.sender.set_interested(interested=False)
     assert not pair.ours.has_data_to_send
     for interested, expected in ((True, PeerInterested()), (False, PeerNotInterested())):
-        pair.ours.set_interested(interested=interested)
-        pair.ours.set_interested(interested=interested)
+        pair.ours.sender.set_interested(interested=interested)
+        pair.ours.sender.set_interested(interested=interested)
         assert pair.pump() == ([], [expected])
-        assert pair.theirs.peer_interested is interested
+        assert pair.theirs.state.peer_interested is interested

@@ -62,12 +62,12 @@ def test_bep3_handshake_is_one_event_and_what_follows_counts(chunk_bytes: int | 
         INFO_HASH, THEIR_ID, supports_fast=True, supports_extensions=True, supports_dht=True
     )
     assert events == [expected, KeepAliveReceived()]
-    assert connection.handshake == expected
+    assert connection.state.handshake == expected
 
 
 def test_bep3_our_handshake_is_68_bytes_with_our_reserved_bits() -> None:
     connection = make_connection(fast=True, extensions={"ut_pex": 1})
-    connection.send_handshake()
+    connection.sender.send_handshake()
     data = sent(connection)
     assert data == b"\x13BitTorrent protocol\0\0\0\0\0\x10\0\x04" + INFO_HASH + OUR_ID
     assert len(data) == HANDSHAKE_BYTES
@@ -75,7 +75,7 @@ def test_bep3_our_handshake_is_68_bytes_with_our_reserved_bits() -> None:
 
 def test_bep3_our_handshake_without_extensions_has_no_reserved_bit() -> None:
     connection = make_connection(fast=False, extensions=None)
-    connection.send_handshake()
+    connection.sender.send_handshake()
     assert sent(connection)[20:28] == bytes(8)
 
 
@@ -88,8 +88,8 @@ def test_bep6_and_bep10_are_on_only_when_both_sides_say_so(
 ) -> None:
     connection = make_connection(fast=ours, extensions={} if ours else None)
     feed(connection, their_handshake(fast=theirs, extensions=theirs))
-    assert connection.fast_enabled is enabled
-    assert connection.extensions_enabled is enabled
+    assert connection.state.fast_enabled is enabled
+    assert connection.state.extensions_enabled is enabled
 
 
 def test_bep3_decode_handshake_refuses_another_protocol() -> None:
@@ -99,7 +99,7 @@ def test_bep3_decode_handshake_refuses_another_protocol() -> None:
 
 def test_bep3_a_pair_shakes_hands() -> None:
     pair = make_pair()
-    assert pair.ours.handshake is not None
-    assert pair.ours.handshake.peer_id == THEIR_ID
-    assert pair.theirs.handshake is not None
-    assert pair.theirs.handshake.peer_id == OUR_ID
+    assert pair.ours.state.handshake is not None
+    assert pair.ours.state.handshake.peer_id == THEIR_ID
+    assert pair.theirs.state.handshake is not None
+    assert pair.theirs.state.handshake.peer_id == OUR_ID

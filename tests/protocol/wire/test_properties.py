@@ -64,11 +64,11 @@ def test_lent_views_are_never_overwritten(seed: int, largest: int) -> None:
     rng = random.Random(seed)
     transfer = TransferConfig(receive_buffer_bytes=largest, slow_receive_buffer_bytes=1_000)
     connection = open_connection(geometry=BIG, extensions={"ut_pex": 1}, transfer=transfer)
-    connection.peer_choking = False
+    connection.state.peer_choking = False
     stream, expected = bytearray(), {}
     for at in range(400):
         request = BlockRequest(at, 0, rng.choice((1, 13, 1_000, BLOCK_BYTES - 1, BLOCK_BYTES)))
-        connection.request_blocks([request])
+        connection.sender.request_blocks([request])
         expected[at] = rng.randbytes(request.length_bytes)
         stream += encode_piece_header(*request) + expected[at]
         stream += rng.choice(CONTROL) if at % 8 == 0 else b""
@@ -108,9 +108,9 @@ def test_connections_that_share_buffers_never_overwrite_a_view(seed: int) -> Non
     kept: list[tuple[BlockReceived, bytes]] = []
     for turn in range(1_000):
         connection = rng.choice(peers)
-        connection.peer_choking = False
+        connection.state.peer_choking = False
         request = BlockRequest(turn, 0, BLOCK_BYTES)
-        connection.request_blocks([request])
+        connection.sender.request_blocks([request])
         data = rng.randbytes(BLOCK_BYTES)
         rest = memoryview(encode_piece_header(*request) + data)
         while rest:
@@ -149,8 +149,8 @@ def test_any_interleaving_and_chunking_gives_the_same_events(
     for sizes in (chunks, [len(stream)]):
         transfer = TransferConfig(slow_receive_buffer_bytes=slow_bytes)
         connection = open_connection(geometry=BIG, extensions={"ut_pex": 1}, transfer=transfer)
-        connection.peer_choking = False
-        connection.request_blocks(requests)
+        connection.state.peer_choking = False
+        connection.sender.request_blocks(requests)
         events: list[PeerEvent] = []
         at = turn = 0
         while at < len(stream):
@@ -167,17 +167,17 @@ def test_any_interleaving_and_chunking_gives_the_same_events(
 def test_bep3_a_pair_transfers_a_whole_piece(chunk_bytes: int | None, fast: bool) -> None:
     pair = make_pair(fast=fast)
     data = random.Random(0).randbytes(64 * KIB)
-    pair.theirs.unchoke()
+    pair.theirs.sender.unchoke()
     pair.pump()
     wanted = [BlockRequest(2, begin, BLOCK_BYTES) for begin in range(0, 64 * KIB, BLOCK_BYTES)]
-    pair.ours.request_blocks(wanted)
+    pair.ours.sender.request_blocks(wanted)
     _, asked = pair.pump(chunk_bytes=chunk_bytes)
     assert [r for event in asked if isinstance(event, BlocksRequested) for r in event.requests] == (
         wanted
     )
     while pair.theirs.upload_requests:
         piece, begin, length = pair.theirs.upload_requests.popleft()
-        pair.theirs.send_block(piece, begin, memoryview(data)[begin : begin + length])
+        pair.theirs.sender.send_block(piece, begin, memoryview(data)[begin : begin + length])
     got, _ = pair.pump(chunk_bytes=chunk_bytes)
     assert plain(got) == [
         (BlockReceived, *each, data[each.begin_bytes : each.begin_bytes + BLOCK_BYTES])

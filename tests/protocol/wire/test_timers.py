@@ -68,15 +68,15 @@ def test_bep3_keep_alives_of_a_peer_prevent_the_silence() -> None:
 def test_b5_nothing_wanted_for_600_s_ends_even_a_peer_that_keeps_alive() -> None:
     connection = open_connection(now=START_S)
     reason = keep_alives_every_60_s(connection, until_s=START_S + 5_000.0)
-    assert reason == "neither side wants anything"
+    assert reason == "neither side is interested"
     assert connection.last_received_s == START_S + 660.0
 
 
 def test_b5_our_own_interest_counts_as_much_as_the_peers() -> None:
     connection = open_connection(now=START_S)
-    connection.set_interested(interested=True)
+    connection.sender.set_interested(interested=True)
     assert keep_alives_every_60_s(connection, until_s=START_S + 1_200.0) is None
-    connection.set_interested(interested=False)
+    connection.sender.set_interested(interested=False)
     assert keep_alives_every_60_s(connection, until_s=START_S + 1_780.0) is None
     assert keep_alives_every_60_s(connection, until_s=START_S + 2_000.0) is not None
 
@@ -84,7 +84,7 @@ def test_b5_our_own_interest_counts_as_much_as_the_peers() -> None:
 def test_b5_payload_counts_as_activity() -> None:
     connection = open_connection(now=START_S)
     feed(connection, encode_plain(MessageId.UNCHOKE), now=START_S)
-    connection.request_blocks([BlockRequest(0, 0, BLOCK_BYTES)])
+    connection.sender.request_blocks([BlockRequest(0, 0, BLOCK_BYTES)])
     data = encode_piece_header(0, 0, BLOCK_BYTES) + bytes(BLOCK_BYTES)
     feed(connection, data, now=START_S + 590.0)
     assert connection.timed_out(START_S + 700.0) is None

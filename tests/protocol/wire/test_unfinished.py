@@ -37,7 +37,7 @@ LONGEST = {
     "ut_pex": (1, 500 * KIB, 11),
     "ut_metadata": (2, 17 * KIB, 9),
     "ut_holepunch": (4, KIB, 55),
-    "lt_donthave": (7, 4, 54),
+    "lt_donthave": (7, KIB, 54),
 }
 
 
@@ -113,7 +113,7 @@ DRIBBLES = {
 def test_b5_a_message_that_does_not_end_is_given_a_minute(data: bytes, every_s: float) -> None:
     subject = connection()
     feed(subject, encode_plain(MessageId.UNCHOKE))
-    subject.request_blocks([(0, 0, BLOCK_BYTES)])
+    subject.sender.request_blocks([(0, 0, BLOCK_BYTES)])
     last = data[-1:] * 3 if len(data) < 70 else b""
     began = data if len(data) < 70 else data[:40]
     feed(subject, began, now=START_S)
@@ -128,7 +128,7 @@ def test_b5_a_message_that_does_not_end_is_given_a_minute(data: bytes, every_s: 
 def test_b5_a_block_that_comes_at_200_bytes_a_second_is_waited_for() -> None:
     subject = connection()
     feed(subject, encode_plain(MessageId.UNCHOKE))
-    subject.request_blocks([(0, begin, BLOCK_BYTES) for begin in (0, BLOCK_BYTES)])
+    subject.sender.request_blocks([(0, begin, BLOCK_BYTES) for begin in (0, BLOCK_BYTES)])
     data = b"".join(
         encode_piece_header(0, begin, BLOCK_BYTES) + bytes(BLOCK_BYTES)
         for begin in (0, BLOCK_BYTES)
@@ -144,7 +144,7 @@ def test_b5_a_block_that_comes_at_200_bytes_a_second_is_waited_for() -> None:
 def test_b5_a_block_that_comes_at_100_bytes_a_second_is_not() -> None:
     subject = connection()
     feed(subject, encode_plain(MessageId.UNCHOKE))
-    subject.request_blocks([(0, 0, BLOCK_BYTES)])
+    subject.sender.request_blocks([(0, 0, BLOCK_BYTES)])
     feed(subject, encode_piece_header(0, 0, BLOCK_BYTES))
     for second in range(60):
         feed(subject, bytes(100), now=START_S + second)
@@ -175,42 +175,42 @@ def test_b5_the_begin_of_a_block_pins_no_large_buffer() -> None:
     subject = connection(geometry=big, joins_blocks=True)
     feed(subject, encode_plain(MessageId.UNCHOKE), now=START_S)
     blocks = [(0, begin, BLOCK_BYTES) for begin in range(0, 1024 * KIB, BLOCK_BYTES)]
-    subject.request_blocks(blocks)
+    subject.sender.request_blocks(blocks)
     data = b"".join(encode_piece_header(*block) + bytes([7]) * BLOCK_BYTES for block in blocks)
     feed(subject, data[:-10_000], chunk_bytes=64 * KIB, now=START_S + 0.01)
     block = subject.incoming_block
     assert block == blocks[-1]
     subject.timed_out(START_S + 1.0)
     subject.timed_out(START_S + 2.0)
-    assert subject._cut is not None
-    pinned: list[Any] = [view.obj for view in subject._cut[3]]
+    assert subject._partial is not None
+    pinned: list[Any] = [view.obj for view in subject._partial[3]]
     assert sum(map(len, pinned)) <= BLOCK_BYTES
     (event,) = feed(subject, data[-10_000:], now=START_S + 3.0)
     assert b"".join(event.views) == bytes([7]) * BLOCK_BYTES  # type: ignore[attr-defined]
 
 
 def test_b1_a_bitfield_before_the_metadata_is_bounded_by_the_largest_torrent() -> None:
-    limits = WireLimits(max_early_pieces=800)
+    limits = WireLimits(max_pre_metadata_pieces=800)
     subject = open_connection(geometry=GEOMETRY, limits=limits)
-    subject.geometry = None
+    subject.state.geometry = None
     assert feed(subject, (101).to_bytes(4, "big") + b"\x05") == []
     subject = open_connection(geometry=GEOMETRY, limits=limits)
-    subject.geometry = None
+    subject.state.geometry = None
     (event,) = feed(subject, (102).to_bytes(4, "big") + b"\x05")
     assert isinstance(event, ProtocolViolated)
 
 
 def test_f10_a_closed_connection_pins_no_memory_whoever_still_refers_to_it() -> None:
     subject = connection()
-    subject.send_have(range(1_000))
+    subject.sender.send_have(range(1_000))
     feed(subject, encode_plain(MessageId.UNCHOKE))
-    subject.request_blocks([(0, 0, BLOCK_BYTES)])
+    subject.sender.request_blocks([(0, 0, BLOCK_BYTES)])
     feed(subject, encode_piece_header(0, 0, BLOCK_BYTES) + bytes(9_000))
     for _ in range(2):
         subject.close()
         assert len(subject.receive_buffer()) == subject.held_bytes == 0
         assert not subject.has_data_to_send
         assert subject.incoming_block == (0, 0, BLOCK_BYTES)  # still to be asked of another
-        assert subject._cut is not None
-        assert not subject._cut[3]
+        assert subject._partial is not None
+        assert not subject._partial[3]
     assert feed(subject, bytes(100)) == []

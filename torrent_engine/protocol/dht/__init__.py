@@ -1,1 +1,1 @@
-"""The distributed hash table (BEP 5 and what came after it), without sockets and clock."""
+"""A node of the distributed hash table (BEP 5 and its extensions), sans I/O."""

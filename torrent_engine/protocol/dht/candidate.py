@@ -1,7 +1,7 @@
-"""Owns what a search knows of one node, and what that says of those who named it.
+"""One node of a lookup, and the effect of its response on the trust in its referrers.
 
-Row C2: who names nodes that do not answer, or answer under another id, is believed less, and so
-is what it named.
+Row C2: nodes that refer to unresponsive nodes, or to nodes with another id, lose trust, and so do
+the nodes that only they refer to.
 """
 
 from dataclasses import dataclass, field
@@ -9,174 +9,174 @@ from enum import Enum, IntEnum, auto
 from typing import Final
 
 from torrent_engine.base.ids import NodeId, PeerAddress
-from torrent_engine.protocol.dht.named_nodes import distance
+from torrent_engine.protocol.dht.response_nodes import distance
 from torrent_engine.protocol.dht.security import is_valid_node_id
 
 FARTHEST: Final = 1 << 160
-MAX_CLAIMS: Final = 64  # ours: what more of them say makes no difference
-MAX_UNPROVED: Final = 3  # ours: nodes asked at a time on the word of somebody unproved
+MAX_CLAIMS: Final = 64  # ours: further referrers make no difference
+MAX_UNTESTED: Final = 3  # ours: simultaneous queries to nodes that an untested node refers to
 
 
-class Standing(Enum):
-    """Where a candidate stands."""
+class QueryState(Enum):
+    """The state of the query to a candidate."""
 
     NEW = auto()
     ASKED = auto()
     SLOW = auto()
-    """Asked; the short time-out has passed."""
+    """Queried; the short timeout has passed."""
     ANSWERED = auto()
     FAILED = auto()
 
 
 class Grade(IntEnum):
-    """How much a candidate is believed; the search goes on to the next when one is exhausted."""
+    """The trust in a candidate; lower grades are used when the higher ones are exhausted."""
 
     SOUND = 0
     INSECURE = 1
-    """Its id does not belong to its address (BEP 42)."""
+    """Its id is invalid for its address (BEP 42)."""
     DOUBTFUL = 2
-    """It named nodes that are not there; or only such nodes have named it."""
+    """It referred to unresponsive nodes, or only such nodes refer to it."""
 
 
 @dataclass(slots=True, eq=False)
-class Candidate:
-    """A node that a search may ask."""
+class LookupCandidate:
+    """A node that a search may query."""
 
     address: PeerAddress
     node_id: NodeId | None
-    """What it answered, or what others say; None where only its address is known."""
+    """The id in its response, or as others claim; None if only its address is known."""
     target: bytes
     hop: int = 0
-    """Answers on the way to it."""
+    """Number of hops that led to it."""
     is_trusted: bool = False
-    """Whether we knew it before."""
-    claims: dict["Candidate", NodeId] = field(default_factory=dict)
-    """Who named it, and under which id."""
-    standing: Standing = Standing.NEW
+    """Whether it is from our own table."""
+    claims: dict["LookupCandidate", NodeId] = field(default_factory=dict)
+    """Referrer -> the id that it claimed."""
+    state: QueryState = QueryState.NEW
     token: bytes | None = None
     distance: int = FARTHEST
     is_secure: bool = True
     good: int = 0
-    """Nodes that it named and that answered under that id."""
+    """Nodes it referred to that responded with the claimed id."""
     bad: int = 0
-    """Nodes that it named and that did not."""
+    """Nodes it referred to that did not."""
     pending: int = 0
-    """Nodes that it named and that are asked."""
+    """Nodes it referred to with an outstanding query."""
 
     def __post_init__(self) -> None:
-        """Work out what follows from the id."""
+        """Compute distance and validity of the id."""
         if self.node_id is not None:
             self.rename(self.node_id)
 
     @property
     def is_doubtful(self) -> bool:
-        """Whether what it says proved wrong too often to be chance."""
-        return self.bad >= MAX_UNPROVED + 2 * self.good
+        """Whether too many of its references were wrong."""
+        return self.bad >= MAX_UNTESTED + 2 * self.good
 
     @property
     def grade(self) -> Grade:
-        """How much it is believed at this moment."""
-        if self.standing is Standing.ANSWERED:
+        """The current trust in it."""
+        if self.state is QueryState.ANSWERED:
             is_believed = not self.is_doubtful
         else:
             is_believed = self.is_trusted or any(
-                claim == self.node_id and not namer.is_doubtful
-                for namer, claim in self.claims.items()
+                claim == self.node_id and not referrer.is_doubtful
+                for referrer, claim in self.claims.items()
             )
         if not is_believed:
             return Grade.DOUBTFUL
         return Grade.SOUND if self.is_secure else Grade.INSECURE
 
     @property
-    def is_vouched_for(self) -> bool:
-        """Whether somebody who named it may have one more node asked."""
+    def has_referrer_room(self) -> bool:
+        """Whether one of its referrers has room for one more query."""
         return self.is_trusted or any(
-            namer.good or namer.pending < MAX_UNPROVED for namer in self.claims
+            referrer.good or referrer.pending < MAX_UNTESTED for referrer in self.claims
         )
 
     @property
     def is_in_flight(self) -> bool:
-        """Whether it was asked and may still answer."""
-        return self.standing is Standing.ASKED or self.standing is Standing.SLOW
+        """Whether it was queried and may still respond."""
+        return self.state is QueryState.ASKED or self.state is QueryState.SLOW
 
     def rename(self, node_id: NodeId) -> None:
-        """Know it under another id."""
+        """Set another id."""
         self.node_id = node_id
         self.distance = distance(node_id, self.target)
         self.is_secure = is_valid_node_id(node_id, self.address.host)
 
     def is_better(self, node_id: NodeId) -> bool:
-        """Tell whether a claim about a node that was not asked is to be tried instead.
+        """Return whether another claimed id of an unqueried node should replace the present one.
 
-        Ids that fit the address come first, then the one that has it asked sooner: the answer
-        tells who was right, and a lie keeps nobody out.
+        Ids valid for the address come first, then the closer one, which has the node queried
+        sooner: its response shows who was right, and a wrong claim excludes no node.
         """
-        if self.standing is not Standing.NEW or (self.is_trusted and self.node_id is not None):
+        if self.state is not QueryState.NEW or (self.is_trusted and self.node_id is not None):
             return False
         fits = is_valid_node_id(node_id, self.address.host)
         if self.node_id is None or fits != self.is_secure:
             return fits or self.node_id is None
         return distance(node_id, self.target) < self.distance
 
-    def named(self, node_id: NodeId, namer: "Candidate") -> None:
-        """Note one more word about it."""
-        if namer is self or namer in self.claims:
+    def referred_by(self, node_id: NodeId, referrer: "LookupCandidate") -> None:
+        """Record one more referrer of the node."""
+        if referrer is self or referrer in self.claims:
             return
-        if self.standing is Standing.ANSWERED:
-            self._judge(namer, node_id)
-        elif self.standing is Standing.FAILED:
-            namer.bad += 1
+        if self.state is QueryState.ANSWERED:
+            self._judge(referrer, node_id)
+        elif self.state is QueryState.FAILED:
+            referrer.bad += 1
         elif len(self.claims) < MAX_CLAIMS:
-            self.claims[namer] = node_id
-            namer.pending += self.is_in_flight
-            namer.bad += self.standing is Standing.SLOW
+            self.claims[referrer] = node_id
+            referrer.pending += self.is_in_flight
+            referrer.bad += self.state is QueryState.SLOW
 
     def asked(self) -> None:
-        """Know that it was asked."""
-        self.standing = Standing.ASKED
-        for namer in self.claims:
-            namer.pending += 1
+        """Record that it was queried."""
+        self.state = QueryState.ASKED
+        for referrer in self.claims:
+            referrer.pending += 1
 
     def slow(self) -> None:
-        """Know that its answer is late: all who named it are a little less believed."""
-        self.standing = Standing.SLOW
-        for namer in self.claims:
-            namer.bad += 1
+        """Record that its response is late, which lowers the trust in its referrers a little."""
+        self.state = QueryState.SLOW
+        for referrer in self.claims:
+            referrer.bad += 1
 
     def failed(self) -> None:
-        """Know that it will not answer; it was late before."""
-        self._settle(Standing.FAILED)
+        """Record that it did not respond; :meth:`slow` was called before."""
+        self._settle(QueryState.FAILED)
 
     def refused(self) -> None:
-        """Know that it answered with an error: nobody lied."""
+        """Record an error response, which affects no trust."""
         self._forgive()
-        self._settle(Standing.FAILED)
+        self._settle(QueryState.FAILED)
 
     def answered(self, node_id: NodeId) -> None:
-        """Know under which id it answered; whoever named another is wrong, or it is itself."""
+        """Record the id in its response; referrers that claimed another id lose trust."""
         self._forgive()
-        self._settle(Standing.ANSWERED)
+        self._settle(QueryState.ANSWERED)
         was_secure, expected = self.is_secure, self.node_id
         if node_id != expected:
             self.rename(node_id)
             if expected is not None and was_secure and not self.is_secure:
-                self.bad += MAX_UNPROVED
-        for namer, claim in self.claims.items():
-            self._judge(namer, claim)
+                self.bad += MAX_UNTESTED
+        for referrer, claim in self.claims.items():
+            self._judge(referrer, claim)
 
-    def _judge(self, namer: "Candidate", claim: NodeId) -> None:
-        """Count a word about a node that answered; one with a false id proves nobody wrong."""
+    def _judge(self, referrer: "LookupCandidate", claim: NodeId) -> None:
+        """Score a reference to a node that responded; invalid ids of the node do not count."""
         if claim == self.node_id:
-            namer.good += 1
+            referrer.good += 1
         elif self.is_secure:
-            namer.bad += 1
+            referrer.bad += 1
 
     def _forgive(self) -> None:
-        if self.standing is Standing.SLOW:
-            for namer in self.claims:
-                namer.bad -= 1
+        if self.state is QueryState.SLOW:
+            for referrer in self.claims:
+                referrer.bad -= 1
 
-    def _settle(self, standing: Standing) -> None:
-        self.standing = standing
-        for namer in self.claims:
-            namer.pending -= 1
+    def _settle(self, state: QueryState) -> None:
+        self.state = state
+        for referrer in self.claims:
+            referrer.pending -= 1

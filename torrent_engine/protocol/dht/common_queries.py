@@ -1,7 +1,7 @@
-"""Owns a short way through the queries that nearly all datagrams are: ping, find_node, get_peers.
+"""A fast decoder of the most frequent queries: ping, find_node, get_peers.
 
-What it decodes, :func:`~torrent_engine.protocol.dht.krpc.decode_message` would decode to the same;
-what has one thing more in it is left to that.
+The result is that of :func:`~torrent_engine.protocol.dht.krpc.decode_message`, to which queries
+with any further key are left.
 """
 
 import re

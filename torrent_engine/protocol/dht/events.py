@@ -1,4 +1,4 @@
-"""Owns what a node of the distributed hash table tells: each a fact, in the order they came."""
+"""The events of a DHT node."""
 
 from dataclasses import dataclass
 from enum import Enum
@@ -9,7 +9,7 @@ from torrent_engine.protocol.dht.krpc import Bencoded, NodeInfo
 
 
 class LookupKind(Enum):
-    """What a lookup is for."""
+    """The purpose of a lookup."""
 
     FIND_NODE = "find_node"
     GET_PEERS = "get_peers"
@@ -20,119 +20,119 @@ class LookupKind(Enum):
 
 
 class DhtEvent:
-    """Base of everything that a node tells."""
+    """Base of all events of a node."""
 
     __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)
 class PeersFound(DhtEvent):
-    """A node answered with peers of a torrent; those that this lookup told already are left out."""
+    """A node responded with peers of a torrent; peers reported before are left out."""
 
     lookup: int
     info_hash: InfoHash
     peers: tuple[PeerAddress, ...]
     node: PeerAddress | None
-    """Who said so; None: they announced themselves to us."""
+    """The responding node; None: from our own store."""
 
 
 @dataclass(frozen=True, slots=True)
 class ScrapeFound(DhtEvent):
-    """How many peers a torrent has, by the filters of all nodes that had one (BEP 33)."""
+    """The estimated number of peers of a torrent, by the filters of all nodes (BEP 33)."""
 
     lookup: int
     info_hash: InfoHash
     seeds: float
-    """An estimate."""
+    """Estimated."""
     leeches: float
-    """The same of those that are no seeds."""
+    """Estimated."""
     nodes: int
-    """How many nodes had filters."""
+    """Number of nodes that sent filters."""
 
 
 @dataclass(frozen=True, slots=True)
 class ItemFound(DhtEvent):
-    """A node answered with an item that is proved right (BEP 44); a later one is newer."""
+    """A node responded with a verified item (BEP 44); later events have newer versions."""
 
     lookup: int
     target: NodeId
     value: Bencoded
     item: MutableItem | None = None
-    """All of it where it is mutable."""
+    """The complete item, if it is mutable."""
 
 
 @dataclass(frozen=True, slots=True)
 class SamplesFound(DhtEvent):
-    """A node told some of the info-hashes that it stores (BEP 51)."""
+    """A node sent a sample of its info-hashes (BEP 51)."""
 
     lookup: int
     node: NodeInfo
     info_hashes: tuple[InfoHash, ...]
     stored: int
-    """How many it says that it has."""
+    """The number it claims to store ("num")."""
     interval_s: int
-    """How long it wants to be left alone."""
+    """Seconds until it may be queried again ("interval")."""
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A node did not do what it was asked (BEP 5, 44)."""
+    """A node that answered a write with an error (BEP 5, 44)."""
 
     node: PeerAddress
     code: int
     message: str
-    """In its own words; not escaped."""
+    """Its error message; not escaped."""
 
 
 @dataclass(frozen=True, slots=True)
 class LookupEnded(DhtEvent):
-    """A lookup is over: always the last word of it."""
+    """A lookup ended; its last event."""
 
     lookup: int
     kind: LookupKind
     target: NodeId
     found: int
-    """Peers, items, info-hashes, or nodes: what was looked for."""
+    """Number of peers, items, info-hashes or nodes found, depending on the kind."""
     queried: int
-    """Nodes that were asked."""
+    """Nodes queried."""
     responded: int
-    """Nodes that answered."""
+    """Nodes that responded."""
     hops: int
-    """Answers on the way to the closest node that answered, its own included."""
+    """Hops to the closest node that responded, including itself."""
     closest: tuple[NodeInfo, ...]
-    """The closest that answered, closest first."""
+    """The closest nodes that responded, closest first."""
     stored_at: tuple[NodeInfo, ...] = ()
-    """Who confirmed what an announce or a put gave it."""
+    """Nodes that confirmed an announce_peer or put."""
     refusals: tuple[Refusal, ...] = ()
-    """Who did not take it, and why; at most a few."""
+    """Nodes that refused it; a bounded number."""
     duration_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class PingEnded(DhtEvent):
-    """A ping was answered, or never will be."""
+    """A ping was answered or timed out."""
 
     lookup: int
     address: PeerAddress
     node_id: NodeId | None
-    """Who answered; None if nobody did."""
+    """The id of the responding node; None without a response."""
     round_trip_s: float | None
     client: bytes = b""
-    """Which program it is, in its own words."""
+    """The client version that it sent ("v")."""
 
 
 @dataclass(frozen=True, slots=True)
 class ExternalAddressChanged(DhtEvent):
-    """Enough nodes of different networks agree where they see us (BEP 42)."""
+    """Enough nodes of different networks agree on our external address (BEP 42)."""
 
     address: PeerAddress
     """Port 0 where they do not agree on the port."""
     node_id: NodeId
-    """Our id from now on; it may be the old one."""
+    """Our current id, perhaps unchanged."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bootstrapped(DhtEvent):
-    """The first look around our own id is over."""
+    """The first lookup of our own id ended."""
 
     node_count: int

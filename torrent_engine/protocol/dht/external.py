@@ -1,7 +1,7 @@
-"""Owns one belief: at which address the internet sees our socket.
+"""Our external address as other nodes report it (BEP 42).
 
-Source: BEP 42 ("ip" of answers). Tellers may be wrong or lie, and one of them may have many
-addresses: each network of them has one vote, its last, and most of the votes must agree.
+Source: BEP 42 ("ip" of responses). Reports may be wrong or forged, and one operator may have many
+addresses: each network has one vote, its latest, and a majority must agree.
 """
 
 from collections import Counter, OrderedDict
@@ -9,33 +9,33 @@ from ipaddress import ip_address
 
 from torrent_engine.base.config import DhtConfig
 from torrent_engine.base.ids import PeerAddress
-from torrent_engine.protocol.dht.hosts import is_local, packed_host, site_of
-from torrent_engine.protocol.dht.named_nodes import is_unicast
+from torrent_engine.protocol.dht.hosts import is_local, packed_host, subnet_of
+from torrent_engine.protocol.dht.response_nodes import is_unicast
 
 
 class ExternalAddress:
-    """Counts what the nodes that we asked say of our address."""
+    """The votes of responding nodes on our address."""
 
     def __init__(self, config: DhtConfig, *, is_ipv6: bool) -> None:
         self.believed: PeerAddress | None = None
-        """Port 0 where the tellers do not agree on the port."""
+        """The accepted address; port 0 if the voters do not agree on the port."""
         self._hint: PeerAddress | None = None
         self._config = config
         self._is_ipv6 = is_ipv6
         self._votes: OrderedDict[bytes, PeerAddress] = OrderedDict()
 
-    def told(self, address: PeerAddress, teller: PeerAddress) -> bool:
-        """Hear where somebody sees us; tell whether that changed what is believed.
+    def add_vote(self, address: PeerAddress, voter: PeerAddress) -> bool:
+        """Count a node's vote for our address; return whether the accepted address changed.
 
-        Only addresses of the internet count: on others every node id is right.
+        Only global addresses count: on others every node id is valid.
         """
         if (":" in address.host) != self._is_ipv6 or is_local(address.host):
             return False
         if not is_unicast(address.host):
             return False
-        site = site_of(packed_host(teller.host))
-        self._votes[site] = address
-        self._votes.move_to_end(site)
+        subnet = subnet_of(packed_host(voter.host))
+        self._votes[subnet] = address
+        self._votes.move_to_end(subnet)
         if len(self._votes) > self._config.max_external_votes:
             self._votes.popitem(last=False)
         winner = self._winner()
@@ -43,16 +43,18 @@ class ExternalAddress:
         self.believed = winner or self.believed
         return changed
 
-    def hinted(self, address: PeerAddress) -> bool:
-        """Believe our own gateway as long as nothing else is believed; tell whether that is so.
+    def set_hint(self, address: PeerAddress) -> bool:
+        """Accept the gateway's address until nodes agree on one; return whether it was accepted.
 
-        It may stand behind another gateway: what it says holds if it is of the internet.
+        Only a global address is accepted, because the gateway may be behind another one.
         """
         if self.believed not in (None, self._hint) or self.believed == address:
             return False
         if (":" in address.host) != self._is_ipv6 or not is_unicast(address.host):
             return False
-        if not ip_address(address.host).is_global:  # a gateway of a carrier has one of 100.64/10
+        if not ip_address(
+            address.host
+        ).is_global:  # for example 100.64/10 behind a carrier-grade NAT
             return False
         self.believed = self._hint = address
         return True

@@ -1,6 +1,6 @@
-"""Owns literal IP addresses as bytes and back, and which of them are local: quick, and bounded.
+"""Conversion of literal IP addresses to bytes and back, and checks for local ones.
 
-Most datagrams come from an address that was seen a moment ago, so the answers are remembered.
+Most datagrams are from recently seen addresses, so the results are cached.
 """
 
 from functools import lru_cache
@@ -30,9 +30,9 @@ _LOCAL_NETWORKS: Final = tuple(
 
 @lru_cache(maxsize=REMEMBERED_HOSTS)
 def packed_host(host: str) -> bytes:
-    """Return the 4 or 16 bytes of a literal address; none for anything else.
+    """Return the 4 or 16 bytes of a literal address; b"" for anything else.
 
-    An IPv4 address that is mapped into IPv6 is IPv4; a zone ("%eth0") is left out.
+    An IPv4-mapped IPv6 address counts as IPv4; a zone ("%eth0") is ignored.
     """
     try:
         if ":" not in host:
@@ -45,7 +45,7 @@ def packed_host(host: str) -> bytes:
 
 @lru_cache(maxsize=REMEMBERED_HOSTS)
 def host_text(packed: bytes) -> str:
-    """Return the literal address that 4 or 16 bytes are; ValueError for another length."""
+    """Return the literal address of 4 or 16 bytes. Raises ValueError for another length."""
     if len(packed) == IPV4_BYTES:
         return "{}.{}.{}.{}".format(*packed)
     address = IPv6Address(packed)
@@ -54,7 +54,7 @@ def host_text(packed: bytes) -> str:
 
 @lru_cache(maxsize=REMEMBERED_HOSTS)
 def is_local(host: str) -> bool:
-    """Tell whether an address is of a loopback, link-local or private range (BEP 42)."""
+    """Return whether an address is of a loopback, link-local or private range (BEP 42)."""
     packed = packed_host(host)
     if len(packed) == IPV4_BYTES:
         ip4 = IPv4Address(packed)
@@ -66,10 +66,10 @@ def is_local(host: str) -> bool:
 
 
 @lru_cache(maxsize=REMEMBERED_HOSTS)
-def site_of(packed: bytes) -> bytes:
-    """Return the part of an address that one operator is likely to hold: a /24, or a /64.
+def subnet_of(packed: bytes) -> bytes:
+    """Return the subnet that is likely to belong to one operator: a /24, or a /64.
 
-    Of an IPv6 address that has an IPv4 address in it that one's /24.
+    For an IPv6 address with an embedded IPv4 address, the /24 of that.
     """
     if len(packed) == IPV6_BYTES and (inner := embedded_ipv4(IPv6Address(packed))) is not None:
         packed = inner.packed

@@ -1,4 +1,4 @@
-"""Owns the values of "get" and "put" as they stand in messages, for who answers.
+"""The arguments of received "get" and "put" queries (BEP 44).
 
 Source: BEP 44.
 """
@@ -19,7 +19,7 @@ SALT_TOO_BIG: Final = 207
 
 
 def item_values(item: StoredItem, query: Query) -> dict[bytes, Bencoded]:
-    """Return what a "get" is told of a value; of a version that it has, the number only."""
+    """Return the response values for a "get"; of a known version only the sequence number."""
     if item.mutable is None:
         return {b"v": item.value}
     sequence = item.mutable.sequence
@@ -37,9 +37,9 @@ def item_values(item: StoredItem, query: Query) -> dict[bytes, Bencoded]:
 def mutable_item(
     query: Query, value: Bencoded, max_salt_bytes: int
 ) -> tuple[MutableItem, int | None]:
-    """Return what a "put" wants to store, its signature unchecked, and its "cas".
+    """Return the item of a "put", its signature unchecked, and its "cas".
 
-    Raises KrpcError with a code of BEP 5 or 44 if something is missing or has another form.
+    Raises KrpcError with a code of BEP 5 or 44 if an argument is missing or malformed.
     """
     arguments = query.arguments
     key, signature = arguments.get(b"k"), arguments.get(b"sig")
@@ -54,5 +54,5 @@ def mutable_item(
         raise KrpcError("no sequence number", bep=44)
     cas = arguments.get(b"cas")
     if cas is not None and not isinstance(cas, int):
-        raise KrpcError("cas is no number", bep=44)
+        raise KrpcError("cas is not a number", bep=44)
     return MutableItem(key, sequence, value, signature, salt), cas

@@ -1,4 +1,4 @@
-"""Owns the values that others put here: bounded, and gone when nobody puts them again.
+"""The items that other nodes store here; bounded, with expiry.
 
 Source: BEP 44; row C2.
 """
@@ -19,17 +19,17 @@ INVALID_SIGNATURE: Final = 206
 
 
 class StoredItem(NamedTuple):
-    """A value; ``mutable`` says more of one that can change."""
+    """A stored item; ``mutable`` is None for an immutable one."""
 
     value: Bencoded
     mutable: MutableItem | None
     expires_s: float
     host: str
-    """Who put it here first."""
+    """The node that put it here first."""
 
 
 class ItemStore:
-    """Values by target. ``now`` is any time that does not run back."""
+    """Items by target; ``now`` must not run backwards."""
 
     def __init__(self, own_id: NodeId, config: DhtConfig) -> None:
         self.own_id = own_id
@@ -38,11 +38,11 @@ class ItemStore:
         self._items_of: Counter[str] = Counter()
 
     def __len__(self) -> int:
-        """Return how many values are kept."""
+        """Return the number of stored items."""
         return len(self._items)
 
     def get(self, target: bytes, now: float) -> StoredItem | None:
-        """Return the value that belongs to a target, None if it is not kept."""
+        """Return the item of a target, None if it is not stored."""
         item = self._items.get(target)
         if item is not None and item.expires_s <= now:
             self._drop(target)
@@ -50,14 +50,14 @@ class ItemStore:
         return item
 
     def put_immutable(self, value: Bencoded, host: str, now: float) -> None:
-        """Keep a value, or keep it longer. Raises KrpcError if ``host`` put too many here."""
-        self._keep(immutable_target(value), value, None, host, now)
+        """Store a value, or extend its expiry. Raises KrpcError if ``host`` stored too many."""
+        self._store(immutable_target(value), value, None, host, now)
 
     def put_mutable(self, item: MutableItem, host: str, now: float, *, cas: int | None) -> None:
-        """Keep a version of a value in place of an older one.
+        """Store a version of an item in place of an older one.
 
         ``cas`` is the sequence number that it must replace. Raises KrpcError with the codes of
-        BEP 44: 301, 302 or 206, or if ``host`` put too many here.
+        BEP 44: 301, 302 or 206, or if ``host`` stored too many.
         """
         target = item.target
         known = self.get(target, now)
@@ -65,9 +65,9 @@ class ItemStore:
             _check_order(known.mutable, item, cas)
         if not item.is_genuine():
             raise KrpcError("invalid signature", code=INVALID_SIGNATURE, bep=44)
-        self._keep(target, item.value, item, host, now)
+        self._store(target, item.value, item, host, now)
 
-    def _keep(
+    def _store(
         self, target: bytes, value: Bencoded, mutable: MutableItem | None, host: str, now: float
     ) -> None:
         known = self.get(target, now)
@@ -75,14 +75,14 @@ class ItemStore:
             host = known.host
             self._drop(target)
         elif self._items_of[operator_of(host)] >= self._config.max_items_per_ip:
-            raise KrpcError("too many values of one address", code=202, bep=44)
+            raise KrpcError("too many items of one address", code=202, bep=44)
         elif len(self._items) >= self._config.max_items:
             self._make_room(now)
         self._items[target] = StoredItem(value, mutable, now + self._config.item_expiry_s, host)
         self._items_of[operator_of(host)] += 1
 
     def _make_room(self, now: float) -> None:
-        """Forget the oldest if its time is over, else the one for which others are closer."""
+        """Remove the oldest item if it has expired, else the one farthest from our id."""
         oldest = next(iter(self._items))
         if self._items[oldest].expires_s > now:
             own = int.from_bytes(self.own_id, "big")

@@ -1,7 +1,7 @@
-"""Owns values of the distributed hash table: where each belongs, and who may change it.
+"""Immutable and mutable items (BEP 44): their targets and signatures.
 
-An immutable value belongs where its hash says; a mutable one belongs to a key, and each version
-is signed. Source: BEP 44; BEP 46 (a torrent that is updated is a mutable value).
+The target of an immutable item is its hash; that of a mutable item is the hash of a public key, and
+each version is signed. Source: BEP 44; BEP 46 (updatable torrents).
 """
 
 from dataclasses import dataclass
@@ -17,25 +17,25 @@ MAX_SEQUENCE: Final = 2**63 - 1
 
 @dataclass(frozen=True, slots=True)
 class MutableItem:
-    """One version of a value that the owner of a key can change (BEP 44)."""
+    """One version of a mutable item (BEP 44)."""
 
     key: bytes
     """Ed25519 public key, 32 bytes."""
     sequence: int
-    """0 to 2**63 - 1; a larger one replaces a smaller one."""
+    """0 to 2**63 - 1; higher numbers replace lower ones."""
     value: Bencoded
     signature: bytes
     """64 bytes, over :func:`signed_bytes`."""
     salt: bytes = b""
-    """Up to 64 bytes that tell several values of one key apart."""
+    """Up to 64 bytes that distinguish several items of one key."""
 
     @property
     def target(self) -> bytes:
-        """Where it belongs, 20 bytes."""
+        """Its target, 20 bytes."""
         return mutable_target(self.key, self.salt)
 
     def is_genuine(self) -> bool:
-        """Tell whether the owner of the key signed exactly this."""
+        """Return whether the signature is valid."""
         from cryptography.exceptions import InvalidSignature
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
@@ -44,23 +44,23 @@ class MutableItem:
         try:
             public = Ed25519PublicKey.from_public_bytes(self.key)
             public.verify(self.signature, signed_bytes(self.sequence, self.value, self.salt))
-        except (InvalidSignature, ValueError):  # ValueError: no point of the curve
+        except (InvalidSignature, ValueError):  # ValueError: not a point of the curve
             return False
         return True
 
 
 def immutable_target(value: bytes) -> bytes:
-    """Return where a bencoded value belongs that never changes: its SHA-1 (BEP 44)."""
+    """Return the target of an immutable item: the SHA-1 of its bencoded value (BEP 44)."""
     return sha1(value, usedforsecurity=False).digest()
 
 
 def mutable_target(key: bytes, salt: bytes = b"") -> bytes:
-    """Return where the values of a public key and a salt belong (BEP 44, 46)."""
+    """Return the target of a mutable item by public key and salt (BEP 44, 46)."""
     return sha1(key + salt, usedforsecurity=False).digest()
 
 
 def signed_bytes(sequence: int, value: bytes, salt: bytes = b"") -> bytes:
-    """Return what is signed of a mutable value (BEP 44)."""
+    """Return the bytes that are signed (BEP 44)."""
     salted = b"4:salt%d:%b" % (len(salt), salt) if salt else b""
     return b"%b3:seqi%de1:v%b" % (salted, sequence, value)
 

@@ -1,6 +1,6 @@
-"""Owns the messages of the distributed hash table: bytes into facts and back.
+"""Encoding and decoding of KRPC messages.
 
-Source: BEP 5; BEP 32 (nodes6), BEP 42 (ip), BEP 43 (ro), BEP 44 (v as it stands).
+Source: BEP 5; BEP 32 (nodes6), BEP 42 (ip), BEP 43 (ro), BEP 44 (raw v).
 """
 
 from collections.abc import Iterable, Mapping
@@ -13,24 +13,25 @@ from torrent_engine.base.errors import BencodeError, KrpcError
 from torrent_engine.base.ids import NodeId, PeerAddress
 from torrent_engine.codec.bencode import (
     BencodeValue,
+    ByteSpan,
     Encodable,
     decode,
     decode_with_spans,
     encode,
 )
+from torrent_engine.codec.tolerant import correct, decode_reply
 from torrent_engine.protocol.dht.common_queries import decode_common_query
 from torrent_engine.protocol.dht.hosts import host_text, packed_host
 
 NODE_ID_BYTES: Final = 20
 IPV4_NODE_BYTES: Final = 26
 IPV6_NODE_BYTES: Final = 38
-MAX_TRANSACTION_BYTES: Final = 64  # ours: two to eight are usual, and they are echoed
+MAX_TRANSACTION_BYTES: Final = 64  # ours: two to eight are usual; we echo them
 MAX_CLIENT_BYTES: Final = 16  # ours: "v" has four
 MAX_FAILURE_TEXT_BYTES: Final = 200  # ours
 
 GENERIC_ERROR: Final = 201
 SERVER_ERROR: Final = 202
-PROTOCOL_ERROR: Final = 203
 METHOD_UNKNOWN: Final = 204
 
 _IPV4_NODE: Final = Struct(">20s4sH")
@@ -40,63 +41,64 @@ _CONTACT_SIZES: Final = (6, 18)
 
 
 class NodeInfo(NamedTuple):
-    """A node of the distributed hash table, and the UDP address at which it is."""
+    """A DHT node and its UDP address."""
 
     id: NodeId
     address: PeerAddress
 
 
 class Bencoded(bytes):
-    """Bytes that are bencoding already; they go into a message as they are (BEP 44)."""
+    """Bytes that are bencoded already and inserted into messages unchanged (BEP 44)."""
 
     __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A node asks us for something (BEP 5)."""
+    """A received query (BEP 5)."""
 
     transaction: bytes
     method: bytes
     sender: NodeId
     arguments: Mapping[bytes, BencodeValue]
     is_read_only: bool = False
-    """The sender answers no queries (BEP 43)."""
+    """The sender does not respond to queries (BEP 43)."""
     client: bytes = b""
-    """Which program it is, in its own words; at most 16 bytes."""
+    """The client version ("v"); at most 16 bytes."""
     value: Bencoded | None = None
-    """The "v" of the arguments as it stands in the datagram (BEP 44)."""
+    """The raw bytes of "v" in the arguments (BEP 44)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """A node answers a query of ours (BEP 5)."""
+    """A response to one of our queries (BEP 5)."""
 
     transaction: bytes
     sender: NodeId
     values: Mapping[bytes, BencodeValue]
     external: PeerAddress | None = None
-    """Where it sees us (BEP 42); port 0 where it did not say."""
+    """Our address as the node sees it (BEP 42); port 0 if missing."""
     client: bytes = b""
     value: Bencoded | None = None
-    """The "v" of the values as it stands in the datagram (BEP 44)."""
+    """The raw bytes of "v" in the values (BEP 44)."""
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
-    """A node refuses a query of ours (BEP 5 "error")."""
+class ErrorReply:
+    """An error response to one of our queries (BEP 5)."""
 
     transaction: bytes
     code: int
     message: str
-    """At most 200 bytes of it; not escaped."""
+    """At most 200 bytes; not escaped."""
 
 
-def decode_message(data: bytes) -> Query | Response | Failure:
-    """Decode one datagram.
+def decode_message(data: bytes) -> Query | Response | ErrorReply:
+    """Decode one datagram; trailing bytes are ignored.
 
-    Raises KrpcError for anything that is no message; its transaction id and whether it was a
-    query are told where they could be read.
+    Of a duplicate key the first value counts.
+    Raises KrpcError for anything else; the error has the transaction id, and whether it was a
+    query, if these could be read.
     """
     common = decode_common_query(data)
     return _any_message(data) if common is None else _common_query(*common)
@@ -111,7 +113,7 @@ def encode_query(
     is_read_only: bool = False,
     client: bytes = b"",
 ) -> bytes:
-    """Encode a query; ``arguments`` without "id", values of :class:`Bencoded` as they are."""
+    """Encode a query; ``arguments`` without "id"; :class:`Bencoded` values stay unchanged."""
     return b"d1:a%b1:q%d:%b%b1:t%d:%b%b1:y1:qe" % (
         _dictionary({**arguments, b"id": sender}),
         len(method),
@@ -155,7 +157,7 @@ def encode_failure(transaction: bytes, code: int, message: str, *, client: bytes
 
 
 def compact_address(address: PeerAddress) -> bytes:
-    """Return an address as 6 or 18 bytes; none if it cannot be told in this form."""
+    """Return an address as 6 or 18 bytes; b"" if it has no compact form."""
     host = packed_host(address.host)
     if not host or not 0 <= address.port <= 0xFFFF:
         return b""
@@ -163,35 +165,33 @@ def compact_address(address: PeerAddress) -> bytes:
 
 
 def encode_nodes(nodes: Iterable[NodeInfo], *, is_ipv6: bool) -> bytes:
-    """Encode the nodes of one family, 26 or 38 bytes each; the others are left out."""
+    """Encode the nodes of one family, 26 or 38 bytes each; others are skipped."""
     size = IPV6_NODE_BYTES if is_ipv6 else IPV4_NODE_BYTES
     packed = (node.id + compact_address(node.address) for node in nodes)
     return b"".join(each for each in packed if len(each) == size)
 
 
 def decode_nodes(blob: BencodeValue | None, *, is_ipv6: bool) -> list[NodeInfo]:
-    """Decode "nodes" (BEP 5) or "nodes6" (BEP 32), as they are; None is no nodes.
+    """Decode "nodes" (BEP 5) or "nodes6" (BEP 32), without validation.
 
-    Raises KrpcError if it is no string, or its length no multiple of 26 or 38.
+    A value that is no string has no nodes; an incomplete last node is ignored.
     """
-    if blob is None:
+    if not isinstance(blob, bytes):
         return []
-    layout, bep = (_IPV6_NODE, 32) if is_ipv6 else (_IPV4_NODE, 5)
-    if not isinstance(blob, bytes) or len(blob) % layout.size:
-        raise KrpcError("malformed list of nodes", bep=bep)
+    layout = _IPV6_NODE if is_ipv6 else _IPV4_NODE
     return [
         NodeInfo(NodeId(node_id), PeerAddress(host_text(host), port))
-        for node_id, host, port in layout.iter_unpack(blob)
+        for node_id, host, port in layout.iter_unpack(
+            blob[: len(blob) // layout.size * layout.size]
+        )
     ]
 
 
-def _any_message(data: bytes) -> Query | Response | Failure:
+def _any_message(data: bytes) -> Query | Response | ErrorReply:
     try:
-        message = decode(data, limits=DHT_BENCODE_LIMITS)
+        message, _ = decode_reply(data, limits=DHT_BENCODE_LIMITS)
     except BencodeError as error:
         raise KrpcError(str(error)) from error
-    if not isinstance(message, dict):
-        raise KrpcError("no dictionary")
     transaction = message.get(b"t")
     if not isinstance(transaction, bytes) or len(transaction) > MAX_TRANSACTION_BYTES:
         raise KrpcError("no transaction id")
@@ -229,7 +229,7 @@ def _query(data: bytes, message: dict[bytes, BencodeValue], transaction: bytes) 
         arguments,
         message.get(b"ro") == 1,
         _client(message),
-        _value_as_it_stands(data, b"a") if b"v" in arguments else None,
+        _raw_value(data, b"a") if b"v" in arguments else None,
     )
 
 
@@ -239,23 +239,27 @@ def _response(data: bytes, message: dict[bytes, BencodeValue], transaction: byte
     if not isinstance(values, dict) or not isinstance(sender, bytes):
         raise KrpcError("response without node id", transaction=transaction)
     if len(sender) != NODE_ID_BYTES:
-        raise KrpcError("node id of another length", transaction=transaction)
+        raise KrpcError("node id of wrong length", transaction=transaction)
     return Response(
         transaction,
         NodeId(sender),
         values,
         _external(message.get(b"ip")),
         _client(message),
-        _value_as_it_stands(data, b"r") if b"v" in values else None,
+        _raw_value(data, b"r") if b"v" in values else None,
     )
 
 
-def _failure(message: dict[bytes, BencodeValue], transaction: bytes) -> Failure:
+def _failure(message: dict[bytes, BencodeValue], transaction: bytes) -> ErrorReply:
     match message.get(b"e"):
         case [int(code), bytes(text), *_]:
-            return Failure(transaction, code, _text(text))
+            return ErrorReply(transaction, code, _text(text))
+        case [int(code), *_]:
+            return ErrorReply(transaction, code, "")
+        case [bytes(text), *_] | bytes(text):
+            return ErrorReply(transaction, GENERIC_ERROR, _text(text))
         case _:
-            raise KrpcError("error without code", transaction=transaction)
+            return ErrorReply(transaction, GENERIC_ERROR, "")
 
 
 def _text(text: bytes) -> str:
@@ -275,12 +279,26 @@ def _external(ip: BencodeValue | None) -> PeerAddress | None:
     return PeerAddress(host_text(ip), 0) if len(ip) in _HOST_SIZES else None
 
 
-def _value_as_it_stands(data: bytes, owner: bytes) -> Bencoded:
-    """Return the bytes of "v" in a message that was decoded already: what is hashed or signed."""
-    start, end = decode_with_spans(data, limits=DHT_BENCODE_LIMITS)[1][owner]
+def _raw_value(data: bytes, owner: bytes) -> Bencoded | None:
+    """Return the raw bytes of "v" in a decoded message, which are hashed or signed.
+
+    None unless they are strict bencoding, so that all nodes decode them alike.
+    """
+    start, end = _spans(data)[owner]
     inner = data[start:end]
-    start, end = decode_with_spans(inner, limits=DHT_BENCODE_LIMITS)[1][b"v"]
+    start, end = _spans(inner)[b"v"]
+    try:
+        decode(inner[start:end], limits=DHT_BENCODE_LIMITS)
+    except BencodeError:
+        return None
     return Bencoded(inner[start:end])
+
+
+def _spans(data: bytes) -> dict[bytes, ByteSpan]:
+    try:
+        return decode_with_spans(data, limits=DHT_BENCODE_LIMITS)[1]
+    except BencodeError:
+        return correct(data, limits=DHT_BENCODE_LIMITS).spans
 
 
 def _dictionary(values: Mapping[bytes, Encodable]) -> bytes:

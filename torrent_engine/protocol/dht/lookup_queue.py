@@ -1,4 +1,4 @@
-"""Owns the lookups of a node: so many run at a time, the others wait, each has a number."""
+"""The running and the waiting lookups of a node."""
 
 from collections import deque
 from collections.abc import Callable
@@ -6,49 +6,49 @@ from collections.abc import Callable
 from torrent_engine.base.config import DhtConfig
 from torrent_engine.protocol.dht.lookup import Lookup, Phase, Start
 
-WhereToStart = Callable[[Lookup], Start]
+StartingNodes = Callable[[Lookup], Start]
 
 
 class LookupQueue:
-    """The lookups that run, and those that wait for their turn, first come first served."""
+    """Running lookups, limited in number, and waiting ones, first come first served."""
 
-    def __init__(self, config: DhtConfig, where_to_start: WhereToStart) -> None:
+    def __init__(self, config: DhtConfig, starting_nodes: StartingNodes) -> None:
         self.is_held = False
-        """Whether new lookups wait, as they do while no node is known yet."""
+        """Whether new lookups wait because no node is known yet."""
         self._config = config
-        self._where_to_start = where_to_start
+        self._starting_nodes = starting_nodes
         self._running: dict[int, Lookup] = {}
         self._waiting: deque[Lookup] = deque()
 
     @property
     def running(self) -> int:
-        """How many lookups ask somebody."""
+        """Number of running lookups."""
         return len(self._running)
 
     @property
     def waiting(self) -> int:
-        """How many wait for their turn."""
+        """Number of waiting lookups."""
         return len(self._waiting)
 
     def add(self, lookup: Lookup, *, now: float) -> bool:
-        """Take a lookup; False if too many wait."""
+        """Queue a lookup; return False if too many wait."""
         if len(self._waiting) >= self._config.max_waiting_lookups:
             return False
         self._waiting.append(lookup)
-        self.go_on(now)
+        self.start_waiting(now)
         return True
 
     def start(self, lookup: Lookup, start: Start, *, now: float) -> None:
-        """Begin a lookup of the node's own at once."""
+        """Start a maintenance lookup at once."""
         self._running[lookup.number] = lookup
         lookup.start(start, now=now)
 
     def ended(self, number: int) -> None:
-        """Forget a lookup that is over."""
+        """Remove a lookup that ended."""
         self._running.pop(number, None)
 
     def cancel(self, number: int) -> Lookup | None:
-        """End a lookup without a word; None if it is over already."""
+        """End a lookup without further events; return None if it has ended already."""
         lookup = self._running.pop(number, None)
         if lookup is None:
             lookup = next((each for each in self._waiting if each.number == number), None)
@@ -58,9 +58,9 @@ class LookupQueue:
         lookup.cancel()
         return lookup
 
-    def go_on(self, now: float) -> None:
-        """Begin lookups that wait, as far as there is room."""
+    def start_waiting(self, now: float) -> None:
+        """Start waiting lookups, up to the limit."""
         while self._waiting and not self.is_held and self.running < self._config.max_lookups:
             lookup = self._waiting.popleft()
             if lookup.phase is Phase.WAITING:
-                self.start(lookup, self._where_to_start(lookup), now=now)
+                self.start(lookup, self._starting_nodes(lookup), now=now)

@@ -1,6 +1,6 @@
-"""Owns the chores of a routing table: when it is filled, which bucket is refreshed, who is pinged.
+"""The maintenance schedule of a routing table: bootstrap, bucket refresh, pings.
 
-Source: BEP 5 (a bucket without change for 15 minutes; questionable nodes; the first look around).
+Source: BEP 5 (refresh of unchanged buckets after 15 minutes, questionable nodes, bootstrap).
 """
 
 from dataclasses import dataclass
@@ -10,23 +10,23 @@ from torrent_engine.base.ids import NodeId
 from torrent_engine.protocol.dht.krpc import NodeInfo
 from torrent_engine.protocol.dht.routing import RoutingTable
 
-RESTING_FACTOR = 5  # ours: nothing was to be done; look again after as many intervals
+IDLE_FACTOR = 5  # ours: intervals until the next check when no node was due
 
 
 @dataclass(frozen=True, slots=True)
-class Chores:
-    """What is due now."""
+class MaintenanceTasks:
+    """The due maintenance tasks."""
 
     bootstrap: bool = False
-    """Look around our own id, from the table or else from the addresses that we were given."""
+    """Look up our own id, starting from the table or else from the bootstrap addresses."""
     refresh: NodeId | None = None
-    """An id to look for: in a bucket that nothing was heard of, or now and then our own."""
+    """An id to look up: in a stale bucket, or periodically our own."""
     ping: NodeInfo | None = None
-    """A node that may be gone, or never answered us yet."""
+    """A questionable node, or one that never responded."""
 
 
 class Maintenance:
-    """Decides what is done when; at most one chore of a kind at a time."""
+    """The schedule of maintenance; at most one task of a kind at a time."""
 
     def __init__(self, config: DhtConfig, now: float) -> None:
         self.is_bootstrapped = False
@@ -40,12 +40,12 @@ class Maintenance:
         self._bootstrap_s = now
         self._retry_s = config.bootstrap_retry_first_s
 
-    def due(self, table: RoutingTable, now: float, *, knows_addresses: bool) -> Chores:
-        """Return what to do now, and count it as begun."""
+    def due(self, table: RoutingTable, now: float, *, knows_addresses: bool) -> MaintenanceTasks:
+        """Return the tasks that are due, and mark them as started."""
         is_empty = len(table) == 0
         if is_empty:
             self.is_bootstrapped = False
-        return Chores(
+        return MaintenanceTasks(
             self._bootstrap(now, is_possible=knows_addresses or not is_empty),
             self._refresh(table, now) if self.is_bootstrapped else None,
             self._check(table, now),
@@ -58,17 +58,17 @@ class Maintenance:
             self._bootstrap_s = now
 
     def check_soon(self, now: float) -> None:
-        """Know of a node that waits for its first ping; not more than one an interval is sent."""
+        """Schedule the first ping of a node; at most one is sent in an interval."""
         self._check_s = min(
             self._check_s, max(now, self._checked_s + self._config.check_interval_s)
         )
 
-    def look_around(self, now: float) -> None:
-        """Look around our own id without waiting any longer: it is a new one."""
+    def refresh_own_id(self, now: float) -> None:
+        """Look up our own id soon, because it has changed."""
         self._neighbours_s = self._refresh_s = now
 
     def bootstrap_ended(self, node_count: int, now: float) -> None:
-        """Know that the look around our own id is over, and what came of it."""
+        """Record the end of the lookup of our own id and the size of the table after it."""
         self.is_bootstrapping = False
         self.is_bootstrapped = node_count > 0
         self._bootstrap_s = now + self._retry_s
@@ -79,7 +79,7 @@ class Maintenance:
             self._retry_s = min(2 * self._retry_s, self._config.bootstrap_retry_max_s)
 
     def next_timer(self) -> float:
-        """Return when something may be due."""
+        """Return when a task may be due."""
         times = [self._check_s]
         if self.is_bootstrapped:
             times.append(self._refresh_s)
@@ -105,7 +105,7 @@ class Maintenance:
             return table.own_id
         stale = table.needs_refresh(now)
         if not stale:
-            self._refresh_s += (RESTING_FACTOR - 1) * self._config.refresh_lookup_interval_s
+            self._refresh_s += (IDLE_FACTOR - 1) * self._config.refresh_lookup_interval_s
             return None
         table.refreshed(stale[-1], now)
         return stale[-1]
@@ -115,5 +115,5 @@ class Maintenance:
             return None
         nodes = table.questionable(now)
         self._checked_s = now
-        self._check_s = now + self._config.check_interval_s * (1 if nodes else RESTING_FACTOR)
+        self._check_s = now + self._config.check_interval_s * (1 if nodes else IDLE_FACTOR)
         return nodes[0] if nodes else None

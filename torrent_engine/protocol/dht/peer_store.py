@@ -1,4 +1,4 @@
-"""Owns the peers that announced themselves to us, for the torrents near our id: bounded.
+"""The peers announced to us, by torrent; bounded.
 
 Source: BEP 5; BEP 33 (one peer an operator and torrent, seeds apart); BEP 51 (samples); row C2.
 """
@@ -15,10 +15,10 @@ from torrent_engine.protocol.dht.hosts import is_local, packed_host
 from torrent_engine.protocol.dht.krpc import compact_address
 from torrent_engine.protocol.dht.scrape_filter import ScrapeFilter
 
-SWEEPS_PER_EXPIRY: Final = 10  # ours: how often torrents without a living peer are looked for
+SWEEPS_PER_EXPIRY: Final = 10  # ours: how often expired torrents are removed
 
 
-class _Peer(NamedTuple):
+class _StoredPeer(NamedTuple):
     compact: bytes
     is_seed: bool
     expires_s: float
@@ -26,18 +26,18 @@ class _Peer(NamedTuple):
 
 
 class _Swarm:
-    """The peers of one torrent, the one that announced itself first in front."""
+    """The peers of one torrent, in the order of their announces."""
 
     __slots__ = ("filters", "peers")
 
     def __init__(self) -> None:
-        self.peers: dict[str | bytes, _Peer] = {}
+        self.peers: dict[str | bytes, _StoredPeer] = {}
         self.filters: tuple[ScrapeFilter, ScrapeFilter] | None = None
-        """Seeds, and the others; None: to be made anew."""
+        """Filters of seeds and leeches; None: to be rebuilt."""
 
 
 class PeerStore:
-    """Who may be told of for which info-hash. ``now`` is any time that does not run back."""
+    """The stored peers by info-hash; ``now`` must not run backwards."""
 
     def __init__(self, config: DhtConfig, rng: random.Random) -> None:
         self._config = config
@@ -52,15 +52,10 @@ class PeerStore:
         """Return the number of torrents."""
         return len(self._swarms)
 
-    @property
-    def peer_count(self) -> int:
-        """How many peers are known, of all torrents."""
-        return sum(len(swarm.peers) for swarm in self._swarms.values())
-
     def announce(
         self, info_hash: bytes, address: PeerAddress, *, is_seed: bool, now: float
     ) -> bool:
-        """Note a peer; return whether it is known now. The last announce of an operator counts."""
+        """Store a peer in place of one of the same operator; return whether it is stored."""
         self._sweep(now)
         compact = compact_address(address)
         if not compact:
@@ -75,7 +70,7 @@ class PeerStore:
         if len(swarm.peers) >= self._config.max_peers_per_torrent:
             self._drop(swarm, next(iter(swarm.peers)))
         expires_s = now + self._config.peer_expiry_s
-        swarm.peers[key] = _Peer(compact, is_seed, expires_s, address.host)
+        swarm.peers[key] = _StoredPeer(compact, is_seed, expires_s, address.host)
         self._torrents_of[operator_of(address.host)] += 1
         if swarm.filters is not None:
             swarm.filters[0 if is_seed else 1].add(packed_host(address.host))
@@ -84,9 +79,9 @@ class PeerStore:
     def peers(
         self, info_hash: bytes, count: int, *, now: float, no_seed: bool = False
     ) -> list[bytes]:
-        """Return up to ``count`` peers at random, 6 or 18 bytes each.
+        """Return up to ``count`` random peers, 6 or 18 bytes each.
 
-        With ``no_seed`` seeds only fill up (BEP 33).
+        With ``no_seed`` seeds are used only to fill up (BEP 33).
         """
         swarm = self._living(info_hash, now)
         if swarm is None or count < 1:
@@ -102,7 +97,7 @@ class PeerStore:
     def addresses(
         self, info_hash: bytes, *, now: float, no_seed: bool = False
     ) -> tuple[PeerAddress, ...]:
-        """Return all peers of a torrent, or those that are no seeds."""
+        """Return all peers of a torrent, or only leeches."""
         swarm = self._living(info_hash, now)
         if swarm is None:
             return ()
@@ -113,12 +108,12 @@ class PeerStore:
         )
 
     def count(self, info_hash: bytes, now: float) -> int:
-        """Return how many peers of a torrent are known."""
+        """Return the number of peers of a torrent."""
         swarm = self._living(info_hash, now)
         return 0 if swarm is None else len(swarm.peers)
 
     def filters(self, info_hash: bytes, now: float) -> tuple[ScrapeFilter, ScrapeFilter] | None:
-        """Return the seeds and the other peers of a torrent (BEP 33); None without any."""
+        """Return the filters of seeds and leeches (BEP 33); None without any."""
         swarm = self._living(info_hash, now)
         if swarm is None:
             return None
@@ -129,9 +124,9 @@ class PeerStore:
         return swarm.filters
 
     def sample(self, now: float) -> bytes:
-        """Return some info-hashes, 20 bytes each.
+        """Return a sample of info-hashes, 20 bytes each.
 
-        They stay the same for ``sample_interval_s``; only those that are gone are replaced.
+        It stays the same for ``sample_interval_s``, except that expired torrents are replaced.
         """
         self._sweep(now)
         if now >= self._sample_until_s:
@@ -145,7 +140,7 @@ class PeerStore:
         return b"".join(living)
 
     def sample_interval_s(self, now: float) -> int:
-        """Return the seconds until other info-hashes are told."""
+        """Return the seconds until the sample changes."""
         return max(int(self._sample_until_s - now), 0)
 
     def _some(self, everything: list[bytes], count: int) -> list[bytes]:
@@ -155,7 +150,7 @@ class PeerStore:
         return self._torrents_of[operator_of(host)] >= self._config.max_torrents_per_ip
 
     def _swarm(self, info_hash: bytes) -> _Swarm:
-        """Return a torrent; of too many the smallest leaves, the first of several."""
+        """Return the swarm of a torrent, creating it; evict the smallest if there are too many."""
         swarm = self._swarms.get(info_hash)
         if swarm is None:
             if len(self._swarms) >= self._config.max_torrents:
@@ -164,7 +159,7 @@ class PeerStore:
         return swarm
 
     def _living(self, info_hash: bytes, now: float) -> _Swarm | None:
-        """Return a torrent after those of its peers have gone that were silent for too long."""
+        """Return the swarm of a torrent after removing expired peers; None if none is left."""
         swarm = self._swarms.get(info_hash)
         if swarm is None:
             return None
@@ -196,7 +191,7 @@ class PeerStore:
 
 
 def _expired(swarm: _Swarm, now: float) -> Iterator[str | bytes]:
-    """Iterate over the peers at the front whose time is over; those behind announced later."""
+    """Iterate over the expired peers, which are at the front."""
     for key, peer in swarm.peers.items():
         if peer.expires_s > now:
             return

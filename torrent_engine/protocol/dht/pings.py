@@ -1,57 +1,57 @@
-"""Owns single pings: those that somebody wants to hear of, and those that only fill the table."""
+"""Single pings: with a result for the caller, or to fill the routing table."""
 
 from collections.abc import Callable
 
 from torrent_engine.protocol.dht.events import PingEnded
-from torrent_engine.protocol.dht.krpc import Failure, Response
+from torrent_engine.protocol.dht.krpc import ErrorReply, Response
 from torrent_engine.protocol.dht.transactions import Outstanding
 
-Tell = Callable[[PingEnded], None]
+ReportEvent = Callable[[PingEnded], None]
 
 
 class SilentPing:
-    """A ping whose only result is what the routing table learns; an ``Asker``."""
+    """A ping whose only effect is on the routing table."""
 
     def __init__(self) -> None:
         self.outstanding = 0
 
     def answered(self, query: Outstanding, response: Response, *, now: float) -> None:
-        """Count it as over."""
+        """Record that the ping ended."""
         self.outstanding -= 1
 
-    def refused(self, query: Outstanding, failure: Failure, *, now: float) -> None:
-        """Count it as over."""
+    def refused(self, query: Outstanding, failure: ErrorReply, *, now: float) -> None:
+        """Record that the ping ended."""
         self.outstanding -= 1
 
     def slow(self, query: Outstanding, *, now: float) -> None:
-        """Wait on."""
+        """Ignore the short time-out."""
 
     def failed(self, query: Outstanding, *, now: float) -> None:
-        """Count it as over."""
+        """Record that the ping ended."""
         self.outstanding -= 1
 
 
 class Ping:
-    """A ping that ends with an event; an ``Asker``."""
+    """A ping that ends with an event."""
 
-    def __init__(self, number: int, tell: Tell) -> None:
+    def __init__(self, number: int, report: ReportEvent) -> None:
         self._number = number
-        self._tell = tell
+        self._report = report
 
     def answered(self, query: Outstanding, response: Response, *, now: float) -> None:
-        """Tell who answered, and how fast."""
+        """Report the responding node and the round-trip time."""
         round_trip_s = max(now - query.sent_s, 0.0)
         self._end(query, response, round_trip_s)
 
-    def refused(self, query: Outstanding, failure: Failure, *, now: float) -> None:
-        """Tell that nobody answered as a node should."""
+    def refused(self, query: Outstanding, failure: ErrorReply, *, now: float) -> None:
+        """Report that there was no valid response."""
         self._end(query, None, None)
 
     def slow(self, query: Outstanding, *, now: float) -> None:
-        """Wait on."""
+        """Ignore the short time-out."""
 
     def failed(self, query: Outstanding, *, now: float) -> None:
-        """Tell that nobody answered."""
+        """Report that there was no response."""
         self._end(query, None, None)
 
     def _end(
@@ -59,4 +59,4 @@ class Ping:
     ) -> None:
         node_id = None if response is None else response.sender
         client = b"" if response is None else response.client
-        self._tell(PingEnded(self._number, query.address, node_id, round_trip_s, client))
+        self._report(PingEnded(self._number, query.address, node_id, round_trip_s, client))

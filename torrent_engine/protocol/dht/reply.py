@@ -1,4 +1,4 @@
-"""Owns one answer within its size: a part that finds no room is left out."""
+"""A response of limited size; parts that do not fit are left out."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -11,7 +11,7 @@ _LIST_BYTES: Final = len(b"le")
 
 
 class Reply:
-    """The values of a response, and the ``room`` in bytes that is left for more of them."""
+    """The values of a response, and the ``room`` left, in bytes."""
 
     __slots__ = ("_external", "_values", "room")
 
@@ -23,7 +23,7 @@ class Reply:
         self.room -= len(b"2:ip") + _string_bytes(len(external))
 
     def add(self, key: bytes, value: bytes) -> bool:
-        """Add a string; tell whether there was room."""
+        """Add a string; return whether there was room."""
         cost = _string_bytes(len(key)) + _string_bytes(len(value))
         if cost > self.room:
             return False
@@ -32,7 +32,7 @@ class Reply:
         return True
 
     def add_bencoded(self, key: bytes, value: bytes) -> bool:
-        """Add a value that is bencoded already; tell whether there was room."""
+        """Add a value that is bencoded already; return whether there was room."""
         cost = _string_bytes(len(key)) + len(value)
         if cost > self.room:
             return False
@@ -41,7 +41,7 @@ class Reply:
         return True
 
     def add_all(self, values: dict[bytes, Bencoded]) -> bool:
-        """Add several bencoded values, or none of them; tell which."""
+        """Add several bencoded values, or none of them; return whether they were added."""
         if sum(_string_bytes(len(key)) + len(value) for key, value in values.items()) > self.room:
             return False
         for key, value in values.items():
@@ -49,17 +49,17 @@ class Reply:
         return True
 
     def add_records(self, key: bytes, blob: bytes, record_bytes: int, reserve: int = 0) -> None:
-        """Add records that stand in one string, from the first, and leave ``reserve`` bytes."""
+        """Add as many records of a string as fit, keeping ``reserve`` bytes free."""
         room = self.room - reserve - _string_bytes(len(key)) - len(b"999:")
         self.add(key, blob[: max(room, 0) // record_bytes * record_bytes])
 
     def list_fits(self, key: bytes, string_bytes: int) -> int:
-        """Return how many strings of one length a list of them has room for."""
+        """Return how many strings of one length fit as a list."""
         room = self.room - _string_bytes(len(key)) - _LIST_BYTES
         return max(room, 0) // _string_bytes(string_bytes)
 
     def add_list(self, key: bytes, strings: Sequence[bytes]) -> bool:
-        """Add a list of strings of one length; tell whether there was room."""
+        """Add a list of strings of one length; return whether there was room."""
         length = b"%d:" % len(strings[0]) if strings else b""
         return self.add_bencoded(key, b"l%b%be" % (length, length.join(strings)))
 

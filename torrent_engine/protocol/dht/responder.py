@@ -1,6 +1,6 @@
-"""Owns whether a query is answered and with how much, so that nobody is flooded through us.
+"""Limits on responses, so that spoofed queries are not amplified.
 
-Source: BEP 5, 43 (read-only); row C1: who may be forged gets at most three bytes for one.
+Source: BEP 5, 43 (read-only); row C1: an unverified address gets at most three bytes for one.
 """
 
 import random
@@ -8,17 +8,17 @@ import random
 from torrent_engine.base.config import DhtConfig
 from torrent_engine.base.errors import KrpcError
 from torrent_engine.base.ids import PeerAddress
-from torrent_engine.protocol.dht.answers import Answers
 from torrent_engine.protocol.dht.krpc import Query, compact_address, encode_failure
+from torrent_engine.protocol.dht.query_handlers import QueryHandlers
 from torrent_engine.protocol.dht.reply import Reply
 from torrent_engine.protocol.dht.routing import RoutingTable
 from torrent_engine.protocol.dht.throttle import ProvenHosts, QueryThrottle, UploadBudget
 
 
 class Responder:
-    """Answers the queries that come to one address; ``now`` is any time that does not run back.
+    """The responses to queries of one node; ``now`` must not run backwards.
 
-    ``secret`` (32 random bytes) is what write tokens are made from. The table is only read.
+    Write tokens are derived from ``secret`` (32 random bytes). The table is only read.
     """
 
     def __init__(
@@ -26,14 +26,14 @@ class Responder:
     ) -> None:
         self._table = table
         self._config = config
-        self.answers = Answers(table, config, rng=rng, secret=secret)
+        self.handlers = QueryHandlers(table, config, rng=rng, secret=secret)
         self._throttle = QueryThrottle(config)
         self._proven = ProvenHosts(config)
         self._budget = UploadBudget(config.max_upload_bytes_per_s)
         self.answered = 0
-        """Queries that were answered, with an error too."""
+        """Queries with a response, errors included."""
         self.unanswered = 0
-        """Queries that met silence: too many, too large an answer, or over the budget."""
+        """Queries without a response: throttled, too large, or over the budget."""
 
     def answer(
         self, query: Query, address: PeerAddress, *, request_bytes: int, now: float
@@ -47,7 +47,7 @@ class Responder:
         limit = self._config.max_reply_bytes if may_get_more else forgeable_bytes
         reply = Reply(limit, query.transaction, compact_address(address))
         try:
-            if self.answers.fill(reply, query, address, now):
+            if self.handlers.fill(reply, query, address, now):
                 self._proven.prove(address.host, now)
             data = reply.encode(query.transaction, self._table.own_id)
         except KrpcError as error:
@@ -69,11 +69,11 @@ class Responder:
         return self._within(self._forgeable_bytes(request_bytes), data, now)
 
     def is_silent(self, host: str, now: float) -> bool:
-        """Tell whether no query of an address is answered now; they need not be decoded."""
+        """Return whether no query of an address is answered now; they need not be decoded."""
         return self._config.read_only or self._throttle.is_silent(host, now)
 
     def prove(self, host: str, now: float) -> None:
-        """Note that an address answered a query of ours, so that it is not forged."""
+        """Record that an address answered a query of ours, so it is not spoofed."""
         self._proven.prove(host, now)
 
     def _forgeable_bytes(self, request_bytes: int) -> int:

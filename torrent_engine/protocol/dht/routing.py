@@ -1,7 +1,7 @@
-"""Owns the nodes that we know: in k-buckets, finer towards our own id, and the closest of them.
+"""The routing table: k-buckets, finer towards our own id.
 
-Nodes have a place for good once they answered; what was only heard of can be asked, and is told
-to nobody. Source: BEP 5; BEP 42 (preferred ids); row C2 (one node an address).
+Only nodes that responded are returned to others; unverified ones can be queried. Source: BEP 5;
+BEP 42 (valid ids are preferred); row C2 (one node for each address).
 """
 
 import random
@@ -11,8 +11,8 @@ from typing import Final
 from torrent_engine.base.config import DhtConfig
 from torrent_engine.base.ids import NodeId
 from torrent_engine.base.operators import operator_of
-from torrent_engine.protocol.dht.bucket import Bucket, Entry
-from torrent_engine.protocol.dht.hosts import IPV4_BYTES, is_local, packed_host, site_of
+from torrent_engine.protocol.dht.bucket import Bucket, BucketEntry
+from torrent_engine.protocol.dht.hosts import IPV4_BYTES, is_local, packed_host, subnet_of
 from torrent_engine.protocol.dht.krpc import (
     IPV4_NODE_BYTES,
     IPV6_NODE_BYTES,
@@ -26,7 +26,7 @@ _UNSPECIFIED_OR_MULTICAST: Final = (0, *range(224, 256))  # first bytes of IPv4 
 
 
 class RoutingTable:
-    """The nodes of one address family. ``now`` is any time in seconds that does not run back."""
+    """The nodes of one address family; ``now`` must not run backwards."""
 
     def __init__(
         self, own_id: NodeId, config: DhtConfig, rng: random.Random, *, is_ipv6: bool
@@ -34,8 +34,8 @@ class RoutingTable:
         self._config = config
         self._rng = rng
         self.is_ipv6 = is_ipv6
-        self._asked_known = True
-        """Whether the last one to be asked was one that had answered before."""
+        self._pinged_known = True
+        """Whether the last node returned for a ping had responded before."""
         self._compact_bytes = IPV6_NODE_BYTES if is_ipv6 else IPV4_NODE_BYTES
         self._clear(own_id)
 
@@ -45,22 +45,22 @@ class RoutingTable:
         return self._own_id
 
     def __len__(self) -> int:
-        """Return how many nodes have a place and answered us."""
-        return sum(entry.is_good for entry in self._placed())
+        """Return the number of verified nodes in buckets."""
+        return sum(entry.is_good for entry in self._in_buckets())
 
     def __contains__(self, node: NodeInfo) -> bool:
-        """Tell whether a node, at this address, has a place or waits for one."""
+        """Return whether a node is in a bucket or replacement cache, with this address."""
         return self._known(node) is not None
 
     def insert(self, node: NodeInfo, now: float) -> bool:
-        """Note a node that we only heard of; tell whether it is known now.
+        """Add an unverified node; return whether it is in the table now.
 
-        It never takes the place of a node that answers.
+        It never replaces a responsive node.
         """
         return node in self or self._add(node, now, answered=False)
 
     def queried(self, node: NodeInfo, now: float) -> bool:
-        """Note a node that asked us something: if it ever answered us it is alive (BEP 5)."""
+        """Record a query from a node, which makes it good if it ever responded (BEP 5)."""
         known = self._known(node)
         if known is None:
             return self._add(node, now, answered=False)
@@ -69,23 +69,23 @@ class RoutingTable:
         return True
 
     def seen(self, node: NodeInfo, now: float) -> bool:
-        """Note that a node answered a query of ours; tell whether it is known now."""
+        """Record a response of a node; return whether it is in the table now."""
         known = self._known(node)
         if known is None:
             return self._add(node, now, answered=True)
         known.failures, known.is_bad, known.answered, known.seen_s = 0, False, True, now
         bucket = self._bucket_of(known.number)
         bucket.changed_s = now
-        if known not in bucket.waiting:
+        if known not in bucket.replacements:
             return True
-        bucket.waiting.remove(known)  # worth more than before, perhaps
+        bucket.replacements.remove(known)  # its rank may be higher now
         self._forget(known)
-        return self._place(known)
+        return self._insert_entry(known)
 
     def failed(self, node: NodeInfo, now: float) -> None:
-        """Note that a node did not answer a query of ours; one that never did is forgotten.
+        """Record a missing response; a node that never responded is removed.
 
-        It may be forged, and who is behind its address is not to be pinged for it again (C1).
+        Its address may be spoofed, so that host must not be pinged again (C1).
         """
         known = self._known(node)
         if known is None:
@@ -95,7 +95,7 @@ class RoutingTable:
         bucket = self._bucket_of(known.number)
         known.is_bad = known.failures >= self._config.bad_node_failures
         has_left = not known.answered or known.failures >= self._config.max_node_failures
-        if has_left or known in bucket.waiting:
+        if has_left or known in bucket.replacements:
             bucket.remove(known)
             self._forget(known)
         elif known.is_bad and bucket.replace_bad(known):
@@ -104,20 +104,20 @@ class RoutingTable:
     def closest(
         self, target: bytes, count: int, *, include_unverified: bool = False
     ) -> list[NodeInfo]:
-        """Return the nodes closest to ``target``, closest first: those that answer.
+        """Return the verified nodes closest to ``target``, closest first.
 
-        With ``include_unverified`` also those that were only heard of.
+        With ``include_unverified`` the others too.
         """
         found = self._closest(int.from_bytes(target, "big"), count, all_of_them=include_unverified)
         return [entry.info for entry in found]
 
     def closest_compact(self, target: bytes, count: int) -> bytes:
-        """Return what :meth:`closest` does as "nodes" or "nodes6"."""
+        """Return the result of :meth:`closest` encoded as "nodes" or "nodes6"."""
         found = self._closest(int.from_bytes(target, "big"), count, all_of_them=False)
         return b"".join([entry.compact for entry in found])
 
     def needs_refresh(self, now: float) -> list[NodeId]:
-        """Return a random id of each bucket in which nothing changed for long."""
+        """Return a random id of each stale bucket."""
         stale_s = now - self._config.refresh_s
         return [
             self._random_id_in(index)
@@ -126,69 +126,70 @@ class RoutingTable:
         ]
 
     def refreshed(self, target: bytes, now: float) -> None:
-        """Note that nodes around ``target`` are looked up, so that its bucket is left alone."""
+        """Record a lookup near ``target``: its bucket needs no refresh."""
         self._bucket_of(int.from_bytes(target, "big")).changed_s = now
 
     def questionable(self, now: float, count: int = 1) -> list[NodeInfo]:
-        """Return nodes to ask whether they are there: who never answered, and others, in turn.
+        """Return nodes to ping: unverified and questionable ones alternately.
 
-        Silent for longest first. No flood of newcomers, forged perhaps, hides who is gone (C2).
-        Each is returned once in ``retry_node_s`` at most. Who waits for the bucket that our own id
-        is in is among them: that bucket is split for neighbours that answer.
+        The longest silent come first. A flood of new nodes, perhaps forged, does not delay the
+        detection of dead ones (C2). Each is returned at most once in ``retry_node_s``. The
+        replacement cache of the bucket of our own id is included: that bucket is split for
+        responsive neighbours.
         """
         silent_s, tried_s = now - self._config.good_node_s, now - self._config.retry_node_s
         due = [
             entry
-            for entry in (*self._placed(), *self._buckets[-1].waiting)
+            for entry in (*self._in_buckets(), *self._buckets[-1].replacements)
             if (entry.seen_s < silent_s or entry.failures) and entry.tried_s < tried_s
         ]
         due.sort(key=lambda entry: (entry.seen_s, entry.tried_s))
         return [self._next_of(due, now).info for _ in range(min(count, len(due)))]
 
-    def _next_of(self, due: list[Entry], now: float) -> Entry:
-        """Take the first of the kind whose turn it is; of the other kind if there is none."""
-        wanted = not self._asked_known
+    def _next_of(self, due: list[BucketEntry], now: float) -> BucketEntry:
+        """Return the next node, alternating between the kinds while both are due."""
+        wanted = not self._pinged_known
         chosen = next((each for each in due if each.answered == wanted), due[0])
         due.remove(chosen)
-        chosen.tried_s, self._asked_known = now, chosen.answered
+        chosen.tried_s, self._pinged_known = now, chosen.answered
         return chosen
 
     def nodes(self) -> list[NodeInfo]:
-        """Return the nodes that have a place and answered us."""
-        return [entry.info for entry in self._placed() if entry.is_good]
+        """Return the verified nodes in buckets."""
+        return [entry.info for entry in self._in_buckets() if entry.is_good]
 
     def change_id(self, own_id: NodeId) -> None:
-        """Build the table anew around another id of ours (BEP 42); everything known stays known."""
+        """Rebuild the table around another own id (BEP 42), with all nodes."""
         entries = sorted(self._all(), key=lambda entry: entry.rank, reverse=True)
         changed = [bucket.changed_s for bucket in self._buckets]
         self._clear(own_id)
         for entry in entries:
             if entry.info.id != own_id:
-                self._place(entry)
+                self._insert_entry(entry)
         self._buckets[0].changed_s = min(changed)
 
     def _clear(self, own_id: NodeId) -> None:
         self._own_id = own_id
         self._own_number = int.from_bytes(own_id, "big")
         self._buckets = [Bucket(self._config)]
-        self._by_id: dict[bytes, Entry] = {}
-        self._by_place: dict[object, Entry] = {}
+        self._by_id: dict[bytes, BucketEntry] = {}
+        self._by_address: dict[object, BucketEntry] = {}
 
-    def _placed(self) -> Iterator[Entry]:
+    def _in_buckets(self) -> Iterator[BucketEntry]:
         for bucket in self._buckets:
             yield from bucket.nodes
 
-    def _all(self) -> Iterator[Entry]:
+    def _all(self) -> Iterator[BucketEntry]:
         for bucket in self._buckets:
             yield from bucket.nodes
-            yield from bucket.waiting
+            yield from bucket.replacements
 
-    def _known(self, node: NodeInfo) -> Entry | None:
+    def _known(self, node: NodeInfo) -> BucketEntry | None:
         entry = self._by_id.get(node.id)
         return entry if entry is not None and entry.info.address == node.address else None
 
-    def _place_key(self, node: NodeInfo) -> object:
-        """Return what only one node may have: the operator, or on a local address the port too."""
+    def _address_key(self, node: NodeInfo) -> object:
+        """Return the key that is unique in the table: operator, or local address and port."""
         host = node.address.host
         is_exempt = not self._config.restrict_node_ips or is_local(host)
         return node.address if is_exempt else operator_of(host)
@@ -200,13 +201,13 @@ class RoutingTable:
         entry.answered = answered
         if answered:
             entry.seen_s = entry.tried_s = now
-        if not self._place(entry):
+        if not self._insert_entry(entry):
             return False
         self._bucket_of(entry.number).changed_s = now
         return True
 
-    def _entry(self, node: NodeInfo) -> Entry | None:
-        """Return what will be known of a node; None if it can be none of ours."""
+    def _entry(self, node: NodeInfo) -> BucketEntry | None:
+        """Return a new entry for a node; None if it cannot be in this table."""
         compact = node.id + compact_address(node.address)
         host = packed_host(node.address.host)
         if len(compact) != self._compact_bytes or node.id == self._own_id or not node.address.port:
@@ -214,17 +215,17 @@ class RoutingTable:
         if not _is_unicast(host):
             return None
         exempt = not self._config.restrict_node_ips or is_local(node.address.host)
-        entry = Entry(node, compact, None if exempt else site_of(host))
+        entry = BucketEntry(node, compact, None if exempt else subnet_of(host))
         entry.is_valid = is_valid_node_id(node.id, node.address.host)
         return entry if entry.is_valid or not self._config.enforce_valid_ids else None
 
     def _supersedes(self, node: NodeInfo, *, answered: bool) -> bool:
-        """Tell whether a node may stand beside or instead of those with its id or its address.
+        """Return whether a node may replace the entries with its id or its address.
 
-        Only an answer moves anybody: a node that answers at its address under another id has
-        changed it; any other twin stays as long as it is not bad.
+        Only a response replaces an entry: a node that responds at its address with another id has
+        changed its id; any other duplicate stays unless it is bad.
         """
-        for twin in (self._by_id.get(node.id), self._by_place.get(self._place_key(node))):
+        for twin in (self._by_id.get(node.id), self._by_address.get(self._address_key(node))):
             if twin is None or self._by_id.get(twin.info.id) is not twin:
                 continue
             moved = twin.info.address == node.address or twin.is_bad or not twin.answered
@@ -234,22 +235,22 @@ class RoutingTable:
             self._forget(twin)
         return True
 
-    def _place(self, entry: Entry) -> bool:
+    def _insert_entry(self, entry: BucketEntry) -> bool:
         bucket = self._bucket_of(entry.number)
-        if not self._may_stand_in(bucket, entry):
+        if not self._may_enter(bucket, entry):
             return False
         while not bucket.has_room and entry.answered and self._may_split(bucket):
             self._split()
             bucket = self._bucket_of(entry.number)
         self._by_id[entry.info.id] = entry
-        self._by_place[self._place_key(entry.info)] = entry
+        self._by_address[self._address_key(entry.info)] = entry
         left = bucket.take(entry)
         if left is not None:
             self._forget(left)
         return left is not entry
 
-    def _may_stand_in(self, bucket: Bucket, entry: Entry) -> bool:
-        """Tell whether no neighbour keeps a node out; who is there moves who may be forged."""
+    def _may_enter(self, bucket: Bucket, entry: BucketEntry) -> bool:
+        """Return whether its subnet has room; a verified node replaces an unverified one."""
         neighbours = bucket.neighbours_of(entry)
         if any(other.is_good or not entry.is_good for other in neighbours):
             return False
@@ -258,15 +259,15 @@ class RoutingTable:
             self._forget(other)
         return True
 
-    def _forget(self, entry: Entry) -> None:
+    def _forget(self, entry: BucketEntry) -> None:
         del self._by_id[entry.info.id]
-        del self._by_place[self._place_key(entry.info)]
+        del self._by_address[self._address_key(entry.info)]
 
     def _bucket_of(self, number: int) -> Bucket:
         return self._buckets[self._index_of(number)]
 
     def _index_of(self, number: int) -> int:
-        """Return the bucket of an id: how many bits it shares with ours, or the last one."""
+        """Return the bucket index of an id: its common prefix length with ours, or the last."""
         shared = ID_BITS - (number ^ self._own_number).bit_length()
         return min(shared, len(self._buckets) - 1)
 
@@ -274,12 +275,12 @@ class RoutingTable:
         return bucket is self._buckets[-1] and len(self._buckets) < ID_BITS
 
     def _split(self) -> None:
-        """Divide the last bucket, which our own id is in, into two."""
+        """Split the last bucket, which contains our own id."""
         old, new = self._buckets[-1], Bucket(self._config)
         new.changed_s = old.changed_s
         self._buckets.append(new)
         last = len(self._buckets) - 1
-        for source, drain in ((old.nodes, new.nodes), (old.waiting, new.waiting)):
+        for source, drain in ((old.nodes, new.nodes), (old.replacements, new.replacements)):
             drain += [entry for entry in source if self._index_of(entry.number) == last]
             source[:] = [entry for entry in source if self._index_of(entry.number) != last]
         old.promote()
@@ -293,9 +294,9 @@ class RoutingTable:
             number = number & ~flip | ~self._own_number & flip
         return NodeId(number.to_bytes(20, "big"))
 
-    def _closest(self, target: int, count: int, *, all_of_them: bool) -> list[Entry]:
-        """Return the closest entries, bucket by bucket outwards from that of the target."""
-        found: list[Entry] = []
+    def _closest(self, target: int, count: int, *, all_of_them: bool) -> list[BucketEntry]:
+        """Return the closest entries, bucket by bucket, starting with that of the target."""
+        found: list[BucketEntry] = []
         for nodes in self._outwards_from(self._index_of(target)):
             near = [
                 (entry.number ^ target, entry)
@@ -308,10 +309,10 @@ class RoutingTable:
                 break
         return found[:count]
 
-    def _outwards_from(self, index: int) -> Iterator[list[Entry]]:
-        """Return groups of nodes, each further from any target in bucket ``index`` than the last.
+    def _outwards_from(self, index: int) -> Iterator[list[BucketEntry]]:
+        """Yield groups of nodes, each farther from a target in bucket ``index`` than the previous.
 
-        Nodes of later buckets share ``index`` bits with the target, those of earlier ones less.
+        Nodes of later buckets share ``index`` bits with the target, those of earlier ones fewer.
         """
         buckets = self._buckets
         yield buckets[index].nodes

@@ -1,4 +1,4 @@
-"""Owns counting the peers of a torrent over many nodes, each counted once: bloom filters.
+"""Bloom filters that count the peers of a torrent over many nodes (BEP 33).
 
 Source: BEP 33.
 """
@@ -13,12 +13,12 @@ _HASHES: Final = 2
 
 
 class ScrapeFilter:
-    """A set of IP addresses that can be estimated, united and sent, and not listed."""
+    """A Bloom filter of IP addresses."""
 
     __slots__ = ("bits",)
 
     def __init__(self, data: bytes = b"") -> None:
-        """Take a filter as it was received; only the first 256 bytes count."""
+        """Create a filter, empty or from received bytes; only the first 256 count."""
         self.bits = int.from_bytes(data[:FILTER_BYTES], "little")
 
     def add(self, packed_host: bytes) -> None:
@@ -30,7 +30,7 @@ class ScrapeFilter:
         self.bits |= other.bits
 
     def __contains__(self, packed_host: bytes) -> bool:
-        """Tell whether an address may be in the filter; False is certain."""
+        """Return whether an address may be in the filter; False is certain."""
         mask = _mask(packed_host)
         return self.bits & mask == mask
 
@@ -39,7 +39,7 @@ class ScrapeFilter:
         return self.bits.to_bytes(FILTER_BYTES, "little")
 
     def estimate(self) -> float:
-        """Return about how many addresses are in the filter; good up to some 6,000."""
+        """Return the estimated number of addresses; usable up to about 6,000."""
         if not self.bits:
             return 0.0
         zeros = min(_BITS - 1, _BITS - self.bits.bit_count())

@@ -1,4 +1,4 @@
-"""Owns the question of which node id fits which address.
+"""Node ids derived from IP addresses (BEP 42).
 
 Source: BEP 42: the first 21 bits come from the address and three bits of the id's last byte.
 """
@@ -22,7 +22,7 @@ _NODE_ID_BITS: Final = 160
 
 
 def node_id_for(host: str, rng: random.Random) -> NodeId:
-    """Return a random node id that fits a literal address; any id for what is none."""
+    """Return a random node id valid for a literal address; any id for other hosts."""
     number = rng.getrandbits(_NODE_ID_BITS)
     if packed_host(host):
         rest_bits = _NODE_ID_BITS - CHECKED_BITS
@@ -32,7 +32,7 @@ def node_id_for(host: str, rng: random.Random) -> NodeId:
 
 
 def is_valid_node_id(node_id: bytes, host: str) -> bool:
-    """Tell whether a node id fits a literal address; on a local address every id does."""
+    """Return whether a node id is valid for an address; for a local one every id is."""
     if is_local(host):
         return True
     found = int.from_bytes(node_id[:3], "big") >> _UNCHECKED
@@ -41,7 +41,7 @@ def is_valid_node_id(node_id: bytes, host: str) -> bool:
 
 @lru_cache(maxsize=REMEMBERED_PREFIXES)
 def _prefix(host: str, choice: int) -> int:
-    """Return the 21 bits for an address and one of the eight choices that it has."""
+    """Return the 21 bits for an address and one of its eight random values r."""
     packed = packed_host(host)
     if len(packed) == IPV4_BYTES:
         masked = int.from_bytes(packed, "big") & _IPV4_MASK | choice << 32 - _CHOICE_BITS

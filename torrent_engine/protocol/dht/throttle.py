@@ -1,7 +1,7 @@
-"""Owns how much we answer: how often to one address, how large, and how much in all.
+"""Limits on responses: queries of an address, bytes to it, and total bytes.
 
-A datagram's source may be forged, so that what we send to it is not what it asked for (row C1).
-Everything that is remembered of an address is bounded, the oldest goes first.
+A datagram's source address may be spoofed, and its responses reach a victim (row C1). All tables
+are bounded; the oldest entries are dropped first.
 """
 
 from typing import Final, TypeVar
@@ -12,25 +12,25 @@ from torrent_engine.base.operators import operator_of
 WINDOW_S: Final = 10.0
 MINUTE_S: Final = 60.0
 BUDGET_BURST_S: Final = (
-    3.0  # ours: a lookup of one second is answered although it is over the average
+    3.0  # ours: allows bursts, such as the queries of one lookup, above the average
 )
 _Key = TypeVar("_Key")
 _Value = TypeVar("_Value")
 
 
 class QueryThrottle:
-    """Counts the queries of each IP address (IPv6: /64), and falls silent to who asks too often."""
+    """Query limits of each IP address (IPv6: /64); an address over them is ignored for a while."""
 
     def __init__(self, config: DhtConfig) -> None:
         self._per_s = config.max_queries_per_ip_per_s
         self._in_window = config.max_queries_per_ip_in_10_s
-        self._silence_s = config.silence_s
+        self._silence_s = config.throttle_s
         self._max_hosts = config.max_throttled_ips
-        self._counted: dict[str, _Window] = {}
+        self._counted: dict[str, _QueryWindow] = {}
         self._silent_until: dict[str, float] = {}
 
     def admits(self, host: str, now: float) -> bool:
-        """Count a query; tell whether it may be answered. Loopback is nobody's victim: always."""
+        """Count a query; return whether it may be answered. Loopback addresses always may."""
         if self._per_s == 0 or host.startswith("127.") or host == "::1":
             return True
         key = operator_of(host)
@@ -49,7 +49,7 @@ class QueryThrottle:
         return window.queries_this_second <= self._per_s
 
     def is_silent(self, host: str, now: float) -> bool:
-        """Tell whether queries of an address are not answered for some time; counts nothing."""
+        """Return whether queries of an address are ignored at the moment; does not count one."""
         return bool(self._silent_until) and self._is_silent(operator_of(host), now)
 
     def _is_silent(self, key: str, now: float) -> bool:
@@ -61,9 +61,9 @@ class QueryThrottle:
         del self._silent_until[key]
         return False
 
-    def _open(self, key: str, now: float) -> "_Window":
+    def _open(self, key: str, now: float) -> "_QueryWindow":
         self._counted.pop(key, None)
-        window = self._counted[key] = _Window(now)
+        window = self._counted[key] = _QueryWindow(now)
         _shrink(self._counted, self._max_hosts)
         return window
 
@@ -74,23 +74,23 @@ class QueryThrottle:
 
 
 class ProvenHosts:
-    """Who has shown that it receives what is sent to its address, and so may get more."""
+    """Addresses verified not to be spoofed, which may get larger responses."""
 
     def __init__(self, config: DhtConfig) -> None:
-        self._proven_s = config.proven_s
+        self._proven_s = config.verified_ip_s
         self._per_minute = config.max_large_replies_per_minute
         self._max_hosts = config.max_throttled_ips
         self._known: dict[str, _Proof] = {}
 
     def prove(self, host: str, now: float) -> None:
-        """Note that an address answered a query of ours, or sent a token back."""
+        """Record that an address responded to a query of ours, or returned a token."""
         proof = self._known.pop(host, None) or _Proof(now)
         proof.until_s = now + self._proven_s
         self._known[host] = proof
         _shrink(self._known, self._max_hosts)
 
     def may_get_more(self, host: str, now: float) -> bool:
-        """Tell whether a large answer may go to an address now; :meth:`charge` it if it does."""
+        """Return whether a large answer may go to an address now; :meth:`charge` it if it does."""
         proof = self._known.get(host)
         if proof is None:
             return False
@@ -100,7 +100,7 @@ class ProvenHosts:
         return now >= proof.minute_end_s or proof.replies < self._per_minute
 
     def charge(self, host: str, now: float) -> None:
-        """Count a large answer."""
+        """Charge a large response."""
         proof = self._known.get(host)
         if proof is None:
             return
@@ -110,7 +110,7 @@ class ProvenHosts:
 
 
 class UploadBudget:
-    """Bytes that may leave: so many a second on average, a few seconds' worth at once."""
+    """A limit on outgoing bytes: an average rate, with bursts of a few seconds."""
 
     def __init__(self, bytes_per_s: float) -> None:
         self._rate = max(bytes_per_s, 0.0)
@@ -118,7 +118,7 @@ class UploadBudget:
         self._filled_s = float("-inf")
 
     def take(self, count_bytes: int, now: float) -> bool:
-        """Take all of ``count_bytes``, or nothing; tell which."""
+        """Consume all of ``count_bytes`` or nothing; return whether it was consumed."""
         if self._rate == 0:
             return True
         if now > self._filled_s:
@@ -131,7 +131,7 @@ class UploadBudget:
         return True
 
 
-class _Window:
+class _QueryWindow:
     """The queries of one address in ten seconds, and in one."""
 
     __slots__ = ("end_s", "queries", "queries_this_second", "second_end_s")
@@ -144,7 +144,7 @@ class _Window:
 
 
 class _Proof:
-    """Until when an address is believed, and its large answers of this minute."""
+    """The end of an address's verification, and its large responses of this minute."""
 
     __slots__ = ("minute_end_s", "replies", "until_s")
 

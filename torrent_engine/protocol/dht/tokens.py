@@ -1,4 +1,4 @@
-"""Owns write tokens: who shows one receives at its address what we send there.
+"""Write tokens: proof that a node receives datagrams at its address.
 
 Source: BEP 5; BEP 44 (bound to a key as well); row C2.
 """
@@ -12,10 +12,10 @@ SECRET_BYTES: Final = 32
 
 
 class WriteTokens:
-    """Makes tokens and knows them again, without remembering any.
+    """Creation and validation of tokens, without storing any.
 
-    ``secret`` is random and stays with us. The secrets behind the tokens are made from it, a new
-    one every ``lifetime_s``; tokens of the one before are still taken.
+    The secret behind the tokens is derived from ``secret``, which is random, and changes every
+    ``lifetime_s``; tokens of the previous one are still valid.
     """
 
     def __init__(self, secret: bytes, lifetime_s: float) -> None:
@@ -30,7 +30,7 @@ class WriteTokens:
         return _token(self._present, packed_host, key)
 
     def is_valid(self, token: object, packed_host: bytes, key: bytes, now: float) -> bool:
-        """Tell whether something is a token that we gave to this address for this key."""
+        """Return whether a value is a valid token of this address for this key."""
         if not isinstance(token, bytes):
             return False
         self._turn(now)

@@ -1,7 +1,7 @@
-"""Owns the queries of ours that wait for an answer: each is answered, refused or timed out once.
+"""Our outstanding queries: each ends with a response, an error or a timeout.
 
-Source: BEP 5; the short time-out follows the round trips that were seen, as RFC 6298 has it. An
-answer counts only from the address that was asked, and with the random id of that query (row C2).
+Source: BEP 5; the short timeout follows the measured round trips as in RFC 6298. A response counts
+only from the queried address and with the random transaction id of the query (row C2).
 """
 
 import random
@@ -12,57 +12,57 @@ from typing import Final, Protocol
 
 from torrent_engine.base.config import DhtConfig
 from torrent_engine.base.ids import NodeId, PeerAddress
-from torrent_engine.protocol.dht.krpc import Failure, Response
+from torrent_engine.protocol.dht.krpc import ErrorReply, Response
 
-TRANSACTION_BYTES: Final = 4  # row C2: 32 bits by chance; an answer repeats them
-GAIN: Final = 0.125  # RFC 6298: what one round trip weighs in the mean
+TRANSACTION_BYTES: Final = 4  # row C2: 32 random bits
+GAIN: Final = 0.125  # RFC 6298: weight of one round trip in the mean
 DEVIATION_GAIN: Final = 0.25
 DEVIATIONS: Final = 4
 
 
-class Asker(Protocol):
-    """Who sent a query, and hears once how it ended."""
+class QueryOwner(Protocol):
+    """The originator of a query, notified once of its result."""
 
     def answered(self, query: "Outstanding", response: Response, *, now: float) -> None:
-        """Take the response."""
+        """Handle the response."""
 
-    def refused(self, query: "Outstanding", failure: Failure, *, now: float) -> None:
-        """Take the error that came instead."""
+    def refused(self, query: "Outstanding", failure: ErrorReply, *, now: float) -> None:
+        """Handle the error response."""
 
     def slow(self, query: "Outstanding", *, now: float) -> None:
-        """Know that the short time-out passed; an answer may still come."""
+        """Handle the short timeout; a response may still arrive."""
 
     def failed(self, query: "Outstanding", *, now: float) -> None:
-        """Know that no answer will be taken any more."""
+        """Handle the final timeout."""
 
 
 @dataclass(slots=True, eq=False)
 class Outstanding:
-    """One query that was sent."""
+    """One outstanding query."""
 
     transaction: bytes
     address: PeerAddress
     node_id: NodeId | None
-    """Who is said to be there; None where nobody said."""
+    """The expected node id; None if unknown."""
     method: bytes
-    asker: Asker
+    owner: QueryOwner
     sent_s: float
     is_slow: bool = False
 
 
 @dataclass(slots=True)
 class RoundTrips:
-    """Owns the estimate of how long an answer takes."""
+    """The estimated round-trip time."""
 
     short_timeout_s: float
-    """Time after which an answer is late."""
+    """Seconds after which a query is slow."""
     lowest_s: float
     highest_s: float
     mean_s: float | None = None
     deviation_s: float = 0.0
 
     def add(self, round_trip_s: float) -> None:
-        """Count one answer."""
+        """Add one measurement."""
         if self.mean_s is None:
             self.mean_s, self.deviation_s = round_trip_s, round_trip_s / 2
         else:
@@ -75,14 +75,14 @@ class RoundTrips:
 
 @dataclass(slots=True)
 class Timeouts:
-    """What the time has brought."""
+    """Queries whose timeouts have passed."""
 
     slow: list[Outstanding] = field(default_factory=list)
     failed: list[Outstanding] = field(default_factory=list)
 
 
 class Transactions:
-    """Owns the outstanding queries, at most ``config.max_outstanding_queries``."""
+    """The outstanding queries, at most ``config.max_outstanding_queries``."""
 
     def __init__(self, config: DhtConfig, rng: random.Random) -> None:
         self._config = config
@@ -94,7 +94,7 @@ class Transactions:
         )
 
     def __len__(self) -> int:
-        """Return how many queries wait."""
+        """Return the number of outstanding queries."""
         return len(self._waiting)
 
     @property
@@ -106,24 +106,24 @@ class Transactions:
         self,
         address: PeerAddress,
         method: bytes,
-        asker: Asker,
+        owner: QueryOwner,
         *,
         node_id: NodeId | None,
         now: float,
     ) -> Outstanding | None:
-        """Note a query that is about to be sent; None if too many wait already."""
+        """Record a query that is about to be sent; None if too many are outstanding."""
         if self.room < 1:
             return None
         transaction = self._rng.randbytes(TRANSACTION_BYTES)
         while transaction in self._waiting:
             transaction = self._rng.randbytes(TRANSACTION_BYTES)
-        query = Outstanding(transaction, address, node_id, method, asker, now)
+        query = Outstanding(transaction, address, node_id, method, owner, now)
         self._waiting[transaction] = query
         heappush(self._deadlines, (now + self.round_trips.short_timeout_s, transaction))
         return query
 
     def close(self, transaction: bytes, address: PeerAddress, *, now: float) -> Outstanding | None:
-        """Take the query that a datagram answers; None if nobody there was asked so."""
+        """Remove and return the query that a datagram responds to; None if there is none."""
         query = self._waiting.get(transaction)
         if query is None or query.address != address:
             return None
@@ -131,14 +131,14 @@ class Transactions:
         self.round_trips.add(max(now - query.sent_s, 0.0))
         return query
 
-    def forget(self, askers: Sequence[Asker]) -> None:
-        """Drop the queries of somebody who is gone."""
-        gone = [key for key, query in self._waiting.items() if query.asker in askers]
+    def forget(self, owners: Sequence[QueryOwner]) -> None:
+        """Drop the queries of owners that ended."""
+        gone = [key for key, query in self._waiting.items() if query.owner in owners]
         for key in gone:
             del self._waiting[key]
 
     def timed_out(self, now: float) -> Timeouts:
-        """Return who became late, and whose time is over; the latter are forgotten."""
+        """Return the queries that became slow and those that failed; the latter are removed."""
         result = Timeouts()
         while self._deadlines and self._deadlines[0][0] <= now:
             query = self._waiting.get(heappop(self._deadlines)[1])
@@ -156,7 +156,7 @@ class Transactions:
         return result
 
     def next_timer(self) -> float | None:
-        """Return when :meth:`timed_out` has something to tell; None while nothing waits."""
+        """Return the next timeout; None without outstanding queries."""
         while self._deadlines and self._deadlines[0][1] not in self._waiting:
             heappop(self._deadlines)
         return self._deadlines[0][0] if self._deadlines else None

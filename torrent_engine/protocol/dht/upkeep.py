@@ -1,6 +1,6 @@
-"""Owns what a node does unasked: filling its table, refreshing it, pinging who may be gone.
+"""The maintenance of a node: bootstrap, bucket refresh and pings of questionable nodes.
 
-Source: BEP 5; row C1: who only asked us something may be forged, and is pinged within bounds.
+Source: BEP 5; row C1: addresses of incoming queries may be spoofed, so pings to them are limited.
 """
 
 from collections.abc import Callable, Iterable
@@ -12,22 +12,22 @@ from torrent_engine.protocol.dht.endpoint import Endpoint
 from torrent_engine.protocol.dht.krpc import NodeInfo
 from torrent_engine.protocol.dht.lookup import Lookup, Start
 from torrent_engine.protocol.dht.lookup_queue import LookupQueue
+from torrent_engine.protocol.dht.lookup_tasks import LookupTask
 from torrent_engine.protocol.dht.maintenance import Maintenance
 from torrent_engine.protocol.dht.pings import SilentPing
-from torrent_engine.protocol.dht.questions import Question
 from torrent_engine.protocol.dht.routing import RoutingTable
 
 MAX_BOOTSTRAP_ADDRESSES: Final = 200  # ours
-MAX_SILENT_PINGS: Final = 50  # ours: nodes that others told us of, pinged at a time
-START_FACTOR: Final = 2  # ours: a lookup knows this many times the nodes that it wants to hear
-PING_BYTES: Final = 80  # a ping of ours has fewer
-MAX_PING_CREDIT_BYTES: Final = 10 * PING_BYTES  # ours: for pings that follow in the next seconds
+MAX_SILENT_PINGS: Final = 50  # ours: simultaneous pings of unverified nodes
+START_NODES_FACTOR: Final = 2  # ours: nodes at the start of a lookup, as a multiple of its width
+PING_BYTES: Final = 80  # an upper bound of our pings
+MAX_PING_CREDIT_BYTES: Final = 10 * PING_BYTES  # ours: for pings of the next seconds
 
-NewLookup = Callable[[Question], Lookup]
+NewLookup = Callable[[LookupTask], Lookup]
 
 
 class Upkeep:
-    """The chores of one node, and the addresses from which an empty table is filled."""
+    """The maintenance of one node, and its bootstrap addresses."""
 
     def __init__(self, config: DhtConfig, table: RoutingTable, now: float) -> None:
         self._config = config
@@ -36,96 +36,97 @@ class Upkeep:
         self._addresses: dict[PeerAddress, None] = {}
         self._silent_ping = SilentPing()
         self._ping_credit_bytes = 0
-        self._newcomers = float(config.max_newcomers_per_s)
-        self._newcomers_s = now
+        self._new_node_credit = float(config.max_new_nodes_per_s)
+        self._new_node_credit_s = now
         self._bootstrap: Lookup | None = None
         self._refreshes: set[int] = set()
 
     @property
     def is_bootstrapped(self) -> bool:
-        """Whether the table was filled since it was last empty."""
+        """Whether the table has been filled since it was last empty."""
         return self._maintenance.is_bootstrapped
 
     def remember(self, addresses: Iterable[PeerAddress], now: float) -> None:
-        """Take addresses from which the table is filled while it is empty."""
+        """Add bootstrap addresses."""
         self._addresses.update(dict.fromkeys(addresses))
         while len(self._addresses) > MAX_BOOTSTRAP_ADDRESSES:
             del self._addresses[next(iter(self._addresses))]
         self._maintenance.bootstrap_now(now)
 
-    def hurry(self, addresses: Iterable[PeerAddress], now: float) -> None:
-        """Ask these at once where the table is being filled, perhaps from nodes that are gone."""
+    def query_at_once(self, addresses: Iterable[PeerAddress], now: float) -> None:
+        """Query these addresses at once during a bootstrap."""
         if self._bootstrap is not None:
             first = list(addresses)[: self._config.lookup_width]
-            self._bootstrap.ask_at_once(first, now=now)
+            self._bootstrap.query_at_once(first, now=now)
 
-    def where_to_start(self, lookup: Lookup) -> Start:
-        """Return the closest that we know; where few answered, those that we were given as well.
+    def starting_nodes(self, lookup: Lookup) -> Start:
+        """Return the closest known nodes; if few are verified, the bootstrap addresses as well.
 
-        Who never answered may be gone or forged, and keeps nobody from being asked (row C2).
+        Unverified nodes may be dead or forged, and must not crowd out the others (row C2).
         """
-        target, count = lookup.question.target, START_FACTOR * self._config.wide_lookup_width
+        target, count = lookup.task.target, START_NODES_FACTOR * self._config.wide_lookup_width
         nodes = self._table.closest(target, count, include_unverified=True)
         are_few = len(self._table) < self._config.lookup_width
         return Start(tuple(nodes), tuple(self._addresses) if are_few else ())
 
     def do(self, endpoint: Endpoint, lookups: LookupQueue, new: NewLookup, *, now: float) -> None:
-        """Do what is due."""
+        """Start the due maintenance."""
         due = self._maintenance.due(self._table, now, knows_addresses=bool(self._addresses))
         if due.ping is not None:
             self.ping(endpoint, due.ping.address, due.ping.id, now=now)
         if due.bootstrap:
             lookups.is_held = True
-            lookup = new(Question(self._table.own_id))
+            lookup = new(LookupTask(self._table.own_id))
             self._bootstrap = lookup
-            lookups.start(lookup, self.where_to_start(lookup), now=now)
+            lookups.start(lookup, self.starting_nodes(lookup), now=now)
         if due.refresh is not None:
-            lookup = new(Question(due.refresh))
+            lookup = new(LookupTask(due.refresh))
             self._refreshes.add(lookup.number)
-            lookups.start(lookup, self.where_to_start(lookup), now=now)
+            lookups.start(lookup, self.starting_nodes(lookup), now=now)
 
-    def is_chore(self, number: int) -> bool:
-        """Tell whether a lookup is one of ours, of which nobody wants to hear."""
+    def is_maintenance(self, number: int) -> bool:
+        """Return whether a lookup is for maintenance, so that its end is not reported."""
         is_bootstrap = self._bootstrap is not None and self._bootstrap.number == number
         return is_bootstrap or number in self._refreshes
 
     def ended(self, number: int, lookups: LookupQueue, now: float) -> bool:
-        """Know that a lookup of ours is over; tell whether the table is filled now."""
+        """Record the end of a maintenance lookup; return whether it was the bootstrap."""
         self._refreshes.discard(number)
         if self._bootstrap is None or self._bootstrap.number != number:
             return False
-        target, self._bootstrap = self._bootstrap.question.target, None
+        target, self._bootstrap = self._bootstrap.task.target, None
         self._maintenance.bootstrap_ended(len(self._table), now)
-        if target != self._table.own_id:  # it changed meanwhile
-            self._maintenance.look_around(now)
+        if target != self._table.own_id:  # our id has changed meanwhile
+            self._maintenance.refresh_own_id(now)
         lookups.is_held = False
         return self.is_bootstrapped
 
     def change_id(self, own_id: NodeId, now: float) -> None:
-        """Take another id, and make ourselves known to its neighbours soon."""
+        """Change our id and look it up soon, so that its neighbours learn about us."""
         self._table.change_id(own_id)
-        self._maintenance.look_around(now)
+        self._maintenance.refresh_own_id(now)
 
-    def heard_of(self, nodes: Iterable[NodeInfo], now: float) -> None:
-        """Take nodes that were named when the table was to be filled."""
+    def nodes_found(self, nodes: Iterable[NodeInfo], now: float) -> None:
+        """Add nodes found by a bootstrap lookup."""
         for node in nodes:
             self._table.insert(node, now)
 
     def answered(self, node: NodeInfo, now: float) -> None:
-        """Take a node that answered a query of ours."""
+        """Record a node that responded to us."""
         self._table.seen(node, now)
         self._maintenance.bootstrap_now(now)
 
     def queried(self, node: NodeInfo, request_bytes: int, reply_bytes: int, now: float) -> None:
-        """Take a node that asked us something: before it is told to others it is pinged, soon.
+        """Record a node that queried us; it is pinged before it counts as verified.
 
-        It may be forged (C1): what it is pinged at once for is paid by what our replies left of
-        their bound; else its turn comes with the others, once, and it is forgotten if silent.
+        Its address may be spoofed (C1): it is pinged at once only within the bytes that our
+        response left of its limit; otherwise it is pinged later, once, and dropped without a
+        response.
         """
         if node in self._table:
             self._table.queried(node, now)
             return
-        if not self._may_look_at_newcomer(now) or not self._table.queried(node, now):
+        if not self._may_add_new_node(now) or not self._table.queried(node, now):
             return
         earned = int(request_bytes * self._config.max_amplification) - reply_bytes
         self._ping_credit_bytes = min(self._ping_credit_bytes + earned, MAX_PING_CREDIT_BYTES)
@@ -133,20 +134,22 @@ class Upkeep:
             self._ping_credit_bytes -= PING_BYTES
             self._maintenance.check_soon(now)
 
-    def _may_look_at_newcomer(self, now: float) -> bool:
-        """Count one; many may come at once, as long as they are few in the long run."""
-        rate = self._config.max_newcomers_per_s
-        self._newcomers = min(self._newcomers + (now - self._newcomers_s) * rate, rate)
-        self._newcomers_s = now
-        if self._newcomers < 1:
+    def _may_add_new_node(self, now: float) -> bool:
+        """Count a new node against the rate limit, which allows bursts."""
+        rate = self._config.max_new_nodes_per_s
+        self._new_node_credit = min(
+            self._new_node_credit + (now - self._new_node_credit_s) * rate, rate
+        )
+        self._new_node_credit_s = now
+        if self._new_node_credit < 1:
             return False
-        self._newcomers -= 1
+        self._new_node_credit -= 1
         return True
 
     def ping(
         self, endpoint: Endpoint, address: PeerAddress, node_id: NodeId | None, *, now: float
     ) -> None:
-        """Ping a node for what the table learns of it; not too many at a time."""
+        """Ping a node to update the table; the number of simultaneous pings is limited."""
         ping = self._silent_ping
         if ping.outstanding < MAX_SILENT_PINGS and endpoint.send_query(
             (address, node_id), b"ping", {}, ping, now=now
@@ -154,5 +157,5 @@ class Upkeep:
             ping.outstanding += 1
 
     def next_timer(self) -> float:
-        """Return when something may be due."""
+        """Return when maintenance may be due."""
         return self._maintenance.next_timer()

@@ -1,1 +1,1 @@
-"""Port mapping: what gateways are asked, and what they answer (RFC 6886, RFC 6887)."""
+"""Port mapping: requests to gateways and their responses (RFC 6886, RFC 6887)."""

@@ -1,8 +1,8 @@
-"""Owns the talk with one gateway: every wanted port is asked for, renewed, and closed at the end.
+"""The port mappings at one gateway: each is requested, renewed, and deleted at the end.
 
-Source: RFC 6886, RFC 6887. One request is under way at a time. A gateway that does not speak the
-first dialect, is mute or refuses everything is asked in the next one. Its epoch tells when it has
-forgotten its mappings: then all are asked for again.
+Source: RFC 6886, RFC 6887. One request is outstanding at a time. If a gateway does not support the
+first protocol, does not respond or refuses everything, the next protocol is tried. A change of its
+epoch shows that it has lost its mappings; then all are requested again.
 """
 
 from collections.abc import Sequence
@@ -13,24 +13,24 @@ from torrent_engine.base.config import PortMappingConfig
 from torrent_engine.base.errors import GatewayError, LocalProtocolError
 from torrent_engine.protocol.nat.events import (
     AnswerIgnored,
-    DialectChanged,
-    ExternalHostTold,
+    ExternalHostReported,
     GatewayFailed,
     GatewayRestarted,
-    Mapping,
+    MappedPort,
     NatEvent,
     PortClosed,
     PortLost,
     PortOpened,
     PortRefused,
+    ProtocolChanged,
 )
 from torrent_engine.protocol.nat.exchange import Exchange
 from torrent_engine.protocol.nat.facts import (
-    AddressTold,
-    Answer,
-    Dialect,
     EpochSeen,
+    ExternalAddressReply,
+    GatewayReply,
     Mapped,
+    MappingProtocol,
     MapRequest,
     PortKey,
     Refused,
@@ -43,37 +43,37 @@ NEVER: Final = float("inf")
 
 @dataclass(slots=True)
 class _Port:
-    """What is known of one wanted port."""
+    """The state of one wanted port."""
 
     key: PortKey
     external_port: int
-    """What is asked for: what was given the last time."""
+    """The requested port: the one assigned last time."""
     external_host: str | None
     due_s: float
-    """When it is asked for next."""
-    mapping: Mapping | None = None
+    """When the next request is due."""
+    mapping: MappedPort | None = None
     is_refused: bool = False
-    is_asked_for: bool = False
+    is_requested: bool = False
     """Whether the gateway may have opened it."""
 
 
 class NatClient:
     """Datagrams and ``now`` in, datagrams and events out; times are those of ``now``.
 
-    Only what the gateway sent, from its own address and port, may be given to it.
+    Pass it only datagrams from the gateway's address and port.
     """
 
     def __init__(
         self,
-        dialects: Sequence[Dialect],
+        protocols: Sequence[MappingProtocol],
         keys: Sequence[PortKey],
         config: PortMappingConfig,
         *,
         now: float,
     ) -> None:
-        if not dialects or not keys:
-            raise LocalProtocolError("a gateway is asked in some dialect, for some port")
-        self._dialects = list(dialects)
+        if not protocols or not keys:
+            raise LocalProtocolError("at least one protocol and one port are needed")
+        self._protocols = list(protocols)
         self._config = config
         self._ports = {key: _Port(key, key.internal_port, None, now) for key in keys}
         self._current: Exchange | None = None
@@ -83,26 +83,26 @@ class NatClient:
         self._check_s = now
         self._is_stopping = False
         self.external_host: str | None = None
-        """What the gateway said of its address."""
+        """The external address reported by the gateway."""
         self.failure: str | None = None
-        """Why there is nothing more to be had; None: there may be."""
-        self._begin_dialect(now)
+        """Why the client ended; None while it has not failed."""
+        self._begin_protocol(now)
 
-    # -- facts ------------------------------------------------------------------------------
-
-    @property
-    def dialect(self) -> Dialect:
-        """The dialect that is spoken, or tried, now."""
-        return self._dialects[0]
+    # -- state ------------------------------------------------------------------------------
 
     @property
-    def mappings(self) -> tuple[Mapping, ...]:
-        """The ports that are open."""
+    def protocol(self) -> MappingProtocol:
+        """The protocol in use, or being tried."""
+        return self._protocols[0]
+
+    @property
+    def mappings(self) -> tuple[MappedPort, ...]:
+        """The active mappings."""
         return tuple(port.mapping for port in self._ports.values() if port.mapping is not None)
 
     @property
     def is_done(self) -> bool:
-        """Whether it failed, or has closed everything after :meth:`stop`."""
+        """Whether it failed, or removed all mappings after :meth:`stop`."""
         is_stopped = self._is_stopping and not self._to_remove() and self._current is None
         return self.failure is not None or is_stopped
 
@@ -117,14 +117,14 @@ class NatClient:
         return min(self._next_due()[0], self._next_expiry_s())
 
     def datagrams_to_send(self) -> list[bytes]:
-        """Take what is to be sent to the gateway."""
+        """Remove and return the datagrams to send to the gateway."""
         datagrams, self._outgoing = self._outgoing, []
         return datagrams
 
-    # -- what happens -----------------------------------------------------------------------
+    # -- input ------------------------------------------------------------------------------
 
     def handle_timer(self, now: float) -> list[NatEvent]:
-        """Send what is due, again or for the first time; notice what has expired."""
+        """Send due requests and retransmissions, and expire mappings."""
         if self.is_done:
             return []
         events: list[NatEvent] = []
@@ -133,16 +133,16 @@ class NatClient:
             if self._current.tries_left > 0:
                 self._outgoing.append(self._current.send(now))
             else:
-                self._nobody_answered(self._current, now, events)
-        self._ask_next(now)
+                self._request_timed_out(self._current, now, events)
+        self._send_next(now)
         return events
 
     def receive_datagram(self, data: bytes, now: float) -> list[NatEvent]:
-        """Take one datagram of the gateway. Raises nothing: what is no answer is an event."""
+        """Process one datagram of the gateway; an invalid one is an event, not an error."""
         if self.is_done:
             return []
         try:
-            answer = self.dialect.decode(data)
+            answer = self.protocol.decode(data)
         except GatewayError as error:
             return [AnswerIgnored(str(error))]
         events: list[NatEvent] = []
@@ -150,41 +150,41 @@ class NatClient:
             self._version_refused(now, events)
         else:
             self._answered(answer, now, events)
-        self._ask_next(now)
+        self._send_next(now)
         return events
 
     def port_unreachable(self, now: float) -> list[NatEvent]:
-        """Hear from the system that nothing listens there: a gateway that never answered is mute.
+        """Handle an ICMP "port unreachable": a gateway that never responded supports nothing.
 
-        One that did may be about to come back.
+        One that did may be restarting.
         """
         events: list[NatEvent] = []
         if not self.is_done and self._epoch is None:
-            self._fail("nothing answers there", events)
-        self._ask_next(now)
+            self._fail("port unreachable", events)
+        self._send_next(now)
         return events
 
     def stop(self, now: float) -> None:
-        """Close every port that was opened; :attr:`is_done` says when that is done.
+        """Remove all mappings; :attr:`is_done` is True when that is done.
 
-        A gateway that never answered is told once, and not waited for.
+        A gateway that never responded is sent one request each, without waiting for a response.
         """
         if self._is_stopping or self.failure is not None:
             return
         self._is_stopping, self._current = True, None
         while self._epoch is None and (ports := self._to_remove()):
-            self._ask(ports[0].key, now, lifetime_s=0)
-            self._current, ports[0].is_asked_for = None, False
-        self._ask_next(now)
+            self._send_request(ports[0].key, now, lifetime_s=0)
+            self._current, ports[0].is_requested = None, False
+        self._send_next(now)
 
-    # -- answers ----------------------------------------------------------------------------
+    # -- responses --------------------------------------------------------------------------
 
-    def _answered(self, answer: Answer, now: float, events: list[NatEvent]) -> None:
+    def _answered(self, answer: GatewayReply, now: float, events: list[NatEvent]) -> None:
         self._note_epoch(answer.epoch_s, now, events)
-        if isinstance(answer, AddressTold):
+        if isinstance(answer, ExternalAddressReply):
             self._note_host(answer.external_host, events)
         if not self._is_awaited(answer):
-            return  # late, or said to everybody: of these only the epoch and the address count
+            return  # late, or a multicast announce: only epoch and address are used
         exchange, self._current = self._current, None
         if exchange is None or exchange.key is None:
             return
@@ -194,8 +194,8 @@ class NatClient:
         elif isinstance(answer, Mapped):
             self._mapped(port, answer, now, events)
 
-    def _is_awaited(self, answer: Answer) -> bool:
-        """Tell whether an answer belongs to the request under way."""
+    def _is_awaited(self, answer: GatewayReply) -> bool:
+        """Return whether a response belongs to the outstanding request."""
         if self._current is None:
             return False
         key = self._current.key
@@ -207,10 +207,10 @@ class NatClient:
 
     def _mapped(self, port: _Port, answer: Mapped, now: float, events: list[NatEvent]) -> None:
         if self._is_stopping:
-            port.mapping, port.is_asked_for = None, False
+            port.mapping, port.is_requested = None, False
             events.append(PortClosed(port.key))
             return
-        if not answer.lifetime_s:  # it opens nothing, and says so in this way
+        if not answer.lifetime_s:  # some gateways refuse in this way
             refusal = Refused(answer.epoch_s, 0, "a lifetime of 0", port.key, None)
             self._refused(port, refusal, now, events)
             return
@@ -221,12 +221,12 @@ class NatClient:
         port.is_refused = False
         port.due_s = now + max(lifetime_s / 2, MIN_RENEWAL_S)
         host = answer.external_host or self.external_host
-        port.mapping = Mapping(port.key, answer.external_port, host, now + lifetime_s)
+        port.mapping = MappedPort(port.key, answer.external_port, host, now + lifetime_s)
         events.append(PortOpened(port.mapping))
 
     def _refused(self, port: _Port, answer: Refused, now: float, events: list[NatEvent]) -> None:
         if self._is_stopping:
-            port.mapping, port.is_asked_for = None, False
+            port.mapping, port.is_requested = None, False
             return
         config = self._config
         retry_in_s = config.retry_s if answer.retry_in_s is None else answer.retry_in_s
@@ -234,46 +234,46 @@ class NatClient:
         port.is_refused = True
         events.append(PortRefused(port.key, answer.code, answer.reason, port.due_s))
         if all(each.is_refused and each.mapping is None for each in self._ports.values()):
-            self._try_next_dialect(f"{self.dialect.name}: {answer.reason}", now, events)
+            self._try_next_protocol(f"{self.protocol.name}: {answer.reason}", now, events)
 
     def _note_host(self, host: str, events: list[NatEvent]) -> None:
         if host != self.external_host:
             self.external_host = host
-            events.append(ExternalHostTold(host))
+            events.append(ExternalHostReported(host))
 
     def _note_epoch(self, epoch_s: int, now: float, events: list[NatEvent]) -> None:
-        """Ask for everything anew if the gateway has forgotten it, yet not all the time."""
+        """Request every mapping again if the gateway has lost its state; limited in rate."""
         before, self._epoch = self._epoch, EpochSeen(epoch_s, now)
-        if before is None or not self.dialect.has_restarted(before, self._epoch):
+        if before is None or not self.protocol.has_restarted(before, self._epoch):
             return
         events.append(GatewayRestarted())
         due_s = max(now, self._recovered_s + self._config.min_recovery_interval_s)
         self._recovered_s = due_s
         for port in self._ports.values():
             port.due_s = min(port.due_s, due_s)
-        if self.dialect.checks_first:
+        if self.protocol.checks_first:
             self._check_s = min(self._check_s, due_s)
 
-    # -- silence ----------------------------------------------------------------------------
+    # -- timeouts ---------------------------------------------------------------------------
 
-    def _nobody_answered(self, exchange: Exchange, now: float, events: list[NatEvent]) -> None:
+    def _request_timed_out(self, exchange: Exchange, now: float, events: list[NatEvent]) -> None:
         self._current = None
         if self._is_stopping:
             if exchange.key is not None:
-                self._ports[exchange.key].is_asked_for = False
+                self._ports[exchange.key].is_requested = False
         elif self._epoch is None:
-            self._try_next_dialect(f"{self.dialect.name}: no answer", now, events)
+            self._try_next_protocol(f"{self.protocol.name}: no answer", now, events)
         elif exchange.key is not None:
-            self._put_off(self._ports[exchange.key], now, events)
+            self._postpone(self._ports[exchange.key], now, events)
 
-    def _put_off(self, port: _Port, now: float, events: list[NatEvent]) -> None:
-        """Try a renewal again after half of the time that is left (RFC 6887 section 11.2.1)."""
+    def _postpone(self, port: _Port, now: float, events: list[NatEvent]) -> None:
+        """Retry a renewal after half of the remaining time (RFC 6887 section 11.2.1)."""
         if port.mapping is not None:
             port.due_s = now + max((port.mapping.expires_s - now) / 2, MIN_RENEWAL_S)
         elif self.mappings:
             port.due_s = now + self._config.retry_s
         else:
-            self._fail(f"{self.dialect.name}: no answer any more", events)
+            self._fail(f"{self.protocol.name}: no answer any more", events)
 
     def _expire(self, now: float, events: list[NatEvent]) -> None:
         for port in self._ports.values():
@@ -282,24 +282,24 @@ class NatClient:
                 events.append(PortLost(port.key))
 
     def _version_refused(self, now: float, events: list[NatEvent]) -> None:
-        """Go on in the next dialect; of a gateway that has answered in this one it is no answer."""
+        """Fall back to the other protocol, unless the gateway has responded in this one."""
         if self._epoch is None:
-            reason = f"{self.dialect.name} is not spoken there"
-            self._try_next_dialect(reason, now, events)
+            reason = f"{self.protocol.name} is not supported"
+            self._try_next_protocol(reason, now, events)
         else:
-            events.append(AnswerIgnored("version refused by who spoke it before"))
+            events.append(AnswerIgnored("version refused although it was used before"))
 
-    def _try_next_dialect(self, reason: str, now: float, events: list[NatEvent]) -> None:
-        if len(self._dialects) == 1:
+    def _try_next_protocol(self, reason: str, now: float, events: list[NatEvent]) -> None:
+        if len(self._protocols) == 1:
             self._fail(reason, events)
             return
-        del self._dialects[0]
-        self._begin_dialect(now)
-        events.append(DialectChanged(self.dialect.name))
+        del self._protocols[0]
+        self._begin_protocol(now)
+        events.append(ProtocolChanged(self.protocol.name))
 
-    def _begin_dialect(self, now: float) -> None:
+    def _begin_protocol(self, now: float) -> None:
         self._current, self._epoch = None, None
-        self._check_s = now if self.dialect.checks_first else now + self._config.check_interval_s
+        self._check_s = now if self.protocol.checks_first else now + self._config.check_interval_s
         for port in self._ports.values():
             port.due_s, port.is_refused = now, False
 
@@ -313,34 +313,34 @@ class NatClient:
         return min((mapping.expires_s for mapping in self.mappings), default=NEVER)
 
     def _next_due(self) -> tuple[float, PortKey | None]:
-        """Return what is asked next and when; of what is due the check comes first."""
+        """Return the next request and its time; of due ones the check comes first."""
         port = min(self._ports.values(), key=lambda each: each.due_s)
         return (self._check_s, None) if self._check_s <= port.due_s else (port.due_s, port.key)
 
     def _to_remove(self) -> list[_Port]:
-        return [port for port in self._ports.values() if port.is_asked_for]
+        return [port for port in self._ports.values() if port.is_requested]
 
-    def _ask_next(self, now: float) -> None:
-        """Begin the next request if none is under way."""
+    def _send_next(self, now: float) -> None:
+        """Send the next request if none is outstanding."""
         if self._current is not None or self.is_done:
             return
         if self._is_stopping:
-            self._ask(self._to_remove()[0].key, now, lifetime_s=0)
+            self._send_request(self._to_remove()[0].key, now, lifetime_s=0)
             return
         due_s, key = self._next_due()
         if due_s <= now:
-            self._ask(key, now, lifetime_s=self._config.lifetime_s)
+            self._send_request(key, now, lifetime_s=self._config.lifetime_s)
 
-    def _ask(self, key: PortKey | None, now: float, *, lifetime_s: int) -> None:
+    def _send_request(self, key: PortKey | None, now: float, *, lifetime_s: int) -> None:
         config = self._config
         if key is None:
-            datagram = self.dialect.check_request()
+            datagram = self.protocol.check_request()
             self._check_s = now + config.check_interval_s
         else:
             port = self._ports[key]
-            port.is_asked_for = True
-            port.due_s = NEVER  # until this one has its answer, or none
-            datagram = self.dialect.map_request(
+            port.is_requested = True
+            port.due_s = NEVER  # until the response or the timeout
+            datagram = self.protocol.map_request(
                 MapRequest(key, port.external_port, lifetime_s, port.external_host)
             )
         tries = config.probe_tries if self._epoch is None else config.tries

@@ -1,4 +1,4 @@
-"""What a port mapping client tells."""
+"""The events of a port mapping client."""
 
 from dataclasses import dataclass
 
@@ -6,26 +6,26 @@ from torrent_engine.protocol.nat.facts import PortKey
 
 
 class NatEvent:
-    """Base of all of them."""
+    """Base of all events."""
 
 
 @dataclass(frozen=True, slots=True)
-class Mapping:
-    """One port that the gateway leads to us."""
+class MappedPort:
+    """One active port mapping."""
 
     key: PortKey
     external_port: int
     external_host: str | None
-    """None: the gateway has not said it."""
+    """None: not reported by the gateway."""
     expires_s: float
-    """When it ends unless it is renewed, by the clock of ``now``."""
+    """When it expires unless renewed, by the clock of ``now``."""
 
 
 @dataclass(frozen=True, slots=True)
 class PortOpened(NatEvent):
-    """A mapping is there, or was renewed."""
+    """A mapping was created or renewed."""
 
-    mapping: Mapping
+    mapping: MappedPort
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +37,14 @@ class PortLost(NatEvent):
 
 @dataclass(frozen=True, slots=True)
 class PortClosed(NatEvent):
-    """A mapping was removed as we asked."""
+    """A mapping was removed at our request."""
 
     key: PortKey
 
 
 @dataclass(frozen=True, slots=True)
 class PortRefused(NatEvent):
-    """The gateway does not open a port; it is asked again at ``retry_s``."""
+    """The gateway refused a mapping; the next attempt is at ``retry_s``."""
 
     key: PortKey
     code: int
@@ -53,34 +53,34 @@ class PortRefused(NatEvent):
 
 
 @dataclass(frozen=True, slots=True)
-class ExternalHostTold(NatEvent):
-    """The gateway said at which address the network behind it sees us."""
+class ExternalHostReported(NatEvent):
+    """The gateway reported our external address."""
 
     host: str
 
 
 @dataclass(frozen=True, slots=True)
 class GatewayRestarted(NatEvent):
-    """The gateway has forgotten its mappings; all are asked for again."""
+    """The gateway has lost its mappings; all are requested again."""
 
 
 @dataclass(frozen=True, slots=True)
-class DialectChanged(NatEvent):
-    """The gateway does not speak one protocol; the next one is tried."""
+class ProtocolChanged(NatEvent):
+    """The gateway does not support one protocol; the next one is tried."""
 
     name: str
-    """Of the new one."""
+    """Name of the next protocol."""
 
 
 @dataclass(frozen=True, slots=True)
 class AnswerIgnored(NatEvent):
-    """A datagram was no answer to us."""
+    """A datagram was not a valid response."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class GatewayFailed(NatEvent):
-    """There is nothing more to be had from this gateway; the client has ended."""
+    """No protocol works with this gateway; the client has ended."""
 
     reason: str

@@ -1,4 +1,4 @@
-"""Owns one request to a gateway: when it is sent again, and when nobody answers.
+"""One request to a gateway, with retransmissions and the final timeout.
 
 Source: RFC 6886 section 3.1.
 """
@@ -10,20 +10,20 @@ from torrent_engine.protocol.nat.facts import PortKey
 
 @dataclass(slots=True)
 class Exchange:
-    """One request under way; the waits for its answer double."""
+    """One outstanding request; retransmission intervals double."""
 
     key: PortKey | None
-    """Which port it is about; None: the check."""
+    """The port it is about; None: the check."""
     datagram: bytes
     tries_left: int
     wait_s: float
-    """Until the next try, once this one is sent."""
+    """Interval until the next retransmission."""
     is_removal: bool = False
     due_s: float = 0.0
-    """When it is sent again, or given up."""
+    """When it is retransmitted, or fails."""
 
     def send(self, now: float) -> bytes:
-        """Take one try; return what is sent."""
+        """Count one try; return the datagram to send."""
         self.tries_left -= 1
         self.due_s = now + self.wait_s
         self.wait_s *= 2

@@ -1,18 +1,16 @@
-"""Port mapping as facts, whichever the protocol: what is wanted, what a gateway answers.
+"""Port mapping requests and responses, independent of the protocol.
 
-Source: RFC 6886 (NAT-PMP), RFC 6887 (PCP). A :class:`Dialect` turns them into datagrams and back.
+Source: RFC 6886 (NAT-PMP), RFC 6887 (PCP). A :class:`MappingProtocol` encodes and decodes them.
 """
 
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final, Protocol
 
-GATEWAY_PORT: Final = 5351  # RFC 6886, RFC 6887: where a gateway is asked
-CLIENT_PORT: Final = 5350  # the same: where it announces, to everybody, that it begins anew
-MAX_LIFETIME_S: Final = (1 << 32) - 1  # both: four bytes
+GATEWAY_PORT: Final = 5351  # RFC 6886, RFC 6887: the port of the server
 
 
-class Transport(IntEnum):
+class MappedTransport(IntEnum):
     """A transport protocol, by its number at IANA, which PCP uses."""
 
     TCP = 6
@@ -21,106 +19,106 @@ class Transport(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class PortKey:
-    """One port of ours: what a mapping leads to."""
+    """One internal port to map."""
 
-    transport: Transport
+    transport: MappedTransport
     internal_port: int
     """1 to 65535."""
 
 
 @dataclass(frozen=True, slots=True)
 class MapRequest:
-    """What a gateway is asked for."""
+    """A mapping request."""
 
     key: PortKey
     external_port: int
-    """Which port we would like; 0: any."""
+    """Suggested external port; 0: any."""
     lifetime_s: int
     """0 removes the mapping."""
     external_host: str | None = None
-    """Which address we would like (PCP); None: any."""
+    """Suggested external address (PCP); None: any."""
 
 
 @dataclass(frozen=True, slots=True)
 class EpochSeen:
-    """A gateway's own clock, as it stood at one moment of ours."""
+    """An epoch value of the gateway, and when it was received."""
 
     epoch_s: int
-    """Seconds since it began to keep mappings."""
+    """Seconds since the gateway's mapping state was reset."""
     at_s: float
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What every answer says."""
+class GatewayReply:
+    """The fields of every response."""
 
     epoch_s: int
 
 
 @dataclass(frozen=True, slots=True)
-class Mapped(Answer):
-    """A port was opened, or closed (RFC 6886 section 3.3, RFC 6887 section 11)."""
+class Mapped(GatewayReply):
+    """A mapping was created or removed (RFC 6886 section 3.3, RFC 6887 section 11)."""
 
     key: PortKey
     external_port: int
     lifetime_s: int
-    """0: the mapping is gone."""
+    """0: removed."""
     external_host: str | None
-    """Literal address; None where the protocol does not say it here."""
+    """Literal address; None if the protocol does not include it."""
 
 
 @dataclass(frozen=True, slots=True)
-class AddressTold(Answer):
+class ExternalAddressReply(GatewayReply):
     """The gateway's external address (RFC 6886 section 3.2)."""
 
     external_host: str
 
 
 @dataclass(frozen=True, slots=True)
-class Alive(Answer):
-    """A sign of life, for its epoch (RFC 6887 section 14.1)."""
+class EpochReply(GatewayReply):
+    """A response that has only the epoch (RFC 6887 section 14.1)."""
 
 
 @dataclass(frozen=True, slots=True)
-class Refused(Answer):
-    """The gateway says no."""
+class Refused(GatewayReply):
+    """The gateway refused a request."""
 
     code: int
     reason: str
-    """The code in words."""
+    """Text of the code."""
     key: PortKey | None
-    """Which port it is about; None: the answer does not say, or it is about none."""
+    """The port it is about; None: unknown, or none."""
     retry_in_s: float | None
-    """How long the refusal holds (PCP); None: not said."""
+    """How long the refusal is valid (PCP); None: unknown."""
 
 
 @dataclass(frozen=True, slots=True)
 class VersionRefused:
-    """The gateway does not speak this protocol (RFC 6887 section 9, RFC 6886 section 3.5)."""
+    """The gateway does not support this protocol (RFC 6887 section 9, RFC 6886 section 3.5)."""
 
-    spoken_version: int
-    """What it says that it speaks: 0 is NAT-PMP, 1 a draft of PCP, 2 PCP."""
+    supported_version: int
+    """The version that it supports: 0 is NAT-PMP, 1 a draft of PCP, 2 PCP."""
 
 
-class Dialect(Protocol):
-    """One protocol of port mapping: facts into datagrams, datagrams into facts."""
+class MappingProtocol(Protocol):
+    """The encoding of one port mapping protocol."""
 
     @property
     def name(self) -> str:
-        """What people call it."""
+        """The usual name."""
 
     @property
     def checks_first(self) -> bool:
-        """Whether the check tells something that mappings do not, and so comes before them."""
+        """Whether the check has information that mappings lack, and therefore comes first."""
 
     def map_request(self, request: MapRequest) -> bytes:
-        """Encode a request to open, renew or close a port."""
+        """Encode a request to create, renew or remove a mapping."""
 
     def check_request(self) -> bytes:
-        """Encode a request whose answer tells the epoch, and changes nothing."""
+        """Encode a request that only returns the epoch."""
 
-    def decode(self, data: bytes) -> Answer | VersionRefused:
-        """Decode one datagram of the gateway. Raises GatewayError if it is no answer to us."""
+    def decode(self, data: bytes) -> GatewayReply | VersionRefused:
+        """Decode one datagram of the gateway. Raises GatewayError for an invalid response."""
 
     def has_restarted(self, before: EpochSeen, now: EpochSeen) -> bool:
-        """Tell whether the gateway has forgotten its mappings between two answers."""
+        """Return whether the gateway has lost its mappings between two responses."""

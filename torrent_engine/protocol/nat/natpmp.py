@@ -1,7 +1,7 @@
-"""NAT-PMP: the gateway of an IPv4 network is asked for its address and for ports.
+"""NAT-PMP: the external address and port mappings of an IPv4 gateway.
 
-Source: RFC 6886. A request is 2 or 12 bytes; an answer has the operation plus 128, a result and the
-gateway's epoch.
+Source: RFC 6886. A request has 2 or 12 bytes; a response has the opcode plus 128, a result code and
+the epoch.
 """
 
 import struct
@@ -10,14 +10,14 @@ from typing import Final
 
 from torrent_engine.base.errors import GatewayError
 from torrent_engine.protocol.nat.facts import (
-    AddressTold,
-    Answer,
     EpochSeen,
+    ExternalAddressReply,
+    GatewayReply,
     Mapped,
+    MappedTransport,
     MapRequest,
     PortKey,
     Refused,
-    Transport,
     VersionRefused,
 )
 
@@ -25,7 +25,7 @@ VERSION: Final = 0
 PCP_VERSION: Final = 2
 ADDRESS: Final = 0
 ANSWER: Final = 128
-OPERATIONS: Final = {Transport.UDP: 1, Transport.TCP: 2}
+OPERATIONS: Final = {MappedTransport.UDP: 1, MappedTransport.TCP: 2}
 RESULTS: Final = {
     1: "unsupported version",
     2: "not authorized",
@@ -46,13 +46,13 @@ _TRANSPORTS: Final = {operation: transport for transport, operation in OPERATION
 
 
 class NatPmp:
-    """The dialect of RFC 6886, the client's side."""
+    """NAT-PMP (RFC 6886), client side."""
 
     name = "NAT-PMP"
-    checks_first = True  # nothing else tells the external address
+    checks_first = True  # only this response has the external address
 
     def map_request(self, request: MapRequest) -> bytes:
-        """Encode a request for a port; one with lifetime 0 names no external port."""
+        """Encode a mapping request; with lifetime 0 it has no external port."""
         external_port = request.external_port if request.lifetime_s else 0
         return _MAP_REQUEST.pack(
             VERSION,
@@ -63,14 +63,14 @@ class NatPmp:
         )
 
     def check_request(self) -> bytes:
-        """Encode the question for the external address."""
+        """Encode an external address request."""
         return bytes((VERSION, ADDRESS))
 
-    def decode(self, data: bytes) -> Answer | VersionRefused:
-        """Decode one answer; longer ones are taken, their rest is ignored.
+    def decode(self, data: bytes) -> GatewayReply | VersionRefused:
+        """Decode one response; trailing bytes are ignored.
 
-        Raises GatewayError if it is cut short, no answer, of another version, or says that an
-        opened port is 0.
+        Raises GatewayError if it is truncated, no response, of another version, or maps external
+        port 0.
         """
         if len(data) >= 4 and data[0] == PCP_VERSION and data[3] == UNSUPPORTED_VERSION:
             return VersionRefused(PCP_VERSION)  # a PCP server (RFC 6887 section 9)
@@ -88,12 +88,12 @@ class NatPmp:
         return _succeeded(data, operation - ANSWER)
 
     def has_restarted(self, before: EpochSeen, now: EpochSeen) -> bool:
-        """Tell whether an epoch is lower than it can be without a restart (section 3.6)."""
+        """Return whether an epoch is lower than it can be without a restart (section 3.6)."""
         least_s = before.epoch_s + EPOCH_PACE * (now.at_s - before.at_s)
         return now.epoch_s < least_s - EPOCH_SLACK_S
 
 
-def _succeeded(data: bytes, operation: int) -> Answer:
+def _succeeded(data: bytes, operation: int) -> GatewayReply:
     if operation == ADDRESS:
         return _address(data)
     if operation in _TRANSPORTS:
@@ -101,14 +101,14 @@ def _succeeded(data: bytes, operation: int) -> Answer:
     raise GatewayError(f"NAT-PMP answer to operation {operation}")
 
 
-def _address(data: bytes) -> AddressTold:
+def _address(data: bytes) -> ExternalAddressReply:
     if len(data) < _ADDRESS_ANSWER.size:
         raise GatewayError(f"NAT-PMP address in {len(data)} bytes")
     _, _, _, epoch_s, packed = _ADDRESS_ANSWER.unpack_from(data)
-    return AddressTold(epoch_s, str(IPv4Address(packed)))
+    return ExternalAddressReply(epoch_s, str(IPv4Address(packed)))
 
 
-def _mapped(data: bytes, transport: Transport) -> Mapped:
+def _mapped(data: bytes, transport: MappedTransport) -> Mapped:
     if len(data) < _MAP_ANSWER.size:
         raise GatewayError(f"NAT-PMP mapping in {len(data)} bytes")
     _, _, _, epoch_s, internal_port, external_port, lifetime_s = _MAP_ANSWER.unpack_from(data)
@@ -119,7 +119,7 @@ def _mapped(data: bytes, transport: Transport) -> Mapped:
 
 
 def _refused(data: bytes, operation: int, result: int, epoch_s: int) -> Refused:
-    """Of a refusal everything behind the epoch may be missing."""
+    """Decode an error response, which may be truncated after the epoch."""
     key = None
     transport = _TRANSPORTS.get(operation)
     if transport is not None and len(data) >= _HEAD.size + _PORT.size:

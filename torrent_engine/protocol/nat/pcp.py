@@ -1,7 +1,7 @@
-"""PCP: a gateway opens ports of IPv4 networks (NAT) and of IPv6 networks (firewall).
+"""PCP: port mappings of IPv4 (NAT) and IPv6 (firewall) gateways.
 
 Source: RFC 6887, version 2; the opcodes ANNOUNCE and MAP, without options. Addresses are 16 bytes,
-IPv4 ones as ::ffff:a.b.c.d. A mapping has a nonce, by which the gateway knows its owner again.
+IPv4 ones as ::ffff:a.b.c.d. The nonce of a mapping authenticates its owner to the gateway.
 """
 
 import hashlib
@@ -11,14 +11,14 @@ from typing import Final
 
 from torrent_engine.base.errors import GatewayError
 from torrent_engine.protocol.nat.facts import (
-    Alive,
-    Answer,
+    EpochReply,
     EpochSeen,
+    GatewayReply,
     Mapped,
+    MappedTransport,
     MapRequest,
     PortKey,
     Refused,
-    Transport,
     VersionRefused,
 )
 
@@ -46,9 +46,9 @@ RESULTS: Final = {
     13: "too many remote peers",
 }
 UNSUPPORTED_VERSION: Final = 1
-BACKWARD_SLACK_S: Final = 1  # RFC 6887 section 8.5: answers may overtake each other
+BACKWARD_SLACK_S: Final = 1  # RFC 6887 section 8.5: responses may be reordered
 EPOCH_SLACK_S: Final = 2.0  # the same
-EPOCH_DRIFT: Final = 1 / 16  # the same: by how much either clock may be slower
+EPOCH_DRIFT: Final = 1 / 16  # the same: relative drift of the clocks
 
 _REQUEST: Final = struct.Struct("!BBxxI16s")
 _ANSWER: Final = struct.Struct("!BBxBII12x")
@@ -58,21 +58,22 @@ _IPV4_PREFIX: Final = bytes(10) + b"\xff\xff"
 
 
 class Pcp:
-    """The dialect of RFC 6887, the client's side.
+    """PCP (RFC 6887), client side.
 
-    ``client_host`` is the address that requests are sent from, which the gateway compares. From
-    ``secret`` come the nonces: with the same one, the mappings of a run that died are ours again.
+    ``client_host`` is the source address of the requests, which the gateway compares. The nonces
+    are derived from ``secret``, so that mappings of an earlier process with the same secret can
+    be renewed.
     """
 
     name = "PCP"
-    checks_first = False  # mappings tell everything
+    checks_first = False  # mapping responses have everything
 
     def __init__(self, client_host: str, secret: bytes) -> None:
         self._client = packed(client_host)
         self._secret = secret
 
     def map_request(self, request: MapRequest) -> bytes:
-        """Encode a request for a port; one with lifetime 0 suggests nothing."""
+        """Encode a mapping request; with lifetime 0 it has no suggested address and port."""
         key, is_removal = request.key, not request.lifetime_s
         return self._head(MAP, request.lifetime_s) + _MAP.pack(
             self.nonce(key),
@@ -83,19 +84,19 @@ class Pcp:
         )
 
     def check_request(self) -> bytes:
-        """Encode an ANNOUNCE, which is answered with the epoch (section 14.1.1)."""
+        """Encode an ANNOUNCE, whose response has the epoch (section 14.1.1)."""
         return self._head(ANNOUNCE, 0)
 
     def nonce(self, key: PortKey) -> bytes:
-        """Return the nonce of one mapping, always the same."""
+        """Return the nonce of one mapping, which never changes."""
         text = b"%d:%d:" % (key.transport, key.internal_port)
         return hashlib.sha256(text + self._client + self._secret).digest()[:NONCE_BYTES]
 
-    def decode(self, data: bytes) -> Answer | VersionRefused:
-        """Decode one answer; its options are ignored, as we sent none.
+    def decode(self, data: bytes) -> GatewayReply | VersionRefused:
+        """Decode one response; options are ignored.
 
-        Raises GatewayError if its length is none, it is no answer, of another version, of a
-        mapping that is not ours, or says that an opened port is 0.
+        Raises GatewayError if its length is invalid, it is no response, of another version, of a
+        mapping that is not ours, or maps external port 0.
         """
         if _refuses_version(data):
             return VersionRefused(data[0])
@@ -107,11 +108,11 @@ class Pcp:
         if result:
             return self._refused(data, result, lifetime_s, epoch_s)
         if operation == ANSWER | ANNOUNCE:
-            return Alive(epoch_s)
+            return EpochReply(epoch_s)
         return self._mapped(data, lifetime_s, epoch_s)
 
     def has_restarted(self, before: EpochSeen, now: EpochSeen) -> bool:
-        """Tell whether two epochs are not those of one clock that went on (section 8.5)."""
+        """Return whether two epochs are inconsistent with a running clock (section 8.5)."""
         if now.epoch_s < before.epoch_s - BACKWARD_SLACK_S:
             return True
         ours_s, theirs_s = now.at_s - before.at_s, now.epoch_s - before.epoch_s
@@ -124,7 +125,7 @@ class Pcp:
         return _REQUEST.pack(VERSION, operation, lifetime_s, self._client)
 
     def _suggested(self, host: str | None) -> bytes:
-        """Return an address to ask for; none is all zeros of the family (section 11.2)."""
+        """Return the suggested address; all zeros of the family for None (section 11.2)."""
         if host is not None:
             return packed(host)
         return _IPV4_PREFIX + bytes(4) if self._client.startswith(_IPV4_PREFIX) else bytes(16)
@@ -139,11 +140,11 @@ class Pcp:
         if len(data) < MIN_BYTES + _MAP.size:
             raise GatewayError(f"PCP mapping in {len(data)} bytes")
         nonce, number, internal_port, external_port, host = _MAP.unpack_from(data, MIN_BYTES)
-        if number not in tuple(Transport):
+        if number not in tuple(MappedTransport):
             raise GatewayError(f"PCP mapping of transport protocol {number}")
-        key = PortKey(Transport(number), internal_port)
+        key = PortKey(MappedTransport(number), internal_port)
         if nonce != self.nonce(key):
-            raise GatewayError("PCP mapping of somebody else")
+            raise GatewayError("PCP mapping of another client")
         return key, external_port, unpacked(host)
 
     def _refused(self, data: bytes, result: int, lifetime_s: int, epoch_s: int) -> Refused:
@@ -155,19 +156,19 @@ class Pcp:
 
 
 def packed(host: str) -> bytes:
-    """Return a literal address as 16 bytes; the scope of a link-local one is left out."""
+    """Return a literal address as 16 bytes, without the zone of a link-local one."""
     ip = ip_address(host.partition("%")[0])
     return ip.packed if isinstance(ip, IPv6Address) else _IPV4_PREFIX + ip.packed
 
 
 def unpacked(data: bytes) -> str:
-    """Return 16 bytes as a literal address, IPv4 where it is one."""
+    """Return 16 bytes as a literal address; an IPv4-mapped one as IPv4."""
     ip = IPv6Address(data)
     return str(ip.ipv4_mapped or ip)
 
 
 def _refuses_version(data: bytes) -> bool:
-    """Tell whether an answer says "unsupported version", in the form of NAT-PMP or of PCP."""
+    """Return whether a response is "unsupported version", in NAT-PMP's or PCP's format."""
     if len(data) < _NATPMP_HEAD.size or not data[1] & ANSWER:
         return False
     if data[0] == NATPMP_VERSION:

@@ -1,7 +1,7 @@
-"""SSDP: who on the local network is a UPnP gateway, and where its description is.
+"""SSDP: discovery of UPnP gateways and of their description URLs.
 
-Source: UPnP Device Architecture 1.1, section 1.3. Messages are header lines as HTTP has them. Only
-what the gateway says of itself is believed: its description must be at its own address.
+Source: UPnP Device Architecture 1.1, section 1.3. Messages have headers as in HTTP. The description
+URL of a device must be at the address of the device.
 """
 
 from dataclasses import dataclass
@@ -22,16 +22,16 @@ GATEWAY_TYPES: Final = (
 
 @dataclass(frozen=True, slots=True)
 class DeviceFound:
-    """A device of a kind that was looked for."""
+    """A response to a search."""
 
     search_target: str
-    """One of those that were searched for."""
+    """The searched device type."""
     location: str
-    """URL of its description, http, at the address that answered."""
+    """URL of its description: http, at the address of the responder."""
 
 
 def encode_search(target: str, group: str, max_wait_s: int) -> bytes:
-    """Encode the question who is a device of one kind; answers come within ``max_wait_s``."""
+    """Encode a search for a device type; responses arrive within ``max_wait_s``."""
     lines = (
         "M-SEARCH * HTTP/1.1",
         f"HOST: {group}:{SSDP_PORT}",
@@ -43,19 +43,19 @@ def encode_search(target: str, group: str, max_wait_s: int) -> bytes:
 
 
 def decode_answer(data: bytes, sender: str) -> DeviceFound:
-    """Decode the answer of a gateway to a search; ``sender`` is its literal address.
+    """Decode the response to a search; ``sender`` is its literal source address.
 
-    Raises GatewayError if it is none, of another kind of device, or leads to another address.
+    Raises GatewayError if it is malformed, of another device type, or refers to another address.
     """
     if len(data) > MAX_DATAGRAM_BYTES:
-        raise GatewayError(f"SSDP answer of {len(data)} bytes")
+        raise GatewayError(f"SSDP response of {len(data)} bytes")
     status, *lines = data.decode("latin-1").replace("\r\n", "\n").split("\n")
     if status.split()[:2] not in (["HTTP/1.1", "200"], ["HTTP/1.0", "200"]):
-        raise GatewayError("no SSDP answer")
+        raise GatewayError("not an SSDP response")
     headers = _headers(lines)
     kind = headers.get("st", "")
     if kind not in GATEWAY_TYPES:
-        raise GatewayError("SSDP answer of another kind of device")
+        raise GatewayError("SSDP response of another device type")
     location = headers.get("location", "")
     check_url(location, sender)
     return DeviceFound(kind, location)
@@ -71,13 +71,13 @@ def check_url(url: str, host: str) -> None:
     except ValueError as error:
         raise GatewayError("a URL of UPnP that is none") from error
     if parts.scheme != "http" or parts.username is not None or port == 0:
-        raise GatewayError("a URL of UPnP that is not plain http")
+        raise GatewayError("UPnP URL is not plain http")
     if parts.hostname != host:
-        raise GatewayError(f"a URL of UPnP that leads elsewhere than to {host}")
+        raise GatewayError(f"UPnP URL is not at {host}")
 
 
 def _headers(lines: list[str]) -> dict[str, str]:
-    """Return the headers by their names in lower case; of a repeated one the first."""
+    """Return lower-case header name -> value; the first value of repeated headers."""
     headers: dict[str, str] = {}
     for line in lines:
         name, colon, value = line.partition(":")

@@ -1,4 +1,4 @@
-"""Owns what an announce or a scrape says and what comes back, whichever the transport.
+"""Announce and scrape requests and responses, independent of the transport.
 
 Source: BEP 3, 7, 15, 24, 48.
 """
@@ -9,12 +9,13 @@ from typing import Final
 
 from torrent_engine.base.ids import InfoHash, PeerAddress, PeerId
 
-MAX_INTERVAL_S: Final = 86_400.0  # ours: a tracker that says "never" must not lose us for good
-MAX_TEXT_BYTES: Final = 512  # ours: failure reasons and warnings are one line
+MAX_INTERVAL_S: Final = 86_400.0  # ours: a cap on excessive intervals
+MAX_NUMBER: Final = 2**31 - 1  # ours: of peers or seconds; higher values are an unsigned -1
+MAX_TEXT_BYTES: Final = 512  # ours: of failure reasons and warnings
 
 
 class AnnounceEvent(Enum):
-    """Why a tracker is told something (BEP 3); the value is the number of BEP 15."""
+    """The event of an announce (BEP 3); the value is the number of BEP 15."""
 
     NONE = 0
     COMPLETED = 1
@@ -24,7 +25,7 @@ class AnnounceEvent(Enum):
 
 @dataclass(frozen=True, slots=True)
 class AnnounceTotals:
-    """What a tracker counts: payload moved since "started", payload still wanted."""
+    """The totals of an announce: payload since "started", and payload left."""
 
     uploaded_bytes: int
     downloaded_bytes: int
@@ -46,12 +47,12 @@ class AnnounceRequest:
     key: int = 0
     """32 random bits, the same for a torrent's whole session and all address families (BEP 7)."""
     tracker_id: bytes | None = None
-    """What this tracker gave us to hand back (BEP 3 "trackerid"); HTTP only."""
+    """The "trackerid" of an earlier response of this tracker (BEP 3); HTTP only."""
 
 
 @dataclass(frozen=True, slots=True)
 class AnnounceResponse:
-    """What a tracker answered; None where it did not say."""
+    """The response to an announce; None for fields that it lacks."""
 
     interval_s: float | None
     peers: tuple[PeerAddress, ...]
@@ -67,24 +68,24 @@ class AnnounceResponse:
 
 @dataclass(frozen=True, slots=True)
 class ScrapeCounts:
-    """The state of one swarm (BEP 48); None where the tracker did not say."""
+    """The counts of one swarm (BEP 48); None if missing in the response."""
 
     seeds: int | None
     leeches: int | None
     downloads: int | None
-    """How often the torrent was completed, ever."""
+    """Number of completed downloads ever."""
 
 
 def tracker_text(raw: bytes) -> str:
-    """Decode text of a tracker: UTF-8, bad bytes replaced, cut to 512 bytes, one line."""
+    """Decode text of a tracker: UTF-8 with replacement, at most 512 bytes, one line."""
     text = raw[:MAX_TEXT_BYTES].decode("utf-8", "replace")
     return "".join(char if char.isprintable() else " " for char in text).strip()
 
 
 def merge_responses(responses: list[AnnounceResponse]) -> AnnounceResponse:
-    """Join what one tracker answered on several address families: all peers, the first's facts.
+    """Merge the responses of one tracker over several address families.
 
-    ``responses`` has at least one element.
+    All peers are kept; the other fields are those of the first. ``responses`` is not empty.
     """
     first = responses[0]
     if len(responses) == 1:

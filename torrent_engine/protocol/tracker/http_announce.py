@@ -1,4 +1,4 @@
-"""Owns the HTTP tracker protocol: the query that is sent, the bencoding that comes back.
+"""The HTTP tracker protocol: the query string and the bencoded response.
 
 Source: BEP 3, 7, 23, 24, 31, 48.
 """
@@ -11,14 +11,16 @@ from urllib.parse import quote_from_bytes
 from torrent_engine.base.config import TRACKER_BENCODE_LIMITS
 from torrent_engine.base.errors import BencodeError, RemoteProtocolError, TrackerRefusedError
 from torrent_engine.base.ids import InfoHash, PeerAddress
-from torrent_engine.codec.bencode import BencodeValue, decode
+from torrent_engine.codec.bencode import BencodeValue
 from torrent_engine.codec.compact import (
     IPV4_PEER_BYTES,
     IPV6_PEER_BYTES,
     decode_ipv4_peers,
     decode_ipv6_peers,
 )
+from torrent_engine.codec.tolerant import decode_reply
 from torrent_engine.protocol.tracker.announce import (
+    MAX_NUMBER,
     AnnounceEvent,
     AnnounceRequest,
     AnnounceResponse,
@@ -26,7 +28,7 @@ from torrent_engine.protocol.tracker.announce import (
     tracker_text,
 )
 
-MAX_TRACKER_ID_BYTES: Final = 256  # ours: it goes back in every later URL
+MAX_TRACKER_ID_BYTES: Final = 256  # ours: it is sent with every later request
 _SECONDS_PER_MINUTE: Final = 60.0
 Fields = dict[bytes, BencodeValue]
 
@@ -59,10 +61,11 @@ def scrape_target(target: str, info_hashes: Iterable[InfoHash]) -> str:
 
 
 def parse_announce_response(body: bytes, *, max_peers: int) -> AnnounceResponse:
-    """Parse what an HTTP tracker answered to an announce; peers past ``max_peers`` are dropped.
+    """Parse an HTTP announce response; peers beyond ``max_peers`` are dropped.
 
-    Peers without a literal address or with port 0 are left out. Raises TrackerRefusedError for a
-    "failure reason" and RemoteProtocolError for anything that breaks BEP 3, 7 or 23.
+    Peers without a literal address or with port 0 are skipped; fields of a wrong type or out of
+    range count as missing. Raises TrackerRefusedError for a "failure reason", and
+    RemoteProtocolError if it is no dictionary, or if no entry of the peer list is a peer.
     """
     fields = _decoded(body)
     return AnnounceResponse(
@@ -81,9 +84,9 @@ def parse_announce_response(body: bytes, *, max_peers: int) -> AnnounceResponse:
 def parse_scrape_response(
     body: bytes, info_hashes: Sequence[InfoHash]
 ) -> dict[InfoHash, ScrapeCounts]:
-    """Parse what an HTTP tracker answered to a scrape; torrents not asked for are dropped.
+    """Parse an HTTP scrape response; torrents that were not requested are dropped.
 
-    Raises TrackerRefusedError for a failure reason, RemoteProtocolError for what breaks BEP 48.
+    Raises TrackerRefusedError for a failure reason, RemoteProtocolError for a violation of BEP 48.
     """
     files = _decoded(body).get(b"files")
     if not isinstance(files, dict):
@@ -107,11 +110,9 @@ def _with_query(target: str, fields: list[str]) -> str:
 
 def _decoded(body: bytes) -> Fields:
     try:
-        value = decode(body, limits=TRACKER_BENCODE_LIMITS)
+        value, _ = decode_reply(body, limits=TRACKER_BENCODE_LIMITS)
     except BencodeError as error:
         raise RemoteProtocolError(f"tracker response: {error}", bep=3) from error
-    if not isinstance(value, dict):
-        raise RemoteProtocolError("tracker response is no dictionary", bep=3)
     reason = _text(value, b"failure reason") or _text(value, b"failure_reason")
     if reason is not None:
         raise TrackerRefusedError(reason, retry_in_s=_retry_in_s(value))
@@ -119,7 +120,7 @@ def _decoded(body: bytes) -> Fields:
 
 
 def _retry_in_s(fields: Fields) -> float | None:
-    """BEP 31: minutes, or the word "never"."""
+    """Return "retry in" (BEP 31): minutes, or the word "never"."""
     retry_in = fields.get(b"retry in")
     if retry_in == b"never":
         return float("inf")
@@ -138,12 +139,11 @@ def _text(fields: Fields, key: bytes) -> str | None:
 
 def _count(fields: Fields, key: bytes) -> int | None:
     value = fields.get(key)
-    return value if isinstance(value, int) and value >= 0 else None
+    return value if isinstance(value, int) and 0 <= value <= MAX_NUMBER else None
 
 
 def _seconds(fields: Fields, key: bytes) -> float | None:
-    value = fields.get(key)
-    return float(value) if isinstance(value, int) and value > 0 else None
+    return float(_count(fields, key) or 0) or None
 
 
 def _tracker_id(fields: Fields) -> bytes | None:
@@ -152,7 +152,7 @@ def _tracker_id(fields: Fields) -> bytes | None:
 
 
 def _external_ip(fields: Fields) -> str | None:
-    """BEP 24: 4 or 16 bytes in network order; anything else is as if it were not there."""
+    """Return "external ip" (BEP 24): 4 or 16 bytes in network order; else None."""
     raw = fields.get(b"external ip")
     if not isinstance(raw, bytes) or len(raw) not in {4, 16}:
         return None
@@ -160,33 +160,37 @@ def _external_ip(fields: Fields) -> str | None:
 
 
 def _peers(fields: Fields, max_peers: int) -> tuple[PeerAddress, ...]:
-    peers = fields.get(b"peers", b"")
-    peers6 = fields.get(b"peers6", b"")
+    peers, peers6 = fields.get(b"peers"), fields.get(b"peers6")
+    entries = [each for value in (peers, peers6) if isinstance(value, list) for each in value]
+    entries = entries[:max_peers]
+    found = [peer for entry in entries if (peer := _peer_entry(entry)) is not None]
     if isinstance(peers, bytes):
-        found = decode_ipv4_peers(_cut(peers, max_peers, IPV4_PEER_BYTES))
-    elif isinstance(peers, list):
-        found = [peer for entry in peers[:max_peers] if (peer := _peer_entry(entry)) is not None]
-    else:
-        raise RemoteProtocolError("peers are neither string nor list", bep=23)
-    if not isinstance(peers6, bytes):
-        raise RemoteProtocolError("peers6 is no string", bep=7)
-    found += decode_ipv6_peers(_cut(peers6, max_peers, IPV6_PEER_BYTES))
+        found += decode_ipv4_peers(_whole(peers, max_peers, IPV4_PEER_BYTES))
+    if isinstance(peers6, bytes):
+        found += decode_ipv6_peers(_whole(peers6, max_peers, IPV6_PEER_BYTES))
+    if not found and entries and not any(map(_is_peer_entry, entries)):
+        raise RemoteProtocolError("a peer list without any valid peer", bep=3)
     return tuple(dict.fromkeys(peer for peer in found[:max_peers] if peer.port))
 
 
-def _cut(blob: bytes, max_peers: int, peer_bytes: int) -> bytes:
-    """Drop peers past the cap; a list of bad length stays bad."""
-    kept = max_peers * peer_bytes
-    return blob if len(blob) % peer_bytes else blob[:kept]
+def _whole(blob: bytes, max_peers: int, peer_bytes: int) -> bytes:
+    """Return the complete peers of a compact list, up to the cap."""
+    return blob[: min(len(blob) // peer_bytes, max_peers) * peer_bytes]
+
+
+def _is_peer_entry(entry: BencodeValue) -> bool:
+    if not isinstance(entry, dict):
+        return False
+    return isinstance(entry.get(b"ip"), bytes) and isinstance(entry.get(b"port"), int)
 
 
 def _peer_entry(entry: BencodeValue) -> PeerAddress | None:
-    """One peer of the old form (BEP 3); None for a name that would need a look-up, or nonsense."""
+    """Return a peer of the non-compact form (BEP 3); None for host names and malformed entries."""
     if not isinstance(entry, dict):
-        raise RemoteProtocolError("peer is no dictionary", bep=3)
+        return None
     ip, port = entry.get(b"ip"), entry.get(b"port")
     if not isinstance(ip, bytes) or not isinstance(port, int):
-        raise RemoteProtocolError("peer without ip or port", bep=3)
+        return None
     try:
         address = ip_address(ip.decode("ascii"))
     except ValueError:

@@ -1,9 +1,9 @@
-"""The schedule of announces: which tracker is told what, and when; back-off, tiers, events due.
+"""The announce schedule of one torrent: trackers, events, times, backoff and tiers.
 
-Public torrents announce to one tracker of each tier, all tiers side by side; private ones
-(BEP 27) to one tracker at a time over all tiers. When two of a tier have not answered, several of
-it are asked at once: a list of dead trackers must not keep us from the one that lives. Whoever
-answers first stays the tracker of its tier, unless one that BEP 12 puts before it answers too.
+Public torrents announce to one tracker of each tier, all tiers in parallel; private ones (BEP 27)
+to one tracker at a time over all tiers. After two failures in a tier, several of its trackers are
+tried at once, so that a list of dead trackers does not delay the working one. The first to respond
+becomes the tracker of its tier, unless one that precedes it in the order of BEP 12 responds too.
 Source: BEP 3, 12, 27, 31.
 """
 
@@ -22,72 +22,78 @@ from torrent_engine.protocol.tracker.announce import (
 from torrent_engine.protocol.tracker.tiers import TrackerTiers
 from torrent_engine.protocol.tracker.urls import parse_tracker_url
 
-MAX_TRACKERS: Final = 100  # row A15; each tier may hold a socket
+MAX_TRACKERS: Final = 100  # row A15; each tier may use a socket
 NEVER: Final = float("inf")
-UNANSWERED: Final = 2  # ours: so many fail one after the other before several are asked at once
-MAX_AT_ONCE: Final = 16  # ours: announces of one torrent under way; a public torrent lists about 20
-FIRST_PATIENCE_S: Final = 3.0  # ours: where others wait for their turn; doubled after each failure
-_JITTER: Final = 0.1  # ours: torrents started together do not come back together
+UNANSWERED: Final = 2  # ours: failures in a row before several trackers are tried at once
+MAX_AT_ONCE: Final = (
+    16  # ours: simultaneous announces of one torrent; public torrents list about 20
+)
+FIRST_PATIENCE_S: Final = 3.0  # ours: if further trackers can be tried; doubled after each failure
+_JITTER: Final = 0.1  # ours: spreads the announces of torrents started together
 
 
 @dataclass(slots=True)
 class TrackerRecord:
-    """What is known about one tracker; only :class:`AnnounceSchedule` changes it."""
+    """The state of one tracker; only :class:`AnnounceSchedule` changes it."""
 
     url: str
     message: str = ""
-    """The last error or warning, unredacted; "" when all is well."""
+    """The last error or warning, unredacted; "" without one."""
     last_response: AnnounceResponse | None = None
     last_success_s: float | None = None
     tracker_id: bytes | None = None
     failures: int = 0
-    """Announces that failed in a row."""
+    """Failed announces in a row."""
     next_try_s: float = 0.0
-    """Back-off: not asked before this; infinity once it will never be asked again."""
+    """No announce before this time; infinity: never again."""
+    announced_s: float = float("-inf")
+    """When the last announce was sent."""
+    retry_after_s: float = 0.0
+    """"retry in" of a refused announce (BEP 31): no announce before this time."""
     is_started: bool = False
-    """It answered "started": it counts us as a peer until it hears "stopped"."""
-    is_in_doubt: bool = False
-    """It was told something and has not answered yet; it may count us."""
+    """It confirmed "started": we are listed as a peer until "stopped"."""
+    is_unconfirmed: bool = False
+    """An announce is unanswered; we may be listed."""
     owes_completed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Attempt:
-    """One announce to make now; report its end with ``succeeded`` or ``failed``."""
+class AnnounceAttempt:
+    """One announce to send now; report its result with ``succeeded`` or ``failed``."""
 
     url: str
     event: AnnounceEvent
     tracker_id: bytes | None
     patience_s: float | None = None
-    """When it has failed without an answer; None: when the client gives up."""
+    """Timeout of this attempt; None: the client's own timeout."""
 
 
 @dataclass(slots=True)
-class _Lane:
-    """Trackers that stand in for each other."""
+class _TrackerGroup:
+    """Trackers of which one is used at a time."""
 
     tiers: list[int]
-    in_flight: dict[str, Attempt] = field(default_factory=dict)
-    """Whom we are asking, by URL: one, or several after some did not answer."""
+    in_flight: dict[str, AnnounceAttempt] = field(default_factory=dict)
+    """Outstanding announces by URL: one, or several after failures."""
     tried: dict[str, int] = field(default_factory=dict)
-    """Asked in this round, and the place of each in the order; the round ends with the first
-    success or with nobody left to ask."""
+    """URL -> position in the order, of those tried in this round; a round ends with the first
+    success, or when all were tried."""
     unanswered: int = 0
-    """How many failed in this round."""
+    """Number of failures in this round."""
     answered: int | None = None
-    """Which place in the order :attr:`current` had, while others of its round are asked."""
+    """Position of :attr:`current` in the order, while other announces of the round are pending."""
     current: str | None = None
-    """Who answered last."""
+    """The tracker that responded last."""
     next_s: float = 0.0
 
     def end_round(self) -> None:
-        """Let the next announce begin a round."""
+        """End the round."""
         self.tried.clear()
         self.unanswered = 0
 
 
 class AnnounceSchedule:
-    """Decides; never sleeps and never sends. ``now`` is any monotonic time in seconds."""
+    """The announce schedule of one torrent; ``now`` is any monotonic time in seconds."""
 
     def __init__(
         self,
@@ -105,11 +111,11 @@ class AnnounceSchedule:
         usable = [[url for url in tier if self._is_usable(url)] for tier in tiers]
         self._tiers = TrackerTiers(_capped(usable), rng)
         self._records = {url: TrackerRecord(url) for url in self._tiers}
-        self._goodbyes: list[Attempt] = []
-        self._lanes = self._first_lanes()
+        self._stop_announces: list[AnnounceAttempt] = []
+        self._groups = self._make_groups()
 
     def records(self) -> list[TrackerRecord]:
-        """Return all trackers in the order in which they would be tried."""
+        """Return all trackers in the order of BEP 12."""
         return [self._records[url] for url in self._tiers]
 
     def tier_of(self, url: str) -> int:
@@ -117,123 +123,161 @@ class AnnounceSchedule:
         return self._tiers.tier_of(url)
 
     def next_announce_s(self, url: str) -> float:
-        """Return when this tracker may be asked next, if its turn comes; infinity for never."""
+        """Return the earliest time of the next announce to a tracker; infinity for never."""
         return max(self._lane_of(url).next_s, self._records[url].next_try_s)
 
+    def is_backup(self, url: str) -> bool:
+        """Return whether a tracker is used only if another one fails."""
+        group = self._lane_of(url)
+        if url in group.in_flight or url == group.current:
+            return False
+        return bool(group.in_flight or group.current) or self._lane_urls(group)[0] != url
+
     def is_announcing(self, url: str) -> bool:
-        """Say whether an announce to this tracker is under way."""
+        """Return whether an announce to this tracker is outstanding."""
         return url in self._lane_of(url).in_flight
 
-    def due(self, *, now: float) -> list[Attempt]:
-        """Return the announces to make now, not too many of them at once."""
-        attempts, self._goodbyes = self._goodbyes, []
-        for lane in sorted(self._lanes, key=lambda lane: lane.next_s):  # who waits longest
-            while self._may_ask(lane) and lane.next_s <= now:
-                attempt = self._next_attempt(lane, now)
+    def due(self, *, now: float) -> list[AnnounceAttempt]:
+        """Return the announces to send now; the number of simultaneous ones is limited."""
+        attempts, self._stop_announces = self._stop_announces, []
+        for group in sorted(
+            self._groups, key=lambda group: group.next_s
+        ):  # the longest waiting first
+            while self._may_ask(group) and group.next_s <= now:
+                attempt = self._next_attempt(group, now)
                 if attempt is None:
                     break
                 attempts.append(attempt)
         return attempts
 
     def next_timer(self) -> float:
-        """Return when ``due`` has something to give again, as far as is known now."""
-        if self._goodbyes:
+        """Return when to call ``due`` again."""
+        if self._stop_announces:
             return 0.0
         if self._is_full:
             return NEVER
-        waiting = [lane.next_s for lane in self._lanes if not lane.in_flight]
+        waiting = [group.next_s for group in self._groups if not group.in_flight]
         return min(waiting, default=NEVER)
 
-    def succeeded(self, attempt: Attempt, response: AnnounceResponse, *, now: float) -> float:
-        """Record an answer, promote its tracker (BEP 12); return seconds to the next announce."""
+    def succeeded(
+        self, attempt: AnnounceAttempt, response: AnnounceResponse, *, now: float
+    ) -> float:
+        """Record a response, promote its tracker (BEP 12); return seconds to the next announce."""
         if attempt.url not in self._records:
-            self._say_goodbye(attempt)
+            self._queue_stop(attempt)
             return NEVER
-        record, lane = self._end(attempt)
+        record, group = self._end(attempt)
         record.last_response, record.last_success_s = response, now
         record.message = response.warning or ""
-        record.failures, record.next_try_s = 0, now
+        record.failures, record.next_try_s, record.retry_after_s = 0, now, 0.0
         record.is_started = True
         record.tracker_id = response.tracker_id or record.tracker_id
         if attempt.event is not AnnounceEvent.NONE:
             record.owes_completed = record.owes_completed and attempt.event is AnnounceEvent.STARTED
         interval_s = 0.0 if record.owes_completed else self._interval_s(response)
-        place = lane.tried.get(attempt.url, 0)
-        if lane.answered is None or place < lane.answered:
+        place = group.tried.get(attempt.url, 0)
+        if group.answered is None or place < group.answered:
             self._tiers.promote(attempt.url)
-            lane.current, lane.answered = attempt.url, place
-            lane.next_s = now + interval_s
-        self._settle(lane)
+            group.current, group.answered = attempt.url, place
+            group.next_s = now + interval_s
+        self._settle(group)
         return interval_s
 
-    def failed(self, attempt: Attempt, error: TrackerError, *, now: float) -> float:
-        """Record a failure; return seconds until this tracker is asked again (BEP 31, back-off)."""
+    def failed(self, attempt: AnnounceAttempt, error: TrackerError, *, now: float) -> float:
+        """Record a failure; return seconds until the tracker is tried again (BEP 31, backoff)."""
         if attempt.url not in self._records:
             if attempt.event is not AnnounceEvent.STARTED:
-                self._say_goodbye(attempt)
+                self._queue_stop(attempt)
             return NEVER
-        record, lane = self._end(attempt)
+        record, group = self._end(attempt)
         record.failures += 1
         record.message = str(error)
         record.owes_completed = record.owes_completed and record.is_started
         record.next_try_s = now + self._backoff_s(record, error)
-        lane.unanswered += 1
-        if lane.answered is None:
-            lane.next_s = now  # the next tracker of the round is asked at once
-        self._settle(lane)
+        has_retry_in = isinstance(error, TrackerRefusedError) and error.retry_in_s is not None
+        record.retry_after_s = record.next_try_s if has_retry_in else 0.0
+        group.unanswered += 1
+        if group.answered is None:
+            group.next_s = now  # the next tracker of the round is tried at once
+        self._settle(group)
         return record.next_try_s - now
 
-    def abandoned(self, attempt: Attempt, *, now: float) -> None:
-        """Record that nobody waits for an answer any more; the tracker may count us or not."""
+    def abandoned(self, attempt: AnnounceAttempt, *, now: float) -> None:
+        """Record that an announce was cancelled; the tracker may list us or not."""
         if attempt.url not in self._records:
-            self._say_goodbye(attempt)
+            self._queue_stop(attempt)
             return
-        lane = self._lane_of(attempt.url)
-        lane.in_flight.pop(attempt.url, None)
-        lane.tried.pop(attempt.url, None)
-        if lane.answered is None:
-            lane.next_s = now
-        self._settle(lane)
+        group = self._lane_of(attempt.url)
+        group.in_flight.pop(attempt.url, None)
+        group.tried.pop(attempt.url, None)
+        if group.answered is None:
+            group.next_s = now
+        self._settle(group)
 
     def completed(self, *, now: float) -> None:
-        """Owe "completed" to every tracker that knows us; it does not wait for the interval."""
+        """Schedule "completed" for every tracker that lists us, regardless of the interval."""
         for record in self._records.values():
-            record.owes_completed = record.is_started or record.is_in_doubt
-        for lane in self._lanes:
-            if lane.current is not None and self._records[lane.current].owes_completed:
-                lane.next_s = min(lane.next_s, now)
+            record.owes_completed = record.is_started or record.is_unconfirmed
+        for group in self._groups:
+            if group.current is not None and self._records[group.current].owes_completed:
+                group.next_s = min(group.next_s, now)
 
     def want_peers(self, *, now: float) -> None:
         """Announce again as early as the minimum interval allows."""
-        for lane in self._lanes:
-            if lane.current is None:
+        for group in self._groups:
+            if group.current is None:
                 continue
-            record = self._records[lane.current]
+            record = self._records[group.current]
             if record.failures == 0 and record.last_success_s is not None:
                 earliest_s = record.last_success_s + self._min_interval_s(record.last_response)
-                lane.next_s = min(lane.next_s, max(now, earliest_s))
+                group.next_s = min(group.next_s, max(now, earliest_s))
 
-    def to_stop(self) -> list[Attempt]:
+    def reannounce(self, *, now: float) -> float:
+        """Announce as early as is allowed, also to trackers that failed; return when.
+
+        That is the minimum interval after the last announce, and not before the "retry in" of a
+        refusal (BEP 31). Infinity: there is no tracker.
+        """
+        self.want_peers(now=now)
+        for group in self._groups:
+            if group.in_flight or self._is_answered(group):
+                continue
+            records = [self._records[url] for url in self._lane_urls(group)]
+            for record in records:
+                soonest_s = max(
+                    now, record.announced_s + self._config.min_interval_s, record.retry_after_s
+                )
+                record.next_try_s = min(record.next_try_s, soonest_s)
+            group.next_s = min((record.next_try_s for record in records), default=NEVER)
+        return min(
+            (group.next_s for group in self._groups if self._lane_urls(group)), default=NEVER
+        )
+
+    def _is_answered(self, group: _TrackerGroup) -> bool:
+        """Return whether the tracker of a group answered the last announce."""
+        return group.current is not None and not self._records[group.current].failures
+
+    def to_stop(self) -> list[AnnounceAttempt]:
         """Return a "stopped" for every tracker that counts us, or may do so."""
-        goodbyes, self._goodbyes = self._goodbyes, []
-        return goodbyes + [
-            Attempt(record.url, AnnounceEvent.STOPPED, record.tracker_id)
+        stop_announces, self._stop_announces = self._stop_announces, []
+        return stop_announces + [
+            AnnounceAttempt(record.url, AnnounceEvent.STOPPED, record.tracker_id)
             for record in self.records()
-            if record.is_started or record.is_in_doubt
+            if record.is_started or record.is_unconfirmed
         ]
 
     def reset(self) -> None:
-        """Forget who counts us and what is under way: the next ``due`` starts everywhere anew.
+        """Reset what the trackers know and what is outstanding: the next ``due`` starts anew.
 
         Back-off stays, so that stopping and starting again does not hammer a dead tracker.
         """
         for record in self._records.values():
-            record.is_started = record.is_in_doubt = record.owes_completed = False
-        for lane in self._lanes:
-            lane.in_flight.clear()
-            lane.current = lane.answered = None
-            lane.end_round()
-            lane.next_s = 0.0
+            record.is_started = record.is_unconfirmed = record.owes_completed = False
+        for group in self._groups:
+            group.in_flight.clear()
+            group.current = group.answered = None
+            group.end_round()
+            group.next_s = 0.0
 
     def add(self, url: str, tier: int | None = None) -> bool:
         """Add a tracker; False if it is there already or there are too many.
@@ -246,43 +290,84 @@ class AnnounceSchedule:
         known_tiers = len(self._tiers)
         index = self._tiers.add(url, tier)
         self._records[url] = TrackerRecord(url)
-        self._take_back_goodbye(self._records[url])
+        self._cancel_stop(self._records[url])
         if index is not None and index >= known_tiers:
             self._add_tier(index)
-        elif (lane := self._lane_of(url)).next_s == NEVER:
-            lane.next_s = 0.0
+        elif (group := self._lane_of(url)).next_s == NEVER:
+            group.next_s = 0.0
         return True
 
     def remove(self, url: str) -> bool:
-        """Forget a tracker; False if it is not there. If it counts us it is told "stopped".
+        """Remove a tracker; return False if it is unknown. It is sent "stopped" if it counts us.
 
-        While it is being asked that waits for its answer. Another of its tier takes its place.
+        An outstanding announce is waited for. Another tracker of its tier replaces it.
         """
         if self.refused.pop(url, None) is not None:
             return True
         if url not in self._records:
             return False
-        record, lane = self._records.pop(url), self._lane_of(url)
-        if lane.in_flight.pop(url, None) is not None:
-            lane.next_s = lane.next_s if lane.answered is not None else 0.0
-        elif record.is_started or record.is_in_doubt:
-            self._say_goodbye(Attempt(url, AnnounceEvent.STOPPED, record.tracker_id))
-        if lane.current == url:
-            lane.current, lane.answered, lane.next_s = None, None, 0.0
-        lane.tried.pop(url, None)
-        self._settle(lane)
+        record, group = self._records.pop(url), self._lane_of(url)
+        if group.in_flight.pop(url, None) is not None:
+            group.next_s = group.next_s if group.answered is not None else 0.0
+        elif record.is_started or record.is_unconfirmed:
+            self._queue_stop(AnnounceAttempt(url, AnnounceEvent.STOPPED, record.tracker_id))
+        if group.current == url:
+            group.current, group.answered, group.next_s = None, None, 0.0
+        group.tried.pop(url, None)
+        self._settle(group)
         self._tiers.remove(url)
         return True
 
-    def _say_goodbye(self, attempt: Attempt) -> None:
-        self._goodbyes.append(replace(attempt, event=AnnounceEvent.STOPPED))
+    def set_tiers(self, tiers: Sequence[Sequence[str]]) -> bool:
+        """Replace all trackers; return False if they are the same in the same tiers.
 
-    def _take_back_goodbye(self, record: TrackerRecord) -> None:
-        """Go on with a tracker that comes back before it was told "stopped"."""
-        for attempt in self._goodbyes:
+        Those that stay keep their state, and those that go are sent "stopped" if they count us.
+        """
+        self.refused.clear()
+        usable = [[url for url in tier if self._is_usable(url)] for tier in tiers]
+        wanted = TrackerTiers(_capped(usable), self._rng)
+        if self._shape(wanted) == self._shape(self._tiers):
+            return False
+        kept = set(wanted)
+        for url in [url for url in self._records if url not in kept]:
+            self.remove(url)
+        before = self._groups
+        for url in wanted:
+            if url not in self._records:
+                self._records[url] = TrackerRecord(url)
+                self._cancel_stop(self._records[url])
+        self._tiers = wanted
+        self._groups = self._make_groups()
+        for group in self._groups:
+            self._continue(group, before)
+        return True
+
+    @staticmethod
+    def _shape(tiers: TrackerTiers) -> list[frozenset[str]]:
+        """Return the trackers of each tier, without empty tiers."""
+        found = [frozenset(tiers.tier(index)) for index in range(len(tiers))]
+        return [tier for tier in found if tier]
+
+    def _continue(self, group: _TrackerGroup, before: Sequence[_TrackerGroup]) -> None:
+        """Let a new group go on with what is under way and known of its trackers."""
+        urls = set(self._lane_urls(group))
+        for old in before:
+            for url in old.in_flight.keys() & urls:
+                group.in_flight[url] = old.in_flight[url]
+                group.tried[url] = old.tried.get(url, 0)
+            if old.current in urls and group.current is None:
+                group.current, group.next_s = old.current, old.next_s
+                self._tiers.promote(old.current)
+
+    def _queue_stop(self, attempt: AnnounceAttempt) -> None:
+        self._stop_announces.append(replace(attempt, event=AnnounceEvent.STOPPED))
+
+    def _cancel_stop(self, record: TrackerRecord) -> None:
+        """Keep a tracker that is added again before "stopped" was sent to it."""
+        for attempt in self._stop_announces:
             if attempt.url == record.url:
                 record.is_started, record.tracker_id = True, attempt.tracker_id
-        self._goodbyes = [each for each in self._goodbyes if each.url != record.url]
+        self._stop_announces = [each for each in self._stop_announces if each.url != record.url]
 
     def _is_usable(self, url: str) -> bool:
         try:
@@ -292,67 +377,67 @@ class AnnounceSchedule:
             return False
         return True
 
-    def _first_lanes(self) -> list[_Lane]:
+    def _make_groups(self) -> list[_TrackerGroup]:
         if self._is_private:
-            return [_Lane(list(range(len(self._tiers))))]
-        return [_Lane([index]) for index in range(len(self._tiers))]
+            return [_TrackerGroup(list(range(len(self._tiers))))]
+        return [_TrackerGroup([index]) for index in range(len(self._tiers))]
 
     def _add_tier(self, index: int) -> None:
         if self._is_private:
-            lane = self._lanes[0]
-            lane.tiers.append(index)
-            if lane.next_s == NEVER:
-                lane.next_s = 0.0
+            group = self._groups[0]
+            group.tiers.append(index)
+            if group.next_s == NEVER:
+                group.next_s = 0.0
         else:
-            self._lanes.append(_Lane([index]))
+            self._groups.append(_TrackerGroup([index]))
 
-    def _lane_of(self, url: str) -> _Lane:
+    def _lane_of(self, url: str) -> _TrackerGroup:
         tier = self._tiers.tier_of(url)
-        return next(lane for lane in self._lanes if tier in lane.tiers)
+        return next(group for group in self._groups if tier in group.tiers)
 
-    def _lane_urls(self, lane: _Lane) -> list[str]:
-        return [url for tier in lane.tiers for url in self._tiers.tier(tier)]
+    def _lane_urls(self, group: _TrackerGroup) -> list[str]:
+        return [url for tier in group.tiers for url in self._tiers.tier(tier)]
 
     @property
     def _is_full(self) -> bool:
-        return sum(len(lane.in_flight) for lane in self._lanes) >= MAX_AT_ONCE
+        return sum(len(group.in_flight) for group in self._groups) >= MAX_AT_ONCE
 
-    def _may_ask(self, lane: _Lane) -> bool:
-        """Return whether one more of a lane may be asked, as far as those under way go."""
-        if not lane.in_flight:
+    def _may_ask(self, group: _TrackerGroup) -> bool:
+        """Return whether one more of a group may be asked, as far as those under way go."""
+        if not group.in_flight:
             return not self._is_full
-        if self._is_private or lane.answered is not None:
+        if self._is_private or group.answered is not None:
             return False
-        return lane.unanswered >= UNANSWERED and not self._is_full
+        return group.unanswered >= UNANSWERED and not self._is_full
 
-    def _next_attempt(self, lane: _Lane, now: float) -> Attempt | None:
-        waiting = self._waiting(lane, now)
-        if not waiting and not lane.in_flight:
-            lane.end_round()
-            waits = [self._records[url].next_try_s for url in self._lane_urls(lane)]
-            lane.next_s = min(waits, default=NEVER)
-            waiting = self._waiting(lane, now)
+    def _next_attempt(self, group: _TrackerGroup, now: float) -> AnnounceAttempt | None:
+        waiting = self._waiting(group, now)
+        if not waiting and not group.in_flight:
+            group.end_round()
+            waits = [self._records[url].next_try_s for url in self._lane_urls(group)]
+            group.next_s = min(waits, default=NEVER)
+            waiting = self._waiting(group, now)
         if not waiting:
             return None
         record = waiting[0]
-        lane.tried[record.url] = len(lane.tried)
+        group.tried[record.url] = len(group.tried)
         patience_s = (
             self._patience_s(record) if len(waiting) > 1 or self._others_wait(now) else None
         )
-        attempt = Attempt(record.url, _event_for(record), record.tracker_id, patience_s)
-        lane.in_flight[record.url] = attempt
-        record.is_in_doubt = True
+        attempt = AnnounceAttempt(record.url, _event_for(record), record.tracker_id, patience_s)
+        group.in_flight[record.url] = attempt
+        record.is_unconfirmed, record.announced_s = True, now
         return attempt
 
-    def _waiting(self, lane: _Lane, now: float) -> list[TrackerRecord]:
-        """Return who may be asked in this round, in order."""
-        records = (self._records[url] for url in self._lane_urls(lane))
-        return [r for r in records if r.url not in lane.tried and r.next_try_s <= now]
+    def _waiting(self, group: _TrackerGroup, now: float) -> list[TrackerRecord]:
+        """Return the trackers that may be asked in this round, in order."""
+        records = (self._records[url] for url in self._lane_urls(group))
+        return [r for r in records if r.url not in group.tried and r.next_try_s <= now]
 
     def _others_wait(self, now: float) -> bool:
-        """Return whether more lanes are due than may be asked at once."""
-        busy = sum(len(lane.in_flight) for lane in self._lanes)
-        idle = sum(not lane.in_flight and lane.next_s <= now for lane in self._lanes)
+        """Return whether more groups are due than may be asked at once."""
+        busy = sum(len(group.in_flight) for group in self._groups)
+        idle = sum(not group.in_flight and group.next_s <= now for group in self._groups)
         return busy + idle > MAX_AT_ONCE
 
     def _patience_s(self, record: TrackerRecord) -> float | None:
@@ -362,26 +447,26 @@ class AnnounceSchedule:
         patience_s = FIRST_PATIENCE_S * 2.0 ** min(record.failures, 30)
         return patience_s if patience_s < self._config.total_timeout_s else None
 
-    def _settle(self, lane: _Lane) -> None:
+    def _settle(self, group: _TrackerGroup) -> None:
         """End a round that somebody answered, when nobody of it is asked any more."""
-        if not lane.in_flight and lane.answered is not None:
-            lane.answered = None
-            lane.end_round()
+        if not group.in_flight and group.answered is not None:
+            group.answered = None
+            group.end_round()
 
-    def _end(self, attempt: Attempt) -> tuple[TrackerRecord, _Lane]:
-        lane = self._lane_of(attempt.url)
-        lane.in_flight.pop(attempt.url, None)
+    def _end(self, attempt: AnnounceAttempt) -> tuple[TrackerRecord, _TrackerGroup]:
+        group = self._lane_of(attempt.url)
+        group.in_flight.pop(attempt.url, None)
         record = self._records[attempt.url]
-        record.is_in_doubt = False
-        return record, lane
+        record.is_unconfirmed = False
+        return record, group
 
     def _interval_s(self, response: AnnounceResponse) -> float:
         interval_s = response.interval_s or self._config.default_interval_s
         return min(max(interval_s, self._min_interval_s(response)), MAX_INTERVAL_S)
 
     def _min_interval_s(self, response: AnnounceResponse | None) -> float:
-        asked_s = (response.min_interval_s if response else None) or 0.0
-        return min(max(asked_s, self._config.min_interval_s), MAX_INTERVAL_S)
+        announced_s = (response.min_interval_s if response else None) or 0.0
+        return min(max(announced_s, self._config.min_interval_s), MAX_INTERVAL_S)
 
     def _backoff_s(self, record: TrackerRecord, error: TrackerError) -> float:
         if isinstance(error, TrackerRefusedError) and error.retry_in_s is not None:

@@ -1,4 +1,4 @@
-"""Owns the tracker's side of HTTP announces and scrapes: a request target in, an answer out.
+"""The server side of HTTP announces and scrapes: a request target in, a response out.
 
 Source: BEP 3, 7, 23, 24, 48.
 """
@@ -39,7 +39,7 @@ _EVENTS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class HttpAnswer:
-    """What goes back over HTTP."""
+    """An HTTP response."""
 
     status: int
     content_type: str

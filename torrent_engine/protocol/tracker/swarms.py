@@ -1,8 +1,8 @@
-"""Who is in which swarm, as a tracker knows it: bounded, and forgotten when silent.
+"""The swarms of a tracker; bounded, with expiry of peers.
 
-An announce takes a time that does not depend on how many peers and swarms there are. What is full
-takes the oldest entry of the operator (an IPv4 address, an IPv6 /64) that has most.
-Source: BEP 3 (what an announce changes), BEP 48 (what is counted).
+An announce takes constant time. If the store is full, the oldest entry of the operator (an IPv4
+address, an IPv6 /64) with the most entries is evicted.
+Source: BEP 3 (announces), BEP 48 (counts).
 """
 
 import random
@@ -13,27 +13,27 @@ from typing import Final
 from torrent_engine.base.ids import InfoHash, PeerAddress
 from torrent_engine.base.operators import operator_of
 from torrent_engine.protocol.tracker.announce import AnnounceEvent, AnnounceRequest, ScrapeCounts
-from torrent_engine.protocol.tracker.crowd import Crowd
+from torrent_engine.protocol.tracker.fair_shares import FairShares
 
 EXPIRY_INTERVALS: Final = 2.5  # ours: a peer may miss one announce
-SPARE_DRAWS: Final = 4  # ours: the asker itself, and what has its peer id, may be drawn
+SPARE_DRAWS: Final = 4  # ours: the announcing peer, and its peer id, may be drawn
 NOTHING: Final = ScrapeCounts(seeds=0, leeches=0, downloads=0)
 
 
 @dataclass(frozen=True, slots=True)
 class SwarmLimits:
-    """How much a tracker keeps; about 1 KB a peer, and as much a torrent."""
+    """The limits of a tracker; a peer or a torrent takes about 1 KB."""
 
     max_torrents: int = 10_000
     max_torrents_of_one: int = 2_500
-    """Torrents that one operator was the first to announce."""
+    """Torrents first announced by one operator."""
     max_peers: int = 100_000
-    """Of all torrents."""
+    """Over all torrents."""
     max_peers_of_one: int = 5_000
-    """Of all torrents, of one operator."""
+    """Over all torrents, of one operator."""
     max_peers_per_torrent: int = 5_000
     max_peers_per_torrent_of_one: int = 256
-    """Behind one address may be a network of many, and on one machine a swarm."""
+    """Above 1, because many peers may share an address by NAT."""
 
 
 class SwarmPeer:
@@ -41,7 +41,7 @@ class SwarmPeer:
 
     __slots__ = ("address", "is_seed", "operator", "peer_id", "place", "seen_s", "swarm")
 
-    def __init__(self, swarm: "Swarm", address: PeerAddress, operator: str) -> None:
+    def __init__(self, swarm: "TrackerSwarm", address: PeerAddress, operator: str) -> None:
         self.swarm = swarm
         self.address = address
         self.operator = operator
@@ -49,32 +49,32 @@ class SwarmPeer:
         self.is_seed = False
         self.seen_s = 0.0
         self.place = 0
-        """Where it stands in its group."""
+        """Its index in its group."""
 
 
-class Swarm:
-    """The peers of one torrent, in four groups: of IPv4 and of IPv6, leeches and seeds."""
+class TrackerSwarm:
+    """The peers of one torrent, in four groups: IPv4 and IPv6, leeches and seeds."""
 
-    __slots__ = ("crowd", "downloads", "groups", "info_hash", "operator", "peers")
+    __slots__ = ("downloads", "groups", "info_hash", "operator", "peers", "shares")
 
     def __init__(self, info_hash: InfoHash, operator: str) -> None:
         self.info_hash = info_hash
         self.operator = operator
-        """Who was the first to announce it."""
+        """The operator that announced it first."""
         self.peers: dict[PeerAddress, SwarmPeer] = {}
-        """Those first that were quiet longest."""
+        """The least recent announce first."""
         self.groups: tuple[list[SwarmPeer], ...] = ([], [], [], [])
-        self.crowd: Crowd[SwarmPeer] | None = None
-        """None as long as there are too few to be counted."""
+        self.shares: FairShares[SwarmPeer] | None = None
+        """None while the swarm is small."""
         self.downloads = 0
 
     def counts(self) -> ScrapeCounts:
-        """Return how many seeds, leeches and completed downloads there are."""
+        """Return the numbers of seeds, leeches and completed downloads."""
         seeds = len(self.groups[1]) + len(self.groups[3])
         return ScrapeCounts(seeds=seeds, leeches=len(self.peers) - seeds, downloads=self.downloads)
 
     def put(self, peer: SwarmPeer, *, is_seed: bool) -> None:
-        """Add a peer, or note that it announced again."""
+        """Add a peer, or update it after another announce."""
         is_known = self.peers.pop(peer.address, None) is not None
         self.peers[peer.address] = peer
         if not is_known or is_seed != peer.is_seed:
@@ -84,32 +84,32 @@ class Swarm:
             group = self._group_of(peer)
             peer.place = len(group)
             group.append(peer)
-        if self.crowd is not None:
-            self.crowd.add(peer.operator, peer)
+        if self.shares is not None:
+            self.shares.add(peer.operator, peer)
 
     def remove(self, peer: SwarmPeer) -> None:
-        """Forget a peer that is in it."""
+        """Remove one of its peers."""
         del self.peers[peer.address]
         self._leave_group(peer)
-        if self.crowd is not None:
-            self.crowd.remove(peer.operator, peer)
+        if self.shares is not None:
+            self.shares.remove(peer.operator, peer)
 
     def surplus(self, operator: str, limits: SwarmLimits) -> SwarmPeer | None:
-        """Return who must go for a new peer of an operator; None if there is room."""
+        """Return the peer to evict for a new one of an operator; None if there is room."""
         is_full = len(self.peers) >= limits.max_peers_per_torrent
         if not is_full and len(self.peers) < limits.max_peers_per_torrent_of_one:
             return None
-        crowd = self._counted()
-        if crowd.count(operator) >= limits.max_peers_per_torrent_of_one:
-            return crowd.oldest(operator)
+        shares = self._counted()
+        if shares.count(operator) >= limits.max_peers_per_torrent_of_one:
+            return shares.oldest(operator)
         if not is_full:
             return None
-        return crowd.surplus(operator) or next(iter(self.peers.values()))
+        return shares.surplus(operator) or next(iter(self.peers.values()))
 
     def draw(
         self, count: int, *, v6: bool | None, with_seeds: bool, rng: random.Random
     ) -> list[SwarmPeer]:
-        """Return so many peers by chance, fewer if there are no more."""
+        """Return up to ``count`` random peers."""
         leeches4, seeds4, leeches6, seeds6 = self.groups
         groups = [leeches4] if v6 is False else [leeches6] if v6 else [leeches4, leeches6]
         if with_seeds:
@@ -126,18 +126,18 @@ class Swarm:
                 place -= len(group)  # noqa: PLW2901 - counted on through the groups
         return drawn
 
-    def _counted(self) -> Crowd[SwarmPeer]:
-        if self.crowd is None:
-            self.crowd = Crowd()
+    def _counted(self) -> FairShares[SwarmPeer]:
+        if self.shares is None:
+            self.shares = FairShares()
             for peer in self.peers.values():
-                self.crowd.add(peer.operator, peer)
-        return self.crowd
+                self.shares.add(peer.operator, peer)
+        return self.shares
 
     def _group_of(self, peer: SwarmPeer) -> list[SwarmPeer]:
         return self.groups[2 * (":" in peer.address.host) + peer.is_seed]
 
     def _leave_group(self, peer: SwarmPeer) -> None:
-        """Let the last of the group take its place."""
+        """Remove a peer from its group by moving the last one to its index."""
         group = self._group_of(peer)
         last = group.pop()
         if last is not peer:
@@ -158,10 +158,10 @@ class SwarmStore:
         self._expiry_s = interval_s * EXPIRY_INTERVALS
         self._rng = rng
         self._limits = limits or SwarmLimits()
-        self._swarms: dict[InfoHash, Swarm] = {}
-        self._owners: Crowd[Swarm] = Crowd()
+        self._swarms: dict[InfoHash, TrackerSwarm] = {}
+        self._owners: FairShares[TrackerSwarm] = FairShares()
         self._peers: OrderedDict[SwarmPeer, None] = OrderedDict()  # quiet longest first
-        self._operators: Crowd[SwarmPeer] = Crowd()
+        self._operators: FairShares[SwarmPeer] = FairShares()
 
     def announce(
         self,
@@ -171,11 +171,11 @@ class SwarmStore:
         now: float,
         v6: bool | None = None,
     ) -> list[SwarmPeer]:
-        """Record what a peer says of itself; return up to ``numwant`` others, drawn at random.
+        """Record an announce; return up to ``numwant`` other peers at random.
 
-        ``v6`` restricts them to one address family. A seed is given leeches only, but for its first
-        announce: aria2 with a magnet link says that nothing is left to download. Where there is no
-        room for a peer or a torrent, the oldest of the operator that has most goes.
+        ``v6`` restricts them to one address family. A seed gets only leeches, except at its first
+        announce: aria2 announces left=0 for magnet links. If the store is full, the oldest entry of
+        the operator with the most entries is evicted.
         """
         self._expire(now)
         if request.event is AnnounceEvent.STOPPED:
@@ -188,7 +188,7 @@ class SwarmStore:
         if request.event is AnnounceEvent.COMPLETED and known is not None and not known.is_seed:
             swarm.downloads += 1
         peer = known or self._new_peer(swarm, address, operator)
-        self._heard(peer, request, now, is_seed=is_seed)
+        self._update(peer, request, now, is_seed=is_seed)
         wanted = max(request.numwant, 0)
         drawn = swarm.draw(
             wanted + SPARE_DRAWS, v6=v6, with_seeds=known is None or not is_seed, rng=self._rng
@@ -207,7 +207,7 @@ class SwarmStore:
         """Return the numbers of torrents and of peers."""
         return len(self._swarms), len(self._peers)
 
-    def _heard(
+    def _update(
         self, peer: SwarmPeer, request: AnnounceRequest, now: float, *, is_seed: bool
     ) -> None:
         peer.peer_id, peer.seen_s = request.peer_id, now
@@ -216,17 +216,17 @@ class SwarmStore:
         self._peers.move_to_end(peer)
         self._operators.add(peer.operator, peer)
 
-    def _swarm(self, info_hash: InfoHash, operator: str) -> Swarm:
-        """Return a swarm, made and given room if it is new."""
+    def _swarm(self, info_hash: InfoHash, operator: str) -> TrackerSwarm:
+        """Return the swarm of a torrent, creating it if needed."""
         swarm = self._swarms.get(info_hash)
         if swarm is None:
             self._make_room_for_swarm(operator)
-            swarm = self._swarms[info_hash] = Swarm(info_hash, operator)
+            swarm = self._swarms[info_hash] = TrackerSwarm(info_hash, operator)
         self._owners.add(swarm.operator, swarm)
         return swarm
 
     def _make_room_for_swarm(self, operator: str) -> None:
-        surplus: Swarm | None = None
+        surplus: TrackerSwarm | None = None
         if self._owners.count(operator) >= self._limits.max_torrents_of_one:
             surplus = self._owners.oldest(operator)
         elif len(self._swarms) >= self._limits.max_torrents:
@@ -236,8 +236,8 @@ class SwarmStore:
                 self._remove(peer)
             self._remove_swarm(surplus)
 
-    def _new_peer(self, swarm: Swarm, address: PeerAddress, operator: str) -> SwarmPeer:
-        """Return a peer that is not in any swarm yet; there is room for it."""
+    def _new_peer(self, swarm: TrackerSwarm, address: PeerAddress, operator: str) -> SwarmPeer:
+        """Create a peer, making room for it; it is not in the swarm yet."""
         surplus = swarm.surplus(operator, self._limits)
         if surplus is None:
             if self._operators.count(operator) >= self._limits.max_peers_of_one:
@@ -254,8 +254,8 @@ class SwarmStore:
         if peer is not None:
             self._remove(peer)
 
-    def _remove(self, peer: SwarmPeer, keeps: Swarm | None = None) -> None:
-        """Forget a peer, and its swarm if that has neither peers nor a past any more."""
+    def _remove(self, peer: SwarmPeer, keeps: TrackerSwarm | None = None) -> None:
+        """Remove a peer, and its swarm if that has neither peers nor a download count."""
         swarm = peer.swarm
         swarm.remove(peer)
         del self._peers[peer]
@@ -263,12 +263,12 @@ class SwarmStore:
         if not swarm.peers and not swarm.downloads and swarm is not keeps:
             self._remove_swarm(swarm)
 
-    def _remove_swarm(self, swarm: Swarm) -> None:
+    def _remove_swarm(self, swarm: TrackerSwarm) -> None:
         self._owners.remove(swarm.operator, swarm)
         self._swarms.pop(swarm.info_hash, None)
 
     def _expire(self, now: float) -> None:
-        """Forget who was silent for too long."""
+        """Remove peers without a recent announce."""
         oldest_s = now - self._expiry_s
         while self._peers:
             peer = next(iter(self._peers))

@@ -1,4 +1,4 @@
-"""Owns the order in which trackers are tried: shuffled tiers, the one that works in front.
+"""The order in which trackers are tried: shuffled tiers, a working one first (BEP 12).
 
 Source: BEP 12.
 """
@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 
 
 class TrackerTiers:
-    """The trackers of one torrent, in tiers; each URL stands in exactly one of them."""
+    """The trackers of one torrent, in tiers; each URL is in exactly one tier."""
 
     def __init__(self, tiers: Iterable[Iterable[str]], rng: random.Random) -> None:
         self._tiers: list[list[str]] = []
@@ -22,7 +22,7 @@ class TrackerTiers:
                 self._tiers.append(urls)
 
     def __len__(self) -> int:
-        """Return the number of tiers; those are empty whose last tracker was removed."""
+        """Return the number of tiers, including empty ones."""
         return len(self._tiers)
 
     def __iter__(self) -> Iterator[str]:
@@ -31,30 +31,30 @@ class TrackerTiers:
             yield from tier
 
     def tier(self, index: int) -> tuple[str, ...]:
-        """Return the URLs of one tier in their present order."""
+        """Return the URLs of one tier in their current order."""
         return tuple(self._tiers[index])
 
     def tier_of(self, url: str) -> int:
-        """Return the index of a URL's tier; KeyError if it is not there."""
+        """Return the index of a URL's tier. Raises KeyError if it is unknown."""
         for index, tier in enumerate(self._tiers):
             if url in tier:
                 return index
         raise KeyError(url)
 
     def promote(self, url: str) -> None:
-        """Move a tracker that answered to the front of its tier."""
+        """Move a tracker that responded to the front of its tier."""
         tier = self._tiers[self.tier_of(url)]
         tier.remove(url)
         tier.insert(0, url)
 
     def remove(self, url: str) -> None:
-        """Take a tracker out; its tier stays, though nothing be left in it. KeyError if unknown."""
+        """Remove a tracker; an empty tier stays. Raises KeyError if it is unknown."""
         self._tiers[self.tier_of(url)].remove(url)
 
     def add(self, url: str, tier: int | None = None) -> int | None:
-        """Add a tracker at a random place of a tier, or in a new last tier if there is none such.
+        """Add a tracker at a random position of a tier, or in a new last tier.
 
-        Returns the tier's index, or None if the URL is there already.
+        Returns the tier's index, or None if the URL is already listed.
         """
         if any(url in urls for urls in self._tiers):
             return None

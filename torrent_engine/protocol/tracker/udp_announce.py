@@ -1,4 +1,4 @@
-"""Owns the UDP tracker protocol's packets, as the client sends and reads them.
+"""The packets of the UDP tracker protocol, client side.
 
 Source: BEP 15, 41.
 """
@@ -16,6 +16,7 @@ from torrent_engine.codec.compact import (
     decode_ipv6_peers,
 )
 from torrent_engine.protocol.tracker.announce import (
+    MAX_NUMBER,
     AnnounceRequest,
     AnnounceResponse,
     ScrapeCounts,
@@ -43,7 +44,7 @@ _MAX_COUNT: Final = 2**63 - 1
 
 
 def encode_connect(transaction_id: int) -> bytes:
-    """Return the packet that asks for a connection id, 16 bytes."""
+    """Return a connect request, 16 bytes."""
     return REQUEST_HEADER.pack(PROTOCOL_ID, ACTION_CONNECT, transaction_id)
 
 
@@ -62,7 +63,7 @@ def encode_announce(
         _count(totals.left_bytes),
         _count(totals.uploaded_bytes),
         request.event.value,
-        0,  # the tracker takes our address from the packet
+        0,  # IP address: the source of the packet
         request.key & 0xFFFFFFFF,
         request.numwant,
         request.port,
@@ -97,8 +98,8 @@ def parse_connect_response(packet: bytes) -> int:
 def parse_announce_response(packet: bytes, *, v6: bool, max_peers: int) -> AnnounceResponse:
     """Parse an announce response; its peers have the address family of the packet (``v6``).
 
-    Peers with port 0 and those past ``max_peers`` are dropped, as are trailing bytes that make
-    no whole peer (BEP 15: packets may grow). Raises RemoteProtocolError if it is too short.
+    Peers with port 0, peers beyond ``max_peers`` and an incomplete last peer are dropped (BEP 15:
+    packets may be longer). Raises RemoteProtocolError if it is too short.
     """
     if len(packet) < ANNOUNCE_RESPONSE.size:
         raise RemoteProtocolError(f"announce response of {len(packet)} bytes", bep=15)
@@ -108,10 +109,10 @@ def parse_announce_response(packet: bytes, *, v6: bool, max_peers: int) -> Annou
     blob = blob[: min(len(blob) // peer_bytes, max_peers) * peer_bytes]
     peers = decode_ipv6_peers(blob) if v6 else decode_ipv4_peers(blob)
     return AnnounceResponse(
-        interval_s=float(interval_s) or None,
+        interval_s=float(_plausible(interval_s) or 0) or None,
         peers=tuple(dict.fromkeys(peer for peer in peers if peer.port)),
-        seeds=seeds,
-        leeches=leeches,
+        seeds=_plausible(seeds),
+        leeches=_plausible(leeches),
     )
 
 
@@ -120,21 +121,29 @@ def parse_scrape_response(
 ) -> dict[InfoHash, ScrapeCounts]:
     """Parse a scrape response: one entry for each of ``info_hashes``, in order.
 
-    Raises RemoteProtocolError if entries are missing.
+    Torrents without an entry are left out. Raises RemoteProtocolError if there is no entry at all.
     """
-    if len(packet) < RESPONSE_HEADER.size + SCRAPE_ENTRY.size * len(info_hashes):
+    count = min((len(packet) - RESPONSE_HEADER.size) // SCRAPE_ENTRY.size, len(info_hashes))
+    if info_hashes and count < 1:
         raise RemoteProtocolError(f"scrape response of {len(packet)} bytes", bep=15)
     found: dict[InfoHash, ScrapeCounts] = {}
-    for index, info_hash in enumerate(info_hashes):
+    for index, info_hash in enumerate(info_hashes[:count]):
         offset = RESPONSE_HEADER.size + SCRAPE_ENTRY.size * index
         seeds, downloads, leeches = SCRAPE_ENTRY.unpack_from(packet, offset)
-        found[info_hash] = ScrapeCounts(seeds=seeds, leeches=leeches, downloads=downloads)
+        found[info_hash] = ScrapeCounts(
+            _plausible(seeds), _plausible(leeches), _plausible(downloads)
+        )
     return found
 
 
 def parse_error_response(packet: bytes) -> TrackerRefusedError:
-    """Return the refusal that an error packet (action 3) carries."""
+    """Return the error of an error response (action 3)."""
     return TrackerRefusedError(tracker_text(packet[RESPONSE_HEADER.size :]) or "no reason given")
+
+
+def _plausible(number: int) -> int | None:
+    """Return a plausible number; None for an unsigned -1 and the like."""
+    return number if number <= MAX_NUMBER else None
 
 
 def _count(value: int) -> int:

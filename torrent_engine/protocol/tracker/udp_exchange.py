@@ -1,6 +1,6 @@
-"""Owns one request to one UDP tracker address: its connection id, its timers, its answer.
+"""One request to a UDP tracker address: connection id, retransmissions and response.
 
-Source: BEP 15 (a request is sent again 15 x 2^n seconds after the last time).
+Source: BEP 15 (retransmission after 15 x 2^n seconds).
 """
 
 import random
@@ -41,12 +41,12 @@ UdpAnswer = AnnounceResponse | dict[InfoHash, ScrapeCounts]
 
 
 class ExchangeState(Enum):
-    """Where an exchange stands."""
+    """The state of an exchange."""
 
     CONNECTING = auto()
-    """A connection id is asked for."""
+    """A connection id was requested."""
     REQUESTING = auto()
-    """The announce or scrape itself is on its way."""
+    """The announce or scrape was sent."""
     DONE = auto()
     """``answer`` or ``error`` is set."""
 
@@ -68,7 +68,7 @@ class UdpScrape:
 
 @dataclass(frozen=True, slots=True)
 class UdpConnection:
-    """A connection id and the time after which the client must ask for another."""
+    """A connection id and its expiry."""
 
     connection_id: int
     expires_at_s: float
@@ -78,9 +78,9 @@ _REQUEST_ACTIONS: Final = {UdpAnnounce: ACTION_ANNOUNCE, UdpScrape: ACTION_SCRAP
 
 
 class UdpExchange:
-    """Asks one tracker address one thing; the caller moves datagrams and tells the time.
+    """One announce or scrape to one tracker address.
 
-    Send what :meth:`datagrams_to_send` gives, feed what comes back from that address, call
+    Send the :meth:`datagrams_to_send`, pass in received datagrams from that address, and call
     :meth:`handle_timer` at :meth:`next_timer`, until :attr:`state` is DONE.
     """
 
@@ -97,11 +97,11 @@ class UdpExchange:
         self.answer: UdpAnswer | None = None
         self.error: TrackerError | RemoteProtocolError | None = None
         self.connection = connection
-        """The connection id in use; worth keeping for the next exchange with this address."""
+        """The connection id in use; reusable for the next exchange with this address."""
         self._request = request
-        self._is_borrowed = connection is not None
+        self._is_reused = connection is not None
         self.v6 = v6
-        """Whether the answer's addresses are of IPv6: those of who gives it are."""
+        """Whether the tracker's address, and therefore its peers, are IPv6."""
         self._rng = rng
         self._config = config
         self._was_connected = False
@@ -111,7 +111,7 @@ class UdpExchange:
         self._outgoing: list[bytes] = []
 
     def start(self, *, now: float) -> None:
-        """Queue the first packet: the request itself if a connection id is at hand."""
+        """Queue the first packet: the request itself if there is a connection id."""
         if self._timer_s is not None:
             raise LocalProtocolError("a UDP tracker exchange starts once")
         self._send(now)
@@ -122,11 +122,11 @@ class UdpExchange:
         return outgoing
 
     def next_timer(self) -> float:
-        """Return when :meth:`handle_timer` is due; infinity when there is nothing to wait for."""
+        """Return when :meth:`handle_timer` is due; infinity: never."""
         return float("inf") if self._timer_s is None else self._timer_s
 
     def handle_timer(self, *, now: float) -> None:
-        """Send again after 15 x 2^n seconds of silence, or give up after the last try."""
+        """Retransmit after 15 x 2^n seconds, or fail after the last attempt."""
         if self.state is ExchangeState.DONE or now < self.next_timer():
             return
         if self._retries >= self._config.udp_max_retries:
@@ -136,9 +136,9 @@ class UdpExchange:
         self._send(now)
 
     def receive_datagram(self, packet: bytes, *, now: float) -> bool:
-        """Take a packet that came from the tracker's address.
+        """Process a packet from the tracker's address.
 
-        Returns False, and changes nothing, if it answers no request of ours (row C5).
+        Returns False, without a change, if it does not match our request (row C5).
         """
         if self.state is ExchangeState.DONE or len(packet) < RESPONSE_HEADER.size:
             return False
@@ -164,16 +164,16 @@ class UdpExchange:
 
     def _take_error(self, packet: bytes, now: float) -> None:
         self.connection = None
-        if not self._is_borrowed:
+        if not self._is_reused:
             raise parse_error_response(packet)
-        self._is_borrowed = False  # perhaps only the old connection id was refused: ask for a new
+        self._is_reused = False  # the reused connection id may be invalid: request a new one
         self._send(now)
 
     def _take_connection_id(self, packet: bytes, now: float) -> None:
         lifetime_s = self._config.udp_connection_id_s
         self.connection = UdpConnection(parse_connect_response(packet), now + lifetime_s)
         if not self._was_connected:
-            self._retries = 0  # only once, or a tracker that answers nothing else is asked for ever
+            self._retries = 0  # only once, so that the exchange ends
         self._was_connected = True
         self._send(now)
 

@@ -1,7 +1,7 @@
-"""The tracker's side of the UDP protocol: a datagram in, at most one datagram out.
+"""The UDP tracker protocol, server side.
 
-Connection ids are a keyed hash of the client's address and the minute, so nothing is stored for
-clients that have not shown that they receive what is sent to them. Source: BEP 15, 41.
+Connection ids are a keyed hash of the client's address and the minute, so that nothing is stored
+for clients whose address is not verified. Source: BEP 15, 41.
 """
 
 from dataclasses import replace
@@ -38,16 +38,16 @@ from torrent_engine.protocol.tracker.udp_announce import (
 )
 
 EPOCH_S: Final = 60.0
-ACCEPTED_EPOCHS: Final = 3  # BEP 15: an id is good for two minutes after it was sent
+ACCEPTED_EPOCHS: Final = 3  # BEP 15: an id is valid for two minutes after it was sent
 DEFAULT_NUMWANT: Final = 50
-MAX_REQUESTS_PER_S: Final = 500  # ours: of one operator; to answer one takes 0.2 ms
+MAX_REQUESTS_PER_S: Final = 500  # ours: of one operator; a response takes 0.2 ms
 MAX_PEERS_V4: Final = 200
 MAX_PEERS_V6: Final = 76  # 20 + 76 x 18 bytes still fit one packet of 1400 bytes
 _OPTION_HEADER_BYTES: Final = 2
 
 
 class UdpTracker:
-    """Answers datagrams out of a :class:`SwarmStore`. ``secret`` keys the connection ids."""
+    """A UDP tracker on a :class:`SwarmStore`; ``secret`` is the key of the connection ids."""
 
     def __init__(self, swarms: SwarmStore, *, interval_s: int, secret: bytes) -> None:
         self._swarms = swarms
@@ -60,9 +60,9 @@ class UdpTracker:
         self._requests: dict[str, int] = {}  # of each operator in this second
 
     def handle(self, packet: bytes, source: PeerAddress, *, now: float) -> bytes | None:
-        """Answer one datagram; None for what deserves no answer.
+        """Return the response to a datagram; None for invalid or throttled requests.
 
-        Whoever has not shown a connection id gets at most as many bytes as it sent (row C1).
+        Without a valid connection id the response is no longer than the request (row C1).
         """
         if len(packet) < REQUEST_HEADER.size:
             self.dropped += 1
@@ -115,7 +115,7 @@ class UdpTracker:
         return b"".join(parts)
 
     def _admits(self, source: PeerAddress, now: float) -> bool:
-        """Return whether an operator may ask more in this second; who it is, is known."""
+        """Return whether an operator, whose address is verified, is under its request limit."""
         if int(now) != self._second:
             self._second = int(now)
             self._requests.clear()

@@ -1,55 +1,55 @@
-"""Owns what is known about tracker URLs: which are allowed, what of them is secret.
+"""Tracker URLs: validation, and redaction of secrets.
 
-Source: BEP 3, 15, 41, 48; RELIABILITY rows D1 and D4.
+Source: BEP 3, 15, 41, 48; fault model, rows D1 and D4.
 """
 
 import re
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
-from urllib.parse import SplitResult, quote, urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from torrent_engine.base.errors import TrackerError
+from torrent_engine.codec.urls import TRACKER_SCHEMES, ascii_host, quote_path, quote_query
 
 DEFAULT_PORTS: Final = {"http": 80, "https": 443}
-TRACKER_SCHEMES: Final = frozenset({"http", "https", "udp"})
-PARSED_URLS: Final = 1_024  # ours: thousands of torrents have the same few trackers
-MAX_URL_CHARS: Final = 4_096  # ours: no tracker needs more, and each one is kept in memory
+PARSED_URLS: Final = 1_024  # ours: thousands of torrents share a few trackers
+MAX_URL_CHARS: Final = 4_096  # ours: each one is kept in memory
 REDACTED: Final = "***"
 _PLAIN_PATH_ELEMENT: Final = re.compile(
     r"(announce|scrape|tracker|bt|stat|stats|cgi-bin)?(\.php|\.cgi|\.aspx?)?", re.IGNORECASE
 )
 _SECRET_LABEL: Final = re.compile(r"(?=.*\d)[0-9a-z]{16,}", re.IGNORECASE)
-_MIN_SECRET_CHARS: Final = 4  # shorter words stand in ordinary text as well
-_PATH_SAFE: Final = "/:@!$&'()*+,;=~-._%"
+_MIN_SECRET_CHARS: Final = 4  # shorter words occur in ordinary text
 
 
 @dataclass(frozen=True, slots=True)
 class TrackerUrl:
-    """A tracker URL that passed the checks, in its parts; all of them ASCII."""
+    """A valid tracker URL, split; all parts are ASCII."""
 
     scheme: str
     host: str
     """A name or a literal address, without brackets."""
     port: int
     target: str
-    """Path and query as they go on the wire; "" for a udp:// URL that has neither."""
+    """Path and query as sent; "" for a udp:// URL without them."""
 
     @property
     def origin(self) -> tuple[str, str, int]:
-        """Who is spoken to: scheme, host, port."""
+        """Scheme, host and port."""
         return self.scheme, self.host, self.port
 
 
 @lru_cache(maxsize=PARSED_URLS)
 def parse_tracker_url(url: str) -> TrackerUrl:
-    """Split a tracker URL.
+    """Split a tracker URL, and percent-encode spaces and non-ASCII characters.
 
-    Raises TrackerError if it is no http, https or udp URL with a host, has a port outside
-    1 to 65535, no port where UDP needs one, or a character that may not stand in a URL.
+    Raises TrackerError if it is no http, https or udp URL with a host, its port is not within
+    1 to 65535 or missing for UDP, or it has control characters.
     """
-    if len(url) > MAX_URL_CHARS or any(char <= " " or char == "\x7f" for char in url):
-        raise TrackerError("tracker URL is too long or has spaces or control characters")
+    url = url.strip(" ")
+    if len(url) > MAX_URL_CHARS or any(char < " " or char == "\x7f" for char in url):
+        raise TrackerError("tracker URL is too long or has control characters")
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -68,18 +68,10 @@ def parse_tracker_url(url: str) -> TrackerUrl:
     return TrackerUrl(scheme, host, port, target)
 
 
-def ascii_host(host: str) -> str:
-    """Return a host name as DNS wants it: lower case, IDNA for what is not ASCII.
-
-    Raises ValueError (UnicodeError) if there is no such spelling.
-    """
-    return host.lower() if host.isascii() else host.encode("idna").decode("ascii")
-
-
 def scrape_url(announce_url: str) -> str | None:
-    """Return where a tracker is scraped: "scrape" for "announce" in the last path element (BEP 48).
+    """Return the scrape URL: "scrape" for "announce" in the last path element (BEP 48).
 
-    None if the tracker's URL does not follow the convention; UDP trackers are scraped as they are.
+    None if the tracker's URL does not follow the convention; UDP URLs are returned unchanged.
     """
     try:
         parts = urlsplit(announce_url)
@@ -95,7 +87,7 @@ def scrape_url(announce_url: str) -> str | None:
 
 
 def redact_url(url: str) -> str:
-    """Return a URL that may be shown: no user, password, passkey, query values or fragment."""
+    """Return a URL without user, password, passkey, query values and fragment."""
     try:
         parts = urlsplit(url)
         port = f":{parts.port}" if parts.port is not None else ""
@@ -109,7 +101,7 @@ def redact_url(url: str) -> str:
 
 
 def redact_text(text: str, url: str) -> str:
-    """Return ``text`` with everything in it that :func:`redact_url` hides of ``url`` hidden too."""
+    """Return ``text`` without the parts of ``url`` that :func:`redact_url` hides."""
     text = text.replace(url, redact_url(url))
     for secret in sorted(_secrets(url), key=len, reverse=True):
         text = text.replace(secret, REDACTED)
@@ -117,8 +109,7 @@ def redact_text(text: str, url: str) -> str:
 
 
 def _target(parts: SplitResult) -> str:
-    path = quote(parts.path, safe=_PATH_SAFE)
-    query = quote(parts.query, safe=_PATH_SAFE + "?")
+    path, query = quote_path(parts.path), quote_query(parts.query)
     return f"{path}?{query}" if query else path
 
 

@@ -1,1 +1,1 @@
-"""uTP (BEP 29): a stream of bytes over datagrams that yields to other traffic, without I/O."""
+"""uTP (BEP 29): a byte stream over UDP that yields to other traffic, sans I/O."""

@@ -1,9 +1,9 @@
-"""Owns how many bytes may be under way: the congestion window (LEDBAT).
+"""The congestion window (LEDBAT).
 
-Source: BEP 29, RFC 6817. The queue that our packets find is held near a target, which other
-traffic is faster to fill: so it goes first. Ours: above the target the window shrinks by a share
-of itself, not by a packet; and a loss counts as congestion only where a queue was measured, or
-where very much is lost, since what radio and bad cables lose says nothing about a queue.
+Source: BEP 29, RFC 6817. The window keeps the queuing delay near a target, so that other traffic,
+which fills queues further, has precedence. Ours: above the target the window shrinks by a share of
+itself, not by a packet; and a loss counts as congestion only with queuing delay or at a high loss
+rate, because loss on radio links is no sign of a queue.
 """
 
 from typing import Final
@@ -11,14 +11,14 @@ from typing import Final
 INITIAL_WINDOW_BYTES: Final = 16 * 1024  # about what TCP begins with (RFC 6928)
 MIN_WINDOW_PACKETS: Final = 2  # RFC 6817
 SLOW_START_END: Final = 0.25  # ours: share of the target delay at which doubling ends
-GROWTH: Final = 1 / 32  # ours: share of the window that a round trip may add, at no delay
-MAX_SHRINK: Final = 0.5  # ours: share that a round trip may take away
-SIGNIFICANT: Final = 0.15  # ours: share of the target delay that says "a queue"
-MIN_TARGET: Final = 0.2  # ours: share of the target that is left where a queue is short
-RECOVERY: Final = 0.012  # ours: share of the difference that the target regains in a second
+GROWTH: Final = 1 / 32  # ours: maximum growth in a round trip, without delay
+MAX_SHRINK: Final = 0.5  # ours: maximum shrinkage in a round trip
+SIGNIFICANT: Final = 0.15  # ours: share of the target delay that counts as a queue
+MIN_TARGET: Final = 0.2  # ours: minimum of the target, if buffers are small
+RECOVERY: Final = 0.012  # ours: recovery of the target in a second
 HIGH_LOSS: Final = 0.1  # ours: share of packets; above it the window does not grow
 MAX_LOSS: Final = 0.25  # ours: share of packets; above it every loss counts
-LOSS_MEMORY: Final = 1 / 16  # ours: weight of a new figure of it, which is much by chance
+LOSS_MEMORY: Final = 1 / 16  # ours: weight of a new sample of the loss rate
 
 
 class CongestionWindow:
@@ -49,7 +49,7 @@ class CongestionWindow:
     def delivered(
         self, count: int, queueing_s: float, min_rtt_s: float, packet_bytes: int, *, is_used: bool
     ) -> None:
-        """Take that ``count`` bytes arrived; ``is_used`` says that the window was the limit."""
+        """Count acknowledged bytes; ``is_used``: the window was the limit."""
         self._target_s += (self._full_target_s - self._target_s) * (
             RECOVERY * min_rtt_s * min(count / self.window_bytes, 1.0)
         )
@@ -70,7 +70,7 @@ class CongestionWindow:
             self.window_bytes = min(grown, self._max_bytes)
 
     def lost(self, share: float, queueing_s: float, min_rtt_s: float, packet_bytes: int) -> None:
-        """Take that of the packets of one round trip this share was lost."""
+        """Reduce the window by the share of the packets of one round trip that was lost."""
         self._loss += (share - self._loss) * LOSS_MEMORY
         is_queue = queueing_s > self._full_target_s * SIGNIFICANT
         if not is_queue and self._loss < MAX_LOSS:
@@ -83,7 +83,7 @@ class CongestionWindow:
         self._hold(packet_bytes)
 
     def timed_out(self, queueing_s: float, packet_bytes: int) -> None:
-        """Begin anew after a silence; without a queue the earlier window is soon regained."""
+        """Restart after a timeout; without queuing delay the earlier window is soon regained."""
         is_queue = queueing_s > self._full_target_s * SIGNIFICANT
         threshold = self.window_bytes * (MAX_SHRINK if is_queue else 1)
         self.window_bytes = 0.0

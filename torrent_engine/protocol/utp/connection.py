@@ -1,6 +1,6 @@
-"""One connection of uTP: its states, what may come and leave in each, and its end.
+"""One uTP connection: its states and packets.
 
-Source: BEP 29; rows C3 and C4. No socket and no clock: packets and times are arguments.
+Source: BEP 29; rows C3 and C4. Packets and times are arguments.
 """
 
 from collections.abc import Callable, Sequence
@@ -8,8 +8,8 @@ from enum import Enum, auto
 from random import Random
 from typing import Final, Self
 
-from torrent_engine.base.network_config import UtpConfig
-from torrent_engine.protocol.utp.handshake import Confirmation, Dial, choose_id
+from torrent_engine.base.config import UtpConfig
+from torrent_engine.protocol.utp.handshake import Confirmation, SynAttempts, choose_id
 from torrent_engine.protocol.utp.limits import UtpLimits
 from torrent_engine.protocol.utp.packet import (
     DATA,
@@ -27,19 +27,19 @@ from torrent_engine.protocol.utp.packet import (
 from torrent_engine.protocol.utp.receiver import ReceiveSide
 from torrent_engine.protocol.utp.sender import Heading, OutgoingPacket, SendSide
 
-CLOSING_TIMEOUTS: Final = 3  # ours: so often what was left to be sent is sent in vain
-MIN_SEND_ROOM_BYTES: Final = 32 * 1024  # ours: below it, send() waits: two blocks
+CLOSING_TIMEOUTS: Final = 3  # ours: timeouts in a row after which a closing connection ends
+MIN_SEND_ROOM_BYTES: Final = 32 * 1024  # ours: two blocks; with less room is_writable is False
 
 
 class UtpState(Enum):
-    """Where a connection is in its life."""
+    """The state of a connection."""
 
     SYN_SENT = auto()
     SYN_RECEIVED = auto()
-    """Answered; whether the other side is where its address says is not known."""
+    """A SYN was acknowledged; the peer's address is not verified yet."""
     CONNECTED = auto()
     CLOSING = auto()
-    """We said that we are done; what was queued may still be on its way."""
+    """FIN follows the queued data, which may still be in transit."""
     ENDED = auto()
 
 
@@ -48,28 +48,28 @@ _LIVE: Final = (UtpState.CONNECTED, UtpState.CLOSING)
 
 
 class UtpConnection:
-    """One connection. After every call that may change it, ask for :meth:`packets_to_send`."""
+    """One connection. After every call, send the :meth:`packets_to_send`."""
 
     def __init__(self, config: UtpConfig, limits: UtpLimits, *, rng: Random, now: float) -> None:
         self._sequence = rng.randrange(1 << 16)
         self._sender = SendSide(config, limits, self._sequence, now)
         self._window_bytes = config.receive_window_bytes
-        self._receiver = ReceiveSide(0, self._window_bytes, limits.reorder)
-        self._clock_us = rng.getrandbits(32)  # what our time stamps begin with: hard to guess
+        self._receiver = ReceiveSide(0, self._window_bytes, limits.reorder, limits.unread)
+        self._clock_us = rng.getrandbits(32)  # random offset of our timestamps
         self._out: list[OutgoingPacket] = []
-        self._dial: Dial | None = None
+        self._dial: SynAttempts | None = None
         self._confirmation: Confirmation | None = None
-        self._delay_us = 0  # what the last packet seemed to travel: told in each of ours
+        self._delay_us = 0  # timestamp difference of the last packet
         self._last_sample_us = 0
         self.receive_id = 0
         """Id in packets to us."""
         self.send_id = 0
-        """Id in packets from us; a RESET from who has forgotten us carries this one."""
+        """Id in packets from us; a RESET for an unknown connection carries this one."""
         self.state = UtpState.SYN_SENT
         self.failure: str | None = None
-        """Why it ended, when it did not end well."""
+        """Why the connection failed; None otherwise."""
         self.is_confirmed = True
-        """Whether the other side has acknowledged something that only it could know (row C3)."""
+        """Whether the peer's address is verified (row C3)."""
 
     @classmethod
     def dial(
@@ -81,15 +81,15 @@ class UtpConnection:
         is_taken: Callable[[int], bool],
         limits: UtpLimits | None = None,
     ) -> Self:
-        """Begin a connection; its SYN is queued.
+        """Open a connection; its SYN is queued.
 
-        ``is_taken`` says whether an id is used already with the same address. ``rng`` must be one
-        that nobody can foresee, as for :meth:`accept`.
+        ``is_taken`` returns whether an id is in use with the same address. ``rng`` must be
+        unpredictable, as for :meth:`accept`.
         """
         self = cls(config, limits or UtpLimits(), rng=rng, now=now)
         self.receive_id = choose_id(rng, is_taken)
         self.send_id = self.receive_id + 1 & MASK_16
-        self._dial = Dial(self._sequence - 1 & MASK_16, config.syn_attempts, now)
+        self._dial = SynAttempts(self._sequence - 1 & MASK_16, config.syn_attempts, now)
         return self
 
     @classmethod
@@ -102,7 +102,7 @@ class UtpConnection:
         rng: Random,
         limits: UtpLimits | None = None,
     ) -> Self:
-        """Answer a SYN, with one packet and no payload until its sender has heard of us."""
+        """Respond to a SYN with one packet; payload is sent only after the address is verified."""
         limits = limits or UtpLimits()
         self = cls(config, limits, rng=rng, now=now)
         self._receiver.acknowledged = syn.sequence
@@ -117,7 +117,7 @@ class UtpConnection:
 
     @property
     def has_ended(self) -> bool:
-        """Whether it may be forgotten; a last packet may still be there to be sent."""
+        """Whether it can be removed; a last packet may still have to be sent."""
         return self.state is UtpState.ENDED
 
     @property
@@ -133,17 +133,17 @@ class UtpConnection:
         return self.state in (UtpState.CLOSING, UtpState.ENDED)
 
     @property
-    def wants_to_send(self) -> bool:
-        """Whether an acknowledgement waits to be sent, as after reading from a full window."""
-        return self._receiver.must_acknowledge or bool(self._out)
+    def moved_bytes(self) -> int:
+        """Payload bytes delivered so far, both directions together."""
+        return self._receiver.received_bytes + self._sender.delivered_bytes
 
     # -- packets in --------------------------------------------------------------------------
 
     def receive_packet(self, packet: Packet, *, now: float, arrived_s: float) -> None:
-        """Take one packet with our ``receive_id``, or a RESET with our ``send_id``.
+        """Process one packet with our ``receive_id``, or a RESET with our ``send_id``.
 
-        ``arrived_s`` is when it reached this machine, by the clock of ``now``: a program that is
-        busy is no queue on the way. Whatever makes no sense is dropped.
+        ``arrived_s`` is when the system received it, by the clock of ``now``, so that a busy
+        process does not count as queuing delay. Invalid packets are dropped.
         """
         if self.state not in _LIVE or packet.type > STATE:
             self._receive_rarely(packet, now, arrived_s)
@@ -152,9 +152,9 @@ class UtpConnection:
             self._receive(packet, now, arrived_s)
 
     def _receive(self, packet: Packet, now: float, arrived_s: float) -> None:
-        """Take a packet whose acknowledgement can be true."""
+        """Process a packet with a valid acknowledgement number."""
         sender = self._sender
-        sender.retransmission.heard_s = now
+        sender.retransmission.received_s = now
         sample_us = packet.timestamp_difference_us
         if sample_us and (sample_us != self._last_sample_us or packet.type == STATE):
             self._last_sample_us = sample_us
@@ -178,7 +178,7 @@ class UtpConnection:
             self._receive_confirmation(packet, now, arrived_s)
 
     def _receive_reset(self, packet: Packet, arrived_s: float) -> None:
-        """End, if it is about something that we sent lately: others can only guess that."""
+        """End the connection if the RESET refers to a recent packet of ours, and is not forged."""
         flight, acknowledged = self._sender.flight, packet.acknowledged
         if self.state is UtpState.SYN_SENT and self._dial is not None:
             is_lately = acknowledged == self._dial.sequence
@@ -191,7 +191,7 @@ class UtpConnection:
             self._end(None if is_good else "reset by the other side")
 
     def _receive_syn(self, packet: Packet, arrived_s: float) -> None:
-        """Answer a SYN that was sent again, by the same state."""
+        """Respond to a retransmitted SYN."""
         begin = self._confirmation
         if begin is None or self.state is UtpState.ENDED or packet.sequence != begin.syn_sequence:
             return
@@ -200,7 +200,7 @@ class UtpConnection:
         self._receiver.must_acknowledge = True
 
     def _receive_answer(self, packet: Packet, now: float, arrived_s: float) -> None:
-        """Connect, if the packet answers our SYN."""
+        """Connect if the packet acknowledges our SYN."""
         if self._dial is None or packet.type != STATE:
             return
         if packet.acknowledged != self._dial.sequence:
@@ -209,41 +209,41 @@ class UtpConnection:
             self._sender.round_trip.measure(arrived_s - self._dial.sent_s, now)
         self._receiver.acknowledged = packet.sequence - 1 & MASK_16
         self.state = UtpState.CONNECTED
-        self._receiver.acknowledge_soon(now)  # or who says nothing yet is never confirmed
+        self._receiver.acknowledge_soon(now)  # confirms us even without payload
         if self._sender.acknowledged(packet, now, arrived_s):
             self._receive(packet, now, arrived_s)
 
     def _receive_confirmation(self, packet: Packet, now: float, arrived_s: float) -> None:
-        """Connect, if the packet acknowledges the number that we chose (row C3)."""
+        """Connect if the packet acknowledges our random sequence number (row C3)."""
         begin = self._confirmation
         is_right = packet.acknowledged == self._sequence - 1 & MASK_16
         if begin is None:
             return
         if not begin.accepts(packet, self._time_us(arrived_s), now, is_number_right=is_right):
             if begin.has_failed:
-                self._end("not confirmed: wrong numbers")
+                self._end("not confirmed: wrong acknowledgement numbers")
             return
         self.state, self.is_confirmed = UtpState.CONNECTED, True
         self._sender.acknowledged(packet, now, arrived_s)
         self._receive(packet, now, arrived_s)
 
     def batch_ended(self, now: float) -> None:
-        """Take that no more packets are there to be read now; decide on an acknowledgement."""
+        """Record the end of a batch of packets; schedule an acknowledgement."""
         self._receiver.batch_ended(now)
 
     # -- packets out -------------------------------------------------------------------------
 
     def packets_to_send(self, now: float) -> list[OutgoingPacket]:
-        """Return what may leave now, oldest first, as (header, payload)."""
+        """Return the packets to send now, oldest first, as (header, payload)."""
         out, self._out = self._out, []
         receiver = self._receiver
         if self.state in _LIVE:
             before = len(out)
             self._sender.packets(now, self._heading(now), out)
             if len(out) > before:
-                must_tell = receiver.must_acknowledge and receiver.has_gap
+                must_acknowledge_again = receiver.must_acknowledge and receiver.has_gap
                 receiver.acknowledgement_left()
-                receiver.must_acknowledge = must_tell
+                receiver.must_acknowledge = must_acknowledge_again
         elif self._dial is not None and self._dial.is_due and self.state is UtpState.SYN_SENT:
             self._dial.left(now)
             out.append(self._syn(now))
@@ -257,7 +257,7 @@ class UtpConnection:
         return Heading(self.send_id, time_us, self._delay_us, window_bytes, acknowledged)
 
     def _acknowledgement(self, now: float) -> OutgoingPacket:
-        """Return a packet without payload that says what has come."""
+        """Return an acknowledgement without payload."""
         receiver = self._receiver
         sack = receiver.sack() if receiver.has_gap and self.is_confirmed else b""
         header = self._header(STATE, now, self._sender.flight.next, SACK if sack else 0)
@@ -295,13 +295,13 @@ class UtpConnection:
         return min(sender_s, ack_s)
 
     def handle_timer(self, now: float) -> None:
-        """Do what is due; too early is harmless, and late is taken into account."""
+        """Handle the timer; early and late calls are allowed."""
         if self.state in _LIVE:
             self._sender.handle_timer(now)
             if self._receiver.ack_due_s is not None and now >= self._receiver.ack_due_s:
                 self._receiver.must_acknowledge = True
             if self._sender.retransmission.is_hopeless:
-                self._end("the other side is silent")
+                self._end("timed out")
         elif self.state is UtpState.SYN_SENT and self._dial is not None:
             if not self._dial.handle_timer(now):
                 self._end("no answer")
@@ -311,7 +311,7 @@ class UtpConnection:
     # -- the stream --------------------------------------------------------------------------
 
     def send(self, buffers: Sequence[bytes | memoryview]) -> int:
-        """Copy bytes to be sent; return how many were taken.
+        """Queue a copy of bytes to send; return how many were accepted.
 
         Raises BlockingIOError if there is no room, and OSError if the connection has ended.
         """
@@ -323,9 +323,9 @@ class UtpConnection:
         return self._sender.queue_bytes(buffers, room)
 
     def receive_into(self, target: memoryview) -> int:
-        """Read what came in order; 0 at the end of the stream.
+        """Read received bytes; return 0 at the end of the stream.
 
-        Raises BlockingIOError if there is nothing, and OSError if the connection has failed.
+        Raises BlockingIOError if there are none, and OSError if the connection has failed.
         """
         if count := self._receiver.read_into(target):
             return count
@@ -336,23 +336,23 @@ class UtpConnection:
         raise BlockingIOError
 
     def narrow(self, *, is_narrow: bool) -> None:
-        """Let little come, or as much as usual again: nobody reads for a while."""
+        """Shrink the receive window while the stream is not read, or restore it."""
         limit_bytes = NARROW_WINDOW_BYTES if is_narrow else self._window_bytes
         self._receiver.set_limit(min(limit_bytes, self._window_bytes))
 
     def close(self, now: float) -> None:
-        """Say that we are done, after what is queued; twice is harmless."""
+        """Send FIN after the queued data; may be called twice."""
         del now
         if self.state is UtpState.CONNECTED:
             self.state = UtpState.CLOSING
             self._sender.is_finishing = True
             self._sender.retransmission.max_timeouts = CLOSING_TIMEOUTS
-            self._receiver.discard()
         elif self.state is not UtpState.CLOSING:
             self._end(None)
+        self._receiver.discard()
 
     def abort(self, now: float) -> None:
-        """End at once, with a RESET if the other side knows of us."""
+        """End at once, with a RESET if the peer knows the connection."""
         if self.state in _LIVE:
             self._out.append((self._header(RESET, now, self._sender.flight.next), b""))
             self._receiver.must_acknowledge = False

@@ -1,36 +1,36 @@
-"""Owns the packets that are not acknowledged: each is in transit or lost, never both (row C4).
+"""The unacknowledged packets: each is in transit or lost, never both (row C4).
 
-Source: BEP 29 for what an acknowledgement says. What counts as lost is ours, after RFC 8985: a
-packet that was sent earlier than one that arrived, and is late. So a packet that was sent again
-and lost again is noticed as soon as one that was sent once.
+Source: BEP 29 for acknowledgements. Loss detection follows RACK (RFC 8985): a packet is lost if one
+sent later has arrived, and the reordering window has passed. A lost retransmission is thus detected
+as early as any other loss.
 """
 
 from typing import Final
 
 from torrent_engine.protocol.utp.packet import MASK_16
 
-MAX_PACKETS: Final = 2_000  # a selective acknowledgement reaches 2040 packets far
-MAX_OVERTAKEN: Final = 64  # ours: packets by which one may come late, and its payload still counts
-OVERTAKEN_S: Final = 1.0  # ours: and so long after the last news
+MAX_PACKETS: Final = 2_000  # a selective acknowledgement covers 2040 packets
+MAX_OVERTAKEN: Final = 64  # ours: how far behind an acknowledgement may be and still be accepted
+OVERTAKEN_S: Final = 1.0  # ours: and how long after newer ones
 
 
 class SentPacket:
-    """One packet that has a number."""
+    """One packet with a sequence number."""
 
     __slots__ = ("is_resent", "kind", "payload", "sent_s", "sequence")
 
     def __init__(self, sequence: int, kind: int, payload: bytes | memoryview, now: float) -> None:
         self.sequence = sequence
-        """Counted on without end; 16 bits of it are in the header."""
+        """Unbounded; the lower 16 bits are in the header."""
         self.kind = kind
         self.payload = payload
         self.sent_s = now
-        """When it was sent last."""
+        """When it was last sent."""
         self.is_resent = False
 
 
 class Flight:
-    """The packets of one direction that were sent and not acknowledged."""
+    """The sent and unacknowledged packets of one direction."""
 
     __slots__ = (
         "_known",
@@ -51,47 +51,50 @@ class Flight:
 
     def __init__(self, first: int) -> None:
         self.first = first
-        """The first that is not acknowledged."""
+        """The first unacknowledged number."""
         self.next = first
-        self._oldest = first  # nothing before it was ever sent
-        self._news_s = float("-inf")  # when ``first`` was last counted on
+        self._oldest = first  # the first number ever sent
+        self._news_s = float("-inf")  # when ``first`` last advanced
         self.lost: dict[int, SentPacket] = {}
-        """To be sent again, the first number first."""
-        self._transit: dict[int, SentPacket] = {}  # in the order in which they were sent
+        """Packets to retransmit, in the order of their numbers."""
+        self._transit: dict[int, SentPacket] = {}  # in sending order
         self._known = 0  # bit n: number first + n was acknowledged selectively
-        self._newest = (float("-inf"), 0)  # when the newest of those that arrived was sent; number
+        self._newest = (
+            float("-inf"),
+            0,
+        )  # of the latest sent packet that arrived: sending time, number
         self.in_transit_bytes = 0
         self.lost_bytes = 0
         self.delivered_bytes = 0
-        """Of all packets that arrived since it was last set to 0."""
+        """Payload of the packets that arrived since this was set to 0."""
         self.newest_rtt_s: float | None = None
-        """Round trip of the newest packet of the last acknowledgement that was sent only once."""
+        """Round-trip time of the newest acknowledged packet that was not retransmitted."""
         self.loss_due_s: float | None = None
-        """When something in transit will be late."""
+        """When a packet in transit will count as lost."""
         self.reorder_s = 0.0
-        """By how much a packet overtook another, lately."""
+        """Recently observed reordering."""
 
     def has(self, sequence: int) -> bool:
-        """Say whether a packet is not acknowledged in any way."""
+        """Return whether a packet is unacknowledged."""
         return sequence in self._transit or sequence in self.lost
 
     @property
     def is_empty(self) -> bool:
-        """Whether everything that was sent has arrived."""
+        """Whether every sent packet is acknowledged."""
         return not self._transit and not self.lost
 
     @property
     def unacknowledged_bytes(self) -> int:
-        """What the other side may still have to take."""
+        """Payload that the peer may not have received yet."""
         return self.in_transit_bytes + self.lost_bytes
 
     @property
     def is_full(self) -> bool:
-        """Whether no further number may be given out."""
+        """Whether no further packet may be sent."""
         return self.next - self.first >= MAX_PACKETS
 
     def send(self, kind: int, payload: bytes | memoryview, now: float) -> int:
-        """Give the next number to a packet; return it."""
+        """Assign the next sequence number to a packet and return it."""
         sequence = self.next
         self._transit[sequence] = SentPacket(sequence, kind, payload, now)
         self.in_transit_bytes += len(payload)
@@ -99,7 +102,7 @@ class Flight:
         return sequence
 
     def send_again(self, sequence: int, now: float) -> SentPacket:
-        """Return a lost packet, which is in transit now."""
+        """Mark a lost packet as retransmitted, and return it."""
         sent = self.lost.pop(sequence)
         self.lost_bytes -= len(sent.payload)
         self.in_transit_bytes += len(sent.payload)
@@ -108,10 +111,10 @@ class Flight:
         return sent
 
     def count_acknowledged(self, acknowledged: int, arrived_s: float) -> int | None:
-        """Return how many more numbers this acknowledges; -1 for an old one, None for a lie.
+        """Return the newly acknowledged count; -1 for an old number, None for an invalid one.
 
-        Old is what packets bring that were overtaken on their way: a few numbers, a short time
-        after newer ones came. To who is not on the way it is as hard to guess as the others.
+        Old numbers are those of reordered packets: a few behind, shortly after newer ones. They are
+        as hard to guess for an off-path attacker as the current ones.
         """
         count = (acknowledged + 1 - self.first) & MASK_16
         if count <= self.next - self.first:
@@ -121,7 +124,7 @@ class Flight:
         return -1 if is_near and arrived_s < self._news_s + OVERTAKEN_S else None
 
     def acknowledge(self, count: int, sack: bytes, arrived_s: float) -> bool:
-        """Take that so many numbers more are acknowledged, and some selectively; True if news."""
+        """Process an acknowledgement and a selective one; return True if they are new."""
         before = len(self._transit) + len(self.lost)
         self.newest_rtt_s = None
         if count:
@@ -163,7 +166,7 @@ class Flight:
             self.reorder_s = max(self.reorder_s, self._newest[0] - sent.sent_s)
 
     def find_lost(self, now: float, patience_s: float) -> list[SentPacket]:
-        """Return what is lost by now: sent before one that arrived, and later than this."""
+        """Return the packets that are lost by now; ``patience_s`` is the reordering window."""
         lost: list[SentPacket] = []
         self.loss_due_s = None
         for sent in self._transit.values():
@@ -178,25 +181,25 @@ class Flight:
         return lost
 
     def lose_all(self) -> list[SentPacket]:
-        """Take everything in transit for lost."""
+        """Mark every packet in transit as lost."""
         lost = list(self._transit.values())
         self.loss_due_s = None
         self._lose(lost)
         return lost
 
     def lose_newest(self) -> list[SentPacket]:
-        """Take what was sent last for lost, to hear of the rest by sending it again."""
+        """Mark the newest packet as lost, so that it is retransmitted as a tail loss probe."""
         lost = [self._transit[next(reversed(self._transit))]]
         self._lose(lost)
         return lost
 
     @property
     def has_transit(self) -> bool:
-        """Whether an acknowledgement may be on its way."""
+        """Whether packets are in transit."""
         return bool(self._transit)
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Remove everything."""
         self._transit.clear()
         self.lost.clear()
         self.in_transit_bytes = self.lost_bytes = 0

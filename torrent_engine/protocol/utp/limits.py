@@ -1,48 +1,51 @@
-"""What connections share: memory in both directions (row C4), and wrong guesses (row C3)."""
+"""Limits shared by all connections: memory (row C4) and wrong numbers (row C3)."""
 
 from dataclasses import dataclass, field
 from typing import Final
 
-from torrent_engine.base.discovery_config import MIB
+from torrent_engine.base.config import MIB
 from torrent_engine.protocol.utp.handshake import WrongNumbers
 
 ETHERNET_PACKET_BYTES: Final = 1_452
-"""The largest payload of UDP over IPv6 over Ethernet; of IPv4 it could be 20 more."""
-SEND_SHARES: Final = 16  # ours: of the free memory one connection takes at most this part
-MIN_SEND_BUFFER_BYTES: Final = 64 * 1024  # ours: two blocks on their way, two behind them
+"""The largest UDP payload over IPv6 on Ethernet; 20 bytes less than over IPv4."""
+SHARES: Final = 16  # ours: a connection gets at most one part in this many of the free memory
+MIN_BUFFER_BYTES: Final = 64 * 1024  # ours: two blocks in transit, two queued
 
 
 @dataclass(slots=True)
 class ReorderBudget:
-    """Bytes of all connections that wait for what was lost before them."""
+    """Out-of-order bytes of all connections."""
 
     limit_bytes: int = 32 * MIB
     held_bytes: int = 0
 
 
 @dataclass(slots=True)
-class SendBudget:
-    """Bytes of all connections that are queued or not acknowledged yet.
+class BufferBudget:
+    """Buffered bytes of all connections, in one direction.
 
-    Of what is free a connection may have a share, so that many who read nothing leave room for
-    the others, who always have :data:`MIN_SEND_BUFFER_BYTES`.
+    A connection may use a share of the free memory, so that busy ones leave room for the others;
+    each has at least :data:`MIN_BUFFER_BYTES`.
     """
 
     limit_bytes: int = 32 * MIB
     held_bytes: int = 0
 
-    def most_for_one(self) -> int:
-        """Return how much one connection may hold now, together with what it holds."""
+    def limit_of_one(self) -> int:
+        """Return the limit of one connection at the moment."""
         free_bytes = self.limit_bytes - self.held_bytes
-        return max(free_bytes // SEND_SHARES, MIN_SEND_BUFFER_BYTES)
+        return max(free_bytes // SHARES, MIN_BUFFER_BYTES)
 
 
 @dataclass(frozen=True, slots=True)
 class UtpLimits:
-    """What a connection may use, as who runs many of them knows it."""
+    """The limits of a connection that depend on all connections."""
 
     max_packet_bytes: int = ETHERNET_PACKET_BYTES
-    """Of a datagram without the headers of UDP and IP; larger ones are not even tried."""
+    """UDP payload; the upper bound of path MTU discovery."""
     reorder: ReorderBudget = field(default_factory=ReorderBudget)
-    unsent: SendBudget = field(default_factory=SendBudget)
+    unsent: BufferBudget = field(default_factory=BufferBudget)
+    """Queued or unacknowledged data."""
+    unread: BufferBudget = field(default_factory=BufferBudget)
+    """Data received in order and not read yet."""
     wrong_numbers: WrongNumbers = field(default_factory=WrongNumbers)

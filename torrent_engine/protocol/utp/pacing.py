@@ -1,7 +1,7 @@
-"""Owns when packets may leave, so that a window's worth of them is no burst.
+"""Pacing: spreading the packets of a window over a round trip.
 
-Ours: credit grows with time at a little more than the window per round trip, and is spent by
-packets; so much may be saved up that a program need not wake for each packet.
+Ours: a token bucket filled at slightly more than a window per round trip; its burst lets several
+packets leave with one wake-up.
 """
 
 from typing import Final
@@ -9,9 +9,9 @@ from typing import Final
 FACTOR: Final = 1.25
 SLOW_START_FACTOR: Final = 2.0
 QUANTUM_S: Final = 0.004
-"""A wait is as long, so that a few packets leave together."""
+"""Wait at least this long, so that a few packets leave together."""
 BURST_S: Final = 0.012
-"""Credit of a longer time lapses."""
+"""The burst, as a time at the current rate."""
 MIN_BURST_BYTES: Final = 12_000
 
 
@@ -27,7 +27,7 @@ class Pacer:
         """May be overdrawn by one packet."""
 
     def refill(self, now: float, bytes_per_s: float) -> None:
-        """Count the time that has passed; the rate may be infinite."""
+        """Add the credit of the time that has passed; the rate may be infinite."""
         self._rate = bytes_per_s
         most = max(bytes_per_s * BURST_S, MIN_BURST_BYTES)
         if most == float("inf"):

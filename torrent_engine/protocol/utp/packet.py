@@ -1,6 +1,6 @@
-"""Owns what one datagram of uTP says: its bytes as a fact, and the bytes that we write.
+"""Encoding and decoding of packets.
 
-Source: BEP 29. Selective acknowledgements may have any length: libtorrent's is no multiple of 4.
+Source: BEP 29. Selective acknowledgements may have any length: libtorrent's are no multiple of 4.
 """
 
 from struct import Struct
@@ -18,9 +18,13 @@ VERSION: Final = 1
 HEADER_BYTES: Final = 20
 
 SACK: Final = 1
-"""The extension that says which packets behind a gap have come."""
+"""The selective acknowledgement extension."""
+EXTENSION_BITS: Final = 2
+"""libutp's extension bits: 8 bytes, which no client reads."""
 PADDING: Final = 0x50
-"""An extension of ours without meaning, which everybody skips: it makes a packet longer."""
+"""Our padding extension. It follows another one, because libutp drops packets whose first extension
+is unknown."""
+MIN_PADDING_BYTES: Final = 12
 MAX_EXTENSION_BYTES: Final = 255
 
 MASK_16: Final = 0xFFFF
@@ -39,27 +43,27 @@ class Packet(NamedTuple):
     type: int
     """:data:`DATA`, :data:`FIN`, :data:`STATE`, :data:`RESET` or :data:`SYN`."""
     connection_id: int
-    """Of 16 bits, as who is meant to receive it knows the connection; in a SYN of who sent it."""
+    """16 bits: the receiver's id of the connection; in a SYN the sender's."""
     timestamp_us: int
-    """When it was sent, by the sender's clock; 32 bits of it."""
+    """When it was sent, by the sender's clock, 32 bits."""
     timestamp_difference_us: int
-    """How long the last packet from us seemed to travel; 0 if none has come."""
+    """One-way delay of the last packet received from us, plus the clock offset; 0: none yet."""
     window_bytes: int
-    """How much may be on its way to the sender."""
+    """The sender's receive window."""
     sequence: int
-    """Number of this packet, or, in one that has none, the next."""
+    """Number of this packet; in a STATE packet the next number."""
     acknowledged: int
     """Number of the last packet before the first gap."""
     sack: bytes
-    """Which of the later ones have come, the lowest bit first, from the second after the above."""
+    """Selective acknowledgement, lowest bit first, from the second after ``acknowledged``."""
     payload: memoryview
-    """A view of the datagram: copy what is to be kept."""
+    """A view of the datagram; copy it to keep it."""
 
 
 def decode_packet(datagram: bytes | memoryview) -> Packet:
     """Decode one datagram; unknown extensions are skipped.
 
-    Raises RemoteProtocolError if it is cut short, or its version or type is none.
+    Raises RemoteProtocolError if it is truncated, or its version or type is unknown.
     """
     view = memoryview(datagram)
     if len(view) < HEADER_BYTES:
@@ -78,7 +82,7 @@ def _read_extensions(view: memoryview, extension: int) -> tuple[bytes, int]:
     sack, at, size = b"", HEADER_BYTES, len(view)
     while extension:
         if at + 2 > size or at + 2 + view[at + 1] > size:
-            raise RemoteProtocolError(f"extension {extension} is cut short", bep=29)
+            raise RemoteProtocolError(f"truncated extension {extension}", bep=29)
         kind, extension, begin = extension, view[at], at + 2
         at = begin + view[at + 1]
         if kind == SACK:
@@ -87,22 +91,26 @@ def _read_extensions(view: memoryview, extension: int) -> tuple[bytes, int]:
 
 
 def padding(length_bytes: int) -> bytes:
-    """Return extensions without meaning, of 2 bytes or more together; :data:`PADDING` is first."""
-    parts: list[bytes] = []
+    """Return padding extensions of ``length_bytes`` in total, :data:`EXTENSION_BITS` first.
+
+    ``length_bytes`` is :data:`MIN_PADDING_BYTES` or more.
+    """
+    parts = [bytes((PADDING, 8)) + bytes(8)]
+    length_bytes -= len(parts[0])
     while length_bytes:
         here = min(length_bytes, MAX_EXTENSION_BYTES + 2)
         if length_bytes - here == 1:
-            here -= 1  # an extension of one byte cannot be
+            here -= 1  # an extension has at least two bytes
         length_bytes -= here
         parts.append(bytes((PADDING if length_bytes else 0, here - 2)) + bytes(here - 2))
     return b"".join(parts)
 
 
 def reset_packet(of: Packet, *, now: float = 0.0) -> bytes:
-    """Return the answer to a packet of no connection that we know.
+    """Return the RESET for a packet of an unknown connection.
 
-    It carries the connection id of that packet, which is what the other side writes into its
-    packets: who receives a RESET must look for the id that it sends to, too.
+    It carries the connection id of that packet, which is the id in the peer's outgoing packets;
+    receivers of a RESET must therefore look up their ``send_id`` too.
     """
     kind = RESET << 4 | VERSION
     time_us = int(now * 1e6) & MASK_32

@@ -1,18 +1,18 @@
-"""Owns how long packets are: what is known to pass the whole way, and what is tried next.
+"""Path MTU discovery: the confirmed packet size, and the next probe size.
 
-Source: BEP 29 leaves it to the program; this is the search of RFC 8899. A trial is a packet of
-ordinary content with an extension without meaning behind its header: where it is lost, it is sent
-again without, and nothing else is lost or slower. A size fails after several trials, since one
-may be lost by chance, and everything is tried again from time to time.
+Source: BEP 29 leaves it to the implementation; this is the search of RFC 8899. A probe is a data
+packet with a padding extension; if it is lost, it is retransmitted without padding. A size fails
+after several lost probes, because one may be lost for other reasons, and the search is repeated
+from time to time.
 """
 
 from typing import Final
 
 from torrent_engine.protocol.utp.packet import HEADER_BYTES
 
-SAFE_BYTES: Final = 548  # what every host must take, in one datagram: 576 with IPv4 and UDP
+SAFE_BYTES: Final = 548  # every host accepts datagrams of 576 bytes, with IPv4 and UDP headers
 SIZES: Final = (65_000, 32_000, 16_384, 8_952, 4_096, 1_472, 1_452, 1_432, 1_392, 1_332, 1_232)
-"""Of links that there are, without the headers of IP and UDP; and a few between."""
+"""UDP payload sizes of common links, and a few between."""
 FIRST_TRIAL_BYTES: Final = 1_232  # IPv6 promises 1280
 MAX_TRIALS: Final = 3
 AGAIN_S: Final = 60.0
@@ -27,7 +27,7 @@ class PacketSize:
         self._max_bytes = max(max_bytes, SAFE_BYTES)
         self._size = min(SAFE_BYTES, self._max_bytes)
         self.trial: int | None = None
-        """Number of the packet that is the trial under way."""
+        """Number of the outstanding probe."""
         self._trials = 0
         self._again_s = 0.0
         self._candidates = self._all_candidates()
@@ -36,11 +36,11 @@ class PacketSize:
 
     @property
     def payload_bytes(self) -> int:
-        """The most that a packet carries."""
+        """Maximum payload of a packet."""
         return self._size - HEADER_BYTES
 
     def wanted_bytes(self, now: float) -> int:
-        """Return the size to try now, with the header, or 0."""
+        """Return the size of a probe to send now, with the header, or 0."""
         if self.trial is not None:
             return 0
         if not self._candidates and self._size < self._max_bytes and now >= self._again_s:
@@ -49,17 +49,17 @@ class PacketSize:
         return self._candidates[-1] if self._candidates else 0
 
     def tried(self, sequence: int, now: float) -> None:
-        """Take that the packet of this number is of the wanted size."""
+        """Record that this packet is a probe of the wanted size."""
         self.trial = sequence
         self._again_s = now + AGAIN_S
 
     def arrived(self) -> None:
-        """Take that the trial was acknowledged."""
+        """Record that the probe was acknowledged."""
         self._size, self.trial, self._trials = self._candidates[-1], None, 0
         self._candidates = self._all_candidates() if self._size == FIRST_TRIAL_BYTES else []
 
     def lost(self) -> None:
-        """Take that the trial was lost, by chance or for its size."""
+        """Record that the probe was lost, whatever the cause."""
         self.trial = None
         self._trials += 1
         if self._trials >= MAX_TRIALS:
@@ -67,6 +67,6 @@ class PacketSize:
             self._trials = 0
 
     def _all_candidates(self) -> list[int]:
-        """Return the sizes above the present one, the largest last."""
+        """Return the sizes above the confirmed one, the largest last."""
         sizes = {self._max_bytes, *SIZES}
         return sorted(size for size in sizes if self._size < size <= self._max_bytes)

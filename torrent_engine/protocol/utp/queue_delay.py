@@ -1,7 +1,7 @@
-"""Owns how long our packets wait in queues on their way, as the other side's clock tells.
+"""The queuing delay of our packets, measured by the peer's clock.
 
-Source: BEP 29 and LEDBAT (RFC 6817). The two clocks are not the same, so a single figure says
-nothing; the least of the last minutes stands for a way without queues (the "base delay").
+Source: BEP 29 and LEDBAT (RFC 6817). The clocks differ, so only differences count; the minimum of
+the last minutes is taken as the delay without queues ("base delay").
 """
 
 from collections import deque
@@ -10,14 +10,14 @@ from typing import Final
 from torrent_engine.protocol.utp.packet import MASK_32
 
 BUCKET_S: Final = 60.0  # RFC 6817: a minimum for each minute
-BUCKETS: Final = 10  # RFC 6817: for so many minutes a minimum is remembered
-RECENT_SAMPLES: Final = 4  # RFC 6817: the least of the last few is free of the jitter of one
-MIN_ROUND_S: Final = 0.03  # ours: what passes sooner is jitter, as of a program that waits its turn
+BUCKETS: Final = 10  # RFC 6817: minutes of history
+RECENT_SAMPLES: Final = 4  # RFC 6817: the minimum of the last few filters jitter
+MIN_ROUND_S: Final = 0.03  # ours: shorter variations are jitter, such as scheduling delays
 _HALF: Final = 1 << 31
 
 
 class QueueDelay:
-    """Base delay and present delay of one direction."""
+    """Base delay and current delay of one direction."""
 
     __slots__ = (
         "_bucket_ends_s",
@@ -35,15 +35,15 @@ class QueueDelay:
         self._buckets: deque[int] = deque(maxlen=BUCKETS)
         self._recent: deque[int] = deque(maxlen=RECENT_SAMPLES)
         self._bucket_ends_s = float("-inf")
-        self._least_us = (0, 0)  # in the last round trip, and so far in this one
+        self._least_us = (0, 0)  # minimum of the last round trip, and of this one so far
         self._round_ends_s = float("-inf")
         self.queueing_s = 0.0
-        """What is above the base delay."""
+        """Current delay above the base delay."""
         self.standing_s = 0.0
-        """What was above it all the time, for a round trip or two."""
+        """Minimum delay above the base delay in the last one or two round trips."""
 
     def measure(self, sample_us: int, now: float, round_trip_s: float = 0.0) -> None:
-        """Take the "timestamp difference" of a packet, 32 bits of it; it may wrap around."""
+        """Process the "timestamp difference" of a packet, 32 bits; it may wrap around."""
         if self._origin_us is None:
             self._origin_us = sample_us
         delay_us = ((sample_us - self._origin_us + _HALF) & MASK_32) - _HALF

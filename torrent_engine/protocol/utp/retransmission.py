@@ -1,8 +1,8 @@
-"""Owns when silence means that something was lost, and when that the other side is gone.
+"""The retransmission timer, and the detection of dead connections.
 
-Source: BEP 29 (time-outs double), RFC 8985 (the newest packet is sent again first, since its
-acknowledgement tells of all others). Ours: a time-out that is noticed late, because the program
-was busy, waits a little longer: what came meanwhile may not have been read yet.
+Source: BEP 29 (timeouts double), RFC 8985 (tail loss probe: the newest packet is retransmitted
+first). Ours: a timeout that is noticed late, because the process was busy, is extended a little,
+because acknowledgements may be waiting in the socket.
 """
 
 from typing import Final
@@ -10,14 +10,14 @@ from typing import Final
 from torrent_engine.protocol.utp.round_trip import RoundTrip
 
 MAX_PROBES: Final = 2
-PROBE_DELAY_S: Final = 0.05  # ours: an acknowledgement may wait for company
+PROBE_DELAY_S: Final = 0.05  # ours: allowance for delayed acknowledgements
 LATE_S: Final = 0.05
 GRACE_S: Final = 0.05
 MAX_TIMEOUTS: Final = 7  # ours: with doubling, a minute
 
 
 class RetransmissionTimer:
-    """The silence of one connection while something is in transit."""
+    """The retransmission timer of one connection."""
 
     __slots__ = (
         "_has_grace",
@@ -27,8 +27,8 @@ class RetransmissionTimer:
         "_silent_since_s",
         "_timeouts",
         "due_s",
-        "heard_s",
         "max_timeouts",
+        "received_s",
     )
 
     def __init__(self, round_trip: RoundTrip, max_rto_s: float, now: float) -> None:
@@ -38,19 +38,19 @@ class RetransmissionTimer:
         self._timeouts = 0
         self._has_grace = True
         self._silent_since_s = now
-        self.heard_s = now
-        """When anything came; set by who receives."""
+        self.received_s = now
+        """When a packet was last received; set by the owner."""
         self.max_timeouts = MAX_TIMEOUTS
         self.due_s = 0.0
         self.begin(now)
 
     def restart(self, now: float) -> None:
-        """Take that something was acknowledged."""
+        """Restart the timer after an acknowledgement."""
         self._probes = self._timeouts = 0
         self.begin(now)
 
     def begin(self, now: float) -> None:
-        """Wait from now on: for the first acknowledgement, or for the next."""
+        """Start the timer for the first or next acknowledgement."""
         trip = self._round_trip
         self._has_grace = True
         if self.is_probe():
@@ -59,11 +59,11 @@ class RetransmissionTimer:
             self.due_s = now + min(trip.rto_s * (1 << self._timeouts), self._max_rto_s)
 
     def is_probe(self) -> bool:
-        """Say whether only the newest packet is sent again when the time is over."""
+        """Return whether the next timeout is a tail loss probe."""
         return self._probes < MAX_PROBES and self._round_trip.smoothed_s > 0
 
     def is_due(self, now: float) -> bool:
-        """Say whether the time is over; if that is noticed late, it is a little longer."""
+        """Return whether the timer has expired; a late check extends it a little."""
         if now < self.due_s:
             return False
         if now - self.due_s > LATE_S and self._has_grace:
@@ -73,7 +73,7 @@ class RetransmissionTimer:
         return True
 
     def expired(self, now: float) -> None:
-        """Take that packets are sent again now."""
+        """Record that packets are retransmitted now."""
         if self.is_probe():
             self._probes += 1
         else:
@@ -84,5 +84,5 @@ class RetransmissionTimer:
 
     @property
     def is_hopeless(self) -> bool:
-        """Whether nothing at all was heard for many time-outs."""
-        return self._timeouts > self.max_timeouts and self.heard_s < self._silent_since_s
+        """Whether nothing was received for many timeouts."""
+        return self._timeouts > self.max_timeouts and self.received_s < self._silent_since_s

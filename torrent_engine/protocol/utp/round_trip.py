@@ -1,12 +1,12 @@
-"""Owns the estimate of how long an answer takes, and how long one waits for it.
+"""The round-trip time estimate, and the retransmission timeout.
 
-Source: BEP 29, which takes the arithmetic of TCP (RFC 6298).
+Source: BEP 29, with TCP's calculation (RFC 6298).
 """
 
 from typing import Final
 
-FIRST_RTO_S: Final = 1.0  # RFC 6298: before anything was measured
-MIN_WINDOW_S: Final = 300.0  # ours: for so long, and at most twice that, a shortest one counts
+FIRST_RTO_S: Final = 1.0  # RFC 6298: before the first measurement
+MIN_WINDOW_S: Final = 300.0  # ours: window of the minimum; it lasts up to twice that
 
 
 class RoundTrip:
@@ -31,15 +31,15 @@ class RoundTrip:
         self._minima = (float("inf"), float("inf"))
         self._next_minimum_s = 0.0
         self.smoothed_s = 0.0
-        """0 before anything was measured."""
+        """0 before the first measurement."""
         self.latest_s = 0.0
         self.min_s = 0.0
-        """The shortest of the last minutes: what the way takes when nothing queues."""
+        """Minimum of the last minutes: the path without queues."""
         self.rto_s = max(FIRST_RTO_S, min_rto_s)
-        """After so much silence something is sent again."""
+        """Retransmission timeout."""
 
     def measure(self, sample_s: float, now: float) -> None:
-        """Take how long one packet, that was sent once, waited for its acknowledgement."""
+        """Add the round-trip time of a packet that was not retransmitted."""
         sample_s = max(sample_s, 1e-6)
         self.latest_s = sample_s
         if self.smoothed_s:

@@ -1,13 +1,13 @@
-"""Owns the bytes that wait to be sent for the first time, and where packets are cut from them."""
+"""The unsent bytes, divided into payloads."""
 
 from collections import deque
 from collections.abc import Sequence
 
 
 class SendQueue:
-    """A stream, cut into payloads. The first call's bytes end where a packet ends.
+    """A stream divided into payloads. The bytes of the first call end at the end of a packet.
 
-    That is for Transmission 3.00, which loses what follows the BitTorrent handshake in its packet.
+    Transmission 3.00 drops data that follows the BitTorrent handshake in the same packet.
     """
 
     __slots__ = ("_at", "_chunks", "_is_first", "queued_bytes")
@@ -19,7 +19,7 @@ class SendQueue:
         self.queued_bytes = 0
 
     def append(self, buffers: Sequence[bytes | memoryview], max_bytes: int) -> int:
-        """Copy up to so many bytes; return how many."""
+        """Copy up to ``max_bytes``; return how many."""
         parts: list[bytes | memoryview] = []
         count = 0
         for buffer in buffers:
@@ -35,7 +35,7 @@ class SendQueue:
         return count
 
     def cut(self, size_bytes: int) -> memoryview:
-        """Take off the next payload, of at most so many bytes; there must be something."""
+        """Remove and return the next payload of at most ``size_bytes``; not of an empty queue."""
         begin, chunk = self._at, self._chunks[0]
         payload = chunk[begin : begin + size_bytes]
         self._at = begin + len(payload)
@@ -49,7 +49,7 @@ class SendQueue:
         return payload
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Remove everything."""
         self._chunks.clear()
         self.queued_bytes = 0
 

@@ -1,23 +1,25 @@
-"""Owns what is sent when: new and lost packets, within both windows and the pace.
+"""The send side: new packets and retransmissions, within both windows and the pacing rate.
 
-Source: BEP 29. :class:`Flight` knows what is under way, :class:`CongestionWindow` how much may be.
+Source: BEP 29. :class:`Flight` tracks the packets in transit, :class:`CongestionWindow` limits
+them.
 """
 
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from torrent_engine.base.network_config import UtpConfig
+from torrent_engine.base.config import UtpConfig
 from torrent_engine.protocol.utp.congestion import CongestionWindow
 from torrent_engine.protocol.utp.flight import Flight, SentPacket
-from torrent_engine.protocol.utp.limits import MIN_SEND_BUFFER_BYTES, UtpLimits
+from torrent_engine.protocol.utp.limits import MIN_BUFFER_BYTES, UtpLimits
 from torrent_engine.protocol.utp.pacing import FACTOR, SLOW_START_FACTOR, Pacer
 from torrent_engine.protocol.utp.packet import (
     DATA,
+    EXTENSION_BITS,
     FIN,
     HEADER,
     HEADER_BYTES,
     MASK_16,
-    PADDING,
+    MIN_PADDING_BYTES,
     VERSION,
     Packet,
     padding,
@@ -31,18 +33,18 @@ from torrent_engine.protocol.utp.send_queue import SendQueue
 OutgoingPacket = tuple[bytes, bytes | memoryview]
 """Header and payload."""
 
-MIN_REORDER_SHARE: Final = 0.25  # RFC 8985: of the shortest round trip a packet may be overtaken by
-REORDER_FADES: Final = 0.98  # ours: what an overtaking counts for, after each loss
+MIN_REORDER_SHARE: Final = 0.25  # RFC 8985: reordering window, as a share of the minimum round trip
+REORDER_FADES: Final = 0.98  # ours: decay of observed reordering with each loss
 
-MAX_JITTER_S: Final = 0.02  # ours: a shorter queue must stand for a round trip to count at a loss
-MAX_WINDOW_WAIT_S: Final = 60.0  # as long as the longest time-out
+MAX_JITTER_S: Final = 0.02  # ours: a shorter queue must persist for a round trip to count
+MAX_WINDOW_WAIT_S: Final = 60.0  # the longest timeout
 
 _DATA_KIND: Final = DATA << 4 | VERSION
 _pack_header = HEADER.pack
 
 
 class Heading(NamedTuple):
-    """What all headers of one batch have in common."""
+    """The common header fields of one batch of packets."""
 
     connection_id: int
     time_us: int
@@ -63,26 +65,28 @@ class SendSide:
         self.size = PacketSize(limits.max_packet_bytes)
         self.retransmission = RetransmissionTimer(self.round_trip, config.max_rto_s, now)
         self.is_finishing = False
-        """Whether a FIN follows what is queued."""
+        """Whether a FIN follows the queued data."""
         self._fin: int | None = None
         self._pacer = Pacer(now)
         self._pace_due_s: float | None = None
-        self._window_due_s: float | None = None  # when a window of 0 is tried again
+        self._window_due_s: float | None = None  # when a zero window is probed
         self._window_wait_s = 0.0
         self._buffer_bytes = config.send_buffer_bytes
         self._budget = limits.unsent
-        self._noted_bytes = 0  # what the budget knows of
+        self._noted_bytes = 0  # bytes accounted in the budget
         self._peer_window_bytes = config.receive_window_bytes
         self._reduced_s = float("-inf")
         self._round_delivered = 0
         self._round_lost = 0
+        self.delivered_bytes = 0
+        """Acknowledged payload so far."""
 
     @property
     def room_bytes(self) -> int:
-        """How much more may be queued: twice what the congestion window lets be under way."""
+        """Room in the queue, which holds up to twice the congestion window."""
         held_bytes = self._note_held()
-        most_bytes = min(self._buffer_bytes, self._budget.most_for_one())
-        window_bytes = max(2 * int(self.congestion.window_bytes), MIN_SEND_BUFFER_BYTES)
+        most_bytes = min(self._buffer_bytes, self._budget.limit_of_one())
+        window_bytes = max(2 * int(self.congestion.window_bytes), MIN_BUFFER_BYTES)
         return min(most_bytes, window_bytes) - held_bytes
 
     def _note_held(self) -> int:
@@ -93,26 +97,26 @@ class SendSide:
 
     @property
     def is_done(self) -> bool:
-        """Whether everything has arrived, the FIN too."""
+        """Whether everything is acknowledged, including the FIN."""
         return self._fin is not None and self.flight.is_empty
 
     @property
     def queueing_s(self) -> float:
-        """How long our packets wait in queues; what clocks say of it, if round trips agree."""
+        """The queuing delay of our packets, limited by what the round-trip times allow."""
         trip = self.round_trip
         return min(self.delay.queueing_s, max(trip.latest_s, trip.smoothed_s) - trip.min_s)
 
     def queue_bytes(self, buffers: Sequence[bytes | memoryview], room_bytes: int) -> int:
-        """Copy up to so many bytes, to be sent; return how many."""
+        """Queue a copy of up to ``room_bytes``; return how many."""
         count = self.queue.append(buffers, room_bytes)
         self._budget.held_bytes += count
         self._noted_bytes += count
         return count
 
-    # -- what comes --------------------------------------------------------------------------
+    # -- received ----------------------------------------------------------------------------
 
     def acknowledged(self, packet: Packet, now: float, arrived_s: float) -> bool:
-        """Take what a packet acknowledges; False if it cannot be true (row C4)."""
+        """Process the acknowledgements of a packet; return False if invalid (row C4)."""
         flight = self.flight
         count = flight.count_acknowledged(packet.acknowledged, arrived_s)
         if count is None:
@@ -139,6 +143,7 @@ class SendSide:
             self.round_trip.measure(flight.newest_rtt_s, now)
         delivered, flight.delivered_bytes = flight.delivered_bytes, 0
         self._round_delivered += delivered
+        self.delivered_bytes += delivered
         is_used = in_transit_before * 2 > self.congestion.window_bytes
         self.congestion.delivered(
             delivered,
@@ -157,12 +162,12 @@ class SendSide:
         overtaking_s = max(trip.min_s * MIN_REORDER_SHARE, flight.reorder_s * 1.25)
         patience_s = max(trip.latest_s, trip.smoothed_s) + min(overtaking_s, trip.smoothed_s)
         lost = flight.find_lost(now, patience_s)
-        if lost and self._forget_trial(lost):
+        if lost and self._handle_lost_probe(lost):
             flight.reorder_s *= REORDER_FADES
             self._congested(lost[-1].sent_s, now)
 
-    def _forget_trial(self, lost: list[SentPacket]) -> bool:
-        """Count what was lost; return if it was more than the trial of a size."""
+    def _handle_lost_probe(self, lost: list[SentPacket]) -> bool:
+        """Handle a lost MTU probe; return whether other packets were lost."""
         lost_bytes = sum(len(sent.payload) for sent in lost)
         for sent in lost:
             if sent.sequence == self.size.trial:
@@ -172,7 +177,7 @@ class SendSide:
         return lost_bytes > 0
 
     def _congested(self, sent_s: float, now: float) -> None:
-        """Take a loss, of a packet that was sent then; one a round trip counts."""
+        """Handle the loss of a packet sent at that time, at most once a round trip."""
         if sent_s < self._reduced_s:
             return
         share = self._round_lost / (self._round_lost + self._round_delivered)
@@ -184,10 +189,10 @@ class SendSide:
         trip, size = self.round_trip, self.size.payload_bytes
         self.congestion.lost(share, queueing_s, trip.min_s, size)
 
-    # -- what leaves -------------------------------------------------------------------------
+    # -- sent --------------------------------------------------------------------------------
 
     def packets(self, now: float, heading: Heading, out: list[OutgoingPacket]) -> None:
-        """Append what may leave now; a packet with payload carries an acknowledgement too."""
+        """Append the packets to send now; those with payload carry an acknowledgement too."""
         self._pace_due_s = None
         flight = self.flight
         if not flight.lost and not self.queue.queued_bytes and not self.is_finishing:
@@ -208,7 +213,7 @@ class SendSide:
         return factor * self.congestion.window_bytes / smoothed_s
 
     def _room(self) -> float:
-        """Return how much the congestion window and the pace allow."""
+        """Return how many bytes the congestion window and pacing allow."""
         room = self.congestion.window_bytes - self.flight.in_transit_bytes
         credit = self._pacer.credit_bytes
         if not self.flight.has_transit:
@@ -248,11 +253,11 @@ class SendSide:
             room -= len(payload)
             self._pacer.credit_bytes -= len(payload)
         if queue.queued_bytes and room <= 0:
-            self._room()  # notes when the pace allows more
+            self._room()  # sets the pacing timer
         self._send_end(now, heading, out)
 
     def _peer_allows(self, wanted: int, now: float) -> int:
-        """Return how long a payload the other side's window allows, or 0."""
+        """Return the payload size that the peer's window allows, or 0."""
         flight = self.flight
         allowed = self._peer_window_bytes - flight.unacknowledged_bytes
         if wanted <= allowed:
@@ -261,10 +266,10 @@ class SendSide:
             return 0
         if allowed > 0:
             return allowed
-        return self._try_closed_window(now)
+        return self._probe_window(now)
 
-    def _try_closed_window(self, now: float) -> int:
-        """Return 1 now and then: a window that opened again may have been told in vain."""
+    def _probe_window(self, now: float) -> int:
+        """Return 1 for a zero window probe if one is due: the window update may have been lost."""
         if self._window_due_s is None:
             self._window_wait_s = min(
                 max(2 * self._window_wait_s, self.round_trip.rto_s), MAX_WINDOW_WAIT_S
@@ -276,17 +281,17 @@ class SendSide:
         return 1
 
     def _send_trial(self, now: float, heading: Heading, out: list[OutgoingPacket]) -> int:
-        """Send a packet that is longer than what is known to pass, if one is to be tried."""
+        """Send an MTU probe if one is due."""
         size = self.size.payload_bytes
         extra = self.size.wanted_bytes(now) - size - HEADER_BYTES
         allowed = self._peer_window_bytes - self.flight.unacknowledged_bytes
-        if extra < 2 or allowed < size or self.flight.is_full:
+        if extra < MIN_PADDING_BYTES or allowed < size or self.flight.is_full:
             return 0
         payload = self.queue.cut(size)
         extra += size - len(payload)
         sequence = self.flight.send(DATA, payload, now)
         self.size.tried(sequence, now)
-        header = _header(_DATA_KIND, PADDING, sequence, heading)
+        header = _header(_DATA_KIND, EXTENSION_BITS, sequence, heading)
         out.append((header + padding(extra), payload))
         self._pacer.credit_bytes -= size + extra
         return size + extra
@@ -305,20 +310,20 @@ class SendSide:
         return min((time for time in times if time is not None), default=None)
 
     def handle_timer(self, now: float) -> None:
-        """Do what is due."""
+        """Handle the retransmission timer."""
         flight, timer = self.flight, self.retransmission
         if flight.loss_due_s is not None and now >= flight.loss_due_s:
             self._find_lost(now)
         if flight.has_transit and timer.is_due(now):
             if timer.is_probe():
-                self._forget_trial(flight.lose_newest())
+                self._handle_lost_probe(flight.lose_newest())
             else:
-                self._forget_trial(flight.lose_all())
+                self._handle_lost_probe(flight.lose_all())
                 self.congestion.timed_out(self.queueing_s, self.size.payload_bytes)
             timer.expired(now)
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Remove everything."""
         self.queue.clear()
         self.flight.clear()
         self._note_held()

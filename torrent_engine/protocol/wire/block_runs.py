@@ -1,4 +1,4 @@
-"""Owns the short way through whole blocks that came one after the other in one read.
+"""A fast parser of consecutive whole blocks that arrived in one read.
 
 Source: BEP 3 ("piece"). The frames of blocks of 16 KiB lie at equal distances, so one call unpacks
 the headers of all of them, and neighbours are told by comparing tuples.

@@ -1,4 +1,4 @@
-"""Owns the large receive buffers that all connections share, so that they are used again.
+"""A pool of large receive buffers that all connections share.
 
 A buffer may be used again when the last view of it is gone. Nobody says when that is: a retired
 buffer is tried, and one that still has views cannot be resized.
@@ -7,7 +7,7 @@ buffer is tried, and one that still has views cannot be resized.
 from collections import deque
 from typing import Final
 
-MAX_RETIRED_BYTES: Final = 64 * 1024 * 1024  # ours: what may wait for the disk, and more
+MAX_RETIRED_BYTES: Final = 64 * 1024 * 1024  # ours: more than may wait for the disk
 TRIES: Final = 2
 
 
@@ -23,12 +23,12 @@ class BufferPool:
         self._retired: deque[bytearray] = deque(maxlen=max(1, MAX_RETIRED_BYTES // buffer_bytes))
 
     def take(self) -> bytearray:
-        """Return a buffer that nobody has a view of; what is in it is undefined."""
+        """Return a buffer without views; its content is undefined."""
         retired = self._retired
         for _ in range(min(TRIES, len(retired))):
             buffer = retired.popleft()
             try:
-                buffer.append(buffer.pop())  # neither moves it: there is room for the byte
+                buffer.append(buffer.pop())  # raises BufferError if a view exists
             except BufferError:
                 retired.append(buffer)
             else:
@@ -36,9 +36,5 @@ class BufferPool:
         return bytearray(self.buffer_bytes)
 
     def retire(self, buffer: bytearray) -> None:
-        """Give a buffer back that may still have views; the oldest is dropped if there are many."""
+        """Return a buffer that may still have views; drop the oldest if there are many."""
         self._retired.append(buffer)
-
-    def shrink(self) -> None:
-        """Let go of the buffers that were given back, for when nothing is received."""
-        self._retired.clear()

@@ -1,6 +1,6 @@
-"""Owns the reading of peer ids: which program a peer says it is.
+"""The client name and version in a peer id.
 
-Source: BEP 20, and the ids that programs are seen to use. Nothing here is proof of anything.
+Source: BEP 20, and peer ids in use. Peer ids are not authenticated.
 """
 
 import re
@@ -36,10 +36,10 @@ _NAMES: Final = {
 
 
 def client_name(peer_id: bytes) -> str:
-    """Return the program and version that a peer id names, such as "Transmission 3.0.0.0".
+    """Return client name and version of a peer id, such as "Transmission 3.0.0.0".
 
-    ``peer_id`` is 20 bytes of the handshake. A program that is not known is its two letters, as
-    in "ZZ 1.2.0.0"; an id of another form is "". Only printable ASCII comes back.
+    ``peer_id`` is the 20 bytes of the handshake. Unknown clients are given by their two letters,
+    as in "ZZ 1.2.0.0"; ids of another form are "". The result is printable ASCII.
     """
     if found := _AZUREUS.match(peer_id):
         code, version = found[1].decode(), found[2].decode()
@@ -51,5 +51,5 @@ def client_name(peer_id: bytes) -> str:
 
 
 def _dotted(version: str) -> str:
-    """Return four characters as four numbers; letters go on after 9, so B is 11."""
+    """Return four characters as four numbers; letters continue after 9, so B is 11."""
     return ".".join(str(int(digit, 36)) if digit.isalnum() else "0" for digit in version)

@@ -1,4 +1,4 @@
-"""Decoding of every message that is not a block or a request: one function each, in a table.
+"""Decoders of every message that is not a block or a request.
 
 Source: BEP 3, BEP 5 (port), BEP 6, BEP 10, BEP 54. Lengths are checked before these are called.
 """
@@ -6,7 +6,7 @@ Source: BEP 3, BEP 5 (port), BEP 6, BEP 10, BEP 54. Lengths are checked before t
 import struct
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from torrent_engine.base.config import (
     EXTENSION_BENCODE_LIMITS,
@@ -17,6 +17,7 @@ from torrent_engine.base.config import (
 from torrent_engine.base.errors import RemoteProtocolError
 from torrent_engine.base.ids import PieceIndex
 from torrent_engine.codec.bitfield import Bitfield
+from torrent_engine.protocol.wire.connection_state import ConnectionState
 from torrent_engine.protocol.wire.exchange import UT_PEX
 from torrent_engine.protocol.wire.extension import (
     DONT_HAVE,
@@ -44,17 +45,14 @@ from torrent_engine.protocol.wire.messages import (
     RequestRejected,
 )
 from torrent_engine.protocol.wire.metadata import UT_METADATA
-
-if TYPE_CHECKING:
-    from torrent_engine.protocol.wire.connection import PeerConnection
+from torrent_engine.protocol.wire.pre_metadata import MAX_ALLOWED_FAST_IN
 
 _BLOCK = struct.Struct(">III").unpack
-MAX_ALLOWED_FAST_IN: Final = 100  # ours; BEP 6 speaks of about ten
-MAX_PORTS: Final = 3  # ours: DHT ports that one peer may name, one after the other
+MAX_PORTS: Final = 3  # ours: different DHT ports that one peer may send
 
-# What messages cost beyond the one unit of each, which stands for 2 to 10 us.
+# The cost of messages in addition to one unit each, which stands for 2 to 10 us.
 CHANGE_UNITS: Final = 8
-"""A choke or interest, or its end, where that is news: somebody may be unchoked, or asked."""
+"""A change of choke or interest, which may cause a rechoke or requests."""
 BITFIELD_UNITS: Final = 64
 BITFIELD_PIECES_PER_UNIT: Final = 1024
 EXTENDED_UNITS: Final = 8
@@ -75,7 +73,7 @@ FIXED_FRAME_BYTES: Final[dict[int, int]] = {
     MessageId.REJECT_REQUEST: 13,
     MessageId.ALLOWED_FAST: 5,
 }
-"""What the length prefix of a message must say."""
+"""The length prefix of messages of fixed length."""
 
 BEP_OF: Final[dict[int, int]] = {
     MessageId.PORT: 5,
@@ -86,11 +84,11 @@ BEP_OF: Final[dict[int, int]] = {
     MessageId.ALLOWED_FAST: 6,
     MessageId.EXTENDED: 10,
 }
-"""Where a message that is not of BEP 3 is defined."""
+"""The BEP of messages that BEP 3 does not define."""
 
 
 class BodySizes(NamedTuple):
-    """How long the payload of an extension's message may be, behind its extended id."""
+    """Limits on the payload of an extension message, after its extended id."""
 
     low_bytes: int
     high_bytes: int
@@ -98,194 +96,198 @@ class BodySizes(NamedTuple):
 
 
 EXTENDED_HEADER_BYTES: Final = 2
+PIECE_INDEX_BYTES: Final = 4
 EXTENSION_HANDSHAKE: Final = "extension handshake"
 EXTENSION_SIZES: Final[Mapping[str, BodySizes]] = {
     EXTENSION_HANDSHAKE: BodySizes(0, EXTENSION_BENCODE_LIMITS.max_bytes, 10),
     UT_METADATA: BodySizes(0, METADATA_MESSAGE_BENCODE_LIMITS.max_bytes, 9),
     UT_PEX: BodySizes(0, PEX_BENCODE_LIMITS.max_bytes, 11),
-    UT_HOLEPUNCH: BodySizes(0, KIB, 55),  # ours: 24 bytes, and what later versions may add
-    DONT_HAVE: BodySizes(4, 4, 54),
+    UT_HOLEPUNCH: BodySizes(0, KIB, 55),  # ours: 24 bytes, and later additions
+    DONT_HAVE: BodySizes(0, KIB, 54),  # ours: 4 bytes, and later additions
 }
-"""Of the extensions that we know; others may be as long as any extension's."""
+"""Limits of known extensions; for others the general limit of extended messages applies."""
 
 IGNORED_IDS: Final = frozenset({21, 22, 23})
 """BEP 52's hash messages: a hybrid torrent's peer may send them, we load its v1 part.
 
-They are passed over as they come and never held in memory.
+They are skipped as they arrive, without buffering.
 """
 
 
-def _choke(connection: "PeerConnection", _payload: memoryview) -> PeerEvent | None:
-    if connection.peer_choking:
+def _choke(state: ConnectionState, _payload: memoryview) -> PeerEvent | None:
+    if state.peer_choking:
         return None
-    connection.peer_choking = True
-    connection.control_units += CHANGE_UNITS
+    state.peer_choking = True
+    state.control_units += CHANGE_UNITS
     lost: tuple[BlockRequest, ...] = ()
-    if not connection.fast_enabled:
-        lost = connection.outstanding_requests()
-        connection.forsake(lost)
+    if not state.fast_enabled:
+        lost = state.outstanding_requests()
+        state.abandon(lost)
     return PeerChoked(lost)
 
 
-def _unchoke(connection: "PeerConnection", _payload: memoryview) -> PeerEvent | None:
-    if not connection.peer_choking:
+def _unchoke(state: ConnectionState, _payload: memoryview) -> PeerEvent | None:
+    if not state.peer_choking:
         return None
-    connection.peer_choking = False
-    connection.control_units += CHANGE_UNITS
+    state.peer_choking = False
+    state.control_units += CHANGE_UNITS
     return PeerUnchoked()
 
 
-def _interested(connection: "PeerConnection", _payload: memoryview) -> PeerEvent | None:
-    if connection.peer_interested:
+def _interested(state: ConnectionState, _payload: memoryview) -> PeerEvent | None:
+    if state.peer_interested:
         return None
-    connection.peer_interested = True
-    connection.control_units += CHANGE_UNITS
+    state.peer_interested = True
+    state.control_units += CHANGE_UNITS
     return PeerInterested()
 
 
-def _not_interested(connection: "PeerConnection", _payload: memoryview) -> PeerEvent | None:
-    if not connection.peer_interested:
+def _not_interested(state: ConnectionState, _payload: memoryview) -> PeerEvent | None:
+    if not state.peer_interested:
         return None
-    connection.peer_interested = False
-    connection.control_units += CHANGE_UNITS
+    state.peer_interested = False
+    state.control_units += CHANGE_UNITS
     return PeerNotInterested()
 
 
-def _piece_index(connection: "PeerConnection", payload: memoryview, bep: int) -> PieceIndex:
+def _piece_index(state: ConnectionState, payload: memoryview, bep: int) -> PieceIndex:
     piece = int.from_bytes(payload, "big")
-    if piece >= connection.piece_count:
-        raise RemoteProtocolError(f"piece {piece} of {connection.piece_count}", bep=bep)
+    if piece >= state.piece_count:
+        raise RemoteProtocolError(f"piece {piece} of {state.piece_count}", bep=bep)
     return PieceIndex(piece)
 
 
-def _have(connection: "PeerConnection", payload: memoryview) -> PeerEvent:
-    piece = _piece_index(connection, payload, 3)
-    connection.is_bitfield_over = True
+def _have(state: ConnectionState, payload: memoryview) -> PeerEvent:
+    piece = _piece_index(state, payload, 3)
+    state.is_bitfield_over = True
     return PeerHas(piece)
 
 
-def _bitfield(connection: "PeerConnection", payload: memoryview) -> PeerEvent:
-    charge_bitfield(connection)
+def _bitfield(state: ConnectionState, payload: memoryview) -> PeerEvent:
+    charge_bitfield(state)
     # BEP 3 has it first or never, but aria2 packs many haves into a later bitfield or have all.
-    connection.is_bitfield_over = True
-    return PeerBitfield(Bitfield.from_bytes(bytes(payload), connection.piece_count))
+    state.is_bitfield_over = True
+    return PeerBitfield(Bitfield.from_bytes(bytes(payload), state.piece_count))
 
 
-def charge_bitfield(connection: "PeerConnection") -> None:
-    """Count what speaks of every piece as many messages, unless it is the first that must come."""
-    if connection.is_bitfield_over:
-        connection.control_units += BITFIELD_UNITS
-        connection.control_units += connection.piece_count // BITFIELD_PIECES_PER_UNIT
+def charge_bitfield(state: ConnectionState) -> None:
+    """Charge a message about all pieces as many messages, unless it is the first one."""
+    if state.is_bitfield_over:
+        state.control_units += BITFIELD_UNITS
+        state.control_units += state.piece_count // BITFIELD_PIECES_PER_UNIT
 
 
-def need_fast(connection: "PeerConnection", what: str) -> None:
-    """Refuse a message of BEP 6 where the two sides did not agree on it."""
-    if not connection.fast_enabled:
+def need_fast(state: ConnectionState, what: str) -> None:
+    """Raise RemoteProtocolError unless the Fast extension is enabled."""
+    if not state.fast_enabled:
         raise RemoteProtocolError(f"{what} without the Fast extension", bep=6)
 
 
-def _have_all(connection: "PeerConnection", _payload: memoryview) -> PeerEvent:
-    need_fast(connection, "have all")
-    charge_bitfield(connection)
-    connection.is_bitfield_over = True
-    return PeerBitfield(_every_piece(connection.piece_count))
+def _have_all(state: ConnectionState, _payload: memoryview) -> PeerEvent:
+    need_fast(state, "have all")
+    charge_bitfield(state)
+    state.is_bitfield_over = True
+    return PeerBitfield(_every_piece(state.piece_count))
 
 
 @lru_cache(maxsize=8)
 def _every_piece(piece_count: int) -> Bitfield:
-    """Return a bitfield that all events share; nobody may change it."""
+    """Return a full bitfield that events share; it must not be changed."""
     return Bitfield.full(piece_count)
 
 
-def _have_none(connection: "PeerConnection", _payload: memoryview) -> PeerEvent:
-    begin_with_none(connection)
-    return PeerBitfield(Bitfield(connection.piece_count))
+def _have_none(state: ConnectionState, _payload: memoryview) -> PeerEvent:
+    begin_with_none(state)
+    return PeerBitfield(Bitfield(state.piece_count))
 
 
-def begin_with_none(connection: "PeerConnection") -> None:
-    """Check that "have none" may come now (BEP 6)."""
-    need_fast(connection, "have none")
-    if connection.is_bitfield_over:
+def begin_with_none(state: ConnectionState) -> None:
+    """Check that "have none" is allowed now (BEP 6)."""
+    need_fast(state, "have none")
+    if state.is_bitfield_over:
         raise RemoteProtocolError("have none after the first have or bitfield", bep=6)
-    connection.is_bitfield_over = True
+    state.is_bitfield_over = True
 
 
-def _cancel(connection: "PeerConnection", payload: memoryview) -> PeerEvent | None:
+def _cancel(state: ConnectionState, payload: memoryview) -> PeerEvent | None:
     request = BlockRequest(*_BLOCK(payload))
-    if not connection.upload_requests.discard(request):
-        return None  # already answered: BEP 3 lets the two cross
-    connection.control_units += 1
-    connection.reject_asked(request)  # BEP 6: a cancelled request is answered all the same
+    if not state.upload_requests.discard(request):
+        return None  # already served: the messages crossed (BEP 3)
+    state.control_units += 1
+    state.reject_limited(request)  # BEP 6: a cancelled request is rejected too
     return RequestCancelled(request)
 
 
-def _port(connection: "PeerConnection", payload: memoryview) -> PeerEvent | None:
-    port, named = int.from_bytes(payload, "big"), connection.ports_in
+def _port(state: ConnectionState, payload: memoryview) -> PeerEvent | None:
+    port, named = int.from_bytes(payload, "big"), state.dht_ports
     if port in named or len(named) >= MAX_PORTS:
         return None
     named.add(port)
     return PortReceived(port)
 
 
-def _suggest(connection: "PeerConnection", payload: memoryview) -> PeerEvent:
-    need_fast(connection, "suggest piece")
-    return PieceSuggested(_piece_index(connection, payload, 6))
+def _suggest(state: ConnectionState, payload: memoryview) -> PeerEvent:
+    need_fast(state, "suggest piece")
+    return PieceSuggested(_piece_index(state, payload, 6))
 
 
-def _reject(connection: "PeerConnection", payload: memoryview) -> PeerEvent | None:
-    need_fast(connection, "reject request")
+def _reject(state: ConnectionState, payload: memoryview) -> PeerEvent | None:
+    need_fast(state, "reject request")
     request = BlockRequest(*_BLOCK(payload))
-    return RequestRejected(request) if connection.take_back(request) else None
+    return RequestRejected(request) if state.request_rejected(request) else None
 
 
-def _allowed_fast(connection: "PeerConnection", payload: memoryview) -> PeerEvent | None:
-    need_fast(connection, "allowed fast")
-    piece = _piece_index(connection, payload, 6)
-    allowed = connection.allowed_fast_in
+def _allowed_fast(state: ConnectionState, payload: memoryview) -> PeerEvent | None:
+    need_fast(state, "allowed fast")
+    piece = _piece_index(state, payload, 6)
+    allowed = state.allowed_fast_in
     if piece in allowed or len(allowed) >= MAX_ALLOWED_FAST_IN:
         return None
-    connection.allowed_fast_in.add(piece)
+    state.allowed_fast_in.add(piece)
     return AllowedFast(piece)
 
 
-def _extended(connection: "PeerConnection", payload: memoryview) -> PeerEvent | None:
-    connection.control_units += EXTENDED_UNITS
+def _extended(state: ConnectionState, payload: memoryview) -> PeerEvent | None:
+    state.control_units += EXTENDED_UNITS
     number, body = payload[0], bytes(payload[1:])
     if number == 0:
-        return _extension_handshake(connection, body)
-    name = connection.extension_names[number]
+        return _extension_handshake(state, body)
+    name = state.extension_names[number]
     if name == DONT_HAVE:
-        return _dont_have(connection, body)
+        return _dont_have(state, body)
     return ExtensionMessageReceived(name, body)
 
 
-def _extension_handshake(connection: "PeerConnection", body: bytes) -> PeerEvent | None:
-    """Take what a peer says of itself; None if it says nothing new."""
+def _extension_handshake(state: ConnectionState, body: bytes) -> PeerEvent | None:
+    """Process an extension handshake; return None if it repeats the last one."""
     digest = hash(body)
-    if digest == connection.last_extension_handshake:
+    if digest == state.last_extension_handshake:
         return None
-    connection.control_units += len(body) // EXTENDED_BYTES_PER_UNIT
+    state.control_units += len(body) // EXTENDED_BYTES_PER_UNIT
     handshake = decode_extension_handshake(body)
-    connection.last_extension_handshake = digest
-    _merge_extensions(connection.peer_extensions, handshake.extensions)
+    state.last_extension_handshake = digest
+    _merge_extensions(state.peer_extensions, handshake.extensions)
     return ExtensionHandshakeReceived(handshake)
 
 
 def _merge_extensions(known: dict[str, int], named: Mapping[str, int]) -> None:
-    """BEP 10: each handshake adds to what came before; a bound keeps that from growing for ever."""
+    """Add the extensions of a further handshake (BEP 10), up to a maximum."""
     for name, number in named.items():
         if name in known or len(known) < MAX_EXTENSIONS:
             known[name] = number
 
 
-def _dont_have(connection: "PeerConnection", body: bytes) -> PeerEvent | None:
-    if connection.geometry is None:
-        connection.early.lost(int.from_bytes(body, "big"))
+def _dont_have(state: ConnectionState, body: bytes) -> PeerEvent | None:
+    if len(body) < PIECE_INDEX_BYTES:
         return None
-    return PeerLost(_piece_index(connection, memoryview(body), 54))
+    body = body[:PIECE_INDEX_BYTES]
+    if state.geometry is None:
+        state.pre_metadata.lost(int.from_bytes(body, "big"))
+        return None
+    return PeerLost(_piece_index(state, memoryview(body), 54))
 
 
-Decoder: TypeAlias = Callable[["PeerConnection", memoryview], PeerEvent | None]
+Decoder: TypeAlias = Callable[[ConnectionState, memoryview], PeerEvent | None]
 
 CONTROL_DECODERS: Final[dict[int, Decoder]] = {
     MessageId.CHOKE: _choke,
@@ -305,15 +307,15 @@ CONTROL_DECODERS: Final[dict[int, Decoder]] = {
 }
 
 
-def check_frame(connection: "PeerConnection", kind: int, length: int) -> None:
-    """Refuse a message whose length cannot be, before any memory is taken for it (row B1)."""
-    limits = connection.limits
+def check_frame(state: ConnectionState, kind: int, length: int) -> None:
+    """Raise RemoteProtocolError for an impossible length, before taking memory for it (row B1)."""
+    limits = state.limits
     if kind in FIXED_FRAME_BYTES:
         low = high = FIXED_FRAME_BYTES[kind]
-    elif kind == MessageId.BITFIELD and connection.geometry is None:
-        low, high = 1, 1 + limits.max_early_pieces // 8
+    elif kind == MessageId.BITFIELD and state.geometry is None:
+        low, high = 1, 1 + limits.max_pre_metadata_pieces // 8
     elif kind == MessageId.BITFIELD:
-        low = high = 1 + (connection.piece_count + 7) // 8
+        low = high = 1 + (state.piece_count + 7) // 8
     elif kind == MessageId.EXTENDED:
         low, high = 2, limits.max_extension_message_bytes
     elif kind == MessageId.PIECE:
@@ -326,18 +328,18 @@ def check_frame(connection: "PeerConnection", kind: int, length: int) -> None:
         raise RemoteProtocolError(f"message {kind} of {length} bytes", bep=BEP_OF.get(kind, 3))
 
 
-def is_ignored(connection: "PeerConnection", number: int, length: int) -> bool:
-    """Check the extended id and the length of a message; return whether nobody named that id.
+def is_ignored(state: ConnectionState, number: int, length: int) -> bool:
+    """Return whether an extended message id is unknown, after a check of its length.
 
-    Such a message is passed over as it comes (BEP 10). Raises RemoteProtocolError if the length
-    cannot be, or there may be no such message at all.
+    Such a message is skipped as it arrives (BEP 10). Raises RemoteProtocolError if the length is
+    impossible, or extended messages are not enabled.
     """
-    if not connection.extensions_enabled:
+    if not state.extensions_enabled:
         raise RemoteProtocolError("extended message without the extension bit", bep=10)
     if number == 0:
         name: str | None = EXTENSION_HANDSHAKE
     else:
-        name = connection.extension_names.get(number)
+        name = state.extension_names.get(number)
     if name is None:
         return True
     sizes, body_bytes = EXTENSION_SIZES.get(name), length - EXTENDED_HEADER_BYTES

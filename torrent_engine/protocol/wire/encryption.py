@@ -1,8 +1,8 @@
-"""Owns the encrypted handshake, of who dialled and of who was dialled: bytes in, bytes out.
+"""The encrypted handshake (MSE), initiator and responder: bytes in, bytes out.
 
-Both send a public key and padding of any length. Who dialled marks the end of its own, names the
-torrent by a hash, offers methods, and may add what it has to say first; the other one chooses.
-Nothing of that has a shape that could be told from chance. Source: Message Stream Encryption (see
+Both sides send a public key and random padding. The initiator then sends a synchronization hash, a
+hash of the info-hash, the offered methods and perhaps initial payload; the responder selects a
+method. All of it is indistinguishable from random data. Source: Message Stream Encryption (see
 ``encryption_keys``); row B11.
 """
 
@@ -38,28 +38,28 @@ LENGTH: Final = Struct(">H")
 METHODS: Final = (CryptoMethod.PLAINTEXT, CryptoMethod.RC4)
 
 Find = Callable[[bytes], InfoHash | None]
-"""Returns the torrent of which a hash is the :func:`req2_hash`."""
+"""Returns the info-hash that belongs to a :func:`req2_hash`; None if it is unknown."""
 
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """What an encrypted handshake led to; the stream goes on where it ended."""
+    """The result of an encrypted handshake."""
 
     info_hash: InfoHash
     method: CryptoMethod
-    """PLAINTEXT or RC4, of both directions."""
+    """PLAINTEXT or RC4, for both directions."""
     received: bytes
-    """What came behind the handshake, or within it as initial payload; decrypted."""
+    """Decrypted data after the handshake, and its initial payload."""
     encryptor: Rc4 = field(repr=False)
     decryptor: Rc4 = field(repr=False)
 
 
 Step = Callable[[], "Agreement | bool"]
-"""Takes what comes next of a handshake; True: go on, False: with more bytes only."""
+"""Parses the next part of a handshake; True: continue, False: more bytes are needed."""
 
 
 class _Handshake:
-    """What both sides do: take what was received step by step, each when all of it is here."""
+    """The common steps of both sides."""
 
     _encryptor: Rc4
     _decryptor: Rc4
@@ -75,19 +75,19 @@ class _Handshake:
         self._is_over = False
 
     def data_to_send(self) -> bytes:
-        """Return what is to be sent now; it is forgotten here."""
+        """Remove and return the bytes to send now."""
         data = bytes(self._to_send)
         self._to_send.clear()
         return data
 
     def receive_data(self, data: bytes) -> Agreement | None:
-        """Feed bytes; return what was agreed on, or None: more bytes are needed.
+        """Feed bytes; return the agreement, or None if more bytes are needed.
 
-        What there is to send then goes out before anything else. Raises EncryptionError if this is
-        no encrypted handshake that we take part in, LocalProtocolError after its end.
+        Send :meth:`data_to_send` before any other data. Raises EncryptionError if this is not a
+        valid encrypted handshake, LocalProtocolError after its end.
         """
         if self._is_over:
-            raise LocalProtocolError("bytes for an encrypted handshake that is over")
+            raise LocalProtocolError("data after the end of the encrypted handshake")
         self._is_over = True  # if an error leaves here
         self._received += data
         done: Agreement | bool = True
@@ -103,13 +103,13 @@ class _Handshake:
         return self._rng.randbytes(self._rng.randint(0, MAX_PAD_BYTES))
 
     def _share_secret(self) -> bool:
-        """Take the other side's public key; False: it is not here yet."""
+        """Process the other side's public key; return False if it is incomplete."""
         if key := self._take(KEY_BYTES):
             self._secret = self._keys.secret(key)
         return bool(key)
 
     def _take(self, count_bytes: int) -> bytes:
-        """Return the first bytes that were received, none if there are not that many."""
+        """Remove and return the first received bytes; b"" if there are not enough."""
         received = self._received
         if len(received) < count_bytes:
             return b""
@@ -118,13 +118,13 @@ class _Handshake:
         return data
 
     def _take_until(self, mark: bytes) -> bool:
-        """Drop padding and the mark that ends it; False: the mark is not here yet."""
+        """Drop padding and the mark that ends it; return False if the mark is not received yet."""
         window_bytes = MAX_PAD_BYTES + len(mark)
         at = self._received.find(mark, 0, window_bytes)
         if at >= 0:
             del self._received[: at + len(mark)]
         elif len(self._received) >= window_bytes:
-            raise EncryptionError("no end of the padding")
+            raise EncryptionError("padding is too long")
         return at >= 0
 
     def _expect_padding(self, count_bytes: int) -> None:
@@ -141,12 +141,12 @@ class _Handshake:
 
 
 class DiallerHandshake(_Handshake):
-    """The handshake of who dialled."""
+    """The initiator's side of the handshake."""
 
     def __init__(
         self, info_hash: InfoHash, offered: CryptoMethod, *, rng: Random, initial: bytes = b""
     ) -> None:
-        """Begin; ``initial`` goes along with the offer, at most 65,535 bytes."""
+        """Create the initiator; ``initial`` is sent with the offer, at most 65,535 bytes."""
         super().__init__(rng, self._take_key)
         self._info_hash = info_hash
         self._offered = offered
@@ -157,7 +157,7 @@ class DiallerHandshake(_Handshake):
 
     def _take_key(self) -> bool:
         if self._received.startswith(PROTOCOL_STRING):
-            raise EncryptionError("answered in plain text")
+            raise EncryptionError("the response is not encrypted")
         if not self._share_secret():
             return False
         self._encryptor = dialler_stream(self._secret, self._info_hash)
@@ -199,12 +199,12 @@ class DiallerHandshake(_Handshake):
 
 
 class ListenerHandshake(_Handshake):
-    """The handshake of who was dialled."""
+    """The responder's side of the handshake."""
 
     def __init__(
         self, find: Find, allowed: CryptoMethod, *, rng: Random, prefers_rc4: bool = False
     ) -> None:
-        """Begin; of what is offered and allowed plain text is chosen, unless RC4 is preferred."""
+        """Create the responder; plain text is preferred over RC4 unless ``prefers_rc4``."""
         super().__init__(rng, self._take_key)
         self._find = find
         self._allowed = allowed
@@ -231,7 +231,7 @@ class ListenerHandshake(_Handshake):
             return False
         info_hash = self._find(masked_torrent(masked, self._secret))
         if info_hash is None:
-            raise EncryptionError("a torrent that is not here")
+            raise EncryptionError("unknown torrent")
         self._info_hash = info_hash
         self._encryptor = listener_stream(self._secret, info_hash)
         self._decryptor = dialler_stream(self._secret, info_hash)

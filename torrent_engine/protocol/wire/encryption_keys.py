@@ -1,4 +1,4 @@
-"""Owns the keys of encrypted links: the secret that both sides share, and what is made of it.
+"""The keys of encrypted connections: the shared secret and the RC4 streams made from it.
 
 Source: Message Stream Encryption (no BEP describes it), https://wiki.vuze.com/w/Message_Stream_Encryption
 """
@@ -20,12 +20,12 @@ PRIME: Final = int(
 """A safe prime of 768 bits: its only small subgroup is that of 1 and ``PRIME - 1``."""
 GENERATOR: Final = 2
 KEY_BYTES: Final = 96  # MSE: public keys and the secret, big-endian
-PRIVATE_BITS: Final = 160  # MSE: more of them would not make it safer
-DISCARDED_BYTES: Final = 1024  # MSE: the first bytes of RC4 tell of its key
+PRIVATE_BITS: Final = 160  # MSE: more would not add security
+DISCARDED_BYTES: Final = 1024  # MSE: the first bytes of RC4 leak information about the key
 
 
 class CryptoMethod(IntFlag):
-    """How the stream behind the handshake may be encrypted: ``crypto_provide`` and its answer."""
+    """The methods of ``crypto_provide`` and ``crypto_select``."""
 
     NONE = 0
     PLAINTEXT = 0x01
@@ -33,13 +33,13 @@ class CryptoMethod(IntFlag):
 
 
 class Rc4(Protocol):
-    """One direction of a stream; each byte of it passes here once, in order."""
+    """The cipher of one direction of a stream."""
 
     def update(self, data: bytes | bytearray | memoryview) -> bytes:
-        """Return ``data`` encrypted, or decrypted: it is the same."""
+        """Return ``data`` encrypted or decrypted, which are the same operation."""
 
     def update_into(self, data: memoryview, buf: memoryview) -> int:
-        """Do so into a buffer that is as long at least; both may be the same memory."""
+        """Encrypt or decrypt into a buffer of at least that length, perhaps the same memory."""
 
 
 class KeyExchange:
@@ -52,10 +52,10 @@ class KeyExchange:
         self.public = pow(GENERATOR, self._private, PRIME).to_bytes(KEY_BYTES, "big")
 
     def secret(self, their_public: bytes) -> bytes:
-        """Return what both sides know now and nobody who listened, 96 bytes.
+        """Return the shared secret, 96 bytes.
 
-        Raises EncryptionError for a key that would make it known to everybody: 0, 1, the prime less
-        one, or what is no number below the prime (row B11).
+        Raises EncryptionError for a degenerate public key: 0, 1, the prime minus one, or a number
+        not below the prime (row B11).
         """
         key = int.from_bytes(their_public, "big")
         if not 1 < key < PRIME - 1:
@@ -64,27 +64,27 @@ class KeyExchange:
 
 
 def start_hash(secret: bytes) -> bytes:
-    """Return the mark behind the padding of who dialled."""
+    """Return the hash that follows the initiator's padding."""
     return _hash(b"req1", secret)
 
 
 def req2_hash(info_hash: InfoHash) -> bytes:
-    """Return the 20 bytes by which an encrypted handshake names a torrent."""
+    """Return the 20-byte hash that identifies a torrent in the handshake."""
     return _hash(b"req2", info_hash)
 
 
 def masked_torrent(torrent_hash: bytes, secret: bytes) -> bytes:
-    """Return a torrent's hash as it is sent, or what was sent as the hash: it is the same."""
+    """Mask a torrent's hash for sending, or unmask it; both are the same operation."""
     return bytes(map(int.__xor__, torrent_hash, _hash(b"req3", secret)))
 
 
 def dialler_stream(secret: bytes, info_hash: InfoHash) -> Rc4:
-    """Return the stream that who dialled sends."""
+    """Return the cipher of the initiator's stream."""
     return _rc4(_hash(b"keyA", secret, info_hash))
 
 
 def listener_stream(secret: bytes, info_hash: InfoHash) -> Rc4:
-    """Return the stream that who was dialled sends."""
+    """Return the cipher of the responder's stream."""
     return _rc4(_hash(b"keyB", secret, info_hash))
 
 

@@ -1,4 +1,4 @@
-"""The messages in which peers name their other peers: ``ut_pex``.
+"""Peer exchange messages: ``ut_pex``.
 
 Source: BEP 11; BEP 23 and BEP 7 for the compact lists.
 """
@@ -11,7 +11,7 @@ from typing import Final, NamedTuple, TypeVar
 from torrent_engine.base.config import PEX_BENCODE_LIMITS, PexConfig
 from torrent_engine.base.errors import BencodeError, RemoteProtocolError
 from torrent_engine.base.ids import PeerAddress
-from torrent_engine.codec.bencode import BencodeValue, decode, encode
+from torrent_engine.codec.bencode import BencodeValue, encode
 from torrent_engine.codec.compact import (
     IPV4_PEER_BYTES,
     IPV6_PEER_BYTES,
@@ -19,6 +19,7 @@ from torrent_engine.codec.compact import (
     decode_ipv6_peers,
     encode_peer,
 )
+from torrent_engine.codec.tolerant import decode_reply
 
 T = TypeVar("T")
 Entries = dict[bytes, BencodeValue]
@@ -28,12 +29,12 @@ DEFAULTS: Final = PexConfig()
 
 
 class PexFlag(IntFlag):
-    """What is said of a contact; further bits are kept as they are."""
+    """The flags of a contact; unknown bits are kept."""
 
     NONE = 0
     PREFERS_ENCRYPTION = 0x01
     UPLOAD_ONLY = 0x02
-    """It is a seed, or has all that it wants."""
+    """It is a seed or a partial seed."""
     SUPPORTS_UTP = 0x04
     SUPPORTS_HOLEPUNCH = 0x08
     REACHABLE = 0x10
@@ -49,7 +50,7 @@ class PexContact(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class PexMessage:
-    """Who became a peer of the sender, and who is one no longer, since its last message."""
+    """The contacts added and dropped since the last message."""
 
     added: tuple[PexContact, ...] = ()
     dropped: tuple[PeerAddress, ...] = ()
@@ -58,7 +59,7 @@ class PexMessage:
 def encode_pex(message: PexMessage) -> bytes:
     """Return the bencoded dictionary, without its message header.
 
-    What is no literal address is left out, and so is every list that has nothing in it.
+    Host names and empty lists are left out.
     """
     entries: dict[bytes, BencodeValue] = {}
     for suffix, size in ((b"", IPV4_PEER_BYTES), (b"6", IPV6_PEER_BYTES)):
@@ -74,19 +75,18 @@ def encode_pex(message: PexMessage) -> bytes:
 
 
 def decode_pex(payload: bytes, config: PexConfig = DEFAULTS) -> PexMessage:
-    """Decode one message, at most ``max_contacts`` additions and as many droppings of it.
+    """Decode one message, up to ``max_contacts`` added and as many dropped contacts.
 
-    IPv4 and IPv6 contacts take turns. Flags that are missing are 0. Raises RemoteProtocolError
-    if the payload is too long, no bencoded dictionary, or has a list of another type or length.
+    IPv4 and IPv6 contacts alternate. Missing flags are 0. A list of another type counts as empty,
+    and an incomplete last contact is ignored. Raises RemoteProtocolError if the payload is too
+    long or does not begin with a bencoded dictionary.
     """
     if len(payload) > config.max_message_bytes:
         raise RemoteProtocolError(f"ut_pex of {len(payload)} bytes", bep=11)
     try:
-        value = decode(payload, limits=PEX_BENCODE_LIMITS)
+        value, _ = decode_reply(payload, limits=PEX_BENCODE_LIMITS)
     except BencodeError as error:
         raise RemoteProtocolError(f"ut_pex: {error}", bep=11) from error
-    if not isinstance(value, dict):
-        raise RemoteProtocolError("ut_pex is no dictionary", bep=11)
     count = config.max_contacts
     added = _in_turn(_contacts(value, b"added", count), _contacts(value, b"added6", count))
     dropped = _in_turn(_addresses(value, b"dropped", count), _addresses(value, b"dropped6", count))
@@ -100,15 +100,15 @@ def _contacts(value: Entries, key: bytes, max_count: int) -> list[PexContact]:
 
 
 def _addresses(value: Entries, key: bytes, max_count: int) -> list[PeerAddress]:
-    blob, is_ipv6 = value.get(key, b""), key.endswith(b"6")
+    blob, is_ipv6 = value.get(key), key.endswith(b"6")
+    if not isinstance(blob, bytes):
+        return []
     size = IPV6_PEER_BYTES if is_ipv6 else IPV4_PEER_BYTES
-    if not isinstance(blob, bytes) or len(blob) % size:
-        raise RemoteProtocolError(f"ut_pex: {key.decode()} is no compact list", bep=11)
     decode_peers = decode_ipv6_peers if is_ipv6 else decode_ipv4_peers
-    return decode_peers(blob[: max_count * size])
+    return decode_peers(blob[: min(max_count, len(blob) // size) * size])
 
 
 def _in_turn(one: list[T], other: list[T]) -> list[T]:
-    """Return both lists as one, the first of each first."""
+    """Return both lists interleaved."""
     pairs = zip_longest(one, other)
     return [each for pair in pairs for each in pair if each is not None]

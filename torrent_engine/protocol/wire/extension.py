@@ -1,4 +1,4 @@
-"""The extension handshake: what a peer says of itself beyond BEP 3.
+"""The extension handshake (BEP 10).
 
 Source: BEP 10; BEP 21 (upload_only), BEP 9 (metadata_size), BEP 11 (what "e" means).
 """
@@ -9,12 +9,12 @@ from typing import Final
 
 from torrent_engine.base.config import EXTENSION_BENCODE_LIMITS
 from torrent_engine.base.errors import BencodeError, RemoteProtocolError
-from torrent_engine.codec.bencode import BencodeValue, decode, encode
+from torrent_engine.codec.bencode import BencodeValue, encode
+from torrent_engine.codec.tolerant import decode_reply
 
-MAX_CLIENT_NAME_BYTES: Final = 128  # ours: what a display can use
-MAX_EXTENSIONS: Final = 64  # ours: no client names more than about a dozen
-MAX_NAME_BYTES: Final = 64  # ours: an extension with a longer name is passed over
-DEFAULT_REQQ: Final = 250  # libtorrent's, for peers that do not say
+MAX_CLIENT_NAME_BYTES: Final = 128  # ours: enough for display
+MAX_EXTENSIONS: Final = 64  # ours: clients send about a dozen at most
+MAX_NAME_BYTES: Final = 64  # ours: extensions with longer names are ignored
 DONT_HAVE: Final = "lt_donthave"  # BEP 54
 
 
@@ -25,7 +25,7 @@ class ExtensionHandshake:
     extensions: Mapping[str, int] = field(default_factory=dict)
     """Name to message id, 1 to 255; 0 turns an extension off."""
     client: str = ""
-    """``v``: name and version, cut at 128 bytes; not to be trusted, may hold any character."""
+    """``v``: name and version, at most 128 bytes; any character is possible."""
     listen_port: int | None = None
     """``p``: TCP port on which the sender accepts connections."""
     your_ip: bytes = b""
@@ -62,15 +62,14 @@ def encode_extension_handshake(handshake: ExtensionHandshake) -> bytes:
 def decode_extension_handshake(payload: bytes) -> ExtensionHandshake:
     """Decode the dictionary of an extension handshake.
 
-    A known key with a value of another type or out of range is passed over, as other clients do.
-    Raises RemoteProtocolError if the payload is no bencoded dictionary.
+    Known keys with values of another type or out of range are ignored, as in other clients, and so
+    is data after the dictionary; of duplicate keys the first value counts.
+    Raises RemoteProtocolError if the payload does not begin with a bencoded dictionary.
     """
     try:
-        value = decode(payload, limits=EXTENSION_BENCODE_LIMITS)
+        value, _ = decode_reply(payload, limits=EXTENSION_BENCODE_LIMITS)
     except BencodeError as error:
         raise RemoteProtocolError(f"extension handshake: {error}", bep=10) from error
-    if not isinstance(value, dict):
-        raise RemoteProtocolError("extension handshake is no dictionary", bep=10)
     your_ip = value.get(b"yourip")
     return ExtensionHandshake(
         extensions=_extensions(value.get(b"m")),
@@ -78,7 +77,7 @@ def decode_extension_handshake(payload: bytes) -> ExtensionHandshake:
         listen_port=_number(value.get(b"p"), 1, 65_535),
         your_ip=your_ip if isinstance(your_ip, bytes) and len(your_ip) in {4, 16} else b"",
         reqq=_number(value.get(b"reqq"), 1, 1_000_000),
-        is_upload_only=bool(_number(value.get(b"upload_only"), 0, 1)),
+        is_upload_only=bool(_number(value.get(b"upload_only"), 0, 2**31)),
         metadata_bytes=_number(value.get(b"metadata_size"), 1, 2**31),
         prefers_encryption=bool(_number(value.get(b"e"), 0, 1)),
     )

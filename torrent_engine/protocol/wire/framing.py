@@ -1,4 +1,4 @@
-"""Owns the receive buffer: where the next bytes go, and which bytes are not parsed yet.
+"""The receive buffer of a connection: the next bytes, and those not parsed yet.
 
 Blocks are handed out as views of this buffer, so a buffer that lent a view is never written again
 where the view is: when it is nearly full a new one takes its place, and only the unparsed tail is
@@ -10,12 +10,12 @@ from typing import Final
 from torrent_engine.protocol.wire.buffers import BufferPool
 
 SPAN_S: Final = 0.05
-"""Ours: a buffer is as large as what a peer sends in this time, within bounds.
+"""Ours: the buffer holds what the peer sends in this time, within bounds.
 
-So a peer of 20 MiB/s or more gets the largest, and the views of a slow one pin little memory.
+A peer of 20 MiB/s or more gets the largest one; the views of a slow peer pin little memory.
 """
 SPARE_BYTES: Final = 64
-MAX_AGE_S: Final = 1.0  # ours: after this the size is thought over although there is room
+MAX_AGE_S: Final = 1.0  # ours: after this time the size is reconsidered
 
 
 class ReceiveBuffer:
@@ -30,8 +30,8 @@ class ReceiveBuffer:
         "_received_bytes",
         "_since_s",
         "end",
+        "has_views",
         "held_bytes",
-        "is_lent",
         "message_bytes",
         "start",
         "view",
@@ -50,15 +50,15 @@ class ReceiveBuffer:
         self.view = memoryview(self._buffer)
         self.start = 0
         self.end = 0
-        self.is_lent = False
-        """A view of this buffer was given away."""
+        self.has_views = False
+        """Views of this buffer are in use."""
         self.message_bytes = 0
-        """How long the message at ``start`` is that is here only in part, as its prefix claims."""
+        """Claimed length of the incomplete message at ``start``."""
         self.held_bytes = 0
-        """How much larger the buffer is for such a message than it would be without."""
+        """Bytes by which the buffer is larger because of such a message."""
 
     def free(self) -> memoryview:
-        """Return where the next bytes go; never empty."""
+        """Return the free part of the buffer; never empty."""
         return self.view[self.end :]
 
     def filled(self, count_bytes: int) -> None:
@@ -67,8 +67,8 @@ class ReceiveBuffer:
         self.end += count_bytes
 
     def make_room(self, now: float) -> None:
-        """See to it that there is room for more, in a buffer that suits the peer's rate."""
-        if self.start == self.end and not self.is_lent:
+        """Ensure that there is room for more, in a buffer sized by the peer's rate."""
+        if self.start == self.end and not self.has_views:
             self.start = self.end = 0
         size = len(self.view)
         if size - self.end <= size >> 4:
@@ -80,26 +80,26 @@ class ReceiveBuffer:
                 self._replace()
 
     def drop(self) -> None:
-        """Let go of the buffer; nothing can be received any more."""
+        """Release the buffer; nothing can be received any more."""
         self._buffer = bytearray()
         self.view = memoryview(self._buffer)
         self.start = self.end = self.held_bytes = 0
 
     def _measure(self, now: float) -> None:
         self._next_bytes = self._min_bytes
-        if self.is_lent:  # blocks came; control messages alone, however many, get no more
+        if self.has_views:  # only blocks enlarge it, not control messages
             elapsed_s = max(now - self._since_s, 1e-6)
             span_bytes = int(self._received_bytes / elapsed_s * SPAN_S)
-            doubled = 2 * len(self.view)  # one burst is no proof of speed
+            doubled = 2 * len(self.view)  # a single burst is not representative
             self._next_bytes = max(self._min_bytes, min(span_bytes, doubled, self._max_bytes))
         self._since_s = now
         self._received_bytes = 0
 
     def _wanted_bytes(self) -> int:
-        """Return a size that has room for as much again as there is unparsed.
+        """Return a size with room for twice the unparsed bytes.
 
-        A long message gets memory as its bytes come, not by what its length prefix claims, and
-        hardly more than it needs.
+        A long message gets memory as its bytes arrive, not by its claimed length, and hardly more
+        than it needs.
         """
         unparsed = self.end - self.start
         needed = self.message_bytes + (self.message_bytes >> 3)  # room that make_room() leaves
@@ -116,5 +116,5 @@ class ReceiveBuffer:
         if pool is not None and len(old) == pool.buffer_bytes:
             pool.retire(old)
         self.view, self.start, self.end = fresh, 0, tail_bytes
-        self.is_lent = False
+        self.has_views = False
         self.held_bytes = wanted_bytes - self._next_bytes

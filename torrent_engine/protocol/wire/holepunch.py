@@ -1,4 +1,4 @@
-"""The messages by which a peer introduces two others to each other: ``ut_holepunch``.
+"""Hole punching messages: ``ut_holepunch``.
 
 Source: BEP 55.
 """
@@ -24,29 +24,29 @@ _ADDRESS_BYTES: Final = {0: IPV4_PEER_BYTES, 1: IPV6_PEER_BYTES}
 
 
 class HolepunchKind(IntEnum):
-    """What a message asks for."""
+    """The message types."""
 
     RENDEZVOUS = 0
     """Introduce the sender to a peer that the receiver is connected to."""
     CONNECT = 1
-    """Dial this peer over uTP now: it dials at the same moment."""
+    """Connect to this peer over uTP now; it connects at the same time."""
     ERROR = 2
-    """The rendezvous comes to nothing."""
+    """The rendezvous failed."""
 
 
 class HolepunchRefusal(IntEnum):
-    """Why a rendezvous comes to nothing."""
+    """The error codes."""
 
     NONE = 0
-    """It is no error message; or the sender of one does not say why."""
+    """No error, or an error without a code."""
     NO_SUCH_PEER = 1
-    """The address is none of a peer."""
+    """The target address is invalid."""
     NOT_CONNECTED = 2
-    """The relay is not connected to that peer."""
+    """The relay is not connected to the target."""
     NO_SUPPORT = 3
-    """The peer there does not speak the extension."""
+    """The target does not support the extension."""
     NO_SELF = 4
-    """The address is that of the relay, or of who asks."""
+    """The target is the relay or the initiator."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +55,9 @@ class HolepunchMessage:
 
     kind: HolepunchKind
     address: PeerAddress
-    """Of the peer that is to be met; in an error, the one of the rendezvous."""
+    """The other peer; in an error the target of the rendezvous."""
     reason: int = HolepunchRefusal.NONE
-    """One of :class:`HolepunchRefusal`, or a number of a later time; 0 but in an error."""
+    """A :class:`HolepunchRefusal` or an unknown code; 0 unless it is an error."""
 
 
 def encode_holepunch(message: HolepunchMessage) -> bytes:
@@ -67,26 +67,26 @@ def encode_holepunch(message: HolepunchMessage) -> bytes:
     """
     packed = encode_peer(message.address)
     if not packed:
-        raise LocalProtocolError(f"ut_holepunch cannot name {message.address}")
+        raise LocalProtocolError(f"invalid ut_holepunch address {message.address}")
     is_ipv6 = len(packed) == IPV6_PEER_BYTES
     return bytes((message.kind, is_ipv6)) + packed + _reason(message.reason)
 
 
 def encode_refusal(rendezvous: bytes, reason: HolepunchRefusal) -> bytes:
-    """Return the error that answers a rendezvous, whose payload :func:`decode_holepunch` took.
+    """Return the error for a rendezvous, given its valid payload.
 
-    Its address is that of the rendezvous to the byte, as it must be.
+    Its address is that of the rendezvous, byte for byte.
     """
     end = _HEAD_BYTES + _ADDRESS_BYTES[rendezvous[1]]
     return bytes((HolepunchKind.ERROR,)) + rendezvous[1:end] + _reason(reason)
 
 
 def decode_holepunch(payload: bytes) -> HolepunchMessage | None:
-    """Decode one message; None if its kind, or that of its address, is of a later time.
+    """Decode one message; None if its type or address type is unknown.
 
-    An IPv4-mapped address becomes IPv4. Where the reason is missing, as libtorrent leaves it out of
-    what is no error, it is 0; what follows it is passed over. Raises RemoteProtocolError if the
-    payload ends within its head or its address.
+    An IPv4-mapped address becomes IPv4. A missing error code, which libtorrent omits unless it is
+    an error, is 0; trailing bytes are ignored. Raises RemoteProtocolError if the payload is
+    truncated.
     """
     if len(payload) < _HEAD_BYTES:
         raise RemoteProtocolError(f"ut_holepunch of {len(payload)} bytes", bep=55)
@@ -99,9 +99,9 @@ def decode_holepunch(payload: bytes) -> HolepunchMessage | None:
     decode = decode_ipv6_peers if family else decode_ipv4_peers
     (address,) = decode(payload[_HEAD_BYTES:end])
     reason = payload[end : end + _REASON_BYTES]
-    is_told = kind == HolepunchKind.ERROR and len(reason) == _REASON_BYTES
+    has_code = kind == HolepunchKind.ERROR and len(reason) == _REASON_BYTES
     return HolepunchMessage(
-        HolepunchKind(kind), address, int.from_bytes(reason, "big") if is_told else 0
+        HolepunchKind(kind), address, int.from_bytes(reason, "big") if has_code else 0
     )
 
 

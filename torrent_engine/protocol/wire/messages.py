@@ -1,4 +1,4 @@
-"""The facts that a peer can tell, as events, and the bytes of each message.
+"""The events that a peer causes, and the encoding of each message.
 
 Source: BEP 3 (ids 0 to 9), BEP 5 (port), BEP 6 (13 to 17), BEP 10 (20).
 """
@@ -116,7 +116,7 @@ class PeerBitfield(PeerEvent):
 class BlocksRequested(PeerEvent):
     """The peer asked for blocks, in this order (BEP 3 "request", id 6).
 
-    Each is inside the torrent and waits in :attr:`PeerConnection.upload_requests`.
+    Each is inside the torrent and waits in :attr:`ConnectionState.upload_requests`.
     """
 
     requests: tuple[BlockRequest, ...]

@@ -1,4 +1,4 @@
-"""The messages in which peers fetch the info dictionary from each other: ``ut_metadata``.
+"""Metadata exchange messages: ``ut_metadata``.
 
 Source: BEP 9. A data message is a bencoded dictionary, followed directly by the raw piece.
 """
@@ -8,7 +8,8 @@ from typing import Final
 
 from torrent_engine.base.config import METADATA_MESSAGE_BENCODE_LIMITS
 from torrent_engine.base.errors import BencodeError, RemoteProtocolError
-from torrent_engine.codec.bencode import BencodeValue, decode_prefix, encode
+from torrent_engine.codec.bencode import BencodeValue, encode
+from torrent_engine.codec.tolerant import decode_reply
 
 UT_METADATA: Final = "ut_metadata"
 METADATA_PIECE_BYTES: Final = 16 * 1024  # BEP 9: all but the last
@@ -31,7 +32,7 @@ class MetadataData:
 
     piece: int
     total_bytes: int | None
-    """Length of the whole metadata, 1 or more; None if the sender left it out."""
+    """Length of the whole metadata, 1 or more; None if the sender did not say."""
     data: bytes
     """1 to 16384 bytes, not yet checked: only the whole has a SHA-1."""
 
@@ -65,11 +66,9 @@ def decode_metadata_message(payload: bytes) -> MetadataMessage | None:
     that names a type and a piece, or is a data message without 1 to 16384 bytes behind that.
     """
     try:
-        fields, end = decode_prefix(payload, limits=METADATA_MESSAGE_BENCODE_LIMITS)
+        fields, end = decode_reply(payload, limits=METADATA_MESSAGE_BENCODE_LIMITS)
     except BencodeError as error:
         raise RemoteProtocolError(f"ut_metadata: {error}", bep=9) from error
-    if not isinstance(fields, dict):
-        raise RemoteProtocolError("ut_metadata is no dictionary", bep=9)
     kind, piece = _number(fields, b"msg_type"), _number(fields, b"piece")
     if kind == _REQUEST:
         return MetadataRequest(piece)
@@ -79,9 +78,9 @@ def decode_metadata_message(payload: bytes) -> MetadataMessage | None:
 
 
 def _data(fields: dict[bytes, BencodeValue], piece: int, data: bytes) -> MetadataData:
-    total_bytes = _number(fields, b"total_size") if b"total_size" in fields else None
-    if total_bytes == 0:
-        raise RemoteProtocolError("ut_metadata: total_size of 0", bep=9)
+    total_bytes = fields.get(b"total_size")
+    if not isinstance(total_bytes, int) or total_bytes < 1:
+        total_bytes = None
     if not 1 <= len(data) <= METADATA_PIECE_BYTES:
         raise RemoteProtocolError(f"ut_metadata: piece of {len(data)} bytes", bep=9)
     return MetadataData(piece, total_bytes, data)

@@ -1,4 +1,4 @@
-"""Owns which requests of a peer wait for our answer: each at most once, oldest first.
+"""The peer's requests that wait for an answer: each at most once, oldest first.
 
 Source: BEP 3, BEP 6 (a request has exactly one response). Every operation costs the same however
 long the queue is, so that a flood of cancels costs no more than its own bytes.
@@ -33,7 +33,7 @@ class UploadQueue:
         return list(new)
 
     def popleft(self) -> BlockRequest:
-        """Take out the oldest request; KeyError if there is none."""
+        """Remove and return the oldest request; raise KeyError if there is none."""
         request = self.first()
         if request is None:
             raise KeyError("no request waits")
@@ -41,7 +41,7 @@ class UploadQueue:
         return request
 
     def take(self, budget_bytes: int) -> list[BlockRequest]:
-        """Take out the oldest requests; as many as have room however long their blocks are."""
+        """Remove and return the oldest requests; as many as fit if each is a whole block."""
         waiting = self._waiting
         taken = list(islice(waiting, budget_bytes // BLOCK_BYTES))
         if len(taken) == len(waiting):
@@ -56,14 +56,14 @@ class UploadQueue:
         return next(iter(self._waiting), None)
 
     def discard(self, request: BlockRequest) -> bool:
-        """Take out one request; return whether it was there."""
+        """Remove one request; return whether it was queued."""
         if request not in self._waiting:
             return False
         del self._waiting[request]
         return True
 
     def clear(self) -> None:
-        """Take out all."""
+        """Remove all requests."""
         self._waiting.clear()
 
     def __iter__(self) -> Iterator[BlockRequest]:

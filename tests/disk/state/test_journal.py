@@ -1,0 +1,83 @@
+from pathlib import Path
+
+from torrent_engine.disk.state.journal import WriteJournal
+
+
+def reopened(path: Path) -> set[int]:
+    journal = WriteJournal(path)
+    found = journal.open()
+    journal.close()
+    return found
+
+
+def test_f4_what_is_noted_and_not_settled_is_found_again(tmp_path: Path) -> None:
+    journal = WriteJournal(tmp_path / "j")
+    assert journal.open() == set()
+    journal.note([5, 7, 9])
+    journal.note([7, 100_000])
+    assert reopened(tmp_path / "j") == {5, 7, 9, 100_000}  # without a close: as after a kill
+    journal.settle([5, 9])
+    journal.note([1])
+    journal.close()
+    assert reopened(tmp_path / "j") == {1, 7, 100_000}
+    assert reopened(tmp_path / "j") == {1, 7, 100_000}
+
+
+def test_f4_entries_of_more_than_a_page_are_not_moved(tmp_path: Path) -> None:
+    journal = WriteJournal(tmp_path / "j")
+    journal.open()
+    journal.note(range(3_000))
+    before = (tmp_path / "j").read_bytes()
+    journal.settle(range(1_000))
+    assert (tmp_path / "j").read_bytes() == before
+    journal.close()
+    with (tmp_path / "j").open("ab") as file:
+        file.write(b"torn"[:3])
+    journal.open()
+    journal.note([5_000])
+    assert reopened(tmp_path / "j") == {*range(3_000), 5_000}
+    journal.settle([*range(2_999), 5_000])
+    assert (tmp_path / "j").stat().st_size == 4
+    journal.close()
+
+
+def test_a_torn_entry_is_ignored(tmp_path: Path) -> None:
+    (tmp_path / "j").write_bytes(b"\5\0\0\0\7\0")
+    assert reopened(tmp_path / "j") == {5}
+
+
+def test_f1_a_journal_that_cannot_be_written_only_warns(
+    tmp_path: Path, monkeypatch, caplog
+) -> None:
+    journal = WriteJournal(tmp_path / "j")
+    journal.open()
+
+    def full(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.write", full)
+    journal.note([1])
+    monkeypatch.undo()
+    journal.note([2])
+    assert "No space left" in caplog.text
+    journal.settle([1])
+    journal.close()
+    journal.note([3])
+    assert reopened(tmp_path / "j") == {2}
+
+
+def test_files_are_remembered_beside_pieces_until_they_are_settled(tmp_path: Path) -> None:
+    journal = WriteJournal(tmp_path / "journal")
+    journal.open()
+    journal.note([3])
+    journal.note_file(3)
+    journal.note_file(7)
+    journal.close()
+    again = WriteJournal(tmp_path / "journal")
+    assert again.open() == {3}
+    assert again.files() == {3, 7}
+    again.settle([3], [7])
+    again.close()
+    last = WriteJournal(tmp_path / "journal")
+    assert (last.open(), last.files()) == (set(), {3})
+    last.close()

@@ -1,0 +1,55 @@
+"""Adding: what is returned, and what it costs the database."""
+
+from pathlib import Path
+
+import anyio
+import pytest
+
+from torrent_engine.base.config import ManagerConfig, SessionConfig, SharedConfig
+from torrent_engine.disk.state.session_table import save_sessions
+from torrent_engine.engine.manager import store as store_module
+from torrent_engine.engine.manager.torrent_manager import TorrentManager
+
+pytestmark = pytest.mark.anyio
+
+COUNT = 1_000
+
+
+def manager_in(folder: Path) -> TorrentManager:
+    shared = SharedConfig.local(state_dir=folder / "state")
+    session = SessionConfig(paused=True)
+    return TorrentManager(ManagerConfig(shared=shared, save_path=folder, session=session))
+
+
+async def test_a_torrent_that_is_there_is_returned_and_is_not_new(tmp_path: Path) -> None:
+    added = []
+    async with manager_in(tmp_path) as manager:
+
+        async def add() -> None:
+            added.append(await manager.add("1" * 40))
+
+        async with anyio.create_task_group() as tasks:
+            for _ in range(5):
+                tasks.start_soon(add)
+        assert len(manager.sessions) == 1
+        assert {id(each.session) for each in added} == {id(manager.sessions[0])}
+    assert sorted(each.is_new for each in added) == [False] * 4 + [True]
+
+
+async def test_a_thousand_are_saved_in_a_few_transactions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved: list[int] = []
+
+    async def counted(store, records) -> None:
+        saved.append(len(records))
+        await save_sessions(store, records)
+
+    monkeypatch.setattr(store_module, "save_sessions", counted)
+    async with manager_in(tmp_path) as manager:
+        for number in range(COUNT):
+            await manager.add(f"{number:040x}")
+        await manager.flush()
+        assert sum(saved) >= COUNT
+        assert len(saved) <= COUNT // 10
+        assert max(saved) >= 50

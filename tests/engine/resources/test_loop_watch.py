@@ -1,0 +1,97 @@
+"""The watch over the event loop (row F11): lags are counted, and what ran is named."""
+
+import logging
+import threading
+import time
+from pathlib import Path
+
+import anyio
+import anyio.to_thread
+import pytest
+
+from tests.support.managers import manager
+from tests.support.swarm import until
+from torrent_engine.engine.resources.loop_watch import LATE_S, LoopWatch, where
+from torrent_engine.engine.stats import LoopLag
+
+pytestmark = pytest.mark.anyio
+
+
+def stand_still(seconds: float) -> None:
+    time.sleep(seconds)
+
+
+async def test_f11_a_lag_is_measured_and_what_ran_is_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    watch = LoopWatch()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(watch.run)
+        await anyio.sleep(0.1)
+        with caplog.at_level(logging.WARNING):
+            stand_still(0.5)
+            await until(lambda: watch.lag().late_count)
+        tasks.cancel_scope.cancel()
+    lag = watch.lag()
+    assert lag.longest_s >= 0.5 - LATE_S
+    assert "stand_still" in lag.last_place
+    assert "stand_still" in caplog.text
+    assert "stood still for" in caplog.text
+    assert not [thread for thread in threading.enumerate() if thread.name == "loop-watch"]
+
+
+def test_f11_the_numbers_are_those_of_all_beats() -> None:
+    watch = LoopWatch(clock=lambda: 0.0)
+    assert watch.lag() == LoopLag()
+    for _ in range(980):
+        watch.note(0.001)
+    for _ in range(20):
+        watch.note(0.06)
+    assert watch.lag() == LoopLag(0.06, 0.064, 0, "")
+    watch.note(0.0)
+    watch.note(3.0)
+    lag = watch.lag()
+    assert (lag.longest_s, lag.late_count, lag.last_place) == (3.0, 1, "not seen")
+
+
+def test_f11_warnings_are_not_a_flood(caplog: pytest.LogCaptureFixture) -> None:
+    now = 100.0
+    watch = LoopWatch(clock=lambda: now)
+    for _ in range(50):
+        watch.note(0.2)
+    now += 11
+    watch.note(0.2)
+    assert len([record for record in caplog.records if "stood still" in record.message]) == 2
+    assert watch.lag().late_count == 51
+
+
+async def test_f11_a_process_that_gets_no_processor_time_is_no_warning(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The loop waits although its beat is overdue: other programs run instead of this one."""
+    watch = LoopWatch()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(watch.run)
+        await anyio.sleep(0.1)
+        with anyio.fail_after(10):  # until it is looked at while the loop waits
+            while await anyio.to_thread.run_sync(watch._look):
+                pass
+        watch._place = ""
+        with caplog.at_level(logging.INFO):
+            watch.note(0.2)
+        tasks.cancel_scope.cancel()
+    assert "no processor time for 200 ms" in caplog.text
+    assert "stood still" not in caplog.text
+
+
+def test_a_thread_that_is_gone_ran_nothing_that_was_seen() -> None:
+    assert where(None) == "not seen"
+
+
+async def test_f11_stats_have_the_lag_and_nothing_is_left_of_the_watch(tmp_path: Path) -> None:
+    async with manager(tmp_path) as many:
+        assert [thread for thread in threading.enumerate() if thread.name == "loop-watch"]
+        stand_still(1.0)
+        await until(lambda: many.stats().loop_lag.late_count)
+        assert many.stats().loop_lag.longest_s > LATE_S
+    assert not [thread for thread in threading.enumerate() if thread.name == "loop-watch"]

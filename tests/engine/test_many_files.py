@@ -1,0 +1,81 @@
+"""Row F11: what a start does for each file of a torrent is done in threads."""
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.swarm import finish, reach, resources
+from tests.support.torrents import make_torrent, write_files
+from torrent_engine.base.config import SessionConfig
+from torrent_engine.disk.files.owned_files import OwnedFiles
+from torrent_engine.disk.files.stamps import FileStamps
+from torrent_engine.disk.files.storage_manager import StorageManager
+from torrent_engine.disk.resume import keeper as resume
+from torrent_engine.disk.resume.keeper import ResumeKeeper
+from torrent_engine.engine.session.session import Session
+from torrent_engine.engine.states import State
+
+pytestmark = pytest.mark.anyio
+
+FILES = {f"folder {n // 5}/{n}": bytes([n]) * 9_000 for n in range(30)}
+WORK = [
+    (resume, "new_record"),
+    (ResumeKeeper, "_start_from"),
+    (FileStamps, "known"),
+    (OwnedFiles, "not_made"),
+    (FileStamps, "own_of"),
+    (FileStamps, "saved"),
+    (StorageManager, "adopt_files"),
+]
+
+
+def spy(owner: Any, name: str, seen: dict[str, set[int]], patch: pytest.MonkeyPatch) -> None:
+    """Note in which threads a function is called."""
+    real = getattr(owner, name)
+
+    def noted(*arguments: Any, **options: Any) -> Any:
+        seen.setdefault(name, set()).add(threading.get_ident())
+        return real(*arguments, **options)
+
+    patch.setattr(owner, name, noted)
+
+
+async def test_f11_a_start_does_its_work_on_files_in_threads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: dict[str, set[int]] = {}
+    for owner, name in WORK:
+        if name != "adopt_files":  # by a piece that a check found right, a few files at a time
+            spy(owner, name, seen, monkeypatch)
+    monkeypatch.setattr(resume, "MANY_STAMPS", -1)
+    metainfo, payload = make_torrent(FILES)
+    write_files(metainfo, payload, tmp_path / "files")
+    async with resources(tmp_path) as shared:
+        session = await Session.create(metainfo, shared, save_path=tmp_path / "files")
+        async with session:
+            await reach(session, State.SEEDING)
+    assert seen.keys() == {name for _, name in WORK} - {"adopt_files"}
+    assert threading.get_ident() not in set().union(*seen.values())
+
+
+async def test_f11_so_does_a_start_that_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    metainfo, payload = make_torrent(FILES)
+    write_files(metainfo, payload, tmp_path / "files")
+    seen: dict[str, set[int]] = {}
+    async with resources(tmp_path) as shared:
+        for is_first in (True, False):
+            if not is_first:
+                for owner, name in WORK:
+                    spy(owner, name, seen, monkeypatch)
+                monkeypatch.setattr(resume, "MANY_STAMPS", -1)
+            config = SessionConfig(seed_time_s=0.0)
+            session = await Session.create(
+                metainfo, shared, save_path=tmp_path / "files", config=config
+            )
+            await finish(session)
+    assert seen.keys() >= {"_start_from", "known", "adopt_files", "saved"}
+    assert threading.get_ident() not in set().union(*seen.values())

@@ -1,0 +1,92 @@
+"""What is wanted and how much of it is here, against a plain count."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.support.torrents import make_torrent, payload_of
+from torrent_engine.codec.bitfield import Bitfield
+from torrent_engine.codec.metainfo import Metainfo
+from torrent_engine.engine.transfer.progress import DownloadProgress, edge_pieces, skipped_by
+
+METAINFO, _ = make_torrent(
+    {f"f{n}": payload_of(size) for n, size in enumerate((20_000, 0, 5, 40_000, 16_384, 1, 30_000))}
+)
+COUNT = METAINFO.piece_count
+
+
+def naive(metainfo: Metainfo, priorities: tuple[int, ...], have: set[int]) -> tuple[int, int, int]:
+    """Return wanted bytes, completed bytes and wanted pieces that are missing."""
+    wanted = {
+        piece
+        for index, priority in enumerate(priorities)
+        if priority
+        for piece in metainfo.layout.pieces_of(index, metainfo.geometry)
+    }
+    length = metainfo.geometry.piece_length
+    return sum(map(length, wanted)), sum(map(length, wanted & have)), len(wanted - have)
+
+
+@given(
+    st.tuples(*[st.integers(0, 7)] * len(METAINFO.files)),
+    st.sets(st.integers(0, COUNT - 1)),
+    st.randoms(use_true_random=False),
+)
+def test_pieces_in_any_order_are_counted_as_a_recount_counts_them(
+    priorities: tuple[int, ...], have: set[int], rng
+) -> None:
+    progress = DownloadProgress(METAINFO)
+    of_pieces = progress.set_priorities(priorities)
+    here = Bitfield(COUNT)
+    for found in have:
+        here.set(found)
+    progress.recount(here)
+    order = sorted(set(range(COUNT)) - have)
+    rng.shuffle(order)
+    completed: list[int] = []
+    for piece in [None, *order]:
+        if piece is not None:
+            have.add(piece)
+            completed += progress.piece_here(piece)
+        expected = naive(METAINFO, priorities, have)
+        assert (progress.wanted_bytes, progress.completed_bytes, progress.wanted_left) == expected
+        assert progress.is_complete == (not expected[2])
+    assert progress.have_bytes == METAINFO.total_bytes
+    assert len(completed) == len(set(completed))  # each file is told once, empty ones never
+    assert {1} & set(completed) == set()
+    assert [bool(priority) for priority in of_pieces] == [
+        bool(naive(METAINFO, priorities, set(range(COUNT)) - {piece})[2]) for piece in range(COUNT)
+    ]
+
+
+@given(st.lists(st.integers(0, 7), max_size=20))
+def test_skipped_files_are_those_of_priority_0(priorities: list[int]) -> None:
+    assert skipped_by(priorities) == {i for i, priority in enumerate(priorities) if priority == 0}
+
+
+def test_edges_are_one_percent_of_each_end_or_a_piece() -> None:
+    size = METAINFO.geometry.piece_bytes
+    sizes = {"a": 300 * size, "b": 0, "c": 3 * size}
+    metainfo, _ = make_torrent(
+        {name: payload_of(length) for name, length in sizes.items()}, piece_bytes=size
+    )
+    edges = edge_pieces(metainfo)
+    assert [piece for piece in range(303) if edges >> piece & 1] == [
+        *range(4),
+        *range(296, 300),
+        300,
+        302,
+    ]
+
+
+@given(st.lists(st.integers(0, 100_000), min_size=1, max_size=5).filter(any))
+def test_every_file_has_edges_in_it(lengths: list[int]) -> None:
+    metainfo, _ = make_torrent(
+        {f"f{number}": payload_of(length) for number, length in enumerate(lengths)}
+    )
+    edges, geometry = edge_pieces(metainfo), metainfo.geometry
+    assert edges < 1 << metainfo.piece_count
+    for index, length in enumerate(lengths):
+        if length:
+            pieces = metainfo.layout.pieces_of(index, geometry)
+            assert edges >> pieces.start & 1
+            assert edges >> pieces.stop - 1 & 1

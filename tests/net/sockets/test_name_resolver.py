@@ -1,0 +1,246 @@
+"""Look-ups of names with a system that the tests play: D1, and nobody stops anybody else."""
+
+import socket
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import anyio
+import pytest
+
+from tests.support.sleeping_clock import SleepingClock
+from tests.support.swarm import until
+from torrent_engine.base.errors import NetworkError
+from torrent_engine.net.sockets.fair_slots import SlotLimits
+from torrent_engine.net.sockets.name_resolver import (
+    NameResolver,
+    ResolverLimits,
+    low_priority_resolver,
+    resolving_for,
+    system_look_up,
+)
+
+pytestmark = pytest.mark.anyio
+
+
+class System:
+    """Answers for names that end in "good", says no to those in "bad", is silent to all others."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.silence = threading.Event()
+        self.under_way = 0
+
+    def __call__(self, name: str) -> list[str]:
+        self.asked.append(name)
+        self.under_way += 1
+        try:
+            if name.endswith("good"):
+                return ["192.0.2.1", "2001:db8::1"]
+            if name.endswith("bad"):
+                raise socket.gaierror(socket.EAI_NONAME, "no such name")
+            self.silence.wait(20)
+            raise socket.gaierror(socket.EAI_AGAIN, "no answer")
+        finally:
+            self.under_way -= 1
+
+
+@pytest.fixture
+def system() -> Iterator[System]:
+    found = System()
+    yield found
+    found.silence.set()
+
+
+class Asking:
+    """Asks for names in tasks, each on behalf of a torrent."""
+
+    def __init__(self, resolver: Any, tasks: anyio.abc.TaskGroup) -> None:
+        self.resolver = resolver
+        self.tasks = tasks
+        self.answers: dict[str, object] = {}
+
+    def ask(self, name: str, key: str | None) -> anyio.CancelScope:
+        scope = anyio.CancelScope()
+        self.tasks.start_soon(self._ask, name, key, scope)
+        return scope
+
+    async def _ask(self, name: str, key: str | None, scope: anyio.CancelScope) -> None:
+        with scope, resolving_for(key):
+            try:
+                self.answers[name] = await self.resolver(name, 80)
+            except NetworkError as error:
+                self.answers[name] = error
+
+
+async def test_what_is_found_is_remembered_for_a_short_time(system: System) -> None:
+    clock = SleepingClock()
+    resolver = NameResolver(system, clock=clock, sleep=clock.sleep)
+    for _ in range(3):
+        assert await resolver("Tracker.Good.", 80) == ["192.0.2.1", "2001:db8::1"]
+    assert system.asked == ["tracker.good"]
+    clock.now = 61.0
+    await resolver("tracker.good", 80)
+    assert len(system.asked) == 2
+    assert await resolver("192.0.2.7", 80) == ["192.0.2.7"]
+
+
+async def test_what_failed_is_not_asked_for_again_at_once_but_by_the_user(system: System) -> None:
+    clock, waits = SleepingClock(), []
+    resolver = NameResolver(system, clock=clock, sleep=clock.sleep)
+    with resolving_for("torrent"):
+        for _ in range(4):
+            asked, began = len(system.asked), clock.now
+            while len(system.asked) == asked:
+                with pytest.raises(NetworkError, match="cannot resolve"):
+                    await resolver("x.bad", 80)
+                clock.now += 1.0
+            waits.append(clock.now - 1.0 - began)
+    assert waits == [0.0, 9.0, 19.0, 39.0]
+    asked = len(system.asked)
+    with pytest.raises(NetworkError, match="no such name"):
+        await resolver("x.bad", 80)
+    assert len(system.asked) == asked + 1
+
+
+async def test_a_hundred_names_on_a_silent_server_keep_nobody_elses_waiting(system: System) -> None:
+    resolver = NameResolver(system)
+    async with anyio.create_task_group() as tasks:
+        asking = Asking(resolver, tasks)
+        for number in range(100):
+            asking.ask(f"{number}.silent", "greedy")
+        await until(lambda: system.under_way == 16)
+        for number in range(20):
+            asking.ask(f"{number}.good", f"torrent {number % 3}")
+        await until(lambda: len(asking.answers) == 20)
+        assert all(isinstance(answer, list) for answer in asking.answers.values())
+        assert system.under_way == 16
+        tasks.cancel_scope.cancel()
+
+
+async def test_slow_look_ups_give_their_slots_up_within_bounds(system: System) -> None:
+    clock, limits = SleepingClock(), ResolverLimits()
+    resolver = NameResolver(system, clock=clock, sleep=clock.sleep)
+    async with anyio.create_task_group() as tasks:
+        asking = Asking(resolver, tasks)
+        for key in range(10):
+            for number in range(20):
+                asking.ask(f"{number}.{key}.silent", f"torrent {key}")
+        shared = limits.slots.total - limits.slots.reserved
+        await until(lambda: system.under_way >= shared)
+        for _ in range(2):
+            await clock.advance(limits.slow_s)
+            await until(lambda: system.under_way >= resolver._slow.total() + shared)
+        assert resolver._slow.total() == limits.max_slow
+        await clock.advance(100.0)
+        assert system.under_way <= limits.slots.total + limits.max_slow
+        assert max(resolver._slow.values()) <= limits.max_slow_per_key
+        tasks.cancel_scope.cancel()
+    system.silence.set()
+    await until(lambda: not resolver.running)
+    assert resolver._slots.used == 0
+    assert not resolver._slow
+
+
+async def test_a_slow_look_up_is_not_waited_for_longer_than_so_long(system: System) -> None:
+    clock, limits = SleepingClock(), ResolverLimits()
+    resolver = NameResolver(system, clock=clock, sleep=clock.sleep)
+    async with anyio.create_task_group() as tasks:
+        asking = Asking(resolver, tasks)
+        asking.ask("x.silent", "torrent")
+        await until(lambda: system.under_way)
+        await clock.advance(limits.timeout_s + 1.0)
+        await until(lambda: asking.answers)
+        assert "no response in 15 s" in str(asking.answers["x.silent"])
+
+
+async def test_nobody_waits_for_what_everybody_gave_up(system: System) -> None:
+    limits = ResolverLimits(slots=SlotLimits(total=2, per_key=2))
+    resolver = NameResolver(system, limits=limits)
+    async with anyio.create_task_group() as tasks:
+        asking = Asking(resolver, tasks)
+        scopes = [asking.ask(f"{number}.silent", "torrent") for number in range(50)]
+        await until(lambda: system.under_way == 2)
+        for scope in scopes:
+            scope.cancel()
+        asking.ask("x.good", "torrent")
+        await until(lambda: "x.good" in asking.answers)
+    assert len(system.asked) <= 4  # what waited was never asked for
+
+
+async def test_the_same_name_is_looked_up_once_for_all(system: System) -> None:
+    resolver = NameResolver(system)
+    async with anyio.create_task_group() as tasks:
+        asking = Asking(resolver, tasks)
+        for number in range(50):
+            asking.ask("x.silent", f"torrent {number}")
+        await until(lambda: system.under_way)
+        system.silence.set()
+    assert system.asked == ["x.silent"]
+    assert resolver._slots.used == 0
+
+
+async def test_a_queue_of_one_torrent_does_not_hold_a_name_that_another_wants(
+    system: System,
+) -> None:
+    limits = ResolverLimits(slots=SlotLimits(total=4, per_key=1))
+    resolver = NameResolver(system, limits=limits)
+    async with anyio.create_task_group() as tasks:
+        asking = Asking(resolver, tasks)
+        asking.ask("x.silent", "greedy")
+        await until(lambda: system.under_way)
+        asking.ask("shared.good", "greedy")
+        answer: list[str] = []
+
+        async def ask() -> None:
+            with resolving_for("other"):
+                answer.extend(await resolver("shared.good", 80))
+
+        tasks.start_soon(ask)
+        await until(lambda: answer)
+        assert system.under_way
+        tasks.cancel_scope.cancel()
+
+
+async def test_names_of_dht_nodes_come_last(system: System) -> None:
+    limits = ResolverLimits(slots=SlotLimits(total=1, per_key=1))
+    resolver = NameResolver(system, limits=limits)
+    async with anyio.create_task_group() as tasks:
+        asking, dht = Asking(resolver, tasks), low_priority_resolver(resolver, "dht")
+        scope = asking.ask("x.silent", "torrent")
+        await until(lambda: system.under_way)
+
+        async def ask() -> None:
+            await dht("router.good", 6881)
+
+        tasks.start_soon(ask)
+        await anyio.lowlevel.checkpoint()
+        for number in range(3):
+            asking.ask(f"{number}.good", f"torrent {number}")
+        for _ in range(10):
+            await anyio.lowlevel.checkpoint()
+        scope.cancel()
+        await until(lambda: len(system.asked) == 5)
+    assert system.asked[-1] == "router.good"
+
+
+async def test_memory_of_names_is_bounded(system: System) -> None:
+    resolver = NameResolver(system, limits=ResolverLimits(max_remembered=10))
+    for number in range(50):
+        await resolver(f"{number}.good", 80)
+        with pytest.raises(NetworkError):
+            await resolver(f"{number}.bad", 80)
+    assert len(resolver._found) == len(resolver._failed) == 10
+
+
+@pytest.mark.parametrize("name", ["a" * 64 + ".invalid", "a" * 300, "..", "\udcff", "a\0b"])
+async def test_a_name_that_cannot_be_is_a_network_error(name: str) -> None:
+    with pytest.raises(NetworkError):
+        await NameResolver()(name, 80)
+
+
+def test_the_system_knows_localhost() -> None:
+    found = system_look_up("localhost")
+    assert {"127.0.0.1", "::1"} & set(found)
+    assert max(Counter(found).values()) == 1

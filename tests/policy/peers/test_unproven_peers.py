@@ -1,0 +1,154 @@
+"""How much unproven are given, and which blocks are asked for twice."""
+
+from torrent_engine.base.ids import BLOCK_BYTES
+from torrent_engine.policy.peers.smart_ban import PROVEN_BLOCKS, SmartBan
+from torrent_engine.policy.peers.unproven_peers import (
+    FIRST_BLOCKS,
+    FREE_BLOCKS,
+    MANY_BLOCKS,
+    PROBE_S,
+    PROBE_SAME_PEER_S,
+    UnprovenPeerLimits,
+)
+from torrent_engine.policy.pieces.end_game import (
+    LATE_S,
+    LEAST_END_GAME_BLOCKS,
+    choose_duplicates,
+    is_end,
+)
+
+NOW = 100.0
+
+
+class Scene:
+    """UnprovenPeerLimits, and the pieces that are theirs."""
+
+    def __init__(self, blocks_per_piece: int = FIRST_BLOCKS) -> None:
+        self.smart_ban = SmartBan()
+        self.theirs: set[tuple[object, int]] = set()
+        self.unproven = UnprovenPeerLimits(
+            self.smart_ban, blocks_per_piece, lambda key, piece: (key, piece) in self.theirs
+        )
+        self._pieces = iter(range(1_000_000))
+
+    def begin(self, key: str, now: float = NOW) -> None:
+        piece = next(self._pieces)
+        self.theirs.add((key, piece))
+        self.unproven.begun(key, piece, now)
+
+    def fail(self, blocks: int) -> None:
+        self.smart_ban.piece_failed(next(self._pieces), ["liar"] * blocks, [b""] * blocks)
+
+    def pass_(self, blocks: int, key: str = "good") -> None:
+        self.smart_ban.piece_passed(next(self._pieces), [key] * blocks)
+
+
+def test_while_nobody_is_proven_everybody_gets_a_little() -> None:
+    scene = Scene(FIRST_BLOCKS // 4)
+    for key in ("a", "b"):
+        for left in (4, 3, 2, 1, 0):
+            assert scene.unproven.max_new_pieces(key, NOW) == left
+            if left:
+                scene.begin(key)
+    assert Scene(10 * FIRST_BLOCKS).unproven.max_new_pieces("a", NOW) == 1
+
+
+def test_of_a_crowd_of_newcomers_each_gets_less() -> None:
+    scene = Scene(FIRST_BLOCKS // 4)
+    for number in range(MANY_BLOCKS // FIRST_BLOCKS):
+        for _ in range(4):
+            assert scene.unproven.max_new_pieces(f"peer {number}", NOW)
+            scene.begin(f"peer {number}")
+    assert scene.unproven.max_new_pieces("late", NOW) == 1
+    scene.begin("late")
+    assert scene.unproven.max_new_pieces("late", NOW) == 0
+
+
+def test_beside_proven_peers_a_newcomer_gets_one_piece_at_a_time() -> None:
+    scene = Scene()
+    scene.unproven.has_proven = True
+    assert scene.unproven.max_new_pieces("a", NOW) == 1
+    scene.begin("a")
+    assert scene.unproven.max_new_pieces("a", NOW) == 0
+    assert scene.unproven.max_new_pieces("b", NOW) == 1
+    scene.theirs.clear()  # others got it
+    assert scene.unproven.max_new_pieces("a", NOW) == 1
+
+
+def test_b6_much_that_is_bad_leaves_newcomers_one_piece_now_and_then() -> None:
+    scene = Scene()
+    scene.unproven.has_proven = True
+    scene.unproven.blocks_per_s = 1e9
+    scene.fail(FREE_BLOCKS)
+    assert scene.unproven.is_clean
+    assert scene.unproven.max_new_pieces("a", NOW) == 1
+    scene.begin("a")
+    assert scene.unproven.max_new_pieces("b", NOW) == 0
+    assert scene.unproven.max_new_pieces("b", NOW + PROBE_S) == 1
+    scene.fail(1)
+    assert not scene.unproven.is_clean
+    scene.pass_(100_000)
+    assert scene.unproven.is_clean
+    assert scene.unproven.max_new_pieces("b", NOW) == 1
+
+
+def test_b6_who_wastes_a_trial_comes_after_the_others() -> None:
+    scene = Scene()
+    scene.unproven.has_proven = True
+    scene.unproven.blocks_per_s = 1e9
+    scene.fail(10 * FREE_BLOCKS)
+    scene.begin("silent")
+    scene.theirs.clear()  # it was snubbed
+    assert scene.unproven.max_new_pieces("silent", NOW + PROBE_S) == 0
+    assert scene.unproven.max_new_pieces("other", NOW + PROBE_S) == 1
+    assert scene.unproven.max_new_pieces("silent", NOW + PROBE_SAME_PEER_S) == 1
+
+
+def test_b6_newcomers_together_are_given_no_more_than_may_be_bad() -> None:
+    scene = Scene()
+    scene.unproven.has_proven = True
+    given = 0
+    while scene.unproven.max_new_pieces(f"peer {given}", NOW) and given < 1000:
+        scene.begin(f"peer {given}")
+        given += 1
+    assert given == FREE_BLOCKS // FIRST_BLOCKS
+
+
+def test_who_gave_a_whole_good_piece_is_proven_until_it_lies() -> None:
+    smart_ban = SmartBan()
+    smart_ban.piece_passed(0, ["whole"])
+    smart_ban.piece_passed(1, ["part"] * (PROVEN_BLOCKS - 1) + ["other"])
+    assert smart_ban.is_proven("whole")
+    assert not smart_ban.is_proven("part")
+    smart_ban.piece_passed(2, ["part", None])
+    assert smart_ban.is_proven("part")
+    assert not smart_ban.is_proven("other")
+    smart_ban.piece_passed(3, [None, None])
+    assert not smart_ban.is_proven(None)
+    assert smart_ban.piece_failed(4, ["whole"], [b"bad"]).ban == ("whole",)
+    assert not smart_ban.is_proven("whole")
+
+
+# -- the end game ---------------------------------------------------------------------------------
+
+
+def test_the_end_is_what_comes_within_a_second_or_two() -> None:
+    assert is_end(LEAST_END_GAME_BLOCKS, 0.0)
+    assert not is_end(LEAST_END_GAME_BLOCKS + 1, 0.0)
+    assert is_end(150, 100.0 * BLOCK_BYTES)
+    assert not is_end(151, 100.0 * BLOCK_BYTES)
+
+
+def test_only_what_comes_much_sooner_is_asked_for_twice_the_latest_first() -> None:
+    expected = {(0, number * BLOCK_BYTES, BLOCK_BYTES): 0.5 * number for number in range(1, 9)}
+    blocks = list(expected)
+    rate = 1.0 * BLOCK_BYTES  # a block a second
+    assert choose_duplicates(expected, rate, 9, at_end=True) == [blocks[7]]
+    assert choose_duplicates(expected, 100 * rate, 3, at_end=True) == blocks[:4:-1]
+    assert choose_duplicates(expected, 100 * rate, 3, at_end=False) == []
+
+
+def test_before_the_end_only_late_blocks_are_asked_for_twice() -> None:
+    late, soon = (0, 0, BLOCK_BYTES), (1, 0, BLOCK_BYTES)
+    expected = {soon: LATE_S, late: LATE_S + 0.1}
+    assert choose_duplicates(expected, 1e9, 9, at_end=False) == [late]

@@ -1,0 +1,320 @@
+"""The picker against a naive model, under random picks, blocks, chokes, failures and departures."""
+
+import random
+from dataclasses import dataclass, field
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+)
+
+from tests.support.picking import open_pieces
+from torrent_engine.base.ids import BLOCK_BYTES
+from torrent_engine.codec.geometry import Geometry
+from torrent_engine.policy.pieces.picker import MAX_END_GAME_REQUESTS, RANDOM_FIRST_PIECES, Picker
+from torrent_engine.policy.pieces.piece_table import Block, PieceState, PieceTable
+
+PEERS = 4
+
+
+@dataclass
+class Model:
+    """One peer as the engine keeps it."""
+
+    name: str
+    bits: int = 0
+    is_on_parole: bool = False
+    outstanding: set[Block] = field(default_factory=set)
+    forsaken: set[Block] = field(default_factory=set)
+
+    @property
+    def key(self) -> str | None:
+        return self.name if self.is_on_parole else None
+
+
+class PickerModel(RuleBasedStateMachine):
+    """Knows for each block which peers were asked for it, and looks everything up the long way."""
+
+    @initialize(
+        pieces=st.integers(1, 12),
+        blocks=st.integers(1, 4),
+        tail_bytes=st.integers(1, BLOCK_BYTES),
+        seed=st.integers(0, 99),
+        sequential=st.booleans(),
+        data=st.data(),
+    )
+    def begin(self, pieces, blocks, tail_bytes, seed, sequential, data) -> None:
+        short = data.draw(st.integers(0, blocks - 1)) * BLOCK_BYTES + tail_bytes
+        self.geometry = Geometry((pieces - 1) * blocks * BLOCK_BYTES + short, blocks * BLOCK_BYTES)
+        self.table = PieceTable(self.geometry)
+        self.picker = Picker(
+            self.geometry, self.table, random.Random(seed), is_sequential=sequential
+        )
+        self.priorities = [4] * pieces
+        self.here: set[Block] = set()
+        self.peers = [Model(f"peer {number}") for number in range(PEERS)]
+        for peer in self.peers:
+            self._join(peer, data.draw(st.integers(0, (1 << pieces) - 1)))
+
+    # -- the long way ---------------------------------------------------------------------
+
+    def blocks_of(self, piece: int) -> list[Block]:
+        length = self.geometry.piece_length(piece)
+        return [
+            (piece, begin, min(BLOCK_BYTES, length - begin))
+            for begin in range(0, length, BLOCK_BYTES)
+        ]
+
+    def asked(self, block: Block) -> list[Model]:
+        return [peer for peer in self.peers if block in peer.outstanding]
+
+    def free_of(self, piece: int) -> list[Block]:
+        if self.table.state(piece) in {PieceState.WRITING, PieceState.HAVE}:
+            return []
+        return [b for b in self.blocks_of(piece) if b not in self.here and not self.asked(b)]
+
+    def in_state(self, state: PieceState) -> list[int]:
+        return [p for p in range(len(self.priorities)) if self.table.state(p) is state]
+
+    def may_ask(self, peer: Model, piece: int) -> bool:
+        return bool(peer.bits >> piece & 1 and self.priorities[piece])
+
+    def is_reserved_from(self, peer: Model, piece: int) -> bool:
+        return self.picker.partials[piece].exclusive_to != peer.key
+
+    def rarity(self, piece: int) -> int:
+        return sum(peer.bits >> piece & 1 for peer in self.peers)
+
+    def _join(self, peer: Model, bits: int) -> None:
+        peer.bits = bits
+        self.picker.availability.add(bits)
+
+    def _release(self, peer: Model, block: Block) -> None:
+        peer.outstanding.remove(block)
+        self.picker.release(block[0], block[1] // BLOCK_BYTES)
+
+    def one_of(self, data: st.DataObject, blocks: set[Block]) -> Block:
+        return data.draw(st.sampled_from(sorted(blocks)))
+
+    # -- picks ----------------------------------------------------------------------------
+
+    @rule(who=st.integers(0, PEERS - 1), count=st.integers(0, 12))
+    def pick(self, who: int, count: int) -> None:
+        peer = self.peers[who]
+        open_before = [
+            piece
+            for piece in self.in_state(PieceState.PARTIAL)
+            if self.may_ask(peer, piece) and self.free_of(piece)
+        ]
+        own = [piece for piece in open_before if not self.is_reserved_from(peer, piece)]
+        missing = [p for p in self.in_state(PieceState.MISSING) if self.may_ask(peer, p)]
+        free = {piece: self.free_of(piece) for piece in {*own, *missing}}
+        expected_pieces = [*own, *missing]
+        room = min(count, sum(len(free[piece]) for piece in expected_pieces))
+
+        picked = self.picker.pick(peer.bits, count, only_for=peer.key)
+
+        assert len(picked) == len(set(picked)) == room
+        order = list(dict.fromkeys(piece for piece, _, _ in picked))
+        for piece in order:  # lowest blocks first, all but in the last piece of the batch
+            blocks = [block for block in picked if block[0] == piece]
+            assert blocks == free[piece][: len(blocks)]
+            assert piece == order[-1] or blocks == free[piece]
+        begun = [piece for piece in order if piece in open_before]
+        assert order[: len(begun)] == begun
+        new = order[len(begun) :]
+        if new:
+            assert set(begun) == set(own)
+            self._check_new(peer, missing, new)
+        if self.picker.is_sequential:
+            assert begun == sorted(begun)
+        peer.outstanding.update(picked)
+
+    def _check_new(self, peer: Model, missing: list[int], new: list[int]) -> None:
+        """New pieces: highest priority, then the lowest or the rarest."""
+        for piece in new:
+            top = max(self.priorities[p] for p in missing)
+            best = [p for p in missing if self.priorities[p] == top]
+            assert piece in best
+            if self.picker.is_sequential:
+                assert piece == best[0]
+            elif self.table.have.count >= RANDOM_FIRST_PIECES:
+                assert self.rarity(piece) == min(map(self.rarity, best))
+            assert self.picker.partials[piece].exclusive_to == peer.key
+            missing.remove(piece)
+
+    @precondition(lambda self: self.picker.is_end_game)
+    @rule(who=st.integers(0, PEERS - 1), count=st.integers(0, 12))
+    def pick_duplicates(self, who: int, count: int) -> None:
+        peer = self.peers[who]
+        possible = {
+            block
+            for piece in self.in_state(PieceState.PARTIAL)
+            if self.may_ask(peer, piece) and not self.picker.partials[piece].is_single_source
+            for block in self.blocks_of(piece)
+            if block not in self.here and block not in peer.outstanding
+            if len(self.asked(block)) < MAX_END_GAME_REQUESTS
+        }
+        again = self.picker.pick_duplicates(peer.bits, count, peer.outstanding.__contains__)
+        assert len(again) == len(set(again)) == min(count, len(possible))
+        assert set(again) <= possible
+        peer.outstanding.update(again)
+
+    # -- what comes of them ---------------------------------------------------------------
+
+    @rule(who=st.integers(0, PEERS - 1), passes=st.booleans(), data=st.data())
+    def receive(self, who: int, passes: bool, data: st.DataObject) -> None:
+        peer = self.peers[who]
+        if peer.outstanding:
+            self._receive(peer, self.one_of(data, peer.outstanding), passes=passes)
+
+    @rule(who=st.integers(0, PEERS - 1), passes=st.booleans(), data=st.data())
+    def receive_after_it_was_given_up(self, who: int, passes: bool, data: st.DataObject) -> None:
+        peer = self.peers[who]
+        late = {block for block in peer.forsaken if block[0] in self.picker.partials}
+        if late:
+            self._receive(peer, self.one_of(data, late), passes=passes)
+
+    def _receive(self, peer: Model, block: Block, *, passes: bool) -> None:
+        peer.outstanding.discard(block)
+        peer.forsaken.discard(block)
+        partial = self.picker.partials[block[0]]
+        assert partial.receive(block[1] // BLOCK_BYTES) == (block not in self.here)
+        self.here.add(block)
+        for other in self.asked(block):
+            other.outstanding.remove(block)  # a cancel: no more is heard of it
+        if not partial.left:
+            self._finish(block[0], passes=passes)
+
+    def _finish(self, piece: int, *, passes: bool) -> None:
+        assert set(self.blocks_of(piece)) <= self.here
+        self.picker.finished(piece)
+        if passes:
+            self.table.hash_passed(piece)
+            self.table.written(piece)
+        else:
+            self.table.abandoned(piece)
+            self.here.difference_update(self.blocks_of(piece))
+
+    @rule(who=st.integers(0, PEERS - 1), data=st.data())
+    def reject(self, who: int, data: st.DataObject) -> None:
+        peer = self.peers[who]
+        if peer.outstanding:
+            self._release(peer, self.one_of(data, peer.outstanding))
+
+    @rule(who=st.integers(0, PEERS - 1), forsake=st.booleans())
+    def choke_or_snub(self, who: int, forsake: bool) -> None:
+        peer = self.peers[who]
+        if forsake:
+            peer.forsaken |= peer.outstanding
+            open_pieces(self.picker, peer.name)
+        for block in sorted(peer.outstanding):
+            self._release(peer, block)
+
+    @rule(data=st.data())
+    def lose(self, data: st.DataObject) -> None:
+        """Drop a block of a begun piece: who sent it is banned."""
+        if held := {block for block in self.here if block[0] in self.picker.partials}:
+            block = self.one_of(data, held)
+            self.here.discard(block)
+            self.picker.lost(block[0], block[1] // BLOCK_BYTES, len(self.asked(block)))
+
+    # -- the swarm ------------------------------------------------------------------------
+
+    @rule(who=st.integers(0, PEERS - 1), data=st.data())
+    def replace_peer(self, who: int, data: st.DataObject) -> None:
+        old = self.peers[who]
+        for block in sorted(old.outstanding):
+            self._release(old, block)
+        open_pieces(self.picker, old.name)
+        self.picker.availability.remove(old.bits)
+        self.peers[who] = Model(old.name + "'")
+        everything = (1 << len(self.priorities)) - 1
+        self._join(self.peers[who], data.draw(st.integers(0, everything)))
+
+    @rule(who=st.integers(0, PEERS - 1), data=st.data())
+    def have(self, who: int, data: st.DataObject) -> None:
+        bit = 1 << data.draw(st.integers(0, len(self.priorities) - 1))
+        if not self.peers[who].bits & bit:
+            self.peers[who].bits |= bit
+            self.picker.availability.add(bit)
+
+    @rule(who=st.integers(0, PEERS - 1))
+    def change_parole(self, who: int) -> None:
+        peer = self.peers[who]
+        peer.is_on_parole = not peer.is_on_parole
+        if not peer.is_on_parole:
+            open_pieces(self.picker, peer.name)
+
+    @rule(data=st.data())
+    def prioritise(self, data: st.DataObject) -> None:
+        numbers = st.sampled_from([0, 1, 4, 4, 7])
+        count = len(self.priorities)
+        self.priorities = data.draw(st.lists(numbers, min_size=count, max_size=count))
+        self.picker.set_priorities(self.priorities)
+
+    @rule(data=st.data())
+    def lose_a_piece(self, data: st.DataObject) -> None:
+        if have := self.in_state(PieceState.HAVE):
+            piece = data.draw(st.sampled_from(have))
+            self.table.lost(piece)
+            self.here.difference_update(self.blocks_of(piece))
+
+    # -- what always holds ----------------------------------------------------------------
+
+    @invariant()
+    def sets_agree(self) -> None:
+        if not hasattr(self, "picker"):
+            return
+        assert sorted(self.picker.partials) == self.in_state(PieceState.PARTIAL)
+        wanted = [piece for piece, priority in enumerate(self.priorities) if priority]
+        assert self.picker.wanted == sum(1 << piece for piece in wanted)
+        lacking = {*self.in_state(PieceState.MISSING), *self.picker.partials} & set(wanted)
+        for peer in self.peers:
+            interesting = any(peer.bits >> piece & 1 for piece in lacking)
+            assert (self.picker.interesting_piece(peer.bits) >= 0) == interesting
+        missing = set(self.in_state(PieceState.MISSING))
+        assert self.picker.is_end_game == (not missing & set(wanted))
+
+    @invariant()
+    def blocks_agree(self) -> None:
+        if not hasattr(self, "picker"):
+            return
+        for piece, partial in self.picker.partials.items():
+            blocks = self.blocks_of(piece)
+            assert partial.left == sum(block not in self.here for block in blocks)
+            assert partial.has_free == bool(self.free_of(piece))
+            for number, block in enumerate(blocks):
+                if block not in self.here:
+                    assert bool(partial.request_count(number)) == bool(self.asked(block))
+
+    def teardown(self) -> None:
+        """Everything that is wanted arrives in the end, once a seed comes and answers."""
+        if not hasattr(self, "picker"):
+            return
+        seed = self.peers[0]
+        self.picker.availability.remove(seed.bits)
+        self._join(seed, (1 << len(self.priorities)) - 1)
+        for peer in self.peers:  # the others are snubbed
+            for block in sorted(peer.outstanding):
+                self._release(peer, block)
+            open_pieces(self.picker, peer.name)
+            peer.is_on_parole = False
+        for _ in range(10 * len(self.priorities) * self.geometry.blocks_per_piece):
+            self.pick(0, 5)
+            if not seed.outstanding and self.picker.is_end_game:
+                self.pick_duplicates(0, 5)
+            for block in sorted(seed.outstanding):
+                self._receive(seed, block, passes=True)
+        have = set(self.in_state(PieceState.HAVE))
+        assert have >= {piece for piece, priority in enumerate(self.priorities) if priority}
+        assert self.picker.interesting_piece(seed.bits) < 0
+
+
+TestPickerModel = PickerModel.TestCase
+TestPickerModel.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)

@@ -1,0 +1,274 @@
+"""Which pieces a super-seed shows to whom (BEP 16): alone, and in swarms that are played here."""
+
+import random
+from dataclasses import dataclass, field
+
+import pytest
+
+from torrent_engine.base.config import SuperSeedConfig
+from torrent_engine.codec.bitfield import Bitfield
+from torrent_engine.policy.pieces.availability import Availability
+from torrent_engine.policy.pieces.peer_pieces import PeerPieces, SwarmPieces
+from torrent_engine.policy.pieces.super_seed import SuperSeed
+
+ONE = SuperSeedConfig(
+    max_revealed_pieces=1, max_revealed_bytes=0, single_peer_bytes=0, reveal_timeout_s=20.0
+)
+PIECES = 40
+
+
+@dataclass
+class World:
+    """A super-seed and what its peers have."""
+
+    config: SuperSeedConfig = ONE
+    pieces: int = PIECES
+    seed: int = 1
+    now: float = 100.0
+    has: dict[str, int] = field(default_factory=dict)
+    shown: dict[str, list[int]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.availability = Availability()
+        rng = random.Random(self.seed)
+        self.plan = SuperSeed(self.pieces, 1_000, self.availability, self.config, rng)
+
+        self.swarm = SwarmPieces(self.pieces, self.availability)
+        self.held: dict[str, PeerPieces] = {}
+
+    def join(self, *names: str) -> None:
+        for name in names:
+            self.held[name] = PeerPieces()
+            self.plan.joined(name, self.held[name], self.now)
+            self.has[name], self.shown[name] = 0, []
+
+    def leave(self, name: str) -> None:
+        self.plan.left(name)
+        self.swarm.left(self.held.pop(name))
+        del self.has[name]
+
+    def claim_all(self, name: str) -> list[object]:
+        """Let a peer say that it has everything."""
+        self.swarm.replaced(self.held[name], Bitfield.full(self.pieces))
+        self.swarm.settle(1)
+        return self.plan.has_several(name, self.now)
+
+    def rest(self, most: int = 1_000) -> dict[str, list[int]]:
+        """Return what everybody is shown once it is over."""
+        shown: dict[str, list[int]] = {}
+        while (told := self.plan.next_announcement(most)) is not None:
+            shown.setdefault(str(told[0]), []).extend(told[1])
+        return shown
+
+    def look(self, name: str) -> list[int]:
+        pieces = self.plan.pieces_to_reveal(name, self.now)
+        self.shown[name] += pieces
+        return pieces
+
+    def get(self, name: str, *pieces: int) -> list[object]:
+        """Let a peer have pieces, from wherever."""
+        fed: dict[object, None] = {}
+        for piece in pieces:
+            self.has[name] |= 1 << piece
+            if self.swarm.has(self.held[name], piece):
+                fed |= dict.fromkeys(self.plan.has(name, piece, self.now))
+        return list(fed)
+
+
+def test_bep16_the_next_piece_is_shown_when_another_peer_has_the_last_one() -> None:
+    world = World()
+    world.join("a", "b")
+    (piece,) = world.look("a")
+    assert world.look("a") == []
+    world.get("a", piece)
+    assert world.look("a") == []  # nobody else has it yet
+    assert world.get("b", piece) == ["a"]
+    (another,) = world.look("a")
+    assert another != piece
+
+
+def test_bep16_no_two_peers_are_shown_the_same_piece() -> None:
+    world = World()
+    names = [str(number) for number in range(30)]
+    world.join(*names)
+    shown = [piece for name in names for piece in world.look(name)]
+    assert len(shown) == len(set(shown)) == 30
+
+
+def test_bep16_what_somebody_has_is_not_shown_while_there_is_something_rarer() -> None:
+    world = World()
+    world.join("a", "b")
+    world.get("a", *range(PIECES - 1))
+    assert world.look("b") == [PIECES - 1]
+
+
+def test_a_second_piece_is_asked_for_while_the_first_is_on_its_way() -> None:
+    world = World(SuperSeedConfig(max_revealed_pieces=2, max_revealed_bytes=0))
+    world.join("a", "b")
+    assert len(world.look("a")) == 2
+    small = World(SuperSeedConfig(max_revealed_pieces=2, max_revealed_bytes=5_000), pieces=400)
+    small.join("a", "b")
+    assert len(small.look("a")) == 5
+
+
+def test_a_peer_that_leaves_gives_its_pieces_back() -> None:
+    world = World(pieces=1)
+    world.join("a", "b")
+    assert world.look("a") == [0]
+    assert world.look("b") == []
+    world.leave("a")
+    assert world.look("b") == [0]
+
+
+def test_one_peer_alone_goes_on_with_what_it_has_itself() -> None:
+    world = World(
+        SuperSeedConfig(max_revealed_pieces=1, max_revealed_bytes=0, single_peer_bytes=4_000)
+    )
+    world.join("a")
+    first = world.look("a")
+    assert len(first) == 4
+    assert world.get("a", first[0]) == ["a"]
+    assert len(world.look("a")) == 1
+    world.join("b")
+    world.get("a", first[1])
+    assert world.look("a") == []
+
+
+def test_peers_that_do_not_reach_each_other_go_on_after_a_while() -> None:
+    world = World()
+    world.join("a", "b")
+    (piece,) = world.look("a")
+    world.get("a", piece)
+    world.now += 19
+    assert world.look("a") == []
+    world.now += 2
+    assert len(world.look("a")) == 1
+
+
+def test_a_piece_that_its_peer_does_not_fetch_is_shown_to_others_in_the_end() -> None:
+    world = World(pieces=1)
+    world.join("a", "b")
+    world.look("a")
+    world.now += 30
+    world.look("a")
+    assert world.look("b") == [0]  # hungry: nothing for a while
+
+
+def test_bep16_who_claims_to_have_everything_changes_nothing_for_the_others() -> None:
+    world = World()
+    world.join("a", "b", "liar")
+    (piece,) = world.look("a")
+    assert world.claim_all("liar") == []
+    assert not world.plan.is_over
+    assert world.look("liar") == world.look("a") == []  # nobody else is known to have the piece
+    (other,) = world.look("b")
+    assert other != piece
+
+
+def test_bep16_what_never_left_us_is_shown_whatever_peers_claim_to_have() -> None:
+    world = World()
+    world.join("a", "liar")
+    world.get("liar", *range(PIECES - 1))
+    shown = world.look("a")
+    for _ in range(PIECES - 1):
+        world.get("a", shown[-1])
+        world.now += 25  # nobody else says that it has it
+        shown += world.look("a")
+    assert sorted(shown) == list(range(PIECES))
+
+
+def test_once_it_is_over_everybody_is_shown_all_the_rest_a_part_at_a_time() -> None:
+    world = World()
+    world.join("a", "b")
+    (piece,) = world.look("a")
+    world.get("b", 3, 4)
+    world.plan.is_over = True
+    assert world.look("a") == []
+    assert not world.plan.is_announced
+    told = world.plan.next_announcement(10)
+    assert told is not None
+    assert len(told[1]) == 10
+    shown = {"a": list(told[1])}
+    for name, pieces in world.rest(7).items():
+        shown.setdefault(name, []).extend(pieces)
+    assert shown["a"] == [number for number in range(PIECES) if number != piece]
+    assert shown["b"] == [number for number in range(PIECES) if number not in {3, 4}]
+    assert world.plan.is_announced
+
+
+def test_who_is_not_known_is_shown_nothing() -> None:
+    world = World()
+    assert world.plan.pieces_to_reveal("nobody", 1.0) == []
+    assert world.plan.has("nobody", 1, 1.0) == []
+    assert world.plan.has_several("nobody", 1.0) == []
+    world.plan.left("nobody")
+    assert not world.plan.is_over
+
+
+def play(world: World, names: list[str], rng: random.Random) -> int:
+    """Let leeches fetch what is shown, and from each other, until all are complete.
+
+    Returns how many pieces the seed sent.
+    """
+    sent, everything = 0, (1 << world.pieces) - 1
+    world.join(*names)
+    visible = dict.fromkeys(names, 0)
+    while any(world.has[name] != everything for name in names):
+        world.now += 0.5
+        rng.shuffle(names)
+        for name in names:
+            visible[name] |= sum(1 << piece for piece in world.look(name))
+            lacking = everything & ~world.has[name]
+            others = [world.has[other] & lacking for other in names if other != name]
+            from_peer = next((bits for bits in others if bits), 0)
+            if bits := visible[name] & lacking:
+                sent += 1
+                world.get(name, bits.bit_length() - 1)
+            if from_peer & ~(bits and 1 << bits.bit_length() - 1):
+                world.get(
+                    name, (from_peer & ~(bits and 1 << bits.bit_length() - 1)).bit_length() - 1
+                )
+    return sent
+
+
+@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("leeches", [2, 3, 8])
+def test_bep16_little_more_than_one_copy_is_sent(leeches: int, seed: int) -> None:
+    world = World(SuperSeedConfig(max_revealed_bytes=2_000), pieces=200, seed=seed)
+    sent = play(world, [str(number) for number in range(leeches)], random.Random(seed))
+    assert 200 <= sent <= 200 * 1.25
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_one_leech_gets_everything_once(seed: int) -> None:
+    world = World(SuperSeedConfig(single_peer_bytes=8_000), seed=seed)
+    assert play(world, ["a"], random.Random(seed)) == PIECES
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_whatever_happens_nothing_is_shown_twice_and_all_in_the_end(seed: int) -> None:
+    rng = random.Random(seed)
+    world = World(SuperSeedConfig(max_revealed_bytes=0), pieces=12, seed=seed)
+    alive: list[str] = []
+    for step in range(200):
+        world.now += rng.random() * 10
+        choice = rng.random()
+        if choice < 0.1 or not alive:
+            world.join(name := str(step))
+            alive.append(name)
+        elif choice < 0.15:
+            world.leave(alive.pop(rng.randrange(len(alive))))
+        name = rng.choice(alive) if alive else ""
+        if name and choice > 0.5 and world.has[name].bit_count() < 11:
+            lacking = [piece for piece in range(12) if not world.has[name] >> piece & 1]
+            world.get(name, rng.choice(lacking))
+        if name:
+            world.look(name)
+            assert len(world.shown[name]) == len(set(world.shown[name]))
+    world.plan.is_over = True
+    for name, pieces in world.rest().items():
+        world.shown[name] += pieces
+    for name in alive:
+        assert set(world.shown[name]) | {
+            piece for piece in range(12) if world.has[name] >> piece & 1
+        } == set(range(12))

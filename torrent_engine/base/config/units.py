@@ -1,0 +1,8 @@
+"""Sizes in bytes."""
+
+from typing import Final
+
+KIB: Final = 1024
+
+
+MIB: Final = 1024 * 1024

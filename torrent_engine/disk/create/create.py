@@ -1,0 +1,155 @@
+"""Making a .torrent of files and folders; the same input gives the same bytes.
+
+Source: BEP 3, 12 (tiers), 19 (url-list), 27 (private).
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from torrent_engine.base.config import FILE_BENCODE_LIMITS
+from torrent_engine.base.errors import ConfigError
+from torrent_engine.base.ids import BLOCK_BYTES, SHA1_BYTES
+from torrent_engine.codec.bencode import Encodable, encode
+from torrent_engine.codec.geometry import Geometry
+from torrent_engine.codec.metainfo import MAX_PIECES
+from torrent_engine.codec.urls import TRACKER_PREFIXES, WEB_PREFIXES
+from torrent_engine.disk.create.hashing import ProgressCallback, hash_payload
+from torrent_engine.disk.create.scan import Payload, ScanRules, scan_payload
+
+MIN_PIECE_BYTES: Final = BLOCK_BYTES
+MAX_PIECE_BYTES: Final = 128 * 1024 * 1024  # larger ones are not supported by older clients
+MAX_AUTO_PIECE_BYTES: Final = 16 * 1024 * 1024
+MAX_AUTO_PIECES: Final = 2048
+MAX_DEFAULT_THREADS: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class CreateOptions:
+    """The fields of a new torrent besides its files."""
+
+    tiers: tuple[tuple[str, ...], ...] = ()
+    """Trackers, best tier first (BEP 12)."""
+    web_seeds: tuple[str, ...] = ()
+    """HTTP(S) URLs (BEP 19)."""
+    piece_bytes: int | None = None
+    """A multiple of 16 KiB up to 128 MiB; None chooses one."""
+    is_private: bool = False
+    """Peers may come from the trackers only (BEP 27)."""
+    comment: str | None = None
+    created_by: str | None = None
+    creation_time_s: int | None = None
+    """Seconds since 1970; None leaves the date out, which keeps the result reproducible."""
+    name: str | None = None
+    """None: the name of the file or folder."""
+    source: str | None = None
+    """A tag inside the info dictionary, which changes the info-hash."""
+    threads: int | None = None
+    """Hashing threads; None: as many as processors, up to 4."""
+
+
+def create_torrent(
+    paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    options: CreateOptions | None = None,
+    on_progress: ProgressCallback | None = None,
+    rules: ScanRules | None = None,
+) -> bytes:
+    """Return the bytes of a .torrent of one file, one folder, or several of either.
+
+    Blocks until everything is hashed. ``on_progress(done_bytes, total_bytes)`` runs in the
+    caller's thread; an exception of it aborts. ``rules`` select the files of folders; without them
+    all are included. Raises StorageError if something cannot be read, and ConfigError for invalid
+    options or names, before anything is hashed.
+    """
+    options = options or CreateOptions()
+    paths = [paths] if isinstance(paths, str | os.PathLike) else paths
+    _check_options(options)
+    payload = scan_payload(paths, options.name, rules)
+    piece_bytes = options.piece_bytes or auto_piece_bytes(payload.total_bytes)
+    geometry = Geometry(payload.total_bytes, piece_bytes)
+    _check_size(payload, geometry, options)
+    hashes = hash_payload(payload.files, geometry, _threads(options), on_progress)
+    return encode(_torrent(payload, piece_bytes, hashes, options))
+
+
+def auto_piece_bytes(total_bytes: int) -> int:
+    """Return the power of two from 16 KiB to 16 MiB that gives 1,024 to 2,048 pieces."""
+    wanted = -(-total_bytes // MAX_AUTO_PIECES)
+    power = 1 << max(wanted - 1, 0).bit_length()
+    return min(max(power, MIN_PIECE_BYTES), MAX_AUTO_PIECE_BYTES)
+
+
+def _threads(options: CreateOptions) -> int:
+    return options.threads or min(os.cpu_count() or 1, MAX_DEFAULT_THREADS)
+
+
+def _check_options(options: CreateOptions) -> None:
+    size = options.piece_bytes
+    if size is not None and (size % BLOCK_BYTES or not MIN_PIECE_BYTES <= size <= MAX_PIECE_BYTES):
+        raise ConfigError(f"piece size {size}: not a multiple of 16 KiB up to 128 MiB")
+    if options.threads is not None and options.threads < 1:
+        raise ConfigError(f"{options.threads} hashing threads")
+    if options.creation_time_s is not None and options.creation_time_s < 0:
+        raise ConfigError(f"creation date {options.creation_time_s}")
+    for url in (url for tier in options.tiers for url in tier):
+        _check_url("tracker", url, TRACKER_PREFIXES)
+    for url in options.web_seeds:
+        _check_url("web seed", url, WEB_PREFIXES)
+
+
+def _check_url(kind: str, url: str, schemes: tuple[str, ...]) -> None:
+    if not url.lower().startswith(schemes) or not url.isprintable():
+        raise ConfigError(f"{kind} {url!r}: its URL must begin with {' or '.join(schemes)}")
+
+
+def _check_size(payload: Payload, geometry: Geometry, options: CreateOptions) -> None:
+    """Raise ConfigError, before hashing, for a torrent that no client could load."""
+    if geometry.piece_count > MAX_PIECES:
+        raise ConfigError(
+            f"{geometry.piece_count} pieces, more than {MAX_PIECES}: the piece size is too small"
+        )
+    bare = encode(_torrent(payload, geometry.piece_bytes, b"", options))
+    size = len(bare) + SHA1_BYTES * geometry.piece_count
+    if size > FILE_BENCODE_LIMITS.max_bytes:
+        limit = FILE_BENCODE_LIMITS.max_bytes
+        raise ConfigError(f"the .torrent would have {size} bytes, more than {limit}")
+
+
+def _torrent(
+    payload: Payload, piece_bytes: int, hashes: bytes, options: CreateOptions
+) -> dict[str, Encodable]:
+    torrent: dict[str, Encodable] = {"info": _info(payload, piece_bytes, hashes, options)}
+    tiers = [tier for tier in options.tiers if tier]
+    if tiers:
+        torrent["announce"] = tiers[0][0]
+    if sum(map(len, tiers)) > 1:
+        torrent["announce-list"] = tiers
+    if options.web_seeds:
+        torrent["url-list"] = options.web_seeds
+    if options.comment:
+        torrent["comment"] = options.comment
+    if options.created_by:
+        torrent["created by"] = options.created_by
+    if options.creation_time_s is not None:
+        torrent["creation date"] = options.creation_time_s
+    return torrent
+
+
+def _info(
+    payload: Payload, piece_bytes: int, hashes: bytes, options: CreateOptions
+) -> dict[str, Encodable]:
+    info: dict[str, Encodable] = {
+        "name": payload.name,
+        "piece length": piece_bytes,
+        "pieces": hashes,
+    }
+    if payload.is_multi_file:
+        info["files"] = [{"length": f.length_bytes, "path": f.parts} for f in payload.files]
+    else:
+        info["length"] = payload.total_bytes
+    if options.is_private:
+        info["private"] = 1
+    if options.source:
+        info["source"] = options.source
+    return info

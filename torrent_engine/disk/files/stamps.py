@@ -1,0 +1,84 @@
+"""Stamps of a torrent's files for the resume database."""
+
+from collections.abc import Callable, Iterable
+
+from torrent_engine.codec.geometry import FileLayout, Geometry
+from torrent_engine.disk.file_stamps import FileStamp
+from torrent_engine.disk.files.owned_files import OwnedFiles
+from torrent_engine.disk.stamp_table import StampTable
+
+
+class FileStamps:
+    """The stamps to save, and the files in doubt."""
+
+    def __init__(
+        self,
+        layout: FileLayout,
+        geometry: Geometry,
+        owned: OwnedFiles,
+        *,
+        look: Callable[[Iterable[int]], Iterable[FileStamp]],
+        reopen: Callable[[Iterable[int]], None],
+    ) -> None:
+        """``look`` stats files and blocks; ``reopen`` closes the descriptors of files."""
+        self._layout = layout
+        self._geometry = geometry
+        self._owned = owned
+        self._book = owned.book
+        self._look = look
+        self._reopen = reopen
+
+    def present(self, indices: Iterable[int] | None = None) -> StampTable:
+        """Return the stamps of the existing files; blocking."""
+        present = self._owned.present
+        wanted = present if indices is None else present.intersection(indices)
+        return StampTable(self._look(wanted))
+
+    def own(self) -> StampTable:
+        """Return the stamps to save of all own files; blocking.
+
+        Files in doubt are marked as such.
+        """
+        return self.own_of(self._look(self._owned.own()))
+
+    def own_of(self, seen: Iterable[FileStamp]) -> StampTable:
+        """Return the stamps to save of own files, given their current stamps."""
+        own = self._owned.own()
+        return StampTable(self._book.take(each) for each in seen if each.file_index in own)
+
+    def changed(self, pieces: Iterable[int] = ()) -> StampTable:
+        """Return the stamps to save of own files that the torrent changed; blocking.
+
+        These are files that were made, adopted or synced, and those of ``pieces`` if they were
+        written to since their last stamp.
+        """
+        indices = self._owned.unstamped()
+        for piece in pieces:
+            for index in self._layout.files_of_piece(piece, self._geometry):
+                if not self._book.is_known(index):
+                    indices.add(index)
+        return StampTable(map(self._book.take, self._look(indices & self._owned.own())))
+
+    def known(self, stamps: Iterable[FileStamp]) -> None:
+        """Record the stamps of files at the start, before any hashing."""
+        self._book.saved(self._book.take(stamp).file_index for stamp in stamps)
+
+    def saved(self, indices: Iterable[int]) -> None:
+        """Record that the stamps of files are in the database."""
+        self._owned.saved(set(indices))
+
+    def doubt(self, indices: Iterable[int]) -> None:
+        """Put files in doubt: their pieces are to be hashed before they are served."""
+        self._book.doubt(indices)
+
+    def trust(self, index: int) -> None:
+        """Mark a file as no longer in doubt."""
+        self._book.trust(index)
+
+    def take_doubts(self) -> set[int]:
+        """Return the files that came into doubt since the last call."""
+        if not self._book.fresh:
+            return set()
+        fresh, self._book.fresh = self._book.fresh, set()
+        self._reopen(fresh)  # an open file may have been removed or moved
+        return fresh

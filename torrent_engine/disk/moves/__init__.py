@@ -1,0 +1,1 @@
+"""Moving and renaming the files of a torrent."""

@@ -1,0 +1,267 @@
+"""Plans of moves of a torrent's files, saved before the first step.
+
+The plan is complete: another process can finish or undo it.
+"""
+
+import json
+import os
+import stat
+from collections.abc import Iterable, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from torrent_engine.base.errors import (
+    DiskFullError,
+    FileExistsStorageError,
+    StateDatabaseError,
+    StorageError,
+)
+from torrent_engine.base.ids import InfoHash
+from torrent_engine.codec.bitfield import Bitfield
+from torrent_engine.codec.metainfo import Metainfo
+from torrent_engine.codec.paths import PathParts
+from torrent_engine.disk.files.part_file import PART_FILE, part_file_name
+from torrent_engine.disk.filesystem import has_room
+from torrent_engine.disk.os_errors import storage_error
+from torrent_engine.disk.safe_open import Folder, check_parts
+from torrent_engine.disk.state.records import TorrentRecord
+
+_UNREADABLE: Final = (
+    OverflowError,
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    RecursionError,
+    StorageError,
+)
+BLOCK_BYTES: Final = 512  # POSIX: what st_blocks counts
+
+
+class MoveItem(NamedTuple):
+    """One file to move."""
+
+    file: int
+    """Its number in the metainfo, or PART_FILE."""
+    old: PathParts
+    new: PathParts
+
+
+@dataclass(frozen=True, slots=True)
+class MovePlan:
+    """The sources and targets of a move."""
+
+    info_hash: InfoHash
+    source: str
+    """The old save path, absolute."""
+    target: str
+    """The new save path; the same if files are only renamed."""
+    items: tuple[MoveItem, ...]
+    renames: Mapping[int, PathParts]
+    """All renamed files after the move."""
+    old_folders: tuple[PathParts, ...] = ()
+    """Folders below the target that existed before."""
+    new_roots: tuple[str, ...] = ()
+    """Folders to create for the target itself, the outermost first."""
+    device: int = 0
+    """Device number of the target's file system, to detect that it is not mounted."""
+    total_bytes: int = 0
+    """Total bytes of the files, without holes."""
+    is_placed: bool = False
+    """The targets are complete and saved in the database; only cleanup is left."""
+    home: str = ""
+    """The save path once the torrent is complete, if the target is not that."""
+
+    @property
+    def is_rename(self) -> bool:
+        """Whether the save path stays."""
+        return self.source == self.target
+
+
+@dataclass(frozen=True, slots=True)
+class MoveSpec:
+    """A requested move; ``old`` and ``new`` have the paths of the stored files."""
+
+    metainfo: Metainfo
+    source: Path
+    target: Path
+    old: Mapping[int, PathParts]
+    new: Mapping[int, PathParts]
+    renames: Mapping[int, PathParts] = field(default_factory=dict)
+
+
+def draw_plan(request: MoveSpec, record: TorrentRecord | None) -> MovePlan:
+    """Make the plan of a move; blocking, without changes on disk.
+
+    Raises FileExistsStorageError if a target is taken, DiskFullError without room for a copy,
+    StorageError if the source cannot be read or written, or its disk seems not to be mounted.
+    """
+    source, target = request.source.absolute(), request.target.absolute()
+    if source.is_dir() and target.is_dir() and source.samefile(target):
+        target = source
+    found, size_bytes = _find(request, source, target, record)
+    plan = MovePlan(
+        request.metainfo.info_hash,
+        str(source),
+        str(target),
+        tuple(found),
+        dict(request.renames),
+        tuple(sorted(_refuse_taken_targets(request, source, target))),
+        tuple(map(str, _missing(target))),
+        nearest_folder(target).stat().st_dev,
+        size_bytes,
+    )
+    if found:
+        _refuse_without_room(plan)
+    return plan
+
+
+def _find(
+    request: MoveSpec, source: Path, target: Path, record: TorrentRecord | None
+) -> tuple[list[MoveItem], int]:
+    """Return the existing files of the torrent, and their total bytes."""
+    items: list[MoveItem] = []
+    size_bytes, seen = 0, 0
+    for folder in _opened(source):
+        for index, old in [
+            *request.old.items(),
+            (PART_FILE, part_file_name(request.metainfo.info_hash)),
+        ]:
+            status = _look(folder, old)
+            seen += status is not None
+            if status is None or not _is_to_move(request, index, status, record):
+                continue
+            new = request.new.get(index, old)
+            if (source, old) != (target, new):
+                _refuse_locked(source.joinpath(*old))
+                items.append(MoveItem(index, old, new))
+                size_bytes += status.st_blocks * BLOCK_BYTES
+    if not seen and record is not None and any(s.size_bytes for s in record.stamps.values()):
+        _refuse_missing_disk(source, record)
+    return items, size_bytes
+
+
+def _opened(path: Path) -> Iterable[Folder]:
+    """Yield the opened folder, if it exists."""
+    try:
+        folder = Folder(path, create=False)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise storage_error(path, error) from error
+    with closing(folder):
+        yield folder
+
+
+def _look(folder: Folder, parts: PathParts) -> os.stat_result | None:
+    try:
+        return folder.stat(parts)
+    except OSError as error:
+        raise storage_error(folder.path.joinpath(*parts), error) from error
+
+
+def _is_to_move(
+    request: MoveSpec, index: int, status: os.stat_result, record: TorrentRecord | None
+) -> bool:
+    """Return whether a file is the torrent's, or may be because it was not checked yet."""
+    if not stat.S_ISREG(status.st_mode):
+        return False
+    if index == PART_FILE:
+        return True
+    length = request.metainfo.files[index].length_bytes
+    if status.st_size > length:
+        return False
+    if record is None or record.progress is None or not length or index in record.stamps:
+        return True
+    count = request.metainfo.piece_count
+    unchecked = Bitfield.from_bytes(record.progress.unchecked, count).as_int()
+    pieces = request.metainfo.layout.pieces_of(index, request.metainfo.geometry)
+    return bool(unchecked >> pieces.start & ((1 << len(pieces)) - 1))
+
+
+def _refuse_locked(path: Path) -> None:
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise StorageError(path, "cannot be removed from its folder")
+
+
+def _refuse_missing_disk(source: Path, record: TorrentRecord) -> None:
+    device = source.stat().st_dev if source.is_dir() else -1
+    if all(stamp.device != device for stamp in record.stamps.values()):
+        raise StorageError(source, "the torrent's files are gone with their disk; is it mounted?")
+
+
+def _refuse_taken_targets(request: MoveSpec, source: Path, target: Path) -> set[PathParts]:
+    """Raise FileExistsStorageError if a target is taken; return the existing folders."""
+    folders: set[PathParts] = set()
+    part_file = part_file_name(request.metainfo.info_hash)
+    for folder in _opened(target):
+        for index, new in [*request.new.items(), (PART_FILE, part_file)]:
+            if (source, request.old.get(index, part_file)) == (target, new):
+                continue
+            if _look(folder, new) is not None:
+                raise FileExistsStorageError(target.joinpath(*new), "already exists")
+            parents = {new[:depth] for depth in range(1, len(new))} - folders
+            folders |= {each for each in parents if _look(folder, each) is not None}
+    return folders
+
+
+def _missing(path: Path) -> list[Path]:
+    return [each for each in (*reversed(path.parents), path) if not each.exists()]
+
+
+def nearest_folder(path: Path) -> Path:
+    """Return the path, or its nearest existing parent folder."""
+    return next(each for each in (path, *path.parents) if each.is_dir())
+
+
+def _refuse_without_room(plan: MovePlan) -> None:
+    target = nearest_folder(Path(plan.target))
+    is_near = target.stat().st_dev == Path(plan.source).stat().st_dev
+    if not is_near and not has_room(target, plan.total_bytes):
+        raise DiskFullError(plan.target, f"no room for {plan.total_bytes} bytes")
+
+
+# -- as text --------------------------------------------------------------------------------
+
+
+def plan_text(plan: MovePlan) -> str:
+    """Return the plan as JSON, without the fields that have their own columns."""
+    return json.dumps(
+        {
+            "source": plan.source,
+            "target": plan.target,
+            "items": plan.items,
+            "renames": list(plan.renames.items()),
+            "old_folders": plan.old_folders,
+            "new_roots": plan.new_roots,
+            "device": plan.device,
+            "total_bytes": plan.total_bytes,
+            "home": plan.home,
+        }
+    )
+
+
+def read_plan(info_hash: InfoHash, text: str, *, is_placed: bool) -> MovePlan:
+    """Parse the result of :func:`plan_text`. Raises StateDatabaseError."""
+    try:
+        fields: dict[str, Any] = json.loads(text)
+        return MovePlan(
+            info_hash,
+            str(fields["source"]),
+            str(fields["target"]),
+            tuple(
+                MoveItem(int(index), check_parts(old), check_parts(new))
+                for index, old, new in fields["items"]
+            ),
+            {int(index): check_parts(path) for index, path in fields["renames"]},
+            tuple(check_parts(each) for each in fields["old_folders"]),
+            tuple(map(str, fields["new_roots"])),
+            int(fields["device"]),
+            int(fields["total_bytes"]),
+            is_placed,
+            str(fields.get("home", "")),
+        )
+    except _UNREADABLE as error:
+        raise StateDatabaseError(f"a move is not readable: {error}") from error

@@ -1,0 +1,1 @@
+"""Writing and hashing pieces in threads."""

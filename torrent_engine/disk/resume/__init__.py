@@ -1,0 +1,1 @@
+"""The saved state of torrents, and the decisions at a start."""

@@ -1,0 +1,148 @@
+"""The files that are stored under other names than in the torrent.
+
+They were renamed, have names that are invalid on Windows (row A9), or names that their file system
+treats as equal; all others keep their names (row A10). An existing file with the raw name of the
+metainfo, which is cleaned for new files, keeps it.
+"""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from torrent_engine.base.errors import StateDatabaseError
+from torrent_engine.codec.metainfo import Metainfo
+from torrent_engine.codec.paths import (
+    COARSEST,
+    EXACT,
+    PathParts,
+    colliding,
+    raw_names,
+    resolve_collisions,
+)
+from torrent_engine.disk.files.storage_manager import StorageManager
+from torrent_engine.disk.filesystem import NameFoldings
+from torrent_engine.disk.state.records import read_torrent_row
+from torrent_engine.disk.state.store import StateStore
+
+
+async def settle_names(storage: StorageManager, store: StateStore, foldings: NameFoldings) -> None:
+    """Give every file a unique path below the save path.
+
+    A torrent that was stored there before keeps its names. Call it before the storage is opened.
+    Raises MetainfoError if more than 500 names collide. User-supplied storages are not affected.
+    """
+    if not storage.is_on_disk:
+        return
+    used = await _used_names(storage, store)
+    if used is not None:
+        storage.rename({**used, **storage.renames})
+    else:
+        await storage.in_thread(lambda: _resolve_collisions(storage, foldings))
+
+
+def name_files_as_found(storage: StorageManager, chosen: dict[int, PathParts]) -> None:
+    """Use the names of existing files, or else ``chosen``; nothing is created.
+
+    For checks; call it before the storage is opened. Blocking.
+    """
+    storage.rename({**found_raw_names(storage.metainfo, storage.save_path), **chosen})
+    foldings = NameFoldings(lambda _: EXACT)
+    storage.rename(renames_at(storage.save_path, stored_paths(storage), foldings))
+
+
+def _resolve_collisions(storage: StorageManager, foldings: NameFoldings) -> None:
+    storage.rename({**found_raw_names(storage.metainfo, storage.save_path), **storage.renames})
+    storage.rename(renames_at(storage.save_path, stored_paths(storage), foldings))
+
+
+async def _used_names(storage: StorageManager, store: StateStore) -> dict[int, PathParts] | None:
+    """Return the renamed files of the stored torrent; None if it was not stored there."""
+    info_hash = storage.metainfo.info_hash
+    query = "SELECT * FROM torrents WHERE info_hash = ?"
+    row = await store.run(lambda db: db.execute(query, (info_hash,)).fetchone())
+    try:
+        record = read_torrent_row(row) if row is not None else None
+    except StateDatabaseError:
+        record = await store.load(info_hash)  # that sets a damaged row aside
+    if record is None or record.save_path != str(storage.save_path.absolute()):
+        return None
+    return dict(record.renames)
+
+
+def stored_paths(storage: StorageManager) -> dict[int, PathParts]:
+    """Return the current path of each stored file."""
+    files, renames = storage.metainfo.files, storage.renames
+    return {
+        index: renames.get(index) or files.path(index)
+        for index in range(len(files))
+        if files.is_stored(index)
+    }
+
+
+def renames_at(
+    folder: Path, paths: dict[int, PathParts], foldings: NameFoldings
+) -> dict[int, PathParts]:
+    """Return the files that need other names below a folder, with these names; blocking."""
+    usable = [foldings.usable(path) for path in paths.values()]
+    is_doubtful = colliding(usable, COARSEST)
+    folding = foldings.of(folder.absolute()) if is_doubtful else EXACT
+    resolved = resolve_collisions(usable, folding)
+    renamed = zip(paths.items(), resolved, strict=True)
+    return {index: new for (index, old), new in renamed if new != old}
+
+
+def found_raw_names(metainfo: Metainfo, folder: Path) -> dict[int, PathParts]:
+    """Return the existing files with the raw name of the metainfo instead of the cleaned one.
+
+    The same for folders: missing files in such a folder get their cleaned names there. Blocking.
+    """
+    files = metainfo.files
+    cleaned = [index for index in files.cleaned() if files.is_stored(index)]
+    if not cleaned:
+        return {}
+    raw = [raw_names(files.raw_path(index)) for index in range(len(files))]
+    names = _NamesOnDisk(str(folder), filter(None, raw))
+    found: dict[int, PathParts] = {}
+    for index in cleaned:
+        path, raw_path = files.path(index), raw[index]
+        if raw_path and len(raw_path) == len(path):
+            chosen = names.choose(path, raw_path)
+            if chosen != path:
+                found[index] = chosen
+    return found
+
+
+class _NamesOnDisk:
+    """Chooses the existing one of two names, for each element of a path."""
+
+    def __init__(self, folder: str, raw_paths: Iterable[PathParts]) -> None:
+        self._folder = folder
+        self._raw = {path[:depth] for path in raw_paths for depth in range(1, len(path) + 1)}
+        self._is_there: dict[PathParts, bool] = {}
+
+    def choose(self, cleaned: PathParts, raw: PathParts) -> PathParts:
+        """Return the path with existing names, and cleaned ones for missing elements.
+
+        A name that another file has in the metainfo is not used.
+        """
+        chosen: PathParts = ()
+        for name, raw_name in zip(cleaned, raw, strict=True):
+            path, raw_path = (*chosen, name), (*chosen, raw_name)
+            is_raw = name != raw_name and self._has(raw_path)
+            chosen = raw_path if is_raw and self._is_free(path) else path
+        return chosen
+
+    def _is_free(self, path: PathParts) -> bool:
+        return path in self._raw or not self._has(path)
+
+    def _has(self, path: PathParts) -> bool:
+        if path not in self._is_there:
+            self._is_there[path] = _exists(self._folder, path)
+        return self._is_there[path]
+
+
+def _exists(folder: str, path: PathParts) -> bool:
+    try:
+        return os.path.lexists(os.path.join(folder, *path))  # noqa: PTH118 - may be very many
+    except (OSError, ValueError):  # a name that the file system cannot have
+        return False

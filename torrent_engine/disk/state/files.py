@@ -1,0 +1,249 @@
+"""Plain files of the state folder: .torrent copies, and space reserved for a full disk (F1).
+
+The copies are written atomically, so the list of torrents can be made anew from them when the
+database is lost.
+"""
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from hashlib import sha1
+from pathlib import Path
+from typing import Final
+
+from torrent_engine.base.config import STORED_BENCODE_LIMITS
+from torrent_engine.base.errors import BencodeError
+from torrent_engine.base.ids import SHA1_BYTES, InfoHash
+from torrent_engine.codec.bencode import decode_with_spans, skip_value
+from torrent_engine.disk.state.records import TorrentRecord
+
+_NEW_FILE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+_INFO_HASH: Final = re.compile(r"[0-9a-f]{40}")
+_FOUND: Final = (
+    "found_files",
+    "found_folders",
+    "found_unknown",
+)  # settings without which files would be lost
+_FREE_SHARE: Final = 8  # the reserve takes at most one part in this many of what is free
+
+
+def make_private_folder(path: Path) -> None:
+    """Make a folder that only its user may enter, if there is none; OSError if that fails."""
+    if not path.is_dir():
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        sync_folder(path.parent)
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Replace the content of a file atomically and durably."""
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def _has_content(path: str) -> bool:
+    """Return whether there is a file that is not empty, as after a loss of power."""
+    try:
+        return os.stat(path).st_size > 0  # noqa: PTH116 - a Path each takes longer
+    except OSError:
+        return False
+
+
+def _write_unsynced(path: str, data: bytes) -> None:
+    """Write a file that is not there, or is another; what was whole is never half of either."""
+    try:
+        descriptor = os.open(path, _NEW_FILE, 0o600)
+    except FileExistsError:
+        if Path(path).read_bytes() != data:
+            write_atomically(Path(path), data)
+        return
+    try:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(descriptor, view) :]
+    except BaseException:
+        Path(path).unlink(missing_ok=True)  # half a file would be taken for a whole one
+        raise
+    finally:
+        os.close(descriptor)
+
+
+def sync_folder(path: Path) -> None:
+    """Make the names in a folder durable, where a folder can be opened."""
+    with suppress(OSError):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+class TorrentCopies:
+    """The .torrent of each torrent; beside it where its files are, what a manager wants back."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def save(self, record: TorrentRecord) -> None:
+        """Write both files; OSError if that fails."""
+        make_private_folder(self._folder)
+        if record.metainfo_bytes:
+            write_atomically(self._path(record.info_hash, "torrent"), record.metainfo_bytes)
+        renames = {str(index): list(path) for index, path in record.renames.items()}
+        found = {name: record.settings[name] for name in _FOUND if name in record.settings}
+        where = {"name": record.name, "save_path": record.save_path, "renames": renames, **found}
+        write_atomically(self._path(record.info_hash, "json"), json.dumps(where).encode())
+
+    def save_unsynced(self, metainfos: Iterable[tuple[bytes, bytes]]) -> None:
+        """Write many .torrents, named by info-hash; the power may be lost before they are there."""
+        make_private_folder(self._folder)
+        folder = os.fspath(self._folder)  # a Path each would take longer than the files do
+        for info_hash, data in metainfos:
+            _write_unsynced(f"{folder}{os.sep}{info_hash.hex()}.torrent", data)
+
+    def save_sessions(self, texts: Iterable[tuple[bytes, str]]) -> None:
+        """Write what a manager wants back of torrents that are new to it; the others stay."""
+        make_private_folder(self._folder)
+        folder = os.fspath(self._folder)
+        for info_hash, text in texts:
+            path = f"{folder}{os.sep}{info_hash.hex()}.session"
+            if not _has_content(path):
+                _write_unsynced(path, text.encode())
+
+    def session_text(self, info_hash: bytes) -> str:
+        """Return what was wanted back at first; empty if that is not known."""
+        try:
+            return self._path(info_hash, "session").read_text("utf-8", "replace")
+        except OSError:
+            return ""
+
+    def sessions(self) -> set[InfoHash]:
+        """Return the torrents of the manager, by their files."""
+        try:
+            names = os.listdir(self._folder)  # noqa: PTH208 - a Path each takes longer
+        except OSError:
+            return set()
+        endings = (name.partition(".") for name in names)
+        stems = [stem for stem, _, ending in endings if ending == "session"]
+        return {InfoHash(bytes.fromhex(stem)) for stem in stems if _INFO_HASH.fullmatch(stem)}
+
+    def remove_sessions(self, info_hashes: Iterable[bytes]) -> None:
+        """Remove these files, and .torrents that say not where their files are; for good."""
+        for info_hash in info_hashes:
+            self._path(info_hash, "session").unlink(missing_ok=True)
+            if not self._path(info_hash, "json").exists():
+                self._path(info_hash, "torrent").unlink(missing_ok=True)
+        sync_folder(self._folder)
+
+    def remove(self, info_hash: InfoHash) -> None:
+        """Remove all files of a torrent, for good."""
+        for ending in ("torrent", "json", "session"):
+            self._path(info_hash, ending).unlink(missing_ok=True)
+        sync_folder(self._folder)
+
+    def has(self, info_hash: InfoHash) -> bool:
+        """Return whether there is a .torrent."""
+        return self._path(info_hash, "torrent").exists()
+
+    def metainfo_bytes(self, info_hash: InfoHash) -> bytes:
+        """Return the .torrent; empty if there is none, or not the right one."""
+        try:
+            data = self._path(info_hash, "torrent").read_bytes()
+        except OSError:
+            return b""
+        return data if is_torrent_of(data, info_hash) else b""
+
+    def load(self, info_hash: InfoHash) -> TorrentRecord | None:
+        """Return what the two files say; None if that is not enough."""
+        try:
+            where = json.loads(self._path(info_hash, "json").read_bytes())
+            return TorrentRecord(
+                info_hash=info_hash,
+                name=str(where["name"]),
+                save_path=str(where["save_path"]),
+                renames={int(index): tuple(path) for index, path in where["renames"].items()},
+                settings={name: where[name] for name in _FOUND if name in where},
+                metainfo_bytes=self.metainfo_bytes(info_hash),
+            )
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return None
+
+    def info_hashes(self) -> Iterator[InfoHash]:
+        """Return which torrents there are copies of."""
+        for path in sorted(self._folder.glob("*.json")):
+            with suppress(ValueError):
+                info_hash = bytes.fromhex(path.stem)
+                if len(info_hash) == SHA1_BYTES:
+                    yield InfoHash(info_hash)
+
+    def load_all(self) -> list[TorrentRecord]:
+        """Return what all files say."""
+        return [record for record in map(self.load, self.info_hashes()) if record is not None]
+
+    def _path(self, info_hash: bytes, ending: str) -> Path:
+        return self._folder / f"{info_hash.hex()}.{ending}"
+
+
+def is_torrent_of(data: bytes, info_hash: bytes) -> bool:
+    """Return whether data is a .torrent with this info-hash."""
+    try:
+        readers = {b"info": skip_value}
+        _, spans = decode_with_spans(data, limits=STORED_BENCODE_LIMITS, readers=readers)
+    except BencodeError:
+        return False
+    start, end = spans.get(b"info", (0, 0))
+    return sha1(data[start:end], usedforsecurity=False).digest() == info_hash
+
+
+class Reserve:
+    """A file that only takes room, given up so that the database can be written when it is full."""
+
+    def __init__(self, path: Path, size_bytes: int) -> None:
+        self._path = path
+        self._size_bytes = size_bytes
+
+    def hold(self) -> None:
+        """Reserve the space, or less of it where the disk is small; failing does no harm.
+
+        What is held already stays, or grows where there is more room now.
+        """
+        if not self._size_bytes or not hasattr(os, "posix_fallocate"):
+            return
+        with suppress(OSError):
+            descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT, 0o600)
+            try:
+                self._grow(descriptor, os.fstat(descriptor).st_size)
+            finally:
+                os.close(descriptor)
+
+    def _grow(self, descriptor: int, held_bytes: int) -> None:
+        free_bytes = shutil.disk_usage(self._path.parent).free + held_bytes
+        size = max(min(self._size_bytes, free_bytes // _FREE_SHARE), 1)
+        if size <= held_bytes:
+            return
+        try:
+            os.posix_fallocate(descriptor, 0, size)
+        except OSError:
+            os.ftruncate(descriptor, held_bytes)
+            if not held_bytes:
+                self._path.unlink(missing_ok=True)
+
+    def give_up(self) -> bool:
+        """Free the room; False if there was none."""
+        try:
+            self._path.unlink()
+        except OSError:
+            return False
+        return True

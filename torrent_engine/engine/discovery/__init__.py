@@ -1,0 +1,1 @@
+"""Finding peers: trackers, DHT and local service discovery."""

@@ -1,0 +1,44 @@
+"""The metadata of a magnet link as the resume data keeps it, so that it is fetched only once.
+
+It is written when the first run with it begins.
+"""
+
+import logging
+
+import anyio.to_thread
+
+from torrent_engine.base.config import STORED_BENCODE_LIMITS
+from torrent_engine.base.errors import TorrentEngineError
+from torrent_engine.codec.magnet import Magnet
+from torrent_engine.codec.metainfo import Metainfo
+from torrent_engine.disk.state.store import StateStore
+
+logger = logging.getLogger(__name__)
+
+
+async def recall(store: StateStore, magnet: Magnet) -> Metainfo | None:
+    """Return the torrent of a link if its metadata is kept, with what the link adds; else None."""
+    if not store.has_torrent(magnet.info_hash):
+        return None
+    try:
+        record = await store.load(magnet.info_hash)
+        if record is None or not record.metainfo_bytes:
+            return None
+        return await anyio.to_thread.run_sync(read_kept, record.metainfo_bytes, magnet)
+    except TorrentEngineError as error:
+        logger.warning("metadata of %s not recalled: %s", magnet.info_hash.hex(), error)
+        return None
+
+
+def read_kept(data: bytes, magnet: Magnet | None) -> Metainfo:
+    """Return a torrent that was kept, with what its link adds; blocking. Raises as from_bytes."""
+    metainfo = Metainfo.from_bytes(data, limits=STORED_BENCODE_LIMITS)
+    return metainfo if magnet is None else with_link(metainfo, magnet)
+
+
+def with_link(metainfo: Metainfo, magnet: Magnet) -> Metainfo:
+    """Return the torrent with the trackers and web seeds that only the link names added."""
+    known = {url for tier in metainfo.tiers for url in tier}
+    tiers = (*metainfo.tiers, *((url,) for url in magnet.trackers if url not in known))
+    web_seeds = dict.fromkeys((*metainfo.web_seeds, *magnet.web_seeds))
+    return metainfo.with_sources(tiers, web_seeds)

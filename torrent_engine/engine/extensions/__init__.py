@@ -1,0 +1,1 @@
+"""Extensions of the wire protocol: PEX, holepunching, metadata."""

@@ -1,0 +1,1 @@
+"""The log of jobs, and the job of each session."""

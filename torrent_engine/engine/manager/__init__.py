@@ -1,0 +1,1 @@
+"""TorrentManager: many torrents, kept over restarts."""

@@ -1,0 +1,1 @@
+"""Reading files of a torrent that is still being downloaded."""

@@ -1,0 +1,1 @@
+"""What all torrents of a process share."""

@@ -1,0 +1,165 @@
+"""A watch over the event loop: how late it is, and what ran while nothing else could (row F11).
+
+A task on the loop beats a few times a second. A thread looks whether the next beat is overdue, and
+if so notes where the loop's thread is at that moment. Both wake rarely where nobody is connected.
+"""
+
+import logging
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from inspect import CO_COROUTINE
+from typing import TYPE_CHECKING, Final
+
+import anyio
+
+from torrent_engine.engine.stats import LoopLag
+
+if TYPE_CHECKING:
+    from types import CodeType, FrameType
+
+logger = logging.getLogger(__name__)
+
+LATE_S: Final = 0.1  # row F11: a lag of the loop that is worth a warning
+BEAT_S: Final = 0.05  # ours: at least as often as a lag of LATE_S must be seen
+REST_BEAT_S: Final = 0.5  # ours: the same while nobody is connected
+WARNING_INTERVAL_S: Final = 10.0  # ours: at most one warning in this time; the others are counted
+SHOWN_FRAMES: Final = 6  # ours: the innermost ones
+SHOWN_OF_THREADS: Final = 2
+SHOWN_THREADS: Final = 4
+_WAITING: Final = frozenset(
+    {"wait", "select", "poll", "accept", "get", "get_events", "_work", "read", "recv", "acquire"}
+)
+"""Functions in which a thread does nothing."""
+_LOOPS: Final = ("asyncio/events.py", "trio/_core/_run.py")
+"""Loops in Python, which wait in one of these functions; a loop in C has no frame of its own."""
+_BUCKETS: Final = 24  # of one power of two each, in milliseconds
+
+
+class LoopWatch:
+    """Measures how late the event loop is, and warns of what made it late."""
+
+    def __init__(
+        self,
+        is_busy: Callable[[], bool] = lambda: True,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        """Check often while ``is_busy()``; ``clock`` must be callable in any thread."""
+        self._is_busy = is_busy
+        self._clock = clock
+        self._due_s = 0.0
+        self._loop_thread = 0
+        self._caller: CodeType | None = None
+        self._ends = threading.Event()
+        self._longest_s = 0.0
+        self._late_count = 0
+        self._counts = [0] * _BUCKETS
+        self._place: str | None = None
+        self._last_place = ""
+        self._warned_s = float("-inf")
+
+    def lag(self) -> LoopLag:
+        """Return what was measured so far."""
+        return LoopLag(self._longest_s, self._p99_s(), self._late_count, self._last_place)
+
+    def _p99_s(self) -> float:
+        left = sum(self._counts) // 100
+        for bucket in reversed(range(_BUCKETS)):
+            left -= self._counts[bucket]
+            if left < 0:
+                return float(1 << bucket) / 1_000
+        return 0.0
+
+    # -- on the loop --------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Watch until cancelled; the thread has ended when this returns."""
+        self._loop_thread = threading.get_ident()
+        self._caller = _caller_of_loop()
+        self._ends = threading.Event()
+        self._due_s = self._clock() + BEAT_S
+        watcher = threading.Thread(target=self._watch, name="loop-watch", daemon=True)
+        watcher.start()
+        try:
+            while True:
+                beat_s = BEAT_S if self._is_busy() else REST_BEAT_S
+                self._due_s = self._clock() + beat_s
+                await anyio.sleep(beat_s)
+                self.note(max(0.0, self._clock() - self._due_s))
+        finally:
+            self._ends.set()
+            watcher.join()
+
+    def note(self, late_s: float) -> None:
+        """Record how late one beat was."""
+        self._counts[min(int(late_s * 1_000).bit_length(), _BUCKETS - 1)] += 1
+        self._longest_s = max(self._longest_s, late_s)
+        if late_s < LATE_S:
+            return
+        self._late_count += 1
+        place, self._place = self._place, None
+        self._last_place = "not seen" if place is None else place
+        now = self._clock()
+        if not self._last_place:
+            logger.info("this process got no processor time for %.0f ms", late_s * 1e3)
+        elif now - self._warned_s >= WARNING_INTERVAL_S:
+            self._warned_s = now
+            logger.warning(
+                "the event loop stood still for %.0f ms; it ran %s", late_s * 1e3, self._last_place
+            )
+
+    # -- in the thread ------------------------------------------------------------------------
+
+    def _watch(self) -> None:
+        seen_s = 0.0
+        while not self._ends.wait(max(0.01, self._due_s + LATE_S / 2 - self._clock())):
+            due_s = self._due_s
+            if due_s != seen_s and self._clock() >= due_s + LATE_S / 2:
+                seen_s = due_s
+                self._place = self._look()
+            elif due_s == seen_s:  # one look at each stall
+                self._ends.wait(LATE_S)
+
+    def _look(self) -> str:
+        """Return what the loop runs, and what other threads do: they may hold the interpreter.
+
+        "" if all wait: then the system lets other processes run.
+        """
+        frames = sys._current_frames()  # noqa: SLF001 - there is no other way
+        loop = frames.pop(self._loop_thread, None)
+        frames.pop(threading.get_ident(), None)
+        working = [frame for frame in frames.values() if frame.f_code.co_name not in _WAITING]
+        if loop is not None and not working and self._waits(loop):
+            return ""
+        places = [where(loop)]
+        places += [f"a thread: {where(frame, SHOWN_OF_THREADS)}" for frame in working]
+        return "; ".join(places[:SHOWN_THREADS])
+
+    def _waits(self, frame: "FrameType") -> bool:
+        """Return whether the thread of the loop runs no callback."""
+        return frame.f_code is self._caller or frame.f_code.co_name in _WAITING
+
+
+def _caller_of_loop() -> "CodeType | None":
+    """Return what runs a loop that is written in C: its thread is there between two callbacks."""
+    frame: FrameType | None = sys._getframe()  # noqa: SLF001 - there is no other way
+    while frame is not None and (frame.f_code is _OURS or frame.f_code.co_flags & CO_COROUTINE):
+        frame = frame.f_back
+    if frame is None or frame.f_code.co_filename.replace("\\", "/").endswith(_LOOPS):
+        return None
+    return frame.f_code
+
+
+_OURS: Final = _caller_of_loop.__code__
+
+
+def where(frame: "FrameType | None", limit: int = SHOWN_FRAMES) -> str:
+    """Return the innermost calls of a thread as one line, the outer ones first."""
+    if frame is None:
+        return "not seen"
+    calls = traceback.StackSummary.extract(
+        traceback.walk_stack(frame), limit=limit, lookup_lines=False
+    )
+    return " > ".join(f"{each.name} ({each.filename}:{each.lineno})" for each in reversed(calls))

@@ -1,0 +1,1 @@
+"""One run of a torrent, from its start to its stop."""

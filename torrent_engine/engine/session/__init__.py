@@ -1,0 +1,1 @@
+"""Session: one torrent, from being added to being removed."""

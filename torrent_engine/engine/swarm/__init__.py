@@ -1,0 +1,1 @@
+"""The peers of one torrent: candidates, connections, handshakes, dispatch."""

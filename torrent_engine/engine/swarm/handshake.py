@@ -1,0 +1,187 @@
+"""The first messages of a connection: bitfield, extension handshake, port.
+
+Source: BEP 3 (bitfield), BEP 5 (port), BEP 6 (allowed fast), BEP 9 (metadata_size), BEP 10,
+BEP 16 (super-seeding).
+"""
+
+import ipaddress
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+from torrent_engine.base.config import SharedConfig
+from torrent_engine.codec.bitfield import Bitfield
+from torrent_engine.codec.geometry import Geometry
+from torrent_engine.engine.resources.privacy import client_name
+from torrent_engine.engine.swarm.context import Swarm, Torrent
+from torrent_engine.engine.swarm.extension_ids import local_extensions
+from torrent_engine.engine.swarm.peer import Peer
+from torrent_engine.protocol.wire.connection import PeerConnection
+from torrent_engine.protocol.wire.extension import ExtensionHandshake
+from torrent_engine.protocol.wire.fast import allowed_fast_set
+from torrent_engine.protocol.wire.metadata import UT_METADATA
+
+
+class Greeting(Protocol):
+    """The first messages to a peer; ``listen_port`` is where we accept connections."""
+
+    extensions: Mapping[str, int]
+    geometry: Geometry | None
+
+    def dht_port(self) -> int | None:
+        """Return where our DHT node is; None: none that this swarm may know of."""
+
+    def is_complete(self) -> bool:
+        """Return whether we have all that we want."""
+
+    def greet(self, peer: Peer, listen_port: int | None) -> None:
+        """Queue the first messages; the bitfield must come first (BEP 3)."""
+
+
+def new_connection(swarm: Swarm, greeting: Greeting) -> PeerConnection:
+    """Return a connection for a link that begins."""
+    config = swarm.shared_config
+    return PeerConnection(
+        geometry=greeting.geometry,
+        info_hash=swarm.info_hash,
+        peer_id=swarm.peer_id,
+        limits=config.wire,
+        transfer=config.transfer,
+        extensions=greeting.extensions,
+        buffers=swarm.buffers,
+        joins_blocks=True,
+        now=swarm.clock(),
+    )
+
+
+class TorrentGreeting:
+    """Handshake messages of a torrent whose metadata is known."""
+
+    def __init__(
+        self,
+        torrent: Torrent,
+        dht_port: Callable[[], int | None],
+        hides_pieces: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self.geometry: Geometry | None = torrent.metainfo.geometry
+        self.extensions = local_extensions(
+            torrent.shared_config, is_private=torrent.metainfo.is_private
+        )
+        self._torrent = torrent
+        self._dht_port = dht_port
+        self._hides_pieces = hides_pieces
+        """Whether to send an empty bitfield (BEP 16)."""
+
+    def dht_port(self) -> int | None:
+        """Return where our DHT node is; None for a private torrent (BEP 27)."""
+        return None if self._torrent.metainfo.is_private else self._dht_port()
+
+    def is_complete(self) -> bool:
+        """Return whether we have all that we want."""
+        return self._torrent.is_complete
+
+    def greet(self, peer: Peer, listen_port: int | None) -> None:
+        """Queue bitfield, extension handshake, port and allowed-fast messages."""
+        torrent, connection = self._torrent, peer.connection
+        have, metainfo = torrent.table.have, torrent.metainfo
+        is_hiding = self._hides_pieces()
+        if is_hiding:
+            have = Bitfield(metainfo.piece_count)
+        if peer.is_adopted:
+            _send_missing_haves(peer, have)
+        else:
+            connection.sender.send_bitfield(have)
+        if connection.state.extensions_enabled:
+            connection.sender.send_extension_handshake(
+                extension_handshake(
+                    peer,
+                    torrent.shared_config,
+                    self._extensions_for(peer),
+                    listen_port,
+                    is_upload_only=self.is_complete() and not is_hiding,
+                    metadata_bytes=self._metadata_bytes(),
+                )
+            )
+        if not peer.is_adopted:
+            send_dht_port(peer, self.dht_port())
+        if connection.state.fast_enabled and not have.none():
+            pieces = allowed_fast_set(peer.address.host, metainfo.info_hash, metainfo.piece_count)
+            connection.sender.allow_fast([piece for piece in pieces if have.has(piece)])
+
+    def _metadata_bytes(self) -> int | None:
+        """Return how much metadata there is to be had from us."""
+        is_given = UT_METADATA in self.extensions
+        return len(self._torrent.metainfo.info_bytes) if is_given else None
+
+    def _extensions_for(self, peer: Peer) -> Mapping[str, int]:
+        """Return our extensions; those of an adopted peer that we lost get id 0 (BEP 10)."""
+        if not peer.is_adopted:
+            return self.extensions
+        before = local_extensions(self._torrent.shared_config, is_private=False)
+        return {**dict.fromkeys(before, 0), **self.extensions}
+
+
+class MagnetGreeting:
+    """Handshake messages of a torrent without metadata."""
+
+    def __init__(self, config: SharedConfig, dht_port: Callable[[], int | None]) -> None:
+        self.geometry: Geometry | None = None
+        self.extensions = local_extensions(config, is_private=False)
+        self._config = config
+        self._dht_port = dht_port
+
+    def dht_port(self) -> int | None:
+        """Return where our DHT node is."""
+        return self._dht_port()
+
+    def is_complete(self) -> bool:
+        """Return False."""
+        return False
+
+    def greet(self, peer: Peer, listen_port: int | None) -> None:
+        """Queue an empty bitfield, the extension handshake and the port message."""
+        connection = peer.connection
+        connection.sender.send_bitfield(Bitfield(1))  # "have none", or nothing at all
+        if connection.state.extensions_enabled:
+            connection.sender.send_extension_handshake(
+                extension_handshake(peer, self._config, self.extensions, listen_port)
+            )
+        send_dht_port(peer, self.dht_port())
+
+
+def extension_handshake(
+    peer: Peer,
+    config: SharedConfig,
+    extensions: Mapping[str, int],
+    listen_port: int | None,
+    *,
+    is_upload_only: bool = False,
+    metadata_bytes: int | None = None,
+) -> ExtensionHandshake:
+    """Return our extension handshake for a peer (BEP 10)."""
+    is_anonymous = config.network.anonymous
+    return ExtensionHandshake(
+        extensions=extensions,
+        client=client_name(config),
+        listen_port=None if is_anonymous else listen_port or None,
+        your_ip=b"" if is_anonymous else ipaddress.ip_address(peer.address.host).packed,
+        reqq=config.wire.reqq,
+        is_upload_only=is_upload_only,
+        metadata_bytes=metadata_bytes,
+        prefers_encryption=config.network.encryption.is_preferred,
+    )
+
+
+def _send_missing_haves(peer: Peer, have: Bitfield) -> None:
+    """Queue "have" for the pieces that an adopted peer does not know of."""
+    present = have.to_bytes()
+    before = bytes(len(present)) if peer.while_dormant is None else peer.while_dormant.sent_bitfield
+    if before != present:
+        known = Bitfield.from_bytes(before, have.piece_count)
+        peer.connection.sender.send_have(piece for piece in have.present() if not known.has(piece))
+
+
+def send_dht_port(peer: Peer, port: int | None) -> None:
+    """Queue a port message, if both sides have a DHT node (BEP 5)."""
+    handshake = peer.connection.state.handshake
+    if port is not None and handshake is not None and handshake.supports_dht:
+        peer.connection.sender.send_port(port)

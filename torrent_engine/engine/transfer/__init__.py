@@ -1,0 +1,1 @@
+"""Downloading, uploading and verifying the pieces of one torrent."""

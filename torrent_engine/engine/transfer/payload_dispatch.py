@@ -1,0 +1,30 @@
+"""Dispatch of peer events that move payload, beside those that every connection has."""
+
+from torrent_engine.engine.swarm.peer import Peer
+from torrent_engine.engine.swarm.peer_dispatch import PeerEvents, PeerHandlers
+from torrent_engine.engine.transfer.download_manager import DownloadManager
+from torrent_engine.engine.transfer.upload_manager import UploadManager
+from torrent_engine.protocol.wire.messages import (
+    PeerEvent,
+    PeerInterested,
+    PeerNotInterested,
+)
+
+
+class PayloadEvents(PeerEvents):
+    """Dispatches the events of every peer to the managers, those that move payload too."""
+
+    def __init__(
+        self, handlers: PeerHandlers, downloads: DownloadManager, uploads: UploadManager
+    ) -> None:
+        super().__init__(handlers)
+        self._downloads = downloads
+        self._handlers |= downloads.handlers() | {
+            PeerInterested: uploads.on_interested,
+            PeerNotInterested: uploads.on_not_interested,
+        }
+
+    def handle(self, peer: Peer, events: list[PeerEvent]) -> None:
+        """Dispatch the events of one read, then account for it."""
+        super().handle(peer, events)
+        self._downloads.after_read(peer)

@@ -1,0 +1,201 @@
+"""The bytes of one begun piece: where each block is, and who sent it.
+
+Blocks stay views of the buffers they were received in, until the thread that writes the piece has
+hashed it. A block that was written ahead of its piece, or before a restart, is read back for that.
+"""
+
+import hashlib
+from collections.abc import Callable, Collection
+from enum import IntEnum
+
+import anyio
+
+from torrent_engine.base.ids import BLOCK_BYTES
+from torrent_engine.codec.bitfield import bits_of_flags
+from torrent_engine.codec.geometry import Geometry
+from torrent_engine.engine.swarm.peer import Sender
+from torrent_engine.policy.pieces.piece_table import PartialPiece
+from torrent_engine.policy.pieces.web_seed_plan import Views
+
+ReadBlock = Callable[[int, memoryview], None]
+"""Reads from an offset of the payload into a buffer, in a worker thread."""
+
+
+class BlockPlace(IntEnum):
+    """Where a block is."""
+
+    NOWHERE = 0
+    MEMORY = 1
+    WRITING = 2
+    DISK = 3
+
+
+_IN_MEMORY = bytes((BlockPlace.MEMORY,))
+_ON_DISK = bytes(int(place == BlockPlace.DISK) for place in range(256))
+
+
+class PieceAssembly:
+    """The blocks of one piece, from the first to the verdict."""
+
+    __slots__ = (
+        "_places",
+        "_settled",
+        "_views",
+        "begun_s",
+        "memory_bytes",
+        "partial",
+        "piece_offset_bytes",
+        "senders",
+    )
+
+    def __init__(self, partial: PartialPiece, geometry: Geometry, now: float) -> None:
+        count = partial.block_count
+        self.partial = partial
+        self.piece_offset_bytes = geometry.piece_offset(partial.piece)
+        self.senders: list[Sender | None] = [None] * count
+        """Who sent each block; None: not here, or from before a restart."""
+        self.memory_bytes = 0
+        """Payload held here that is not on its way to the disk."""
+        self.begun_s = now
+        self._views: list[Views | None] = [None] * count
+        self._places = bytearray(count)
+        self._settled: anyio.Event | None = None
+
+    def add(self, block: int, views: Views, length_bytes: int, sender: Sender) -> None:
+        """Add one block that the piece did not have."""
+        self._views[block] = views
+        self._places[block] = BlockPlace.MEMORY
+        self.senders[block] = sender
+        self.memory_bytes += length_bytes
+
+    def add_run(self, first: int, views: list[memoryview], sender: Sender) -> None:
+        """Add neighbouring whole blocks that the piece did not have, one view each."""
+        count = len(views)
+        end = first + count
+        self._views[first:end] = zip(views, strict=True)
+        self._places[first:end] = _IN_MEMORY * count
+        self.senders[first:end] = [sender] * count
+        self.memory_bytes += count * BLOCK_BYTES
+
+    def drop_blocks_of(self, senders: Collection[Sender]) -> list[int]:
+        """Forget what these sent, but for blocks on their way to the disk; return the blocks."""
+        held = (BlockPlace.MEMORY, BlockPlace.DISK)
+        dropped = [
+            block
+            for block, sender in enumerate(self.senders)
+            if sender in senders and self._places[block] in held
+        ]
+        for block in dropped:
+            self.memory_bytes -= sum(map(len, self._views[block] or ()))
+            self._views[block] = self.senders[block] = None
+            self._places[block] = BlockPlace.NOWHERE
+        return dropped
+
+    def restore(self, block: int) -> None:
+        """Add one block that is on the disk from an earlier run."""
+        self._places[block] = BlockPlace.DISK
+
+    def digest(self, read: ReadBlock) -> bytes:
+        """Return the SHA-1 of the piece, reading back what is on the disk; in a worker thread."""
+        sha1 = hashlib.sha1(usedforsecurity=False)
+        for block in range(len(self._places)):
+            for view in self._block_views(block, read):
+                sha1.update(view)
+        return sha1.digest()
+
+    def block_digests(self, read: ReadBlock) -> list[bytes]:
+        """Return the SHA-1 of each block; in a worker thread if some are on the disk."""
+        digests = []
+        for block in range(len(self._places)):
+            sha1 = hashlib.sha1(usedforsecurity=False)
+            for view in self._block_views(block, read):
+                sha1.update(view)
+            digests.append(sha1.digest())
+        return digests
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether no block is on its way to the disk."""
+        return BlockPlace.WRITING not in self._places
+
+    @property
+    def received_bytes(self) -> int:
+        """What came of it, wherever it is."""
+        blocks = len(self._places) - self._places.count(BlockPlace.NOWHERE)
+        return blocks * BLOCK_BYTES
+
+    @property
+    def sole_sender(self) -> Sender | None:
+        """Who sent all of it; None: several, or part of it is from before a restart."""
+        first = self.senders[0]
+        return first if self.senders.count(first) == len(self.senders) else None
+
+    @property
+    def is_in_memory(self) -> bool:
+        """Whether every block is still held here."""
+        return self._places.count(BlockPlace.MEMORY) == len(self._places)
+
+    def all_views(self) -> list[memoryview]:
+        """Return the whole piece, in order; every block must be in memory."""
+        return [view for views in self._views for view in views or ()]
+
+    def _block_views(self, block: int, read: ReadBlock) -> Views:
+        views = self._views[block]
+        if views is not None:
+            return views
+        _, begin, length = self.partial.block(block)
+        buffer = memoryview(bytearray(length))
+        read(self.piece_offset_bytes + begin, buffer)
+        return (buffer,)
+
+    def take_unwritten(self) -> list[tuple[int, int, list[memoryview]]]:
+        """Return (first block, blocks, views) of each run in memory; it counts as being written."""
+        places, all_views = self._places, self._views
+        if self.is_in_memory:  # as most pieces are
+            self._places = bytearray((BlockPlace.WRITING,)) * len(places)
+            self.memory_bytes = 0
+            return [(0, len(places), self.all_views())]
+        runs: list[tuple[int, int, list[memoryview]]] = []
+        block = places.find(BlockPlace.MEMORY)
+        while block >= 0:
+            first, flat = block, list[memoryview]()
+            while block < len(places) and places[block] == BlockPlace.MEMORY:
+                flat.extend(all_views[block] or ())
+                block += 1
+            runs.append((first, block - first, flat))
+            block = places.find(BlockPlace.MEMORY, block)
+        for first, count, _ in runs:
+            places[first : first + count] = bytes((BlockPlace.WRITING,)) * count
+        self.memory_bytes = 0
+        return runs
+
+    def forget_views(self, first: int, count: int) -> None:
+        """Record that a run of blocks is written, and let go of its memory."""
+        self._places[first : first + count] = bytes((BlockPlace.DISK,)) * count
+        self._views[first : first + count] = [None] * count
+        self._settle()
+
+    def not_written(self, first: int, count: int) -> None:
+        """Record that the disk refused a run of blocks: they are in memory as before."""
+        self._places[first : first + count] = bytes((BlockPlace.MEMORY,)) * count
+        for views in self._views[first : first + count]:
+            self.memory_bytes += sum(map(len, views or ()))
+        self._settle()
+
+    def _settle(self) -> None:
+        if self._settled is not None and BlockPlace.WRITING not in self._places:
+            self._settled.set()
+
+    async def settled(self) -> None:
+        """Return when no block is on its way to the disk any more."""
+        if BlockPlace.WRITING in self._places:
+            self._settled = anyio.Event()
+            await self._settled.wait()
+
+    def disk_bits(self) -> int:
+        """Return the blocks that are on the disk, block ``i`` at ``1 << i``."""
+        return bits_of_flags(self._places.translate(_ON_DISK))  # of a long piece very many
+
+    def run_offset_bytes(self, first: int) -> int:
+        """Return where in the payload a run of blocks begins."""
+        return self.piece_offset_bytes + first * BLOCK_BYTES

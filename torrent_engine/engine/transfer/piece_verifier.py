@@ -1,0 +1,248 @@
+"""Whole pieces: verifying, writing, announcing, and blame where one is wrong.
+
+Source: BEP 3 (``pieces``). A piece counts as had only after it is written, and is announced after
+that.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol, TypeVar
+
+import anyio
+
+from torrent_engine.base.errors import StorageError
+from torrent_engine.base.ids import PieceIndex
+from torrent_engine.disk.pieces.writer import OnFailed, PieceWriter, WriteJob
+from torrent_engine.disk.resume.keeper import ResumeKeeper
+from torrent_engine.disk.threads import run_in_thread
+from torrent_engine.engine.events import PieceCompleted, PieceHashFailed
+from torrent_engine.engine.swarm.context import Torrent
+from torrent_engine.engine.swarm.peer import Identity, WebSeedIdentity
+from torrent_engine.engine.transfer.piece_assembly import PieceAssembly, ReadBlock
+from torrent_engine.policy.peers.smart_ban import BanVerdict
+from torrent_engine.protocol.tracker.urls import redact_url
+
+T = TypeVar("T")
+StartTask = Callable[[Callable[[PieceAssembly], Awaitable[None]], PieceAssembly], None]
+
+
+class MakeWriter(Protocol):
+    """Creates the write queue; the two callbacks get its finished and failed jobs."""
+
+    def __call__(
+        self, *, on_written: Callable[[list[WriteJob]], None], on_failed: OnFailed
+    ) -> PieceWriter:
+        """Return the write queue."""
+
+
+@dataclass(frozen=True, slots=True)
+class VerifierCallbacks:
+    """What a PieceFinisher calls."""
+
+    start_task: StartTask
+    """Runs what cannot be done at once."""
+    on_have: Callable[[int], None]
+    """A piece is verified and written."""
+    on_verdict: Callable[[BanVerdict], None]
+    on_error: Callable[[StorageError], None]
+
+
+@dataclass(slots=True)
+class _Whole:
+    """Tag of the jobs that write what is left of a verified piece."""
+
+    piece: int
+    left: int
+    """Jobs that are not written; several threads write, in any order."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Unverified:
+    """Tag of a job that verifies a whole piece and writes it."""
+
+    assembly: PieceAssembly
+
+
+@dataclass(frozen=True, slots=True)
+class _Ahead:
+    """Tag of a job that writes blocks ahead of their piece."""
+
+    assembly: PieceAssembly
+    first_block: int
+    blocks: int
+
+
+class PieceFinisher:
+    """Verifies, writes and announces whole pieces; judges who sent the bad ones."""
+
+    def __init__(
+        self,
+        torrent: Torrent,
+        keeper: ResumeKeeper,
+        *,
+        hash_limiter: anyio.CapacityLimiter,
+        make_writer: MakeWriter,
+        callbacks: VerifierCallbacks,
+    ) -> None:
+        self.assemblies: dict[int, PieceAssembly] = {}
+        """The begun pieces, by index."""
+        self.writer = make_writer(on_written=self.written, on_failed=self.write_failed)
+        self._torrent = torrent
+        self._keeper = keeper
+        self._hash_limiter = hash_limiter
+        self._start_task = callbacks.start_task
+        self._on_have = callbacks.on_have
+        self._on_verdict = callbacks.on_verdict
+        self._on_error = callbacks.on_error
+        self._hashes: bytes = torrent.metainfo.piece_hashes
+
+    def finish(self, assembly: PieceAssembly) -> None:
+        """Verify and write a piece whose blocks are all here."""
+        piece = assembly.partial.piece
+        is_plain = assembly.is_in_memory and not self._torrent.smart_ban.has_failed(piece)
+        if is_plain:
+            self.writer.submit(
+                WriteJob(
+                    assembly.piece_offset_bytes,
+                    assembly.all_views(),
+                    _Unverified(assembly),
+                    sha1=self._hash_of(piece),
+                )
+            )
+        else:
+            self._start_task(self._finish_slowly, assembly)
+
+    def _hash_of(self, piece: int) -> bytes:
+        return self._hashes[20 * piece : 20 * piece + 20]
+
+    async def _finish_slowly(self, assembly: PieceAssembly) -> None:
+        """Read back what is needed, and find out who sent what if the piece is or was bad."""
+        piece, smart_ban = assembly.partial.piece, self._torrent.smart_ban
+        try:
+            await assembly.settled()
+            digest = await self._in_thread(assembly.digest)
+            is_right = digest == self._hash_of(piece)
+            digests: list[bytes] = []
+            if not is_right or smart_ban.has_failed(piece):
+                digests = await self._in_thread(assembly.block_digests)
+        except StorageError as error:
+            self._on_error(error)
+            return
+        if is_right:
+            self._on_verdict(smart_ban.piece_passed(piece, assembly.senders, digests))
+            self._passed(assembly)
+        else:
+            self._failed(assembly, digests)
+
+    async def _in_thread(self, work: Callable[[ReadBlock], T]) -> T:
+        storage = self._torrent.storage
+        failure = partial(StorageError, storage.save_path)
+        return await run_in_thread(
+            work, storage.read_blocking, limiter=self._hash_limiter, failure=failure
+        )
+
+    def _passed(self, assembly: PieceAssembly) -> None:
+        piece = assembly.partial.piece
+        self._torrent.table.hash_passed(piece)
+        runs = assembly.take_unwritten()
+        if not runs:
+            self._have(piece)
+            return
+        tag = _Whole(piece, len(runs))
+        for first, _, views in runs:
+            self.writer.submit(WriteJob(assembly.run_offset_bytes(first), views, tag))
+
+    def _failed(self, assembly: PieceAssembly, digests: list[bytes]) -> None:
+        torrent, piece = self._torrent, assembly.partial.piece
+        senders = dict.fromkeys(sender for sender in assembly.senders if sender is not None)
+        torrent.table.abandoned(piece)
+        torrent.picker.suspects.hash_failed(piece)
+        torrent.totals.failed_bytes += torrent.metainfo.geometry.piece_length(piece)
+        self._keeper.partial_written(piece, 0)
+        torrent.bus.publish(
+            PieceHashFailed(
+                torrent.metainfo.info_hash,
+                PieceIndex(piece),
+                tuple(key.address for key in senders if isinstance(key, Identity)),
+                tuple(redact_url(key.url) for key in senders if isinstance(key, WebSeedIdentity)),
+            )
+        )
+        self._on_verdict(torrent.smart_ban.piece_failed(piece, assembly.senders, digests))
+
+    def _have(self, piece: int) -> None:
+        torrent = self._torrent
+        if torrent.is_abandoned:
+            return  # while it was verified and written
+        torrent.table.written(piece)
+        torrent.picker.suspects.hash_passed(piece)
+        self._keeper.piece_written(piece)
+        torrent.bus.publish(PieceCompleted(torrent.metainfo.info_hash, PieceIndex(piece)))
+        self._on_have(piece)
+
+    def written(self, jobs: list[WriteJob]) -> None:
+        """Handle jobs that the writer has written."""
+        for job in jobs:
+            tag = job.tag
+            if type(tag) is _Whole:
+                tag.left -= 1
+                if not tag.left:
+                    self._have(tag.piece)
+            elif type(tag) is _Unverified:
+                self._verified(job, tag.assembly)
+            elif type(tag) is _Ahead:
+                assembly = tag.assembly
+                assembly.forget_views(tag.first_block, tag.blocks)
+                piece = assembly.partial.piece
+                if self.assemblies.get(piece) is assembly:
+                    self._keeper.partial_written(piece, assembly.disk_bits())
+
+    def _verified(self, job: WriteJob, assembly: PieceAssembly) -> None:
+        """Handle the writer's verdict on a whole piece."""
+        if not job.is_right:
+            if assembly.sole_sender is None:
+                self._start_task(self._finish_slowly, assembly)
+            else:
+                self._failed(assembly, [])  # it is proved already who sent it
+            return
+        piece, torrent = assembly.partial.piece, self._torrent
+        torrent.smart_ban.piece_passed(piece, assembly.senders)
+        torrent.table.hash_passed(piece)
+        self._have(piece)
+
+    def write_failed(self, error: StorageError, jobs: list[WriteJob]) -> None:
+        """Handle jobs that could not be written: their pieces are missing again."""
+        table = self._torrent.table
+        for job in jobs:
+            tag = job.tag
+            if type(tag) is _Whole and tag.left > 0:
+                tag.left = 0  # of its jobs the first that fails counts
+                table.write_failed(tag.piece)
+            elif type(tag) is _Unverified:
+                table.abandoned(tag.assembly.partial.piece)
+            elif type(tag) is _Ahead:
+                tag.assembly.not_written(tag.first_block, tag.blocks)
+        self._on_error(error)
+
+    def blocks_dropped(self, assembly: PieceAssembly) -> None:
+        """Save which blocks are left of a begun piece that lost some."""
+        self._keeper.partial_written(assembly.partial.piece, assembly.disk_bits())
+
+    def restarted(self, piece: int) -> None:
+        """Save that no block is left of a begun piece."""
+        self._keeper.partial_written(piece, 0)
+
+    def write_ahead(self, now: float, age_s: float) -> None:
+        """Write the blocks of pieces that take long, so that a kill loses little of them.
+
+        All of them once more memory is held than is allowed, else those begun ``age_s`` ago.
+        """
+        if self.writer.full:
+            return
+        held_bytes = sum(assembly.memory_bytes for assembly in self.assemblies.values())
+        is_too_much = held_bytes > self._torrent.shared_config.disk.partial_memory_bytes
+        for assembly in self.assemblies.values():
+            if assembly.memory_bytes and (is_too_much or now - assembly.begun_s >= age_s):
+                for first, count, views in assembly.take_unwritten():
+                    tag = _Ahead(assembly, first, count)
+                    self.writer.submit(WriteJob(assembly.run_offset_bytes(first), views, tag))

@@ -1,0 +1,107 @@
+"""Whether a seed shows its pieces one by one, and the messages by which it does.
+
+Source: BEP 16. Peers that know all that we have are parted from when it begins; they may come back.
+"""
+
+from collections.abc import Iterable
+from typing import Final
+
+from torrent_engine.engine.swarm.context import Torrent
+from torrent_engine.engine.swarm.peer import Peer
+from torrent_engine.engine.transfer.download_manager import DownloadManager
+from torrent_engine.policy.pieces.super_seed import SuperSeed
+
+REST_AT_A_TIME: Final = 1_024  # ours: "have" messages in one buffer, 9 KiB
+REST_PER_TICK: Final = 16_384  # ours: and in one tick over all peers; they take about 5 ms
+
+
+class SuperSeeding:
+    """Shows pieces to the peers of one torrent while it is on."""
+
+    def __init__(self, torrent: Torrent, downloads: DownloadManager) -> None:
+        self._torrent = torrent
+        self._downloads = downloads
+        self._plan: SuperSeed | None = None
+        self._uploaded_before_bytes = 0
+
+    @property
+    def is_on(self) -> bool:
+        """Whether new peers are shown nothing at first."""
+        return self._plan is not None and not self._plan.is_over
+
+    def begin(self) -> None:
+        """Begin, if every piece is here; other seeds may be liars and change nothing."""
+        torrent = self._torrent
+        picker, geometry = torrent.picker, torrent.metainfo.geometry
+        if self._plan is not None or not torrent.table.have.all():
+            return
+        config = torrent.shared_config.super_seed
+        self._plan = SuperSeed(
+            geometry.piece_count, geometry.piece_bytes, picker.availability, config, torrent.rng
+        )
+        self._uploaded_before_bytes = torrent.totals.uploaded_bytes
+        self._downloads.watch_peers(self.has)
+        for peer in tuple(torrent.peers):
+            peer.link.end("super-seeding begins")
+
+    def end(self) -> None:
+        """Show everything to everybody."""
+        if self._plan is not None:
+            self._plan.is_over = True
+            self.tick(self._torrent.clock())
+
+    def joined(self, peer: Peer) -> None:
+        """Add a peer to which the handshake showed no pieces."""
+        if self._plan is not None and self.is_on:
+            self._plan.joined(peer, peer.pieces, self._torrent.clock())
+
+    def left(self, peer: Peer) -> None:
+        """Forget a peer."""
+        if self._plan is not None:
+            self._plan.left(peer)
+
+    def has(self, peer: Peer, piece: int | None) -> None:
+        """Record a piece that a peer has now (None: all were named), and reveal further pieces."""
+        plan, now = self._plan, self._torrent.clock()
+        if plan is not None and not plan.is_over:
+            fed = plan.has_several(peer, now) if piece is None else plan.has(peer, piece, now)
+            self._show(plan, [each for each in fed if isinstance(each, Peer)], now)
+
+    def tick(self, now: float) -> None:
+        """Show what is to be shown to anybody."""
+        plan = self._plan
+        if plan is None:
+            return
+        plan.is_over = plan.is_over or self._is_another_seed_likely()
+        if plan.is_over:
+            self._show_rest(plan)
+        else:
+            self._show(plan, tuple(self._torrent.peers), now)
+
+    def _is_another_seed_likely(self) -> bool:
+        """Return whether somebody claims to have everything, and a whole copy has left us.
+
+        The claim alone is not believed: one message would end super-seeding for good.
+        """
+        torrent = self._torrent
+        sent_bytes = torrent.totals.uploaded_bytes - self._uploaded_before_bytes
+        is_claimed = torrent.picker.availability.seeds > 0
+        return is_claimed and sent_bytes >= torrent.metainfo.total_bytes
+
+    def _show(self, plan: SuperSeed, peers: Iterable[Peer], now: float) -> None:
+        for peer in peers:
+            if pieces := plan.pieces_to_reveal(peer, now):
+                peer.connection.sender.send_have(pieces)
+                peer.link.flush()
+
+    def _show_rest(self, plan: SuperSeed) -> None:
+        """Show some more of what was hidden, a bounded part of it in one turn of the loop."""
+        for _ in range(REST_PER_TICK // REST_AT_A_TIME):
+            if (announcement := plan.next_announcement(REST_AT_A_TIME)) is None:
+                self._plan = None
+                self._downloads.watch_peers(None)
+                return
+            peer, pieces = announcement
+            if isinstance(peer, Peer):
+                peer.connection.sender.send_have(pieces)
+                peer.link.flush()

@@ -1,0 +1,1 @@
+"""The DHT on UDP sockets (BEP 5)."""

@@ -1,0 +1,1 @@
+"""The HTTP client of trackers, web seeds and routers."""

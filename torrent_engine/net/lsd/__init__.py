@@ -1,0 +1,1 @@
+"""Local service discovery on multicast sockets (BEP 14)."""

@@ -1,0 +1,1 @@
+"""Port mapping on routers: UPnP, NAT-PMP and PCP."""

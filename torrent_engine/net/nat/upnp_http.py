@@ -1,0 +1,108 @@
+"""HTTP requests to a UPnP gateway only, with limits, without redirects and proxies.
+
+Source: row D1: a description may contain any URL. :class:`GatewayRequester` sends the requests of
+the UPnP library.
+"""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
+from types import ModuleType
+from typing import TYPE_CHECKING, Final, Protocol
+
+import anyio
+
+from torrent_engine.base.config import PortMappingConfig
+from torrent_engine.base.errors import GatewayError
+from torrent_engine.net.http.connections import transport_over
+from torrent_engine.net.http.library import load_httpx, no_tls
+from torrent_engine.net.http.stream import StreamedResponse
+from torrent_engine.net.proxy.routes import DirectRoute
+from torrent_engine.net.sockets.binding import Binding
+from torrent_engine.protocol.nat.ssdp import check_url
+
+if TYPE_CHECKING:
+    import httpx2
+
+HEADERS: Final = {"Accept-Encoding": "identity", "Connection": "close"}
+MAX_REQUESTS: Final = 64  # ours: a description may refer to further ones
+
+
+class LibraryRequest(Protocol):
+    """A request of the UPnP library."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str]
+    body: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayResponse:
+    """A response for the UPnP library."""
+
+    status_code: int
+    headers: dict[str, str]
+    body: str
+
+
+class GatewayRequester:
+    """Sends the requests of the UPnP library; open it with :func:`open_requester`."""
+
+    def __init__(
+        self,
+        httpx: ModuleType,
+        transport: "httpx2.AsyncHTTPTransport",
+        host: str,
+        config: PortMappingConfig,
+    ) -> None:
+        self._httpx = httpx
+        self._transport = transport
+        self._host = host
+        self._config = config
+        self.requests_left = MAX_REQUESTS
+        """Reset before each call into the library."""
+
+    async def async_http_request(self, http_request: LibraryRequest) -> GatewayResponse:
+        """Send one request of the library and return the complete response, without redirects.
+
+        Raises GatewayError if the URL is not at the gateway or the response is too long,
+        TimeoutError, and the errors of httpx2.
+        """
+        check_url(http_request.url, self._host)
+        self.requests_left -= 1
+        if self.requests_left < 0:
+            raise GatewayError("a UPnP gateway with too many services")
+        body = http_request.body
+        request = self._httpx.Request(
+            http_request.method,
+            http_request.url,
+            headers={**(http_request.headers or {}), **HEADERS},
+            content=None if body is None else body.encode(),
+        )
+        with anyio.fail_after(self._config.upnp_timeout_s):
+            response = await self._transport.handle_async_request(request)
+            streamed = StreamedResponse(self._httpx, response, {}, self._host)
+            async with aclosing(streamed):
+                data = await self._read(streamed)
+        text = data.decode("utf-8", "replace")
+        return GatewayResponse(response.status_code, dict(response.headers), text)
+
+    async def _read(self, response: StreamedResponse) -> bytes:
+        data = bytearray()
+        while chunk := await response.read():
+            data += chunk
+            if len(data) > self._config.max_upnp_bytes:
+                raise GatewayError("UPnP response is too long")
+        return bytes(data)
+
+
+@asynccontextmanager
+async def open_requester(
+    host: str, local_host: str, config: PortMappingConfig
+) -> AsyncIterator[GatewayRequester]:
+    """Open a requester from our address to one gateway, for as long as the block lasts."""
+    httpx = await load_httpx()
+    transport = transport_over(DirectRoute(Binding(local_host)), httpx, verify=no_tls())
+    async with transport:
+        yield GatewayRequester(httpx, transport, host, config)

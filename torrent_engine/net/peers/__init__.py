@@ -1,0 +1,1 @@
+"""Connections to peers: transport, encryption, dialling and listening."""

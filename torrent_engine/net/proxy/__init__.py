@@ -1,0 +1,1 @@
+"""Proxies and the routes that connections take."""

@@ -1,0 +1,1 @@
+"""TCP and UDP sockets, interfaces, name resolution and fairness between them."""

@@ -1,0 +1,107 @@
+"""A limited number of slots, granted to the key that holds the fewest.
+
+So that one torrent does not delay the others, the slots of each key (a torrent) are limited, and
+some are reserved for keys that hold none.
+"""
+
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Hashable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import anyio
+
+
+@dataclass(frozen=True, slots=True)
+class SlotLimits:
+    """The numbers of slots."""
+
+    total: int
+    per_key: int
+    """Held by one key at once; key None is not limited."""
+    reserved: int = 0
+    """Part of the total for keys that hold none."""
+
+
+class FairSlots:
+    """Slots by key; requests with ``is_last`` have the lowest priority."""
+
+    def __init__(self, limits: SlotLimits) -> None:
+        self._limits = limits
+        self._held: Counter[Hashable] = Counter()
+        self._used = 0
+        self._waiting: tuple[_Queue, _Queue] = ({}, {})
+        """Waiting requests by key: of normal and of lowest priority."""
+
+    @property
+    def used(self) -> int:
+        """Number of slots held."""
+        return self._used
+
+    @asynccontextmanager
+    async def turn(self, key: Hashable, *, is_last: bool = False) -> AsyncIterator[None]:
+        """Hold a slot for the length of a block."""
+        await self.acquire(key, is_last=is_last)
+        try:
+            yield
+        finally:
+            self.release(key)
+
+    async def acquire(self, key: Hashable, *, is_last: bool = False) -> None:
+        """Wait for a slot; :meth:`release` must follow."""
+        if self._may_take(key) and not any(self._waiting):
+            self._take(key)
+            return
+        event, queue = anyio.Event(), self._waiting[is_last]
+        queue.setdefault(key, deque()).append(event)
+        self._grant()  # waiting keys may all be at their limit
+        try:
+            await event.wait()
+        except BaseException:
+            if event.is_set():
+                self.release(key)
+            else:
+                _remove(queue, key, event)
+            raise
+
+    def release(self, key: Hashable) -> None:
+        """Release a slot."""
+        self._held[key] -= 1
+        if not self._held[key]:
+            del self._held[key]
+        self._used -= 1
+        self._grant()
+
+    def _may_take(self, key: Hashable) -> bool:
+        free, held = self._limits.total - self._used, self._held[key]
+        if key is None or not held:
+            return free > 0
+        return held < self._limits.per_key and free > self._limits.reserved
+
+    def _take(self, key: Hashable) -> None:
+        self._held[key] += 1
+        self._used += 1
+
+    def _grant(self) -> None:
+        for queue in self._waiting:
+            while self._used < self._limits.total:
+                able = [key for key in queue if self._may_take(key)]
+                if not able:
+                    break
+                key = min(able, key=self._held.__getitem__)
+                event = queue[key][0]
+                _remove(queue, key, event)
+                self._take(key)
+                event.set()
+
+
+_Queue = dict[Hashable, deque[anyio.Event]]
+
+
+def _remove(queue: _Queue, key: Hashable, event: anyio.Event) -> None:
+    events = queue[key]
+    events.remove(event)
+    if events:
+        queue[key] = queue.pop(key)  # after other keys that hold as many
+    else:
+        del queue[key]

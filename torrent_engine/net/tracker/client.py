@@ -1,0 +1,228 @@
+"""Tracker requests over HTTP and UDP, on every address family.
+
+Source: BEP 3, 7, 15, 41, 48; fault model, rows D1 to D4.
+"""
+
+import random
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Final, TypeVar
+
+import anyio
+
+from torrent_engine.base.config import TrackerConfig
+from torrent_engine.base.errors import (
+    HttpError,
+    NetworkError,
+    RemoteProtocolError,
+    TrackerError,
+    TrackerRefusedError,
+    TrackerTimeoutError,
+)
+from torrent_engine.base.ids import InfoHash
+from torrent_engine.net.http.address_policy import TRACKER_POLICY, allowed_addresses
+from torrent_engine.net.http.client import HttpClient, HttpResponse, slot_limits
+from torrent_engine.net.http.connections import resolver_for
+from torrent_engine.net.sockets.binding import UNBOUND, Binding
+from torrent_engine.net.sockets.datagrams import DatagramRelay
+from torrent_engine.net.sockets.fair_slots import FairSlots
+from torrent_engine.net.sockets.name_resolver import resolving_for
+from torrent_engine.net.sockets.resolver import Resolver, name_failure, resolve
+from torrent_engine.net.tracker.udp import UdpTrackers
+from torrent_engine.protocol.tracker import http_announce
+from torrent_engine.protocol.tracker.announce import (
+    AnnounceRequest,
+    AnnounceResponse,
+    ScrapeCounts,
+    merge_responses,
+)
+from torrent_engine.protocol.tracker.udp_exchange import UdpAnnounce, UdpScrape
+from torrent_engine.protocol.tracker.urls import (
+    TrackerUrl,
+    parse_tracker_url,
+    redact_text,
+    scrape_url,
+)
+
+SECOND_FAMILY_GRACE_S: Final = (
+    2.0  # ours: time to wait for the other family after the first response
+)
+_OK: Final = 200
+Answer = TypeVar("Answer")
+
+
+class TrackerClient:
+    """A client of HTTP and UDP trackers for all torrents; see :func:`open_tracker_client`."""
+
+    def __init__(
+        self,
+        config: TrackerConfig,
+        *,
+        http: HttpClient,
+        udp: UdpTrackers,
+        resolver: Resolver = resolve,
+    ) -> None:
+        self._config = config
+        self._http = http
+        self._udp = udp
+        self._resolver = resolver_for(http.route, resolver)
+        self._slots = FairSlots(slot_limits(config))
+
+    def share(self, datagrams: DatagramRelay | None, *, only: bool = False) -> None:
+        """Use these sockets for UDP trackers from now on; None: sockets of our own.
+
+        Own sockets are used for addresses they cannot reach, unless ``only``.
+        """
+        self._udp.share(datagrams, only=only)
+
+    async def announce(self, url: str, request: AnnounceRequest) -> AnnounceResponse:
+        """Announce over all address families of a tracker; one response is enough.
+
+        Raises TrackerError without a response, TrackerRefusedError if the tracker refuses. Messages
+        contain no secrets of the URL.
+        """
+
+        async def ask(parts: TrackerUrl, addresses: Sequence[str]) -> AnnounceResponse:
+            if parts.scheme == "udp":
+                return await self._announce_udp(parts, addresses, request)
+            return await self._announce_http(url, parts, addresses, request)
+
+        return merge_responses(await self._request(url, ask, request.info_hash))
+
+    async def scrape(
+        self, url: str, info_hashes: Sequence[InfoHash]
+    ) -> dict[InfoHash, ScrapeCounts]:
+        """Scrape up to 74 torrents (BEP 15, 48); unknown ones are omitted.
+
+        ``url`` is the announce URL. Raises TrackerError as ``announce``, and if the URL does not
+        follow the scrape convention.
+        """
+        where = scrape_url(url)
+        if where is None:
+            raise TrackerError("this tracker has no scrape URL")
+
+        async def ask(parts: TrackerUrl, addresses: Sequence[str]) -> dict[InfoHash, ScrapeCounts]:
+            if parts.scheme == "udp":
+                answer = await self._udp.ask(addresses[0], parts.port, UdpScrape(info_hashes))
+                return answer if isinstance(answer, dict) else {}
+            target = http_announce.scrape_target(parts.target, info_hashes)
+            body = await self._get(where, target, addresses)
+            return http_announce.parse_scrape_response(body, info_hashes)
+
+        return (await self._request(where, ask, b"".join(info_hashes)))[0]
+
+    async def _request(
+        self, url: str, ask: Callable[[TrackerUrl, Sequence[str]], Awaitable[Answer]], key: bytes
+    ) -> list[Answer]:
+        """Send a request within the limits of its torrent."""
+        try:
+            parts = parse_tracker_url(url)
+            async with self._slots.turn(key):
+                with resolving_for(key), anyio.fail_after(self._config.total_timeout_s):
+                    return await self._request_families(parts, ask)
+        except TrackerRefusedError as error:
+            reason = redact_text(error.reason, url)
+            raise TrackerRefusedError(reason, retry_in_s=error.retry_in_s) from None
+        except TimeoutError:
+            message = f"no response in {self._config.total_timeout_s:g} s"
+            raise TrackerTimeoutError(message) from None
+        except (TrackerError, HttpError, NetworkError, RemoteProtocolError) as error:
+            kind = TrackerTimeoutError if _is_timeout(error) else TrackerError
+            raise kind(redact_text(str(error), url)) from name_failure(error)
+
+    async def _request_families(
+        self,
+        parts: TrackerUrl,
+        ask: Callable[[TrackerUrl, Sequence[str]], Awaitable[Answer]],
+    ) -> list[Answer]:
+        found = await self._resolver(parts.host, parts.port)
+        path = parts.target if parts.scheme != "udp" else "/announce"
+        addresses = allowed_addresses(found, TRACKER_POLICY, path=path)
+        families = [[a for a in addresses if ":" not in a], [a for a in addresses if ":" in a]]
+        families = [family for family in families if family]
+        answers: list[Answer] = []
+        errors: list[Exception] = []
+
+        async def one(family: Sequence[str]) -> None:
+            try:
+                answers.append(await ask(parts, family))
+            except (TrackerError, HttpError, NetworkError, RemoteProtocolError) as error:
+                errors.append(error)
+            else:
+                scope.deadline = min(scope.deadline, anyio.current_time() + SECOND_FAMILY_GRACE_S)
+
+        with anyio.CancelScope() as scope:
+            async with anyio.create_task_group() as tasks:
+                for family in families:
+                    tasks.start_soon(one, family)
+        if not answers:
+            raise errors[0]
+        return answers
+
+    async def _announce_udp(
+        self, parts: TrackerUrl, addresses: Sequence[str], request: AnnounceRequest
+    ) -> AnnounceResponse:
+        announce = UdpAnnounce(request, parts.target)
+        answer = await self._udp.ask(addresses[0], parts.port, announce)
+        if isinstance(answer, dict):
+            raise RemoteProtocolError("a scrape response to an announce", bep=15)
+        return answer
+
+    async def _announce_http(
+        self, url: str, parts: TrackerUrl, addresses: Sequence[str], request: AnnounceRequest
+    ) -> AnnounceResponse:
+        target = http_announce.announce_target(parts.target, request)
+        body = await self._get(url, target, addresses)
+        return http_announce.parse_announce_response(body, max_peers=self._config.max_peers)
+
+    async def _get(self, url: str, target: str, addresses: Sequence[str]) -> bytes:
+        response = await self._http.get(
+            _with_target(url, target),
+            max_bytes=self._config.max_response_bytes,
+            policy=TRACKER_POLICY,
+            addresses=addresses,
+        )
+        return _checked_body(response)
+
+
+@asynccontextmanager
+async def open_tracker_client(
+    config: TrackerConfig,
+    *,
+    http: HttpClient | None = None,
+    resolver: Resolver = resolve,
+    binding: Binding = UNBOUND,
+    rng: random.Random | None = None,
+) -> AsyncIterator[TrackerClient]:
+    """Open a client; its sockets and tasks end with the block."""
+    failure: Exception | None = None
+    async with anyio.create_task_group() as tasks:
+        udp = UdpTrackers(tasks, config=config, rng=rng or secrets.SystemRandom(), binding=binding)
+        http = http or HttpClient(config, resolver=resolver)
+        try:
+            yield TrackerClient(config, http=http, udp=udp, resolver=resolver)
+        except Exception as error:  # raised without an exception group
+            failure = error
+        tasks.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
+
+
+def _is_timeout(error: Exception) -> bool:
+    """Return whether a request failed by a timeout."""
+    return getattr(error, "is_timeout", isinstance(error, TrackerTimeoutError))
+
+
+def _with_target(url: str, target: str) -> str:
+    """Replace path and query of the tracker's URL; user and password stay."""
+    scheme, _, rest = url.partition("://")
+    authority = rest.partition("/")[0].partition("?")[0].partition("#")[0]
+    return f"{scheme}://{authority}{target}"
+
+
+def _checked_body(response: HttpResponse) -> bytes:
+    """Return the body to parse; many trackers send failure reasons with an error status."""
+    if response.status != _OK and not response.body.startswith(b"d"):
+        raise TrackerError(f"HTTP status {response.status}")
+    return response.body

@@ -1,0 +1,1 @@
+"""uTP over UDP sockets (BEP 29)."""

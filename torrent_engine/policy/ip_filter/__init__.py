@@ -1,0 +1,1 @@
+"""IP filters, and parsers of their list formats."""

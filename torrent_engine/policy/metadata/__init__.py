@@ -1,0 +1,1 @@
+"""Fetching the metadata of a magnet link from many peers (BEP 9)."""

@@ -1,0 +1,1 @@
+"""Peer candidates, dials, admission, bans, peer exchange and hole punching."""

@@ -1,0 +1,1 @@
+"""Piece picking, and the state of pieces and blocks."""

@@ -1,0 +1,1 @@
+"""Queueing of a manager's torrents, and their seed goals."""

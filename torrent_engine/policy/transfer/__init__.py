@@ -1,0 +1,1 @@
+"""Choking, request pipelines, and the division of rate limits among peers."""

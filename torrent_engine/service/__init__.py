@@ -1,0 +1,1 @@
+"""What `run` and other long-lived processes offer: control of a state folder's torrents."""

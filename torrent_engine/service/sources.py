@@ -1,0 +1,101 @@
+"""Sources of torrents as users name them: paths, URLs, standard input, magnet links."""
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
+
+from torrent_engine.base.config import FILE_BENCODE_LIMITS, torrent_limits
+from torrent_engine.base.errors import MagnetError
+from torrent_engine.codec.magnet import LIMITS, SCHEME, Magnet
+from torrent_engine.codec.metainfo import Metainfo
+
+if TYPE_CHECKING:
+    from torrent_engine.net.http.client import HttpClient
+    from torrent_engine.net.http.torrent_fetch import FetchOptions
+
+STDIN: Final = "-"
+MAX_TORRENT_BYTES: Final = FILE_BENCODE_LIMITS.max_bytes
+_URL_SCHEMES: Final = ("http://", "https://")
+_QUOTES: Final = "a shell cuts a link at its first & unless it is in quotes"
+_SECRET: Final = re.compile(r"[0-9A-Za-z]{20}")  # no word is that long; passkeys are longer
+
+
+def is_url(source: str) -> bool:
+    """Return whether a source is an http(s) URL."""
+    return source.lower().startswith(_URL_SCHEMES)
+
+
+def is_magnet(source: str) -> bool:
+    """Return whether a source is a magnet link, or an info-hash and no existing file."""
+    return Magnet.is_link(source) and (has_scheme(source) or not Path(source).exists())
+
+
+def has_scheme(source: str) -> bool:
+    """Return whether a source begins with ``magnet:``."""
+    return source.lstrip()[: len(SCHEME)].lower() == SCHEME
+
+
+def parse_magnet(source: str) -> Magnet:
+    """Parse a magnet link. Raises MagnetError, which mentions missing quotes."""
+    try:
+        return Magnet.parse(source)
+    except MagnetError as error:
+        hint = f"; {_QUOTES}" if "&" not in source else ""
+        raise MagnetError(f"{error}{hint}") from error
+
+
+def hint_about(source: str) -> str | None:
+    """Return a hint about a link that a shell may have cut at its first ``&``."""
+    if has_scheme(source) and "&" not in source:
+        return f"the link names neither trackers nor peers; {_QUOTES}"
+    return None
+
+
+async def load(
+    source: str,
+    stdin: bytes = b"",
+    http: "HttpClient | None" = None,
+    max_bytes: int = MAX_TORRENT_BYTES,
+    fetching: "FetchOptions | None" = None,
+) -> Metainfo | Magnet:
+    """Read a .torrent or a magnet link; ``stdin`` holds either of them for ``-``.
+
+    URLs are fetched with ``http``, which may use a proxy. Raises as load_torrent().
+    """
+    from torrent_engine.base.config import TrackerConfig
+    from torrent_engine.engine.session.torrent_loader import load_torrent
+    from torrent_engine.net.http.client import HttpClient
+    from torrent_engine.net.http.torrent_fetch import ANYWHERE
+
+    limits = torrent_limits(max_bytes)
+
+    def client() -> HttpClient:
+        return http or HttpClient(TrackerConfig())
+
+    if is_magnet(source):
+        return parse_magnet(source)
+    if source != STDIN:
+        return await load_torrent(source, client, limits, fetching or ANYWHERE)
+    text = stdin[: LIMITS.max_uri_bytes + 1].decode("utf-8", "replace")
+    return parse_magnet(text) if Magnet.is_link(text) else await load_torrent(stdin, client, limits)
+
+
+def shown(source: str) -> str:
+    """Return a printable form of a source: a URL or link without user, query and passkeys."""
+    if has_scheme(source):
+        return _shown_magnet(source)
+    if not is_url(source):
+        return source
+    parts = urlsplit(source)
+    path = "/".join("***" if _SECRET.search(part) else part for part in parts.path.split("/"))
+    query = "?***" if parts.query else ""
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{path}{query}"
+
+
+def _shown_magnet(source: str) -> str:
+    """Return the name or info-hash of a link, which may contain passkeys."""
+    try:
+        return Magnet.parse(source).display_name
+    except MagnetError:
+        return "magnet:?***"
