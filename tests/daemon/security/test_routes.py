@@ -1,0 +1,81 @@
+"""Every route of the daemon without a credential: the table is walked, so none is forgotten."""
+
+import re
+
+import pytest
+from starlette.routing import BaseRoute
+
+from tests.support.daemon_app import AppClient, make_client
+from torrent_engine.daemon.security.principals import Scope
+from torrent_engine.daemon.security.route_table import access_of_route
+
+pytestmark = pytest.mark.anyio
+PUBLIC = {"/healthz", "/api/v1/session", "/api/v2/auth/login"}
+"""What everybody may ask; pages of web interfaces, and what leads to them, apart."""
+PAGES = {"/transmission", "/transmission/", "/transmission/web"}
+
+
+def path_of(route: BaseRoute) -> str:
+    return str(getattr(route, "path", ""))
+
+
+def asked(route: BaseRoute) -> list[tuple[str, str]]:
+    """Return a request for each method of a route."""
+    path = re.sub(r"\{[^}]*\}", "0" * 40, path_of(route))
+    return [(method, path) for method in sorted(getattr(route, "methods", None) or {"GET"})]
+
+
+def all_routes(client: AppClient) -> list[BaseRoute]:
+    return list(client.app.routes.routes)
+
+
+async def test_every_route_declares_what_it_needs() -> None:
+    client = make_client()
+    assert [path_of(r) for r in all_routes(client) if access_of_route(r) is None] == []
+
+
+async def test_no_route_but_a_few_answers_without_a_credential() -> None:
+    client = make_client()
+    open_paths = set()
+    for route in all_routes(client):
+        for method, path in asked(route):
+            answer = await client.ask(method, path)
+            if answer.status not in {401, 403}:
+                open_paths.add(path_of(route))
+    assert open_paths <= PUBLIC | PAGES
+    assert "/healthz" in open_paths
+
+
+async def test_no_route_but_public_ones_answers_a_principal_without_any_scope() -> None:
+    client = make_client()
+    tokens = client.context.authenticator.tokens
+    for route in all_routes(client):
+        access = access_of_route(route)
+        if access is None or access.scope is None:
+            continue
+        others = [scope for scope in Scope if scope is not access.scope]
+        record, secret = tokens.make("other", others)
+        for method, path in asked(route):
+            answer = await client.bearer(secret).ask(method, path)
+            assert answer.status == 403, (method, path)
+        tokens.revoke(record.id)
+
+
+async def test_every_route_that_changes_something_wants_the_csrf_token_of_a_cookie() -> None:
+    from torrent_engine.daemon.security.cookie_sessions import OWN
+
+    client = make_client()
+    cookie = client.context.authenticator.sessions.begin(OWN)
+    with_cookie = client.having(cookie=f"{OWN.name}={cookie}")
+    refused = 0
+    for route in all_routes(client):
+        access = access_of_route(route)
+        if access is None or access.is_public or access.has_own_csrf:
+            continue
+        for method, path in asked(route):
+            if method in {"GET", "HEAD", "OPTIONS"}:
+                continue
+            answer = await with_cookie.ask(method, path)
+            assert answer.code == "csrf_invalid", (method, path)
+            refused += 1
+    assert refused > 3

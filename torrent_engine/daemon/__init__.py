@@ -1,0 +1,1 @@
+"""The daemon: downloads in the background, with HTTP interfaces."""

@@ -1,0 +1,206 @@
+"""``/api/v1/events``: the same deltas as server-sent events, which resume where they were cut.
+
+Source: the HTML standard, section 9.2. No event is queued for a client: the next one is made when
+the last was taken, from what changed since then. The id of an event is the revision that the client
+has with it, so that ``Last-Event-ID`` is all that a resume needs.
+"""
+
+import json
+import logging
+from collections import Counter
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import anyio
+from fastapi import APIRouter, Query
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Send
+from starlette.types import Scope as AsgiScope
+
+from torrent_engine.daemon.api.delta import DeltaChoice, delta_body, stats_value
+from torrent_engine.daemon.api.job_fields import job_value
+from torrent_engine.daemon.api.sync import choice_of
+from torrent_engine.daemon.problems import InputError, Problem, ProblemError
+from torrent_engine.daemon.security.access import needs
+from torrent_engine.daemon.security.principals import Scope
+from torrent_engine.daemon.state.daemon_state import DaemonState
+
+if TYPE_CHECKING:
+    from torrent_engine.daemon.context import DaemonContext, Life
+
+KINDS: Final = frozenset({"torrents", "jobs", "stats"})
+HEARTBEAT_S: Final = 15.0
+SEND_TIMEOUT_S: Final = 60.0
+RETRY_MS: Final = 2_000
+MAX_STREAMS: Final = 32
+MAX_STREAMS_OF_ONE: Final = 8
+_HEADERS: Final = {
+    "Content-Type": "text/event-stream; charset=utf-8",
+    "Cache-Control": "no-store, no-transform",
+    "X-Accel-Buffering": "no",
+}
+logger = logging.getLogger(__name__)
+
+
+def router(context: "DaemonContext") -> APIRouter:
+    """Return the route."""
+    routes, open_streams = APIRouter(), Counter[str]()
+
+    @routes.get("/api/v1/events", tags=["sync"])
+    @needs(Scope.READ, takes_ticket=True)
+    async def events(  # noqa: PLR0913 - the parameters of the query
+        request: Request,
+        types: Annotated[str, Query(max_length=200)] = "torrents,jobs,stats",
+        torrents: Annotated[str, Query(max_length=50_000)] = "list",
+        fields: Annotated[str | None, Query(max_length=2_000)] = None,
+        since: Annotated[str | None, Query(max_length=64)] = None,
+        interval: Annotated[float, Query(ge=0.5, le=10)] = 1.0,
+        job: Annotated[str | None, Query(max_length=64)] = None,
+    ) -> Response:
+        """Send changes as they happen, at most one delta in ``interval`` seconds."""
+        kinds = frozenset(types.split(","))
+        if unknown := sorted(kinds - KINDS):
+            wrong = InputError("/types", f"there is no type {unknown[0]!r:.40}")
+            raise ProblemError(Problem("input_invalid", "types", errors=[wrong]))
+        choice = choice_of(
+            torrents if "torrents" in kinds else "none", fields, has_jobs=False, limit=2**31
+        )
+        client = "" if request.client is None else request.client.host
+        if open_streams.total() >= MAX_STREAMS or open_streams[client] >= MAX_STREAMS_OF_ONE:
+            raise ProblemError(Problem("too_many_requests", "too many event streams are open"))
+        told = SseSource(
+            context.state,
+            context.life,
+            choice,
+            kinds,
+            since=request.headers.get("last-event-id") or since,
+            interval_s=interval,
+            job_id=job,
+        )
+        return SseResponse(told, open_streams, client)
+
+    return routes
+
+
+class SseSource:
+    """Makes the events of one client."""
+
+    def __init__(  # noqa: PLR0913 - all of them are settings of one stream
+        self,
+        state: DaemonState,
+        life: "Life",
+        choice: DeltaChoice,
+        kinds: frozenset[str],
+        *,
+        since: str | None,
+        interval_s: float,
+        job_id: str | None = None,
+    ) -> None:
+        self._state = state
+        self._life = life
+        self._choice = choice
+        self._kinds = kinds
+        self._since = since
+        self._interval_s = interval_s
+        self._job_id = job_id
+        self._stats: dict[str, Any] | None = None
+
+    async def events(self) -> AsyncGenerator[bytes, None]:
+        """Yield events until the daemon stops."""
+        yield b"retry: %d\n\n" % RETRY_MS
+        if self._since is not None and self._state.revisions.parse(self._since) is None:
+            yield event("reset", b"{}")
+            self._since = None
+        is_first = True
+        while not self._life.stopping.is_set():
+            if not is_first and not await self._changed():
+                yield b":\n\n"
+                continue
+            is_first = False
+            async for each in self._now():
+                yield each
+            await self._pause(self._interval_s)
+        yield event("bye", b"{}")
+
+    async def _changed(self) -> bool:
+        """Wait for a change; False after the time of a heartbeat, and when the daemon stops."""
+        is_changed = False
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._cancel_at_end, tasks.cancel_scope)
+            is_changed = await self._state.wait(self._since, HEARTBEAT_S)
+            tasks.cancel_scope.cancel()
+        return is_changed or self._life.stopping.is_set()
+
+    async def _cancel_at_end(self, scope: anyio.CancelScope) -> None:
+        await self._life.stopping.wait()
+        scope.cancel()
+
+    async def _pause(self, seconds: float) -> None:
+        with anyio.move_on_after(seconds):
+            await self._life.stopping.wait()
+
+    async def _now(self) -> AsyncIterator[bytes]:
+        """Yield what changed since the last time; the last event has the revision as its id."""
+        delta = self._state.delta(self._since)
+        if "jobs" in self._kinds:
+            for job in reversed(delta.jobs.changed):
+                if self._job_id in {None, job.id}:
+                    yield event("job", _encoded(job_value(job)))
+        if "stats" in self._kinds and (stats := stats_value(self._state)) != self._stats:
+            self._stats = stats
+            yield event("stats", _encoded(stats))
+        body = await delta_body(self._state, self._choice, delta)
+        self._since = delta.revision
+        yield event("sync", body, delta.revision)
+
+
+def event(name: str, data: bytes, revision: str | None = None) -> bytes:
+    """Return one event; ``data`` is JSON and has no line breaks."""
+    head = b"" if revision is None else b"id: %b\n" % revision.encode()
+    return head + b"event: %b\ndata: %b\n\n" % (name.encode(), data)
+
+
+def _encoded(value: Any) -> bytes:  # noqa: ANN401 - what JSON has
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+
+
+class SseResponse(Response):
+    """The answer that sends events until the client goes away or takes nothing for a minute."""
+
+    def __init__(self, source: SseSource, open_streams: Counter[str], client: str) -> None:
+        super().__init__(headers=_HEADERS)
+        del self.headers["content-length"]
+        self._source = source
+        self._open_streams = open_streams
+        self._client = client
+
+    async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
+        """Send the events."""
+        self._open_streams[self._client] += 1
+        try:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(_cancel_when_gone, receive, tasks.cancel_scope)
+                await self._send(send)
+                tasks.cancel_scope.cancel()
+        finally:
+            self._open_streams[self._client] -= 1
+            if not self._open_streams[self._client]:
+                del self._open_streams[self._client]
+
+    async def _send(self, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+        try:
+            async for each in self._source.events():
+                with anyio.fail_after(SEND_TIMEOUT_S):
+                    await send({"type": "http.response.body", "body": each, "more_body": True})
+        except TimeoutError:
+            logger.info("an event stream was closed: it took nothing for %d s", SEND_TIMEOUT_S)
+            return
+        await send({"type": "http.response.body", "body": b""})
+
+
+async def _cancel_when_gone(receive: Receive, scope: anyio.CancelScope) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    scope.cancel()

@@ -1,0 +1,135 @@
+"""The machine around the torrents: background parts, disks, folders and the network."""
+
+import os
+import shutil
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import anyio.to_thread
+from fastapi import APIRouter, Query
+from starlette.requests import Request
+from starlette.responses import Response
+
+from torrent_engine.daemon.api.add_options import existing_parent
+from torrent_engine.daemon.api.replies import json_bytes, json_reply
+from torrent_engine.daemon.api.torrent_fields import timestamp
+from torrent_engine.daemon.engine_port.facts import NetworkFacts
+from torrent_engine.daemon.problems import Problem, ProblemError
+from torrent_engine.daemon.security.access import needs
+from torrent_engine.daemon.security.paths import PathRule
+from torrent_engine.daemon.security.principals import Scope
+
+if TYPE_CHECKING:
+    from torrent_engine.daemon.context import DaemonContext
+
+MAX_FOLDERS: Final = 10_000  # ours: of one folder
+
+
+def router(context: "DaemonContext") -> APIRouter:
+    """Return the routes."""
+    routes = APIRouter(prefix="/api/v1", tags=["health"])
+
+    @routes.get("/health")
+    @needs(Scope.READ)
+    async def get_health(request: Request) -> Response:
+        """Return the state of each part, and the space of each disk."""
+        roots = context.paths.roots
+        disks = await anyio.to_thread.run_sync(lambda: [disk_value(each) for each in roots])
+        parts = _parts(context)
+        is_ok = all(not each["error"] for each in parts)
+        told = {"state": "ok" if is_ok else "degraded", "parts": parts, "disks": disks}
+        return await json_reply(request, json_bytes(told))
+
+    @routes.get("/network")
+    @needs(Scope.READ)
+    async def get_network(request: Request) -> Response:
+        """Return how peers reach the daemon."""
+        told = network_value(context.port.engine.network())
+        return await json_reply(request, json_bytes(told))
+
+    @routes.get("/paths")
+    @needs(Scope.CONTROL)
+    async def list_folders(
+        request: Request, path: Annotated[str | None, Query(max_length=4_096)] = None
+    ) -> Response:
+        """Return the folders in a folder that may be named; without one, where they begin."""
+        if path is None:
+            told: dict[str, Any] = {"roots": [str(each) for each in context.paths.roots]}
+        else:
+            folder = context.paths.checked(path)
+            told = await anyio.to_thread.run_sync(folder_value, folder, context.paths)
+        return await json_reply(request, json_bytes(told))
+
+    return routes
+
+
+def _parts(context: "DaemonContext") -> list[dict[str, Any]]:
+    problem = context.state.store.problem
+    parts = [
+        {"name": "engine", "state": context.life.phase, "since": None, "error": "", "faults": 0},
+        {
+            "name": "database",
+            "state": "running" if problem is None else "waiting",
+            "since": None,
+            "error": problem or "",
+            "faults": int(problem is not None),
+        },
+    ]
+    background = () if context.background is None else context.background.health()
+    parts += [
+        {
+            "name": each.name,
+            "state": each.state.value,
+            "since": timestamp(each.since),
+            "error": each.error if each.state.value == "waiting" else "",
+            "faults": each.faults,
+        }
+        for each in background
+    ]
+    return parts
+
+
+def disk_value(folder: Path) -> dict[str, Any]:
+    """Return a folder with the space of its disk; null where that cannot be told."""
+    try:
+        usage = shutil.disk_usage(existing_parent(folder))
+    except OSError:
+        return {"path": str(folder), "free_bytes": None, "total_bytes": None}
+    return {"path": str(folder), "free_bytes": usage.free, "total_bytes": usage.total}
+
+
+def folder_value(folder: Path, rule: PathRule) -> dict[str, Any]:
+    """Return a folder with those in it that may be named. Raises ProblemError if it is none."""
+    try:
+        found = _folders_in(folder)
+    except OSError:
+        raise ProblemError(Problem("file_not_found", "there is no such folder")) from None
+    folders = [{"name": each.name, "path": str(each)} for each in found if rule.allows(str(each))]
+    parent = str(folder.parent)
+    return {
+        **disk_value(folder),
+        "parent": parent if rule.allows(parent) else None,
+        "folders": folders,
+    }
+
+
+def _folders_in(folder: Path) -> Sequence[Path]:
+    with os.scandir(folder) as entries:
+        names = [entry.name for entry in islice(entries, MAX_FOLDERS) if entry.is_dir()]
+    return [folder / name for name in sorted(names, key=str.casefold)]
+
+
+def network_value(facts: NetworkFacts) -> dict[str, Any]:
+    """Return how peers reach us; ``port`` sums up whether they do."""
+    port = "likely" if facts.mapping == "mapped" else "unknown"
+    return {
+        "listen_port": facts.listen_port,
+        "announced_port": facts.announced_port,
+        "external_addresses": list(facts.external_addresses),
+        "dht_nodes": facts.dht_nodes,
+        "mapping": facts.mapping or None,
+        "incoming_at": timestamp(facts.incoming_at),
+        "port": "open" if facts.incoming_at else port,
+    }

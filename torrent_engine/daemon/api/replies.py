@@ -1,0 +1,73 @@
+"""JSON answers made of parts that are encoded already, compressed where that is worth it."""
+
+import gzip
+import json
+from collections.abc import Iterable
+from typing import Any, Final
+
+import anyio.to_thread
+from starlette.requests import Request
+from starlette.responses import Response
+
+MIN_GZIP_BYTES: Final = 1_024
+THREAD_BYTES: Final = 64 * 1_024  # ours: what takes longer than a trip to a thread
+_LEVEL: Final = 1  # measured on 10,000 torrents: 56 ms, and 200 ms at level 6
+
+
+def json_bytes(value: Any) -> bytes:  # noqa: ANN401 - what JSON has
+    """Return a value as JSON in UTF-8."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return text.encode("utf-8", "replace")
+
+
+def joined(parts: Iterable[bytes]) -> bytes:
+    """Return a JSON array of values that are encoded already."""
+    return b"[" + b",".join(parts) + b"]"
+
+
+async def json_reply(
+    request: Request, body: bytes, *, etag: str | None = None, status: int = 200
+) -> Response:
+    """Return an answer with a JSON body, in gzip if the client takes it and it is long."""
+    headers = {"Content-Type": "application/json", "Vary": "Accept-Encoding"}
+    if etag is not None:
+        headers |= {"ETag": etag, "Cache-Control": "private, no-cache"}
+    if len(body) >= MIN_GZIP_BYTES and _takes_gzip(request.headers.get("accept-encoding", "")):
+        headers["Content-Encoding"] = "gzip"
+        if len(body) >= THREAD_BYTES:
+            body = await anyio.to_thread.run_sync(_compressed, body)
+        else:
+            body = _compressed(body)
+    return Response(body, status, headers)
+
+
+def _compressed(body: bytes) -> bytes:
+    return gzip.compress(body, _LEVEL, mtime=0)
+
+
+def _takes_gzip(accepted: str) -> bool:
+    for each in accepted.split(","):
+        coding, _, weight = each.partition(";")
+        if coding.strip().lower() in {"gzip", "*"}:
+            return weight.replace(" ", "") not in {"q=0", "q=0.0", "q=0.00", "q=0.000"}
+    return False
+
+
+def weak_etag(revision: str) -> str:
+    """Return the tag of an answer that depends on the state of a revision (RFC 9110, 8.8.3)."""
+    return f'W/"{revision}"'
+
+
+def is_unchanged(request: Request, etag: str) -> bool:
+    """Return whether the client has the answer of a tag already."""
+    known = request.headers.get("if-none-match", "")
+    opaque = etag.removeprefix("W/")
+    return known.strip() == "*" or any(
+        each.strip().removeprefix("W/") == opaque for each in known.split(",")
+    )
+
+
+def not_modified(etag: str) -> Response:
+    """Return the answer to a client that has it already."""
+    headers = {"ETag": etag, "Cache-Control": "private, no-cache"}
+    return Response(status_code=304, headers=headers)

@@ -1,0 +1,45 @@
+"""What routes read of a request, and the base of their input."""
+
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from starlette.requests import Request
+
+from torrent_engine.daemon.problems import InputError, Problem, ProblemError
+from torrent_engine.daemon.security.guard import FACTS, principal_of
+from torrent_engine.daemon.security.principals import Principal
+from torrent_engine.daemon.security.request_facts import RequestFacts
+
+
+class Input(BaseModel):
+    """The body of a request; a key that is not known is an error."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+def facts_in(request: Request) -> RequestFacts:
+    """Return what the guard found out of a request."""
+    facts: Any = request.scope[FACTS]
+    assert isinstance(facts, RequestFacts)  # noqa: S101 - the guard put it there
+    return facts
+
+
+def principal_in(request: Request) -> Principal:
+    """Return who makes a request. Raises ProblemError in a route that is public."""
+    return principal_of(request.scope)
+
+
+_Model = TypeVar("_Model", bound=Input)
+
+
+def checked_json(kind: type[_Model], body: bytes) -> _Model:
+    """Return the input that a JSON text is. Raises ProblemError."""
+    try:
+        return kind.model_validate_json(body)
+    except ValidationError as error:
+        found = [
+            InputError("/" + "/".join(map(str, each["loc"])), str(each["msg"]))
+            for each in error.errors(include_url=False, include_input=False, include_context=False)
+        ]
+        problem = Problem("input_invalid", "the input is not as described", errors=found)
+        raise ProblemError(problem) from None

@@ -1,0 +1,74 @@
+"""The settings with their origins: ``/api/v1/settings``."""
+
+from typing import TYPE_CHECKING, Any
+
+from fastapi import APIRouter, Request
+from starlette.responses import JSONResponse, Response
+
+from torrent_engine.daemon.api.requests import principal_in
+from torrent_engine.daemon.security.access import needs
+from torrent_engine.daemon.security.principals import Scope
+from torrent_engine.daemon.settings.schema import settings_schema
+from torrent_engine.daemon.settings.store import SettingView
+
+if TYPE_CHECKING:
+    from torrent_engine.daemon.context import DaemonContext
+
+
+def router(context: "DaemonContext") -> APIRouter:
+    """Return the routes."""
+    routes = APIRouter(prefix="/api/v1/settings", tags=["settings"])
+
+    @routes.get("")
+    @needs(Scope.READ)
+    async def show() -> Response:
+        """Return each setting with its value, where it comes from, and when a change applies."""
+        return JSONResponse(_shown(context))
+
+    @routes.patch("")
+    @needs(Scope.SETTINGS)
+    async def change(values: dict[str, Any], request: Request) -> Response:
+        """Change settings, all or none; null resets one that has no empty value."""
+        changed = context.settings_store.change(values, principal_in(request).name)
+        report = {
+            "live": sorted(changed.live),
+            "restart": sorted(changed.restart),
+            "process": sorted(changed.process),
+        }
+        return JSONResponse({**_shown(context), "changed": report})
+
+    @routes.delete("/{key}")
+    @needs(Scope.SETTINGS)
+    async def reset(key: str) -> Response:
+        """Return one setting to what files and defaults say."""
+        context.settings_store.reset(key)
+        return JSONResponse(_setting(context.settings_store.view(key)))
+
+    @routes.get("/schema")
+    @needs(Scope.READ)
+    async def schema() -> Response:
+        """Return the JSON Schema of the settings."""
+        return JSONResponse(settings_schema())
+
+    return routes
+
+
+def _shown(context: "DaemonContext") -> dict[str, Any]:
+    views = context.settings_store.views()
+    return {
+        "settings": {view.key: _setting(view) for view in views},
+        "rev": f"{context.life.epoch}.{context.settings_store.revision}",
+    }
+
+
+def _setting(view: SettingView) -> dict[str, Any]:
+    return {
+        "value": view.value,
+        "default": view.default,
+        "origin": view.origin,
+        "pinned": view.is_pinned,
+        "file_only": view.is_file_only,
+        "applies": view.applies.value,
+        "changed_by": view.changed_by,
+        "changed_at": view.changed_at,
+    }

@@ -1,0 +1,222 @@
+"""The ASGI application: all interfaces behind one guard, with problems for errors."""
+
+import logging
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+from fastapi import APIRouter, FastAPI
+from fastapi.exceptions import RequestValidationError
+from fastapi.telemetry import TelemetryConfig
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from torrent_engine import __version__
+from torrent_engine.base.errors import TorrentEngineError
+from torrent_engine.daemon import metrics
+from torrent_engine.daemon.api import (
+    adding,
+    administration,
+    categories,
+    events,
+    health,
+    jobs,
+    openapi,
+    overview,
+    owners,
+    session,
+    settings,
+    stats,
+    sync,
+    tokens,
+    torrent_control,
+    torrent_files,
+    torrent_sources,
+    torrents,
+)
+from torrent_engine.daemon.context import DaemonContext
+from torrent_engine.daemon.http.asgi import AsgiApp, AsgiReceive, AsgiScope, AsgiSend
+from torrent_engine.daemon.problems import (
+    MEDIA_TYPE,
+    STATUSES,
+    InputError,
+    Problem,
+    ProblemError,
+    problem_of,
+)
+from torrent_engine.daemon.security.guard import Guard
+from torrent_engine.daemon.security.route_table import RouteTable
+from torrent_engine.daemon.stream import routes as stream
+from torrent_engine.daemon.transmission import routes as transmission
+
+logger = logging.getLogger(__name__)
+RouterMaker = Callable[[DaemonContext], APIRouter]
+
+ROUTERS: Final[tuple[RouterMaker, ...]] = (
+    overview.router,
+    openapi.router,
+    session.router,
+    tokens.router,
+    settings.router,
+    administration.router,
+    sync.router,
+    events.router,
+    adding.router,
+    torrents.router,
+    torrent_files.router,
+    torrent_sources.router,
+    torrent_control.router,
+    jobs.router,
+    owners.router,
+    stats.router,
+    categories.router,
+    health.router,
+    stream.router,
+    metrics.router,
+    transmission.router,
+)
+"""The interfaces. Each makes its routes with their whole paths, and each route declares what it
+needs (:mod:`torrent_engine.daemon.security.access`)."""
+
+_NO_TELEMETRY: Final[TelemetryConfig] = {
+    "tracing": False,
+    "metrics": False,
+    "logs": False,
+    "operation_spans": False,
+    "auto_configure": False,
+}
+_CODES_BY_STATUS: Final = {
+    404: "not_found",
+    405: "method_not_allowed",
+    413: "too_large",
+    415: "unsupported_media_type",
+    422: "input_invalid",
+}
+
+
+def create_app(context: DaemonContext, routers: Sequence[RouterMaker] = ROUTERS) -> "DaemonApp":
+    """Return the application of a daemon; it runs under any ASGI server with an asyncio loop."""
+    made = [make(context) for make in routers]
+    routes = RouteTable([route for each in made for route in each.routes])
+    inner = FastAPI(
+        title="torrent_engine",
+        version=__version__,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        redirect_slashes=False,
+        telemetry=_NO_TELEMETRY,
+    )
+    inner.state.routes = routes.routes
+    for each in made:
+        inner.include_router(each)
+    for kind, handle in _HANDLERS.items():
+        inner.add_exception_handler(kind, handle)
+    guard = Guard(
+        inner,
+        routes,
+        context.authenticator,
+        context.lockout,
+        lambda: context.rules,
+        phase=lambda: context.life.phase,
+    )
+    return DaemonApp(guard, inner, routes)
+
+
+class DaemonApp:
+    """The application as the server calls it."""
+
+    def __init__(self, guard: AsgiApp, inner: FastAPI, routes: RouteTable) -> None:
+        self._guard = guard
+        self.inner = inner
+        self.routes = routes
+        """All routes, each of which declares what it needs."""
+
+    async def __call__(self, scope: AsgiScope, receive: AsgiReceive, send: AsgiSend) -> None:
+        """Answer a request; a bug is a problem with the name of its record in the log."""
+        if scope["type"] != "http":
+            await self.inner(scope, receive, send)
+            return
+        answer = _Watched(send)
+        try:
+            await self._guard(scope, receive, answer.send)
+        except Exception as error:
+            if answer.is_complete:
+                return  # told by _internal, which the framework raises again
+            if answer.is_begun:
+                raise
+            await _response(_incident(error))(scope, receive, send)
+
+
+class _Watched:
+    def __init__(self, send: AsgiSend) -> None:
+        self._send = send
+        self.is_begun = self.is_complete = False
+
+    async def send(self, message: Mapping[str, Any]) -> None:
+        self.is_begun = True
+        if message["type"] == "http.response.body" and not message.get("more_body", False):
+            self.is_complete = True
+        await self._send(message)
+
+
+# -- errors ---------------------------------------------------------------------------------------
+
+
+def _response(problem: Problem) -> Response:
+    headers = dict(problem.headers)
+    return Response(problem.body(), problem.status, headers=headers, media_type=MEDIA_TYPE)
+
+
+def _incident(error: Exception) -> Problem:
+    incident = secrets.token_hex(6)
+    logger.error("incident %s: a request failed", incident, exc_info=error)
+    return Problem("internal", "this is a bug; the log has more", f"incident:{incident}")
+
+
+async def _internal(_: Request, error: Exception) -> Response:
+    return _response(_incident(error))
+
+
+async def _known_problem(_: Request, error: Exception) -> Response:
+    if not isinstance(error, ProblemError):
+        raise error
+    return _response(error.problem)
+
+
+async def _engine_error(_: Request, error: Exception) -> Response:
+    if not isinstance(error, TorrentEngineError):
+        raise error
+    problem = problem_of(error)
+    return _response(problem if problem.code != "internal" else _incident(error))
+
+
+async def _http_error(_: Request, error: Exception) -> Response:
+    if not isinstance(error, HTTPException):
+        raise error
+    code = _CODES_BY_STATUS.get(error.status_code)
+    if code is None:
+        code = next((c for c, s in STATUSES.items() if s == error.status_code), "bad_request")
+    return _response(Problem(code, str(error.detail), headers=dict(error.headers or {})))
+
+
+async def _invalid_input(_: Request, error: Exception) -> Response:
+    if not isinstance(error, RequestValidationError):
+        raise error
+    found = [InputError(_pointer(each["loc"]), str(each["msg"])) for each in error.errors()]
+    return _response(Problem("input_invalid", "the input is not as described", errors=found))
+
+
+def _pointer(path: Sequence[object]) -> str:
+    steps = [str(step).replace("~", "~0").replace("/", "~1") for step in path]
+    return "/" + "/".join(steps)
+
+
+_HANDLERS: Final = {
+    ProblemError: _known_problem,
+    TorrentEngineError: _engine_error,
+    HTTPException: _http_error,
+    RequestValidationError: _invalid_input,
+    Exception: _internal,
+}

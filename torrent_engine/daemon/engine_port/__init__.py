@@ -1,0 +1,1 @@
+"""What the daemon uses of the engine: facts and calls, behind protocols."""

@@ -1,0 +1,109 @@
+"""Changes of torrents, queue and jobs, reported as they happen."""
+
+from collections.abc import Callable
+
+from torrent_engine.base.ids import InfoHash
+from torrent_engine.daemon.engine_port.conversion import job_of
+from torrent_engine.daemon.engine_port.facts import (
+    AddedNotice,
+    ChangedNotice,
+    FactGroup,
+    JobNotice,
+    JobsGoneNotice,
+    Moment,
+    MomentNotice,
+    Notice,
+    QueueNotice,
+    RemovedNotice,
+)
+from torrent_engine.daemon.engine_port.port import Listener
+from torrent_engine.engine import events
+from torrent_engine.engine.manager.torrent_manager import TorrentManager
+
+_TYPES: tuple[type[events.Event], ...] = (
+    events.TorrentAdded,
+    events.TorrentRemoved,
+    events.TorrentChanged,
+    events.TrackerSucceeded,
+    events.TrackerFailed,
+    events.QueueChanged,
+    events.JobChanged,
+    events.JobsRemoved,
+    events.MetadataReceived,
+    events.DownloadFinished,
+    events.SessionStopped,
+    events.SessionErrored,
+    events.FileCompleted,
+)
+
+
+class ManagerEvents:
+    """A :class:`PortEvents` of the open manager; :meth:`attach` follows another one."""
+
+    def __init__(self, on_removed: Callable[[InfoHash], None]) -> None:
+        self._on_removed = on_removed
+        self._listeners: list[Listener] = []
+        self._detach: list[Callable[[], None]] = []
+
+    def subscribe(self, listener: Listener) -> Callable[[], None]:
+        """Call ``listener`` on each event; the result ends that."""
+        listeners = self._listeners
+        listeners.append(listener)
+        return lambda: listeners.remove(listener) if listener in listeners else None
+
+    def attach(self, manager: TorrentManager) -> None:
+        """Report what happens to the torrents of this manager, in place of the last one."""
+        self.detach()
+        subscribe = manager.events.subscribe
+        self._detach = [subscribe(each, self._take).cancel for each in _TYPES]
+
+    def detach(self) -> None:
+        """Report nothing any more."""
+        for cancel in self._detach:
+            cancel()
+        self._detach = []
+
+    def _take(self, event: events.Event) -> None:
+        told = port_event(event)
+        if isinstance(told, RemovedNotice):
+            self._on_removed(told.info_hash)
+        if told is not None:
+            for listener in tuple(self._listeners):
+                listener(told)
+
+
+def port_event(event: events.Event) -> Notice | None:  # noqa: PLR0911 - one for each event
+    """Return an event of the engine in the words of the port; None if it has none."""
+    match event:
+        case events.TorrentAdded(info_hash, is_restored=is_restored):
+            return AddedNotice(info_hash, is_restored)
+        case events.TorrentRemoved(info_hash):
+            return RemovedNotice(info_hash)
+        case events.TorrentChanged(info_hash, group):
+            return ChangedNotice(info_hash, FactGroup(group.value))
+        case events.TrackerSucceeded(info_hash) | events.TrackerFailed(info_hash):
+            return ChangedNotice(info_hash, FactGroup.PROGRESS)
+        case events.QueueChanged():
+            return QueueNotice()
+        case events.JobChanged(job=job):
+            return JobNotice(job_of(job))
+        case events.JobsRemoved(job_ids=ids):
+            return JobsGoneNotice(ids)
+        case _:
+            return _moment(event)
+
+
+def _moment(event: events.Event) -> MomentNotice | None:
+    match event:
+        case events.MetadataReceived(info_hash):
+            return MomentNotice(info_hash, Moment.METADATA)
+        case events.DownloadFinished(info_hash):
+            return MomentNotice(info_hash, Moment.COMPLETED)
+        case events.SessionStopped(info_hash, reason):
+            return MomentNotice(info_hash, Moment.STOPPED, reason)
+        case events.SessionErrored(info_hash, message):
+            return MomentNotice(info_hash, Moment.FAILED, message)
+        case events.FileCompleted(info_hash, path=path):
+            return MomentNotice(info_hash, Moment.FILE_COMPLETED, path)
+        case _:
+            return None

@@ -1,0 +1,1 @@
+"""The HTTP server: uvicorn's protocol with deadlines and caps; knows no route and no framework."""

@@ -1,0 +1,1 @@
+"""The daemon's background work: hooks, watched folders, schedules, block lists, guards."""

@@ -1,0 +1,269 @@
+"""The life of the daemon: its root task group, from the first listener to the last torrent."""
+
+import logging
+import signal
+import socket
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import anyio
+from anyio.to_thread import run_sync
+
+from torrent_engine.base.errors import ClosedError, ConfigError
+from torrent_engine.daemon.app import create_app
+from torrent_engine.daemon.context import DaemonContext, Life, ReloadReport
+from torrent_engine.daemon.engine_port.manager_port import ManagerPort
+from torrent_engine.daemon.http.notify import Notifier
+from torrent_engine.daemon.http.server import HttpServer, open_server
+from torrent_engine.daemon.http.tls import load_certificate
+from torrent_engine.daemon.jobs.background import Background, block_lists, hooks_of, list_files
+from torrent_engine.daemon.live_settings import apply_live
+from torrent_engine.daemon.security.lockout import Lockout
+from torrent_engine.daemon.security.paths import PathRule
+from torrent_engine.daemon.security.token_file import read_or_make_token
+from torrent_engine.daemon.settings.engine_config import manager_config
+from torrent_engine.daemon.settings.merge import Merged
+from torrent_engine.daemon.settings.store import SettingsChange, SettingsStore
+from torrent_engine.daemon.state.credentials import StoredCredentials
+from torrent_engine.daemon.state.daemon_state import DaemonState
+from torrent_engine.daemon.state.store import DaemonStore
+from torrent_engine.daemon.wiring import (
+    allowed_folders,
+    bind_listeners,
+    certificate_files,
+    check_settings,
+    guard_rules,
+    link_key,
+    make_authenticator,
+    refuse_second_process,
+    secrets_of,
+    tls_of,
+)
+from torrent_engine.service.loop import handle_signals
+from torrent_engine.service.system import HAS_SIGNALS
+
+if TYPE_CHECKING:
+    import ssl
+
+    from anyio.abc import TaskStatus
+
+    from torrent_engine.daemon.settings.loading import Places
+
+logger = logging.getLogger(__name__)
+STOP_LIMIT_S: Final = 60.0  # ours: thousands of torrents are saved within this
+UNFINISHED: Final = 7  # the exit code of a stop that was cut short
+STATUS_INTERVAL_S: Final = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class DaemonOptions:
+    """What a daemon is started with."""
+
+    places: "Places"
+    state_dir: Path
+    credentials: Path | None = None
+    """Folder with secrets that systemd passes."""
+    passed_sockets: Mapping[str, socket.socket] = field(default_factory=dict)
+    """Sockets that systemd passes, by name."""
+
+
+class Daemon:
+    """One daemon: everything that it opens is closed when :meth:`run` returns."""
+
+    def __init__(
+        self, options: DaemonOptions, notifier: Notifier, tell: Callable[[str], None]
+    ) -> None:
+        """``tell`` shows a line to who started it."""
+        self._options = options
+        self._notifier = notifier
+        self._tell = tell
+        self._ports = ManagerPort()
+        self._scope: anyio.CancelScope | None = None
+        self._context: DaemonContext | None = None
+        self._tls: ssl.SSLContext | None = None
+
+    async def run(self) -> None:
+        """Run until SIGTERM, SIGINT or a request to stop; a second signal ends at once.
+
+        Raises ConfigError, StateInUseError or NetworkError if it cannot start.
+        """
+        folder = self._options.state_dir
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        refuse_second_process(folder)
+        async with anyio.create_task_group() as root:
+            await root.start(handle_signals, self._stop, lambda: UNFINISHED, STOP_LIMIT_S)
+            with anyio.CancelScope() as self._scope:
+                async with DaemonStore.open(folder) as store:
+                    await self._serve(store)
+            root.cancel_scope.cancel()
+
+    async def _serve(self, store: DaemonStore) -> None:
+        """Answer requests, and run engines, until the daemon stops."""
+        context = self._context = await self._make_context(store)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(context.state.run)
+            await tasks.start(self._handle_hangup, context)
+            tasks.start_soon(self._notifier.run, self._status, STATUS_INTERVAL_S)
+            async with self._served(context) as server:
+                await self._run_engines(context, server)
+            tasks.cancel_scope.cancel()
+
+    async def _make_context(self, store: DaemonStore) -> DaemonContext:
+        folder = self._options.state_dir
+        settings = SettingsStore(
+            self._options.places,
+            store.table("settings_overlay"),
+            now=time.time,
+            check=lambda merged: _check(merged, folder),
+        )
+        self._tls = tls_of(settings.now, folder)
+        token, is_new = read_or_make_token(folder, self._options.credentials)
+        if is_new:
+            self._tell(f"token: {token}")
+        known = await run_sync(secrets_of, settings.now, token, self._options.credentials)
+        authenticator = make_authenticator(known, StoredCredentials(store), link_key(folder))
+        life = Life(self._reload)
+        context = DaemonContext(
+            port=self._ports.port,
+            settings_store=settings,
+            authenticator=authenticator,
+            lockout=Lockout(time.monotonic),
+            state=DaemonState(self._ports.port, store, epoch=life.epoch),
+            life=life,
+            rules=guard_rules(settings.now),
+            paths=PathRule(lambda: allowed_folders(settings)),
+            state_dir=folder,
+        )
+        settings.listen(lambda change: self._take_settings(context, change))
+        return context
+
+    @asynccontextmanager
+    async def _served(self, context: DaemonContext) -> AsyncIterator[HttpServer]:
+        """Answer requests until the block ends, with 503 before the engine runs."""
+        passed = self._options.passed_sockets
+        folder = self._options.state_dir
+        listeners = bind_listeners(context.settings().listen, folder, self._tls, passed)
+        async with AsyncExitStack() as stack:
+            for listener in listeners:
+                stack.callback(listener.close)
+            shown = [str(listener) for listener in listeners]
+            server = await stack.enter_async_context(open_server(create_app(context), listeners))
+            context.life.listeners = tuple(shown)
+            for address in shown:
+                self._tell(f"listening on {address}")
+            yield server
+
+    async def _run_engines(self, context: DaemonContext, server: HttpServer) -> None:
+        """Open the engine, and again after each soft restart, until the daemon stops."""
+        life = context.life
+        while not life.stopping.is_set():
+            life.starting()
+            merged = context.settings_store.merged
+            tables = merged.tables.blocklist
+            folder = self._options.state_dir / "blocklists"
+            lists = await run_sync(block_lists, tables, context.port.engine, folder)
+            files = (*list_files(tables), *lists.paths)
+            config = manager_config(merged.settings, self._options.state_dir, files)
+            async with self._ports.open(config), anyio.create_task_group() as parts:
+                for tell in context.on_open:
+                    tell()
+                await context.state.reload()
+                context.background = background = Background(context.state, merged, lists)
+                parts.start_soon(background.run)
+                parts.start_soon(context.errands.run)
+                life.running()
+                self._notifier.ready(self._status())
+                await life.interrupted.wait()
+                if life.stopping.is_set():
+                    self._notifier.stopping()
+                    async with anyio.create_task_group() as ends:
+                        ends.start_soon(background.stopping)
+                        await server.stop()
+                parts.cancel_scope.cancel()
+
+    def _status(self) -> str:
+        """Return one line for the service manager."""
+        context = self._context
+        if context is None or context.life.phase != "running":
+            return "starting" if context is None else context.life.phase
+        try:
+            totals = context.port.engine.totals()
+        except ClosedError:
+            return "starting"
+        rate = totals.download_bytes_per_s / 1_000_000
+        return f"{totals.torrents} torrents, {rate:.1f} MB/s"
+
+    # -- settings ---------------------------------------------------------------------------
+
+    async def _reload(self) -> ReloadReport:
+        """Read settings, certificate and address lists again. Raises ConfigError."""
+        context = self._context
+        if context is None:
+            return ReloadReport()
+        self._notifier.reloading()
+        try:
+            change = context.settings_store.reload()
+            if self._tls is not None:
+                files = certificate_files(context.settings(), self._options.state_dir)
+                await run_sync(load_certificate, self._tls, files)
+        finally:
+            self._notifier.ready(self._status())
+        return ReloadReport(sorted(change.live | change.restart), sorted(change.process))
+
+    def _take_settings(self, context: DaemonContext, change: SettingsChange) -> None:
+        """Let changed settings take effect."""
+        settings = context.settings()
+        context.rules = guard_rules(settings)
+        auth = context.authenticator.secrets
+        known = secrets_of(settings, auth.token, self._options.credentials)
+        auth.password_hash, auth.user = known.password_hash, known.user
+        auth.socket_users = known.socket_users
+        logging.getLogger("torrent_engine").setLevel(settings.log.level.upper())
+        if context.background is not None:
+            context.background.change(context.settings_store.merged)
+        with suppress(ClosedError):  # the engine opens with them
+            apply_live(context.port, settings, change)
+        if change.process:
+            logger.warning("takes effect at the next start: %s", ", ".join(sorted(change.process)))
+        if change.restart:
+            context.life.restart_engine()
+
+    # -- signals ----------------------------------------------------------------------------
+
+    async def _stop(self) -> None:
+        """Stop in order; at once if the engine is not open yet."""
+        if self._context is None:
+            if self._scope is not None:
+                self._scope.cancel()
+            return
+        was_starting = self._context.life.phase == "starting"
+        self._context.life.stop()
+        if was_starting and self._scope is not None:
+            self._scope.cancel()
+
+    async def _handle_hangup(
+        self, context: DaemonContext, *, task_status: "TaskStatus[None]"
+    ) -> None:
+        """Read the settings again on SIGHUP; what is wrong with them is logged."""
+        if not HAS_SIGNALS:
+            task_status.started()
+            return
+        with anyio.open_signal_receiver(signal.SIGHUP) as signals:
+            task_status.started()
+            async for _ in signals:
+                try:
+                    report = await context.life.reload()
+                except ConfigError as error:
+                    logger.warning("settings were not read again: %s", error)
+                else:
+                    logger.info("settings were read again: %s", ", ".join(report.changed) or "same")
+
+
+def _check(merged: Merged, state_dir: Path) -> None:
+    """Raise ConfigError for settings with which nothing can run."""
+    check_settings(merged.settings, state_dir)
+    hooks_of(merged.tables.hook)

@@ -1,0 +1,356 @@
+"""``torrent-engine daemon``: the group of commands. What they need is imported when they run."""
+
+import importlib.util
+import json
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import click
+
+from torrent_engine.base.errors import ConfigError, NetworkError
+from torrent_engine.daemon.security.principals import Scope
+from torrent_engine.daemon.unit import CONFIGURATION_EXIT, has_notify_reload, unit
+
+if TYPE_CHECKING:
+    from torrent_engine.daemon.client import DaemonClient
+    from torrent_engine.daemon.settings.loading import Places
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+PROGRAM: Final = "torrent-engine"
+NEEDED: Final = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")
+STOP_S: Final = 70.0  # a little more than a daemon takes at most
+POLL_S: Final = 0.1
+
+_state_dir = click.option(
+    "--state-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="State folder (or TORRENT_ENGINE_STATE_DIR).  [default: torrent_engine in the user's"
+    " folder of states]",
+)
+_config = click.option(
+    "--config",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Configuration file (or TORRENT_ENGINE_DAEMON_CONFIG).  [default:"
+    " torrent_engine/daemon.toml in the user's configuration folder, and"
+    " /etc/torrent-engine/daemon.toml]",
+)
+_assignments = click.option(
+    "--set",
+    "assignments",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Value of a setting, such as limits.download_kb_s=500; may be repeated.",
+)
+
+
+@click.group("daemon", invoke_without_command=True)
+@click.pass_context
+def command(context: click.Context) -> None:
+    """Download in the background, and serve remote controls over HTTP.
+
+    Without a command it is `torrent-engine daemon run`.
+    """
+    if context.invoked_subcommand is None:
+        context.invoke(run)
+
+
+@command.command("run")
+@_config
+@_state_dir
+@click.option(
+    "--listen",
+    metavar="HOST:PORT",
+    help="Address of the HTTP interfaces.  [default: 127.0.0.1:9091]",
+)
+@_assignments
+@click.pass_context
+def run(
+    context: click.Context,
+    /,
+    config: Path | None = None,
+    state_dir: Path | None = None,
+    listen: str | None = None,
+    assignments: tuple[str, ...] = (),
+) -> None:
+    """Run in the foreground until SIGTERM or Ctrl-C; SIGHUP reads the settings again."""
+    require_packages()
+    from torrent_engine.daemon.http.notify import Notifier
+    from torrent_engine.daemon.http.sockets import passed_sockets
+    from torrent_engine.daemon.life import Daemon, DaemonOptions
+    from torrent_engine.service import loop
+
+    options = (*assignments, *([f"listen.address={listen}"] if listen is not None else []))
+    places = places_of(config, options)
+    level = loaded(places)["log.level"]
+    credentials = os.environ.get("CREDENTIALS_DIRECTORY", "")
+    chosen = DaemonOptions(
+        places,
+        folder_of(state_dir),
+        Path(credentials) if credentials else None,
+        passed_sockets(os.environ),
+    )
+    log_to_stderr(context, level)
+    loop.run(Daemon(chosen, Notifier(os.environ), tell).run)
+
+
+@command.command("status")
+@_state_dir
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("-q", "--quiet", is_flag=True, help="Print nothing; the exit code says it.")
+def status(state_dir: Path | None, *, as_json: bool, quiet: bool) -> None:
+    """Show whether the daemon runs."""
+    client = client_of(state_dir)
+    phase = client.ask("GET", "/healthz")
+    facts = client.ask("GET", "/api/v1") if phase == "ok" else {"phase": phase}
+    if as_json:
+        click.echo(json.dumps(facts))
+    elif not quiet:
+        click.echo(_status_line(facts))
+    if phase != "ok":
+        raise NetworkError(f"the daemon is {phase}")
+
+
+def _status_line(facts: dict[str, Any]) -> str:
+    if "version" not in facts:
+        return str(facts["phase"])
+    where = ", ".join(facts["listeners"])
+    return f"running: version {facts['version']}, process {facts['pid']}, {where}"
+
+
+@command.command("stop")
+@_state_dir
+def stop(state_dir: Path | None) -> None:
+    """Stop the daemon, and wait until it has ended."""
+    client = client_of(state_dir)
+    client.ask("POST", "/api/v1/shutdown")
+    deadline = time.monotonic() + STOP_S
+    while client.is_answered():
+        if time.monotonic() > deadline:
+            raise NetworkError(f"the daemon did not end within {STOP_S:g} s")
+        time.sleep(POLL_S)
+
+
+@command.command("reload")
+@_state_dir
+def reload(state_dir: Path | None) -> None:
+    """Let the daemon read its settings, certificate and lists again."""
+    report = client_of(state_dir).ask("POST", "/api/v1/reload")
+    for key in report["changed"]:
+        click.echo(f"{key}: changed")
+    for key in report["pending"]:
+        click.echo(f"{key}: takes effect at the next start")
+
+
+@command.command("open")
+@_state_dir
+@click.option("--print", "only_print", is_flag=True, help="Print the address only.")
+def open_page(state_dir: Path | None, *, only_print: bool) -> None:
+    """Open the daemon's page in a browser, logged in by a ticket of one minute."""
+    client = client_of(state_dir)
+    pages = [each for each in client.ask("GET", "/api/v1")["listeners"] if each.startswith("http")]
+    if not pages:
+        raise NetworkError("the daemon has no address that a browser can open")
+    ticket = client.ask("POST", "/api/v1/session/ticket")["ticket"]
+    address = f"{pages[0]}#ticket={ticket}"
+    if only_print or click.launch(address) != 0:
+        click.echo(address)
+
+
+@command.command("token")
+@_state_dir
+@click.option("--list", "lists", is_flag=True, help="List the named tokens.")
+@click.option(
+    "--make", "name", metavar="NAME", help="Make a token for another program.  [default: none]"
+)
+@click.option(
+    "--scope",
+    "scopes",
+    multiple=True,
+    type=click.Choice([scope.value for scope in Scope]),
+    metavar="SCOPE",
+    help="What it may do: " + ", ".join(Scope) + "; may be repeated.  [default: read]",
+)
+@click.option("--revoke", metavar="ID", help="Revoke a named token.  [default: none]")
+def token(
+    state_dir: Path | None,
+    *,
+    lists: bool,
+    name: str | None,
+    scopes: tuple[str, ...],
+    revoke: str | None,
+) -> None:
+    """Print the token of the daemon, or manage named ones."""
+    if lists:
+        for each in client_of(state_dir).ask("GET", "/api/v1/tokens")["items"]:
+            click.echo(f"{each['id']}  {','.join(each['scopes'])}  {each['name']}")
+    elif revoke is not None:
+        client_of(state_dir).ask("DELETE", f"/api/v1/tokens/{revoke}")
+    elif name is not None:
+        body = {"name": name, "scopes": list(scopes) or ["read"]}
+        click.echo(client_of(state_dir).ask("POST", "/api/v1/tokens", body)["token"])
+    else:
+        from torrent_engine.daemon.security.token_file import TOKEN_NAME, read_token
+
+        click.echo(read_token(folder_of(state_dir) / TOKEN_NAME))
+
+
+@command.command("password")
+@_state_dir
+@click.option("--remove", is_flag=True, help="Have no password; the token is one always.")
+def password(state_dir: Path | None, *, remove: bool) -> None:
+    """Set the password for browsers and remotes; it is read from the terminal or standard input."""
+    client = client_of(state_dir)
+    if remove:
+        given = ""
+    elif sys.stdin.isatty():
+        given = click.prompt("Password", hide_input=True, confirmation_prompt=True)
+    else:
+        given = sys.stdin.readline().rstrip("\r\n")
+        if not given:
+            raise ConfigError("no password at standard input")
+    client.ask("PUT", "/api/v1/password", {"password": given})
+
+
+@command.command("config")
+@click.argument("action", type=click.Choice(["show", "check", "schema", "reset"]), default="show")
+@click.argument("key", required=False)
+@_config
+@_state_dir
+@_assignments
+@click.option("--origin", is_flag=True, help="Show where each value comes from.")
+def config_command(
+    action: str,
+    key: str | None,
+    config: Path | None,
+    state_dir: Path | None,
+    assignments: tuple[str, ...],
+    *,
+    origin: bool,
+) -> None:
+    """Show the settings, check them, print their JSON Schema, or reset KEY.
+
+    `show` asks the daemon if it runs, and reads the files otherwise.
+    """
+    if action == "schema":
+        from torrent_engine.daemon.settings.schema import settings_schema
+
+        click.echo(json.dumps(settings_schema(), indent=2))
+    elif action == "reset":
+        if key is None:
+            raise click.UsageError("reset needs the KEY of a setting")
+        client_of(state_dir).ask("DELETE", f"/api/v1/settings/{key}")
+    else:
+        _show_or_check(action, key, places_of(config, assignments), folder_of(state_dir), origin)
+
+
+def _show_or_check(
+    action: str,
+    key: str | None,
+    places: "Places",
+    folder: Path,
+    origin: bool,  # noqa: FBT001
+) -> None:
+    from torrent_engine.daemon.settings.store import SettingsStore
+    from torrent_engine.daemon.wiring import check_settings
+
+    client = client_of(folder)
+    if action == "show" and client.is_answered():
+        found = client.ask("GET", "/api/v1/settings")["settings"]
+        rows = {name: (each["value"], each["origin"]) for name, each in found.items()}
+    else:
+        loaded(places)
+        store = SettingsStore(
+            places, now=time.time, check=lambda new: check_settings(new.settings, folder)
+        )
+        rows = {view.key: (view.value, view.origin) for view in store.views()}
+    if action == "show":
+        for name, (value, where) in rows.items():
+            if key in {None, name, name.partition(".")[0]}:
+                shown = json.dumps(value)
+                click.echo(f"{name} = {shown}  # {where}" if origin else f"{name} = {shown}")
+
+
+@command.command("unit")
+@click.option("--user", "is_user", is_flag=True, help="A unit for `systemctl --user`.")
+@_config
+def unit_command(config: Path | None, *, is_user: bool) -> None:
+    """Print a unit for the systemd of this machine, with the paths of this installation."""
+    from torrent_engine.daemon.settings.engine_config import download_folder
+    from torrent_engine.daemon.settings.loading import load
+
+    folder = download_folder(load(places_of(config, ())).settings)
+    program = Path(sys.argv[0]).absolute()
+    text = unit(program, is_user=is_user, folders=[folder], reloads_by_notify=has_notify_reload())
+    click.echo(text, nl=False)
+
+
+# -- what commands share --------------------------------------------------------------------------
+
+
+def require_packages() -> None:
+    """Raise ConfigError if the packages of the daemon are not installed."""
+    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ConfigError(
+            f"the daemon needs {', '.join(missing)}: pip install 'torrent-engine[daemon]'"
+        )
+
+
+def places_of(config: Path | None, assignments: tuple[str, ...]) -> "Places":
+    """Return where settings are looked for."""
+    from torrent_engine.daemon.settings.loading import Places
+
+    return Places(os.environ, assignments, config)
+
+
+def loaded(places: "Places") -> dict[str, Any]:
+    """Return the settings by key; everything that is wrong is printed, and ends the program."""
+    from torrent_engine.daemon.settings.loading import SettingsError, load
+
+    try:
+        return dict(load(places).values)
+    except SettingsError as error:
+        for line in error.errors:
+            tell(f"{PROGRAM}: {line}")
+        raise click.exceptions.Exit(CONFIGURATION_EXIT) from None
+
+
+def folder_of(state_dir: Path | None) -> Path:
+    """Return the state folder."""
+    from torrent_engine.daemon.engine_port.places import default_state_dir
+    from torrent_engine.daemon.settings.loading import state_folder
+
+    return state_folder(os.environ, state_dir, default_state_dir())
+
+
+def client_of(state_dir: Path | None) -> "DaemonClient":
+    """Return the client of the daemon of a state folder."""
+    from torrent_engine.daemon.client import DaemonClient
+    from torrent_engine.daemon.wiring import SOCKET_NAME
+
+    return DaemonClient(folder_of(state_dir) / SOCKET_NAME)
+
+
+def tell(line: str) -> None:
+    """Show a line to who started the command."""
+    click.echo(line, err=True)
+
+
+def log_to_stderr(context: click.Context, level: str) -> None:
+    """Write records to stderr, unless ``--debug`` of the program does it."""
+    settings: Any = context.obj
+    if getattr(settings, "debug", False):
+        return
+    handler = logging.StreamHandler(sys.stderr)
+    stamp = "" if "JOURNAL_STREAM" in os.environ else "%(asctime)s "
+    handler.setFormatter(logging.Formatter(f"{stamp}%(levelname)s %(name)s: %(message)s"))
+    root = logging.getLogger("torrent_engine")
+    root.addHandler(handler)
+    root.setLevel(level.upper())

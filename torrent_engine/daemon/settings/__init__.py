@@ -1,0 +1,1 @@
+"""Settings of the daemon: a model, and its values from files, environment, options and users."""

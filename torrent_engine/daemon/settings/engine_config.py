@@ -1,0 +1,148 @@
+"""What the engine is told of the settings."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+from urllib.parse import unquote, urlsplit
+
+from torrent_engine.base.config import (
+    DhtConfig,
+    EncryptionConfig,
+    EncryptionPolicy,
+    IpFilterConfig,
+    LsdConfig,
+    ManagerConfig,
+    NetworkConfig,
+    PexConfig,
+    PoolConfig,
+    PortMappingConfig,
+    ProxyConfig,
+    ProxyKind,
+    QueueConfig,
+    SeedingConfig,
+    SessionConfig,
+    SharedConfig,
+    UtpConfig,
+    WebSeedConfig,
+)
+from torrent_engine.base.errors import ConfigError
+from torrent_engine.daemon.settings.model import DaemonSettings, NetworkSettings
+
+KB: Final = 1000
+_MINUTE_S: Final = 60.0
+_LOOPBACK: Final = ("127.0.0.1", "::1")
+
+
+def manager_config(
+    settings: DaemonSettings, state_dir: Path, block_lists: Sequence[str] = ()
+) -> ManagerConfig:
+    """Return the configuration of the manager. Raises ConfigError.
+
+    ``block_lists`` are files of refused addresses beside those of the settings.
+    """
+    queue, paths = settings.queue, settings.paths
+    return ManagerConfig(
+        shared=shared_config(settings, state_dir, block_lists),
+        save_path=str(download_folder(settings)),
+        session=SessionConfig(
+            incomplete_dir=str(_expanded(paths.incomplete)) if paths.incomplete else None
+        ),
+        queue=QueueConfig(
+            max_active_downloads=queue.downloads,
+            max_active_seeds=queue.seeds,
+            max_active=queue.active,
+            max_active_checks=queue.checks,
+            count_slow_torrents=queue.count_slow,
+            slow_download_bytes_per_s=float(queue.slow_download_kb_s * KB),
+            slow_upload_bytes_per_s=float(queue.slow_upload_kb_s * KB),
+            slow_after_s=float(queue.slow_after_s),
+        ),
+    )
+
+
+def shared_config(
+    settings: DaemonSettings, state_dir: Path, block_lists: Sequence[str] = ()
+) -> SharedConfig:
+    """Return the configuration of what torrents share. Raises ConfigError."""
+    network, limits = settings.network, settings.limits
+    is_local = network.loopback_only
+    download, upload = present_rates(settings)
+    return SharedConfig(
+        listen_port=network.port,
+        listen_hosts=_LOOPBACK if is_local else network.listen_hosts,
+        state_dir=str(state_dir),
+        max_download_bytes_per_s=download,
+        max_upload_bytes_per_s=upload,
+        pool=PoolConfig(
+            max_connections=limits.peers,
+            max_connections_per_torrent=limits.peers_per_torrent,
+            allow_multiple_per_ip=is_local,
+        ),
+        port_mapping=PortMappingConfig(enabled=network.port_mapping and not is_local),
+        dht=DhtConfig(enabled=network.dht and not is_local),
+        lsd=LsdConfig(enabled=network.lsd and not is_local),
+        pex=PexConfig(enabled=network.pex),
+        seeding=seeding_config(settings),
+        web_seed=WebSeedConfig(allow_local=is_local),
+        network=_network(network, block_lists),
+    )
+
+
+def present_rates(settings: DaemonSettings) -> tuple[int, int]:
+    """Return the rates for downloads and uploads in bytes a second; 0 is unlimited."""
+    limits = settings.limits
+    if limits.alt_enabled:
+        return limits.alt_download_kb_s * KB, limits.alt_upload_kb_s * KB
+    return limits.download_kb_s * KB, limits.upload_kb_s * KB
+
+
+def seeding_config(settings: DaemonSettings) -> SeedingConfig:
+    """Return when seeding ends."""
+    rules = settings.seeding
+    return SeedingConfig(rules.ratio, _seconds(rules.time_min), _seconds(rules.idle_min))
+
+
+def _seconds(minutes: int | None) -> float | None:
+    return None if minutes is None else minutes * _MINUTE_S
+
+
+def _network(network: NetworkSettings, block_lists: Sequence[str]) -> NetworkConfig:
+    lists = (*(str(_expanded(path)) for path in network.ip_filter), *block_lists)
+    policy = EncryptionPolicy(network.encryption)
+    return NetworkConfig(
+        tcp=network.tcp,
+        utp=UtpConfig(incoming=network.utp, outgoing=network.utp),
+        encryption=EncryptionConfig(incoming=policy, outgoing=policy),
+        proxy=parse_proxy(network.proxy) if network.proxy else None,
+        ip_filter=IpFilterConfig(paths=lists),
+        loopback_only=network.loopback_only,
+    )
+
+
+def parse_proxy(url: str) -> ProxyConfig:
+    """Read ``socks5://USER:PASSWORD@HOST:PORT``, ``socks4://`` or ``http://``.
+
+    Raises ConfigError, without the password.
+    """
+    try:
+        parts = urlsplit(url)
+        kind, port = ProxyKind(parts.scheme), parts.port
+    except ValueError:
+        raise ConfigError("network.proxy: socks5, socks4 or http://HOST:PORT is needed") from None
+    if not parts.hostname or not port:
+        raise ConfigError("network.proxy: host and port are needed")
+    user, password = unquote(parts.username or ""), unquote(parts.password or "")
+    return ProxyConfig(kind, parts.hostname, port, user, password)
+
+
+def download_folder(settings: DaemonSettings) -> Path:
+    """Return where downloads go: as configured, else the user's folder of downloads."""
+    if settings.paths.download:
+        return _expanded(settings.paths.download)
+    named = os.environ.get("XDG_DOWNLOAD_DIR", "")
+    return Path(named) if Path(named).is_absolute() else Path.home() / "Downloads"
+
+
+def _expanded(path: str) -> Path:
+    return Path(path).expanduser().absolute()

@@ -1,0 +1,1 @@
+"""The state that interfaces show, with revisions, and the daemon's own database."""

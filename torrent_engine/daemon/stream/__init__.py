@@ -1,0 +1,1 @@
+"""Streaming of files while they are downloaded: ranges, playlists, links for players."""

@@ -1,0 +1,1 @@
+"""The interface that Transmission's remotes speak: both dialects of its RPC protocol."""
