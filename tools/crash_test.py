@@ -2,6 +2,7 @@
 
 Shapes: "one" file; "many", 500 small files in pieces of 16 KiB; "moves", three torrents that are
 moved all the time, between two disks where there are two; "adding", 200 torrents that are added.
+The processes are forks of one that has its imports behind it (--cold: each an interpreter).
 Exits with 1 if a verified piece was fetched again, a byte is wrong at the end, or a process failed.
 """
 
@@ -17,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from tests.support.crash import MIB, CrashRun, Report, Shape
 from tests.support.crash_fleet import ADDING, MOVING, FleetRun
 from tests.support.disks import has_other_disk
+from tests.support.warm_processes import start_cold, start_warm
 
 FILE_COUNT = 500
 PIECE_KIB = {"one": 1024, "many": 16}
@@ -32,8 +34,9 @@ def shape_of(options: argparse.Namespace) -> Shape:
 
 
 def run(options: argparse.Namespace, folder: Path) -> Report:
+    start = start_cold if options.cold else start_warm
     if options.shape in PIECE_KIB:
-        downloads = CrashRun(folder, shape_of(options), seed=options.seed)
+        downloads = CrashRun(folder, shape_of(options), seed=options.seed, start=start)
         return downloads.run(options.cycles, options.seconds)
     with tempfile.TemporaryDirectory(dir="/dev/shm" if has_other_disk(folder) else None) as other:
         managers = FleetRun(
@@ -41,6 +44,7 @@ def run(options: argparse.Namespace, folder: Path) -> Report:
             MOVING if options.shape == "moves" else ADDING,
             seed=options.seed,
             other_folder=Path(other) / "other",
+            start=start,
         )
         report = managers.run(options.cycles, options.seconds)
         print(f"moves that were finished      {managers.moves}")
@@ -55,6 +59,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1, help="of all that is random (default: 1)")
     parser.add_argument("--seconds", type=float, default=1e9, help="no download begins later")
     parser.add_argument("--shape", choices=["one", "many", "moves", "adding"], default="one")
+    parser.add_argument("--cold", action="store_true", help="start an interpreter each time")
     parser.add_argument("--mib", type=int, default=128, help="size of a download (default: 128)")
     parser.add_argument("--piece-kib", type=int, help="piece size (default: 1024; many: 16)")
     parser.add_argument(

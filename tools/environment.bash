@@ -40,16 +40,27 @@ make_environment() {
     (cd "$ROOT" && "$VENV/bin/python" -m pip install -qq -c constraints.txt -e . --group dev)
 }
 
-# The tools of a release have an environment of their own: nothing else needs what they need.
+# The tools of a release, and those of the documents, have environments of their own: nothing else
+# needs what they need.
 ensure_release_tools() {
     RELEASE="$VENV/release"
+    ensure_tools release "the tools of a release"
+}
+
+ensure_docs_tools() {
+    DOCS="$VENV/docs"
+    ensure_tools docs "the tools of the documents"
+}
+
+ensure_tools() { # dependency group, its name for people: the environment .venv/GROUP
+    local tools="$VENV/$1"
     ensure_environment
-    if [[ "$(cat "$RELEASE/.stamp" 2>/dev/null)" != "$(environment_stamp)" ]]; then
-        echo "tools: installing the tools of a release" >&2
-        python -m venv --clear "$RELEASE" || return 1
-        "$RELEASE/bin/python" -m pip install -qq --upgrade 'pip>=25.1' || return 1
-        (cd "$ROOT" && "$RELEASE/bin/python" -m pip install -qq -c constraints.txt --group release)
-        environment_stamp >"$RELEASE/.stamp"
+    if [[ "$(cat "$tools/.stamp" 2>/dev/null)" != "$(environment_stamp)" ]]; then
+        echo "tools: installing $2" >&2
+        python -m venv --clear "$tools" || return 1
+        "$tools/bin/python" -m pip install -qq --upgrade 'pip>=25.1' || return 1
+        (cd "$ROOT" && "$tools/bin/python" -m pip install -qq -c constraints.txt --group "$1")
+        environment_stamp >"$tools/.stamp"
     fi
 }
 
