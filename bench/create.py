@@ -1,4 +1,4 @@
-"""Making a .torrent: ours against mktorrent and torf, alternating, each a process of its own.
+"""Creation of .torrent files: ours against mktorrent and torf, alternating, one process each.
 
 python bench/create.py [--size-mib 2048] [--rounds 5] [--folder /dev/shm]
 """
@@ -18,7 +18,7 @@ from torrent_engine.codec.metainfo import Metainfo
 PIECE_POWER = 20
 OURS = """
 import sys
-from torrent_engine.disk.create import CreateOptions, create_torrent
+from torrent_engine.disk.create.create import CreateOptions, create_torrent
 data = create_torrent([sys.argv[1]], CreateOptions(threads=2, piece_bytes=1 << 20))
 open(sys.argv[2], "wb").write(data)
 """

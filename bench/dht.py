@@ -1,4 +1,4 @@
-"""The DHT without sockets: queries answered a second, lookups by network size, liars, spoofing.
+"""The DHT without sockets: queries per second, lookups by network size, malicious nodes, spoofing.
 
 bench/run dht                       # all four, some minutes
 bench/run dht queries lookups       # some of them
@@ -62,7 +62,7 @@ def known_node(config: DhtConfig, rng: random.Random) -> DhtNode:
     nodes = [node_info(network, rng) for _ in range(TABLE_NODES)]
     host = network.add_node()
     Neighbourhood(nodes).fill(host.node, rng, 0.0)
-    answers = host.node._responder.answers
+    answers = host.node._responder.handlers
     for number in range(300):
         for port in range(20):
             peer = PeerAddress(f"12.{number // 250}.{number % 250}.{port}", PORT)

@@ -1,4 +1,4 @@
-"""500 connections over 20 torrents in one process: what the least served torrent gets, loop lag.
+"""Fair sharing of 500 connections among 20 torrents in one process, and event loop lag.
 
 Our engine in one process, light peers (parties/light_peers.py) in another. "download": seeds of
 zeros, 25 for each torrent, and many more for the first ("crowd"), which must not take the places of

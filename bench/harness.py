@@ -1,4 +1,4 @@
-"""What the benchmarks share: torrents, parties as processes, the machine, medians, results.
+"""Common parts of the benchmarks: torrents, programs as processes, the machine, medians, results.
 
 A party is a script in ``parties/``. A seed prints ``ready`` and runs until ended; a leech prints
 one JSON object. What a party used is read from /proc by its pid, in the same way for everybody.

@@ -1,4 +1,4 @@
-"""Hostile peers: our leech, or our seed, alone with honest peers and with 200 attackers besides.
+"""Hostile peers: our leech or seed among honest peers only, and with 200 attackers as well.
 
 A clean run and an attacked one take turns. "leech": three honest seeds of libtorrent, 10 MiB/s
 each. "seed": one honest leech of libtorrent at our seed with a limit of 30 MiB/s. Every attacker is
@@ -29,8 +29,8 @@ from bench.parties.attackers import ATTACKS, GROUPS
 
 PARTIES = HERE / "parties"
 MIXES = {
-    "leech": "silent,garbage,floods,loris,poison",
-    "seed": "readers,request-floods,interested-flood,interested-toggle,trickle,churn",
+    "leech": "silent,garbage,floods,loris,poison,connects,utp",
+    "seed": "readers,request-floods,interested-flood,interested-toggle,trickle,churn,connects,utp",
 }
 HONEST_SEEDS = ("127.0.0.2", "127.0.0.3", "127.0.0.4")
 HONEST_LEECH = "127.0.0.5"

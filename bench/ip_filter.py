@@ -24,7 +24,7 @@ import anyio
 from torrent_engine.base.config import IpFilterConfig
 from torrent_engine.base.ids import PeerAddress
 from torrent_engine.disk.ip_filter_files import load_filter
-from torrent_engine.engine.ip_filter import LiveIpFilter
+from torrent_engine.engine.resources.live_ip_filter import LiveIpFilter
 
 LOOK_UPS = 200_000
 TICK_S = 0.001

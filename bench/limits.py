@@ -1,4 +1,4 @@
-"""Limited rates: how exactly they hold, and how much passes at once; what being unlimited costs.
+"""Rate limits: their accuracy and bursts, and the throughput without limits.
 
 One node of ours has a limit, up or down; 1, 10 or 100 nodes without one are at the other side,
 libtorrent's or ours. Both sides are sampled 50 times a second.
@@ -21,10 +21,10 @@ from bench.harness import HERE, MIB, Party, Torrent, machine, make_torrent, save
 from torrent_engine.base.config import BandwidthConfig, WireLimits
 from torrent_engine.base.ids import BLOCK_BYTES, InfoHash, PeerAddress, PeerId
 from torrent_engine.codec.geometry import Geometry
-from torrent_engine.engine.bandwidth_manager import BandwidthManager, RateLimits
-from torrent_engine.net.link_budget import LinkBudget
-from torrent_engine.net.peer_link import PeerLink
-from torrent_engine.net.transport import TcpTransport
+from torrent_engine.engine.resources.bandwidth_manager import BandwidthManager, RateLimits
+from torrent_engine.net.peers.link_budget import LinkBudget
+from torrent_engine.net.peers.peer_link import PeerLink
+from torrent_engine.net.peers.transport import TcpTransport
 from torrent_engine.protocol.wire.connection import PeerConnection
 
 KIB = 1024
@@ -215,7 +215,7 @@ async def received(torrent: Any) -> float:
     for number in range(blocks):
         data += (BLOCK_BYTES + 9).to_bytes(4, "big") + b"\x07" + bytes(4)
         data += (number * BLOCK_BYTES).to_bytes(4, "big") + bytes(BLOCK_BYTES)
-    link.connection.send_handshake()
+    link.connection.sender.send_handshake()
     left, shaken = len(data), anyio.Event()
 
     def take(_events: object, count: int) -> None:
@@ -223,7 +223,7 @@ async def received(torrent: Any) -> float:
         if left == len(data):
             shaken.set()
             asked = [(0, each * BLOCK_BYTES, BLOCK_BYTES) for each in range(blocks)]
-            link.connection.request_blocks(asked)
+            link.connection.sender.request_blocks(asked)
         left -= count
         if not left:
             link.end("all is there")

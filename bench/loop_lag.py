@@ -1,4 +1,4 @@
-"""Lag of the event loop beside large torrents: floods of messages, file lists, file choices.
+"""Event loop lag beside large torrents: message floods, file lists, file selection.
 
 Run: python -m bench.loop_lag [--files 300000]
 
@@ -19,8 +19,8 @@ from tests.support.large_swarm import FLOOD_BYTES, FLOODS, PEERS, PIECES, LargeS
 from torrent_engine.codec.bencode import encode
 from torrent_engine.codec.bitfield import Bitfield
 from torrent_engine.codec.metainfo import Metainfo
-from torrent_engine.engine.progress import Progress, piece_priorities, skipped_by
-from torrent_engine.policy.picker import Picker
+from torrent_engine.engine.transfer.progress import DownloadProgress, piece_priorities, skipped_by
+from torrent_engine.policy.pieces.picker import Picker
 
 BEAT_S = 0.002
 
@@ -74,7 +74,7 @@ async def flood(swarm: LargeSwarm, number: int, data: bytes) -> None:
     swarm.uploads.peer_left(peer)
 
 
-async def choose(metainfo: Metainfo, progress: Progress, picker: Picker) -> None:
+async def choose(metainfo: Metainfo, progress: DownloadProgress, picker: Picker) -> None:
     """Choose every second file, as a Session does while it runs."""
     priorities = tuple(index % 2 for index in range(len(metainfo.files)))
     pieces = await anyio.to_thread.run_sync(piece_priorities, metainfo, priorities)
@@ -98,7 +98,7 @@ async def run(files: int) -> None:
 
     metainfo = await lag_of("reading the .torrent", parse)
     assert isinstance(metainfo, Metainfo)
-    progress, picker = Progress(metainfo), swarm_picker(metainfo)
+    progress, picker = DownloadProgress(metainfo), swarm_picker(metainfo)
     await lag_of("choosing every second file", lambda: choose(metainfo, progress, picker))
 
 
@@ -106,7 +106,7 @@ def swarm_picker(metainfo: Metainfo) -> Picker:
     """Return a picker of a torrent."""
     import random
 
-    from torrent_engine.policy.pieces import PieceTable
+    from torrent_engine.policy.pieces.piece_table import PieceTable
 
     return Picker(metainfo.geometry, PieceTable(metainfo.geometry), random.Random(1))
 

@@ -1,4 +1,4 @@
-"""From a magnet link to its metadata, first piece and last, in seconds, ours beside libtorrent.
+"""Time from a magnet link to its metadata, first and last piece, ours beside libtorrent.
 
 One libtorrent seed on loopback, found in three ways: the link names it ("peer"); through a small
 DHT that the leech enters while the clock runs ("dht"), or has entered before ("warm").

@@ -1,7 +1,8 @@
-"""Many connections at once download from a seed; the leeches do not hash and keep nothing."""
+"""Many connections that download from one seed; the leeches neither hash nor store data."""
 
 import argparse
 import json
+from typing import Any
 
 from bench.harness import HERE, Party, Torrent, machine, make_torrent, median, save, workspace
 from bench.throughput import BASES, running_seed, script, turned
@@ -24,7 +25,7 @@ def main() -> None:
     medians = {
         name: {figure: round(median(rows[name], figure), 2) for figure in FIGURES} for name in seeds
     }
-    document = {
+    document: dict[str, Any] = {
         "what": "many_peers",
         "machine": about,
         "options": {key: value for key, value in vars(options).items() if key != "extra"},

@@ -1,4 +1,4 @@
-"""Cost of picking, in microseconds: one pick, one HAVE, one disconnect, with 200 peers.
+"""Cost of piece picking in microseconds: a pick, a HAVE, a disconnect, with 200 peers.
 
 Run: python bench/picker.py
 """
@@ -10,8 +10,8 @@ from collections.abc import Callable
 
 from torrent_engine.base.ids import BLOCK_BYTES
 from torrent_engine.codec.geometry import Geometry
-from torrent_engine.policy.picker import Picker
-from torrent_engine.policy.pieces import PieceTable
+from torrent_engine.policy.pieces.picker import Picker
+from torrent_engine.policy.pieces.piece_table import PieceTable
 
 PEERS = 200
 SEEDS = 20
@@ -68,7 +68,7 @@ def measure(pieces: int) -> dict[str, float]:
     for piece in rng.sample(list(picker._lowest(picker._table.missing, pieces)), PEERS):
         picker.begin(piece).take(BLOCKS_PER_PIECE // 2)
     results["pick 1 of 200 begun"] = median_us(lambda: picker.pick(bits, 1))
-    results["is_interesting"] = median_us(lambda: picker.is_interesting(bits))
+    results["interesting_piece"] = median_us(lambda: picker.interesting_piece(bits))
     return results
 
 

@@ -1,4 +1,4 @@
-"""Draws the medians of results/throughput-*.json and many_peers.json as bars."""
+"""Bar charts of the medians in results/throughput-*.json and many_peers.json."""
 
 import json
 
@@ -8,6 +8,7 @@ from bench.harness import RESULTS
 
 mpl.use("svg")
 from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
 
 COLOURS = {"ours": "#2a7f62", "libtorrent": "#b0613c", "libtorrent_defaults": "#d9a066"}
 
@@ -43,7 +44,7 @@ def title(document: dict) -> str:
     return f"{options['size_mib']} MiB, {options['piece_kib']} KiB pieces, {where}"
 
 
-def draw(axis: plt.Axes, document: dict, key: str, heading: str) -> None:
+def draw(axis: Axes, document: dict, key: str, heading: str) -> None:
     medians = document["medians"]
     labels, values = list(medians), [figures[key] for figures in medians.values()]
     colours = [COLOURS.get(label.split()[0], "#888888") for label in labels]

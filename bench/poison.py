@@ -1,4 +1,4 @@
-"""What liars cost a download, on virtual time: wasted bytes, honest bans, goodput.
+"""Effect of peers that send bad data, on virtual time: wasted bytes, wrong bans, goodput.
 
 The engine's managers with simulated peers (tests/support/poison_swarm.py), so that a hundred runs
 take a minute and repeat exactly. With real processes and sockets:

@@ -1,4 +1,4 @@
-"""Recheck: our check_pieces against a bare two-thread preadv + SHA-1 loop and against libtorrent.
+"""Recheck: check_pieces against a bare preadv and SHA-1 loop in two threads and libtorrent.
 
     python bench/recheck.py [--mib 2048] [--runs 5] [--piece-kib 1024] [--dir /dev/shm]
 
@@ -78,8 +78,8 @@ def check_ours(folder: Path) -> float:
 
     from torrent_engine.base.config import DiskConfig
     from torrent_engine.codec.metainfo import Metainfo
-    from torrent_engine.disk.hasher import check_pieces
-    from torrent_engine.disk.storage import StorageManager
+    from torrent_engine.disk.files.storage_manager import StorageManager
+    from torrent_engine.disk.pieces.hasher import check_pieces
 
     async def check() -> float:
         metainfo = Metainfo.read(folder / "payload.torrent")

@@ -24,10 +24,12 @@ from tests.support.soak import Rest, Soak, Soaked, complaints, slope_mib_per_h
 from tests.support.torrents import make_torrent, payload_of
 from torrent_engine.base.config import DhtConfig, LsdConfig, ManagerConfig, SharedConfig
 from torrent_engine.codec.metainfo import Metainfo
-from torrent_engine.engine.torrent_manager import TorrentManager
+from torrent_engine.engine.manager.torrent_manager import TorrentManager
 
 MIB = 1024 * 1024
 MAX_SLOPE = 1.0
+QUIET_S = 5.0
+"""Before each measurement: memory is given back some seconds after the last peer is gone."""
 FLAT = {"tasks": 0, "threads": 8, "descriptors": 2}
 """Worker threads are kept for ten seconds after their last work: their number goes to and fro."""
 
@@ -106,7 +108,7 @@ async def soak(
         peer = ("127.0.0.2", port)
         rate = options.operations_per_s
         random = Random(options.seed)
-        soak = Soak(manager, torrents, places, peer, random, operations_per_s=rate)
+        soak = Soak(manager, torrents, places, peer, random, operations_per_s=rate, quiet_s=QUIET_S)
         with complaints(soak.soaked):
             while time.monotonic() < until_s:
                 rest = await soak.round(min(options.round_s, until_s - time.monotonic()))

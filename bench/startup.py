@@ -1,4 +1,4 @@
-"""How long ``import torrent_engine`` and ``torrent-engine --help`` take, as whole processes."""
+"""Time of ``import torrent_engine`` and ``torrent-engine --help`` as whole processes."""
 
 import argparse
 import statistics

@@ -1,4 +1,4 @@
-"""The short form: parsers and picker alone, a few seconds. Run by hand, not with the tests.
+"""A short benchmark of parsers and picker, a few seconds. Run by hand, not with the tests.
 
 .venv/bin/python -m pytest bench/test_short.py
 """
@@ -12,8 +12,8 @@ import pytest
 from torrent_engine.base.ids import BLOCK_BYTES
 from torrent_engine.codec.bencode import decode, encode
 from torrent_engine.codec.geometry import Geometry
-from torrent_engine.policy.picker import Picker
-from torrent_engine.policy.pieces import PieceTable
+from torrent_engine.policy.pieces.picker import Picker
+from torrent_engine.policy.pieces.piece_table import PieceTable
 from torrent_engine.protocol.wire.connection import PeerConnection
 from torrent_engine.protocol.wire.messages import BlockReceived
 
@@ -64,9 +64,11 @@ def test_wire_parser(benchmark) -> None:
 
     def parse() -> int:
         connection = PeerConnection(geometry=geometry, info_hash=bytes(20), peer_id=bytes(20))
-        connection.send_handshake()
+        connection.sender.send_handshake()
         connection.receive_data(handshake + b"\x00\x00\x00\x01\x01", now=0.0)
-        connection.request_blocks([(0, n * BLOCK_BYTES, BLOCK_BYTES) for n in range(BLOCKS_PARSED)])
+        connection.sender.request_blocks(
+            [(0, n * BLOCK_BYTES, BLOCK_BYTES) for n in range(BLOCKS_PARSED)]
+        )
         blocks = 0
         for start in range(0, len(data), 65_536):
             events = connection.receive_data(data[start : start + 65_536], now=0.0)

@@ -1,4 +1,4 @@
-"""One torrent over loopback: every leech from every seed, in turn, each a process of its own."""
+"""One torrent over loopback: every leech with every seed, in turn, one process each."""
 
 import argparse
 import json

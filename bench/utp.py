@@ -1,4 +1,4 @@
-"""uTP: our pair beside libtorrent's pair, in turn: as fast as it goes, over bad lines, beside TCP.
+"""uTP: our pair beside libtorrent's pair, in turn: full speed, lossy links, beside TCP.
 
 A pair is a seed and a leech of one kind, TCP switched off. ``fast``: over loopback and over a veth
 pair. ``bad``: over lines of 20 Mbit/s that lose packets. ``tcp``: on such a line, alone and beside
@@ -71,7 +71,7 @@ def main() -> None:
                 print(json.dumps(row), flush=True)
                 rows.append(row)
     figures = {"fast": FAST, "bad": BAD, "tcp": BESIDE}[options.what]
-    document = {
+    document: dict[str, Any] = {
         "what": f"utp-{options.what}",
         "machine": about,
         "options": vars(options),

@@ -7,12 +7,12 @@ import random
 from contextlib import suppress
 
 from fuzz.damage import damaged
-from fuzz.runner import in_time
+from fuzz.runner import FuzzTarget, in_time
 from torrent_engine.base.errors import IpFilterError, RemoteProtocolError
 from torrent_engine.codec.compact import decode_ipv4_peers, decode_ipv6_peers, encode_peers
-from torrent_engine.policy.address_ranges import RangeBuilder
-from torrent_engine.policy.ip_filter_lists import ListFacts, ListReader, TextListReader
-from torrent_engine.policy.ip_filter_p2b import HEADER, BinaryListReader
+from torrent_engine.policy.ip_filter.lists import ListFacts, ListReader, TextListReader
+from torrent_engine.policy.ip_filter.p2b import HEADER, BinaryListReader
+from torrent_engine.policy.ip_filter.ranges import RangeBuilder
 
 MAX_RANGES = 50
 CHUNKS = (1, 2, 7, 64, 4_096)
@@ -106,3 +106,10 @@ def mutated_compact(rng: random.Random) -> bytes:
     count = rng.randrange(6)
     parts = [rng.choice((rng.randbytes(size), mapped[-size:])) for _ in range(count)]
     return damaged(b"".join(parts), rng) if rng.randrange(2) else b"".join(parts)
+
+
+TARGETS = {
+    "compact": FuzzTarget(fuzz_compact, mutated_compact),
+    "ip-filter": FuzzTarget(fuzz_text_list, mutated_text_list),
+    "ip-filter-p2b": FuzzTarget(fuzz_binary_list, mutated_binary_list),
+}

@@ -2,8 +2,8 @@
 
 The name of the target comes first, then libFuzzer's arguments.
 
-The targets are imported here and nowhere else in the process: what is imported before it is
-watched has no coverage.
+The target is imported here and nowhere else in the process: what is imported before it is watched
+has no coverage.
 """
 
 import os
@@ -11,13 +11,14 @@ import sys
 
 import atheris
 
-with atheris.instrument_imports(include=["torrent_engine"], enable_loader_override=False):
-    from fuzz.targets import TARGETS
+from fuzz.targets import TARGETS
 
 PROGRAM = "FUZZ_PROGRAM"
 """Names the executable file that libFuzzer runs anew while it merges."""
 
 if __name__ == "__main__":
     program, name, *arguments = sys.argv
-    atheris.Setup([os.environ.get(PROGRAM, program), *arguments], TARGETS[name].check)
+    with atheris.instrument_imports(include=["torrent_engine"], enable_loader_override=False):
+        target = TARGETS[name]
+    atheris.Setup([os.environ.get(PROGRAM, program), *arguments], target.check)
     atheris.Fuzz()

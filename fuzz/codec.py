@@ -1,4 +1,4 @@
-"""Fuzz targets of bencode and metainfo: any bytes load as a value that keeps its promises, or not.
+"""Fuzz targets of bencode and metainfo: any bytes are decoded to a valid value or rejected.
 
 How to run it: ``python -m fuzz --help``.
 """
@@ -7,10 +7,13 @@ import random
 from contextlib import suppress
 from typing import Any
 
-from fuzz.runner import in_time
+from fuzz.runner import FuzzTarget, in_time
+from torrent_engine.base.config import FILE_BENCODE_LIMITS
 from torrent_engine.base.errors import BencodeError, MetainfoError
 from torrent_engine.codec.bencode import decode, decode_prefix, decode_with_spans, encode
+from torrent_engine.codec.magnet import Magnet
 from torrent_engine.codec.metainfo import Metainfo
+from torrent_engine.codec.tolerant import TORRENT, correct
 
 SCRAPS = (
     b"i0e", b"i-0e", b"i03e", b"i9223372036854775807e", b"i-1e", b"le", b"de", b"e", b"d", b"l",
@@ -48,11 +51,41 @@ def fuzz_metainfo(data: bytes) -> None:
         assert len(set(paths)) == len(paths)
         for name in (name for path in paths for name in path):
             assert name not in ("", ".", "..")
-            assert not set(name) & set("/\\\x00\x1b")
+            assert not set(name) & set("/\x00\x1b")
             assert len(name.encode()) <= 255
         again = Metainfo.from_info_bytes(metainfo.info_bytes)
         assert (again.info_hash, again.files) == (metainfo.info_hash, metainfo.files)
-        assert metainfo.magnet_link().isprintable()
+        assert str(Magnet.of(metainfo)).isprintable()
+
+
+@in_time
+def fuzz_tolerant(data: bytes) -> None:
+    """Check one input: what is corrected is strict, no longer, and what strict data says stays."""
+    with suppress(BencodeError):
+        found = correct(data, limits=FILE_BENCODE_LIMITS, place=TORRENT)
+        assert len(found.data) <= found.end <= len(data)
+        values, _ = decode_with_spans(found.data)
+        assert values.keys() == found.spans.keys()
+        for start, end in found.spans.values():
+            assert 0 < start < end < found.end
+        again = correct(data[: found.end] + b"\n", limits=FILE_BENCODE_LIMITS, place=TORRENT)
+        assert again == found
+        assert correct(found.data, limits=FILE_BENCODE_LIMITS).data == found.data
+    with suppress(BencodeError):
+        values, spans = decode_with_spans(data)
+        found = correct(data, limits=FILE_BENCODE_LIMITS, place=TORRENT)
+        assert (found.data, found.spans, found.end) == (data, spans, len(data))
+
+
+def badly_spelt(rng: random.Random) -> bytes:
+    """Return a torrent with zeros in front of numbers, long integers, keys twice, or a tail."""
+    data = mutated(rng)
+    for _ in range(rng.randrange(4)):
+        at = rng.randrange(len(data) + 1)
+        at = max(data.rfind(rng.choice((b"i", b"d", b"l")), 0, at) + 1, 0)
+        scrap = rng.choice((b"0", b"00", b"-", b"9" * 30, b"1:xi1e", b"04:infode", b"4:name1:n"))
+        data = data[:at] + scrap + data[at:]
+    return data + rng.choice((b"", b"", b"\n", b"e", b"d1:ai1ee"))
 
 
 def sample(rng: random.Random) -> bytes:
@@ -90,3 +123,10 @@ def mutated(rng: random.Random) -> bytes:
         elif len(data) > 10:
             del data[at : at + rng.randrange(1, 8)]
     return bytes(data)
+
+
+TARGETS = {
+    "bencode": FuzzTarget(fuzz_bencode, mutated),
+    "metainfo": FuzzTarget(fuzz_metainfo, badly_spelt),
+    "tolerant": FuzzTarget(fuzz_tolerant, badly_spelt),
+}

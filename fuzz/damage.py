@@ -1,4 +1,4 @@
-"""Damage to an input that is right, as several targets want it."""
+"""Random damage to valid inputs, for several targets."""
 
 import random
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Fuzz target of the DHT: any datagram has declared outcomes only, and memory is bounded.
+"""Fuzz target of the DHT: any datagram raises declared errors only, and memory is bounded.
 
 One node lives through many inputs, and always has lookups of every kind under way, so that a
 response can be the answer to one of its queries. How to run it: ``python -m fuzz --help``.
@@ -9,7 +9,7 @@ from collections import deque
 from itertools import count
 from typing import Final
 
-from fuzz.runner import in_time
+from fuzz.runner import FuzzTarget, in_time
 from torrent_engine.base.config import DhtConfig
 from torrent_engine.base.ids import InfoHash, NodeId, PeerAddress
 from torrent_engine.codec.bencode import BencodeValue, decode, encode
@@ -148,7 +148,7 @@ class Life:
             transaction, address = self.asked[choice % len(self.asked)]
             return data.replace(MARK, transaction, 1), address
         host = f"2a01:{choice:x}::1" if self.is_ipv6 else f"60.{choice}.1.1"
-        tokens = self.node._responder.answers._tokens
+        tokens = self.node._responder.handlers._tokens
         token = tokens.token(packed_host(host), KEYS[choice % len(KEYS)], self.now)
         return data.replace(TOKEN, token, 1), PeerAddress(host, 6881)
 
@@ -189,14 +189,14 @@ class Life:
         assert stats.outstanding <= CONFIG.max_outstanding_queries
         assert stats.lookups + stats.lookups_waiting <= LOOKUPS + 3
         assert len(node._endpoint.transactions._deadlines) <= 5_000
-        known = sum(len(bucket.nodes) + len(bucket.waiting) for bucket in node._table._buckets)
+        known = sum(len(bucket.nodes) + len(bucket.replacements) for bucket in node._table._buckets)
         assert known <= 160 * (CONFIG.bucket_nodes + CONFIG.max_replacements)
         assert len(node._table._by_id) == known
-        answers = node._responder.answers
+        answers = node._responder.handlers
         assert len(answers.peers) <= CONFIG.max_torrents
         assert len(answers.items) <= CONFIG.max_items
         assert len(node._upkeep._addresses) <= 200
-        for lookup in node._lookups._running.values():
+        for lookup in node._lookups.queue._running.values():
             assert len(lookup._search._order) <= CONFIG.max_lookup_candidates
             assert len(lookup._search._known) <= 2 * CONFIG.max_lookup_candidates
 
@@ -214,7 +214,7 @@ def fuzz_one(data: bytes) -> None:
     if life is None or life.inputs >= LIVES:
         life = _LIVES[options] = Life(options)
     life.receive(data[1], data[2:])
-    if life.inputs % 500 == 0:
+    if life.inputs % 50 == 0:
         life.check_memory()
 
 
@@ -287,3 +287,8 @@ def _message(rng: random.Random) -> bytes:
     values = {**rng.choice(ANSWERS), b"nodes": encode_nodes(nodes, is_ipv6=False)}
     values[b"v"] = Bencoded(encode(rng.choice([1, b"x", [b"y"], {b"z": []}])))
     return encode_response(MARK, sender, values)
+
+
+TARGETS = {
+    "dht": FuzzTarget(fuzz_one, mutated),
+}

@@ -1,4 +1,4 @@
-"""Torrents and magnet links that are damaged at random, loaded by us and by libtorrent.
+"""Damaged torrents and magnet links, loaded by us and by libtorrent.
 
     python -m fuzz.differential --count 20000 [--seed 1]
 
@@ -25,19 +25,21 @@ from torrent_engine.codec.magnet import Magnet
 from torrent_engine.codec.metainfo import Metainfo
 
 WE_REFUSE: Final = {
-    r"trailing bytes": "strict bencoding: nothing may follow the dictionary",
-    r"leading zero|malformed string length": "strict bencoding: one spelling for each number",
-    r"duplicate dictionary key": "strict bencoding: which of two values counts is not defined",
-    r"piece length \d+ is not within": "pieces have 16 KiB to 128 MiB",
-    r"a file has no path": "every file has a path; path.utf-8 goes before path, whatever it is",
-    r"a symbolic link has no target": "a symbolic link has a target (BEP 47)",
-    r"a v2-only link": "BEP 52 is not spoken yet",
-    r"the info-hash is neither": "the first of several info-hashes counts, libtorrent's the last",
+    r"duplicate dictionary key": "a key that is read comes twice, with different values",
+    r"a v2-only": "BEP 52 is not supported yet",
+    r"have \d{19,} bytes|a length of -\d{19} bytes": "a length beyond 64 bits is no length;"
+    " libtorrent takes it for 0",
+    r"unknown meta version \d{10,}": "meta version above 2; libtorrent looks at its last 32 bits",
+    r"the info-hash is neither": "a character in an info-hash that is no base32 digit",
+    r"names of files collide": "more than 500 files in each other's place",
 }
 """Words of our refusal, and why we refuse what libtorrent loads; the first that fits counts."""
 THEY_REFUSE: Final = {
-    r"invalid bencoding": "fields of BEP 52 are not read yet",
-    r"invalid info-hash": "of several info-hashes the first counts, and a bad one after it is left",
+    r"invalid bencoding|missing meta version|has no file tree": "BEP 52 is not looked at yet",
+    r"integer overflow": "integers may have any number of digits",
+    r"invalid 'name' of torrent|missing name": "path is read where path.utf-8 is no list of names,"
+    " a link without a target is an empty file",
+    r"invalid info-hash": "of several info-hashes the first good one counts",
     r"invalid escaped string": "a percent sign that escapes nothing stands for itself",
     r"unsupported URL protocol|missing info-hash from URI": "what is not understood is passed over",
 }
@@ -46,12 +48,16 @@ KEYS: Final = (
     b"name", b"length", b"files", b"piece length", b"pieces", b"private", b"path", b"attr",
     b"name.utf-8", b"path.utf-8", b"announce", b"announce-list", b"url-list", b"httpseeds",
     b"nodes", b"comment", b"created by", b"creation date", b"encoding", b"source", b"x",
-    b"symlink path",
+    b"symlink path", b"meta version",
 )  # fmt: skip
 ODD: Final[tuple[Any, ...]] = (
     0, 1, -1, 2**31, 2**62, 2**63 - 1, b"", b"x", b"..", b"/", b"a/b", b"\xff", b"p", b"l",
+    b"_____padding_file_7", [b"_____padding_file_8"], -7, 2, b"1",
     b"x" * 300, [], [b"x"], [[b"x"]], {}, {b"x": 1}, [b""], [1], [b"..", b"a"], 16_384, 32_768, 100,
 )  # fmt: skip
+
+
+PAD_FLAG: Final = int(libtorrent.file_flags_t.flag_pad_file)
 
 
 class Loaded(NamedTuple):
@@ -62,6 +68,9 @@ class Loaded(NamedTuple):
     piece_bytes: int
     total_bytes: int
     file_sizes: tuple[int, ...]
+    pads: tuple[int, ...]
+    """Which files are pad files."""
+    is_private: bool
 
 
 class Verdict(NamedTuple):
@@ -78,6 +87,8 @@ def mutated_torrent(rng: random.Random) -> bytes:
     """Return a torrent with damaged bytes, or with odd values that are well encoded."""
     if rng.randrange(3) == 0:
         return codec.mutated(rng)
+    if rng.randrange(4) == 0:
+        return badly_spelt(rng)
     torrent = decode(codec.sample(rng))
     for _ in range(rng.choice((0, 1, 1, 1, 2, 3))):
         place = rng.choice(list(_dictionaries(torrent)))
@@ -87,6 +98,36 @@ def mutated_torrent(rng: random.Random) -> bytes:
         else:
             place[key] = deepcopy(rng.choice(ODD))
     return encode(torrent)
+
+
+def badly_spelt(rng: random.Random) -> bytes:
+    """Return a torrent that is well formed but for its numbers, keys and ends."""
+    data = codec.sample(rng)
+    for _ in range(rng.choice((1, 1, 2, 3))):
+        choice = rng.randrange(6)
+        if choice == 0:
+            data += rng.choice((b"\n", b"\0" * 9, b"e", b"d1:ai1ee", data))
+        elif choice == 1:
+            data = _once(rng, rb"i(?=\d)", rng.choice((b"i0", b"i000", b"i-")), data)
+        elif choice == 2:
+            digits = rng.choice((b"9" * 19, b"9" * 20, b"18446744073709551615", b"1" * 30))
+            data = _once(rng, rb"i\d+e", b"i%be" % digits, data)
+        elif choice == 3:
+            data = _once(rng, rb"(?<=[:e])(?=\d+:)", b"0", data)
+        else:
+            key = rng.choice((*KEYS, b"q", b"z"))
+            value = encode(deepcopy(rng.choice(ODD)))
+            data = _once(rng, rb"d(?=\d)", b"d%d:%b%b" % (len(key), key, value), data)
+    return data
+
+
+def _once(rng: random.Random, pattern: bytes, replacement: bytes, data: bytes) -> bytes:
+    """Replace one match of a pattern, chosen by chance."""
+    found = list(re.finditer(pattern, data))
+    if not found:
+        return data
+    start, end = rng.choice(found).span()
+    return data[:start] + replacement + data[end:]
 
 
 def _dictionaries(value: BencodeValue) -> Iterator[dict[bytes, Any]]:
@@ -122,6 +163,8 @@ def _our_torrent(data: bytes) -> Loaded | str:
         torrent.geometry.piece_bytes,
         torrent.total_bytes,
         tuple(entry.length_bytes for entry in torrent.files),
+        tuple(index for index, entry in enumerate(torrent.files) if entry.is_pad),
+        torrent.is_private,
     )
 
 
@@ -133,10 +176,17 @@ def _their_torrent(data: bytes) -> Loaded | str:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         files = torrent.files()
-    sizes = tuple(files.file_size(index) for index in range(files.num_files()))
+        sizes = tuple(files.file_size(index) for index in range(files.num_files()))
+        pads = tuple(index for index in range(len(sizes)) if files.file_flags(index) & PAD_FLAG)
     info_hash = torrent.info_hashes().v1.to_bytes()
     return Loaded(
-        info_hash, torrent.num_pieces(), torrent.piece_length(), torrent.total_size(), sizes
+        info_hash,
+        torrent.num_pieces(),
+        torrent.piece_length(),
+        torrent.total_size(),
+        sizes,
+        pads,
+        torrent.priv(),
     )
 
 
@@ -163,7 +213,20 @@ def _verdict(ours: Loaded | bytes | str, theirs: Loaded | bytes | str) -> Verdic
         return _explained("they refuse", theirs, THEY_REFUSE)
     if ours == theirs:
         return Verdict("agree", "", is_explained=True)
+    if isinstance(ours, Loaded) and isinstance(theirs, Loaded):
+        return _difference(ours, theirs)
     return Verdict("differ", f"{ours} and {theirs}", is_explained=False)
+
+
+def _difference(ours: Loaded, theirs: Loaded) -> Verdict:
+    """Say why a torrent that both load is not the same for both."""
+    if ours._replace(pads=theirs.pads) == theirs and set(ours.pads) < set(theirs.pads):
+        reason = "libtorrent looks for BitComet's name of pad files in folders, too"
+    elif ours._replace(is_private=False) == theirs:
+        reason = "private beyond 64 bits is private; libtorrent takes it for 0"
+    else:
+        return Verdict("differ", f"{ours} and {theirs}", is_explained=False)
+    return Verdict("differ", reason, is_explained=True)
 
 
 def _explained(kind: str, said: str, reasons: dict[str, str]) -> Verdict:

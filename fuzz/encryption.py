@@ -1,4 +1,4 @@
-"""Fuzz target of encrypted handshakes: any bytes have declared outcomes only, in bounded memory.
+"""Fuzz target of encrypted handshakes: any bytes raise declared errors only, memory is bounded.
 
 The other side of the handshake is played by the package itself: its bytes are made, damaged and fed
 in pieces. How to run it: ``python -m fuzz --help``.
@@ -8,7 +8,7 @@ import random
 from contextlib import suppress
 from functools import lru_cache
 
-from fuzz.runner import in_time
+from fuzz.runner import FuzzTarget, in_time
 from torrent_engine.base.errors import EncryptionError, LocalProtocolError
 from torrent_engine.base.ids import InfoHash
 from torrent_engine.protocol.wire import encryption_keys
@@ -27,7 +27,8 @@ STEP_BYTES = 4  # at which byte the damage is, how it is done, with what
 SETUP_BYTES = 4
 MOST_HELD_BYTES = 65_535 + 2 * KEY_BYTES + 4 * MAX_PAD_BYTES
 
-encryption_keys.pow = lru_cache(10_000)(pow)  # most of the work, and few of them differ
+# Most of the work, and few of them differ.
+encryption_keys.pow = lru_cache(10_000)(pow)  # type: ignore[attr-defined]
 
 
 def dialler(seed, methods, initial):
@@ -124,3 +125,8 @@ def _step(rng):
     return at.to_bytes(2, "big") + bytes(
         [rng.choice((0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 7)), rng.randrange(256)]
     )
+
+
+TARGETS = {
+    "encryption": FuzzTarget(fuzz_one, mutated),
+}

@@ -1,4 +1,4 @@
-"""Fuzz target of peer exchange: any messages of several peers have declared outcomes only.
+"""Fuzz target of peer exchange: messages of several peers raise declared errors only.
 
 How to run it: ``python -m fuzz --help``.
 """
@@ -7,15 +7,19 @@ import random
 from contextlib import suppress
 from types import SimpleNamespace
 
-from fuzz.runner import in_time
-from torrent_engine.base.config import PexConfig, PoolConfig
+from fuzz.runner import FuzzTarget, in_time
+from torrent_engine.base.config import (
+    ConnectionEncryption,
+    PexConfig,
+    PoolConfig,
+    TransportProtocol,
+)
 from torrent_engine.base.errors import RemoteProtocolError
 from torrent_engine.base.ids import PeerAddress, PeerId
-from torrent_engine.base.network_config import LinkEncryption, LinkProtocol
 from torrent_engine.base.operators import operator_of
 from torrent_engine.codec.bencode import encode
-from torrent_engine.engine.peer_exchange import PeerExchange
-from torrent_engine.policy.candidates import CandidateList
+from torrent_engine.engine.extensions.pex import PeerExchange, PexPorts
+from torrent_engine.policy.peers.candidates import CandidateList
 from torrent_engine.protocol.wire.exchange import PexMessage, decode_pex, encode_pex
 
 CONFIG = PexConfig(min_judged=3)
@@ -35,9 +39,10 @@ class FakePeer:
         self.listens_at = PeerAddress(HOSTS[number], 6881 + number) if number & 2 else None
         self.wants_nothing = not number & 3
         self.prefers_encryption = bool(number & 2)
-        self.connection = self.link = self.transport = self
-        self.protocol = LinkProtocol.UTP if number & 2 else LinkProtocol.TCP
-        self.encryption = LinkEncryption.NONE
+        self.connection = self.state = self.sender = self
+        self.link = self.transport = self
+        self.protocol = TransportProtocol.UTP if number & 2 else TransportProtocol.TCP
+        self.encryption = ConnectionEncryption.NONE
         self.peer_extensions = {"ut_pex": 1} if number != 5 else {}
         self._world = world
         self._sent_at = float("-inf")
@@ -61,8 +66,9 @@ class World:
         self.now = 0.0
         rng = random.Random(1)
         self.candidates = CandidateList(POOL, rng)
+        ports = PexPorts(on_new=lambda: None)
         self.exchange = PeerExchange(
-            CONFIG, POOL, self.candidates, clock=lambda: self.now, rng=rng, on_new=lambda: None
+            CONFIG, POOL, self.candidates, clock=lambda: self.now, rng=rng, ports=ports
         )
         self.peers = {}
 
@@ -97,13 +103,13 @@ class World:
                 self.candidates.mark_failed(address, self.now)
 
     def _check(self):
-        hearsay = self.exchange._hearsay
-        charges, tellers = hearsay._charges, hearsay._tellers
+        pex_trust = self.exchange._pex_trust
+        charges, senders = pex_trust._responsible, pex_trust._senders
         assert max(len(self.candidates), len(charges)) <= POOL.max_candidates
-        for teller in tellers.values():
-            assert len(teller.told) <= CONFIG.max_contacts
-            assert len(teller.heard) <= CONFIG.max_messages_per_interval
-            assert teller.operators >= {operator_of(address.host) for address in teller.told}
+        for sender in senders.values():
+            assert len(sender.addresses) <= CONFIG.max_contacts
+            assert len(sender.heard) <= CONFIG.max_messages_per_interval
+            assert sender.operators >= {operator_of(address.host) for address in sender.addresses}
 
 
 @in_time
@@ -162,3 +168,8 @@ def _contact(rng, size):
     start = rng.choice((b"\x26\0", b"\x26\0", b"\xfe\x80", b"\0\0", b"\xff\x02"))
     mapped = b"\xff\xff" if rng.randrange(8) == 0 and start == b"\0\0" else b"\0\0"
     return start + bytes(8) + mapped + bytes([first, 0, 0, rng.randrange(64)]) + port
+
+
+TARGETS = {
+    "exchange": FuzzTarget(fuzz_one, mutated),
+}

@@ -1,15 +1,15 @@
-"""Fuzz target of hole punching: any messages of several peers have declared outcomes only.
+"""Fuzz target of hole punching: messages of several peers raise declared errors only.
 
 How to run it: ``python -m fuzz --help``.
 """
 
 from types import SimpleNamespace
 
-from fuzz.runner import in_time
+from fuzz.runner import FuzzTarget, in_time
+from torrent_engine.base.config import HolepunchConfig, TransportProtocol
 from torrent_engine.base.errors import RemoteProtocolError
 from torrent_engine.base.ids import PeerAddress
-from torrent_engine.base.network_config import HolepunchConfig, LinkProtocol
-from torrent_engine.engine.holepunch import Holepunch
+from torrent_engine.engine.extensions.holepunch import Holepunch
 from torrent_engine.protocol.wire.holepunch import (
     UT_HOLEPUNCH,
     HolepunchKind,
@@ -22,7 +22,7 @@ CONFIG = HolepunchConfig(
     max_introductions_per_minute=2,
     max_connects_per_minute=4,
     max_remembered=5,
-    max_able=6,
+    max_capable_peers=6,
 )
 HOSTS = ("8.0.0.1", "8.0.0.1", "2600::1", "10.0.0.1", "127.0.0.1", "8.0.0.2")
 OWN = PeerAddress("8.0.0.1", 6881)
@@ -36,8 +36,9 @@ class FakePeer:
         self.address = PeerAddress(HOSTS[number], 1000 + number)
         self.is_incoming = bool(number & 1)
         self.listens_at = PeerAddress(HOSTS[number], 6881) if number & 2 else None
-        self.connection = self.link = self.transport = self
-        self.protocol = LinkProtocol.UTP if number & 2 else LinkProtocol.TCP
+        self.connection = self.state = self.sender = self
+        self.link = self.transport = self
+        self.protocol = TransportProtocol.UTP if number & 2 else TransportProtocol.TCP
         self.peer_extensions = {UT_HOLEPUNCH: 4} if number != 5 else {}
         self.sent = []
 
@@ -67,8 +68,8 @@ class World:
             CONFIG, self.peers.values(), self, lambda: self.now, lambda _: [*self.peers.values()]
         )
 
-    def reach(self, address, *, only):
-        assert only is LinkProtocol.UTP
+    def dial_now(self, address, *, only):
+        assert only is TransportProtocol.UTP
         assert address.port not in {0, 13}
         self.dialled.append((self.now, address))
         return bool(address.port & 1)
@@ -82,7 +83,7 @@ class World:
         except RemoteProtocolError:
             self.holepunch.on_left(self.peers.pop(number))
         if what & 32:
-            self.holepunch.heard_of(_address(who, what))
+            self.holepunch.note_support(_address(who, what))
         if what & 64:
             self.holepunch.not_reached(_address(who, what))
         self._check()
@@ -90,8 +91,8 @@ class World:
     def _check(self):
         rendezvous, rules = self.holepunch._rendezvous, self.holepunch._rules
         assert len(rendezvous) <= CONFIG.max_remembered
-        assert len(rendezvous._able) <= CONFIG.max_able
-        for allowance in (rules._wishes, rules._named, rules._followed):
+        assert len(rendezvous._supporting) <= CONFIG.max_capable_peers
+        for allowance in (rules._rendezvous, rules._introductions, rules._connects):
             assert len(allowance) <= CONFIG.max_remembered
         assert all(not peer.sent for number, peer in self.peers.items() if number == 5)
 
@@ -133,3 +134,8 @@ def _message(rng):
     packed = bytes.fromhex("2600" + "0" * 27 + "1") if is_ipv6 else bytes(map(int, host.split(".")))
     head = bytes([rng.choice(list(HolepunchKind)), is_ipv6])
     return head + packed + port.to_bytes(2, "big") + rng.choice((b"", bytes(4), b"\0\0\0\2"))
+
+
+TARGETS = {
+    "holepunch": FuzzTarget(fuzz_one, mutated),
+}

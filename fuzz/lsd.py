@@ -1,4 +1,4 @@
-"""Fuzz target of local service discovery: any datagram is an announce, ours, or refused.
+"""Fuzz target of local service discovery: any datagram is an announce, our own, or rejected.
 
 How to run it: ``python -m fuzz --help``.
 """
@@ -7,12 +7,12 @@ import ipaddress
 import random
 from contextlib import suppress
 
-from fuzz.runner import in_time
+from fuzz.runner import FuzzTarget, in_time
 from torrent_engine.base.config import LsdConfig
 from torrent_engine.base.errors import RemoteProtocolError
 from torrent_engine.base.ids import InfoHash
-from torrent_engine.net.interfaces import Interface
-from torrent_engine.net.lsd_service import LsdService
+from torrent_engine.net.lsd.service import LsdService
+from torrent_engine.net.sockets.interfaces import Interface
 from torrent_engine.protocol.lsd import (
     LsdAnnounce,
     capacity,
@@ -53,10 +53,14 @@ def fuzz_one(data: bytes) -> None:
         small = LsdAnnounce(announce.port, announce.info_hashes[: capacity(COOKIE)], COOKIE)
         for is_ipv6 in (False, True):
             assert decode_announce(encode_announce(small, is_ipv6=is_ipv6)) == small
-    service = LsdService(("0.0.0.0",), config=LsdConfig(), find_interfaces=lambda: [LAN])
     heard: list[str] = []
-    service.on_announce = lambda _hashes, address: heard.append(address.host)
-    service.look_around()
+    service = LsdService(
+        ("0.0.0.0",),
+        config=LsdConfig(),
+        find_interfaces=lambda: [LAN],
+        on_announce=lambda _hashes, address: heard.append(address.host),
+    )
+    service.update_interfaces()
     for host in (FAR, NEAR):
         with suppress(RemoteProtocolError):
             service.receive_datagram(data, host)
@@ -81,3 +85,8 @@ def mutated(rng: random.Random) -> bytes:
             at = stream.find(b"\n", at) + 1
             stream[at:at] = rng.choice(LINES) + b"\r\n"
     return bytes(stream)
+
+
+TARGETS = {
+    "lsd": FuzzTarget(fuzz_one, mutated),
+}

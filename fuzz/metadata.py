@@ -1,4 +1,4 @@
-"""Fuzz target of ut_metadata: whatever peers say of the metadata has declared outcomes only.
+"""Fuzz target of ut_metadata: any messages of peers raise declared errors only.
 
 Honest peers are among them, and are never blamed. How to run it: ``python -m fuzz --help``.
 """
@@ -8,11 +8,11 @@ from contextlib import suppress
 from hashlib import sha1
 from types import SimpleNamespace
 
-from fuzz.runner import in_time
+from fuzz.runner import FuzzTarget, in_time
 from torrent_engine.base.config import MetadataConfig
 from torrent_engine.base.errors import RemoteProtocolError
-from torrent_engine.engine.metadata_exchange import MetadataExchange
-from torrent_engine.engine.metadata_serving import MetadataServing
+from torrent_engine.engine.extensions.metadata_download import MetadataDownload
+from torrent_engine.engine.extensions.metadata_upload import MetadataUpload
 from torrent_engine.protocol.wire.metadata import (
     METADATA_PIECE_BYTES,
     UT_METADATA,
@@ -45,8 +45,9 @@ class FakePeer:
         self.identity = number
         self.metadata_bytes = None
         self.peer_extensions = {UT_METADATA: 1}
-        self.connection = self.link = self
+        self.connection = self.state = self.sender = self.link = self
         self.close_reason = None
+        self.has_our_metadata = False
         self.asked = []
         self.sent_bytes = 0
         self.has_lied = False
@@ -82,8 +83,8 @@ class World:
         self.shared_config = SimpleNamespace(metadata=CONFIG)
         self.now, self.rng, self.is_stuck = 0.0, random.Random(1), False
         self.found, self.peers, self.liars = [], {}, set()
-        self.exchange = MetadataExchange(self, on_metadata=self.found.append, on_liar=self._on_liar)
-        self.serving = MetadataServing(TORRENT, CONFIG, self.clock)
+        self.exchange = MetadataDownload(self, on_metadata=self.found.append, on_liar=self._on_liar)
+        self.serving = MetadataUpload(TORRENT, CONFIG, self.clock)
 
     def clock(self):
         return self.now
@@ -183,8 +184,8 @@ class World:
         assert self.found in ([], [INFO])
         for known in fetch._peers.values():
             assert len(known.asked) <= CONFIG.max_requests_per_peer
-        for asker in self.serving._askers.values():
-            assert len(asker.waiting) <= CONFIG.max_queued_requests
+        for owner in self.serving._askers.values():
+            assert len(owner.waiting) <= CONFIG.max_queued_requests
 
 
 ACTIONS = (
@@ -205,7 +206,8 @@ def fuzz_one(data):
     """Check one input: steps of four bytes, some with a message behind them."""
     world = World()
     while len(data) >= STEP_BYTES:
-        data = world.step(*data[:STEP_BYTES], data[STEP_BYTES:])
+        who, what, one, two = data[:STEP_BYTES]
+        data = world.step(who, what, one, two, data[STEP_BYTES:])
 
 
 def mutated(rng):
@@ -237,3 +239,8 @@ def _message(rng):
         return encode_metadata_message(MetadataReject(piece))
     data = rng.randbytes(rng.randrange(1, 99))
     return encode_metadata_message(MetadataData(piece, rng.choice((None, 5, len(INFO))), data))
+
+
+TARGETS = {
+    "metadata": FuzzTarget(fuzz_one, mutated),
+}

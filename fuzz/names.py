@@ -1,13 +1,14 @@
-"""Fuzz target of names of files: whatever a torrent says, a path stays below the save path.
+"""Fuzz target of file names: every path of a torrent stays below the save path.
 
 How to run it: ``python -m fuzz --help``.
 """
 
 import random
+import unicodedata
 from contextlib import suppress
 
 from fuzz.damage import damaged
-from fuzz.runner import in_time
+from fuzz.runner import FuzzTarget, in_time
 from torrent_engine.base.errors import MetainfoError
 from torrent_engine.codec.paths import (
     COARSEST,
@@ -36,14 +37,17 @@ def fuzz_one(data: bytes) -> None:
             for folding in (EXACT, COARSEST):
                 resolved = resolve_collisions(paths, folding)
                 assert len({folding.key(path) for path in resolved}) == len(resolved)
-    assert escape_for_terminal(data.decode("utf-8", "surrogateescape")).isprintable()
+    shown = escape_for_terminal(data.decode("utf-8", "surrogateescape"))
+    assert not {unicodedata.category(one) for one in shown} & {"Cc", "Cs", "Zl", "Zp"}
+    assert not set(shown) & set("\u202a\u202b\u202d\u202e\u2066\u2067\u2068")
 
 
 def _check(path: tuple[str, ...], *, windows: bool) -> None:
     assert path
     for name in path:
         assert name not in ("", ".", "..")
-        assert not set(name) & set("/\\\x00\x1b\x7f\u202e")
+        assert not set(name) & set("/\x00\x1b\x7f\u202e")
+        assert not windows or "\\" not in name
         assert len(name.encode()) <= 255
         if windows:
             assert not set(name) & set('<>:"|?*')
@@ -55,3 +59,8 @@ def mutated(rng: random.Random) -> bytes:
     """Return a few paths, mostly damaged."""
     lines = [b"\0".join(rng.choices(NAMES, k=rng.randrange(1, 4))) for _ in range(rng.randrange(5))]
     return damaged(b"\n".join(lines), rng, (b"\0", b"\n", b".", b" ", b"/", b"\xe2\x80\x8f"))
+
+
+TARGETS = {
+    "names": FuzzTarget(fuzz_one, mutated),
+}

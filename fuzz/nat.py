@@ -1,4 +1,4 @@
-"""Fuzz targets of port mapping: any datagram is an answer of the gateway, or refused.
+"""Fuzz targets of port mapping: any datagram is a valid answer of the router, or rejected.
 
 How to run it: ``python -m fuzz --help``.
 """
@@ -7,17 +7,17 @@ import random
 import struct
 from contextlib import suppress
 
-from fuzz.runner import in_time
+from fuzz.runner import FuzzTarget, in_time
 from torrent_engine.base.config import PortMappingConfig
 from torrent_engine.base.errors import GatewayError
 from torrent_engine.protocol.nat.client import NatClient
-from torrent_engine.protocol.nat.facts import Dialect, PortKey, Transport
+from torrent_engine.protocol.nat.facts import MappedTransport, MappingProtocol, PortKey
 from torrent_engine.protocol.nat.natpmp import NatPmp
 from torrent_engine.protocol.nat.pcp import Pcp
 from torrent_engine.protocol.nat.ssdp import GATEWAY_TYPES, decode_answer
 
 HERE, ROUTER = "192.0.2.2", "192.0.2.1"
-KEYS = (PortKey(Transport.TCP, 6881), PortKey(Transport.UDP, 6881))
+KEYS = (PortKey(MappedTransport.TCP, 6881), PortKey(MappedTransport.UDP, 6881))
 CONFIG = PortMappingConfig()
 PCP = Pcp(HERE, b"secret")
 ADDRESS = bytes(10) + b"\xff\xff" + bytes([203, 0, 113, 7])
@@ -28,9 +28,9 @@ MAX_DATAGRAMS = 4_000
 @in_time
 def fuzz_one(data: bytes) -> None:
     """Give the same answer to everything that a client says, for an hour."""
-    orders: tuple[list[Dialect], ...] = ([PCP, NatPmp()], [NatPmp()])
-    for dialects in orders:
-        client = NatClient(dialects, KEYS, CONFIG, now=0.0)
+    orders: tuple[list[MappingProtocol], ...] = ([PCP, NatPmp()], [NatPmp()])
+    for protocols in orders:
+        client = NatClient(protocols, KEYS, CONFIG, now=0.0)
         sent, now = 0, 0.0
         while (timer := client.get_timer()) is not None and timer < 3_600.0:
             now = max(now, timer)
@@ -77,3 +77,8 @@ def mutated(rng: random.Random) -> bytes:
         at = rng.randrange(len(data) or 1)
         data[at : at + rng.choice((0, 1, 1, 4))] = rng.randbytes(rng.choice((0, 1, 1, 4)))
     return bytes(data)
+
+
+TARGETS = {
+    "nat": FuzzTarget(fuzz_one, mutated),
+}

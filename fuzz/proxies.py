@@ -1,4 +1,4 @@
-"""Fuzz targets of proxies: what an HTTP proxy answers, and datagrams of a SOCKS5 proxy.
+"""Fuzz targets of proxies: answers of an HTTP proxy, and datagrams of a SOCKS5 proxy.
 
 How to run them: ``python -m fuzz --help``.
 """
@@ -6,9 +6,9 @@ How to run them: ``python -m fuzz --help``.
 import random
 
 from fuzz.damage import damaged
-from fuzz.runner import in_time
+from fuzz.runner import FuzzTarget, in_time
 from torrent_engine.base.errors import ProxyError
-from torrent_engine.protocol.http_connect import ConnectAnswer, connect_request
+from torrent_engine.protocol.http_connect import ConnectResponse, connect_request
 from torrent_engine.protocol.socks_udp import decode_datagram, encode_header
 
 ANSWERS = (
@@ -22,7 +22,7 @@ ANSWERS = (
 
 def _outcome(data: bytes, chunk_bytes: int) -> tuple[str, bytes]:
     """Return how the answer ends, and what of the stream is left behind it."""
-    answer, taken = ConnectAnswer(), 0
+    answer, taken = ConnectResponse(), 0
     try:
         for start in range(0, len(data), chunk_bytes):
             chunk = data[start : start + chunk_bytes]
@@ -79,3 +79,9 @@ def mutated_socks(rng: random.Random) -> bytes:
     """Return a datagram behind its header, mostly damaged."""
     host = rng.choice(("192.0.2.1", "2001:db8::1", "tracker.example", "::ffff:1.2.3.4"))
     return damaged(encode_header(host, rng.randrange(1, 65_536)) + b"payload", rng)
+
+
+TARGETS = {
+    "connect": FuzzTarget(fuzz_connect, mutated_connect),
+    "socks": FuzzTarget(fuzz_socks, mutated_socks),
+}

@@ -1,4 +1,4 @@
-"""Fuzz target of the resume database: rows that somebody wrote, with checksums that are right.
+"""Fuzz target of the resume database: tampered rows with correct checksums.
 
 How to run it: ``python -m fuzz --help``.
 """
@@ -10,13 +10,12 @@ from contextlib import suppress
 from typing import Any
 
 from fuzz.damage import damaged
-from fuzz.runner import in_time
+from fuzz.runner import FuzzTarget, in_time
 from torrent_engine.base.errors import StateDatabaseError
 from torrent_engine.base.ids import InfoHash
-from torrent_engine.disk.job_table import read_job_row
-from torrent_engine.disk.move_plan import read_plan
-from torrent_engine.disk.session_table import read_session_row
-from torrent_engine.disk.state_records import (
+from torrent_engine.disk.moves.plan import read_plan
+from torrent_engine.disk.state.job_table import read_job_row
+from torrent_engine.disk.state.records import (
     checksum,
     read_dht_row,
     read_progress_row,
@@ -24,6 +23,7 @@ from torrent_engine.disk.state_records import (
     read_torrent_row,
     row_checksum,
 )
+from torrent_engine.disk.state.session_table import read_session_row
 
 INFO_HASH = InfoHash(b"\xaa" * 20)
 KEY = {"hex": "aa" * 20}
@@ -102,3 +102,8 @@ def mutated(rng: random.Random) -> bytes:
         row = list(row)
         row[rng.randrange(len(row))] = rng.choice(odd)
     return bytes([number]) + damaged(json.dumps(row).encode(), rng, SCRAPS)
+
+
+TARGETS = {
+    "rows": FuzzTarget(fuzz_one, mutated),
+}

@@ -1,4 +1,4 @@
-"""What runs a fuzz target: atheris with its coverage, or random mutations without it.
+"""The fuzzing loops: atheris with coverage, or random mutations without it.
 
     python -m fuzz wire --random 100000 --seed 1     random mutations, no atheris
     python -m fuzz wire --seconds 60                 atheris, from the corpus in this folder

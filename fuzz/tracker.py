@@ -1,4 +1,4 @@
-"""Fuzz targets of the tracker protocols, both sides: any bytes have declared outcomes only.
+"""Fuzz targets of the tracker protocols, both sides: any bytes raise declared errors only.
 
 How to run them: ``python -m fuzz --help``.
 """
@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from fuzz.damage import damaged
-from fuzz.runner import in_time
+from fuzz.runner import FuzzTarget, in_time
 from torrent_engine.base.config import TrackerConfig
 from torrent_engine.base.errors import RemoteProtocolError, TrackerError, TrackerRefusedError
 from torrent_engine.base.ids import InfoHash, PeerAddress, PeerId
@@ -154,5 +154,4 @@ def _mutation_of(name: str) -> Callable[[random.Random], bytes]:
     return mutated
 
 
-TARGETS = {name: (in_time(check), _mutation_of(name)) for name, check in CHECKS.items()}
-"""What checks one input, and what makes one."""
+TARGETS = {name: FuzzTarget(in_time(check), _mutation_of(name)) for name, check in CHECKS.items()}

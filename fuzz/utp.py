@@ -1,4 +1,4 @@
-"""Fuzz target of uTP: any packets have declared outcomes only, and memory is bounded.
+"""Fuzz target of uTP: any packets raise declared errors only, and memory is bounded.
 
 One connection in each state lives through many inputs, with payload on its way in both
 directions; an input is some bytes that choose what happens, then a packet. How to run it:
@@ -9,9 +9,9 @@ import random
 from contextlib import suppress
 from typing import Final
 
-from fuzz.runner import in_time
+from fuzz.runner import FuzzTarget, in_time
+from torrent_engine.base.config import UtpConfig
 from torrent_engine.base.errors import RemoteProtocolError
-from torrent_engine.base.network_config import UtpConfig
 from torrent_engine.protocol.utp.connection import UtpConnection, UtpState
 from torrent_engine.protocol.utp.limits import ReorderBudget, UtpLimits
 from torrent_engine.protocol.utp.packet import (
@@ -20,6 +20,7 @@ from torrent_engine.protocol.utp.packet import (
     HEADER,
     HEADER_BYTES,
     MASK_16,
+    MIN_PADDING_BYTES,
     PADDING,
     RESET,
     SACK,
@@ -31,6 +32,7 @@ from torrent_engine.protocol.utp.packet import (
     padding,
     reset_packet,
 )
+from torrent_engine.protocol.utp.receiver import EARLY_COST_BYTES
 
 WINDOW_BYTES: Final = 65_536
 CONFIG = UtpConfig(
@@ -123,7 +125,9 @@ class Life:
         connection = self.connection
         sender, receiver = connection._sender, connection._receiver
         assert receiver.waiting_bytes <= WINDOW_BYTES + 65_536 + 65_536
-        assert 0 <= self.budget.held_bytes == receiver._early_bytes <= WINDOW_BYTES
+        held_bytes = receiver._early_bytes + EARLY_COST_BYTES * len(receiver._early)
+        assert self.budget.held_bytes == held_bytes
+        assert 0 <= receiver._early_bytes <= WINDOW_BYTES
         assert len(receiver._early) <= MAX_EARLY + 1
         assert sender.flight.unacknowledged_bytes + sender.queue.queued_bytes <= WINDOW_BYTES
         assert sender.flight.in_transit_bytes >= 0
@@ -169,7 +173,10 @@ def sample(rng: random.Random) -> bytes:
         sack = rng.randbytes(rng.choice((1, 3, 4, 8, 31, 255)))
         extension, body = SACK, bytes((0, len(sack))) + sack
     elif rng.random() < 0.2:
-        extension, body = PADDING, padding(rng.choice((2, 3, 257, 258, 259, 1_000)))
+        extension, body = (
+            PADDING,
+            padding(MIN_PADDING_BYTES + rng.choice((0, 1, 254, 255, 256, 257, 1_000))),
+        )
     window = rng.choice((0, 1, 100, 5_000, WINDOW_BYTES, 1 << 31))
     numbers = (rng.randrange(1 << 32), rng.randrange(1 << 32), window)
     connection_id, sequence, acknowledged = (rng.randrange(1 << 16) for _ in range(3))
@@ -196,3 +203,8 @@ def mutated(rng: random.Random) -> bytes:
         else:
             datagram[at:at] = rng.randbytes(rng.randrange(1, 8))
     return choices + offsets + bytes(datagram)
+
+
+TARGETS = {
+    "utp": FuzzTarget(fuzz_one, mutated),
+}

@@ -1,4 +1,4 @@
-"""Fuzz targets of HTTP: bodies that are compressed, and answers to a range of a web seed.
+"""Fuzz targets of HTTP: compressed bodies, and answers to range requests of a web seed.
 
 How to run them: ``python -m fuzz --help``.
 """
@@ -9,12 +9,12 @@ import zlib
 from contextlib import suppress
 
 from fuzz.damage import damaged
-from fuzz.runner import in_time
+from fuzz.runner import FuzzTarget, in_time
 from torrent_engine.base.errors import HttpError, RemoteProtocolError
-from torrent_engine.net.decompress import BodyReader
+from torrent_engine.net.http.decompress import BodyReader
 from torrent_engine.protocol.web_seed import (
     Span,
-    check_range_answer,
+    check_range_response,
     parse_content_range,
     parse_number,
 )
@@ -56,7 +56,7 @@ def fuzz_range_answer(data: bytes) -> None:
         assert total is None or last < total
     with suppress(RemoteProtocolError):
         is_whole = len(status) % 2 == 0
-        before = check_range_answer(200 if is_whole else 206, content_range, content_length, SPAN)
+        before = check_range_response(200 if is_whole else 206, content_range, content_length, SPAN)
         assert before == (SPAN.offset_bytes if is_whole else 0)
 
 
@@ -74,3 +74,9 @@ def mutated_range_answer(rng: random.Random) -> bytes:
     lengths = ("50", "1000", "", "-1", "5" * 30, "50 ", "\u0665\u0660", "0x10")
     text = "\n".join((rng.choice(ranges), rng.choice(lengths), rng.choice(("", "x"))))
     return damaged(text.encode("utf-8"), rng, (b"0", b"-", b"/", b"*", b" ", b"9" * 20))
+
+
+TARGETS = {
+    "body": FuzzTarget(fuzz_body, mutated_body),
+    "web-seed": FuzzTarget(fuzz_range_answer, mutated_range_answer),
+}

@@ -1,4 +1,4 @@
-"""Fuzz target of the peer wire protocol: any bytes from a peer have declared outcomes only.
+"""Fuzz target of the peer wire protocol: any bytes from a peer raise declared errors only.
 
 How to run it: ``python -m fuzz --help``.
 """
@@ -6,12 +6,13 @@ How to run it: ``python -m fuzz --help``.
 import random
 from collections.abc import Iterator
 
-from fuzz.runner import in_time
+from fuzz.runner import FuzzTarget, in_time
 from torrent_engine.base.config import TransferConfig
 from torrent_engine.base.ids import BLOCK_BYTES, InfoHash, PeerId
 from torrent_engine.codec.bitfield import Bitfield
 from torrent_engine.codec.geometry import Geometry
 from torrent_engine.protocol.wire.connection import PeerConnection
+from torrent_engine.protocol.wire.connection_state import MAX_ABANDONED
 from torrent_engine.protocol.wire.extension import ExtensionHandshake, encode_extension_handshake
 from torrent_engine.protocol.wire.messages import (
     KEEP_ALIVE,
@@ -30,7 +31,6 @@ from torrent_engine.protocol.wire.messages import (
     encode_plain,
     encode_port,
 )
-from torrent_engine.protocol.wire.sender import MAX_FORSAKEN
 
 INFO_HASH = InfoHash(b"\xaa" * 20)
 PEER_ID = PeerId(b"-XX0100-" + b"f" * 12)
@@ -81,11 +81,11 @@ def make_connection(options: int) -> PeerConnection:
             encode_handshake(INFO_HASH, PEER_ID, fast=True, extensions=True, dht=True), now=0.0
         )
     if options & 16:
-        connection.unchoke()
+        connection.sender.unchoke()
     if not is_early:
-        connection.peer_choking = False
-        connection.request_blocks(BLOCKS[:8])
-        connection.cancel(BLOCKS[6])
+        connection.state.peer_choking = False
+        connection.sender.request_blocks(BLOCKS[:8])
+        connection.sender.cancel(BLOCKS[6])
     connection.data_to_send()
     return connection
 
@@ -117,11 +117,14 @@ def run(options: int, chunk_bytes: int, data: bytes) -> list[object]:
         assert ends == ([len(new) - 1] if connection.is_violated and not was_violated else [])
         assert len(connection.receive_buffer()) >= 1
         assert len(connection.upload_requests) <= connection.limits.max_queued_requests
-        assert len(connection.forsaken) <= MAX_FORSAKEN
-        assert connection.early.held_bytes <= connection.limits.max_early_pieces // 8
+        assert len(connection.state.abandoned_requests) <= MAX_ABANDONED
+        assert (
+            connection.state.pre_metadata.held_bytes
+            <= connection.limits.max_pre_metadata_pieces // 8
+        )
         events += new
-    if connection.geometry is None:
-        events += connection.metadata_arrived(GEOMETRY, now=2.0)
+    if connection.state.geometry is None:
+        events += connection.metadata_received(GEOMETRY, now=2.0)
     connection.timed_out(2.0)
     return list(plain(events))
 
@@ -152,3 +155,8 @@ def mutated(rng: random.Random) -> bytes:
         if not stream:
             break
     return rng.randbytes(2) + bytes(stream)
+
+
+TARGETS = {
+    "wire": FuzzTarget(fuzz_one, mutated),
+}

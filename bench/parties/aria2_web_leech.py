@@ -1,4 +1,4 @@
-"""aria2_web_leech.py TORRENT SAVE_DIR: the same with aria2, its start included."""
+"""aria2_web_leech.py TORRENT SAVE_DIR: a web seed download by aria2, its start included."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""attackers.py ORDER: hostile peers, each a forked process of its own with plain blocking sockets.
+"""attackers.py ORDER: hostile peers, each a forked process with plain blocking sockets.
 
 ORDER is JSON: ``attacks`` (one name a process), ``host`` and ``port`` of the victim, ``hosts`` (the
 address each process uses), ``info_hash``, ``pieces``, ``piece_bytes``, ``payload`` (its path),
@@ -18,6 +18,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 BLOCK_BYTES = 16 * 1024
@@ -30,6 +31,13 @@ PROTOCOL = b"\x13BitTorrent protocol"
 RESERVED = bytes([0, 0, 0, 0, 0, 0x10, 0, 0x05])  # BEP 10, BEP 6, BEP 5
 ALLOWED = b"d1:md11:ut_metadatai2e6:ut_pexi1e11:lt_donthavei3e12:ut_holepunchi4ee4:reqqi2000ee"
 UT_PEX_HOSTS = 50
+CONNECTS_PER_S = 100
+UTP_DATA, UTP_STATE, UTP_SYN = 0, 2, 4  # BEP 29
+UTP_WINDOW_BYTES = 1 << 20
+UTP_IDLE_LINKS = 50
+UTP_FLOOD_S = 3.0
+DATAGRAM_BYTES = 28  # the headers of IPv4 and UDP, which count against the rate of a flood
+DATAGRAMS_AT_ONCE = 16
 
 
 def message(number: int, body: bytes = b"") -> bytes:
@@ -589,6 +597,158 @@ def stolen_id(self: Attacker) -> None:
         self.peer_id = self.rng.choice(ids)
     self.enter()
     self.idle()
+
+
+# -- connections that come and go -----------------------------------------------------------------
+
+
+def connects(self: Attacker, first: bytes) -> None:
+    """Connect, send ``first``, hang up; so many times a second."""
+    while True:
+        with suppress(OSError):
+            self.connect()
+            self.socket.sendall(first)
+        self.socket.close()
+        time.sleep(1 / CONNECTS_PER_S)
+
+
+@attack("connects", "connect-flood")
+def connect_flood(self: Attacker) -> None:
+    connects(self, b"")
+
+
+@attack("connects", "handshake-flood")
+def handshake_flood(self: Attacker) -> None:
+    """Hang up before the answer can be there."""
+    connects(self, self.handshake())
+
+
+@attack("connects", "encrypted-flood")
+def encrypted_flood(self: Attacker) -> None:
+    """What looks like the start of an encrypted handshake, whose keys cost the most."""
+    connects(self, self.rng.randbytes(96 + self.rng.randrange(512)))
+
+
+# -- uTP ------------------------------------------------------------------------------------------
+
+
+def utp_packet(kind: int, connection: int, seq: int, ack: int, payload: bytes = b"") -> bytes:
+    """Return one datagram of uTP (BEP 29)."""
+    now_us = time.monotonic_ns() // 1000 & 0xFFFFFFFF
+    head = struct.pack(
+        ">BBHIIIHH", kind << 4 | 1, 0, connection & 0xFFFF, now_us, 0, UTP_WINDOW_BYTES, seq, ack
+    )
+    return head + payload
+
+
+def utp_socket(self: Attacker) -> socket.socket:
+    """Return a socket at the next port of this attacker."""
+    found = socket.socket(type=socket.SOCK_DGRAM)
+    found.bind((self.host, 0))
+    found.connect(self.victim)
+    found.settimeout(1)
+    return found
+
+
+def datagrams(
+    self: Attacker, make: Callable[[], bytes], sockets: list[socket.socket], for_s: float = 1e9
+) -> None:
+    """Send datagrams at the rate of a flood, from any of the sockets."""
+    rate = self.order["flood_kib_per_s"] * 1024
+    end_s = time.monotonic() + for_s
+    while time.monotonic() < end_s:
+        sent = 0
+        for _ in range(DATAGRAMS_AT_ONCE):
+            data = make()
+            with suppress(OSError):
+                self.rng.choice(sockets).send(data)
+            sent += len(data) + DATAGRAM_BYTES
+        time.sleep(sent / rate)
+
+
+@attack("utp", "utp-syn-flood")
+def utp_syn_flood(self: Attacker) -> None:
+    """SYNs of connections that nobody goes on with, from many ports."""
+    sockets = [utp_socket(self) for _ in range(UTP_IDLE_LINKS)]
+    number = lambda: self.rng.randrange(1 << 16)  # noqa: E731
+    datagrams(self, lambda: utp_packet(UTP_SYN, number(), 1, 0), sockets)
+
+
+@attack("utp", "utp-unknown-flood")
+def utp_unknown_flood(self: Attacker) -> None:
+    """Packets of every kind to connections that there are not."""
+    number, payload = (lambda: self.rng.randrange(1 << 16)), self.rng.randbytes(100)
+    make = lambda: utp_packet(self.rng.randrange(5), number(), number(), number(), payload)  # noqa: E731
+    datagrams(self, make, [utp_socket(self)])
+
+
+class UtpLink:
+    """One connection of uTP that the victim has accepted."""
+
+    def __init__(self, attacker: Attacker) -> None:
+        """Raise OSError if the victim does not answer."""
+        self.socket = utp_socket(attacker)
+        self.number = attacker.rng.randrange(1 << 16)
+        self.seq = 1
+        self.socket.send(utp_packet(UTP_SYN, self.number, self.seq, 0))
+        answer = self.socket.recv(2048)
+        while len(answer) < 20 or answer[0] >> 4 != UTP_STATE:
+            answer = self.socket.recv(2048)
+        self.heard = (int.from_bytes(answer[16:18], "big") - 1) & 0xFFFF
+
+    def data(self, payload: bytes) -> None:
+        self.seq = (self.seq + 1) & 0xFFFF
+        self.socket.send(self.packet(UTP_DATA, payload))
+
+    def packet(self, kind: int, payload: bytes = b"") -> bytes:
+        """Return a packet with the numbers of the last one."""
+        return utp_packet(kind, self.number + 1, self.seq, self.heard, payload)
+
+    def state(self) -> bytes:
+        """Return an acknowledgement that says nothing new."""
+        return self.packet(UTP_STATE)
+
+
+def utp_links(self: Attacker, first: bytes, count: int) -> list[UtpLink]:
+    links = []
+    for _ in range(count):
+        with suppress(OSError):
+            link = UtpLink(self)
+            link.data(first)
+            links.append(link)
+    return links
+
+
+@attack("utp", "utp-idle")
+def utp_idle(self: Attacker) -> None:
+    """Connections that are accepted, of which one byte comes and nothing is taken."""
+    while True:
+        links = utp_links(self, PROTOCOL[:1], UTP_IDLE_LINKS)
+        time.sleep(5)
+        for link in links:
+            link.socket.close()
+
+
+def utp_flood(self: Attacker, make: Callable[[UtpLink], bytes], first: bytes) -> None:
+    """Begin a connection and send the same again and again; a new one after some time."""
+    while True:
+        for link in utp_links(self, first, 1):
+            datagrams(self, partial(make, link), [link.socket], UTP_FLOOD_S)
+            link.socket.close()
+        time.sleep(RETRY_S)
+
+
+@attack("utp", "utp-state-flood")
+def utp_state_flood(self: Attacker) -> None:
+    """A peer whose acknowledgements move nothing."""
+    utp_flood(self, UtpLink.state, self.handshake() + message(15))
+
+
+@attack("utp", "utp-data-again")
+def utp_data_again(self: Attacker) -> None:
+    """A peer that sends the same full packet again and again."""
+    payload = self.handshake() + message(15) + message(99, bytes(1000))
+    utp_flood(self, lambda link: link.packet(UTP_DATA, payload), payload)
 
 
 # -- processes ------------------------------------------------------------------------------------

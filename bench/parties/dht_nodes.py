@@ -14,8 +14,8 @@ import libtorrent
 
 from bench.parties.libtorrent_settings import DHT_SETTINGS, SETTINGS
 from torrent_engine.base.config import DhtConfig
-from torrent_engine.net.datagrams import open_datagrams
-from torrent_engine.net.dht_service import DhtService, open_dht
+from torrent_engine.net.dht.service import DhtService, open_dht
+from torrent_engine.net.sockets.datagrams import open_datagrams
 
 PREFIX = "127.0.1"
 PATIENCE_S = 60

@@ -1,9 +1,9 @@
-"""Whether the parties encrypt: RC4 and nothing else where the environment has BENCH_MSE=1."""
+"""Encryption settings of the benchmarked programs: RC4 only where BENCH_MSE=1 is set."""
 
 import os
 
 from bench.parties.place import IS_UTP
-from torrent_engine.base.network_config import (
+from torrent_engine.base.config import (
     EncryptionConfig,
     EncryptionLevel,
     EncryptionPolicy,

@@ -1,4 +1,4 @@
-"""What both parties of the bench of idle torrents do: their figures of memory and time.
+"""Memory and time figures that both programs of the idle torrents benchmark print.
 
 Each stage of a party prints one JSON object with its name and figures, the last one is "end".
 """

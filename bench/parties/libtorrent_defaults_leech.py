@@ -1,4 +1,4 @@
-"""libtorrent_leech.py with what libtorrent has by default where a user need not change it."""
+"""libtorrent_leech.py with the default settings of libtorrent where these work."""
 
 import os
 import runpy

@@ -1,4 +1,4 @@
-"""How libtorrent is set up for one machine.
+"""Settings of libtorrent for transfers on one machine.
 
 ``SETTINGS`` is what any program must set to serve many peers of one address without limits; the
 rest stays as libtorrent has it. ``TUNED`` is added, unless the environment has

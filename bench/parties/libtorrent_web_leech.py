@@ -1,4 +1,4 @@
-"""libtorrent_web_leech.py TORRENT SAVE_DIR: the same with libtorrent."""
+"""libtorrent_web_leech.py TORRENT SAVE_DIR: a web seed download by libtorrent."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""light_peers.py ROLE HOSTS PORT PIECES PIECE_BYTES [HASH:HOST ...]: many peers that cost little.
+"""light_peers.py ROLE HOSTS PORT PIECES PIECE_BYTES [HASH:HOST ...]: many cheap peers.
 
 As ``seeds`` they listen at PORT on all of 127/8, have every piece, and send zeros; who asks is
 unchoked once this process gets SIGUSR1. As ``leeches`` HOSTS of them connect to 127.0.0.1:PORT for

@@ -1,4 +1,4 @@
-"""What the parties of the limits bench share: their arguments, and samples of what they moved."""
+"""Arguments of the programs in the limits benchmark, and samples of the bytes they moved."""
 
 import argparse
 import json

@@ -1,4 +1,4 @@
-"""limits_ours.py ROLE COUNT DOWN UP TORRENT FOLDER [PORT ...]: nodes of ours, and what they move.
+"""limits_ours.py ROLE COUNT DOWN UP TORRENT FOLDER [PORT ...]: our nodes and their rates.
 
 Limits are bytes per second. Prints the ports where they listen, then, on SIGTERM, the samples.
 """
@@ -23,7 +23,7 @@ from torrent_engine.base.config import (
     SessionConfig,
     SharedConfig,
 )
-from torrent_engine.net.peer_link import PeerLink, Throttle
+from torrent_engine.net.peers.peer_link import PeerLink, Throttle
 
 
 async def main() -> None:

@@ -1,4 +1,4 @@
-"""nohash_leech.py PORT TORRENT CONNECTIONS MIB_EACH: many downloads that cost next to nothing.
+"""nohash_leech.py PORT TORRENT CONNECTIONS MIB_EACH: many downloads that use little CPU.
 
 Every connection asks for a share of its own of the torrent. Payload is thrown away by the kernel
 (MSG_TRUNC copies nothing), and blocks are counted by their bytes, so that the seed is what is

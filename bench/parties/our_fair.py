@@ -24,7 +24,7 @@ from torrent_engine.base.config import (
     SessionConfig,
     SharedConfig,
 )
-from torrent_engine.engine.torrent_manager import TorrentManager
+from torrent_engine.engine.manager.torrent_manager import TorrentManager
 
 PROBE_S = 0.01
 CONNECT_S = 30.0

@@ -1,4 +1,4 @@
-"""our_hostile.py ORDER: our engine among hostile peers, as it comes from the package.
+"""our_hostile.py ORDER: our engine among hostile peers, with its default settings.
 
 ORDER is JSON: ``role`` ("leech" or "seed"), ``torrent``, ``save_dir``, ``state_dir``, ``honest``
 ([host, port] pairs that a leech dials), ``honest_hosts``, ``upload_bytes_per_s``, ``limit_s``.

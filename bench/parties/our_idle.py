@@ -4,7 +4,7 @@ import anyio
 
 from bench.parties.idle import Arguments, Clock, collected_rss_kib, rss_kib, tell
 from torrent_engine.base.config import DhtConfig, LsdConfig, ManagerConfig, SharedConfig
-from torrent_engine.engine.torrent_manager import TorrentManager
+from torrent_engine.engine.manager.torrent_manager import TorrentManager
 
 
 def config_of(arguments: Arguments) -> ManagerConfig:
@@ -23,7 +23,7 @@ class Announces:
 
     def __init__(self, manager: TorrentManager) -> None:
         self.count = 0
-        manager.subscribe_all("tracker.success", self.add)
+        manager.events.subscribe("tracker.success", self.add)
 
     def add(self, _event: object) -> None:
         self.count += 1

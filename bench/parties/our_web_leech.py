@@ -1,4 +1,4 @@
-"""our_web_leech.py TORRENT SAVE_DIR: from nothing but its web seed, one JSON line at the end."""
+"""our_web_leech.py TORRENT SAVE_DIR: a download from its web seed only, one JSON line."""
 
 import sys
 import tempfile

@@ -1,4 +1,4 @@
-"""Where the parties are and what carries their bytes, as the environment tells them.
+"""Network namespaces and transports of the benchmarked programs, from the environment.
 
 BENCH_HOST is our own address, BENCH_SEED_HOST the seed's; BENCH_TRANSPORT=utp leaves TCP out.
 """

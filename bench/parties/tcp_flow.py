@@ -1,4 +1,4 @@
-"""tcp_flow.py receive HOST PORT | send HOST PORT: one TCP flow as fast as it goes, until ended.
+"""tcp_flow.py receive HOST PORT | send HOST PORT: one TCP flow at full speed, until ended.
 
 With cubic, whatever the system would take: BBR makes no queue of its own to yield to.
 """

@@ -1,4 +1,4 @@
-"""tun_line.py NAMESPACE NAMESPACE SHAPE: a bad line between two network namespaces.
+"""tun_line.py NAMESPACE NAMESPACE SHAPE: a lossy link between two network namespaces.
 
 Makes a TUN device "line" in each, 10.79.0.1 and 10.79.0.2, and carries IP packets between them as
 SHAPE says (JSON, the fields of ``LinkShape``). Prints ``ready``; at each SIGUSR1 one JSON object
