@@ -25,11 +25,11 @@ from torrent_engine.daemon.api.add_options import (
     options_of_query,
     owner_of_header,
 )
-from torrent_engine.daemon.api.add_sources import SourceReader
 from torrent_engine.daemon.api.idempotency import Idempotency
-from torrent_engine.daemon.api.replies import json_bytes, json_reply
 from torrent_engine.daemon.api.requests import Input, checked_json
 from torrent_engine.daemon.api.torrent_fields import timestamp
+from torrent_engine.daemon.common.add_sources import SourceReader
+from torrent_engine.daemon.common.replies import json_bytes, json_reply
 from torrent_engine.daemon.jobs.port_torrents import category_options
 from torrent_engine.daemon.problems import InputError, Problem, ProblemError, code_of
 from torrent_engine.daemon.security.access import JSON, MAX_BODY_BYTES, needs

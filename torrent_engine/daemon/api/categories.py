@@ -9,10 +9,10 @@ from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import Response
 
-from torrent_engine.daemon.api.replies import json_bytes, json_reply
 from torrent_engine.daemon.api.requests import Input
 from torrent_engine.daemon.api.torrent_changes import MAX_RATE, SeedRulesPatch
 from torrent_engine.daemon.api.torrent_fields import seed_rules_value
+from torrent_engine.daemon.common.replies import json_bytes, json_reply
 from torrent_engine.daemon.engine_port.facts import SeedRules
 from torrent_engine.daemon.problems import Problem, ProblemError
 from torrent_engine.daemon.security.access import needs

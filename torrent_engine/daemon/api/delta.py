@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from torrent_engine.daemon.api.job_fields import job_value
-from torrent_engine.daemon.api.replies import json_bytes
 from torrent_engine.daemon.api.torrent_fields import LISTED, TORRENT_FIELDS, encoder, groups_of
+from torrent_engine.daemon.common.replies import json_bytes
 from torrent_engine.daemon.state.daemon_state import DaemonState, StateDelta
 from torrent_engine.daemon.state.rows import StateRow
 

@@ -13,8 +13,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from torrent_engine.daemon.api.add_options import existing_parent
-from torrent_engine.daemon.api.replies import json_bytes, json_reply
 from torrent_engine.daemon.api.torrent_fields import timestamp
+from torrent_engine.daemon.common.replies import json_bytes, json_reply
 from torrent_engine.daemon.engine_port.facts import NetworkFacts
 from torrent_engine.daemon.problems import Problem, ProblemError
 from torrent_engine.daemon.security.access import needs

@@ -12,7 +12,7 @@ from starlette.responses import RedirectResponse, Response
 
 from torrent_engine.base.ids import InfoHash
 from torrent_engine.daemon.api.job_fields import job_value
-from torrent_engine.daemon.api.replies import json_bytes, json_reply
+from torrent_engine.daemon.common.replies import json_bytes, json_reply
 from torrent_engine.daemon.engine_port.facts import JobFacts, JobQuery
 from torrent_engine.daemon.problems import InputError, Problem, ProblemError
 from torrent_engine.daemon.security.access import needs

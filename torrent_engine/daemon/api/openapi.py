@@ -18,7 +18,7 @@ from starlette.routing import BaseRoute
 from torrent_engine import __version__
 from torrent_engine.daemon.api.add_options import AddInput
 from torrent_engine.daemon.api.adding import SourceInput
-from torrent_engine.daemon.api.replies import json_bytes, json_reply
+from torrent_engine.daemon.common.replies import json_bytes, json_reply
 from torrent_engine.daemon.problems import MEDIA_TYPE, STATUSES
 from torrent_engine.daemon.security.access import access_of, needs
 from torrent_engine.daemon.security.principals import Scope

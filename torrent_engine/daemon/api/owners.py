@@ -7,8 +7,8 @@ from fastapi import APIRouter, Path, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
-from torrent_engine.daemon.api.replies import json_bytes, json_reply
 from torrent_engine.daemon.api.requests import principal_in
+from torrent_engine.daemon.common.replies import json_bytes, json_reply
 from torrent_engine.daemon.problems import Problem, ProblemError
 from torrent_engine.daemon.security.access import needs
 from torrent_engine.daemon.security.principals import Means, Scope

@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from torrent_engine.daemon.api.delta import stats_value
-from torrent_engine.daemon.api.replies import json_bytes, json_reply
+from torrent_engine.daemon.common.replies import json_bytes, json_reply
 from torrent_engine.daemon.security.access import needs
 from torrent_engine.daemon.security.principals import Scope
 

@@ -8,13 +8,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from torrent_engine.daemon.api.delta import DEFAULT_PAGE, MAX_PAGE, DeltaChoice, delta_body
-from torrent_engine.daemon.api.replies import (
+from torrent_engine.daemon.api.torrent_fields import chosen_fields
+from torrent_engine.daemon.common.replies import (
     is_unchanged,
     json_reply,
     not_modified,
     weak_etag,
 )
-from torrent_engine.daemon.api.torrent_fields import chosen_fields
 from torrent_engine.daemon.problems import InputError, Problem, ProblemError
 from torrent_engine.daemon.security.access import needs
 from torrent_engine.daemon.security.principals import Scope

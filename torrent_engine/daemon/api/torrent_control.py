@@ -10,9 +10,9 @@ from starlette.responses import Response
 
 from torrent_engine.base.errors import TorrentEngineError
 from torrent_engine.base.ids import InfoHash
-from torrent_engine.daemon.api.replies import json_bytes, json_reply
 from torrent_engine.daemon.api.requests import Input
 from torrent_engine.daemon.api.torrent_list import TorrentFilter
+from torrent_engine.daemon.common.replies import json_bytes, json_reply
 from torrent_engine.daemon.problems import Problem, ProblemError, code_of
 from torrent_engine.daemon.security.access import needs
 from torrent_engine.daemon.security.principals import Scope

@@ -15,15 +15,15 @@ from starlette.responses import Response
 
 from torrent_engine.base.ids import InfoHash
 from torrent_engine.codec.metainfo import Metainfo
-from torrent_engine.daemon.api.replies import (
+from torrent_engine.daemon.api.requests import Input, principal_in
+from torrent_engine.daemon.api.torrent_control import row_of
+from torrent_engine.daemon.common.replies import (
     is_unchanged,
     json_bytes,
     json_reply,
     not_modified,
     weak_etag,
 )
-from torrent_engine.daemon.api.requests import Input, principal_in
-from torrent_engine.daemon.api.torrent_control import row_of
 from torrent_engine.daemon.engine_port.facts import FileFacts, JobQuery
 from torrent_engine.daemon.problems import InputError, Problem, ProblemError
 from torrent_engine.daemon.security.access import needs

@@ -10,10 +10,10 @@ from starlette.responses import Response
 
 from torrent_engine.base.ids import InfoHash
 from torrent_engine.daemon.api.add_options import PeerInput
-from torrent_engine.daemon.api.replies import json_bytes, json_reply
 from torrent_engine.daemon.api.requests import Input, principal_in
 from torrent_engine.daemon.api.torrent_control import row_of
 from torrent_engine.daemon.api.torrent_fields import timestamp
+from torrent_engine.daemon.common.replies import json_bytes, json_reply
 from torrent_engine.daemon.engine_port.facts import (
     PeerFacts,
     TrackerFacts,

@@ -6,14 +6,6 @@ from fastapi import APIRouter, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
-from torrent_engine.daemon.api.replies import (
-    is_unchanged,
-    joined,
-    json_bytes,
-    json_reply,
-    not_modified,
-    weak_etag,
-)
 from torrent_engine.daemon.api.torrent_changes import TorrentPatch, apply_patch
 from torrent_engine.daemon.api.torrent_control import row_of
 from torrent_engine.daemon.api.torrent_fields import (
@@ -28,6 +20,14 @@ from torrent_engine.daemon.api.torrent_list import (
     MAX_LIMIT,
     TorrentFilter,
     page_of,
+)
+from torrent_engine.daemon.common.replies import (
+    is_unchanged,
+    joined,
+    json_bytes,
+    json_reply,
+    not_modified,
+    weak_etag,
 )
 from torrent_engine.daemon.security.access import needs
 from torrent_engine.daemon.security.principals import Scope

@@ -1,16 +1,17 @@
 """The parts of this interface, put together from those of the daemon."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
+from torrent_engine.daemon.common.add_defaults import AddDefaults, SettingsAccess
+from torrent_engine.daemon.common.disk_space import free_bytes
 from torrent_engine.daemon.engine_port.facts import SeedRules
 from torrent_engine.daemon.engine_port.port import EnginePort
 from torrent_engine.daemon.settings.engine_config import download_folder
 from torrent_engine.daemon.settings.model import SPECS, DaemonSettings
-from torrent_engine.daemon.settings.tables import TableSettings
 from torrent_engine.daemon.state.daemon_state import DaemonState
 from torrent_engine.daemon.transmission.groups import Groups
 from torrent_engine.daemon.transmission.port_test import PortTest
@@ -23,7 +24,6 @@ from torrent_engine.daemon.transmission.session_methods import (
     Machine,
     SessionMethods,
     Statistics,
-    free_bytes,
     rules_in,
 )
 from torrent_engine.daemon.transmission.torrent_actions import TorrentCalls
@@ -38,21 +38,6 @@ TABLE: Final = "transmission"
 """What this interface keeps in the daemon's database."""
 BY: Final = "Transmission RPC"
 _MINUTE_S: Final = 60.0
-
-
-class SettingsAccess(Protocol):
-    """What is needed of the daemon's settings."""
-
-    @property
-    def now(self) -> DaemonSettings:
-        """The present values."""
-
-    @property
-    def tables(self) -> TableSettings:
-        """The lists of tables."""
-
-    def change(self, values: Mapping[str, Any], by: str) -> object:
-        """Change settings, all or none. Raises ConfigError."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,11 +144,8 @@ class _Facts:
     def __init__(self, parts: DaemonParts, session_ids: SessionIds) -> None:
         self._parts = parts
         self._session_ids = session_ids
-
-    def fetches_private(self) -> bool:
-        """Return whether URLs may lead to addresses that are not of the public internet."""
-        now = self._parts.settings.now
-        return now.network.loopback_only or now.adding.from_private_networks
+        self._defaults = AddDefaults(parts.settings, parts.state.labels)
+        self.fetches_private = self._defaults.fetches_private
 
     def general(self) -> GeneralFacts:
         """Return what fields of torrents depend on."""
@@ -178,27 +160,11 @@ class _Facts:
         )
 
     def defaults(self, labels: tuple[str, ...], is_private: bool) -> AddOptions:  # noqa: FBT001
-        """Return what counts for a torrent about which a call says nothing."""
-        adding = self._parts.settings.now.adding
-        return AddOptions(
-            save_path=self._save_path(labels),
-            paused=adding.paused,
-            sequential=adding.sequential,
-            trackers=None if is_private else tuple(adding.trackers) or None,
-        )
+        """Return what counts for a torrent about which a call says nothing.
 
-    def _save_path(self, labels: tuple[str, ...]) -> str:
-        """Return where a torrent goes: to the folder of the category that its first label names."""
-        path = self._category_path(labels[0]) if labels else ""
-        return str(download_folder(self._parts.settings.now) / Path(path).expanduser())
-
-    def _category_path(self, name: str) -> str:
-        found = self._parts.state.labels.category(name)
-        path = "" if found is None else found.save_path
-        for each in self._parts.settings.tables.category:
-            if each.name == name:
-                path = path or each.save_path
-        return path
+        It goes to the folder of the category that its first label names.
+        """
+        return self._defaults.options(labels[0] if labels else "", is_private=is_private)
 
     async def session(self) -> SessionFacts:
         """Return the facts that fields of the session are told from."""

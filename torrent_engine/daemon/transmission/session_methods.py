@@ -2,7 +2,6 @@
 
 import shutil
 from collections.abc import Awaitable, Callable, Mapping
-from pathlib import Path
 from typing import Any, Final, Protocol
 
 import anyio.to_thread
@@ -224,18 +223,3 @@ class Machine:
             raise RpcError(ErrorCode.SYSTEM_ERROR, text)
         stop()
         return NOTHING
-
-
-async def free_bytes(folder: str) -> int:
-    """Return what is free where a folder is or will be; -1 if that is not known."""
-
-    def look() -> int:
-        path = Path(folder)
-        while not path.exists() and path != path.parent:
-            path = path.parent
-        return shutil.disk_usage(path).free
-
-    try:
-        return await anyio.to_thread.run_sync(look)
-    except OSError:
-        return -1

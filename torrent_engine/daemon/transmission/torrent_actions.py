@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from torrent_engine.base.errors import TorrentEngineError, UnknownTorrentError
 from torrent_engine.base.ids import InfoHash
+from torrent_engine.daemon.common.queue_order import QueueOrder
 from torrent_engine.daemon.engine_port.port import EnginePort
 from torrent_engine.daemon.state.daemon_state import DaemonState
 from torrent_engine.daemon.state.rows import StateRow, TorrentStatus
@@ -29,6 +30,7 @@ class TorrentCalls:
         self._port = port
         self._state = state
         self._clock = clock
+        self._order = QueueOrder(port, state)
 
     def rows(self, call: Call) -> list[StateRow]:
         """Return the torrents that a call means."""
@@ -95,40 +97,23 @@ class TorrentCalls:
 
     async def move_top(self, call: Call) -> Mapping[str, Any]:
         """Put torrents at the head of the queue, in the order that they have."""
-        for place, info_hash in enumerate(self._in_order(call)):
-            self._port.control.move_to(info_hash, place)
-        await self._state.queue_changed()
+        await self._order.top(self._chosen(call))
         return NOTHING
 
     async def move_bottom(self, call: Call) -> Mapping[str, Any]:
         """Put torrents at the end of the queue, in the order that they have."""
-        last = len(self._state.torrents) - 1
-        for info_hash in self._in_order(call):
-            self._port.control.move_to(info_hash, last)
-        await self._state.queue_changed()
+        await self._order.bottom(self._chosen(call))
         return NOTHING
 
     async def move_up(self, call: Call) -> Mapping[str, Any]:
         """Put each torrent one place forward; those at the head stay."""
-        moved, order = set(self._in_order(call)), list(self._port.torrents.hashes())
-        for place, info_hash in enumerate(order):
-            if info_hash in moved and place and order[place - 1] not in moved:
-                order[place - 1 : place + 1] = info_hash, order[place - 1]
-                self._port.control.move_to(info_hash, place - 1)
-        await self._state.queue_changed()
+        await self._order.up(self._chosen(call))
         return NOTHING
 
     async def move_down(self, call: Call) -> Mapping[str, Any]:
         """Put each torrent one place back; those at the end stay."""
-        moved, order = set(self._in_order(call)), list(self._port.torrents.hashes())
-        for place in reversed(range(len(order) - 1)):
-            info_hash, behind = order[place], order[place + 1]
-            if info_hash in moved and behind not in moved:
-                order[place : place + 2] = behind, info_hash
-                self._port.control.move_to(info_hash, place + 1)
-        await self._state.queue_changed()
+        await self._order.down(self._chosen(call))
         return NOTHING
 
-    def _in_order(self, call: Call) -> list[InfoHash]:
-        chosen = {row.info_hash for row in self.rows(call)}
-        return [info_hash for info_hash in self._port.torrents.hashes() if info_hash in chosen]
+    def _chosen(self, call: Call) -> set[InfoHash]:
+        return {row.info_hash for row in self.rows(call)}

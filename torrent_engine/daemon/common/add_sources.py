@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -23,20 +24,26 @@ MAX_FILE_BYTES: Final = FILE_BENCODE_LIMITS.max_bytes
 class SourceReader:
     """Reads torrents as requests give them; what it raises beside ProblemError is the engine's."""
 
-    def __init__(self, context: "DaemonContext") -> None:
+    def __init__(
+        self, context: "DaemonContext", fetches_private: Callable[[], bool] = lambda: False
+    ) -> None:
+        """``fetches_private`` returns whether URLs may lead beyond the public internet."""
         self._engine = context.port.engine
         self._paths = context.paths
+        self._fetches_private = fetches_private
 
     async def read_text(self, source: str, cookies: str = "") -> Metainfo | Magnet:
         """Return the torrent of a link, an info-hash, a URL or an absolute path.
 
-        URLs lead to the public internet only, and ``cookies`` go to their host only.
+        ``cookies`` go to the host of a URL only.
         """
         text = source.strip()
         if Magnet.is_link(text):
             return Magnet.parse(text)
         if is_url(text):
-            options = FetchOptions(cookies, allow_private=False, max_bytes=MAX_FETCHED_BYTES)
+            options = FetchOptions(
+                cookies, allow_private=self._fetches_private(), max_bytes=MAX_FETCHED_BYTES
+            )
             return await self._engine.fetch_torrent(text, options)
         if not text.startswith(("/", "~")):
             detail = "a magnet link, an info-hash, an http(s) URL or an absolute path is needed"

@@ -1,0 +1,1 @@
+"""What several interfaces need: sources of torrents, places in the queue, JSON replies."""
