@@ -6,8 +6,10 @@ from tests.daemon.contexts import URL as BASE
 from tests.daemon.contexts import client_of, make_context
 from tests.daemon.fake_port import FakeEngine, info_hash_of
 from torrent_engine.base.ids import OwnerTie
-from torrent_engine.daemon.api.owners import OwnerGenerations
 from torrent_engine.daemon.security.cookie_sessions import OWN
+from torrent_engine.daemon.security.principals import Scope
+from torrent_engine.daemon.state.daemon_state import DaemonState
+from torrent_engine.daemon.state.store import DaemonStore
 
 pytestmark = pytest.mark.anyio
 URL = "/api/v1/owners/tab-1"
@@ -38,7 +40,7 @@ async def test_a_generation_is_above_all_that_are_known() -> None:
     async with client_of(context) as client:
         assert (await client.post(f"{URL}/generation")).json()["generation"] == 42
     engine.engine.generations.clear()  # another process
-    assert OwnerGenerations(context).advance("tab-1")[0] == 43
+    assert context.state.owners.advance("tab-1")[0] == 43
 
 
 async def test_an_owner_that_ends_loses_its_downloads() -> None:
@@ -64,3 +66,116 @@ async def test_a_beacon_of_a_closed_tab_has_its_token_in_the_query() -> None:
         answer = await client.post(f"{URL}/bye", params={"csrf": token}, headers=headers)
         assert answer.status_code == 204
     assert engine.order == []
+
+
+class Leases:
+    """A daemon whose clock the test turns."""
+
+    def __init__(self) -> None:
+        self.now_s = 100.0
+        self.engine = FakeEngine()
+        self.context = make_context(self.engine)
+        self.context.state = DaemonState(
+            self.engine.port, DaemonStore(), clock=lambda: self.now_s, wall_clock=lambda: 0.0
+        )
+        self.owners = self.context.state.owners
+
+    async def later(self, seconds: float) -> None:
+        self.now_s += seconds
+        await self.context.state.tick()
+
+    def add(self, generation: int) -> None:
+        self.engine.put(name="a", owner=OwnerTie("tab-1", generation))
+
+
+async def test_a_lease_that_nobody_renews_ends_as_a_new_generation() -> None:
+    scene = Leases()
+    async with client_of(scene.context) as client:
+        generation = (await client.post(f"{URL}/generation")).json()["generation"]
+        scene.add(generation)
+        await scene.context.state.reload()
+        await scene.later(59.0)
+        assert (await client.put(f"{URL}/lease")).status_code == 204
+        await scene.later(59.0)
+        assert (await client.get(URL)).json()["lease_left_s"] == 1.0
+        assert len(scene.engine.order) == 1
+        await scene.later(1.0)
+        assert scene.engine.order == []
+        told = (await client.get(URL)).json()
+        assert (told["generation"], told["lease_left_s"]) == (generation + 1, None)
+        source = f"magnet:?xt=urn:btih:{info_hash_of(9)}"
+        owner = {"id": "tab-1", "generation": generation}
+        late = await client.post("/api/v1/torrents", json={"source": source, "owner": owner})
+        assert (late.status_code, late.json()["code"]) == (409, "owner_changed")
+
+
+async def test_an_event_stream_holds_the_lease_of_its_owner() -> None:
+    scene = Leases()
+    scene.owners.advance("tab-1", 10.0)
+    scene.add(1)
+    await scene.context.state.reload()
+    with scene.owners.held("tab-1"), scene.owners.held("tab-1"):
+        await scene.later(1_000.0)
+        assert len(scene.engine.order) == 1
+    await scene.later(9.0)
+    assert len(scene.engine.order) == 1
+    await scene.later(1.0)
+    assert scene.engine.order == []
+
+
+async def test_an_owner_without_a_lease_stays() -> None:
+    scene = Leases()
+    async with client_of(scene.context) as client:
+        assert (await client.post(f"{URL}/generation", json={"lease_s": 0})).status_code == 201
+        for wrong in (-1, 1e9, "x"):
+            answer = await client.post(f"{URL}/generation", json={"lease_s": wrong})
+            assert answer.status_code == 422
+        scene.add(1)
+        await scene.context.state.reload()
+        await scene.later(1e6)
+        told = (await client.get(URL)).json()
+    assert (told["lease_s"], told["lease_left_s"]) == (0, None)
+    assert len(scene.engine.order) == 1
+
+
+async def test_another_process_knows_generations_and_begins_leases_anew() -> None:
+    scene = Leases()
+    scene.owners.advance("tab-1", 10.0)
+    scene.owners.advance("tab-1")
+    scene.add(2)
+    old = scene.engine.put(name="old", owner=OwnerTie("tab-1", 1))
+    scene.engine.engine.generations.clear()
+    state = DaemonState(scene.engine.port, scene.context.state.store, clock=lambda: scene.now_s)
+    await state.reload()
+    assert scene.engine.engine.generations == {"tab-1": 2}
+    assert old in scene.engine.removed
+    scene.now_s += 10.0
+    await state.tick()
+    assert scene.engine.order == []
+
+
+async def test_a_logout_ends_the_owners_of_its_session() -> None:
+    engine = FakeEngine()
+    context = make_context(engine)
+    cookie = context.authenticator.sessions.begin(OWN)
+    async with client_of(context, token=None) as client:
+        headers = {"Cookie": f"{OWN.name}={cookie}", "Origin": BASE}
+        told = (await client.get("/api/v1/session", headers=headers)).json()
+        headers["X-CSRF-Token"] = told["csrf_token"]
+        for tab in ("tab-1", "tab-2"):
+            made = await client.post(f"/api/v1/owners/{tab}/generation", headers=headers)
+            assert made.status_code == 201
+        context.state.owners.advance("tab-3", by="another session")
+        for tab in ("tab-1", "tab-2", "tab-3"):
+            engine.put(name=tab, owner=OwnerTie(tab, 1))
+        await context.state.reload()
+        assert (await client.delete("/api/v1/session", headers=headers)).status_code == 204
+    assert [each.facts.about.name for each in engine.torrents.values()] == ["tab-3"]
+
+
+async def test_only_who_may_control_holds_a_lease_by_a_stream() -> None:
+    context = make_context(FakeEngine())
+    _, secret = context.authenticator.tokens.make("reader", [Scope.READ])
+    async with client_of(context, token=secret) as client:
+        answer = await client.get("/api/v1/events", params={"owner": "tab-1"})
+    assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")

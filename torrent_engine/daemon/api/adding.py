@@ -138,6 +138,7 @@ class TorrentAdder:
         header = request.headers.get("te-owner")
         owner = None if header is None else owner_of_header(header)
         options = engine_options(self._context, given, owner)
+        self._state.owners.check(options.owner)
         for label in options.labels or ():
             check_name("label", label)
         if options.category is None:

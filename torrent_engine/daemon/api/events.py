@@ -9,6 +9,7 @@ import json
 import logging
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import anyio
@@ -20,6 +21,7 @@ from starlette.types import Scope as AsgiScope
 
 from torrent_engine.daemon.api.delta import DeltaChoice, delta_body, stats_value
 from torrent_engine.daemon.api.job_fields import job_value
+from torrent_engine.daemon.api.requests import principal_in
 from torrent_engine.daemon.api.sync import choice_of
 from torrent_engine.daemon.problems import InputError, Problem, ProblemError
 from torrent_engine.daemon.security.access import needs
@@ -57,8 +59,14 @@ def router(context: "DaemonContext") -> APIRouter:
         since: Annotated[str | None, Query(max_length=64)] = None,
         interval: Annotated[float, Query(ge=0.5, le=10)] = 1.0,
         job: Annotated[str | None, Query(max_length=64)] = None,
+        owner: Annotated[str | None, Query(min_length=1, max_length=255)] = None,
     ) -> Response:
-        """Send changes as they happen, at most one delta in ``interval`` seconds."""
+        """Send changes as they happen, at most one delta in ``interval`` seconds.
+
+        ``owner`` holds the lease of that owner until the stream ends.
+        """
+        if owner is not None and not principal_in(request).allows(Scope.CONTROL):
+            raise ProblemError(Problem("forbidden", "an owner needs the scope control"))
         kinds = frozenset(types.split(","))
         if unknown := sorted(kinds - KINDS):
             wrong = InputError("/types", f"there is no type {unknown[0]!r:.40}")
@@ -78,7 +86,8 @@ def router(context: "DaemonContext") -> APIRouter:
             interval_s=interval,
             job_id=job,
         )
-        return SseResponse(told, open_streams, client)
+        lease = None if owner is None else context.state.owners.held(owner)
+        return SseResponse(told, open_streams, client, lease)
 
     return routes
 
@@ -168,25 +177,36 @@ def _encoded(value: Any) -> bytes:  # noqa: ANN401 - what JSON has
 class SseResponse(Response):
     """The answer that sends events until the client goes away or takes nothing for a minute."""
 
-    def __init__(self, source: SseSource, open_streams: Counter[str], client: str) -> None:
+    def __init__(
+        self,
+        source: SseSource,
+        open_streams: Counter[str],
+        client: str,
+        lease: AbstractContextManager[None] | None = None,
+    ) -> None:
         super().__init__(headers=_HEADERS)
         del self.headers["content-length"]
         self._source = source
         self._open_streams = open_streams
         self._client = client
+        self._lease = lease or nullcontext()
 
     async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
         """Send the events."""
         self._open_streams[self._client] += 1
         try:
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(_cancel_when_gone, receive, tasks.cancel_scope)
-                await self._send(send)
-                tasks.cancel_scope.cancel()
+            with self._lease:
+                await self._run(receive, send)
         finally:
             self._open_streams[self._client] -= 1
             if not self._open_streams[self._client]:
                 del self._open_streams[self._client]
+
+    async def _run(self, receive: Receive, send: Send) -> None:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(_cancel_when_gone, receive, tasks.cancel_scope)
+            await self._send(send)
+            tasks.cancel_scope.cancel()
 
     async def _send(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})

@@ -66,8 +66,9 @@ def router(context: "DaemonContext") -> APIRouter:
     @routes.delete("", status_code=204)
     @needs(None)
     async def end(request: Request) -> Response:
-        """Log out."""
+        """Log out; what tabs of the session own is cancelled."""
         facts = facts_in(request)
+        context.state.owners.end_all_of(principal_in(request).csrf_token)
         name = OWN.name_on(facts.scheme)
         if (cookie := facts.cookie(name)) is not None:
             context.authenticator.sessions.end(cookie)

@@ -22,6 +22,7 @@ from torrent_engine.daemon.state.history import RateHistory
 from torrent_engine.daemon.state.ids import TorrentIds
 from torrent_engine.daemon.state.job_records import JobDelta, JobRecords
 from torrent_engine.daemon.state.labels import Labelling
+from torrent_engine.daemon.state.owners import OwnerBook
 from torrent_engine.daemon.state.revisions import RevisionCounter
 from torrent_engine.daemon.state.shapes import Shapes
 from torrent_engine.daemon.state.store import DaemonStore
@@ -105,6 +106,7 @@ class DaemonState:
             look=self.look,
             changed=self.topics.changed,
         )
+        self.owners = OwnerBook(port.engine, self.torrents, store.table("owners"), clock)
         self._feed = Feed(
             port,
             self.torrents,
@@ -148,6 +150,7 @@ class DaemonState:
         """Compare everything with the engine; after each time that it was opened."""
         await self._feed.reload()
         await self.jobs.reload(self.port.jobs)
+        self.owners.reload()
 
     async def run(self) -> None:
         """Keep everything up to date until cancelled; the engine may be open or not."""
@@ -184,5 +187,6 @@ class DaemonState:
         except ClosedError:
             return
         self.totals.tick(totals, self._clock())
+        self.owners.tick()
         self.history.add(self._wall_clock(), totals.download_bytes_per_s, totals.upload_bytes_per_s)
         await self._feed.tick()
