@@ -1,3 +1,4 @@
+import errno
 import os
 import threading
 from contextlib import suppress
@@ -268,6 +269,25 @@ def test_a8_a_link_that_leads_elsewhere_later_is_refused(
             folder.open_file(parts, flags)
     folder.close()
     assert_canary(root)
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="descriptors are counted there")
+@pytest.mark.parametrize("name", ["top file", "folder further in"])
+def test_f8_a_link_that_cannot_be_looked_at_again_leaves_no_descriptor(
+    root: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    folder = accepted(root, *LINKED[name])
+    before = len(list(Path("/proc/self/fd").iterdir()))
+
+    def fail(_descriptor: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fstat", fail)
+        with pytest.raises((OSError, StorageError), match="Input/output"):
+            folder.open_file(LINKED[name][1], os.O_RDONLY)
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    folder.close()
 
 
 @pytest.mark.usefixtures("any_system")

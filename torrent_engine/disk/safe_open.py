@@ -302,12 +302,17 @@ class Folder:
 
     def _same(self, parts: tuple[str, ...], descriptor: int) -> int:
         """Return a descriptor if it is of what a link led to at first; else close it and raise."""
-        found = os.fstat(descriptor)
-        if self._links[parts] != (found.st_dev, found.st_ino):
+        try:
+            self._check_same(parts, os.fstat(descriptor))
+        except BaseException:
             os.close(descriptor)
+            raise
+        return descriptor
+
+    def _check_same(self, parts: tuple[str, ...], found: os.stat_result) -> None:
+        if self._links[parts] != (found.st_dev, found.st_ino):
             reason = "is a symbolic link that leads elsewhere than at the start"
             raise FileExistsStorageError(self.path.joinpath(*parts), reason)
-        return descriptor
 
     def _check_writable(self, parts: Sequence[str], *, writes: bool) -> None:
         if writes and len(parts) > 1 and not self._follow_links:

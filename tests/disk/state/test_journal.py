@@ -1,4 +1,8 @@
+import errno
+import os
 from pathlib import Path
+
+import pytest
 
 from torrent_engine.disk.state.journal import WriteJournal
 
@@ -39,6 +43,30 @@ def test_f4_entries_of_more_than_a_page_are_not_moved(tmp_path: Path) -> None:
     journal.settle([*range(2_999), 5_000])
     assert (tmp_path / "j").stat().st_size == 4
     journal.close()
+
+
+@pytest.mark.parametrize("call", ["fstat", "lseek"])
+def test_f8_a_journal_that_cannot_be_opened_leaves_no_descriptor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    opened: list[int] = []
+    open_file = os.open
+
+    def opening(*arguments, **options) -> int:
+        opened.append(open_file(*arguments, **options))
+        return opened[-1]
+
+    def fail(*_arguments) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", opening)
+        patch.setattr(os, call, fail)
+        with pytest.raises(OSError, match="Input/output"):
+            WriteJournal(tmp_path / "j").open()
+    assert len(opened) == 1
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(opened[0])
 
 
 def test_a_torn_entry_is_ignored(tmp_path: Path) -> None:

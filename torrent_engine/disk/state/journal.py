@@ -41,12 +41,12 @@ class WriteJournal:
         self._descriptor = os.open(self._path, flags, 0o600)
         try:
             self._pending = self._read()
+            status = os.fstat(self._descriptor)
+            self.noted_ns = status.st_mtime_ns
+            self._rewrite()
         except BaseException:
             self.close()
             raise
-        status = os.fstat(self._descriptor)
-        self.noted_ns = status.st_mtime_ns
-        self._rewrite()
         with suppress(OSError):  # a kill before anything is saved leaves it to the next start
             os.utime(self._path, ns=(status.st_atime_ns, self.noted_ns))
         return {entry for entry in self._pending if not entry & _FILE_BIT}
