@@ -517,6 +517,10 @@ class FakeSettings:
         begin = facts.settings.sequential_from if from_piece is None else from_piece
         self._engine.change(info_hash, is_sequential=is_sequential, sequential_from=begin)
 
+    async def set_first_last_first(self, info_hash: InfoHash, *, is_first: bool) -> None:
+        self._torrent("set_first_last_first", info_hash, is_first)
+        self._engine.change(info_hash, is_first_last_first=is_first)
+
     def set_group(self, info_hash: InfoHash, name: str, *, honors_session_limits: bool) -> None:
         self._torrent("set_group", info_hash, name, honors_session_limits)
         self._engine.change(info_hash, group=name, honors_session_limits=honors_session_limits)

@@ -45,6 +45,7 @@ from torrent_engine.daemon.problems import (
     ProblemError,
     problem_of,
 )
+from torrent_engine.daemon.qbittorrent import routes as qbittorrent
 from torrent_engine.daemon.security.guard import Guard
 from torrent_engine.daemon.security.route_table import RouteTable
 from torrent_engine.daemon.stream import routes as stream
@@ -75,6 +76,7 @@ ROUTERS: Final[tuple[RouterMaker, ...]] = (
     stream.router,
     metrics.router,
     transmission.router,
+    qbittorrent.router,
 )
 """The interfaces. Each makes its routes with their whole paths, and each route declares what it
 needs (:mod:`torrent_engine.daemon.security.access`)."""

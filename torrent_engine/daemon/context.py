@@ -95,7 +95,7 @@ class DaemonContext:
     errands: Errands = field(default_factory=Errands)
     """Work that requests begin and nobody waits for, while the engine is open."""
     on_open: list[Callable[[], None]] = field(default_factory=list)
-    """Called each time that the engine was opened."""
+    """Called each time that the engine was opened and the rows are up to date."""
     background: Background | None = None
     """Background work; None while the engine is not open."""
 

@@ -169,9 +169,9 @@ class Daemon:
             files = (*list_files(tables), *lists.paths)
             config = manager_config(merged.settings, self._options.state_dir, files)
             async with self._ports.open(config), anyio.create_task_group() as parts:
+                await context.state.reload()
                 for tell in context.on_open:
                     tell()
-                await context.state.reload()
                 context.background = background = Background(context.state, merged, lists)
                 parts.start_soon(background.run)
                 parts.start_soon(context.errands.run)

@@ -158,10 +158,12 @@ async def test_settings_are_told_as_they_were_set(port: EnginePort) -> None:
     port.settings.set_limits(one, limits)
     port.settings.set_seed_rules(one, SeedRules(2.0, None, float("inf")))
     port.settings.set_sequential(one, is_sequential=True)
+    await port.settings.set_first_last_first(one, is_first=True)
     port.control.set_priority(one, -2)
     told = port.torrents.facts(one).settings
     assert (told.limits, told.seed_rules) == (limits, SeedRules(2.0, None, float("inf")))
     assert (told.is_sequential, told.priority) == (True, -2)
+    assert told.is_first_last_first is True
 
 
 async def test_trackers_are_added_and_removed(port: EnginePort) -> None:

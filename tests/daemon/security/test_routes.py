@@ -1,6 +1,7 @@
 """Every route of the daemon without a credential: the table is walked, so none is forgotten."""
 
 import re
+from dataclasses import replace
 
 import pytest
 from starlette.routing import BaseRoute
@@ -8,11 +9,14 @@ from starlette.routing import BaseRoute
 from tests.support.daemon_app import AppClient, make_client
 from torrent_engine.daemon.security.principals import Scope
 from torrent_engine.daemon.security.route_table import access_of_route
+from torrent_engine.daemon.settings.model import DaemonSettings, QbittorrentSettings
 
 pytestmark = pytest.mark.anyio
 PUBLIC = {"/healthz", "/api/v1/session", "/api/v2/auth/login"}
 """What everybody may ask; pages of web interfaces, and what leads to them, apart."""
 PAGES = {"/transmission", "/transmission/", "/transmission/web"}
+EVERYTHING = replace(DaemonSettings(), qbittorrent=QbittorrentSettings(enabled=True))
+"""Settings with all interfaces on."""
 
 
 def path_of(route: BaseRoute) -> str:
@@ -30,12 +34,12 @@ def all_routes(client: AppClient) -> list[BaseRoute]:
 
 
 async def test_every_route_declares_what_it_needs() -> None:
-    client = make_client()
+    client = make_client(settings=EVERYTHING)
     assert [path_of(r) for r in all_routes(client) if access_of_route(r) is None] == []
 
 
 async def test_no_route_but_a_few_answers_without_a_credential() -> None:
-    client = make_client()
+    client = make_client(settings=EVERYTHING)
     open_paths = set()
     for route in all_routes(client):
         for method, path in asked(route):
@@ -46,8 +50,30 @@ async def test_no_route_but_a_few_answers_without_a_credential() -> None:
     assert "/healthz" in open_paths
 
 
+async def test_interface_of_qbittorrent_is_off_by_default() -> None:
+    paths = [path_of(route) for route in all_routes(make_client())]
+    assert not any(path.startswith("/api/v2") for path in paths)
+    assert (await make_client().bearer().ask("GET", "/api/v2/app/version")).status == 404
+
+
+async def test_interface_of_qbittorrent_has_all_its_routes_behind_the_checks() -> None:
+    client = make_client(settings=EVERYTHING)
+    routes = [route for route in all_routes(client) if path_of(route).startswith("/api/v2/")]
+    assert len(routes) >= 83
+    for route in routes:
+        if path_of(route) in PUBLIC:
+            continue
+        for method, path in asked(route):
+            assert (await client.ask(method, path)).status == 403, path
+            other = client.bearer().having(origin="https://other.example")
+            answer = await other.ask(method, path)
+            assert (answer.status == 403) is (method == "POST"), path
+            rebound = await client.bearer().ask(method, path, headers={})
+            assert rebound.status not in {401, 500}, path
+
+
 async def test_no_route_but_public_ones_answers_a_principal_without_any_scope() -> None:
-    client = make_client()
+    client = make_client(settings=EVERYTHING)
     tokens = client.context.authenticator.tokens
     for route in all_routes(client):
         access = access_of_route(route)
@@ -64,7 +90,7 @@ async def test_no_route_but_public_ones_answers_a_principal_without_any_scope() 
 async def test_every_route_that_changes_something_wants_the_csrf_token_of_a_cookie() -> None:
     from torrent_engine.daemon.security.cookie_sessions import OWN
 
-    client = make_client()
+    client = make_client(settings=EVERYTHING)
     cookie = client.context.authenticator.sessions.begin(OWN)
     with_cookie = client.having(cookie=f"{OWN.name}={cookie}")
     refused = 0

@@ -101,6 +101,7 @@ def settings_of(session: Session, *, priority: int, queue_position: int) -> Sett
         seed_rules=seed_rules_of(config),
         is_sequential=config.sequential,
         sequential_from=config.sequential_from,
+        is_first_last_first=config.first_last_first,
         group=config.bandwidth_group,
         honors_session_limits=config.honors_session_limits,
         is_super_seeding=config.super_seeding,

@@ -100,6 +100,8 @@ class SettingFacts:
     is_sequential: bool = False
     sequential_from: int = 0
     """The piece at which its order begins."""
+    is_first_last_first: bool = False
+    """The first and last pieces of files are downloaded before others."""
     group: str = ""
     """Name of the torrents that share limits with it; see :class:`GroupFacts`."""
     honors_session_limits: bool = True

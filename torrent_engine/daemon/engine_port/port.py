@@ -178,6 +178,9 @@ class TorrentSettings(Protocol):
     ) -> None:
         """Download pieces in their order, beginning at one, or the rarest first."""
 
+    async def set_first_last_first(self, info_hash: InfoHash, *, is_first: bool) -> None:
+        """Download the first and last pieces of files before others, or not."""
+
     def set_group(self, info_hash: InfoHash, name: str, *, honors_session_limits: bool) -> None:
         """Share the limits of a group, "" for none, and those over all torrents or not."""
 

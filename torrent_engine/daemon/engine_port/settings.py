@@ -35,6 +35,10 @@ class ManagerSettings:
         """Download pieces in their order, beginning at one, or the rarest first."""
         self._opened.session(info_hash).set_sequential(is_sequential, from_piece=from_piece)
 
+    async def set_first_last_first(self, info_hash: InfoHash, *, is_first: bool) -> None:
+        """Download the first and last pieces of files before others, or not."""
+        await self._opened.session(info_hash).set_first_last_first(is_first)
+
     def set_group(self, info_hash: InfoHash, name: str, *, honors_session_limits: bool) -> None:
         """Share the limits of a group, "" for none, and those over all torrents or not."""
         self._opened.session(info_hash).set_bandwidth(

@@ -44,7 +44,9 @@ class RouteAccess:
     prompts: bool = False
     """Whether a browser shall ask for a password."""
     has_own_csrf: bool = False
-    """The route checks a session id of its own (Transmission)."""
+    """The route has a check of its own against requests of other sites' pages."""
+    plain_errors: bool = False
+    """Errors are text, and a missing credential is one of 403 (qBittorrent)."""
     takes_signed_url: bool = False
     takes_ticket: bool = False
     allows_while_starting: bool = False

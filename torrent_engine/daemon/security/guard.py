@@ -34,6 +34,7 @@ PRINCIPAL: Final = "te.principal"
 FACTS: Final = "te.facts"
 REALM: Final = 'Basic realm="torrent-engine", charset="UTF-8"'
 FOREIGN_RPC: Final = "/transmission/rpc"
+PLAIN_TYPE: Final = "text/plain; charset=utf-8"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,11 @@ class _Request:
     @property
     def access(self) -> RouteAccess | None:
         return self.found.access
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether errors are told as text."""
+        return self.access is not None and self.access.plain_errors
 
 
 Check = Callable[[_Request], Awaitable[Problem | None]]
@@ -100,7 +106,9 @@ class Guard:
             return
         facts = facts_of(scope, self._rules().trusted_proxies)
         request = _Request(facts, self._routes.find(scope), origin_of(facts.scheme, facts.host))
-        answer = _Completed(send, self._page(request), self._cors(request))
+        answer = _Completed(
+            send, self._page(request), self._cors(request), is_plain=request.is_plain
+        )
         for check in self._checks:
             if (problem := await check(request)) is not None:
                 await answer.send_problem(problem)
@@ -149,7 +157,7 @@ class Guard:
             request.access is not None and request.access.is_public and (request.facts.is_safe)
         ):
             return None
-        if request.facts.path == FOREIGN_RPC:
+        if request.facts.path == FOREIGN_RPC or request.is_plain:
             return Problem("forbidden", "too many failed logins from this address")
         retry = {"Retry-After": str(int(wait_s) + 1)}
         return Problem("locked_out", "too many failed logins from this address", headers=retry)
@@ -183,6 +191,8 @@ class Guard:
             return Problem("too_many_requests", "try again", headers={"Retry-After": "1"})
         if found is Denial.WRONG:
             await self._lockout.failed(request.facts.client, request.facts.path)
+        if request.is_plain:
+            return Problem("forbidden", "Forbidden")
         prompts = access is not None and access.prompts
         scheme = REALM if prompts else 'Bearer realm="torrent-engine"'
         detail = "wrong credentials" if found is Denial.WRONG else "a token or password is needed"
@@ -267,10 +277,13 @@ def _may_be_a_form(facts: RequestFacts) -> bool:
 class _Completed:
     """The way back to the client."""
 
-    def __init__(self, send: AsgiSend, page: Page, extra: HeaderFields) -> None:
+    def __init__(
+        self, send: AsgiSend, page: Page, extra: HeaderFields, *, is_plain: bool = False
+    ) -> None:
         self._send = send
         self._page = page
         self._extra = extra
+        self._is_plain = is_plain
         self.is_begun = False
 
     async def send(self, message: Mapping[str, Any]) -> None:
@@ -283,9 +296,10 @@ class _Completed:
 
     async def send_problem(self, problem: Problem) -> None:
         """Answer with a problem."""
-        body = problem.body()
+        body = problem.detail.encode("utf-8", "replace") if self._is_plain else problem.body()
+        kind = PLAIN_TYPE if self._is_plain else MEDIA_TYPE
         fields = [
-            (b"content-type", MEDIA_TYPE.encode()),
+            (b"content-type", kind.encode()),
             (b"content-length", str(len(body)).encode()),
         ]
         fields += [(n.lower().encode(), v.encode("latin-1")) for n, v in problem.headers.items()]
