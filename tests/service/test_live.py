@@ -13,6 +13,7 @@ from tests.support.managers import manager
 from tests.support.swarm import until
 from tests.support.torrents import make_torrent, payload_of, write_files
 from torrent_engine.base.config import QueueConfig
+from torrent_engine.base.errors import ConfigError
 from torrent_engine.base.ids import InfoHash
 from torrent_engine.disk.pieces.hasher import check_pieces
 from torrent_engine.disk.state.session_table import load_sessions
@@ -20,8 +21,16 @@ from torrent_engine.engine.manager.torrent_manager import TorrentManager
 from torrent_engine.engine.session.saved import SavedSession, read_settings
 from torrent_engine.engine.session.session import Session
 from torrent_engine.engine.states import State
+from torrent_engine.service.adding import Adder
 from torrent_engine.service.live import LiveTorrents
-from torrent_engine.service.torrents import Change, Failure, TorrentAction
+from torrent_engine.service.new_torrent import NewTorrent
+from torrent_engine.service.torrents import (
+    Change,
+    Failure,
+    QueuePlace,
+    TorrentAction,
+    TorrentDetail,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -51,8 +60,22 @@ async def saved(torrents: TorrentManager, info_hash: InfoHash) -> SavedSession:
     raise AssertionError("the torrent is not in the database")
 
 
+class Silent:
+    """Hears what is added."""
+
+    def added(self, session: Session, source: str, *, is_new: bool) -> None:
+        pass
+
+    def refused(self, error: Exception, source: str) -> None:
+        raise error
+
+
+def live(torrents: TorrentManager) -> LiveTorrents:
+    return LiveTorrents(torrents, Adder(torrents, Silent()))
+
+
 async def recheck(torrents: TorrentManager, info_hash: InfoHash) -> None:
-    failed = await LiveTorrents(torrents).change(Change(TorrentAction.RECHECK, (info_hash,)))
+    failed = await live(torrents).change(Change(TorrentAction.RECHECK, (info_hash,)))
     assert list(failed) == []
 
 
@@ -116,7 +139,7 @@ async def test_a_torrent_that_is_resumed_while_it_is_checked_goes_on(
             tasks.start_soon(recheck, torrents, session.info_hash)
             await gate.is_reached.wait()
             change = Change(TorrentAction.RESUME, (session.info_hash,))
-            assert list(await LiveTorrents(torrents).change(change)) == []
+            assert list(await live(torrents).change(change)) == []
             gate.opened.set()
         assert session.state is State.SEEDING
         assert not (await saved(torrents, session.info_hash)).is_paused
@@ -143,7 +166,7 @@ async def test_a_torrent_that_is_paused_while_it_is_checked_is_a_failure(
 
         async def check() -> None:
             change = Change(TorrentAction.RECHECK, (session.info_hash,))
-            failed.extend(await LiveTorrents(torrents).change(change))
+            failed.extend(await live(torrents).change(change))
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(check)
@@ -151,3 +174,45 @@ async def test_a_torrent_that_is_paused_while_it_is_checked_is_a_failure(
             await session.pause()
         assert [each.code for each in failed] == ["state_conflict"]
         gate.opened.set()
+
+
+async def test_torrents_are_added_limited_and_placed(tmp_path: Path) -> None:
+    (one, _), (two, _) = TORRENTS
+    async with manager(tmp_path) as torrents:
+        control = live(torrents)
+        new = NewTorrent(one.to_bytes(), save_path=str(tmp_path / "files"), paused=True)
+        added = await control.add(new)
+        assert (added.info_hash, added.name, added.is_new) == (str(one.info_hash), "t0", True)
+        assert not (await control.add(new)).is_new
+        await control.add(NewTorrent(two.to_bytes(), position=0, upload_bytes_per_s=9_000))
+        names = lambda: [each.name for each in torrents.sessions]  # noqa: E731
+        assert names() == ["t1", "t0"]
+        key = one.info_hash
+        place = Change(TorrentAction.QUEUE, (key,), place=QueuePlace.UP)
+        assert await control.change(place) == []
+        assert names() == ["t0", "t1"]
+        limit = Change(TorrentAction.LIMIT, (key,), download_bytes_per_s=5_000, max_peers=7)
+        assert await control.change(limit) == []
+        session = torrents.get_session(key)
+        assert session is not None
+        assert session.config.max_download_bytes_per_s == 5_000
+        assert session.config.max_connections == 7
+        assert session.is_paused_by_user
+        files = await control.details(key, TorrentDetail.FILES)
+        assert [(each["path"], each["size_bytes"]) for each in files] == [("t0", 100_000)]
+        assert await control.details(key, TorrentDetail.PEERS) == []
+        assert await control.details(key, TorrentDetail.TRACKERS) == []
+        assert (await control.stats())["torrents"] == 2
+
+
+async def test_labels_are_refused_and_paths_of_others_are_not_read(tmp_path: Path) -> None:
+    async with manager(tmp_path) as torrents:
+        control = live(torrents)
+        with pytest.raises(ConfigError, match="kept by `torrent-engine daemon`"):
+            await control.add(NewTorrent(TORRENTS[0][0].to_bytes(), labels=("a",)))
+        with pytest.raises(ConfigError, match="a magnet link or a URL is needed"):
+            await control.add(NewTorrent("/etc/passwd"))
+        await control.add(NewTorrent(TORRENTS[0][0].to_bytes()))
+        change = Change(TorrentAction.LABEL, (TORRENTS[0][0].info_hash,), labels=("a",))
+        (failure,) = await control.change(change)
+        assert failure.code == "state_conflict"

@@ -12,9 +12,17 @@ from hypothesis import strategies as st
 from torrent_engine.base import errors
 from torrent_engine.base.errors import ConfigError
 from torrent_engine.base.ids import InfoHash
-from torrent_engine.service.control_api import ACTIONS, TORRENTS, ControlApi
+from torrent_engine.service.control_api import ACTIONS, STATS, TORRENTS, ControlApi
+from torrent_engine.service.new_torrent import AdditionReport, NewTorrent
 from torrent_engine.service.problems import problem_of
-from torrent_engine.service.torrents import Change, Failure, TorrentAction, TorrentRow
+from torrent_engine.service.torrents import (
+    Change,
+    Failure,
+    QueuePlace,
+    TorrentAction,
+    TorrentDetail,
+    TorrentRow,
+)
 
 ID = "ab" * 20
 ROW = TorrentRow(ID, "one", "seeding", 0, "/data", 10, 10, 10)
@@ -26,6 +34,7 @@ class FakeTorrents:
 
     changes: list[Change] = field(default_factory=list)
     error: Exception | None = None
+    added: list[NewTorrent] = field(default_factory=list)
 
     async def rows(self) -> list[TorrentRow]:
         return [ROW]
@@ -35,6 +44,16 @@ class FakeTorrents:
             raise self.error
         self.changes.append(change)
         return [Failure(each.hex(), "state_conflict", "no") for each in change.ids[1:]]
+
+    async def add(self, torrent: NewTorrent) -> AdditionReport:
+        self.added.append(torrent)
+        return AdditionReport(ID, "one", is_new=True)
+
+    async def details(self, info_hash: InfoHash, detail: TorrentDetail) -> list[dict[str, Any]]:
+        return [{"of": info_hash.hex(), "kind": str(detail)}]
+
+    async def stats(self) -> dict[str, Any]:
+        return {"torrents": 1}
 
 
 def request(**fields: Any) -> bytes:
@@ -71,6 +90,14 @@ MALFORMED = {
     "priority_nan": b'{"action": "priority", "ids": [], "args": {"priority": NaN}}',
     "file_priority_8": request(action="priority", args={"priority": 8, "files": ["1"]}),
     "files_no_array": request(action="priority", args={"files": "1"}),
+    "limit_negative": request(action="limit", args={"download_bytes_per_s": -1}),
+    "limit_bool": request(action="limit", args={"max_peers": True}),
+    "limit_text": request(action="limit", args={"upload_bytes_per_s": "5M"}),
+    "no_place": request(action="queue"),
+    "unknown_place": request(action="queue", args={"place": "middle"}),
+    "labels_no_array": request(action="label", args={"labels": "a"}),
+    "label_number": request(action="label", args={"labels": [1]}),
+    "category_null": request(action="category", args={"category": None}),
 }
 
 
@@ -86,7 +113,11 @@ async def test_a_malformed_request_is_400_and_nothing_is_done(body: bytes) -> No
 @pytest.mark.parametrize(
     ("method", "target", "status"),
     [
-        (b"POST", TORRENTS, 405),
+        (b"PUT", TORRENTS, 405),
+        (b"POST", STATS, 405),
+        (b"DELETE", f"{TORRENTS}/{ID}/files", 405),
+        (b"GET", f"{TORRENTS}/{ID}/secrets", 404),
+        (b"GET", f"{TORRENTS}/{ID[:20]}/files", 400),
         (b"GET", ACTIONS, 405),
         (b"GET", "/", 404),
         (b"GET", "//[", 404),
@@ -167,3 +198,69 @@ def test_each_error_has_its_code(error: Exception, code: str) -> None:
     outer = errors.SessionError("outer")
     outer.__cause__ = error
     assert problem_of(error)[0] == problem_of(outer)[0] == code
+
+
+# -- torrents to be added --------------------------------------------------------------------------
+
+NO_ADDS = {
+    "empty": b"",
+    "no_source": b"{}",
+    "source_number": b'{"source": 1}',
+    "source_other_object": b'{"source": {"path": "/etc"}}',
+    "no_base64": b'{"source": {"torrent": "###"}}',
+    "unknown": b'{"source": "a", "shell": "x"}',
+    "path_relative": b'{"source": "a", "save_path": "b"}',
+    "path_number": b'{"source": "a", "save_path": 1}',
+    "paused_number": b'{"source": "a", "paused": 1}',
+    "position_negative": b'{"source": "a", "position": -1}',
+    "limits_list": b'{"source": "a", "limits": [1]}',
+    "limit_float": b'{"source": "a", "limits": {"upload_bytes_per_s": 1.5}}',
+    "labels_text": b'{"source": "a", "labels": "x"}',
+}
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("body", NO_ADDS.values(), ids=NO_ADDS.keys())
+async def test_a_malformed_torrent_is_400_and_nothing_is_added(body: bytes) -> None:
+    torrents = FakeTorrents()
+    status, answer = await ControlApi(torrents).answer(b"POST", TORRENTS.encode(), body)
+    assert (status, answer["code"]) == (400, "setting_invalid")
+    assert torrents.added == []
+
+
+ADDS = st.builds(
+    NewTorrent,
+    source=st.text(max_size=40, alphabet=st.characters(blacklist_categories=["Cs", "Cc"]))
+    | st.binary(max_size=40),
+    save_path=st.none() | st.just("/data/a"),
+    paused=st.none() | st.booleans(),
+    sequential=st.none() | st.booleans(),
+    priority=st.none() | st.integers(-1_000, 1_000),
+    position=st.none() | st.integers(0, 10**9),
+    download_bytes_per_s=st.none() | st.integers(0, 2**40),
+    upload_bytes_per_s=st.none() | st.integers(0, 2**40),
+    labels=st.lists(st.sampled_from(["a", "b c"]), max_size=3).map(tuple),
+    category=st.sampled_from(["", "films"]),
+)
+
+
+@given(ADDS)
+def test_a_torrent_to_be_added_passes_through_its_request(torrent: NewTorrent) -> None:
+    assert NewTorrent.from_json(json.loads(json.dumps(torrent.to_json()))) == torrent
+
+
+@given(st.dictionaries(st.sampled_from(["source", "save_path", "limits", "labels"]), JSON))
+def test_reading_a_torrent_raises_nothing_but_config_error(value: object) -> None:
+    with suppress(ConfigError):
+        assert isinstance(NewTorrent.from_json(value).source, str | bytes)
+
+
+def test_a_change_passes_through_its_request() -> None:
+    ids = (InfoHash(b"a" * 20),)
+    for change in (
+        Change(TorrentAction.QUEUE, ids, place=QueuePlace.TOP),
+        Change(TorrentAction.LIMIT, ids, download_bytes_per_s=0, max_peers=3),
+        Change(TorrentAction.LABEL, ids, labels=("a", "b")),
+        Change(TorrentAction.CATEGORY, ids, category="films"),
+    ):
+        assert Change.from_json(json.loads(json.dumps(change.to_json()))) == change

@@ -26,13 +26,24 @@ COMMANDS: Final[dict[str, str]] = {
     "seed": "Seed complete torrents until stopped.",
     "run": "Download and seed torrents until stopped, and watch folders for new ones.",
     "daemon": "Download in the background, and serve remote controls over HTTP.",
-    "list": "List the torrents of `run`, whether it is running or not.",
-    "pause": "Pause torrents of `run`.",
-    "resume": "Resume torrents of `run`.",
-    "remove": "Remove torrents from `run`, with --delete-files their files too.",
-    "move": "Move the files of a torrent of `run`.",
+    "list": "List the torrents of the daemon or of `run`.",
+    "add": "Add torrents to the daemon or to `run`.",
+    "info": "Show what is known of a torrent.",
+    "files": "List the files of a torrent.",
+    "peers": "List the peers of a torrent.",
+    "trackers": "List the trackers of a torrent.",
+    "pause": "Pause torrents.",
+    "resume": "Resume torrents.",
+    "remove": "Remove torrents, with --delete-files their files too.",
+    "move": "Move the files of a torrent.",
     "priority": "Set the queue priority of a torrent, or the priority of its files.",
-    "recheck": "Check the data of torrents of `run` again.",
+    "queue": "Move torrents in the queue.",
+    "limit": "Limit the rates and the peers of torrents.",
+    "label": "Set the labels of a torrent of the daemon.",
+    "category": "Set the category of a torrent of the daemon.",
+    "recheck": "Check the data of torrents again.",
+    "reannounce": "Ask the trackers of torrents for peers.",
+    "stats": "Show the rates and totals of all torrents together.",
     "create": "Create a .torrent from files or folders.",
     "magnet": "Print the magnet link of a .torrent.",
     "metadata": "Fetch the .torrent of a magnet link without its data.",
@@ -46,7 +57,24 @@ COMMANDS: Final[dict[str, str]] = {
     "demo": "Try it all on this machine, in under a minute.",
 }
 """Names of sub-commands (their module is ``cli/commands/NAME.py``) and their help lines."""
-MANAGING: Final = frozenset({"list", "pause", "resume", "remove", "move", "priority", "recheck"})
+DETAILS: Final = frozenset({"info", "files", "peers", "trackers", "stats"})
+"""Sub-commands in ``cli/commands/details.py``."""
+MANAGING: Final = frozenset(
+    {
+        "list",
+        "pause",
+        "resume",
+        "remove",
+        "move",
+        "priority",
+        "recheck",
+        "reannounce",
+        "limit",
+        "queue",
+        "label",
+        "category",
+    }
+)
 """Sub-commands in ``cli/commands/manage.py``."""
 ELSEWHERE: Final = {"daemon": "torrent_engine.daemon.main"}
 """Modules of other layers that have a sub-command."""
@@ -72,6 +100,10 @@ class LazyGroup(click.Group):
             from torrent_engine.cli.commands import manage
 
             return manage.COMMANDS[cmd_name]
+        if cmd_name in DETAILS:
+            from torrent_engine.cli.commands import details
+
+            return details.COMMANDS[cmd_name]
         place = ELSEWHERE.get(cmd_name, f"torrent_engine.cli.commands.{cmd_name}")
         module = importlib.import_module(place)
         command: click.Command = module.command

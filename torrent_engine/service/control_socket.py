@@ -26,7 +26,7 @@ from torrent_engine.service.system import HAS_DESCRIPTOR_PATHS
 SOCKET_NAME: Final = "control.sock"
 MAX_PATH_BYTES: Final = 103  # sun_path: 104 bytes with its end on macOS, 108 on Linux
 MAX_HEAD_BYTES: Final = 16 * 1024
-MAX_BODY_BYTES: Final = 1024 * 1024  # ours: 10,000 info-hashes are half of it
+MAX_BODY_BYTES: Final = 16 * 1024 * 1024  # ours: a .torrent of 12 MB in base64
 MAX_CLIENTS: Final = 32  # ours: at a time; more are closed at once
 REQUEST_S: Final = 10.0  # ours: a whole request comes within this
 SEND_S: Final = 30.0  # ours: an answer is taken within this
@@ -149,7 +149,7 @@ async def _read_request(
     connection: h11.Connection, stream: anyio.abc.ByteStream
 ) -> tuple[bytes, bytes, bytes] | None:
     request: h11.Request | None = None
-    body = b""
+    body = bytearray()
     while True:
         event = connection.next_event()
         if event is h11.NEED_DATA:
@@ -161,7 +161,7 @@ async def _read_request(
             if len(body) > MAX_BODY_BYTES:
                 raise h11.RemoteProtocolError("too long a body", error_status_hint=413)
         elif isinstance(event, h11.EndOfMessage) and request is not None:
-            return request.method, request.target, body
+            return request.method, request.target, bytes(body)
         else:
             return None
 

@@ -1,18 +1,27 @@
 """Control of torrents through the manager of this process."""
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 import anyio.lowlevel
 import anyio.to_thread
 
-from torrent_engine.base.errors import StateTransitionError, UnknownTorrentError
+from torrent_engine.base.errors import ConfigError, StateTransitionError, UnknownTorrentError
 from torrent_engine.base.ids import InfoHash
+from torrent_engine.codec.magnet import Magnet
+from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.engine.states import State
+from torrent_engine.service import sources
+from torrent_engine.service.add_options import AddOptions
+from torrent_engine.service.adding import Adder
+from torrent_engine.service.detail_values import file_value, peer_value, tracker_value
+from torrent_engine.service.new_torrent import AdditionReport, NewTorrent
 from torrent_engine.service.torrents import (
     Change,
     Failure,
+    QueuePlace,
     TorrentAction,
+    TorrentDetail,
     TorrentRow,
     change_each,
     changed_priorities,
@@ -22,12 +31,15 @@ if TYPE_CHECKING:
     from torrent_engine.engine.manager.torrent_manager import TorrentManager
     from torrent_engine.engine.session.session import Session
 
+NO_LABELS: Final = "labels and categories are kept by `torrent-engine daemon`, not by `run`"
+
 
 class LiveTorrents:
     """A :class:`TorrentControl` over a running manager."""
 
-    def __init__(self, manager: "TorrentManager") -> None:
+    def __init__(self, manager: "TorrentManager", adder: Adder) -> None:
         self._manager = manager
+        self._adder = adder
 
     async def rows(self) -> list[TorrentRow]:
         """Return all torrents, in the order of the queue."""
@@ -44,10 +56,61 @@ class LiveTorrents:
         await self._manager.flush()
         return failed
 
-    async def _change(self, change: Change, info_hash: InfoHash) -> None:
+    async def add(self, torrent: NewTorrent) -> AdditionReport:
+        """Add a torrent, and save that. Raises TorrentEngineError."""
+        if torrent.labels or torrent.category:
+            raise ConfigError(NO_LABELS)
+        options = AddOptions(
+            save_path=torrent.save_path,
+            paused=torrent.paused,
+            sequential=torrent.sequential,
+            priority=torrent.priority,
+            position=torrent.position,
+            max_download_bytes_per_s=torrent.download_bytes_per_s,
+            max_upload_bytes_per_s=torrent.upload_bytes_per_s,
+        )
+        if isinstance(torrent.source, bytes):
+            metainfo = await anyio.to_thread.run_sync(Metainfo.from_bytes, torrent.source)
+            added = await self._adder.add(metainfo, metainfo.name, options)
+        else:
+            added = await self._adder.add_source(_remote(torrent.source), options)
+        await self._manager.flush()
+        return AdditionReport(added.session.info_hash.hex(), added.session.name, added.is_new)
+
+    async def details(self, info_hash: InfoHash, detail: TorrentDetail) -> list[dict[str, Any]]:
+        """Return the files, peers or trackers of a torrent."""
+        session = self._session(info_hash)
+        match detail:
+            case TorrentDetail.FILES:
+                files = await anyio.to_thread.run_sync(session.files)
+                return list(map(file_value, files))
+            case TorrentDetail.PEERS:
+                return list(map(peer_value, session.peers()))
+            case TorrentDetail.TRACKERS:
+                return list(map(tracker_value, session.trackers()))
+
+    async def stats(self) -> dict[str, Any]:
+        """Return numbers of all torrents together."""
+        rows = await self.rows()
+        return {
+            "torrents": len(rows),
+            "peers": sum(row.peers for row in rows),
+            "download_bytes_per_s": round(sum(row.download_bytes_per_s for row in rows)),
+            "upload_bytes_per_s": round(sum(row.upload_bytes_per_s for row in rows)),
+            "ever": {
+                "downloaded_bytes": sum(row.downloaded_bytes for row in rows),
+                "uploaded_bytes": sum(row.uploaded_bytes for row in rows),
+            },
+        }
+
+    def _session(self, info_hash: InfoHash) -> "Session":
         session = self._manager.get_session(info_hash)
         if session is None:
             raise UnknownTorrentError(info_hash)
+        return session
+
+    async def _change(self, change: Change, info_hash: InfoHash) -> None:
+        session = self._session(info_hash)
         match change.action:
             case TorrentAction.PAUSE:
                 if not session.is_paused_by_user:
@@ -58,10 +121,32 @@ class LiveTorrents:
                 await self._manager.remove_torrent(info_hash, delete_files=change.delete_files)
             case TorrentAction.MOVE:
                 await session.move_storage(change.path)
-            case TorrentAction.PRIORITY:
-                await self._prioritise(session, change)
             case TorrentAction.RECHECK:
                 await _recheck(session)
+            case _:
+                await self._set(session, change)
+
+    async def _set(self, session: "Session", change: Change) -> None:
+        """Apply a change that moves no file and no state."""
+        match change.action:
+            case TorrentAction.PRIORITY:
+                await self._prioritise(session, change)
+            case TorrentAction.REANNOUNCE:
+                session.reannounce()
+            case TorrentAction.LIMIT:
+                _limit(session, change)
+            case TorrentAction.QUEUE:
+                self._place(session, change.place)
+            case _:
+                raise StateTransitionError(NO_LABELS)
+
+    def _place(self, session: "Session", place: QueuePlace | None) -> None:
+        order = [each.info_hash for each in self._manager.sessions]
+        now = order.index(session.info_hash)
+        steps = {QueuePlace.TOP: 0, QueuePlace.UP: now - 1, QueuePlace.DOWN: now + 1}
+        last = len(order) - 1
+        position = last if place is None else steps.get(place, last)
+        self._manager.move_to(session.info_hash, min(max(position, 0), last))
 
     async def _prioritise(self, session: "Session", change: Change) -> None:
         if not change.files:
@@ -88,7 +173,26 @@ class LiveTorrents:
             upload_bytes_per_s=stats.upload_bytes_per_s,
             peers=stats.peers,
             error=None if error is None else str(error),
+            downloaded_bytes=stats.all_downloaded_bytes,
+            uploaded_bytes=stats.all_uploaded_bytes,
+            eta_s=stats.eta_s,
         )
+
+
+def _limit(session: "Session", change: Change) -> None:
+    session.set_rate_limits(
+        download_bytes_per_s=change.download_bytes_per_s,
+        upload_bytes_per_s=change.upload_bytes_per_s,
+    )
+    if change.max_peers is not None:
+        session.set_max_connections(change.max_peers)
+
+
+def _remote(source: str) -> str:
+    """Return a link or URL; paths are read by whoever names them. Raises ConfigError."""
+    if sources.has_scheme(source) or sources.is_url(source) or Magnet.is_link(source):
+        return source
+    raise ConfigError("source: a magnet link or a URL is needed")
 
 
 async def _resume(session: "Session") -> None:

@@ -7,6 +7,7 @@ from torrent_engine.base import errors
 _CODES: Final[tuple[tuple[type[BaseException], str], ...]] = (
     (errors.UnknownTorrentError, "torrent_not_found"),
     (errors.ConfigError, "setting_invalid"),
+    (errors.NetworkError, "network"),
     (errors.StateInUseError, "in_use"),
     (errors.StateTransitionError, "state_conflict"),
     (errors.BusyError, "state_conflict"),

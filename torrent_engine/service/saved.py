@@ -8,7 +8,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from torrent_engine.base.config import DormancyConfig, SharedConfig
-from torrent_engine.base.errors import StateTransitionError, TorrentEngineError, UnknownTorrentError
+from torrent_engine.base.errors import (
+    NetworkError,
+    StateTransitionError,
+    TorrentEngineError,
+    UnknownTorrentError,
+)
 from torrent_engine.base.ids import InfoHash
 from torrent_engine.codec.bitfield import Bitfield
 from torrent_engine.codec.metainfo import Metainfo
@@ -27,16 +32,23 @@ from torrent_engine.engine.session.saved import SavedSession, read_settings, set
 from torrent_engine.engine.session.session import Session
 from torrent_engine.engine.states import State
 from torrent_engine.engine.transfer.progress import DownloadProgress
+from torrent_engine.service.detail_values import file_value, tracker_value
+from torrent_engine.service.new_torrent import AdditionReport, NewTorrent
 from torrent_engine.service.torrents import (
     Change,
     Failure,
     TorrentAction,
+    TorrentDetail,
     TorrentRow,
     change_each,
     changed_priorities,
 )
 
 SavedSettings = Mapping[str, Any]
+NOT_RUN: Final = (
+    "nobody runs the torrents of this state folder: start `torrent-engine daemon` or"
+    " `torrent-engine run`"
+)
 _IDLE: Final = frozenset({State.STOPPED, State.ERROR})
 
 
@@ -65,6 +77,29 @@ class SavedTorrents:
         await self._load()
         return await change_each(change, partial(self._change, change))
 
+    async def add(self, torrent: NewTorrent) -> AdditionReport:
+        """Raise NetworkError: nobody runs what would be added."""
+        del torrent
+        raise NetworkError(NOT_RUN)
+
+    async def details(self, info_hash: InfoHash, detail: TorrentDetail) -> list[dict[str, Any]]:
+        """Return the files of a torrent; it has no peers, and its trackers are not asked."""
+        await self._load()
+        if info_hash not in self._records:
+            raise UnknownTorrentError(info_hash)
+        async with self._session(*self._records[info_hash]) as session:
+            match detail:
+                case TorrentDetail.FILES:
+                    return list(map(file_value, session.files()))
+                case TorrentDetail.PEERS:
+                    return []
+                case TorrentDetail.TRACKERS:
+                    return list(map(tracker_value, session.trackers()))
+
+    async def stats(self) -> dict[str, Any]:
+        """Raise NetworkError: nobody counts."""
+        raise NetworkError(NOT_RUN)
+
     async def _load(self) -> None:
         self._records = {}
         for record in await load_sessions(self._store):
@@ -86,18 +121,14 @@ class SavedTorrents:
         self, change: Change, record: SessionRecord, saved: SavedSession
     ) -> SavedSettings:
         match change.action:
-            case TorrentAction.PAUSE:
-                return _paused(saved)
-            case TorrentAction.RESUME:
-                return _resumed(saved)
             case TorrentAction.MOVE:
                 return await self._move(record, saved, change.path)
             case TorrentAction.RECHECK:
                 return await self._recheck(record, saved)
-            case _ if change.files:
+            case TorrentAction.PRIORITY if change.files:
                 return await self._prioritise(record, saved, change)
             case _:
-                return {"priority": change.priority}
+                return _set(change, record, saved)
 
     async def _remove(
         self, record: SessionRecord, saved: SavedSession, *, delete_files: bool
@@ -201,9 +232,34 @@ class SavedTorrents:
         )
 
 
+def _limited(record: SessionRecord, change: Change) -> SavedSettings:
+    names = {
+        "max_download_bytes_per_s": change.download_bytes_per_s,
+        "max_upload_bytes_per_s": change.upload_bytes_per_s,
+        "max_connections": change.max_peers,
+    }
+    said = {name: limit for name, limit in names.items() if limit is not None}
+    return {"config": {**record.settings["config"], **said}}
+
+
 def _shown_state(saved: SavedSession) -> State:
     """Return the state after the next start; a paused torrent may have been in a check."""
     return State.PAUSED if saved.is_paused and saved.state not in _IDLE else saved.state
+
+
+def _set(change: Change, record: SessionRecord, saved: SavedSession) -> SavedSettings:
+    """Return what an action changes that needs the record only. Raises NetworkError."""
+    match change.action:
+        case TorrentAction.PAUSE:
+            return _paused(saved)
+        case TorrentAction.RESUME:
+            return _resumed(saved)
+        case TorrentAction.LIMIT:
+            return _limited(record, change)
+        case TorrentAction.PRIORITY:
+            return {"priority": change.priority}
+        case _:
+            raise NetworkError(NOT_RUN)
 
 
 def _paused(saved: SavedSession) -> SavedSettings:

@@ -1,25 +1,35 @@
 """Torrents of a state folder as facts and requests, whether a process runs them or not."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from torrent_engine.base.errors import ConfigError, TorrentEngineError
-from torrent_engine.base.ids import SHA1_BYTES, InfoHash
+from torrent_engine.base.ids import InfoHash
 from torrent_engine.codec.metainfo import FileList
 from torrent_engine.engine.transfer.progress import MAX_PRIORITY
 from torrent_engine.service.file_selection import selected_files
 from torrent_engine.service.problems import problem_of
+from torrent_engine.service.request_fields import (
+    read_flag,
+    read_info_hash,
+    read_limit,
+    read_list,
+    read_object,
+    read_priority,
+    read_text,
+    read_texts,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from torrent_engine.service.new_torrent import AdditionReport, NewTorrent
+
 DEFAULT_FILE_PRIORITY: Final = 4
 MAX_IDS: Final = 10_000  # ours: of one request
-MAX_TEXT_CHARS: Final = 4_096  # ours: of a path or a list of files
-MAX_QUEUE_PRIORITY: Final = 1_000_000  # ours
 
 
 class TorrentAction(StrEnum):
@@ -31,6 +41,28 @@ class TorrentAction(StrEnum):
     MOVE = "move"
     PRIORITY = "priority"
     RECHECK = "recheck"
+    REANNOUNCE = "reannounce"
+    LIMIT = "limit"
+    QUEUE = "queue"
+    LABEL = "label"
+    CATEGORY = "category"
+
+
+class QueuePlace(StrEnum):
+    """Where in the queue a torrent is put."""
+
+    TOP = "top"
+    UP = "up"
+    DOWN = "down"
+    BOTTOM = "bottom"
+
+
+class TorrentDetail(StrEnum):
+    """A list that a torrent has; its entries have the fields of the daemon's interface."""
+
+    FILES = "files"
+    PEERS = "peers"
+    TRACKERS = "trackers"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +85,20 @@ class TorrentRow:
     upload_bytes_per_s: float = 0.0
     peers: int = 0
     error: str | None = None
+    downloaded_bytes: int = 0
+    """Over all runs."""
+    uploaded_bytes: int = 0
+    """Over all runs."""
+    eta_s: float | None = None
+    labels: tuple[str, ...] = ()
+    """Of the daemon only."""
+    category: str = ""
+    """Of the daemon only."""
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> "TorrentRow":
+        """Return the row that another process sent. Raises TypeError for another object."""
+        return cls(**{**value, "labels": tuple(value.get("labels", ()))})
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +114,18 @@ class Change:
     """In the queue; of files 0 (skip) to 7."""
     files: tuple[str, ...] = ()
     """Lists of files whose priority it is; none: the torrent's in the queue."""
+    download_bytes_per_s: int | None = None
+    """A limit; 0: unlimited, None: as it is."""
+    upload_bytes_per_s: int | None = None
+    """A limit; 0: unlimited, None: as it is."""
+    max_peers: int | None = None
+    """A limit; 0: that of all torrents, None: as it is."""
+    place: QueuePlace | None = None
+    """In the queue."""
+    labels: tuple[str, ...] = ()
+    """In place of those that a torrent has."""
+    category: str = ""
+    """None if empty."""
 
     def to_json(self) -> dict[str, object]:
         """Return what :meth:`from_json` reads."""
@@ -79,17 +137,25 @@ class Change:
     @classmethod
     def from_json(cls, value: object) -> "Change":
         """Read a request. Raises ConfigError, which says what is wrong with it."""
-        fields = _mapping(value, "the request", {"action", "ids", "args"})
-        arguments = _mapping(
-            fields.get("args", {}), "args", {"delete_files", "path", "priority", "files"}
-        )
+        given = read_object(value, "the request", {"action", "ids", "args"})
+        arguments = read_object(given.get("args", {}), "args", _ARGUMENTS)
         change = cls(
-            action=_action(fields.get("action")),
-            ids=tuple(_info_hash(each) for each in _list(fields.get("ids"), "ids", MAX_IDS)),
-            delete_files=_flag(arguments.get("delete_files", False)),
-            path=_text(arguments.get("path", ""), "path"),
-            priority=_priority(arguments.get("priority", 0)),
-            files=tuple(_text(x, "files") for x in _list(arguments.get("files", []), "files", 100)),
+            action=_action(given.get("action")),
+            ids=tuple(read_info_hash(each) for each in read_list(given.get("ids"), "ids", MAX_IDS)),
+            delete_files=read_flag(arguments.get("delete_files", False), "delete_files"),
+            path=read_text(arguments.get("path", ""), "path"),
+            priority=read_priority(arguments.get("priority", 0)),
+            files=read_texts(arguments.get("files", []), "files"),
+            download_bytes_per_s=read_limit(
+                arguments.get("download_bytes_per_s"), "download_bytes_per_s"
+            ),
+            upload_bytes_per_s=read_limit(
+                arguments.get("upload_bytes_per_s"), "upload_bytes_per_s"
+            ),
+            max_peers=read_limit(arguments.get("max_peers"), "max_peers"),
+            place=_place(arguments.get("place")),
+            labels=read_texts(arguments.get("labels", []), "labels"),
+            category=read_text(arguments.get("category", ""), "category"),
         )
         change.check()
         return change
@@ -100,6 +166,11 @@ class Change:
             raise ConfigError(f"path: {self.path!r} is not absolute")
         if self.files and not 0 <= self.priority <= MAX_PRIORITY:
             raise ConfigError(f"priority: {self.priority} of files is not 0 to {MAX_PRIORITY}")
+        if self.action is TorrentAction.QUEUE and self.place is None:
+            raise ConfigError(f"place: one of {', '.join(QueuePlace)} is needed")
+
+
+_ARGUMENTS: Final = {each.name for each in fields(Change)} - {"action", "ids"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +190,17 @@ class TorrentControl(Protocol):
 
     async def change(self, change: Change) -> "Sequence[Failure]":
         """Do something with torrents; return with which it failed."""
+
+    async def add(self, torrent: "NewTorrent") -> "AdditionReport":
+        """Add a torrent. Raises TorrentEngineError."""
+
+    async def details(
+        self, info_hash: InfoHash, detail: TorrentDetail
+    ) -> "Sequence[Mapping[str, Any]]":
+        """Return the files, peers or trackers of a torrent. Raises TorrentEngineError."""
+
+    async def stats(self) -> Mapping[str, Any]:
+        """Return numbers of all torrents together. Raises TorrentEngineError."""
 
 
 async def change_each(
@@ -144,56 +226,15 @@ def changed_priorities(
     return tuple(priorities)
 
 
-# -- reading requests -----------------------------------------------------------------------------
-
-
-def _mapping(value: object, name: str, known: set[str]) -> Mapping[str, Any]:
-    if not isinstance(value, dict):
-        raise ConfigError(f"{name}: an object is needed")
-    if unknown := sorted(map(str, set(value) - known)):
-        raise ConfigError(f"{name}: {unknown[0][:40]!r} is not known")
-    return value
-
-
-def _list(value: object, name: str, limit: int) -> list[object]:
-    if not isinstance(value, list) or len(value) > limit:
-        raise ConfigError(f"{name}: an array of at most {limit} is needed")
-    return value
-
-
 def _action(value: object) -> TorrentAction:
     if not isinstance(value, str) or value not in set(TorrentAction):
         raise ConfigError(f"action: one of {', '.join(TorrentAction)} is needed")
     return TorrentAction(value)
 
 
-def _info_hash(value: object) -> InfoHash:
-    try:
-        data = bytes.fromhex(value) if isinstance(value, str) else b""
-    except ValueError:
-        data = b""
-    if len(data) != SHA1_BYTES:
-        raise ConfigError("ids: an info-hash is 40 hexadecimal digits")
-    return InfoHash(data)
-
-
-def _flag(value: object) -> bool:
-    if not isinstance(value, bool):
-        raise ConfigError("delete_files: true or false is needed")
-    return value
-
-
-def _text(value: object, name: str) -> str:
-    if not isinstance(value, str) or len(value) > MAX_TEXT_CHARS or "\0" in value:
-        raise ConfigError(f"{name}: a text of at most {MAX_TEXT_CHARS} characters is needed")
-    try:
-        value.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError as error:
-        raise ConfigError(f"{name}: is no text") from error
-    return value
-
-
-def _priority(value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or abs(value) > MAX_QUEUE_PRIORITY:
-        raise ConfigError(f"priority: a number up to {MAX_QUEUE_PRIORITY:,} is needed")
-    return value
+def _place(value: object) -> QueuePlace | None:
+    if value is None:
+        return None
+    if not isinstance(value, str) or value not in set(QueuePlace):
+        raise ConfigError(f"place: one of {', '.join(QueuePlace)} is needed")
+    return QueuePlace(value)

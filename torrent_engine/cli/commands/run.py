@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from torrent_engine.base.config import ManagerConfig
+    from torrent_engine.cli.tasks.foreground import ControlOpener
     from torrent_engine.engine.manager.torrent_manager import TorrentManager
+    from torrent_engine.service.adding import Adder
 
 
 @click.command(
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     " state folder at a time; --state-dir selects another. Limits and seeding rules apply to all"
     " torrents, --dir and --peer to those that are added. Ctrl-C or SIGTERM shuts down cleanly, a"
     " second one immediately. SIGHUP scans the watched folders and reloads the --ip-filter lists."
-    " `torrent-engine list`, pause, resume, remove, move, priority and recheck manage the torrents;"
+    " `torrent-engine list`, add, pause, resume, remove and their like manage the torrents;"
     " `torrent-engine jobs` shows the history.",
 )
 @source_options
@@ -61,17 +63,25 @@ def command(context: click.Context, /, **options: Any) -> ExitCode:  # noqa: ANN
     )
     reporter = reporter_of(settings, options, quiet=options["quiet"])
     hook = completion_hook(options, reporter)
-    return loop.run(ForegroundRun(run, reporter, TorrentManager, open_control, hook).run)
+    return loop.run(ForegroundRun(run, reporter, TorrentManager, control_opener(), hook).run)
 
 
-def open_control(manager: "TorrentManager") -> "AbstractAsyncContextManager[None]":
-    """Answer at the control socket of a manager's state folder."""
+def control_opener() -> "ControlOpener":
+    """Return what answers at the control socket of a manager's state folder.
+
+    What it needs is imported now, and not while torrents run.
+    """
     from torrent_engine.service.control_api import ControlApi
     from torrent_engine.service.control_socket import ControlServer
     from torrent_engine.service.live import LiveTorrents
 
-    api = ControlApi(LiveTorrents(manager))
-    return ControlServer(api.answer).open(manager.shared.state_dir)
+    def open_control(
+        manager: "TorrentManager", adder: "Adder"
+    ) -> "AbstractAsyncContextManager[None]":
+        api = ControlApi(LiveTorrents(manager, adder))
+        return ControlServer(api.answer).open(manager.shared.state_dir)
+
+    return open_control
 
 
 def manager_config(options: Mapping[str, Any]) -> "ManagerConfig":

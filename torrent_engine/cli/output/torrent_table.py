@@ -18,22 +18,47 @@ ID_CHARS: Final = 8  # ours: more where torrents would share them
 SHOWN: Final = 3  # ours: how many torrents an ambiguous name lists
 FIRST_TO_GO: Final = ("UP/S", "SIZE", "DOWN/S", "DONE", "STATE")
 _STYLES: Final = {"downloading": "cyan", "seeding": "green", "error": "red", "paused": "yellow"}
-_SHORT_WORDS: Final = {"fetching_metadata": "metadata"}
+_SHORT_WORDS: Final = {
+    "fetching_metadata": "metadata",
+    "check_queued": "queued",
+    "download_queued": "queued",
+    "seed_queued": "queued",
+}
 """Words of the column for states with a long name."""
 
 
-def find_torrent(rows: Sequence[TorrentRow], name: str) -> TorrentRow:
-    """Return the torrent of an id, of its first digits, or of a name. Raises CliError."""
+def find_torrent(rows: Sequence[TorrentRow], name: str, numbered: Sequence[str] = ()) -> TorrentRow:
+    """Return the torrent of a name, a number, the first digits of an id or a part of a name.
+
+    ``numbered`` has the ids that the last list numbered from 1. Raises CliError.
+    """
     wanted = name.strip()
     found = [row for row in rows if row.name == wanted]
+    found = found or _by_number(rows, wanted, numbered)
     found = found or [row for row in rows if wanted and row.info_hash.startswith(wanted.lower())]
+    part = wanted.casefold()
+    found = found or [row for row in rows if part and part in row.name.casefold()]
     if not found:
         raise CliError(f"{safe(name)}: no such torrent", ExitCode.NOT_FOUND)
     if len(found) > 1:
-        ids = ", ".join(row.info_hash for row in found[:SHOWN])
+        chars = id_chars(row.info_hash for row in rows)
+        named = ", ".join(f"{row.info_hash[:chars]} {safe(row.name)}" for row in found[:SHOWN])
         more = ", ..." if len(found) > SHOWN else ""
-        raise CliError(f"{safe(name)}: names {len(found)} torrents: {ids}{more}")
+        raise CliError(f"{safe(name)}: names {len(found)} torrents: {named}{more}")
     return found[0]
+
+
+def _by_number(rows: Sequence[TorrentRow], text: str, numbered: Sequence[str]) -> list[TorrentRow]:
+    """Return the torrent of a number in the last list; none for another text."""
+    if not (text.isascii() and text.isdecimal() and len(text) < ID_CHARS):
+        return []
+    place = int(text) - 1
+    if not 0 <= place < len(numbered):
+        return []
+    found = [row for row in rows if row.info_hash == numbered[place]]
+    if not found:
+        raise CliError(f"{text}: this torrent of the last list is gone", ExitCode.NOT_FOUND)
+    return found
 
 
 def id_chars(ids: Iterable[str]) -> int:
@@ -55,6 +80,7 @@ def torrents_table(rows: Sequence[TorrentRow], *, width: int) -> "Text":
     """Return a head and a line for each torrent, at most ``width`` wide; only names are cut."""
     chars = id_chars(row.info_hash for row in rows)
     columns = (
+        _numbers("#", map(str, range(1, len(rows) + 1))),
         Column("ID", [row.info_hash[:chars] for row in rows]),
         Column("STATE", [_word(row) for row in rows], styles=[_style(row) for row in rows]),
         _numbers("DONE", (done_of(row) for row in rows)),

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from torrent_engine.engine.session.session import Session
     from torrent_engine.service.completion_hook import CompletionHook
 
+    ControlOpener = Callable[[TorrentManager, Adder], AbstractAsyncContextManager[None]]
+
 STOP_LIMIT_S: Final = 60.0  # ours: thousands of torrents are saved, and say goodbye, within this
 
 
@@ -58,7 +60,7 @@ class ForegroundRun:
         options: RunOptions,
         reporter: Reporter,
         open_manager: "Callable[[ManagerConfig], AbstractAsyncContextManager[TorrentManager]]",
-        open_control: "Callable[[TorrentManager], AbstractAsyncContextManager[None]] | None" = None,
+        open_control: "ControlOpener | None" = None,
         hook: "CompletionHook | None" = None,
     ) -> None:
         self._options = options
@@ -90,21 +92,23 @@ class ForegroundRun:
         if self._hook is not None:
             shared = manager.shared
             self._hook.follow(manager.events, manager.get_session, shared.state_dir)
-        await self._accept_control(manager, stack)
-        await self._serve(manager)
+        adder = Adder(manager, self, self._options.config.shared.max_torrent_bytes)
+        await self._accept_control(manager, adder, stack)
+        await self._serve(manager, adder)
 
-    async def _accept_control(self, manager: "TorrentManager", stack: AsyncExitStack) -> None:
+    async def _accept_control(
+        self, manager: "TorrentManager", adder: Adder, stack: AsyncExitStack
+    ) -> None:
         """Open the control socket; continue without it if that fails."""
         if self._open_control is None or not HAS_UNIX_SOCKETS:
             return
         try:
-            await stack.enter_async_context(self._open_control(manager))
+            await stack.enter_async_context(self._open_control(manager, adder))
         except (OSError, ConfigError) as error:
             self._reporter.note(f"no control socket: {safe(message_of(error))}")
 
-    async def _serve(self, manager: "TorrentManager") -> None:
+    async def _serve(self, manager: "TorrentManager", adder: Adder) -> None:
         display = RunDisplay(manager, self._reporter)
-        adder = Adder(manager, self, self._options.config.shared.max_torrent_bytes)
         self._watchers = [self._watcher(folder, adder, manager) for folder in self._options.watched]
         async with anyio.create_task_group() as tasks:
             await tasks.start(self._handle_hangup, manager)
