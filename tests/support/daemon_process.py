@@ -11,7 +11,7 @@ from typing import Any
 from tests.support.netns import LOOPBACK
 from tests.support.processes import Program, free_port, wait_until
 
-START_LIMIT_S = 60.0
+START_LIMIT_S = 180.0
 
 
 class DaemonProcess(Program):

@@ -9,6 +9,11 @@ from typing import Any
 Check = Callable[[Any], bool]
 
 
+def words(text: str) -> list[str]:
+    """Return the words of a text, such as names of fields."""
+    return text.split()
+
+
 def is_int(value: Any) -> bool:
     return type(value) is int
 

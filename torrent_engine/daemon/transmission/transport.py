@@ -27,7 +27,7 @@ CONFLICT: Final = 409
 _CONFLICT_PAGE: Final = (
     "<!DOCTYPE html><title>409: Conflict</title><h1>409: Conflict</h1>"
     "<p>Your request had no valid session id. Send it again with this header:</p>"
-    "<p><code>{field}: {value}</code></p>"
+    "<p><code>{field}: {value}</code></p>\n"
     "<p>It is asked for so that no page of another site can send requests.</p>\n"
 )
 

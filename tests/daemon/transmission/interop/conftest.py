@@ -1,11 +1,13 @@
-"""A daemon process that a module's tests share, and torrents for it."""
+"""A daemon process that a module's tests share, and Debian's beside it."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.daemon.transmission.interop.oracle import Oracle
 from tests.daemon.transmission.interop.remote import RemoteDaemon
+from tests.support.processes import wait_until
 
 
 @pytest.fixture(scope="module")
@@ -30,3 +32,10 @@ def other_folder(shared: RemoteDaemon) -> Path:
     folder = shared.downloads / "other"
     folder.mkdir(exist_ok=True)
     return folder
+
+
+@pytest.fixture(scope="module")
+def oracle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Oracle]:
+    with Oracle(tmp_path_factory.mktemp("oracle")) as program:
+        wait_until(program.answers, timeout_s=20, what="transmission-daemon answers")
+        yield program

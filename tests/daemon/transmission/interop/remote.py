@@ -24,13 +24,19 @@ class RemoteDaemon(DaemonProcess):
     session_id = ""
 
     def post(self, value: Any) -> Any:
-        """Send JSON with the session id, which is asked for if need be."""
+        """Send JSON with the session id, which is asked for if need be.
+
+        Some settings open the engine anew; until it is open requests are refused.
+        """
         body = json.dumps(value).encode()
-        for _ in range(2):
+        for _ in range(5):
             status, fields, data = self.request("POST", "/transmission/rpc", body, **self._fields())
-            if status != 409:
+            if status == 409:
+                self.session_id = fields[SESSION_FIELD.lower()]
+            elif status == 503:
+                self.wait_ready()
+            else:
                 break
-            self.session_id = fields[SESSION_FIELD.lower()]
         assert status == 200, (status, data)
         return json.loads(data)
 
