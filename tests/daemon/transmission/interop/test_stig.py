@@ -113,11 +113,13 @@ def test_files_are_shown_with_folders_and_priorities_are_set(
     key = next(each["hashString"] for each in listed(daemon) if each["name"] == "first")
     daemon.wait_field("priorities", [0, 1, 0], key)
     stig.wait_row(r"high +100 +50k +50k .*two\.mkv$")
+    assert daemon.field("wanted", key) == [1, 1, 1]
 
 
 def test_trackers_and_peers_are_shown(stig: Stig) -> None:
     stig.order("tab lstrk")
     stig.wait_row(r"0 .* Connection refused .* first$")
+    assert "second" in stig.screen()
     stig.order("tab lsp")
     stig.wait_row(r"^Host +Client +% Dn")
 
