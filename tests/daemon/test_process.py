@@ -100,7 +100,9 @@ def test_second_daemon_on_a_state_folder_is_refused(tmp_path: Path) -> None:
         port = free_port()
         second = run("daemon", "run", f"--state-dir={daemon.state}", f"--listen=127.0.0.1:{port}")
         assert second.returncode == BASIC_EXIT["in_use"]
-        assert "managed by another process" in second.stderr
+        assert daemon.program is not None
+        pid = daemon.program.process.pid
+        assert f"managed by another process ({pid})" in second.stderr
         assert "daemon status" in second.stderr
         assert not accepts_at(("127.0.0.1", port))
         assert daemon.is_ready()  # its socket was not taken away
@@ -111,6 +113,8 @@ def test_run_and_daemon_refuse_one_another(tmp_path: Path) -> None:
     with OwnDaemon(tmp_path) as daemon:
         beside = run("run", f"--state-dir={daemon.state}", "-d", str(tmp_path))
         assert beside.returncode == BASIC_EXIT["in_use"]
+        assert daemon.program is not None
+        assert f"another process ({daemon.program.process.pid})" in beside.stderr
     argv = [*command("run"), f"--state-dir={daemon.state}", "-d", str(tmp_path), "--port", "0"]
     output = tmp_path / "run.log"
     with output.open("w") as log, subprocess.Popen(argv, stdout=log, stderr=log) as running:
@@ -118,6 +122,7 @@ def test_run_and_daemon_refuse_one_another(tmp_path: Path) -> None:
             wait_until(lambda: "port" in output.read_text(), timeout_s=60, what="`run` has started")
             second = run("daemon", "run", f"--state-dir={daemon.state}", "--listen=127.0.0.1:0")
             assert second.returncode == BASIC_EXIT["in_use"]
+            assert f"another process ({running.pid})" in second.stderr
         finally:
             running.terminate()
             running.wait(60)
@@ -263,11 +268,13 @@ def test_commands_talk_to_the_daemon_by_its_socket(tmp_path: Path) -> None:
     code, _, errors = daemon.run("status")
     assert code == BASIC_EXIT["network"]
     assert "no daemon listens" in errors
+    assert "`torrent-engine daemon` starts one" in errors
     with daemon:
         code, output, _ = daemon.run("status")
         assert (code, output[:8]) == (0, "running:")
         assert daemon.run_json("status", "--json")["listeners"][0] == daemon.url("/")
         assert daemon.run("status", "--quiet") == (0, "", "")
+        assert "/api/v1/torrents" in daemon.run_json("openapi")["paths"]
         code, output, _ = daemon.run("open", "--print")
         address, _, ticket = output.strip().partition("#ticket=")
         assert address == daemon.url("/")

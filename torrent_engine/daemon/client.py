@@ -56,7 +56,9 @@ class DaemonClient:
 
     def _exchange(self, method: str, path: str, body: object) -> tuple[int, str, bytes]:
         if not check_owner(self._path):
-            raise NetworkError(f"no daemon listens at {self._path}")
+            raise NetworkError(
+                f"no daemon listens at {self._path}; `torrent-engine daemon` starts one"
+            )
         connection = _UnixConnection(self._path, ANSWER_S)
         data = None if body is None else json.dumps(body).encode()
         fields = {} if data is None else {"Content-Type": "application/json"}

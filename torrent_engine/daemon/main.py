@@ -277,6 +277,14 @@ def _show_or_check(
                 click.echo(f"{name} = {shown}  # {where}" if origin else f"{name} = {shown}")
 
 
+@command.command("openapi")
+@_state_dir
+def openapi(state_dir: Path | None) -> None:
+    """Print the description of the daemon's interface, as OpenAPI."""
+    document = client_of(state_dir).ask("GET", "/api/v1/openapi.json")
+    click.echo(json.dumps(document, indent=2))
+
+
 @command.command("unit")
 @click.option("--user", "is_user", is_flag=True, help="A unit for `systemctl --user`.")
 @_config

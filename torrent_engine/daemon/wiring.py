@@ -142,7 +142,12 @@ def refuse_second_process(state_dir: Path) -> None:
     is_free = lock.take()
     lock.free()
     if not is_free:
-        reason = "its torrents are managed by another process; `torrent-engine daemon status` asks"
+        pid = lock.holder()
+        number = "" if pid is None else f" ({pid})"
+        reason = (
+            f"its torrents are managed by another process{number}; `torrent-engine daemon status`"
+            " asks a daemon, `torrent-engine list` also `run`"
+        )
         raise StateInUseError(str(state_dir), reason, folder=state_dir)
 
 

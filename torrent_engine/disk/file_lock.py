@@ -3,8 +3,11 @@
 import os
 from contextlib import suppress
 from pathlib import Path
+from typing import Final
 
 from torrent_engine.disk.system import lock_file
+
+_MAX_SIGNATURE_BYTES: Final = 20
 
 
 class FileLock:
@@ -28,6 +31,22 @@ class FileLock:
         except OSError:
             return False
         return True
+
+    def sign(self) -> None:
+        """Write the number of this process into the file, if that is possible."""
+        with suppress(OSError):
+            os.ftruncate(self._descriptor, 0)
+            os.lseek(self._descriptor, 0, os.SEEK_SET)
+            os.write(self._descriptor, b"%d\n" % os.getpid())
+
+    def holder(self) -> int | None:
+        """Return the number of the process that signed the file last; None if there is none."""
+        try:
+            with self.path.open("rb") as file:
+                text = file.read(_MAX_SIGNATURE_BYTES).strip()
+        except OSError:
+            return None
+        return int(text) if text.isdigit() else None
 
     def free(self) -> None:
         """Release the lock; the file stays, because removing it would race with its next user."""

@@ -34,9 +34,18 @@ def managed(state: Path, *arguments: object) -> tuple[int, str, str]:
     return done.returncode, done.stdout, done.stderr
 
 
+def managed_here(state: Path, *arguments: object) -> tuple[int, str, str]:
+    """Run one command in this process; return its code, stdout and stderr."""
+    out, err = io.StringIO(), io.StringIO()
+    words = [*map(str, arguments), "--state-dir", str(state)]
+    with redirect_stdout(out), redirect_stderr(err):
+        code = cli.main(words, standalone_mode=False)
+    return code, out.getvalue(), err.getvalue()
+
+
 def states(state: Path) -> dict[str, tuple[str, int]]:
     """Return the state and priority of each torrent by its name."""
-    code, out, err = managed(state, "list", "--json")
+    code, out, err = managed_here(state, "list", "--json")
     assert (code, err) == (0, "")
     rows = map(json.loads, out.splitlines())
     return {row["name"]: (row["state"], row["priority"]) for row in rows}
@@ -44,17 +53,21 @@ def states(state: Path) -> dict[str, tuple[str, int]]:
 
 def check_commands(state: Path, folder: Path) -> None:
     """Do one of each to the two torrents, and see what it did."""
-    assert managed(state, "pause", "one.bin") == (0, "one.bin: paused\n", "")
+    assert managed_here(state, "pause", "one.bin") == (0, "one.bin: paused\n", "")
     assert states(state) == {"one.bin": ("paused", 0), "two.bin": ("seeding", 0)}
-    assert managed(state, "recheck", "one.bin") == (0, "one.bin: checked, 100% is there\n", "")
-    assert managed(state, "resume", "--all")[1] == "one.bin: resumed\ntwo.bin: resumed\n"
-    assert managed(state, "priority", "two.bin", "7") == (0, "two.bin: priority 7\n", "")
+    assert managed_here(state, "recheck", "one.bin") == (0, "one.bin: checked, 100% is there\n", "")
+    assert managed_here(state, "resume", "--all")[1] == "one.bin: resumed\ntwo.bin: resumed\n"
+    assert managed_here(state, "priority", "two.bin", "7") == (0, "two.bin: priority 7\n", "")
     assert states(state) == {"one.bin": ("seeding", 0), "two.bin": ("seeding", 7)}
     target = folder / "moved"
-    assert managed(state, "move", "one.bin", target) == (0, f"one.bin: moved to {target}\n", "")
+    assert managed_here(state, "move", "one.bin", target) == (
+        0,
+        f"one.bin: moved to {target}\n",
+        "",
+    )
     assert (target / "one.bin").read_bytes() == b"1" * 40_000
-    assert managed(state, "move", "one.bin", folder)[0] == 0
-    code, out, err = managed(state, "pause", "three.bin")
+    assert managed_here(state, "move", "one.bin", folder)[0] == 0
+    code, out, err = managed_here(state, "pause", "three.bin")
     assert (code, out, err) == (3, "", "torrent-engine: three.bin: no such torrent\n")
 
 
@@ -71,9 +84,9 @@ def test_torrents_are_managed_while_run_runs_and_while_it_does_not(tmp_path: Pat
         check_commands(state, tmp_path)
         run.stop(signal.SIGKILL)  # its socket stays, and nobody answers
     assert (state / "control.sock").exists()
-    assert managed(state, "priority", "two.bin", "0")[0] == 0
+    assert managed_here(state, "priority", "two.bin", "0")[0] == 0
     check_commands(state, tmp_path)
-    assert managed(state, "remove", "one.bin", "--delete-files") == (
+    assert managed_here(state, "remove", "one.bin", "--delete-files") == (
         0,
         "one.bin: removed with its files\n",
         "",
@@ -82,8 +95,8 @@ def test_torrents_are_managed_while_run_runs_and_while_it_does_not(tmp_path: Pat
     with keeping(state=state) as run:
         assert run.wait("run.started")["restored"] == 1
         until(lambda: states(state) == {"two.bin": ("seeding", 7)})
-        assert managed(state, "remove", "two.bin") == (0, "two.bin: removed\n", "")
-        assert managed(state, "list") == (0, "no torrents\n", "")
+        assert managed_here(state, "remove", "two.bin") == (0, "two.bin: removed\n", "")
+        assert managed_here(state, "list") == (0, "no torrents\n", "")
         assert run.stop() == (0, "")
     assert (tmp_path / "two.bin").exists()
 
@@ -141,25 +154,10 @@ def test_ids_are_as_long_as_tells_them_apart() -> None:
 # -- whoever runs them -----------------------------------------------------------------------------
 
 
-def managed_here(state: Path, *arguments: object) -> tuple[int, str, str]:
-    """Run one command in this process; return its code, stdout and stderr."""
-    out, err = io.StringIO(), io.StringIO()
-    words = [*map(str, arguments), "--state-dir", str(state)]
-    with redirect_stdout(out), redirect_stderr(err):
-        code = cli.main(words, standalone_mode=False)
-    return code, out.getvalue(), err.getvalue()
-
-
 def answered(state: Path, *arguments: object) -> str:
     code, out, err = managed_here(state, *arguments)
     assert (code, err) == (0, "")
     return out
-
-
-def states_here(state: Path) -> dict[str, tuple[str, int]]:
-    """Return the state and priority of each torrent by its name."""
-    rows = map(json.loads, answered(state, "list", "--json").splitlines())
-    return {row["name"]: (row["state"], row["priority"]) for row in rows}
 
 
 def check_new_torrents(state: Path, folder: Path, port: int, source: Path) -> None:
@@ -170,8 +168,8 @@ def check_new_torrents(state: Path, folder: Path, port: int, source: Path) -> No
     assert answered(state, "add", link) == "one.bin: added\n"
     assert answered(state, "add", two, "--paused", "--top") == "two.bin: added\n"
     assert answered(state, "add", two) == "two.bin: is there already\n"
-    until(lambda: states_here(state)["one.bin"][0] == "seeding")
-    assert list(states_here(state)) == ["two.bin", "one.bin"]
+    until(lambda: states(state)["one.bin"][0] == "seeding")
+    assert list(states(state)) == ["two.bin", "one.bin"]
     assert answered(state, "list").splitlines()[1].startswith("1  ")
     facts = json.loads(answered(state, "info", "2", "--json"))
     assert (facts["name"], facts["completed_bytes"]) == ("one.bin", len(content))
@@ -204,7 +202,7 @@ def seed_of_one(folder: Path) -> Iterator[tuple[int, Path]]:
     (folder / "seed" / "one.bin").write_bytes(content)
     with keeping(source, "-d", folder / "seed", state=folder / "seed-state") as run:
         run.wait("torrent.added")
-        until(lambda: states_here(folder / "seed-state") == {"one.bin": ("seeding", 0)})
+        until(lambda: states(folder / "seed-state") == {"one.bin": ("seeding", 0)})
         yield run.wait("run.started")["listen_port"], source
 
 
@@ -240,8 +238,8 @@ def test_the_daemon_gets_new_torrents_and_labels(tmp_path: Path) -> None:
         assert (code, "allowed folder" in err) == (ExitCode.BAD_OPTION, True)
         answered(daemon.state, "remove", "one", "--delete-files")
         assert not (tmp_path / "d" / "moved" / "one.bin").exists()
-        assert states_here(daemon.state) == {"two.bin": ("paused", 9)}
-    assert states_here(daemon.state) == {"two.bin": ("paused", 9)}  # of the database
+        assert states(daemon.state) == {"two.bin": ("paused", 9)}
+    assert states(daemon.state) == {"two.bin": ("paused", 9)}  # of the database
 
 
 BROKEN = {"none": None, "text": b"{", "object": b'{"a": 1}', "numbers": b"[1, 2]"}

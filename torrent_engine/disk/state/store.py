@@ -7,6 +7,7 @@ or a new one.
 """
 
 import logging
+import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -346,8 +347,8 @@ class StateStore:
         """
         lock = self._lock("manager") if self._manager_claim is None else None
         if lock is None:
-            reason = "its torrents are managed by another process, or another manager of this one"
-            raise StateInUseError(str(self.folder), reason, folder=self.folder)
+            raise StateInUseError(str(self.folder), managed_by(self.folder), folder=self.folder)
+        lock.sign()
         self._manager_claim = lock
 
     def release_manager(self) -> None:
@@ -414,3 +415,12 @@ def _count(value: object) -> int:
 
 def _delete(db: sqlite3.Connection, table: str, info_hash: InfoHash) -> None:
     db.execute(f"DELETE FROM {table} WHERE info_hash = ?", (info_hash,))  # noqa: S608
+
+
+def managed_by(folder: Path) -> str:
+    """Return who manages the torrents of a folder, where another does."""
+    pid = FileLock(folder / "locks" / "manager.lock").holder()
+    if pid == os.getpid():
+        return "its torrents are managed by another manager of this process"
+    number = "" if pid is None else f" ({pid})"
+    return f"its torrents are managed by another process{number}"
