@@ -224,15 +224,16 @@ async def test_a_paused_torrent_gives_up_its_slot(
     async with resources(tmp_path) as shared:
         create = partial(Session.create, shared=shared, save_path=tmp_path / "files")
         first, second = [await create(metainfo) for metainfo in torrents]
-        async with first, second:
+        async with first:
             await reach(first, State.DOWNLOADING)
-            assert second.state is State.CHECKING
-            await first.pause()
-            await reach(second, State.DOWNLOADING)
-            await second.pause()
-            await first.resume()
-            await reach(first, State.DOWNLOADING)
-            assert second.paused_state is State.DOWNLOADING
+            async with second:
+                assert second.state is State.CHECKING
+                await first.pause()
+                await reach(second, State.DOWNLOADING)
+                await second.pause()
+                await first.resume()
+                await reach(first, State.DOWNLOADING)
+                assert second.paused_state is State.DOWNLOADING
 
 
 async def test_a_torrent_that_waits_can_be_paused_stopped_and_removed(
@@ -243,9 +244,10 @@ async def test_a_torrent_that_waits_can_be_paused_stopped_and_removed(
     async with resources(tmp_path) as shared:
         create = partial(Session.create, shared=shared, save_path=tmp_path / "files")
         first, paused, stopped, removed = [await create(metainfo) for metainfo, _ in torrents]
-        for session in (first, paused, stopped, removed):
-            await session.start()
+        await first.start()
         await reach(first, State.DOWNLOADING)
+        for session in (paused, stopped, removed):
+            await session.start()
         assert {paused.state, stopped.state, removed.state} == {State.CHECKING}
         await paused.pause()
         with anyio.fail_after(PATIENCE_S):
