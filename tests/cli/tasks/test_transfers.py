@@ -366,7 +366,7 @@ def test_a_terminal_shows_a_bar_and_gets_its_cursor_back(
     torrent: Path, seed_port: int, tmp_path: Path
 ) -> None:
     arguments = ["-d", tmp_path / "out", "--peer", f"127.0.0.1:{seed_port}"]
-    arguments += [*options(tmp_path / "state"), "--max-download-limit", "2M"]
+    arguments += [*options(tmp_path / "state"), "--max-download-limit", "300K"]
     with on_a_terminal("download", torrent, *arguments) as (pid, terminal):
         drawn = read_terminal(terminal)
         assert exit_code_of(pid) == 0

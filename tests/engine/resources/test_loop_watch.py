@@ -73,7 +73,7 @@ async def test_f11_a_process_that_gets_no_processor_time_is_no_warning(
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(watch.run)
         await anyio.sleep(0.1)
-        with anyio.fail_after(10):  # until it is looked at while the loop waits
+        with anyio.fail_after(60):  # until it is looked at while the loop waits
             while await anyio.to_thread.run_sync(watch._look):
                 pass
         watch._place = ""
