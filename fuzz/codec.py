@@ -12,7 +12,8 @@ from torrent_engine.base.config import FILE_BENCODE_LIMITS
 from torrent_engine.base.errors import BencodeError, MetainfoError
 from torrent_engine.codec.bencode import decode, decode_prefix, decode_with_spans, encode
 from torrent_engine.codec.magnet import Magnet
-from torrent_engine.codec.metainfo import Metainfo
+from torrent_engine.codec.merkle import layers_of, leaves_of
+from torrent_engine.codec.metainfo import Metainfo, V2Part
 from torrent_engine.codec.tolerant import TORRENT, correct
 
 SCRAPS = (
@@ -44,18 +45,37 @@ def fuzz_bencode(data: bytes) -> None:
 def fuzz_metainfo(data: bytes) -> None:
     """Check one input: declared errors only; what loads has sane numbers and safe paths."""
     with suppress(BencodeError, MetainfoError):
-        metainfo = Metainfo.from_bytes(data)
+        metainfo = Metainfo.from_bytes(data, any_version=True)
         assert sum(entry.length_bytes for entry in metainfo.files) == metainfo.total_bytes > 0
-        assert len(metainfo.piece_hashes) == 20 * metainfo.piece_count
+        hashes = metainfo.piece_count if metainfo.info_hash_v1 else 0
+        assert len(metainfo.piece_hashes) == 20 * hashes
+        lengths = map(metainfo.geometry.piece_length, range(min(metainfo.piece_count, 100)))
+        assert all(0 < length <= metainfo.geometry.piece_bytes for length in lengths)
+        if metainfo.v2 is not None:
+            check_v2(metainfo, metainfo.v2)
         paths = [entry.path for entry in metainfo.files if not entry.is_pad]
         assert len(set(paths)) == len(paths)
         for name in (name for path in paths for name in path):
             assert name not in ("", ".", "..")
             assert not set(name) & set("/\x00\x1b")
             assert len(name.encode()) <= 255
-        again = Metainfo.from_info_bytes(metainfo.info_bytes)
+        again = Metainfo.from_info_bytes(metainfo.info_bytes, any_version=True)
         assert (again.info_hash, again.files) == (metainfo.info_hash, metainfo.files)
         assert str(Magnet.of(metainfo)).isprintable()
+
+
+def check_v2(metainfo: Metainfo, part: V2Part) -> None:
+    """Check that files begin with pieces, and that every file with bytes has a root."""
+    for index, entry in enumerate(metainfo.files):
+        if entry.length_bytes and not entry.is_pad:
+            assert part.root(index)
+            assert not entry.offset_bytes % metainfo.geometry.piece_bytes
+        else:
+            assert part.root(index) is None
+    for layer in part.layers.values():
+        assert layer
+        assert not len(layer) % 32
+    assert all(part.has_layer(index) is False for index in part.missing_layers())
 
 
 @in_time
@@ -89,7 +109,36 @@ def badly_spelt(rng: random.Random) -> bytes:
 
 
 def sample(rng: random.Random) -> bytes:
-    """Return a small torrent that loads."""
+    """Return a small torrent that loads, of any version."""
+    return sample_v2(rng) if rng.random() < 0.3 else sample_v1(rng)
+
+
+def sample_v2(rng: random.Random) -> bytes:
+    """Return a small v2 or hybrid torrent that loads, its layers there or missing."""
+    sizes = [rng.choice((0, 1, 5, 16_384, 40_000)) for _ in range(rng.randrange(1, 4))]
+    sizes[0] += 1
+    tree: dict[str, Any] = {}
+    layers: dict[bytes, bytes] = {}
+    files: list[dict[str, Any]] = []
+    for number, size in enumerate(sizes):
+        folder = tree.setdefault("ab"[number // 2], {})
+        entry = folder[f"f{number}"] = {"": {"length": size}}
+        files.append({"length": size, "path": ["ab"[number // 2], f"f{number}"]})
+        if size:
+            root, layer = layers_of(leaves_of(rng.randbytes(size)), 16_384)
+            entry[""]["pieces root"] = root
+            layers.update({root: layer} if layer else {})
+        if gap := -size % 16_384:
+            files.append({"length": gap, "path": [".pad", f"{gap}"], "attr": "p"})
+    info = {"file tree": tree, "meta version": 2, "name": "n", "piece length": 16_384}
+    if rng.random() < 0.5:
+        pieces = sum(-(-size // 16_384) for size in sizes)
+        info |= {"files": files, "pieces": rng.randbytes(20 * pieces)}
+    return encode({"info": info} | ({"piece layers": layers} if rng.random() < 0.8 else {}))
+
+
+def sample_v1(rng: random.Random) -> bytes:
+    """Return a small v1 torrent that loads."""
     sizes = [rng.choice((0, 1, 5, 16_384, 40_000)) for _ in range(rng.randrange(1, 5))]
     sizes[0] += 1
     files: list[dict[str, Any]] = [

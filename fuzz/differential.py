@@ -26,16 +26,18 @@ from torrent_engine.codec.metainfo import Metainfo
 
 WE_REFUSE: Final = {
     r"duplicate dictionary key": "a key that is read comes twice, with different values",
-    r"a v2-only": "BEP 52 is not supported yet",
     r"have \d{19,} bytes|a length of -\d{19} bytes": "a length beyond 64 bits is no length;"
     " libtorrent takes it for 0",
     r"unknown meta version \d{10,}": "meta version above 2; libtorrent looks at its last 32 bits",
     r"the info-hash is neither": "a character in an info-hash that is no base32 digit",
+    r"leading zero or minus zero|malformed integer|outside 64 bits": "a number in the info"
+    " dictionary of v2 has one spelling, and 64 bits",
+    r'"files" is empty or no list': "a v2 torrent with a list of v1's files that is empty or none",
+    r'"pieces" of the torrent is missing': "a hybrid without the hashes of its v1 part",
     r"names of files collide": "more than 500 files in each other's place",
 }
 """Words of our refusal, and why we refuse what libtorrent loads; the first that fits counts."""
 THEY_REFUSE: Final = {
-    r"invalid bencoding|missing meta version|has no file tree": "BEP 52 is not looked at yet",
     r"integer overflow": "integers may have any number of digits",
     r"invalid 'name' of torrent|missing name": "path is read where path.utf-8 is no list of names,"
     " a link without a target is an empty file",
@@ -48,7 +50,7 @@ KEYS: Final = (
     b"name", b"length", b"files", b"piece length", b"pieces", b"private", b"path", b"attr",
     b"name.utf-8", b"path.utf-8", b"announce", b"announce-list", b"url-list", b"httpseeds",
     b"nodes", b"comment", b"created by", b"creation date", b"encoding", b"source", b"x",
-    b"symlink path", b"meta version",
+    b"symlink path", b"meta version", b"file tree", b"pieces root", b"piece layers",
 )  # fmt: skip
 ODD: Final[tuple[Any, ...]] = (
     0, 1, -1, 2**31, 2**62, 2**63 - 1, b"", b"x", b"..", b"/", b"a/b", b"\xff", b"p", b"l",
@@ -57,13 +59,18 @@ ODD: Final[tuple[Any, ...]] = (
 )  # fmt: skip
 
 
+BITCOMET: Final = b"_____padding_file_"
+PARTS_DIFFER: Final = "the v1 and v2 file metadata does not match"
+PADS_IN_FOLDERS: Final = "libtorrent looks for BitComet's name of pad files in folders, too"
+Hashes = tuple[bytes | None, bytes | None]
 PAD_FLAG: Final = int(libtorrent.file_flags_t.flag_pad_file)
 
 
 class Loaded(NamedTuple):
     """What a torrent says, whoever read it."""
 
-    info_hash: bytes
+    info_hashes: Hashes
+    """Of v1 and of v2."""
     piece_count: int
     piece_bytes: int
     total_bytes: int
@@ -140,7 +147,10 @@ def _dictionaries(value: BencodeValue) -> Iterator[dict[bytes, Any]]:
 
 def compare_torrent(data: bytes) -> Verdict:
     """Load one torrent on both sides."""
-    return _verdict(_our_torrent(data), _their_torrent(data))
+    verdict = _verdict(_our_torrent(data), _their_torrent(data))
+    if verdict.kind == "they refuse" and PARTS_DIFFER in verdict.reason and BITCOMET in data:
+        return verdict._replace(reason=PADS_IN_FOLDERS, is_explained=True)
+    return verdict
 
 
 def compare_magnet(data: bytes) -> Verdict:
@@ -154,11 +164,11 @@ def compare_magnet(data: bytes) -> Verdict:
 
 def _our_torrent(data: bytes) -> Loaded | str:
     try:
-        torrent = Metainfo.from_bytes(data)
+        torrent = Metainfo.from_bytes(data, any_version=True)
     except (BencodeError, MetainfoError) as error:
         return str(error)
     return Loaded(
-        torrent.info_hash,
+        (torrent.info_hash_v1, torrent.info_hash_v2),
         torrent.piece_count,
         torrent.geometry.piece_bytes,
         torrent.total_bytes,
@@ -176,35 +186,48 @@ def _their_torrent(data: bytes) -> Loaded | str:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         files = torrent.files()
-        sizes = tuple(files.file_size(index) for index in range(files.num_files()))
-        pads = tuple(index for index in range(len(sizes)) if files.file_flags(index) & PAD_FLAG)
-    info_hash = torrent.info_hashes().v1.to_bytes()
+        hashes = torrent.info_hashes()
+        known = [
+            index
+            for index in range(files.num_files())
+            if hashes.has_v1() or not files.file_flags(index) & PAD_FLAG
+        ]  # of v2 alone its pads are its own invention
+        sizes = tuple(files.file_size(index) for index in known)
+        pads = tuple(
+            index for index in range(len(sizes)) if files.file_flags(known[index]) & PAD_FLAG
+        )
     return Loaded(
-        info_hash,
+        _both(hashes),
         torrent.num_pieces(),
         torrent.piece_length(),
-        torrent.total_size(),
+        sum(sizes),
         sizes,
         pads,
         torrent.priv(),
     )
 
 
-def _our_link(text: str) -> bytes | str:
+def _both(hashes: Any) -> Hashes:
+    v1 = hashes.v1.to_bytes() if hashes.has_v1() else None
+    return v1, hashes.v2.to_bytes() if hashes.has_v2() else None
+
+
+def _our_link(text: str) -> Hashes | str:
     try:
-        return Magnet.parse(text).info_hash
+        magnet = Magnet.parse(text, any_version=True)
     except MagnetError as error:
         return str(error)
+    return magnet.info_hash if magnet.has_v1 else None, magnet.info_hash_v2
 
 
-def _their_link(text: str) -> bytes | str:
+def _their_link(text: str) -> Hashes | str:
     try:
-        return libtorrent.parse_magnet_uri(text).info_hashes.v1.to_bytes()
+        return _both(libtorrent.parse_magnet_uri(text).info_hashes)
     except (RuntimeError, ValueError) as error:
         return str(error)
 
 
-def _verdict(ours: Loaded | bytes | str, theirs: Loaded | bytes | str) -> Verdict:
+def _verdict(ours: Loaded | Hashes | str, theirs: Loaded | Hashes | str) -> Verdict:
     if isinstance(ours, str) and isinstance(theirs, str):
         return Verdict("both refuse", "", is_explained=True)
     if isinstance(ours, str):
@@ -221,7 +244,7 @@ def _verdict(ours: Loaded | bytes | str, theirs: Loaded | bytes | str) -> Verdic
 def _difference(ours: Loaded, theirs: Loaded) -> Verdict:
     """Say why a torrent that both load is not the same for both."""
     if ours._replace(pads=theirs.pads) == theirs and set(ours.pads) < set(theirs.pads):
-        reason = "libtorrent looks for BitComet's name of pad files in folders, too"
+        reason = PADS_IN_FOLDERS
     elif ours._replace(is_private=False) == theirs:
         reason = "private beyond 64 bits is private; libtorrent takes it for 0"
     else:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tests.support.torrents import make_torrent, payload_of
 from torrent_engine.base.config import MagnetLimits
 from torrent_engine.base.errors import MagnetError
-from torrent_engine.base.ids import InfoHash
+from torrent_engine.base.ids import InfoHash, InfoHashV2
 from torrent_engine.codec.magnet import Magnet
 from torrent_engine.codec.paths import clean_element
 
@@ -18,6 +18,7 @@ HEX = HASH.hex()
 BASE32 = b32encode(HASH).decode()
 LINK = f"magnet:?xt=urn:btih:{HEX}"
 BTMH = "xt=urn:btmh:1220" + "ab" * 32
+V2_HASH = InfoHashV2(b"\xab" * 32)
 
 SPELLINGS = {
     "hex": LINK,
@@ -63,7 +64,8 @@ MALFORMED = {
 
 @pytest.mark.parametrize("text", SPELLINGS.values(), ids=SPELLINGS)
 def test_bep9_info_hash_in_all_its_spellings(text: str) -> None:
-    assert Magnet.parse(text) == Magnet(HASH)
+    v2 = V2_HASH if BTMH in text else None
+    assert Magnet.parse(text) == Magnet(HASH, info_hash_v2=v2)
 
 
 @pytest.mark.parametrize("text", SPELLINGS.values(), ids=SPELLINGS)
@@ -88,6 +90,39 @@ def test_a15_malformed_link_is_refused(text: str) -> None:
 def test_bep52_a_v2_only_link_says_so() -> None:
     with pytest.raises(MagnetError, match="v2-only link"):
         Magnet.parse(f"magnet:?{BTMH}&dn=name")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"magnet:?{BTMH}",
+        f"magnet:?{BTMH.upper()}",
+        f"magnet:?xt=urn:btmh:1114{'00' * 20}&{BTMH}",
+        f"magnet:?xt=urn:btih:{HEX[1:]}&{BTMH}",
+        f"magnet:?{BTMH}&xt=urn:btmh:1220{'ee' * 32}",
+    ],
+)
+def test_bep52_a_v2_link_is_read_by_those_who_ask_for_it(text: str) -> None:
+    magnet = Magnet.parse(text, any_version=True)
+    assert magnet == Magnet(V2_HASH.truncated, info_hash_v2=V2_HASH)
+    assert not magnet.has_v1
+    assert str(magnet) == f"magnet:?{BTMH}"
+    with pytest.raises(MagnetError, match="v2-only link"):
+        Magnet.parse(text)
+
+
+@pytest.mark.parametrize("multihash", ["1220" + "ab" * 31, "1220" + "zz" * 32, "1114" + "ab" * 20])
+def test_bep52_a_malformed_multihash_is_refused_or_passed_over(multihash: str) -> None:
+    with pytest.raises(MagnetError, match="64 hexadecimal digits"):
+        Magnet.parse(f"magnet:?xt=urn:btmh:{multihash}", any_version=True)
+    assert Magnet.parse(f"{LINK}&xt=urn:btmh:{multihash}") == Magnet(HASH)
+
+
+def test_bep52_the_link_of_a_hybrid_has_both_hashes() -> None:
+    magnet = Magnet(HASH, info_hash_v2=V2_HASH)
+    assert magnet.has_v1
+    assert str(magnet) == f"{LINK}&{BTMH}"
+    assert Magnet.parse(str(magnet)) == magnet
 
 
 def test_bep9_everything_that_a_link_can_say() -> None:

@@ -78,10 +78,11 @@ def test_bep52_tree_of_any_file_is_that_of_the_reference(length: int, piece_byte
     assert (root, layer) == reference(data, piece_bytes)
     if layer:
         assert is_layer_of(layer, root, piece_bytes)
-    digest = MerkleDigest(tree_levels(length))
+    digest = MerkleDigest(tree_levels(length), length)
     for start in range(0, length, BLOCK):
         digest.update(memoryview(data)[start : start + BLOCK])
-    assert (digest.digest() == root) is (not layer or piece_bytes == BLOCK)
+    digest.update(b"behind the end")
+    assert digest.digest() == root
 
 
 def test_a_file_of_no_bytes_has_no_leaves() -> None:

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from tests.support.torrents import info_dict, make_torrent, payload_of
+from tests.support.v2_torrents import hybrid_info
 from torrent_engine.base.config import BencodeLimits
 from torrent_engine.base.errors import BencodeError
 from torrent_engine.codec.bencode import encode
@@ -182,10 +183,9 @@ def test_a10_duplicate_paths_are_told_apart() -> None:
 
 
 def test_bep52_hybrid_loads_by_its_v1_part() -> None:
-    info, _ = info_dict(FILES)
-    metainfo = load({**info, "meta version": 2, "file tree": {}})
+    metainfo = load(hybrid_info(FILES)[0])
     assert metainfo.is_hybrid
-    assert len(metainfo.files) == 3
+    assert [entry.is_pad for entry in metainfo.files].count(False) == 3
     assert not make_torrent(FILES)[0].is_hybrid
 
 

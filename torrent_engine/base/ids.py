@@ -1,6 +1,6 @@
 """Types of identifiers (info-hash, peer id, piece index, ...) and constants of the protocol.
 
-Source: BEP 3, BEP 5, BEP 20.
+Source: BEP 3, BEP 5, BEP 20, BEP 52.
 """
 
 from base64 import b16decode, b32decode
@@ -21,6 +21,7 @@ FileIndex = NewType("FileIndex", int)
 
 BLOCK_BYTES: Final = 16 * 1024  # BEP 3: what every client requests; larger requests get dropped
 SHA1_BYTES: Final = 20
+SHA256_BYTES: Final = 32
 _BASE32_DIGITS: Final = 32
 CLIENT_PREFIX: Final = b"-TE0100-"  # BEP 20, Azureus style: two letters, four digits of version
 CLIENT_NAME: Final = "torrent_engine/0.1.0"
@@ -57,6 +58,28 @@ class InfoHash(bytes):
     def __repr__(self) -> str:
         """Return ``InfoHash.parse('...')``."""
         return f"InfoHash.parse({self.hex()!r})"
+
+
+class InfoHashV2(bytes):
+    """SHA-256 of a torrent's bencoded info dictionary, 32 bytes (BEP 52).
+
+    Compares equal to the same ``bytes``; ``str()`` is the 64 hexadecimal digits.
+    """
+
+    __slots__ = ()
+
+    @property
+    def truncated(self) -> InfoHash:
+        """Return its first 20 bytes, which stand for it in handshakes, trackers and the DHT."""
+        return InfoHash(self[:SHA1_BYTES])
+
+    def __str__(self) -> str:
+        """Return the hexadecimal digits."""
+        return self.hex()
+
+    def __repr__(self) -> str:
+        """Return ``InfoHashV2.fromhex('...')``."""
+        return f"InfoHashV2.fromhex({self.hex()!r})"
 
 
 NO_TORRENT: Final = InfoHash()

@@ -30,13 +30,13 @@ from torrent_engine.codec.paths import (
 
 MAX_TOTAL_BYTES: Final = 2**63 - 1
 MAX_FOLDER_NAMES: Final = 20_000_000  # ours: of all folders at all depths, held to tell names apart
-_PAD: Final = 1
+PAD: Final = 1
 _EXECUTABLE: Final = 2
 _HIDDEN: Final = 4
-_LINK: Final = 8
-_UNSTORED: Final = _PAD | _LINK
+LINK: Final = 8
+_UNSTORED: Final = PAD | LINK
 _BITCOMET_PAD: Final = b"_____padding_file_"  # prefix of BitComet's pad files
-_ATTRIBUTES: Final = ((b"p", _PAD), (b"x", _EXECUTABLE), (b"h", _HIDDEN), (b"l", _LINK))
+_ATTRIBUTES: Final = ((b"p", PAD), (b"x", _EXECUTABLE), (b"h", _HIDDEN), (b"l", LINK))
 _ENTRY_TOKENS: Final = 6  # dictionary, two keys, length, list, name; plus folders
 _HEAD: Final = re.compile(rb"d6:lengthi(0|[1-9][0-9]{0,17})e4:pathl").match
 _LENGTH: Final = re.compile(rb"(0|[1-9][0-9]{0,7}):").match
@@ -168,7 +168,7 @@ class FileTable:
 
         Raises MetainfoError if there are too many of them.
         """
-        stored = [index for index, flags in enumerate(self.flags) if not flags & _PAD]
+        stored = [index for index, flags in enumerate(self.flags) if not flags & PAD]
         if not self._may_collide(stored):
             return
         if sum(len(folder) ** 2 for folder, _ in self._folders) > MAX_FOLDER_NAMES:
@@ -224,11 +224,17 @@ class FileList(Sequence[FileEntry]):
 
     __slots__ = ("_entries", "_raw_root", "_root", "_table", "layout")
 
-    def __init__(self, table: FileTable, root: PathParts, raw_root: RawPath) -> None:
+    def __init__(
+        self,
+        table: FileTable,
+        root: PathParts,
+        raw_root: RawPath,
+        layout: FileLayout | None = None,
+    ) -> None:
         self._table = table
         self._root = root
         self._raw_root = raw_root
-        self.layout = FileLayout(table.lengths)
+        self.layout = layout or FileLayout(table.lengths)
         self._entries: WeakValueDictionary[int, FileEntry] = WeakValueDictionary()
 
     def __len__(self) -> int:
@@ -261,7 +267,7 @@ class FileList(Sequence[FileEntry]):
             self.raw_path(index),
             table.lengths[index],
             self.layout.offsets[index],
-            is_pad=bool(flags & _PAD),
+            is_pad=bool(flags & PAD),
             is_executable=bool(flags & _EXECUTABLE),
             is_hidden=bool(flags & _HIDDEN),
             symlink_target=None if target is None else (*self._root, *target),
@@ -298,7 +304,7 @@ class FileList(Sequence[FileEntry]):
 
     def is_pad(self, index: int) -> bool:
         """Return whether a file is padding (BEP 47)."""
-        return bool(self._table.flags[index] & _PAD)
+        return bool(self._table.flags[index] & PAD)
 
     def __eq__(self, other: object) -> bool:
         """Compare the entries, also with those of a tuple or list."""
@@ -371,7 +377,7 @@ class _UsualEntries:
         left = budget - _ENTRY_TOKENS - len(self._folder_path)
         if name is None or left < 0:
             return None
-        flags = _PAD if name[0].startswith(_BITCOMET_PAD) else 0
+        flags = PAD if name[0].startswith(_BITCOMET_PAD) else 0
         self._table.append_in(self._folder_id, int(head[1]), self._folder_path, name[0], flags)
         return Cursor(data, name[1], depth, left)
 
@@ -405,29 +411,31 @@ def _read_any(at: Cursor, table: FileTable) -> Cursor:
     item, behind = read_value(at)
     if not isinstance(item, dict):
         raise MetainfoError("an entry of the file list is no dictionary")
-    flags = _flags(item)
+    flags = flags_of(item)
     raw_path = _raw_path(item) or _pad_path(item, flags)
     if raw_path[-1].startswith(_BITCOMET_PAD):
-        flags |= _PAD
-    _append_item(table, item, raw_path, flags)
+        flags |= PAD
+    append_item(table, item, raw_path, flags)
     return behind
 
 
-def _flags(item: BencodeDict) -> int:
+def flags_of(item: BencodeDict) -> int:
+    """Return the attributes of a file (BEP 47)."""
     attributes = item.get(b"attr")
     if not isinstance(attributes, bytes):
         return 0
     return sum(flag for letter, flag in _ATTRIBUTES if letter in attributes)
 
 
-def _append_item(table: FileTable, item: BencodeDict, raw_path: RawPath, flags: int) -> None:
-    if not flags & _LINK:
+def append_item(table: FileTable, item: BencodeDict, raw_path: RawPath, flags: int) -> None:
+    """Add the file that a dictionary describes, a link without a length of its own."""
+    if not flags & LINK:
         table.append(required_int(item, b"length", "a file"), raw_path, flags)
     elif target := _symlink_target(item):
         table.targets[len(table)] = target
         table.append(0, raw_path, flags)
     else:
-        table.append(0, raw_path, flags & ~_LINK)  # a link without a valid target is an empty file
+        table.append(0, raw_path, flags & ~LINK)  # a link without a valid target is an empty file
 
 
 def parse_files(info: BencodeDict, files: object, fallback_name: str) -> FileList:
@@ -437,19 +445,26 @@ def parse_files(info: BencodeDict, files: object, fallback_name: str) -> FileLis
     nothing becomes ``fallback_name``. Raises MetainfoError for an invalid entry, or a total of 0 or
     above 2^63 - 1 bytes.
     """
+    root, raw_name = root_of_files(info, fallback_name)
+    if not isinstance(files, FileTable) and (files is None or b"length" in info):
+        return FileList(checked(_single(info, raw_name, root)), (), ())
+    if not isinstance(files, FileTable) or not len(files):
+        raise MetainfoError('"files" is empty or no list')
+    checked(files).resolve_collisions()
+    return FileList(files, root, (raw_name,))
+
+
+def root_of_files(info: BencodeDict, fallback_name: str) -> tuple[PathParts, bytes]:
+    """Return the folder that a torrent's files are in, cleaned, and as the metainfo has it."""
     raw_name = _name(info)
     root = clean_path([raw_name])
     if root == (NAMELESS,) and raw_name != NAMELESS.encode():
         root = (fallback_name,)
-    if not isinstance(files, FileTable) and (files is None or b"length" in info):
-        return FileList(_checked(_single(info, raw_name, root)), (), ())
-    if not isinstance(files, FileTable) or not len(files):
-        raise MetainfoError('"files" is empty or no list')
-    _checked(files).resolve_collisions()
-    return FileList(files, root, (raw_name,))
+    return root, raw_name
 
 
-def _checked(table: FileTable) -> FileTable:
+def checked(table: FileTable) -> FileTable:
+    """Return a table of files; raise MetainfoError if they have no bytes, or too many."""
     total = sum(table.lengths)
     if not 0 < total <= MAX_TOTAL_BYTES:
         raise MetainfoError(f"the files have {total} bytes in all")
@@ -459,7 +474,7 @@ def _checked(table: FileTable) -> FileTable:
 def _single(info: BencodeDict, raw_name: bytes, root: PathParts) -> FileTable:
     """Return the one file of a torrent: its path is the torrent's name."""
     table = FileTable()
-    _append_item(table, info, (raw_name,), _flags(info))
+    append_item(table, info, (raw_name,), flags_of(info))
     table.others[0] = root
     return table
 
@@ -484,7 +499,7 @@ def _raw_path(item: BencodeDict) -> RawPath | None:
 
 def _pad_path(item: BencodeDict, flags: int) -> RawPath:
     """Return a path for a pad file, which needs none of its own (BEP 47)."""
-    if not flags & _PAD:
+    if not flags & PAD:
         raise MetainfoError("a file has no path")
     return b".pad", b"%d" % required_int(item, b"length", "a pad file")
 

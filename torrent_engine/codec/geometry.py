@@ -1,14 +1,15 @@
 """The arithmetic of pieces, blocks and files; nothing else divides by the piece length.
 
 All methods are on hot paths and trust their arguments: received indices are checked against
-``piece_count`` when they are parsed. Source: BEP 3.
+``piece_count`` when they are parsed. Source: BEP 3; BEP 52 for files that begin with a piece.
 """
 
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
+from operator import add
 from typing import NamedTuple
 
 from torrent_engine.base.ids import BLOCK_BYTES
@@ -21,6 +22,8 @@ class Geometry:
     total_bytes: int
     piece_bytes: int
     """Length of every piece but the last; not always a power of two."""
+    aligned: "FileLayout | None" = field(default=None, repr=False)
+    """Where every file begins with a piece of its own, and so ends with a short one: the files."""
     piece_count: int = field(init=False, compare=False)
     last_piece_bytes: int = field(init=False, compare=False)
     """Length of the last piece, 1 to ``piece_bytes``; 0 only when there is no payload."""
@@ -39,12 +42,17 @@ class Geometry:
         derive(self, "piece_count", count)
         derive(self, "last_piece_bytes", last_bytes)
         derive(self, "blocks_per_piece", blocks)
-        derive(self, "total_blocks", max(count - 1, 0) * blocks + last_blocks)
+        total_blocks = max(count - 1, 0) * blocks + last_blocks
+        if self.aligned is not None:
+            total_blocks = sum(-(-length // BLOCK_BYTES) for length in self.aligned.lengths)
+        derive(self, "total_blocks", total_blocks)
         derive(self, "_last_piece", count - 1)
         derive(self, "_last_piece_blocks", last_blocks)
 
     def piece_length(self, piece: int) -> int:
-        """Return the length of one piece in bytes; only the last may be short."""
+        """Return the length of one piece in bytes; only the last, or a file's last, is short."""
+        if self.aligned is not None:
+            return self.aligned.run_at(piece * self.piece_bytes, self.piece_bytes)
         return self.last_piece_bytes if piece == self._last_piece else self.piece_bytes
 
     def piece_offset(self, piece: int) -> int:
@@ -53,11 +61,15 @@ class Geometry:
 
     def block_count(self, piece: int) -> int:
         """Return how many blocks one piece has."""
+        if self.aligned is not None:
+            return -(-self.piece_length(piece) // BLOCK_BYTES)
         return self._last_piece_blocks if piece == self._last_piece else self.blocks_per_piece
 
     def block_length(self, piece: int, block: int) -> int:
         """Return the length of one block in bytes; only the last of a piece may be short."""
         left = self.last_piece_bytes if piece == self._last_piece else self.piece_bytes
+        if self.aligned is not None:
+            left = self.piece_length(piece)
         left -= block * BLOCK_BYTES
         if left > BLOCK_BYTES:
             return BLOCK_BYTES
@@ -78,14 +90,30 @@ class FileSlice(NamedTuple):
 
 
 class FileLayout:
-    """The positions of the files in the payload: contiguous, without gaps."""
+    """The positions of the files in the payload.
 
-    __slots__ = ("lengths", "offsets", "total_bytes")
+    They are contiguous; with an ``alignment`` each begins at a multiple of it, with a gap before
+    it where the one before ends elsewhere (BEP 52).
+    """
 
-    def __init__(self, lengths: Iterable[int]) -> None:
+    __slots__ = ("_is_aligned", "end_bytes", "lengths", "offsets", "total_bytes")
+
+    def __init__(self, lengths: Iterable[int], alignment: int = 1) -> None:
         self.lengths: Sequence[int] = array("q", lengths)
         self.total_bytes: int = sum(self.lengths)
-        self.offsets: Sequence[int] = array("q", accumulate(self.lengths, initial=0))[:-1]
+        """The length of all files together."""
+        self.end_bytes = self.total_bytes
+        """Where the last byte of the payload ends, gaps included."""
+        self._is_aligned = alignment > 1
+        if not self._is_aligned:
+            self.offsets: Sequence[int] = array("q", accumulate(self.lengths, initial=0))[:-1]
+            return
+        spaces = (-(-length // alignment) * alignment for length in self.lengths)
+        self.offsets = array("q", accumulate(spaces, initial=0))[:-1]
+        ends = map(add, self.offsets, self.lengths)
+        self.end_bytes = max(
+            (end for end, each in zip(ends, self.lengths, strict=True) if each), default=0
+        )
 
     def __len__(self) -> int:
         """Return how many files there are."""
@@ -95,7 +123,7 @@ class FileLayout:
         """Compare the lengths."""
         if not isinstance(other, FileLayout):
             return NotImplemented
-        return self.lengths == other.lengths
+        return self.lengths == other.lengths and self.offsets == other.offsets
 
     def __hash__(self) -> int:
         """Return a hash that agrees with :meth:`__eq__`."""
@@ -108,8 +136,11 @@ class FileLayout:
     def slices(self, offset_bytes: int, length_bytes: int) -> list[FileSlice]:
         """Return the runs of bytes that a range of the payload is made of, in order.
 
-        Files of length zero never appear; a range past the end is cut there.
+        Files of length zero never appear; a range past the end is cut there, and gaps are left
+        out.
         """
+        if self._is_aligned:
+            return list(self._runs(offset_bytes, offset_bytes + length_bytes))
         lengths, offsets = self.lengths, self.offsets
         index = bisect_right(offsets, offset_bytes) - 1
         found: list[FileSlice] = []
@@ -123,6 +154,22 @@ class FileLayout:
             index += 1
         return found
 
+    def run_at(self, offset_bytes: int, length_bytes: int) -> int:
+        """Return how many of so many bytes are of the file that a byte of the payload is in."""
+        index = bisect_right(self.offsets, offset_bytes) - 1
+        return min(length_bytes, self.offsets[index] + self.lengths[index] - offset_bytes)
+
+    def _runs(self, start: int, stop: int) -> Iterator[FileSlice]:
+        """Iterate over the runs of a range that may have gaps."""
+        for index in range(bisect_right(self.offsets, start) - 1, len(self)):
+            begin = self.offsets[index]
+            if begin >= stop:
+                break
+            end = min(begin + self.lengths[index], stop)
+            first = max(start, begin)
+            if first < end:
+                yield FileSlice(index, first - begin, end - first)
+
     def pieces_of(self, file_index: int, geometry: Geometry) -> range:
         """Return the pieces that contain bytes of one file; none for an empty file."""
         length = self.lengths[file_index]
@@ -135,5 +182,5 @@ class FileLayout:
     def files_of_piece(self, piece: int, geometry: Geometry) -> range:
         """Return the files that overlap one piece; empty files in between are included."""
         start = piece * geometry.piece_bytes
-        end = min(start + geometry.piece_bytes, self.total_bytes)
+        end = min(start + geometry.piece_bytes, self.end_bytes)
         return range(bisect_right(self.offsets, start) - 1, bisect_left(self.offsets, end))

@@ -1,7 +1,7 @@
 """Magnet links: a parsed Magnet is within the limits and safe to show.
 
 Only the info-hash must be right; whatever else is malformed, unknown or too much is left out.
-Source: BEP 9, BEP 53 (so=), BEP 52 as far as telling v1, hybrid and v2 links apart.
+Source: BEP 9, BEP 53 (so=), BEP 52 (btmh).
 Fault model: row A15.
 """
 
@@ -15,7 +15,7 @@ from urllib.parse import quote, unquote_to_bytes
 
 from torrent_engine.base.config import MagnetLimits
 from torrent_engine.base.errors import MagnetError
-from torrent_engine.base.ids import InfoHash
+from torrent_engine.base.ids import InfoHash, InfoHashV2
 from torrent_engine.codec._sources import clean_tiers, parse_web_urls
 from torrent_engine.codec.paths import clean_element
 
@@ -26,6 +26,8 @@ SCHEME: Final = "magnet:"
 LIMITS: Final = MagnetLimits()
 _BTIH: Final = b"urn:btih:"
 _BTMH: Final = b"urn:btmh:"
+_SHA256: Final = re.compile(rb"1220([0-9a-f]{64})", re.IGNORECASE)
+"""A multihash: which function, how many bytes, and they."""
 _KEY: Final = re.compile(rb"(?:amp;)?([a-z.]+?)(?:\.[0-9]{1,6})?", re.IGNORECASE)
 """``tr``, or ``tr.1`` of several; ``amp;tr`` where the link was copied from the text of a page."""
 _QUERY: Final = re.compile(rb"/*\??")
@@ -43,6 +45,7 @@ class Magnet:
     """One torrent, as a magnet link names it."""
 
     info_hash: InfoHash
+    """SHA-1; of a v2-only link the first 20 bytes of its SHA-256."""
     name: str | None = None
     """What the link calls it ("dn"), cleaned as names of files are; the torrent may differ."""
     trackers: tuple[str, ...] = ()
@@ -55,13 +58,18 @@ class Magnet:
     """Which files are wanted, from 0, in rising order ("so", BEP 53); None: all."""
     total_bytes: int | None = None
     """How much the link says it is ("xl")."""
+    info_hash_v2: InfoHashV2 | None = None
+    """SHA-256, where the link names the v2 part of a torrent (BEP 52)."""
 
     @classmethod
-    def parse(cls, text: str, *, limits: MagnetLimits = LIMITS) -> "Magnet":
+    def parse(
+        cls, text: str, *, limits: MagnetLimits = LIMITS, any_version: bool = False
+    ) -> "Magnet":
         """Read a magnet link, or an info-hash alone (40 hexadecimal or 32 base32 digits).
 
-        Raises MagnetError for a link that is too long or without a right info-hash; for a v2-only
-        torrent it says that.
+        With ``any_version`` links of v2-only torrents are read, too, which sessions cannot
+        download. Raises MagnetError for a link that is too long or without a right info-hash; for
+        a v2-only torrent it says that.
         """
         data = text.strip().encode("utf-8", "surrogatepass")
         if len(data) > limits.max_uri_bytes:
@@ -71,7 +79,10 @@ class Magnet:
             return cls(bare)
         if data[: len(SCHEME)].lower() != SCHEME.encode():
             raise MagnetError('no magnet link: it begins with "magnet:?", or is an info-hash')
-        return _from_fields(_fields(_QUERY.sub(b"", data[len(SCHEME) :], count=1)), limits)
+        magnet = _from_fields(_fields(_QUERY.sub(b"", data[len(SCHEME) :], count=1)), limits)
+        if not any_version and not magnet.has_v1:
+            raise MagnetError("a v2-only link (BEP 52): v2 torrents are not supported")
+        return magnet
 
     @staticmethod
     def is_link(text: str) -> bool:
@@ -90,11 +101,17 @@ class Magnet:
             trackers=trackers[: limits.max_trackers],
             web_seeds=_fitting(metainfo.web_seeds, room // 2)[: limits.max_web_seeds],
             total_bytes=metainfo.total_bytes,
+            info_hash_v2=metainfo.info_hash_v2,
         )
 
     def __repr__(self) -> str:
         """Return name and info-hash; no trackers, which may have a passkey in them."""
         return f"<Magnet {self.name or ''!r:.100} {self.info_hash.hex()}>"
+
+    @property
+    def has_v1(self) -> bool:
+        """Return whether the link names a v1 torrent, or the v1 part of one."""
+        return self.info_hash_v2 is None or self.info_hash != self.info_hash_v2.truncated
 
     @property
     def display_name(self) -> str:
@@ -103,7 +120,9 @@ class Magnet:
 
     def __str__(self) -> str:
         """Return the link; parsed again it is the same Magnet."""
-        parts = [f"xt={_BTIH.decode()}{self.info_hash.hex()}"]
+        parts = [f"xt={_BTIH.decode()}{self.info_hash.hex()}"] * self.has_v1
+        if self.info_hash_v2 is not None:
+            parts.append(f"xt={_BTMH.decode()}1220{self.info_hash_v2.hex()}")
         if self.name is not None:
             parts.append(f"dn={quote(self.name, safe='')}")
         if self.total_bytes is not None:
@@ -138,14 +157,16 @@ def _fields(query: bytes) -> _Fields:
 
 
 def _from_fields(fields: _Fields, limits: MagnetLimits) -> Magnet:
+    info_hash, info_hash_v2 = _info_hashes(_unquoted(fields, b"xt"))
     return Magnet(
-        _info_hash_of(_unquoted(fields, b"xt")),
+        info_hash,
         name=_name(fields),
         trackers=_trackers(_unquoted(fields, b"tr"))[: limits.max_trackers],
         web_seeds=parse_web_urls([*_unquoted(fields, b"ws")])[: limits.max_web_seeds],
         peers=_peers(_unquoted(fields, b"x.pe"))[: limits.max_peers],
         selected_files=_selected(_unquoted(fields, b"so"), limits.max_selected_files),
         total_bytes=_length(_unquoted(fields, b"xl")),
+        info_hash_v2=info_hash_v2,
     )
 
 
@@ -153,17 +174,31 @@ def _unquoted(fields: _Fields, key: bytes) -> Iterator[bytes]:
     return map(unquote_to_bytes, fields.get(key, []))
 
 
-def _info_hash_of(topics: Iterable[bytes]) -> InfoHash:
-    """Return the first good v1 info-hash among the exact topics ("xt")."""
+def _info_hashes(topics: Iterable[bytes]) -> tuple[InfoHash, InfoHashV2 | None]:
+    """Return the first good info-hash of each version among the exact topics ("xt").
+
+    Without one of v1, that of v2 is cut to its length.
+    """
     seen = list(topics)
     digits = [topic[len(_BTIH) :] for topic in seen if topic[: len(_BTIH)].lower() == _BTIH]
-    for found in filter(None, map(_info_hash, digits)):
-        return found
-    if any(topic[: len(_BTMH)].lower() == _BTMH for topic in seen):
-        raise MagnetError("a v2-only link (BEP 52): v2 torrents are not supported")
+    multihashes = [topic[len(_BTMH) :] for topic in seen if topic[: len(_BTMH)].lower() == _BTMH]
+    v1 = next(filter(None, map(_info_hash, digits)), None)
+    v2 = next(filter(None, map(_info_hash_v2, multihashes)), None)
+    if v1 is not None:
+        return v1, v2
+    if v2 is not None:
+        return v2.truncated, v2
     if digits:
         raise MagnetError("the info-hash is neither 40 hexadecimal nor 32 base32 digits")
+    if multihashes:
+        raise MagnetError('the v2 info-hash (BEP 52) is not "1220" and 64 hexadecimal digits')
     raise MagnetError('a magnet link without an info-hash ("xt=urn:btih:...")')
+
+
+def _info_hash_v2(multihash: bytes) -> InfoHashV2 | None:
+    """Return the SHA-256 of a multihash; None for one of another kind."""
+    match = _SHA256.fullmatch(multihash)
+    return InfoHashV2.fromhex(match[1].decode()) if match else None
 
 
 def _info_hash(digits: bytes) -> InfoHash | None:

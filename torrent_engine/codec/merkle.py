@@ -71,18 +71,22 @@ def _even(layer: bytes, height: int) -> bytes:
 class MerkleDigest:
     """The root of data that comes in parts, with the interface of :mod:`hashlib`.
 
-    Every part but the last is a multiple of 16 KiB long. The tree has ``2 ** levels`` leaves.
+    Every part but the last is a multiple of 16 KiB long. The tree has ``2 ** levels`` leaves, and
+    is that of the first ``length_bytes``: what comes behind is a pad.
     """
 
-    __slots__ = ("_leaves", "_levels")
+    __slots__ = ("_leaves", "_left", "_levels")
 
-    def __init__(self, levels: int) -> None:
+    def __init__(self, levels: int, length_bytes: int) -> None:
         self._levels = levels
+        self._left = length_bytes
         self._leaves: list[bytes] = []
 
     def update(self, data: Data) -> None:
         """Add what comes next."""
-        self._leaves.append(leaves_of(data))
+        part = memoryview(data)[: self._left]
+        self._left -= len(part)
+        self._leaves.append(leaves_of(part))
 
     def digest(self) -> bytes:
         """Return the root of what was added, which is not nothing."""

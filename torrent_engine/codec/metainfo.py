@@ -2,13 +2,13 @@
 
 What is only badly written is read all the same (``codec/tolerant.py``); the info-hash is always
 over the bytes as received.
-Source: BEP 3, 5, 12, 17, 19, 27, 47; 52 as far as telling v1, hybrid and v2 apart.
+Source: BEP 3, 5, 12, 17, 19, 27, 47, 52.
 Fault model: rows A4 to A7.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from hashlib import sha1
+from hashlib import sha1, sha256
 from os import PathLike
 from typing import Any, Final
 
@@ -19,7 +19,7 @@ from torrent_engine.base.config import (
     BencodeLimits,
 )
 from torrent_engine.base.errors import BencodeError, MetainfoError
-from torrent_engine.base.ids import SHA1_BYTES, InfoHash, PeerAddress
+from torrent_engine.base.ids import SHA1_BYTES, InfoHash, InfoHashV2, PeerAddress
 from torrent_engine.codec._fields import (
     BencodeDict,
     optional_int,
@@ -34,16 +34,28 @@ from torrent_engine.codec._file_list import (
     parse_files,
     read_file_list,
 )
+from torrent_engine.codec._file_tree import parse_info_strictly
+from torrent_engine.codec._hybrid import check_hybrid
 from torrent_engine.codec._sources import Tiers, parse_nodes, parse_tiers, parse_web_urls
+from torrent_engine.codec._v2_part import (
+    V2,
+    V2Part,
+    check_v2_piece_length,
+    make_part,
+    meta_version,
+    parse_tree,
+)
 from torrent_engine.codec.bencode import (
     BencodeValue,
     Cursor,
     encode,
     read_dictionary,
     read_value,
+    skip_value,
 )
 from torrent_engine.codec.geometry import FileLayout, Geometry
 from torrent_engine.codec.metainfo_edit import EDITABLE, edited, write_whole
+from torrent_engine.codec.piece_hashes import BothHashes, MerkleHashes, PieceHashes, Sha1Hashes
 from torrent_engine.codec.raw_file import mistaken_for, unpacked
 from torrent_engine.codec.tolerant import INFO, TORRENT, decode_tolerantly
 
@@ -54,12 +66,12 @@ __all__ = [
     "FileEntry",
     "FileList",
     "Metainfo",
+    "V2Part",
 ]
 
 MIN_PIECE_BYTES: Final = 1
 MAX_PIECE_BYTES: Final = 512 * 1024 * 1024
 MAX_PIECES: Final = 0x200000  # as libtorrent; what bounds the memory of tiny pieces
-_V2: Final = 2  # "meta version" of BEP 52
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -67,14 +79,15 @@ class Metainfo:
     """One torrent, as its .torrent file or its metadata describes it."""
 
     info_hash: InfoHash
+    """SHA-1 of :attr:`info_bytes`; the first 20 bytes of its SHA-256 if there is a v2 part only."""
     info_bytes: bytes = field(repr=False)
-    """The info dictionary as received; its SHA-1 is :attr:`info_hash`."""
+    """The info dictionary as received."""
     name: str
     """Cleaned; the name of the file, or of the folder that holds the files."""
     geometry: Geometry
     layout: FileLayout
     piece_hashes: bytes = field(repr=False)
-    """20 bytes a piece."""
+    """SHA-1, 20 bytes a piece; empty if there is a v2 part only. :attr:`hashes` is for checks."""
     files: FileList = field(repr=False)
     """A sequence of :class:`FileEntry`, in the order of the payload."""
     is_private: bool
@@ -94,27 +107,41 @@ class Metainfo:
     source_tag: str | None
     """"source" of the info dictionary: which site it is of, as private trackers have it."""
     is_hybrid: bool
-    """There is a v2 part (BEP 52) too, which is not used."""
+    """There are a v1 and a v2 part, of the same payload (BEP 52)."""
+    v2: V2Part | None
+    """What a v2 or hybrid torrent has besides; None: the torrent is v1."""
     is_multi_file: bool
     _around: tuple[bytes, bytes] = field(repr=False)
     """What stands before and behind the info dictionary in the .torrent."""
 
     @classmethod
     def read(
-        cls, path: str | PathLike[str], *, limits: BencodeLimits = FILE_BENCODE_LIMITS
+        cls,
+        path: str | PathLike[str],
+        *,
+        limits: BencodeLimits = FILE_BENCODE_LIMITS,
+        any_version: bool = False,
     ) -> "Metainfo":
         """Load a .torrent file, gzipped or not.
 
-        Raises OSError, or what :meth:`from_bytes` raises. No more than the limit is read.
+        ``any_version`` is as for :meth:`from_bytes`. Raises OSError, or what :meth:`from_bytes`
+        raises. No more than the limit is read.
         """
         with open(path, "rb") as file:  # noqa: PTH123 - the core has no pathlib
             data = file.read(limits.max_bytes + 1)
-        return cls.from_bytes(data, limits=limits)
+        return cls.from_bytes(data, limits=limits, any_version=any_version)
 
     @classmethod
-    def from_bytes(cls, data: bytes, *, limits: BencodeLimits = FILE_BENCODE_LIMITS) -> "Metainfo":
+    def from_bytes(
+        cls,
+        data: bytes,
+        *,
+        limits: BencodeLimits = FILE_BENCODE_LIMITS,
+        any_version: bool = False,
+    ) -> "Metainfo":
         """Load the bytes of a .torrent file, gzipped or not; what stands behind it is left out.
 
+        With ``any_version`` a v2-only torrent is loaded, too, which sessions cannot download.
         Raises BencodeError if they are no bencoding within ``limits``, and MetainfoError if they
         say something that cannot be downloaded: for a v2-only torrent or a web page it says that.
         """
@@ -130,15 +157,23 @@ class Metainfo:
         info = torrent.get(b"info")
         if not isinstance(info, dict):
             raise MetainfoError('no torrent: "info" is missing or no dictionary')
+        if not any_version:
+            _refuse_v2_only(info)
         start, end = spans[b"info"]
         return _build(torrent, info, data[start:end], (data[:start], data[end:tail]))
 
     @classmethod
     def from_info_bytes(
-        cls, info_bytes: bytes, *, tiers: Tiers = (), web_seeds: Iterable[str] = ()
+        cls,
+        info_bytes: bytes,
+        *,
+        tiers: Tiers = (),
+        web_seeds: Iterable[str] = (),
+        any_version: bool = False,
     ) -> "Metainfo":
         """Load an info dictionary that came by other ways than a .torrent file (BEP 9).
 
+        It has no layers of pieces (BEP 52). ``any_version`` is as for :meth:`from_bytes`.
         Raises as :meth:`from_bytes` does.
         """
         info_bytes = bytes(info_bytes)
@@ -147,6 +182,8 @@ class Metainfo:
         )
         if end != len(info_bytes):
             raise BencodeError("trailing bytes", offset_bytes=end)
+        if not any_version:
+            _refuse_v2_only(info)
         return _build({}, info, info_bytes, (b"", b"")).with_sources(tiers, web_seeds)
 
     def with_sources(self, tiers: Tiers, web_seeds: Iterable[str]) -> "Metainfo":
@@ -162,7 +199,7 @@ class Metainfo:
             comment=None,
             created_by=None,
             creation_time_s=None,
-            _around=_wrapping(checked, urls),
+            _around=_wrapping(checked, urls, self.v2.layers if self.v2 else {}),
         )
 
     def edited(self, **changes: Any) -> "Metainfo":  # noqa: ANN401 - values of the fields below
@@ -179,7 +216,7 @@ class Metainfo:
                 f"{', '.join(sorted(unknown))}: not among {', '.join(sorted(EDITABLE))}"
             )
         return Metainfo.from_bytes(
-            edited(self, self._around, changes), limits=STORED_BENCODE_LIMITS
+            edited(self, self._around, changes), limits=STORED_BENCODE_LIMITS, any_version=True
         )
 
     def write(self, path: str | PathLike[str]) -> None:
@@ -206,7 +243,27 @@ class Metainfo:
     @property
     def total_bytes(self) -> int:
         """Return the length of the payload, pad files included."""
-        return self.geometry.total_bytes
+        return self.layout.total_bytes
+
+    @property
+    def info_hash_v1(self) -> InfoHash | None:
+        """Return the SHA-1 of the info dictionary; None if there is a v2 part only."""
+        return self.info_hash if self.piece_hashes else None
+
+    @property
+    def info_hash_v2(self) -> InfoHashV2 | None:
+        """Return the SHA-256 of the info dictionary; None for a v1 torrent."""
+        return self.v2.info_hash if self.v2 else None
+
+    @property
+    def hashes(self) -> PieceHashes:
+        """Return what pieces are checked with, of v1, v2 or both; made on each access."""
+        if self.v2 is None:
+            return Sha1Hashes(self.piece_hashes, self.geometry)
+        v2 = MerkleHashes(self.v2, self.layout)
+        if not self.is_hybrid:
+            return v2
+        return BothHashes(Sha1Hashes(self.piece_hashes, self.geometry), v2)
 
     def piece_hash(self, piece: int) -> bytes:
         """Return the SHA-1 of a piece."""
@@ -222,7 +279,13 @@ def _encoded(tiers: Tiers) -> list[BencodeValue]:
     return [[url.encode() for url in tier] for tier in tiers]
 
 
-_INFO_READERS: Final = {b"files": read_file_list}
+def _skip_tree(cursor: Cursor) -> tuple[object, Cursor]:
+    """Skip a file tree: it is read later, from the bytes as received, if this is a v2 torrent."""
+    _, behind = skip_value(cursor)
+    return ({} if cursor.data.startswith(b"d", cursor.position) else None), behind
+
+
+_INFO_READERS: Final = {b"files": read_file_list, b"file tree": _skip_tree}
 
 
 def _read_info(cursor: Cursor) -> tuple[object, Cursor]:
@@ -233,15 +296,40 @@ def _read_info(cursor: Cursor) -> tuple[object, Cursor]:
     return info, behind
 
 
+def _refuse_v2_only(info: BencodeDict) -> None:
+    """Raise MetainfoError for a torrent that has no v1 part."""
+    if meta_version(info) == V2 and not _has_v1(info):
+        raise MetainfoError("a v2-only torrent (BEP 52): only v1 and hybrid ones can be loaded")
+
+
+def _has_v1(info: BencodeDict) -> bool:
+    """Return whether there is a v1 part: its list of files, or the length of its only one."""
+    return meta_version(info) != V2 or b"files" in info or b"length" in info
+
+
 def _build(
     torrent: BencodeDict, info: dict[bytes, Any], info_bytes: bytes, around: tuple[bytes, bytes]
 ) -> Metainfo:
-    has_v2 = _has_v2_part(info)
-    info_hash = InfoHash(sha1(info_bytes, usedforsecurity=False).digest())
-    piece_bytes, hashes = _piece_bytes(info), _piece_hashes(info)
-    files = parse_files(info, info.get(b"files"), info_hash.hex())
-    layout = files.layout
-    geometry = _checked_geometry(layout.total_bytes, piece_bytes, len(hashes) // SHA1_BYTES)
+    is_v2, has_v1 = meta_version(info) == V2, _has_v1(info)
+    tree = parse_info_strictly(info_bytes) if is_v2 else None
+    digest = (sha1 if has_v1 else sha256)(info_bytes, usedforsecurity=False).digest()
+    info_hash = InfoHash(digest[:SHA1_BYTES])
+    piece_bytes = _piece_bytes(info)
+    hashes = _piece_hashes(info) if has_v1 else b""
+    if tree is None or has_v1:
+        files = parse_files(info, info.get(b"files"), info_hash.hex())
+    else:
+        files = parse_tree(info, tree, piece_bytes, info_hash.hex())
+    layout, is_multi_file = files.layout, isinstance(info.get(b"files"), FileTable)
+    geometry = _checked_geometry(layout, piece_bytes, hashes, has_v1=has_v1)
+    v2 = None
+    if tree is not None:
+        if has_v1:
+            check_v2_piece_length(piece_bytes)
+            check_hybrid(files, is_multi_file, tree, piece_bytes)
+        else:
+            is_multi_file = not tree.is_single_file
+        v2 = make_part(info_bytes, tree, files, piece_bytes, torrent.get(b"piece layers"))
     return Metainfo(
         info_hash=info_hash,
         info_bytes=info_bytes,
@@ -259,23 +347,11 @@ def _build(
         created_by=optional_text(torrent, b"created by"),
         creation_time_s=optional_int(torrent, b"creation date"),
         source_tag=optional_text(info, b"source"),
-        is_hybrid=has_v2,
-        is_multi_file=isinstance(info.get(b"files"), FileTable),
+        is_hybrid=has_v1 and v2 is not None,
+        v2=v2,
+        is_multi_file=is_multi_file,
         _around=around,
     )
-
-
-def _has_v2_part(info: BencodeDict) -> bool:
-    """Return whether a v1 torrent is a hybrid; raise MetainfoError for v2 without v1."""
-    version = info.get(b"meta version")
-    if not isinstance(version, int) or version < 1:
-        return False  # as programs see it that know of v1 only
-    if version > _V2:
-        raise MetainfoError(f"unknown meta version {version}")
-    is_v2 = version == _V2
-    if is_v2 and b"pieces" not in info:
-        raise MetainfoError("a v2-only torrent (BEP 52): only v1 and hybrid ones can be loaded")
-    return is_v2
 
 
 def _is_private(info: BencodeDict) -> bool:
@@ -302,16 +378,25 @@ def _piece_hashes(info: BencodeDict) -> bytes:
     return hashes
 
 
-def _checked_geometry(total_bytes: int, piece_bytes: int, hash_count: int) -> Geometry:
-    geometry = Geometry(total_bytes, piece_bytes)
-    if geometry.piece_count != hash_count:
+def _checked_geometry(
+    layout: FileLayout, piece_bytes: int, hashes: bytes, *, has_v1: bool
+) -> Geometry:
+    if not has_v1:
+        geometry = Geometry(layout.end_bytes, piece_bytes, layout)
+        if geometry.piece_count > MAX_PIECES:
+            raise MetainfoError(f"more than {MAX_PIECES} pieces")
+        return geometry
+    geometry, count = Geometry(layout.total_bytes, piece_bytes), len(hashes) // SHA1_BYTES
+    if geometry.piece_count != count:
         raise MetainfoError(
-            f"{total_bytes} bytes are {geometry.piece_count} pieces, not {hash_count}"
+            f"{layout.total_bytes} bytes are {geometry.piece_count} pieces, not {count}"
         )
     return geometry
 
 
-def _wrapping(tiers: Tiers, web_seeds: tuple[str, ...]) -> tuple[bytes, bytes]:
+def _wrapping(
+    tiers: Tiers, web_seeds: tuple[str, ...], layers: Mapping[bytes, bytes]
+) -> tuple[bytes, bytes]:
     """Return the bytes before and after the info dictionary of a minimal .torrent."""
     before, behind = [b"d"], [b"e"]
     if tiers:
@@ -320,4 +405,6 @@ def _wrapping(tiers: Tiers, web_seeds: tuple[str, ...]) -> tuple[bytes, bytes]:
     before.append(encode("info"))
     if web_seeds:
         behind = [encode("url-list"), encode(web_seeds), *behind]
+    if layers:
+        behind = [encode("piece layers"), encode(layers), *behind]
     return b"".join(before), b"".join(behind)

@@ -1,0 +1,180 @@
+"""The hashes of pieces, whichever version of the protocol they are of.
+
+A piece is right if what :meth:`PieceHashes.new_digest` makes of it is what
+:meth:`PieceHashes.expected` says: SHA-1 in v1, the root of a Merkle tree in v2, both in a hybrid.
+Source: BEP 3 (``pieces``), BEP 52.
+"""
+
+from bisect import bisect_right
+from collections.abc import Callable
+from hashlib import sha1
+from typing import Final, Protocol
+
+from torrent_engine.base.ids import SHA1_BYTES, SHA256_BYTES
+from torrent_engine.codec._v2_part import V2Part
+from torrent_engine.codec.geometry import FileLayout, Geometry
+from torrent_engine.codec.merkle import Data, MerkleDigest, piece_levels, tree_levels
+
+_ZEROS: Final = bytes(1024 * 1024)
+
+
+class PieceDigest(Protocol):
+    """A hash of data that comes in parts."""
+
+    def update(self, data: Data, /) -> None:
+        """Add what comes next; every part but the last is a multiple of 16 KiB long."""
+
+    def digest(self) -> bytes:
+        """Return the hash of what was added."""
+
+
+class PieceHashes(Protocol):
+    """What the pieces of a torrent must be."""
+
+    def expected(self, piece: int) -> bytes | None:
+        """Return the digest of a piece that is right; None if it is not known yet."""
+
+    def new_digest(self, piece: int) -> PieceDigest:
+        """Return a digest that takes the bytes of a piece, pads included."""
+
+    def matches(self, piece: int, data: Data) -> bool:
+        """Return whether this is the content of a piece."""
+
+    def is_zeros(self, piece: int) -> bool:
+        """Return whether the content of a piece is zeros."""
+
+
+class Sha1Hashes:
+    """The hashes of a v1 torrent."""
+
+    def __init__(self, hashes: bytes, geometry: Geometry) -> None:
+        self._hashes = hashes
+        self._geometry = geometry
+        self._of_zeros: dict[int, bytes] = {}
+
+    def expected(self, piece: int) -> bytes:
+        """Return the SHA-1 of a piece."""
+        return self._hashes[SHA1_BYTES * piece : SHA1_BYTES * piece + SHA1_BYTES]
+
+    def new_digest(self, piece: int) -> PieceDigest:
+        """Return SHA-1."""
+        return sha1(usedforsecurity=False)
+
+    def matches(self, piece: int, data: Data) -> bool:
+        """Return whether this is the content of a piece."""
+        digest = sha1(data, usedforsecurity=False).digest()
+        return digest == self._hashes[SHA1_BYTES * piece : SHA1_BYTES * piece + SHA1_BYTES]
+
+    def is_zeros(self, piece: int) -> bool:
+        """Return whether the content of a piece is zeros."""
+        length = self._geometry.piece_length(piece)
+        known = self._of_zeros.get(length)
+        if known is None:
+            known = self._of_zeros[length] = _of_zeros(self.new_digest, piece, length)
+        return self.expected(piece) == known
+
+
+class MerkleHashes:
+    """The hashes of the v2 part of a torrent, pads of its v1 part left out."""
+
+    def __init__(self, part: V2Part, layout: FileLayout) -> None:
+        self._part = part
+        self._layout = layout
+        self._of_zeros: dict[tuple[int, int], bytes] = {}
+
+    def _file_of(self, piece: int) -> int:
+        return bisect_right(self._layout.offsets, piece * self._part.piece_bytes) - 1
+
+    def _levels(self, index: int) -> int:
+        length, piece_bytes = self._layout.lengths[index], self._part.piece_bytes
+        return tree_levels(length) if length <= piece_bytes else piece_levels(piece_bytes)
+
+    def expected(self, piece: int) -> bytes | None:
+        """Return the root of the tree above a piece; None if the file's layer is missing."""
+        index, piece_bytes = self._file_of(piece), self._part.piece_bytes
+        root = self._part.root(index)
+        if root is None or self._layout.lengths[index] <= piece_bytes:
+            return root
+        layer = self._part.layers.get(root)
+        if layer is None:
+            return None
+        start = (piece - self._layout.offsets[index] // piece_bytes) * SHA256_BYTES
+        return layer[start : start + SHA256_BYTES]
+
+    def new_digest(self, piece: int) -> PieceDigest:
+        """Return a tree that takes the bytes of a piece, and of what it holds only the file's."""
+        index = self._file_of(piece)
+        return MerkleDigest(self._levels(index), self._real_length(piece))
+
+    def _real_length(self, piece: int) -> int:
+        piece_bytes = self._part.piece_bytes
+        return self._layout.run_at(piece * piece_bytes, piece_bytes)
+
+    def matches(self, piece: int, data: Data) -> bool:
+        """Return whether this is the content of a piece."""
+        digest = self.new_digest(piece)
+        digest.update(data)
+        return digest.digest() == self.expected(piece)
+
+    def is_zeros(self, piece: int) -> bool:
+        """Return whether the content of a piece is zeros."""
+        length = self._real_length(piece)
+        key = length, self._levels(self._file_of(piece))
+        known = self._of_zeros.get(key)
+        if known is None:
+            known = self._of_zeros[key] = _of_zeros(self.new_digest, piece, length)
+        return self.expected(piece) == known
+
+
+class BothHashes:
+    """The hashes of a hybrid torrent: both must be right, but for layers that are missing."""
+
+    def __init__(self, v1: Sha1Hashes, v2: MerkleHashes) -> None:
+        self._v1 = v1
+        self._v2 = v2
+
+    def expected(self, piece: int) -> bytes:
+        """Return both hashes, one behind the other."""
+        return self._v1.expected(piece) + (self._v2.expected(piece) or b"")
+
+    def new_digest(self, piece: int) -> PieceDigest:
+        """Return both digests as one."""
+        if self._v2.expected(piece) is None:
+            return self._v1.new_digest(piece)
+        return _TwoDigests(self._v1.new_digest(piece), self._v2.new_digest(piece))
+
+    def matches(self, piece: int, data: Data) -> bool:
+        """Return whether this is the content of a piece."""
+        digest = self.new_digest(piece)
+        digest.update(data)
+        return digest.digest() == self.expected(piece)
+
+    def is_zeros(self, piece: int) -> bool:
+        """Return whether the content of a piece is zeros."""
+        return self._v1.is_zeros(piece)
+
+
+class _TwoDigests:
+    """Two digests of the same data."""
+
+    __slots__ = ("_first", "_second")
+
+    def __init__(self, first: PieceDigest, second: PieceDigest) -> None:
+        self._first = first
+        self._second = second
+
+    def update(self, data: Data) -> None:
+        """Add what comes next."""
+        self._first.update(data)
+        self._second.update(data)
+
+    def digest(self) -> bytes:
+        """Return the two, one behind the other."""
+        return self._first.digest() + self._second.digest()
+
+
+def _of_zeros(new_digest: Callable[[int], PieceDigest], piece: int, length: int) -> bytes:
+    digest = new_digest(piece)
+    for done in range(0, length, len(_ZEROS)):
+        digest.update(_ZEROS[: length - done])
+    return digest.digest()
