@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 SCHEME: Final = "magnet:"
 LIMITS: Final = MagnetLimits()
+V2_ONLY_LINK: Final = "a v2-only link (BEP 52): v2 torrents are not supported"
 _BTIH: Final = b"urn:btih:"
 _BTMH: Final = b"urn:btmh:"
 _SHA256: Final = re.compile(rb"1220([0-9a-f]{64})", re.IGNORECASE)
@@ -81,7 +82,7 @@ class Magnet:
             raise MagnetError('no magnet link: it begins with "magnet:?", or is an info-hash')
         magnet = _from_fields(_fields(_QUERY.sub(b"", data[len(SCHEME) :], count=1)), limits)
         if not any_version and not magnet.has_v1:
-            raise MagnetError("a v2-only link (BEP 52): v2 torrents are not supported")
+            raise MagnetError(V2_ONLY_LINK)
         return magnet
 
     @staticmethod

@@ -71,6 +71,7 @@ __all__ = [
 
 MIN_PIECE_BYTES: Final = 1
 MAX_PIECE_BYTES: Final = 512 * 1024 * 1024
+V2_ONLY: Final = "a v2-only torrent (BEP 52): only v1 and hybrid ones can be loaded"
 MAX_PIECES: Final = 0x200000  # as libtorrent; what bounds the memory of tiny pieces
 
 
@@ -299,7 +300,7 @@ def _read_info(cursor: Cursor) -> tuple[object, Cursor]:
 def _refuse_v2_only(info: BencodeDict) -> None:
     """Raise MetainfoError for a torrent that has no v1 part."""
     if meta_version(info) == V2 and not _has_v1(info):
-        raise MetainfoError("a v2-only torrent (BEP 52): only v1 and hybrid ones can be loaded")
+        raise MetainfoError(V2_ONLY)
 
 
 def _has_v1(info: BencodeDict) -> bool:

@@ -61,6 +61,8 @@ def test_json_has_the_link_and_what_is_in_it(torrent: Path) -> None:
     assert json.loads(line) == {
         "name": "stuff",
         "info_hash": metainfo.info_hash.hex(),
+        "info_hash_v1": metainfo.info_hash.hex(),
+        "info_hash_v2": None,
         "total_bytes": metainfo.total_bytes,
         "magnet": str(Magnet.of(metainfo)),
     }

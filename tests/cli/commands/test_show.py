@@ -1,13 +1,19 @@
 """``show``: for people and for scripts."""
 
 import json
+from hashlib import sha1, sha256
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
 from tests.cli import torrents
+from tests.support.torrents import payload_of
+from tests.support.v2_torrents import hybrid_info, torrent_around, v2_info
 from torrent_engine.cli.main import cli
+from torrent_engine.cli.output.exit_codes import ExitCode
+from torrent_engine.codec.bencode import encode
 from torrent_engine.codec.magnet import Magnet
 from torrent_engine.codec.metainfo import Metainfo
 
@@ -68,7 +74,85 @@ def test_json_is_one_line_for_each_torrent(tmp_path: Path) -> None:
         "executable": False,
         "hidden": False,
         "symlink_target": None,
+        "pieces_root": None,
+        "piece_layers": None,
     }
+    assert (one["meta_version"], one["info_hash_v1"], one["info_hash_v2"]) == (
+        1,
+        one["info_hash"],
+        None,
+    )
+
+
+V2_FILES = {"a": payload_of(40_000), "d/b": b"", "d/c": payload_of(5)}
+
+
+def written(path: Path, info: dict[str, Any], layers: dict[bytes, bytes] | None) -> Path:
+    path.write_bytes(torrent_around(info, layers))
+    return path
+
+
+def test_bep52_v2_alone_is_shown(tmp_path: Path) -> None:
+    info, layers = v2_info(V2_FILES)
+    info_hash = sha256(encode(info)).hexdigest()
+    assert show(written(tmp_path / "v2", info, layers)).splitlines() == [
+        "Name:         payload",
+        "Version:      v2",
+        f"Info-hash v2: {info_hash}",
+        "Size:         39.1 KiB (40,005 bytes) in 3 files",
+        "Pieces:       4 of 16.0 KiB",
+        "Layers:       complete",
+        "Private:      no",
+    ]
+    assert "Layers:       missing for 1 of 1 files" in show(written(tmp_path / "x", info, None))
+    link = show("--magnet", tmp_path / "v2").strip()
+    assert link == f"magnet:?xt=urn:btmh:1220{info_hash}&dn=payload&xl=40005"
+    assert magnet(tmp_path / "v2") == link
+
+
+def test_bep52_both_hashes_of_a_hybrid_are_shown(tmp_path: Path) -> None:
+    info, layers = hybrid_info(V2_FILES)
+    torrent = written(tmp_path / "hybrid", info, layers)
+    v1, v2 = sha1(encode(info)).hexdigest(), sha256(encode(info)).hexdigest()
+    assert show(torrent).splitlines()[:4] == [
+        "Name:         payload",
+        "Version:      hybrid (v1 and v2)",
+        f"Info-hash v1: {v1}",
+        f"Info-hash v2: {v2}",
+    ]
+    assert magnet(torrent).startswith(f"magnet:?xt=urn:btih:{v1}&xt=urn:btmh:1220{v2}&")
+
+
+@pytest.mark.parametrize("make", [v2_info, hybrid_info])
+def test_bep52_json_has_both_hashes_and_the_layers(tmp_path: Path, make: Any) -> None:
+    info, layers = make(V2_FILES)
+    is_hybrid = "pieces" in info
+    record = json.loads(show("--json", written(tmp_path / "x", info, layers)))
+    v1, v2 = sha1(encode(info)).hexdigest(), sha256(encode(info)).hexdigest()
+    assert record["info_hash"] == (v1 if is_hybrid else v2[:40])
+    assert record["info_hash_v1"] == (v1 if is_hybrid else None)
+    assert (record["info_hash_v2"], record["meta_version"], record["hybrid"]) == (v2, 2, is_hybrid)
+    assert [each["piece_layers"] for each in record["files"]] == [
+        "present",
+        "not_needed",
+        "not_needed",
+    ]
+    roots = [each["pieces_root"] for each in record["files"]]
+    assert roots[0] == next(iter(layers)).hex()
+    assert roots[1] is None
+    assert roots[2] == sha256(V2_FILES["d/c"]).hexdigest()
+
+
+def magnet(torrent: Path, *arguments: str, exit_code: int = 0) -> str:
+    result = CliRunner().invoke(cli, ["magnet", str(torrent), *arguments])
+    assert result.exit_code == exit_code
+    return (result.stdout + result.stderr).strip()
+
+
+def test_bep52_the_link_of_a_v2_torrent_selects_no_files(tmp_path: Path) -> None:
+    torrent = written(tmp_path / "v2", *v2_info(V2_FILES))
+    said = magnet(torrent, "--select-file", "1", exit_code=ExitCode.BAD_OPTION)
+    assert "different ways" in " ".join(said.split())
 
 
 def test_a_torrent_may_come_from_stdin(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import click
 
 from torrent_engine.cli.options.common import PEER, SOURCE, common_options, settings_of
 from torrent_engine.cli.options.groups import torrent_size_option
-from torrent_engine.cli.output.exit_codes import ExitCode
+from torrent_engine.cli.output.exit_codes import CliError, ExitCode
 
 if TYPE_CHECKING:
     from torrent_engine.codec.magnet import Magnet
@@ -66,7 +66,12 @@ def _magnet_of(source: str, options: dict[str, Any]) -> "Magnet":
     from torrent_engine.cli.tasks import arguments
     from torrent_engine.codec.magnet import Magnet
 
-    metainfo = arguments.load_now(source, options["max_torrent_size"])
+    metainfo = arguments.load_now(source, options["max_torrent_size"], any_version=True)
+    if metainfo.info_hash_v1 is None and options["selections"]:
+        raise CliError(
+            "--select-file: programs count the files of a v2-only torrent in different ways",
+            ExitCode.BAD_OPTION,
+        )
     priorities = selection.file_priorities(metainfo, options["selections"])
     chosen = [index for index, priority in enumerate(priorities or ()) if priority]
     magnet = replace(
@@ -81,6 +86,8 @@ def _as_record(magnet: "Magnet") -> dict[str, object]:
     return {
         "name": magnet.name,
         "info_hash": magnet.info_hash.hex(),
+        "info_hash_v1": magnet.info_hash.hex() if magnet.has_v1 else None,
+        "info_hash_v2": magnet.info_hash_v2.hex() if magnet.info_hash_v2 else None,
         "total_bytes": magnet.total_bytes,
         "magnet": str(magnet),
     }

@@ -41,7 +41,7 @@ def _show(what: str, max_bytes: int, source: str) -> ExitCode:
     from torrent_engine.cli.tasks import arguments
     from torrent_engine.codec.magnet import Magnet
 
-    metainfo = arguments.load_now(source, max_bytes)
+    metainfo = arguments.load_now(source, max_bytes, any_version=True)
     if what == "json":
         render.print_json(as_record(metainfo))
     elif what == "magnet":
@@ -61,6 +61,9 @@ def as_record(metainfo: "Metainfo") -> dict[str, object]:
     return {
         "name": metainfo.name,
         "info_hash": metainfo.info_hash.hex(),
+        "info_hash_v1": metainfo.info_hash_v1.hex() if metainfo.info_hash_v1 else None,
+        "info_hash_v2": metainfo.info_hash_v2.hex() if metainfo.info_hash_v2 else None,
+        "meta_version": 2 if metainfo.v2 else 1,
         "total_bytes": metainfo.total_bytes,
         "piece_bytes": metainfo.geometry.piece_bytes,
         "piece_count": metainfo.piece_count,
@@ -74,7 +77,7 @@ def as_record(metainfo: "Metainfo") -> dict[str, object]:
         "http_seeds": list(metainfo.http_seeds),
         "nodes": [str(node) for node in metainfo.nodes],
         "magnet": str(Magnet.of(metainfo)),
-        "files": [_file_record(number, entry) for number, entry in _listed(metainfo)],
+        "files": [_file_record(number, entry, metainfo) for number, entry in _listed(metainfo)],
     }
 
 
@@ -104,9 +107,11 @@ def _fields(metainfo: "Metainfo") -> Iterator[tuple[str, str]]:
     files = "1 file" if count == 1 else f"{count:,} files"
     total, piece_bytes = metainfo.total_bytes, metainfo.geometry.piece_bytes
     yield "Name", metainfo.name
-    yield "Info-hash", metainfo.info_hash.hex() + (" (v1 of a hybrid)" * metainfo.is_hybrid)
+    yield from _versions(metainfo)
     yield "Size", f"{format_size(total)} ({total:,} bytes) in {files}"
     yield "Pieces", f"{metainfo.piece_count:,} of {format_size(piece_bytes)}"
+    if layers := _layers(metainfo):
+        yield "Layers", layers
     yield "Private", "yes: trackers only" if metainfo.is_private else "no"
     if metainfo.comment:
         yield "Comment", " ".join(metainfo.comment.split())
@@ -115,6 +120,29 @@ def _fields(metainfo: "Metainfo") -> Iterator[tuple[str, str]]:
     yield from _urls("Trackers", [f"{', '.join(tier)}" for tier in metainfo.tiers])
     yield from _urls("Web seeds", [*metainfo.web_seeds, *metainfo.http_seeds])
     yield from _urls("Nodes", [str(node) for node in metainfo.nodes])
+
+
+def _versions(metainfo: "Metainfo") -> Iterator[tuple[str, str]]:
+    """Yield the version of a torrent, unless it is 1, and the info-hash of each."""
+    if metainfo.v2 is None:
+        yield "Info-hash", metainfo.info_hash.hex()
+        return
+    yield "Version", "hybrid (v1 and v2)" if metainfo.is_hybrid else "v2"
+    if metainfo.info_hash_v1 is not None:
+        yield "Info-hash v1", metainfo.info_hash_v1.hex()
+    yield "Info-hash v2", metainfo.v2.info_hash.hex()
+
+
+def _layers(metainfo: "Metainfo") -> str:
+    """Return whether the hashes of pieces are in the .torrent of v2; "" where it needs none."""
+    part = metainfo.v2
+    if part is None:
+        return ""
+    states = [part.has_layer(index) for index in range(len(metainfo.files))]
+    needed, missing = len(states) - states.count(None), states.count(False)
+    if not needed:
+        return ""
+    return f"missing for {missing:,} of {needed:,} files" if missing else "complete"
 
 
 def _created(metainfo: "Metainfo") -> Iterator[str]:
@@ -137,8 +165,12 @@ def _listed(metainfo: "Metainfo") -> Iterator[tuple[int, "FileEntry"]]:
             yield number, entry
 
 
-def _file_record(number: int, entry: "FileEntry") -> dict[str, object]:
-    target = entry.symlink_target
+_LAYER_STATES: Final = {True: "present", False: "missing", None: "not_needed"}
+
+
+def _file_record(number: int, entry: "FileEntry", metainfo: "Metainfo") -> dict[str, object]:
+    target, part = entry.symlink_target, metainfo.v2
+    root = part.root(number - 1) if part else None
     return {
         "index": number,
         "path": "/".join(entry.path),
@@ -146,4 +178,6 @@ def _file_record(number: int, entry: "FileEntry") -> dict[str, object]:
         "executable": entry.is_executable,
         "hidden": entry.is_hidden,
         "symlink_target": None if target is None else "/".join(target),
+        "pieces_root": root.hex() if root else None,
+        "piece_layers": _LAYER_STATES[part.has_layer(number - 1)] if part else None,
     }

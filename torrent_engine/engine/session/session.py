@@ -31,7 +31,12 @@ from torrent_engine.engine.session.run_loop import RunLoop
 from torrent_engine.engine.session.settings import SessionSettings
 from torrent_engine.engine.session.status import Status
 from torrent_engine.engine.session.streaming import Streaming
-from torrent_engine.engine.session.torrent_loader import TorrentSource, is_info_hash, load_torrent
+from torrent_engine.engine.session.torrent_loader import (
+    TorrentSource,
+    is_info_hash,
+    load_torrent,
+    refuse_v2_only,
+)
 from torrent_engine.engine.states import State
 from torrent_engine.engine.stats import (
     FileStats,
@@ -95,6 +100,8 @@ class Session:
         _check_arguments(shared, save_path, config)
         if not isinstance(source, Metainfo | Magnet) and not is_info_hash(source):
             source = await load_torrent(source, lambda: shared.http, shared.torrent_limits)
+        if isinstance(source, Metainfo | Magnet):
+            refuse_v2_only(source)
         if config is not None:
             shared.owners.check(config.owner)
         folder = save_path if isinstance(save_path, Path) else Path(save_path)

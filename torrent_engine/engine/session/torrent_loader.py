@@ -13,8 +13,8 @@ import anyio.to_thread
 from torrent_engine.base.config import FILE_BENCODE_LIMITS, BencodeLimits
 from torrent_engine.base.errors import ConfigError, MagnetError, MetainfoError
 from torrent_engine.base.ids import SHA1_BYTES, InfoHash
-from torrent_engine.codec.magnet import SCHEME, Magnet
-from torrent_engine.codec.metainfo import Metainfo
+from torrent_engine.codec.magnet import SCHEME, V2_ONLY_LINK, Magnet
+from torrent_engine.codec.metainfo import V2_ONLY, Metainfo
 from torrent_engine.codec.raw_file import is_packed
 from torrent_engine.net.http.client import HttpClient
 from torrent_engine.net.http.torrent_fetch import (
@@ -66,6 +66,7 @@ async def load_torrent(
         )
     await anyio.lowlevel.checkpoint()  # other tasks run between thousands that are read in a row
     if isinstance(source, Metainfo | Magnet):
+        refuse_v2_only(source)
         return source
     if isinstance(source, bytes):
         return await _parsed(source, limits)
@@ -79,12 +80,24 @@ async def load_torrent(
     return await anyio.to_thread.run_sync(partial(read_torrent, source, limits=limits))
 
 
+def refuse_v2_only(torrent: Metainfo | Magnet) -> None:
+    """Raise MetainfoError or MagnetError for a torrent that has no v1 part to download."""
+    if isinstance(torrent, Metainfo):
+        if torrent.info_hash_v1 is None:
+            raise MetainfoError(V2_ONLY)
+    elif not torrent.has_v1:
+        raise MagnetError(V2_ONLY_LINK)
+
+
 def read_torrent(
-    path: str | os.PathLike[str], limits: BencodeLimits = FILE_BENCODE_LIMITS
+    path: str | os.PathLike[str],
+    limits: BencodeLimits = FILE_BENCODE_LIMITS,
+    *,
+    any_version: bool = False,
 ) -> Metainfo:
     """Read a .torrent file, blocking; MetainfoError if it is a folder. Raises as Metainfo.read."""
     try:
-        return Metainfo.read(path, limits=limits)
+        return Metainfo.read(path, limits=limits, any_version=any_version)
     except IsADirectoryError as error:
         raise MetainfoError(f"{os.fspath(path)}: is a folder, not a .torrent") from error
 
