@@ -105,7 +105,10 @@ async def test_a_download_is_ended_while_it_streams_and_its_files_go(
     assert files_below(tmp_path / "out") == {FOREIGN}
     assert "session.completed" not in kinds(events)
     assert [each.reason for each in events if isinstance(each, SessionStopped)] == [OWNER_CHANGED]
-    message = f"torrent {METAINFO.info_hash.hex()}: cancelled, its owner has moved on"
+    message = (
+        f"torrent {METAINFO.info_hash.hex()}: cancelled, its owner 'a window' has moved on"
+        " from generation 3 to 4"
+    )
     assert message in caplog.messages
 
 

@@ -15,7 +15,7 @@ from tests.support import slow_http as http
 from tests.support.netns import LOOPBACK
 from tests.support.processes import Program, free_port, wait_until
 
-START_S = 60.0
+START_S = 120.0
 QUIET = ("network.loopback_only=true", "network.port=0", "paths.min_free_mib=0")
 
 
@@ -29,7 +29,9 @@ class OwnDaemon:
         options: Sequence[str] = (),
         env: Mapping[str, str] | None = None,
         listen: str | None = None,
+        program: Sequence[str] = ("-m", "torrent_engine"),
     ) -> None:
+        """Have no process yet; ``program`` is what Python runs, the command line itself or not."""
         self.folder = folder
         self.state = folder / "state"
         self.port = free_port()
@@ -40,7 +42,7 @@ class OwnDaemon:
         ]
         address = f"127.0.0.1:{self.port}" if listen is None else listen
         self._argv = [
-            *command("daemon", "run"),
+            *(sys.executable, *program, "daemon", "run"),
             f"--state-dir={self.state}",
             f"--listen={address}",
             *assignments,
@@ -91,6 +93,11 @@ class OwnDaemon:
     def output(self) -> str:
         return self.log.read_text(errors="replace")
 
+    def kill(self) -> None:
+        """End it as a power cut would: SIGKILL."""
+        assert self.program is not None
+        self.program.kill()
+
     def run(self, *arguments: str, stdin: str = "") -> tuple[int, str, str]:
         """Run another command of the group; return its code, output and errors."""
         done = subprocess.run(
@@ -110,7 +117,11 @@ class OwnDaemon:
         return json.loads(output)
 
     def __enter__(self) -> Self:
-        return self.start()
+        try:
+            return self.start()
+        except BaseException:
+            self.__exit__()
+            raise
 
     def __exit__(self, *_: object) -> None:
         if self.program is not None:

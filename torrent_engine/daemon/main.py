@@ -356,9 +356,11 @@ def log_to_stderr(context: click.Context, level: str) -> None:
     settings: Any = context.obj
     if getattr(settings, "debug", False):
         return
+    from torrent_engine.daemon.log_lines import LineFormatter
+
     handler = logging.StreamHandler(sys.stderr)
     stamp = "" if "JOURNAL_STREAM" in os.environ else "%(asctime)s "
-    handler.setFormatter(logging.Formatter(f"{stamp}%(levelname)s %(name)s: %(message)s"))
+    handler.setFormatter(LineFormatter(f"{stamp}%(levelname)s %(name)s: %(message)s"))
     root = logging.getLogger("torrent_engine")
     root.addHandler(handler)
     root.setLevel(level.upper())

@@ -118,9 +118,6 @@ class SseSource:
     async def events(self) -> AsyncGenerator[bytes, None]:
         """Yield events until the daemon stops."""
         yield b"retry: %d\n\n" % RETRY_MS
-        if self._since is not None and self._state.revisions.parse(self._since) is None:
-            yield event("reset", b"{}")
-            self._since = None
         is_first = True
         while not self._life.stopping.is_set():
             if not is_first and not await self._changed():
@@ -152,7 +149,11 @@ class SseSource:
     async def _now(self) -> AsyncIterator[bytes]:
         """Yield what changed since the last time; the last event has the revision as its id."""
         delta = self._state.delta(self._since)
+        if delta.is_full and self._since is not None:
+            yield event("reset", b"{}")
         if "jobs" in self._kinds:
+            if gone := [each for each in delta.jobs.removed if self._job_id in {None, each}]:
+                yield event("jobs_removed", _encoded(gone))
             for job in reversed(delta.jobs.changed):
                 if self._job_id in {None, job.id}:
                     yield event("job", _encoded(job_value(job)))

@@ -57,9 +57,16 @@ class Ownership:
 
     def _owner_changed(self) -> None:
         """End at once: the owner has moved on."""
-        core = self._core
-        logger.info("torrent %s: cancelled, its owner has moved on", core.info_hash.hex())
+        core, watch = self._core, self.watch
         self.watch = None
+        if watch is not None:
+            logger.info(
+                "torrent %s: cancelled, its owner %r has moved on from generation %d to %s",
+                core.info_hash.hex(),
+                watch.tie.owner_id,
+                watch.tie.generation,
+                core.shared.owners.generation(watch.tie.owner_id),
+            )
         was_stopped = core.ended.is_set()
         self._ask_to_stop(OWNER_CHANGED, TorrentRun.abandon)
         self.removed = removed = anyio.Event()
