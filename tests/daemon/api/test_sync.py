@@ -155,6 +155,13 @@ async def test_torrents_that_are_no_hashes_are_a_problem(
     assert (await client.get(URL, params={"torrents": torrents})).status_code == 422
 
 
+@pytest.mark.parametrize(("query", "is_told"), [("", True), ("?jobs=1", True), ("?jobs=0", False)])
+async def test_jobs_are_told_unless_they_are_not_wanted(
+    client: httpx2.AsyncClient, query: str, is_told: bool
+) -> None:
+    assert ("jobs" in (await client.get(f"{URL}{query}")).json()) is is_told
+
+
 async def test_a_poll_waits_for_a_change(
     engine: FakeEngine, context: DaemonContext, client: httpx2.AsyncClient
 ) -> None:

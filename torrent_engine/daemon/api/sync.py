@@ -1,6 +1,6 @@
 """``/api/v1/sync``: everything, or what changed since a revision, waited for if asked to."""
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import anyio
 from fastapi import APIRouter, Query
@@ -36,7 +36,7 @@ def router(context: "DaemonContext") -> APIRouter:
         since: Annotated[str | None, Query(max_length=64)] = None,
         torrents: Annotated[str, Query(max_length=50_000)] = "list",
         fields: Annotated[str | None, Query(max_length=2_000)] = None,
-        jobs: Literal[0, 1] = 1,
+        jobs: Annotated[bool, Query()] = True,  # noqa: FBT002 - of the query
         wait: Annotated[float, Query(ge=0, le=30)] = 0,
         limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = DEFAULT_PAGE,
         cursor: Annotated[int, Query(ge=0)] = 0,
@@ -46,7 +46,7 @@ def router(context: "DaemonContext") -> APIRouter:
         ``torrents`` is "list", "none" or info-hashes with commas. While pages of a full answer
         are read, the revision of the first page is the one to continue from.
         """
-        choice = choice_of(torrents, fields, has_jobs=bool(jobs), limit=limit)
+        choice = choice_of(torrents, fields, has_jobs=jobs, limit=limit)
         state = context.state
         if wait and not cursor:
             await _wait(context, since, wait)
