@@ -53,6 +53,7 @@ COMMANDS: Final[dict[str, str]] = {
     "dht": "Query the distributed hash table, or run a node of it.",
     "jobs": "Show what all commands did in the last day.",
     "tracker": "Run a small HTTP and UDP tracker.",
+    "conformance": "Try what a BitTorrent program does against the BEPs.",
     "completion": "Print the completion script of a shell.",
     "demo": "Try it all on this machine, in under a minute.",
 }
@@ -76,7 +77,10 @@ MANAGING: Final = frozenset(
     }
 )
 """Sub-commands in ``cli/commands/manage.py``."""
-ELSEWHERE: Final = {"daemon": "torrent_engine.daemon.main"}
+ELSEWHERE: Final = {
+    "daemon": "torrent_engine.daemon.main",
+    "conformance": "torrent_engine.conformance.command",
+}
 """Modules of other layers that have a sub-command."""
 
 

@@ -1,0 +1,340 @@
+"""A seed in memory that obeys the rules, and breaks those that it is told to break."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import anyio
+import anyio.abc
+
+from torrent_engine.conformance.bencoding import bencode
+from torrent_engine.conformance.errors import ConformanceError, SubjectUnreachableError
+from torrent_engine.conformance.frames import (
+    BLOCK_BYTES,
+    EXTENDED,
+    FAST,
+    HASH_END,
+    HAVE_ALL,
+    HEADER,
+    INTERESTED,
+    KEEPALIVE,
+    Frame,
+    FrameReader,
+    FrameType,
+    HandshakeBytes,
+    extended,
+    message,
+    piece,
+    reject,
+)
+from torrent_engine.conformance.torrent_set import basic_torrent
+
+TORRENT = basic_torrent()
+OWN_ID = b"-SC0001-abcdefghijkl"
+REQQ = 300
+
+
+class MemoryBytes(anyio.abc.ByteStream):
+    """One end of a pair of byte streams."""
+
+    def __init__(self, incoming, outgoing) -> None:
+        self._incoming = incoming
+        self._outgoing = outgoing
+        self._rest = b""
+
+    async def receive(self, max_bytes: int = 65_536) -> bytes:
+        data = self._rest or await self._incoming.receive()
+        self._rest = data[max_bytes:]
+        return data[:max_bytes]
+
+    async def send(self, item: bytes) -> None:
+        if item:
+            await self._outgoing.send(item)
+
+    async def send_eof(self) -> None:
+        await self._outgoing.aclose()
+
+    async def aclose(self) -> None:
+        await self._outgoing.aclose()
+        await self._incoming.aclose()
+
+
+def memory_pair() -> tuple[MemoryBytes, MemoryBytes]:
+    to_b, at_b = anyio.create_memory_object_stream[bytes](10_000)
+    to_a, at_a = anyio.create_memory_object_stream[bytes](10_000)
+    return MemoryBytes(at_a, to_b), MemoryBytes(at_b, to_a)
+
+
+@dataclass
+class Quirks:
+    """What a scripted seed does wrong, by name."""
+
+    names: frozenset[str] = field(default_factory=frozenset)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.names
+
+
+class ScriptedSubject:
+    """The subject's side: each connection is served by a task."""
+
+    name = "scripted"
+    can_restart = True
+
+    def __init__(self, tasks: anyio.abc.TaskGroup, *quirks: str) -> None:
+        self._tasks = tasks
+        self.quirks = Quirks(frozenset(quirks))
+        self.peers: set[bytes] = set()
+        self.runs = True
+        self.restarts = 0
+        self.memory = 10_000_000
+        self.dies_on: int | None = None
+
+    async def connect(self, source: str) -> MemoryBytes:
+        if not self.runs:
+            raise SubjectUnreachableError("connection refused")
+        ours, theirs = memory_pair()
+        self._tasks.start_soon(ScriptedSeed(self, theirs, source).serve)
+        return ours
+
+    def is_running(self) -> bool:
+        return self.runs
+
+    def rss_bytes(self) -> int:
+        return self.memory
+
+    def cpu_s(self) -> float:
+        return anyio.current_time() if "spins" in self.quirks else 0.0
+
+    async def restart(self) -> None:
+        if "stays dead" in self.quirks:
+            raise ConformanceError("it does not start any more")
+        self.runs = True
+        self.restarts += 1
+
+    def peer_id(self) -> bytes:
+        if "plain id" in self.quirks:
+            return b"0123456789%010d" % self.restarts
+        return OWN_ID if "same id" in self.quirks else OWN_ID[:-1] + b"%d" % (self.restarts % 10)
+
+
+class EndedError(Exception):
+    """The seed closes the connection."""
+
+
+class ScriptedSeed:
+    """One connection of the seed."""
+
+    def __init__(self, subject: ScriptedSubject, stream: MemoryBytes, source: str) -> None:
+        self._subject = subject
+        self._quirks = subject.quirks
+        self._stream = stream
+        self._who = b""
+        self._source = source.encode()
+        self._unchoked = False
+        self._reader = FrameReader()
+        self._reserved = bytes(8)
+
+    async def serve(self) -> None:
+        try:
+            async with anyio.create_task_group() as tasks:
+                rest = await self._greet()
+                if "no keepalive" not in self._quirks:
+                    tasks.start_soon(self._keep_alive)
+                await self._talk(rest)
+        except* (
+            EndedError,
+            anyio.EndOfStream,
+            anyio.BrokenResourceError,
+            anyio.ClosedResourceError,
+        ):
+            pass
+        finally:
+            self._subject.peers.discard(self._who)
+            with anyio.CancelScope(shield=True):
+                await self._stream.aclose()
+
+    async def _keep_alive(self) -> None:
+        while True:
+            await anyio.sleep(120)
+            await self._stream.send(KEEPALIVE)
+
+    async def _receive(self) -> bytes:
+        try:
+            return await self._stream.receive()
+        except anyio.EndOfStream:
+            if self._quirks.names & {"ignores the end", "spins"}:
+                await anyio.sleep(10_000)
+            raise
+
+    async def _greet(self) -> bytes:
+        needed = 68 if "waits for the id" in self._quirks else HASH_END
+        data = b""
+        with anyio.move_on_after(10_000 if "never closes" in self._quirks else 100):
+            while len(data) < needed:
+                if data and "one segment" in self._quirks:
+                    raise EndedError
+                data += await self._receive()
+        if len(data) < needed:
+            raise EndedError
+        if not data.startswith(HEADER) and "any header" not in self._quirks:
+            raise EndedError
+        await self._answer_hash(data[28:48])
+        while len(data) < 68:
+            data += await self._receive()
+        greeting = HandshakeBytes.parse(data[:68])
+        self._reserved = greeting.reserved
+        self._check_peer(greeting)
+        if len(data) > 68 and "drops what follows" in self._quirks:
+            raise EndedError
+        if self._reserved == b"\xff" * 7 + b"\xef" and "closes on bits" in self._quirks:
+            raise EndedError
+        await self._introduce()
+        return data[68:]
+
+    async def _answer_hash(self, info_hash: bytes) -> None:
+        if "dumb" in self._quirks:
+            await anyio.sleep(10_000)
+        is_ours = info_hash == TORRENT.info_hash
+        if not is_ours and "keeps unknown" in self._quirks:
+            await anyio.sleep(10_000)
+        if not is_ours and not self._quirks.names & {"other hash", "echoes"}:
+            raise EndedError
+        answered = info_hash if "echoes" in self._quirks else TORRENT.info_hash
+        header = b"\x13BitTorrent protocop" if "wrong header" in self._quirks else HEADER
+        reserved = bytes([0, 0, 0, 0, 0, 0x10, 0, 0x04])
+        own = self._subject.peer_id()
+        await self._stream.send(HandshakeBytes(header, reserved, answered, own).encode())
+        if not is_ours:
+            raise EndedError
+
+    def _check_peer(self, greeting: HandshakeBytes) -> None:
+        own = greeting.peer_id == self._subject.peer_id()
+        if own and "likes itself" not in self._quirks:
+            raise EndedError
+        who = greeting.peer_id + self._source
+        if who in self._subject.peers and "twice" not in self._quirks:
+            raise EndedError
+        self._who = who
+        self._subject.peers.add(who)
+
+    @property
+    def _is_fast(self) -> bool:
+        return bool(self._reserved[7] & FAST[7])
+
+    async def _introduce(self) -> None:
+        quirks = self._quirks
+        speaks = bool(self._reserved[5] & EXTENDED[5]) or "speaks always" in quirks
+        greeting = extended(0, bencode({b"m": {}, b"reqq": REQQ}))
+        if speaks and "late bitfield" in quirks:
+            await self._stream.send(greeting)
+        if "have first" in quirks:
+            await self._stream.send(message(FrameType.UNCHOKE))
+        count = TORRENT.piece_count
+        bits = ((1 << count) - 1) << (-count % 8)
+        bits |= 1 if "spare bits" in quirks else 0
+        bits &= ~(1 << 20) if "misses a piece" in quirks else -1
+        length = -(-count // 8) + ("long bitfield" in quirks)
+        bitfield = message(FrameType.BITFIELD, bits.to_bytes(length, "big"))
+        await self._stream.send(HAVE_ALL if self._is_fast else bitfield)
+        if speaks and "late bitfield" not in quirks:
+            await self._stream.send(greeting)
+        if "interested" in quirks:
+            await self._stream.send(INTERESTED)
+
+    async def _talk(self, rest: bytes) -> None:
+        data = rest
+        while True:
+            if "length in one" in self._quirks and len(data) == 2:
+                raise EndedError
+            if int.from_bytes(data[:4], "big") > 2**20 and data[4:5] == b"\x07":
+                await self._swallow(int.from_bytes(data[:4], "big"))
+            try:
+                frames = self._reader.feed(data)
+            except ValueError:
+                raise EndedError from None
+            if len(frames) > 500 and "small buffer" in self._quirks and len(frames) < 4_000:
+                frames, self._reader = frames[:500], FrameReader()
+            for frame in self._of_a_batch(frames):
+                await self._take(frame)
+            data = await self._receive()
+
+    async def _swallow(self, length: int) -> None:
+        if "allocates" in self._quirks:
+            self._subject.memory += 20 * 2**20
+            await anyio.sleep(10_000)
+        if "waits for it" in self._quirks:
+            await anyio.sleep(10_000)
+        raise EndedError
+
+    def _of_a_batch(self, frames: list[Frame]) -> Iterator[Frame]:
+        """Yield frames, without requests that are cancelled in the same batch."""
+        cancelled = {each.payload for each in frames if each.number == FrameType.CANCEL}
+        if cancelled and len(frames) > 10 and "closes on cancels" in self._quirks:
+            raise EndedError
+        for each in frames:
+            if each.number != FrameType.REQUEST or each.payload not in cancelled:
+                yield each
+
+    async def _take(self, frame: Frame) -> None:
+        number, quirks = frame.number, self._quirks
+        if number == self._subject.dies_on:
+            self._subject.runs = False
+            raise EndedError
+        if number < 0 and "closes on keepalives" in quirks:
+            raise EndedError
+        if number < 0 and "starves" in quirks:
+            self._subject.quirks = Quirks(quirks.names | {"silent"})
+        if number > 20 and "closes on unknown" in quirks:
+            raise EndedError
+        if self._is_refused(frame):
+            raise EndedError
+        if number == FrameType.INTERESTED:
+            await self._unchoke()
+        if number == FrameType.REQUEST:
+            await self._serve(frame)
+
+    def _is_refused(self, frame: Frame) -> bool:
+        if frame.number == FrameType.HAVE and "any have" not in self._quirks:
+            return len(frame.payload) != 4 or frame.words[0] >= TORRENT.piece_count
+        if frame.number == FrameType.BITFIELD and "any bitfield" not in self._quirks:
+            return len(frame.payload) != -(-TORRENT.piece_count // 8)
+        return frame.number == FrameType.CANCEL and "closes on a cancel" in self._quirks
+
+    async def _unchoke(self) -> None:
+        if "slow" in self._quirks:
+            await anyio.sleep(45)
+        if not self._unchoked or "unchokes again" in self._quirks:
+            times = 3 if "unchokes again" in self._quirks else 1
+            await self._stream.send(message(FrameType.UNCHOKE) * times)
+        self._unchoked = True
+
+    async def _serve(self, frame: Frame) -> None:
+        quirks = self._quirks
+        if len(frame.payload) != 12 and "any length" not in quirks:
+            raise EndedError
+        if "silent" in self._subject.quirks:
+            return
+        if "forgets others" in quirks and len(self._subject.peers) > 1:
+            return
+        index, begin, length = frame.words if len(frame.payload) == 12 else (2, 0, BLOCK_BYTES)
+        if not self._unchoked and "serves choked" not in quirks:
+            return
+        if "half of them" in quirks and begin and index % 2:
+            return
+        if length != BLOCK_BYTES and "whole blocks" in quirks:
+            begin, length = 0, BLOCK_BYTES
+        if self._is_bad(index, begin, length) and "serves anything" not in quirks:
+            if "ignores bad" in quirks:
+                return
+            if self._is_fast:
+                await self._stream.send(reject(index, begin, length))
+                return
+            raise EndedError
+        data = TORRENT.block(index % 21, begin, length)
+        data = bytes(len(data)) if "wrong bytes" in quirks else data
+        await self._stream.send(piece(index, begin, data))
+
+    def _is_bad(self, index: int, begin: int, length: int) -> bool:
+        if index >= TORRENT.piece_count or not 0 < length <= BLOCK_BYTES:
+            return True
+        return begin + length > TORRENT.piece_length(index)

@@ -1,0 +1,79 @@
+"""The commands, with programs of other processes: libtorrent as the reference, and this engine."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.processes import free_port, missing
+
+EXPECTED = Path(__file__).parent / "expected"
+SHORT = ("BEP3-HS-01", "BEP3-HS-02", "BEP3-BF-01", "BEP3-BF-03", "BEP3-RQ-01", "BEP3-RQ-03")
+
+
+def kit(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "torrent_engine", "conformance", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
+
+
+@pytest.mark.interop
+@pytest.mark.parametrize("subject", ["libtorrent", "torrent-engine"])
+def test_bep3_short_selection_is_as_the_file_of_expectations_has_it(
+    subject: str, tmp_path: Path
+) -> None:
+    if subject == "libtorrent":
+        try:
+            import libtorrent  # noqa: F401
+        except ImportError:
+            missing("libtorrent is not installed (PyPI package libtorrent)")
+    found = tmp_path / "found.json"
+    expected = EXPECTED / f"{subject}.toml"
+    options = ("--patience", "5", "--jobs", "2", "--json", str(found), "--expected", str(expected))
+    done = kit("run", "--subject", subject, *SHORT, *options)
+    assert done.returncode == 0, done.stdout + done.stderr
+    record = json.loads(found.read_text())
+    assert [each["id"] for each in record["rules"]] == sorted(SHORT, key=list(SHORT).index)
+    assert record["version"]
+
+
+def test_program_of_a_toml_file_that_ends_is_told_with_its_output(tmp_path: Path) -> None:
+    path = tmp_path / "program.toml"
+    path.write_text(f"command = [{sys.executable!r}, '-c', 'print(\"no licence\")', '{{torrent}}']")
+    done = kit("run", "--subject", str(path), "BEP3-RQ-01")
+    assert done.returncode == 3
+    assert "ended; it printed: no licence" in done.stderr
+
+
+def test_nobody_at_an_address_is_exit_code_3() -> None:
+    done = kit("seed", f"127.0.0.1:{free_port()}", "BEP3-RQ-01")
+    assert done.returncode == 3
+    assert "is not ready" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("seed", "8.8.8.8:6881"), "--this-is-mine"),
+        (("seed", "nobody"), "is no HOST:PORT"),
+        (("list", "BEP99"), "no rule begins with BEP99"),
+        (("run", "--subject", "netscape", "BEP3"), "no program netscape"),
+        (("run",), "--subject"),
+    ],
+)
+def test_wrong_use_is_exit_code_2_and_one_line(arguments: tuple[str, ...], message: str) -> None:
+    done = kit(*arguments)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_list_and_prepare_say_what_there_is(tmp_path: Path) -> None:
+    listed = kit("list", "BEP3-HS", "--level", "STATED", "--json").stdout.splitlines()
+    assert {json.loads(each)["level"] for each in listed} == {"STATED"}
+    assert kit("prepare", str(tmp_path / "sample")).returncode == 0
+    names = sorted(each.name for each in (tmp_path / "sample").rglob("*.*"))
+    assert names == ["basic.bin", "basic.magnet", "basic.torrent"]
+    dry = kit("run", "--subject", "libtorrent", "BEP3-RQ-01", "--dry-run")
+    assert dry.stdout.startswith("BEP3-RQ-01")

@@ -1,0 +1,110 @@
+"""Each rule passes a seed that obeys it, and sees one that breaks it."""
+
+import itertools
+
+import anyio
+import pytest
+
+from tests.conformance.scripted_seed import TORRENT, ScriptedSubject
+from torrent_engine.conformance.case import Case
+from torrent_engine.conformance.catalogue import all_rules
+from torrent_engine.conformance.plan import is_planned
+from torrent_engine.conformance.rule import REGISTRY, Outcome
+from torrent_engine.conformance.runner import judged
+from torrent_engine.conformance.verdicts import Level, Verdict
+
+pytestmark = pytest.mark.anyio
+F, N = Verdict.FAIL, Verdict.NON_STRICT
+MUTANTS = {
+    "BEP3-HS-01": ("wrong header", F),
+    "BEP3-HS-02": ("other hash", F),
+    "BEP3-HS-03": ("any header", F),
+    "BEP3-HS-04": ("closes on bits", F),
+    "BEP3-HS-05": ("speaks always", F),
+    "BEP3-HS-06": ("one segment", F),
+    "BEP3-HS-07": ("drops what follows", F),
+    "BEP3-HS-08": ("waits for the id", N),
+    "BEP3-HS-09": ("likes itself", N),
+    "BEP3-HS-10": ("twice", N),
+    "BEP3-HS-13": ("never closes", N),
+    "BEP3-HS-14": ("same id", F),
+    "BEP3-HS-17": ("ignores the end", F),
+    "BEP3-HS-18": ("dumb", F),
+    "BEP3-FR-01": ("closes on keepalives", F),
+    "BEP3-FR-02": ("no keepalive", F),
+    "BEP3-FR-03": ("closes on unknown", N),
+    "BEP3-FR-04": ("allocates", F),
+    "BEP3-FR-05": ("allocates", F),
+    "BEP3-FR-06": ("any have, wrong bytes", F),
+    "BEP3-FR-07": ("wrong bytes", F),
+    "BEP3-FR-08": ("any length", F),
+    "BEP3-FR-09": ("small buffer", F),
+    "BEP3-FR-10": ("length in one", F),
+    "BEP3-FR-12": ("starves", F),
+    "BEP3-BF-01": ("have first", F),
+    "BEP3-BF-02": ("misses a piece", F),
+    "BEP3-BF-03": ("spare bits", F),
+    "BEP3-BF-04": ("any bitfield", N),
+    "BEP3-BF-05": ("wrong bytes", F),
+    "BEP3-BF-06": ("wrong bytes", F),
+    "BEP3-HV-01": ("any have, wrong bytes", F),
+    "BEP3-CI-05": ("interested", F),
+    "BEP3-CI-06": ("slow", N),
+    "BEP3-CI-10": ("unchokes again", F),
+    "BEP3-RQ-01": ("wrong bytes", F),
+    "BEP3-RQ-02": ("wrong bytes", F),
+    "BEP3-RQ-03": ("wrong bytes", F),
+    "BEP3-RQ-04": ("ignores bad", N),
+    "BEP3-RQ-05": ("ignores bad", F),
+    "BEP3-RQ-06": ("serves anything", F),
+    "BEP3-RQ-07": ("serves anything", F),
+    "BEP3-RQ-08": ("serves anything", F),
+    "BEP3-RQ-09": ("serves anything", F),
+    "BEP3-RQ-10": ("serves anything", N),
+    "BEP3-RQ-11": ("serves anything", F),
+    "BEP3-RQ-12": ("serves choked", F),
+    "BEP3-RQ-14": ("half of them", F),
+    "BEP3-RQ-15": ("half of them", F),
+    "BEP3-RQ-16": ("closes on cancels", F),
+    "BEP3-RQ-17": ("closes on a cancel", N),
+    "BEP3-RQ-19": ("forgets others", F),
+    "BEP3-RQ-20": ("wrong bytes", F),
+}
+BY_THE_RUNNER = {"BEP3-FR-11"}
+"""Only a crash is wrong, which test_runner.py has."""
+
+
+async def judge(rule_id: str, *quirks: str) -> tuple[Outcome, Verdict]:
+    addresses = (f"10.0.{number // 250}.{number % 250}" for number in itertools.count())
+    async with anyio.create_task_group() as tasks:
+        rule = REGISTRY[rule_id]
+        case = Case(rule.limit_s, ScriptedSubject(tasks, *quirks), TORRENT, addresses)
+        try:
+            found = await judged(rule, case)
+        finally:
+            await case.close()
+            tasks.cancel_scope.cancel()
+    return found
+
+
+@pytest.mark.parametrize("rule_id", [each.rule_id for each in all_rules()])
+async def test_rule_passes_a_seed_that_obeys_it(rule_id: str) -> None:
+    outcome, verdict = await judge(rule_id)
+    assert verdict is Verdict.PASS, outcome
+
+
+@pytest.mark.parametrize("rule_id", sorted(MUTANTS))
+async def test_rule_sees_a_seed_that_breaks_it(rule_id: str) -> None:
+    quirk, wanted = MUTANTS[rule_id]
+    outcome, verdict = await judge(rule_id, *quirk.split(", "))
+    assert verdict is wanted, outcome
+
+
+def test_every_rule_has_a_mutant_a_place_and_a_source() -> None:
+    judged_rules = {each.rule_id for each in all_rules() if each.level is not Level.INFO}
+    assert judged_rules == set(MUTANTS) | BY_THE_RUNNER
+    assert [each.rule_id for each in all_rules() if not is_planned(each.rule_id)] == []
+    bare = [each for each in all_rules() if each.level is not Level.INFO and not each.source]
+    assert bare == []
+    assert all(Verdict.PASS in each.outcomes.values() for each in all_rules())
+    assert all(each.requirement.endswith(".") for each in all_rules())

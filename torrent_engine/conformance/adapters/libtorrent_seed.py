@@ -1,0 +1,46 @@
+"""A program of its own that seeds one torrent with libtorrent until it is ended.
+
+    python -m torrent_engine.conformance.adapters.libtorrent_seed FILE.torrent FOLDER HOST:PORT
+
+Many uploads at once, so that cases that run together do not wait for each other's slots.
+"""
+
+import sys
+import time
+from typing import Any, Final
+
+SETTINGS: Final[dict[str, object]] = {
+    "enable_dht": False,
+    "enable_lsd": False,
+    "enable_upnp": False,
+    "enable_natpmp": False,
+    "enable_incoming_utp": False,
+    "enable_outgoing_utp": False,
+    "unchoke_slots_limit": -1,
+    "alert_mask": 0,
+}
+
+
+def main(arguments: list[str]) -> int:
+    """Seed, or print the version; return an exit code."""
+    try:
+        import libtorrent
+    except ImportError:
+        sys.stderr.write("libtorrent is not installed (pip install libtorrent)\n")
+        return 1
+    if arguments == ["--version"]:
+        sys.stdout.write(f"libtorrent {libtorrent.__version__}\n")
+        return 0
+    torrent, folder, address = arguments
+    settings: Any = {**SETTINGS, "listen_interfaces": address}
+    session = libtorrent.session(settings)
+    parameters = libtorrent.load_torrent_file(torrent)
+    parameters.save_path = folder
+    parameters.flags &= ~(libtorrent.torrent_flags.auto_managed | libtorrent.torrent_flags.paused)
+    session.add_torrent(parameters)
+    while True:
+        time.sleep(3600)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

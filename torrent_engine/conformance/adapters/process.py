@@ -1,0 +1,198 @@
+"""A program under test that the kit starts, watches, and ends by its process id."""
+
+import os
+import random
+import shutil
+import socket
+import subprocess
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+import anyio
+import anyio.abc
+from anyio.abc import ByteStream
+
+from torrent_engine.conformance.adapters.launch import LaunchBuilder, LaunchCommand, SeedOrder
+from torrent_engine.conformance.errors import ConformanceError, SubjectUnreachableError
+from torrent_engine.conformance.frames import FAST, HEADER, FrameType, HandshakeBytes
+from torrent_engine.conformance.raw_peer import RawPeer
+from torrent_engine.conformance.subject import connect_from
+from torrent_engine.conformance.torrent_set import SampleTorrent, write_sample
+from torrent_engine.conformance.wire_log import WireLog
+
+HOST: Final = "127.0.0.1"
+READY_S: Final = 180.0  # a busy machine starts a Python program in half a minute
+POLL_S: Final = 0.1
+STOP_S: Final = 10.0
+PORTS: Final = (10_000, 32_000)  # below those that systems give to outgoing connections
+PROBE: Final = "127.1.1.1"
+LOG_TAIL: Final = 2_000
+
+
+class StartedSubject:
+    """A process that seeds the sample torrent; see :func:`started`."""
+
+    can_restart = True
+
+    def __init__(
+        self, name: str, builder: LaunchBuilder, torrent: SampleTorrent, folder: Path
+    ) -> None:
+        self.name = name
+        self.log = folder / "program.log"
+        """What the program prints."""
+        self._torrent = torrent
+        path = write_sample(torrent, folder)
+        self._order = SeedOrder(path, folder / "data", folder / "home", HOST, free_port())
+        self._command: LaunchCommand = builder(self._order)
+        self._process: anyio.abc.Process | None = None
+
+    @property
+    def command(self) -> str:
+        """The command line."""
+        return " ".join(self._command.argv)
+
+    def version(self) -> str:
+        """Return the first line of what its version command prints, or nothing."""
+        if not self._command.version_argv:
+            return ""
+        try:
+            done = subprocess.run(  # noqa: S603 - a command of the table, or the user's own
+                self._command.version_argv, capture_output=True, text=True, timeout=30, check=False
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return ""
+        return next(iter((done.stdout + done.stderr).splitlines()), "").strip()
+
+    async def connect(self, source: str) -> ByteStream:
+        """Connect from an address of this machine."""
+        return await connect_from(source, HOST, self._order.port)
+
+    def is_running(self) -> bool:
+        """Return whether the process has not ended."""
+        return self._process is not None and self._process.returncode is None
+
+    def rss_bytes(self) -> int | None:
+        """Return its resident memory, where the system has /proc."""
+        fields = self._proc("statm")
+        return int(fields[1]) * os.sysconf("SC_PAGE_SIZE") if fields else None
+
+    def cpu_s(self) -> float | None:
+        """Return its CPU time, where the system has /proc."""
+        fields = self._proc("stat")
+        if not fields:
+            return None
+        after_name = fields[-50:] if len(fields) > 50 else fields
+        user, system = after_name[11], after_name[12]
+        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+    def _proc(self, name: str) -> list[str]:
+        if self._process is None:
+            return []
+        try:
+            return Path(f"/proc/{self._process.pid}/{name}").read_text().split()
+        except OSError:
+            return []
+
+    async def start(self) -> None:
+        """Start it with a fresh folder of its own; return when it shows all pieces.
+
+        Raises SubjectUnreachableError with the end of what it printed.
+        """
+        home = self._order.home
+        shutil.rmtree(home, ignore_errors=True)
+        for name, content in {".": b"", **self._command.files}.items():
+            path = home / name
+            (path.parent if content else path).mkdir(parents=True, exist_ok=True)
+            if content:
+                path.write_bytes(content)
+        environment = {**os.environ, **self._command.environment}
+        try:
+            with self.log.open("ab") as output:
+                self._process = await anyio.open_process(
+                    self._command.argv,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                    env=environment,
+                    cwd=home,
+                )
+        except OSError as error:
+            raise SubjectUnreachableError(f"{self._command.argv[0]}: {error}") from error
+        await self._wait_ready()
+
+    async def _wait_ready(self) -> None:
+        with anyio.move_on_after(READY_S):
+            while self.is_running():
+                if await self._shows_all_pieces():
+                    return
+                await anyio.sleep(POLL_S)
+        state = "does not seed" if self.is_running() else "ended"
+        printed = self.log.read_text(errors="replace")[-LOG_TAIL:]
+        raise SubjectUnreachableError(f"{self.name} {state}; it printed: {printed or 'nothing'}")
+
+    async def _shows_all_pieces(self) -> bool:
+        try:
+            stream = await self.connect(PROBE)
+        except SubjectUnreachableError:
+            return False
+        peer = RawPeer(stream, WireLog(anyio.current_time), "p", PROBE)
+        try:
+            greeting = HandshakeBytes(HEADER, FAST, self._torrent.info_hash, peer.peer_id)
+            await peer.send(greeting.encode())
+            await peer.receive_greeting(2.0)
+            frame = await peer.wait_for(
+                lambda each: each.number in {FrameType.BITFIELD, FrameType.HAVE_ALL}, 2.0
+            )
+        finally:
+            await peer.close()
+        bits = int.from_bytes(frame.payload, "big").bit_count() if frame is not None else 0
+        is_all = frame is not None and frame.number == FrameType.HAVE_ALL
+        return is_all or bits == self._torrent.piece_count
+
+    async def stop(self) -> None:
+        """End the process, politely and then by force."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        with anyio.CancelScope(shield=True):
+            if process.returncode is None:
+                process.terminate()
+                with anyio.move_on_after(STOP_S):
+                    await process.wait()
+            if process.returncode is None:
+                process.kill()
+            await process.wait()
+            await process.aclose()
+
+    async def restart(self) -> None:
+        """End it, start it again, and wait until it is ready."""
+        await self.stop()
+        await self.start()
+
+
+@asynccontextmanager
+async def started(
+    name: str, builder: LaunchBuilder, torrent: SampleTorrent, folder: Path
+) -> AsyncIterator[StartedSubject]:
+    """Start a program in a folder of its own; end it when the block ends."""
+    subject = StartedSubject(name, builder, torrent, folder)
+    try:
+        await subject.start()
+        yield subject
+    finally:
+        await subject.stop()
+
+
+def free_port() -> int:
+    """Return a port of this machine that nobody listens on; the system gives it to nobody else.
+
+    Raises ConformanceError.
+    """
+    for _ in range(100):
+        port = random.randrange(*PORTS)  # noqa: S311 - not a secret
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind((HOST, port))
+            return port
+    raise ConformanceError("no free port")

@@ -1,0 +1,174 @@
+"""One run of one rule: its connections, its time, and its log."""
+
+from collections.abc import Iterator
+from typing import Final
+
+import anyio
+
+from torrent_engine.conformance.errors import UndecidedError
+from torrent_engine.conformance.frames import (
+    BLOCK_BYTES,
+    HEADER,
+    INTERESTED,
+    PLAIN,
+    Frame,
+    FrameType,
+    HandshakeBytes,
+    request,
+)
+from torrent_engine.conformance.raw_peer import RawPeer
+from torrent_engine.conformance.subject import SubjectPort
+from torrent_engine.conformance.torrent_set import SampleTorrent
+from torrent_engine.conformance.wire_log import WireLog
+
+GREETING_S: Final = 10.0
+UNCHOKE_S: Final = 60.0  # some programs decide every ten seconds, and not for everybody at once
+ANSWER_S: Final = 15.0
+GRACE_S: Final = 1.0
+_LETTERS: Final = "abcdefghijklmnopqrstuvwxyz"
+
+RIGHT: Final = "right bytes"
+WRONG: Final = "wrong bytes"
+REJECTED: Final = "rejected"
+CLOSED: Final = "closed"
+SILENT: Final = "silence"
+WORKS: Final = "goes on"
+
+
+class Case:
+    """What the function of a rule works with."""
+
+    def __init__(
+        self,
+        limit_s: float,
+        subject: SubjectPort,
+        torrent: SampleTorrent,
+        addresses: Iterator[str],
+        *,
+        patience: float = 1.0,
+    ) -> None:
+        self.subject = subject
+        self.torrent = torrent
+        self.patience = patience
+        self.limit_s = limit_s * patience
+        self.log = WireLog(anyio.current_time)
+        self._addresses = addresses
+        self._own_address = next(addresses)
+        self._peers: list[RawPeer] = []
+
+    async def connect(self, *, another_address: bool = False) -> RawPeer:
+        """Connect, and send nothing; from the address of this case, or from a new one."""
+        address = next(self._addresses) if another_address else self._own_address
+        stream = await self.subject.connect(address)
+        number = len(self._peers)
+        label = _LETTERS[number] if number < len(_LETTERS) else str(number)
+        peer = RawPeer(stream, self.log, label, address)
+        self._peers.append(peer)
+        return peer
+
+    async def close(self) -> None:
+        """Close all connections of this case."""
+        with anyio.CancelScope(shield=True):
+            for peer in self._peers:
+                await peer.close()
+
+    def greeting(self, peer: RawPeer, reserved: bytes = PLAIN) -> bytes:
+        """Return the handshake that a well-behaved peer sends."""
+        return HandshakeBytes(HEADER, reserved, self.torrent.info_hash, peer.peer_id).encode()
+
+    async def greet(self, reserved: bytes = PLAIN, *, another_address: bool = False) -> RawPeer:
+        """Connect and exchange handshakes. Raises UndecidedError."""
+        peer = await self.connect(another_address=another_address)
+        await peer.send(self.greeting(peer, reserved), "handshake")
+        await self.expect_greeting(peer)
+        return peer
+
+    async def expect_greeting(self, peer: RawPeer) -> HandshakeBytes:
+        """Wait for the handshake of the other side. Raises UndecidedError."""
+        greeting = await peer.receive_greeting(GREETING_S * self.patience)
+        if greeting is None:
+            raise UndecidedError("no handshake came")
+        return greeting
+
+    async def unchoked(self, reserved: bytes = PLAIN) -> RawPeer:
+        """Return a peer that was unchoked. Raises UndecidedError."""
+        peer = await self.greet(reserved)
+        await self.wait_unchoked(peer)
+        return peer
+
+    async def wait_unchoked(self, peer: RawPeer) -> None:
+        """Say that we are interested, and wait for "unchoke". Raises UndecidedError."""
+        if not await self._is_unchoked(peer):
+            reason = "the connection was closed" if peer.is_closed else "never unchoked"
+            raise UndecidedError(reason)
+
+    async def _is_unchoked(self, peer: RawPeer) -> bool:
+        await peer.send(INTERESTED, "interested")
+        if not peer.is_unchoked:
+            await peer.wait_for(
+                lambda frame: frame.number == FrameType.UNCHOKE, UNCHOKE_S * self.patience
+            )
+        return peer.is_unchoked and not peer.is_closed
+
+    async def ask(
+        self, peer: RawPeer, index: int = 0, begin: int = 0, length: int = BLOCK_BYTES
+    ) -> str:
+        """Request one block and return what came: bytes, a reject, the end, or silence."""
+        await peer.send(request(index, begin, length), f"request {index} {begin} {length}")
+        return await self.answer(peer, index, begin, length)
+
+    async def answer(self, peer: RawPeer, index: int, begin: int, length: int = BLOCK_BYTES) -> str:
+        """Return what came for a request that was sent."""
+        frame = await peer.wait_for(
+            lambda each: is_answer(each, index, begin), ANSWER_S * self.patience
+        )
+        if frame is None:
+            return CLOSED if peer.is_closed else SILENT
+        if frame.number == FrameType.REJECT:
+            return REJECTED
+        return RIGHT if self.is_right(frame, length) else WRONG
+
+    def is_right(self, frame: Frame, length: int | None = None) -> bool:
+        """Return whether the data of a "piece" is that of the torrent (and so long)."""
+        index, begin = frame.words[:2]
+        data = frame.payload[8:]
+        fits = length is None or len(data) == length
+        return fits and data == self.torrent.block(index, begin, len(data))
+
+    async def reaction(self, peer: RawPeer) -> str:
+        """Return whether a connection still works: it is asked for a block.
+
+        ``goes on``, ``closed``, ``wrong bytes``, or ``silence``.
+        """
+        if not await self._is_unchoked(peer):
+            return CLOSED if peer.is_closed else SILENT
+        answer = await self.ask(peer)
+        return {RIGHT: WORKS, REJECTED: WORKS}.get(answer, answer)
+
+    async def ask_badly(self, peer: RawPeer, index: int, begin: int, length: int) -> str:
+        """Send a request that nobody may answer with data, then a good one; return what came.
+
+        ``data``, ``rejected``, ``closed``, ``silence`` (the good one was answered), or ``nothing``
+        (not even that).
+        """
+        last = self.torrent.piece_count - 2
+        await peer.send(request(index, begin, length), f"request {index} {begin} {length}")
+        await peer.send(request(last, 0), f"request {last} 0")
+        good = await self.answer(peer, last, 0)
+        await peer.watch(GRACE_S * self.patience)
+        others = [each for each in peer.seen if each.number in _ANSWERS and each.words[0] != last]
+        if any(each.number == FrameType.PIECE for each in others):
+            return "data"
+        if others:
+            return REJECTED
+        if peer.is_closed:
+            return CLOSED
+        return SILENT if good == RIGHT else "nothing"
+
+
+_ANSWERS: Final = frozenset({FrameType.PIECE, FrameType.REJECT})
+
+
+def is_answer(frame: Frame, index: int, begin: int) -> bool:
+    """Return whether a message is the piece or the reject of one request."""
+    return frame.number in _ANSWERS and frame.words[:2] == (index, begin)

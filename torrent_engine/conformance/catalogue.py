@@ -1,0 +1,48 @@
+"""All rules that exist, in order, and the choice of some of them."""
+
+from collections.abc import Collection, Sequence
+from typing import Final
+
+from torrent_engine.conformance.errors import ConformanceError
+from torrent_engine.conformance.plan import GROUPS
+from torrent_engine.conformance.rule import REGISTRY, ConformanceRule
+from torrent_engine.conformance.rules import (
+    bep3_bitfield,
+    bep3_framing,
+    bep3_handshake,
+    bep3_requests,
+)
+from torrent_engine.conformance.verdicts import Level, Role
+
+MODULES: Final = (bep3_handshake, bep3_framing, bep3_bitfield, bep3_requests)
+"""Importing them fills the registry."""
+_ORDER: Final = {group: number for number, group in enumerate(GROUPS)}
+
+
+def all_rules() -> list[ConformanceRule]:
+    """Return every rule, by group and number."""
+    return sorted(REGISTRY.values(), key=lambda each: (_ORDER[each.group], each.rule_id))
+
+
+def choose(
+    prefixes: Sequence[str] = (),
+    *,
+    levels: Collection[Level] = (),
+    role: Role | None = None,
+) -> list[ConformanceRule]:
+    """Return the rules whose id begins with one of ``prefixes``; with none, all.
+
+    Raises ConformanceError for a prefix that no rule has.
+    """
+    known = all_rules()
+    for prefix in prefixes:
+        if not any(each.rule_id.startswith(prefix.upper()) for each in known):
+            raise ConformanceError(f"no rule begins with {prefix}")
+    wanted = tuple(prefix.upper() for prefix in prefixes) or ("",)
+    return [
+        each
+        for each in known
+        if each.rule_id.startswith(wanted)
+        and (not levels or each.level in levels)
+        and (role is None or each.role is role)
+    ]

@@ -1,0 +1,207 @@
+"""Runs rules against one program: sanity cases, repeats, and which rule ended the process."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+from typing import Final
+
+import anyio
+
+from torrent_engine.conformance.case import WORKS, Case
+from torrent_engine.conformance.errors import (
+    ConformanceError,
+    NotOfferedError,
+    SubjectUnreachableError,
+    UndecidedError,
+)
+from torrent_engine.conformance.results import RuleResult
+from torrent_engine.conformance.rule import ConformanceRule, Outcome
+from torrent_engine.conformance.subject import SubjectPort, loopback_addresses
+from torrent_engine.conformance.torrent_set import SampleTorrent
+from torrent_engine.conformance.verdicts import Level, Role, Verdict
+
+TRIES: Final = 3
+"""So often a rule has to fail."""
+GRACE_S: Final = 90.0
+"""On top of a rule's own time: for handshakes, unchokes and answers before and after it."""
+MAX_GROWTH_BYTES: Final = 256 * 1024 * 1024
+SETTLE_S: Final = 0.2
+ResultCallback = Callable[[RuleResult], None]
+
+
+@dataclass(frozen=True, slots=True)
+class RunPlan:
+    """How rules are run."""
+
+    patience: float = 1.0
+    jobs: int = 6
+    allows_destructive: bool = False
+
+
+async def _sanity(case: Case) -> str:
+    """Exchange handshakes, be unchoked, and get one right block."""
+    return await case.reaction(await case.greet())
+
+
+SANITY: Final = ConformanceRule(
+    "SANITY",
+    Level.MUST,
+    Role.SEED,
+    60.0,
+    {WORKS: Verdict.PASS},
+    _sanity,
+)
+
+
+class RuleRunner:
+    """Runs rules group by group; those that measure or restart run alone."""
+
+    def __init__(
+        self,
+        subject: SubjectPort,
+        torrent: SampleTorrent,
+        plan: RunPlan,
+        progress: ResultCallback,
+        addresses: Iterator[str] | None = None,
+    ) -> None:
+        self._subject = subject
+        self._torrent = torrent
+        self._plan = plan
+        self._progress = progress
+        self._addresses = addresses if addresses is not None else loopback_addresses()
+        self._suspects: list[ConformanceRule] = []
+        """Rules that ran when the process ended."""
+
+    async def run(self, rules: Sequence[ConformanceRule]) -> list[RuleResult]:
+        """Run rules; return their results in the order of ``rules``.
+
+        Raises SubjectUnreachableError if the program does not pass the sanity case at first.
+        """
+        if (reason := await self._insanity()) is not None:
+            raise SubjectUnreachableError(f"{self._subject.name} is not ready: {reason}")
+        found: dict[str, RuleResult] = {}
+        for _, group in groupby(rules, key=lambda each: each.group):
+            for result in await self._run_group(list(group)):
+                found[result.rule.rule_id] = result
+        return [found[each.rule_id] for each in rules if each.rule_id in found]
+
+    async def _run_group(self, rules: Sequence[ConformanceRule]) -> list[RuleResult]:
+        if (reason := await self._insanity()) is not None and not await self._revived():
+            return [self._told(self._undecided(each, reason)) for each in rules]
+        results: list[RuleResult] = []
+        limiter = anyio.CapacityLimiter(self._plan.jobs)
+
+        async def run_one(rule: ConformanceRule) -> None:
+            async with limiter:
+                result = await self._run(rule)
+            if result is not None:
+                results.append(self._told(result))
+
+        async with anyio.create_task_group() as tasks:
+            for each in (each for each in rules if not each.is_alone):
+                tasks.start_soon(run_one, each)
+        suspects, self._suspects = self._suspects, []
+        alone = (*suspects, *(each for each in rules if each.is_alone))
+        return [*results, *[self._told(await self._run_alone(each)) for each in alone]]
+
+    async def _run_alone(self, rule: ConformanceRule) -> RuleResult:
+        """Run a rule while nothing else runs: whatever happens is its doing."""
+        if not self._subject.is_running() and not await self._revived():
+            return self._undecided(rule, "the program does not run any more")
+        before = self._subject.rss_bytes()
+        result = await self._run(rule)
+        self._suspects.clear()
+        if result is None:
+            await self._revived()
+            return RuleResult(rule, Verdict.CRASH, "the process ended")
+        grown = (self._subject.rss_bytes() or 0) - (before or 0)
+        if before is not None and grown > MAX_GROWTH_BYTES:
+            detail = f"by {grown // 2**20} MiB"
+            return replace(result, verdict=Verdict.CRASH, outcome="memory grew", detail=detail)
+        return result
+
+    async def _run(self, rule: ConformanceRule) -> RuleResult | None:
+        """Run a rule, three times if it fails; None if the process ended meanwhile."""
+        if rule.is_destructive and not self._may_destroy():
+            return self._undecided(rule, "needs --destructive, or a program that the kit starts")
+        result = await self._run_once(rule)
+        verdicts = [result.verdict]
+        while result.verdict is Verdict.FAIL and len(verdicts) < TRIES:
+            if not await self._is_there(rule):
+                return None
+            again = await self._run_once(rule)
+            verdicts.append(again.verdict)
+            if again.verdict is not Verdict.FAIL:
+                detail = f"{again.outcome} after {result.outcome}"
+                result = replace(again, verdict=Verdict.INCONCLUSIVE, detail=detail)
+        if not await self._is_there(rule):
+            return None
+        result = replace(result, verdicts=tuple(verdicts) if len(verdicts) > 1 else ())
+        return await self._doubted(result)
+
+    async def _doubted(self, result: RuleResult) -> RuleResult:
+        """Return a result; after any but a pass, only if the sanity case still passes."""
+        if result.verdict is Verdict.PASS or (reason := await self._insanity()) is None:
+            return result
+        detail = f"{result.outcome}; and the sanity case failed after it: {reason}"
+        return replace(result, verdict=Verdict.INCONCLUSIVE, detail=detail)
+
+    def _may_destroy(self) -> bool:
+        return self._subject.can_restart or self._plan.allows_destructive
+
+    async def _is_there(self, rule: ConformanceRule) -> bool:
+        """Return whether the process runs; if not, note the rule as one that may have ended it."""
+        if self._subject.is_running():
+            return True
+        self._suspects.append(rule)
+        return False
+
+    async def _revived(self) -> bool:
+        """Start the program again if that is ours to do; return whether it works."""
+        if not self._subject.can_restart:
+            return await self._insanity() is None
+        try:
+            await self._subject.restart()
+        except ConformanceError:
+            return False
+        return await self._insanity() is None
+
+    async def _insanity(self) -> str | None:
+        """Run the sanity case, twice if it fails; return what was wrong with it."""
+        result = await self._run_once(SANITY)
+        if result.verdict is not Verdict.PASS:
+            result = await self._run_once(SANITY)
+        return None if result.verdict is Verdict.PASS else result.detail or result.outcome
+
+    async def _run_once(self, rule: ConformanceRule) -> RuleResult:
+        patience = self._plan.patience
+        case = Case(rule.limit_s, self._subject, self._torrent, self._addresses, patience=patience)
+        start = anyio.current_time()
+        outcome, verdict = Outcome("took too long"), Verdict.INCONCLUSIVE
+        try:
+            with anyio.move_on_after(case.limit_s + GRACE_S * self._plan.patience):
+                outcome, verdict = await judged(rule, case)
+        finally:
+            await case.close()
+        await anyio.sleep(SETTLE_S)  # for the process to end, if it does
+        seconds = anyio.current_time() - start
+        return RuleResult(rule, verdict, outcome.name, outcome.detail, seconds, log=case.log.text())
+
+    def _undecided(self, rule: ConformanceRule, reason: str) -> RuleResult:
+        return RuleResult(rule, Verdict.INCONCLUSIVE, "not run", reason)
+
+    def _told(self, result: RuleResult) -> RuleResult:
+        self._progress(result)
+        return result
+
+
+async def judged(rule: ConformanceRule, case: Case) -> tuple[Outcome, Verdict]:
+    """Run the function of a rule and look its outcome up in its table."""
+    try:
+        found = await rule.run(case)
+    except NotOfferedError as error:
+        return Outcome("not offered", str(error)), Verdict.UNSUPPORTED
+    except (UndecidedError, SubjectUnreachableError) as error:
+        return Outcome("undecided", str(error)), Verdict.INCONCLUSIVE
+    outcome = Outcome(found) if isinstance(found, str) else found
+    return outcome, rule.outcomes.get(outcome.name, Verdict.INCONCLUSIVE)

@@ -1,0 +1,83 @@
+"""A whole run: the program, its rules, and the report.
+
+The calls that test suites of other projects need.
+"""
+
+import platform
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from torrent_engine.conformance.adapters.launch import builder_named
+from torrent_engine.conformance.adapters.process import started
+from torrent_engine.conformance.catalogue import choose
+from torrent_engine.conformance.results import RuleResult, RunReport
+from torrent_engine.conformance.rule import ConformanceRule
+from torrent_engine.conformance.runner import RuleRunner, RunPlan
+from torrent_engine.conformance.subject import RemoteSubject, SubjectPort
+from torrent_engine.conformance.torrent_set import basic_torrent
+
+
+def _silent(_: RuleResult) -> None:
+    """Show no progress."""
+
+
+async def run_program(
+    name: str,
+    prefixes: Sequence[str] = (),
+    *,
+    rules: Sequence[ConformanceRule] | None = None,
+    plan: RunPlan | None = None,
+    progress: Callable[[RuleResult], None] = _silent,
+) -> RunReport:
+    """Start a program, run the rules whose ids begin with ``prefixes``, and end it.
+
+    ``name`` is a name of ``adapters.launch.BUILDERS`` or the path of a TOML file. Raises
+    SubjectUnreachableError if it cannot be started, ConformanceError for a wrong name or prefix.
+    """
+    chosen = list(rules) if rules is not None else choose(prefixes)
+    builder, torrent = builder_named(name), basic_torrent()
+    async with _folder() as folder, started(name, builder, torrent, folder) as subject:
+        report = _new_report(name, subject.version(), subject.command)
+        await _run_into(report, subject, chosen, plan, progress)
+    return report
+
+
+async def run_remote(
+    host: str,
+    port: int,
+    *,
+    rules: Sequence[ConformanceRule],
+    plan: RunPlan | None = None,
+    progress: Callable[[RuleResult], None] = _silent,
+) -> RunReport:
+    """Run rules against a program that seeds the sample torrent at an address."""
+    subject = RemoteSubject(host, port)
+    report = _new_report(subject.name, "", "started by hand")
+    await _run_into(report, subject, rules, plan, progress)
+    return report
+
+
+async def _run_into(
+    report: RunReport,
+    subject: SubjectPort,
+    rules: Sequence[ConformanceRule],
+    plan: RunPlan | None,
+    progress: Callable[[RuleResult], None],
+) -> None:
+    runner = RuleRunner(subject, basic_torrent(), plan or RunPlan(), progress)
+    report.results = await runner.run(rules)
+
+
+def _new_report(name: str, version: str, command: str) -> RunReport:
+    environment = f"Python {platform.python_version()}, {platform.platform()}"
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    return RunReport(name, version, command, now, environment)
+
+
+@asynccontextmanager
+async def _folder() -> AsyncIterator[Path]:
+    with TemporaryDirectory(prefix="conformance-", ignore_cleanup_errors=True) as path:
+        yield Path(path)

@@ -1,0 +1,98 @@
+"""The torrents that programs are tried with: the same bytes on every machine.
+
+The bytes come from SHA-256 of a counter, so that no block equals another, and a wrong one shows.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from torrent_engine.conformance.bencoding import Bencodable, bencode
+
+PIECE_BYTES: Final = 64 * 1024
+PIECES: Final = 21
+LAST_PIECE_BYTES: Final = 30_001
+INFO_BYTES: Final = 20_503
+"""Length of the info dictionary: two pieces of metadata (BEP 9)."""
+PAD_KEY: Final = b"x_conformance"
+BASIC: Final = "basic.bin"
+
+
+@dataclass(frozen=True)
+class SampleTorrent:
+    """A torrent of one file, with its data."""
+
+    name: str
+    data: bytes
+    piece_bytes: int
+    info: bytes
+    """The info dictionary, bencoded."""
+
+    @property
+    def info_hash(self) -> bytes:
+        """SHA-1 of the info dictionary."""
+        return hashlib.sha1(self.info, usedforsecurity=False).digest()
+
+    @property
+    def piece_count(self) -> int:
+        """Number of pieces."""
+        return -(-len(self.data) // self.piece_bytes)
+
+    def piece_length(self, index: int) -> int:
+        """Return the length of a piece; only the last is short."""
+        return min(self.piece_bytes, len(self.data) - index * self.piece_bytes)
+
+    def block(self, index: int, begin: int, length: int) -> bytes:
+        """Return bytes of a piece."""
+        start = index * self.piece_bytes + begin
+        return self.data[start : start + length]
+
+    def torrent_file(self, announce: str = "") -> bytes:
+        """Return the .torrent file."""
+        tracker = b"8:announce%d:%b" % (len(announce), announce.encode()) if announce else b""
+        return b"d%b4:info%be" % (tracker, self.info)
+
+    def magnet(self) -> str:
+        """Return the magnet link."""
+        return f"magnet:?xt=urn:btih:{self.info_hash.hex()}&dn={self.name}"
+
+
+def sample_bytes(length: int, seed: str) -> bytes:
+    """Return ``length`` bytes that depend on ``seed`` only."""
+    return b"".join(_digests(-(-length // 32), seed))[:length]
+
+
+def _digests(count: int, seed: str) -> Iterator[bytes]:
+    for number in range(count):
+        yield hashlib.sha256(f"{seed} {number}".encode()).digest()
+
+
+def basic_torrent() -> SampleTorrent:
+    """Return the torrent that most rules use: 21 pieces of 64 KiB, the last one short."""
+    data = sample_bytes((PIECES - 1) * PIECE_BYTES + LAST_PIECE_BYTES, "basic")
+    hashes = b"".join(
+        hashlib.sha1(data[start : start + PIECE_BYTES], usedforsecurity=False).digest()
+        for start in range(0, len(data), PIECE_BYTES)
+    )
+    info: dict[bytes, Bencodable] = {
+        b"length": len(data),
+        b"name": BASIC.encode(),
+        b"piece length": PIECE_BYTES,
+        b"pieces": hashes,
+        PAD_KEY: b"",
+    }
+    digits = len(str(INFO_BYTES)) - 1
+    info[PAD_KEY] = bytes(INFO_BYTES - len(bencode(info)) - digits)
+    return SampleTorrent(BASIC, data, PIECE_BYTES, bencode(info))
+
+
+def write_sample(torrent: SampleTorrent, folder: Path, announce: str = "") -> Path:
+    """Write the .torrent into ``folder``, its data below ``folder/data``; return the former."""
+    data = folder / "data"
+    data.mkdir(parents=True, exist_ok=True)
+    (data / torrent.name).write_bytes(torrent.data)
+    path = folder / f"{Path(torrent.name).stem}.torrent"
+    path.write_bytes(torrent.torrent_file(announce))
+    return path
