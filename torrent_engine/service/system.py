@@ -5,6 +5,7 @@ import signal
 import sys
 from typing import Final
 
+PLATFORM_NAME: Final = sys.platform
 HAS_SIGNALS: Final = sys.platform != "win32"
 """Whether signals can be received in an event loop; on Windows Ctrl-C is a KeyboardInterrupt."""
 HAS_JOB_CONTROL: Final = sys.platform != "win32"

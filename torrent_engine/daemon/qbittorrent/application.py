@@ -3,7 +3,6 @@
 import os
 import ssl
 import struct
-import sys
 import zlib
 from typing import Final
 
@@ -25,6 +24,7 @@ from torrent_engine.daemon.qbittorrent.web_api_parts import WebApiParts
 from torrent_engine.daemon.security.principals import Scope
 from torrent_engine.daemon.settings.engine_config import download_folder
 from torrent_engine.net.sockets.interfaces import interfaces
+from torrent_engine.service.system import PLATFORM_NAME
 
 APP_VERSION: Final = "v5.1.4"
 API_VERSION: Final = "2.11.4"
@@ -70,7 +70,7 @@ class ApplicationFacts:
             "boost": "",
             "libtorrent": f"torrent_engine {__version__}",
             "openssl": ssl.OPENSSL_VERSION.split(" ")[1],
-            "platform": sys.platform,
+            "platform": PLATFORM_NAME,
             "qt": "",
             "zlib": zlib.ZLIB_RUNTIME_VERSION,
         }
