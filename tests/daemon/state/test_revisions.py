@@ -202,3 +202,16 @@ async def test_who_waits_is_woken_by_the_next_change() -> None:
         counter.next()
     assert woken == [True, True]
     assert await counter.wait(0, 0.0)
+
+
+def test_what_came_and_went_after_a_revision_is_among_what_went() -> None:
+    index = ChangeIndex[str]()
+    index.changed("old", 1)
+    index.changed("brief", 2)
+    index.changed("back", 3)
+    for number, key in enumerate(("old", "brief", "back"), 4):
+        index.removed(key, number)
+    index.changed("back", 7)
+    assert index.removed_since(1) == ["old"]
+    assert index.gone_since(1) == ["brief", "old"]
+    assert index.gone_since(5) == []

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import pytest
 
 from tests.daemon.stories import scene
 from tests.daemon.stories.events import EventStream
+from tests.support import gated_daemon
 from tests.support import slow_http as http
 from tests.support.libtorrent_client import LibtorrentClient
 from tests.support.own_daemon import OwnDaemon
@@ -89,6 +91,29 @@ def _add_late(daemon: OwnDaemon, owner: dict[str, Any]) -> httpx2.Response:
     body = {"source": f"magnet:?xt=urn:btih:{7:040x}", **owner}
     headers = {"Authorization": f"Bearer {daemon.token}"}
     return http.post(daemon.url("/api/v1/torrents"), json=body, headers=headers)
+
+
+@pytest.mark.parametrize("gate", ["hold-verification", "hold-completion"])
+def test_generation_moves_on_in_verification_and_before_completion_is_told(
+    tmp_path: Path, gate: str
+) -> None:
+    payload = payload_in(tmp_path)
+    daemon = OwnDaemon(tmp_path, program=(gated_daemon.__file__, str(tmp_path)))
+    (tmp_path / gate).touch()
+    with (
+        scene.seeded(tmp_path, payload) as seed,
+        foreign_files(daemon, payload),
+        daemon,
+        EventStream(daemon) as stream,
+    ):
+        scene.add(daemon, payload, seed, **begin(daemon))
+        wait_until((tmp_path / "is-held").exists, timeout_s=scene.LIMIT_S, what="something is held")
+        assert scene.torrent(daemon, payload)["status"] == "downloading"
+        assert daemon.ask("POST", f"{TAB}/generation")["cancelled"] == 1
+        (tmp_path / gate).unlink()
+        check_cancelled(daemon, stream, payload)
+        told = scene.jobs(daemon, payload)
+        assert "completed" not in {each["status"] for each in told}
 
 
 def test_two_tabs_have_downloads_of_their_own_and_others_belong_to_nobody(tmp_path: Path) -> None:

@@ -115,6 +115,20 @@ class ChangeIndex(Generic[KeyT]):
         """Return the objects that were there at a revision and are not now, each once."""
         return list(dict.fromkeys(self._gone(since)))
 
+    def gone_since(self, since: int) -> list[KeyT]:
+        """Return the objects that went after a revision and are not there now, each once.
+
+        Those too that came after it: for a client that may have been told of them before its
+        revision moved on.
+        """
+        gone: dict[KeyT, None] = {}
+        for removed, _, key in reversed(self._removed):
+            if removed <= since:
+                break
+            if key not in self._revisions:
+                gone[key] = None
+        return list(gone)
+
     def _gone(self, since: int) -> Iterator[KeyT]:
         for removed, added, key in reversed(self._removed):
             if removed <= since:
