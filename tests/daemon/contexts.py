@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import anyio
 import httpx2
 
 from tests.daemon.fake_port import FakeEngine
@@ -83,5 +84,8 @@ async def client_of(
     await context.state.reload()
     transport = httpx2.ASGITransport(create_app(context, routers), client=("127.0.0.1", 40_000))
     headers = {} if token is None else {"Authorization": f"Bearer {token}"}
-    async with httpx2.AsyncClient(transport=transport, base_url=URL, headers=headers) as client:
-        yield client
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(context.errands.run)
+        async with httpx2.AsyncClient(transport=transport, base_url=URL, headers=headers) as client:
+            yield client
+        tasks.cancel_scope.cancel()

@@ -56,7 +56,7 @@ from torrent_engine.daemon.engine_port.facts import (
     TrackerSummary,
     WebSeedFacts,
 )
-from torrent_engine.daemon.engine_port.port import ByteReader, EnginePort, Listener
+from torrent_engine.daemon.engine_port.port import ByteReader, EnginePort, Listener, RawListener
 from torrent_engine.daemon.engine_port.user_data import UserData
 from torrent_engine.net.http.client import HttpResponse
 from torrent_engine.net.http.torrent_fetch import FetchOptions, is_url
@@ -117,13 +117,14 @@ class FakeEngine:
         """What a method raises, by its name."""
         self.job_list: dict[str, JobFacts] = {}
         self.engine = FakeControl(self)
+        self.events = FakeEvents(self)
         self.port = EnginePort(
             torrents=FakeReading(self),
             control=FakeActions(self),
             settings=FakeSettings(self),
             engine=self.engine,
             jobs=FakeJobs(self),
-            events=FakeEvents(self),
+            events=self.events,
         )
         self._numbers = count()
         self._places: dict[InfoHash, int] = {}
@@ -577,7 +578,10 @@ class FakeSettings:
 def user_data_of(options: AddOptions) -> dict[str, str]:
     """Return what is kept with a torrent that is added so."""
     return UserData(
-        category=options.category or "", labels=options.labels or (), name=options.rename
+        category=options.category or "",
+        labels=options.labels or (),
+        name=options.rename,
+        ephemeral=options.ephemeral or "",
     ).values()
 
 
@@ -609,6 +613,10 @@ class FakeControl:
         engine, key = self._engine, torrent.info_hash
         engine.called("add", torrent, options)
         self._check_owner(options)
+        if key in engine.torrents and self._is_to_stay(key, options):
+            known = engine.torrents[key].metainfo
+            torrent = known or torrent
+            engine.take(key)
         if key in engine.torrents:
             return AddedTorrent(key, engine.torrents[key].facts.about.name, is_new=False)
         config = options.session_config(torrent, SessionConfig())
@@ -622,6 +630,10 @@ class FakeControl:
         engine.put(key, metainfo=torrent if isinstance(torrent, Metainfo) else None, **facts)
         self._begin(key, options, config)
         return AddedTorrent(key, engine.torrents[key].facts.about.name, is_new=True)
+
+    def _is_to_stay(self, key: InfoHash, options: AddOptions) -> bool:
+        values = dict(self._engine.torrents[key].facts.settings.user_data)
+        return options.ephemeral is None and bool(UserData.read(values).ephemeral)
 
     def _begin(self, key: InfoHash, options: AddOptions, config: SessionConfig) -> None:
         engine = self._engine
@@ -650,7 +662,11 @@ class FakeControl:
             "current_path": save_path,
             "priority": options.priority or 0,
             "is_paused_by_user": config.paused,
-            "limits": Limits(config.max_download_bytes_per_s, config.max_upload_bytes_per_s),
+            "limits": Limits(
+                config.max_download_bytes_per_s,
+                config.max_upload_bytes_per_s,
+                max_peers=config.max_connections,
+            ),
             "seed_rules": SeedRules(config.seed_ratio, config.seed_time_s, config.seed_idle_s),
             "is_sequential": config.sequential,
             "owner": options.owner,
@@ -767,10 +783,33 @@ class FakeControl:
 
 
 class FakeJobs:
-    """A JobReading."""
+    """A JobKeeping."""
 
     def __init__(self, engine: FakeEngine) -> None:
         self._engine = engine
+        self._numbers = count(1)
+
+    def begin(self, kind: str, name: str) -> str:
+        job_id = f"own-job-{next(self._numbers)}"
+        self._engine.put_job(JobFacts(job_id, kind, "running", name=name))
+        return job_id
+
+    def identify(self, job_id: str, info_hash: InfoHash, name: str) -> None:
+        self._change(job_id, info_hash=info_hash, name=name)
+
+    def update(self, job_id: str, *, done_bytes: int, total_bytes: int) -> None:
+        progress = done_bytes / max(total_bytes, 1)
+        self._change(job_id, done_bytes=done_bytes, total_bytes=total_bytes, progress=progress)
+
+    def finish(
+        self, job_id: str, status: str, *, error: str | None = None, reason: str | None = None
+    ) -> None:
+        at = self._engine.now_at
+        self._change(job_id, status=status, error=error, reason=reason, completed_at=at)
+
+    def _change(self, job_id: str, **changes: Any) -> None:
+        if (job := self._engine.job_list.get(job_id)) is not None:
+            self._engine.put_job(replace(job, **changes))
 
     async def list(self, query: JobQuery) -> list[JobFacts]:
         found = [
@@ -803,6 +842,11 @@ class FakeEvents:
 
     def __init__(self, engine: FakeEngine) -> None:
         self._listeners = engine.listeners
+        self.raw: list[RawListener] = []
+
+    def subscribe_raw(self, listener: RawListener) -> Callable[[], None]:
+        self.raw.append(listener)
+        return lambda: self.raw.remove(listener)
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
         self._listeners.append(listener)

@@ -11,6 +11,7 @@ import anyio
 from torrent_engine.daemon.engine_port.port import EnginePort
 from torrent_engine.daemon.errands import Errands
 from torrent_engine.daemon.jobs.background import Background
+from torrent_engine.daemon.jobs.own_jobs import OwnJobs
 from torrent_engine.daemon.security.authentication import Authenticator
 from torrent_engine.daemon.security.guard import GuardRules
 from torrent_engine.daemon.security.lockout import Lockout
@@ -18,6 +19,7 @@ from torrent_engine.daemon.security.paths import PathRule
 from torrent_engine.daemon.settings.model import DaemonSettings
 from torrent_engine.daemon.settings.store import SettingsStore
 from torrent_engine.daemon.state.daemon_state import DaemonState
+from torrent_engine.daemon.state.log_ring import LogRing
 
 LifePhase = Literal["starting", "running", "stopping"]
 
@@ -98,6 +100,15 @@ class DaemonContext:
     """Called each time that the engine was opened and the rows are up to date."""
     background: Background | None = None
     """Background work; None while the engine is not open."""
+    log: LogRing = field(default_factory=LogRing)
+    """The newest records of the log."""
+    own_jobs: OwnJobs = field(init=False)
+    """Work of the daemon itself that is recorded as jobs."""
+
+    def __post_init__(self) -> None:
+        """Make what is made of other parts."""
+        self.own_jobs = OwnJobs(self.port.jobs, self.errands)
+        self.state.owners.listen(self.own_jobs.owner_advanced)
 
     def settings(self) -> DaemonSettings:
         """Return the present settings."""

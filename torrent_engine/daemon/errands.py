@@ -30,6 +30,16 @@ class Errands:
             finally:
                 self._tasks = None
 
+    @property
+    def is_running(self) -> bool:
+        """Whether work is accepted."""
+        return self._tasks is not None
+
+    def check(self) -> None:
+        """Raise ClosedError unless work is accepted."""
+        if self._tasks is None:
+            raise ClosedError("Errands", "are not run now")
+
     def start(self, name: str, work: Work) -> None:
         """Begin; ``name`` says in the log what failed. Raises ClosedError outside of run()."""
         if self._tasks is None:

@@ -104,6 +104,10 @@ class Daemon:
     async def _serve(self, store: DaemonStore) -> None:
         """Answer requests, and run engines, until the daemon stops."""
         context = self._context = await self._make_context(store)
+        with context.log.attached():
+            await self._serve_with(context)
+
+    async def _serve_with(self, context: DaemonContext) -> None:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(context.state.run)
             await tasks.start(self._handle_hangup, context)

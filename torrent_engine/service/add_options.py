@@ -22,6 +22,15 @@ class StopAfter(StrEnum):
     CHECK = "check"
 
 
+class Ephemeral(StrEnum):
+    """What a torrent is for that goes with its owner."""
+
+    PREVIEW = "preview"
+    """Its metadata is looked at."""
+    STREAM = "stream"
+    """It is played, and not kept."""
+
+
 @dataclass(frozen=True, slots=True)
 class AddOptions:
     """Options of one torrent; None: not said, so that a more general set of options counts.
@@ -44,6 +53,10 @@ class AddOptions:
     files_wanted: tuple[int, ...] | None = None
     """Indices; the other files are skipped."""
     sequential: bool | None = None
+    first_last_piece: bool | None = None
+    """The first and the last piece of each file come first."""
+    peer_limit: int | None = None
+    """Peers of this torrent; 0: as for all torrents."""
     max_download_bytes_per_s: int | None = None
     max_upload_bytes_per_s: int | None = None
     seed_rules: SeedingConfig | None = None
@@ -55,6 +68,8 @@ class AddOptions:
     """Beside those of the torrent."""
     peers: tuple[tuple[str, int], ...] | None = None
     """(host, port) of peers that are dialled at once."""
+    ephemeral: Ephemeral | None = None
+    """It goes with its owner; None: it stays."""
 
     def over(self, general: "AddOptions") -> "AddOptions":
         """Return these options, with those of a more general set where nothing is said."""
@@ -65,6 +80,8 @@ class AddOptions:
         """Return the engine's configuration of a torrent. Raises ConfigError."""
         changes: dict[str, Any] = {
             "sequential": self.sequential,
+            "first_last_first": self.first_last_piece,
+            "max_connections": self.peer_limit,
             "max_download_bytes_per_s": self.max_download_bytes_per_s,
             "max_upload_bytes_per_s": self.max_upload_bytes_per_s,
             "paused": self.paused,

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 STDIN: Final = "-"
 MAX_TORRENT_BYTES: Final = FILE_BENCODE_LIMITS.max_bytes
 _URL_SCHEMES: Final = ("http://", "https://")
+_WITH_SECRETS: Final = (*_URL_SCHEMES, "udp://", "ws://", "wss://")
 _QUOTES: Final = "a shell cuts a link at its first & unless it is in quotes"
 _SECRET: Final = re.compile(r"[0-9A-Za-z]{20}")  # no word is that long; passkeys are longer
 
@@ -85,7 +86,7 @@ def shown(source: str) -> str:
     """Return a printable form of a source: a URL or link without user, query and passkeys."""
     if has_scheme(source):
         return _shown_magnet(source)
-    if not is_url(source):
+    if not source.lower().startswith(_WITH_SECRETS):
         return source
     parts = urlsplit(source)
     path = "/".join("***" if _SECRET.search(part) else part for part in parts.path.split("/"))

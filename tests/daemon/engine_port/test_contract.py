@@ -1,8 +1,10 @@
 """The port over a manager and the fake of the tests answer alike."""
 
-from collections.abc import AsyncIterator
+import json
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,10 +21,12 @@ from torrent_engine.base.errors import (
 )
 from torrent_engine.base.ids import InfoHash, OwnerTie
 from torrent_engine.codec.magnet import Magnet
+from torrent_engine.daemon.engine_port.events import ManagerEvents
 from torrent_engine.daemon.engine_port.facts import (
     AddedNotice,
     EngineState,
     GroupFacts,
+    JobQuery,
     Limits,
     Notice,
     PeerLimits,
@@ -35,7 +39,7 @@ from torrent_engine.daemon.engine_port.manager_port import ManagerPort
 from torrent_engine.daemon.engine_port.port import EnginePort
 from torrent_engine.daemon.engine_port.user_data import UserData
 from torrent_engine.net.http.torrent_fetch import FetchOptions
-from torrent_engine.service.add_options import AddOptions
+from torrent_engine.service.add_options import AddOptions, Ephemeral
 
 pytestmark = pytest.mark.anyio
 
@@ -91,6 +95,45 @@ async def test_a_torrent_that_is_there_is_not_new(port: EnginePort) -> None:
     one = await add(port)
     again = await port.engine.add(TORRENT, AddOptions())
     assert (again.info_hash, again.name, again.is_new) == (one, "two", False)
+
+
+async def test_an_ephemeral_torrent_that_is_added_again_stays(port: EnginePort) -> None:
+    tie = OwnerTie("tab", 1)
+    one = await add(port, owner=tie, ephemeral=Ephemeral.STREAM, paused=True)
+    again = await port.engine.add(Magnet(one), AddOptions(paused=True))
+    assert again.is_new
+    facts = port.torrents.facts(one)
+    assert (facts.settings.owner, facts.about.file_count) == (None, 2)
+    assert UserData.read(dict(facts.settings.user_data)).ephemeral == ""
+    assert facts.settings.trackers == (("http://127.0.0.1:1/announce",),)
+    port.engine.advance_owner("tab", 2)
+    assert list(port.torrents.hashes()) == [one]
+
+
+async def test_a_job_of_the_daemon_is_recorded(port: EnginePort) -> None:
+    job_id = port.jobs.begin("create", "files")
+    port.jobs.update(job_id, done_bytes=5, total_bytes=10)
+    running = await port.jobs.get(job_id)
+    assert running is not None
+    assert (running.kind, running.status, running.progress) == ("create", "running", 0.5)
+    port.jobs.identify(job_id, TORRENT.info_hash, "two")
+    port.jobs.finish(job_id, "failed", error="no disk")
+    (ended,) = await port.jobs.list(JobQuery(kinds=frozenset({"create"})))
+    assert (ended.info_hash, ended.name) == (TORRENT.info_hash, "two")
+    assert (ended.status, ended.error, ended.is_finished) == ("failed", "no disk", True)
+
+
+async def test_events_of_the_engine_are_told_as_values(port: EnginePort) -> None:
+    told: list[Mapping[str, Any]] = []
+    cancel = port.events.subscribe_raw(told.append)
+    one = await add(port, paused=True)
+    if isinstance(port.events, ManagerEvents):
+        await until(lambda: any(each["type"] == "torrent.added" for each in told))
+        assert {one.hex()} == {each["info_hash"] for each in told if each["info_hash"]}
+        json.dumps(told, allow_nan=False)
+    cancel()
+    cancel_again = port.events.subscribe_raw(told.append)
+    cancel_again()
 
 
 async def test_a_magnet_link_has_a_name_and_no_files(port: EnginePort) -> None:

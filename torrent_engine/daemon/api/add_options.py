@@ -14,7 +14,7 @@ from torrent_engine.base.ids import OwnerTie
 from torrent_engine.daemon.api.requests import Input, checked_json
 from torrent_engine.daemon.api.torrent_changes import LimitsPatch, Rule, SeedRulesPatch
 from torrent_engine.daemon.problems import InputError, Problem, ProblemError
-from torrent_engine.service.add_options import AddOptions, StopAfter
+from torrent_engine.service.add_options import AddOptions, Ephemeral, StopAfter
 
 if TYPE_CHECKING:
     from torrent_engine.daemon.context import DaemonContext
@@ -24,7 +24,19 @@ MAX_FILES: Final = 100_000
 _MAX_PATH_CHARS: Final = 4_096
 _REPEATED: Final = frozenset({"trackers"})
 _TEXTS: Final = frozenset({"save_path", "category", "rename", "stop_after"})
-_JSON: Final = frozenset({"paused", "sequential", "position", "priority", "limits", "seed_rules"})
+_JSON: Final = frozenset(
+    {
+        "paused",
+        "sequential",
+        "first_last_piece",
+        "peer_limit",
+        "position",
+        "priority",
+        "limits",
+        "seed_rules",
+        "ephemeral",
+    }
+)
 
 _FilePriority = Annotated[int, Field(ge=0, le=MAX_PRIORITY)]
 _FileIndex = Annotated[int, Field(ge=0, le=MAX_FILES)]
@@ -68,11 +80,17 @@ class AddInput(Input):
     )
     files_wanted: list[_FileIndex] | None = Field(default=None, max_length=MAX_FILES)
     sequential: bool | None = None
+    first_last_piece: bool | None = None
+    """The first and the last piece of each file come first."""
+    peer_limit: int | None = Field(default=None, ge=0, le=10_000)
+    """As that of ``limits``, before which it counts."""
     limits: LimitsPatch | None = None
     seed_rules: SeedRulesPatch | None = None
     stop_after: Literal["metadata", "check"] | None = None
     rename: str | None = Field(default=None, max_length=1_024)
     owner: OwnerInput | None = None
+    ephemeral: bool = False
+    """It is played and not kept: it goes, with its files, when its owner does."""
     trackers: list[str] | None = Field(default=None, max_length=1_000)
     peers: list[PeerInput] | None = Field(default=None, max_length=1_000)
 
@@ -119,6 +137,10 @@ def engine_options(context: "DaemonContext", given: AddInput, owner: OwnerTie | 
     save_path = None if not given.save_path else str(context.paths.checked(given.save_path))
     tie = owner if given.owner is None else OwnerTie(given.owner.id, given.owner.generation)
     limits, rules = given.limits, given.seed_rules
+    if given.ephemeral and tie is None:
+        missing = InputError("/owner", "is needed: an ephemeral torrent goes with its owner")
+        raise ProblemError(Problem("input_invalid", "no owner", errors=[missing]))
+    general_peers = None if limits is None else limits.peer_limit
     return AddOptions(
         save_path=save_path,
         category=given.category or None,
@@ -128,7 +150,10 @@ def engine_options(context: "DaemonContext", given: AddInput, owner: OwnerTie | 
         priority=given.priority,
         file_priorities=given.file_priorities,
         files_wanted=None if given.files_wanted is None else tuple(given.files_wanted),
-        sequential=given.sequential,
+        sequential=True if given.ephemeral and given.sequential is None else given.sequential,
+        first_last_piece=given.first_last_piece,
+        peer_limit=general_peers if given.peer_limit is None else given.peer_limit,
+        ephemeral=Ephemeral.STREAM if given.ephemeral else None,
         max_download_bytes_per_s=None if limits is None else limits.download_bytes_per_s,
         max_upload_bytes_per_s=None if limits is None else limits.upload_bytes_per_s,
         seed_rules=None if rules is None else _seeding(rules),

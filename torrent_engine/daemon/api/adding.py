@@ -1,8 +1,7 @@
 """Torrents that are added, or only looked at: ``POST /api/v1/torrents`` and ``inspect``."""
 
 import shutil
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -26,17 +25,21 @@ from torrent_engine.daemon.api.add_options import (
     owner_of_header,
 )
 from torrent_engine.daemon.api.idempotency import Idempotency
-from torrent_engine.daemon.api.requests import Input, checked_json
+from torrent_engine.daemon.api.requests import Input, checked_json, principal_in
 from torrent_engine.daemon.api.torrent_fields import timestamp
 from torrent_engine.daemon.common.add_sources import SourceReader
 from torrent_engine.daemon.common.replies import json_bytes, json_reply
+from torrent_engine.daemon.engine_port.facts import JobFacts
+from torrent_engine.daemon.jobs.own_jobs import RunningJob
 from torrent_engine.daemon.jobs.port_torrents import category_options
 from torrent_engine.daemon.problems import InputError, Problem, ProblemError, code_of
 from torrent_engine.daemon.security.access import JSON, MAX_BODY_BYTES, needs
 from torrent_engine.daemon.security.principals import Scope
 from torrent_engine.daemon.settings.engine_config import download_folder
 from torrent_engine.daemon.state.labels import check_name
+from torrent_engine.net.http.torrent_fetch import is_url
 from torrent_engine.service.add_options import AddOptions
+from torrent_engine.service.sources import shown
 
 if TYPE_CHECKING:
     from torrent_engine.daemon.context import DaemonContext
@@ -44,6 +47,7 @@ if TYPE_CHECKING:
 TORRENT: Final = "application/x-bittorrent"
 FORM: Final = "multipart/form-data"
 MAX_FORM_FILES: Final = 100
+FETCH_WAIT_S: Final = 1.0  # ours: most servers answer by then; else the job is answered
 BODY_TYPES: Final = frozenset({JSON, TORRENT, FORM})
 
 
@@ -67,7 +71,8 @@ def router(context: "DaemonContext") -> APIRouter:
     async def add_torrents(request: Request) -> Response:
         """Add a torrent; several of a form. One that is there already is named with 200.
 
-        With a body of JSON the options are in it, else they are in the query.
+        What a URL does not give at once is fetched as a job, which is named with 202. With a
+        body of JSON the options are in it, else they are in the query.
         """
         body = await request.body()
         return await idempotency.answer(request, body, lambda: adder.answer(request, body))
@@ -98,7 +103,12 @@ class TorrentAdder:
         self._context = context
         self._port = context.port
         self._state = context.state
-        self._sources = SourceReader(context)
+        self._sources = SourceReader(context, self._fetches_private)
+        self._sources_of_jobs = context.state.store.table("job_sources")
+
+    def _fetches_private(self) -> bool:
+        now = self._context.settings()
+        return now.network.loopback_only or now.adding.from_private_networks
 
     async def answer(self, request: Request, body: bytes) -> Response:
         """Add what a request has."""
@@ -115,9 +125,51 @@ class TorrentAdder:
                 missing = InputError("/source", "is needed")
                 raise ProblemError(Problem("input_invalid", "no torrent", errors=[missing]))
             options = self._options(request, given)  # before anything is fetched
+            if isinstance(given.source, str) and is_url(given.source.strip()):
+                return await self._answer_fetch(self.fetch(given, options))
             torrent = await self._read(given.source, given.cookies)
         told = await self._add(torrent, given, options)
         return _reply(told, [told])
+
+    async def add(self, request: Request, torrent: Metainfo | Magnet, given: AddInput) -> Response:
+        """Add a torrent with the options of a request. Raises ProblemError."""
+        told = await self._add(torrent, given, self._options(request, given))
+        return _reply(told, [told])
+
+    def fetch(self, given: AddInput, options: AddOptions) -> RunningJob:
+        """Begin the job that fetches a torrent from a URL, and adds it."""
+        url = str(given.source).strip()
+        kept = given.model_dump(mode="json", exclude={"cookies", "owner"}, exclude_unset=True)
+
+        async def work(job: RunningJob) -> dict[str, Any]:
+            torrent = await self._read(url, given.cookies)
+            self._port.jobs.identify(job.id, torrent.info_hash, torrent.name or "")
+            return await self._add(torrent, given, options)
+
+        job = self._context.own_jobs.start("add", shown(url), work, owner=options.owner)
+        self._sources_of_jobs.put(job.id, kept)
+        return job
+
+    async def _answer_fetch(self, job: RunningJob) -> Response:
+        if not await job.wait(FETCH_WAIT_S):
+            return accepted(job.id)
+        if job.result is None:
+            raise ProblemError(Problem("state_conflict", "the job was cancelled"))
+        return _reply(job.result, [job.result])
+
+    def retry(self, job: JobFacts) -> RunningJob | None:
+        """Fetch the torrent of a failed job again; None if it was not from a URL."""
+        kept = self._sources_of_jobs.get(job.id)
+        if kept is None:
+            return None
+        given = checked_json(AddInput, json_bytes(kept))
+        return self.fetch(given, self._with_category(engine_options(self._context, given, None)))
+
+    async def add_again(self, info_hash: InfoHash) -> None:
+        """Add a torrent again that was removed, by its magnet link."""
+        removed = self._state.removed.get(info_hash)
+        await self._port.engine.add(removed.magnet, removed.options)
+        self._state.look(info_hash)
 
     async def _add_form(self, request: Request) -> Response:
         given = options_of_query(request.query_params)
@@ -141,6 +193,9 @@ class TorrentAdder:
         self._state.owners.check(options.owner)
         for label in options.labels or ():
             check_name("label", label)
+        return self._with_category(options)
+
+    def _with_category(self, options: AddOptions) -> AddOptions:
         if options.category is None:
             return options
         category = self._state.labels.category(options.category)
@@ -159,11 +214,11 @@ class TorrentAdder:
     async def _add(
         self, torrent: Metainfo | Magnet, given: AddInput, options: AddOptions
     ) -> dict[str, Any]:
-        added = await self._port.engine.add(torrent, options)
+        added = await self._port.engine.add(torrent, options.over(self._defaults(torrent)))
         key = added.info_hash
         self._state.look(key)
-        if added.is_new:
-            self._describe(key, given, options)
+        for label in options.labels or () if added.is_new else ():
+            self._state.labels.put_label(label)
         row = self._state.torrents.get(key)
         return {
             "hash": key.hex(),
@@ -172,20 +227,15 @@ class TorrentAdder:
             "links": {"self": f"/api/v1/torrents/{key.hex()}"},
         }
 
-    def _describe(self, key: InfoHash, given: AddInput, options: AddOptions) -> None:
-        """Set what is not among the engine's own options of a new torrent."""
-        labels = self._state.labels
-        if options.labels:
-            labels.set_labels(key, options.labels)
-        if options.category:
-            labels.set_category(key, options.category)
-        if options.rename:
-            labels.set_user_data(key, name=options.rename)
-        row = self._state.torrents.get(key)
-        if row is not None and given.limits is not None and given.limits.peer_limit:
-            limits = replace(row.settings.limits, max_peers=given.limits.peer_limit)
-            self._port.settings.set_limits(key, limits)
-        self._state.look(key)
+    def _defaults(self, torrent: Metainfo | Magnet) -> AddOptions:
+        """Return what the settings say of torrents of which nothing else is said."""
+        adding = self._context.settings().adding
+        is_private = isinstance(torrent, Metainfo) and torrent.is_private
+        return AddOptions(
+            paused=adding.paused or None,
+            sequential=adding.sequential or None,
+            trackers=None if is_private else adding.trackers or None,
+        )
 
     # -- looking only -------------------------------------------------------------------------
 
@@ -200,7 +250,12 @@ class TorrentAdder:
         else:
             asked = checked_json(SourceInput, body)
             torrent = await self._read(asked.source, asked.cookies)
-        told = _magnet_value(torrent) if isinstance(torrent, Magnet) else _metainfo_value(torrent)
+        has_secrets = principal_in(request).allows(Scope.CONTROL)
+        told = (
+            _magnet_value(torrent, has_secrets=has_secrets)
+            if isinstance(torrent, Magnet)
+            else metainfo_value(torrent, has_secrets=has_secrets)
+        )
         folder = self._folder()
         return {
             **told,
@@ -224,6 +279,13 @@ def _media_type(request: Request) -> str:
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
+def accepted(job_id: str) -> Response:
+    """Return the answer to a request whose work goes on as a job."""
+    links = {"job": f"/api/v1/jobs/{job_id}"}
+    body = json_bytes({"job": job_id, "links": links})
+    return Response(body, 202, {"Location": links["job"]}, media_type=JSON)
+
+
 def _reply(told: dict[str, Any], added: Sequence[dict[str, Any]]) -> Response:
     """Return 201 if a torrent is new, else 200."""
     status = 201 if any(not each["existing"] for each in added) else 200
@@ -243,7 +305,8 @@ def free_bytes(folder: Path) -> int | None:
         return None
 
 
-def _magnet_value(magnet: Magnet) -> dict[str, Any]:
+def _magnet_value(magnet: Magnet, *, has_secrets: bool) -> dict[str, Any]:
+    told = _teller(has_secrets=has_secrets)
     return {
         "hash": str(magnet.info_hash),
         "name": magnet.name,
@@ -252,8 +315,8 @@ def _magnet_value(magnet: Magnet) -> dict[str, Any]:
         "piece_bytes": None,
         "piece_count": None,
         "files": None,
-        "trackers": [[url] for url in magnet.trackers],
-        "web_seeds": list(magnet.web_seeds),
+        "trackers": [[told(url)] for url in magnet.trackers],
+        "web_seeds": list(map(told, magnet.web_seeds)),
         "is_private": None,
         "comment": None,
         "creator": None,
@@ -261,7 +324,13 @@ def _magnet_value(magnet: Magnet) -> dict[str, Any]:
     }
 
 
-def _metainfo_value(torrent: Metainfo) -> dict[str, Any]:
+def _teller(*, has_secrets: bool) -> Callable[[str], str]:
+    return (lambda url: url) if has_secrets else shown
+
+
+def metainfo_value(torrent: Metainfo, *, has_secrets: bool) -> dict[str, Any]:
+    """Return what a .torrent says; without its secrets, URLs have no passkeys."""
+    told = _teller(has_secrets=has_secrets)
     files = [
         {"index": index, "path": "/".join(entry.path), "size_bytes": entry.length_bytes}
         for index, entry in enumerate(torrent.files)
@@ -275,8 +344,8 @@ def _metainfo_value(torrent: Metainfo) -> dict[str, Any]:
         "piece_bytes": torrent.geometry.piece_bytes,
         "piece_count": torrent.piece_count,
         "files": files,
-        "trackers": [list(tier) for tier in torrent.tiers],
-        "web_seeds": [*torrent.web_seeds, *torrent.http_seeds],
+        "trackers": [list(map(told, tier)) for tier in torrent.tiers],
+        "web_seeds": list(map(told, (*torrent.web_seeds, *torrent.http_seeds))),
         "is_private": torrent.is_private,
         "comment": torrent.comment,
         "creator": torrent.created_by,

@@ -7,9 +7,9 @@ has with it, so that ``Last-Event-ID`` is all that a resume needs.
 
 import json
 import logging
-from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import AbstractContextManager, nullcontext
+from collections import Counter, deque
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import anyio
@@ -21,17 +21,24 @@ from starlette.types import Scope as AsgiScope
 
 from torrent_engine.daemon.api.delta import DeltaChoice, delta_body, stats_value
 from torrent_engine.daemon.api.job_fields import job_value
+from torrent_engine.daemon.api.log import log_value
 from torrent_engine.daemon.api.requests import principal_in
 from torrent_engine.daemon.api.sync import choice_of
+from torrent_engine.daemon.api.torrent_fields import timestamp
 from torrent_engine.daemon.problems import InputError, Problem, ProblemError
 from torrent_engine.daemon.security.access import needs
 from torrent_engine.daemon.security.principals import Scope
 from torrent_engine.daemon.state.daemon_state import DaemonState
+from torrent_engine.daemon.state.log_ring import LogRing
 
 if TYPE_CHECKING:
     from torrent_engine.daemon.context import DaemonContext, Life
 
-KINDS: Final = frozenset({"torrents", "jobs", "stats"})
+KINDS: Final = frozenset({"torrents", "jobs", "stats", "alerts", "previews", "log", "raw"})
+DEFAULT_KINDS: Final = "torrents,jobs,stats,alerts,previews"
+ADMIN_KINDS: Final = frozenset({"log", "raw"})
+TOPICS: Final = {"alerts": "alert", "previews": "preview"}
+MAX_RAW: Final = 10_000  # ours: events of the engine that a client has not taken
 HEARTBEAT_S: Final = 15.0
 SEND_TIMEOUT_S: Final = 60.0
 RETRY_MS: Final = 2_000
@@ -53,7 +60,7 @@ def router(context: "DaemonContext") -> APIRouter:
     @needs(Scope.READ, takes_ticket=True)
     async def events(  # noqa: PLR0913 - the parameters of the query
         request: Request,
-        types: Annotated[str, Query(max_length=200)] = "torrents,jobs,stats",
+        types: Annotated[str, Query(max_length=200)] = DEFAULT_KINDS,
         torrents: Annotated[str, Query(max_length=50_000)] = "list",
         fields: Annotated[str | None, Query(max_length=2_000)] = None,
         since: Annotated[str | None, Query(max_length=64)] = None,
@@ -71,6 +78,8 @@ def router(context: "DaemonContext") -> APIRouter:
         if unknown := sorted(kinds - KINDS):
             wrong = InputError("/types", f"there is no type {unknown[0]!r:.40}")
             raise ProblemError(Problem("input_invalid", "types", errors=[wrong]))
+        if kinds & ADMIN_KINDS and not principal_in(request).allows(Scope.ADMIN):
+            raise ProblemError(Problem("forbidden", "log and raw need the scope admin"))
         choice = choice_of(
             torrents if "torrents" in kinds else "none", fields, has_jobs=False, limit=2**31
         )
@@ -82,6 +91,7 @@ def router(context: "DaemonContext") -> APIRouter:
             context.life,
             choice,
             kinds,
+            log=context.log,
             since=request.headers.get("last-event-id") or since,
             interval_s=interval,
             job_id=job,
@@ -105,22 +115,54 @@ class SseSource:
         since: str | None,
         interval_s: float,
         job_id: str | None = None,
+        log: LogRing | None = None,
     ) -> None:
         self._state = state
         self._life = life
         self._choice = choice
         self._kinds = kinds
+        self._topics = {topic for kind, topic in TOPICS.items() if kind in kinds}
         self._since = since
         self._interval_s = interval_s
         self._job_id = job_id
         self._stats: dict[str, Any] | None = None
+        self._log = log if "log" in kinds else None
+        self._log_number = 0 if log is None else log.last
+        self._raw: deque[Mapping[str, Any]] = deque()
+        self._dropped = 0
 
     async def events(self) -> AsyncGenerator[bytes, None]:
         """Yield events until the daemon stops."""
+        with self._listening():
+            async for each in self._events():
+                yield each
+
+    @contextmanager
+    def _listening(self) -> Iterator[None]:
+        """Keep the events of the engine in a block, if they are asked for."""
+        if "raw" not in self._kinds:
+            yield
+            return
+        cancel = self._state.port.events.subscribe_raw(self._take_raw)
+        try:
+            yield
+        finally:
+            cancel()
+
+    def _take_raw(self, values: Mapping[str, Any]) -> None:
+        if len(self._raw) < MAX_RAW:
+            self._raw.append(values)
+        else:
+            self._dropped += 1
+
+    async def _events(self) -> AsyncGenerator[bytes, None]:
         yield b"retry: %d\n\n" % RETRY_MS
         is_first = True
         while not self._life.stopping.is_set():
-            if not is_first and not await self._changed():
+            is_changed = is_first or await self._changed()
+            for each in self._unrevised():
+                yield each
+            if not is_changed:
                 yield b":\n\n"
                 continue
             is_first = False
@@ -134,7 +176,9 @@ class SseSource:
         is_changed = False
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._cancel_at_end, tasks.cancel_scope)
-            is_changed = await self._state.wait(self._since, HEARTBEAT_S)
+            is_polled = bool(self._kinds & ADMIN_KINDS)
+            limit_s = self._interval_s if is_polled else HEARTBEAT_S
+            is_changed = await self._state.wait(self._since, limit_s)
             tasks.cancel_scope.cancel()
         return is_changed or self._life.stopping.is_set()
 
@@ -146,8 +190,25 @@ class SseSource:
         with anyio.move_on_after(seconds):
             await self._life.stopping.wait()
 
+    def _unrevised(self) -> Iterator[bytes]:
+        """Yield records of the log and events of the engine, which have no revision."""
+        if self._log is not None:
+            for entry in self._log.after(self._log_number):
+                self._log_number = entry.number
+                yield event("log", _encoded(log_value(entry)))
+        while self._raw:
+            yield event("raw", _encoded(self._raw.popleft()))
+        if self._dropped:
+            yield event("raw", _encoded({"type": "events.dropped", "count": self._dropped}))
+            self._dropped = 0
+
     async def _now(self) -> AsyncIterator[bytes]:
         """Yield what changed since the last time; the last event has the revision as its id."""
+        announced = self._state.announcements.since(self._state.revisions.parse(self._since))
+        for each in announced:
+            if each.topic in self._topics:
+                told = {"at": timestamp(each.at), **each.values}
+                yield event(each.topic, _encoded(told))
         delta = self._state.delta(self._since)
         if delta.is_full and self._since is not None:
             yield event("reset", b"{}")

@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from torrent_engine.base.ids import InfoHash
+from torrent_engine.daemon.api.adding import TorrentAdder, accepted
 from torrent_engine.daemon.api.job_fields import job_value
 from torrent_engine.daemon.common.replies import json_bytes, json_reply
 from torrent_engine.daemon.engine_port.facts import JobFacts, JobQuery
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 ACTIVE: Final = frozenset({"pending", "running", "paused"})
 STATUSES: Final = ACTIVE | {"completed", "failed", "cancelled"}
 KINDS: Final = frozenset({"add", "check", "download", "seed", "move", "create"})
+ADDING: Final = frozenset({"add", "download"})
 MIN_PREFIX: Final = 8
 MAX_LIMIT: Final = 10_000
 DEFAULT_LIMIT: Final = 100
@@ -95,8 +97,14 @@ def _add_changes(routes: APIRouter, jobs: "JobRunner") -> None:
         action: JobAction,
         delete_files: Annotated[bool, Query()] = False,  # noqa: FBT002 - of the query
     ) -> Response:
-        """Do something to the torrent of a job; a download that is cancelled is removed."""
-        await jobs.act(await jobs.find(job_id), action, delete_files=delete_files)
+        """Do something to the torrent of a job; a download that is cancelled is removed.
+
+        A retry of what was fetched from a URL is another job, which is named with 202.
+        """
+        job = await jobs.find(job_id)
+        if action == "retry" and (again := await jobs.retry(job)) is not None:
+            return accepted(again)
+        await jobs.act(job, action, delete_files=delete_files)
         return Response(status_code=204)
 
     @routes.delete("/{job_id}", status_code=204)
@@ -152,6 +160,8 @@ class JobRunner:
         self._jobs = context.port.jobs
         self._control = context.port.control
         self._state = context.state
+        self._own = context.own_jobs
+        self._adder = TorrentAdder(context)
 
     async def list(self, query: JobQuery) -> Sequence[JobFacts]:
         """Return jobs, the newest first."""
@@ -181,12 +191,23 @@ class JobRunner:
         ]
         return await self.remove(ids)
 
+    async def retry(self, job: JobFacts) -> str | None:
+        """Carry out a job of the daemon again, and return the new one; None for other jobs."""
+        _check_state(job, "retry")
+        again = self._adder.retry(job)
+        return None if again is None else again.id
+
     async def act(self, job: JobFacts, action: JobAction, *, delete_files: bool = False) -> None:
         """Do something to the torrent of a job. Raises ProblemError."""
-        if job.is_finished is not (action == "retry"):
-            raise ProblemError(Problem("state_conflict", f"the job is {job.status}"))
+        _check_state(job, action)
+        if action == "cancel" and self._own.cancel(job.id):
+            return
         key = job.info_hash
-        if key is None or self._state.torrents.get(key) is None:
+        is_there = key is not None and self._state.torrents.get(key) is not None
+        if key is not None and not is_there and action == "retry" and job.kind in ADDING:
+            await self._adder.add_again(key)
+            return
+        if key is None or not is_there:
             raise ProblemError(Problem("state_conflict", "the job has no torrent any more"))
         if action == "cancel":
             await self._cancel(job, key, delete_files=delete_files)
@@ -204,6 +225,11 @@ class JobRunner:
             await self._control.remove(key, delete_files=delete_files)
         else:
             await self._control.stop(key)
+
+
+def _check_state(job: JobFacts, action: JobAction) -> None:
+    if job.is_finished is not (action == "retry"):
+        raise ProblemError(Problem("state_conflict", f"the job is {job.status}"))
 
 
 def query_of(status: str | None, kind: str | None, torrent: str | None, id_prefix: str) -> JobQuery:

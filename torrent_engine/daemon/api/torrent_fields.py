@@ -144,6 +144,7 @@ TORRENT_FIELDS: Final[Mapping[str, TorrentField]] = {
     "super_seeding": _settings_detail(lambda row: row.settings.is_super_seeding),
     "forced": _settings_detail(lambda row: row.settings.is_forced),
     "owner": _settings_detail(_owner),
+    "ephemeral": _settings_detail(lambda row: row.user.ephemeral or None),
     "links": _about_detail(_links),
 }
 LISTED: Final = tuple(name for name, field in TORRENT_FIELDS.items() if field.is_listed)

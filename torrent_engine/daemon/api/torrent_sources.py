@@ -88,6 +88,7 @@ def _add_peer_routes(
         """Have no connections with an address, for a time or until the daemon ends."""
         sources.key(info_hash)
         context.port.engine.ban(given.address, given.seconds)
+        context.state.announcements.alert("banned", given.address, seconds=given.seconds)
         return Response(status_code=204)
 
 

@@ -1,6 +1,10 @@
 """Changes of torrents, queue and jobs, reported as they happen."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import fields, is_dataclass
+from enum import Enum
+from typing import Any, Final
 
 from torrent_engine.base.ids import InfoHash
 from torrent_engine.daemon.engine_port.conversion import job_of
@@ -16,10 +20,11 @@ from torrent_engine.daemon.engine_port.facts import (
     QueueNotice,
     RemovedNotice,
 )
-from torrent_engine.daemon.engine_port.port import Listener
+from torrent_engine.daemon.engine_port.port import Listener, RawListener
 from torrent_engine.engine import events
 from torrent_engine.engine.manager.torrent_manager import TorrentManager
 
+MAX_RAW_DEPTH: Final = 4
 _TYPES: tuple[type[events.Event], ...] = (
     events.TorrentAdded,
     events.TorrentRemoved,
@@ -44,6 +49,8 @@ class ManagerEvents:
         self._on_removed = on_removed
         self._listeners: list[Listener] = []
         self._detach: list[Callable[[], None]] = []
+        self._manager: TorrentManager | None = None
+        self._raw: dict[RawListener, Callable[[], None]] = {}
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
         """Call ``listener`` on each event; the result ends that."""
@@ -51,17 +58,40 @@ class ManagerEvents:
         listeners.append(listener)
         return lambda: listeners.remove(listener) if listener in listeners else None
 
+    def subscribe_raw(self, listener: RawListener) -> Callable[[], None]:
+        """Call ``listener`` on every event of the engine; the result ends that."""
+        self._raw[listener] = self._listen_raw(listener)
+
+        def cancel() -> None:
+            if (end := self._raw.pop(listener, None)) is not None:
+                end()
+
+        return cancel
+
+    def _listen_raw(self, listener: RawListener) -> Callable[[], None]:
+        if self._manager is None:
+            return lambda: None
+
+        def tell(event: events.Event) -> None:
+            listener(raw_event(event))
+
+        return self._manager.events.subscribe(events.Event, tell).cancel
+
     def attach(self, manager: TorrentManager) -> None:
         """Report what happens to the torrents of this manager, in place of the last one."""
         self.detach()
         subscribe = manager.events.subscribe
         self._detach = [subscribe(each, self._take).cancel for each in _TYPES]
+        self._manager = manager
+        for listener in tuple(self._raw):
+            self._raw[listener] = self._listen_raw(listener)
 
     def detach(self) -> None:
         """Report nothing any more."""
         for cancel in self._detach:
             cancel()
         self._detach = []
+        self._manager = None
 
     def _take(self, event: events.Event) -> None:
         told = port_event(event)
@@ -70,6 +100,34 @@ class ManagerEvents:
         if told is not None:
             for listener in tuple(self._listeners):
                 listener(told)
+
+
+def raw_event(event: events.Event) -> dict[str, Any]:
+    """Return an event of the engine as values of JSON, with its type."""
+    values = {each.name: _plain(getattr(event, each.name)) for each in fields(event)}
+    return {"type": event.type, **values}
+
+
+def _plain(value: object, depth: int = 0) -> Any:  # noqa: ANN401, PLR0911 - one for each kind
+    """Return a value as JSON has it; bytes in hexadecimal, what is unknown as text."""
+    if isinstance(value, Enum):
+        return str(value)
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, bytes):
+        return value.hex()
+    if depth < MAX_RAW_DEPTH:
+        if isinstance(value, Mapping):
+            return {str(key): _plain(each, depth + 1) for key, each in value.items()}
+        if isinstance(value, list | tuple | set | frozenset):
+            return [_plain(each, depth + 1) for each in value]
+        if is_dataclass(value) and not isinstance(value, type):
+            return {
+                each.name: _plain(getattr(value, each.name), depth + 1) for each in fields(value)
+            }
+    return str(value)
 
 
 def port_event(event: events.Event) -> Notice | None:  # noqa: PLR0911 - one for each event

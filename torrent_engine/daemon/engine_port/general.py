@@ -42,6 +42,7 @@ class ManagerControl:
     async def add(self, torrent: Metainfo | Magnet, options: AddOptions) -> AddedTorrent:
         """Add a torrent and start it; see :class:`EngineControl`."""
         manager = self._opened.manager
+        tiers, torrent, options = await self._taken_over(torrent, options)
         added = await manager.add(
             torrent,
             save_path=options.save_path,
@@ -51,10 +52,30 @@ class ManagerControl:
             user_data=user_data_of(options),
         )
         session = added.session
-        for url in options.trackers or () if added.is_new else ():
+        for url in (*tiers, *(options.trackers or ())) if added.is_new else ():
             with suppress(TrackerError):  # of a scheme that is not spoken
                 session.add_tracker(url)
         return AddedTorrent(session.info_hash, session.name, added.is_new)
+
+    async def _taken_over(
+        self, torrent: Metainfo | Magnet, options: AddOptions
+    ) -> tuple[Sequence[str], Metainfo | Magnet, AddOptions]:
+        """End an ephemeral torrent that is to stay now; return what is known of it.
+
+        Its files are kept, and its trackers and its metadata need not be found again.
+        """
+        manager = self._opened.manager
+        session = manager.get_session(torrent.info_hash)
+        if session is None or options.ephemeral is not None:
+            return (), torrent, options
+        if not UserData.read(session.user_data).ephemeral:
+            return (), torrent, options
+        known = await run_in_thread(lambda: session.metainfo)
+        trackers = [url for tier in session.tracker_tiers() for url in tier]
+        if options.save_path is None:
+            options = replace(options, save_path=str(session.final_path))
+        await manager.remove_torrent(torrent.info_hash)
+        return trackers, known or torrent, options
 
     async def read_torrent(self, data: bytes) -> Metainfo:
         """Return what a .torrent says. Raises BencodeError or MetainfoError."""
@@ -229,5 +250,8 @@ def _mapping_state(statuses: Sequence[PortMappingStatus]) -> str:
 def user_data_of(options: AddOptions) -> dict[str, str]:
     """Return what is kept with a torrent that is added so."""
     return UserData(
-        category=options.category or "", labels=options.labels or (), name=options.rename
+        category=options.category or "",
+        labels=options.labels or (),
+        name=options.rename,
+        ephemeral=options.ephemeral or "",
     ).values()

@@ -7,7 +7,7 @@ are the TorrentEngineErrors of the engine, unchanged.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 from torrent_engine.base.ids import InfoHash
 from torrent_engine.codec.magnet import Magnet
@@ -301,8 +301,22 @@ class EngineControl(Protocol):
         """Wait until the engine's database has all that was added and changed."""
 
 
-class JobReading(Protocol):
-    """The records of work."""
+class JobKeeping(Protocol):
+    """The records of work; those of the engine itself are written by the engine."""
+
+    def begin(self, kind: str, name: str) -> str:
+        """Begin a job that runs, and return its id."""
+
+    def identify(self, job_id: str, info_hash: InfoHash, name: str) -> None:
+        """Set the torrent of a job, where it was not known at the start."""
+
+    def update(self, job_id: str, *, done_bytes: int, total_bytes: int) -> None:
+        """Record the progress of a job."""
+
+    def finish(
+        self, job_id: str, status: str, *, error: str | None = None, reason: str | None = None
+    ) -> None:
+        """End a job: completed, failed or cancelled."""
 
     async def list(self, query: JobQuery) -> list[JobFacts]:
         """Return jobs, the newest first."""
@@ -315,6 +329,7 @@ class JobReading(Protocol):
 
 
 Listener = Callable[[Notice], None]
+RawListener = Callable[[Mapping[str, Any]], None]
 
 
 class PortEvents(Protocol):
@@ -326,6 +341,9 @@ class PortEvents(Protocol):
         The listener must be quick and must not raise. Changes of rates are not reported.
         """
 
+    def subscribe_raw(self, listener: RawListener) -> Callable[[], None]:
+        """Call ``listener`` on every event of the engine, as values of JSON; see subscribe()."""
+
 
 @dataclass(frozen=True, slots=True)
 class EnginePort:
@@ -335,5 +353,5 @@ class EnginePort:
     control: TorrentActions
     settings: TorrentSettings
     engine: EngineControl
-    jobs: JobReading
+    jobs: JobKeeping
     events: PortEvents

@@ -9,6 +9,7 @@ CATEGORY_KEY: Final = "category"
 LABELS_KEY: Final = "labels"
 COMMENT_KEY: Final = "comment"
 NAME_KEY: Final = "name"
+EPHEMERAL_KEY: Final = "ephemeral"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,17 +24,20 @@ class UserData:
     """The name that is displayed; None: that of the .torrent."""
     other: tuple[tuple[str, str], ...] = ()
     """Of the interfaces, by keys with a prefix of theirs, such as "transmission.download_limit"."""
+    ephemeral: str = ""
+    """What it is for, if it goes with its owner: "preview" or "stream"."""
 
     @classmethod
     def read(cls, values: Mapping[str, str]) -> "UserData":
         """Return what :meth:`values` wrote; what is not readable is left out."""
-        known = {CATEGORY_KEY, LABELS_KEY, COMMENT_KEY, NAME_KEY}
+        known = {CATEGORY_KEY, LABELS_KEY, COMMENT_KEY, NAME_KEY, EPHEMERAL_KEY}
         return cls(
             values.get(CATEGORY_KEY, ""),
             _labels(values.get(LABELS_KEY, "[]")),
             values.get(COMMENT_KEY),
             values.get(NAME_KEY),
             tuple(sorted((key, value) for key, value in values.items() if key not in known)),
+            values.get(EPHEMERAL_KEY, ""),
         )
 
     def values(self) -> dict[str, str]:
@@ -47,6 +51,8 @@ class UserData:
             values[COMMENT_KEY] = self.comment
         if self.name is not None:
             values[NAME_KEY] = self.name
+        if self.ephemeral:
+            values[EPHEMERAL_KEY] = self.ephemeral
         return values
 
 

@@ -57,7 +57,7 @@ class Background:
         self.speeds = AlternativeSpeeds(
             speed_settings(settings), self._set_limits, is_on=settings.limits.alt_enabled
         )
-        self.watch = FolderWatch(torrents, watched_folders(merged.tables.watch), alert)
+        self.watch = FolderWatch(torrents, watched_folders(merged.tables.watch), self._watch_failed)
         self.after_seeding = AfterSeeding(torrents, SeedEnd(settings.seeding.then))
         self.incomplete = IncompleteMoves(torrents)
         self.disks = DiskGuard(torrents, roots_of(settings), min_free(settings), self._disk_low)
@@ -114,8 +114,15 @@ class Background:
         except ClosedError:
             return  # it is opened with the limits of its configuration
 
+    def _watch_failed(self, path: str, text: str) -> None:
+        self._tell("watch", path, text)
+
+    def _tell(self, kind: str, about: str, text: str) -> None:
+        self._alert(about, text)
+        self._state.announcements.alert(kind, text, about=about)
+
     def _disk_low(self, disk: DiskSpace) -> None:
-        self._alert(disk.folder, f"{disk.free_bytes // MIB} MiB free: downloads there wait")
+        self._tell("disk_low", disk.folder, f"{disk.free_bytes // MIB} MiB free: downloads wait")
         self._moments.tell(HookEvent.DISK_LOW, root=disk.folder, free_bytes=str(disk.free_bytes))
 
 

@@ -13,22 +13,28 @@ from torrent_engine.daemon.engine_port.facts import (
     AddedNotice,
     JobNotice,
     JobsGoneNotice,
+    Moment,
+    MomentNotice,
     Notice,
     TotalFacts,
 )
 from torrent_engine.daemon.engine_port.port import EnginePort
+from torrent_engine.daemon.state.announcements import Announcements
 from torrent_engine.daemon.state.feed import TICK_S, Feed
 from torrent_engine.daemon.state.history import RateHistory
 from torrent_engine.daemon.state.ids import TorrentIds
 from torrent_engine.daemon.state.job_records import JobDelta, JobRecords
 from torrent_engine.daemon.state.labels import Labelling
 from torrent_engine.daemon.state.owners import OwnerBook
+from torrent_engine.daemon.state.previews import Preview, PreviewStore
+from torrent_engine.daemon.state.removed_torrents import RemovedTorrents
 from torrent_engine.daemon.state.revisions import RevisionCounter
 from torrent_engine.daemon.state.shapes import Shapes
 from torrent_engine.daemon.state.store import DaemonStore
 from torrent_engine.daemon.state.torrent_table import Delta, TorrentTable
 from torrent_engine.daemon.state.totals import TotalsKeeper
 
+_ALERTS: Final = {Moment.COMPLETED: "completed", Moment.FAILED: "error"}
 RECENT_S: Final = 60.0
 """What "recently active" means in the Transmission protocol."""
 
@@ -106,13 +112,29 @@ class DaemonState:
             look=self.look,
             changed=self.topics.changed,
         )
-        self.owners = OwnerBook(port.engine, self.torrents, store.table("owners"), clock)
+        self.announcements = Announcements(self.revisions, wall_clock)
+        store.on_problem = self._store_problem
+        self.previews = PreviewStore(self._tell_preview)
+        self.owners = OwnerBook(
+            port.engine, self.torrents, self.previews, store.table("owners"), clock
+        )
+        self.removed = RemovedTorrents(self.torrents, store.table("removed_torrents"))
         self._feed = Feed(
             port,
             self.torrents,
             clock=clock,
             wall_clock=wall_clock,
-            on_removed=self.shapes.forget,
+            is_hidden=self.previews.take,
+            on_removed=self._forget,
+        )
+
+    def _forget(self, info_hash: InfoHash) -> None:
+        self.shapes.forget(info_hash)
+        self.previews.drop(info_hash)
+
+    def _tell_preview(self, preview: Preview, status: str) -> None:
+        self.announcements.add(
+            "preview", id=preview.info_hash.hex(), name=preview.name, status=status
         )
 
     # -- reading --------------------------------------------------------------------------------
@@ -170,10 +192,26 @@ class DaemonState:
             case JobsGoneNotice(ids):
                 for job_id in ids:
                     self.jobs.remove(job_id)
+                    self.store.table("job_sources").drop(job_id)
             case _:
+                self._announce(notice)
+                self.removed.take(notice)
                 if isinstance(notice, AddedNotice) and not notice.is_restored:
                     self.totals.added()
                 self._feed.take(notice)
+
+    def _announce(self, notice: Notice) -> None:
+        """Tell users what they would want to be told."""
+        if not isinstance(notice, MomentNotice) or notice.moment not in _ALERTS:
+            return
+        if (row := self.torrents.get(notice.info_hash)) is not None:
+            kind = _ALERTS[notice.moment]
+            text = notice.text if notice.moment is Moment.FAILED else ""
+            self.announcements.alert(kind, text, torrent={"hash": row.hash, "name": row.name})
+
+    def _store_problem(self, problem: str | None) -> None:
+        if problem is not None:
+            self.announcements.alert("database", problem)
 
     async def _tick_forever(self) -> None:
         while True:

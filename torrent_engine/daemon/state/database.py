@@ -28,6 +28,8 @@ TABLES: Final = (
     "hook_due",
     "feed_seen",
     "transmission",
+    "job_sources",
+    "removed_torrents",
 )
 _BROKEN: Final = frozenset({11, 26})  # SQLITE_CORRUPT, SQLITE_NOTADB
 _BUSY_TIMEOUT_S: Final = 10.0

@@ -12,6 +12,7 @@ from torrent_engine.base.ids import InfoHash
 from torrent_engine.daemon.engine_port.facts import (
     AddedNotice,
     ChangedNotice,
+    FactSheet,
     Notice,
     QueueNotice,
     RemovedNotice,
@@ -39,12 +40,14 @@ class Feed:
         *,
         clock: Callable[[], float],
         wall_clock: Callable[[], float],
+        is_hidden: Callable[[FactSheet], bool] = lambda _facts: False,
         on_removed: Callable[[InfoHash], None] = lambda _info_hash: None,
     ) -> None:
         self._port = port
         self._table = table
         self._clock = clock
         self._wall_clock = wall_clock
+        self._is_hidden = is_hidden
         self._on_removed = on_removed
         self._marked: dict[InfoHash, None] = {}
         self._active: set[InfoHash] = set()
@@ -87,12 +90,18 @@ class Feed:
         try:
             facts = self._port.torrents.facts(info_hash)
         except UnknownTorrentError:
-            if self._table.remove(info_hash):
-                self._on_removed(info_hash)
+            self._remove(info_hash)
         except ClosedError:
             return  # between two managers: the rows stay
         else:
-            self._table.update(facts, now_s=self._clock(), now_at=self._wall_clock())
+            if self._is_hidden(facts):
+                self._table.remove(info_hash)
+            else:
+                self._table.update(facts, now_s=self._clock(), now_at=self._wall_clock())
+
+    def _remove(self, info_hash: InfoHash) -> None:
+        self._table.remove(info_hash)
+        self._on_removed(info_hash)
 
     async def place(self) -> None:
         """Bring the places in the queue up to date."""

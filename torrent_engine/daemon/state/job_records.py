@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from torrent_engine.daemon.engine_port.facts import JobFacts, JobQuery
-from torrent_engine.daemon.engine_port.port import JobReading
+from torrent_engine.daemon.engine_port.port import JobKeeping
 from torrent_engine.daemon.state.revisions import ChangeIndex, RevisionCounter
 
 MAX_JOBS: Final = 2_000  # ours: older finished ones are in the engine's job log only
@@ -70,7 +70,7 @@ class JobRecords:
         changed = [self._jobs[each] for each in self._index.changed_since(since)]
         return JobDelta(is_full=False, changed=changed, removed=self._index.gone_since(since))
 
-    async def reload(self, jobs: JobReading) -> None:
+    async def reload(self, jobs: JobKeeping) -> None:
         """Compare with the job log; after a start and a restart of the engine."""
         found = await jobs.list(JobQuery(limit=self._max_jobs))
         there = {job.id for job in found}

@@ -14,6 +14,7 @@ from typing import Any, Final
 from torrent_engine.base.errors import OwnerChangedError
 from torrent_engine.base.ids import InfoHash, OwnerTie
 from torrent_engine.daemon.engine_port.port import EngineControl
+from torrent_engine.daemon.state.previews import PreviewStore
 from torrent_engine.daemon.state.store import StoredTable
 from torrent_engine.daemon.state.torrent_table import TorrentTable
 
@@ -43,11 +44,13 @@ class OwnerBook:
         self,
         engine: EngineControl,
         torrents: TorrentTable,
+        previews: PreviewStore,
         table: StoredTable,
         clock: Callable[[], float],
     ) -> None:
         self._engine = engine
         self._torrents = torrents
+        self._previews = previews
         self._table = table
         self._clock = clock
         self._leases: dict[str, _Lease] = {}
@@ -68,8 +71,13 @@ class OwnerBook:
 
     def ties(self, owner_id: str) -> list[tuple[OwnerTie, InfoHash]]:
         """Return the torrents of an owner, each with its tie."""
-        found = ((row.settings.owner, row.info_hash) for row in self._torrents)
-        return [(tie, key) for tie, key in found if tie is not None and tie.owner_id == owner_id]
+        return [(tie, key) for tie, key in self._all_ties() if tie.owner_id == owner_id]
+
+    def _all_ties(self) -> Iterator[tuple[OwnerTie, InfoHash]]:
+        facts = (each.facts for each in self._previews)
+        for each in (*self._torrents, *facts):
+            if (tie := each.settings.owner) is not None:
+                yield tie, each.info_hash
 
     def advance(
         self, owner_id: str, lease_s: float | None = None, *, by: str = ""
@@ -165,7 +173,7 @@ class OwnerBook:
 
         What an older generation left in the engine's database is cancelled by that.
         """
-        tied = {row.settings.owner.owner_id for row in self._torrents if row.settings.owner}
+        tied = {tie.owner_id for tie, _ in self._all_ties()}
         for owner_id in {*tied, *(each for each, _ in self._table.items())}:
             generation = self.present(owner_id)
             if generation is not None:

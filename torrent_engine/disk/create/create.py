@@ -64,7 +64,7 @@ def create_torrent(
     """
     options = options or CreateOptions()
     paths = [paths] if isinstance(paths, str | os.PathLike) else paths
-    _check_options(options)
+    check_options(options)
     payload = scan_payload(paths, options.name, rules)
     piece_bytes = options.piece_bytes or auto_piece_bytes(payload.total_bytes)
     geometry = Geometry(payload.total_bytes, piece_bytes)
@@ -84,7 +84,8 @@ def _threads(options: CreateOptions) -> int:
     return options.threads or min(os.cpu_count() or 1, MAX_DEFAULT_THREADS)
 
 
-def _check_options(options: CreateOptions) -> None:
+def check_options(options: CreateOptions) -> None:
+    """Raise ConfigError for options that are out of range; of URLs it checks the schemes."""
     size = options.piece_bytes
     if size is not None and (size % BLOCK_BYTES or not MIN_PIECE_BYTES <= size <= MAX_PIECE_BYTES):
         raise ConfigError(f"piece size {size}: not a multiple of 16 KiB up to 128 MiB")
