@@ -725,6 +725,9 @@ class FakeControl:
         self._engine.called("set_peer_limits", limits)
         self.peers = limits
 
+    def set_encryption(self, policy: str) -> None:
+        self._engine.called("set_encryption", policy)
+
     def groups(self) -> list[GroupFacts]:
         return list(self.group_facts.values())
 

@@ -18,6 +18,7 @@ from torrent_engine.daemon import metrics
 from torrent_engine.daemon.api import (
     adding,
     administration,
+    blocklist,
     categories,
     creating,
     events,
@@ -64,6 +65,7 @@ ROUTERS: Final[tuple[RouterMaker, ...]] = (
     tokens.router,
     settings.router,
     administration.router,
+    blocklist.router,
     sync.router,
     events.router,
     adding.router,

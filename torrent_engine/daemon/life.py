@@ -4,7 +4,7 @@ import logging
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -57,6 +57,7 @@ logger = logging.getLogger(__name__)
 STOP_LIMIT_S: Final = 60.0  # ours: thousands of torrents are saved within this
 UNFINISHED: Final = 7  # the exit code of a stop that was cut short
 STATUS_INTERVAL_S: Final = 10.0
+CERTIFICATE_INTERVAL_S: Final = 30.0  # ours: between two looks at the files of the certificate
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +112,7 @@ class Daemon:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(context.state.run)
             await tasks.start(self._handle_hangup, context)
+            tasks.start_soon(self._watch_certificate, context)
             tasks.start_soon(self._notifier.run, self._status, STATUS_INTERVAL_S)
             async with self._served(context) as server:
                 await self._run_engines(context, server)
@@ -217,6 +219,33 @@ class Daemon:
         finally:
             self._notifier.ready(self._status())
         return ReloadReport(sorted(change.live | change.restart), sorted(change.process))
+
+    async def _watch_certificate(self, context: DaemonContext) -> None:
+        """Take a certificate that was renewed; one that is wrong is logged, and not taken."""
+        known = await run_sync(self._certificate_times, context)
+        while self._tls is not None:
+            await anyio.sleep(CERTIFICATE_INTERVAL_S)
+            times = await run_sync(self._certificate_times, context)
+            if times == known:
+                continue
+            known = times
+            try:
+                files = certificate_files(context.settings(), self._options.state_dir)
+                await run_sync(load_certificate, self._tls, files)
+            except ConfigError as error:
+                logger.warning("the certificate was not read again: %s", error)
+            else:
+                logger.info("the certificate was read again")
+
+    def _certificate_times(self, context: DaemonContext) -> Sequence[int]:
+        """Return when the files of the certificate changed; () if one is missing, or for HTTP."""
+        if self._tls is None:
+            return ()
+        try:
+            files = certificate_files(context.settings(), self._options.state_dir)
+            return [each.stat().st_mtime_ns for each in (files.certificate, files.key)]
+        except OSError:
+            return ()
 
     def _take_settings(self, context: DaemonContext, change: SettingsChange) -> None:
         """Let changed settings take effect."""

@@ -1,6 +1,6 @@
 """Settings of the engine that take effect at once; rates are those of the background work."""
 
-from torrent_engine.daemon.engine_port.facts import QueueLimits, SeedRules
+from torrent_engine.daemon.engine_port.facts import PeerLimits, QueueLimits, SeedRules
 from torrent_engine.daemon.engine_port.port import EnginePort
 from torrent_engine.daemon.settings.engine_config import seeding_config
 from torrent_engine.daemon.settings.model import DaemonSettings
@@ -14,6 +14,11 @@ def apply_live(port: EnginePort, settings: DaemonSettings, change: SettingsChang
         queue = settings.queue
         limits = QueueLimits(queue.downloads, queue.seeds, queue.active, queue.checks)
         port.engine.set_queue_limits(limits)
+    if change.live & {"limits.peers", "limits.peers_per_torrent"}:
+        peers = PeerLimits(settings.limits.peers, settings.limits.peers_per_torrent)
+        port.engine.set_peer_limits(peers)
+    if "network.encryption" in change.live:
+        port.engine.set_encryption(settings.network.encryption)
     if "seeding" in sections:
         rules = seeding_config(settings)
         seed_rules = SeedRules(rules.seed_ratio, rules.seed_time_s, rules.seed_idle_s)

@@ -88,7 +88,7 @@ def run(
 
     options = (*assignments, *([f"listen.address={listen}"] if listen is not None else []))
     places = places_of(config, options)
-    level = loaded(places)["log.level"]
+    settings = loaded(places)
     credentials = os.environ.get("CREDENTIALS_DIRECTORY", "")
     chosen = DaemonOptions(
         places,
@@ -96,7 +96,7 @@ def run(
         Path(credentials) if credentials else None,
         passed_sockets(os.environ),
     )
-    log_to_stderr(context, level)
+    log_to_stderr(context, settings["log.level"], is_json=settings["log.json"])
     loop.run(Daemon(chosen, Notifier(os.environ), tell).run)
 
 
@@ -351,8 +351,10 @@ def tell(line: str) -> None:
     click.echo(line, err=True)
 
 
-def log_to_stderr(context: click.Context, level: str) -> None:
+def log_to_stderr(context: click.Context, level: str, *, is_json: bool) -> None:
     """Write records to stderr, unless ``--debug`` of the program does it."""
+    from torrent_engine.daemon.state.log_lines import JsonLines
+
     settings: Any = context.obj
     if getattr(settings, "debug", False):
         return
@@ -360,7 +362,8 @@ def log_to_stderr(context: click.Context, level: str) -> None:
 
     handler = logging.StreamHandler(sys.stderr)
     stamp = "" if "JOURNAL_STREAM" in os.environ else "%(asctime)s "
-    handler.setFormatter(LineFormatter(f"{stamp}%(levelname)s %(name)s: %(message)s"))
+    text = LineFormatter(f"{stamp}%(levelname)s %(name)s: %(message)s")
+    handler.setFormatter(JsonLines() if is_json else text)
     root = logging.getLogger("torrent_engine")
     root.addHandler(handler)
     root.setLevel(level.upper())

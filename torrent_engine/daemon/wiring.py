@@ -45,7 +45,17 @@ def guard_rules(settings: DaemonSettings) -> GuardRules:
         OriginRule(listen.origins),
         _networks("listen.allow_from", listen.allow_from),
         _networks("listen.trusted_proxies", listen.trusted_proxies),
+        settings.tls.hsts_s,
+        _root_path(listen.root_path),
     )
+
+
+def _root_path(text: str) -> str:
+    """Return the path below which a proxy shows the interfaces. Raises ConfigError."""
+    path = text.rstrip("/")
+    if path and (not path.startswith("/") or not path.isascii() or "//" in path or "?" in path):
+        raise ConfigError(f"listen.root_path: {text!r}: a path such as /torrents is needed")
+    return path
 
 
 def _networks(key: str, texts: Sequence[str]) -> Sequence[AddressRange]:

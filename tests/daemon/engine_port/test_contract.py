@@ -35,6 +35,7 @@ from torrent_engine.daemon.engine_port.facts import (
     SeedRules,
     SwarmFacts,
 )
+from torrent_engine.daemon.engine_port.general import ManagerControl
 from torrent_engine.daemon.engine_port.manager_port import ManagerPort
 from torrent_engine.daemon.engine_port.port import EnginePort
 from torrent_engine.daemon.engine_port.user_data import UserData
@@ -458,3 +459,11 @@ async def test_the_order_of_pieces_begins_where_it_is_told(port: EnginePort) -> 
     port.settings.set_sequential(one, is_sequential=True)
     settings = port.torrents.facts(one).settings
     assert (settings.is_sequential, settings.sequential_from) == (True, 2)
+
+
+async def test_encryption_of_new_connections_changes_at_once(port: EnginePort) -> None:
+    for policy in ("required", "disabled", "preferred"):
+        port.engine.set_encryption(policy)
+        if isinstance(port.engine, ManagerControl):
+            encryption = port.engine._opened.manager.shared.config.network.encryption
+            assert (encryption.incoming, encryption.outgoing) == (policy, policy)

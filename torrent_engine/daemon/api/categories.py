@@ -45,6 +45,12 @@ class CategoryInput(Input):
     seed_rules: SeedRulesPatch | None = None
 
 
+class LabelInput(Input):
+    """The name of a label."""
+
+    name: str = Field(min_length=1, max_length=255)
+
+
 def router(context: "DaemonContext") -> APIRouter:
     """Return the routes."""
     routes = APIRouter(prefix="/api/v1", tags=["categories"])
@@ -104,6 +110,14 @@ def _add_label_routes(routes: APIRouter, context: "DaemonContext") -> None:
     async def put_label(name: _Name) -> Response:
         """Add a label; 201 if it is new."""
         return Response(status_code=201 if labels.put_label(name) else 204)
+
+    @routes.patch("/labels/{name:path}", status_code=204)
+    @needs(Scope.CONTROL, media_types=_MERGE)
+    async def rename_label(name: _Name, given: LabelInput) -> Response:
+        """Give a label another name, in its torrents too; one of that name becomes one with it."""
+        if not labels.rename_label(name, given.name):
+            raise ProblemError(Problem("not_found", "there is no such label"))
+        return Response(status_code=204)
 
     @routes.delete("/labels/{name:path}", status_code=204)
     @needs(Scope.CONTROL)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from torrent_engine.daemon.api.job_fields import job_value
-from torrent_engine.daemon.api.torrent_fields import LISTED, TORRENT_FIELDS, encoder, groups_of
+from torrent_engine.daemon.api.torrent_fields import LISTED, TORRENT_FIELDS, shape_of
 from torrent_engine.daemon.common.replies import json_bytes
 from torrent_engine.daemon.state.daemon_state import DaemonState, StateDelta
 from torrent_engine.daemon.state.rows import StateRow
@@ -23,6 +23,8 @@ class DeltaChoice:
     hashes: frozenset[str] | None = None
     """Only these torrents; None: all."""
     has_jobs: bool = True
+    has_secrets: bool = False
+    """Whether it may see passkeys."""
     limit: int = DEFAULT_PAGE
     """Torrents in one page of a full answer."""
 
@@ -78,7 +80,7 @@ async def delta_body(
 
 async def _rows(state: DaemonState, choice: DeltaChoice, rows: Sequence[StateRow]) -> bytes:
     names = choice.fields
-    shape = state.shapes.get(("own", names), encoder(names), groups_of(names))
+    shape = shape_of(state.shapes, names, has_secrets=choice.has_secrets)
     encoded = await shape.many(rows)
     return b",".join(
         b'"%b":%b' % (row.hash.encode(), data) for row, data in zip(rows, encoded, strict=True)
@@ -89,16 +91,16 @@ def _changes(delta: StateDelta, choice: DeltaChoice) -> dict[str, dict[str, Any]
     """Return the fields of the groups that changed, by torrent."""
     changes = {}
     for row, groups in delta.torrents.changed:
-        if choice.wants(row) and (told := _fields_of(row, choice.fields, groups)):
+        if choice.wants(row) and (told := _fields_of(row, choice, groups)):
             changes[row.hash] = told
     return changes
 
 
-def _fields_of(row: StateRow, names: Sequence[str], groups: Collection[object]) -> dict[str, Any]:
+def _fields_of(row: StateRow, choice: DeltaChoice, groups: Collection[object]) -> dict[str, Any]:
     changed = set(groups)
     return {
-        name: TORRENT_FIELDS[name].value(row)
-        for name in names
+        name: TORRENT_FIELDS[name].teller(has_secrets=choice.has_secrets)(row)
+        for name in choice.fields
         if not changed.isdisjoint(TORRENT_FIELDS[name].groups)
     }
 

@@ -81,7 +81,11 @@ def router(context: "DaemonContext") -> APIRouter:
         if kinds & ADMIN_KINDS and not principal_in(request).allows(Scope.ADMIN):
             raise ProblemError(Problem("forbidden", "log and raw need the scope admin"))
         choice = choice_of(
-            torrents if "torrents" in kinds else "none", fields, has_jobs=False, limit=2**31
+            torrents if "torrents" in kinds else "none",
+            fields,
+            has_jobs=False,
+            limit=2**31,
+            has_secrets=principal_in(request).allows(Scope.CONTROL),
         )
         client = "" if request.client is None else request.client.host
         if open_streams.total() >= MAX_STREAMS or open_streams[client] >= MAX_STREAMS_OF_ONE:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response
 
-from torrent_engine.daemon.api.requests import principal_in
+from torrent_engine.daemon.api.requests import Input, principal_in
 from torrent_engine.daemon.security.access import needs
 from torrent_engine.daemon.security.principals import Scope
 from torrent_engine.daemon.settings.schema import settings_schema
@@ -13,6 +13,12 @@ from torrent_engine.daemon.settings.store import SettingView
 
 if TYPE_CHECKING:
     from torrent_engine.daemon.context import DaemonContext
+
+
+class AltSpeedInput(Input):
+    """Whether the alternative speeds hold; null: what they do not now."""
+
+    enabled: bool | None = None
 
 
 def router(context: "DaemonContext") -> APIRouter:
@@ -36,6 +42,19 @@ def router(context: "DaemonContext") -> APIRouter:
             "process": sorted(changed.process),
         }
         return JSONResponse({**_shown(context), "changed": report})
+
+    @routes.post("/alt_speed")
+    @needs(Scope.SETTINGS)
+    async def switch_alt_speed(request: Request, given: AltSpeedInput | None = None) -> Response:
+        """Switch the alternative speeds on or off, or over; until the schedule changes next."""
+        speeds = None if context.background is None else context.background.speeds
+        is_on = context.settings().limits.alt_enabled if speeds is None else speeds.is_on
+        wanted = not is_on if given is None or given.enabled is None else given.enabled
+        values = {"limits.alt_enabled": wanted}
+        context.settings_store.change(values, principal_in(request).name)
+        if speeds is not None:
+            speeds.switch(is_on=wanted)
+        return JSONResponse({"enabled": wanted})
 
     @routes.delete("/{key}")
     @needs(Scope.SETTINGS)

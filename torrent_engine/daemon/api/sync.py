@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from torrent_engine.daemon.api.delta import DEFAULT_PAGE, MAX_PAGE, DeltaChoice, delta_body
+from torrent_engine.daemon.api.requests import principal_in
 from torrent_engine.daemon.api.torrent_fields import chosen_fields
 from torrent_engine.daemon.common.replies import (
     is_unchanged,
@@ -46,7 +47,10 @@ def router(context: "DaemonContext") -> APIRouter:
         ``torrents`` is "list", "none" or info-hashes with commas. While pages of a full answer
         are read, the revision of the first page is the one to continue from.
         """
-        choice = choice_of(torrents, fields, has_jobs=jobs, limit=limit)
+        has_secrets = principal_in(request).allows(Scope.CONTROL)
+        choice = choice_of(
+            torrents, fields, has_jobs=jobs, limit=limit, has_secrets=has_secrets
+        )
         state = context.state
         if wait and not cursor:
             await _wait(context, since, wait)
@@ -73,7 +77,12 @@ async def _wait(context: "DaemonContext", since: str | None, seconds: float) -> 
 
 
 def choice_of(
-    torrents: str, fields: str | None, *, has_jobs: bool, limit: int = DEFAULT_PAGE
+    torrents: str,
+    fields: str | None,
+    *,
+    has_jobs: bool,
+    limit: int = DEFAULT_PAGE,
+    has_secrets: bool = False,
 ) -> DeltaChoice:
     """Return what a query asks for. Raises ProblemError."""
     hashes = None
@@ -83,7 +92,12 @@ def choice_of(
             wrong = InputError("/torrents", '"list", "none" or info-hashes with commas')
             raise ProblemError(Problem("input_invalid", "torrents", errors=[wrong]))
     return DeltaChoice(
-        chosen_fields(fields), torrents != "none", hashes, has_jobs=has_jobs, limit=limit
+        chosen_fields(fields),
+        torrents != "none",
+        hashes,
+        has_jobs=has_jobs,
+        has_secrets=has_secrets,
+        limit=limit,
     )
 
 

@@ -12,7 +12,9 @@ from typing import Any, Final
 
 from torrent_engine.daemon.engine_port.facts import FactGroup, SeedRules
 from torrent_engine.daemon.problems import InputError, Problem, ProblemError
+from torrent_engine.daemon.state.magnets import magnet_of
 from torrent_engine.daemon.state.rows import StateRow
+from torrent_engine.daemon.state.shapes import Shape, Shapes
 
 Value = Callable[[StateRow], Any]
 
@@ -25,6 +27,12 @@ class TorrentField:
     groups: frozenset[FactGroup]
     is_listed: bool = True
     """Whether lists have it unless they are asked for other fields."""
+    public: Value | None = None
+    """For whoever must not see passkeys; None: it has none."""
+
+    def teller(self, *, has_secrets: bool) -> Value:
+        """Return what tells the field."""
+        return self.value if has_secrets or self.public is None else self.public
 
 
 def timestamp(seconds: float) -> str | None:
@@ -137,7 +145,12 @@ TORRENT_FIELDS: Final[Mapping[str, TorrentField]] = {
     "comment": _of(FactGroup.ABOUT, FactGroup.SETTINGS, is_listed=False)(lambda row: row.comment),
     "creator": _about_detail(lambda row: row.about.creator),
     "created_at": _about_detail(lambda row: timestamp(row.about.created_at)),
-    "magnet": _about_detail(lambda row: row.about.magnet),
+    "magnet": TorrentField(
+        lambda row: str(magnet_of(row)),
+        frozenset({FactGroup.ABOUT, FactGroup.SETTINGS}),
+        is_listed=False,
+        public=lambda row: str(magnet_of(row, has_secrets=False)),
+    ),
     "limits": _settings_detail(_limits),
     "seed_rules": _settings_detail(lambda row: seed_rules_value(row.settings.seed_rules)),
     "sequential": _settings_detail(lambda row: row.settings.is_sequential),
@@ -171,14 +184,20 @@ def groups_of(names: Collection[str]) -> frozenset[FactGroup]:
     return frozenset().union(*(TORRENT_FIELDS[name].groups for name in names))
 
 
-def value_of(row: StateRow, names: Collection[str]) -> dict[str, Any]:
+def value_of(row: StateRow, names: Collection[str], *, has_secrets: bool) -> dict[str, Any]:
     """Return some fields of a row."""
-    return {name: TORRENT_FIELDS[name].value(row) for name in names}
+    return {name: TORRENT_FIELDS[name].teller(has_secrets=has_secrets)(row) for name in names}
 
 
-def encoder(names: Collection[str]) -> Callable[[StateRow], bytes]:
+def shape_of(shapes: Shapes, names: tuple[str, ...], *, has_secrets: bool) -> Shape:
+    """Return the shape of rows with some fields."""
+    encode = encoder(names, has_secrets=has_secrets)
+    return shapes.get(("own", names, has_secrets), encode, groups_of(names))
+
+
+def encoder(names: Collection[str], *, has_secrets: bool = False) -> Callable[[StateRow], bytes]:
     """Return what encodes some fields of a row as JSON."""
-    chosen = [(name, TORRENT_FIELDS[name].value) for name in names]
+    chosen = [(name, TORRENT_FIELDS[name].teller(has_secrets=has_secrets)) for name in names]
 
     def encode(row: StateRow) -> bytes:
         told = {name: value(row) for name, value in chosen}

@@ -38,7 +38,7 @@ class BanInput(Input):
 
     address: str = Field(min_length=1, max_length=64)
     seconds: int | None = Field(default=None, ge=1, le=31_536_000)
-    """None: until the daemon ends."""
+    """None: for good."""
 
 
 class TrackerInput(Input):
@@ -85,9 +85,9 @@ def _add_peer_routes(
     @routes.post("/peers/ban", status_code=204)
     @needs(Scope.CONTROL)
     async def ban_peer(info_hash: str, given: BanInput) -> Response:
-        """Have no connections with an address, for a time or until the daemon ends."""
+        """Have no connections with an address, for a time or for good, over restarts too."""
         sources.key(info_hash)
-        context.port.engine.ban(given.address, given.seconds)
+        context.state.bans.ban(given.address, given.seconds)
         context.state.announcements.alert("banned", given.address, seconds=given.seconds)
         return Response(status_code=204)
 

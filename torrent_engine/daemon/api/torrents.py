@@ -6,13 +6,13 @@ from fastapi import APIRouter, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
+from torrent_engine.daemon.api.requests import principal_in
 from torrent_engine.daemon.api.torrent_changes import TorrentPatch, apply_patch
 from torrent_engine.daemon.api.torrent_control import row_of
 from torrent_engine.daemon.api.torrent_fields import (
     TORRENT_FIELDS,
     chosen_fields,
-    encoder,
-    groups_of,
+    shape_of,
     value_of,
 )
 from torrent_engine.daemon.api.torrent_list import (
@@ -63,7 +63,8 @@ def router(context: "DaemonContext") -> APIRouter:
         chosen = TorrentFilter(q, status, label, category, tracker, private, path)
         page = page_of(context.state.torrents.rows(), chosen, sort, limit=limit, cursor=cursor)
         names = chosen_fields(fields)
-        shape = context.state.shapes.get(("own", names), encoder(names), groups_of(names))
+        has_secrets = principal_in(request).allows(Scope.CONTROL)
+        shape = shape_of(context.state.shapes, names, has_secrets=has_secrets)
         rest = {"next": page.next, "total": page.total, "rev": context.state.revisions.text()}
         items = joined(await shape.many(page.rows))
         body = b'{"items":' + items + b"," + json_bytes(rest)[1:]
@@ -81,7 +82,9 @@ def router(context: "DaemonContext") -> APIRouter:
         etag = weak_etag(context.state.revisions.text(row.revision))
         if is_unchanged(request, etag):
             return not_modified(etag)
-        told = value_of(row, chosen_fields(fields, TORRENT_FIELDS))
+        has_secrets = principal_in(request).allows(Scope.CONTROL)
+        names = chosen_fields(fields, TORRENT_FIELDS)
+        told = value_of(row, names, has_secrets=has_secrets)
         return await json_reply(request, json_bytes(told), etag=etag)
 
     @routes.patch("/{info_hash}")
@@ -92,7 +95,7 @@ def router(context: "DaemonContext") -> APIRouter:
         """Change settings of a torrent; what is not named stays as it is (RFC 7396)."""
         row = row_of(context.state, info_hash)
         await apply_patch(context, row, given)
-        told = value_of(row_of(context.state, info_hash), TORRENT_FIELDS)
+        told = value_of(row_of(context.state, info_hash), TORRENT_FIELDS, has_secrets=True)
         return await json_reply(request, json_bytes(told))
 
     return routes

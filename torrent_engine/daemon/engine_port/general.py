@@ -7,6 +7,7 @@ from typing import Final
 
 from anyio.to_thread import run_sync as run_in_thread
 
+from torrent_engine.base.config import EncryptionPolicy
 from torrent_engine.base.errors import ConfigError, TrackerError
 from torrent_engine.base.ids import InfoHash
 from torrent_engine.codec.magnet import Magnet
@@ -181,6 +182,14 @@ class ManagerControl:
         self._opened.manager.set_connection_limits(
             max_connections=limits.all_torrents, max_connections_per_torrent=limits.per_torrent
         )
+
+    def set_encryption(self, policy: str) -> None:
+        """Set the encryption of new connections; see :class:`EngineControl`."""
+        chosen = EncryptionPolicy(policy)
+        config = self._opened.manager.shared.config
+        encryption = replace(config.network.encryption, incoming=chosen, outgoing=chosen)
+        network = replace(config.network, encryption=encryption)
+        self._opened.manager.change_config(replace(config, network=network))
 
     def queue_limits(self) -> QueueLimits:
         """Return how many torrents are active at once."""

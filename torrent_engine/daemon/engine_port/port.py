@@ -259,6 +259,9 @@ class EngineControl(Protocol):
     def set_peer_limits(self, limits: PeerLimits) -> None:
         """Set how many peers there may be; connections that are too many are closed."""
 
+    def set_encryption(self, policy: str) -> None:
+        """Set the encryption of new connections: "disabled", "allowed", "preferred", "required"."""
+
     def groups(self) -> Sequence[GroupFacts]:
         """Return the groups whose limits were set; others that torrents name have none."""
 

@@ -19,6 +19,7 @@ from torrent_engine.daemon.jobs.port_torrents import PortTorrents
 from torrent_engine.daemon.jobs.schedule import AlternativeSpeeds, SpeedSettings
 from torrent_engine.daemon.jobs.speed_schedule import SpeedSchedule
 from torrent_engine.daemon.jobs.supervision import BackgroundPart, PartHealth, Supervisor
+from torrent_engine.daemon.jobs.torrent_copies import TorrentCopyFolder
 from torrent_engine.daemon.jobs.watch import FolderWatch, WatchedFolder
 from torrent_engine.daemon.settings.engine_config import KB, download_folder
 from torrent_engine.daemon.settings.merge import Merged
@@ -61,6 +62,7 @@ class Background:
         self.after_seeding = AfterSeeding(torrents, SeedEnd(settings.seeding.then))
         self.incomplete = IncompleteMoves(torrents)
         self.disks = DiskGuard(torrents, roots_of(settings), min_free(settings), self._disk_low)
+        self.copies = TorrentCopyFolder(state.port, lambda: self._settings.paths.torrents_copy)
         self.lists = lists
         self._moments = Moments(
             self.hooks, torrents.describe, state.look, self.after_seeding.finished
@@ -77,6 +79,7 @@ class Background:
             self.after_seeding,
             self.incomplete,
             self.disks,
+            self.copies,
             self.lists,
         )
 
@@ -97,12 +100,14 @@ class Background:
 
     async def run(self) -> None:
         """Work until cancelled."""
-        unsubscribe = self._state.port.events.subscribe(self._moments.take)
+        subscribe = self._state.port.events.subscribe
+        ends = [subscribe(each) for each in (self._moments.take, self.copies.take)]
         try:
             self._moments.tell(HookEvent.DAEMON_STARTED)
             await self._supervisor.run()
         finally:
-            unsubscribe()
+            for unsubscribe in ends:
+                unsubscribe()
 
     async def stopping(self) -> None:
         """Run the hooks of the end; it takes two seconds at most."""

@@ -46,6 +46,10 @@ class GuardRules:
     allow_from: Sequence[AddressRange] = ()
     """Networks that may ask; empty: everybody who reaches the listener."""
     trusted_proxies: Sequence[AddressRange] = ()
+    hsts_s: int = 0
+    """How long browsers shall use TLS only; 0: it is not said."""
+    root_path: str = ""
+    """Where a proxy that passes whole paths on shows the interfaces, such as "/torrents"."""
 
 
 @dataclass(slots=True)
@@ -54,6 +58,8 @@ class _Request:
     found: Found
     own_origin: str
     principal: Principal | None = None
+    prefix: str = ""
+    """What was taken from the beginning of its path."""
 
     @property
     def access(self) -> RouteAccess | None:
@@ -104,11 +110,13 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        facts = facts_of(scope, self._rules().trusted_proxies)
+        rules = self._rules()
+        whole, scope = scope, below(scope, rules.root_path)
+        facts = facts_of(scope, rules.trusted_proxies)
         request = _Request(facts, self._routes.find(scope), origin_of(facts.scheme, facts.host))
-        answer = _Completed(
-            send, self._page(request), self._cors(request), is_plain=request.is_plain
-        )
+        request.prefix = "" if scope is whole else rules.root_path
+        extra = [*self._cors(request), *_hsts(facts, rules)]
+        answer = _Completed(send, self._page(request), extra, is_plain=request.is_plain)
         for check in self._checks:
             if (problem := await check(request)) is not None:
                 await answer.send_problem(problem)
@@ -255,7 +263,8 @@ class Guard:
     @staticmethod
     def _redirect(request: _Request) -> HeaderFields:
         query = b"?" + request.facts.query if request.facts.query else b""
-        return [(b"location", request.found.redirect.encode("ascii", "replace") + query)]
+        target = request.prefix + request.found.redirect
+        return [(b"location", target.encode("ascii", "replace") + query)]
 
     def _cors(self, request: _Request) -> HeaderFields:
         origin = request.facts.field(b"origin")
@@ -266,6 +275,24 @@ class Guard:
     @staticmethod
     def _page(request: _Request) -> Page:
         return Page.API if request.access is None else request.access.page
+
+
+def below(scope: AsgiScope, root_path: str) -> AsgiScope:
+    """Return a request without the beginning of its path that a proxy passes on."""
+    path: str = scope["path"]
+    if not root_path or not path.startswith(f"{root_path}/"):
+        return scope
+    raw = scope.get("raw_path")
+    prefix = root_path.encode("utf-8", "replace")
+    if isinstance(raw, bytes) and raw.startswith(prefix):
+        raw = raw[len(prefix) :]
+    return {**scope, "path": path[len(root_path) :], "raw_path": raw}
+
+
+def _hsts(facts: RequestFacts, rules: GuardRules) -> HeaderFields:
+    if not rules.hsts_s or facts.scheme != "https":
+        return []
+    return [(b"strict-transport-security", f"max-age={rules.hsts_s}".encode())]
 
 
 def _may_be_a_form(facts: RequestFacts) -> bool:

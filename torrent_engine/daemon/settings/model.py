@@ -29,7 +29,7 @@ class ListenSettings:
     origins: tuple[str, ...] = setting((), "Sites whose pages may use the interfaces.")
     allow_from: tuple[str, ...] = setting((), "Networks that may ask; empty: all.")
     trusted_proxies: tuple[str, ...] = setting((), "Networks whose X-Forwarded fields count.")
-    root_path: str = setting("", "Path below which a proxy shows the interfaces.", PROCESS)
+    root_path: str = setting("", "Path below which a proxy shows the interfaces.")
     allow_plain_http: bool = setting(
         False,
         "Allow HTTP without TLS beyond this machine.",
@@ -97,7 +97,7 @@ class NetworkSettings:
     utp: bool = setting(True, "uTP beside TCP.", RESTART)
     tcp: bool = setting(True, "TCP beside uTP.", RESTART)
     encryption: str = setting(
-        "preferred", "Encryption of peer connections.", RESTART,
+        "preferred", "Encryption of new peer connections.",
         choices=("disabled", "allowed", "preferred", "required"),
     )  # fmt: skip
     proxy: str = setting("", "URL of a proxy; empty: none.", RESTART, secret=True, file_only=True)
@@ -124,10 +124,8 @@ class LimitSettings:
     alt_end_min: int = setting(1020, "End, in minutes from midnight.", minimum=0, maximum=1439)
     alt_days: int = setting(127, "Days, a bit each: 1 Sunday ... 64 Saturday.", minimum=0,
         maximum=127)  # fmt: skip
-    peers: int = setting(
-        200, "Peer connections of all torrents.", RESTART, minimum=1, maximum=MAX_COUNT
-    )
-    peers_per_torrent: int = setting(50, "Peer connections of one torrent.", RESTART, minimum=1,
+    peers: int = setting(200, "Peer connections of all torrents.", minimum=1, maximum=MAX_COUNT)
+    peers_per_torrent: int = setting(50, "Peer connections of one torrent.", minimum=1,
         maximum=MAX_COUNT)  # fmt: skip
 
 

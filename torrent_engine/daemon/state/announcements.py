@@ -12,7 +12,7 @@ MAX_KEPT: Final = 1_000  # ours: what a client that was away longer than that mi
 
 
 @dataclass(frozen=True, slots=True)
-class Announcement:
+class UserAnnouncement:
     """One of them."""
 
     revision: int
@@ -28,17 +28,19 @@ class Announcements:
     def __init__(self, revisions: RevisionCounter, wall_clock: Callable[[], float]) -> None:
         self._revisions = revisions
         self._wall_clock = wall_clock
-        self._kept: deque[Announcement] = deque(maxlen=MAX_KEPT)
+        self._kept: deque[UserAnnouncement] = deque(maxlen=MAX_KEPT)
 
     def add(self, topic: str, **values: Any) -> None:  # noqa: ANN401 - what JSON has
         """Announce something."""
-        self._kept.append(Announcement(self._revisions.next(), topic, self._wall_clock(), values))
+        self._kept.append(
+            UserAnnouncement(self._revisions.next(), topic, self._wall_clock(), values)
+        )
 
     def alert(self, kind: str, text: str, **values: Any) -> None:  # noqa: ANN401 - what JSON has
         """Announce what a user should know."""
         self.add("alert", kind=kind, text=text, **values)
 
-    def since(self, revision: int | None) -> list[Announcement]:
+    def since(self, revision: int | None) -> list[UserAnnouncement]:
         """Return what was announced after a revision, the oldest first; None: nothing is."""
         if revision is None:
             return []

@@ -20,6 +20,7 @@ from torrent_engine.daemon.engine_port.facts import (
 )
 from torrent_engine.daemon.engine_port.port import EnginePort
 from torrent_engine.daemon.state.announcements import Announcements
+from torrent_engine.daemon.state.bans import BanBook
 from torrent_engine.daemon.state.feed import TICK_S, Feed
 from torrent_engine.daemon.state.history import RateHistory
 from torrent_engine.daemon.state.ids import TorrentIds
@@ -118,6 +119,7 @@ class DaemonState:
         self.owners = OwnerBook(
             port.engine, self.torrents, self.previews, store.table("owners"), clock
         )
+        self.bans = BanBook(port.engine, store.table("bans"), wall_clock)
         self.removed = RemovedTorrents(self.torrents, store.table("removed_torrents"))
         self._feed = Feed(
             port,
@@ -173,6 +175,7 @@ class DaemonState:
         await self._feed.reload()
         await self.jobs.reload(self.port.jobs)
         self.owners.reload()
+        self.bans.reload()
 
     async def run(self) -> None:
         """Keep everything up to date until cancelled; the engine may be open or not."""

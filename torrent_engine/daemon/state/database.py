@@ -30,6 +30,7 @@ TABLES: Final = (
     "transmission",
     "job_sources",
     "removed_torrents",
+    "bans",
 )
 _BROKEN: Final = frozenset({11, 26})  # SQLITE_CORRUPT, SQLITE_NOTADB
 _BUSY_TIMEOUT_S: Final = 10.0

@@ -121,6 +121,25 @@ class Labelling:
         self._changed(LABELS)
         return True
 
+    def rename_label(self, name: str, new: str) -> bool:
+        """Give a label another name, in its torrents too; False if it is not there.
+
+        If there is a label of the new name, the two become one. Raises ConfigError for a name
+        that cannot be one.
+        """
+        check_name("label", new)
+        rows = self._rows_of(lambda row: name in row.user.labels)
+        if not rows and name not in self._labels:
+            return False
+        for row in rows:
+            renamed = (new if each == name else each for each in row.user.labels)
+            self._set(row, replace(row.user, labels=tuple(dict.fromkeys(renamed))))
+        if name != new:
+            self._labels.drop(name)
+        self._labels.put(new, {})
+        self._changed(LABELS)
+        return True
+
     def remove_label(self, name: str) -> bool:
         """Remove a label, from its torrents too; False if nobody has it and it is not there."""
         rows = self._rows_of(lambda row: name in row.user.labels)
