@@ -19,7 +19,7 @@ from torrent_engine.daemon.security.paths import PathRule
 from torrent_engine.daemon.settings.model import DaemonSettings
 from torrent_engine.daemon.settings.store import SettingsStore
 from torrent_engine.daemon.state.daemon_state import DaemonState
-from torrent_engine.daemon.state.log_ring import LogRing
+from torrent_engine.daemon.state.log_tail import LogTail
 
 LifePhase = Literal["starting", "running", "stopping"]
 
@@ -100,7 +100,7 @@ class DaemonContext:
     """Called each time that the engine was opened and the rows are up to date."""
     background: Background | None = None
     """Background work; None while the engine is not open."""
-    log: LogRing = field(default_factory=LogRing)
+    log: LogTail = field(default_factory=LogTail)
     """The newest records of the log."""
     own_jobs: OwnJobs = field(init=False)
     """Work of the daemon itself that is recorded as jobs."""

@@ -29,7 +29,7 @@ from torrent_engine.daemon.problems import InputError, Problem, ProblemError
 from torrent_engine.daemon.security.access import needs
 from torrent_engine.daemon.security.principals import Scope
 from torrent_engine.daemon.state.daemon_state import DaemonState
-from torrent_engine.daemon.state.log_ring import LogRing
+from torrent_engine.daemon.state.log_tail import LogTail
 
 if TYPE_CHECKING:
     from torrent_engine.daemon.context import DaemonContext, Life
@@ -119,7 +119,7 @@ class SseSource:
         since: str | None,
         interval_s: float,
         job_id: str | None = None,
-        log: LogRing | None = None,
+        log: LogTail | None = None,
     ) -> None:
         self._state = state
         self._life = life

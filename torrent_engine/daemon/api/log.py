@@ -11,7 +11,7 @@ from torrent_engine.daemon.api.torrent_fields import timestamp
 from torrent_engine.daemon.common.replies import json_bytes, json_reply
 from torrent_engine.daemon.security.access import needs
 from torrent_engine.daemon.security.principals import Scope
-from torrent_engine.daemon.state.log_ring import MAX_RECORDS, LogEntry
+from torrent_engine.daemon.state.log_tail import MAX_RECORDS, LogEntry
 
 if TYPE_CHECKING:
     from torrent_engine.daemon.context import DaemonContext

@@ -26,7 +26,7 @@ class LogEntry:
     text: str
 
 
-class LogRing(logging.Handler):
+class LogTail(logging.Handler):
     """Keeps the newest records; other threads log too."""
 
     def __init__(self, max_records: int = MAX_RECORDS) -> None:
