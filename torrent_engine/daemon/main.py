@@ -351,7 +351,7 @@ def tell(line: str) -> None:
     click.echo(line, err=True)
 
 
-def log_to_stderr(context: click.Context, level: str, *, is_json: bool) -> None:
+def log_to_stderr(context: click.Context, level: str, *, is_json: bool = False) -> None:
     """Write records to stderr, unless ``--debug`` of the program does it."""
     from torrent_engine.daemon.state.log_lines import JsonLines
 

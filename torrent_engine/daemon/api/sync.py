@@ -48,9 +48,7 @@ def router(context: "DaemonContext") -> APIRouter:
         are read, the revision of the first page is the one to continue from.
         """
         has_secrets = principal_in(request).allows(Scope.CONTROL)
-        choice = choice_of(
-            torrents, fields, has_jobs=jobs, limit=limit, has_secrets=has_secrets
-        )
+        choice = choice_of(torrents, fields, has_jobs=jobs, limit=limit, has_secrets=has_secrets)
         state = context.state
         if wait and not cursor:
             await _wait(context, since, wait)
