@@ -14,7 +14,7 @@ from torrent_engine.daemon.settings.model import DaemonSettings, QbittorrentSett
 pytestmark = pytest.mark.anyio
 PUBLIC = {"/healthz", "/api/v1/session", "/api/v2/auth/login"}
 """What everybody may ask; pages of web interfaces, and what leads to them, apart."""
-PAGES = {"/transmission", "/transmission/", "/transmission/web"}
+PAGES = {"/", "/ui/{version}/{name:path}", "/transmission", "/transmission/", "/transmission/web"}
 EVERYTHING = replace(DaemonSettings(), qbittorrent=QbittorrentSettings(enabled=True))
 """Settings with all interfaces on."""
 

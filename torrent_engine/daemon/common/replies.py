@@ -32,7 +32,7 @@ async def json_reply(
     headers = {"Content-Type": "application/json", "Vary": "Accept-Encoding"}
     if etag is not None:
         headers |= {"ETag": etag, "Cache-Control": "private, no-cache"}
-    if len(body) >= MIN_GZIP_BYTES and _takes_gzip(request.headers.get("accept-encoding", "")):
+    if len(body) >= MIN_GZIP_BYTES and takes_gzip(request.headers.get("accept-encoding", "")):
         headers["Content-Encoding"] = "gzip"
         if len(body) >= THREAD_BYTES:
             body = await anyio.to_thread.run_sync(_compressed, body)
@@ -45,7 +45,8 @@ def _compressed(body: bytes) -> bytes:
     return gzip.compress(body, _LEVEL, mtime=0)
 
 
-def _takes_gzip(accepted: str) -> bool:
+def takes_gzip(accepted: str) -> bool:
+    """Return whether a client takes gzip, by its Accept-Encoding (RFC 9110, 12.5.3)."""
     for each in accepted.split(","):
         coding, _, weight = each.partition(";")
         if coding.strip().lower() in {"gzip", "*"}:

@@ -1,0 +1,1 @@
+"""The web page of the daemon: its files, and the routes that serve them."""
