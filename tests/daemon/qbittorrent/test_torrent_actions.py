@@ -3,9 +3,11 @@
 import math
 from typing import Any
 
+import anyio
 import pytest
 
 from tests.daemon.qbittorrent.web_api_scene import NO_HASH, TRACKER, WebApiScene
+from torrent_engine.base.errors import StorageError
 from torrent_engine.base.ids import InfoHash
 from torrent_engine.daemon.engine_port.facts import EngineState, SeedRules
 from torrent_engine.daemon.settings.model import QueueSettings
@@ -75,6 +77,17 @@ async def test_recheck_and_reannounce_reach_the_engine(scene: WebApiScene) -> No
     await scene.post("torrents/reannounce", hashes="all")
     assert called(scene, "recheck") == [(one,)]
     assert called(scene, "reannounce") == [(one,), (two,)]
+
+
+async def test_an_error_of_the_engine_is_a_conflict_and_the_others_go_on(
+    scene: WebApiScene,
+) -> None:
+    scene.put("one", state=S.SEEDING)
+    scene.put("two", state=S.SEEDING)
+    scene.engine.failures["pause"] = StorageError("/downloads", "the disk is gone")
+    answer = await scene.ask("POST", "torrents/stop", data={"hashes": "all"})
+    assert (answer.status_code, answer.text) == (409, "/downloads: the disk is gone")
+    assert len(called(scene, "pause")) == 2
 
 
 async def test_places_in_the_queue(scene: WebApiScene) -> None:
@@ -208,6 +221,19 @@ async def test_names_of_torrents(scene: WebApiScene) -> None:
     assert (await scene.torrent(one))["name"] == "new  name"
     assert await scene.refused("torrents/rename", hash=one.hex(), name=" ") == 409
     assert await scene.refused("torrents/rename", hash=NO_HASH, name="x") == 404
+
+
+async def test_torrents_are_moved_in_the_background(scene: WebApiScene) -> None:
+    one, moved = scene.put(), anyio.Event()
+    scene.engine.listeners.append(lambda _: moved.set())
+    await scene.post("torrents/setLocation", hashes=one.hex(), location="/other/place")
+    with anyio.fail_after(30):
+        await moved.wait()
+    assert called(scene, "move") == [(one, "/other/place")]
+    assert (await scene.torrent(one))["save_path"] == "/other/place"
+    assert await scene.refused("torrents/setLocation", hashes="all", location="") == 400
+    assert await scene.refused("torrents/setLocation", hashes="all", location="/etc") == 409
+    assert await scene.refused("torrents/setLocation", hashes="all", location="../..") == 409
 
 
 async def test_priorities_of_files(scene: WebApiScene) -> None:
