@@ -88,20 +88,20 @@ def _run_options(function: Command) -> Command:
             "json_file",
             type=click.Path(dir_okay=False, path_type=Path),
             metavar="FILE",
-            help="Write the results as JSON.",
+            help="Write the results as JSON. [default: none are written]",
         ),
         click.option(
             "--log",
             "log_dir",
             type=click.Path(file_okay=False, path_type=Path),
             metavar="DIR",
-            help="Write what was sent and received, a file for each rule.",
+            help="Write what was sent and received, a file for each rule. [default: none]",
         ),
         click.option(
             "--expected",
             type=click.Path(dir_okay=False, path_type=Path),
             metavar="FILE",
-            help="TOML with the verdicts that are known; only differences are failures.",
+            help="TOML with known verdicts; only differences are failures. [default: none]",
         ),
         click.option("--dry-run", is_flag=True, help="Print the rules, and run none."),
     )
@@ -114,7 +114,9 @@ def _run_options(function: Command) -> Command:
 @_prefixes
 @_levels
 @click.option(
-    "--role", type=click.Choice([each.value for each in Role]), help="Only rules of this role."
+    "--role",
+    type=click.Choice([each.value for each in Role]),
+    help="Only rules of this role. [default: every role]",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one line of JSON for each rule.")
 def list_rules(

@@ -222,13 +222,14 @@ async def test_banned_peers_are_in_the_log_of_peers(scene: WebApiScene) -> None:
 
 
 async def test_log(scene: WebApiScene) -> None:
-    logger = logging.getLogger("torrent_engine.test")
-    before = await scene.get("log/main")
-    last = before[-1]["id"] if before else -1
-    logger.warning("this is %s", "one")
-    logger.error("two")
-    told = await scene.get("log/main", last_known_id=last)
-    assert [each["message"] for each in told] == ["this is one", "two"]
-    assert [each["type"] for each in told] == [4, 8]
-    only = await scene.get("log/main", last_known_id=last, critical="false")
-    assert [each["message"] for each in only] == ["this is one"]
+    with scene.context.log.attached():
+        logger = logging.getLogger("torrent_engine.test")
+        before = await scene.get("log/main")
+        last = before[-1]["id"] if before else -1
+        logger.warning("this is %s", "one")
+        logger.error("two")
+        told = await scene.get("log/main", last_known_id=last)
+        assert [each["message"] for each in told] == ["this is one", "two"]
+        assert [each["type"] for each in told] == [4, 8]
+        only = await scene.get("log/main", last_known_id=last, critical="false")
+        assert [each["message"] for each in only] == ["this is one"]

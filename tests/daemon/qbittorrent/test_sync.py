@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.daemon.qbittorrent.web_api_scene import NO_HASH, TRACKER, WebApiScene
+from torrent_engine.base.ids import InfoHash
 from torrent_engine.daemon.engine_port.facts import (
     EngineState,
     ErrorKind,
@@ -157,7 +158,8 @@ STEPS = st.lists(
 @settings(max_examples=25)
 async def test_deltas_add_up_to_what_there_is(steps: list[tuple[str, int]]) -> None:
     async with WebApiScene().open() as scene:
-        client, keys = SyncClient(scene), []
+        client = SyncClient(scene)
+        keys: list[InfoHash] = []
         await client.sync()
         for number, (step, which) in enumerate(steps):
             key = keys[which % len(keys)] if keys else None

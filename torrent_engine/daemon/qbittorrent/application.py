@@ -1,5 +1,6 @@
 """What the application is: versions, the machine, the log, and tabs that stay empty."""
 
+import logging
 import os
 import ssl
 import struct
@@ -10,7 +11,6 @@ from anyio.to_thread import run_sync
 
 from torrent_engine import __version__
 from torrent_engine.daemon.qbittorrent.errors import bad_request, not_found
-from torrent_engine.daemon.qbittorrent.log_ring import CRITICAL, INFO, NORMAL, WARNING, LogRing
 from torrent_engine.daemon.qbittorrent.transport import (
     TextReply,
     WebApiCall,
@@ -39,6 +39,7 @@ _EMPTY: Final[dict[str, list[object] | dict[str, object]]] = {
     "app/cookies": [],
 }
 """What is asked for by interfaces with tabs for it, and is not there."""
+NORMAL, INFO, WARNING, CRITICAL = 1, 2, 4, 8
 _LOG_TYPES: Final = {"normal": NORMAL, "info": INFO, "warning": WARNING, "critical": CRITICAL}
 
 
@@ -139,9 +140,8 @@ def _nothing(value: list[object] | dict[str, object]) -> WebApiHandler:
 class LogReading:
     """Tells the log, and the addresses that are banned."""
 
-    def __init__(self, parts: WebApiParts, ring: LogRing) -> None:
+    def __init__(self, parts: WebApiParts) -> None:
         self._parts = parts
-        self._ring = ring
 
     def routes(self) -> list[WebApiRoute]:
         """Return the routes."""
@@ -153,7 +153,16 @@ class LogReading:
     async def main(self, call: WebApiCall) -> WebApiResult:
         """Return records of some types behind a number."""
         types = sum(bit for name, bit in _LOG_TYPES.items() if call.params.flag(name) is not False)
-        return self._ring.records(types, _last_id(call))
+        return [
+            {
+                "id": each.number,
+                "message": each.text,
+                "timestamp": int(each.at),
+                "type": _log_type(each.level),
+            }
+            for each in self._parts.context.log.after(_last_id(call), logging.INFO)
+            if _log_type(each.level) & types
+        ]
 
     async def peers(self, call: WebApiCall) -> WebApiResult:
         """Return the addresses with which there are no connections."""
@@ -170,6 +179,12 @@ class LogReading:
         ]
         after = _last_id(call)
         return [each for each in told if int(str(each["id"])) > after]
+
+
+def _log_type(level: int) -> int:
+    if level >= logging.ERROR:
+        return CRITICAL
+    return WARNING if level >= logging.WARNING else NORMAL
 
 
 def _last_id(call: WebApiCall) -> int:

@@ -10,7 +10,6 @@ from starlette.responses import Response
 from torrent_engine.daemon.qbittorrent.application import ApplicationFacts, LogReading
 from torrent_engine.daemon.qbittorrent.auth import LoginForm
 from torrent_engine.daemon.qbittorrent.details import TorrentDetails
-from torrent_engine.daemon.qbittorrent.log_ring import LogRing
 from torrent_engine.daemon.qbittorrent.preferences import Preferences
 from torrent_engine.daemon.qbittorrent.sync import MainSync, PeerSync
 from torrent_engine.daemon.qbittorrent.torrent_actions import TorrentCommands, TorrentLimits
@@ -64,12 +63,11 @@ def router(context: "DaemonContext") -> APIRouter:
 
 def web_api_routes(context: "DaemonContext") -> list[WebApiRoute]:
     """Return all routes but login and logout."""
-    parts, ring = WebApiParts(context), LogRing()
-    ring.attach()
+    parts = WebApiParts(context)
     transfers = Transfers(parts)
     groups = (
         ApplicationFacts(parts),
-        LogReading(parts, ring),
+        LogReading(parts),
         Preferences(parts),
         TorrentListing(parts),
         TorrentDetails(parts),
