@@ -1,14 +1,13 @@
 """Deltas: what a client adds up is what there is, whatever it names."""
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.daemon.qbittorrent.web_api_scene import NO_HASH, TRACKER, WebApiScene
-from torrent_engine.base.ids import InfoHash
 from torrent_engine.daemon.engine_port.facts import (
     EngineState,
     ErrorKind,
@@ -16,6 +15,9 @@ from torrent_engine.daemon.engine_port.facts import (
     TrackerSummary,
 )
 from torrent_engine.daemon.qbittorrent.sync_points import SyncPoints
+
+if TYPE_CHECKING:
+    from torrent_engine.base.ids import InfoHash
 
 pytestmark = pytest.mark.anyio
 S = EngineState
