@@ -249,7 +249,10 @@ async def test_the_state_of_every_part_is_told(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     async with bench.running():
         health = {each.name: each.state for each in bench.background.health()}
-    names = ("hooks", "watch", "schedule", "after_seeding", "incomplete", "disk")
+    names = (
+        *("hooks", "watch", "schedule"),
+        *("after_seeding", "incomplete", "disk", "torrent_copies"),
+    )
     assert health == {**dict.fromkeys(names, "running"), "blocklist": "ended"}  # there is none
 
 
