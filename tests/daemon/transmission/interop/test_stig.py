@@ -21,6 +21,7 @@ set connect.port {port}
 set connect.user torrent
 set connect.password {token}
 set tui.poll 0.5
+set tui.log.autohide 300
 tab ls
 """
 
