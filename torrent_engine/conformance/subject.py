@@ -22,23 +22,18 @@ class SubjectPort(Protocol):
 
     async def connect(self, source: str) -> ByteStream:
         """Connect from an address of ours. Raises SubjectUnreachableError."""
-        ...
 
     def is_running(self) -> bool:
         """Return whether its process is there; True where that cannot be known."""
-        ...
 
     def rss_bytes(self) -> int | None:
         """Return its memory; None where that cannot be known."""
-        ...
 
     def cpu_s(self) -> float | None:
         """Return the CPU time it has used; None where that cannot be known."""
-        ...
 
     async def restart(self) -> None:
         """End it, start it again, and wait until it is ready."""
-        ...
 
 
 class RemoteSubject:

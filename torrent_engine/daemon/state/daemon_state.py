@@ -204,7 +204,7 @@ class DaemonState:
                 self._feed.take(notice)
 
     def _announce(self, notice: Notice) -> None:
-        """Tell users what they would want to be told."""
+        """Publish what users would want to be told."""
         if not isinstance(notice, MomentNotice) or notice.moment not in _ALERTS:
             return
         if (row := self.torrents.get(notice.info_hash)) is not None:
