@@ -30,6 +30,34 @@ def test_create_writes_name_torrent_and_says_what_it_made(
     )
 
 
+@pytest.mark.parametrize("kind", ["v1", "v2", "hybrid"])
+def test_bep52_a_torrent_of_each_format_is_verified(tmp_path: Path, kind: str) -> None:
+    payload, output = torrents.write_payload(tmp_path), tmp_path / "o.torrent"
+    result = create(payload, "-o", output, "--format", kind)
+    metainfo = Metainfo.read(output, any_version=True)
+    hashes = [each for each in (metainfo.info_hash_v1, metainfo.info_hash_v2) if each is not None]
+    assert len(hashes) == (2 if kind == "hybrid" else 1)
+    assert result.stdout.endswith(f"info-hash {' and '.join(map(str, hashes))}\n")
+    checked = CliRunner().invoke(cli, ["verify", str(output), "-d", str(tmp_path)])
+    assert (checked.exit_code, checked.stderr) == (0, "")
+    with (payload / "c.mkv").open("r+b") as file:
+        file.seek(50_000)
+        file.write(b"\xff")
+    checked = CliRunner().invoke(cli, ["verify", str(output), "-d", str(tmp_path)])
+    assert checked.exit_code == ExitCode.CHECK_FAILED
+    assert f"{payload}/c.mkv: damaged" in checked.stdout.splitlines()
+
+
+def test_bep52_a_torrent_without_layers_verifies_nothing(tmp_path: Path) -> None:
+    payload, output = torrents.write_payload(tmp_path), tmp_path / "o.torrent"
+    create(payload, "-o", output, "--format", "v2", "-s", "16K")
+    info_bytes = Metainfo.read(output, any_version=True).info_bytes
+    Metainfo.from_info_bytes(info_bytes, any_version=True).write(output)
+    checked = CliRunner().invoke(cli, ["verify", str(output), "-d", str(tmp_path)])
+    assert checked.exit_code != ExitCode.OK
+    assert 'no "piece layers" (BEP 52)' in checked.stderr
+
+
 def test_the_options_are_in_the_torrent(tmp_path: Path) -> None:
     payload, output = torrents.write_payload(tmp_path), tmp_path / "o.torrent"
     arguments = ["-t", "http://a/announce,udp://b:1", "-t", "http://c/announce", "-p"]
@@ -67,6 +95,7 @@ def test_a_torrent_that_is_there_is_only_replaced_by_force(tmp_path: Path) -> No
     [
         (["nowhere"], ExitCode.NOT_FOUND, "nowhere: "),
         (["stuff", "-s", "1000"], ExitCode.BAD_OPTION, "piece size 1000"),
+        (["stuff", "-s", "48K", "--format", "v2"], ExitCode.BAD_OPTION, "no power of two"),
         (["stuff", "-t", "ftp://x"], ExitCode.BAD_OPTION, "--tracker: trackers of scheme 'ftp'"),
         (["stuff", "-w", "x"], ExitCode.BAD_OPTION, "web seed 'x'"),
         (["stuff", "stuff/a.bin"], ExitCode.BAD_OPTION, "name the torrent with --name"),

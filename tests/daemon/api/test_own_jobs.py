@@ -75,6 +75,19 @@ async def test_a_torrent_is_made_as_a_job_and_downloaded(
     assert engine.order == []
 
 
+@pytest.mark.parametrize("kind", ["v1", "v2", "hybrid"])
+async def test_bep52_a_torrent_of_each_format_is_made(
+    client: httpx2.AsyncClient, tmp_path: Path, kind: str
+) -> None:
+    body = {"path": str(tmp_path / "files/album"), "format": kind}
+    answer = await client.post(CREATE, json=body)
+    assert (await ended(client, answer.headers["location"]))["status"] == "completed"
+    found = await client.get(answer.json()["links"]["torrent_file"])
+    torrent = Metainfo.from_bytes(found.content, any_version=True)
+    has = torrent.info_hash_v1 is not None, torrent.info_hash_v2 is not None
+    assert has == (kind != "v2", kind != "v1")
+
+
 async def test_a_torrent_that_is_made_can_be_seeded_at_once(
     engine: FakeEngine, client: httpx2.AsyncClient, tmp_path: Path
 ) -> None:
@@ -91,6 +104,8 @@ async def test_a_torrent_that_is_made_can_be_seeded_at_once(
         ({"path": "/etc"}, 400, "path_not_allowed"),
         ({"path": ""}, 422, "input_invalid"),
         ({"piece_bytes": 20_000}, 400, "setting_invalid"),
+        ({"piece_bytes": 49_152, "format": "v2"}, 400, "setting_invalid"),
+        ({"format": "v3"}, 422, "input_invalid"),
         ({"trackers": [["gopher://x"]]}, 400, "setting_invalid"),
         ({"seed": True, "name": "other"}, 400, "setting_invalid"),
         ({"seed": True, "category": "none"}, 400, "setting_invalid"),

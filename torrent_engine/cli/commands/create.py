@@ -18,6 +18,7 @@ from torrent_engine.cli.tasks.new_file import refuse_existing, write_new
 
 if TYPE_CHECKING:
     from torrent_engine.cli.output.settings import ProcessSettings
+    from torrent_engine.codec.metainfo import Metainfo
     from torrent_engine.disk.create.create import CreateOptions
 
 STDOUT: Final = "-"
@@ -47,6 +48,14 @@ MAX_WARNINGS: Final = 20  # ours: of each kind; the others are only counted
     type=SIZE,
     metavar="SIZE",
     help="Piece length, a power of two such as 256K or 1M.  [default: depends on the data's size]",
+)
+@click.option(
+    "--format",
+    "torrent_format",
+    type=click.Choice(["v1", "v2", "hybrid"]),
+    default="v1",
+    show_default=True,
+    help="Versions of BitTorrent that can download it (BEP 52); a hybrid is of both.",
 )
 @click.option(
     "-t",
@@ -125,6 +134,7 @@ def _create_options(options: dict[str, Any]) -> "CreateOptions":
         web_seeds=options["web_seeds"],
         source=options["source"],
         threads=options["threads"],
+        format=options["torrent_format"],
     )
 
 
@@ -230,9 +240,14 @@ def _print_summary(output: Path, data: bytes) -> None:
     from torrent_engine.cli.output.text import safe
     from torrent_engine.codec.metainfo import Metainfo
 
-    metainfo = Metainfo.from_bytes(data)
+    metainfo = Metainfo.from_bytes(data, any_version=True)
     piece_bytes = format_size(metainfo.geometry.piece_bytes)
     print_wrapped(
         f"{safe(str(output))}: {format_size(metainfo.total_bytes)} in {metainfo.piece_count}"
-        f" pieces of {piece_bytes}, info-hash {metainfo.info_hash.hex()}"
+        f" pieces of {piece_bytes}, info-hash {_info_hashes(metainfo)}"
     )
+
+
+def _info_hashes(metainfo: "Metainfo") -> str:
+    found = (metainfo.info_hash_v1, metainfo.info_hash_v2)
+    return " and ".join(each.hex() for each in found if each is not None)

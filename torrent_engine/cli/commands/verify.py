@@ -108,7 +108,8 @@ def _verify(source: str, context: click.Context, options: dict[str, Any]) -> Exi
     from torrent_engine.cli.tasks import arguments
     from torrent_engine.service import loop
 
-    metainfo = arguments.load_now(source, options["max_torrent_size"])
+    metainfo = arguments.load_now(source, options["max_torrent_size"], any_version=True)
+    _refuse_without_hashes(metainfo)
     if not options["folder"].is_dir():
         raise CliError(f"{options['folder']}: no such folder", ExitCode.NOT_FOUND)
     quiet = options["quiet"] or options["as_json"]
@@ -130,6 +131,14 @@ def _verify(source: str, context: click.Context, options: dict[str, Any]) -> Exi
         elif wrong := sum(1 for file in check.records if file["status"] != "ok"):
             record.failure = f"{wrong} of {len(check.records)} files are not right"
     return _report(check.findings, check.records, as_json=options["as_json"], quiet=quiet)
+
+
+def _refuse_without_hashes(metainfo: "Metainfo") -> None:
+    """Raise CliError for a v2 torrent that lacks hashes of pieces, which nothing replaces."""
+    if metainfo.v2 is not None and metainfo.info_hash_v1 is None:
+        missing = sum(1 for _ in metainfo.v2.missing_layers())
+        if missing:
+            raise CliError(f'no "piece layers" (BEP 52) of {missing} files: nothing to check with')
 
 
 class _Check:

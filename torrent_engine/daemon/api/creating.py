@@ -21,7 +21,7 @@ from torrent_engine.daemon.jobs.own_jobs import RunningJob
 from torrent_engine.daemon.problems import Problem, ProblemError
 from torrent_engine.daemon.security.access import needs
 from torrent_engine.daemon.security.principals import Scope
-from torrent_engine.disk.create.create import CreateOptions, check_options
+from torrent_engine.disk.create.create import CreateOptions, TorrentFormat, check_options
 from torrent_engine.service.add_options import AddOptions
 
 if TYPE_CHECKING:
@@ -43,7 +43,9 @@ class CreateInput(Input):
     """Tier by tier."""
     web_seeds: list[_Url] = Field(default_factory=list, max_length=100)
     piece_bytes: int | None = Field(default=None, ge=16_384, le=134_217_728)
-    """A multiple of 16 KiB; null: by the size of the files."""
+    """A multiple of 16 KiB, in v2 and hybrids a power of two; null: by the size of the files."""
+    format: TorrentFormat = "v1"
+    """Versions of BitTorrent that can download it (BEP 52); a hybrid is of both."""
     private: bool = False
     comment: str | None = Field(default=None, max_length=4_096)
     source: str | None = Field(default=None, max_length=255)
@@ -162,4 +164,5 @@ def _options(given: CreateInput) -> CreateOptions:
         creation_time_s=int(time.time()) if given.dated else None,
         name=given.name,
         source=given.source,
+        format=given.format,
     )

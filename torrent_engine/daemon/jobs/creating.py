@@ -4,6 +4,7 @@ import os
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -77,7 +78,7 @@ class TorrentMaker:
             tasks.cancel_scope.cancel()
         if failure is not None:
             raise failure
-        return await anyio.to_thread.run_sync(Metainfo.from_bytes, data)
+        return await anyio.to_thread.run_sync(partial(Metainfo.from_bytes, data, any_version=True))
 
     async def _report(self, job_id: str, counted: list[int]) -> None:
         while True:

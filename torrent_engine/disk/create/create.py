@@ -1,22 +1,30 @@
 """Making a .torrent of files and folders; the same input gives the same bytes.
 
-Source: BEP 3, 12 (tiers), 19 (url-list), 27 (private).
+Source: BEP 3, 12 (tiers), 19 (url-list), 27 (private), 52 (v2 and hybrid torrents).
 """
 
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal, get_args
 
 from torrent_engine.base.config import FILE_BENCODE_LIMITS
 from torrent_engine.base.errors import ConfigError
-from torrent_engine.base.ids import BLOCK_BYTES, SHA1_BYTES
+from torrent_engine.base.ids import BLOCK_BYTES, SHA1_BYTES, SHA256_BYTES
 from torrent_engine.codec.bencode import Encodable, encode
 from torrent_engine.codec.geometry import Geometry
 from torrent_engine.codec.metainfo import MAX_PIECES
 from torrent_engine.codec.urls import TRACKER_PREFIXES, WEB_PREFIXES
-from torrent_engine.disk.create.hashing import ProgressCallback, hash_payload
+from torrent_engine.disk.create.hashing import PayloadHashes, ProgressCallback, hash_payload
 from torrent_engine.disk.create.scan import Payload, ScanRules, scan_payload
+from torrent_engine.disk.create.v2_fields import (
+    aligned_geometry,
+    has_pads,
+    padded_files,
+    v2_fields,
+)
+
+TorrentFormat = Literal["v1", "v2", "hybrid"]
 
 MIN_PIECE_BYTES: Final = BLOCK_BYTES
 MAX_PIECE_BYTES: Final = 128 * 1024 * 1024  # larger ones are not supported by older clients
@@ -34,7 +42,7 @@ class CreateOptions:
     web_seeds: tuple[str, ...] = ()
     """HTTP(S) URLs (BEP 19)."""
     piece_bytes: int | None = None
-    """A multiple of 16 KiB up to 128 MiB; None chooses one."""
+    """A multiple of 16 KiB up to 128 MiB, in v2 and hybrids a power of two; None chooses one."""
     is_private: bool = False
     """Peers may come from the trackers only (BEP 27)."""
     comment: str | None = None
@@ -47,6 +55,18 @@ class CreateOptions:
     """A tag inside the info dictionary, which changes the info-hash."""
     threads: int | None = None
     """Hashing threads; None: as many as processors, up to 4."""
+    format: TorrentFormat = "v1"
+    """Versions of BitTorrent that can download it; hybrids are of both (BEP 52)."""
+
+    @property
+    def has_v1(self) -> bool:
+        """Whether there is a v1 part."""
+        return self.format != "v2"
+
+    @property
+    def has_v2(self) -> bool:
+        """Whether there is a v2 part."""
+        return self.format != "v1"
 
 
 def create_torrent(
@@ -68,9 +88,12 @@ def create_torrent(
     payload = scan_payload(paths, options.name, rules)
     piece_bytes = options.piece_bytes or auto_piece_bytes(payload.total_bytes)
     geometry = Geometry(payload.total_bytes, piece_bytes)
+    if options.has_v2:
+        geometry = aligned_geometry(payload, piece_bytes)
     _check_size(payload, geometry, options)
-    hashes = hash_payload(payload.files, geometry, _threads(options), on_progress)
-    return encode(_torrent(payload, piece_bytes, hashes, options))
+    pads = has_pads(payload) if options.format == "hybrid" else None
+    hashes = hash_payload(payload.files, geometry, _threads(options), on_progress, pads=pads)
+    return encode(_torrent(payload, geometry, hashes, options))
 
 
 def auto_piece_bytes(total_bytes: int) -> int:
@@ -89,6 +112,10 @@ def check_options(options: CreateOptions) -> None:
     size = options.piece_bytes
     if size is not None and (size % BLOCK_BYTES or not MIN_PIECE_BYTES <= size <= MAX_PIECE_BYTES):
         raise ConfigError(f"piece size {size}: not a multiple of 16 KiB up to 128 MiB")
+    if options.format not in get_args(TorrentFormat):
+        raise ConfigError(f"format {options.format!r}: not v1, v2 or hybrid")
+    if size is not None and options.has_v2 and size.bit_count() != 1:
+        raise ConfigError(f"piece size {size}: no power of two, as v2 torrents need it (BEP 52)")
     if options.threads is not None and options.threads < 1:
         raise ConfigError(f"{options.threads} hashing threads")
     if options.creation_time_s is not None and options.creation_time_s < 0:
@@ -110,17 +137,22 @@ def _check_size(payload: Payload, geometry: Geometry, options: CreateOptions) ->
         raise ConfigError(
             f"{geometry.piece_count} pieces, more than {MAX_PIECES}: the piece size is too small"
         )
-    bare = encode(_torrent(payload, geometry.piece_bytes, b"", options))
-    size = len(bare) + SHA1_BYTES * geometry.piece_count
+    bare = encode(_torrent(payload, geometry, PayloadHashes(b"", b""), options))
+    a_piece = SHA1_BYTES * options.has_v1 + SHA256_BYTES * options.has_v2
+    size = len(bare) + a_piece * geometry.piece_count
     if size > FILE_BENCODE_LIMITS.max_bytes:
         limit = FILE_BENCODE_LIMITS.max_bytes
         raise ConfigError(f"the .torrent would have {size} bytes, more than {limit}")
 
 
 def _torrent(
-    payload: Payload, piece_bytes: int, hashes: bytes, options: CreateOptions
+    payload: Payload, geometry: Geometry, hashes: PayloadHashes, options: CreateOptions
 ) -> dict[str, Encodable]:
-    torrent: dict[str, Encodable] = {"info": _info(payload, piece_bytes, hashes, options)}
+    info = _info(payload, geometry.piece_bytes, hashes, options)
+    torrent: dict[str, Encodable] = {"info": info}
+    if options.has_v2:
+        info["meta version"] = 2
+        info["file tree"], torrent["piece layers"] = v2_fields(payload, geometry, hashes.merkle)
     tiers = [tier for tier in options.tiers if tier]
     if tiers:
         torrent["announce"] = tiers[0][0]
@@ -138,19 +170,22 @@ def _torrent(
 
 
 def _info(
-    payload: Payload, piece_bytes: int, hashes: bytes, options: CreateOptions
+    payload: Payload, piece_bytes: int, hashes: PayloadHashes, options: CreateOptions
 ) -> dict[str, Encodable]:
-    info: dict[str, Encodable] = {
-        "name": payload.name,
-        "piece length": piece_bytes,
-        "pieces": hashes,
-    }
-    if payload.is_multi_file:
-        info["files"] = [{"length": f.length_bytes, "path": f.parts} for f in payload.files]
-    else:
-        info["length"] = payload.total_bytes
+    info: dict[str, Encodable] = {"name": payload.name, "piece length": piece_bytes}
+    if options.has_v1:
+        info["pieces"] = hashes.sha1
+        info |= _v1_files(payload, piece_bytes, options)
     if options.is_private:
         info["private"] = 1
     if options.source:
         info["source"] = options.source
     return info
+
+
+def _v1_files(payload: Payload, piece_bytes: int, options: CreateOptions) -> dict[str, Encodable]:
+    if not payload.is_multi_file:
+        return {"length": payload.total_bytes}
+    if options.has_v2:
+        return {"files": list(padded_files(payload, piece_bytes))}
+    return {"files": [{"length": file.length_bytes, "path": file.parts} for file in payload.files]}

@@ -1,6 +1,6 @@
 """Hashing of files into pieces with several threads, for a new torrent.
 
-Source: BEP 3 (``pieces``).
+Source: BEP 3 (``pieces``), BEP 52 (Merkle trees).
 """
 
 import os
@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha1
 from queue import SimpleQueue
-from typing import Final
+from typing import Final, NamedTuple
 
 from torrent_engine.base.errors import StorageError
 from torrent_engine.codec.geometry import FileLayout, Geometry
+from torrent_engine.codec.merkle import MerkleDigest, piece_levels, tree_levels
 from torrent_engine.disk.create.scan import SourceFile
 from torrent_engine.disk.os_errors import storage_error
 from torrent_engine.disk.pieces.huge_page import make_buffer
@@ -21,7 +22,17 @@ ProgressCallback = Callable[[int, int], None]
 
 _CHUNK_BYTES: Final = 1024 * 1024  # measured: less costs lock contention, more costs cache misses
 _BATCH_BYTES: Final = 16 * 1024 * 1024  # one job of a thread; also the step of progress reports
+_ZEROS: Final = bytes(_CHUNK_BYTES)
 _READ_FLAGS: Final = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+
+
+class PayloadHashes(NamedTuple):
+    """The hashes of all pieces, of the versions that were asked for."""
+
+    sha1: bytes
+    """20 bytes a piece; of v2 alone empty."""
+    merkle: bytes
+    """32 bytes a piece: the root of the tree above it; of v1 alone empty."""
 
 
 def hash_payload(
@@ -29,21 +40,24 @@ def hash_payload(
     geometry: Geometry,
     threads: int,
     on_progress: ProgressCallback | None,
-) -> bytes:
-    """Return the concatenated SHA-1 of all pieces.
+    *,
+    pads: bool | None = None,
+) -> PayloadHashes:
+    """Return the hashes of all pieces: SHA-1 of v1, or where files are aligned the trees of v2.
 
-    ``on_progress(done_bytes, total_bytes)`` runs in the caller's thread, about every 16 MiB; if it
-    raises, hashing is aborted. Raises StorageError for a file that cannot be read or has changed.
+    ``pads`` says of a hybrid torrent whether zeros follow what ends inside a piece; None: it is no
+    hybrid. ``on_progress(done_bytes, total_bytes)`` runs in the caller's thread, about every
+    16 MiB; if it raises, hashing is aborted. Raises StorageError for a file that cannot be read or
+    has changed.
     """
     batch = max(1, _BATCH_BYTES // geometry.piece_bytes)
     starts = range(0, geometry.piece_count, batch)
-    layout = FileLayout([file.length_bytes for file in files])
     threads = min(threads, len(starts))
     readers: SimpleQueue[_PieceReader] = SimpleQueue()
     for _ in range(threads):
-        readers.put(_PieceReader(files, layout, geometry.piece_bytes))
+        readers.put(_PieceReader(files, geometry, pads=pads))
 
-    def hash_batch(first_piece: int) -> bytes:
+    def hash_batch(first_piece: int) -> PayloadHashes:
         reader = readers.get()
         try:
             return reader.hash_pieces(first_piece, first_piece + batch)
@@ -52,31 +66,67 @@ def hash_payload(
             readers.put(reader)
 
     pool = ThreadPoolExecutor(threads, "torrent-create")
-    hashes: list[bytes] = []
+    found: list[PayloadHashes] = []
     try:
-        for start, found in zip(starts, pool.map(hash_batch, starts), strict=True):
-            hashes.append(found)
+        for start, hashes in zip(starts, pool.map(hash_batch, starts), strict=True):
+            found.append(hashes)
             if on_progress is not None:
                 done = (start + batch) * geometry.piece_bytes
                 on_progress(min(done, geometry.total_bytes), geometry.total_bytes)
     finally:
         pool.shutdown(cancel_futures=True)
-    return b"".join(hashes)
+    return PayloadHashes(
+        b"".join(each.sha1 for each in found), b"".join(each.merkle for each in found)
+    )
 
 
 class _PieceReader:
     """One thread's buffer, its open file, and the loop that fills and hashes."""
 
-    def __init__(self, files: Sequence[SourceFile], layout: FileLayout, piece_bytes: int) -> None:
+    def __init__(
+        self, files: Sequence[SourceFile], geometry: Geometry, *, pads: bool | None
+    ) -> None:
         self._files = files
-        self._layout = layout
-        self._piece_bytes = piece_bytes
+        self._geometry = geometry
+        self._layout = geometry.aligned or FileLayout([file.length_bytes for file in files])
+        self._piece_bytes = geometry.piece_bytes
+        self._pads = pads
         self._buffer = make_buffer(_CHUNK_BYTES)
         self._open_index = -1
         self._descriptor = -1
 
-    def hash_pieces(self, first: int, end: int) -> bytes:
+    def hash_pieces(self, first: int, end: int) -> PayloadHashes:
         """Return the hashes of the pieces from ``first`` up to ``end`` or the payload's end."""
+        if self._geometry.aligned is None:
+            return PayloadHashes(self._hash_run(first, end), b"")
+        pieces = range(first, min(end, self._geometry.piece_count))
+        found = [self._hash_aligned(piece) for piece in pieces]
+        return PayloadHashes(
+            b"".join(each.sha1 for each in found), b"".join(each.merkle for each in found)
+        )
+
+    def _hash_aligned(self, piece: int) -> PayloadHashes:
+        """Return the hashes of a piece that is of one file."""
+        geometry, start = self._geometry, self._geometry.piece_offset(piece)
+        length = geometry.piece_length(piece)
+        file_bytes = self._layout.lengths[self._layout.slices(start, 1)[0].file_index]
+        is_only = file_bytes <= self._piece_bytes
+        levels = tree_levels(file_bytes) if is_only else piece_levels(self._piece_bytes)
+        merkle = MerkleDigest(levels, length)
+        digest = None if self._pads is None else sha1(usedforsecurity=False)
+        for chunk in self._chunks(start, start + length):
+            merkle.update(chunk)
+            if digest is not None:
+                digest.update(chunk)
+        if digest is None:
+            return PayloadHashes(b"", merkle.digest())
+        gap = self._piece_bytes - length if self._pads else 0
+        for done in range(0, gap, len(_ZEROS)):
+            digest.update(_ZEROS[: gap - done])
+        return PayloadHashes(digest.digest(), merkle.digest())
+
+    def _hash_run(self, first: int, end: int) -> bytes:
+        """Return the SHA-1 of pieces that follow each other without gaps."""
         piece_bytes = self._piece_bytes
         hashes: list[bytes] = []
         digest, left = sha1(usedforsecurity=False), piece_bytes

@@ -1,11 +1,10 @@
 """Hash checks of pieces on disk.
 
-Source: BEP 3 (``pieces``).
+Source: BEP 3 (``pieces``), BEP 52.
 """
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from hashlib import sha1
 from itertools import islice
 from typing import Final
 
@@ -79,12 +78,11 @@ class PieceChecker:
     def __init__(self, storage: StorageManager, metainfo: Metainfo) -> None:
         self._storage = storage
         self._geometry = metainfo.geometry
-        self._hashes = metainfo.piece_hashes
+        self._hashes = metainfo.hashes
         piece_bytes = metainfo.geometry.piece_bytes
         self._run_pieces = min(max(1, _CHUNK_BYTES // piece_bytes), _BATCH_PIECES)
         size = min(piece_bytes, _CHUNK_BYTES) * self._run_pieces
         self._buffer = make_buffer(size)
-        self._zero_hashes: dict[int, bytes] = {}
 
     def check(self, pieces: list[int]) -> list[tuple[int, bool]]:
         """Return (piece, is correct) for some pieces; for worker threads. Raises StorageError."""
@@ -105,15 +103,7 @@ class PieceChecker:
         written: set[int] = set()
         for begin, stop in self._storage.written(start, end - start):
             written.update(range(begin // size, -(-stop // size)))
-        return [piece for piece in pieces if piece in written or self._is_zeros(piece)]
-
-    def _is_zeros(self, piece: int) -> bool:
-        """Return whether the correct content of a piece is zeros."""
-        length = self._geometry.piece_length(piece)
-        zero_hash = self._zero_hashes.get(length)
-        if zero_hash is None:
-            zero_hash = self._zero_hashes[length] = _sha1_of_zeros(length)
-        return self._hashes[20 * piece : 20 * piece + 20] == zero_hash
+        return [piece for piece in pieces if piece in written or self._hashes.is_zeros(piece)]
 
     def _check(self, pieces: list[int]) -> list[tuple[int, bool]]:
         results: list[tuple[int, bool]] = []
@@ -128,13 +118,16 @@ class PieceChecker:
         return results
 
     def _runs(self, pieces: list[int]) -> Iterator[list[int]]:
-        """Split pieces into contiguous runs that fit into the buffer."""
-        run: list[int] = []
+        """Split pieces into contiguous runs that fit into the buffer, without gaps inside."""
+        geometry, run, is_open = self._geometry, list[int](), True
         for piece in pieces:
-            if run and (piece != run[-1] + 1 or len(run) == self._run_pieces):
+            if run and (piece != run[-1] + 1 or len(run) == self._run_pieces or not is_open):
                 yield run
                 run = []
             run.append(piece)
+            is_open = (
+                geometry.aligned is None or geometry.piece_length(piece) == geometry.piece_bytes
+            )
         yield run
 
     def _check_short(self, run: list[int]) -> list[tuple[int, bool]]:
@@ -148,12 +141,12 @@ class PieceChecker:
         view, hashes = self._buffer[:length], self._hashes
         self._storage.read_blocking(start, view)
         return [
-            (piece, _sha1(view[at : at + size]) == hashes[20 * piece : 20 * piece + 20])
+            (piece, hashes.matches(piece, view[at : at + size]))
             for piece, at in zip(run, range(0, length, size), strict=True)
         ]
 
     def _is_right_long(self, piece: int) -> bool:
-        geometry, buffer, digest = self._geometry, self._buffer, sha1(usedforsecurity=False)
+        geometry, buffer, digest = self._geometry, self._buffer, self._hashes.new_digest(piece)
         offset, length, size = (
             geometry.piece_offset(piece),
             geometry.piece_length(piece),
@@ -167,15 +160,4 @@ class PieceChecker:
             digest.update(view)
             if done & _CANCEL_MASK == 0:
                 check_cancelled()
-        return digest.digest() == self._hashes[20 * piece : 20 * piece + 20]
-
-
-def _sha1(view: memoryview) -> bytes:
-    return sha1(view, usedforsecurity=False).digest()
-
-
-def _sha1_of_zeros(length_bytes: int) -> bytes:
-    digest, zeros = sha1(usedforsecurity=False), bytes(min(length_bytes, _CHUNK_BYTES))
-    for done in range(0, length_bytes, _CHUNK_BYTES):
-        digest.update(zeros[: length_bytes - done])
-    return digest.digest()
+        return digest.digest() == self._hashes.expected(piece)
