@@ -5,8 +5,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.daemon.contexts import client_of, make_context
 from tests.daemon.fake_port import FakeEngine
-from torrent_engine.daemon import metrics
 from torrent_engine.daemon.engine_port.facts import EngineState
+from torrent_engine.daemon.metrics import exposition
+from torrent_engine.daemon.metrics.exposition import PREFIX
+from torrent_engine.daemon.metrics.routes import router
 from torrent_engine.daemon.settings.model import DaemonSettings, MetricsSettings
 from torrent_engine.daemon.state.labels import Category
 
@@ -29,7 +31,7 @@ def engine_with_torrents() -> FakeEngine:
 
 def samples(text: str) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
     return {
-        (each.name.removeprefix(metrics.PREFIX), tuple(sorted(each.labels.items()))): each.value
+        (each.name.removeprefix(PREFIX), tuple(sorted(each.labels.items()))): each.value
         for family in text_string_to_metric_families(text)
         for each in family.samples
     }
@@ -37,7 +39,7 @@ def samples(text: str) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
 
 async def test_all_torrents_together_are_counted() -> None:
     context = make_context(engine_with_torrents())
-    async with client_of(context, [metrics.router]) as client:
+    async with client_of(context, [router]) as client:
         context.state.labels.put_category(Category("films"))
         for row in context.state.torrents.rows()[:2]:
             context.state.labels.set_category(row.info_hash, "films")
@@ -57,7 +59,7 @@ async def test_all_torrents_together_are_counted() -> None:
 
 
 async def test_openmetrics_is_sent_to_who_takes_it() -> None:
-    async with client_of(make_context(FakeEngine()), [metrics.router]) as client:
+    async with client_of(make_context(FakeEngine()), [router]) as client:
         accepted = {"Accept": "application/openmetrics-text; version=1.0.0"}
         answer = await client.get("/metrics", headers=accepted)
     assert answer.headers["content-type"].startswith("application/openmetrics-text")
@@ -65,9 +67,9 @@ async def test_openmetrics_is_sent_to_who_takes_it() -> None:
 
 
 async def test_categories_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(metrics, "MAX_CATEGORIES", 1)
+    monkeypatch.setattr(exposition, "MAX_CATEGORIES", 1)
     context = make_context(engine_with_torrents())
-    async with client_of(context, [metrics.router]) as client:
+    async with client_of(context, [router]) as client:
         context.state.labels.put_category(Category("films"))
         context.state.labels.set_category(context.state.torrents.rows()[0].info_hash, "films")
         found = samples((await client.get("/metrics")).text)
@@ -77,34 +79,34 @@ async def test_categories_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def test_each_torrent_has_numbers_if_that_is_wanted() -> None:
     engine = engine_with_torrents()
-    async with client_of(make_context(engine, EACH), [metrics.router]) as client:
+    async with client_of(make_context(engine, EACH), [router]) as client:
         answer = await client.get("/metrics/torrents")
         found = samples(answer.text)
         first = engine.order[0].hex()
         assert found["torrent_progress", (("category", ""), ("hash", first))] == 0.25
         assert "evil" not in answer.text
-    async with client_of(make_context(engine, NAMED), [metrics.router]) as client:
+    async with client_of(make_context(engine, NAMED), [router]) as client:
         named = samples((await client.get("/metrics/torrents")).text)
     key = (("category", ""), ("hash", first), ("name", EVIL))
     assert named["torrent_progress", key] == 0.25
 
 
 async def test_what_is_switched_off_is_not_there() -> None:
-    async with client_of(make_context(FakeEngine(), OFF), [metrics.router]) as client:
+    async with client_of(make_context(FakeEngine(), OFF), [router]) as client:
         assert (await client.get("/metrics")).status_code == 404
         assert (await client.get("/metrics/torrents")).status_code == 404
-    async with client_of(make_context(FakeEngine()), [metrics.router]) as client:
+    async with client_of(make_context(FakeEngine()), [router]) as client:
         assert (await client.get("/metrics/torrents")).status_code == 404
 
 
 async def test_numbers_are_kept_for_a_second_and_need_a_credential() -> None:
     engine = FakeEngine()
     context = make_context(engine)
-    async with client_of(context, [metrics.router]) as client:
+    async with client_of(context, [router]) as client:
         before = (await client.get("/metrics")).text
         context.state.look(engine.put(name="a", state=EngineState.SEEDING))
         assert (await client.get("/metrics")).text == before
-    async with client_of(context, [metrics.router], token=None) as stranger:
+    async with client_of(context, [router], token=None) as stranger:
         answer = await stranger.get("/metrics")
     assert answer.status_code == 401
     assert answer.headers["www-authenticate"].startswith("Basic")

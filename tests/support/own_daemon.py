@@ -80,6 +80,13 @@ class OwnDaemon:
         assert answer.status_code < 400, answer.text
         return answer.json() if answer.text else None
 
+    def text(self, path: str) -> str:
+        """Return the text of an answer to a request with the token."""
+        headers = {"Authorization": f"Bearer {self.token}"}
+        answer = http.request("GET", self.url(path), headers=headers)
+        assert answer.status_code < 400, answer.text
+        return answer.text
+
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to it."""
         assert self.program is not None

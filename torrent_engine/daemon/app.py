@@ -14,7 +14,6 @@ from starlette.responses import Response
 
 from torrent_engine import __version__
 from torrent_engine.base.errors import TorrentEngineError
-from torrent_engine.daemon import metrics
 from torrent_engine.daemon.api import (
     adding,
     administration,
@@ -41,6 +40,7 @@ from torrent_engine.daemon.api import (
 )
 from torrent_engine.daemon.context import DaemonContext
 from torrent_engine.daemon.http.asgi import AsgiApp, AsgiReceive, AsgiScope, AsgiSend
+from torrent_engine.daemon.metrics import routes as metrics
 from torrent_engine.daemon.page import routes as page
 from torrent_engine.daemon.problems import (
     MEDIA_TYPE,

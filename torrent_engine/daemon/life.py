@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 import anyio
 from anyio.to_thread import run_sync
 
+from torrent_engine.base.collector import paused_collector
 from torrent_engine.base.errors import ClosedError, ConfigError
 from torrent_engine.daemon.app import create_app
 from torrent_engine.daemon.context import DaemonContext, Life, ReloadReport
@@ -157,7 +158,9 @@ class Daemon:
             for listener in listeners:
                 stack.callback(listener.close)
             shown = [str(listener) for listener in listeners]
-            server = await stack.enter_async_context(open_server(create_app(context), listeners))
+            with paused_collector():
+                app = create_app(context)
+            server = await stack.enter_async_context(open_server(app, listeners))
             context.life.listeners = tuple(shown)
             for address in shown:
                 self._tell(f"listening on {address}")

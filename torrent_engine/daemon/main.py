@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
+from torrent_engine.base.collector import paused_collector
 from torrent_engine.base.errors import ConfigError, NetworkError
 from torrent_engine.daemon.security.principals import Scope
 from torrent_engine.daemon.unit import CONFIGURATION_EXIT, has_notify_reload, unit
@@ -81,10 +82,11 @@ def run(
 ) -> None:
     """Run in the foreground until SIGTERM or Ctrl-C; SIGHUP reads the settings again."""
     require_packages()
-    from torrent_engine.daemon.http.notify import Notifier
-    from torrent_engine.daemon.http.sockets import passed_sockets
-    from torrent_engine.daemon.life import Daemon, DaemonOptions
-    from torrent_engine.service import loop
+    with paused_collector(freezes=True):
+        from torrent_engine.daemon.http.notify import Notifier
+        from torrent_engine.daemon.http.sockets import passed_sockets
+        from torrent_engine.daemon.life import Daemon, DaemonOptions
+        from torrent_engine.service import loop
 
     options = (*assignments, *([f"listen.address={listen}"] if listen is not None else []))
     places = places_of(config, options)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tests.daemon.qbittorrent.web_api_scene import MAGNET, TRACKER, WebApiScene, torrent_of
 from torrent_engine.daemon.engine_port.facts import EngineState
-from torrent_engine.daemon.qbittorrent.routes import PREFIX
+from torrent_engine.daemon.qbittorrent.web_api import PREFIX
 
 pytestmark = pytest.mark.anyio
 STATUSES = {200, 400, 403, 404, 405, 409, 413, 415}

@@ -1,11 +1,9 @@
 """Restoring the torrents of a manager after a restart."""
 
-import gc
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 
+from torrent_engine.base.collector import paused_collector
 from torrent_engine.base.ids import InfoHash
 from torrent_engine.disk.moves.table import moving
 from torrent_engine.disk.state.session_table import (
@@ -44,7 +42,7 @@ class Restoring:
 
     async def restore(self, store: StateStore) -> None:
         """Add all torrents of the last run, in the order of the queue."""
-        with self._registry.restoring(), _paused_collector():
+        with self._registry.restoring(), paused_collector():
             for record, saved in await saved_torrents(store):
                 await self._restore_one(record, saved)
 
@@ -70,21 +68,6 @@ class Restoring:
             self._registry.store.restored([info_hash])
         session.admin.restore(saved)
         return session
-
-
-@contextmanager
-def _paused_collector() -> Iterator[None]:
-    """Collect no cycles meanwhile: all that is made here stays.
-
-    Measured with 1,000 torrents: 104 instead of 190 ms of processor time.
-    """
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 async def saved_torrents(store: StateStore) -> list[tuple[SessionRecord, SavedSession]]:

@@ -1,7 +1,6 @@
-"""``/metrics``: the daemon's numbers for Prometheus, in its text format or OpenMetrics.
+"""The daemon's numbers as Prometheus' text format or OpenMetrics.
 
-No label names a torrent or a tracker. The torrents' own numbers are at ``/metrics/torrents``, if
-the setting ``metrics.torrents`` allows that: each torrent is a further set of time series.
+No label names a torrent or a tracker, but in the numbers of each torrent.
 """
 
 import platform
@@ -11,7 +10,6 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Final
 
 import anyio.to_thread
-from fastapi import APIRouter
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder
@@ -21,9 +19,6 @@ from starlette.responses import Response
 
 from torrent_engine import __version__
 from torrent_engine.base.errors import ClosedError
-from torrent_engine.daemon.problems import Problem, ProblemError
-from torrent_engine.daemon.security.access import needs
-from torrent_engine.daemon.security.principals import Scope
 from torrent_engine.daemon.state.rows import StateRow, TorrentStatus
 
 if TYPE_CHECKING:
@@ -35,36 +30,21 @@ MAX_CATEGORIES: Final = 100
 OTHER: Final = "other"
 
 
-def router(context: "DaemonContext") -> APIRouter:
-    """Return the routes."""
-    routes = APIRouter(tags=["metrics"])
-    general = _Exposition(_General(context), with_process=True)
-    each = _Exposition(_EachTorrent(context))
+class Expositions:
+    """What is told of the daemon, and of each torrent."""
 
-    @routes.get("/metrics")
-    @needs(Scope.METRICS, prompts=True)
-    async def metrics(request: Request) -> Response:
-        """Return the numbers of the daemon and of all torrents together."""
-        if not context.settings().metrics.enabled:
-            raise ProblemError(Problem("not_found", "metrics are switched off"))
-        return await general.answer(request)
-
-    @routes.get("/metrics/torrents")
-    @needs(Scope.METRICS, prompts=True)
-    async def torrent_metrics(request: Request) -> Response:
-        """Return numbers of each torrent."""
-        chosen = context.settings().metrics
-        if not (chosen.enabled and chosen.torrents):
-            raise ProblemError(Problem("not_found", "metrics.torrents is off"))
-        return await each.answer(request)
-
-    return routes
+    def __init__(self, context: "DaemonContext") -> None:
+        """Have registries of our own; nothing is in the library's global one."""
+        self.general = Exposition(GeneralNumbers(context), with_process=True)
+        self.each_torrent = Exposition(EachTorrent(context))
 
 
-class _Exposition:
+class Exposition:
     """A registry of its own, whose text is kept for a second."""
 
-    def __init__(self, collector: "_General | _EachTorrent", *, with_process: bool = False) -> None:
+    def __init__(
+        self, collector: "GeneralNumbers | EachTorrent", *, with_process: bool = False
+    ) -> None:
         self._collector = collector
         self._registry = CollectorRegistry()
         self._registry.register(collector)
@@ -84,7 +64,7 @@ class _Exposition:
         return Response(body, headers={"Content-Type": media_type})
 
 
-class _General(Collector):
+class GeneralNumbers(Collector):
     """What concerns all torrents; looked at in the event loop, encoded in a thread."""
 
     def __init__(self, context: "DaemonContext") -> None:
@@ -215,7 +195,7 @@ _EACH: Final[tuple[tuple[str, str, Callable[[StateRow], float]], ...]] = (
 )
 
 
-class _EachTorrent(Collector):
+class EachTorrent(Collector):
     """The numbers of each torrent."""
 
     def __init__(self, context: "DaemonContext") -> None:

