@@ -37,6 +37,7 @@ def test_a_move_changes_the_order_and_nothing_else() -> None:
     assert torrents.ordered == tuple(sessions)
     torrents.move_to(info_hash(2), 0)
     assert torrents.ordered == (sessions[2], sessions[0], sessions[1])
+    assert [torrents.position(info_hash(number)) for number in range(3)] == [1, 2, 0]
     assert list(torrents.unordered) == sessions
 
 

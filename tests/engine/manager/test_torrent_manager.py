@@ -199,6 +199,7 @@ async def test_after_a_restart_everything_is_as_it_was(tmp_path: Path) -> None:
     async with manager(tmp_path) as many:
         assert many.restored == 4
         four, one, two, three = many.sessions
+        assert [many.position(each.info_hash) for each in many.sessions] == [0, 1, 2, 3]
         assert [each.info_hash for each in (one, two, three, four)] == [
             each.info_hash for each in TORRENTS
         ]

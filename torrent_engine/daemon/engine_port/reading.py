@@ -42,8 +42,6 @@ class ManagerReading:
 
     def __init__(self, opened: OpenManager) -> None:
         self._opened = opened
-        self._positions: dict[InfoHash, int] = {}
-        self._order: object = None
         self._trackers: dict[InfoHash, TrackerView] = {}
 
     def hashes(self) -> Sequence[InfoHash]:
@@ -71,7 +69,7 @@ class ManagerReading:
         settings = settings_of(
             session,
             priority=manager.priority(info_hash),
-            queue_position=self._position(info_hash),
+            queue_position=manager.position(session.info_hash),
         )
         return FactSheet(
             session.info_hash,
@@ -80,14 +78,6 @@ class ManagerReading:
             progress_of(session, brief, trackers),
             rates_of(brief, trackers),
         )
-
-    def _position(self, info_hash: InfoHash) -> int:
-        """Return the place of a torrent in the queue; the order is kept while it is the same."""
-        order = self._opened.manager.sessions
-        if order is not self._order:
-            self._order = order
-            self._positions = {each.info_hash: place for place, each in enumerate(order)}
-        return self._positions[info_hash]
 
     def live(self, info_hash: InfoHash) -> tuple[ProgressFacts, RateFacts]:
         """Return what may change by itself; of trackers what :meth:`facts` found last."""

@@ -46,6 +46,10 @@ class TorrentList:
         """Return the info-hashes in the order of the queue."""
         return self._positions.order()
 
+    def position(self, info_hash: InfoHash) -> int:
+        """Return the position of a torrent, from 0. Raises KeyError if it is not there."""
+        return self._positions.position(info_hash)
+
     def add(self, session: Session, priority: int, position: int | None) -> None:
         """Add a Session at a position, from 0; None: at the end."""
         self._sessions[session.info_hash] = session

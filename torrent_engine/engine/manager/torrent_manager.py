@@ -483,6 +483,13 @@ class TorrentManager:
         check_number("priority", priority, ANY_NUMBER)
         self._registry.set_priority(session.info_hash, priority)
 
+    def position(self, info_hash: InfoHash | str) -> int:
+        """Return a torrent's position in the queue, from 0; cheap for very many torrents.
+
+        Raises UnknownTorrentError if it is not there.
+        """
+        return self._torrents.position(self._registry.find(info_hash).info_hash)
+
     def move_to(self, info_hash: InfoHash | str, position: int) -> None:
         """Put a torrent at a place in the queue, from 0; those behind the end are the last.
 
