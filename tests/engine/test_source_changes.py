@@ -64,6 +64,10 @@ async def test_a_web_seed_is_added_to_a_torrent_that_has_none(tmp_path: Path) ->
         await reach(session, State.SEEDING)
         (stats,) = session.web_seeds()
         assert (stats.bep, stats.downloaded_bytes) == (19, len(PAYLOAD))
+        for _ in range(2):
+            assert session.web_seeds()[0].url == f"{server.base}/***/"
+            assert session.web_seeds(secrets=True)[0].url == f"{server.base}/pub/"
+            await session.stop()
     assert content(METAINFO, tmp_path / "out") == PAYLOAD
 
 

@@ -422,7 +422,7 @@ class WebSeedStats:
     """Statistics of one web seed."""
 
     url: str
-    """Without secrets."""
+    """Without secrets, unless they were asked for."""
     bep: int
     """17 or 19."""
     state: WebSeedState

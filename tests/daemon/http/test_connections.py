@@ -426,6 +426,22 @@ async def test_stop_lets_a_running_request_end_and_refuses_new_connections() -> 
     assert b"connection: close" in found[0]
 
 
+async def test_answer_to_what_stops_the_server_arrives_even_if_it_is_empty() -> None:
+    asked = anyio.Event()
+
+    async def stopping(_: AsgiScope, __: AsgiReceive, send: AsgiSend) -> None:
+        asked.set()
+        await answer(send, b"", 204)
+        here.server.close_listeners()
+
+    async with served(stopping) as here:
+        stream = await here.connect()
+        await stream.send(GET)
+        await asked.wait()
+        assert (await read_all(stream)).startswith(b"HTTP/1.1 204 ")
+        await stream.aclose()
+
+
 async def test_stop_of_an_idle_server_is_immediate() -> None:
     async with served(Echo()) as here:
         stream = await here.connect()

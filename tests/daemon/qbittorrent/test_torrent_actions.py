@@ -236,6 +236,20 @@ async def test_torrents_are_moved_in_the_background(scene: WebApiScene) -> None:
     assert await scene.refused("torrents/setLocation", hashes="all", location="../..") == 409
 
 
+async def test_torrents_are_moved_by_the_newer_names_of_parameters_too(scene: WebApiScene) -> None:
+    info_hash, moved = scene.put(), anyio.Event()
+    scene.engine.listeners.append(lambda _: moved.set())
+    moved_to = {"id": info_hash.hex(), "path": "/other/there"}
+    assert (await scene.ask("POST", "torrents/setSavePath", data=moved_to)).status_code == 200
+    with anyio.fail_after(30):
+        await moved.wait()
+    assert called(scene, "move") == [(info_hash, "/other/there")]
+    for path, status in {"": 400, "/etc": 409}.items():
+        refused = {"id": info_hash.hex(), "path": path}
+        answer = await scene.ask("POST", "torrents/setSavePath", data=refused)
+        assert answer.status_code == status
+
+
 async def test_priorities_of_files(scene: WebApiScene) -> None:
     one = scene.put()
     path = "torrents/filePrio"
@@ -299,6 +313,32 @@ async def test_trackers(scene: WebApiScene) -> None:
     await scene.post("torrents/removeTrackers", hash="*", urls=TRACKER)
     assert trackers_of(scene, one) == (("udp://third.example:1/announce",),)
     assert await scene.refused("torrents/addTrackers", hash=NO_HASH, urls=OTHER) == 404
+
+
+async def test_web_seeds(scene: WebApiScene) -> None:
+    key = scene.put().hex()
+    one, two = "http://seed.example/a b/", "https://seed.example/two/"
+
+    async def told() -> list[str]:
+        return [each["url"] for each in await scene.get("torrents/webseeds", hash=key)]
+
+    encoded = "http%3A%2F%2Fseed.example%2Fa%20b%2F"
+    await scene.post("torrents/addWebSeeds", hash=key, urls=f"{encoded}|{two}")
+    assert await told() == [one, two]
+    refused = "torrents/addWebSeeds"
+    assert await scene.refused(refused, hash=key, urls=f"http://new.example/|{'ftp://x/'}") == 400
+    assert await told() == [one, two]
+    edited = {"hash": key, "origUrl": encoded}
+    await scene.post("torrents/editWebSeed", **edited, newUrl="http://seed.example/new/")
+    assert await told() == [two, "http://seed.example/new/"]
+    assert await scene.refused("torrents/editWebSeed", **edited, newUrl=one) == 409
+    edited["origUrl"] = two
+    newer = "http://seed.example/new/"
+    assert await scene.refused("torrents/editWebSeed", **edited, newUrl=newer) == 409
+    assert await scene.refused("torrents/editWebSeed", **edited, newUrl="nothing") == 400
+    await scene.post("torrents/removeWebSeeds", hash=key, urls=f"{two}|http://unknown.example/")
+    assert await told() == [newer]
+    assert await scene.refused("torrents/removeWebSeeds", hash=NO_HASH, urls=two) == 404
 
 
 async def test_peers_are_added(scene: WebApiScene) -> None:

@@ -106,7 +106,7 @@ def settings_of(session: Session, *, priority: int, queue_position: int) -> Sett
         honors_session_limits=config.honors_session_limits,
         is_super_seeding=config.super_seeding,
         trackers=tuple(map(tuple, session.tracker_tiers())),
-        web_seeds=tuple(each.url for each in session.web_seeds()),
+        web_seeds=tuple(each.url for each in session.web_seeds(secrets=True)),
         file_priorities=config.file_priorities,
         incomplete_path=os.fspath(config.incomplete_dir or ""),
         owner=config.owner,

@@ -113,7 +113,8 @@ class ManagerReading:
 
     def web_seeds(self, info_hash: InfoHash) -> Sequence[WebSeedFacts]:
         """Return all web seeds."""
-        return list(map(web_seed_of, self._opened.session(info_hash).web_seeds()))
+        seeds = self._opened.session(info_hash).web_seeds(secrets=True)
+        return list(map(web_seed_of, seeds))
 
     def pieces(self, info_hash: InfoHash) -> bytes:
         """Return the verified pieces as a BEP 3 bitfield; b"" before the metadata."""

@@ -26,8 +26,12 @@ class AnswerTransport:
         self.is_closing = transport.is_closing
 
     def write(self, data: bytes) -> None:
-        """Write a part; the first is the head."""
+        """Write a part; the first is the head, and an empty one says that no body follows at once.
+
+        Then the head leaves now: at a stop the connection may be closed before the next turn.
+        """
         if not data:
+            self.flush()
             return
         if not self._has_begun:
             self._has_begun = True

@@ -1,5 +1,6 @@
 """Where the files of torrents are, what they are called, and which are wanted."""
 
+from collections.abc import Sequence
 from typing import Final
 
 from torrent_engine.base.errors import TorrentEngineError
@@ -14,6 +15,7 @@ from torrent_engine.daemon.qbittorrent.transport import (
 )
 from torrent_engine.daemon.qbittorrent.web_api_parts import WebApiParts
 from torrent_engine.daemon.settings.engine_config import download_folder
+from torrent_engine.daemon.state.rows import StateRow
 
 NO_METADATA: Final = "Torrent's metadata has not yet downloaded"
 
@@ -29,6 +31,7 @@ class TorrentFileCommands:
         """Return the routes."""
         return [
             writes("torrents/setLocation", self.set_location),
+            writes("torrents/setSavePath", self.set_save_path),
             writes("torrents/filePrio", self.set_priorities),
             writes("torrents/renameFile", self.rename_file),
             writes("torrents/renameFolder", self.rename_folder),
@@ -37,13 +40,22 @@ class TorrentFileCommands:
     async def set_location(self, call: WebApiCall) -> WebApiResult:
         """Begin to move torrents to another folder; one that is not absolute is below downloads."""
         location = call.params.needed("location").strip()
-        rows, context = self._parts.rows(call.params), self._parts.context
+        self._move(self._parts.rows(call.params), location)
+        return None
+
+    async def set_save_path(self, call: WebApiCall) -> WebApiResult:
+        """Do the same by the other names of the parameters."""
+        path = call.params.needed("path").strip()
+        self._move(self._parts.rows(call.params, "id"), path)
+        return None
+
+    def _move(self, rows: Sequence[StateRow], location: str) -> None:
+        context = self._parts.context
         if not location:
             raise bad_request("Save path cannot be empty")
         path = str(context.paths.checked(str(download_folder(context.settings()) / location)))
         for row in rows:
             self._begin_move(row.info_hash, path)
-        return None
 
     def _begin_move(self, info_hash: InfoHash, path: str) -> None:
         async def move() -> None:

@@ -1,4 +1,4 @@
-"""Where torrents are downloaded from: trackers and peers."""
+"""Where torrents are downloaded from: trackers, web seeds and peers."""
 
 from ipaddress import ip_address
 from typing import Any
@@ -16,16 +16,18 @@ from torrent_engine.daemon.qbittorrent.transport import (
 )
 from torrent_engine.daemon.qbittorrent.web_api_parts import WebApiParts
 from torrent_engine.daemon.state.rows import StateRow
+from torrent_engine.net.http.torrent_fetch import is_url
 from torrent_engine.protocol.tracker.urls import parse_tracker_url
 
 MAX_URLS = 1_000
+MAX_URL_CHARS = 2_000
 MAX_PEERS = 1_000
 MAX_PORT = 65_535
 EVERY = "*"
 
 
 class TorrentSourceCommands:
-    """Changes trackers, and adds peers."""
+    """Changes trackers and web seeds, and adds peers."""
 
     def __init__(self, parts: WebApiParts) -> None:
         self._parts = parts
@@ -37,6 +39,9 @@ class TorrentSourceCommands:
             writes("torrents/addTrackers", self.add_trackers),
             writes("torrents/editTracker", self.edit_tracker),
             writes("torrents/removeTrackers", self.remove_trackers),
+            writes("torrents/addWebSeeds", self.add_web_seeds),
+            writes("torrents/editWebSeed", self.edit_web_seed),
+            writes("torrents/removeWebSeeds", self.remove_web_seeds),
             writes("torrents/addPeers", self.add_peers),
         ]
 
@@ -93,6 +98,42 @@ class TorrentSourceCommands:
             return self._parts.state.torrents.rows()
         return [self._parts.row(text) for text in params.parts("hash")]
 
+    async def add_web_seeds(self, call: WebApiCall) -> WebApiResult:
+        """Download from more web servers, all or none; those that are there stay."""
+        row = self._parts.row_of(call.params)
+        call.params.needed("urls")
+        urls = [read_web_seed(text) for text in call.params.parts("urls")[:MAX_URLS]]
+        for url in urls:
+            self._port.settings.add_web_seed(row.info_hash, url)
+        self._parts.state.look(row.info_hash)
+        return None
+
+    async def edit_web_seed(self, call: WebApiCall) -> WebApiResult:
+        """Replace the URL of a web server."""
+        row, params = self._parts.row_of(call.params), call.params
+        old, new = params.needed("origUrl").strip(), read_web_seed(params.needed("newUrl").strip())
+        present = row.settings.web_seeds
+        found = next((url for url in present if url in {old, unquote(old)}), None)
+        if found is None:
+            raise conflict(f'"{old:.200}" is not an existing URL')
+        if new != found:
+            if new in present:
+                raise conflict(f'"{new:.200}" is already a web seed')
+            self._port.settings.add_web_seed(row.info_hash, new)
+            self._port.settings.remove_web_seed(row.info_hash, found)
+            self._parts.state.look(row.info_hash)
+        return None
+
+    async def remove_web_seeds(self, call: WebApiCall) -> WebApiResult:
+        """Download from web servers no more; those that are not there are ignored."""
+        row = self._parts.row_of(call.params)
+        call.params.needed("urls")
+        urls = call.params.parts("urls")
+        for url in {*row.settings.web_seeds} & {*urls, *map(unquote, urls)}:
+            self._port.settings.remove_web_seed(row.info_hash, url)
+        self._parts.state.look(row.info_hash)
+        return None
+
     async def add_peers(self, call: WebApiCall) -> WebApiResult:
         """Try peers; the answer says for each torrent how many were accepted."""
         call.params.needed("peers")
@@ -139,6 +180,17 @@ def is_tracker(url: str) -> bool:
     except TrackerError:
         return False
     return True
+
+
+def read_web_seed(text: str) -> str:
+    """Return the URL of a web server; older clients send all of it percent-encoded.
+
+    Raises WebApiError for another text.
+    """
+    url = text if "://" in text else unquote(text)
+    if not is_url(url) or not url.isprintable() or len(url) > MAX_URL_CHARS:
+        raise bad_request(f'"{text:.200}" is not a valid URL')
+    return url
 
 
 def read_peer(text: str) -> tuple[str, int] | None:

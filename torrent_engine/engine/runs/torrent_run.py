@@ -497,9 +497,9 @@ class TorrentRun:
             self.check.checked_pieces,
         )
 
-    def web_seeds(self) -> list[WebSeedStats]:
+    def web_seeds(self, *, secrets: bool = False) -> list[WebSeedStats]:
         """Return the numbers of each web seed."""
-        return self.transfer.web_seeds.stats(self._shared.clock())
+        return self.transfer.web_seeds.stats(self._shared.clock(), secrets=secrets)
 
     def next_dial_due_s(self, now: float) -> float | None:
         """Return when the next candidate is due to be dialled; None if there is none."""

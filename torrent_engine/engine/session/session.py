@@ -316,9 +316,9 @@ class Session:
         """
         return self._status.files()
 
-    def web_seeds(self) -> list[WebSeedStats]:
-        """Return the numbers of each web seed."""
-        return self._status.web_seeds()
+    def web_seeds(self, *, secrets: bool = False) -> list[WebSeedStats]:
+        """Return the numbers of each web seed; with ``secrets`` their URLs are whole."""
+        return self._status.web_seeds(secrets=secrets)
 
     # -- life -----------------------------------------------------------------------------------
 

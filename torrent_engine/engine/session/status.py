@@ -139,12 +139,13 @@ class Status:
         stats = self._stats()
         return 0 < stats.wanted_bytes == stats.completed_bytes
 
-    def web_seeds(self) -> list[WebSeedStats]:
+    def web_seeds(self, *, secrets: bool) -> list[WebSeedStats]:
         """Return the numbers of each web seed."""
         core = self._core
         if core.run is not None:
-            return core.run.web_seeds()
-        return [idle_stats_of(*each) for each in core.edits.web_seeds_of(core.read_facts()).items()]
+            return core.run.web_seeds(secrets=secrets)
+        known = core.edits.web_seeds_of(core.read_facts())
+        return [idle_stats_of(url, bep, secrets=secrets) for url, bep in known.items()]
 
     @property
     def snapshot(self) -> TorrentSnapshot | None:

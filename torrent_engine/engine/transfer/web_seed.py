@@ -42,9 +42,9 @@ IDLE_ROUNDS: Final = 2  # ours: in vain, before another web seed has its turn
 MAX_DOUBLINGS: Final = 32  # ours: beyond any wait, and far from the largest float
 
 
-def idle_stats_of(url: str, bep: int) -> WebSeedStats:
+def idle_stats_of(url: str, bep: int, *, secrets: bool = False) -> WebSeedStats:
     """Return the statistics of a web seed whose torrent does not run."""
-    return WebSeedStats(redact_url(url), bep, WebSeedState.IDLE, 0, 0.0, 0, "")
+    return WebSeedStats(url if secrets else redact_url(url), bep, WebSeedState.IDLE, 0, 0.0, 0, "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,10 +125,10 @@ class WebSeed:
         """Whether there may be connections."""
         return self._streams.is_open
 
-    def stats(self, now: float) -> WebSeedStats:
+    def stats(self, now: float, *, secrets: bool = False) -> WebSeedStats:
         """Return its present statistics."""
         return WebSeedStats(
-            url=self.shown_url,
+            url=self.identity.url if secrets else self.shown_url,
             bep=self.bep,
             state=self._state(now),
             downloaded_bytes=self.downloaded_bytes,

@@ -169,6 +169,6 @@ class WebSeeds:
             downloaded_bytes=sum(each.downloaded_bytes for each in stats),
         )
 
-    def stats(self, now: float) -> list[WebSeedStats]:
+    def stats(self, now: float, *, secrets: bool = False) -> list[WebSeedStats]:
         """Return the statistics of each."""
-        return [seed.stats(now) for seed in self._seeds]
+        return [seed.stats(now, secrets=secrets) for seed in self._seeds]
