@@ -45,7 +45,7 @@ def fuzz_bencode(data: bytes) -> None:
 def fuzz_metainfo(data: bytes) -> None:
     """Check one input: declared errors only; what loads has sane numbers and safe paths."""
     with suppress(BencodeError, MetainfoError):
-        metainfo = Metainfo.from_bytes(data, any_version=True)
+        metainfo = Metainfo.from_bytes(data)
         assert sum(entry.length_bytes for entry in metainfo.files) == metainfo.total_bytes > 0
         hashes = metainfo.piece_count if metainfo.info_hash_v1 else 0
         assert len(metainfo.piece_hashes) == 20 * hashes
@@ -59,7 +59,7 @@ def fuzz_metainfo(data: bytes) -> None:
             assert name not in ("", ".", "..")
             assert not set(name) & set("/\x00\x1b")
             assert len(name.encode()) <= 255
-        again = Metainfo.from_info_bytes(metainfo.info_bytes, any_version=True)
+        again = Metainfo.from_info_bytes(metainfo.info_bytes)
         assert (again.info_hash, again.files) == (metainfo.info_hash, metainfo.files)
         assert str(Magnet.of(metainfo)).isprintable()
 

@@ -164,7 +164,7 @@ def compare_magnet(data: bytes) -> Verdict:
 
 def _our_torrent(data: bytes) -> Loaded | str:
     try:
-        torrent = Metainfo.from_bytes(data, any_version=True)
+        torrent = Metainfo.from_bytes(data)
     except (BencodeError, MetainfoError) as error:
         return str(error)
     return Loaded(

@@ -112,3 +112,28 @@ def test_empty_file_is_in_no_piece() -> None:
     layout = FileLayout([5, 0, 5])
     assert list(layout.pieces_of(1, Geometry(10, 4))) == []
     assert list(layout.pieces_of(2, Geometry(10, 4))) == [1, 2]
+
+
+ALIGNED = FileLayout([40_000, 0, 5, 65_536, 1], alignment=32_768)
+
+
+def test_bep52_gaps_between_files_are_zeros_and_count_for_nothing() -> None:
+    geometry = Geometry(ALIGNED.end_bytes, 32_768, ALIGNED)
+    assert [geometry.piece_length(piece) for piece in range(6)] == [
+        *(32_768, 7_232),
+        *(5, 32_768, 32_768, 1),
+    ]
+    assert [geometry.span_length(piece) for piece in range(6)] == [32_768] * 6
+    assert geometry.missing_bytes(lambda _: True) == 6 * 32_768 - ALIGNED.total_bytes
+    assert geometry.missing_bytes(lambda piece: piece == 2) == 32_763
+    into = memoryview(bytearray(b"x" * 65_536))
+    for run, share in ALIGNED.placed(32_768, into):
+        share[:] = bytes((run.file_index + 1,)) * run.length_bytes
+    assert bytes(into) == b"\x01" * 7_232 + bytes(25_536) + b"\x03" * 5 + bytes(32_763)
+
+
+def test_bep3_pieces_without_gaps_end_with_the_payload() -> None:
+    geometry = Geometry(100_000, 32_768)
+    assert geometry.span_length(3) == geometry.piece_length(3) == 1_696
+    assert geometry.missing_bytes(lambda _: True) == 31_072
+    assert geometry.missing_bytes(lambda piece: piece != 3) == 0

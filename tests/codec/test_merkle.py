@@ -83,6 +83,10 @@ def test_bep52_tree_of_any_file_is_that_of_the_reference(length: int, piece_byte
         digest.update(memoryview(data)[start : start + BLOCK])
     digest.update(b"behind the end")
     assert digest.digest() == root
+    digest = MerkleDigest(tree_levels(length), length)
+    for start in range(0, length, 7_001):
+        digest.update(memoryview(data)[start : start + 7_001])
+    assert digest.digest() == root
 
 
 def test_a_file_of_no_bytes_has_no_leaves() -> None:

@@ -22,7 +22,7 @@ FILES = {"a": payload_of(40_000), "d/b": b"", "d/c": payload_of(5), "e": payload
 
 
 def load(data: bytes) -> Metainfo:
-    return Metainfo.from_bytes(data, any_version=True)
+    return Metainfo.from_bytes(data)
 
 
 @pytest.mark.parametrize("name", GOOD)
@@ -64,15 +64,6 @@ def test_bep52_a_bad_torrent_is_refused_with_its_reason(name: str) -> None:
     case = CASES[name]
     with pytest.raises((MetainfoError, BencodeError), match=case.error):
         load(case.data)
-
-
-@pytest.mark.parametrize("name", CASES)
-def test_bep52_v2_alone_is_for_those_who_ask_for_it(name: str) -> None:
-    """What a session is given has a v1 part."""
-    metainfo = None
-    with suppress(MetainfoError, BencodeError):
-        metainfo = Metainfo.from_bytes(CASES[name].data)
-    assert metainfo is None or metainfo.is_hybrid
 
 
 def test_every_difference_has_a_reason() -> None:

@@ -51,7 +51,7 @@ def made_by_libtorrent(path: Path, piece_bytes: int, kind: TorrentFormat) -> byt
 
 def parts_of(torrent: bytes) -> tuple[object, ...]:
     """Return what two programs must agree about."""
-    fields, read = decode(torrent), Metainfo.from_bytes(torrent, any_version=True)
+    fields, read = decode(torrent), Metainfo.from_bytes(torrent)
     assert isinstance(fields, dict)
     return fields[b"info"], fields[b"piece layers"], read.info_hash, read.info_hash_v2
 

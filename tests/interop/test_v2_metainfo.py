@@ -52,7 +52,7 @@ def libtorrent_loads(data: bytes) -> bool:
 
 @pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.error is None])
 def test_bep52_both_read_the_same(name: str) -> None:
-    ours = Metainfo.from_bytes(CASES[name].data, any_version=True)
+    ours = Metainfo.from_bytes(CASES[name].data)
     theirs = libtorrent.load_torrent_buffer(CASES[name].data).ti
     assert theirs is not None
     hashes = theirs.info_hashes()
@@ -87,7 +87,7 @@ def test_bep52_a_torrent_that_libtorrent_made_is_read(
         libtorrent.list_files(str(tmp_path / "payload")), piece_bytes, flags
     )
     libtorrent.set_piece_hashes(made, str(tmp_path))
-    ours = Metainfo.from_bytes(libtorrent.bencode(made.generate()), any_version=True)
+    ours = Metainfo.from_bytes(libtorrent.bencode(made.generate()))
     assert ours.v2 is not None
     assert ours.is_hybrid is (flags == HYBRID)
     found = {}

@@ -39,16 +39,18 @@ class Gate:
         (self._folder / "is-held").touch()
 
 
-def hold_verification(gate: Gate, digest: Callable[[Any], bytes]) -> Callable[[Any], bytes]:
-    """Return the calculation of a digest, but behind a gate."""
+def hold_verification(
+    gate: Gate, add_views: Callable[[Any, Any], None]
+) -> Callable[[Any, Any], None]:
+    """Return what adds a piece to a digest, but behind a gate."""
     numbers = count()
 
-    def held(views: Any) -> bytes:
+    def held(digest: Any, views: Any) -> None:
         if next(numbers) >= PASSED_AT_ONCE:
             while gate.is_closed:
                 gate.tell()
                 time.sleep(POLL_S)
-        return digest(views)
+        add_views(digest, views)
 
     return held
 
@@ -75,8 +77,8 @@ def hold_completion(
 
 def install(folder: Path) -> None:
     """Put the gates into the engine, until the end of the process."""
-    digest = hold_verification(Gate(folder, "hold-verification"), writer._digest)
-    patch.object(writer, "_digest", digest).start()
+    add_views = hold_verification(Gate(folder, "hold-verification"), writer._add_views)
+    patch.object(writer, "_add_views", add_views).start()
     complete = hold_completion(Gate(folder, "hold-completion"), TorrentRun._on_complete)
     patch.object(TorrentRun, "_on_complete", complete).start()
 

@@ -214,8 +214,7 @@ class Life:
     ) -> None:
         start, length = METAINFO.geometry.piece_offset(piece), METAINFO.geometry.piece_length(piece)
         view = memoryview(PAYLOAD)[start : start + length]
-        sha1 = METAINFO.piece_hash(piece)
-        writer.submit(WriteJob(start, [view], piece, sha1=sha1))
+        writer.submit(WriteJob(start, [view], piece, piece=piece, hashes=METAINFO.hashes))
 
     async def _half(self, storage: StorageManager, have: set[int]) -> list[int]:
         wanted = self._wanted(storage, have)

@@ -6,7 +6,7 @@ All methods are on hot paths and trust their arguments: received indices are che
 
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 from operator import add
@@ -75,6 +75,22 @@ class Geometry:
             return BLOCK_BYTES
         return left
 
+    def span_length(self, piece: int) -> int:
+        """Return the length of one piece with the gap behind it, which peers may request."""
+        return self.piece_length(piece) if self.aligned is None else self.piece_bytes
+
+    def missing_bytes(self, has: Callable[[int], bool]) -> int:
+        """Return how much shorter than whole ones these pieces are together."""
+        if self.aligned is None:
+            return (self.piece_bytes - self.last_piece_bytes) * has(self._last_piece)
+        size = self.piece_bytes
+        gaps = (
+            (end // size, -end % size)
+            for end in map(add, self.aligned.offsets, self.aligned.lengths)
+            if end % size
+        )
+        return sum(gap for piece, gap in gaps if has(piece))
+
     def piece_at(self, offset_bytes: int) -> int:
         """Return the piece that contains a byte of the payload."""
         return offset_bytes // self.piece_bytes
@@ -96,7 +112,7 @@ class FileLayout:
     it where the one before ends elsewhere (BEP 52).
     """
 
-    __slots__ = ("_is_aligned", "end_bytes", "lengths", "offsets", "total_bytes")
+    __slots__ = ("end_bytes", "has_gaps", "lengths", "offsets", "total_bytes")
 
     def __init__(self, lengths: Iterable[int], alignment: int = 1) -> None:
         self.lengths: Sequence[int] = array("q", lengths)
@@ -104,8 +120,9 @@ class FileLayout:
         """The length of all files together."""
         self.end_bytes = self.total_bytes
         """Where the last byte of the payload ends, gaps included."""
-        self._is_aligned = alignment > 1
-        if not self._is_aligned:
+        self.has_gaps = alignment > 1
+        """Whether there may be bytes between the files, which are zeros."""
+        if not self.has_gaps:
             self.offsets: Sequence[int] = array("q", accumulate(self.lengths, initial=0))[:-1]
             return
         spaces = (-(-length // alignment) * alignment for length in self.lengths)
@@ -139,7 +156,7 @@ class FileLayout:
         Files of length zero never appear; a range past the end is cut there, and gaps are left
         out.
         """
-        if self._is_aligned:
+        if self.has_gaps:
             return list(self._runs(offset_bytes, offset_bytes + length_bytes))
         lengths, offsets = self.lengths, self.offsets
         index = bisect_right(offsets, offset_bytes) - 1
@@ -153,6 +170,27 @@ class FileLayout:
                 offset_bytes += run
             index += 1
         return found
+
+    def placed(self, offset_bytes: int, into: memoryview) -> list[tuple[FileSlice, memoryview]]:
+        """Return the runs of a range, each with its part of a buffer; gaps are made zeros."""
+        runs = self.slices(offset_bytes, len(into))
+        if not self.has_gaps:
+            done, found = 0, list[tuple[FileSlice, memoryview]]()
+            for run in runs:
+                found.append((run, into[done : done + run.length_bytes]))
+                done += run.length_bytes
+            return found
+        if sum(run.length_bytes for run in runs) < len(into):
+            into[:] = bytes(len(into))
+        starts = (self.offsets[run.file_index] + run.offset_bytes - offset_bytes for run in runs)
+        return [
+            (run, into[start : start + run.length_bytes])
+            for run, start in zip(runs, starts, strict=True)
+        ]
+
+    def is_inside(self, offset_bytes: int, length_bytes: int) -> bool:
+        """Return whether a range ends in the payload, or in the gap behind its last piece."""
+        return self.has_gaps or offset_bytes + length_bytes <= self.total_bytes
 
     def run_at(self, offset_bytes: int, length_bytes: int) -> int:
         """Return how many of so many bytes are of the file that a byte of the payload is in."""

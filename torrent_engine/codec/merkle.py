@@ -71,26 +71,32 @@ def _even(layer: bytes, height: int) -> bytes:
 class MerkleDigest:
     """The root of data that comes in parts, with the interface of :mod:`hashlib`.
 
-    Every part but the last is a multiple of 16 KiB long. The tree has ``2 ** levels`` leaves, and
-    is that of the first ``length_bytes``: what comes behind is a pad.
+    Parts that are multiples of 16 KiB are not copied. The tree has ``2 ** levels`` leaves, and is
+    that of the first ``length_bytes``: what comes behind is a pad.
     """
 
-    __slots__ = ("_leaves", "_left", "_levels")
+    __slots__ = ("_leaves", "_left", "_levels", "_rest")
 
     def __init__(self, levels: int, length_bytes: int) -> None:
         self._levels = levels
         self._left = length_bytes
         self._leaves: list[bytes] = []
+        self._rest = b""
+        """What is left of the parts so far, less than a block."""
 
     def update(self, data: Data) -> None:
         """Add what comes next."""
         part = memoryview(data)[: self._left]
         self._left -= len(part)
-        self._leaves.append(leaves_of(part))
+        if self._rest:
+            part = memoryview(self._rest + part)
+        whole = len(part) - len(part) % BLOCK_BYTES
+        self._leaves.append(leaves_of(part[:whole]))
+        self._rest = bytes(part[whole:])
 
     def digest(self) -> bytes:
         """Return the root of what was added, which is not nothing."""
-        return root_of(b"".join(self._leaves), levels=self._levels)
+        return root_of(b"".join(self._leaves) + leaves_of(self._rest), levels=self._levels)
 
 
 # -- the layers of a file -----------------------------------------------------------------------

@@ -71,7 +71,6 @@ __all__ = [
 
 MIN_PIECE_BYTES: Final = 1
 MAX_PIECE_BYTES: Final = 512 * 1024 * 1024
-V2_ONLY: Final = "a v2-only torrent (BEP 52): only v1 and hybrid ones can be loaded"
 MAX_PIECES: Final = 0x200000  # as libtorrent; what bounds the memory of tiny pieces
 
 
@@ -121,16 +120,14 @@ class Metainfo:
         path: str | PathLike[str],
         *,
         limits: BencodeLimits = FILE_BENCODE_LIMITS,
-        any_version: bool = False,
     ) -> "Metainfo":
         """Load a .torrent file, gzipped or not.
 
-        ``any_version`` is as for :meth:`from_bytes`. Raises OSError, or what :meth:`from_bytes`
-        raises. No more than the limit is read.
+        Raises OSError, or what :meth:`from_bytes` raises. No more than the limit is read.
         """
         with open(path, "rb") as file:  # noqa: PTH123 - the core has no pathlib
             data = file.read(limits.max_bytes + 1)
-        return cls.from_bytes(data, limits=limits, any_version=any_version)
+        return cls.from_bytes(data, limits=limits)
 
     @classmethod
     def from_bytes(
@@ -138,13 +135,11 @@ class Metainfo:
         data: bytes,
         *,
         limits: BencodeLimits = FILE_BENCODE_LIMITS,
-        any_version: bool = False,
     ) -> "Metainfo":
         """Load the bytes of a .torrent file, gzipped or not; what stands behind it is left out.
 
-        With ``any_version`` a v2-only torrent is loaded, too, which sessions cannot download.
         Raises BencodeError if they are no bencoding within ``limits``, and MetainfoError if they
-        say something that cannot be downloaded: for a v2-only torrent or a web page it says that.
+        say something that cannot be downloaded: for a web page it says that.
         """
         data = unpacked(bytes(data), limits.max_bytes)
         try:
@@ -158,8 +153,6 @@ class Metainfo:
         info = torrent.get(b"info")
         if not isinstance(info, dict):
             raise MetainfoError('no torrent: "info" is missing or no dictionary')
-        if not any_version:
-            _refuse_v2_only(info)
         start, end = spans[b"info"]
         return _build(torrent, info, data[start:end], (data[:start], data[end:tail]))
 
@@ -170,12 +163,10 @@ class Metainfo:
         *,
         tiers: Tiers = (),
         web_seeds: Iterable[str] = (),
-        any_version: bool = False,
     ) -> "Metainfo":
         """Load an info dictionary that came by other ways than a .torrent file (BEP 9).
 
-        It has no layers of pieces (BEP 52). ``any_version`` is as for :meth:`from_bytes`.
-        Raises as :meth:`from_bytes` does.
+        It has no layers of pieces (BEP 52). Raises as :meth:`from_bytes` does.
         """
         info_bytes = bytes(info_bytes)
         info, _, end = decode_tolerantly(
@@ -183,8 +174,6 @@ class Metainfo:
         )
         if end != len(info_bytes):
             raise BencodeError("trailing bytes", offset_bytes=end)
-        if not any_version:
-            _refuse_v2_only(info)
         return _build({}, info, info_bytes, (b"", b"")).with_sources(tiers, web_seeds)
 
     def with_sources(self, tiers: Tiers, web_seeds: Iterable[str]) -> "Metainfo":
@@ -217,7 +206,7 @@ class Metainfo:
                 f"{', '.join(sorted(unknown))}: not among {', '.join(sorted(EDITABLE))}"
             )
         return Metainfo.from_bytes(
-            edited(self, self._around, changes), limits=STORED_BENCODE_LIMITS, any_version=True
+            edited(self, self._around, changes), limits=STORED_BENCODE_LIMITS
         )
 
     def write(self, path: str | PathLike[str]) -> None:
@@ -295,12 +284,6 @@ def _read_info(cursor: Cursor) -> tuple[object, Cursor]:
         return read_value(cursor)
     info, _, behind = read_dictionary(cursor, _INFO_READERS)
     return info, behind
-
-
-def _refuse_v2_only(info: BencodeDict) -> None:
-    """Raise MetainfoError for a torrent that has no v1 part."""
-    if meta_version(info) == V2 and not _has_v1(info):
-        raise MetainfoError(V2_ONLY)
 
 
 def _has_v1(info: BencodeDict) -> bool:

@@ -22,7 +22,7 @@ class PieceDigest(Protocol):
     """A hash of data that comes in parts."""
 
     def update(self, data: Data, /) -> None:
-        """Add what comes next; every part but the last is a multiple of 16 KiB long."""
+        """Add what comes next; multiples of 16 KiB cost least."""
 
     def digest(self) -> bytes:
         """Return the hash of what was added."""

@@ -34,7 +34,7 @@ def test_create_writes_name_torrent_and_says_what_it_made(
 def test_bep52_a_torrent_of_each_format_is_verified(tmp_path: Path, kind: str) -> None:
     payload, output = torrents.write_payload(tmp_path), tmp_path / "o.torrent"
     result = create(payload, "-o", output, "--format", kind)
-    metainfo = Metainfo.read(output, any_version=True)
+    metainfo = Metainfo.read(output)
     hashes = [each for each in (metainfo.info_hash_v1, metainfo.info_hash_v2) if each is not None]
     assert len(hashes) == (2 if kind == "hybrid" else 1)
     assert result.stdout.endswith(f"info-hash {' and '.join(map(str, hashes))}\n")
@@ -51,8 +51,8 @@ def test_bep52_a_torrent_of_each_format_is_verified(tmp_path: Path, kind: str) -
 def test_bep52_a_torrent_without_layers_verifies_nothing(tmp_path: Path) -> None:
     payload, output = torrents.write_payload(tmp_path), tmp_path / "o.torrent"
     create(payload, "-o", output, "--format", "v2", "-s", "16K")
-    info_bytes = Metainfo.read(output, any_version=True).info_bytes
-    Metainfo.from_info_bytes(info_bytes, any_version=True).write(output)
+    info_bytes = Metainfo.read(output).info_bytes
+    Metainfo.from_info_bytes(info_bytes).write(output)
     checked = CliRunner().invoke(cli, ["verify", str(output), "-d", str(tmp_path)])
     assert checked.exit_code != ExitCode.OK
     assert 'no "piece layers" (BEP 52)' in checked.stderr

@@ -83,7 +83,7 @@ async def test_bep52_a_torrent_of_each_format_is_made(
     answer = await client.post(CREATE, json=body)
     assert (await ended(client, answer.headers["location"]))["status"] == "completed"
     found = await client.get(answer.json()["links"]["torrent_file"])
-    torrent = Metainfo.from_bytes(found.content, any_version=True)
+    torrent = Metainfo.from_bytes(found.content)
     has = torrent.info_hash_v1 is not None, torrent.info_hash_v2 is not None
     assert has == (kind != "v2", kind != "v1")
 

@@ -30,7 +30,7 @@ async def made(folder: Path, kind: TorrentFormat, piece_bytes: int) -> Metainfo:
         path.write_bytes(data)
     options = CreateOptions(format=kind, piece_bytes=piece_bytes, threads=2)
     data = await anyio.to_thread.run_sync(create_torrent, [folder / "payload"], options)
-    return Metainfo.from_bytes(data, any_version=True)
+    return Metainfo.from_bytes(data)
 
 
 def place_of(metainfo: Metainfo, name: str, offset: int) -> int:

@@ -1,27 +1,98 @@
-"""A v2-only torrent that was read for another purpose does not get into a session."""
+"""Torrents of v2 alone: from one of us to another, and what cannot be verified."""
 
+import random
+from pathlib import Path
+
+import anyio
 import pytest
 
+from tests.support.swarm import PATIENCE_S, address_of, files_below, reach, resources
 from tests.support.v2_torrents import torrent_around, v2_info
+from torrent_engine.base.config import SessionConfig
 from torrent_engine.base.errors import MagnetError, MetainfoError
 from torrent_engine.codec.magnet import Magnet
 from torrent_engine.codec.metainfo import Metainfo
+from torrent_engine.engine.session.session import Session
 from torrent_engine.engine.session.torrent_loader import load_torrent
+from torrent_engine.engine.states import State
 from torrent_engine.net.http.client import HttpClient
 
-TORRENT = torrent_around(v2_info({"a": b"12345", "b": b"1"})[0])
+pytestmark = pytest.mark.anyio
+
+RANDOM = random.Random(52)
+FILES = {
+    "a": RANDOM.randbytes(70_000),
+    "d/b": b"",
+    "d/c": RANDOM.randbytes(5),
+    "e": RANDOM.randbytes(65_536),
+    "f": RANDOM.randbytes(300_001),
+}
+INFO, LAYERS = v2_info(FILES, piece_bytes=65_536)
+METAINFO = Metainfo.from_bytes(torrent_around(INFO, LAYERS))
 
 
 def no_http() -> HttpClient:
     raise AssertionError("nothing is fetched")
 
 
-@pytest.mark.anyio
-async def test_bep52_v2_only_is_refused_in_every_form() -> None:
-    metainfo = Metainfo.from_bytes(TORRENT, any_version=True)
-    for source in (TORRENT, metainfo):
-        with pytest.raises(MetainfoError, match=r"v2-only torrent \(BEP 52\)"):
+def write(folder: Path) -> Path:
+    for name, data in FILES.items():
+        path = folder / "payload" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    return folder
+
+
+async def test_bep52_a_torrent_goes_from_one_of_us_to_another_and_is_known_again(
+    tmp_path: Path,
+) -> None:
+    async with resources(tmp_path / "a") as first, resources(tmp_path / "b") as second:
+        ours = await Session.create(METAINFO, first, save_path=write(tmp_path / "files"))
+        async with ours:
+            await reach(ours, State.SEEDING)
+            config = SessionConfig(peers=(address_of(first),))
+            theirs = await Session.create(
+                METAINFO, second, save_path=tmp_path / "saved", config=config
+            )
+            async with theirs:
+                await reach(theirs, State.SEEDING)
+                stats = theirs.stats()
+    assert stats.total_bytes == stats.completed_bytes == sum(map(len, FILES.values()))
+    for name, data in FILES.items():
+        assert (tmp_path / "saved/payload" / name).read_bytes() == data
+    async with resources(tmp_path / "b") as again:
+        session = await Session.create(METAINFO, again, save_path=tmp_path / "saved")
+        async with session:
+            await reach(session, State.SEEDING)
+            assert session.stats().completed_bytes == stats.total_bytes
+
+
+async def test_bep52_a_file_that_is_left_out_leaves_no_trace(tmp_path: Path) -> None:
+    async with resources(tmp_path / "a") as first, resources(tmp_path / "b") as second:
+        ours = await Session.create(METAINFO, first, save_path=write(tmp_path / "files"))
+        async with ours:
+            await reach(ours, State.SEEDING)
+            config = SessionConfig(peers=(address_of(first),), file_priorities=(0, 4, 4, 0, 4))
+            theirs = await Session.create(
+                METAINFO, second, save_path=tmp_path / "saved", config=config
+            )
+            async with theirs:
+                with anyio.fail_after(PATIENCE_S):
+                    await reach(theirs, State.SEEDING)
+                stats = theirs.stats()
+    assert stats.wanted_bytes == stats.completed_bytes == 5 + 300_001
+    assert files_below(tmp_path / "saved") == {"payload/d/b", "payload/d/c", "payload/f"}
+
+
+async def test_a12_what_cannot_be_verified_is_refused() -> None:
+    bare = Metainfo.from_bytes(torrent_around(INFO))
+    for source in (bare.source, bare):
+        with pytest.raises(MetainfoError, match=r'no "piece layers" \(BEP 52\) of 2 files'):
             await load_torrent(source, no_http)
-    for link in (Magnet.of(metainfo), str(Magnet.of(metainfo))):
+    assert await load_torrent(METAINFO.source, no_http) == METAINFO
+
+
+async def test_bep52_a_v2_only_link_is_refused() -> None:
+    for link in (Magnet.of(METAINFO), str(Magnet.of(METAINFO))):
         with pytest.raises(MagnetError, match=r"v2-only link \(BEP 52\)"):
             await load_torrent(link, no_http)

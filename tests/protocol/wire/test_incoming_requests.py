@@ -8,7 +8,7 @@ import pytest
 from tests.support.peer_pair import GEOMETRY, feed, open_connection, sent
 from torrent_engine.base.config import KIB, WireLimits
 from torrent_engine.base.ids import BLOCK_BYTES, PieceIndex
-from torrent_engine.codec.geometry import Geometry
+from torrent_engine.codec.geometry import FileLayout, Geometry
 from torrent_engine.protocol.wire.messages import (
     BlockRequest,
     BlocksRequested,
@@ -367,3 +367,14 @@ def test_bep3_request_out_of_range_in_a_row_leaves_those_before_it() -> None:
 
 def test_geometry_of_these_tests_has_a_short_last_piece() -> None:
     assert GEOMETRY.piece_length(GEOMETRY.piece_count - 1) == 20_000
+
+
+def test_bep52_the_gap_behind_a_file_may_be_requested_but_nothing_behind_its_piece() -> None:
+    layout = FileLayout([40_000, 70_000], alignment=65_536)
+    connection = open_connection(geometry=Geometry(layout.end_bytes, 65_536, layout))
+    connection.sender.unchoke()
+    wanted = [BlockRequest(0, 2 * BLOCK_BYTES, BLOCK_BYTES), BlockRequest(2, 0, BLOCK_BYTES)]
+    wanted += [BlockRequest(2, 3 * BLOCK_BYTES, BLOCK_BYTES), BlockRequest(2, 0, 4_464)]
+    assert accepted(feed(connection, ask(*wanted))) == wanted
+    events = feed(connection, ask(BlockRequest(2, 3 * BLOCK_BYTES + 1, BLOCK_BYTES)))
+    assert isinstance(events[-1], ProtocolViolated)

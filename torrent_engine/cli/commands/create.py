@@ -240,7 +240,7 @@ def _print_summary(output: Path, data: bytes) -> None:
     from torrent_engine.cli.output.text import safe
     from torrent_engine.codec.metainfo import Metainfo
 
-    metainfo = Metainfo.from_bytes(data, any_version=True)
+    metainfo = Metainfo.from_bytes(data)
     piece_bytes = format_size(metainfo.geometry.piece_bytes)
     print_wrapped(
         f"{safe(str(output))}: {format_size(metainfo.total_bytes)} in {metainfo.piece_count}"

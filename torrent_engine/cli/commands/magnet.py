@@ -66,7 +66,7 @@ def _magnet_of(source: str, options: dict[str, Any]) -> "Magnet":
     from torrent_engine.cli.tasks import arguments
     from torrent_engine.codec.magnet import Magnet
 
-    metainfo = arguments.load_now(source, options["max_torrent_size"], any_version=True)
+    metainfo = arguments.load_now(source, options["max_torrent_size"])
     if metainfo.info_hash_v1 is None and options["selections"]:
         raise CliError(
             "--select-file: programs count the files of a v2-only torrent in different ways",

@@ -41,7 +41,7 @@ def _show(what: str, max_bytes: int, source: str) -> ExitCode:
     from torrent_engine.cli.tasks import arguments
     from torrent_engine.codec.magnet import Magnet
 
-    metainfo = arguments.load_now(source, max_bytes, any_version=True)
+    metainfo = arguments.load_now(source, max_bytes)
     if what == "json":
         render.print_json(as_record(metainfo))
     elif what == "magnet":

@@ -108,7 +108,7 @@ def _verify(source: str, context: click.Context, options: dict[str, Any]) -> Exi
     from torrent_engine.cli.tasks import arguments
     from torrent_engine.service import loop
 
-    metainfo = arguments.load_now(source, options["max_torrent_size"], any_version=True)
+    metainfo = arguments.load_now(source, options["max_torrent_size"])
     _refuse_without_hashes(metainfo)
     if not options["folder"].is_dir():
         raise CliError(f"{options['folder']}: no such folder", ExitCode.NOT_FOUND)

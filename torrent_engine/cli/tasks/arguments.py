@@ -40,13 +40,8 @@ def read_stdin(sources: "Sequence[str]", max_bytes: int = MAX_TORRENT_BYTES) -> 
     return sys.stdin.buffer.read(max_bytes + 1)
 
 
-def load_now(
-    source: str, max_bytes: int = MAX_TORRENT_BYTES, *, any_version: bool = False
-) -> Metainfo:
-    """Read a .torrent from a path, a URL or standard input, blocking.
-
-    With ``any_version`` it may be a v2-only one, unless it is fetched.
-    """
+def load_now(source: str, max_bytes: int = MAX_TORRENT_BYTES) -> Metainfo:
+    """Read a .torrent from a path, a URL or standard input, blocking."""
     from torrent_engine.engine.session.torrent_loader import read_torrent
 
     if is_magnet(source):
@@ -56,8 +51,8 @@ def load_now(
         return cast("Metainfo", anyio.run(load, source, b"", None, max_bytes))
     if source == STDIN:
         data = read_stdin([source], max_bytes)
-        return Metainfo.from_bytes(data, limits=limits, any_version=any_version)
-    return read_torrent(source, limits, any_version=any_version)
+        return Metainfo.from_bytes(data, limits=limits)
+    return read_torrent(source, limits)
 
 
 def watched_folders(folders: Sequence[Path]) -> tuple[Path, ...]:

@@ -35,7 +35,7 @@ class JobRecord:
         if self.is_kept:
             from torrent_engine.codec.metainfo import Metainfo
 
-            metainfo = Metainfo.from_bytes(torrent, any_version=True)
+            metainfo = Metainfo.from_bytes(torrent)
             self.info_hash, self.name = metainfo.info_hash, metainfo.name
             self.total_bytes = metainfo.total_bytes
 

@@ -78,7 +78,7 @@ class TorrentMaker:
             tasks.cancel_scope.cancel()
         if failure is not None:
             raise failure
-        return await anyio.to_thread.run_sync(partial(Metainfo.from_bytes, data, any_version=True))
+        return await anyio.to_thread.run_sync(partial(Metainfo.from_bytes, data))
 
     async def _report(self, job_id: str, counted: list[int]) -> None:
         while True:

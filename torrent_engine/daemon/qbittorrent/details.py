@@ -143,11 +143,16 @@ class TorrentDetails:
         return [HAVE_PIECE * has_piece(pieces, piece) for piece in range(count)]
 
     async def piece_hashes(self, call: WebApiCall) -> WebApiResult:
-        """Return the SHA-1 of each piece."""
+        """Return the SHA-1 of each piece, or what a v2-only torrent has instead."""
         row = self._parts.row_of(call.params)
         torrent = await self._torrents.metainfo(row.info_hash)
         count = 0 if torrent is None else torrent.piece_count
-        return [] if torrent is None else [torrent.piece_hash(each).hex() for each in range(count)]
+        if torrent is None:
+            return []
+        if torrent.piece_hashes:
+            return [torrent.piece_hash(each).hex() for each in range(count)]
+        hashes = torrent.hashes
+        return [(hashes.expected(each) or b"").hex() for each in range(count)]
 
     async def export(self, call: WebApiCall) -> WebApiResult:
         """Return the .torrent."""

@@ -182,15 +182,12 @@ class _ImmediateReads:
     def read_now(self, offset_bytes: int, into: memoryview) -> bool:
         if self._read is None:
             return False
-        done = 0
-        for part in self._layout.slices(offset_bytes, len(into)):
-            share = into[done : done + part.length_bytes]
+        for part, share in self._layout.placed(offset_bytes, into):
             if not self._entries.is_stored(part.file_index):
                 share[:] = bytes(len(share))
             elif not self._read(part.file_index, part.offset_bytes, share):
                 return False
-            done += part.length_bytes
-        return done == len(into)
+        return self._layout.is_inside(offset_bytes, len(into))
 
     def view_now(self, offset_bytes: int, length_bytes: int) -> memoryview | None:
         del offset_bytes, length_bytes

@@ -385,7 +385,7 @@ class FileStorage:
             self._part_file = PartFile(
                 self._files.folder,
                 self._metainfo.info_hash,
-                max_bytes=self._layout.total_bytes,
+                max_bytes=self._layout.end_bytes,
                 is_known=self._overwrite,
             )
         return self._part_file

@@ -73,12 +73,10 @@ class HotFileReads:
             self._pool.give_back(file)
 
     def _read_slices(self, offset_bytes: int, into: memoryview) -> bool:
-        done = 0
-        for part in self._layout.slices(offset_bytes, len(into)):
-            if not self._read_slice(part, into[done : done + part.length_bytes]):
+        for part, share in self._layout.placed(offset_bytes, into):
+            if not self._read_slice(part, share):
                 return False
-            done += part.length_bytes
-        return done == len(into)
+        return self._layout.is_inside(offset_bytes, len(into))
 
     def _read_slice(self, part: FileSlice, into: memoryview) -> bool:
         placement = self._placements[part.file_index]

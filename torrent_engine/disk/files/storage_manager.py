@@ -129,17 +129,10 @@ class StorageManager:
         await self.in_thread(lambda: self.read_blocking(offset_bytes, into))
 
     def read_blocking(self, offset_bytes: int, into: memoryview) -> None:
-        """Fill ``into``; for worker threads. Raises StorageError."""
-        parts = self._layout.slices(offset_bytes, len(into))
-        if len(parts) == 1:
-            self._files.read(parts[0].file_index, parts[0].offset_bytes, into)
-            return
-        done = 0
-        for part in parts:
-            share = into[done : done + part.length_bytes]
+        """Fill ``into``, gaps between files with zeros; for worker threads. Raises StorageError."""
+        for part, share in self._layout.placed(offset_bytes, into):
             self._files.read(part.file_index, part.offset_bytes, share)
-            done += part.length_bytes
-        if done < len(into):
+        if not self._layout.is_inside(offset_bytes, len(into)):
             raise StorageError(self.save_path, "read past the end of the torrent")
 
     def has_data(self, offset_bytes: int, length_bytes: int) -> bool:

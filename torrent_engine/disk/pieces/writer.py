@@ -4,7 +4,6 @@ The limit is the only backpressure of a download: above ``write_queue_high_bytes
 and peers are not read until the queue is below ``write_queue_low_bytes`` again.
 """
 
-import hashlib
 import math
 import time
 from collections import deque
@@ -18,6 +17,7 @@ import anyio
 
 from torrent_engine.base.config import DiskConfig
 from torrent_engine.base.errors import StorageError
+from torrent_engine.codec.piece_hashes import PieceDigest, PieceHashes
 from torrent_engine.disk.files.storage_manager import StorageManager
 from torrent_engine.disk.threads import run_in_thread
 
@@ -32,10 +32,11 @@ _VIEWS_PER_UPDATE: Final = 64  # about 1 MiB, joined and hashed at once
 class WriteJob:
     """Bytes to write at an offset of the payload; ``tag`` is for the submitter.
 
-    With ``sha1`` they are written only if they match; see :attr:`is_right`.
+    Those of a whole ``piece`` with ``hashes`` are written only if they match; see
+    :attr:`is_right`.
     """
 
-    __slots__ = ("is_right", "length_bytes", "offset_bytes", "sha1", "tag", "views")
+    __slots__ = ("hashes", "is_right", "length_bytes", "offset_bytes", "piece", "tag", "views")
 
     def __init__(
         self,
@@ -43,34 +44,36 @@ class WriteJob:
         views: list[memoryview],
         tag: object = None,
         *,
-        sha1: bytes | None = None,
+        piece: int = 0,
+        hashes: PieceHashes | None = None,
     ) -> None:
         self.offset_bytes = offset_bytes
         self.views = views
         """Cleared after the write, which releases the receive buffers."""
         self.length_bytes = sum(map(len, views))
         self.tag = tag
-        self.sha1 = sha1
+        self.piece = piece
+        self.hashes = hashes
         self.is_right: bool | None = None
-        """Whether the bytes matched ``sha1``; None: not checked, or without ``sha1``."""
+        """Whether the bytes matched ``hashes``; None: not checked, or without ``hashes``."""
 
     def check(self) -> bool:
         """Return whether the bytes may be written; in a worker thread."""
-        if self.sha1 is not None and self.is_right is None:
-            self.is_right = _digest(self.views) == self.sha1
+        if self.hashes is not None and self.is_right is None:
+            digest = self.hashes.new_digest(self.piece)
+            _add_views(digest, self.views)
+            self.is_right = digest.digest() == self.hashes.expected(self.piece)
         return self.is_right is not False
 
 
-def _digest(views: list[memoryview]) -> bytes:
+def _add_views(digest: PieceDigest, views: list[memoryview]) -> None:
     # Each update() releases and takes the interpreter lock, which for every block costs three
     # times the hashing. Joining takes 31 us a MiB, with a single release.
-    sha1 = hashlib.sha1(usedforsecurity=False)
     if len(views) == 1:
-        sha1.update(views[0])
-        return sha1.digest()
+        digest.update(views[0])
+        return
     for start in range(0, len(views), _VIEWS_PER_UPDATE):
-        sha1.update(b"".join(views[start : start + _VIEWS_PER_UPDATE]))
-    return sha1.digest()
+        digest.update(b"".join(views[start : start + _VIEWS_PER_UPDATE]))
 
 
 class OnFailed(Protocol):

@@ -10,7 +10,7 @@ import re
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from hashlib import sha1
+from hashlib import sha1, sha256
 from pathlib import Path
 from typing import Final
 
@@ -204,7 +204,10 @@ def is_torrent_of(data: bytes, info_hash: bytes) -> bool:
     except BencodeError:
         return False
     start, end = spans.get(b"info", (0, 0))
-    return sha1(data[start:end], usedforsecurity=False).digest() == info_hash
+    info = data[start:end]
+    if sha1(info, usedforsecurity=False).digest() == info_hash:
+        return True
+    return sha256(info).digest()[:SHA1_BYTES] == info_hash  # one that has a v2 part only
 
 
 class Reserve:

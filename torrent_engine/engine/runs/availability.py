@@ -23,8 +23,8 @@ def _desired_bytes(parts: RunParts) -> int:
     bits = picker.lacking
     if not (picker.availability.seeds or parts.transfer.web_seeds.is_running):
         bits ^= picker.availability.missing_of_leeches(bits)
-    has_last = bits >> geometry.piece_count - 1 & 1
-    short_bytes = (geometry.piece_bytes - geometry.last_piece_bytes) * has_last
+    flags = bits.to_bytes(geometry.piece_count // 8 + 1, "little")
+    short_bytes = geometry.missing_bytes(lambda piece: bool(flags[piece >> 3] >> (piece & 7) & 1))
     here = sum(
         partial.block_count - partial.left
         for piece, partial in picker.partials.items()

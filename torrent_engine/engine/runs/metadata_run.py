@@ -13,7 +13,7 @@ import anyio
 import anyio.to_thread
 
 from torrent_engine.base.config import SessionConfig
-from torrent_engine.base.errors import TorrentEngineError
+from torrent_engine.base.errors import MetainfoError, TorrentEngineError
 from torrent_engine.base.ids import BLOCK_BYTES, PeerAddress, PeerId
 from torrent_engine.codec.magnet import Magnet
 from torrent_engine.codec.metainfo import Metainfo
@@ -253,7 +253,10 @@ class MetadataRun:
             Metainfo.from_info_bytes, info_bytes, tiers=tiers, web_seeds=magnet.web_seeds
         )
         try:
-            self.metainfo = await anyio.to_thread.run_sync(read)
+            metainfo = await anyio.to_thread.run_sync(read)
+            if metainfo.info_hash != magnet.info_hash:
+                raise MetainfoError("the info-hash is a SHA-1, but the torrent is v2-only (BEP 52)")
+            self.metainfo = metainfo
         except TorrentEngineError as error:
             self.failure = error
         else:

@@ -33,9 +33,9 @@ from torrent_engine.engine.session.status import Status
 from torrent_engine.engine.session.streaming import Streaming
 from torrent_engine.engine.session.torrent_loader import (
     TorrentSource,
+    check_downloadable,
     is_info_hash,
     load_torrent,
-    refuse_v2_only,
 )
 from torrent_engine.engine.states import State
 from torrent_engine.engine.stats import (
@@ -101,7 +101,7 @@ class Session:
         if not isinstance(source, Metainfo | Magnet) and not is_info_hash(source):
             source = await load_torrent(source, lambda: shared.http, shared.torrent_limits)
         if isinstance(source, Metainfo | Magnet):
-            refuse_v2_only(source)
+            check_downloadable(source)
         if config is not None:
             shared.owners.check(config.owner)
         folder = save_path if isinstance(save_path, Path) else Path(save_path)

@@ -14,7 +14,7 @@ from torrent_engine.base.config import FILE_BENCODE_LIMITS, BencodeLimits
 from torrent_engine.base.errors import ConfigError, MagnetError, MetainfoError
 from torrent_engine.base.ids import SHA1_BYTES, InfoHash
 from torrent_engine.codec.magnet import SCHEME, V2_ONLY_LINK, Magnet
-from torrent_engine.codec.metainfo import V2_ONLY, Metainfo
+from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.codec.raw_file import is_packed
 from torrent_engine.net.http.client import HttpClient
 from torrent_engine.net.http.torrent_fetch import (
@@ -65,8 +65,18 @@ async def load_torrent(
             f"not {source!r:.80}"
         )
     await anyio.lowlevel.checkpoint()  # other tasks run between thousands that are read in a row
+    found = await _load(source, http, limits, fetching)
+    check_downloadable(found)
+    return found
+
+
+async def _load(
+    source: TorrentSource,
+    http: Callable[[], HttpClient],
+    limits: BencodeLimits,
+    fetching: FetchOptions,
+) -> Metainfo | Magnet:
     if isinstance(source, Metainfo | Magnet):
-        refuse_v2_only(source)
         return source
     if isinstance(source, bytes):
         return await _parsed(source, limits)
@@ -80,11 +90,13 @@ async def load_torrent(
     return await anyio.to_thread.run_sync(partial(read_torrent, source, limits=limits))
 
 
-def refuse_v2_only(torrent: Metainfo | Magnet) -> None:
-    """Raise MetainfoError or MagnetError for a torrent that has no v1 part to download."""
+def check_downloadable(torrent: Metainfo | Magnet) -> None:
+    """Raise MetainfoError or MagnetError for what pieces cannot be verified of (BEP 52)."""
     if isinstance(torrent, Metainfo):
-        if torrent.info_hash_v1 is None:
-            raise MetainfoError(V2_ONLY)
+        if torrent.v2 is not None and torrent.info_hash_v1 is None:
+            missing = sum(1 for _ in torrent.v2.missing_layers())
+            if missing:
+                raise MetainfoError(f'no "piece layers" (BEP 52) of {missing} files')
     elif not torrent.has_v1:
         raise MagnetError(V2_ONLY_LINK)
 
@@ -92,12 +104,10 @@ def refuse_v2_only(torrent: Metainfo | Magnet) -> None:
 def read_torrent(
     path: str | os.PathLike[str],
     limits: BencodeLimits = FILE_BENCODE_LIMITS,
-    *,
-    any_version: bool = False,
 ) -> Metainfo:
     """Read a .torrent file, blocking; MetainfoError if it is a folder. Raises as Metainfo.read."""
     try:
-        return Metainfo.read(path, limits=limits, any_version=any_version)
+        return Metainfo.read(path, limits=limits)
     except IsADirectoryError as error:
         raise MetainfoError(f"{os.fspath(path)}: is a folder, not a .torrent") from error
 

@@ -13,6 +13,7 @@ import anyio
 from torrent_engine.base.ids import BLOCK_BYTES
 from torrent_engine.codec.bitfield import bits_of_flags
 from torrent_engine.codec.geometry import Geometry
+from torrent_engine.codec.piece_hashes import PieceDigest
 from torrent_engine.engine.swarm.peer import Sender
 from torrent_engine.policy.pieces.piece_table import PartialPiece
 from torrent_engine.policy.pieces.web_seed_plan import Views
@@ -95,13 +96,11 @@ class PieceAssembly:
         """Add one block that is on the disk from an earlier run."""
         self._places[block] = BlockPlace.DISK
 
-    def digest(self, read: ReadBlock) -> bytes:
-        """Return the SHA-1 of the piece, reading back what is on the disk; in a worker thread."""
-        sha1 = hashlib.sha1(usedforsecurity=False)
+    def add_to(self, digest: PieceDigest, read: ReadBlock) -> None:
+        """Add the piece to a digest, reading back what is on the disk; in a worker thread."""
         for block in range(len(self._places)):
             for view in self._block_views(block, read):
-                sha1.update(view)
-        return sha1.digest()
+                digest.update(view)
 
     def block_digests(self, read: ReadBlock) -> list[bytes]:
         """Return the SHA-1 of each block; in a worker thread if some are on the disk."""

@@ -1,7 +1,7 @@
 """Whole pieces: verifying, writing, announcing, and blame where one is wrong.
 
-Source: BEP 3 (``pieces``). A piece counts as had only after it is written, and is announced after
-that.
+Source: BEP 3 (``pieces``), BEP 52. A piece counts as had only after it is written, and is
+announced after that.
 """
 
 from collections.abc import Awaitable, Callable
@@ -95,7 +95,7 @@ class PieceFinisher:
         self._on_have = callbacks.on_have
         self._on_verdict = callbacks.on_verdict
         self._on_error = callbacks.on_error
-        self._hashes: bytes = torrent.metainfo.piece_hashes
+        self._hashes = torrent.metainfo.hashes
 
     def finish(self, assembly: PieceAssembly) -> None:
         """Verify and write a piece whose blocks are all here."""
@@ -107,22 +107,21 @@ class PieceFinisher:
                     assembly.piece_offset_bytes,
                     assembly.all_views(),
                     _Unverified(assembly),
-                    sha1=self._hash_of(piece),
+                    piece=piece,
+                    hashes=self._hashes,
                 )
             )
         else:
             self._start_task(self._finish_slowly, assembly)
-
-    def _hash_of(self, piece: int) -> bytes:
-        return self._hashes[20 * piece : 20 * piece + 20]
 
     async def _finish_slowly(self, assembly: PieceAssembly) -> None:
         """Read back what is needed, and find out who sent what if the piece is or was bad."""
         piece, smart_ban = assembly.partial.piece, self._torrent.smart_ban
         try:
             await assembly.settled()
-            digest = await self._in_thread(assembly.digest)
-            is_right = digest == self._hash_of(piece)
+            digest = self._hashes.new_digest(piece)
+            await self._in_thread(partial(assembly.add_to, digest))
+            is_right = digest.digest() == self._hashes.expected(piece)
             digests: list[bytes] = []
             if not is_right or smart_ban.has_failed(piece):
                 digests = await self._in_thread(assembly.block_digests)

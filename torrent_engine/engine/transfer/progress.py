@@ -74,19 +74,14 @@ class DownloadProgress:
         self._here = bytearray(have.flags())
         wanted = self._wanted.translate(_IS_WANTED)
         both = bits_of_flags(wanted) & have.as_int()
-        last = geometry.piece_count - 1
-        is_last_here = have.has(last)
-        self.have_bytes = self._bytes(have.count, has_last=is_last_here)
+        here, size, short = self._here, geometry.piece_bytes, geometry.missing_bytes
         wanted_count, completed = wanted.count(1), both.bit_count()
-        self.wanted_bytes = self._bytes(wanted_count, has_last=bool(wanted[last]))
-        self.completed_bytes = self._bytes(completed, has_last=is_last_here and bool(wanted[last]))
+        self.have_bytes = have.count * size - short(lambda piece: bool(here[piece]))
+        self.wanted_bytes = wanted_count * size - short(lambda piece: bool(wanted[piece]))
+        self.completed_bytes = completed * size - short(
+            lambda piece: bool(here[piece] and wanted[piece])
+        )
         self.wanted_left = wanted_count - completed
-
-    def _bytes(self, pieces: int, *, has_last: bool) -> int:
-        """Return how long so many pieces are; the last of the torrent may be short."""
-        geometry = self._metainfo.geometry
-        missing_bytes = geometry.piece_bytes - geometry.last_piece_bytes if has_last else 0
-        return pieces * geometry.piece_bytes - missing_bytes
 
     def piece_here(self, piece: int) -> list[int]:
         """Count one more piece; return the files that it completes."""

@@ -1,6 +1,7 @@
 """Validation of the peer's requests: each is queued, rejected or a protocol error.
 
-Source: BEP 3, BEP 6; fault model, row B4. Requests for whole blocks, nearly all of them, are
+Source: BEP 3, BEP 6, BEP 52; fault model, row B4. Older programs request the gap behind the end
+of a file of a v2 torrent, too, and want zeros. Requests for whole blocks, nearly all of them, are
 queued in one step.
 """
 
@@ -71,7 +72,7 @@ def _accept_or_reject(
         return
     if piece >= state.pieces.piece_count or not length:
         raise RemoteProtocolError(f"request for {request}", bep=3)
-    if begin + length > state.pieces.piece_length(piece):
+    if begin + length > state.pieces.span_length(piece):
         raise RemoteProtocolError(f"request past the end of its piece: {request}", bep=3)
     if state.am_choking and not _is_allowed_fast(state, piece, length):
         _reject_choked(state, request)

@@ -1,0 +1,98 @@
+"""v2 torrents from libtorrent and to it."""
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import anyio
+import pytest
+from anyio import to_thread
+
+from tests.support.libtorrent_client import LibtorrentClient
+from tests.support.netns import LOOPBACK
+from tests.support.processes import free_port, wait_until
+from tests.support.swarm import resources
+from tests.support.v2_payload import V2Payload, make_v2_payload
+from torrent_engine.base.config import SessionConfig
+from torrent_engine.codec.metainfo import Metainfo
+from torrent_engine.disk.create.create import TorrentFormat
+from torrent_engine.engine.resources.shared_resources import SharedResources
+from torrent_engine.engine.session.session import Session
+from torrent_engine.engine.states import State
+
+pytestmark = [pytest.mark.interop, pytest.mark.anyio, pytest.mark.timeout(150)]
+
+PATIENCE_S = 60.0
+FILES = {
+    "a": 300_000,
+    "d/b": 5,
+    "d/c": 0,
+    "d/e": 65_536,
+    "f": 16_384,
+    "g": 1_500_001,
+    "h": 70_000,
+}
+
+
+@pytest.fixture
+def theirs(tmp_path: Path) -> Iterator[LibtorrentClient]:
+    with LibtorrentClient(
+        LOOPBACK, tmp_path / "lt", port=free_port(), address="127.0.0.1"
+    ) as client:
+        yield client
+
+
+@pytest.fixture
+async def shared(tmp_path: Path) -> AsyncIterator[SharedResources]:
+    async with resources(tmp_path, listen_hosts=("127.0.0.1",)) as made:
+        yield made
+
+
+def is_complete(payload: V2Payload, folder: Path) -> bool:
+    wait_until(
+        lambda: payload.is_complete_in(folder), timeout_s=PATIENCE_S, what="all files are right"
+    )
+    return True
+
+
+@pytest.mark.parametrize("piece_bytes", [16_384, 65_536, 1_048_576])
+@pytest.mark.parametrize("kind", ["v2", "hybrid"])
+async def test_bep52_a_torrent_comes_from_libtorrent(
+    kind: TorrentFormat,
+    piece_bytes: int,
+    theirs: LibtorrentClient,
+    shared: SharedResources,
+    tmp_path: Path,
+) -> None:
+    payload = make_v2_payload(tmp_path, "album", FILES, kind=kind, piece_bytes=piece_bytes)
+    await to_thread.run_sync(theirs.add, payload, payload.source_dir)
+    await to_thread.run_sync(theirs.wait_complete, payload, PATIENCE_S)
+    session = await Session.create(
+        Metainfo.read(payload.torrent),
+        shared,
+        save_path=tmp_path / "saved",
+        config=SessionConfig(peers=(theirs.address,)),
+    )
+    async with session:
+        with anyio.fail_after(PATIENCE_S):
+            await session.wait(State.SEEDING)
+        stats = session.stats()
+    assert stats.completed_bytes == stats.wanted_bytes == stats.total_bytes
+    assert kind == "hybrid" or stats.total_bytes == sum(FILES.values())
+    assert payload.is_complete_in(tmp_path / "saved")
+
+
+@pytest.mark.parametrize("kind", ["v2", "hybrid"])
+async def test_bep52_a_torrent_goes_to_libtorrent(
+    kind: TorrentFormat, theirs: LibtorrentClient, shared: SharedResources, tmp_path: Path
+) -> None:
+    payload = make_v2_payload(tmp_path, "album", FILES, kind=kind)
+    session = await Session.create(
+        Metainfo.read(payload.torrent), shared, save_path=payload.source_dir
+    )
+    async with session:
+        with anyio.fail_after(PATIENCE_S):
+            await session.wait(State.SEEDING)
+        ours = "127.0.0.1", shared.listen_port
+        await to_thread.run_sync(lambda: theirs.add(payload, tmp_path / "they", peers=[ours]))
+        await to_thread.run_sync(theirs.wait_complete, payload, PATIENCE_S)
+    assert await to_thread.run_sync(is_complete, payload, tmp_path / "they")
