@@ -37,7 +37,8 @@ class WebApiScene:
     def __init__(self, **sections: Any) -> None:
         self.engine = FakeEngine()
         paths = PathSettings(download="/downloads")
-        settings = replace(DaemonSettings(), qbittorrent=ON, paths=paths, **sections)
+        sections = {"qbittorrent": ON, "paths": paths, **sections}
+        settings = replace(DaemonSettings(), **sections)
         roots = [Path("/downloads"), Path("/other")]
         self.context = make_context(self.engine, settings, roots=roots)
         self.engine.listeners.append(self._take)

@@ -1,12 +1,15 @@
 """The routes of qBittorrent's Web API, while it is switched on."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from fastapi import APIRouter
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 
+from torrent_engine.daemon.common.web_files import WebFile, answer_file, read_file
 from torrent_engine.daemon.qbittorrent.application import ApplicationFacts, LogReading
 from torrent_engine.daemon.qbittorrent.auth import LoginForm
 from torrent_engine.daemon.qbittorrent.details import TorrentDetails
@@ -25,14 +28,19 @@ from torrent_engine.daemon.qbittorrent.transport import (
     WebApiTransport,
 )
 from torrent_engine.daemon.qbittorrent.web_api_parts import WebApiParts
-from torrent_engine.daemon.security.access import MAX_BODY_BYTES, needs, public
+from torrent_engine.daemon.security.access import MAX_BODY_BYTES, Page, needs, public
+from torrent_engine.daemon.security.cookie_sessions import QBITTORRENT
+from torrent_engine.daemon.security.guard import FACTS
 
 if TYPE_CHECKING:
     from torrent_engine.daemon.context import DaemonContext
+    from torrent_engine.daemon.security.request_facts import RequestFacts
 
 WebApiEndpoint = Callable[[Request], Awaitable[Response]]
 PREFIX: Final = "/api/v2/"
+PAGE_PATH: Final = "/qbittorrent/"
 LOGIN: Final = "auth/login"
+PUBLIC, PRIVATE = "public", "private"
 _DEMANDS: Final = {
     "media_types": frozenset[str](),
     "max_json_bytes": MAX_BODY_BYTES,
@@ -42,8 +50,20 @@ _DEMANDS: Final = {
 
 
 def make_router(context: "DaemonContext") -> APIRouter:
-    """Return the routes."""
+    """Return the routes; with a page of others those of the interface are there a second time.
+
+    Such pages ask for "api/v2" below their own address.
+    """
     routes = APIRouter()
+    root = context.settings().qbittorrent.web_root
+    prefixes = (PREFIX, f"{PAGE_PATH}api/v2/") if root else (PREFIX,)
+    _add_api(routes, context, prefixes)
+    if root:
+        _add_page(routes, context, Path(root).expanduser())
+    return routes
+
+
+def _add_api(routes: APIRouter, context: "DaemonContext", prefixes: Sequence[str]) -> None:
     transport, login = WebApiTransport(context), LoginForm(context)
 
     @public(**_DEMANDS)
@@ -51,12 +71,54 @@ def make_router(context: "DaemonContext") -> APIRouter:
         """Answer a login."""
         return await transport.answer(request, login.log_in)
 
-    _add(routes, LOGIN, log_in, ["POST"])
-    _add(routes, "auth/logout", _endpoint(transport, login.log_out), ["POST"])
+    found = [
+        (LOGIN, log_in, ["POST"]),
+        ("auth/logout", _endpoint(transport, login.log_out), ["POST"]),
+    ]
     for each in web_api_routes(context):
         methods = ["POST"] if each.writes else ["GET", "POST"]
-        _add(routes, each.path, _endpoint(transport, each.handle, each), methods)
-    return routes
+        found.append((each.path, _endpoint(transport, each.handle, each), methods))
+    for prefix in prefixes:
+        for path, endpoint, methods in found:
+            routes.add_api_route(
+                f"{prefix}{path}", endpoint, methods=methods, include_in_schema=False
+            )
+
+
+def _add_page(routes: APIRouter, context: "DaemonContext", root: Path) -> None:
+    start = f"{context.settings().listen.root_path}{PAGE_PATH}"
+    sessions = context.authenticator.sessions
+
+    @public(page=Page.FOREIGN_UI)
+    async def to_start() -> Response:
+        """Lead to the first page."""
+        return RedirectResponse(start, 301)
+
+    @public(page=Page.FOREIGN_UI)
+    async def file(path: str, request: Request) -> Response:
+        """Send a file of the web interface that is configured."""
+        facts: RequestFacts = request.scope[FACTS]
+        cookie = facts.cookie(QBITTORRENT.name_on(facts.scheme))
+        is_known = bool(cookie) and sessions.principal(cookie or "", QBITTORRENT) is not None
+        read = partial(read_page_file, root, is_known=is_known)
+        return await answer_file(read, path, dict(request.headers))
+
+    methods = ["GET", "HEAD"]
+    for path, endpoint in ((PAGE_PATH[:-1], to_start), (f"{PAGE_PATH}{{path:path}}", file)):
+        routes.add_api_route(path, endpoint, methods=methods, include_in_schema=False)
+
+
+def read_page_file(root: Path, path: str, *, is_known: bool) -> WebFile | None:
+    """Return a file of a web interface; None if there is none that may be sent. Blocks.
+
+    Those for qBittorrent have a folder "public" for everybody, and may have a folder "private" that
+    counts first for who has logged in.
+    """
+    if not (root / PUBLIC).is_dir():
+        return read_file(root, path)
+    names = (PRIVATE, PUBLIC) if is_known else (PUBLIC,)
+    found = (read_file(root / name, path) for name in names)
+    return next((each for each in found if each is not None), None)
 
 
 def web_api_routes(context: "DaemonContext") -> list[WebApiRoute]:
@@ -91,7 +153,3 @@ def _endpoint(
         return await transport.answer(request, handle)
 
     return answer
-
-
-def _add(routes: APIRouter, path: str, endpoint: WebApiEndpoint, methods: list[str]) -> None:
-    routes.add_api_route(f"{PREFIX}{path}", endpoint, methods=methods, include_in_schema=False)

@@ -190,7 +190,9 @@ class QbittorrentSettings:
     """The interface that qBittorrent's remotes speak."""
 
     enabled: bool = setting(False, "Serve /api/v2.", PROCESS)
-    web_root: str = setting("", "Folder of a web interface for it.", PROCESS, file_only=True)
+    web_root: str = setting(
+        "", "Folder of a web interface for it, served at /qbittorrent/.", PROCESS, file_only=True
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """The routes below ``/transmission``: the protocol, and web interfaces of others."""
 
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -8,12 +9,12 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from torrent_engine.daemon.common.web_files import answer_file, read_file
 from torrent_engine.daemon.security.access import MAX_BODY_BYTES, Page, needs, public
 from torrent_engine.daemon.security.guard import principal_of
 from torrent_engine.daemon.transmission.assembly import DaemonParts, make_groups, make_rpc
 from torrent_engine.daemon.transmission.session_ids import SessionIds
 from torrent_engine.daemon.transmission.transport import RpcTransport
-from torrent_engine.daemon.transmission.web_files import WebFolder
 
 if TYPE_CHECKING:
     from torrent_engine.daemon.context import DaemonContext
@@ -69,8 +70,7 @@ def _parts_of(context: "DaemonContext") -> DaemonParts:
 
 def _add_web(routes: APIRouter, context: "DaemonContext") -> None:
     root = context.settings().transmission.web_root
-    folder = WebFolder(Path(root)) if root else None
-    start = context.settings().listen.root_path + (WEB_PATH if folder else "/")
+    start = context.settings().listen.root_path + (WEB_PATH if root else "/")
 
     @public(page=Page.FOREIGN_UI)
     async def to_start() -> Response:
@@ -79,13 +79,14 @@ def _add_web(routes: APIRouter, context: "DaemonContext") -> None:
 
     for path in ("/transmission", "/transmission/", "/transmission/web"):
         routes.add_api_route(path, to_start, methods=["GET", "HEAD"], include_in_schema=False)
-    if folder is None:
+    if not root:
         return
+    read = partial(read_file, Path(root))
 
     @public(page=Page.FOREIGN_UI)
     async def file(path: str, request: Request) -> Response:
         """Send a file of the web interface that is configured."""
-        return await folder.answer(path, dict(request.headers))
+        return await answer_file(read, path, dict(request.headers))
 
     routes.add_api_route(
         f"{WEB_PATH}{{path:path}}", file, methods=["GET", "HEAD"], include_in_schema=False

@@ -6,7 +6,7 @@ a link leads out of it.
 
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -58,21 +58,19 @@ class WebFile:
     validators: Validators
 
 
-class WebFolder:
-    """The files of one folder."""
+ReadWebFile = Callable[[str], WebFile | None]
+"""From a path below a folder to a file; None if there is none that may be sent. Blocks."""
 
-    def __init__(self, root: Path) -> None:
-        self._root = root
 
-    async def answer(self, path: str, headers: Mapping[str, str]) -> Response:
-        """Return the answer for a path below the folder; names of ``headers`` are lower-case.
+async def answer_file(read: ReadWebFile, path: str, headers: Mapping[str, str]) -> Response:
+    """Return the answer for a path; names of ``headers`` are lower-case.
 
-        Raises ProblemError if there is no such file.
-        """
-        file = await anyio.to_thread.run_sync(read_file, self._root, path)
-        if file is None:
-            raise ProblemError(Problem("not_found", "there is no such file"))
-        return _response(file, headers)
+    Raises ProblemError if there is no such file.
+    """
+    file = await anyio.to_thread.run_sync(read, path)
+    if file is None:
+        raise ProblemError(Problem("not_found", "there is no such file"))
+    return _response(file, headers)
 
 
 def read_file(root: Path, path: str) -> WebFile | None:
