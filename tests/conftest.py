@@ -41,6 +41,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--no-uvloop", action="store_true", help="asyncio's own event loop instead of uvloop"
     )
     parser.addoption(
+        "--loop-debug",
+        action="store_true",
+        help="asyncio's debug mode: which thread calls what is checked, at twice the work",
+    )
+    parser.addoption(
         "--passed-file",
         type=Path,
         help="leave out the tests that this file names, and add the names of those that pass",
@@ -90,4 +95,7 @@ def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
     backend = request.config.getoption("--backend")
     if backend == "trio":
         return "trio", {}
-    return "asyncio", {"use_uvloop": not request.config.getoption("--no-uvloop")}
+    return "asyncio", {
+        "debug": request.config.getoption("--loop-debug"),
+        "use_uvloop": not request.config.getoption("--no-uvloop"),
+    }

@@ -9,4 +9,7 @@ import pytest
 def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
     if request.config.getoption("--backend") == "trio":
         pytest.skip("the HTTP server runs on asyncio")
-    return "asyncio", {"use_uvloop": not request.config.getoption("--no-uvloop")}
+    return "asyncio", {
+        "debug": request.config.getoption("--loop-debug"),
+        "use_uvloop": not request.config.getoption("--no-uvloop"),
+    }
