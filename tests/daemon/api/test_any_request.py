@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.daemon.api.openapi_cases import Case, CaseMaker, operations_of
+from tests.daemon.api.openapi_cases import Case, CaseMaker, Operation, operations_of
 from tests.daemon.fake_port import FakeEngine
 from tests.support.daemon_app import AppAnswer, AppClient, make_client
 from tests.support.torrents import make_torrent
@@ -22,6 +22,7 @@ SEEDS = range(8)
 METAINFO, _ = make_torrent({"a.mkv": b"1" * 50, "b/c.txt": b"2" * 60}, name="show")
 OUTSIDE = {502, 504, 507}
 """Not our fault: another server does not answer, or a disk is full."""
+PERMANENT_REDIRECT = 308
 ENDLESS = ("/api/v1/events",)
 
 
@@ -67,14 +68,29 @@ def is_endless(case: Case, answer_path: str) -> bool:
     return answer_path in ENDLESS or "wait=" in case.path
 
 
-def check(case: Case, answer: AppAnswer) -> None:
-    """An answer is no bug, and is what it says."""
+def check(operation: Operation, case: Case, answer: AppAnswer) -> None:
+    """An answer is no bug, and is what it and the description say."""
     assert answer.status < 500 or answer.status in OUTSIDE, (case, answer.body)
+    assert mismatch(operation, answer) is None, (case, answer.body[:500])
     kind = (answer.header("content-type") or "").partition(";")[0]
     if answer.status >= 400:
         assert answer.code in STATUSES, case
     elif kind == "application/json":
         assert answer.json is not None or answer.body == b"null", case
+
+
+def mismatch(operation: Operation, answer: AppAnswer) -> str | None:
+    """Return what the description does not say of an answer."""
+    if answer.status == PERMANENT_REDIRECT:
+        return None  # of the same path without the slash at its end
+    responses: dict[str, Any] = operation.description["responses"]
+    told = responses.get(str(answer.status), responses["default"] if answer.status >= 400 else None)
+    if told is None:
+        return f"{operation.method} {operation.path}: status {answer.status}"
+    kind = (answer.header("content-type") or "").partition(";")[0]
+    if kind not in (told.get("content") or {"": {}}):
+        return f"{operation.method} {operation.path}: {answer.status} with {kind!r}"
+    return None
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -92,7 +108,7 @@ async def test_requests_made_from_the_description_are_answered(
         if is_endless(case, operation.path):
             continue
         answer = await client.ask(case.method, case.path, case.body, headers=case.headers)
-        check(case, answer)
+        check(operation, case, answer)
         statuses.add(answer.status)
         if operation.path.endswith(("/shutdown", "/password")) or len(engine.order) < 2:
             client, engine = await scene()

@@ -87,4 +87,4 @@ def test_errors_are_described_as_they_are(document: dict[str, Any]) -> None:
     for path, method, operation in operations(document):
         assert "422" not in operation["responses"], (method, path)
         content = operation["responses"]["default"]["content"]
-        assert list(content) == ["application/problem+json"]
+        assert list(content) == ["application/problem+json", "text/plain"]

@@ -24,6 +24,7 @@ from torrent_engine.daemon.api.add_options import (
     options_of_query,
     owner_of_header,
 )
+from torrent_engine.daemon.api.answers import further_answers
 from torrent_engine.daemon.api.idempotency import Idempotency
 from torrent_engine.daemon.api.requests import Input, checked_json, principal_in
 from torrent_engine.daemon.api.torrent_fields import timestamp
@@ -66,7 +67,12 @@ def router(context: "DaemonContext") -> APIRouter:
     idempotency = Idempotency(context.state.store.table("idempotency"))
     types = {"media_types": BODY_TYPES, "max_json_bytes": MAX_BODY_BYTES}
 
-    @routes.post("", status_code=201, openapi_extra=_body_of(AddInput))
+    @routes.post(
+        "",
+        status_code=201,
+        responses=further_answers(200, 202),
+        openapi_extra=_body_of(AddInput),
+    )
     @needs(Scope.ADD, **types)
     async def add_torrents(request: Request) -> Response:
         """Add a torrent; several of a form. One that is there already is named with 200.

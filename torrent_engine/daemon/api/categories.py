@@ -2,13 +2,14 @@
 
 import math
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from fastapi import APIRouter, Path
 from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import Response
 
+from torrent_engine.daemon.api.answers import further_answers
 from torrent_engine.daemon.api.requests import Input
 from torrent_engine.daemon.api.torrent_changes import MAX_RATE, SeedRulesPatch
 from torrent_engine.daemon.api.torrent_fields import seed_rules_value
@@ -51,6 +52,9 @@ class LabelInput(Input):
     name: str = Field(min_length=1, max_length=255)
 
 
+_NEW: Final = further_answers(201, media_type="")
+
+
 def router(context: "DaemonContext") -> APIRouter:
     """Return the routes."""
     routes = APIRouter(prefix="/api/v1", tags=["categories"])
@@ -72,7 +76,7 @@ def _add_category_routes(routes: APIRouter, categories: "CategoryEditor") -> Non
         """Return one category."""
         return await json_reply(request, json_bytes(categories.value(categories.find(name))))
 
-    @routes.put("/categories/{name:path}")
+    @routes.put("/categories/{name:path}", responses=further_answers(201))
     @needs(Scope.CONTROL)
     async def put_category(request: Request, name: _Name, given: CategoryInput) -> Response:
         """Add a category, or replace it."""
@@ -105,7 +109,7 @@ def _add_label_routes(routes: APIRouter, context: "DaemonContext") -> None:
         told = [{"name": name, "torrents": count} for name, count in labels.labels().items()]
         return await json_reply(request, json_bytes({"items": told}))
 
-    @routes.put("/labels/{name:path}", status_code=204)
+    @routes.put("/labels/{name:path}", status_code=204, responses=_NEW)
     @needs(Scope.CONTROL)
     async def put_label(name: _Name) -> Response:
         """Add a label; 201 if it is new."""

@@ -12,6 +12,7 @@ from starlette.responses import Response
 from torrent_engine import __version__
 from torrent_engine.base.ids import OwnerTie
 from torrent_engine.daemon.api.add_options import OwnerInput, owner_of_header
+from torrent_engine.daemon.api.answers import answers_of_kinds
 from torrent_engine.daemon.api.idempotency import Idempotency
 from torrent_engine.daemon.api.requests import Input
 from torrent_engine.daemon.api.torrent_files import attachment
@@ -77,7 +78,9 @@ def router(context: "DaemonContext") -> APIRouter:
 
         return await idempotency.answer(request, body, answer)
 
-    @routes.get("/{job_id}/torrent_file")
+    @routes.get(
+        "/{job_id}/torrent_file", response_class=Response, responses=answers_of_kinds(TORRENT)
+    )
     @needs(Scope.ADD)
     async def get_created_torrent(job_id: str) -> Response:
         """Return the torrent that a job made, until the record of the job is deleted."""

@@ -19,6 +19,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Send
 from starlette.types import Scope as AsgiScope
 
+from torrent_engine.daemon.api.answers import answers_of_kinds
 from torrent_engine.daemon.api.delta import DeltaChoice, delta_body, stats_value
 from torrent_engine.daemon.api.job_fields import job_value
 from torrent_engine.daemon.api.log import log_value
@@ -56,7 +57,12 @@ def router(context: "DaemonContext") -> APIRouter:
     """Return the route."""
     routes, open_streams = APIRouter(), Counter[str]()
 
-    @routes.get("/api/v1/events", tags=["sync"])
+    @routes.get(
+        "/api/v1/events",
+        tags=["sync"],
+        response_class=Response,
+        responses=answers_of_kinds("text/event-stream"),
+    )
     @needs(Scope.READ, takes_ticket=True)
     async def events(  # noqa: PLR0913 - the parameters of the query
         request: Request,

@@ -12,6 +12,7 @@ from starlette.responses import RedirectResponse, Response
 
 from torrent_engine.base.ids import InfoHash
 from torrent_engine.daemon.api.adding import TorrentAdder, accepted
+from torrent_engine.daemon.api.answers import answers_of_kinds, further_answers
 from torrent_engine.daemon.api.job_fields import job_value
 from torrent_engine.daemon.common.replies import json_bytes, json_reply
 from torrent_engine.daemon.engine_port.facts import JobFacts, JobQuery
@@ -29,6 +30,7 @@ ADDING: Final = frozenset({"add", "download"})
 MIN_PREFIX: Final = 8
 MAX_LIMIT: Final = 10_000
 DEFAULT_LIMIT: Final = 100
+EXPORTS: Final = answers_of_kinds("application/jsonl", "text/csv")
 JobAction = Literal["pause", "resume", "cancel", "retry"]
 _Id = Annotated[str, Query(max_length=64)]
 _Text = Annotated[str | None, Query(max_length=200)]
@@ -90,7 +92,7 @@ def _add_changes(routes: APIRouter, jobs: "JobRunner") -> None:
         removed = await jobs.clear(query_of(None, kind, None, ""), before)
         return await json_reply(request, json_bytes({"removed": removed}))
 
-    @routes.post("/{job_id}/{action}", status_code=204)
+    @routes.post("/{job_id}/{action}", status_code=204, responses=further_answers(202))
     @needs(Scope.CONTROL)
     async def act_on_job(
         job_id: str,
@@ -123,7 +125,7 @@ def _add_changes(routes: APIRouter, jobs: "JobRunner") -> None:
 
 
 def _add_export(routes: APIRouter, jobs: "JobRunner") -> None:
-    @routes.get("/export")
+    @routes.get("/export", response_class=Response, responses=EXPORTS)
     @needs(Scope.READ)
     async def export_jobs(format: Literal["jsonl", "csv"] = "jsonl") -> Response:  # noqa: A002
         """Return all jobs as lines of JSON, or as a table."""
@@ -136,7 +138,7 @@ def _add_export(routes: APIRouter, jobs: "JobRunner") -> None:
 
 
 def _add_event_alias(routes: APIRouter) -> None:
-    @routes.get("/{job_id}/events")
+    @routes.get("/{job_id}/events", status_code=307, response_class=RedirectResponse)
     @needs(Scope.READ, takes_ticket=True)
     async def follow_job(job_id: str) -> Response:
         """Lead to the events of a job."""

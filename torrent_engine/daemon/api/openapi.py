@@ -55,6 +55,8 @@ SECURITY: Final[dict[str, Any]] = {
     "basic": {"type": "http", "scheme": "basic"},
     "cookie": {"type": "apiKey", "in": "cookie", "name": "te_session"},
 }
+_PLAIN: Final = "text/plain"
+_PROBLEM_TEXT: Final = "A problem; plain text if the head of the request is too long or malformed"
 _ANY_OF: Final[list[dict[str, list[str]]]] = [{name: []} for name in SECURITY]
 
 
@@ -98,7 +100,8 @@ def _complete(operation: dict[str, Any], route: APIRoute) -> None:
     """Add who may ask, and what errors look like."""
     operation["responses"].pop("422", None)
     content = {MEDIA_TYPE: {"schema": {"$ref": _REFERENCE.format(model="Problem")}}}
-    operation["responses"]["default"] = {"description": "A problem", "content": content}
+    content[_PLAIN] = {"schema": _TEXT}
+    operation["responses"]["default"] = {"description": _PROBLEM_TEXT, "content": content}
     access = access_of(route.endpoint)
     if access is None or access.is_public:
         return

@@ -15,6 +15,7 @@ from starlette.responses import Response
 
 from torrent_engine.base.ids import InfoHash
 from torrent_engine.codec.metainfo import Metainfo
+from torrent_engine.daemon.api.answers import answers_of_kinds
 from torrent_engine.daemon.api.requests import Input, principal_in
 from torrent_engine.daemon.api.torrent_control import row_of
 from torrent_engine.daemon.common.replies import (
@@ -98,7 +99,11 @@ def _add_file_routes(routes: APIRouter, details: "FileDetails") -> None:
 
 
 def _add_piece_routes(routes: APIRouter, context: "DaemonContext", details: "FileDetails") -> None:
-    @routes.get("/pieces")
+    @routes.get(
+        "/pieces",
+        response_class=Response,
+        responses=answers_of_kinds(_OCTETS, "application/json"),
+    )
     @needs(Scope.READ)
     async def get_pieces(
         request: Request,
@@ -108,14 +113,18 @@ def _add_piece_routes(routes: APIRouter, context: "DaemonContext", details: "Fil
         """Return the verified pieces as a bitfield, or as lengths of runs."""
         return await details.pieces(request, info_hash, is_runs=format == "runs")
 
-    @routes.get("/availability")
+    @routes.get("/availability", response_class=Response, responses=answers_of_kinds(_OCTETS))
     @needs(Scope.READ)
     async def get_availability(info_hash: str) -> Response:
         """Return how many peers have each piece, a byte each, 255 for more."""
         counts = context.port.torrents.availability(row_of(context.state, info_hash).info_hash)
         return Response(bytes(min(each, MAX_COUNT) for each in counts), media_type=_OCTETS)
 
-    @routes.get("/torrent_file")
+    @routes.get(
+        "/torrent_file",
+        response_class=Response,
+        responses=answers_of_kinds("application/x-bittorrent"),
+    )
     @needs(Scope.READ)
     async def get_torrent_file(request: Request, info_hash: str) -> Response:
         """Return the .torrent; without its trackers for whoever may not control torrents."""

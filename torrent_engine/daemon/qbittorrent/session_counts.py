@@ -28,11 +28,16 @@ class SessionCounts:
     def __init__(self, torrents: TorrentTable) -> None:
         self._torrents = torrents
         self._before: dict[InfoHash, MovedBytes] = {}
+        self._wasted: dict[InfoHash, int] = {}
+        self._wasted_sum = 0
+        self._summed_at: int | None = None
+        """The revision of the rows that the sum is of."""
 
     def opened(self) -> None:
         """Take the sums of the torrents that are there; those taken before stay."""
         there = {row.info_hash: _moved(row) for row in self._torrents}
         self._before = there | {k: v for k, v in self._before.items() if k in there}
+        self._summed_at = None
 
     def of(self, row: StateRow) -> MovedBytes:
         """Return what a torrent moved in this process."""
@@ -44,8 +49,18 @@ class SessionCounts:
         )
 
     def wasted_bytes(self) -> int:
-        """Return what all torrents wasted in this process."""
-        return sum(self.of(row).wasted_bytes for row in self._torrents)
+        """Return what all torrents wasted in this process; it costs what changed since then."""
+        delta = self._torrents.delta(self._summed_at)
+        if delta.is_full:
+            self._wasted, self._wasted_sum = {}, 0
+        for info_hash in delta.removed:
+            self._wasted_sum -= self._wasted.pop(info_hash, 0)
+        for row, _ in delta.changed:
+            wasted = self.of(row).wasted_bytes
+            self._wasted_sum += wasted - self._wasted.get(row.info_hash, 0)
+            self._wasted[row.info_hash] = wasted
+        self._summed_at = delta.revision
+        return self._wasted_sum
 
 
 def _moved(row: StateRow) -> MovedBytes:

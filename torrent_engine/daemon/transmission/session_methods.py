@@ -1,7 +1,7 @@
 """The methods about the daemon as a whole."""
 
 import shutil
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Final, Protocol
 
 import anyio.to_thread
@@ -10,6 +10,7 @@ from torrent_engine.base.errors import ConfigError, TorrentEngineError
 from torrent_engine.daemon.engine_port.facts import NetworkFacts
 from torrent_engine.daemon.jobs.blocklist import ListStatus
 from torrent_engine.daemon.state.daemon_state import DaemonState
+from torrent_engine.daemon.state.rows import StateRow
 from torrent_engine.daemon.state.totals import EverTotals
 from torrent_engine.daemon.transmission.dialect import Call, Dialect
 from torrent_engine.daemon.transmission.errors import (
@@ -100,20 +101,37 @@ class Statistics:
 
     def __init__(self, state: DaemonState) -> None:
         self._state = state
+        self._counts: dict[str, int] = {}
+        self._counted_at: int | None = None
+        """The revision of the rows that were counted."""
 
     async def get(self, call: Call) -> Mapping[str, Any]:
         """Return what runs, and what was moved."""
-        active = sum(STATUSES[row.status] != 0 for row in self._state.torrents)
-        rates = [row.rates for row in self._state.torrents]
+        revision = self._state.revisions.number
+        if revision != self._counted_at:
+            self._counts, self._counted_at = _counts(self._state.torrents), revision
         return {
-            "active_torrent_count": active,
+            **self._counts,
             "cumulative_stats": _totals(self._state.totals.ever),
             "current_stats": _totals(self._state.totals.current),
-            "download_speed": sum(each.download_bytes_per_s for each in rates),
-            "paused_torrent_count": len(rates) - active,
-            "torrent_count": len(rates),
-            "upload_speed": sum(each.upload_bytes_per_s for each in rates),
         }
+
+
+def _counts(rows: Iterable[StateRow]) -> dict[str, int]:
+    """Return how many torrents run and how fast they are, all together."""
+    active = count = download = upload = 0
+    for row in rows:
+        count += 1
+        active += STATUSES[row.status] != 0
+        download += row.rates.download_bytes_per_s
+        upload += row.rates.upload_bytes_per_s
+    return {
+        "active_torrent_count": active,
+        "download_speed": download,
+        "paused_torrent_count": count - active,
+        "torrent_count": count,
+        "upload_speed": upload,
+    }
 
 
 def _totals(totals: EverTotals) -> dict[str, int]:
