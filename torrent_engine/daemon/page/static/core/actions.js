@@ -41,12 +41,19 @@ export async function attempt(work) {
   }
 }
 
+/** The action that runs now: the next one waits, since two requests may pass one another. */
+let running = Promise.resolve();
+
 /** Do an action to torrents. */
-export async function act(action, hashes, args = {}, { isQuiet = false } = {}) {
+export function act(action, hashes, args = {}, { isQuiet = false } = {}) {
   const ids = [...hashes];
   if (!ids.length) return false;
-  if (action in EXPECTED) expect(ids, EXPECTED[action]);
-  else expect(ids, {});
+  expect(ids, EXPECTED[action] ?? {});
+  running = running.then(() => tell(action, ids, args, isQuiet));
+  return running;
+}
+
+async function tell(action, ids, args, isQuiet) {
   try {
     const told = await post('api/v1/torrents/actions', { action, ids, args });
     for (const each of told.failed.slice(0, 2)) toast(each.detail, { kind: 'failed' });

@@ -10,7 +10,7 @@ import { clearStore, revision, stats, takeJobs, takeSync } from './store.js';
 const PAGE = 2000;
 const HIDDEN_MS = 60_000;
 const RETRY_MS = 2_000;
-const MAX_RETRY_MS = 30_000;
+const MAX_RETRY_MS = 8_000;
 /** @type {{value: 'loading' | 'live' | 'waiting'}} */
 export const connection = signal('loading');
 /** Whether this tab holds the stream. */

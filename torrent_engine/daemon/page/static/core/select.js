@@ -1,6 +1,6 @@
 /** Which rows are selected, which one has the focus, and which one the details show. */
 import { computed, signal } from '../lib.js';
-import { listeners, torrents } from './store.js';
+import { listeners, tick, torrents } from './store.js';
 import { order } from './view.js';
 
 /** @type {{value: Set<string>}} */
@@ -11,6 +11,7 @@ let anchor = '';
 
 /** The selected rows, in the order of the list. */
 export const selectedRows = computed(() => {
+  void tick.value; // rows are replaced by what changes them
   const chosen = selected.value;
   if (chosen.size === 0) return [];
   if (chosen.size === 1) return [...chosen].map((hash) => torrents.get(hash)).filter(Boolean);

@@ -8,7 +8,7 @@ export function Progress({ row }) {
   const fraction = shownProgress(row);
   const text = percent(fraction);
   return html`<span class=${`bar ${statusKind(row)}`} role="progressbar" aria-label=${text} aria-valuenow=${Math.floor(fraction * 100)} aria-valuemin="0" aria-valuemax="100">
-    <span class="fill" style=${{ transform: `scaleX(${fraction})` }}></span></span><span class="number">${text}</span>`;
+    <span class="fill" style=${{ transform: `scaleX(${fraction})` }}></span></span><span class="number" aria-hidden="true">${text}</span>`;
 }
 
 const peersText = (now, swarm) => (swarm ? `${now} (${number(swarm)})` : String(now || ''));

@@ -1,5 +1,5 @@
 /** Dialogs: the browser keeps the focus in them, and gives it back. */
-import { html, signal, useEffect, useRef } from '../lib.js';
+import { html, signal, useLayoutEffect, useRef } from '../lib.js';
 import { t } from '../core/i18n.js';
 import { icon } from './icons.js';
 
@@ -25,10 +25,14 @@ export function DialogPlace() {
 /** A dialog with a heading, a body that scrolls, and buttons. */
 export function Dialog({ title, children, buttons, onSubmit, isWide = false }) {
   const element = useRef(null);
-  useEffect(() => {
+  useLayoutEffect(() => {
     const before = document.activeElement;
-    element.current.showModal();
-    return () => before?.isConnected && before.focus?.();
+    const dialog = element.current;
+    dialog.showModal();
+    return () => {
+      dialog.close(); // what is behind an open one takes no focus
+      if (before?.isConnected) before.focus?.();
+    };
   }, []);
   const submit = (event) => {
     event.preventDefault();

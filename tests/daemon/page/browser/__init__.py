@@ -1,0 +1,1 @@
+"""Tests of the daemon's web page in Debian's Chromium."""
