@@ -2,12 +2,14 @@
 
 import logging
 import secrets
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from fastapi import APIRouter, FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi.telemetry import TelemetryConfig
+from pydantic.warnings import UnsupportedFieldAttributeWarning
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -57,6 +59,8 @@ from torrent_engine.daemon.stream import routes as stream
 from torrent_engine.daemon.transmission import routes as transmission
 
 logger = logging.getLogger(__name__)
+_NEEDLESS_WARNING: Final = "The 'alias' attribute with value"
+"""FastAPI silences it where it makes validators; those of bodies are made later, see Input."""
 RouterMaker = Callable[[DaemonContext], APIRouter]
 
 ROUTERS: Final[tuple[RouterMaker, ...]] = (
@@ -109,6 +113,7 @@ _CODES_BY_STATUS: Final = {
 
 def create_app(context: DaemonContext, routers: Sequence[RouterMaker] = ROUTERS) -> "DaemonApp":
     """Return the application of a daemon; it runs under any ASGI server with an asyncio loop."""
+    warnings.filterwarnings("ignore", _NEEDLESS_WARNING, UnsupportedFieldAttributeWarning)
     made = [make(context) for make in routers]
     routes = RouteTable([route for each in made for route in each.routes])
     inner = FastAPI(
