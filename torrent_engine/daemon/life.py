@@ -174,7 +174,9 @@ class Daemon:
             merged = context.settings_store.merged
             tables = merged.tables.blocklist
             folder = self._options.state_dir / "blocklists"
-            lists = await run_sync(block_lists, tables, context.port.engine, folder)
+            lists = await run_sync(
+                block_lists, tables, context.port.engine, folder, context.state.list_failed
+            )
             files = (*list_files(tables), *lists.paths)
             config = manager_config(merged.settings, self._options.state_dir, files)
             async with self._ports.open(config), anyio.create_task_group() as parts:

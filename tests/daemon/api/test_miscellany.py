@@ -10,6 +10,7 @@ import pytest
 
 from tests.daemon.contexts import client_of, make_context
 from tests.daemon.fake_port import FakeEngine
+from tests.daemon.qbittorrent.web_api_scene import torrent_of
 from torrent_engine.daemon.context import DaemonContext
 from torrent_engine.daemon.settings.model import DaemonSettings, PathSettings
 
@@ -145,6 +146,57 @@ async def test_health_names_the_part_that_fails(
     context.state.store.problem = "the disk is full"
     told = (await client.get(f"{URL}/health")).json()
     assert (told["state"], told["parts"][1]["error"]) == ("degraded", "the disk is full")
+
+
+async def test_orphans_are_told_and_removed_on_command(engine: FakeEngine, tmp_path: Path) -> None:
+    """Partial files of torrents, whatever they are called now, and hidden ones are none."""
+    folder = tmp_path / "incomplete"
+    for name in ("left", "whole", "renamed", "series", ".hidden", "below"):
+        (folder / name / "sub").mkdir(parents=True)
+        (folder / name / "sub" / "file").write_bytes(b"12345")
+    (folder / "film.mkv").write_bytes(b"123")
+    (folder / "link").symlink_to(tmp_path)
+    paths = PathSettings(
+        download=str(tmp_path), incomplete=str(folder), allowed=(str(folder / "series" / "sub"),)
+    )
+    context = make_context(engine, DaemonSettings(paths=paths), roots=[tmp_path])
+    engine.put(name="whole", current_path=str(tmp_path))
+    engine.put(metainfo=torrent_of("renamed"), name="other", current_path=str(folder))
+    engine.put(name="x", current_path=str(folder / "below"))
+
+    async with client_of(context) as client:
+
+        async def told() -> dict[str, int]:
+            orphans = (await client.get(f"{URL}/health")).json()["orphans"]
+            assert all(each["path"] == str(folder / each["name"]) for each in orphans)
+            return {each["name"]: each["size_bytes"] for each in orphans}
+
+        first = await told()
+        assert first.keys() == {"left", "film.mkv", "link"}
+        assert (first["left"], first["film.mkv"]) == (5, 3)
+        path = f"{URL}/health/orphans"
+        for name in ("whole", "../left", ".hidden", "no"):
+            assert (await client.delete(path, params={"name": name})).status_code == 404
+        assert (await client.delete(path)).status_code == 422
+        removed = await client.delete(path, params={"name": ["left", "link", "whole"]})
+        assert removed.json() == {"removed": ["left", "link"]}
+        assert (await told()).keys() == {"film.mkv"}
+    assert (tmp_path / "incomplete" / "whole" / "sub" / "file").exists()
+    assert not (folder / "left").exists()
+
+
+@pytest.mark.parametrize("incomplete", ["", "downloads", "missing"])
+async def test_a_folder_of_downloads_has_no_orphans(
+    engine: FakeEngine, tmp_path: Path, incomplete: str
+) -> None:
+    (tmp_path / "downloads" / "film").mkdir(parents=True)
+    paths = PathSettings(
+        download=str(tmp_path / "downloads"),
+        incomplete=str(tmp_path / incomplete) if incomplete else "",
+    )
+    context = make_context(engine, DaemonSettings(paths=paths), roots=[tmp_path])
+    async with client_of(context) as client:
+        assert (await client.get(f"{URL}/health")).json()["orphans"] == []
 
 
 async def test_folders_are_told_below_allowed_ones_only(

@@ -68,6 +68,7 @@ class Bench:
         self.now = 1_000_000.0
         self.folder = folder
         self.source = ListSource(url)
+        self.alerts: list[tuple[str, str]] = []
         self.restart()
 
     def restart(self) -> None:
@@ -77,6 +78,7 @@ class Bench:
             self.server,
             wall_clock=lambda: self.now,
             rng=random.Random(1),
+            alert=lambda about, text: self.alerts.append((about, text)),
         )
         self.lists.prepare()
 
@@ -163,11 +165,16 @@ async def test_after_a_fault_the_old_list_stays(bench: Bench, fault: dict) -> No
 async def test_an_engine_that_cannot_load_it_is_told_and_goes_on(bench: Bench) -> None:
     bench.server.reload_error = StorageError(Path("x"), "gone")
     assert not await bench.lists.update()
+    assert "not loaded" in bench.alerts[0][1]
 
 
 async def test_no_secret_of_the_url_is_in_an_error(bench: Bench) -> None:
     bench.server.error = HttpError(f"cannot fetch {URL}")
     await bench.lists.update()
+    await bench.lists.update(is_forced=True)
+    ((about, text),) = bench.alerts  # once for failures that follow each other
+    assert "the old list stays" in text
+    assert "secret" not in about + text
     assert "secret" not in bench.status.error
     assert "secret" not in json.dumps([path.read_text() for path in bench.folder.glob("*.json")])
 

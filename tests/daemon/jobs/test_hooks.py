@@ -71,6 +71,7 @@ class Bench:
     """Failures of the next programs; "" afterwards."""
     programs: list[Program] = field(default_factory=list)
     waits: list[float] = field(default_factory=list)
+    alerts: list[tuple[str, str]] = field(default_factory=list)
     gate: anyio.Event | None = None
     running: int = 0
     most_running: int = 0
@@ -98,6 +99,7 @@ class Bench:
             run=self.run_program,
             environment={"PATH": "/bin", "HOME": "/home/x", "SECRET": "no"},
             sleep=self.sleep,
+            alert=lambda program, text: self.alerts.append((program, text)),
         )
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(runner.run)
@@ -197,6 +199,7 @@ async def test_a_completion_is_due_until_the_program_succeeds() -> None:
         gate.set()
         await bench.until(lambda: not bench.due.rows)
     assert (len(bench.programs), bench.waits) == (2, [30.0])
+    assert bench.alerts == []
 
 
 async def test_the_third_failure_is_the_last() -> None:
@@ -205,6 +208,7 @@ async def test_the_third_failure_is_the_last() -> None:
         runner.fire(COMPLETED)
         await bench.until(lambda: len(bench.programs) == 3 and not bench.due.rows)
     assert bench.waits == [30.0, 300.0]
+    assert bench.alerts == [("/bin/true", "torrent_completed: no")]
 
 
 async def test_what_a_crash_left_due_is_run_by_the_next_process() -> None:
@@ -244,6 +248,8 @@ async def test_other_events_are_not_repeated() -> None:
         await bench.until(lambda: len(bench.programs) == 2)
         await anyio.wait_all_tasks_blocked()
     assert (len(bench.programs), bench.waits, bench.due.rows) == (2, [], {})
+    ((program, text),) = bench.alerts
+    assert (program, text.partition(": ")[2]) == ("/bin/true", "no")
 
 
 async def test_a_database_that_fails_does_not_keep_a_hook_from_running() -> None:

@@ -16,10 +16,13 @@ from torrent_engine.daemon.api.add_options import existing_parent
 from torrent_engine.daemon.api.torrent_fields import timestamp
 from torrent_engine.daemon.common.replies import json_bytes, json_reply
 from torrent_engine.daemon.engine_port.facts import NetworkFacts
+from torrent_engine.daemon.jobs.orphans import Orphan, OrphanFiles, OrphanPlaces
 from torrent_engine.daemon.problems import Problem, ProblemError
 from torrent_engine.daemon.security.access import needs
 from torrent_engine.daemon.security.paths import PathRule
 from torrent_engine.daemon.security.principals import Scope
+from torrent_engine.daemon.settings.engine_config import download_folder
+from torrent_engine.daemon.settings.store import SettingsStore
 
 if TYPE_CHECKING:
     from torrent_engine.daemon.context import DaemonContext
@@ -30,17 +33,40 @@ MAX_FOLDERS: Final = 10_000  # ours: of one folder
 def router(context: "DaemonContext") -> APIRouter:
     """Return the routes."""
     routes = APIRouter(prefix="/api/v1", tags=["health"])
+    orphans = OrphanFiles(context.state, lambda: orphan_places(context.settings_store))
 
     @routes.get("/health")
     @needs(Scope.READ)
     async def get_health(request: Request) -> Response:
-        """Return the state of each part, and the space of each disk."""
+        """Return the state of each part, the space of each disk, and files without a torrent."""
         roots = context.paths.roots
+        left = [orphan_value(each) for each in await orphans.find()]
         disks = await anyio.to_thread.run_sync(lambda: [disk_value(each) for each in roots])
         parts = _parts(context)
         is_ok = all(not each["error"] for each in parts)
-        told = {"state": "ok" if is_ok else "degraded", "parts": parts, "disks": disks}
+        told: dict[str, Any] = {
+            "state": "ok" if is_ok else "degraded",
+            "parts": parts,
+            "disks": disks,
+        }
+        told["orphans"] = left
         return await json_reply(request, json_bytes(told))
+
+    @routes.delete("/health/orphans")
+    @needs(Scope.CONTROL)
+    async def remove_orphans(
+        request: Request, name: Annotated[list[str], Query(min_length=1, max_length=1_000)]
+    ) -> Response:
+        """Remove partial files without a torrent, by the names that are told of them."""
+        try:
+            removed = await orphans.remove(name)
+        except OSError as error:
+            raise ProblemError(
+                Problem("state_conflict", f"not removed: {error.strerror}")
+            ) from None
+        if not removed:
+            raise ProblemError(Problem("file_not_found", "there is no such orphan"))
+        return await json_reply(request, json_bytes({"removed": removed}))
 
     @routes.get("/network")
     @needs(Scope.READ)
@@ -89,6 +115,30 @@ def _parts(context: "DaemonContext") -> list[dict[str, Any]]:
         for each in background
     ]
     return parts
+
+
+def orphan_places(store: SettingsStore) -> OrphanPlaces | None:
+    """Return where partial files are, and the folders that people use."""
+    settings, tables = store.now, store.tables
+    if not settings.paths.incomplete:
+        return None
+    downloads = download_folder(settings)
+    named = [*settings.paths.allowed, settings.paths.torrents_copy]
+    named += [path for each in tables.watch for path in (each.folder, each.save_path)]
+    spared = [downloads, *(Path(each).expanduser() for each in named if each)]
+    spared += [downloads / Path(each.save_path).expanduser() for each in tables.category]
+    incomplete = Path(settings.paths.incomplete).expanduser().absolute()
+    return OrphanPlaces(incomplete, spared)
+
+
+def orphan_value(orphan: Orphan) -> dict[str, Any]:
+    """Return an orphan as it is told."""
+    return {
+        "name": orphan.name,
+        "path": str(orphan.path),
+        "size_bytes": orphan.size_bytes,
+        "changed_at": timestamp(orphan.changed_at),
+    }
 
 
 def disk_value(folder: Path) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import re
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -54,7 +55,11 @@ class Background:
         self._wall_clock = wall_clock
         self._settings = settings = merged.settings
         torrents = PortTorrents(state, lambda: download_folder(self._settings))
-        self.hooks = HookRunner(hooks_of(merged.tables.hook), StoredDueHooks(state.store))
+        self.hooks = HookRunner(
+            hooks_of(merged.tables.hook),
+            StoredDueHooks(state.store),
+            alert=partial(self._tell, "hook"),
+        )
         self.speeds = AlternativeSpeeds(
             speed_settings(settings), self._set_limits, is_on=settings.limits.alt_enabled
         )
@@ -155,14 +160,17 @@ def _hook(each: HookSettings) -> Hook:
 
 
 def block_lists(
-    tables: Sequence[BlocklistSettings], engine: ListEngine, folder: Path
+    tables: Sequence[BlocklistSettings],
+    engine: ListEngine,
+    folder: Path,
+    alert: Alert = lambda _about, _text: None,
 ) -> Blocklists:
     """Return the lists that are fetched, with their files in place; blocking.
 
     Raises ConfigError, or OSError if the files cannot be made.
     """
     sources = [ListSource(each.url, interval_of(each.every)) for each in tables if each.url]
-    lists = Blocklists(folder, sources, engine)
+    lists = Blocklists(folder, sources, engine, alert=alert)
     lists.prepare()
     return lists
 

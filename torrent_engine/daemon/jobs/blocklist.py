@@ -23,7 +23,7 @@ from torrent_engine.base.config import IpFilterConfig
 from torrent_engine.base.errors import HttpError, IpFilterError, TorrentEngineError
 from torrent_engine.disk.ip_filter_files import load_filter
 from torrent_engine.net.http.client import HttpResponse
-from torrent_engine.protocol.tracker.urls import redact_text
+from torrent_engine.protocol.tracker.urls import redact_text, redact_url
 from torrent_engine.service.pauses import Alarm
 
 MAX_BYTES: Final = 64 * 1024 * 1024  # ours, also decompressed
@@ -97,7 +97,10 @@ class Blocklists:
         *,
         wall_clock: Callable[[], float] = time.time,
         rng: random.Random | None = None,
+        alert: Callable[[str, str], None] = lambda _list, _text: None,
     ) -> None:
+        """``alert`` takes a list without its secrets and a text, at the first of some failures."""
+        self._alert = alert
         self._folder = folder
         self._engine = engine
         self._wall_clock = wall_clock
@@ -155,6 +158,7 @@ class Blocklists:
                 await self._engine.reload_ip_filter()
             except TorrentEngineError as error:
                 logger.warning("block lists: not loaded: %s", error)
+                self._alert("", f"not loaded: {error}")
                 return False
             return True
 
@@ -163,7 +167,10 @@ class Blocklists:
             is_changed = await self._fetch(each)
         except (TorrentEngineError, OSError) as error:
             is_changed = False
-            each.status.error = redact_text(str(error), each.source.url)
+            told = redact_text(str(error), each.source.url)
+            if not each.status.error:
+                self._alert(redact_url(each.source.url), f"the old list stays: {told}")
+            each.status.error = told
             each.due_at = self._next(min(RETRY_S, each.source.every_s))
             logger.warning("block list: the old one stays: %s", each.status.error)
         else:

@@ -123,7 +123,10 @@ class HookRunner:
         run: Callable[[Program], Awaitable[ProgramEnd]] | None = None,
         environment: Mapping[str, str] = os.environ,
         sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
+        alert: Callable[[str, str], None] = lambda _program, _text: None,
     ) -> None:
+        """``alert`` takes a program that failed and a text, when it is not run again."""
+        self._alert = alert
         self._hooks = tuple(hooks)
         self._due = due
         self._run_program = run or Programs().run
@@ -207,9 +210,14 @@ class HookRunner:
     async def _run_once(self, hook: Hook, call: HookCall) -> None:
         try:
             async with self._slots[hook.key]:
-                await self._call(hook, call, END_GRACE_S)
+                self._tell(hook, call, await self._call(hook, call, END_GRACE_S))
         finally:
             self._places.release()
+
+    def _tell(self, hook: Hook, call: HookCall, end: ProgramEnd) -> None:
+        """Tell people of a failure."""
+        if end.failure:
+            self._alert(hook.command[0], f"{call.event}: {end.failure}")
 
     async def _run_due(self, one: "_DueRun") -> None:
         """Run a hook until it succeeds or has failed too often."""
@@ -217,7 +225,10 @@ class HookRunner:
             for attempt in range(one.due.attempts + 1, MAX_ATTEMPTS + 1):
                 async with self._slots[one.hook.key]:
                     end = await self._call(one.hook, one.call, END_GRACE_S)
-                if not end.failure or attempt == MAX_ATTEMPTS:
+                if not end.failure:
+                    break
+                if attempt == MAX_ATTEMPTS:
+                    self._tell(one.hook, one.call, end)
                     break
                 await self._due.failed(one.due.id)
                 await self._sleep(RETRY_WAITS_S[attempt - 1])

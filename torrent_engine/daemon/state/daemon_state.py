@@ -212,6 +212,10 @@ class DaemonState:
             text = notice.text if notice.moment is Moment.FAILED else ""
             self.announcements.alert(kind, text, torrent={"hash": row.hash, "name": row.name})
 
+    def list_failed(self, url: str, text: str) -> None:
+        """Announce that a list of addresses could not be fetched or loaded."""
+        self.announcements.alert("blocklist", text, about=url)
+
     def _store_problem(self, problem: str | None) -> None:
         if problem is not None:
             self.announcements.alert("database", problem)
