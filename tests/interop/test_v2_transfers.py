@@ -13,6 +13,7 @@ from tests.support.processes import free_port, wait_until
 from tests.support.swarm import resources
 from tests.support.v2_payload import V2Payload, make_v2_payload
 from torrent_engine.base.config import SessionConfig
+from torrent_engine.codec.hash_trees import HashRange, HashTrees
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.disk.create.create import TorrentFormat
 from torrent_engine.engine.resources.shared_resources import SharedResources
@@ -95,4 +96,37 @@ async def test_bep52_a_torrent_goes_to_libtorrent(
         ours = "127.0.0.1", shared.listen_port
         await to_thread.run_sync(lambda: theirs.add(payload, tmp_path / "they", peers=[ours]))
         await to_thread.run_sync(theirs.wait_complete, payload, PATIENCE_S)
+    assert await to_thread.run_sync(is_complete, payload, tmp_path / "they")
+
+
+@pytest.mark.parametrize("piece_bytes", [16_384, 65_536])
+async def test_bep52_libtorrent_gets_metadata_and_layers_from_us(
+    piece_bytes: int,
+    theirs: LibtorrentClient,
+    shared: SharedResources,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: dict[bytes, bytes | None] = {}
+    answer = HashTrees.hashes
+
+    def noted(trees: HashTrees, wanted: HashRange) -> bytes | None:
+        asked[wanted.root] = answer(trees, wanted)
+        return asked[wanted.root]
+
+    monkeypatch.setattr(HashTrees, "hashes", noted)
+    files = {**FILES, "long": 9_000_000}
+    payload = make_v2_payload(tmp_path, "album", files, piece_bytes=piece_bytes)
+    metainfo = Metainfo.read(payload.torrent)
+    session = await Session.create(metainfo, shared, save_path=payload.source_dir)
+    async with session:
+        with anyio.fail_after(PATIENCE_S):
+            await session.wait(State.SEEDING)
+        ours = "127.0.0.1", shared.listen_port
+        link = f"magnet:?xt=urn:btmh:1220{metainfo.info_hash_v2}"
+        await to_thread.run_sync(lambda: theirs.add_link(link, tmp_path / "they", peers=[ours]))
+        await to_thread.run_sync(theirs.wait_complete, payload, PATIENCE_S)
+    assert metainfo.v2 is not None
+    assert set(asked) == set(metainfo.v2.layers)
+    assert None not in asked.values()
     assert await to_thread.run_sync(is_complete, payload, tmp_path / "they")

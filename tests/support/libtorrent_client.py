@@ -67,6 +67,10 @@ class LibtorrentClient(Program):
         magnet = f"magnet:?xt=urn:btih:{payload.info_hash.hex()}"
         self._ask(do="add", magnet=magnet, save_path=str(save_dir), peers=peers)
 
+    def add_link(self, link: str, save_dir: Path, *, peers: Sequence[Address] = ()) -> None:
+        """Start the torrent of any magnet link."""
+        self._ask(do="add", magnet=link, save_path=str(save_dir), peers=peers)
+
     def connect(self, payload: Payload, peer: Address) -> None:
         """Connect a torrent to a peer."""
         self._ask(do="connect", info_hash=payload.info_hash.hex(), peer=peer)

@@ -5,6 +5,7 @@ from torrent_engine.engine.swarm.peer_dispatch import PeerEvents, PeerHandlers
 from torrent_engine.engine.transfer.download_manager import DownloadManager
 from torrent_engine.engine.transfer.upload_manager import UploadManager
 from torrent_engine.protocol.wire.messages import (
+    HashesRequested,
     PeerEvent,
     PeerInterested,
     PeerNotInterested,
@@ -22,6 +23,7 @@ class PayloadEvents(PeerEvents):
         self._handlers |= downloads.handlers() | {
             PeerInterested: uploads.on_interested,
             PeerNotInterested: uploads.on_not_interested,
+            HashesRequested: uploads.on_hashes_requested,
         }
 
     def handle(self, peer: Peer, events: list[PeerEvent]) -> None:

@@ -1,6 +1,6 @@
 """Uploads of one torrent: who is unchoked, and the blocks that are sent.
 
-Source: BEP 3 (choking), BEP 6 (rejects).
+Source: BEP 3 (choking), BEP 6 (rejects), BEP 52 (hashes).
 """
 
 from collections.abc import Callable
@@ -8,6 +8,7 @@ from typing import Final
 
 from torrent_engine.base.errors import StorageError
 from torrent_engine.base.ids import BLOCK_BYTES
+from torrent_engine.codec.hash_trees import HashTrees
 from torrent_engine.engine.resources.read_buffers import READ_AHEAD_BYTES
 from torrent_engine.engine.swarm.context import Torrent
 from torrent_engine.engine.swarm.peer import Peer
@@ -18,6 +19,7 @@ from torrent_engine.policy.transfer.peer_view import PeerView
 from torrent_engine.policy.transfer.upload_slots import UploadLoad, UploadSlots, slots_for_rate
 from torrent_engine.protocol.wire.messages import (
     BlockRequest,
+    HashesRequested,
     PeerInterested,
     PeerNotInterested,
 )
@@ -47,6 +49,8 @@ class UploadManager:
         self._unchoked: set[Peer] = set()
         self._all_slots = config.upload_slots + config.optimistic_slots
         """Who may be unchoked at once, as of the last time that everybody was looked at."""
+        v2 = torrent.metainfo.v2
+        self._hash_trees = None if v2 is None else HashTrees(v2)
         self._is_due = False
         """Somebody may have a slot that another has, or had, now."""
         self.is_active = False
@@ -76,6 +80,12 @@ class UploadManager:
         So a peer that changes its mind in between changes nothing.
         """
         self._is_due = self._is_due or peer in self._unchoked
+
+    def on_hashes_requested(self, peer: Peer, event: HashesRequested) -> None:
+        """Answer with hashes of pieces, or of what is above them; blocks are not hashed anew."""
+        trees = self._hash_trees
+        hashes = None if trees is None else trees.hashes(event.wanted)
+        peer.connection.sender.answer_hash_request(event.wanted, hashes)
 
     def peer_left(self, peer: Peer) -> None:
         """Free the slot of a peer that disconnected."""

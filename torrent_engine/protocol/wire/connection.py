@@ -23,6 +23,7 @@ from torrent_engine.protocol.wire.control import (
     IGNORED_IDS,
     check_frame,
     is_ignored,
+    is_skipped,
 )
 from torrent_engine.protocol.wire.framing import ReceiveBuffer
 from torrent_engine.protocol.wire.incoming_requests import (
@@ -455,7 +456,7 @@ class PeerConnection:
             return 0
         kind = view[pos + 4]
         check_frame(self.state, kind, length)
-        if kind in IGNORED_IDS or (
+        if (kind in IGNORED_IDS and is_skipped(self.state, kind)) or (
             kind == EXTENDED and end - pos > 5 and is_ignored(self.state, view[pos + 5], length)
         ):
             self.state.control_units += 1

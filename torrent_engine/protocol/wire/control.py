@@ -1,6 +1,7 @@
 """Decoders of every message that is not a block or a request.
 
-Source: BEP 3, BEP 5 (port), BEP 6, BEP 10, BEP 54. Lengths are checked before these are called.
+Source: BEP 3, BEP 5 (port), BEP 6, BEP 10, BEP 52, BEP 54. Lengths are checked before these are
+called.
 """
 
 import struct
@@ -24,12 +25,14 @@ from torrent_engine.protocol.wire.extension import (
     MAX_EXTENSIONS,
     decode_extension_handshake,
 )
+from torrent_engine.protocol.wire.hash_messages import HASH_RANGE_BYTES, decode_hash_range
 from torrent_engine.protocol.wire.holepunch import UT_HOLEPUNCH
 from torrent_engine.protocol.wire.messages import (
     AllowedFast,
     BlockRequest,
     ExtensionHandshakeReceived,
     ExtensionMessageReceived,
+    HashesRequested,
     MessageId,
     PeerBitfield,
     PeerChoked,
@@ -56,6 +59,8 @@ CHANGE_UNITS: Final = 8
 BITFIELD_UNITS: Final = 64
 BITFIELD_PIECES_PER_UNIT: Final = 1024
 EXTENDED_UNITS: Final = 8
+HASH_REQUEST_UNITS: Final = 8
+HASHES_PER_UNIT: Final = 64
 EXTENDED_BYTES_PER_UNIT: Final = 64
 
 FIXED_FRAME_BYTES: Final[dict[int, int]] = {
@@ -83,6 +88,7 @@ BEP_OF: Final[dict[int, int]] = {
     MessageId.REJECT_REQUEST: 6,
     MessageId.ALLOWED_FAST: 6,
     MessageId.EXTENDED: 10,
+    MessageId.HASH_REQUEST: 52,
 }
 """The BEP of messages that BEP 3 does not define."""
 
@@ -108,10 +114,17 @@ EXTENSION_SIZES: Final[Mapping[str, BodySizes]] = {
 """Limits of known extensions; for others the general limit of extended messages applies."""
 
 IGNORED_IDS: Final = frozenset({21, 22, 23})
-"""BEP 52's hash messages: a hybrid torrent's peer may send them, we load its v1 part.
+"""BEP 52's hash messages: a hybrid torrent's peer may send them, in whose v1 swarm we are.
 
-They are skipped as they arrive, without buffering.
+They are skipped as they arrive, without buffering, and so are answers that nobody asked for; but
+requests of the peers of a v2-only torrent are taken.
 """
+
+
+def is_skipped(state: ConnectionState, kind: int) -> bool:
+    """Return whether messages of this kind are skipped as they arrive."""
+    is_v2 = state.pieces.aligned is not None
+    return kind in IGNORED_IDS and not (is_v2 and kind == MessageId.HASH_REQUEST)
 
 
 def _choke(state: ConnectionState, _payload: memoryview) -> PeerEvent | None:
@@ -287,6 +300,12 @@ def _dont_have(state: ConnectionState, body: bytes) -> PeerEvent | None:
     return PeerLost(_piece_index(state, memoryview(body), 54))
 
 
+def _hash_request(state: ConnectionState, payload: memoryview) -> PeerEvent:
+    wanted = decode_hash_range(payload)
+    state.control_units += HASH_REQUEST_UNITS + wanted.length // HASHES_PER_UNIT
+    return HashesRequested(wanted)
+
+
 Decoder: TypeAlias = Callable[[ConnectionState, memoryview], PeerEvent | None]
 
 CONTROL_DECODERS: Final[dict[int, Decoder]] = {
@@ -304,13 +323,18 @@ CONTROL_DECODERS: Final[dict[int, Decoder]] = {
     MessageId.REJECT_REQUEST: _reject,
     MessageId.ALLOWED_FAST: _allowed_fast,
     MessageId.EXTENDED: _extended,
+    MessageId.HASH_REQUEST: _hash_request,
 }
 
 
 def check_frame(state: ConnectionState, kind: int, length: int) -> None:
     """Raise RemoteProtocolError for an impossible length, before taking memory for it (row B1)."""
     limits = state.limits
-    if kind in FIXED_FRAME_BYTES:
+    if is_skipped(state, kind):
+        low, high = 1, limits.max_message_bytes
+    elif kind == MessageId.HASH_REQUEST:
+        low = high = 1 + HASH_RANGE_BYTES
+    elif kind in FIXED_FRAME_BYTES:
         low = high = FIXED_FRAME_BYTES[kind]
     elif kind == MessageId.BITFIELD and state.geometry is None:
         low, high = 1, 1 + limits.max_pre_metadata_pieces // 8
@@ -320,8 +344,6 @@ def check_frame(state: ConnectionState, kind: int, length: int) -> None:
         low, high = 2, limits.max_extension_message_bytes
     elif kind == MessageId.PIECE:
         low, high = 10, limits.max_message_bytes  # 9 bytes of header, at least one of payload
-    elif kind in IGNORED_IDS:
-        low, high = 1, limits.max_message_bytes
     else:
         raise RemoteProtocolError(f"unknown message {kind}", bep=3)
     if not low <= length <= high:

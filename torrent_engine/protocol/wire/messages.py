@@ -1,6 +1,6 @@
 """The events that a peer causes, and the encoding of each message.
 
-Source: BEP 3 (ids 0 to 9), BEP 5 (port), BEP 6 (13 to 17), BEP 10 (20).
+Source: BEP 3 (ids 0 to 9), BEP 5 (port), BEP 6 (13 to 17), BEP 10 (20), BEP 52 (21).
 """
 
 import struct
@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 from torrent_engine.base.errors import RemoteProtocolError
 from torrent_engine.base.ids import InfoHash, PeerId, PieceIndex
 from torrent_engine.codec.bitfield import Bitfield
+from torrent_engine.codec.hash_trees import HashRange
 from torrent_engine.protocol.wire.extension import ExtensionHandshake
 
 
@@ -34,6 +35,7 @@ class MessageId(IntEnum):
     REJECT_REQUEST = 16
     ALLOWED_FAST = 17
     EXTENDED = 20
+    HASH_REQUEST = 21
 
 
 class BlockRequest(NamedTuple):
@@ -120,6 +122,16 @@ class BlocksRequested(PeerEvent):
     """
 
     requests: tuple[BlockRequest, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class HashesRequested(PeerEvent):
+    """The peer asked for hashes of a v2 torrent (BEP 52 "hash request", id 21).
+
+    It is owed the hashes or a reject, choked or not.
+    """
+
+    wanted: HashRange
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,14 +1,17 @@
 """The messages that we send to a peer, and the state that sending them changes.
 
-Source: BEP 3, BEP 6, BEP 10. A message that is not allowed now raises LocalProtocolError.
+Source: BEP 3, BEP 6, BEP 10, BEP 52. A message that is not allowed now raises LocalProtocolError.
 """
 
 from collections.abc import Iterable, Sequence
+from typing import Final
 
 from torrent_engine.base.errors import LocalProtocolError
 from torrent_engine.codec.bitfield import Bitfield
+from torrent_engine.codec.hash_trees import HashRange
 from torrent_engine.protocol.wire.connection_state import ConnectionState
 from torrent_engine.protocol.wire.extension import ExtensionHandshake, encode_extension_handshake
+from torrent_engine.protocol.wire.hash_messages import encode_hash_reject, encode_hashes
 from torrent_engine.protocol.wire.messages import (
     KEEP_ALIVE,
     BlockRequest,
@@ -23,6 +26,8 @@ from torrent_engine.protocol.wire.messages import (
     encode_port,
     encode_requests,
 )
+
+MAX_UNSENT_HASH_BYTES: Final = 64 * 1024  # ours: with more to send hash requests are rejected
 
 
 class MessageSender:
@@ -163,6 +168,13 @@ class MessageSender:
             out += (encode_piece_header(piece, begin, length), data[start:stop])
             start = stop
         self._queue.add_uncounted(*out)
+
+    def answer_hash_request(self, wanted: HashRange, hashes: bytes | None) -> None:
+        """Queue hashes that the peer asked for (BEP 52), or a reject, also for one that floods."""
+        if hashes is None or self._queue.unsent_bytes > MAX_UNSENT_HASH_BYTES:
+            self._queue.add(encode_hash_reject(wanted))
+        else:
+            self._queue.add(encode_hashes(wanted, hashes))
 
     def allow_fast(self, pieces: Iterable[int]) -> None:
         """Permit the peer to request these pieces while choked (BEP 6)."""
