@@ -26,6 +26,7 @@ COMMANDS: Final[dict[str, str]] = {
     "seed": "Seed complete torrents until stopped.",
     "run": "Download and seed torrents until stopped, and watch folders for new ones.",
     "daemon": "Download in the background, and serve remote controls over HTTP.",
+    "stream": "Play a file of a torrent while it is downloaded.",
     "list": "List the torrents of the daemon or of `run`.",
     "add": "Add torrents to the daemon or to `run`.",
     "info": "Show what is known of a torrent.",
@@ -79,6 +80,7 @@ MANAGING: Final = frozenset(
 """Sub-commands in ``cli/commands/manage.py``."""
 ELSEWHERE: Final = {
     "daemon": "torrent_engine.daemon.main",
+    "stream": "torrent_engine.daemon.play.command",
     "conformance": "torrent_engine.conformance.command",
 }
 """Modules of other layers that have a sub-command."""

@@ -27,14 +27,14 @@ NEEDED: Final = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")
 STOP_S: Final = 70.0  # a little more than a daemon takes at most
 POLL_S: Final = 0.1
 
-_state_dir = click.option(
+state_dir_option = click.option(
     "--state-dir",
     type=click.Path(file_okay=False, path_type=Path),
     metavar="DIR",
     help="State folder (or TORRENT_ENGINE_STATE_DIR).  [default: torrent_engine in the user's"
     " folder of states]",
 )
-_config = click.option(
+config_option = click.option(
     "--config",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE",
@@ -42,7 +42,7 @@ _config = click.option(
     " torrent_engine/daemon.toml in the user's configuration folder, and"
     " /etc/torrent-engine/daemon.toml]",
 )
-_assignments = click.option(
+assignments_option = click.option(
     "--set",
     "assignments",
     multiple=True,
@@ -63,14 +63,14 @@ def command(context: click.Context) -> None:
 
 
 @command.command("run")
-@_config
-@_state_dir
+@config_option
+@state_dir_option
 @click.option(
     "--listen",
     metavar="HOST:PORT",
     help="Address of the HTTP interfaces.  [default: 127.0.0.1:9091]",
 )
-@_assignments
+@assignments_option
 @click.pass_context
 def run(
     context: click.Context,
@@ -103,7 +103,7 @@ def run(
 
 
 @command.command("status")
-@_state_dir
+@state_dir_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing; the exit code says it.")
 def status(state_dir: Path | None, *, as_json: bool, quiet: bool) -> None:
@@ -127,7 +127,7 @@ def _status_line(facts: dict[str, Any]) -> str:
 
 
 @command.command("stop")
-@_state_dir
+@state_dir_option
 def stop(state_dir: Path | None) -> None:
     """Stop the daemon, and wait until it has ended."""
     client = client_of(state_dir)
@@ -140,7 +140,7 @@ def stop(state_dir: Path | None) -> None:
 
 
 @command.command("reload")
-@_state_dir
+@state_dir_option
 def reload(state_dir: Path | None) -> None:
     """Let the daemon read its settings, certificate and lists again."""
     report = client_of(state_dir).ask("POST", "/api/v1/reload")
@@ -151,7 +151,7 @@ def reload(state_dir: Path | None) -> None:
 
 
 @command.command("open")
-@_state_dir
+@state_dir_option
 @click.option("--print", "only_print", is_flag=True, help="Print the address only.")
 def open_page(state_dir: Path | None, *, only_print: bool) -> None:
     """Open the daemon's page in a browser, logged in by a ticket of one minute."""
@@ -166,7 +166,7 @@ def open_page(state_dir: Path | None, *, only_print: bool) -> None:
 
 
 @command.command("token")
-@_state_dir
+@state_dir_option
 @click.option("--list", "lists", is_flag=True, help="List the named tokens.")
 @click.option(
     "--make", "name", metavar="NAME", help="Make a token for another program.  [default: none]"
@@ -204,7 +204,7 @@ def token(
 
 
 @command.command("password")
-@_state_dir
+@state_dir_option
 @click.option("--remove", is_flag=True, help="Have no password; the token is one always.")
 def password(state_dir: Path | None, *, remove: bool) -> None:
     """Set the password for browsers and remotes; it is read from the terminal or standard input."""
@@ -223,9 +223,9 @@ def password(state_dir: Path | None, *, remove: bool) -> None:
 @command.command("config")
 @click.argument("action", type=click.Choice(["show", "check", "schema", "reset"]), default="show")
 @click.argument("key", required=False)
-@_config
-@_state_dir
-@_assignments
+@config_option
+@state_dir_option
+@assignments_option
 @click.option("--origin", is_flag=True, help="Show where each value comes from.")
 def config_command(
     action: str,
@@ -280,7 +280,7 @@ def _show_or_check(
 
 
 @command.command("openapi")
-@_state_dir
+@state_dir_option
 def openapi(state_dir: Path | None) -> None:
     """Print the description of the daemon's interface, as OpenAPI."""
     document = client_of(state_dir).ask("GET", "/api/v1/openapi.json")
@@ -289,7 +289,7 @@ def openapi(state_dir: Path | None) -> None:
 
 @command.command("unit")
 @click.option("--user", "is_user", is_flag=True, help="A unit for `systemctl --user`.")
-@_config
+@config_option
 def unit_command(config: Path | None, *, is_user: bool) -> None:
     """Print a unit for the systemd of this machine, with the paths of this installation."""
     from torrent_engine.daemon.settings.engine_config import download_folder

@@ -166,6 +166,22 @@ async def test_a_playlist_has_signed_links_in_natural_order(
     assert everything.text.count("#EXTINF") == 2
 
 
+async def test_a_playlist_of_one_file_has_a_link_for_that_one_only(
+    engine: FakeEngine, context: DaemonContext, show: InfoHash, client: httpx2.AsyncClient
+) -> None:
+    index = int(url(engine, show, "1/2.srt").split("/")[3])
+    answer = await client.get(f"/stream/{show}/playlist.m3u8?file={index}")
+    (link,) = [line for line in answer.text.splitlines() if not line.startswith("#")]
+    async with client_of(context, [routes.router], token=None) as stranger:
+        assert (await stranger.get(link)).content == SUBRIP
+        assert (
+            await stranger.get(f"{url(engine, show, '1/10.mkv')}?{link.partition('?')[2]}")
+        ).status_code == 401
+    for wrong, status in (("999", 404), ("-1", 422), ("x", 422)):
+        answer = await client.get(f"/stream/{show}/playlist.m3u8?file={wrong}")
+        assert answer.status_code == status
+
+
 @pytest.mark.parametrize("kind", ["old", "of another torrent", "empty", "nonsense"])
 async def test_a_link_ends_with_its_time_and_its_torrent(
     engine: FakeEngine, context: DaemonContext, show: InfoHash, kind: str

@@ -14,6 +14,7 @@ from typing import Final
 from torrent_engine.base.errors import ConfigError, NetworkError
 from torrent_engine.service.control_socket import socket_address
 
+ANOTHER_ADDRESS: Final = "choose another address with --listen"
 FIRST_PASSED: Final = 3  # sd_listen_fds(3)
 _ADDRESS: Final = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9._-]*):([0-9]{1,5})")
 
@@ -48,10 +49,12 @@ class ListenAddress:
         return f"{host}:{self.port}"
 
 
-def bind(address: ListenAddress, *, backlog: int = 128) -> list[socket.socket]:
+def bind(
+    address: ListenAddress, *, backlog: int = 128, hint: str = ANOTHER_ADDRESS
+) -> list[socket.socket]:
     """Return a socket for each family of an address; no host is every address, IPv4 and IPv6.
 
-    Raises NetworkError.
+    Raises NetworkError; ``hint`` says what to do if another program listens there.
     """
     hosts = [address.host] if address.host else ["0.0.0.0", "::"]  # noqa: S104 - asked for
     sockets: list[socket.socket] = []
@@ -65,8 +68,8 @@ def bind(address: ListenAddress, *, backlog: int = 128) -> list[socket.socket]:
         for each in sockets:
             each.close()
         if host == "::" and sockets and error.errno in {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}:
-            return bind(ListenAddress("0.0.0.0", port), backlog=backlog)  # noqa: S104
-        raise NetworkError(f"{address}: {_reason(error)}") from error
+            return bind(ListenAddress("0.0.0.0", port), backlog=backlog, hint=hint)  # noqa: S104
+        raise NetworkError(f"{address}: {_reason(error, hint)}") from error
     return sockets
 
 
@@ -90,9 +93,9 @@ def _bound(family: int, where: tuple[object, ...], backlog: int) -> socket.socke
     return listener
 
 
-def _reason(error: OSError) -> str:
+def _reason(error: OSError, hint: str = ANOTHER_ADDRESS) -> str:
     if error.errno == errno.EADDRINUSE:
-        return "another program listens there; choose another address with --listen"
+        return f"another program listens there; {hint}"
     return error.strerror or str(error)
 
 

@@ -47,9 +47,11 @@ def router(context: "DaemonContext") -> APIRouter:
         return await media.playlist_of_all(request)
 
     @needs(Scope.STREAM, **demands)
-    async def torrent_playlist(request: Request, info_hash: str) -> Response:
-        """Return a playlist of the playable files of a torrent."""
-        return await media.playlist_of(request, _hash(info_hash))
+    async def torrent_playlist(
+        request: Request, info_hash: str, file: Annotated[int | None, Query(ge=0)] = None
+    ) -> Response:
+        """Return a playlist of the playable files of a torrent, or of one ``file`` of any kind."""
+        return await media.playlist_of(request, _hash(info_hash), file)
 
     @needs(Scope.STREAM, **demands)
     async def file(
@@ -140,13 +142,18 @@ class _Media:
 
     # -- playlists ----------------------------------------------------------------------------
 
-    async def playlist_of(self, request: Request, info_hash: InfoHash) -> Response:
-        """Return the playlist of one torrent; subtitles stand beside its files."""
+    async def playlist_of(
+        self, request: Request, info_hash: InfoHash, index: int | None
+    ) -> Response:
+        """Return the playlist of one torrent, in which subtitles are too, or of one file."""
         files = await self._port.torrents.files(info_hash)
         if not files:
             raise self._patience.refusal(info_hash)
         shown = [each for each in files if is_playable(each.path) or _is_subtitle(each.path)]
-        return _answer(self._entries(request, info_hash, shown))
+        if index is None:
+            return _answer(self._entries(request, info_hash, shown))
+        one = [await self._file(info_hash, index)]
+        return _answer(self._entries(request, info_hash, one, signed_for=str(index)))
 
     async def playlist_of_all(self, request: Request) -> Response:
         """Return the playlist of all torrents."""
@@ -159,13 +166,18 @@ class _Media:
         return _answer(entries)
 
     def _entries(
-        self, request: Request, info_hash: InfoHash, files: list[FileFacts]
+        self,
+        request: Request,
+        info_hash: InfoHash,
+        files: list[FileFacts],
+        *,
+        signed_for: str = ANY_FILE,
     ) -> list[Entry]:
         stream = self._context.settings().stream
         base = stream.public_url.rstrip("/") or str(request.base_url).rstrip("/")
         expires_at = int(time.time()) + stream.link_hours * _HOUR_S
         links = self._context.authenticator.links
-        signature = links.sign(info_hash.hex(), ANY_FILE, expires_at)
+        signature = links.sign(info_hash.hex(), signed_for, expires_at)
         return [
             Entry(
                 PurePosixPath(each.path).name,
