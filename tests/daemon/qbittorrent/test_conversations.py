@@ -1,7 +1,7 @@
 """What Sonarr, Radarr, Prowlarr and autobrr ask in order, and what they read of the answers.
 
-The conversations of Sonarr and Prowlarr are written from their sources; those of Radarr, which has
-the same base, and of autobrr are after their documented use of the API.
+The conversations are written from their sources; that of autobrr from those of its library
+go-qbittorrent too, whose decoder refuses a fraction where it expects a whole number.
 """
 
 import base64
@@ -119,20 +119,45 @@ async def test_sonarr_adds_a_file_and_follows_it_to_the_import() -> None:
         assert scene.engine.removed[info_hash].is_deleted is False
 
 
-async def test_radarr_adds_a_link_with_older_names_and_sets_limits_afterwards() -> None:
+async def test_radarr_adds_a_link_with_its_limits_and_removes_it() -> None:
+    """The library of films: limits come with the link since 2.8.1 of the API, not afterwards."""
+    async with WebApiScene().open(token=None) as scene:
+        assert await is_supported(scene)
+        await log_in(scene)
+        arr = ArrClient(scene)
+        assert await arr.version() >= (2, 8, 1)
+        assert (await arr.get("app/preferences"))["dht"] is True  # else links need a tracker
+        options = {
+            "category": "radarr",
+            "paused": "False",
+            "sequentialDownload": "True",
+            "firstLastPiecePrio": "True",
+            "ratioLimit": "1.5",
+            "seedingTimeLimit": "1440",
+        }
+        assert await arr.post("torrents/add", urls=MAGNET, **options) != "Fails."
+        properties = f"torrents/properties?hash={MAGNET_HASH}"
+        assert (await arr.ask("GET", properties)).status_code == 200  # asked until it is loaded
+        assert (await arr.ask("POST", "torrents/topPrio", data={"hashes": MAGNET_HASH})).is_success
+        await arr.post("torrents/setForceStart", hashes=MAGNET_HASH, value="true")
+        (item,) = await arr.get("torrents/info", category="radarr")
+        assert (item["ratio_limit"], item["seeding_time_limit"]) == (1.5, 1_440)
+        assert (item["state"], item["eta"]) == ("forcedMetaDL", 8_640_000)
+        assert (item["seq_dl"], item["f_l_piece_prio"]) == (True, True)
+        await arr.post("torrents/delete", hashes=MAGNET_HASH, deleteFiles="true")
+        assert await arr.get("torrents/info", category="radarr") == []
+        assert (await arr.ask("GET", properties)).status_code == 404
+
+
+async def test_older_versions_set_limits_afterwards() -> None:
     async with WebApiScene().open(token=None) as scene:
         await log_in(scene)
         arr = ArrClient(scene)
-        assert (await arr.get("app/preferences"))["dht"] is True
         assert await arr.post("torrents/add", urls=MAGNET, category="radarr", paused="False")
-        await arr.post(
-            "torrents/setShareLimits", hashes=MAGNET_HASH, ratioLimit="2", seedingTimeLimit="-2"
-        )
+        limits = {"ratioLimit": "2", "seedingTimeLimit": "-2"}
+        await arr.post("torrents/setShareLimits", hashes=MAGNET_HASH, **limits)
         (item,) = await arr.get("torrents/info", category="radarr")
         assert (item["ratio_limit"], item["seeding_time_limit"]) == (2, -2)
-        assert item["state"] == "metaDL"
-        await arr.post("torrents/delete", hashes=MAGNET_HASH, deleteFiles="true")
-        assert await arr.get("torrents/info", category="radarr") == []
 
 
 async def test_a_cookie_that_is_no_more_makes_them_log_in_again() -> None:
@@ -165,34 +190,62 @@ async def test_prowlarr_tests_the_client_and_sends_a_release() -> None:
         await arr.post("torrents/topPrio", hashes=MAGNET_HASH)
 
 
-async def test_autobrr_logs_in_looks_at_the_queue_and_adds() -> None:
+WHOLE_NUMBERS = (
+    "added_on amount_left completed completion_on dl_limit downloaded downloaded_session eta"
+    " last_activity max_seeding_time num_complete num_incomplete num_leechs num_seeds priority"
+    " seeding_time seeding_time_limit seen_complete size time_active total_size up_limit uploaded"
+    " uploaded_session upspeed dlspeed trackers_count"
+)
+"""Fields of torrents that autobrr's library decodes as whole numbers."""
+
+
+async def test_autobrr_looks_at_its_rules_and_adds_a_file() -> None:
     async with WebApiScene().open(token=None) as scene:
         await log_in(scene)
-        assert (await scene.text("app/webapiVersion")).startswith("2.")
-        active = await scene.get("torrents/info", filter="downloading")
-        assert active == []
-        assert (await scene.get("transfer/info"))["dl_info_speed"] == 0
+        assert (await scene.text("app/webapiVersion")).startswith("2.")  # for names of filters
+        assert await scene.get("torrents/info", filter="downloading") == []
+        info = await scene.get("transfer/info")
+        assert all(type(info[name]) is int for name in ("dl_info_speed", "up_info_speed"))
         torrent = torrent_of("Race")
         options = {
             "paused": "false",
             "stopped": "false",
             "skip_checking": "true",
+            "root_folder": "true",
+            "contentLayout": "Subfolder",
+            "savepath": "/downloads/race",
+            "autoTMM": "false",
             "category": "race",
-            "tags": "auto",
-            "upLimit": "1000000",
+            "tags": "auto,cross",
+            "upLimit": str(1_000 * 1_024),
             "ratioLimit": "2.00",
             "seedingTimeLimit": "1440",
-            "contentLayout": "Original",
-            "autoTMM": "false",
             "firstLastPiecePrio": "true",
         }
-        files = {"torrents": ("race.torrent", torrent.to_bytes())}
+        files = {"torrents": ("kqWvEzQJmRTdYLaN", torrent.to_bytes())}  # a name by chance
         answer = await scene.ask("POST", "torrents/add", data=options, files=files)
         assert (answer.status_code, answer.text) == (200, "Ok.")
         key = str(torrent.info_hash)
+        assert (await scene.get("app/preferences"))["queueing_enabled"] is True
+        await scene.post("app/setPreferences", json='{"queueing_enabled":true}')
+        await scene.post("torrents/topPrio", hashes=key)
         trackers = await scene.get("torrents/trackers", hash=key)
         assert {each["status"] for each in trackers} <= {0, 1, 2, 3, 4}
+        for name in ("num_peers", "num_seeds", "num_leeches", "num_downloaded"):
+            assert all(type(each[name]) is int for each in trackers)
         await scene.post("torrents/reannounce", hashes=key)
         (item,) = await scene.get("torrents/info", hashes=key)
-        assert (item["tags"], item["up_limit"], item["f_l_piece_prio"]) == ("auto", 1_000_000, True)
-        await scene.post("torrents/delete", hashes=key, deleteFiles="false")
+        assert (item["tags"], item["up_limit"]) == ("auto, cross", 1_024_000)
+        assert (item["save_path"], item["f_l_piece_prio"]) == ("/downloads/race", True)
+        assert [name for name in WHOLE_NUMBERS.split() if type(item[name]) is not int] == []
+        await scene.post("torrents/delete", hashes=key, deleteFiles="false")  # no tracker took it
+        assert await scene.get("torrents/info") == []
+
+
+async def test_autobrr_logs_in_again_where_its_session_is_over() -> None:
+    async with WebApiScene().open(token=None) as scene:
+        await log_in(scene)
+        await scene.post("auth/logout")
+        assert (await scene.ask("GET", "torrents/info")).status_code == 403
+        await log_in(scene)
+        assert await scene.get("torrents/info") == []
