@@ -47,6 +47,12 @@ def test_the_wheel_has_manual_pages_and_scripts_and_no_tests(wheel: Path) -> Non
     assert tops == {"torrent_engine"}
     assert "torrent_engine/py.typed" in names
     assert not {name for name in names if "tests/" in name}
+    kept = subprocess.run(
+        ["git", "ls-files", "torrent_engine"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert set(kept.stdout.split()) <= names  # the page with its icons, languages and licences too
+    for name in ("index.html", "main.js", "locale/de.js", "icon.svg", "manifest.webmanifest"):
+        assert f"torrent_engine/daemon/page/static/{name}" in names
 
 
 def test_an_installed_wheel_has_them_where_programs_look(wheel: Path, tmp_path: Path) -> None:
