@@ -1,11 +1,12 @@
 """Daemons at rest: CPU and memory with no client, and how long a start and a stop take.
 
 Ours, transmission-daemon and qbittorrent-nox with the same small torrents, complete and started,
-without peers. Each round starts a daemon with its torrents, waits, watches it, and stops it;
+without peers, for longer than ours takes to let them rest. Each round starts a daemon with its
+torrents, waits, watches it, and stops it;
 ``run`` is ``torrent-engine run``, the same engine without HTTP.
 
-bench/run daemon_idle                                   # 0, 1,000 and 10,000 torrents, 3 rounds
-bench/run daemon_idle --counts 100 --rounds 1 --settle-s 5 --rest-s 5      # a quick look
+bench/run daemon_idle                                   # 0 and 1,000 torrents, 3 rounds
+bench/run daemon_idle --counts 100 --rounds 1 --before-s 65 --rest-s 5      # a quick look
 """
 
 import argparse
@@ -13,6 +14,7 @@ import json
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -69,10 +71,11 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--counts", default="0,1000,10000", help="of torrents")
+    parser.add_argument("--counts", default="0,1000", help="of torrents")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--parties", default=",".join(PROGRAMS))
-    parser.add_argument("--settle-s", type=float, default=20.0, help="after the start")
+    parser.add_argument("--before-s", type=float, default=80.0, help="to rest, before all rounds")
+    parser.add_argument("--settle-s", type=float, default=15.0, help="after each start")
     parser.add_argument("--rest-s", type=float, default=20.0, help="watched at rest")
     parser.add_argument("--nice", type=int, default=0, help="of the daemons; below 0 as root")
     parser.add_argument("--dir", default="/dev/shm")
@@ -82,16 +85,18 @@ def parse() -> argparse.Namespace:
 
 def filled(folder: Path, count: int, options: argparse.Namespace) -> list[Daemon]:
     """Return daemons that have the torrents and are stopped."""
-    torrents, daemons = write_torrents(folder, count), []
-    for name in options.parties.split(","):
-        daemon = PROGRAMS[name](folder / name, options.nice)
-        with daemon:
+    torrents = write_torrents(folder, count)
+    daemons = [PROGRAMS[name](folder / name, options.nice) for name in options.parties.split(",")]
+    with ExitStack() as stack:
+        for daemon in daemons:
+            stack.enter_context(daemon)
             daemon.add(torrents, folder / "data")
+        for daemon in daemons:
             daemon.wait_seeding(count)
-        daemons.append(daemon)
-        if isinstance(daemon, OurDaemon):
-            daemons.append(OurRun(daemon, options.nice))
-    return daemons
+            daemon.drop_connection()
+        time.sleep(options.before_s if count else 0.0)
+    ours = [each for each in daemons if isinstance(each, OurDaemon)]
+    return [*daemons, *(OurRun(each, options.nice) for each in ours)]
 
 
 def watched(daemon: Daemon, count: int, options: argparse.Namespace) -> dict[str, float]:

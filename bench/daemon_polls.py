@@ -5,14 +5,14 @@ with ``downloads`` a libtorrent seed feeds ours with some at 100 kB/s each, so t
 change every second (Transmission takes no peers of 127/8). The clients are threads here.
 
 bench/run daemon_polls                                  # 1,000 torrents, 3 rounds of 15 s
-bench/run daemon_polls --torrents 100 --rounds 1 --seconds 5      # a quick look
+bench/run daemon_polls --torrents 100 --rounds 1 --seconds 5 --before-s 65     # a quick look
 """
 
 import argparse
 import base64
-import http.client
 import json
 import random
+import socket
 import subprocess
 import sys
 import threading
@@ -68,14 +68,13 @@ class Clients:
 
 def event_stream(clients: Clients, daemon: Daemon) -> None:
     """Read server-sent events."""
-    connection = http.client.HTTPConnection("127.0.0.1", daemon.port, timeout=2)
-    connection.request("GET", "/api/v1/events", headers=daemon.fields())
-    answer = connection.getresponse()
-    while not clients.ended.is_set():
-        with suppress(TimeoutError):
-            clients.read_bytes += len(answer.read1(65_536))
-    answer.close()
-    connection.close()
+    lines = ["GET /api/v1/events HTTP/1.1", "Host: localhost"]
+    lines += [f"{name}: {value}" for name, value in daemon.fields().items()]
+    with socket.create_connection(("127.0.0.1", daemon.port), timeout=0.5) as connection:
+        connection.sendall(("\r\n".join(lines) + "\r\n\r\n").encode())
+        while not clients.ended.is_set():
+            with suppress(TimeoutError):
+                clients.read_bytes += len(connection.recv(65_536))
 
 
 def recently_active(clients: Clients, daemon: Daemon) -> None:
@@ -123,6 +122,7 @@ def main() -> None:
             stack.enter_context(daemon)
             daemon.add(torrents, folder / "data")
             daemon.wait_seeding(len(torrents))
+        time.sleep(options.before_s)
         for number in range(options.rounds):
             for daemon in daemons[number % 3 :] + daemons[: number % 3]:
                 rows += measured(daemon, "at rest", number, options)
@@ -147,6 +147,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--torrents", type=int, default=1_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=15.0, help="of each kind of clients")
+    parser.add_argument("--before-s", type=float, default=80.0, help="until all torrents rest")
     parser.add_argument("--nice", type=int, default=0, help="of the daemons; below 0 as root")
     parser.add_argument("--dir", default="/dev/shm")
     parser.add_argument("--name", default="daemon_polls", help="of the file in results/")

@@ -104,6 +104,10 @@ class Web:
             raise RuntimeError(f"{method} {path}: {answer.status} {data[:500]!r}")
         return data
 
+    def stream(self, method: str, path: str) -> http.client.HTTPResponse:
+        """Return an answer whose body is read by the caller."""
+        return self._send(method, path, None, self.fields)
+
     def _send(
         self, method: str, path: str, body: bytes | None, fields: Mapping[str, str]
     ) -> http.client.HTTPResponse:
