@@ -15,6 +15,7 @@ NAMES: Final[Mapping[str, tuple[str, ...]]] = {
     "dht": ("dht",),
     "encryption": ("encryption",),
     "exchange": ("exchange",),
+    "hash_trees": ("hash-trees",),
     "holepunch": ("holepunch",),
     "lsd": ("lsd",),
     "magnet": ("magnet",),
