@@ -67,7 +67,7 @@ class QBittorrentClient(Program):
             log=folder / "qbittorrent.log",
             env={"HOME": str(folder)},
         )
-        wait_until(self._answers, timeout_s=20, what="qBittorrent's web interface")
+        wait_until(self._answers, timeout_s=60, what="qBittorrent's web interface")
         self.prefer({**PREFERENCES, "listen_port": port, **(changes or {})})
 
     def version(self) -> str:
@@ -97,7 +97,7 @@ class QBittorrentClient(Program):
 
     def connect(self, payload: Payload, peers: Sequence[tuple[str, int]]) -> None:
         """Have it dial peers."""
-        wait_until(lambda: bool(self.info(payload)), timeout_s=10, what="qBittorrent knows it")
+        wait_until(lambda: bool(self.info(payload)), timeout_s=60, what="qBittorrent knows it")
         shown = "|".join(f"{host}:{port}" for host, port in peers)
         self.call("POST", "torrents/addPeers", hashes=self.info(payload)["hash"], peers=shown)
 
@@ -116,7 +116,7 @@ class QBittorrentClient(Program):
         query = f"sync/torrentPeers?hash={self.info(payload)['hash']}&rid=0"
         return dict(json.loads(self.call("GET", query)).get("peers", {}))
 
-    def wait_complete(self, payload: Payload, timeout_s: float = 40.0) -> None:
+    def wait_complete(self, payload: Payload, timeout_s: float = 90.0) -> None:
         """Wait until a torrent has all its pieces."""
         wait_until(
             lambda: self.info(payload).get("state") in COMPLETE,
@@ -158,7 +158,7 @@ class QBittorrentClient(Program):
         return True
 
     def _request(self, method: str, path: str, body: bytes, headers: Mapping[str, str]) -> str:
-        connection = http.client.HTTPConnection("127.0.0.1", self._web_port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", self._web_port, timeout=60)
         try:
             connection.request(method, f"/api/v2/{path}", body, dict(headers))
             response = connection.getresponse()
