@@ -49,8 +49,8 @@ class UploadManager:
         self._unchoked: set[Peer] = set()
         self._all_slots = config.upload_slots + config.optimistic_slots
         """Who may be unchoked at once, as of the last time that everybody was looked at."""
-        v2 = torrent.metainfo.v2
-        self._hash_trees = None if v2 is None else HashTrees(v2)
+        self._hash_trees: HashTrees | None = None
+        """Made for the first peer that asks for hashes."""
         self._is_due = False
         """Somebody may have a slot that another has, or had, now."""
         self.is_active = False
@@ -83,6 +83,9 @@ class UploadManager:
 
     def on_hashes_requested(self, peer: Peer, event: HashesRequested) -> None:
         """Answer with hashes of pieces, or of what is above them; blocks are not hashed anew."""
+        v2 = self._torrent.metainfo.v2
+        if self._hash_trees is None and v2 is not None:
+            self._hash_trees = HashTrees(v2)
         trees = self._hash_trees
         hashes = None if trees is None else trees.hashes(event.wanted)
         peer.connection.sender.answer_hash_request(event.wanted, hashes)
