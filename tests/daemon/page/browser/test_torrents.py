@@ -153,6 +153,7 @@ def test_a_magnet_link_is_pasted_and_downloaded(
     )
     expect(page.locator("dialog .entries li")).to_contain_text("other.iso")
     add_button(page).click()
+    expect(row(page, "other.iso")).to_have_count(1)
     expect(row(page, "other.iso")).to_contain_text("Seeding")
     assert other.is_complete_in(daemon.folder / "d")
 
@@ -218,6 +219,22 @@ def test_a_magnet_handler_opens_the_dialog(window: Window, daemon: OwnDaemon) ->
     page = window.log_in(daemon)
     page.goto(daemon.url(f"/#/add?uri=magnet%3A%3Fxt%3Durn%3Abtih%3A{QUIET_HASH}"))
     expect(page.locator("dialog .entries li")).to_contain_text(QUIET_HASH)
+
+
+def test_columns_fit_and_headings_stand_above_them(
+    page: Page, daemon: OwnDaemon, other: Payload
+) -> None:
+    """Names are cut, however long: nothing scrolls sideways at the usual size."""
+    make_complete(daemon, other)
+    source = f"magnet:?xt=urn:btih:{QUIET_HASH}&dn={'long+name+' * 40}"
+    daemon.ask("POST", "/api/v1/torrents", {"source": source})
+    expect(page.locator("#list .row[data-hash]")).to_have_count(2)
+    extents = page.locator("#list").evaluate("(list) => [list.scrollWidth, list.clientWidth]")
+    assert extents[0] == extents[1]
+    lefts = "(cells) => cells.map((each) => each.getBoundingClientRect().left)"
+    headings = page.locator("#list [role=columnheader]").evaluate_all(lefts)
+    cells = page.locator("#list .row[data-hash]").first.locator("[role=gridcell]")
+    assert cells.evaluate_all(lefts) == headings
 
 
 # -- details, changes -----------------------------------------------------------------------------
@@ -387,7 +404,7 @@ def test_settings_are_saved_and_wrong_ones_are_refused(page: Page, daemon: OwnDa
     expect(page.locator(".empty h2")).to_be_visible()
 
 
-def test_jobs_and_health_are_shown(page: Page, daemon: OwnDaemon, other: Payload) -> None:
+def test_jobs_health_and_the_log_are_shown(page: Page, daemon: OwnDaemon, other: Payload) -> None:
     make_complete(daemon, other)
     button(page, "Menu").click()
     menu_item(page, "Jobs").click()
@@ -395,7 +412,14 @@ def test_jobs_and_health_are_shown(page: Page, daemon: OwnDaemon, other: Payload
     page.goto(daemon.url("/#/health"))
     expect(page.locator(".page h1")).to_have_text("Health")
     expect(page.locator(".parts li").first).to_be_visible()
-    expect(page.locator(".disk").first).to_contain_text("free")
+    expect(page.locator(".disk")).to_have_count(1)
+    expect(page.locator(".disk")).to_contain_text("free")
+    button(page, "Back to the torrents").click()
+    button(page, "Menu").click()
+    page.get_by_role("menuitem", name="Log", exact=True).click()
+    expect(page.locator(".log li").first).to_be_visible()
+    page.get_by_label("Level").select_option("Everything")
+    expect(page.locator(".log li").first).to_be_visible()
 
 
 def test_the_page_is_german_and_changes_its_language(browser: Browser, daemon: OwnDaemon) -> None:

@@ -18,6 +18,7 @@ import { StatusBar } from './list/statusbar.js';
 import { Toolbar } from './list/toolbar.js';
 import { Health } from './pages/health.js';
 import { Jobs, ResumeBanner } from './pages/jobs.js';
+import { Log } from './pages/log.js';
 import { Login } from './pages/login.js';
 import { Settings } from './pages/settings.js';
 import { DialogPlace } from './ui/dialog.js';
@@ -25,7 +26,7 @@ import { listenToKeys } from './ui/keys.js';
 import { MenuPlace } from './ui/menu.js';
 import { Toasts } from './ui/toasts.js';
 
-const PAGES = { settings: Settings, jobs: Jobs, health: Health };
+const PAGES = { settings: Settings, jobs: Jobs, health: Health, log: Log };
 
 function App() {
   const state = sessionState.value;

@@ -63,5 +63,8 @@ export function date(text) {
   return new Intl.DateTimeFormat(language.value, options).format(new Date(text));
 }
 
+/** Return the day of a date of RFC 3339; a dash for none. */
+export const day = (text) => (text ? new Intl.DateTimeFormat(language.value, { dateStyle: 'medium' }).format(new Date(text)) : '–');
+
 /** Return a ratio. */
 export const ratio = (value) => (value === null || value === undefined ? '–' : number(value, 2));

@@ -1,7 +1,7 @@
 /** What the page shows, by the part of the address behind "#". */
 import { computed, signal } from '../lib.js';
 
-const PAGES = new Set(['settings', 'jobs', 'health', 'add']);
+const PAGES = new Set(['settings', 'jobs', 'health', 'log', 'add']);
 const place = signal(location.hash);
 window.addEventListener('hashchange', () => {
   place.value = location.hash;

@@ -44,11 +44,12 @@ export function Grid() {
   const from = Math.max(0, Math.min(first, hashes.length - count));
   const shown = hashes.slice(from, from + count);
   const look = `${columns} ${height} ${language.value} ${prefs.binary.value} ${isMarking.value}`;
+  const least = columns.reduce((sum, key) => sum + Number(/\d+/.exec(COLUMNS[key].width)), 16);
   const template = isCard ? '1fr' : columns.map((key) => COLUMNS[key].width).join(' ');
   const active = shown.includes(cursor.value) ? `row-${cursor.value}` : undefined;
   return html`<div ref=${element} id="list" class=${isCard ? 'grid cards' : 'grid'} role="grid" tabIndex="0" aria-label=${t('Torrents')} aria-multiselectable="true"
       aria-rowcount=${hashes.length + 1} aria-colcount=${isCard ? 1 : columns.length} aria-activedescendant=${active}
-      style=${{ '--columns': template, '--row': `${height}px` }}
+      style=${{ '--columns': template, '--row': `${height}px`, '--least': isCard ? '0' : `${least}px` }}
       onScroll=${measure} onKeyDown=${onKey} onFocus=${onFocus}
       onClick=${onClick} onDblClick=${onDoubleClick} onContextMenu=${onContextMenu}
       onPointerDown=${onPress} onPointerUp=${endPress} onPointerCancel=${endPress} onPointerMove=${onPressMove}>

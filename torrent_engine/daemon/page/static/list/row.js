@@ -24,7 +24,7 @@ export class Row extends Component {
 
 function card(row, isSelected, isMarking) {
   const rates = [row.download_bytes_per_s > 0 && `↓ ${rate(row.download_bytes_per_s)}`, row.upload_bytes_per_s > 0 && `↑ ${rate(row.upload_bytes_per_s)}`];
-  const facts = row.progress < 1
+  const facts = !row.total_bytes ? '' : row.progress < 1
     ? `${percent(shownProgress(row))} ${t('of {size}', { size: bytes(row.wanted_bytes || row.total_bytes) })}${row.eta_s ? ` · ${duration(row.eta_s)}` : ''}`
     : `${bytes(row.total_bytes)} · ${t('Ratio')} ${ratio(row.ratio)}`;
   return html`<div role="gridcell" aria-colindex="1" class="card">

@@ -8,7 +8,7 @@ import { icon } from '../ui/icons.js';
 
 const STATUSES = [
   ['all', 'All', 'all'], ['status:downloading', 'Downloading', 'down'], ['status:seeding', 'Seeding', 'up'],
-  ['status:complete', 'Complete', 'check'], ['status:active', 'Active', 'active'], ['status:stalled', 'Without peers that send', 'stalled'],
+  ['status:complete', 'Complete', 'check'], ['status:active', 'Active', 'active'], ['status:stalled', 'Stalled', 'stalled'],
   ['status:queued', 'Queued', 'queue'], ['status:checking', 'Checking', 'search'], ['status:paused', 'Paused', 'pause'],
   ['status:error', 'With errors', 'error'],
 ];

@@ -76,6 +76,7 @@ function pageMenu(event) {
     { text: t('Torrents'), icon: icon('all'), run: to(''), isOff: route.value.page === '' },
     { text: t('Jobs'), icon: icon('jobs'), run: to('jobs') },
     { text: t('Health'), icon: icon('health'), run: to('health') },
+    may('admin') ? { text: t('Log'), icon: icon('file'), run: to('log') } : undefined,
     { text: t('Settings'), icon: icon('settings'), run: to('settings') },
     null,
     { text: t('Filters'), isChecked: prefs.sidebar.value, run: toggleSidebar },

@@ -9,6 +9,9 @@ import { Page } from './page.js';
 
 const PORT = { open: 'Peers reach this port', likely: 'The router has opened the port', unknown: 'No peer has come in yet' };
 
+/** Return the disks, each folder once. */
+const uniqueDisks = (health) => [...new Map((health?.disks || []).map((each) => [each.path, each])).values()];
+
 /** Return the page. */
 export function Health() {
   const health = usePoll('api/v1/health', 5).value;
@@ -21,7 +24,7 @@ export function Health() {
     <section><h2>${t('Speed, 10 minutes')}</h2><${Graph} samples=${samples} span=${600} step=${1} /></section>
     <section><h2>${t('Network')}</h2>${network && html`<dl class="facts one"><div><dt>${t('Port')}</dt><dd><span class=${`status ${network.port === 'open' ? 'up' : 'quiet'}`}>${number(network.listen_port).replace(/\D/g, '')}</span> · ${t(PORT[network.port])}</dd></div>
       <div><dt>${t('Address')}</dt><dd>${network.external_addresses?.join(', ') || '–'}</dd></div><div><dt>${t('DHT nodes')}</dt><dd>${number(network.dht_nodes || 0)}</dd></div></dl>`}</section>
-    <section><h2>${t('Disks')}</h2>${health?.disks?.map((disk) => html`<div class="disk" key=${disk.path}><div class="line"><span class="name" title=${disk.path}>${disk.path}</span><span class="number">${t('{size} free', { size: bytes(disk.free_bytes) })}</span></div>
+    <section><h2>${t('Disks')}</h2>${uniqueDisks(health).map((disk) => html`<div class="disk" key=${disk.path}><div class="line"><span class="name" title=${disk.path}>${disk.path}</span><span class="number">${t('{size} free', { size: bytes(disk.free_bytes) })}</span></div>
       ${disk.total_bytes && html`<meter min="0" max=${disk.total_bytes} value=${disk.total_bytes - disk.free_bytes} aria-label=${disk.path}></meter>`}</div>`)}</section>
     <section><h2>${t('Totals')}</h2>${now && html`<dl class="facts one"><div><dt>${t('Since the start')}</dt><dd class="number">↓ ${bytes(now.since_start.downloaded_bytes)} ↑ ${bytes(now.since_start.uploaded_bytes)} · ${duration(now.since_start.seconds)}</dd></div>
       <div><dt>${t('Ever')}</dt><dd class="number">↓ ${bytes(now.ever.downloaded_bytes)} ↑ ${bytes(now.ever.uploaded_bytes)}</dd></div><div><dt>${t('Version')}</dt><dd>${about?.version || '–'}</dd></div></dl>`}</section>
