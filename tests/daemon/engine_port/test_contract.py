@@ -10,7 +10,7 @@ import pytest
 
 from tests.daemon.fake_port import FakeEngine
 from tests.support.managers import manager_config
-from tests.support.swarm import until
+from tests.support.swarm import seed, until
 from tests.support.torrents import make_torrent, payload_of
 from torrent_engine.base.errors import (
     BencodeError,
@@ -40,13 +40,13 @@ from torrent_engine.daemon.engine_port.manager_port import ManagerPort
 from torrent_engine.daemon.engine_port.port import EnginePort
 from torrent_engine.daemon.engine_port.user_data import UserData
 from torrent_engine.net.http.torrent_fetch import FetchOptions
-from torrent_engine.service.add_options import AddOptions, Ephemeral
+from torrent_engine.service.add_options import AddOptions, Ephemeral, StopAfter
 
 pytestmark = pytest.mark.anyio
 
 FILES = {"a": payload_of(40_000, 1), "sub/b": payload_of(30_000, 2)}
 TORRENT, PAYLOAD = make_torrent(FILES, name="two", tiers=[["http://127.0.0.1:1/announce"]])
-OTHER, _ = make_torrent(payload_of(50_000, 3), name="other")
+OTHER, OTHER_PAYLOAD = make_torrent(payload_of(50_000, 3), name="other")
 UNKNOWN = InfoHash(bytes(20))
 
 
@@ -109,6 +109,28 @@ async def test_an_ephemeral_torrent_that_is_added_again_stays(port: EnginePort) 
     assert facts.settings.trackers == (("http://127.0.0.1:1/announce",),)
     port.engine.advance_owner("tab", 2)
     assert list(port.torrents.hashes()) == [one]
+
+
+@pytest.mark.parametrize("names_peers_again", [False, True])
+async def test_a_preview_that_is_added_dials_the_peers_of_its_link(
+    tmp_path: Path,
+    names_peers_again: bool,
+) -> None:
+    """The seed is known by the link alone; it cannot dial us, and who adds names only the hash."""
+    async with (
+        seed(tmp_path / "seed", OTHER, OTHER_PAYLOAD) as (_, address),
+        open_port("manager", tmp_path) as port,
+    ):
+        link = Magnet(OTHER.info_hash, peers=(address,))
+        preview = AddOptions(
+            owner=OwnerTie("tab", 1), stop_after=StopAfter.METADATA, ephemeral=Ephemeral.PREVIEW
+        )
+        one = (await port.engine.add(link, preview)).info_hash
+        await until(lambda: state(port, one) is EngineState.STOPPED)
+        assert port.torrents.facts(one).about.has_metadata
+        again = link if names_peers_again else Magnet(one)
+        assert (await port.engine.add(again, AddOptions())).is_new
+        await until(lambda: state(port, one) is EngineState.SEEDING)
 
 
 async def test_a_job_of_the_daemon_is_recorded(port: EnginePort) -> None:

@@ -25,6 +25,7 @@ from torrent_engine.daemon.engine_port.facts import (
 from torrent_engine.daemon.engine_port.opened import OpenManager
 from torrent_engine.daemon.engine_port.settings import seeding_config
 from torrent_engine.daemon.engine_port.user_data import UserData
+from torrent_engine.engine.session.session import Session
 from torrent_engine.engine.session.torrent_loader import load_torrent
 from torrent_engine.net.http.client import HttpClient, HttpResponse
 from torrent_engine.net.http.torrent_fetch import FetchOptions, is_url
@@ -63,7 +64,7 @@ class ManagerControl:
     ) -> tuple[Sequence[str], Metainfo | Magnet, AddOptions]:
         """End an ephemeral torrent that is to stay now; return what is known of it.
 
-        Its files are kept, and its trackers and its metadata need not be found again.
+        Its files are kept, and its trackers, its peers and its metadata need not be found again.
         """
         manager = self._opened.manager
         session = manager.get_session(torrent.info_hash)
@@ -73,6 +74,7 @@ class ManagerControl:
             return (), torrent, options
         known = await run_in_thread(lambda: session.metainfo)
         trackers = [url for tier in session.tracker_tiers() for url in tier]
+        options = replace(options, peers=_peers_of(session, torrent, options))
         if options.save_path is None:
             options = replace(options, save_path=str(session.final_path))
         await manager.remove_torrent(torrent.info_hash)
@@ -264,3 +266,13 @@ def user_data_of(options: AddOptions) -> dict[str, str]:
         name=options.rename,
         ephemeral=options.ephemeral or "",
     ).values()
+
+
+def _peers_of(
+    session: Session, torrent: Metainfo | Magnet, options: AddOptions
+) -> tuple[tuple[str, int], ...]:
+    """Return the peers that a torrent can dial when it takes the place of another."""
+    named = torrent.peers if isinstance(torrent, Magnet) else ()
+    dialled = (each.address for each in session.peers() if not each.is_incoming)
+    known = (*(options.peers or ()), *named, *session.config.peers, *dialled)
+    return tuple(dict.fromkeys(known))

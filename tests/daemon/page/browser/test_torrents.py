@@ -153,7 +153,6 @@ def test_a_magnet_link_is_pasted_and_downloaded(
     )
     expect(page.locator("dialog .entries li")).to_contain_text("other.iso")
     add_button(page).click()
-    expect(row(page, "other.iso")).to_have_count(1)
     expect(row(page, "other.iso")).to_contain_text("Seeding")
     assert other.is_complete_in(daemon.folder / "d")
 
@@ -235,6 +234,58 @@ def test_columns_fit_and_headings_stand_above_them(
     headings = page.locator("#list [role=columnheader]").evaluate_all(lefts)
     cells = page.locator("#list .row[data-hash]").first.locator("[role=gridcell]")
     assert cells.evaluate_all(lefts) == headings
+
+
+def previews(daemon: OwnDaemon) -> list[Any]:
+    return list(daemon.ask("GET", "/api/v1/previews")["items"])
+
+
+def wait_for_no_preview(daemon: OwnDaemon) -> None:
+    wait_until(lambda: not previews(daemon), timeout_s=60, what="the preview has ended")
+
+
+def open_preview(page: Page, link: str) -> None:
+    """Look at the files of a link."""
+    page.locator("#list, .empty").first.wait_for()
+    page.keyboard.press("a")
+    page.locator("#add-text").fill(link)
+    expect(page.locator("dialog .tree-line")).to_have_count(6)
+
+
+def test_a_preview_ends_with_its_dialog_a_reload_and_its_tab(
+    window: Window, daemon: OwnDaemon, seed: LibtorrentClient, film: Payload
+) -> None:
+    page = window.log_in(daemon)
+    open_preview(page, link_of(film, seed))
+    [found] = previews(daemon)
+    assert found["owner"]["id"].startswith("tab-")
+    page.keyboard.press("Escape")
+    expect(page.locator("dialog")).to_have_count(0)
+    wait_for_no_preview(daemon)
+    open_preview(page, link_of(film, seed))
+    page.reload()
+    expect_live(page)
+    wait_for_no_preview(daemon)
+    open_preview(page, link_of(film, seed))
+    page.close(run_before_unload=True)
+    wait_for_no_preview(daemon)
+    assert listed(daemon) == {}
+
+
+def test_what_was_looked_at_is_added_with_the_files_that_were_chosen(
+    page: Page, daemon: OwnDaemon, seed: LibtorrentClient, film: Payload
+) -> None:
+    open_preview(page, link_of(film, seed))
+    page.locator("dialog .tree").get_by_role("checkbox", name="film.mp4").uncheck()
+    expect(page.locator("dialog .total")).to_contain_text("30.0 kB of")
+    add_button(page).click()
+    expect(page.locator("dialog")).to_have_count(0)
+    expect(row(page, "film")).to_contain_text("330 kB")
+    assert previews(daemon) == []
+    key = film.info_hash.hex()
+    files = daemon.ask("GET", f"/api/v1/torrents/{key}/files")["items"]
+    wanted = {each["path"] for each in files if each["priority"]}
+    assert wanted == {"film/sub/one.srt", "film/sub/deep/two.srt"}
 
 
 # -- details, changes -----------------------------------------------------------------------------

@@ -4,6 +4,7 @@ import { ensureSession, sessionState } from './core/session.js';
 import { connection, start, stop } from './core/events.js';
 import { loadLanguage, t } from './core/i18n.js';
 import { listenForNews } from './core/notify.js';
+import { forgetOwner, renewOwner } from './core/owner.js';
 import { prefs } from './core/prefs.js';
 import { go, route } from './core/router.js';
 import { order } from './core/view.js';
@@ -76,7 +77,15 @@ listenForNews();
 listenToKeys();
 effect(() => {
   const state = sessionState.value;
-  queueMicrotask(() => (state === 'in' ? start() : stop()));
+  queueMicrotask(() => {
+    if (state === 'in') {
+      start();
+      renewOwner();
+    } else {
+      stop();
+      forgetOwner();
+    }
+  });
 });
 await Promise.all([loadLanguage(), ensureSession({ force: true })]);
 const place = document.getElementById('app');

@@ -96,8 +96,9 @@ function Details({ entry, change }) {
     for (const index of indices) isOn ? next.delete(index) : next.add(index);
     change(entry.id, { unwanted: next });
   };
-  if (!entry.found.files) return html`<${MagnetPreview} source=${entry.source} take=${(found) => change(entry.id, { found: { ...entry.found, ...found } })} />`;
-  return html`<${FileTree} files=${entry.found.files} isOn=${(index) => !entry.unwanted.has(index)} setOn=${setOn} />`;
+  const take = ({ name, files, total_bytes }) => change(entry.id, { found: { ...entry.found, name, files, total_bytes } });
+  return html`${typeof entry.source === 'string' && html`<${MagnetPreview} source=${entry.source} isKnown=${Boolean(entry.found.files)} take=${take} />`}
+    ${entry.found.files && html`<${FileTree} files=${entry.found.files} isOn=${(index) => !entry.unwanted.has(index)} setOn=${setOn} />`}`;
 }
 
 const wantedBytes = ({ found, unwanted }) => {

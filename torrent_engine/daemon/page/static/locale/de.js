@@ -285,4 +285,5 @@ export default {
   'Usual': 'Üblich',
   'Everything': 'Alles',
   'Nothing of this level has been logged.': 'Auf dieser Stufe steht nichts im Protokoll.',
+  'Asking peers for the list of files…': 'Peers werden nach den Dateien gefragt …',
 };
