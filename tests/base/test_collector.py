@@ -30,9 +30,9 @@ def test_what_was_made_is_frozen_if_that_is_asked_for() -> None:
         "import gc\n"
         "from torrent_engine.base.collector import paused_collector\n"
         "with paused_collector(): kept = [[] for _ in range(10_000)]\n"
-        "print(gc.get_freeze_count())\n"
+        "print(gc.get_freeze_count() < 10_000)\n"  # Python 3.12 begins with some
         "with paused_collector(freezes=True): kept = [[] for _ in range(10_000)]\n"
         "print(gc.get_freeze_count() > 10_000, gc.isenabled())\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
-    assert done.stdout.split() == [b"0", b"True", b"True"]
+    assert done.stdout.split() == [b"True", b"True", b"True"]
