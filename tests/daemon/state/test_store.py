@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.to_thread
 import pytest
 
 from tests.support.swarm import until
@@ -162,6 +163,31 @@ async def test_a_full_disk_is_told_and_tried_again(
         await until(lambda: opened.problem is None)
         assert told == ["no space is left", None]
     assert await values_of(tmp_path) == {"a": 2, "b": 3}
+
+
+async def test_changes_wait_for_a_thread_when_the_system_has_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "RETRY_INTERVAL_S", 0.01)
+    has_threads = True
+    run_sync = anyio.to_thread.run_sync
+
+    async def no_thread(*arguments: Any, **options: Any) -> Any:
+        if has_threads:
+            return await run_sync(*arguments, **options)
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(anyio.to_thread, "run_sync", no_thread)
+    async with DaemonStore.open(tmp_path) as opened:
+        has_threads = False
+        opened.table("labels").put("a", 1)
+        assert not await opened.flush()
+        assert opened.problem == "the system has no more threads"
+        has_threads = True
+        await until(lambda: opened.problem is None)
+        has_threads = False
+    has_threads = True
+    assert await values_of(tmp_path) == {"a": 1}
 
 
 async def test_sqlite_that_is_full_is_a_full_disk(tmp_path: Path) -> None:

@@ -17,11 +17,12 @@ import pytest
 from tests.disk.faulty_os import FaultyOs, Killed
 from tests.disk.helpers import CONFIG, kept
 from tests.support.disks import folder_on_other_disk, has_other_disk
+from tests.support.swarm import open_descriptors
 from tests.support.torrents import make_torrent, payload_of
 from torrent_engine.base.errors import StateDatabaseError, TorrentEngineError
 from torrent_engine.disk import file_copy, positional, safe_open
 from torrent_engine.disk.file_stamps import stamp_of
-from torrent_engine.disk.moves import move
+from torrent_engine.disk.moves import move, relocation
 from torrent_engine.disk.moves.plan import MoveSpec, draw_plan
 from torrent_engine.disk.moves.relocation import MoveAttempt, MoveHooks, finish_move
 from torrent_engine.disk.moves.table import load_plan
@@ -29,6 +30,7 @@ from torrent_engine.disk.resume.keeper import read_boot_id
 from torrent_engine.disk.stamp_table import StampTable
 from torrent_engine.disk.state.records import Progress, TorrentRecord
 from torrent_engine.disk.state.store import StateStore
+from torrent_engine.disk.threads import run_in_thread
 
 pytestmark = pytest.mark.anyio
 
@@ -219,3 +221,22 @@ async def test_f4_after_death_at_any_step_the_next_attempt_finishes(
     assert set(ends) == {"old", "new"}
     assert ends.index("new") < 3  # but for those before the plan was written
     assert "old" not in ends[ends.index("new") :]
+
+
+async def test_f10_folders_are_closed_without_a_worker_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The system has no thread left when the move is over: it is done, and holds no descriptor."""
+
+    async def run_but_for_closes(call: Callable[[], Any], **options: Any) -> Any:
+        if getattr(call, "__name__", "") == "close":
+            raise options["failure"]("the system has no more threads")
+        return await run_in_thread(call, **options)
+
+    monkeypatch.setattr(relocation, "run_in_thread", run_but_for_closes)
+    async with scenes(tmp_path, is_far=False) as scene:
+        await scene.set_up()
+        before = open_descriptors()
+        assert await scene.move()
+        assert open_descriptors() == before
+        assert set(scene.where()) == {"new"}

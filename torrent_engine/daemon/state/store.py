@@ -22,6 +22,7 @@ from torrent_engine.daemon.state.database import (
     DamagedDaemonDatabaseError,
     DatabaseFullError,
 )
+from torrent_engine.disk.threads import run_in_thread
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -182,8 +183,12 @@ class DaemonStore:
         """Write everything and close the database; what cannot be written is lost."""
         if not await self.flush():
             logger.warning("%d changes were not written", len(self._unwritten))
-        if self._database is not None:
+        if self._database is None:
+            return
+        try:
             await _in_thread(self._database.close)
+        except StateDatabaseError:
+            self._database.close()  # no worker thread is available
 
     def _note(self, table: str, key: str) -> None:
         self._unwritten[table, key] = None
@@ -199,4 +204,5 @@ class DaemonStore:
 
 
 async def _in_thread(call: Callable[[], Any]) -> Any:  # noqa: ANN401 - what the call returns
-    return await anyio.to_thread.run_sync(call)
+    limiter = anyio.to_thread.current_default_thread_limiter()
+    return await run_in_thread(call, limiter=limiter, failure=StateDatabaseError)

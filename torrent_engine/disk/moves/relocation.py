@@ -79,7 +79,7 @@ class MoveAttempt:
                 await self._clear()
         finally:
             with anyio.CancelScope(shield=True):
-                await self._in_thread(self._mover.close)
+                await self._close(self._mover.close)
         return True
 
     async def _place(self) -> bool:
@@ -105,7 +105,7 @@ class MoveAttempt:
                     return False
         finally:
             with anyio.CancelScope(shield=True):
-                await self._in_thread(steps.close)
+                await self._close(steps.close)
         self._hooks.on_progress(self._mover.done_bytes, self._plan.total_bytes)
         return True
 
@@ -159,6 +159,13 @@ class MoveAttempt:
     @property
     def _name(self) -> str:
         return self._plan.info_hash.hex()
+
+    async def _close(self, close: Callable[[], None]) -> None:
+        """Close something, also if no worker thread is available."""
+        try:
+            await self._in_thread(close)
+        except StorageError:
+            close()
 
     async def _in_thread(self, call: Callable[[], _T]) -> _T:
         failure = partial(StorageError, self._plan.target)
