@@ -14,6 +14,7 @@ SECTIONS: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
             "watch_interval",
             "name",
             "piece_bytes",
+            "torrent_format",
             "private",
             "comment",
             "source",
