@@ -177,6 +177,24 @@ async def test_a_run_without_descriptors_is_tried_again(monkeypatch: pytest.Monk
     assert (len(loop.begun), core.error, core.stop_reason) == (2, None, "stopped")
 
 
+@pytest.mark.parametrize("reason", ["between", "rest", "recheck"])
+async def test_a_run_that_failed_and_waits_may_be_stopped_for_work_before_the_next(
+    reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    core, refused = Core(), StorageError("/files", "too many open files")
+    refused.__cause__ = OSError(errno.EMFILE, "too many open files")
+    loop = Loop(core, refused, DiskFullError("/files", "no space"), "ratio")
+
+    async def stop_meanwhile(*_: object) -> None:
+        core.run.stop_reason = reason
+        await anyio.lowlevel.checkpoint()
+
+    core.room.wait = stop_meanwhile
+    monkeypatch.setattr(anyio, "sleep", stop_meanwhile)
+    await loop.go()
+    assert (len(loop.begun), core.stop_reason) == (3, "ratio")
+
+
 async def test_any_other_error_ends_the_session_in_state_error() -> None:
     core, error = Core(), StorageError("/files", "is gone")
     await Loop(core, error).go()

@@ -16,7 +16,7 @@ from torrent_engine.engine.events import SessionErrored, SessionResumed, Session
 from torrent_engine.engine.resources.connection_slots import SlotShare
 from torrent_engine.engine.runs.metadata_run import FetchSettings, MetadataRun
 from torrent_engine.engine.runs.parts import RunSettings
-from torrent_engine.engine.runs.torrent_run import TorrentRun
+from torrent_engine.engine.runs.torrent_run import BETWEEN, REST, TorrentRun
 from torrent_engine.engine.session.core import SessionCore
 from torrent_engine.engine.session.metadata import Metadata
 from torrent_engine.engine.session.relocation import Relocation
@@ -33,6 +33,8 @@ logger = logging.getLogger(__name__)
 OPEN_AGAIN_S: Final = 0.5  # ours: others may have given descriptors back by then (row F9)
 RECHECK: Final = "recheck"
 METADATA_ONLY: Final = "metadata"
+OF_THE_RUN: Final = frozenset({None, RECHECK, BETWEEN, REST})
+"""Reasons to stop a run after which the next one follows."""
 
 
 class WorkBetweenRuns:
@@ -201,7 +203,7 @@ class RunLoop:
             if self._handover is not None:
                 self._handover.sources = None
             return run
-        if run.stop_reason not in {RECHECK, None}:
+        if run.stop_reason not in OF_THE_RUN:  # it may have come in a wait after a failed run
             core.stop_wanted = run.stop_reason
         return None
 
