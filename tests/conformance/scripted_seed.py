@@ -1,12 +1,13 @@
 """A seed in memory that obeys the rules, and breaks those that it is told to break."""
 
+import hashlib
+import struct
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 
 import anyio
 import anyio.abc
 
-from torrent_engine.conformance.bencoding import bencode
+from tests.conformance.scripted_extensions import EndedError, Quirks, ScriptedExtensions
 from torrent_engine.conformance.errors import ConformanceError, SubjectUnreachableError
 from torrent_engine.conformance.frames import (
     BLOCK_BYTES,
@@ -21,16 +22,15 @@ from torrent_engine.conformance.frames import (
     FrameReader,
     FrameType,
     HandshakeBytes,
-    extended,
     message,
     piece,
     reject,
+    with_words,
 )
 from torrent_engine.conformance.torrent_set import basic_torrent
 
 TORRENT = basic_torrent()
 OWN_ID = b"-SC0001-abcdefghijkl"
-REQQ = 300
 
 
 class MemoryBytes(anyio.abc.ByteStream):
@@ -62,16 +62,6 @@ def memory_pair() -> tuple[MemoryBytes, MemoryBytes]:
     to_b, at_b = anyio.create_memory_object_stream[bytes](10_000)
     to_a, at_a = anyio.create_memory_object_stream[bytes](10_000)
     return MemoryBytes(at_a, to_b), MemoryBytes(at_b, to_a)
-
-
-@dataclass
-class Quirks:
-    """What a scripted seed does wrong, by name."""
-
-    names: frozenset[str] = field(default_factory=frozenset)
-
-    def __contains__(self, name: str) -> bool:
-        return name in self.names
 
 
 class ScriptedSubject:
@@ -117,10 +107,6 @@ class ScriptedSubject:
         return OWN_ID if "same id" in self.quirks else OWN_ID[:-1] + b"%d" % (self.restarts % 10)
 
 
-class EndedError(Exception):
-    """The seed closes the connection."""
-
-
 class ScriptedSeed:
     """One connection of the seed."""
 
@@ -133,6 +119,9 @@ class ScriptedSeed:
         self._unchoked = False
         self._reader = FrameReader()
         self._reserved = bytes(8)
+        self._asked: set[bytes] = set()
+        self._extensions = ScriptedExtensions(subject.quirks, TORRENT, source, stream.send)
+        self._taken = 0
 
     async def serve(self) -> None:
         try:
@@ -224,7 +213,8 @@ class ScriptedSeed:
     async def _introduce(self) -> None:
         quirks = self._quirks
         speaks = bool(self._reserved[5] & EXTENDED[5]) or "speaks always" in quirks
-        greeting = extended(0, bencode({b"m": {}, b"reqq": REQQ}))
+        speaks = speaks and "no extended handshake" not in quirks
+        greeting = self._extensions.greeting()
         if speaks and "late bitfield" in quirks:
             await self._stream.send(greeting)
         if "have first" in quirks:
@@ -235,11 +225,16 @@ class ScriptedSeed:
         bits &= ~(1 << 20) if "misses a piece" in quirks else -1
         length = -(-count // 8) + ("long bitfield" in quirks)
         bitfield = message(FrameType.BITFIELD, bits.to_bytes(length, "big"))
-        await self._stream.send(HAVE_ALL if self._is_fast else bitfield)
+        await self._stream.send(HAVE_ALL if self._is_fast or "fast always" in quirks else bitfield)
+        if "announces twice" in quirks:
+            await self._stream.send(bitfield)
         if speaks and "late bitfield" not in quirks:
             await self._stream.send(greeting)
         if "interested" in quirks:
             await self._stream.send(INTERESTED)
+        if self._is_fast and "allows nothing" not in quirks:
+            for index in self._allowed:
+                await self._stream.send(with_words(FrameType.ALLOWED_FAST, index))
 
     async def _talk(self, rest: bytes) -> None:
         data = rest
@@ -256,6 +251,8 @@ class ScriptedSeed:
                 frames, self._reader = frames[:500], FrameReader()
             for frame in self._of_a_batch(frames):
                 await self._take(frame)
+            if any(each.number == FrameType.NOT_INTERESTED for each in frames):
+                await self._choke(frames)
             data = await self._receive()
 
     async def _swallow(self, length: int) -> None:
@@ -271,9 +268,23 @@ class ScriptedSeed:
         cancelled = {each.payload for each in frames if each.number == FrameType.CANCEL}
         if cancelled and len(frames) > 10 and "closes on cancels" in self._quirks:
             raise EndedError
+        answers_all = self._is_fast and "drops cancelled" not in self._quirks
+        is_choke = self._is_fast and any(each.number == FrameType.NOT_INTERESTED for each in frames)
         for each in frames:
-            if each.number != FrameType.REQUEST or each.payload not in cancelled:
+            is_dropped = is_choke or (each.payload in cancelled and not answers_all)
+            if each.number != FrameType.REQUEST or not is_dropped:
                 yield each
+
+    async def _choke(self, frames: list[Frame]) -> None:
+        """Choke a peer whose requests came with the end of its interest."""
+        requests = [each for each in frames if each.number == FrameType.REQUEST]
+        if not requests or not self._is_fast:
+            return
+        choke = message(FrameType.CHOKE)
+        rejects = b"".join(reject(*each.words) for each in requests)
+        rejects = b"" if "forgets on choke" in self._quirks else rejects
+        is_late = "rejects, then chokes" in self._quirks
+        await self._stream.send(rejects + choke if is_late else choke + rejects)
 
     async def _take(self, frame: Frame) -> None:
         number, quirks = frame.number, self._quirks
@@ -288,12 +299,20 @@ class ScriptedSeed:
             raise EndedError
         if self._is_refused(frame):
             raise EndedError
+        self._taken += 1
+        if number == FrameType.EXTENDED:
+            await self._extensions.take(frame.payload, is_first=self._taken == 1)
         if number == FrameType.INTERESTED:
             await self._unchoke()
         if number == FrameType.REQUEST:
             await self._serve(frame)
 
     def _is_refused(self, frame: Frame) -> bool:
+        if FrameType.SUGGEST <= frame.number <= FrameType.ALLOWED_FAST:
+            is_stray = frame.number == FrameType.REJECT and "any reject" not in self._quirks
+            return is_stray if self._is_fast else f"takes {frame.number}" not in self._quirks
+        if frame.number == FrameType.PIECE and self._is_fast:
+            return "any piece" not in self._quirks
         if frame.number == FrameType.HAVE and "any have" not in self._quirks:
             return len(frame.payload) != 4 or frame.words[0] >= TORRENT.piece_count
         if frame.number == FrameType.BITFIELD and "any bitfield" not in self._quirks:
@@ -317,22 +336,57 @@ class ScriptedSeed:
         if "forgets others" in quirks and len(self._subject.peers) > 1:
             return
         index, begin, length = frame.words if len(frame.payload) == 12 else (2, 0, BLOCK_BYTES)
-        if not self._unchoked and "serves choked" not in quirks:
+        if self._is_lost(index):
+            if self._is_fast and "silent when choked" not in quirks:
+                rejected = reject(index, begin, length)
+                await self._stream.send(rejected * (2 if "rejects twice" in quirks else 1))
+        elif self._is_bad(index, begin, length) and "serves anything" not in quirks:
+            await self._refuse(index, begin, length)
+        elif not self._is_forgotten(frame, index, begin):
+            await self._send_block(index, begin, length)
+
+    async def _refuse(self, index: int, begin: int, length: int) -> None:
+        if "ignores bad" in self._quirks:
             return
-        if "half of them" in quirks and begin and index % 2:
-            return
+        if not self._is_fast:
+            raise EndedError
+        await self._stream.send(reject(index, begin, length))
+
+    def _is_forgotten(self, frame: Frame, index: int, begin: int) -> bool:
+        """Return whether a good request gets no answer."""
+        is_known = frame.payload in self._asked
+        self._asked.add(frame.payload)
+        if "forgets twins" in self._quirks and is_known:
+            return True
+        return "half of them" in self._quirks and begin > 0 and index % 2 == 1
+
+    async def _send_block(self, index: int, begin: int, length: int) -> None:
+        quirks = self._quirks
         if length != BLOCK_BYTES and "whole blocks" in quirks:
             begin, length = 0, BLOCK_BYTES
-        if self._is_bad(index, begin, length) and "serves anything" not in quirks:
-            if "ignores bad" in quirks:
-                return
-            if self._is_fast:
-                await self._stream.send(reject(index, begin, length))
-                return
-            raise EndedError
         data = TORRENT.block(index % 21, begin, length)
         data = bytes(len(data)) if "wrong bytes" in quirks else data
-        await self._stream.send(piece(index, begin, data))
+        times = 2 if "sends twice" in quirks else 1
+        await self._stream.send(piece(index, begin, data) * times)
+
+    def _is_lost(self, index: int) -> bool:
+        """Return whether a request of a choked peer gets no piece."""
+        is_allowed = self._is_fast and index in self._allowed
+        is_served = is_allowed and "allows in vain" not in self._quirks
+        return not (self._unchoked or is_served or "serves choked" in self._quirks)
+
+    @property
+    def _allowed(self) -> list[int]:
+        """The first seven pieces of the canonical set (BEP 6), or others."""
+        if "other set" in self._quirks:
+            return [0, 1, 2, 3, 4, 5, 6]
+        found: list[int] = []
+        numbers = bytes(map(int, self._source.split(b".")[:3])) + b"\0" + TORRENT.info_hash
+        while len(found) < 7:
+            numbers = hashlib.sha1(numbers).digest()
+            found += (each % TORRENT.piece_count for each in struct.unpack(">5I", numbers))
+            found = list(dict.fromkeys(found))
+        return found[:7]
 
     def _is_bad(self, index: int, begin: int, length: int) -> bool:
         if index >= TORRENT.piece_count or not 0 < length <= BLOCK_BYTES:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from torrent_engine.conformance.bencoding import bencode, parse
 from torrent_engine.conformance.errors import KitBencodeError
 from torrent_engine.conformance.frames import FrameReader, message
+from torrent_engine.conformance.rules.bep6_allowed_fast import canonical_set
 from torrent_engine.conformance.torrent_set import INFO_BYTES, basic_torrent
 
 MALFORMED = {
@@ -82,3 +83,10 @@ def test_the_sample_torrent_is_the_same_everywhere() -> None:
     torrent = basic_torrent()
     assert torrent.info_hash.hex() == "a2962d7f3826d5ce35ef02d79c4ac519421e0a15"
     assert (len(torrent.info), torrent.piece_count) == (INFO_BYTES, 21)
+
+
+def test_bep6_allowed_fast_set_is_that_of_the_text() -> None:
+    pieces = canonical_set("80.4.4.200", b"\xaa" * 20, 1313, 9)
+    assert pieces == [1059, 431, 808, 1217, 287, 376, 1188, 353, 508]
+    assert canonical_set("80.4.4.1", b"\xaa" * 20, 1313, 7) == pieces[:7]
+    assert sorted(canonical_set("80.4.4.1", b"\xaa" * 20, 5, 7)) == [0, 1, 2, 3, 4]

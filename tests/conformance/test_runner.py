@@ -7,7 +7,8 @@ from pathlib import Path
 import anyio
 import pytest
 
-from tests.conformance.scripted_seed import TORRENT, Quirks, ScriptedSubject
+from tests.conformance.scripted_extensions import Quirks
+from tests.conformance.scripted_seed import TORRENT, ScriptedSubject
 from torrent_engine.conformance.case import Case
 from torrent_engine.conformance.catalogue import choose
 from torrent_engine.conformance.errors import ConformanceError, SubjectUnreachableError

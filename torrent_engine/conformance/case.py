@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Final
 
 import anyio
+from anyio.abc import SocketAttribute
 
 from torrent_engine.conformance.errors import UndecidedError
 from torrent_engine.conformance.frames import (
@@ -19,6 +20,7 @@ from torrent_engine.conformance.frames import (
 from torrent_engine.conformance.raw_peer import RawPeer
 from torrent_engine.conformance.subject import SubjectPort
 from torrent_engine.conformance.torrent_set import SampleTorrent
+from torrent_engine.conformance.verdicts import Verdict
 from torrent_engine.conformance.wire_log import WireLog
 
 GREETING_S: Final = 10.0
@@ -33,6 +35,8 @@ REJECTED: Final = "rejected"
 CLOSED: Final = "closed"
 SILENT: Final = "silence"
 WORKS: Final = "goes on"
+IGNORED_OR_CLOSED: Final = {WORKS: Verdict.PASS, CLOSED: Verdict.PASS, WRONG: Verdict.FAIL}
+"""Table of rules about messages that make no sense."""
 
 
 class Case:
@@ -60,6 +64,7 @@ class Case:
         """Connect, and send nothing; from the address of this case, or from a new one."""
         address = next(self._addresses) if another_address else self._own_address
         stream = await self.subject.connect(address)
+        address = str(stream.extra(SocketAttribute.local_address, (address, 0))[0])  # noqa: S610
         number = len(self._peers)
         label = _LETTERS[number] if number < len(_LETTERS) else str(number)
         peer = RawPeer(stream, self.log, label, address)

@@ -11,10 +11,23 @@ from torrent_engine.conformance.rules import (
     bep3_framing,
     bep3_handshake,
     bep3_requests,
+    bep6_allowed_fast,
+    bep6_fast,
+    bep9_metadata,
+    bep10_extended,
 )
 from torrent_engine.conformance.verdicts import Level, Role
 
-MODULES: Final = (bep3_handshake, bep3_framing, bep3_bitfield, bep3_requests)
+MODULES: Final = (
+    bep3_handshake,
+    bep3_framing,
+    bep3_bitfield,
+    bep3_requests,
+    bep6_fast,
+    bep6_allowed_fast,
+    bep10_extended,
+    bep9_metadata,
+)
 """Importing them fills the registry."""
 _ORDER: Final = {group: number for number, group in enumerate(GROUPS)}
 

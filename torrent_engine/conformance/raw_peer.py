@@ -43,6 +43,7 @@ class RawPeer:
         self._queue: deque[Frame] = deque()
         self.seen: list[Frame] = []
         """Every message that came, oldest first."""
+        self._received = 0
         self.is_closed = False
         self.greeting: HandshakeBytes | None = None
         self.is_unchoked = False
@@ -120,6 +121,14 @@ class RawPeer:
         await self.wait_for(lambda _: False, for_s)
         return self.seen[before:]
 
+    async def watch_some(self, within_s: float) -> bool:
+        """Read once; return whether bytes came before the time, or the end."""
+        before = self._received
+        with anyio.move_on_after(within_s):
+            self._take(await self._receive(RECEIVE_BYTES))
+        self._queue.clear()
+        return self._received > before
+
     async def receive_a_little(self, count: int) -> None:
         """Read at most ``count`` bytes, as one that is slow."""
         self._take(await self._receive(count))
@@ -131,10 +140,12 @@ class RawPeer:
 
     async def _receive(self, count: int) -> bytes:
         try:
-            return await self._stream.receive(count)
+            data = await self._stream.receive(count)
         except _GONE:
             self._mark_closed("by the other side")
             return b""
+        self._received += len(data)
+        return data
 
     def _take(self, data: bytes) -> None:
         try:

@@ -1,15 +1,12 @@
 """Rules of bitfield and have (BEP 3) for a seed."""
 
-from typing import Final
-
-from torrent_engine.conformance.case import CLOSED, SILENT, WORKS, WRONG, Case
+from torrent_engine.conformance.case import CLOSED, IGNORED_OR_CLOSED, SILENT, Case
 from torrent_engine.conformance.errors import UndecidedError
 from torrent_engine.conformance.frames import EXTENDED, MAX_INDEX, Frame, FrameType, have, message
 from torrent_engine.conformance.rule import rule
 from torrent_engine.conformance.verdicts import Level, Verdict
 
 P, N, F = Verdict.PASS, Verdict.NON_STRICT, Verdict.FAIL
-IGNORED_OR_CLOSED: Final = {WORKS: P, CLOSED: P, WRONG: F}
 
 
 @rule(

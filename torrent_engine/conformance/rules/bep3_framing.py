@@ -5,7 +5,16 @@ from typing import Final
 
 import anyio
 
-from torrent_engine.conformance.case import CLOSED, RIGHT, SILENT, WORKS, WRONG, Case, is_answer
+from torrent_engine.conformance.case import (
+    CLOSED,
+    IGNORED_OR_CLOSED,
+    RIGHT,
+    SILENT,
+    WORKS,
+    WRONG,
+    Case,
+    is_answer,
+)
 from torrent_engine.conformance.frames import (
     INTERESTED,
     KEEPALIVE,
@@ -20,7 +29,6 @@ from torrent_engine.conformance.rule import Outcome, rule
 from torrent_engine.conformance.verdicts import Level, Verdict
 
 P, N, F = Verdict.PASS, Verdict.NON_STRICT, Verdict.FAIL
-IGNORED_OR_CLOSED: Final = {WORKS: P, CLOSED: P, WRONG: F}
 MIB: Final = 1024 * 1024
 HUGE: Final = 20 * MIB
 KEEPALIVE_S: Final = 125.0
