@@ -70,6 +70,7 @@ def test_every_example_is_short_and_has_a_test() -> None:
         "own_storage.py",
         "swarm.py",
         "play_a_peer.py",
+        "conformance_suite.py",
         *SMALL,
     }
     for name in names:

@@ -10,7 +10,17 @@ import pytest
 from tests.support.processes import free_port, missing
 
 EXPECTED = Path(__file__).parent / "expected"
-SHORT = ("BEP3-HS-01", "BEP3-HS-02", "BEP3-BF-01", "BEP3-BF-03", "BEP3-RQ-01", "BEP3-RQ-03")
+SHORT = (
+    "BEP3-HS-01",
+    "BEP3-HS-02",
+    "BEP3-BF-01",
+    "BEP3-BF-03",
+    "BEP3-RQ-01",
+    "BEP3-RQ-03",
+    "BEP6-FE-11",
+    "BEP9-MD-04",
+    "BEP10-EX-15",
+)
 
 
 def kit(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -36,6 +46,9 @@ def test_bep3_short_selection_is_as_the_file_of_expectations_has_it(
     record = json.loads(found.read_text())
     assert [each["id"] for each in record["rules"]] == sorted(SHORT, key=list(SHORT).index)
     assert record["version"]
+    page = tmp_path / "matrix.html"
+    assert kit("report", str(found), "--html", str(page)).returncode == 0
+    assert "BEP9-MD-04" in page.read_text()
 
 
 def test_program_of_a_toml_file_that_ends_is_told_with_its_output(tmp_path: Path) -> None:
@@ -60,6 +73,7 @@ def test_nobody_at_an_address_is_exit_code_3() -> None:
         (("list", "BEP99"), "no rule begins with BEP99"),
         (("run", "--subject", "netscape", "BEP3"), "no program netscape"),
         (("run",), "--subject"),
+        (("report", "/nowhere.json", "--html", "/nowhere.html"), "/nowhere.json"),
     ],
 )
 def test_wrong_use_is_exit_code_2_and_one_line(arguments: tuple[str, ...], message: str) -> None:

@@ -2,6 +2,7 @@
 
 import ipaddress
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -89,6 +90,21 @@ def _run_options(function: Command) -> Command:
             type=click.Path(dir_okay=False, path_type=Path),
             metavar="FILE",
             help="Write the results as JSON. [default: none are written]",
+        ),
+        click.option(
+            "--junit",
+            "junit_file",
+            type=click.Path(dir_okay=False, path_type=Path),
+            metavar="FILE",
+            help="Write the results as JUnit XML. [default: none are written]",
+        ),
+        click.option(
+            "--repeat",
+            type=click.IntRange(1, 100),
+            default=1,
+            show_default=True,
+            metavar="N",
+            help="Run everything so often; verdicts that differ are inconclusive.",
         ),
         click.option(
             "--log",
@@ -199,6 +215,39 @@ def run_subject(subject: str, prefixes: tuple[str, ...], **options: Any) -> None
     _run(run, prefixes, options)
 
 
+@command.command("report")
+@click.argument(
+    "files",
+    nargs=-1,
+    required=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE.json...",
+)
+@click.option(
+    "--html",
+    "page",
+    required=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="OUT",
+    help="The page to write.",
+)
+@click.option(
+    "--withhold-crashes",
+    is_flag=True,
+    help="Leave crashes out: for a page that others read before the program's authors know.",
+)
+def report_matrix(files: tuple[Path, ...], page: Path, *, withhold_crashes: bool) -> None:
+    """Write the results of several runs, as `--json` wrote them, as one HTML matrix.
+
+    It shows the wire logs of runs that had `--log`, too.
+    """
+    from torrent_engine.conformance.reports.matrix import load_column, matrix_page
+
+    with _kit_errors(), _file_errors():
+        columns = [load_column(each) for each in files]
+        page.write_text(matrix_page(columns, withholds_crashes=withhold_crashes))
+
+
 def _run(run: Callable[..., Any], prefixes: tuple[str, ...], options: Mapping[str, Any]) -> None:
     """Choose rules, run them, write the reports, and end the process with the code for them."""
     import anyio
@@ -206,6 +255,7 @@ def _run(run: Callable[..., Any], prefixes: tuple[str, ...], options: Mapping[st
     from torrent_engine.conformance.catalogue import choose
     from torrent_engine.conformance.expectations import load_expected
     from torrent_engine.conformance.reports.text import ending_lines, rule_line
+    from torrent_engine.conformance.results import merged
 
     with _kit_errors():
         rules = choose(prefixes, levels=list(map(Level, options["levels"])))
@@ -213,29 +263,44 @@ def _run(run: Callable[..., Any], prefixes: tuple[str, ...], options: Mapping[st
         if options["dry_run"]:
             click.echo("\n".join(map(rule_line, rules)))
             return
-        report: RunReport = anyio.run(run, rules)
+        report = merged([anyio.run(run, rules) for _ in range(options["repeat"])])
     report.strict = options["strict"]
     if expected is not None:
         report.compare(expected)
-    _write_files(report, options["json_file"], options["log_dir"])
+    _write_files(report, options)
     for line in ending_lines(report):
         click.echo(line)
     if code := int(report.exit_code()):
         sys.exit(code)
 
 
-def _write_files(report: "RunReport", json_file: Path | None, log_dir: Path | None) -> None:
+def _write_files(report: "RunReport", options: Mapping[str, Any]) -> None:
+    from torrent_engine.conformance.reports.junit import junit_of
     from torrent_engine.conformance.reports.records import record_of
 
+    json_file, junit_file, log_dir = (
+        options[each] for each in ("json_file", "junit_file", "log_dir")
+    )
     logs: dict[str, str] = {}
-    try:
+    with _file_errors():
         if log_dir is not None:
             log_dir.mkdir(parents=True, exist_ok=True)
+            start = json_file.parent if json_file is not None else log_dir
             for each in report.results:
-                logs[each.rule.rule_id] = f"{each.rule.rule_id}.log"
-                (log_dir / logs[each.rule.rule_id]).write_text(each.log)
+                path = log_dir / f"{each.rule.rule_id}.log"
+                path.write_text(each.log)
+                logs[each.rule.rule_id] = os.path.relpath(path, start)
         if json_file is not None:
             json_file.write_text(json.dumps(record_of(report, logs), indent=1) + "\n")
+        if junit_file is not None:
+            junit_file.write_text(junit_of(report))
+
+
+@contextmanager
+def _file_errors() -> Iterator[None]:
+    """Print an error of a file as one line, and end the process."""
+    try:
+        yield
     except OSError as error:
         click.echo(f"torrent-engine: {error.filename}: {error.strerror}", err=True)
         sys.exit(USAGE)

@@ -55,14 +55,14 @@ def is_handshake(frame: Frame) -> bool:
 
 
 async def extended_peer(
-    case: Case, numbers: Mapping[bytes, Bencodable], **others: Bencodable
+    case: Case, numbers: Mapping[bytes, Bencodable], *, another_address: bool = False
 ) -> tuple[RawPeer, Dictionary]:
     """Exchange both handshakes; return the content of theirs.
 
     Raises NotOfferedError, UndecidedError.
     """
-    peer = await bare_peer(case)
-    await peer.send(own_handshake(numbers, **others), f"extended handshake {dict(numbers)}")
+    peer = await bare_peer(case, another_address=another_address)
+    await peer.send(own_handshake(numbers), f"extended handshake {dict(numbers)}")
     return peer, content_of(await receive_handshake(case, peer))
 
 
@@ -162,7 +162,8 @@ class MetadataPeer:
         return facts == (DATA, piece, len(info)) and found.data == wanted
 
 
-async def metadata_peer(case: Case) -> MetadataPeer:
+async def metadata_peer(case: Case, *, another_address: bool = False) -> MetadataPeer:
     """Connect to a program that offers metadata. Raises NotOfferedError, UndecidedError."""
-    peer, content = await extended_peer(case, {b"ut_metadata": OWN_METADATA_ID})
+    numbers: Dictionary = {b"ut_metadata": OWN_METADATA_ID}
+    peer, content = await extended_peer(case, numbers, another_address=another_address)
     return MetadataPeer(case, peer, content)

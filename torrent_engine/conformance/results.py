@@ -1,7 +1,7 @@
 """Results of a run, and what they add up to."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import Final
 
@@ -36,6 +36,8 @@ class RuleResult:
     """Of each run, when there was more than one."""
     log: str = ""
     """What was sent and received in the run that counts."""
+    runs: tuple[Verdict, ...] = ()
+    """Of each repeat of the whole run, with ``--repeat``."""
 
 
 @dataclass(slots=True)
@@ -52,6 +54,8 @@ class RunReport:
     strict: bool = False
     differences: list[Difference] | None = None
     """From the file of expectations; None without one."""
+    repeats: int = 1
+    """So many whole runs are merged here."""
 
     def failures(self) -> list[RuleResult]:
         """Return the results that count as failures."""
@@ -80,6 +84,31 @@ class RunReport:
             return KitExit.FAILURES
         unsure = _count(self.results, Verdict.INCONCLUSIVE)
         return KitExit.INCOMPLETE if unsure > MAX_INCONCLUSIVE * len(self.results) else KitExit.OK
+
+
+def merged(reports: Sequence[RunReport]) -> RunReport:
+    """Return the report of several runs of the same rules, from the first of them.
+
+    A rule whose verdicts differ is inconclusive.
+    """
+    found: dict[str, list[RuleResult]] = {}
+    for each in (each for report in reports for each in report.results):
+        found.setdefault(each.rule.rule_id, []).append(each)
+    results = [_of_repeats(each) for each in found.values()]
+    return replace(reports[0], results=results, repeats=len(reports))
+
+
+def _of_repeats(results: Sequence[RuleResult]) -> RuleResult:
+    if len(results) == 1:
+        return results[0]
+    first, runs = results[0], tuple(each.verdict for each in results)
+    if Verdict.CRASH in runs:
+        first = next(each for each in results if each.verdict is Verdict.CRASH)
+    elif len(set(runs)) > 1:
+        other = next(each for each in results if each.verdict is not first.verdict)
+        detail = f"{first.outcome}, then {other.outcome}"
+        first = replace(other, verdict=Verdict.INCONCLUSIVE, outcome="runs disagree", detail=detail)
+    return replace(first, runs=runs)
 
 
 def _count(results: Sequence[RuleResult], verdict: Verdict) -> int:

@@ -6,7 +6,7 @@ from typing import Final
 from torrent_engine.conformance.results import RuleResult, RunReport
 from torrent_engine.conformance.rule import ConformanceRule
 
-KIT_VERSION: Final = 1
+KIT_VERSION: Final = 2
 """Higher with every change of what a rule asks or accepts."""
 
 
@@ -19,6 +19,7 @@ def record_of(report: RunReport, logs: Mapping[str, str]) -> dict[str, object]:
         "command": report.command,
         "started": report.started,
         "environment": report.environment,
+        "repeats": report.repeats,
         "exit_code": int(report.exit_code()),
         "counts": {kind.value: count for kind, count in report.counts().items()},
         "rules": [_rule_record(each, logs.get(each.rule.rule_id)) for each in report.results],
@@ -33,7 +34,7 @@ def _rule_record(result: RuleResult, log: str | None) -> dict[str, object]:
         "outcome": result.outcome,
         "detail": result.detail,
         "seconds": round(result.seconds, 2),
-        "runs": [each.value for each in result.verdicts] or [result.verdict.value],
+        "runs": [each.value for each in result.runs or result.verdicts] or [result.verdict.value],
         "log": log,
     }
 

@@ -27,19 +27,26 @@ def ending_lines(report: RunReport) -> Iterator[str]:
     """Yield the failures, the differences, and the sum."""
     for result in report.failures():
         yield ""
-        yield from _failure_lines(result)
+        yield from failure_lines(result)
     if report.differences is not None:
         yield ""
         yield f"not as expected: {len(report.differences)}"
         for each in report.differences:
             found = f"expected {each.expected}, found {each.found}"
             yield printable(f"  {each.rule_id}: {found} ({each.outcome})")
+    if report.repeats > 1:
+        steady = sum(len(set(each.runs)) == 1 for each in report.results)
+        total = len(report.results)
+        yield ""
+        runs = f"{report.repeats} of {report.repeats} runs"
+        yield f"the same verdict in {runs}: {steady} of {total} rules"
     yield ""
     counts = (f"{count} {WORDS[kind]}" for kind, count in report.counts().items() if count)
     yield f"{report.subject}: {len(report.results)} rules: {', '.join(counts) or 'none'}"
 
 
-def _failure_lines(result: RuleResult) -> Iterator[str]:
+def failure_lines(result: RuleResult) -> Iterator[str]:
+    """Yield a failure in full: requirement, source, what was expected and what came."""
     rule = result.rule
     word = WORDS[result.verdict].upper()
     yield f"{word} {rule.rule_id} ({title_of(rule.group)}, {rule.level.value})"

@@ -184,15 +184,11 @@ async def unknown_names_are_ignored(case: Case) -> str:
     BEP 10: "Any unknown names should be ignored by the client."
     """
     peer = await bare_peer(case)
-    numbers = {b"xx_unknown%d" % number: number for number in range(1, 51)}
-    keys = {f"xx_key{number}": [number, b"value"] for number in range(50)}
-    data = extended(HANDSHAKE_ID, bencode({b"m": dict(numbers), **_as_bytes(keys)}))
+    numbers: dict[bytes, Bencodable] = {b"xx_unknown%d" % each: each for each in range(1, 51)}
+    content: dict[bytes, Bencodable] = {b"xx_key%d" % each: [each, b"x"] for each in range(50)}
+    data = extended(HANDSHAKE_ID, bencode({b"m": numbers, **content}))
     await peer.send(data, "extended handshake with 50 unknown extensions and 50 unknown keys")
     return await case.reaction(peer)
-
-
-def _as_bytes(keys: dict[str, list[Bencodable]]) -> dict[bytes, Bencodable]:
-    return {key.encode(): value for key, value in keys.items()}
 
 
 @rule("BEP10-EX-11", Level.CONV, 5, {WORKS: P, CLOSED: N, WRONG: F})
@@ -270,7 +266,7 @@ async def handshake_that_is_no_dictionary(case: Case) -> str:
     """
     reactions = []
     for payload in (b"\xff" * 40, b"i42e", b"l1:ae"):
-        peer = await bare_peer(case)
+        peer = await bare_peer(case, another_address=True)
         await peer.send(extended(HANDSHAKE_ID, payload), f"extended handshake {payload!r}")
         reactions.append(await case.reaction(peer))
         await peer.close()
@@ -312,7 +308,7 @@ async def handshake_that_is_huge_or_deep(case: Case) -> str:
     reactions = []
     deep = b"d1:m" + b"l" * 10_000 + b"e" * 10_000 + b"e"
     for payload in (bencode({b"v": bytes(1024 * 1024)}), deep):
-        peer = await bare_peer(case)
+        peer = await bare_peer(case, another_address=True)
         await peer.send(extended(HANDSHAKE_ID, payload), f"handshake of {len(payload)} bytes")
         reactions.append(await case.reaction(peer))
         await peer.close()

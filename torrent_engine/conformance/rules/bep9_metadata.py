@@ -36,6 +36,7 @@ SERVED: Final = {RIGHT: P, WRONG: F, REJECTED: F, SILENT: F, CLOSED: F}
 FAR_PIECE: Final = 99
 MANY: Final = 61
 STRANGE_TYPE: Final = 77
+OTHER_PIECE: Final = "data of another piece"
 
 
 @rule("BEP9-MD-01", Level.STATED, 10, {"right": P, "wrong": F})
@@ -128,24 +129,28 @@ async def piece_of_metadata_that_does_not_exist(case: Case) -> str:
     return REJECTED if answer.piece == FAR_PIECE else "rejected with another piece"
 
 
-@rule("BEP9-MD-07", Level.ROBUST, 10, {**IGNORED_OR_CLOSED, "data": F})
+@rule("BEP9-MD-07", Level.ROBUST, 10, {**IGNORED_OR_CLOSED, OTHER_PIECE: N, "wrong data": F})
 async def piece_of_metadata_that_is_no_number(case: Case) -> str:
     """Reject, ignore or close on a piece that is negative, huge, or a string.
 
-    No BEP states what follows.
+    No BEP states what follows; a program that cuts numbers to 32 bits serves another piece.
     """
     pieces: tuple[Bencodable, ...] = (-1, 2**40, b"zero")
-    reactions = {await _after_request_of(case, each) for each in pieces}
-    return next(each for each in ("data", WRONG, SILENT, CLOSED, WORKS) if each in reactions)
+    reactions = [await _after_request_of(case, each) for each in pieces]
+    order = ("wrong data", OTHER_PIECE, WRONG, SILENT, CLOSED, WORKS)
+    return next(each for each in order if each in reactions)
 
 
 async def _after_request_of(case: Case, piece: Bencodable) -> str:
-    found = await metadata_peer(case)
+    found = await metadata_peer(case, another_address=True)
     await found.request(piece)
     reaction = await case.reaction(found.peer)
-    kinds = [each.kind for each in _messages(found)]
+    served = [each for each in _messages(found) if each.kind == DATA]
     await found.peer.close()
-    return "data" if DATA in kinds else reaction
+    if served:
+        are_right = all(found.is_right(each, each.piece) for each in served)
+        return OTHER_PIECE if are_right else "wrong data"
+    return reaction
 
 
 @rule("BEP9-MD-08", Level.MUST, 5, {WORKS: P, CLOSED: F, "answered": F})
@@ -186,7 +191,7 @@ async def flood_of_metadata_requests(case: Case) -> Outcome:
     found = await metadata_peer(case)
     many = (metadata_request(found.number, number % _count(case)) for number in range(MANY))
     await found.peer.send(b"".join(many), f"{MANY} metadata requests")
-    kinds = []
+    kinds: list[int] = []
     while len(kinds) < MANY and (answer := await found.receive()) is not None:
         kinds.append(answer.kind)
     served, rejected = kinds.count(DATA), kinds.count(REJECT)

@@ -1,0 +1,167 @@
+"""Results of several programs side by side, read from their JSON, as one HTML page."""
+
+import html
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from pathlib import Path
+from typing import Any, Final
+
+from torrent_engine.conformance.catalogue import all_rules
+from torrent_engine.conformance.errors import ConformanceError
+from torrent_engine.conformance.plan import title_of
+from torrent_engine.conformance.reports.text import printable
+from torrent_engine.conformance.rule import ConformanceRule
+from torrent_engine.conformance.verdicts import WORDS, Verdict
+
+MAX_LOG_BYTES: Final = 64 * 1024  # of one cell; a flood is shown by its beginning
+WITHHELD: Final = "withheld"
+_STYLE: Final = """
+body { font: 15px/1.4 system-ui, sans-serif; margin: 2em; color: #222; background: #fff }
+table { border-collapse: collapse } th, td { border: 1px solid #ccc; padding: .2em .5em }
+th { text-align: left; font-weight: 600 } td { vertical-align: top }
+thead th { position: sticky; top: 0; background: #f4f4f4 } .group th { background: #eaeaea }
+.P { background: #dcefdc } .F { background: #f5d5d2 } .X { background: #e5bcd8 }
+.N, .U, .I { background: #f0f0ea } .none { color: #888 }
+pre { max-width: 60em; overflow-x: auto; font-size: 12px } summary { cursor: pointer }
+@media (prefers-color-scheme: dark) {
+ body { color: #ddd; background: #181818 } th, td { border-color: #444 }
+ thead th, .group th { background: #2a2a2a } .P { background: #1e3a1e } .F { background: #4d2320 }
+ .X { background: #4a2540 } .N, .U, .I { background: #2c2c28 }
+}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class MatrixCell:
+    """What one rule came to with one program."""
+
+    verdict: Verdict
+    outcome: str
+    detail: str = ""
+    log: str = ""
+    """What was sent and received."""
+
+
+@dataclass(frozen=True, slots=True)
+class MatrixColumn:
+    """The results of one program."""
+
+    subject: str
+    version: str
+    command: str
+    started: str
+    kit: int
+    cells: Mapping[str, MatrixCell] = field(default_factory=dict)
+    """By id of the rule."""
+
+
+def load_column(path: Path) -> MatrixColumn:
+    """Read the JSON of a run, and the wire logs that it names. Raises ConformanceError."""
+    try:
+        record = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise ConformanceError(f"{path}: {error}") from error
+    try:
+        return column_of(record, path.parent)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ConformanceError(f"{path}: no results of a run: {error!r}") from error
+
+
+def column_of(record: Any, folder: Path) -> MatrixColumn:  # noqa: ANN401 - outside data
+    """Return the results of a record; ``folder`` is where the names of its logs begin.
+
+    Raises KeyError, TypeError or ValueError for a record that is none.
+    """
+    facts = [_text(record[key]) for key in ("subject", "version", "command", "started")]
+    if not isinstance(record["kit"], int) or not isinstance(record["rules"], list):
+        raise TypeError("kit or rules")
+    cells = {_text(each["id"]): _cell(each, folder) for each in record["rules"]}
+    return MatrixColumn(*facts, record["kit"], cells)
+
+
+def _cell(record: Any, folder: Path) -> MatrixCell:  # noqa: ANN401 - outside data
+    if not isinstance(record, dict):
+        raise TypeError("a rule is no object")
+    name = record.get("log")
+    is_named = name is not None and Path(_text(name)).name == f"{record['id']}.log"
+    log = _log(folder / name) if is_named else ""
+    outcome, detail = _text(record["outcome"]), _text(record["detail"])
+    return MatrixCell(Verdict(record["verdict"]), outcome, detail, log)
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is no text")
+    return value
+
+
+def _log(path: Path) -> str:
+    """Return the beginning of a wire log; nothing if it is not there."""
+    try:
+        with path.open("rb") as file:
+            return file.read(MAX_LOG_BYTES).decode(errors="replace")
+    except (OSError, ValueError):
+        return ""
+
+
+def matrix_page(columns: Sequence[MatrixColumn], *, withholds_crashes: bool = False) -> str:
+    """Return the page. A column for each run, a row for each rule that one of them has."""
+    title = "Conformance matrix"
+    lines = [
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">',
+        f"<title>{title}</title><style>{_STYLE}</style></head><body><h1>{title}</h1>",
+        f"<p>{_legend()}</p><ul>",
+        *(_about(each) for each in columns),
+        "</ul><table><thead><tr><th>Rule</th><th>Level</th><th>Requirement</th>",
+        *(f"<th>{_safe(each.subject)}<br>{_safe(each.version)}</th>" for each in columns),
+        "</tr></thead><tbody>",
+        *_rows(columns, withholds_crashes=withholds_crashes),
+        "</tbody></table></body></html>",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _legend() -> str:
+    words = ", ".join(f"{kind.value} {WORDS[kind]}" for kind in Verdict)
+    return f"{words}. N and U are no faults. A cell opens to what was sent and received."
+
+
+def _about(column: MatrixColumn) -> str:
+    facts = f"{column.version or 'unknown version'}, {column.started}, kit {column.kit}"
+    return f"<li>{_safe(column.subject)}: {_safe(facts)}: <code>{_safe(column.command)}</code></li>"
+
+
+def _rows(columns: Sequence[MatrixColumn], *, withholds_crashes: bool) -> Iterator[str]:
+    ids = {rule_id for each in columns for rule_id in each.cells}
+    rules = [each for each in all_rules() if each.rule_id in ids]
+    for group, members in groupby(rules, key=lambda each: each.group):
+        heading = f"{group} {title_of(group)}"
+        yield f'<tr class="group"><th colspan="{3 + len(columns)}">{_safe(heading)}</th></tr>'
+        for each in members:
+            cells = (_cell_html(c.cells.get(each.rule_id), withholds_crashes) for c in columns)
+            yield f"<tr>{_rule_html(each)}{''.join(cells)}</tr>"
+
+
+def _rule_html(rule: ConformanceRule) -> str:
+    source = f' title="{_safe(rule.source)}"'
+    where = f'<th id="{rule.rule_id}">{rule.rule_id}</th><td>{rule.level.value}</td>'
+    return f"{where}<td{source}>{_safe(rule.requirement)}</td>"
+
+
+def _cell_html(cell: MatrixCell | None, withholds_crashes: bool) -> str:  # noqa: FBT001 - private
+    if cell is None:
+        return '<td class="none">not run</td>'
+    if withholds_crashes and cell.verdict is Verdict.CRASH:
+        return f'<td class="none">{WITHHELD}</td>'
+    detail = f" ({cell.detail})" if cell.detail else ""
+    text = f"<b>{cell.verdict.value}</b> {_safe(cell.outcome + detail)}"
+    if cell.log:
+        log = "\n".join(map(_safe, cell.log.splitlines()))
+        text = f"<details><summary>{text}</summary><pre>{log}</pre></details>"
+    return f'<td class="{cell.verdict.value}">{text}</td>'
+
+
+def _safe(text: str) -> str:
+    return html.escape(printable(text))
