@@ -18,8 +18,8 @@ SHORT = (
     "BEP3-RQ-01",
     "BEP3-RQ-03",
     "BEP6-FE-11",
-    "BEP9-MD-04",
     "BEP10-EX-15",
+    "BEP9-MD-04",
 )
 
 

@@ -216,9 +216,10 @@ async def silent_connection_is_closed(case: Case) -> str:
 async def peer_id_has_a_style_and_a_random_part(case: Case) -> Outcome:
     """Make a peer id in a style of BEP 20, with a part that is random.
 
-    BEP 20: "There are mainly two conventions how to encode client and client version information
-    into the peer_id". BEP 3: "Each downloader generates its own id at random at the start of a new
-    download."
+    BEP 20: "A number of clients begin the peer id with a dash followed by two characters to
+    identify the client implementation, four ascii digits to denote version number, and a dash. As
+    with mainline, the remaining bytes are random." BEP 3: "Each downloader generates its own id at
+    random at the start of a new download."
     """
     first = await case.greet()
     if case.subject.can_restart:
