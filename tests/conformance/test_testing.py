@@ -24,7 +24,9 @@ def a_report(*verdicts: Verdict, strict: bool = False) -> RunReport:
 
 
 def test_check_accepts_what_is_no_failure() -> None:
-    testing.check(a_report(Verdict.PASS, Verdict.NON_STRICT, Verdict.UNSUPPORTED))
+    report = a_report(Verdict.PASS, Verdict.NON_STRICT, Verdict.UNSUPPORTED)
+    testing.check(report)
+    assert report.failures() == []
 
 
 @pytest.mark.parametrize("verdict", [Verdict.FAIL, Verdict.CRASH, Verdict.INCONCLUSIVE])

@@ -84,7 +84,7 @@ def number_of(content: Dictionary, name: bytes) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class MetadataMessage:
+class KitMetadataMessage:
     """A message of ut_metadata (BEP 9)."""
 
     kind: int
@@ -93,7 +93,7 @@ class MetadataMessage:
     data: bytes
 
 
-def read_metadata(frame: Frame, number: int) -> MetadataMessage | None:
+def read_metadata(frame: Frame, number: int) -> KitMetadataMessage | None:
     """Return what a message says, if it is one of ut_metadata that came with ``number``."""
     if frame.number != FrameType.EXTENDED or frame.payload[:1] != bytes([number]):
         return None
@@ -108,7 +108,7 @@ def read_metadata(frame: Frame, number: int) -> MetadataMessage | None:
     kind, piece, size = (value.get(each) for each in (b"msg_type", b"piece", b"total_size"))
     if not isinstance(kind, int) or not isinstance(piece, int):
         return None
-    return MetadataMessage(
+    return KitMetadataMessage(
         kind, piece, size if isinstance(size, int) else None, payload[parsed.end :]
     )
 
@@ -120,7 +120,7 @@ def metadata_request(number: int, piece: Bencodable, **others: Bencodable) -> by
     return extended(number, bencode(content))
 
 
-class MetadataPeer:
+class KitMetadataPeer:
     """A connection whose other side offers metadata."""
 
     def __init__(self, case: Case, peer: RawPeer, content: Dictionary) -> None:
@@ -135,7 +135,7 @@ class MetadataPeer:
         data = metadata_request(self.number, piece, **others)
         await self.peer.send(data, f"metadata request {piece!r}")
 
-    async def receive(self, within_s: float | None = None) -> MetadataMessage | None:
+    async def receive(self, within_s: float | None = None) -> KitMetadataMessage | None:
         """Return the next message of ut_metadata; None if closed, or after the time."""
         limit_s = self._case.limit_s if within_s is None else within_s
         frame = await self.peer.wait_for(
@@ -153,7 +153,7 @@ class MetadataPeer:
             return REJECTED
         return RIGHT if self.is_right(found, piece) else WRONG
 
-    def is_right(self, found: MetadataMessage, piece: int) -> bool:
+    def is_right(self, found: KitMetadataMessage, piece: int) -> bool:
         """Return whether a message has the bytes of a piece, and the right size of all."""
         info = self._case.torrent.info
         start = piece * METADATA_PIECE_BYTES
@@ -162,8 +162,8 @@ class MetadataPeer:
         return facts == (DATA, piece, len(info)) and found.data == wanted
 
 
-async def metadata_peer(case: Case, *, another_address: bool = False) -> MetadataPeer:
+async def metadata_peer(case: Case, *, another_address: bool = False) -> KitMetadataPeer:
     """Connect to a program that offers metadata. Raises NotOfferedError, UndecidedError."""
     numbers: Dictionary = {b"ut_metadata": OWN_METADATA_ID}
     peer, content = await extended_peer(case, numbers, another_address=another_address)
-    return MetadataPeer(case, peer, content)
+    return KitMetadataPeer(case, peer, content)

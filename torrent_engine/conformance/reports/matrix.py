@@ -74,19 +74,19 @@ def column_of(record: Any, folder: Path) -> MatrixColumn:  # noqa: ANN401 - outs
 
     Raises KeyError, TypeError or ValueError for a record that is none.
     """
-    facts = [_text(record[key]) for key in ("subject", "version", "command", "started")]
+    names = ("subject", "version", "command", "started")
+    subject, version, command, started = (_text(record[key]) for key in names)
     if not isinstance(record["kit"], int) or not isinstance(record["rules"], list):
         raise TypeError("kit or rules")
     cells = {_text(each["id"]): _cell(each, folder) for each in record["rules"]}
-    return MatrixColumn(*facts, record["kit"], cells)
+    return MatrixColumn(subject, version, command, started, record["kit"], cells)
 
 
 def _cell(record: Any, folder: Path) -> MatrixCell:  # noqa: ANN401 - outside data
     if not isinstance(record, dict):
         raise TypeError("a rule is no object")
-    name = record.get("log")
-    is_named = name is not None and Path(_text(name)).name == f"{record['id']}.log"
-    log = _log(folder / name) if is_named else ""
+    name = _text(record["log"]) if record.get("log") is not None else ""
+    log = _log(folder / name) if Path(name).name == f"{record['id']}.log" else ""
     outcome, detail = _text(record["outcome"]), _text(record["detail"])
     return MatrixCell(Verdict(record["verdict"]), outcome, detail, log)
 

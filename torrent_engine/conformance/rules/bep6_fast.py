@@ -44,7 +44,7 @@ EACH_ONCE: Final = {"each once": P, "fewer answers": F, "more answers": F, WRONG
 ANNOUNCES: Final = frozenset({FrameType.BITFIELD, FrameType.HAVE_ALL, FrameType.HAVE_NONE})
 MANY: Final = 80
 FLOOD: Final = 5_000
-Place = tuple[int, int]
+BlockStart = tuple[int, int]
 
 
 async def fast_peer(case: Case, reserved: bytes = FAST) -> RawPeer:
@@ -268,7 +268,7 @@ async def choke_comes_before_its_rejects(case: Case) -> str:
     return "choke first" if is_first else "rejects first"
 
 
-async def _choked_with_requests(case: Case) -> tuple[RawPeer, list[Place]]:
+async def _choked_with_requests(case: Case) -> tuple[RawPeer, list[BlockStart]]:
     """Request much and lose interest in one segment: many programs choke such a peer."""
     peer = await _unchoked_fast_peer(case)
     places = _places(case, MANY)
@@ -388,17 +388,19 @@ async def suggestion_of_no_piece(case: Case) -> str:
     return await case.reaction(peer)
 
 
-def _places(case: Case, count: int) -> list[Place]:
+def _places(case: Case, count: int) -> list[BlockStart]:
     """Return the first blocks of the torrent that are full."""
     size = case.torrent.piece_bytes
     return [divmod(number * BLOCK_BYTES, size) for number in range(count)]
 
 
-async def _count_answers(case: Case, peer: RawPeer, places: Sequence[Place]) -> Counter[Place]:
+async def _count_answers(
+    case: Case, peer: RawPeer, places: Sequence[BlockStart]
+) -> Counter[BlockStart]:
     """Wait until each request was answered or nothing comes any more; count the answers."""
     wanted = set(places)
 
-    def found() -> Counter[Place]:
+    def found() -> Counter[BlockStart]:
         answers = (each for each in peer.seen if any(is_answer(each, *place) for place in wanted))
         return Counter((each.words[0], each.words[1]) for each in answers)
 
@@ -410,7 +412,7 @@ async def _count_answers(case: Case, peer: RawPeer, places: Sequence[Place]) -> 
     return found()
 
 
-async def _answered(case: Case, peer: RawPeer, places: Sequence[Place]) -> Outcome:
+async def _answered(case: Case, peer: RawPeer, places: Sequence[BlockStart]) -> Outcome:
     """Return whether each request was answered exactly once, with right bytes or a reject."""
     counts = await _count_answers(case, peer, places)
     pieces = [each for each in peer.seen if each.number == FrameType.PIECE]

@@ -21,8 +21,8 @@ from torrent_engine.conformance.extensions import (
     METADATA_PIECE_BYTES,
     OWN_METADATA_ID,
     REJECT,
-    MetadataMessage,
-    MetadataPeer,
+    KitMetadataMessage,
+    KitMetadataPeer,
     metadata_peer,
     metadata_request,
     read_metadata,
@@ -205,6 +205,6 @@ async def flood_of_metadata_requests(case: Case) -> Outcome:
     return Outcome("some, and rejects" if rejected else "all", detail)
 
 
-def _messages(found: MetadataPeer) -> list[MetadataMessage]:
+def _messages(found: KitMetadataPeer) -> list[KitMetadataMessage]:
     messages = (read_metadata(each, OWN_METADATA_ID) for each in found.peer.seen)
     return [each for each in messages if each is not None]
