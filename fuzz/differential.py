@@ -214,7 +214,7 @@ def _both(hashes: Any) -> Hashes:
 
 def _our_link(text: str) -> Hashes | str:
     try:
-        magnet = Magnet.parse(text, any_version=True)
+        magnet = Magnet.parse(text)
     except MagnetError as error:
         return str(error)
     return magnet.info_hash if magnet.has_v1 else None, magnet.info_hash_v2

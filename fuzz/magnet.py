@@ -27,7 +27,7 @@ def fuzz_one(data: bytes) -> None:
     """Check one input: the declared error only; what loads is within the limits, and prints."""
     with suppress(MagnetError):
         text = data.decode("utf-8", "surrogateescape")
-        magnet = Magnet.parse(text, limits=LIMITS, any_version=True)
+        magnet = Magnet.parse(text, limits=LIMITS)
         assert len(magnet.info_hash) == 20
         assert len(magnet.trackers) <= LIMITS.max_trackers
         assert len(magnet.web_seeds) <= LIMITS.max_web_seeds
@@ -37,7 +37,7 @@ def fuzz_one(data: bytes) -> None:
         assert str(magnet).isprintable()
         assert (
             len(str(magnet)) > LIMITS.max_uri_bytes
-            or Magnet.parse(str(magnet), limits=LIMITS, any_version=True) == magnet
+            or Magnet.parse(str(magnet), limits=LIMITS) == magnet
         )
 
 

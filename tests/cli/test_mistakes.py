@@ -85,10 +85,10 @@ MISTAKES: dict[str, tuple[list[str], ExitCode, str]] = {
         ExitCode.BAD_MAGNET,
         "the info-hash is neither 40 hexadecimal nor 32 base32 digits",
     ),
-    "magnet_v2": (
-        ["metadata", f"magnet:?xt=urn:btmh:1220{'0' * 64}&dn=x"],
+    "magnet_bad_v2_hash": (
+        ["metadata", f"magnet:?xt=urn:btmh:1220{'0' * 63}&dn=x"],
         ExitCode.BAD_MAGNET,
-        "a v2-only link (BEP 52): v2 torrents are not supported",
+        'the v2 info-hash (BEP 52) is not "1220" and 64 hexadecimal digits',
     ),
     "seed_of_a_magnet": (["seed", LINK, *LOCAL], ExitCode.BAD_OPTION, "seed takes a .torrent"),
     "metadata_of_a_torrent": (

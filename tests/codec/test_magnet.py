@@ -56,7 +56,6 @@ MALFORMED = {
     "bare_unicode_digits": "\u0661" * 40,
     "bare_33": BASE32 + "A",
     "other_network": f"magnet:?xt=urn:sha1:{BASE32}",
-    "v2_only": f"magnet:?{BTMH}",
     "too_long": LINK + "&dn=" + "a" * 65_536,
     "surrogate": "magnet:?xt=urn:btih:\udcff",
 }
@@ -87,11 +86,6 @@ def test_a15_malformed_link_is_refused(text: str) -> None:
         Magnet.parse(text)
 
 
-def test_bep52_a_v2_only_link_says_so() -> None:
-    with pytest.raises(MagnetError, match="v2-only link"):
-        Magnet.parse(f"magnet:?{BTMH}&dn=name")
-
-
 @pytest.mark.parametrize(
     "text",
     [
@@ -102,19 +96,17 @@ def test_bep52_a_v2_only_link_says_so() -> None:
         f"magnet:?{BTMH}&xt=urn:btmh:1220{'ee' * 32}",
     ],
 )
-def test_bep52_a_v2_link_is_read_by_those_who_ask_for_it(text: str) -> None:
-    magnet = Magnet.parse(text, any_version=True)
+def test_bep52_a_v2_only_link_is_read(text: str) -> None:
+    magnet = Magnet.parse(text)
     assert magnet == Magnet(V2_HASH.truncated, info_hash_v2=V2_HASH)
     assert not magnet.has_v1
     assert str(magnet) == f"magnet:?{BTMH}"
-    with pytest.raises(MagnetError, match="v2-only link"):
-        Magnet.parse(text)
 
 
 @pytest.mark.parametrize("multihash", ["1220" + "ab" * 31, "1220" + "zz" * 32, "1114" + "ab" * 20])
 def test_bep52_a_malformed_multihash_is_refused_or_passed_over(multihash: str) -> None:
     with pytest.raises(MagnetError, match="64 hexadecimal digits"):
-        Magnet.parse(f"magnet:?xt=urn:btmh:{multihash}", any_version=True)
+        Magnet.parse(f"magnet:?xt=urn:btmh:{multihash}")
     assert Magnet.parse(f"{LINK}&xt=urn:btmh:{multihash}") == Magnet(HASH)
 
 

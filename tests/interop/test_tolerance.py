@@ -13,7 +13,6 @@ REFUSED_FOR_A_REASON = {
     "info twice, different",
     "name twice, different",
     "length twice, different",
-    "link: v2 alone",
 }
 """Rows that the document gives a reason for, under "What libtorrent loads and ..."."""
 

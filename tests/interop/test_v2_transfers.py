@@ -14,6 +14,7 @@ from tests.support.swarm import resources
 from tests.support.v2_payload import V2Payload, make_v2_payload
 from torrent_engine.base.config import SessionConfig
 from torrent_engine.codec.hash_trees import HashRange, HashTrees
+from torrent_engine.codec.magnet import Magnet
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.disk.create.create import TorrentFormat
 from torrent_engine.engine.resources.shared_resources import SharedResources
@@ -130,3 +131,35 @@ async def test_bep52_libtorrent_gets_metadata_and_layers_from_us(
     assert set(asked) == set(metainfo.v2.layers)
     assert None not in asked.values()
     assert await to_thread.run_sync(is_complete, payload, tmp_path / "they")
+
+
+@pytest.mark.parametrize("source", ["link", "torrent"])
+@pytest.mark.parametrize("piece_bytes", [16_384, 65_536])
+async def test_bep52_metadata_and_layers_come_from_libtorrent(
+    piece_bytes: int,
+    source: str,
+    theirs: LibtorrentClient,
+    shared: SharedResources,
+    tmp_path: Path,
+) -> None:
+    files = {**FILES, "long": 17_000_000}
+    payload = make_v2_payload(tmp_path, "album", files, piece_bytes=piece_bytes)
+    metainfo = Metainfo.read(payload.torrent)
+    await to_thread.run_sync(theirs.add, payload, payload.source_dir)
+    await to_thread.run_sync(theirs.wait_complete, payload, PATIENCE_S)
+    without_layers = Metainfo.from_info_bytes(metainfo.info_bytes)
+    session = await Session.create(
+        Magnet.of(metainfo) if source == "link" else without_layers.source,
+        shared,
+        save_path=tmp_path / "saved",
+        config=SessionConfig(peers=(theirs.address,)),
+    )
+    async with session:
+        with anyio.fail_after(PATIENCE_S):
+            await session.wait(State.SEEDING)
+        got = session.metainfo
+    assert metainfo.v2 is not None
+    assert got is not None
+    assert got.v2 is not None
+    assert got.v2.layers == metainfo.v2.layers
+    assert payload.is_complete_in(tmp_path / "saved")

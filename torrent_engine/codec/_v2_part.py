@@ -99,7 +99,7 @@ def make_part(
     part = V2Part(info_hash, piece_bytes, lengths, roots, {})
     if not isinstance(layers, dict) or not layers:
         return part
-    return V2Part(info_hash, piece_bytes, lengths, roots, _checked_layers(part, layers, files))
+    return V2Part(info_hash, piece_bytes, lengths, roots, checked_layers(part, layers, files))
 
 
 def _spread(roots: bytes, files: FileList) -> bytes:
@@ -114,7 +114,11 @@ def _spread(roots: bytes, files: FileList) -> bytes:
     return bytes(found)
 
 
-def _checked_layers(part: V2Part, layers: BencodeDict, files: FileList) -> dict[bytes, bytes]:
+def checked_layers(part: V2Part, layers: BencodeDict, files: FileList) -> dict[bytes, bytes]:
+    """Return the layers if they are those of the files of a torrent that has none yet.
+
+    Raises MetainfoError for one that is not.
+    """
     owners = {part.root(index): index for index in part.missing_layers()}
     found: dict[bytes, bytes] = {}
     for root, layer in layers.items():

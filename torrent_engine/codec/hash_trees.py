@@ -11,6 +11,8 @@ from torrent_engine.codec.merkle import HASH_BYTES, fold, levels_above, pad_hash
 MAX_HASHES: Final = 4096  # ours: of one answer; BEP 52 recommends to ask for 512 at most
 MAX_TREE_HASHES: Final = 65_536  # ours: folding a layer of more takes longer than 40 ms
 KEPT_TREES: Final = 4
+MAX_UNCLES: Final = 32  # ours: of one proof, more than the highest tree has
+MAX_ASKED: Final = 512  # BEP 52: what to ask for at once
 
 
 class HashRange(NamedTuple):

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 SCHEME: Final = "magnet:"
 LIMITS: Final = MagnetLimits()
-V2_ONLY_LINK: Final = "a v2-only link (BEP 52): v2 torrents are not supported"
 _BTIH: Final = b"urn:btih:"
 _BTMH: Final = b"urn:btmh:"
 _SHA256: Final = re.compile(rb"1220([0-9a-f]{64})", re.IGNORECASE)
@@ -63,14 +62,10 @@ class Magnet:
     """SHA-256, where the link names the v2 part of a torrent (BEP 52)."""
 
     @classmethod
-    def parse(
-        cls, text: str, *, limits: MagnetLimits = LIMITS, any_version: bool = False
-    ) -> "Magnet":
+    def parse(cls, text: str, *, limits: MagnetLimits = LIMITS) -> "Magnet":
         """Read a magnet link, or an info-hash alone (40 hexadecimal or 32 base32 digits).
 
-        With ``any_version`` links of v2-only torrents are read, too, which sessions cannot
-        download. Raises MagnetError for a link that is too long or without a right info-hash; for
-        a v2-only torrent it says that.
+        Raises MagnetError for a link that is too long or without a right info-hash.
         """
         data = text.strip().encode("utf-8", "surrogatepass")
         if len(data) > limits.max_uri_bytes:
@@ -80,10 +75,7 @@ class Magnet:
             return cls(bare)
         if data[: len(SCHEME)].lower() != SCHEME.encode():
             raise MagnetError('no magnet link: it begins with "magnet:?", or is an info-hash')
-        magnet = _from_fields(_fields(_QUERY.sub(b"", data[len(SCHEME) :], count=1)), limits)
-        if not any_version and not magnet.has_v1:
-            raise MagnetError(V2_ONLY_LINK)
-        return magnet
+        return _from_fields(_fields(_QUERY.sub(b"", data[len(SCHEME) :], count=1)), limits)
 
     @staticmethod
     def is_link(text: str) -> bool:

@@ -41,6 +41,7 @@ from torrent_engine.codec._v2_part import (
     V2,
     V2Part,
     check_v2_piece_length,
+    checked_layers,
     make_part,
     meta_version,
     parse_tree,
@@ -175,6 +176,18 @@ class Metainfo:
         if end != len(info_bytes):
             raise BencodeError("trailing bytes", offset_bytes=end)
         return _build({}, info, info_bytes, (b"", b"")).with_sources(tiers, web_seeds)
+
+    def with_layers(self, layers: Mapping[bytes, bytes]) -> "Metainfo":
+        """Return the torrent with the hashes of pieces that it lacked (BEP 52).
+
+        They are by the root of their file. Of what stands around the info dictionary trackers and
+        web seeds are kept. Raises MetainfoError for hashes that are not those of its files.
+        """
+        if self.v2 is None:
+            raise MetainfoError("a v1 torrent has no layers of pieces")
+        added = checked_layers(self.v2, dict(layers), self.files)
+        v2 = replace(self.v2, layers={**self.v2.layers, **added})
+        return replace(self, v2=v2).with_sources(self.tiers, self.web_seeds)
 
     def with_sources(self, tiers: Tiers, web_seeds: Iterable[str]) -> "Metainfo":
         """Return the torrent with exactly these trackers and web seeds."""

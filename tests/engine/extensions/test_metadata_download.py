@@ -43,7 +43,10 @@ class World:
     def __post_init__(self) -> None:
         swarm: Any = self
         self.exchange = MetadataDownload(
-            swarm, on_metadata=self.found.append, on_liar=lambda *liar: self.liars.append(liar)
+            swarm,
+            self.info_hash,
+            on_metadata=self.found.append,
+            on_liar=lambda *liar: self.liars.append(liar),
         )
 
     def join(self, metadata_bytes: int | None = len(INFO), *, speaks: bool = True) -> Peer:

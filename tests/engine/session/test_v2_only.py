@@ -7,9 +7,10 @@ import anyio
 import pytest
 
 from tests.support.swarm import PATIENCE_S, address_of, files_below, reach, resources
-from tests.support.v2_torrents import torrent_around, v2_info
+from tests.support.v2_torrents import hybrid_info, torrent_around, v2_info
 from torrent_engine.base.config import SessionConfig
-from torrent_engine.base.errors import MagnetError, MetainfoError
+from torrent_engine.base.errors import MetainfoError
+from torrent_engine.base.ids import InfoHashV2
 from torrent_engine.codec.magnet import Magnet
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.engine.session.session import Session
@@ -84,15 +85,60 @@ async def test_bep52_a_file_that_is_left_out_leaves_no_trace(tmp_path: Path) -> 
     assert files_below(tmp_path / "saved") == {"payload/d/b", "payload/d/c", "payload/f"}
 
 
-async def test_a12_what_cannot_be_verified_is_refused() -> None:
-    bare = Metainfo.from_bytes(torrent_around(INFO))
+BARE = Metainfo.from_bytes(torrent_around(INFO))
+"""Without the hashes of pieces."""
+
+
+async def test_a12_what_cannot_be_verified_and_not_asked_for_is_refused() -> None:
+    bare = Metainfo.from_bytes(torrent_around({**INFO, "private": 1}))
     for source in (bare.source, bare):
-        with pytest.raises(MetainfoError, match=r'no "piece layers" \(BEP 52\) of 2 files'):
+        with pytest.raises(MetainfoError, match=r'private.* "piece layers" \(BEP 52\) of 2 files'):
             await load_torrent(source, no_http)
     assert await load_torrent(METAINFO.source, no_http) == METAINFO
 
 
-async def test_bep52_a_v2_only_link_is_refused() -> None:
-    for link in (Magnet.of(METAINFO), str(Magnet.of(METAINFO))):
-        with pytest.raises(MagnetError, match=r"v2-only link \(BEP 52\)"):
-            await load_torrent(link, no_http)
+@pytest.mark.parametrize("source", [Magnet.of(METAINFO), BARE], ids=["link", "torrent"])
+async def test_bep52_hashes_of_pieces_come_from_peers_and_are_kept(
+    source: Magnet | Metainfo, tmp_path: Path
+) -> None:
+    async with resources(tmp_path / "a") as first, resources(tmp_path / "b") as second:
+        ours = await Session.create(METAINFO, first, save_path=write(tmp_path / "files"))
+        async with ours:
+            await reach(ours, State.SEEDING)
+            config = SessionConfig(peers=(address_of(first),))
+            theirs = await Session.create(
+                source, second, save_path=tmp_path / "saved", config=config
+            )
+            async with theirs:
+                await reach(theirs, State.SEEDING)
+                metainfo = theirs.metainfo
+        assert metainfo is not None
+        assert metainfo.v2 is not None
+        assert metainfo.v2.layers == LAYERS
+    for name, data in FILES.items():
+        assert (tmp_path / "saved/payload" / name).read_bytes() == data
+    async with resources(tmp_path / "b") as again:  # where nobody has the hashes
+        session = await Session.create(source, again, save_path=tmp_path / "saved")
+        async with session:
+            await reach(session, State.SEEDING)
+            assert session.stats().completed_bytes == METAINFO.total_bytes
+
+
+async def test_bep52_a_link_of_v2_alone_is_not_that_of_a_hybrid(tmp_path: Path) -> None:
+    hybrid = Metainfo.from_bytes(torrent_around(*hybrid_info({"a": FILES["f"]})))
+    assert hybrid.info_hash_v2 is not None
+    async with resources(tmp_path / "a") as first, resources(tmp_path / "b") as second:
+        files = {"payload/a": FILES["f"]}
+        (tmp_path / "files/payload").mkdir(parents=True)
+        (tmp_path / "files/payload/a").write_bytes(files["payload/a"])
+        ours = await Session.create(hybrid, first, save_path=tmp_path / "files")
+        async with ours:
+            await reach(ours, State.SEEDING)
+            wrong = Magnet(hybrid.info_hash, info_hash_v2=InfoHashV2(bytes(32)))
+            config = SessionConfig(peers=(address_of(first),))
+            theirs = await Session.create(
+                wrong, second, save_path=tmp_path / "saved", config=config
+            )
+            with pytest.raises(MetainfoError, match="not the v2 info-hash of the link"):
+                async with theirs:
+                    await reach(theirs, State.SEEDING)

@@ -64,7 +64,7 @@ CRIMES = {
     "length_of_2_gib_piece": Crime(frame(2**31, 7, bytes(8)), 3),
     "length_of_4_gib_bitfield": Crime(frame(2**32 - 1, 5), 3),
     "length_of_4_gib_extended": Crime(frame(2**32 - 1, 20), 10),
-    "length_of_4_gib_hash_message": Crime(frame(2**32 - 1, 22), 3),
+    "length_of_4_gib_hash_message": Crime(frame(2**32 - 1, 22), 52),
     "piece_just_too_long": Crime(frame(LIMITS.max_message_bytes + 1, 7, bytes(8)), 3),
     "extended_just_too_long": Crime(frame(LIMITS.max_extension_message_bytes + 1, 20), 10),
     "extended_without_id": Crime(frame(1, 20), 10),

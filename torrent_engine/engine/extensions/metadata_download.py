@@ -5,6 +5,7 @@ Source: BEP 9; row B2. Whom to ask and whom to blame is decided in ``policy/meta
 
 from collections.abc import Callable
 
+from torrent_engine.base.ids import InfoHash, InfoHashV2
 from torrent_engine.engine.extensions.metadata_upload import MetadataUpload
 from torrent_engine.engine.swarm.context import Swarm
 from torrent_engine.engine.swarm.peer import Identity, Peer
@@ -29,13 +30,14 @@ class MetadataDownload:
     def __init__(
         self,
         swarm: Swarm,
+        info_hash: InfoHash | InfoHashV2,
         *,
         on_metadata: Callable[[bytes], None],
         on_liar: Callable[[Identity, str], None],
     ) -> None:
         config = swarm.shared_config.metadata
         self._clock = swarm.clock
-        self._fetch = MetadataFetch(swarm.info_hash, config, swarm.rng)
+        self._fetch = MetadataFetch(info_hash, config, swarm.rng)
         self._serving = MetadataUpload(None, config, swarm.clock)
         self._peers: dict[Identity, Peer] = {}
         self._on_metadata = on_metadata

@@ -1,7 +1,7 @@
 """One attempt to get the metadata of a torrent from its swarm, from an info-hash on.
 
-Source: BEP 9; rows B2 and B3. The run of the torrent continues with its links, candidates and
-tracker announces.
+Source: BEP 9; BEP 52 (hashes of pieces); rows B2 and B3. The run of the torrent continues with its
+links, candidates and tracker announces.
 """
 
 from collections.abc import Callable, Iterable
@@ -14,12 +14,13 @@ import anyio.to_thread
 
 from torrent_engine.base.config import SessionConfig
 from torrent_engine.base.errors import MetainfoError, TorrentEngineError
-from torrent_engine.base.ids import BLOCK_BYTES, PeerAddress, PeerId
+from torrent_engine.base.ids import BLOCK_BYTES, InfoHash, InfoHashV2, PeerAddress, PeerId
 from torrent_engine.codec.magnet import Magnet
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.engine.discovery.tracker_log import TrackerLog
 from torrent_engine.engine.event_bus import EventBus
 from torrent_engine.engine.events import MetadataReceived, StatsUpdated
+from torrent_engine.engine.extensions.layer_download import LayerDownload
 from torrent_engine.engine.extensions.metadata_download import MetadataDownload
 from torrent_engine.engine.extensions.swarm_builder import SwarmParts, SwarmSpec
 from torrent_engine.engine.resources.shared_resources import SharedResources
@@ -78,8 +79,12 @@ class MetadataRun:
         self._is_received = anyio.Event()
         self.swarm = self._make_swarm()
         self._exchange = MetadataDownload(
-            self.swarm, on_metadata=self._on_metadata, on_liar=self._on_liar
+            self.swarm,
+            self._full_hash,
+            on_metadata=self._on_metadata,
+            on_liar=self._on_liar,
         )
+        self._layers = LayerDownload(self.swarm, on_liar=self._on_liar)
         self.candidates = CandidateList(
             shared.config.pool,
             shared.rng,
@@ -92,6 +97,12 @@ class MetadataRun:
         self.source_totals = self.swarm_parts.source_totals
         self.sources = PeerSources(self.swarm, shared, self.pool, self._facts())
         settings.edits.apply_to_trackers(self.sources.trackers)
+
+    @property
+    def _full_hash(self) -> InfoHash | InfoHashV2:
+        """Return what the metadata is checked with first."""
+        magnet = self._settings.magnet
+        return magnet.info_hash if magnet.has_v1 else magnet.info_hash_v2 or magnet.info_hash
 
     def _make_swarm(self) -> Swarm:
         settings, shared = self._settings, self._shared
@@ -108,6 +119,7 @@ class MetadataRun:
             clock=shared.clock,
             rng=shared.rng,
             tracker_log=settings.tracker_log,
+            is_v2=not settings.magnet.has_v1,
         )
 
     def _make_swarm_parts(self) -> SwarmParts:
@@ -116,7 +128,7 @@ class MetadataRun:
             greeting=MagnetGreeting(shared.config, shared.dht_port),
             gate=NoGate(),
             metadata=self._exchange,
-            dispatch=lambda handlers: PeerEvents(handlers).handle,
+            dispatch=lambda handlers: PeerEvents(handlers, self._layers.handlers()).handle,
         )
         return SwarmParts(self.swarm, shared, self.candidates, spec)
 
@@ -207,6 +219,7 @@ class MetadataRun:
             await anyio.sleep(TICK_S)
             now = self.swarm.clock()
             self._exchange.tick(now)
+            self._layers.tick(now)
             ticks += 1
             if ticks % TICKS_PER_SECOND == 0:
                 self.swarm_parts.tick(now)
@@ -240,12 +253,15 @@ class MetadataRun:
     # -- callbacks of the parts ------------------------------------------------------------------
 
     def _on_metadata(self, info_bytes: bytes) -> None:
-        """Take an info dictionary whose SHA-1 is the info-hash."""
+        """Take an info dictionary whose hash is the info-hash."""
         self._info_bytes = info_bytes
         self._is_received.set()
 
     async def _parse_metadata(self) -> None:
-        """Wait for the info dictionary and read it, in a thread: it may name very many files."""
+        """Wait for the info dictionary and read it, in a thread: it may name very many files.
+
+        Then wait for the hashes of pieces that it does not have.
+        """
         await self._is_received.wait()
         magnet, info_bytes = self._settings.magnet, self._info_bytes or b""
         tiers = tuple((url,) for url in magnet.trackers)
@@ -254,8 +270,10 @@ class MetadataRun:
         )
         try:
             metainfo = await anyio.to_thread.run_sync(read)
-            if metainfo.info_hash != magnet.info_hash:
-                raise MetainfoError("the info-hash is a SHA-1, but the torrent is v2-only (BEP 52)")
+            _check_link(metainfo, magnet)
+            if metainfo.v2 is not None and not magnet.has_v1:
+                layers = await self._layers.fetch(metainfo.v2)
+                metainfo = await anyio.to_thread.run_sync(metainfo.with_layers, layers)
             self.metainfo = metainfo
         except TorrentEngineError as error:
             self.failure = error
@@ -267,3 +285,14 @@ class MetadataRun:
 
     def _on_liar(self, liar: Identity, reason: str) -> None:
         self.pool.ban(liar, reason)
+
+
+def _check_link(metainfo: Metainfo, magnet: Magnet) -> None:
+    """Raise MetainfoError unless the torrent has every info-hash of its link."""
+    if metainfo.info_hash != magnet.info_hash:
+        versions = "the link is of v1, but the torrent of v2"
+        if not magnet.has_v1:
+            versions = "the link is of v2 alone, but the torrent of v1 too"
+        raise MetainfoError(f"{versions} (BEP 52)")
+    if magnet.info_hash_v2 not in {None, metainfo.info_hash_v2}:
+        raise MetainfoError("the torrent has not the v2 info-hash of the link (BEP 52)")

@@ -33,7 +33,7 @@ from torrent_engine.engine.session.status import Status
 from torrent_engine.engine.session.streaming import Streaming
 from torrent_engine.engine.session.torrent_loader import (
     TorrentSource,
-    check_downloadable,
+    downloadable,
     is_info_hash,
     load_torrent,
 )
@@ -101,7 +101,7 @@ class Session:
         if not isinstance(source, Metainfo | Magnet) and not is_info_hash(source):
             source = await load_torrent(source, lambda: shared.http, shared.torrent_limits)
         if isinstance(source, Metainfo | Magnet):
-            check_downloadable(source)
+            source = downloadable(source)
         if config is not None:
             shared.owners.check(config.owner)
         folder = save_path if isinstance(save_path, Path) else Path(save_path)

@@ -13,7 +13,7 @@ import anyio.to_thread
 from torrent_engine.base.config import FILE_BENCODE_LIMITS, BencodeLimits
 from torrent_engine.base.errors import ConfigError, MagnetError, MetainfoError
 from torrent_engine.base.ids import SHA1_BYTES, InfoHash
-from torrent_engine.codec.magnet import SCHEME, V2_ONLY_LINK, Magnet
+from torrent_engine.codec.magnet import SCHEME, Magnet
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.codec.raw_file import is_packed
 from torrent_engine.net.http.client import HttpClient
@@ -66,7 +66,7 @@ async def load_torrent(
         )
     await anyio.lowlevel.checkpoint()  # other tasks run between thousands that are read in a row
     found = await _load(source, http, limits, fetching)
-    check_downloadable(found)
+    downloadable(found)
     return found
 
 
@@ -90,15 +90,18 @@ async def _load(
     return await anyio.to_thread.run_sync(partial(read_torrent, source, limits=limits))
 
 
-def check_downloadable(torrent: Metainfo | Magnet) -> None:
-    """Raise MetainfoError or MagnetError for what pieces cannot be verified of (BEP 52)."""
-    if isinstance(torrent, Metainfo):
-        if torrent.v2 is not None and torrent.info_hash_v1 is None:
-            missing = sum(1 for _ in torrent.v2.missing_layers())
-            if missing:
-                raise MetainfoError(f'no "piece layers" (BEP 52) of {missing} files')
-    elif not torrent.has_v1:
-        raise MagnetError(V2_ONLY_LINK)
+def downloadable(torrent: Metainfo | Magnet) -> Metainfo | Magnet:
+    """Return a torrent, as its link if hashes of its pieces are missing (BEP 52).
+
+    Raises MetainfoError if it is private besides: a link is announced to everybody.
+    """
+    is_v2_only = isinstance(torrent, Metainfo) and torrent.info_hash_v1 is None
+    if not isinstance(torrent, Metainfo) or not is_v2_only or torrent.v2 is None:
+        return torrent
+    missing = sum(1 for _ in torrent.v2.missing_layers())
+    if missing and torrent.is_private:
+        raise MetainfoError(f'a private torrent without "piece layers" (BEP 52) of {missing} files')
+    return Magnet.of(torrent) if missing else torrent
 
 
 def read_torrent(

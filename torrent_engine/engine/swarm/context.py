@@ -53,6 +53,8 @@ class Swarm:
     clock: Callable[[], float]
     rng: random.Random
     tracker_log: TrackerLog = field(default_factory=TrackerLog)
+    is_v2: bool = False
+    """Whether only the v2 part of the torrent is known before the metadata is (BEP 52)."""
 
 
 @dataclass(slots=True, kw_only=True)

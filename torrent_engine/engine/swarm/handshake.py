@@ -49,6 +49,7 @@ def new_connection(swarm: Swarm, greeting: Greeting) -> PeerConnection:
         extensions=greeting.extensions,
         buffers=swarm.buffers,
         joins_blocks=True,
+        is_v2=swarm.is_v2,
         now=swarm.clock(),
     )
 

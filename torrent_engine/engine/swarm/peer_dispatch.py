@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 from torrent_engine.base.errors import RemoteProtocolError
@@ -40,15 +41,20 @@ class PeerHandlers:
 
 
 class PeerEvents:
-    """Dispatches the events that need no payload; others are dropped."""
+    """Dispatches the events that need no payload, and ``others``; what is left is dropped."""
 
-    def __init__(self, handlers: PeerHandlers) -> None:
+    def __init__(
+        self,
+        handlers: PeerHandlers,
+        others: Mapping[type[PeerEvent], PeerEventHandler] = MappingProxyType({}),
+    ) -> None:
         self._peer_handlers = handlers
         self._handlers: dict[type[PeerEvent], PeerEventHandler] = {
             ExtensionHandshakeReceived: self._on_extension_handshake,
             ExtensionMessageReceived: self._on_extension_message,
             PortReceived: self._on_port,
             ProtocolViolated: self._on_violated,
+            **others,
         }
 
     def handle(self, peer: Peer, events: list[PeerEvent]) -> None:

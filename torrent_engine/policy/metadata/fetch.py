@@ -13,11 +13,11 @@ import random
 from collections import Counter
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
-from hashlib import sha1
+from hashlib import sha1, sha256
 from typing import Any
 
 from torrent_engine.base.config import MetadataConfig
-from torrent_engine.base.ids import InfoHash
+from torrent_engine.base.ids import InfoHash, InfoHashV2
 from torrent_engine.policy.metadata.attempt import PIECE_BYTES, MetadataCopy
 from torrent_engine.policy.metadata.blame import MetadataBlame
 from torrent_engine.policy.metadata.peers import MetadataPeer
@@ -46,7 +46,7 @@ class BanPeer:
 
 @dataclass(frozen=True, slots=True)
 class MetadataComplete:
-    """The complete metadata; its SHA-1 is the info-hash."""
+    """The complete metadata; its hash is the info-hash."""
 
     info_bytes: bytes
 
@@ -57,7 +57,9 @@ Action = RequestPiece | BanPeer | MetadataComplete
 class MetadataFetch:
     """The choice of a peer for each piece, and proof of wrong data; keys identify peers."""
 
-    def __init__(self, info_hash: InfoHash, config: MetadataConfig, rng: random.Random) -> None:
+    def __init__(
+        self, info_hash: InfoHash | InfoHashV2, config: MetadataConfig, rng: random.Random
+    ) -> None:
         self.info_bytes: bytes | None = None
         """The metadata, once it is complete and verified."""
         self._info_hash = info_hash
@@ -186,7 +188,8 @@ class MetadataFetch:
     def _judge(self, copy: MetadataCopy) -> list[Action]:
         """Check the hash of a complete copy."""
         info_bytes, sources = copy.joined(), copy.sources()
-        if sha1(info_bytes, usedforsecurity=False).digest() == self._info_hash:
+        digest = sha256 if isinstance(self._info_hash, InfoHashV2) else sha1
+        if digest(info_bytes, usedforsecurity=False).digest() == self._info_hash:
             return self._finish(info_bytes)
         if len(sources) == 1:
             return [self._blame(key, "sent wrong metadata") for key in sources]

@@ -20,7 +20,7 @@ from torrent_engine.protocol.wire.buffers import BufferPool
 from torrent_engine.protocol.wire.connection_state import ConnectionState
 from torrent_engine.protocol.wire.control import (
     CONTROL_DECODERS,
-    IGNORED_IDS,
+    HASH_IDS,
     check_frame,
     is_ignored,
     is_skipped,
@@ -73,7 +73,8 @@ class PeerConnection:
     ``state.control_units``.
 
     With ``geometry`` None only the info-hash of the torrent is known: what the peer says about
-    pieces is held until :meth:`metadata_received`, and its requests are rejected.
+    pieces is held until :meth:`metadata_received`, and its requests are rejected. ``is_v2`` says
+    of such a torrent whether it has a v2 part only.
     """
 
     __slots__ = (
@@ -114,6 +115,7 @@ class PeerConnection:
         extensions: Mapping[str, int] | None = None,
         buffers: BufferPool | None = None,
         joins_blocks: bool = False,
+        is_v2: bool = False,
         now: float = 0.0,
     ) -> None:
         self.limits = limits = limits or WireLimits()
@@ -125,6 +127,7 @@ class PeerConnection:
             offers_extensions=extensions is not None,
             extension_ids=dict(extensions or {}),
             pre_metadata=PreMetadataState(limits.max_pre_metadata_pieces),
+            is_v2=is_v2,
         )
         self.sender = MessageSender(self.state)
         self.outstanding = self.state.outstanding
@@ -183,6 +186,7 @@ class PeerConnection:
 
     def _set_geometry(self, geometry: Geometry) -> None:
         self.state.geometry = self.state.pieces = geometry
+        self.state.is_v2 = geometry.aligned is not None
         self._decoders = CONTROL_DECODERS
         if self._joins_blocks:
             self._join_begin = geometry.piece_bytes - JOINED_BLOCKS * BLOCK_BYTES
@@ -456,7 +460,7 @@ class PeerConnection:
             return 0
         kind = view[pos + 4]
         check_frame(self.state, kind, length)
-        if (kind in IGNORED_IDS and is_skipped(self.state, kind)) or (
+        if (kind in HASH_IDS and is_skipped(self.state, kind)) or (
             kind == EXTENDED and end - pos > 5 and is_ignored(self.state, view[pos + 5], length)
         ):
             self.state.control_units += 1

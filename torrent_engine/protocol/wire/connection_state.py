@@ -11,6 +11,7 @@ from torrent_engine.base.config import WireLimits
 from torrent_engine.base.errors import RemoteProtocolError
 from torrent_engine.base.ids import InfoHash, PeerId
 from torrent_engine.codec.geometry import Geometry
+from torrent_engine.codec.hash_trees import HashRange
 from torrent_engine.protocol.wire.message_queue import MessageQueue
 from torrent_engine.protocol.wire.messages import (
     BlockRequest,
@@ -60,6 +61,10 @@ class ConnectionState:
     """Our unanswered requests, oldest first: (piece, begin and length in bytes)."""
     abandoned_requests: dict[tuple[int, int], int] = field(default_factory=dict)
     """Requests that we cancelled or gave up; a block that answers one is not unrequested."""
+    is_v2: bool = False
+    """Whether the torrent has a v2 part only, so that hash messages are taken (BEP 52)."""
+    hash_requests: set[HashRange] = field(default_factory=set)
+    """Our hash requests that are not answered yet."""
     upload_requests: UploadQueue = field(default_factory=UploadQueue)
     """The peer's unanswered requests, oldest first."""
     dht_ports: set[int] = field(default_factory=set)

@@ -18,6 +18,7 @@ from torrent_engine.base.config import (
 from torrent_engine.base.errors import RemoteProtocolError
 from torrent_engine.base.ids import PieceIndex
 from torrent_engine.codec.bitfield import Bitfield
+from torrent_engine.codec.hash_trees import MAX_ASKED
 from torrent_engine.protocol.wire.connection_state import ConnectionState
 from torrent_engine.protocol.wire.exchange import UT_PEX
 from torrent_engine.protocol.wire.extension import (
@@ -25,13 +26,20 @@ from torrent_engine.protocol.wire.extension import (
     MAX_EXTENSIONS,
     decode_extension_handshake,
 )
-from torrent_engine.protocol.wire.hash_messages import HASH_RANGE_BYTES, decode_hash_range
+from torrent_engine.protocol.wire.hash_messages import (
+    HASH_RANGE_BYTES,
+    decode_hash_range,
+    decode_hashes,
+    hashes_frame_bytes,
+)
 from torrent_engine.protocol.wire.holepunch import UT_HOLEPUNCH
 from torrent_engine.protocol.wire.messages import (
     AllowedFast,
     BlockRequest,
     ExtensionHandshakeReceived,
     ExtensionMessageReceived,
+    HashesReceived,
+    HashesRejected,
     HashesRequested,
     MessageId,
     PeerBitfield,
@@ -89,6 +97,8 @@ BEP_OF: Final[dict[int, int]] = {
     MessageId.ALLOWED_FAST: 6,
     MessageId.EXTENDED: 10,
     MessageId.HASH_REQUEST: 52,
+    MessageId.HASHES: 52,
+    MessageId.HASH_REJECT: 52,
 }
 """The BEP of messages that BEP 3 does not define."""
 
@@ -113,18 +123,16 @@ EXTENSION_SIZES: Final[Mapping[str, BodySizes]] = {
 }
 """Limits of known extensions; for others the general limit of extended messages applies."""
 
-IGNORED_IDS: Final = frozenset({21, 22, 23})
+HASH_IDS: Final = frozenset({MessageId.HASH_REQUEST, MessageId.HASHES, MessageId.HASH_REJECT})
 """BEP 52's hash messages: a hybrid torrent's peer may send them, in whose v1 swarm we are.
 
-They are skipped as they arrive, without buffering, and so are answers that nobody asked for; but
-requests of the peers of a v2-only torrent are taken.
+There they are skipped as they arrive, without buffering.
 """
 
 
 def is_skipped(state: ConnectionState, kind: int) -> bool:
     """Return whether messages of this kind are skipped as they arrive."""
-    is_v2 = state.pieces.aligned is not None
-    return kind in IGNORED_IDS and not (is_v2 and kind == MessageId.HASH_REQUEST)
+    return kind in HASH_IDS and not state.is_v2
 
 
 def _choke(state: ConnectionState, _payload: memoryview) -> PeerEvent | None:
@@ -306,6 +314,24 @@ def _hash_request(state: ConnectionState, payload: memoryview) -> PeerEvent:
     return HashesRequested(wanted)
 
 
+def _hashes(state: ConnectionState, payload: memoryview) -> PeerEvent:
+    wanted, hashes = decode_hashes(payload)
+    if wanted not in state.hash_requests:
+        raise RemoteProtocolError("hashes that nobody asked for", bep=52)
+    state.hash_requests.discard(wanted)
+    state.control_units += HASH_REQUEST_UNITS + wanted.length // HASHES_PER_UNIT
+    return HashesReceived(wanted, hashes)
+
+
+def _hash_reject(state: ConnectionState, payload: memoryview) -> PeerEvent | None:
+    wanted = decode_hash_range(payload)
+    if wanted not in state.hash_requests:
+        state.strike("reject of hashes that nobody asked for", bep=52)
+        return None
+    state.hash_requests.discard(wanted)
+    return HashesRejected(wanted)
+
+
 Decoder: TypeAlias = Callable[[ConnectionState, memoryview], PeerEvent | None]
 
 CONTROL_DECODERS: Final[dict[int, Decoder]] = {
@@ -324,6 +350,8 @@ CONTROL_DECODERS: Final[dict[int, Decoder]] = {
     MessageId.ALLOWED_FAST: _allowed_fast,
     MessageId.EXTENDED: _extended,
     MessageId.HASH_REQUEST: _hash_request,
+    MessageId.HASHES: _hashes,
+    MessageId.HASH_REJECT: _hash_reject,
 }
 
 
@@ -332,8 +360,10 @@ def check_frame(state: ConnectionState, kind: int, length: int) -> None:
     limits = state.limits
     if is_skipped(state, kind):
         low, high = 1, limits.max_message_bytes
-    elif kind == MessageId.HASH_REQUEST:
+    elif kind in {MessageId.HASH_REQUEST, MessageId.HASH_REJECT}:
         low = high = 1 + HASH_RANGE_BYTES
+    elif kind == MessageId.HASHES:
+        low, high = 1 + HASH_RANGE_BYTES, hashes_frame_bytes(MAX_ASKED)
     elif kind in FIXED_FRAME_BYTES:
         low = high = FIXED_FRAME_BYTES[kind]
     elif kind == MessageId.BITFIELD and state.geometry is None:

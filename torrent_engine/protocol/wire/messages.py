@@ -36,6 +36,8 @@ class MessageId(IntEnum):
     ALLOWED_FAST = 17
     EXTENDED = 20
     HASH_REQUEST = 21
+    HASHES = 22
+    HASH_REJECT = 23
 
 
 class BlockRequest(NamedTuple):
@@ -130,6 +132,22 @@ class HashesRequested(PeerEvent):
 
     It is owed the hashes or a reject, choked or not.
     """
+
+    wanted: HashRange
+
+
+@dataclass(frozen=True, slots=True)
+class HashesReceived(PeerEvent):
+    """The peer sent hashes that we had asked for (BEP 52 "hashes", id 22); nothing is checked."""
+
+    wanted: HashRange
+    hashes: bytes
+    """32 bytes each, behind them the uncles that prove them."""
+
+
+@dataclass(frozen=True, slots=True)
+class HashesRejected(PeerEvent):
+    """The peer will not send hashes that we asked for (BEP 52 "hash reject", id 23)."""
 
     wanted: HashRange
 

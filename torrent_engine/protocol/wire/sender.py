@@ -11,7 +11,11 @@ from torrent_engine.codec.bitfield import Bitfield
 from torrent_engine.codec.hash_trees import HashRange
 from torrent_engine.protocol.wire.connection_state import ConnectionState
 from torrent_engine.protocol.wire.extension import ExtensionHandshake, encode_extension_handshake
-from torrent_engine.protocol.wire.hash_messages import encode_hash_reject, encode_hashes
+from torrent_engine.protocol.wire.hash_messages import (
+    encode_hash_reject,
+    encode_hash_request,
+    encode_hashes,
+)
 from torrent_engine.protocol.wire.messages import (
     KEEP_ALIVE,
     BlockRequest,
@@ -168,6 +172,12 @@ class MessageSender:
             out += (encode_piece_header(piece, begin, length), data[start:stop])
             start = stop
         self._queue.add_uncounted(*out)
+
+    def request_hashes(self, wanted: HashRange) -> None:
+        """Queue a request for hashes (BEP 52), of a peer in the swarm of the v2 part."""
+        _require(self._state.is_v2, "hash request")
+        self._state.hash_requests.add(wanted)
+        self._queue.add(encode_hash_request(wanted))
 
     def answer_hash_request(self, wanted: HashRange, hashes: bytes | None) -> None:
         """Queue hashes that the peer asked for (BEP 52), or a reject, also for one that floods."""

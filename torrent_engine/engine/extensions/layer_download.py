@@ -1,0 +1,111 @@
+"""Download of the hashes of pieces from the peers of a link, which metadata does not have.
+
+Source: BEP 52 ("hash request"). Whom to ask and whom to blame is decided in
+``policy/metadata/layers.py``.
+"""
+
+from collections.abc import Callable, Mapping
+
+import anyio
+
+from torrent_engine.codec._v2_part import V2Part
+from torrent_engine.engine.swarm.context import Swarm
+from torrent_engine.engine.swarm.peer import Identity, Peer
+from torrent_engine.engine.swarm.peer_dispatch import PeerEventHandler
+from torrent_engine.policy.metadata.fetch import BanPeer
+from torrent_engine.policy.metadata.layers import (
+    LayerAction,
+    LayerFetch,
+    LayersComplete,
+    RequestHashes,
+)
+from torrent_engine.protocol.wire.messages import (
+    HashesReceived,
+    HashesRejected,
+    HashesRequested,
+    PeerEvent,
+)
+
+
+class LayerDownload:
+    """Asks peers that have pieces for hashes; rejects their requests.
+
+    ``on_liar`` gets who is proved to have lied, who may have left, and why.
+    """
+
+    def __init__(self, swarm: Swarm, *, on_liar: Callable[[Identity, str], None]) -> None:
+        self._swarm = swarm
+        self._on_liar = on_liar
+        self._fetch: LayerFetch | None = None
+        self._peers: dict[Identity, Peer] = {}
+        self._layers: dict[bytes, bytes] = {}
+        self._is_complete = anyio.Event()
+
+    @property
+    def progress(self) -> tuple[int, int]:
+        """How many ranges of hashes are here, and of how many; (0, 0): none is asked for yet."""
+        return (0, 0) if self._fetch is None else self._fetch.progress
+
+    def handlers(self) -> Mapping[type[PeerEvent], PeerEventHandler]:
+        """Return the handlers of the events that are about hashes."""
+        return {
+            HashesRequested: self._on_requested,
+            HashesReceived: self._on_received,
+            HashesRejected: self._on_rejected,
+        }
+
+    async def fetch(self, part: V2Part) -> dict[bytes, bytes]:
+        """Return the layers that a torrent lacks once peers have sent them; to be called once."""
+        if any(True for _ in part.missing_layers()):
+            self._fetch = LayerFetch(part, self._swarm.shared_config.metadata, self._swarm.rng)
+            self.tick(self._swarm.clock())
+            await self._is_complete.wait()
+        return self._layers
+
+    def tick(self, now: float) -> None:
+        """Ask new peers, and others than those that left; to be called a few times a second."""
+        if self._fetch is None or self._is_complete.is_set():
+            return
+        present = {peer.identity: peer for peer in self._swarm.peers if _gives_hashes(peer)}
+        for key, peer in tuple(self._peers.items()):
+            if present.get(key) is not peer:
+                del self._peers[key]
+                self._fetch.peer_left(key)
+        for key, peer in present.items():
+            if key not in self._peers:
+                self._peers[key] = peer
+                self._do(self._fetch.peer_joined(key, now))
+        self._do(self._fetch.tick(now))
+
+    def _on_requested(self, peer: Peer, event: HashesRequested) -> None:
+        peer.connection.sender.answer_hash_request(event.wanted, None)
+
+    def _on_received(self, peer: Peer, event: HashesReceived) -> None:
+        if self._fetch is not None and self._peers.get(peer.identity) is peer:
+            now = self._swarm.clock()
+            self._do(self._fetch.hashes_received(peer.identity, event.wanted, event.hashes, now))
+
+    def _on_rejected(self, peer: Peer, event: HashesRejected) -> None:
+        if self._fetch is not None and self._peers.get(peer.identity) is peer:
+            self._do(self._fetch.rejected(peer.identity, event.wanted, self._swarm.clock()))
+
+    def _do(self, actions: list[LayerAction]) -> None:
+        asked: dict[Peer, None] = {}
+        for action in actions:
+            if isinstance(action, RequestHashes):
+                peer = self._peers[action.key]
+                peer.connection.sender.request_hashes(action.wanted)
+                asked[peer] = None
+            elif isinstance(action, BanPeer):
+                del self._peers[action.key]
+                self._on_liar(action.key, action.reason)
+            elif isinstance(action, LayersComplete):
+                self._layers = action.layers
+                self._is_complete.set()
+        for peer in asked:
+            peer.link.flush()
+
+
+def _gives_hashes(peer: Peer) -> bool:
+    state = peer.connection.state
+    return state.is_v2 and state.pre_metadata.has_pieces and peer.link.close_reason is None
