@@ -98,3 +98,80 @@ def test_a_real_file_is_proven() -> None:
     found = HashTrees(part).hashes(HashRange(root, 1, 8, 4, 3))
     assert found is not None
     assert is_proven(found[:128], found[128:], index=8, levels=4, root=root)
+
+
+DATA = payload_of(100 * BLOCK + 1)
+SIZES = [BLOCK + 1, 3 * BLOCK, 4 * BLOCK, 4 * BLOCK + 1, 13 * BLOCK, 100 * BLOCK + 1]
+
+
+def below(data: bytes, piece_bytes: int, wanted: HashRange) -> bytes | None:
+    """Return hashes of blocks of a file of these data."""
+    root, layer = layers_of(leaves_of(data), piece_bytes)
+    layers = {root: layer} if layer else {}
+    part = V2Part(InfoHashV2(bytes(32)), piece_bytes, (len(data),), root, layers)
+    trees, wanted = HashTrees(part), wanted._replace(root=root)
+    assert trees.is_below(wanted)
+    span = trees.span(wanted, len(data))
+    if span is None:
+        return None
+    assert span.start % piece_bytes == 0
+    return trees.hashes_below(wanted, len(data), leaves_of(data[span.start : span.stop]))
+
+
+@pytest.mark.parametrize("piece_bytes", [4 * BLOCK, 16 * BLOCK])
+@pytest.mark.parametrize("size", SIZES)
+def test_bep52_hashes_of_blocks_are_proven_by_the_root_of_the_file(
+    size: int, piece_bytes: int
+) -> None:
+    data = DATA[:size]
+    root, _ = layers_of(leaves_of(data), piece_bytes)
+    levels = levels_above(-(-size // BLOCK))
+    for base in range(min(levels, levels_above(piece_bytes // BLOCK))):
+        above = levels - base
+        for length in (1 << each for each in range(1, above + 1)):
+            for start in range(0, -(-size // (BLOCK << base)), length):
+                wanted = HashRange(root, base, start, length, above - 1)
+                found = below(data, piece_bytes, wanted)
+                assert found is not None
+                hashes, uncles = found[: 32 * length], found[32 * length :]
+                assert is_proven(hashes, uncles, index=start, levels=above, root=root)
+
+
+def test_bep52_the_hashes_of_a_piece_need_no_proof() -> None:
+    found = below(DATA, 16 * BLOCK, HashRange(b"", 0, 16, 16, 0))
+    assert found == leaves_of(DATA[16 * BLOCK :][: 16 * BLOCK])
+    last = below(DATA, 16 * BLOCK, HashRange(b"", 0, 96, 16, 0))
+    assert last == leaves_of(DATA[96 * BLOCK :]) + bytes(11 * 32)
+
+
+NO_BLOCKS = {
+    "of a file of one block": (100, HashRange(b"", 0, 0, 1, 0)),
+    "of none": (13 * BLOCK, HashRange(b"", 0, 0, 0, 0)),
+    "of too many": (13 * BLOCK, HashRange(b"", 0, 0, 2**32 - 1, 0)),
+    "behind the end": (13 * BLOCK, HashRange(b"", 0, 16, 4, 0)),
+    "of a pad": (13 * BLOCK, HashRange(b"", 0, 14, 2, 0)),
+    "with a proof above the root": (13 * BLOCK, HashRange(b"", 0, 0, 4, 4)),
+    "with a proof of what is not aligned": (13 * BLOCK, HashRange(b"", 0, 1, 2, 2)),
+}
+
+
+@pytest.mark.parametrize("name", NO_BLOCKS)
+def test_bep52_hashes_that_no_blocks_have_are_refused(name: str) -> None:
+    size, wanted = NO_BLOCKS[name]
+    assert below(DATA[:size], 2 * BLOCK, wanted) is None
+
+
+@given(st.sampled_from(SIZES), st.integers(0, 1), NUMBER, NUMBER, NUMBER)
+def test_bep52_any_request_for_blocks_gets_what_it_says_or_nothing(
+    size: int, base: int, index: int, length: int, proof: int
+) -> None:
+    found = below(DATA[:size], 4 * BLOCK, HashRange(b"", base, index, length, proof))
+    uncles = max(proof - (length.bit_length() - 2), 0) if proof else 0
+    assert found is None or len(found) == 32 * (length + uncles)
+
+
+def test_bep52_no_more_is_read_than_takes_a_moment() -> None:
+    part, root = part_of(9, 512 * BLOCK)
+    trees = HashTrees(part)
+    assert trees.span(HashRange(root, 0, 0, 2048, 0), part.lengths[0]) == range(2048 * BLOCK)
+    assert trees.span(HashRange(root, 0, 0, 2049, 0), part.lengths[0]) is None

@@ -23,7 +23,7 @@ class PayloadEvents(PeerEvents):
         self._handlers |= downloads.handlers() | {
             PeerInterested: uploads.on_interested,
             PeerNotInterested: uploads.on_not_interested,
-            HashesRequested: uploads.on_hashes_requested,
+            HashesRequested: uploads.hashes.on_requested,
         }
 
     def handle(self, peer: Peer, events: list[PeerEvent]) -> None:

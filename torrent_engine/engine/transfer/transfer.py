@@ -197,6 +197,7 @@ class Transfer:
                 await tasks.start(self.pool.run)
                 tasks.start_soon(self.sources.run)
                 tasks.start_soon(self.web_seeds.run)
+                tasks.start_soon(self.uploads.hashes.run)
                 self._shared.router.register(info_hash, self.pool.accept)
                 self.downloads.set_active(active=not self.progress.is_complete)
                 self.uploads.set_active(active=True)

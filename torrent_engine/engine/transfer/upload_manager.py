@@ -8,10 +8,10 @@ from typing import Final
 
 from torrent_engine.base.errors import StorageError
 from torrent_engine.base.ids import BLOCK_BYTES
-from torrent_engine.codec.hash_trees import HashTrees
 from torrent_engine.engine.resources.read_buffers import READ_AHEAD_BYTES
 from torrent_engine.engine.swarm.context import Torrent
 from torrent_engine.engine.swarm.peer import Peer
+from torrent_engine.engine.transfer.hash_upload import HashUpload
 from torrent_engine.engine.transfer.piece_proof import PieceProof
 from torrent_engine.net.peers.peer_link import Refill
 from torrent_engine.policy.transfer.choker import Choker
@@ -19,7 +19,6 @@ from torrent_engine.policy.transfer.peer_view import PeerView
 from torrent_engine.policy.transfer.upload_slots import UploadLoad, UploadSlots, slots_for_rate
 from torrent_engine.protocol.wire.messages import (
     BlockRequest,
-    HashesRequested,
     PeerInterested,
     PeerNotInterested,
 )
@@ -49,8 +48,7 @@ class UploadManager:
         self._unchoked: set[Peer] = set()
         self._all_slots = config.upload_slots + config.optimistic_slots
         """Who may be unchoked at once, as of the last time that everybody was looked at."""
-        self._hash_trees: HashTrees | None = None
-        """Made for the first peer that asks for hashes."""
+        self.hashes = HashUpload(torrent, proof, on_error)
         self._is_due = False
         """Somebody may have a slot that another has, or had, now."""
         self.is_active = False
@@ -81,17 +79,9 @@ class UploadManager:
         """
         self._is_due = self._is_due or peer in self._unchoked
 
-    def on_hashes_requested(self, peer: Peer, event: HashesRequested) -> None:
-        """Answer with hashes of pieces, or of what is above them; blocks are not hashed anew."""
-        v2 = self._torrent.metainfo.v2
-        if self._hash_trees is None and v2 is not None:
-            self._hash_trees = HashTrees(v2)
-        trees = self._hash_trees
-        hashes = None if trees is None else trees.hashes(event.wanted)
-        peer.connection.sender.answer_hash_request(event.wanted, hashes)
-
     def peer_left(self, peer: Peer) -> None:
         """Free the slot of a peer that disconnected."""
+        self.hashes.peer_left(peer)
         if peer in self._unchoked:
             self._unchoked.discard(peer)
             self._is_due = True

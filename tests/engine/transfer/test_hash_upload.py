@@ -1,0 +1,179 @@
+"""Hashes for peers that ask for them: limits, and blocks that are read for it."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import anyio
+import pytest
+
+from tests.support.clock import ManualClock
+from tests.support.fake_peer import FakeLink
+from tests.support.peer_pair import open_connection
+from tests.support.torrents import payload_of
+from tests.support.v2_torrents import torrent_around, v2_info
+from torrent_engine.base.config import TransferConfig
+from torrent_engine.base.errors import StorageError
+from torrent_engine.base.ids import PeerAddress, PeerId
+from torrent_engine.codec.bitfield import Bitfield
+from torrent_engine.codec.hash_trees import HashRange
+from torrent_engine.codec.merkle import leaves_of
+from torrent_engine.codec.metainfo import Metainfo
+from torrent_engine.engine.swarm.peer import Identity, Peer
+from torrent_engine.engine.transfer.hash_upload import MAX_WAITING, WINDOW_S, HashUpload
+from torrent_engine.policy.peers.candidates import Source
+from torrent_engine.protocol.wire.hash_messages import encode_hash_reject, encode_hashes
+from torrent_engine.protocol.wire.messages import HashesRequested
+
+pytestmark = pytest.mark.anyio
+
+BLOCK = 16_384
+PIECE_BYTES = 1024 * BLOCK
+"""16 MiB: so much is read for one request of a choked peer."""
+A, B = payload_of(3 * 65_536), payload_of(2 * 65_536 + 5)
+INFO, LAYERS = v2_info({"a": A, "b": B, "c": B}, piece_bytes=65_536)
+METAINFO = Metainfo.from_bytes(torrent_around(INFO, LAYERS))
+ROOT_A, ROOT_B = LAYERS
+WANTED = HashRange(ROOT_A, 0, 4, 4, 0)
+
+
+class Scene:
+    """An upload of hashes without sockets or files."""
+
+    def __init__(self, metainfo: Metainfo = METAINFO) -> None:
+        self.clock: Any = ManualClock()
+        self.errors: list[StorageError] = []
+        self.reads = 0
+        self.is_broken = False
+        self.peers: set[Peer] = set()
+        have = Bitfield.full(metainfo.piece_count)
+        self.torrent: Any = SimpleNamespace(
+            metainfo=metainfo,
+            table=SimpleNamespace(have=have),
+            clock=self.clock,
+            peers=self.peers,
+        )
+        self.subject = HashUpload(self.torrent, self, self.errors.append)  # type: ignore[arg-type]
+
+    async def read(self, offset: int, into: memoryview) -> None:
+        """Stand in for the proof of pieces."""
+        self.reads += 1
+        if self.is_broken:
+            raise StorageError("a", "is gone")
+        layout = self.torrent.metainfo.layout
+        for start, data in zip(layout.offsets, (A, B, B), strict=True):
+            if start <= offset < start + len(data):
+                part = data[offset - start :][: len(into)]
+                assert len(part) == len(into)
+                into[:] = part
+
+    def join(self, number: int = 1) -> Peer:
+        link: Any = FakeLink(open_connection(geometry=self.torrent.metainfo.geometry))
+        identity = Identity(PeerAddress("8.8.8.8", number), PeerId(b"-XX0100-%012d" % number))
+        peer = Peer(link, identity, Source.DHT, TransferConfig(), 0.0)
+        link.flush()
+        link.sent.clear()
+        self.peers.add(peer)
+        return peer
+
+    def ask(self, peer: Peer, wanted: HashRange = WANTED) -> None:
+        self.subject.on_requested(peer, HashesRequested(wanted))
+
+    async def answers(self, peer: Peer, count: int = 1) -> list[bytes]:
+        """Answer everything, and return the so many messages that the peer was sent."""
+        link: Any = peer.link
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self.subject.run)
+            with anyio.fail_after(30):
+                link.flush()
+                while len(link.sent) < count:
+                    await anyio.sleep(0.001)  # a thread hashes
+            tasks.cancel_scope.cancel()
+        sent: list[bytes] = link.sent
+        link.sent = []
+        return sent
+
+
+async def test_bep52_hashes_of_blocks_are_made_of_what_is_read() -> None:
+    scene = Scene()
+    peer = scene.join()
+    scene.ask(peer)
+    expected = leaves_of(A[4 * BLOCK : 8 * BLOCK])
+    assert await scene.answers(peer) == [encode_hashes(WANTED, expected)]
+    assert scene.reads == 1
+
+
+async def test_bep52_hashes_of_pieces_are_given_at_once() -> None:
+    scene = Scene()
+    peer = scene.join()
+    wanted = HashRange(ROOT_A, 2, 0, 2, 0)
+    scene.ask(peer, wanted)
+    peer.link.flush()
+    link: Any = peer.link
+    assert link.sent == [encode_hashes(wanted, LAYERS[ROOT_A][:64])]
+
+
+async def test_bep52_what_we_do_not_have_is_rejected_unless_another_file_is_the_same() -> None:
+    scene = Scene()
+    peer = scene.join()
+    have = scene.torrent.table.have
+    have.clear(1)
+    scene.ask(peer)
+    assert await scene.answers(peer) == [encode_hash_reject(WANTED)]
+    have.clear(3)  # the first of "b"
+    wanted = HashRange(ROOT_B, 0, 0, 4, 0)
+    scene.ask(peer, wanted)
+    assert await scene.answers(peer) == [encode_hashes(wanted, leaves_of(B[: 4 * BLOCK]))]
+    scene.ask(peer, WANTED._replace(root=bytes(32)))
+    assert await scene.answers(peer) == [encode_hash_reject(WANTED._replace(root=bytes(32)))]
+
+
+async def test_bep52_one_peer_has_few_requests_that_wait_and_all_are_answered() -> None:
+    scene = Scene()
+    peer, other = scene.join(1), scene.join(2)
+    for _ in range(MAX_WAITING + 3):
+        scene.ask(peer)
+    scene.ask(other)
+    sent = await scene.answers(peer, MAX_WAITING + 3)
+    assert sent.count(encode_hash_reject(WANTED)) == 3
+    assert len(await scene.answers(other)) == 1
+
+
+async def test_bep52_a_choked_peer_makes_us_read_little(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torrent_engine.engine.transfer.hash_upload.CHOKED_BYTES", 2 * 65_536)
+    scene = Scene()
+    peer = scene.join()
+    for _ in range(3):
+        scene.ask(peer)
+    sent = await scene.answers(peer, 3)
+    assert sent.count(encode_hash_reject(WANTED)) == 1
+    peer.connection.sender.unchoke()
+    peer.link.flush()
+    link: Any = peer.link
+    link.sent = []
+    scene.ask(peer)
+    assert await scene.answers(peer) != [encode_hash_reject(WANTED)]
+    peer.connection.sender.choke()
+    peer.link.flush()
+    link.sent = []
+    scene.clock.advance(WINDOW_S + 1)
+    scene.ask(peer)
+    assert await scene.answers(peer) != [encode_hash_reject(WANTED)]
+
+
+async def test_bep52_who_leaves_costs_no_more_reading() -> None:
+    scene = Scene()
+    peer = scene.join()
+    scene.ask(peer)
+    scene.peers.discard(peer)
+    scene.subject.peer_left(peer)
+    assert await scene.answers(peer, 0) == []
+    assert not scene.reads
+
+
+async def test_f4_a_file_that_cannot_be_read_is_reported_and_the_request_rejected() -> None:
+    scene = Scene()
+    scene.is_broken = True
+    peer = scene.join()
+    scene.ask(peer)
+    assert await scene.answers(peer) == [encode_hash_reject(WANTED)]
+    assert len(scene.errors) == 1
