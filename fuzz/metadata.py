@@ -83,7 +83,9 @@ class World:
         self.shared_config = SimpleNamespace(metadata=CONFIG)
         self.now, self.rng, self.is_stuck = 0.0, random.Random(1), False
         self.found, self.peers, self.liars = [], {}, set()
-        self.exchange = MetadataDownload(self, on_metadata=self.found.append, on_liar=self._on_liar)
+        self.exchange = MetadataDownload(
+            self, self.info_hash, on_metadata=self.found.append, on_liar=self._on_liar
+        )
         self.serving = MetadataUpload(TORRENT, CONFIG, self.clock)
 
     def clock(self):

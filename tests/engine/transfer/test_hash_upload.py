@@ -85,8 +85,8 @@ class Scene:
             tasks.start_soon(self.subject.run)
             with anyio.fail_after(30):
                 link.flush()
-                while len(link.sent) < count:
-                    await anyio.sleep(0.001)  # a thread hashes
+                while len(link.sent) < count:  # noqa: ASYNC110 - a thread hashes
+                    await anyio.sleep(0.001)
             tasks.cancel_scope.cancel()
         sent: list[bytes] = link.sent
         link.sent = []
