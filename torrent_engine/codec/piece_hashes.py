@@ -8,9 +8,9 @@ Source: BEP 3 (``pieces``), BEP 52.
 from bisect import bisect_right
 from collections.abc import Callable
 from hashlib import sha1
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
-from torrent_engine.base.ids import SHA1_BYTES, SHA256_BYTES
+from torrent_engine.base.ids import BLOCK_BYTES, SHA1_BYTES, SHA256_BYTES
 from torrent_engine.codec._v2_part import V2Part
 from torrent_engine.codec.geometry import FileLayout, Geometry
 from torrent_engine.codec.merkle import Data, MerkleDigest, piece_levels, tree_levels
@@ -28,6 +28,26 @@ class PieceDigest(Protocol):
         """Return the hash of what was added."""
 
 
+class PieceTree(NamedTuple):
+    """The hashes below that of a piece, as part of the tree of its file (BEP 52)."""
+
+    root: bytes
+    """Of the file."""
+    expected: bytes
+    """The hash of the piece."""
+    first_leaf: int
+    """Its first block, within the file."""
+    levels: int
+    """Between its blocks and its hash."""
+    length_bytes: int
+    """Without pads."""
+
+    @property
+    def leaf_count(self) -> int:
+        """How many blocks have a hash that is not a pad's."""
+        return -(-self.length_bytes // BLOCK_BYTES)
+
+
 class PieceHashes(Protocol):
     """What the pieces of a torrent must be."""
 
@@ -42,6 +62,9 @@ class PieceHashes(Protocol):
 
     def is_zeros(self, piece: int) -> bool:
         """Return whether the content of a piece is zeros."""
+
+    def tree(self, piece: int) -> PieceTree | None:
+        """Return what is below the hash of a piece of several blocks; None if nothing is."""
 
 
 class Sha1Hashes:
@@ -72,6 +95,9 @@ class Sha1Hashes:
         if known is None:
             known = self._of_zeros[length] = _of_zeros(self.new_digest, piece, length)
         return self.expected(piece) == known
+
+    def tree(self, piece: int) -> None:
+        """Return None: the blocks of v1 have no hashes."""
 
 
 class MerkleHashes:
@@ -125,6 +151,15 @@ class MerkleHashes:
             known = self._of_zeros[key] = _of_zeros(self.new_digest, piece, length)
         return self.expected(piece) == known
 
+    def tree(self, piece: int) -> PieceTree | None:
+        """Return what is below the hash of a piece; None for one block, or without the hash."""
+        index, expected = self._file_of(piece), self.expected(piece)
+        root, levels = self._part.root(index), self._levels(index)
+        if root is None or expected is None or not levels:
+            return None
+        start = piece * self._part.piece_bytes - self._layout.offsets[index]
+        return PieceTree(root, expected, start // BLOCK_BYTES, levels, self._real_length(piece))
+
 
 class BothHashes:
     """The hashes of a hybrid torrent: both must be right, but for layers that are missing."""
@@ -152,6 +187,10 @@ class BothHashes:
     def is_zeros(self, piece: int) -> bool:
         """Return whether the content of a piece is zeros."""
         return self._v1.is_zeros(piece)
+
+    def tree(self, piece: int) -> PieceTree | None:
+        """Return what is below the v2 hash of a piece."""
+        return self._v2.tree(piece)
 
 
 class _TwoDigests:

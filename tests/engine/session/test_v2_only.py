@@ -1,22 +1,37 @@
 """Torrents of v2 alone: from one of us to another, and what cannot be verified."""
 
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import anyio
 import pytest
 
-from tests.support.swarm import PATIENCE_S, address_of, files_below, reach, resources
+from tests.support.swarm import (
+    PATIENCE_S,
+    address_of,
+    files_below,
+    reach,
+    record,
+    resources,
+    seed,
+    until,
+)
+from tests.support.torrents import payload_of
 from tests.support.v2_torrents import hybrid_info, torrent_around, v2_info
 from torrent_engine.base.config import SessionConfig
 from torrent_engine.base.errors import MetainfoError
 from torrent_engine.base.ids import InfoHashV2
+from torrent_engine.base.storage import StorageFiles
 from torrent_engine.codec.magnet import Magnet
 from torrent_engine.codec.metainfo import Metainfo
+from torrent_engine.disk.files.memory_storage import MemoryStorage
+from torrent_engine.engine.events import PeerBanned, PieceHashFailed
 from torrent_engine.engine.session.session import Session
 from torrent_engine.engine.session.torrent_loader import load_torrent
 from torrent_engine.engine.states import State
 from torrent_engine.net.http.client import HttpClient
+from torrent_engine.policy.peers.smart_ban import SmartBan
 
 pytestmark = pytest.mark.anyio
 
@@ -142,3 +157,65 @@ async def test_bep52_a_link_of_v2_alone_is_not_that_of_a_hybrid(tmp_path: Path) 
             with pytest.raises(MetainfoError, match="not the v2 info-hash of the link"):
                 async with theirs:
                     await reach(theirs, State.SEEDING)
+
+
+class Lying(MemoryStorage):
+    """Has the payload, and gives every block with a wrong byte once it was checked."""
+
+    def __init__(self, files: StorageFiles) -> None:
+        super().__init__(files)
+        self.write(0, 0, [memoryview(SHARED)])
+        self.lies = False
+
+    def read_now(self, file_index: int, offset_bytes: int, into: memoryview) -> bool:
+        found = super().read_now(file_index, offset_bytes, into)
+        for start in range(0, len(into), 16_384):
+            into[start] ^= self.lies
+        return found
+
+
+SHARED = payload_of(5 * 524_288 - 3)
+
+
+async def test_b6_of_many_senders_of_a_piece_only_the_liar_is_banned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SmartBan, "is_proven", lambda *_: True)  # so that they share pieces
+    monkeypatch.setattr("torrent_engine.engine.transfer.block_blame.ANSWER_S", PATIENCE_S)
+    metainfo = Metainfo.from_bytes(torrent_around(*v2_info({"a": SHARED}, piece_bytes=524_288)))
+    liars: list[Lying] = []
+
+    def make(files: StorageFiles) -> MemoryStorage:
+        liars.append(Lying(files))
+        return liars[-1]
+
+    slow = SessionConfig(max_upload_bytes_per_s=800_000)
+    async with (
+        seed(tmp_path / "a", metainfo, SHARED, config=slow) as (_, first),
+        seed(tmp_path / "b", metainfo, SHARED, config=slow) as (_, second),
+        seed(
+            tmp_path / "c",
+            metainfo,
+            SHARED,
+            config=replace(slow, storage=make),
+            listen_hosts=("127.0.0.3",),
+        ) as (liar, third),
+        resources(tmp_path / "d") as shared,
+    ):
+        liars[0].lies = True
+        config = SessionConfig(peers=(third,), sequential=True)
+        saved = tmp_path / "saved"
+        session = await Session.create(metainfo, shared, save_path=saved, config=config)
+        events = record(session)
+        async with session:
+            await until(lambda: liar.stats().uploaded_bytes)
+            for address in (first, second):
+                await session.add_peer(*address)
+            await reach(session, State.SEEDING)
+            stats = session.stats()
+            sent_bytes = liar.stats().uploaded_bytes
+    assert (saved / "a").read_bytes() == SHARED
+    assert {e.address for e in events if isinstance(e, PeerBanned)} == {third}
+    blamed = {peer for e in events if isinstance(e, PieceHashFailed) for peer in e.peers}
+    assert blamed == {third}
+    assert stats.failed_bytes <= sent_bytes

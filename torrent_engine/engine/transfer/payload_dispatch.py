@@ -1,7 +1,14 @@
 """Dispatch of peer events that move payload, beside those that every connection has."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 from torrent_engine.engine.swarm.peer import Peer
-from torrent_engine.engine.swarm.peer_dispatch import PeerEvents, PeerHandlers
+from torrent_engine.engine.swarm.peer_dispatch import (
+    PeerEventHandler,
+    PeerEvents,
+    PeerHandlers,
+)
 from torrent_engine.engine.transfer.download_manager import DownloadManager
 from torrent_engine.engine.transfer.upload_manager import UploadManager
 from torrent_engine.protocol.wire.messages import (
@@ -16,9 +23,13 @@ class PayloadEvents(PeerEvents):
     """Dispatches the events of every peer to the managers, those that move payload too."""
 
     def __init__(
-        self, handlers: PeerHandlers, downloads: DownloadManager, uploads: UploadManager
+        self,
+        handlers: PeerHandlers,
+        downloads: DownloadManager,
+        uploads: UploadManager,
+        others: Mapping[type[PeerEvent], PeerEventHandler] = MappingProxyType({}),
     ) -> None:
-        super().__init__(handlers)
+        super().__init__(handlers, others)
         self._downloads = downloads
         self._handlers |= downloads.handlers() | {
             PeerInterested: uploads.on_interested,

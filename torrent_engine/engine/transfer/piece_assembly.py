@@ -5,7 +5,7 @@ hashed it. A block that was written ahead of its piece, or before a restart, is 
 """
 
 import hashlib
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from enum import IntEnum
 
 import anyio
@@ -13,6 +13,7 @@ import anyio
 from torrent_engine.base.ids import BLOCK_BYTES
 from torrent_engine.codec.bitfield import bits_of_flags
 from torrent_engine.codec.geometry import Geometry
+from torrent_engine.codec.merkle import leaves_of
 from torrent_engine.codec.piece_hashes import PieceDigest
 from torrent_engine.engine.swarm.peer import Sender
 from torrent_engine.policy.pieces.piece_table import PartialPiece
@@ -86,11 +87,23 @@ class PieceAssembly:
             for block, sender in enumerate(self.senders)
             if sender in senders and self._places[block] in held
         ]
-        for block in dropped:
+        self._drop(dropped)
+        return dropped
+
+    def _drop(self, blocks: Iterable[int]) -> None:
+        for block in blocks:
             self.memory_bytes -= sum(map(len, self._views[block] or ()))
             self._views[block] = self.senders[block] = None
             self._places[block] = BlockPlace.NOWHERE
-        return dropped
+
+    def begin_again(self, partial: PartialPiece, wrong: Collection[int]) -> None:
+        """Continue without some blocks; the others are known to be right, whoever sent them."""
+        self._drop(wrong)
+        self.partial = partial
+        self.senders = [None] * partial.block_count
+        for block, place in enumerate(self._places):
+            if place != BlockPlace.NOWHERE:
+                partial.receive(block)
 
     def restore(self, block: int) -> None:
         """Add one block that is on the disk from an earlier run."""
@@ -111,6 +124,14 @@ class PieceAssembly:
                 sha1.update(view)
             digests.append(sha1.digest())
         return digests
+
+    def leaves(self, length_bytes: int, read: ReadBlock) -> bytes:
+        """Return the SHA-256 of each block of so many bytes (BEP 52); in a worker thread."""
+        leaves: list[bytes] = []
+        for block in range(-(-length_bytes // BLOCK_BYTES)):
+            data = b"".join(self._block_views(block, read))
+            leaves.append(leaves_of(data[: length_bytes - block * BLOCK_BYTES]))
+        return b"".join(leaves)
 
     @property
     def is_settled(self) -> bool:

@@ -4,7 +4,7 @@ Source: BEP 3 (``pieces``), BEP 52. A piece counts as had only after it is writt
 announced after that.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol, TypeVar
@@ -13,12 +13,14 @@ import anyio
 
 from torrent_engine.base.errors import StorageError
 from torrent_engine.base.ids import PieceIndex
+from torrent_engine.codec.merkle import HASH_BYTES
 from torrent_engine.disk.pieces.writer import OnFailed, PieceWriter, WriteJob
 from torrent_engine.disk.resume.keeper import ResumeKeeper
 from torrent_engine.disk.threads import run_in_thread
 from torrent_engine.engine.events import PieceCompleted, PieceHashFailed
 from torrent_engine.engine.swarm.context import Torrent
-from torrent_engine.engine.swarm.peer import Identity, WebSeedIdentity
+from torrent_engine.engine.swarm.peer import Identity, Sender, WebSeedIdentity
+from torrent_engine.engine.transfer.block_blame import BlockBlame
 from torrent_engine.engine.transfer.piece_assembly import PieceAssembly, ReadBlock
 from torrent_engine.policy.peers.smart_ban import BanVerdict
 from torrent_engine.protocol.tracker.urls import redact_url
@@ -96,6 +98,7 @@ class PieceFinisher:
         self._on_verdict = callbacks.on_verdict
         self._on_error = callbacks.on_error
         self._hashes = torrent.metainfo.hashes
+        self.blame = BlockBlame(torrent)
 
     def finish(self, assembly: PieceAssembly) -> None:
         """Verify and write a piece whose blocks are all here."""
@@ -123,6 +126,8 @@ class PieceFinisher:
             await self._in_thread(partial(assembly.add_to, digest))
             is_right = digest.digest() == self._hashes.expected(piece)
             digests: list[bytes] = []
+            if not is_right and await self._keep_right_blocks(assembly):
+                return
             if not is_right or smart_ban.has_failed(piece):
                 digests = await self._in_thread(assembly.block_digests)
         except StorageError as error:
@@ -133,6 +138,23 @@ class PieceFinisher:
             self._passed(assembly)
         else:
             self._failed(assembly, digests)
+
+    async def _keep_right_blocks(self, assembly: PieceAssembly) -> bool:
+        """Blame who sent wrong blocks of a bad piece; False: peers do not tell which those are."""
+        piece, senders = assembly.partial.piece, {*assembly.senders}
+        tree = self._hashes.tree(piece)
+        if tree is None or (len(senders) == 1 and None not in senders):
+            return False
+        right, liars = await self.blame.leaves(piece, tree, senders)
+        if liars:
+            self._on_verdict(self._torrent.smart_ban.blocks_failed(liars))
+        if right is None or self._torrent.is_abandoned:
+            return False
+        found = await self._in_thread(partial(assembly.leaves, tree.length_bytes))
+        wrong = differing(found, right)
+        if wrong:
+            self._failed_partly(assembly, wrong)
+        return bool(wrong)
 
     async def _in_thread(self, work: Callable[[ReadBlock], T]) -> T:
         storage = self._torrent.storage
@@ -154,11 +176,28 @@ class PieceFinisher:
 
     def _failed(self, assembly: PieceAssembly, digests: list[bytes]) -> None:
         torrent, piece = self._torrent, assembly.partial.piece
-        senders = dict.fromkeys(sender for sender in assembly.senders if sender is not None)
         torrent.table.abandoned(piece)
         torrent.picker.suspects.hash_failed(piece)
         torrent.totals.failed_bytes += torrent.metainfo.geometry.piece_length(piece)
         self._keeper.partial_written(piece, 0)
+        self._publish_failure(piece, assembly.senders)
+        self._on_verdict(torrent.smart_ban.piece_failed(piece, assembly.senders, digests))
+
+    def _failed_partly(self, assembly: PieceAssembly, wrong: list[int]) -> None:
+        """Begin a piece again with the blocks that are right."""
+        torrent, piece = self._torrent, assembly.partial.piece
+        culprits = [assembly.senders[block] for block in wrong]
+        torrent.totals.failed_bytes += sum(assembly.partial.block(block)[2] for block in wrong)
+        torrent.table.abandoned(piece)
+        assembly.begin_again(torrent.picker.begin(piece), wrong)
+        self.assemblies[piece] = assembly
+        self.blocks_dropped(assembly)
+        self._publish_failure(piece, culprits)
+        self._on_verdict(torrent.smart_ban.blocks_failed(culprits))
+
+    def _publish_failure(self, piece: int, blamed: Iterable[Sender | None]) -> None:
+        torrent = self._torrent
+        senders = dict.fromkeys(sender for sender in blamed if sender is not None)
         torrent.bus.publish(
             PieceHashFailed(
                 torrent.metainfo.info_hash,
@@ -167,7 +206,6 @@ class PieceFinisher:
                 tuple(redact_url(key.url) for key in senders if isinstance(key, WebSeedIdentity)),
             )
         )
-        self._on_verdict(torrent.smart_ban.piece_failed(piece, assembly.senders, digests))
 
     def _have(self, piece: int) -> None:
         torrent = self._torrent
@@ -245,3 +283,12 @@ class PieceFinisher:
                 for first, count, views in assembly.take_unwritten():
                     tag = _Ahead(assembly, first, count)
                     self.writer.submit(WriteJob(assembly.run_offset_bytes(first), views, tag))
+
+
+def differing(found: bytes, right: bytes) -> list[int]:
+    """Return which of some hashes are not what they should be."""
+    return [
+        start // HASH_BYTES
+        for start in range(0, len(found), HASH_BYTES)
+        if found[start : start + HASH_BYTES] != right[start : start + HASH_BYTES]
+    ]

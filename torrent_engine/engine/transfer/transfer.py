@@ -134,7 +134,11 @@ class Transfer:
             greeting=TorrentGreeting(torrent, shared.dht_port, lambda: self.super_seeding.is_on),
             gate=self.writer,
             metadata=self._metadata,
-            dispatch=lambda each: PayloadEvents(each, self.downloads, self.uploads).handle,
+            dispatch=lambda each: (
+                PayloadEvents(
+                    each, self.downloads, self.uploads, self.finisher.blame.handlers()
+                ).handle
+            ),
             on_joined=self._on_joined,
             on_left=self._on_left,
             is_private=torrent.metainfo.is_private,
@@ -285,6 +289,7 @@ class Transfer:
         self.bandwidth.remove_link(peer.link)
         self.super_seeding.left(peer)
         self.downloads.peer_left(peer)
+        self.finisher.blame.peer_left(peer)
         self.uploads.peer_left(peer)
         self._has_freed_blocks = True
 

@@ -107,6 +107,11 @@ class SmartBan:
         _shorten(self._parole)
         return replace(verdict, parole=tuple(on_parole))
 
+    def blocks_failed(self, block_senders: Sequence[PeerKey | None]) -> BanVerdict:
+        """Judge the senders of blocks each of which is proved to be wrong (BEP 52)."""
+        self.failed_blocks += len(block_senders)
+        return self._banning(_distinct(block_senders))
+
     def piece_passed(
         self,
         piece: int,

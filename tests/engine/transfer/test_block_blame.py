@@ -1,0 +1,303 @@
+"""Failed pieces of v2 torrents: peers tell which blocks are wrong, the others are kept."""
+
+import random
+from collections.abc import Callable
+from functools import partial
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import pytest
+
+from tests.support.fake_peer import FakeLink
+from tests.support.peer_pair import feed, open_connection
+from tests.support.torrents import payload_of
+from tests.support.v2_torrents import hybrid_info, torrent_around, v2_info
+from torrent_engine.base.config import DiskConfig, TransferConfig
+from torrent_engine.base.ids import PeerAddress, PeerId
+from torrent_engine.codec.bitfield import Bitfield
+from torrent_engine.codec.hash_trees import HashRange, HashTrees
+from torrent_engine.codec.merkle import is_proven, leaves_of
+from torrent_engine.codec.metainfo import Metainfo
+from torrent_engine.engine.swarm.peer import Identity, Peer
+from torrent_engine.engine.transfer.block_blame import MAX_TRIES, requests_for
+from torrent_engine.engine.transfer.piece_assembly import PieceAssembly
+from torrent_engine.engine.transfer.piece_verifier import PieceFinisher, VerifierCallbacks
+from torrent_engine.policy.peers.candidates import Source
+from torrent_engine.policy.peers.smart_ban import BanVerdict, SmartBan
+from torrent_engine.policy.pieces.picker import Picker
+from torrent_engine.policy.pieces.piece_table import PieceState, PieceTable
+from torrent_engine.protocol.wire.hash_messages import (
+    decode_hash_range,
+    encode_hash_reject,
+    encode_hashes,
+)
+
+if TYPE_CHECKING:
+    from torrent_engine.disk.pieces.writer import WriteJob
+
+pytestmark = pytest.mark.anyio
+
+BLOCK = 16_384
+PIECE_BYTES = 8 * BLOCK
+FILES = {"a": payload_of(3 * PIECE_BYTES - 5), "b": payload_of(5 * BLOCK + 1)}
+INFO, LAYERS = v2_info(FILES, piece_bytes=PIECE_BYTES)
+METAINFO = Metainfo.from_bytes(torrent_around(INFO, LAYERS))
+PAYLOAD = FILES["a"] + bytes(5) + FILES["b"]
+PIECES = METAINFO.piece_count
+Answer = Callable[[HashRange], bytes | None]
+
+
+def right_hashes(wanted: HashRange) -> bytes | None:
+    """Answer as a seed does."""
+    part = METAINFO.v2
+    assert part is not None
+    trees = HashTrees(part)
+    index = part.roots.index(wanted.root) // 32
+    length = part.lengths[index]
+    span = trees.span(wanted, length)
+    if span is None:
+        return None
+    data = [*FILES.values()][index][span.start : span.stop]
+    return trees.hashes_below(wanted, length, leaves_of(data))
+
+
+def wrong_hashes(wanted: HashRange) -> bytes | None:
+    return bytes(len(right_hashes(wanted) or b""))
+
+
+def no_hashes(_wanted: HashRange) -> bytes | None:
+    return None
+
+
+class Node:
+    """A finisher of a v2 torrent, the peers that it may ask, and what it said."""
+
+    def __init__(self) -> None:
+        self.jobs: list[WriteJob] = []
+        self.verdicts: list[BanVerdict] = []
+        self.failures: list[Any] = []
+        self.peers: set[Peer] = set()
+        self.tasks: list[Any] = []
+        self.table = PieceTable(METAINFO.geometry)
+        self.picker = Picker(METAINFO.geometry, self.table, random.Random(1))
+        self.picker.set_priorities([1] * PIECES)
+        self.smart_ban = SmartBan()
+        self.totals = SimpleNamespace(failed_bytes=0)
+        torrent: Any = SimpleNamespace(
+            metainfo=METAINFO,
+            table=self.table,
+            picker=self.picker,
+            smart_ban=self.smart_ban,
+            peers=self.peers,
+            totals=self.totals,
+            bus=SimpleNamespace(publish=self.failures.append),
+            storage=SimpleNamespace(save_path="saved", read_blocking=self.read),
+            is_abandoned=False,
+            shared_config=SimpleNamespace(disk=DiskConfig()),
+        )
+        keeper: Any = SimpleNamespace(partial_written=lambda *_: None, piece_written=print)
+        writer: Any = SimpleNamespace(submit=self.jobs.append, full=False)
+        self.finisher = PieceFinisher(
+            torrent,
+            keeper,
+            hash_limiter=anyio.CapacityLimiter(1),
+            make_writer=lambda **_: writer,
+            callbacks=VerifierCallbacks(
+                start_task=lambda work, assembly: self.tasks.append(partial(work, assembly)),
+                on_have=lambda _: None,
+                on_verdict=self.verdicts.append,
+                on_error=lambda error: pytest.fail(str(error)),
+            ),
+        )
+
+    def read(self, offset: int, into: memoryview) -> None:
+        """Stand in for the disk, where every block is right."""
+        into[:] = PAYLOAD[offset : offset + len(into)]
+
+    def join(self, number: int, answer: Answer | None = None, *, has: bool = True) -> Peer:
+        """Add a peer, who never answers if it has no answer."""
+        link: Any = FakeLink(open_connection(geometry=METAINFO.geometry))
+        identity = Identity(PeerAddress("8.8.8.8", number), PeerId(b"-XX0100-%012d" % number))
+        peer = Peer(link, identity, Source.DHT, TransferConfig(), 0.0)
+        if has:
+            peer.pieces.replace(Bitfield.full(PIECES))
+        handlers = self.finisher.blame.handlers()
+
+        def flush() -> None:
+            asked = b"".join(map(bytes, link.connection.data_to_send()))
+            link.sent.append(asked)
+            if answer is not None:
+                wanted = decode_hash_range(asked[5:])
+                hashes = answer(wanted)
+                said = encode_hash_reject(wanted)
+                if hashes is not None:
+                    said = encode_hashes(wanted, hashes)
+                for event in feed(link.connection, said):
+                    handlers[type(event)](peer, event)
+
+        link.flush = flush
+        self.peers.add(peer)
+        return peer
+
+    def bring(self, piece: int, senders: list[Peer], wrong: set[int]) -> PieceAssembly:
+        """Receive a piece whose blocks come from the senders in turn, some of them wrong."""
+        assembly = PieceAssembly(self.picker.begin(piece), METAINFO.geometry, 0.0)
+        self.fill(assembly, senders, wrong)
+        return assembly
+
+    def fill(self, assembly: PieceAssembly, senders: list[Peer], wrong: set[int]) -> None:
+        part = assembly.partial
+        for number in range(part.block_count):
+            if part.has(number):
+                continue
+            _, begin, length = part.block(number)
+            start = part.piece * PIECE_BYTES + begin
+            data = bytearray(PAYLOAD[start : start + length])
+            data[-1] ^= number in wrong
+            part.receive(number)
+            sender = senders[number % len(senders)].identity
+            assembly.add(number, (memoryview(data),), length, sender)
+
+    async def judge(self, assembly: PieceAssembly) -> None:
+        """Let the verifier come to a verdict."""
+        self.picker.finished(assembly.partial.piece)
+        self.finisher.assemblies.pop(assembly.partial.piece, None)
+        with anyio.fail_after(60):
+            await self.finisher._finish_slowly(assembly)
+
+    @property
+    def banned(self) -> list[Any]:
+        return [key for verdict in self.verdicts for key in verdict.ban]
+
+
+@pytest.mark.parametrize("piece", range(PIECES))
+async def test_b6_only_the_sender_of_the_wrong_block_is_banned_and_the_others_are_kept(
+    piece: int,
+) -> None:
+    node = Node()
+    honest, liar, seed = node.join(1), node.join(2), node.join(3, right_hashes)
+    assembly = node.bring(piece, [honest, liar], {3})
+    await node.judge(assembly)
+    assert node.banned == [liar.identity]
+    assert not node.smart_ban.is_on_parole(honest.identity)
+    assert node.totals.failed_bytes == BLOCK
+    assert node.table.state(piece) is PieceState.PARTIAL
+    assert node.finisher.assemblies[piece] is assembly
+    assert node.picker.partials[piece].left == 1
+    assert assembly.senders == [None] * assembly.partial.block_count
+    assert node.failures[0].peers == (liar.address,)
+    (wanted,) = node.picker.partials[piece].take(9)
+    assert wanted[:2] == (piece, 3 * BLOCK)
+    node.fill(assembly, [seed], set())
+    await node.judge(assembly)
+    assert [job.offset_bytes for job in node.jobs] == [piece * PIECE_BYTES]
+    assert (
+        b"".join(map(bytes, node.jobs[0].views))
+        == PAYLOAD[piece * PIECE_BYTES :][:PIECE_BYTES][: METAINFO.geometry.piece_length(piece)]
+    )
+    assert len(node.banned) == 1
+
+
+async def test_b6_blocks_on_the_disk_are_judged_and_kept_too() -> None:
+    node = Node()
+    peers = [node.join(1), node.join(2), node.join(3)]
+    node.join(4, right_hashes)
+    assembly = node.bring(1, peers, {0, 3, 7})  # 7 is of the second peer
+    assembly.take_unwritten()
+    assembly.forget_views(4, 3)
+    assembly.not_written(0, 4)
+    assembly.not_written(7, 1)
+    await node.judge(assembly)
+    assert set(node.banned) == {peers[0].identity, peers[1].identity}
+    assert node.picker.partials[1].left == 3
+    assert assembly.disk_bits() == 0b0111_0000
+    assert assembly.memory_bytes == 2 * BLOCK
+
+
+async def test_b6_who_sends_wrong_hashes_is_banned_and_others_are_asked() -> None:
+    node = Node()
+    honest, liar = node.join(1, right_hashes), node.join(2, right_hashes)
+    forger = node.join(3, wrong_hashes)
+    await node.judge(node.bring(0, [honest, liar], {1}))
+    assert node.banned == [forger.identity, liar.identity]
+
+
+async def test_b6_without_hashes_the_senders_are_under_suspicion_as_in_v1() -> None:
+    node = Node()
+    senders = [node.join(1, no_hashes), node.join(2, no_hashes)]
+    node.join(3, right_hashes, has=False)
+    assembly = node.bring(0, senders, {1})
+    await node.judge(assembly)
+    assert not node.banned
+    assert all(node.smart_ban.is_on_parole(peer.identity) for peer in senders)
+    assert node.table.state(0) is PieceState.MISSING
+    assert node.smart_ban.has_failed(0)
+
+
+async def test_b6_few_peers_are_asked_for_one_piece() -> None:
+    node = Node()
+    peers = [node.join(number, no_hashes) for number in range(1, 9)]
+    await node.judge(node.bring(0, peers[:2], {1}))
+    links: list[Any] = [peer.link for peer in peers]
+    assert sum(len(link.sent) for link in links) == MAX_TRIES
+
+
+async def test_b6_who_leaves_is_not_waited_for() -> None:
+    node = Node()
+    senders = [node.join(1, right_hashes), node.join(2, right_hashes)]
+    gone = node.join(3)
+    assembly = node.bring(0, senders, {1})
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(node.judge, assembly)
+        link: Any = gone.link
+        with anyio.fail_after(60):
+            while not link.sent:  # noqa: ASYNC110 - a thread hashes
+                await anyio.sleep(0.001)
+        node.peers.discard(gone)
+        node.finisher.blame.peer_left(gone)
+    assert node.banned == [senders[1].identity]
+
+
+async def test_b6_one_sender_of_all_blocks_needs_no_hashes() -> None:
+    node = Node()
+    liar, seed = node.join(1), node.join(2, right_hashes)
+    await node.judge(node.bring(0, [liar], {1}))
+    assert node.banned == [liar.identity]
+    link: Any = seed.link
+    assert not link.sent
+
+
+async def test_bep52_a_whole_piece_in_parts_is_asked_for_and_proven() -> None:
+    data = payload_of(2 * 1024 * BLOCK - 700 * BLOCK)
+    info, layers = v2_info({"a": data}, piece_bytes=1024 * BLOCK)
+    metainfo = Metainfo.from_bytes(torrent_around(info, layers))
+    assert metainfo.v2 is not None
+    trees, leaves = HashTrees(metainfo.v2), leaves_of(data)
+    for piece, parts in ((0, 2), (1, 1)):
+        tree = metainfo.hashes.tree(piece)
+        assert tree is not None
+        asked = requests_for(tree)
+        assert len(asked) == parts
+        for wanted in asked:
+            span = trees.span(wanted, len(data))
+            assert span is not None
+            some = leaves[span.start // BLOCK * 32 : -(-span.stop // BLOCK) * 32]
+            found = trees.hashes_below(wanted, len(data), some)
+            size, place = wanted.length * 32, wanted.start - tree.first_leaf
+            assert is_proven(
+                found[:size], found[size:], index=place, levels=tree.levels, root=tree.expected
+            )
+
+
+def test_bep52_pieces_of_one_block_and_of_v1_have_nothing_below() -> None:
+    info, layers = v2_info({"a": payload_of(100_000), "b": b"b"})
+    metainfo = Metainfo.from_bytes(torrent_around(info, layers))
+    assert {metainfo.hashes.tree(piece) for piece in range(metainfo.piece_count)} == {None}
+    info, layers = hybrid_info({"a": payload_of(100_000)}, piece_bytes=65_536)
+    hybrid = Metainfo.from_bytes(torrent_around(info, layers))
+    tree = hybrid.hashes.tree(1)
+    assert tree is not None
+    assert tree.first_leaf == 4
+    assert tree.leaf_count == 3
+    assert Metainfo.from_bytes(torrent_around(info)).hashes.tree(1) is None
