@@ -31,6 +31,7 @@ _LATER: Final = ("locale/",)
 _MIN_GAIN_BYTES: Final = 64
 _COMMENT: Final = re.compile(rb"^ */\*\*.*?\*/\n", re.MULTILINE | re.DOTALL)
 """Comments for readers of the source, which browsers need not fetch."""
+_INDENT: Final = re.compile(rb"^[ \t]+", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +76,11 @@ class PageFiles:
 
 
 def page_file(name: str, data: bytes) -> PageFile:
-    """Return a file as it is sent: modules of our own without the comments before functions."""
+    """Return a file as it is sent: our own without comments before functions and indentation."""
     if name.endswith(".js"):
         data = _COMMENT.sub(b"", data)
+    if name.endswith((".js", ".css")):
+        data = _INDENT.sub(b"", data)
     zipped = gzip.compress(data, 9, mtime=0)
     is_shorter = len(zipped) + _MIN_GAIN_BYTES <= len(data)
     kind = TYPES[name.rpartition(".")[2]]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, FilePayload, Locator, Page, expect
 
 from tests.daemon.page.browser.scene import (
     SIZES,
@@ -25,7 +25,7 @@ from tests.daemon.page.browser.scene import (
     row,
     selected,
 )
-from tests.daemon.security.hostile_names import hostile_names
+from tests.daemon.security.hostile_names import MARKUP, hostile_names
 from tests.daemon.stories import scene
 from tests.support.libtorrent_client import LibtorrentClient
 from tests.support.own_daemon import OwnDaemon
@@ -434,8 +434,77 @@ def test_hostile_names_are_text_everywhere(browser: Browser, daemon: OwnDaemon) 
         page.locator(f"#row-{key}").dblclick()
         expect(page.locator(".panel h2")).to_have_text(markup)
         expect(page.locator(".panel .facts")).to_contain_text("Comment")
-        for kind in ("script", "img", "iframe", "object", "a[href^=javascript]", "title"):
-            expect(page.locator(f"#app {kind}")).to_have_count(0)
+        expect_no_markup(page)
+
+
+def torrent_of_names(names: list[bytes]) -> bytes:
+    """Return a .torrent whose files have these names, each in a folder of its own."""
+    info: dict[str, Any] = {
+        "name": MARKUP[0],
+        "piece length": 16384,
+        "pieces": b"\0" * 20,
+        "files": [
+            {"length": 1, "path": [b"%03d" % number, name]} for number, name in enumerate(names)
+        ],
+    }
+    return encode({"info": info})
+
+
+def names_in_tree(tree: Locator) -> set[str]:
+    """Return all names of a tree, whose lines are in the document only where it is scrolled to."""
+    lines = tree.evaluate(
+        """async (tree) => {
+            const found = [];
+            for (let top = 0; top < tree.scrollHeight; top += 900) {
+                tree.scrollTop = top;
+                for (let n = 0; n < 3; n += 1) await new Promise(requestAnimationFrame);
+                for (const each of tree.querySelectorAll('.tree-line .name')) {
+                    found.push([each.textContent, each.title, each.children.length]);
+                }
+            }
+            return found;
+        }"""
+    )
+    assert all(text == title and children == 0 for text, title, children in lines)
+    return {str(text) for text, _, _ in lines}
+
+
+def expect_no_markup(page: Page) -> None:
+    for kind in ("script", "img", "iframe", "object", "a[href^=javascript]", "title"):
+        expect(page.locator(f"#app {kind}")).to_have_count(0)
+
+
+def test_hostile_names_of_files_are_text_in_the_add_dialog_and_the_tree(
+    browser: Browser, daemon: OwnDaemon
+) -> None:
+    data = torrent_of_names(hostile_names())
+    with open_window(browser) as window:
+        page = window.log_in(daemon)
+        page.keyboard.press("a")
+        page.get_by_label("Add paused").check()
+        page.locator("dialog input[type=file]").set_input_files(
+            FilePayload(name="<b>.torrent", mimeType="application/x-bittorrent", buffer=data)
+        )
+        tree = page.locator("dialog .tree")
+        expect(tree.locator(".tree-line").first).to_be_visible()
+        before = names_in_tree(tree)
+        expect_no_markup(page)
+        width = tree.evaluate("(tree) => tree.scrollWidth - tree.clientWidth")
+        assert width == 0, "long names are cut"
+        add_button(page).click()
+        expect(page.locator("dialog")).to_have_count(0)
+        [key] = listed(daemon)
+        told = daemon.ask("GET", f"/api/v1/torrents/{key}/files")["items"]
+        paths = [each["path"] for each in told]
+        assert len(paths) == len(hostile_names())
+        parts = {part for path in paths for part in path.split("/")}
+        assert before == parts
+        assert not any(re.search(r"[\x00-\x1f\x7f\u202a-\u202e\u2066-\u2069]", p) for p in parts)
+        page.goto(daemon.url(f"/#/t/{key}/files"))
+        tree = page.locator(".panel .tree")
+        expect(tree.locator(".tree-line").first).to_be_visible()
+        assert names_in_tree(tree) == parts
+        expect_no_markup(page)
 
 
 # -- the page beside the list ---------------------------------------------------------------------
@@ -510,13 +579,14 @@ def test_everything_is_done_by_keyboard_alone(
     expect(page.locator("#list")).to_be_focused()
     press("Enter")
     expect(page.locator(".panel")).to_be_visible()
-    page.locator(".panel [role=tab][aria-selected=true]").focus()
+    press("Tab")
+    expect(page.get_by_role("tab", name="Overview")).to_be_focused()
     for name in ("Files", "Peers"):
         press("ArrowRight")
         expect(page.get_by_role("tab", name=name)).to_be_focused()
     press("Escape")
     expect(page.locator(".panel")).to_have_count(0)
-    page.locator("#list").focus()
+    expect(page.locator("#list")).to_be_focused()
     for key, heading in {
         "l": "Labels of",
         "m": "Move",
@@ -533,3 +603,44 @@ def test_everything_is_done_by_keyboard_alone(
     page.keyboard.type("film")
     press("Enter")
     expect(page.locator("#list .row[data-hash]")).to_have_count(1)
+    expect(page.locator("#list")).to_be_focused()
+
+
+def test_pages_and_the_sort_are_reached_by_keyboard_alone(
+    page: Page, daemon: OwnDaemon, other: Payload, film: Payload
+) -> None:
+    make_complete(daemon, other)
+    make_complete(daemon, film)
+    expect(page.locator("#list .row[data-hash]")).to_have_count(2)
+    press = page.keyboard.press
+    press("/")
+    for name in ("Columns", "Menu"):
+        press("Tab")
+        expect(button(page, name)).to_be_focused()
+    press("Enter")
+    press("ArrowDown")
+    press("ArrowDown")
+    press("ArrowDown")
+    expect(page.get_by_role("menuitem", name="Settings")).to_be_focused()
+    press("Enter")
+    expect(page.locator(".page h1")).to_have_text("Settings")
+    press("Tab")
+    expect(button(page, "Back to the torrents")).to_be_focused()
+    press("Escape")
+    expect(page.locator("#list")).to_be_focused()
+    press("/")
+    press("Tab")
+    press("Tab")
+    press("Enter")
+    press("End")
+    for _ in range(20):
+        if page.evaluate("document.activeElement.textContent").strip() == "Sort":
+            break
+        press("ArrowUp")
+    press("Enter")
+    press("ArrowDown")
+    expect(page.get_by_role("menuitemcheckbox", name="Name")).to_be_focused()
+    press("Enter")
+    heading = page.get_by_role("columnheader", name="Name")
+    expect(heading).to_have_attribute("aria-sort", "ascending")
+    expect(button(page, "Menu")).to_be_focused()

@@ -57,7 +57,7 @@ function Shell() {
   return html`<div class=${kinds}>
     <a class="skip" href="#list" onClick=${(event) => {
       event.preventDefault();
-      document.getElementById('list')?.focus();
+      (document.getElementById('list') || document.querySelector('#main button'))?.focus();
     }}>${t('To the list')}</a>
     ${View ? html`<${View} />` : html`<${Torrents} />`}
     <${StatusBar} /><${DropPlace} /><${DialogPlace} /><${MenuPlace} /><${Toasts} />

@@ -46,20 +46,20 @@ export function percent(fraction) {
   return `${number(Math.floor(value * 1000) / 10, 1)} %`;
 }
 
-/** Return a time in its two largest units. */
-export function duration(seconds) {
+/** Return a time in its two largest units, or without the seconds of minutes. */
+export function duration(seconds, isShort = false) {
   if (seconds === null || seconds === undefined || !Number.isFinite(seconds)) return '∞';
   const s = Math.max(0, Math.round(seconds));
   if (s < 60) return `${s} s`;
-  if (s < 3600) return `${Math.floor(s / 60)} min ${s < 600 ? `${s % 60} s` : ''}`.trim();
+  if (s < 3600) return `${Math.floor(s / 60)} min ${s < 600 && !isShort ? `${s % 60} s` : ''}`.trim();
   if (s < 86400) return `${Math.floor(s / 3600)} h ${Math.floor((s % 3600) / 60)} min`;
   return t('{d} d {h} h', { d: number(Math.floor(s / 86400)), h: Math.floor((s % 86400) / 3600) });
 }
 
 /** Return a date and time of RFC 3339; a dash for none. */
-export function date(text) {
+export function date(text, timeStyle = 'short') {
   if (!text) return '–';
-  const options = { dateStyle: 'medium', timeStyle: 'short' };
+  const options = { dateStyle: 'medium', timeStyle };
   return new Intl.DateTimeFormat(language.value, options).format(new Date(text));
 }
 

@@ -32,6 +32,9 @@ export const prefs = Object.fromEntries(
   ]),
 );
 
+/** Whether a preference has not been changed. */
+export const hasUsual = (key) => String(prefs[key].value) === String(DEFAULTS[key]);
+
 effect(() => {
   const values = Object.fromEntries(Object.keys(DEFAULTS).map((key) => [key, prefs[key].value]));
   try {

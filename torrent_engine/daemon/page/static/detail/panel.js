@@ -1,5 +1,5 @@
 /** The details of one torrent, in tabs. */
-import { html } from '../lib.js';
+import { html, useEffect, useLayoutEffect, useRef } from '../lib.js';
 import { t } from '../core/i18n.js';
 import { prefs } from '../core/prefs.js';
 import { go, route } from '../core/router.js';
@@ -9,7 +9,7 @@ import { icon } from '../ui/icons.js';
 import { Files } from './files.js';
 import { Overview } from './overview.js';
 import { Peers } from './peers.js';
-import { Speed } from './speed.js';
+import { recordRates, Speed } from './speed.js';
 import { Trackers } from './trackers.js';
 
 const TABS = { overview: ['Overview', Overview], files: ['Files', Files], peers: ['Peers', Peers], trackers: ['Trackers', Trackers], speed: ['Speed', Speed] };
@@ -17,9 +17,20 @@ const TABS = { overview: ['Overview', Overview], files: ['Files', Files], peers:
 /** Return the panel; nothing if no torrent is open. */
 export function Panel() {
   void tick.value;
+  const row = torrents.get(route.value.hash);
+  return row ? html`<${Details} row=${row} />` : null;
+}
+
+function Details({ row }) {
   const { hash, tab } = route.value;
-  const row = torrents.get(hash);
-  if (!row) return null;
+  const element = useRef(null);
+  useLayoutEffect(() => () => {
+    if (element.current.contains(document.activeElement)) document.getElementById('list')?.focus();
+  }, []);
+  useEffect(() => {
+    const timer = setInterval(() => recordRates(hash), 1000);
+    return () => clearInterval(timer);
+  }, [hash]);
   const now = tab in TABS ? tab : 'overview';
   const View = TABS[now][1];
   const show = (name) => {
@@ -35,7 +46,7 @@ export function Panel() {
     show(next);
     document.getElementById(`tab-${next}`)?.focus();
   };
-  return html`<section class="panel" aria-label=${t('Details')}>
+  return html`<section ref=${element} class="panel" aria-label=${t('Details')}>
     <header><div class="tabs" role="tablist" aria-label=${t('Details')} onKeyDown=${onKey}>
       ${Object.entries(TABS).map(([name, [text]]) => html`<button key=${name} type="button" role="tab" id=${`tab-${name}`} aria-selected=${name === now} aria-controls="tab-body"
         tabIndex=${name === now ? 0 : -1} onClick=${() => show(name)}>${t(text)}</button>`)}</div>

@@ -2,6 +2,7 @@
 import { html } from '../lib.js';
 import { bytes, percent, rate } from '../core/format.js';
 import { t } from '../core/i18n.js';
+import { Table } from '../ui/table.js';
 import { usePoll } from './poll.js';
 
 const SHOWN = 200;
@@ -23,9 +24,13 @@ export function Peers({ row }) {
   if (!told.items.length) return html`<p class="hint">${t('No peer is connected now.')}</p>`;
   const peers = [...told.items].sort((a, b) => b.download_bytes_per_s + b.upload_bytes_per_s - a.download_bytes_per_s - a.upload_bytes_per_s);
   const heads = ['Address', 'Client', 'Progress', 'Down', 'Up', 'Downloaded', 'Uploaded', 'Source', 'Flags'];
-  return html`<div class="table"><table><thead><tr>${heads.map((text) => html`<th key=${text} scope="col">${t(text)}</th>`)}</tr></thead>
-    <tbody>${peers.slice(0, SHOWN).map((peer) => html`<tr key=${`${peer.host} ${peer.port}`}>
-      <td class="number left">${peer.host.includes(':') ? `[${peer.host}]` : peer.host}:${peer.port}</td><td>${peer.client}</td><td class="number">${percent(peer.progress)}</td>
-      <td class="number">${rate(peer.download_bytes_per_s)}</td><td class="number">${rate(peer.upload_bytes_per_s)}</td>
-      <td class="number">${bytes(peer.downloaded_bytes)}</td><td class="number">${bytes(peer.uploaded_bytes)}</td><td>${peer.source}</td><td>${flagsOf(peer)}</td></tr>`)}</tbody></table></div>`;
+  const rows = peers.slice(0, SHOWN).map((peer) => ({
+    key: `${peer.host} ${peer.port}`,
+    cells: [
+      [`${peer.host.includes(':') ? `[${peer.host}]` : peer.host}:${peer.port}`, 'number first'], [peer.client], [percent(peer.progress), 'number'],
+      [rate(peer.download_bytes_per_s), 'number'], [rate(peer.upload_bytes_per_s), 'number'],
+      [bytes(peer.downloaded_bytes), 'number'], [bytes(peer.uploaded_bytes), 'number'], [peer.source], [flagsOf(peer)],
+    ],
+  }));
+  return html`<${Table} heads=${heads} rows=${rows} text=${t('Peers')} />`;
 }

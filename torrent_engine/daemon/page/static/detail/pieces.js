@@ -23,7 +23,7 @@ export function Pieces({ row }) {
     return () => watcher.disconnect();
   }, [runs, available]);
   const text = t('{have} of {count} pieces, {share}', { have: number(have), count: number(count), share: percent(count ? have / count : 0) });
-  return html`<figure class="pieces"><canvas ref=${canvas} role="img" aria-label=${text}></canvas>
+  return html`<figure class="pieces"><canvas ref=${canvas} hidden=${!count} role="img" aria-label=${text}></canvas>
     <figcaption class="number">${count ? text : t('No pieces are known before the metadata.')}</figcaption></figure>`;
 }
 

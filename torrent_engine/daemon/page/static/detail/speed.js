@@ -25,7 +25,6 @@ export function Speed({ row }) {
   const own = useSignal(kept.get(row.hash) || []);
   useEffect(() => {
     const timer = setInterval(() => {
-      recordRates(row.hash);
       own.value = kept.get(row.hash) || [];
     }, 1000);
     return () => clearInterval(timer);

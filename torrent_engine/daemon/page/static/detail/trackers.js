@@ -6,6 +6,7 @@ import { date, number } from '../core/format.js';
 import { t } from '../core/i18n.js';
 import { may } from '../core/session.js';
 import { icon } from '../ui/icons.js';
+import { Table } from '../ui/table.js';
 import { usePoll } from './poll.js';
 
 const WORDS = { ok: 'Works', working: 'Works', announcing: 'Asks now', error: 'Failed', idle: 'Not asked yet', waiting: 'Waits', backup: 'In reserve' };
@@ -29,12 +30,16 @@ export function Trackers({ row }) {
     await del(`api/v1/torrents/${row.hash}/trackers/${id}`);
     told.refresh();
   });
-  const heads = ['Tier', 'Address', 'State', 'Seeds', 'Peers', 'Next', 'Message', ''];
-  return html`<div class="trackers">${items.length === 0 ? html`<p class="hint">${t('This torrent has no trackers; peers come from the DHT and from other peers.')}</p>` : html`<div class="table"><table>
-    <thead><tr>${heads.map((text) => html`<th key=${text} scope="col">${text ? t(text) : html`<span class="unseen">${t('Remove')}</span>`}</th>`)}</tr></thead>
-    <tbody>${items.map((each) => html`<tr key=${each.id}><td class="number">${each.tier + 1}</td><td class="wide">${each.url}</td><td>${t(WORDS[each.state] || each.state)}</td>
-      <td class="number">${count(each.seeds)}</td><td class="number">${count(each.leeches)}</td><td class="number">${date(each.next_announce_at)}</td><td class="wide">${each.last_announce?.error || each.message}</td>
-      <td>${may('control') && html`<button type="button" class="plain" aria-label=${t('Remove {name}', { name: each.url })} onClick=${() => remove(each.id)}>${icon('remove')}</button>`}</td></tr>`)}</tbody></table></div>`}
+  const heads = ['Tier', 'Address', 'State', 'Seeds', 'Peers', 'Next', 'Message', 'Actions'];
+  const rows = items.map((each) => ({
+    key: each.id,
+    cells: [
+      [each.tier + 1, 'number'], [each.url, 'wide first'], [t(WORDS[each.state] || each.state)], [count(each.seeds), 'number'], [count(each.leeches), 'number'],
+      [date(each.next_announce_at), 'number'], [each.last_announce?.error || each.message, 'wide'],
+      [may('control') && html`<button type="button" class="plain" aria-label=${t('Remove {name}', { name: each.url })} onClick=${() => remove(each.id)}>${icon('remove')}</button>`, 'buttons'],
+    ],
+  }));
+  return html`<div class="trackers">${items.length === 0 ? html`<p class="hint">${t('This torrent has no trackers; peers come from the DHT and from other peers.')}</p>` : html`<${Table} heads=${heads} rows=${rows} text=${t('Trackers')} />`}
     ${may('control') && html`<form class="inline" onSubmit=${add}><label class="field"><span class="unseen">${t('Address of a tracker')}</span>
       <input type="url" required value=${fresh} placeholder="https://tracker.example/announce" onInput=${(event) => { fresh.value = event.target.value; }} /></label>
       <button type="submit">${t('Add tracker')}</button><button type="button" onClick=${() => act('reannounce', [row.hash])}>${t('Announce now')}</button></form>`}</div>`;

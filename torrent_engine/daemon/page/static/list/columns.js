@@ -20,7 +20,7 @@ export const COLUMNS = {
   name: { text: 'Name', width: 'minmax(180px, 1fr)', cell: (row) => html`<span class=${`dot ${statusKind(row)}`}></span><span class="name" title=${row.name}>${row.name}</span>` },
   size: { text: 'Size', width: '84px', isNumber: true, cell: (row) => (row.total_bytes ? bytes(row.total_bytes) : '–') },
   progress: { text: 'Progress', width: '116px', cell: (row) => html`<${Progress} row=${row} />` },
-  status: { text: 'Status', width: '120px', cell: (row) => html`<span class=${`status ${statusKind(row)}`} title=${row.error?.message || null}>${statusText(row)}</span>` },
+  status: { text: 'Status', width: '140px', cell: (row) => html`<span class=${`status ${statusKind(row)}`} title=${row.error?.message || null}>${statusText(row)}</span>` },
   down: { text: 'Down', width: '84px', isNumber: true, cell: (row) => rate(row.download_bytes_per_s) },
   up: { text: 'Up', width: '84px', isNumber: true, cell: (row) => rate(row.upload_bytes_per_s) },
   eta: { text: 'Time left', width: '88px', isNumber: true, cell: (row) => (row.progress < 1 && row.eta_s !== null ? duration(row.eta_s) : '') },

@@ -3,6 +3,7 @@ import { html } from '../lib.js';
 import { t } from '../core/i18n.js';
 import { showFacet, search, query } from '../core/view.js';
 import { isLoaded, torrents } from '../core/store.js';
+import { isTouch } from '../core/theme.js';
 import { showAdd } from '../dialogs/add.js';
 
 /** Return what is said. */
@@ -10,7 +11,7 @@ export function Empty() {
   if (!isLoaded.value && torrents.size === 0) return html`<div class="empty"><p>${t('Loading…')}</p></div>`;
   if (torrents.size === 0) {
     return html`<div class="empty"><h2>${t('No torrents yet')}</h2>
-      <p>${t('Drop .torrent files here, or paste a magnet link.')}</p>
+      <p>${isTouch.value ? t('Add a .torrent file or a magnet link.') : t('Drop .torrent files here, or paste a magnet link.')}</p>
       <button type="button" class="primary" onClick=${() => showAdd()}>${t('Add torrents')}</button></div>`;
   }
   const clear = () => {

@@ -1,17 +1,19 @@
 /** The list: only the rows near those that are seen are in the document. */
 import { html, signal, useLayoutEffect, useRef, useEffect, useSignal } from '../lib.js';
 import { language, t } from '../core/i18n.js';
-import { prefs } from '../core/prefs.js';
+import { hasUsual, prefs } from '../core/prefs.js';
 import { go } from '../core/router.js';
 import { cursor, extendTo, moveCursor, selectAll, selectNone, selectOnly, selected, toggle } from '../core/select.js';
 import { tick, torrents } from '../core/store.js';
-import { isPhone } from '../core/theme.js';
+import { isPhone, isTouch } from '../core/theme.js';
 import { order, sortBy } from '../core/view.js';
 import { COLUMNS } from './columns.js';
 import { Row } from './row.js';
 import { columnMenu, torrentMenu } from './menus.js';
 
-const HEIGHTS = { dense: 30, comfortable: 42, card: 76 };
+const HEIGHTS = { dense: 30, comfortable: 44, card: 80 };
+/** Which of the usual columns go first where there is no room for all. */
+const LEAVE = ['added_at', 'ratio', 'peers', 'up', 'size', 'eta', 'down'];
 const STEP = 8;
 const EXTRA = 8;
 const LONG_PRESS_MS = 450;
@@ -21,16 +23,17 @@ export const isMarking = signal(false);
 /** Return the list of torrents. */
 export function Grid() {
   const element = useRef(null);
-  const view = useSignal({ first: 0, count: 40 });
+  const view = useSignal({ first: 0, count: 40, width: 1e4 });
   const isCard = isPhone.value;
-  const height = isCard ? HEIGHTS.card : prefs.dense.value ? HEIGHTS.dense : HEIGHTS.comfortable;
+  const height = isCard ? HEIGHTS.card : prefs.dense.value && !isTouch.value ? HEIGHTS.dense : HEIGHTS.comfortable;
   const hashes = order.value;
-  const columns = prefs.columns.value.filter((key) => key in COLUMNS);
+  const columns = fitting(prefs.columns.value.filter((key) => key in COLUMNS), view.value.width);
   const measure = () => {
-    const { scrollTop, clientHeight } = element.current;
+    const { scrollTop, clientHeight, clientWidth: width } = element.current;
     const first = Math.max(0, Math.floor(scrollTop / height / STEP) * STEP - EXTRA);
     const count = Math.ceil(clientHeight / height) + STEP + 2 * EXTRA;
-    if (first !== view.value.first || count !== view.value.count) view.value = { first, count };
+    const now = view.value;
+    if (first !== now.first || count !== now.count || width !== now.width) view.value = { first, count, width };
   };
   useLayoutEffect(() => {
     measure();
@@ -44,7 +47,7 @@ export function Grid() {
   const from = Math.max(0, Math.min(first, hashes.length - count));
   const shown = hashes.slice(from, from + count);
   const look = `${columns} ${height} ${language.value} ${prefs.binary.value} ${isMarking.value}`;
-  const least = columns.reduce((sum, key) => sum + Number(/\d+/.exec(COLUMNS[key].width)), 16);
+  const least = leastWidth(columns);
   const template = isCard ? '1fr' : columns.map((key) => COLUMNS[key].width).join(' ');
   const active = shown.includes(cursor.value) ? `row-${cursor.value}` : undefined;
   return html`<div ref=${element} id="list" class=${isCard ? 'grid cards' : 'grid'} role="grid" tabIndex="0" aria-label=${t('Torrents')} aria-multiselectable="true"
@@ -61,6 +64,16 @@ export function Grid() {
       </div>
     </div>
   </div>`;
+}
+
+const leastWidth = (columns) => columns.reduce((sum, key) => sum + Number(/\d+/.exec(COLUMNS[key].width)), 16);
+
+/** Return the columns that have room; those that somebody has chosen stay, and scroll. */
+function fitting(columns, width) {
+  if (!hasUsual('columns')) return columns;
+  let found = columns;
+  for (const key of LEAVE) if (leastWidth(found) > width) found = found.filter((each) => each !== key);
+  return found;
 }
 
 function Header({ columns, isCard }) {

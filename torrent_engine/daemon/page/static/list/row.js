@@ -1,9 +1,9 @@
 /** One row of the list, drawn again only if it changed. */
 import { Component, html } from '../lib.js';
-import { bytes, duration, percent, rate, ratio } from '../core/format.js';
+import { bytes, duration, rate, ratio } from '../core/format.js';
 import { t } from '../core/i18n.js';
 import { COLUMNS, Progress } from './columns.js';
-import { shownProgress, statusKind, statusText } from './status.js';
+import { statusKind, statusText } from './status.js';
 
 /** A row of the table, or a card on a phone. */
 export class Row extends Component {
@@ -24,8 +24,8 @@ export class Row extends Component {
 
 function card(row, isSelected, isMarking) {
   const rates = [row.download_bytes_per_s > 0 && `↓ ${rate(row.download_bytes_per_s)}`, row.upload_bytes_per_s > 0 && `↑ ${rate(row.upload_bytes_per_s)}`];
-  const facts = !row.total_bytes ? '' : row.progress < 1
-    ? `${percent(shownProgress(row))} ${t('of {size}', { size: bytes(row.wanted_bytes || row.total_bytes) })}${row.eta_s ? ` · ${duration(row.eta_s)}` : ''}`
+  const facts = row.error ? row.error.message : !row.total_bytes ? '' : row.progress < 1
+    ? `${bytes(row.wanted_bytes || row.total_bytes)}${row.eta_s ? ` · ${duration(row.eta_s, true)}` : ''}`
     : `${bytes(row.total_bytes)} · ${t('Ratio')} ${ratio(row.ratio)}`;
   return html`<div role="gridcell" aria-colindex="1" class="card">
     ${isMarking && html`<span class="box" aria-hidden="true">${isSelected ? '✓' : ''}</span>`}

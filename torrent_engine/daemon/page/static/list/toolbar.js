@@ -7,7 +7,7 @@ import { go, route } from '../core/router.js';
 import { selected, selectedRows, selectNone } from '../core/select.js';
 import { logOut, may, session } from '../core/session.js';
 import { isPhone } from '../core/theme.js';
-import { query, search } from '../core/view.js';
+import { facet, query, search } from '../core/view.js';
 import { showAdd } from '../dialogs/add.js';
 import { showRemove } from '../dialogs/confirm.js';
 import { showHelp } from '../dialogs/help.js';
@@ -39,7 +39,7 @@ export function Toolbar() {
     } else if (event.key === 'Enter' || event.key === 'ArrowDown') document.getElementById('list')?.focus();
   };
   return html`<header class="toolbar">
-    <button type="button" class="tool only-phone" aria-label=${t('Filters')} aria-expanded=${prefs.sidebar.value} onClick=${toggleSidebar}>${icon('menu')}</button>
+    <button type="button" class=${facet.value === 'all' ? 'tool only-phone' : 'tool only-phone on'} aria-label=${t('Filters')} aria-expanded=${prefs.sidebar.value} onClick=${toggleSidebar}>${icon('filter')}</button>
     <button type="button" class="primary add" onClick=${() => showAdd()} disabled=${!may('add')} title=${`${t('Add torrents')} (A)`}>${icon('add')}<span>${t('Add')}</span></button>
     <div class="actions" role="toolbar" aria-label=${t('Selected torrents')}>
       <${IconButton} name="play" text=${t('Resume')} hint="Space" isOff=${none} run=${() => act('resume', chosen)} />
@@ -57,7 +57,7 @@ export function Toolbar() {
     ${isPhone.value
       ? html`<${IconButton} name="queue" text=${t('Sort')} run=${(event) => menuBelow(event, sortMenu)} />`
       : html`<${IconButton} name="columns" text=${t('Columns')} run=${(event) => menuBelow(event, columnMenu)} />`}
-    <button type="button" class="tool" aria-label=${t('Menu')} aria-haspopup="menu" onClick=${pageMenu}>${icon('settings')}</button>
+    <button type="button" class="tool" aria-label=${t('Menu')} aria-haspopup="menu" onClick=${pageMenu}>${icon('menu')}</button>
   </header>`;
 }
 
@@ -72,6 +72,8 @@ function toggleSidebar() {
 
 function pageMenu(event) {
   const to = (page) => () => go(page);
+  const { left, bottom } = event.currentTarget.getBoundingClientRect();
+  const wide = (item) => (isPhone.value ? undefined : item);
   showMenuAt(event.currentTarget, [
     { text: t('Torrents'), icon: icon('all'), run: to(''), isOff: route.value.page === '' },
     { text: t('Jobs'), icon: icon('jobs'), run: to('jobs') },
@@ -79,14 +81,16 @@ function pageMenu(event) {
     may('admin') ? { text: t('Log'), icon: icon('file'), run: to('log') } : undefined,
     { text: t('Settings'), icon: icon('settings'), run: to('settings') },
     null,
-    { text: t('Filters'), isChecked: prefs.sidebar.value, run: toggleSidebar },
-    { text: t('Compact rows'), isChecked: prefs.dense.value, run: () => { prefs.dense.value = !prefs.dense.value; } },
+    wide({ text: t('Sort'), icon: icon('queue'), run: () => sortMenu(left, bottom + 4) }),
+    wide({ text: t('Filters'), isChecked: prefs.sidebar.value, run: toggleSidebar }),
+    wide({ text: t('Compact rows'), isChecked: prefs.dense.value, run: () => { prefs.dense.value = !prefs.dense.value; } }),
+    wide(null),
     ...['auto', 'light', 'dark'].map((theme) => ({
       text: t({ auto: 'Theme of the system', light: 'Light', dark: 'Dark' }[theme]),
       isChecked: prefs.theme.value === theme, run: () => { prefs.theme.value = theme; },
     })),
     null,
-    { text: t('Keyboard'), icon: icon('help'), hint: '?', run: showHelp },
+    wide({ text: t('Keyboard'), icon: icon('help'), hint: '?', run: showHelp }),
     session.value?.means === 'cookie' ? { text: t('Log out'), icon: icon('logout'), run: logOut } : undefined,
   ], t('Menu'));
 }

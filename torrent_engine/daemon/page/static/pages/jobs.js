@@ -6,6 +6,7 @@ import { bytes, date, percent } from '../core/format.js';
 import { t, tn } from '../core/i18n.js';
 import { may } from '../core/session.js';
 import { jobs, takeJobs } from '../core/store.js';
+import { Table } from '../ui/table.js';
 import { Page } from './page.js';
 
 const SHOWN = 200;
@@ -31,6 +32,18 @@ export function ResumeBanner() {
     <button type="button" onClick=${() => retry(found)}>${t('Resume')}</button><button type="button" class="plain" onClick=${forget}>${t('Forget')}</button></div>`;
 }
 
+function cellsOf(job, act) {
+  const button = (text, run) => html`<button type="button" onClick=${run}>${text}</button>`;
+  const next = !isOver(job) ? (job.status === 'paused' ? button(t('Resume'), () => act(job, 'resume')) : button(t('Pause'), () => act(job, 'pause')))
+    : job.status === 'failed' && button(t('Again'), () => retry([job]));
+  return [
+    [job.torrent?.name || '–', 'wide first'], [t(KIND[job.kind] || job.kind)],
+    [html`<div><span class=${`status ${COLOUR[job.status] || 'quiet'}`}>${t(STATUS[job.status] || job.status)}</span>${job.error && html`<div class="small">${job.error}</div>`}</div>`, job.error ? 'wide' : ''],
+    [job.done_bytes ? `${percent(job.progress)} · ${bytes(job.done_bytes)}` : percent(job.progress), 'number'],
+    [date(job.created_at), 'number'], [date(job.completed_at), 'number'], [may('control') && next, 'buttons'],
+  ];
+}
+
 /** Return the page. */
 export function Jobs() {
   const all = [...jobs.value.values()].sort((a, b) => (a.created_at < b.created_at ? 1 : -1));
@@ -38,15 +51,9 @@ export function Jobs() {
     await del('api/v1/jobs');
     takeJobs([], all.filter(isOver).map((job) => job.id));
   });
+  const heads = ['Torrent', 'Job', 'Status', 'Progress', 'Begun', 'Ended', 'Actions'];
   const act = (job, action) => attempt(() => post(`api/v1/jobs/${job.id}/${action}`));
   return html`<${Page} title=${t('Jobs')} extra=${html`<a class="button" href="api/v1/jobs/export?format=csv">${t('Export')}</a><button type="button" disabled=${!all.some(isOver)} onClick=${clear}>${t('Clear finished')}</button>`}>
-    ${all.length === 0 ? html`<p class="hint">${t('Nothing has been done yet. Downloads, checks and moves are listed here.')}</p>` : html`<div class="table" tabIndex="0" role="region" aria-label=${t('Jobs')}><table><thead><tr>
-      ${['Job', 'Torrent', 'Status', 'Progress', 'Begun', 'Ended', ''].map((text) => html`<th key=${text} scope="col">${text ? t(text) : html`<span class="unseen">${t('Actions')}</span>`}</th>`)}</tr></thead>
-      <tbody>${all.slice(0, SHOWN).map((job) => html`<tr key=${job.id}><td>${t(KIND[job.kind] || job.kind)}</td><td class="wide">${job.torrent?.name || '–'}</td>
-        <td><span class=${`status ${COLOUR[job.status] || 'quiet'}`}>${t(STATUS[job.status] || job.status)}</span>${job.error && html`<div class="small">${job.error}</div>`}</td>
-        <td class="number">${job.total_bytes ? `${percent(job.progress)} · ${bytes(job.done_bytes)}` : percent(job.progress)}</td>
-        <td class="number">${date(job.created_at)}</td><td class="number">${date(job.completed_at)}</td>
-        <td class="buttons">${may('control') && (isOver(job) ? job.status === 'failed' && html`<button type="button" onClick=${() => retry([job])}>${t('Again')}</button>`
-          : job.status === 'paused' ? html`<button type="button" onClick=${() => act(job, 'resume')}>${t('Resume')}</button>` : html`<button type="button" onClick=${() => act(job, 'pause')}>${t('Pause')}</button>`)}</td></tr>`)}</tbody></table></div>`}
+    ${all.length === 0 ? html`<p class="hint">${t('Nothing has been done yet. Downloads, checks and moves are listed here.')}</p>` : html`<${Table} heads=${heads} rows=${all.slice(0, SHOWN).map((job) => ({ key: job.id, cells: cellsOf(job, act) }))} text=${t('Jobs')} />`}
   </${Page}>`;
 }

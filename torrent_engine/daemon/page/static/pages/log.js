@@ -42,7 +42,7 @@ export function Log() {
   const rows = told.value;
   return html`<${Page} title=${t('Log')} extra=${choice}>${error.value && html`<p class="warning" role="alert">${error.value}</p>`}
     ${!rows ? html`<p class="hint">${t('Loading…')}</p>` : rows.length === 0 ? html`<p class="hint">${t('Nothing of this level has been logged.')}</p>`
-    : html`<ol class="log" tabIndex="0" aria-label=${t('Log')}>${rows.map((each) => html`<li key=${each.number}><span class="small number">${date(each.at)}</span>
+    : html`<ol class="log" tabIndex="0" aria-label=${t('Log')}>${rows.map((each) => html`<li key=${each.number}><span class="small number">${date(each.at, 'medium')}</span>
       <span class=${`status ${COLOURS[each.level] || 'quiet'}`}>${each.level}</span><span class="text">${each.text}</span></li>`)}</ol>`}
   </${Page}>`;
 }

@@ -63,7 +63,7 @@ function Section({ name, told, save }) {
 function Setting({ name, about, now, save }) {
   const isOff = about['x-file-only'] || now.pinned || !may('settings') || about.writeOnly;
   const why = about['x-file-only'] || about.writeOnly ? t('set in daemon.toml only') : now.pinned ? t('set by {origin}', { origin: now.origin }) : APPLIES[about['x-applies']] ? t(APPLIES[about['x-applies']]) : '';
-  return html`<label class="setting"><span>${about.description}<small><code>${name}</code>${why && ` · ${why}`}</small></span><${Control} about=${about} value=${now.value} isOff=${isOff} save=${(value) => save(name, value)} /></label>`;
+  return html`<label class="setting"><span>${about.description.replaceAll('`', '')}<small><code>${name}</code>${why && ` · ${why}`}</small></span><${Control} about=${about} value=${now.value} isOff=${isOff} save=${(value) => save(name, value)} /></label>`;
 }
 
 function Control({ about, value, isOff, save }) {

@@ -47,10 +47,10 @@ export function Dialog({ title, children, buttons, onSubmit, isWide = false }) {
   };
   return html`<dialog ref=${element} class=${isWide ? 'dialog wide' : 'dialog'} aria-labelledby="dialog-title" onCancel=${close} onMouseDown=${onClick}>
     <form onSubmit=${submit} noValidate=${false}>
-      <header><h2 id="dialog-title">${title}</h2>
-        <button type="button" class="plain" aria-label=${t('Close')} onClick=${closeDialog}>${icon('close')}</button></header>
+      <header><h2 id="dialog-title">${title}</h2></header>
       <div class="body">${children}</div>
       ${buttons && html`<footer>${buttons}</footer>`}
+      <button type="button" class="plain close" aria-label=${t('Close')} onClick=${closeDialog}>${icon('close')}</button>
     </form>
   </dialog>`;
 }

@@ -17,7 +17,7 @@ export function Graph({ samples, span, step }) {
   const last = samples.at(-1) || [0, 0, 0];
   const most = samples.reduce((now, each) => Math.max(now, each[1], each[2]), 0);
   const text = t('Down {down}, up {up}, at most {most}', { down: fullRate(last[1]), up: fullRate(last[2]), most: fullRate(most) });
-  return html`<figure class="graph"><canvas ref=${canvas} role="img" aria-label=${text}></canvas><figcaption class="number">${text}</figcaption></figure>`;
+  return html`<figure class="graph"><canvas ref=${canvas} role="img" aria-label=${text}></canvas><figcaption><span class="status down">↓ ${fullRate(last[1])}</span> <span class="status up">↑ ${fullRate(last[2])}</span> · ${t('at most {most}', { most: fullRate(most) })}</figcaption></figure>`;
 }
 
 function niceTop(value) {

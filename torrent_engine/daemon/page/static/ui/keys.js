@@ -39,7 +39,7 @@ const focusSearch = () => {
 const ALWAYS = {
   ' ': () => may('control') && pauseOrResume(),
   Delete: () => may('control') && showRemove(selectedRows.value),
-  Escape: () => route.value.hash && go(''),
+  Escape: () => (route.value.hash || route.value.page) && go(''),
 };
 /** Letters, which can be switched off (WCAG 2.1.4). */
 const LETTERS = {
