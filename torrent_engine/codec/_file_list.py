@@ -302,6 +302,11 @@ class FileList(Sequence[FileEntry]):
             return iter(())
         return (index for index, each in enumerate(flags) if each & _UNSTORED)
 
+    @property
+    def has_pads(self) -> bool:
+        """Whether a file is padding."""
+        return any(map(self.is_pad, self.unstored()))
+
     def is_pad(self, index: int) -> bool:
         """Return whether a file is padding (BEP 47)."""
         return bool(self._table.flags[index] & PAD)

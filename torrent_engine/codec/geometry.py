@@ -24,6 +24,8 @@ class Geometry:
     """Length of every piece but the last; not always a power of two."""
     aligned: "FileLayout | None" = field(default=None, repr=False)
     """Where every file begins with a piece of its own, and so ends with a short one: the files."""
+    pads: "PadFiles | None" = field(default=None, repr=False, compare=False)
+    """The files that hold nothing but zeros; None if there are none."""
     piece_count: int = field(init=False, compare=False)
     last_piece_bytes: int = field(init=False, compare=False)
     """Length of the last piece, 1 to ``piece_bytes``; 0 only when there is no payload."""
@@ -74,6 +76,13 @@ class Geometry:
         if left > BLOCK_BYTES:
             return BLOCK_BYTES
         return left
+
+    def pad_blocks(self, piece: int) -> Sequence[int]:
+        """Return the blocks of a piece that need not be asked for, as all of them are zeros.
+
+        A piece is never without other blocks.
+        """
+        return () if self.pads is None else self.pads.blocks(piece, self)
 
     def span_length(self, piece: int) -> int:
         """Return the length of one piece with the gap behind it, which peers may request."""
@@ -222,3 +231,25 @@ class FileLayout:
         start = piece * geometry.piece_bytes
         end = min(start + geometry.piece_bytes, self.end_bytes)
         return range(bisect_right(self.offsets, start) - 1, bisect_left(self.offsets, end))
+
+
+class PadFiles:
+    """The files of zeros in a layout, behind which others begin with a piece (BEP 47)."""
+
+    __slots__ = ("_is_pad", "_layout")
+
+    def __init__(self, layout: FileLayout, is_pad: Callable[[int], bool]) -> None:
+        self._layout = layout
+        self._is_pad = is_pad
+
+    def blocks(self, piece: int, geometry: Geometry) -> list[int]:
+        """Return the blocks of a piece that lie in pads; none if it has no others."""
+        layout, found = self._layout, list[int]()
+        start, size = geometry.piece_offset(piece), geometry.piece_length(piece)
+        for index in layout.files_of_piece(piece, geometry):
+            if self._is_pad(index):
+                begin = max(layout.offsets[index] - start, 0)
+                end = min(layout.offsets[index] + layout.lengths[index] - start, size)
+                stop = geometry.block_count(piece) if end == size else end // BLOCK_BYTES
+                found.extend(range(-(-begin // BLOCK_BYTES), stop))
+        return found if len(found) < geometry.block_count(piece) else []

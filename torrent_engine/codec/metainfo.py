@@ -54,7 +54,7 @@ from torrent_engine.codec.bencode import (
     read_value,
     skip_value,
 )
-from torrent_engine.codec.geometry import FileLayout, Geometry
+from torrent_engine.codec.geometry import FileLayout, Geometry, PadFiles
 from torrent_engine.codec.metainfo_edit import EDITABLE, edited, write_whole
 from torrent_engine.codec.piece_hashes import BothHashes, MerkleHashes, PieceHashes, Sha1Hashes
 from torrent_engine.codec.raw_file import mistaken_for, unpacked
@@ -318,7 +318,7 @@ def _build(
     else:
         files = parse_tree(info, tree, piece_bytes, info_hash.hex())
     layout, is_multi_file = files.layout, isinstance(info.get(b"files"), FileTable)
-    geometry = _checked_geometry(layout, piece_bytes, hashes, has_v1=has_v1)
+    geometry = _checked_geometry(files, piece_bytes, hashes, has_v1=has_v1)
     v2 = None
     if tree is not None:
         if has_v1:
@@ -376,14 +376,17 @@ def _piece_hashes(info: BencodeDict) -> bytes:
 
 
 def _checked_geometry(
-    layout: FileLayout, piece_bytes: int, hashes: bytes, *, has_v1: bool
+    files: FileList, piece_bytes: int, hashes: bytes, *, has_v1: bool
 ) -> Geometry:
+    layout = files.layout
     if not has_v1:
         geometry = Geometry(layout.end_bytes, piece_bytes, layout)
         if geometry.piece_count > MAX_PIECES:
             raise MetainfoError(f"more than {MAX_PIECES} pieces")
         return geometry
-    geometry, count = Geometry(layout.total_bytes, piece_bytes), len(hashes) // SHA1_BYTES
+    pads = PadFiles(layout, files.is_pad) if files.has_pads else None
+    geometry = Geometry(layout.total_bytes, piece_bytes, pads=pads)
+    count = len(hashes) // SHA1_BYTES
     if geometry.piece_count != count:
         raise MetainfoError(
             f"{layout.total_bytes} bytes are {geometry.piece_count} pieces, not {count}"

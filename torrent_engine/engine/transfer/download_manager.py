@@ -239,6 +239,8 @@ class DownloadManager:
 
     def _whole(self, assembly: PieceAssembly) -> None:
         piece = assembly.partial.piece
+        if assembly.partial.pads:
+            assembly.own_pads()
         self._picker.finished(piece)
         del self._assemblies[piece]
         self._finisher.finish(assembly)
@@ -518,8 +520,8 @@ class DownloadManager:
     def _disown(self, sender: Sender) -> None:
         """Release the pieces of a peer; a piece that must have one sender begins again."""
         for partial in self._picker.owned_by(sender):
-            is_empty = partial.left == partial.block_count and partial.is_idle
-            if not ((is_empty or partial.is_single_source) and self._restart(partial.piece)):
+            may_restart = partial.is_untouched or partial.is_single_source
+            if not (may_restart and self._restart(partial.piece)):
                 self._picker.give_to(partial, None)
 
     def _restart(self, piece: int) -> bool:

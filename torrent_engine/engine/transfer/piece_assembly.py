@@ -7,6 +7,7 @@ hashed it. A block that was written ahead of its piece, or before a restart, is 
 import hashlib
 from collections.abc import Callable, Collection, Iterable
 from enum import IntEnum
+from typing import Final
 
 import anyio
 
@@ -18,6 +19,8 @@ from torrent_engine.codec.piece_hashes import PieceDigest
 from torrent_engine.engine.swarm.peer import Sender
 from torrent_engine.policy.pieces.piece_table import PartialPiece
 from torrent_engine.policy.pieces.web_seed_plan import Views
+
+ZEROS: Final = memoryview(bytes(BLOCK_BYTES))
 
 ReadBlock = Callable[[int, memoryview], None]
 """Reads from an offset of the payload into a buffer, in a worker thread."""
@@ -62,6 +65,16 @@ class PieceAssembly:
         self._views: list[Views | None] = [None] * count
         self._places = bytearray(count)
         self._settled: anyio.Event | None = None
+        for block in partial.pads:
+            self._views[block] = (ZEROS[: partial.block(block)[2]],)
+            self._places[block] = BlockPlace.MEMORY
+
+    def own_pads(self) -> None:
+        """Ascribe blocks that nobody sent to who sent the first of the others."""
+        pads = self.partial.pads
+        owner = next(each for block, each in enumerate(self.senders) if block not in pads)
+        for block in pads:
+            self.senders[block] = owner
 
     def add(self, block: int, views: Views, length_bytes: int, sender: Sender) -> None:
         """Add one block that the piece did not have."""
@@ -142,7 +155,7 @@ class PieceAssembly:
     def received_bytes(self) -> int:
         """What came of it, wherever it is."""
         blocks = len(self._places) - self._places.count(BlockPlace.NOWHERE)
-        return blocks * BLOCK_BYTES
+        return (blocks - len(self.partial.pads)) * BLOCK_BYTES
 
     @property
     def sole_sender(self) -> Sender | None:

@@ -5,7 +5,7 @@ in C.
 """
 
 from bisect import bisect_left, insort
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import IntEnum
 from operator import neg
 from typing import Final
@@ -128,6 +128,7 @@ class PartialPiece:
         "is_single_source",
         "last_block_bytes",
         "left",
+        "pads",
         "piece",
     )
 
@@ -146,6 +147,21 @@ class PartialPiece:
         )  # neither requested nor received, descending
         self._requested = bytearray(self.block_count)
         self._received = bytearray(self.block_count)
+        self.pads = geometry.pad_blocks(piece)
+        """Blocks of zeros, which count as received."""
+        if self.pads:
+            self._leave_out(self.pads)
+
+    def _leave_out(self, blocks: Sequence[int]) -> None:
+        for block in blocks:
+            self._received[block] = 1
+        self._free = [block for block in self._free if not self._received[block]]
+        self.left -= len(blocks)
+
+    @property
+    def is_untouched(self) -> bool:
+        """Whether nothing of it was received or is asked for."""
+        return self.left == self.block_count - len(self.pads) and self.is_idle
 
     @property
     def has_free(self) -> bool:
