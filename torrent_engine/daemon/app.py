@@ -6,15 +6,16 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter
 from fastapi.exceptions import RequestValidationError
-from fastapi.telemetry import TelemetryConfig
+from fastapi.middleware.asyncexitstack import AsyncExitStackMiddleware
 from pydantic.warnings import UnsupportedFieldAttributeWarning
 from starlette.exceptions import HTTPException
+from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import BaseRoute, Router
 
-from torrent_engine import __version__
 from torrent_engine.base.errors import TorrentEngineError
 from torrent_engine.daemon.api import (
     adding,
@@ -53,7 +54,7 @@ from torrent_engine.daemon.problems import (
     problem_of,
 )
 from torrent_engine.daemon.qbittorrent import routes as qbittorrent
-from torrent_engine.daemon.security.guard import Guard
+from torrent_engine.daemon.security.guard import ROUTE, Guard
 from torrent_engine.daemon.security.route_table import RouteTable
 from torrent_engine.daemon.stream import routes as stream
 from torrent_engine.daemon.transmission import routes as transmission
@@ -95,13 +96,6 @@ ROUTERS: Final[tuple[RouterMaker, ...]] = (
 """The interfaces. Each makes its routes with their whole paths, and each route declares what it
 needs (:mod:`torrent_engine.daemon.security.access`)."""
 
-_NO_TELEMETRY: Final[TelemetryConfig] = {
-    "tracing": False,
-    "metrics": False,
-    "logs": False,
-    "operation_spans": False,
-    "auto_configure": False,
-}
 _CODES_BY_STATUS: Final = {
     404: "not_found",
     405: "method_not_allowed",
@@ -114,56 +108,49 @@ _CODES_BY_STATUS: Final = {
 def create_app(context: DaemonContext, routers: Sequence[RouterMaker] = ROUTERS) -> "DaemonApp":
     """Return the application of a daemon; it runs under any ASGI server with an asyncio loop."""
     warnings.filterwarnings("ignore", _NEEDLESS_WARNING, UnsupportedFieldAttributeWarning)
-    made = [make(context) for make in routers]
-    routes = RouteTable([route for each in made for route in each.routes])
-    inner = FastAPI(
-        title="torrent_engine",
-        version=__version__,
-        docs_url=None,
-        redoc_url=None,
-        openapi_url=None,
-        redirect_slashes=False,
-        telemetry=_NO_TELEMETRY,
-    )
-    inner.state.routes = routes.routes
-    for each in made:
-        inner.include_router(each)
-    for kind, handle in _HANDLERS.items():
-        inner.add_exception_handler(kind, handle)
-    guard = Guard(
-        inner,
-        routes,
-        context.authenticator,
-        context.lockout,
-        lambda: context.rules,
-        phase=lambda: context.life.phase,
-    )
-    return DaemonApp(guard, inner, routes)
+    return DaemonApp(context, [route for make in routers for route in make(context).routes])
 
 
 class DaemonApp:
-    """The application as the server calls it."""
+    """The application as the server calls it.
 
-    def __init__(self, guard: AsgiApp, inner: FastAPI, routes: RouteTable) -> None:
-        self._guard = guard
-        self.inner = inner
-        self.routes = routes
+    The guard finds the route of a request, to see what it demands; the route is called as it was
+    found, between the two of FastAPI's middlewares that its routes need. The whole stack of a
+    FastAPI application would look for it again, among routes that it would make a second time.
+    """
+
+    def __init__(self, context: DaemonContext, routes: Sequence[BaseRoute]) -> None:
+        self.routes = RouteTable(routes)
         """All routes, each of which declares what it needs."""
+        self._guard = Guard(
+            ExceptionMiddleware(AsyncExitStackMiddleware(self._to_route), _HANDLERS),
+            self.routes,
+            context.authenticator,
+            context.lockout,
+            lambda: context.rules,
+            phase=lambda: context.life.phase,
+        )
+        self._others: AsgiApp = Router()
+        """Answers what is no request: ends web sockets, and says yes to a server's start."""
 
     async def __call__(self, scope: AsgiScope, receive: AsgiReceive, send: AsgiSend) -> None:
         """Answer a request; a bug is a problem with the name of its record in the log."""
         if scope["type"] != "http":
-            await self.inner(scope, receive, send)
+            await self._others(scope, receive, send)
             return
         answer = _Watched(send)
         try:
             await self._guard(scope, receive, answer.send)
         except Exception as error:
-            if answer.is_complete:
-                return  # told by _internal, which the framework raises again
-            if answer.is_begun:
+            if answer.is_begun and not answer.is_complete:
                 raise
-            await _response(_incident(error))(scope, receive, send)
+            response = _response(_incident(error))
+            if not answer.is_begun:
+                await response(scope, receive, send)
+
+    async def _to_route(self, scope: AsgiScope, receive: AsgiReceive, send: AsgiSend) -> None:
+        scope["app"] = self
+        await scope[ROUTE].handle(scope, receive, send)
 
 
 class _Watched:

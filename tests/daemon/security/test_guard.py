@@ -588,6 +588,7 @@ async def test_bug_is_a_500_with_an_incident_and_no_detail(
     assert f"incident {incident}" in caplog.text
     assert "the detail that nobody may see" in caplog.text
     assert b"detail that" not in answer.body
+    assert (answer.header("content-security-policy") or "").startswith("default-src 'none'")
 
 
 # -- proxies ---------------------------------------------------------------------------------------

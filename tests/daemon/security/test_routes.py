@@ -1,12 +1,18 @@
 """Every route of the daemon without a credential: the table is walked, so none is forgotten."""
 
 import re
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute
 
 from tests.support.daemon_app import AppClient, make_client
+from torrent_engine.daemon.security.access import needs
 from torrent_engine.daemon.security.principals import Scope
 from torrent_engine.daemon.security.route_table import access_of_route
 from torrent_engine.daemon.settings.model import DaemonSettings, QbittorrentSettings
@@ -48,6 +54,51 @@ async def test_no_route_but_a_few_answers_without_a_credential() -> None:
                 open_paths.add(path_of(route))
     assert open_paths <= PUBLIC | PAGES
     assert "/healthz" in open_paths
+
+
+def told_by(path: str, scope: Scope) -> Callable[[Request], Awaitable[Response]]:
+    @needs(scope)
+    async def answer(request: Request) -> Response:
+        return JSONResponse([path, request.path_params, request.method])
+
+    return answer
+
+
+async def test_route_that_was_checked_is_the_one_that_answers() -> None:
+    routes = APIRouter()
+    for path, scope in (
+        ("/things/first", Scope.READ),
+        ("/things/{name}", Scope.ADMIN),
+        ("/things/last", Scope.READ),
+        ("/other/{path:path}", Scope.READ),
+    ):
+        routes.add_api_route(path, told_by(path, scope), methods=["GET"])
+    client = make_client(extra=routes)
+    _, secret = client.context.authenticator.tokens.make("reader", [Scope.READ])
+    reader, owner = client.bearer(secret), client.bearer()
+    assert (await reader.ask("GET", "/things/first")).json == ["/things/first", {}, "GET"]
+    assert (await reader.ask("GET", "/things/last")).code == "forbidden"
+    found = (await owner.ask("GET", "/things/last")).json
+    assert found == ["/things/{name}", {"name": "last"}, "GET"]
+    other = await reader.ask("HEAD", "/other/a%2Fb/c")
+    assert other.json == ["/other/{path:path}", {"path": "a/b/c"}, "GET"]
+
+
+async def test_start_of_a_server_is_answered_and_a_web_socket_is_closed() -> None:
+    sent: list[str] = []
+    waiting = ["lifespan.startup", "lifespan.shutdown", "websocket.connect"]
+
+    async def receive() -> dict[str, str]:
+        return {"type": waiting.pop(0)}
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message["type"])
+
+    app = make_client().app
+    asgi = {"asgi": {"version": "3.0", "spec_version": "2.4"}}
+    await app({"type": "lifespan", "state": {}, **asgi}, receive, send)
+    await app({"type": "websocket", "path": "/api/v1", "headers": [], **asgi}, receive, send)
+    assert sent == ["lifespan.startup.complete", "lifespan.shutdown.complete", "websocket.close"]
 
 
 async def test_interface_of_qbittorrent_is_off_by_default() -> None:

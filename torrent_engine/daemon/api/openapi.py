@@ -69,7 +69,7 @@ def router(_: "DaemonContext") -> APIRouter:
     async def get_openapi(request: Request) -> Response:
         """Return the description of this interface."""
         if not made:
-            made.append(await anyio.to_thread.run_sync(_text_of, request.app.state.routes))
+            made.append(await anyio.to_thread.run_sync(_text_of, request.app.routes.routes))
         return await json_reply(request, made[0])
 
     return routes

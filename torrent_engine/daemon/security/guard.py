@@ -32,6 +32,8 @@ from torrent_engine.daemon.security.route_table import Found, RouteTable
 
 PRINCIPAL: Final = "te.principal"
 FACTS: Final = "te.facts"
+ROUTE: Final = "te.route"
+"""The route that was found; whatever else its own matching found is in the scope too."""
 REALM: Final = 'Basic realm="torrent-engine", charset="UTF-8"'
 FOREIGN_RPC: Final = "/transmission/rpc"
 PLAIN_TYPE: Final = "text/plain; charset=utf-8"
@@ -132,11 +134,17 @@ class Guard:
     async def _pass(
         self, scope: AsgiScope, receive: AsgiReceive, answer: "_Completed", request: _Request
     ) -> None:
-        access = request.access
-        if access is None:  # cannot be: the check of the route refused it
+        access, found = request.access, request.found
+        if access is None or found.route is None:  # cannot be: the check of the route refused it
             raise RuntimeError("a request without a route passed the checks")
-        scope = {**scope, PRINCIPAL: request.principal, FACTS: request.facts}
-        if request.found.reads_by_get:
+        scope = {
+            **scope,
+            **found.matched,
+            ROUTE: found.route,
+            PRINCIPAL: request.principal,
+            FACTS: request.facts,
+        }
+        if found.reads_by_get:
             scope["method"] = "GET"
         kind = media_type_of(request.facts)
         body = LimitedBody(receive, limit_of(kind, access))

@@ -1,8 +1,8 @@
 """Which route answers a request, and what it demands."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
 
 from starlette.routing import BaseRoute, Match
 
@@ -22,6 +22,9 @@ class Found:
     """HEAD of a route that knows GET only."""
     redirect: str = ""
     """The same path without the slash at its end, if that is a route."""
+    route: BaseRoute | None = None
+    matched: Mapping[str, Any] = field(default_factory=dict)
+    """What the route adds to the scope: the parameters of its path."""
 
 
 NOWHERE: Final = Found(None)
@@ -33,25 +36,29 @@ class RouteTable:
     def __init__(self, routes: Sequence[BaseRoute]) -> None:
         self.routes = tuple(routes)
         self._by_prefix = [(_fixed_part(route), route) for route in routes]
+        plain = {_path_of(route) for route in routes if "{" not in _path_of(route)}
+        self._by_path = {path: tuple(self._beginning(path)) for path in plain}
+
+    def _beginning(self, path: str) -> Iterator[BaseRoute]:
+        """Return the routes that a path may be of, by what their paths begin with."""
+        return (route for prefix, route in self._by_prefix if path.startswith(prefix))
 
     def find(self, scope: AsgiScope) -> Found:
         """Return the route of a request."""
         methods: set[str] = set()
         partial: BaseRoute | None = None
         path = scope["path"]
-        for prefix, route in self._by_prefix:
-            if not path.startswith(prefix):  # spares most of the regular expressions
-                continue
-            match, _ = route.matches(scope)
+        for route in self._by_path.get(path) or self._beginning(path):
+            match, matched = route.matches(scope)
             if match is Match.FULL:
-                return Found(access_of_route(route))
+                return Found(access_of_route(route), route=route, matched=matched)
             if match is Match.PARTIAL:
                 partial = partial or route
                 methods |= set(getattr(route, "methods", None) or ())
         if partial is None:
             return self._without_slash(scope)
         if scope["method"] == "HEAD" and "GET" in methods:
-            return Found(self.find({**scope, "method": "GET"}).access, reads_by_get=True)
+            return replace(self.find({**scope, "method": "GET"}), reads_by_get=True)
         return Found(access_of_route(partial), frozenset(methods))
 
     def _without_slash(self, scope: AsgiScope) -> Found:
@@ -68,7 +75,11 @@ class RouteTable:
 
 def _fixed_part(route: BaseRoute) -> str:
     """Return what every path of a route begins with."""
-    return str(getattr(route, "path", "")).partition("{")[0]
+    return _path_of(route).partition("{")[0]
+
+
+def _path_of(route: BaseRoute) -> str:
+    return str(getattr(route, "path", ""))
 
 
 def access_of_route(route: BaseRoute) -> RouteAccess | None:
