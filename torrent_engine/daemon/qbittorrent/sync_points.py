@@ -74,6 +74,8 @@ class TrackerIndex:
         """Return the hashes by URL; the same object while nothing changes."""
         delta = self._torrents.delta(self._revision)
         self._revision = delta.revision
+        if not (delta.is_full or delta.removed or delta.changed):
+            return self._hashes
         before = {} if delta.is_full else dict(self._urls)
         for info_hash in delta.removed:
             before.pop(info_hash, None)

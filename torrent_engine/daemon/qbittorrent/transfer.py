@@ -3,7 +3,7 @@
 from typing import Any, Final
 
 from torrent_engine.base.errors import ConfigError
-from torrent_engine.daemon.common.disk_space import free_bytes
+from torrent_engine.daemon.common.disk_space import FreeSpace
 from torrent_engine.daemon.qbittorrent.errors import bad_request
 from torrent_engine.daemon.qbittorrent.torrent_add import MAX_RATE
 from torrent_engine.daemon.qbittorrent.torrent_sources import read_peer
@@ -41,6 +41,7 @@ class Transfers:
     def __init__(self, parts: WebApiParts) -> None:
         self._parts = parts
         self._context = parts.context
+        self._free_space = FreeSpace()
 
     def routes(self) -> list[WebApiRoute]:
         """Return the routes."""
@@ -90,7 +91,7 @@ class Transfers:
         ever = state.totals.ever
         has_moved = ever.downloaded_bytes > 0 and ever.uploaded_bytes > 0
         ratio = f"{ever.uploaded_bytes / ever.downloaded_bytes:.2f}" if has_moved else _NO_RATIO
-        free = await free_bytes(str(download_folder(settings)))
+        free = await self._free_space.of(str(download_folder(settings)))
         return {
             **self.numbers(),
             **_NO_CACHE,

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from torrent_engine.daemon.common.add_defaults import AddDefaults, SettingsAccess
-from torrent_engine.daemon.common.disk_space import free_bytes
+from torrent_engine.daemon.common.disk_space import FreeSpace
 from torrent_engine.daemon.engine_port.facts import SeedRules
 from torrent_engine.daemon.engine_port.port import EnginePort
 from torrent_engine.daemon.settings.engine_config import download_folder
@@ -144,6 +144,7 @@ class _Facts:
     def __init__(self, parts: DaemonParts, session_ids: SessionIds) -> None:
         self._parts = parts
         self._session_ids = session_ids
+        self._free_space = FreeSpace()
         self._defaults = AddDefaults(parts.settings, parts.state.labels)
         self.fetches_private = self._defaults.fetches_private
 
@@ -178,7 +179,7 @@ class _Facts:
             listen_port=parts.port.engine.network().listen_port,
             config_dir=str(parts.state_dir),
             session_id=self._session_ids.present,
-            free_space=await free_bytes(download_dir),
+            free_space=await self._free_space.of(download_dir),
             blocklist_url=next((each.url for each in tables.blocklist if each.url), ""),
             blocklist_size=rules_in(parts.blocklists()),
             is_filtering=bool(tables.blocklist or now.network.ip_filter),
