@@ -17,6 +17,8 @@ SHORT = (
     "BEP3-BF-03",
     "BEP3-RQ-01",
     "BEP3-RQ-03",
+    "BEP3-CI-02",
+    "BEP3-IN-03",
     "BEP6-FE-11",
     "BEP10-EX-15",
     "BEP9-MD-04",
@@ -73,6 +75,7 @@ def test_nobody_at_an_address_is_exit_code_3() -> None:
         (("list", "BEP99"), "no rule begins with BEP99"),
         (("run", "--subject", "netscape", "BEP3"), "no program netscape"),
         (("run",), "--subject"),
+        (("seed", "127.0.0.1:1", "BEP3-IN-03"), "about downloads"),
         (("report", "/nowhere.json", "--html", "/nowhere.html"), "/nowhere.json"),
     ],
 )

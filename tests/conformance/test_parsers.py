@@ -10,6 +10,7 @@ from torrent_engine.conformance.bencoding import bencode, parse
 from torrent_engine.conformance.errors import KitBencodeError
 from torrent_engine.conformance.frames import FrameReader, message
 from torrent_engine.conformance.rules.bep6_allowed_fast import canonical_set
+from torrent_engine.conformance.swarm.http_tracker import http_response, parse_announce
 from torrent_engine.conformance.torrent_set import INFO_BYTES, basic_torrent
 
 MALFORMED = {
@@ -90,3 +91,36 @@ def test_bep6_allowed_fast_set_is_that_of_the_text() -> None:
     assert pieces == [1059, 431, 808, 1217, 287, 376, 1188, 353, 508]
     assert canonical_set("80.4.4.1", b"\xaa" * 20, 1313, 7) == pieces[:7]
     assert sorted(canonical_set("80.4.4.1", b"\xaa" * 20, 5, 7)) == [0, 1, 2, 3, 4]
+
+
+def test_bep3_announce_is_cut_into_path_and_unescaped_values() -> None:
+    found = parse_announce(
+        b"GET /announce?info_hash=%00%ff+a&port=1&x&port=2 HTTP/1.1\r\nA: b", 2.5
+    )
+    assert (found.at, found.path) == (2.5, "/announce")
+    assert found.value("info_hash") == b"\x00\xff+a"
+    assert (found.value("port"), found.value("x"), found.value("y")) == (b"1", b"", b"")
+
+
+ODD_HEADS = [
+    b"",
+    b"GET",
+    b"GET ",
+    b"GET  HTTP/1.1",
+    b"GET /?%&=&%zz=%f HTTP/1.1",
+    b"\xff\0 \xfe?\x80",
+]
+
+
+@pytest.mark.parametrize("head", ODD_HEADS)
+def test_odd_announces_have_no_port(head: bytes) -> None:
+    assert parse_announce(head, 0.0).value("port") == b""
+
+
+@given(st.binary(max_size=200))
+def test_any_head_is_read_as_an_announce(head: bytes) -> None:
+    assert parse_announce(head, 0.0).at == 0.0
+
+
+def test_http_response_has_its_length() -> None:
+    assert http_response(b"de").endswith(b"Content-Length: 2\r\nConnection: close\r\n\r\nde")

@@ -6,12 +6,13 @@ import anyio
 import pytest
 
 from tests.conformance.scripted_seed import TORRENT, ScriptedSubject
+from tests.conformance.test_leech_rules import LEECH_MUTANTS
 from torrent_engine.conformance.case import Case
-from torrent_engine.conformance.catalogue import all_rules
+from torrent_engine.conformance.catalogue import all_rules, choose
 from torrent_engine.conformance.plan import is_planned
 from torrent_engine.conformance.rule import REGISTRY, Outcome
 from torrent_engine.conformance.runner import judged
-from torrent_engine.conformance.verdicts import Level, Verdict
+from torrent_engine.conformance.verdicts import Level, Role, Verdict
 
 pytestmark = pytest.mark.anyio
 F, N = Verdict.FAIL, Verdict.NON_STRICT
@@ -139,7 +140,7 @@ async def judge(rule_id: str, *quirks: str) -> tuple[Outcome, Verdict]:
     return found
 
 
-@pytest.mark.parametrize("rule_id", [each.rule_id for each in all_rules()])
+@pytest.mark.parametrize("rule_id", [each.rule_id for each in choose(role=Role.SEED)])
 async def test_rule_passes_a_seed_that_obeys_it(rule_id: str) -> None:
     outcome, verdict = await judge(rule_id)
     assert verdict is Verdict.PASS, outcome
@@ -154,7 +155,7 @@ async def test_rule_sees_a_seed_that_breaks_it(rule_id: str) -> None:
 
 def test_every_rule_has_a_mutant_a_place_and_a_source() -> None:
     judged_rules = {each.rule_id for each in all_rules() if each.level is not Level.INFO}
-    assert judged_rules == set(MUTANTS) | BY_THE_RUNNER
+    assert judged_rules == set(MUTANTS) | set(LEECH_MUTANTS) | BY_THE_RUNNER
     assert [each.rule_id for each in all_rules() if not is_planned(each.rule_id)] == []
     bare = [each for each in all_rules() if each.level is not Level.INFO and not each.source]
     assert bare == []

@@ -32,6 +32,7 @@ class RawPeer:
 
     def __init__(self, stream: ByteStream, log: WireLog, label: str, address: str) -> None:
         self._stream = stream
+        self._sending = anyio.Lock()
         self._log = log
         self._label = label
         self.address = address
@@ -54,7 +55,8 @@ class RawPeer:
         """Send bytes as they are; a connection that has ended is marked as closed."""
         self._log.add(f"{self._label}>", note or _shown(data))
         try:
-            await self._stream.send(data)
+            async with self._sending:
+                await self._stream.send(data)
         except _GONE:
             self._mark_closed("while sending")
 

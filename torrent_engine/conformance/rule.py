@@ -3,14 +3,12 @@
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from torrent_engine.conformance.verdicts import Level, Role, Verdict
 
-if TYPE_CHECKING:
-    from torrent_engine.conformance.case import Case
-
-RuleFunction = Callable[["Case"], Awaitable["Outcome | str"]]
+RuleFunction = Callable[..., Awaitable["Outcome | str"]]
+"""Takes the case of its role: Case, or SwarmCase."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,14 +10,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from torrent_engine.conformance.adapters.download import DownloaderLauncher
 from torrent_engine.conformance.adapters.launch import builder_named
-from torrent_engine.conformance.adapters.process import started
+from torrent_engine.conformance.adapters.process import started, version_printed
 from torrent_engine.conformance.catalogue import choose
+from torrent_engine.conformance.errors import ConformanceError
 from torrent_engine.conformance.results import RuleResult, RunReport
 from torrent_engine.conformance.rule import ConformanceRule
 from torrent_engine.conformance.runner import RuleRunner, RunPlan
 from torrent_engine.conformance.subject import RemoteSubject, SubjectPort
+from torrent_engine.conformance.swarm.swarm_runner import SwarmRunner
 from torrent_engine.conformance.torrent_set import basic_torrent
+from torrent_engine.conformance.verdicts import Role
 
 
 def _silent(_: RuleResult) -> None:
@@ -38,10 +42,24 @@ async def run_program(
     SubjectUnreachableError if it cannot be started, ConformanceError for a wrong name or prefix.
     """
     chosen = list(rules) if rules is not None else choose(prefixes)
+    of_seeds = [each for each in chosen if each.role is Role.SEED]
+    of_downloads = [each for each in chosen if each.role is not Role.SEED]
     builder, torrent = builder_named(name), basic_torrent()
-    async with _folder() as folder, started(name, builder, torrent, folder) as subject:
-        report = _new_report(name, subject.version(), subject.command)
-        await _run_into(report, subject, chosen, plan, progress)
+    report = _new_report(name, "", "")
+    async with _folder() as folder:
+        if of_seeds or not of_downloads:
+            async with started(name, builder, torrent, folder) as subject:
+                report.version, report.command = subject.version(), subject.command
+                await _run_into(report, subject, of_seeds, plan, progress)
+        if of_downloads:
+            launcher = DownloaderLauncher(name, builder, folder)
+            runner = SwarmRunner(launcher.create, torrent, plan or RunPlan(), progress)
+            report.results += await runner.run(of_downloads)
+            if launcher.command is not None and not report.command:
+                report.version = version_printed(launcher.command)
+                report.command = " ".join(launcher.command.argv)
+    order = [each.rule_id for each in chosen]
+    report.results.sort(key=lambda each: order.index(each.rule.rule_id))
     return report
 
 
@@ -53,10 +71,13 @@ async def run_remote(
     plan: RunPlan | None = None,
     progress: Callable[[RuleResult], None] = _silent,
 ) -> RunReport:
-    """Run rules against a program that seeds the sample torrent at an address."""
+    """Run the rules of seeds against a program that seeds the sample torrent at an address."""
     subject = RemoteSubject(host, port)
     report = _new_report(subject.name, "", "started by hand")
-    await _run_into(report, subject, rules, plan, progress)
+    of_seeds = [each for each in rules if each.role is Role.SEED]
+    if not of_seeds:
+        raise ConformanceError("these rules are about downloads: `run --subject` tries them")
+    await _run_into(report, subject, of_seeds, plan, progress)
     return report
 
 
@@ -68,7 +89,7 @@ async def _run_into(
     progress: Callable[[RuleResult], None],
 ) -> None:
     runner = RuleRunner(subject, basic_torrent(), plan or RunPlan(), progress)
-    report.results = await runner.run(rules)
+    report.results += await runner.run(rules)
 
 
 def _new_report(name: str, version: str, command: str) -> RunReport:

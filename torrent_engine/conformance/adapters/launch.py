@@ -1,4 +1,4 @@
-"""What is needed to start a program, and how each one is told to seed a torrent."""
+"""What is needed to start a program, and how each is told to seed or download a torrent."""
 
 import json
 import shutil
@@ -10,20 +10,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from torrent_engine.conformance.errors import ConformanceError
+from torrent_engine.conformance.errors import ConformanceError, NotOfferedError
 
 
 @dataclass(frozen=True, slots=True)
-class SeedOrder:
-    """What a program is to do: seed a torrent that lies in a folder, at a port of an address."""
+class LaunchOrder:
+    """What a program is to do: seed or download a torrent, at a port of an address."""
 
     torrent: Path
     data: Path
-    """Folder with the data of the torrent."""
+    """Folder with the data of the torrent, or for it."""
     home: Path
     """Folder for the program's own files."""
     host: str
     port: int
+    downloads: bool = False
+    """The folder is empty, and the torrent has a tracker that names peers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,23 +40,28 @@ class LaunchCommand:
     """Prints the version."""
 
 
-LaunchBuilder = Callable[[SeedOrder], LaunchCommand]
+LaunchBuilder = Callable[[LaunchOrder], LaunchCommand]
 
 
-def torrent_engine(order: SeedOrder) -> LaunchCommand:
+def torrent_engine(order: LaunchOrder) -> LaunchCommand:
     """Return the command for the engine that this kit comes with."""
     program = (sys.executable, "-m", "torrent_engine")
-    options = ("--no-dht", "--no-lsd", "--no-port-mapping", "--no-resume")
+    options: tuple[str, ...] = ("--no-dht", "--no-lsd", "--no-port-mapping")
+    if order.downloads:
+        options += ("--seed-ratio", "0", "--transport", "tcp", "--encryption", "disabled")
+    else:
+        options += ("--no-resume",)
     place = ("-d", str(order.data), "--port", str(order.port))
     environment = {
         "TORRENT_ENGINE_STATE_DIR": str(order.home / "state"),
         "TORRENT_ENGINE_CONFIG": "/dev/null",
     }
-    argv = (*program, "seed", str(order.torrent), *place, *options)
+    verb = "download" if order.downloads else "seed"
+    argv = (*program, verb, str(order.torrent), *place, *options)
     return LaunchCommand(argv, environment, version_argv=(*program, "--version"))
 
 
-def libtorrent(order: SeedOrder) -> LaunchCommand:
+def libtorrent(order: LaunchOrder) -> LaunchCommand:
     """Return the command for libtorrent, by its package for Python."""
     module = "torrent_engine.conformance.adapters.libtorrent_seed"
     program = (sys.executable, "-m", module)
@@ -79,7 +86,7 @@ _TRANSMISSION: Final[Mapping[str, object]] = {
 }
 
 
-def transmission(order: SeedOrder) -> LaunchCommand:
+def transmission(order: LaunchOrder) -> LaunchCommand:
     """Return the command for transmission-daemon, which takes the torrent from a watched folder."""
     program = _found("transmission-daemon", "Transmission")
     settings = {
@@ -98,7 +105,7 @@ def transmission(order: SeedOrder) -> LaunchCommand:
     return LaunchCommand(argv, environment, files, (program, "--version"))
 
 
-def aria2(order: SeedOrder) -> LaunchCommand:
+def aria2(order: LaunchOrder) -> LaunchCommand:
     """Return the command for aria2."""
     program = _found("aria2c", "aria2")
     argv = (
@@ -142,12 +149,15 @@ def builder_named(name: str) -> LaunchBuilder:
 
 
 def _from_toml(path: Path) -> LaunchBuilder:
-    """Read ``command = ["program", "{torrent}", "{data}", "{home}", "{host}", "{port}"]``."""
+    """Read ``command = ["program", "{torrent}", "{data}", "{home}", "{host}", "{port}"]``.
+
+    ``download`` is the same for an empty folder.
+    """
     try:
         table = tomllib.loads(path.read_text())
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConformanceError(f"{path}: {error}") from error
-    command = _strings(path, table, "command")
+    command, download = _strings(path, table, "command"), _strings(path, table, "download")
     if not command:
         raise ConformanceError(f"{path}: command is missing")
     version = _strings(path, table, "version")
@@ -155,12 +165,15 @@ def _from_toml(path: Path) -> LaunchBuilder:
     if not isinstance(environment, dict):
         raise ConformanceError(f"{path}: environment is not a table")
 
-    def build(order: SeedOrder) -> LaunchCommand:
+    def build(order: LaunchOrder) -> LaunchCommand:
         values = {
             name: str(getattr(order, name)) for name in ("torrent", "data", "home", "host", "port")
         }
         filled = {key: _filled(path, str(text), values) for key, text in environment.items()}
-        argv = tuple(_filled(path, word, values) for word in command)
+        if order.downloads and not download:
+            raise NotOfferedError(f"{path} has no command for downloads")
+        words = download if order.downloads else command
+        argv = tuple(_filled(path, word, values) for word in words)
         return LaunchCommand(argv, filled, version_argv=version)
 
     return build

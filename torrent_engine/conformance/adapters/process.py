@@ -14,7 +14,7 @@ import anyio
 import anyio.abc
 from anyio.abc import ByteStream
 
-from torrent_engine.conformance.adapters.launch import LaunchBuilder, LaunchCommand, SeedOrder
+from torrent_engine.conformance.adapters.launch import LaunchBuilder, LaunchCommand, LaunchOrder
 from torrent_engine.conformance.errors import ConformanceError, SubjectUnreachableError
 from torrent_engine.conformance.frames import FAST, HEADER, FrameType, HandshakeBytes
 from torrent_engine.conformance.raw_peer import RawPeer
@@ -44,7 +44,7 @@ class StartedSubject:
         """What the program prints."""
         self._torrent = torrent
         path = write_sample(torrent, folder)
-        self._order = SeedOrder(path, folder / "data", folder / "home", HOST, free_port())
+        self._order = LaunchOrder(path, folder / "data", folder / "home", HOST, free_port())
         self._command: LaunchCommand = builder(self._order)
         self._process: anyio.abc.Process | None = None
 
@@ -55,15 +55,7 @@ class StartedSubject:
 
     def version(self) -> str:
         """Return the first line of what its version command prints, or nothing."""
-        if not self._command.version_argv:
-            return ""
-        try:
-            done = subprocess.run(  # noqa: S603 - a command of the table, or the user's own
-                self._command.version_argv, capture_output=True, text=True, timeout=30, check=False
-            )
-        except (OSError, subprocess.TimeoutExpired):
-            return ""
-        return next(iter((done.stdout + done.stderr).splitlines()), "").strip()
+        return version_printed(self._command)
 
     async def connect(self, source: str) -> ByteStream:
         """Connect from an address of this machine."""
@@ -154,22 +146,39 @@ class StartedSubject:
     async def stop(self) -> None:
         """End the process, politely and then by force."""
         process, self._process = self._process, None
-        if process is None:
-            return
-        with anyio.CancelScope(shield=True):
-            if process.returncode is None:
-                process.terminate()
-                with anyio.move_on_after(STOP_S):
-                    await process.wait()
-            if process.returncode is None:
-                process.kill()
-            await process.wait()
-            await process.aclose()
+        if process is not None:
+            await end_process(process)
 
     async def restart(self) -> None:
         """End it, start it again, and wait until it is ready."""
         await self.stop()
         await self.start()
+
+
+def version_printed(command: LaunchCommand) -> str:
+    """Return the first line of what the version command of a program prints, or nothing."""
+    if not command.version_argv:
+        return ""
+    try:
+        done = subprocess.run(  # noqa: S603 - a command of the table, or the user's own
+            command.version_argv, capture_output=True, text=True, timeout=30, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return next(iter((done.stdout + done.stderr).splitlines()), "").strip()
+
+
+async def end_process(process: anyio.abc.Process) -> None:
+    """End a process, politely and then by force."""
+    with anyio.CancelScope(shield=True):
+        if process.returncode is None:
+            process.terminate()
+            with anyio.move_on_after(STOP_S):
+                await process.wait()
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+        await process.aclose()
 
 
 @asynccontextmanager

@@ -1,0 +1,386 @@
+"""A program in memory that downloads by the rules, and breaks those that it is told to break."""
+
+import itertools
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import anyio
+import anyio.abc
+
+from tests.conformance.scripted_extensions import EndedError, Quirks
+from tests.conformance.scripted_seed import TORRENT, MemoryBytes, memory_pair
+from torrent_engine.conformance.bencoding import Bencodable, parse_dictionary
+from torrent_engine.conformance.errors import SubjectUnreachableError
+from torrent_engine.conformance.frames import (
+    BLOCK_BYTES,
+    FAST,
+    HAVE_ALL,
+    HAVE_NONE,
+    HEADER,
+    INTERESTED,
+    NOT_INTERESTED,
+    Frame,
+    FrameReader,
+    FrameType,
+    HandshakeBytes,
+    have,
+    message,
+    piece,
+    request,
+)
+
+OWN_ID = b"-SC0002-abcdefghijkl"
+PIPELINE = 8
+ANSWER_S = 30.0
+REJECT_PAUSE_S = 1.0
+BlockKey = tuple[int, int]
+Handler = Callable[[MemoryBytes], Coroutine[Any, Any, None]]
+GONE = (EndedError, anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError)
+
+
+class MemoryNetwork:
+    """Listeners by address and port; programs by port."""
+
+    def __init__(self) -> None:
+        self._ports = itertools.count(20_000)
+        self._listeners: dict[tuple[str, int], tuple[Handler, anyio.abc.TaskGroup]] = {}
+        self.programs: dict[int, ScriptedLeech] = {}
+
+    async def listen(self, address: str, handler: Handler, tasks: anyio.abc.TaskGroup) -> int:
+        port = next(self._ports)
+        self._listeners[address, port] = handler, tasks
+        return port
+
+    def dial(self, address: str, port: int) -> MemoryBytes:
+        handler, tasks = self._listeners[address, port]
+        ours, theirs = memory_pair()
+        tasks.start_soon(handler, theirs)
+        return ours
+
+    async def connect(self, source: str, port: int) -> MemoryBytes:
+        if port not in self.programs:
+            raise SubjectUnreachableError("connection refused")
+        ours, theirs = memory_pair()
+        self.programs[port].accept(theirs)
+        return ours
+
+
+class ScriptedLeech:
+    """The program: what it has, and whom it talks to."""
+
+    name = "scripted"
+
+    def __init__(self, tasks: anyio.abc.TaskGroup, network: MemoryNetwork, *quirks: str) -> None:
+        self._tasks = tasks
+        self._network = network
+        self.quirks = Quirks(frozenset(quirks))
+        self.port = 9_000
+        self.runs = False
+        self.blocks: dict[BlockKey, bytes] = {}
+        self.owners: dict[int, LeechLink] = {}
+        self.done: set[int] = set()
+        self.links: list[LeechLink] = []
+        self.is_stopped = False
+
+    async def start(self, torrent: bytes) -> None:
+        if "does not start" in self.quirks:
+            raise SubjectUnreachableError("it does not start")
+        self.runs = True
+        self._network.programs[self.port] = self
+        announce = parse_dictionary(torrent)[b"announce"]
+        assert isinstance(announce, bytes)
+        self._tasks.start_soon(self._announce, announce.decode())
+
+    def is_running(self) -> bool:
+        return self.runs
+
+    def stored(self, name: str) -> bytes | None:
+        if name != TORRENT.name or len(self.done) < TORRENT.piece_count:
+            return None
+        data = b"".join(self.blocks[key] for key in sorted(self.blocks))
+        return data[:-1] if "wrong file" in self.quirks else data
+
+    async def _announce(self, url: str) -> None:
+        host, _, rest = url.removeprefix("http://").partition(":")
+        port, _, path = rest.partition("/")
+        stream = self._network.dial(host, int(port))
+        hashed = "".join(f"%{each:02x}" for each in TORRENT.info_hash)
+        query = f"info_hash={hashed}&peer_id={OWN_ID.decode()}&port={self.port}&compact=1"
+        await stream.send(f"GET /{path}?{query} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+        data = b""
+        try:
+            while True:
+                data += await stream.receive()
+        except anyio.EndOfStream:
+            await stream.aclose()
+        for address, number, peer_id in _peers(parse_dictionary(data.partition(b"\r\n\r\n")[2])):
+            self._talk(self._network.dial(address, number), peer_id)
+
+    def stop_all(self) -> None:
+        self.is_stopped = True
+
+    def accept(self, stream: MemoryBytes) -> None:
+        self._talk(stream, b"")
+
+    def _talk(self, stream: MemoryBytes, peer_id: bytes) -> None:
+        link = LeechLink(self, stream, peer_id)
+        self.links.append(link)
+        self._tasks.start_soon(link.serve)
+
+    def block_length(self, key: BlockKey) -> int:
+        return min(self.block_bytes, TORRENT.piece_length(key[0]) - key[1])
+
+    @property
+    def block_bytes(self) -> int:
+        return BLOCK_BYTES * (2 if "large blocks" in self.quirks else 1)
+
+    def keys(self, index: int) -> list[BlockKey]:
+        return [(index, begin) for begin in range(0, TORRENT.piece_length(index), self.block_bytes)]
+
+    async def finish(self, index: int) -> bool:
+        """Check a piece that has all its blocks; return whether it is right."""
+        data = b"".join(self.blocks[key] for key in self.keys(index))
+        is_right = data == TORRENT.block(index, 0, TORRENT.piece_length(index))
+        if not is_right and "no hash check" not in self.quirks:
+            self.release(index)
+            return False
+        self.done.add(index)
+        if "never announces" not in self.quirks:
+            for link in self.links:
+                await link.send_quietly(have(index))
+        for link in self.links:
+            await link.update_interest()
+        return True
+
+    def release(self, index: int) -> None:
+        self.owners.pop(index, None)
+        for key in self.keys(index):
+            self.blocks.pop(key, None)
+
+
+def _peers(answer: dict[bytes, Bencodable]) -> Iterator[tuple[str, int, bytes]]:
+    peers = answer[b"peers"]
+    if isinstance(peers, list):
+        for each in peers:
+            assert isinstance(each, dict)
+            host, port, peer_id = each[b"ip"], each[b"port"], each[b"peer id"]
+            assert isinstance(host, bytes)
+            assert isinstance(port, int)
+            assert isinstance(peer_id, bytes)
+            yield host.decode(), port, peer_id
+        return
+    assert isinstance(peers, bytes)
+    for start in range(0, len(peers), 6):
+        address = ".".join(map(str, peers[start : start + 4]))
+        yield address, int.from_bytes(peers[start + 4 : start + 6], "big"), b""
+
+
+class LeechLink:
+    """One connection of the program."""
+
+    def __init__(self, leech: ScriptedLeech, stream: MemoryBytes, expected: bytes) -> None:
+        self._leech = leech
+        self._quirks = leech.quirks
+        self._stream = stream
+        self._expected = expected
+        self._reader = FrameReader()
+        self._pieces: set[int] = set()
+        self._allowed: set[int] = set()
+        self._outstanding: dict[BlockKey, float] = {}
+        self._given_up: set[BlockKey] = set()
+        self._is_fast = False
+        self._is_choked = True
+        self._is_interested = False
+        self._is_snubbed = False
+        self._resumes_at = 0.0
+        self._chokes = 0
+
+    async def serve(self) -> None:
+        try:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._tick)
+                await self._talk(await self._greet())
+        except* GONE:
+            pass
+        finally:
+            self._leech.links.remove(self)
+            self._give_back()
+            with anyio.CancelScope(shield=True):
+                await self._stream.aclose()
+
+    def _give_back(self) -> None:
+        self._outstanding.clear()
+        mine = [index for index, owner in self._leech.owners.items() if owner is self]
+        for index in mine:
+            if index not in self._leech.done:
+                self._leech.release(index)
+
+    async def send_quietly(self, data: bytes) -> None:
+        with suppress(*GONE):
+            await self._stream.send(data)
+
+    async def _tick(self) -> None:
+        while True:
+            await anyio.sleep(0.02 if "hammers" in self._quirks else 0.5)
+            now = anyio.current_time()
+            late = [key for key, at in self._outstanding.items() if now - at > ANSWER_S]
+            if late and "waits for ever" not in self._quirks:
+                self._is_snubbed = True
+                self._give_back()
+            await self._pump()
+
+    async def _greet(self) -> bytes:
+        quirks = self._quirks
+        own = b"-SC0002-other6789012" if "other id" in quirks else OWN_ID
+        await self._stream.send(HandshakeBytes(HEADER, FAST, TORRENT.info_hash, own).encode())
+        data = b""
+        while len(data) < 68:
+            data += await self._stream.receive()
+        greeting = HandshakeBytes.parse(data[:68])
+        if greeting.info_hash != TORRENT.info_hash and "any hash" not in quirks:
+            raise EndedError
+        is_known = self._expected in {b"", greeting.peer_id}
+        if not is_known and "any peer" not in quirks:
+            raise EndedError
+        self._is_fast = bool(greeting.reserved[7] & FAST[7])
+        zeros = message(FrameType.BITFIELD, bytes(-(-TORRENT.piece_count // 8)))
+        ones = message(FrameType.BITFIELD, b"\xff" * (TORRENT.piece_count // 8) + b"\xf8")
+        if "claims all" in quirks:
+            await self._stream.send(HAVE_ALL if self._is_fast else ones)
+        elif "says nothing" not in quirks:
+            await self._stream.send(HAVE_NONE if self._is_fast else zeros)
+        return data[68:]
+
+    async def _talk(self, rest: bytes) -> None:
+        data = rest
+        while True:
+            for frame in self._reader.feed(data):
+                await self._take(frame)
+            await self._pump()
+            data = await self._stream.receive()
+
+    async def _take(self, frame: Frame) -> None:
+        number = frame.number
+        if number in {FrameType.HAVE_ALL, FrameType.BITFIELD, FrameType.HAVE}:
+            self._learn(frame)
+            await self.update_interest()
+        elif number in {FrameType.CHOKE, FrameType.UNCHOKE}:
+            self._turn(is_choked=number == FrameType.CHOKE)
+        elif number == FrameType.PIECE:
+            await self._take_block(frame)
+        elif number == FrameType.REJECT:
+            self._take_reject(frame.words[0], frame.words[1])
+        elif number == FrameType.ALLOWED_FAST:
+            self._allow(frame.words[0])
+            await self.update_interest()
+        elif number == FrameType.REQUEST and "serves zeros" in self._quirks:
+            await self._stream.send(piece(frame.words[0], frame.words[1], bytes(BLOCK_BYTES)))
+
+    def _learn(self, frame: Frame) -> None:
+        if frame.number == FrameType.HAVE_ALL:
+            self._pieces.update(range(TORRENT.piece_count))
+        elif frame.number == FrameType.BITFIELD:
+            bits = "".join(f"{each:08b}" for each in frame.payload)
+            self._pieces.update(place for place, bit in enumerate(bits) if bit == "1")
+        elif "ignores have" not in self._quirks:
+            self._pieces.add(frame.words[0])
+
+    def _allow(self, index: int) -> None:
+        if index >= TORRENT.piece_count and "stops on junk" in self._quirks:
+            self._leech.stop_all()
+        if "dies on allowed" in self._quirks:
+            self._leech.runs = False
+        if "ignores allowed" not in self._quirks:
+            self._allowed.add(index)
+        if "allowed is have" in self._quirks:
+            self._pieces.add(index)
+
+    def _turn(self, *, is_choked: bool) -> None:
+        self._is_choked = is_choked
+        self._chokes += is_choked
+        forgets = not self._is_fast or "asks again" in self._quirks
+        if is_choked and forgets and "keeps requests" not in self._quirks:
+            self._outstanding.clear()
+
+    async def update_interest(self) -> None:
+        if "never interested" in self._quirks:
+            return
+        wanted = bool(self._pieces - self._leech.done)
+        wanted = wanted or (self._is_interested and "stays interested" in self._quirks)
+        if wanted != self._is_interested:
+            self._is_interested = wanted
+            await self.send_quietly(INTERESTED if wanted else NOT_INTERESTED)
+
+    async def _take_block(self, frame: Frame) -> None:
+        quirks = self._quirks
+        key, data = (frame.words[0], frame.words[1]), frame.payload[8:]
+        if key[0] >= TORRENT.piece_count and "stops on junk" in quirks:
+            self._leech.stop_all()
+        if "stores anything" in quirks and key not in self._outstanding:
+            key = (key[0], key[1] // BLOCK_BYTES * BLOCK_BYTES)
+            data = b"\0" + data[1:]
+        if key not in self._outstanding:
+            if self._is_fast and "any piece" not in quirks:
+                raise EndedError
+            return
+        if "in order only" in quirks and key != next(iter(self._outstanding)):
+            return
+        if len(data) != self._leech.block_length(key):
+            if "ignores short" in quirks:
+                return
+            raise EndedError
+        del self._outstanding[key]
+        self._leech.blocks[key] = data
+        if all(each in self._leech.blocks for each in self._leech.keys(key[0])):
+            is_right = await self._leech.finish(key[0])
+            if not is_right:
+                raise EndedError
+
+    def _take_reject(self, index: int, begin: int) -> None:
+        if self._outstanding.pop((index, begin), None) is None:
+            raise EndedError
+        pause_s = 0.01 if "hammers" in self._quirks else REJECT_PAUSE_S
+        self._resumes_at = anyio.current_time() + pause_s
+        if "forgets rejected" in self._quirks:
+            self._given_up.add((index, begin))
+
+    async def _pump(self) -> None:
+        if not self._may_ask():
+            return
+        depth = 1 if "one at a time" in self._quirks else PIPELINE
+        for key in self._wanted():
+            if len(self._outstanding) >= depth:
+                break
+            self._outstanding[key] = anyio.current_time()
+            self._leech.owners[key[0]] = self
+            data = request(*key, self._leech.block_length(key))
+            await self._stream.send(data * (2 if "asks twice" in self._quirks else 1))
+
+    def _may_ask(self) -> bool:
+        if self._is_snubbed or self._leech.is_stopped:
+            return False
+        if "breaks on chokes" in self._quirks and self._chokes > 10:
+            return False
+        return anyio.current_time() >= self._resumes_at
+
+    def _wanted(self) -> Iterator[BlockKey]:
+        asks_choked = "asks choked" in self._quirks
+        pieces = range(TORRENT.piece_count) if "asks for all" in self._quirks else self._pieces
+        for index in sorted(pieces):
+            may = not self._is_choked or asks_choked or (self._is_fast and index in self._allowed)
+            is_free = self._leech.owners.get(index, self) is self
+            if not may or not is_free or index in self._leech.done:
+                continue
+            for key in self._leech.keys(index):
+                is_open = key in self._outstanding or key in self._leech.blocks
+                if not is_open and key not in self._given_up:
+                    yield key
+
+
+@asynccontextmanager
+async def scripted(network: MemoryNetwork, *quirks: str):
+    """Make a program; its tasks end with the block."""
+    async with anyio.create_task_group() as tasks:
+        yield ScriptedLeech(tasks, network, *quirks)
+        tasks.cancel_scope.cancel()

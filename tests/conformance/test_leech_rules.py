@@ -1,0 +1,122 @@
+"""Each rule of downloads passes a program that obeys it, and sees one that breaks it."""
+
+import itertools
+from contextlib import AbstractAsyncContextManager
+
+import anyio
+import pytest
+
+from tests.conformance.scripted_leech import MemoryNetwork, ScriptedLeech, scripted
+from tests.conformance.scripted_seed import TORRENT
+from torrent_engine.conformance.catalogue import choose
+from torrent_engine.conformance.results import RuleResult
+from torrent_engine.conformance.rule import REGISTRY, Outcome
+from torrent_engine.conformance.runner import RunPlan
+from torrent_engine.conformance.swarm.swarm_case import SwarmCase
+from torrent_engine.conformance.swarm.swarm_runner import SwarmLab, SwarmRunner, judged_download
+from torrent_engine.conformance.verdicts import Role, Verdict
+
+pytestmark = pytest.mark.anyio
+F, N = Verdict.FAIL, Verdict.NON_STRICT
+LEECH_MUTANTS = {
+    "BEP3-HS-11": ("any peer", N),
+    "BEP3-HS-12": ("any hash", F),
+    "BEP3-HS-15": ("other id", F),
+    "BEP3-BF-07": ("claims all", F),
+    "BEP3-BF-08": ("ignores have", F),
+    "BEP3-HV-02": ("never announces", F),
+    "BEP3-CI-01": ("asks choked", F),
+    "BEP3-CI-02": ("never interested", F),
+    "BEP3-CI-03": ("stays interested", F),
+    "BEP3-CI-08": ("keeps requests", F),
+    "BEP3-CI-09": ("one at a time", F),
+    "BEP3-CI-11": ("breaks on chokes", F),
+    "BEP3-RQ-13": ("serves zeros", F),
+    "BEP3-LR-01": ("large blocks", N),
+    "BEP3-LR-02": ("asks for all", F),
+    "BEP3-LR-03": ("asks twice", F),
+    "BEP3-LR-05": ("waits for ever", F),
+    "BEP3-LR-06": ("in order only", F),
+    "BEP3-LR-07": ("stores anything + no hash check", F),
+    "BEP3-LR-08": ("ignores short + waits for ever", F),
+    "BEP3-LR-09": ("stops on junk", F),
+    "BEP3-IN-01": ("no hash check", F),
+    "BEP3-IN-02": ("no hash check", F),
+    "BEP3-IN-03": ("wrong file", F),
+    "BEP6-FE-04": ("says nothing", F),
+    "BEP6-FE-21": ("any piece", F),
+    "BEP6-FE-25": ("stops on junk", F),
+    "BEP6-AF-04": ("allowed is have", F),
+    "BEP6-AF-05": ("ignores allowed", N),
+    "BEP6-AF-06": ("asks again", F),
+    "BEP6-AF-07": ("hammers", N),
+    "BEP6-AF-08": ("forgets rejected", F),
+}
+LEECH_RULES = [each.rule_id for each in choose(role=Role.LEECH)]
+
+
+def lab_of(network: MemoryNetwork) -> SwarmLab:
+    addresses = (f"10.2.{number // 250}.{number % 250}" for number in itertools.count())
+    return SwarmLab(network, addresses)
+
+
+async def judge(rule_id: str, *quirks: str) -> tuple[Outcome, Verdict]:
+    network, rule = MemoryNetwork(), REGISTRY[rule_id]
+    lab = lab_of(network)
+    async with scripted(network, *quirks) as program, anyio.create_task_group() as tasks:
+        case = SwarmCase(rule.limit_s, TORRENT, program, network, lab.addresses, tasks)
+        found = await judged_download(rule, case)
+        tasks.cancel_scope.cancel()
+    return found
+
+
+@pytest.mark.parametrize("rule_id", LEECH_RULES)
+async def test_rule_passes_a_program_that_obeys_it(rule_id: str) -> None:
+    outcome, verdict = await judge(rule_id)
+    assert verdict is Verdict.PASS, outcome
+
+
+@pytest.mark.parametrize("rule_id", sorted(LEECH_MUTANTS))
+async def test_rule_sees_a_program_that_breaks_it(rule_id: str) -> None:
+    quirk, wanted = LEECH_MUTANTS[rule_id]
+    outcome, verdict = await judge(rule_id, *quirk.split(" + "))
+    assert verdict is wanted, outcome
+
+
+def test_every_rule_of_downloads_has_a_mutant() -> None:
+    assert set(LEECH_RULES) == set(LEECH_MUTANTS)
+
+
+async def run(rule_ids: list[str], *quirks: str) -> list[RuleResult]:
+    network = MemoryNetwork()
+
+    def create() -> AbstractAsyncContextManager[ScriptedLeech]:
+        return scripted(network, *quirks)
+
+    rules = [REGISTRY[each] for each in rule_ids]
+    return await SwarmRunner(create, TORRENT, RunPlan(jobs=1), lambda _: None, lab_of(network)).run(
+        rules
+    )
+
+
+async def test_results_come_in_the_order_of_the_rules() -> None:
+    results = await run(["BEP3-IN-03", "BEP3-CI-02"])
+    assert [each.rule.rule_id for each in results] == ["BEP3-IN-03", "BEP3-CI-02"]
+    assert {each.verdict for each in results} == {Verdict.PASS}
+
+
+async def test_what_fails_is_tried_three_times_with_fresh_programs() -> None:
+    (result,) = await run(["BEP3-LR-03"], "asks twice")
+    assert result.verdicts == (Verdict.FAIL,) * 3
+
+
+async def test_nothing_is_judged_when_an_honest_seed_is_not_downloaded_from() -> None:
+    (result,) = await run(["BEP3-CI-02"], "wrong file")
+    assert (result.verdict, result.outcome) == (Verdict.INCONCLUSIVE, "not run")
+    (result,) = await run(["BEP3-CI-02"], "does not start")
+    assert "does not start" in result.detail
+
+
+async def test_a_program_that_ends_is_a_crash() -> None:
+    (result,) = await run(["BEP6-AF-05"], "dies on allowed")
+    assert (result.verdict, result.outcome) == (Verdict.CRASH, "the process ended")

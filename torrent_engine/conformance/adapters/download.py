@@ -1,0 +1,107 @@
+"""A program under test that the kit starts to download a torrent into an empty folder."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import anyio
+import anyio.abc
+
+from torrent_engine.conformance.adapters.launch import LaunchBuilder, LaunchCommand, LaunchOrder
+from torrent_engine.conformance.adapters.process import HOST, LOG_TAIL, end_process, free_port
+from torrent_engine.conformance.errors import SubjectUnreachableError
+
+
+class StartedDownloader:
+    """A process with a folder of its own; see :class:`DownloaderLauncher`."""
+
+    def __init__(self, name: str, builder: LaunchBuilder, folder: Path) -> None:
+        self.name = name
+        self.port = free_port()
+        self._builder = builder
+        self._folder = folder
+        self._process: anyio.abc.Process | None = None
+
+    async def start(self, torrent: bytes) -> None:
+        """Start it with a .torrent file. Raises SubjectUnreachableError."""
+        path, data, home = (self._folder / each for each in ("sample.torrent", "data", "home"))
+        for each in (data, home):
+            each.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(torrent)
+        command = self._builder(LaunchOrder(path, data, home, HOST, self.port, downloads=True))
+        write_files(command, home)
+        try:
+            with (self._folder / "program.log").open("ab") as output:
+                self._process = await anyio.open_process(
+                    command.argv,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                    env={**os.environ, **command.environment},
+                    cwd=home,
+                )
+        except OSError as error:
+            raise SubjectUnreachableError(f"{command.argv[0]}: {error}") from error
+
+    def printed(self) -> str:
+        """Return the end of what it printed."""
+        try:
+            return (self._folder / "program.log").read_text(errors="replace")[-LOG_TAIL:]
+        except OSError:
+            return ""
+
+    def is_running(self) -> bool:
+        """Return whether the process has not ended."""
+        return self._process is not None and self._process.returncode is None
+
+    def stored(self, name: str) -> bytes | None:
+        """Return a file of its folder; None if it is not there."""
+        try:
+            return (self._folder / "data" / name).read_bytes()
+        except OSError:
+            return None
+
+    async def stop(self) -> None:
+        """End the process, politely and then by force, and remove its folder."""
+        process, self._process = self._process, None
+        if process is not None:
+            await end_process(process)
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def write_files(command: LaunchCommand, home: Path) -> None:
+    """Write what has to be there before a command runs."""
+    for name, content in command.files.items():
+        path = home / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+
+
+class DownloaderLauncher:
+    """Makes fresh programs below a folder."""
+
+    def __init__(self, name: str, builder: LaunchBuilder, folder: Path) -> None:
+        self._name = name
+        self._builder = builder
+        self._folder = folder
+        self._count = 0
+        self.command: LaunchCommand | None = None
+        """Of the last one that was started."""
+
+    @asynccontextmanager
+    async def create(self) -> AsyncIterator[StartedDownloader]:
+        """Return a program that has not been started; it is ended when the block ends."""
+        self._count += 1
+        folder = self._folder / f"download{self._count}"
+        program = StartedDownloader(self._name, self._build, folder)
+        try:
+            yield program
+        finally:
+            await program.stop()
+
+    def _build(self, order: LaunchOrder) -> LaunchCommand:
+        self.command = self._builder(order)
+        return self.command

@@ -1,0 +1,1 @@
+"""What rules of downloading programs work with: seeds, a tracker, and a fresh process each time."""

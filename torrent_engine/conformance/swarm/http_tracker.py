@@ -1,0 +1,112 @@
+"""The kit's HTTP tracker: notes what is announced, and answers as it is told.
+
+Source: BEP 3, 23.
+"""
+
+import ipaddress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import unquote_to_bytes
+
+import anyio
+from anyio.abc import ByteStream
+
+from torrent_engine.conformance.bencoding import Bencodable, bencode
+from torrent_engine.conformance.wire_log import WireLog
+
+MAX_HEAD_BYTES: Final = 16_384
+INTERVAL_S: Final = 60
+HEAD_END: Final = b"\r\n\r\n"
+_GONE: Final = (OSError, anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError)
+
+
+@dataclass(frozen=True, slots=True)
+class KitPeerAddress:
+    """Where a peer of the kit listens, and its peer id."""
+
+    host: str
+    port: int
+    peer_id: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class KitHttpAnnounce:
+    """One request as it came."""
+
+    at: float
+    path: str
+    query: tuple[tuple[str, bytes], ...]
+    """Keys and values in their order, the values unescaped."""
+
+    def value(self, key: str) -> bytes:
+        """Return the first value of a key; empty if it is not there."""
+        return next((value for name, value in self.query if name == key), b"")
+
+
+AnswerFunction = Callable[[KitHttpAnnounce, Sequence[KitPeerAddress]], bytes]
+
+
+class KitHttpTracker:
+    """One tracker; ``peers`` are named to everybody who announces."""
+
+    def __init__(self, log: WireLog, clock: Callable[[], float]) -> None:
+        self._log = log
+        self._clock = clock
+        self.peers: list[KitPeerAddress] = []
+        self.announces: list[KitHttpAnnounce] = []
+        self.answer: AnswerFunction = compact_answer
+
+    async def serve(self, stream: ByteStream) -> None:
+        """Answer one request and close the connection."""
+        with suppress(*_GONE):
+            head = await _receive_head(stream)
+            announce = parse_announce(head, self._clock())
+            self._log.add("t<", head.split(b"\r\n", 1)[0].decode(errors="replace"))
+            self.announces.append(announce)
+            body = self.answer(announce, self.peers)
+            self._log.add("t>", repr(body[:200]))
+            await stream.send(http_response(body))
+        with suppress(*_GONE):
+            await stream.aclose()
+
+
+async def _receive_head(stream: ByteStream) -> bytes:
+    data = b""
+    while HEAD_END not in data and len(data) < MAX_HEAD_BYTES:
+        data += await stream.receive()
+    return data
+
+
+def parse_announce(head: bytes, at: float) -> KitHttpAnnounce:
+    """Cut the request line of an announce into its parts; whatever it is, this raises nothing."""
+    line = head.split(b"\r\n", 1)[0].decode("latin-1")
+    target = line.partition(" ")[2].partition(" ")[0]
+    path, _, query = target.partition("?")
+    pairs = (each.partition("=") for each in query.split("&") if each)
+    return KitHttpAnnounce(
+        at, path, tuple((key, unquote_to_bytes(value.encode("latin-1"))) for key, _, value in pairs)
+    )
+
+
+def http_response(body: bytes) -> bytes:
+    """Return a response of HTTP with a length."""
+    head = f"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {len(body)}\r\n"
+    return head.encode() + b"Connection: close" + HEAD_END + body
+
+
+def compact_answer(_: KitHttpAnnounce, peers: Sequence[KitPeerAddress]) -> bytes:
+    """Return the answer with a compact list of peers (BEP 23)."""
+    packed = b"".join(
+        ipaddress.IPv4Address(each.host).packed + each.port.to_bytes(2, "big") for each in peers
+    )
+    return bencode({b"interval": INTERVAL_S, b"peers": packed})
+
+
+def listed_answer(_: KitHttpAnnounce, peers: Sequence[KitPeerAddress]) -> bytes:
+    """Return the answer with a list of dictionaries (BEP 3)."""
+    listed: list[Bencodable] = [
+        {b"peer id": each.peer_id, b"ip": each.host.encode(), b"port": each.port} for each in peers
+    ]
+    return bencode({b"interval": INTERVAL_S, b"peers": listed})
