@@ -107,6 +107,7 @@ class FakeEngine:
         self.removed: dict[InfoHash, FakeTorrent] = {}
         self.listeners: list[Listener] = []
         self.calls: list[tuple[str, tuple[Any, ...]]] = []
+        self.flushes = 0
         """What was asked, by the name of the method, such as ("move", (info_hash, path))."""
         self.is_open = True
         self.now_at = 1_700_000_000.0
@@ -195,6 +196,12 @@ class FakeEngine:
         self.calls.append((name, arguments))
         if name in self.failures:
             raise self.failures[name]
+
+    def flushed(self) -> None:
+        """Count a flush. Raises what a test wants."""
+        self.flushes += 1
+        if "flush" in self.failures:
+            raise self.failures["flush"]
 
     def find(self, info_hash: InfoHash) -> FakeTorrent:
         if not self.is_open:
@@ -782,7 +789,7 @@ class FakeControl:
         return len(old)
 
     async def flush(self) -> None:
-        self._engine.called("flush")
+        self._engine.flushed()
 
 
 class FakeJobs:

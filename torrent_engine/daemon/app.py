@@ -3,7 +3,7 @@
 import logging
 import secrets
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 
 from fastapi import APIRouter
@@ -54,8 +54,9 @@ from torrent_engine.daemon.problems import (
     problem_of,
 )
 from torrent_engine.daemon.qbittorrent import routes as qbittorrent
-from torrent_engine.daemon.security.guard import ROUTE, Guard
-from torrent_engine.daemon.security.route_table import RouteTable
+from torrent_engine.daemon.security.guard import FACTS, ROUTE, Guard
+from torrent_engine.daemon.security.principals import Scope
+from torrent_engine.daemon.security.route_table import RouteTable, access_of_route
 from torrent_engine.daemon.stream import routes as stream
 from torrent_engine.daemon.transmission import routes as transmission
 
@@ -130,6 +131,7 @@ class DaemonApp:
             lambda: context.rules,
             phase=lambda: context.life.phase,
         )
+        self._saved = context.state.saved
         self._others: AsgiApp = Router()
         """Answers what is no request: ends web sockets, and says yes to a server's start."""
 
@@ -150,7 +152,31 @@ class DaemonApp:
 
     async def _to_route(self, scope: AsgiScope, receive: AsgiReceive, send: AsgiSend) -> None:
         scope["app"] = self
+        if _changes(scope):
+            send = _SavedFirst(send, self._saved).send
         await scope[ROUTE].handle(scope, receive, send)
+
+
+def _changes(scope: AsgiScope) -> bool:
+    """Return whether a request may change what databases keep.
+
+    Routes without a scope look at it themselves: Transmission's, whose methods have one each.
+    """
+    access = access_of_route(scope[ROUTE])
+    is_read = access is None or access.scope in {None, Scope.READ}
+    return not (is_read or scope[FACTS].is_safe)
+
+
+class _SavedFirst:
+    """The way back to a client whose request has changed something: a kill loses it no more."""
+
+    def __init__(self, send: AsgiSend, saved: Callable[[], Awaitable[None]]) -> None:
+        self._send, self._saved = send, saved
+
+    async def send(self, message: Mapping[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            await self._saved()
+        await self._send(message)
 
 
 class _Watched:

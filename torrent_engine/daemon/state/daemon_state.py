@@ -2,12 +2,13 @@
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
 import anyio
 
-from torrent_engine.base.errors import ClosedError
+from torrent_engine.base.errors import ClosedError, TorrentEngineError
 from torrent_engine.base.ids import InfoHash
 from torrent_engine.daemon.engine_port.facts import (
     AddedNotice,
@@ -169,6 +170,15 @@ class DaemonState:
     async def queue_changed(self) -> None:
         """Bring the places in the queue up to date now, after a change of its order."""
         await self._feed.place()
+
+    async def saved(self) -> None:
+        """Wait until the databases have what was changed until now.
+
+        What cannot be written is reported, and tried again by the stores themselves.
+        """
+        with suppress(TorrentEngineError):
+            await self.port.engine.flush()
+        await self.store.flush()
 
     async def reload(self) -> None:
         """Compare everything with the engine; after each time that it was opened."""

@@ -143,6 +143,11 @@ class DaemonStore:
             await self.flush()
             await anyio.sleep(WRITE_INTERVAL_S if self.problem is None else RETRY_INTERVAL_S)
 
+    @property
+    def is_written(self) -> bool:
+        """Whether the database has all that is in memory."""
+        return not self._unwritten
+
     async def flush(self) -> bool:
         """Write what changed now; False, with :attr:`problem` set, if that is not possible."""
         async with self._lock:

@@ -83,7 +83,7 @@ def make_rpc(parts: DaemonParts, session_ids: SessionIds) -> Rpc:
         "group_set": groups.set,
         **_machine_handlers(parts),
     }
-    return Rpc(handlers)
+    return Rpc(handlers, parts.state.saved)
 
 
 def _torrent_handlers(parts: DaemonParts, facts: "_Facts") -> dict[str, RpcHandler]:

@@ -56,8 +56,15 @@ NAMES: Final = {"session_stats": STATISTICS}
 class Rpc:
     """Answers requests; :attr:`methods` has a handler for each method."""
 
-    def __init__(self, handlers: Mapping[str, RpcHandler]) -> None:
-        """``handlers`` has one for each of :data:`SCOPES`."""
+    def __init__(
+        self, handlers: Mapping[str, RpcHandler], saved: Callable[[], Awaitable[None]]
+    ) -> None:
+        """``handlers`` has one for each of :data:`SCOPES`.
+
+        ``saved`` returns when the databases have what calls have changed: no change is confirmed
+        before.
+        """
+        self._saved = saved
         self.methods = {
             name: Method(handlers[name], scope, NAMES.get(name, SESSION))
             for name, scope in SCOPES.items()
@@ -93,8 +100,11 @@ class Rpc:
         return self.methods[call.method].changes
 
     async def _call(self, call: Call) -> bytes:
+        method = self.methods[call.method]
         try:
-            result = await self.methods[call.method].handle(call)
+            result = await method.handle(call)
+            if method.changes:
+                await self._saved()
         except RpcError as error:
             return self._failure(call, error)
         except TorrentEngineError as error:
