@@ -57,6 +57,7 @@ from torrent_engine.daemon.qbittorrent import routes as qbittorrent
 from torrent_engine.daemon.security.guard import FACTS, ROUTE, Guard
 from torrent_engine.daemon.security.principals import Scope
 from torrent_engine.daemon.security.route_table import RouteTable, access_of_route
+from torrent_engine.daemon.served_folders import listener_routes
 from torrent_engine.daemon.stream import routes as stream
 from torrent_engine.daemon.transmission import routes as transmission
 
@@ -125,10 +126,10 @@ class DaemonApp:
         """All routes, each of which declares what it needs."""
         self._guard = Guard(
             ExceptionMiddleware(AsyncExitStackMiddleware(self._to_route), _HANDLERS),
-            self.routes,
+            listener_routes(context, self.routes),
             context.authenticator,
             context.lockout,
-            lambda: context.rules,
+            context.rules_of,
             phase=lambda: context.life.phase,
         )
         self._saved = context.state.saved

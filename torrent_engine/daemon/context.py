@@ -1,7 +1,7 @@
 """What all interfaces of one daemon share."""
 
 import secrets
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -12,6 +12,7 @@ from torrent_engine.daemon.engine_port.port import EnginePort
 from torrent_engine.daemon.errands import Errands
 from torrent_engine.daemon.jobs.background import Background
 from torrent_engine.daemon.jobs.own_jobs import OwnJobs
+from torrent_engine.daemon.listeners import ListenPlace
 from torrent_engine.daemon.security.authentication import Authenticator
 from torrent_engine.daemon.security.guard import GuardRules
 from torrent_engine.daemon.security.lockout import Lockout
@@ -47,6 +48,8 @@ class Life:
         """Set when the engine shall be closed, to be opened again or not."""
         self.listeners: tuple[str, ...] = ()
         """Where interfaces are served."""
+        self.interfaces: Mapping[str, Sequence[str]] = {}
+        """The same by the names of interfaces."""
         self._read_again = read_again
 
     def running(self) -> None:
@@ -90,10 +93,15 @@ class DaemonContext:
     """Rows, jobs, labels and totals; the daemon keeps them up to date."""
     life: Life
     rules: GuardRules
+    """Checks of requests."""
     paths: PathRule
     """Folders that requests may name."""
     state_dir: Path
     """The folder of the daemon's state."""
+    listen_places: Sequence[ListenPlace] = ()
+    """Where the daemon listens, since its start."""
+    listener_rules: Mapping[str, GuardRules] = field(default_factory=dict)
+    """Checks of requests by the names of the listeners that they come by."""
     errands: Errands = field(default_factory=Errands)
     """Work that requests begin and nobody waits for, while the engine is open."""
     on_open: list[Callable[[], None]] = field(default_factory=list)
@@ -109,6 +117,10 @@ class DaemonContext:
         """Make what is made of other parts."""
         self.own_jobs = OwnJobs(self.port.jobs, self.errands)
         self.state.owners.listen(self.own_jobs.owner_advanced)
+
+    def rules_of(self, listener: str) -> GuardRules:
+        """Return the checks of requests that come by a listener."""
+        return self.listener_rules.get(listener, self.rules)
 
     def settings(self) -> DaemonSettings:
         """Return the present settings."""

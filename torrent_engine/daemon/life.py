@@ -4,7 +4,7 @@ import logging
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,8 +20,13 @@ from torrent_engine.daemon.context import DaemonContext, Life, ReloadReport
 from torrent_engine.daemon.engine_port.manager_port import ManagerPort
 from torrent_engine.daemon.http.notify import Notifier
 from torrent_engine.daemon.http.server import HttpServer, open_server
-from torrent_engine.daemon.http.tls import load_certificate
 from torrent_engine.daemon.jobs.background import Background, block_lists, hooks_of, list_files
+from torrent_engine.daemon.listeners import (
+    ListenerCertificates,
+    bind_listeners,
+    listen_places,
+    where_served,
+)
 from torrent_engine.daemon.live_settings import apply_live
 from torrent_engine.daemon.security.lockout import Lockout
 from torrent_engine.daemon.security.paths import PathRule
@@ -34,22 +39,18 @@ from torrent_engine.daemon.state.daemon_state import DaemonState
 from torrent_engine.daemon.state.store import DaemonStore
 from torrent_engine.daemon.wiring import (
     allowed_folders,
-    bind_listeners,
-    certificate_files,
     check_settings,
     guard_rules,
     link_key,
+    listener_rules,
     make_authenticator,
     refuse_second_process,
     secrets_of,
-    tls_of,
 )
 from torrent_engine.service.loop import handle_signals
 from torrent_engine.service.system import HAS_SIGNALS
 
 if TYPE_CHECKING:
-    import ssl
-
     from anyio.abc import TaskStatus
 
     from torrent_engine.daemon.settings.loading import Places
@@ -86,7 +87,7 @@ class Daemon:
         self._ports = ManagerPort()
         self._scope: anyio.CancelScope | None = None
         self._context: DaemonContext | None = None
-        self._tls: ssl.SSLContext | None = None
+        self._certificates: ListenerCertificates | None = None
 
     async def run(self) -> None:
         """Run until SIGTERM, SIGINT or a request to stop; a second signal ends at once.
@@ -127,7 +128,8 @@ class Daemon:
             now=time.time,
             check=lambda merged: _check(merged, folder),
         )
-        self._tls = tls_of(settings.now, folder)
+        places = listen_places(settings.merged)
+        self._certificates = ListenerCertificates(places, settings.now, folder)
         token, is_new = read_or_make_token(folder, self._options.credentials)
         if is_new:
             self._tell(f"token: {token}")
@@ -142,6 +144,8 @@ class Daemon:
             state=DaemonState(self._ports.port, store, epoch=life.epoch),
             life=life,
             rules=guard_rules(settings.now),
+            listen_places=places,
+            listener_rules=listener_rules(settings.now, places),
             paths=PathRule(lambda: allowed_folders(settings)),
             state_dir=folder,
         )
@@ -153,7 +157,8 @@ class Daemon:
         """Answer requests until the block ends, with 503 before the engine runs."""
         passed = self._options.passed_sockets
         folder = self._options.state_dir
-        listeners = bind_listeners(context.settings().listen, folder, self._tls, passed)
+        contexts = {} if self._certificates is None else self._certificates.contexts
+        listeners = bind_listeners(context.listen_places, folder, contexts, passed)
         async with AsyncExitStack() as stack:
             for listener in listeners:
                 stack.callback(listener.close)
@@ -162,6 +167,7 @@ class Daemon:
                 app = create_app(context)
             server = await stack.enter_async_context(open_server(app, listeners))
             context.life.listeners = tuple(shown)
+            context.life.interfaces = where_served(context.listen_places, listeners)
             for address in shown:
                 self._tell(f"listening on {address}")
             yield server
@@ -218,44 +224,36 @@ class Daemon:
         self._notifier.reloading()
         try:
             change = context.settings_store.reload()
-            if self._tls is not None:
-                files = certificate_files(context.settings(), self._options.state_dir)
-                await run_sync(load_certificate, self._tls, files)
+            if self._certificates is not None:
+                await run_sync(self._certificates.load, context.settings())
         finally:
             self._notifier.ready(self._status())
         return ReloadReport(sorted(change.live | change.restart), sorted(change.process))
 
     async def _watch_certificate(self, context: DaemonContext) -> None:
         """Take a certificate that was renewed; one that is wrong is logged, and not taken."""
-        known = await run_sync(self._certificate_times, context)
-        while self._tls is not None:
+        certificates = self._certificates
+        if certificates is None or not certificates.contexts:
+            return
+        known = await run_sync(certificates.times, context.settings())
+        while True:
             await anyio.sleep(CERTIFICATE_INTERVAL_S)
-            times = await run_sync(self._certificate_times, context)
+            times = await run_sync(certificates.times, context.settings())
             if times == known:
                 continue
             known = times
             try:
-                files = certificate_files(context.settings(), self._options.state_dir)
-                await run_sync(load_certificate, self._tls, files)
+                await run_sync(certificates.load, context.settings())
             except ConfigError as error:
                 logger.warning("the certificate was not read again: %s", error)
             else:
                 logger.info("the certificate was read again")
 
-    def _certificate_times(self, context: DaemonContext) -> Sequence[int]:
-        """Return when the files of the certificate changed; () if one is missing, or for HTTP."""
-        if self._tls is None:
-            return ()
-        try:
-            files = certificate_files(context.settings(), self._options.state_dir)
-            return [each.stat().st_mtime_ns for each in (files.certificate, files.key)]
-        except OSError:
-            return ()
-
     def _take_settings(self, context: DaemonContext, change: SettingsChange) -> None:
         """Let changed settings take effect."""
         settings = context.settings()
         context.rules = guard_rules(settings)
+        context.listener_rules = listener_rules(settings, context.listen_places)
         auth = context.authenticator.secrets
         known = secrets_of(settings, auth.token, self._options.credentials)
         auth.password_hash, auth.user = known.password_hash, known.user
@@ -303,5 +301,5 @@ class Daemon:
 
 def _check(merged: Merged, state_dir: Path) -> None:
     """Raise ConfigError for settings with which nothing can run."""
-    check_settings(merged.settings, state_dir)
+    check_settings(merged, state_dir)
     hooks_of(merged.tables.hook)

@@ -156,7 +156,8 @@ def reload(state_dir: Path | None) -> None:
 def open_page(state_dir: Path | None, *, only_print: bool) -> None:
     """Open the daemon's page in a browser, logged in by a ticket of one minute."""
     client = client_of(state_dir)
-    pages = [each for each in client.ask("GET", "/api/v1")["listeners"] if each.startswith("http")]
+    found = client.ask("GET", "/api/v1")["interfaces"]["ui"]
+    pages = [each for each in found if each.startswith("http")]
     if not pages:
         raise NetworkError("the daemon has no address that a browser can open")
     ticket = client.ask("POST", "/api/v1/session/ticket")["ticket"]
@@ -268,9 +269,7 @@ def _show_or_check(
         rows = {name: (each["value"], each["origin"]) for name, each in found.items()}
     else:
         loaded(places)
-        store = SettingsStore(
-            places, now=time.time, check=lambda new: check_settings(new.settings, folder)
-        )
+        store = SettingsStore(places, now=time.time, check=lambda new: check_settings(new, folder))
         rows = {view.key: (view.value, view.origin) for view in store.views()}
     if action == "show":
         for name, (value, where) in rows.items():
@@ -343,7 +342,7 @@ def folder_of(state_dir: Path | None) -> Path:
 def client_of(state_dir: Path | None) -> "DaemonClient":
     """Return the client of the daemon of a state folder."""
     from torrent_engine.daemon.client import DaemonClient
-    from torrent_engine.daemon.wiring import SOCKET_NAME
+    from torrent_engine.daemon.listeners import SOCKET_NAME
 
     return DaemonClient(folder_of(state_dir) / SOCKET_NAME)
 

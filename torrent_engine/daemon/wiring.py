@@ -1,8 +1,6 @@
-"""From settings to listeners, rules and credentials."""
+"""From settings to rules and credentials."""
 
 import os
-import socket
-import ssl
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -11,9 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from torrent_engine.base.errors import ConfigError, StateInUseError
-from torrent_engine.daemon.http.server import HttpListener
-from torrent_engine.daemon.http.sockets import ListenAddress, bind, bind_unix
-from torrent_engine.daemon.http.tls import CertificateFiles, self_signed, server_context
+from torrent_engine.daemon.listeners import ListenPlace, check_place, listen_places
 from torrent_engine.daemon.security.authentication import Authenticator, Secrets
 from torrent_engine.daemon.security.cookie_sessions import CookieSessions
 from torrent_engine.daemon.security.guard import GuardRules
@@ -26,24 +22,37 @@ from torrent_engine.daemon.security.signed_urls import SignedUrls
 from torrent_engine.daemon.security.tickets import Tickets
 from torrent_engine.daemon.security.token_file import make_token, read_token
 from torrent_engine.daemon.settings.engine_config import download_folder, manager_config
-from torrent_engine.daemon.settings.model import DaemonSettings, ListenSettings
+from torrent_engine.daemon.settings.merge import Merged
+from torrent_engine.daemon.settings.model import DaemonSettings
 from torrent_engine.daemon.settings.store import SettingsStore
+from torrent_engine.daemon.settings.tables import ListenerSettings
 from torrent_engine.disk.file_lock import FileLock
 
-SOCKET_NAME: Final = "daemon.sock"
 LINK_KEY_NAME: Final = "stream.key"
 
 
-def guard_rules(settings: DaemonSettings) -> GuardRules:
-    """Return the checks that are configured. Raises ConfigError."""
+def guard_rules(settings: DaemonSettings, own: ListenerSettings | None = None) -> GuardRules:
+    """Return the checks that are configured, of a listener with some of its own too.
+
+    Raises ConfigError.
+    """
     listen = settings.listen
-    for origin in listen.origins:
+    if own is None:
+        own = ListenerSettings()
+    origins = own.origins or listen.origins
+    for origin in origins:
         if origin == "*" or not origin.startswith(("https://", "http://")):
-            raise ConfigError(f"listen.origins: {origin!r}: an origin such as https://HOST")
+            key = "origins" if own.origins else "listen.origins"
+            raise ConfigError(f"{key}: {origin!r}: an origin such as https://HOST")
+    allowed = (
+        ("allow_from", own.allow_from)
+        if own.allow_from
+        else ("listen.allow_from", listen.allow_from)
+    )
     return GuardRules(
-        HostRule(listen.hosts),
-        OriginRule(listen.origins),
-        _networks("listen.allow_from", listen.allow_from),
+        HostRule(own.hosts or listen.hosts),
+        OriginRule(origins),
+        _networks(*allowed),
         _networks("listen.trusted_proxies", listen.trusted_proxies),
         settings.tls.hsts_s,
         _root_path(listen.root_path),
@@ -91,35 +100,28 @@ def _user_id(name: str) -> int:
     raise ConfigError(f"listen.socket_users: there is no user {name!r}")
 
 
-def check_settings(settings: DaemonSettings, state_dir: Path) -> None:
+def listener_rules(
+    settings: DaemonSettings, places: Sequence[ListenPlace]
+) -> Mapping[str, GuardRules]:
+    """Return the checks of each listener by its name. Raises ConfigError."""
+    found = {}
+    for place in places:
+        with place.named_errors():
+            found[place.name] = guard_rules(settings, place.settings)
+    return found
+
+
+def check_settings(merged: Merged, state_dir: Path) -> None:
     """Raise ConfigError for settings that are wrong, or wrong together."""
+    settings = merged.settings
     guard_rules(settings)
-    check_listen(settings.listen, has_tls=has_tls(settings))
+    places = listen_places(merged)
+    for place in places:
+        check_place(place, settings)
+    listener_rules(settings, places)
     manager_config(settings, state_dir)
     if settings.auth.password_hash and not is_hash(settings.auth.password_hash):
         raise ConfigError("auth.password_hash: is not what `daemon password` makes")
-
-
-def has_tls(settings: DaemonSettings) -> bool:
-    """Return whether HTTP is served with TLS."""
-    return bool(settings.tls.certificate or settings.tls.self_signed)
-
-
-def tls_of(settings: DaemonSettings, state_dir: Path) -> ssl.SSLContext | None:
-    """Return the certificate to serve with; None for plain HTTP. Raises ConfigError."""
-    if not has_tls(settings):
-        return None
-    return server_context(certificate_files(settings, state_dir))
-
-
-def certificate_files(settings: DaemonSettings, state_dir: Path) -> CertificateFiles:
-    """Return the files of the certificate; a self-signed one is made if need be."""
-    tls = settings.tls
-    if tls.certificate:
-        certificate = Path(tls.certificate).expanduser()
-        return CertificateFiles(certificate, Path(tls.key).expanduser() if tls.key else certificate)
-    hosts = [host for host in settings.listen.hosts if not host.startswith("*")]
-    return self_signed(state_dir, ["localhost", "127.0.0.1", "::1", *hosts])
 
 
 def link_key(folder: Path) -> str:
@@ -173,50 +175,3 @@ def make_authenticator(
         SignedUrls(key),
         now=now,
     )
-
-
-def check_listen(listen: ListenSettings, *, has_tls: bool) -> ListenAddress | None:
-    """Return where HTTP is served; None: nowhere. Raises ConfigError for plain HTTP to others."""
-    if not listen.address:
-        return None
-    address = ListenAddress.parse(listen.address)
-    if not address.is_loopback and not has_tls and not listen.allow_plain_http:
-        raise ConfigError(
-            f"listen.address: {address} is reached by others, who would see the token: set [tls],"
-            " or listen.allow_plain_http = true"
-        )
-    return address
-
-
-def socket_path(listen: ListenSettings, state_dir: Path) -> Path | None:
-    """Return where the unix socket is; None: there is none."""
-    if listen.socket == "auto":
-        return state_dir / SOCKET_NAME
-    return Path(listen.socket).expanduser().absolute() if listen.socket else None
-
-
-def bind_listeners(
-    listen: ListenSettings,
-    state_dir: Path,
-    tls: ssl.SSLContext | None,
-    passed: Mapping[str, socket.socket],
-) -> list[HttpListener]:
-    """Bind all sockets; those that systemd passed as "http" come in the place of the address.
-
-    Raises NetworkError or ConfigError.
-    """
-    address = check_listen(listen, has_tls=tls is not None)
-    given = [each for name, each in passed.items() if name.rstrip("0123456789") == "http"]
-    made = [HttpListener("http", each, tls) for each in given]
-    try:
-        if address is not None and not made:
-            made += [HttpListener("http", each, tls) for each in bind(address)]
-        if (path := socket_path(listen, state_dir)) is not None:
-            made.append(HttpListener("unix", bind_unix(path), path=path))
-    except BaseException:
-        for listener in made:
-            listener.close()
-        raise
-    if not made:
-        raise ConfigError("listen: neither an address nor a socket is configured")
-    return made

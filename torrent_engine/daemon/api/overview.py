@@ -43,6 +43,7 @@ def _overview(context: "DaemonContext") -> dict[str, Any]:
         "epoch": context.life.epoch,
         "pid": os.getpid(),
         "listeners": list(context.life.listeners),
+        "interfaces": dict(context.life.interfaces),
         "limits": {"body_bytes": MAX_BODY_BYTES, "json_bytes": MAX_JSON_BYTES},
         "links": {
             "alive": "/healthz",

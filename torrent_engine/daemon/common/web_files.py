@@ -18,6 +18,7 @@ from torrent_engine.daemon.http.ranges import Validators, select
 from torrent_engine.daemon.problems import Problem, ProblemError
 
 INDEX: Final = "index.html"
+PUBLIC, PRIVATE = "public", "private"
 MAX_FILE_BYTES: Final = 32 * 1024 * 1024  # ours: interfaces are some hundred kilobytes
 BINARY: Final = "application/octet-stream"
 TYPES: Final = {
@@ -89,6 +90,19 @@ def read_file(root: Path, path: str) -> WebFile | None:
         return _read(found)
     except (OSError, ValueError, RuntimeError):
         return None
+
+
+def read_page_file(root: Path, path: str, *, is_known: bool) -> WebFile | None:
+    """Return a file of a web interface; None if there is none that may be sent. Blocks.
+
+    Those for qBittorrent have a folder "public" for everybody, and may have a folder "private" that
+    counts first for who has logged in.
+    """
+    if not (root / PUBLIC).is_dir():
+        return read_file(root, path)
+    names = (PRIVATE, PUBLIC) if is_known else (PUBLIC,)
+    found = (read_file(root / name, path) for name in names)
+    return next((each for each in found if each is not None), None)
 
 
 def _read(path: Path) -> WebFile | None:

@@ -184,12 +184,12 @@ class RunningDaemon:
 
     async def _address(self) -> str:
         """Return the address of the daemon's HTTP interfaces, without a slash at the end."""
-        listeners = (await self._requests.ask("GET", "/api/v1"))["listeners"]
+        listeners = (await self._requests.ask("GET", "/api/v1"))["interfaces"]["stream"]
         for each in listeners:
             if each.startswith("http"):
                 text = str(each).rstrip("/")
                 return text.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
-        raise NetworkError("no player can open the daemon: its listen.address is empty")
+        raise NetworkError("no player can open the daemon: it serves streams at no address")
 
 
 async def _source_of(request: PlayRequest) -> object:

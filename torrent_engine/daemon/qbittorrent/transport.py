@@ -118,7 +118,8 @@ class WebApiTransport:
         """
         if facts.is_safe:
             return
-        own, rule = origin_of(facts.scheme, facts.host), self._context.rules.origins
+        own = origin_of(facts.scheme, facts.host)
+        rule = self._context.rules_of(facts.listener).origins
         referer = facts.field(b"referer")
         site = None if referer is None else _site_of(referer)
         is_foreign = site is not None and rule.refuses(site, None, own)

@@ -9,7 +9,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from torrent_engine.daemon.common.web_files import WebFile, answer_file, read_file
+from torrent_engine.daemon.common.web_files import answer_file, read_page_file
 from torrent_engine.daemon.qbittorrent.application import ApplicationFacts, LogReading
 from torrent_engine.daemon.qbittorrent.auth import LoginForm
 from torrent_engine.daemon.qbittorrent.details import TorrentDetails
@@ -40,7 +40,6 @@ WebApiEndpoint = Callable[[Request], Awaitable[Response]]
 PREFIX: Final = "/api/v2/"
 PAGE_PATH: Final = "/qbittorrent/"
 LOGIN: Final = "auth/login"
-PUBLIC, PRIVATE = "public", "private"
 _DEMANDS: Final = {
     "media_types": frozenset[str](),
     "max_json_bytes": MAX_BODY_BYTES,
@@ -106,19 +105,6 @@ def _add_page(routes: APIRouter, context: "DaemonContext", root: Path) -> None:
     methods = ["GET", "HEAD"]
     for path, endpoint in ((PAGE_PATH[:-1], to_start), (f"{PAGE_PATH}{{path:path}}", file)):
         routes.add_api_route(path, endpoint, methods=methods, include_in_schema=False)
-
-
-def read_page_file(root: Path, path: str, *, is_known: bool) -> WebFile | None:
-    """Return a file of a web interface; None if there is none that may be sent. Blocks.
-
-    Those for qBittorrent have a folder "public" for everybody, and may have a folder "private" that
-    counts first for who has logged in.
-    """
-    if not (root / PUBLIC).is_dir():
-        return read_file(root, path)
-    names = (PRIVATE, PUBLIC) if is_known else (PUBLIC,)
-    found = (read_file(root / name, path) for name in names)
-    return next((each for each in found if each is not None), None)
 
 
 def web_api_routes(context: "DaemonContext") -> list[WebApiRoute]:

@@ -28,7 +28,8 @@ from torrent_engine.daemon.security.request_facts import (
     facts_of,
     is_within,
 )
-from torrent_engine.daemon.security.route_table import Found, RouteTable
+from torrent_engine.daemon.security.route_table import Found
+from torrent_engine.daemon.security.served_routes import ListenerRoutes
 
 PRINCIPAL: Final = "te.principal"
 FACTS: Final = "te.facts"
@@ -57,6 +58,7 @@ class GuardRules:
 @dataclass(slots=True)
 class _Request:
     facts: RequestFacts
+    rules: GuardRules
     found: Found
     own_origin: str
     principal: Principal | None = None
@@ -82,14 +84,14 @@ class Guard:
     def __init__(
         self,
         app: AsgiApp,
-        routes: RouteTable,
+        routes: ListenerRoutes,
         authenticator: Authenticator,
         lockout: Lockout,
-        rules: Callable[[], GuardRules],
+        rules: Callable[[str], GuardRules],
         *,
         phase: Callable[[], str],
     ) -> None:
-        """``rules`` are the present ones; ``phase`` is "starting", "running" or "stopping"."""
+        """``rules`` returns the present ones of a listener; ``phase`` is that of the daemon."""
         self._app = app
         self._routes = routes
         self._authenticator, self._lockout, self._rules = authenticator, lockout, rules
@@ -112,10 +114,11 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        rules = self._rules()
+        rules = self._rules((scope.get("extensions") or {}).get("te.listener", ""))
         whole, scope = scope, below(scope, rules.root_path)
         facts = facts_of(scope, rules.trusted_proxies)
-        request = _Request(facts, self._routes.find(scope), origin_of(facts.scheme, facts.host))
+        own_origin = origin_of(facts.scheme, facts.host)
+        request = _Request(facts, rules, self._routes.find(scope), own_origin)
         request.prefix = "" if scope is whole else rules.root_path
         extra = [*self._cors(request), *_hsts(facts, rules)]
         answer = _Completed(send, self._page(request), extra, is_plain=request.is_plain)
@@ -162,7 +165,7 @@ class Guard:
     # -- the checks -------------------------------------------------------------------------
 
     async def _check_address(self, request: _Request) -> Problem | None:
-        allowed, client = self._rules().allow_from, request.facts.client
+        allowed, client = request.rules.allow_from, request.facts.client
         if not allowed or client is None or is_within(client, allowed):
             return None
         return Problem("address_refused", "this address may not ask")
@@ -179,7 +182,7 @@ class Guard:
         return Problem("locked_out", "too many failed logins from this address", headers=retry)
 
     async def _check_host(self, request: _Request) -> Problem | None:
-        if request.facts.is_unix or self._rules().hosts.allows(request.facts.host):
+        if request.facts.is_unix or request.rules.hosts.allows(request.facts.host):
             return None
         detail = "this is not a name of the daemon; [listen] hosts lists further ones"
         return Problem("host_refused", detail)
@@ -190,7 +193,7 @@ class Guard:
             return None
         origin, site = facts.field(b"origin"), facts.field(b"sec-fetch-site")
         is_twice = facts.has(b"origin") and origin is None
-        if is_twice or self._rules().origins.refuses(origin, site, request.own_origin):
+        if is_twice or request.rules.origins.refuses(origin, site, request.own_origin):
             return Problem("origin_refused", "a page of another site may not do that")
         return None
 
@@ -261,7 +264,7 @@ class Guard:
         return (
             facts.method == "OPTIONS"
             and facts.has(b"access-control-request-method")
-            and self._rules().origins.is_listed(facts.field(b"origin"))
+            and request.rules.origins.is_listed(facts.field(b"origin"))
         )
 
     @staticmethod
@@ -276,7 +279,7 @@ class Guard:
 
     def _cors(self, request: _Request) -> HeaderFields:
         origin = request.facts.field(b"origin")
-        if origin is None or not self._rules().origins.is_listed(origin):
+        if origin is None or not request.rules.origins.is_listed(origin):
             return []
         return cors_fields(origin)
 

@@ -191,6 +191,8 @@ class SettingsStore:
             when: frozenset(key for key in changed if SPECS[key].meaning.applies is when)
             for when in Applies
         }
+        if before.tables.listeners != after.tables.listeners:
+            by_time[Applies.PROCESS] |= {"listeners"}
         change = SettingsChange(*(by_time[when] for when in Applies))
         if change or before.tables != after.tables:
             self.revision += 1

@@ -1,4 +1,4 @@
-"""Settings that are lists of tables: watched folders, categories, block lists, hooks."""
+"""Settings that are lists of tables: watched folders, listeners, categories, hooks."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -61,6 +61,36 @@ class HookSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class ListenerSettings:
+    """One more address, or unix socket, with what is served there and to whom."""
+
+    address: str = setting("", "HOST:PORT of the HTTP interfaces.", file_only=True)
+    socket: str = setting("", "Or the path of a unix socket.", file_only=True)
+    serves: tuple[str, ...] = setting(
+        (), "Interfaces that are served: ui, api, transmission, qbittorrent, stream, metrics;"
+        " empty: all.", file_only=True,
+    )  # fmt: skip
+    web_root: str = setting(
+        "", "Folder of a web interface that is served at / in the place of the page.",
+        file_only=True,
+    )  # fmt: skip
+    hosts: tuple[str, ...] = setting((), "Names; empty: those of [listen].", file_only=True)
+    origins: tuple[str, ...] = setting((), "Sites; empty: those of [listen].", file_only=True)
+    allow_from: tuple[str, ...] = setting(
+        (), "Networks that may ask; empty: those of [listen].", file_only=True
+    )
+    tls: bool | None = setting(
+        None, "Whether it is HTTPS; not set: if there is a certificate, here or in [tls].",
+        file_only=True,
+    )  # fmt: skip
+    certificate: str = setting("", "File of a certificate chain of its own.", file_only=True)
+    key: str = setting("", "File of its private key.", file_only=True)
+    allow_plain_http: bool = setting(
+        False, "Allow HTTP without TLS beyond this machine.", file_only=True
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class TableSettings:
     """All lists of tables; they stand in the configuration file only."""
 
@@ -68,6 +98,7 @@ class TableSettings:
     category: tuple[CategorySettings, ...] = ()
     blocklist: tuple[BlocklistSettings, ...] = ()
     hook: tuple[HookSettings, ...] = ()
+    listeners: tuple[ListenerSettings, ...] = ()
 
 
 KINDS: Final[dict[str, type]] = {
@@ -75,12 +106,14 @@ KINDS: Final[dict[str, type]] = {
     "category": CategorySettings,
     "blocklist": BlocklistSettings,
     "hook": HookSettings,
+    "listeners": ListenerSettings,
 }
 REQUIRED: Final[dict[str, tuple[str, ...]]] = {
     "watch": ("folder",),
     "category": ("name",),
     "blocklist": (),
     "hook": ("event", "command"),
+    "listeners": (),
 }
 TABLE_SPECS: Final[dict[str, dict[str, Spec]]] = {
     name: {spec.key.partition(".")[2]: spec for spec in specs_of(name, kind)}
