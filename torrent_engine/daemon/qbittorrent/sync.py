@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from torrent_engine.daemon.common.replies import json_bytes
+from torrent_engine.daemon.qbittorrent.numbers import in_qt_style
 from torrent_engine.daemon.qbittorrent.peers import peer_key, peer_values
 from torrent_engine.daemon.qbittorrent.sync_points import MainPoint, SyncPoints, TrackerIndex
 from torrent_engine.daemon.qbittorrent.torrent_fields import (
@@ -92,7 +93,7 @@ class MainSync:
         torrents = b",".join(
             b'"%b":%b' % (row.hash.encode(), data) for row, data in zip(rows, encoded, strict=True)
         )
-        return JsonText(json_bytes(told)[:-1] + b',"torrents":{%b}}' % torrents)
+        return JsonText(json_bytes(in_qt_style(told))[:-1] + b',"torrents":{%b}}' % torrents)
 
 
 def _torrent_changes(delta: Delta, source: FieldSource) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from torrent_engine.base.errors import ClosedError, UnknownTorrentError
 from torrent_engine.daemon.engine_port.facts import ErrorKind, FactGroup
 from torrent_engine.daemon.engine_port.port import TorrentReading
+from torrent_engine.daemon.qbittorrent.numbers import in_qt_style
 from torrent_engine.daemon.qbittorrent.session_counts import SessionCounts
 from torrent_engine.daemon.qbittorrent.states import state_of
 from torrent_engine.daemon.state.rows import StateRow
@@ -292,7 +293,7 @@ def encoder(source: FieldSource, fields: Mapping[str, WebApiField]) -> Callable[
     """Return what encodes fields of a row as JSON."""
 
     def encode(row: StateRow) -> bytes:
-        told = values_of(row, source, fields)
+        told = in_qt_style(values_of(row, source, fields))
         text = json.dumps(told, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
         return text.encode("utf-8", "replace")
 

@@ -13,6 +13,7 @@ from torrent_engine.base.errors import TorrentEngineError
 from torrent_engine.daemon.common.replies import json_bytes, json_reply
 from torrent_engine.daemon.problems import ProblemError
 from torrent_engine.daemon.qbittorrent.errors import FORBIDDEN, WebApiError, error_of
+from torrent_engine.daemon.qbittorrent.numbers import in_qt_style
 from torrent_engine.daemon.qbittorrent.params import FormParams, read_params
 from torrent_engine.daemon.security.guard import FACTS, PRINCIPAL
 from torrent_engine.daemon.security.hosts import origin_of
@@ -133,7 +134,7 @@ class WebApiTransport:
             return PlainTextResponse("")
         if isinstance(result, TextReply):
             return PlainTextResponse(result.text)
-        data = result.data if isinstance(result, JsonText) else json_bytes(result)
+        data = result.data if isinstance(result, JsonText) else json_bytes(in_qt_style(result))
         return await json_reply(request, data)
 
 

@@ -118,6 +118,17 @@ def wrong_types(theirs: Any, ours: Any, path: str = "") -> list[str]:
     return [] if theirs == ours else [f"{path}: {ours} instead of {theirs}"]
 
 
+def whole_doubles(value: Any, path: str = "") -> list[str]:
+    """Return where an answer had a number such as -1.0, by what was read from its JSON."""
+    if isinstance(value, dict):
+        parts = [(f"{path}/{name}", each) for name, each in value.items()]
+    elif isinstance(value, list):
+        parts = [(f"{path}/{index}", each) for index, each in enumerate(value)]
+    else:
+        return [path] if isinstance(value, float) and value.is_integer() else []
+    return [found for name, each in parts for found in whole_doubles(each, name)]
+
+
 def fractions(theirs: Any, ours: Any) -> set[str]:
     """Return the names of numbers that are whole with them and not with us."""
     return {

@@ -14,6 +14,7 @@ from tests.daemon.qbittorrent.interop.oracle import (
     BothPrograms,
     fractions,
     kind,
+    whole_doubles,
     wrong_types,
 )
 from tests.support.daemon_process import DaemonProcess
@@ -125,6 +126,22 @@ STATIC = (
 def test_values_that_are_given_are_the_same(both: BothPrograms, name: str) -> None:
     theirs, ours = both.torrent(both.theirs, both.whole), both.torrent(both.ours, both.whole)
     assert ours[name] == theirs[name]
+
+
+WITH_DOUBLES = (
+    "torrents/info",
+    "torrents/properties?hash={hash}",
+    "torrents/files?hash={hash}",
+    "sync/maindata",
+    "sync/torrentPeers?hash={large}",
+    "app/preferences",
+)
+
+
+@pytest.mark.parametrize("path", WITH_DOUBLES)
+def test_doubles_that_are_whole_have_no_fraction(both: BothPrograms, path: str) -> None:
+    for told in ask_both(both, path):
+        assert whole_doubles(told) == []
 
 
 def test_properties(both: BothPrograms) -> None:
