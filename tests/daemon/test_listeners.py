@@ -67,7 +67,8 @@ def test_listener_that_cannot_be_served_is_refused_by_its_number(
 def test_listener_with_a_certificate_or_leave_may_be_reached_by_others(tmp_path: Path) -> None:
     for row in ("certificate = 'a.pem'", "tls = true", "allow_plain_http = true"):
         text = f'[[listeners]]\naddress = "0.0.0.0:1"\n{row}\n'
-        check_settings(merged_of(tmp_path, text), tmp_path)
+        check_settings(merged := merged_of(tmp_path, text), tmp_path)
+        assert [each.address for each in merged.tables.listeners] == ["0.0.0.0:1"]
 
 
 @pytest.mark.parametrize(
