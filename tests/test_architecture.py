@@ -32,6 +32,15 @@ def test_module_says_what_is_in_it(path: Path) -> None:
     assert len(docstring.split("\n")[0]) > 10
 
 
+PERSONAL = re.compile(r'^ *"""(Own|Tell|Hear)s?\b', re.MULTILINE)
+"""Verbs for what an object is or returns; a noun, or "Return ...", says it."""
+
+
+@pytest.mark.parametrize("path", MODULES, ids=relative)
+def test_docstrings_say_what_a_thing_is_or_what_a_function_returns(path: Path) -> None:
+    assert PERSONAL.findall(path.read_text()) == []
+
+
 EXPLANATIONS = [ROOT / "ARCHITECTURE.md", *sorted((ROOT / "docs" / "internals").glob("*.md"))]
 MAX_ARCHITECTURE_BYTES = 24_000
 """It explains; modules are listed by tools/docs."""

@@ -230,7 +230,7 @@ async def test_bep21_two_seeds_part_and_do_not_meet_again(tmp_path: Path) -> Non
 
 
 def refuses(session: Session, *address: object) -> bool:
-    """Tell whether a Session does not take an address as a candidate."""
+    """Return whether a Session does not take an address as a candidate."""
     pool, peer = pool_of(session), PeerAddress(str(address[0]), int(str(address[1])))
     pool.add([peer], Source.TRACKER)
     return peer not in pool.candidates

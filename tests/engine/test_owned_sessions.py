@@ -133,7 +133,7 @@ async def test_nothing_that_comes_after_that_counts_any_more(tmp_path: Path) -> 
 
 
 def last_piece_is_here(finisher: PieceFinisher) -> bool:
-    """Tell whether all other pieces are had."""
+    """Return whether all other pieces are had."""
     table = finisher._torrent.table
     return table.have.count == METAINFO.piece_count - 1
 

@@ -77,7 +77,7 @@ class TwoSides:
         await to_thread.run_sync(self.theirs.wait_complete, self.from_us, PATIENCE_S)
 
     def is_complete(self) -> bool:
-        """Tell whether all bytes are right; libtorrent writes some after it says complete."""
+        """Return whether all bytes are right; libtorrent writes some after it says complete."""
         theirs, ours = self._folder / "they-saved", self._folder / "we-saved"
         wait_until(
             lambda: self.from_us.is_complete_in(theirs),

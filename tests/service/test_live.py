@@ -61,7 +61,7 @@ async def saved(torrents: TorrentManager, info_hash: InfoHash) -> SavedSession:
 
 
 class Silent:
-    """Hears what is added."""
+    """A listener to what is added."""
 
     def added(self, session: Session, source: str, *, is_new: bool) -> None:
         pass

@@ -55,7 +55,7 @@ class Record(NamedTuple):
 
 
 class Throttle:
-    """Owns the rate of all connections together."""
+    """The rate of all connections together."""
 
     def __init__(self, bytes_per_s: float) -> None:
         self._bytes_per_s = bytes_per_s

@@ -63,7 +63,7 @@ class Commands:
         await self.manager.flush()
 
     async def status(self) -> list[dict[str, Any]]:
-        """Tell of every torrent, in the order of the queue."""
+        """Return the facts of every torrent, in the order of the queue."""
         return [self._facts(each) for each in self.manager.sessions]
 
     def _facts(self, session: Session) -> dict[str, Any]:

@@ -74,7 +74,7 @@ class HomeNetwork:
     """The name of its namespace."""
 
     def reaches(self, port: int) -> bool:
-        """Tell whether the world gets a TCP connection at a port of the router."""
+        """Return whether the world gets a TCP connection at a port of the router."""
         code = f"import socket; socket.create_connection(('{OUTSIDE}', {port}), 3).close()"
         argv = [netns.ip_program(), "netns", "exec", self.world, "python3", "-c", code]
         return subprocess.run(argv, check=False, capture_output=True, timeout=20).returncode == 0

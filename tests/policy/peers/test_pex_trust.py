@@ -29,7 +29,7 @@ def pex_trust(config: PexConfig = CONFIG, pool: PoolConfig = POOL) -> PexTrust[s
 
 
 def hear(subject: PexTrust[str], *numbers: int, now: float, key: str = "sender") -> int:
-    """Hear of peers that nobody else named; return how many were taken."""
+    """Name peers that nobody else named; return how many were taken."""
     taken = subject.heard(key, addresses(*numbers), (), now)
     for each in taken:
         subject.charge(key, each)

@@ -47,7 +47,7 @@ class Row:
     """One torrent on the display; all text in it is already safe for a terminal."""
 
     key: str
-    """Tells torrents of the same name apart."""
+    """Another one for each torrent, also for those of the same name."""
     label: str
     fraction: float
     """How much of what is being done is done, 0 to 1."""

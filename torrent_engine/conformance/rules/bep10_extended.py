@@ -139,7 +139,7 @@ async def name_and_version_are_text(case: Case) -> Outcome:
 
 @rule("BEP10-EX-08", Level.STATED, 10, {"our address": P, "another address": F})
 async def yourip_is_our_address(case: Case) -> Outcome:
-    """Tell the other side its address, as 4 or 16 bytes.
+    """Send the other side its address, as 4 or 16 bytes.
 
     BEP 10, yourip: "the compact representation of the ip address this peer sees you as".
     """

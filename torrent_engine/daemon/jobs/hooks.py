@@ -215,7 +215,7 @@ class HookRunner:
             self._places.release()
 
     def _tell(self, hook: Hook, call: HookCall, end: ProgramEnd) -> None:
-        """Tell people of a failure."""
+        """Raise an alert if the program failed."""
         if end.failure:
             self._alert(hook.command[0], f"{call.event}: {end.failure}")
 

@@ -44,7 +44,7 @@ _LOG_TYPES: Final = {"normal": NORMAL, "info": INFO, "warning": WARNING, "critic
 
 
 class ApplicationFacts:
-    """Tells versions, folders and interfaces; stops the daemon."""
+    """Versions, folders and interfaces, and the end of the daemon."""
 
     def __init__(self, parts: WebApiParts) -> None:
         self._parts = parts
@@ -138,7 +138,7 @@ def _nothing(value: list[object] | dict[str, object]) -> WebApiHandler:
 
 
 class LogReading:
-    """Tells the log, and the addresses that are banned."""
+    """The log, and the addresses that are banned."""
 
     def __init__(self, parts: WebApiParts) -> None:
         self._parts = parts

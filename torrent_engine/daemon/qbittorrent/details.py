@@ -55,7 +55,7 @@ _SOURCES: Final = {"** [DHT] **": "dht", "** [PeX] **": "pex", "** [LSD] **": "l
 
 
 class TorrentDetails:
-    """Tells one torrent in detail."""
+    """One torrent in detail."""
 
     def __init__(self, parts: WebApiParts) -> None:
         self._parts = parts

@@ -261,7 +261,7 @@ _FIRST: Final = ("temp_path_enabled", "queueing_enabled", "random_port")
 
 
 class Preferences:
-    """Tells and changes settings."""
+    """Settings, as they are read and changed."""
 
     def __init__(self, parts: WebApiParts) -> None:
         self._parts = parts

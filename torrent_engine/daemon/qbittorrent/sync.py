@@ -40,7 +40,7 @@ class PeersPoint:
 
 
 class MainSync:
-    """Tells what changed of everything."""
+    """What changed of everything since the answer before."""
 
     def __init__(self, parts: WebApiParts, transfers: Transfers) -> None:
         self._parts = parts
@@ -141,7 +141,7 @@ def _without_empty(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class PeerSync:
-    """Tells what changed of the peers of a torrent."""
+    """What changed of the peers of a torrent since the answer before."""
 
     def __init__(self, parts: WebApiParts) -> None:
         self._parts = parts

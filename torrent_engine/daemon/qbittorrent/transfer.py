@@ -36,7 +36,7 @@ _NO_CACHE: Final[dict[str, Any]] = {
 
 
 class Transfers:
-    """Tells and changes what concerns all torrents."""
+    """What concerns all torrents, as it is read and changed."""
 
     def __init__(self, parts: WebApiParts) -> None:
         self._parts = parts

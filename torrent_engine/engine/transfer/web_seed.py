@@ -57,7 +57,7 @@ class WebSeedParts:
     gate: Gate
     bandwidth: TorrentBandwidth
     has_others: Callable[[], bool]
-    """Tells whether another web seed waits for its turn."""
+    """Whether another web seed waits for its turn."""
 
     @property
     def config(self) -> WebSeedConfig:
