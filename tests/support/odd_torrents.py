@@ -1,8 +1,9 @@
 """Torrents and magnet links that are odd, of which docs/tolerance.md says who accepts them."""
 
 import gzip
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from torrent_engine.codec.bencode import encode
@@ -28,9 +29,19 @@ class Row:
 
     what: str
     """Words for it, unlike those of any other row."""
-    data: bytes
-    info: bytes | None = None
-    """The info dictionary as it stands in ``data``; None: there is none to read."""
+    kept: bytes | Callable[[], bytes]
+    """What ``data`` is, or what makes it: the largest are made when they are asked for."""
+    kept_info: bytes | Callable[[], bytes] | None = None
+
+    @property
+    def data(self) -> bytes:
+        """Return the bytes of the file, or of the link."""
+        return self.kept if isinstance(self.kept, bytes) else self.kept()
+
+    @property
+    def info(self) -> bytes | None:
+        """Return the info dictionary as it stands in ``data``; None: there is none to read."""
+        return self.kept_info() if callable(self.kept_info) else self.kept_info
 
 
 def torrent(info: bytes | dict[str, Any], before: bytes = b"", behind: bytes = b"") -> bytes:
@@ -51,6 +62,16 @@ def _files(*entries: dict[str, Any]) -> bytes:
 def _row(what: str, info: bytes | dict[str, Any], behind: bytes = b"") -> Row:
     raw = info if isinstance(info, bytes) else encode(info)
     return Row(what, torrent(raw, behind=behind), raw)
+
+
+def _long(what: str, filler: int) -> Row:
+    good = encode(GOOD)
+    return Row(what, lambda: torrent(good, behind=encode("x") + encode(bytes(filler))), good)
+
+
+def _many_pieces(what: str, count: int) -> Row:
+    info = partial(_pieces_of, 1, count)
+    return Row(what, lambda: torrent(info()), info)
 
 
 def _pieces_of(piece_bytes: int, length: int) -> bytes:
@@ -80,10 +101,10 @@ def _around() -> Iterator[Row]:
     yield Row("its last byte missing", torrent(good)[:-1])
     yield Row("an empty file", b"")
     yield Row("an HTML page", PAGE)
-    yield _row("11 MB long", good, encode("x") + encode(bytes(11_000_000)))
-    yield _row("70 MiB long", good, encode("x") + encode(bytes(70 * MIB)))
-    yield _row("99 MiB long", good, encode("x") + encode(bytes(99 * MIB)))
-    yield _row("101 MiB long", good, encode("x") + encode(bytes(101 * MIB)))
+    yield _long("11 MB long", 11_000_000)
+    yield _long("70 MiB long", 70 * MIB)
+    yield _long("99 MiB long", 99 * MIB)
+    yield _long("101 MiB long", 101 * MIB)
 
 
 def _keys() -> Iterator[Row]:
@@ -124,8 +145,8 @@ def _piece_lengths() -> Iterator[Row]:
     yield _row("pieces of 512 MiB", _pieces_of(512 * MIB, 5))
     yield _row("pieces of 512 MiB and 1 byte", _pieces_of(512 * MIB + 1, 5))
     yield _row("pieces of 0 bytes", encode({**GOOD, "piece length": 0}))
-    yield _row("2,097,152 pieces", _pieces_of(1, 0x200000))
-    yield _row("2,097,153 pieces", _pieces_of(1, 0x200001))
+    yield _many_pieces("2,097,152 pieces", 0x200000)
+    yield _many_pieces("2,097,153 pieces", 0x200001)
     yield _row("a hash too many", encode({**GOOD, "pieces": bytes(40)}))
 
 
