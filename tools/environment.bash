@@ -6,6 +6,9 @@
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 VENV="$ROOT/.venv"
 export PIP_DISABLE_PIP_VERSION_CHECK=1
+# Images of containers set it: each of the many programs that tests start would compile the package
+# anew, and each process that collects tests would rewrite their assertions (18 s of CPU each).
+unset PYTHONDONTWRITEBYTECODE
 
 find_python() {
     local candidate
