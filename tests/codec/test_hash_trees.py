@@ -13,7 +13,7 @@ from torrent_engine.codec.hash_trees import HashRange, HashTrees
 from torrent_engine.codec.merkle import is_proven, layers_of, leaves_of, levels_above, pad_hash
 
 BLOCK = 16_384
-COUNTS = (2, 3, 4, 5, 511, 512, 513, 1_025)
+COUNTS = (2, 3, 4, 5, 511, 512, 513, 1_025, 2_051)
 
 
 def part_of(count: int, piece_bytes: int = BLOCK) -> tuple[V2Part, bytes]:
@@ -53,6 +53,36 @@ def test_bep52_layers_above_that_of_the_pieces_are_there_too() -> None:
     pair = HashTrees(part).hashes(HashRange(root, 4, 0, 2, 0))
     assert pair is not None
     assert sha256(pair).digest() == root
+
+
+def test_bep52_every_layer_of_a_large_tree_is_proven_from_below() -> None:
+    count = 2_051
+    part, root = part_of(count)
+    trees, levels = HashTrees(part), levels_above(count)
+    assert trees.takes_long(HashRange(root, 0, 0, 2, 1))
+    assert not trees.takes_long(HashRange(root, 0, 0, 2, 0))
+    for base in range(levels):
+        for start in (0, 2, 4, 1 << (levels - base - 1)):
+            wanted = HashRange(root, base, start, 2, levels - base - 1)
+            found = trees.hashes(wanted)
+            if start % 2 or start + 2 > 1 << (levels - base):
+                continue
+            assert found is not None
+            assert is_proven(found[:64], found[64:], index=start, levels=levels - base, root=root)
+    assert not trees.takes_long(HashRange(root, 0, 0, 2, 1))
+
+
+def test_b4_what_would_be_folded_for_long_is_refused() -> None:
+    part, root = part_of(2_051)
+    trees = HashTrees(part)
+    assert trees.hashes(HashRange(root, 5, 0, 64, 0)) is not None
+    wanted = HashRange(root, 3, 0, 512, 0)
+    assert trees.folds(wanted) == 4_096
+    big = HashTrees(
+        V2Part(InfoHashV2(bytes(32)), BLOCK, (BLOCK << 21,), root, {root: b"h" * 2**26})
+    )
+    assert big.hashes(HashRange(root, 8, 0, 4_096, 0)) is None
+    assert not big._tops
 
 
 PART, ROOT = part_of(5, 4 * BLOCK)
@@ -142,6 +172,21 @@ def test_bep52_the_hashes_of_a_piece_need_no_proof() -> None:
     assert found == leaves_of(DATA[16 * BLOCK :][: 16 * BLOCK])
     last = below(DATA, 16 * BLOCK, HashRange(b"", 0, 96, 16, 0))
     assert last == leaves_of(DATA[96 * BLOCK :]) + bytes(11 * 32)
+
+
+def test_bep52_leaves_of_other_data_give_nothing() -> None:
+    for size in (3 * BLOCK, 100 * BLOCK + 1):
+        data = DATA[:size]
+        root, layer = layers_of(leaves_of(data), 4 * BLOCK)
+        part = V2Part(
+            InfoHashV2(bytes(32)), 4 * BLOCK, (size,), root, {root: layer} if layer else {}
+        )
+        trees, wanted = HashTrees(part), HashRange(root, 0, 0, 2, 0)
+        span = trees.span(wanted, size)
+        assert span is not None
+        leaves = leaves_of(data[span.start : span.stop])
+        assert trees.hashes_below(wanted, size, leaves) == leaves[:64]
+        assert trees.hashes_below(wanted, size, leaves[:-1] + bytes((leaves[-1] ^ 1,))) is None
 
 
 NO_BLOCKS = {

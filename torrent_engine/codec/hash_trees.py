@@ -13,15 +13,17 @@ from torrent_engine.codec.merkle import (
     levels_above,
     pad_hash,
     piece_levels,
+    root_of,
     tree_levels,
 )
 
 MAX_HASHES: Final = 4096  # ours: of one answer; BEP 52 recommends to ask for 512 at most
-MAX_TREE_HASHES: Final = 65_536  # ours: folding a layer of more takes longer than 40 ms
+MAX_FOLDED: Final = 8192  # ours: hashes of pieces folded for one answer, which takes 5 ms
 MAX_READ_BYTES: Final = 32 * 1024 * 1024  # ours: of pieces, for the hashes of their blocks
-KEPT_TREES: Final = 4
+SMALL_LAYER: Final = 2048  # ours: hashes of pieces; the top of such a tree is made in 2 ms
 MAX_UNCLES: Final = 32  # ours: of one proof, more than the highest tree has
 MAX_ASKED: Final = 512  # BEP 52: what to ask for at once
+_TOP_LEVEL: Final = 9  # how far above the hashes of pieces the kept top of a tree begins
 
 
 class HashRange(NamedTuple):
@@ -43,8 +45,21 @@ class HashTrees:
     def __init__(self, part: V2Part) -> None:
         self._layers = part.layers
         self._base = piece_levels(part.piece_bytes)
-        self._trees: dict[bytes, list[bytes]] = {}
-        """Of the files that were asked for last, by root: all layers, filled to powers of two."""
+        self._tops: dict[bytes, list[bytes]] = {}
+        """By root: the layers from 512 pieces a hash upwards, which are a 256th of all hashes."""
+
+    def takes_long(self, wanted: HashRange) -> bool:
+        """Return whether an answer needs the top of a large tree, which is not made yet."""
+        layer = self._layers.get(wanted.root, b"")
+        if len(layer) <= SMALL_LAYER * HASH_BYTES or wanted.root in self._tops:
+            return False
+        return bool(wanted.proof_layers) or wanted.base_layer > self._base
+
+    def folds(self, wanted: HashRange) -> int:
+        """Return how many pairs are hashed for an answer of :meth:`hashes`, about."""
+        level = wanted.base_layer - self._base
+        found = wanted.length << level if 0 < level < _TOP_LEVEL else 0
+        return found + sum(1 << level + h for h in _heights(wanted) if 0 < level + h < _TOP_LEVEL)
 
     def hashes(self, wanted: HashRange) -> bytes | None:
         """Return the hashes and behind them the uncles, bottom up; None if they are not to be had.
@@ -58,12 +73,10 @@ class HashTrees:
         levels = levels_above(len(layer) // HASH_BYTES)
         if level >= levels or wanted.start + wanted.length > 1 << (levels - level):
             return None
-        if not level and not wanted.proof_layers:
-            return self._slice(layer, wanted, level)
-        if len(layer) > MAX_TREE_HASHES * HASH_BYTES or not _is_provable(wanted, levels - level):
+        is_long = 0 < level < _TOP_LEVEL and wanted.length << level > MAX_FOLDED
+        if is_long or not _is_provable(wanted, levels - level):
             return None
-        tree = self._tree(wanted.root, layer)
-        return self._slice(tree[level], wanted, level) + self._uncles(tree, wanted)
+        return self._nodes(wanted.root, level, wanted.start, wanted.length) + self._uncles(wanted)
 
     # -- below the hashes of pieces ---------------------------------------------------------------
 
@@ -84,15 +97,16 @@ class HashTrees:
         is_inside = wanted.start + wanted.length <= 1 << levels
         if not is_inside or not _is_provable(wanted, levels):
             return None
-        if len(top) > MAX_TREE_HASHES * HASH_BYTES and self._leaves_pieces(wanted, base):
-            return None
         first, last = _pieces(wanted, base)
         piece_bytes = BLOCK_BYTES << base
         found = range(first * piece_bytes, min((last + 1) * piece_bytes, length_bytes))
         return found if 0 < len(found) <= MAX_READ_BYTES else None
 
-    def hashes_below(self, wanted: HashRange, length_bytes: int, leaves: bytes) -> bytes:
-        """Return hashes and uncles as :meth:`hashes`, from the leaves of :meth:`span`."""
+    def hashes_below(self, wanted: HashRange, length_bytes: int, leaves: bytes) -> bytes | None:
+        """Return hashes and uncles as :meth:`hashes`, from the leaves of :meth:`span`.
+
+        None: these are not the leaves of the file.
+        """
         base, top = self._top(wanted.root, length_bytes)
         first, last = _pieces(wanted, base)
         rows, row = list[bytes](), leaves
@@ -100,17 +114,20 @@ class HashTrees:
             missing = ((last + 1 - first) << (base - height)) - len(row) // HASH_BYTES
             rows.append(row + pad_hash(height) * missing)
             row = fold(rows[-1]) if height < base else b""
+        known = top[first * HASH_BYTES : (last + 1) * HASH_BYTES]
+        if not _is_filled(rows[-1], known, base):
+            return None
         start = wanted.start - (first << (base - wanted.base_layer))
         found = rows[wanted.base_layer][start * HASH_BYTES :][: wanted.length * HASH_BYTES]
         uncles = list[bytes]()
-        for height in _uncle_heights(wanted):
+        for height in _heights(wanted):
             level = wanted.base_layer + height
             if level >= base:
                 break
             place = ((wanted.start >> height) ^ 1) - (first << (base - level))
             uncles.append(rows[level][place * HASH_BYTES :][:HASH_BYTES])
         if self._leaves_pieces(wanted, base):
-            uncles.append(self._uncles(self._tree(wanted.root, top), wanted))
+            uncles.append(self._uncles(wanted))
         return found + b"".join(uncles)
 
     def _top(self, root: bytes, length_bytes: int) -> tuple[int, bytes]:
@@ -121,41 +138,44 @@ class HashTrees:
     @staticmethod
     def _leaves_pieces(wanted: HashRange, base: int) -> bool:
         """Return whether a proof of hashes below those of pieces goes beyond them."""
-        heights = _uncle_heights(wanted)
+        heights = _heights(wanted)
         return bool(heights) and wanted.base_layer + heights[-1] >= base
 
     # -- the hashes of pieces, and above ----------------------------------------------------------
 
-    def _slice(self, layer: bytes, wanted: HashRange, level: int) -> bytes:
-        start, stop = wanted.start * HASH_BYTES, (wanted.start + wanted.length) * HASH_BYTES
-        found = layer[start:stop]
-        missing = wanted.length - len(found) // HASH_BYTES
-        return found + pad_hash(self._base + level) * missing
+    def _nodes(self, root: bytes, level: int, start: int, count: int) -> bytes:
+        """Return hashes of a layer that is so many levels above the pieces."""
+        stop = (start + count) * HASH_BYTES
+        if level >= _TOP_LEVEL:
+            found = self._top_of(root)[level - _TOP_LEVEL][start * HASH_BYTES : stop]
+        else:
+            found = self._layers[root][start * HASH_BYTES << level : stop << level]
+            found = root_of(found, levels=level, pad_height=self._base)
+        return found + pad_hash(self._base + level) * (count - len(found) // HASH_BYTES)
 
-    def _uncles(self, tree: list[bytes], wanted: HashRange) -> bytes:
+    def _uncles(self, wanted: HashRange) -> bytes:
         """Return the uncles that are hashes of pieces, or above those."""
-        uncles: list[bytes] = []
-        for height in _uncle_heights(wanted):
-            level = wanted.base_layer + height
-            if level >= self._base:
-                place = ((wanted.start >> height) ^ 1) * HASH_BYTES
-                layer = tree[level - self._base]
-                uncles.append(layer[place : place + HASH_BYTES] or pad_hash(level))
-        return b"".join(uncles)
+        levels = ((wanted.base_layer + height - self._base, height) for height in _heights(wanted))
+        return b"".join(
+            self._nodes(wanted.root, level, (wanted.start >> height) ^ 1, 1)
+            for level, height in levels
+            if level >= 0
+        )
 
-    def _tree(self, root: bytes, layer: bytes) -> list[bytes]:
-        tree = self._trees.pop(root, None)
-        if tree is None:
-            tree, levels = [layer], levels_above(len(layer) // HASH_BYTES)
-            for height in range(self._base, self._base + levels):
-                row = tree[-1]
-                if len(row) // HASH_BYTES % 2:
-                    row += pad_hash(height)
-                tree.append(fold(row))
-        if len(self._trees) >= KEPT_TREES:
-            del self._trees[next(iter(self._trees))]
-        self._trees[root] = tree
-        return tree
+    def _top_of(self, root: bytes) -> list[bytes]:
+        top = self._tops.get(root)
+        if top is None:
+            layer, width = self._layers[root], HASH_BYTES << _TOP_LEVEL
+            parts = (layer[start : start + width] for start in range(0, len(layer), width))
+            row = b"".join(
+                root_of(part, levels=_TOP_LEVEL, pad_height=self._base) for part in parts
+            )
+            top = [row]
+            while len(row) > HASH_BYTES:
+                row = root_of(row, levels=1, pad_height=self._base + _TOP_LEVEL + len(top) - 1)
+                top.append(row)
+            self._tops[root] = top
+        return top
 
 
 def _pieces(wanted: HashRange, base: int) -> tuple[int, int]:
@@ -164,7 +184,13 @@ def _pieces(wanted: HashRange, base: int) -> tuple[int, int]:
     return wanted.start >> depth, (wanted.start + wanted.length - 1) >> depth
 
 
-def _uncle_heights(wanted: HashRange) -> range:
+def _is_filled(row: bytes, hashes: bytes, height: int) -> bool:
+    """Return whether a row is these hashes, and pads behind them."""
+    missing = (len(row) - len(hashes)) // HASH_BYTES
+    return row == hashes + pad_hash(height) * missing
+
+
+def _heights(wanted: HashRange) -> range:
     """Return how far above the hashes each uncle of their proof is."""
     first = levels_above(wanted.length)
     return range(first, max(wanted.proof_layers + 1, first)) if wanted.proof_layers else range(0)

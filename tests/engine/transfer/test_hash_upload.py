@@ -16,10 +16,15 @@ from torrent_engine.base.errors import StorageError
 from torrent_engine.base.ids import PeerAddress, PeerId
 from torrent_engine.codec.bitfield import Bitfield
 from torrent_engine.codec.hash_trees import HashRange
-from torrent_engine.codec.merkle import leaves_of
+from torrent_engine.codec.merkle import fold, leaves_of, pad_hash
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.engine.swarm.peer import Identity, Peer
-from torrent_engine.engine.transfer.hash_upload import MAX_WAITING, WINDOW_S, HashUpload
+from torrent_engine.engine.transfer.hash_upload import (
+    MAX_WAITING,
+    UNITS_PER_BLOCK,
+    WINDOW_S,
+    HashUpload,
+)
 from torrent_engine.policy.peers.candidates import Source
 from torrent_engine.protocol.wire.hash_messages import encode_hash_reject, encode_hashes
 from torrent_engine.protocol.wire.messages import HashesRequested
@@ -43,7 +48,10 @@ class Scene:
         self.clock: Any = ManualClock()
         self.errors: list[StorageError] = []
         self.reads = 0
+        self.offsets: list[int] = []
         self.is_broken = False
+        self.is_changed = False
+        self.doubts: list[tuple[int, int]] = []
         self.peers: set[Peer] = set()
         have = Bitfield.full(metainfo.piece_count)
         self.torrent: Any = SimpleNamespace(
@@ -57,6 +65,7 @@ class Scene:
     async def read(self, offset: int, into: memoryview) -> None:
         """Stand in for the proof of pieces."""
         self.reads += 1
+        self.offsets.append(offset)
         if self.is_broken:
             raise StorageError("a", "is gone")
         layout = self.torrent.metainfo.layout
@@ -65,10 +74,15 @@ class Scene:
                 part = data[offset - start :][: len(into)]
                 assert len(part) == len(into)
                 into[:] = part
+                into[-1] ^= self.is_changed
 
-    def join(self, number: int = 1) -> Peer:
+    def doubt(self, offset_bytes: int, length_bytes: int) -> None:
+        """Stand in for the proof of pieces."""
+        self.doubts.append((offset_bytes, length_bytes))
+
+    def join(self, number: int = 1, host: str = "8.8.8.8") -> Peer:
         link: Any = FakeLink(open_connection(geometry=self.torrent.metainfo.geometry))
-        identity = Identity(PeerAddress("8.8.8.8", number), PeerId(b"-XX0100-%012d" % number))
+        identity = Identity(PeerAddress(host, number), PeerId(b"-XX0100-%012d" % number))
         peer = Peer(link, identity, Source.DHT, TransferConfig(), 0.0)
         link.flush()
         link.sent.clear()
@@ -133,9 +147,9 @@ async def test_bep52_one_peer_has_few_requests_that_wait_and_all_are_answered() 
     for _ in range(MAX_WAITING + 3):
         scene.ask(peer)
     scene.ask(other)
+    assert len(await scene.answers(other)) == 1
     sent = await scene.answers(peer, MAX_WAITING + 3)
     assert sent.count(encode_hash_reject(WANTED)) == 3
-    assert len(await scene.answers(other)) == 1
 
 
 async def test_bep52_a_choked_peer_makes_us_read_little(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -177,3 +191,60 @@ async def test_f4_a_file_that_cannot_be_read_is_reported_and_the_request_rejecte
     scene.ask(peer)
     assert await scene.answers(peer) == [encode_hash_reject(WANTED)]
     assert len(scene.errors) == 1
+
+
+async def test_b4_connecting_again_gives_no_new_allowance(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torrent_engine.engine.transfer.hash_upload.CHOKED_BYTES", 65_536)
+    scene = Scene()
+    first = scene.join(1)
+    scene.ask(first)
+    assert await scene.answers(first) != [encode_hash_reject(WANTED)]
+    scene.peers.discard(first)
+    scene.subject.peer_left(first)
+    again, other = scene.join(2), scene.join(3, "9.9.9.9")
+    scene.ask(again)
+    scene.ask(other)
+    assert await scene.answers(other) != [encode_hash_reject(WANTED)]
+    assert await scene.answers(again) == [encode_hash_reject(WANTED)]
+
+
+async def test_b4_who_has_asked_for_little_is_answered_before_who_floods() -> None:
+    scene = Scene()
+    flooder, other = scene.join(1), scene.join(2, "9.9.9.9")
+    for _ in range(MAX_WAITING):
+        scene.ask(flooder)
+    wanted = HashRange(ROOT_B, 0, 0, 4, 0)
+    scene.ask(other, wanted)
+    assert await scene.answers(other) == [encode_hashes(wanted, leaves_of(B[: 4 * BLOCK]))]
+    assert scene.offsets[0] == METAINFO.layout.offsets[1]
+
+
+async def test_b4_what_is_read_for_hashes_counts_as_control_messages() -> None:
+    scene = Scene()
+    peer = scene.join()
+    scene.ask(peer)
+    assert peer.connection.state.control_units == 4 * UNITS_PER_BLOCK
+
+
+async def test_bep52_hashes_of_blocks_that_somebody_changed_are_not_given() -> None:
+    scene = Scene()
+    scene.is_changed = True
+    peer = scene.join()
+    scene.ask(peer)
+    assert await scene.answers(peer) == [encode_hash_reject(WANTED)]
+    assert scene.doubts == [(65_536, 65_536)]
+
+
+async def test_b4_the_proof_of_a_large_tree_is_made_in_a_thread(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("torrent_engine.codec.hash_trees.SMALL_LAYER", 2)
+    scene = Scene()
+    peer = scene.join()
+    link: Any = peer.link
+    wanted = HashRange(ROOT_A, 2, 0, 2, 1)
+    scene.ask(peer, wanted)
+    assert not link.sent
+    [answer] = await scene.answers(peer)
+    uncle = fold(LAYERS[ROOT_A][64:] + pad_hash(2))
+    assert answer == encode_hashes(wanted, LAYERS[ROOT_A][:64] + uncle)

@@ -1,7 +1,7 @@
 """Answers to the peers of one torrent that ask for hashes of its v2 part.
 
-Source: BEP 52 ("hash request"). Hashes of pieces and above are in memory. Those below are made of
-blocks that are read for it, one request after the other.
+Source: BEP 52 ("hash request"); row B4. Hashes of pieces and above are in memory. Those below are
+made of blocks that are read for it, in a thread, one request after the other.
 """
 
 from collections import deque
@@ -14,7 +14,8 @@ import anyio.to_thread
 
 from torrent_engine.base.config import MIB
 from torrent_engine.base.errors import StorageError
-from torrent_engine.base.ids import SHA256_BYTES
+from torrent_engine.base.ids import BLOCK_BYTES, SHA256_BYTES
+from torrent_engine.base.operators import operator_of
 from torrent_engine.codec._v2_part import V2Part
 from torrent_engine.codec.hash_trees import HashRange, HashTrees
 from torrent_engine.codec.merkle import leaves_of
@@ -29,6 +30,9 @@ READ_BYTES: Final = MIB  # ours: held in memory at once
 WINDOW_S: Final = 10.0  # ours
 CHOKED_BYTES: Final = 16 * MIB  # ours: read for a peer that we choke, in a window
 UNCHOKED_BYTES: Final = 256 * MIB  # ours: the same for others, who may check what they got
+UNITS_PER_BLOCK: Final = 2  # ours: what reading and hashing takes, as control messages count
+FOLDS_PER_UNIT: Final = 8  # ours
+ROOTS_PER_UNIT: Final = 1024  # ours: files among which that of a request is searched
 
 
 class HashUpload:
@@ -44,54 +48,72 @@ class HashUpload:
         """Made for the first peer that asks for hashes."""
         self._waiting: deque[tuple[Peer, HashRange]] = deque()
         self._window_began_s = 0.0
-        self._read_bytes: dict[Peer, int] = {}
-        """What was read in this window, or will be, for each peer."""
+        self._read_bytes: dict[str, int] = {}
+        """What was read in this window, or will be, for each operator; connections may be many."""
         self._has_more = anyio.Event()
 
     def on_requested(self, peer: Peer, event: HashesRequested) -> None:
-        """Answer at once, or put a request that needs blocks in the queue."""
+        """Answer at once, or put a request that takes longer in the queue."""
         wanted, part = event.wanted, self._torrent.metainfo.v2
         if self._trees is None and part is not None:
             self._trees = HashTrees(part)
         trees = self._trees
         if trees is None or part is None:
             peer.connection.sender.answer_hash_request(wanted, None)
-        elif not trees.is_below(wanted):
-            peer.connection.sender.answer_hash_request(wanted, trees.hashes(wanted))
-        elif self._is_allowed(peer, trees, part, wanted):
+        elif trees.is_below(wanted):
+            self._queue(peer, wanted, is_allowed=self._is_allowed(peer, trees, part, wanted))
+        elif trees.takes_long(wanted):
+            self._queue(peer, wanted, is_allowed=self._has_room(peer))
+        else:
+            hashes = trees.hashes(wanted)
+            if hashes is not None:
+                peer.connection.state.control_units += trees.folds(wanted) // FOLDS_PER_UNIT
+            peer.connection.sender.answer_hash_request(wanted, hashes)
+
+    def _queue(self, peer: Peer, wanted: HashRange, *, is_allowed: bool) -> None:
+        if is_allowed:
             self._waiting.append((peer, wanted))
             self._has_more.set()
         else:
             peer.connection.sender.answer_hash_request(wanted, None)
 
+    def _has_room(self, peer: Peer) -> bool:
+        return sum(each is peer for each, _ in self._waiting) < MAX_WAITING
+
     def peer_left(self, peer: Peer) -> None:
         """Drop the requests of a peer that disconnected."""
-        self._read_bytes.pop(peer, None)
         if self._waiting:
             self._waiting = deque(each for each in self._waiting if each[0] is not peer)
 
     async def run(self) -> None:
-        """Answer the requests that need blocks until cancelled."""
+        """Answer the requests that take longer until cancelled, cheap peers first."""
         while True:
             while self._waiting:
-                await self._answer(*self._waiting.popleft())
+                chosen = min(self._waiting, key=lambda each: self._read_of(each[0]))
+                self._waiting.remove(chosen)
+                await self._answer(*chosen)
             self._has_more = anyio.Event()
             await self._has_more.wait()
 
+    def _read_of(self, peer: Peer) -> int:
+        return self._read_bytes.get(operator_of(peer.identity.address.host), 0)
+
     def _is_allowed(self, peer: Peer, trees: HashTrees, part: V2Part, wanted: HashRange) -> bool:
         """Return whether blocks are read for a peer, which is then charged for them."""
+        state = peer.connection.state
+        state.control_units += len(part.lengths) // ROOTS_PER_UNIT
         found = self._find(trees, part, wanted)
-        if found is None or sum(each is peer for each, _ in self._waiting) >= MAX_WAITING:
+        if found is None or not self._has_room(peer):
             return False
         now = self._torrent.clock()
         if now - self._window_began_s >= WINDOW_S:
             self._window_began_s = now
             self._read_bytes.clear()
-        before = self._read_bytes.get(peer, 0)
-        is_choked = peer.connection.state.am_choking
-        if before and before + len(found[1]) > (CHOKED_BYTES if is_choked else UNCHOKED_BYTES):
+        before, count = self._read_of(peer), len(found[1])
+        if before and before + count > (CHOKED_BYTES if state.am_choking else UNCHOKED_BYTES):
             return False
-        self._read_bytes[peer] = before + len(found[1])
+        self._read_bytes[operator_of(peer.identity.address.host)] = before + count
+        state.control_units += count // BLOCK_BYTES * UNITS_PER_BLOCK
         return True
 
     def _find(self, trees: HashTrees, part: V2Part, wanted: HashRange) -> tuple[int, range] | None:
@@ -114,13 +136,31 @@ class HashUpload:
         trees, part = self._trees, self._torrent.metainfo.v2
         hashes: bytes | None = None
         if trees is not None and part is not None:
-            found = self._find(trees, part, wanted)
-            leaves = None if found is None else await self._leaves(*found)
-            if found is not None and leaves is not None:
-                hashes = trees.hashes_below(wanted, part.lengths[found[0]], leaves)
+            if trees.is_below(wanted):
+                hashes = await self._hashes_below(trees, part, wanted)
+            else:
+                hashes = await anyio.to_thread.run_sync(trees.hashes, wanted)
         if peer in self._torrent.peers:
             peer.connection.sender.answer_hash_request(wanted, hashes)
             peer.link.flush()
+
+    async def _hashes_below(
+        self, trees: HashTrees, part: V2Part, wanted: HashRange
+    ) -> bytes | None:
+        """Return hashes that blocks are read for; None if the blocks are not right any more."""
+        found = self._find(trees, part, wanted)
+        if found is None:
+            return None
+        index, span = found
+        leaves = await self._leaves(index, span)
+        if leaves is None:
+            return None
+        made = partial(trees.hashes_below, wanted, part.lengths[index], leaves)
+        hashes = await anyio.to_thread.run_sync(made)
+        if hashes is None:
+            offset = self._torrent.metainfo.layout.offsets[index]
+            self._proof.doubt(offset + span.start, len(span))
+        return hashes
 
     async def _leaves(self, index: int, span: range) -> bytes | None:
         """Return the leaves of some bytes of a file; None if they cannot be read any more."""

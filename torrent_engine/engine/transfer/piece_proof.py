@@ -51,6 +51,11 @@ class PieceProof:
             for piece in here:
                 self._unproven.set(piece)
 
+    def doubt(self, offset_bytes: int, length_bytes: int) -> None:
+        """Put a range among what is to be proven: what was read of it has other hashes."""
+        for piece in self._pieces(offset_bytes, length_bytes):
+            self._unproven.set(piece)
+
     async def read(self, offset_bytes: int, into: memoryview) -> None:
         """Fill ``into`` with what is known to be right.
 
