@@ -211,3 +211,34 @@ def test_metainfo_of_v2_raises_nothing_but_its_errors(tree: Any, layers: Any, si
     assert metainfo is None or metainfo.v2 is not None
     if metainfo is not None:
         check_promises(metainfo)
+
+
+def deep_tree(folders: int, *, names: int = 80, name: str = "a" * 100) -> dict[str, Any]:
+    """Return an info dictionary with a folder at a long path, in which are folders of a file."""
+    tree: dict[str, Any] = {f"{number:06}": {"f": SMALL} for number in range(folders)}
+    for _ in range(names):
+        tree = {name: tree}
+    return {**BASE, "file tree": tree}
+
+
+def test_a2_few_bytes_of_a_tree_are_not_long_paths_of_very_many_files(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("torrent_engine.codec._file_tree.MAX_PATHS_BYTES", 4_000_000)
+    many = torrent_around(deep_tree(1_000))
+    assert len(many) < 100_000
+    with pytest.raises(MetainfoError, match="too deep or too long folders"):
+        load(many)
+    assert len(load(torrent_around(deep_tree(50))).files) == 50
+    assert len(load(torrent_around(deep_tree(1_000, names=5))).files) == 1_000
+
+
+def test_a2_files_of_one_long_path_are_counted_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torrent_engine.codec._file_tree.MAX_PATHS_BYTES", 1_000_000)
+    long = torrent_around(
+        {**BASE, "file tree": {"a" * 800: dict.fromkeys(map(str, range(2_000)), SMALL)}}
+    )
+    with pytest.raises(MetainfoError, match="too long folders"):
+        load(long)
+    usual = {"a" * 80: {"x" * 80: {f"{number:06}": SMALL for number in range(2_000)}}}
+    assert len(load(torrent_around({**BASE, "file tree": usual})).files) == 2_000

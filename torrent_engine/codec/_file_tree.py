@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
-from torrent_engine.base.config import STORED_BENCODE_LIMITS
+from torrent_engine.base.config import MIB, STORED_BENCODE_LIMITS
 from torrent_engine.base.errors import BencodeError, MetainfoError
 from torrent_engine.base.ids import BLOCK_BYTES, SHA256_BYTES
 from torrent_engine.codec._fields import BencodeDict
@@ -21,9 +21,11 @@ from torrent_engine.codec.bencode import (
     read_value,
     skip_value,
 )
-from torrent_engine.codec.paths import MAX_DEPTH
+from torrent_engine.codec.paths import MAX_DEPTH, MAX_PATH_BYTES
 
 MAX_FILE_BYTES: Final = (1 << 30) * BLOCK_BYTES  # as libtorrent; less than that
+MAX_PATHS_BYTES: Final = 64 * MIB  # ours: of all folders with files; v1 has to spell each out
+_NAME_BYTES: Final = 16  # ours: what a name takes besides its bytes, about
 _NO_ROOT: Final = bytes(SHA256_BYTES)
 _USUAL: Final = re.compile(
     rb"d0:d6:lengthi([1-9][0-9]{0,17})e11:pieces root32:([\s\S]{32})ee"
@@ -87,6 +89,9 @@ class _TreeReader:
         self._folder: RawPath = ()
         self._folder_id: int | None = None
         """The number of the folder that is open, once it has a file."""
+        self._folder_bytes = 0
+        """What its path takes, about."""
+        self._left_bytes = MAX_PATHS_BYTES
         self._last_keys: list[bytes | None] = []
         """In each of the open folders."""
 
@@ -154,14 +159,29 @@ class _TreeReader:
     def _add_usual(self, name: bytes, match: re.Match[bytes]) -> None:
         self._spend(7)
         self._position = match.end()
-        if self._folder_id is None:
-            self._folder_id = self._table.folder_id(self._folder)
         length, root = int(match[1]), match[2]
         self._check_length(name, length)
-        self._table.append_in(self._folder_id, length, self._folder, name)
+        self._table.append_in(self._open_folder(), length, self._folder, name)
         self._add_root(name, length, root)
 
+    def _open_folder(self) -> int:
+        """Return the number of the folder that gets a file. Raises MetainfoError for too many.
+
+        A tree names a folder once for all that is below it, so that few bytes of it can be long
+        paths of very many files. Those that are too long to be stored are shortened one by one.
+        """
+        if self._folder_id is None:
+            self._folder_bytes = sum(map(len, self._folder)) + _NAME_BYTES * len(self._folder)
+            self._folder_id = self._table.folder_id(self._folder)
+        elif self._folder_bytes <= MAX_PATH_BYTES // 4:
+            return self._folder_id
+        self._left_bytes -= self._folder_bytes
+        if self._left_bytes < 0:
+            raise MetainfoError("file tree: too many, too deep or too long folders")
+        return self._folder_id
+
     def _add_any(self, name: bytes) -> None:
+        self._open_folder()
         self._position += len(_FILE)
         self._spend(2)
         item = self._read_properties(name)
