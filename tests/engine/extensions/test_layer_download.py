@@ -1,6 +1,7 @@
 """The engine's peers and the hashes of pieces (BEP 52), without sockets."""
 
 import random
+import threading
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -70,6 +71,12 @@ class World:
     def receive(self, peer: Peer, data: bytes) -> None:
         self.events.handle(peer, feed(peer.connection, data))
 
+    async def begun(self) -> None:
+        """Wait until it is known what is missing, which a thread finds out."""
+        with anyio.fail_after(30):
+            while self.download.progress == (0, 0):  # noqa: ASYNC110 - of a thread
+                await anyio.sleep(0.001)
+
 
 def requests(peer: Peer) -> list[bytes]:
     link: Any = peer.link
@@ -88,7 +95,7 @@ async def test_bep52_a_liar_is_banned_and_the_next_peer_gives_the_layers() -> No
     with anyio.fail_after(30):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(fetch)
-            await anyio.wait_all_tasks_blocked()
+            await world.begun()
             (request,) = requests(liar)
             wanted = decode_hash_range(request[5:])
             world.receive(liar, encode_hashes(wanted, bytes(32 * wanted.length)))
@@ -112,7 +119,7 @@ async def test_bep52_who_rejects_or_leaves_is_not_waited_for() -> None:
     poor, gone = world.join(1), world.join(2)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(world.download.fetch, part(BARE))
-        await anyio.wait_all_tasks_blocked()
+        await world.begun()
         asked, other = (poor, gone) if (sent := requests(poor)) else (gone, poor)
         (request,) = sent or requests(gone)
         world.receive(asked, encode_hash_reject(decode_hash_range(request[5:])))
@@ -136,6 +143,21 @@ async def test_bep52_before_its_metadata_a_torrent_has_no_hashes_to_give() -> No
     world.receive(peer, request)
     peer.link.flush()
     assert requests(peer) == [encode_hash_reject(decode_hash_range(wanted + bytes(16)))]
+
+
+async def test_f11_what_is_missing_is_found_out_in_a_thread(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    threads: list[int] = []
+
+    def missing(_: V2Part) -> list[int]:
+        threads.append(threading.get_ident())
+        return []
+
+    monkeypatch.setattr(V2Part, "missing_layers", missing)
+    assert await World().download.fetch(part(BARE)) == {}
+    assert threads
+    assert threading.get_ident() not in threads
 
 
 async def test_bep52_a_torrent_that_lacks_nothing_asks_nobody() -> None:

@@ -5,8 +5,10 @@ Source: BEP 52 ("hash request"). Whom to ask and whom to blame is decided in
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import anyio
+import anyio.to_thread
 
 from torrent_engine.codec._v2_part import V2Part
 from torrent_engine.engine.swarm.context import Swarm
@@ -56,8 +58,11 @@ class LayerDownload:
 
     async def fetch(self, part: V2Part) -> dict[bytes, bytes]:
         """Return the layers that a torrent lacks once peers have sent them; to be called once."""
-        if any(True for _ in part.missing_layers()):
-            self._fetch = LayerFetch(part, self._swarm.shared_config.metadata, self._swarm.rng)
+        metadata, rng = self._swarm.shared_config.metadata, self._swarm.rng
+        new_fetch = partial(LayerFetch, part, metadata, rng)
+        fetch = await anyio.to_thread.run_sync(new_fetch)  # very many files may lack them
+        if fetch.progress[1]:
+            self._fetch = fetch
             self.tick(self._swarm.clock())
             await self._is_complete.wait()
         return self._layers
