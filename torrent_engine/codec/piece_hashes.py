@@ -60,6 +60,9 @@ class PieceHashes(Protocol):
     def matches(self, piece: int, data: Data) -> bool:
         """Return whether this is the content of a piece."""
 
+    def contradict(self, piece: int, digest: bytes) -> bool:
+        """Return whether one hash of a digest of a piece is right, and the other wrong."""
+
     def is_zeros(self, piece: int) -> bool:
         """Return whether the content of a piece is zeros."""
 
@@ -87,6 +90,10 @@ class Sha1Hashes:
         """Return whether this is the content of a piece."""
         digest = sha1(data, usedforsecurity=False).digest()
         return digest == self._hashes[SHA1_BYTES * piece : SHA1_BYTES * piece + SHA1_BYTES]
+
+    def contradict(self, piece: int, digest: bytes) -> bool:
+        """Return False: there is one hash."""
+        return False
 
     def is_zeros(self, piece: int) -> bool:
         """Return whether the content of a piece is zeros."""
@@ -142,6 +149,10 @@ class MerkleHashes:
         digest.update(data)
         return digest.digest() == self.expected(piece)
 
+    def contradict(self, piece: int, digest: bytes) -> bool:
+        """Return False: there is one hash."""
+        return False
+
     def is_zeros(self, piece: int) -> bool:
         """Return whether the content of a piece is zeros."""
         length = self._real_length(piece)
@@ -183,6 +194,15 @@ class BothHashes:
         digest = self.new_digest(piece)
         digest.update(data)
         return digest.digest() == self.expected(piece)
+
+    def contradict(self, piece: int, digest: bytes) -> bool:
+        """Return whether one hash of a digest of a piece is right, and the other wrong.
+
+        No peer can send such a piece: who made the torrent took its hashes from different data.
+        """
+        v1, v2 = self._v1.expected(piece), self._v2.expected(piece)
+        is_right = digest.startswith(v1), v2 is None or digest[len(v1) :] == v2
+        return v2 is not None and is_right[0] != is_right[1]
 
     def is_zeros(self, piece: int) -> bool:
         """Return whether the content of a piece is zeros."""

@@ -11,7 +11,7 @@ from typing import Protocol, TypeVar
 
 import anyio
 
-from torrent_engine.base.errors import StorageError
+from torrent_engine.base.errors import MetainfoError, StorageError, TorrentEngineError
 from torrent_engine.base.ids import PieceIndex
 from torrent_engine.codec.merkle import HASH_BYTES
 from torrent_engine.disk.pieces.writer import OnFailed, PieceWriter, WriteJob
@@ -47,7 +47,8 @@ class VerifierCallbacks:
     on_have: Callable[[int], None]
     """A piece is verified and written."""
     on_verdict: Callable[[BanVerdict], None]
-    on_error: Callable[[StorageError], None]
+    on_error: Callable[[TorrentEngineError], None]
+    """The disk failed, or the torrent cannot be downloaded by anybody."""
 
 
 @dataclass(slots=True)
@@ -124,7 +125,11 @@ class PieceFinisher:
             await assembly.settled()
             digest = self._hashes.new_digest(piece)
             await self._in_thread(partial(assembly.add_to, digest))
-            is_right = digest.digest() == self._hashes.expected(piece)
+            found = digest.digest()
+            is_right = found == self._hashes.expected(piece)
+            if self._hashes.contradict(piece, found):
+                self._on_error(contradiction(piece))
+                return
             digests: list[bytes] = []
             if not is_right and await self._keep_right_blocks(assembly):
                 return
@@ -237,7 +242,7 @@ class PieceFinisher:
     def _verified(self, job: WriteJob, assembly: PieceAssembly) -> None:
         """Handle the writer's verdict on a whole piece."""
         if not job.is_right:
-            if assembly.sole_sender is None:
+            if assembly.sole_sender is None or self._torrent.metainfo.is_hybrid:
                 self._start_task(self._finish_slowly, assembly)
             else:
                 self._failed(assembly, [])  # it is proved already who sent it
@@ -283,6 +288,14 @@ class PieceFinisher:
                 for first, count, views in assembly.take_unwritten():
                     tag = _Ahead(assembly, first, count)
                     self.writer.submit(WriteJob(assembly.run_offset_bytes(first), views, tag))
+
+
+def contradiction(piece: int) -> MetainfoError:
+    """Return the error of a hybrid torrent that only one of its versions can have made."""
+    return MetainfoError(
+        f"piece {piece} is right by one of its hashes, and wrong by the other: the v1 and v2 parts"
+        " of this hybrid torrent are of different data (BEP 52)"
+    )
 
 
 def differing(found: bytes, right: bytes) -> list[int]:

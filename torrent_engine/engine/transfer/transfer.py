@@ -11,7 +11,7 @@ from typing import Final
 import anyio
 import anyio.abc
 
-from torrent_engine.base.errors import StorageError
+from torrent_engine.base.errors import TorrentEngineError
 from torrent_engine.base.ids import BLOCK_BYTES, FileIndex
 from torrent_engine.disk.pieces.writer import PieceWriter
 from torrent_engine.disk.resume.keeper import ResumeKeeper
@@ -60,7 +60,7 @@ class TransferCallbacks:
     on_complete: Callable[[], None]
     """The last wanted piece is verified and written."""
     on_second: Callable[[float], None]
-    on_error: Callable[[StorageError], None]
+    on_error: Callable[[TorrentEngineError], None]
 
 
 class Transfer:
