@@ -259,6 +259,41 @@ async def test_b6_who_leaves_is_not_waited_for() -> None:
     assert node.banned == [senders[1].identity]
 
 
+async def test_b6_peers_that_do_not_answer_hold_few_bad_pieces_in_memory() -> None:
+    node = Node()
+    node.finisher._torrent.shared_config.disk = SimpleNamespace(partial_memory_bytes=PIECE_BYTES)
+    senders = [node.join(1, no_hashes), node.join(2, no_hashes)]
+    silent = node.join(3)
+    first, second = node.bring(0, senders, {1}), node.bring(1, senders, {1})
+    link: Any = silent.link
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(node.judge, first)
+        with anyio.fail_after(60):
+            while not link.sent:  # noqa: ASYNC110 - a thread hashes
+                await anyio.sleep(0.001)
+        await node.judge(second)
+        assert node.table.state(1) is PieceState.MISSING
+        assert node.table.state(0) is not PieceState.MISSING
+        assert len(link.sent) == 1
+        node.peers.discard(silent)
+        node.finisher.blame.peer_left(silent)
+    assert node.table.state(0) is PieceState.MISSING
+    assert not node.finisher._blamed_bytes
+
+
+async def test_b6_a_peer_that_answers_slowly_part_by_part_is_not_waited_for_longer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("torrent_engine.engine.transfer.block_blame.ALL_ANSWERS_S", 0.05)
+    node = Node()
+    senders = [node.join(1, no_hashes), node.join(2, no_hashes)]
+    silent = node.join(3)
+    await node.judge(node.bring(0, senders, {1}))
+    assert node.table.state(0) is PieceState.MISSING
+    assert not node.banned
+    assert not node.finisher.blame._waiting[silent]
+
+
 async def test_b6_one_sender_of_all_blocks_needs_no_hashes() -> None:
     node = Node()
     liar, seed = node.join(1), node.join(2, right_hashes)

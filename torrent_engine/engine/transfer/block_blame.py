@@ -20,6 +20,7 @@ from torrent_engine.protocol.wire.messages import HashesReceived, HashesRejected
 
 ANSWER_S: Final = 8.0  # ours: longer than a seed needs that reads a piece for it
 MAX_TRIES: Final = 3  # ours: peers that are asked about one piece
+ALL_ANSWERS_S: Final = MAX_TRIES * ANSWER_S  # of long pieces a peer answers in many parts
 MAX_UNANSWERED: Final = 4  # ours: a peer that owes more answers is not asked
 
 
@@ -63,14 +64,12 @@ class BlockBlame:
         """
         liars: list[Identity] = []
         asked: set[Peer] = set()
-        for _ in range(MAX_TRIES):
-            peer = self._choose(piece, asked, senders)
-            if peer is None:
-                break
-            asked.add(peer)
-            found = await self._ask(peer, tree, liars)
-            if found is not None:
-                return found, liars
+        with anyio.move_on_after(ALL_ANSWERS_S):
+            while len(asked) < MAX_TRIES and (peer := self._choose(piece, asked, senders)):
+                asked.add(peer)
+                found = await self._ask(peer, tree, liars)
+                if found is not None:
+                    return found, liars
         return None, liars
 
     def _choose(self, piece: int, asked: set[Peer], senders: set[Sender | None]) -> Peer | None:
@@ -112,9 +111,11 @@ class BlockBlame:
         answer = answers[wanted] = _Answer()
         peer.connection.sender.request_hashes(wanted)
         peer.link.flush()
-        with anyio.move_on_after(ANSWER_S):
-            await answer.is_here.wait()
-        answers.pop(wanted, None)
+        try:
+            with anyio.move_on_after(ANSWER_S):
+                await answer.is_here.wait()
+        finally:
+            answers.pop(wanted, None)
         return answer.hashes
 
     def _on_received(self, peer: Peer, event: HashesReceived) -> None:

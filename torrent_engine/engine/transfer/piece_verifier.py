@@ -100,6 +100,8 @@ class PieceFinisher:
         self._on_error = callbacks.on_error
         self._hashes = torrent.metainfo.hashes
         self.blame = BlockBlame(torrent)
+        self._blamed_bytes = 0
+        """Of bad pieces that wait for the hashes of their blocks."""
 
     def finish(self, assembly: PieceAssembly) -> None:
         """Verify and write a piece whose blocks are all here."""
@@ -150,7 +152,14 @@ class PieceFinisher:
         tree = self._hashes.tree(piece)
         if tree is None or (len(senders) == 1 and None not in senders):
             return False
-        right, liars = await self.blame.leaves(piece, tree, senders)
+        room = self._torrent.shared_config.disk.partial_memory_bytes
+        if self._blamed_bytes and self._blamed_bytes + tree.length_bytes > room:
+            return False  # peers that do not answer must not make us hold ever more pieces
+        self._blamed_bytes += tree.length_bytes
+        try:
+            right, liars = await self.blame.leaves(piece, tree, senders)
+        finally:
+            self._blamed_bytes -= tree.length_bytes
         if liars:
             self._on_verdict(self._torrent.smart_ban.blocks_failed(liars))
         if right is None or self._torrent.is_abandoned:
