@@ -261,7 +261,8 @@ async def test_b6_who_leaves_is_not_waited_for() -> None:
 
 async def test_b6_peers_that_do_not_answer_hold_few_bad_pieces_in_memory() -> None:
     node = Node()
-    node.finisher._torrent.shared_config.disk = SimpleNamespace(partial_memory_bytes=PIECE_BYTES)
+    shared: Any = node.finisher._torrent.shared_config
+    shared.disk = SimpleNamespace(partial_memory_bytes=PIECE_BYTES)
     senders = [node.join(1, no_hashes), node.join(2, no_hashes)]
     silent = node.join(3)
     first, second = node.bring(0, senders, {1}), node.bring(1, senders, {1})
@@ -319,6 +320,7 @@ async def test_bep52_a_whole_piece_in_parts_is_asked_for_and_proven() -> None:
             assert span is not None
             some = leaves[span.start // BLOCK * 32 : -(-span.stop // BLOCK) * 32]
             found = trees.hashes_below(wanted, len(data), some)
+            assert found is not None
             size, place = wanted.length * 32, wanted.start - tree.first_leaf
             assert is_proven(
                 found[:size], found[size:], index=place, levels=tree.levels, root=tree.expected

@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.torrents import make_torrent, payload_of
 from torrent_engine.base.config import DiskConfig
-from torrent_engine.base.errors import DiskFullError, StorageError
+from torrent_engine.base.errors import DiskFullError, TorrentEngineError
 from torrent_engine.base.ids import PeerAddress, PeerId
 from torrent_engine.engine.swarm.peer import Identity
 from torrent_engine.engine.transfer.piece_assembly import PieceAssembly
@@ -35,7 +35,7 @@ class Node:
         self.jobs: list[WriteJob] = []
         self.had: list[int] = []
         self.partial: list[int] = []
-        self.errors: list[StorageError] = []
+        self.errors: list[TorrentEngineError] = []
         self.table = PieceTable(METAINFO.geometry)
         smart_ban = SimpleNamespace(has_failed=lambda _: False, piece_passed=lambda *_: None)
         torrent: Any = SimpleNamespace(
