@@ -13,6 +13,7 @@ from tests.support.processes import free_port, wait_until
 from tests.support.swarm import resources
 from tests.support.v2_payload import V2Payload, make_v2_payload
 from torrent_engine.base.config import SessionConfig
+from torrent_engine.base.ids import PeerAddress
 from torrent_engine.codec.hash_trees import HashRange, HashTrees
 from torrent_engine.codec.magnet import Magnet
 from torrent_engine.codec.metainfo import Metainfo
@@ -20,6 +21,9 @@ from torrent_engine.disk.create.create import TorrentFormat
 from torrent_engine.engine.resources.shared_resources import SharedResources
 from torrent_engine.engine.session.session import Session
 from torrent_engine.engine.states import State
+from torrent_engine.engine.swarm.peer_pool import PeerPool
+from torrent_engine.policy.peers.candidates import Source
+from torrent_engine.protocol.wire.connection_state import ConnectionState
 
 pytestmark = [pytest.mark.interop, pytest.mark.anyio, pytest.mark.timeout(150)]
 
@@ -83,6 +87,73 @@ async def test_bep52_a_torrent_comes_from_libtorrent(
     assert payload.is_complete_in(tmp_path / "saved")
 
 
+@pytest.fixture
+def upgraded(monkeypatch: pytest.MonkeyPatch) -> list[ConnectionState]:
+    """The links of hybrids that are of the v2 swarm."""
+    joined: list[ConnectionState] = []
+    join = ConnectionState.join_v2
+
+    def join_v2(state: ConnectionState) -> None:
+        join(state)
+        joined.append(state)
+
+    monkeypatch.setattr(ConnectionState, "join_v2", join_v2)
+    return joined
+
+
+@pytest.mark.parametrize("dials", ["we", "libtorrent"])
+async def test_bep52_a_hybrid_is_in_the_v2_swarm_with_libtorrent(
+    dials: str,
+    theirs: LibtorrentClient,
+    shared: SharedResources,
+    upgraded: list[ConnectionState],
+    tmp_path: Path,
+) -> None:
+    payload = make_v2_payload(tmp_path, "album", FILES, kind="hybrid")
+    await to_thread.run_sync(theirs.add, payload, payload.source_dir)
+    await to_thread.run_sync(theirs.wait_complete, payload, PATIENCE_S)
+    session = await Session.create(
+        Metainfo.read(payload.torrent), shared, save_path=tmp_path / "saved"
+    )
+    async with session:
+        if dials == "we":
+            await session.add_peer(*theirs.address)
+        else:
+            with anyio.fail_after(PATIENCE_S):
+                await session.wait(State.DOWNLOADING)
+            ours = "127.0.0.1", shared.listen_port
+            await to_thread.run_sync(theirs.connect, payload, ours)
+        with anyio.fail_after(PATIENCE_S):
+            await session.wait(State.SEEDING)
+    assert {state.info_hash for state in upgraded} == {payload.info_hash[:20]}
+    assert payload.is_complete_in(tmp_path / "saved")
+
+
+async def test_bep52_who_knows_the_v2_hash_of_a_hybrid_alone_is_dialled_with_it(
+    theirs: LibtorrentClient,
+    shared: SharedResources,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    add = PeerPool.add
+
+    def found_in_v2(pool: PeerPool, addresses: list[PeerAddress], source: Source) -> int:
+        return add(pool, addresses, source, is_v2=True)
+
+    monkeypatch.setattr(PeerPool, "add", found_in_v2)
+    payload = make_v2_payload(tmp_path, "album", FILES, kind="hybrid")
+    metainfo = Metainfo.read(payload.torrent)
+    link = f"magnet:?xt=urn:btmh:1220{metainfo.info_hash_v2}"
+    await to_thread.run_sync(theirs.add_link, link, tmp_path / "they")
+    session = await Session.create(metainfo, shared, save_path=payload.source_dir)
+    async with session:
+        with anyio.fail_after(PATIENCE_S):
+            await session.wait(State.SEEDING)
+        await session.add_peer(*theirs.address)
+        await to_thread.run_sync(theirs.wait_complete, payload, PATIENCE_S)
+    assert await to_thread.run_sync(is_complete, payload, tmp_path / "they")
+
+
 @pytest.mark.parametrize("kind", ["v2", "hybrid"])
 async def test_bep52_a_torrent_goes_to_libtorrent(
     kind: TorrentFormat, theirs: LibtorrentClient, shared: SharedResources, tmp_path: Path
@@ -100,9 +171,11 @@ async def test_bep52_a_torrent_goes_to_libtorrent(
     assert await to_thread.run_sync(is_complete, payload, tmp_path / "they")
 
 
+@pytest.mark.parametrize("kind", ["v2", "hybrid"])
 @pytest.mark.parametrize("piece_bytes", [16_384, 65_536])
 async def test_bep52_libtorrent_gets_metadata_and_layers_from_us(
     piece_bytes: int,
+    kind: TorrentFormat,
     theirs: LibtorrentClient,
     shared: SharedResources,
     tmp_path: Path,
@@ -117,7 +190,7 @@ async def test_bep52_libtorrent_gets_metadata_and_layers_from_us(
 
     monkeypatch.setattr(HashTrees, "hashes", noted)
     files = {**FILES, "long": 9_000_000}
-    payload = make_v2_payload(tmp_path, "album", files, piece_bytes=piece_bytes)
+    payload = make_v2_payload(tmp_path, "album", files, kind=kind, piece_bytes=piece_bytes)
     metainfo = Metainfo.read(payload.torrent)
     session = await Session.create(metainfo, shared, save_path=payload.source_dir)
     async with session:

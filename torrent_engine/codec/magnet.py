@@ -102,6 +102,12 @@ class Magnet:
         return f"<Magnet {self.name or ''!r:.100} {self.info_hash.hex()}>"
 
     @property
+    def v2_swarm(self) -> InfoHash | None:
+        """Return the second info-hash, cut to 20 bytes, if the link has both; else None."""
+        is_hybrid = self.has_v1 and self.info_hash_v2 is not None
+        return self.info_hash_v2.truncated if is_hybrid and self.info_hash_v2 else None
+
+    @property
     def has_v1(self) -> bool:
         """Return whether the link names a v1 torrent, or the v1 part of one."""
         return self.info_hash_v2 is None or self.info_hash != self.info_hash_v2.truncated

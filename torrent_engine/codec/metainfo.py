@@ -259,6 +259,11 @@ class Metainfo:
         return self.v2.info_hash if self.v2 else None
 
     @property
+    def v2_swarm(self) -> InfoHash | None:
+        """Return the second info-hash of a hybrid, cut to 20 bytes; None of other torrents."""
+        return self.v2.info_hash.truncated if self.v2 is not None and self.is_hybrid else None
+
+    @property
     def hashes(self) -> PieceHashes:
         """Return what pieces are checked with, of v1, v2 or both; made on each access."""
         if self.v2 is None:

@@ -298,6 +298,52 @@ async def test_mse_a_torrent_is_found_among_many_as_long_as_it_is_there() -> Non
         assert not router._by_hash
 
 
+async def test_bep52_a_hybrid_is_found_by_both_of_its_hashes() -> None:
+    v1, v2 = InfoHash(b"\x31" * 20), InfoHash(b"\x32" * 20)
+    handshake = encode_handshake(
+        v2, PeerId(b"-XX0000-their-peer-i"), fast=True, extensions=False, dht=False
+    )
+    async with routed() as (router, torrent, address):
+        router.register(v1, torrent.accept, v2)
+        assert router.is_alias(v2)
+        async with await anyio.connect_tcp(*address) as plain, encrypted(address, v2):
+            await plain.send(handshake)
+            with anyio.fail_after(30):
+                await until(lambda: len(torrent.taken) == 2)
+        router.hold(v1)
+        async with encrypted(address, v2):
+            with anyio.fail_after(30):
+                await until(lambda: router._held)
+            router.register(v1, torrent.accept, v2)
+            assert len(torrent.taken) == 3
+        router.unregister(v1)
+        assert not router.is_alias(v2)
+        with pytest.raises(NetworkError):
+            async with encrypted(address, v2):
+                pass
+
+
+async def test_bep52_the_other_hash_of_a_hybrid_may_be_that_of_another_torrent() -> None:
+    v1, v2 = InfoHash(b"\x31" * 20), InfoHash(b"\x32" * 20)
+    async with routed() as (router, torrent, address):
+        other = Torrent()
+        router.register(v2, other.accept)
+        router.register(v1, torrent.accept, v2)
+        async with encrypted(address, v2):
+            with anyio.fail_after(30):
+                await other.arrived.wait()
+        for transport, _, _ in other.taken:
+            transport.close()
+        router.unregister(v2)
+        async with encrypted(address, v2):
+            with anyio.fail_after(30):
+                await torrent.arrived.wait()
+        for info_hash in (v1, OURS):
+            router.unregister(info_hash)
+        assert not router._by_hash
+        assert not router._aliases
+
+
 async def test_mse_who_comes_encrypted_while_a_torrent_wakes_is_kept() -> None:
     resting = InfoHash(b"\x33" * 20)
     async with routed() as (router, torrent, address):

@@ -55,6 +55,10 @@ class PeerDiscovery:
         self._dht = dht
         self._members: dict[InfoHash, DiscoveryMember] = {}
 
+    def __contains__(self, info_hash: object) -> bool:
+        """Return whether a torrent has joined."""
+        return info_hash in self._members
+
     async def run(self) -> None:
         """Run all sources until cancelled."""
         async with anyio.create_task_group() as tasks:

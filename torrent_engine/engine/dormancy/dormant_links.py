@@ -209,7 +209,6 @@ class DormantLinks:
     async def _serve(self, served: _ServedLink, transport: Transport, received: bytes) -> None:
         swarm, timeout_s = self._swarm, self._swarm.shared_config.wire.handshake_timeout_s
         connection = new_connection(swarm, self._greeting)
-        connection.sender.send_handshake(dht=self._greeting.dht_port() is not None)
         link = PeerLink(
             transport,
             served.address,

@@ -63,7 +63,7 @@ class DormantTorrent:
         """Announce to trackers, DHT and local network, and accept connections, from now on."""
         if self.sources is not None:
             self.sources.begin_rest(self.shared.announcer)
-            self.shared.router.register(self.swarm.info_hash, self.accept)
+            self.shared.router.register(self.swarm.info_hash, self.accept, self.swarm.v2_hash)
 
     def stop_announcing(self) -> Callable[[], Coroutine[object, object, None]]:
         """Stop announcing; the returned coroutine function sends "stopped", in 5 s at most."""
@@ -96,7 +96,13 @@ class DormantTorrent:
 
     # -- in place of a pool --------------------------------------------------------------------
 
-    def add(self, addresses: Iterable[PeerAddress], source: Source) -> int:
+    def add(
+        self,
+        addresses: Iterable[PeerAddress],
+        source: Source,
+        *,
+        is_v2: bool = False,
+    ) -> int:
         """Keep candidates and wake the torrent; return how many were kept.
 
         A local announce (BEP 14) may name many torrents, unasked: it wakes them at the limited

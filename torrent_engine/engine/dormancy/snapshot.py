@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from torrent_engine.base.ids import PeerAddress
+from torrent_engine.base.ids import InfoHash, PeerAddress
 from torrent_engine.codec.bitfield import Bitfield
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.engine.runs.parts import RunParts
@@ -38,6 +38,8 @@ class TorrentSnapshot:
     """Length of the info dictionary; 0: not known."""
     all_failed_bytes: int = 0
     all_redundant_bytes: int = 0
+    v2_hash: InfoHash | None = None
+    """As :attr:`Swarm.v2_hash`."""
 
     @property
     def is_complete(self) -> bool:
@@ -78,6 +80,7 @@ def snapshot_of_new(metainfo: Metainfo, priorities: tuple[int, ...] | None) -> T
         tiers=metainfo.tiers,
         nodes=metainfo.nodes,
         metadata_bytes=len(metainfo.info_bytes),
+        v2_hash=metainfo.v2_swarm,
     )
 
 
@@ -101,6 +104,7 @@ def snapshot_of_run(parts: RunParts) -> TorrentSnapshot:
         metadata_bytes=len(metainfo.info_bytes),
         all_failed_bytes=parts.totals.failed_bytes,
         all_redundant_bytes=parts.totals.redundant_bytes,
+        v2_hash=metainfo.v2_swarm,
     )
 
 

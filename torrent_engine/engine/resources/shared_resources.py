@@ -376,9 +376,10 @@ class SharedResources:
     ) -> None:
         """Register a running Session, so that :meth:`close` can end it.
 
-        Raises BusyError if another Session of the same torrent runs here.
+        Raises BusyError if another Session of the same torrent runs here, also a hybrid's that has
+        this v2 info-hash.
         """
-        if info_hash in self._sessions:
+        if info_hash in self._sessions or self.router.is_alias(info_hash):
             raise BusyError(info_hash.hex(), "this torrent has a Session already")
         self._sessions[info_hash] = close_session
 

@@ -120,6 +120,7 @@ class MetadataRun:
             rng=shared.rng,
             tracker_log=settings.tracker_log,
             is_v2=not settings.magnet.has_v1,
+            v2_hash=settings.magnet.v2_swarm,
         )
 
     def _make_swarm_parts(self) -> SwarmParts:
@@ -182,7 +183,7 @@ class MetadataRun:
                 tasks.start_soon(self.pool.run)
                 tasks.start_soon(self.sources.run)
                 tasks.start_soon(self._parse_metadata)
-                shared.router.register(info_hash, self.pool.accept)
+                shared.router.register(info_hash, self.pool.accept, self.swarm.v2_hash)
                 await self._tick_forever()
         finally:
             shared.router.unregister(info_hash)

@@ -166,6 +166,7 @@ class TorrentRun:
             clock=shared.clock,
             rng=shared.rng,
             tracker_log=settings.tracker_log,
+            v2_hash=metainfo.v2_swarm,
         )
 
     # -- the run ----------------------------------------------------------------------------

@@ -74,7 +74,7 @@ class Dormancy:
     def begin(self, snapshot: TorrentSnapshot, sources: PeerSources | None = None) -> None:
         """Become dormant; the announces of ``sources`` go on."""
         core = self._core
-        dormant = DormantTorrent(snapshot, self._swarm(), core.shared, self.wake, sources)
+        dormant = DormantTorrent(snapshot, self._swarm(snapshot), core.shared, self.wake, sources)
         core.dormant, core.snapshot = dormant, snapshot
         if core.is_stored:
             core.drop_metainfo()
@@ -99,7 +99,7 @@ class Dormancy:
         due = run.next_dial_due_s(now)
         return self._core.state is not State.PAUSED and due is not None and due <= now
 
-    def _swarm(self) -> Swarm:
+    def _swarm(self, snapshot: TorrentSnapshot) -> Swarm:
         core, shared = self._core, self._core.shared
         return Swarm(
             info_hash=core.info_hash,
@@ -114,6 +114,7 @@ class Dormancy:
             clock=shared.clock,
             rng=shared.rng,
             tracker_log=core.tracker_log,
+            v2_hash=snapshot.v2_hash,
         )
 
     # -- rules that end seeding -----------------------------------------------------------------

@@ -99,11 +99,12 @@ class Connections:
         self._network = network
         self._duplicates = DuplicateLinks(candidates)
 
-    def new_connection(self) -> PeerConnection:
-        """Return the protocol of a link that begins; our handshake is the first that it sends."""
-        connection = new_connection(self._swarm, self._role.greeting)
-        connection.sender.send_handshake(dht=self._role.greeting.dht_port() is not None)
-        return connection
+    def new_connection(self, *, is_v2: bool | None = None) -> PeerConnection:
+        """Return the protocol of a link that begins; our handshake is the first that it sends.
+
+        ``is_v2`` says of a hybrid whether we begin with its v2 info-hash; None: the peer begins.
+        """
+        return new_connection(self._swarm, self._role.greeting, is_v2=is_v2)
 
     async def serve(self, opened: Opened, place: ConnectionPlace) -> Ending:
         """Run one connection from its handshake to its end, or until it is detached."""

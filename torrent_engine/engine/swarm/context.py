@@ -55,6 +55,8 @@ class Swarm:
     tracker_log: TrackerLog = field(default_factory=TrackerLog)
     is_v2: bool = False
     """Whether only the v2 part of the torrent is known before the metadata is (BEP 52)."""
+    v2_hash: InfoHash | None = None
+    """The info-hash of a hybrid torrent's v2 swarm, cut to 20 bytes; None: it has one swarm."""
 
 
 @dataclass(slots=True, kw_only=True)

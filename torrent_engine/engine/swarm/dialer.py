@@ -115,6 +115,8 @@ class PeerDialer:
                 break
         if attempts and result.outcome in OTHER_WAY_NEXT_TIME:
             strategy.not_tried(address, attempts[0])
+        if was_there:
+            self._candidates.of_v2.discard(address)  # it may know the other hash alone
         self._candidates.mark_failed(address, self._swarm.clock(), hung_up=was_there)
         if result.outcome is AttemptOutcome.UNREACHED and not was_there:
             self._on_unreached(address)
@@ -147,7 +149,8 @@ class PeerDialer:
         place: ConnectionPlace,
     ) -> AttemptOutcome:
         timeout_s = self._config.wire.handshake_timeout_s
-        connection, began_s = self._connections.new_connection(), anyio.current_time()
+        connection = self._connections.new_connection(is_v2=address in self._candidates.of_v2)
+        began_s = anyio.current_time()
         if attempt.is_encrypted:
             encrypted = await self._encrypt(transport, connection, timeout_s)
             if isinstance(encrypted, AttemptOutcome):
@@ -173,7 +176,8 @@ class PeerDialer:
         try:
             with anyio.move_on_after(timeout_s):
                 config = self._network.config.encryption
-                return await encrypt_outgoing(transport, self._swarm.info_hash, config, first=first)
+                torrent = connection.state.info_hash
+                return await encrypt_outgoing(transport, torrent, config, first=first)
         except EncryptionError as error:
             logger.debug("%s", error)
             outcome = AttemptOutcome.UNREADABLE

@@ -37,8 +37,20 @@ class Greeting(Protocol):
         """Queue the first messages; the bitfield must come first (BEP 3)."""
 
 
-def new_connection(swarm: Swarm, greeting: Greeting) -> PeerConnection:
-    """Return a connection for a link that begins."""
+def new_connection(
+    swarm: Swarm, greeting: Greeting, *, is_v2: bool | None = None
+) -> PeerConnection:
+    """Return a connection for a link that begins with our handshake, or its answer.
+
+    ``is_v2`` says of a hybrid whether we begin with its v2 info-hash; None: the peer begins.
+    """
+    connection = _new_connection(swarm, greeting, is_v2=bool(is_v2))
+    sender, has_dht = connection.sender, greeting.dht_port() is not None
+    (sender.answer_handshake if is_v2 is None else sender.send_handshake)(dht=has_dht)
+    return connection
+
+
+def _new_connection(swarm: Swarm, greeting: Greeting, *, is_v2: bool) -> PeerConnection:
     config = swarm.shared_config
     return PeerConnection(
         geometry=greeting.geometry,
@@ -49,7 +61,8 @@ def new_connection(swarm: Swarm, greeting: Greeting) -> PeerConnection:
         extensions=greeting.extensions,
         buffers=swarm.buffers,
         joins_blocks=True,
-        is_v2=swarm.is_v2,
+        is_v2=swarm.is_v2 or (is_v2 and swarm.v2_hash is not None),
+        v2_hash=swarm.v2_hash,
         now=swarm.clock(),
     )
 

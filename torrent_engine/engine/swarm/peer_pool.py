@@ -132,10 +132,13 @@ class PeerPool:
             self._dial_some(self._tasks)
         self.wake()
 
-    def add(self, addresses: Iterable[PeerAddress], source: Source) -> int:
-        """Add candidates; return how many are new."""
-        now = self._swarm.clock()
-        new = sum(self.candidates.add(address, source, now) for address in addresses)
+    def add(self, addresses: Iterable[PeerAddress], source: Source, *, is_v2: bool = False) -> int:
+        """Add candidates, of a hybrid's v2 swarm if that is said; return how many are new."""
+        now, new = self._swarm.clock(), 0
+        for address in addresses:
+            new += self.candidates.add(address, source, now)
+            if is_v2 and address in self.candidates:
+                self.candidates.of_v2.add(address)
         if new or source & Source.MANUAL:  # who is named by hand is tried at once, known or not
             self.wake()
         return new

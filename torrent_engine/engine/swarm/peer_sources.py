@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Final, Protocol
 import anyio
 
 from torrent_engine.base.errors import NetworkError
-from torrent_engine.base.ids import PeerAddress
+from torrent_engine.base.ids import InfoHash, PeerAddress
+from torrent_engine.engine.discovery.both_swarms_client import BothSwarmsClient
 from torrent_engine.engine.discovery.tracker_coordinator import TrackerCoordinator
 from torrent_engine.engine.events import DhtPeersFound
 from torrent_engine.engine.resources.privacy import look_up
@@ -52,8 +53,8 @@ class Pool(Protocol):
     def own(self) -> Endpoints:
         """Our own addresses."""
 
-    def add(self, addresses: Iterable[PeerAddress], source: Source) -> int:
-        """Add candidates; return how many are new."""
+    def add(self, addresses: Iterable[PeerAddress], source: Source, *, is_v2: bool = False) -> int:
+        """Add candidates, of a hybrid's v2 swarm if that is said; return how many are new."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +88,9 @@ class PeerSources:
             peer_id=swarm.peer_id,
             is_private=facts.is_private,
             config=shared.config.tracker,
-            client=shared.trackers,
+            client=BothSwarmsClient(
+                shared.trackers, lambda: self._swarm.v2_hash, self._on_v2_tracker_peers
+            ),
             totals=self._totals,
             listen_port=lambda: shared.announced_port,
             on_peers=self._on_tracker_peers,
@@ -99,6 +102,8 @@ class PeerSources:
         )
         self._shared = shared
         self._is_kept = False
+        self._joined_v2: InfoHash | None = None
+        """The second info-hash of a hybrid that is announced."""
         self._new_by_dht = 0
         self._asked_again_s = swarm.clock()
 
@@ -120,6 +125,7 @@ class PeerSources:
         try:
             if not self._is_kept:
                 self._join()
+            self._join_v2()  # it may be known since the metadata is
             self._is_kept = False
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self.trackers.run)
@@ -127,7 +133,7 @@ class PeerSources:
                 tasks.start_soon(self._add_configured_peers)
         finally:
             if not self._is_kept:
-                self._shared.discovery.leave(self._swarm.info_hash)
+                self._leave_discovery()
 
     def keep(self) -> None:
         """Stay announced between this run and the next one of another pool."""
@@ -137,6 +143,7 @@ class PeerSources:
         """Go on without :meth:`run`: the torrent rests."""
         if not self._is_kept:
             self._join()
+        self._join_v2()
         self._is_kept = True
         announcer.join(self._swarm.info_hash, self.trackers)
 
@@ -152,7 +159,13 @@ class PeerSources:
     def leave(self) -> None:
         """Stop announcing to the DHT and the local network."""
         self._is_kept = False
+        self._leave_discovery()
+
+    def _leave_discovery(self) -> None:
         self._shared.discovery.leave(self._swarm.info_hash)
+        joined, self._joined_v2 = self._joined_v2, None
+        if joined is not None:
+            self._shared.discovery.leave(joined)
 
     def _join(self) -> None:
         """Announce to the DHT and the local network, unless the torrent is private (BEP 27)."""
@@ -168,6 +181,19 @@ class PeerSources:
             on_round=self._on_round,
         )
 
+    def _join_v2(self) -> None:
+        """Announce a hybrid with its v2 info-hash, too (BEP 52), unless that is done already."""
+        v2_hash, discovery = self._swarm.v2_hash, self._shared.discovery
+        if v2_hash is None or self._facts.is_private or v2_hash in discovery:
+            return
+        self._joined_v2 = v2_hash
+        discovery.join(
+            v2_hash,
+            listen_port=self._shared.listen_port,
+            is_seed=self._is_seed,
+            on_peers=self._on_discovered_v2,
+        )
+
     def tick(self, now: float) -> None:
         """RequestPiece all sources again, as soon as each allows, while there are few peers."""
         pool = self._pool
@@ -177,17 +203,21 @@ class PeerSources:
         if is_lonely and now - self._asked_again_s >= ASK_AGAIN_S:
             self._asked_again_s = now
             self.trackers.want_peers()
-            if not self._facts.is_private:
-                self._shared.discovery.hurry(self._swarm.info_hash)
+            self._hurry()
 
     def reannounce(self) -> float | None:
         """Ask all sources as soon as each allows; return in how many seconds the first tracker is.
 
         None: there is no tracker.
         """
+        self._hurry()
+        return self.trackers.reannounce()
+
+    def _hurry(self) -> None:
         if not self._facts.is_private:
             self._shared.discovery.hurry(self._swarm.info_hash)
-        return self.trackers.reannounce()
+        if self._joined_v2 is not None:
+            self._shared.discovery.hurry(self._joined_v2)
 
     def _is_seed(self) -> bool:
         return self._facts.is_seed()
@@ -198,8 +228,16 @@ class PeerSources:
     def _on_tracker_peers(self, addresses: list[PeerAddress]) -> None:
         self._pool.add(addresses, Source.TRACKER)
 
-    def _on_discovered(self, addresses: list[PeerAddress], source: Source) -> None:
-        new = self._pool.add(addresses, source)
+    def _on_v2_tracker_peers(self, addresses: Sequence[PeerAddress]) -> None:
+        self._pool.add(addresses, Source.TRACKER, is_v2=True)
+
+    def _on_discovered_v2(self, addresses: list[PeerAddress], source: Source) -> None:
+        self._on_discovered(addresses, source, is_v2=True)
+
+    def _on_discovered(
+        self, addresses: list[PeerAddress], source: Source, *, is_v2: bool = False
+    ) -> None:
+        new = self._pool.add(addresses, source, is_v2=is_v2)
         if source is Source.DHT:
             self._new_by_dht += new
 

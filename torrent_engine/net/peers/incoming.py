@@ -91,6 +91,9 @@ class IncomingRouter:
         self._torrents: dict[InfoHash, Accept] = {}
         self._by_hash: dict[bytes, InfoHash] = {}
         """Info-hashes by their hash in encrypted handshakes."""
+        self._aliases: dict[InfoHash, InfoHash] = {}
+        """The v2 info-hashes of hybrid torrents, cut to 20 bytes, and the v1 ones."""
+        self._alias_of: dict[InfoHash, InfoHash] = {}
         self._held: dict[InfoHash, list[Arrival]] = {}
         self._waiting = HandshakeLimiter(
             min(MAX_WAITING, pool.max_half_open_incoming), time.monotonic, HALF_OPEN_PATIENCE_S
@@ -104,11 +107,22 @@ class IncomingRouter:
         """Change which handshakes are accepted from now on."""
         self._encryption = encryption
 
-    def register(self, info_hash: InfoHash, accept: Accept) -> None:
-        """Pass connections for a torrent to ``accept`` from now on, held ones first."""
+    def register(self, info_hash: InfoHash, accept: Accept, alias: InfoHash | None = None) -> None:
+        """Pass connections for a torrent to ``accept`` from now on, held ones first.
+
+        ``alias`` is its other info-hash, if it has two; where that is another torrent's, it is
+        not used.
+        """
         self._add(info_hash, accept)
+        if alias is not None and self._aliases.setdefault(alias, info_hash) == info_hash:
+            self._alias_of[info_hash] = alias
+            self._by_hash[req2_hash(alias)] = alias
         for transport, address, received in self._held.pop(info_hash, ()):
             accept(transport, address, received)
+
+    def is_alias(self, info_hash: bytes) -> bool:
+        """Return whether this is the other info-hash of a torrent that is registered."""
+        return info_hash in self._aliases
 
     def is_registered(self, info_hash: InfoHash) -> bool:
         """Return whether connections for a torrent are accepted or held."""
@@ -129,7 +143,12 @@ class IncomingRouter:
     def unregister(self, info_hash: InfoHash) -> None:
         """Close connections for a torrent, held ones too; may be called twice."""
         if self._torrents.pop(info_hash, None) is not None:
-            del self._by_hash[req2_hash(info_hash)]
+            gone = {info_hash}
+            if (alias := self._alias_of.pop(info_hash, None)) is not None:
+                del self._aliases[alias]
+                gone.add(alias)
+            for each in gone - self._torrents.keys() - self._aliases.keys():
+                del self._by_hash[req2_hash(each)]
         for transport, _, _ in self._held.pop(info_hash, ()):
             transport.close()
 
@@ -214,6 +233,8 @@ class IncomingRouter:
 
     def _pass_on(self, info_hash: InfoHash, arrival: Arrival) -> None:
         accept = self._torrents.get(info_hash)
+        if accept is None and info_hash in self._aliases:
+            accept = self._torrents.get(self._aliases[info_hash])
         if accept is None:
             arrival[0].close()
         else:

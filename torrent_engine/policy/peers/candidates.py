@@ -57,6 +57,8 @@ class CandidateList:
         self._limiter = DialLimiter(config) if dial_limiter is None else dial_limiter
         self.admission = Admission(self._bans, ip_filter, is_private=is_private)
         self._candidates: dict[PeerAddress, Candidate] = {}
+        self.of_v2: set[PeerAddress] = set()
+        """Those found in the v2 swarm of a hybrid torrent, and dialled with its hash (BEP 52)."""
         self._per_operator: Counter[str] = Counter()
         self._per_source: Counter[Source] = Counter()
         self._busy_per_operator: Counter[str] = Counter()
@@ -443,6 +445,7 @@ class CandidateList:
 
     def _remove(self, address: PeerAddress) -> None:
         if (candidate := self._candidates.pop(address, None)) is not None:
+            self.of_v2.discard(address)
             self._waiting.discard(address)
             self._per_source.subtract(candidate.sources)
             count_down(self._per_operator, operator_of(address.host))

@@ -74,7 +74,8 @@ class PeerConnection:
 
     With ``geometry`` None only the info-hash of the torrent is known: what the peer says about
     pieces is held until :meth:`metadata_received`, and its requests are rejected. ``is_v2`` says
-    of such a torrent whether it has a v2 part only.
+    of such a torrent whether it has a v2 part only. Of a hybrid ``v2_hash`` is its second
+    info-hash, and ``is_v2`` whether we begin with it; else the peer chooses (BEP 52).
     """
 
     __slots__ = (
@@ -116,6 +117,7 @@ class PeerConnection:
         buffers: BufferPool | None = None,
         joins_blocks: bool = False,
         is_v2: bool = False,
+        v2_hash: InfoHash | None = None,
         now: float = 0.0,
     ) -> None:
         self.limits = limits = limits or WireLimits()
@@ -128,7 +130,10 @@ class PeerConnection:
             extension_ids=dict(extensions or {}),
             pre_metadata=PreMetadataState(limits.max_pre_metadata_pieces),
             is_v2=is_v2,
+            v2_hash=v2_hash,
         )
+        if is_v2:
+            self.state.join_v2()
         self.sender = MessageSender(self.state)
         self.outstanding = self.state.outstanding
         self.upload_requests = self.state.upload_requests
@@ -186,7 +191,7 @@ class PeerConnection:
 
     def _set_geometry(self, geometry: Geometry) -> None:
         self.state.geometry = self.state.pieces = geometry
-        self.state.is_v2 = geometry.aligned is not None
+        self.state.is_v2 |= geometry.aligned is not None
         self._decoders = CONTROL_DECODERS
         if self._joins_blocks:
             self._join_begin = geometry.piece_bytes - JOINED_BLOCKS * BLOCK_BYTES
@@ -316,15 +321,28 @@ class PeerConnection:
         if len(received) < HANDSHAKE_BYTES:
             return False
         handshake = decode_handshake(received)
-        if handshake.info_hash != self.state.info_hash:
-            raise RemoteProtocolError("handshake for another info-hash", bep=3)
+        self._check_info_hash(handshake)
         buffer.start += HANDSHAKE_BYTES
         self._handshake_received(handshake)
         events.append(handshake)
         return True
 
+    def _check_info_hash(self, handshake: HandshakeReceived) -> None:
+        """Find out which swarm of a hybrid a link is of. Raises RemoteProtocolError if of none."""
+        state, is_answered = self.state, self.state.late_handshake is not None
+        if handshake.info_hash == state.info_hash:
+            if is_answered and handshake.supports_v2 and state.is_upgradable:
+                state.join_v2()
+        elif handshake.info_hash == state.v2_hash:
+            state.join_v2()
+        else:
+            raise RemoteProtocolError("handshake for another info-hash", bep=3)
+
     def _handshake_received(self, handshake: HandshakeReceived) -> None:
         state = self.state
+        if state.late_handshake is not None:
+            self.sender.send_handshake(dht=state.late_handshake)
+            state.late_handshake = None
         state.handshake = handshake
         state.fast_enabled = state.offers_fast and handshake.supports_fast
         state.extensions_enabled = state.offers_extensions and handshake.supports_extensions

@@ -62,7 +62,11 @@ class ConnectionState:
     abandoned_requests: dict[tuple[int, int], int] = field(default_factory=dict)
     """Requests that we cancelled or gave up; a block that answers one is not unrequested."""
     is_v2: bool = False
-    """Whether the torrent has a v2 part only, so that hash messages are taken (BEP 52)."""
+    """Whether the link is of the v2 swarm, so that hash messages are taken (BEP 52)."""
+    v2_hash: InfoHash | None = None
+    """The other info-hash of a hybrid torrent, cut to 20 bytes; None of others."""
+    late_handshake: bool | None = None
+    """Whether our handshake, which waits for the peer's, names our DHT node; None: none waits."""
     hash_requests: set[HashRange] = field(default_factory=set)
     """Our hash requests that are not answered yet."""
     upload_requests: UploadQueue = field(default_factory=UploadQueue)
@@ -94,6 +98,16 @@ class ConnectionState:
     def piece_count(self) -> int:
         """Number of pieces of the torrent; 0 while it is unknown."""
         return self.pieces.piece_count
+
+    @property
+    def is_upgradable(self) -> bool:
+        """Whether a v1 handshake may have a v2 answer: not before a link's claim is checked."""
+        return self.v2_hash is not None and self.geometry is not None and not self.is_v2
+
+    def join_v2(self) -> None:
+        """Make a link of a hybrid one of its v2 swarm: both handshakes have that info-hash."""
+        if self.v2_hash is not None:
+            self.info_hash, self.is_v2 = self.v2_hash, True
 
     def outstanding_requests(self) -> tuple[BlockRequest, ...]:
         """Return our unanswered requests, oldest first."""

@@ -124,9 +124,9 @@ EXTENSION_SIZES: Final[Mapping[str, BodySizes]] = {
 """Limits of known extensions; for others the general limit of extended messages applies."""
 
 HASH_IDS: Final = frozenset({MessageId.HASH_REQUEST, MessageId.HASHES, MessageId.HASH_REJECT})
-"""BEP 52's hash messages: a hybrid torrent's peer may send them, in whose v1 swarm we are.
+"""BEP 52's hash messages: links of the v2 swarm have them, also of a hybrid torrent.
 
-There they are skipped as they arrive, without buffering.
+Those of its v1 swarm skip them as they arrive, without buffering.
 """
 
 

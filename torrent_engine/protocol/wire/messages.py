@@ -55,13 +55,15 @@ class PeerEvent:
 
 @dataclass(frozen=True, slots=True)
 class HandshakeReceived(PeerEvent):
-    """The peer sent its handshake (BEP 3) with its reserved bits (BEP 5, 6, 10)."""
+    """The peer sent its handshake (BEP 3) with its reserved bits (BEP 5, 6, 10, 52)."""
 
     info_hash: InfoHash
     peer_id: PeerId
     supports_fast: bool
     supports_extensions: bool
     supports_dht: bool
+    supports_v2: bool = False
+    """Whether the v2 info-hash of a hybrid torrent may be the answer to its v1 one (BEP 52)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,6 +258,7 @@ PEER_ID_OFFSET: Final = 48
 EXTENSION_BIT: Final = (5, 0x10)  # BEP 10: reserved byte, mask
 FAST_BIT: Final = (7, 0x04)  # BEP 6
 DHT_BIT: Final = (7, 0x01)  # BEP 5
+V2_BIT: Final = (7, 0x10)  # BEP 52
 
 KEEP_ALIVE: Final = bytes(4)
 _HAVE = struct.Struct(">IBI").pack
@@ -264,11 +267,18 @@ _PIECE_HEADER = struct.Struct(">IBII").pack
 
 
 def encode_handshake(
-    info_hash: InfoHash, peer_id: PeerId, *, fast: bool, extensions: bool, dht: bool
+    info_hash: InfoHash,
+    peer_id: PeerId,
+    *,
+    fast: bool,
+    extensions: bool,
+    dht: bool,
+    v2: bool = False,
 ) -> bytes:
     """Return the 68 bytes of a handshake (BEP 3) with the reserved bits that are asked for."""
     reserved = bytearray(8)
-    for wanted, (byte, mask) in ((fast, FAST_BIT), (extensions, EXTENSION_BIT), (dht, DHT_BIT)):
+    bits = (fast, FAST_BIT), (extensions, EXTENSION_BIT), (dht, DHT_BIT), (v2, V2_BIT)
+    for wanted, (byte, mask) in bits:
         if wanted:
             reserved[byte] |= mask
     return PROTOCOL_STRING + bytes(reserved) + info_hash + peer_id
@@ -282,8 +292,8 @@ def decode_handshake(data: bytes) -> HandshakeReceived:
     if data[: len(PROTOCOL_STRING)] != PROTOCOL_STRING:
         raise RemoteProtocolError("handshake of another protocol", bep=3)
     reserved = data[RESERVED_OFFSET:INFO_HASH_OFFSET]
-    fast, extensions, dht = (
-        bool(reserved[byte] & mask) for byte, mask in (FAST_BIT, EXTENSION_BIT, DHT_BIT)
+    fast, extensions, dht, v2 = (
+        bool(reserved[byte] & mask) for byte, mask in (FAST_BIT, EXTENSION_BIT, DHT_BIT, V2_BIT)
     )
     return HandshakeReceived(
         InfoHash(data[INFO_HASH_OFFSET:PEER_ID_OFFSET]),
@@ -291,6 +301,7 @@ def decode_handshake(data: bytes) -> HandshakeReceived:
         supports_fast=fast,
         supports_extensions=extensions,
         supports_dht=dht,
+        supports_v2=v2,
     )
 
 

@@ -56,8 +56,19 @@ class MessageSender:
                 fast=state.offers_fast,
                 extensions=state.offers_extensions,
                 dht=dht,
+                v2=state.is_upgradable,
             )
         )
+
+    def answer_handshake(self, *, dht: bool = False) -> None:
+        """Queue our handshake, of a hybrid when the peer has sent its own.
+
+        That says which swarm the link is of, and so our info-hash (BEP 52).
+        """
+        if self._state.v2_hash is None:
+            self.send_handshake(dht=dht)
+        else:
+            self._state.late_handshake = dht
 
     def send_keep_alive(self) -> None:
         """Queue a message of length zero (BEP 3)."""

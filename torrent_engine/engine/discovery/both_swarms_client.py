@@ -1,0 +1,72 @@
+"""Announces of hybrid torrents, which have a swarm for each of their info-hashes.
+
+Source: BEP 52 (upgrade path): such a torrent is announced with both. A tracker may know one of
+them alone.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import anyio
+
+from torrent_engine.base.errors import TrackerError
+from torrent_engine.base.ids import InfoHash, PeerAddress
+from torrent_engine.engine.discovery.tracker_coordinator import AnnounceClient
+from torrent_engine.protocol.tracker.announce import (
+    AnnounceRequest,
+    AnnounceResponse,
+    ScrapeCounts,
+    merge_responses,
+)
+
+
+class BothSwarmsClient:
+    """A tracker client whose announces are made with both info-hashes of a hybrid."""
+
+    def __init__(
+        self,
+        client: AnnounceClient,
+        v2_hash: Callable[[], InfoHash | None],
+        on_v2_peers: Callable[[Sequence[PeerAddress]], None],
+    ) -> None:
+        """``v2_hash`` returns the second info-hash, cut to 20 bytes; None: there is one only.
+
+        ``on_v2_peers`` gets the peers of its swarm.
+        """
+        self._client = client
+        self._v2_hash = v2_hash
+        self._on_v2_peers = on_v2_peers
+
+    async def announce(self, url: str, request: AnnounceRequest) -> AnnounceResponse:
+        """Announce once with each info-hash; only TrackerError escapes, if both fail."""
+        v2_hash = self._v2_hash()
+        if v2_hash is None:
+            return await self._client.announce(url, request)
+        outcomes: dict[InfoHash, AnnounceResponse | TrackerError] = {}
+        async with anyio.create_task_group() as tasks:
+            for each in (request, replace(request, info_hash=v2_hash)):
+                tasks.start_soon(self._announce, url, each, outcomes)
+        first, second = outcomes[request.info_hash], outcomes[v2_hash]
+        if isinstance(second, AnnounceResponse) and second.peers:
+            self._on_v2_peers(second.peers)
+        answers = [each for each in (first, second) if isinstance(each, AnnounceResponse)]
+        if not answers and isinstance(first, TrackerError):
+            raise first
+        return merge_responses(answers)
+
+    async def scrape(
+        self, url: str, info_hashes: Sequence[InfoHash]
+    ) -> dict[InfoHash, ScrapeCounts]:
+        """Scrape as the tracker client does."""
+        return await self._client.scrape(url, info_hashes)
+
+    async def _announce(
+        self,
+        url: str,
+        request: AnnounceRequest,
+        outcomes: dict[InfoHash, AnnounceResponse | TrackerError],
+    ) -> None:
+        try:
+            outcomes[request.info_hash] = await self._client.announce(url, request)
+        except TrackerError as error:
+            outcomes[request.info_hash] = error
