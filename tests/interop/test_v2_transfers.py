@@ -154,6 +154,21 @@ async def test_bep52_who_knows_the_v2_hash_of_a_hybrid_alone_is_dialled_with_it(
     assert await to_thread.run_sync(is_complete, payload, tmp_path / "they")
 
 
+async def test_bep52_who_knows_the_v1_hash_of_a_hybrid_alone_takes_our_handshake(
+    theirs: LibtorrentClient, shared: SharedResources, tmp_path: Path
+) -> None:
+    payload = make_v2_payload(tmp_path, "album", FILES, kind="hybrid")
+    metainfo = Metainfo.read(payload.torrent)
+    link = f"magnet:?xt=urn:btih:{metainfo.info_hash}"
+    await to_thread.run_sync(theirs.add_link, link, tmp_path / "they")
+    session = await Session.create(metainfo, shared, save_path=payload.source_dir)
+    async with session:
+        with anyio.fail_after(PATIENCE_S):
+            await session.wait(State.SEEDING)
+        await session.add_peer(*theirs.address)
+        assert await to_thread.run_sync(is_complete, payload, tmp_path / "they")
+
+
 @pytest.mark.parametrize("kind", ["v2", "hybrid"])
 async def test_bep52_a_torrent_goes_to_libtorrent(
     kind: TorrentFormat, theirs: LibtorrentClient, shared: SharedResources, tmp_path: Path
