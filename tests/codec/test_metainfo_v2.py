@@ -1,5 +1,6 @@
 """What becomes of v2 and hybrid torrents: each rule of BEP 52 that a reader keeps."""
 
+from collections.abc import Mapping
 from contextlib import suppress
 from hashlib import sha1, sha256
 from typing import Any
@@ -242,3 +243,38 @@ def test_a2_files_of_one_long_path_are_counted_one_by_one(monkeypatch: pytest.Mo
         load(long)
     usual = {"a" * 80: {"x" * 80: {f"{number:06}": SMALL for number in range(2_000)}}}
     assert len(load(torrent_around({**BASE, "file tree": usual})).files) == 2_000
+
+
+@pytest.mark.parametrize("files", [FILES, {"a": FILES["a"]}, {"d/a": FILES["a"]}])
+def test_bep52_a_hybrid_by_its_v2_hash_is_the_torrent_of_its_v2_part(
+    files: Mapping[str, bytes],
+) -> None:
+    info, layers = hybrid_info(files)
+    hybrid = load(torrent_around(info, layers))
+    assert hybrid.v2_swarm is not None
+    found = hybrid.known_by(hybrid.v2_swarm)
+    of_v2 = {key: info[key] for key in info.keys() - {"files", "pieces"}}
+    alone = load(torrent_around(of_v2, layers))
+    assert found.info_hash == hybrid.v2_swarm
+    assert (found.v1_swarm, found.v2_swarm, found.info_hash_v1) == (hybrid.info_hash, None, None)
+    assert found.source == hybrid.source
+    assert found.geometry.aligned is not None
+    assert found.geometry.aligned.lengths == alone.layout.lengths
+    assert found.piece_count == hybrid.piece_count
+    paths = [file.path for file in hybrid.files if not file.is_pad]
+    assert [file.path for file in found.files] == paths
+    for piece in range(found.piece_count):
+        assert found.hashes.expected(piece) == alone.hashes.expected(piece) is not None
+    assert Metainfo.from_bytes(found.to_bytes()).info_hash == hybrid.info_hash
+    assert found.known_by(hybrid.info_hash) is found
+    assert hybrid.known_by(hybrid.info_hash) is hybrid
+
+
+def test_bep52_a_hybrid_of_one_file_is_one_file_by_either_hash() -> None:
+    data = FILES["e"]
+    info, layers = v2_info({"a": data}, name="a")
+    v1 = {"length": len(data), "pieces": sha1(data).digest()}
+    hybrid = load(torrent_around({**info, **v1}, layers))
+    found = hybrid.known_by(hybrid.v2_swarm or hybrid.info_hash)
+    assert not found.is_multi_file
+    assert found.files[0].path == ("a",)

@@ -138,7 +138,7 @@ async def test_bep52_who_knows_the_v2_hash_of_a_hybrid_alone_is_dialled_with_it(
     add = PeerPool.add
 
     def found_in_v2(pool: PeerPool, addresses: list[PeerAddress], source: Source) -> int:
-        return add(pool, addresses, source, is_v2=True)
+        return add(pool, addresses, source, is_other=True)
 
     monkeypatch.setattr(PeerPool, "add", found_in_v2)
     payload = make_v2_payload(tmp_path, "album", FILES, kind="hybrid")

@@ -74,15 +74,20 @@ def check_v2_piece_length(piece_bytes: int) -> None:
 
 
 def parse_tree(info: BencodeDict, tree: FileTree, piece_bytes: int, fallback: str) -> FileList:
-    """Return the files of a torrent that has a v2 part only."""
+    """Return the files of the v2 part of a torrent, without regard to a v1 part."""
     root, raw_name = root_of_files(info, fallback)
     table = checked(tree.table)
     table.resolve_collisions()
     check_v2_piece_length(piece_bytes)
     layout = FileLayout(table.lengths, alignment=piece_bytes)
-    if not tree.is_single_file:
+    if is_in_folder(info, tree):
         return FileList(table, root, (raw_name,), layout)
     return FileList(table, (), (), layout)
+
+
+def is_in_folder(info: BencodeDict, tree: FileTree) -> bool:
+    """Return whether the files are in a folder; a lone one is if a v1 part says so."""
+    return not tree.is_single_file or b"files" in info
 
 
 def make_part(

@@ -42,6 +42,7 @@ from torrent_engine.codec._v2_part import (
     V2Part,
     check_v2_piece_length,
     checked_layers,
+    is_in_folder,
     make_part,
     meta_version,
     parse_tree,
@@ -80,7 +81,10 @@ class Metainfo:
     """One torrent, as its .torrent file or its metadata describes it."""
 
     info_hash: InfoHash
-    """SHA-1 of :attr:`info_bytes`; the first 20 bytes of its SHA-256 if there is a v2 part only."""
+    """SHA-1 of :attr:`info_bytes`; the first 20 bytes of its SHA-256 if there is a v2 part only.
+
+    The latter also of a hybrid that is known by them (:meth:`known_by`).
+    """
     info_bytes: bytes = field(repr=False)
     """The info dictionary as received."""
     name: str
@@ -112,6 +116,8 @@ class Metainfo:
     v2: V2Part | None
     """What a v2 or hybrid torrent has besides; None: the torrent is v1."""
     is_multi_file: bool
+    v1_swarm: InfoHash | None
+    """SHA-1 of a hybrid that is known by its v2 info-hash; None of other torrents."""
     _around: tuple[bytes, bytes] = field(repr=False)
     """What stands before and behind the info dictionary in the .torrent."""
 
@@ -176,6 +182,19 @@ class Metainfo:
         if end != len(info_bytes):
             raise BencodeError("trailing bytes", offset_bytes=end)
         return _build({}, info, info_bytes, (b"", b"")).with_sources(tiers, web_seeds)
+
+    def known_by(self, info_hash: InfoHash) -> "Metainfo":
+        """Return the torrent with this info-hash, if it is one of its own.
+
+        A hybrid that is known by that of its v2 part, as from a link with no other, is a v2
+        torrent, pads and SHA-1 left out, whose pieces peers of the v1 swarm have too.
+        """
+        if self.v2_swarm is None or info_hash != self.v2_swarm:
+            return self
+        info, _, _ = decode_tolerantly(
+            self.info_bytes, limits=STORED_BENCODE_LIMITS, readers=_INFO_READERS, place=INFO
+        )
+        return _v2_of(self, info)
 
     def with_layers(self, layers: Mapping[bytes, bytes]) -> "Metainfo":
         """Return the torrent with the hashes of pieces that it lacked (BEP 52).
@@ -330,7 +349,7 @@ def _build(
             check_v2_piece_length(piece_bytes)
             check_hybrid(files, is_multi_file, tree, piece_bytes)
         else:
-            is_multi_file = not tree.is_single_file
+            is_multi_file = is_in_folder(info, tree)
         v2 = make_part(info_bytes, tree, files, piece_bytes, torrent.get(b"piece layers"))
     return Metainfo(
         info_hash=info_hash,
@@ -352,7 +371,29 @@ def _build(
         is_hybrid=has_v1 and v2 is not None,
         v2=v2,
         is_multi_file=is_multi_file,
+        v1_swarm=None,
         _around=around,
+    )
+
+
+def _v2_of(hybrid: Metainfo, info: BencodeDict) -> Metainfo:
+    """Return a hybrid as a torrent of v2."""
+    v2, piece_bytes = hybrid.v2, hybrid.geometry.piece_bytes
+    if v2 is None:
+        return hybrid
+    tree = parse_info_strictly(hybrid.info_bytes)
+    files = parse_tree(info, tree, piece_bytes, v2.info_hash.truncated.hex())
+    return replace(
+        hybrid,
+        info_hash=v2.info_hash.truncated,
+        name=files.path(0)[0],
+        geometry=_checked_geometry(files, piece_bytes, b"", has_v1=False),
+        layout=files.layout,
+        piece_hashes=b"",
+        files=files,
+        is_hybrid=False,
+        v2=replace(v2, lengths=files.layout.lengths, roots=tree.roots),
+        v1_swarm=hybrid.info_hash,
     )
 
 

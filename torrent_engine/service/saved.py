@@ -208,7 +208,7 @@ class SavedTorrents:
     async def _metainfo(self, record: SessionRecord, saved: SavedSession) -> Metainfo | None:
         data = await load_metainfo(self._store, record.info_hash)
         try:
-            return read_kept(data, saved.magnet) if data else None
+            return read_kept(data, record.info_hash, saved.magnet) if data else None
         except TorrentEngineError:
             return None
 

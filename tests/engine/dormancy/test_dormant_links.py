@@ -21,7 +21,7 @@ from torrent_engine.base.config import (
     NetworkConfig,
     SessionConfig,
 )
-from torrent_engine.base.ids import PeerAddress
+from torrent_engine.base.ids import InfoHash, PeerAddress
 from torrent_engine.codec.bitfield import Bitfield
 from torrent_engine.codec.magnet import Magnet
 from torrent_engine.codec.metainfo import Metainfo
@@ -332,11 +332,19 @@ def test_f6_numbers_of_an_older_version_are_read() -> None:
     facts = snapshot_of_new(TORRENT, None)
     values = saved_records._snapshot_values(facts)
     assert saved_records._snapshot(values) == facts
-    assert saved_records._snapshot(values[:-2]) == facts
-    assert saved_records._snapshot(values[:-3]) == replace(facts, metadata_bytes=0)
-    for wrong in (values[:-1], values[:-4], [*values, 1]):
+    for late in (2, 4):
+        assert saved_records._snapshot(values[:-late]) == facts
+    assert saved_records._snapshot(values[:-5]) == replace(facts, metadata_bytes=0)
+    for wrong in (values[:-1], values[:-3], values[:-6], [*values, 1]):
         with pytest.raises(ValueError, match="numbers"):
             saved_records._snapshot(wrong)
+
+
+def test_bep52_numbers_of_a_hybrid_at_rest_have_its_other_info_hash() -> None:
+    facts = snapshot_of_new(TORRENT, None)
+    other = InfoHash(bytes(range(20)))
+    for changed in (replace(facts, v1_hash=other), replace(facts, v2_hash=other)):
+        assert saved_records._snapshot(saved_records._snapshot_values(changed)) == changed
 
 
 async def test_b5_without_the_length_of_metadata_who_wants_some_wakes_the_torrent(

@@ -7,6 +7,7 @@ from pathlib import Path
 import anyio
 import pytest
 
+from tests.support.managers import manager_config
 from tests.support.swarm import (
     PATIENCE_S,
     address_of,
@@ -26,9 +27,11 @@ from torrent_engine.codec.magnet import Magnet
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.disk.files.memory_storage import MemoryStorage
 from torrent_engine.engine.events import PeerBanned, PieceHashFailed
+from torrent_engine.engine.manager.torrent_manager import TorrentManager
 from torrent_engine.engine.session.session import Session
 from torrent_engine.engine.states import State
 from torrent_engine.engine.swarm.peer_pool import PeerPool
+from torrent_engine.net.peers.incoming import IncomingRouter
 from torrent_engine.policy.peers.candidates import Source
 from torrent_engine.policy.peers.smart_ban import SmartBan
 from torrent_engine.protocol.wire.connection_state import ConnectionState
@@ -79,10 +82,10 @@ def is_found_in_v2(monkeypatch: pytest.MonkeyPatch) -> None:
     add = PeerPool.add
 
     def add_v2(
-        pool: PeerPool, addresses: list[PeerAddress], source: Source, *, is_v2: bool = True
+        pool: PeerPool, addresses: list[PeerAddress], source: Source, *, is_other: bool = True
     ) -> int:
-        del is_v2
-        return add(pool, addresses, source, is_v2=True)
+        del is_other
+        return add(pool, addresses, source, is_other=True)
 
     monkeypatch.setattr(PeerPool, "add", add_v2)
 
@@ -168,6 +171,78 @@ async def test_bep52_both_hashes_are_announced_while_the_torrent_runs(tmp_path: 
                 await again.start()
         assert V2_HASH not in shared.discovery
         assert METAINFO.info_hash not in shared.discovery
+
+
+LINK = f"magnet:?xt=urn:btmh:1220{METAINFO.info_hash_v2}"
+
+
+async def test_bep52_a_hybrid_by_its_v2_hash_alone_is_in_both_swarms(
+    tmp_path: Path, upgraded: list[ConnectionState], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved = tmp_path / "saved"
+    async with (
+        resources(tmp_path / "a") as first,
+        resources(tmp_path / "b") as second,
+        resources(tmp_path / "c") as third,
+        await Session.create(METAINFO, first, save_path=write(tmp_path / "files")) as ours,
+    ):
+        await reach(ours, State.SEEDING)
+        config = SessionConfig(peers=(address_of(first),))
+        async with await Session.create(LINK, second, save_path=saved, config=config) as theirs:
+            await reach(theirs, State.SEEDING)
+            assert theirs.info_hash == V2_HASH
+            assert theirs.metainfo is not None
+            assert (theirs.metainfo.v1_swarm, theirs.other_hash) == (METAINFO.info_hash,) * 2
+            assert theirs.metainfo.info_bytes == METAINFO.info_bytes
+            assert {state.info_hash for state in upgraded} == {V2_HASH}
+            await until(lambda: METAINFO.info_hash in second.discovery)
+            monkeypatch.setattr("torrent_engine.protocol.wire.messages.V2_BIT", (V2_BIT[0], 0))
+            upgraded.clear()
+            old_path = tmp_path / "old"  # as a v1 program, which asks for pads besides
+            old_config = SessionConfig(peers=(address_of(second),))
+            old = await Session.create(METAINFO, third, save_path=old_path, config=old_config)
+            async with old:
+                await reach(old, State.SEEDING)
+            assert not upgraded
+    assert is_saved(saved)
+    assert is_saved(old_path)
+    async with (
+        resources(tmp_path / "b") as again,  # where nobody has the metadata
+        await Session.create(LINK, again, save_path=saved) as theirs,
+    ):
+        await reach(theirs, State.SEEDING)
+        assert theirs.info_hash == V2_HASH
+
+
+async def test_bep52_a_hybrid_by_its_v2_hash_finds_who_knows_the_v1_hash_alone(
+    tmp_path: Path, upgraded: list[ConnectionState], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torrent_engine.protocol.wire.messages.V2_BIT", (V2_BIT[0], 0))
+    register = IncomingRouter.register
+    monkeypatch.setattr(IncomingRouter, "register", lambda *given: register(*given[:3]))
+    metainfo = METAINFO.known_by(V2_HASH or METAINFO.info_hash)
+    async with (
+        resources(tmp_path / "a") as first,
+        resources(tmp_path / "b") as second,
+        await Session.create(METAINFO, first, save_path=write(tmp_path / "files")) as ours,
+    ):
+        await reach(ours, State.SEEDING)
+        config = SessionConfig(peers=(address_of(first),))
+        saved = tmp_path / "saved"
+        async with await Session.create(metainfo, second, save_path=saved, config=config) as theirs:
+            await reach(theirs, State.SEEDING)
+    assert is_saved(saved)
+
+
+async def test_bep52_a_hybrid_is_one_torrent_of_a_manager_by_either_hash(tmp_path: Path) -> None:
+    torrent = tmp_path / "a.torrent"
+    torrent.write_bytes(METAINFO.to_bytes())
+    both, v1 = str(Magnet.of(METAINFO)), f"magnet:?xt=urn:btih:{METAINFO.info_hash}"
+    for known, others in ((str(torrent), (LINK, both, v1)), (LINK, (str(torrent), both))):
+        async with TorrentManager(manager_config(tmp_path / known[-4:])) as manager:
+            session = (await manager.add(known)).session
+            again = [await manager.add(other) for other in others]
+            assert [each.session for each in again] == [session] * len(others)
 
 
 SHARED = payload_of(5 * 524_288 - 3)

@@ -72,9 +72,8 @@ class _Names:
         self._metainfo: Metainfo | None = None
         if record is not None and record.metainfo_bytes:
             with suppress(TorrentEngineError):
-                self._metainfo = Metainfo.from_bytes(
-                    record.metainfo_bytes, limits=STORED_BENCODE_LIMITS
-                )
+                metainfo = Metainfo.from_bytes(record.metainfo_bytes, limits=STORED_BENCODE_LIMITS)
+                self._metainfo = metainfo.known_by(record.info_hash)
 
     def has(self, index: int, stamp: FileStamp) -> bool:
         """Return whether a file of the torrent is the one of a stamp, now; blocking."""

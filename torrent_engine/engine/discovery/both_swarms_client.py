@@ -26,29 +26,29 @@ class BothSwarmsClient:
     def __init__(
         self,
         client: AnnounceClient,
-        v2_hash: Callable[[], InfoHash | None],
-        on_v2_peers: Callable[[Sequence[PeerAddress]], None],
+        other_hash: Callable[[], InfoHash | None],
+        on_other_peers: Callable[[Sequence[PeerAddress]], None],
     ) -> None:
-        """``v2_hash`` returns the second info-hash, cut to 20 bytes; None: there is one only.
+        """``other_hash`` returns the second info-hash, of 20 bytes; None: there is one only.
 
-        ``on_v2_peers`` gets the peers of its swarm.
+        ``on_other_peers`` gets the peers of its swarm.
         """
         self._client = client
-        self._v2_hash = v2_hash
-        self._on_v2_peers = on_v2_peers
+        self._other_hash = other_hash
+        self._on_other_peers = on_other_peers
 
     async def announce(self, url: str, request: AnnounceRequest) -> AnnounceResponse:
         """Announce once with each info-hash; only TrackerError escapes, if both fail."""
-        v2_hash = self._v2_hash()
-        if v2_hash is None:
+        other_hash = self._other_hash()
+        if other_hash is None:
             return await self._client.announce(url, request)
         outcomes: dict[InfoHash, AnnounceResponse | TrackerError] = {}
         async with anyio.create_task_group() as tasks:
-            for each in (request, replace(request, info_hash=v2_hash)):
+            for each in (request, replace(request, info_hash=other_hash)):
                 tasks.start_soon(self._announce, url, each, outcomes)
-        first, second = outcomes[request.info_hash], outcomes[v2_hash]
+        first, second = outcomes[request.info_hash], outcomes[other_hash]
         if isinstance(second, AnnounceResponse) and second.peers:
-            self._on_v2_peers(second.peers)
+            self._on_other_peers(second.peers)
         answers = [each for each in (first, second) if isinstance(each, AnnounceResponse)]
         if not answers and isinstance(first, TrackerError):
             raise first

@@ -63,7 +63,7 @@ class DormantTorrent:
         """Announce to trackers, DHT and local network, and accept connections, from now on."""
         if self.sources is not None:
             self.sources.begin_rest(self.shared.announcer)
-            self.shared.router.register(self.swarm.info_hash, self.accept, self.swarm.v2_hash)
+            self.shared.router.register(self.swarm.info_hash, self.accept, self.swarm.other_hash)
 
     def stop_announcing(self) -> Callable[[], Coroutine[object, object, None]]:
         """Stop announcing; the returned coroutine function sends "stopped", in 5 s at most."""
@@ -101,7 +101,7 @@ class DormantTorrent:
         addresses: Iterable[PeerAddress],
         source: Source,
         *,
-        is_v2: bool = False,
+        is_other: bool = False,
     ) -> int:
         """Keep candidates and wake the torrent; return how many were kept.
 

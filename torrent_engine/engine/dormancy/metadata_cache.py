@@ -9,6 +9,7 @@ import anyio.to_thread
 
 from torrent_engine.base.config import STORED_BENCODE_LIMITS
 from torrent_engine.base.errors import TorrentEngineError
+from torrent_engine.base.ids import InfoHash
 from torrent_engine.codec.magnet import Magnet
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.disk.state.store import StateStore
@@ -24,15 +25,17 @@ async def recall(store: StateStore, magnet: Magnet) -> Metainfo | None:
         record = await store.load(magnet.info_hash)
         if record is None or not record.metainfo_bytes:
             return None
-        return await anyio.to_thread.run_sync(read_kept, record.metainfo_bytes, magnet)
+        return await anyio.to_thread.run_sync(
+            read_kept, record.metainfo_bytes, magnet.info_hash, magnet
+        )
     except TorrentEngineError as error:
         logger.warning("metadata of %s not recalled: %s", magnet.info_hash.hex(), error)
         return None
 
 
-def read_kept(data: bytes, magnet: Magnet | None) -> Metainfo:
+def read_kept(data: bytes, info_hash: InfoHash, magnet: Magnet | None) -> Metainfo:
     """Return a torrent that was kept, with what its link adds; blocking. Raises as from_bytes."""
-    metainfo = Metainfo.from_bytes(data, limits=STORED_BENCODE_LIMITS)
+    metainfo = Metainfo.from_bytes(data, limits=STORED_BENCODE_LIMITS).known_by(info_hash)
     return metainfo if magnet is None else with_link(metainfo, magnet)
 
 

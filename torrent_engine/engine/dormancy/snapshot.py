@@ -40,6 +40,8 @@ class TorrentSnapshot:
     all_redundant_bytes: int = 0
     v2_hash: InfoHash | None = None
     """As :attr:`Swarm.v2_hash`."""
+    v1_hash: InfoHash | None = None
+    """As :attr:`Swarm.v1_hash`."""
 
     @property
     def is_complete(self) -> bool:
@@ -81,6 +83,7 @@ def snapshot_of_new(metainfo: Metainfo, priorities: tuple[int, ...] | None) -> T
         nodes=metainfo.nodes,
         metadata_bytes=len(metainfo.info_bytes),
         v2_hash=metainfo.v2_swarm,
+        v1_hash=metainfo.v1_swarm,
     )
 
 
@@ -105,6 +108,7 @@ def snapshot_of_run(parts: RunParts) -> TorrentSnapshot:
         all_failed_bytes=parts.totals.failed_bytes,
         all_redundant_bytes=parts.totals.redundant_bytes,
         v2_hash=metainfo.v2_swarm,
+        v1_hash=metainfo.v1_swarm,
     )
 
 

@@ -86,7 +86,7 @@ class Adding:
         """Add a torrent and start it; one that is there already gets the trackers of both."""
         limits = torrent_limits(self._config.shared.max_torrent_bytes)
         torrent = await load_torrent(source, lambda: self._shared.http, limits)
-        if (known := self._torrents.get(torrent.info_hash)) is not None:
+        if (known := self._torrents.find(torrent)) is not None:
             merge_trackers(known, torrent)
             return Added(known, is_new=False)
         self._check_room()

@@ -3,6 +3,8 @@
 from collections.abc import ValuesView
 
 from torrent_engine.base.ids import InfoHash
+from torrent_engine.codec.magnet import Magnet
+from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.engine.session.admin import SessionAdmin
 from torrent_engine.engine.session.session import Session
 from torrent_engine.policy.queue.positions import QueuePositions
@@ -24,6 +26,16 @@ class TorrentList:
     def get(self, info_hash: InfoHash) -> Session | None:
         """Return the Session of a torrent; None if it is not there."""
         return self._sessions.get(info_hash)
+
+    def find(self, torrent: Metainfo | Magnet) -> Session | None:
+        """Return the Session of a torrent, also of a hybrid that is here by its other info-hash."""
+        known, other = self.get(torrent.info_hash), torrent.v2_swarm
+        if known is not None or other is not None:
+            return known if known is not None or other is None else self.get(other)
+        if isinstance(torrent, Metainfo) or torrent.has_v1:
+            return None
+        same = (each for each in self.unordered if each.other_hash == torrent.info_hash)
+        return next(same, None)
 
     @property
     def unordered(self) -> ValuesView[Session]:

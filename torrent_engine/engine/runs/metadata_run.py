@@ -183,7 +183,7 @@ class MetadataRun:
                 tasks.start_soon(self.pool.run)
                 tasks.start_soon(self.sources.run)
                 tasks.start_soon(self._parse_metadata)
-                shared.router.register(info_hash, self.pool.accept, self.swarm.v2_hash)
+                shared.router.register(info_hash, self.pool.accept, self.swarm.other_hash)
                 await self._tick_forever()
         finally:
             shared.router.unregister(info_hash)
@@ -270,7 +270,7 @@ class MetadataRun:
             Metainfo.from_info_bytes, info_bytes, tiers=tiers, web_seeds=magnet.web_seeds
         )
         try:
-            metainfo = await anyio.to_thread.run_sync(read)
+            metainfo = await anyio.to_thread.run_sync(lambda: read().known_by(magnet.info_hash))
             _check_link(metainfo, magnet)
             if metainfo.v2 is not None and not magnet.has_v1:
                 layers = await self._layers.fetch(metainfo.v2)
@@ -291,9 +291,6 @@ class MetadataRun:
 def _check_link(metainfo: Metainfo, magnet: Magnet) -> None:
     """Raise MetainfoError unless the torrent has every info-hash of its link."""
     if metainfo.info_hash != magnet.info_hash:
-        versions = "the link is of v1, but the torrent of v2"
-        if not magnet.has_v1:
-            versions = "the link is of v2 alone, but the torrent of v1 too"
-        raise MetainfoError(f"{versions} (BEP 52)")
+        raise MetainfoError("the link is of v1, but the torrent of v2 (BEP 52)")
     if magnet.info_hash_v2 not in {None, metainfo.info_hash_v2}:
         raise MetainfoError("the torrent has not the v2 info-hash of the link (BEP 52)")

@@ -167,6 +167,7 @@ class TorrentRun:
             rng=shared.rng,
             tracker_log=settings.tracker_log,
             v2_hash=metainfo.v2_swarm,
+            v1_hash=metainfo.v1_swarm,
         )
 
     # -- the run ----------------------------------------------------------------------------

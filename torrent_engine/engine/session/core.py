@@ -191,6 +191,14 @@ class SessionCore:
         return () if self.magnet is None else tuple((url,) for url in self.magnet.trackers)
 
     @property
+    def other_hash(self) -> InfoHash | None:
+        """The second info-hash of a hybrid; None if there is none, or it is not known now."""
+        known = self._metainfo
+        if known is not None:
+            return known.v2_swarm or known.v1_swarm
+        return None if self.snapshot is None else self.snapshot.v2_hash or self.snapshot.v1_hash
+
+    @property
     def is_private(self) -> bool | None:
         """Whether peers come from its trackers only (BEP 27); None without the metadata."""
         if self.facts is None and self.snapshot is not None:
@@ -228,7 +236,7 @@ class SessionCore:
         """Return the metainfo that the database has; blocking."""
         data = metainfo_now(self.shared.store, self.info_hash)
         try:
-            return read_kept(data, self.magnet) if data else None
+            return read_kept(data, self.info_hash, self.magnet) if data else None
         except TorrentEngineError as error:
             logger.warning("torrent %s: its metainfo is unusable: %s", self.info_hash.hex(), error)
             return None

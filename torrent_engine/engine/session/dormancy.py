@@ -115,6 +115,7 @@ class Dormancy:
             rng=shared.rng,
             tracker_log=core.tracker_log,
             v2_hash=snapshot.v2_hash,
+            v1_hash=snapshot.v1_hash,
         )
 
     # -- rules that end seeding -----------------------------------------------------------------

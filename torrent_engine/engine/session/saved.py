@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from torrent_engine.base.config import SessionConfig
 from torrent_engine.base.errors import MagnetError
-from torrent_engine.base.ids import OwnerTie, PeerAddress
+from torrent_engine.base.ids import InfoHash, OwnerTie, PeerAddress
 from torrent_engine.codec.magnet import Magnet
 from torrent_engine.disk.state.session_table import SessionClocks
 from torrent_engine.engine.dormancy.snapshot import TorrentSnapshot
@@ -178,6 +178,8 @@ def _snapshot_values(snapshot: TorrentSnapshot) -> list[Any]:
         snapshot.metadata_bytes,
         snapshot.all_failed_bytes,
         snapshot.all_redundant_bytes,
+        (snapshot.v2_hash or b"").hex(),
+        (snapshot.v1_hash or b"").hex(),
     ]
 
 
@@ -198,6 +200,10 @@ def _tiers(value: list[list[str]]) -> tuple[tuple[str, ...], ...]:
     return shared(tuple(tuple(map(str, tier)) for tier in value))
 
 
+def _info_hash(digits: str) -> InfoHash | None:
+    return InfoHash.fromhex(digits) if digits else None
+
+
 _SNAPSHOT_FIELDS: Final[tuple[Callable[[Any], Any], ...]] = (
     str,
     *(int,) * 6,
@@ -206,8 +212,9 @@ _SNAPSHOT_FIELDS: Final[tuple[Callable[[Any], Any], ...]] = (
     _tiers,
     lambda nodes: tuple(PeerAddress(str(host), int(port)) for host, port in nodes),
     *(int,) * 5,
+    *(_info_hash,) * 2,
 )
-_KNOWN_LENGTHS: Final = frozenset(len(_SNAPSHOT_FIELDS) - late for late in (0, 2, 3))
+_KNOWN_LENGTHS: Final = frozenset(len(_SNAPSHOT_FIELDS) - late for late in (0, 2, 4, 5))
 """Records of earlier versions do not have the last fields."""
 
 

@@ -164,8 +164,13 @@ class Session:
 
     @property
     def info_hash(self) -> InfoHash:
-        """The SHA-1 of the info dictionary."""
+        """The SHA-1 of the info dictionary; of a v2 torrent the first 20 bytes of its SHA-256."""
         return self._core.info_hash
+
+    @property
+    def other_hash(self) -> InfoHash | None:
+        """The second info-hash of a hybrid; None if there is none, or it is not known now."""
+        return self._core.other_hash
 
     @property
     def is_private(self) -> bool | None:

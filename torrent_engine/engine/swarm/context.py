@@ -56,7 +56,14 @@ class Swarm:
     is_v2: bool = False
     """Whether only the v2 part of the torrent is known before the metadata is (BEP 52)."""
     v2_hash: InfoHash | None = None
-    """The info-hash of a hybrid torrent's v2 swarm, cut to 20 bytes; None: it has one swarm."""
+    """The info-hash of a hybrid torrent's v2 swarm, cut to 20 bytes; None of other torrents."""
+    v1_hash: InfoHash | None = None
+    """That of its v1 swarm, if the hybrid is known by the other; None of other torrents."""
+
+    @property
+    def other_hash(self) -> InfoHash | None:
+        """The info-hash of the swarm that a hybrid has besides."""
+        return self.v2_hash or self.v1_hash
 
 
 @dataclass(slots=True, kw_only=True)

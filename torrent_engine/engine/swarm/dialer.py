@@ -116,10 +116,21 @@ class PeerDialer:
         if attempts and result.outcome in OTHER_WAY_NEXT_TIME:
             strategy.not_tried(address, attempts[0])
         if was_there:
-            self._candidates.of_v2.discard(address)  # it may know the other hash alone
+            self._try_other_hash(address)
         self._candidates.mark_failed(address, self._swarm.clock(), hung_up=was_there)
         if result.outcome is AttemptOutcome.UNREACHED and not was_there:
             self._on_unreached(address)
+
+    def _try_other_hash(self, address: PeerAddress) -> None:
+        """Dial a candidate the next time with the other hash of a hybrid: it may know that alone.
+
+        Of one that is known by its v1 hash nobody but who was found in the v2 swarm may.
+        """
+        of_v2 = self._candidates.of_v2
+        if address in of_v2:
+            of_v2.discard(address)
+        elif self._swarm.v1_hash is not None:
+            of_v2.add(address)
 
     def _may_dial(self, address: PeerAddress) -> bool:
         return self._candidates.dial_again(address, self._swarm.clock())

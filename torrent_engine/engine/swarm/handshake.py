@@ -51,18 +51,20 @@ def new_connection(
 
 
 def _new_connection(swarm: Swarm, greeting: Greeting, *, is_v2: bool) -> PeerConnection:
-    config = swarm.shared_config
+    config, v1_hash, v2_hash = swarm.shared_config, swarm.info_hash, swarm.v2_hash
+    if swarm.v1_hash is not None:
+        v1_hash, v2_hash = swarm.v1_hash, swarm.info_hash
     return PeerConnection(
         geometry=greeting.geometry,
-        info_hash=swarm.info_hash,
+        info_hash=v1_hash,
         peer_id=swarm.peer_id,
         limits=config.wire,
         transfer=config.transfer,
         extensions=greeting.extensions,
         buffers=swarm.buffers,
         joins_blocks=True,
-        is_v2=swarm.is_v2 or (is_v2 and swarm.v2_hash is not None),
-        v2_hash=swarm.v2_hash,
+        is_v2=swarm.is_v2 or (is_v2 and v2_hash is not None),
+        v2_hash=v2_hash,
         now=swarm.clock(),
     )
 

@@ -132,9 +132,12 @@ class PeerPool:
             self._dial_some(self._tasks)
         self.wake()
 
-    def add(self, addresses: Iterable[PeerAddress], source: Source, *, is_v2: bool = False) -> int:
-        """Add candidates, of a hybrid's v2 swarm if that is said; return how many are new."""
-        now, new = self._swarm.clock(), 0
+    def add(
+        self, addresses: Iterable[PeerAddress], source: Source, *, is_other: bool = False
+    ) -> int:
+        """Add candidates, of a hybrid's other swarm if that is said; return how many are new."""
+        now, new, swarm = self._swarm.clock(), 0, self._swarm
+        is_v2 = is_other != (swarm.is_v2 or swarm.v1_hash is not None)
         for address in addresses:
             new += self.candidates.add(address, source, now)
             if is_v2 and address in self.candidates:

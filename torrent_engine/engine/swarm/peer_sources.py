@@ -53,8 +53,10 @@ class Pool(Protocol):
     def own(self) -> Endpoints:
         """Our own addresses."""
 
-    def add(self, addresses: Iterable[PeerAddress], source: Source, *, is_v2: bool = False) -> int:
-        """Add candidates, of a hybrid's v2 swarm if that is said; return how many are new."""
+    def add(
+        self, addresses: Iterable[PeerAddress], source: Source, *, is_other: bool = False
+    ) -> int:
+        """Add candidates, of a hybrid's other swarm if that is said; return how many are new."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +91,7 @@ class PeerSources:
             is_private=facts.is_private,
             config=shared.config.tracker,
             client=BothSwarmsClient(
-                shared.trackers, lambda: self._swarm.v2_hash, self._on_v2_tracker_peers
+                shared.trackers, lambda: self._swarm.other_hash, self._on_other_tracker_peers
             ),
             totals=self._totals,
             listen_port=lambda: shared.announced_port,
@@ -102,7 +104,7 @@ class PeerSources:
         )
         self._shared = shared
         self._is_kept = False
-        self._joined_v2: InfoHash | None = None
+        self._joined_other: InfoHash | None = None
         """The second info-hash of a hybrid that is announced."""
         self._new_by_dht = 0
         self._asked_again_s = swarm.clock()
@@ -125,7 +127,7 @@ class PeerSources:
         try:
             if not self._is_kept:
                 self._join()
-            self._join_v2()  # it may be known since the metadata is
+            self._join_other()  # it may be known since the metadata is
             self._is_kept = False
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self.trackers.run)
@@ -143,7 +145,7 @@ class PeerSources:
         """Go on without :meth:`run`: the torrent rests."""
         if not self._is_kept:
             self._join()
-        self._join_v2()
+        self._join_other()
         self._is_kept = True
         announcer.join(self._swarm.info_hash, self.trackers)
 
@@ -163,7 +165,7 @@ class PeerSources:
 
     def _leave_discovery(self) -> None:
         self._shared.discovery.leave(self._swarm.info_hash)
-        joined, self._joined_v2 = self._joined_v2, None
+        joined, self._joined_other = self._joined_other, None
         if joined is not None:
             self._shared.discovery.leave(joined)
 
@@ -181,17 +183,17 @@ class PeerSources:
             on_round=self._on_round,
         )
 
-    def _join_v2(self) -> None:
-        """Announce a hybrid with its v2 info-hash, too (BEP 52), unless that is done already."""
-        v2_hash, discovery = self._swarm.v2_hash, self._shared.discovery
-        if v2_hash is None or self._facts.is_private or v2_hash in discovery:
+    def _join_other(self) -> None:
+        """Announce a hybrid with its other info-hash, too (BEP 52), unless that is done already."""
+        other, discovery = self._swarm.other_hash, self._shared.discovery
+        if other is None or self._facts.is_private or other in discovery:
             return
-        self._joined_v2 = v2_hash
+        self._joined_other = other
         discovery.join(
-            v2_hash,
+            other,
             listen_port=self._shared.listen_port,
             is_seed=self._is_seed,
-            on_peers=self._on_discovered_v2,
+            on_peers=self._on_discovered_in_other,
         )
 
     def tick(self, now: float) -> None:
@@ -216,8 +218,8 @@ class PeerSources:
     def _hurry(self) -> None:
         if not self._facts.is_private:
             self._shared.discovery.hurry(self._swarm.info_hash)
-        if self._joined_v2 is not None:
-            self._shared.discovery.hurry(self._joined_v2)
+        if self._joined_other is not None:
+            self._shared.discovery.hurry(self._joined_other)
 
     def _is_seed(self) -> bool:
         return self._facts.is_seed()
@@ -228,16 +230,16 @@ class PeerSources:
     def _on_tracker_peers(self, addresses: list[PeerAddress]) -> None:
         self._pool.add(addresses, Source.TRACKER)
 
-    def _on_v2_tracker_peers(self, addresses: Sequence[PeerAddress]) -> None:
-        self._pool.add(addresses, Source.TRACKER, is_v2=True)
+    def _on_other_tracker_peers(self, addresses: Sequence[PeerAddress]) -> None:
+        self._pool.add(addresses, Source.TRACKER, is_other=True)
 
-    def _on_discovered_v2(self, addresses: list[PeerAddress], source: Source) -> None:
-        self._on_discovered(addresses, source, is_v2=True)
+    def _on_discovered_in_other(self, addresses: list[PeerAddress], source: Source) -> None:
+        self._on_discovered(addresses, source, is_other=True)
 
     def _on_discovered(
-        self, addresses: list[PeerAddress], source: Source, *, is_v2: bool = False
+        self, addresses: list[PeerAddress], source: Source, *, is_other: bool = False
     ) -> None:
-        new = self._pool.add(addresses, source, is_v2=is_v2)
+        new = self._pool.add(addresses, source, is_other=is_other)
         if source is Source.DHT:
             self._new_by_dht += new
 

@@ -202,7 +202,7 @@ class Transfer:
                 tasks.start_soon(self.sources.run)
                 tasks.start_soon(self.web_seeds.run)
                 tasks.start_soon(self.uploads.hashes.run)
-                self._shared.router.register(info_hash, self.pool.accept, torrent.v2_hash)
+                self._shared.router.register(info_hash, self.pool.accept, torrent.other_hash)
                 self.downloads.set_active(active=not self.progress.is_complete)
                 self.uploads.set_active(active=True)
                 await self._tick_forever()

@@ -191,7 +191,7 @@ class PeerConnection:
 
     def _set_geometry(self, geometry: Geometry) -> None:
         self.state.geometry = self.state.pieces = geometry
-        self.state.is_v2 |= geometry.aligned is not None
+        self.state.is_v2 |= geometry.aligned is not None and self.state.v2_hash is None
         self._decoders = CONTROL_DECODERS
         if self._joins_blocks:
             self._join_begin = geometry.piece_bytes - JOINED_BLOCKS * BLOCK_BYTES
