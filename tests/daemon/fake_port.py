@@ -17,6 +17,7 @@ from torrent_engine.base.errors import (
     HttpError,
     OwnerChangedError,
     StateTransitionError,
+    TorrentEngineError,
     UnknownFileError,
     UnknownTorrentError,
 )
@@ -301,6 +302,10 @@ class FakeReading:
     def live(self, info_hash: InfoHash) -> tuple[ProgressFacts, RateFacts]:
         facts = self._engine.find(info_hash).facts
         return facts.progress, facts.rates
+
+    def failure(self, info_hash: InfoHash) -> TorrentEngineError | None:
+        error = self._engine.find(info_hash).facts.progress.error
+        return TorrentEngineError(error) if error else None
 
     async def metainfo(self, info_hash: InfoHash) -> Metainfo | None:
         return self._engine.find(info_hash).metainfo

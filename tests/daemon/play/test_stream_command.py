@@ -168,6 +168,50 @@ def test_files_that_are_kept_stay_with_those_of_the_user(tmp_path: Path) -> None
     assert (kept / "show" / "mine.txt").read_text() == "mine"
 
 
+def test_another_run_goes_on_with_what_was_kept_half(tmp_path: Path) -> None:
+    payload = film(tmp_path, 9_000_000)
+    kept, script, got = tmp_path / "kept", tmp_path / "player.py", tmp_path / "got.bin"
+    script.write_text(PLAYER)
+    with seeded(tmp_path, payload, bytes_per_s=SLOW) as seed:
+        options = (peer_of(seed), f"--keep={kept}", "--quiet")
+        with streaming(tmp_path, payload.torrent, *options) as (url, ended):
+            part(url, 100, 40_000)
+            assert ended.by(signal.SIGTERM) == 0
+    (state,) = (tmp_path / "state" / "stream").iterdir()
+    assert state.name.startswith(f"{payload.info_hash.hex()}-")
+    assert state.stat().st_mode & 0o077 == 0
+    fast = tmp_path / "fast"
+    fast.mkdir()
+    with seeded(fast, payload) as seed:
+        player = f"--player={sys.executable} {script} {got}"
+        done = run(tmp_path, payload.torrent, peer_of(seed), f"--keep={kept}", player)
+    assert done.returncode == 0, done.stderr
+    assert got.read_bytes() == content(payload)
+    assert (kept / "show" / "film.mkv").read_bytes() == content(payload)
+    assert [each.name for each in state.parent.iterdir()] == [state.name]
+
+
+def test_a_file_of_the_user_in_the_way_ends_the_stream(tmp_path: Path) -> None:
+    payload = film(tmp_path, 60_000)
+    mine = tmp_path / "kept" / "show" / "film.mkv"
+    mine.parent.mkdir(parents=True)
+    mine.write_bytes(b"mine" * 15_000)
+    done = run(tmp_path, payload.torrent, f"--keep={tmp_path}/kept", "--quiet")
+    assert done.returncode == 13, done.stderr
+    assert "film.mkv" in done.stderr.splitlines()[-1]
+    assert mine.read_bytes() == b"mine" * 15_000
+
+
+def test_too_long_a_wait_for_peers_ends_the_stream(tmp_path: Path) -> None:
+    payload = film(tmp_path, 60_000)
+    link = f"magnet:?xt=urn:btih:{payload.info_hash.hex()}"
+    for source, what in ((link, "metadata"), (payload.torrent, "data")):
+        done = run(tmp_path, source, "--timeout=0.5")
+        assert done.returncode == 2, done.stderr
+        assert f"no {what} after 0.5 s; no peers are connected" in done.stderr.splitlines()[-1]
+    assert list((tmp_path / "temporary").iterdir()) == []
+
+
 def test_a_player_that_fails_is_told(tmp_path: Path) -> None:
     payload = film(tmp_path, 60_000)
     done = run(tmp_path, payload.torrent, f"--player={sys.executable} -c 'exit(5)'")
@@ -254,6 +298,19 @@ def test_what_a_daemon_shall_keep_stays_in_the_folder_that_is_named(tmp_path: Pa
         assert got.read_bytes() == content(payload)
         assert hashes(daemon) == {payload.info_hash.hex()}
         assert (folder / "show" / "film.mkv").read_bytes() == content(payload)
+
+
+def test_what_ends_a_stream_of_the_daemon_is_told(tmp_path: Path) -> None:
+    payload = film(tmp_path, 60_000)
+    with OwnDaemon(tmp_path) as daemon:
+        done = run(tmp_path, payload.torrent, "--timeout=0.5")
+        assert done.returncode == 2, done.stderr
+        assert "no data after 0.5 s; no peers are connected" in done.stderr.splitlines()[-1]
+        wait_until(lambda: not hashes(daemon), timeout_s=LIMIT_S, what="the torrent has gone")
+        done = run(tmp_path, payload.torrent, "--port=4711", "--host=0.0.0.0")
+        assert done.returncode == 28, done.stderr
+        assert "--host and --port: the daemon that runs serves the stream" in done.stderr
+        assert hashes(daemon) == set()
 
 
 def test_a_folder_that_the_daemon_may_not_use_is_refused(tmp_path: Path) -> None:

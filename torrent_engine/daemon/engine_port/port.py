@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, Self
 
+from torrent_engine.base.errors import TorrentEngineError
 from torrent_engine.base.ids import InfoHash
 from torrent_engine.codec.magnet import Magnet
 from torrent_engine.codec.metainfo import Metainfo
@@ -79,6 +80,9 @@ class TorrentReading(Protocol):
 
         What trackers said is as :meth:`facts` found it last; a notice follows when it changes.
         """
+
+    def failure(self, info_hash: InfoHash) -> TorrentEngineError | None:
+        """Return the error that ended the torrent; None while its state is another."""
 
     async def metainfo(self, info_hash: InfoHash) -> Metainfo | None:
         """Return what the .torrent says, read in a thread; None before the metadata."""

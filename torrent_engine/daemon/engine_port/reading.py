@@ -5,6 +5,7 @@ from typing import Final
 
 import anyio.to_thread
 
+from torrent_engine.base.errors import TorrentEngineError
 from torrent_engine.base.ids import InfoHash
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.daemon.engine_port.conversion import (
@@ -90,6 +91,10 @@ class ManagerReading:
     def forget(self, info_hash: InfoHash) -> None:
         """Forget what was kept of a torrent that is gone."""
         self._trackers.pop(info_hash, None)
+
+    def failure(self, info_hash: InfoHash) -> TorrentEngineError | None:
+        """Return the error that ended the torrent."""
+        return self._opened.session(info_hash).error
 
     async def metainfo(self, info_hash: InfoHash) -> Metainfo | None:
         """Return what the .torrent says, read in a thread; None before the metadata."""

@@ -26,6 +26,8 @@ class PlayRequest:
     """The folder in which the files stay, absolute; None: they are removed at the end."""
     peers: Sequence[ListenAddress] = ()
     """Peers that are tried at once."""
+    timeout_s: float = 0.0
+    """Limit for the metadata, and again for the first bytes; 0: none."""
 
 
 @dataclass(frozen=True, slots=True)

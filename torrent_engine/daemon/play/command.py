@@ -2,10 +2,10 @@
 
 import json
 import os
+import shutil
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -29,15 +29,18 @@ from torrent_engine.service.system import HAS_UNIX_SOCKETS
 if TYPE_CHECKING:
     from torrent_engine.daemon.http.sockets import ListenAddress
     from torrent_engine.daemon.play.choice import PlayRequest, PlayStream
-    from torrent_engine.daemon.settings.loading import Places
+    from torrent_engine.daemon.play.own_engine import OwnPlaces
+    from torrent_engine.daemon.play.watch import PlayProgress, PlayReporter
 
     StreamOpener = Callable[
-        [PlayRequest, Places, ListenAddress], AbstractAsyncContextManager[PlayStream]
+        [PlayRequest, OwnPlaces, PlayReporter], AbstractAsyncContextManager[PlayStream]
     ]
 
 STOP_S: Final = 20.0  # ours: trackers are told, and gigabytes are removed
 UNFINISHED: Final = 7
+TIMEOUT_S: Final = 120.0  # ours: peers of a magnet link are found in the DHT within a minute
 LOCAL: Final = "127.0.0.1"
+_ERASE: Final = "\r\x1b[K"
 
 
 @click.command(
@@ -65,7 +68,8 @@ LOCAL: Final = "127.0.0.1"
     "--keep",
     type=click.Path(file_okay=False, path_type=Path),
     metavar="DIR",
-    help="Download to DIR and keep it.  [default: a temporary folder, removed at the end]",
+    help="Download to DIR and keep it; another run with it goes on.  [default: a temporary folder,"
+    " removed at the end]",
 )
 @click.option(
     "--host",
@@ -88,6 +92,14 @@ LOCAL: Final = "127.0.0.1"
     metavar="HOST:PORT",
     help="Peer to connect to; may be repeated.",
 )
+@click.option(
+    "--timeout",
+    type=click.FloatRange(0, max_open=False),
+    default=TIMEOUT_S,
+    show_default=True,
+    metavar="SECONDS",
+    help="End if the metadata, or then the first data, has not arrived after this long; 0: never.",
+)
 @click.option("--no-daemon", is_flag=True, help="Ask no daemon, even if one runs.")
 @config_option
 @state_dir_option
@@ -102,25 +114,41 @@ def command(context: click.Context, /, **options: Any) -> int:  # noqa: ANN401
     """
     require_packages()
     log_to_stderr(context, "error")
-    state_dir = None if options["no_daemon"] else folder_of(options["state_dir"])
+    state_dir = folder_of(options["state_dir"])
+    asks_daemon = not options["no_daemon"]
     with paused_collector(freezes=True):  # imported now, and not while there are peers
         from torrent_engine.daemon.play.player import parse_player
         from torrent_engine.service import loop
 
-        if not _may_have_daemon(state_dir):
-            state_dir = None
+        if not (asks_daemon and _may_have_daemon(state_dir)):
+            asks_daemon = False
             _own_stream()
 
     player = None if options["player"] is None else parse_player(options["player"])
     streaming = StreamSession(
         _request_of(options),
-        state_dir,
-        places_of(options["config"], options["assignments"]),
-        _listen_address(options["host"], options["port"]),
-        StreamOutput(as_json=options["as_json"], is_quiet=options["quiet"]),
+        _places(options, state_dir),
+        StreamOutput(
+            as_json=options["as_json"], is_quiet=options["quiet"], has_player=player is not None
+        ),
         player,
+        asks_daemon=asks_daemon,
+        refused=_chosen(context, "host", "port"),
     )
     return loop.run(streaming.run)
+
+
+def _chosen(context: click.Context, *names: str) -> list[str]:
+    """Return the options of some names that the user gives."""
+    default = click.core.ParameterSource.DEFAULT
+    return [f"--{name}" for name in names if context.get_parameter_source(name) is not default]
+
+
+def _places(options: dict[str, Any], state_dir: Path) -> "OwnPlaces":
+    from torrent_engine.daemon.play.own_engine import OwnPlaces
+
+    places = places_of(options["config"], options["assignments"])
+    return OwnPlaces(places, state_dir, _listen_address(options["host"], options["port"]))
 
 
 def _own_stream() -> "StreamOpener":
@@ -129,11 +157,11 @@ def _own_stream() -> "StreamOpener":
     return own_stream
 
 
-def _may_have_daemon(state_dir: Path | None) -> bool:
+def _may_have_daemon(state_dir: Path) -> bool:
     """Return whether a daemon may listen in a folder."""
     from torrent_engine.service.daemon_torrents import DAEMON_SOCKET
 
-    return HAS_UNIX_SOCKETS and state_dir is not None and (state_dir / DAEMON_SOCKET).exists()
+    return HAS_UNIX_SOCKETS and (state_dir / DAEMON_SOCKET).exists()
 
 
 def _request_of(options: dict[str, Any]) -> "PlayRequest":
@@ -156,6 +184,7 @@ def _request_of(options: dict[str, Any]) -> "PlayRequest":
         file=options["file"],
         keep=None if keep is None else keep.absolute(),
         peers=peers,
+        timeout_s=options["timeout"],
     )
 
 
@@ -166,32 +195,70 @@ def _listen_address(host: str, port: int) -> "ListenAddress":
     return ListenAddress.parse(f"{shown}:{port}" if host else f"{LOCAL}:{port}")
 
 
-@dataclass(frozen=True, slots=True)
 class StreamOutput:
-    """What is printed: the URL on stdout, everything else on stderr."""
+    """What is printed: the URL on stdout, everything else on stderr.
 
-    as_json: bool
-    is_quiet: bool
+    On a terminal a line shows how far the torrent is, unless a player has the terminal.
+    """
+
+    def __init__(self, *, as_json: bool, is_quiet: bool, has_player: bool) -> None:
+        self._as_json, self._has_player = as_json, has_player
+        self._is_quiet = is_quiet or as_json
+        self._draws = not self._is_quiet and sys.stderr.isatty()
+        self._drawn = ""
 
     def waits(self) -> None:
         """Say that a torrent is fetched."""
         self._note("fetching the torrent; Ctrl-C ends it")
 
-    def ready(self, stream: "PlayStream", *, has_player: bool) -> None:
+    def ready(self, stream: "PlayStream") -> None:
         """Print where a file is."""
-        size = stream.file.size_bytes
-        shown = f"{size / 1e6:,.1f} MB" if size >= 100_000 else f"{size:,} bytes"
-        end = "ends with the player" if has_player else "Ctrl-C ends it"
-        self._note(f"{stream.file.path} ({shown}); {end}")
-        if self.as_json:
+        end = "ends with the player" if self._has_player else "Ctrl-C ends it"
+        self._note(f"{stream.file.path} ({_size(stream.file.size_bytes)}); {end}")
+        if self._as_json:
             click.echo(json.dumps(stream.to_json()))
-        elif not has_player:
+        elif not self._has_player:
             click.echo(stream.url)
         sys.stdout.flush()
+        self._draws = self._draws and not self._has_player
+
+    def progress(self, now: "PlayProgress") -> None:
+        """Show how far the torrent is."""
+        width = shutil.get_terminal_size().columns - 1
+        line = progress_line(now)[:width]
+        if self._draws and line != self._drawn:
+            self._drawn = line
+            click.echo(f"{_ERASE}{line}", nl=False, err=True)
+
+    def warn(self, text: str) -> None:
+        """Show what may become a problem."""
+        self._note(f"torrent-engine: {text}")
+
+    def clear(self) -> None:
+        """Leave the line on which the progress is shown to others."""
+        if self._drawn:
+            self._drawn = ""
+            click.echo(_ERASE, nl=False, err=True)
 
     def _note(self, text: str) -> None:
-        if not self.is_quiet and not self.as_json:
+        if not self._is_quiet:
+            self.clear()
             tell(escape_for_terminal(text))
+
+
+def progress_line(now: "PlayProgress") -> str:
+    """Return one line without names."""
+    peers = "1 peer" if now.peers == 1 else f"{now.peers} peers"
+    if not now.has_metadata:
+        return f"fetching the metadata, {peers}"
+    if now.completed >= now.wanted:
+        return f"complete: {_size(now.wanted)}"
+    fraction = now.completed / now.wanted
+    return f"{fraction:.1%} of {_size(now.wanted)}, {_size(now.bytes_per_s)}/s, {peers}"
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e6:,.1f} MB" if count >= 100_000 else f"{count:,} bytes"
 
 
 class StreamSession:
@@ -200,15 +267,17 @@ class StreamSession:
     def __init__(
         self,
         request: "PlayRequest",
-        state_dir: Path | None,
-        places: "Places",
-        listen: "ListenAddress",
+        places: "OwnPlaces",
         output: StreamOutput,
         player: list[str] | None,
+        *,
+        asks_daemon: bool,
+        refused: Sequence[str] = (),
     ) -> None:
-        """``state_dir`` is that of a daemon which is asked, if it runs."""
-        self._request, self._state_dir, self._places = request, state_dir, places
-        self._listen, self._output, self._player = listen, output, player
+        """``refused`` are the given options that a daemon's stream cannot have."""
+        self._request, self._places = request, places
+        self._output, self._player = output, player
+        self._asks_daemon, self._refused = asks_daemon, refused
         self._is_ready = False
 
     async def run(self) -> int:
@@ -226,7 +295,10 @@ class StreamSession:
 
             await tasks.start(handle_signals, stop, lambda: UNFINISHED, STOP_S)
             with scope:
-                code = await self._play()
+                try:
+                    code = await self._play()
+                finally:
+                    self._output.clear()
             tasks.cancel_scope.cancel()
         return code if self._is_ready else UNFINISHED
 
@@ -239,7 +311,7 @@ class StreamSession:
         if is_magnet(self._request.source) or is_url(self._request.source):
             self._output.waits()
         async with self._opened() as stream:
-            self._output.ready(stream, has_player=self._player is not None)
+            self._output.ready(stream)
             self._is_ready = True
             if self._player is None:
                 await anyio.sleep_forever()
@@ -255,11 +327,14 @@ class StreamSession:
         from torrent_engine.service.daemon_torrents import DAEMON_SOCKET
 
         daemon = None
-        if self._state_dir is not None:
-            daemon = await find_daemon(self._state_dir / DAEMON_SOCKET)
-        if daemon is not None:
-            async with daemon.stream(self._request) as found:
+        if self._asks_daemon:
+            daemon = await find_daemon(self._places.state_dir / DAEMON_SOCKET)
+        if daemon is None:
+            async with _own_stream()(self._request, self._places, self._output) as found:
                 yield found
             return
-        async with _own_stream()(self._request, self._places, self._listen) as found:
+        if self._refused:
+            names = " and ".join(self._refused)
+            raise ConfigError(f"{names}: the daemon that runs serves the stream; add --no-daemon")
+        async with daemon.stream(self._request, self._output) as found:
             yield found

@@ -1,11 +1,14 @@
 """A stream without a daemon: an engine, and a server that knows this one torrent."""
 
+import hashlib
+import os
 import secrets
 import socket
 import tempfile
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
@@ -18,7 +21,7 @@ from torrent_engine.codec.magnet import Magnet
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.daemon.app import create_app
 from torrent_engine.daemon.context import DaemonContext, Life, ReloadReport
-from torrent_engine.daemon.engine_port.facts import FileFacts
+from torrent_engine.daemon.engine_port.facts import EngineState, ErrorKind, FileFacts
 from torrent_engine.daemon.engine_port.manager_port import ManagerPort
 from torrent_engine.daemon.http.server import HttpListener, open_server
 from torrent_engine.daemon.http.sockets import ListenAddress, bind
@@ -28,6 +31,7 @@ from torrent_engine.daemon.play.choice import (
     PlayStream,
     chosen_file,
 )
+from torrent_engine.daemon.play.watch import PlayProgress, PlayReporter, PlayWatch, watched
 from torrent_engine.daemon.security.authentication import Secrets
 from torrent_engine.daemon.security.guard import GuardRules
 from torrent_engine.daemon.security.lockout import Lockout
@@ -46,39 +50,78 @@ from torrent_engine.service.add_options import AddOptions
 
 LINK_S: Final = 30 * 86_400  # ours: longer than a film is paused
 METADATA_POLL_S: Final = 0.1
+TEMPORARY: Final = "torrent-engine-stream-"
 OVERRIDES: Final = ("network.port=0", "paths.incomplete=")
 """A port of its own, since a daemon's is known to others; and no folder but one."""
+STATES: Final = "stream"
+"""Folder of the states of streams that are kept."""
+_LOOKING: Final = frozenset({EngineState.FETCHING_METADATA, EngineState.DOWNLOADING})
+
+
+@dataclass(frozen=True, slots=True)
+class OwnPlaces:
+    """Where a stream without a daemon has its settings and its state, and where it is served."""
+
+    settings: Places
+    state_dir: Path
+    """That of a daemon; streams that are kept have theirs below it."""
+    listen: ListenAddress
 
 
 @asynccontextmanager
 async def own_stream(
-    request: PlayRequest, places: Places, listen: ListenAddress
+    request: PlayRequest, places: OwnPlaces, reporter: PlayReporter
 ) -> AsyncIterator[PlayStream]:
     """Download a torrent, and serve its file, until the end of the block.
 
     Raises what is wrong with the torrent, NetworkError if nothing can listen there, and OSError.
     """
-    sockets = bind(listen, hint="choose another port with --port")
+    sockets = bind(places.listen, hint="choose another port with --port")
     async with AsyncExitStack() as stack:
         for each in sockets:
             stack.callback(each.close)
-        own = tempfile.TemporaryDirectory(prefix="torrent-engine-stream-")
+        torrent = await _loaded(request, places.settings)
+        own = tempfile.TemporaryDirectory(prefix=TEMPORARY)
         folder = Path(stack.enter_context(own))
-        engine = await stack.enter_async_context(_engine(folder, places))
-        keep = folder / "files" if request.keep is None else request.keep
-        found = await engine.add(request, keep)
+        state = folder / "state"
+        if request.keep is not None:
+            state = kept_state(places.state_dir, torrent.info_hash, request.keep)
+        engine = await stack.enter_async_context(_engine(state, places.settings))
+        await engine.add(torrent, request, request.keep or folder / "files")
+        watch = PlayWatch(engine.progress, reporter, request.timeout_s)
+        await stack.enter_async_context(watched(watch))
+        found = await engine.choose(request.file)
         app = create_app(engine.context, [stream.router])
         listeners = [HttpListener("http", each) for each in sockets]
         await stack.enter_async_context(open_server(app, listeners))
-        address = ListenAddress(_shown_host(listen.host), sockets[0].getsockname()[1])
+        address = ListenAddress(_shown_host(places.listen.host), sockets[0].getsockname()[1])
         yield engine.stream(found, f"http://{address}")
 
 
+def kept_state(state_dir: Path, info_hash: InfoHash, keep: Path) -> Path:
+    """Return the folder of the state of one torrent that is kept in one folder.
+
+    Another run finds there which bytes of the files are the torrent's. Two torrents, or one in two
+    folders, have nothing in common, so that they may be played at a time.
+    """
+    place = hashlib.sha256(os.fsencode(keep.resolve())).hexdigest()[:8]
+    return state_dir / STATES / f"{info_hash.hex()}-{place}"
+
+
+async def _loaded(request: PlayRequest, places: Places) -> Metainfo | Magnet:
+    """Return the torrent; what is at a URL is fetched as the settings say."""
+    if not sources.is_url(request.source):
+        return await sources.load(request.source, request.stdin)
+    with tempfile.TemporaryDirectory(prefix=TEMPORARY) as folder:
+        async with _engine(Path(folder), places) as engine:
+            return await engine.context.port.engine.fetch_torrent(request.source, FetchOptions())
+
+
 @asynccontextmanager
-async def _engine(folder: Path, places: Places) -> AsyncIterator["OwnEngine"]:
-    state = folder / "state"
-    state.mkdir(mode=0o700)
-    settings = SettingsStore(places, now=time.time)
+async def _engine(state: Path, places: Places) -> AsyncIterator["OwnEngine"]:
+    _make_private(state)
+    own = replace(places, options=(*OVERRIDES, *places.options))
+    settings = SettingsStore(own, now=time.time)
     ports = ManagerPort()
     async with ports.open(manager_config(settings.now, state)):
         context = DaemonContext(
@@ -100,6 +143,10 @@ async def _engine(folder: Path, places: Places) -> AsyncIterator["OwnEngine"]:
         yield OwnEngine(context)
 
 
+def _make_private(folder: Path) -> None:
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
 async def _nothing_to_reload() -> ReloadReport:
     return ReloadReport()
 
@@ -112,9 +159,8 @@ class OwnEngine:
         self._port = context.port
         self._key = InfoHash(bytes(20))
 
-    async def add(self, request: PlayRequest, folder: Path) -> PlayableFile:
-        """Add the torrent, wait for its metadata, and download what is chosen of it only."""
-        torrent = await self._load(request)
+    async def add(self, torrent: Metainfo | Magnet, request: PlayRequest, folder: Path) -> None:
+        """Add the torrent; of files that are known what is chosen is downloaded only."""
         chosen = None if isinstance(torrent, Magnet) else chosen_file(torrent, request.file)
         options = AddOptions(
             save_path=str(folder),
@@ -122,24 +168,44 @@ class OwnEngine:
             files_wanted=None if chosen is None else (chosen.index,),
             peers=tuple((each.host, each.port) for each in request.peers) or None,
         )
-        self._key = (await self._port.engine.add(torrent, options)).info_hash
+        added = await self._port.engine.add(torrent, options)
+        self._key = added.info_hash
         await self.context.state.reload()
-        if chosen is None:
-            metainfo = await self._metainfo()
-            chosen = chosen_file(metainfo, request.file)
-            wanted = [4 * (index == chosen.index) for index in range(len(metainfo.files))]
-            await self._port.settings.set_file_priorities(self._key, wanted)
-        return chosen
+        if not added.is_new:  # an earlier run kept it
+            await self._port.control.start(self._key)
+            for each in request.peers:
+                await self._port.settings.add_peer(self._key, each.host, each.port)
 
-    async def _load(self, request: PlayRequest) -> Metainfo | Magnet:
-        if sources.is_url(request.source):
-            return await self._port.engine.fetch_torrent(request.source, FetchOptions())
-        return await sources.load(request.source, request.stdin)
+    async def choose(self, wanted: str) -> PlayableFile:
+        """Wait for the metadata, and download the file that is chosen only."""
+        metainfo = await self._metainfo()
+        chosen = chosen_file(metainfo, wanted)
+        priorities = [4 * (index == chosen.index) for index in range(len(metainfo.files))]
+        if self._port.torrents.facts(self._key).settings.file_priorities != tuple(priorities):
+            await self._port.settings.set_file_priorities(self._key, priorities)
+        return chosen
 
     async def _metainfo(self) -> Metainfo:
         while (found := await self._port.torrents.metainfo(self._key)) is None:  # noqa: ASYNC110
             await anyio.sleep(METADATA_POLL_S)
         return found
+
+    async def progress(self) -> PlayProgress:
+        """Return how far the torrent is. Raises the error that ended it."""
+        if (failure := self._port.torrents.failure(self._key)) is not None:
+            raise failure
+        facts = self._port.torrents.facts(self._key)
+        progress, tracker = facts.progress, facts.progress.tracker
+        return PlayProgress(
+            has_metadata=facts.about.has_metadata,
+            is_looking=progress.state in _LOOKING and not progress.is_held,
+            completed=progress.completed_bytes,
+            received=progress.all_downloaded_bytes,
+            wanted=progress.wanted_bytes,
+            bytes_per_s=facts.rates.download_bytes_per_s,
+            peers=facts.rates.peers,
+            refusal=tracker.message if tracker.kind is ErrorKind.TRACKER_ERROR else "",
+        )
 
     def stream(self, file: PlayableFile, address: str) -> PlayStream:
         """Return where the file is served, for everybody who has the link."""

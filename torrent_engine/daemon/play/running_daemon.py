@@ -1,17 +1,24 @@
 """A stream of the daemon that runs, over its unix socket."""
 
+import errno
+import os
 import re
 import secrets
 from base64 import b64encode
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 import anyio
 
-from torrent_engine.base.errors import NetworkError, TorrentEngineError
+from torrent_engine.base.errors import (
+    DiskFullError,
+    NetworkError,
+    StorageError,
+    TorrentEngineError,
+)
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.daemon.play.choice import (
     PlayableFile,
@@ -19,6 +26,7 @@ from torrent_engine.daemon.play.choice import (
     PlayStream,
     chosen_file,
 )
+from torrent_engine.daemon.play.watch import PlayProgress, PlayReporter, PlayWatch, watched
 from torrent_engine.service import sources
 from torrent_engine.service.control_client import is_answered
 from torrent_engine.service.daemon_torrents import DaemonTorrents
@@ -28,8 +36,16 @@ ANSWER_S: Final = 60.0  # ours
 LEASE_S: Final = 60.0
 RENEW_S: Final = 15.0  # ours: a lease survives three that are lost
 POLL_S: Final = 0.2
+REMOVED: Final = "the torrent was removed meanwhile"
 _ENDED: Final = frozenset({"completed", "failed", "cancelled"})
 _PREFIX: Final = re.compile("[0-9a-f]{6,64}")
+_FIELDS: Final = (
+    "status,error,piece_count,completed_bytes,downloaded_bytes,wanted_bytes"
+    ",download_bytes_per_s,peers"
+)
+_LOOKING: Final = frozenset({"metadata", "downloading"})
+_ON_DISK: Final = frozenset({"disk", "missing_files"})
+_FULL: Final = tuple(os.strerror(each) for each in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
 
 
 async def find_daemon(path: Path) -> "RunningDaemon | None":
@@ -57,7 +73,9 @@ class RunningDaemon:
         raise NetworkError("the daemon is still starting; try again later")
 
     @asynccontextmanager
-    async def stream(self, request: PlayRequest) -> AsyncIterator[PlayStream]:
+    async def stream(
+        self, request: PlayRequest, reporter: PlayReporter
+    ) -> AsyncIterator[PlayStream]:
         """Give the stream of a torrent, which is added if it is not there.
 
         One that was added goes at the end of the block, with its files, unless it is kept.
@@ -65,11 +83,30 @@ class RunningDaemon:
         known = {row.info_hash: row.name for row in await self._torrents.rows()}
         key = await self._named(request, known)
         if key is not None:
-            yield await self._stream_of(key, request)
+            async with self._watched(key, request, reporter):
+                yield await self._stream_of(key, request)
             return
         async with self._owner(request) as owner:
             key = await self._add(request, owner)
-            yield await self._stream_of(key, request, wants_only_it=key not in known)
+            async with self._watched(key, request, reporter):
+                yield await self._stream_of(key, request, wants_only_it=key not in known)
+
+    def _watched(
+        self, key: str, request: PlayRequest, reporter: PlayReporter
+    ) -> AbstractAsyncContextManager[None]:
+        async def look() -> PlayProgress | None:
+            return await self._progress(key)
+
+        return watched(PlayWatch(look, reporter, request.timeout_s))
+
+    async def _progress(self, key: str) -> PlayProgress | None:
+        """Return how far a torrent is, None while the daemon restarts. Raises its error."""
+        answer = await self._requests.answer("GET", f"/api/v1/torrents/{key}?fields={_FIELDS}")
+        if answer.status == 503:
+            return None
+        if answer.status == 404:
+            raise NetworkError(REMOVED)
+        return progress_of(answer.value)
 
     # -- which torrent ----------------------------------------------------------------------------
 
@@ -155,7 +192,7 @@ class RunningDaemon:
             if answer.status == 200:
                 return Metainfo.from_bytes(answer.body)
             if answer.status == 404 and not await self._is_there(key):
-                raise NetworkError("the torrent was removed meanwhile")
+                raise NetworkError(REMOVED)
             await anyio.sleep(POLL_S)
 
     async def _is_there(self, key: str) -> bool:
@@ -190,6 +227,31 @@ class RunningDaemon:
                 text = str(each).rstrip("/")
                 return text.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
         raise NetworkError("no player can open the daemon: it serves streams at no address")
+
+
+def progress_of(told: Mapping[str, Any]) -> PlayProgress:
+    """Return how far a torrent is, of its REST object. Raises the error that ended it."""
+    error = told["error"] or {"kind": "", "message": ""}
+    if told["status"] == "error":
+        raise _failure(error["kind"], error["message"])
+    return PlayProgress(
+        has_metadata=told["piece_count"] > 0,
+        is_looking=told["status"] in _LOOKING,
+        completed=told["completed_bytes"],
+        received=told["downloaded_bytes"],
+        wanted=told["wanted_bytes"],
+        bytes_per_s=told["download_bytes_per_s"],
+        peers=told["peers"],
+        refusal=error["message"] if error["kind"] == "tracker_error" else "",
+    )
+
+
+def _failure(kind: str, message: str) -> TorrentEngineError:
+    """Return an error like the daemon's, for the exit code."""
+    if kind not in _ON_DISK:
+        return NetworkError(message)
+    path, _, reason = message.partition(": ")
+    return (DiskFullError if reason.startswith(_FULL) else StorageError)(path, reason)
 
 
 async def _source_of(request: PlayRequest) -> object:
