@@ -762,8 +762,8 @@ class FakeControl:
             raise HttpError("HTTP status 404", status=404)
         return HttpResponse(200, {}, self.lists[url], url, "192.0.2.1")
 
-    async def reload_ip_filter(self) -> None:
-        self._engine.called("reload_ip_filter")
+    async def reload_ip_filter(self, paths: Sequence[str] | None = None) -> None:
+        self._engine.called("reload_ip_filter", *(() if paths is None else (tuple(paths),)))
 
     def bar_downloads(self, info_hashes: Iterable[InfoHash]) -> None:
         self._engine.called("bar_downloads", frozenset(info_hashes))

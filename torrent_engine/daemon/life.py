@@ -14,7 +14,7 @@ import anyio
 from anyio.to_thread import run_sync
 
 from torrent_engine.base.collector import paused_collector
-from torrent_engine.base.errors import ClosedError, ConfigError
+from torrent_engine.base.errors import ClosedError, ConfigError, TorrentEngineError
 from torrent_engine.daemon.app import create_app
 from torrent_engine.daemon.context import DaemonContext, Life, ReloadReport
 from torrent_engine.daemon.engine_port.manager_port import ManagerPort
@@ -31,7 +31,7 @@ from torrent_engine.daemon.live_settings import apply_live
 from torrent_engine.daemon.security.lockout import Lockout
 from torrent_engine.daemon.security.paths import PathRule
 from torrent_engine.daemon.security.token_file import read_or_make_token
-from torrent_engine.daemon.settings.engine_config import manager_config
+from torrent_engine.daemon.settings.engine_config import filter_files, manager_config
 from torrent_engine.daemon.settings.merge import Merged
 from torrent_engine.daemon.settings.store import SettingsChange, SettingsStore
 from torrent_engine.daemon.state.credentials import StoredCredentials
@@ -59,6 +59,7 @@ logger = logging.getLogger(__name__)
 STOP_LIMIT_S: Final = 60.0  # ours: thousands of torrents are saved within this
 UNFINISHED: Final = 7  # the exit code of a stop that was cut short
 STATUS_INTERVAL_S: Final = 10.0
+FILTER_SWITCH: Final = "network.ip_filter_enabled"
 CERTIFICATE_INTERVAL_S: Final = 30.0  # ours: between two looks at the files of the certificate
 
 
@@ -226,6 +227,7 @@ class Daemon:
             change = context.settings_store.reload()
             if self._certificates is not None:
                 await run_sync(self._certificates.load, context.settings())
+            self._read_lists(context)
         finally:
             self._notifier.ready(self._status())
         return ReloadReport(sorted(change.live | change.restart), sorted(change.process))
@@ -263,10 +265,27 @@ class Daemon:
             context.background.change(context.settings_store.merged)
         with suppress(ClosedError):  # the engine opens with them
             apply_live(context.port, settings, change)
+        if FILTER_SWITCH in change.live:
+            self._read_lists(context)
         if change.process:
             logger.warning("takes effect at the next start: %s", ", ".join(sorted(change.process)))
         if change.restart:
             context.life.restart_engine()
+
+    def _read_lists(self, context: DaemonContext) -> None:
+        """Let the lists of addresses hold as settings and files are now; errors are announced."""
+
+        async def read() -> None:
+            try:
+                await context.port.engine.reload_ip_filter(_filter_files(context))
+            except ClosedError:
+                return  # the engine opens with them
+            except TorrentEngineError as error:
+                context.state.list_failed("", f"not loaded: {error}")
+                raise
+
+        with suppress(ClosedError):
+            context.errands.start("lists of addresses", read)
 
     # -- signals ----------------------------------------------------------------------------
 
@@ -297,6 +316,13 @@ class Daemon:
                     logger.warning("settings were not read again: %s", error)
                 else:
                     logger.info("settings were read again: %s", ", ".join(report.changed) or "same")
+
+
+def _filter_files(context: DaemonContext) -> tuple[str, ...]:
+    background = context.background
+    fetched = () if background is None else background.lists.paths
+    named = list_files(context.settings_store.tables.blocklist)
+    return filter_files(context.settings().network, (*named, *fetched))
 
 
 def _check(merged: Merged, state_dir: Path) -> None:

@@ -19,7 +19,7 @@ from torrent_engine.base.errors import (
     UnknownFileError,
     UnknownTorrentError,
 )
-from torrent_engine.base.ids import InfoHash, OwnerTie
+from torrent_engine.base.ids import InfoHash, OwnerTie, PeerAddress
 from torrent_engine.codec.magnet import Magnet
 from torrent_engine.daemon.engine_port.events import ManagerEvents
 from torrent_engine.daemon.engine_port.facts import (
@@ -489,3 +489,20 @@ async def test_encryption_of_new_connections_changes_at_once(port: EnginePort) -
         if isinstance(port.engine, ManagerControl):
             encryption = port.engine._opened.manager.shared.config.network.encryption
             assert (encryption.incoming, encryption.outgoing) == (policy, policy)
+
+
+async def test_the_lists_of_addresses_change_at_once(port: EnginePort, tmp_path: Path) -> None:
+    refused = tmp_path / "refused.p2p"
+    refused.write_text("one:192.0.2.0-192.0.2.9\n")
+    address = PeerAddress("192.0.2.1", 6881)
+    for paths in ([str(refused)], []):
+        await port.engine.reload_ip_filter(paths)
+        if isinstance(port.engine, ManagerControl):
+            assert port.engine._opened.manager.shared.ip_filter.allows(address) is not bool(paths)
+
+
+async def test_a_torrent_that_runs_has_no_failure(port: EnginePort) -> None:
+    one = await add(port)
+    assert port.torrents.failure(one) is None
+    with pytest.raises(UnknownTorrentError):
+        port.torrents.failure(UNKNOWN)

@@ -93,6 +93,7 @@ CHANGES: dict[str, Any] = {
     "pex": False,
     "lsd": False,
     "upnp": False,
+    "ip_filter_enabled": False,
     "encryption": 1,
     "listen_port": 12_345,
     "random_port": True,

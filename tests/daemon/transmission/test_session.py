@@ -229,7 +229,6 @@ async def test_what_is_told_only_is_ignored(scene: RpcScene, name: str, value: o
 
 
 FILE_ONLY: dict[str, Any] = {
-    "blocklist_enabled": True,
     "blocklist_url": "https://x.example/",
     "rename_partial_files": True,
     "script_torrent_added_enabled": True,
@@ -305,6 +304,13 @@ async def test_hooks_and_lists_are_shown(scene: RpcScene) -> None:
     assert told["script_torrent_done_enabled"] is True
     assert told["script_torrent_added_enabled"] is False
     assert (told["blocklist_enabled"], told["blocklist_url"]) == (True, "https://lists.example/one")
+
+
+async def test_the_lists_are_switched_off_and_on(scene: RpcScene) -> None:
+    for is_on in (False, True):
+        assert await scene.ask("session-set", **{"blocklist-enabled": is_on}) == {}
+        assert scene.settings.now.network.ip_filter_enabled is is_on
+        assert (await scene.ask("session-get"))["blocklist-enabled"] is is_on
 
 
 async def test_a_random_port_is_told_as_it_is_now(scene: RpcScene) -> None:

@@ -221,9 +221,11 @@ class ManagerControl:
         http = HttpClient(config, user_agent=shared.http.user_agent, route=shared.http.route)
         return await http.get(url, max_bytes=max_bytes, headers=headers)
 
-    async def reload_ip_filter(self) -> None:
-        """Read the lists of the IP filter again; see :class:`EngineControl`."""
-        await self._opened.manager.shared.ip_filter.reload()
+    async def reload_ip_filter(self, paths: Sequence[str] | None = None) -> None:
+        """Read the lists of the IP filter again, or others; see :class:`EngineControl`."""
+        ip_filter = self._opened.manager.shared.ip_filter
+        others = None if paths is None else replace(ip_filter.config, paths=tuple(paths))
+        await ip_filter.reload(others)
 
     def bar_downloads(self, info_hashes: Iterable[InfoHash]) -> None:
         """Let these torrents not download, and all others again."""

@@ -283,10 +283,11 @@ class EngineControl(Protocol):
     ) -> HttpResponse:
         """Fetch a long file, through the proxy if there is one. Raises HttpError."""
 
-    async def reload_ip_filter(self) -> None:
-        """Read the lists of the IP filter again; the old ones hold if that fails.
+    async def reload_ip_filter(self, paths: Sequence[str] | None = None) -> None:
+        """Let the files of the filter hold as they are now, or these files in their place.
 
-        Raises StorageError, IpFilterError and ConfigError.
+        Links that are forbidden end soon. Raises StorageError, IpFilterError or ConfigError; what
+        held goes on to hold then.
         """
 
     def bar_downloads(self, info_hashes: Iterable[InfoHash]) -> None:

@@ -38,7 +38,6 @@ class PreferenceFacts:
 
     settings: DaemonSettings
     network: NetworkFacts
-    has_filter: bool
 
 
 ReadPreference = Callable[[PreferenceFacts], Any]
@@ -195,7 +194,7 @@ PREFERENCES: Final[Mapping[str, Preference]] = {
         int,
         lambda value, _: {"network.encryption": _choice(value, _POLICIES)},
     ),
-    "ip_filter_enabled": _told(bool, lambda facts: facts.has_filter),
+    "ip_filter_enabled": _plain("network.ip_filter_enabled", bool),
     "listen_port": Preference(_read_port, int, lambda value, _: {"network.port": value}),
     "locale": _told(str, lambda _: "en"),
     "lsd": _plain("network.lsd", bool),
@@ -276,8 +275,7 @@ class Preferences:
 
     def _facts(self) -> PreferenceFacts:
         store = self._context.settings_store
-        has_filter = bool(store.tables.blocklist or store.now.network.ip_filter)
-        return PreferenceFacts(store.now, self._parts.port.engine.network(), has_filter)
+        return PreferenceFacts(store.now, self._parts.port.engine.network())
 
     async def tell(self, call: WebApiCall) -> WebApiResult:
         """Return all preferences."""

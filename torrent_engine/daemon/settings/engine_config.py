@@ -108,7 +108,7 @@ def _seconds(minutes: int | None) -> float | None:
 
 
 def _network(network: NetworkSettings, block_lists: Sequence[str]) -> NetworkConfig:
-    lists = (*(str(_expanded(path)) for path in network.ip_filter), *block_lists)
+    lists = filter_files(network, block_lists)
     policy = EncryptionPolicy(network.encryption)
     return NetworkConfig(
         tcp=network.tcp,
@@ -118,6 +118,13 @@ def _network(network: NetworkSettings, block_lists: Sequence[str]) -> NetworkCon
         ip_filter=IpFilterConfig(paths=lists),
         loopback_only=network.loopback_only,
     )
+
+
+def filter_files(network: NetworkSettings, block_lists: Sequence[str]) -> tuple[str, ...]:
+    """Return the files of addresses that are refused now."""
+    if not network.ip_filter_enabled:
+        return ()
+    return (*(str(_expanded(path)) for path in network.ip_filter), *block_lists)
 
 
 def parse_proxy(url: str) -> ProxyConfig:

@@ -102,6 +102,7 @@ class NetworkSettings:
     )  # fmt: skip
     proxy: str = setting("", "URL of a proxy; empty: none.", RESTART, secret=True, file_only=True)
     ip_filter: tuple[str, ...] = setting((), "Files with address ranges.", RESTART, file_only=True)
+    ip_filter_enabled: bool = setting(True, "Refuse the addresses of all lists.")
     loopback_only: bool = setting(
         False,
         "Use only this machine, for tests.",

@@ -182,7 +182,6 @@ class _Facts:
             free_space=await self._free_space.of(download_dir),
             blocklist_url=next((each.url for each in tables.blocklist if each.url), ""),
             blocklist_size=rules_in(parts.blocklists()),
-            is_filtering=bool(tables.blocklist or now.network.ip_filter),
             hook_events=frozenset(each.event for each in tables.hook),
             deletes_watched=any(each.delete for each in tables.watch),
         )

@@ -25,8 +25,6 @@ class SessionFacts:
     """Of the download folder; -1: not known."""
     blocklist_url: str = ""
     blocklist_size: int = 0
-    is_filtering: bool = False
-    """There is a filter of addresses."""
     hook_events: frozenset[str] = frozenset()
     """Events at which a program is run."""
     deletes_watched: bool = False
