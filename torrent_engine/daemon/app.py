@@ -44,6 +44,7 @@ from torrent_engine.daemon.api import (
 from torrent_engine.daemon.context import DaemonContext
 from torrent_engine.daemon.http.asgi import AsgiApp, AsgiReceive, AsgiScope, AsgiSend
 from torrent_engine.daemon.metrics import routes as metrics
+from torrent_engine.daemon.page import problem_pages
 from torrent_engine.daemon.page import routes as page
 from torrent_engine.daemon.problems import (
     MEDIA_TYPE,
@@ -94,6 +95,7 @@ ROUTERS: Final[tuple[RouterMaker, ...]] = (
     transmission.router,
     qbittorrent.router,
     page.router,
+    problem_pages.router,
 )
 """The interfaces. Each makes its routes with their whole paths, and each route declares what it
 needs (:mod:`torrent_engine.daemon.security.access`)."""
