@@ -89,6 +89,7 @@ async def test_options_reach_the_engine(
         "file_priorities": {"0": 7},
         "files_wanted": [0],
         "sequential": True,
+        "skip_check": True,
         "limits": {"download_bytes_per_s": 5, "peer_limit": 9},
         "rename": "shown",
         "owner": {"id": "tab", "generation": 3},

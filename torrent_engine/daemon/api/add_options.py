@@ -30,6 +30,7 @@ _JSON: Final = frozenset(
         "sequential",
         "first_last_piece",
         "peer_limit",
+        "skip_check",
         "position",
         "priority",
         "limits",
@@ -86,6 +87,8 @@ class AddInput(Input):
     """As that of ``limits``, before which it counts."""
     limits: LimitsPatch | None = None
     seed_rules: SeedRulesPatch | None = None
+    skip_check: bool = False
+    """Accepted, and without effect: data that is there is checked before it is served."""
     stop_after: Literal["metadata", "check"] | None = None
     rename: str | None = Field(default=None, max_length=1_024)
     owner: OwnerInput | None = None
