@@ -151,6 +151,7 @@ class Daemon:
             state_dir=folder,
         )
         settings.listen(lambda change: self._take_settings(context, change))
+        context.state.labels.configure(settings.tables.category)
         return context
 
     @asynccontextmanager
@@ -255,6 +256,7 @@ class Daemon:
         """Let changed settings take effect."""
         settings = context.settings()
         context.rules = guard_rules(settings)
+        context.state.labels.configure(context.settings_store.tables.category)
         context.listener_rules = listener_rules(settings, context.listen_places)
         auth = context.authenticator.secrets
         known = secrets_of(settings, auth.token, self._options.credentials)

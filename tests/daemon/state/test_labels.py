@@ -1,5 +1,8 @@
 """Categories and labels: names, and which torrent has which."""
 
+import math
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +12,7 @@ from torrent_engine.base.errors import ConfigError
 from torrent_engine.base.ids import InfoHash
 from torrent_engine.daemon.engine_port.facts import FactGroup
 from torrent_engine.daemon.engine_port.user_data import UserData
+from torrent_engine.daemon.settings.tables import CategorySettings
 from torrent_engine.daemon.state.daemon_state import DaemonState
 from torrent_engine.daemon.state.labels import MAX_LABELS, Category
 from torrent_engine.daemon.state.store import DaemonStore
@@ -46,6 +50,35 @@ def test_categories_are_kept_with_what_they_say(scene: Scene) -> None:
     assert scene.labels.category("other") is None
     again = DaemonState(scene.engine.port, scene.store).labels
     assert again.categories() == scene.labels.categories()
+
+
+@pytest.mark.anyio
+async def test_limits_are_there_after_another_start(tmp_path: Path) -> None:
+    films = Category("films", "/films", 1_000, 0, math.inf, 60.0, 0.0)
+    async with DaemonStore.open(tmp_path) as store:
+        labels = DaemonState(FakeEngine().port, store).labels
+        labels.put_category(films)
+        labels.put_label("new")
+    async with DaemonStore.open(tmp_path) as store:
+        labels = DaemonState(FakeEngine().port, store).labels
+        assert labels.categories() == [films]
+        assert labels.labels() == {"new": 0}
+
+
+def test_categories_of_the_configuration_are_always_there(scene: Scene) -> None:
+    since = scene.state.revisions.text()
+    tables = (CategorySettings("films", "/films", 5, 0, 2.0, 3), CategorySettings(""))
+    for _ in range(2):
+        scene.labels.configure(tables)
+    assert scene.state.delta(since).topics == {"categories"}
+    films = Category("films", "/films", 5_000, None, 2.0, 180.0)
+    assert scene.labels.categories() == [films]
+    assert scene.labels.category_counts() == {"films": 0}
+    scene.labels.put_category(replace(films, seed_ratio=None, max_upload_bytes_per_s=7))
+    assert scene.labels.category("films") == replace(films, max_upload_bytes_per_s=7)
+    assert scene.labels.remove_category("films")
+    assert not scene.labels.remove_category("films")
+    assert scene.labels.categories() == [films]
 
 
 def test_a_change_of_names_is_told_once(scene: Scene) -> None:

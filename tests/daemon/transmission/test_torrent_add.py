@@ -12,6 +12,7 @@ from torrent_engine.base.errors import MetainfoError, NetworkError
 from torrent_engine.codec.magnet import Magnet
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.daemon.settings.tables import CategorySettings, TableSettings
+from torrent_engine.daemon.state.labels import Category
 
 pytestmark = pytest.mark.anyio
 HASH = "0123456789abcdef0123456789abcdef01234567"
@@ -196,6 +197,11 @@ async def test_the_folder_of_a_category_counts_for_its_label(scene: RpcScene) ->
         metainfo = torrent(label)
         await scene.ask("torrent-add", metainfo=encoded(metainfo), labels=[label])
         assert await scene.field("download_dir", metainfo.info_hash) == folder
+    scene.state.labels.put_category(Category("sonarr", "", 5_000, seed_ratio=2.0))
+    metainfo = torrent("limited")
+    await scene.ask("torrent-add", metainfo=encoded(metainfo), labels=["sonarr"])
+    assert await scene.field("download_limit", metainfo.info_hash) == 5
+    assert await scene.field("seed_ratio_limit", metainfo.info_hash) == 2.0
     metainfo = torrent("own")
     asked = {"metainfo": encoded(metainfo), "labels": ["sonarr"]}
     await scene.ask("torrent-add", **asked, download_dir="/downloads")

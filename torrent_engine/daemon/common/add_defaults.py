@@ -1,9 +1,11 @@
 """What counts for a torrent that is added by a foreign protocol, where the call says nothing."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
+from torrent_engine.daemon.jobs.port_torrents import category_options
 from torrent_engine.daemon.settings.engine_config import download_folder
 from torrent_engine.daemon.settings.model import DaemonSettings
 from torrent_engine.daemon.settings.tables import TableSettings
@@ -41,7 +43,10 @@ class AddDefaults:
     def options(self, category: str, *, is_private: bool) -> AddOptions:
         """Return the options of a category, "" for none, or of all torrents."""
         adding = self._settings.now.adding
-        return AddOptions(
+        found = self._labels.category(category) if category else None
+        said = AddOptions() if found is None else category_options(found, Path())
+        return replace(
+            said,
             save_path=self.save_path(category),
             paused=adding.paused,
             sequential=adding.sequential,

@@ -4,14 +4,17 @@ What a torrent has is in its record in the engine's database; the names, and whe
 category go, are in the daemon's. A torrent has at most one category and any number of labels.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
 from typing import Any, Final
 
 from torrent_engine.base.errors import ConfigError
 from torrent_engine.base.ids import InfoHash
 from torrent_engine.daemon.engine_port.port import TorrentSettings
 from torrent_engine.daemon.engine_port.user_data import UserData
+from torrent_engine.daemon.settings.engine_config import KB
+from torrent_engine.daemon.settings.tables import CategorySettings
 from torrent_engine.daemon.state.rows import StateRow
 from torrent_engine.daemon.state.store import StoredTable
 from torrent_engine.daemon.state.torrent_table import TorrentTable
@@ -67,19 +70,32 @@ class Labelling:
         self._categories, self._labels = tables
         self._look = look
         self._changed = changed
+        self._configured: Mapping[str, Category] = {}
 
     # -- names ----------------------------------------------------------------------------------
 
+    def configure(self, tables: Iterable[CategorySettings]) -> None:
+        """Let there be the categories of the configuration file, whatever users remove.
+
+        What users say of one counts more, value by value.
+        """
+        configured = {each.name: configured_category(each) for each in tables if each.name}
+        if configured != self._configured:
+            self._configured = configured
+            self._changed(CATEGORIES)
+
     def categories(self) -> list[Category]:
         """Return all categories by their names."""
-        found = (_read_category(name, value) for name, value in self._categories.items())
-        return sorted(found, key=lambda each: each.name)
+        names = {*self._configured, *(name for name, _ in self._categories.items())}
+        found = (self.category(name) for name in sorted(names))
+        return [each for each in found if each is not None]
 
     def category(self, name: str) -> Category | None:
         """Return one category; None if there is none of this name."""
+        configured = self._configured.get(name)
         if name not in self._categories:
-            return None
-        return _read_category(name, self._categories.get(name))
+            return configured
+        return _read_category(name, self._categories.get(name), configured or Category(name))
 
     def put_category(self, category: Category) -> None:
         """Add or replace a category; torrents that are there stay where they are."""
@@ -108,7 +124,7 @@ class Labelling:
 
     def category_counts(self) -> dict[str, int]:
         """Return how many torrents each category has; "" stands for none."""
-        counts: dict[str, int] = {name: 0 for name, _ in self._categories.items()}
+        counts: dict[str, int] = {each.name: 0 for each in self.categories()}
         for row in self._table:
             counts[row.user.category] = counts.get(row.user.category, 0) + 1
         return counts
@@ -206,7 +222,22 @@ class Labelling:
 _FIELDS: Final = {each.name for each in fields(Category)} - {"name"}
 
 
-def _read_category(name: str, value: object) -> Category:
-    """Return a saved category; what is not known is left out."""
+def configured_category(table: CategorySettings) -> Category:
+    """Return a category of the configuration file; a rate of 0 is as for all torrents."""
+    seconds = None if table.time_min is None else table.time_min * 60.0
+    path = str(Path(table.save_path).expanduser()) if table.save_path else ""
+    return Category(
+        table.name,
+        path,
+        table.download_kb_s * KB or None,
+        table.upload_kb_s * KB or None,
+        table.ratio,
+        seconds,
+    )
+
+
+def _read_category(name: str, value: object, base: Category) -> Category:
+    """Return a saved category over another; what is not known is left out."""
     known = value if isinstance(value, dict) else {}
-    return Category(name, **{key: each for key, each in known.items() if key in _FIELDS})
+    said = {key: each for key, each in known.items() if key in _FIELDS}
+    return replace(base, **{key: each for key, each in said.items() if each not in (None, "")})
