@@ -162,3 +162,29 @@ def test_generation_that_moved_on_is_over_after_a_restart_too(tmp_path: Path) ->
         late = _add_late(daemon, old)
         assert (late.status_code, late.json()["code"]) == (409, "owner_changed")
         assert begin(daemon)["owner"]["generation"] == 3
+
+
+@pytest.mark.parametrize("returns", [True, False], ids=["loaded again", "closed"])
+def test_what_a_killed_daemon_leaves_goes_with_its_owner(tmp_path: Path, *, returns: bool) -> None:
+    payload, daemon = payload_in(tmp_path), OwnDaemon(tmp_path)
+    with (
+        scene.seeded(tmp_path, payload, bytes_per_s=scene.SLOW) as seed,
+        foreign_files(daemon, payload) as folder,
+        daemon,
+    ):
+        scene.add(daemon, payload, seed, **begin(daemon))
+        scene.wait_for_bytes(daemon, payload, 450_000)
+        assert len(files_in(folder)) > 2
+        seed.limit_uploads(1)
+        daemon.kill()
+        assert len(files_in(folder)) > 2
+        daemon.start()
+        with EventStream(daemon) as stream:
+            assert payload.info_hash.hex() in scene.hashes(daemon)
+            if returns:
+                assert daemon.ask("POST", f"{TAB}/generation")["generation"] == 2
+            else:
+                daemon.ask("PUT", f"{TAB}/lease", {"lease_s": 0.5})
+            check_cancelled(daemon, stream, payload)
+        assert daemon.ask("GET", TAB)["torrents"] == []
+        assert daemon.ask("GET", "/api/v1/health")["orphans"] == []
