@@ -151,6 +151,29 @@ def test_reload_takes_what_changed_in_the_file_and_nothing_of_a_wrong_one(tmp_pa
     assert len(heard) == 1
 
 
+@pytest.mark.parametrize(
+    ("table", "change"),
+    [
+        ('[[watch]]\nfolder = "/in"\n', SettingsChange(live=frozenset({"watch"}))),
+        ('[[category]]\nname = "tv"\n', SettingsChange(live=frozenset({"category"}))),
+        ('[[blocklist]]\nfile = "/a"\n', SettingsChange(restart=frozenset({"blocklist"}))),
+        (
+            '[[hook]]\nevent = "disk_low"\ncommand = ["/bin/true"]\n',
+            SettingsChange(restart=frozenset({"hook"})),
+        ),
+        ('[[listeners]]\naddress = "[::1]:1"\n', SettingsChange(process=frozenset({"listeners"}))),
+    ],
+    ids=["watch", "category", "blocklist", "hook", "listeners"],
+)
+def test_tables_that_changed_are_named(tmp_path: Path, table: str, change: SettingsChange) -> None:
+    file = tmp_path / "daemon.toml"
+    file.write_text("")
+    settings = store(config=file)
+    file.write_text(table)
+    assert settings.reload() == change
+    assert not settings.reload()
+
+
 def test_damaged_or_newer_overlay_is_left_out() -> None:
     table = MemoryOverlay()
     for key, value in (

@@ -93,7 +93,7 @@ class Background:
         return self._supervisor.health()
 
     def change(self, merged: Merged) -> None:
-        """Take other settings; hooks are those of the start until the process ends."""
+        """Take other settings; hooks and lists are those of the start, the engine opens again."""
         before, self._settings = self._settings, merged.settings
         settings = merged.settings
         self.speeds.change(speed_settings(settings))

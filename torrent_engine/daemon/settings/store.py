@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from torrent_engine.base.errors import ConfigError
 from torrent_engine.daemon.settings.fields import Applies
@@ -13,6 +13,14 @@ from torrent_engine.daemon.settings.overlay import MemoryOverlay, Overlay, Overl
 from torrent_engine.daemon.settings.sources import SettingSource, nearest
 from torrent_engine.daemon.settings.tables import TableSettings
 
+_TABLES: Final = {
+    "watch": Applies.LIVE,
+    "category": Applies.LIVE,
+    "blocklist": Applies.RESTART,
+    "hook": Applies.RESTART,
+    "listeners": Applies.PROCESS,
+}
+"""When changed tables of the configuration file take effect."""
 SECRET = "********"  # noqa: S105 - what is shown in the place of one
 
 
@@ -191,8 +199,9 @@ class SettingsStore:
             when: frozenset(key for key in changed if SPECS[key].meaning.applies is when)
             for when in Applies
         }
-        if before.tables.listeners != after.tables.listeners:
-            by_time[Applies.PROCESS] |= {"listeners"}
+        for name, when in _TABLES.items():
+            if getattr(before.tables, name) != getattr(after.tables, name):
+                by_time[when] |= {name}
         change = SettingsChange(*(by_time[when] for when in Applies))
         if change or before.tables != after.tables:
             self.revision += 1
