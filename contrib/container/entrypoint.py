@@ -8,6 +8,7 @@ read from a file. Those of the daemon, ``TORRENT_ENGINE_<SECTION>__<KEY>``, go b
 
 import http.client
 import os
+import socket
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -106,9 +107,32 @@ def become(user: int, group: int, config: Path = CONFIG) -> None:
     os.setuid(user)
 
 
-def check_health(address: str) -> int:
-    """Return 0 if the daemon answers, as an exit code."""
-    connection = http.client.HTTPConnection(address, timeout=8)
+class SocketConnection(http.client.HTTPConnection):
+    """A connection to the daemon's own socket, which no setting of addresses or TLS changes."""
+
+    def __init__(self, path: Path) -> None:
+        """``path`` is that of the socket."""
+        super().__init__("localhost", timeout=8)
+        self._path = path
+
+    def connect(self) -> None:
+        """Connect to the socket."""
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(str(self._path))
+
+
+def socket_path(environment: Mapping[str, str], config: Path = CONFIG) -> Path:
+    """Return where the socket of the daemon is."""
+    named = environment.get(f"{PREFIX}LISTEN__SOCKET", "")
+    if named not in {"", "auto"}:
+        return Path(named)
+    return Path(environment.get(f"{PREFIX}STATE_DIR") or config / "state") / "daemon.sock"
+
+
+def check_health(path: Path) -> int:
+    """Return 0 if the daemon at a socket answers, and its engine is open, as an exit code."""
+    connection = SocketConnection(path)
     try:
         connection.request("GET", "/healthz")
         return 0 if connection.getresponse().status == 200 else 1
@@ -122,8 +146,7 @@ def check_health(address: str) -> int:
 def main(arguments: list[str]) -> None:
     """Become the daemon, or what the arguments name."""
     if arguments == ["--health"]:
-        listen = os.environ.get(f"{PREFIX}LISTEN__ADDRESS", "")
-        sys.exit(check_health(f"127.0.0.1:{listen.rpartition(':')[2] or DEFAULT_PORT}"))
+        sys.exit(check_health(socket_path(os.environ)))
     environment = dict(os.environ)
     os.umask(number(environment, "UMASK", 0o022, 8))
     become(number(environment, "PUID", 1000), number(environment, "PGID", 1000))

@@ -105,8 +105,22 @@ def test_a_number_that_is_none_ends_the_start(entry: ModuleType) -> None:
         entry.number({"PUID": "me"}, "PUID", 1)
 
 
-def test_a_daemon_that_does_not_answer_is_unhealthy(entry: ModuleType) -> None:
-    assert entry.check_health("127.0.0.1:1") == 1
+def test_a_daemon_that_does_not_answer_is_unhealthy(entry: ModuleType, tmp_path: Path) -> None:
+    assert entry.check_health(tmp_path / "daemon.sock") == 1
+
+
+def test_health_is_asked_at_the_socket_that_the_daemon_has(entry: ModuleType) -> None:
+    path = entry.socket_path
+    assert path({}) == path({"TORRENT_ENGINE_LISTEN__SOCKET": "auto"})
+    assert path({}) == Path("/config/state/daemon.sock")
+    assert path({"TORRENT_ENGINE_STATE_DIR": "/state"}) == Path("/state/daemon.sock")
+    assert path({"TORRENT_ENGINE_LISTEN__SOCKET": "/run/te.sock"}) == Path("/run/te.sock")
+
+
+def test_starting_container_is_no_unhealthy_one() -> None:
+    found = re.search(r"--start-period=(\d+)s", containerfile())
+    assert found is not None
+    assert int(found[1]) >= 900  # the first good answer ends it
 
 
 @pytest.fixture
@@ -138,7 +152,9 @@ def mounts(root: Path) -> str:
     return " && ".join(lines)
 
 
-def test_the_container_starts_as_another_user_and_answers(entry: ModuleType, image: Path) -> None:
+def test_the_container_starts_as_another_user_and_answers(
+    entry: ModuleType, image: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     port = free_port()
     environment = {
         "PATH": f"{sys.prefix}/bin:/usr/sbin:/usr/bin:/bin",
@@ -169,7 +185,8 @@ def test_the_container_starts_as_another_user_and_answers(entry: ModuleType, ima
             if "listening on http" in line:
                 break
         assert any(line.startswith("token: ") for line in lines), lines
-        while entry.check_health(f"127.0.0.1:{port}"):  # 503 while the engine is opened
+        monkeypatch.chdir(image / "config" / "state")  # names of sockets are short
+        while entry.check_health(Path("daemon.sock")):  # 503 while the engine is opened
             time.sleep(0.05)
         state = (image / "config" / "state").stat()
         assert (state.st_uid, state.st_gid) == (12345, 12346)

@@ -86,6 +86,7 @@ def test_listener_with_a_certificate_or_leave_may_be_reached_by_others(tmp_path:
         ("/stream/x/playlist.m3u8", "stream"),
         ("/metrics/torrents", "metrics"),
         ("/healthz", ""),
+        ("/livez", ""),
     ],
 )
 def test_interface_of_a_path(path: str, interface: str) -> None:

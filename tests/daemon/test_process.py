@@ -330,6 +330,8 @@ def test_service_manager_is_told_start_reload_watchdog_and_stop(tmp_path: Path) 
 
         with OwnDaemon(tmp_path, env=env) as daemon:
             until("READY=1")
+            begin = "\n".join(told).partition("READY=1")[0]
+            assert "EXTEND_TIMEOUT_USEC=60000000\nSTATUS=starting" in begin
             until("STATUS=0 torrents")
             told.clear()
             until("WATCHDOG=1")

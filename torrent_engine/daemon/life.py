@@ -116,7 +116,7 @@ class Daemon:
             tasks.start_soon(context.state.run)
             await tasks.start(self._handle_hangup, context)
             tasks.start_soon(self._watch_certificate, context)
-            tasks.start_soon(self._notifier.run, self._status, STATUS_INTERVAL_S)
+            tasks.start_soon(self._send_signs, context.life)
             async with self._served(context) as server:
                 await self._run_engines(context, server)
             tasks.cancel_scope.cancel()
@@ -203,6 +203,12 @@ class Daemon:
                         ends.start_soon(background.stopping)
                         await server.stop()
                 parts.cancel_scope.cancel()
+
+    async def _send_signs(self, life: Life) -> None:
+        """Tell the service manager how it goes; a long start or stop is given the time it takes."""
+        await self._notifier.run(
+            self._status, STATUS_INTERVAL_S, is_underway=lambda: life.phase != "running"
+        )
 
     def _status(self) -> str:
         """Return one line for the service manager."""

@@ -554,6 +554,7 @@ async def test_nothing_but_health_is_answered_while_the_engine_starts_or_stops()
     asking.context.life.starting()
     health = await asking.ask("GET", "/healthz")
     assert (health.status, health.body) == (503, b"starting\n")
+    assert health.header("retry-after") == "1"
     answer = await asking.bearer().ask("GET", "/things")
     assert answer.code == "starting"
     assert answer.header("retry-after") == "1"
@@ -561,6 +562,14 @@ async def test_nothing_but_health_is_answered_while_the_engine_starts_or_stops()
     asking.context.life.stop()
     assert (await asking.bearer().ask("GET", "/things")).code == "stopping"
     assert (await asking.ask("GET", "/healthz")).body == b"stopping\n"
+
+
+async def test_process_is_alive_while_it_starts_and_stops() -> None:
+    asking = client()
+    asking.context.life.starting()
+    assert (await asking.ask("GET", "/livez")).body == b"ok\n"
+    asking.context.life.stop()
+    assert (await asking.ask("GET", "/livez")).status == 200
 
 
 async def test_every_answer_carries_the_fields_of_its_kind_of_page() -> None:

@@ -18,7 +18,7 @@ from torrent_engine.daemon.security.route_table import access_of_route
 from torrent_engine.daemon.settings.model import DaemonSettings, QbittorrentSettings
 
 pytestmark = pytest.mark.anyio
-PUBLIC = {"/healthz", "/api/v1/session", "/api/v2/auth/login"}
+PUBLIC = {"/healthz", "/livez", "/api/v1/session", "/api/v2/auth/login"}
 """What everybody may ask; pages of web interfaces, and what leads to them, apart."""
 PAGES = {"/", "/ui/{version}/{name:path}", "/transmission", "/transmission/", "/transmission/web"}
 EVERYTHING = replace(DaemonSettings(), qbittorrent=QbittorrentSettings(enabled=True))
@@ -53,7 +53,7 @@ async def test_no_route_but_a_few_answers_without_a_credential() -> None:
             if answer.status not in {401, 403}:
                 open_paths.add(path_of(route))
     assert open_paths <= PUBLIC | PAGES | {"/problems/{code}"}
-    assert "/healthz" in open_paths
+    assert {"/healthz", "/livez"} <= open_paths
 
 
 def told_by(path: str, scope: Scope) -> Callable[[Request], Awaitable[Response]]:

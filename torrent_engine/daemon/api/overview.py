@@ -1,4 +1,4 @@
-"""``/healthz``, and what the daemon is: ``/api/v1``."""
+"""``/healthz`` and ``/livez``, and what the daemon is: ``/api/v1``."""
 
 import os
 from typing import TYPE_CHECKING, Any
@@ -21,10 +21,17 @@ def router(context: "DaemonContext") -> APIRouter:
     @routes.get("/healthz", include_in_schema=False)
     @public(allows_while_starting=True)
     async def health() -> Response:
-        """Return whether the daemon responds; nothing else, since anyone may ask."""
+        """Return whether the daemon serves its interfaces; no more, since anyone may ask."""
         phase = context.life.phase
-        status = 200 if phase == "running" else 503
-        return PlainTextResponse("ok\n" if status == 200 else f"{phase}\n", status)
+        if phase == "running":
+            return PlainTextResponse("ok\n")
+        return PlainTextResponse(f"{phase}\n", 503, headers={"Retry-After": "1"})
+
+    @routes.get("/livez", include_in_schema=False)
+    @public(allows_while_starting=True)
+    async def alive() -> Response:
+        """Return that the process answers, also while torrents are restored or saved."""
+        return PlainTextResponse("ok\n")
 
     @routes.get("/api/v1", tags=["overview"])
     @needs(Scope.READ)
@@ -46,7 +53,8 @@ def _overview(context: "DaemonContext") -> dict[str, Any]:
         "interfaces": dict(context.life.interfaces),
         "limits": {"body_bytes": MAX_BODY_BYTES, "json_bytes": MAX_JSON_BYTES},
         "links": {
-            "alive": "/healthz",
+            "alive": "/livez",
+            "ready": "/healthz",
             "health": "/api/v1/health",
             "description": "/api/v1/openapi.json",
             "torrents": "/api/v1/torrents",

@@ -10,6 +10,7 @@ from typing import Final
 import anyio
 
 WATCHDOG_SHARE: Final = 0.5  # of the time that the service manager waits: sd_watchdog_enabled(3)
+EXTENSION_INTERVALS: Final = 6  # ours: so many of our rounds may be late before a start is given up
 
 
 class Notifier:
@@ -41,10 +42,6 @@ class Notifier:
         """Report in one line what is done now."""
         self._send(f"STATUS={text}")
 
-    def extend_timeout(self, seconds: float) -> None:
-        """Ask for more time for the start or stop that runs."""
-        self._send(f"EXTEND_TIMEOUT_USEC={int(seconds * 1_000_000)}")
-
     def _send(self, *lines: str) -> None:
         if not self.is_wanted:
             return
@@ -56,20 +53,36 @@ class Notifier:
             manager.setblocking(False)  # noqa: FBT003
             manager.sendto("\n".join(clean).encode("utf-8", "replace"), address)
 
-    async def run(self, status: Callable[[], str], interval_s: float = 10.0) -> None:
-        """Send signs of life from the event loop, and the status when it changed."""
+    async def run(
+        self,
+        status: Callable[[], str],
+        interval_s: float = 10.0,
+        *,
+        is_underway: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """Send signs of life from the event loop, and the status when it changed.
+
+        While ``is_underway`` holds, a start or a stop takes its time: each round asks for more.
+        """
         if not self.is_wanted:
             return
         told = ""
         pause_s = min(interval_s, self.watchdog_s or interval_s)
         while True:
             lines = ["WATCHDOG=1"] if self.watchdog_s else []
+            if is_underway():
+                lines.append(_extension(interval_s * EXTENSION_INTERVALS))
             if (text := status()) != told:
                 told = text
                 lines.append(f"STATUS={text}")
             if lines:
                 self._send(*lines)
             await anyio.sleep(pause_s)
+
+
+def _extension(seconds: float) -> str:
+    """Return how long from now a start or stop may last; it never shortens the unit's own limit."""
+    return f"EXTEND_TIMEOUT_USEC={int(seconds * 1_000_000)}"
 
 
 def _watchdog_s(environment: "dict[str, str] | os._Environ[str]") -> float:

@@ -22,6 +22,7 @@ _BY_BEGINNING: Final = {
     "metrics": "metrics",
     "ui": "ui",
     "healthz": "",
+    "livez": "",
     "problems": "",
 }
 
