@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Self
 
 import anyio
@@ -13,6 +14,7 @@ from tests.daemon.fake_port import FakeEngine
 from tests.support.torrents import make_torrent
 from torrent_engine.base.ids import InfoHash
 from torrent_engine.daemon.context import DaemonContext
+from torrent_engine.daemon.engine_port.facts import EngineState
 from torrent_engine.daemon.security.signed_urls import ANY_FILE
 from torrent_engine.daemon.stream import readers, routes
 
@@ -32,7 +34,7 @@ def engine() -> FakeEngine:
 @pytest.fixture
 def show(engine: FakeEngine) -> InfoHash:
     """A torrent whose files are here."""
-    info_hash = engine.put(metainfo=METAINFO)
+    info_hash = engine.put(metainfo=METAINFO, state=EngineState.SEEDING)
     held = engine.torrents[info_hash]
     held.contents = {file.index: FILES[file.path.removeprefix("show/")] for file in held.files}
     return info_hash
@@ -208,6 +210,26 @@ async def test_players_wait_for_metadata_for_a_while(
         late = await client.get(f"/stream/{bare}/0/x")
     assert (early.status_code, early.headers["retry-after"]) == (503, "2")
     assert late.status_code == 504
+
+
+async def test_files_of_a_stopped_torrent_are_sent_if_they_are_complete(
+    engine: FakeEngine, show: InfoHash, context: DaemonContext
+) -> None:
+    held = engine.torrents[show]
+    held.files = [
+        replace(each, completed_bytes=each.size_bytes - (each.path == "show/1/10.mkv"))
+        for each in held.files
+    ]
+    engine.change(show, state=EngineState.STOPPED)
+    await context.state.reload()
+    async with client_of(context, [routes.router]) as client:
+        part = await client.get(url(engine, show, "1/10.mkv"))
+        assert (part.status_code, part.json()["code"]) == (409, "state_conflict")
+        assert "stopped" in part.json()["detail"]
+        assert (await client.get(url(engine, show, "1/2.mkv"))).content == FILM[:100]
+        engine.change(show, state=EngineState.PAUSED)
+        await context.state.reload()
+        assert (await client.get(url(engine, show, "1/10.mkv"))).content == FILM
 
 
 class Slow:

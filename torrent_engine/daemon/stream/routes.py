@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from torrent_engine.base.errors import UnknownFileError, UnknownTorrentError
 from torrent_engine.base.ids import InfoHash
-from torrent_engine.daemon.engine_port.facts import FileFacts
+from torrent_engine.daemon.engine_port.facts import EngineState, FileFacts
 from torrent_engine.daemon.engine_port.port import EnginePort
 from torrent_engine.daemon.http.ranges import Selection, Validators, select
 from torrent_engine.daemon.problems import Problem, ProblemError
@@ -90,6 +90,7 @@ class _Media:
     ) -> Response:
         """Return the answer for one file."""
         file = await self._file(info_hash, index)
+        self._refuse_stopped(info_hash, file)
         if name.endswith(".vtt") and file.path.lower().endswith(".srt"):
             return await self._subtitles(info_hash, file)
         known = Validators(f'"{info_hash.hex()}-{index}"', self._added_at(info_hash))
@@ -121,6 +122,14 @@ class _Media:
             if each.index == index:
                 return each
         raise UnknownFileError(f"{info_hash}: there is no file {index}", index)
+
+    def _refuse_stopped(self, info_hash: InfoHash, file: FileFacts) -> None:
+        """Raise ProblemError for a part of a torrent that is stopped: the rest does not come."""
+        row = self._context.state.torrents.get(info_hash)
+        is_stopped = row is not None and row.progress.state is EngineState.STOPPED
+        if is_stopped and file.completed_bytes < file.size_bytes:
+            detail = "the torrent is stopped, and this file is not complete"
+            raise ProblemError(Problem("state_conflict", detail))
 
     def _added_at(self, info_hash: InfoHash) -> int:
         row = self._context.state.torrents.get(info_hash)

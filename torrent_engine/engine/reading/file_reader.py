@@ -31,11 +31,12 @@ class FileReader:
     as is read in some seconds; a jump begins anew there. A file that is skipped is wanted until
     all its readers are closed. While the Session is paused, or held by a queue, data that is here
     can be read, and reads of other data wait until it continues: limit that by
-    ``anyio.fail_after``. One task at a time reads from one reader; a torrent may have many.
+    ``anyio.fail_after``. Of a Session that is stopped what is here can be read, too; each piece is
+    hashed for it. One task at a time reads from one reader; a torrent may have many.
 
-    Every read raises SessionError when the Session is stopped or cancelled, its error when it is
-    in state ERROR, StorageError when the file cannot be read, and ClosedError when the
-    reader is closed, also while it waits.
+    Every read raises SessionError when the Session is cancelled, or stopped and the data is not
+    here, its error when it is in state ERROR, StorageError when the file cannot be read, and
+    ClosedError when the reader is closed, also while it waits.
     """
 
     def __init__(self, readers: Readers, file: int | str | PurePath) -> None:
@@ -192,18 +193,40 @@ class FileReader:
 
     async def _read_some(self, file_offset_bytes: int, at: int, into: memoryview) -> int:
         """Wait until there is something at a place of the file; fill as much as is here."""
-        run, here_bytes = await self._wait(file_offset_bytes, at, len(into))
-        count = min(here_bytes, len(into), self._config.max_chunk_bytes)
-        await run.reads.read(file_offset_bytes + at, into[:count])
-        await anyio.lowlevel.checkpoint()
-        self._check_open()
-        self._ahead.read(count, self._readers.context.clock())
-        return count
+        while True:
+            if found := await self._wait(file_offset_bytes, at, len(into)):
+                run, here_bytes = found
+                count = min(here_bytes, len(into), self._config.max_chunk_bytes)
+                await run.reads.read(file_offset_bytes + at, into[:count])
+            else:
+                count = await self._read_stopped(file_offset_bytes + at, into)
+            await anyio.lowlevel.checkpoint()
+            self._check_open()
+            if count:
+                self._ahead.read(count, self._readers.context.clock())
+                return count
 
-    async def _wait(self, file_offset_bytes: int, at: int, length: int) -> "tuple[TorrentRun, int]":
-        """Return the run and how many bytes are here from a place on, at least one."""
+    async def _read_stopped(self, offset_bytes: int, into: memoryview) -> int:
+        """Fill what is here of a torrent that is stopped; 0 if it is not stopped any more."""
+        files = await self._readers.stopped_files()
+        found = None
+        if files is not None:
+            found = await files.read(offset_bytes, into[: self._config.max_chunk_bytes])
+        if found == 0:
+            self._readers.raise_if_ended()
+        return found or 0
+
+    async def _wait(
+        self, file_offset_bytes: int, at: int, length: int
+    ) -> "tuple[TorrentRun, int] | None":
+        """Return the run and how many bytes are here from a place on, at least one.
+
+        None if the torrent is stopped.
+        """
         while True:
             run = await self._readers.run(self._check_open)
+            if run is None:
+                return None
             changed = self._readers.changed
             self._look_ahead(run, file_offset_bytes, at, length)
             offset, geometry = file_offset_bytes + at, run.torrent.metainfo.geometry

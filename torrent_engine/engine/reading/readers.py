@@ -1,6 +1,6 @@
 """The readers of one torrent over all its runs: what they wait for, and which files they need."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -9,6 +9,7 @@ import anyio
 from torrent_engine.base.config import ReaderConfig
 from torrent_engine.base.errors import SessionError, TorrentEngineError
 from torrent_engine.codec.metainfo import Metainfo
+from torrent_engine.engine.reading.stopped_files import StoppedFiles
 from torrent_engine.engine.runs.torrent_run import TorrentRun
 from torrent_engine.engine.states import State
 
@@ -34,6 +35,12 @@ class ReaderContext:
     """As the user wants them."""
     need_run: Callable[[], None]
     """Starts a run of a dormant torrent."""
+    is_at_rest: Callable[[], bool]
+    """Whether it is stopped, and may be started again: what is here of it can be read."""
+    place: Callable[[], object]
+    """Where its files are, and since which run, to be compared."""
+    open_stopped: Callable[[], Awaitable[StoppedFiles]]
+    """Opens its files. Raises SessionError without the metadata, or StorageError."""
 
 
 class Readers:
@@ -45,6 +52,9 @@ class Readers:
         """Set, and replaced, whenever waiting readers are woken."""
         self._files: dict[object, int] = {}
         self._lock = anyio.Lock()
+        self._stopped: StoppedFiles | None = None
+        self._stopped_place: object = None
+        self._stopped_lock = anyio.Lock()
 
     def __bool__(self) -> bool:
         """Return whether there is any reader."""
@@ -62,6 +72,8 @@ class Readers:
     async def remove(self, reader: object) -> None:
         """Remove a reader; a skipped file that nobody else reads is skipped again."""
         index = self._files.pop(reader, None)
+        if not self._files:
+            await self._close_stopped()
         run = self.context.run()
         if index is None or run is None:
             return
@@ -76,10 +88,11 @@ class Readers:
             await self._wait()
         return metainfo
 
-    async def run(self, check: Callable[[], None]) -> TorrentRun:
+    async def run(self, check: Callable[[], None]) -> TorrentRun | None:
         """Wait for a run whose files can be read; raises what the Session ended with.
 
-        ``check`` is called before each wait, and may raise why there is nothing to wait for.
+        None for a torrent that is stopped. ``check`` is called before each wait, and may raise why
+        there is nothing to wait for.
         In state CHECKING nothing is read: what is there is not known yet. While the disk is full
         what is there can be read.
         """
@@ -88,11 +101,15 @@ class Readers:
             changed, run = self.changed, self.context.run()
             state = self.context.state()
             is_open = run is not None and run.reads.is_open
+            if self.context.is_at_rest():
+                return None
             if not is_open:
                 self.raise_if_ended()
             if run is None and state in MAY_BE_DORMANT:
                 self.context.need_run()
             elif run is not None and is_open and state is not State.CHECKING:
+                if self._stopped is not None:
+                    await self._close_stopped()
                 await self._make_wanted(run)
                 if run.reads.is_open:
                     return run
@@ -113,6 +130,25 @@ class Readers:
         if state is State.ERROR and error is not None:
             raise error
         raise SessionError("the torrent does not run: nothing can be read")
+
+    # -- a torrent that is stopped --------------------------------------------------------------
+
+    async def stopped_files(self) -> StoppedFiles | None:
+        """Return the files of a torrent that is stopped, open; None if it is not."""
+        place = self.context.place()
+        if not self.context.is_at_rest() or self._stopped_place != place:
+            await self._close_stopped()
+        async with self._stopped_lock:
+            if self._stopped is None and self.context.is_at_rest():
+                self._stopped = await self.context.open_stopped()
+                self._stopped_place = place
+            return self._stopped
+
+    async def _close_stopped(self) -> None:
+        async with self._stopped_lock:
+            stopped, self._stopped = self._stopped, None
+            if stopped is not None:
+                await stopped.close()
 
     # -- skipped files --------------------------------------------------------------------------
 

@@ -567,8 +567,9 @@ class Session:
         """Return a reader of one file, by its index or its path in the torrent.
 
         Use it with ``async with``. The torrent continues as before: what the reader comes to is
-        downloaded first. Of a magnet link ``async with`` waits for the metadata. Raises
-        UnknownFileError if there is no such file, as soon as that is known.
+        downloaded first; of a stopped one what is here can be read. Of a magnet link ``async with``
+        waits for the metadata. Raises UnknownFileError if there is no such file, as soon as that
+        is known.
         """
         return self._streaming.open(file)
 

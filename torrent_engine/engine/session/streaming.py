@@ -2,12 +2,25 @@
 
 from dataclasses import replace
 from pathlib import PurePath
+from typing import Final
 
-from torrent_engine.base.errors import ConfigError, StateTransitionError
+import anyio
+
+from torrent_engine.base.errors import ConfigError, SessionError, StateTransitionError
+from torrent_engine.disk.files.storage_manager import StorageManager
+from torrent_engine.disk.resume.file_names import settle_names
 from torrent_engine.engine.reading.file_reader import FileReader
 from torrent_engine.engine.reading.readers import ReaderContext, Readers
+from torrent_engine.engine.reading.stopped_files import StoppedFiles
+from torrent_engine.engine.resources.owners import OWNER_CHANGED
+from torrent_engine.engine.runs.file_selection import renames
 from torrent_engine.engine.session.core import SessionCore
-from torrent_engine.engine.session.lifecycle import Lifecycle
+from torrent_engine.engine.session.lifecycle import CANCELLED, Lifecycle
+from torrent_engine.engine.states import State
+from torrent_engine.engine.transfer.progress import skipped_by
+
+_GONE: Final = frozenset({CANCELLED, OWNER_CHANGED})
+"""Reasons of an end after which the torrent is removed."""
 
 
 class Streaming:
@@ -33,9 +46,45 @@ class Streaming:
                     lambda: core.live_run,
                     lambda: core.config.file_priorities,
                     self._lifecycle.need_run,
+                    self._is_at_rest,
+                    lambda: (core.save_path, core.config.renamed_files, core.started_s),
+                    self._open_stopped,
                 )
             )
         return FileReader(core.readers, file)
+
+    def _is_at_rest(self) -> bool:
+        core = self._core
+        is_gone = core.is_closed or core.stop_reason in _GONE
+        return core.state is State.STOPPED and not is_gone
+
+    async def _open_stopped(self) -> StoppedFiles:
+        """Open the files of a torrent that is stopped, to be read only."""
+        core = self._core
+        shared, config = core.shared, core.config
+        if (metainfo := await core.load_metainfo()) is None:
+            raise SessionError("what the torrent is made of cannot be read")
+        storage = StorageManager(
+            metainfo,
+            core.save_path,
+            disk_limiter=shared.disk_limiter,
+            config=shared.config.disk,
+            renames=renames(config),
+            skipped=skipped_by(config.file_priorities or ()),
+            open_files=shared.open_files,
+            follow_links=config.follow_links,
+            reports_faults=True,
+            storage=core.storage.get(metainfo, core.save_path, config),
+        )
+        await shared.acquire()
+        try:
+            await settle_names(storage, shared.store, shared.name_foldings)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await shared.release()
+        files = StoppedFiles(storage)
+        await files.open()
+        return files
 
     def set_sequential(self, *, is_sequential: bool, from_piece: int | None) -> None:
         """Download pieces in their order from now on, or the rarest first."""
