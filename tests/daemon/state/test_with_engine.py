@@ -108,3 +108,19 @@ async def test_ids_and_texts_outlive_a_restart_of_the_engine(tmp_path: Path) -> 
             assert row(state, TWO).user.labels == ("kept",)
             assert row(state, TWO).status is TorrentStatus.PAUSED
             assert state.totals.ever.torrents_added == 2
+
+
+async def test_sources_of_jobs_that_are_gone_are_forgotten_at_the_start(tmp_path: Path) -> None:
+    ports, store = ManagerPort(), DaemonStore()
+    state, sources = DaemonState(ports.port, store), store.table("job_sources")
+    async with ports.open(manager_config(tmp_path)) as port:
+        kept = port.jobs.begin("add", "http://127.0.0.1/a.torrent")
+        port.jobs.finish(kept, "failed", error="refused")
+        for job_id in (kept, "gone"):
+            sources.put(job_id, {"source": "http://127.0.0.1/a.torrent"})
+        await state.reload()
+        assert [job_id for job_id, _ in sources.items()] == [kept]
+    async with ports.open(manager_config(tmp_path)) as port:
+        await state.reload()
+        assert kept in state.jobs
+        assert [job_id for job_id, _ in sources.items()] == [kept]

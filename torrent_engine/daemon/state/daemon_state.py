@@ -184,8 +184,16 @@ class DaemonState:
         """Compare everything with the engine; after each time that it was opened."""
         await self._feed.reload()
         await self.jobs.reload(self.port.jobs)
+        await self._forget_sources()
         self.owners.reload()
         self.bans.reload()
+
+    async def _forget_sources(self) -> None:
+        """Drop what failed additions came from, of jobs that ended while no daemon ran."""
+        sources = self.store.table("job_sources")
+        for job_id, _ in list(sources.items()):
+            if job_id not in self.jobs and await self.port.jobs.get(job_id) is None:
+                sources.drop(job_id)
 
     async def run(self) -> None:
         """Keep everything up to date until cancelled; the engine may be open or not."""

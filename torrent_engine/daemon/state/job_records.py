@@ -36,6 +36,10 @@ class JobRecords:
         """Return how many jobs are shown."""
         return len(self._jobs)
 
+    def __contains__(self, job_id: str) -> bool:
+        """Return whether a job is shown."""
+        return job_id in self._jobs
+
     def __iter__(self) -> Iterator[JobFacts]:
         """Iterate over the jobs that are shown."""
         return iter(self._jobs.values())
