@@ -298,12 +298,21 @@ def test_config_shows_checks_and_resets(tmp_path: Path) -> None:
     assert (code, output) == (BASIC_EXIT["bad_option"], "")
     assert "limits.peers" in errors
     assert daemon.run("config", "check")[0] == 0
+    code, output, errors = daemon.run("config", "show", "limits.peer")
+    assert (code, output) == (BASIC_EXIT["bad_option"], "")
+    assert "there is no setting 'limits.peer'" in errors
     with daemon:
         daemon.ask("PATCH", "/api/v1/settings", {"limits.download_kb_s": 5})
         _, output, _ = daemon.run("config", "show", "limits", "--origin")
         assert "limits.download_kb_s = 5  # changed at run time\n" in output
         assert daemon.run("config", "reset", "limits.download_kb_s")[0] == 0
         assert "limits.download_kb_s = 0\n" in daemon.run("config", "show")[1]
+
+
+def test_token_of_a_daemon_that_never_ran_is_explained(tmp_path: Path) -> None:
+    code, output, errors = OwnDaemon(tmp_path).run("token")
+    assert (code, output) == (BASIC_EXIT["bad_option"], "")
+    assert "daemon.token: `torrent-engine daemon` makes it at its first start" in errors
 
 
 def test_unit_of_the_command_names_this_installation() -> None:

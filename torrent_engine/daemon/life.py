@@ -205,7 +205,7 @@ class Daemon:
                 parts.cancel_scope.cancel()
 
     async def _send_signs(self, life: Life) -> None:
-        """Tell the service manager how it goes; a long start or stop is given the time it takes."""
+        """Report to the service manager; a long start or stop is given the time that it takes."""
         await self._notifier.run(
             self._status, STATUS_INTERVAL_S, is_underway=lambda: life.phase != "running"
         )

@@ -144,6 +144,8 @@ def stop(state_dir: Path | None) -> None:
 def reload(state_dir: Path | None) -> None:
     """Let the daemon read its settings, certificate and lists again."""
     report = client_of(state_dir).ask("POST", "/api/v1/reload")
+    if not report["changed"] and not report["pending"]:
+        tell("no setting has changed")
     for key in report["changed"]:
         click.echo(f"{key}: changed")
     for key in report["pending"]:
@@ -201,7 +203,11 @@ def token(
     else:
         from torrent_engine.daemon.security.token_file import TOKEN_NAME, read_token
 
-        click.echo(read_token(folder_of(state_dir) / TOKEN_NAME))
+        path = folder_of(state_dir) / TOKEN_NAME
+        try:
+            click.echo(read_token(path))
+        except FileNotFoundError:
+            raise ConfigError(f"{path}: `{PROGRAM} daemon` makes it at its first start") from None
 
 
 @command.command("password")
@@ -272,10 +278,13 @@ def _show_or_check(
         store = SettingsStore(places, now=time.time, check=lambda new: check_settings(new, folder))
         rows = {view.key: (view.value, view.origin) for view in store.views()}
     if action == "show":
-        for name, (value, where) in rows.items():
-            if key in {None, name, name.partition(".")[0]}:
-                shown = json.dumps(value)
-                click.echo(f"{name} = {shown}  # {where}" if origin else f"{name} = {shown}")
+        chosen = [name for name in rows if key in {None, name, name.partition(".")[0]}]
+        if not chosen:
+            raise ConfigError(f"there is no setting {key!r}")
+        for name in chosen:
+            value, where = rows[name]
+            shown = json.dumps(value)
+            click.echo(f"{name} = {shown}  # {where}" if origin else f"{name} = {shown}")
 
 
 @command.command("openapi")

@@ -89,8 +89,10 @@ async def test_watchdog_is_fed_in_half_of_its_time_and_more_time_lasts_as_long(
 
 
 async def test_nothing_runs_without_a_service_manager() -> None:
+    notifier = Notifier({"NOTIFY_SOCKET": "nowhere"})
     with anyio.fail_after(60):
-        await Notifier({}).run(lambda: "starting")
+        await notifier.run(lambda: "starting")
+    assert not notifier.is_wanted
 
 
 async def test_lines_of_a_status_cannot_be_states(manager: ServiceManager) -> None:

@@ -1,5 +1,6 @@
 """Films of torrents that are stopped, played from the daemon."""
 
+import signal
 from pathlib import Path
 
 import httpx2
@@ -34,7 +35,7 @@ def test_stopped_torrent_is_played_and_stays_stopped(tmp_path: Path) -> None:
         part = play("film.mkv", Range="bytes=100000-100009")
         assert (part.status_code, part.content) == (206, film[100_000:100_010])
         assert torrent(daemon, payload)["status"] == "stopped"
-        daemon.signal(15)
+        daemon.signal(signal.SIGTERM)
         assert daemon.wait() == 0
         daemon.start()
         assert play("film.mkv").content == film
