@@ -14,6 +14,7 @@ def job_value(job: JobFacts) -> dict[str, Any]:
     return {
         "id": job.id,
         "kind": job.kind,
+        "name": job.name,
         "status": job.status,
         "created_at": timestamp(job.created_at),
         "updated_at": timestamp(job.updated_at),

@@ -22,6 +22,11 @@ from tests.support.own_daemon import OwnDaemon
 
 SHOWN_MS = 60_000
 SIZES = {"desktop": (1280, 800), "phone": (360, 740)}
+LOOKS = [(size, theme) for size in SIZES for theme in ("light", "dark")]
+"""Every size in every theme."""
+POLICY_WATCH = """addEventListener('securitypolicyviolation', (event) =>
+    console.error(`policy: ${event.violatedDirective} of ${event.blockedURI}`), true)"""
+"""Reports whatever the policy of the page (CSP) has kept it from; it must be nothing."""
 NETWORK = "Failed to load resource"
 """Chromium's word for an answer such as 401, which is how the page learns that nobody is in."""
 TOKEN_OF_TESTS = "token-of-the-tests"
@@ -78,18 +83,20 @@ def open_window(
     theme: str = "light",
     locale: str = "en-US",
     height: int | None = None,
+    fingers: bool = False,
 ) -> Iterator[Window]:
     """Open a profile; when the block ends without an error, the page must have had no complaint."""
     width, usual = SIZES[size]
     options: dict[str, Any] = {
         "color_scheme": theme,
         "locale": locale,
-        "has_touch": size == "phone",
+        "has_touch": fingers or size == "phone",
     }
     context = browser.new_context(
         viewport={"width": width, "height": height or usual}, reduced_motion="reduce", **options
     )
     context.set_default_timeout(SHOWN_MS)
+    context.add_init_script(POLICY_WATCH)
     try:
         window = Window(context)
         yield window

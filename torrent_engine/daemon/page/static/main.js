@@ -1,7 +1,7 @@
 /** The start of the page. */
 import { effect, html, render, useEffect } from './lib.js';
-import { ensureSession, sessionState } from './core/session.js';
-import { connection, start, stop } from './core/events.js';
+import { connection, ensureSession, sessionState } from './core/session.js';
+import { start, stop } from './core/events.js';
 import { loadLanguage, t } from './core/i18n.js';
 import { listenForNews } from './core/notify.js';
 import { forgetOwner, renewOwner } from './core/owner.js';
@@ -42,7 +42,8 @@ function Offline() {
     const timer = setInterval(() => ensureSession({ force: true }), 3000);
     return () => clearInterval(timer);
   }, []);
-  return html`<main class="empty"><h1>${t('Not connected, trying again')}</h1><p>${t('The daemon does not answer. Is it running?')}</p></main>`;
+  return html`<main class="empty"><h1>${t('Not connected, trying again')}</h1><p>${t('The daemon does not answer. Is it running?')}</p>
+    <button type="button" onClick=${() => ensureSession({ force: true })}>${t('Try now')}</button></main>`;
 }
 
 function Shell() {

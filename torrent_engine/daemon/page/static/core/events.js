@@ -4,15 +4,15 @@
  */
 import { signal } from '../lib.js';
 import { get, url } from './api.js';
-import { ensureSession, sessionState } from './session.js';
+import { connection, ensureSession, sessionState } from './session.js';
 import { clearStore, revision, stats, takeJobs, takeSync } from './store.js';
 
 const PAGE = 2000;
 const HIDDEN_MS = 60_000;
 const RETRY_MS = 2_000;
 const MAX_RETRY_MS = 8_000;
-/** @type {{value: 'loading' | 'live' | 'waiting'}} */
-export const connection = signal('loading');
+/** When the next try to connect comes, in milliseconds of the clock. */
+export const retryAt = signal(0);
 /** Whether this tab holds the stream. */
 export const isLeader = signal(false);
 /** Query that ties the stream to an owner, so that its lease lives as long as the tab. */
@@ -59,23 +59,36 @@ async function loadNow(isFull) {
       takeSync(told, { isLaterPage: true });
     }
     retryMs = RETRY_MS;
-    if (connection.value === 'loading' && !isLeader.value) connection.value = 'live';
+    if (!isLeader.value) connection.value = 'live';
   } catch {
     if (isRunning) later();
   }
 }
 
 function later() {
-  connection.value = 'waiting';
+  const message = { kind: 'state', value: 'waiting', at: Date.now() + retryMs };
+  take(message);
+  if (isLeader.value) tabs?.postMessage(message);
   clearTimeout(retryTimer);
-  retryTimer = setTimeout(async () => {
-    retryMs = Math.min(retryMs * 2, MAX_RETRY_MS);
-    if (!isRunning) return;
-    await ensureSession({ force: true });
-    if (sessionState.value === 'out') return;
-    await load();
-    if (isLeader.value && !source) open();
-  }, retryMs);
+  retryTimer = setTimeout(retry, retryMs);
+}
+
+/** Try to connect now; the tab with the stream does it for all. */
+export function retryNow() {
+  retryMs = RETRY_MS;
+  if (!isLeader.value) tabs?.postMessage({ kind: 'retry' });
+  retry();
+}
+
+async function retry() {
+  clearTimeout(retryTimer);
+  retryAt.value = 0;
+  retryMs = Math.min(retryMs * 2, MAX_RETRY_MS);
+  if (!isRunning) return;
+  await ensureSession({ force: true });
+  if (sessionState.value === 'out') return;
+  await load();
+  if (isLeader.value && !source) open();
 }
 
 // -- the leader ---------------------------------------------------------------------------------
@@ -108,12 +121,11 @@ function open() {
     retryMs = RETRY_MS;
     told({ kind: 'state', value: 'live' });
   };
-  for (const kind of ['sync', 'job', 'stats', 'reset', 'bye']) {
+  for (const kind of ['sync', 'job', 'jobs_removed', 'stats', 'reset', 'bye']) {
     source.addEventListener(kind, ({ data }) => told({ kind, value: JSON.parse(data), before: revision }));
   }
   source.onerror = () => {
     close();
-    told({ kind: 'state', value: 'waiting' });
     later();
   };
 }
@@ -129,15 +141,17 @@ function told(message) {
   tabs?.postMessage(message);
 }
 
-function take({ kind, value }) {
+function take({ kind, value, at }) {
   if (kind === 'state') {
     connection.value = value;
+    if (at) retryAt.value = at;
     return;
   }
   if (kind === 'sync') {
     connection.value = 'live';
     takeSync(value);
   } else if (kind === 'job') takeJobs([value]);
+  else if (kind === 'jobs_removed') takeJobs([], value);
   else if (kind === 'stats') stats.value = value;
   else if (kind === 'reset') load({ isFull: true });
   else if (kind === 'bye' && isLeader.value) {
@@ -148,7 +162,11 @@ function take({ kind, value }) {
 
 if (tabs) {
   tabs.onmessage = ({ data }) => {
-    if (!isRunning || isLeader.value) return;
+    if (!isRunning) return;
+    if (isLeader.value) {
+      if (data.kind === 'retry' && !source) retryNow();
+      return;
+    }
     const isGap = data.kind === 'sync' && !data.value.full && data.before !== revision;
     if (isGap) load();
     else if (data.kind !== 'reset') take(data);

@@ -3,6 +3,9 @@ import { signal } from '../lib.js';
 import { ask, csrfToken, hooks, Problem } from './api.js';
 
 const MIN_INTERVAL_MS = 2000;
+/** Whether the changes are followed.
+ * @type {{value: 'loading' | 'live' | 'waiting'}} */
+export const connection = signal('loading');
 /** @type {{value: 'unknown' | 'in' | 'out' | 'offline'}} */
 export const sessionState = signal('unknown');
 /** @type {{value: {user: string, scopes: string[], epoch: string} | null}} */
@@ -81,8 +84,8 @@ export async function logOut() {
   }
 }
 
-/** Whether the user may do something. */
-export const may = (scope) => session.value?.scopes.includes(scope) ?? false;
+/** Whether the user may do something now; without the daemon that is nothing. */
+export const may = (scope) => connection.value !== 'waiting' && (session.value?.scopes.includes(scope) ?? false);
 
 hooks.refresh = () => ensureSession({ force: true });
 hooks.lost = () => {

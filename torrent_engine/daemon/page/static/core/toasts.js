@@ -5,8 +5,8 @@ import { signal } from '../lib.js';
 
 /** @type {{value: Toast[]}} */
 export const toasts = signal([]);
-const DONE_MS = 6_000;
-const FAILED_MS = 12_000;
+const DONE_MS = 8_000;
+const FAILED_MS = 15_000;
 let number = 0;
 
 /** Show a message for a while. */

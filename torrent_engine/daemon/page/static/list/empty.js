@@ -3,6 +3,7 @@ import { html } from '../lib.js';
 import { t } from '../core/i18n.js';
 import { showFacet, search, query } from '../core/view.js';
 import { isLoaded, torrents } from '../core/store.js';
+import { may } from '../core/session.js';
 import { isTouch } from '../core/theme.js';
 import { showAdd } from '../dialogs/add.js';
 
@@ -12,7 +13,7 @@ export function Empty() {
   if (torrents.size === 0) {
     return html`<div class="empty"><h2>${t('No torrents yet')}</h2>
       <p>${isTouch.value ? t('Add a .torrent file or a magnet link.') : t('Drop .torrent files here, or paste a magnet link.')}</p>
-      <button type="button" class="primary" onClick=${() => showAdd()}>${t('Add torrents')}</button></div>`;
+      <button type="button" class="primary" disabled=${!may('add')} onClick=${() => showAdd()}>${t('Add torrents')}</button></div>`;
   }
   const clear = () => {
     search('');

@@ -41,7 +41,7 @@ export function Grid() {
     watcher.observe(element.current);
     return () => watcher.disconnect();
   }, [height]);
-  useEffect(() => reveal(element.current, height, isCard), [cursor.value]);
+  useEffect(() => reveal(element.current, height), [cursor.value]);
   void tick.value;
   const { first, count } = view.value;
   const from = Math.max(0, Math.min(first, hashes.length - count));
@@ -94,10 +94,10 @@ function Header({ columns, isCard }) {
 }
 
 /** Scroll so that the row of the keyboard is seen. */
-function reveal(element, height, isCard) {
+function reveal(element, height) {
   const at = order.value.indexOf(cursor.value);
   if (at < 0) return;
-  const head = isCard ? 0 : 32;
+  const head = isPhone.value ? 0 : isTouch.value ? 44 : 32;
   const top = at * height;
   if (top < element.scrollTop) element.scrollTop = top;
   else if (top + height > element.scrollTop + element.clientHeight - head) element.scrollTop = top + height - element.clientHeight + head;

@@ -7,6 +7,7 @@ import { get } from '../core/api.js';
 import { prefs } from '../core/prefs.js';
 import { go } from '../core/router.js';
 import { selectedRows } from '../core/select.js';
+import { may } from '../core/session.js';
 import { labels } from '../core/store.js';
 import { sortBy } from '../core/view.js';
 import { showLabels } from '../dialogs/labels.js';
@@ -23,14 +24,14 @@ export function torrentMenu(x, y) {
   if (!rows.length) return;
   const hashes = rows.map((row) => row.hash);
   const only = rows.length === 1 ? rows[0] : null;
-  const item = (text, name, run, hint) => ({ text: t(text), icon: name && icon(name), run, hint });
+  const item = (text, name, run, hint, isOff = !may('control')) => ({ text: t(text), icon: name && icon(name), run, hint, isOff });
   showMenu(x, y, [
     item('Resume', 'play', () => act('resume', hashes), 'Space'),
     item('Pause', 'pause', () => act('pause', hashes), 'Space'),
     item('Start now', '', () => act('start_now', hashes)),
     item('Stop', '', () => act('stop', hashes)),
     null,
-    only ? item('Details', '', () => go(`t/${only.hash}/${prefs.panel.value}`), 'Enter') : undefined,
+    only ? item('Details', '', () => go(`t/${only.hash}/${prefs.panel.value}`), 'Enter', false) : undefined,
     item('Labels and category…', 'tag', () => showLabels(rows), 'L'),
     item('Limits…', '', () => showLimits(rows)),
     item('Move files…', 'folder', () => showMove(rows), 'M'),
@@ -43,8 +44,8 @@ export function torrentMenu(x, y) {
     item('Down in the queue', '', () => act('queue_down', hashes)),
     item('To the end of the queue', '', () => act('queue_bottom', hashes)),
     null,
-    item('Copy magnet links', 'link', () => copyMagnets(rows)),
-    item('Copy names', '', () => copy(rows.map((row) => row.name).join('\n'))),
+    item('Copy magnet links', 'link', () => copyMagnets(rows), '', false),
+    item('Copy names', '', () => copy(rows.map((row) => row.name).join('\n')), '', false),
     null,
     { ...item('Remove…', 'remove', () => showRemove(rows), 'Del'), isDanger: true },
   ], t('Torrent'));

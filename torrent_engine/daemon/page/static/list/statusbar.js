@@ -1,11 +1,11 @@
 /** The bar at the bottom: connection, speeds, limits, alternative speeds, free space. */
-import { html, signal, useSignalEffect } from '../lib.js';
+import { html, signal, useEffect, useSignal, useSignalEffect } from '../lib.js';
 import { attempt } from '../core/actions.js';
 import { get, patch } from '../core/api.js';
-import { connection } from '../core/events.js';
+import { retryAt, retryNow } from '../core/events.js';
 import { bytes, fullRate } from '../core/format.js';
 import { t, tn } from '../core/i18n.js';
-import { may, session, sessionState } from '../core/session.js';
+import { connection, may, session, sessionState } from '../core/session.js';
 import { settingsRev, stats, torrents, tick } from '../core/store.js';
 import { showGlobalLimits } from '../dialogs/limits.js';
 import { icon } from '../ui/icons.js';
@@ -27,6 +27,7 @@ async function readDisk() {
 
 /** Switch to the alternative speeds, or back. */
 export function toggleAlternative() {
+  if (!may('settings')) return false;
   const next = !settings.value['limits.alt_enabled'];
   settings.value = { ...settings.value, 'limits.alt_enabled': next };
   return attempt(async () => {
@@ -40,6 +41,17 @@ const limit = (key) => {
   return value ? bytes(value * 1000) : '';
 };
 
+/** When the next try comes, and a button for those who cannot wait. */
+function Retry() {
+  const now = useSignal(Date.now());
+  useEffect(() => {
+    const timer = setInterval(() => { now.value = Date.now(); }, 500);
+    return () => clearInterval(timer);
+  }, []);
+  const n = Math.ceil((retryAt.value - now.value) / 1000);
+  return html`<span class="number">${n > 0 ? t('again in {n} s', { n }) : t('Trying…')}</span><button type="button" class="plain" onClick=${retryNow}>${t('Try now')}</button>`;
+}
+
 /** Return the bar. */
 export function StatusBar() {
   useSignalEffect(() => {
@@ -49,9 +61,10 @@ export function StatusBar() {
   void tick.value;
   const now = stats.value || {};
   const isAlternative = Boolean(settings.value['limits.alt_enabled']);
-  const words = { live: t('Connected'), loading: t('Loading…'), waiting: t('Not connected, trying again') };
+  const words = { live: t('Connected'), loading: t('Loading…'), waiting: t('Not connected') };
   return html`<footer class="statusbar">
     <span class=${`link ${connection.value}`} role="status"><span class="dot"></span>${words[connection.value]}</span>
+    ${connection.value === 'waiting' && html`<${Retry} />`}
     <span class="wide-only">${tn('{n} torrent', '{n} torrents', torrents.size)}</span>
     <span class="wide-only">${tn('{n} peer', '{n} peers', now.peers || 0)}</span>
     <span class="space"></span>

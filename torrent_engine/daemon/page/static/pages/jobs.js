@@ -14,10 +14,15 @@ const STATUS = { pending: 'Waiting', running: 'Running', paused: 'Paused', compl
 const KIND = { add: 'Add', check: 'Check', download: 'Download', seed: 'Seed', move: 'Move', create: 'Create' };
 const COLOUR = { failed: 'bad', running: 'down', completed: 'up' };
 const isOver = (job) => ['completed', 'failed', 'cancelled'].includes(job.status);
-const interrupted = () => [...jobs.value.values()].filter((job) => job.status === 'failed' && job.reason === 'interrupted');
+const canRetry = (job) => job.status === 'failed' && job.kind !== 'create';
+const interrupted = () => [...jobs.value.values()].filter((job) => canRetry(job) && job.reason === 'interrupted');
 
 const retry = (found) => attempt(async () => {
-  for (const job of found) await post(`api/v1/jobs/${job.id}/retry`);
+  for (const job of found) {
+    if (!(await post(`api/v1/jobs/${job.id}/retry`))) continue;
+    await del(`api/v1/jobs/${job.id}`); // another job has taken its place
+    takeJobs([], [job.id]);
+  }
 });
 
 /** Return the banner above the list when work was interrupted. */
@@ -28,18 +33,18 @@ export function ResumeBanner() {
     for (const job of found) await del(`api/v1/jobs/${job.id}`);
     takeJobs([], found.map((job) => job.id));
   });
-  return html`<div class="banner" role="status"><span>${tn('{n} job was interrupted.', '{n} jobs were interrupted.', found.length)}</span>
+  return html`<div class="banner" role="status"><span>${tn('{n} job was interrupted.', '{n} jobs were interrupted.', found.length)} ${found.length === 1 && html`<small>${found[0].name}</small>`}</span>
     <button type="button" onClick=${() => retry(found)}>${t('Resume')}</button><button type="button" class="plain" onClick=${forget}>${t('Forget')}</button></div>`;
 }
 
 function cellsOf(job, act) {
   const button = (text, run) => html`<button type="button" onClick=${run}>${text}</button>`;
   const next = !isOver(job) ? (job.status === 'paused' ? button(t('Resume'), () => act(job, 'resume')) : button(t('Pause'), () => act(job, 'pause')))
-    : job.status === 'failed' && button(t('Again'), () => retry([job]));
+    : canRetry(job) && button(t('Again'), () => retry([job]));
   return [
-    [job.torrent?.name || '–', 'wide first'], [t(KIND[job.kind] || job.kind)],
+    [job.name || '–', 'wide first'], [t(KIND[job.kind] || job.kind)],
     [html`<div><span class=${`status ${COLOUR[job.status] || 'quiet'}`}>${t(STATUS[job.status] || job.status)}</span>${job.error && html`<div class="small">${job.error}</div>`}</div>`, job.error ? 'wide' : ''],
-    [job.done_bytes ? `${percent(job.progress)} · ${bytes(job.done_bytes)}` : percent(job.progress), 'number'],
+    [job.kind === 'seed' ? '' : job.done_bytes ? `${percent(job.progress)} · ${bytes(job.done_bytes)}` : percent(job.progress), 'number'],
     [date(job.created_at), 'number'], [date(job.completed_at), 'number'], [may('control') && next, 'buttons'],
   ];
 }
@@ -53,7 +58,7 @@ export function Jobs() {
   });
   const heads = ['Torrent', 'Job', 'Status', 'Progress', 'Begun', 'Ended', 'Actions'];
   const act = (job, action) => attempt(() => post(`api/v1/jobs/${job.id}/${action}`));
-  return html`<${Page} title=${t('Jobs')} extra=${html`<a class="button" href="api/v1/jobs/export?format=csv">${t('Export')}</a><button type="button" disabled=${!all.some(isOver)} onClick=${clear}>${t('Clear finished')}</button>`}>
+  return html`<${Page} title=${t('Jobs')} extra=${html`<a class="button" href="api/v1/jobs/export?format=csv">${t('Export')}</a><button type="button" disabled=${!may('control') || !all.some(isOver)} onClick=${clear}>${t('Clear finished')}</button>`}>
     ${all.length === 0 ? html`<p class="hint">${t('Nothing has been done yet. Downloads, checks and moves are listed here.')}</p>` : html`<${Table} heads=${heads} rows=${all.slice(0, SHOWN).map((job) => ({ key: job.id, cells: cellsOf(job, act) }))} text=${t('Jobs')} />`}
   </${Page}>`;
 }

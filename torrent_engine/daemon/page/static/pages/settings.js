@@ -56,7 +56,7 @@ function Browser() {
 function Section({ name, told, save }) {
   const { schema, settings } = told;
   const keys = Object.keys(schema.properties).filter((key) => schema.properties[key]['x-section'] === name);
-  return html`<section><h2>${name}</h2><p class="hint">${schema['x-sections'][name]}</p>
+  return html`<section><h2>${name === 'tls' ? 'TLS' : name}</h2><p class="hint">${schema['x-sections'][name]}</p>
     ${keys.map((key) => html`<${Setting} key=${key} name=${key} about=${schema.properties[key]} now=${settings[key]} save=${save} />`)}</section>`;
 }
 

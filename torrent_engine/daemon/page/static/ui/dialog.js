@@ -1,6 +1,7 @@
 /** Dialogs: the browser keeps the focus in them, and gives it back. */
 import { html, signal, useLayoutEffect, useRef } from '../lib.js';
 import { t } from '../core/i18n.js';
+import { connection } from '../core/session.js';
 import { icon } from './icons.js';
 
 /** @type {{value: {view: Function, props: any} | null}} what is open */
@@ -58,5 +59,5 @@ export function Dialog({ title, children, buttons, onSubmit, isWide = false }) {
 /** The two buttons that most dialogs have. */
 export function Buttons({ text, isDanger = false, isDisabled = false }) {
   return html`<button type="button" onClick=${closeDialog}>${t('Cancel')}</button>
-    <button type="submit" class=${isDanger ? 'danger' : 'primary'} disabled=${isDisabled}>${text}</button>`;
+    <button type="submit" class=${isDanger ? 'danger' : 'primary'} disabled=${isDisabled || connection.value === 'waiting'}>${text}</button>`;
 }
