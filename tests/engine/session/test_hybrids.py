@@ -3,6 +3,7 @@
 import random
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import quote
 
 import anyio
 import pytest
@@ -19,7 +20,12 @@ from tests.support.swarm import (
 )
 from tests.support.torrents import payload_of
 from tests.support.v2_torrents import hybrid_info, torrent_around
-from torrent_engine.base.config import EncryptionConfig, EncryptionPolicy, SessionConfig
+from torrent_engine.base.config import (
+    EncryptionConfig,
+    EncryptionPolicy,
+    NetworkConfig,
+    SessionConfig,
+)
 from torrent_engine.base.errors import BusyError
 from torrent_engine.base.ids import PeerAddress
 from torrent_engine.base.storage import StorageFiles
@@ -32,6 +38,7 @@ from torrent_engine.engine.session.session import Session
 from torrent_engine.engine.states import State
 from torrent_engine.engine.swarm.peer_pool import PeerPool
 from torrent_engine.net.peers.incoming import IncomingRouter
+from torrent_engine.net.tracker.embedded import EmbeddedTracker
 from torrent_engine.policy.peers.candidates import Source
 from torrent_engine.policy.peers.smart_ban import SmartBan
 from torrent_engine.protocol.wire.connection_state import ConnectionState
@@ -243,6 +250,30 @@ async def test_bep52_a_hybrid_is_one_torrent_of_a_manager_by_either_hash(tmp_pat
             session = (await manager.add(known)).session
             again = [await manager.add(other) for other in others]
             assert [each.session for each in again] == [session] * len(others)
+
+
+async def test_bep52_both_swarms_of_a_hybrid_meet_at_a_udp_tracker_and_over_utp(
+    tmp_path: Path, upgraded: list[ConnectionState]
+) -> None:
+    only_utp = NetworkConfig(tcp=False)
+    async with (
+        EmbeddedTracker("127.0.0.1") as tracker,
+        resources(tmp_path / "a", network=only_utp) as first,
+        resources(tmp_path / "b", network=only_utp) as second,
+    ):
+        announced = METAINFO.edited(trackers=[tracker.udp_url])
+        ours = await Session.create(announced, first, save_path=write(tmp_path / "files"))
+        async with ours:
+            await reach(ours, State.SEEDING)
+            await until(lambda: tracker.stats().peers == 2)  # one in each swarm
+            link = f"{LINK}&tr={quote(tracker.udp_url, safe='')}"
+            theirs = await Session.create(link, second, save_path=tmp_path / "saved")
+            async with theirs:
+                await reach(theirs, State.SEEDING)
+                await until(lambda: tracker.stats().peers == 4)
+        await until(lambda: tracker.stats().peers == 0)
+    assert is_saved(tmp_path / "saved")
+    assert {state.info_hash for state in upgraded} == {V2_HASH}
 
 
 SHARED = payload_of(5 * 524_288 - 3)

@@ -162,9 +162,9 @@ async def test_bep52_a_link_of_v2_alone_is_not_that_of_a_hybrid(tmp_path: Path) 
 class Lying(MemoryStorage):
     """Has the payload, and gives every block with a wrong byte once it was checked."""
 
-    def __init__(self, files: StorageFiles) -> None:
+    def __init__(self, files: StorageFiles, data: bytes) -> None:
         super().__init__(files)
-        self.write(0, 0, [memoryview(SHARED)])
+        self.write(0, 0, [memoryview(data)])
         self.lies = False
 
     def read_now(self, file_index: int, offset_bytes: int, into: memoryview) -> bool:
@@ -186,7 +186,7 @@ async def test_b6_of_many_senders_of_a_piece_only_the_liar_is_banned(
     liars: list[Lying] = []
 
     def make(files: StorageFiles) -> MemoryStorage:
-        liars.append(Lying(files))
+        liars.append(Lying(files, SHARED))
         return liars[-1]
 
     slow = SessionConfig(max_upload_bytes_per_s=800_000)
@@ -219,3 +219,48 @@ async def test_b6_of_many_senders_of_a_piece_only_the_liar_is_banned(
     blamed = {peer for e in events if isinstance(e, PieceHashFailed) for peer in e.peers}
     assert blamed == {third}
     assert stats.failed_bytes <= sent_bytes
+
+
+async def test_b6_of_four_senders_of_long_pieces_only_the_liar_is_banned_by_its_blocks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SmartBan, "is_proven", lambda *_: True)  # so that they share pieces
+    monkeypatch.setattr("torrent_engine.engine.transfer.block_blame.ANSWER_S", PATIENCE_S)
+    data = payload_of(2 * 4_194_304 + 100_001)
+    metainfo = Metainfo.from_bytes(torrent_around(*v2_info({"a": data}, piece_bytes=4_194_304)))
+    liars: list[Lying] = []
+
+    def make(files: StorageFiles) -> MemoryStorage:
+        liars.append(Lying(files, data))
+        return liars[-1]
+
+    slow = SessionConfig(max_upload_bytes_per_s=2_000_000)
+    async with (
+        seed(tmp_path / "a", metainfo, data, config=slow) as (_, first),
+        seed(tmp_path / "b", metainfo, data, config=slow) as (_, second),
+        seed(tmp_path / "c", metainfo, data, config=slow) as (_, third),
+        seed(
+            tmp_path / "d",
+            metainfo,
+            data,
+            config=replace(slow, storage=make),
+            listen_hosts=("127.0.0.3",),
+        ) as (liar, fourth),
+        resources(tmp_path / "e") as shared,
+    ):
+        liars[0].lies = True
+        config = SessionConfig(peers=(fourth,), sequential=True)
+        saved = tmp_path / "saved"
+        session = await Session.create(metainfo, shared, save_path=saved, config=config)
+        events = record(session)
+        async with session:
+            await until(lambda: liar.stats().uploaded_bytes)
+            for address in (first, second, third):
+                await session.add_peer(*address)
+            with anyio.fail_after(4 * PATIENCE_S):
+                await session.wait(State.SEEDING)
+            failed_bytes = session.stats().failed_bytes
+            sent_bytes = liar.stats().uploaded_bytes
+    assert (saved / "a").read_bytes() == data
+    assert {e.address for e in events if isinstance(e, PeerBanned)} == {fourth}
+    assert failed_bytes <= sent_bytes
