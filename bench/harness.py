@@ -26,6 +26,8 @@ from typing import Any
 
 import bencodepy
 
+from torrent_engine.disk.create.create import CreateOptions, TorrentFormat, create_torrent
+
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results"
 MIB = 1024 * 1024
@@ -53,7 +55,9 @@ def workspace(parent: str) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def make_torrent(folder: Path, size_mib: int, piece_kib: int) -> Torrent:
+def make_torrent(
+    folder: Path, size_mib: int, piece_kib: int, version: TorrentFormat = "v1"
+) -> Torrent:
     """Write ``size_mib`` of random bytes, and a one-file torrent of them."""
     generator, piece_bytes = random.Random(size_mib), piece_kib * 1024
     payload = folder / "source" / "payload.bin"
@@ -61,6 +65,11 @@ def make_torrent(folder: Path, size_mib: int, piece_kib: int) -> Torrent:
     with payload.open("wb") as file:
         for _ in range(size_mib):
             file.write(generator.randbytes(MIB))
+    path = folder / "payload.torrent"
+    if version != "v1":
+        made = create_torrent([payload], CreateOptions(format=version, piece_bytes=piece_bytes))
+        path.write_bytes(made)
+        return Torrent(path, payload, size_mib * MIB)
     pieces = bytearray()
     with payload.open("rb") as file:
         while piece := file.read(piece_bytes):
@@ -71,7 +80,6 @@ def make_torrent(folder: Path, size_mib: int, piece_kib: int) -> Torrent:
         b"pieces": bytes(pieces),
         b"length": size_mib * MIB,
     }
-    path = folder / "payload.torrent"
     path.write_bytes(bencodepy.encode({b"info": info}))
     return Torrent(path, payload, size_mib * MIB)
 

@@ -34,7 +34,7 @@ def main() -> None:
     about = machine()
     rows: list[dict[str, object]] = []
     with workspace(options.dir) as folder:
-        torrent = make_torrent(folder, options.size_mib, options.piece_kib)
+        torrent = make_torrent(folder, options.size_mib, options.piece_kib, options.format)
         with running_seed(options, torrent) as (port, router_port):
             for number in range(options.rounds):
                 for way in options.ways.split(","):
@@ -61,6 +61,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--size-mib", type=int, default=64)
     parser.add_argument("--piece-kib", type=int, default=64)
+    parser.add_argument("--format", choices=("v1", "v2", "hybrid"), default="v1")
     parser.add_argument("--nodes", type=int, default=16, help="of the DHT, besides seed and leech")
     parser.add_argument("--ways", default="peer,dht,warm")
     parser.add_argument("--leeches", default="our,libtorrent,libtorrent_defaults")
@@ -91,7 +92,10 @@ def turned(names: list[str], number: int) -> list[str]:
 
 
 def link_of(torrent: Torrent, port: int | None) -> str:
-    link = f"magnet:?xt=urn:btih:{Metainfo.read(torrent.path).info_hash.hex()}"
+    metainfo = Metainfo.read(torrent.path)
+    link = f"magnet:?xt=urn:btih:{metainfo.info_hash.hex()}"
+    if metainfo.info_hash_v1 is None:
+        link = f"magnet:?xt=urn:btmh:1220{metainfo.info_hash_v2}"
     return link if port is None else f"{link}&x.pe=127.0.0.1:{port}"
 
 

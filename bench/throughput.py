@@ -29,7 +29,7 @@ def main() -> None:
     rows: list[dict[str, object]] = []
     about = machine()
     with workspace(options.source_dir) as source, workspace(options.dir) as target:
-        torrent = make_torrent(source, options.size_mib, options.piece_kib)
+        torrent = make_torrent(source, options.size_mib, options.piece_kib, options.format)
         for number in range(options.rounds):
             rows += run_round(number, options, torrent, target)
     document = {
@@ -49,6 +49,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--size-mib", type=int, default=2048)
     parser.add_argument("--piece-kib", type=int, default=1024)
+    parser.add_argument("--format", choices=("v1", "v2", "hybrid"), default="v1")
     parser.add_argument("--source-dir", default="/dev/shm", help="where the seeds' data lies")
     parser.add_argument("--dir", default="/dev/shm", help="where the leeches write")
     parser.add_argument("--seeds", default="ours,libtorrent")
@@ -66,7 +67,8 @@ def parse() -> argparse.Namespace:
 
 def name_of(options: argparse.Namespace) -> str:
     disk = "" if options.dir == "/dev/shm" else "-disk"
-    return f"throughput-{options.size_mib}m-pieces-{options.piece_kib}k{disk}"
+    version = "" if options.format == "v1" else f"-{options.format}"
+    return f"throughput-{options.size_mib}m-pieces-{options.piece_kib}k{version}{disk}"
 
 
 def script(options: argparse.Namespace, party: str, role: str) -> str:
