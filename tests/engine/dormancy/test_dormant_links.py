@@ -14,6 +14,7 @@ from tests.support.managers import manager
 from tests.support.scripted_peer import Wire, blocks_of, dialled, new_peer_id
 from tests.support.swarm import address_of, content, download, reach, resources, until
 from tests.support.torrents import make_torrent, payload_of, write_files
+from tests.support.v2_torrents import torrent_around, v2_info
 from torrent_engine.base.config import (
     DormancyConfig,
     EncryptionConfig,
@@ -23,6 +24,7 @@ from torrent_engine.base.config import (
 )
 from torrent_engine.base.ids import InfoHash, PeerAddress
 from torrent_engine.codec.bitfield import Bitfield
+from torrent_engine.codec.hash_trees import HashRange
 from torrent_engine.codec.magnet import Magnet
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.engine.dormancy.snapshot import TorrentSnapshot, snapshot_of_new
@@ -34,6 +36,7 @@ from torrent_engine.protocol.wire.messages import (
     BlockReceived,
     ExtensionHandshakeReceived,
     HandshakeReceived,
+    HashesReceived,
     PeerBitfield,
     PeerUnchoked,
 )
@@ -173,6 +176,43 @@ async def test_b5_metadata_is_asked_of_a_torrent_at_rest(tmp_path: Path) -> None
                 await leech.wait_stopped()
         assert leech.metainfo is not None
         assert leech.metainfo.info_hash == session.info_hash
+
+
+async def test_bep52_hashes_are_asked_of_a_torrent_at_rest(tmp_path: Path) -> None:
+    info, layers = v2_info({"a": PAYLOAD}, piece_bytes=65_536)
+    torrent = Metainfo.from_bytes(torrent_around(info, layers))
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files/a").write_bytes(PAYLOAD)
+    async with manager(tmp_path, dormancy=SOON) as many:
+        session = await many.add_torrent(torrent)
+        await reach(session, State.SEEDING)
+        await until(lambda: session.is_resting)
+        async with dialled(torrent, address_of(many.shared)) as wire:
+            await greeted(wire)
+            await wire.expect(PeerBitfield)
+            ((root, layer),) = layers.items()
+            wire.connection.sender.request_hashes(HashRange(root, 2, 0, 4, 1))
+            await wire.flush()
+            answer = await wire.expect(HashesReceived)
+    assert isinstance(answer, HashesReceived)
+    assert answer.hashes[:128] == layer[:128]
+
+
+async def test_bep52_a_v1_torrent_at_rest_has_no_answer_to_a_request_for_hashes(
+    tmp_path: Path,
+) -> None:
+    async with (
+        seeding_at_rest(tmp_path) as (many, (session,)),
+        dialled(torrent_of(session), address_of(many.shared)) as wire,
+    ):
+        await greeted(wire)
+        await wire.expect(PeerBitfield)
+        wire.connection.state.is_v2 = True
+        wire.connection.sender.request_hashes(HashRange(bytes(32), 0, 0, 2, 0))
+        await interested(wire)
+        await wire.expect(PeerUnchoked)
+        assert not session.is_resting
+        assert wire.connection.state.hash_requests
 
 
 async def test_b5_strangers_wake_so_many_torrents_at_a_time(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 A handshake costs a remote host 48 bytes and a run costs us much more, so only what we have (BEP 3,
 BEP 6) and our extensions (BEP 10) are sent. A run begins for a peer that is interested in pieces,
-asks for metadata, or has pieces that we miss; it continues with the links.
+asks for metadata, or hashes (BEP 52), or has pieces that we miss; it continues with the links.
 """
 
 import logging
@@ -35,6 +35,7 @@ from torrent_engine.policy.peers.candidates import Source
 from torrent_engine.protocol.wire.messages import (
     ExtensionMessageReceived,
     HandshakeReceived,
+    HashesRequested,
     PeerEvent,
     PeerInterested,
 )
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-MAX_UNANSWERED: Final = 16  # ours: metadata requests of one peer before the run has begun
+MAX_UNANSWERED: Final = 16  # ours: metadata and hash requests of one peer before the run has begun
 HAND_OVER_S: Final = 5.0  # ours: links end their task in the next turn of the loop
 
 
@@ -263,10 +264,9 @@ class DormantLinks:
     def _handle(self, served: _ServedLink, peer: Peer, events: list[PeerEvent]) -> None:
         self._events.handle(peer, events)
         unanswered = [] if peer.while_dormant is None else peer.while_dormant.events
-        messages = [each for each in events if isinstance(each, ExtensionMessageReceived)]
-        unanswered += [each for each in messages if each.name == UT_METADATA]
+        unanswered += [each for each in events if _asks(each)]
         if len(unanswered) > MAX_UNANSWERED:
-            peer.link.end("too many requests for metadata")
+            peer.link.end("too many requests for metadata or hashes")
         elif unanswered or self._needs_run(peer, events):
             self._request_wake(served)
 
@@ -291,3 +291,10 @@ class DormantLinks:
         with scope:
             await self._shared.wake_gate.turn(served.address.host)
             self._on_wake()
+
+
+def _asks(event: PeerEvent) -> bool:
+    """Return whether an event is a request that only a run can answer."""
+    if isinstance(event, ExtensionMessageReceived):
+        return event.name == UT_METADATA
+    return isinstance(event, HashesRequested)

@@ -83,7 +83,8 @@ class LayerDownload:
         self._do(self._fetch.tick(now))
 
     def _on_requested(self, peer: Peer, event: HashesRequested) -> None:
-        peer.connection.sender.answer_hash_request(event.wanted, None)
+        if peer.connection.state.is_v2:
+            peer.connection.sender.answer_hash_request(event.wanted, None)
 
     def _on_received(self, peer: Peer, event: HashesReceived) -> None:
         if self._fetch is not None and self._peers.get(peer.identity) is peer:

@@ -53,7 +53,13 @@ class HashUpload:
         self._has_more = anyio.Event()
 
     def on_requested(self, peer: Peer, event: HashesRequested) -> None:
-        """Answer at once, or put a request that takes longer in the queue."""
+        """Answer at once, or put a request that takes longer in the queue.
+
+        Links of a v1 swarm, which have no hash messages, are not answered: one may have asked
+        while the torrent was at rest.
+        """
+        if not peer.connection.state.is_v2:
+            return
         wanted, part = event.wanted, self._torrent.metainfo.v2
         if self._trees is None and part is not None:
             self._trees = HashTrees(part)

@@ -131,8 +131,12 @@ Those of its v1 swarm skip them as they arrive, without buffering.
 
 
 def is_skipped(state: ConnectionState, kind: int) -> bool:
-    """Return whether messages of this kind are skipped as they arrive."""
-    return kind in HASH_IDS and not state.is_v2
+    """Return whether messages of this kind are skipped as they arrive.
+
+    A request is not, as long as it is not known whether the torrent is one of v2.
+    """
+    is_early = kind == MessageId.HASH_REQUEST and state.geometry is None
+    return kind in HASH_IDS and not state.is_v2 and not is_early
 
 
 def _choke(state: ConnectionState, _payload: memoryview) -> PeerEvent | None:
