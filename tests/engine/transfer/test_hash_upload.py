@@ -208,6 +208,26 @@ async def test_b4_connecting_again_gives_no_new_allowance(monkeypatch: pytest.Mo
     assert await scene.answers(again) == [encode_hash_reject(WANTED)]
 
 
+async def test_b4_many_choked_peers_together_make_us_read_little(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("torrent_engine.engine.transfer.hash_upload.ALL_CHOKED_BYTES", 2 * 65_536)
+    scene = Scene()
+    peers = [scene.join(number, f"8.8.8.{number}") for number in range(1, 5)]
+    peers[3].connection.sender.unchoke()
+    peers[3].link.flush()
+    link: Any = peers[3].link
+    link.sent = []
+    for peer in peers:
+        scene.ask(peer)
+    assert await scene.answers(peers[3]) != [encode_hash_reject(WANTED)]
+    answers = [await scene.answers(peer) for peer in peers[:3]]
+    assert answers.count([encode_hash_reject(WANTED)]) == 1
+    scene.clock.advance(WINDOW_S + 1)
+    scene.ask(peers[2])
+    assert await scene.answers(peers[2]) != [encode_hash_reject(WANTED)]
+
+
 async def test_b4_who_has_asked_for_little_is_answered_before_who_floods() -> None:
     scene = Scene()
     flooder, other = scene.join(1), scene.join(2, "9.9.9.9")

@@ -30,6 +30,8 @@ READ_BYTES: Final = MIB  # ours: held in memory at once
 WINDOW_S: Final = 10.0  # ours
 CHOKED_BYTES: Final = 16 * MIB  # ours: read for a peer that we choke, in a window
 UNCHOKED_BYTES: Final = 256 * MIB  # ours: the same for others, who may check what they got
+ALL_CHOKED_BYTES: Final = 256 * MIB  # ours: read in a window after which choked peers get nothing
+ALL_BYTES: Final = 1024 * MIB  # ours: the same for all peers
 UNITS_PER_BLOCK: Final = 2  # ours: what reading and hashing takes, as control messages count
 FOLDS_PER_UNIT: Final = 8  # ours
 ROOTS_PER_UNIT: Final = 1024  # ours: files among which that of a request is searched
@@ -116,7 +118,11 @@ class HashUpload:
             self._window_began_s = now
             self._read_bytes.clear()
         before, count = self._read_of(peer), len(found[1])
-        if before and before + count > (CHOKED_BYTES if state.am_choking else UNCHOKED_BYTES):
+        limit, all_limit = UNCHOKED_BYTES, ALL_BYTES
+        if state.am_choking:
+            limit, all_limit = CHOKED_BYTES, ALL_CHOKED_BYTES
+        is_first, all_bytes = not before, sum(self._read_bytes.values())
+        if all_bytes + count > all_limit or not (is_first or before + count <= limit):
             return False
         self._read_bytes[operator_of(peer.identity.address.host)] = before + count
         state.control_units += count // BLOCK_BYTES * UNITS_PER_BLOCK
