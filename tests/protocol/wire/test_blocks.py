@@ -153,6 +153,22 @@ def test_b8_51st_unrequested_block_ends_the_connection(chunk_bytes: int | None) 
     assert events[0].error.bep == 3
 
 
+@pytest.mark.parametrize("what", ["block", "reject"])
+def test_bep6_answer_before_any_request_ends_the_connection(what: str) -> None:
+    data = block(ONE) if what == "block" else reject(ONE)
+    connection = open_connection()
+    feed(connection, UNCHOKE)
+    (event,) = feed(connection, data)
+    assert isinstance(event, ProtocolViolated)
+    assert event.error.bep == 6
+
+
+def test_bep3_block_before_any_request_is_a_strike_without_the_fast_extension() -> None:
+    connection = open_connection(fast=False)
+    assert feed(connection, block(ONE)) == [unrequested(ONE)]
+    assert connection.state.strikes == 1
+
+
 def test_b8_number_of_strikes_is_a_setting() -> None:
     connection = open_connection(limits=WireLimits(max_unrequested_blocks=0))
     (event,) = feed(connection, block(BlockRequest(3, 0, 50)))

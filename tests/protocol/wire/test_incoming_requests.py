@@ -86,14 +86,39 @@ def test_bep3_last_block_of_the_torrent_may_be_requested_to_its_last_byte() -> N
     assert accepted(feed(connection, ask(last))) == [last]
 
 
-def test_bep6_same_request_twice_gets_one_answer() -> None:
+def test_bep6_equal_requests_get_an_answer_each() -> None:
     connection = open_connection()
     connection.sender.unchoke()
-    events = feed(connection, ask(FIRST, SECOND, FIRST))
-    assert accepted(events) == [FIRST, SECOND]
+    events = feed(connection, ask(FIRST, SECOND, FIRST, FIRST))
+    assert accepted(events) == [FIRST, SECOND, FIRST, FIRST]
     assert sent(connection) == UNCHOKE
-    connection.upload_requests.popleft()
-    assert accepted(feed(connection, ask(FIRST))) == [FIRST]  # after the answer it may come again
+    queue = connection.upload_requests
+    assert [queue.popleft() for _ in range(len(queue))] == [FIRST, SECOND, FIRST, FIRST]
+    assert not queue
+
+
+def test_bep6_equal_requests_are_rejected_each_when_they_are_cancelled_or_choked() -> None:
+    connection = open_connection()
+    connection.sender.unchoke()
+    feed(connection, ask(FIRST, FIRST, FIRST))
+    sent(connection)
+    cancel = encode_block_message(M.CANCEL, FIRST)
+    refusal = encode_block_message(M.REJECT_REQUEST, FIRST)
+    feed(connection, cancel)
+    assert sent(connection) == refusal
+    assert connection.sender.choke() == (FIRST, FIRST)
+    assert sent(connection) == encode_plain(M.CHOKE) + refusal * 2
+    feed(connection, cancel)
+    assert sent(connection) == b""
+
+
+def test_b4_equal_requests_are_counted_and_never_more_than_may_wait() -> None:
+    connection = open_connection(limits=WireLimits(max_queued_requests=5))
+    connection.sender.unchoke()
+    sent(connection)
+    feed(connection, ask(*[FIRST] * 8))
+    assert len(connection.upload_requests) == 5
+    assert sent(connection) == encode_block_message(M.REJECT_REQUEST, FIRST) * 3
 
 
 def test_bep6_request_longer_than_a_block_is_rejected() -> None:
@@ -308,13 +333,14 @@ def test_upload_queue_keeps_order_through_every_operation() -> None:
     assert queue.first() is None
     for request in (FIRST, SECOND, FIRST, BlockRequest(1, 0, 1)):
         queue.append(request)
-    assert list(queue) == [FIRST, SECOND, BlockRequest(1, 0, 1)]
+    assert list(queue) == [FIRST, SECOND, BlockRequest(1, 0, 1), FIRST]
     assert queue.discard(SECOND)
     assert not queue.discard(SECOND)
     assert SECOND not in queue
     assert queue.first() == FIRST
     assert queue.popleft() == FIRST
-    assert len(queue) == 1
+    assert list(queue) == [BlockRequest(1, 0, 1), FIRST]
+    assert len(queue) == 2
     queue.clear()
     assert not queue
     with pytest.raises(KeyError):
@@ -332,13 +358,17 @@ def test_upload_queue_gives_out_what_fits_a_budget_however_long(budget: int, cou
     assert list(queue) == requests[count:]
 
 
-def test_upload_queue_tells_which_requests_are_new() -> None:
+def test_upload_queue_returns_how_many_requests_waited_already() -> None:
     queue = UploadQueue()
     third = BlockRequest(1, 0, 1)
-    assert queue.extend([FIRST, FIRST, SECOND]) == [FIRST, SECOND]
-    assert queue.extend([]) == []
-    assert queue.extend([SECOND, third, FIRST]) == [third]
-    assert list(queue) == [FIRST, SECOND, third]
+    assert queue.extend([FIRST, FIRST, SECOND]) == 1
+    assert queue.extend([]) == 0
+    assert queue.extend([SECOND, third, FIRST]) == 2
+    assert queue.take(4 * BLOCK_BYTES) == [FIRST, SECOND, third]
+    assert len(queue) == 3
+    assert queue.take(4 * BLOCK_BYTES) == [FIRST, SECOND]
+    assert queue.take(4 * BLOCK_BYTES) == [FIRST]
+    assert not queue
 
 
 @pytest.mark.parametrize("chunk_bytes", [1, 17, 100, 4_096])
@@ -353,8 +383,8 @@ def test_bep3_requests_in_a_row_keep_their_order_around_other_messages(chunk_byt
         + ask(*plain[12:], plain[0])
     )
     events = feed(connection, row, chunk_bytes=chunk_bytes)
-    assert accepted(events) == [*plain[:8], short, *plain[8:]]
-    assert list(connection.upload_requests) == [*plain[:8], short, *plain[8:]]
+    assert accepted(events) == [*plain[:8], short, *plain[8:], plain[0]]
+    assert list(connection.upload_requests) == [*plain[:8], short, *plain[8:], plain[0]]
 
 
 def test_bep3_request_out_of_range_in_a_row_leaves_those_before_it() -> None:

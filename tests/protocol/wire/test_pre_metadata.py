@@ -242,7 +242,7 @@ def test_b3_requests_before_the_metadata_are_dropped_without_the_fast_extension(
 
 
 def test_b3_blocks_before_the_metadata_are_unrequested_and_their_bytes_dropped() -> None:
-    connection = early()
+    connection = early(fast=False)
     block = encode_piece_header(0, 0, BLOCK_BYTES) + bytes(BLOCK_BYTES)
     assert feed(connection, block) == [UnrequestedBlock(0, 0, BLOCK_BYTES)]
     events = feed(connection, block * LIMITS.max_unrequested_blocks)

@@ -436,7 +436,7 @@ class PeerConnection:
         if block in self.outstanding:
             del self.outstanding[block]
         elif self.state.abandoned_requests.pop((piece, begin), None) != size:
-            self.state.strike("unrequested block", bep=3)
+            self.state.unrequested("unrequested block", bep=3)
             events.append(UnrequestedBlock(piece, begin, size))
             self._skip_bytes = size
             return self._continue_block(self._buffer.view, pos, self._buffer.end, events)

@@ -61,6 +61,8 @@ class ConnectionState:
     """Our unanswered requests, oldest first: (piece, begin and length in bytes)."""
     abandoned_requests: dict[tuple[int, int], int] = field(default_factory=dict)
     """Requests that we cancelled or gave up; a block that answers one is not unrequested."""
+    has_requested: bool = False
+    """We requested a block on this connection."""
     is_v2: bool = False
     """Whether the link is of the v2 swarm, so that hash messages are taken (BEP 52)."""
     v2_hash: InfoHash | None = None
@@ -133,7 +135,7 @@ class ConnectionState:
         if self.abandoned_requests.get(key) == request[2]:
             del self.abandoned_requests[key]
         else:
-            self.strike("reject of a request that was not made", bep=6)
+            self.unrequested("reject of a request that was not made", bep=6)
         return False
 
     def reject(self, request: BlockRequest) -> None:
@@ -147,6 +149,16 @@ class ConnectionState:
         if self.queue.unsent_rejects > 2 * self.limits.max_queued_requests:
             raise RemoteProtocolError("too many requests with unread rejects", bep=6)
         self.reject(request)
+
+    def unrequested(self, what: str, *, bep: int) -> None:
+        """Record a block or reject that answers no request of ours.
+
+        It ends the connection if we have requested nothing at all on it, and BEP 6 is in use, which
+        wants that. Later it may answer what we gave up and forgot, so that it is a strike.
+        """
+        if self.fast_enabled and not self.has_requested:
+            raise RemoteProtocolError(f"{what}, before any request", bep=6)
+        self.strike(what, bep=bep)
 
     def strike(self, what: str, *, bep: int) -> None:
         """Record a minor violation; raise RemoteProtocolError when there are too many."""

@@ -45,12 +45,14 @@ def parse_requests(
             if is_whole and len(plain) < room:
                 plain.append(request)  # the usual case; queued together
             else:
-                accepted += queue.extend(plain)
+                state.control_units += queue.extend(plain)
+                accepted += plain
                 plain.clear()
                 _accept_or_reject(state, request, accepted)
                 room = 0 if state.am_choking else state.limits.max_queued_requests - len(queue)
     finally:
-        accepted += queue.extend(plain)
+        state.control_units += queue.extend(plain)
+        accepted += plain
         if accepted:
             events.append(BlocksRequested(tuple(accepted)))
     requests = (pos - start) // REQUEST_FRAME_BYTES
@@ -80,8 +82,6 @@ def _accept_or_reject(
         if not state.fast_enabled:
             raise RemoteProtocolError(f"request of {length} bytes", bep=3)
         state.reject_limited(request)
-    elif request in state.upload_requests:
-        pass  # already queued: one block serves both
     elif len(state.upload_requests) >= state.limits.max_queued_requests:
         state.reject_limited(request)
     else:

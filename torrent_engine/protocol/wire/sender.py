@@ -149,6 +149,7 @@ class MessageSender:
             _require(allowed, "request while choked")
         state.outstanding.update(dict.fromkeys(requests))
         if requests:
+            state.has_requested = True
             self._queue.add(encode_requests(requests))
 
     def cancel(self, request: BlockRequest) -> None:

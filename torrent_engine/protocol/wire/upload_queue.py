@@ -1,11 +1,12 @@
-"""The peer's requests that wait for an answer: each at most once, oldest first.
+"""The peer's requests that wait for an answer, oldest first.
 
-Source: BEP 3, BEP 6 (a request has exactly one response). Every operation costs the same however
-long the queue is, so that a flood of cancels costs no more than its own bytes.
+Source: BEP 3, BEP 6 (every request has exactly one response, also one that equals another). Every
+operation costs the same however long the queue is, so that a flood of cancels costs no more than
+its own bytes.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import chain, islice, repeat
 
 from torrent_engine.base.ids import BLOCK_BYTES
 from torrent_engine.protocol.wire.messages import BlockRequest
@@ -14,23 +15,31 @@ from torrent_engine.protocol.wire.messages import BlockRequest
 class UploadQueue:
     """A queue of block requests that can also drop one from its middle."""
 
-    __slots__ = ("_waiting",)
+    __slots__ = ("_again", "_waiting")
 
     def __init__(self) -> None:
         self._waiting: dict[BlockRequest, None] = {}
+        self._again: dict[BlockRequest, int] = {}
+        """How often more each of these waits; nearly always empty."""
 
-    def append(self, request: BlockRequest) -> None:
-        """Add a request at the end; one that waits already keeps its place."""
-        self._waiting[request] = None
+    def append(self, request: BlockRequest) -> bool:
+        """Add a request at the end; return whether it waited already.
 
-    def extend(self, requests: Iterable[BlockRequest]) -> Sequence[BlockRequest]:
-        """Add requests at the end; return those that did not wait already."""
+        Then it is served again, after all others.
+        """
+        if request not in self._waiting:
+            self._waiting[request] = None
+            return False
+        self._again[request] = self._again.get(request, 0) + 1
+        return True
+
+    def extend(self, requests: Sequence[BlockRequest]) -> int:
+        """Add requests at the end; return how many of them waited already."""
         new = dict.fromkeys(requests)
-        waiting = self._waiting
-        if not waiting.keys().isdisjoint(new):
-            new = {request: None for request in new if request not in waiting}
-        waiting.update(new)
-        return list(new)
+        if len(new) == len(requests) and self._waiting.keys().isdisjoint(new):
+            self._waiting.update(new)
+            return 0
+        return sum(map(self.append, requests))
 
     def popleft(self) -> BlockRequest:
         """Remove and return the oldest request; raise KeyError if there is none."""
@@ -38,6 +47,8 @@ class UploadQueue:
         if request is None:
             raise KeyError("no request waits")
         del self._waiting[request]
+        if self._again:
+            self._wait_again((request,))
         return request
 
     def take(self, budget_bytes: int) -> list[BlockRequest]:
@@ -49,14 +60,31 @@ class UploadQueue:
         else:
             for request in taken:
                 del waiting[request]
+        if self._again:
+            self._wait_again(taken)
         return taken
+
+    def _wait_again(self, taken: Iterable[BlockRequest]) -> None:
+        """Put what was taken once, and waits more often, at the end."""
+        for request in taken:
+            if self._is_one_less(request):
+                self._waiting[request] = None
+
+    def _is_one_less(self, request: BlockRequest) -> bool:
+        """Forget one repetition of a request; return whether there was one."""
+        count = self._again.pop(request, 0)
+        if count > 1:
+            self._again[request] = count - 1
+        return count > 0
 
     def first(self) -> BlockRequest | None:
         """Return the oldest request and leave it there; None if there is none."""
         return next(iter(self._waiting), None)
 
     def discard(self, request: BlockRequest) -> bool:
-        """Remove one request; return whether it was queued."""
+        """Remove one request, once; return whether it was queued."""
+        if self._again and self._is_one_less(request):
+            return True
         if request not in self._waiting:
             return False
         del self._waiting[request]
@@ -65,14 +93,16 @@ class UploadQueue:
     def clear(self) -> None:
         """Remove all requests."""
         self._waiting.clear()
+        self._again.clear()
 
     def __iter__(self) -> Iterator[BlockRequest]:
         """Iterate over the requests, oldest first; the queue must not change meanwhile."""
-        return iter(self._waiting)
+        again = (repeat(request, count) for request, count in self._again.items())
+        return chain(self._waiting, *again) if self._again else iter(self._waiting)
 
     def __len__(self) -> int:
         """Return how many requests wait."""
-        return len(self._waiting)
+        return len(self._waiting) + (sum(self._again.values()) if self._again else 0)
 
     def __contains__(self, request: object) -> bool:
         """Return whether a request waits."""
