@@ -1,5 +1,6 @@
 """A program in memory that downloads by the rules, and breaks those that it is told to break."""
 
+import hashlib
 import itertools
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, suppress
@@ -8,9 +9,10 @@ from typing import Any
 import anyio
 import anyio.abc
 
+from tests.conformance.scripted_announcer import ScriptedAnnouncer
 from tests.conformance.scripted_extensions import EndedError, Quirks
 from tests.conformance.scripted_seed import TORRENT, MemoryBytes, memory_pair
-from torrent_engine.conformance.bencoding import Bencodable, parse_dictionary
+from torrent_engine.conformance.bencoding import bencode, parse_dictionary
 from torrent_engine.conformance.errors import SubjectUnreachableError
 from torrent_engine.conformance.frames import (
     BLOCK_BYTES,
@@ -53,7 +55,11 @@ class MemoryNetwork:
         return port
 
     def dial(self, address: str, port: int) -> MemoryBytes:
+        if (address, port) not in self._listeners:
+            raise ConnectionRefusedError
         handler, tasks = self._listeners[address, port]
+        if tasks.cancel_scope.cancel_called:  # the case is over
+            raise ConnectionRefusedError
         ours, theirs = memory_pair()
         tasks.start_soon(handler, theirs)
         return ours
@@ -82,15 +88,28 @@ class ScriptedLeech:
         self.done: set[int] = set()
         self.links: list[LeechLink] = []
         self.is_stopped = False
+        self.starts = 0
+        self.own_id = OWN_ID
+        self.info_hash = TORRENT.info_hash
+        self._announcer: ScriptedAnnouncer | None = None
+        self._run_scope = anyio.CancelScope()
 
     async def start(self, torrent: bytes) -> None:
         if "does not start" in self.quirks:
             raise SubjectUnreachableError("it does not start")
         self.runs = True
         self._network.programs[self.port] = self
-        announce = parse_dictionary(torrent)[b"announce"]
-        assert isinstance(announce, bytes)
-        self._tasks.start_soon(self._announce, announce.decode())
+        self.starts += 1
+        content = parse_dictionary(torrent)
+        info = bencode(content[b"info"])
+        self.info_hash = hashlib.sha1(info, usedforsecurity=False).digest()
+        self._run_scope = anyio.CancelScope()
+        self._announcer = ScriptedAnnouncer(self, content)
+        self._tasks.start_soon(self._run, self._announcer, self._run_scope)
+
+    async def _run(self, announcer: ScriptedAnnouncer, scope: anyio.CancelScope) -> None:
+        with scope:
+            await announcer.run()
 
     def is_running(self) -> bool:
         return self.runs
@@ -101,21 +120,20 @@ class ScriptedLeech:
         data = b"".join(self.blocks[key] for key in sorted(self.blocks))
         return data[:-1] if "wrong file" in self.quirks else data
 
-    async def _announce(self, url: str) -> None:
-        host, _, rest = url.removeprefix("http://").partition(":")
-        port, _, path = rest.partition("/")
-        stream = self._network.dial(host, int(port))
-        hashed = "".join(f"%{each:02x}" for each in TORRENT.info_hash)
-        query = f"info_hash={hashed}&peer_id={OWN_ID.decode()}&port={self.port}&compact=1"
-        await stream.send(f"GET /{path}?{query} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
-        data = b""
-        try:
-            while True:
-                data += await stream.receive()
-        except anyio.EndOfStream:
-            await stream.aclose()
-        for address, number, peer_id in _peers(parse_dictionary(data.partition(b"\r\n\r\n")[2])):
-            self._talk(self._network.dial(address, number), peer_id)
+    async def end(self) -> None:
+        self._run_scope.cancel()
+        self.runs = False
+        for link in list(self.links):
+            await link.close()
+        if self._announcer is not None:
+            await self._announcer.stop()
+
+    def dial(self, host: str, port: int) -> MemoryBytes:
+        return self._network.dial(host, port)
+
+    def connect_to(self, host: str, port: int, peer_id: bytes) -> None:
+        if all(link.address != (host, port) for link in self.links):
+            self._talk(self._network.dial(host, port), peer_id, (host, port))
 
     def stop_all(self) -> None:
         self.is_stopped = True
@@ -123,8 +141,10 @@ class ScriptedLeech:
     def accept(self, stream: MemoryBytes) -> None:
         self._talk(stream, b"")
 
-    def _talk(self, stream: MemoryBytes, peer_id: bytes) -> None:
-        link = LeechLink(self, stream, peer_id)
+    def _talk(
+        self, stream: MemoryBytes, peer_id: bytes, address: tuple[str, int] | None = None
+    ) -> None:
+        link = LeechLink(self, stream, peer_id, address)
         self.links.append(link)
         self._tasks.start_soon(link.serve)
 
@@ -159,27 +179,18 @@ class ScriptedLeech:
             self.blocks.pop(key, None)
 
 
-def _peers(answer: dict[bytes, Bencodable]) -> Iterator[tuple[str, int, bytes]]:
-    peers = answer[b"peers"]
-    if isinstance(peers, list):
-        for each in peers:
-            assert isinstance(each, dict)
-            host, port, peer_id = each[b"ip"], each[b"port"], each[b"peer id"]
-            assert isinstance(host, bytes)
-            assert isinstance(port, int)
-            assert isinstance(peer_id, bytes)
-            yield host.decode(), port, peer_id
-        return
-    assert isinstance(peers, bytes)
-    for start in range(0, len(peers), 6):
-        address = ".".join(map(str, peers[start : start + 4]))
-        yield address, int.from_bytes(peers[start + 4 : start + 6], "big"), b""
-
-
 class LeechLink:
     """One connection of the program."""
 
-    def __init__(self, leech: ScriptedLeech, stream: MemoryBytes, expected: bytes) -> None:
+    def __init__(
+        self,
+        leech: ScriptedLeech,
+        stream: MemoryBytes,
+        expected: bytes,
+        address: tuple[str, int] | None,
+    ) -> None:
+        self.address = address
+        """Where it was dialled; None if the other side dialled."""
         self._leech = leech
         self._quirks = leech.quirks
         self._stream = stream
@@ -216,6 +227,9 @@ class LeechLink:
             if index not in self._leech.done:
                 self._leech.release(index)
 
+    async def close(self) -> None:
+        await self._stream.aclose()
+
     async def send_quietly(self, data: bytes) -> None:
         with suppress(*GONE):
             await self._stream.send(data)
@@ -233,12 +247,12 @@ class LeechLink:
     async def _greet(self) -> bytes:
         quirks = self._quirks
         own = b"-SC0002-other6789012" if "other id" in quirks else OWN_ID
-        await self._stream.send(HandshakeBytes(HEADER, FAST, TORRENT.info_hash, own).encode())
+        await self._stream.send(HandshakeBytes(HEADER, FAST, self._leech.info_hash, own).encode())
         data = b""
         while len(data) < 68:
             data += await self._stream.receive()
         greeting = HandshakeBytes.parse(data[:68])
-        if greeting.info_hash != TORRENT.info_hash and "any hash" not in quirks:
+        if greeting.info_hash != self._leech.info_hash and "any hash" not in quirks:
             raise EndedError
         is_known = self._expected in {b"", greeting.peer_id}
         if not is_known and "any peer" not in quirks:

@@ -52,7 +52,38 @@ LEECH_MUTANTS = {
     "BEP6-AF-07": ("hammers", N),
     "BEP6-AF-08": ("forgets rejected", F),
 }
-LEECH_RULES = [each.rule_id for each in choose(role=Role.LEECH)]
+TRACKER_MUTANTS = {
+    "BEP3-TK-01": ("bad query", F),
+    "BEP3-TK-02": ("no started", F),
+    "BEP3-TK-03": ("no stopped", F),
+    "BEP3-TK-04": ("completed twice", F),
+    "BEP3-TK-05": ("left stays", F),
+    "BEP3-TK-06": ("announces often", F),
+    "BEP3-TK-07": ("no min interval", F),
+    "BEP3-TK-08": ("hammers trackers", F),
+    "BEP3-TK-09": ("compact only", F),
+    "BEP3-TK-10": ("no compact", N),
+    "BEP3-TK-11": ("lists only", F),
+    "BEP3-TK-12": ("gives up", N),
+    "BEP3-TK-15": ("no tracker id", N),
+    "BEP3-TK-16": ("no redirects", F),
+    "BEP3-TK-17": ("plain http", F),
+    "BEP3-TK-18": ("reads all", N),
+    "BEP3-TK-19": ("drops query", F),
+    "BEP3-TK-27": ("warnings are failures", F),
+    "BEP3-TK-28": ("gives up", F),
+    "BEP7-TK-14": ("new keys", F),
+    "BEP12-TK-20": ("announce too", F),
+    "BEP12-TK-21": ("first tier only", F),
+    "BEP12-TK-22": ("old order", N),
+    "BEP12-TK-23": ("no shuffle", N),
+    "BEP27-PR-05": ("all trackers", F),
+    "BEP31-TK-24": ("hammers trackers", F),
+    "BEP48-TK-25": ("wrong scrape", F),
+}
+LEECH_MUTANTS.update(TRACKER_MUTANTS)
+SWARM_ROLES = (Role.LEECH, Role.HTTP_TRACKER_CLIENT)
+LEECH_RULES = [each.rule_id for role in SWARM_ROLES for each in choose(role=role)]
 
 
 def lab_of(network: MemoryNetwork) -> SwarmLab:

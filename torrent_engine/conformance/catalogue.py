@@ -13,11 +13,14 @@ from torrent_engine.conformance.rules import (
     bep3_interest,
     bep3_leech,
     bep3_requests,
+    bep3_tracker_http,
+    bep3_trackers,
     bep6_allowed_fast,
     bep6_fast,
     bep6_leech,
     bep9_metadata,
     bep10_extended,
+    bep12_tiers,
 )
 from torrent_engine.conformance.verdicts import Level, Role
 
@@ -33,6 +36,9 @@ MODULES: Final = (
     bep6_leech,
     bep10_extended,
     bep9_metadata,
+    bep3_trackers,
+    bep3_tracker_http,
+    bep12_tiers,
 )
 """Importing them fills the registry."""
 _ORDER: Final = {group: number for number, group in enumerate(GROUPS)}

@@ -4,8 +4,8 @@ The bytes come from SHA-256 of a counter, so that no block equals another, and a
 """
 
 import hashlib
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -49,10 +49,18 @@ class SampleTorrent:
         start = index * self.piece_bytes + begin
         return self.data[start : start + length]
 
-    def torrent_file(self, announce: str = "") -> bytes:
-        """Return the .torrent file."""
+    def torrent_file(self, announce: str = "", tiers: Sequence[Sequence[str]] = ()) -> bytes:
+        """Return the .torrent file; ``tiers`` is its announce-list (BEP 12)."""
         tracker = b"8:announce%d:%b" % (len(announce), announce.encode()) if announce else b""
+        if tiers:
+            listed: list[Bencodable] = [[url.encode() for url in tier] for tier in tiers]
+            tracker += b"13:announce-list" + bencode(listed)
         return b"d%b4:info%be" % (tracker, self.info)
+
+    def made_private(self) -> "SampleTorrent":
+        """Return a torrent of the same data that is private (BEP 27)."""
+        head, key, rest = self.info.rpartition(bencode(PAD_KEY))
+        return replace(self, info=head + bencode(b"private") + bencode(1) + key + rest)
 
     def magnet(self) -> str:
         """Return the magnet link."""

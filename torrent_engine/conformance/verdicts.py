@@ -42,6 +42,8 @@ class Role(StrEnum):
     SEED = "seed"
     LEECH = "leech"
     MAGNET = "magnet"
+    HTTP_TRACKER_CLIENT = "trk-http"
+    """It announces to HTTP trackers of the kit."""
 
 
 WORDS: Final = {

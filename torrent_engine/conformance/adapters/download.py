@@ -64,11 +64,15 @@ class StartedDownloader:
         except OSError:
             return None
 
-    async def stop(self) -> None:
-        """End the process, politely and then by force, and remove its folder."""
+    async def end(self) -> None:
+        """End the process, politely and then by force."""
         process, self._process = self._process, None
         if process is not None:
             await end_process(process)
+
+    async def stop(self) -> None:
+        """End the process, and remove its folder."""
+        await self.end()
         shutil.rmtree(self._folder, ignore_errors=True)
 
 

@@ -5,6 +5,7 @@
 Many uploads at once, so that cases that run together do not wait for each other's slots.
 """
 
+import signal
 import sys
 import time
 from typing import Any, Final
@@ -38,8 +39,12 @@ def main(arguments: list[str]) -> int:
     parameters.save_path = folder
     parameters.flags &= ~(libtorrent.torrent_flags.auto_managed | libtorrent.torrent_flags.paused)
     session.add_torrent(parameters)
-    while True:
-        time.sleep(3600)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    try:
+        while True:
+            time.sleep(3600)
+    finally:
+        del session  # it says goodbye to its trackers
 
 
 if __name__ == "__main__":

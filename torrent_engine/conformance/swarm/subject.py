@@ -13,10 +13,13 @@ class DownloaderPort(Protocol):
     """Where it listens."""
 
     async def start(self, torrent: bytes) -> None:
-        """Let it download a .torrent file into an empty folder.
+        """Let it download a .torrent file into its folder, which is empty the first time.
 
         Raises SubjectUnreachableError.
         """
+
+    async def end(self) -> None:
+        """End its process as a user does, and wait for that; its folder stays."""
 
     def is_running(self) -> bool:
         """Return whether its process has not ended."""

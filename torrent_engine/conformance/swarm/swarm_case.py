@@ -1,13 +1,17 @@
 """One run of one rule of a downloading program: its seeds, its tracker, and its log."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 import anyio
 from anyio.abc import TaskGroup
 
 from torrent_engine.conformance.errors import UndecidedError
-from torrent_engine.conformance.swarm.http_tracker import KitHttpTracker, KitPeerAddress
+from torrent_engine.conformance.swarm.http_tracker import (
+    KitHttpAnnounce,
+    KitHttpTracker,
+    KitPeerAddress,
+)
 from torrent_engine.conformance.swarm.kit_seed import KitSeed, SeedLink, SeedScript
 from torrent_engine.conformance.swarm.network import NetworkPort
 from torrent_engine.conformance.swarm.subject import DownloaderPort
@@ -37,10 +41,12 @@ class SwarmCase:
         self.program = program
         self.log = WireLog(anyio.current_time)
         self.tracker = KitHttpTracker(self.log, anyio.current_time)
+        """The one of the torrent, unless a rule gives it others."""
         self._network = network
         self._addresses = addresses
         self._tasks = tasks
         self._seeds: list[KitSeed] = []
+        self._trackers = 0
         self.has_started = False
 
     async def seed(self, script: SeedScript | None = None, *, is_listed: bool = True) -> KitSeed:
@@ -58,13 +64,51 @@ class SwarmCase:
         """Let the tracker name a seed."""
         self.tracker.peers.append(KitPeerAddress(seed.address, seed.port, seed.peer_id))
 
-    async def start(self) -> None:
-        """Start the program with the torrent of this case's tracker."""
-        address = next(self._addresses)
-        port = await self._network.listen(address, self.tracker.serve, self._tasks)
-        announce = f"http://{address}:{port}/announce"
-        await self.program.start(self.torrent.torrent_file(announce))
+    async def new_tracker(self) -> KitHttpTracker:
+        """Return a tracker that listens, besides that of the case."""
+        self._trackers += 1
+        tracker = KitHttpTracker(self.log, anyio.current_time, f"t{self._trackers}")
+        await self._listen(tracker)
+        return tracker
+
+    async def _listen(self, tracker: KitHttpTracker) -> None:
+        if not tracker.url:
+            address = next(self._addresses)
+            port = await self._network.listen(address, tracker.serve, self._tasks)
+            tracker.url = f"http://{address}:{port}/announce"
+
+    async def start(self, tail: str = "", tiers: Sequence[Sequence[KitHttpTracker]] = ()) -> None:
+        """Start the program with the torrent of this case's tracker.
+
+        ``tail`` follows the path of its URL; ``tiers`` are the announce-list (BEP 12).
+        """
+        await self._listen(self.tracker)
+        urls = [[each.url for each in tier] for tier in tiers]
+        await self.program.start(self.torrent.torrent_file(self.tracker.url + tail, urls))
         self.has_started = True
+
+    async def end(self) -> None:
+        """End the program as its user would."""
+        self.has_started = False
+        await self.program.end()
+
+    async def dials(self, seed: KitSeed, within_s: float = DIAL_S) -> bool:
+        """Wait for a connection to a seed that was not there before; return whether it came."""
+        before = len(seed.attempts)
+        return await self.until(lambda: len(seed.attempts) > before, within_s)
+
+    async def announces(
+        self, count: int = 1, within_s: float = DIAL_S, tracker: KitHttpTracker | None = None
+    ) -> Sequence[KitHttpAnnounce]:
+        """Wait for so many announces; return what came until then. Raises UndecidedError if none.
+
+        To the tracker of the case, or another.
+        """
+        asked = (tracker or self.tracker).announces
+        await self.until(lambda: len(asked) >= count, within_s)
+        if not asked:
+            raise UndecidedError("it announced nothing")
+        return asked
 
     async def introduce(self, seed: KitSeed) -> None:
         """Let a seed connect to the program, which runs. Raises SubjectUnreachableError."""
