@@ -2,7 +2,8 @@
 
 import gzip
 import random
-from collections.abc import Iterator
+import struct
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Protocol
 from urllib.parse import quote_from_bytes, urlsplit
@@ -33,6 +34,7 @@ class AnnouncingProgram(Protocol):
     info_hash: bytes
 
     def dial(self, host: str, port: int) -> MemoryBytes: ...
+    def ask_udp(self, host: str, port: int, data: bytes) -> Sequence[bytes]: ...
     def connect_to(self, host: str, port: int, peer_id: bytes) -> None: ...
 
 
@@ -49,6 +51,7 @@ class ScriptedAnnouncer:
         self._was_complete = self._is_complete()
         self._has_scraped = False
         self._has_given_up = False
+        self._udp = ScriptedUdpAnnouncer(program)
 
     def _read_tiers(self, torrent: Answer) -> Iterator[list[str]]:
         announce = torrent[b"announce"]
@@ -97,9 +100,13 @@ class ScriptedAnnouncer:
                 break
         if self._has_given_up:
             return 1e6
+        if self._udp.interval_s:
+            self._interval_s = self._udp.interval_s
         return 1.0 if "hammers trackers" in quirks else self._interval_s
 
     async def _ask(self, url: str, event: str) -> bool:
+        if url.startswith("udp:"):
+            return await self._udp.announce(url, event)
         start = url.partition("?")[0] if "drops query" in self._quirks else url
         answer = await self._answer_of(f"{start}{'&' if '?' in start else '?'}{self._query(event)}")
         if answer is None:
@@ -214,3 +221,58 @@ class ScriptedAnnouncer:
                 body = rest[int(length, 16) + 2 :]
             return chunks
         return gzip.decompress(body) if b"gzip" in head else body
+
+
+class ScriptedUdpAnnouncer:
+    """Announces to UDP trackers."""
+
+    def __init__(self, program: AnnouncingProgram) -> None:
+        self._program = program
+        self._quirks = program.quirks
+        self._connection_id = 0
+        self._valid_until_s = -1.0
+        self.interval_s = 0.0
+
+    async def announce(self, url: str, event: str) -> bool:
+        quirks = self._quirks
+        if anyio.current_time() > self._valid_until_s:
+            magic = 1 if "wrong magic" in quirks else 0x41727101980
+            answer = await self._ask(url, magic, 0, b"")
+            if answer is None or ("exact size" in quirks and len(answer) != 16):
+                self.interval_s = FAILURE_S
+                return False
+            self._connection_id = int.from_bytes(answer[8:16], "big")
+            valid_s = 1e6 if "old connection" in quirks else 60.0
+            self._valid_until_s = anyio.current_time() + valid_s
+        answer = await self._ask(url, self._connection_id, 1, self._fields(url, event))
+        self.interval_s = FAILURE_S
+        if answer is None or answer[3] != 1:
+            return False
+        self.interval_s = float(int.from_bytes(answer[8:12], "big"))
+        return True
+
+    def _fields(self, url: str, event: str) -> bytes:
+        quirks, program = self._quirks, self._program
+        downloaded = sum(TORRENT.piece_length(each) for each in program.done)
+        left = len(TORRENT.data) - downloaded
+        amounts = (left, downloaded, 0) if "swapped fields" in quirks else (downloaded, left, 0)
+        number = {"": 0, "completed": 1, "started": 2, "stopped": 3}[event]
+        address = 0x7F000001 if "odd fields" in quirks else 0
+        head = program.info_hash + program.own_id + struct.pack(">QQQ", *amounts)
+        tail = struct.pack(">IIIiH", number, address, 7, -1, program.port)
+        parts = urlsplit(url)
+        place = f"{parts.path}?{parts.query}" if parts.query else parts.path
+        place = parts.path if "path only" in quirks else place
+        return head + tail + bytes([2, len(place)]) + place.encode()
+
+    async def _ask(self, url: str, connection_id: int, action: int, data: bytes) -> bytes | None:
+        quirks, parts = self._quirks, urlsplit(url)
+        transaction = 1 if "one transaction" in quirks else random.randrange(2**32)
+        packet = struct.pack(">QII", connection_id, action, transaction) + data
+        for turn in range(1 if "no retries" in quirks else 4):
+            for each in self._program.ask_udp(parts.hostname or "", parts.port or 0, packet):
+                is_ours = int.from_bytes(each[4:8], "big") == transaction
+                if is_ours or "any transaction" in quirks:
+                    return each
+            await anyio.sleep(15 * 2**turn)
+        return None

@@ -2,7 +2,7 @@
 
 import hashlib
 import itertools
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -31,6 +31,7 @@ from torrent_engine.conformance.frames import (
     piece,
     request,
 )
+from torrent_engine.conformance.swarm.network import DatagramAnswers
 
 OWN_ID = b"-SC0002-abcdefghijkl"
 PIPELINE = 8
@@ -48,6 +49,7 @@ class MemoryNetwork:
         self._ports = itertools.count(20_000)
         self._listeners: dict[tuple[str, int], tuple[Handler, anyio.abc.TaskGroup]] = {}
         self.programs: dict[int, ScriptedLeech] = {}
+        self.datagrams: dict[tuple[str, int], DatagramAnswers] = {}
 
     async def listen(self, address: str, handler: Handler, tasks: anyio.abc.TaskGroup) -> int:
         port = next(self._ports)
@@ -63,6 +65,13 @@ class MemoryNetwork:
         ours, theirs = memory_pair()
         tasks.start_soon(handler, theirs)
         return ours
+
+    async def listen_udp(
+        self, address: str, handler: DatagramAnswers, tasks: anyio.abc.TaskGroup
+    ) -> int:
+        port = next(self._ports)
+        self.datagrams[address, port] = handler
+        return port
 
     async def connect(self, source: str, port: int) -> MemoryBytes:
         if port not in self.programs:
@@ -130,6 +139,9 @@ class ScriptedLeech:
 
     def dial(self, host: str, port: int) -> MemoryBytes:
         return self._network.dial(host, port)
+
+    def ask_udp(self, host: str, port: int, data: bytes) -> Sequence[bytes]:
+        return self._network.datagrams[host, port](data)
 
     def connect_to(self, host: str, port: int, peer_id: bytes) -> None:
         if all(link.address != (host, port) for link in self.links):

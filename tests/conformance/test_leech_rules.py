@@ -77,12 +77,22 @@ TRACKER_MUTANTS = {
     "BEP12-TK-21": ("first tier only", F),
     "BEP12-TK-22": ("old order", N),
     "BEP12-TK-23": ("no shuffle", N),
+    "BEP15-UT-01": ("wrong magic", F),
+    "BEP15-UT-02": ("swapped fields", F),
+    "BEP15-UT-03": ("any transaction", F),
+    "BEP15-UT-04": ("exact size", F),
+    "BEP15-UT-05": ("no retries", F),
+    "BEP15-UT-06": ("old connection", F),
+    "BEP15-UT-07": ("hammers trackers", F),
+    "BEP15-UT-08": ("odd fields", N),
+    "BEP15-UT-11": ("one transaction", F),
+    "BEP41-UT-12": ("path only", F),
     "BEP27-PR-05": ("all trackers", F),
     "BEP31-TK-24": ("hammers trackers", F),
     "BEP48-TK-25": ("wrong scrape", F),
 }
 LEECH_MUTANTS.update(TRACKER_MUTANTS)
-SWARM_ROLES = (Role.LEECH, Role.HTTP_TRACKER_CLIENT)
+SWARM_ROLES = (Role.LEECH, Role.HTTP_TRACKER_CLIENT, Role.UDP_TRACKER_CLIENT)
 LEECH_RULES = [each.rule_id for role in SWARM_ROLES for each in choose(role=role)]
 
 

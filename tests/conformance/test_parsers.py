@@ -1,16 +1,23 @@
 """What the kit reads from the other side: bencoding and frames."""
 
+import struct
 from contextlib import suppress
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from torrent_engine.conformance.bencoding import bencode, parse
+from torrent_engine.conformance.bencoding import bencode, parse, parse_dictionary
 from torrent_engine.conformance.errors import KitBencodeError
 from torrent_engine.conformance.frames import FrameReader, message
 from torrent_engine.conformance.rules.bep6_allowed_fast import canonical_set
 from torrent_engine.conformance.swarm.http_tracker import http_response, parse_announce
+from torrent_engine.conformance.swarm.udp_tracker import (
+    MAGIC,
+    parse_udp_announce,
+    parse_udp_request,
+    url_data,
+)
 from torrent_engine.conformance.torrent_set import INFO_BYTES, basic_torrent
 
 MALFORMED = {
@@ -124,3 +131,59 @@ def test_any_head_is_read_as_an_announce(head: bytes) -> None:
 
 def test_http_response_has_its_length() -> None:
     assert http_response(b"de").endswith(b"Content-Length: 2\r\nConnection: close\r\n\r\nde")
+
+
+def test_amounts_of_an_announce_are_numbers_in_base_ten() -> None:
+    found = parse_announce(b"GET /announce?left=17&up=-1&down=0x1&long=" + b"1" * 40, 0.0)
+    assert found.number("left") == 17
+    assert [found.number(key) for key in ("up", "down", "long", "none")] == [None] * 4
+
+
+def test_torrent_file_has_its_tiers_and_may_be_private() -> None:
+    torrent = basic_torrent()
+    content = parse_dictionary(torrent.torrent_file("http://a", [["http://b"], ["http://c"]]))
+    assert content[b"announce-list"] == [[b"http://b"], [b"http://c"]]
+    private = parse(torrent.made_private().info)
+    assert private.keys_sorted
+    assert isinstance(private.value, dict)
+    assert private.value[b"private"] == 1
+
+
+UDP_CONNECT = bytes.fromhex("0000041727101980 00000000 0badcafe")
+URL_OPTIONS = {
+    b"": b"",
+    b"\2\0": b"",
+    b"\2\3/ab\0junk": b"/ab",
+    b"\1\1\2\2/a\2\1b": b"/ab",
+    b"\7\2xx\2\1/": b"/",
+    b"\2": None,
+    b"\2\5/ab": None,
+    b"\1\7\1": None,
+}
+
+
+@pytest.mark.parametrize("options", URL_OPTIONS)
+def test_bep41_options_give_the_path_and_query(options: bytes) -> None:
+    assert url_data(options) == URL_OPTIONS[options]
+
+
+def test_bep15_requests_have_a_head_and_announces_their_fields() -> None:
+    connect = parse_udp_request(UDP_CONNECT, 1.5)
+    assert connect is not None
+    assert (connect.connection_id, connect.action, connect.transaction) == (MAGIC, 0, 0x0BADCAFE)
+    assert parse_udp_announce(connect) is None
+    fields = struct.pack(">QQQIIIiH", 1, 2, 3, 2, 0, 9, -1, 6881)
+    request = parse_udp_request(UDP_CONNECT + b"h" * 20 + b"p" * 20 + fields + b"\2\1/", 0.0)
+    assert request is not None
+    found = parse_udp_announce(request)
+    assert found is not None
+    assert (found.downloaded, found.left, found.uploaded) == (1, 2, 3)
+    assert (found.event, found.num_want, found.port, found.options) == (2, -1, 6881, b"\2\1/")
+
+
+@given(st.binary(max_size=200))
+def test_any_datagram_is_read_or_left(data: bytes) -> None:
+    request = parse_udp_request(data, 0.0)
+    assert (request is None) == (len(data) < 16)
+    if request is not None and (announce := parse_udp_announce(request)) is not None:
+        assert len(url_data(announce.options) or b"") <= len(data)

@@ -21,6 +21,7 @@ from torrent_engine.conformance.rules import (
     bep9_metadata,
     bep10_extended,
     bep12_tiers,
+    bep15_udp_trackers,
 )
 from torrent_engine.conformance.verdicts import Level, Role
 
@@ -39,6 +40,7 @@ MODULES: Final = (
     bep3_trackers,
     bep3_tracker_http,
     bep12_tiers,
+    bep15_udp_trackers,
 )
 """Importing them fills the registry."""
 _ORDER: Final = {group: number for number, group in enumerate(GROUPS)}

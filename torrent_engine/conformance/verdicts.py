@@ -44,6 +44,8 @@ class Role(StrEnum):
     MAGNET = "magnet"
     HTTP_TRACKER_CLIENT = "trk-http"
     """It announces to HTTP trackers of the kit."""
+    UDP_TRACKER_CLIENT = "trk-udp"
+    """It announces to a UDP tracker of the kit."""
 
 
 WORDS: Final = {

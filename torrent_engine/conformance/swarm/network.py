@@ -1,6 +1,6 @@
 """Where the kit listens: addresses of this machine, or a network in memory in tests."""
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final, Protocol
 
 import anyio
@@ -11,6 +11,8 @@ from torrent_engine.conformance.subject import connect_from
 HOST: Final = "127.0.0.1"
 StreamHandler = Callable[[Any], Coroutine[Any, Any, None]]
 """Takes a stream of bytes that somebody opened."""
+DatagramAnswers = Callable[[bytes], Sequence[bytes]]
+"""Takes a datagram, and returns those to send back."""
 
 
 class NetworkPort(Protocol):
@@ -18,6 +20,9 @@ class NetworkPort(Protocol):
 
     async def listen(self, address: str, handler: StreamHandler, tasks: TaskGroup) -> int:
         """Accept connections at an address until the tasks end; return the port."""
+
+    async def listen_udp(self, address: str, handler: DatagramAnswers, tasks: TaskGroup) -> int:
+        """Answer datagrams at an address until the tasks end; return the port."""
 
     async def connect(self, source: str, port: int) -> ByteStream:
         """Connect to a program under test. Raises SubjectUnreachableError."""
@@ -34,6 +39,20 @@ class LoopbackNetwork:
         async def serve() -> None:
             async with listener:
                 await listener.serve(handler)
+
+        tasks.start_soon(serve)
+        return port
+
+    async def listen_udp(self, address: str, handler: DatagramAnswers, tasks: TaskGroup) -> int:
+        """Answer datagrams at an address until the tasks end; return the port."""
+        socket = await anyio.create_udp_socket(local_host=address)
+        port = int(socket.extra(SocketAttribute.local_port))  # noqa: S610 - not Django's
+
+        async def serve() -> None:
+            async with socket:
+                async for data, (host, from_port) in socket:
+                    for answer in handler(data):
+                        await socket.sendto(answer, host, from_port)
 
         tasks.start_soon(serve)
         return port

@@ -15,6 +15,7 @@ from torrent_engine.conformance.swarm.http_tracker import (
 from torrent_engine.conformance.swarm.kit_seed import KitSeed, SeedLink, SeedScript
 from torrent_engine.conformance.swarm.network import NetworkPort
 from torrent_engine.conformance.swarm.subject import DownloaderPort
+from torrent_engine.conformance.swarm.udp_tracker import KitUdpTracker
 from torrent_engine.conformance.torrent_set import SampleTorrent
 from torrent_engine.conformance.wire_log import WireLog
 
@@ -42,6 +43,8 @@ class SwarmCase:
         self.log = WireLog(anyio.current_time)
         self.tracker = KitHttpTracker(self.log, anyio.current_time)
         """The one of the torrent, unless a rule gives it others."""
+        self.udp_tracker = KitUdpTracker(self.log, anyio.current_time)
+        """For rules of UDP trackers."""
         self._network = network
         self._addresses = addresses
         self._tasks = tasks
@@ -85,6 +88,16 @@ class SwarmCase:
         await self._listen(self.tracker)
         urls = [[each.url for each in tier] for tier in tiers]
         await self.program.start(self.torrent.torrent_file(self.tracker.url + tail, urls))
+        self.has_started = True
+
+    async def start_udp(self, tail: str = "") -> None:
+        """Start the program with the torrent of the UDP tracker; ``tail`` ends its URL."""
+        tracker = self.udp_tracker
+        address = next(self._addresses)
+        port = await self._network.listen_udp(address, tracker.take, self._tasks)
+        tracker.peers = self.tracker.peers
+        tracker.url = f"udp://{address}:{port}{tail}"
+        await self.program.start(self.torrent.torrent_file(tracker.url))
         self.has_started = True
 
     async def end(self) -> None:
