@@ -1,12 +1,13 @@
 """Where the kit listens: addresses of this machine, or a network in memory in tests."""
 
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 import anyio
 from anyio.abc import ByteStream, SocketAttribute, TaskGroup
 
-from torrent_engine.conformance.subject import connect_from
+from torrent_engine.conformance.subject import connect_from, loopback_addresses
 
 HOST: Final = "127.0.0.1"
 StreamHandler = Callable[[Any], Coroutine[Any, Any, None]]
@@ -60,3 +61,16 @@ class LoopbackNetwork:
     async def connect(self, source: str, port: int) -> ByteStream:
         """Connect to a program under test. Raises SubjectUnreachableError."""
         return await connect_from(source, HOST, port)
+
+
+@dataclass(frozen=True, slots=True)
+class SwarmLab:
+    """Where rules of downloads run."""
+
+    network: NetworkPort
+    addresses: Iterator[str]
+
+    @classmethod
+    def on_loopback(cls) -> "SwarmLab":
+        """Return one of this machine."""
+        return cls(LoopbackNetwork(), loopback_addresses())

@@ -1,6 +1,6 @@
 """One run of one rule of a downloading program: its seeds, its tracker, and its log."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import anyio
@@ -13,7 +13,7 @@ from torrent_engine.conformance.swarm.http_tracker import (
     KitPeerAddress,
 )
 from torrent_engine.conformance.swarm.kit_seed import KitSeed, SeedLink, SeedScript
-from torrent_engine.conformance.swarm.network import NetworkPort
+from torrent_engine.conformance.swarm.network import SwarmLab
 from torrent_engine.conformance.swarm.subject import DownloaderPort
 from torrent_engine.conformance.swarm.udp_tracker import KitUdpTracker
 from torrent_engine.conformance.torrent_set import SampleTorrent
@@ -33,11 +33,13 @@ class SwarmCase:
         limit_s: float,
         torrent: SampleTorrent,
         program: DownloaderPort,
-        network: NetworkPort,
-        addresses: Iterator[str],
+        lab: SwarmLab,
         tasks: TaskGroup,
+        *,
+        patience: float = 1.0,
     ) -> None:
-        self.limit_s = limit_s
+        self.limit_s = limit_s * patience
+        self.patience = patience
         self.torrent = torrent
         self.program = program
         self.log = WireLog(anyio.current_time)
@@ -45,12 +47,16 @@ class SwarmCase:
         """The one of the torrent, unless a rule gives it others."""
         self.udp_tracker = KitUdpTracker(self.log, anyio.current_time)
         """For rules of UDP trackers."""
-        self._network = network
-        self._addresses = addresses
+        self._network = lab.network
+        self._addresses = lab.addresses
         self._tasks = tasks
         self._seeds: list[KitSeed] = []
         self._trackers = 0
         self.has_started = False
+
+    @property
+    def _dial_s(self) -> float:
+        return DIAL_S * self.patience
 
     async def seed(self, script: SeedScript | None = None, *, is_listed: bool = True) -> KitSeed:
         """Let a seed listen; ``is_listed``: the tracker names it."""
@@ -105,20 +111,23 @@ class SwarmCase:
         self.has_started = False
         await self.program.end()
 
-    async def dials(self, seed: KitSeed, within_s: float = DIAL_S) -> bool:
+    async def dials(self, seed: KitSeed, within_s: float | None = None) -> bool:
         """Wait for a connection to a seed that was not there before; return whether it came."""
         before = len(seed.attempts)
-        return await self.until(lambda: len(seed.attempts) > before, within_s)
+        return await self.until(lambda: len(seed.attempts) > before, within_s or self._dial_s)
 
     async def announces(
-        self, count: int = 1, within_s: float = DIAL_S, tracker: KitHttpTracker | None = None
+        self,
+        count: int = 1,
+        within_s: float | None = None,
+        tracker: KitHttpTracker | None = None,
     ) -> Sequence[KitHttpAnnounce]:
         """Wait for so many announces; return what came until then. Raises UndecidedError if none.
 
         To the tracker of the case, or another.
         """
         asked = (tracker or self.tracker).announces
-        await self.until(lambda: len(asked) >= count, within_s)
+        await self.until(lambda: len(asked) >= count, within_s or self._dial_s)
         if not asked:
             raise UndecidedError("it announced nothing")
         return asked
@@ -138,7 +147,7 @@ class SwarmCase:
     async def link_to(self, seed: KitSeed) -> SeedLink:
         """Start the program, and wait for its connection to a seed. Raises UndecidedError."""
         await self.start()
-        if not await self.until(lambda: bool(seed.links), DIAL_S):
+        if not await self.until(lambda: bool(seed.links), self._dial_s):
             raise UndecidedError("it did not connect to a seed of the tracker's list")
         return seed.links[0]
 
@@ -149,7 +158,7 @@ class SwarmCase:
 
     async def first_request_of(self, seed: KitSeed) -> SeedLink:
         """Wait for a request to a seed. Raises UndecidedError."""
-        if not await self.until(lambda: bool(seed.requests), max(self.limit_s, DIAL_S)):
+        if not await self.until(lambda: bool(seed.requests), max(self.limit_s, self._dial_s)):
             raise UndecidedError("it requested nothing")
         return next(each for each in seed.links if each.requests)
 
@@ -157,6 +166,6 @@ class SwarmCase:
         """Return whether the file is there as it has to be."""
         return self.program.stored(self.torrent.name) == self.torrent.data
 
-    async def completes(self, within_s: float = DOWNLOAD_S) -> bool:
+    async def completes(self, within_s: float | None = None) -> bool:
         """Wait until the file is right; return whether that was in time."""
-        return await self.until(self.is_complete, within_s)
+        return await self.until(self.is_complete, within_s or DOWNLOAD_S * self.patience)

@@ -1,7 +1,7 @@
 """Runs rules of downloads: a fresh process for each run, three runs of what fails."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 import anyio
@@ -13,8 +13,7 @@ from torrent_engine.conformance.errors import (
 from torrent_engine.conformance.results import RuleResult
 from torrent_engine.conformance.rule import ConformanceRule, Outcome
 from torrent_engine.conformance.runner import TRIES, ResultCallback, RunPlan
-from torrent_engine.conformance.subject import loopback_addresses
-from torrent_engine.conformance.swarm.network import LoopbackNetwork, NetworkPort
+from torrent_engine.conformance.swarm.network import SwarmLab
 from torrent_engine.conformance.swarm.subject import DownloaderFactory
 from torrent_engine.conformance.swarm.swarm_case import SwarmCase
 from torrent_engine.conformance.torrent_set import SampleTorrent
@@ -34,19 +33,6 @@ async def _sanity(case: SwarmCase) -> str:
 SANITY: Final = ConformanceRule(
     "SANITY-LEECH", Level.MUST, Role.LEECH, 60.0, {COMPLETES: Verdict.PASS}, _sanity
 )
-
-
-@dataclass(frozen=True, slots=True)
-class SwarmLab:
-    """Where rules of downloads run."""
-
-    network: NetworkPort
-    addresses: Iterator[str]
-
-    @classmethod
-    def on_loopback(cls) -> "SwarmLab":
-        """Return one of this machine."""
-        return cls(LoopbackNetwork(), loopback_addresses())
 
 
 class SwarmRunner:
@@ -110,12 +96,7 @@ class SwarmRunner:
         outcome, verdict, log = Outcome("took too long"), Verdict.INCONCLUSIVE, ""
         async with self._create() as program, anyio.create_task_group() as tasks:
             case = SwarmCase(
-                rule.limit_s * patience,
-                self._torrent,
-                program,
-                self._lab.network,
-                self._lab.addresses,
-                tasks,
+                rule.limit_s, self._torrent, program, self._lab, tasks, patience=patience
             )
             with anyio.move_on_after(case.limit_s + GRACE_S * patience):
                 outcome, verdict = await judged_download(rule, case)
