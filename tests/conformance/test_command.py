@@ -22,6 +22,8 @@ SHORT = (
     "BEP6-FE-11",
     "BEP10-EX-15",
     "BEP9-MD-04",
+    "BEP5-DT-05",
+    "BEP44-ST-05",
 )
 
 
@@ -75,7 +77,7 @@ def test_nobody_at_an_address_is_exit_code_3() -> None:
         (("list", "BEP99"), "no rule begins with BEP99"),
         (("run", "--subject", "netscape", "BEP3"), "no program netscape"),
         (("run",), "--subject"),
-        (("seed", "127.0.0.1:1", "BEP3-IN-03"), "about downloads"),
+        (("seed", "127.0.0.1:1", "BEP3-IN-03"), "not about seeds"),
         (("report", "/nowhere.json", "--html", "/nowhere.html"), "/nowhere.json"),
     ],
 )

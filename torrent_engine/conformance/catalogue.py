@@ -15,6 +15,9 @@ from torrent_engine.conformance.rules import (
     bep3_requests,
     bep3_tracker_http,
     bep3_trackers,
+    bep5_dht,
+    bep5_dht_abuse,
+    bep5_dht_own,
     bep6_allowed_fast,
     bep6_fast,
     bep6_leech,
@@ -22,6 +25,11 @@ from torrent_engine.conformance.rules import (
     bep10_extended,
     bep12_tiers,
     bep15_udp_trackers,
+    bep32_dht_families,
+    bep33_dht_scrapes,
+    bep42_dht_ids,
+    bep44_dht_items,
+    bep51_dht_samples,
 )
 from torrent_engine.conformance.verdicts import Level, Role
 
@@ -41,6 +49,14 @@ MODULES: Final = (
     bep3_tracker_http,
     bep12_tiers,
     bep15_udp_trackers,
+    bep5_dht,
+    bep5_dht_abuse,
+    bep5_dht_own,
+    bep32_dht_families,
+    bep33_dht_scrapes,
+    bep42_dht_ids,
+    bep44_dht_items,
+    bep51_dht_samples,
 )
 """Importing them fills the registry."""
 _ORDER: Final = {group: number for number, group in enumerate(GROUPS)}

@@ -26,7 +26,7 @@ GROUPS: Final[dict[str, tuple[str, int, int]]] = {
     "BEP33-SC": ("DHT scrapes", 1, 2),
     "BEP42-ID": ("DHT node ids", 1, 4),
     "BEP43-RO": ("Read-only DHT nodes", 1, 3),
-    "BEP44-ST": ("DHT storage", 1, 13),
+    "BEP44-ST": ("DHT storage", 1, 16),
     "BEP51-SI": ("DHT samples", 1, 3),
     "BEP3-TK": ("HTTP trackers", 1, 28),
     "BEP7-TK": ("Trackers over IPv6", 13, 14),

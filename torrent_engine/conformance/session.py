@@ -11,9 +11,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from torrent_engine.conformance.adapters.download import DownloaderLauncher
-from torrent_engine.conformance.adapters.launch import builder_named
+from torrent_engine.conformance.adapters.launch import LaunchCommand, builder_named
+from torrent_engine.conformance.adapters.nodes import NodeLauncher, node_builder_named
 from torrent_engine.conformance.adapters.process import started, version_printed
 from torrent_engine.conformance.catalogue import choose
+from torrent_engine.conformance.dht.dht_runner import DhtRunner
 from torrent_engine.conformance.errors import ConformanceError
 from torrent_engine.conformance.results import RuleResult, RunReport
 from torrent_engine.conformance.rule import ConformanceRule
@@ -43,24 +45,35 @@ async def run_program(
     """
     chosen = list(rules) if rules is not None else choose(prefixes)
     of_seeds = [each for each in chosen if each.role is Role.SEED]
-    of_downloads = [each for each in chosen if each.role is not Role.SEED]
+    of_nodes = [each for each in chosen if each.role is Role.DHT]
+    of_downloads = [each for each in chosen if each.role not in {Role.SEED, Role.DHT}]
     builder, torrent = builder_named(name), basic_torrent()
     report = _new_report(name, "", "")
     async with _folder() as folder:
-        if of_seeds or not of_downloads:
+        if of_seeds or not (of_downloads or of_nodes):
             async with started(name, builder, torrent, folder) as subject:
                 report.version, report.command = subject.version(), subject.command
                 await _run_into(report, subject, of_seeds, plan, progress)
         if of_downloads:
             launcher = DownloaderLauncher(name, builder, folder)
-            runner = SwarmRunner(launcher.create, torrent, plan or RunPlan(), progress)
-            report.results += await runner.run(of_downloads)
-            if launcher.command is not None and not report.command:
-                report.version = version_printed(launcher.command)
-                report.command = " ".join(launcher.command.argv)
+            swarms = SwarmRunner(launcher.create, torrent, plan or RunPlan(), progress)
+            report.results += await swarms.run(of_downloads)
+            _note_command(report, launcher.command)
+        if of_nodes:
+            nodes = NodeLauncher(name, node_builder_named(name), torrent, folder)
+            runner = DhtRunner(nodes.create, plan or RunPlan(), progress)
+            report.results += await runner.run(of_nodes)
+            _note_command(report, nodes.command)
     order = [each.rule_id for each in chosen]
     report.results.sort(key=lambda each: order.index(each.rule.rule_id))
     return report
+
+
+def _note_command(report: RunReport, command: LaunchCommand | None) -> None:
+    """Note how the program was started, unless that is known."""
+    if command is not None and not report.command:
+        report.version = version_printed(command)
+        report.command = " ".join(command.argv)
 
 
 async def run_remote(
@@ -76,7 +89,7 @@ async def run_remote(
     report = _new_report(subject.name, "", "started by hand")
     of_seeds = [each for each in rules if each.role is Role.SEED]
     if not of_seeds:
-        raise ConformanceError("these rules are about downloads: `run --subject` tries them")
+        raise ConformanceError("these rules are not about seeds: `run --subject` tries them")
     await _run_into(report, subject, of_seeds, plan, progress)
     return report
 

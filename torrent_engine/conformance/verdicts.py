@@ -46,6 +46,8 @@ class Role(StrEnum):
     """It announces to HTTP trackers of the kit."""
     UDP_TRACKER_CLIENT = "trk-udp"
     """It announces to a UDP tracker of the kit."""
+    DHT = "dht"
+    """It runs a node of the DHT, which nodes of the kit ask."""
 
 
 WORDS: Final = {

@@ -81,7 +81,7 @@ class DhtConfig(Checked):
     read_only: bool = False
     """Send queries but answer none (BEP 43)."""
     send_client_version: bool = True
-    """Send the client version (``v``) with queries."""
+    """Send the client version (``v``) with every message."""
     announce_interval_s: float = 900.0
     """Time between two rounds of a torrent. A round looks up peers and announces the torrent."""
     first_retry_s: float = 5.0
@@ -131,7 +131,8 @@ class DhtConfig(Checked):
     max_upload_bytes_per_s: int = 8_000
     """Rate of answers for each address family; answers beyond it are dropped. 0 is unlimited."""
     max_reply_bytes: int = 1_400
-    """Length of an answer; it keeps answers in one unfragmented datagram."""
+    """Length of an answer with a value (BEP 44), which stays in one unfragmented datagram; others
+    have at most 1,024 bytes (BEP 32)."""
     max_amplification: float = 3.0
     """Largest ratio of answer to query in bytes for an address that may be spoofed. This makes the
     node useless for reflection attacks."""

@@ -7,11 +7,10 @@ from typing import Final
 
 from torrent_engine.base.config import DhtConfig
 from torrent_engine.base.ids import NodeId, PeerAddress
-from torrent_engine.protocol.dht.krpc import ErrorReply, Response, encode_query
+from torrent_engine.protocol.dht.krpc import CLIENT, ErrorReply, Response, encode_query
 from torrent_engine.protocol.dht.lookup_tasks import Arguments
 from torrent_engine.protocol.dht.transactions import Outstanding, QueryOwner, Timeouts, Transactions
 
-CLIENT: Final = b"TE\x01\x00"  # BEP 5 "v": two letters, two bytes of version
 MAX_QUEUED_DATAGRAMS: Final = 2_000  # ours: the driver sends them after each call
 
 

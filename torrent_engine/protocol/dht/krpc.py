@@ -27,6 +27,7 @@ NODE_ID_BYTES: Final = 20
 IPV4_NODE_BYTES: Final = 26
 IPV6_NODE_BYTES: Final = 38
 MAX_TRANSACTION_BYTES: Final = 64  # ours: two to eight are usual; we echo them
+CLIENT: Final = b"TE\x01\x00"  # BEP 5 "v": two letters, two bytes of version
 MAX_CLIENT_BYTES: Final = 16  # ours: "v" has four
 MAX_FAILURE_TEXT_BYTES: Final = 200  # ours
 

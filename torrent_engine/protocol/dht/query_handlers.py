@@ -162,8 +162,9 @@ class QueryHandlers:
         ]
 
     def _add_filters(self, reply: Reply, info_hash: bytes, now: float) -> None:
-        """Add the filters of BEP 33 if both fit."""
-        filters = self.peers.filters(info_hash, now) if reply.room >= _FILTERS_BYTES else None
+        """Add the filters of BEP 33 if both fit, with a peer and nodes."""
+        needed_bytes = _FILTERS_BYTES + 2 * (_VALUES_FRAME + self._value_bytes + len(b"18:"))
+        filters = self.peers.filters(info_hash, now) if reply.room >= needed_bytes else None
         if filters is not None:
             seeds, others = filters
             reply.add(b"BFsd", bytes(seeds))

@@ -13,14 +13,18 @@ _LIST_BYTES: Final = len(b"le")
 class Reply:
     """The values of a response, and the ``room`` left, in bytes."""
 
-    __slots__ = ("_external", "_values", "room")
+    __slots__ = ("_client", "_external", "_values", "room")
 
-    def __init__(self, limit_bytes: int, transaction: bytes, external: bytes) -> None:
+    def __init__(
+        self, limit_bytes: int, transaction: bytes, external: bytes, client: bytes = b""
+    ) -> None:
         self._external = external
+        self._client = client
         self._values: dict[bytes, bytes] = {}
         self.room = limit_bytes - _EMPTY_BYTES
         self.room -= _string_bytes(len(transaction)) - _string_bytes(0)
         self.room -= len(b"2:ip") + _string_bytes(len(external))
+        self.room -= len(b"1:v") + _string_bytes(len(client)) if client else 0
 
     def add(self, key: bytes, value: bytes) -> bool:
         """Add a string; return whether there was room."""
@@ -65,7 +69,9 @@ class Reply:
 
     def encode(self, transaction: bytes, own_id: NodeId) -> bytes:
         """Return the datagram."""
-        return encode_response(transaction, own_id, self._values, external=self._external)
+        return encode_response(
+            transaction, own_id, self._values, external=self._external, client=self._client
+        )
 
 
 def _string_bytes(length: int) -> int:

@@ -1,0 +1,1 @@
+"""What rules of DHT nodes work with: nodes of the kit, messages, and a program that runs a node."""

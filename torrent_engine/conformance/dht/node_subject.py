@@ -1,0 +1,25 @@
+"""The program under test, as rules of DHT nodes see it."""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
+
+from torrent_engine.conformance.dht.krpc import NodeAddress
+
+
+class NodePort(Protocol):
+    """A program that has not been started yet, or that runs a node."""
+
+    name: str
+    address: NodeAddress
+    """Where its node is, over IPv4."""
+
+    async def start(self, bootstrap: Sequence[NodeAddress]) -> None:
+        """Start it, with the nodes that it is to know first. Raises ConformanceError."""
+
+    def is_running(self) -> bool:
+        """Return whether its process has not ended."""
+
+
+NodeFactory = Callable[[], AbstractAsyncContextManager[NodePort]]
+"""A fresh one for each call; it is ended when the block ends."""
