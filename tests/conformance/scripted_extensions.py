@@ -1,7 +1,7 @@
 """The extension protocol and metadata of the scripted seed, with their quirks."""
 
 import ipaddress
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
 from torrent_engine.conformance.bencoding import Bencodable, bencode, parse_dictionary
@@ -11,8 +11,17 @@ from torrent_engine.conformance.torrent_set import SampleTorrent
 
 REQQ = 300
 METADATA_ID = 2
+PEX_ID = 1
 PIECE = 16_384
 SERVED_AT_MOST = 40
+
+
+def read_pex(payload: bytes) -> None:
+    """Read a message of ut_pex. Raises KitBencodeError if it is none."""
+    content = parse_dictionary(payload)
+    added = content.get(b"added", b"")
+    if not isinstance(added, bytes) or len(added) % 6:
+        raise KitBencodeError("added")
 
 
 class EndedError(Exception):
@@ -38,7 +47,9 @@ class ScriptedExtensions:
         torrent: SampleTorrent,
         source: str,
         send: Callable[[bytes], Awaitable[None]],
+        join: Callable[["ScriptedExtensions", str, int, Mapping[bytes, Bencodable]], None],
     ) -> None:
+        self._join = join
         self._quirks = quirks
         self._torrent = torrent
         self._source = source
@@ -49,7 +60,7 @@ class ScriptedExtensions:
 
     def greeting(self) -> bytes:
         quirks = self._quirks
-        numbers: dict[bytes, Bencodable] = {b"ut_metadata": METADATA_ID, b"ut_pex": 1}
+        numbers: dict[bytes, Bencodable] = {b"ut_metadata": METADATA_ID, b"ut_pex": PEX_ID}
         if "shared numbers" in quirks:
             numbers[b"ut_pex"] = METADATA_ID
         size = len(self._torrent.info) + ("wrong size" in quirks)
@@ -82,6 +93,8 @@ class ScriptedExtensions:
             self._take_handshake(payload[1:], is_first=is_first)
         elif payload[0] == METADATA_ID:
             await self._take_metadata(payload[1:])
+        elif payload[0] == PEX_ID:
+            read_pex(payload[1:])
         elif "closes on unknown number" in self._quirks:
             raise EndedError
 
@@ -92,9 +105,12 @@ class ScriptedExtensions:
             raise EndedError
         if not is_first and "ignores late" in quirks:
             return
-        numbers = parse_dictionary(payload).get(b"m", {})
+        content = parse_dictionary(payload)
+        numbers = content.get(b"m", {})
         if not isinstance(numbers, dict):
             raise KitBencodeError("m")
+        if isinstance(port := content.get(b"p"), int):
+            self._join(self, self._source, port, numbers)
         if any(name.startswith(b"xx") for name in numbers) and "closes on unknown names" in quirks:
             raise EndedError
         good = {n: v for n, v in numbers.items() if isinstance(v, int) and 0 <= v <= 255}

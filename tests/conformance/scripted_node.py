@@ -97,6 +97,7 @@ class ScriptedNode:
         self.address6: NodeAddress = ("::1", port)
         self.own_id = random.randbytes(ID_BYTES)
         self.runs = False
+        self.torrent = TORRENT
         self.store = ScriptedStore(quirks)
         self.known: dict[bytes, NodeAddress] = {}
         self.asked: dict[bytes, tuple[NodeAddress, str]] = {}
@@ -126,10 +127,14 @@ class ScriptedNode:
     async def _ask_around(self, bootstrap: Sequence[NodeAddress]) -> None:
         with self._scope:
             while True:
-                for each in [*bootstrap, *self.known.values()]:
+                for each in [*bootstrap, *self.known.values()] if self._is_looked_up else []:
                     if self.tried.get(each, 0) < 2 or "hammers" in self.quirks:
-                        self.ask(each, "get_peers", {b"info_hash": TORRENT.info_hash})
+                        self.ask(each, "get_peers", {b"info_hash": self.torrent.info_hash})
                 await anyio.sleep(0.2 if "hammers" in self.quirks else RETRY_S)
+
+    @property
+    def _is_looked_up(self) -> bool:
+        return b"7:privatei1e" not in self.torrent.info or "looks up all" in self.quirks
 
     def ask(self, to: NodeAddress, method: str, arguments: Mapping[bytes, Bencodable]) -> None:
         self.tried[to] = self.tried.get(to, 0) + 1
@@ -153,7 +158,7 @@ class ScriptedNode:
         for each in cut(message.text(b"nodes"), 26):
             host, port = ".".join(map(str, each[20:24])), int.from_bytes(each[24:], "big")
             if "never asks further" not in self.quirks and (host, port) not in self.tried:
-                self.ask((host, port), "get_peers", {b"info_hash": TORRENT.info_hash})
+                self.ask((host, port), "get_peers", {b"info_hash": self.torrent.info_hash})
         if place[1] == "get_peers" and message.text(b"token"):
             self._announce(message)
 
@@ -161,7 +166,7 @@ class ScriptedNode:
         if "never announces" in self.quirks:
             return
         token = b"mine" if "own token" in self.quirks else message.text(b"token")
-        arguments: Values = {b"info_hash": TORRENT.info_hash, b"port": 1, b"token": token}
+        arguments: Values = {b"info_hash": self.torrent.info_hash, b"port": 1, b"token": token}
         self.ask(message.sender, "announce_peer", arguments)
 
     # -- what others ask

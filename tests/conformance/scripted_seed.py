@@ -8,6 +8,7 @@ import anyio
 import anyio.abc
 
 from tests.conformance.scripted_extensions import EndedError, Quirks, ScriptedExtensions
+from tests.conformance.scripted_pex import ScriptedSwarm
 from torrent_engine.conformance.errors import ConformanceError, SubjectUnreachableError
 from torrent_engine.conformance.frames import (
     BLOCK_BYTES,
@@ -74,6 +75,7 @@ class ScriptedSubject:
         self._tasks = tasks
         self.quirks = Quirks(frozenset(quirks))
         self.peers: set[bytes] = set()
+        self.swarm = ScriptedSwarm(self.quirks)
         self.runs = True
         self.restarts = 0
         self.memory = 10_000_000
@@ -120,13 +122,18 @@ class ScriptedSeed:
         self._reader = FrameReader()
         self._reserved = bytes(8)
         self._asked: set[bytes] = set()
-        self._extensions = ScriptedExtensions(subject.quirks, TORRENT, source, stream.send)
+        self._extensions = ScriptedExtensions(
+            subject.quirks, TORRENT, source, stream.send, subject.swarm.join
+        )
         self._taken = 0
 
     async def serve(self) -> None:
+        if "names strangers" in self._quirks:
+            self._subject.swarm.join(self._extensions, self._source.decode(), 5, {})
         try:
             async with anyio.create_task_group() as tasks:
                 rest = await self._greet()
+                tasks.start_soon(self._exchange)
                 if "no keepalive" not in self._quirks:
                     tasks.start_soon(self._keep_alive)
                 await self._talk(rest)
@@ -139,8 +146,12 @@ class ScriptedSeed:
             pass
         finally:
             self._subject.peers.discard(self._who)
+            self._subject.swarm.leave(self._extensions)
             with anyio.CancelScope(shield=True):
                 await self._stream.aclose()
+
+    async def _exchange(self) -> None:
+        await self._subject.swarm.tell(self._extensions, self._stream.send)
 
     async def _keep_alive(self) -> None:
         while True:

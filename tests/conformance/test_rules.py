@@ -123,6 +123,18 @@ MUTANTS = {
     "BEP9-MD-08": ("closes on types", F),
     "BEP9-MD-09": ("no unknown keys", F),
     "BEP9-MD-10": ("closes on floods", F),
+    "BEP11-PX-01": ("late", N),
+    "BEP11-PX-02": ("often", F),
+    "BEP11-PX-03": ("odd lists", F),
+    "BEP11-PX-04": ("no lists", F),
+    "BEP11-PX-05": ("doubles", F),
+    "BEP11-PX-06": ("no limit", F),
+    "BEP11-PX-07": ("never drops", F),
+    "BEP11-PX-08": ("names strangers", F),
+    "BEP11-PX-09": ("all reachable", F),
+    "BEP11-PX-10": ("ephemeral ports", F),
+    "BEP11-PX-11": ("takes junk + wrong bytes", F),
+    "BEP11-PX-15": ("tells everybody", F),
 }
 BY_THE_RUNNER = {"BEP3-FR-11"}
 """Only a crash is wrong, which test_runner.py has."""

@@ -23,8 +23,10 @@ from torrent_engine.conformance.rules import (
     bep6_leech,
     bep9_metadata,
     bep10_extended,
+    bep11_pex,
     bep12_tiers,
     bep15_udp_trackers,
+    bep27_dht,
     bep32_dht_families,
     bep33_dht_scrapes,
     bep42_dht_ids,
@@ -45,6 +47,7 @@ MODULES: Final = (
     bep6_leech,
     bep10_extended,
     bep9_metadata,
+    bep11_pex,
     bep3_trackers,
     bep3_tracker_http,
     bep12_tiers,
@@ -57,6 +60,7 @@ MODULES: Final = (
     bep42_dht_ids,
     bep44_dht_items,
     bep51_dht_samples,
+    bep27_dht,
 )
 """Importing them fills the registry."""
 _ORDER: Final = {group: number for number, group in enumerate(GROUPS)}

@@ -119,11 +119,18 @@ class DhtCase:
 
         Raises UndecidedError if it asks none of them.
         """
-        program = await self._own.enter_async_context(self._create())
-        await program.start([each.address for each in nodes])
+        program = await self.start_quietly(*nodes)
         start_s = START_S * self.patience
         if not await self.until(lambda: any(each.queries for each in nodes), start_s):
             raise UndecidedError("it asks none of the nodes that it was told of")
+        return program
+
+    async def start_quietly(self, *nodes: KitNode, is_private: bool = False) -> NodePort:
+        """Start a process for this case alone, whatever it asks; its torrent may be private."""
+        program = await self._own.enter_async_context(self._create())
+        if is_private:
+            program.torrent = program.torrent.made_private()
+        await program.start([each.address for each in nodes])
         return program
 
 

@@ -5,6 +5,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 from torrent_engine.conformance.dht.krpc import NodeAddress
+from torrent_engine.conformance.torrent_set import SampleTorrent
 
 
 class NodePort(Protocol):
@@ -13,6 +14,9 @@ class NodePort(Protocol):
     name: str
     address: NodeAddress
     """Where its node is, over IPv4."""
+
+    torrent: SampleTorrent
+    """What it seeds once it is started."""
 
     async def start(self, bootstrap: Sequence[NodeAddress]) -> None:
         """Start it, with the nodes that it is to know first. Raises ConformanceError."""
