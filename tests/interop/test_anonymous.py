@@ -9,7 +9,7 @@ import pytest
 from tests.support.netns import Host
 from tests.support.proxied_swarm import ProxiedSwarm, Sent
 from torrent_engine.base.ids import CLIENT_NAME, CLIENT_PREFIX
-from torrent_engine.protocol.dht.endpoint import CLIENT
+from torrent_engine.protocol.dht.krpc import CLIENT
 
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(300)]
 
