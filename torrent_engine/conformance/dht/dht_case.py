@@ -10,7 +10,7 @@ from anyio.abc import TaskGroup
 
 from torrent_engine.conformance.bencoding import Bencodable
 from torrent_engine.conformance.dht.kit_node import KitNode
-from torrent_engine.conformance.dht.krpc import Arguments, KrpcMessage, NodeAddress, text_of
+from torrent_engine.conformance.dht.krpc import KrpcArguments, KrpcMessage, NodeAddress, text_of
 from torrent_engine.conformance.dht.network import HOST6, DhtLab
 from torrent_engine.conformance.dht.node_subject import NodeFactory, NodePort
 from torrent_engine.conformance.errors import UndecidedError
@@ -75,7 +75,7 @@ class DhtCase:
         return HOST6, self.target[1]
 
     async def ask(
-        self, method: str, arguments: Arguments | None = None, **extra: Bencodable
+        self, method: str, arguments: KrpcArguments | None = None, **extra: Bencodable
     ) -> KrpcMessage:
         """Ask the program from a new node; return the answer. Raises UndecidedError."""
         return await (await self.node()).ask(self.target, method, arguments, **extra)

@@ -11,7 +11,7 @@ import anyio
 from torrent_engine.conformance.bencoding import Bencodable
 from torrent_engine.conformance.dht.krpc import (
     ID_BYTES,
-    Arguments,
+    KrpcArguments,
     KrpcMessage,
     NodeAddress,
     parse_krpc,
@@ -107,7 +107,11 @@ class KitNode:
         return None
 
     async def try_asking(
-        self, to: NodeAddress, method: str, arguments: Arguments | None = None, **extra: Bencodable
+        self,
+        to: NodeAddress,
+        method: str,
+        arguments: KrpcArguments | None = None,
+        **extra: Bencodable,
     ) -> KrpcMessage | None:
         """Send a query with our id; return what comes, None if that is nothing."""
         transaction = random.randbytes(2)  # noqa: S311 - nothing is secret
@@ -125,7 +129,11 @@ class KitNode:
         return new[0] if new else None
 
     async def ask(
-        self, to: NodeAddress, method: str, arguments: Arguments | None = None, **extra: Bencodable
+        self,
+        to: NodeAddress,
+        method: str,
+        arguments: KrpcArguments | None = None,
+        **extra: Bencodable,
     ) -> KrpcMessage:
         """Send a query, again if nothing comes; return the answer. Raises UndecidedError."""
         for _ in range(TRIES):

@@ -15,7 +15,7 @@ NODE_BYTES: Final = 26
 NODE6_BYTES: Final = 38
 VERSION: Final = b"TC01"
 NodeAddress = tuple[str, int]
-Arguments = Mapping[bytes, Bencodable]
+KrpcArguments = Mapping[bytes, Bencodable]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ class KrpcMessage:
         return [each[:ID_BYTES] for each in cut(self.text(b"nodes"), NODE_BYTES)]
 
 
-def text_of(values: Arguments, key: bytes) -> bytes:
+def text_of(values: KrpcArguments, key: bytes) -> bytes:
     """Return a string of a dictionary; empty if it is not there."""
     found = values.get(key)
     return found if isinstance(found, bytes) else b""
@@ -107,7 +107,7 @@ def parse_krpc(data: bytes, sender: NodeAddress, at: float) -> KrpcMessage | Non
     return KrpcMessage(content, sender, at, len(data))
 
 
-def query(transaction: bytes, method: str, arguments: Arguments, **extra: Bencodable) -> bytes:
+def query(transaction: bytes, method: str, arguments: KrpcArguments, **extra: Bencodable) -> bytes:
     """Return a query; ``extra`` stands beside its arguments."""
     more = {key.encode(): value for key, value in extra.items()}
     message: dict[bytes, Bencodable] = {
@@ -119,7 +119,7 @@ def query(transaction: bytes, method: str, arguments: Arguments, **extra: Bencod
     return bencode({**message, **more})
 
 
-def response(transaction: bytes, values: Arguments, **extra: Bencodable) -> bytes:
+def response(transaction: bytes, values: KrpcArguments, **extra: Bencodable) -> bytes:
     """Return a response."""
     more = {key.encode(): value for key, value in extra.items()}
     message: dict[bytes, Bencodable] = {b"r": dict(values), b"t": transaction, b"y": b"r"}

@@ -165,7 +165,7 @@ async def joined(case: Case, port: int = 7001, **numbers: Bencodable) -> JoinedP
 
 @rule("BEP11-PX-01", Level.STATED, 190, {"in time": P, "later": N, "never": F})
 async def others_are_named(case: Case) -> Outcome:
-    """Tell a peer about the others that you are connected to.
+    """Name the others that you are connected with to a peer that offers ut_pex.
 
     BEP 11: it "provides an alternative peer discovery mechanism for swarms"; that others are named
     within two minutes is stated nowhere.
@@ -283,7 +283,7 @@ async def many_contacts(case: Case) -> Outcome:
 
 @rule("BEP11-PX-07", Level.MUST, 320, {"dropped": P, "never": F})
 async def peer_that_left(case: Case) -> str:
-    """Tell that a peer left which you named before.
+    """List a peer as dropped that left and that you named before.
 
     BEP 11: "Once a peer has been added a client must ensure to send the corresponding dropped event
     when appropriate."

@@ -15,7 +15,7 @@ WATCH_S: Final = 10.0
 
 @rule("BEP42-ID-01", Level.SHOULD, 10, {"right": P, "another": F}, role=DHT)
 async def address_of_who_asks(case: DhtCase) -> Outcome:
-    """Tell who asks its address and port, beside the response.
+    """Say which address and port a query came from, beside the response.
 
     BEP 42: "all DHT responses SHOULD include a top-level field called ip, containing a compact
     binary representation of the requestor's IP and port."

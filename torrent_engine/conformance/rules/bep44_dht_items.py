@@ -38,7 +38,7 @@ ANOTHER: Final = "another error"
 SILENT: Final = "silence"
 
 
-class Storage:
+class KitStorage:
     """One node of the kit, and what it stores with the program."""
 
     def __init__(self, case: DhtCase, node: KitNode) -> None:
@@ -46,7 +46,7 @@ class Storage:
         self._node = node
 
     @classmethod
-    async def of(cls, case: DhtCase) -> "Storage":
+    async def of(cls, case: DhtCase) -> "KitStorage":
         """Return one at a new address. Raises NotOfferedError if the program stores nothing."""
         storage = cls(case, await case.node())
         await storage.get(random_hash())
@@ -81,7 +81,11 @@ class Storage:
 
 
 async def _refused(
-    storage: Storage, target: bytes, answer: KrpcMessage | None, code: int, kept: Bencodable = b""
+    storage: KitStorage,
+    target: bytes,
+    answer: KrpcMessage | None,
+    code: int,
+    kept: Bencodable = b"",
 ) -> str:
     """Return what a "put" came to that should be refused with a code; ``kept`` stays there."""
     found = (await storage.get(target)).values.get(b"v", b"")
@@ -105,7 +109,7 @@ async def get_of_nothing(case: DhtCase) -> Outcome:
     BEP 44: "Responses to get should always include nodes and nodes6"; "It should also include a
     write token".
     """
-    storage = await Storage.of(case)
+    storage = await KitStorage.of(case)
     found = await storage.get(random_hash())
     return Outcome(RIGHT if b"nodes" in found.values else "no nodes", repr(found.content)[:200])
 
@@ -117,7 +121,7 @@ async def value_that_cannot_change(case: DhtCase) -> str:
     BEP 44: "Immutable items are stored under their SHA-1 hash"; the target of its third test vector
     is e5f96f6f38320f0f33959cb4d3d656452117aadb.
     """
-    storage = await Storage.of(case)
+    storage = await KitStorage.of(case)
     await storage.put(IMMUTABLE_TARGET, {b"v": BEP44_VALUE})
     found = (await storage.get(IMMUTABLE_TARGET)).values.get(b"v")
     if found is None:
@@ -132,7 +136,7 @@ async def put_with_a_wrong_token(case: DhtCase) -> str:
     BEP 44: "The token field also has the same semantics as the standard DHT message get_peers and
     announce_peer".
     """
-    storage, value = await Storage.of(case), random_hash()
+    storage, value = await KitStorage.of(case), random_hash()
     target = immutable_target(value)
     answer = await storage.put(target, {b"v": value}, b"forged!!")
     return await _refused(storage, target, answer, BAD_TOKEN)
@@ -151,7 +155,7 @@ async def value_that_is_too_big(case: DhtCase) -> str:
     BEP 44: "Storing nodes MAY reject put requests where the bencoded form of v is longer than 1000
     bytes"; "205: message (v field) too big."
     """
-    storage, value = await Storage.of(case), random_hash() * 50
+    storage, value = await KitStorage.of(case), random_hash() * 50
     target = immutable_target(value)
     answer = await storage.put(target, {b"v": value})
     return await _refused(storage, target, answer, TOO_BIG)
@@ -163,7 +167,7 @@ async def signature_that_is_wrong(case: DhtCase) -> str:
 
     BEP 44: "the signature MUST be verified before accepting the store command."
     """
-    storage, item = await Storage.of(case), KitItem()
+    storage, item = await KitStorage.of(case), KitItem()
     arguments = item.put(b"signed", 1) | {b"v": b"forged"}
     answer = await storage.put(item.target, arguments)
     return await _refused(storage, item.target, answer, BAD_SIGNATURE)
@@ -176,7 +180,7 @@ async def value_that_can_change(case: DhtCase) -> Outcome:
     BEP 44: "The data MUST be stored under the SHA-1 hash of the public key"; it is its first test
     vector.
     """
-    storage = await Storage.of(case)
+    storage = await KitStorage.of(case)
     sent: dict[bytes, Bencodable] = {
         b"k": BEP44_KEY,
         b"seq": 1,
@@ -196,7 +200,7 @@ async def older_value(case: DhtCase) -> str:
     BEP 44: "a node hosting the list node MUST not downgrade a list head from a higher sequence
     number to a lower one"; "302: sequence number less than current."
     """
-    storage, item = await Storage.of(case), KitItem()
+    storage, item = await KitStorage.of(case), KitItem()
     await storage.must_put(item, b"new", 5)
     answer = await storage.put(item.target, item.put(b"old", 4))
     return await _refused(storage, item.target, answer, OLD_SEQUENCE, b"new")
@@ -215,7 +219,7 @@ async def other_value_with_the_same_number(case: DhtCase) -> str:
     BEP 44: "Storing nodes receiving a put request where seq is lower than or equal to what's
     already stored on the node, MUST reject the request."
     """
-    storage, item = await Storage.of(case), KitItem()
+    storage, item = await KitStorage.of(case), KitItem()
     await storage.must_put(item, b"first", 5)
     answer = await storage.put(item.target, item.put(b"second", 5))
     name = await _refused(storage, item.target, answer, OLD_SEQUENCE, b"first")
@@ -229,7 +233,7 @@ async def same_value_again(case: DhtCase) -> str:
     BEP 44: "If the sequence number is equal, and the value is also the same, the node SHOULD reset
     its timeout counter"; the sentence before has it that such a "put" is rejected.
     """
-    storage, item = await Storage.of(case), KitItem()
+    storage, item = await KitStorage.of(case), KitItem()
     await storage.must_put(item, b"same", 5)
     answer = await storage.put(item.target, item.put(b"same", 5))
     name = await _refused(storage, item.target, answer, OLD_SEQUENCE, b"same")
@@ -242,7 +246,7 @@ async def number_that_was_not_expected(case: DhtCase) -> str:
 
     BEP 44: "An implementation MUST emit 301 errors if the cas mismatches."
     """
-    storage, item = await Storage.of(case), KitItem()
+    storage, item = await KitStorage.of(case), KitItem()
     await storage.must_put(item, b"stored", 5)
     answer = await storage.put(item.target, item.put(b"other", 6) | {b"cas": 4})
     return await _refused(storage, item.target, answer, CAS_MISMATCH, b"stored")
@@ -254,7 +258,7 @@ async def salt_that_is_too_long(case: DhtCase) -> str:
 
     BEP 44: "The salt string MUST NOT be longer than 64 bytes"; "207: salt (salt field) too big."
     """
-    storage, item = await Storage.of(case), KitItem(b"s" * 65)
+    storage, item = await KitStorage.of(case), KitItem(b"s" * 65)
     answer = await storage.put(item.target, item.put(b"salted", 1))
     return await _refused(storage, item.target, answer, LONG_SALT)
 
@@ -266,7 +270,7 @@ async def value_that_is_known_already(case: DhtCase) -> Outcome:
     BEP 44: if "its sequence number is less than or equal to the seq field then the k, v, and sig
     fields SHOULD be omitted from the response."
     """
-    storage, item = await Storage.of(case), KitItem()
+    storage, item = await KitStorage.of(case), KitItem()
     await storage.must_put(item, b"known", 5)
     found = (await storage.get(item.target, seq=5)).values
     older = (await storage.get(item.target, seq=4)).values
@@ -283,7 +287,7 @@ async def salted_value(case: DhtCase) -> str:
     BEP 44: "The data MUST be stored under the SHA-1 hash of the public key (as it appears in the
     bencoded dict) and the salt (if present)"; it is its second test vector.
     """
-    storage = await Storage.of(case)
+    storage = await KitStorage.of(case)
     arguments: dict[bytes, Bencodable] = {
         b"k": BEP44_KEY,
         b"salt": BEP44_SALT,
@@ -302,7 +306,7 @@ async def number_that_was_expected(case: DhtCase) -> str:
 
     BEP 44: "Only if the cas matches the stored sequence number is the put performed."
     """
-    storage, item = await Storage.of(case), KitItem()
+    storage, item = await KitStorage.of(case), KitItem()
     await storage.must_put(item, b"before", 5)
     await storage.put(item.target, item.put(b"after", 6) | {b"cas": 5})
     found = (await storage.get(item.target)).values
@@ -323,7 +327,7 @@ async def values_of_every_kind(case: DhtCase) -> Outcome:
 
     BEP 44: "It is allowed to be any bencoded type (list, dict, string or integer)."
     """
-    storage, missing = await Storage.of(case), []
+    storage, missing = await KitStorage.of(case), []
     for value in KINDS:
         target = immutable_target(value)
         await storage.put(target, {b"v": value})
@@ -339,7 +343,7 @@ async def newer_value(case: DhtCase) -> str:
     BEP 44: "the sequence number seq must be monotonically increasing for each update"; a node is to
     "only upgrade".
     """
-    storage, item = await Storage.of(case), KitItem()
+    storage, item = await KitStorage.of(case), KitItem()
     await storage.must_put(item, b"old", 1)
     await storage.put(item.target, item.put(b"new", 2**40))
     found = (await storage.get(item.target)).values
