@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
 
@@ -153,6 +154,7 @@ def make_client(
     rules: GuardRules | None = None,
     password_hash: str = "",
     user: str = "",
+    roots: Iterable[Path] = (),
 ) -> AppClient:
     """Return a client of an application that runs; ``extra`` are routes of the test."""
     clock = Clock()
@@ -163,6 +165,7 @@ def make_client(
         known=Secrets(TOKEN, password_hash, user, frozenset({os.geteuid()})),
         lockout=Lockout(clock, clock.sleep),
         rules=rules,
+        roots=tuple(roots),
     )
     made = [*routers, *([lambda _: extra] if extra is not None else [])]
     return AppClient(create_app(context, made), context, clock)

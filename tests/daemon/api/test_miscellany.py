@@ -67,6 +67,12 @@ async def test_rates_of_the_past_are_told(
     assert (await client.get(f"{URL}/stats/history?step=7")).status_code == 422
 
 
+@pytest.mark.parametrize("when", ["0001-01-01T00:00:00", "9999-12-31T23:59:59", "1970-01-01"])
+async def test_the_ends_of_the_calendar_are_times(client: httpx2.AsyncClient, when: str) -> None:
+    assert (await client.get(f"{URL}/stats/history", params={"from": when})).is_success
+    assert (await client.delete(f"{URL}/jobs", params={"before": when})).is_success
+
+
 async def test_a_category_lives(client: httpx2.AsyncClient, tmp_path: Path) -> None:
     url = f"{URL}/categories/films/new"
     body: dict[str, Any] = {"save_path": "films", "seed_rules": {"ratio": "never", "idle_s": 60}}

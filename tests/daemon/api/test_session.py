@@ -1,6 +1,8 @@
 """Logging in and out, tickets, named tokens, the password, settings and shutdown over HTTP."""
 
+import math
 import time
+from pathlib import Path
 
 import anyio
 import pytest
@@ -9,6 +11,7 @@ from tests.support.daemon_app import TOKEN, AppClient, make_client
 from torrent_engine.daemon.security.authentication import MAX_HASHING
 from torrent_engine.daemon.security.cookie_sessions import MAX_SESSIONS, OWN
 from torrent_engine.daemon.security.passwords import hash_password, matches
+from torrent_engine.daemon.security.principals import Scope
 
 pytestmark = pytest.mark.anyio
 SESSION = "/api/v1/session"
@@ -198,6 +201,8 @@ async def test_token_is_shown_once_listed_without_its_secret_and_revoked() -> No
         {"name": "a", "scopes": ["root"]},
         {"name": "a"},
         {"name": "a", "scopes": ["read"], "id": "mine"},
+        {"name": "a", "scopes": ["read"], "expires_at": math.nan},
+        {"name": "a", "scopes": ["read"], "expires_at": math.inf},
     ],
 )
 async def test_wrong_token_is_not_made(body: object) -> None:
@@ -283,6 +288,36 @@ async def test_wrong_setting_is_a_problem(body: object, code: str) -> None:
     client = make_client().bearer()
     assert (await client.ask("PATCH", "/api/v1/settings", json_body=body)).code == code
     assert client.context.settings().limits.download_kb_s == 0
+
+
+@pytest.mark.parametrize("key", ["paths.download", "paths.incomplete", "paths.torrents_copy"])
+async def test_folders_are_set_below_allowed_ones_only(tmp_path: Path, key: str) -> None:
+    client = make_client(roots=[tmp_path]).bearer()
+    refused = await client.ask("PATCH", "/api/v1/settings", json_body={key: "/etc"})
+    assert refused.code == "path_not_allowed"
+    for path in (f"{tmp_path}/a", ""):
+        changed = await client.ask("PATCH", "/api/v1/settings", json_body={key: path})
+        assert changed.json["settings"][key]["value"] == path
+
+
+async def test_who_is_let_in_is_for_administrators() -> None:
+    client = make_client()
+    _, secret = client.context.authenticator.tokens.make("t", [Scope.SETTINGS])
+    mine = client.bearer(secret)
+    for key, value in {
+        "listen.trusted_proxies": ["0.0.0.0/0"],
+        "listen.origins": ["https://a.example"],
+        "auth.user": "me",
+        "stream.public_url": "https://a.example",
+    }.items():
+        answer = await mine.ask("PATCH", "/api/v1/settings", json_body={key: value})
+        assert (answer.status, answer.code) == (403, "forbidden")
+        assert (await mine.ask("DELETE", f"/api/v1/settings/{key}")).status == 403
+        assert (
+            await client.bearer().ask("PATCH", "/api/v1/settings", json_body={key: value})
+        ).status == 200
+    body = {"limits.download_kb_s": 1}
+    assert (await mine.ask("PATCH", "/api/v1/settings", json_body=body)).status == 200
 
 
 async def test_shutdown_is_for_administrators_and_works_while_starting() -> None:

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from typing import Any
 
+import base64
 import httpx2
 import pytest
 
@@ -133,6 +134,7 @@ async def test_pages_follow_one_another_whatever_is_removed(engine: FakeEngine) 
         {"cursor": "!!"},
         {"cursor": "eyJhIjoxfQ"},
         {"cursor": "W10"},
+        {"cursor": base64.urlsafe_b64encode(b"[" * 3_000).decode()},
         {"cursor": "WzEsMiwzXQ"},
         {"status": "flying"},
         {"fields": "name,secret"},

@@ -94,6 +94,12 @@ def test_pinned_setting_cannot_be_changed_and_says_by_what() -> None:
         ({"auth.password": "x"}, ConfigError, "configuration file only"),
         ({"listen.address": "0.0.0.0:80"}, ConfigError, "configuration file only"),
         ({"seeding.ratio": float("nan")}, ConfigError, "0 or more"),
+        ({"seeding.ratio": float("inf")}, ConfigError, "a finite number"),
+        ({"seeding.ratio": 10**400}, ConfigError, "or less"),
+        ({"seeding.time_min": 10**30}, ConfigError, "or less"),
+        ({"auth.user": "a\0"}, ConfigError, "control characters"),
+        ({"paths.incomplete": "/a\0"}, ConfigError, "control characters"),
+        ({"listen.hosts": ["a", "\ud800"]}, ConfigError, "control characters"),
     ],
 )
 def test_wrong_value_is_refused_and_nothing_of_the_request_is_done(

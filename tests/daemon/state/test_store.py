@@ -61,6 +61,14 @@ async def test_changes_are_written_without_being_asked_for(tmp_path: Path) -> No
         assert found == [("tab", '{"generation":4}')]
 
 
+async def test_changes_are_written_by_themselves_after_nothing_was_written(tmp_path: Path) -> None:
+    async with DaemonStore.open(tmp_path) as opened:
+        await anyio.wait_all_tasks_blocked()
+        assert await opened.flush()  # a request whose change another database keeps
+        opened.table("owners").put("tab", 1)
+        await until(lambda: opened.is_written)
+
+
 async def test_changes_of_a_second_are_one_transaction(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,6 +14,7 @@ from torrent_engine.base.ids import InfoHash
 from torrent_engine.daemon.api.adding import TorrentAdder, accepted
 from torrent_engine.daemon.api.answers import answers_of_kinds, further_answers
 from torrent_engine.daemon.api.job_fields import job_value
+from torrent_engine.daemon.api.requests import seconds_of
 from torrent_engine.daemon.common.replies import json_bytes, json_reply
 from torrent_engine.daemon.engine_port.facts import JobFacts, JobQuery
 from torrent_engine.daemon.problems import InputError, Problem, ProblemError
@@ -185,7 +186,7 @@ class JobRunner:
 
     async def clear(self, query: JobQuery, before: datetime | None) -> int:
         """Delete records of finished jobs of a query that ended before a time."""
-        limit_at = None if before is None else before.timestamp()
+        limit_at = None if before is None else seconds_of(before)
         ids = [
             job.id
             for job in await self._jobs.list(query)

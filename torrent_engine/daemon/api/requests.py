@@ -1,5 +1,6 @@
 """What routes read of a request, and the base of their input."""
 
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -17,7 +18,13 @@ class Input(BaseModel):
     Validators are made at once: FastAPI silences a warning about their aliases only then.
     """
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+
+def seconds_of(when: datetime) -> float:
+    """Return a time in seconds since 1970; one without a zone is of UTC."""
+    known = when if when.tzinfo is not None else when.replace(tzinfo=UTC)
+    return known.timestamp()
 
 
 def facts_in(request: Request) -> RequestFacts:

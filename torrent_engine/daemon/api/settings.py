@@ -1,11 +1,13 @@
 """The settings with their origins: ``/api/v1/settings``."""
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
 
 from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response
 
 from torrent_engine.daemon.api.requests import Input, principal_in
+from torrent_engine.daemon.problems import Problem, ProblemError
 from torrent_engine.daemon.security.access import needs
 from torrent_engine.daemon.security.principals import Scope
 from torrent_engine.daemon.settings.schema import settings_schema
@@ -13,6 +15,10 @@ from torrent_engine.daemon.settings.store import SettingView
 
 if TYPE_CHECKING:
     from torrent_engine.daemon.context import DaemonContext
+    from torrent_engine.daemon.security.principals import Principal
+
+_OF_ADMINISTRATORS: Final = ("listen.", "auth.", "stream.public_url")
+_FOLDERS: Final = ("download", "incomplete", "torrents_copy")
 
 
 class AltSpeedInput(Input):
@@ -34,8 +40,13 @@ def router(context: "DaemonContext") -> APIRouter:
     @routes.patch("")
     @needs(Scope.SETTINGS)
     async def change(values: dict[str, Any], request: Request) -> Response:
-        """Change settings, all or none; null resets one that has no empty value."""
-        changed = context.settings_store.change(values, principal_in(request).name)
+        """Change settings, all or none; null resets one that has no empty value.
+
+        Those of who is let in (``listen``, ``auth``) need the scope ``admin``.
+        """
+        by = principal_in(request)
+        _check_allowed(context, by, values)
+        changed = context.settings_store.change(values, by.name)
         report = {
             "live": sorted(changed.live),
             "restart": sorted(changed.restart),
@@ -58,8 +69,9 @@ def router(context: "DaemonContext") -> APIRouter:
 
     @routes.delete("/{key}")
     @needs(Scope.SETTINGS)
-    async def reset(key: str) -> Response:
+    async def reset(key: str, request: Request) -> Response:
         """Return one setting to what files and defaults say."""
+        _check_allowed(context, principal_in(request), {key: None})
         context.settings_store.reset(key)
         return JSONResponse(_setting(context.settings_store.view(key)))
 
@@ -70,6 +82,21 @@ def router(context: "DaemonContext") -> APIRouter:
         return JSONResponse(settings_schema())
 
     return routes
+
+
+def _check_allowed(context: "DaemonContext", by: "Principal", values: Mapping[str, object]) -> None:
+    """Raise ProblemError for settings of who is let in, and for folders of others."""
+    guarded = sorted(key for key in values if key.startswith(_OF_ADMINISTRATORS))
+    if guarded and not by.allows(Scope.ADMIN):
+        detail = f"{guarded[0]:.80}: the scope 'admin' is needed"
+        raise ProblemError(Problem("forbidden", detail, extra={"scope": Scope.ADMIN.value}))
+    configured = context.settings_store.configured.paths
+    for name in _FOLDERS:
+        path = values.get(f"paths.{name}")
+        is_same = path == getattr(configured, name)
+        if isinstance(path, str) and path and not is_same and not context.paths.allows(path):
+            detail = f"paths.{name}: not below an allowed folder, see paths.allowed"
+            raise ProblemError(Problem("path_not_allowed", detail))
 
 
 def _shown(context: "DaemonContext") -> dict[str, Any]:

@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from torrent_engine.daemon.api.delta import stats_value
+from torrent_engine.daemon.api.requests import seconds_of
 from torrent_engine.daemon.common.replies import json_bytes, json_reply
 from torrent_engine.daemon.security.access import needs
 from torrent_engine.daemon.security.principals import Scope
@@ -43,7 +44,7 @@ def router(context: "DaemonContext") -> APIRouter:
         since: Annotated[datetime | None, Query(alias="from")] = None,
     ) -> Response:
         """Return mean rates of the past: ``[time, download, upload]`` of each step."""
-        since_at = 0.0 if since is None else since.timestamp()
+        since_at = 0.0 if since is None else seconds_of(since)
         samples = context.state.history.samples(STEPS_S[step], since_at)
         told = {"step_s": STEPS_S[step], "samples": [list(each) for each in samples]}
         return await json_reply(request, json_bytes(told))

@@ -171,7 +171,7 @@ def page_of(
     if cursor is not None:
         try:
             begin = order.after(found, _read_cursor(cursor, order))
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, RecursionError):
             raise _wrong("cursor", "the cursor is not one of this list") from None
     end = begin + limit
     last = found[end - 1] if end < len(found) else None

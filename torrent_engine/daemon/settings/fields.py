@@ -1,14 +1,19 @@
 """What is known of one setting beside its value: when it applies, its limits, its meaning."""
 
+import math
 import types
 import typing
 from collections.abc import Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from enum import StrEnum
 from typing import Any, Final
+from unicodedata import category
 
 _METADATA: Final = "setting"
 _TRUE: Final = frozenset({"true", "yes", "on", "1"})
+MAX_INTEGER: Final = 2**53
+"""Greater whole numbers are not exact in the JSON of most programs."""
+_UNWRITABLE: Final = frozenset({"Cc", "Cs"})
 _FALSE: Final = frozenset({"false", "no", "off", "0"})
 
 
@@ -96,7 +101,7 @@ class Spec:
             return tuple(value)  # type: ignore[arg-type]
         is_number = isinstance(value, int) and not isinstance(value, bool)
         if self.kind is float and is_number:
-            return float(value)  # type: ignore[arg-type]
+            return float(_whole(value))
         if type(value) is not self.kind:
             raise ValueError(f"{self._kind_name} is needed")
         return value
@@ -112,10 +117,30 @@ class Spec:
             raise ValueError(f"one of {', '.join(map(repr, meaning.choices))} is needed")
         if isinstance(value, int | float) and not isinstance(value, bool):
             low, high = meaning.minimum, meaning.maximum
-            if value != value or (low is not None and value < low):
+            if low is not None and not value >= low:
                 raise ValueError(f"{low:g} or more is needed")
             if high is not None and value > high:
                 raise ValueError(f"{high:g} or less is needed")
+            _whole(value)
+            if not math.isfinite(value):
+                raise ValueError("a finite number is needed")
+
+
+def _whole(value: Any) -> Any:  # noqa: ANN401
+    """Return a number that every program can read back, or one with a fraction."""
+    if isinstance(value, int) and abs(value) > MAX_INTEGER:
+        raise ValueError(f"{MAX_INTEGER} or less is needed")
+    return value
+
+
+def check_text(value: object) -> None:
+    """Raise ValueError for a text, or a list of them, that no file and no answer could have.
+
+    Only requests are looked at: paths of the command line may have bytes that are no text.
+    """
+    for each in value if isinstance(value, list | tuple) else (value,):
+        if isinstance(each, str) and any(category(character) in _UNWRITABLE for character in each):
+            raise ValueError("a text without control characters is needed")
 
 
 def _flag(text: str) -> bool:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from torrent_engine.base.errors import ConfigError
-from torrent_engine.daemon.settings.fields import Applies
+from torrent_engine.daemon.settings.fields import Applies, check_text
 from torrent_engine.daemon.settings.loading import Places, read_sources
 from torrent_engine.daemon.settings.merge import OVERLAY, Merged, merge
 from torrent_engine.daemon.settings.model import SPECS, DaemonSettings
@@ -180,6 +180,7 @@ class SettingsStore:
         if value is None and not spec.is_optional:
             return None
         try:
+            check_text(value)
             return spec.read(value)
         except ValueError as error:
             shown = "" if spec.meaning.is_secret else f"{value!r:.80}: "

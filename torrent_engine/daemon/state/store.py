@@ -151,7 +151,8 @@ class DaemonStore:
     async def flush(self) -> bool:
         """Write what changed now; False, with :attr:`problem` set, if that is not possible."""
         async with self._lock:
-            self._noted = anyio.Event()
+            if self._noted.is_set():  # else nobody waits for another one
+                self._noted = anyio.Event()
             unwritten, self._unwritten = self._unwritten, {}
             try:
                 with anyio.CancelScope(shield=True):
