@@ -154,6 +154,20 @@ async def test_ticket_logs_a_browser_in_once() -> None:
     assert (await client.ask("POST", SESSION, json_body={"ticket": ticket})).status == 401
 
 
+async def test_ticket_ends_with_what_made_it() -> None:
+    client = make_client()
+    tokens = client.context.authenticator.tokens
+    record, secret = tokens.make("t", list(Scope))
+    for maker in (await log_in(client), client.bearer(secret)):
+        left = (await maker.ask("POST", f"{SESSION}/ticket")).json["ticket"]
+        if maker.headers.get("cookie"):
+            assert (await maker.ask("DELETE", SESSION)).status == 204
+        else:
+            assert tokens.revoke(record.id)
+        refused = await client.ask("POST", SESSION, json_body={"ticket": left})
+        assert (refused.status, refused.code) == (401, "unauthenticated")
+
+
 async def test_nobody_gets_more_rights_by_a_session_or_a_ticket() -> None:
     client = make_client()
     made = await client.bearer().ask(

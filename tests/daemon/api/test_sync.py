@@ -4,6 +4,8 @@ import json
 import random
 from collections import Counter
 from collections.abc import AsyncIterator
+from contextlib import aclosing
+from functools import partial
 from typing import Any
 
 import anyio
@@ -18,6 +20,8 @@ from torrent_engine.daemon.api.events import SseResponse, SseSource
 from torrent_engine.daemon.api.sync import choice_of
 from torrent_engine.daemon.context import DaemonContext
 from torrent_engine.daemon.engine_port.facts import EngineState
+from torrent_engine.daemon.security.cookie_sessions import OWN
+from torrent_engine.daemon.security.principals import Scope
 
 pytestmark = pytest.mark.anyio
 URL = "/api/v1/sync"
@@ -86,6 +90,31 @@ async def change_something(
         )
         engine.change(one, **fact)
         context.state.look(one)
+
+
+@pytest.mark.parametrize("means", ["logout", "revocation"])
+async def test_a_stream_ends_with_what_let_it_in(context: DaemonContext, means: str) -> None:
+    authenticator = context.authenticator
+    record, secret = authenticator.tokens.make("t", [Scope.READ])
+    cookie = authenticator.sessions.begin(OWN)
+    principal = (
+        authenticator.sessions.principal(cookie, OWN)
+        if means == "logout"
+        else authenticator.tokens.principal(secret)
+    )
+    assert principal is not None
+    assert authenticator.is_current(principal)
+    stream = source_of(context, is_allowed=partial(authenticator.is_current, principal)).events()
+    async with aclosing(stream):
+        assert read(await anext(stream)) == ("", None, None)
+        assert read(await anext(stream))[0] == "sync"
+        if means == "logout":
+            authenticator.sessions.end(cookie)
+        else:
+            assert authenticator.tokens.revoke(record.id)
+        context.state.topics.changed("settings")
+        with anyio.fail_after(60):
+            assert [each async for each in stream] == []
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -191,6 +220,7 @@ def source_of(context: DaemonContext, since: str | None = None, **settings: Any)
         settings.pop("kinds", frozenset({"torrents"})),
         since=since,
         interval_s=settings.pop("interval_s", 0.0),
+        **settings,
     )
 
 

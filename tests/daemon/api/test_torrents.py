@@ -1,9 +1,9 @@
 """Lists of torrents, one torrent, and what is done to them, over a fake engine."""
 
+import base64
 from collections.abc import AsyncIterator
 from typing import Any
 
-import base64
 import httpx2
 import pytest
 

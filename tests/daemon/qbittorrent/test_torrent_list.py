@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from tests.daemon.qbittorrent.web_api_scene import NO_HASH, TRACKER, WebApiScene
+from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.daemon.engine_port.facts import (
     EngineState,
     ErrorKind,
@@ -15,6 +16,7 @@ from torrent_engine.daemon.engine_port.facts import (
     TrackerFacts,
     TrackerSummary,
 )
+from torrent_engine.daemon.security.principals import Scope
 
 pytestmark = pytest.mark.anyio
 S = EngineState
@@ -315,6 +317,12 @@ async def test_pieces_web_seeds_and_export(scene: WebApiScene) -> None:
     metainfo = scene.engine.torrents[key].metainfo
     assert metainfo is not None
     assert answer.content == metainfo.to_bytes()
+    _, secret = scene.context.authenticator.tokens.make("t", [Scope.READ])
+    scene.client.headers["authorization"] = f"Bearer {secret}"
+    answer = await scene.ask("GET", "torrents/export", params={"hash": key.hex()})
+    assert Metainfo.from_bytes(answer.content).info_hash == metainfo.info_hash
+    assert TRACKER.encode() in metainfo.to_bytes()
+    assert TRACKER.encode() not in answer.content
     assert answer.headers["content-type"] == "application/x-bittorrent"
 
 

@@ -184,6 +184,17 @@ async def test_a_playlist_of_one_file_has_a_link_for_that_one_only(
         assert answer.status_code == status
 
 
+async def test_a_link_makes_no_later_one(context: DaemonContext, show: InfoHash) -> None:
+    links, ends_at = context.authenticator.links, int(time.time()) + 600
+    signature = links.sign(show.hex(), ANY_FILE, ends_at)
+    async with client_of(context, [routes.router], token=None) as stranger:
+        for query in ({}, {"file": "0"}):
+            path = f"/stream/{show}/playlist.m3u8"
+            told = (await stranger.get(path, params={"t": signature, **query})).text
+            found = {line.partition("?t=")[2] for line in told.splitlines() if "?t=" in line}
+            assert found == {signature}
+
+
 @pytest.mark.parametrize("kind", ["old", "of another torrent", "empty", "nonsense"])
 async def test_a_link_ends_with_its_time_and_its_torrent(
     engine: FakeEngine, context: DaemonContext, show: InfoHash, kind: str

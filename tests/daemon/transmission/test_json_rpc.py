@@ -7,6 +7,7 @@ import pytest
 
 from tests.daemon.transmission.rpc_scene import RpcScene
 from torrent_engine.daemon.engine_port.facts import EngineState
+from torrent_engine.daemon.transmission import rpc
 
 pytestmark = pytest.mark.anyio
 PARSE, REQUEST, METHOD, PARAMS = -32700, -32600, -32601, -32602
@@ -26,6 +27,7 @@ NOT_JSON = {
     "text": b"torrent-get",
     "not_a_number": b'{"jsonrpc":"2.0","method":"session_get","id":NaN}',
     "infinity": b'{"jsonrpc":"2.0","method":"session_get","id":1,"params":{"x":Infinity}}',
+    "no_double": b'{"jsonrpc":"2.0","method":"session_get","id":1e999}',
     "not_utf8": b'{"method":"session-get","tag":"\xff\xfe\xfd"}',
     "too_deep": b"[" * 200 + b"]" * 200,
     "trailing": b'{"method":"session-get"} x',
@@ -160,6 +162,21 @@ async def test_elements_of_a_batch_fail_alone(scene: RpcScene) -> None:
         METHOD,
         None,
     ]
+
+
+async def test_a_batch_whose_answer_is_long_is_cut(
+    scene: RpcScene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = scene.put(name="a", total_bytes=1, state=EngineState.DOWNLOADING)
+    monkeypatch.setattr(rpc, "MAX_ANSWER_BYTES", 100)
+    asked = [call("torrent_get", id=n, params={"fields": ["name", "status"]}) for n in range(9)]
+    asked.append(call("torrent_stop", id=9, params={"ids": [scene.id(key)]}))
+    answer = await scene.send(asked)
+    assert [each["id"] for each in answer] == list(range(10))
+    assert [("result" in each) for each in answer] == [True, True, *[False] * 8]
+    assert answer[-1]["error"]["data"]["error_string"] == "the answer is too long"
+    row = await scene.send(asked[0])
+    assert row["result"]["torrents"][0]["status"] == 4  # what is refused is not done
 
 
 async def test_a_batch_is_bounded(scene: RpcScene) -> None:

@@ -8,8 +8,9 @@ has with it, so that ``Last-Event-ID`` is all that a resume needs.
 import json
 import logging
 from collections import Counter, deque
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import anyio
@@ -23,7 +24,7 @@ from torrent_engine.daemon.api.answers import answers_of_kinds
 from torrent_engine.daemon.api.delta import DeltaChoice, delta_body, stats_value
 from torrent_engine.daemon.api.job_fields import job_value
 from torrent_engine.daemon.api.log import log_value
-from torrent_engine.daemon.api.requests import principal_in
+from torrent_engine.daemon.api.requests import facts_in, principal_in
 from torrent_engine.daemon.api.sync import choice_of
 from torrent_engine.daemon.api.torrent_fields import timestamp
 from torrent_engine.daemon.problems import InputError, Problem, ProblemError
@@ -93,7 +94,7 @@ def router(context: "DaemonContext") -> APIRouter:
             limit=2**31,
             has_secrets=principal_in(request).allows(Scope.CONTROL),
         )
-        client = "" if request.client is None else request.client.host
+        client = facts_in(request).client or ""
         if open_streams.total() >= MAX_STREAMS or open_streams[client] >= MAX_STREAMS_OF_ONE:
             raise ProblemError(Problem("too_many_requests", "too many event streams are open"))
         told = SseSource(
@@ -105,6 +106,7 @@ def router(context: "DaemonContext") -> APIRouter:
             since=request.headers.get("last-event-id") or since,
             interval_s=interval,
             job_id=job,
+            is_allowed=partial(context.authenticator.is_current, principal_in(request)),
         )
         lease = None if owner is None else context.state.owners.held(owner)
         return SseResponse(told, open_streams, client, lease)
@@ -126,7 +128,9 @@ class SseSource:
         interval_s: float,
         job_id: str | None = None,
         log: LogTail | None = None,
+        is_allowed: Callable[[], bool] = lambda: True,
     ) -> None:
+        """``is_allowed`` tells whether the client still may be told anything."""
         self._state = state
         self._life = life
         self._choice = choice
@@ -135,6 +139,7 @@ class SseSource:
         self._since = since
         self._interval_s = interval_s
         self._job_id = job_id
+        self._is_allowed = is_allowed
         self._stats: dict[str, Any] | None = None
         self._log = log if "log" in kinds else None
         self._log_number = 0 if log is None else log.last
@@ -142,7 +147,7 @@ class SseSource:
         self._dropped = 0
 
     async def events(self) -> AsyncGenerator[bytes, None]:
-        """Yield events until the daemon stops."""
+        """Yield events until the daemon stops, or the client may have none."""
         with self._listening():
             async for each in self._events():
                 yield each
@@ -170,6 +175,8 @@ class SseSource:
         is_first = True
         while not self._life.stopping.is_set():
             is_changed = is_first or await self._changed()
+            if not self._is_allowed():
+                return
             for each in self._unrevised():
                 yield each
             if not is_changed:

@@ -104,7 +104,7 @@ async def _denial(
 ) -> Denial | None:
     authenticator = context.authenticator
     if login.ticket is not None:
-        maker = authenticator.tickets.take(login.ticket)
+        maker = authenticator.by_ticket(login.ticket)
         return Denial.INVALID if maker is None else _full(maker)
     if login.password is not None:
         return await authenticator.log_in(login.user, login.password)

@@ -155,11 +155,13 @@ class TorrentDetails:
         return [(hashes.expected(each) or b"").hex() for each in range(count)]
 
     async def export(self, call: WebApiCall) -> WebApiResult:
-        """Return the .torrent."""
+        """Return the .torrent; without its trackers for whoever may not control torrents."""
         row = self._parts.row_of(call.params)
         torrent = await self._torrents.metainfo(row.info_hash)
         if torrent is None:
             raise conflict("Unable to export torrent file. Error: there is no metadata yet")
+        if not call.has_secrets:
+            torrent = torrent.edited(trackers=None, web_seeds=None, http_seeds=None)
         headers = {"Content-Disposition": f'attachment; filename="{row.hash}.torrent"'}
         return Response(torrent.to_bytes(), 200, headers, "application/x-bittorrent")
 

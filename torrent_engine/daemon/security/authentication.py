@@ -9,7 +9,7 @@ import re
 import secrets
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Final
 from urllib.parse import parse_qs
@@ -114,7 +114,7 @@ class Authenticator:
         if _equal(password, self.secrets.token):
             return Principal("token", Means.BASIC)
         if (named := self.tokens.principal(password)) is not None:
-            return Principal(named.name, Means.BASIC, named.scopes)
+            return replace(named, means=Means.BASIC)
         denial = await self.check_password(password)
         return Principal(user or "password", Means.BASIC) if denial is None else denial
 
@@ -167,10 +167,20 @@ class Authenticator:
         if access is None or not facts.query:
             return None
         if access.takes_ticket and (ticket := _query(facts).get("ticket")) is not None:
-            return self.tickets.take(ticket) or Denial.INVALID
+            return self.by_ticket(ticket) or Denial.INVALID
         if access.takes_signed_url and (signature := _query(facts).get("t")) is not None:
             return self._by_signature(facts, signature) or Denial.INVALID
         return None
+
+    def by_ticket(self, secret: str) -> Principal | None:
+        """Return whose ticket it is, and forget it; None also if its maker may do nothing now."""
+        found = self.tickets.take(secret)
+        return found if found is not None and self.is_current(found) else None
+
+    def is_current(self, principal: Principal) -> bool:
+        """Return whether what a principal has shown still lets in: no logout, no revocation."""
+        shown = principal.credential
+        return not shown or self.sessions.is_open(shown) or self.tokens.is_valid(shown)
 
     def _by_signature(self, facts: RequestFacts, signature: str) -> Principal | None:
         found = _STREAM_PATH.fullmatch(facts.path)

@@ -88,8 +88,17 @@ class CookieSessions:
             self._put(replace(record, last_used_at=now, is_used=True))
         session_id = record.digest[:_ID_CHARACTERS]
         return Principal(
-            "session", Means.COOKIE, csrf_token=csrf_token_of(cookie), session_id=session_id
+            "session",
+            Means.COOKIE,
+            csrf_token=csrf_token_of(cookie),
+            session_id=session_id,
+            credential=record.digest,
         )
+
+    def is_open(self, digest: str) -> bool:
+        """Return whether there is a session of the hash of a cookie."""
+        record = self._by_digest.get(digest)
+        return record is not None and self._now() < self._ends_at(record)
 
     def expires_at(self, cookie: str) -> float | None:
         """Return when a session ends if its cookie does not come back; None if there is none."""

@@ -57,13 +57,18 @@ class NamedTokens:
 
     def principal(self, secret: str) -> Principal | None:
         """Return whose token it is; None if it is nobody's or has expired."""
-        record = self._by_digest.get(digest_of(secret))
-        now = self._now()
-        if record is None or (record.expires_at is not None and record.expires_at <= now):
+        digest, now = digest_of(secret), self._now()
+        record = self._by_digest.get(digest)
+        if record is None or not self.is_valid(digest):
             return None
         if record.last_used_at is None or now - record.last_used_at >= _NOTE_USE_S:
             self._put(replace(record, last_used_at=now))
-        return Principal(record.name, Means.NAMED_TOKEN, record.scopes)
+        return Principal(record.name, Means.NAMED_TOKEN, record.scopes, credential=digest)
+
+    def is_valid(self, digest: str) -> bool:
+        """Return whether the token of a hash is there and has not expired."""
+        record = self._by_digest.get(digest)
+        return record is not None and (record.expires_at is None or self._now() < record.expires_at)
 
     def _put(self, record: TokenRecord) -> None:
         self._by_digest[record.digest] = record

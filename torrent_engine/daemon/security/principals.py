@@ -44,6 +44,8 @@ class Principal:
     """What a cookie's requests that change something must carry."""
     session_id: str = ""
     """Names a cookie's session; not the cookie."""
+    credential: str = ""
+    """The hash of the cookie or named token that was shown, which may end; "": none of these."""
 
     def allows(self, scope: Scope) -> bool:
         """Return whether he may do that."""

@@ -19,7 +19,8 @@ from torrent_engine.daemon.engine_port.port import EnginePort
 from torrent_engine.daemon.http.ranges import Selection, Validators, select
 from torrent_engine.daemon.problems import Problem, ProblemError
 from torrent_engine.daemon.security.access import Page, needs
-from torrent_engine.daemon.security.principals import Scope
+from torrent_engine.daemon.security.guard import principal_of
+from torrent_engine.daemon.security.principals import Means, Scope
 from torrent_engine.daemon.security.signed_urls import ANY_FILE
 from torrent_engine.daemon.stream.media_types import file_name, is_playable, presentation_of
 from torrent_engine.daemon.stream.playlist import PLAYLIST_TYPE, Entry, natural_key, playlist
@@ -182,11 +183,15 @@ class _Media:
         *,
         signed_for: str = ANY_FILE,
     ) -> list[Entry]:
+        """Return lines of a playlist; a link lets in as long as it did, and makes no later one."""
         stream = self._context.settings().stream
         base = stream.public_url.rstrip("/") or str(request.base_url).rstrip("/")
         expires_at = int(time.time()) + stream.link_hours * _HOUR_S
         links = self._context.authenticator.links
-        signature = links.sign(info_hash.hex(), signed_for, expires_at)
+        if principal_of(request.scope).means is Means.SIGNED_URL:
+            signature = request.query_params["t"]
+        else:
+            signature = links.sign(info_hash.hex(), signed_for, expires_at)
         return [
             Entry(
                 PurePosixPath(each.path).name,

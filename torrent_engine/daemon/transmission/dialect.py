@@ -5,6 +5,7 @@ names in snake_case. A request is of the newer one if it has the key "jsonrpc".
 """
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -62,7 +63,7 @@ def read(body: bytes) -> Asked | Sequence[Asked]:
     if is_too_deep(body):
         return RefusedCall(_NOBODY, RpcError(ErrorCode.PARSE_ERROR, "nested too deep"))
     try:
-        value = json.loads(body, parse_constant=_refuse_constant)
+        value = json.loads(body, parse_constant=_refuse_constant, parse_float=_finite)
     except (ValueError, RecursionError) as error:
         return RefusedCall(_NOBODY, RpcError(ErrorCode.PARSE_ERROR, str(error)))
     if isinstance(value, list):
@@ -70,6 +71,12 @@ def read(body: bytes) -> Asked | Sequence[Asked]:
     if not isinstance(value, dict):
         return _invalid(_NOBODY, "a request is an object")
     return _read_newer(value) if "jsonrpc" in value else _read_older(value)
+
+
+def _finite(text: str) -> float:
+    if not math.isfinite(number := float(text)):
+        raise ValueError(f"{text:.40} is too large")
+    return number
 
 
 def _refuse_constant(name: str) -> float:

@@ -7,6 +7,9 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+import anyio.lowlevel
+
+from torrent_engine.base.config.units import MIB
 from torrent_engine.base.errors import TorrentEngineError
 from torrent_engine.daemon.security.principals import Scope
 from torrent_engine.daemon.transmission.dialect import (
@@ -25,6 +28,9 @@ logger = logging.getLogger(__name__)
 Result = Mapping[str, Any] | bytes
 """Values with names in snake_case; or JSON that is ready for the dialect of the call."""
 RpcHandler = Callable[[Call], Awaitable[Result]]
+
+
+MAX_ANSWER_BYTES: Final = 64 * MIB  # ours: what a batch is answered before the rest is refused
 
 
 class ForbiddenError(Exception):
@@ -82,7 +88,14 @@ class Rpc:
         self.check(asked, scopes)
         if isinstance(asked, Call | RefusedCall):
             return await self._answer_one(asked)
-        answers = [answer for each in asked if (answer := await self._answer_one(each)) is not None]
+        answers: list[bytes] = []
+        room = MAX_ANSWER_BYTES
+        for each in asked:
+            answer = await self._answer_one(each if room > 0 else _too_long(each))
+            await anyio.lowlevel.checkpoint()  # others are answered between the calls
+            if answer is not None:
+                answers.append(answer)
+                room -= len(answer)
         return b"[%b]" % b",".join(answers) if answers else None
 
     async def _answer_one(self, asked: Asked) -> bytes | None:
@@ -126,6 +139,13 @@ class Rpc:
         if call.dialect is Dialect.LEGACY and call.method:
             value = renamed(value, self.methods[call.method].names)
         return json.dumps(value, separators=(",", ":")).encode()
+
+
+def _too_long(asked: Asked) -> RefusedCall:
+    """Return a call of a batch as refused: what the others are answered is long enough."""
+    if isinstance(asked, RefusedCall):
+        return asked
+    return RefusedCall(asked, RpcError(ErrorCode.INTERNAL_ERROR, "the answer is too long"))
 
 
 SCOPES: Final[dict[str, Scope]] = {
