@@ -4,7 +4,7 @@ import os
 import socket
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, closing
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 
@@ -76,10 +76,10 @@ async def test_hundred_slow_clients_of_one_address_leave_room_for_others_by_defa
                 each.close()
 
 
-def slow_client(port: int) -> socket.socket:
+def slow_client(port: int, sent: bytes = HALF) -> socket.socket:
     """Connect from another address of this machine, and send half a request."""
     client = socket.create_connection(("127.0.0.1", port), source_address=("127.0.0.2", 0))
-    client.sendall(HALF)
+    client.sendall(sent)
     return client
 
 
@@ -202,6 +202,52 @@ async def test_more_connections_than_allowed_of_an_address_are_refused() -> None
             while here.server.connections:  # noqa: ASYNC110
                 await anyio.sleep(0.01)
         assert status_of(await here.get()) == 200
+
+
+@pytest.mark.parametrize("kind", ["nothing", "half a head", "idle", "half a body"])
+async def test_connections_that_wait_for_their_clients_keep_nobody_out(kind: str) -> None:
+    sent = {
+        "nothing": b"",
+        "half a head": HALF,
+        "idle": GET,
+        "half a body": b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\nhalf",
+    }[kind]
+    limits = HttpLimits(max_connections=6, max_connections_per_address=5)
+    async with served(Echo(), limits) as here, AsyncExitStack() as stack:
+        kept = await stack.enter_async_context(await here.connect())
+        await kept.send(GET)
+        assert (await kept.receive()).startswith(b"HTTP/1.1 200 ")
+        for _ in range(5):
+            client = stack.enter_context(closing(slow_client(here.port, sent)))
+            if kind == "idle":
+                await anyio.wait_readable(client)
+        with anyio.fail_after(30.0):
+            while here.server.connections < 6:  # noqa: ASYNC110 - the server tells nobody
+                await anyio.sleep(0.01)
+        for _ in range(2):
+            assert status_of(await here.get()) == 200
+        await kept.send(GET)
+        assert (await kept.receive()).startswith(b"HTTP/1.1 200 ")
+
+
+async def test_connections_with_running_requests_are_not_replaced() -> None:
+    begun, ended = anyio.Semaphore(0), anyio.Event()
+
+    async def wait(_: AsgiScope, __: AsgiReceive, send: AsgiSend) -> None:
+        begun.release()
+        await ended.wait()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    async with served(wait, HttpLimits(max_connections=2)) as here, AsyncExitStack() as stack:
+        running = [await stack.enter_async_context(await here.connect()) for _ in range(2)]
+        for each in running:
+            await each.send(GET)
+            await begun.acquire()
+        assert status_of(await here.talk(b"")) == 503
+        ended.set()
+        for each in running:
+            assert (await each.receive()).startswith(b"HTTP/1.1 200 ")
 
 
 def test_connections_are_counted_by_network_and_in_all() -> None:

@@ -85,6 +85,15 @@ class ConnectionCount:
         self.total += 1
         return True
 
+    def is_only_full(self, host: str | None) -> bool:
+        """Return whether it is the number of all that keeps a connection out, not its address."""
+        is_full = self.total >= self._limits.max_connections
+        return is_full and self.of(host) < self._limits.max_connections_per_address
+
+    def of(self, host: str | None) -> int:
+        """Return how many connections an address has; 0 for unix sockets."""
+        return 0 if host is None else self._by_group[address_group(host)]
+
     def leave(self, host: str | None) -> None:
         """Forget a connection that was admitted."""
         self.total -= 1

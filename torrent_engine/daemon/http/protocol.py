@@ -51,6 +51,22 @@ class ConnectionParts:
         self._dated = 0
         self._date: HeaderFields = []
 
+    def make_room(self, host: str | None) -> bool:
+        """Drop a connection that waits for its client, so that another one has its place.
+
+        It is one of the address that has the most, and of these the one that waits longest:
+        many that send nothing keep nobody out.
+        """
+        if not self.count.is_only_full(host):
+            return False
+        everybody = (each for each in self.state.connections if isinstance(each, HttpConnection))
+        waiting = [each for each in everybody if each.is_replaceable]
+        if not waiting:
+            return False
+        oldest = max(waiting, key=lambda each: (self.count.of(each.host), -each.waits_since_s))
+        oldest.give_way()
+        return True
+
     def date_fields(self) -> HeaderFields:
         """Return the Date of answers; a new one every second at most."""
         now = int(time.time())
@@ -79,6 +95,8 @@ class HttpConnection(H11Protocol):
         self._body_received = 0
         self._body_began_s = 0.0
         self._waiting_bytes = 0
+        self.waits_since_s = 0.0
+        """When the wait for its client began, by the clock of the loop."""
         self.cycle: RequestCycle | None = None  # type: ignore[assignment]
 
     # -- life -------------------------------------------------------------------------------
@@ -88,22 +106,48 @@ class HttpConnection(H11Protocol):
         super().connection_made(transport)
         is_unix = self.client is None
         self._peer_uid = _peer_uid(transport) if is_unix else None
-        self._is_admitted = self._parts.count.admit(None if is_unix else self.client[0])  # type: ignore[index]
+        count = self._parts.count
+        self._is_admitted = count.admit(self.host) or (
+            self._parts.make_room(self.host) and count.admit(self.host)
+        )
         if not self._is_admitted:
             self._refuse(503)
             return
+        self.waits_since_s = self.loop.time()
         self._set_timer(self._limits.head_s, self._close)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection, and end what was done for it."""
-        if self._is_admitted:
-            self._is_admitted = False
-            self._parts.count.leave(None if self.client is None else self.client[0])
+        self._leave()
         self._set_timer(None)
         self._stop_write_timer()
         super().connection_lost(exc)
         if self.cycle is not None and not self.cycle.response_complete:
             self.cycle.client_is_gone()
+
+    def _leave(self) -> None:
+        if self._is_admitted:
+            self._is_admitted = False
+            self._parts.count.leave(self.host)
+
+    @property
+    def host(self) -> str | None:
+        """The address of the client; None at a unix socket."""
+        return None if self.client is None else self.client[0]
+
+    @property
+    def is_replaceable(self) -> bool:
+        """Whether it only waits for a request, or for the rest of one."""
+        return self._is_admitted and (self.cycle is None or not self.is_busy or self._is_sending)
+
+    @property
+    def _is_sending(self) -> bool:
+        return self.cycle is not None and self.cycle.more_body
+
+    def give_way(self) -> None:
+        """Leave its place to another connection."""
+        self._leave()
+        self.abort()
 
     def shutdown(self) -> None:
         """Close now if no request is running, else behind its answer."""
@@ -284,6 +328,7 @@ class HttpConnection(H11Protocol):
 
     def _begin_next(self) -> None:
         self._waiting_bytes = 0
+        self.waits_since_s = self.loop.time()
         self.conn.start_next_cycle()
         self._set_timer(self._limits.idle_s, self._close)
         self.handle_events()
