@@ -16,6 +16,7 @@ from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.daemon.api import adding
 from torrent_engine.daemon.context import DaemonContext
 from torrent_engine.daemon.engine_port.facts import JobFacts
+from torrent_engine.daemon.jobs import own_jobs
 from torrent_engine.service.add_options import AddOptions
 
 pytestmark = pytest.mark.anyio
@@ -180,6 +181,26 @@ async def test_a_url_that_answers_late_is_fetched_as_a_job(
     assert (job["status"], job["torrent"]["hash"]) == ("completed", str(ONE.info_hash))
     told = (await client.get(f"{TORRENTS}/{ONE.info_hash}")).json()
     assert told["labels"] == ["x"]
+
+
+async def test_fetches_are_bounded_in_number_and_in_what_is_kept(
+    client: httpx2.AsyncClient,
+    context: DaemonContext,
+    slow: SlowSource,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(own_jobs, "MAX_RUNNING", 2)
+    long = {"source": SOURCE, "trackers": ["http://t.example/" + "a" * 70_000]}
+    jobs = [await client.post(TORRENTS, json=body) for body in ({"source": SOURCE}, long)]
+    refused = await client.post(TORRENTS, json={"source": SOURCE})
+    assert (refused.status_code, refused.json()["code"]) == (429, "too_many_requests")
+    kept = context.state.store.table("job_sources")
+    assert [each.headers["location"].rpartition("/")[2] in kept for each in jobs] == [True, False]
+    for each in jobs:
+        assert (await client.delete(each.headers["location"])).status_code == 204
+        await ended(client, each.headers["location"])
+    slow.may_answer.set()
+    assert (await client.post(TORRENTS, json={"source": SOURCE})).status_code in {201, 202}
 
 
 async def test_a_fetch_is_cancelled_by_its_job_and_by_its_owner(

@@ -8,6 +8,7 @@ from tests.daemon.fake_port import FakeEngine, info_hash_of
 from torrent_engine.base.ids import OwnerTie
 from torrent_engine.daemon.security.cookie_sessions import OWN
 from torrent_engine.daemon.security.principals import Scope
+from torrent_engine.daemon.state import owners
 from torrent_engine.daemon.state.daemon_state import DaemonState
 from torrent_engine.daemon.state.store import DaemonStore
 
@@ -86,6 +87,24 @@ class Leases:
 
     def add(self, generation: int) -> None:
         self.engine.put(name="a", owner=OwnerTie("tab-1", generation))
+
+
+async def test_leases_of_owners_without_torrents_are_bounded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(owners, "MAX_LEASES", 3)
+    scene = Leases()
+    scene.add(1)
+    async with client_of(scene.context):
+        book = scene.context.state.owners
+        book.renew("tab-1")
+        with book.held("held"):
+            for number in range(5):
+                book.check(OwnerTie(f"{number}", 1))
+            found = [book.value(each) for each in ("tab-1",)]
+            assert found[0] is not None
+            assert found[0]["lease_left_s"] == 60.0
+            assert sorted(book._leases) == ["4", "held", "tab-1"]
 
 
 async def test_a_lease_that_nobody_renews_ends_as_a_new_generation() -> None:

@@ -12,6 +12,7 @@ from starlette.datastructures import UploadFile
 from starlette.requests import Request
 from starlette.responses import Response
 
+from torrent_engine.base.config.units import KIB
 from torrent_engine.base.errors import TorrentEngineError
 from torrent_engine.base.ids import InfoHash
 from torrent_engine.codec.magnet import Magnet
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
 TORRENT: Final = "application/x-bittorrent"
 FORM: Final = "multipart/form-data"
 MAX_FORM_FILES: Final = 100
+MAX_KEPT_BYTES: Final = 64 * KIB  # ours: of what a retry needs; a longer one is sent again
 FETCH_WAIT_S: Final = 1.0  # ours: most servers answer by then; else the job is answered
 BODY_TYPES: Final = frozenset({JSON, TORRENT, FORM})
 
@@ -153,7 +155,8 @@ class TorrentAdder:
             return await self._add(torrent, given, options)
 
         job = self._context.own_jobs.start("add", shown(url), work, owner=options.owner)
-        self._sources_of_jobs.put(job.id, kept)
+        if len(json_bytes(kept)) <= MAX_KEPT_BYTES:
+            self._sources_of_jobs.put(job.id, kept)
         return job
 
     async def _answer_fetch(self, job: RunningJob) -> Response:

@@ -10,8 +10,9 @@ from torrent_engine.base.errors import OwnerChangedError, TorrentEngineError
 from torrent_engine.base.ids import OwnerTie
 from torrent_engine.daemon.engine_port.port import JobKeeping
 from torrent_engine.daemon.errands import Errands
-from torrent_engine.daemon.problems import ProblemError
+from torrent_engine.daemon.problems import Problem, ProblemError
 
+MAX_RUNNING: Final = 100  # ours: each may hold a connection and a torrent in memory
 CANCELLED: Final = "cancelled"
 OWNER_CHANGED: Final = "owner_changed"
 INTERRUPTED: Final = "interrupted"
@@ -79,8 +80,14 @@ class OwnJobs:
     def start(
         self, kind: str, name: str, work: JobWork, *, owner: OwnerTie | None = None
     ) -> RunningJob:
-        """Begin; ``work`` gets the job. Raises ClosedError while the engine is not open."""
+        """Begin; ``work`` gets the job. Raises ClosedError while the engine is not open.
+
+        Raises ProblemError if too many run.
+        """
         self._errands.check()
+        if len(self._running) >= MAX_RUNNING:
+            detail = f"{MAX_RUNNING} jobs run already"
+            raise ProblemError(Problem("too_many_requests", detail, headers={"Retry-After": "5"}))
         job = RunningJob(self._jobs.begin(kind, name), owner)
         self._running[job.id] = job
 

@@ -19,6 +19,7 @@ from torrent_engine.daemon.state.store import StoredTable
 from torrent_engine.daemon.state.torrent_table import TorrentTable
 
 MAX_OWNERS: Final = 10_000  # ours: the least recent are forgotten first
+MAX_LEASES: Final = 1_000  # ours: of owners that have no torrent, the oldest go first
 DEFAULT_LEASE_S: Final = 60.0  # ours: a page that is loaded again is back before
 MAX_LEASE_S: Final = 86_400.0
 OnAdvanced = Callable[[str, int], None]
@@ -131,9 +132,20 @@ class OwnerBook:
     # -- leases -----------------------------------------------------------------------------------
 
     def _begin_lease(self, owner_id: str, life_s: float) -> _Lease:
+        if len(self._leases) >= MAX_LEASES and owner_id not in self._leases:
+            self._drop_lease()
         lease = self._leases.setdefault(owner_id, _Lease(life_s, 0.0))
         lease.life_s, lease.ends_s = life_s, self._clock() + life_s
         return lease
+
+    def _drop_lease(self) -> None:
+        """Forget the oldest lease that nobody holds, and that ends nothing."""
+        tied = {tie.owner_id for tie, _ in self._all_ties()}
+        idle = (
+            each for each, lease in self._leases.items() if not lease.holders and each not in tied
+        )
+        if (oldest := next(idle, None)) is not None:
+            del self._leases[oldest]
 
     def renew(self, owner_id: str, lease_s: float | None = None) -> None:
         """Let the lease of an owner last its time from now on; ``lease_s`` sets that time."""
