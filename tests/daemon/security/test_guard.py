@@ -361,6 +361,17 @@ async def test_unix_peer_is_known_by_its_user() -> None:
         assert (await asking.ask("GET", "/things")).status == status
 
 
+@pytest.mark.parametrize("name", ["X-Forwarded-For", "Forwarded", "X-Real-IP", "Via"])
+async def test_unix_peer_that_passes_requests_on_is_not_who_asks(name: str) -> None:
+    asking = client()
+    asking.client = None
+    asking.uid = next(iter(asking.context.authenticator.secrets.socket_users))
+    for value in ("192.0.2.1", ""):
+        assert (await asking.ask("GET", "/things", headers={name: value})).status == 401
+        sent = {name: value, "authorization": f"Bearer {TOKEN}"}
+        assert (await asking.ask("GET", "/things", headers=sent)).status == 200
+
+
 async def test_user_of_tcp_is_never_believed() -> None:
     asking = client()
     asking.uid = next(iter(asking.context.authenticator.secrets.socket_users))

@@ -29,6 +29,7 @@ from torrent_engine.daemon.security.tickets import Tickets
 MAX_HASHING: Final = 2
 """Passwords that are hashed at once; more are refused."""
 MAX_REMEMBERED: Final = 64
+_OF_PROXIES: Final = (b"x-forwarded-for", b"forwarded", b"x-real-ip", b"via")
 _STREAM_PATH: Final = re.compile(
     r"/stream/([0-9A-Fa-f]{40,64})/([0-9]{1,7}|playlist\.m3u8)(?:/.*)?"
 )
@@ -85,7 +86,8 @@ class Authenticator:
             return found
         if (found := self._by_cookie(facts)) is not None:
             return found
-        if facts.is_unix and facts.peer_uid in self.secrets.socket_users:
+        is_passed_on = any(facts.has(name) for name in _OF_PROXIES)  # for whom is not known
+        if facts.is_unix and facts.peer_uid in self.secrets.socket_users and not is_passed_on:
             return Principal(f"user {facts.peer_uid}", Means.UNIX)
         return Denial.MISSING
 
