@@ -473,8 +473,8 @@ async def test_form_of_a_browser_that_knows_the_password_is_refused() -> None:
     assert (await asking.ask("POST", "/upload", b"d1:ai1ee", headers=form)).code == "csrf_invalid"
     assert (await asking.ask("POST", "/things", json_body={})).status == 200
     hidden = client().having(authorization=basic("", TOKEN), origin="null")
-    for body in (None, {}):
-        assert (await hidden.ask("POST", "/things", json_body=body)).code == "csrf_invalid"
+    assert (await hidden.ask("POST", "/things")).code == "csrf_invalid"
+    assert (await hidden.ask("POST", "/things", json_body={})).code == "csrf_invalid"
     program = client().having(authorization=basic("", TOKEN))
     assert (await program.ask("POST", "/upload", b"d1:ai1ee", headers=form)).status == 200
 
