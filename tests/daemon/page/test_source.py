@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import torrent_engine
+from tests.daemon.page.browser.cases import CASES
 
 STATIC = Path(torrent_engine.__file__).parent / "daemon" / "page" / "static"
 MODULES = sorted(each for each in STATIC.rglob("*.js"))
@@ -104,3 +105,14 @@ def test_translations_have_the_same_places() -> None:
     for name, translation in german().items():
         places = set(re.findall(r"\{\w+\}", name)) - {"{n}"}
         assert set(re.findall(r"\{\w+\}", translation)) - {"{n}"} == places, name
+
+
+# -- tests of the page ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_case_of_the_page_has_its_tests(case: str) -> None:
+    for name in CASES[case]:
+        module, _, test = name.partition(".")
+        text = (Path(__file__).parent / "browser" / f"{module}.py").read_text()
+        assert f"def {test}(" in text

@@ -402,41 +402,6 @@ def test_alternative_speeds_and_limits_of_all(page: Page, daemon: OwnDaemon) -> 
 # -- hostile names --------------------------------------------------------------------------------
 
 
-def test_hostile_names_are_text_everywhere(browser: Browser, daemon: OwnDaemon) -> None:
-    names = hostile_names()
-    for name in names:
-        info: dict[str, Any] = {
-            "name": name,
-            "length": 1,
-            "piece length": 16384,
-            "pieces": b"\0" * 20,
-        }
-        source = {"torrent": base64.b64encode(encode({"info": info, "comment": name})).decode()}
-        daemon.ask("POST", "/api/v1/torrents", {"source": source, "paused": True})
-    names_of = {key: each["name"] for key, each in listed(daemon).items()}
-    told = list(names_of.values())
-    assert len(told) >= 200
-    with open_window(browser, height=9_000) as window:
-        page = window.log_in(daemon)
-        rows = page.locator("#list .row[data-hash]")
-        expect(rows).to_have_count(len(told))
-        shown = rows.locator(".name").all_text_contents()
-        assert sorted(shown) == sorted(told)
-        titles = rows.locator(".name").evaluate_all("(all) => all.map((each) => each.title)")
-        assert sorted(titles) == sorted(told)
-        rows.first.click()
-        page.keyboard.press("Control+a")
-        page.keyboard.press("Delete")
-        expect(page.locator("dialog .names li")).to_have_count(7)
-        page.keyboard.press("Escape")
-        expect(page.locator("dialog")).to_have_count(0)
-        key, markup = next(each for each in names_of.items() if "<script>" in each[1])
-        page.locator(f"#row-{key}").dblclick()
-        expect(page.locator(".panel h2")).to_have_text(markup)
-        expect(page.locator(".panel .facts")).to_contain_text("Comment")
-        expect_no_markup(page)
-
-
 def torrent_of_names(names: list[bytes]) -> bytes:
     """Return a .torrent whose files have these names, each in a folder of its own."""
     info: dict[str, Any] = {
