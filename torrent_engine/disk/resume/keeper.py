@@ -116,7 +116,7 @@ class ResumeKeeper:
 
     async def _plan(self, *, trust: bool) -> StartPlan:
         record = await self._store.load(self._metainfo.info_hash)
-        noted = self._open_journal()
+        noted = await self._open_journal()
         seen, plan = await self._look(record, noted, trust=trust)
         is_fresh = record is None and not (noted.pieces or plan.to_check or plan.partial)
         is_saved = True
@@ -154,16 +154,23 @@ class ResumeKeeper:
     def _save_path(self) -> str:
         return str(self._storage.save_path.absolute())
 
-    def _open_journal(self) -> Noted:
-        if self._journal is not None:
-            self._journal.close()
-        journal = self._store.journal(self._metainfo.info_hash)
-        try:
-            pieces = journal.open()
-        except OSError as error:
-            raise StorageError(self._store.folder, error.strerror or str(error)) from error
-        self._journal = journal
-        return Noted(frozenset(pieces), journal.noted_ns)
+    async def _open_journal(self) -> Noted:
+        """Open the journal in a thread: it syncs a folder that it makes, which may take long."""
+        opened: list[Noted] = []
+
+        def open_blocking() -> None:
+            if self._journal is not None:
+                self._journal.close()
+            journal = self._store.journal(self._metainfo.info_hash)
+            try:
+                pieces = journal.open()
+            except OSError as error:
+                raise StorageError(self._store.folder, error.strerror or str(error)) from error
+            self._journal = journal
+            opened.append(Noted(frozenset(pieces), journal.noted_ns))
+
+        await self._storage.in_thread(open_blocking)
+        return opened[0]
 
     async def _look(
         self, record: TorrentRecord | None, noted: Noted, *, trust: bool
