@@ -12,7 +12,7 @@ import anyio
 import anyio.abc
 
 from tests.conformance.scripted_extensions import Quirks
-from tests.conformance.scripted_seed import TORRENT, MemoryBytes
+from tests.conformance.scripted_seed import MemoryBytes
 from torrent_engine.conformance.bencoding import Bencodable, parse_dictionary
 from torrent_engine.conformance.errors import KitBencodeError
 
@@ -28,10 +28,13 @@ class AnnouncingProgram(Protocol):
 
     quirks: Quirks
     port: int
-    done: set[int]
     starts: int
     own_id: bytes
     info_hash: bytes
+
+    def is_complete(self) -> bool: ...
+    def downloaded(self) -> int: ...
+    def left(self) -> int: ...
 
     def dial(self, host: str, port: int) -> MemoryBytes: ...
     def ask_udp(self, host: str, port: int, data: bytes) -> Sequence[bytes]: ...
@@ -48,25 +51,22 @@ class ScriptedAnnouncer:
         self._key = random.randbytes(4).hex()
         self._id = b""
         self._interval_s = LEAST_INTERVAL_S
-        self._was_complete = self._is_complete()
+        self._was_complete = program.is_complete()
         self._has_scraped = False
         self._has_given_up = False
         self._udp = ScriptedUdpAnnouncer(program)
 
     def _read_tiers(self, torrent: Answer) -> Iterator[list[str]]:
-        announce = torrent[b"announce"]
+        announce = torrent.get(b"announce", b"")
         assert isinstance(announce, bytes)
         listed = torrent.get(b"announce-list")
-        if not isinstance(listed, list) or "announce too" in self._quirks:
+        if announce and (not isinstance(listed, list) or "announce too" in self._quirks):
             yield [announce.decode()]
         for tier in listed if isinstance(listed, list) else []:
             assert isinstance(tier, list)
             urls = [each.decode() for each in tier if isinstance(each, bytes)]
             turn = 0 if "no shuffle" in self._quirks else self._program.starts % len(urls)
             yield urls if len(urls) == 3 else urls[turn:] + urls[:turn]
-
-    def _is_complete(self) -> bool:
-        return len(self._program.done) == TORRENT.piece_count
 
     async def run(self) -> None:
         completed = self._was_complete and "completed twice" not in self._quirks
@@ -75,7 +75,7 @@ class ScriptedAnnouncer:
             pause_s = await self._announce(event)
             event = ""
             with anyio.move_on_after(pause_s):
-                while completed or not self._is_complete():  # noqa: ASYNC110 - many change it
+                while completed or not self._program.is_complete():  # noqa: ASYNC110 - many change it
                     await anyio.sleep(0.1)
                 completed, event = True, "completed"
 
@@ -128,9 +128,9 @@ class ScriptedAnnouncer:
 
     def _query(self, event: str) -> str:
         quirks, program = self._quirks, self._program
-        downloaded = sum(TORRENT.piece_length(each) for each in program.done)
+        downloaded = program.downloaded()
         key = random.randbytes(4).hex() if "new keys" in quirks else self._key
-        left = len(TORRENT.data) - (0 if "left stays" in quirks else downloaded)
+        left = program.left() + (downloaded if "left stays" in quirks else 0)
         pairs = [
             ("info_hash", quote_from_bytes(program.info_hash)),
             ("peer_id", quote_from_bytes(program.own_id)),
@@ -253,8 +253,7 @@ class ScriptedUdpAnnouncer:
 
     def _fields(self, url: str, event: str) -> bytes:
         quirks, program = self._quirks, self._program
-        downloaded = sum(TORRENT.piece_length(each) for each in program.done)
-        left = len(TORRENT.data) - downloaded
+        downloaded, left = program.downloaded(), program.left()
         amounts = (left, downloaded, 0) if "swapped fields" in quirks else (downloaded, left, 0)
         number = {"": 0, "completed": 1, "started": 2, "stopped": 3}[event]
         address = 0x7F000001 if "odd fields" in quirks else 0

@@ -1,22 +1,28 @@
 """A program in memory that downloads by the rules, and breaks those that it is told to break."""
 
+import base64
 import hashlib
 import itertools
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
+from urllib.parse import parse_qs
 
 import anyio
 import anyio.abc
 
 from tests.conformance.scripted_announcer import ScriptedAnnouncer
+from tests.conformance.scripted_content import OddTorrentError, ScriptedContent
 from tests.conformance.scripted_extensions import EndedError, Quirks
+from tests.conformance.scripted_metadata import LeechExtensions
 from tests.conformance.scripted_seed import TORRENT, MemoryBytes, memory_pair
-from torrent_engine.conformance.bencoding import bencode, parse_dictionary
-from torrent_engine.conformance.errors import SubjectUnreachableError
+from torrent_engine.conformance.bencoding import Bencodable, bencode, parse_dictionary
+from torrent_engine.conformance.errors import KitBencodeError, SubjectUnreachableError
 from torrent_engine.conformance.frames import (
     BLOCK_BYTES,
+    EXTENDED,
     FAST,
+    FAST_EXTENDED,
     HAVE_ALL,
     HAVE_NONE,
     HEADER,
@@ -26,6 +32,7 @@ from torrent_engine.conformance.frames import (
     FrameReader,
     FrameType,
     HandshakeBytes,
+    cancel,
     have,
     message,
     piece,
@@ -37,6 +44,7 @@ OWN_ID = b"-SC0002-abcdefghijkl"
 PIPELINE = 8
 ANSWER_S = 30.0
 REJECT_PAUSE_S = 1.0
+BITS = FAST_EXTENDED
 BlockKey = tuple[int, int]
 Handler = Callable[[MemoryBytes], Coroutine[Any, Any, None]]
 GONE = (EndedError, anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError)
@@ -100,21 +108,110 @@ class ScriptedLeech:
         self.starts = 0
         self.own_id = OWN_ID
         self.info_hash = TORRENT.info_hash
+        self.content: ScriptedContent | None = None
+        self.selected: set[int] | None = None
+        self.first_size = 0
+        self.refused = False
         self._announcer: ScriptedAnnouncer | None = None
         self._run_scope = anyio.CancelScope()
 
-    async def start(self, torrent: bytes) -> None:
+    async def start(self, torrent: bytes | str) -> None:
         if "does not start" in self.quirks:
             raise SubjectUnreachableError("it does not start")
+        before, self.refused = self.info_hash, False
+        try:
+            if isinstance(torrent, str):
+                content = self._read_link(torrent)
+            else:
+                content = self._read_torrent(torrent)
+        except OddTorrentError:
+            self.refused = True
+            return
+        except EndedError:
+            self.runs = False
+            return
+        if before != self.info_hash:
+            self.forget()
         self.runs = True
         self._network.programs[self.port] = self
         self.starts += 1
-        content = parse_dictionary(torrent)
-        info = bencode(content[b"info"])
-        self.info_hash = hashlib.sha1(info, usedforsecurity=False).digest()
         self._run_scope = anyio.CancelScope()
         self._announcer = ScriptedAnnouncer(self, content)
         self._tasks.start_soon(self._run, self._announcer, self._run_scope)
+
+    def _read_torrent(self, torrent: bytes) -> dict[bytes, Bencodable]:
+        content = parse_dictionary(torrent)
+        info = torrent[torrent.index(b"4:info") + 6 : -1]
+        if "encodes again" in self.quirks:
+            info = bencode(content[b"info"])
+        self.info_hash = hashlib.sha1(info, usedforsecurity=False).digest()
+        self.content = self._content(info)
+        return content
+
+    def _content(self, info: bytes) -> ScriptedContent:
+        try:
+            return ScriptedContent(info, takes_any_name="any name" in self.quirks)
+        except OddTorrentError:
+            if "dies on odd" in self.quirks:
+                raise EndedError from None
+            raise
+
+    def _read_link(self, link: str) -> dict[bytes, Bencodable]:
+        values = parse_qs(link.partition("?")[2])
+        text = values["xt"][0].removeprefix("urn:btih:")
+        if ("refuses hex" if len(text) == 40 else "refuses base32") in self.quirks:
+            raise OddTorrentError
+        self.info_hash = bytes.fromhex(text) if len(text) == 40 else base64.b32decode(text)
+        self.content = None
+        self.selected = self._read_selection(values.get("so", []))
+        for each in values.get("x.pe", []) if "ignores x.pe" not in self.quirks else []:
+            host, _, port = each.rpartition(":")
+            self.connect_to(host, int(port), b"")
+        tiers: list[Bencodable] = [[each.encode()] for each in values.get("tr", [])]
+        return {b"announce-list": tiers}
+
+    def _read_selection(self, values: list[str]) -> set[int] | None:
+        found: set[int] = set()
+        for part in ",".join(values).split(","):
+            first, _, last = part.partition("-")
+            if not first.isdigit() or not (last or first).isdigit():
+                if part and "dies on so" in self.quirks:
+                    raise EndedError
+                continue
+            found.update(range(int(first), min(int(last or first), 1_000) + 1))
+        if "so is one off" in self.quirks:
+            found = {each + 1 for each in found}
+        return found if found and "ignores so" not in self.quirks else None
+
+    def needs_metadata(self) -> bool:
+        return self.content is None
+
+    async def take_metadata(self, info: bytes) -> None:
+        with suppress(OddTorrentError, KitBencodeError):
+            self.content = self._content(info)
+        for link in self.links:
+            await link.update_interest()
+
+    def forget(self) -> None:
+        self.blocks.clear()
+        self.owners.clear()
+        self.done.clear()
+
+    def wanted(self) -> set[int]:
+        if self.content is None:
+            return set()
+        if self.selected is None:
+            return set(range(self.content.piece_count))
+        return self.content.pieces_of(self.selected)
+
+    def is_complete(self) -> bool:
+        return self.content is not None and self.done >= self.wanted()
+
+    def downloaded(self) -> int:
+        return sum(self.content.piece_length(each) for each in self.done) if self.content else 0
+
+    def left(self) -> int:
+        return self.content.length - self.downloaded() if self.content else 16_384
 
     async def _run(self, announcer: ScriptedAnnouncer, scope: anyio.CancelScope) -> None:
         with scope:
@@ -124,10 +221,30 @@ class ScriptedLeech:
         return self.runs
 
     def stored(self, name: str) -> bytes | None:
-        if name != TORRENT.name or len(self.done) < TORRENT.piece_count:
+        if self.content is None or not self.is_complete():
             return None
-        data = b"".join(self.blocks[key] for key in sorted(self.blocks))
+        count, size = self.content.piece_count, self.content.piece_bytes
+        pieces = (
+            b"".join(self.blocks.get(key, b"") for key in self.keys(index)).ljust(size, b"\0")
+            for index in range(count)
+        )
+        data = self.content.part(name, b"".join(pieces)[: self.content.length])
+        if data is None or (not data and "no empty files" in self.quirks):
+            return None
         return data[:-1] if "wrong file" in self.quirks else data
+
+    def has_refused(self) -> bool:
+        return self.refused
+
+    def strays(self) -> list[str]:
+        is_stray = self.content is not None and self.content.has_bad_name
+        return ["stray.bin"] if is_stray else []
+
+    async def kill(self) -> None:
+        self._announcer = None
+        await self.end()
+        if "starts over" in self.quirks:
+            self.forget()
 
     async def end(self) -> None:
         self._run_scope.cancel()
@@ -161,19 +278,22 @@ class ScriptedLeech:
         self._tasks.start_soon(link.serve)
 
     def block_length(self, key: BlockKey) -> int:
-        return min(self.block_bytes, TORRENT.piece_length(key[0]) - key[1])
+        return min(self.block_bytes, self.piece_length(key[0]) - key[1])
+
+    def piece_length(self, index: int) -> int:
+        return self.content.piece_length(index) if self.content else 0
 
     @property
     def block_bytes(self) -> int:
         return BLOCK_BYTES * (2 if "large blocks" in self.quirks else 1)
 
     def keys(self, index: int) -> list[BlockKey]:
-        return [(index, begin) for begin in range(0, TORRENT.piece_length(index), self.block_bytes)]
+        return [(index, begin) for begin in range(0, self.piece_length(index), self.block_bytes)]
 
     async def finish(self, index: int) -> bool:
         """Check a piece that has all its blocks; return whether it is right."""
         data = b"".join(self.blocks[key] for key in self.keys(index))
-        is_right = data == TORRENT.block(index, 0, TORRENT.piece_length(index))
+        is_right = self.content is not None and self.content.is_right(index, data)
         if not is_right and "no hash check" not in self.quirks:
             self.release(index)
             return False
@@ -213,6 +333,11 @@ class LeechLink:
         self._outstanding: dict[BlockKey, float] = {}
         self._given_up: set[BlockKey] = set()
         self._is_fast = False
+        self._extensions = LeechExtensions(leech, stream.send)
+        self._has_all = False
+        self._repeats = 0
+        self._suggested: list[int] = []
+        self._cancelled: set[BlockKey] = set()
         self._is_choked = True
         self._is_interested = False
         self._is_snubbed = False
@@ -254,12 +379,13 @@ class LeechLink:
             if late and "waits for ever" not in self._quirks:
                 self._is_snubbed = True
                 self._give_back()
+            await self._extensions.tick()
             await self._pump()
 
     async def _greet(self) -> bytes:
         quirks = self._quirks
         own = b"-SC0002-other6789012" if "other id" in quirks else OWN_ID
-        await self._stream.send(HandshakeBytes(HEADER, FAST, self._leech.info_hash, own).encode())
+        await self._stream.send(HandshakeBytes(HEADER, BITS, self._leech.info_hash, own).encode())
         data = b""
         while len(data) < 68:
             data += await self._stream.receive()
@@ -270,12 +396,15 @@ class LeechLink:
         if not is_known and "any peer" not in quirks:
             raise EndedError
         self._is_fast = bool(greeting.reserved[7] & FAST[7])
-        zeros = message(FrameType.BITFIELD, bytes(-(-TORRENT.piece_count // 8)))
-        ones = message(FrameType.BITFIELD, b"\xff" * (TORRENT.piece_count // 8) + b"\xf8")
+        content = self._leech.content
+        zeros = message(FrameType.BITFIELD, bytes(-(-content.piece_count // 8) if content else 0))
+        ones = message(FrameType.BITFIELD, b"\xff\xff\xf8")
         if "claims all" in quirks:
             await self._stream.send(HAVE_ALL if self._is_fast else ones)
-        elif "says nothing" not in quirks:
+        elif "says nothing" not in quirks and (self._is_fast or content):
             await self._stream.send(HAVE_NONE if self._is_fast else zeros)
+        if greeting.reserved[5] & EXTENDED[5]:
+            await self._extensions.greet()
         return data[68:]
 
     async def _talk(self, rest: bytes) -> None:
@@ -300,17 +429,34 @@ class LeechLink:
         elif number == FrameType.ALLOWED_FAST:
             self._allow(frame.words[0])
             await self.update_interest()
+        elif number == FrameType.SUGGEST:
+            self._suggested.append(frame.words[0])
+        elif number == FrameType.EXTENDED:
+            await self._extensions.take(frame.payload)
         elif number == FrameType.REQUEST and "serves zeros" in self._quirks:
             await self._stream.send(piece(frame.words[0], frame.words[1], bytes(BLOCK_BYTES)))
 
     def _learn(self, frame: Frame) -> None:
+        if self._leech.content is None and "forgets early haves" in self._quirks:
+            return
         if frame.number == FrameType.HAVE_ALL:
-            self._pieces.update(range(TORRENT.piece_count))
+            self._has_all = True
         elif frame.number == FrameType.BITFIELD:
             bits = "".join(f"{each:08b}" for each in frame.payload)
             self._pieces.update(place for place, bit in enumerate(bits) if bit == "1")
         elif "ignores have" not in self._quirks:
+            self._repeats += frame.words[0] in self.known()
+            if self._repeats > 500 and "closes on repeats" in self._quirks:
+                raise EndedError
             self._pieces.add(frame.words[0])
+
+    def known(self) -> set[int]:
+        """Return the pieces that the other side has."""
+        content = self._leech.content
+        if self._has_all and content:
+            self._pieces.update(range(content.piece_count))
+            self._has_all = False
+        return self._pieces
 
     def _allow(self, index: int) -> None:
         if index >= TORRENT.piece_count and "stops on junk" in self._quirks:
@@ -332,7 +478,7 @@ class LeechLink:
     async def update_interest(self) -> None:
         if "never interested" in self._quirks:
             return
-        wanted = bool(self._pieces - self._leech.done)
+        wanted = bool(self.known() & self._leech.wanted() - self._leech.done)
         wanted = wanted or (self._is_interested and "stays interested" in self._quirks)
         if wanted != self._is_interested:
             self._is_interested = wanted
@@ -347,8 +493,7 @@ class LeechLink:
             key = (key[0], key[1] // BLOCK_BYTES * BLOCK_BYTES)
             data = b"\0" + data[1:]
         if key not in self._outstanding:
-            if self._is_fast and "any piece" not in quirks:
-                raise EndedError
+            await self._take_unasked(key, data)
             return
         if "in order only" in quirks and key != next(iter(self._outstanding)):
             return
@@ -357,7 +502,26 @@ class LeechLink:
                 return
             raise EndedError
         del self._outstanding[key]
+        if key in self._leech.blocks:
+            return
         self._leech.blocks[key] = data
+        for link in self._leech.links:
+            await link.cancel(key)
+        await self._finish(key)
+
+    async def _take_unasked(self, key: BlockKey, data: bytes) -> None:
+        if "takes all blocks" in self._quirks:
+            self._leech.blocks[key] = data
+            await self._finish(key)
+        elif self._is_fast and key not in self._cancelled and "any piece" not in self._quirks:
+            raise EndedError
+
+    async def cancel(self, key: BlockKey) -> None:
+        if self._outstanding.pop(key, None) is not None:
+            self._cancelled.add(key)
+            await self.send_quietly(cancel(*key, self._leech.block_length(key)))
+
+    async def _finish(self, key: BlockKey) -> None:
         if all(each in self._leech.blocks for each in self._leech.keys(key[0])):
             is_right = await self._leech.finish(key[0])
             if not is_right:
@@ -365,6 +529,8 @@ class LeechLink:
 
     def _take_reject(self, index: int, begin: int) -> None:
         if self._outstanding.pop((index, begin), None) is None:
+            if (index, begin) in self._cancelled:
+                return
             raise EndedError
         pause_s = 0.01 if "hammers" in self._quirks else REJECT_PAUSE_S
         self._resumes_at = anyio.current_time() + pause_s
@@ -374,7 +540,7 @@ class LeechLink:
     async def _pump(self) -> None:
         if not self._may_ask():
             return
-        depth = 1 if "one at a time" in self._quirks else PIPELINE
+        depth = min(self._extensions.reqq, 1 if "one at a time" in self._quirks else PIPELINE)
         for key in self._wanted():
             if len(self._outstanding) >= depth:
                 break
@@ -392,16 +558,26 @@ class LeechLink:
 
     def _wanted(self) -> Iterator[BlockKey]:
         asks_choked = "asks choked" in self._quirks
-        pieces = range(TORRENT.piece_count) if "asks for all" in self._quirks else self._pieces
-        for index in sorted(pieces):
+        pieces = set(range(TORRENT.piece_count)) if "asks for all" in self._quirks else self.known()
+        left = pieces & self._leech.wanted() - self._leech.done
+        free = {each for each in left if self._leech.owners.get(each, self) is self}
+        if not free and not self._quirks.names & {"no endgame", "waits for ever"}:
+            free = left
+        for index in sorted(free, key=self._rank):
             may = not self._is_choked or asks_choked or (self._is_fast and index in self._allowed)
-            is_free = self._leech.owners.get(index, self) is self
-            if not may or not is_free or index in self._leech.done:
-                continue
-            for key in self._leech.keys(index):
+            for key in self._leech.keys(index) if may else []:
                 is_open = key in self._outstanding or key in self._leech.blocks
                 if not is_open and key not in self._given_up:
                     yield key
+
+    def _rank(self, index: int) -> tuple[bool, int, int]:
+        """Return what sorts pieces: begun and suggested ones first, then rare ones."""
+        if "sequential" in self._quirks:
+            return False, 0, index
+        is_suggested = index in self._suggested and "ignores suggestions" not in self._quirks
+        is_first = is_suggested or self._leech.owners.get(index) is self
+        holders = sum(index in each.known() for each in self._leech.links)
+        return not is_first, holders, (index * 8 + 5) % 21
 
 
 @asynccontextmanager

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from torrent_engine.conformance.bencoding import Bencodable, bencode
+from torrent_engine.conformance.bencoding import Bencodable, bencode, parse_dictionary
 
 PIECE_BYTES: Final = 64 * 1024
 PIECES: Final = 21
@@ -18,17 +18,42 @@ INFO_BYTES: Final = 20_503
 """Length of the info dictionary: two pieces of metadata (BEP 9)."""
 PAD_KEY: Final = b"x_conformance"
 BASIC: Final = "basic.bin"
+MULTI: Final = "multi"
+MULTI_FILES: Final = (
+    ("first.bin", 100_000),
+    ("one.bin", 1),
+    ("empty.bin", 0),
+    ("deep/er/second.bin", 200_000),
+    ("last.bin", 77_777),
+)
+"""Paths and lengths: pieces are shared, and the second has three files."""
 
 
 @dataclass(frozen=True)
 class SampleTorrent:
-    """A torrent of one file, with its data."""
+    """A torrent with its data: of one file, or of several."""
 
     name: str
     data: bytes
     piece_bytes: int
     info: bytes
     """The info dictionary, bencoded."""
+    files: tuple[tuple[str, int], ...] = ()
+    """Paths and lengths of several files, which are in a folder with the name of the torrent."""
+
+    def stored_files(self) -> dict[str, bytes]:
+        """Return what has to be in the folder of a download, by path."""
+        found, start = {}, 0
+        for path, length in self.files:
+            found[f"{self.name}/{path}"] = self.data[start : start + length]
+            start += length
+        return found or {self.name: self.data}
+
+    def file_pieces(self, number: int) -> range:
+        """Return the pieces that a file has a part of."""
+        start = sum(length for _, length in self.files[:number])
+        end = start + self.files[number][1]
+        return range(start // self.piece_bytes, -(-end // self.piece_bytes))
 
     @property
     def info_hash(self) -> bytes:
@@ -62,9 +87,15 @@ class SampleTorrent:
         head, key, rest = self.info.rpartition(bencode(PAD_KEY))
         return replace(self, info=head + bencode(b"private") + bencode(1) + key + rest)
 
-    def magnet(self) -> str:
-        """Return the magnet link."""
-        return f"magnet:?xt=urn:btih:{self.info_hash.hex()}&dn={self.name}"
+    def with_info(self, **keys: Bencodable) -> "SampleTorrent":
+        """Return a torrent whose info dictionary has other keys, ``_`` in a name for a space."""
+        info = parse_dictionary(self.info)
+        info.update({key.replace("_", " ").encode(): value for key, value in keys.items()})
+        return replace(self, info=bencode(info))
+
+    def magnet(self, spelling: str = "") -> str:
+        """Return the magnet link, with the info-hash as it is or spelled in another way."""
+        return f"magnet:?xt=urn:btih:{spelling or self.info_hash.hex()}&dn={self.name}"
 
 
 def sample_bytes(length: int, seed: str) -> bytes:
@@ -80,10 +111,7 @@ def _digests(count: int, seed: str) -> Iterator[bytes]:
 def basic_torrent() -> SampleTorrent:
     """Return the torrent that most rules use: 21 pieces of 64 KiB, the last one short."""
     data = sample_bytes((PIECES - 1) * PIECE_BYTES + LAST_PIECE_BYTES, "basic")
-    hashes = b"".join(
-        hashlib.sha1(data[start : start + PIECE_BYTES], usedforsecurity=False).digest()
-        for start in range(0, len(data), PIECE_BYTES)
-    )
+    hashes = piece_hashes(data, PIECE_BYTES)
     info: dict[bytes, Bencodable] = {
         b"length": len(data),
         b"name": BASIC.encode(),
@@ -94,6 +122,30 @@ def basic_torrent() -> SampleTorrent:
     digits = len(str(INFO_BYTES)) - 1
     info[PAD_KEY] = bytes(INFO_BYTES - len(bencode(info)) - digits)
     return SampleTorrent(BASIC, data, PIECE_BYTES, bencode(info))
+
+
+def multi_torrent() -> SampleTorrent:
+    """Return a torrent of several files, of which one is empty."""
+    data = sample_bytes(sum(length for _, length in MULTI_FILES), "multi")
+    files: list[Bencodable] = [
+        {b"length": length, b"path": [part.encode() for part in path.split("/")]}
+        for path, length in MULTI_FILES
+    ]
+    info: dict[bytes, Bencodable] = {
+        b"files": files,
+        b"name": MULTI.encode(),
+        b"piece length": PIECE_BYTES,
+        b"pieces": piece_hashes(data, PIECE_BYTES),
+    }
+    return SampleTorrent(MULTI, data, PIECE_BYTES, bencode(info), MULTI_FILES)
+
+
+def piece_hashes(data: bytes, piece_bytes: int) -> bytes:
+    """Return the SHA-1 of each piece, one behind the other."""
+    return b"".join(
+        hashlib.sha1(data[start : start + piece_bytes], usedforsecurity=False).digest()
+        for start in range(0, len(data), piece_bytes)
+    )
 
 
 def write_sample(torrent: SampleTorrent, folder: Path, announce: str = "") -> Path:

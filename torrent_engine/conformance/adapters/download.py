@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Final
 
 import anyio
 import anyio.abc
@@ -13,6 +14,8 @@ import anyio.abc
 from torrent_engine.conformance.adapters.launch import LaunchBuilder, LaunchCommand, LaunchOrder
 from torrent_engine.conformance.adapters.process import HOST, LOG_TAIL, end_process, free_port
 from torrent_engine.conformance.errors import SubjectUnreachableError
+
+OWN_FILES: Final = ("data", "home", "sample.torrent", "program.log")
 
 
 class StartedDownloader:
@@ -25,13 +28,16 @@ class StartedDownloader:
         self._folder = folder
         self._process: anyio.abc.Process | None = None
 
-    async def start(self, torrent: bytes) -> None:
-        """Start it with a .torrent file. Raises SubjectUnreachableError."""
+    async def start(self, torrent: bytes | str) -> None:
+        """Start it with a .torrent file or a magnet link. Raises SubjectUnreachableError."""
         path, data, home = (self._folder / each for each in ("sample.torrent", "data", "home"))
         for each in (data, home):
             each.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(torrent)
-        command = self._builder(LaunchOrder(path, data, home, HOST, self.port, downloads=True))
+        magnet = torrent if isinstance(torrent, str) else ""
+        if isinstance(torrent, bytes):
+            path.write_bytes(torrent)
+        order = LaunchOrder(path, data, home, HOST, self.port, downloads=True, magnet=magnet)
+        command = self._builder(order)
         write_files(command, home)
         try:
             with (self._folder / "program.log").open("ab") as output:
@@ -69,6 +75,23 @@ class StartedDownloader:
         process, self._process = self._process, None
         if process is not None:
             await end_process(process)
+
+    async def kill(self) -> None:
+        """End the process by force."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            await end_process(process)
+
+    def has_refused(self) -> bool:
+        """Return whether the process has ended by itself with an error."""
+        return self._process is not None and (self._process.returncode or 0) > 0
+
+    def strays(self) -> list[str]:
+        """Return the files that are neither data nor the program's own."""
+        own = {self._folder / each for each in OWN_FILES}
+        found = (each for each in self._folder.rglob("*") if each.is_file())
+        return [str(each) for each in found if not own & {each, *each.parents}]
 
     async def stop(self) -> None:
         """End the process, and remove its folder."""

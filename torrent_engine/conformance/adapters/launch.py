@@ -26,6 +26,13 @@ class LaunchOrder:
     port: int
     downloads: bool = False
     """The folder is empty, and the torrent has a tracker that names peers."""
+    magnet: str = ""
+    """The link to download instead of a torrent."""
+
+    @property
+    def what(self) -> str:
+        """The magnet link, or the path of the torrent."""
+        return self.magnet or str(self.torrent)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +64,7 @@ def torrent_engine(order: LaunchOrder) -> LaunchCommand:
         "TORRENT_ENGINE_CONFIG": "/dev/null",
     }
     verb = "download" if order.downloads else "seed"
-    argv = (*program, verb, str(order.torrent), *place, *options)
+    argv = (*program, verb, order.what, *place, *options)
     return LaunchCommand(argv, environment, version_argv=(*program, "--version"))
 
 
@@ -65,7 +72,7 @@ def libtorrent(order: LaunchOrder) -> LaunchCommand:
     """Return the command for libtorrent, by its package for Python."""
     module = "torrent_engine.conformance.adapters.libtorrent_seed"
     program = (sys.executable, "-m", module)
-    argv = (*program, str(order.torrent), str(order.data), f"{order.host}:{order.port}")
+    argv = (*program, order.what, str(order.data), f"{order.host}:{order.port}")
     return LaunchCommand(argv, version_argv=(*program, "--version"))
 
 
@@ -98,8 +105,11 @@ def transmission(order: LaunchOrder) -> LaunchCommand:
     }
     files = {
         "settings.json": json.dumps(settings).encode(),
-        "watched/sample.torrent": order.torrent.read_bytes(),
     }
+    if order.magnet:
+        files["watched/sample.magnet"] = order.magnet.encode()
+    else:
+        files["watched/sample.torrent"] = order.torrent.read_bytes()
     argv = (program, "--foreground", "--config-dir", str(order.home))
     environment = {"HOME": str(order.home), "TR_CURL_VERBOSE": ""}
     return LaunchCommand(argv, environment, files, (program, "--version"))
@@ -123,7 +133,7 @@ def aria2(order: LaunchOrder) -> LaunchCommand:
         "--bt-enable-lpd=false",
         "--file-allocation=none",
         "--summary-interval=0",
-        str(order.torrent),
+        order.what,
     )
     return LaunchCommand(argv, {"HOME": str(order.home)}, version_argv=(program, "--version"))
 
@@ -151,13 +161,15 @@ def builder_named(name: str) -> LaunchBuilder:
 def _from_toml(path: Path) -> LaunchBuilder:
     """Read ``command = ["program", "{torrent}", "{data}", "{home}", "{host}", "{port}"]``.
 
-    ``download`` is the same for an empty folder.
+    ``download`` is the same for an empty folder, ``magnet`` with ``{magnet}`` for a link.
     """
     try:
         table = tomllib.loads(path.read_text())
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConformanceError(f"{path}: {error}") from error
-    command, download = _strings(path, table, "command"), _strings(path, table, "download")
+    command, download, magnet = (
+        _strings(path, table, key) for key in ("command", "download", "magnet")
+    )
     if not command:
         raise ConformanceError(f"{path}: command is missing")
     version = _strings(path, table, "version")
@@ -167,12 +179,15 @@ def _from_toml(path: Path) -> LaunchBuilder:
 
     def build(order: LaunchOrder) -> LaunchCommand:
         values = {
-            name: str(getattr(order, name)) for name in ("torrent", "data", "home", "host", "port")
+            name: str(getattr(order, name))
+            for name in ("torrent", "data", "home", "host", "port", "magnet")
         }
         filled = {key: _filled(path, str(text), values) for key, text in environment.items()}
         if order.downloads and not download:
             raise NotOfferedError(f"{path} has no command for downloads")
-        words = download if order.downloads else command
+        if order.magnet and not magnet:
+            raise NotOfferedError(f"{path} has no command for magnet links")
+        words = magnet if order.magnet else download if order.downloads else command
         argv = tuple(_filled(path, word, values) for word in words)
         return LaunchCommand(argv, filled, version_argv=version)
 

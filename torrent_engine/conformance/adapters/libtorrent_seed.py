@@ -1,6 +1,6 @@
 """A program of its own that seeds one torrent with libtorrent until it is ended.
 
-    python -m torrent_engine.conformance.adapters.libtorrent_seed FILE.torrent FOLDER HOST:PORT
+    python -m torrent_engine.conformance.adapters.libtorrent_seed FILE.torrent|LINK FOLDER HOST:PORT
 
 Many uploads at once, so that cases that run together do not wait for each other's slots.
 """
@@ -35,7 +35,10 @@ def main(arguments: list[str]) -> int:
     torrent, folder, address = arguments
     settings: Any = {**SETTINGS, "listen_interfaces": address}
     session = libtorrent.session(settings)
-    parameters = libtorrent.load_torrent_file(torrent)
+    if torrent.startswith("magnet:"):
+        parameters = libtorrent.parse_magnet_uri(torrent)
+    else:
+        parameters = libtorrent.load_torrent_file(torrent)
     parameters.save_path = folder
     parameters.flags &= ~(libtorrent.torrent_flags.auto_managed | libtorrent.torrent_flags.paused)
     session.add_torrent(parameters)

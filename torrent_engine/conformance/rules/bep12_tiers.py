@@ -19,7 +19,7 @@ WATCH_S: Final = 5.0
 STARTS: Final = 6
 
 
-async def _break_off(stream: ByteStream, _: KitHttpAnnounce, body: bytes) -> None:
+async def break_off(stream: ByteStream, _: KitHttpAnnounce, body: bytes) -> None:
     """Answer nothing: the connection is closed."""
 
 
@@ -27,7 +27,7 @@ async def _trackers(case: SwarmCase, count: int, *, dead: int = 0) -> list[KitHt
     """Return trackers, of which the first ``dead`` close every connection."""
     found = [await case.new_tracker() for _ in range(count)]
     for each in found[:dead]:
-        each.respond = _break_off
+        each.respond = break_off
     return found
 
 

@@ -46,6 +46,7 @@ class AskedBlock:
 
 
 LinkFunction = Callable[["SeedLink"], Coroutine[Any, Any, None]]
+FrameFunction = Callable[["SeedLink", Frame], Coroutine[Any, Any, None]]
 BlockFunction = Callable[["SeedLink", AskedBlock], Coroutine[Any, Any, None]]
 
 
@@ -56,6 +57,10 @@ async def serve_honestly(link: "SeedLink", asked: AskedBlock) -> None:
 
 async def do_nothing(_: "SeedLink") -> None:
     """Add nothing to what every seed does."""
+
+
+async def ignore(_: "SeedLink", __: Frame) -> None:
+    """Do nothing about a message."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +80,8 @@ class SeedScript:
     unchokes: bool = True
     after_greeting: LinkFunction = do_nothing
     """Runs in a task of its own after the handshakes."""
+    take_extended: FrameFunction = ignore
+    """Takes the messages of the extension protocol."""
 
 
 class SeedLink:
@@ -139,6 +146,8 @@ class SeedLink:
             asked = AskedBlock(anyio.current_time(), *frame.words)
             self.requests.append(asked)
             await self.seed.script.answer(self, asked)
+        elif frame.number == FrameType.EXTENDED:
+            await self.seed.script.take_extended(self, frame)
 
 
 @dataclass

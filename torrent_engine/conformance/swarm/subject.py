@@ -1,6 +1,6 @@
 """The program under test, as rules of downloads see it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
@@ -12,10 +12,10 @@ class DownloaderPort(Protocol):
     port: int
     """Where it listens."""
 
-    async def start(self, torrent: bytes) -> None:
-        """Let it download a .torrent file into its folder, which is empty the first time.
+    async def start(self, torrent: bytes | str) -> None:
+        """Let it download into its folder, which is empty the first time.
 
-        Raises SubjectUnreachableError.
+        ``torrent`` is a .torrent file, or a magnet link. Raises SubjectUnreachableError.
         """
 
     async def end(self) -> None:
@@ -23,6 +23,15 @@ class DownloaderPort(Protocol):
 
     def is_running(self) -> bool:
         """Return whether its process has not ended."""
+
+    async def kill(self) -> None:
+        """End its process at once, as a system without memory does; its folder stays."""
+
+    def has_refused(self) -> bool:
+        """Return whether its process has ended by itself, with an error and no signal."""
+
+    def strays(self) -> Sequence[str]:
+        """Return the files that it wrote outside of its folders."""
 
     def stored(self, name: str) -> bytes | None:
         """Return a file of its folder; None if it is not there."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from typing import Final
+from urllib.parse import quote
 
 import anyio
 from anyio.abc import TaskGroup
@@ -93,7 +94,20 @@ class SwarmCase:
         """
         await self._listen(self.tracker)
         urls = [[each.url for each in tier] for tier in tiers]
-        await self.program.start(self.torrent.torrent_file(self.tracker.url + tail, urls))
+        await self.start_with(self.torrent.torrent_file(self.tracker.url + tail, urls))
+
+    async def start_magnet(self, link: str = "", *, is_tracked: bool = True) -> None:
+        """Start the program with the magnet link of the torrent, or another one.
+
+        ``is_tracked``: the tracker of this case is added to the link.
+        """
+        await self._listen(self.tracker)
+        tracker = f"&tr={quote(self.tracker.url, safe='')}" if is_tracked else ""
+        await self.start_with((link or self.torrent.magnet()) + tracker)
+
+    async def start_with(self, torrent: bytes | str) -> None:
+        """Start the program with a .torrent file or a magnet link."""
+        await self.program.start(torrent)
         self.has_started = True
 
     async def start_udp(self, tail: str = "") -> None:
@@ -103,13 +117,23 @@ class SwarmCase:
         port = await self._network.listen_udp(address, tracker.take, self._tasks)
         tracker.peers = self.tracker.peers
         tracker.url = f"udp://{address}:{port}{tail}"
-        await self.program.start(self.torrent.torrent_file(tracker.url))
-        self.has_started = True
+        await self.start_with(self.torrent.torrent_file(tracker.url))
 
     async def end(self) -> None:
         """End the program as its user would."""
         self.has_started = False
         await self.program.end()
+
+    async def kill(self) -> None:
+        """End the program at once."""
+        self.has_started = False
+        await self.program.kill()
+
+    async def refuses(self, within_s: float) -> bool:
+        """Wait for the program to end by itself with an error; return whether it did."""
+        refused = await self.until(self.program.has_refused, within_s)
+        self.has_started = self.has_started and not refused
+        return refused
 
     async def dials(self, seed: KitSeed, within_s: float | None = None) -> bool:
         """Wait for a connection to a seed that was not there before; return whether it came."""
@@ -147,6 +171,10 @@ class SwarmCase:
     async def link_to(self, seed: KitSeed) -> SeedLink:
         """Start the program, and wait for its connection to a seed. Raises UndecidedError."""
         await self.start()
+        return await self.link_of(seed)
+
+    async def link_of(self, seed: KitSeed) -> SeedLink:
+        """Wait for a connection of the program to a seed. Raises UndecidedError."""
         if not await self.until(lambda: bool(seed.links), self._dial_s):
             raise UndecidedError("it did not connect to a seed of the tracker's list")
         return seed.links[0]
@@ -163,9 +191,10 @@ class SwarmCase:
         return next(each for each in seed.links if each.requests)
 
     def is_complete(self) -> bool:
-        """Return whether the file is there as it has to be."""
-        return self.program.stored(self.torrent.name) == self.torrent.data
+        """Return whether the files are there as they have to be."""
+        wanted = self.torrent.stored_files()
+        return all(self.program.stored(name) == data for name, data in wanted.items())
 
     async def completes(self, within_s: float | None = None) -> bool:
-        """Wait until the file is right; return whether that was in time."""
+        """Wait until the files are right; return whether that was in time."""
         return await self.until(self.is_complete, within_s or DOWNLOAD_S * self.patience)
