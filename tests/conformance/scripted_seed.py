@@ -9,6 +9,7 @@ import anyio.abc
 
 from tests.conformance.scripted_extensions import EndedError, Quirks, ScriptedExtensions
 from tests.conformance.scripted_pex import ScriptedSwarm
+from tests.conformance.scripted_mse import MaybeEncrypted
 from torrent_engine.conformance.errors import ConformanceError, SubjectUnreachableError
 from torrent_engine.conformance.frames import (
     BLOCK_BYTES,
@@ -85,7 +86,8 @@ class ScriptedSubject:
         if not self.runs:
             raise SubjectUnreachableError("connection refused")
         ours, theirs = memory_pair()
-        self._tasks.start_soon(ScriptedSeed(self, theirs, source).serve)
+        stream = MaybeEncrypted(theirs, self.quirks, TORRENT.info_hash)
+        self._tasks.start_soon(ScriptedSeed(self, stream, source).serve)
         return ours
 
     def is_running(self) -> bool:
@@ -112,7 +114,7 @@ class ScriptedSubject:
 class ScriptedSeed:
     """One connection of the seed."""
 
-    def __init__(self, subject: ScriptedSubject, stream: MemoryBytes, source: str) -> None:
+    def __init__(self, subject: ScriptedSubject, stream: anyio.abc.ByteStream, source: str) -> None:
         self._subject = subject
         self._quirks = subject.quirks
         self._stream = stream

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from torrent_engine.conformance.bencoding import bencode, parse, parse_dictionary
 from torrent_engine.conformance.errors import KitBencodeError
 from torrent_engine.conformance.frames import FrameReader, message
+from torrent_engine.conformance.mse import Rc4, masked_hash, public_key, shared_secret
 from torrent_engine.conformance.rules.bep6_allowed_fast import canonical_set
 from torrent_engine.conformance.swarm.http_tracker import http_response, parse_announce
 from torrent_engine.conformance.swarm.udp_tracker import (
@@ -187,3 +188,27 @@ def test_any_datagram_is_read_or_left(data: bytes) -> None:
     assert (request is None) == (len(data) < 16)
     if request is not None and (announce := parse_udp_announce(request)) is not None:
         assert len(url_data(announce.options) or b"") <= len(data)
+
+
+RC4_VECTORS = {
+    (b"Key", b"Plaintext"): "bbf316e8d940af0ad3",
+    (b"Wiki", b"pedia"): "1021bf0420",
+    (b"Secret", b"Attack at dawn"): "45a01f645fc35b383552544b9bf5",
+}
+
+
+@pytest.mark.parametrize(("key", "text"), RC4_VECTORS)
+def test_rc4_is_that_of_its_vectors(key: bytes, text: bytes) -> None:
+    assert Rc4(key, 0).apply(text).hex() == RC4_VECTORS[key, text]
+
+
+def test_mse_both_sides_compute_one_secret() -> None:
+    ours, theirs = 2**159 + 7, 2**158 + 11
+    assert shared_secret(public_key(ours), theirs) == shared_secret(public_key(theirs), ours)
+    assert len(masked_hash(bytes(20), public_key(ours))) == 20
+
+
+@given(st.binary(min_size=1, max_size=40), st.lists(st.binary(max_size=50), max_size=5))
+def test_rc4_does_not_care_where_data_is_cut(key: bytes, parts: list[bytes]) -> None:
+    cut, whole = Rc4(key), Rc4(key)
+    assert b"".join(map(cut.apply, parts)) == whole.apply(b"".join(parts))

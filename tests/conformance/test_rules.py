@@ -135,6 +135,21 @@ MUTANTS = {
     "BEP11-PX-10": ("ephemeral ports", F),
     "BEP11-PX-11": ("takes junk + wrong bytes", F),
     "BEP11-PX-15": ("tells everybody", F),
+    "MSE-EN-01": ("encrypted only", N),
+    "MSE-EN-02": ("forgets the cipher", F),
+    "MSE-EN-03": ("forgets the cipher", F),
+    "MSE-EN-04": ("RC4 only", N),
+    "MSE-EN-05": ("no PadA", F),
+    "MSE-EN-06": ("no PadC", F),
+    "MSE-EN-07": ("waits on", N),
+    "MSE-EN-08": ("any torrent", F),
+    "MSE-EN-09": ("wrong bytes", F),
+    "MSE-EN-10": ("selects anything", F),
+    "MSE-EN-11": ("any constant", F),
+    "MSE-EN-12": ("long PadC", N),
+    "MSE-EN-13": ("no padding", N),
+    "MSE-EN-14": ("whole segments", F),
+    "MSE-EN-18": ("wrong bytes", F),
 }
 BY_THE_RUNNER = {"BEP3-FR-11"}
 """Only a crash is wrong, which test_runner.py has."""

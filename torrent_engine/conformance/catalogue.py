@@ -36,6 +36,7 @@ from torrent_engine.conformance.rules import (
     bep42_dht_ids,
     bep44_dht_items,
     bep51_dht_samples,
+    mse_encryption,
 )
 from torrent_engine.conformance.verdicts import Level, Role
 
@@ -69,6 +70,7 @@ MODULES: Final = (
     bep44_dht_items,
     bep51_dht_samples,
     bep27_dht,
+    mse_encryption,
 )
 """Importing them fills the registry."""
 _ORDER: Final = {group: number for number, group in enumerate(GROUPS)}

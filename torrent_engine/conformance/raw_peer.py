@@ -85,6 +85,21 @@ class RawPeer:
                 self._early += await self._receive(RECEIVE_BYTES)
         return self._early[:count]
 
+    @property
+    def early_bytes(self) -> int:
+        """Number of bytes that came before the first message was read."""
+        return len(self._early)
+
+    def wrap(self, wrapper: Callable[[ByteStream, bytes], ByteStream], start: int) -> None:
+        """Go on with another stream; it gets what came behind the first ``start`` bytes.
+
+        A wrapper that returns the same stream leaves those bytes to us.
+        """
+        rest = self._early[start:]
+        stream = wrapper(self._stream, rest)
+        self._early = rest if stream is self._stream else b""
+        self._stream = stream
+
     async def receive_greeting(self, within_s: float) -> HandshakeBytes | None:
         """Return the handshake of the other side; None if it did not come."""
         data = await self.receive_bytes(HANDSHAKE_BYTES, within_s)

@@ -56,7 +56,7 @@ async def their_handshake(case: SwarmCase, link: SeedLink) -> Dictionary:
 
 @rule("BEP10-EX-06", Level.STATED, 15, {"its port": P, "another": F}, role=LEECH)
 async def listening_port_is_told(case: SwarmCase) -> Outcome:
-    """Tell the port that you listen at, if you tell one.
+    """Name the port that you listen at, if you name one.
 
     BEP 10, p: "Local TCP listen port. Allows each side to learn about the TCP port number of the
     other side."
