@@ -16,7 +16,8 @@ from tests.conformance.scripted_content import OddTorrentError, ScriptedContent
 from tests.conformance.scripted_extensions import EndedError, Quirks
 from tests.conformance.scripted_metadata import LeechExtensions
 from tests.conformance.scripted_seed import TORRENT, MemoryBytes, memory_pair
-from torrent_engine.conformance.bencoding import Bencodable, bencode, parse_dictionary
+from tests.conformance.scripted_web import ScriptedWebSeeds
+from torrent_engine.conformance.bencoding import Bencodable, bencode, parse, parse_dictionary
 from torrent_engine.conformance.errors import KitBencodeError, SubjectUnreachableError
 from torrent_engine.conformance.frames import (
     BLOCK_BYTES,
@@ -101,7 +102,7 @@ class ScriptedLeech:
         self.port = 9_000
         self.runs = False
         self.blocks: dict[BlockKey, bytes] = {}
-        self.owners: dict[int, LeechLink] = {}
+        self.owners: dict[int, LeechLink | ScriptedWebSeeds] = {}
         self.done: set[int] = set()
         self.links: list[LeechLink] = []
         self.is_stopped = False
@@ -137,11 +138,12 @@ class ScriptedLeech:
         self.starts += 1
         self._run_scope = anyio.CancelScope()
         self._announcer = ScriptedAnnouncer(self, content)
-        self._tasks.start_soon(self._run, self._announcer, self._run_scope)
+        self._tasks.start_soon(self._run, content, self._announcer, self._run_scope)
 
     def _read_torrent(self, torrent: bytes) -> dict[bytes, Bencodable]:
         content = parse_dictionary(torrent)
-        info = torrent[torrent.index(b"4:info") + 6 : -1]
+        start = torrent.index(b"4:info") + 6
+        info = torrent[start : start + parse(torrent[start:]).end]
         if "encodes again" in self.quirks:
             info = bencode(content[b"info"])
         self.info_hash = hashlib.sha1(info, usedforsecurity=False).digest()
@@ -213,9 +215,16 @@ class ScriptedLeech:
     def left(self) -> int:
         return self.content.length - self.downloaded() if self.content else 16_384
 
-    async def _run(self, announcer: ScriptedAnnouncer, scope: anyio.CancelScope) -> None:
+    async def _run(
+        self,
+        torrent: dict[bytes, Bencodable],
+        announcer: ScriptedAnnouncer,
+        scope: anyio.CancelScope,
+    ) -> None:
         with scope:
-            await announcer.run()
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(announcer.run)
+                tasks.start_soon(ScriptedWebSeeds(self, torrent).run)
 
     def is_running(self) -> bool:
         return self.runs

@@ -8,8 +8,8 @@ import anyio
 import anyio.abc
 
 from tests.conformance.scripted_extensions import EndedError, Quirks, ScriptedExtensions
-from tests.conformance.scripted_pex import ScriptedSwarm
 from tests.conformance.scripted_mse import MaybeEncrypted
+from tests.conformance.scripted_pex import ScriptedSwarm
 from torrent_engine.conformance.errors import ConformanceError, SubjectUnreachableError
 from torrent_engine.conformance.frames import (
     BLOCK_BYTES,

@@ -127,8 +127,23 @@ MAGNET_MUTANTS = {
     "BEP9-MD-24": ("so is one off", F),
     "BEP9-MD-25": ("dies on so", Verdict.CRASH),
 }
-LEECH_MUTANTS.update(TRACKER_MUTANTS, **MAGNET_MUTANTS)
-SWARM_ROLES = (Role.LEECH, Role.MAGNET, Role.HTTP_TRACKER_CLIENT, Role.UDP_TRACKER_CLIENT)
+WEB_MUTANTS = {
+    "BEP19-WS-01": ("adds names", F),
+    "BEP19-WS-02": ("no names", F),
+    "BEP19-WS-03": ("keeps bad URLs + hammers", F),
+    "BEP19-WS-04": ("hammers", F),
+    "BEP19-WS-05": ("ignores status + no hash check", F),
+    "BEP19-WS-06": ("no odd URLs", F),
+    "BEP17-WS-07": ("other keys", F),
+}
+LEECH_MUTANTS.update(TRACKER_MUTANTS, **MAGNET_MUTANTS, **WEB_MUTANTS)
+SWARM_ROLES = (
+    Role.LEECH,
+    Role.MAGNET,
+    Role.WEB_SEED_CLIENT,
+    Role.HTTP_TRACKER_CLIENT,
+    Role.UDP_TRACKER_CLIENT,
+)
 LEECH_RULES = [each.rule_id for role in SWARM_ROLES for each in choose(role=role)]
 
 

@@ -19,6 +19,7 @@ from torrent_engine.conformance.swarm.udp_tracker import (
     parse_udp_request,
     url_data,
 )
+from torrent_engine.conformance.swarm.web_server import cut, parse_web_request
 from torrent_engine.conformance.torrent_set import INFO_BYTES, basic_torrent
 
 MALFORMED = {
@@ -212,3 +213,32 @@ def test_mse_both_sides_compute_one_secret() -> None:
 def test_rc4_does_not_care_where_data_is_cut(key: bytes, parts: list[bytes]) -> None:
     cut, whole = Rc4(key), Rc4(key)
     assert b"".join(map(cut.apply, parts)) == whole.apply(b"".join(parts))
+
+
+ODD_RANGES = {
+    b"": None,
+    b"Range: bytes=5-9": (5, 9),
+    b"range:bytes=5-": (5, None),
+    b"Range: bytes=-5": None,
+    b"Range: bytes=1-2,5-9": None,
+    b"Range: lines=1-2": None,
+}
+
+
+@pytest.mark.parametrize("header", ODD_RANGES)
+def test_range_of_a_web_request(header: bytes) -> None:
+    asked = parse_web_request(b"GET /a%20b?piece=3 HTTP/1.1\r\n" + header + b"\r\n\r\n", 0.0)
+    assert (asked.path, asked.span) == ("/a b", ODD_RANGES[header])
+    assert asked.query.number("piece") == 3
+
+
+@given(st.binary(max_size=200))
+def test_any_head_is_read_as_a_web_request(head: bytes) -> None:
+    asked = parse_web_request(head, 0.0)
+    assert cut(b"data", asked.span).status in {200, 206, 416}
+
+
+def test_ranges_of_a_file() -> None:
+    assert cut(b"012345", (2, 3)).body == b"23"
+    assert cut(b"012345", (4, None)).body == b"45"
+    assert cut(b"012345", (6, None)).status == 416

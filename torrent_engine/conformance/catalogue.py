@@ -26,10 +26,11 @@ from torrent_engine.conformance.rules import (
     bep9_magnet,
     bep9_metadata,
     bep10_extended,
-    bep11_pex,
     bep10_leech,
+    bep11_pex,
     bep12_tiers,
     bep15_udp_trackers,
+    bep19_web_seeds,
     bep27_dht,
     bep32_dht_families,
     bep33_dht_scrapes,
@@ -71,6 +72,7 @@ MODULES: Final = (
     bep51_dht_samples,
     bep27_dht,
     mse_encryption,
+    bep19_web_seeds,
 )
 """Importing them fills the registry."""
 _ORDER: Final = {group: number for number, group in enumerate(GROUPS)}

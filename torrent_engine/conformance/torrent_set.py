@@ -74,13 +74,26 @@ class SampleTorrent:
         start = index * self.piece_bytes + begin
         return self.data[start : start + length]
 
-    def torrent_file(self, announce: str = "", tiers: Sequence[Sequence[str]] = ()) -> bytes:
-        """Return the .torrent file; ``tiers`` is its announce-list (BEP 12)."""
+    def torrent_file(
+        self,
+        announce: str = "",
+        tiers: Sequence[Sequence[str]] = (),
+        *,
+        web_seeds: Sequence[str] = (),
+        http_seeds: Sequence[str] = (),
+    ) -> bytes:
+        """Return the .torrent file.
+
+        ``tiers`` is its announce-list (BEP 12), ``web_seeds`` its url-list (BEP 19).
+        """
         tracker = b"8:announce%d:%b" % (len(announce), announce.encode()) if announce else b""
         if tiers:
             listed: list[Bencodable] = [[url.encode() for url in tier] for tier in tiers]
             tracker += b"13:announce-list" + bencode(listed)
-        return b"d%b4:info%be" % (tracker, self.info)
+        if http_seeds:
+            tracker += b"9:httpseeds" + bencode([url.encode() for url in http_seeds])
+        tail = b"8:url-list" + bencode([url.encode() for url in web_seeds]) if web_seeds else b""
+        return b"d%b4:info%b%be" % (tracker, self.info, tail)
 
     def made_private(self) -> "SampleTorrent":
         """Return a torrent of the same data that is private (BEP 27)."""

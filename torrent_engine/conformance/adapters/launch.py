@@ -56,6 +56,7 @@ def torrent_engine(order: LaunchOrder) -> LaunchCommand:
     options: tuple[str, ...] = ("--no-dht", "--no-lsd", "--no-port-mapping")
     if order.downloads:
         options += ("--seed-ratio", "0", "--transport", "tcp", "--encryption", "disabled")
+        options += ("--allow-local-web-seeds",)
     else:
         options += ("--no-resume",)
     place = ("-d", str(order.data), "--port", str(order.port))

@@ -101,7 +101,7 @@ class KitHttpTracker:
                 await stream.aclose()
 
     async def _answer(self, stream: ByteStream) -> None:
-        head = await _receive_head(stream)
+        head = await receive_head(stream)
         announce = parse_announce(head, self._clock())
         self._log.add(f"{self._label}<", head.split(b"\r\n", 1)[0].decode(errors="replace"))
         (self.scrapes if announce.is_scrape else self.announces).append(announce)
@@ -110,7 +110,8 @@ class KitHttpTracker:
         await self.respond(stream, announce, body)
 
 
-async def _receive_head(stream: ByteStream) -> bytes:
+async def receive_head(stream: ByteStream) -> bytes:
+    """Return what comes until the end of the headers, or a limit."""
     data = b""
     while HEAD_END not in data and len(data) < MAX_HEAD_BYTES:
         data += await stream.receive()

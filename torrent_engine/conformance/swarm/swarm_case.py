@@ -1,6 +1,6 @@
 """One run of one rule of a downloading program: its seeds, its tracker, and its log."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 from urllib.parse import quote
 
@@ -17,6 +17,7 @@ from torrent_engine.conformance.swarm.kit_seed import KitSeed, SeedLink, SeedScr
 from torrent_engine.conformance.swarm.network import SwarmLab
 from torrent_engine.conformance.swarm.subject import DownloaderPort
 from torrent_engine.conformance.swarm.udp_tracker import KitUdpTracker
+from torrent_engine.conformance.swarm.web_server import KitWebServer
 from torrent_engine.conformance.torrent_set import SampleTorrent
 from torrent_engine.conformance.wire_log import WireLog
 
@@ -95,6 +96,20 @@ class SwarmCase:
         await self._listen(self.tracker)
         urls = [[each.url for each in tier] for tier in tiers]
         await self.start_with(self.torrent.torrent_file(self.tracker.url + tail, urls))
+
+    async def web_server(self, files: Mapping[str, bytes]) -> KitWebServer:
+        """Return a web server that listens."""
+        server = KitWebServer(self.torrent, files, self.log)
+        address = next(self._addresses)
+        port = await self._network.listen(address, server.serve, self._tasks)
+        server.url = f"http://{address}:{port}"
+        return server
+
+    async def start_web(self, *urls: str, http_seeds: Sequence[str] = ()) -> None:
+        """Start the program with a torrent that has web seeds (BEP 19, or 17)."""
+        await self._listen(self.tracker)
+        torrent = self.torrent.torrent_file(self.tracker.url, web_seeds=urls, http_seeds=http_seeds)
+        await self.start_with(torrent)
 
     async def start_magnet(self, link: str = "", *, is_tracked: bool = True) -> None:
         """Start the program with the magnet link of the torrent, or another one.
