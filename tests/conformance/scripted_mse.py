@@ -12,7 +12,7 @@ from torrent_engine.conformance.mse import (
     MAX_PAD_BYTES,
     PLAIN_TEXT,
     RC4,
-    Rc4,
+    KitRc4,
     masked_hash,
     public_key,
     sha1,
@@ -32,8 +32,8 @@ class MaybeEncrypted(anyio.abc.ByteStream):
         self._info_hash = info_hash
         self._data = b""
         self._is_open = False
-        self._receiving: Rc4 | None = None
-        self._sending: Rc4 | None = None
+        self._receiving: KitRc4 | None = None
+        self._sending: KitRc4 | None = None
 
     async def receive(self, max_bytes: int = 65_536) -> bytes:
         if not self._is_open:
@@ -83,8 +83,8 @@ class MaybeEncrypted(anyio.abc.ByteStream):
         if not is_known and "any torrent" not in quirks:
             raise EndedError
         info_hash = self._info_hash if is_known else bytes(range(20))
-        receiving = Rc4(sha1(b"keyA", secret, info_hash))
-        sending = Rc4(sha1(b"keyB", secret, info_hash))
+        receiving = KitRc4(sha1(b"keyA", secret, info_hash))
+        sending = KitRc4(sha1(b"keyB", secret, info_hash))
         self._data = receiving.apply(self._data[start + 40 :])
         self._receiving = receiving
         await self._answer(sending)
@@ -108,7 +108,7 @@ class MaybeEncrypted(anyio.abc.ByteStream):
         data, self._data = self._data[:count], self._data[count:]
         return data
 
-    async def _answer(self, sending: Rc4) -> None:
+    async def _answer(self, sending: KitRc4) -> None:
         quirks = self._quirks
         head = await self._take(14)
         if head[:8] != CONSTANT and "any constant" not in quirks:

@@ -30,7 +30,7 @@ SYNC_BYTES: Final = KEY_BYTES + MAX_PAD_BYTES + len(CONSTANT)
 ANSWER_S: Final = 10.0
 
 
-class Rc4:
+class KitRc4:
     """The RC4 cipher without its first 1024 bytes."""
 
     def __init__(self, key: bytes, discarded: int = DISCARDED_BYTES) -> None:
@@ -82,7 +82,7 @@ def masked_hash(info_hash: bytes, secret: bytes) -> bytes:
 class CipherStream(ByteStream):
     """A stream that is encrypted in both directions; ``rest`` came already, and is decrypted."""
 
-    def __init__(self, stream: ByteStream, sending: Rc4, receiving: Rc4, rest: bytes) -> None:
+    def __init__(self, stream: ByteStream, sending: KitRc4, receiving: KitRc4, rest: bytes) -> None:
         self._stream = stream
         self._sending = sending
         self._receiving = receiving
@@ -148,8 +148,8 @@ async def encrypt(peer: RawPeer, offer: MseOffer, limit_s: float) -> MseAnswer |
     if len(theirs) < KEY_BYTES:
         return None
     secret = shared_secret(theirs, private)
-    sending = Rc4(sha1(b"keyA", secret, offer.info_hash))
-    receiving = Rc4(sha1(b"keyB", secret, offer.info_hash))
+    sending = KitRc4(sha1(b"keyA", secret, offer.info_hash))
+    receiving = KitRc4(sha1(b"keyB", secret, offer.info_hash))
     pad_length = len(offer.pad_c) if offer.pad_c_length is None else offer.pad_c_length
     head = offer.constant + offer.provide.to_bytes(4, "big") + pad_length.to_bytes(2, "big")
     tail = len(offer.first_data).to_bytes(2, "big") + offer.first_data
@@ -167,7 +167,7 @@ async def _send(peer: RawPeer, data: bytes, offer: MseOffer, note: str) -> None:
 
 
 async def _read_answer(
-    peer: RawPeer, sending: Rc4, receiving: Rc4, limit_s: float
+    peer: RawPeer, sending: KitRc4, receiving: KitRc4, limit_s: float
 ) -> MseAnswer | None:
     wanted = receiving.apply(CONSTANT)
     count = KEY_BYTES + len(wanted)
