@@ -19,7 +19,7 @@ from torrent_engine.conformance.mse import (
     shared_secret,
 )
 
-PLAIN_START = b"\x13"
+PLAIN_START = b"\x13Bit"
 MAX_START = KEY_BYTES + MAX_PAD_BYTES + 20
 
 
@@ -57,6 +57,8 @@ class MaybeEncrypted(anyio.abc.ByteStream):
 
     async def _open(self) -> None:
         self._data = await self._stream.receive()
+        while len(self._data) < len(PLAIN_START) and PLAIN_START.startswith(self._data):
+            self._data += await self._stream.receive()
         self._is_open = True
         is_plain = self._data.startswith(PLAIN_START) or "no encryption" in self._quirks
         if is_plain and "encrypted only" in self._quirks:
