@@ -166,3 +166,19 @@ def test_headings_are_as_large_as_fingers_on_a_wide_screen_too(
         page = window.log_in(daemon)
         expect(page.get_by_role("columnheader", name="Name")).to_be_visible()
         assert problems(page, fingers=True) == []
+
+
+@pytest.mark.parametrize("width", [768, 1024])
+def test_tables_are_not_cut_on_a_tablet(
+    browser: Browser, daemon: OwnDaemon, film: Payload, width: int
+) -> None:
+    key = film.info_hash.hex()
+    with open_window(browser) as window:
+        page = window.log_in(daemon)
+        page.set_viewport_size({"width": width, "height": 1024})
+        with_peers(page)
+        for place in (f"t/{key}/peers", f"t/{key}/trackers", "jobs"):
+            page.goto(daemon.url(f"/#/{place}"))
+            expect(page.locator("td").first).to_be_visible()
+            table = page.locator(".table")
+            assert table.evaluate("(it) => it.scrollWidth - it.clientWidth") <= 0, place

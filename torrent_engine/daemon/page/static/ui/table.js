@@ -1,4 +1,4 @@
-/** A table, whose rows are cards on a phone. */
+/** A table, whose rows are cards where it is narrow. */
 import { html } from '../lib.js';
 import { t } from '../core/i18n.js';
 
