@@ -228,7 +228,7 @@ async def test_a_gateway_where_nothing_listens_is_given_up_at_once() -> None:
 async def test_a_gateway_that_gave_nothing_is_asked_again_later() -> None:
     gateway, net = scripted(), network("127.0.0.1")
     gateway.result = 2
-    config = replace(CONFIG, retry_s=0.2)
+    config = replace(CONFIG, retry_s=0.2, min_retry_s=0.2)  # one port alone, too
     async with serve_gateway(gateway) as port:
         mapper = PortMapper(config, KEYS, net.host(port))
         async with running(mapper):
