@@ -26,7 +26,7 @@ from torrent_engine.codec.paths import escape_for_terminal
 from torrent_engine.daemon.api.events import SseSource
 from torrent_engine.daemon.api.sync import choice_of
 from torrent_engine.daemon.context import DaemonContext
-from torrent_engine.daemon.engine_port.facts import JobFacts
+from torrent_engine.daemon.engine_port.facts import EngineState, JobFacts
 from torrent_engine.daemon.log_lines import LineFormatter
 from torrent_engine.daemon.settings.model import DaemonSettings, MetricsSettings
 
@@ -68,7 +68,8 @@ class Scene:
             else:
                 known[metainfo.info_hash] = metainfo
         for number, metainfo in enumerate(known.values()):
-            self._describe(self.engine.put(metainfo=metainfo), number)
+            key = self.engine.put(metainfo=metainfo, state=EngineState.DOWNLOADING)
+            self._describe(key, number)
         await self.context.state.reload()
 
     def _describe(self, key: InfoHash, number: int) -> None:

@@ -113,8 +113,8 @@ def test_a_dead_daemon_is_told_and_what_it_left_is_resumed(
         adding = threading.Thread(target=add_quietly, args=(daemon, source))
         adding.start()
         assert server.asked.wait(60)
+        adding.join()  # answered with a job, which is kept from then on
         daemon.kill()
-        adding.join()
         found = {}
         for look, page in pages.items():
             expect_offline(page)
