@@ -24,6 +24,7 @@ SHORT = (
     "BEP9-MD-04",
     "BEP5-DT-05",
     "BEP44-ST-05",
+    "BEP29-UP-01",
 )
 
 

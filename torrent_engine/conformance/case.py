@@ -1,7 +1,7 @@
 """One run of one rule: its connections, its time, and its log."""
 
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any, Final
 
 import anyio
 from anyio.abc import SocketAttribute
@@ -38,6 +38,8 @@ WORKS: Final = "goes on"
 IGNORED_OR_CLOSED: Final = {WORKS: Verdict.PASS, CLOSED: Verdict.PASS, WRONG: Verdict.FAIL}
 """Table of rules about messages that make no sense."""
 
+Closer = Callable[[], Coroutine[Any, Any, None]]
+
 
 class Case:
     """What the function of a rule works with."""
@@ -59,6 +61,15 @@ class Case:
         self._addresses = addresses
         self._own_address = next(addresses)
         self._peers: list[RawPeer] = []
+        self._closers: list[Closer] = []
+
+    def new_address(self) -> str:
+        """Return an address of ours that nobody has used."""
+        return next(self._addresses)
+
+    def at_end(self, closer: Closer) -> None:
+        """Await ``closer`` when this case is over."""
+        self._closers.append(closer)
 
     async def connect(self, *, another_address: bool = False) -> RawPeer:
         """Connect, and send nothing; from the address of this case, or from a new one."""
@@ -76,6 +87,8 @@ class Case:
         with anyio.CancelScope(shield=True):
             for peer in self._peers:
                 await peer.close()
+            for closer in self._closers:
+                await closer()
 
     def greeting(self, peer: RawPeer, reserved: bytes = PLAIN) -> bytes:
         """Return the handshake that a well-behaved peer sends."""

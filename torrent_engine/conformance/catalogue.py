@@ -32,6 +32,8 @@ from torrent_engine.conformance.rules import (
     bep15_udp_trackers,
     bep19_web_seeds,
     bep27_dht,
+    bep29_utp,
+    bep29_utp_transfers,
     bep32_dht_families,
     bep33_dht_scrapes,
     bep42_dht_ids,
@@ -73,6 +75,8 @@ MODULES: Final = (
     bep27_dht,
     mse_encryption,
     bep19_web_seeds,
+    bep29_utp,
+    bep29_utp_transfers,
 )
 """Importing them fills the registry."""
 _ORDER: Final = {group: number for number, group in enumerate(GROUPS)}

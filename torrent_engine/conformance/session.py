@@ -9,21 +9,31 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Final
 
 from torrent_engine.conformance.adapters.download import DownloaderLauncher
-from torrent_engine.conformance.adapters.launch import LaunchCommand, builder_named
+from torrent_engine.conformance.adapters.launch import (
+    LaunchBuilder,
+    LaunchCommand,
+    builder_named,
+)
 from torrent_engine.conformance.adapters.nodes import NodeLauncher, node_builder_named
 from torrent_engine.conformance.adapters.process import started, version_printed
 from torrent_engine.conformance.catalogue import choose
 from torrent_engine.conformance.dht.dht_runner import DhtRunner
-from torrent_engine.conformance.errors import ConformanceError
+from torrent_engine.conformance.dht.network import LoopbackDatagrams
+from torrent_engine.conformance.errors import ConformanceError, NotOfferedError
 from torrent_engine.conformance.results import RuleResult, RunReport
 from torrent_engine.conformance.rule import ConformanceRule
 from torrent_engine.conformance.runner import RuleRunner, RunPlan
 from torrent_engine.conformance.subject import RemoteSubject, SubjectPort
 from torrent_engine.conformance.swarm.swarm_runner import SwarmRunner
 from torrent_engine.conformance.torrent_set import basic_torrent
-from torrent_engine.conformance.verdicts import Role
+from torrent_engine.conformance.utp.over_utp import SubjectOverUtp
+from torrent_engine.conformance.verdicts import Role, Verdict
+
+ALONE: Final = frozenset({Role.SEED, Role.DHT, Role.UTP})
+"""Roles whose rules share a program; each rule of the others gets one of its own."""
 
 
 def _silent(_: RuleResult) -> None:
@@ -46,11 +56,12 @@ async def run_program(
     chosen = list(rules) if rules is not None else choose(prefixes)
     of_seeds = [each for each in chosen if each.role is Role.SEED]
     of_nodes = [each for each in chosen if each.role is Role.DHT]
-    of_downloads = [each for each in chosen if each.role not in {Role.SEED, Role.DHT}]
+    over_utp = [each for each in chosen if each.role is Role.UTP]
+    of_downloads = [each for each in chosen if each.role not in ALONE]
     builder, torrent = builder_named(name), basic_torrent()
     report = _new_report(name, "", "")
     async with _folder() as folder:
-        if of_seeds or not (of_downloads or of_nodes):
+        if of_seeds or not (of_downloads or of_nodes or over_utp):
             async with started(name, builder, torrent, folder) as subject:
                 report.version, report.command = subject.version(), subject.command
                 await _run_into(report, subject, of_seeds, plan, progress)
@@ -64,9 +75,35 @@ async def run_program(
             runner = DhtRunner(nodes.create, plan or RunPlan(), progress)
             report.results += await runner.run(of_nodes)
             _note_command(report, nodes.command)
+        if over_utp:
+            await _run_over_utp(report, builder, folder / "utp", over_utp, plan, progress)
     order = [each.rule_id for each in chosen]
     report.results.sort(key=lambda each: order.index(each.rule.rule_id))
     return report
+
+
+async def _run_over_utp(
+    report: RunReport,
+    builder: LaunchBuilder,
+    folder: Path,
+    rules: Sequence[ConformanceRule],
+    plan: RunPlan | None,
+    progress: Callable[[RuleResult], None],
+) -> None:
+    """Start the program with uTP, and run rules; they are unsupported if it has none."""
+    torrent = basic_torrent()
+    try:
+        async with started(report.subject, builder, torrent, folder, over_utp=True) as program:
+            subject = SubjectOverUtp(program, LoopbackDatagrams(), program.address)
+            await _run_into(report, subject, rules, plan, progress)
+            if not report.command:
+                report.version, report.command = program.version(), program.command
+    except ConformanceError as error:
+        is_missing = isinstance(error, NotOfferedError)
+        verdict = Verdict.UNSUPPORTED if is_missing else Verdict.INCONCLUSIVE
+        for each in rules:
+            report.results.append(RuleResult(each, verdict, "not run", str(error)))
+            progress(report.results[-1])
 
 
 def _note_command(report: RunReport, command: LaunchCommand | None) -> None:

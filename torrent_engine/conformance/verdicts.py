@@ -50,6 +50,8 @@ class Role(StrEnum):
     """It runs a node of the DHT, which nodes of the kit ask."""
     WEB_SEED_CLIENT = "web"
     """It downloads from a web server of the kit."""
+    UTP = "utp"
+    """It seeds, and takes connections over uTP."""
 
 
 WORDS: Final = {

@@ -28,6 +28,8 @@ class LaunchOrder:
     """The folder is empty, and the torrent has a tracker that names peers."""
     magnet: str = ""
     """The link to download instead of a torrent."""
+    over_utp: bool = False
+    """Take connections over uTP, too."""
 
     @property
     def what(self) -> str:
@@ -73,7 +75,8 @@ def libtorrent(order: LaunchOrder) -> LaunchCommand:
     """Return the command for libtorrent, by its package for Python."""
     module = "torrent_engine.conformance.adapters.libtorrent_seed"
     program = (sys.executable, "-m", module)
-    argv = (*program, order.what, str(order.data), f"{order.host}:{order.port}")
+    options = ("--utp",) if order.over_utp else ()
+    argv = (*program, order.what, str(order.data), f"{order.host}:{order.port}", *options)
     return LaunchCommand(argv, version_argv=(*program, "--version"))
 
 
@@ -81,7 +84,6 @@ _TRANSMISSION: Final[Mapping[str, object]] = {
     "dht-enabled": False,
     "lpd-enabled": False,
     "port-forwarding-enabled": False,
-    "utp-enabled": False,
     "encryption": 1,
     "ratio-limit-enabled": False,
     "idle-seeding-limit-enabled": False,
@@ -102,6 +104,7 @@ def transmission(order: LaunchOrder) -> LaunchCommand:
         "bind-address-ipv4": order.host,
         "download-dir": str(order.data),
         "peer-port": order.port,
+        "utp-enabled": order.over_utp,
         "watch-dir": str(order.home / "watched"),
     }
     files = {
@@ -117,7 +120,9 @@ def transmission(order: LaunchOrder) -> LaunchCommand:
 
 
 def aria2(order: LaunchOrder) -> LaunchCommand:
-    """Return the command for aria2."""
+    """Return the command for aria2. Raises NotOfferedError for uTP."""
+    if order.over_utp:
+        raise NotOfferedError("aria2 has no uTP")
     program = _found("aria2c", "aria2")
     argv = (
         program,
@@ -162,14 +167,15 @@ def builder_named(name: str) -> LaunchBuilder:
 def _from_toml(path: Path) -> LaunchBuilder:
     """Read ``command = ["program", "{torrent}", "{data}", "{home}", "{host}", "{port}"]``.
 
-    ``download`` is the same for an empty folder, ``magnet`` with ``{magnet}`` for a link.
+    ``download`` is the same for an empty folder, ``magnet`` with ``{magnet}`` for a link; ``utp``
+    is the first one again, with uTP.
     """
     try:
         table = tomllib.loads(path.read_text())
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConformanceError(f"{path}: {error}") from error
-    command, download, magnet = (
-        _strings(path, table, key) for key in ("command", "download", "magnet")
+    command, download, magnet, utp = (
+        _strings(path, table, key) for key in ("command", "download", "magnet", "utp")
     )
     if not command:
         raise ConformanceError(f"{path}: command is missing")
@@ -188,7 +194,10 @@ def _from_toml(path: Path) -> LaunchBuilder:
             raise NotOfferedError(f"{path} has no command for downloads")
         if order.magnet and not magnet:
             raise NotOfferedError(f"{path} has no command for magnet links")
-        words = magnet if order.magnet else download if order.downloads else command
+        if order.over_utp and not utp:
+            raise NotOfferedError(f"{path} has no command for uTP")
+        seeding = utp if order.over_utp else command
+        words = magnet if order.magnet else download if order.downloads else seeding
         argv = tuple(_filled(path, word, values) for word in words)
         return LaunchCommand(argv, filled, version_argv=version)
 

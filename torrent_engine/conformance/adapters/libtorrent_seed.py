@@ -1,6 +1,6 @@
 """A program of its own that seeds one torrent with libtorrent until it is ended.
 
-    python -m torrent_engine.conformance.adapters.libtorrent_seed FILE.torrent|LINK FOLDER HOST:PORT
+    python -m torrent_engine.conformance.adapters.libtorrent_seed FILE|LINK FOLDER HOST:PORT [--utp]
 
 Many uploads at once, so that cases that run together do not wait for each other's slots.
 """
@@ -32,8 +32,10 @@ def main(arguments: list[str]) -> int:
     if arguments == ["--version"]:
         sys.stdout.write(f"libtorrent {libtorrent.__version__}\n")
         return 0
-    torrent, folder, address = arguments
+    torrent, folder, address, *options = arguments
     settings: Any = {**SETTINGS, "listen_interfaces": address}
+    if options == ["--utp"]:
+        settings["enable_incoming_utp"] = True
     session = libtorrent.session(settings)
     if torrent.startswith("magnet:"):
         parameters = libtorrent.parse_magnet_uri(torrent)

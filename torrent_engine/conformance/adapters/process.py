@@ -37,16 +37,28 @@ class StartedSubject:
     can_restart = True
 
     def __init__(
-        self, name: str, builder: LaunchBuilder, torrent: SampleTorrent, folder: Path
+        self,
+        name: str,
+        builder: LaunchBuilder,
+        torrent: SampleTorrent,
+        folder: Path,
+        *,
+        over_utp: bool = False,
     ) -> None:
         self.name = name
         self.log = folder / "program.log"
         """What the program prints."""
         self._torrent = torrent
         path = write_sample(torrent, folder)
-        self._order = LaunchOrder(path, folder / "data", folder / "home", HOST, free_port())
+        data, home = folder / "data", folder / "home"
+        self._order = LaunchOrder(path, data, home, HOST, free_port(), over_utp=over_utp)
         self._command: LaunchCommand = builder(self._order)
         self._process: anyio.abc.Process | None = None
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Where it listens."""
+        return HOST, self._order.port
 
     @property
     def command(self) -> str:
@@ -183,10 +195,15 @@ async def end_process(process: anyio.abc.Process) -> None:
 
 @asynccontextmanager
 async def started(
-    name: str, builder: LaunchBuilder, torrent: SampleTorrent, folder: Path
+    name: str,
+    builder: LaunchBuilder,
+    torrent: SampleTorrent,
+    folder: Path,
+    *,
+    over_utp: bool = False,
 ) -> AsyncIterator[StartedSubject]:
     """Start a program in a folder of its own; end it when the block ends."""
-    subject = StartedSubject(name, builder, torrent, folder)
+    subject = StartedSubject(name, builder, torrent, folder, over_utp=over_utp)
     try:
         await subject.start()
         yield subject
