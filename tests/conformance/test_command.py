@@ -1,13 +1,16 @@
 """The commands, with programs of other processes: libtorrent as the reference, and this engine."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.support.processes import free_port, missing
+from tests.support.netns import LOOPBACK
+from tests.support.processes import Program, free_port, missing, wait_until
 
 EXPECTED = Path(__file__).parent / "expected"
 SHORT = (
@@ -62,6 +65,32 @@ def test_program_of_a_toml_file_that_ends_is_told_with_its_output(tmp_path: Path
     done = kit("run", "--subject", str(path), "BEP3-RQ-01")
     assert done.returncode == 3
     assert "ended; it printed: no licence" in done.stderr
+
+
+STAYS = "import os, sys, time; open(sys.argv[1], 'w').write(str(os.getpid())); time.sleep(300)"
+
+
+def has_ended(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except (ProcessLookupError, FileNotFoundError):
+        return True
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_program_ends_when_the_kit_is_killed(number: signal.Signals, tmp_path: Path) -> None:
+    note, path = tmp_path / "pid", tmp_path / "program.toml"
+    words = [sys.executable, "-c", STAYS, str(note)]
+    path.write_text(f"command = {json.dumps(words)}")
+    argv = (sys.executable, "-m", "torrent_engine", "conformance", "run", "--subject", str(path))
+    with Program(argv, host=LOOPBACK, log=tmp_path / "kit.log") as program:
+        wait_until(lambda: note.exists() and bool(note.read_text()), timeout_s=60, what="a start")
+        pid = int(note.read_text())
+        program.process.send_signal(number)
+        code = program.wait(60)
+    assert code == (128 + number if number == signal.SIGTERM else -number)
+    wait_until(lambda: has_ended(pid), timeout_s=60, what="the end of the program")
 
 
 def test_nobody_at_an_address_is_exit_code_3() -> None:

@@ -3,8 +3,9 @@
 import ipaddress
 import json
 import os
+import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -17,6 +18,8 @@ from torrent_engine.conformance.verdicts import Level, Role
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from anyio import CancelScope
+
     from torrent_engine.conformance.results import RuleResult, RunReport
     from torrent_engine.conformance.rule import ConformanceRule
     from torrent_engine.conformance.runner import RunPlan
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
 Command = TypeVar("Command", bound=Callable[..., Any])
 USAGE: Final = 2
 NO_SUBJECT: Final = 3
+TOLD_TO_END: Final = 128 + signal.SIGTERM
 MAX_PORT: Final = 65_535
 
 
@@ -250,8 +254,6 @@ def report_matrix(files: tuple[Path, ...], page: Path, *, withhold_crashes: bool
 
 def _run(run: Callable[..., Any], prefixes: tuple[str, ...], options: Mapping[str, Any]) -> None:
     """Choose rules, run them, write the reports, and end the process with the code for them."""
-    import anyio
-
     from torrent_engine.conformance.catalogue import choose
     from torrent_engine.conformance.expectations import load_expected
     from torrent_engine.conformance.reports.text import ending_lines, rule_line
@@ -263,7 +265,7 @@ def _run(run: Callable[..., Any], prefixes: tuple[str, ...], options: Mapping[st
         if options["dry_run"]:
             click.echo("\n".join(map(rule_line, rules)))
             return
-        report = merged([anyio.run(run, rules) for _ in range(options["repeat"])])
+        report = merged([_run_once(run, rules) for _ in range(options["repeat"])])
     report.strict = options["strict"]
     if expected is not None:
         report.compare(expected)
@@ -272,6 +274,36 @@ def _run(run: Callable[..., Any], prefixes: tuple[str, ...], options: Mapping[st
         click.echo(line)
     if code := int(report.exit_code()):
         sys.exit(code)
+
+
+def _run_once(run: Callable[..., Any], rules: "Sequence[ConformanceRule]") -> "RunReport":
+    """Run rules; when the process is told to end (SIGTERM), end what it started, and then it."""
+    import anyio
+
+    found: list[RunReport | ConformanceError] = []
+
+    async def until_told() -> None:
+        with anyio.open_signal_receiver(signal.SIGTERM) as signals:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(_cancel_at, signals, tasks.cancel_scope)
+                try:
+                    found.append(await run(rules))
+                except ConformanceError as error:
+                    found.append(error)
+                tasks.cancel_scope.cancel()
+
+    anyio.run(until_told)
+    if not found:
+        sys.exit(TOLD_TO_END)
+    if isinstance(found[0], ConformanceError):
+        raise found[0]
+    return found[0]
+
+
+async def _cancel_at(signals: AsyncIterator[signal.Signals], scope: "CancelScope") -> None:
+    """Cancel what runs when the first signal comes."""
+    async for _ in signals:
+        scope.cancel()
 
 
 def _write_files(report: "RunReport", options: Mapping[str, Any]) -> None:

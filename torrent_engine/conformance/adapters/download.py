@@ -1,19 +1,14 @@
 """A program under test that the kit starts to download a torrent into an empty folder."""
 
-import os
 import shutil
-import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
-import anyio
-import anyio.abc
-
+from torrent_engine.conformance.adapters.guarded import GuardedProcess
 from torrent_engine.conformance.adapters.launch import LaunchBuilder, LaunchCommand, LaunchOrder
-from torrent_engine.conformance.adapters.process import HOST, LOG_TAIL, end_process, free_port
-from torrent_engine.conformance.errors import SubjectUnreachableError
+from torrent_engine.conformance.adapters.process import HOST, LOG_TAIL, free_port
 
 OWN_FILES: Final = ("data", "home", "sample.torrent", "program.log")
 
@@ -26,7 +21,7 @@ class StartedDownloader:
         self.port = free_port()
         self._builder = builder
         self._folder = folder
-        self._process: anyio.abc.Process | None = None
+        self._process: GuardedProcess | None = None
 
     async def start(self, torrent: bytes | str) -> None:
         """Start it with a .torrent file or a magnet link. Raises SubjectUnreachableError."""
@@ -39,18 +34,8 @@ class StartedDownloader:
         order = LaunchOrder(path, data, home, HOST, self.port, downloads=True, magnet=magnet)
         command = self._builder(order)
         write_files(command, home)
-        try:
-            with (self._folder / "program.log").open("ab") as output:
-                self._process = await anyio.open_process(
-                    command.argv,
-                    stdin=subprocess.DEVNULL,
-                    stdout=output,
-                    stderr=output,
-                    env={**os.environ, **command.environment},
-                    cwd=home,
-                )
-        except OSError as error:
-            raise SubjectUnreachableError(f"{command.argv[0]}: {error}") from error
+        log = self._folder / "program.log"
+        self._process = await GuardedProcess.open(command, log, home)
 
     def printed(self) -> str:
         """Return the end of what it printed."""
@@ -74,14 +59,13 @@ class StartedDownloader:
         """End the process, politely and then by force."""
         process, self._process = self._process, None
         if process is not None:
-            await end_process(process)
+            await process.end()
 
     async def kill(self) -> None:
         """End the process by force."""
         process, self._process = self._process, None
         if process is not None:
-            process.kill()
-            await end_process(process)
+            await process.kill()
 
     def has_refused(self) -> bool:
         """Return whether the process has ended by itself with an error."""

@@ -1,8 +1,6 @@
 """How programs are told to run a node of the DHT, and such a program that the kit starts."""
 
-import os
 import shutil
-import subprocess
 import sys
 import tomllib
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -11,10 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-import anyio
-import anyio.abc
-
 from torrent_engine.conformance.adapters.download import write_files
+from torrent_engine.conformance.adapters.guarded import GuardedProcess
 from torrent_engine.conformance.adapters.launch import (
     BUILDERS,
     LaunchBuilder,
@@ -22,12 +18,11 @@ from torrent_engine.conformance.adapters.launch import (
     LaunchOrder,
     builder_named,
 )
-from torrent_engine.conformance.adapters.process import HOST, end_process, free_port
+from torrent_engine.conformance.adapters.process import HOST, free_port
 from torrent_engine.conformance.dht.krpc import NodeAddress
 from torrent_engine.conformance.errors import (
     ConformanceError,
     NotOfferedError,
-    SubjectUnreachableError,
 )
 from torrent_engine.conformance.torrent_set import SampleTorrent, write_sample
 
@@ -129,7 +124,7 @@ class StartedNode:
     folder: Path
     address: NodeAddress
     command: LaunchCommand | None = None
-    process: anyio.abc.Process | None = None
+    process: GuardedProcess | None = None
 
     async def start(self, bootstrap: Sequence[NodeAddress]) -> None:
         """Start it, with the nodes that it is to know first. Raises ConformanceError."""
@@ -140,18 +135,8 @@ class StartedNode:
         nodes = [f"{host}:{port}" for host, port in bootstrap]
         self.command = self.builder(order, nodes)
         write_files(self.command, home)
-        try:
-            with (self.folder / "program.log").open("ab") as output:
-                self.process = await anyio.open_process(
-                    self.command.argv,
-                    stdin=subprocess.DEVNULL,
-                    stdout=output,
-                    stderr=output,
-                    env={**os.environ, **self.command.environment},
-                    cwd=home,
-                )
-        except OSError as error:
-            raise SubjectUnreachableError(f"{self.command.argv[0]}: {error}") from error
+        log = self.folder / "program.log"
+        self.process = await GuardedProcess.open(self.command, log, home)
 
     def is_running(self) -> bool:
         """Return whether the process has not ended."""
@@ -161,7 +146,7 @@ class StartedNode:
         """End the process, and remove its folder."""
         process, self.process = self.process, None
         if process is not None:
-            await end_process(process)
+            await process.end()
         shutil.rmtree(self.folder, ignore_errors=True)
 
 

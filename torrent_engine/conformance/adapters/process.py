@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Final
 
 import anyio
-import anyio.abc
 from anyio.abc import ByteStream
 
+from torrent_engine.conformance.adapters.guarded import GuardedProcess
 from torrent_engine.conformance.adapters.launch import LaunchBuilder, LaunchCommand, LaunchOrder
 from torrent_engine.conformance.errors import ConformanceError, SubjectUnreachableError
 from torrent_engine.conformance.frames import FAST, HEADER, FrameType, HandshakeBytes
@@ -25,7 +25,6 @@ from torrent_engine.conformance.wire_log import WireLog
 HOST: Final = "127.0.0.1"
 READY_S: Final = 180.0  # a busy machine starts a Python program in half a minute
 POLL_S: Final = 0.1
-STOP_S: Final = 10.0
 PORTS: Final = (10_000, 32_000)  # below those that systems give to outgoing connections
 PROBE: Final = "127.1.1.1"
 LOG_TAIL: Final = 2_000
@@ -53,7 +52,7 @@ class StartedSubject:
         data, home = folder / "data", folder / "home"
         self._order = LaunchOrder(path, data, home, HOST, free_port(), over_utp=over_utp)
         self._command: LaunchCommand = builder(self._order)
-        self._process: anyio.abc.Process | None = None
+        self._process: GuardedProcess | None = None
 
     @property
     def address(self) -> tuple[str, int]:
@@ -111,19 +110,7 @@ class StartedSubject:
             (path.parent if content else path).mkdir(parents=True, exist_ok=True)
             if content:
                 path.write_bytes(content)
-        environment = {**os.environ, **self._command.environment}
-        try:
-            with self.log.open("ab") as output:
-                self._process = await anyio.open_process(
-                    self._command.argv,
-                    stdin=subprocess.DEVNULL,
-                    stdout=output,
-                    stderr=output,
-                    env=environment,
-                    cwd=home,
-                )
-        except OSError as error:
-            raise SubjectUnreachableError(f"{self._command.argv[0]}: {error}") from error
+        self._process = await GuardedProcess.open(self._command, self.log, home)
         await self._wait_ready()
 
     async def _wait_ready(self) -> None:
@@ -159,7 +146,7 @@ class StartedSubject:
         """End the process, politely and then by force."""
         process, self._process = self._process, None
         if process is not None:
-            await end_process(process)
+            await process.end()
 
     async def restart(self) -> None:
         """End it, start it again, and wait until it is ready."""
@@ -178,19 +165,6 @@ def version_printed(command: LaunchCommand) -> str:
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return next(iter((done.stdout + done.stderr).splitlines()), "").strip()
-
-
-async def end_process(process: anyio.abc.Process) -> None:
-    """End a process, politely and then by force."""
-    with anyio.CancelScope(shield=True):
-        if process.returncode is None:
-            process.terminate()
-            with anyio.move_on_after(STOP_S):
-                await process.wait()
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
-        await process.aclose()
 
 
 @asynccontextmanager
