@@ -3,6 +3,7 @@
 import ipaddress
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from torrent_engine.conformance.bencoding import Bencodable, bencode, parse_dictionary
 from torrent_engine.conformance.errors import KitBencodeError
@@ -12,6 +13,8 @@ from torrent_engine.conformance.torrent_set import SampleTorrent
 REQQ = 300
 METADATA_ID = 2
 PEX_ID = 1
+HOLEPUNCH_ID = 4
+DONT_HAVE_ID = 5
 PIECE = 16_384
 SERVED_AT_MOST = 40
 
@@ -38,6 +41,24 @@ class Quirks:
         return name in self.names
 
 
+class Relay(Protocol):
+    """What the extensions need of hole punching."""
+
+    def join(
+        self,
+        endpoint: tuple[str, int],
+        numbers: Mapping[bytes, int],
+        send: Callable[[bytes], Awaitable[None]],
+    ) -> None: ...
+    async def take(
+        self,
+        payload: bytes,
+        own: tuple[str, int],
+        numbers: Mapping[bytes, int],
+        send: Callable[[bytes], Awaitable[None]],
+    ) -> None: ...
+
+
 class ScriptedExtensions:
     """One connection's extended messages."""
 
@@ -48,8 +69,11 @@ class ScriptedExtensions:
         source: str,
         send: Callable[[bytes], Awaitable[None]],
         join: Callable[["ScriptedExtensions", str, int, Mapping[bytes, Bencodable]], None],
+        relay: Relay,
     ) -> None:
         self._join = join
+        self._relay = relay
+        self._endpoint = source, 0
         self._quirks = quirks
         self._torrent = torrent
         self._source = source
@@ -60,7 +84,12 @@ class ScriptedExtensions:
 
     def greeting(self) -> bytes:
         quirks = self._quirks
-        numbers: dict[bytes, Bencodable] = {b"ut_metadata": METADATA_ID, b"ut_pex": PEX_ID}
+        numbers: dict[bytes, Bencodable] = {
+            b"ut_metadata": METADATA_ID,
+            b"ut_pex": PEX_ID,
+            b"ut_holepunch": HOLEPUNCH_ID,
+            b"lt_donthave": DONT_HAVE_ID,
+        }
         if "shared numbers" in quirks:
             numbers[b"ut_pex"] = METADATA_ID
         size = len(self._torrent.info) + ("wrong size" in quirks)
@@ -69,7 +98,7 @@ class ScriptedExtensions:
             b"m": numbers,
             b"metadata_size": size,
             b"reqq": 0 if "reqq 0" in quirks else REQQ,
-            b"upload_only": 1,
+            b"upload_only": 0 if "wants more" in quirks else 1,
             b"v": b"Scripted \xb5" if "latin version" in quirks else b"Scripted 1",
             b"yourip": seen,
         }
@@ -95,8 +124,16 @@ class ScriptedExtensions:
             await self._take_metadata(payload[1:])
         elif payload[0] == PEX_ID:
             read_pex(payload[1:])
+        elif payload[0] == HOLEPUNCH_ID:
+            await self._relay.take(payload[1:], self._endpoint, self.numbers, self._send)
+        elif payload[0] == DONT_HAVE_ID:
+            self._take_dont_have(payload[1:])
         elif "closes on unknown number" in self._quirks:
             raise EndedError
+
+    def _take_dont_have(self, payload: bytes) -> None:
+        if len(payload) != 4 or int.from_bytes(payload, "big") >= self._torrent.piece_count:
+            raise KitBencodeError("lt_donthave")
 
     def _take_handshake(self, payload: bytes, *, is_first: bool) -> None:
         quirks = self._quirks
@@ -115,6 +152,9 @@ class ScriptedExtensions:
             raise EndedError
         good = {n: v for n, v in numbers.items() if isinstance(v, int) and 0 <= v <= 255}
         self.numbers.update(good)
+        if isinstance(port, int):
+            self._endpoint = self._source, port
+            self._relay.join(self._endpoint, self.numbers, self._send)
 
     async def _take_metadata(self, payload: bytes) -> None:
         quirks = self._quirks

@@ -8,6 +8,7 @@ import anyio
 import anyio.abc
 
 from tests.conformance.scripted_extensions import EndedError, Quirks, ScriptedExtensions
+from tests.conformance.scripted_holepunch import ScriptedRelay
 from tests.conformance.scripted_mse import MaybeEncrypted
 from tests.conformance.scripted_pex import ScriptedSwarm
 from torrent_engine.conformance.errors import ConformanceError, SubjectUnreachableError
@@ -77,6 +78,7 @@ class ScriptedSubject:
         self.quirks = Quirks(frozenset(quirks))
         self.peers: set[bytes] = set()
         self.swarm = ScriptedSwarm(self.quirks)
+        self.relay = ScriptedRelay(self.quirks)
         self.runs = True
         self.restarts = 0
         self.memory = 10_000_000
@@ -125,7 +127,7 @@ class ScriptedSeed:
         self._reserved = bytes(8)
         self._asked: set[bytes] = set()
         self._extensions = ScriptedExtensions(
-            subject.quirks, TORRENT, source, stream.send, subject.swarm.join
+            subject.quirks, TORRENT, source, stream.send, subject.swarm.join, subject.relay
         )
         self._taken = 0
 
@@ -313,6 +315,8 @@ class ScriptedSeed:
         if self._is_refused(frame):
             raise EndedError
         self._taken += 1
+        if number == FrameType.HAVE_ALL and self._is_fast and "likes seeds" not in quirks:
+            raise EndedError
         if number == FrameType.EXTENDED:
             await self._extensions.take(frame.payload, is_first=self._taken == 1)
         if number == FrameType.INTERESTED:

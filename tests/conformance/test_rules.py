@@ -151,6 +151,16 @@ MUTANTS = {
     "MSE-EN-13": ("no padding", N),
     "MSE-EN-14": ("whole segments", F),
     "MSE-EN-18": ("wrong bytes", F),
+    "BEP54-DH-04": ("takes junk + wrong bytes", F),
+    "BEP55-HP-01": ("silent relay", F),
+    "BEP55-HP-02": ("other endpoint", F),
+    "BEP55-HP-03": ("tells one", F),
+    "BEP55-HP-04": ("punches all", F),
+    "BEP55-HP-05": ("knows not itself", N),
+    "BEP55-HP-06": ("answers all", F),
+    "BEP55-HP-10": ("takes junk + wrong bytes", F),
+    "BEP21-PS-01": ("wants more", F),
+    "BEP21-PS-02": ("likes seeds", N),
 }
 BY_THE_RUNNER = {"BEP3-FR-11"}
 """Only a crash is wrong, which test_runner.py has."""

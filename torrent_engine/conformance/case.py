@@ -27,6 +27,8 @@ GREETING_S: Final = 10.0
 UNCHOKE_S: Final = 60.0  # some programs decide every ten seconds, and not for everybody at once
 ANSWER_S: Final = 15.0
 GRACE_S: Final = 1.0
+NO_PORT: Final = 6_881  # of a connection in memory
+NOWHERE: Final = ("127.0.0.1", 9_000)
 _LETTERS: Final = "abcdefghijklmnopqrstuvwxyz"
 
 RIGHT: Final = "right bytes"
@@ -75,10 +77,12 @@ class Case:
         """Connect, and send nothing; from the address of this case, or from a new one."""
         address = next(self._addresses) if another_address else self._own_address
         stream = await self.subject.connect(address)
-        address = str(stream.extra(SocketAttribute.local_address, (address, 0))[0])  # noqa: S610
+        local = stream.extra(SocketAttribute.local_address, (address, NO_PORT))  # noqa: S610
+        remote = stream.extra(SocketAttribute.remote_address, NOWHERE)  # noqa: S610 - not Django's
         number = len(self._peers)
         label = _LETTERS[number] if number < len(_LETTERS) else str(number)
-        peer = RawPeer(stream, self.log, label, address)
+        peer = RawPeer(stream, self.log, label, str(local[0]))
+        peer.port, peer.remote = int(local[1]), (str(remote[0]), int(remote[1]))
         self._peers.append(peer)
         return peer
 

@@ -39,6 +39,8 @@ from torrent_engine.conformance.rules import (
     bep42_dht_ids,
     bep44_dht_items,
     bep51_dht_samples,
+    bep54_seed,
+    bep55_holepunch,
     mse_encryption,
 )
 from torrent_engine.conformance.verdicts import Level, Role
@@ -77,6 +79,8 @@ MODULES: Final = (
     bep19_web_seeds,
     bep29_utp,
     bep29_utp_transfers,
+    bep54_seed,
+    bep55_holepunch,
 )
 """Importing them fills the registry."""
 _ORDER: Final = {group: number for number, group in enumerate(GROUPS)}

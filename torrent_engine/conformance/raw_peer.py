@@ -37,6 +37,10 @@ class RawPeer:
         self._label = label
         self.address = address
         """Our source address, as far as we chose it."""
+        self.port = 0
+        """Our source port, if that is known."""
+        self.remote = ("", 0)
+        """Where we connected to, if that is known."""
         self.peer_id = b"-TC0100-" + random.randbytes(12)  # noqa: S311 - nothing is secret
         self._reader = FrameReader()
         self._early = b""
