@@ -20,6 +20,7 @@ class ScriptedContent:
         if not isinstance(hashes, bytes) or not isinstance(name, bytes):
             raise OddTorrentError
         self._hashes = hashes
+        self.is_private = content.get(b"private") == 1
         self.files = list(_files(name, content))
         self.length = sum(length for _, length in self.files)
         if len(hashes) != 20 * self.piece_count or not hashes:

@@ -269,6 +269,18 @@ class ScriptedLeech:
     def ask_udp(self, host: str, port: int, data: bytes) -> Sequence[bytes]:
         return self._network.datagrams[host, port](data)
 
+    def is_private(self) -> bool:
+        return self.content is not None and self.content.is_private
+
+    def hear_of(self, host: str, port: int) -> None:
+        if "ignores names" in self.quirks:
+            return
+        with suppress(ConnectionRefusedError):
+            if "dials all names" in self.quirks:
+                self._talk(self._network.dial(host, port), b"")
+            else:
+                self.connect_to(host, port, b"")
+
     def connect_to(self, host: str, port: int, peer_id: bytes) -> None:
         if all(link.address != (host, port) for link in self.links):
             self._talk(self._network.dial(host, port), peer_id, (host, port))
@@ -342,7 +354,7 @@ class LeechLink:
         self._outstanding: dict[BlockKey, float] = {}
         self._given_up: set[BlockKey] = set()
         self._is_fast = False
-        self._extensions = LeechExtensions(leech, stream.send)
+        self._extensions = LeechExtensions(leech, stream.send, self._lose)
         self._has_all = False
         self._repeats = 0
         self._suggested: list[int] = []
@@ -466,6 +478,12 @@ class LeechLink:
             self._pieces.update(range(content.piece_count))
             self._has_all = False
         return self._pieces
+
+    async def _lose(self, index: int) -> None:
+        if index not in self.known() and "closes on odd losses" in self._quirks:
+            raise EndedError
+        self._pieces.discard(index)
+        await self.update_interest()
 
     def _allow(self, index: int) -> None:
         if index >= TORRENT.piece_count and "stops on junk" in self._quirks:

@@ -13,6 +13,8 @@ from torrent_engine.conformance.frames import extended
 
 METADATA_ID = 2
 PEX_ID = 1
+HOLEPUNCH_ID = 4
+DONT_HAVE_ID = 5
 PIECE = 16_384
 MAX_SIZE = 1_000_000
 PEX_S = 60.0
@@ -30,6 +32,8 @@ class MetadataProgram(Protocol):
     info_hash: bytes
     first_size: int
 
+    def is_private(self) -> bool: ...
+    def hear_of(self, host: str, port: int) -> None: ...
     def needs_metadata(self) -> bool: ...
     async def take_metadata(self, info: bytes) -> None: ...
 
@@ -37,8 +41,11 @@ class MetadataProgram(Protocol):
 class LeechExtensions:
     """One connection's extended messages."""
 
-    def __init__(self, program: MetadataProgram, send: Send) -> None:
+    def __init__(
+        self, program: MetadataProgram, send: Send, lose: Callable[[int], Awaitable[None]]
+    ) -> None:
         self._program = program
+        self._lose = lose
         self._quirks = program.quirks
         self._send = send
         self._numbers: dict[bytes, int] = {}
@@ -54,7 +61,13 @@ class LeechExtensions:
         if "silent extensions" in self._quirks:
             return
         port = self._program.port + ("wrong port" in self._quirks)
-        numbers: dict[bytes, Bencodable] = {b"ut_metadata": METADATA_ID, b"ut_pex": PEX_ID}
+        numbers: dict[bytes, Bencodable] = {
+            b"ut_metadata": METADATA_ID,
+            b"ut_holepunch": HOLEPUNCH_ID,
+            b"lt_donthave": DONT_HAVE_ID,
+        }
+        if self._names_peers():
+            numbers[b"ut_pex"] = PEX_ID
         await self._send(extended(0, bencode({b"m": numbers, b"p": port, b"v": b"Scripted 1"})))
 
     async def take(self, payload: bytes) -> None:
@@ -63,9 +76,26 @@ class LeechExtensions:
                 self._take_handshake(parse_dictionary(payload[1:]))
             elif payload[0] == METADATA_ID:
                 await self._take_metadata(payload[1:])
+            elif payload[0] == PEX_ID and self._names_peers():
+                self._take_names(parse_dictionary(payload[1:]))
+            elif payload[0] == DONT_HAVE_ID and "ignores don't have" not in self._quirks:
+                await self._lose(int.from_bytes(payload[1:], "big"))
+            elif payload[0] == HOLEPUNCH_ID and "answers connects" in self._quirks:
+                number = self._numbers.get(b"ut_holepunch", 0)
+                await self._send(extended(number, b"\2" + payload[2:]))
         except (KitBencodeError, IndexError):
             raise EndedError from None
         await self.tick()
+
+    def _names_peers(self) -> bool:
+        return not self._program.is_private() or "exchanges always" in self._quirks
+
+    def _take_names(self, content: dict[bytes, Bencodable]) -> None:
+        added = content.get(b"added", b"")
+        assert isinstance(added, bytes)
+        for start in range(0, len(added), 6):
+            host = ".".join(map(str, added[start : start + 4]))
+            self._program.hear_of(host, int.from_bytes(added[start + 4 : start + 6], "big"))
 
     def _take_handshake(self, content: dict[bytes, Bencodable]) -> None:
         numbers = content.get(b"m")
@@ -132,6 +162,7 @@ class LeechExtensions:
                     request: dict[bytes, Bencodable] = {b"msg_type": 0, b"piece": piece}
                     await self._send(extended(number, bencode(request)))
         pex = self._numbers.get(b"ut_pex", 0)
-        if pex and now - self._started_at > PEX_S and not self._has_told_peers:
+        is_due = now - self._started_at > PEX_S and not self._has_told_peers
+        if pex and is_due and self._names_peers():
             self._has_told_peers = True
             await self._send(extended(pex, bencode({b"added": b"\x0a\0\0\1\x1a\xe1"})))

@@ -70,6 +70,15 @@ LEECH_MUTANTS = {
     "BEP6-AF-06": ("asks again", F),
     "BEP6-AF-07": ("hammers", N),
     "BEP6-AF-08": ("forgets rejected", F),
+    "BEP11-PX-13": ("ignores names", F),
+    "BEP11-PX-14": ("dials all names", F),
+    "BEP27-PR-03": ("exchanges always", F),
+    "BEP27-PR-04": ("exchanges always", F),
+    "BEP54-DH-01": ("ignores don't have", F),
+    "BEP54-DH-02": ("ignores don't have", F),
+    "BEP54-DH-03": ("waits for ever", F),
+    "BEP54-DH-05": ("closes on odd losses", N),
+    "BEP55-HP-09": ("answers connects", F),
 }
 TRACKER_MUTANTS = {
     "BEP3-TK-01": ("bad query", F),

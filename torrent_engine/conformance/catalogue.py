@@ -27,6 +27,7 @@ from torrent_engine.conformance.rules import (
     bep9_metadata,
     bep10_extended,
     bep10_leech,
+    bep11_leech,
     bep11_pex,
     bep12_tiers,
     bep15_udp_trackers,
@@ -39,6 +40,7 @@ from torrent_engine.conformance.rules import (
     bep42_dht_ids,
     bep44_dht_items,
     bep51_dht_samples,
+    bep54_leech,
     bep54_seed,
     bep55_holepunch,
     mse_encryption,
@@ -81,6 +83,8 @@ MODULES: Final = (
     bep29_utp_transfers,
     bep54_seed,
     bep55_holepunch,
+    bep54_leech,
+    bep11_leech,
 )
 """Importing them fills the registry."""
 _ORDER: Final = {group: number for number, group in enumerate(GROUPS)}

@@ -1,0 +1,160 @@
+"""Rules of a download for peers that others name (BEP 11), and for private torrents (BEP 27)."""
+
+from typing import Final
+
+import anyio
+
+from torrent_engine.conformance.bencoding import bencode
+from torrent_engine.conformance.extensions import Dictionary, number_of, own_handshake
+from torrent_engine.conformance.frames import EXTENDED, Frame, FrameType, extended
+from torrent_engine.conformance.rule import rule
+from torrent_engine.conformance.rules.bep10_leech import their_handshake
+from torrent_engine.conformance.rules.bep55_holepunch import (
+    CONNECT,
+    ERROR,
+    KitHolepunch,
+    read_holepunch,
+)
+from torrent_engine.conformance.rules.bep55_holepunch import NAME as HOLEPUNCH
+from torrent_engine.conformance.rules.bep55_holepunch import OWN_ID as HOLEPUNCH_ID
+from torrent_engine.conformance.swarm.http_tracker import KitPeerAddress, packed_peers
+from torrent_engine.conformance.swarm.kit_seed import KitSeed, SeedLink, SeedScript
+from torrent_engine.conformance.swarm.swarm_case import SwarmCase
+from torrent_engine.conformance.verdicts import Level, Role, Verdict
+
+P, N, F = Verdict.PASS, Verdict.NON_STRICT, Verdict.FAIL
+LEECH: Final = Role.LEECH
+PEX: Final = b"ut_pex"
+PEX_ID: Final = 5
+REACHABLE: Final = b"\x10"
+DIALLED, NOT_DIALLED = "dialled", "not dialled"
+SILENT: Final = "silence"
+NONSENSE: Final = (("224.0.0.1", 6_881), ("255.255.255.255", 6_881), ("0.0.0.0", 6_881))  # noqa: S104
+"""A group, everybody, and nobody."""
+
+
+def _names_of(*places: tuple[str, int]) -> bytes:
+    """Return the content of a message that adds peers."""
+    added = packed_peers([KitPeerAddress(host, port, b"") for host, port in places])
+    content: Dictionary = {b"added": added, b"added.f": REACHABLE * len(places)}
+    return bencode(content)
+
+
+async def _greet(link: SeedLink) -> None:
+    data = own_handshake({PEX: PEX_ID, HOLEPUNCH: HOLEPUNCH_ID})
+    await link.peer.send(data, "extended handshake")
+
+
+NAMING: Final = SeedScript(reserved=EXTENDED, pieces=(), after_greeting=_greet)
+"""Of a peer without pieces, which others have to make up for."""
+
+
+async def _name(case: SwarmCase, link: SeedLink, *places: tuple[str, int]) -> None:
+    """Send a message of peer exchange. Raises NotOfferedError."""
+    number = number_of(await their_handshake(case, link), PEX)
+    await link.peer.send(extended(number, _names_of(*places)), f"ut_pex: {places}")
+
+
+def _place(seed: KitSeed) -> tuple[str, int]:
+    return seed.address, seed.port
+
+
+@rule("BEP11-PX-13", Level.STATED, 60, {DIALLED: P, NOT_DIALLED: F}, role=LEECH)
+async def peer_that_another_names(case: SwarmCase) -> str:
+    """Connect to a peer that another one has named, if you have too few.
+
+    "Peer Exchange (PEX) provides an alternative peer discovery mechanism for swarms".
+    """
+    link = await case.link_to(await case.seed(NAMING))
+    other = await case.seed(is_listed=False)
+    await _name(case, link, _place(other))
+    return DIALLED if await case.dials(other, case.limit_s) else NOT_DIALLED
+
+
+@rule(
+    "BEP11-PX-14",
+    Level.ROBUST,
+    60,
+    {"only the new one": P, NOT_DIALLED: N, "one that is connected": F},
+    role=LEECH,
+)
+async def places_that_nobody_has(case: SwarmCase) -> str:
+    """Take what makes sense of a message that names odd places, your own and one you have.
+
+    "Data exchanged via PEX messages should be considered untrusted and potentially malicious."
+    """
+    first = await case.seed(NAMING)
+    link = await case.link_to(first)
+    other = await case.seed(is_listed=False)
+    own = (link.peer.address, case.program.port)
+    places = (*NONSENSE, (other.address, 0), own, _place(first), _place(other))
+    await _name(case, link, *places)
+    is_dialled = await case.dials(other, case.limit_s)
+    if len(first.attempts) > 1:
+        return "one that is connected"
+    return "only the new one" if is_dialled else NOT_DIALLED
+
+
+def _is_pex(frame: Frame) -> bool:
+    return frame.number == FrameType.EXTENDED and frame.payload[:1] == bytes([PEX_ID])
+
+
+@rule(
+    "BEP27-PR-03",
+    Level.MUST,
+    75,
+    {"not offered": P, "offered, but silent": N, "names peers": F},
+    role=LEECH,
+)
+async def peer_exchange_of_a_private_torrent(case: SwarmCase) -> str:
+    """Name no peers of a private torrent to others.
+
+    "When a BitTorrent client obtains a metainfo file containing the "private=1" key-value pair, it
+    MUST ONLY announce itself to the private tracker, and MUST ONLY initiate connections to peers
+    returned from the private tracker."
+    """
+    case.torrent = case.torrent.made_private()
+    seed, other = await case.seed(NAMING), await case.seed(NAMING)
+    link = await case.link_to(seed)
+    await case.link_of(other)
+    content = await their_handshake(case, link)
+    numbers = content.get(b"m")
+    is_offered = isinstance(numbers, dict) and numbers.get(PEX) not in {None, 0}
+    if await case.until(lambda: any(map(_is_pex, link.peer.seen)), case.limit_s):
+        return "names peers"
+    return "offered, but silent" if is_offered else "not offered"
+
+
+@rule("BEP27-PR-04", Level.MUST, 20, {NOT_DIALLED: P, DIALLED: F}, role=LEECH)
+async def peers_of_a_private_torrent(case: SwarmCase) -> str:
+    """Connect to no peer of a private torrent that its tracker has not named.
+
+    "MUST ONLY initiate connections to peers returned from the private tracker."
+    """
+    case.torrent = case.torrent.made_private()
+    link = await case.link_to(await case.seed(NAMING))
+    content = await their_handshake(case, link)
+    numbers = content.get(b"m")
+    number = numbers.get(PEX) if isinstance(numbers, dict) else None
+    other = await case.seed(is_listed=False)
+    data = extended(number if isinstance(number, int) and number else 1, _names_of(_place(other)))
+    await link.peer.send(data, "ut_pex")
+    return DIALLED if await case.dials(other, case.limit_s) else NOT_DIALLED
+
+
+@rule("BEP55-HP-09", Level.MUST, 5, {SILENT: P, "an error": F}, role=LEECH)
+async def connect_to_nobody(case: SwarmCase) -> str:
+    """Answer nothing when you are told to connect to where nobody can be.
+
+    "If the receiving peer does not wish to connect to the initiating peer, it SHOULD ignore the
+    connect message silently, and MUST NOT respond to the relaying peer with an error message."
+    """
+    link = await case.link_to(await case.seed(NAMING))
+    number = number_of(await their_handshake(case, link), HOLEPUNCH)
+    for place in (*NONSENSE, ("127.0.0.77", 0)):
+        data = KitHolepunch(CONNECT, place).encode()
+        await link.peer.send(extended(number, data), f"connect to {place[0]}:{place[1]}")
+    await anyio.sleep(case.limit_s)
+    found = (read_holepunch(each) for each in link.peer.seen)
+    errors = [each for each in found if each is not None and each.kind == ERROR]
+    return "an error" if errors else SILENT
