@@ -67,7 +67,14 @@ def test_program_of_a_toml_file_that_ends_is_told_with_its_output(tmp_path: Path
     assert "ended; it printed: no licence" in done.stderr
 
 
-STAYS = "import os, sys, time; open(sys.argv[1], 'w').write(str(os.getpid())); time.sleep(300)"
+STAYS = """
+import os, socket, sys, time
+listener = socket.create_server((sys.argv[2], int(sys.argv[3])))
+listener.accept()
+open(sys.argv[1], "w").write(str(os.getpid()))
+time.sleep(300)
+"""
+"""Names itself once the kit has connected to it, and so has done all that a start takes."""
 
 
 def has_ended(pid: int) -> bool:
@@ -81,16 +88,16 @@ def has_ended(pid: int) -> bool:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_program_ends_when_the_kit_is_killed(number: signal.Signals, tmp_path: Path) -> None:
     note, path = tmp_path / "pid", tmp_path / "program.toml"
-    words = [sys.executable, "-c", STAYS, str(note)]
+    words = [sys.executable, "-c", STAYS, str(note), "{host}", "{port}"]
     path.write_text(f"command = {json.dumps(words)}")
     argv = (sys.executable, "-m", "torrent_engine", "conformance", "run", "--subject", str(path))
     with Program(argv, host=LOOPBACK, log=tmp_path / "kit.log") as program:
-        wait_until(lambda: note.exists() and bool(note.read_text()), timeout_s=60, what="a start")
+        wait_until(lambda: note.exists() and bool(note.read_text()), timeout_s=120, what="a start")
         pid = int(note.read_text())
         program.process.send_signal(number)
-        code = program.wait(60)
+        code = program.wait(120)
     assert code == (128 + number if number == signal.SIGTERM else -number)
-    wait_until(lambda: has_ended(pid), timeout_s=60, what="the end of the program")
+    wait_until(lambda: has_ended(pid), timeout_s=120, what="the end of the program")
 
 
 def test_nobody_at_an_address_is_exit_code_3() -> None:
