@@ -96,7 +96,7 @@ async def _guard_of(pid: int) -> anyio.abc.Process | None:
 
 
 async def _dismiss(guard: anyio.abc.Process) -> None:
-    """Tell a shell that its process has ended, and wait for its own end."""
+    """Dismiss the shell of a process that has ended, and wait for its end."""
     with suppress(*_GONE):
         if guard.stdin is not None:
             await guard.stdin.send(b"\n")

@@ -119,7 +119,7 @@ async def error_has_the_endpoint(case: Case) -> Outcome:
     {"both connect": P, "only one": F, "wrong endpoints": F, "an error": F, SILENT: F},
 )
 async def rendezvous_of_two_peers(case: Case) -> Outcome:
-    """Tell both peers of a rendezvous to connect to each other.
+    """Name both peers of a rendezvous to each other, to connect.
 
     "If the relaying peer is connected to the receiving peer, it sends a connect message to both the
     initiating peer and the receiving peer, each containing the endpoint of the other."
