@@ -82,8 +82,6 @@ class GuardedProcess:
 
 async def _guard_of(pid: int) -> anyio.abc.Process | None:
     """Start the shell that watches a process; None where there is no such shell."""
-    if os.name != "posix":
-        return None
     with suppress(OSError):
         return await anyio.open_process(
             ("/bin/sh", "-c", GUARD, "sh", str(pid)),
