@@ -1,6 +1,7 @@
 """Programs that were due when the daemon was killed."""
 
 import os
+import shutil
 import signal
 import sqlite3
 import sys
@@ -23,6 +24,21 @@ echo "$$ $TE_EVENT $TE_HASH" >> "{folder}/begun"
 while [ ! -e "{folder}/go" ]; do sleep 0.05; done
 echo "$TE_HASH" >> "{folder}/done"
 """
+LOST = """
+import os, runpy, signal
+from torrent_engine.daemon.jobs.completions import Completions
+
+def lose(self, info_hash):
+    {end}
+
+Completions._completed = lose
+runpy.run_module("torrent_engine", run_name="__main__")
+"""
+"""A command line that never hears that a torrent is complete."""
+ENDS = {
+    "as_it_completes": "os.kill(os.getpid(), signal.SIGKILL)",
+    "once_it_is_saved": "pass",
+}
 
 
 def lines(path: Path) -> list[str]:
@@ -75,3 +91,39 @@ def test_due_hook_runs_after_a_kill_once_and_for_a_removed_torrent_too(tmp_path:
         assert [line.split()[1:] for line in lines(begun)] == [["torrent_completed", hash_]] * 3
     finally:
         kill(*(int(line.split()[0]) for line in lines(begun)))
+
+
+@pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
+def test_kill_before_a_completion_is_written_down_loses_no_hook(tmp_path: Path, end: str) -> None:
+    payload = make_payload(tmp_path, "show", {"film.mkv": 50_000})
+    whole = make_payload(tmp_path, "whole", {"film.mkv": 20_000})
+    last = make_payload(tmp_path, "last", {"film.mkv": 10_000})
+    told, program, lost = tmp_path / "told", tmp_path / "hook", tmp_path / "lost.py"
+    program.write_text(f'#!/bin/sh\necho "$TE_HASH" >> "{told}"\n')
+    program.chmod(0o755)
+    lost.write_text(LOST.format(end=end))
+    config = tmp_path / "daemon.toml"
+    config.write_text(f'[[hook]]\nevent = "torrent_completed"\ncommand = ["{program}"]\n')
+    options = [f"--config={config}"]
+    killed = OwnDaemon(tmp_path, options=options, program=[str(lost)])
+    daemon = OwnDaemon(tmp_path, options=options)
+    with seeded(tmp_path, payload, last) as seed:
+        with killed:
+            first = add(killed, payload, seed)
+            if end == "pass":
+                wait_for(killed, payload, "seeding")
+                shutil.copytree(whole.source_dir / whole.name, tmp_path / "d" / whole.name)
+                add(killed, whole)
+                wait_for(killed, whole, "seeding")  # its answer was given once all was saved
+                killed.signal(signal.SIGKILL)
+            assert killed.wait() == -signal.SIGKILL
+        assert lines(told) == []
+        with daemon:
+            wait_until(lambda: lines(told) == [first], timeout_s=LIMIT_S, what="the hook runs")
+            wait_until(lambda: not due(daemon), timeout_s=LIMIT_S, what="it is due no more")
+            daemon.signal(signal.SIGTERM)
+            assert daemon.wait() == 0
+            daemon.start()
+            second = add(daemon, last, seed)
+            wait_until(lambda: len(lines(told)) > 1, timeout_s=LIMIT_S, what="the last is told")
+    assert lines(told) == [first, second]  # neither twice nor for what was complete when added

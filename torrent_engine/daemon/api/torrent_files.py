@@ -3,6 +3,7 @@
 import hashlib
 import mimetypes
 from collections.abc import Iterable, Sequence
+from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 from urllib.parse import quote
@@ -22,6 +23,7 @@ from torrent_engine.daemon.common.replies import (
     is_unchanged,
     json_bytes,
     json_reply,
+    listed,
     not_modified,
     weak_etag,
 )
@@ -81,14 +83,14 @@ def _add_file_routes(routes: APIRouter, details: "FileDetails") -> None:
     @needs(Scope.READ)
     async def list_files(request: Request, info_hash: str) -> Response:
         """Return the files; none before the metadata."""
-        return await json_reply(request, json_bytes({"items": await details.files(info_hash)}))
+        return await json_reply(request, await details.files(info_hash))
 
     @routes.patch("/files")
     @needs(Scope.CONTROL)
     async def change_files(request: Request, info_hash: str, given: FileChanges) -> Response:
         """Change priorities and paths of files; nothing changes if one of them is not there."""
         await details.change(info_hash, given)
-        return await json_reply(request, json_bytes({"items": await details.files(info_hash)}))
+        return await json_reply(request, await details.files(info_hash))
 
     @routes.post("/rename", status_code=204)
     @needs(Scope.CONTROL)
@@ -162,10 +164,11 @@ class FileDetails:
     def _key(self, info_hash: str) -> InfoHash:
         return row_of(self._state, info_hash).info_hash
 
-    async def files(self, info_hash: str) -> list[dict[str, Any]]:
-        """Return the files of a torrent."""
+    async def files(self, info_hash: str) -> bytes:
+        """Return the files of a torrent as JSON; there may be very many."""
         key = self._key(info_hash)
-        return [file_value(key, each) for each in await self._port.torrents.files(key)]
+        files = await self._port.torrents.files(key)
+        return b'{"items":%b}' % await listed(files, partial(file_value, key))
 
     async def metainfo(self, info_hash: str) -> Metainfo:
         """Return what the .torrent says. Raises ProblemError before the metadata."""

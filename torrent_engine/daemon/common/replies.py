@@ -2,8 +2,8 @@
 
 import gzip
 import json
-from collections.abc import Iterable
-from typing import Any, Final
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final, TypeVar
 
 import anyio.to_thread
 from starlette.requests import Request
@@ -11,7 +11,10 @@ from starlette.responses import Response
 
 MIN_GZIP_BYTES: Final = 1_024
 THREAD_BYTES: Final = 64 * 1_024  # ours: what takes longer than a trip to a thread
+SLICE: Final = 1_000  # ours: values that are encoded in one call, which no other thread interrupts
 _LEVEL: Final = 1  # measured on 10,000 torrents: 56 ms, and 200 ms at level 6
+
+_Item = TypeVar("_Item")
 
 
 def json_bytes(value: Any) -> bytes:  # noqa: ANN401 - what JSON has
@@ -23,6 +26,18 @@ def json_bytes(value: Any) -> bytes:  # noqa: ANN401 - what JSON has
 def joined(parts: Iterable[bytes]) -> bytes:
     """Return a JSON array of values that are encoded already."""
     return b"[" + b",".join(parts) + b"]"
+
+
+async def listed(items: Sequence[_Item], value: Callable[[_Item], Any]) -> bytes:
+    """Return a JSON array of what ``value`` makes of each item; of many in a thread."""
+    if len(items) <= SLICE:
+        return json_bytes([value(each) for each in items])
+    return await anyio.to_thread.run_sync(_listed, items, value)
+
+
+def _listed(items: Sequence[_Item], value: Callable[[_Item], Any]) -> bytes:
+    slices = (items[start : start + SLICE] for start in range(0, len(items), SLICE))
+    return joined(json_bytes([value(each) for each in some])[1:-1] for some in slices)
 
 
 async def json_reply(

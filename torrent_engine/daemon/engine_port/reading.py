@@ -1,6 +1,7 @@
 """What there is and what can be told of each torrent, from the manager."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Final
 
 import anyio.to_thread
@@ -33,8 +34,11 @@ from torrent_engine.daemon.engine_port.facts import (
 from torrent_engine.daemon.engine_port.opened import OpenManager
 from torrent_engine.daemon.engine_port.port import ByteReader
 from torrent_engine.daemon.engine_port.readers import ReaderOfFile
+from torrent_engine.engine.file_stats import file_stats
 from torrent_engine.engine.states import State
+from torrent_engine.engine.stats import FileStats
 
+FEW_FILES: Final = 1_000  # ours: more are told by a thread
 _QUIET: Final = frozenset({State.STOPPED, State.PAUSED, State.ERROR})
 
 
@@ -104,9 +108,17 @@ class ManagerReading:
     async def files(self, info_hash: InfoHash) -> Sequence[FileFacts]:
         """Return the files without pad files; none before the metadata."""
         session = self._opened.session(info_hash)
-        if session.is_resting:
-            return list(map(file_of, await anyio.to_thread.run_sync(session.files)))
-        return list(map(file_of, session.files()))
+        if session.is_resting:  # its metainfo is read in the thread, too
+            return await anyio.to_thread.run_sync(_files_of, session.files)
+        if (metainfo := session.metainfo) is None:
+            return []
+        config = session.config
+        renamed = dict(config.renamed_files)
+        have, priorities = session.stats().have, config.file_priorities
+        files = partial(file_stats, metainfo, have, priorities, renamed)
+        if len(metainfo.files) <= FEW_FILES:
+            return _files_of(files)
+        return await anyio.to_thread.run_sync(_files_of, files)
 
     def peers(self, info_hash: InfoHash) -> Sequence[PeerFacts]:
         """Return the connected peers."""
@@ -137,3 +149,7 @@ class ManagerReading:
     def open(self, info_hash: InfoHash, file: int | str) -> ByteReader:
         """Return a reader of a file, by its index or path; UnknownFileError."""
         return ReaderOfFile(self._opened.session(info_hash).open(file))
+
+
+def _files_of(files: Callable[[], list[FileStats]]) -> list[FileFacts]:
+    return list(map(file_of, files()))

@@ -10,6 +10,7 @@ from typing import Final
 from torrent_engine.base.errors import ClosedError, ConfigError
 from torrent_engine.daemon.jobs.after_seeding import AfterSeeding, SeedEnd
 from torrent_engine.daemon.jobs.blocklist import Blocklists, ListEngine, ListSource
+from torrent_engine.daemon.jobs.completions import Completions
 from torrent_engine.daemon.jobs.disk_guard import DiskGuard, DiskSpace
 from torrent_engine.daemon.jobs.due_hooks import StoredDueHooks
 from torrent_engine.daemon.jobs.hook_facts import HookCall, HookEvent
@@ -72,6 +73,12 @@ class Background:
         self._moments = Moments(
             self.hooks, torrents.describe, state.look, self.after_seeding.finished
         )
+        self._completions = Completions(
+            state.port.torrents,
+            state.store.table("completions"),
+            self._moments.completed,
+            is_wanted=self.hooks.wants(HookEvent.TORRENT_COMPLETED),
+        )
         self._supervisor = Supervisor(self.parts)
 
     @property
@@ -106,13 +113,16 @@ class Background:
     async def run(self) -> None:
         """Work until cancelled."""
         subscribe = self._state.port.events.subscribe
-        ends = [subscribe(each) for each in (self._moments.take, self.copies.take)]
+        listeners = (self._moments.take, self._completions.take, self.copies.take)
+        ends = [subscribe(each) for each in listeners]
         try:
+            self._completions.begin()
             self._moments.tell(HookEvent.DAEMON_STARTED)
             await self._supervisor.run()
         finally:
             for unsubscribe in ends:
                 unsubscribe()
+            self._completions.end()
 
     async def stopping(self) -> None:
         """Run the hooks of the end; it takes two seconds at most."""

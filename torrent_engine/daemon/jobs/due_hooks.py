@@ -14,11 +14,11 @@ class StoredDueHooks:
         self._store = store
         self._table = store.table("hook_due")
 
-    async def add(self, key: str, call: str) -> DueHook:
-        """Add a row, and write it."""
-        due_id = max((int(each) for each, _ in self._table.items()), default=0) + 1
+    def add(self, key: str, call: str) -> DueHook:
+        """Add a row; it is written with what else changes at this moment."""
+        numbers = (int(each) for each, _ in self._table.items() if each.isdecimal())
+        due_id = max(numbers, default=0) + 1
         self._table.put(str(due_id), [key, call, 0])
-        await self._flush()
         return DueHook(due_id, key, call)
 
     async def failed(self, due_id: int) -> None:
@@ -26,14 +26,14 @@ class StoredDueHooks:
         value = self._table.get(str(due_id))
         if value is not None:
             self._table.put(str(due_id), [*value[:2], value[2] + 1])
-            await self._flush()
+            await self.flush()
 
     async def remove(self, due_id: int) -> None:
         """Remove a row, and write that."""
         if self._table.drop(str(due_id)):
-            await self._flush()
+            await self.flush()
 
-    async def all(self) -> Sequence[DueHook]:
+    def all(self) -> Sequence[DueHook]:
         """Return all rows, the oldest first; damaged ones are dropped."""
         found: list[DueHook] = []
         for due_id, value in self._table.items():
@@ -44,6 +44,7 @@ class StoredDueHooks:
                 self._table.drop(due_id)
         return sorted(found, key=lambda each: each.id)
 
-    async def _flush(self) -> None:
+    async def flush(self) -> None:
+        """Write what was added."""
         if not await self._store.flush():
             raise StateDatabaseError(self._store.problem or "not written")

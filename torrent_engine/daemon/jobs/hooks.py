@@ -88,18 +88,21 @@ class DueHook:
 
 
 class DueHooks(Protocol):
-    """The table ``hook_due``: rows are there when a method returns. Raises StateDatabaseError."""
+    """The table ``hook_due``. What is awaited raises StateDatabaseError if it is not written."""
 
-    async def add(self, key: str, call: str) -> DueHook:
-        """Add a row."""
+    def add(self, key: str, call: str) -> DueHook:
+        """Add a row; it is written with what else changes at this moment, :meth:`flush` at last."""
+
+    async def flush(self) -> None:
+        """Write what was added."""
 
     async def failed(self, due_id: int) -> None:
-        """Count one more attempt of a row."""
+        """Count one more attempt of a row, and write it."""
 
     async def remove(self, due_id: int) -> None:
-        """Remove a row."""
+        """Remove a row, and write that."""
 
-    async def all(self) -> Sequence[DueHook]:
+    def all(self) -> Sequence[DueHook]:
         """Return all rows, the oldest first."""
 
 
@@ -133,6 +136,8 @@ class HookRunner:
         self._environment = environment
         self._sleep = sleep
         self._calls: deque[HookCall] = deque()
+        self._fresh: deque[_DueRun] = deque()
+        """Runs that are not to be lost; their rows are there, but maybe not written."""
         self._woken = anyio.Event()
         self._slots: dict[str, anyio.Semaphore] = {}
         self._places = anyio.Semaphore(MAX_QUEUED)
@@ -144,14 +149,20 @@ class HookRunner:
         return any(hook.event is event for hook in self._hooks)
 
     def fire(self, call: HookCall) -> None:
-        """Run the hooks of an event soon."""
-        if not any(hook.wants(call) for hook in self._hooks):
+        """Run the hooks of an event soon; of a completed torrent, it is due from now on."""
+        wanting = [hook for hook in self._hooks if hook.wants(call)]
+        if not wanting:
             return
-        if len(self._calls) >= MAX_QUEUED:
+        if call.event is HookEvent.TORRENT_COMPLETED:
+            text = call.to_json()
+            for hook in wanting:
+                self._fresh.append(_DueRun(hook, call, self._due.add(hook.key, text)))
+        elif len(self._calls) >= MAX_QUEUED:
             self.lost += 1
             logger.error("hooks: %d events wait; %s is not told", MAX_QUEUED, call.event)
             return
-        self._calls.append(call)
+        else:
+            self._calls.append(call)
         self._woken.set()
 
     async def run(self) -> None:
@@ -164,6 +175,8 @@ class HookRunner:
             while True:
                 await self._woken.wait()
                 self._woken = anyio.Event()
+                if self._fresh:
+                    await self._begin_fresh(tasks)
                 while self._calls:
                     await self._begin(self._calls.popleft(), tasks)
 
@@ -175,31 +188,29 @@ class HookRunner:
                     if hook.wants(call):
                         tasks.start_soon(self._call, hook, call, limit_s)
 
+    async def _begin_fresh(self, tasks: "TaskGroup") -> None:
+        """Begin runs that are not to be lost, once they are written down."""
+        runs = list(self._fresh)
+        try:
+            await self._due.flush()
+        except StateDatabaseError as error:
+            logger.warning("hooks: not written down, and lost by a crash: %s", error)
+        for each in runs:
+            self._fresh.remove(each)
+            tasks.start_soon(self._run_due, each)
+
     async def _begin(self, call: HookCall, tasks: "TaskGroup") -> None:
         for hook in self._hooks:
-            if not hook.wants(call):
-                continue
-            if (due := await self._remembered(hook, call)) is not None:
-                tasks.start_soon(self._run_due, _DueRun(hook, call, due))
-            else:
+            if hook.wants(call):
                 await self._places.acquire()
                 tasks.start_soon(self._run_once, hook, call)
 
-    async def _remembered(self, hook: Hook, call: HookCall) -> DueHook | None:
-        """Write down a run that is not to be lost; None for others, and if that fails."""
-        if call.event is not HookEvent.TORRENT_COMPLETED:
-            return None
-        try:
-            return await self._due.add(hook.key, call.to_json())
-        except StateDatabaseError as error:
-            logger.warning("hooks: not written down, and lost by a crash: %s", error)
-            return None
-
     async def _left_over(self) -> "list[_DueRun]":
-        """Return what an earlier process did not finish."""
+        """Return all that is due: what an earlier process did not finish, and what is new."""
+        self._fresh.clear()
         by_key = {hook.key: hook for hook in self._hooks}
         found: list[_DueRun] = []
-        for due in await self._due.all():
+        for due in self._due.all():
             try:
                 found.append(_DueRun(by_key[due.key], HookCall.from_json(due.call), due))
             except (KeyError, ConfigError):

@@ -18,14 +18,16 @@ from torrent_engine.daemon.jobs.hooks import HookRunner
 ENDED_BY_RULE: Final = frozenset({"ratio", "time", "idle"})
 _EVENTS: Final = {
     Moment.METADATA: (HookEvent.METADATA_RECEIVED, ""),
-    Moment.COMPLETED: (HookEvent.TORRENT_COMPLETED, ""),
     Moment.FAILED: (HookEvent.TORRENT_ERROR, "error"),
     Moment.FILE_COMPLETED: (HookEvent.FILE_COMPLETED, "file"),
 }
 
 
 class Moments:
-    """Listens to the engine; :meth:`take` is quick and raises nothing."""
+    """Listens to the engine; :meth:`take` is quick and raises nothing.
+
+    Completions come by :meth:`completed`: the engine is not the only one who knows of them.
+    """
 
     def __init__(
         self,
@@ -54,11 +56,15 @@ class Moments:
                 if reason in ENDED_BY_RULE:
                     self._fire(HookEvent.SEEDING_FINISHED, info_hash, reason=reason)
                     self._on_seeded(info_hash)
-            case MomentNotice(info_hash, moment, text):
+            case MomentNotice(info_hash, moment, text) if moment in _EVENTS:
                 event, name = _EVENTS[moment]
                 self._fire(event, info_hash, **({name: text} if name else {}))
             case _:
                 return
+
+    def completed(self, info_hash: InfoHash) -> None:
+        """Run the hooks of a torrent that is complete and lies where it stays."""
+        self._fire(HookEvent.TORRENT_COMPLETED, info_hash)
 
     def tell(self, event: HookEvent, **details: str) -> None:
         """Run the hooks of an event that has no torrent."""

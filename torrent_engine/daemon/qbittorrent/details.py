@@ -5,8 +5,10 @@ from typing import Any, Final
 
 from starlette.responses import Response
 
+from torrent_engine.daemon.common.replies import listed
 from torrent_engine.daemon.engine_port.facts import FileFacts, PeerFacts, TrackerFacts
 from torrent_engine.daemon.qbittorrent.errors import conflict, not_found
+from torrent_engine.daemon.qbittorrent.numbers import in_qt_style
 from torrent_engine.daemon.qbittorrent.torrent_fields import (
     TORRENT_VALUES,
     FieldSource,
@@ -15,6 +17,7 @@ from torrent_engine.daemon.qbittorrent.torrent_fields import (
     values_of,
 )
 from torrent_engine.daemon.qbittorrent.transport import (
+    JsonText,
     WebApiCall,
     WebApiResult,
     WebApiRoute,
@@ -106,10 +109,14 @@ class TorrentDetails:
         if "indexes" in call.params:
             files = chosen_files(files, call.params.parts("indexes"))
         availability = self._torrents.availability(row.info_hash)
-        told = [_file_values(each, availability) for each in files]
-        if told and told[0]["index"] == 0:
-            told[0]["is_seed"] = row.is_complete
-        return told
+
+        def values(facts: FileFacts) -> Any:  # noqa: ANN401 - what JSON has
+            told = _file_values(facts, availability)
+            if facts is files[0] and facts.index == 0:
+                told["is_seed"] = row.is_complete
+            return in_qt_style(told)
+
+        return JsonText(await listed(files, values))
 
     async def trackers(self, call: WebApiCall) -> WebApiResult:
         """Return the trackers, below what else names peers."""

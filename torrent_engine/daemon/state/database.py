@@ -26,6 +26,7 @@ TABLES: Final = (
     "totals",
     "history",
     "hook_due",
+    "completions",
     "feed_seen",
     "transmission",
     "job_sources",

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import anyio.lowlevel
+import anyio.to_thread
 
 from torrent_engine.base.errors import UnknownTorrentError
 from torrent_engine.base.ids import InfoHash
@@ -26,6 +27,7 @@ from torrent_engine.daemon.transmission.views import (
 )
 
 SLICE_ROWS: Final = 50  # ours: rows with details between two checkpoints
+SLICE_ITEMS: Final = 1_000  # ours: what one call encodes, which no other thread interrupts
 KEPT_FROM_ROWS: Final = 20  # ours: replies about fewer torrents are not kept
 TRACKERS_KEPT_S: Final = 15.0  # ours: some remotes ask for the trackers of everything all the time
 MAX_ANSWER_BYTES: Final = 256 * 1024 * 1024  # ours: of one call
@@ -59,6 +61,19 @@ class _Question:
         if self.is_table:
             return _dump(values)[1:-1]
         return _dump(dict(zip(self.labels, values, strict=True)))[1:-1]
+
+    async def encode_long(self, view: TorrentView) -> bytes:
+        """Do the same; in a thread if the torrent has very many files or pieces."""
+        if view.details.length <= SLICE_ITEMS:
+            return self.encode(view)
+        return await anyio.to_thread.run_sync(self._encode_in_slices, view)
+
+    def _encode_in_slices(self, view: TorrentView) -> bytes:
+        values = [_dump_long(each) for each in values_of(view, self.names)]
+        if not self.is_table:
+            labels = map(_dump, self.labels)
+            values = [b"%b:%b" % pair for pair in zip(labels, values, strict=True)]
+        return b",".join(values)
 
     def enclose(self, inner: bytes) -> bytes:
         return b"[%b]" % inner if self.is_table else b"{%b}" % inner
@@ -165,7 +180,7 @@ class TorrentGet:
                 details = await read_details(self._torrents, row, needs)
             except UnknownTorrentError:
                 continue
-            data = question.encode(self._view(question, row, details))
+            data = await question.encode_long(self._view(question, row, details))
             found.append((row, data))
             length += len(data)
             if length > MAX_ANSWER_BYTES:
@@ -203,3 +218,11 @@ def is_table(params: Mapping[str, Any]) -> bool:
 
 def _dump(value: object) -> bytes:
     return json.dumps(value, separators=(",", ":")).encode()
+
+
+def _dump_long(value: object) -> bytes:
+    """Return a value as JSON; a long list is encoded in slices."""
+    if not isinstance(value, list) or len(value) <= SLICE_ITEMS:
+        return _dump(value)
+    slices = (value[start : start + SLICE_ITEMS] for start in range(0, len(value), SLICE_ITEMS))
+    return b"[%b]" % b",".join(_dump(each)[1:-1] for each in slices)

@@ -53,6 +53,11 @@ class Details:
     pieces: bytes = b""
     availability: Sequence[int] = ()
 
+    @property
+    def length(self) -> int:
+        """How many things there are to tell, about."""
+        return max(len(self.files), len(self.peers), len(self.pieces), len(self.availability))
+
 
 NO_DETAILS: Final = Details()
 
