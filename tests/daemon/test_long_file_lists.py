@@ -76,15 +76,15 @@ async def test_the_api_makes_a_long_list_in_a_thread(
     assert threading.current_thread() not in threads
 
 
-@pytest.mark.parametrize("format", ["objects", "table"])
+@pytest.mark.parametrize("form", ["objects", "table"])
 async def test_transmission_gets_a_long_list_from_a_thread(
-    client: httpx2.AsyncClient, one: InfoHash, threads: set[threading.Thread], format: str
+    client: httpx2.AsyncClient, one: InfoHash, threads: set[threading.Thread], form: str
 ) -> None:
     fields = ["name", "files", "fileStats", "wanted"]
-    arguments = {"fields": fields, "format": format, "ids": [one.hex()]}
+    arguments = {"fields": fields, "format": form, "ids": [one.hex()]}
     answer = await rpc(client, {"method": "torrent-get", "arguments": arguments})
     told = answer["arguments"]["torrents"][-1]
-    if format == "table":
+    if form == "table":
         assert answer["arguments"]["torrents"][0] == fields
         told = dict(zip(fields, told, strict=True))
     assert list(told) == fields

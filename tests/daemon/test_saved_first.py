@@ -5,10 +5,13 @@ import json
 import httpx2
 import pytest
 
-from tests.daemon.contexts import client_of, make_context
+from tests.daemon.contexts import TOKEN, client_of, make_context
 from tests.daemon.fake_port import FakeEngine
 from torrent_engine.base.errors import StateDatabaseError
 from torrent_engine.daemon.context import DaemonContext
+from torrent_engine.daemon.security.authentication import Secrets
+from torrent_engine.daemon.state.credentials import StoredCredentials
+from torrent_engine.daemon.wiring import make_authenticator
 
 pytestmark = pytest.mark.anyio
 RPC = "/transmission/rpc"
@@ -68,3 +71,36 @@ async def test_database_that_cannot_be_written_refuses_no_change(
         change = {"action": "pause", "ids": [key]}
         assert (await client.post("/api/v1/torrents/actions", json=change)).is_success
         assert (await call(client, "torrent-stop", ids=[key])).json()["result"] == "success"
+
+
+@pytest.mark.parametrize(
+    ("log_in", "log_out", "body"),
+    [
+        (("POST", "/api/v1/session"), ("DELETE", "/api/v1/session"), None),
+        (
+            ("POST", "/api/v2/auth/login"),
+            ("POST", "/api/v2/auth/logout"),
+            {"username": "any", "password": TOKEN},
+        ),
+    ],
+    ids=["own", "qbittorrent"],
+)
+async def test_login_and_logout_are_written_before_their_answers(
+    context: DaemonContext,
+    log_in: tuple[str, str],
+    log_out: tuple[str, str],
+    body: dict[str, str] | None,
+) -> None:
+    store = context.state.store
+    known = Secrets(TOKEN, "", "", frozenset())
+    context.authenticator = make_authenticator(known, StoredCredentials(store), "key")
+    context.settings_store.change({"qbittorrent.enabled": True}, by="test")
+    async with client_of(context) as client:
+        answer = await client.request(*log_in, data=body)
+        assert answer.is_success, answer.text
+        assert (len(store.table("sessions")), store.is_written) == (1, True)
+        token = answer.json()["csrf_token"] if body is None else ""
+        del client.headers["Authorization"]
+        answer = await client.request(*log_out, headers={"X-CSRF-Token": token})
+        assert answer.is_success, answer.text
+        assert (len(store.table("sessions")), store.is_written) == (0, True)

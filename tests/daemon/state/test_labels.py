@@ -13,6 +13,7 @@ from torrent_engine.base.ids import InfoHash
 from torrent_engine.daemon.engine_port.facts import FactGroup
 from torrent_engine.daemon.engine_port.user_data import UserData
 from torrent_engine.daemon.settings.tables import CategorySettings
+from torrent_engine.daemon.state import labels as labels_module
 from torrent_engine.daemon.state.daemon_state import DaemonState
 from torrent_engine.daemon.state.labels import MAX_LABELS, Category
 from torrent_engine.daemon.state.store import DaemonStore
@@ -196,3 +197,30 @@ def test_a_torrent_has_a_bounded_number_of_labels(scene: Scene) -> None:
 def test_damaged_categories_keep_their_names(scene: Scene, value: object) -> None:
     scene.store.table("categories").put("films", value)
     assert scene.labels.categories() == [Category("films")]
+
+
+def test_there_are_so_many_names_and_no_more(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(labels_module, "MAX_NAMES", 3)
+    labels, one = scene.labels, scene.put(name="one")
+    for name in "abc":
+        labels.put_label(name)
+        labels.put_category(Category(name))
+    labels.put_category(Category("a", "/other"))  # those that are there can be changed
+    labels.rename_label("a", "e")
+    labels.set_labels(one, ["b", "c"])
+    for refused in (
+        lambda: labels.put_label("d"),
+        lambda: labels.set_labels(one, ["b", "d"]),
+        lambda: labels.add_labels(one, ["d"]),
+        lambda: labels.put_category(Category("d")),
+        lambda: labels.set_category(one, "d"),
+    ):
+        with pytest.raises(ConfigError, match="at most 3 names"):
+            refused()
+    labels.note_labels(["d"])
+    assert scene.user(one).labels == ("b", "c")
+    assert list(labels.labels()) == ["b", "c", "e"]
+    assert [each.name for each in labels.categories()] == ["a", "b", "c"]
+    labels.remove_label("b")
+    labels.note_labels(["d", "f"])
+    assert list(labels.labels()) == ["c", "d", "e"]

@@ -109,6 +109,19 @@ async def test_what_is_changed_while_it_is_read_is_not_given_out(
             await reader.read(10)
 
 
+async def test_a_reader_that_is_idle_keeps_no_file_open(tmp_path: Path) -> None:
+    write_files(METAINFO, PAYLOAD, tmp_path / "files")
+    async with session_of(tmp_path) as session, session.open(0) as reader:
+        pool = session._core.shared.open_files
+        for offset in (0, 150_000, 290_000):
+            reader.seek(offset)
+            assert await reader.read(10) == FILES["a.bin"][offset:][:10]
+            assert len(pool) == 0
+        (tmp_path / "files" / METAINFO.name / "a.bin").unlink()
+        reader.seek(0)
+        assert await reader.read(10) == FILES["a.bin"][:10]  # of a piece that was hashed
+
+
 async def test_reader_goes_on_over_a_stop_and_a_start(tmp_path: Path) -> None:
     write_files(METAINFO, PAYLOAD, tmp_path / "files")
     async with session_of(tmp_path) as session:

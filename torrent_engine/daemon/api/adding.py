@@ -226,8 +226,8 @@ class TorrentAdder:
         added = await self._port.engine.add(torrent, options.over(self._defaults(torrent)))
         key = added.info_hash
         self._state.look(key)
-        for label in options.labels or () if added.is_new else ():
-            self._state.labels.put_label(label)
+        if added.is_new:
+            self._state.labels.note_labels(options.labels or ())
         row = self._state.torrents.get(key)
         return {
             "hash": key.hex(),

@@ -50,6 +50,7 @@ def router(context: "DaemonContext") -> APIRouter:
                 return JSONResponse(_session(context, found, cookie))
         await _log_in(context, facts, login or LoginInput())
         cookie = context.authenticator.sessions.begin(OWN)
+        await context.state.store.flush()  # it is there after a kill, too
         principal = Principal("session", Means.COOKIE)
         answer = JSONResponse(_session(context, principal, cookie), 201)
         answer.set_cookie(
@@ -72,6 +73,7 @@ def router(context: "DaemonContext") -> APIRouter:
         name = OWN.name_on(facts.scheme)
         if (cookie := facts.cookie(name)) is not None:
             context.authenticator.sessions.end(cookie)
+        await context.state.store.flush()  # a kill does not bring it back
         answer = Response(status_code=204)
         answer.delete_cookie(name, path="/", secure=facts.scheme == "https", httponly=True)
         return answer

@@ -27,6 +27,7 @@ class LoginForm:
     def __init__(self, context: "DaemonContext") -> None:
         self._authenticator = context.authenticator
         self._lockout = context.lockout
+        self._store = context.state.store
 
     async def log_in(self, call: WebApiCall) -> WebApiResult:
         """Begin a session; "Fails." with status 200 for a wrong password, as the protocol says."""
@@ -44,10 +45,12 @@ class LoginForm:
                 raise WebApiError(FORBIDDEN, "too many failed logins from this address")
             return TextReply(FAILS)
         self._lockout.succeeded(facts.client)
+        begun = self._authenticator.sessions.begin(QBITTORRENT)
+        await self._store.flush()  # it is there after a kill, too
         answer = PlainTextResponse(OK)
         answer.set_cookie(
             name,
-            self._authenticator.sessions.begin(QBITTORRENT),
+            begun,
             path="/",
             secure=facts.scheme == "https",
             httponly=True,
@@ -60,6 +63,7 @@ class LoginForm:
         name = QBITTORRENT.name_on(call.facts.scheme)
         if (cookie := call.facts.cookie(name)) is not None:
             self._authenticator.sessions.end(cookie)
+            await self._store.flush()  # a kill does not bring it back
         answer = PlainTextResponse("")
         answer.delete_cookie(name, path="/", secure=call.facts.scheme == "https", httponly=True)
         return answer

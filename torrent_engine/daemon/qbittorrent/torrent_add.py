@@ -108,8 +108,7 @@ class TorrentAddition:
         if row is None:
             state.look(Magnet.parse(text).info_hash)
             row = parts.row(text)
-        for name in row.user.labels:
-            state.labels.put_label(name)
+        state.labels.note_labels(row.user.labels)
         if params.flag("autoTMM"):
             parts.keep_switch(parts.row(text), AUTO_TMM, is_on=True)
         if params.flag("firstLastPiecePrio"):

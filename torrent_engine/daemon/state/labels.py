@@ -5,6 +5,7 @@ category go, are in the daemon's. A torrent has at most one category and any num
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Final
@@ -21,6 +22,7 @@ from torrent_engine.daemon.state.torrent_table import TorrentTable
 
 MAX_NAME_CHARS: Final = 255
 MAX_LABELS: Final = 64  # ours: of one torrent
+MAX_NAMES: Final = 10_000  # ours: of labels, and as many of categories
 CATEGORIES: Final = "categories"
 LABELS: Final = "labels"
 
@@ -101,6 +103,7 @@ class Labelling:
         """Add or replace a category; torrents that are there stay where they are."""
         check_name("category", category.name)
         if category != self.category(category.name):
+            _check_room(self._categories, [category.name])
             values = {key: value for key, value in asdict(category).items() if key != "name"}
             self._categories.put(category.name, values)
             self._changed(CATEGORIES)
@@ -133,9 +136,16 @@ class Labelling:
         """Add a label; False if it is there already."""
         if check_name("label", name) in self._labels:
             return False
+        _check_room(self._labels, [name])
         self._labels.put(name, {})
         self._changed(LABELS)
         return True
+
+    def note_labels(self, names: Iterable[str]) -> None:
+        """Add the labels of a new torrent, as many as there is room for: it has them anyway."""
+        with suppress(ConfigError):
+            for name in names:
+                self.put_label(name)
 
     def rename_label(self, name: str, new: str) -> bool:
         """Give a label another name, in its torrents too; False if it is not there.
@@ -147,6 +157,8 @@ class Labelling:
         rows = self._rows_of(lambda row: name in row.user.labels)
         if not rows and name not in self._labels:
             return False
+        if name not in self._labels:
+            _check_room(self._labels, [new])
         for row in rows:
             renamed = (new if each == name else each for each in row.user.labels)
             self._set(row, replace(row.user, labels=tuple(dict.fromkeys(renamed))))
@@ -182,6 +194,7 @@ class Labelling:
         chosen = tuple(dict.fromkeys(check_name("label", each) for each in labels))
         if len(chosen) > MAX_LABELS:
             raise ConfigError(f"labels: {len(chosen)}; a torrent has at most {MAX_LABELS}")
+        _check_room(self._labels, chosen)
         for each in chosen:
             self.put_label(each)
         row = self._row(info_hash)
@@ -217,6 +230,13 @@ class Labelling:
     def _set(self, row: StateRow, user: UserData) -> None:
         self._settings.set_user_data(row.info_hash, user.values())
         self._look(row.info_hash)
+
+
+def _check_room(table: StoredTable, names: Iterable[str]) -> None:
+    """Raise ConfigError if there would be too many names with these."""
+    new = sum(name not in table for name in names)
+    if new and len(table) + new > MAX_NAMES:
+        raise ConfigError(f"{table.name}: at most {MAX_NAMES} names are kept; remove some first")
 
 
 _FIELDS: Final = {each.name for each in fields(Category)} - {"name"}

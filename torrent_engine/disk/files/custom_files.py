@@ -73,6 +73,9 @@ class CustomFiles:
         with self._errors():
             self._storage.close()
 
+    def let_go(self) -> None:
+        """Do nothing: what a storage holds is its own affair."""
+
     def remove(self, file_indices: Iterable[int]) -> None:
         """Remove files."""
         with self._errors():

@@ -339,6 +339,10 @@ class DiskFiles:
         """Close files, so that the next use opens them by path again."""
         self._pool.forget(FileKey(self._owner, index) for index in indices)
 
+    def let_go(self) -> None:
+        """Close all files, so that the next use of each opens it by path again."""
+        self._pool.forget_owner(self._owner)
+
     def mark_dirty(self, index: int) -> None:
         """Record that a file was written and is not yet synced."""
         self._dirty.add(index)

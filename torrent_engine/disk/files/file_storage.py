@@ -102,6 +102,13 @@ class FileStorage:
                 self._part_file.close()
             self._files.close()
 
+    def let_go(self) -> None:
+        """Close all files until they are used again."""
+        with self._lock:
+            if self._part_file is not None:
+                self._part_file.close()
+            self._files.let_go()
+
     def remove(self, file_indices: Iterable[int]) -> None:
         """Remove files of the torrent, the part-file, and emptied folders."""
         with self._lock:

@@ -112,6 +112,10 @@ class StorageManager:
         except StorageError:
             self._files.close()  # no worker thread is available
 
+    def let_go(self) -> None:
+        """Close all files until they are used again; blocking."""
+        self._files.let_go()
+
     async def delete_files(self, keep: AbstractSet[int] = frozenset()) -> None:
         """Remove the torrent's files except ``keep``, and emptied folders."""
         indices = (i for i in range(len(self.metainfo.files)) if i not in keep)
