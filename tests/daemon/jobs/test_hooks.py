@@ -259,6 +259,7 @@ async def test_a_database_that_fails_does_not_keep_a_hook_from_running() -> None
     async with bench.open() as runner:
         runner.fire(COMPLETED)
         await bench.until(lambda: len(bench.programs) == 1 and not bench.due.rows)
+    assert len(bench.programs) == 1
 
 
 async def test_each_hook_runs_a_few_at_a_time() -> None:

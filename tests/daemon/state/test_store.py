@@ -322,3 +322,17 @@ def test_what_was_written_before_a_kill_is_there_and_whole(tmp_path: Path) -> No
         assert int(texts["owners"]["last"]) >= written[-1]
         assert set(texts["labels"].values()) == {texts["owners"]["last"]}  # as a whole
     assert not list(tmp_path.glob("*.broken-*"))
+
+
+async def test_changes_are_written_at_once_if_that_is_urgent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "WRITE_INTERVAL_S", 3_600.0)
+    async with DaemonStore.open(tmp_path) as opened:
+        for number in range(3):  # the second comes in the wait after the first
+            opened.table("owners").put("tab", number)
+            opened.hurry()
+            await until(lambda: opened.is_written)
+            with sqlite3.connect(tmp_path / "daemon.db") as db:
+                assert db.execute("SELECT value FROM owners").fetchall() == [(str(number),)]
+            db.close()

@@ -45,11 +45,16 @@ def lines(path: Path) -> list[str]:
     return path.read_text().splitlines() if path.exists() else []
 
 
-def due(daemon: OwnDaemon) -> int:
-    """Return how many runs are written down."""
+def rows(daemon: OwnDaemon, table: str) -> dict[str, str]:
+    """Return what is written down in a table."""
     address = f"file:{daemon.state / 'daemon.db'}?mode=ro"
     with closing(sqlite3.connect(address, uri=True, timeout=LIMIT_S)) as database:
-        return int(database.execute("SELECT count(*) FROM hook_due").fetchone()[0])
+        return dict(database.execute(f"SELECT key, value FROM {table}"))
+
+
+def due(daemon: OwnDaemon) -> int:
+    """Return how many runs are written down."""
+    return len(rows(daemon, "hook_due"))
 
 
 def kill(*pids: int) -> None:
@@ -109,7 +114,15 @@ def test_kill_before_a_completion_is_written_down_loses_no_hook(tmp_path: Path, 
     daemon = OwnDaemon(tmp_path, options=options)
     with seeded(tmp_path, payload, last) as seed:
         with killed:
-            first = add(killed, payload, seed)
+            first = add(killed, payload)
+            wait_until(
+                lambda: rows(killed, "completions").get(first) == '"due"',
+                timeout_s=LIMIT_S,
+                what="it is written down that the torrent downloads",
+            )
+            host, port = seed.address
+            peer = {"host": host, "port": port}
+            killed.ask("POST", f"/api/v1/torrents/{first}/peers", peer)
             if end == "pass":
                 wait_for(killed, payload, "seeding")
                 shutil.copytree(whole.source_dir / whole.name, tmp_path / "d" / whole.name)

@@ -78,6 +78,7 @@ class Background:
             state.store.table("completions"),
             self._moments.completed,
             is_wanted=self.hooks.wants(HookEvent.TORRENT_COMPLETED),
+            hurry=state.store.hurry,
         )
         self._supervisor = Supervisor(self.parts)
 

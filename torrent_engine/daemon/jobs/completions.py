@@ -46,8 +46,11 @@ class Completions:
         tell: Callable[[InfoHash], None],
         *,
         is_wanted: bool,
+        hurry: Callable[[], None] = lambda: None,
     ) -> None:
         """``tell`` writes down what is to be run, and returns at once.
+
+        ``hurry`` lets the table be written at once: a small torrent is complete in a moment.
 
         If it is not wanted nothing is kept, so that what completes meanwhile is not told later.
         """
@@ -55,12 +58,13 @@ class Completions:
         self._table = table
         self._tell = tell
         self._is_wanted = is_wanted
+        self._hurry = hurry
         self._was_killed = False
         self._reported: set[InfoHash] = set()
         """Torrents that the engine reports when they are complete."""
 
     def begin(self) -> None:
-        """Tell what an earlier process was killed before it could."""
+        """Report what an earlier process was killed before it could."""
         if not self._is_wanted:
             for key in dict(self._table.items()):
                 self._table.drop(key)
@@ -93,7 +97,7 @@ class Completions:
                 return
 
     def _completed(self, info_hash: InfoHash) -> None:
-        """Tell what the engine reports, unless :meth:`_look` was earlier."""
+        """Pass on what the engine reports, unless :meth:`_look` was earlier."""
         is_told = self._table.get(info_hash.hex()) == TOLD and info_hash not in self._reported
         self._reported.discard(info_hash)
         if self._is_wanted and not is_told:
@@ -115,7 +119,7 @@ class Completions:
             self._found_complete(info_hash, progress)
 
     def _found_complete(self, info_hash: InfoHash, progress: ProgressFacts) -> None:
-        """Tell what is complete without a report of the engine, once it lies where it stays."""
+        """Report what is complete without a report of the engine, once it lies where it stays."""
         known = self._table.get(info_hash.hex())
         if known == TOLD or info_hash in self._reported:
             return
@@ -131,6 +135,7 @@ class Completions:
         key = info_hash.hex()
         if self._table.get(key) != value:
             self._table.put(key, value)
+            self._hurry()
 
 
 def _is_complete(progress: ProgressFacts) -> bool:

@@ -96,6 +96,7 @@ class DaemonStore:
         self._tables = {name: StoredTable(name, self._note) for name in TABLES}
         self._unwritten: dict[tuple[str, str], None] = {}
         self._noted = anyio.Event()
+        self._hurried = anyio.Event()
         self._lock = anyio.Lock()
         self.problem: str | None = None
         """Why the last write failed; None: it did not."""
@@ -140,8 +141,16 @@ class DaemonStore:
         """Write what changes, until cancelled."""
         while True:
             await self._noted.wait()
-            await self.flush()
-            await anyio.sleep(WRITE_INTERVAL_S if self.problem is None else RETRY_INTERVAL_S)
+            self._hurried = anyio.Event()
+            if await self.flush():
+                with anyio.move_on_after(WRITE_INTERVAL_S):
+                    await self._hurried.wait()
+            else:
+                await anyio.sleep(RETRY_INTERVAL_S)
+
+    def hurry(self) -> None:
+        """Let what has changed be written at once, by :meth:`run`."""
+        self._hurried.set()
 
     @property
     def is_written(self) -> bool:

@@ -88,6 +88,8 @@ class StorageManager:
         self.read_now = self._files.immediate.read_now
         self.view_now = self._files.immediate.view_now
         self.has_doubts = self._files.immediate.has_doubts
+        self.let_go = self._files.let_go
+        """Closes all files until they are used again; blocking."""
 
     # -- life -----------------------------------------------------------------------------
 
@@ -111,10 +113,6 @@ class StorageManager:
             await self.in_thread(self._files.close)
         except StorageError:
             self._files.close()  # no worker thread is available
-
-    def let_go(self) -> None:
-        """Close all files until they are used again; blocking."""
-        self._files.let_go()
 
     async def delete_files(self, keep: AbstractSet[int] = frozenset()) -> None:
         """Remove the torrent's files except ``keep``, and emptied folders."""
