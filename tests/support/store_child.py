@@ -21,8 +21,8 @@ async def main(*arguments: str) -> None:
             store.table("settings_overlay").put("limits.peers", {"value": number})
             store.table("labels").put(f"label {number % 7}", number)
             store.table("owners").put(f"tab-{number % 5}", [number, 60.0])
-            due = await hooks.add(f"key {number}", "{}")
-            assert await store.flush()
+            due = hooks.add(f"key {number}", "{}")
+            await hooks.flush()
             print(number, flush=True)
             if number % 3:
                 await hooks.remove(due.id)
