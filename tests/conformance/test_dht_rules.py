@@ -12,9 +12,10 @@ from tests.conformance.scripted_extensions import Quirks
 from tests.conformance.scripted_node import MemoryDatagrams, ScriptedNode, scripted_node
 from torrent_engine.conformance.catalogue import choose
 from torrent_engine.conformance.dht.dht_case import DhtCase
-from torrent_engine.conformance.dht.dht_runner import DhtRunner, judged_node
+from torrent_engine.conformance.dht.dht_runner import DhtRunner
 from torrent_engine.conformance.dht.network import DhtLab
 from torrent_engine.conformance.errors import NotOfferedError
+from torrent_engine.conformance.judging import judged
 from torrent_engine.conformance.results import RuleResult
 from torrent_engine.conformance.rule import REGISTRY, Outcome
 from torrent_engine.conformance.runner import RunPlan
@@ -128,7 +129,7 @@ async def judge(rule_id: str, *quirks: str) -> tuple[Outcome, Verdict]:
         nodes = [await keeper.node() for _ in range(2)]
         await program.start([each.address for each in nodes])
         await anyio.sleep(1)
-        found = await judged_node(rule, case)
+        found = await judged(rule, case)
         await case.close()
     return found
 

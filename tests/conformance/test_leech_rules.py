@@ -9,12 +9,13 @@ import pytest
 from tests.conformance.scripted_leech import MemoryNetwork, ScriptedLeech, scripted
 from tests.conformance.scripted_seed import TORRENT
 from torrent_engine.conformance.catalogue import choose
+from torrent_engine.conformance.judging import judged
 from torrent_engine.conformance.results import RuleResult
 from torrent_engine.conformance.rule import REGISTRY, Outcome
 from torrent_engine.conformance.runner import RunPlan
 from torrent_engine.conformance.swarm.network import SwarmLab
 from torrent_engine.conformance.swarm.swarm_case import SwarmCase
-from torrent_engine.conformance.swarm.swarm_runner import SwarmRunner, judged_download
+from torrent_engine.conformance.swarm.swarm_runner import SwarmRunner
 from torrent_engine.conformance.verdicts import Level, Role, Verdict
 
 pytestmark = pytest.mark.anyio
@@ -166,7 +167,7 @@ async def judge(rule_id: str, *quirks: str) -> tuple[Outcome, Verdict]:
     lab = lab_of(network)
     async with scripted(network, *quirks) as program, anyio.create_task_group() as tasks:
         case = SwarmCase(rule.limit_s, TORRENT, program, lab, tasks)
-        found = await judged_download(rule, case)
+        found = await judged(rule, case)
         tasks.cancel_scope.cancel()
     return found
 

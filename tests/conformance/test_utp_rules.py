@@ -13,9 +13,10 @@ from tests.conformance.scripted_utp import ADDRESS, ScriptedUtp
 from torrent_engine.conformance.case import Case
 from torrent_engine.conformance.catalogue import choose
 from torrent_engine.conformance.errors import SubjectUnreachableError
+from torrent_engine.conformance.judging import judged
 from torrent_engine.conformance.results import RuleResult
 from torrent_engine.conformance.rule import REGISTRY, Outcome
-from torrent_engine.conformance.runner import RuleRunner, RunPlan, judged
+from torrent_engine.conformance.runner import RuleRunner, RunPlan
 from torrent_engine.conformance.utp.over_utp import SubjectOverUtp
 from torrent_engine.conformance.utp.packets import (
     KitUtpPacket,

@@ -10,18 +10,15 @@ import anyio
 from torrent_engine.conformance.case import WORKS, Case
 from torrent_engine.conformance.errors import (
     ConformanceError,
-    NotOfferedError,
     SubjectUnreachableError,
-    UndecidedError,
 )
+from torrent_engine.conformance.judging import TRIES, judged, not_run
 from torrent_engine.conformance.results import RuleResult
 from torrent_engine.conformance.rule import ConformanceRule, Outcome
 from torrent_engine.conformance.subject import SubjectPort, loopback_addresses
 from torrent_engine.conformance.torrent_set import SampleTorrent
 from torrent_engine.conformance.verdicts import Level, Role, Verdict
 
-TRIES: Final = 3
-"""So often a rule has to fail."""
 GRACE_S: Final = 90.0
 """On top of a rule's own time: for handshakes, unchokes and answers before and after it."""
 MAX_GROWTH_BYTES: Final = 256 * 1024 * 1024
@@ -87,7 +84,7 @@ class RuleRunner:
 
     async def _run_group(self, rules: Sequence[ConformanceRule]) -> list[RuleResult]:
         if (reason := await self._insanity()) is not None and not await self._revived():
-            return [self._told(self._undecided(each, reason)) for each in rules]
+            return [self._told(not_run(each, reason)) for each in rules]
         results: list[RuleResult] = []
         limiter = anyio.CapacityLimiter(self._plan.jobs)
 
@@ -107,7 +104,7 @@ class RuleRunner:
     async def _run_alone(self, rule: ConformanceRule) -> RuleResult:
         """Run a rule while nothing else runs: whatever happens is its doing."""
         if not self._subject.is_running() and not await self._revived():
-            return self._undecided(rule, "the program does not run any more")
+            return not_run(rule, "the program does not run any more")
         before = self._subject.rss_bytes()
         result = await self._run(rule)
         self._suspects.clear()
@@ -123,7 +120,7 @@ class RuleRunner:
     async def _run(self, rule: ConformanceRule) -> RuleResult | None:
         """Run a rule, three times if it fails; None if the process ended meanwhile."""
         if rule.is_destructive and not self._may_destroy():
-            return self._undecided(rule, "needs --destructive, or a program that the kit starts")
+            return not_run(rule, "needs --destructive, or a program that the kit starts")
         result = await self._run_once(rule)
         verdicts = [result.verdict]
         while result.verdict is Verdict.FAIL and len(verdicts) < TRIES:
@@ -187,21 +184,6 @@ class RuleRunner:
         seconds = anyio.current_time() - start
         return RuleResult(rule, verdict, outcome.name, outcome.detail, seconds, log=case.log.text())
 
-    def _undecided(self, rule: ConformanceRule, reason: str) -> RuleResult:
-        return RuleResult(rule, Verdict.INCONCLUSIVE, "not run", reason)
-
     def _told(self, result: RuleResult) -> RuleResult:
         self._progress(result)
         return result
-
-
-async def judged(rule: ConformanceRule, case: Case) -> tuple[Outcome, Verdict]:
-    """Run the function of a rule and look its outcome up in its table."""
-    try:
-        found = await rule.run(case)
-    except NotOfferedError as error:
-        return Outcome("not offered", str(error)), Verdict.UNSUPPORTED
-    except (UndecidedError, SubjectUnreachableError) as error:
-        return Outcome("undecided", str(error)), Verdict.INCONCLUSIVE
-    outcome = Outcome(found) if isinstance(found, str) else found
-    return outcome, rule.outcomes.get(outcome.name, Verdict.INCONCLUSIVE)

@@ -12,9 +12,10 @@ from torrent_engine.conformance.dht.krpc import query
 from torrent_engine.conformance.dht.network import DhtLab
 from torrent_engine.conformance.dht.node_subject import NodeFactory, NodePort
 from torrent_engine.conformance.errors import ConformanceError, NotOfferedError
+from torrent_engine.conformance.judging import judged, not_run, run_beside, tried_thrice
 from torrent_engine.conformance.results import RuleResult
 from torrent_engine.conformance.rule import ConformanceRule, Outcome
-from torrent_engine.conformance.runner import TRIES, ResultCallback, RunPlan
+from torrent_engine.conformance.runner import ResultCallback, RunPlan
 from torrent_engine.conformance.verdicts import Level, Role, Verdict
 
 GRACE_S: Final = 150.0
@@ -73,9 +74,9 @@ class DhtRunner:
         try:
             await program.start([each.address for each in await self._nodes(keeper)])
         except NotOfferedError as error:
-            return [self._told(_not_run(each, Verdict.UNSUPPORTED, error)) for each in rules]
+            return [self._told(not_run(each, error, Verdict.UNSUPPORTED)) for each in rules]
         except ConformanceError as error:
-            return [self._told(_not_run(each, Verdict.INCONCLUSIVE, error)) for each in rules]
+            return [self._told(not_run(each, error)) for each in rules]
         return await self._run_all(program, rules)
 
     async def _nodes(self, case: DhtCase) -> list[KitNode]:
@@ -91,21 +92,12 @@ class DhtRunner:
         sane = await self._run_once(SANITY, program)
         if sane.verdict is not Verdict.PASS:
             reason = f"it does not answer a ping: {sane.outcome}"
-            return [self._told(_not_run(each, Verdict.INCONCLUSIVE, reason)) for each in rules]
-        found: dict[str, RuleResult] = {}
-        limiter = anyio.CapacityLimiter(self._plan.jobs)
+            return [self._told(not_run(each, reason)) for each in rules]
 
-        async def run_one(rule: ConformanceRule) -> None:
-            async with limiter:
-                found[rule.rule_id] = await self._run(rule, program)
-            self._told(found[rule.rule_id])
+        async def run(rule: ConformanceRule) -> RuleResult:
+            return self._told(await self._run(rule, program))
 
-        async with anyio.create_task_group() as tasks:
-            for each in (each for each in rules if not each.is_alone):
-                tasks.start_soon(run_one, each)
-        for each in (each for each in rules if each.is_alone):
-            await run_one(each)
-        return [found[each.rule_id] for each in rules]
+        return await run_beside(rules, self._plan.jobs, run)
 
     def _told(self, result: RuleResult) -> RuleResult:
         self._progress(result)
@@ -114,21 +106,13 @@ class DhtRunner:
     async def _run(self, rule: ConformanceRule, program: NodePort) -> RuleResult:
         """Run a rule, three times if it fails; after a failure the program has to answer a ping."""
         if not program.is_running():
-            return _not_run(rule, Verdict.INCONCLUSIVE, "the program does not run any more")
-        result = await self._run_once(rule, program)
-        verdicts = [result.verdict]
-        while result.verdict is Verdict.FAIL and len(verdicts) < TRIES:
-            again = await self._run_once(rule, program)
-            verdicts.append(again.verdict)
-            if again.verdict is not Verdict.FAIL:
-                detail = f"{again.outcome} after {result.outcome}"
-                result = replace(again, verdict=Verdict.INCONCLUSIVE, detail=detail)
+            return not_run(rule, "the program does not run any more")
+        result = await tried_thrice(lambda: self._run_once(rule, program))
         if not program.is_running():
             detail = f"during this rule or one beside it: {result.outcome}"
             return replace(
                 result, verdict=Verdict.CRASH, outcome="the process ended", detail=detail
             )
-        result = replace(result, verdicts=tuple(verdicts) if len(verdicts) > 1 else ())
         return await self._doubted(result, program)
 
     async def _doubted(self, result: RuleResult, program: NodePort) -> RuleResult:
@@ -153,26 +137,10 @@ class DhtRunner:
             case = self._case(rule, program, tasks)
             try:
                 with anyio.move_on_after(case.limit_s + GRACE_S * case.patience):
-                    outcome, verdict = await judged_node(rule, case)
+                    outcome, verdict = await judged(rule, case)
             finally:
                 await case.close()
             log = case.log.text()
             tasks.cancel_scope.cancel()
         seconds = anyio.current_time() - start
         return RuleResult(rule, verdict, outcome.name, outcome.detail, seconds, log=log)
-
-
-def _not_run(rule: ConformanceRule, verdict: Verdict, reason: object) -> RuleResult:
-    return RuleResult(rule, verdict, "not run", str(reason))
-
-
-async def judged_node(rule: ConformanceRule, case: DhtCase) -> tuple[Outcome, Verdict]:
-    """Run the function of a rule and look its outcome up in its table."""
-    try:
-        found = await rule.run(case)
-    except NotOfferedError as error:
-        return Outcome("not offered", str(error)), Verdict.UNSUPPORTED
-    except ConformanceError as error:
-        return Outcome("undecided", str(error)), Verdict.INCONCLUSIVE
-    outcome = Outcome(found) if isinstance(found, str) else found
-    return outcome, rule.outcomes.get(outcome.name, Verdict.INCONCLUSIVE)
