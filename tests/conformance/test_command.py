@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.netns import LOOPBACK
-from tests.support.processes import Program, free_port, missing, wait_until
+from tests.support.processes import Program, free_port, missing, require_program, wait_until
+from torrent_engine.conformance.catalogue import choose
 
 EXPECTED = Path(__file__).parent / "expected"
 SHORT = (
@@ -57,6 +58,18 @@ def test_bep3_short_selection_is_as_the_file_of_expectations_has_it(
     page = tmp_path / "matrix.html"
     assert kit("report", str(found), "--html", str(page)).returncode == 0
     assert "BEP9-MD-04" in page.read_text()
+
+
+@pytest.mark.interop
+@pytest.mark.parametrize("subject", ["opentracker", "torrent-engine"])
+def test_trackers_are_as_the_file_of_expectations_has_them(subject: str) -> None:
+    if subject == "opentracker":
+        require_program("opentracker", "opentracker")
+    prefixes = [each.rule_id for each in choose(["TRK"]) if each.limit_s <= 30]
+    expected = EXPECTED / f"{subject}.toml"
+    options = ("--patience", "2", "--jobs", "6", "--expected", str(expected))
+    done = kit("run", "--subject", subject, *prefixes, *options)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_program_of_a_toml_file_that_ends_is_told_with_its_output(tmp_path: Path) -> None:

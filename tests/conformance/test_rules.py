@@ -8,12 +8,13 @@ import pytest
 from tests.conformance.scripted_seed import TORRENT, ScriptedSubject
 from tests.conformance.test_dht_rules import DHT_MUTANTS
 from tests.conformance.test_leech_rules import LEECH_MUTANTS
+from tests.conformance.test_tracker_rules import TRACKER_PROGRAM_MUTANTS
 from tests.conformance.test_utp_rules import UTP_MUTANTS
 from torrent_engine.conformance.case import Case
 from torrent_engine.conformance.catalogue import all_rules, choose
+from torrent_engine.conformance.judging import judged
 from torrent_engine.conformance.plan import is_planned
 from torrent_engine.conformance.rule import REGISTRY, Outcome
-from torrent_engine.conformance.runner import judged
 from torrent_engine.conformance.verdicts import Level, Role, Verdict
 
 pytestmark = pytest.mark.anyio
@@ -194,7 +195,8 @@ async def test_rule_sees_a_seed_that_breaks_it(rule_id: str) -> None:
 
 def test_every_rule_has_a_mutant_a_place_and_a_source() -> None:
     judged_rules = {each.rule_id for each in all_rules() if each.level is not Level.INFO}
-    mutants = (*MUTANTS, *LEECH_MUTANTS, *DHT_MUTANTS, *UTP_MUTANTS)
+    others = (*DHT_MUTANTS, *UTP_MUTANTS, *TRACKER_PROGRAM_MUTANTS)
+    mutants = (*MUTANTS, *LEECH_MUTANTS, *others)
     assert judged_rules == set(mutants) | BY_THE_RUNNER
     assert [each.rule_id for each in all_rules() if not is_planned(each.rule_id)] == []
     bare = [each for each in all_rules() if each.level is not Level.INFO and not each.source]

@@ -113,6 +113,15 @@ async def test_differences_from_a_file_of_expectations_go_both_ways(tmp_path: Pa
     assert report.exit_code() is KitExit.FAILURES
 
 
+async def test_expectations_of_a_group_are_for_the_rules_that_are_not_named(tmp_path: Path) -> None:
+    path = tmp_path / "expected.toml"
+    group = '[rules.BEP3-BF]\nverdict = "F"\nreason = "lazy"\n'
+    path.write_text(group + '[rules.BEP3-BF-02]\nverdict = "P"\nreason = "not here"\n')
+    report = report_of(await run(choose(["BEP3-BF-02", "BEP3-BF-03"]), "spare bits"))
+    report.compare(load_expected(path))
+    assert report.differences == []
+
+
 @pytest.mark.parametrize(
     "text",
     [

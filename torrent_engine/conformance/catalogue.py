@@ -44,6 +44,8 @@ from torrent_engine.conformance.rules import (
     bep54_seed,
     bep55_holepunch,
     mse_encryption,
+    trackers_http,
+    trackers_udp,
 )
 from torrent_engine.conformance.verdicts import Level, Role
 
@@ -85,6 +87,8 @@ MODULES: Final = (
     bep55_holepunch,
     bep54_leech,
     bep11_leech,
+    trackers_http,
+    trackers_udp,
 )
 """Importing them fills the registry."""
 _ORDER: Final = {group: number for number, group in enumerate(GROUPS)}

@@ -203,7 +203,8 @@ def seed(address: str, prefixes: tuple[str, ...], **options: Any) -> None:  # no
     "--subject",
     required=True,
     metavar="NAME",
-    help="libtorrent, transmission, aria2, torrent-engine, or the path of a TOML file.",
+    help="libtorrent, transmission, aria2, opentracker, torrent-engine, or the path of a TOML"
+    " file.",
 )
 @_prefixes
 @_run_options

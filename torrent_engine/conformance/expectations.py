@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from torrent_engine.conformance.errors import ConformanceError
+from torrent_engine.conformance.plan import GROUPS
 from torrent_engine.conformance.rule import REGISTRY
 from torrent_engine.conformance.verdicts import Verdict
 
@@ -32,7 +33,8 @@ class ExpectedVerdict:
 def load_expected(path: Path) -> dict[str, ExpectedVerdict]:
     """Read a file of expectations; what it does not name is expected to pass.
 
-    ``[rules.BEP3-HS-09]`` with ``verdict = "N"`` (or a list of verdicts) and ``reason = "..."``.
+    ``[rules.BEP3-HS-09]`` with ``verdict = "N"`` (or a list of verdicts) and ``reason = "..."``;
+    ``[rules.TRK-HT]`` is for all rules of a group that are not named.
     Raises ConformanceError.
     """
     try:
@@ -46,7 +48,7 @@ def load_expected(path: Path) -> dict[str, ExpectedVerdict]:
 
 
 def _read(path: Path, rule_id: str, value: Any) -> ExpectedVerdict:  # noqa: ANN401 - outside data
-    if rule_id not in REGISTRY:
+    if rule_id not in REGISTRY and rule_id not in GROUPS:
         raise ConformanceError(f"{path}: there is no rule {rule_id}")
     if not isinstance(value, dict) or not isinstance(value.get("reason"), str):
         raise ConformanceError(f"{path}: {rule_id} needs a verdict and a reason")
@@ -68,7 +70,7 @@ def differences(
     """
     usual = frozenset({Verdict.PASS})
     for rule_id, (verdict, outcome) in found.items():
-        known = expected.get(rule_id)
+        known = expected.get(rule_id) or expected.get(rule_id.rpartition("-")[0])
         wanted = known.verdicts if known is not None else usual
         if verdict not in wanted:
             yield Difference(rule_id, "/".join(sorted(wanted)), verdict, outcome)

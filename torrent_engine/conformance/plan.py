@@ -49,8 +49,8 @@ GROUPS: Final[dict[str, tuple[str, int, int]]] = {
     "BEP52-DA": ("v2 data", 1, 5),
     "BEP52-MG": ("v2 magnet links", 1, 3),
     "BEP52-AN": ("v2 announces", 1, 2),
-    "TRK-HT": ("Subject as HTTP tracker", 1, 10),
-    "TRK-UD": ("Subject as UDP tracker", 1, 10),
+    "TRK-HT": ("Subject as HTTP tracker", 1, 14),
+    "TRK-UD": ("Subject as UDP tracker", 1, 13),
 }
 """Titles, first and last numbers; ids stay what they are when a rule goes."""
 

@@ -19,6 +19,7 @@ from torrent_engine.conformance.adapters.launch import (
 )
 from torrent_engine.conformance.adapters.nodes import NodeLauncher, node_builder_named
 from torrent_engine.conformance.adapters.process import started, version_printed
+from torrent_engine.conformance.adapters.trackers import TrackerLauncher, tracker_builder_named
 from torrent_engine.conformance.catalogue import choose
 from torrent_engine.conformance.dht.dht_runner import DhtRunner
 from torrent_engine.conformance.dht.network import LoopbackDatagrams
@@ -29,10 +30,11 @@ from torrent_engine.conformance.runner import RuleRunner, RunPlan
 from torrent_engine.conformance.subject import RemoteSubject, SubjectPort
 from torrent_engine.conformance.swarm.swarm_runner import SwarmRunner
 from torrent_engine.conformance.torrent_set import basic_torrent
+from torrent_engine.conformance.tracker.tracker_runner import TrackerRunner
 from torrent_engine.conformance.utp.over_utp import SubjectOverUtp
 from torrent_engine.conformance.verdicts import Role, Verdict
 
-ALONE: Final = frozenset({Role.SEED, Role.DHT, Role.UTP})
+ALONE: Final = frozenset({Role.SEED, Role.DHT, Role.UTP, Role.TRACKER})
 """Roles whose rules share a program; each rule of the others gets one of its own."""
 
 
@@ -57,11 +59,12 @@ async def run_program(
     of_seeds = [each for each in chosen if each.role is Role.SEED]
     of_nodes = [each for each in chosen if each.role is Role.DHT]
     over_utp = [each for each in chosen if each.role is Role.UTP]
+    of_trackers = [each for each in chosen if each.role is Role.TRACKER]
     of_downloads = [each for each in chosen if each.role not in ALONE]
     builder, torrent = builder_named(name), basic_torrent()
     report = _new_report(name, "", "")
     async with _folder() as folder:
-        if of_seeds or not (of_downloads or of_nodes or over_utp):
+        if of_seeds or not (of_downloads or of_nodes or over_utp or of_trackers):
             async with started(name, builder, torrent, folder) as subject:
                 report.version, report.command = subject.version(), subject.command
                 await _run_into(report, subject, of_seeds, plan, progress)
@@ -77,6 +80,11 @@ async def run_program(
             _note_command(report, nodes.command)
         if over_utp:
             await _run_over_utp(report, builder, folder / "utp", over_utp, plan, progress)
+        if of_trackers:
+            trackers = TrackerLauncher(name, tracker_builder_named(name), folder)
+            tracking = TrackerRunner(trackers.create, plan or RunPlan(), progress)
+            report.results += await tracking.run(of_trackers)
+            _note_command(report, trackers.command)
     order = [each.rule_id for each in chosen]
     report.results.sort(key=lambda each: order.index(each.rule.rule_id))
     return report

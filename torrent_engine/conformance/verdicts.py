@@ -52,6 +52,8 @@ class Role(StrEnum):
     """It downloads from a web server of the kit."""
     UTP = "utp"
     """It seeds, and takes connections over uTP."""
+    TRACKER = "tracker"
+    """It is a tracker, to which the kit announces."""
 
 
 WORDS: Final = {

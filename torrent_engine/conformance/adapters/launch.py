@@ -144,11 +144,17 @@ def aria2(order: LaunchOrder) -> LaunchCommand:
     return LaunchCommand(argv, {"HOME": str(order.home)}, version_argv=(program, "--version"))
 
 
+def opentracker(order: LaunchOrder) -> LaunchCommand:
+    """Raise NotOfferedError: it is a tracker only."""
+    raise NotOfferedError("opentracker is a tracker only")
+
+
 BUILDERS: Final[Mapping[str, LaunchBuilder]] = {
     "torrent-engine": torrent_engine,
     "libtorrent": libtorrent,
     "transmission": transmission,
     "aria2": aria2,
+    "opentracker": opentracker,
 }
 
 

@@ -1,0 +1,1 @@
+"""What rules of programs that are trackers work with: announces over HTTP and UDP."""
