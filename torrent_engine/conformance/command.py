@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -203,16 +204,27 @@ def seed(address: str, prefixes: tuple[str, ...], **options: Any) -> None:  # no
     "--subject",
     required=True,
     metavar="NAME",
-    help="libtorrent, transmission, aria2, opentracker, torrent-engine, or the path of a TOML"
-    " file.",
+    help="libtorrent, transmission, aria2, rtorrent, qbittorrent, webtorrent, opentracker,"
+    " torrent-engine, or the path of a TOML file.",
 )
 @_prefixes
 @_run_options
+@click.option(
+    "--own-network",
+    is_flag=True,
+    help="Run in a network namespace, with addresses that look public and no way out. For programs"
+    " that leave peers of their own machine out, such as Transmission. Needs Linux.",
+)
 def run_subject(subject: str, prefixes: tuple[str, ...], **options: Any) -> None:  # noqa: ANN401
     """Start a program, try it, and end it."""
     from torrent_engine.conformance.session import run_program
 
     plan = _plan(options)
+    if options["own_network"]:
+        from torrent_engine.conformance.lab import enter_own_network
+
+        with _kit_errors():
+            plan = replace(plan, addresses=enter_own_network())
 
     async def run(rules: "Sequence[ConformanceRule]") -> "RunReport":
         return await run_program(subject, rules=rules, plan=plan, progress=_show)

@@ -13,9 +13,10 @@ from torrent_engine.conformance.errors import (
     SubjectUnreachableError,
 )
 from torrent_engine.conformance.judging import TRIES, judged, not_run
+from torrent_engine.conformance.lab import LOOPBACK, KitAddresses
 from torrent_engine.conformance.results import RuleResult
 from torrent_engine.conformance.rule import ConformanceRule, Outcome
-from torrent_engine.conformance.subject import SubjectPort, loopback_addresses
+from torrent_engine.conformance.subject import SubjectPort
 from torrent_engine.conformance.torrent_set import SampleTorrent
 from torrent_engine.conformance.verdicts import Level, Role, Verdict
 
@@ -33,6 +34,7 @@ class RunPlan:
     patience: float = 1.0
     jobs: int = 6
     allows_destructive: bool = False
+    addresses: KitAddresses = LOOPBACK
 
 
 async def _sanity(case: Case) -> str:
@@ -65,7 +67,7 @@ class RuleRunner:
         self._torrent = torrent
         self._plan = plan
         self._progress = progress
-        self._addresses = addresses if addresses is not None else loopback_addresses()
+        self._addresses = addresses if addresses is not None else plan.addresses.each()
         self._suspects: list[ConformanceRule] = []
         """Rules that ran when the process ended."""
 

@@ -1,8 +1,5 @@
 """The program under test, as rules and the runner see it."""
 
-import itertools
-import random
-from collections.abc import Iterator
 from typing import Protocol
 
 import anyio
@@ -68,8 +65,8 @@ class RemoteSubject:
 
 
 async def connect_from(source: str, host: str, port: int) -> ByteStream:
-    """Connect to an address; on loopback from ``source``, if the system has such an address."""
-    local = source if host.startswith("127.") else None
+    """Connect to an address of the kit's network from ``source``, to others from any address."""
+    local = source if source.partition(".")[0] == host.partition(".")[0] else None
     for address in dict.fromkeys((local, None)):
         try:
             with anyio.fail_after(CONNECT_S):
@@ -77,11 +74,3 @@ async def connect_from(source: str, host: str, port: int) -> ByteStream:
         except (OSError, TimeoutError) as error:
             failure = error
     raise SubjectUnreachableError(f"{host}:{port} cannot be reached: {failure}") from failure
-
-
-def loopback_addresses() -> Iterator[str]:
-    """Yield addresses of this machine, each in a /24 of its own, so that no ban hits two cases."""
-    first = random.randrange(16, 100)  # noqa: S311 - not a secret
-    for number in itertools.count():
-        network = (first * 256 + number) % (250 * 256) + 256
-        yield f"127.{network // 256}.{network % 256}.{2 + number % 250}"

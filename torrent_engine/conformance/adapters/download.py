@@ -8,7 +8,7 @@ from typing import Final
 
 from torrent_engine.conformance.adapters.guarded import GuardedProcess
 from torrent_engine.conformance.adapters.launch import LaunchBuilder, LaunchCommand, LaunchOrder
-from torrent_engine.conformance.adapters.process import HOST, LOG_TAIL, free_port
+from torrent_engine.conformance.adapters.process import LOG_TAIL, free_port
 
 OWN_FILES: Final = ("data", "home", "sample.torrent", "program.log")
 
@@ -16,8 +16,9 @@ OWN_FILES: Final = ("data", "home", "sample.torrent", "program.log")
 class StartedDownloader:
     """A process with a folder of its own; see :class:`DownloaderLauncher`."""
 
-    def __init__(self, name: str, builder: LaunchBuilder, folder: Path) -> None:
+    def __init__(self, name: str, builder: LaunchBuilder, folder: Path, host: str) -> None:
         self.name = name
+        self._host = host
         self.port = free_port()
         self._builder = builder
         self._folder = folder
@@ -31,7 +32,7 @@ class StartedDownloader:
         magnet = torrent if isinstance(torrent, str) else ""
         if isinstance(torrent, bytes):
             path.write_bytes(torrent)
-        order = LaunchOrder(path, data, home, HOST, self.port, downloads=True, magnet=magnet)
+        order = LaunchOrder(path, data, home, self._host, self.port, downloads=True, magnet=magnet)
         command = self._builder(order)
         write_files(command, home)
         log = self._folder / "program.log"
@@ -94,8 +95,9 @@ def write_files(command: LaunchCommand, home: Path) -> None:
 class DownloaderLauncher:
     """Makes fresh programs below a folder."""
 
-    def __init__(self, name: str, builder: LaunchBuilder, folder: Path) -> None:
+    def __init__(self, name: str, builder: LaunchBuilder, folder: Path, host: str) -> None:
         self._name = name
+        self._host = host
         self._builder = builder
         self._folder = folder
         self._count = 0
@@ -107,7 +109,7 @@ class DownloaderLauncher:
         """Return a program that has not been started; it is ended when the block ends."""
         self._count += 1
         folder = self._folder / f"download{self._count}"
-        program = StartedDownloader(self._name, self._build, folder)
+        program = StartedDownloader(self._name, self._build, folder, self._host)
         try:
             yield program
         finally:

@@ -1,14 +1,10 @@
 """What is needed to start a program, and how each is told to seed or download a torrent."""
 
-import json
 import shutil
-import string
 import sys
-import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
 
 from torrent_engine.conformance.errors import ConformanceError, NotOfferedError
 
@@ -80,50 +76,11 @@ def libtorrent(order: LaunchOrder) -> LaunchCommand:
     return LaunchCommand(argv, version_argv=(*program, "--version"))
 
 
-_TRANSMISSION: Final[Mapping[str, object]] = {
-    "dht-enabled": False,
-    "lpd-enabled": False,
-    "port-forwarding-enabled": False,
-    "encryption": 1,
-    "ratio-limit-enabled": False,
-    "idle-seeding-limit-enabled": False,
-    "rpc-enabled": False,
-    "start-added-torrents": True,
-    "trash-original-torrent-files": False,
-    "upload-slots-per-torrent": 100,
-    "watch-dir-enabled": True,
-    "watch-dir-force-generic": True,
-}
-
-
-def transmission(order: LaunchOrder) -> LaunchCommand:
-    """Return the command for transmission-daemon, which takes the torrent from a watched folder."""
-    program = _found("transmission-daemon", "Transmission")
-    settings = {
-        **_TRANSMISSION,
-        "bind-address-ipv4": order.host,
-        "download-dir": str(order.data),
-        "peer-port": order.port,
-        "utp-enabled": order.over_utp,
-        "watch-dir": str(order.home / "watched"),
-    }
-    files = {
-        "settings.json": json.dumps(settings).encode(),
-    }
-    if order.magnet:
-        files["watched/sample.magnet"] = order.magnet.encode()
-    else:
-        files["watched/sample.torrent"] = order.torrent.read_bytes()
-    argv = (program, "--foreground", "--config-dir", str(order.home))
-    environment = {"HOME": str(order.home), "TR_CURL_VERBOSE": ""}
-    return LaunchCommand(argv, environment, files, (program, "--version"))
-
-
 def aria2(order: LaunchOrder) -> LaunchCommand:
     """Return the command for aria2. Raises NotOfferedError for uTP."""
     if order.over_utp:
         raise NotOfferedError("aria2 has no uTP")
-    program = _found("aria2c", "aria2")
+    program = found_program("aria2c", "aria2")
     argv = (
         program,
         "--no-conf=true",
@@ -149,83 +106,8 @@ def opentracker(order: LaunchOrder) -> LaunchCommand:
     raise NotOfferedError("opentracker is a tracker only")
 
 
-BUILDERS: Final[Mapping[str, LaunchBuilder]] = {
-    "torrent-engine": torrent_engine,
-    "libtorrent": libtorrent,
-    "transmission": transmission,
-    "aria2": aria2,
-    "opentracker": opentracker,
-}
-
-
-def builder_named(name: str) -> LaunchBuilder:
-    """Return what builds the command of a program: a name of the table, or a file of TOML.
-
-    Raises ConformanceError.
-    """
-    if name in BUILDERS:
-        return BUILDERS[name]
-    if not name.endswith(".toml"):
-        raise ConformanceError(f"no program {name}; known: {', '.join(BUILDERS)}, or a .toml file")
-    return _from_toml(Path(name))
-
-
-def _from_toml(path: Path) -> LaunchBuilder:
-    """Read ``command = ["program", "{torrent}", "{data}", "{home}", "{host}", "{port}"]``.
-
-    ``download`` is the same for an empty folder, ``magnet`` with ``{magnet}`` for a link; ``utp``
-    is the first one again, with uTP.
-    """
-    try:
-        table = tomllib.loads(path.read_text())
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConformanceError(f"{path}: {error}") from error
-    command, download, magnet, utp = (
-        _strings(path, table, key) for key in ("command", "download", "magnet", "utp")
-    )
-    if not command:
-        raise ConformanceError(f"{path}: command is missing")
-    version = _strings(path, table, "version")
-    environment = table.get("environment", {})
-    if not isinstance(environment, dict):
-        raise ConformanceError(f"{path}: environment is not a table")
-
-    def build(order: LaunchOrder) -> LaunchCommand:
-        values = {
-            name: str(getattr(order, name))
-            for name in ("torrent", "data", "home", "host", "port", "magnet")
-        }
-        filled = {key: _filled(path, str(text), values) for key, text in environment.items()}
-        if order.downloads and not download:
-            raise NotOfferedError(f"{path} has no command for downloads")
-        if order.magnet and not magnet:
-            raise NotOfferedError(f"{path} has no command for magnet links")
-        if order.over_utp and not utp:
-            raise NotOfferedError(f"{path} has no command for uTP")
-        seeding = utp if order.over_utp else command
-        words = magnet if order.magnet else download if order.downloads else seeding
-        argv = tuple(_filled(path, word, values) for word in words)
-        return LaunchCommand(argv, filled, version_argv=version)
-
-    return build
-
-
-def _strings(path: Path, table: Mapping[str, Any], key: str) -> tuple[str, ...]:
-    value = table.get(key, [])
-    if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
-        raise ConformanceError(f"{path}: {key} is not a list of strings")
-    return tuple(value)
-
-
-def _filled(path: Path, text: str, values: Mapping[str, str]) -> str:
-    try:
-        return string.Formatter().vformat(text, (), values)
-    except (KeyError, ValueError, IndexError, AttributeError) as error:
-        names = ", ".join(f"{{{name}}}" for name in values)
-        raise ConformanceError(f"{path}: {text!r}: what may stand in braces is {names}") from error
-
-
-def _found(program: str, name: str) -> str:
+def found_program(program: str, name: str) -> str:
+    """Return the path of a program. Raises ConformanceError if it is not installed."""
     path = shutil.which(program)
     if path is None:
         raise ConformanceError(f"{name} is not installed: there is no {program} in PATH")

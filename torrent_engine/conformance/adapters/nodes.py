@@ -12,13 +12,16 @@ from typing import Final
 from torrent_engine.conformance.adapters.download import write_files
 from torrent_engine.conformance.adapters.guarded import GuardedProcess
 from torrent_engine.conformance.adapters.launch import (
-    BUILDERS,
     LaunchBuilder,
     LaunchCommand,
     LaunchOrder,
-    builder_named,
 )
-from torrent_engine.conformance.adapters.process import HOST, free_port
+from torrent_engine.conformance.adapters.process import free_port
+from torrent_engine.conformance.adapters.programs import BUILDERS, builder_named
+from torrent_engine.conformance.adapters.qbittorrent import qbittorrent_node
+from torrent_engine.conformance.adapters.rtorrent import rtorrent_node
+from torrent_engine.conformance.adapters.transmission import transmission_node
+from torrent_engine.conformance.adapters.webtorrent import webtorrent_node
 from torrent_engine.conformance.dht.krpc import NodeAddress
 from torrent_engine.conformance.errors import (
     ConformanceError,
@@ -48,11 +51,6 @@ def libtorrent(order: LaunchOrder, nodes: Sequence[str]) -> LaunchCommand:
     return LaunchCommand(argv, version_argv=(*program, "--version"))
 
 
-def transmission(order: LaunchOrder, nodes: Sequence[str]) -> LaunchCommand:
-    """Raise NotOfferedError: its DHT leaves out the addresses of its own machine."""
-    raise NotOfferedError("the DHT of Transmission leaves out nodes on its own machine")
-
-
 def aria2(order: LaunchOrder, nodes: Sequence[str]) -> LaunchCommand:
     """Return the command for aria2, which takes one node."""
     plain = BUILDERS["aria2"](order)
@@ -78,8 +76,11 @@ def aria2(order: LaunchOrder, nodes: Sequence[str]) -> LaunchCommand:
 NODE_BUILDERS: Final[Mapping[str, NodeBuilder]] = {
     "torrent-engine": torrent_engine,
     "libtorrent": libtorrent,
-    "transmission": transmission,
+    "transmission": transmission_node,
     "aria2": aria2,
+    "rtorrent": rtorrent_node,
+    "qbittorrent": qbittorrent_node,
+    "webtorrent": webtorrent_node,
 }
 
 
@@ -154,9 +155,15 @@ class NodeLauncher:
     """Makes fresh programs below a folder, each with the data of a torrent."""
 
     def __init__(
-        self, name: str, builder: NodeBuilder, torrent: SampleTorrent, folder: Path
+        self,
+        name: str,
+        builder: NodeBuilder,
+        torrent: SampleTorrent,
+        folder: Path,
+        host: str,
     ) -> None:
         self._name = name
+        self._host = host
         self._builder = builder
         self._torrent = torrent
         self._folder = folder
@@ -169,7 +176,7 @@ class NodeLauncher:
         """Return a program that has not been started; it is ended when the block ends."""
         self._count += 1
         folder = self._folder / f"node{self._count}"
-        address = (HOST, free_port())
+        address = (self._host, free_port())
         program = StartedNode(self._name, self._builder, self._torrent, folder, address)
         try:
             yield program

@@ -17,16 +17,15 @@ from torrent_engine.conformance.adapters.guarded import GuardedProcess
 from torrent_engine.conformance.adapters.launch import LaunchBuilder, LaunchCommand, LaunchOrder
 from torrent_engine.conformance.errors import ConformanceError, SubjectUnreachableError
 from torrent_engine.conformance.frames import FAST, HEADER, FrameType, HandshakeBytes
+from torrent_engine.conformance.lab import LOOPBACK, KitAddresses
 from torrent_engine.conformance.raw_peer import RawPeer
 from torrent_engine.conformance.subject import connect_from
 from torrent_engine.conformance.torrent_set import SampleTorrent, write_sample
 from torrent_engine.conformance.wire_log import WireLog
 
-HOST: Final = "127.0.0.1"
 READY_S: Final = 180.0  # a busy machine starts a Python program in half a minute
 POLL_S: Final = 0.1
 PORTS: Final = (10_000, 32_000)  # below those that systems give to outgoing connections
-PROBE: Final = "127.1.1.1"
 LOG_TAIL: Final = 2_000
 
 
@@ -43,21 +42,23 @@ class StartedSubject:
         folder: Path,
         *,
         over_utp: bool = False,
+        addresses: KitAddresses = LOOPBACK,
     ) -> None:
         self.name = name
         self.log = folder / "program.log"
         """What the program prints."""
         self._torrent = torrent
+        self._addresses = addresses
         path = write_sample(torrent, folder)
         data, home = folder / "data", folder / "home"
-        self._order = LaunchOrder(path, data, home, HOST, free_port(), over_utp=over_utp)
+        self._order = LaunchOrder(path, data, home, addresses.host, free_port(), over_utp=over_utp)
         self._command: LaunchCommand = builder(self._order)
         self._process: GuardedProcess | None = None
 
     @property
     def address(self) -> tuple[str, int]:
         """Where it listens."""
-        return HOST, self._order.port
+        return self._addresses.host, self._order.port
 
     @property
     def command(self) -> str:
@@ -70,7 +71,7 @@ class StartedSubject:
 
     async def connect(self, source: str) -> ByteStream:
         """Connect from an address of this machine."""
-        return await connect_from(source, HOST, self._order.port)
+        return await connect_from(source, *self.address)
 
     def is_running(self) -> bool:
         """Return whether the process has not ended."""
@@ -125,10 +126,10 @@ class StartedSubject:
 
     async def _shows_all_pieces(self) -> bool:
         try:
-            stream = await self.connect(PROBE)
+            stream = await self.connect(self._addresses.probe)
         except SubjectUnreachableError:
             return False
-        peer = RawPeer(stream, WireLog(anyio.current_time), "p", PROBE)
+        peer = RawPeer(stream, WireLog(anyio.current_time), "p", self._addresses.probe)
         try:
             greeting = HandshakeBytes(HEADER, FAST, self._torrent.info_hash, peer.peer_id)
             await peer.send(greeting.encode())
@@ -175,9 +176,10 @@ async def started(
     folder: Path,
     *,
     over_utp: bool = False,
+    addresses: KitAddresses = LOOPBACK,
 ) -> AsyncIterator[StartedSubject]:
     """Start a program in a folder of its own; end it when the block ends."""
-    subject = StartedSubject(name, builder, torrent, folder, over_utp=over_utp)
+    subject = StartedSubject(name, builder, torrent, folder, over_utp=over_utp, addresses=addresses)
     try:
         await subject.start()
         yield subject
@@ -193,6 +195,6 @@ def free_port() -> int:
     for _ in range(100):
         port = random.randrange(*PORTS)  # noqa: S311 - not a secret
         with socket.socket() as probe, suppress(OSError):
-            probe.bind((HOST, port))
+            probe.bind((LOOPBACK.host, port))
             return port
     raise ConformanceError("no free port")

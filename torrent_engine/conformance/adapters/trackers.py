@@ -14,13 +14,9 @@ from anyio.abc import ByteStream
 
 from torrent_engine.conformance.adapters.download import write_files
 from torrent_engine.conformance.adapters.guarded import GuardedProcess
-from torrent_engine.conformance.adapters.launch import (
-    BUILDERS,
-    LaunchCommand,
-    LaunchOrder,
-    builder_named,
-)
-from torrent_engine.conformance.adapters.process import HOST, free_port
+from torrent_engine.conformance.adapters.launch import LaunchCommand, LaunchOrder
+from torrent_engine.conformance.adapters.process import free_port
+from torrent_engine.conformance.adapters.programs import BUILDERS, builder_named
 from torrent_engine.conformance.dht.krpc import NodeAddress
 from torrent_engine.conformance.dht.network import HOST6
 from torrent_engine.conformance.errors import ConformanceError, NotOfferedError
@@ -136,8 +132,9 @@ class StartedTracker:
 class TrackerLauncher:
     """Makes a tracker below a folder."""
 
-    def __init__(self, name: str, builder: TrackerBuilder, folder: Path) -> None:
+    def __init__(self, name: str, builder: TrackerBuilder, folder: Path, host: str) -> None:
         self._name = name
+        self._host = host
         self._builder = builder
         self._folder = folder
         self.command: LaunchCommand | None = None
@@ -146,7 +143,7 @@ class TrackerLauncher:
     @asynccontextmanager
     async def create(self) -> AsyncIterator[StartedTracker]:
         """Return a program that has not been started; it is ended when the block ends."""
-        address = (HOST, free_port())
+        address = (self._host, free_port())
         program = StartedTracker(self._name, self._builder, self._folder / "tracker", address)
         try:
             yield program

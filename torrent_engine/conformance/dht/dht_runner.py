@@ -54,7 +54,7 @@ class DhtRunner:
         self._create = create
         self._plan = plan
         self._progress = progress
-        self._lab = lab or DhtLab.on_loopback()
+        self._lab = lab or DhtLab.on(plan.addresses)
 
     async def run(self, rules: Sequence[ConformanceRule]) -> list[RuleResult]:
         """Run rules; return their results in the order of ``rules``.

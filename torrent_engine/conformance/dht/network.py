@@ -10,7 +10,7 @@ from anyio.abc import SocketAttribute, UDPSocket
 
 from torrent_engine.conformance.dht.krpc import NodeAddress
 from torrent_engine.conformance.errors import NotOfferedError
-from torrent_engine.conformance.subject import loopback_addresses
+from torrent_engine.conformance.lab import KitAddresses
 
 HOST6: Final = "::1"
 
@@ -62,7 +62,7 @@ class LoopbackSocket:
 
 
 class LoopbackDatagrams:
-    """The addresses 127.x.y.z and ::1 of this machine."""
+    """The addresses of this machine."""
 
     async def open(self, host: str) -> DatagramPort:
         """Return a socket at an address. Raises NotOfferedError if there is no such address."""
@@ -82,6 +82,6 @@ class DhtLab:
     addresses: Iterator[str]
 
     @classmethod
-    def on_loopback(cls) -> "DhtLab":
-        """Return one of this machine."""
-        return cls(LoopbackDatagrams(), loopback_addresses())
+    def on(cls, addresses: KitAddresses) -> "DhtLab":
+        """Return one with addresses of this machine."""
+        return cls(LoopbackDatagrams(), addresses.each())

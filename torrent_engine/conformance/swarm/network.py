@@ -2,14 +2,14 @@
 
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 import anyio
 from anyio.abc import ByteStream, SocketAttribute, TaskGroup
 
-from torrent_engine.conformance.subject import connect_from, loopback_addresses
+from torrent_engine.conformance.lab import LOOPBACK, KitAddresses
+from torrent_engine.conformance.subject import connect_from
 
-HOST: Final = "127.0.0.1"
 StreamHandler = Callable[[Any], Coroutine[Any, Any, None]]
 """Takes a stream of bytes that somebody opened."""
 DatagramAnswers = Callable[[bytes], Sequence[bytes]]
@@ -30,7 +30,10 @@ class NetworkPort(Protocol):
 
 
 class LoopbackNetwork:
-    """The addresses 127.x.y.z of this machine."""
+    """The addresses of this machine; ``host`` is that of the program."""
+
+    def __init__(self, host: str = LOOPBACK.host) -> None:
+        self._host = host
 
     async def listen(self, address: str, handler: StreamHandler, tasks: TaskGroup) -> int:
         """Accept connections at an address until the tasks end; return the port."""
@@ -60,7 +63,7 @@ class LoopbackNetwork:
 
     async def connect(self, source: str, port: int) -> ByteStream:
         """Connect to a program under test. Raises SubjectUnreachableError."""
-        return await connect_from(source, HOST, port)
+        return await connect_from(source, self._host, port)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +74,6 @@ class SwarmLab:
     addresses: Iterator[str]
 
     @classmethod
-    def on_loopback(cls) -> "SwarmLab":
-        """Return one of this machine."""
-        return cls(LoopbackNetwork(), loopback_addresses())
+    def on(cls, addresses: KitAddresses) -> "SwarmLab":
+        """Return one with addresses of this machine."""
+        return cls(LoopbackNetwork(addresses.host), addresses.each())

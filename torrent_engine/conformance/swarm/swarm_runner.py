@@ -46,7 +46,7 @@ class SwarmRunner:
         self._torrent = torrent
         self._plan = plan
         self._progress = progress
-        self._lab = lab or SwarmLab.on_loopback()
+        self._lab = lab or SwarmLab.on(plan.addresses)
 
     async def run(self, rules: Sequence[ConformanceRule]) -> list[RuleResult]:
         """Run rules; return their results in the order of ``rules``.

@@ -55,7 +55,7 @@ class TrackerRunner:
         self._create = create
         self._plan = plan
         self._progress = progress
-        self._lab = lab or DhtLab.on_loopback()
+        self._lab = lab or DhtLab.on(plan.addresses)
         self._hashes = itertools.cycle(known_hashes())
 
     async def run(self, rules: Sequence[ConformanceRule]) -> list[RuleResult]:

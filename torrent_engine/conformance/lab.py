@@ -1,0 +1,96 @@
+"""Where the kit and the program have their addresses: on loopback, or in a network of their own."""
+
+import ctypes
+import itertools
+import os
+import random
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from torrent_engine.conformance.errors import ConformanceError
+
+CLONE_NEWUSER: Final = 0x1000_0000
+CLONE_NEWNET: Final = 0x4000_0000
+PUBLIC_NETWORK: Final = 11
+"""First number of addresses that programs take for public ones; nothing is sent to them."""
+_SETUP: Final = (
+    ("link", "set", "lo", "up"),
+    ("route", "add", "local", f"{PUBLIC_NETWORK}.0.0.0/8", "dev", "lo"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class KitAddresses:
+    """Addresses of this machine that have the same first number."""
+
+    network: int = 127
+
+    @property
+    def host(self) -> str:
+        """Where programs listen."""
+        return f"{self.network}.0.0.1"
+
+    @property
+    def probe(self) -> str:
+        """Where the kit asks from whether a program is ready."""
+        return f"{self.network}.1.1.1"
+
+    def each(self) -> Iterator[str]:
+        """Yield addresses, each in a /24 of its own, so that no ban hits two cases."""
+        first = random.randrange(16, 100)  # noqa: S311 - not a secret
+        for number in itertools.count():
+            part = (first * 256 + number) % (250 * 256) + 256
+            yield f"{self.network}.{part // 256}.{part % 256}.{2 + number % 250}"
+
+
+LOOPBACK: Final = KitAddresses()
+
+
+def enter_own_network() -> KitAddresses:
+    """Move this process into a network namespace of its own; return its addresses.
+
+    They look public, and nothing leads out of it. There is no way back. Raises ConformanceError
+    where that cannot be done: it needs Linux, iproute2, and root or namespaces for users.
+    """
+    try:
+        unshare = ctypes.CDLL(None, use_errno=True).unshare
+    except (AttributeError, OSError, TypeError) as error:
+        raise ConformanceError("a network of its own needs Linux") from error
+    user, group = os.getuid(), os.getgid()
+    if unshare(CLONE_NEWNET | (CLONE_NEWUSER if user else 0)):
+        reason = os.strerror(ctypes.get_errno())
+        raise ConformanceError(f"a network of its own needs root or user namespaces: {reason}")
+    if user:
+        _become_root(user, group)
+    for words in _SETUP:
+        _ip(words)
+    return KitAddresses(PUBLIC_NETWORK)
+
+
+def _become_root(user: int, group: int) -> None:
+    """Be root of the new namespace, with the user that one was."""
+    try:
+        Path("/proc/self/setgroups").write_text("deny")
+        Path("/proc/self/uid_map").write_text(f"0 {user} 1")
+        Path("/proc/self/gid_map").write_text(f"0 {group} 1")
+    except OSError as error:
+        raise ConformanceError(f"a network of its own needs user namespaces: {error}") from error
+
+
+def _ip(words: tuple[str, ...]) -> None:
+    try:
+        done = subprocess.run(  # noqa: S603 - iproute2
+            (shutil.which("ip") or "/sbin/ip", *words),
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise ConformanceError(f"a network of its own needs iproute2: {error}") from error
+    if done.returncode:
+        raise ConformanceError(f"ip {' '.join(words)}: {done.stderr.strip()}")
