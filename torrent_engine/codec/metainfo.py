@@ -6,8 +6,9 @@ Source: BEP 3, 5, 12, 17, 19, 27, 47, 52.
 Fault model: rows A4 to A7.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from hashlib import sha1, sha256
 from os import PathLike
 from typing import Any, Final
@@ -47,16 +48,16 @@ from torrent_engine.codec._v2_part import (
     meta_version,
     parse_tree,
 )
+from torrent_engine.codec._wrapping import Wrapping, minimal, split
 from torrent_engine.codec.bencode import (
     BencodeValue,
     Cursor,
-    encode,
     read_dictionary,
     read_value,
     skip_value,
 )
 from torrent_engine.codec.geometry import FileLayout, Geometry, PadFiles
-from torrent_engine.codec.metainfo_edit import EDITABLE, edited, write_whole
+from torrent_engine.codec.metainfo_edit import EDITABLE, NO_INFO, edited, write_whole
 from torrent_engine.codec.piece_hashes import BothHashes, MerkleHashes, PieceHashes, Sha1Hashes
 from torrent_engine.codec.raw_file import mistaken_for, unpacked
 from torrent_engine.codec.tolerant import INFO, TORRENT, decode_tolerantly
@@ -118,8 +119,8 @@ class Metainfo:
     is_multi_file: bool
     v1_swarm: InfoHash | None
     """SHA-1 of a hybrid that is known by its v2 info-hash; None of other torrents."""
-    _around: tuple[bytes, bytes] = field(repr=False)
-    """What stands before and behind the info dictionary in the .torrent."""
+    _around: Wrapping = field(repr=False)
+    """What stands around the info dictionary in the .torrent, but for the layers of v2."""
 
     @classmethod
     def read(
@@ -161,7 +162,7 @@ class Metainfo:
         if not isinstance(info, dict):
             raise MetainfoError('no torrent: "info" is missing or no dictionary')
         start, end = spans[b"info"]
-        return _build(torrent, info, data[start:end], (data[:start], data[end:tail]))
+        return _build(torrent, info, data[start:end], partial(split, data, spans, tail))
 
     @classmethod
     def from_info_bytes(
@@ -181,7 +182,8 @@ class Metainfo:
         )
         if end != len(info_bytes):
             raise BencodeError("trailing bytes", offset_bytes=end)
-        return _build({}, info, info_bytes, (b"", b"")).with_sources(tiers, web_seeds)
+        bare = minimal((), ())
+        return _build({}, info, info_bytes, lambda _: bare).with_sources(tiers, web_seeds)
 
     def known_by(self, info_hash: InfoHash) -> "Metainfo":
         """Return the torrent with this info-hash, if it is one of its own.
@@ -199,14 +201,15 @@ class Metainfo:
     def with_layers(self, layers: Mapping[bytes, bytes]) -> "Metainfo":
         """Return the torrent with the hashes of pieces that it lacked (BEP 52).
 
-        They are by the root of their file. Of what stands around the info dictionary trackers and
-        web seeds are kept. Raises MetainfoError for hashes that are not those of its files.
+        They are by the root of their file. Raises MetainfoError for hashes that are not those of
+        its files.
         """
         if self.v2 is None:
             raise MetainfoError("a v1 torrent has no layers of pieces")
         added = checked_layers(self.v2, dict(layers), self.files)
         v2 = replace(self.v2, layers={**self.v2.layers, **added})
-        return replace(self, v2=v2).with_sources(self.tiers, self.web_seeds)
+        found = replace(self, v2=v2)
+        return found.with_sources(self.tiers, self.web_seeds) if self._around.is_fixed else found
 
     def with_sources(self, tiers: Tiers, web_seeds: Iterable[str]) -> "Metainfo":
         """Return the torrent with exactly these trackers and web seeds."""
@@ -221,7 +224,7 @@ class Metainfo:
             comment=None,
             created_by=None,
             creation_time_s=None,
-            _around=_wrapping(checked, urls, self.v2.layers if self.v2 else {}),
+            _around=minimal(checked, urls),
         )
 
     def edited(self, **changes: Any) -> "Metainfo":  # noqa: ANN401 - values of the fields below
@@ -238,7 +241,7 @@ class Metainfo:
                 f"{', '.join(sorted(unknown))}: not among {', '.join(sorted(EDITABLE))}"
             )
         return Metainfo.from_bytes(
-            edited(self, self._around, changes), limits=STORED_BENCODE_LIMITS
+            edited(self, self._source_with(NO_INFO), changes), limits=STORED_BENCODE_LIMITS
         )
 
     def write(self, path: str | PathLike[str]) -> None:
@@ -254,8 +257,10 @@ class Metainfo:
     @property
     def source(self) -> bytes:
         """The .torrent as read; assembled on each access."""
-        before, behind = self._around
-        return b"".join((before, self.info_bytes, behind))
+        return self._source_with(self.info_bytes)
+
+    def _source_with(self, info_bytes: bytes) -> bytes:
+        return self._around.around(info_bytes, self.v2.layers if self.v2 else {})
 
     @property
     def piece_count(self) -> int:
@@ -329,7 +334,10 @@ def _has_v1(info: BencodeDict) -> bool:
 
 
 def _build(
-    torrent: BencodeDict, info: dict[bytes, Any], info_bytes: bytes, around: tuple[bytes, bytes]
+    torrent: BencodeDict,
+    info: dict[bytes, Any],
+    info_bytes: bytes,
+    wrapped: Callable[[Mapping[bytes, bytes]], Wrapping],
 ) -> Metainfo:
     is_v2, has_v1 = meta_version(info) == V2, _has_v1(info)
     tree = parse_info_strictly(info_bytes) if is_v2 else None
@@ -372,7 +380,7 @@ def _build(
         v2=v2,
         is_multi_file=is_multi_file,
         v1_swarm=None,
-        _around=around,
+        _around=wrapped(v2.layers if v2 else {}),
     )
 
 
@@ -438,19 +446,3 @@ def _checked_geometry(
             f"{layout.total_bytes} bytes are {geometry.piece_count} pieces, not {count}"
         )
     return geometry
-
-
-def _wrapping(
-    tiers: Tiers, web_seeds: tuple[str, ...], layers: Mapping[bytes, bytes]
-) -> tuple[bytes, bytes]:
-    """Return the bytes before and after the info dictionary of a minimal .torrent."""
-    before, behind = [b"d"], [b"e"]
-    if tiers:
-        before += [encode("announce"), encode(tiers[0][0])]
-        before += [encode("announce-list"), encode(tiers)]
-    before.append(encode("info"))
-    if web_seeds:
-        behind = [encode("url-list"), encode(web_seeds), *behind]
-    if layers:
-        behind = [encode("piece layers"), encode(layers), *behind]
-    return b"".join(before), b"".join(behind)

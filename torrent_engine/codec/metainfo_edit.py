@@ -16,7 +16,7 @@ from torrent_engine.codec._sources import clean_tiers, parse_web_urls
 from torrent_engine.codec.bencode import Encodable, decode_with_spans, encode
 
 _INFO: Final = b"info"
-_NO_INFO: Final = b"de"  # stands for the info dictionary while the rest is taken apart
+NO_INFO: Final = b"de"  # stands for the info dictionary while the rest is taken apart
 
 
 class EditedTorrent(Protocol):
@@ -27,15 +27,14 @@ class EditedTorrent(Protocol):
         """The info dictionary, byte for byte."""
 
 
-def edited(
-    metainfo: EditedTorrent, around: tuple[bytes, bytes], changes: Mapping[str, Any]
-) -> bytes:
+def edited(metainfo: EditedTorrent, bare: bytes, changes: Mapping[str, Any]) -> bytes:
     """Return the .torrent with these fields of Metainfo changed; None removes one.
 
-    Keys that are not known here stay as they are. Raises TypeError or ConfigError, naming the
-    field, for a value that cannot be written.
+    ``bare`` is the .torrent with ``NO_INFO`` where its info dictionary stands. Keys that are not
+    known here stay as they are. Raises TypeError or ConfigError, naming the field, for a value that
+    cannot be written.
     """
-    values = _values_around(metainfo, around)
+    values = _values_around(metainfo, bare)
     for name, value in changes.items():
         for key, encoded in _WRITERS[name](name, value).items():
             if encoded is None:
@@ -63,10 +62,8 @@ def write_whole(path: str | os.PathLike[str], data: bytes) -> None:
         raise
 
 
-def _values_around(metainfo: EditedTorrent, around: tuple[bytes, bytes]) -> dict[bytes, bytes]:
+def _values_around(metainfo: EditedTorrent, data: bytes) -> dict[bytes, bytes]:
     """Return the encoded value of each key but "info"."""
-    before, behind = around
-    data = b"".join((before, _NO_INFO, behind))
     try:
         _, spans = decode_with_spans(data, limits=STORED_BENCODE_LIMITS)
     except BencodeError:  # read although it is badly written: what was understood of it stays
