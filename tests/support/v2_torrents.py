@@ -5,7 +5,9 @@ from hashlib import sha1
 from typing import Any, Final
 
 from torrent_engine.codec.bencode import encode
-from torrent_engine.codec.merkle import layers_of, leaves_of
+from torrent_engine.codec.merkle import layers_of as root_and_layer
+from torrent_engine.codec.merkle import leaves_of
+from torrent_engine.engine.session.session import Session
 
 PIECE_BYTES: Final = 16_384
 SMALL: Final[dict[str, dict[str, Any]]] = {"": {"length": 5, "pieces root": bytes(range(32))}}
@@ -16,7 +18,7 @@ def file_of(data: bytes, piece_bytes: int = PIECE_BYTES) -> tuple[dict[str, Any]
     """Return the properties of a file in a file tree, and the layer of its pieces."""
     if not data:
         return {"": {"length": 0}}, b""
-    root, layer = layers_of(leaves_of(data), piece_bytes)
+    root, layer = root_and_layer(leaves_of(data), piece_bytes)
     return {"": {"length": len(data), "pieces root": root}}, layer
 
 
@@ -63,3 +65,9 @@ def torrent_around(info: Mapping[str, Any], layers: Any = None) -> bytes:
     """Return a .torrent around an info dictionary, without layers if there are none."""
     around: dict[str, Any] = {} if layers is None else {"piece layers": layers}
     return encode({"info": info, **around})
+
+
+def layers_of(session: Session) -> Mapping[bytes, bytes]:
+    """Return the hashes of pieces that a torrent has at present, by the roots of their files."""
+    metainfo = session.metainfo
+    return {} if metainfo is None or metainfo.v2 is None else metainfo.v2.layers

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import anyio
+import anyio.to_thread
 
 from torrent_engine.base.config import DiskConfig
 from torrent_engine.base.errors import (
@@ -345,6 +346,16 @@ class ResumeKeeper:
                 for offset, length in ranges
                 for piece in range(offset // piece_bytes, -(-(offset + length) // piece_bytes))
             )
+
+    async def save_metainfo(self, metainfo: Metainfo) -> None:
+        """Save the .torrent anew, which has got hashes of pieces that it lacked.
+
+        Raises StateDatabaseError or DiskFullError.
+        """
+        source = await anyio.to_thread.run_sync(lambda: metainfo.source)
+        if self._unsaved is not None:
+            self._unsaved = replace(self._unsaved, metainfo_bytes=source)
+        await self._store.save_metainfo(metainfo.info_hash, source)
 
     # -- saving ---------------------------------------------------------------------------
 

@@ -106,6 +106,10 @@ class TorrentCopies:
         where = {"name": record.name, "save_path": record.save_path, "renames": renames, **found}
         write_atomically(self._path(record.info_hash, "json"), json.dumps(where).encode())
 
+    def save_metainfo(self, info_hash: InfoHash, data: bytes) -> None:
+        """Write the .torrent anew; OSError if that fails."""
+        write_atomically(self._path(info_hash, "torrent"), data)
+
     def save_unsynced(self, metainfos: Iterable[tuple[bytes, bytes]]) -> None:
         """Write many .torrents, named by info-hash; the power may be lost before they are there."""
         make_private_folder(self._folder)

@@ -249,6 +249,17 @@ class StateStore:
 
         await self.run(save, is_precious=True)
 
+    async def save_metainfo(self, info_hash: InfoHash, data: bytes) -> None:
+        """Replace the .torrent of a torrent wherever it is kept; else do nothing."""
+
+        def save(db: sqlite3.Connection) -> None:
+            if self.copies.has(info_hash):
+                self.copies.save_metainfo(info_hash, data)
+            update = "UPDATE session_metainfos SET metainfo = ? WHERE info_hash = ?"
+            db.execute(update, (data, info_hash))
+
+        await self.run(save, is_precious=True)
+
     async def save_progress(
         self,
         info_hash: InfoHash,

@@ -48,6 +48,11 @@ class LayerDownload:
         """How many ranges of hashes are here, and of how many; (0, 0): none is asked for yet."""
         return (0, 0) if self._fetch is None else self._fetch.progress
 
+    @property
+    def is_asking(self) -> bool:
+        """Whether something is missing that peers are asked for."""
+        return self._fetch is not None and not self._is_complete.is_set()
+
     def handlers(self) -> Mapping[type[PeerEvent], PeerEventHandler]:
         """Return the handlers of the events that are about hashes."""
         return {
@@ -57,12 +62,12 @@ class LayerDownload:
         }
 
     async def fetch(self, part: V2Part) -> dict[bytes, bytes]:
-        """Return the layers that a torrent lacks once peers have sent them; to be called once."""
+        """Return the layers that a torrent lacks once peers have sent them."""
         metadata, rng = self._swarm.shared_config.metadata, self._swarm.rng
         new_fetch = partial(LayerFetch, part, metadata, rng)
         fetch = await anyio.to_thread.run_sync(new_fetch)  # very many files may lack them
         if fetch.progress[1]:
-            self._fetch = fetch
+            self._fetch, self._peers, self._is_complete = fetch, {}, anyio.Event()
             self.tick(self._swarm.clock())
             await self._is_complete.wait()
         return self._layers
@@ -114,4 +119,5 @@ class LayerDownload:
 
 def _gives_hashes(peer: Peer) -> bool:
     state = peer.connection.state
-    return state.is_v2 and state.pre_metadata.has_pieces and peer.link.close_reason is None
+    has_pieces = peer.pieces.count > 0 or state.pre_metadata.has_pieces
+    return state.is_v2 and has_pieces and peer.link.close_reason is None

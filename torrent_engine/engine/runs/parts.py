@@ -60,6 +60,8 @@ class RunSettings:
     """Returns the present numbers, for the event."""
     tracker_log: TrackerLog
     """What trackers answered in all runs."""
+    on_learned: Callable[[Metainfo], None]
+    """Called with the torrent when it has got hashes of pieces that it lacked."""
     ranked: RankedPieces | None = None
     """The priorities of the pieces, if they were computed in a thread before."""
 

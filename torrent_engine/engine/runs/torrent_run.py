@@ -115,6 +115,7 @@ class TorrentRun:
                 on_complete=self._on_complete,
                 on_second=self._on_second,
                 on_error=self._refused,
+                on_learned=settings.on_learned,
             ),
             handover,
         )

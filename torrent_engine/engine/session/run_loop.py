@@ -234,6 +234,7 @@ class RunLoop:
             core.wake_readers,
             self._stats,
             core.tracker_log,
+            core.hold_metainfo,
             self._ranked,
         )
         core.fetches_missing = False

@@ -61,6 +61,7 @@ class Peer:
         "is_adopted",
         "is_announced",
         "is_incoming",
+        "is_moving",
         "is_proven",
         "is_upload_only",
         "last_block_s",
@@ -132,6 +133,8 @@ class Peer:
         """It is not asked before for what others owe us."""
         self.is_proven = False
         """It gave us a good piece."""
+        self.is_moving = False
+        """Its link is ended to be made anew in the other swarm of a hybrid."""
         self.slow_seconds = 0
         """For how long it has been too slow to be given pieces of its own."""
         self.unchoked_s = 0.0
@@ -163,11 +166,12 @@ class Peer:
 
     @property
     def reconnects_soon(self) -> bool:
-        """Whether it had come for the metadata only, as far as we know.
+        """Whether a link with it is expected to be made anew at once.
 
-        rtorrent ends all links then, and takes new ones for the payload.
+        It had come for the metadata only, as far as we know: rtorrent ends all links then, and
+        takes new ones for the payload. Or we ended it for that.
         """
-        return self.has_our_metadata and not self.uploaded_bytes
+        return self.is_moving or (self.has_our_metadata and not self.uploaded_bytes)
 
     @property
     def wants_nothing(self) -> bool:

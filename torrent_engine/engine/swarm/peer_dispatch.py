@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -38,6 +39,22 @@ class PeerHandlers:
     """Called after each extension handshake of a peer."""
     on_port: Callable[[Peer, int], None] = _ignore_port
     """Called with the UDP port of a peer's DHT node (BEP 5)."""
+
+
+def joined(
+    *each: Mapping[type[PeerEvent], PeerEventHandler],
+) -> Mapping[type[PeerEvent], PeerEventHandler]:
+    """Return handlers that call those of all these, one after the other."""
+    found: dict[type[PeerEvent], list[PeerEventHandler]] = {}
+    for handlers in each:
+        for kind, handler in handlers.items():
+            found.setdefault(kind, []).append(handler)
+    return {kind: partial(_call_each, tuple(all_of)) for kind, all_of in found.items()}
+
+
+def _call_each(handlers: tuple[PeerEventHandler, ...], peer: Peer, event: PeerEvent) -> None:
+    for handler in handlers:
+        handler(peer, event)
 
 
 class PeerEvents:

@@ -247,6 +247,12 @@ class PeerPool:
             if peer.identity == identity:
                 peer.link.end(f"banned: {why}")
 
+    def move_to_v2(self, peer: Peer) -> None:
+        """End a link of the v1 swarm of a hybrid, and dial the peer again in its v2 swarm."""
+        self.candidates.of_v2.add(peer.address)
+        peer.is_moving = True
+        peer.link.end("to meet in the v2 swarm")
+
     def _update_wanting(self) -> bool:
         """Allow dials to seeds while pieces are missing; return whether we have all; slow."""
         is_complete = self._role.greeting.is_complete()

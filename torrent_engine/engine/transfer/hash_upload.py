@@ -54,6 +54,10 @@ class HashUpload:
         """What was read in this window, or will be, for each operator; connections may be many."""
         self._has_more = anyio.Event()
 
+    def hashes_changed(self) -> None:
+        """Give hashes that the torrent has learned, too."""
+        self._trees = None
+
     def on_requested(self, peer: Peer, event: HashesRequested) -> None:
         """Answer at once, or put a request that takes longer in the queue.
 
@@ -62,10 +66,7 @@ class HashUpload:
         """
         if not peer.connection.state.is_v2:
             return
-        wanted, part = event.wanted, self._torrent.metainfo.v2
-        if self._trees is None and part is not None:
-            self._trees = HashTrees(part)
-        trees = self._trees
+        wanted, part, trees = event.wanted, self._torrent.metainfo.v2, self._made_trees()
         if trees is None or part is None:
             peer.connection.sender.answer_hash_request(wanted, None)
         elif trees.is_below(wanted):
@@ -77,6 +78,12 @@ class HashUpload:
             if hashes is not None:
                 peer.connection.state.control_units += trees.folds(wanted) // FOLDS_PER_UNIT
             peer.connection.sender.answer_hash_request(wanted, hashes)
+
+    def _made_trees(self) -> HashTrees | None:
+        part = self._torrent.metainfo.v2
+        if self._trees is None and part is not None:
+            self._trees = HashTrees(part)
+        return self._trees
 
     def _queue(self, peer: Peer, wanted: HashRange, *, is_allowed: bool) -> None:
         if is_allowed:
@@ -145,7 +152,7 @@ class HashUpload:
         return None
 
     async def _answer(self, peer: Peer, wanted: HashRange) -> None:
-        trees, part = self._trees, self._torrent.metainfo.v2
+        trees, part = self._made_trees(), self._torrent.metainfo.v2
         hashes: bytes | None = None
         if trees is not None and part is not None:
             if trees.is_below(wanted):

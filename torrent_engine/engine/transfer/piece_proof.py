@@ -33,6 +33,10 @@ class PieceProof:
         self._checker: PieceChecker | None = None
         self._lock = anyio.Lock()
 
+    def hashes_changed(self) -> None:
+        """Check by hashes that the torrent has learned, too."""
+        self._checker = None
+
     def is_needed(self, offset_bytes: int, length_bytes: int) -> bool:
         """Return whether a range must be read by :meth:`read`; looks whether its files changed."""
         if self._torrent.storage.has_doubts(offset_bytes, length_bytes):

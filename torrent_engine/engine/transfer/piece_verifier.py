@@ -103,6 +103,10 @@ class PieceFinisher:
         self._blamed_bytes = 0
         """Of bad pieces that wait for the hashes of their blocks."""
 
+    def hashes_changed(self) -> None:
+        """Check by hashes that the torrent has learned, too; what is being checked is not."""
+        self._hashes = self._torrent.metainfo.hashes
+
     def finish(self, assembly: PieceAssembly) -> None:
         """Verify and write a piece whose blocks are all here."""
         piece = assembly.partial.piece
@@ -125,11 +129,12 @@ class PieceFinisher:
         piece, smart_ban = assembly.partial.piece, self._torrent.smart_ban
         try:
             await assembly.settled()
-            digest = self._hashes.new_digest(piece)
+            hashes = self._hashes  # which may change meanwhile
+            digest = hashes.new_digest(piece)
             await self._in_thread(partial(assembly.add_to, digest))
             found = digest.digest()
-            is_right = found == self._hashes.expected(piece)
-            if self._hashes.contradict(piece, found):
+            is_right = found == hashes.expected(piece)
+            if hashes.contradict(piece, found):
                 self._on_error(contradiction(piece))
                 return
             digests: list[bytes] = []

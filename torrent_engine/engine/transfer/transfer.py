@@ -13,6 +13,7 @@ import anyio.abc
 
 from torrent_engine.base.errors import TorrentEngineError
 from torrent_engine.base.ids import BLOCK_BYTES, FileIndex
+from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.disk.pieces.writer import PieceWriter
 from torrent_engine.disk.resume.keeper import ResumeKeeper
 from torrent_engine.engine.discovery.tracker_coordinator import TrackerCoordinator
@@ -23,11 +24,13 @@ from torrent_engine.engine.resources.bandwidth_manager import RateLimits
 from torrent_engine.engine.resources.shared_resources import SharedResources
 from torrent_engine.engine.swarm.context import Torrent
 from torrent_engine.engine.swarm.handshake import TorrentGreeting
-from torrent_engine.engine.swarm.peer import SENDERS, Peer
+from torrent_engine.engine.swarm.peer import SENDERS, Identity, Peer
+from torrent_engine.engine.swarm.peer_dispatch import joined
 from torrent_engine.engine.swarm.peer_sources import PeerSources, SourceFacts
 from torrent_engine.engine.swarm.saved_peers import SavedPeers, good_peers
 from torrent_engine.engine.transfer.download_manager import DownloadManager
 from torrent_engine.engine.transfer.handover import Handover
+from torrent_engine.engine.transfer.missing_layers import LayerPorts, MissingLayers
 from torrent_engine.engine.transfer.payload_dispatch import PayloadEvents
 from torrent_engine.engine.transfer.piece_proof import PieceProof
 from torrent_engine.engine.transfer.piece_verifier import (
@@ -61,6 +64,8 @@ class TransferCallbacks:
     """The last wanted piece is verified and written."""
     on_second: Callable[[float], None]
     on_error: Callable[[TorrentEngineError], None]
+    on_learned: Callable[[Metainfo], None]
+    """The torrent has got the hashes of pieces that it lacked (BEP 52)."""
 
 
 class Transfer:
@@ -113,6 +118,16 @@ class Transfer:
             torrent, self.proof, callbacks.on_error, self.bandwidth.upload_load
         )
         self.super_seeding = SuperSeeding(torrent, self.downloads)
+        self._layers = MissingLayers(
+            torrent,
+            shared.store.copies,
+            LayerPorts(
+                on_liar=self._on_liar,
+                move_to_v2=self._move_to_v2,
+                on_learned=self._on_learned,
+                save=keeper.save_metainfo,
+            ),
+        )
         self._metadata = MetadataUpload(
             torrent.metainfo, torrent.shared_config.metadata, torrent.clock
         )
@@ -136,7 +151,10 @@ class Transfer:
             metadata=self._metadata,
             dispatch=lambda each: (
                 PayloadEvents(
-                    each, self.downloads, self.uploads, self.finisher.blame.handlers()
+                    each,
+                    self.downloads,
+                    self.uploads,
+                    joined(self._layers.handlers(), self.finisher.blame.handlers()),
                 ).handle
             ),
             on_joined=self._on_joined,
@@ -202,6 +220,7 @@ class Transfer:
                 tasks.start_soon(self.sources.run)
                 tasks.start_soon(self.web_seeds.run)
                 tasks.start_soon(self.uploads.hashes.run)
+                tasks.start_soon(self._layers.run)
                 self._shared.router.register(info_hash, self.pool.accept, torrent.other_hash)
                 self.downloads.set_active(active=not self.progress.is_complete)
                 self.uploads.set_active(active=True)
@@ -223,6 +242,7 @@ class Transfer:
             await anyio.sleep(TICK_S)
             self._announce_pieces()
             self._metadata.tick(self.torrent.clock())
+            self._layers.tick(self.torrent.clock())
             self.uploads.run_round(self.torrent.clock())
             self._ask_for_freed_blocks()
             if self.bandwidth.limits_downloads:
@@ -298,6 +318,20 @@ class Transfer:
         self.web_seeds.judge(verdict)
         self.downloads.drop_blocks_of([key for key in verdict.ban if isinstance(key, SENDERS)])
         self.downloads.wanted_changed()
+
+    def _on_liar(self, liar: Identity, reason: str) -> None:
+        self.pool.ban(liar, reason)
+
+    def _move_to_v2(self, peer: Peer) -> None:
+        self.pool.move_to_v2(peer)
+
+    def _on_learned(self, metainfo: Metainfo) -> None:
+        """Go on with a torrent that has the hashes of pieces that it lacked."""
+        self.torrent.metainfo = metainfo
+        self.finisher.hashes_changed()
+        self.uploads.hashes.hashes_changed()
+        self.proof.hashes_changed()
+        self._callbacks.on_learned(metainfo)
 
     def _on_have(self, piece: int) -> None:
         torrent = self.torrent
