@@ -18,11 +18,12 @@ from tests.support.swarm import (
     until,
 )
 from tests.support.torrents import payload_of
-from tests.support.v2_torrents import hybrid_info, torrent_around, v2_info
+from tests.support.v2_torrents import hybrid_info, layers_of, torrent_around, v2_info
 from torrent_engine.base.config import SessionConfig
 from torrent_engine.base.errors import MetainfoError
 from torrent_engine.base.ids import InfoHashV2
 from torrent_engine.base.storage import StorageFiles
+from torrent_engine.codec.hash_trees import HashTrees
 from torrent_engine.codec.magnet import Magnet
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.disk.files.memory_storage import MemoryStorage
@@ -159,6 +160,97 @@ async def test_bep52_a_link_of_v2_alone_is_not_that_of_a_hybrid(tmp_path: Path) 
                     await reach(theirs, State.SEEDING)
 
 
+LONG_S = 50.0
+SHARED = payload_of(5 * 524_288 - 3)
+LONG_INFO, LONG_LAYERS = v2_info({"a": SHARED}, piece_bytes=524_288)
+LONG = Metainfo.from_bytes(torrent_around(LONG_INFO, LONG_LAYERS))
+LONG_BARE = Metainfo.from_bytes(torrent_around(LONG_INFO))
+
+
+@pytest.fixture
+def gives_no_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have all peers reject requests for hashes, and nobody wait for them."""
+    monkeypatch.setattr(HashTrees, "hashes", lambda *_: None)
+    monkeypatch.setattr("torrent_engine.engine.extensions.layer_download.PATIENCE_S", 0.1)
+
+
+@pytest.mark.usefixtures("gives_no_hashes")
+@pytest.mark.parametrize("source", [Magnet.of(METAINFO), BARE], ids=["link", "torrent"])
+async def test_bep52_files_without_hashes_are_fetched_whole_and_proved_by_their_roots(
+    source: Magnet | Metainfo, tmp_path: Path
+) -> None:
+    async with resources(tmp_path / "a") as first, resources(tmp_path / "b") as second:
+        ours = await Session.create(METAINFO, first, save_path=write(tmp_path / "files"))
+        async with ours:
+            await until(lambda: ours.state is State.SEEDING, timeout_s=LONG_S)
+            config = SessionConfig(peers=(address_of(first),))
+            saved = tmp_path / "saved"
+            theirs = await Session.create(source, second, save_path=saved, config=config)
+            async with theirs:
+                await until(lambda: theirs.state is State.SEEDING, timeout_s=LONG_S)
+                assert layers_of(theirs) == LAYERS
+                assert not theirs.stats().failed_bytes
+    for name, data in FILES.items():
+        assert (saved / "payload" / name).read_bytes() == data
+    async with resources(tmp_path / "b") as again:
+        session = await Session.create(source, again, save_path=saved)
+        async with session:
+            await until(lambda: session.state is State.SEEDING, timeout_s=LONG_S)
+            assert layers_of(session) == LAYERS
+
+
+@pytest.mark.usefixtures("gives_no_hashes")
+async def test_bep52_what_came_of_a_file_without_hashes_is_kept_over_a_restart(
+    tmp_path: Path,
+) -> None:
+    saved = tmp_path / "saved"
+    async with seed(tmp_path / "a", LONG, SHARED) as (_, address):
+        async with resources(tmp_path / "b") as shared:
+            config = SessionConfig(peers=(address,), max_download_bytes_per_s=800_000)
+            session = await Session.create(LONG_BARE, shared, save_path=saved, config=config)
+            async with session:
+                await until(
+                    lambda: session.stats().downloaded_bytes > len(SHARED) // 2, timeout_s=LONG_S
+                )
+        async with resources(tmp_path / "b") as shared:
+            config = SessionConfig(peers=(address,))
+            session = await Session.create(LONG_BARE, shared, save_path=saved, config=config)
+            async with session:
+                await until(lambda: session.state is State.SEEDING, timeout_s=LONG_S)
+                came_bytes = session.stats().downloaded_bytes
+    assert (saved / "a").read_bytes() == SHARED
+    assert came_bytes < len(SHARED)
+
+
+@pytest.mark.usefixtures("gives_no_hashes")
+async def test_b6_who_sent_all_of_a_file_that_is_wrong_is_banned(tmp_path: Path) -> None:
+    liars: list[Lying] = []
+
+    def make(files: StorageFiles) -> MemoryStorage:
+        liars.append(Lying(files, SHARED))
+        return liars[-1]
+
+    lying, elsewhere = SessionConfig(storage=make), ("127.0.0.3",)
+    async with (
+        seed(tmp_path / "a", LONG, SHARED, config=lying, listen_hosts=elsewhere) as (_, first),
+        seed(tmp_path / "b", LONG, SHARED) as (_, second),
+        resources(tmp_path / "c") as shared,
+    ):
+        liars[0].lies = True
+        config, saved = SessionConfig(peers=(first,)), tmp_path / "saved"
+        session = await Session.create(LONG_BARE, shared, save_path=saved, config=config)
+        events = record(session)
+        async with session:
+            await until(
+                lambda: any(isinstance(event, PeerBanned) for event in events), timeout_s=LONG_S
+            )
+            assert not session.stats().completed_bytes
+            await session.add_peer(*second)
+            await until(lambda: session.state is State.SEEDING, timeout_s=LONG_S)
+    assert (saved / "a").read_bytes() == SHARED
+    assert {event.address for event in events if isinstance(event, PeerBanned)} == {first}
+
+
 class Lying(MemoryStorage):
     """Has the payload, and gives every block with a wrong byte once it was checked."""
 
@@ -172,9 +264,6 @@ class Lying(MemoryStorage):
         for start in range(0, len(into), 16_384):
             into[start] ^= self.lies
         return found
-
-
-SHARED = payload_of(5 * 524_288 - 3)
 
 
 async def test_b6_of_many_senders_of_a_piece_only_the_liar_is_banned(

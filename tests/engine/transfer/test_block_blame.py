@@ -108,6 +108,7 @@ class Node:
                 on_have=lambda _: None,
                 on_verdict=self.verdicts.append,
                 on_error=lambda error: pytest.fail(str(error)),
+                on_learned=lambda _: None,
             ),
         )
 

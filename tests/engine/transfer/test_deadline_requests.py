@@ -70,7 +70,10 @@ class Swarm:
             shared_config=SimpleNamespace(choker=SimpleNamespace(snub_timeout_s=60.0)),
         )
         finisher: Any = SimpleNamespace(
-            assemblies={}, finish=lambda _: None, write_ahead=lambda *_: None
+            waits_for_hash=lambda _: False,
+            assemblies={},
+            finish=lambda _: None,
+            write_ahead=lambda *_: None,
         )
         self.manager = DownloadManager(torrent, finisher)
         self.manager.is_active = True

@@ -44,6 +44,7 @@ def make_manager(*peers: Any) -> tuple[DownloadManager, Any]:
         told=[],
     )
     finisher: Any = SimpleNamespace(
+        waits_for_hash=lambda _: False,
         assemblies={},
         finish=lambda _: None,
         blocks_dropped=lambda assembly: torrent.told.append(assembly.partial.piece),

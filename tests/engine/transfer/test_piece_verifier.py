@@ -61,6 +61,7 @@ class Node:
                 on_have=self.had.append,
                 on_verdict=lambda _: None,
                 on_error=self.errors.append,
+                on_learned=lambda _: None,
             ),
         )
         self.table.begun(0)

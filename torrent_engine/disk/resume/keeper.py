@@ -96,6 +96,8 @@ class ResumeKeeper:
         self._refuses_missing = False
         self._unsaved: TorrentRecord | None = None
         """What the database does not know yet; saved before anything else."""
+        self._learned: Metainfo | None = None
+        """The torrent with more than the database has of it."""
 
     # -- start ----------------------------------------------------------------------------
 
@@ -347,15 +349,10 @@ class ResumeKeeper:
                 for piece in range(offset // piece_bytes, -(-(offset + length) // piece_bytes))
             )
 
-    async def save_metainfo(self, metainfo: Metainfo) -> None:
-        """Save the .torrent anew, which has got hashes of pieces that it lacked.
-
-        Raises StateDatabaseError or DiskFullError.
-        """
-        source = await anyio.to_thread.run_sync(lambda: metainfo.source)
-        if self._unsaved is not None:
-            self._unsaved = replace(self._unsaved, metainfo_bytes=source)
-        await self._store.save_metainfo(metainfo.info_hash, source)
+    def metainfo_changed(self, metainfo: Metainfo) -> None:
+        """Record that the torrent has got hashes of pieces that it lacked."""
+        self._learned = metainfo
+        self._touch()
 
     # -- saving ---------------------------------------------------------------------------
 
@@ -451,6 +448,11 @@ class ResumeKeeper:
         if self._unsaved is not None:
             await self._store.save_torrent(self._unsaved)
             self._unsaved = None
+        if (learned := self._learned) is not None:
+            source = await anyio.to_thread.run_sync(lambda: learned.source)
+            await self._store.save_metainfo(learned.info_hash, source)
+            if self._learned is learned:
+                self._learned = None
         seen = StampTable()
 
         def look() -> StampTable:

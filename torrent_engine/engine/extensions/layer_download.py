@@ -6,6 +6,7 @@ Source: BEP 52 ("hash request"). Whom to ask and whom to blame is decided in
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Final
 
 import anyio
 import anyio.to_thread
@@ -28,6 +29,8 @@ from torrent_engine.protocol.wire.messages import (
     PeerEvent,
 )
 
+PATIENCE_S: Final = 60.0  # ours: while there are peers to ask
+
 
 class LayerDownload:
     """Asks peers that have pieces for hashes; rejects their requests.
@@ -42,6 +45,10 @@ class LayerDownload:
         self._peers: dict[Identity, Peer] = {}
         self._layers: dict[bytes, bytes] = {}
         self._is_complete = anyio.Event()
+        self._gives_up = False
+        self._came = 0
+        self._came_s = 0.0
+        """When there was nobody to ask last, or hashes came."""
 
     @property
     def progress(self) -> tuple[int, int]:
@@ -61,13 +68,17 @@ class LayerDownload:
             HashesRejected: self._on_rejected,
         }
 
-    async def fetch(self, part: V2Part) -> dict[bytes, bytes]:
-        """Return the layers that a torrent lacks once peers have sent them."""
+    async def fetch(self, part: V2Part, *, gives_up: bool = False) -> dict[bytes, bytes]:
+        """Return the layers that a torrent lacks once peers have sent them.
+
+        With ``gives_up`` what is here is returned if peers have given nothing for a while.
+        """
         metadata, rng = self._swarm.shared_config.metadata, self._swarm.rng
         new_fetch = partial(LayerFetch, part, metadata, rng)
         fetch = await anyio.to_thread.run_sync(new_fetch)  # very many files may lack them
         if fetch.progress[1]:
             self._fetch, self._peers, self._is_complete = fetch, {}, anyio.Event()
+            self._gives_up, self._came, self._came_s = gives_up, 0, self._swarm.clock()
             self.tick(self._swarm.clock())
             await self._is_complete.wait()
         return self._layers
@@ -86,6 +97,15 @@ class LayerDownload:
                 self._peers[key] = peer
                 self._do(self._fetch.peer_joined(key, now))
         self._do(self._fetch.tick(now))
+        self._look_at_time(self._fetch, now)
+
+    def _look_at_time(self, fetch: LayerFetch, now: float) -> None:
+        came = fetch.progress[0]
+        if not self._peers or came != self._came:
+            self._came, self._came_s = came, now
+        elif self._gives_up and now - self._came_s >= PATIENCE_S:
+            self._layers = fetch.found()
+            self._is_complete.set()
 
     def _on_requested(self, peer: Peer, event: HashesRequested) -> None:
         if peer.connection.state.is_v2:

@@ -273,7 +273,7 @@ class MetadataRun:
             metainfo = await anyio.to_thread.run_sync(lambda: read().known_by(magnet.info_hash))
             _check_link(metainfo, magnet)
             if metainfo.v2 is not None and not magnet.has_v1:
-                layers = await self._layers.fetch(metainfo.v2)
+                layers = await self._layers.fetch(metainfo.v2, gives_up=True)
                 metainfo = await anyio.to_thread.run_sync(metainfo.with_layers, layers)
             self.metainfo = metainfo
         except TorrentEngineError as error:

@@ -83,6 +83,9 @@ class TorrentRun:
         self._shared = shared
         self._trust = trust
         self._phase = anyio.CancelScope()
+        self._tasks: anyio.abc.TaskGroup | None = None
+        self._early: list[Callable[[], Awaitable[None]]] = []
+        """Work of pieces that were whole at the start."""
         self._started_s = shared.clock()
         config, metainfo = settings.config, settings.metainfo
         self.all_totals = SavedTotals(shared.store, metainfo.info_hash, settings.totals)
@@ -269,6 +272,8 @@ class TorrentRun:
     async def _run_tasks(self) -> None:
         async with anyio.create_task_group() as tasks:
             self._tasks = tasks
+            for finish in self._early:
+                tasks.start_soon(self._guard, finish)
             tasks.start_soon(self.transfer.writer.run)
             tasks.start_soon(self._keep_saving, self._keeper.run)
             tasks.start_soon(self._keep_saving, self.all_totals.run)
@@ -285,7 +290,10 @@ class TorrentRun:
         async def finish() -> None:
             await work(assembly)
 
-        self._tasks.start_soon(self._guard, finish)
+        if self._tasks is None:
+            self._early.append(finish)
+        else:
+            self._tasks.start_soon(self._guard, finish)
 
     async def _guard(self, work: Callable[[], Awaitable[None]]) -> None:
         """Run one of our tasks; what it raises ends the run."""
@@ -319,7 +327,8 @@ class TorrentRun:
             self.fail(error)
         elif disk_full.error is None and self.stop_reason is None and self.failure is None:
             disk_full.begin(error, self._go_on)
-            self._tasks.start_soon(disk_full.wait)
+            if self._tasks is not None:
+                self._tasks.start_soon(disk_full.wait)
             self.transfer.downloads.set_active(active=False)
             if state is not State.PAUSED:
                 self._settings.on_waiting(error)

@@ -457,10 +457,14 @@ class DownloadManager:
         self._trials[piece] = peer
 
     def _is_on_trial(self, sender: object, piece: int) -> bool:
-        """Return whether a piece is one unproven peer's alone, or is being verified."""
+        """Return whether a piece is one unproven peer's alone, or is being verified.
+
+        For one that cannot be verified alone the next one does not wait.
+        """
         partial = self._picker.partials.get(piece)
         if partial is None:
-            return self._torrent.table.state(piece) is PieceState.PARTIAL
+            is_here = self._torrent.table.state(piece) is PieceState.PARTIAL
+            return is_here and not self._finisher.waits_for_hash(piece)
         return partial.exclusive_to == sender
 
     def on_piece_here(self, piece: int) -> None:

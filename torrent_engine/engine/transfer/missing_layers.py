@@ -6,9 +6,8 @@ others get what we got.
 """
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Final
 
 import anyio
@@ -22,6 +21,7 @@ from torrent_engine.engine.extensions.layer_download import LayerDownload
 from torrent_engine.engine.swarm.context import Torrent
 from torrent_engine.engine.swarm.peer import Identity, Peer
 from torrent_engine.engine.swarm.peer_dispatch import PeerEventHandler
+from torrent_engine.engine.transfer.unproven_files import with_layers_added
 from torrent_engine.protocol.wire.messages import PeerEvent
 
 logger = logging.getLogger(__name__)
@@ -39,8 +39,6 @@ class LayerPorts:
     """End a link of the v1 swarm, and dial the peer again in the v2 swarm."""
     on_learned: Callable[[Metainfo], None]
     """The torrent with the layers, which it lacked."""
-    save: Callable[[Metainfo], Awaitable[None]]
-    """Raises TorrentEngineError."""
 
 
 class MissingLayers:
@@ -67,17 +65,9 @@ class MissingLayers:
         if kept is not None:
             self._ports.on_learned(kept)
         layers = await self._download.fetch(self._torrent.metainfo.v2 or metainfo.v2)
-        if layers:
-            add = partial(self._torrent.metainfo.with_layers, layers)
-            await self._learn(await anyio.to_thread.run_sync(add))
-
-    async def _learn(self, metainfo: Metainfo) -> None:
-        self._ports.on_learned(metainfo)
-        try:
-            with anyio.CancelScope(shield=True):
-                await self._ports.save(metainfo)
-        except TorrentEngineError as error:
-            logger.warning("%s: hashes of pieces not saved: %s", metainfo.info_hash.hex(), error)
+        found = await with_layers_added(self._torrent, layers)
+        if found is not None and found is not self._torrent.metainfo:
+            self._ports.on_learned(found)
 
     def tick(self, now: float) -> None:
         """Ask peers; to be called a few times a second."""

@@ -14,6 +14,7 @@ import anyio
 from torrent_engine.base.errors import MetainfoError, StorageError, TorrentEngineError
 from torrent_engine.base.ids import PieceIndex
 from torrent_engine.codec.merkle import HASH_BYTES
+from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.disk.pieces.writer import OnFailed, PieceWriter, WriteJob
 from torrent_engine.disk.resume.keeper import ResumeKeeper
 from torrent_engine.disk.threads import run_in_thread
@@ -22,6 +23,7 @@ from torrent_engine.engine.swarm.context import Torrent
 from torrent_engine.engine.swarm.peer import Identity, Sender, WebSeedIdentity
 from torrent_engine.engine.transfer.block_blame import BlockBlame
 from torrent_engine.engine.transfer.piece_assembly import PieceAssembly, ReadBlock
+from torrent_engine.engine.transfer.unproven_files import UnprovenFiles
 from torrent_engine.policy.peers.smart_ban import BanVerdict
 from torrent_engine.protocol.tracker.urls import redact_url
 
@@ -49,6 +51,8 @@ class VerifierCallbacks:
     on_verdict: Callable[[BanVerdict], None]
     on_error: Callable[[TorrentEngineError], None]
     """The disk failed, or the torrent cannot be downloaded by anybody."""
+    on_learned: Callable[[Metainfo], None]
+    """A whole file is right, so that the hashes of its pieces are known (BEP 52)."""
 
 
 @dataclass(slots=True)
@@ -98,6 +102,8 @@ class PieceFinisher:
         self._on_have = callbacks.on_have
         self._on_verdict = callbacks.on_verdict
         self._on_error = callbacks.on_error
+        self._on_learned = callbacks.on_learned
+        self._unproven = UnprovenFiles(torrent)
         self._hashes = torrent.metainfo.hashes
         self.blame = BlockBlame(torrent)
         self._blamed_bytes = 0
@@ -106,10 +112,16 @@ class PieceFinisher:
     def hashes_changed(self) -> None:
         """Check by hashes that the torrent has learned, too; what is being checked is not."""
         self._hashes = self._torrent.metainfo.hashes
+        for assembly in self._unproven.take_known():
+            self.finish(assembly)
 
     def finish(self, assembly: PieceAssembly) -> None:
         """Verify and write a piece whose blocks are all here."""
         piece = assembly.partial.piece
+        if self._hashes.expected(piece) is None:
+            self._unproven.hold(assembly)
+            self._write_unverified(assembly)
+            return
         is_plain = assembly.is_in_memory and not self._torrent.smart_ban.has_failed(piece)
         if is_plain:
             self.writer.submit(
@@ -123,6 +135,35 @@ class PieceFinisher:
             )
         else:
             self._start_task(self._finish_slowly, assembly)
+
+    def waits_for_hash(self, piece: int) -> bool:
+        """Return whether a whole piece cannot be verified yet."""
+        return self._unproven.has(piece)
+
+    def prove_files(self) -> None:
+        """Verify whole files that nobody gave the hashes of; call it once a second."""
+        for first in self._unproven.whole_files():
+            self._start_task(self._prove_file, first)
+
+    async def _prove_file(self, first: PieceAssembly) -> None:
+        """Take the hashes of a file from its content if that is right, or throw it away."""
+        try:
+            proven = await self._unproven.prove(first, self._in_thread)
+            if proven is None:
+                await self._file_failed(self._unproven.take_file_of(first))
+        except StorageError as error:
+            self._on_error(error)
+            return
+        if proven is not None and proven is not self._torrent.metainfo:
+            self._on_learned(proven)
+
+    async def _file_failed(self, assemblies: list[PieceAssembly]) -> None:
+        """Fetch a file again; of whom it is proved only if it is all of one sender."""
+        senders = {sender for assembly in assemblies for sender in assembly.senders}
+        is_proof = len(senders) == 1
+        for assembly in assemblies:
+            digests = await self._in_thread(assembly.block_digests)
+            self._failed(assembly, digests, is_proof=is_proof)
 
     async def _finish_slowly(self, assembly: PieceAssembly) -> None:
         """Read back what is needed, and find out who sent what if the piece is or was bad."""
@@ -193,14 +234,18 @@ class PieceFinisher:
         for first, _, views in runs:
             self.writer.submit(WriteJob(assembly.run_offset_bytes(first), views, tag))
 
-    def _failed(self, assembly: PieceAssembly, digests: list[bytes]) -> None:
+    def _failed(
+        self, assembly: PieceAssembly, digests: list[bytes], *, is_proof: bool = True
+    ) -> None:
+        """Throw a piece away; ``is_proof``: if it has one sender, that one sent bad data."""
         torrent, piece = self._torrent, assembly.partial.piece
         torrent.table.abandoned(piece)
         torrent.picker.suspects.hash_failed(piece)
         torrent.totals.failed_bytes += torrent.metainfo.geometry.piece_length(piece)
         self._keeper.partial_written(piece, 0)
         self._publish_failure(piece, assembly.senders)
-        self._on_verdict(torrent.smart_ban.piece_failed(piece, assembly.senders, digests))
+        smart_ban, senders = torrent.smart_ban, assembly.senders
+        self._on_verdict(smart_ban.piece_failed(piece, senders, digests, is_proof=is_proof))
 
     def _failed_partly(self, assembly: PieceAssembly, wrong: list[int]) -> None:
         """Begin a piece again with the blocks that are right."""
@@ -250,7 +295,8 @@ class PieceFinisher:
                 assembly = tag.assembly
                 assembly.forget_views(tag.first_block, tag.blocks)
                 piece = assembly.partial.piece
-                if self.assemblies.get(piece) is assembly:
+                is_begun = self.assemblies.get(piece) is assembly
+                if is_begun or self._unproven.holds(assembly):
                     self._keeper.partial_written(piece, assembly.disk_bits())
 
     def _verified(self, job: WriteJob, assembly: PieceAssembly) -> None:
@@ -299,9 +345,12 @@ class PieceFinisher:
         is_too_much = held_bytes > self._torrent.shared_config.disk.partial_memory_bytes
         for assembly in self.assemblies.values():
             if assembly.memory_bytes and (is_too_much or now - assembly.begun_s >= age_s):
-                for first, count, views in assembly.take_unwritten():
-                    tag = _Ahead(assembly, first, count)
-                    self.writer.submit(WriteJob(assembly.run_offset_bytes(first), views, tag))
+                self._write_unverified(assembly)
+
+    def _write_unverified(self, assembly: PieceAssembly) -> None:
+        for first, count, views in assembly.take_unwritten():
+            tag = _Ahead(assembly, first, count)
+            self.writer.submit(WriteJob(assembly.run_offset_bytes(first), views, tag))
 
 
 def contradiction(piece: int) -> MetainfoError:

@@ -84,6 +84,7 @@ class Transfer:
         self.progress = progress
         self._shared = shared
         self._callbacks = callbacks
+        self._keeper = keeper
         self._fresh_pieces: list[int] = []
         self._has_freed_blocks = False
         now = torrent.clock()
@@ -103,6 +104,7 @@ class Transfer:
                 on_have=self._on_have,
                 on_verdict=self._on_verdict,
                 on_error=callbacks.on_error,
+                on_learned=self._on_learned,
             ),
         )
         self.writer = self.finisher.writer
@@ -125,7 +127,6 @@ class Transfer:
                 on_liar=self._on_liar,
                 move_to_v2=self._move_to_v2,
                 on_learned=self._on_learned,
-                save=keeper.save_metainfo,
             ),
         )
         self._metadata = MetadataUpload(
@@ -256,6 +257,7 @@ class Transfer:
 
     def _tick_second(self, now: float) -> None:
         self.downloads.tick(now)
+        self.finisher.prove_files()
         self.uploads.tick(now)
         self.swarm_parts.tick(now)
         self.sources.tick(now)
@@ -328,6 +330,7 @@ class Transfer:
     def _on_learned(self, metainfo: Metainfo) -> None:
         """Go on with a torrent that has the hashes of pieces that it lacked."""
         self.torrent.metainfo = metainfo
+        self._keeper.metainfo_changed(metainfo)
         self.finisher.hashes_changed()
         self.uploads.hashes.hashes_changed()
         self.proof.hashes_changed()

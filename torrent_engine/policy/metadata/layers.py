@@ -88,6 +88,14 @@ class LayerFetch:
         """How many ranges of hashes are here, and of how many."""
         return self._count - self._left, self._count
 
+    def found(self) -> dict[bytes, bytes]:
+        """Return the layers that are here, by the root of their file."""
+        return {
+            root: bytes(layer.hashes)
+            for root, layer in self._layers.items()
+            if not layer.ranges_left
+        }
+
     def _ranges(self, root: bytes) -> Iterator[HashRange]:
         layer = self._layers[root]
         if 1 << layer.levels <= MAX_ASKED:
@@ -122,8 +130,7 @@ class LayerFetch:
                 return [BanPeer(key, "sent wrong hashes of pieces")]
             self._take(wanted, hashes)
             if not self._left:
-                found = {root: bytes(layer.hashes) for root, layer in self._layers.items()}
-                return [LayersComplete(found)]
+                return [LayersComplete(self.found())]
         return self._ask(key, now)
 
     def rejected(self, key: Hashable, wanted: HashRange, now: float) -> list[LayerAction]:

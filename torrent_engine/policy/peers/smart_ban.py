@@ -88,15 +88,20 @@ class SmartBan:
         piece: int,
         block_senders: Sequence[PeerKey | None],
         block_digests: Sequence[bytes],
+        *,
+        is_proof: bool = True,
     ) -> BanVerdict:
         """Judge the senders of a piece that failed its hash check, with the SHA-1 of each block.
+
+        ``is_proof`` is False if others' pieces were checked together with it (BEP 52): then its
+        sole sender need not be whose fault it is.
 
         A sender of None is unknown (a block from before a restart) and is never judged.
         """
         attempt = self._remember(piece, tuple(block_senders), tuple(block_digests))
         senders = _distinct(attempt.senders)
         self.failed_blocks += len(attempt.senders)
-        if len(senders) == 1 and None not in attempt.senders:
+        if is_proof and len(senders) == 1 and None not in attempt.senders:
             return self._banning(senders)
         proved = self._inconsistent_senders(piece)
         untrusted = [key for key in senders if self.trust(key) <= TRUST_OF_BANNED]
