@@ -12,7 +12,7 @@ from tests.support.netns import LOOPBACK
 from tests.support.processes import free_port, wait_until
 from tests.support.swarm import resources, until
 from tests.support.v2_payload import V2Payload, make_v2_payload
-from tests.support.v2_torrents import layers_of
+from tests.support.v2_torrents import ask_for_layers_first, layers_of
 from torrent_engine.base.config import SessionConfig
 from torrent_engine.base.ids import PeerAddress
 from torrent_engine.codec.hash_trees import HashRange, HashTrees
@@ -256,10 +256,14 @@ async def test_bep52_metadata_and_layers_come_from_libtorrent(
 
 @pytest.mark.parametrize("source", ["link_of_v1", "torrent"])
 async def test_bep52_layers_of_a_hybrid_come_from_libtorrent_while_it_is_downloaded(
-    source: str, theirs: LibtorrentClient, shared: SharedResources, tmp_path: Path
+    source: str,
+    theirs: LibtorrentClient,
+    shared: SharedResources,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    files = {**FILES, "long": 5_000_000}
-    payload = make_v2_payload(tmp_path, "album", files, kind="hybrid")
+    ask_for_layers_first(monkeypatch)
+    payload = make_v2_payload(tmp_path, "album", FILES, kind="hybrid")
     metainfo = Metainfo.read(payload.torrent)
     assert metainfo.v2 is not None
     layers = metainfo.v2.layers
@@ -270,11 +274,10 @@ async def test_bep52_layers_of_a_hybrid_come_from_libtorrent_while_it_is_downloa
         Magnet(metainfo.info_hash) if source == "link_of_v1" else without_layers.source,
         shared,
         save_path=tmp_path / "saved",
-        config=SessionConfig(peers=(theirs.address,), max_download_bytes_per_s=200_000),
+        config=SessionConfig(peers=(theirs.address,)),
     )
     async with session:
         with anyio.fail_after(PATIENCE_S):
             await until(lambda: layers_of(session) == layers, timeout_s=PATIENCE_S)
-            session.set_rate_limits(download_bytes_per_s=0)
             await session.wait(State.SEEDING)
     assert payload.is_complete_in(tmp_path / "saved")

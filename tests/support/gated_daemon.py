@@ -68,6 +68,7 @@ def hold_completion(
     def held(run: TorrentRun) -> None:
         if gate.is_closed and not run.torrent.is_abandoned:
             gate.tell()
+            assert run._tasks is not None
             run._tasks.start_soon(wait, run)
         else:
             complete(run)

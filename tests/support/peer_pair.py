@@ -51,8 +51,10 @@ def make_connection(
     )
 
 
-def their_handshake(*, fast: bool = True, extensions: bool = True, dht: bool = False) -> bytes:
-    return encode_handshake(INFO_HASH, THEIR_ID, fast=fast, extensions=extensions, dht=dht)
+def their_handshake(
+    *, fast: bool = True, extensions: bool = True, dht: bool = False, v2: bool = False
+) -> bytes:
+    return encode_handshake(INFO_HASH, THEIR_ID, fast=fast, extensions=extensions, dht=dht, v2=v2)
 
 
 def open_connection(

@@ -4,10 +4,14 @@ from collections.abc import Mapping
 from hashlib import sha1
 from typing import Any, Final
 
+import pytest
+
 from torrent_engine.codec.bencode import encode
 from torrent_engine.codec.merkle import layers_of as root_and_layer
 from torrent_engine.codec.merkle import leaves_of
 from torrent_engine.engine.session.session import Session
+from torrent_engine.engine.swarm.peer import Peer
+from torrent_engine.engine.transfer.download_manager import DownloadManager
 
 PIECE_BYTES: Final = 16_384
 SMALL: Final[dict[str, dict[str, Any]]] = {"": {"length": 5, "pieces root": bytes(range(32))}}
@@ -71,3 +75,15 @@ def layers_of(session: Session) -> Mapping[bytes, bytes]:
     """Return the hashes of pieces that a torrent has at present, by the roots of their files."""
     metainfo = session.metainfo
     return {} if metainfo is None or metainfo.v2 is None else metainfo.v2.layers
+
+
+def ask_for_layers_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have downloads ask for no block while hashes of pieces are missing."""
+    refill = DownloadManager.refill
+
+    def refill_later(downloads: DownloadManager, peer: Peer) -> None:
+        part = downloads._torrent.metainfo.v2
+        if part is None or not any(True for _ in part.missing_layers()):
+            refill(downloads, peer)
+
+    monkeypatch.setattr(DownloadManager, "refill", refill_later)

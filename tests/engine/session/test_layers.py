@@ -1,14 +1,19 @@
 """Hybrid torrents without `piece layers`: they come from peers while the torrent runs."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
-import anyio
 import pytest
 
 from tests.support.managers import manager
-from tests.support.swarm import PATIENCE_S, address_of, reach, record, resources, seed, until
+from tests.support.swarm import address_of, record, resources, seed, until
 from tests.support.torrents import payload_of
-from tests.support.v2_torrents import hybrid_info, layers_of, torrent_around
+from tests.support.v2_torrents import (
+    ask_for_layers_first,
+    hybrid_info,
+    layers_of,
+    torrent_around,
+)
 from torrent_engine.base.config import SessionConfig
 from torrent_engine.base.ids import InfoHash
 from torrent_engine.base.storage import StorageFiles
@@ -28,13 +33,24 @@ DATA = payload_of(40 * PIECE_BYTES - 3)
 INFO, LAYERS = hybrid_info({"a": DATA}, piece_bytes=PIECE_BYTES)
 WHOLE = Metainfo.from_bytes(torrent_around(INFO, LAYERS))
 BARE = Metainfo.from_bytes(torrent_around(INFO))
-SLOW = 200_000  # so that the layers are here before the payload
 PADDED = DATA + bytes(3)
 V2_HASH = InfoHash(bytes(BARE.v2_swarm or b""))
+LONG_S = 50.0
 
 
-def has_layers(session: Session) -> bool:
-    return layers_of(session) == LAYERS
+@pytest.fixture(autouse=True)
+def layers_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no torrent be complete before its layers are."""
+    ask_for_layers_first(monkeypatch)
+
+
+async def learned(session: Session, layers: Mapping[bytes, bytes] = LAYERS) -> None:
+    """Wait until a torrent has these layers."""
+    await until(lambda: layers_of(session) == layers, timeout_s=LONG_S)
+
+
+async def seeding(session: Session) -> None:
+    await until(lambda: session.state is State.SEEDING, timeout_s=LONG_S)
 
 
 @pytest.mark.parametrize(
@@ -54,19 +70,18 @@ async def test_bep52_a_hybrid_gets_the_hashes_that_it_lacks_and_keeps_them(
         seed(tmp_path / "seed", WHOLE, PADDED) as (_, address),
         resources(tmp_path / "leech") as shared,
     ):
-        config = SessionConfig(peers=(address,), max_download_bytes_per_s=SLOW)
+        config = SessionConfig(peers=(address,))
         saved = tmp_path / "saved"
         session = await Session.create(source, shared, save_path=saved, config=config)
         async with session:
-            await until(lambda: has_layers(session))
-            session.set_rate_limits(download_bytes_per_s=0)
-            await reach(session, State.SEEDING)
+            await learned(session)
+            await seeding(session)
     assert (tmp_path / "saved/payload/a").read_bytes() == DATA
     async with resources(tmp_path / "leech") as shared:  # where nobody has the hashes
         session = await Session.create(source, shared, save_path=tmp_path / "saved")
         async with session:
-            await reach(session, State.SEEDING)
-            await until(lambda: has_layers(session))
+            await seeding(session)
+            await learned(session)
 
 
 async def test_bep52_who_learned_the_hashes_gives_them_to_others(tmp_path: Path) -> None:
@@ -75,17 +90,16 @@ async def test_bep52_who_learned_the_hashes_gives_them_to_others(tmp_path: Path)
         resources(tmp_path / "c") as third,
         seed(tmp_path / "a", WHOLE, PADDED) as (first, address),
     ):
-        config = SessionConfig(peers=(address,), max_download_bytes_per_s=SLOW)
+        config = SessionConfig(peers=(address,))
         ours = await Session.create(BARE, second, save_path=tmp_path / "ours", config=config)
         async with ours:
-            await until(lambda: has_layers(ours))
-            ours.set_rate_limits(download_bytes_per_s=0)
-            await reach(ours, State.SEEDING)
+            await learned(ours)
+            await seeding(ours)
             await first.stop()
-            config = SessionConfig(peers=(address_of(second),), max_download_bytes_per_s=SLOW)
+            config = SessionConfig(peers=(address_of(second),))
             theirs = await Session.create(BARE, third, save_path=tmp_path / "they", config=config)
             async with theirs:
-                await until(lambda: has_layers(theirs))
+                await learned(theirs)
                 metainfo = theirs.metainfo
     assert metainfo is not None
     assert metainfo.source == WHOLE.source
@@ -96,9 +110,9 @@ async def test_bep52_a_manager_keeps_the_hashes_that_a_torrent_learned(tmp_path:
         seed(tmp_path / "seed", WHOLE, PADDED) as (_, address),
         manager(tmp_path / "leech") as leech,
     ):
-        config = SessionConfig(peers=(address,), max_download_bytes_per_s=SLOW)
+        config = SessionConfig(peers=(address,))
         session = (await leech.add(BARE, save_path=tmp_path / "saved", config=config)).session
-        await until(lambda: has_layers(session))
+        await learned(session)
     async with manager(tmp_path / "leech") as again:
         (session,) = again.sessions
         metainfo = session.metainfo
@@ -124,14 +138,16 @@ async def test_bep52_who_gives_wrong_hashes_is_banned_and_others_are_asked(
         seed(tmp_path / "b", WHOLE, PADDED, listen_hosts=("127.0.0.3",)) as (_, second),
         resources(tmp_path / "c") as shared,
     ):
-        config = SessionConfig(peers=(first,), max_download_bytes_per_s=SLOW)
+        config = SessionConfig(peers=(first,))
         saved = tmp_path / "saved"
         session = await Session.create(BARE, shared, save_path=saved, config=config)
         events = record(session)
         async with session:
-            await until(lambda: any(isinstance(event, PeerBanned) for event in events))
+            await until(
+                lambda: any(isinstance(event, PeerBanned) for event in events), timeout_s=LONG_S
+            )
             await session.add_peer(*second)
-            await until(lambda: has_layers(session))
+            await learned(session)
     assert {event.address for event in events if isinstance(event, PeerBanned)} == {first}
 
 
@@ -154,7 +170,7 @@ async def test_b6_blocks_of_a_hybrid_have_hashes_once_it_has_learned_its_layers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(SmartBan, "is_proven", lambda *_: True)  # so that they share pieces
-    monkeypatch.setattr("torrent_engine.engine.transfer.block_blame.ANSWER_S", PATIENCE_S)
+    monkeypatch.setattr("torrent_engine.engine.transfer.block_blame.ANSWER_S", LONG_S)
     data = payload_of(5 * 524_288)
     info, layers = hybrid_info({"a": data}, piece_bytes=524_288)
     whole, bare = (Metainfo.from_bytes(torrent_around(info, each)) for each in (layers, None))
@@ -183,12 +199,11 @@ async def test_b6_blocks_of_a_hybrid_have_hashes_once_it_has_learned_its_layers(
         session = await Session.create(bare, shared, save_path=saved, config=config)
         events = record(session)
         async with session:
-            await until(lambda: liar.stats().uploaded_bytes)
-            await until(lambda: layers_of(session) == layers)
+            await learned(session, layers)
+            await until(lambda: liar.stats().uploaded_bytes, timeout_s=LONG_S)
             for address in (first, second):
                 await session.add_peer(*address)
-            with anyio.fail_after(4 * PATIENCE_S):
-                await session.wait(State.SEEDING)
+            await seeding(session)
             failed_bytes, sent_bytes = session.stats().failed_bytes, liar.stats().uploaded_bytes
     assert (saved / "payload/a").read_bytes() == data
     assert {e.address for e in events if isinstance(e, PeerBanned)} == {third}

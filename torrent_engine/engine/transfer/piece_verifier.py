@@ -142,26 +142,27 @@ class PieceFinisher:
 
     def prove_files(self) -> None:
         """Verify whole files that nobody gave the hashes of; call it once a second."""
-        for first in self._unproven.whole_files():
-            self._start_task(self._prove_file, first)
+        for file in self._unproven.take_turns():
+            self._start_task(partial(self._prove_file, file), file[0])
 
-    async def _prove_file(self, first: PieceAssembly) -> None:
+    async def _prove_file(self, file: list[PieceAssembly], _first: PieceAssembly) -> None:
         """Take the hashes of a file from its content if that is right, or throw it away."""
         try:
-            proven = await self._unproven.prove(first, self._in_thread)
+            proven = await self._unproven.prove(file, self._in_thread)
             if proven is None:
-                await self._file_failed(self._unproven.take_file_of(first))
+                self._unproven.drop(file)
+                await self._file_failed(file)
         except StorageError as error:
             self._on_error(error)
             return
         if proven is not None and proven is not self._torrent.metainfo:
             self._on_learned(proven)
 
-    async def _file_failed(self, assemblies: list[PieceAssembly]) -> None:
+    async def _file_failed(self, file: list[PieceAssembly]) -> None:
         """Fetch a file again; of whom it is proved only if it is all of one sender."""
-        senders = {sender for assembly in assemblies for sender in assembly.senders}
+        senders = {sender for assembly in file for sender in assembly.senders}
         is_proof = len(senders) == 1
-        for assembly in assemblies:
+        for assembly in file:
             digests = await self._in_thread(assembly.block_digests)
             self._failed(assembly, digests, is_proof=is_proof)
 

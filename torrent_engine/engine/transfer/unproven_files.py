@@ -4,7 +4,7 @@ Source: BEP 52. A v2 file without its layer is fetched as a whole, onto the disk
 its pieces are made of what is there, and the root of the file proves all of them at once.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 
 import anyio.to_thread
@@ -49,40 +49,45 @@ class UnprovenFiles:
         known = [piece for piece in self._held if hashes.expected(piece) is not None]
         return [self._held.pop(piece) for piece in known]
 
-    def whole_files(self) -> list[PieceAssembly]:
-        """Return the first piece of each file that is all here and is to be proved, once."""
+    def take_turns(self) -> list[list[PieceAssembly]]:
+        """Return the pieces of each file that is all here and is to be proved, once."""
         if not self._has_new:
             return []
         self._has_new = False
-        found: list[PieceAssembly] = []
+        found: list[list[PieceAssembly]] = []
         seen: set[int] = set()
         for assembly in self._held.values():
-            pieces = self._pieces_beside(assembly)
-            root = self._root_of(assembly)
+            pieces, root = self._pieces_beside(assembly), self._root_of(assembly)
             if pieces.start in seen or root in self._tried:
                 continue
             seen.add(pieces.start)
             if all(piece in self._held for piece in pieces):
                 self._tried.add(root)
-                found.append(self._held[pieces.start])
+                found.append([self._held[piece] for piece in pieces])
         return found
 
-    def take_file_of(self, first: PieceAssembly) -> list[PieceAssembly]:
-        """Return the pieces of a file that :meth:`prove` was called for; they wait no longer."""
-        self._tried.discard(self._root_of(first))
-        pieces = self._pieces_beside(first)
-        return [self._held.pop(piece) for piece in pieces if piece in self._held]
+    async def prove(self, file: Sequence[PieceAssembly], in_thread: InThread) -> Metainfo | None:
+        """Return the torrent with the hashes of a file whose pieces are right; else None.
 
-    async def prove(self, first: PieceAssembly, in_thread: InThread) -> Metainfo | None:
-        """Return the torrent with the hashes of a file whose pieces are right; else None."""
-        metainfo, root = self._torrent.metainfo, self._root_of(first)
-        hashes, layer = metainfo.hashes, list[bytes]()
-        for assembly in [self._held[piece] for piece in self._pieces_beside(first)]:
-            await assembly.settled()
-            digest = hashes.new_digest(assembly.partial.piece)
-            await in_thread(partial(assembly.add_to, digest))
-            layer.append(digest.digest())
-        return await with_layers_added(self._torrent, {root: b"".join(layer)})
+        Raises StorageError.
+        """
+        hashes, layer = self._torrent.metainfo.hashes, list[bytes]()
+        root = self._root_of(file[0])
+        try:
+            for assembly in file:
+                await assembly.settled()
+                digest = hashes.new_digest(assembly.partial.piece)
+                await in_thread(partial(assembly.add_to, digest))
+                layer.append(digest.digest())
+            return await with_layers_added(self._torrent, {root: b"".join(layer)})
+        finally:
+            self._tried.discard(root)
+
+    def drop(self, file: Sequence[PieceAssembly]) -> None:
+        """Forget the pieces of a file that is wrong; one with the same content has its turn."""
+        for assembly in file:
+            self._held.pop(assembly.partial.piece, None)
+        self._has_new = True
 
     def _index_of(self, assembly: PieceAssembly) -> int:
         metainfo = self._torrent.metainfo
