@@ -69,7 +69,10 @@ class LargeSwarm:
         )
         self.torrent = torrent
         finisher: Any = SimpleNamespace(
-            assemblies={}, finish=lambda _: None, write_ahead=lambda *_: None
+            assemblies={},
+            finish=lambda _: None,
+            write_ahead=lambda *_: None,
+            waits_for_hash=lambda _: False,
         )
         self.downloads = DownloadManager(torrent, finisher)
         proof: Any = None  # no block is sent

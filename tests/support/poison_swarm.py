@@ -144,6 +144,7 @@ class PoisonSwarm:
             assemblies={},
             finish=lambda assembly: self._hashing.append((self.clock() + HASH_S, assembly)),
             write_ahead=self._write_ahead,
+            waits_for_hash=lambda _: False,
             blocks_dropped=lambda _: None,
             restarted=lambda _: None,
         )
