@@ -1,19 +1,32 @@
 """Fuzz target of hash messages: any of them raise declared errors only, and answers are proven.
 
+The peer asks for hashes, and answers what it was asked for: rightly, wrongly or not at all.
+
 How to run it: ``python -m fuzz --help``.
 """
 
+import random
 import struct
+from dataclasses import replace
 from hashlib import sha256
 
 from fuzz.runner import FuzzTarget, in_time
+from torrent_engine.base.config import MetadataConfig
 from torrent_engine.base.ids import InfoHash, InfoHashV2, PeerId
 from torrent_engine.codec._v2_part import V2Part
 from torrent_engine.codec.geometry import FileLayout, Geometry
 from torrent_engine.codec.hash_trees import HashTrees
 from torrent_engine.codec.merkle import is_proven, layers_of, levels_above
+from torrent_engine.policy.metadata.fetch import BanPeer
+from torrent_engine.policy.metadata.layers import LayerFetch, RequestHashes
 from torrent_engine.protocol.wire.connection import PeerConnection
-from torrent_engine.protocol.wire.messages import HashesRequested, encode_handshake
+from torrent_engine.protocol.wire.hash_messages import encode_hash_reject, encode_hashes
+from torrent_engine.protocol.wire.messages import (
+    HashesReceived,
+    HashesRejected,
+    HashesRequested,
+    encode_handshake,
+)
 
 PIECE_BYTES = 65_536
 COUNTS = (2, 5, 513)
@@ -28,18 +41,57 @@ LENGTHS = [count * PIECE_BYTES for count in COUNTS]
 LAYOUT = FileLayout(LENGTHS, alignment=PIECE_BYTES)
 GEOMETRY = Geometry(LAYOUT.end_bytes, PIECE_BYTES, LAYOUT)
 PART = V2Part(InfoHashV2(bytes(32)), PIECE_BYTES, LENGTHS, b"".join(ROOTS), dict(FILES.keys()))
+BARE = replace(PART, layers={})
+TREES = HashTrees(PART)
 LEVELS = {root: levels_above(count) for (root, _), count in FILES.items()}
+
+
+def new_fetch():
+    """Return what asks a peer for all layers, and its requests."""
+    fetch = LayerFetch(BARE, MetadataConfig(), random.Random(1))
+    return fetch, fetch.peer_joined("peer", 0.0)
+
+
+ASKED = [action.wanted for action in new_fetch()[1]]
 
 
 @in_time
 def fuzz_one(data):
     """Check one input: what a peer sends behind its handshake."""
     connection = PeerConnection(geometry=GEOMETRY, info_hash=INFO_HASH, peer_id=PeerId(b"o" * 20))
+    connection.receive_data(HANDSHAKE, now=0.0)
     trees = HashTrees(PART)
-    for event in connection.receive_data(HANDSHAKE + data, now=0.0):
+    fetch, actions = new_fetch()
+    ask(connection, actions)
+    for event in connection.receive_data(data, now=0.0):
         if isinstance(event, HashesRequested):
             answer(connection, trees, event.wanted)
+        elif isinstance(event, (HashesReceived, HashesRejected)) and not take(
+            connection, fetch, event
+        ):
+            break
+    assert len(connection.state.hash_requests) <= len(ASKED)
     assert connection.state.queue.unsent_bytes < 64 * 1024 + 49 + 32 * 4_200 + 53 * len(data)
+
+
+def ask(connection, actions):
+    """Send the requests among some actions."""
+    for action in actions:
+        if isinstance(action, RequestHashes):
+            connection.sender.request_hashes(action.wanted)
+
+
+def take(connection, fetch, event):
+    """Give an answer to what asked for it, who believes nothing wrong; False: the liar is gone."""
+    if isinstance(event, HashesRejected):
+        ask(connection, fetch.rejected("peer", event.wanted, 0.0))
+        return True
+    actions = fetch.hashes_received("peer", event.wanted, event.hashes, 0.0)
+    is_right = event.hashes == TREES.hashes(event.wanted)
+    assert is_right != any(isinstance(action, BanPeer) for action in actions)
+    assert fetch.found().items() <= PART.layers.items()
+    ask(connection, actions)
+    return is_right
 
 
 def answer(connection, trees, wanted):
@@ -56,11 +108,24 @@ def answer(connection, trees, wanted):
 
 
 def mutated(rng):
-    """Return a few requests, mostly good ones, some with damaged bytes."""
-    data = bytearray(b"".join(_request(rng) for _ in range(rng.choice((1, 2, 3, 20)))))
+    """Return a few requests and answers, mostly good ones, some with damaged bytes."""
+    count = rng.choice((1, 2, 3, 20))
+    data = bytearray(b"".join(rng.choice((_request, _reply))(rng) for _ in range(count)))
     for _ in range(rng.choice((0, 0, 0, 1, 3))):
         data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
     return bytes(data)
+
+
+def _reply(rng):
+    wanted = rng.choice(ASKED)
+    if rng.random() < 0.2:
+        return encode_hash_reject(wanted)
+    hashes = bytearray(TREES.hashes(wanted))
+    if rng.random() < 0.2:
+        hashes[rng.randrange(len(hashes))] ^= 1 << rng.randrange(8)
+    if rng.random() < 0.1:
+        del hashes[32 * rng.randrange(len(hashes) // 32) :]
+    return encode_hashes(wanted, hashes)
 
 
 def _request(rng):
