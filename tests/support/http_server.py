@@ -1,6 +1,7 @@
 """The daemon's HTTP server with small applications, and a client that sends raw bytes."""
 
 import json
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -118,9 +119,11 @@ def statuses_of(answers: bytes) -> list[int]:
 
 
 @asynccontextmanager
-async def served(app: AsgiApp, limits: HttpLimits | None = None) -> AsyncIterator[Served]:
+async def served(
+    app: AsgiApp, limits: HttpLimits | None = None, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[Served]:
     """Serve an application on a port of loopback."""
     (listener,) = bind(ListenAddress("127.0.0.1", 0))
     port: Any = listener.getsockname()[1]
-    async with open_server(app, [HttpListener("http", listener)], limits) as server:
+    async with open_server(app, [HttpListener("http", listener, tls)], limits) as server:
         yield Served(server, port)

@@ -1,6 +1,7 @@
 """Deadlines, caps and ends of connections."""
 
 import os
+import re
 import socket
 import time
 from collections.abc import AsyncIterator
@@ -554,3 +555,25 @@ async def test_answer_has_a_date_and_does_not_name_the_server() -> None:
     fields = dict(line.split(b": ", 1) for line in found.split(b"\r\n\r\n")[0].split(b"\r\n")[1:])
     assert abs(parsedate_to_datetime(fields[b"date"].decode()).timestamp() - time.time()) < 60
     assert b"server" not in fields
+
+
+async def test_small_answers_leave_at_once() -> None:
+    async with served(endless) as here, await here.connect() as stream:
+        await stream.send(GET)
+        await read_head(stream)
+        (connection,) = here.server.open_connections
+        plain = connection.transport.get_extra_info("socket")
+        assert plain.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+@pytest.mark.parametrize("level", ["DEBUG", "INFO"])
+async def test_requests_are_logged_at_debug_level_with_their_time(
+    caplog: pytest.LogCaptureFixture, level: str
+) -> None:
+    caplog.set_level(level, "torrent_engine.daemon.http")
+    async with served(Echo()) as here:
+        await here.get("/a%0Ab?token=secret")
+    lines = [each.getMessage() for each in caplog.records if "GET" in each.getMessage()]
+    assert len(lines) == (level == "DEBUG")
+    for line in lines:  # neither a line break nor what may be a credential
+        assert re.search(r"127\.0\.0\.1.* GET /a%0Ab 200 in \d+\.\d ms$", line)

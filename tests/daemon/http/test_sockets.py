@@ -53,6 +53,14 @@ def test_no_host_is_every_address_of_both_families_on_one_port() -> None:
             each.close()
 
 
+@pytest.mark.parametrize("text", ["[::]:0", "[::1]:0"])
+def test_ipv6_socket_is_none_of_ipv4(text: str) -> None:
+    (bound,) = bind(ListenAddress.parse(text))
+    with closing(bound):
+        assert bound.family == socket.AF_INET6
+        assert bound.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
+
+
 def test_address_in_use_or_unknown_is_a_network_error_and_leaves_nothing_open() -> None:
     with (
         closing(socket.create_server(("127.0.0.1", 0))) as taken,

@@ -13,7 +13,7 @@ import struct
 import time
 from collections.abc import Callable
 from email.utils import formatdate
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 from urllib.parse import unquote
 
 import h11
@@ -36,6 +36,21 @@ _CREDENTIALS: Final = struct.Struct("3i")  # unix(7): pid, uid, gid
 SPEC_VERSION: Final = "2.4"
 
 
+class Replaceable(Protocol):
+    """What waits for its client, and may leave its place to another connection."""
+
+    @property
+    def host(self) -> str | None:
+        """The address of the client; None at a unix socket."""
+
+    @property
+    def waits_since_s(self) -> float:
+        """When the wait began, by the clock of the loop."""
+
+    def give_way(self) -> None:
+        """Leave the place to another connection."""
+
+
 class ConnectionParts:
     """What all connections of a server share."""
 
@@ -47,11 +62,17 @@ class ConnectionParts:
         self.limits = limits
         self.tasks = tasks
         self.count = ConnectionCount(limits)
+        self.handshakes: dict[Replaceable, None] = {}
+        """Connections that are not encrypted yet, the oldest first."""
         self.is_stopping = False
         self._dated = 0
         self._date: HeaderFields = []
 
-    def make_room(self, host: str | None) -> bool:
+    def admit(self, host: str | None) -> bool:
+        """Count a connection, in the place of another one if need be; False if there is none."""
+        return self.count.admit(host) or (self._make_room(host) and self.count.admit(host))
+
+    def _make_room(self, host: str | None) -> bool:
         """Drop a connection that waits for its client, so that another one has its place.
 
         It is one of the address that has the most, and of these the one that waits longest:
@@ -60,7 +81,8 @@ class ConnectionParts:
         if not self.count.is_only_full(host):
             return False
         everybody = (each for each in self.state.connections if isinstance(each, HttpConnection))
-        waiting = [each for each in everybody if each.is_replaceable]
+        waiting: list[Replaceable] = [each for each in everybody if each.is_replaceable]
+        waiting += self.handshakes
         if not waiting:
             return False
         oldest = max(waiting, key=lambda each: (self.count.of(each.host), -each.waits_since_s))
@@ -79,9 +101,13 @@ class ConnectionParts:
 class HttpConnection(H11Protocol):
     """One connection of a client to a listener, which is told to the application by name."""
 
-    def __init__(self, parts: ConnectionParts, listener: str) -> None:
+    def __init__(
+        self, parts: ConnectionParts, listener: str, on_made: Callable[[], None] = lambda: None
+    ) -> None:
+        """``on_made`` gives up the place that the connection had until it was encrypted."""
         super().__init__(parts.config, parts.state, {})
         self._parts = parts
+        self._on_made = on_made
         self._limits = parts.limits
         self._listener = listener
         self._timer: asyncio.TimerHandle | None = None
@@ -106,10 +132,8 @@ class HttpConnection(H11Protocol):
         super().connection_made(transport)
         is_unix = self.client is None
         self._peer_uid = _peer_uid(transport) if is_unix else None
-        count = self._parts.count
-        self._is_admitted = count.admit(self.host) or (
-            self._parts.make_room(self.host) and count.admit(self.host)
-        )
+        self._on_made()
+        self._is_admitted = self._parts.admit(self.host)
         if not self._is_admitted:
             self._refuse(503)
             return

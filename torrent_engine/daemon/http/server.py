@@ -15,6 +15,7 @@ from uvicorn.config import Config
 from uvicorn.server import ServerState
 
 from torrent_engine.daemon.http.asgi import AsgiApp
+from torrent_engine.daemon.http.handshakes import TlsListener
 from torrent_engine.daemon.http.limits import HttpLimits
 from torrent_engine.daemon.http.protocol import ConnectionParts, HttpConnection
 
@@ -57,31 +58,34 @@ class HttpServer:
 
     def __init__(self, parts: ConnectionParts) -> None:
         self._parts = parts
-        self._servers: list[asyncio.AbstractServer] = []
+        self._servers: list[asyncio.AbstractServer | TlsListener] = []
 
     @property
     def connections(self) -> int:
         """How many clients are connected."""
         return len(self._parts.state.connections)
 
+    @property
+    def handshakes(self) -> int:
+        """How many of them, besides, are not encrypted yet."""
+        return len(self._parts.handshakes)
+
     async def listen(self, listener: HttpListener) -> None:
         """Accept clients of a listener, whose socket is the server's from now on."""
-        parts, limits = self._parts, self._parts.limits
+        parts = self._parts
+        if listener.tls is not None:
+            encrypted = TlsListener(parts, listener.name, listener.socket, listener.tls)
+            self._servers.append(encrypted)
+            parts.tasks.start_soon(encrypted.run)
+            return
 
         def connect() -> HttpConnection:
             return HttpConnection(parts, listener.name)
 
         loop = asyncio.get_running_loop()
-        handshake_s = None if listener.tls is None else limits.handshake_s
         is_unix = listener.socket.family == getattr(socket, "AF_UNIX", None)
         create = loop.create_unix_server if is_unix else loop.create_server
-        server = await create(
-            connect,
-            sock=listener.socket,
-            ssl=listener.tls,
-            backlog=limits.backlog,
-            ssl_handshake_timeout=handshake_s,
-        )
+        server = await create(connect, sock=listener.socket, backlog=parts.limits.backlog)
         self._servers.append(server)
 
     def close_listeners(self) -> None:
@@ -89,6 +93,8 @@ class HttpServer:
         self._parts.is_stopping = True
         for server in self._servers:
             server.close()
+        for handshake in list(self._parts.handshakes):
+            handshake.give_way()
         for connection in list(self._parts.state.connections):
             connection.shutdown()
 
@@ -98,18 +104,20 @@ class HttpServer:
         limits = self._parts.limits
         with anyio.CancelScope(shield=True):
             await self._wait(limits.stop_s, lambda: self._running == 0)
-            for connection in self._open():
+            for connection in self.open_connections:
                 connection.cancel_request()
             await self._wait(limits.cancel_s, lambda: self.connections == 0)
-            for connection in self._open():
+            for connection in self.open_connections:
                 connection.abort()
 
-    def _open(self) -> list[HttpConnection]:
+    @property
+    def open_connections(self) -> list[HttpConnection]:
+        """Connections that are not closed yet."""
         return [each for each in self._parts.state.connections if isinstance(each, HttpConnection)]
 
     @property
     def _running(self) -> int:
-        return sum(connection.is_busy for connection in self._open())
+        return sum(connection.is_busy for connection in self.open_connections)
 
     async def _wait(self, limit_s: float, condition: Callable[[], bool]) -> None:
         with anyio.move_on_after(limit_s):

@@ -79,7 +79,7 @@ def _resolved(host: str, port: int) -> list[tuple[int, tuple[object, ...]]]:
 
 
 def _bound(family: int, where: tuple[object, ...], backlog: int) -> socket.socket:
-    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
