@@ -1,14 +1,13 @@
 """Torrents that are added by requests of every kind, over a fake engine."""
 
 import base64
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
 
-from tests.daemon.contexts import client_of, make_context
+from tests.daemon.contexts import make_context
 from tests.daemon.fake_port import FakeEngine, info_hash_of
 from tests.support.torrents import make_torrent
 from torrent_engine.base.errors import SessionError
@@ -24,19 +23,8 @@ TWO, _ = make_torrent(b"3" * 100, name="two")
 
 
 @pytest.fixture
-def engine() -> FakeEngine:
-    return FakeEngine()
-
-
-@pytest.fixture
 def context(engine: FakeEngine, tmp_path: Path) -> DaemonContext:
     return make_context(engine, roots=[tmp_path])
-
-
-@pytest.fixture
-async def client(context: DaemonContext) -> AsyncIterator[httpx2.AsyncClient]:
-    async with client_of(context) as made:
-        yield made
 
 
 def magnet(number: int) -> str:

@@ -1,6 +1,6 @@
 """Files, pieces, peers, trackers and web seeds of a torrent, over a fake engine."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ import anyio
 import httpx2
 import pytest
 
-from tests.daemon.contexts import client_of, make_context
+from tests.daemon.contexts import make_context
 from tests.daemon.fake_port import FakeEngine
 from tests.support.torrents import make_torrent
 from torrent_engine.base.ids import InfoHash
@@ -27,20 +27,9 @@ ONE, _ = make_torrent(
 
 
 @pytest.fixture
-def engine() -> FakeEngine:
-    return FakeEngine()
-
-
-@pytest.fixture
 def context(engine: FakeEngine, tmp_path: Path) -> DaemonContext:
     engine.put(metainfo=ONE)
     return make_context(engine, roots=[tmp_path])
-
-
-@pytest.fixture
-async def client(context: DaemonContext) -> AsyncIterator[httpx2.AsyncClient]:
-    async with client_of(context) as made:
-        yield made
 
 
 def token_of(context: DaemonContext, scopes: Sequence[Scope]) -> dict[str, str]:

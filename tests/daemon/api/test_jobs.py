@@ -1,13 +1,12 @@
 """Records of work, in both of their places, over a fake engine."""
 
 import json
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
 import httpx2
 import pytest
 
-from tests.daemon.contexts import client_of, make_context
+from tests.daemon.contexts import make_context
 from tests.daemon.fake_port import FakeEngine
 from torrent_engine.base.ids import InfoHash
 from torrent_engine.daemon.api.jobs import table_of
@@ -17,11 +16,6 @@ from torrent_engine.daemon.engine_port.facts import EngineState, JobFacts
 pytestmark = pytest.mark.anyio
 URL = "/api/v1/jobs"
 ALIAS = "/api/sessions"
-
-
-@pytest.fixture
-def engine() -> FakeEngine:
-    return FakeEngine()
 
 
 @pytest.fixture
@@ -36,12 +30,6 @@ def one(engine: FakeEngine) -> InfoHash:
 @pytest.fixture
 def context(engine: FakeEngine, one: InfoHash) -> DaemonContext:
     return make_context(engine)
-
-
-@pytest.fixture
-async def client(context: DaemonContext) -> AsyncIterator[httpx2.AsyncClient]:
-    async with client_of(context) as made:
-        yield made
 
 
 async def ids(client: httpx2.AsyncClient, url: str = URL, **query: str | int) -> list[str]:

@@ -1,6 +1,5 @@
 """Statistics, categories, labels, health, network and folders, over a fake engine."""
 
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,20 +18,9 @@ URL = "/api/v1"
 
 
 @pytest.fixture
-def engine() -> FakeEngine:
-    return FakeEngine()
-
-
-@pytest.fixture
 def context(engine: FakeEngine, tmp_path: Path) -> DaemonContext:
     settings = DaemonSettings(paths=PathSettings(download=str(tmp_path)))
     return make_context(engine, settings, roots=[tmp_path])
-
-
-@pytest.fixture
-async def client(context: DaemonContext) -> AsyncIterator[httpx2.AsyncClient]:
-    async with client_of(context) as made:
-        yield made
 
 
 async def test_every_link_of_the_overview_leads_somewhere(client: httpx2.AsyncClient) -> None:

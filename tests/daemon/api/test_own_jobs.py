@@ -1,6 +1,5 @@
 """Work of the daemon itself: torrents that are made, and those that are fetched as jobs."""
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +7,7 @@ import anyio
 import httpx2
 import pytest
 
-from tests.daemon.contexts import client_of, make_context
+from tests.daemon.contexts import make_context
 from tests.daemon.fake_port import FakeEngine
 from tests.support.swarm import until
 from tests.support.torrents import make_torrent
@@ -28,11 +27,6 @@ SOURCE = "https://t.example/one.torrent?passkey=0123456789abcdef"
 
 
 @pytest.fixture
-def engine() -> FakeEngine:
-    return FakeEngine()
-
-
-@pytest.fixture
 def context(engine: FakeEngine, tmp_path: Path) -> DaemonContext:
     made = make_context(engine, roots=[tmp_path / "files"])
     made.state_dir = tmp_path / "state"
@@ -40,12 +34,6 @@ def context(engine: FakeEngine, tmp_path: Path) -> DaemonContext:
     (tmp_path / "files" / "album" / "a.bin").write_bytes(b"a" * 50_000)
     (tmp_path / "files" / "album" / "link").symlink_to("/etc/hostname")
     return made
-
-
-@pytest.fixture
-async def client(context: DaemonContext) -> AsyncIterator[httpx2.AsyncClient]:
-    async with client_of(context) as made:
-        yield made
 
 
 async def ended(client: httpx2.AsyncClient, url: str) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 import json
 import logging
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -28,21 +27,10 @@ OWNER = {"TE-Owner": "tab-1;gen=1"}
 
 
 @pytest.fixture
-def engine() -> FakeEngine:
-    return FakeEngine()
-
-
-@pytest.fixture
 def context(engine: FakeEngine, tmp_path: Path) -> DaemonContext:
     made = make_context(engine, roots=[tmp_path])
     made.state.owners.advance("tab-1")
     return made
-
-
-@pytest.fixture
-async def client(context: DaemonContext) -> AsyncIterator[httpx2.AsyncClient]:
-    async with client_of(context) as made:
-        yield made
 
 
 def ready(engine: FakeEngine, context: DaemonContext) -> None:

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import httpx2
 import pytest
 
-from tests.daemon.contexts import client_of, make_context
+from tests.daemon.contexts import client_of
 from tests.daemon.fake_port import FakeEngine
 from tests.support.torrents import make_torrent
 from torrent_engine.base.ids import InfoHash
@@ -22,16 +22,6 @@ TRACKERS = [
     [f"udp://t.example:1/{PASSKEY}"],
 ]
 SEEDS = [f"https://w.example/files?key={PASSKEY}", "https://open.example/files"]
-
-
-@pytest.fixture
-def engine() -> FakeEngine:
-    return FakeEngine()
-
-
-@pytest.fixture
-def context(engine: FakeEngine) -> DaemonContext:
-    return make_context(engine)
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import json
 import logging
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import anyio
@@ -30,23 +29,12 @@ LIST = "https://lists.example/a?key=secret"
 
 
 @pytest.fixture
-def engine() -> FakeEngine:
-    return FakeEngine()
-
-
-@pytest.fixture
 def context(engine: FakeEngine, tmp_path: Path) -> DaemonContext:
     made = make_context(engine)
     lists = Blocklists(tmp_path / "lists", [ListSource(LIST, 3_600.0)], engine.engine)
     lists.prepare()
     made.background = Background(made.state, made.settings_store.merged, lists)
     return made
-
-
-@pytest.fixture
-async def client(context: DaemonContext) -> AsyncIterator[httpx2.AsyncClient]:
-    async with client_of(context) as made:
-        yield made
 
 
 async def test_a_label_is_renamed_in_its_torrents_too(

@@ -3,7 +3,6 @@
 import json
 import random
 from collections import Counter
-from collections.abc import AsyncIterator
 from contextlib import aclosing
 from functools import partial
 from typing import Any
@@ -13,7 +12,6 @@ import anyio.lowlevel
 import httpx2
 import pytest
 
-from tests.daemon.contexts import client_of, make_context
 from tests.daemon.fake_port import FakeEngine
 from torrent_engine.daemon.api import events
 from torrent_engine.daemon.api.events import SseResponse, SseSource
@@ -25,22 +23,6 @@ from torrent_engine.daemon.security.principals import Scope
 
 pytestmark = pytest.mark.anyio
 URL = "/api/v1/sync"
-
-
-@pytest.fixture
-def engine() -> FakeEngine:
-    return FakeEngine()
-
-
-@pytest.fixture
-def context(engine: FakeEngine) -> DaemonContext:
-    return make_context(engine)
-
-
-@pytest.fixture
-async def client(context: DaemonContext) -> AsyncIterator[httpx2.AsyncClient]:
-    async with client_of(context) as made:
-        yield made
 
 
 class Mirror:

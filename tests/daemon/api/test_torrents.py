@@ -1,7 +1,6 @@
 """Lists of torrents, one torrent, and what is done to them, over a fake engine."""
 
 import base64
-from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx2
@@ -18,22 +17,6 @@ from torrent_engine.daemon.state.labels import Category
 
 pytestmark = pytest.mark.anyio
 URL = "/api/v1/torrents"
-
-
-@pytest.fixture
-def engine() -> FakeEngine:
-    return FakeEngine()
-
-
-@pytest.fixture
-def context(engine: FakeEngine) -> DaemonContext:
-    return make_context(engine)
-
-
-@pytest.fixture
-async def client(context: DaemonContext) -> AsyncIterator[httpx2.AsyncClient]:
-    async with client_of(context) as made:
-        yield made
 
 
 def put(engine: FakeEngine, name: str, **facts: Any) -> InfoHash:
