@@ -31,8 +31,11 @@ class AnnouncingProgram(Protocol):
     starts: int
     own_id: bytes
     info_hash: bytes
+    other_hash: bytes | None
 
     def is_complete(self) -> bool: ...
+    def is_partial(self) -> bool: ...
+    async def switch_tracker(self, url: str) -> None: ...
     def downloaded(self) -> int: ...
     def left(self) -> int: ...
 
@@ -95,6 +98,7 @@ class ScriptedAnnouncer:
                     tier.remove(url)
                     tier.insert(0, url)
                 if works:
+                    await self._program.switch_tracker(url)
                     break
             if works and not quirks.names & {"all trackers", "announce too"}:
                 break
@@ -119,6 +123,10 @@ class ScriptedAnnouncer:
             self._interval_s = int(minutes) * 60.0
             return False
         self._take(answer)
+        if (other := self._program.other_hash) is not None:
+            await self._answer_of(
+                f"{start}{'&' if '?' in start else '?'}{self._query(event, other)}"
+            )
         if not self._has_scraped:
             self._has_scraped = True
             path = urlsplit(url)._replace(query="", path="/scrape").geturl()
@@ -126,13 +134,13 @@ class ScriptedAnnouncer:
             await self._answer_of(path if "wrong scrape" in self._quirks else right)
         return True
 
-    def _query(self, event: str) -> str:
+    def _query(self, event: str, info_hash: bytes | None = None) -> str:
         quirks, program = self._quirks, self._program
         downloaded = program.downloaded()
         key = random.randbytes(4).hex() if "new keys" in quirks else self._key
         left = program.left() + (downloaded if "left stays" in quirks else 0)
         pairs = [
-            ("info_hash", quote_from_bytes(program.info_hash)),
+            ("info_hash", quote_from_bytes(info_hash or program.info_hash)),
             ("peer_id", quote_from_bytes(program.own_id)),
             ("port", str(program.port)),
             ("uploaded", "0"),
@@ -142,6 +150,8 @@ class ScriptedAnnouncer:
         ]
         if "no compact" not in quirks:
             pairs.append(("compact", "1"))
+        if program.is_partial() and not event:
+            event = "paused"
         if event:
             pairs.append(("event", event))
         if self._id and "no tracker id" not in quirks:

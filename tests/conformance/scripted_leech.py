@@ -16,6 +16,7 @@ from tests.conformance.scripted_content import OddTorrentError, ScriptedContent
 from tests.conformance.scripted_extensions import EndedError, Quirks
 from tests.conformance.scripted_metadata import LeechExtensions
 from tests.conformance.scripted_seed import TORRENT, MemoryBytes, memory_pair
+from tests.conformance.scripted_v2 import AlignedContent, is_aligned
 from tests.conformance.scripted_web import ScriptedWebSeeds
 from torrent_engine.conformance.bencoding import Bencodable, bencode, parse, parse_dictionary
 from torrent_engine.conformance.errors import KitBencodeError, SubjectUnreachableError
@@ -45,6 +46,8 @@ OWN_ID = b"-SC0002-abcdefghijkl"
 PIPELINE = 8
 ANSWER_S = 30.0
 REJECT_PAUSE_S = 1.0
+UPGRADE = 0x10
+HASHES = 22
 BITS = FAST_EXTENDED
 BlockKey = tuple[int, int]
 Handler = Callable[[MemoryBytes], Coroutine[Any, Any, None]]
@@ -109,9 +112,13 @@ class ScriptedLeech:
         self.starts = 0
         self.own_id = OWN_ID
         self.info_hash = TORRENT.info_hash
-        self.content: ScriptedContent | None = None
+        self.other_hash: bytes | None = None
+        """Of version 2, for a hybrid."""
+        self.content: ScriptedContent | AlignedContent | None = None
         self.selected: set[int] | None = None
         self.first_size = 0
+        self._tracker = ""
+        self._heard: list[tuple[str, int]] = []
         self.refused = False
         self._announcer: ScriptedAnnouncer | None = None
         self._run_scope = anyio.CancelScope()
@@ -146,11 +153,25 @@ class ScriptedLeech:
         info = torrent[start : start + parse(torrent[start:]).end]
         if "encodes again" in self.quirks:
             info = bencode(content[b"info"])
-        self.info_hash = hashlib.sha1(info, usedforsecurity=False).digest()
-        self.content = self._content(info)
+        self._name(info)
+        self.content = self._content(info, content.get(b"piece layers"))
         return content
 
-    def _content(self, info: bytes) -> ScriptedContent:
+    def _name(self, info: bytes) -> None:
+        """Note the hashes of an info dictionary."""
+        old = hashlib.sha1(info, usedforsecurity=False).digest()
+        new = hashlib.sha256(info).digest()[:20]
+        keys = parse_dictionary(info)
+        self.info_hash, self.other_hash = old, None
+        if b"meta version" in keys and b"pieces" in keys:
+            self.other_hash = None if "no other hash" in self.quirks else new
+        elif b"meta version" in keys and "old hash" not in self.quirks:
+            self.info_hash = new
+
+    def _content(self, info: bytes, layers: object = None) -> ScriptedContent | AlignedContent:
+        keys = parse_dictionary(info)
+        if is_aligned(keys):
+            return AlignedContent(keys, layers, self.quirks)
         try:
             return ScriptedContent(info, takes_any_name="any name" in self.quirks)
         except OddTorrentError:
@@ -160,10 +181,7 @@ class ScriptedLeech:
 
     def _read_link(self, link: str) -> dict[bytes, Bencodable]:
         values = parse_qs(link.partition("?")[2])
-        text = values["xt"][0].removeprefix("urn:btih:")
-        if ("refuses hex" if len(text) == 40 else "refuses base32") in self.quirks:
-            raise OddTorrentError
-        self.info_hash = bytes.fromhex(text) if len(text) == 40 else base64.b32decode(text)
+        self._read_hashes(values.get("xt", []))
         self.content = None
         self.selected = self._read_selection(values.get("so", []))
         for each in values.get("x.pe", []) if "ignores x.pe" not in self.quirks else []:
@@ -171,6 +189,33 @@ class ScriptedLeech:
             self.connect_to(host, int(port), b"")
         tiers: list[Bencodable] = [[each.encode()] for each in values.get("tr", [])]
         return {b"announce-list": tiers}
+
+    def _read_hashes(self, topics: list[str]) -> None:
+        new = [each[9:] for each in topics if each.startswith("urn:btmh:")]
+        old = [each[9:] for each in topics if each.startswith("urn:btih:")]
+        self.other_hash = self._read_multihash(new[0]) if new else None
+        if not old:
+            if self.other_hash is None or "no v2 links" in self.quirks:
+                raise OddTorrentError
+            self.info_hash, self.other_hash = self.other_hash, None
+            return
+        if "no other hash" in self.quirks:
+            self.other_hash = None
+        text = old[0]
+        if ("refuses hex" if len(text) == 40 else "refuses base32") in self.quirks:
+            raise OddTorrentError
+        self.info_hash = bytes.fromhex(text) if len(text) == 40 else base64.b32decode(text)
+
+    def _read_multihash(self, text: str) -> bytes:
+        try:
+            data = bytes.fromhex(text)
+        except ValueError:
+            raise OddTorrentError from None
+        if data[:2] != b"\x12\x20" or len(data) != 34:
+            if "any multihash" in self.quirks:
+                return data[2:22].ljust(20, b"\0")
+            raise OddTorrentError
+        return data[2:22]
 
     def _read_selection(self, values: list[str]) -> set[int] | None:
         found: set[int] = set()
@@ -184,6 +229,16 @@ class ScriptedLeech:
         if "so is one off" in self.quirks:
             found = {each + 1 for each in found}
         return found if found and "ignores so" not in self.quirks else None
+
+    def take_hashes(self) -> None:
+        """Take hashes that nobody requested."""
+        if "believes hashes" in self.quirks and isinstance(self.content, AlignedContent):
+            self.content.forget_layers()
+
+    def is_metadata(self, info: bytes) -> bool:
+        """Return whether this is the info dictionary of a link."""
+        old = hashlib.sha1(info, usedforsecurity=False).digest()
+        return self.info_hash in {old, hashlib.sha256(info).digest()[:20]}
 
     def needs_metadata(self) -> bool:
         return self.content is None
@@ -224,6 +279,7 @@ class ScriptedLeech:
         with scope:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(announcer.run)
+                tasks.start_soon(self._dial_names)
                 tasks.start_soon(ScriptedWebSeeds(self, torrent).run)
 
     def is_running(self) -> bool:
@@ -272,14 +328,40 @@ class ScriptedLeech:
     def is_private(self) -> bool:
         return self.content is not None and self.content.is_private
 
+    def is_partial(self) -> bool:
+        """Return whether all that is wanted is there, and not everything."""
+        is_done = self.content is not None and self.is_complete() and self.left() > 0
+        return is_done and "no partial seeds" not in self.quirks
+
+    async def switch_tracker(self, url: str) -> None:
+        """Drop the peers of another tracker, if the torrent is private."""
+        before, self._tracker = self._tracker, url
+        if before in {"", url} or not self.is_private() or "keeps peers" in self.quirks:
+            return
+        for link in list(self.links):
+            await link.close()
+
     def hear_of(self, host: str, port: int) -> None:
         if "ignores names" in self.quirks:
             return
-        with suppress(ConnectionRefusedError):
-            if "dials all names" in self.quirks:
+        if "dials all names" in self.quirks:
+            with suppress(ConnectionRefusedError):
                 self._talk(self._network.dial(host, port), b"")
-            else:
+        elif "dials all at once" in self.quirks:
+            with suppress(ConnectionRefusedError):
                 self.connect_to(host, port, b"")
+        else:
+            self._heard.append((host, port))
+
+    async def _dial_names(self) -> None:
+        """Connect to those that others have named, three a second."""
+        is_first = "dials in order" in self.quirks
+        while True:
+            await anyio.sleep(1.0)
+            for _ in range(min(3, len(self._heard))):
+                host, port = self._heard.pop(0 if is_first else -1)
+                with suppress(ConnectionRefusedError):
+                    self.connect_to(host, port, b"")
 
     def connect_to(self, host: str, port: int, peer_id: bytes) -> None:
         if all(link.address != (host, port) for link in self.links):
@@ -406,12 +488,16 @@ class LeechLink:
     async def _greet(self) -> bytes:
         quirks = self._quirks
         own = b"-SC0002-other6789012" if "other id" in quirks else OWN_ID
-        await self._stream.send(HandshakeBytes(HEADER, BITS, self._leech.info_hash, own).encode())
+        bits = BITS[:7] + bytes([BITS[7] | UPGRADE]) if self._leech.other_hash else BITS
+        await self._stream.send(HandshakeBytes(HEADER, bits, self._leech.info_hash, own).encode())
         data = b""
         while len(data) < 68:
             data += await self._stream.receive()
         greeting = HandshakeBytes.parse(data[:68])
-        if greeting.info_hash != self._leech.info_hash and "any hash" not in quirks:
+        known = {self._leech.info_hash, self._leech.other_hash}
+        if "no upgrades" in quirks:
+            known.discard(self._leech.other_hash)
+        if greeting.info_hash not in known and "any hash" not in quirks:
             raise EndedError
         is_known = self._expected in {b"", greeting.peer_id}
         if not is_known and "any peer" not in quirks:
@@ -445,7 +531,12 @@ class LeechLink:
             self._turn(is_choked=number == FrameType.CHOKE)
         elif number == FrameType.PIECE:
             await self._take_block(frame)
-        elif number == FrameType.REJECT:
+        else:
+            await self._take_other(frame)
+
+    async def _take_other(self, frame: Frame) -> None:
+        number = frame.number
+        if number == FrameType.REJECT:
             self._take_reject(frame.words[0], frame.words[1])
         elif number == FrameType.ALLOWED_FAST:
             self._allow(frame.words[0])
@@ -454,6 +545,8 @@ class LeechLink:
             self._suggested.append(frame.words[0])
         elif number == FrameType.EXTENDED:
             await self._extensions.take(frame.payload)
+        elif number == HASHES:
+            self._leech.take_hashes()
         elif number == FrameType.REQUEST and "serves zeros" in self._quirks:
             await self._stream.send(piece(frame.words[0], frame.words[1], bytes(BLOCK_BYTES)))
 

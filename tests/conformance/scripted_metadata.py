@@ -1,6 +1,5 @@
 """Extended messages of the scripted download: metadata of magnet links, "reqq", peer exchange."""
 
-import hashlib
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
@@ -34,7 +33,9 @@ class MetadataProgram(Protocol):
 
     def is_private(self) -> bool: ...
     def hear_of(self, host: str, port: int) -> None: ...
+    def is_metadata(self, info: bytes) -> bool: ...
     def needs_metadata(self) -> bool: ...
+    def is_partial(self) -> bool: ...
     async def take_metadata(self, info: bytes) -> None: ...
 
 
@@ -52,7 +53,7 @@ class LeechExtensions:
         self._size = 0
         self._asked: dict[int, float] = {}
         self._parts: dict[int, bytes] = {}
-        self._is_bad = False
+        self._is_bad = self._is_partial = False
         self._started_at = anyio.current_time()
         self._has_told_peers = False
         self.reqq = SENSIBLE_REQQ
@@ -140,7 +141,7 @@ class LeechExtensions:
         if len(self._parts) < -(-self._size // PIECE):
             return
         info = b"".join(self._parts[each] for each in sorted(self._parts))
-        is_right = hashlib.sha1(info).digest() == self._program.info_hash
+        is_right = self._program.is_metadata(info)
         if is_right or "no metadata check" in self._quirks:
             await self._program.take_metadata(info)
         else:
@@ -150,6 +151,9 @@ class LeechExtensions:
 
     async def tick(self) -> None:
         """Ask for what is missing; tell the other peers after a while."""
+        if self._program.is_partial() and not self._is_partial and self._numbers:
+            self._is_partial = True
+            await self._send(extended(0, bencode({b"m": {}, b"upload_only": 1})))
         number = self._numbers.get(b"ut_metadata", 0)
         now = anyio.current_time()
         is_idle = "no metadata" in self._quirks or not number or self._is_bad

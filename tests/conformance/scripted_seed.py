@@ -190,6 +190,8 @@ class ScriptedSeed:
         self._check_peer(greeting)
         if len(data) > 68 and "drops what follows" in self._quirks:
             raise EndedError
+        if self._reserved[7] & 0x10 and "closes on version 2" in self._quirks:
+            raise EndedError
         if self._reserved == b"\xff" * 7 + b"\xef" and "closes on bits" in self._quirks:
             raise EndedError
         await self._introduce()
@@ -317,6 +319,12 @@ class ScriptedSeed:
         self._taken += 1
         if number == FrameType.HAVE_ALL and self._is_fast and "likes seeds" not in quirks:
             raise EndedError
+        if number == 21 and "sends hashes" in quirks:
+            await self._stream.send(message(22, frame.payload + bytes(64)))
+        await self._act(frame)
+
+    async def _act(self, frame: Frame) -> None:
+        number = frame.number
         if number == FrameType.EXTENDED:
             await self._extensions.take(frame.payload, is_first=self._taken == 1)
         if number == FrameType.INTERESTED:

@@ -71,6 +71,8 @@ LEECH_MUTANTS = {
     "BEP6-AF-06": ("asks again", F),
     "BEP6-AF-07": ("hammers", N),
     "BEP6-AF-08": ("forgets rejected", F),
+    "BEP11-PX-12": ("dials all at once", N),
+    "BEP11-PX-16": ("dials in order", N),
     "BEP11-PX-13": ("ignores names", F),
     "BEP11-PX-14": ("dials all names", F),
     "BEP27-PR-03": ("exchanges always", F),
@@ -80,6 +82,30 @@ LEECH_MUTANTS = {
     "BEP54-DH-03": ("waits for ever", F),
     "BEP54-DH-05": ("closes on odd losses", N),
     "BEP55-HP-09": ("answers connects", F),
+}
+V2_MUTANTS = {
+    "BEP47-PF-01": ("asks for pads", N),
+    "BEP47-PF-02": ("asks for pads", N),
+    "BEP47-PF-04": ("pads need paths", F),
+    "BEP52-MI-01": ("no v2", F),
+    "BEP52-MI-02": ("old hash", F),
+    "BEP52-MI-03": ("any version", F),
+    "BEP52-MI-04": ("any layers", F),
+    "BEP52-MI-05": ("joins both", F),
+    "BEP52-MI-06": ("any name", F),
+    "BEP52-HS-04": ("no upgrades", F),
+    "BEP52-HR-07": ("believes hashes", F),
+    "BEP52-RQ-01": ("into gaps", N),
+    "BEP52-RQ-03": ("any piece", F),
+    "BEP52-DA-01": ("wrong file", F),
+    "BEP52-DA-02": ("one hash only", F),
+    "BEP52-DA-03": ("no hash check", F),
+    "BEP52-DA-04": ("links twins", F),
+    "BEP52-DA-05": ("no empty files", N),
+    "BEP52-MG-01": ("gives up metadata + no metadata", F),
+    "BEP52-MG-02": ("no other hash", N),
+    "BEP52-MG-03": ("any multihash", F),
+    "BEP52-AN-01": ("no other hash", N),
 }
 TRACKER_MUTANTS = {
     "BEP3-TK-01": ("bad query", F),
@@ -116,6 +142,7 @@ TRACKER_MUTANTS = {
     "BEP15-UT-08": ("odd fields", N),
     "BEP15-UT-11": ("one transaction", F),
     "BEP41-UT-12": ("path only", F),
+    "BEP27-PR-06": ("keeps peers", N),
     "BEP27-PR-05": ("all trackers", F),
     "BEP31-TK-24": ("hammers trackers", F),
     "BEP48-TK-25": ("wrong scrape", F),
@@ -134,6 +161,8 @@ MAGNET_MUTANTS = {
     "BEP9-MD-21": ("refuses base32", F),
     "BEP9-MD-22": ("ignores x.pe", N),
     "BEP9-MD-23": ("first tier only", F),
+    "BEP21-PS-03": ("no partial seeds", F),
+    "BEP21-PS-04": ("no partial seeds", N),
     "BEP9-MD-24": ("so is one off", F),
     "BEP9-MD-25": ("dies on so", Verdict.CRASH),
 }
@@ -146,7 +175,7 @@ WEB_MUTANTS = {
     "BEP19-WS-06": ("no odd URLs", F),
     "BEP17-WS-07": ("other keys", F),
 }
-LEECH_MUTANTS.update(TRACKER_MUTANTS, **MAGNET_MUTANTS, **WEB_MUTANTS)
+LEECH_MUTANTS.update(TRACKER_MUTANTS, **MAGNET_MUTANTS, **WEB_MUTANTS, **V2_MUTANTS)
 SWARM_ROLES = (
     Role.LEECH,
     Role.MAGNET,

@@ -1,6 +1,7 @@
 """Each rule passes a seed that obeys it, and sees one that breaks it."""
 
 import itertools
+from pathlib import Path
 
 import anyio
 import pytest
@@ -13,7 +14,7 @@ from tests.conformance.test_utp_rules import UTP_MUTANTS
 from torrent_engine.conformance.case import Case
 from torrent_engine.conformance.catalogue import all_rules, choose
 from torrent_engine.conformance.judging import judged
-from torrent_engine.conformance.plan import is_planned
+from torrent_engine.conformance.plan import WITHOUT_RULE, is_planned, open_numbers
 from torrent_engine.conformance.rule import REGISTRY, Outcome
 from torrent_engine.conformance.verdicts import Level, Role, Verdict
 
@@ -160,6 +161,8 @@ MUTANTS = {
     "BEP55-HP-05": ("knows not itself", N),
     "BEP55-HP-06": ("answers all", F),
     "BEP55-HP-10": ("takes junk + wrong bytes", F),
+    "BEP52-HS-05": ("closes on version 2", N),
+    "BEP52-HR-11": ("sends hashes", F),
     "BEP21-PS-01": ("wants more", F),
     "BEP21-PS-02": ("likes seeds", N),
 }
@@ -191,6 +194,16 @@ async def test_rule_sees_a_seed_that_breaks_it(rule_id: str) -> None:
     quirk, wanted = MUTANTS[rule_id]
     outcome, verdict = await judge(rule_id, *quirk.split(" + "))
     assert verdict is wanted, outcome
+
+
+def test_every_number_without_a_rule_has_a_reason_that_the_documents_give() -> None:
+    open_ids = open_numbers({each.rule_id for each in all_rules()})
+    assert sorted(open_ids) == sorted(WITHOUT_RULE)
+    page = (Path(__file__).parents[2] / "docs/conformance/without-rules.md").read_text()
+    assert [f"| {each} | {WITHOUT_RULE[each]} |" in page for each in open_ids] == [True] * len(
+        open_ids
+    )
+    assert len(all_rules()) >= 400
 
 
 def test_every_rule_has_a_mutant_a_place_and_a_source() -> None:

@@ -32,6 +32,7 @@ from torrent_engine.conformance.rules import (
     bep12_tiers,
     bep15_udp_trackers,
     bep19_web_seeds,
+    bep21_partial,
     bep27_dht,
     bep29_utp,
     bep29_utp_transfers,
@@ -40,6 +41,8 @@ from torrent_engine.conformance.rules import (
     bep42_dht_ids,
     bep44_dht_items,
     bep51_dht_samples,
+    bep52_downloads,
+    bep52_seed,
     bep54_leech,
     bep54_seed,
     bep55_holepunch,
@@ -89,6 +92,9 @@ MODULES: Final = (
     bep11_leech,
     trackers_http,
     trackers_udp,
+    bep52_downloads,
+    bep52_seed,
+    bep21_partial,
 )
 """Importing them fills the registry."""
 _ORDER: Final = {group: number for number, group in enumerate(GROUPS)}

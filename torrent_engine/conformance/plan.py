@@ -1,5 +1,6 @@
 """The groups of rules: their titles, and which numbers belong to each."""
 
+from collections.abc import Collection
 from typing import Final
 
 GROUPS: Final[dict[str, tuple[str, int, int]]] = {
@@ -28,7 +29,7 @@ GROUPS: Final[dict[str, tuple[str, int, int]]] = {
     "BEP43-RO": ("Read-only DHT nodes", 1, 3),
     "BEP44-ST": ("DHT storage", 1, 16),
     "BEP51-SI": ("DHT samples", 1, 3),
-    "BEP3-TK": ("HTTP trackers", 1, 28),
+    "BEP3-TK": ("HTTP trackers", 1, 28),  # 13, 14 and 20 to 26 are those of other BEPs
     "BEP7-TK": ("Trackers over IPv6", 13, 14),
     "BEP12-TK": ("Tracker tiers", 20, 23),
     "BEP31-TK": ("Tracker failures", 24, 24),
@@ -53,6 +54,57 @@ GROUPS: Final[dict[str, tuple[str, int, int]]] = {
     "TRK-UD": ("Subject as UDP tracker", 1, 13),
 }
 """Titles, first and last numbers; ids stay what they are when a rule goes."""
+
+_DISK: Final = "needs the data of a program that runs to be changed, which its start has to allow"
+_NETWORK: Final = "needs a network of its own, with addresses that are not of this machine"
+_OTHER_SEED: Final = "needs a program that seeds a torrent of version 2"
+_HASHES: Final = "needs peers of the kit that serve hashes"
+WITHOUT_RULE: Final[dict[str, str]] = {
+    "BEP3-IN-04": _DISK,
+    "BEP3-IN-05": _DISK,
+    "BEP55-HP-07": "shows only over uTP, which downloads are started without",
+    "BEP55-HP-08": "shows only over uTP, which downloads are started without",
+    "BEP40-PR-01": "no outside can tell a priority from chance without a limit of peers",
+    "MSE-EN-15": "downloads are started without encryption, so that messages can be read",
+    "MSE-EN-16": "downloads are started without encryption, so that messages can be read",
+    "MSE-EN-17": "downloads are started without encryption, so that messages can be read",
+    "BEP5-DT-18": "seeds are started without the DHT",
+    "BEP5-DT-19": "seeds are started without the DHT",
+    "BEP42-ID-02": _NETWORK,
+    "BEP42-ID-04": _NETWORK,
+    "BEP43-RO-03": "no program has an option in common that makes it read-only",
+    "BEP7-TK-13": _NETWORK,
+    "BEP24-TK-26": "nothing that a program sends shows what it does with the address",
+    "BEP15-UT-09": "needs a name with addresses of both families",
+    "BEP15-UT-10": _NETWORK,
+    "BEP27-PR-02": _NETWORK,
+    "BEP27-PR-07": "nothing shows that lookups stop, and not only pause",
+    **{f"BEP14-LS-0{number}": _NETWORK for number in range(1, 10)},
+    "BEP29-UP-23": "how far a rate falls depends on the machine more than on the program",
+    "BEP29-UP-24": "shows only over uTP, which downloads are started without",
+    "BEP47-PF-03": "needs a program that seeds a torrent with pads",
+    "BEP47-PF-05": "what a link in a torrent becomes differs by system and settings",
+    "BEP47-PF-06": "what an attribute becomes differs by system and settings",
+    **{f"BEP52-HS-0{number}": _OTHER_SEED for number in range(1, 4)},
+    **{f"BEP52-HR-0{number}": _OTHER_SEED for number in range(1, 7)},
+    "BEP52-HR-08": _HASHES,
+    "BEP52-HR-09": _HASHES,
+    "BEP52-HR-10": _HASHES,
+    "BEP52-RQ-02": _OTHER_SEED,
+    "BEP52-AN-02": "nodes of the kit are started with a torrent of version 1",
+}
+"""Numbers of the groups that have no rule yet, or cannot have one, and why."""
+_OF_OTHERS: Final = frozenset(f"BEP3-TK-{number}" for number in (13, 14, *range(20, 27)))
+
+
+def open_numbers(rule_ids: Collection[str]) -> list[str]:
+    """Return the planned ids that are not among these."""
+    planned = (
+        f"{group}-{number:02}"
+        for group, (_, first, last) in GROUPS.items()
+        for number in range(first, last + 1)
+    )
+    return [each for each in planned if each not in rule_ids and each not in _OF_OTHERS]
 
 
 def is_planned(rule_id: str) -> bool:

@@ -16,6 +16,8 @@ PIECES: Final = 21
 LAST_PIECE_BYTES: Final = 30_001
 INFO_BYTES: Final = 20_503
 """Length of the info dictionary: two pieces of metadata (BEP 9)."""
+PADS: Final = ".pad/"
+"""Where the files are that fill pieces up (BEP 47)."""
 PAD_KEY: Final = b"x_conformance"
 BASIC: Final = "basic.bin"
 MULTI: Final = "multi"
@@ -40,12 +42,19 @@ class SampleTorrent:
     """The info dictionary, bencoded."""
     files: tuple[tuple[str, int], ...] = ()
     """Paths and lengths of several files, which are in a folder with the name of the torrent."""
+    piece_layers: bytes = b""
+    """What has this name in the .torrent file, bencoded (BEP 52)."""
+    v2_hash: bytes = b""
+    """SHA-256 of the info dictionary of version 2."""
+    is_hybrid: bool = False
+    """Is of version 1, too."""
 
     def stored_files(self) -> dict[str, bytes]:
         """Return what has to be in the folder of a download, by path."""
         found, start = {}, 0
         for path, length in self.files:
-            found[f"{self.name}/{path}"] = self.data[start : start + length]
+            if not path.startswith(PADS):
+                found[f"{self.name}/{path}"] = self.data[start : start + length]
             start += length
         return found or {self.name: self.data}
 
@@ -57,8 +66,17 @@ class SampleTorrent:
 
     @property
     def info_hash(self) -> bytes:
-        """SHA-1 of the info dictionary."""
-        return hashlib.sha1(self.info, usedforsecurity=False).digest()
+        """What handshakes and announces have: of a hybrid, that of version 1."""
+        return self.info_hashes[-1]
+
+    @property
+    def info_hashes(self) -> tuple[bytes, ...]:
+        """SHA-1 of the info dictionary, or SHA-256 cut to 20 bytes; of a hybrid this, then that."""
+        old = hashlib.sha1(self.info, usedforsecurity=False).digest()
+        if not self.v2_hash:
+            return (old,)
+        new = self.v2_hash[: len(old)]
+        return (new, old) if self.is_hybrid else (new,)
 
     @property
     def piece_count(self) -> int:
@@ -93,7 +111,8 @@ class SampleTorrent:
         if http_seeds:
             tracker += b"9:httpseeds" + bencode([url.encode() for url in http_seeds])
         tail = b"8:url-list" + bencode([url.encode() for url in web_seeds]) if web_seeds else b""
-        return b"d%b4:info%b%be" % (tracker, self.info, tail)
+        layers = b"12:piece layers" + self.piece_layers if self.piece_layers else b""
+        return b"d%b4:info%b%b%be" % (tracker, self.info, layers, tail)
 
     def made_private(self) -> "SampleTorrent":
         """Return a torrent of the same data that is private (BEP 27)."""

@@ -7,7 +7,7 @@ import anyio
 from torrent_engine.conformance.bencoding import bencode
 from torrent_engine.conformance.extensions import Dictionary, number_of, own_handshake
 from torrent_engine.conformance.frames import EXTENDED, Frame, FrameType, extended
-from torrent_engine.conformance.rule import rule
+from torrent_engine.conformance.rule import Outcome, rule
 from torrent_engine.conformance.rules.bep10_leech import their_handshake
 from torrent_engine.conformance.rules.bep55_holepunch import (
     CONNECT,
@@ -27,6 +27,9 @@ LEECH: Final = Role.LEECH
 PEX: Final = b"ut_pex"
 PEX_ID: Final = 5
 REACHABLE: Final = b"\x10"
+MANY: Final = 150
+MESSAGES: Final = 5
+MAX_DIALS: Final = 50
 DIALLED, NOT_DIALLED = "dialled", "not dialled"
 SILENT: Final = "silence"
 NONSENSE: Final = (("224.0.0.1", 6_881), ("255.255.255.255", 6_881), ("0.0.0.0", 6_881))  # noqa: S104
@@ -93,6 +96,44 @@ async def places_that_nobody_has(case: SwarmCase) -> str:
     if len(first.attempts) > 1:
         return "one that is connected"
     return "only the new one" if is_dialled else NOT_DIALLED
+
+
+@rule("BEP11-PX-12", Level.ROBUST, 10, {"50 or fewer": P, "more": N}, role=LEECH)
+async def many_names_at_once(case: SwarmCase) -> Outcome:
+    """Connect to few peers at a time, whatever number of them one peer names.
+
+    BEP 11 warns of names that are to make many programs connect to one place; how many connections
+    are too many is stated nowhere.
+    """
+    link = await case.link_to(await case.seed(NAMING))
+    others = [await case.seed(NAMING, is_listed=False) for _ in range(MANY)]
+    places = list(map(_place, others))
+    for start in range(0, MANY, MANY // MESSAGES):
+        await _name(case, link, *places[start : start + MANY // MESSAGES])
+    await anyio.sleep(case.limit_s)
+    count = sum(bool(each.attempts) for each in others)
+    return Outcome("more" if count > MAX_DIALS else "50 or fewer", f"{count} of {MANY}")
+
+
+@rule("BEP11-PX-16", Level.SHOULD, 90, {"among them": P, "last": N, NOT_DIALLED: F}, role=LEECH)
+async def names_of_one_source(case: SwarmCase) -> Outcome:
+    """Connect to peers that others name before all those of one that names many.
+
+    BEP 11: "clients should avoid obtaining all their connection candidates from a single PEX
+    source".
+    """
+    first, beside = await case.seed(NAMING), await case.seed(NAMING)
+    link = await case.link_to(first)
+    second = await case.link_of(beside)
+    many = [await case.seed(NAMING, is_listed=False) for _ in range(MAX_DIALS)]
+    other = await case.seed(NAMING, is_listed=False)
+    await their_handshake(case, second)
+    await _name(case, link, *map(_place, many))
+    await _name(case, second, _place(other))
+    if not await case.dials(other, case.limit_s):
+        return Outcome(NOT_DIALLED)
+    before = sum(bool(each.attempts) and each.attempts[0] <= other.attempts[0] for each in many)
+    return Outcome("last" if before == len(many) else "among them", f"after {before}")
 
 
 def _is_pex(frame: Frame) -> bool:

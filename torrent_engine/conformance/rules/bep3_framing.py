@@ -32,6 +32,8 @@ P, N, F = Verdict.PASS, Verdict.NON_STRICT, Verdict.FAIL
 MIB: Final = 1024 * 1024
 HUGE: Final = 20 * MIB
 KEEPALIVE_S: Final = 125.0
+TEN: Final = 10
+TWO_MINUTES_S: Final = 120.0
 
 
 @rule("BEP3-FR-01", Level.STATED, 5, {WORKS: P, CLOSED: F})
@@ -292,3 +294,19 @@ async def interest_that_flickers(case: Case) -> str:
         return CLOSED
     unchokes = sum(each.number == FrameType.UNCHOKE for each in peer.seen)
     return "bounded" if unchokes <= 2_000 else "more unchokes than changes"
+
+
+@rule("BEP3-CI-12", Level.INFO, 150, {"recorded": P})
+async def changes_of_unchoked_peers(case: Case) -> Outcome:
+    """Record how often ten interested peers are choked and unchoked in two minutes.
+
+    BEP 3: a good algorithm "should avoid choking and unchoking quickly, known as 'fibrillation'".
+    """
+    peers = [await case.greet(another_address=True) for _ in range(TEN)]
+    async with anyio.create_task_group() as tasks:
+        for each in peers:
+            await each.send(INTERESTED, "interested")
+            tasks.start_soon(each.watch, TWO_MINUTES_S)
+    kinds = {FrameType.CHOKE, FrameType.UNCHOKE}
+    counts = [sum(frame.number in kinds for frame in each.seen) for each in peers]
+    return Outcome("recorded", f"{counts} changes in {TWO_MINUTES_S:.0f} s")

@@ -185,15 +185,17 @@ class KitSeed:
             greeting = await peer.receive_greeting(GREETING_S)
             if greeting is not None and greeting.header == HEADER:
                 if not speaks_first:
-                    await peer.send(self._handshake(), "handshake")
+                    await peer.send(self._handshake(greeting.info_hash), "handshake")
                 await self._serve(SeedLink(self, peer, self.attempts[-1]))
         finally:
             with anyio.CancelScope(shield=True):
                 await peer.close()
 
-    def _handshake(self) -> bytes:
+    def _handshake(self, asked: bytes = b"") -> bytes:
+        """Return our handshake; of the hashes of a hybrid it has the one that was asked for."""
         script = self.script
-        info_hash = script.info_hash or self.torrent.info_hash
+        usual = asked if asked in self.torrent.info_hashes else self.torrent.info_hash
+        info_hash = script.info_hash or usual
         peer_id = script.answers_as or self.peer_id
         return HandshakeBytes(HEADER, script.reserved, info_hash, peer_id).encode()
 

@@ -62,7 +62,7 @@ class SwarmCase:
 
     async def seed(self, script: SeedScript | None = None, *, is_listed: bool = True) -> KitSeed:
         """Let a seed listen; ``is_listed``: the tracker names it."""
-        label = _LETTERS[len(self._seeds)]
+        label = _LETTERS[len(self._seeds) % len(_LETTERS)]
         address = next(self._addresses)
         seed = KitSeed(self.torrent, script or SeedScript(), label, self.log, address)
         seed.port = await self._network.listen(address, seed.accept, self._tasks)
@@ -82,6 +82,14 @@ class SwarmCase:
         await self._listen(tracker)
         return tracker
 
+    async def listen(self) -> None:
+        """Let the tracker of the case listen, so that it has a URL."""
+        await self._listen(self.tracker)
+
+    def torrent_file(self) -> bytes:
+        """Return the .torrent file with the tracker of the case, which listens."""
+        return self.torrent.torrent_file(self.tracker.url)
+
     async def _listen(self, tracker: KitHttpTracker) -> None:
         if not tracker.url:
             address = next(self._addresses)
@@ -93,7 +101,7 @@ class SwarmCase:
 
         ``tail`` follows the path of its URL; ``tiers`` are the announce-list (BEP 12).
         """
-        await self._listen(self.tracker)
+        await self.listen()
         urls = [[each.url for each in tier] for tier in tiers]
         await self.start_with(self.torrent.torrent_file(self.tracker.url + tail, urls))
 
