@@ -6,10 +6,14 @@ Its limits on nodes of one network are off, and that of its rate is high: all no
 on this machine, and ask at the same time.
 """
 
-import signal
 import sys
-import time
-from typing import Any, Final
+from typing import Final
+
+from torrent_engine.conformance.adapters.libtorrent_seed import (
+    is_version_asked,
+    print_version,
+    run_session,
+)
 
 SETTINGS: Final[dict[str, object]] = {
     "enable_dht": True,
@@ -26,31 +30,15 @@ SETTINGS: Final[dict[str, object]] = {
 
 def main(arguments: list[str]) -> int:
     """Run the node, or print the version; return an exit code."""
-    try:
-        import libtorrent
-    except ImportError:
-        sys.stderr.write("libtorrent is not installed (pip install libtorrent)\n")
-        return 1
-    if arguments == ["--version"]:
-        sys.stdout.write(f"libtorrent {libtorrent.__version__}\n")
-        return 0
+    if is_version_asked(arguments):
+        return print_version()
     torrent, folder, address, *nodes = arguments
-    settings: Any = {
+    settings = {
         **SETTINGS,
         "listen_interfaces": f"{address},[::1]:{address.rpartition(':')[2]}",
         "dht_bootstrap_nodes": ",".join(nodes),
     }
-    session = libtorrent.session(settings)
-    parameters = libtorrent.load_torrent_file(torrent)
-    parameters.save_path = folder
-    parameters.flags &= ~(libtorrent.torrent_flags.auto_managed | libtorrent.torrent_flags.paused)
-    session.add_torrent(parameters)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    try:
-        while True:
-            time.sleep(3600)
-    finally:
-        del session
+    return run_session(settings, torrent, folder)
 
 
 if __name__ == "__main__":

@@ -8,8 +8,10 @@ Many uploads at once, so that cases that run together do not wait for each other
 import signal
 import sys
 import time
+from collections.abc import Mapping
 from typing import Any, Final
 
+MISSING: Final = "libtorrent is not installed (pip install libtorrent)\n"
 SETTINGS: Final[dict[str, object]] = {
     "enable_dht": False,
     "enable_lsd": False,
@@ -24,19 +26,38 @@ SETTINGS: Final[dict[str, object]] = {
 
 def main(arguments: list[str]) -> int:
     """Seed, or print the version; return an exit code."""
+    if is_version_asked(arguments):
+        return print_version()
+    torrent, folder, address, *options = arguments
+    settings = {**SETTINGS, "listen_interfaces": address, "enable_incoming_utp": "--utp" in options}
+    return run_session(settings, torrent, folder)
+
+
+def is_version_asked(arguments: list[str]) -> bool:
+    """Return whether the version is to be printed, and nothing else done."""
+    return arguments == ["--version"]
+
+
+def print_version() -> int:
+    """Print the version of the library; return an exit code."""
     try:
         import libtorrent
     except ImportError:
-        sys.stderr.write("libtorrent is not installed (pip install libtorrent)\n")
+        sys.stderr.write(MISSING)
         return 1
-    if arguments == ["--version"]:
-        sys.stdout.write(f"libtorrent {libtorrent.__version__}\n")
-        return 0
-    torrent, folder, address, *options = arguments
-    settings: Any = {**SETTINGS, "listen_interfaces": address}
-    if options == ["--utp"]:
-        settings["enable_incoming_utp"] = True
-    session = libtorrent.session(settings)
+    sys.stdout.write(f"libtorrent {libtorrent.__version__}\n")
+    return 0
+
+
+def run_session(settings: Mapping[str, object], torrent: str, folder: str) -> int:
+    """Add a torrent or a link, and run until the process is told to end; return an exit code."""
+    try:
+        import libtorrent
+    except ImportError:
+        sys.stderr.write(MISSING)
+        return 1
+    chosen: Any = dict(settings)
+    session = libtorrent.session(chosen)
     if torrent.startswith("magnet:"):
         parameters = libtorrent.parse_magnet_uri(torrent)
     else:
