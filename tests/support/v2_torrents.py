@@ -9,6 +9,7 @@ import pytest
 from torrent_engine.codec.bencode import encode
 from torrent_engine.codec.merkle import layers_of as root_and_layer
 from torrent_engine.codec.merkle import leaves_of
+from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.engine.session.session import Session
 from torrent_engine.engine.swarm.peer import Peer
 from torrent_engine.engine.transfer.download_manager import DownloadManager
@@ -87,3 +88,13 @@ def ask_for_layers_first(monkeypatch: pytest.MonkeyPatch) -> None:
             refill(downloads, peer)
 
     monkeypatch.setattr(DownloadManager, "refill", refill_later)
+
+
+def laid_out(metainfo: Metainfo, files: Mapping[str, bytes]) -> bytes:
+    """Return the payload of a torrent of these files, with zeros between them."""
+    payload = bytearray(metainfo.piece_count * metainfo.geometry.piece_bytes)
+    stored = (index for index in range(len(metainfo.files)) if not metainfo.files.is_pad(index))
+    for index, data in zip(stored, files.values(), strict=True):
+        offset = metainfo.layout.offsets[index]
+        payload[offset : offset + len(data)] = data
+    return bytes(payload)

@@ -21,6 +21,7 @@ from torrent_engine.engine.resources.owners import Owners
 from torrent_engine.engine.resources.privacy import look_up_within
 from torrent_engine.engine.resources.read_buffers import ReadBuffers
 from torrent_engine.engine.resources.run_slots import RunSlots
+from torrent_engine.engine.resources.shared_content import SharedContent
 from torrent_engine.engine.resources.state_folder import default_state_dir
 from torrent_engine.engine.resources.wake_gate import WakeGate
 from torrent_engine.engine.timers import DormantTimers
@@ -82,6 +83,7 @@ class Pools:
         self.buffers = BufferPool(config.transfer.receive_buffer_bytes)
         self.read_buffers = ReadBuffers()
         self.owners = Owners()
+        self.content = SharedContent()
         self.dormant_timers = DormantTimers(clock)
         self.dormant_links_limiter = HandshakeLimiter(
             min(rest.max_dormant_connections, pool.max_half_open_incoming), clock

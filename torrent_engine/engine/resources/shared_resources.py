@@ -109,7 +109,7 @@ class SharedResources:
         self.link_budget = pools.link_budget
         self.loop_watch = pools.loop_watch
         self.buffers, self.read_buffers = pools.buffers, pools.read_buffers
-        self.owners = pools.owners
+        self.owners, self.content = pools.owners, pools.content
         self.seeding_rules = pools.config.seeding
         """When seeding ends, of torrents that have no rule of their own."""
         self.dormant_timers, self.wake_gate = pools.dormant_timers, pools.wake_gate

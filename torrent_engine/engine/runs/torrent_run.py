@@ -39,7 +39,6 @@ from torrent_engine.engine.swarm.parked_links import ParkedLinks
 from torrent_engine.engine.swarm.peer_sources import PeerSources
 from torrent_engine.engine.transfer.file_claims import FileClaims
 from torrent_engine.engine.transfer.handover import Handover
-from torrent_engine.engine.transfer.payload_reader import PayloadReader
 from torrent_engine.engine.transfer.piece_assembly import PieceAssembly
 from torrent_engine.engine.transfer.progress import (
     MANY_FILES,
@@ -122,7 +121,7 @@ class TorrentRun:
             ),
             handover,
         )
-        self.reads = PayloadReader(self.torrent.storage, self.transfer.proof)
+        self.reads = self.transfer.reads
         """Reads of the files while they are open."""
         self.check = RunCheck(self.torrent, self._keeper, shared)
         self.parts = RunParts(
@@ -596,6 +595,7 @@ class TorrentRun:
         self.progress.take(priorities, pieces)
         self.torrent.picker.set_priorities(pieces)
         self.progress.recount(self.torrent.table.have)
+        self.transfer.copies.look_again()
         machine = self._settings.machine
         is_complete = self.progress.is_complete
         self.transfer.pool.set_wanting(wanting=not is_complete)

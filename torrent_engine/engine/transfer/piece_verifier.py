@@ -72,6 +72,15 @@ class _Unverified:
 
 
 @dataclass(frozen=True, slots=True)
+class _Copied:
+    """Tag of a job that verifies a piece which no peer sent, and writes it."""
+
+    piece: int
+    on_wrong: Callable[[], None]
+    on_failed: Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True)
 class _Ahead:
     """Tag of a job that writes blocks ahead of their piece."""
 
@@ -165,6 +174,28 @@ class PieceFinisher:
         for assembly in file:
             digests = await self._in_thread(assembly.block_digests)
             self._failed(assembly, digests, is_proof=is_proof)
+
+    def write_copy(
+        self,
+        piece: int,
+        data: memoryview,
+        *,
+        on_wrong: Callable[[], None],
+        on_failed: Callable[[], None],
+    ) -> None:
+        """Verify and write a begun piece that was read from a file of the same content.
+
+        One of the two is called if it does not match, or cannot be written; the caller abandons
+        the piece then.
+        """
+        job = WriteJob(
+            self._torrent.metainfo.geometry.piece_offset(piece),
+            [data],
+            _Copied(piece, on_wrong, on_failed),
+            piece=piece,
+            hashes=self._hashes,
+        )
+        self.writer.submit(job)
 
     async def _finish_slowly(self, assembly: PieceAssembly) -> None:
         """Read back what is needed, and find out who sent what if the piece is or was bad."""
@@ -292,6 +323,8 @@ class PieceFinisher:
                     self._have(tag.piece)
             elif type(tag) is _Unverified:
                 self._verified(job, tag.assembly)
+            elif type(tag) is _Copied:
+                self._copied(job, tag)
             elif type(tag) is _Ahead:
                 assembly = tag.assembly
                 assembly.forget_views(tag.first_block, tag.blocks)
@@ -299,6 +332,13 @@ class PieceFinisher:
                 is_begun = self.assemblies.get(piece) is assembly
                 if is_begun or self._unproven.holds(assembly):
                     self._keeper.partial_written(piece, assembly.disk_bits())
+
+    def _copied(self, job: WriteJob, tag: _Copied) -> None:
+        if not job.is_right:
+            tag.on_wrong()
+            return
+        self._torrent.table.hash_passed(tag.piece)
+        self._have(tag.piece)
 
     def _verified(self, job: WriteJob, assembly: PieceAssembly) -> None:
         """Handle the writer's verdict on a whole piece."""
@@ -323,6 +363,8 @@ class PieceFinisher:
                 table.write_failed(tag.piece)
             elif type(tag) is _Unverified:
                 table.abandoned(tag.assembly.partial.piece)
+            elif type(tag) is _Copied:
+                tag.on_failed()
             elif type(tag) is _Ahead:
                 tag.assembly.not_written(tag.first_block, tag.blocks)
         self._on_error(error)

@@ -31,7 +31,9 @@ from torrent_engine.engine.swarm.saved_peers import SavedPeers, good_peers
 from torrent_engine.engine.transfer.download_manager import DownloadManager
 from torrent_engine.engine.transfer.handover import Handover
 from torrent_engine.engine.transfer.missing_layers import LayerPorts, MissingLayers
+from torrent_engine.engine.transfer.local_copies import LocalCopies
 from torrent_engine.engine.transfer.payload_dispatch import PayloadEvents
+from torrent_engine.engine.transfer.payload_reader import PayloadReader
 from torrent_engine.engine.transfer.piece_proof import PieceProof
 from torrent_engine.engine.transfer.piece_verifier import (
     PieceFinisher,
@@ -116,6 +118,11 @@ class Transfer:
         self._urgent.add_senders(self.web_seeds)
         self._tasks: anyio.abc.TaskGroup | None = None
         self.proof = PieceProof(torrent, keeper, shared.hash_limiter)
+        self.reads = PayloadReader(torrent.storage, self.proof)
+        """Reads of the files while they are open."""
+        self.copies = LocalCopies(
+            torrent, self.finisher, self.downloads, self.reads, shared.content
+        )
         self.uploads = UploadManager(
             torrent, self.proof, callbacks.on_error, self.bandwidth.upload_load
         )
@@ -217,6 +224,7 @@ class Transfer:
         try:
             async with anyio.create_task_group() as tasks:
                 self._tasks = tasks
+                await tasks.start(self.copies.run)
                 await tasks.start(self.pool.run)
                 tasks.start_soon(self.sources.run)
                 tasks.start_soon(self.web_seeds.run)
@@ -258,6 +266,7 @@ class Transfer:
     def _tick_second(self, now: float) -> None:
         self.downloads.tick(now)
         self.finisher.prove_files()
+        self.copies.tick()
         self.uploads.tick(now)
         self.swarm_parts.tick(now)
         self.sources.tick(now)
@@ -340,6 +349,7 @@ class Transfer:
         torrent = self.torrent
         self._fresh_pieces.append(piece)
         torrent.picker.deadlines.done(piece)
+        self.copies.on_have(piece)
         self.downloads.on_piece_here(piece)
         self._callbacks.on_piece()
         for index in self.progress.piece_here(piece):

@@ -19,6 +19,7 @@ from torrent_engine.codec.geometry import Geometry
 from torrent_engine.policy.pieces.availability import Availability
 from torrent_engine.policy.pieces.deadlines import Deadlines
 from torrent_engine.policy.pieces.piece_table import Block, PartialPiece, PieceTable
+from torrent_engine.policy.pieces.twins import WaitingTwins
 from torrent_engine.policy.pieces.web_seed_plan import choose_range
 
 DEFAULT_PRIORITY: Final = 4
@@ -75,6 +76,7 @@ class Picker:
         self._edges = 0
         self.availability = Availability()
         self.deadlines = Deadlines()
+        self.twins = WaitingTwins()
         self.partials: dict[int, PartialPiece] = {}
         self._begun = 0  # the keys of partials, as bits
         self._open: dict[int, PartialPiece] = {}  # open to all, with free blocks; oldest first
@@ -150,8 +152,14 @@ class Picker:
 
     @property
     def is_end_game(self) -> bool:
-        """Whether every wanted piece is started."""
-        return not self._table.missing & self.wanted
+        """Whether every wanted piece is started, or waits for one of the same content."""
+        return not self._table.missing & self.wanted & ~self.twins.bits
+
+    @property
+    def _startable(self) -> int:
+        """The missing pieces that do not wait, as bits."""
+        waiting = self.twins.bits
+        return self._table.missing & ~waiting if waiting else self._table.missing
 
     def begin(
         self, piece: int, owner: object = None, *, is_single_source: bool = False
@@ -170,6 +178,7 @@ class Picker:
         partial.is_single_source = is_single_source
         self.partials[piece] = partial
         self._begun |= 1 << piece
+        self.twins.begun(piece)
         return partial
 
     def finished(self, piece: int) -> None:
@@ -243,6 +252,8 @@ class Picker:
                 max_new_pieces -= pieces_wanted
             pieces = self._new_pieces(bits, pieces_wanted, takes_suspects=takes_suspects)
             for piece in pieces:
+                if self.twins.bits and self.twins.bits >> piece & 1:
+                    continue  # one of the same content is among these
                 partial = self._begin_for(piece, key, only_for, owner)
                 picked += partial.take(count - len(picked))
                 if partial.has_free:
@@ -372,6 +383,8 @@ class Picker:
                 return self._take(partial, count)
         picked: list[Block] = []
         for piece in self._missing_range(bits, count, None if last is None else last + 1):
+            if self.twins.bits and self.twins.bits >> piece & 1:
+                break  # one of the same content is in the range
             partial = self._begin_for(piece, key, only_for, None)
             picked += partial.take(count - len(picked))
             if partial.has_free:
@@ -395,7 +408,7 @@ class Picker:
 
     def _missing_range(self, bits: int, count: int, start: int | None) -> range:
         """Choose a range of missing pieces of the highest priority."""
-        available = bits & self._table.missing
+        available = bits & self._startable
         most = max(1, count // self._geometry.blocks_per_piece)
         for level in self._by_priority:
             if candidates := available & level:
@@ -499,7 +512,7 @@ class Picker:
 
     def _new_pieces(self, bits: int, count: int, *, takes_suspects: bool) -> list[int]:
         """Choose up to ``count`` missing pieces of one priority and, unless sequential, rarity."""
-        available = bits & self._table.missing
+        available = bits & self._startable
         if self.suspects.bits and (suspects := available & self.suspects.bits & self.wanted):
             others = (available ^ suspects) & self.wanted
             available = suspects if takes_suspects else others or suspects

@@ -1,0 +1,190 @@
+"""What is here already is copied, and not downloaded a second time."""
+
+import os
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from tests.disk.helpers import mounted_tmpfs
+from tests.support.swarm import reach, resources, seed, until
+from tests.support.torrents import payload_of, write_files
+from tests.support.v2_torrents import hybrid_info, laid_out, torrent_around, v2_info
+from torrent_engine.base.config import DiskConfig, SessionConfig
+from torrent_engine.base.errors import SessionError
+from torrent_engine.codec.metainfo import Metainfo
+from torrent_engine.engine.resources.shared_resources import SharedResources
+from torrent_engine.engine.session.session import Session
+from torrent_engine.engine.states import State
+
+pytestmark = pytest.mark.anyio
+
+Make = Callable[..., tuple[dict[str, Any], dict[bytes, bytes]]]
+PATIENCE_S = 60.0
+PIECE = 32 * 1024
+ONE, TWO = payload_of(20 * PIECE - 100, 1), payload_of(7 * PIECE + 1, 2)
+TWICE = {"a": ONE, "b": TWO, "c": ONE}
+FIRST, SECOND = {"one": ONE}, {"deep/same": ONE, "two": TWO}
+
+
+def made(
+    files: dict[str, bytes], make: Make = v2_info, *, piece_bytes: int = PIECE, name: str = "p"
+) -> Metainfo:
+    info, layers = make(files, piece_bytes=piece_bytes, name=name)
+    return Metainfo.from_bytes(torrent_around(info, layers))
+
+
+def is_right(metainfo: Metainfo, files: dict[str, bytes], folder: Path) -> bool:
+    payload = laid_out(metainfo, files)
+    return all(
+        folder.joinpath(*entry.path).read_bytes()
+        == payload[entry.offset_bytes : entry.offset_bytes + entry.length_bytes]
+        for entry in metainfo.files
+        if not entry.is_pad
+    )
+
+
+async def whole(
+    shared: SharedResources, metainfo: Metainfo, folder: Path, *peers: tuple[str, int]
+) -> Session:
+    """Return a session that has all of a torrent, which runs."""
+    config = SessionConfig(peers=peers)
+    session = await Session.create(metainfo, shared, save_path=folder, config=config)
+    await session.start()
+    with anyio.fail_after(PATIENCE_S):
+        await session.wait(State.SEEDING)
+    return session
+
+
+@pytest.fixture
+async def shared(tmp_path: Path) -> AsyncIterator[SharedResources]:
+    disk = DiskConfig(state_reserve_bytes=0, retry_after_disk_full_s=0.1)
+    async with resources(tmp_path / "node", disk=disk) as opened:
+        yield opened
+
+
+@pytest.mark.parametrize("make", [v2_info, hybrid_info], ids=["v2", "hybrid"])
+async def test_bep52_a_file_that_is_twice_in_a_torrent_is_downloaded_once(
+    make: Make, tmp_path: Path, shared: SharedResources
+) -> None:
+    metainfo = made(TWICE, make)
+    async with seed(tmp_path / "seed", metainfo, laid_out(metainfo, TWICE)) as (source, address):
+        session = await whole(shared, metainfo, tmp_path / "out", address)
+        sent = source.stats().uploaded_bytes
+        await session.close()
+    assert is_right(metainfo, TWICE, tmp_path / "out")
+    assert session.stats().downloaded_bytes == sent
+    assert sent <= len(ONE) + len(TWO) + 2 * PIECE  # pads of the last blocks of a hybrid
+
+
+@pytest.mark.parametrize("make", [v2_info, hybrid_info], ids=["v2", "hybrid"])
+@pytest.mark.parametrize("piece_bytes", [PIECE, 4 * PIECE])
+async def test_bep52_what_another_torrent_has_is_not_downloaded(
+    make: Make, piece_bytes: int, tmp_path: Path, shared: SharedResources
+) -> None:
+    first, second = made(FIRST), made(SECOND, make, piece_bytes=piece_bytes)
+    write_files(first, ONE, tmp_path / "out")
+    source = await whole(shared, first, tmp_path / "out")
+    async with seed(tmp_path / "seed", second, laid_out(second, SECOND)) as (theirs, address):
+        session = await whole(shared, second, tmp_path / "other", address)
+        sent = theirs.stats().uploaded_bytes
+    assert is_right(second, SECOND, tmp_path / "other")
+    assert len(TWO) <= sent <= len(TWO) + PIECE
+    await session.close()
+    await source.close()
+
+
+async def test_bep52_nobody_is_needed_for_what_is_here(
+    tmp_path: Path, shared: SharedResources
+) -> None:
+    first, again = made(FIRST), made({"again": ONE, "more": ONE}, piece_bytes=2 * PIECE)
+    session = await whole_when(shared, again, tmp_path / "b")
+    write_files(first, ONE, tmp_path / "a")
+    source = await whole(shared, first, tmp_path / "a")
+    await reach(session, State.SEEDING)
+    assert is_right(again, {"again": ONE, "more": ONE}, tmp_path / "b")
+    await session.close()
+    await source.close()
+
+
+async def whole_when(shared: SharedResources, metainfo: Metainfo, folder: Path) -> Session:
+    """Return a session that waits for somebody who has anything."""
+    session = await Session.create(metainfo, shared, save_path=folder)
+    await session.start()
+    await reach(session, State.DOWNLOADING)
+    return session
+
+
+async def test_f3_a_source_that_was_changed_is_left_and_the_file_is_downloaded(
+    tmp_path: Path, shared: SharedResources
+) -> None:
+    first, second = made(FIRST), made(SECOND)
+    write_files(first, ONE, tmp_path / "out")
+    source = await whole(shared, first, tmp_path / "out")
+    changed = tmp_path / "out" / "one"
+    stamp = changed.stat()
+    with changed.open("r+b") as file:
+        file.write(bytes(len(ONE)))
+    os.utime(changed, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+    async with seed(tmp_path / "seed", second, laid_out(second, SECOND)) as (_, address):
+        session = await whole(shared, second, tmp_path / "other", address)
+    assert is_right(second, SECOND, tmp_path / "other")
+    assert changed.read_bytes() == bytes(len(ONE))
+    await session.close()
+    await source.close()
+
+
+async def test_f3_a_source_that_is_gone_is_left_and_the_file_is_downloaded(
+    tmp_path: Path, shared: SharedResources
+) -> None:
+    first, second = made(FIRST), made(SECOND)
+    write_files(first, ONE, tmp_path / "out")
+    source = await whole(shared, first, tmp_path / "out")
+    (tmp_path / "out" / "one").unlink()
+    async with seed(tmp_path / "seed", second, laid_out(second, SECOND)) as (_, address):
+        session = await whole(shared, second, tmp_path / "other", address)
+    assert is_right(second, SECOND, tmp_path / "other")
+    await session.close()
+    await source.close()
+
+
+async def test_f2_a_file_of_the_user_is_not_written_to(
+    tmp_path: Path, shared: SharedResources
+) -> None:
+    first, second = made(FIRST), made(SECOND)
+    write_files(first, ONE, tmp_path / "out")
+    source = await whole(shared, first, tmp_path / "out")
+    foreign = tmp_path / "other" / second.name / "deep" / "same"
+    foreign.parent.mkdir(parents=True)
+    foreign.write_bytes(b"the user's")
+    session = await Session.create(second, shared, save_path=tmp_path / "other")
+    async with session:
+        with pytest.raises(SessionError), anyio.fail_after(PATIENCE_S):
+            await session.wait_stopped()
+    assert foreign.read_bytes() == b"the user's"
+    await source.close()
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    yield from mounted_tmpfs(tmp_path / "mount", "1m")
+
+
+async def test_f1_a_copy_that_a_full_disk_stops_goes_on_once_there_is_room(
+    disk: Path, tmp_path: Path, shared: SharedResources
+) -> None:
+    first, again = made(FIRST), made({"again": ONE, "more": TWO[:PIECE]})
+    write_files(first, ONE, tmp_path / "a")
+    source = await whole(shared, first, tmp_path / "a")
+    hog = disk / "hog"
+    hog.write_bytes(bytes(900_000))
+    session = await Session.create(again, shared, save_path=disk / "b")
+    await session.start()
+    await reach(session, State.ERROR)
+    hog.unlink()
+    await until(lambda: session.stats().completed_bytes >= len(ONE), timeout_s=PATIENCE_S)
+    await session.close()
+    assert (disk / "b" / again.name / "again").read_bytes() == ONE
+    await source.close()
