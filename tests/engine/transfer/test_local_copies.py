@@ -69,9 +69,10 @@ class Node:
                 Written(piece, bytes(data), on_wrong, on_failed)
             ),
         )
-        self.downloads: Any = SimpleNamespace(is_active=True, wanted_changed=self._ask_again)
+        downloads: Any = SimpleNamespace(is_active=True, wanted_changed=self._ask_again)
+        self.downloads = downloads
         reads: Any = SimpleNamespace(read=self._read)
-        self.copies = LocalCopies(torrent, finisher, self.downloads, reads, self.content)
+        self.copies = LocalCopies(torrent, finisher, downloads, reads, self.content)
 
     def _ask_again(self) -> None:
         self.asked_again += 1

@@ -224,15 +224,15 @@ class Transfer:
         try:
             async with anyio.create_task_group() as tasks:
                 self._tasks = tasks
-                await tasks.start(self.copies.run)
                 await tasks.start(self.pool.run)
                 tasks.start_soon(self.sources.run)
                 tasks.start_soon(self.web_seeds.run)
                 tasks.start_soon(self.uploads.hashes.run)
                 tasks.start_soon(self._layers.run)
                 self._shared.router.register(info_hash, self.pool.accept, torrent.other_hash)
-                self.downloads.set_active(active=not self.progress.is_complete)
                 self.uploads.set_active(active=True)
+                await self._copy_first(tasks)
+                self.downloads.set_active(active=not self.progress.is_complete)
                 await self._tick_forever()
         finally:
             self._tasks = None
@@ -244,6 +244,13 @@ class Transfer:
                 await self._saved_peers.save(good_peers(self.pool.candidates))
             if not self._callbacks.keeps_sources():
                 await self.sources.stop()
+
+    async def _copy_first(self, tasks: anyio.abc.TaskGroup) -> None:
+        """Begin to copy what is in other files, before anything is requested."""
+        if self.progress.is_complete:
+            tasks.start_soon(self.copies.run)
+        elif self.copies.part is not None:
+            await tasks.start(self.copies.run)
 
     async def _tick_forever(self) -> None:
         ticks = 0
