@@ -68,6 +68,17 @@ class InfoHashV2(bytes):
 
     __slots__ = ()
 
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Return the info-hash of 64 hexadecimal digits. Raises ValueError."""
+        try:
+            raw = b16decode(text.strip(), casefold=True)
+        except ValueError:
+            raw = b""
+        if len(raw) != SHA256_BYTES:
+            raise ValueError(f"{text!r:.80} is not 64 hexadecimal digits")
+        return cls(raw)
+
     @property
     def truncated(self) -> InfoHash:
         """Return its first 20 bytes, which stand for it in handshakes, trackers and the DHT."""

@@ -37,6 +37,7 @@ from torrent_engine.codec._file_list import (
 )
 from torrent_engine.codec._file_tree import parse_info_strictly
 from torrent_engine.codec._hybrid import check_hybrid
+from torrent_engine.codec._similar import SimilarTorrents, parse_similar
 from torrent_engine.codec._sources import Tiers, parse_nodes, parse_tiers, parse_web_urls
 from torrent_engine.codec._v2_part import (
     V2,
@@ -112,6 +113,8 @@ class Metainfo:
     """Seconds since 1970."""
     source_tag: str | None
     """"source" of the info dictionary: which site it is of, as private trackers have it."""
+    similar: SimilarTorrents
+    """Which torrents may have some of the files, as hints (BEP 38)."""
     is_hybrid: bool
     """There are a v1 and a v2 part, of the same payload (BEP 52)."""
     v2: V2Part | None
@@ -376,6 +379,7 @@ def _build(
         created_by=optional_text(torrent, b"created by"),
         creation_time_s=optional_int(torrent, b"creation date"),
         source_tag=optional_text(info, b"source"),
+        similar=parse_similar(torrent, info),
         is_hybrid=has_v1 and v2 is not None,
         v2=v2,
         is_multi_file=is_multi_file,

@@ -1,5 +1,6 @@
 """``create``: from files to a .torrent."""
 
+import json
 import os
 from pathlib import Path
 
@@ -162,3 +163,27 @@ def test_a_folder_of_any_name_becomes_a_torrent(
     assert "exists already" in shown
     assert ("two  blanks\u3000" in shown) == raw.startswith(b"two")
     assert ("caf\\xe9" in shown) == (raw == b"caf\xe9")
+
+
+def test_bep38_similar_torrents_and_collections_are_written_and_shown(tmp_path: Path) -> None:
+    payload, output = torrents.write_payload(tmp_path), tmp_path / "o.torrent"
+    v2 = "cd" * 32
+    arguments = ["--similar", "ab" * 20, "--similar", v2, "--collection", "a", "--collection", "b"]
+    assert create(payload, "-o", output, "-q", *arguments).output == ""
+    shown = CliRunner().invoke(cli, ["show", str(output)]).stdout.splitlines()
+    assert [line.split() for line in shown[-4:]] == [
+        ["Similar:", "ab" * 20],
+        ["cd" * 20],
+        ["Collections:", "a"],
+        ["b"],
+    ]
+    record = json.loads(CliRunner().invoke(cli, ["show", "--json", str(output)]).stdout)
+    assert (record["similar"], record["collections"]) == (["ab" * 20, "cd" * 20], ["a", "b"])
+
+
+@pytest.mark.parametrize("text", ["", "ab", "zz" * 20, "ab" * 33])
+def test_bep38_a_similar_torrent_is_named_by_its_info_hash(tmp_path: Path, text: str) -> None:
+    payload = torrents.write_payload(tmp_path)
+    result = create(payload, "-o", tmp_path / "o.torrent", "--similar", text)
+    assert result.exit_code == ExitCode.BAD_OPTION
+    assert "--similar" in result.stderr

@@ -11,6 +11,7 @@ import torf
 from tests.support.torrents import payload_of, piece_hashes
 from torrent_engine.base.config import BencodeLimits
 from torrent_engine.base.errors import ConfigError, StorageError
+from torrent_engine.base.ids import InfoHash
 from torrent_engine.codec.bencode import decode
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.disk.create import hashing as payload_hash
@@ -133,6 +134,8 @@ def test_bep12_bep19_bep27_options_are_in_the_torrent(tmp_path: Path) -> None:
         created_by="me",
         creation_time_s=7,
         source="tag",
+        similar=(InfoHash(b"s" * 20),),
+        collections=("com.example.one", "zwei"),
     )
     data = create_torrent([path], options)
     metainfo = Metainfo.from_bytes(data)
@@ -141,6 +144,9 @@ def test_bep12_bep19_bep27_options_are_in_the_torrent(tmp_path: Path) -> None:
     assert metainfo.is_private
     assert (metainfo.comment, metainfo.created_by, metainfo.creation_time_s) == ("why", "me", 7)
     assert b"6:source3:tag" in metainfo.info_bytes
+    assert metainfo.similar.info_hashes == (b"s" * 20,)
+    assert metainfo.similar.collections == ("com.example.one", "zwei")
+    assert b"7:similarl20:" in metainfo.info_bytes
     decode(data, canonical=True)
 
 
@@ -173,6 +179,11 @@ BAD_OPTIONS: dict[str, dict[str, Any]] = {
     "name_empty": {"name": ""},
     "name_dot_dot": {"name": ".."},
     "name_slash": {"name": "a/b"},
+    "similar_of_32_bytes": {"similar": (bytes(32),)},
+    "similar_too_many": {"similar": (bytes(20),) * 1001},
+    "collection_empty": {"collections": ("",)},
+    "collection_long": {"collections": ("ä" * 128,)},
+    "collection_with_newline": {"collections": ("a\nb",)},
 }
 
 

@@ -17,6 +17,7 @@ from torrent_engine.cli.tasks.job_record import recorded
 from torrent_engine.cli.tasks.new_file import refuse_existing, write_new
 
 if TYPE_CHECKING:
+    from torrent_engine.base.ids import InfoHash
     from torrent_engine.cli.output.settings import ProcessSettings
     from torrent_engine.codec.metainfo import Metainfo
     from torrent_engine.disk.create.create import CreateOptions
@@ -79,6 +80,21 @@ MAX_WARNINGS: Final = 20  # ours: of each kind; the others are only counted
     "--source", metavar="TAG", help="Source tag, which changes the info-hash.  [default: none]"
 )
 @click.option(
+    "--similar",
+    multiple=True,
+    metavar="HASH",
+    help="Info-hash of a torrent that may share files with this one (BEP 38), so that clients"
+    " look for them there; may be repeated.",
+)
+@click.option(
+    "--collection",
+    "collections",
+    multiple=True,
+    metavar="NAME",
+    help="Collection whose torrents may share files, such as com.example.season1 (BEP 38); may be"
+    " repeated.",
+)
+@click.option(
     "--threads",
     type=click.IntRange(1, 64),
     default=min(4, os.cpu_count() or 1),
@@ -133,9 +149,22 @@ def _create_options(options: dict[str, Any]) -> "CreateOptions":
         comment=options["comment"],
         web_seeds=options["web_seeds"],
         source=options["source"],
+        similar=tuple(map(_info_hash, options["similar"])),
+        collections=options["collections"],
         threads=options["threads"],
         format=options["torrent_format"],
     )
+
+
+def _info_hash(text: str) -> "InfoHash":
+    """Return an info-hash of v1, or the first 20 bytes of one of v2."""
+    from torrent_engine.base.ids import SHA256_BYTES, InfoHash, InfoHashV2
+
+    try:
+        is_v2 = len(text.strip()) == 2 * SHA256_BYTES
+        return InfoHashV2.parse(text).truncated if is_v2 else InfoHash.parse(text)
+    except ValueError as error:
+        raise CliError(f"--similar: {error}") from None
 
 
 def _output_path(paths: Sequence[Path], options: dict[str, Any]) -> Path | None:

@@ -76,6 +76,8 @@ def as_record(metainfo: "Metainfo") -> dict[str, object]:
         "web_seeds": list(metainfo.web_seeds),
         "http_seeds": list(metainfo.http_seeds),
         "nodes": [str(node) for node in metainfo.nodes],
+        "similar": [each.hex() for each in metainfo.similar.info_hashes],
+        "collections": list(metainfo.similar.collections),
         "magnet": str(Magnet.of(metainfo)),
         "files": [_file_record(number, entry, metainfo) for number, entry in _listed(metainfo)],
     }
@@ -120,6 +122,8 @@ def _fields(metainfo: "Metainfo") -> Iterator[tuple[str, str]]:
     yield from _urls("Trackers", [f"{', '.join(tier)}" for tier in metainfo.tiers])
     yield from _urls("Web seeds", [*metainfo.web_seeds, *metainfo.http_seeds])
     yield from _urls("Nodes", [str(node) for node in metainfo.nodes])
+    yield from _urls("Similar", [each.hex() for each in metainfo.similar.info_hashes])
+    yield from _urls("Collections", list(metainfo.similar.collections))
 
 
 def _versions(metainfo: "Metainfo") -> Iterator[tuple[str, str]]:

@@ -1,6 +1,7 @@
 """Making a .torrent of files and folders; the same input gives the same bytes.
 
-Source: BEP 3, 12 (tiers), 19 (url-list), 27 (private), 52 (v2 and hybrid torrents).
+Source: BEP 3, 12 (tiers), 19 (url-list), 27 (private), 38 (similar torrents), 52 (v2 and
+hybrids).
 """
 
 import os
@@ -10,7 +11,8 @@ from typing import Final, Literal, get_args
 
 from torrent_engine.base.config import FILE_BENCODE_LIMITS
 from torrent_engine.base.errors import ConfigError
-from torrent_engine.base.ids import BLOCK_BYTES, SHA1_BYTES, SHA256_BYTES
+from torrent_engine.base.ids import BLOCK_BYTES, SHA1_BYTES, SHA256_BYTES, InfoHash
+from torrent_engine.codec._similar import MAX_COLLECTION_BYTES, MAX_HINTS
 from torrent_engine.codec.bencode import Encodable, encode
 from torrent_engine.codec.geometry import Geometry
 from torrent_engine.codec.metainfo import MAX_PIECES
@@ -53,6 +55,10 @@ class CreateOptions:
     """None: the name of the file or folder."""
     source: str | None = None
     """A tag inside the info dictionary, which changes the info-hash."""
+    similar: tuple[InfoHash, ...] = ()
+    """Torrents that may share files with this one; inside the info dictionary (BEP 38)."""
+    collections: tuple[str, ...] = ()
+    """Names of collections whose torrents may share files; there as well (BEP 38)."""
     threads: int | None = None
     """Hashing threads; None: as many as processors, up to 4."""
     format: TorrentFormat = "v1"
@@ -120,10 +126,24 @@ def check_options(options: CreateOptions) -> None:
         raise ConfigError(f"{options.threads} hashing threads")
     if options.creation_time_s is not None and options.creation_time_s < 0:
         raise ConfigError(f"creation date {options.creation_time_s}")
+    _check_similar(options)
     for url in (url for tier in options.tiers for url in tier):
         _check_url("tracker", url, TRACKER_PREFIXES)
     for url in options.web_seeds:
         _check_url("web seed", url, WEB_PREFIXES)
+
+
+def _check_similar(options: CreateOptions) -> None:
+    for info_hash in options.similar:
+        if len(info_hash) != SHA1_BYTES:
+            raise ConfigError(f"similar torrent: an info-hash of {len(info_hash)} bytes, not 20")
+    for name in options.collections:
+        if not 1 <= len(name.encode(errors="replace")) <= MAX_COLLECTION_BYTES:
+            raise ConfigError(f"collection {name[:40]!r}: not 1 to {MAX_COLLECTION_BYTES} bytes")
+        if not name.isprintable():
+            raise ConfigError(f"collection {name[:40]!r}: has characters that cannot be printed")
+    if max(len(options.similar), len(options.collections)) > MAX_HINTS:
+        raise ConfigError(f"more than {MAX_HINTS} similar torrents or collections")
 
 
 def _check_url(kind: str, url: str, schemes: tuple[str, ...]) -> None:
@@ -180,6 +200,10 @@ def _info(
         info["private"] = 1
     if options.source:
         info["source"] = options.source
+    if options.similar:
+        info["similar"] = list(options.similar)
+    if options.collections:
+        info["collections"] = list(options.collections)
     return info
 
 
