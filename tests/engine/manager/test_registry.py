@@ -79,7 +79,11 @@ class World:
     def add(self, number: int, priority: int = 0, position: int | None = None) -> Admin:
         admin = Admin(number)
         session = SimpleNamespace(
-            info_hash=admin.info_hash, name=f"t{number}", admin=admin, state=admin.state
+            other_hash=None,
+            info_hash=admin.info_hash,
+            name=f"t{number}",
+            admin=admin,
+            state=admin.state,
         )
         self.registry.add(cast("Any", session), priority, position)
         return admin

@@ -12,7 +12,7 @@ def info_hash(number: int) -> InfoHash:
 
 
 def session(number: int) -> Any:
-    return SimpleNamespace(info_hash=info_hash(number), admin=f"admin {number}")
+    return SimpleNamespace(other_hash=None, info_hash=info_hash(number), admin=f"admin {number}")
 
 
 def of(count: int) -> tuple[TorrentList, list[Any]]:

@@ -71,9 +71,12 @@ class Registry:
             raise ClosedError("TorrentManager", NOT_OPEN)
 
     def find(self, info_hash: InfoHash | str) -> Session:
-        """Return the Session of a torrent. Raises UnknownTorrentError or ClosedError."""
+        """Return the Session of a torrent, by either info-hash of a hybrid.
+
+        Raises UnknownTorrentError or ClosedError.
+        """
         key = parse_info_hash(info_hash)
-        if (session := self._torrents.get(key)) is None:
+        if (session := self._torrents.named(key)) is None:
             self.check_open()
             raise UnknownTorrentError(key)
         return session
@@ -122,6 +125,7 @@ class Registry:
         known = self._torrents.get(session.info_hash)
         if known is None or known.admin is not session or self.is_closing:
             return
+        self._torrents.learned(session.info_hash)
         if not self._is_restoring:
             self._frozen.pop(session.info_hash, None)
             self.store.changed(session.info_hash)

@@ -15,6 +15,8 @@ class TorrentList:
 
     def __init__(self) -> None:
         self._sessions: dict[InfoHash, Session] = {}
+        self._others: dict[InfoHash, InfoHash] = {}
+        """By the second info-hash of a hybrid: the one that it has here."""
         self._positions: QueuePositions[InfoHash] = QueuePositions()
         self._priorities: dict[InfoHash, int] = {}
         self._ordered: tuple[Session, ...] | None = None
@@ -29,13 +31,25 @@ class TorrentList:
 
     def find(self, torrent: Metainfo | Magnet) -> Session | None:
         """Return the Session of a torrent, also of a hybrid that is here by its other info-hash."""
-        known, other = self.get(torrent.info_hash), torrent.v2_swarm
-        if known is not None or other is not None:
-            return known if known is not None or other is None else self.get(other)
-        if isinstance(torrent, Metainfo) or torrent.has_v1:
-            return None
-        same = (each for each in self.unordered if each.other_hash == torrent.info_hash)
-        return next(same, None)
+        known = self.named(torrent.info_hash)
+        other = torrent.v2_swarm
+        if known is None and isinstance(torrent, Metainfo):
+            other = other or torrent.v1_swarm
+        return known if known is not None or other is None else self.get(other)
+
+    def named(self, info_hash: InfoHash) -> Session | None:
+        """Return the Session of a torrent by either info-hash of a hybrid; None if it is not there.
+
+        The second one may be known only after the metadata came.
+        """
+        known = self.get(info_hash)
+        return known if known is not None else self.get(self._others.get(info_hash, info_hash))
+
+    def learned(self, info_hash: InfoHash) -> None:
+        """Take note of the second info-hash of a torrent, if it is a hybrid and here."""
+        session = self.get(info_hash)
+        if session is not None and (other := session.other_hash) is not None:
+            self._others[other] = info_hash
 
     @property
     def unordered(self) -> ValuesView[Session]:
@@ -65,6 +79,7 @@ class TorrentList:
     def add(self, session: Session, priority: int, position: int | None) -> None:
         """Add a Session at a position, from 0; None: at the end."""
         self._sessions[session.info_hash] = session
+        self.learned(session.info_hash)
         if priority:
             self._priorities[session.info_hash] = priority
         self._positions.add(session.info_hash, position)
@@ -72,7 +87,9 @@ class TorrentList:
 
     def remove(self, info_hash: InfoHash) -> None:
         """Remove a torrent, if it is there."""
-        self._sessions.pop(info_hash, None)
+        session = self._sessions.pop(info_hash, None)
+        if session is not None and (other := session.other_hash) is not None:
+            self._others.pop(other, None)
         self._priorities.pop(info_hash, None)
         self._positions.remove(info_hash)
         self._ordered = None
@@ -80,6 +97,7 @@ class TorrentList:
     def clear(self) -> None:
         """Remove all Sessions."""
         self._sessions.clear()
+        self._others.clear()
         self._priorities.clear()
         self._positions = QueuePositions()
         self._ordered = None

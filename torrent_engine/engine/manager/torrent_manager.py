@@ -303,9 +303,10 @@ class TorrentManager:
     def get_session(self, info_hash: InfoHash | str) -> Session | None:
         """Return the Session of a torrent, by its info-hash as bytes or in hexadecimal.
 
-        None if it is not there. Raises TypeError or ConfigError for what is no info-hash.
+        A hybrid has two, and that of v2 may be cut to 20 bytes. None if it is not there. Raises
+        TypeError or ConfigError for what is no info-hash.
         """
-        return self._torrents.get(parse_info_hash(info_hash))
+        return self._torrents.named(parse_info_hash(info_hash))
 
     @property
     def sessions(self) -> tuple[Session, ...]:
@@ -472,7 +473,8 @@ class TorrentManager:
 
     def priority(self, info_hash: InfoHash | str) -> int:
         """Return a torrent's priority in the queue; 0 unless it was set."""
-        return self._torrents.priority(parse_info_hash(info_hash))
+        session = self.get_session(info_hash)
+        return 0 if session is None else self._torrents.priority(session.info_hash)
 
     def set_priority(self, info_hash: InfoHash | str, priority: int) -> None:
         """Let a torrent go before those of lower priority; it may be negative.

@@ -12,7 +12,7 @@ import anyio.to_thread
 
 from torrent_engine.base.config import FILE_BENCODE_LIMITS, BencodeLimits
 from torrent_engine.base.errors import ConfigError, MagnetError, MetainfoError
-from torrent_engine.base.ids import SHA1_BYTES, InfoHash
+from torrent_engine.base.ids import SHA1_BYTES, SHA256_BYTES, InfoHash, InfoHashV2
 from torrent_engine.codec.magnet import SCHEME, Magnet
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.codec.raw_file import is_packed
@@ -35,16 +35,23 @@ def is_info_hash(source: object) -> TypeGuard[InfoHash]:
 
 
 def parse_info_hash(value: object) -> InfoHash:
-    """Return the info-hash that is given as 20 bytes or as text; TypeError or ConfigError."""
+    """Return the info-hash that is given as bytes or as text; of v2 its first 20 bytes.
+
+    Raises TypeError or ConfigError.
+    """
     if isinstance(value, bytes):
+        if len(value) == SHA256_BYTES:
+            return InfoHashV2(value).truncated
         if len(value) != SHA1_BYTES:
             raise ConfigError(f"info_hash: {value!r:.80} has {len(value)} bytes, not {SHA1_BYTES}")
         return InfoHash(value)
     if not isinstance(value, str):
         raise TypeError(f"info_hash: must be 20 bytes or a string, not {value!r:.80}")
     try:
+        if len(value.strip()) == 2 * SHA256_BYTES:
+            return InfoHashV2.parse(value).truncated
         return Magnet.parse(value).info_hash
-    except MagnetError as error:
+    except (MagnetError, ValueError) as error:
         raise ConfigError(f"info_hash: {value!r:.80}: {error}") from None
 
 
