@@ -12,6 +12,7 @@ from torrent_engine.base.config import DiskConfig, PoolConfig, SharedConfig
 from torrent_engine.disk.files.file_registry import FileRegistry
 from torrent_engine.disk.files.open_files import OpenFiles
 from torrent_engine.disk.filesystem import NameFoldings
+from torrent_engine.engine.content.shared_content import SharedContent
 from torrent_engine.engine.jobs.session_jobs import SessionJobs
 from torrent_engine.engine.resources.bandwidth_manager import BandwidthManager
 from torrent_engine.engine.resources.connection_slots import ConnectionSlots
@@ -21,7 +22,6 @@ from torrent_engine.engine.resources.owners import Owners
 from torrent_engine.engine.resources.privacy import look_up_within
 from torrent_engine.engine.resources.read_buffers import ReadBuffers
 from torrent_engine.engine.resources.run_slots import RunSlots
-from torrent_engine.engine.resources.shared_content import SharedContent
 from torrent_engine.engine.resources.state_folder import default_state_dir
 from torrent_engine.engine.resources.wake_gate import WakeGate
 from torrent_engine.engine.timers import DormantTimers

@@ -175,6 +175,10 @@ class PieceFinisher:
             digests = await self._in_thread(assembly.block_digests)
             self._failed(assembly, digests, is_proof=is_proof)
 
+    async def wait_for_room(self) -> None:
+        """Wait until the write queue is not full."""
+        await self.writer.wait_for_room()
+
     def write_copy(
         self,
         piece: int,

@@ -16,6 +16,7 @@ from torrent_engine.base.ids import BLOCK_BYTES, FileIndex
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.disk.pieces.writer import PieceWriter
 from torrent_engine.disk.resume.keeper import ResumeKeeper
+from torrent_engine.engine.content.local_copies import LocalCopies
 from torrent_engine.engine.discovery.tracker_coordinator import TrackerCoordinator
 from torrent_engine.engine.events import FileCompleted
 from torrent_engine.engine.extensions.metadata_upload import MetadataUpload
@@ -31,7 +32,6 @@ from torrent_engine.engine.swarm.saved_peers import SavedPeers, good_peers
 from torrent_engine.engine.transfer.download_manager import DownloadManager
 from torrent_engine.engine.transfer.handover import Handover
 from torrent_engine.engine.transfer.missing_layers import LayerPorts, MissingLayers
-from torrent_engine.engine.transfer.local_copies import LocalCopies
 from torrent_engine.engine.transfer.payload_dispatch import PayloadEvents
 from torrent_engine.engine.transfer.payload_reader import PayloadReader
 from torrent_engine.engine.transfer.piece_proof import PieceProof
@@ -350,6 +350,7 @@ class Transfer:
         self.finisher.hashes_changed()
         self.uploads.hashes.hashes_changed()
         self.proof.hashes_changed()
+        self.copies.look_again()
         self._callbacks.on_learned(metainfo)
 
     def _on_have(self, piece: int) -> None:

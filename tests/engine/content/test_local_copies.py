@@ -15,8 +15,8 @@ from tests.support.torrents import payload_of
 from tests.support.v2_torrents import PIECE_BYTES, hybrid_info, laid_out, torrent_around, v2_info
 from torrent_engine.base.errors import SessionError, StorageError
 from torrent_engine.codec.metainfo import Metainfo
-from torrent_engine.engine.resources.shared_content import SharedContent
-from torrent_engine.engine.transfer.local_copies import LocalCopies
+from torrent_engine.engine.content.local_copies import LocalCopies
+from torrent_engine.engine.content.shared_content import SharedContent
 from torrent_engine.policy.pieces.picker import Picker
 from torrent_engine.policy.pieces.piece_table import PieceState, PieceTable
 
@@ -64,7 +64,7 @@ class Node:
         self.picker = Picker(geometry, self.table, random.Random(1))
         torrent: Any = SimpleNamespace(metainfo=self.metainfo, table=self.table, picker=self.picker)
         finisher: Any = SimpleNamespace(
-            writer=SimpleNamespace(wait_for_room=anyio.lowlevel.checkpoint),
+            wait_for_room=anyio.lowlevel.checkpoint,
             write_copy=lambda piece, data, on_wrong, on_failed: self.written.append(
                 Written(piece, bytes(data), on_wrong, on_failed)
             ),

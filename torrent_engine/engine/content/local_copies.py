@@ -7,22 +7,71 @@ changed costs nothing but the attempt: the piece is fetched.
 
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 import anyio
 import anyio.abc
 
 from torrent_engine.base.errors import SessionError, StorageError
-from torrent_engine.codec.metainfo import V2Part
-from torrent_engine.engine.resources.shared_content import SharedContent, Twin
-from torrent_engine.engine.swarm.context import Torrent
-from torrent_engine.engine.transfer.download_manager import DownloadManager
-from torrent_engine.engine.transfer.payload_reader import PayloadReader
-from torrent_engine.engine.transfer.piece_verifier import PieceFinisher
+from torrent_engine.codec.metainfo import Metainfo, V2Part
+from torrent_engine.engine.content.shared_content import SharedContent, Twin
+from torrent_engine.policy.pieces.picker import Picker
+from torrent_engine.policy.pieces.piece_table import PieceTable
 
 MAX_SOURCES: Final = 8  # ours: files that are tried for one, of what may be many equal ones
+
+
+class CopiedTorrent(Protocol):
+    """What is known of a torrent, and which of its pieces are here."""
+
+    @property
+    def metainfo(self) -> Metainfo:
+        """The torrent."""
+
+    @property
+    def table(self) -> PieceTable:
+        """The states of its pieces."""
+
+    @property
+    def picker(self) -> Picker:
+        """What is wanted, and begun."""
+
+
+class CopyWriter(Protocol):
+    """What verifies copies and writes them."""
+
+    async def wait_for_room(self) -> None:
+        """Wait until more may be written."""
+
+    def write_copy(
+        self,
+        piece: int,
+        data: memoryview,
+        *,
+        on_wrong: Callable[[], None],
+        on_failed: Callable[[], None],
+    ) -> None:
+        """Verify and write a begun piece; call one of the two if it is wrong, or not written."""
+
+
+class CopyRequests(Protocol):
+    """What requests of peers that is not copied."""
+
+    @property
+    def is_active(self) -> bool:
+        """Whether anything is requested; not while the disk is full."""
+
+    def wanted_changed(self) -> None:
+        """Request what was to be copied."""
+
+
+class CopyReads(Protocol):
+    """Reads of the files of a torrent."""
+
+    async def read(self, offset_bytes: int, into: memoryview) -> None:
+        """Fill ``into`` with verified bytes. Raises StorageError or SessionError."""
 
 
 class _Copy(NamedTuple):
@@ -39,10 +88,10 @@ class LocalCopies:
 
     def __init__(
         self,
-        torrent: Torrent,
-        finisher: PieceFinisher,
-        downloads: DownloadManager,
-        reads: PayloadReader,
+        torrent: CopiedTorrent,
+        finisher: CopyWriter,
+        downloads: CopyRequests,
+        reads: CopyReads,
         content: SharedContent,
     ) -> None:
         self._torrent = torrent
@@ -172,7 +221,7 @@ class LocalCopies:
     async def _copy(self, copy: _Copy) -> None:
         torrent, piece = self._torrent, copy.piece
         try:
-            await self._finisher.writer.wait_for_room()
+            await self._finisher.wait_for_room()
             if self._is_due:  # the disk is full
                 self._give_up(piece)
                 return

@@ -1,0 +1,1 @@
+"""Files of the same content: which they are, and how they are copied."""
