@@ -12,7 +12,9 @@ import pytest
 
 from tests.support.certificates import server_context, trusting_context
 from tests.support.http_server import ANSWER_S, Echo, Served, served, status_of
+from torrent_engine.base.errors import ConfigError
 from torrent_engine.daemon.http.limits import HttpLimits
+from torrent_engine.daemon.http.tls import CertificateFiles, load_certificate
 
 pytestmark = pytest.mark.anyio
 GET = b"GET /there HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
@@ -164,3 +166,22 @@ async def test_stop_does_not_wait_for_handshakes(tls: ssl.SSLContext) -> None:
         assert await anyio.to_thread.run_sync(ends, client)
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", here.port), LIMIT_S)
+
+
+@pytest.mark.parametrize("broken", ["key_of_another", "no_key", "half_a_file"])
+async def test_files_that_do_not_fit_leave_the_certificate_that_was_there(
+    tls: ssl.SSLContext, trusting: ssl.SSLContext, tmp_path: Path, broken: str
+) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    server_context(other, "127.0.0.1")
+    certificate, key = other / "server.pem", tmp_path / "server.pem"
+    if broken == "no_key":
+        key = tmp_path / "none.pem"
+    elif broken == "half_a_file":
+        key = tmp_path / "half.pem"
+        key.write_bytes(certificate.read_bytes()[:80])
+    with pytest.raises(ConfigError, match="tls: "):
+        load_certificate(tls, CertificateFiles(certificate, key))
+    async with served(Echo(), tls=tls) as here:
+        assert status_of(await get(here, trusting)) == 200

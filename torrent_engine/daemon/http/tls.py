@@ -35,8 +35,13 @@ def server_context(files: CertificateFiles) -> ssl.SSLContext:
 
 
 def load_certificate(context: ssl.SSLContext, files: CertificateFiles) -> None:
-    """Let new connections have the certificate that is in the files now. Raises ConfigError."""
+    """Let new connections have the certificate that is in the files now. Raises ConfigError.
+
+    Then they have the one that was there before: a context that is given a certificate without its
+    key has forgotten the key that it had, and serves nobody. So another one is asked first.
+    """
     try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(files.certificate, files.key)
         context.load_cert_chain(files.certificate, files.key)
     except (OSError, ssl.SSLError) as error:
         reason = getattr(error, "strerror", None) or getattr(error, "reason", None) or error
