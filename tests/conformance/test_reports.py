@@ -13,7 +13,20 @@ from torrent_engine.conformance.catalogue import choose
 from torrent_engine.conformance.errors import ConformanceError
 from torrent_engine.conformance.expectations import ExpectedVerdict
 from torrent_engine.conformance.reports.junit import junit_of
-from torrent_engine.conformance.reports.matrix import column_of, load_column, matrix_page
+from torrent_engine.conformance.reports.matrix import (
+    MatrixCell,
+    MatrixColumn,
+    column_of,
+    load_column,
+    matrix_page,
+)
+from torrent_engine.conformance.reports.programs import (
+    TimedRun,
+    load_run,
+    matrix_record,
+    stability_html,
+    summary_of,
+)
 from torrent_engine.conformance.reports.records import record_of
 from torrent_engine.conformance.reports.text import ending_lines
 from torrent_engine.conformance.results import RuleResult, RunReport, merged
@@ -84,7 +97,7 @@ def test_matrix_has_a_row_for_each_rule_and_the_logs(written: Path) -> None:
         assert f'<th id="{rule_id}">' in page
         assert f"<b>{verdict.value}</b>" in page
     assert page.count("0.100 a&gt; &lt;request&gt;") == len(FOUND)
-    assert page.count("not run") == len(FOUND)
+    assert page.count(">not shown<") == len(FOUND)
     assert "a &lt;program&gt;" in page
     assert "<b>&" not in page
     assert not set(page) & {"\x00", "\x1b", "\ud800"}
@@ -93,7 +106,7 @@ def test_matrix_has_a_row_for_each_rule_and_the_logs(written: Path) -> None:
 def test_crashes_can_be_withheld(written: Path) -> None:
     page = matrix_page([load_column(written)], withholds_crashes=True)
     assert "<b>X</b>" not in page
-    assert "withheld" in page
+    assert page.count(">not shown<") == 1
 
 
 @pytest.mark.parametrize("name", ["/etc/hostname", "../secret.log", "logs/BEP3-BF-03.log"])
@@ -179,3 +192,54 @@ def test_a_crash_in_one_of_several_runs_stays_a_crash() -> None:
     runs = [a_report({"BEP3-BF-02": each}) for each in (Verdict.PASS, Verdict.CRASH)]
     assert [each.verdict for each in merged(runs).results] == [Verdict.CRASH]
     assert REGISTRY["BEP3-BF-02"] is merged(runs).results[0].rule
+
+
+def a_run(seconds: float = 60.0, **verdicts: str) -> TimedRun:
+    cells = {
+        name.replace("_", "-"): MatrixCell(Verdict(each), f"outcome {each}", log=f"{each}\n" * 100)
+        for name, each in verdicts.items()
+    }
+    return TimedRun(MatrixColumn("a program", "version 1", "", "today", 3, cells), seconds, 1.5)
+
+
+def test_runs_of_a_program_become_one_column_and_differences_are_inconclusive() -> None:
+    first = a_run(BEP3_RQ_01="F", BEP3_RQ_02="P")
+    runs = [first, a_run(90.0, BEP3_RQ_01="F", BEP3_RQ_02="N", BEP3_RQ_03="P")]
+    found = summary_of(runs)
+    steady, unsteady = found.column.cells["BEP3-RQ-01"], found.column.cells["BEP3-RQ-02"]
+    assert (steady.verdict, steady.outcome) == (Verdict.FAIL, "outcome F")
+    assert 0 < len(steady.log.splitlines()) < 20
+    assert (unsteady.verdict, unsteady.outcome) == (Verdict.INCONCLUSIVE, "runs disagree")
+    assert unsteady.detail == "P outcome P, N outcome N"
+    assert (found.compared, found.steady) == (2, 1)
+    assert (found.unsure_share, found.seconds) == (0.0, 90.0)
+    assert found.column.cells["BEP3-RQ-03"].verdict is Verdict.PASS
+    page = stability_html([found])
+    assert "<td>version 1</td><td>2</td>" in page
+    assert "<td>1 of 2</td>" in page
+    assert "<td>1.5 min</td>" in page
+    record = matrix_record([found])["programs"][0]
+    assert record["rules"]["BEP3-RQ-01"]["runs"] == "FF"
+    assert [each["seconds"] for each in record["runs"]] == [60.0, 90.0]
+
+
+def test_a_crash_in_one_try_of_one_run_withholds_the_rule() -> None:
+    cell = MatrixCell(Verdict.INCONCLUSIVE, "ended", tries=(Verdict.FAIL, Verdict.CRASH))
+    first = a_run(BEP3_RQ_01="P", BEP3_RQ_02="P", BEP3_RQ_03="X")
+    cells = {**first.column.cells, "BEP3-RQ-02": cell}
+    second = replace(first, column=replace(first.column, cells=cells))
+    found = summary_of([first, second], withholds_crashes=True)
+    assert set(found.column.cells) == set(found.verdicts) == {"BEP3-RQ-01"}
+    assert "ended" not in json.dumps(matrix_record([found]))
+    assert set(summary_of([first, second]).column.cells) == set(first.column.cells)
+
+
+def test_run_with_its_time_is_read_and_refused_if_that_is_no_number(written: Path) -> None:
+    record = json.loads(written.read_text())
+    assert load_run(written).seconds == 0
+    written.write_text(json.dumps({**record, "seconds": 61, "load": 2.5}))
+    assert (load_run(written).seconds, load_run(written).load) == (61.0, 2.5)
+    for odd in ("1", None, [1]):
+        written.write_text(json.dumps({**record, "seconds": odd}))
+        with pytest.raises(ConformanceError, match="no number"):
+            load_run(written)

@@ -77,7 +77,10 @@ def libtorrent(order: LaunchOrder) -> LaunchCommand:
 
 
 def aria2(order: LaunchOrder) -> LaunchCommand:
-    """Return the command for aria2. Raises NotOfferedError for uTP."""
+    """Return the command for aria2. Raises NotOfferedError for uTP.
+
+    A download runs a node of the DHT that knows no other: without one there are no UDP trackers.
+    """
     if order.over_utp:
         raise NotOfferedError("aria2 has no uTP")
     program = found_program("aria2c", "aria2")
@@ -91,7 +94,9 @@ def aria2(order: LaunchOrder) -> LaunchCommand:
         "--allow-overwrite=true",
         "--seed-ratio=0.0",
         "--bt-max-peers=0",
-        "--enable-dht=false",
+        f"--enable-dht={str(order.downloads).lower()}",
+        f"--dht-listen-port={order.port}",
+        f"--dht-file-path={order.home / 'dht.dat'}",
         "--enable-dht6=false",
         "--bt-enable-lpd=false",
         "--file-allocation=none",

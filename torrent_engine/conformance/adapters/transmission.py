@@ -14,6 +14,8 @@ from torrent_engine.conformance.lab import LOOPBACK
 _TRANSMISSION: Final[Mapping[str, object]] = {
     "dht-enabled": False,
     "lpd-enabled": False,
+    "peer-limit-global": 2_000,
+    "peer-limit-per-torrent": 1_000,
     "port-forwarding-enabled": False,
     "encryption": 1,
     "ratio-limit-enabled": False,

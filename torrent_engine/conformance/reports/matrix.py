@@ -16,7 +16,7 @@ from torrent_engine.conformance.rule import ConformanceRule
 from torrent_engine.conformance.verdicts import WORDS, Verdict
 
 MAX_LOG_BYTES: Final = 64 * 1024  # of one cell; a flood is shown by its beginning
-WITHHELD: Final = "withheld"
+NOT_SHOWN: Final = "not shown"
 _STYLE: Final = """
 body { font: 15px/1.4 system-ui, sans-serif; margin: 2em; color: #222; background: #fff }
 table { border-collapse: collapse } th, td { border: 1px solid #ccc; padding: .2em .5em }
@@ -42,6 +42,8 @@ class MatrixCell:
     detail: str = ""
     log: str = ""
     """What was sent and received."""
+    tries: tuple[Verdict, ...] = ()
+    """Of each run, when there was more than one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +90,8 @@ def _cell(record: Any, folder: Path) -> MatrixCell:  # noqa: ANN401 - outside da
     name = _text(record["log"]) if record.get("log") is not None else ""
     log = _log(folder / name) if Path(name).name == f"{record['id']}.log" else ""
     outcome, detail = _text(record["outcome"]), _text(record["detail"])
-    return MatrixCell(Verdict(record["verdict"]), outcome, detail, log)
+    tries = tuple(map(Verdict, record.get("runs", ())))
+    return MatrixCell(Verdict(record["verdict"]), outcome, detail, log, tries)
 
 
 def _text(value: object) -> str:
@@ -106,16 +109,22 @@ def _log(path: Path) -> str:
         return ""
 
 
-def matrix_page(columns: Sequence[MatrixColumn], *, withholds_crashes: bool = False) -> str:
-    """Return the page. A column for each run, a row for each rule that one of them has."""
+def matrix_page(
+    columns: Sequence[MatrixColumn], *, withholds_crashes: bool = False, above: str = ""
+) -> str:
+    """Return the page: a column for each run, a row for each rule that one of them has.
+
+    ``above`` is HTML that stands in front of the table.
+    """
     title = "Conformance matrix"
     lines = [
         '<!doctype html><html lang="en"><head><meta charset="utf-8">',
         f"<title>{title}</title><style>{_STYLE}</style></head><body><h1>{title}</h1>",
         f"<p>{_legend()}</p><ul>",
         *(_about(each) for each in columns),
-        "</ul><table><thead><tr><th>Rule</th><th>Level</th><th>Requirement</th>",
-        *(f"<th>{_safe(each.subject)}<br>{_safe(each.version)}</th>" for each in columns),
+        f"</ul>{above}",
+        "<table><thead><tr><th>Rule</th><th>Level</th><th>Requirement</th>",
+        *(f"<th>{safe_html(each.subject)}<br>{safe_html(each.version)}</th>" for each in columns),
         "</tr></thead><tbody>",
         *_rows(columns, withholds_crashes=withholds_crashes),
         "</tbody></table></body></html>",
@@ -125,12 +134,14 @@ def matrix_page(columns: Sequence[MatrixColumn], *, withholds_crashes: bool = Fa
 
 def _legend() -> str:
     words = ", ".join(f"{kind.value} {WORDS[kind]}" for kind in Verdict)
-    return f"{words}. N and U are no faults. A cell opens to what was sent and received."
+    shown = f"A cell opens to what was sent and received; {NOT_SHOWN}: not run, or withheld."
+    return f"{words}. N and U are no faults. {shown}"
 
 
 def _about(column: MatrixColumn) -> str:
     facts = f"{column.version or 'unknown version'}, {column.started}, kit {column.kit}"
-    return f"<li>{_safe(column.subject)}: {_safe(facts)}: <code>{_safe(column.command)}</code></li>"
+    command = f"<code>{safe_html(column.command)}</code>"
+    return f"<li>{safe_html(column.subject)}: {safe_html(facts)}: {command}</li>"
 
 
 def _rows(columns: Sequence[MatrixColumn], *, withholds_crashes: bool) -> Iterator[str]:
@@ -138,30 +149,31 @@ def _rows(columns: Sequence[MatrixColumn], *, withholds_crashes: bool) -> Iterat
     rules = [each for each in all_rules() if each.rule_id in ids]
     for group, members in groupby(rules, key=lambda each: each.group):
         heading = f"{group} {title_of(group)}"
-        yield f'<tr class="group"><th colspan="{3 + len(columns)}">{_safe(heading)}</th></tr>'
+        yield f'<tr class="group"><th colspan="{3 + len(columns)}">{safe_html(heading)}</th></tr>'
         for each in members:
             cells = (_cell_html(c.cells.get(each.rule_id), withholds_crashes) for c in columns)
             yield f"<tr>{_rule_html(each)}{''.join(cells)}</tr>"
 
 
 def _rule_html(rule: ConformanceRule) -> str:
-    source = f' title="{_safe(rule.source)}"'
+    source = f' title="{safe_html(rule.source)}"'
     where = f'<th id="{rule.rule_id}">{rule.rule_id}</th><td>{rule.level.value}</td>'
-    return f"{where}<td{source}>{_safe(rule.requirement)}</td>"
+    return f"{where}<td{source}>{safe_html(rule.requirement)}</td>"
 
 
 def _cell_html(cell: MatrixCell | None, withholds_crashes: bool) -> str:  # noqa: FBT001 - private
     if cell is None:
-        return '<td class="none">not run</td>'
+        return f'<td class="none">{NOT_SHOWN}</td>'
     if withholds_crashes and cell.verdict is Verdict.CRASH:
-        return f'<td class="none">{WITHHELD}</td>'
+        return f'<td class="none">{NOT_SHOWN}</td>'
     detail = f" ({cell.detail})" if cell.detail else ""
-    text = f"<b>{cell.verdict.value}</b> {_safe(cell.outcome + detail)}"
+    text = f"<b>{cell.verdict.value}</b> {safe_html(cell.outcome + detail)}"
     if cell.log:
-        log = "\n".join(map(_safe, cell.log.splitlines()))
+        log = "\n".join(map(safe_html, cell.log.splitlines()))
         text = f"<details><summary>{text}</summary><pre>{log}</pre></details>"
     return f'<td class="{cell.verdict.value}">{text}</td>'
 
 
-def _safe(text: str) -> str:
+def safe_html(text: str) -> str:
+    """Return a text as HTML, without control characters."""
     return html.escape(printable(text))
