@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from torrent_engine.base.errors import ProxyError as ProxyError
     from torrent_engine.base.errors import RemoteProtocolError as RemoteProtocolError
     from torrent_engine.base.errors import SessionError as SessionError
+    from torrent_engine.base.errors import SignatureError as SignatureError
     from torrent_engine.base.errors import StateDatabaseError as StateDatabaseError
     from torrent_engine.base.errors import StateInUseError as StateInUseError
     from torrent_engine.base.errors import StateTransitionError as StateTransitionError
@@ -70,9 +71,16 @@ if TYPE_CHECKING:
     from torrent_engine.base.storage import Storage as Storage
     from torrent_engine.base.storage import StorageFiles as StorageFiles
     from torrent_engine.base.storage import StoredFile as StoredFile
+    from torrent_engine.codec.certificates import Certificate as Certificate
+    from torrent_engine.codec.certificates import SigningKey as SigningKey
+    from torrent_engine.codec.certificates import read_certificates as read_certificates
     from torrent_engine.codec.magnet import Magnet as Magnet
     from torrent_engine.codec.metainfo import FileEntry as FileEntry
     from torrent_engine.codec.metainfo import Metainfo as Metainfo
+    from torrent_engine.codec.signatures import CheckedSignature as CheckedSignature
+    from torrent_engine.codec.signatures import SignatureStatus as SignatureStatus
+    from torrent_engine.codec.signatures import check_signatures as check_signatures
+    from torrent_engine.codec.signatures import sign_torrent as sign_torrent
     from torrent_engine.disk.create.create import CreateOptions as CreateOptions
     from torrent_engine.disk.create.create import create_torrent as create_torrent
     from torrent_engine.disk.files.memory_storage import MemoryStorage as MemoryStorage
@@ -178,6 +186,7 @@ else:
             "ProxyError",
             "RemoteProtocolError",
             "SessionError",
+            "SignatureError",
             "StateDatabaseError",
             "StateInUseError",
             "StateTransitionError",
@@ -197,10 +206,17 @@ else:
             "PeerId",
             "PieceIndex",
         ),
+        "codec.certificates": ("Certificate", "SigningKey", "read_certificates"),
         "codec.magnet": ("Magnet",),
         "codec.metainfo": (
             "FileEntry",
             "Metainfo",
+        ),
+        "codec.signatures": (
+            "CheckedSignature",
+            "SignatureStatus",
+            "check_signatures",
+            "sign_torrent",
         ),
         "base.storage": (
             "ImmediateStorage",

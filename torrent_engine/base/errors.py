@@ -26,6 +26,10 @@ class MetainfoError(TorrentEngineError):
     """A .torrent file is valid bencoding but not a valid or supported torrent."""
 
 
+class SignatureError(TorrentEngineError):
+    """A key or certificate cannot be used, or a signature is not what it must be (BEP 35)."""
+
+
 class MagnetError(TorrentEngineError):
     """A magnet link is malformed (BEP 9)."""
 

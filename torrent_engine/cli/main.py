@@ -49,6 +49,8 @@ COMMANDS: Final[dict[str, str]] = {
     "magnet": "Print the magnet link of a .torrent.",
     "metadata": "Fetch the .torrent of a magnet link without its data.",
     "show": "Print the contents of a .torrent.",
+    "sign": "Sign a .torrent with a key and its certificate.",
+    "update": "Fetch the newer version of a .torrent from its feed.",
     "verify": "Check data against its .torrent.",
     "scrape": "Ask trackers for the numbers of seeds and leeches.",
     "dht": "Query the distributed hash table, or run a node of it.",

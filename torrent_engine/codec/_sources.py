@@ -45,6 +45,12 @@ def parse_web_urls(value: BencodeValue | None) -> tuple[str, ...]:
     return tuple(dict.fromkeys(_urls(strings(value), WEB_PREFIXES)))[:MAX_URLS]
 
 
+def optional_web_url(mapping: BencodeDict, key: bytes) -> str | None:
+    """Return the HTTP(S) URL that a key has; None for anything else."""
+    value = mapping.get(key)
+    return next(iter(parse_web_urls(value)), None) if isinstance(value, bytes) else None
+
+
 def parse_nodes(value: BencodeValue | None) -> tuple[PeerAddress, ...]:
     """Return the DHT nodes of a list of ``[host, port]``; a host may be a name."""
     pairs = value if isinstance(value, list) else []

@@ -2,7 +2,7 @@
 
 What is only badly written is read all the same (``codec/tolerant.py``); the info-hash is always
 over the bytes as received.
-Source: BEP 3, 5, 12, 17, 19, 27, 47, 52.
+Source: BEP 3, 5, 12, 17, 19, 27, 35, 39, 47, 52.
 Fault model: rows A4 to A7.
 """
 
@@ -38,7 +38,13 @@ from torrent_engine.codec._file_list import (
 from torrent_engine.codec._file_tree import parse_info_strictly
 from torrent_engine.codec._hybrid import check_hybrid
 from torrent_engine.codec._similar import SimilarTorrents, parse_similar
-from torrent_engine.codec._sources import Tiers, parse_nodes, parse_tiers, parse_web_urls
+from torrent_engine.codec._sources import (
+    Tiers,
+    optional_web_url,
+    parse_nodes,
+    parse_tiers,
+    parse_web_urls,
+)
 from torrent_engine.codec._v2_part import (
     V2,
     V2Part,
@@ -49,7 +55,7 @@ from torrent_engine.codec._v2_part import (
     meta_version,
     parse_tree,
 )
-from torrent_engine.codec._wrapping import Wrapping, minimal, split
+from torrent_engine.codec._wrapping import LAYERS, Wrapping, minimal, split
 from torrent_engine.codec.bencode import (
     BencodeValue,
     Cursor,
@@ -58,7 +64,13 @@ from torrent_engine.codec.bencode import (
     skip_value,
 )
 from torrent_engine.codec.geometry import FileLayout, Geometry, PadFiles
-from torrent_engine.codec.metainfo_edit import EDITABLE, NO_INFO, edited, write_whole
+from torrent_engine.codec.metainfo_edit import (
+    EDITABLE,
+    NO_INFO,
+    edited,
+    with_signatures,
+    write_whole,
+)
 from torrent_engine.codec.piece_hashes import BothHashes, MerkleHashes, PieceHashes, Sha1Hashes
 from torrent_engine.codec.raw_file import mistaken_for, unpacked
 from torrent_engine.codec.tolerant import INFO, TORRENT, decode_tolerantly
@@ -75,6 +87,7 @@ __all__ = [
 
 MIN_PIECE_BYTES: Final = 1
 MAX_PIECE_BYTES: Final = 512 * 1024 * 1024
+MAX_ORIGINATOR_BYTES: Final = 16 * 1024  # ours: certificates of public authorities have 4 KiB
 MAX_PIECES: Final = 0x200000  # as libtorrent; what bounds the memory of tiny pieces
 
 
@@ -115,6 +128,10 @@ class Metainfo:
     """"source" of the info dictionary: which site it is of, as private trackers have it."""
     similar: SimilarTorrents
     """Which torrents may have some of the files, as hints (BEP 38)."""
+    update_url: str | None
+    """Where newer versions are found (BEP 39); an untrusted URL of HTTP."""
+    originator: bytes | None = field(repr=False)
+    """The DER encoding of the certificate by which newer versions are signed (BEP 39)."""
     is_hybrid: bool
     """There are a v1 and a v2 part, of the same payload (BEP 52)."""
     v2: V2Part | None
@@ -247,6 +264,16 @@ class Metainfo:
             edited(self, self._source_with(NO_INFO), changes), limits=STORED_BENCODE_LIMITS
         )
 
+    def with_signatures(self, signatures: Mapping[bytes, bytes]) -> "Metainfo":
+        """Return the same torrent with exactly these :attr:`signatures` (BEP 35).
+
+        ``codec/signatures.py`` makes them. Raises BencodeError for what is no bencoding.
+        """
+        return Metainfo.from_bytes(
+            with_signatures(self, self._source_with(NO_INFO), signatures),
+            limits=STORED_BENCODE_LIMITS,
+        )
+
     def write(self, path: str | PathLike[str]) -> None:
         """Write the .torrent; a file that is there is replaced once this one is whole. OSError."""
         write_whole(path, self.source)
@@ -264,6 +291,23 @@ class Metainfo:
 
     def _source_with(self, info_bytes: bytes) -> bytes:
         return self._around.around(info_bytes, self.v2.layers if self.v2 else {})
+
+    @property
+    def signatures(self) -> Mapping[bytes, bytes]:
+        """Bencoded signatures by the name of the signer; not checked (BEP 35).
+
+        Read on each access; ``check_signatures`` says what they are worth.
+        """
+        if not any(b"signatures" in part for part in self._around[:3]):
+            return {}
+        values, _, _ = decode_tolerantly(
+            self._source_with(NO_INFO),
+            limits=STORED_BENCODE_LIMITS,
+            readers=_SIGNATURE_READERS,
+            place=TORRENT,
+        )
+        found: Mapping[bytes, bytes] = values.get(b"signatures", {})
+        return found
 
     @property
     def piece_count(self) -> int:
@@ -323,6 +367,17 @@ def _skip_tree(cursor: Cursor) -> tuple[object, Cursor]:
 _INFO_READERS: Final = {b"files": read_file_list, b"file tree": _skip_tree}
 
 
+def _read_signatures(cursor: Cursor) -> tuple[object, Cursor]:
+    """Return the encoded values of a dictionary by their keys; {} for what is none."""
+    if not cursor.data.startswith(b"d", cursor.position):
+        return {}, skip_value(cursor)[1]
+    _, spans, behind = read_dictionary(cursor, {})
+    return {key: cursor.data[start:end] for key, (start, end) in spans.items()}, behind
+
+
+_SIGNATURE_READERS: Final = {LAYERS: skip_value, b"signatures": _read_signatures}
+
+
 def _read_info(cursor: Cursor) -> tuple[object, Cursor]:
     """Decode the value of "info", its list of files in columns."""
     if not cursor.data.startswith(b"d", cursor.position):
@@ -380,6 +435,8 @@ def _build(
         creation_time_s=optional_int(torrent, b"creation date"),
         source_tag=optional_text(info, b"source"),
         similar=parse_similar(torrent, info),
+        update_url=optional_web_url(info, b"update-url"),
+        originator=_originator(info),
         is_hybrid=has_v1 and v2 is not None,
         v2=v2,
         is_multi_file=is_multi_file,
@@ -407,6 +464,12 @@ def _v2_of(hybrid: Metainfo, info: BencodeDict) -> Metainfo:
         v2=replace(v2, lengths=files.layout.lengths, roots=tree.roots),
         v1_swarm=hybrid.info_hash,
     )
+
+
+def _originator(info: BencodeDict) -> bytes | None:
+    """Return the certificate of the originator, whether it can be read or not."""
+    value = info.get(b"originator")
+    return value if isinstance(value, bytes) and 0 < len(value) <= MAX_ORIGINATOR_BYTES else None
 
 
 def _is_private(info: BencodeDict) -> bool:

@@ -1,6 +1,6 @@
 """Changes to the keys of a .torrent around its info dictionary, which stays byte for byte.
 
-Source: BEP 3, 5 (nodes), 12 (tiers), 17 (httpseeds), 19 (url-list).
+Source: BEP 3, 5 (nodes), 12 (tiers), 17 (httpseeds), 19 (url-list), 35 (signatures).
 """
 
 import os
@@ -16,6 +16,7 @@ from torrent_engine.codec._sources import clean_tiers, parse_web_urls
 from torrent_engine.codec.bencode import Encodable, decode_with_spans, encode
 
 _INFO: Final = b"info"
+_SIGNATURES: Final = b"signatures"
 NO_INFO: Final = b"de"  # stands for the info dictionary while the rest is taken apart
 
 
@@ -25,6 +26,10 @@ class EditedTorrent(Protocol):
     @property
     def info_bytes(self) -> bytes:
         """The info dictionary, byte for byte."""
+
+    @property
+    def signatures(self) -> Mapping[bytes, bytes]:
+        """The signatures by name, each byte for byte (BEP 35)."""
 
 
 def edited(metainfo: EditedTorrent, bare: bytes, changes: Mapping[str, Any]) -> bytes:
@@ -41,7 +46,29 @@ def edited(metainfo: EditedTorrent, bare: bytes, changes: Mapping[str, Any]) -> 
                 values.pop(key, None)
             else:
                 values[key] = encode(encoded)
-    values[_INFO] = metainfo.info_bytes
+    return _written(metainfo, values)
+
+
+def with_signatures(
+    metainfo: EditedTorrent, bare: bytes, signatures: Mapping[bytes, bytes]
+) -> bytes:
+    """Return the .torrent with exactly these signatures, each already encoded (BEP 35).
+
+    ``bare`` is as for :func:`edited`.
+    """
+    values = _values_around(metainfo, bare)
+    values.pop(_SIGNATURES, None)
+    if signatures:
+        values[_SIGNATURES] = _joined(signatures)
+    return _written(metainfo, values)
+
+
+def _written(metainfo: EditedTorrent, values: dict[bytes, bytes]) -> bytes:
+    return _joined({**values, _INFO: metainfo.info_bytes})
+
+
+def _joined(values: Mapping[bytes, bytes]) -> bytes:
+    """Return a dictionary of values that are encoded already."""
     pairs = (part for key in sorted(values) for part in (encode(key), values[key]))
     return b"".join((b"d", *pairs, b"e"))
 
@@ -73,6 +100,8 @@ def _values_around(metainfo: EditedTorrent, data: bytes) -> dict[bytes, bytes]:
 
 def _values_understood(metainfo: EditedTorrent) -> dict[bytes, bytes]:
     values: dict[bytes, bytes] = {}
+    if signatures := metainfo.signatures:
+        values[_SIGNATURES] = _joined(signatures)
     for name, write in _WRITERS.items():
         field = "tiers" if name == "trackers" else name
         for key, value in write(name, getattr(metainfo, field)).items():

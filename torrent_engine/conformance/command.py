@@ -137,7 +137,8 @@ def _run_options(function: Command) -> Command:
 @click.option(
     "--role",
     type=click.Choice([each.value for each in Role]),
-    help="Only rules of this role. [default: every role]",
+    metavar="ROLE",
+    help=f"Only rules of one role: {', '.join(Role)}.  [default: all roles]",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one line of JSON for each rule.")
 def list_rules(

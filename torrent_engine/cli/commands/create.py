@@ -95,6 +95,18 @@ MAX_WARNINGS: Final = 20  # ours: of each kind; the others are only counted
     " repeated.",
 )
 @click.option(
+    "--update-url",
+    metavar="URL",
+    help="Where newer versions will be found (BEP 39), with --originator.  [default: none]",
+)
+@click.option(
+    "--originator",
+    "originator_file",
+    type=FilledPath(path_type=Path),
+    metavar="FILE",
+    help="Certificate of those who will `sign` newer versions.  [default: none]",
+)
+@click.option(
     "--threads",
     type=click.IntRange(1, 64),
     default=min(4, os.cpu_count() or 1),
@@ -139,8 +151,10 @@ def command(context: click.Context, /, **options: Any) -> ExitCode:  # noqa: ANN
 
 
 def _create_options(options: dict[str, Any]) -> "CreateOptions":
+    from torrent_engine.cli.tasks.certificates import certificates_of
     from torrent_engine.disk.create.create import CreateOptions
 
+    originators = certificates_of(options["originator_file"])
     return CreateOptions(
         name=options["name"],
         piece_bytes=options["piece_bytes"],
@@ -151,6 +165,8 @@ def _create_options(options: dict[str, Any]) -> "CreateOptions":
         source=options["source"],
         similar=tuple(map(_info_hash, options["similar"])),
         collections=options["collections"],
+        update_url=options["update_url"],
+        originator=originators[0].der if originators else None,
         threads=options["threads"],
         format=options["torrent_format"],
     )

@@ -1,18 +1,22 @@
 """``torrent-engine show``."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
+from hashlib import sha256
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
 
-from torrent_engine.cli.options.common import SOURCE, common_options, settings_of
+from torrent_engine.cli.options.common import SOURCE, FilledPath, common_options, settings_of
 from torrent_engine.cli.options.groups import torrent_size_option
 from torrent_engine.cli.output.exit_codes import ExitCode
 
 if TYPE_CHECKING:
+    from torrent_engine.codec.certificates import Certificate
     from torrent_engine.codec.metainfo import FileEntry, Metainfo
+    from torrent_engine.codec.signatures import CheckedSignature
 
 _MAX_EPOCH_S: Final = 253_402_300_799  # the end of the year 9999
 
@@ -22,40 +26,86 @@ _MAX_EPOCH_S: Final = 253_402_300_799  # the end of the year 9999
 @click.option("--files", "what", flag_value="files", help="Print only the numbered files.")
 @click.option("--magnet", "what", flag_value="magnet", help="Print only the magnet link.")
 @click.option("--json", "what", flag_value="json", help="Print all of it as one line of JSON.")
+@click.option(
+    "--trusted",
+    "trusted_file",
+    type=FilledPath(path_type=Path),
+    metavar="FILE",
+    help="Trust the signatures of these certificates, and of those that they issued (BEP 35);"
+    " without a trusted signature the exit code is 32.  [default: none]",
+)
 @torrent_size_option
 @common_options
 @click.pass_context
 def command(
-    context: click.Context, torrents: tuple[str, ...], what: str | None, max_torrent_size: int
+    context: click.Context,
+    torrents: tuple[str, ...],
+    what: str | None,
+    trusted_file: Path | None,
+    max_torrent_size: int,
 ) -> ExitCode:
     """Print what each TORRENT contains: a path, an http(s) URL, or - for standard input."""
+    from torrent_engine.cli.tasks.certificates import certificates_of
     from torrent_engine.cli.tasks.each import for_each
 
-    show = partial(_show, what or "overview", max_torrent_size)
-    return for_each(torrents, show, debug=settings_of(context).debug)
+    trusted = certificates_of(trusted_file)
+    show = _Show(what or "overview", max_torrent_size, trusted, has_to_be_trusted=bool(trusted))
+    return for_each(torrents, show.show, debug=settings_of(context).debug)
 
 
-def _show(what: str, max_bytes: int, source: str) -> ExitCode:
-    from torrent_engine.cli.output import render
-    from torrent_engine.cli.output.text import safe
-    from torrent_engine.cli.tasks import arguments
-    from torrent_engine.codec.magnet import Magnet
+@dataclass(frozen=True, slots=True)
+class _Show:
+    """What is printed of each torrent."""
 
-    metainfo = arguments.load_now(source, max_bytes)
-    if what == "json":
-        render.print_json(as_record(metainfo))
-    elif what == "magnet":
-        render.print_line(safe(str(Magnet.of(metainfo))))
-    elif what == "files":
-        render.print_lines([safe(line) for line in file_lines(metainfo)])
-    else:
-        for field, value in overview_fields(metainfo):
-            render.print_wrapped(safe(value), first=field, indent=" " * len(field))
-    return ExitCode.OK
+    what: str
+    max_bytes: int
+    trusted: "tuple[Certificate, ...]"
+    has_to_be_trusted: bool
+
+    def show(self, source: str) -> ExitCode:
+        """Print one torrent."""
+        from torrent_engine.cli.tasks import arguments
+
+        metainfo = arguments.load_now(source, self.max_bytes)
+        signatures = _signatures(metainfo, self.trusted)
+        self._print(metainfo, signatures)
+        if not self.has_to_be_trusted or any(each.is_trusted for each in signatures):
+            return ExitCode.OK
+        return ExitCode.CHECK_FAILED
+
+    def _print(self, metainfo: "Metainfo", signatures: "Sequence[CheckedSignature]") -> None:
+        from torrent_engine.cli.output import render
+        from torrent_engine.cli.output.text import safe
+        from torrent_engine.codec.magnet import Magnet
+
+        if self.what == "json":
+            render.print_json(as_record(metainfo, signatures))
+        elif self.what == "magnet":
+            render.print_line(safe(str(Magnet.of(metainfo))))
+        elif self.what == "files":
+            render.print_lines([safe(line) for line in file_lines(metainfo)])
+        else:
+            for field, value in overview_fields(metainfo, signatures):
+                render.print_wrapped(safe(value), first=field, indent=" " * len(field))
 
 
-def as_record(metainfo: "Metainfo") -> dict[str, object]:
+def _signatures(
+    metainfo: "Metainfo", trusted: "Sequence[Certificate]"
+) -> "tuple[CheckedSignature, ...]":
+    if not metainfo.signatures:
+        return ()
+    import time
+
+    from torrent_engine.codec.signatures import check_signatures
+
+    return check_signatures(metainfo, trusted, now_s=time.time())
+
+
+def as_record(
+    metainfo: "Metainfo", signatures: "Sequence[CheckedSignature]" = ()
+) -> dict[str, object]:
     """Return all of a torrent that a script may want."""
+    from torrent_engine.cli.output.signatures import signature_record
     from torrent_engine.codec.magnet import Magnet
 
     return {
@@ -79,13 +129,22 @@ def as_record(metainfo: "Metainfo") -> dict[str, object]:
         "similar": [each.hex() for each in metainfo.similar.info_hashes],
         "collections": list(metainfo.similar.collections),
         "magnet": str(Magnet.of(metainfo)),
+        "update_url": metainfo.update_url,
+        "originator_sha256": sha256(metainfo.originator).hexdigest()
+        if metainfo.originator
+        else None,
+        "signatures": [signature_record(each) for each in signatures],
         "files": [_file_record(number, entry, metainfo) for number, entry in _listed(metainfo)],
     }
 
 
-def overview_fields(metainfo: "Metainfo") -> list[tuple[str, str]]:
+def overview_fields(
+    metainfo: "Metainfo", signatures: "Sequence[CheckedSignature]" = ()
+) -> list[tuple[str, str]]:
     """Return ``field: `` and value for each line, in columns."""
-    fields = list(_fields(metainfo))
+    from torrent_engine.cli.output.signatures import signature_lines
+
+    fields = [*_fields(metainfo), *_lines("Signatures", signature_lines(signatures))]
     width = max(len(name) for name, _ in fields) + 2
     return [(f"{name + ':' if name else '':<{width}}", value) for name, value in fields]
 
@@ -119,11 +178,27 @@ def _fields(metainfo: "Metainfo") -> Iterator[tuple[str, str]]:
         yield "Comment", " ".join(metainfo.comment.split())
     if made := " ".join(_created(metainfo)):
         yield "Created", made
-    yield from _urls("Trackers", [f"{', '.join(tier)}" for tier in metainfo.tiers])
-    yield from _urls("Web seeds", [*metainfo.web_seeds, *metainfo.http_seeds])
-    yield from _urls("Nodes", [str(node) for node in metainfo.nodes])
-    yield from _urls("Similar", [each.hex() for each in metainfo.similar.info_hashes])
-    yield from _urls("Collections", list(metainfo.similar.collections))
+    yield from _lines("Trackers", [f"{', '.join(tier)}" for tier in metainfo.tiers])
+    yield from _lines("Web seeds", [*metainfo.web_seeds, *metainfo.http_seeds])
+    if metainfo.update_url:
+        yield "Feed", metainfo.update_url
+    if metainfo.originator:
+        yield "Originator", _originator(metainfo.originator)
+    yield from _lines("Nodes", [str(node) for node in metainfo.nodes])
+    yield from _lines("Similar", [each.hex() for each in metainfo.similar.info_hashes])
+    yield from _lines("Collections", list(metainfo.similar.collections))
+
+
+def _originator(der: bytes) -> str:
+    """Return whose signature newer versions need (BEP 39)."""
+    from torrent_engine.base.errors import SignatureError
+    from torrent_engine.codec.certificates import Certificate
+
+    try:
+        certificate = Certificate(der)
+    except SignatureError as error:
+        return str(error)
+    return f"{certificate.name or 'without a name'} (certificate {certificate.fingerprint})"
 
 
 def _versions(metainfo: "Metainfo") -> Iterator[tuple[str, str]]:
@@ -157,7 +232,7 @@ def _created(metainfo: "Metainfo") -> Iterator[str]:
         yield f"by {metainfo.created_by}"
 
 
-def _urls(name: str, values: list[str]) -> Iterator[tuple[str, str]]:
+def _lines(name: str, values: list[str]) -> Iterator[tuple[str, str]]:
     for index, value in enumerate(values):
         yield ("" if index else name), value
 

@@ -20,6 +20,10 @@ SECTIONS: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
             "source",
             "trackers",
             "web_seeds",
+            "similar",
+            "collections",
+            "update_url",
+            "originator_file",
             "max_torrent_size",
         ),
     ),
@@ -45,6 +49,10 @@ SECTIONS: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
             "no_resume",
             "check_only",
         ),
+    ),
+    (
+        "Signature",
+        ("key_file", "certificate_file", "password_file", "digest", "no_certificate"),
     ),
     ("Seeding", ("seed_ratio", "seed_time", "seed_idle", "super_seeding")),
     (

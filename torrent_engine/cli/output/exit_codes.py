@@ -52,7 +52,7 @@ MEANINGS: Final[dict[ExitCode, str]] = {
     ExitCode.BAD_TORRENT: "bad torrent",
     ExitCode.BAD_MAGNET: "bad magnet link",
     ExitCode.BAD_OPTION: "bad option",
-    ExitCode.CHECK_FAILED: "data is missing or does not match its hashes",
+    ExitCode.CHECK_FAILED: "data is missing or does not match its hashes; no signature is trusted",
     ExitCode.OUTPUT_CLOSED: "the output was closed (broken pipe); shut down as by Ctrl-C",
 }
 
@@ -60,6 +60,7 @@ _BY_ERROR: Final[tuple[tuple[type[BaseException], ExitCode], ...]] = (
     (errors.BencodeError, ExitCode.BAD_BENCODE),
     (errors.MetainfoError, ExitCode.BAD_TORRENT),
     (errors.ConfigError, ExitCode.BAD_OPTION),
+    (errors.SignatureError, ExitCode.BAD_OPTION),
     (errors.MagnetError, ExitCode.BAD_MAGNET),
     (errors.DiskFullError, ExitCode.DISK_FULL),
     (errors.FileExistsStorageError, ExitCode.FILE_EXISTS),

@@ -1,7 +1,7 @@
 """Making a .torrent of files and folders; the same input gives the same bytes.
 
-Source: BEP 3, 12 (tiers), 19 (url-list), 27 (private), 38 (similar torrents), 52 (v2 and
-hybrids).
+Source: BEP 3, 12 (tiers), 19 (url-list), 27 (private), 38 (similar torrents), 39 (feeds), 52 (v2
+and hybrids).
 """
 
 import os
@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
 from torrent_engine.base.config import FILE_BENCODE_LIMITS
-from torrent_engine.base.errors import ConfigError
+from torrent_engine.base.errors import ConfigError, SignatureError
 from torrent_engine.base.ids import BLOCK_BYTES, SHA1_BYTES, SHA256_BYTES, InfoHash
 from torrent_engine.codec._similar import MAX_COLLECTION_BYTES, MAX_HINTS
 from torrent_engine.codec.bencode import Encodable, encode
+from torrent_engine.codec.certificates import Certificate
 from torrent_engine.codec.geometry import Geometry
 from torrent_engine.codec.metainfo import MAX_PIECES
 from torrent_engine.codec.urls import TRACKER_PREFIXES, WEB_PREFIXES
@@ -59,6 +60,10 @@ class CreateOptions:
     """Torrents that may share files with this one; inside the info dictionary (BEP 38)."""
     collections: tuple[str, ...] = ()
     """Names of collections whose torrents may share files; there as well (BEP 38)."""
+    update_url: str | None = None
+    """Where newer versions will be found, inside the info dictionary (BEP 39)."""
+    originator: bytes | None = None
+    """The DER encoding of the certificate by which newer versions will be signed (BEP 39)."""
     threads: int | None = None
     """Hashing threads; None: as many as processors, up to 4."""
     format: TorrentFormat = "v1"
@@ -131,6 +136,10 @@ def check_options(options: CreateOptions) -> None:
         _check_url("tracker", url, TRACKER_PREFIXES)
     for url in options.web_seeds:
         _check_url("web seed", url, WEB_PREFIXES)
+    if options.update_url is not None:
+        _check_url("update URL", options.update_url, WEB_PREFIXES)
+    if options.originator is not None:
+        _check_originator(options.originator)
 
 
 def _check_similar(options: CreateOptions) -> None:
@@ -149,6 +158,16 @@ def _check_similar(options: CreateOptions) -> None:
 def _check_url(kind: str, url: str, schemes: tuple[str, ...]) -> None:
     if not url.lower().startswith(schemes) or not url.isprintable():
         raise ConfigError(f"{kind} {url!r}: its URL must begin with {' or '.join(schemes)}")
+
+
+def _check_originator(der: bytes) -> None:
+    """Raise ConfigError for a certificate by which nothing could be signed."""
+    try:
+        fault = Certificate(der).key_fault
+    except SignatureError as error:
+        raise ConfigError(f"originator: {error}") from error
+    if fault:
+        raise ConfigError(f"originator: {fault}")
 
 
 def _check_size(payload: Payload, geometry: Geometry, options: CreateOptions) -> None:
@@ -204,6 +223,10 @@ def _info(
         info["similar"] = list(options.similar)
     if options.collections:
         info["collections"] = list(options.collections)
+    if options.update_url:
+        info["update-url"] = options.update_url
+    if options.originator:
+        info["originator"] = options.originator
     return info
 
 
