@@ -42,7 +42,7 @@ async def _lose(case: SwarmCase, link: SeedLink, pieces: Iterable[int]) -> None:
 async def all_pieces_but_one_are_gone(case: SwarmCase) -> Outcome:
     """Request only what a peer has still.
 
-    "The peer no longer has a piece": what it does not have cannot be requested.
+    BEP 54: on the message the receiver "marks the piece as unavailable at the sending peer".
     """
     seed = await case.seed(
         SeedScript(reserved=FAST_EXTENDED, unchokes=False, after_greeting=_greet)
@@ -88,7 +88,7 @@ async def _reject(link: SeedLink, asked: AskedBlock) -> None:
 async def piece_that_was_requested_is_gone(case: SwarmCase) -> str:
     """Request a piece of somebody else when its holder does not have it any more.
 
-    "The peer no longer has a piece"; the open requests are rejected (BEP 6).
+    BEP 54: with the Fast extension "the peer will explicitly reject any such requests".
     """
     script = SeedScript(reserved=FAST_EXTENDED, after_greeting=_greet, answer=_reject)
     seed = await case.seed(script)
