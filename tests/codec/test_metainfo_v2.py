@@ -264,10 +264,26 @@ def test_bep52_a_hybrid_by_its_v2_hash_is_the_torrent_of_its_v2_part(
     paths = [file.path for file in hybrid.files if not file.is_pad]
     assert [file.path for file in found.files] == paths
     for piece in range(found.piece_count):
-        assert found.hashes.expected(piece) == alone.hashes.expected(piece) is not None
+        of_v2_alone = alone.hashes.expected(piece)
+        assert of_v2_alone is not None
+        assert found.hashes.expected(piece) == hybrid.piece_hash(piece) + of_v2_alone
     assert Metainfo.from_bytes(found.to_bytes()).info_hash == hybrid.info_hash
     assert found.known_by(hybrid.info_hash) is found
     assert hybrid.known_by(hybrid.info_hash) is hybrid
+
+
+def test_bep52_a_hybrid_by_its_v2_hash_is_checked_by_sha1_of_data_and_pads() -> None:
+    info, layers = hybrid_info(FILES)
+    hybrid = load(torrent_around(info, layers))
+    assert hybrid.v2_swarm is not None
+    found = hybrid.known_by(hybrid.v2_swarm)
+    for index, data in enumerate(FILES.values()):
+        for piece in found.layout.pieces_of(index, found.geometry):
+            start = piece * found.geometry.piece_bytes - found.layout.offsets[index]
+            content = bytearray(data[start : start + found.geometry.piece_length(piece)])
+            assert found.hashes.matches(piece, content)
+            content[-1] ^= 1
+            assert not found.hashes.matches(piece, content)
 
 
 def test_bep52_a_hybrid_of_one_file_is_one_file_by_either_hash() -> None:

@@ -71,7 +71,13 @@ from torrent_engine.codec.metainfo_edit import (
     with_signatures,
     write_whole,
 )
-from torrent_engine.codec.piece_hashes import BothHashes, MerkleHashes, PieceHashes, Sha1Hashes
+from torrent_engine.codec.piece_hashes import (
+    BothHashes,
+    MerkleHashes,
+    PaddedSha1Hashes,
+    PieceHashes,
+    Sha1Hashes,
+)
 from torrent_engine.codec.raw_file import mistaken_for, unpacked
 from torrent_engine.codec.tolerant import INFO, TORRENT, decode_tolerantly
 
@@ -139,6 +145,8 @@ class Metainfo:
     is_multi_file: bool
     v1_swarm: InfoHash | None
     """SHA-1 of a hybrid that is known by its v2 info-hash; None of other torrents."""
+    _padded: PaddedSha1Hashes | None = field(repr=False, compare=False)
+    """The SHA-1 of the pieces of such a hybrid."""
     _around: Wrapping = field(repr=False)
     """What stands around the info dictionary in the .torrent, but for the layers of v2."""
 
@@ -209,7 +217,8 @@ class Metainfo:
         """Return the torrent with this info-hash, if it is one of its own.
 
         A hybrid that is known by that of its v2 part, as from a link with no other, is a v2
-        torrent, pads and SHA-1 left out, whose pieces peers of the v1 swarm have too.
+        torrent, pads left out, whose pieces peers of the v1 swarm have too. They are checked by
+        both hashes all the same.
         """
         if self.v2_swarm is None or info_hash != self.v2_swarm:
             return self
@@ -340,6 +349,8 @@ class Metainfo:
         if self.v2 is None:
             return Sha1Hashes(self.piece_hashes, self.geometry)
         v2 = MerkleHashes(self.v2, self.layout)
+        if self._padded is not None:
+            return BothHashes(self._padded, v2)
         if not self.is_hybrid:
             return v2
         return BothHashes(Sha1Hashes(self.piece_hashes, self.geometry), v2)
@@ -441,6 +452,7 @@ def _build(
         v2=v2,
         is_multi_file=is_multi_file,
         v1_swarm=None,
+        _padded=None,
         _around=wrapped(v2.layers if v2 else {}),
     )
 
@@ -463,6 +475,7 @@ def _v2_of(hybrid: Metainfo, info: BencodeDict) -> Metainfo:
         is_hybrid=False,
         v2=replace(v2, lengths=files.layout.lengths, roots=tree.roots),
         v1_swarm=hybrid.info_hash,
+        _padded=PaddedSha1Hashes(hybrid.piece_hashes, hybrid.geometry),
     )
 
 

@@ -107,6 +107,29 @@ class Sha1Hashes:
         """Return None: the blocks of v1 have no hashes."""
 
 
+class PaddedSha1Hashes:
+    """The SHA-1 of the pieces of a hybrid that is known by its v2 part, in which pads are left out.
+
+    ``geometry`` is that of the v1 part, with pads.
+    """
+
+    def __init__(self, hashes: bytes, geometry: Geometry) -> None:
+        self._plain = Sha1Hashes(hashes, geometry)
+        self._geometry = geometry
+
+    def expected(self, piece: int) -> bytes:
+        """Return the SHA-1 of a piece and its pad."""
+        return self._plain.expected(piece)
+
+    def new_digest(self, piece: int) -> PieceDigest:
+        """Return SHA-1 of what comes, and of zeros up to the end of the piece."""
+        return _PaddedDigest(self._plain.new_digest(piece), self._geometry.piece_length(piece))
+
+    def is_zeros(self, piece: int) -> bool:
+        """Return whether the content of a piece is zeros."""
+        return self._plain.is_zeros(piece)
+
+
 class MerkleHashes:
     """The hashes of the v2 part of a torrent, pads of its v1 part left out."""
 
@@ -175,7 +198,7 @@ class MerkleHashes:
 class BothHashes:
     """The hashes of a hybrid torrent: both must be right, but for layers that are missing."""
 
-    def __init__(self, v1: Sha1Hashes, v2: MerkleHashes) -> None:
+    def __init__(self, v1: Sha1Hashes | PaddedSha1Hashes, v2: MerkleHashes) -> None:
         self._v1 = v1
         self._v2 = v2
 
@@ -230,6 +253,27 @@ class _TwoDigests:
     def digest(self) -> bytes:
         """Return the two, one behind the other."""
         return self._first.digest() + self._second.digest()
+
+
+class _PaddedDigest:
+    """A digest of data and of zeros behind it, up to a length."""
+
+    __slots__ = ("_digest", "_left")
+
+    def __init__(self, digest: PieceDigest, length: int) -> None:
+        self._digest = digest
+        self._left = length
+
+    def update(self, data: Data) -> None:
+        """Add what comes next."""
+        self._digest.update(data)
+        self._left -= len(data)
+
+    def digest(self) -> bytes:
+        """Return the hash with the zeros; nothing can be added any more."""
+        while self._left > 0:
+            self.update(_ZEROS[: self._left])
+        return self._digest.digest()
 
 
 def _of_zeros(new_digest: Callable[[int], PieceDigest], piece: int, length: int) -> bytes:

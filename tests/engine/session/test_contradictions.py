@@ -29,8 +29,14 @@ def contradicting() -> tuple[Metainfo, Metainfo]:
     return Metainfo.from_bytes(whole), Metainfo.from_bytes(bare)
 
 
-def test_a12_a_digest_that_is_right_by_one_hash_contradicts() -> None:
+@pytest.mark.parametrize("swarm", ["v1", "v2"])
+def test_a12_a_digest_that_is_right_by_one_hash_contradicts(swarm: str) -> None:
     whole, bare = contradicting()
+    if swarm == "v2":  # as from a link of that hash alone
+        v2_hash = whole.v2_swarm
+        assert v2_hash is not None
+        whole, bare = whole.known_by(v2_hash), bare.known_by(v2_hash)
+        assert (whole.info_hash, bare.info_hash) == (v2_hash, v2_hash)
     for piece, expected in ((0, False), (1, True)):
         for data in (DATA, OTHER):
             digest = whole.hashes.new_digest(piece)

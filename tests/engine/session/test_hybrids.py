@@ -201,6 +201,8 @@ async def test_bep52_a_hybrid_by_its_v2_hash_alone_is_in_both_swarms(
             assert theirs.metainfo is not None
             assert (theirs.metainfo.v1_swarm, theirs.other_hash) == (METAINFO.info_hash,) * 2
             assert theirs.metainfo.info_bytes == METAINFO.info_bytes
+            hashes = map(theirs.metainfo.hashes.expected, range(theirs.metainfo.piece_count))
+            assert {len(both or b"") for both in hashes} == {20 + 32}
             assert {state.info_hash for state in upgraded} == {V2_HASH}
             await until(lambda: METAINFO.info_hash in second.discovery)
             monkeypatch.setattr("torrent_engine.protocol.wire.messages.V2_BIT", (V2_BIT[0], 0))

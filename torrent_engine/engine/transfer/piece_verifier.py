@@ -347,7 +347,9 @@ class PieceFinisher:
     def _verified(self, job: WriteJob, assembly: PieceAssembly) -> None:
         """Handle the writer's verdict on a whole piece."""
         if not job.is_right:
-            if assembly.sole_sender is None or self._torrent.metainfo.is_hybrid:
+            metainfo = self._torrent.metainfo
+            may_contradict = metainfo.is_hybrid or metainfo.v1_swarm is not None
+            if assembly.sole_sender is None or may_contradict:
                 self._start_task(self._finish_slowly, assembly)
             else:
                 self._failed(assembly, [])  # it is proved already who sent it
