@@ -77,6 +77,8 @@ if TYPE_CHECKING:
     from torrent_engine.codec.magnet import Magnet as Magnet
     from torrent_engine.codec.metainfo import FileEntry as FileEntry
     from torrent_engine.codec.metainfo import Metainfo as Metainfo
+    from torrent_engine.codec.mutable_link import MutableKey as MutableKey
+    from torrent_engine.codec.mutable_link import MutableLink as MutableLink
     from torrent_engine.codec.signatures import CheckedSignature as CheckedSignature
     from torrent_engine.codec.signatures import SignatureStatus as SignatureStatus
     from torrent_engine.codec.signatures import check_signatures as check_signatures
@@ -152,6 +154,11 @@ if TYPE_CHECKING:
     from torrent_engine.engine.stats import TrackerStatus as TrackerStatus
     from torrent_engine.engine.stats import WebSeedState as WebSeedState
     from torrent_engine.engine.stats import WebSeedStats as WebSeedStats
+    from torrent_engine.net.dht.mutable_torrents import (
+        MutableTorrentPublisher as MutableTorrentPublisher,
+    )
+    from torrent_engine.net.dht.mutable_torrents import MutableTorrents as MutableTorrents
+    from torrent_engine.protocol.dht.mutable_torrent import MutableTorrent as MutableTorrent
 else:
     _MODULES = {
         "base.config": (
@@ -208,6 +215,12 @@ else:
         ),
         "codec.certificates": ("Certificate", "SigningKey", "read_certificates"),
         "codec.magnet": ("Magnet",),
+        "codec.mutable_link": ("MutableKey", "MutableLink"),
+        "net.dht.mutable_torrents": (
+            "MutableTorrentPublisher",
+            "MutableTorrents",
+        ),
+        "protocol.dht.mutable_torrent": ("MutableTorrent",),
         "codec.metainfo": (
             "FileEntry",
             "Metainfo",

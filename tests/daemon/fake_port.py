@@ -15,6 +15,7 @@ from torrent_engine.base.errors import (
     ClosedError,
     ConfigError,
     HttpError,
+    NetworkError,
     OwnerChangedError,
     StateTransitionError,
     TorrentEngineError,
@@ -695,6 +696,13 @@ class FakeControl:
         if url not in self._engine.sources:
             raise HttpError(f"{url}: 404", status=404)
         return self._engine.sources[url]
+
+    async def look_up_link(self, link: str) -> Magnet:
+        self._engine.called("look_up_link", link)
+        found = self._engine.sources.get(link)
+        if not isinstance(found, Magnet):
+            raise NetworkError("no node of the DHT has a torrent of this key (BEP 46)")
+        return found
 
     def totals(self) -> TotalFacts:
         rates = [each.facts.rates for each in self._engine.torrents.values()]

@@ -11,6 +11,7 @@ from tests.support.dht_client import (
     EngineNode,
     EngineNodes,
     ask_dht,
+    ask_engine,
     peers_of,
     wait_found,
 )
@@ -92,4 +93,49 @@ def test_bep44_values_of_libtorrent_and_ours_are_read_by_the_other(
             lambda: ask_dht(left, "get", key.hex(), "--salt", salt, by=by).get("value") == "two",
             timeout_s=PATIENCE_S,
             what="libtorrent's signed value",
+        )
+
+
+def test_bep46_libtorrent_stores_what_we_publish_and_gives_it_to_ours(
+    hosts: Hosts, folder: Path
+) -> None:
+    left, right = hosts
+    seed, salt = os.urandom(32), "news"
+    key = public_key(seed)
+    (folder / "key").write_bytes(seed)
+    with LibtorrentNode(right, folder / "lt", address=right.address(3)) as theirs:
+        by, words = [theirs.address], ("--key-file", str(folder / "key"), "--salt", salt, "--once")
+        for version, info_hash in enumerate((HASH, "6b" * 20)):
+            done = ask_engine(left, "publish", info_hash, *words, by=by)
+            assert (done["seq"], done["info_hash"]) == (version, info_hash)
+            assert done["stored_at"] == [format_peer(theirs.address)]
+            found = ask_dht(left, "get", key.hex(), "--salt", salt, by=by)
+            assert (found["seq"], found["value"]["ih"]) == (
+                version,
+                bytes.fromhex(info_hash).decode(),
+            )
+
+
+def test_bep46_libtorrent_reads_what_we_publish_in_place_of_what_it_signed(
+    hosts: Hosts, folder: Path, nodes: EngineNodes
+) -> None:
+    left, right = hosts
+    by, seed, salt = nodes.addresses[:1], os.urandom(32), "news"
+    key = public_key(seed)
+    (folder / "key").write_bytes(seed)
+    with LibtorrentNode(right, folder / "lt", by[0], address=right.address(3)) as theirs:
+        theirs.wait_nodes(8)
+        theirs.put_signed("a text", seed, salt)
+        wait_until(
+            lambda: "value" in ask_dht(left, "get", key.hex(), "--salt", salt, by=by),
+            timeout_s=PATIENCE_S,
+            what="libtorrent's signed value",
+        )
+        words = ("--key-file", str(folder / "key"), "--salt", salt, "--once")
+        done = ask_engine(left, "publish", HASH, *words, by=by)
+        assert done["seq"] >= 2, "libtorrent's first version is 1, and ours follows it"
+        wait_until(
+            lambda: theirs.get_signed(key, salt)[-1:] == [{"ih": HASH}],
+            timeout_s=PATIENCE_S,
+            what="libtorrent reads our version",
         )

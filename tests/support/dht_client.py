@@ -88,8 +88,15 @@ def ask_dht(
     host: Host, *words: str, by: Sequence[Address], address: str | None = None
 ) -> dict[str, Any]:
     """Run one question of ``torrent-engine dht``; return its JSON, and its exit code as "code"."""
+    return ask_engine(host, "dht", *words, by=by, address=address)
+
+
+def ask_engine(
+    host: Host, *words: str, by: Sequence[Address], address: str | None = None
+) -> dict[str, Any]:
+    """Run a command that asks the DHT; return its JSON, and its exit code as "code"."""
     options = ["--json", "--listen", address or host.address(), *bootstrap_options(by)]
-    argv = [sys.executable, "-m", "torrent_engine", "dht", *words, *options]
+    argv = [sys.executable, "-m", "torrent_engine", *words, *options]
     done = subprocess.run(
         host.command(argv),
         capture_output=True,

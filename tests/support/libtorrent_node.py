@@ -73,8 +73,11 @@ class LibtorrentNode(LibtorrentClient):
         """Look for an immutable value for a second."""
         return list(self._ask(do="dht_get", target=target))
 
-    def get_signed(self, public: bytes, salt: str) -> list[str]:
-        """Look for a mutable value for a second; the newest is the last."""
+    def get_signed(self, public: bytes, salt: str) -> list[object]:
+        """Look for a mutable value for a second; the newest is the last.
+
+        A dictionary has its values in hexadecimal.
+        """
         return list(self._ask(do="dht_get", key=public.hex(), salt=salt))
 
 

@@ -103,7 +103,7 @@ class Peer:
             return [alert.item.decode() for alert in alerts if alert.item]
         self.session.dht_get_mutable_item(bytes.fromhex(request["key"]), request["salt"].encode())
         alerts = self._alerts(libtorrent.dht_mutable_item_alert)
-        return [alert.item.decode() for alert in alerts if alert.item]
+        return [_plain(alert.item) for alert in alerts if alert.item]
 
     def _alerts(self, kind, timeout_s=1.0):
         """Wait for an alert of a kind, but not for ever; return all of that kind."""
@@ -139,6 +139,13 @@ class Peer:
 
     def status(self, _request):
         return {info_hash: _status(handle) for info_hash, handle in self.handles.items()}
+
+
+def _plain(item):
+    """Return a text as it is, and a dictionary with its texts in hexadecimal."""
+    if isinstance(item, dict):
+        return {key.decode(): value.hex() for key, value in item.items()}
+    return item.decode()
 
 
 def _hash(text):

@@ -54,6 +54,7 @@ COMMANDS: Final[dict[str, str]] = {
     "verify": "Check data against its .torrent.",
     "scrape": "Ask trackers for the numbers of seeds and leeches.",
     "dht": "Query the distributed hash table, or run a node of it.",
+    "publish": "Publish a torrent in the DHT under a link that later ones replace.",
     "jobs": "Show what all commands did in the last day.",
     "tracker": "Run a small HTTP and UDP tracker.",
     "conformance": "Try what a BitTorrent program does against the BEPs.",

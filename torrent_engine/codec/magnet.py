@@ -1,13 +1,13 @@
 """Magnet links: a parsed Magnet is within the limits and safe to show.
 
 Only the info-hash must be right; whatever else is malformed, unknown or too much is left out.
-Source: BEP 9, BEP 53 (so=), BEP 52 (btmh).
+Source: BEP 9, BEP 53 (so=), BEP 52 (btmh), BEP 46 (xs=urn:btpk).
 Fault model: row A15.
 """
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv6Address, ip_address
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Final
@@ -16,28 +16,25 @@ from urllib.parse import quote, unquote_to_bytes
 from torrent_engine.base.config import MagnetLimits
 from torrent_engine.base.errors import MagnetError
 from torrent_engine.base.ids import InfoHash, InfoHashV2
+from torrent_engine.codec._magnet_fields import SCHEME as SCHEME
+from torrent_engine.codec._magnet_fields import Fields, fields_of, unquoted
 from torrent_engine.codec._sources import clean_tiers, parse_web_urls
+from torrent_engine.codec.mutable_link import MutableKey, MutableLink, key_of, names_key_only
 from torrent_engine.codec.paths import clean_element
 
 if TYPE_CHECKING:
     from torrent_engine.codec.metainfo import Metainfo
 
-SCHEME: Final = "magnet:"
 LIMITS: Final = MagnetLimits()
 _BTIH: Final = b"urn:btih:"
 _BTMH: Final = b"urn:btmh:"
 _SHA256: Final = re.compile(rb"1220([0-9a-f]{64})", re.IGNORECASE)
 """A multihash: which function, how many bytes, and they."""
-_KEY: Final = re.compile(rb"(?:amp;)?([a-z.]+?)(?:\.[0-9]{1,6})?", re.IGNORECASE)
-"""``tr``, or ``tr.1`` of several; ``amp;tr`` where the link was copied from the text of a page."""
-_QUERY: Final = re.compile(rb"/*\??")
-"""What stands between "magnet:" and the fields: some write ``magnet:///?xt=``."""
 _PORT: Final = re.compile(r"[0-9]{1,5}")
 _HOST_NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,253}")
 _FILES: Final = re.compile(rb"([0-9]{1,9})(?:-([0-9]{1,9}))?")
 
 _Address = tuple[str, int]
-_Fields = dict[bytes, list[bytes]]
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -60,6 +57,10 @@ class Magnet:
     """How much the link says it is ("xl")."""
     info_hash_v2: InfoHashV2 | None = None
     """SHA-256, where the link names the v2 part of a torrent (BEP 52)."""
+    updates: MutableKey | None = None
+    """Where newer versions of the torrent are published ("xs", BEP 46)."""
+    sequence: int = field(default=0, compare=False)
+    """Which version of :attr:`updates` this is, if it was looked up; not part of the link."""
 
     @classmethod
     def parse(cls, text: str, *, limits: MagnetLimits = LIMITS) -> "Magnet":
@@ -75,7 +76,16 @@ class Magnet:
             return cls(bare)
         if data[: len(SCHEME)].lower() != SCHEME.encode():
             raise MagnetError('no magnet link: it begins with "magnet:?", or is an info-hash')
-        return _from_fields(_fields(_QUERY.sub(b"", data[len(SCHEME) :], count=1)), limits)
+        return _from_fields(fields_of(data[len(SCHEME) :]), limits)
+
+    @classmethod
+    def published(cls, link: MutableLink, info_hash: InfoHash, sequence: int) -> "Magnet":
+        """Return the link of the torrent that a link to a public key leads to (BEP 46).
+
+        Raises MagnetError if it is too long then.
+        """
+        magnet = cls.parse(f"{link.text}&xt={_BTIH.decode()}{info_hash.hex()}")
+        return replace(magnet, sequence=sequence)
 
     @staticmethod
     def is_link(text: str) -> bool:
@@ -131,6 +141,8 @@ class Magnet:
         parts += [f"x.pe={_address_text(*peer)}" for peer in self.peers]
         if self.selected_files is not None:
             parts.append(f"so={_ranges_text(self.selected_files)}")
+        if self.updates is not None:
+            parts.append(self.updates.fields)
         return f"{SCHEME}?{'&'.join(parts)}"
 
 
@@ -145,32 +157,24 @@ def _fitting(urls: Iterable[str], room_bytes: int) -> tuple[str, ...]:
     return tuple(fitting)
 
 
-def _fields(query: bytes) -> _Fields:
-    """Return the values of each key, still quoted, in the order of the link."""
-    fields: _Fields = {}
-    for part in query.split(b"&"):
-        key, _, value = part.partition(b"=")
-        if match := _KEY.fullmatch(key.strip()):
-            fields.setdefault(match[1].lower(), []).append(value.strip())
-    return fields
-
-
-def _from_fields(fields: _Fields, limits: MagnetLimits) -> Magnet:
-    info_hash, info_hash_v2 = _info_hashes(_unquoted(fields, b"xt"))
+def _from_fields(fields: Fields, limits: MagnetLimits) -> Magnet:
+    if names_key_only(fields):
+        raise MagnetError(
+            "the link names a public key (BEP 46), not a torrent; `download`, `run` and the daemon"
+            " look it up in the DHT"
+        )
+    info_hash, info_hash_v2 = _info_hashes(unquoted(fields, b"xt"))
     return Magnet(
         info_hash,
         name=_name(fields),
-        trackers=_trackers(_unquoted(fields, b"tr"))[: limits.max_trackers],
-        web_seeds=parse_web_urls([*_unquoted(fields, b"ws")])[: limits.max_web_seeds],
-        peers=_peers(_unquoted(fields, b"x.pe"))[: limits.max_peers],
-        selected_files=_selected(_unquoted(fields, b"so"), limits.max_selected_files),
-        total_bytes=_length(_unquoted(fields, b"xl")),
+        trackers=_trackers(unquoted(fields, b"tr"))[: limits.max_trackers],
+        web_seeds=parse_web_urls([*unquoted(fields, b"ws")])[: limits.max_web_seeds],
+        peers=_peers(unquoted(fields, b"x.pe"))[: limits.max_peers],
+        selected_files=_selected(unquoted(fields, b"so"), limits.max_selected_files),
+        total_bytes=_length(unquoted(fields, b"xl")),
         info_hash_v2=info_hash_v2,
+        updates=key_of(fields),
     )
-
-
-def _unquoted(fields: _Fields, key: bytes) -> Iterator[bytes]:
-    return map(unquote_to_bytes, fields.get(key, []))
 
 
 def _info_hashes(topics: Iterable[bytes]) -> tuple[InfoHash, InfoHashV2 | None]:
@@ -207,7 +211,7 @@ def _info_hash(digits: bytes) -> InfoHash | None:
         return None
 
 
-def _name(fields: _Fields) -> str | None:
+def _name(fields: Fields) -> str | None:
     """Return the first non-blank name; a plus in it is a space."""
     quoted = (value.replace(b"+", b" ") for value in fields.get(b"dn", []))
     names = (clean_element(unquote_to_bytes(value)).strip() for value in quoted)

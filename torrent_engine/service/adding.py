@@ -85,8 +85,9 @@ class Adder:
 
         Raises OSError and TorrentEngineError.
         """
+        shared = self._manager.shared
         torrent = await sources.load(
-            source, stdin, self._manager.shared.http, self._max_torrent_bytes, fetching
+            source, stdin, shared.http, self._max_torrent_bytes, fetching, lambda: shared.dht
         )
         return await self.add(torrent, sources.shown(source), options)
 

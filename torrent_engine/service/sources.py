@@ -9,8 +9,10 @@ from torrent_engine.base.config import FILE_BENCODE_LIMITS, torrent_limits
 from torrent_engine.base.errors import MagnetError
 from torrent_engine.codec.magnet import LIMITS, SCHEME, Magnet
 from torrent_engine.codec.metainfo import Metainfo
+from torrent_engine.codec.mutable_link import MutableLink
 
 if TYPE_CHECKING:
+    from torrent_engine.engine.session.torrent_loader import LookUpIn
     from torrent_engine.net.http.client import HttpClient
     from torrent_engine.net.http.torrent_fetch import FetchOptions
 
@@ -30,6 +32,14 @@ def is_url(source: str) -> bool:
 def is_magnet(source: str) -> bool:
     """Return whether a source is a magnet link, or an info-hash and no existing file."""
     return Magnet.is_link(source) and (has_scheme(source) or not Path(source).exists())
+
+
+def check_link(source: str) -> None:
+    """Raise MagnetError for a magnet link that names neither a torrent nor a public key."""
+    if MutableLink.is_link(source):
+        MutableLink.parse(source)
+    else:
+        parse_magnet(source)
 
 
 def has_scheme(source: str) -> bool:
@@ -59,10 +69,12 @@ async def load(
     http: "HttpClient | None" = None,
     max_bytes: int = MAX_TORRENT_BYTES,
     fetching: "FetchOptions | None" = None,
+    dht: "LookUpIn | None" = None,
 ) -> Metainfo | Magnet:
     """Read a .torrent or a magnet link; ``stdin`` holds either of them for ``-``.
 
-    URLs are fetched with ``http``, which may use a proxy. Raises as load_torrent().
+    URLs are fetched with ``http``, which may use a proxy; links to a public key (BEP 46) are
+    looked up with ``dht``. Raises as load_torrent().
     """
     from torrent_engine.base.config import TrackerConfig
     from torrent_engine.engine.session.torrent_loader import load_torrent
@@ -74,11 +86,15 @@ async def load(
     def client() -> HttpClient:
         return http or HttpClient(TrackerConfig())
 
+    text = (
+        source if source != STDIN else stdin[: LIMITS.max_uri_bytes + 1].decode("utf-8", "replace")
+    )
+    if dht is not None and MutableLink.is_link(text):
+        return await load_torrent(text, client, limits, dht=dht)
     if is_magnet(source):
         return parse_magnet(source)
     if source != STDIN:
         return await load_torrent(source, client, limits, fetching or ANYWHERE)
-    text = stdin[: LIMITS.max_uri_bytes + 1].decode("utf-8", "replace")
     return parse_magnet(text) if Magnet.is_link(text) else await load_torrent(stdin, client, limits)
 
 
@@ -97,6 +113,8 @@ def shown(source: str) -> str:
 def _shown_magnet(source: str) -> str:
     """Return the name or info-hash of a link, which may contain passkeys."""
     try:
+        if MutableLink.is_link(source):
+            return str(MutableLink.parse(source).key)
         return Magnet.parse(source).display_name
     except MagnetError:
         return "magnet:?***"

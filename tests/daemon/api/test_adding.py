@@ -11,6 +11,7 @@ from tests.daemon.contexts import make_context
 from tests.daemon.fake_port import FakeEngine, info_hash_of
 from tests.support.torrents import make_torrent
 from torrent_engine.base.errors import SessionError
+from torrent_engine.codec.magnet import Magnet
 from torrent_engine.daemon.context import DaemonContext
 from torrent_engine.daemon.state.labels import Category
 
@@ -42,6 +43,17 @@ async def test_a_magnet_link_is_added_once(engine: FakeEngine, client: httpx2.As
     bare = await client.post(URL, json={"source": str(info_hash_of(2))})
     assert bare.json()["hash"] == str(info_hash_of(2))
     assert len(engine.order) == 2
+
+
+async def test_bep46_a_link_to_a_public_key_is_looked_up(
+    engine: FakeEngine, client: httpx2.AsyncClient
+) -> None:
+    link = "magnet:?xs=urn:btpk:" + "ab" * 32
+    unknown = await client.post(URL, json={"source": link})
+    assert unknown.json()["code"] == "url_failed"
+    engine.sources[link] = Magnet.parse(magnet(3))
+    answer = await client.post(URL, json={"source": link})
+    assert (answer.status_code, answer.json()["hash"]) == (201, str(info_hash_of(3)))
 
 
 async def test_a_torrent_file_is_added_in_three_ways(client: httpx2.AsyncClient) -> None:

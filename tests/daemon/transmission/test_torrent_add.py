@@ -79,6 +79,13 @@ async def test_a_url_may_lead_to_a_link(scene: RpcScene) -> None:
     assert answer["torrent-added"]["hashString"] == HASH
 
 
+async def test_bep46_a_link_to_a_public_key_is_looked_up(scene: RpcScene) -> None:
+    link = "magnet:?xs=urn:btpk:" + "ab" * 32
+    scene.engine.sources[link] = Magnet.parse(f"magnet:?xt=urn:btih:{HASH}")
+    answer = await scene.ask("torrent-add", filename=link)
+    assert answer["torrent-added"]["hashString"] == HASH
+
+
 async def test_a_url_that_fails_tells_why(scene: RpcScene) -> None:
     error = await scene.error("torrent_add", filename=URL)
     assert (error["code"], error["message"]) == (8, "HTTP error from backend service")

@@ -119,7 +119,7 @@ def _source_of(source: str, stdin: bytes) -> str | bytes:
     ):
         source = text.strip()
     if source != sources.STDIN and sources.is_magnet(source):
-        sources.parse_magnet(source)
+        sources.check_link(source)
         return source
     metainfo = Metainfo.from_bytes(stdin) if source == sources.STDIN else Metainfo.read(source)
     return metainfo.to_bytes()

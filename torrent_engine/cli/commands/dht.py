@@ -108,7 +108,7 @@ def _port_option(default: int) -> Callable[[Command], Command]:
     )
 
 
-def _query(function: Command) -> Command:
+def query_options(function: Command) -> Command:
     """Add the options of a command that sends one query."""
     json_option = click.option("--json", "as_json", is_flag=True, help="Print one line of JSON.")
     timeout_option = click.option(
@@ -135,7 +135,7 @@ def _query(function: Command) -> Command:
 
 @command.command("ping", short_help="Ping nodes.")
 @click.argument("nodes", nargs=-1, required=True, type=PEER, metavar="HOST:PORT...")
-@_query
+@query_options
 def ping(**options: Any) -> ExitCode:  # noqa: ANN401
     """Ping nodes; print their id, client version and round-trip time."""
     from torrent_engine.cli.dht import lookups as dht_lookups
@@ -148,7 +148,7 @@ def ping(**options: Any) -> ExitCode:  # noqa: ANN401
 @click.option("--scrape", is_flag=True, help="Estimate the numbers of seeds and leeches (BEP 33).")
 @click.option("--no-seeds", is_flag=True, help="Ask for peers that are not seeds.")
 @torrent_size_option
-@_query
+@query_options
 def get_peers(**options: Any) -> ExitCode:  # noqa: ANN401
     """Find the peers of a torrent; print one per line."""
     from torrent_engine.cli.dht import lookups as dht_lookups
@@ -161,7 +161,7 @@ def get_peers(**options: Any) -> ExitCode:  # noqa: ANN401
 @click.argument("peer_port", type=PEER_PORT, metavar="PORT")
 @click.option("--seed", "is_seed", is_flag=True, help="Announce the peer as a seed.")
 @torrent_size_option
-@_query
+@query_options
 def announce(**options: Any) -> ExitCode:  # noqa: ANN401
     """Announce that a peer of a torrent accepts connections at PORT of this machine.
 
@@ -174,7 +174,7 @@ def announce(**options: Any) -> ExitCode:  # noqa: ANN401
 
 @command.command("sample", short_help="Sample the info-hashes that nodes store.")
 @click.argument("where", type=WHERE, required=False, metavar="[HOST:PORT | NODE_ID]")
-@_query
+@query_options
 def sample(**options: Any) -> ExitCode:  # noqa: ANN401
     """Sample the info-hashes stored by one node, or by the nodes around an id (BEP 51).
 
@@ -195,7 +195,7 @@ def sample(**options: Any) -> ExitCode:  # noqa: ANN401
     help="Salt of the value of a KEY.  [default: none]",
 )
 @click.option("--raw", is_flag=True, help="Print the bencoded value in hexadecimal.")
-@_query
+@query_options
 def get(**options: Any) -> ExitCode:  # noqa: ANN401
     """Fetch a value (BEP 44) by its hash, or the newest one signed with a public KEY."""
     from torrent_engine.cli.dht import values as dht_values
@@ -227,7 +227,7 @@ def get(**options: Any) -> ExitCode:  # noqa: ANN401
     metavar="NUMBER",
     help="Sequence number of a signed value.  [default: one more than the newest found]",
 )
-@_query
+@query_options
 def put(**options: Any) -> ExitCode:  # noqa: ANN401
     """Store a VALUE (BEP 44) for about two hours; - reads it from standard input.
 

@@ -58,7 +58,7 @@ def check_options(options: Mapping[str, Any]) -> None:
     for link in links:
         if not sources.is_magnet(link):
             raise CliError(f"{sources.shown(link)}: is no magnet link and no info-hash")
-        sources.parse_magnet(link)
+        sources.check_link(link)
     output: str | None = options["output"]
     if output is not None and len(links) > 1:
         raise CliError("-o names one file; several links are given")

@@ -1,1 +1,1 @@
-"""The subcommands of ``dht``."""
+"""The subcommands of ``dht``, and ``publish``."""

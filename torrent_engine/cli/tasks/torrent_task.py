@@ -188,7 +188,11 @@ class TorrentTask:
     ) -> None:
         self._shared_dht = lambda: shared.dht
         torrent = await sources.load(
-            self.source, self._options.stdin, shared.http, self._options.max_torrent_bytes
+            self.source,
+            self._options.stdin,
+            shared.http,
+            self._options.max_torrent_bytes,
+            dht=lambda: shared.dht,
         )
         if (first := await admission.enter(torrent, self)) is not self:
             await self._give_way(torrent, first)

@@ -11,6 +11,7 @@ import anyio.to_thread
 from torrent_engine.base.config import FILE_BENCODE_LIMITS
 from torrent_engine.codec.magnet import Magnet
 from torrent_engine.codec.metainfo import Metainfo
+from torrent_engine.codec.mutable_link import MutableLink
 from torrent_engine.daemon.problems import Problem, ProblemError
 from torrent_engine.net.http.torrent_fetch import FetchOptions, is_url
 
@@ -38,6 +39,8 @@ class SourceReader:
         ``cookies`` go to the host of a URL only.
         """
         text = source.strip()
+        if MutableLink.is_link(text):
+            return await self._engine.look_up_link(text)
         if Magnet.is_link(text):
             return Magnet.parse(text)
         if is_url(text):

@@ -27,6 +27,7 @@ from torrent_engine.daemon.engine_port.settings import seeding_config
 from torrent_engine.daemon.engine_port.user_data import UserData
 from torrent_engine.engine.session.session import Session
 from torrent_engine.engine.session.torrent_loader import load_torrent
+from torrent_engine.net.dht.mutable_torrents import resolve_link
 from torrent_engine.net.http.client import HttpClient, HttpResponse
 from torrent_engine.net.http.torrent_fetch import FetchOptions, is_url
 from torrent_engine.net.nat.mapping_status import PortMappingStatus
@@ -91,6 +92,10 @@ class ManagerControl:
             raise ConfigError(f"url: {url!r:.80} is no http or https URL")
         shared = self._opened.manager.shared
         return await load_torrent(url, lambda: shared.http, shared.torrent_limits, options)
+
+    async def look_up_link(self, link: str) -> Magnet:
+        """Return the torrent that a link to a public key leads to now (BEP 46)."""
+        return await resolve_link(link, self._opened.manager.shared.dht)
 
     def totals(self) -> TotalFacts:
         """Return the numbers of all torrents together."""

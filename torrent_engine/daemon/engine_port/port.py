@@ -236,6 +236,12 @@ class EngineControl(Protocol):
         Raises HttpError, BencodeError, MetainfoError or MagnetError.
         """
 
+    async def look_up_link(self, link: str) -> Magnet:
+        """Return the torrent that a link to a public key leads to now (BEP 46).
+
+        Raises MagnetError, ConfigError, NetworkError or RemoteProtocolError.
+        """
+
     def totals(self) -> TotalFacts:
         """Return the numbers of all torrents together."""
 

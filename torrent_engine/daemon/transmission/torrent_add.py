@@ -19,6 +19,7 @@ from torrent_engine.base.errors import (
 from torrent_engine.base.ids import InfoHash
 from torrent_engine.codec.magnet import Magnet
 from torrent_engine.codec.metainfo import Metainfo
+from torrent_engine.codec.mutable_link import MutableLink
 from torrent_engine.daemon.engine_port.port import EnginePort
 from torrent_engine.daemon.state.daemon_state import DaemonState
 from torrent_engine.daemon.transmission import file_changes
@@ -109,6 +110,8 @@ class TorrentAdd:
             raise RpcError(ErrorCode.UNRECOGNIZED_INFO, f"unrecognized info: {error}") from None
 
     async def _read_named(self, source: str, params: Params) -> Metainfo | Magnet:
+        if MutableLink.is_link(source):
+            return await self._port.engine.look_up_link(source)
         if Magnet.is_link(source):
             return Magnet.parse(source)
         if is_url(source):

@@ -85,7 +85,9 @@ class Adding:
     ) -> Added:
         """Add a torrent and start it; one that is there already gets the trackers of both."""
         limits = torrent_limits(self._config.shared.max_torrent_bytes)
-        torrent = await load_torrent(source, lambda: self._shared.http, limits)
+        torrent = await load_torrent(
+            source, lambda: self._shared.http, limits, dht=lambda: self._shared.dht
+        )
         if (known := self._torrents.find(torrent)) is not None:
             merge_trackers(known, torrent)
             return Added(known, is_new=False)

@@ -99,7 +99,9 @@ class Session:
         """
         _check_arguments(shared, save_path, config)
         if not isinstance(source, Metainfo | Magnet) and not is_info_hash(source):
-            source = await load_torrent(source, lambda: shared.http, shared.torrent_limits)
+            source = await load_torrent(
+                source, lambda: shared.http, shared.torrent_limits, dht=lambda: shared.dht
+            )
         if isinstance(source, Metainfo | Magnet):
             source = downloadable(source)
         if config is not None:

@@ -15,7 +15,10 @@ from torrent_engine.base.errors import ConfigError, MagnetError, MetainfoError
 from torrent_engine.base.ids import SHA1_BYTES, SHA256_BYTES, InfoHash, InfoHashV2
 from torrent_engine.codec.magnet import SCHEME, Magnet
 from torrent_engine.codec.metainfo import Metainfo
+from torrent_engine.codec.mutable_link import MutableLink
 from torrent_engine.codec.raw_file import is_packed
+from torrent_engine.net.dht.mutable_torrents import resolve_link
+from torrent_engine.net.dht.service import DhtService
 from torrent_engine.net.http.client import HttpClient
 from torrent_engine.net.http.torrent_fetch import (
     ANYWHERE,
@@ -26,6 +29,8 @@ from torrent_engine.net.http.torrent_fetch import (
 
 SMALL_TORRENT_BYTES: Final = 64 * 1024
 
+LookUpIn = Callable[[], DhtService | None]
+"""Returns the DHT; None if it is switched off."""
 TorrentSource = str | os.PathLike[str] | bytes | Metainfo | Magnet
 
 
@@ -60,17 +65,21 @@ async def load_torrent(
     http: Callable[[], HttpClient],
     limits: BencodeLimits = FILE_BENCODE_LIMITS,
     fetching: FetchOptions = ANYWHERE,
+    dht: LookUpIn | None = None,
 ) -> Metainfo | Magnet:
     """Read a torrent; ``http`` is called for what fetches one by its URL.
 
-    Raises OSError, BencodeError, MetainfoError, MagnetError or HttpError; TypeError for what cannot
-    name a torrent.
+    A link to a public key (BEP 46) is looked up with ``dht``. Raises OSError, BencodeError,
+    MetainfoError, MagnetError or HttpError; as :func:`resolve_link` does for a public key;
+    TypeError for what cannot name a torrent.
     """
     if not isinstance(source, str | bytes | os.PathLike | Metainfo | Magnet):
         raise TypeError(
             f"source: must be a path, URL, magnet link, info-hash, bytes, Metainfo or Magnet, "
             f"not {source!r:.80}"
         )
+    if dht is not None and isinstance(source, str) and MutableLink.is_link(source):
+        return await resolve_link(source, dht())
     await anyio.lowlevel.checkpoint()  # other tasks run between thousands that are read in a row
     found = await _load(source, http, limits, fetching)
     downloadable(found)
