@@ -25,6 +25,7 @@ from torrent_engine.base.errors import (
 from torrent_engine.base.ids import InfoHash
 from torrent_engine.codec.magnet import Magnet
 from torrent_engine.codec.metainfo import Metainfo
+from torrent_engine.codec.mutable_link import MutableLink
 from torrent_engine.daemon.engine_port.facts import (
     AboutFacts,
     AddedNotice,
@@ -691,18 +692,13 @@ class FakeControl:
 
     async def fetch_torrent(self, url: str, options: FetchOptions) -> Metainfo | Magnet:
         self._engine.called("fetch_torrent", url, options)
-        if not is_url(url):
+        if not (is_url(url) or MutableLink.is_link(url)):
             raise ConfigError(f"url: {url!r:.80} is no http or https URL")
+        if url not in self._engine.sources and MutableLink.is_link(url):
+            raise NetworkError("no node of the DHT has a torrent of this key (BEP 46)")
         if url not in self._engine.sources:
             raise HttpError(f"{url}: 404", status=404)
         return self._engine.sources[url]
-
-    async def look_up_link(self, link: str) -> Magnet:
-        self._engine.called("look_up_link", link)
-        found = self._engine.sources.get(link)
-        if not isinstance(found, Magnet):
-            raise NetworkError("no node of the DHT has a torrent of this key (BEP 46)")
-        return found
 
     def totals(self) -> TotalFacts:
         rates = [each.facts.rates for each in self._engine.torrents.values()]

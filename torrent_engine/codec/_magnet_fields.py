@@ -11,13 +11,13 @@ _KEY: Final = re.compile(rb"(?:amp;)?([a-z.]+?)(?:\.[0-9]{1,6})?", re.IGNORECASE
 _QUERY: Final = re.compile(rb"/*\??")
 """What stands between "magnet:" and the fields: some write ``magnet:///?xt=``."""
 
-Fields = dict[bytes, list[bytes]]
+LinkFields = dict[bytes, list[bytes]]
 """The values of each key, still quoted, in the order of the link."""
 
 
-def fields_of(rest: bytes) -> Fields:
+def fields_of(rest: bytes) -> LinkFields:
     """Return the fields of what follows the scheme of a link."""
-    fields: Fields = {}
+    fields: LinkFields = {}
     for part in _QUERY.sub(b"", rest, count=1).split(b"&"):
         key, _, value = part.partition(b"=")
         if match := _KEY.fullmatch(key.strip()):
@@ -25,6 +25,6 @@ def fields_of(rest: bytes) -> Fields:
     return fields
 
 
-def unquoted(fields: Fields, key: bytes) -> Iterator[bytes]:
+def unquoted(fields: LinkFields, key: bytes) -> Iterator[bytes]:
     """Yield the values of a key as they are meant."""
     return map(unquote_to_bytes, fields.get(key, []))

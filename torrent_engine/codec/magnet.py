@@ -17,7 +17,7 @@ from torrent_engine.base.config import MagnetLimits
 from torrent_engine.base.errors import MagnetError
 from torrent_engine.base.ids import InfoHash, InfoHashV2
 from torrent_engine.codec._magnet_fields import SCHEME as SCHEME
-from torrent_engine.codec._magnet_fields import Fields, fields_of, unquoted
+from torrent_engine.codec._magnet_fields import LinkFields, fields_of, unquoted
 from torrent_engine.codec._sources import clean_tiers, parse_web_urls
 from torrent_engine.codec.mutable_link import MutableKey, MutableLink, key_of, names_key_only
 from torrent_engine.codec.paths import clean_element
@@ -157,7 +157,7 @@ def _fitting(urls: Iterable[str], room_bytes: int) -> tuple[str, ...]:
     return tuple(fitting)
 
 
-def _from_fields(fields: Fields, limits: MagnetLimits) -> Magnet:
+def _from_fields(fields: LinkFields, limits: MagnetLimits) -> Magnet:
     if names_key_only(fields):
         raise MagnetError(
             "the link names a public key (BEP 46), not a torrent; `download`, `run` and the daemon"
@@ -211,7 +211,7 @@ def _info_hash(digits: bytes) -> InfoHash | None:
         return None
 
 
-def _name(fields: Fields) -> str | None:
+def _name(fields: LinkFields) -> str | None:
     """Return the first non-blank name; a plus in it is a space."""
     quoted = (value.replace(b"+", b" ") for value in fields.get(b"dn", []))
     names = (clean_element(unquote_to_bytes(value)).strip() for value in quoted)

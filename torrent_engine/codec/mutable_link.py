@@ -9,7 +9,7 @@ from typing import Final
 
 from torrent_engine.base.config import MagnetLimits
 from torrent_engine.base.errors import ConfigError, MagnetError
-from torrent_engine.codec._magnet_fields import SCHEME, Fields, fields_of, unquoted
+from torrent_engine.codec._magnet_fields import SCHEME, LinkFields, fields_of, unquoted
 
 PUBLIC_KEY_BYTES: Final = 32
 MAX_SALT_BYTES: Final = 64
@@ -84,12 +84,12 @@ class MutableLink:
         return is_magnet and is_short and names_key_only(fields_of(data[len(SCHEME) :]))
 
 
-def names_key_only(fields: Fields) -> bool:
+def names_key_only(fields: LinkFields) -> bool:
     """Return whether the fields of a link name a public key and no torrent."""
     return not any(map(_is_torrent, unquoted(fields, b"xt"))) and bool(_keys(fields))
 
 
-def key_of(fields: Fields) -> MutableKey | None:
+def key_of(fields: LinkFields) -> MutableKey | None:
     """Return the key that the fields of a link name; None if there is none, or a wrong one."""
     keys, salts = _keys(fields), list(unquoted(fields, b"s"))
     salt = salts[0] if salts else b""
@@ -98,7 +98,7 @@ def key_of(fields: Fields) -> MutableKey | None:
     return MutableKey(bytes.fromhex(keys[0].decode()), bytes.fromhex(salt.decode()))
 
 
-def _keys(fields: Fields) -> list[bytes]:
+def _keys(fields: LinkFields) -> list[bytes]:
     """Return what the link calls public keys, in hexadecimal if they are right."""
     sources = unquoted(fields, b"xs")
     return [each[len(_BTPK) :] for each in sources if each[: len(_BTPK)].lower() == _BTPK]

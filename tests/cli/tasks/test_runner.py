@@ -32,7 +32,7 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture(autouse=True)
 def fake_engine(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    async def load(source: str, _stdin: bytes, _http: object, _max_bytes: int) -> Any:
+    async def load(source: str, *_others: object, **_options: object) -> Any:
         if source.startswith("bad"):
             raise MetainfoError("piece length 0")
         if source.startswith("missing"):

@@ -89,6 +89,9 @@ class DhtConfig(Checked):
     :attr:`announce_interval_s`."""
     min_announce_interval_s: float = 60.0
     """Shortest time between two rounds of a torrent that found some peers but needs more."""
+    update_interval_s: float = 1_800.0
+    """Time between two lookups of a torrent that follows a public key (BEP 46); nodes that have
+    lost what the key published get it again (BEP 44: at least once in two hours)."""
     rounds_per_s: float = 2.0
     """Average number of rounds that start per second, over all torrents."""
     max_rounds: int = 16

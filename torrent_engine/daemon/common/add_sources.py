@@ -40,7 +40,7 @@ class SourceReader:
         """
         text = source.strip()
         if MutableLink.is_link(text):
-            return await self._engine.look_up_link(text)
+            return await self._engine.fetch_torrent(text, FetchOptions())
         if Magnet.is_link(text):
             return Magnet.parse(text)
         if is_url(text):

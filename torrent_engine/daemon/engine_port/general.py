@@ -12,6 +12,7 @@ from torrent_engine.base.errors import ConfigError, TrackerError
 from torrent_engine.base.ids import InfoHash
 from torrent_engine.codec.magnet import Magnet
 from torrent_engine.codec.metainfo import Metainfo
+from torrent_engine.codec.mutable_link import MutableLink
 from torrent_engine.daemon.engine_port.facts import (
     AddedTorrent,
     BanFacts,
@@ -27,7 +28,6 @@ from torrent_engine.daemon.engine_port.settings import seeding_config
 from torrent_engine.daemon.engine_port.user_data import UserData
 from torrent_engine.engine.session.session import Session
 from torrent_engine.engine.session.torrent_loader import load_torrent
-from torrent_engine.net.dht.mutable_torrents import resolve_link
 from torrent_engine.net.http.client import HttpClient, HttpResponse
 from torrent_engine.net.http.torrent_fetch import FetchOptions, is_url
 from torrent_engine.net.nat.mapping_status import PortMappingStatus
@@ -87,15 +87,13 @@ class ManagerControl:
         return await run_in_thread(lambda: Metainfo.from_bytes(data, limits=limits))
 
     async def fetch_torrent(self, url: str, options: FetchOptions) -> Metainfo | Magnet:
-        """Return the torrent of a URL, or the magnet link that it leads to."""
-        if not is_url(url):
+        """Return the torrent of a URL or of a link to a public key; see :class:`EngineControl`."""
+        if not (is_url(url) or MutableLink.is_link(url)):
             raise ConfigError(f"url: {url!r:.80} is no http or https URL")
         shared = self._opened.manager.shared
-        return await load_torrent(url, lambda: shared.http, shared.torrent_limits, options)
-
-    async def look_up_link(self, link: str) -> Magnet:
-        """Return the torrent that a link to a public key leads to now (BEP 46)."""
-        return await resolve_link(link, self._opened.manager.shared.dht)
+        return await load_torrent(
+            url, lambda: shared.http, shared.torrent_limits, options, lambda: shared.dht
+        )
 
     def totals(self) -> TotalFacts:
         """Return the numbers of all torrents together."""

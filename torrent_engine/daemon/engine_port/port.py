@@ -233,13 +233,9 @@ class EngineControl(Protocol):
     async def fetch_torrent(self, url: str, options: FetchOptions) -> Metainfo | Magnet:
         """Return the torrent of a URL, or the magnet link that it leads to.
 
-        Raises HttpError, BencodeError, MetainfoError or MagnetError.
-        """
-
-    async def look_up_link(self, link: str) -> Magnet:
-        """Return the torrent that a link to a public key leads to now (BEP 46).
-
-        Raises MagnetError, ConfigError, NetworkError or RemoteProtocolError.
+        A link to a public key (BEP 46) leads to the torrent that the key publishes now. Raises
+        HttpError, BencodeError, MetainfoError or MagnetError; ConfigError without a DHT, and
+        NetworkError or RemoteProtocolError for what is not found there.
         """
 
     def totals(self) -> TotalFacts:

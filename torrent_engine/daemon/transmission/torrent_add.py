@@ -111,7 +111,7 @@ class TorrentAdd:
 
     async def _read_named(self, source: str, params: Params) -> Metainfo | Magnet:
         if MutableLink.is_link(source):
-            return await self._port.engine.look_up_link(source)
+            return await self._port.engine.fetch_torrent(source, FetchOptions())
         if Magnet.is_link(source):
             return Magnet.parse(source)
         if is_url(source):

@@ -10,6 +10,7 @@ from torrent_engine.base.errors import SessionError
 from torrent_engine.base.ids import InfoHash
 from torrent_engine.codec.magnet import Magnet
 from torrent_engine.codec.metainfo import Metainfo
+from torrent_engine.engine.manager.followed_key import FollowedKey
 from torrent_engine.engine.manager.queue import QueueController
 from torrent_engine.engine.manager.registry import Registry
 from torrent_engine.engine.manager.torrent_list import TorrentList
@@ -90,12 +91,16 @@ class Adding:
         )
         if (known := self._torrents.find(torrent)) is not None:
             merge_trackers(known, torrent)
+            if (record := _followed(torrent)) and FollowedKey.read(known.user_data) is None:
+                known.set_user_data(record.kept(known.user_data))
             return Added(known, is_new=False)
         self._check_room()
         self._shared.owners.check(config.owner)
         folder = os.fspath(self._config.save_path if save_path is None else save_path)
         session = await self._maker.make(torrent, folder, config)
         self._registry.add(session, priority, position)
+        if (record := _followed(torrent)) is not None:
+            user_data = record.kept(user_data)
         if user_data:
             session.set_user_data(user_data)
         try:
@@ -113,6 +118,13 @@ class Adding:
         limit = self._config.max_torrents
         if limit and len(self._torrents) >= limit:
             raise SessionError(f"there are {limit} torrents already, and no more may be")
+
+
+def _followed(torrent: Metainfo | Magnet) -> FollowedKey | None:
+    """Return the public key that a link says the torrent follows (BEP 46)."""
+    if isinstance(torrent, Metainfo) or torrent.updates is None:
+        return None
+    return FollowedKey(torrent.updates, torrent.sequence)
 
 
 def chosen_config(config: SessionConfig, **changes: object) -> SessionConfig:

@@ -31,6 +31,7 @@ from torrent_engine.base.ids import InfoHash, OwnerTie
 from torrent_engine.engine.event_bus import EventBus
 from torrent_engine.engine.jobs.job_log import JobLog
 from torrent_engine.engine.manager.adding import Added, Adding, SessionMaker, chosen_config
+from torrent_engine.engine.manager.follower import FollowerHost, MutableTorrentFollower
 from torrent_engine.engine.manager.queue import QueueController
 from torrent_engine.engine.manager.registry import Registry
 from torrent_engine.engine.manager.restoring import Restoring
@@ -45,6 +46,7 @@ from torrent_engine.engine.session.session import Session
 from torrent_engine.engine.session.torrent_loader import TorrentSource, parse_info_hash
 from torrent_engine.engine.states import State
 from torrent_engine.engine.stats import BandwidthGroup, BanRecord, ManagerStats, NetworkStatus
+from torrent_engine.net.dht.mutable_torrents import MutableTorrents
 
 logger = logging.getLogger(__name__)
 
@@ -79,6 +81,16 @@ class TorrentManager:
         maker = SessionMaker(self.shared, self._queue, membership)
         self._adding = Adding(self.config, self.shared, self._torrents, self._registry, maker)
         self._restoring = Restoring(self._registry, maker)
+        follower = FollowerHost(
+            self._torrents,
+            self.add,
+            self.remove_torrent,
+            lambda: self._registry.is_closing,
+            self._published_torrents,
+        )
+        self._follower = MutableTorrentFollower(
+            follower, interval_s=self.shared.config.dht.update_interval_s
+        )
         self._host: HostTask | None = None
         self._stack = AsyncExitStack()
         self.restored = 0
@@ -140,9 +152,10 @@ class TorrentManager:
             saving = self._registry.open(store)
             tasks = await stack.enter_async_context(anyio.create_task_group())
             stack.callback(tasks.cancel_scope.cancel)
-            listeners, listener = self.shared.state_listeners, self._registry.state_changed
-            listeners.append(listener)
-            stack.callback(listeners.remove, listener)
+            listeners = self.shared.state_listeners
+            for listener in (self._registry.state_changed, self._follower.state_changed):
+                listeners.append(listener)
+                stack.callback(listeners.remove, listener)
             stack.callback(self.shared.jobs.listen(self.events.publish))
             tasks.start_soon(self.events.run)
             tasks.start_soon(saving.run)
@@ -156,6 +169,7 @@ class TorrentManager:
                 except BaseException:
                     await self._close_all()
                     raise
+            tasks.start_soon(self._follower.run)
             self._stack = stack.pop_all()
 
     async def __aexit__(
@@ -340,6 +354,10 @@ class TorrentManager:
         for session in self.sessions:
             if session.state is State.PAUSED:
                 await session.resume()
+
+    def _published_torrents(self) -> MutableTorrents | None:
+        dht = self.shared.dht
+        return None if dht is None else MutableTorrents(dht)
 
     # -- network ------------------------------------------------------------------------------
 

@@ -354,6 +354,15 @@ class Session:
         """
         await self._lifecycle.start()
 
+    async def start_download(self, *, overwrite: bool = False) -> None:
+        """Start for the data where :attr:`SessionConfig.metadata_only` has stopped it.
+
+        With ``overwrite`` as :attr:`SessionConfig.overwrite` says. Raises as :meth:`start` does.
+        """
+        core = self._core
+        core.change_config(metadata_only=False, overwrite=overwrite or core.config.overwrite)
+        await self.start()
+
     async def start_now(self) -> None:
         """Start, or continue after a pause or fault, without waiting for a turn in the queue.
 
