@@ -1,6 +1,6 @@
-"""Recheck: check_pieces against a bare preadv and SHA-1 loop in two threads and libtorrent.
+"""Recheck: check_pieces against a bare preadv and hash loop in two threads and libtorrent.
 
-    python bench/recheck.py [--mib 2048] [--runs 5] [--piece-kib 1024] [--dir /dev/shm]
+    bench/run recheck [--format v1|v2|hybrid] [--mib 2048] [--runs 5] [--piece-kib 1024]
 
 One file of random bytes on tmpfs. Every run is a process of its own; the parties alternate;
 medians. Only the check is timed, not the start of the process.
@@ -16,48 +16,34 @@ import sys
 import tempfile
 import threading
 import time
-from hashlib import sha1
+from hashlib import sha1, sha256
 from pathlib import Path
 
-MIB = 1024 * 1024
+ROOT = Path(__file__).resolve().parent.parent
 THREADS = 2
 PARTIES = ("bare", "ours", "libtorrent")
 
 
-def make_payload(folder: Path, mib: int, piece_bytes: int) -> None:
-    """Write the file and its .torrent, hashing on the way."""
-    from torrent_engine.codec.bencode import encode
-
-    hashes = []
-    chunk = os.urandom(max(16 * MIB, piece_bytes))
-    with (folder / "payload.bin").open("wb") as file:
-        for number in range(-(-mib * MIB // len(chunk))):
-            data = memoryview(bytearray(chunk))[: min(len(chunk), mib * MIB - number * len(chunk))]
-            data[:8] = number.to_bytes(8, "big")
-            file.write(data)
-            hashes += [
-                sha1(data[at : at + piece_bytes]).digest()
-                for at in range(0, len(data), piece_bytes)
-            ]
-    info = {"length": mib * MIB, "name": "payload.bin", "piece length": piece_bytes}
-    info["pieces"] = b"".join(hashes)
-    (folder / "payload.torrent").write_bytes(encode({"info": info}))
-
-
 def check_bare(folder: Path) -> float:
-    """Two threads, each a half of the file, piece by piece."""
+    """Two threads, each a half of the pieces, with one update of each digest a piece.
+
+    In v2 that is SHA-256 without a tree.
+    """
     from torrent_engine.codec.metainfo import Metainfo
 
     metainfo = Metainfo.read(folder / "payload.torrent")
     size, count = metainfo.geometry.piece_bytes, metainfo.geometry.piece_count
+    digests = [sha1] * (metainfo.info_hash_v1 is not None)
+    digests += [sha256] * (metainfo.info_hash_v2 is not None)
     hashes, wrong = metainfo.piece_hashes, []
-    descriptor = os.open(folder / "payload.bin", os.O_RDONLY)
+    descriptor = os.open(folder / "source" / "payload.bin", os.O_RDONLY)
 
     def work(pieces: range) -> None:
         buffer = memoryview(bytearray(size))
         for piece in pieces:
             got = os.preadv(descriptor, [buffer], piece * size)
-            if sha1(buffer[:got]).digest() != hashes[piece * 20 : piece * 20 + 20]:
+            found = [digest(buffer[:got]).digest() for digest in digests]
+            if hashes and found[0] != hashes[piece * 20 : piece * 20 + 20]:
                 wrong.append(piece)
 
     start = time.perf_counter()
@@ -84,7 +70,9 @@ def check_ours(folder: Path) -> float:
     async def check() -> float:
         metainfo = Metainfo.read(folder / "payload.torrent")
         limiter = anyio.CapacityLimiter(THREADS)
-        storage = StorageManager(metainfo, folder, disk_limiter=limiter, config=DiskConfig())
+        storage = StorageManager(
+            metainfo, folder / "source", disk_limiter=limiter, config=DiskConfig()
+        )
         await storage.open(create=False)
         results: list[bool] = []
         start = time.perf_counter()
@@ -118,7 +106,7 @@ def check_libtorrent(folder: Path) -> float:
     session = lt.session(settings)
     params = lt.add_torrent_params()
     params.ti = lt.torrent_info(str(folder / "payload.torrent"))
-    params.save_path = str(folder)
+    params.save_path = str(folder / "source")
     start = time.perf_counter()
     handle = session.add_torrent(params)
     while not (handle.status().is_seeding or handle.status().errc.value()):
@@ -130,8 +118,8 @@ def check_libtorrent(folder: Path) -> float:
 
 def run_party(party: str, folder: Path) -> dict[str, float]:
     """Run one check in a process of its own."""
-    command = [sys.executable, __file__, "--party", party, "--dir", str(folder)]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    command = [sys.executable, "-m", "bench.recheck", "--party", party, "--dir", str(folder)]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, cwd=ROOT)
     return json.loads(done.stdout)
 
 
@@ -148,6 +136,7 @@ def report(results: dict[str, list[dict[str, float]]], mib: int) -> None:
 
 def main() -> None:
     options = argparse.ArgumentParser()
+    options.add_argument("--format", choices=("v1", "v2", "hybrid"), default="v1")
     options.add_argument("--mib", type=int, default=2048)
     options.add_argument("--runs", type=int, default=5)
     options.add_argument("--piece-kib", type=int, default=1024)
@@ -163,9 +152,11 @@ def main() -> None:
         result = {"s": taken, "cpu_s": cpu_s, "rss_mib": peak_kib / 1024}
         print(json.dumps(result))
         return
+    from bench.harness import make_torrent  # not in the parties, whose memory counts
+
     with tempfile.TemporaryDirectory(dir=chosen.dir) as name:
         folder = Path(name)
-        make_payload(folder, chosen.mib, chosen.piece_kib * 1024)
+        make_torrent(folder, chosen.mib, chosen.piece_kib, chosen.format)
         results: dict[str, list[dict[str, float]]] = {party: [] for party in PARTIES}
         for _ in range(chosen.runs):
             for party in PARTIES:
