@@ -106,7 +106,9 @@ def main() -> None:
         median = statistics.median(seconds)
         rate, ratio = options.size_mib / median, median / ours
         cpu = statistics.median(used[program])
-        print(f"median {program:15} {median:6.3f} s {cpu:6.3f} CPU s {rate:7.0f} MiB/s {ratio:.2f} x")
+        print(
+            f"median {program:15} {median:6.3f} s {cpu:6.3f} CPU s {rate:7.0f} MiB/s {ratio:.2f} x"
+        )
 
 
 if __name__ == "__main__":
