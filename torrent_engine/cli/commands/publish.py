@@ -7,6 +7,7 @@ import click
 
 from torrent_engine.cli.commands.dht import MAX_SEQUENCE, SALT, query_options
 from torrent_engine.cli.options.groups import torrent_size_option
+from torrent_engine.cli.options.sections import SectionedCommand
 from torrent_engine.cli.output.exit_codes import ExitCode
 
 _NUMBER: Final = click.IntRange(0, MAX_SEQUENCE)
@@ -14,6 +15,7 @@ _NUMBER: Final = click.IntRange(0, MAX_SEQUENCE)
 
 @click.command(
     "publish",
+    cls=SectionedCommand,
     epilog="Nodes forget it after two hours, so that it is stored again each hour until Ctrl-C or"
     " SIGTERM; --once stores it once. Whoever opens the printed link with `download` gets the"
     " torrent, and whoever opens it with `run` or the daemon gets the later ones too. Keep FILE:"

@@ -54,6 +54,7 @@ SECTIONS: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
         "Signature",
         ("key_file", "certificate_file", "password_file", "digest", "no_certificate"),
     ),
+    ("Version", ("salt", "sequence", "cas", "once")),
     ("Seeding", ("seed_ratio", "seed_time", "seed_idle", "super_seeding")),
     (
         "Limits",
@@ -69,7 +70,14 @@ SECTIONS: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
     ),
     (
         "Ending",
-        ("timeout", "stop_timeout", "owner_process", "on_complete", "on_complete_timeout"),
+        (
+            "timeout",
+            "timeout_s",
+            "stop_timeout",
+            "owner_process",
+            "on_complete",
+            "on_complete_timeout",
+        ),
     ),
     (
         "Finding peers",
@@ -77,6 +85,7 @@ SECTIONS: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
             "peers",
             "no_dht",
             "dht_bootstrap",
+            "bootstrap",
             "no_pex",
             "no_lsd",
             "no_web_seeds",
