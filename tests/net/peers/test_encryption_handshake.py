@@ -240,7 +240,7 @@ async def test_transport_with_little_room_is_waited_for() -> None:
     inner.has_ended = True
     with pytest.raises(NetworkError, match="closed by the peer"):
         await encrypt_outgoing(inner, INFO_HASH, config())
-    assert inner.waits > 2
+    assert inner.waits >= KEY_BYTES // 50  # more for what it is padded with
     assert len(inner.taken) >= KEY_BYTES
 
 
