@@ -10,6 +10,8 @@ from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.codec.signatures import sign_torrent
 
 URL = "http://feed.example/next"
+WITH_A_THIRD_FILE = 100
+"""The first version that has one."""
 KEPT = payload_of(50_000)
 
 
@@ -20,7 +22,8 @@ def originator() -> Certificate:
 
 def files_of(number: int) -> dict[str, bytes]:
     """Return the files of a version: one that all have, and one that is always another."""
-    return {"kept.bin": KEPT, "news.bin": payload_of(40_000, number)}
+    files = {"kept.bin": KEPT, "news.bin": payload_of(40_000, number)}
+    return {**files, "zz.bin": b"z"} if number >= WITH_A_THIRD_FILE else files
 
 
 def version(number: int, url: str = URL, *, originator: str | None = "own") -> Metainfo:

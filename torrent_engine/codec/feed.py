@@ -16,6 +16,11 @@ from torrent_engine.codec.signatures import CheckedSignature, check_signatures
 _PARAMETER: Final = "info_hash"
 
 
+def has_feed(metainfo: Metainfo) -> bool:
+    """Return whether a torrent may have a feed whose answers count."""
+    return metainfo.originator is not None and bool(metainfo.update_url or metainfo.signatures)
+
+
 def feed_request(metainfo: Metainfo, *, now_s: float) -> str | None:
     """Return the URL to ask for a newer version of a torrent; None if it has no feed.
 

@@ -20,7 +20,8 @@ from torrent_engine.codec.magnet import Magnet
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.codec.mutable_link import MutableKey
 from torrent_engine.engine.manager.followed_key import FOLLOWED_KEY, FollowedKey
-from torrent_engine.engine.manager.follower import FollowerHost, MutableTorrentFollower
+from torrent_engine.engine.manager.follower import MutableTorrentFollower
+from torrent_engine.engine.manager.replacing import Replacing, ReplacingHost
 from torrent_engine.engine.manager.torrent_manager import TorrentManager
 from torrent_engine.engine.session.session import Session
 from torrent_engine.engine.states import State
@@ -68,8 +69,12 @@ class FakeDht:
 
 
 def follower_of(many: TorrentManager, dht: FakeDht | None) -> MutableTorrentFollower:
-    host = FollowerHost(many._torrents, many.add, many.remove_torrent, lambda: False, lambda: dht)
-    return MutableTorrentFollower(host, interval_s=1_800.0)
+    return MutableTorrentFollower(replacing_of(many), lambda: dht, interval_s=1_800.0)
+
+
+def replacing_of(many: TorrentManager) -> Replacing:
+    host = ReplacingHost(many._torrents, many.add, many.remove_torrent, lambda: False)
+    return Replacing(host)
 
 
 def link(torrent: Metainfo, sequence: int = 0) -> Magnet:
@@ -249,10 +254,9 @@ async def test_bep46_it_is_looked_up_at_intervals(tmp_path: Path) -> None:
     async with manager(tmp_path) as many:
         dht = FakeDht()
         await many.add_torrent(link(OLD))
-        host = FollowerHost(
-            many._torrents, many.add, many.remove_torrent, lambda: False, lambda: dht
+        follower = MutableTorrentFollower(
+            replacing_of(many), lambda: dht, interval_s=1_800.0, sleep=sleep
         )
-        follower = MutableTorrentFollower(host, interval_s=1_800.0, sleep=sleep)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(follower.run)
             await until(lambda: naps == [30.0])

@@ -16,7 +16,7 @@ from torrent_engine.base.errors import (
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.net.http.address_policy import AddressRefusedError
 from torrent_engine.net.http.client import HttpClient
-from torrent_engine.net.http.torrent_feed import fetch_update
+from torrent_engine.net.http.torrent_feed import NO_VALIDATORS, ask_feed, fetch_update
 
 pytestmark = pytest.mark.anyio
 
@@ -97,3 +97,53 @@ async def test_bep39_what_is_no_signed_torrent_is_an_error(case):
     _, found, requests = await fetch(answering(make()))
     assert isinstance(found, kind)
     assert len(requests) == 1
+
+
+async def ask_again(first, second):
+    """Return the answers of a feed to two requests, the second with what the first one said."""
+    async with rude_server(answering(first, second)) as server:
+        older = signed_version(1, server.base)
+        answers = []
+        validators = NO_VALIDATORS
+        for _ in range(2):
+            answer = await ask_feed(
+                older,
+                HttpClient(TrackerConfig()),
+                validators,
+                now_s=NOW_S,
+                max_bytes=MAX_BYTES,
+                allow_private=True,
+            )
+            validators = answer.validators
+            answers.append(answer)
+        return answers, server.requests
+
+
+async def test_bep39_a_feed_is_told_what_it_said_and_need_not_send_it_again():
+    newer = signed_version(2).source
+    date = "Mon, 01 Jan 2029 00:00:00 GMT"
+    answers, requests = await ask_again(
+        response(newer, ETag='W/"7"', Last_Modified=date), response(status=304)
+    )
+    assert answers[0].newer.source == newer
+    assert answers[1].newer is None
+    assert answers[0].validators == answers[1].validators
+    head = requests[1].lower()
+    assert b'\r\nif-none-match: w/"7"\r\n' in head
+    assert b"\r\nif-modified-since: mon, 01 jan 2029 00:00:00 gmt\r\n" in head
+    assert b"if-none-match" not in requests[0].lower()
+
+
+async def test_a_feed_that_says_unchanged_of_nothing_is_an_error():
+    _, found, _ = await fetch(answering(response(status=304)))
+    assert isinstance(found, HttpError)
+    assert found.status == 304
+
+
+async def test_bep39_tags_of_a_feed_that_are_too_long_are_not_sent_back():
+    newer = signed_version(2).source
+    answers, requests = await ask_again(
+        response(newer, ETag='"' + "x" * 2_000 + '"'), response(newer)
+    )
+    assert answers[0].validators == NO_VALIDATORS
+    assert b"if-none-match" not in requests[1].lower()

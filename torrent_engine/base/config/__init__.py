@@ -5,6 +5,7 @@ Frozen dataclasses: make a changed copy with :func:`dataclasses.replace`.
 
 from torrent_engine.base.config.discovery import (
     DhtConfig,
+    FeedConfig,
     LsdConfig,
     MagnetLimits,
     MetadataConfig,
@@ -86,6 +87,7 @@ __all__ = [
     "EncryptionConfig",
     "EncryptionLevel",
     "EncryptionPolicy",
+    "FeedConfig",
     "HolepunchConfig",
     "IpFilterConfig",
     "JobConfig",

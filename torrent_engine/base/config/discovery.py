@@ -67,6 +67,21 @@ class TrackerConfig(Checked):
 
 
 @dataclass(frozen=True, slots=True, repr=False)
+class FeedConfig(Checked):
+    """Feeds of torrents (BEP 39), which a TorrentManager asks for newer versions."""
+
+    enabled: bool = False
+    """Ask feeds, and replace torrents by newer versions that their originator has signed. The
+    server of a feed learns that the torrent is there."""
+    interval_s: float = 21_600.0
+    """Time between two requests to the feed of a torrent."""
+    first_retry_s: float = 600.0
+    """Time after a request that failed; doubled after each further one in a row."""
+    max_retry_s: float = 86_400.0
+    """Longest time after a request that failed."""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
 class DhtConfig(Checked):
     """The distributed hash table (BEP 5, 32, 33, 42 to 45, 51; fault model, rows C1 and C2)."""
 

@@ -8,6 +8,7 @@ from typing import Any
 from torrent_engine.base.checks import Checked, Port
 from torrent_engine.base.config.discovery import (
     DhtConfig,
+    FeedConfig,
     LsdConfig,
     MetadataConfig,
     PexConfig,
@@ -232,3 +233,5 @@ class ManagerConfig(Checked):
     """Load the torrents of the last run and continue them in the state that they had."""
     queue: QueueConfig = field(default_factory=QueueConfig)
     """How many torrents are active at once."""
+    feeds: FeedConfig = field(default_factory=FeedConfig)
+    """Whether and when feeds of torrents are asked for newer versions (BEP 39)."""

@@ -88,7 +88,7 @@ def manager_config(options: Mapping[str, Any]) -> "ManagerConfig":
     """Return what a TorrentManager is told by the options, which are click parameters by name."""
     from dataclasses import replace
 
-    from torrent_engine.base.config import ManagerConfig, QueueConfig, SessionConfig
+    from torrent_engine.base.config import FeedConfig, ManagerConfig, QueueConfig, SessionConfig
     from torrent_engine.cli.tasks.transfers import named_peers, seed_rules, shared_config
 
     shared = shared_config(options)
@@ -106,6 +106,7 @@ def manager_config(options: Mapping[str, Any]) -> "ManagerConfig":
             incomplete_suffix=options["incomplete_suffix"],
         ),
         max_torrents=options["max_torrents"],
+        feeds=FeedConfig(enabled=options["follow_feeds"]),
         queue=QueueConfig(
             max_active_downloads=options["max_active_downloads"],
             max_active_seeds=options["max_active_seeds"],

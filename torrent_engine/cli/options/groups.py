@@ -71,6 +71,7 @@ def run_options(command: Command) -> Command:
     """Add the options of ``run``."""
     options = (
         *_WATCH_OPTIONS,
+        _FEED_OPTION,
         _FOLDER_OPTION,
         *_WRITE_OPTIONS,
         *_QUEUE_OPTIONS,
@@ -322,6 +323,13 @@ _WATCH_OPTIONS: Final = (
         metavar="TIME",
         help="Time between scans of the folders; SIGHUP scans at once.",
     ),
+)
+
+_FEED_OPTION: Final = click.option(
+    "--follow-feeds",
+    is_flag=True,
+    help="Ask the feeds of torrents each 6 hours, and replace torrents by newer versions that their"
+    " originators have signed (BEP 39).",
 )
 
 _STATE_OPTION: Final = click.option(

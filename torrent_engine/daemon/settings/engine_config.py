@@ -10,6 +10,7 @@ from torrent_engine.base.config import (
     DhtConfig,
     EncryptionConfig,
     EncryptionPolicy,
+    FeedConfig,
     IpFilterConfig,
     LsdConfig,
     ManagerConfig,
@@ -58,6 +59,7 @@ def manager_config(
             slow_upload_bytes_per_s=float(queue.slow_upload_kb_s * KB),
             slow_after_s=float(queue.slow_after_s),
         ),
+        feeds=FeedConfig(enabled=settings.adding.follow_feeds),
     )
 
 

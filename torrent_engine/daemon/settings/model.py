@@ -166,6 +166,9 @@ class AddingSettings:
     paused: bool = setting(False, "Add paused.")
     sequential: bool = setting(False, "Download pieces in their order.")
     trackers: tuple[str, ...] = setting((), "Further trackers of torrents that are not private.")
+    follow_feeds: bool = setting(
+        False, "Replace torrents by newer versions from their feeds (BEP 39).", RESTART
+    )
     from_private_networks: bool = setting(
         False, "Fetch torrents from private addresses too, such as an indexer's.", file_only=True
     )

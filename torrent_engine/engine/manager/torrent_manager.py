@@ -4,7 +4,7 @@ import logging
 import os
 import random
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from types import TracebackType
@@ -28,12 +28,15 @@ from torrent_engine.base.errors import (
     TorrentEngineError,
 )
 from torrent_engine.base.ids import InfoHash, OwnerTie
+from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.engine.event_bus import EventBus
 from torrent_engine.engine.jobs.job_log import JobLog
 from torrent_engine.engine.manager.adding import Added, Adding, SessionMaker, chosen_config
-from torrent_engine.engine.manager.follower import FollowerHost, MutableTorrentFollower
+from torrent_engine.engine.manager.feed_follower import FeedFollower
+from torrent_engine.engine.manager.follower import MutableTorrentFollower
 from torrent_engine.engine.manager.queue import QueueController
 from torrent_engine.engine.manager.registry import Registry
+from torrent_engine.engine.manager.replacing import Replacing, ReplacingHost
 from torrent_engine.engine.manager.restoring import Restoring
 from torrent_engine.engine.manager.stats import manager_stats
 from torrent_engine.engine.manager.torrent_list import TorrentList
@@ -47,6 +50,7 @@ from torrent_engine.engine.session.torrent_loader import TorrentSource, parse_in
 from torrent_engine.engine.states import State
 from torrent_engine.engine.stats import BandwidthGroup, BanRecord, ManagerStats, NetworkStatus
 from torrent_engine.net.dht.mutable_torrents import MutableTorrents
+from torrent_engine.net.http.torrent_feed import FeedAnswer, FeedValidators, ask_feed
 
 logger = logging.getLogger(__name__)
 
@@ -81,15 +85,10 @@ class TorrentManager:
         maker = SessionMaker(self.shared, self._queue, membership)
         self._adding = Adding(self.config, self.shared, self._torrents, self._registry, maker)
         self._restoring = Restoring(self._registry, maker)
-        follower = FollowerHost(
-            self._torrents,
-            self.add,
-            self.remove_torrent,
-            lambda: self._registry.is_closing,
-            self._published_torrents,
-        )
-        self._follower = MutableTorrentFollower(
-            follower, interval_s=self.shared.config.dht.update_interval_s
+        self._replacing = Replacing(
+            ReplacingHost(
+                self._torrents, self.add, self.remove_torrent, lambda: self._registry.is_closing
+            )
         )
         self._host: HostTask | None = None
         self._stack = AsyncExitStack()
@@ -153,7 +152,7 @@ class TorrentManager:
             tasks = await stack.enter_async_context(anyio.create_task_group())
             stack.callback(tasks.cancel_scope.cancel)
             listeners = self.shared.state_listeners
-            for listener in (self._registry.state_changed, self._follower.state_changed):
+            for listener in (self._registry.state_changed, self._replacing.state_changed):
                 listeners.append(listener)
                 stack.callback(listeners.remove, listener)
             stack.callback(self.shared.jobs.listen(self.events.publish))
@@ -169,7 +168,8 @@ class TorrentManager:
                 except BaseException:
                     await self._close_all()
                     raise
-            tasks.start_soon(self._follower.run)
+            for follow in self._followers():
+                tasks.start_soon(follow)
             self._stack = stack.pop_all()
 
     async def __aexit__(
@@ -355,9 +355,29 @@ class TorrentManager:
             if session.state is State.PAUSED:
                 await session.resume()
 
+    def _followers(self) -> tuple[Callable[[], Coroutine[Any, Any, None]], ...]:
+        """Return what looks for newer versions of torrents, and puts them in their places."""
+        replacing, shared = self._replacing, self.shared
+        keys = MutableTorrentFollower(
+            replacing, self._published_torrents, interval_s=shared.config.dht.update_interval_s
+        )
+        feeds = FeedFollower(self.config.feeds, replacing, self._ask_feed, clock=shared.clock)
+        return replacing.run, keys.run, feeds.run
+
     def _published_torrents(self) -> MutableTorrents | None:
         dht = self.shared.dht
         return None if dht is None else MutableTorrents(dht)
+
+    async def _ask_feed(self, metainfo: Metainfo, known: FeedValidators) -> FeedAnswer:
+        shared = self.shared
+        return await ask_feed(
+            metainfo,
+            shared.http,
+            known,
+            now_s=shared.wall_clock(),
+            max_bytes=shared.torrent_limits.max_bytes,
+            allow_private=shared.config.web_seed.allow_local,
+        )
 
     # -- network ------------------------------------------------------------------------------
 

@@ -19,6 +19,11 @@ MAX_HEADER_CHARS: Final = 8_192  # ours: most servers accept no longer header li
 _SENDABLE: Final = re.compile(r"[\x20-\x7e\x80-\xff]*")
 
 
+def is_sendable(text: str) -> bool:
+    """Return whether a text is valid in an HTTP header."""
+    return len(text) <= MAX_HEADER_CHARS and _SENDABLE.fullmatch(text) is not None
+
+
 @dataclass(frozen=True, slots=True)
 class FetchOptions:
     """Options of a request; cookies are sent to the origin of the URL only."""
@@ -27,6 +32,10 @@ class FetchOptions:
     """``NAME=VALUE; ...``, the Cookie header of this request only."""
     user_agent: str = ""
     """The User-Agent header; empty: that of the engine."""
+    etag: str = ""
+    """The If-None-Match header; empty: none."""
+    modified: str = ""
+    """The If-Modified-Since header; empty: none."""
     allow_private: bool = True
     """Allow loopback, private and other non-global addresses."""
     max_bytes: int | None = None
@@ -36,13 +45,18 @@ class FetchOptions:
 
     def __post_init__(self) -> None:
         """Raise ConfigError for text that is not valid in an HTTP header."""
-        for name, text in (("cookies", self.cookies), ("user_agent", self.user_agent)):
-            if len(text) > MAX_HEADER_CHARS or not _SENDABLE.fullmatch(text):
+        for name in ("cookies", "user_agent", "etag", "modified"):
+            if not is_sendable(getattr(self, name)):
                 raise ConfigError(f"{name}: not valid in an HTTP header")
 
     def headers(self) -> dict[str, str]:
         """Return the additional request headers."""
-        given = {"Cookie": self.cookies, "User-Agent": self.user_agent}
+        given = {
+            "Cookie": self.cookies,
+            "User-Agent": self.user_agent,
+            "If-None-Match": self.etag,
+            "If-Modified-Since": self.modified,
+        }
         return {name: text for name, text in given.items() if text}
 
 
@@ -63,20 +77,28 @@ async def fetch_torrent(
     ``max_bytes`` bounds the body like ``options.max_bytes``. Raises HttpError, with the status if
     that is the reason, and AddressRefusedError for a host that ``options`` do not allow.
     """
+    return torrent_of(await fetch_response(url, http, max_bytes, options))
+
+
+async def fetch_response(
+    url: str, http: HttpClient, max_bytes: int, options: FetchOptions = ANYWHERE
+) -> HttpResponse:
+    """Return the response for a .torrent, of any status. Raises as :func:`fetch_torrent`."""
     limit = min(max_bytes, options.max_bytes or max_bytes)
     policy = AddressPolicy(allow_non_global=options.allow_private)
     try:
         with anyio.fail_after(options.timeout_s):
-            response = await http.get(
-                url, max_bytes=limit, headers=options.headers(), policy=policy
-            )
+            return await http.get(url, max_bytes=limit, headers=options.headers(), policy=policy)
     except TimeoutError as error:
         message = f"no complete response in {options.timeout_s:g} s"
         raise HttpError(message, is_timeout=True) from error
-    return _torrent_of(response)
 
 
-def _torrent_of(response: HttpResponse) -> bytes | Magnet:
+def torrent_of(response: HttpResponse) -> bytes | Magnet:
+    """Return what a response has: a .torrent, or the magnet link to redirect to.
+
+    Raises HttpError for another status.
+    """
     location = response.headers.get("location", "")
     if response.status in REDIRECTS and location[: len(SCHEME)].lower() == SCHEME:
         return Magnet.parse(location)

@@ -1,0 +1,190 @@
+"""Newer versions of torrents: each takes the place of the one before, in the same folder.
+
+A newer version is added beside the older one, which still runs, until its metadata is there. Then
+the older one is removed from the list, not from the disk, and the newer one begins with a check:
+what is equal stays, and files that only the older one had stay, too.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
+
+import anyio
+import anyio.to_thread
+
+from torrent_engine.base.config import SessionConfig
+from torrent_engine.base.errors import TorrentEngineError
+from torrent_engine.base.ids import InfoHash
+from torrent_engine.codec.magnet import Magnet
+from torrent_engine.codec.metainfo import Metainfo
+from torrent_engine.engine.manager.followed_feed import FollowedFeed
+from torrent_engine.engine.manager.followed_key import FollowedKey
+from torrent_engine.engine.manager.torrent_list import TorrentList
+from torrent_engine.engine.session.admin import SessionAdmin
+from torrent_engine.engine.session.session import Session
+from torrent_engine.engine.states import State
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torrent_engine.engine.manager.adding import Added
+
+logger = logging.getLogger(__name__)
+
+VersionRecord: TypeAlias = FollowedKey | FollowedFeed
+"""What a torrent says of the older version that it is to replace."""
+_KINDS: Final = (FollowedKey, FollowedFeed)
+
+
+class AddNewer(Protocol):
+    """How a manager adds a torrent; see :meth:`TorrentManager.add`."""
+
+    async def __call__(
+        self,
+        source: Magnet | Metainfo,
+        *,
+        save_path: "Path",
+        config: SessionConfig,
+        priority: int,
+        position: int,
+        user_data: dict[str, str],
+    ) -> "Added":
+        """Add a torrent. Raises TorrentEngineError."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReplacingHost:
+    """What is needed of a TorrentManager."""
+
+    torrents: TorrentList
+    add: AddNewer
+    remove: Callable[[InfoHash], Awaitable[None]]
+    """Removes a torrent, not its files."""
+    is_closing: Callable[[], bool]
+
+
+class Replacing:
+    """Adds newer versions, and removes each older one when the newer one can begin."""
+
+    def __init__(self, host: ReplacingHost) -> None:
+        self._host = host
+        self.torrents = host.torrents
+        """All torrents of the manager."""
+        self._has_stopped = anyio.Event()
+        self._advancing = anyio.Lock()
+
+    async def run(self) -> None:
+        """Let newer versions begin until cancelled."""
+        await guarded(self.advance)
+        while True:
+            await self._has_stopped.wait()
+            self._has_stopped = anyio.Event()
+            await guarded(self.advance)
+
+    def state_changed(self, session: SessionAdmin, old: State, new: State) -> None:
+        """Note that a torrent has stopped, perhaps since its metadata is there."""
+        del session
+        if new is State.STOPPED is not old:
+            self._has_stopped.set()
+
+    def waiting(self, older: InfoHash) -> Iterator[tuple[Session, VersionRecord]]:
+        """Yield the newer versions that wait for their metadata to replace a torrent."""
+        for session, record in self._waiting():
+            if record.replaces == older:
+                yield session, record
+
+    def _waiting(self) -> Iterator[tuple[Session, VersionRecord]]:
+        for session in self.torrents.ordered:
+            for record in _records(session.user_data):
+                if record.replaces is not None:
+                    yield session, record
+
+    def is_replaced_or_waits(self, session: Session) -> bool:
+        """Return whether a newer version waits for this one, or this one is such a version."""
+        own = session.info_hash
+        return any(
+            record.replaces == own or waiting is session for waiting, record in self._waiting()
+        )
+
+    async def drop(self, session: Session) -> None:
+        """Remove a version that is replaced before it began."""
+        await self._host.remove(session.info_hash)
+
+    async def begin(self, old: Session, newer: Magnet | Metainfo, record: VersionRecord) -> None:
+        """Add a newer version beside the present one; ``record`` says what it replaces."""
+        added = await self._host.add(
+            newer,
+            save_path=old.final_path,
+            config=_metadata_config(old.config),
+            priority=self.torrents.priority(old.info_hash),
+            position=self.torrents.position(old.info_hash) + 1,
+            user_data=record.kept(old.user_data),
+        )
+        if not added.is_new:  # the user has it already
+            keep(added.session, replace(record, replaces=None))
+            await self._host.remove(old.info_hash)
+
+    async def advance(self) -> None:
+        """Let each newer version begin whose metadata is there."""
+        async with self._advancing:
+            for session, record in list(self._waiting()):
+                is_ready = session.facts is not None and not self._host.is_closing()
+                if record.replaces is not None and is_ready:
+                    await self._replace(session, record, record.replaces)
+
+    async def _replace(self, new: Session, record: VersionRecord, old_hash: InfoHash) -> None:
+        old = self.torrents.get(old_hash)
+        overwrite = False
+        if old is not None:
+            overwrite = old.config.overwrite or await _is_covered(new, old)
+            await self._host.remove(old_hash)
+        if new.state is not State.STOPPED:  # it was not a link, or a restart was in between
+            await new.stop()
+        await new.start_download(overwrite=overwrite)
+        keep(new, replace(record, replaces=None))
+
+
+def keep(session: Session, record: VersionRecord) -> None:
+    """Write a record to those of a torrent."""
+    session.set_user_data(record.kept(session.user_data))
+
+
+async def guarded(work: Callable[[], Awaitable[None]]) -> None:
+    """Do something; a fault of it ends nothing else."""
+    try:
+        await work()
+    except TorrentEngineError as error:
+        logger.warning("a torrent was not updated: %s", error)
+
+
+def _records(user_data: Mapping[str, str]) -> Iterator[VersionRecord]:
+    for kind in _KINDS:
+        if (record := kind.read(user_data)) is not None:
+            yield record
+
+
+def _metadata_config(config: SessionConfig) -> SessionConfig:
+    """Return the configuration of a version whose metadata is fetched; its files are others."""
+    return replace(
+        config,
+        metadata_only=True,
+        overwrite=False,
+        file_priorities=None,
+        renamed_files=(),
+        magnet_priorities=(),
+    )
+
+
+async def _is_covered(new: Session, old: Session) -> bool:
+    """Return whether each file of the newer version is one of the older one, or not there yet.
+
+    Then all that is in its way was downloaded by the older one, and may be overwritten.
+    """
+
+    def is_covered() -> bool:
+        own = {old.save_path / file.path for file in old.files()}
+        wanted = (new.save_path / file.path for file in new.files())
+        return all(path in own or not path.exists() for path in wanted)
+
+    return await anyio.to_thread.run_sync(is_covered)
