@@ -64,6 +64,9 @@ class TrackerConfig(Checked):
     """Time for which a connection id of a UDP tracker is used (BEP 15)."""
     verify_tls: bool = True
     """Verify the certificates of HTTPS trackers."""
+    dns_preferences: bool = False
+    """Ask the DNS where the trackers of a host are, if they are not asked by a proxy (BEP 34).
+    Needs dnspython."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)

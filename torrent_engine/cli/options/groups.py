@@ -376,6 +376,14 @@ _NETWORK_OPTIONS: Final = (
         metavar="HOST:PORT",
         help="DHT bootstrap node, instead of the default ones; may be repeated.",
     ),
+    click.option(
+        "--tracker-dns",
+        is_flag=True,
+        envvar=f"{PREFIX}TRACKER_DNS",
+        show_envvar=True,
+        help="Ask the DNS which ports of a host are trackers (BEP 34), if no proxy asks them; needs"
+        " dnspython.",
+    ),
     _switch_off("--no-dht", "Disable the distributed hash table (BEP 5)."),
     _switch_off("--no-pex", "Disable peer exchange (BEP 11)."),
     _switch_off("--no-lsd", "Disable local service discovery (BEP 14)."),

@@ -84,6 +84,7 @@ SECTIONS: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
         "Finding peers",
         (
             "peers",
+            "tracker_dns",
             "no_dht",
             "dht_bootstrap",
             "bootstrap",

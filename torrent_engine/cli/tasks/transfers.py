@@ -109,7 +109,7 @@ def shared_config(options: Mapping[str, Any]) -> SharedConfig:
         pool=_pool_config(options),
         bandwidth=BandwidthConfig(limit_local_network=not options.get("unlimited_local_network")),
         port_mapping=_port_mapping_config(options),
-        tracker=TrackerConfig(stop_grace_s=TRACKER_GRACE_S),
+        tracker=TrackerConfig(stop_grace_s=TRACKER_GRACE_S, dns_preferences=options["tracker_dns"]),
         dht=_dht_config(options),
         lsd=LsdConfig(enabled=not options["no_lsd"]),
         pex=PexConfig(enabled=not options["no_pex"]),

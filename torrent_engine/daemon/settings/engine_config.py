@@ -24,6 +24,7 @@ from torrent_engine.base.config import (
     SeedingConfig,
     SessionConfig,
     SharedConfig,
+    TrackerConfig,
     UtpConfig,
     WebSeedConfig,
 )
@@ -84,6 +85,7 @@ def shared_config(
         port_mapping=PortMappingConfig(enabled=network.port_mapping and not is_local),
         dht=DhtConfig(enabled=network.dht and not is_local),
         lsd=LsdConfig(enabled=network.lsd and not is_local),
+        tracker=TrackerConfig(dns_preferences=network.tracker_dns),
         pex=PexConfig(enabled=network.pex),
         seeding=seeding_config(settings),
         web_seed=WebSeedConfig(allow_local=is_local),

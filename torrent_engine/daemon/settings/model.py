@@ -92,6 +92,9 @@ class NetworkSettings:
     )
     port_mapping: bool = setting(True, "Ask the router to open the port.", RESTART)
     dht: bool = setting(True, "Distributed hash table.", RESTART)
+    tracker_dns: bool = setting(
+        False, "Ask the DNS which ports of a host are trackers (BEP 34).", RESTART
+    )
     pex: bool = setting(True, "Peer exchange.", RESTART)
     lsd: bool = setting(True, "Local service discovery.", RESTART)
     utp: bool = setting(True, "uTP beside TCP.", RESTART)

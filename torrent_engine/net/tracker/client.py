@@ -3,11 +3,13 @@
 Source: BEP 3, 7, 15, 41, 48; fault model, rows D1 to D4.
 """
 
+import logging
 import random
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Final, TypeVar
+from functools import partial
+from typing import Final, TypeAlias, TypeVar
 
 import anyio
 
@@ -29,6 +31,7 @@ from torrent_engine.net.sockets.datagrams import DatagramRelay
 from torrent_engine.net.sockets.fair_slots import FairSlots
 from torrent_engine.net.sockets.name_resolver import resolving_for
 from torrent_engine.net.sockets.resolver import Resolver, name_failure, resolve
+from torrent_engine.net.tracker.preferences import PreferencesOfHosts
 from torrent_engine.net.tracker.udp import UdpTrackers
 from torrent_engine.protocol.tracker import http_announce
 from torrent_engine.protocol.tracker.announce import (
@@ -42,6 +45,7 @@ from torrent_engine.protocol.tracker.urls import (
     TrackerUrl,
     parse_tracker_url,
     redact_text,
+    redact_url,
     scrape_url,
 )
 
@@ -50,6 +54,9 @@ SECOND_FAMILY_GRACE_S: Final = (
 )
 _OK: Final = 200
 Answer = TypeVar("Answer")
+AskPlace: TypeAlias = Callable[[str, TrackerUrl, Sequence[str]], Awaitable[Answer]]
+"""Asks a tracker by its URL, which is given split, too, at some of its addresses."""
+logger = logging.getLogger(__name__)
 
 
 class TrackerClient:
@@ -62,12 +69,15 @@ class TrackerClient:
         http: HttpClient,
         udp: UdpTrackers,
         resolver: Resolver = resolve,
+        preferences: PreferencesOfHosts | None = None,
     ) -> None:
+        """Prepare; ``preferences`` are asked where trackers are (BEP 34), unless by a proxy."""
         self._config = config
         self._http = http
         self._udp = udp
         self._resolver = resolver_for(http.route, resolver)
         self._slots = FairSlots(slot_limits(config))
+        self._preferences = preferences if http.route.is_direct else None
 
     def share(self, datagrams: DatagramRelay | None, *, only: bool = False) -> None:
         """Use these sockets for UDP trackers from now on; None: sockets of our own.
@@ -83,12 +93,13 @@ class TrackerClient:
         contain no secrets of the URL.
         """
 
-        async def ask(parts: TrackerUrl, addresses: Sequence[str]) -> AnnounceResponse:
+        async def ask(place: str, parts: TrackerUrl, addresses: Sequence[str]) -> AnnounceResponse:
             if parts.scheme == "udp":
                 return await self._announce_udp(parts, addresses, request)
-            return await self._announce_http(url, parts, addresses, request)
+            return await self._announce_http(place, parts, addresses, request)
 
-        return merge_responses(await self._request(url, ask, request.info_hash))
+        for_torrent = partial(self._request, ask=ask, key=request.info_hash)
+        return merge_responses(await self._first(await self._places(url), for_torrent))
 
     async def scrape(
         self, url: str, info_hashes: Sequence[InfoHash]
@@ -98,29 +109,58 @@ class TrackerClient:
         ``url`` is the announce URL. Raises TrackerError as ``announce``, and if the URL does not
         follow the scrape convention.
         """
-        where = scrape_url(url)
-        if where is None:
+        named = map(scrape_url, await self._places(url))
+        places = [place for place in named if place is not None]
+        if not places:
             raise TrackerError("this tracker has no scrape URL")
 
-        async def ask(parts: TrackerUrl, addresses: Sequence[str]) -> dict[InfoHash, ScrapeCounts]:
+        async def ask(
+            place: str, parts: TrackerUrl, addresses: Sequence[str]
+        ) -> dict[InfoHash, ScrapeCounts]:
             if parts.scheme == "udp":
                 answer = await self._udp.ask(addresses[0], parts.port, UdpScrape(info_hashes))
                 return answer if isinstance(answer, dict) else {}
             target = http_announce.scrape_target(parts.target, info_hashes)
-            body = await self._get(where, target, addresses)
+            body = await self._get(place, target, addresses)
             return http_announce.parse_scrape_response(body, info_hashes)
 
-        return (await self._request(where, ask, b"".join(info_hashes)))[0]
+        for_torrents = partial(self._request, ask=ask, key=b"".join(info_hashes))
+        return (await self._first(places, for_torrents))[0]
 
-    async def _request(
-        self, url: str, ask: Callable[[TrackerUrl, Sequence[str]], Awaitable[Answer]], key: bytes
+    async def _places(self, url: str) -> Sequence[str]:
+        """Return the URLs where a tracker is, in the order in which its host prefers them.
+
+        Raises TrackerError if the host says that it has none.
+        """
+        if self._preferences is None:
+            return (url,)
+        found = await self._preferences.of(parse_tracker_url(url).host)
+        if found is None:
+            return (url,)
+        if not (places := found.urls(url)):
+            raise TrackerError("the DNS says that there is no such tracker at this host (BEP 34)")
+        return places
+
+    async def _first(
+        self, places: Sequence[str], request: Callable[[str], Awaitable[list[Answer]]]
     ) -> list[Answer]:
+        """Return what the first tracker answers that does; raise as the last one."""
+        for place in places[:-1]:
+            try:
+                return await request(place)
+            except TrackerRefusedError:
+                raise
+            except TrackerError as error:
+                logger.info("tracker %s: %s; the next place is tried", redact_url(place), error)
+        return await request(places[-1])
+
+    async def _request(self, url: str, ask: AskPlace[Answer], key: bytes) -> list[Answer]:
         """Send a request within the limits of its torrent."""
         try:
             parts = parse_tracker_url(url)
             async with self._slots.turn(key):
                 with resolving_for(key), anyio.fail_after(self._config.total_timeout_s):
-                    return await self._request_families(parts, ask)
+                    return await self._request_families(url, parts, ask)
         except TrackerRefusedError as error:
             reason = redact_text(error.reason, url)
             raise TrackerRefusedError(reason, retry_in_s=error.retry_in_s) from None
@@ -132,9 +172,7 @@ class TrackerClient:
             raise kind(redact_text(str(error), url)) from name_failure(error)
 
     async def _request_families(
-        self,
-        parts: TrackerUrl,
-        ask: Callable[[TrackerUrl, Sequence[str]], Awaitable[Answer]],
+        self, url: str, parts: TrackerUrl, ask: AskPlace[Answer]
     ) -> list[Answer]:
         found = await self._resolver(parts.host, parts.port)
         path = parts.target if parts.scheme != "udp" else "/announce"
@@ -146,7 +184,7 @@ class TrackerClient:
 
         async def one(family: Sequence[str]) -> None:
             try:
-                answers.append(await ask(parts, family))
+                answers.append(await ask(url, parts, family))
             except (TrackerError, HttpError, NetworkError, RemoteProtocolError) as error:
                 errors.append(error)
             else:
@@ -197,11 +235,14 @@ async def open_tracker_client(
 ) -> AsyncIterator[TrackerClient]:
     """Open a client; its sockets and tasks end with the block."""
     failure: Exception | None = None
+    preferences = PreferencesOfHosts() if config.dns_preferences else None
     async with anyio.create_task_group() as tasks:
         udp = UdpTrackers(tasks, config=config, rng=rng or secrets.SystemRandom(), binding=binding)
         http = http or HttpClient(config, resolver=resolver)
         try:
-            yield TrackerClient(config, http=http, udp=udp, resolver=resolver)
+            yield TrackerClient(
+                config, http=http, udp=udp, resolver=resolver, preferences=preferences
+            )
         except Exception as error:  # raised without an exception group
             failure = error
         tasks.cancel_scope.cancel()
