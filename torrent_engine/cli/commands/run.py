@@ -93,9 +93,10 @@ def manager_config(options: Mapping[str, Any]) -> "ManagerConfig":
 
     shared = shared_config(options)
     seeding = seed_rules({**options, "seeds_by_default": True})
+    dht = replace(shared.dht, update_interval_s=options["update_interval"])
     peers = tuple((peer.host, peer.port) for peer in named_peers(options))
     return ManagerConfig(
-        shared=replace(shared, seeding=seeding),
+        shared=replace(shared, seeding=seeding, dht=dht),
         save_path=str(options["folder"].absolute()),
         session=SessionConfig(
             peers=peers,

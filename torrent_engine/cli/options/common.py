@@ -145,6 +145,14 @@ def parse_program(text: str) -> Path:
     return Path(path).absolute()
 
 
+def parse_interval(text: str) -> float:
+    """Read a time between two requests, in seconds. Raises ValueError for less than a second."""
+    seconds = sizes.parse_duration(text, plain_unit_s=1.0)
+    if seconds < 1.0:
+        raise ValueError("a second is the shortest time")
+    return seconds
+
+
 def _is_host(host: str, *, is_v6: bool) -> bool:
     if not is_v6:
         return _HOST.fullmatch(host) is not None
@@ -161,6 +169,7 @@ TORRENT_SIZE: Final = ParsedType("size", parse_torrent_size)
 RATE: Final = ParsedType("rate", sizes.parse_rate)
 RATIO: Final = ParsedType("ratio", sizes.parse_ratio)
 MINUTES: Final = ParsedType("time", lambda text: sizes.parse_duration(text, plain_unit_s=60.0))
+INTERVAL: Final = ParsedType("time", parse_interval)
 SECONDS: Final = ParsedType("time", lambda text: sizes.parse_duration(text, plain_unit_s=1.0))
 PEER: Final = ParsedType("host:port", parse_peer)
 ADDRESS: Final = ParsedType("address", parse_address)

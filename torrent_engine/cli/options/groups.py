@@ -14,6 +14,7 @@ from torrent_engine.cli.options.common import (
     ADDRESS,
     COUNT,
     FOLDER,
+    INTERVAL,
     MINUTES,
     PEER,
     PORT,
@@ -71,7 +72,7 @@ def run_options(command: Command) -> Command:
     """Add the options of ``run``."""
     options = (
         *_WATCH_OPTIONS,
-        _FEED_OPTION,
+        *_UPDATE_OPTIONS,
         _FOLDER_OPTION,
         *_WRITE_OPTIONS,
         *_QUEUE_OPTIONS,
@@ -325,11 +326,22 @@ _WATCH_OPTIONS: Final = (
     ),
 )
 
-_FEED_OPTION: Final = click.option(
-    "--follow-feeds",
-    is_flag=True,
-    help="Ask the feeds of torrents each 6 hours, and replace torrents by newer versions that their"
-    " originators have signed (BEP 39).",
+_UPDATE_OPTIONS: Final = (
+    click.option(
+        "--update-interval",
+        type=INTERVAL,
+        default="30m",
+        show_default=True,
+        metavar="TIME",
+        help="Time between two lookups of what a public key publishes (BEP 46), for torrents that"
+        " were added by such a link; a plain number is seconds.",
+    ),
+    click.option(
+        "--follow-feeds",
+        is_flag=True,
+        help="Ask the feeds of torrents each 6 hours, and replace torrents by newer versions that"
+        " their originators have signed (BEP 39).",
+    ),
 )
 
 _STATE_OPTION: Final = click.option(

@@ -12,6 +12,7 @@ SECTIONS: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
             "watched",
             "watch_delete",
             "watch_interval",
+            "update_interval",
             "follow_feeds",
             "name",
             "piece_bytes",
