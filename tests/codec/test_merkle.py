@@ -89,6 +89,19 @@ def test_bep52_tree_of_any_file_is_that_of_the_reference(length: int, piece_byte
     assert digest.digest() == root
 
 
+@given(st.integers(1, 5 * BLOCK), st.lists(st.sampled_from([1, 13, BLOCK - 13, BLOCK, 2 * BLOCK])))
+def test_bep52_tree_is_the_same_whatever_the_parts(length: int, sizes: list[int]) -> None:
+    rest = memoryview(payload_of(length) + bytes(2 * BLOCK))  # pads behind the end are left out
+    parts = []
+    for size in sizes:
+        parts.append(rest[:size])
+        rest = rest[size:]
+    parts += [rest[start : start + BLOCK] for start in range(0, len(rest), BLOCK)]
+    digest = MerkleDigest(tree_levels(length), length)
+    digest.update_parts(parts)
+    assert digest.digest() == root_of(leaves_of(payload_of(length)))
+
+
 def test_a_file_of_no_bytes_has_no_leaves() -> None:
     assert leaves_of(b"") == b""
     assert not is_layer_of(b"", bytes(32), BLOCK)

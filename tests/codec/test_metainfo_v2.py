@@ -95,11 +95,19 @@ def test_bep52_each_piece_is_judged_by_every_hash_of_it(make: Any, piece_bytes: 
         for start in range(0, len(content), 16_384):
             digest.update(content[start : start + 16_384])
         assert digest.digest() == hashes.expected(piece)
+        for size in (100, 7_001, 16_384, 32_768, 1_000_000):
+            assert hashes.digest_of(piece, cut(content, size)) == hashes.expected(piece)
         assert not hashes.is_zeros(piece)
         for at in {0, len(content) // 2, len(content) - 1}:
             wrong = bytearray(content)
             wrong[at] ^= 1
             assert not hashes.matches(piece, wrong)
+            assert hashes.digest_of(piece, cut(wrong, 16_384)) != hashes.expected(piece)
+
+
+def cut(data: bytes | bytearray, size: int) -> list[memoryview]:
+    view = memoryview(data)
+    return [view[start : start + size] for start in range(0, len(view), size)]
 
 
 def pieces_of(metainfo: Metainfo) -> list[tuple[int, int, bytes]]:

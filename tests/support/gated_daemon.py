@@ -16,7 +16,7 @@ from unittest.mock import patch
 import anyio
 
 from torrent_engine.cli.main import main
-from torrent_engine.disk.pieces import writer
+from torrent_engine.codec.piece_hashes import Sha1Hashes
 from torrent_engine.engine.runs.torrent_run import TorrentRun
 
 PASSED_AT_ONCE: Final = 4
@@ -40,17 +40,17 @@ class Gate:
 
 
 def hold_verification(
-    gate: Gate, add_views: Callable[[Any, Any], None]
-) -> Callable[[Any, Any], None]:
-    """Return what adds a piece to a digest, but behind a gate."""
+    gate: Gate, digest_of: Callable[[Any, int, Any], bytes]
+) -> Callable[[Any, int, Any], bytes]:
+    """Return what hashes a piece that was received, but behind a gate."""
     numbers = count()
 
-    def held(digest: Any, views: Any) -> None:
+    def held(hashes: Any, piece: int, parts: Any) -> bytes:
         if next(numbers) >= PASSED_AT_ONCE:
             while gate.is_closed:
                 gate.tell()
                 time.sleep(POLL_S)
-        add_views(digest, views)
+        return digest_of(hashes, piece, parts)
 
     return held
 
@@ -78,8 +78,8 @@ def hold_completion(
 
 def install(folder: Path) -> None:
     """Put the gates into the engine, until the end of the process."""
-    add_views = hold_verification(Gate(folder, "hold-verification"), writer._add_views)
-    patch.object(writer, "_add_views", add_views).start()
+    digest_of = hold_verification(Gate(folder, "hold-verification"), Sha1Hashes.digest_of)
+    patch.object(Sha1Hashes, "digest_of", digest_of).start()
     complete = hold_completion(Gate(folder, "hold-completion"), TorrentRun._on_complete)
     patch.object(TorrentRun, "_on_complete", complete).start()
 

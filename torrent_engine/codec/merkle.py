@@ -6,6 +6,7 @@ are 32 zero bytes. A layer is one ``bytes`` of hashes, left to right.
 Source: BEP 52.
 """
 
+from collections.abc import Iterable, Sequence
 from functools import cache
 from hashlib import sha256
 from typing import Final, TypeAlias
@@ -21,13 +22,21 @@ Data: TypeAlias = bytes | bytearray | memoryview
 
 def leaves_of(data: Data) -> bytes:
     """Return the leaves of some blocks; only the last one may be short."""
-    view = memoryview(data)
-    return b"".join(
-        [
-            sha256(view[start : start + BLOCK_BYTES]).digest()
-            for start in range(0, len(view), BLOCK_BYTES)
-        ]
-    )
+    return _leaves_of_blocks(_blocks_of(memoryview(data)))
+
+
+def _blocks_of(view: memoryview) -> list[memoryview]:
+    return [view[start : start + BLOCK_BYTES] for start in range(0, len(view), BLOCK_BYTES)]
+
+
+def _leaves_of_blocks(blocks: Sequence[Data]) -> bytes:
+    # Each update() releases the interpreter lock and must win it back. Whatever else needs it is
+    # done before and behind them: the less there is in between, the less do threads that hash
+    # at the same time wait for each other.
+    digests = [sha256() for _ in blocks]
+    for digest, block in zip(digests, blocks, strict=True):
+        digest.update(block)
+    return b"".join([digest.digest() for digest in digests])
 
 
 def fold(layer: bytes) -> bytes:
@@ -86,13 +95,28 @@ class MerkleDigest:
 
     def update(self, data: Data) -> None:
         """Add what comes next."""
+        self.update_parts((data,))
+
+    def update_parts(self, parts: Iterable[Data]) -> None:
+        """Add parts in their order; blocks are hashed where they are."""
+        blocks: list[Data] = []
+        for part in parts:
+            if len(part) == BLOCK_BYTES <= self._left and not self._rest:
+                blocks.append(part)
+                self._left -= BLOCK_BYTES
+            else:
+                blocks += self._take(part)
+        self._leaves.append(_leaves_of_blocks(blocks))
+
+    def _take(self, data: Data) -> list[memoryview]:
+        """Return the blocks that are complete with what comes next, and keep the rest of it."""
         part = memoryview(data)[: self._left]
         self._left -= len(part)
         if self._rest:
             part = memoryview(self._rest + part)
         whole = len(part) - len(part) % BLOCK_BYTES
-        self._leaves.append(leaves_of(part[:whole]))
         self._rest = bytes(part[whole:])
+        return _blocks_of(part[:whole])
 
     def digest(self) -> bytes:
         """Return the root of what was added, which is not nothing."""

@@ -6,7 +6,7 @@ Source: BEP 3 (``pieces``), BEP 52.
 """
 
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from hashlib import sha1
 from typing import Final, NamedTuple, Protocol
 
@@ -16,6 +16,8 @@ from torrent_engine.codec.geometry import FileLayout, Geometry
 from torrent_engine.codec.merkle import Data, MerkleDigest, piece_levels, tree_levels
 
 _ZEROS: Final = bytes(1024 * 1024)
+_JOINED_PARTS: Final = 64  # about 1 MiB, joined and hashed at once
+_CACHED_PARTS: Final = 16  # about 256 KiB, which a cache still has when the other hash reads it
 
 
 class PieceDigest(Protocol):
@@ -57,6 +59,9 @@ class PieceHashes(Protocol):
     def new_digest(self, piece: int) -> PieceDigest:
         """Return a digest that takes the bytes of a piece, pads included."""
 
+    def digest_of(self, piece: int, parts: Sequence[Data]) -> bytes:
+        """Return the digest of a piece that lies in parts, best of a block each; pads included."""
+
     def matches(self, piece: int, data: Data) -> bool:
         """Return whether this is the content of a piece."""
 
@@ -85,6 +90,10 @@ class Sha1Hashes:
     def new_digest(self, piece: int) -> PieceDigest:
         """Return SHA-1."""
         return sha1(usedforsecurity=False)
+
+    def digest_of(self, piece: int, parts: Sequence[Data]) -> bytes:
+        """Return the SHA-1 of a piece."""
+        return _digest_of_joined(self.new_digest(piece), parts)
 
     def matches(self, piece: int, data: Data) -> bool:
         """Return whether this is the content of a piece."""
@@ -157,10 +166,16 @@ class MerkleHashes:
         start = (piece - self._layout.offsets[index] // piece_bytes) * SHA256_BYTES
         return layer[start : start + SHA256_BYTES]
 
-    def new_digest(self, piece: int) -> PieceDigest:
+    def new_digest(self, piece: int) -> MerkleDigest:
         """Return a tree that takes the bytes of a piece, and of what it holds only the file's."""
         index = self._file_of(piece)
         return MerkleDigest(self._levels(index), self._real_length(piece))
+
+    def digest_of(self, piece: int, parts: Sequence[Data]) -> bytes:
+        """Return the root of the tree above a piece, whose blocks are hashed where they are."""
+        digest = self.new_digest(piece)
+        digest.update_parts(parts)
+        return digest.digest()
 
     def _real_length(self, piece: int) -> int:
         piece_bytes = self._part.piece_bytes
@@ -211,6 +226,18 @@ class BothHashes:
         if self._v2.expected(piece) is None:
             return self._v1.new_digest(piece)
         return _TwoDigests(self._v1.new_digest(piece), self._v2.new_digest(piece))
+
+    def digest_of(self, piece: int, parts: Sequence[Data]) -> bytes:
+        """Return both hashes, one behind the other."""
+        v1 = self._v1.new_digest(piece)
+        if self._v2.expected(piece) is None:
+            return _digest_of_joined(v1, parts)
+        v2 = self._v2.new_digest(piece)
+        for start in range(0, len(parts), _CACHED_PARTS):
+            some = parts[start : start + _CACHED_PARTS]
+            v2.update_parts(some)
+            v1.update(_joined(some))
+        return v1.digest() + v2.digest()
 
     def matches(self, piece: int, data: Data) -> bool:
         """Return whether this is the content of a piece."""
@@ -274,6 +301,18 @@ class _PaddedDigest:
         while self._left > 0:
             self.update(_ZEROS[: self._left])
         return self._digest.digest()
+
+
+def _digest_of_joined(digest: PieceDigest, parts: Sequence[Data]) -> bytes:
+    # Each update() releases and takes the interpreter lock, which for every block costs three
+    # times the hashing. Joining takes 31 us a MiB, with a single release.
+    for start in range(0, len(parts), _JOINED_PARTS):
+        digest.update(_joined(parts[start : start + _JOINED_PARTS]))
+    return digest.digest()
+
+
+def _joined(parts: Sequence[Data]) -> Data:
+    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def _of_zeros(new_digest: Callable[[int], PieceDigest], piece: int, length: int) -> bytes:
