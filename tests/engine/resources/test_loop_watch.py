@@ -1,7 +1,6 @@
 """The watch over the event loop (row F11): lags are counted, and what ran is named."""
 
 import logging
-import sys
 import threading
 import time
 from pathlib import Path
@@ -12,7 +11,9 @@ import pytest
 
 from tests.support.managers import manager
 from tests.support.swarm import until
+from torrent_engine.engine.resources import loop_watch
 from torrent_engine.engine.resources.loop_watch import LATE_S, LoopWatch, where
+from torrent_engine.engine.resources.thread_stacks import thread_stacks
 from torrent_engine.engine.stats import LoopLag
 
 pytestmark = pytest.mark.anyio
@@ -68,10 +69,11 @@ def test_f11_warnings_are_not_a_flood(caplog: pytest.LogCaptureFixture) -> None:
 
 def leave_out_other_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hide the threads that other tests of this process have left."""
-    frames_of = sys._current_frames
-    left = set(frames_of()) - {threading.get_ident()}
+    left = set(thread_stacks()) - {threading.get_ident()}
     monkeypatch.setattr(
-        sys, "_current_frames", lambda: {k: v for k, v in frames_of().items() if k not in left}
+        loop_watch,
+        "thread_stacks",
+        lambda: {k: v for k, v in thread_stacks().items() if k not in left},
     )
 
 
@@ -96,7 +98,7 @@ async def test_f11_a_process_that_gets_no_processor_time_is_no_warning(
 
 
 def test_a_thread_that_is_gone_ran_nothing_that_was_seen() -> None:
-    assert where(None) == "not seen"
+    assert where([]) == "not seen"
 
 
 async def test_f11_stats_have_the_lag_and_nothing_is_left_of_the_watch(tmp_path: Path) -> None:

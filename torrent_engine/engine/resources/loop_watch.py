@@ -8,17 +8,17 @@ import logging
 import sys
 import threading
 import time
-import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from inspect import CO_COROUTINE
 from typing import TYPE_CHECKING, Final
 
 import anyio
 
+from torrent_engine.engine.resources.thread_stacks import StackCall, escaped, thread_stacks
 from torrent_engine.engine.stats import LoopLag
 
 if TYPE_CHECKING:
-    from types import CodeType, FrameType
+    from types import FrameType
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +51,8 @@ class LoopWatch:
         self._clock = clock
         self._due_s = 0.0
         self._loop_thread = 0
-        self._caller: CodeType | None = None
+        self._caller: tuple[str, str] | None = None
+        """File and name of the function that runs the loop."""
         self._ends = threading.Event()
         self._longest_s = 0.0
         self._late_count = 0
@@ -127,39 +128,34 @@ class LoopWatch:
 
         "" if all wait: then the system lets other processes run.
         """
-        frames = sys._current_frames()  # noqa: SLF001 - there is no other way
-        loop = frames.pop(self._loop_thread, None)
-        frames.pop(threading.get_ident(), None)
-        working = [frame for frame in frames.values() if frame.f_code.co_name not in _WAITING]
-        if loop is not None and not working and self._waits(loop):
+        stacks = thread_stacks()
+        loop = stacks.pop(self._loop_thread, [])
+        stacks.pop(threading.get_ident(), None)
+        working = [calls for calls in stacks.values() if calls and calls[0].name not in _WAITING]
+        if loop and not working and self._waits(loop[0]):
             return ""
         places = [where(loop)]
-        places += [f"a thread: {where(frame, SHOWN_OF_THREADS)}" for frame in working]
+        places += [f"a thread: {where(calls, SHOWN_OF_THREADS)}" for calls in working]
         return "; ".join(places[:SHOWN_THREADS])
 
-    def _waits(self, frame: "FrameType") -> bool:
+    def _waits(self, call: StackCall) -> bool:
         """Return whether the thread of the loop runs no callback."""
-        return frame.f_code is self._caller or frame.f_code.co_name in _WAITING
+        return (call.file, call.name) == self._caller or call.name in _WAITING
 
 
-def _caller_of_loop() -> "CodeType | None":
+def _caller_of_loop() -> tuple[str, str] | None:
     """Return what runs a loop that is written in C: its thread is there between two callbacks."""
     frame: FrameType | None = sys._getframe()  # noqa: SLF001 - there is no other way
     while frame is not None and (frame.f_code is _OURS or frame.f_code.co_flags & CO_COROUTINE):
         frame = frame.f_back
     if frame is None or frame.f_code.co_filename.replace("\\", "/").endswith(_LOOPS):
         return None
-    return frame.f_code
+    return escaped(frame.f_code.co_filename), escaped(frame.f_code.co_name)
 
 
 _OURS: Final = _caller_of_loop.__code__
 
 
-def where(frame: "FrameType | None", limit: int = SHOWN_FRAMES) -> str:
+def where(calls: Sequence[StackCall], limit: int = SHOWN_FRAMES) -> str:
     """Return the innermost calls of a thread as one line, the outer ones first."""
-    if frame is None:
-        return "not seen"
-    calls = traceback.StackSummary.extract(
-        traceback.walk_stack(frame), limit=limit, lookup_lines=False
-    )
-    return " > ".join(f"{each.name} ({each.filename}:{each.lineno})" for each in reversed(calls))
+    return " > ".join(map(str, reversed(calls[:limit]))) or "not seen"
