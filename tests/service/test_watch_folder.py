@@ -274,6 +274,13 @@ async def test_only_regular_files_and_links_to_them_are_taken(folder: Path) -> N
     assert target.exists()
 
 
+@pytest.mark.parametrize("name", ["x.torrent", "x.magnet"])
+def test_a_file_that_becomes_a_pipe_holds_nobody_up(folder: Path, name: str) -> None:
+    os.mkfifo(folder / name)
+    with pytest.raises(OSError, match="is no regular file"):
+        read_torrents(folder / name)
+
+
 @pytest.mark.parametrize(
     ("make", "code"),
     [

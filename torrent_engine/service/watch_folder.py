@@ -20,6 +20,7 @@ from torrent_engine.base.errors import (
 from torrent_engine.codec.magnet import Magnet
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.codec.paths import escape_for_terminal
+from torrent_engine.service.regular_files import read_regular
 from torrent_engine.service.torrent_lists import lines_of
 from torrent_engine.service.watch_schedule import (
     ADDED_SUFFIX,
@@ -178,10 +179,10 @@ def _listed(entries: "Iterator[os.DirEntry[str]]") -> Iterator[ListedFile]:
 def read_torrents(path: Path, max_bytes: int = MAX_TORRENT_BYTES) -> Contents:
     """Read a .torrent, or a file with one magnet link per line. Raises OSError."""
     if path.name.lower().endswith(LINKS_SUFFIX):
-        with path.open("rb") as file:
-            return parse_links(file.read(MAX_LINKS_BYTES + 1))
+        return parse_links(read_regular(path, MAX_LINKS_BYTES))
+    data = read_regular(path, max_bytes)
     try:
-        return Contents((Metainfo.read(path, limits=torrent_limits(max_bytes)),))
+        return Contents((Metainfo.from_bytes(data, limits=torrent_limits(max_bytes)),))
     except (BencodeError, MetainfoError) as error:
         return Contents(errors=(MetainfoError(f"not a torrent: {error}"),))
 

@@ -1,9 +1,11 @@
 """Torrents are added by their bytes, links, URLs and paths on the server."""
 
 import base64
+import os
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
 from tests.daemon.transmission.rpc_scene import RpcScene
@@ -13,6 +15,8 @@ from torrent_engine.codec.magnet import Magnet
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.daemon.settings.tables import CategorySettings, TableSettings
 from torrent_engine.daemon.state.labels import Category
+from torrent_engine.daemon.transmission import torrent_add
+from torrent_engine.service.regular_files import read_resolved
 
 pytestmark = pytest.mark.anyio
 HASH = "0123456789abcdef0123456789abcdef01234567"
@@ -108,6 +112,33 @@ async def test_a_file_of_the_server_is_added_if_it_is_allowed(
     answer = await scene.ask("torrent-add", filename=str(path))
     assert answer["torrent-added"]["name"] == "root"
     assert await scene.refused("torrent-add", filename=str(tmp_path)) == refused
+
+
+async def test_a_pipe_of_the_server_holds_nobody_up(scene: RpcScene, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "x.torrent")
+    scene.roots.append(str(tmp_path))
+    with anyio.fail_after(30):
+        await scene.refused("torrent-add", filename=str(tmp_path / "x.torrent"))
+
+
+async def test_a_link_that_is_planted_after_the_check_is_not_followed(
+    scene: RpcScene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inside, outside = tmp_path / "inside", tmp_path / "outside.torrent"
+    inside.mkdir()
+    path = inside / "x.torrent"
+    for each in (path, outside):
+        each.write_bytes(torrent().to_bytes())
+    scene.roots.append(str(inside))
+    refused = await scene.refused("torrent-add", filename=str(outside))
+
+    def exchanged(where: Path, max_bytes: int) -> bytes:
+        path.unlink()
+        path.symlink_to(outside)
+        return read_resolved(where, max_bytes)
+
+    monkeypatch.setattr(torrent_add, "read_resolved", exchanged)
+    assert await scene.refused("torrent-add", filename=str(path)) == refused
 
 
 WRONG: dict[str, tuple[dict[str, Any], int, str]] = {

@@ -1,14 +1,18 @@
 """A web interface of others: its own files and nothing else."""
 
 import os
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
 from tests.support.daemon_app import AppClient, make_client
+from torrent_engine.daemon.common import web_files
 from torrent_engine.daemon.settings.loading import Places, load
 from torrent_engine.daemon.settings.model import DaemonSettings
+from torrent_engine.service.regular_files import open_resolved
 
 pytestmark = pytest.mark.anyio
 WEB = "/transmission/web/"
@@ -54,6 +58,22 @@ FILES = {
     "inside.js": ("text/javascript; charset=utf-8", b"0123456789"),
     "unknown.xyz": ("application/octet-stream", b"?"),
 }
+
+
+async def test_folder_that_becomes_a_link_after_the_check_is_not_followed(
+    client: AppClient, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret = folder.parent / "secret"
+    secret.mkdir()
+    (secret / "main.js").write_bytes(b"secret")
+
+    def exchanged(path: Path) -> AbstractContextManager[BinaryIO]:
+        (folder / "javascript").rename(folder / "old")
+        (folder / "javascript").symlink_to(secret)
+        return open_resolved(path)
+
+    monkeypatch.setattr(web_files, "open_resolved", exchanged)
+    assert (await client.ask("GET", f"{WEB}javascript/main.js")).status == 404
 
 
 @pytest.mark.parametrize(("path", "expected"), FILES.items())

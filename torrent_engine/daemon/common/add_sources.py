@@ -3,7 +3,6 @@
 import base64
 import binascii
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import anyio.to_thread
@@ -14,6 +13,7 @@ from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.codec.mutable_link import MutableLink
 from torrent_engine.daemon.problems import Problem, ProblemError
 from torrent_engine.net.http.torrent_fetch import FetchOptions, is_url
+from torrent_engine.service.regular_files import read_resolved
 
 if TYPE_CHECKING:
     from torrent_engine.daemon.context import DaemonContext
@@ -69,14 +69,8 @@ class SourceReader:
         """Return a file of the server; of what may not be read it says that it is not there."""
         if self._paths.allows(path):
             try:
-                return await anyio.to_thread.run_sync(_read, self._paths.checked(path))
+                where = self._paths.checked(path)
+                return await anyio.to_thread.run_sync(read_resolved, where, MAX_FILE_BYTES)
             except OSError:
                 pass
         raise ProblemError(Problem("file_not_found", "there is no such file"))
-
-
-def _read(path: Path) -> bytes:
-    if not path.is_file():  # a pipe would never end
-        raise FileNotFoundError(path)
-    with path.open("rb") as file:
-        return file.read(MAX_FILE_BYTES + 1)

@@ -5,7 +5,6 @@ a link leads out of it.
 """
 
 import os
-import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from starlette.responses import Response
 
 from torrent_engine.daemon.http.ranges import Validators, select
 from torrent_engine.daemon.problems import Problem, ProblemError
+from torrent_engine.service.regular_files import open_resolved
 
 INDEX: Final = "index.html"
 PUBLIC, PRIVATE = "public", "private"
@@ -106,10 +106,9 @@ def read_page_file(root: Path, path: str, *, is_known: bool) -> WebFile | None:
 
 
 def _read(path: Path) -> WebFile | None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    with os.fdopen(descriptor, "rb") as file:
-        facts = os.fstat(descriptor)
-        if not stat.S_ISREG(facts.st_mode) or facts.st_size > MAX_FILE_BYTES:
+    with open_resolved(path) as file:
+        facts = os.fstat(file.fileno())
+        if facts.st_size > MAX_FILE_BYTES:
             return None
         data = file.read(MAX_FILE_BYTES + 1)
     etag = f'"{facts.st_mtime_ns:x}-{len(data):x}"'

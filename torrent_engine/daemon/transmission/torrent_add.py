@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -40,6 +41,7 @@ from torrent_engine.daemon.transmission.torrent_actions import system_error
 from torrent_engine.daemon.transmission.torrent_set import MAX_PEERS, new_group, read_labels
 from torrent_engine.net.http.torrent_fetch import FetchOptions, is_url
 from torrent_engine.service.add_options import AddOptions
+from torrent_engine.service.regular_files import read_resolved
 
 MAX_TORRENT_BYTES: Final = 16 * 1024 * 1024  # ours: of a file on the server
 Defaults = Callable[[tuple[str, ...], bool], AddOptions]
@@ -134,10 +136,17 @@ class TorrentAdd:
         """Return a file of the server; it says the same of one that is not there or not allowed."""
         if path.startswith("/") and self._allows(path):
             try:
-                return await anyio.to_thread.run_sync(_read, Path(path))
+                return await anyio.to_thread.run_sync(self._read_allowed, path)
             except OSError:
                 pass
         raise RpcError(ErrorCode.SYSTEM_ERROR, "No such file or directory")
+
+    def _read_allowed(self, path: str) -> bytes:
+        """Return what stands where a path leads, unless that changes meanwhile. Blocks."""
+        where = os.path.realpath(path)
+        if not self._allows(where):
+            raise FileNotFoundError(path)
+        return read_resolved(Path(where), MAX_TORRENT_BYTES)
 
     # -- options ----------------------------------------------------------------------------
 
@@ -194,11 +203,6 @@ def _decoded(text: str) -> bytes:
         return base64.b64decode("".join(text.split()), validate=True)
     except binascii.Error as error:
         raise RpcError(ErrorCode.CORRUPT_TORRENT, f"{_CORRUPT}: {error}") from None
-
-
-def _read(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read(MAX_TORRENT_BYTES + 1)
 
 
 def _priorities(params: Params, torrent: Metainfo | Magnet) -> dict[int, int] | None:
