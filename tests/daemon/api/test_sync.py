@@ -12,6 +12,7 @@ import anyio.lowlevel
 import httpx2
 import pytest
 
+from tests.daemon.contexts import client_of
 from tests.daemon.fake_port import FakeEngine
 from torrent_engine.daemon.api import events
 from torrent_engine.daemon.api.events import SseResponse, SseSource
@@ -97,6 +98,24 @@ async def test_a_stream_ends_with_what_let_it_in(context: DaemonContext, means: 
         context.state.topics.changed("settings")
         with anyio.fail_after(60):
             assert [each async for each in stream] == []
+
+
+async def test_a_wait_for_changes_ends_with_the_token_that_let_it_in(
+    context: DaemonContext,
+) -> None:
+    record, secret = context.authenticator.tokens.make("t", [Scope.READ])
+    async with client_of(context, token=secret) as client, anyio.create_task_group() as tasks:
+        since = (await client.get(URL)).json()["rev"]
+        answers: list[httpx2.Response] = []
+
+        async def wait() -> None:
+            answers.append(await client.get(URL, params={"since": since, "wait": 30}))
+
+        tasks.start_soon(wait)
+        await anyio.wait_all_tasks_blocked()
+        assert context.authenticator.tokens.revoke(record.id)
+        context.state.topics.changed("settings")
+    assert (answers[0].status_code, answers[0].json()["code"]) == (401, "unauthenticated")
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -189,6 +189,23 @@ async def test_client_that_takes_nothing_is_dropped_and_its_request_cancelled() 
         assert ended.is_set()
 
 
+async def test_application_may_let_the_client_of_one_request_pause_for_longer() -> None:
+    limits: list[float] = []
+
+    async def app(scope: AsgiScope, _: AsgiReceive, send: AsgiSend) -> None:
+        connection = scope["extensions"]["te.set_write_limit"].__self__
+        if not limits:
+            scope["extensions"]["te.set_write_limit"](300.0)
+        limits.append(connection._write_s)
+        await answer(send, b"")
+
+    async with served(app, HttpLimits(write_s=7.0)) as here, await here.connect() as stream:
+        for _ in range(2):
+            await stream.send(GET)
+            await read_answer(stream)
+    assert limits == [300.0, 7.0]
+
+
 # -- caps -----------------------------------------------------------------------------------------
 
 

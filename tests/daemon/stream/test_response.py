@@ -8,7 +8,8 @@ import pytest
 
 from torrent_engine.base.errors import ClosedError, TorrentEngineError
 from torrent_engine.daemon.http.ranges import Selection
-from torrent_engine.daemon.stream.response import FileStream
+from torrent_engine.daemon.stream import response
+from torrent_engine.daemon.stream.response import FileStream, StreamEnds
 
 pytestmark = pytest.mark.anyio
 
@@ -72,15 +73,12 @@ class Player:
 
 
 async def play(reader: Reader, player: Player, stopping: anyio.Event, **settings: Any) -> None:
-    answer = FileStream(
-        reader,
-        Selection(206, 10, 60),
-        {},
-        read_timeout_s=settings.get("read_timeout_s", 60.0),
-        stopping=stopping,
-    )
+    is_allowed = settings.get("is_allowed", lambda: True)
+    ends = StreamEnds(settings.get("read_timeout_s", 60.0), stopping, is_allowed)
+    answer = FileStream(reader, Selection(206, 10, 60), {}, ends)
+    scope = {"type": "http", "path": "/stream/x", "extensions": settings.get("extensions")}
     with anyio.fail_after(10):
-        await answer({"type": "http", "path": "/stream/x"}, player.receive, player.send)
+        await answer(scope, player.receive, player.send)
 
 
 async def test_a_whole_range_is_sent() -> None:
@@ -115,3 +113,25 @@ async def test_a_stream_ends_with_its_player_and_with_the_daemon(reason: str) ->
             (player.gone if reason == "gone" else stopping).set()
     assert not player.is_complete
     assert not reader.is_open
+
+
+async def test_a_stream_ends_with_the_credential_that_let_it_in(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(response, "CHUNK_BYTES", 10)
+    caplog.set_level("INFO")
+    reader, player = Reader(bytes(100), "end"), Player()
+    await play(reader, player, anyio.Event(), is_allowed=lambda: len(player.body) < 20)
+    assert len(player.body) == 20
+    assert not player.is_complete
+    assert not reader.is_open
+    assert "its credential has ended" in caplog.text
+
+
+async def test_a_player_may_be_paused_for_minutes() -> None:
+    limits: list[float] = []
+    extensions = {"te.set_write_limit": limits.append}
+    reader, player = Reader(bytes(100), "end"), Player()
+    await play(reader, player, anyio.Event(), extensions=extensions)
+    assert limits == [300.0]
+    assert player.is_complete

@@ -1,9 +1,9 @@
 """Streaming as players ask for it, over a fake engine."""
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
-from typing import Self
+from typing import Any, Self
 
 import anyio
 import httpx2
@@ -13,10 +13,13 @@ from tests.daemon.contexts import client_of, make_context
 from tests.daemon.fake_port import FakeEngine
 from tests.support.torrents import make_torrent
 from torrent_engine.base.ids import InfoHash
+from torrent_engine.daemon.app import create_app
 from torrent_engine.daemon.context import DaemonContext
 from torrent_engine.daemon.engine_port.facts import EngineState
+from torrent_engine.daemon.security.cookie_sessions import OWN
+from torrent_engine.daemon.security.principals import Scope
 from torrent_engine.daemon.security.signed_urls import ANY_FILE
-from torrent_engine.daemon.stream import readers, routes
+from torrent_engine.daemon.stream import readers, response, routes
 
 pytestmark = pytest.mark.anyio
 
@@ -283,3 +286,51 @@ async def test_readers_are_bounded_and_closed_when_players_leave(
             assert (refused.status_code, refused.headers["retry-after"]) == (503, "2")
             players.cancel_scope.cancel()
         assert Slow.opened == 0
+
+
+@pytest.mark.parametrize("means", ["revocation", "logout"])
+async def test_a_stream_ends_when_what_was_shown_lets_in_no_more(
+    engine: FakeEngine,
+    show: InfoHash,
+    context: DaemonContext,
+    monkeypatch: pytest.MonkeyPatch,
+    means: str,
+) -> None:
+    monkeypatch.setattr(response, "CHUNK_BYTES", 1_000)
+    authenticator = context.authenticator
+    record, secret = authenticator.tokens.make("player", [Scope.STREAM])
+    cookie = authenticator.sessions.begin(OWN)
+    shown = (
+        (b"authorization", f"Bearer {secret}".encode())
+        if means == "revocation"
+        else (b"cookie", f"{OWN.name_on('http')}={cookie}".encode())
+    )
+    path = url(engine, show, "1/10.mkv")
+    scope = {
+        "type": "http",
+        "client": ("127.0.0.1", 1),
+        "scheme": "http",
+        "method": "GET",
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": b"",
+        "headers": [(b"host", b"127.0.0.1"), shown],
+    }
+    bodies: list[bytes] = []
+
+    async def receive() -> dict[str, str]:
+        await anyio.sleep_forever()
+        raise AssertionError
+
+    async def send(message: Mapping[str, Any]) -> None:
+        if message["type"] == "http.response.body":
+            bodies.append(message["body"])
+            if means == "revocation":
+                authenticator.tokens.revoke(record.id)
+            else:
+                authenticator.sessions.end(cookie)
+
+    await context.state.reload()
+    with anyio.fail_after(60):
+        await create_app(context, [routes.router])(scope, receive, send)
+    assert bodies == [FILM[:1_000]]

@@ -52,6 +52,8 @@ def router(context: "DaemonContext") -> APIRouter:
         state = context.state
         if wait and not cursor:
             await _wait(context, since, wait)
+            if not context.authenticator.is_current(principal_in(request)):
+                raise ProblemError(Problem("unauthenticated", "its credential has ended"))
         etag = weak_etag(state.revisions.text())
         if is_unchanged(request, etag):
             return not_modified(etag)

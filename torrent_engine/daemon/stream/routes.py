@@ -3,6 +3,7 @@
 import math
 import time
 from contextlib import suppress
+from functools import partial
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Annotated, Final
 from urllib.parse import quote
@@ -25,7 +26,7 @@ from torrent_engine.daemon.security.signed_urls import ANY_FILE
 from torrent_engine.daemon.stream.media_types import file_name, is_playable, presentation_of
 from torrent_engine.daemon.stream.playlist import PLAYLIST_TYPE, Entry, natural_key, playlist
 from torrent_engine.daemon.stream.readers import MetadataPatience, OpenReaders
-from torrent_engine.daemon.stream.response import FileStream
+from torrent_engine.daemon.stream.response import FileStream, StreamEnds
 from torrent_engine.daemon.stream.subtitles import MAX_SUBTITLE_BYTES, to_vtt
 
 if TYPE_CHECKING:
@@ -106,12 +107,14 @@ class _Media:
                 answer.headers["content-length"] = str(wanted.length)
             return answer
         reader = self._readers.counted(info_hash, self._port.torrents.open(info_hash, index))
-        return FileStream(
-            reader,
-            wanted,
-            headers,
-            read_timeout_s=self._context.settings().stream.read_timeout_s,
-            stopping=self._context.life.stopping,
+        return FileStream(reader, wanted, headers, self._ends(request))
+
+    def _ends(self, request: Request) -> StreamEnds:
+        context = self._context
+        return StreamEnds(
+            context.settings().stream.read_timeout_s,
+            context.life.stopping,
+            partial(context.authenticator.is_current, principal_of(request.scope)),
         )
 
     async def _file(self, info_hash: InfoHash, index: int) -> FileFacts:
