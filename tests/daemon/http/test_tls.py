@@ -1,5 +1,6 @@
 """Listeners with TLS: handshakes have a deadline, and places among the connections."""
 
+import datetime
 import socket
 import ssl
 from contextlib import ExitStack, closing
@@ -13,8 +14,14 @@ import pytest
 from tests.support.certificates import server_context, trusting_context
 from tests.support.http_server import ANSWER_S, Echo, Served, served, status_of
 from torrent_engine.base.errors import ConfigError
+from torrent_engine.daemon.http import tls as tls_module
 from torrent_engine.daemon.http.limits import HttpLimits
-from torrent_engine.daemon.http.tls import CertificateFiles, load_certificate
+from torrent_engine.daemon.http.tls import (
+    CertificateFiles,
+    load_certificate,
+    self_signed,
+    wrong_date,
+)
 
 pytestmark = pytest.mark.anyio
 GET = b"GET /there HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
@@ -166,6 +173,27 @@ async def test_stop_does_not_wait_for_handshakes(tls: ssl.SSLContext) -> None:
         assert await anyio.to_thread.run_sync(ends, client)
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", here.port), LIMIT_S)
+
+
+@pytest.mark.parametrize(
+    ("days", "text"), [(0, ""), (900, "the certificate ended on"), (-9, "begins on")]
+)
+def test_certificate_that_is_not_valid_now_is_named(tmp_path: Path, days: int, text: str) -> None:
+    files = self_signed(tmp_path, ["localhost"])
+    now = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=days)
+    found = wrong_date(files.certificate, now)
+    assert text in found
+    assert bool(found) == bool(text)
+
+
+def test_certificate_that_has_ended_is_served_with_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(tls_module, "LIFE_DAYS", -0.5)
+    files = self_signed(tmp_path, ["localhost"])
+    load_certificate(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), files)
+    assert "the certificate ended on" in caplog.text
+    assert str(files.certificate) in caplog.text
 
 
 @pytest.mark.parametrize("broken", ["key_of_another", "no_key", "half_a_file"])

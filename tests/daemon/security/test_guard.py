@@ -361,12 +361,27 @@ async def test_unix_peer_is_known_by_its_user() -> None:
         assert (await asking.ask("GET", "/things")).status == status
 
 
-@pytest.mark.parametrize("name", ["X-Forwarded-For", "Forwarded", "X-Real-IP", "Via"])
+BY_A_PROXY = {
+    "X-Forwarded-For": "192.0.2.1",
+    "X-Forwarded-Host": "nas.example",
+    "X-Forwarded-Proto": "https",
+    "Forwarded": "for=192.0.2.1",
+    "X-Real-IP": "192.0.2.1",
+    "Via": "1.1 proxy",
+    "Origin": "http://127.0.0.1:9091",
+    "Referer": "http://127.0.0.1:9091/",
+    "Sec-Fetch-Site": "same-origin",
+    "Sec-Fetch-Mode": "cors",
+}
+"""What proxies send, and browsers, which need one to reach a unix socket."""
+
+
+@pytest.mark.parametrize("name", BY_A_PROXY)
 async def test_unix_peer_that_passes_requests_on_is_not_who_asks(name: str) -> None:
     asking = client()
     asking.client = None
     asking.uid = next(iter(asking.context.authenticator.secrets.socket_users))
-    for value in ("192.0.2.1", ""):
+    for value in (BY_A_PROXY[name], ""):
         assert (await asking.ask("GET", "/things", headers={name: value})).status == 401
         sent = {name: value, "authorization": f"Bearer {TOKEN}"}
         assert (await asking.ask("GET", "/things", headers=sent)).status == 200

@@ -1,6 +1,7 @@
 """Certificates of the HTTP listeners."""
 
 import datetime
+import logging
 import os
 import ssl
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from typing import Final
 
 from torrent_engine.base.errors import ConfigError
 
+logger = logging.getLogger(__name__)
 CERTIFICATE_NAME: Final = "daemon.crt"
 KEY_NAME: Final = "daemon.key"
 LIFE_DAYS: Final = 825  # what browsers accept at most of a certificate that a user trusts
@@ -46,6 +48,23 @@ def load_certificate(context: ssl.SSLContext, files: CertificateFiles) -> None:
     except (OSError, ssl.SSLError) as error:
         reason = getattr(error, "strerror", None) or getattr(error, "reason", None) or error
         raise ConfigError(f"tls: {files.certificate}, {files.key}: {reason}") from error
+    if text := wrong_date(files.certificate, datetime.datetime.now(datetime.UTC)):
+        logger.warning("tls: %s: %s; clients will refuse it", files.certificate, text)
+
+
+def wrong_date(certificate: Path, now: datetime.datetime) -> str:
+    """Return why a certificate is not valid at a time; empty if it is, or cannot be read."""
+    from cryptography import x509
+
+    try:
+        found = x509.load_pem_x509_certificate(certificate.read_bytes())
+    except (OSError, ValueError):
+        return ""
+    if now > found.not_valid_after_utc:
+        return f"the certificate ended on {found.not_valid_after_utc:%Y-%m-%d %H:%M} UTC"
+    if now < found.not_valid_before_utc:
+        return f"the certificate begins on {found.not_valid_before_utc:%Y-%m-%d %H:%M} UTC only"
+    return ""
 
 
 def self_signed(folder: Path, names: Sequence[str]) -> CertificateFiles:

@@ -29,7 +29,12 @@ from torrent_engine.daemon.security.tickets import Tickets
 MAX_HASHING: Final = 2
 """Passwords that are hashed at once; more are refused."""
 MAX_REMEMBERED: Final = 64
-_OF_PROXIES: Final = (b"x-forwarded-for", b"forwarded", b"x-real-ip", b"via")
+_OF_PROXIES: Final = (
+    *(b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto"),
+    *(b"x-real-ip", b"via"),
+    *(b"origin", b"referer", b"sec-fetch-site", b"sec-fetch-mode"),
+)
+"""Fields of proxies, and of browsers: these reach a unix socket through a proxy only."""
 _STREAM_PATH: Final = re.compile(
     r"/stream/([0-9A-Fa-f]{40,64})/([0-9]{1,7}|playlist\.m3u8)(?:/.*)?"
 )
