@@ -49,7 +49,7 @@ def main() -> None:
     with workspace(options.dir) as folder, ExitStack() as stack:
         torrents = make_torrents(folder, options)
         port = stack.enter_context(seed_of(folder, options))
-        daemon = stack.enter_context(OurDaemon(folder / "ours", options.nice))
+        daemon = stack.enter_context(CountedDaemon(folder / "ours", options.nice))
         film = add_film(folder, daemon)
         clients, watch = Clients(), Watch(daemon)
         stack.enter_context(clients.running(daemon, event_stream, STREAMS))
@@ -108,6 +108,25 @@ def add_film(folder: Path, daemon: Daemon) -> str:
     return f"/stream/{metainfo.info_hash.hex()}/0/film.mkv"
 
 
+class CountedDaemon(OurDaemon):
+    """Ours, with its count of tasks in a file."""
+
+    def argv(self) -> list[str]:
+        python, _, _, *rest = super().argv()
+        return [python, "-m", "bench.parties.counted_daemon", str(self._counted), *rest]
+
+    def inner_counts(self) -> dict[str, int]:
+        """Return how many tasks and threads there are, and how many exceptions were logged."""
+        threads = len(list(Path(f"/proc/{self.process.pid}/task").iterdir()))
+        exceptions = (self.folder / "log").read_bytes().count(b"Traceback (most recent")
+        tasks = int(self._counted.read_text()) if self._counted.exists() else 0
+        return {"tasks": tasks, "threads": threads, "exceptions": exceptions}
+
+    @property
+    def _counted(self) -> Path:
+        return self.folder / "tasks"
+
+
 class Player:
     """Reads a file at the rate of a film, over and over."""
 
@@ -129,7 +148,7 @@ class Churn:
     """Adds torrents, and removes others with their files."""
 
     def __init__(
-        self, daemon: Daemon, torrents: list[Metainfo], peer: dict[str, Any], random: Random
+        self, daemon: CountedDaemon, torrents: list[Metainfo], peer: dict[str, Any], random: Random
     ) -> None:
         self.added = self.removed = self.completed = 0
         self.daemon, self._peer, self._random = daemon, peer, random
@@ -221,6 +240,7 @@ def look(churn: Churn, seconds: float) -> dict[str, float]:
         "torrents": count,
         "changes": churn.removed,
         "descriptors": len(list(Path(f"/proc/{daemon.process.pid}/fd").iterdir())),
+        **daemon.inner_counts(),
     }
     print(json.dumps(found), flush=True)
     return found
