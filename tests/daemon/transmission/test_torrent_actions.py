@@ -135,7 +135,7 @@ async def test_files_and_folders_are_renamed(
     assert [each["name"] for each in await scene.field("files", key)] == paths
 
 
-@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "/", "../x"])
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "/", "../x", "a\\b", "..\\x"])
 async def test_a_name_that_is_a_path_is_refused(scene: RpcScene, name: str) -> None:
     put_files(scene)
     error = await scene.error("torrent_rename_path", ids=[1], path="root", name=name)

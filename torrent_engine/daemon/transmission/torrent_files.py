@@ -1,7 +1,7 @@
 """Where the files of torrents are, and what they are called."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from torrent_engine.base.errors import TorrentEngineError, UnknownTorrentError
 from torrent_engine.base.ids import InfoHash
@@ -23,6 +23,7 @@ from torrent_engine.daemon.transmission.torrent_actions import NOTHING, system_e
 from torrent_engine.daemon.transmission.torrent_fields import STATUSES
 
 InBackground = Callable[[str, Callable[[], Awaitable[object]]], None]
+_SEPARATORS: Final = frozenset("/\\")  # what the engine reads as a step in a path
 
 
 class TorrentFiles:
@@ -89,7 +90,7 @@ class TorrentFiles:
             raise invalid(RENAME_NEEDS_ONE)
         path, name = params.text("path") or "", params.text("name") or ""
         told = {"id": rows[0].id, "name": name, "path": path}
-        if not path or not name or "/" in name or name in {".", ".."}:
+        if not path or not name or name in {".", ".."} or set(name) & _SEPARATORS:
             raise RpcError(ErrorCode.SYSTEM_ERROR, "Invalid argument", told)
         try:
             await self._rename(rows[0].info_hash, path.strip("/"), name, told)
