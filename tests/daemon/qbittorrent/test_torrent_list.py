@@ -68,6 +68,9 @@ async def test_magnet_without_metadata_is_told_so(scene: WebApiScene) -> None:
     assert told["state"] == "metaDL"
     assert (told["private"], told["has_metadata"], told["content_path"]) == (None, False, "")
     assert (told["total_size"], told["progress"]) == (-1, 0.0)
+    scene.engine.change(key, is_forced=True)
+    scene.context.state.look(key)
+    assert (await scene.torrent(key))["state"] == "forcedMetaDL"
 
 
 async def test_fields_of_a_torrent_that_downloads(scene: WebApiScene) -> None:

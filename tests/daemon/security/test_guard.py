@@ -575,6 +575,38 @@ async def test_body_is_looked_at_after_the_credential() -> None:
     assert answer.code == "unauthenticated"
 
 
+async def test_checks_come_in_their_order() -> None:
+    """A request that fails all of them is mended check by check: the next one answers then."""
+    asking = client(rules=GuardRules(allow_from=ranges("192.0.2.0/24")))
+    made = asking.context.authenticator.tokens.make("reads", [Scope.READ])[1]
+    asking.client = ("192.0.2.7", 1)
+    for _ in range(5):
+        await asking.bearer("wrong").ask("GET", "/things")
+    own = f"http://{asking.host}"
+    wrong = {"origin": "http://other.example", "content-type": "a/b"}
+    form = {"origin": own, "content-type": "a/b", "authorization": basic("", made)}
+    steps = [
+        ("198.51.100.1", "other.example", wrong, "address_refused"),
+        ("192.0.2.7", "other.example", wrong, "locked_out"),
+        ("192.0.2.8", "other.example", wrong, "host_refused"),
+        ("192.0.2.8", asking.host, wrong, "origin_refused"),
+        ("192.0.2.8", asking.host, wrong | {"origin": own}, "unauthenticated"),
+        ("192.0.2.8", asking.host, form, "csrf_invalid"),
+        ("192.0.2.8", asking.host, form | {"authorization": f"Bearer {made}"}, "forbidden"),
+        (
+            "192.0.2.8",
+            asking.host,
+            form | {"authorization": f"Bearer {TOKEN}"},
+            "unsupported_media_type",
+        ),
+    ]
+    for address, host, fields, code in steps:
+        asking.client, asking.host = (address, 1), host
+        assert (await asking.ask("POST", "/things", b"{}", headers=fields)).code == code
+    last = {"origin": own, "content-type": "application/json", "authorization": f"Bearer {TOKEN}"}
+    assert (await asking.ask("POST", "/things", b"{}", headers=last)).status == 200
+
+
 # -- phases, fields, errors ------------------------------------------------------------------------
 
 
