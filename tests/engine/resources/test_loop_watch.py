@@ -12,8 +12,7 @@ import pytest
 from tests.support.managers import manager
 from tests.support.swarm import until
 from torrent_engine.engine.resources import loop_watch
-from torrent_engine.engine.resources.loop_watch import LATE_S, LoopWatch, where
-from torrent_engine.engine.resources.thread_stacks import thread_stacks
+from torrent_engine.engine.resources.loop_watch import LATE_S, LoopWatch, thread_stacks, where
 from torrent_engine.engine.stats import LoopLag
 
 pytestmark = pytest.mark.anyio

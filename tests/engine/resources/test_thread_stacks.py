@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from hypothesis import given
 from hypothesis import strategies as st
 
-from torrent_engine.engine.resources.thread_stacks import (
+from torrent_engine.engine.resources.loop_watch import (
     StackCall,
     escaped,
     parse_stacks,

@@ -4,17 +4,21 @@ A task on the loop beats a few times a second. A thread looks whether the next b
 if so notes where the loop's thread is at that moment. Both wake rarely where nobody is connected.
 """
 
+import faulthandler
 import logging
+import os
+import re
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from inspect import CO_COROUTINE
-from typing import TYPE_CHECKING, Final
+from typing import IO, TYPE_CHECKING, Final
 
 import anyio
 
-from torrent_engine.engine.resources.thread_stacks import StackCall, escaped, thread_stacks
 from torrent_engine.engine.stats import LoopLag
 
 if TYPE_CHECKING:
@@ -36,6 +40,25 @@ _WAITING: Final = frozenset(
 _LOOPS: Final = ("asyncio/events.py", "trio/_core/_run.py")
 """Loops in Python, which wait in one of these functions; a loop in C has no frame of its own."""
 _BUCKETS: Final = 24  # of one power of two each, in milliseconds
+_THREAD: Final = re.compile(r"(?:Current t|T)hread 0x([0-9a-fA-F]+)")
+_CALL: Final = re.compile(r'  File "(.*)", line (\d+|\?\?\?) in (.*)')
+
+
+@dataclass(frozen=True, slots=True)
+class StackCall:
+    """One call on the stack of a thread; texts are ASCII, with escapes."""
+
+    file: str
+    line: str
+    name: str
+
+    def __str__(self) -> str:
+        """Return it as a log shows it."""
+        return f"{self.name} ({self.file}:{self.line})"
+
+
+Stacks = dict[int, list[StackCall]]
+"""The calls of threads by their idents, the innermost call first."""
 
 
 class LoopWatch:
@@ -159,3 +182,39 @@ _OURS: Final = _caller_of_loop.__code__
 def where(calls: Sequence[StackCall], limit: int = SHOWN_FRAMES) -> str:
     """Return the innermost calls of a thread as one line, the outer ones first."""
     return " > ".join(map(str, reversed(calls[:limit]))) or "not seen"
+
+
+def thread_stacks() -> Stacks:
+    """Return what the threads run; of very many, and of very deep stacks, a part.
+
+    The frames of a thread that runs must not be walked from another one: between two steps it goes
+    on, and what a frame was belongs to something else then. During the dump all threads stand.
+    """
+    with _file() as file:
+        faulthandler.dump_traceback(file, all_threads=True)
+        file.seek(0)
+        return parse_stacks(file.read().decode("ascii", "replace"))
+
+
+def parse_stacks(text: str) -> Stacks:
+    """Return the calls in a dump; lines that are neither a thread's nor a call's are left out."""
+    found: Stacks = {}
+    calls: list[StackCall] = []
+    for line in text.splitlines():
+        if (thread := _THREAD.match(line)) is not None:
+            calls = found.setdefault(int(thread[1], 16), [])
+        elif (call := _CALL.fullmatch(line)) is not None:
+            calls.append(StackCall(*call.groups()))
+    return found
+
+
+def escaped(text: str) -> str:
+    """Return a name as it stands in a dump."""
+    return text.encode("ascii", "backslashreplace").decode("ascii")
+
+
+def _file() -> IO[bytes]:
+    """Return a file that no disk holds up, where the system has such files."""
+    if hasattr(os, "memfd_create"):
+        return os.fdopen(os.memfd_create("stacks"), "w+b")
+    return tempfile.TemporaryFile()
