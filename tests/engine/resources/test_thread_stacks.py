@@ -50,6 +50,7 @@ def test_threads_that_run_on_are_no_hindrance() -> None:
         ended.set()
         for each in workers:
             each.join()
+    assert {"work", "count", "test_threads_that_run_on_are_no_hindrance"} <= names
 
 
 DUMP = """Thread 0x00007f0000000002 [worker] (most recent call first):
