@@ -29,6 +29,7 @@ SHORT = (
     "BEP5-DT-05",
     "BEP44-ST-05",
     "BEP29-UP-01",
+    "BEP52-HR-02",
 )
 
 
@@ -80,6 +81,15 @@ def test_program_of_a_toml_file_that_ends_is_told_with_its_output(tmp_path: Path
     assert "ended; it printed: no licence" in done.stderr
 
 
+def test_torrent_that_a_program_does_not_take_leaves_its_rules_unsupported(tmp_path: Path) -> None:
+    path = tmp_path / "program.toml"
+    path.write_text(f"command = [{sys.executable!r}, '-c', 'print(\"no v2\")', '{{torrent}}']")
+    done = kit("run", "--subject", str(path), "BEP52-HR-01")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.startswith("U  BEP52-HR-01")
+    assert "no v2" in done.stdout
+
+
 STAYS = """
 import os, socket, sys, time
 listener = socket.create_server((sys.argv[2], int(sys.argv[3])))
@@ -127,7 +137,7 @@ def test_nobody_at_an_address_is_exit_code_3() -> None:
         (("list", "BEP99"), "no rule begins with BEP99"),
         (("run", "--subject", "netscape", "BEP3"), "no program netscape"),
         (("run",), "--subject"),
-        (("seed", "127.0.0.1:1", "BEP3-IN-03"), "not about seeds"),
+        (("seed", "127.0.0.1:1", "BEP3-IN-03"), "not about seeds of"),
         (("report", "/nowhere.json", "--html", "/nowhere.html"), "/nowhere.json"),
     ],
 )

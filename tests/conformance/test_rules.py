@@ -6,7 +6,8 @@ from pathlib import Path
 import anyio
 import pytest
 
-from tests.conformance.scripted_seed import TORRENT, ScriptedSubject
+from tests.conformance.scripted_hashes import ScriptedHashSeed
+from tests.conformance.scripted_seed import ScriptedSubject
 from tests.conformance.test_dht_rules import DHT_MUTANTS
 from tests.conformance.test_leech_rules import LEECH_MUTANTS
 from tests.conformance.test_tracker_rules import TRACKER_PROGRAM_MUTANTS
@@ -16,7 +17,8 @@ from torrent_engine.conformance.catalogue import all_rules, choose
 from torrent_engine.conformance.judging import judged
 from torrent_engine.conformance.plan import WITHOUT_RULE, is_planned, open_numbers
 from torrent_engine.conformance.rule import REGISTRY, Outcome
-from torrent_engine.conformance.verdicts import Level, Role, Verdict
+from torrent_engine.conformance.samples import sample_torrent
+from torrent_engine.conformance.verdicts import Level, Role, Sample, Verdict
 
 pytestmark = pytest.mark.anyio
 F, N = Verdict.FAIL, Verdict.NON_STRICT
@@ -163,6 +165,17 @@ MUTANTS = {
     "BEP55-HP-10": ("takes junk + wrong bytes", F),
     "BEP52-HS-05": ("closes on version 2", N),
     "BEP52-HR-11": ("sends hashes", F),
+    "BEP52-HS-01": ("other hash", F),
+    "BEP52-HS-02": ("no upgrade", N),
+    "BEP52-HS-03": ("always upgrades", F),
+    "BEP52-HR-01": ("wrong hashes", F),
+    "BEP52-HR-02": ("no proofs", N),
+    "BEP52-HR-03": ("no leaves", F),
+    "BEP52-HR-04": ("ignores odd questions", F),
+    "BEP52-HR-05": ("silent when choked", F),
+    "BEP52-HR-06": ("any length", N),
+    "BEP52-RQ-02": ("rejects gaps", N),
+    "BEP47-PF-03": ("no zeros", F),
     "BEP21-PS-01": ("wants more", F),
     "BEP21-PS-02": ("likes seeds", N),
 }
@@ -174,7 +187,14 @@ async def judge(rule_id: str, *quirks: str) -> tuple[Outcome, Verdict]:
     addresses = (f"10.0.{number // 250}.{number % 250}" for number in itertools.count())
     async with anyio.create_task_group() as tasks:
         rule = REGISTRY[rule_id]
-        case = Case(rule.limit_s, ScriptedSubject(tasks, *quirks), TORRENT, addresses)
+        torrent = sample_torrent(rule.sample)
+        is_basic = rule.sample is Sample.BASIC
+        subject = (
+            ScriptedSubject(tasks, *quirks)
+            if is_basic
+            else ScriptedHashSeed(tasks, torrent, *quirks)
+        )
+        case = Case(rule.limit_s, subject, torrent, addresses)
         try:
             found = await judged(rule, case)
         finally:

@@ -43,6 +43,7 @@ from torrent_engine.conformance.rules import (
     bep51_dht_samples,
     bep52_downloads,
     bep52_seed,
+    bep52_v2_seed,
     bep54_leech,
     bep54_seed,
     bep55_holepunch,
@@ -94,6 +95,7 @@ MODULES: Final = (
     trackers_udp,
     bep52_downloads,
     bep52_seed,
+    bep52_v2_seed,
     bep21_partial,
 )
 """Importing them fills the registry."""

@@ -57,7 +57,6 @@ GROUPS: Final[dict[str, tuple[str, int, int]]] = {
 
 _DISK: Final = "needs the data of a program that runs to be changed, which its start has to allow"
 _NETWORK: Final = "needs a network of its own, with addresses that are not of this machine"
-_OTHER_SEED: Final = "needs a program that seeds a torrent of version 2"
 _HASHES: Final = "needs peers of the kit that serve hashes"
 WITHOUT_RULE: Final[dict[str, str]] = {
     "BEP3-IN-04": _DISK,
@@ -82,15 +81,11 @@ WITHOUT_RULE: Final[dict[str, str]] = {
     **{f"BEP14-LS-0{number}": _NETWORK for number in range(1, 10)},
     "BEP29-UP-23": "how far a rate falls depends on the machine more than on the program",
     "BEP29-UP-24": "shows only over uTP, which downloads are started without",
-    "BEP47-PF-03": "needs a program that seeds a torrent with pads",
     "BEP47-PF-05": "what a link in a torrent becomes differs by system and settings",
     "BEP47-PF-06": "what an attribute becomes differs by system and settings",
-    **{f"BEP52-HS-0{number}": _OTHER_SEED for number in range(1, 4)},
-    **{f"BEP52-HR-0{number}": _OTHER_SEED for number in range(1, 7)},
     "BEP52-HR-08": _HASHES,
     "BEP52-HR-09": _HASHES,
     "BEP52-HR-10": _HASHES,
-    "BEP52-RQ-02": _OTHER_SEED,
     "BEP52-AN-02": "nodes of the kit are started with a torrent of version 1",
 }
 """Numbers of the groups that have no rule yet, or cannot have one, and why."""

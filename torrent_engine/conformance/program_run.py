@@ -1,6 +1,7 @@
 """A run against one program: the rules of each role, several roles at the same time."""
 
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -9,22 +10,27 @@ import anyio
 from torrent_engine.conformance.adapters.download import DownloaderLauncher
 from torrent_engine.conformance.adapters.launch import LaunchBuilder, LaunchCommand
 from torrent_engine.conformance.adapters.nodes import NodeLauncher, node_builder_named
-from torrent_engine.conformance.adapters.process import started, version_printed
+from torrent_engine.conformance.adapters.process import StartedSubject, started, version_printed
 from torrent_engine.conformance.adapters.trackers import TrackerLauncher, tracker_builder_named
 from torrent_engine.conformance.dht.dht_runner import DhtRunner
 from torrent_engine.conformance.dht.network import LoopbackDatagrams
 from torrent_engine.conformance.errors import ConformanceError, NotOfferedError
+from torrent_engine.conformance.judging import not_run
 from torrent_engine.conformance.results import RuleResult, RunReport
 from torrent_engine.conformance.rule import ConformanceRule
 from torrent_engine.conformance.runner import RuleRunner, RunPlan
+from torrent_engine.conformance.samples import sample_torrent
+from torrent_engine.conformance.subject import SubjectPort
 from torrent_engine.conformance.swarm.swarm_runner import SwarmRunner
 from torrent_engine.conformance.torrent_set import SampleTorrent
 from torrent_engine.conformance.tracker.tracker_runner import TrackerRunner
 from torrent_engine.conformance.utp.over_utp import SubjectOverUtp
-from torrent_engine.conformance.verdicts import Role, Verdict
+from torrent_engine.conformance.verdicts import Role, Sample, Verdict
 
 SHARED: Final = frozenset({Role.SEED, Role.DHT, Role.UTP, Role.TRACKER})
 """Roles whose rules share a program; each rule of the others gets one of its own."""
+SAMPLE_READY_S: Final = 60.0
+"""Until then a program shows that it seeds a torrent that not every program takes."""
 Rules = Sequence[ConformanceRule]
 
 
@@ -70,13 +76,18 @@ class ProgramRun:
 
     def _roles(self, rules: Rules) -> list[tuple[Callable[[Rules], Awaitable[None]], Rules]]:
         """Return what tries the rules of each role that has some."""
-        by_role = (
-            (self._try_seed, [each for each in rules if each.role is Role.SEED]),
+        seeding = {
+            sample: [each for each in rules if each.role is Role.SEED and each.sample is sample]
+            for sample in Sample
+        }
+        by_role: list[tuple[Callable[[Rules], Awaitable[None]], Rules]] = [
+            (self._try_seed, seeding.pop(Sample.BASIC)),
             (self._try_downloads, [each for each in rules if each.role not in SHARED]),
             (self._try_node, [each for each in rules if each.role is Role.DHT]),
             (self._try_over_utp, [each for each in rules if each.role is Role.UTP]),
             (self._try_tracker, [each for each in rules if each.role is Role.TRACKER]),
-        )
+        ]
+        by_role += [(partial(self._try_sample, sample), its) for sample, its in seeding.items()]
         return [each for each in by_role if each[1]] or [by_role[0]]
 
     async def _try_seed(self, rules: Rules) -> None:
@@ -84,8 +95,7 @@ class ProgramRun:
             self._name, self._builder, self._torrent, self._folder, addresses=self._plan.addresses
         ) as subject:
             self._report.version, self._report.command = subject.version(), subject.command
-            runner = RuleRunner(subject, self._torrent, self._plan, self._progress)
-            self._report.results += await runner.run(rules)
+            await self._run_seed(subject, subject, self._torrent, rules)
 
     async def _try_downloads(self, rules: Rules) -> None:
         launcher = DownloaderLauncher(self._name, self._builder, self._folder, self._host)
@@ -120,17 +130,40 @@ class ProgramRun:
                 addresses=self._plan.addresses,
             ) as program:
                 subject = SubjectOverUtp(program, LoopbackDatagrams(), program.address)
-                runner = RuleRunner(subject, self._torrent, self._plan, self._progress)
-                self._report.results += await runner.run(rules)
-                if not self._report.command:
-                    self._report.version = program.version()
-                    self._report.command = program.command
+                await self._run_seed(program, subject, self._torrent, rules)
         except ConformanceError as error:
             is_missing = isinstance(error, NotOfferedError)
-            verdict = Verdict.UNSUPPORTED if is_missing else Verdict.INCONCLUSIVE
-            for each in rules:
-                self._report.results.append(RuleResult(each, verdict, "not run", str(error)))
-                self._progress(self._report.results[-1])
+            self._tell_all(rules, Verdict.UNSUPPORTED if is_missing else None, error)
+
+    async def _try_sample(self, sample: Sample, rules: Rules) -> None:
+        """Let the program seed another torrent, and run rules; they are unsupported if it fails."""
+        torrent = await anyio.to_thread.run_sync(sample_torrent, sample)
+        try:
+            async with started(
+                self._name,
+                self._builder,
+                torrent,
+                self._folder / sample,
+                addresses=self._plan.addresses,
+                ready_s=SAMPLE_READY_S * self._plan.patience,
+            ) as program:
+                await self._run_seed(program, program, torrent, rules)
+        except ConformanceError as error:
+            self._tell_all(rules, Verdict.UNSUPPORTED, error)
+
+    async def _run_seed(
+        self, program: StartedSubject, subject: SubjectPort, torrent: SampleTorrent, rules: Rules
+    ) -> None:
+        runner = RuleRunner(subject, torrent, self._plan, self._progress)
+        self._report.results += await runner.run(rules)
+        if not self._report.command:
+            self._report.version, self._report.command = program.version(), program.command
+
+    def _tell_all(self, rules: Rules, verdict: Verdict | None, error: ConformanceError) -> None:
+        """Note that rules were not run."""
+        for each in rules:
+            self._report.results.append(not_run(each, error, verdict))
+            self._progress(self._report.results[-1])
 
     def _note_command(self, command: LaunchCommand | None) -> None:
         """Note how the program was started, unless that is known."""

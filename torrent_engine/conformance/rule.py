@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from torrent_engine.conformance.verdicts import Level, Role, Verdict
+from torrent_engine.conformance.verdicts import Level, Role, Sample, Verdict
 
 RuleFunction = Callable[..., Awaitable["Outcome | str"]]
 """Takes the case of its role: Case, or SwarmCase."""
@@ -35,6 +35,8 @@ class ConformanceRule:
     """Nothing else runs meanwhile: it measures, restarts, or takes many connections."""
     is_destructive: bool = False
     """Only against programs that the kit started, unless its user allows it."""
+    sample: Sample = Sample.BASIC
+    """What a seed has."""
 
     @property
     def group(self) -> str:
@@ -71,6 +73,7 @@ def rule(  # noqa: PLR0913 - the facts of a rule, on one line above its function
     role: Role = Role.SEED,
     is_alone: bool = False,
     is_destructive: bool = False,
+    sample: Sample = Sample.BASIC,
 ) -> Callable[[RuleFunction], RuleFunction]:
     """Register the function below as a rule; its docstring is the requirement and its source."""
 
@@ -78,7 +81,7 @@ def rule(  # noqa: PLR0913 - the facts of a rule, on one line above its function
         if rule_id in REGISTRY:
             raise ValueError(f"two rules {rule_id}")
         REGISTRY[rule_id] = ConformanceRule(
-            rule_id, level, role, limit_s, outcomes, function, is_alone, is_destructive
+            rule_id, level, role, limit_s, outcomes, function, is_alone, is_destructive, sample
         )
         return function
 

@@ -49,11 +49,14 @@ class SampleTorrent:
     is_hybrid: bool = False
     """Is of version 1, too."""
 
-    def stored_files(self) -> dict[str, bytes]:
-        """Return what has to be in the folder of a download, by path."""
+    def stored_files(self, *, with_pads: bool = False) -> dict[str, bytes]:
+        """Return what has to be in the folder of a download, by path.
+
+        ``with_pads``: also what programs store that know nothing of pads.
+        """
         found, start = {}, 0
         for path, length in self.files:
-            if not path.startswith(PADS):
+            if with_pads or not path.startswith(PADS):
                 found[f"{self.name}/{path}"] = self.data[start : start + length]
             start += length
         return found or {self.name: self.data}
@@ -182,9 +185,11 @@ def piece_hashes(data: bytes, piece_bytes: int) -> bytes:
 
 def write_sample(torrent: SampleTorrent, folder: Path, announce: str = "") -> Path:
     """Write the .torrent into ``folder``, its data below ``folder/data``; return the former."""
-    data = folder / "data"
-    data.mkdir(parents=True, exist_ok=True)
-    (data / torrent.name).write_bytes(torrent.data)
+    is_old = torrent.is_hybrid or not torrent.v2_hash
+    for name, content in torrent.stored_files(with_pads=is_old).items():
+        stored = folder / "data" / name
+        stored.parent.mkdir(parents=True, exist_ok=True)
+        stored.write_bytes(content)
     path = folder / f"{Path(torrent.name).stem}.torrent"
     path.write_bytes(torrent.torrent_file(announce))
     return path

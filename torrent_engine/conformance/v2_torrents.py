@@ -83,25 +83,30 @@ def pieces_root(data: bytes, piece_bytes: int = PIECE_BYTES) -> bytes:
     return root_of(piece_layer(data, piece_bytes), filler)
 
 
-def v2_torrent(contents: FileContents | None = None, *, is_hybrid: bool = False) -> SampleTorrent:
+def v2_torrent(
+    contents: FileContents | None = None,
+    *,
+    is_hybrid: bool = False,
+    piece_bytes: int = PIECE_BYTES,
+) -> SampleTorrent:
     """Return a torrent of version 2, or a hybrid, of files in the order of their tree."""
     files = contents_of(V2_FILES) if contents is None else dict(contents)
-    space, stored = _piece_space(files)
+    space, stored = _piece_space(files, piece_bytes)
     info: dict[bytes, Bencodable] = {
-        b"file tree": _file_tree(files),
+        b"file tree": _file_tree(files, piece_bytes),
         b"meta version": 2,
         b"name": NAME.encode(),
-        b"piece length": PIECE_BYTES,
+        b"piece length": piece_bytes,
     }
     if is_hybrid:
         info[b"files"] = _v1_files(stored, files)
-        info[b"pieces"] = piece_hashes(space, PIECE_BYTES)
+        info[b"pieces"] = piece_hashes(space, piece_bytes)
     encoded = bencode(info)
-    long = [data for data in files.values() if len(data) > PIECE_BYTES]
+    long = [data for data in files.values() if len(data) > piece_bytes]
     layers: dict[bytes, Bencodable] = {
-        pieces_root(data): b"".join(piece_layer(data)) for data in long
+        pieces_root(data, piece_bytes): b"".join(piece_layer(data, piece_bytes)) for data in long
     }
-    torrent = SampleTorrent(NAME, space, PIECE_BYTES, encoded, tuple(stored))
+    torrent = SampleTorrent(NAME, space, piece_bytes, encoded, tuple(stored))
     return replace(
         torrent,
         piece_layers=bencode(layers),
@@ -110,14 +115,16 @@ def v2_torrent(contents: FileContents | None = None, *, is_hybrid: bool = False)
     )
 
 
-def _piece_space(files: FileContents) -> tuple[bytes, list[tuple[str, int]]]:
+def _piece_space(
+    files: FileContents, piece_bytes: int = PIECE_BYTES
+) -> tuple[bytes, list[tuple[str, int]]]:
     """Return the data of all pieces, and paths and lengths with those of what fills them up."""
     space, stored = b"", []
     last = max((path for path, data in files.items() if data), default="")
     for path, data in files.items():
         stored.append((path, len(data)))
         space += data
-        gap = -len(data) % PIECE_BYTES
+        gap = -len(data) % piece_bytes
         if gap and path != last:
             stored.append((f".pad/{gap}", gap))
             space += bytes(gap)
@@ -135,7 +142,7 @@ def _v1_files(stored: Sequence[tuple[str, int]], files: FileContents) -> list[Be
     return found
 
 
-def _file_tree(files: FileContents) -> dict[bytes, Bencodable]:
+def _file_tree(files: FileContents, piece_bytes: int) -> dict[bytes, Bencodable]:
     tree: dict[bytes, Bencodable] = {}
     for path, data in files.items():
         place = tree
@@ -145,7 +152,7 @@ def _file_tree(files: FileContents) -> dict[bytes, Bencodable]:
                 place = below
         entry: dict[bytes, Bencodable] = {b"length": len(data)}
         if data:
-            entry[b"pieces root"] = pieces_root(data)
+            entry[b"pieces root"] = pieces_root(data, piece_bytes)
         place[b""] = entry
     return tree
 

@@ -1,4 +1,4 @@
-"""Levels of rules, verdicts, and what counts as a failure."""
+"""Levels of rules, roles and torrents of programs, verdicts, and what counts as a failure."""
 
 from enum import StrEnum
 from typing import Final
@@ -54,6 +54,17 @@ class Role(StrEnum):
     """It seeds, and takes connections over uTP."""
     TRACKER = "tracker"
     """It is a tracker, to which the kit announces."""
+
+
+class Sample(StrEnum):
+    """The torrent that a program seeds while a rule looks at it."""
+
+    BASIC = "basic"
+    V2 = "v2"
+    """Of version 2 only, with a file of more than 512 pieces."""
+    HYBRID = "hybrid"
+    PADDED = "padded"
+    """Of version 1, with files that are filled up to whole pieces (BEP 47)."""
 
 
 WORDS: Final = {

@@ -34,7 +34,7 @@ class StartedSubject:
 
     can_restart = True
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - as :func:`started`
         self,
         name: str,
         builder: LaunchBuilder,
@@ -43,8 +43,10 @@ class StartedSubject:
         *,
         over_utp: bool = False,
         addresses: KitAddresses = LOOPBACK,
+        ready_s: float = READY_S,
     ) -> None:
         self.name = name
+        self._ready_s = ready_s
         self.log = folder / "program.log"
         """What the program prints."""
         self._torrent = torrent
@@ -115,7 +117,7 @@ class StartedSubject:
         await self._wait_ready()
 
     async def _wait_ready(self) -> None:
-        with anyio.move_on_after(READY_S):
+        with anyio.move_on_after(self._ready_s):
             while self.is_running():
                 if await self._shows_all_pieces():
                     return
@@ -169,7 +171,7 @@ def version_printed(command: LaunchCommand) -> str:
 
 
 @asynccontextmanager
-async def started(
+async def started(  # noqa: PLR0913 - what a program is started with
     name: str,
     builder: LaunchBuilder,
     torrent: SampleTorrent,
@@ -177,9 +179,12 @@ async def started(
     *,
     over_utp: bool = False,
     addresses: KitAddresses = LOOPBACK,
+    ready_s: float = READY_S,
 ) -> AsyncIterator[StartedSubject]:
     """Start a program in a folder of its own; end it when the block ends."""
-    subject = StartedSubject(name, builder, torrent, folder, over_utp=over_utp, addresses=addresses)
+    subject = StartedSubject(
+        name, builder, torrent, folder, over_utp=over_utp, addresses=addresses, ready_s=ready_s
+    )
     try:
         await subject.start()
         yield subject
