@@ -39,6 +39,10 @@ class ScriptedContent:
     def is_right(self, index: int, data: bytes) -> bool:
         return hashlib.sha1(data).digest() == self._hashes[20 * index : 20 * index + 20]
 
+    def checkable(self) -> set[int]:
+        """Return the pieces whose hashes are there: all."""
+        return set(range(self.piece_count))
+
     def pieces_of(self, numbers: set[int]) -> set[int]:
         """Return the pieces that some files have a part of."""
         found: set[int] = set()

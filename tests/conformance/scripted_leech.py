@@ -47,7 +47,8 @@ PIPELINE = 8
 ANSWER_S = 30.0
 REJECT_PAUSE_S = 1.0
 UPGRADE = 0x10
-HASHES = 22
+HASH_REQUEST, HASHES = 21, 22
+HASHES_AGAIN_S = 5.0
 BITS = FAST_EXTENDED
 BlockKey = tuple[int, int]
 Handler = Callable[[MemoryBytes], Coroutine[Any, Any, None]]
@@ -261,6 +262,11 @@ class ScriptedLeech:
             return set(range(self.content.piece_count))
         return self.content.pieces_of(self.selected)
 
+    def checkable(self) -> set[int]:
+        """Return the pieces that are wanted and whose hashes are there."""
+        wanted = self.wanted()
+        return wanted & self.content.checkable() if self.content else wanted
+
     def is_complete(self) -> bool:
         return self.content is not None and self.done >= self.wanted()
 
@@ -440,6 +446,8 @@ class LeechLink:
         self._has_all = False
         self._repeats = 0
         self._suggested: list[int] = []
+        self._questions: dict[bytes, float] = {}
+        """What was asked about hashes, and when it may be again."""
         self._cancelled: set[BlockKey] = set()
         self._is_choked = True
         self._is_interested = False
@@ -483,6 +491,7 @@ class LeechLink:
                 self._is_snubbed = True
                 self._give_back()
             await self._extensions.tick()
+            await self._ask_for_hashes()
             await self._pump()
 
     async def _greet(self) -> bytes:
@@ -546,9 +555,26 @@ class LeechLink:
         elif number == FrameType.EXTENDED:
             await self._extensions.take(frame.payload)
         elif number == HASHES:
-            self._leech.take_hashes()
+            self._take_hashes(frame.payload)
         elif number == FrameType.REQUEST and "serves zeros" in self._quirks:
             await self._stream.send(piece(frame.words[0], frame.words[1], bytes(BLOCK_BYTES)))
+
+    def _take_hashes(self, payload: bytes) -> None:
+        content = self._leech.content
+        if payload[:48] in self._questions and isinstance(content, AlignedContent):
+            content.take_layer(payload)
+        else:
+            self._leech.take_hashes()
+
+    async def _ask_for_hashes(self) -> None:
+        """Request hashes that are missing of a peer that has pieces, each now and then."""
+        content = self._leech.content
+        questions = content.questions() if isinstance(content, AlignedContent) else []
+        now = anyio.current_time()
+        for each in questions if self.known() else []:
+            if now >= self._questions.get(each, 0.0) or "hammers" in self._quirks:
+                self._questions[each] = now + HASHES_AGAIN_S
+                await self._stream.send(message(HASH_REQUEST, each))
 
     def _learn(self, frame: Frame) -> None:
         if self._leech.content is None and "forgets early haves" in self._quirks:
@@ -679,7 +705,7 @@ class LeechLink:
     def _wanted(self) -> Iterator[BlockKey]:
         asks_choked = "asks choked" in self._quirks
         pieces = set(range(TORRENT.piece_count)) if "asks for all" in self._quirks else self.known()
-        left = pieces & self._leech.wanted() - self._leech.done
+        left = pieces & self._leech.checkable() - self._leech.done
         free = {each for each in left if self._leech.owners.get(each, self) is self}
         if not free and not self._quirks.names & {"no endgame", "waits for ever"}:
             free = left

@@ -129,8 +129,14 @@ class ScriptedNode:
             while True:
                 for each in [*bootstrap, *self.known.values()] if self._is_looked_up else []:
                     if self.tried.get(each, 0) < 2 or "hammers" in self.quirks:
-                        self.ask(each, "get_peers", {b"info_hash": self.torrent.info_hash})
+                        for info_hash in self._info_hashes:
+                            self.ask(each, "get_peers", {b"info_hash": info_hash})
                 await anyio.sleep(0.2 if "hammers" in self.quirks else RETRY_S)
+
+    @property
+    def _info_hashes(self) -> Sequence[bytes]:
+        hashes = self.torrent.info_hashes
+        return hashes[-1:] if "one hash" in self.quirks else hashes
 
     @property
     def _is_looked_up(self) -> bool:

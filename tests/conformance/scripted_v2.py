@@ -172,6 +172,43 @@ class AlignedContent:
     def forget_layers(self) -> None:
         self._layers = {}
 
+    def questions(self) -> list[bytes]:
+        """Return the beginnings of messages about hashes that are missing."""
+        base = width_of(self.piece_bytes // BLOCK).bit_length() - 1
+        shift = "odd questions" in self._quirks
+        found = []
+        for root, length in self._missing():
+            count = width_of(-(-length // self.piece_bytes))
+            numbers = (base, int(shift), count, 0)
+            found.append(root + b"".join(each.to_bytes(4, "big") for each in numbers))
+        return found
+
+    def _missing(self) -> Iterator[tuple[bytes, int]]:
+        for path, length in self.files:
+            root = self._roots.get(path, b"")
+            if length > self.piece_bytes and root not in self._layers:
+                yield root, length
+
+    def take_layer(self, payload: bytes) -> None:
+        """Take hashes of pieces, if they lead to the root."""
+        root, hashes = payload[:32], payload[48:]
+        listed = [hashes[place : place + 32] for place in range(0, len(hashes), 32)]
+        is_right = tree_root(listed, len(listed)) == root
+        if is_right or "believes hashes" in self._quirks:
+            self._layers[root] = hashes
+
+    def checkable(self) -> set[int]:
+        """Return the pieces whose hashes are there."""
+        if not self._roots:
+            return set(range(self.piece_count))
+        missing = {root for root, _ in self._missing()}
+        found: set[int] = set()
+        for path, start, length in self._starts:
+            if self._roots.get(path) not in missing:
+                first = start // self.piece_bytes
+                found.update(range(first, first - (-length // self.piece_bytes)))
+        return found
+
     def pieces_of(self, numbers: set[int]) -> set[int]:
         """Return all pieces: no test selects files of such a torrent."""
         return set(range(self.piece_count)) if numbers else set()

@@ -50,6 +50,7 @@ DHT_MUTANTS = {
     "BEP5-DT-26": ("stops on odd nodes", F),
     "BEP5-DT-27": ("amplifies", F),
     "BEP27-PR-01": ("looks up all", F),
+    "BEP52-AN-02": ("one hash", N),
     "BEP32-V6-01": ("ignores want", F),
     "BEP32-V6-02": ("n4 always", F),
     "BEP32-V6-03": ("hybrid", F),

@@ -57,7 +57,6 @@ GROUPS: Final[dict[str, tuple[str, int, int]]] = {
 
 _DISK: Final = "needs the data of a program that runs to be changed, which its start has to allow"
 _NETWORK: Final = "needs a network of its own, with addresses that are not of this machine"
-_HASHES: Final = "needs peers of the kit that serve hashes"
 WITHOUT_RULE: Final[dict[str, str]] = {
     "BEP3-IN-04": _DISK,
     "BEP3-IN-05": _DISK,
@@ -83,10 +82,6 @@ WITHOUT_RULE: Final[dict[str, str]] = {
     "BEP29-UP-24": "shows only over uTP, which downloads are started without",
     "BEP47-PF-05": "what a link in a torrent becomes differs by system and settings",
     "BEP47-PF-06": "what an attribute becomes differs by system and settings",
-    "BEP52-HR-08": _HASHES,
-    "BEP52-HR-09": _HASHES,
-    "BEP52-HR-10": _HASHES,
-    "BEP52-AN-02": "nodes of the kit are started with a torrent of version 1",
 }
 """Numbers of the groups that have no rule yet, or cannot have one, and why."""
 _OF_OTHERS: Final = frozenset(f"BEP3-TK-{number}" for number in (13, 14, *range(20, 27)))

@@ -14,6 +14,7 @@ from torrent_engine.conformance.dht.krpc import KrpcArguments, KrpcMessage, Node
 from torrent_engine.conformance.dht.network import HOST6, DhtLab
 from torrent_engine.conformance.dht.node_subject import NodeFactory, NodePort
 from torrent_engine.conformance.errors import UndecidedError
+from torrent_engine.conformance.torrent_set import SampleTorrent
 from torrent_engine.conformance.wire_log import WireLog
 
 POLL_S: Final = 0.05
@@ -125,11 +126,13 @@ class DhtCase:
             raise UndecidedError("it asks none of the nodes that it was told of")
         return program
 
-    async def start_quietly(self, *nodes: KitNode, is_private: bool = False) -> NodePort:
-        """Start a process for this case alone, whatever it asks; its torrent may be private."""
+    async def start_quietly(
+        self, *nodes: KitNode, torrent: SampleTorrent | None = None
+    ) -> NodePort:
+        """Start a process for this case alone, whatever it asks; ``torrent``: with this one."""
         program = await self._own.enter_async_context(self._create())
-        if is_private:
-            program.torrent = program.torrent.made_private()
+        if torrent is not None:
+            program.torrent = torrent
         await program.start([each.address for each in nodes])
         return program
 

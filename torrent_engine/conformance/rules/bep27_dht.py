@@ -7,6 +7,7 @@ import anyio
 from torrent_engine.conformance.dht.dht_case import DhtCase
 from torrent_engine.conformance.errors import UndecidedError
 from torrent_engine.conformance.rule import Outcome, rule
+from torrent_engine.conformance.torrent_set import basic_torrent
 from torrent_engine.conformance.verdicts import Level, Role, Verdict
 
 P, F = Verdict.PASS, Verdict.FAIL
@@ -21,7 +22,7 @@ async def private_torrent(case: DhtCase) -> Outcome:
     pair, it MUST ONLY announce itself to the private tracker".
     """
     node = await case.node()
-    program = await case.start_quietly(node, is_private=True)
+    program = await case.start_quietly(node, torrent=basic_torrent().made_private())
     await anyio.sleep(WATCH_S * case.patience)
     if not program.is_running():
         raise UndecidedError("the program ended")

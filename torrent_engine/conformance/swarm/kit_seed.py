@@ -82,6 +82,8 @@ class SeedScript:
     """Runs in a task of its own after the handshakes."""
     take_extended: FrameFunction = ignore
     """Takes the messages of the extension protocol."""
+    take_other: FrameFunction = ignore
+    """Takes the messages that are of none of these kinds."""
 
 
 class SeedLink:
@@ -148,6 +150,8 @@ class SeedLink:
             await self.seed.script.answer(self, asked)
         elif frame.number == FrameType.EXTENDED:
             await self.seed.script.take_extended(self, frame)
+        else:
+            await self.seed.script.take_other(self, frame)
 
 
 @dataclass
