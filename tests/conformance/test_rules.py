@@ -18,7 +18,7 @@ from torrent_engine.conformance.judging import judged
 from torrent_engine.conformance.plan import WITHOUT_RULE, is_planned, open_numbers
 from torrent_engine.conformance.rule import REGISTRY, Outcome
 from torrent_engine.conformance.samples import sample_torrent
-from torrent_engine.conformance.verdicts import Level, Role, Sample, Verdict
+from torrent_engine.conformance.verdicts import Level, Role, SampleName, Verdict
 
 pytestmark = pytest.mark.anyio
 F, N = Verdict.FAIL, Verdict.NON_STRICT
@@ -188,7 +188,7 @@ async def judge(rule_id: str, *quirks: str) -> tuple[Outcome, Verdict]:
     async with anyio.create_task_group() as tasks:
         rule = REGISTRY[rule_id]
         torrent = sample_torrent(rule.sample)
-        is_basic = rule.sample is Sample.BASIC
+        is_basic = rule.sample is SampleName.BASIC
         subject = (
             ScriptedSubject(tasks, *quirks)
             if is_basic

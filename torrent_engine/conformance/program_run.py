@@ -25,7 +25,7 @@ from torrent_engine.conformance.swarm.swarm_runner import SwarmRunner
 from torrent_engine.conformance.torrent_set import SampleTorrent
 from torrent_engine.conformance.tracker.tracker_runner import TrackerRunner
 from torrent_engine.conformance.utp.over_utp import SubjectOverUtp
-from torrent_engine.conformance.verdicts import Role, Sample, Verdict
+from torrent_engine.conformance.verdicts import Role, SampleName, Verdict
 
 SHARED: Final = frozenset({Role.SEED, Role.DHT, Role.UTP, Role.TRACKER})
 """Roles whose rules share a program; each rule of the others gets one of its own."""
@@ -78,10 +78,10 @@ class ProgramRun:
         """Return what tries the rules of each role that has some."""
         seeding = {
             sample: [each for each in rules if each.role is Role.SEED and each.sample is sample]
-            for sample in Sample
+            for sample in SampleName
         }
         by_role: list[tuple[Callable[[Rules], Awaitable[None]], Rules]] = [
-            (self._try_seed, seeding.pop(Sample.BASIC)),
+            (self._try_seed, seeding.pop(SampleName.BASIC)),
             (self._try_downloads, [each for each in rules if each.role not in SHARED]),
             (self._try_node, [each for each in rules if each.role is Role.DHT]),
             (self._try_over_utp, [each for each in rules if each.role is Role.UTP]),
@@ -135,7 +135,7 @@ class ProgramRun:
             is_missing = isinstance(error, NotOfferedError)
             self._tell_all(rules, Verdict.UNSUPPORTED if is_missing else None, error)
 
-    async def _try_sample(self, sample: Sample, rules: Rules) -> None:
+    async def _try_sample(self, sample: SampleName, rules: Rules) -> None:
         """Let the program seed another torrent, and run rules; they are unsupported if it fails."""
         torrent = await anyio.to_thread.run_sync(sample_torrent, sample)
         try:

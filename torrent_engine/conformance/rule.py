@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from torrent_engine.conformance.verdicts import Level, Role, Sample, Verdict
+from torrent_engine.conformance.verdicts import Level, Role, SampleName, Verdict
 
 RuleFunction = Callable[..., Awaitable["Outcome | str"]]
 """Takes the case of its role: Case, or SwarmCase."""
@@ -35,7 +35,7 @@ class ConformanceRule:
     """Nothing else runs meanwhile: it measures, restarts, or takes many connections."""
     is_destructive: bool = False
     """Only against programs that the kit started, unless its user allows it."""
-    sample: Sample = Sample.BASIC
+    sample: SampleName = SampleName.BASIC
     """What a seed has."""
 
     @property
@@ -73,7 +73,7 @@ def rule(  # noqa: PLR0913 - the facts of a rule, on one line above its function
     role: Role = Role.SEED,
     is_alone: bool = False,
     is_destructive: bool = False,
-    sample: Sample = Sample.BASIC,
+    sample: SampleName = SampleName.BASIC,
 ) -> Callable[[RuleFunction], RuleFunction]:
     """Register the function below as a rule; its docstring is the requirement and its source."""
 

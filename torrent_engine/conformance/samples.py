@@ -11,7 +11,7 @@ from torrent_engine.conformance.v2_torrents import (
     padded_torrent,
     v2_torrent,
 )
-from torrent_engine.conformance.verdicts import Sample
+from torrent_engine.conformance.verdicts import SampleName
 
 LONG_FILE: Final = "all/long.bin"
 LONG_PIECES: Final = 520
@@ -20,13 +20,13 @@ LONG_PIECE_BYTES: Final = 32_768
 
 
 @cache
-def sample_torrent(sample: Sample) -> SampleTorrent:
+def sample_torrent(sample: SampleName) -> SampleTorrent:
     """Return the torrent of a name."""
-    if sample is Sample.V2:
+    if sample is SampleName.V2:
         return _long_v2_torrent()
-    if sample is Sample.HYBRID:
+    if sample is SampleName.HYBRID:
         return v2_torrent(is_hybrid=True)
-    return padded_torrent() if sample is Sample.PADDED else basic_torrent()
+    return padded_torrent() if sample is SampleName.PADDED else basic_torrent()
 
 
 def _long_v2_torrent() -> SampleTorrent:

@@ -19,7 +19,7 @@ from torrent_engine.conformance.rule import ConformanceRule
 from torrent_engine.conformance.runner import RuleRunner, RunPlan
 from torrent_engine.conformance.subject import RemoteSubject, SubjectPort
 from torrent_engine.conformance.torrent_set import basic_torrent
-from torrent_engine.conformance.verdicts import Role, Sample
+from torrent_engine.conformance.verdicts import Role, SampleName
 
 
 def _silent(_: RuleResult) -> None:
@@ -62,7 +62,9 @@ async def run_remote(
     """Run the rules of seeds against a program that seeds the sample torrent at an address."""
     subject = RemoteSubject(host, port)
     report = _new_report(subject.name, "", "started by hand")
-    of_seeds = [each for each in rules if each.role is Role.SEED and each.sample is Sample.BASIC]
+    of_seeds = [
+        each for each in rules if each.role is Role.SEED and each.sample is SampleName.BASIC
+    ]
     if not of_seeds:
         raise ConformanceError("these rules are not about seeds of `prepare`: use `run --subject`")
     await _run_into(report, subject, of_seeds, plan, progress)

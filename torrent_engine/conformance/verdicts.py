@@ -56,7 +56,7 @@ class Role(StrEnum):
     """It is a tracker, to which the kit announces."""
 
 
-class Sample(StrEnum):
+class SampleName(StrEnum):
     """The torrent that a program seeds while a rule looks at it."""
 
     BASIC = "basic"

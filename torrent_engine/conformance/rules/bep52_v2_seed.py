@@ -37,7 +37,7 @@ from torrent_engine.conformance.hash_messages import (
 from torrent_engine.conformance.raw_peer import RawPeer
 from torrent_engine.conformance.rule import Outcome, rule
 from torrent_engine.conformance.samples import LONG_FILE
-from torrent_engine.conformance.verdicts import Level, Sample, Verdict
+from torrent_engine.conformance.verdicts import Level, SampleName, Verdict
 
 P, N, F = Verdict.PASS, Verdict.NON_STRICT, Verdict.FAIL
 UPGRADE: Final = bytes([0, 0, 0, 0, 0, 0, 0, 0x10])
@@ -67,7 +67,7 @@ async def _answered_hash(case: Case, info_hash: bytes, reserved: bytes = PLAIN) 
     Level.STATED,
     10,
     {NEW: P, OTHER: F, CLOSED: F, SILENT: F},
-    sample=Sample.V2,
+    sample=SampleName.V2,
 )
 async def handshake_of_version_2(case: Case) -> str:
     """Answer a handshake for a torrent of version 2 with the same 20 bytes of its hash.
@@ -83,7 +83,7 @@ async def handshake_of_version_2(case: Case) -> str:
     Level.STATED,
     10,
     {NEW: P, OLD: N, OTHER: F, CLOSED: F, SILENT: F},
-    sample=Sample.HYBRID,
+    sample=SampleName.HYBRID,
 )
 async def handshake_that_offers_version_2(case: Case) -> str:
     """Answer the hash of version 1 and the bit for version 2 with the hash of version 2.
@@ -99,7 +99,7 @@ async def handshake_that_offers_version_2(case: Case) -> str:
     Level.STATED,
     10,
     {OLD: P, NEW: F, OTHER: F, CLOSED: F, SILENT: F},
-    sample=Sample.HYBRID,
+    sample=SampleName.HYBRID,
 )
 async def handshake_of_version_1_for_a_hybrid(case: Case) -> str:
     """Answer the hash of version 1 without the bit for version 2 with the same hash.
@@ -160,7 +160,7 @@ async def _answer(case: Case, peer: RawPeer, question: HashQuestion, file: _File
     return file.judge(question, frame.payload) if file is not None else WRONG
 
 
-@rule("BEP52-HR-01", Level.MUST, 10, ANSWERS, sample=Sample.V2)
+@rule("BEP52-HR-01", Level.MUST, 10, ANSWERS, sample=SampleName.V2)
 async def hashes_of_pieces(case: Case) -> str:
     """Answer a request for the hashes of all pieces of a file with those.
 
@@ -172,7 +172,7 @@ async def hashes_of_pieces(case: Case) -> str:
     return await _ask(case, peer, file.all_pieces(), file)
 
 
-@rule("BEP52-HR-02", Level.MUST, 10, {**ANSWERS, UNPROVEN: N}, sample=Sample.V2)
+@rule("BEP52-HR-02", Level.MUST, 10, {**ANSWERS, UNPROVEN: N}, sample=SampleName.V2)
 async def hashes_with_a_proof(case: Case) -> str:
     """Answer a request for half of a layer with its hashes and the uncles up to the root.
 
@@ -190,7 +190,7 @@ async def hashes_with_a_proof(case: Case) -> str:
     return UNPROVEN if await _ask(case, peer, question, file) == RIGHT else REJECTED
 
 
-@rule("BEP52-HR-03", Level.MUST, 10, ANSWERS, sample=Sample.V2)
+@rule("BEP52-HR-03", Level.MUST, 10, ANSWERS, sample=SampleName.V2)
 async def leaves_of_a_block(case: Case) -> str:
     """Answer a request for the leaves of a piece that follows one for a block of it.
 
@@ -210,7 +210,11 @@ async def leaves_of_a_block(case: Case) -> str:
 
 
 @rule(
-    "BEP52-HR-04", Level.MUST, 10, {REJECTED: P, CLOSED: N, SILENT: F, WRONG: F}, sample=Sample.V2
+    "BEP52-HR-04",
+    Level.MUST,
+    10,
+    {REJECTED: P, CLOSED: N, SILENT: F, WRONG: F},
+    sample=SampleName.V2,
 )
 async def questions_without_an_answer(case: Case) -> Outcome:
     """Reject requests for hashes of an unknown file, behind the last, and for none.
@@ -236,7 +240,7 @@ async def questions_without_an_answer(case: Case) -> Outcome:
     return found
 
 
-@rule("BEP52-HR-05", Level.MUST, 10, {**ANSWERS, REJECTED: N}, sample=Sample.V2)
+@rule("BEP52-HR-05", Level.MUST, 10, {**ANSWERS, REJECTED: N}, sample=SampleName.V2)
 async def hashes_while_choked(case: Case) -> str:
     """Answer a request for hashes of a peer that is choked.
 
@@ -252,7 +256,9 @@ async def hashes_while_choked(case: Case) -> str:
     return found
 
 
-@rule("BEP52-HR-06", Level.ROBUST, 5, {**IGNORED_OR_CLOSED, "hashes for it": N}, sample=Sample.V2)
+@rule(
+    "BEP52-HR-06", Level.ROBUST, 5, {**IGNORED_OR_CLOSED, "hashes for it": N}, sample=SampleName.V2
+)
 async def hash_requests_of_a_wrong_length(case: Case) -> str:
     """Ignore a request for hashes that is a byte too short or too long, or close.
 
@@ -276,7 +282,7 @@ async def hash_requests_of_a_wrong_length(case: Case) -> str:
     Level.CONV,
     10,
     {RIGHT: P, REJECTED: N, WRONG: F, CLOSED: F, SILENT: F},
-    sample=Sample.V2,
+    sample=SampleName.V2,
 )
 async def request_behind_a_file(case: Case) -> str:
     """Answer a request for what follows a file in its last piece with zeros.
@@ -294,7 +300,7 @@ async def request_behind_a_file(case: Case) -> str:
     Level.MUST,
     10,
     {RIGHT: P, REJECTED: F, WRONG: F, CLOSED: F, SILENT: F},
-    sample=Sample.PADDED,
+    sample=SampleName.PADDED,
 )
 async def request_inside_a_pad(case: Case) -> str:
     """Answer a request for a part of a pad with zeros.
