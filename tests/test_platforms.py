@@ -22,15 +22,16 @@ SUBJECTS = {
     "net/sockets/system.py",  # socket options
     "service/system.py",  # signals, processes, pipes, Unix sockets
 }
+ASKED = ("sys.platform", "os.name", "platform.system", "os.uname")
 SYSTEMS = ("linux", "darwin", "win32")
 
 
 def asks_for_platform(source: str) -> bool:
     """Return whether code reads ``sys.platform``, ``os.name`` or the module ``platform``."""
-    names = {
-        ast.unparse(each) for each in ast.walk(ast.parse(source)) if isinstance(each, ast.expr)
-    }
-    return not names.isdisjoint({"sys.platform", "os.name", "platform.system", "os.uname"})
+    return any(name in source for name in ASKED) and any(
+        isinstance(each, ast.Attribute) and ast.unparse(each) in ASKED
+        for each in ast.walk(ast.parse(source))
+    )
 
 
 class FakeMsvcrt(ModuleType):
