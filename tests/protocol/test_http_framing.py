@@ -92,9 +92,14 @@ ACCEPTED = {
 }
 
 
+LARGE_BYTES = 100_000
+
+
 @pytest.mark.parametrize("step", [1, 7, 1 << 20])
 @pytest.mark.parametrize("raw", ACCEPTED.values(), ids=ACCEPTED.keys())
 def test_a14_other_answers_pass_one_after_the_other(raw: bytes, step: int) -> None:
+    if step < 100 and len(raw) > LARGE_BYTES:  # a step for each byte of megabytes shows no more
+        step *= 251
     watch = ResponseWatch()
     for _ in range(3):
         watch.request_sent()

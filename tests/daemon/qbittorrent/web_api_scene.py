@@ -14,7 +14,7 @@ from tests.daemon.fake_port import FakeEngine
 from tests.support.torrents import make_torrent
 from torrent_engine.base.ids import InfoHash
 from torrent_engine.codec.metainfo import Metainfo
-from torrent_engine.daemon.app import ROUTERS
+from torrent_engine.daemon.qbittorrent.routes import router
 from torrent_engine.daemon.settings.model import (
     DaemonSettings,
     PathSettings,
@@ -51,7 +51,7 @@ class WebApiScene:
     async def open(self, token: str | None = TOKEN) -> AsyncIterator["WebApiScene"]:
         """Answer requests until the end of the block; with a token, or without a credential."""
         async with (
-            client_of(self.context, ROUTERS, token=token) as self.client,
+            client_of(self.context, [router], token=token) as self.client,
             anyio.create_task_group() as tasks,
         ):
             tasks.start_soon(self.context.errands.run)
