@@ -215,8 +215,22 @@ def test_bep52_any_request_for_blocks_gets_what_it_says_or_nothing(
     assert found is None or len(found) == 32 * (length + uncles)
 
 
-def test_bep52_no_more_is_read_than_takes_a_moment() -> None:
-    part, root = part_of(9, 512 * BLOCK)
+def test_bep52_no_more_is_read_than_one_piece_of_128_mib() -> None:
+    part, root = part_of(3, 8_192 * BLOCK)
+    trees, length = HashTrees(part), part.lengths[0]
+    wanted = HashRange(root, 0, 8_192, 8_192, 14)
+    assert trees.span(wanted, length) == range(8_192 * BLOCK, 2 * 8_192 * BLOCK)
+    leaves = b"".join(sha256(b"%d" % n).digest() for n in range(8_192, 2 * 8_192))
+    found = trees.hashes_below(wanted, length, leaves)
+    assert found is not None
+    proved = {"index": 8_192, "levels": 15, "root": root}
+    assert is_proven(found[: 32 * 8_192], found[32 * 8_192 :], **proved)
+    assert trees.span(wanted._replace(start=4_096, proof_layers=0), length) is None
+    assert trees.span(HashRange(root, 0, 0, 8_193, 0), length) is None
+
+
+def test_bep52_as_many_hashes_of_pieces_are_given_as_libtorrent_asks_for() -> None:
+    part, root = part_of(8_193)
     trees = HashTrees(part)
-    assert trees.span(HashRange(root, 0, 0, 2048, 0), part.lengths[0]) == range(2048 * BLOCK)
-    assert trees.span(HashRange(root, 0, 0, 2049, 0), part.lengths[0]) is None
+    assert trees.hashes(HashRange(root, 0, 0, 8_192, 0)) == part.layers[root][: 32 * 8_192]
+    assert trees.hashes(HashRange(root, 0, 0, 8_193, 0)) is None

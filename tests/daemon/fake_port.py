@@ -264,6 +264,8 @@ def _known(torrent: FakeTorrent, metainfo: Metainfo, facts: dict[str, Any]) -> d
         "piece_count": metainfo.piece_count,
         "file_count": len(torrent.files),
         "is_private": metainfo.is_private,
+        "info_hash_v1": metainfo.info_hash_v1,
+        "info_hash_v2": metainfo.info_hash_v2,
         "wanted_bytes": metainfo.total_bytes,
         "metadata_fraction": 1.0,
         "trackers": metainfo.tiers,

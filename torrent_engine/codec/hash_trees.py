@@ -17,9 +17,9 @@ from torrent_engine.codec.merkle import (
     tree_levels,
 )
 
-MAX_HASHES: Final = 4096  # ours: of one answer; BEP 52 recommends to ask for 512 at most
+MAX_HASHES: Final = 8192  # of one answer, as libtorrent asks for at most; BEP 52 recommends 512
 MAX_FOLDED: Final = 8192  # ours: hashes of pieces folded for one answer, which takes 5 ms
-MAX_READ_BYTES: Final = 32 * 1024 * 1024  # ours: of pieces, for the hashes of their blocks
+MAX_READ_BYTES: Final = MAX_HASHES * BLOCK_BYTES  # ours: of pieces, for the hashes of their blocks
 SMALL_LAYER: Final = 2048  # ours: hashes of pieces; the top of such a tree is made in 2 ms
 MAX_UNCLES: Final = 32  # ours: of one proof, more than the highest tree has
 MAX_ASKED: Final = 512  # BEP 52: what to ask for at once

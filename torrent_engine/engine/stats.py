@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from torrent_engine.base.config import ConnectionEncryption, TransportProtocol
-from torrent_engine.base.ids import FileIndex, PeerAddress
+from torrent_engine.base.ids import FileIndex, InfoHash, InfoHashV2, PeerAddress
 from torrent_engine.engine.states import State
 from torrent_engine.net.nat.mapping_status import PortMappingStatus
 from torrent_engine.policy.peers.candidates import Source
@@ -191,6 +191,10 @@ class TorrentFacts:
     """BEP 19."""
     http_seeds: tuple[str, ...] = field(repr=False)
     """BEP 17."""
+    info_hash_v1: InfoHash | None = None
+    """SHA-1; None: the torrent is of v2 alone, or an earlier version has saved it."""
+    info_hash_v2: InfoHashV2 | None = None
+    """SHA-256 of a v2 or hybrid torrent (BEP 52)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ import pytest
 
 from tests.daemon.contexts import make_context
 from tests.daemon.fake_port import FakeEngine
-from torrent_engine.base.ids import InfoHash
+from torrent_engine.base.ids import InfoHash, InfoHashV2
 from torrent_engine.daemon.api.jobs import table_of
 from torrent_engine.daemon.context import DaemonContext
 from torrent_engine.daemon.engine_port.facts import EngineState, JobFacts
@@ -48,6 +48,16 @@ async def test_jobs_are_listed_and_chosen(client: httpx2.AsyncClient, one: InfoH
     assert await ids(client, id_prefix="aaaa") == ["aaaaaaaa-2", "aaaaaaaa-1"]
     assert await ids(client, f"{URL}/active") == ["aaaaaaaa-2"]
     assert isinstance((await client.get(f"{ALIAS}/active")).json(), list)
+
+
+async def test_bep52_jobs_of_a_hybrid_are_found_by_either_hash(
+    client: httpx2.AsyncClient, engine: FakeEngine, context: DaemonContext, one: InfoHash
+) -> None:
+    engine.change(one, info_hash_v1=one, info_hash_v2=InfoHashV2(bytes(range(32))))
+    context.state.look(one)
+    for text in (bytes(range(20)).hex(), bytes(range(32)).hex()):
+        assert await ids(client, torrent=text) == ["aaaaaaaa-2", "aaaaaaaa-1"]
+    assert await ids(client, torrent="00" * 20) == []
 
 
 async def test_pages_follow_one_another(client: httpx2.AsyncClient) -> None:

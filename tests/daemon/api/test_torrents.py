@@ -9,7 +9,7 @@ import pytest
 from tests.daemon.contexts import client_of, make_context
 from tests.daemon.fake_port import FakeEngine
 from torrent_engine.base.errors import StateTransitionError
-from torrent_engine.base.ids import InfoHash
+from torrent_engine.base.ids import InfoHash, InfoHashV2
 from torrent_engine.daemon.api.torrent_fields import LISTED, TORRENT_FIELDS
 from torrent_engine.daemon.context import DaemonContext
 from torrent_engine.daemon.engine_port.facts import EngineState, ErrorKind
@@ -299,3 +299,20 @@ async def test_a_torrent_is_removed_with_its_files(
     assert (await client.delete(f"{URL}/{one}", params={"delete_files": "true"})).status_code == 204
     assert engine.removed[one].is_deleted
     assert (await client.get(f"{URL}/{one}")).status_code == 404
+
+
+async def test_bep52_a_hybrid_is_found_and_changed_by_either_hash(engine: FakeEngine) -> None:
+    one, v2 = put(engine, "a"), InfoHashV2(bytes(range(32)))
+    engine.change(one, info_hash_v1=one, info_hash_v2=v2)
+    plain = put(engine, "b")
+    async with client_of(make_context(engine)) as client:
+        for text in (str(one), str(v2.truncated), str(v2)):
+            told = (await client.get(f"{URL}/{text}")).json()
+            assert (told["hash"], told["name"]) == (str(one), "a")
+            assert (told["info_hash_v1"], told["info_hash_v2"]) == (str(one), str(v2))
+        told = (await client.get(f"{URL}/{plain}")).json()
+        assert (told["info_hash_v1"], told["info_hash_v2"]) == (str(plain), None)
+        assert (await client.get(f"{URL}/{'0' * 64}")).status_code == 404
+        answer = await client.delete(f"{URL}/{v2}")
+        assert answer.status_code < 300
+    assert one not in engine.torrents

@@ -12,6 +12,7 @@ from tests.daemon.fake_port import FakeEngine
 from tests.support.managers import manager_config
 from tests.support.swarm import seed, until
 from tests.support.torrents import make_torrent, payload_of
+from tests.support.v2_torrents import hybrid_info, torrent_around, v2_info
 from torrent_engine.base.errors import (
     BencodeError,
     ClosedError,
@@ -21,6 +22,7 @@ from torrent_engine.base.errors import (
 )
 from torrent_engine.base.ids import InfoHash, OwnerTie, PeerAddress
 from torrent_engine.codec.magnet import Magnet
+from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.daemon.engine_port.events import ManagerEvents
 from torrent_engine.daemon.engine_port.facts import (
     AddedNotice,
@@ -90,6 +92,18 @@ async def test_what_is_added_is_there_with_its_facts(port: EnginePort, tmp_path:
     assert facts.settings.trackers == (("http://127.0.0.1:1/announce",),)
     await until(lambda: port.torrents.live(one)[0].wanted_bytes == 70_000)
     assert port.torrents.live(one)[1].peers == 0
+
+
+@pytest.mark.parametrize("make", [v2_info, hybrid_info])
+async def test_bep52_both_info_hashes_are_told(port: EnginePort, make: Any) -> None:
+    metainfo = Metainfo.from_bytes(torrent_around(*make({"a": FILES["a"]})))
+    key = (await port.engine.add(metainfo, AddOptions(paused=True))).info_hash
+    about = port.torrents.facts(key).about
+    assert about.info_hash_v1 == metainfo.info_hash_v1
+    assert about.info_hash_v2 == metainfo.info_hash_v2
+    plain = await add(port, paused=True)
+    about = port.torrents.facts(plain).about
+    assert (about.info_hash_v1, about.info_hash_v2) == (plain, None)
 
 
 async def test_a_torrent_that_is_there_is_not_new(port: EnginePort) -> None:

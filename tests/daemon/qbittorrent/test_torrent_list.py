@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from tests.daemon.qbittorrent.web_api_scene import NO_HASH, TRACKER, WebApiScene
+from tests.support.v2_torrents import hybrid_info, torrent_around, v2_info
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.daemon.engine_port.facts import (
     EngineState,
@@ -258,6 +259,21 @@ async def test_details_of_an_unknown_torrent_are_not_found(scene: WebApiScene, p
     for text in (NO_HASH, "", "nonsense", "é" * 40):
         assert (await scene.ask("GET", path, params={"hash": text})).status_code == 404
     assert (await scene.ask("GET", path)).status_code == 400
+
+
+@pytest.mark.parametrize("make", [v2_info, hybrid_info])
+async def test_bep52_a_torrent_is_found_by_either_hash(scene: WebApiScene, make: Any) -> None:
+    metainfo = Metainfo.from_bytes(torrent_around(*make({"a": b"12345"})))
+    key, v2 = scene.engine.put(metainfo=metainfo), metainfo.info_hash_v2
+    assert v2 is not None
+    for text in {str(key), str(v2.truncated), str(v2)}:
+        told = await scene.get("torrents/properties", hash=text)
+        assert told["hash"] == str(key)
+        assert told["infohash_v1"] == str(metainfo.info_hash_v1 or "")
+        assert told["infohash_v2"] == str(v2)
+        assert len(await scene.get("torrents/info", hashes=f"{text}|{key}")) == 1
+    plain = await scene.torrent(scene.put())
+    assert (plain["infohash_v1"], plain["infohash_v2"]) == (plain["hash"], "")
 
 
 async def test_properties(scene: WebApiScene) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.daemon.fake_port import FakeEngine, info_hash_of
-from torrent_engine.base.ids import InfoHash
+from torrent_engine.base.ids import InfoHash, InfoHashV2
 from torrent_engine.daemon.engine_port.facts import (
     EngineState,
     ErrorKind,
@@ -288,3 +288,44 @@ def test_categories_and_labels_of_a_row_follow_user_data(scene: Scene) -> None:
     scene.change(one, user_data=(("comment", "mine"),), comment="its own")
     assert (scene.row(one).user.category, scene.row(one).comment) == ("", "mine")
     assert info_hash_of(0) == one
+
+
+V2 = InfoHashV2(bytes(range(32)))
+BY_V1, BY_V2 = info_hash_of(1), V2.truncated
+
+
+@pytest.mark.parametrize("key", [BY_V1, BY_V2], ids=["by_v1", "by_v2"])
+def test_bep52_a_hybrid_has_one_row_by_either_hash(scene: Scene, key: InfoHash) -> None:
+    scene.put(info_hash=key, name="a")
+    assert scene.table.named(V2.hex()) is (scene.row(key) if key == BY_V2 else None)
+    scene.change(key, info_hash_v1=BY_V1, info_hash_v2=V2)
+    row = scene.row(key)
+    for text in (str(BY_V1), str(BY_V2), str(V2), f" {V2.hex().upper()} "):
+        assert scene.table.named(text) is row
+    assert row.info_hash_v1 == BY_V1
+    assert row.other_hash == (BY_V2 if key == BY_V1 else BY_V1)
+    assert scene.table.remove(key)
+    assert all(scene.table.named(str(each)) is None for each in (BY_V1, BY_V2, V2))
+
+
+def test_bep52_a_torrent_of_v2_alone_has_no_other_hash(scene: Scene) -> None:
+    scene.put(info_hash=BY_V2, info_hash_v2=V2)
+    row = scene.row(BY_V2)
+    assert (row.info_hash_v1, row.other_hash) == (None, None)
+    assert scene.table.named(str(V2)) is row
+    plain = scene.row(scene.put())
+    assert (plain.info_hash_v1, plain.other_hash) == (plain.info_hash, None)
+
+
+def test_bep52_a_row_of_its_own_goes_before_the_second_hash_of_another(scene: Scene) -> None:
+    scene.put(info_hash=BY_V1, info_hash_v1=BY_V1, info_hash_v2=V2)
+    scene.put(info_hash=BY_V2, info_hash_v2=V2)
+    assert scene.table.named(str(V2)) is scene.row(BY_V2)
+    assert scene.table.remove(BY_V2)
+    assert scene.table.named(str(V2)) is scene.row(BY_V1)
+
+
+@pytest.mark.parametrize("text", ["", "zz", "0" * 39, "0" * 40, "0" * 64, "g" * 64, "\ud800"])
+def test_what_names_no_torrent_is_none(scene: Scene, text: str) -> None:
+    scene.put()
+    assert scene.table.named(text) is None

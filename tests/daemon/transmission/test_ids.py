@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tests.daemon.transmission.rpc_scene import RpcScene
-from torrent_engine.base.ids import InfoHash
+from torrent_engine.base.ids import InfoHash, InfoHashV2
 
 pytestmark = pytest.mark.anyio
 
@@ -37,6 +37,14 @@ async def test_what_names_no_torrent_means_none(
     assert await names(scene, ids=ids) == []
     await scene.call("torrent_remove", ids=ids)
     assert len(scene.engine.torrents) == len(keys)
+
+
+async def test_bep52_a_hybrid_is_found_by_either_hash(
+    scene: RpcScene, keys: list[InfoHash]
+) -> None:
+    scene.engine.change(keys[1], info_hash_v1=keys[1], info_hash_v2=InfoHashV2(bytes(range(32))))
+    assert await names(scene, ids=bytes(range(20)).hex()) == ["b"]
+    assert await names(scene, ids=[bytes(range(32)).hex(), keys[1].hex()]) == ["b"]
 
 
 async def test_a_torrent_that_is_named_twice_is_told_once(

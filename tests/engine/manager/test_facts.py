@@ -9,6 +9,7 @@ import pytest
 from tests.support.managers import manager
 from tests.support.swarm import seed, until
 from tests.support.torrents import make_torrent, payload_of
+from tests.support.v2_torrents import hybrid_info, torrent_around, v2_info
 from torrent_engine.base.config import SessionConfig
 from torrent_engine.codec.magnet import Magnet
 from torrent_engine.codec.metainfo import Metainfo
@@ -63,6 +64,17 @@ def test_facts_come_back_as_they_were_and_share_what_is_alike() -> None:
     bare = facts_of(make_torrent(b"abc", name="a")[0])
     assert read_facts(facts_values(bare)) == bare
     assert (bare.comment, bare.created_s, bare.largest_suffix) == ("", None, "")
+
+
+@pytest.mark.parametrize("make", [v2_info, hybrid_info])
+def test_bep52_facts_have_both_info_hashes(make: Any) -> None:
+    metainfo = Metainfo.from_bytes(torrent_around(*make({"a": b"12345"})))
+    facts = facts_of(metainfo)
+    assert facts.info_hash_v2 == metainfo.info_hash_v2
+    assert facts.info_hash_v1 == (metainfo.info_hash if make is hybrid_info else None)
+    assert read_facts(facts_values(facts)) == facts
+    earlier = read_facts(facts_values(facts)[:14])
+    assert (earlier.info_hash_v1, earlier.info_hash_v2) == (None, None)
 
 
 @pytest.mark.parametrize("values", [[], [1] * 14, ["a"] * 14, {"name": 1}, None])

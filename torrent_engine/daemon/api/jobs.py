@@ -66,7 +66,7 @@ def _add_lists(routes: APIRouter, jobs: "JobRunner", *, is_array: bool) -> None:
         cursor: Annotated[str | None, Query(max_length=64)] = None,
     ) -> Response:
         """Return jobs, the newest first; ``cursor`` is the last id of the page before."""
-        found = await jobs.list(query_of(status, kind, torrent, id_prefix))
+        found = await jobs.list(jobs.query(status, kind, torrent, id_prefix))
         page, following = page_of(found, limit, cursor)
         told = [job_value(job) for job in page]
         value: Any = {"items": told, "next": following, "total": len(found)}
@@ -165,6 +165,13 @@ class JobRunner:
         self._state = context.state
         self._own = context.own_jobs
         self._adder = TorrentAdder(context)
+
+    def query(
+        self, status: str | None, kind: str | None, torrent: str | None, id_prefix: str
+    ) -> JobQuery:
+        """Return what a query asks for, of a hybrid by either info-hash. Raises ProblemError."""
+        row = None if torrent is None else self._state.torrents.named(torrent)
+        return query_of(status, kind, torrent if row is None else row.hash, id_prefix)
 
     async def list(self, query: JobQuery) -> Sequence[JobFacts]:
         """Return jobs, the newest first."""

@@ -222,10 +222,7 @@ class ActionRunner:
 
 def row_of(state: DaemonState, text: str) -> StateRow:
     """Return the row of an info-hash as text. Raises ProblemError."""
-    try:
-        row = state.torrents.get(InfoHash.parse(text))
-    except ValueError:
-        row = None
+    row = state.torrents.named(text)
     if row is None:
         raise ProblemError(Problem("torrent_not_found", "no such torrent"))
     return row

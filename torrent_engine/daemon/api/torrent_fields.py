@@ -138,6 +138,10 @@ TORRENT_FIELDS: Final[Mapping[str, TorrentField]] = {
     "checked_fraction": _progress(lambda row: round(row.progress.checked_fraction, 4)),
     "tracker_host": _progress(lambda row: row.progress.tracker.host),
     "tracker_state": _progress(lambda row: row.progress.tracker.state),
+    "info_hash_v1": _about_detail(lambda row: row.info_hash_v1 and str(row.info_hash_v1)),
+    "info_hash_v2": _about_detail(
+        lambda row: row.about.info_hash_v2 and str(row.about.info_hash_v2)
+    ),
     "piece_bytes": _about_detail(lambda row: row.about.piece_bytes),
     "piece_count": _about_detail(lambda row: row.about.piece_count),
     "pieces_have": _progress_detail(lambda row: row.progress.pieces_have),

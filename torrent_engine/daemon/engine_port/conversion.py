@@ -67,10 +67,16 @@ def seed_rules_of(config: SessionConfig) -> SeedRules:
 
 def about_of(session: Session) -> AboutFacts:
     """Return what a torrent is; nothing is read for it."""
-    magnet = "" if session.magnet is None else str(session.magnet)
+    link = session.magnet
+    magnet = "" if link is None else str(link)
     added_at = session.times().added_s or 0.0
     if (facts := session.facts) is None:
-        return AboutFacts(name=session.name, added_at=added_at, magnet=magnet)
+        return AboutFacts(
+            name=session.name,
+            added_at=added_at,
+            magnet=magnet,
+            info_hash_v2=None if link is None else link.info_hash_v2,
+        )
     return AboutFacts(
         name=session.name,
         total_bytes=facts.total_bytes,
@@ -85,6 +91,8 @@ def about_of(session: Session) -> AboutFacts:
         magnet=magnet,
         source=facts.source_tag,
         largest_suffix=facts.largest_suffix,
+        info_hash_v1=facts.info_hash_v1,
+        info_hash_v2=facts.info_hash_v2,
     )
 
 

@@ -6,7 +6,7 @@ Sizes are bytes, rates bytes per second, dates seconds since 1970 (0.0: never or
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from torrent_engine.base.ids import InfoHash, OwnerTie
+from torrent_engine.base.ids import InfoHash, InfoHashV2, OwnerTie
 
 
 class EngineState(StrEnum):
@@ -74,6 +74,10 @@ class AboutFacts:
     """Field "source" of the info dictionary."""
     largest_suffix: str = ""
     """Of the name of the largest file, such as ".mkv"."""
+    info_hash_v1: InfoHash | None = None
+    """None: there is none, or it is that of the torrent."""
+    info_hash_v2: InfoHashV2 | None = None
+    """Of a v2 or hybrid torrent, once it is known (BEP 52)."""
 
     @property
     def has_metadata(self) -> bool:

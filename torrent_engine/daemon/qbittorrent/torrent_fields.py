@@ -214,8 +214,8 @@ TORRENT_VALUES: Final[Mapping[str, WebApiField]] = {
     "inactive_seeding_time_limit": _settings(
         lambda row, _: _minutes(rule_value(row.settings.seed_rules.idle_s, _MINUTE_S))
     ),
-    "infohash_v1": _about(lambda row, _: row.hash),
-    "infohash_v2": _about(lambda row, _: ""),
+    "infohash_v1": _about(lambda row, _: str(row.info_hash_v1 or "")),
+    "infohash_v2": _about(lambda row, _: str(row.about.info_hash_v2 or "")),
     "last_activity": _progress(lambda row, _: seconds_of(row.progress.activity_at)),
     "magnet_uri": _about(_magnet),
     "max_inactive_seeding_time": _settings(

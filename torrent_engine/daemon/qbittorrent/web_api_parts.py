@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from torrent_engine.base.errors import TorrentEngineError, UnknownTorrentError
-from torrent_engine.base.ids import InfoHash
 from torrent_engine.daemon.common.add_defaults import AddDefaults
 from torrent_engine.daemon.qbittorrent.errors import not_found
 from torrent_engine.daemon.qbittorrent.params import FormParams
@@ -81,10 +80,7 @@ class WebApiParts:
 
     def row_or_none(self, text: str) -> StateRow | None:
         """Return the torrent of a hash; None if there is none."""
-        try:
-            return self.state.torrents.get(InfoHash.parse(text.strip()))
-        except ValueError:
-            return None
+        return self.state.torrents.named(text.strip())
 
     def rows(self, params: FormParams, name: str = "hashes") -> list[StateRow]:
         """Return the torrents that a parameter names: hashes with "|" between, or "all".

@@ -126,6 +126,21 @@ class StateRow:
         return self.about.comment if self.user.comment is None else self.user.comment
 
     @property
+    def info_hash_v1(self) -> InfoHash | None:
+        """The SHA-1 of the torrent; None if it is of v2 alone, as far as is known."""
+        v2 = self.about.info_hash_v2
+        is_first = v2 is None or v2.truncated != self.info_hash
+        return self.info_hash if is_first else self.about.info_hash_v1
+
+    @property
+    def other_hash(self) -> InfoHash | None:
+        """The second info-hash of a hybrid, that of v2 cut to 20 bytes; None if there is none."""
+        v2 = self.about.info_hash_v2
+        if v2 is None:
+            return None
+        return self.about.info_hash_v1 if v2.truncated == self.info_hash else v2.truncated
+
+    @property
     def left_bytes(self) -> int:
         """What is wanted and not here."""
         return max(self.progress.wanted_bytes - self.progress.completed_bytes, 0)

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
-from torrent_engine.base.ids import InfoHash
+from torrent_engine.base.ids import SHA256_BYTES, InfoHash, InfoHashV2
 from torrent_engine.daemon.engine_port.facts import (
     FactGroup,
     FactSheet,
@@ -47,6 +47,8 @@ class TorrentTable:
         self.revisions = revisions
         self.ids = ids
         self._rows: dict[InfoHash, StateRow] = {}
+        self._others: dict[InfoHash, InfoHash] = {}
+        """By the second info-hash of a hybrid: the one that its row has."""
         self._index: ChangeIndex[InfoHash] = ChangeIndex()
 
     # -- what is there --------------------------------------------------------------------------
@@ -66,6 +68,20 @@ class TorrentTable:
     def get(self, info_hash: InfoHash) -> StateRow | None:
         """Return the row of a torrent; None if it is not there."""
         return self._rows.get(info_hash)
+
+    def named(self, text: str) -> StateRow | None:
+        """Return the row of a torrent by an info-hash as text; None if there is none.
+
+        A hybrid is found by either one, and that of v2 may be whole or cut to 20 bytes.
+        """
+        try:
+            if len(text.strip()) == 2 * SHA256_BYTES:
+                key = InfoHashV2.parse(text).truncated
+            else:
+                key = InfoHash.parse(text)
+        except ValueError:
+            return None
+        return self._rows.get(key) or self._rows.get(self._others.get(key, key))
 
     def rows(self) -> list[StateRow]:
         """Return all rows, by their id."""
@@ -172,8 +188,11 @@ class TorrentTable:
 
     def remove(self, info_hash: InfoHash) -> bool:
         """Remove a torrent; False if it is not there."""
-        if self._rows.pop(info_hash, None) is None:
+        row = self._rows.pop(info_hash, None)
+        if row is None:
             return False
+        if row.other_hash is not None and self._others.get(row.other_hash) == info_hash:
+            del self._others[row.other_hash]
         self.ids.remove(info_hash)
         self._index.removed(info_hash, self.revisions.next())
         return True
@@ -182,7 +201,7 @@ class TorrentTable:
         number, settings = self.revisions.next(), facts.settings
         status = status_of(facts.progress)
         user = UserData.read(dict(settings.user_data)) if settings.user_data else NO_USER_DATA
-        self._rows[facts.info_hash] = StateRow(
+        row = self._rows[facts.info_hash] = StateRow(
             info_hash=facts.info_hash,
             hash=facts.info_hash.hex(),
             id=self.ids.give(facts.info_hash),
@@ -197,6 +216,12 @@ class TorrentTable:
             changed_s=now_s,
         )
         self._index.changed(facts.info_hash, number)
+        self._learn(row)
+
+    def _learn(self, row: StateRow) -> None:
+        """Take note of the second info-hash of a hybrid."""
+        if row.other_hash is not None:
+            self._others[row.other_hash] = row.info_hash
 
     def _put(self, old: StateRow, new: StateRow) -> Collection[FactGroup]:
         """Replace a row if it differs, under one new revision; return the groups that differ."""
@@ -206,6 +231,8 @@ class TorrentTable:
         number = self.revisions.next()
         self._rows[new.info_hash] = replace(new, revisions=old.revisions.changed(groups, number))
         self._index.changed(new.info_hash, number)
+        if FactGroup.ABOUT in groups:
+            self._learn(new)
         return groups
 
 

@@ -5,13 +5,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from torrent_engine.base.ids import InfoHash
 from torrent_engine.daemon.state.rows import StateRow
 from torrent_engine.daemon.state.torrent_table import TorrentTable
 
 RECENT_S: Final = 60.0
 RECENTLY_ACTIVE: Final = frozenset({"recently_active", "recently-active"})
-_HASH: Final = re.compile("[0-9a-fA-F]{40}")
+_HASH: Final = re.compile("[0-9a-fA-F]{40}|[0-9a-fA-F]{64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +43,6 @@ def _found(values: Iterable[object], table: TorrentTable) -> Iterator[StateRow]:
         if isinstance(value, int) and not isinstance(value, bool):
             row = table.by_id(value)
         elif isinstance(value, str) and _HASH.fullmatch(value):
-            row = table.get(InfoHash(bytes.fromhex(value)))
+            row = table.named(value)
         if row is not None:
             yield row

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import PurePath
 from typing import Any, Final, TypeVar
 
+from torrent_engine.base.ids import InfoHash, InfoHashV2
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.engine.stats import TorrentFacts
 
@@ -31,6 +32,8 @@ def facts_of(metainfo: Metainfo) -> TorrentFacts:
         shared(metainfo.tiers),
         metainfo.web_seeds,
         metainfo.http_seeds,
+        metainfo.info_hash_v1,
+        metainfo.info_hash_v2,
     )
 
 
@@ -51,13 +54,16 @@ def facts_values(facts: TorrentFacts) -> list[Any]:
         facts.tiers,
         facts.web_seeds,
         facts.http_seeds,
+        (facts.info_hash_v1 or b"").hex(),
+        (facts.info_hash_v2 or b"").hex(),
     ]
 
 
 def read_facts(values: Sequence[Any]) -> TorrentFacts:
     """Return the facts of :func:`facts_values`; ValueError or TypeError if they are none."""
     name, total, piece, pieces, files, private, comment, creator, created, *rest = values
-    source_tag, suffix, tiers, web_seeds, http_seeds = rest
+    source_tag, suffix, tiers, web_seeds, http_seeds, *hashes = rest
+    first, second = hashes or ("", "")  # earlier versions have not saved them
     return TorrentFacts(
         str(name),
         int(total),
@@ -73,6 +79,8 @@ def read_facts(values: Sequence[Any]) -> TorrentFacts:
         shared(tuple(tuple(map(str, tier)) for tier in tiers)),
         tuple(map(str, web_seeds)),
         tuple(map(str, http_seeds)),
+        InfoHash.parse(first) if first else None,
+        InfoHashV2.parse(second) if second else None,
     )
 
 
