@@ -44,6 +44,11 @@ class DiskConfig(Checked):
     """Time between two checks for free space while a torrent is in state ERROR because the disk is
     full."""
 
+    local_data: tuple[str, ...] = ()
+    """Folders in which files of torrents may be already, under any name. Files of the right size
+    are read, and pieces that match are copied instead of downloaded (BEP 38). The files are never
+    changed, moved or linked; those that were changed in the last seconds are left alone."""
+
     def check_together(self) -> None:
         """Raise ConfigError if the low mark of the write queue is above the high one."""
         check_order(self, "write_queue_low_bytes", "write_queue_high_bytes")

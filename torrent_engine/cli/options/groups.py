@@ -256,6 +256,15 @@ _WRITE_OPTIONS: Final = (
         metavar="TEXT",
         help="Suffix of file names until the torrent is complete, such as .part.  [default: none]",
     ),
+    click.option(
+        "--use-local-data",
+        "local_data",
+        type=click.Path(file_okay=False, exists=True, resolve_path=True),
+        multiple=True,
+        metavar="FOLDER",
+        help="Copy what is in files of this folder, under any name, instead of downloading it; they"
+        " are only read. Can be given several times.  [default: none]",
+    ),
 )
 
 _QUEUE_OPTIONS: Final = (

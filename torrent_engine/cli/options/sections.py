@@ -48,6 +48,7 @@ SECTIONS: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
             "follow_links",
             "incomplete_dir",
             "incomplete_suffix",
+            "local_data",
             "no_resume",
             "check_only",
         ),

@@ -14,6 +14,7 @@ import click
 from torrent_engine.base.config import (
     BandwidthConfig,
     DhtConfig,
+    DiskConfig,
     LsdConfig,
     PexConfig,
     PoolConfig,
@@ -117,6 +118,7 @@ def shared_config(options: Mapping[str, Any]) -> SharedConfig:
             enabled=not options["no_web_seeds"], allow_local=options["allow_local_web_seeds"]
         ),
         network=network_config(options),
+        disk=DiskConfig(local_data=tuple(options.get("local_data", ()))),
     )
 
 

@@ -8,6 +8,7 @@ from urllib.parse import unquote, urlsplit
 
 from torrent_engine.base.config import (
     DhtConfig,
+    DiskConfig,
     EncryptionConfig,
     EncryptionPolicy,
     FeedConfig,
@@ -90,6 +91,9 @@ def shared_config(
         seeding=seeding_config(settings),
         web_seed=WebSeedConfig(allow_local=is_local),
         network=_network(network, block_lists),
+        disk=DiskConfig(
+            local_data=tuple(str(_expanded(each)) for each in settings.paths.local_data)
+        ),
     )
 
 

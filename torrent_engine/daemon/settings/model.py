@@ -76,6 +76,9 @@ class PathSettings:
     allowed: tuple[str, ...] = setting(
         (), "Further folders that interfaces may name.", file_only=True
     )
+    local_data: tuple[str, ...] = setting(
+        (), "Folders whose files are copied instead of downloaded.", RESTART, file_only=True
+    )
     torrents_copy: str = setting("", "Folder for a copy of each .torrent; empty: none.")
     min_free_mib: int = setting(1024, "Downloads wait below this free space.", minimum=0)
 

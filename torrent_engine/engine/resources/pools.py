@@ -12,6 +12,7 @@ from torrent_engine.base.config import DiskConfig, PoolConfig, SharedConfig
 from torrent_engine.disk.files.file_registry import FileRegistry
 from torrent_engine.disk.files.open_files import OpenFiles
 from torrent_engine.disk.filesystem import NameFoldings
+from torrent_engine.disk.local_files import LocalFiles
 from torrent_engine.engine.content.shared_content import SharedContent
 from torrent_engine.engine.jobs.session_jobs import SessionJobs
 from torrent_engine.engine.resources.bandwidth_manager import BandwidthManager
@@ -84,6 +85,7 @@ class Pools:
         self.read_buffers = ReadBuffers()
         self.owners = Owners()
         self.content = SharedContent()
+        self.local_files = LocalFiles(config.disk.local_data)
         self.dormant_timers = DormantTimers(clock)
         self.dormant_links_limiter = HandshakeLimiter(
             min(rest.max_dormant_connections, pool.max_half_open_incoming), clock

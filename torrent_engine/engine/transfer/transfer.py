@@ -16,6 +16,7 @@ from torrent_engine.base.ids import BLOCK_BYTES, FileIndex
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.disk.pieces.writer import PieceWriter
 from torrent_engine.disk.resume.keeper import ResumeKeeper
+from torrent_engine.engine.content.folder_copies import FolderCopies
 from torrent_engine.engine.content.local_copies import LocalCopies
 from torrent_engine.engine.discovery.tracker_coordinator import TrackerCoordinator
 from torrent_engine.engine.events import FileCompleted
@@ -122,6 +123,9 @@ class Transfer:
         """Reads of the files while they are open."""
         self.copies = LocalCopies(
             torrent, self.finisher, self.downloads, self.reads, shared.content
+        )
+        self._folder_copies = FolderCopies(
+            torrent, self.finisher, self.downloads, torrent.storage, shared.local_files
         )
         self.uploads = UploadManager(
             torrent, self.proof, callbacks.on_error, self.bandwidth.upload_load
@@ -249,8 +253,10 @@ class Transfer:
         """Begin to copy what is in other files, before anything is requested."""
         if self.progress.is_complete:
             tasks.start_soon(self.copies.run)
-        elif self.copies.part is not None:
+            return
+        if self.copies.part is not None:
             await tasks.start(self.copies.run)
+        await tasks.start(self._folder_copies.run)
 
     async def _tick_forever(self) -> None:
         ticks = 0

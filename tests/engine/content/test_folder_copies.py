@@ -1,0 +1,152 @@
+"""Files in folders of the user are copied, and not downloaded a second time."""
+
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from tests.support.swarm import reach, resources, seed
+from tests.support.torrents import make_torrent, payload_of, write_files
+from tests.support.v2_torrents import hybrid_info, laid_out, torrent_around, v2_info
+from torrent_engine.base.config import DiskConfig, SessionConfig
+from torrent_engine.codec.metainfo import Metainfo
+from torrent_engine.engine.resources.shared_resources import SharedResources
+from torrent_engine.engine.session.session import Session
+from torrent_engine.engine.states import State
+
+pytestmark = pytest.mark.anyio
+
+PIECE = 32 * 1024
+FILES = {
+    "a": payload_of(20 * PIECE - 100, 1),
+    "c": payload_of(5, 3),
+    "sub/b": payload_of(7 * PIECE + 1, 2),
+}
+LONG_AGO_S = 1_600_000_000
+
+
+def v1(files: dict[str, bytes]) -> Metainfo:
+    return make_torrent(files, name="p", piece_bytes=PIECE)[0]
+
+
+def v2(files: dict[str, bytes]) -> Metainfo:
+    return Metainfo.from_bytes(torrent_around(*v2_info(files, piece_bytes=PIECE, name="p")))
+
+
+def hybrid(files: dict[str, bytes]) -> Metainfo:
+    return Metainfo.from_bytes(torrent_around(*hybrid_info(files, piece_bytes=PIECE, name="p")))
+
+
+Make = Callable[[dict[str, bytes]], Metainfo]
+
+
+def put(folder: Path, files: dict[str, bytes]) -> None:
+    """Write files that rest since long ago."""
+    for name, data in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+        os.utime(path, (LONG_AGO_S, LONG_AGO_S))
+
+
+def stamps(folder: Path) -> dict[str, Any]:
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        seen = path.stat()
+        found[str(path)] = (seen.st_size, seen.st_mtime_ns, seen.st_ino, seen.st_nlink)
+    return found
+
+
+@asynccontextmanager
+async def node(folder: Path, *local: Path) -> AsyncIterator[SharedResources]:
+    disk = DiskConfig(state_reserve_bytes=0, local_data=tuple(map(str, local)))
+    async with resources(folder, disk=disk) as opened:
+        yield opened
+
+
+def is_right(files: dict[str, bytes], folder: Path) -> bool:
+    return all((folder / "p" / name).read_bytes() == data for name, data in files.items())
+
+
+def payload_for(metainfo: Metainfo, files: dict[str, bytes]) -> bytes:
+    """Return the bytes of the pieces."""
+    if metainfo.v2 is not None:
+        return laid_out(metainfo, files)
+    return b"".join(files["/".join(entry.path[1:])] for entry in metainfo.files)
+
+
+@pytest.mark.parametrize("make", [v1, v2, hybrid])
+async def test_bep38_nobody_is_needed_for_what_a_folder_has(make: Make, tmp_path: Path) -> None:
+    metainfo, local = make(FILES), tmp_path / "local"
+    renamed = {"x/a": FILES["a"], "y/other name": FILES["sub/b"], "c": FILES["c"]}
+    put(local, renamed)
+    before = stamps(local)
+    async with node(tmp_path / "node", local) as shared:
+        session = await Session.create(metainfo, shared, save_path=tmp_path / "out")
+        async with session:
+            await reach(session, State.SEEDING)
+            assert session.stats().downloaded_bytes == 0
+    assert is_right(FILES, tmp_path / "out")
+    assert stamps(local) == before
+
+
+@pytest.mark.parametrize("make", [v1, v2])
+async def test_bep38_a_file_that_is_wrong_or_missing_is_downloaded(
+    make: Make, tmp_path: Path
+) -> None:
+    metainfo, local = make(FILES), tmp_path / "local"
+    put(local, {"a": bytes(len(FILES["a"])), "z/a": FILES["a"], "b": bytes(7 * PIECE + 1)})
+    async with (
+        node(tmp_path / "node", local) as shared,
+        seed(tmp_path / "seed", metainfo, payload_for(metainfo, FILES)) as (theirs, address),
+    ):
+        config = SessionConfig(peers=(address,))
+        session = await Session.create(metainfo, shared, save_path=tmp_path / "out", config=config)
+        async with session:
+            await reach(session, State.SEEDING)
+        sent = theirs.stats().uploaded_bytes
+    assert is_right(FILES, tmp_path / "out")
+    others = len(FILES["sub/b"]) + len(FILES["c"])
+    assert others <= sent <= others + 2 * PIECE
+
+
+async def test_bep38_without_the_option_no_folder_is_looked_at(tmp_path: Path) -> None:
+    metainfo = v2(FILES)
+    put(tmp_path / "local", FILES)
+    async with node(tmp_path / "node") as shared:
+        assert shared.local_files.is_empty
+        session = await Session.create(metainfo, shared, save_path=tmp_path / "out")
+        async with session:
+            await reach(session, State.DOWNLOADING)
+            assert session.stats().completed_bytes == 0
+
+
+async def test_bep38_files_that_are_skipped_are_not_copied(tmp_path: Path) -> None:
+    metainfo, local = v2(FILES), tmp_path / "local"
+    put(local, FILES)
+    names = ["/".join(entry.path[1:]) for entry in metainfo.files]
+    config = SessionConfig(file_priorities=tuple(0 if name == "a" else 4 for name in names))
+    async with node(tmp_path / "node", local) as shared:
+        session = await Session.create(metainfo, shared, save_path=tmp_path / "out", config=config)
+        async with session:
+            await reach(session, State.SEEDING)
+    assert not (tmp_path / "out" / "p" / "a").exists()
+    assert (tmp_path / "out" / "p" / "sub" / "b").read_bytes() == FILES["sub/b"]
+
+
+async def test_bep38_the_torrents_own_files_are_no_source(tmp_path: Path) -> None:
+    metainfo, out = v2(FILES), tmp_path / "out"
+    write_files(metainfo, payload_for(metainfo, FILES)[: PIECE * 20], out)
+    (out / "p" / "sub").mkdir(exist_ok=True)
+    put(out / "p", {"sub/b": FILES["sub/b"][:PIECE] + bytes(6 * PIECE + 1)})
+    put(out / "p", {"c": FILES["c"]})
+    async with node(tmp_path / "node", out) as shared:
+        session = await Session.create(metainfo, shared, save_path=out)
+        async with session:
+            await reach(session, State.DOWNLOADING)
+            await anyio.wait_all_tasks_blocked()
+            assert session.stats().pieces_have == 20 + 1 + 1
