@@ -52,6 +52,8 @@ def sample_of(option: click.Option) -> object:
         return True
     if isinstance(option.type, click.Choice):
         return option.type.choices[0]
+    if isinstance(option.type, click.Path) and option.type.exists:
+        return "."
     if isinstance(option.type, click.Path | click.types.StringParamType):
         return "x"
     for value in (1, "1.2.3.4:5", "1.2.3.4", "rc4", "tcp", "x", "0" * 40, "tracker.*", "peers"):
