@@ -223,8 +223,8 @@ def test_bep52_no_more_is_read_than_one_piece_of_128_mib() -> None:
     leaves = b"".join(sha256(b"%d" % n).digest() for n in range(8_192, 2 * 8_192))
     found = trees.hashes_below(wanted, length, leaves)
     assert found is not None
-    proved = {"index": 8_192, "levels": 15, "root": root}
-    assert is_proven(found[: 32 * 8_192], found[32 * 8_192 :], **proved)
+    hashes, uncles = found[: 32 * 8_192], found[32 * 8_192 :]
+    assert is_proven(hashes, uncles, index=8_192, levels=15, root=root)
     assert trees.span(wanted._replace(start=4_096, proof_layers=0), length) is None
     assert trees.span(HashRange(root, 0, 0, 8_193, 0), length) is None
 
