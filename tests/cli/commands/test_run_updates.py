@@ -6,12 +6,15 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from tests.support.dht_client import EngineNode, ask_engine
 from tests.support.engine_client import DISCOVERY, EngineProcess, EngineSeed, format_peer
 from tests.support.netns import LOOPBACK
 from tests.support.payload import Payload, make_payload
 from tests.support.processes import free_port, wait_until
+from torrent_engine.cli.main import cli
+from torrent_engine.cli.output.exit_codes import ExitCode
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -53,6 +56,13 @@ def test_bep46_run_moves_to_the_version_that_is_published(tmp_path: Path) -> Non
                 what="the newer version is the only one",
             )
     assert first.is_complete_in(saved), "what only the older one had stays"
+
+
+@pytest.mark.parametrize("text", ["0", "999ms", "0.9s", "-1s", "often"])
+def test_an_interval_of_less_than_a_second_is_refused(text: str) -> None:
+    refused = CliRunner().invoke(cli, ["run", f"--update-interval={text}"])
+    assert refused.exit_code == ExitCode.BAD_OPTION
+    assert "--update-interval" in refused.stderr
 
 
 class Seeding(EngineSeed):
