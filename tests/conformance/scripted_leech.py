@@ -14,6 +14,7 @@ import anyio.abc
 from tests.conformance.scripted_announcer import ScriptedAnnouncer
 from tests.conformance.scripted_content import OddTorrentError, ScriptedContent
 from tests.conformance.scripted_extensions import EndedError, Quirks
+from tests.conformance.scripted_lsd import MemoryGroup, ScriptedLsd
 from tests.conformance.scripted_metadata import LeechExtensions
 from tests.conformance.scripted_seed import TORRENT, MemoryBytes, memory_pair
 from tests.conformance.scripted_v2 import AlignedContent, is_aligned
@@ -40,7 +41,7 @@ from torrent_engine.conformance.frames import (
     piece,
     request,
 )
-from torrent_engine.conformance.swarm.network import DatagramAnswers
+from torrent_engine.conformance.swarm.network import DatagramAnswers, GroupTaker
 
 OWN_ID = b"-SC0002-abcdefghijkl"
 PIPELINE = 8
@@ -63,6 +64,7 @@ class MemoryNetwork:
         self._listeners: dict[tuple[str, int], tuple[Handler, anyio.abc.TaskGroup]] = {}
         self.programs: dict[int, ScriptedLeech] = {}
         self.datagrams: dict[tuple[str, int], DatagramAnswers] = {}
+        self.group = MemoryGroup()
 
     async def listen(self, address: str, handler: Handler, tasks: anyio.abc.TaskGroup) -> int:
         port = next(self._ports)
@@ -86,6 +88,10 @@ class MemoryNetwork:
         self.datagrams[address, port] = handler
         return port
 
+    async def join(self, take: GroupTaker, tasks: anyio.abc.TaskGroup) -> MemoryGroup:
+        self.group.to_kit = take
+        return self.group
+
     async def connect(self, source: str, port: int) -> MemoryBytes:
         if port not in self.programs:
             raise SubjectUnreachableError("connection refused")
@@ -104,6 +110,7 @@ class ScriptedLeech:
         self._network = network
         self.quirks = Quirks(frozenset(quirks))
         self.port = 9_000
+        self.has_lsd = False
         self.runs = False
         self.blocks: dict[BlockKey, bytes] = {}
         self.owners: dict[int, LeechLink | ScriptedWebSeeds] = {}
@@ -286,6 +293,8 @@ class ScriptedLeech:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(announcer.run)
                 tasks.start_soon(self._dial_names)
+                if self.has_lsd:
+                    tasks.start_soon(ScriptedLsd(self, self._network.group).run)
                 tasks.start_soon(ScriptedWebSeeds(self, torrent).run)
 
     def is_running(self) -> bool:
@@ -346,6 +355,11 @@ class ScriptedLeech:
             return
         for link in list(self.links):
             await link.close()
+
+    def meet(self, host: str, port: int) -> None:
+        """Connect to a neighbour."""
+        with suppress(ConnectionRefusedError):
+            self.connect_to(host, port, b"")
 
     def hear_of(self, host: str, port: int) -> None:
         if "ignores names" in self.quirks:

@@ -85,6 +85,32 @@ def test_program_without_utp_is_not_started_for_it(
         assert BUILDERS[name](order(over_utp=True)).argv
 
 
+@pytest.mark.parametrize(
+    ("name", "word"),
+    [
+        ("torrent-engine", "--no-lsd"),
+        ("libtorrent", "--lsd"),
+        ("aria2", "--bt-enable-lpd=true"),
+        ("transmission", '"lpd-enabled": true'),
+        ("qbittorrent", "LSDEnabled=true"),
+    ],
+)
+def test_program_is_told_whether_it_finds_neighbours(
+    name: str, word: str, order: Callable[..., LaunchOrder]
+) -> None:
+    is_off = word.startswith("--no")
+    assert (word in told(BUILDERS[name](order(downloads=True)))) is is_off
+    assert (word in told(BUILDERS[name](order(downloads=True, has_lsd=True)))) is not is_off
+
+
+@pytest.mark.parametrize("name", ["rtorrent", "webtorrent"])
+def test_program_without_local_discovery_is_not_started_for_it(
+    name: str, order: Callable[..., LaunchOrder]
+) -> None:
+    with pytest.raises(NotOfferedError, match="local service discovery"):
+        BUILDERS[name](order(has_lsd=True))
+
+
 @pytest.mark.parametrize("name", ["torrent-engine", "libtorrent", "aria2", "webtorrent"])
 def test_node_is_told_the_nodes_that_it_knows_first(
     name: str, order: Callable[..., LaunchOrder]
@@ -200,12 +226,13 @@ def test_addresses_of_the_kit_have_a_network_of_their_own_each() -> None:
 
 
 RULES = ("BEP3-HS-01", "BEP3-IN-03", "BEP5-DT-01")
+LOCAL_RULES = ("BEP14-LS-01", "BEP14-LS-04")
 
 
-def passed(subject: str, *options: str) -> Sequence[str]:
+def passed(subject: str, *options: str, rules: Sequence[str] = RULES) -> Sequence[str]:
     """Run some rules of each role; return those that passed."""
     argv = (sys.executable, "-m", "torrent_engine", "conformance", "run", "--subject", subject)
-    words = (*argv, *RULES, "--patience", "5", "--jobs", "2", *options)
+    words = (*argv, *rules, "--patience", "5", "--jobs", "2", *options)
     done = subprocess.run(words, capture_output=True, text=True, timeout=280, check=False)
     if "a network of its own needs" in done.stderr:
         missing(done.stderr.strip())
@@ -227,3 +254,9 @@ def test_program_of_the_table_seeds_downloads_and_runs_a_node(subject: str, prog
 def test_transmission_has_its_peers_in_a_network_of_its_own() -> None:
     require_program("transmission-daemon", "transmission-daemon")
     assert passed("transmission", "--own-network") == sorted(RULES)
+
+
+@pytest.mark.interop
+def test_bep14_this_engine_finds_neighbours_in_a_network_of_its_own() -> None:
+    found = passed("torrent-engine", "--own-network", rules=LOCAL_RULES)
+    assert found == sorted(LOCAL_RULES)

@@ -178,8 +178,21 @@ WEB_MUTANTS = {
     "BEP19-WS-06": ("no odd URLs", F),
     "BEP17-WS-07": ("other keys", F),
 }
-LEECH_MUTANTS.update(TRACKER_MUTANTS, **MAGNET_MUTANTS, **WEB_MUTANTS, **V2_MUTANTS)
+LSD_MUTANTS = {
+    "BEP14-LS-01": ("bad first line", F),
+    "BEP14-LS-02": ("wrong port", F),
+    "BEP14-LS-03": ("announces often", F),
+    "BEP14-LS-04": ("deaf", F),
+    "BEP14-LS-05": ("likes its cookie", F),
+    "BEP14-LS-06": ("first hash", N),
+    "BEP14-LS-07": ("stops on junk", F),
+    "BEP14-LS-08": ("any network", N),
+    "BEP14-LS-09": ("odd IPv6", F),
+    "BEP27-PR-02": ("announces all", F),
+}
+LEECH_MUTANTS.update(TRACKER_MUTANTS, **MAGNET_MUTANTS, **WEB_MUTANTS, **V2_MUTANTS, **LSD_MUTANTS)
 SWARM_ROLES = (
+    Role.LSD,
     Role.LEECH,
     Role.MAGNET,
     Role.WEB_SEED_CLIENT,

@@ -7,6 +7,7 @@ import random
 import shutil
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -17,10 +18,24 @@ CLONE_NEWUSER: Final = 0x1000_0000
 CLONE_NEWNET: Final = 0x4000_0000
 PUBLIC_NETWORK: Final = 11
 """First number of addresses that programs take for public ones; nothing is sent to them."""
+OTHER_NETWORK: Final = 12
+"""First number of addresses of another network."""
+DEVICE6: Final = "kit0"
+"""Where the local network has IPv6."""
 _SETUP: Final = (
-    ("link", "set", "lo", "up"),
-    ("route", "add", "local", f"{PUBLIC_NETWORK}.0.0.0/8", "dev", "lo"),
+    ("link", "set", "lo", "up", "multicast", "on"),
+    ("address", "add", f"{PUBLIC_NETWORK}.0.0.1/8", "dev", "lo"),
+    ("route", "add", "local", f"{OTHER_NETWORK}.0.0.0/8", "dev", "lo"),
+    ("route", "add", "224.0.0.0/4", "dev", "lo"),
 )
+"""A local network of one machine: what is sent to a group comes back to it."""
+_IPV6: Final = (
+    ("link", "add", DEVICE6, "type", "veth", "peer", "name", "kit1"),
+    ("-6", "address", "add", "fd11::1/64", "dev", DEVICE6, "nodad"),
+    ("link", "set", DEVICE6, "up"),
+    ("link", "set", "kit1", "up"),
+)
+"""Programs use no group of IPv6 on loopback."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +83,9 @@ def enter_own_network() -> KitAddresses:
         _become_root(user, group)
     for words in _SETUP:
         _ip(words)
+    with suppress(ConformanceError):  # a system without IPv6, or such devices
+        for more in _IPV6:
+            _ip(more)
     return KitAddresses(PUBLIC_NETWORK)
 
 

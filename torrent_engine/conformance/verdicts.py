@@ -48,6 +48,8 @@ class Role(StrEnum):
     """It announces to a UDP tracker of the kit."""
     DHT = "dht"
     """It runs a node of the DHT, which nodes of the kit ask."""
+    LSD = "lsd"
+    """It downloads, and finds neighbours on the local network."""
     WEB_SEED_CLIENT = "web"
     """It downloads from a web server of the kit."""
     UTP = "utp"

@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +21,7 @@ class StartedDownloader:
         self.name = name
         self._host = host
         self.port = free_port()
+        self.has_lsd = False
         self._builder = builder
         self._folder = folder
         self._process: GuardedProcess | None = None
@@ -33,7 +35,7 @@ class StartedDownloader:
         if isinstance(torrent, bytes):
             path.write_bytes(torrent)
         order = LaunchOrder(path, data, home, self._host, self.port, downloads=True, magnet=magnet)
-        command = self._builder(order)
+        command = self._builder(replace(order, has_lsd=self.has_lsd))
         write_files(command, home)
         log = self._folder / "program.log"
         self._process = await GuardedProcess.open(command, log, home)

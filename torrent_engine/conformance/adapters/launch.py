@@ -26,6 +26,8 @@ class LaunchOrder:
     """The link to download instead of a torrent."""
     over_utp: bool = False
     """Take connections over uTP, too."""
+    has_lsd: bool = False
+    """Find neighbours on the local network, too."""
 
     @property
     def what(self) -> str:
@@ -51,7 +53,8 @@ LaunchBuilder = Callable[[LaunchOrder], LaunchCommand]
 def torrent_engine(order: LaunchOrder) -> LaunchCommand:
     """Return the command for the engine that this kit comes with."""
     program = (sys.executable, "-m", "torrent_engine")
-    options: tuple[str, ...] = ("--no-dht", "--no-lsd", "--no-port-mapping")
+    options: tuple[str, ...] = ("--no-dht", "--no-port-mapping")
+    options += () if order.has_lsd else ("--no-lsd",)
     if order.downloads:
         options += ("--seed-ratio", "0", "--transport", "tcp", "--encryption", "disabled")
         options += ("--allow-local-web-seeds",)
@@ -62,6 +65,8 @@ def torrent_engine(order: LaunchOrder) -> LaunchCommand:
         "TORRENT_ENGINE_STATE_DIR": str(order.home / "state"),
         "TORRENT_ENGINE_CONFIG": "/dev/null",
     }
+    if order.has_lsd:
+        environment["TORRENT_ENGINE_NO_LSD"] = "0"
     verb = "download" if order.downloads else "seed"
     argv = (*program, verb, order.what, *place, *options)
     return LaunchCommand(argv, environment, version_argv=(*program, "--version"))
@@ -71,7 +76,7 @@ def libtorrent(order: LaunchOrder) -> LaunchCommand:
     """Return the command for libtorrent, by its package for Python."""
     module = "torrent_engine.conformance.adapters.libtorrent_seed"
     program = (sys.executable, "-m", module)
-    options = ("--utp",) if order.over_utp else ()
+    options = ("--utp",) * order.over_utp + ("--lsd",) * order.has_lsd
     argv = (*program, order.what, str(order.data), f"{order.host}:{order.port}", *options)
     return LaunchCommand(argv, version_argv=(*program, "--version"))
 
@@ -98,7 +103,8 @@ def aria2(order: LaunchOrder) -> LaunchCommand:
         f"--dht-listen-port={order.port}",
         f"--dht-file-path={order.home / 'dht.dat'}",
         "--enable-dht6=false",
-        "--bt-enable-lpd=false",
+        f"--bt-enable-lpd={str(order.has_lsd).lower()}",
+        f"--bt-lpd-interface={order.host}",
         "--file-allocation=none",
         "--summary-interval=0",
         order.what,

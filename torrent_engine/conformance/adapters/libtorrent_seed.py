@@ -1,6 +1,7 @@
 """A program of its own that seeds one torrent with libtorrent until it is ended.
 
-    python -m torrent_engine.conformance.adapters.libtorrent_seed FILE|LINK FOLDER HOST:PORT [--utp]
+    python -m torrent_engine.conformance.adapters.libtorrent_seed FILE|LINK FOLDER HOST:PORT
+        [--utp] [--lsd]
 
 Many uploads at once, so that cases that run together do not wait for each other's slots.
 """
@@ -29,7 +30,8 @@ def main(arguments: list[str]) -> int:
     if is_version_asked(arguments):
         return print_version()
     torrent, folder, address, *options = arguments
-    settings = {**SETTINGS, "listen_interfaces": address, "enable_incoming_utp": "--utp" in options}
+    settings = {**SETTINGS, "listen_interfaces": address}
+    settings |= {"enable_incoming_utp": "--utp" in options, "enable_lsd": "--lsd" in options}
     return run_session(settings, torrent, folder)
 
 

@@ -75,6 +75,8 @@ def _from_toml(path: Path) -> LaunchBuilder:
             raise NotOfferedError(f"{path} has no command for downloads")
         if order.magnet and not magnet:
             raise NotOfferedError(f"{path} has no command for magnet links")
+        if order.has_lsd:
+            raise NotOfferedError("programs of a file are started without local discovery")
         if order.over_utp and not utp:
             raise NotOfferedError(f"{path} has no command for uTP")
         seeding = utp if order.over_utp else command

@@ -33,6 +33,8 @@ def rtorrent(order: LaunchOrder) -> LaunchCommand:
     """Return the command for rtorrent. Raises NotOfferedError for uTP."""
     if order.over_utp:
         raise NotOfferedError("rtorrent has no uTP")
+    if order.has_lsd:
+        raise NotOfferedError("rtorrent has no local service discovery")
     return _command(order)
 
 

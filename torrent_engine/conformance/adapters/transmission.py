@@ -42,6 +42,7 @@ def transmission(order: LaunchOrder) -> LaunchCommand:
         **_TRANSMISSION,
         "bind-address-ipv4": order.host,
         "download-dir": str(order.data),
+        "lpd-enabled": order.has_lsd,
         "peer-port": order.port,
         "utp-enabled": order.over_utp,
         "watch-dir": str(order.home / "watched"),

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from torrent_engine.conformance.adapters.launch import LaunchCommand, LaunchOrder, found_program
-from torrent_engine.conformance.errors import ConformanceError
+from torrent_engine.conformance.errors import ConformanceError, NotOfferedError
 
 SCRIPT: Final = Path(__file__).with_name("webtorrent.mjs")
 FOLDER: Final = "WEBTORRENT"
@@ -18,7 +18,12 @@ FOLDER: Final = "WEBTORRENT"
 
 
 def webtorrent(order: LaunchOrder) -> LaunchCommand:
-    """Return the command for webtorrent, by its package for Node.js."""
+    """Return the command for webtorrent, by its package for Node.js.
+
+    Raises NotOfferedError for local service discovery, which its script starts it without.
+    """
+    if order.has_lsd:
+        raise NotOfferedError("webtorrent is started without local service discovery")
     return _command(order)
 
 

@@ -5,15 +5,25 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import anyio
-from anyio.abc import ByteStream, SocketAttribute, TaskGroup
+from anyio.abc import ByteStream, SocketAttribute, TaskGroup, UDPSocket
 
+from torrent_engine.conformance.errors import NotOfferedError
 from torrent_engine.conformance.lab import LOOPBACK, KitAddresses
 from torrent_engine.conformance.subject import connect_from
+from torrent_engine.conformance.swarm.groups import LocalGroup, group_socket
+from torrent_engine.conformance.swarm.lsd import GroupPort
 
 StreamHandler = Callable[[Any], Coroutine[Any, Any, None]]
 """Takes a stream of bytes that somebody opened."""
 DatagramAnswers = Callable[[bytes], Sequence[bytes]]
 """Takes a datagram, and returns those to send back."""
+
+
+class GroupTaker(Protocol):
+    """Takes what came to a group."""
+
+    def __call__(self, data: bytes, *, is_ipv6: bool) -> None:
+        """Take one packet."""
 
 
 class NetworkPort(Protocol):
@@ -27,6 +37,12 @@ class NetworkPort(Protocol):
 
     async def connect(self, source: str, port: int) -> ByteStream:
         """Connect to a program under test. Raises SubjectUnreachableError."""
+
+    async def join(self, take: GroupTaker, tasks: TaskGroup) -> GroupPort:
+        """Take what is sent to the groups of the local network (BEP 14) until the tasks end.
+
+        Raises NotOfferedError where there is no such network.
+        """
 
 
 class LoopbackNetwork:
@@ -64,6 +80,29 @@ class LoopbackNetwork:
     async def connect(self, source: str, port: int) -> ByteStream:
         """Connect to a program under test. Raises SubjectUnreachableError."""
         return await connect_from(source, self._host, port)
+
+    async def join(self, take: GroupTaker, tasks: TaskGroup) -> GroupPort:
+        """Take what is sent to the groups of the local network (BEP 14) until the tasks end.
+
+        Raises NotOfferedError on loopback.
+        """
+        if self._host == LOOPBACK.host:
+            raise NotOfferedError("this machine has no local network of its own: --own-network")
+        for is_ipv6 in (False, True):
+            try:
+                socket = group_socket(self._host, is_ipv6=is_ipv6)
+            except OSError:
+                if is_ipv6:  # a system without it
+                    break
+                raise
+            tasks.start_soon(_take_all, await UDPSocket.from_socket(socket), take, is_ipv6)
+        return LocalGroup(self._host)
+
+
+async def _take_all(socket: UDPSocket, take: GroupTaker, is_ipv6: bool) -> None:  # noqa: FBT001
+    async with socket:
+        async for data, _ in socket:
+            take(data, is_ipv6=is_ipv6)
 
 
 @dataclass(frozen=True, slots=True)

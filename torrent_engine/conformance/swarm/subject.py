@@ -11,6 +11,8 @@ class DownloaderPort(Protocol):
     name: str
     port: int
     """Where it listens."""
+    has_lsd: bool
+    """Finds neighbours on the local network, too, if this is set before it starts."""
 
     async def start(self, torrent: bytes | str) -> None:
         """Let it download into its folder, which is empty the first time.

@@ -14,6 +14,7 @@ from torrent_engine.conformance.swarm.http_tracker import (
     KitPeerAddress,
 )
 from torrent_engine.conformance.swarm.kit_seed import KitSeed, SeedLink, SeedScript
+from torrent_engine.conformance.swarm.lsd import KitLsd
 from torrent_engine.conformance.swarm.network import SwarmLab
 from torrent_engine.conformance.swarm.subject import DownloaderPort
 from torrent_engine.conformance.swarm.udp_tracker import KitUdpTracker
@@ -60,10 +61,22 @@ class SwarmCase:
     def _dial_s(self) -> float:
         return DIAL_S * self.patience
 
-    async def seed(self, script: SeedScript | None = None, *, is_listed: bool = True) -> KitSeed:
+    async def locals(self) -> KitLsd:
+        """Join the groups of the local network, for a program that is started with discovery.
+
+        Raises NotOfferedError where there is no such network.
+        """
+        lsd = KitLsd(self.log, anyio.current_time)
+        lsd.group = await self._network.join(lsd.take, self._tasks)
+        self.program.has_lsd = True
+        return lsd
+
+    async def seed(
+        self, script: SeedScript | None = None, *, is_listed: bool = True, address: str = ""
+    ) -> KitSeed:
         """Let a seed listen; ``is_listed``: the tracker names it."""
         label = _LETTERS[len(self._seeds) % len(_LETTERS)]
-        address = next(self._addresses)
+        address = address or next(self._addresses)
         seed = KitSeed(self.torrent, script or SeedScript(), label, self.log, address)
         seed.port = await self._network.listen(address, seed.accept, self._tasks)
         self._seeds.append(seed)
