@@ -225,7 +225,8 @@ def test_addresses_of_the_kit_have_a_network_of_their_own_each() -> None:
     assert all(0 < int(part) < 255 for each in found for part in each.split(".")[3:])
 
 
-RULES = ("BEP3-HS-01", "BEP3-IN-03", "BEP5-DT-01")
+RULES = ("BEP3-HS-01", "BEP3-HS-12", "BEP5-DT-01")
+"""What a program is told for each role; before the second, it downloads from an honest seed."""
 LOCAL_RULES = ("BEP14-LS-01", "BEP14-LS-04")
 
 

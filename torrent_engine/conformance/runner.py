@@ -80,12 +80,16 @@ class RuleRunner:
             raise SubjectUnreachableError(f"{self._subject.name} is not ready: {reason}")
         found: dict[str, RuleResult] = {}
         for _, group in groupby(rules, key=lambda each: each.group):
-            for result in await self._run_group(list(group)):
+            for result in await self._run_group(list(group), is_sane=not found):
                 found[result.rule.rule_id] = result
         return [found[each.rule_id] for each in rules if each.rule_id in found]
 
-    async def _run_group(self, rules: Sequence[ConformanceRule]) -> list[RuleResult]:
-        if (reason := await self._insanity()) is not None and not await self._revived():
+    async def _run_group(
+        self, rules: Sequence[ConformanceRule], *, is_sane: bool
+    ) -> list[RuleResult]:
+        """Run rules of a group; ``is_sane``: the sanity case has just passed."""
+        reason = None if is_sane else await self._insanity()
+        if reason is not None and not await self._revived():
             return [self._told(not_run(each, reason)) for each in rules]
         results: list[RuleResult] = []
         limiter = anyio.CapacityLimiter(self._plan.jobs)
