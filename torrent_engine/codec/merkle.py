@@ -30,12 +30,9 @@ def _blocks_of(view: memoryview) -> list[memoryview]:
 
 
 def _leaves_of_blocks(blocks: Sequence[Data]) -> bytes:
-    # Each update() releases the interpreter lock and must win it back. Whatever else needs it is
-    # done before and behind them: the less there is in between, the less do threads that hash
-    # at the same time wait for each other.
-    digests = [sha256() for _ in blocks]
-    for digest, block in zip(digests, blocks, strict=True):
-        digest.update(block)
+    # Each block releases the interpreter lock and must win it back: the less is done in between,
+    # the less do threads that hash at the same time wait for each other.
+    digests = [sha256(block) for block in blocks]
     return b"".join([digest.digest() for digest in digests])
 
 
