@@ -1,8 +1,10 @@
 import errno
 import os
+from contextlib import nullcontext
 from pathlib import Path
 
 import anyio
+import anyio.to_thread
 import pytest
 
 from tests.disk.helpers import opened, put_all, put_piece
@@ -222,3 +224,31 @@ async def test_f11_few_results_are_told_in_one_turn_of_the_loop(
     lengths = [after - before for before, after in zip([0, *turns], turns, strict=False)]
     assert max(lengths) == 7
     assert sum(lengths) == metainfo.piece_count
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="Linux")
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("fails", [False, True])
+async def test_threads_of_a_check_have_cores_of_their_own_only_while_they_hash(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads: int, *, fails: bool
+) -> None:
+    metainfo, payload = make_torrent(MANY)
+    write_files(metainfo, payload, tmp_path)
+    allowed = await anyio.to_thread.run_sync(os.sched_getaffinity, 0)
+    used: list[int] = []
+    async with opened(metainfo, tmp_path) as storage:
+        real = storage.read_blocking
+
+        def read(offset: int, into: memoryview) -> None:
+            used.append(len(os.sched_getaffinity(0)))
+            if fails:
+                raise StorageError("a", "does not work")
+            real(offset, into)
+
+        monkeypatch.setattr(storage, "read_blocking", read)
+        with pytest.raises(StorageError) if fails else nullcontext():
+            await check(storage, metainfo, threads=threads)
+    share = len(allowed) if threads > len(allowed) else -(-len(allowed) // threads)
+    assert used
+    assert set(used) <= {share, len(allowed) // threads}
+    assert await anyio.to_thread.run_sync(os.sched_getaffinity, 0) == allowed

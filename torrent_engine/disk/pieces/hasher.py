@@ -15,6 +15,7 @@ from anyio.lowlevel import checkpoint
 from torrent_engine.base.errors import StorageError
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.disk.files.storage_manager import StorageManager
+from torrent_engine.disk.pieces.cores import CoreShares
 from torrent_engine.disk.pieces.huge_page import make_buffer
 from torrent_engine.disk.threads import run_in_thread
 
@@ -22,6 +23,7 @@ _CHUNK_BYTES: Final = 1024 * 1024  # measured: less costs lock contention, more 
 _CANCEL_MASK: Final = 16 * 1024 * 1024 - 1
 _BATCH_PIECES: Final = 512  # limits the time for handling results of tiny pieces
 _BATCH_BYTES: Final = 32 * 1024 * 1024  # one job of a thread
+_CORES: Final = CoreShares()  # all checks of the process at once, as the cores are
 _TURN_RESULTS: Final = 100  # reported before other tasks run; a piece may complete a hundred files
 
 
@@ -46,10 +48,14 @@ async def check_pieces(
     todo = iter(pieces)
     batch_pieces = min(max(1, _BATCH_BYTES // metainfo.geometry.piece_bytes), _BATCH_PIECES)
 
+    def check(checker: PieceChecker, batch: list[int]) -> list[tuple[int, bool]]:
+        with _CORES.hold(threads):
+            return checker.check(batch)
+
     async def work() -> None:
         checker = PieceChecker(storage, metainfo)
         while batch := list(islice(todo, batch_pieces)):
-            results = await run_in_thread(checker.check, batch, limiter=limiter, failure=failure)
+            results = await run_in_thread(check, checker, batch, limiter=limiter, failure=failure)
             for start in range(0, len(results), _TURN_RESULTS):
                 for piece, is_right in results[start : start + _TURN_RESULTS]:
                     on_result(piece, is_right)
