@@ -101,6 +101,11 @@ def test_a_magnet_link_in_the_file_is_named_as_one() -> None:
         Metainfo.from_bytes(f"magnet:?xt=urn:btih:{HEX}\n".encode())
 
 
+def test_what_is_no_dictionary_is_called_no_torrent() -> None:
+    with pytest.raises(BencodeError, match=r"^no torrent: not a dictionary at byte 0$"):
+        Metainfo.from_bytes(b"b.torrent")
+
+
 # -- gzip ------------------------------------------------------------------------------------------
 
 

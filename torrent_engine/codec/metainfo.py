@@ -185,6 +185,8 @@ class Metainfo:
         except BencodeError:
             if what := mistaken_for(data):
                 raise MetainfoError(f"no torrent but {what}") from None
+            if not data.startswith(b"d"):
+                raise BencodeError("no torrent: not a dictionary", offset_bytes=0) from None
             raise
         info = torrent.get(b"info")
         if not isinstance(info, dict):

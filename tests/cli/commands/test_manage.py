@@ -188,7 +188,12 @@ def check_new_torrents(state: Path, folder: Path, port: int, source: Path) -> No
     moved = folder / "d" / "moved"
     assert answered(state, "move", "one", moved) == f"one.bin: moved to {moved}\n"
     assert (moved / "one.bin").read_bytes() == content
-    assert managed_here(state, "add", folder / "none.torrent")[0] == ExitCode.NOT_FOUND
+    missing = folder / "none.torrent"
+    code, _, err = managed_here(state, "add", missing)
+    assert (code, err) == (
+        ExitCode.NOT_FOUND,
+        f"torrent-engine: {missing}: no such file or directory\n",
+    )
     assert managed_here(state, "add", "magnet:?xt=urn:btih:zz")[0] == ExitCode.BAD_MAGNET
     assert managed_here(state, "pause", "bin")[0] == ExitCode.BAD_OPTION
 

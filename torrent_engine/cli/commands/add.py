@@ -145,5 +145,6 @@ def _print_refused(error: Exception, source: str) -> ExitCode:
 
     if not isinstance(error, TorrentEngineError | OSError):
         raise error
-    print_error(f"{safe(shown(source))}: {message_of(error)}")
+    what, why = f"{safe(shown(source))}: ", message_of(error)
+    print_error(why if why.startswith(what) else what + why)
     return exit_code_of(error)

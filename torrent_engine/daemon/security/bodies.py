@@ -29,7 +29,7 @@ def check_type(facts: RequestFacts, access: RouteAccess) -> Problem | None:
     kind = media_type_of(facts)
     if access.media_types and kind not in access.media_types:
         wanted = ", ".join(sorted(access.media_types))
-        return Problem("unsupported_media_type", f"the body must be {wanted}")
+        return Problem("unsupported_media_type", f"Content-Type must be one of {wanted}")
     limit = limit_of(kind, access)
     if length is not None and length.isdecimal() and int(length) > limit:
         return _too_large(limit)
