@@ -1,6 +1,7 @@
 """What a scripted program knows of a torrent: files, pieces, hashes."""
 
 import hashlib
+from collections.abc import Iterator
 
 from torrent_engine.conformance.bencoding import Bencodable, parse_dictionary
 
@@ -22,6 +23,7 @@ class ScriptedContent:
         self._hashes = hashes
         self.is_private = content.get(b"private") == 1
         self.files = list(_files(name, content))
+        self.attributes = dict(_attributes(name, content))
         self.length = sum(length for _, length in self.files)
         if len(hashes) != 20 * self.piece_count or not hashes:
             raise OddTorrentError
@@ -87,6 +89,17 @@ def _files(name: bytes, content: dict[bytes, Bencodable]) -> list[tuple[bytes, i
     if not found:
         raise OddTorrentError
     return found
+
+
+def _attributes(
+    name: bytes, content: dict[bytes, Bencodable]
+) -> Iterator[tuple[bytes, tuple[Bencodable, Bencodable]]]:
+    """Yield the path of each file that has attributes, these, and where a link leads."""
+    files = content.get(b"files")
+    for each in files if isinstance(files, list) else []:
+        if isinstance(each, dict) and b"attr" in each and isinstance(each[b"path"], list):
+            path = b"/".join([name, *each[b"path"]])  # type: ignore[list-item]
+            yield path, (each[b"attr"], each.get(b"symlink path", []))
 
 
 def _is_bad_name(file: tuple[bytes, int]) -> bool:

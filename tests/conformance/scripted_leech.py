@@ -16,6 +16,7 @@ from tests.conformance.scripted_content import OddTorrentError, ScriptedContent
 from tests.conformance.scripted_extensions import EndedError, Quirks
 from tests.conformance.scripted_lsd import MemoryGroup, ScriptedLsd
 from tests.conformance.scripted_metadata import LeechExtensions
+from tests.conformance.scripted_mse import offered
 from tests.conformance.scripted_seed import TORRENT, MemoryBytes, memory_pair
 from tests.conformance.scripted_v2 import AlignedContent, is_aligned
 from tests.conformance.scripted_web import ScriptedWebSeeds
@@ -41,7 +42,9 @@ from torrent_engine.conformance.frames import (
     piece,
     request,
 )
+from torrent_engine.conformance.swarm.kit_seed import bitfield
 from torrent_engine.conformance.swarm.network import DatagramAnswers, GroupTaker
+from torrent_engine.conformance.swarm.subject import FileKind
 
 OWN_ID = b"-SC0002-abcdefghijkl"
 PIPELINE = 8
@@ -110,7 +113,8 @@ class ScriptedLeech:
         self._network = network
         self.quirks = Quirks(frozenset(quirks))
         self.port = 9_000
-        self.has_lsd = False
+        self.has_lsd = self.has_encryption = self.has_utp = False
+        self._disk: dict[str, bytes] = {}
         self.runs = False
         self.blocks: dict[BlockKey, bytes] = {}
         self.owners: dict[int, LeechLink | ScriptedWebSeeds] = {}
@@ -149,6 +153,7 @@ class ScriptedLeech:
         if before != self.info_hash:
             self.forget()
         self.runs = True
+        self._check_disk()
         self._network.programs[self.port] = self
         self.starts += 1
         self._run_scope = anyio.CancelScope()
@@ -300,6 +305,41 @@ class ScriptedLeech:
     def is_running(self) -> bool:
         return self.runs
 
+    def store(self, name: str, data: bytes) -> None:
+        """Write a file; what is shorter than before is missing from then on."""
+        self._disk[name] = data
+        for key in list(self.blocks) if self.runs else []:
+            if key[0] * TORRENT.piece_bytes + key[1] >= len(data):
+                del self.blocks[key]
+                if "fills with zeros" in self.quirks:
+                    self.blocks[key] = bytes(BLOCK_BYTES)
+
+    def _check_disk(self) -> None:
+        """Take what is on the disk before the start, where it is right."""
+        data, size = self._disk.get(TORRENT.name, b""), TORRENT.piece_bytes
+        for index in range(TORRENT.piece_count if data else 0):
+            piece_data = data[index * size : (index + 1) * size]
+            is_right = piece_data == TORRENT.block(index, 0, size)
+            if is_right or "believes the disk" in self.quirks:
+                self.done.add(index)
+                for key in self.keys(index):
+                    self.blocks[key] = piece_data[key[1] : key[1] + BLOCK_BYTES]
+
+    def kind_of(self, name: str) -> FileKind:
+        content = self.content
+        attributes = content.attributes if isinstance(content, ScriptedContent) else {}
+        attr, target = attributes.get(name.encode(), (b"", []))
+        if not self.is_complete():
+            return FileKind.NOTHING
+        assert isinstance(attr, bytes)
+        assert isinstance(target, list)
+        if b"l" in attr:
+            if b".." not in target:
+                return FileKind.LINK
+            return FileKind.LINK_OUTSIDE if "any link" in self.quirks else FileKind.NOTHING
+        is_tool = b"x" in attr or "all executable" in self.quirks
+        return FileKind.EXECUTABLE if is_tool else FileKind.FILE
+
     def stored(self, name: str) -> bytes | None:
         if self.content is None or not self.is_complete():
             return None
@@ -440,7 +480,7 @@ class LeechLink:
     def __init__(
         self,
         leech: ScriptedLeech,
-        stream: MemoryBytes,
+        stream: anyio.abc.ByteStream,
         expected: bytes,
         address: tuple[str, int] | None,
     ) -> None:
@@ -456,7 +496,7 @@ class LeechLink:
         self._outstanding: dict[BlockKey, float] = {}
         self._given_up: set[BlockKey] = set()
         self._is_fast = False
-        self._extensions = LeechExtensions(leech, stream.send, self._lose)
+        self._extensions = LeechExtensions(leech, self._send, self._lose)
         self._has_all = False
         self._repeats = 0
         self._suggested: list[int] = []
@@ -472,6 +512,7 @@ class LeechLink:
     async def serve(self) -> None:
         try:
             async with anyio.create_task_group() as tasks:
+                await self._encrypt()
                 tasks.start_soon(self._tick)
                 await self._talk(await self._greet())
         except* GONE:
@@ -492,6 +533,18 @@ class LeechLink:
     async def close(self) -> None:
         await self._stream.aclose()
 
+    async def _send(self, data: bytes) -> None:
+        await self._stream.send(data)
+
+    async def _encrypt(self) -> None:
+        """Try encryption where we connected; connect again without it if that fails."""
+        if not self._leech.has_encryption or self.address is None:
+            return
+        found = await offered(self._stream, self._leech.info_hash, self._quirks)
+        if found is None and "encrypted only" in self._quirks:
+            raise EndedError
+        self._stream = found or self._leech.dial(*self.address)
+
     async def send_quietly(self, data: bytes) -> None:
         with suppress(*GONE):
             await self._stream.send(data)
@@ -510,9 +563,11 @@ class LeechLink:
 
     async def _greet(self) -> bytes:
         quirks = self._quirks
-        own = b"-SC0002-other6789012" if "other id" in quirks else OWN_ID
+        own_id = b"-SC0002-other6789012" if "other id" in quirks else OWN_ID
         bits = BITS[:7] + bytes([BITS[7] | UPGRADE]) if self._leech.other_hash else BITS
-        await self._stream.send(HandshakeBytes(HEADER, bits, self._leech.info_hash, own).encode())
+        await self._stream.send(
+            HandshakeBytes(HEADER, bits, self._leech.info_hash, own_id).encode()
+        )
         data = b""
         while len(data) < 68:
             data += await self._stream.receive()
@@ -527,12 +582,13 @@ class LeechLink:
             raise EndedError
         self._is_fast = bool(greeting.reserved[7] & FAST[7])
         content = self._leech.content
-        zeros = message(FrameType.BITFIELD, bytes(-(-content.piece_count // 8) if content else 0))
+        own = bitfield(content.piece_count, self._leech.done) if content else b""
         ones = message(FrameType.BITFIELD, b"\xff\xff\xf8")
         if "claims all" in quirks:
             await self._stream.send(HAVE_ALL if self._is_fast else ones)
         elif "says nothing" not in quirks and (self._is_fast or content):
-            await self._stream.send(HAVE_NONE if self._is_fast else zeros)
+            is_empty = self._is_fast and not self._leech.done
+            await self._stream.send(HAVE_NONE if is_empty else own)
         if greeting.reserved[5] & EXTENDED[5]:
             await self._extensions.greet()
         return data[68:]
@@ -570,8 +626,16 @@ class LeechLink:
             await self._extensions.take(frame.payload)
         elif number == HASHES:
             self._take_hashes(frame.payload)
-        elif number == FrameType.REQUEST and "serves zeros" in self._quirks:
-            await self._stream.send(piece(frame.words[0], frame.words[1], bytes(BLOCK_BYTES)))
+        elif number == FrameType.REQUEST:
+            await self._serve(frame.words[0], frame.words[1])
+        elif number == FrameType.INTERESTED:
+            await self._stream.send(message(FrameType.UNCHOKE))
+
+    async def _serve(self, index: int, begin: int) -> None:
+        if "serves zeros" in self._quirks:
+            await self._stream.send(piece(index, begin, bytes(BLOCK_BYTES)))
+        elif index in self._leech.done and (index, begin) in self._leech.blocks:
+            await self._stream.send(piece(index, begin, self._leech.blocks[index, begin]))
 
     def _take_hashes(self, payload: bytes) -> None:
         content = self._leech.content

@@ -12,6 +12,7 @@ from torrent_engine.conformance.mse import (
     MAX_PAD_BYTES,
     PLAIN_TEXT,
     RC4,
+    CipherStream,
     KitRc4,
     masked_hash,
     public_key,
@@ -20,6 +21,7 @@ from torrent_engine.conformance.mse import (
 )
 
 PLAIN_START = b"\x13Bit"
+GONE = (EndedError, anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError)
 MAX_START = KEY_BYTES + MAX_PAD_BYTES + 20
 
 
@@ -140,3 +142,46 @@ class MaybeEncrypted(anyio.abc.ByteStream):
         if not provide & RC4 and "RC4 only" in self._quirks:
             raise EndedError
         return RC4 if provide & RC4 else PLAIN_TEXT
+
+
+async def offered(
+    stream: anyio.abc.ByteStream, info_hash: bytes, quirks: Quirks
+) -> anyio.abc.ByteStream | None:
+    """Make an offer of RC4 and plain text; return the stream that goes on, None if that failed."""
+    found = await _offered(stream, info_hash, quirks)
+    if found is None:
+        await stream.aclose()
+    return found
+
+
+async def _offered(
+    stream: anyio.abc.ByteStream, info_hash: bytes, quirks: Quirks
+) -> anyio.abc.ByteStream | None:
+    private = random.getrandbits(160)
+    try:
+        await stream.send(public_key(private) + bytes(random.randrange(MAX_PAD_BYTES)))
+        data = b""
+        while len(data) < KEY_BYTES:
+            data += await stream.receive()
+        secret = shared_secret(data[:KEY_BYTES], private)
+        sending = KitRc4(sha1(b"keyA", secret, info_hash))
+        receiving = KitRc4(sha1(b"keyB", secret, info_hash))
+        offer = CONSTANT + (PLAIN_TEXT | RC4).to_bytes(4, "big") + bytes(4)
+        masked = masked_hash(info_hash, secret)
+        await stream.send(sha1(b"req1", secret) + masked + sending.apply(offer))
+        mark = receiving.apply(CONSTANT)
+        while (start := data.find(mark, KEY_BYTES)) < 0 or len(data) < start + 14:
+            if start < 0 and len(data) > MAX_START:
+                if "never gives up" in quirks:
+                    await anyio.sleep(1_000)
+                return None
+            data += await stream.receive()
+    except GONE:
+        return None
+    head = receiving.apply(data[start + 8 : start + 14])
+    if int.from_bytes(head[:4], "big") != RC4 and "takes any method" not in quirks:
+        return None
+    rest = data[start + 14 :]
+    if "forgets the cipher" in quirks:
+        return stream
+    return CipherStream(stream, sending, receiving, receiving.apply(rest))

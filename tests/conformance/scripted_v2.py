@@ -15,7 +15,12 @@ def is_aligned(info: Dictionary) -> bool:
     """Return whether files begin with pieces: by version 2, or by pads."""
     files = info.get(b"files")
     listed = files if isinstance(files, list) else []
-    return b"meta version" in info or any(isinstance(e, dict) and b"attr" in e for e in listed)
+    return b"meta version" in info or any(_is_pad(each) for each in listed)
+
+
+def _is_pad(entry: object) -> bool:
+    attributes = entry.get(b"attr", b"") if isinstance(entry, dict) else b""
+    return isinstance(attributes, bytes) and b"p" in attributes
 
 
 def tree_root(leaves: list[bytes], width: int) -> bytes:

@@ -14,12 +14,14 @@ import pytest
 
 from tests.support.processes import missing, require_program
 from torrent_engine.conformance.adapters import transmission_add, webtorrent
+from torrent_engine.conformance.adapters.download import kind_below
 from torrent_engine.conformance.adapters.launch import LaunchCommand, LaunchOrder
 from torrent_engine.conformance.adapters.nodes import NODE_BUILDERS, node_builder_named
 from torrent_engine.conformance.adapters.programs import BUILDERS, builder_named
 from torrent_engine.conformance.bencoding import parse_dictionary
 from torrent_engine.conformance.errors import ConformanceError, NotOfferedError
 from torrent_engine.conformance.lab import KitAddresses
+from torrent_engine.conformance.swarm.subject import FileKind
 from torrent_engine.conformance.torrent_set import basic_torrent, write_sample
 
 LINK = basic_torrent().magnet()
@@ -101,6 +103,60 @@ def test_program_is_told_whether_it_finds_neighbours(
     is_off = word.startswith("--no")
     assert (word in told(BUILDERS[name](order(downloads=True)))) is is_off
     assert (word in told(BUILDERS[name](order(downloads=True, has_lsd=True)))) is not is_off
+
+
+@pytest.mark.parametrize(
+    ("name", "word"),
+    [
+        ("torrent-engine", "preferred"),
+        ("libtorrent", "--reconnect"),
+        ("rtorrent", "try_outgoing"),
+        ("qbittorrent", "Encryption=0"),
+        ("webtorrent", '"encryption": true'),
+    ],
+)
+def test_download_is_told_whether_it_tries_encryption(
+    name: str, word: str, order: Callable[..., LaunchOrder]
+) -> None:
+    assert word not in told(BUILDERS[name](order(downloads=True)))
+    assert word in told(BUILDERS[name](order(downloads=True, has_encryption=True)))
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"has_lsd": True}, "local discovery"),
+        ({"has_encryption": True}, "encryption"),
+        ({"over_utp": True}, "uTP"),
+    ],
+)
+def test_program_of_a_file_is_not_started_with_what_it_has_no_words_for(
+    changes: dict[str, bool], reason: str, order: Callable[..., LaunchOrder], tmp_path: Path
+) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('command = ["seed"]\ndownload = ["load"]\n')
+    builder = builder_named(str(path))
+    assert builder(order(downloads=True)).argv == ("load",)
+    with pytest.raises(NotOfferedError, match=reason):
+        builder(order(downloads=True, **changes))
+
+
+def test_what_has_a_name_in_a_folder_is_told_apart(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    (folder / "plain").write_bytes(b"")
+    (folder / "tool").write_bytes(b"")
+    (folder / "tool").chmod(0o755)
+    (folder / "inside").symlink_to("nobody")
+    (folder / "outside").symlink_to("../../stray")
+    names = ("nothing", "plain", "tool", "inside", "outside")
+    assert [kind_below(folder, each) for each in names] == [
+        FileKind.NOTHING,
+        FileKind.FILE,
+        FileKind.EXECUTABLE,
+        FileKind.LINK,
+        FileKind.LINK_OUTSIDE,
+    ]
 
 
 @pytest.mark.parametrize("name", ["rtorrent", "webtorrent"])

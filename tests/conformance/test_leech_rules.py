@@ -32,6 +32,8 @@ LEECH_MUTANTS = {
     "BEP3-LR-10": ("takes all blocks + no hash check", F),
     "BEP3-LR-11": ("sequential", N),
     "BEP3-LR-12": ("sequential", N),
+    "BEP3-IN-04": ("believes the disk", F),
+    "BEP3-IN-05": ("fills with zeros", F),
     "BEP3-IN-06": ("any name", F),
     "BEP3-IN-07": ("encodes again", F),
     "BEP3-IN-08": ("no empty files", N),
@@ -82,6 +84,11 @@ LEECH_MUTANTS = {
     "BEP54-DH-03": ("waits for ever", F),
     "BEP54-DH-05": ("closes on odd losses", N),
     "BEP55-HP-09": ("answers connects", F),
+    "BEP47-PF-05": ("any link", F),
+    "BEP47-PF-06": ("all executable", F),
+    "MSE-EN-15": ("forgets the cipher", F),
+    "MSE-EN-16": ("encrypted only", N),
+    "MSE-EN-17": ("takes any method", F),
 }
 V2_MUTANTS = {
     "BEP47-PF-01": ("asks for pads", N),

@@ -3,14 +3,31 @@
 import struct
 from contextlib import suppress
 
+import anyio
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.conformance.scripted_seed import memory_pair
 from torrent_engine.conformance.bencoding import bencode, parse, parse_dictionary
 from torrent_engine.conformance.errors import KitBencodeError
 from torrent_engine.conformance.frames import FrameReader, message
-from torrent_engine.conformance.mse import KitRc4, masked_hash, public_key, shared_secret
+from torrent_engine.conformance.mse import (
+    RC4,
+    KitRc4,
+    MseOffer,
+    encrypt,
+    masked_hash,
+    public_key,
+    shared_secret,
+)
+from torrent_engine.conformance.mse_answers import (
+    TakenOffer,
+    answer_offer,
+    go_on_encrypted,
+    take_offer,
+)
+from torrent_engine.conformance.raw_peer import RawPeer
 from torrent_engine.conformance.rules.bep6_allowed_fast import canonical_set
 from torrent_engine.conformance.swarm.http_tracker import http_response, parse_announce
 from torrent_engine.conformance.swarm.udp_tracker import (
@@ -21,6 +38,7 @@ from torrent_engine.conformance.swarm.udp_tracker import (
 )
 from torrent_engine.conformance.swarm.web_server import cut, parse_web_request
 from torrent_engine.conformance.torrent_set import INFO_BYTES, basic_torrent
+from torrent_engine.conformance.wire_log import WireLog
 
 MALFORMED = {
     "nothing": b"",
@@ -201,6 +219,55 @@ RC4_VECTORS = {
 @pytest.mark.parametrize(("key", "text"), RC4_VECTORS)
 def test_rc4_is_that_of_its_vectors(key: bytes, text: bytes) -> None:
     assert KitRc4(key, 0).apply(text).hex() == RC4_VECTORS[key, text]
+
+
+async def offer_from(data: bytes) -> TakenOffer | None:
+    """Let the kit take an offer; ``data`` follows the key, as if it were the rest of one."""
+    ours, theirs = memory_pair()
+    peer = RawPeer(theirs, WireLog(lambda: 0.0), "a", "")
+    await ours.send(data)
+    await ours.send_eof()
+    found = await take_offer(peer, bytes(20), 5.0)
+    await peer.close()
+    await ours.aclose()
+    return found
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("length", [0, 1, 95, 96, 97, 628, 629, 5_000])
+async def test_mse_what_is_no_offer_is_none(length: int) -> None:
+    assert await offer_from(bytes(range(256)) * (length // 256) + bytes(length % 256)) is None
+
+
+@given(st.binary(max_size=900))
+def test_mse_no_bytes_raise_where_an_offer_is_taken(data: bytes) -> None:
+    assert anyio.run(offer_from, data) is None
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("pad", [0, 512])
+async def test_mse_offer_is_taken_with_its_first_data(pad: int) -> None:
+    ours, theirs = memory_pair()
+    peer = RawPeer(theirs, WireLog(lambda: 0.0), "a", "")
+    other = RawPeer(ours, WireLog(lambda: 0.0), "b", "")
+    offer = MseOffer(bytes(20), RC4, bytes(pad), bytes(pad), first_data=b"first")
+    found: list[TakenOffer | None] = []
+
+    async def take() -> None:
+        found.append(await take_offer(peer, bytes(20), 5.0))
+        assert found[0] is not None
+        await answer_offer(peer, found[0], RC4)
+        go_on_encrypted(peer, found[0])
+        assert await peer.receive_bytes(9, 5.0) == b"firstnext"
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(take)
+        answer = await encrypt(other, offer, 5.0)
+        await other.send(b"next")
+    assert answer is not None
+    assert answer.selected == RC4
+    for each in (peer, other):
+        await each.close()
 
 
 def test_mse_both_sides_compute_one_secret() -> None:

@@ -55,17 +55,11 @@ GROUPS: Final[dict[str, tuple[str, int, int]]] = {
 }
 """Titles, first and last numbers; ids stay what they are when a rule goes."""
 
-_DISK: Final = "needs the data of a program that runs to be changed, which its start has to allow"
 _NETWORK: Final = "needs a network of its own, with addresses that are not of this machine"
 WITHOUT_RULE: Final[dict[str, str]] = {
-    "BEP3-IN-04": _DISK,
-    "BEP3-IN-05": _DISK,
     "BEP55-HP-07": "shows only over uTP, which downloads are started without",
     "BEP55-HP-08": "shows only over uTP, which downloads are started without",
     "BEP40-PR-01": "no outside can tell a priority from chance without a limit of peers",
-    "MSE-EN-15": "downloads are started without encryption, so that messages can be read",
-    "MSE-EN-16": "downloads are started without encryption, so that messages can be read",
-    "MSE-EN-17": "downloads are started without encryption, so that messages can be read",
     "BEP5-DT-18": "seeds are started without the DHT",
     "BEP5-DT-19": "seeds are started without the DHT",
     "BEP42-ID-02": _NETWORK,
@@ -78,8 +72,6 @@ WITHOUT_RULE: Final[dict[str, str]] = {
     "BEP27-PR-07": "nothing shows that lookups stop, and not only pause",
     "BEP29-UP-23": "how far a rate falls depends on the machine more than on the program",
     "BEP29-UP-24": "shows only over uTP, which downloads are started without",
-    "BEP47-PF-05": "what a link in a torrent becomes differs by system and settings",
-    "BEP47-PF-06": "what an attribute becomes differs by system and settings",
 }
 """Numbers of the groups that have no rule yet, or cannot have one, and why."""
 _OF_OTHERS: Final = frozenset(f"BEP3-TK-{number}" for number in (13, 14, *range(20, 27)))

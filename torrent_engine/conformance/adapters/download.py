@@ -1,6 +1,8 @@
 """A program under test that the kit starts to download a torrent into an empty folder."""
 
+import os
 import shutil
+import stat
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -10,6 +12,7 @@ from typing import Final
 from torrent_engine.conformance.adapters.guarded import GuardedProcess
 from torrent_engine.conformance.adapters.launch import LaunchBuilder, LaunchCommand, LaunchOrder
 from torrent_engine.conformance.adapters.process import LOG_TAIL, free_port
+from torrent_engine.conformance.swarm.subject import FileKind
 
 OWN_FILES: Final = ("data", "home", "sample.torrent", "program.log")
 
@@ -21,7 +24,7 @@ class StartedDownloader:
         self.name = name
         self._host = host
         self.port = free_port()
-        self.has_lsd = False
+        self.has_lsd = self.has_encryption = self.has_utp = False
         self._builder = builder
         self._folder = folder
         self._process: GuardedProcess | None = None
@@ -35,7 +38,13 @@ class StartedDownloader:
         if isinstance(torrent, bytes):
             path.write_bytes(torrent)
         order = LaunchOrder(path, data, home, self._host, self.port, downloads=True, magnet=magnet)
-        command = self._builder(replace(order, has_lsd=self.has_lsd))
+        order = replace(
+            order,
+            has_lsd=self.has_lsd,
+            has_encryption=self.has_encryption,
+            over_utp=self.has_utp,
+        )
+        command = self._builder(order)
         write_files(command, home)
         log = self._folder / "program.log"
         self._process = await GuardedProcess.open(command, log, home)
@@ -57,6 +66,16 @@ class StartedDownloader:
             return (self._folder / "data" / name).read_bytes()
         except OSError:
             return None
+
+    def store(self, name: str, data: bytes) -> None:
+        """Write a file of its folder; one that is there keeps its place on the disk."""
+        path = self._folder / "data" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+
+    def kind_of(self, name: str) -> FileKind:
+        """Return what has a name in its folder."""
+        return kind_below(self._folder / "data", name)
 
     async def end(self) -> None:
         """End the process, politely and then by force."""
@@ -84,6 +103,18 @@ class StartedDownloader:
         """End the process, and remove its folder."""
         await self.end()
         shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def kind_below(folder: Path, name: str) -> FileKind:
+    """Return what has a name in a folder; a link is judged by its target, be that there or not."""
+    path = folder / name
+    if path.is_symlink():
+        target = os.path.normpath(path.parent / path.readlink())
+        is_inside = Path(target).is_relative_to(folder)
+        return FileKind.LINK if is_inside else FileKind.LINK_OUTSIDE
+    if not path.is_file():
+        return FileKind.NOTHING
+    return FileKind.EXECUTABLE if path.stat().st_mode & stat.S_IXUSR else FileKind.FILE
 
 
 def write_files(command: LaunchCommand, home: Path) -> None:

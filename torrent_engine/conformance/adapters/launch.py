@@ -25,9 +25,11 @@ class LaunchOrder:
     magnet: str = ""
     """The link to download instead of a torrent."""
     over_utp: bool = False
-    """Take connections over uTP, too."""
+    """Take connections over uTP, too; in a download, make such."""
     has_lsd: bool = False
     """Find neighbours on the local network, too."""
+    has_encryption: bool = False
+    """Try encryption first in a download, which is without it else where that can be told."""
 
     @property
     def what(self) -> str:
@@ -56,7 +58,9 @@ def torrent_engine(order: LaunchOrder) -> LaunchCommand:
     options: tuple[str, ...] = ("--no-dht", "--no-port-mapping")
     options += () if order.has_lsd else ("--no-lsd",)
     if order.downloads:
-        options += ("--seed-ratio", "0", "--transport", "tcp", "--encryption", "disabled")
+        encryption = "preferred" if order.has_encryption else "disabled"
+        transport = "both" if order.over_utp else "tcp"
+        options += ("--seed-ratio", "0", "--transport", transport, "--encryption", encryption)
         options += ("--allow-local-web-seeds",)
     else:
         options += ("--no-resume",)
@@ -77,6 +81,7 @@ def libtorrent(order: LaunchOrder) -> LaunchCommand:
     module = "torrent_engine.conformance.adapters.libtorrent_seed"
     program = (sys.executable, "-m", module)
     options = ("--utp",) * order.over_utp + ("--lsd",) * order.has_lsd
+    options += ("--reconnect",) * order.has_encryption
     argv = (*program, order.what, str(order.data), f"{order.host}:{order.port}", *options)
     return LaunchCommand(argv, version_argv=(*program, "--version"))
 

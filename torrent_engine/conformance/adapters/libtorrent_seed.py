@@ -1,7 +1,7 @@
 """A program of its own that seeds one torrent with libtorrent until it is ended.
 
     python -m torrent_engine.conformance.adapters.libtorrent_seed FILE|LINK FOLDER HOST:PORT
-        [--utp] [--lsd]
+        [--utp] [--lsd] [--reconnect]
 
 Many uploads at once, so that cases that run together do not wait for each other's slots.
 """
@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 MISSING: Final = "libtorrent is not installed (pip install libtorrent)\n"
+RECONNECT_S: Final = 2
+"""It connects with and without encryption in turn, a minute later if nothing else is set."""
 SETTINGS: Final[dict[str, object]] = {
     "enable_dht": False,
     "enable_lsd": False,
@@ -31,7 +33,11 @@ def main(arguments: list[str]) -> int:
         return print_version()
     torrent, folder, address, *options = arguments
     settings = {**SETTINGS, "listen_interfaces": address}
-    settings |= {"enable_incoming_utp": "--utp" in options, "enable_lsd": "--lsd" in options}
+    has_utp = "--utp" in options
+    settings |= {"enable_incoming_utp": has_utp, "enable_outgoing_utp": has_utp}
+    settings["enable_lsd"] = "--lsd" in options
+    if "--reconnect" in options:
+        settings["min_reconnect_time"] = RECONNECT_S
     return run_session(settings, torrent, folder)
 
 

@@ -75,8 +75,7 @@ def _from_toml(path: Path) -> LaunchBuilder:
             raise NotOfferedError(f"{path} has no command for downloads")
         if order.magnet and not magnet:
             raise NotOfferedError(f"{path} has no command for magnet links")
-        if order.has_lsd:
-            raise NotOfferedError("programs of a file are started without local discovery")
+        _refuse_options(order)
         if order.over_utp and not utp:
             raise NotOfferedError(f"{path} has no command for uTP")
         seeding = utp if order.over_utp else command
@@ -85,6 +84,16 @@ def _from_toml(path: Path) -> LaunchBuilder:
         return LaunchCommand(argv, filled, version_argv=version)
 
     return build
+
+
+def _refuse_options(order: LaunchOrder) -> None:
+    """Raise NotOfferedError for what the commands of a file have no words for."""
+    if order.has_lsd:
+        raise NotOfferedError("programs of a file are started without local discovery")
+    if order.has_encryption:
+        raise NotOfferedError("programs of a file are started to download without encryption")
+    if order.downloads and order.over_utp:
+        raise NotOfferedError("programs of a file are started to download without uTP")
 
 
 def _strings(path: Path, table: Mapping[str, Any], key: str) -> tuple[str, ...]:

@@ -59,7 +59,7 @@ def _command(order: LaunchOrder, *, dht: str = "disable", more: str = "") -> Lau
         home=order.home,
         host=order.host,
         port=order.port,
-        encryption="none" if order.downloads else "allow_incoming",
+        encryption=_encryption(order),
         dht=dht,
         more=more,
         what=what,
@@ -68,6 +68,12 @@ def _command(order: LaunchOrder, *, dht: str = "disable", more: str = "") -> Lau
     argv = (program, "-n", "-o", f"import={order.home / 'rtorrent.rc'}")
     environment = {"HOME": str(order.home), "TERM": "xterm"}
     return LaunchCommand(argv, environment, files, (program, "-h"))
+
+
+def _encryption(order: LaunchOrder) -> str:
+    if order.has_encryption:
+        return "allow_incoming,try_outgoing,enable_retry"
+    return "none" if order.downloads else "allow_incoming"
 
 
 def _with_tracker(torrent: bytes) -> bytes:

@@ -41,7 +41,7 @@ def _command(order: LaunchOrder, nodes: Sequence[str] = ()) -> LaunchCommand:
         "port": order.port,
         "nodes": list(nodes),
         "utp": order.over_utp,
-        "encryption": not order.downloads,
+        "encryption": order.has_encryption or not order.downloads,
     }
     version = (program, str(SCRIPT), json.dumps({"version": str(module / "package.json")}))
     argv = (program, str(SCRIPT), json.dumps(task))

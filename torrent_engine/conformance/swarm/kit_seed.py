@@ -48,6 +48,8 @@ class AskedBlock:
 LinkFunction = Callable[["SeedLink"], Coroutine[Any, Any, None]]
 FrameFunction = Callable[["SeedLink", Frame], Coroutine[Any, Any, None]]
 BlockFunction = Callable[["SeedLink", AskedBlock], Coroutine[Any, Any, None]]
+StreamFunction = Callable[[RawPeer], Coroutine[Any, Any, bool]]
+"""Takes a connection before its handshake; returns whether there is to be one."""
 
 
 async def serve_honestly(link: "SeedLink", asked: AskedBlock) -> None:
@@ -57,6 +59,11 @@ async def serve_honestly(link: "SeedLink", asked: AskedBlock) -> None:
 
 async def do_nothing(_: "SeedLink") -> None:
     """Add nothing to what every seed does."""
+
+
+async def greet_at_once(_: RawPeer) -> bool:
+    """Return True: the first bytes are those of the handshake."""
+    return True
 
 
 async def ignore(_: "SeedLink", __: Frame) -> None:
@@ -78,6 +85,8 @@ class SeedScript:
     announces: bool = True
     """Sends a bitfield, or "have all"."""
     unchokes: bool = True
+    before_greeting: StreamFunction = greet_at_once
+    """Runs first on connections that the program makes."""
     after_greeting: LinkFunction = do_nothing
     """Runs in a task of its own after the handshakes."""
     take_extended: FrameFunction = ignore
@@ -186,6 +195,8 @@ class KitSeed:
         try:
             if speaks_first:
                 await peer.send(self._handshake(), "handshake")
+            elif not await self.script.before_greeting(peer):
+                return
             greeting = await peer.receive_greeting(GREETING_S)
             if greeting is not None and greeting.header == HEADER:
                 if not speaks_first:

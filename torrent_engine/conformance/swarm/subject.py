@@ -2,7 +2,18 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
+from enum import StrEnum
 from typing import Protocol
+
+
+class FileKind(StrEnum):
+    """What has a name in a folder."""
+
+    NOTHING = "nothing"
+    FILE = "a file"
+    EXECUTABLE = "an executable file"
+    LINK = "a link"
+    LINK_OUTSIDE = "a link that leads outside"
 
 
 class DownloaderPort(Protocol):
@@ -13,6 +24,10 @@ class DownloaderPort(Protocol):
     """Where it listens."""
     has_lsd: bool
     """Finds neighbours on the local network, too, if this is set before it starts."""
+    has_encryption: bool
+    """Tries encryption first where it connects, if this is set before it starts."""
+    has_utp: bool
+    """Connects over uTP, too, if this is set before it starts."""
 
     async def start(self, torrent: bytes | str) -> None:
         """Let it download into its folder, which is empty the first time.
@@ -37,6 +52,12 @@ class DownloaderPort(Protocol):
 
     def stored(self, name: str) -> bytes | None:
         """Return a file of its folder; None if it is not there."""
+
+    def store(self, name: str, data: bytes) -> None:
+        """Write a file of its folder, before it starts or while it runs."""
+
+    def kind_of(self, name: str) -> FileKind:
+        """Return what has a name in its folder."""
 
 
 DownloaderFactory = Callable[[], AbstractAsyncContextManager[DownloaderPort]]
