@@ -76,6 +76,16 @@ def test_bep3_event_is_sent_only_if_there_is_one(event):
         assert f"&event={event.name.lower()}" in target
 
 
+@pytest.mark.parametrize("event", list(AnnounceEvent))
+def test_bep21_a_partial_seed_is_paused_where_nothing_happened(event):
+    totals = AnnounceTotals(
+        uploaded_bytes=1, downloaded_bytes=2, left_bytes=3, is_partial_seed=True
+    )
+    name = "paused" if event is AnnounceEvent.NONE else event.name.lower()
+    query = announce_target("/announce", request(event=event, totals=totals)).partition("?")[2]
+    assert parse_qs(query, encoding="latin-1")["event"] == [name]
+
+
 def test_bep3_tracker_id_is_sent_back():
     assert "&trackerid=a%00%26" in announce_target("/announce", request(tracker_id=b"a\x00&"))
 

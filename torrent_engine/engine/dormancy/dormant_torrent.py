@@ -151,6 +151,7 @@ class DormantTorrent:
             uploaded_bytes=totals.uploaded_bytes,
             downloaded_bytes=totals.downloaded_bytes,
             left_bytes=self.snapshot.left_bytes,
+            is_partial_seed=self.snapshot.is_complete and self.snapshot.left_bytes > 0,
         )
 
 

@@ -213,6 +213,7 @@ class Transfer:
             uploaded_bytes=totals.uploaded_bytes,
             downloaded_bytes=totals.downloaded_bytes,
             left_bytes=self.torrent.metainfo.total_bytes - progress.have_bytes,
+            is_partial_seed=progress.is_complete and not self.torrent.table.have.all(),
         )
 
     # -- the network phase ------------------------------------------------------------------

@@ -1,6 +1,6 @@
 """Announce and scrape requests and responses, independent of the transport.
 
-Source: BEP 3, 7, 15, 24, 48.
+Source: BEP 3, 7, 15, 21, 24, 48.
 """
 
 from dataclasses import dataclass
@@ -31,6 +31,8 @@ class AnnounceTotals:
     downloaded_bytes: int
     left_bytes: int
     """0 for a seed."""
+    is_partial_seed: bool = False
+    """Nothing of what is left is wanted (BEP 21). BEP 15 has no number for it: only HTTP tells."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """The HTTP tracker protocol: the query string and the bencoded response.
 
-Source: BEP 3, 7, 23, 24, 31, 48.
+Source: BEP 3, 7, 21, 23, 24, 31, 48.
 """
 
 from collections.abc import Iterable, Sequence
@@ -50,6 +50,8 @@ def announce_target(target: str, request: AnnounceRequest) -> str:
     ]
     if request.event is not AnnounceEvent.NONE:
         fields.append(f"event={request.event.name.lower()}")
+    elif totals.is_partial_seed:
+        fields.append("event=paused")  # BEP 21
     if request.tracker_id is not None:
         fields.append(f"trackerid={quote_from_bytes(request.tracker_id, safe='')}")
     return _with_query(target, fields)
