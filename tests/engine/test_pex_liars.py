@@ -1,6 +1,6 @@
-"""B9 over real sockets: peers whose peer exchange is an attack on others, or on us."""
+"""Peer exchange over real sockets: who is named, and messages that are an attack (row B9)."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
@@ -11,16 +11,25 @@ import pytest
 from tests.support.scripted_peer import GENEROUS, listening, new_peer_id
 from tests.support.swarm import LOOPBACK, record, resources, until
 from tests.support.torrents import make_torrent, payload_of
-from torrent_engine.base.config import NetworkConfig, PoolConfig, SessionConfig, UtpConfig
+from torrent_engine.base.config import (
+    NetworkConfig,
+    PexConfig,
+    PoolConfig,
+    SessionConfig,
+    UtpConfig,
+)
 from torrent_engine.base.ids import PeerAddress
 from torrent_engine.engine.events import PeerDisconnected
 from torrent_engine.engine.resources.shared_resources import SharedResources
 from torrent_engine.engine.session.session import Session
 from torrent_engine.engine.swarm.peer_pool import PeerPool
 from torrent_engine.protocol.wire.connection import PeerConnection
-from torrent_engine.protocol.wire.exchange import PexContact, PexMessage, encode_pex
+from torrent_engine.protocol.wire.exchange import PexContact, PexMessage, decode_pex, encode_pex
 from torrent_engine.protocol.wire.extension import ExtensionHandshake
-from torrent_engine.protocol.wire.messages import ExtensionHandshakeReceived
+from torrent_engine.protocol.wire.messages import (
+    ExtensionHandshakeReceived,
+    ExtensionMessageReceived,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -41,9 +50,13 @@ EAGER = PoolConfig(
 class Teller:
     """A peer that says something by ut_pex as soon as it may, then keeps the link."""
 
-    def __init__(self, *messages: PexMessage) -> None:
+    def __init__(
+        self, *messages: PexMessage, extensions: Mapping[str, int] | None = EXTENSIONS
+    ) -> None:
         self._messages = messages
+        self._extensions = extensions
         self.is_heard = False
+        self.told = list[PeerAddress]()
 
     async def __call__(self, stream: anyio.abc.SocketStream) -> None:
         """Serve one connection."""
@@ -55,7 +68,7 @@ class Teller:
             geometry=METAINFO.geometry,
             info_hash=METAINFO.info_hash,
             peer_id=new_peer_id(),
-            extensions=EXTENSIONS,
+            extensions=self._extensions,
             limits=GENEROUS,
         )
         connection.sender.send_handshake()
@@ -68,6 +81,9 @@ class Teller:
             for event in connection.receive_data(data, now=anyio.current_time()):
                 if isinstance(event, ExtensionHandshakeReceived):
                     self._tell(connection)
+                elif isinstance(event, ExtensionMessageReceived) and event.name == "ut_pex":
+                    message = decode_pex(event.payload, PexConfig())
+                    self.told += [contact.address for contact in message.added]
             await self._flush(connection, stream)
 
     def _tell(self, connection: PeerConnection) -> None:
@@ -104,6 +120,14 @@ async def connected_to(
 def pool_of(session: Session) -> PeerPool:
     assert session._core.run is not None
     return session._core.run.transfer.pool
+
+
+async def test_bep11_who_knows_no_extensions_is_named_to_others(tmp_path: Path) -> None:
+    plain, asker = Teller(extensions=None), Teller()
+    async with resources(tmp_path) as shared, connected_to([plain, asker], shared, tmp_path) as own:
+        await until(lambda: asker.told)
+        plain_address, _ = own._core.config.peers
+        assert asker.told == [PeerAddress(*plain_address)]
 
 
 async def test_b9_a_victim_that_a_hundred_peers_name_is_dialled_five_times_a_minute(

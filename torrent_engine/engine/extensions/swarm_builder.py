@@ -135,8 +135,10 @@ class SwarmParts:
     def _on_joined(self, peer: Peer) -> None:
         self.source_totals.joined(peer)
         self._spec.on_joined(peer)
-        if peer.is_adopted and self.pex is not None:
-            self.pex.on_joined(peer)  # its extension handshake came in an earlier run
+        # An extension handshake came in an earlier run, or may never come (BEP 10 is an option).
+        # Where an incoming peer listens is known by it only.
+        if self.pex is not None and (peer.is_adopted or not peer.is_incoming):
+            self.pex.on_joined(peer)
 
     def _on_left(self, peer: Peer) -> None:
         self.source_totals.left(peer)
