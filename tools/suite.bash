@@ -33,7 +33,7 @@ suite() { # a name, then the options of pytest
         echo "== once more:"
         failures
         first="$failed" status=0
-        left="$(python -m pytest --passed-file="$passed" "$@" --collect-only -qq | grep -c ::)" || true
+        left="$(python -m pytest --passed-file="$passed" "$@" --collect-only -q | grep -c ::)" || true
         if ((left > 20)); then again=("${parallel[@]}"); else again=(-v); fi
         run --passed-file="$passed" "${again[@]}" "$@" || status=$?
         ((status)) || summary="$(sort -u "$passed" | wc -l) passed, $first of them on the second try"
