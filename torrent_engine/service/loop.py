@@ -4,6 +4,7 @@ import gc
 import os
 import signal
 from collections.abc import Awaitable, Callable, Coroutine
+from functools import cache
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
@@ -21,15 +22,20 @@ FORCE_EXIT_S: Final = STOP_GRACE_S + 1.0  # ours: a stop that hangs is ended wit
 
 
 def run(function: Callable[[], Awaitable[Result]]) -> Result:
-    """Run an async function in an event loop, uvloop where it exists.
-
-    What was imported is exempted from garbage collection: 65,000 objects, which cost each full
-    collection 44 ms (measured with ``run``).
-    """
-    if hasattr(gc, "freeze") and not gc.get_freeze_count():
-        gc.freeze()
+    """Run an async function in an event loop, uvloop where it exists."""
+    _exempt_imports()
     options = {"use_uvloop": find_spec("uvloop") is not None}
     return anyio.run(function, backend_options=options)
+
+
+@cache
+def _exempt_imports() -> None:
+    """Exempt what was imported from garbage collection, the first time.
+
+    65,000 objects, which cost each full collection 44 ms (measured with ``run``).
+    """
+    if hasattr(gc, "freeze"):
+        gc.freeze()
 
 
 async def handle_signals(
