@@ -3,6 +3,7 @@
 import gc
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -112,7 +113,24 @@ class CoreCoverage:
         self._watches = watches
 
 
+def _end_debug_mode() -> None:
+    """Let event loops of commands that tests call be as those of a user, as with fixtures here.
+
+    In the development mode each callback of a loop has the stack of its origin formatted.
+    """
+    with suppress(ImportError):
+        import uvloop
+
+        class Loop(uvloop.Loop):
+            def __init__(self) -> None:
+                super().__init__()
+                self.set_debug(False)
+
+        uvloop.new_event_loop = Loop
+
+
 def pytest_configure(config: pytest.Config) -> None:
+    _end_debug_mode()
     config.pluginmanager.register(CoreCoverage(), "core-coverage")
     path = config.getoption("--passed-file")
     if path is not None and not hasattr(config, "workerinput"):
@@ -120,7 +138,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what has passed."""
+    """Leave out what has passed, and on trio what the option changes nothing in.
+
+    Tests that are no coroutines do the same with each option: nothing, or event loops they name.
+    """
+    if config.getoption("--backend") == "trio":
+        items[:] = [item for item in items if "anyio_backend" in getattr(item, "fixturenames", ())]
     path = config.getoption("--passed-file")
     if path is not None and path.exists():
         passed = PassedTests(path)
