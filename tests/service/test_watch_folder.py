@@ -1,6 +1,7 @@
 """A watched folder on the disk: what becomes of the files in it."""
 
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from torrent_engine.cli.output.exit_codes import CliError, ExitCode
 from torrent_engine.cli.output.render import PlainReporter
 from torrent_engine.cli.tasks.arguments import watched_folders
 from torrent_engine.service import watch_folder as watch_module
+from torrent_engine.service.folder_looks import FolderLooks
 from torrent_engine.service.watch_folder import (
     Contents,
     WatchFolder,
@@ -28,18 +30,23 @@ pytestmark = pytest.mark.anyio
 
 LINK = f"magnet:?xt=urn:btih:{'1' * 40}&dn=one"
 HASH = "2" * 40
+MAX_BYTES = 100_000
 
 
 class Bench:
     """A watcher, its time, and what it added."""
 
-    def __init__(self, folder: Path, *, deletes: bool = False) -> None:
+    def __init__(
+        self, folder: Path, *, deletes: bool = False, looks: FolderLooks | None = None
+    ) -> None:
         self.folder = folder
         self.now = 0.0
         self.added: list[str] = []
         self.log: list[str] = []
         self.refusal: TorrentEngineError | None = None
-        options = WatchOptions(deletes=deletes, clock=lambda: self.now)
+        options = WatchOptions(
+            deletes, lambda: self.now, MAX_BYTES, FolderLooks() if looks is None else looks
+        )
         self.watcher = WatchFolder(folder, self.add, self.flush, PlainReporter(), options)
 
     async def add(self, torrent: Any, source: str) -> None:
@@ -240,6 +247,64 @@ async def test_a_file_that_cannot_be_read_is_left_and_told_of_once(
         await bench.look(2 * RETRY_S)
     assert bench.names == ["stuff.torrent"]
     assert capsys.readouterr().err.count("permission denied") == 1
+
+
+async def test_a_file_of_any_size_is_read_as_far_as_it_may_be_long(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bench = Bench(folder)
+    for name in ("huge.torrent", "huge.magnet"):
+        with (folder / name).open("wb") as file:
+            file.truncate(1 << 40)  # of holes: to read it all takes hours
+    for _ in range(3):
+        await bench.look(GIVE_UP_S)
+    assert bench.names == ["huge.magnet.invalid", "huge.torrent.invalid"]
+    said = capsys.readouterr()
+    assert "is longer than" in said.out + said.err
+    assert bench.added == []
+
+
+async def test_a_file_that_goes_while_it_is_read_is_told_of_and_forgotten(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bench, real = Bench(folder), watch_module.read_torrents
+    torrents.single(folder, "a", b"x")
+
+    def read(path: Path, max_bytes: int) -> Contents:
+        path.unlink()
+        return real(path, max_bytes)
+
+    monkeypatch.setattr(watch_module, "read_torrents", read)
+    for _ in range(4):
+        await bench.look(RETRY_S)
+    said = capsys.readouterr()
+    assert said.err.count("no such file") == 1
+    assert bench.added == []
+
+
+async def test_a_folder_whose_disk_does_not_answer_is_told_of_once(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answer, real = threading.Event(), watch_module.list_folder
+    bench = Bench(folder, looks=FolderLooks(0.05))
+    torrents.single(folder, "a", b"x")
+
+    def look(path: Path) -> Any:
+        answer.wait()
+        return real(path)
+
+    monkeypatch.setattr(watch_module, "list_folder", look)
+    try:
+        for _ in range(3):
+            await bench.look()
+    finally:
+        answer.set()
+    bench.watcher._looks = FolderLooks()
+    for _ in range(3):
+        await bench.look()
+    assert bench.added == ["a"]
+    said = capsys.readouterr()
+    assert (said.out + said.err).count("does not answer") == 1
 
 
 async def test_a_folder_that_goes_and_comes_back_is_told_of_once_each(

@@ -55,6 +55,7 @@ STATUSES: Final[dict[str, int]] = {
     "starting": 503,
     "stopping": 503,
     "read_timeout": 504,
+    "disk_timeout": 504,
     "not_enough_space": 507,
 }
 """The status of each code; the code is the last part of the problem's ``type``."""

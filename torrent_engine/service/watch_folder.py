@@ -4,7 +4,7 @@ import os
 import stat
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -20,6 +20,7 @@ from torrent_engine.base.errors import (
 from torrent_engine.codec.magnet import Magnet
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.codec.paths import escape_for_terminal
+from torrent_engine.service.folder_looks import FolderLooks
 from torrent_engine.service.regular_files import read_regular
 from torrent_engine.service.torrent_lists import lines_of
 from torrent_engine.service.watch_schedule import (
@@ -67,6 +68,7 @@ class WatchOptions:
     """Added files are deleted instead of renamed."""
     clock: Callable[[], float] = time.monotonic
     max_torrent_bytes: int = MAX_TORRENT_BYTES
+    looks: FolderLooks = field(default_factory=FolderLooks)
 
 
 class WatchFolder:
@@ -86,6 +88,7 @@ class WatchFolder:
         self._reporter = reporter
         self._options = options or WatchOptions()
         self._schedule = WatchSchedule()
+        self._looks = self._options.looks
         self._reported: dict[str, str] = {}
         """The last error of each path; it is not reported twice."""
 
@@ -95,7 +98,7 @@ class WatchFolder:
         Errors are reported and do not end the watch.
         """
         try:
-            listing = await anyio.to_thread.run_sync(list_folder, self.folder)
+            listing = await self._looks.look(self.folder, list_folder, self.folder)
         except OSError as error:
             self._report(self.folder, error)
             return
@@ -117,8 +120,8 @@ class WatchFolder:
         """Add the torrents of a file; return its new suffix, None if it is tried again."""
         path = self.folder / file.name
         try:
-            contents = await anyio.to_thread.run_sync(
-                read_torrents, path, self._options.max_torrent_bytes
+            contents = await self._looks.look(
+                self.folder, read_torrents, path, self._options.max_torrent_bytes
             )
             if contents.errors and not file.is_final:
                 self._record(file, ReadOutcome.INVALID)

@@ -1,5 +1,6 @@
 """Downloads that wait while a disk is nearly full."""
 
+import threading
 from collections.abc import Collection
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 
 from torrent_engine.base.ids import InfoHash
 from torrent_engine.daemon.jobs.disk_guard import DiskGuard, DiskSpace, disk_of
+from torrent_engine.service.folder_looks import FolderLooks
 
 pytestmark = pytest.mark.anyio
 
@@ -102,3 +104,28 @@ def test_a_folder_that_is_not_there_yet_is_on_the_disk_of_its_parent(tmp_path: P
     there, later = disk_of(str(tmp_path)), disk_of(str(tmp_path / "a" / "b"))
     assert (there[0], there[1]) == (later[0], later[1])
     assert 0 <= later[2] <= later[1]
+
+
+async def test_a_disk_that_does_not_answer_is_left_out_until_it_does() -> None:
+    answer, real, bench = threading.Event(), Bench.measure, Bench()
+    asked: list[str] = []
+
+    def measure(folder: str) -> tuple[int, int, int]:
+        asked.append(folder)
+        if folder.startswith("/b"):
+            answer.wait()
+        return real(bench, folder)
+
+    bench.guard._measure, bench.guard._looks = measure, FolderLooks(0.3)
+    try:
+        assert await bench.look(a=999, b=999) == {A, B}  # that of the other disk goes on
+        count = len(asked)
+        assert await bench.look() == {A, B}
+        silent = [each for each in asked if each.startswith("/b")]
+        assert len(silent) == 1  # it is asked once, and no thread more hangs there
+        assert len(asked) > count
+    finally:
+        answer.set()
+    with anyio.fail_after(60):
+        while await bench.look() != {A, B, C}:  # noqa: ASYNC110 - nobody is told
+            await anyio.sleep(0.01)

@@ -8,6 +8,8 @@ import pytest
 from torrent_engine.daemon.problems import ProblemError
 from torrent_engine.daemon.security.paths import PathRule
 
+pytestmark = pytest.mark.anyio
+
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -26,7 +28,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (root / "slash").symlink_to("/")
     (root / "inside").symlink_to(root / "sub")
     monkeypatch.setenv("HOME", str(tmp_path))
-    return tmp_path
+    return tmp_path.resolve()
 
 
 ESCAPES = [
@@ -79,12 +81,12 @@ ESCAPES = [
 
 
 @pytest.mark.parametrize("form", ESCAPES)
-def test_path_that_leaves_the_allowed_folders_is_refused(home: Path, form: str) -> None:
+async def test_path_that_leaves_the_allowed_folders_is_refused(home: Path, form: str) -> None:
     rule = PathRule(lambda: [home / "downloads"])
     path = form.replace("{root}", str(home / "downloads"))
-    assert not rule.allows(path)
+    assert not await rule.allows(path)
     with pytest.raises(ProblemError) as refused:
-        rule.checked(path)
+        await rule.checked(path)
     assert refused.value.problem.code == "path_not_allowed"
     assert str(home) not in refused.value.problem.detail  # says nothing of what is there
 
@@ -105,50 +107,52 @@ ALLOWED = {
 
 
 @pytest.mark.parametrize("form", ALLOWED)
-def test_path_below_an_allowed_folder_is_returned_without_links(home: Path, form: str) -> None:
+async def test_path_below_an_allowed_folder_is_returned_without_links(
+    home: Path, form: str
+) -> None:
     rule = PathRule(lambda: [home / "downloads"])
     path = form.replace("{root}", str(home / "downloads"))
-    assert rule.checked(path) == home.resolve() / ALLOWED[form]
+    assert await rule.checked(path) == home / ALLOWED[form]
 
 
-def test_path_in_a_circle_is_refused_or_stays_inside(home: Path) -> None:
+async def test_path_in_a_circle_is_refused_or_stays_inside(home: Path) -> None:
     rule = PathRule(lambda: [home / "downloads"])
     path = str(home / "downloads" / "circle" / "x")
-    if rule.allows(path):  # newer Pythons keep what they cannot resolve
-        assert rule.checked(path).is_relative_to((home / "downloads").resolve())
+    if await rule.allows(path):  # newer Pythons keep what they cannot resolve
+        assert (await rule.checked(path)).is_relative_to((home / "downloads").resolve())
     else:
-        assert not rule.allows(path)
+        assert not await rule.allows(path)
 
 
-def test_allowed_folder_may_be_a_link_itself(home: Path) -> None:
+async def test_allowed_folder_may_be_a_link_itself(home: Path) -> None:
     (home / "link").symlink_to(home / "downloads")
     rule = PathRule(lambda: [home / "link"])
-    assert rule.allows(str(home / "link" / "sub"))
-    assert rule.allows(str(home / "downloads" / "sub"))
+    assert await rule.allows(str(home / "link" / "sub"))
+    assert await rule.allows(str(home / "downloads" / "sub"))
 
 
-def test_folders_are_looked_up_at_each_request(home: Path) -> None:
+async def test_folders_are_looked_up_at_each_request(home: Path) -> None:
     roots: list[Path] = []
     rule = PathRule(lambda: roots)
-    assert not rule.allows(str(home / "downloads"))
+    assert not await rule.allows(str(home / "downloads"))
     roots.append(home / "downloads")
-    assert rule.allows(str(home / "downloads"))
+    assert await rule.allows(str(home / "downloads"))
 
 
-def test_link_that_was_exchanged_leads_out_no_more(home: Path) -> None:
+async def test_link_that_was_exchanged_leads_out_no_more(home: Path) -> None:
     """What is returned has no link of the request any more: an exchange later does not matter."""
     rule = PathRule(lambda: [home / "downloads"])
-    checked = rule.checked(str(home / "downloads" / "inside" / "new"))
+    checked = await rule.checked(str(home / "downloads" / "inside" / "new"))
     (home / "downloads" / "inside").unlink()
     (home / "downloads" / "inside").symlink_to(home / "secret")
     assert checked == (home / "downloads" / "sub" / "new").resolve()
-    assert not rule.allows(str(home / "downloads" / "inside" / "new"))
+    assert not await rule.allows(str(home / "downloads" / "inside" / "new"))
 
 
-def test_no_folder_allows_nothing() -> None:
+async def test_no_folder_allows_nothing() -> None:
     for roots in ([], [""]):
-        assert not PathRule(lambda roots=roots: roots).allows(os.sep)  # type: ignore[misc]
+        assert not await PathRule(lambda roots=roots: roots).allows(os.sep)  # type: ignore[misc]
 
 
-def test_the_table_is_large() -> None:
+async def test_the_table_is_large() -> None:
     assert len(ESCAPES) >= 30

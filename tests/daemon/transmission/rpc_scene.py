@@ -9,6 +9,7 @@ from typing import Any
 from tests.daemon.fake_port import FakeEngine
 from torrent_engine.base.errors import ConfigError
 from torrent_engine.base.ids import InfoHash
+from torrent_engine.daemon.security.paths import PathRule
 from torrent_engine.daemon.security.principals import ALL_SCOPES, Scope
 from torrent_engine.daemon.settings.model import SPECS, DaemonSettings
 from torrent_engine.daemon.settings.tables import TableSettings
@@ -62,7 +63,7 @@ class RpcScene:
             self.engine.port,
             self.state,
             self.settings,
-            self.allows,
+            PathRule(lambda: self.roots),
             lambda _name, work: self.background.append(work),
             self._stop,
             Path("/state"),
@@ -83,9 +84,6 @@ class RpcScene:
 
     def _stop(self) -> None:
         self.stops += 1
-
-    def allows(self, path: str) -> bool:
-        return any(path == root or path.startswith(f"{root}/") for root in self.roots)
 
     def put(self, info_hash: InfoHash | None = None, **facts: Any) -> InfoHash:
         """Add a torrent to the engine, and to the rows."""

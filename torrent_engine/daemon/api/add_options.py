@@ -135,9 +135,11 @@ def owner_of_header(text: str) -> OwnerTie:
     return OwnerTie(owner_id.strip(), int(number))
 
 
-def engine_options(context: "DaemonContext", given: AddInput, owner: OwnerTie | None) -> AddOptions:
+async def engine_options(
+    context: "DaemonContext", given: AddInput, owner: OwnerTie | None
+) -> AddOptions:
     """Return options as the engine takes them. Raises ProblemError."""
-    save_path = None if not given.save_path else str(context.paths.checked(given.save_path))
+    save_path = None if not given.save_path else str(await context.paths.checked(given.save_path))
     tie = owner if given.owner is None else OwnerTie(given.owner.id, given.owner.generation)
     limits, rules = given.limits, given.seed_rules
     if given.ephemeral and tie is None:

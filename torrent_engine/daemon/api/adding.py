@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import anyio.to_thread
 from fastapi import APIRouter
 from pydantic import Field
 from starlette.datastructures import UploadFile
@@ -125,14 +124,14 @@ class TorrentAdder:
             return await self._add_form(request)
         if kind == TORRENT:
             given = options_of_query(request.query_params)
-            options = self._options(request, given)
+            options = await self._options(request, given)
             torrent: Metainfo | Magnet = await self._sources.read_bytes(body)
         else:
             given = checked_json(AddInput, body)
             if given.source is None:
                 missing = InputError("/source", "is needed")
                 raise ProblemError(Problem("input_invalid", "no torrent", errors=[missing]))
-            options = self._options(request, given)  # before anything is fetched
+            options = await self._options(request, given)  # before anything is fetched
             if isinstance(given.source, str) and is_url(given.source.strip()):
                 return await self._answer_fetch(self.fetch(given, options))
             torrent = await self._read(given.source, given.cookies)
@@ -141,7 +140,7 @@ class TorrentAdder:
 
     async def add(self, request: Request, torrent: Metainfo | Magnet, given: AddInput) -> Response:
         """Add a torrent with the options of a request. Raises ProblemError."""
-        told = await self._add(torrent, given, self._options(request, given))
+        told = await self._add(torrent, given, await self._options(request, given))
         return _reply(told, [told])
 
     def fetch(self, given: AddInput, options: AddOptions) -> RunningJob:
@@ -166,13 +165,14 @@ class TorrentAdder:
             raise ProblemError(Problem("state_conflict", "the job was cancelled"))
         return _reply(job.result, [job.result])
 
-    def retry(self, job: JobFacts) -> RunningJob | None:
+    async def retry(self, job: JobFacts) -> RunningJob | None:
         """Fetch the torrent of a failed job again; None if it was not from a URL."""
         kept = self._sources_of_jobs.get(job.id)
         if kept is None:
             return None
         given = checked_json(AddInput, json_bytes(kept))
-        return self.fetch(given, self._with_category(engine_options(self._context, given, None)))
+        options = await engine_options(self._context, given, None)
+        return self.fetch(given, self._with_category(options))
 
     async def add_again(self, info_hash: InfoHash) -> None:
         """Add a torrent again that was removed, by its magnet link."""
@@ -182,7 +182,7 @@ class TorrentAdder:
 
     async def _add_form(self, request: Request) -> Response:
         given = options_of_query(request.query_params)
-        options = self._options(request, given)
+        options = await self._options(request, given)
         added, failed = [], []
         for name, data in await _files_of(request):
             try:
@@ -194,11 +194,11 @@ class TorrentAdder:
                 failed.append(_failure(name, code_of(error), str(error)))
         return _reply({"added": added, "failed": failed}, added)
 
-    def _options(self, request: Request, given: AddInput) -> AddOptions:
+    async def _options(self, request: Request, given: AddInput) -> AddOptions:
         """Return the options of a request over those of its category. Raises ProblemError."""
         header = request.headers.get("te-owner")
         owner = None if header is None else owner_of_header(header)
-        options = engine_options(self._context, given, owner)
+        options = await engine_options(self._context, given, owner)
         self._state.owners.check(options.owner)
         for label in options.labels or ():
             check_name("label", label)
@@ -214,6 +214,12 @@ class TorrentAdder:
 
     def _folder(self) -> Path:
         return download_folder(self._context.settings())
+
+    async def _free_bytes(self, folder: Path) -> int | None:
+        try:
+            return await self._context.paths.look(folder, free_bytes, folder)
+        except ProblemError:  # its disk does not answer
+            return None
 
     async def _read(self, source: str | TorrentData, cookies: str) -> Metainfo | Magnet:
         if isinstance(source, TorrentData):
@@ -270,7 +276,7 @@ class TorrentAdder:
             **told,
             "exists": self._port.torrents.has(torrent.info_hash),
             "save_path": str(folder),
-            "free_bytes": await anyio.to_thread.run_sync(free_bytes, folder),
+            "free_bytes": await self._free_bytes(folder),
         }
 
 

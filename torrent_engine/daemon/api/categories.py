@@ -80,7 +80,7 @@ def _add_category_routes(routes: APIRouter, categories: "CategoryEditor") -> Non
     @needs(Scope.CONTROL)
     async def put_category(request: Request, name: _Name, given: CategoryInput) -> Response:
         """Add a category, or replace it."""
-        status = 200 if categories.put(Category(name), given) else 201
+        status = 200 if await categories.put(Category(name), given) else 201
         told = categories.value(categories.find(name))
         return await json_reply(request, json_bytes(told), status=status)
 
@@ -88,7 +88,7 @@ def _add_category_routes(routes: APIRouter, categories: "CategoryEditor") -> Non
     @needs(Scope.CONTROL, media_types=_MERGE)
     async def change_category(request: Request, name: _Name, given: CategoryInput) -> Response:
         """Change a category; what is not named stays as it is."""
-        categories.put(categories.find(name), given)
+        await categories.put(categories.find(name), given)
         return await json_reply(request, json_bytes(categories.value(categories.find(name))))
 
     @routes.delete("/categories/{name:path}", status_code=204)
@@ -155,7 +155,7 @@ class CategoryEditor:
         """Return one category as it is told."""
         return category_value(category, self._labels.category_counts())
 
-    def put(self, base: Category, given: CategoryInput) -> bool:
+    async def put(self, base: Category, given: CategoryInput) -> bool:
         """Set what is named, over another category; return whether there was one of the name."""
         said = given.model_fields_set
         changes: dict[str, Any] = {
@@ -163,17 +163,17 @@ class CategoryEditor:
         }
         if "save_path" in said:
             changes["save_path"] = given.save_path
-            self._check_path(given.save_path)
+            await self._check_path(given.save_path)
         if "seed_rules" in said:
             changes |= _rules(given.seed_rules or _NO_RULES)
         is_there = self._labels.category(base.name) is not None
         self._labels.put_category(replace(base, **changes))
         return is_there
 
-    def _check_path(self, path: str) -> None:
+    async def _check_path(self, path: str) -> None:
         folder = download_folder(self._context.settings())
         if path:
-            self._context.paths.checked(str(folder / path))
+            await self._context.paths.checked(str(folder / path))
 
     def remove(self, name: str) -> None:
         """Remove a category. Raises ProblemError if it is not there."""

@@ -101,7 +101,7 @@ class TorrentCreation:
     async def begin(self, request: Request, given: CreateInput) -> Response:
         """Check what is asked for, and begin. Raises ProblemError or ConfigError."""
         context = self._context
-        path, options = context.paths.checked(given.path), _options(given)
+        path, options = await context.paths.checked(given.path), _options(given)
         check_options(options)
         adding = self._adding(given, path)
         header = request.headers.get("te-owner")

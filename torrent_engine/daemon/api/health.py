@@ -7,7 +7,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
-import anyio.to_thread
+import anyio
 from fastapi import APIRouter, Query
 from starlette.requests import Request
 from starlette.responses import Response
@@ -39,9 +39,8 @@ def router(context: "DaemonContext") -> APIRouter:
     @needs(Scope.READ)
     async def get_health(request: Request) -> Response:
         """Return the state of each part, the space of each disk, and files without a torrent."""
-        roots = context.paths.roots
-        left = [orphan_value(each) for each in await orphans.find()]
-        disks = await anyio.to_thread.run_sync(lambda: [disk_value(each) for each in roots])
+        left = await orphan_values(orphans)
+        disks = await disk_values(context.paths)
         parts = _parts(context)
         is_ok = all(not each["error"] for each in parts)
         told: dict[str, Any] = {
@@ -82,10 +81,10 @@ def router(context: "DaemonContext") -> APIRouter:
     ) -> Response:
         """Return the folders in a folder that may be named; without one, where they begin."""
         if path is None:
-            told: dict[str, Any] = {"roots": [str(each) for each in context.paths.roots]}
+            told: dict[str, Any] = {"roots": [str(each) for each in context.paths.roots()]}
         else:
-            folder = context.paths.checked(path)
-            told = await anyio.to_thread.run_sync(folder_value, folder, context.paths)
+            folder = await context.paths.checked(path)
+            told = await context.paths.look(path, folder_value, folder, context.paths)
         return await json_reply(request, json_bytes(told))
 
     return routes
@@ -131,6 +130,14 @@ def orphan_places(store: SettingsStore) -> OrphanPlaces | None:
     return OrphanPlaces(incomplete, spared)
 
 
+async def orphan_values(orphans: OrphanFiles) -> list[dict[str, Any]] | None:
+    """Return the orphans as they are told; None if their disk does not answer."""
+    try:
+        return [orphan_value(each) for each in await orphans.find()]
+    except OSError:
+        return None
+
+
 def orphan_value(orphan: Orphan) -> dict[str, Any]:
     """Return an orphan as it is told."""
     return {
@@ -141,12 +148,33 @@ def orphan_value(orphan: Orphan) -> dict[str, Any]:
     }
 
 
+async def disk_values(rule: PathRule) -> list[dict[str, Any]]:
+    """Return the allowed folders with the space of their disks."""
+    told: dict[str, dict[str, Any]] = {}
+
+    async def look(folder: Path) -> None:
+        try:
+            told[str(folder)] = await rule.look(folder, lambda: disk_value(folder.resolve()))
+        except (ProblemError, OSError, RuntimeError):  # no answer in time; links in a circle
+            told[str(folder)] = _no_space(folder)
+
+    roots = rule.roots()
+    async with anyio.create_task_group() as tasks:
+        for root in roots:
+            tasks.start_soon(look, root)
+    return [told[str(root)] for root in roots]
+
+
+def _no_space(folder: Path) -> dict[str, Any]:
+    return {"path": str(folder), "free_bytes": None, "total_bytes": None}
+
+
 def disk_value(folder: Path) -> dict[str, Any]:
     """Return a folder with the space of its disk; null where that cannot be told."""
     try:
         usage = shutil.disk_usage(existing_parent(folder))
     except OSError:
-        return {"path": str(folder), "free_bytes": None, "total_bytes": None}
+        return _no_space(folder)
     return {"path": str(folder), "free_bytes": usage.free, "total_bytes": usage.total}
 
 
@@ -156,11 +184,13 @@ def folder_value(folder: Path, rule: PathRule) -> dict[str, Any]:
         found = _folders_in(folder)
     except OSError:
         raise ProblemError(Problem("file_not_found", "there is no such folder")) from None
-    folders = [{"name": each.name, "path": str(each)} for each in found if rule.allows(str(each))]
+    folders = [
+        {"name": each.name, "path": str(each)} for each in found if rule.allows_now(str(each))
+    ]
     parent = str(folder.parent)
     return {
         **disk_value(folder),
-        "parent": parent if rule.allows(parent) else None,
+        "parent": parent if rule.allows_now(parent) else None,
         "folders": folders,
     }
 

@@ -204,7 +204,7 @@ class JobRunner:
     async def retry(self, job: JobFacts) -> str | None:
         """Carry out a job of the daemon again, and return the new one; None for other jobs."""
         _check_state(job, "retry")
-        again = self._adder.retry(job)
+        again = await self._adder.retry(job)
         return None if again is None else again.id
 
     async def act(self, job: JobFacts, action: JobAction, *, delete_files: bool = False) -> None:

@@ -45,7 +45,7 @@ def router(context: "DaemonContext") -> APIRouter:
         Those of who is let in (``listen``, ``auth``) need the scope ``admin``.
         """
         by = principal_in(request)
-        _check_allowed(context, by, values)
+        await _check_allowed(context, by, values)
         changed = context.settings_store.change(values, by.name)
         report = {
             "live": sorted(changed.live),
@@ -71,7 +71,7 @@ def router(context: "DaemonContext") -> APIRouter:
     @needs(Scope.SETTINGS)
     async def reset(key: str, request: Request) -> Response:
         """Return one setting to what files and defaults say."""
-        _check_allowed(context, principal_in(request), {key: None})
+        await _check_allowed(context, principal_in(request), {key: None})
         context.settings_store.reset(key)
         return JSONResponse(_setting(context.settings_store.view(key)))
 
@@ -84,7 +84,9 @@ def router(context: "DaemonContext") -> APIRouter:
     return routes
 
 
-def _check_allowed(context: "DaemonContext", by: "Principal", values: Mapping[str, object]) -> None:
+async def _check_allowed(
+    context: "DaemonContext", by: "Principal", values: Mapping[str, object]
+) -> None:
     """Raise ProblemError for settings of who is let in, and for folders of others."""
     guarded = sorted(key for key in values if key.startswith(_OF_ADMINISTRATORS))
     if guarded and not by.allows(Scope.ADMIN):
@@ -94,7 +96,9 @@ def _check_allowed(context: "DaemonContext", by: "Principal", values: Mapping[st
     for name in _FOLDERS:
         path = values.get(f"paths.{name}")
         is_same = path == getattr(configured, name)
-        if isinstance(path, str) and path and not is_same and not context.paths.allows(path):
+        if not isinstance(path, str) or not path or is_same:
+            continue
+        if not await context.paths.allows(path):
             detail = f"paths.{name}: not below an allowed folder, see paths.allowed"
             raise ProblemError(Problem("path_not_allowed", detail))
 

@@ -220,7 +220,7 @@ class FileDetails:
     async def move(self, request: Request, info_hash: str, given: MoveInput) -> Response:
         """Begin a move, and wait a moment for its end; the engine goes on with it."""
         key, control = self._key(info_hash), self._port.control
-        path = str(self._paths.checked(given.path))
+        path = str(await self._paths.checked(given.path))
         is_done = True
         if given.move_data:
             with anyio.move_on_after(MOVE_WAIT_S) as scope:

@@ -5,8 +5,6 @@ import binascii
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-import anyio.to_thread
-
 from torrent_engine.base.config import FILE_BENCODE_LIMITS
 from torrent_engine.codec.magnet import Magnet
 from torrent_engine.codec.metainfo import Metainfo
@@ -67,10 +65,10 @@ class SourceReader:
 
     async def _read_file(self, path: str) -> bytes:
         """Return a file of the server; of what may not be read it says that it is not there."""
-        if self._paths.allows(path):
+        if await self._paths.allows(path):
             try:
-                where = self._paths.checked(path)
-                return await anyio.to_thread.run_sync(read_resolved, where, MAX_FILE_BYTES)
+                where = await self._paths.checked(path)
+                return await self._paths.look(path, read_resolved, where, MAX_FILE_BYTES)
             except OSError:
                 pass
         raise ProblemError(Problem("file_not_found", "there is no such file"))

@@ -3,14 +3,13 @@
 import logging
 import os
 import shutil
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
-import anyio.to_thread
-
 from torrent_engine.base.ids import InfoHash
+from torrent_engine.service.folder_looks import FolderLooks
 from torrent_engine.service.pauses import Alarm
 
 LOOK_S: Final = 10.0  # ours: at 100 MB/s a gigabyte is written between two looks
@@ -51,6 +50,42 @@ Measure = Callable[[str], tuple[int, int, int]]
 """Returns the device, the size and the free bytes of a folder's disk. Raises OSError."""
 
 
+class _Batch:
+    """Folders whose disks are looked at in one thread, one after the other."""
+
+    def __init__(self, folders: Sequence[str], measure: Measure) -> None:
+        self._folders = folders
+        self._measure = measure
+        self._next = 0
+        self._is_given_up = False
+        self.present = folders[0]
+        """The folder that is looked at."""
+        self.is_over = False
+        self.found: dict[str, _Found] = {}
+
+    def run(self) -> None:
+        """Look at all folders, or until the batch is given up; blocking."""
+        for number, folder in enumerate(self._folders, 1):
+            self._next, self.present = number, folder
+            try:
+                found = _Found(*self._measure(folder))
+            except OSError as error:
+                logger.debug("disk of %s: %s", folder, error)
+            else:
+                self.found[folder] = found
+            if self._is_given_up:
+                break
+        self.is_over = True
+
+    def give_up(self) -> None:
+        """Look at no more folders behind the present one."""
+        self._is_given_up = True
+
+    def left(self) -> Sequence[str]:
+        """Return the folders behind the present one."""
+        return self._folders[self._next :]
+
+
 class DiskGuard:
     """Looks at the free space of every disk that is downloaded to; a part of the daemon."""
 
@@ -73,7 +108,10 @@ class DiskGuard:
         self._alert = alert
         self._measure = measure or disk_of
         self._alarm = alarm or Alarm()
+        self._looks = FolderLooks()
         self._low: set[int] = set()
+        self._silent: list[_Batch] = []
+        """Looks that have been given up, and have not ended."""
         self.disks: tuple[DiskSpace, ...] = ()
         """What the last look found."""
 
@@ -99,7 +137,7 @@ class DiskGuard:
         """Look at all disks now, and hold or release downloads."""
         folders = self._downloads.folders()
         wanted = dict.fromkeys((*self._roots, *folders.values()))
-        devices = await anyio.to_thread.run_sync(self._measured, tuple(wanted))
+        devices = await self._measured(tuple(wanted))
         self._update(devices)
         barred = {
             info_hash
@@ -108,14 +146,22 @@ class DiskGuard:
         }
         self._downloads.bar(barred)
 
-    def _measured(self, folders: Iterable[str]) -> dict[str, _Found]:
-        """Return the disk of each folder that has one; blocking."""
+    async def _measured(self, folders: Sequence[str]) -> dict[str, _Found]:
+        """Return the disk of each folder that has one; those that do not answer are left out."""
         found: dict[str, _Found] = {}
-        for folder in folders:
+        self._silent = [each for each in self._silent if not each.is_over]
+        silent = {each.present for each in self._silent}
+        left: Sequence[str] = [each for each in folders if each not in silent]
+        while left:
+            batch = _Batch(left, self._measure)
             try:
-                found[folder] = _Found(*self._measure(folder))
+                await self._looks.look(left[0], batch.run)
             except OSError as error:
-                logger.debug("disk of %s: %s", folder, error)
+                batch.give_up()
+                self._silent.append(batch)
+                logger.warning("disk of %s: %s", batch.present, error)
+            found |= batch.found
+            left = batch.left()
         return found
 
     def _update(self, devices: Mapping[str, _Found]) -> None:

@@ -17,6 +17,7 @@ from anyio.to_thread import run_sync
 from torrent_engine.base.errors import UnknownTorrentError
 from torrent_engine.base.ids import InfoHash
 from torrent_engine.daemon.state.daemon_state import DaemonState
+from torrent_engine.service.folder_looks import FolderLooks
 
 MAX_LISTED: Final = 1_000  # ours: of one answer
 MAX_COUNTED: Final = 10_000  # ours: files of one entry whose sizes are added up
@@ -49,25 +50,26 @@ class OrphanFiles:
         """``places`` returns None where there is no folder of incomplete downloads."""
         self._state = state
         self._places = places
+        self._looks = FolderLooks()
 
     async def find(self) -> list[Orphan]:
-        """Return what no torrent has, by name."""
+        """Return what no torrent has, by name. Raises OSError if a disk does not answer."""
         places = self._places()
         if places is None:
             return []
-        candidates = await run_sync(_candidates, places)
+        candidates = await self._looks.look("", _candidates, places)
         rows = self._state.torrents.rows()
         names = {row.about.name for row in rows}
         left = [each for each in candidates if each not in names]
         if left:
             paths = {row.settings.current_path for row in rows}
-            inside = await run_sync(_below, places.incomplete, paths)
+            inside = await self._looks.look("", _below, places.incomplete, paths)
             used = {name for names in inside.values() for name in names}
             for row in rows:
                 if inside.get(row.settings.current_path) == ():
                     used |= await self._roots(row.info_hash)
             left = [each for each in left if each not in used]
-        return await run_sync(_measured, places.incomplete, left[:MAX_LISTED])
+        return await self._looks.look("", _measured, places.incomplete, left[:MAX_LISTED])
 
     async def _roots(self, info_hash: InfoHash) -> set[str]:
         """Return the first parts of the paths of a torrent's files, as they are called now."""

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -115,9 +115,7 @@ class FolderWatch:
 
     def _watcher(self, watched: WatchedFolder) -> FolderWatcher:
         counts = self.counts.setdefault(watched.folder, WatchCounts())
-        options = WatchOptions(
-            watched.deletes, self._options.clock, self._options.max_torrent_bytes
-        )
+        options = replace(self._options, deletes=watched.deletes)
         folder = WatchFolder(
             watched.folder,
             self._adding(watched.options, counts),

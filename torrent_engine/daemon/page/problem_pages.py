@@ -78,6 +78,8 @@ MEANINGS: Final[dict[str, str]] = {
     " again in a second.",
     "stopping": "The daemon is stopping.",
     "read_timeout": "The data has not arrived from peers in time.",
+    "disk_timeout": "The disk of a folder does not answer, such as one of a network; other folders"
+    " can be used meanwhile.",
     "not_enough_space": "The disk is full, or has less room than is needed.",
 }
 """What each code means, and what can be done."""

@@ -103,10 +103,11 @@ class ApplicationFacts:
         mode = call.params.text("mode") or "all"
         if mode not in {"all", "dirs", "files"}:
             raise bad_request('Invalid mode, allowed values: "all", "dirs", "files"')
-        if not self._context.paths.allows(path):
+        paths = self._context.paths
+        if not await paths.allows(path):
             raise not_found("Directory does not exist")
         try:
-            return await run_sync(_entries, str(self._context.paths.checked(path)), mode)
+            return await paths.look(path, _entries, str(await paths.checked(path)), mode)
         except OSError:
             raise not_found("Directory does not exist") from None
 

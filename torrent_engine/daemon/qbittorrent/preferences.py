@@ -288,7 +288,7 @@ class Preferences:
         changes = changed_settings(given, facts)
         for key in ("paths.download", "paths.incomplete"):
             if changes.get(key):
-                self._context.paths.checked(str(changes[key]))
+                await self._context.paths.checked(str(changes[key]))
         if changes:
             self._context.settings_store.change(changes, call.by)
         return None

@@ -63,7 +63,7 @@ class TorrentAddition:
             raise bad_request(f"at most {MAX_URLS} URLs")
         if not urls and not params.files:
             raise bad_request("no torrent: urls or torrents is needed")
-        options = self._options(params)
+        options = await self._options(params)
         torrents = [await self._read_file(file.name, file.data) for file in params.files]
         added = [await self._add_url(url, params, options) for url in urls]
         added += [await self._add(torrent, params, options) for torrent in torrents]
@@ -119,11 +119,11 @@ class TorrentAddition:
 
     # -- options ----------------------------------------------------------------------------------
 
-    def _options(self, params: FormParams) -> AddOptions:
+    async def _options(self, params: FormParams) -> AddOptions:
         """Return what a request says. Raises WebApiError or ProblemError."""
-        category = self._category(params.text("category").strip())
+        category = await self._category(params.text("category").strip())
         options = AddOptions(
-            save_path=self._save_path(params.text("savepath").strip()),
+            save_path=await self._save_path(params.text("savepath").strip()),
             category=category or None,
             labels=_tags(params),
             paused=_is_stopped(params),
@@ -141,21 +141,21 @@ class TorrentAddition:
         folder = download_folder(self._parts.context.settings())
         return options.over(category_options(known, folder))
 
-    def _category(self, name: str) -> str:
+    async def _category(self, name: str) -> str:
         """Return a category, which is made if need be. Raises WebApiError if it cannot be one."""
         if name and self._parts.state.labels.category(name) is None:
             try:
                 check_name("category", name)
             except TorrentEngineError as error:
                 raise conflict(str(error)) from None
-            self._parts.make_category(name, "")
+            await self._parts.make_category(name, "")
         return name
 
-    def _save_path(self, path: str) -> str | None:
+    async def _save_path(self, path: str) -> str | None:
         if not path:
             return None
         folder = download_folder(self._parts.context.settings())
-        return str(self._parts.context.paths.checked(str(folder / path)))
+        return str(await self._parts.context.paths.checked(str(folder / path)))
 
 
 def clean_name(text: str) -> str:

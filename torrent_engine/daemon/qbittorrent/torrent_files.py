@@ -40,20 +40,21 @@ class TorrentFileCommands:
     async def set_location(self, call: WebApiCall) -> WebApiResult:
         """Begin to move torrents to another folder; one that is not absolute is below downloads."""
         location = call.params.needed("location").strip()
-        self._move(self._parts.rows(call.params), location)
+        await self._move(self._parts.rows(call.params), location)
         return None
 
     async def set_save_path(self, call: WebApiCall) -> WebApiResult:
         """Do the same by the other names of the parameters."""
         path = call.params.needed("path").strip()
-        self._move(self._parts.rows(call.params, "id"), path)
+        await self._move(self._parts.rows(call.params, "id"), path)
         return None
 
-    def _move(self, rows: Sequence[StateRow], location: str) -> None:
+    async def _move(self, rows: Sequence[StateRow], location: str) -> None:
         context = self._parts.context
         if not location:
             raise bad_request("Save path cannot be empty")
-        path = str(context.paths.checked(str(download_folder(context.settings()) / location)))
+        folder = download_folder(context.settings())
+        path = str(await context.paths.checked(str(folder / location)))
         for row in rows:
             self._begin_move(row.info_hash, path)
 

@@ -64,7 +64,7 @@ class CategoriesAndTags:
         name = _category_of(call.params)
         if name in self._names():
             raise conflict("Unable to create category")
-        self._parts.make_category(name, call.params.text("savePath").strip())
+        await self._parts.make_category(name, call.params.text("savePath").strip())
         return None
 
     async def edit_category(self, call: WebApiCall) -> WebApiResult:
@@ -72,7 +72,7 @@ class CategoriesAndTags:
         name, path = _category_of(call.params), call.params.needed("savePath").strip()
         if name not in self._names():
             raise conflict("Unable to edit category")
-        self._parts.make_category(name, path)
+        await self._parts.make_category(name, path)
         return None
 
     async def remove_categories(self, call: WebApiCall) -> WebApiResult:

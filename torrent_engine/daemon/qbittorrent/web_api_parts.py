@@ -129,11 +129,11 @@ class WebApiParts:
             found.setdefault(each.name, Category(each.name, each.save_path))
         return [found[name] for name in sorted(found)]
 
-    def make_category(self, name: str, save_path: str) -> None:
+    async def make_category(self, name: str, save_path: str) -> None:
         """Add a category, or change where its files go. Raises ConfigError or ProblemError."""
         labels = self.state.labels
         if save_path:
             folder = download_folder(self.context.settings())
-            self.context.paths.checked(str(folder / save_path))
+            await self.context.paths.checked(str(folder / save_path))
         base = labels.category(name) or Category(name)
         labels.put_category(replace(base, save_path=save_path))

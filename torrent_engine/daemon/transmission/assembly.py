@@ -10,6 +10,7 @@ from torrent_engine.daemon.common.add_defaults import AddDefaults, SettingsAcces
 from torrent_engine.daemon.common.disk_space import FreeSpace
 from torrent_engine.daemon.engine_port.facts import SeedRules
 from torrent_engine.daemon.engine_port.port import EnginePort
+from torrent_engine.daemon.security.paths import PathRule
 from torrent_engine.daemon.settings.engine_config import download_folder
 from torrent_engine.daemon.settings.model import SPECS, DaemonSettings
 from torrent_engine.daemon.state.daemon_state import DaemonState
@@ -47,7 +48,7 @@ class DaemonParts:
     port: EnginePort
     state: DaemonState
     settings: SettingsAccess
-    allows: Callable[[str], bool]
+    paths: PathRule
     """Whether a path may be named."""
     in_background: InBackground
     stop: Callable[[], None]
@@ -72,7 +73,7 @@ def make_rpc(parts: DaemonParts, session_ids: SessionIds) -> Rpc:
     kept = parts.state.store.table(TABLE)
     groups = make_groups(parts)
     session = SessionMethods(
-        facts.session, kept, lambda values: parts.settings.change(values, BY), parts.allows
+        facts.session, kept, lambda values: parts.settings.change(values, BY), parts.paths
     )
     handlers = {
         **_torrent_handlers(parts, facts),
@@ -89,7 +90,7 @@ def make_rpc(parts: DaemonParts, session_ids: SessionIds) -> Rpc:
 def _torrent_handlers(parts: DaemonParts, facts: "_Facts") -> dict[str, RpcHandler]:
     port, state = parts.port, parts.state
     actions = TorrentCalls(port, state, parts.clock)
-    files = TorrentFiles(port, state, actions.rows, parts.allows, parts.in_background)
+    files = TorrentFiles(port, state, actions.rows, parts.paths, parts.in_background)
     get = TorrentGet(
         port.torrents,
         state.torrents,
@@ -99,7 +100,7 @@ def _torrent_handlers(parts: DaemonParts, facts: "_Facts") -> dict[str, RpcHandl
         wall_clock=parts.wall_clock,
     )
     add = TorrentAdd(
-        port, state, facts.defaults, parts.allows, fetches_private=facts.fetches_private
+        port, state, facts.defaults, parts.paths, fetches_private=facts.fetches_private
     )
     return {
         "torrent_start": actions.start,
@@ -123,7 +124,7 @@ def _torrent_handlers(parts: DaemonParts, facts: "_Facts") -> dict[str, RpcHandl
 def _machine_handlers(parts: DaemonParts) -> dict[str, RpcHandler]:
     settings = parts.settings
     machine = Machine(
-        parts.allows,
+        parts.paths,
         parts.port.engine.network,
         PortTest(lambda: settings.now.transmission.port_test_url),
         parts.blocklists,

@@ -60,7 +60,7 @@ def _parts_of(context: "DaemonContext") -> DaemonParts:
         context.port,
         context.state,
         context.settings_store,
-        context.paths.allows,
+        context.paths,
         context.errands.start,
         context.life.stop,
         context.state_dir,

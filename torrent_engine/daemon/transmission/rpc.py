@@ -11,6 +11,7 @@ import anyio.lowlevel
 
 from torrent_engine.base.config.units import MIB
 from torrent_engine.base.errors import TorrentEngineError
+from torrent_engine.daemon.problems import ProblemError
 from torrent_engine.daemon.security.principals import Scope
 from torrent_engine.daemon.transmission.dialect import (
     Asked,
@@ -122,6 +123,8 @@ class Rpc:
             return self._failure(call, error)
         except TorrentEngineError as error:
             return self._failure(call, RpcError(ErrorCode.SYSTEM_ERROR, str(error)))
+        except ProblemError as error:
+            return self._failure(call, RpcError(ErrorCode.SYSTEM_ERROR, error.problem.detail))
         except Exception:
             incident = secrets.token_hex(6)
             logger.exception("incident %s: %s failed", incident, call.method)

@@ -4,11 +4,10 @@ import shutil
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Final, Protocol
 
-import anyio.to_thread
-
 from torrent_engine.base.errors import ConfigError, TorrentEngineError
 from torrent_engine.daemon.engine_port.facts import NetworkFacts
 from torrent_engine.daemon.jobs.blocklist import ListStatus
+from torrent_engine.daemon.security.paths import PathRule
 from torrent_engine.daemon.state.daemon_state import DaemonState
 from torrent_engine.daemon.state.rows import StateRow
 from torrent_engine.daemon.state.totals import EverTotals
@@ -47,13 +46,13 @@ class SessionMethods:
         facts: MakeFacts,
         kept: KeptTable,
         change: Callable[[Mapping[str, Any]], object],
-        allows: Callable[[str], bool],
+        paths: PathRule,
     ) -> None:
         """``change`` sets settings of the daemon, all or none; it raises ConfigError."""
         self._facts = facts
         self._kept = kept
         self._change = change
-        self._allows = allows
+        self._paths = paths
 
     async def get(self, call: Call) -> Mapping[str, Any]:
         """Return chosen fields, or all."""
@@ -72,7 +71,8 @@ class SessionMethods:
         """Change fields, all or none of them."""
         changes = read_changes(Params(call.params), await self._facts())
         for key in _PATHS:
-            if changes.settings.get(key) and not self._allows(changes.settings[key]):
+            folder = changes.settings.get(key)
+            if folder and not await self._paths.allows(folder):
                 raise invalid(PATH_NOT_ALLOWED)
         try:
             if changes.settings:
@@ -168,7 +168,7 @@ class Machine:
 
     def __init__(
         self,
-        allows: Callable[[str], bool],
+        paths: PathRule,
         network: Callable[[], NetworkFacts],
         port_test: PortTest,
         lists: Callable[[], FetchedLists | None],
@@ -177,7 +177,7 @@ class Machine:
         wall_clock: Callable[[], float],
     ) -> None:
         """``stop`` returns what stops the daemon, if that is allowed."""
-        self._allows = allows
+        self._paths = paths
         self._network = network
         self._port_test = port_test
         self._lists = lists
@@ -192,10 +192,10 @@ class Machine:
         told = {"path": path, "size_bytes": -1, "total_size": -1}
         if not path.startswith("/"):
             raise RpcError(ErrorCode.PATH_NOT_ABSOLUTE, DIRECTORY_NOT_ABSOLUTE, told)
-        if not self._allows(path):
+        if not await self._paths.allows(path):
             raise RpcError(ErrorCode.SYSTEM_ERROR, PATH_NOT_ALLOWED, told)
         try:
-            usage = await anyio.to_thread.run_sync(shutil.disk_usage, path)
+            usage = await self._paths.look(path, shutil.disk_usage, path)
         except OSError as error:
             raise RpcError(ErrorCode.SYSTEM_ERROR, error.strerror or str(error), told) from None
         return {"path": path, "size_bytes": usage.free, "total_size": usage.total}

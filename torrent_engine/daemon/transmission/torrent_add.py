@@ -8,8 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-import anyio.to_thread
-
 from torrent_engine.base.errors import (
     BencodeError,
     HttpError,
@@ -22,6 +20,7 @@ from torrent_engine.codec.magnet import Magnet
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.codec.mutable_link import MutableLink
 from torrent_engine.daemon.engine_port.port import EnginePort
+from torrent_engine.daemon.security.paths import PathRule
 from torrent_engine.daemon.state.daemon_state import DaemonState
 from torrent_engine.daemon.transmission import file_changes
 from torrent_engine.daemon.transmission.dialect import Call
@@ -45,7 +44,6 @@ from torrent_engine.service.regular_files import read_resolved
 
 MAX_TORRENT_BYTES: Final = 16 * 1024 * 1024  # ours: of a file on the server
 Defaults = Callable[[tuple[str, ...], bool], AddOptions]
-Allows = Callable[[str], bool]
 
 
 class TorrentAdd:
@@ -56,26 +54,26 @@ class TorrentAdd:
         port: EnginePort,
         state: DaemonState,
         defaults: Defaults,
-        allows: Allows,
+        paths: PathRule,
         *,
         fetches_private: Callable[[], bool],
     ) -> None:
         """``defaults`` returns what counts where a call says nothing.
 
-        Its arguments are the labels, and whether the torrent is private. ``allows`` tells whether a
-        path may be named; ``fetches_private`` whether URLs may lead to addresses that are not of
+        Its arguments are the labels, and whether the torrent is private. ``paths`` are those
+        that may be named; ``fetches_private`` whether URLs may lead to addresses that are not of
         the public internet.
         """
         self._port = port
         self._state = state
         self._defaults = defaults
-        self._allows = allows
+        self._paths = paths
         self._fetches_private = fetches_private
 
     async def answer(self, call: Call) -> Mapping[str, Any]:
         """Add a torrent; one that is there already is named, and stays as it is."""
         params = Params(call.params)
-        options = self._read_options(params)  # before anything is fetched
+        options = await self._read_options(params)  # before anything is fetched
         torrent = await self._read_source(params)
         if (present := self._present(torrent.info_hash)) is not None:
             return {"torrent_duplicate": present}
@@ -134,9 +132,9 @@ class TorrentAdd:
 
     async def _read_file(self, path: str) -> bytes:
         """Return a file of the server; it says the same of one that is not there or not allowed."""
-        if path.startswith("/") and self._allows(path):
+        if path.startswith("/") and await self._paths.allows(path):
             try:
-                return await anyio.to_thread.run_sync(self._read_allowed, path)
+                return await self._paths.look(path, self._read_allowed, path)
             except OSError:
                 pass
         raise RpcError(ErrorCode.SYSTEM_ERROR, "No such file or directory")
@@ -144,18 +142,18 @@ class TorrentAdd:
     def _read_allowed(self, path: str) -> bytes:
         """Return what stands where a path leads, unless that changes meanwhile. Blocks."""
         where = os.path.realpath(path)
-        if not self._allows(where):
+        if not self._paths.allows_now(where):
             raise FileNotFoundError(path)
         return read_resolved(Path(where), MAX_TORRENT_BYTES)
 
     # -- options ----------------------------------------------------------------------------
 
-    def _read_options(self, params: Params) -> AddOptions:
+    async def _read_options(self, params: Params) -> AddOptions:
         """Return what a call says. Raises RpcError."""
         folder = params.text("download_dir")
         if folder and not folder.startswith("/"):
             raise RpcError(ErrorCode.PATH_NOT_ABSOLUTE, DOWNLOAD_DIR_NOT_ABSOLUTE)
-        if folder and not self._allows(folder):
+        if folder and not await self._paths.allows(folder):
             raise invalid(PATH_NOT_ALLOWED)
         if (params.integer("sequential_download_from_piece") or 0) < 0:
             raise RpcError(ErrorCode.PIECE_INDEX_OUT_OF_RANGE, PIECE_OUT_OF_RANGE)

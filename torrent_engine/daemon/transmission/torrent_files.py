@@ -6,6 +6,7 @@ from typing import Any, Final
 from torrent_engine.base.errors import TorrentEngineError, UnknownTorrentError
 from torrent_engine.base.ids import InfoHash
 from torrent_engine.daemon.engine_port.port import EnginePort
+from torrent_engine.daemon.security.paths import PathRule
 from torrent_engine.daemon.state.daemon_state import DaemonState
 from torrent_engine.daemon.state.rows import StateRow
 from torrent_engine.daemon.transmission.dialect import Call
@@ -34,14 +35,14 @@ class TorrentFiles:
         port: EnginePort,
         state: DaemonState,
         rows: Callable[[Call], list[StateRow]],
-        allows: Callable[[str], bool],
+        paths: PathRule,
         in_background: InBackground,
     ) -> None:
         """``in_background`` begins what nobody waits for; its first argument says what it is."""
         self._port = port
         self._state = state
         self._rows = rows
-        self._allows = allows
+        self._paths = paths
         self._in_background = in_background
 
     async def set_location(self, call: Call) -> Mapping[str, Any]:
@@ -52,7 +53,7 @@ class TorrentFiles:
             raise invalid(NO_LOCATION)
         if not path.startswith("/"):
             raise RpcError(ErrorCode.PATH_NOT_ABSOLUTE, LOCATION_NOT_ABSOLUTE)
-        if not self._allows(path):
+        if not await self._paths.allows(path):
             raise invalid(PATH_NOT_ALLOWED)
         moves = bool(params.flag("move"))
         for row in self._rows(call):
