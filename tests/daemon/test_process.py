@@ -406,6 +406,17 @@ def test_credentials_of_systemd_are_used(tmp_path: Path) -> None:
         assert "a-token" not in daemon.output()
 
 
+def test_first_start_with_a_password_prints_no_token(tmp_path: Path) -> None:
+    with OwnDaemon(tmp_path, env={"TORRENT_ENGINE_AUTH__PASSWORD": "a password"}) as daemon:
+        answer = http.get(daemon.url("/api/v1"), auth=("torrent", "a password"))
+        assert answer.status_code == 200
+        assert daemon.token  # it is there, and lets in too
+        assert daemon.ask("GET", "/api/v1")["version"]
+        assert "daemon token" in daemon.output()
+        for secret in (daemon.token, "a password"):
+            assert secret not in daemon.output()
+
+
 # -- TLS -------------------------------------------------------------------------------------------
 
 

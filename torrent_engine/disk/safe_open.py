@@ -5,12 +5,15 @@ somebody plants between a check and the use is refused, not followed. Where the 
 such calls (Windows) each component is looked at before it is used.
 
 Symbolic links that are there at a first look are the user's and are followed: device and inode of
-what each leads to are remembered then, and what is opened through it later must be just that.
+what each leads to are remembered then, and what is opened through it later must be just that. On
+the way to the folder itself, links are followed too, but for those that somebody else put where
+everybody may write.
 """
 
 import errno
 import os
 import stat
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -34,6 +37,9 @@ _FOLDER_FLAGS: Final = (
     | getattr(os, "O_NOFOLLOW", 0)
     | getattr(os, "O_DIRECTORY", 0)
 )
+_PASSING: Final = getattr(os, "O_PATH", 0)
+"""Opens folders that may be passed, but not listed; 0 where the system cannot do that."""
+_MAX_LINKS: Final = 40  # Linux, path_resolution(7)
 
 
 def check_parts(parts: Sequence[str], *, windows: bool = WINDOWS_NAMES) -> tuple[str, ...]:
@@ -55,11 +61,13 @@ class Folder:
     """The descriptor of one folder; all names are looked up from there."""
 
     def __init__(self, path: Path, *, create: bool, follow_links: bool = False) -> None:
-        """Open ``path``, following links in it (it is the user's); OSError if that fails.
+        """Open ``path``, following links in it that are the user's; OSError if that fails.
 
         Files behind accepted links that are not at the top are written only if ``follow_links``.
         """
         if create:
+            with suppress(FileNotFoundError):
+                _check_way(path)
             _make_durably(path)
         self.path = path
         self._links: dict[tuple[str, ...], tuple[int, int]] = {}
@@ -68,8 +76,7 @@ class Folder:
         self._follow_links = follow_links
         self._descriptor = -1
         if HAS_DIR_FD:
-            flags = _FOLDER_FLAGS & ~os.O_NOFOLLOW
-            self._descriptor = os.open(path, flags)
+            self._descriptor = _open_top(path)
         elif not path.is_dir():
             raise NotADirectoryError(f"{path} is no folder")
 
@@ -326,6 +333,60 @@ class Folder:
             raise FileExistsStorageError(path, "is not a regular file")
         if writable and found.st_nlink > 1:
             raise FileExistsStorageError(path, "has hard links and is not written to")
+
+
+def _check_way(path: Path) -> None:
+    """Raise FileExistsStorageError if a link on the way to a folder is not the user's."""
+    if HAS_DIR_FD and _PASSING:
+        os.close(_open_in_steps(path))
+
+
+def _open_top(path: Path) -> int:
+    """Return the descriptor of a folder; its path may have links that are the user's."""
+    if not _PASSING:
+        return os.open(path, _FOLDER_FLAGS & ~os.O_NOFOLLOW)
+    folder = _open_in_steps(path)
+    try:
+        return os.open(os.curdir, _FOLDER_FLAGS, dir_fd=folder)
+    finally:
+        os.close(folder)
+
+
+def _open_in_steps(path: Path) -> int:
+    """Open each folder of a path from the one above it, which a planted link cannot change."""
+    left = deque(path.absolute().parts)
+    flags, links = _FOLDER_FLAGS | _PASSING, 0
+    folder = os.open(left.popleft(), flags)
+    try:
+        while left:
+            name = left.popleft()
+            target = _followed(path, name, folder)
+            if target is None:
+                above, folder = folder, os.open(name, flags, dir_fd=folder)
+                os.close(above)
+                continue
+            links += 1
+            _check_count(path, links)
+            left.extendleft(reversed(Path(target).parts))
+    except BaseException:
+        os.close(folder)
+        raise
+    return folder
+
+
+def _check_count(path: Path, links: int) -> None:
+    if links > _MAX_LINKS:
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
+
+
+def _followed(path: Path, name: str, folder: int) -> str | None:
+    """Return where a link leads that may be followed; None for what is no link."""
+    if not stat.S_ISLNK(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
+        return None
+    if not _is_users(name, folder):
+        reason = f"{name!r} is a symbolic link that somebody else put where everybody may write"
+        raise FileExistsStorageError(path, reason)
+    return os.readlink(name, dir_fd=folder)
 
 
 def _make_durably(path: Path) -> None:
