@@ -32,7 +32,7 @@ async def test_a_disk_that_does_not_answer_is_given_up(answer: threading.Event) 
 
 
 async def test_few_calls_of_a_place_hang_and_none_of_other_places(answer: threading.Event) -> None:
-    begun = []
+    begun: list[None] = []
 
     def work() -> None:
         begun.append(None)
