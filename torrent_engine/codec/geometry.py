@@ -253,3 +253,14 @@ class PadFiles:
                 stop = geometry.block_count(piece) if end == size else end // BLOCK_BYTES
                 found.extend(range(-(-begin // BLOCK_BYTES), stop))
         return found if len(found) < geometry.block_count(piece) else []
+
+    def bytes_of(self, piece: int, geometry: Geometry) -> int:
+        """Return how many bytes of a piece lie in pads."""
+        layout, start = self._layout, geometry.piece_offset(piece)
+        end = start + geometry.piece_length(piece)
+        return sum(
+            min(layout.offsets[index] + layout.lengths[index], end)
+            - max(layout.offsets[index], start)
+            for index in layout.files_of_piece(piece, geometry)
+            if layout.lengths[index] and self._is_pad(index)
+        )

@@ -32,6 +32,7 @@ from torrent_engine.base.storage import StorageFiles
 from torrent_engine.codec.magnet import Magnet
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.disk.files.memory_storage import MemoryStorage
+from torrent_engine.engine.dormancy.snapshot import snapshot_of_run
 from torrent_engine.engine.events import PeerBanned, PieceHashFailed
 from torrent_engine.engine.manager.torrent_manager import TorrentManager
 from torrent_engine.engine.session.session import Session
@@ -178,6 +179,28 @@ async def test_bep52_both_hashes_are_announced_while_the_torrent_runs(tmp_path: 
                 await again.start()
         assert V2_HASH not in shared.discovery
         assert METAINFO.info_hash not in shared.discovery
+
+
+async def test_bep47_what_is_left_is_announced_without_padding(tmp_path: Path) -> None:
+    folder = write(tmp_path)
+    for name in "bcd":
+        (folder / "payload" / name).unlink()
+    others = sum(len(data) for name, data in FILES.items() if name != "a")
+    for known in (METAINFO, METAINFO.known_by(V2_HASH or METAINFO.info_hash)):
+        first_only = tuple(4 * (entry.path[-1] == "a") for entry in known.files)
+        config = SessionConfig(file_priorities=first_only)
+        async with (
+            resources(tmp_path / known.info_hash.hex()) as shared,
+            await Session.create(known, shared, save_path=folder, config=config) as session,
+        ):
+            await reach(session, State.SEEDING)
+            run = session._core.run
+            assert run is not None
+            assert run.parts.transfer._announce_totals().left_bytes == others
+            facts = snapshot_of_run(run.parts)
+            assert facts.left_bytes - facts.missing_pad_bytes == others
+            has_pads = any(entry.is_pad for entry in known.files)
+            assert has_pads == (known is METAINFO) == (facts.missing_pad_bytes > 0)
 
 
 LINK = f"magnet:?xt=urn:btmh:1220{METAINFO.info_hash_v2}"

@@ -1,9 +1,12 @@
 """What is wanted and how much of it is here, against a plain count."""
 
+import random
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.torrents import make_torrent, payload_of
+from tests.support.torrents import PIECE_BYTES, make_torrent, payload_of
+from torrent_engine.codec.bencode import encode
 from torrent_engine.codec.bitfield import Bitfield
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.engine.transfer.progress import DownloadProgress, edge_pieces, skipped_by
@@ -24,6 +27,66 @@ def naive(metainfo: Metainfo, priorities: tuple[int, ...], have: set[int]) -> tu
     }
     length = metainfo.geometry.piece_length
     return sum(map(length, wanted)), sum(map(length, wanted & have)), len(wanted - have)
+
+
+PADDED = Metainfo.from_info_bytes(
+    encode(
+        {
+            "name": "padded",
+            "piece length": PIECE_BYTES,
+            "files": [
+                {"length": 5, "path": ["a"]},
+                {"length": PIECE_BYTES - 5, "path": [".pad", "1"], "attr": "p"},
+                {"length": 0, "path": ["empty"]},
+                {"length": PIECE_BYTES + 7, "path": ["b"]},
+                {"length": 4 * PIECE_BYTES, "path": [".pad", "2"], "attr": "p"},
+                {"length": 3, "path": ["c"]},
+                {"length": 9, "path": [".pad", "3"], "attr": "p"},
+                {"length": 2 * PIECE_BYTES, "path": ["d"]},
+                {"length": 11, "path": [".pad", "4"], "attr": "p"},
+            ],
+            "pieces": bytes(20 * 9),
+        }
+    )
+)
+"""Pads of less than a piece, of several, inside of one, and at the end."""
+
+
+def real_bytes(metainfo: Metainfo, pieces: set[int]) -> int:
+    """Return how many bytes of files, not of pads, these pieces have."""
+    geometry = metainfo.geometry
+    return sum(
+        each.length_bytes
+        for piece in pieces
+        for each in metainfo.layout.slices(
+            geometry.piece_offset(piece), geometry.piece_length(piece)
+        )
+        if not metainfo.files.is_pad(each.file_index)
+    )
+
+
+@given(
+    st.sets(st.integers(0, PADDED.piece_count - 1)),
+    st.tuples(*[st.integers(0, 1)] * len(PADDED.files)),
+    st.randoms(use_true_random=False),
+)
+def test_bep47_padding_that_is_missing_is_known_in_any_order(
+    have: set[int], priorities: tuple[int, ...], rng: random.Random
+) -> None:
+    progress, here = DownloadProgress(PADDED), Bitfield(PADDED.piece_count)
+    for found in have:
+        here.set(found)
+    progress.set_priorities(priorities)
+    progress.recount(here)
+    order = sorted(set(range(PADDED.piece_count)) - have)
+    rng.shuffle(order)
+    missing = set(order)
+    for piece in [None, *order]:
+        if piece is not None:
+            progress.piece_here(piece)
+            missing.remove(piece)
+        assert progress.left_bytes - progress.missing_pad_bytes == real_bytes(PADDED, missing)
+    assert (progress.left_bytes, progress.missing_pad_bytes) == (0, 0)
 
 
 @given(

@@ -146,12 +146,13 @@ class DormantTorrent:
         return self.snapshot.is_complete
 
     def _announce_totals(self) -> AnnounceTotals:
-        totals = self.swarm.totals
+        totals, snapshot = self.swarm.totals, self.snapshot
+        left_bytes = snapshot.left_bytes - snapshot.missing_pad_bytes
         return AnnounceTotals(
             uploaded_bytes=totals.uploaded_bytes,
             downloaded_bytes=totals.downloaded_bytes,
-            left_bytes=self.snapshot.left_bytes,
-            is_partial_seed=self.snapshot.is_complete and self.snapshot.left_bytes > 0,
+            left_bytes=left_bytes,
+            is_partial_seed=snapshot.is_complete and left_bytes > 0,
         )
 
 

@@ -23,7 +23,7 @@ class TorrentSnapshot:
     completed_bytes: int
     """Verified, of what is wanted."""
     left_bytes: int
-    """Not verified, of the whole torrent: the "left" of an announce (BEP 3)."""
+    """Not verified, of the whole torrent."""
     piece_count: int
     pieces_have: int
     have: bytes
@@ -42,6 +42,8 @@ class TorrentSnapshot:
     """As :attr:`Swarm.v2_hash`."""
     v1_hash: InfoHash | None = None
     """As :attr:`Swarm.v1_hash`."""
+    missing_pad_bytes: int = 0
+    """Padding in :attr:`left_bytes`, which the "left" of an announce leaves out (BEP 3, 47)."""
 
     @property
     def is_complete(self) -> bool:
@@ -63,9 +65,8 @@ class TorrentSnapshot:
 
 def snapshot_of_new(metainfo: Metainfo, priorities: tuple[int, ...] | None) -> TorrentSnapshot:
     """Return the numbers of a torrent of which nothing is here."""
-    wanted_bytes = metainfo.total_bytes
+    wanted_bytes, progress = metainfo.total_bytes, DownloadProgress(metainfo)
     if priorities is not None:
-        progress = DownloadProgress(metainfo)
         progress.set_priorities(priorities)
         progress.recount(Bitfield(metainfo.piece_count))
         wanted_bytes = progress.wanted_bytes
@@ -84,6 +85,7 @@ def snapshot_of_new(metainfo: Metainfo, priorities: tuple[int, ...] | None) -> T
         metadata_bytes=len(metainfo.info_bytes),
         v2_hash=metainfo.v2_swarm,
         v1_hash=metainfo.v1_swarm,
+        missing_pad_bytes=progress.missing_pad_bytes,
     )
 
 
@@ -95,7 +97,7 @@ def snapshot_of_run(parts: RunParts) -> TorrentSnapshot:
         total_bytes=metainfo.total_bytes,
         wanted_bytes=progress.wanted_bytes,
         completed_bytes=progress.completed_bytes,
-        left_bytes=metainfo.total_bytes - progress.have_bytes,
+        left_bytes=progress.left_bytes,
         piece_count=metainfo.piece_count,
         pieces_have=have.count,
         have=b"" if have.count in {0, metainfo.piece_count} else have.to_bytes(),
@@ -109,6 +111,7 @@ def snapshot_of_run(parts: RunParts) -> TorrentSnapshot:
         all_redundant_bytes=parts.totals.redundant_bytes,
         v2_hash=metainfo.v2_swarm,
         v1_hash=metainfo.v1_swarm,
+        missing_pad_bytes=progress.missing_pad_bytes,
     )
 
 

@@ -91,7 +91,7 @@ def run_brief(parts: "RunParts", state: State, now: float) -> SessionBrief:
         completed_bytes=progress.completed_bytes,
         wanted_bytes=wanted_bytes,
         total_bytes=metainfo.total_bytes,
-        left_bytes=metainfo.total_bytes - progress.have_bytes,
+        left_bytes=progress.left_bytes,
         all_downloaded_bytes=totals.downloaded_bytes,
         all_uploaded_bytes=totals.uploaded_bytes,
         all_wasted_bytes=totals.failed_bytes + totals.redundant_bytes,

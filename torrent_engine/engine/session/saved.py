@@ -180,6 +180,7 @@ def _snapshot_values(snapshot: TorrentSnapshot) -> list[Any]:
         snapshot.all_redundant_bytes,
         (snapshot.v2_hash or b"").hex(),
         (snapshot.v1_hash or b"").hex(),
+        snapshot.missing_pad_bytes,
     ]
 
 
@@ -213,8 +214,9 @@ _SNAPSHOT_FIELDS: Final[tuple[Callable[[Any], Any], ...]] = (
     lambda nodes: tuple(PeerAddress(str(host), int(port)) for host, port in nodes),
     *(int,) * 5,
     *(_info_hash,) * 2,
+    int,
 )
-_KNOWN_LENGTHS: Final = frozenset(len(_SNAPSHOT_FIELDS) - late for late in (0, 2, 4, 5))
+_KNOWN_LENGTHS: Final = frozenset(len(_SNAPSHOT_FIELDS) - late for late in (0, 1, 3, 5, 6))
 """Records of earlier versions do not have the last fields."""
 
 

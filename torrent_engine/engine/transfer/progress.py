@@ -39,6 +39,8 @@ class DownloadProgress:
         self._wanted = b""
         """A byte a piece: its priority."""
         self._here = bytearray(metainfo.piece_count)
+        self._missing_pads: int | None = None
+        """What :attr:`missing_pad_bytes` returns; None: to be counted."""
 
     def set_priorities(
         self, priorities: Sequence[int] | None, ranked: RankedPieces | None = None
@@ -72,6 +74,7 @@ class DownloadProgress:
         """Count anew, from the pieces that are here; a few passes in C."""
         geometry = self._metainfo.geometry
         self._here = bytearray(have.flags())
+        self._missing_pads = None
         wanted = self._wanted.translate(_IS_WANTED)
         both = bits_of_flags(wanted) & have.as_int()
         here, size, short = self._here, geometry.piece_bytes, geometry.missing_bytes
@@ -89,6 +92,8 @@ class DownloadProgress:
         length = geometry.piece_length(piece)
         self.have_bytes += length
         self._here[piece] = 1
+        if self._missing_pads and geometry.pads is not None:
+            self._missing_pads -= geometry.pads.bytes_of(piece, geometry)
         if self._wanted[piece]:
             self.wanted_left -= 1
             self.completed_bytes += length
@@ -107,6 +112,39 @@ class DownloadProgress:
         return not self._is_whole(
             self._metainfo.layout.pieces_of(file_index, self._metainfo.geometry)
         )
+
+    @property
+    def left_bytes(self) -> int:
+        """How much of the whole torrent is not here, padding included."""
+        return self._metainfo.total_bytes - self.have_bytes
+
+    @property
+    def missing_pad_bytes(self) -> int:
+        """How much of what is not here is padding, of which no file has bytes (BEP 47)."""
+        if self._missing_pads is None:
+            self._missing_pads = self._count_missing_pads()
+        return self._missing_pads
+
+    def _count_missing_pads(self) -> int:
+        files, layout = self._metainfo.files, self._metainfo.layout
+        if self._metainfo.geometry.pads is None or 0 not in self._here:
+            return 0
+        return sum(
+            self._missing_of(layout.offsets[index], layout.lengths[index])
+            for index in files.unstored()
+            if layout.lengths[index] and files.is_pad(index)
+        )
+
+    def _missing_of(self, offset_bytes: int, length_bytes: int) -> int:
+        """Return how many bytes of a range are in pieces that are not here."""
+        size, here = self._metainfo.geometry.piece_bytes, self._here
+        end = offset_bytes + length_bytes
+        first, last = offset_bytes // size, (end - 1) // size
+        if first == last:
+            return length_bytes * (not here[first])
+        head = ((first + 1) * size - offset_bytes) * (not here[first])
+        tail = (end - last * size) * (not here[last])
+        return head + here.count(0, first + 1, last) * size + tail
 
     @property
     def is_complete(self) -> bool:

@@ -209,11 +209,12 @@ class Transfer:
 
     def _announce_totals(self) -> AnnounceTotals:
         totals, progress = self.torrent.totals, self.progress
+        left_bytes = progress.left_bytes - progress.missing_pad_bytes
         return AnnounceTotals(
             uploaded_bytes=totals.uploaded_bytes,
             downloaded_bytes=totals.downloaded_bytes,
-            left_bytes=self.torrent.metainfo.total_bytes - progress.have_bytes,
-            is_partial_seed=progress.is_complete and not self.torrent.table.have.all(),
+            left_bytes=left_bytes,
+            is_partial_seed=progress.is_complete and left_bytes > 0,
         )
 
     # -- the network phase ------------------------------------------------------------------
