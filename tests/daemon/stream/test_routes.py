@@ -12,7 +12,7 @@ import pytest
 from tests.daemon.contexts import client_of, make_context
 from tests.daemon.fake_port import FakeEngine
 from tests.support.torrents import make_torrent
-from torrent_engine.base.ids import InfoHash
+from torrent_engine.base.ids import InfoHash, InfoHashV2
 from torrent_engine.daemon.app import create_app
 from torrent_engine.daemon.context import DaemonContext
 from torrent_engine.daemon.engine_port.facts import EngineState
@@ -169,6 +169,37 @@ async def test_a_playlist_has_signed_links_in_natural_order(
         assert (await stranger.get(links[-1].partition("?")[0])).status_code == 401
         everything = await client.get("/stream/playlist.m3u8")
     assert everything.text.count("#EXTINF") == 2
+
+
+async def test_bep52_files_of_a_hybrid_are_found_by_either_hash(
+    engine: FakeEngine, context: DaemonContext, show: InfoHash
+) -> None:
+    v2 = InfoHashV2(bytes(range(32)))
+    engine.change(show, info_hash_v1=show, info_hash_v2=v2)
+    plain = url(engine, show, "1/10.mkv")
+    async with client_of(context, [routes.router]) as client:
+        for text in (str(v2.truncated), str(v2), str(v2).upper()):
+            answer = await client.get(plain.replace(str(show), text))
+            assert (answer.status_code, answer.content) == (200, FILM)
+            assert answer.headers["etag"] == (await client.head(plain)).headers["etag"]
+            links = (await client.get(f"/stream/{text}/playlist.m3u8")).text
+            assert f"/stream/{show}/" in links
+            assert text not in links
+        for unknown in ("0" * 64, "x" * 64, "x"):
+            assert (await client.get(plain.replace(str(show), unknown))).status_code == 404
+
+
+async def test_bep52_a_link_is_for_the_hash_that_it_was_signed_for(
+    engine: FakeEngine, context: DaemonContext, show: InfoHash
+) -> None:
+    v2 = InfoHashV2(bytes(range(32)))
+    engine.change(show, info_hash_v1=show, info_hash_v2=v2)
+    links, ends_at = context.authenticator.links, int(time.time()) + 600
+    signature, path = links.sign(show.hex(), ANY_FILE, ends_at), url(engine, show, "1/10.mkv")
+    async with client_of(context, [routes.router], token=None) as stranger:
+        for text, status in ((str(show), 200), (str(v2), 401), (str(v2.truncated), 401)):
+            where = path.replace(str(show), text)
+            assert (await stranger.get(where, params={"t": signature})).status_code == status
 
 
 async def test_a_playlist_of_one_file_has_a_link_for_that_one_only(

@@ -53,7 +53,7 @@ def router(context: "DaemonContext") -> APIRouter:
         request: Request, info_hash: str, file: Annotated[int | None, Query(ge=0)] = None
     ) -> Response:
         """Return a playlist of the playable files of a torrent, or of one ``file`` of any kind."""
-        return await media.playlist_of(request, _hash(info_hash), file)
+        return await media.playlist_of(request, media.hash_of(info_hash), file)
 
     @needs(Scope.STREAM, **demands)
     async def file(
@@ -64,7 +64,7 @@ def router(context: "DaemonContext") -> APIRouter:
         dl: Annotated[bool | None, Query()] = None,
     ) -> Response:
         """Send a file, or the ranges of it that are asked for, as its pieces arrive."""
-        return await media.file(request, _hash(info_hash), index, name, download=dl)
+        return await media.file(request, media.hash_of(info_hash), index, name, download=dl)
 
     either = ["GET", "HEAD"]
     routes.add_api_route("/stream/playlist.m3u8", all_playlists, methods=either, tags=["stream"])
@@ -86,6 +86,16 @@ class _Media:
     @property
     def _port(self) -> EnginePort:
         return self._context.port
+
+    def hash_of(self, text: str) -> InfoHash:
+        """Return the info-hash that a torrent is known by; a hybrid is found by either one."""
+        row = self._context.state.torrents.named(text)
+        if row is not None:
+            return row.info_hash
+        try:
+            return InfoHash.parse(text)
+        except ValueError:
+            raise ProblemError(Problem("torrent_not_found", "no such torrent")) from None
 
     async def file(
         self, request: Request, info_hash: InfoHash, index: int, name: str, *, download: bool | None
@@ -220,13 +230,6 @@ def stream_path(info_hash: InfoHash, file: FileFacts) -> str:
     """Return the path of a file; its name is for players only."""
     name = quote(PurePosixPath(file.path).name.encode("utf-8", "replace"), safe="")
     return f"/stream/{info_hash.hex()}/{file.index}/{name}"
-
-
-def _hash(text: str) -> InfoHash:
-    try:
-        return InfoHash.parse(text)
-    except ValueError:
-        raise ProblemError(Problem("torrent_not_found", "no such torrent")) from None
 
 
 def _fields(
