@@ -17,6 +17,7 @@ from torrent_engine.policy.metadata.fetch import BanPeer
 from torrent_engine.policy.metadata.layers import (
     MAX_REFUSED,
     MAX_REQUESTS,
+    REJECTED_S,
     LayerAction,
     LayerFetch,
     LayersComplete,
@@ -185,7 +186,7 @@ def test_bep52_who_leaves_is_replaced() -> None:
 def test_bep52_who_rejects_is_asked_again_much_later() -> None:
     swarm, whole, honest = make(40)
     swarm.join("a", lambda _: None)
-    swarm.pass_time(CONFIG.rest_min_s - 1)
+    swarm.pass_time(REJECTED_S - 1)
     assert len(swarm.asked) == 1
     swarm.answers["a"] = honest
     swarm.pass_time(CONFIG.rest_max_s)
@@ -205,7 +206,7 @@ def test_bep52_who_has_some_of_the_files_gives_those() -> None:
 def test_bep52_who_rejects_everything_is_left_alone() -> None:
     swarm, _, _ = make(*range(2, 2 + 3 * MAX_REFUSED))
     swarm.join("a", lambda _: None)
-    swarm.pass_time(CONFIG.rest_min_s - 1)
+    swarm.pass_time(REJECTED_S - 1)
     assert len(swarm.asked) <= MAX_REFUSED + MAX_REQUESTS
 
 
@@ -219,3 +220,100 @@ def test_bep52_answers_that_nobody_asked_for_change_nothing() -> None:
     assert swarm.fetch.hashes_received("silent", other, b"", 100.0) == []
     assert swarm.fetch.rejected("silent", other, 100.0) == []
     assert swarm.fetch.progress == (0, 1)
+
+
+# -- peers that prove nothing ---------------------------------------------------------------------
+
+
+def without_proofs(honest: Answer) -> Answer:
+    """Return the answers of a program that rejects all requests for proofs."""
+    return lambda wanted: None if wanted.proof_layers else honest(wanted)
+
+
+@pytest.mark.parametrize("count", [513, 1024, 1025, 3000])
+def test_bep52_a_long_layer_comes_from_a_peer_without_proofs_at_once(count: int) -> None:
+    swarm, whole, honest = make(count, 40, count + 1)
+    swarm.join("a", without_proofs(honest))
+    assert swarm.layers == whole.layers  # no time has passed
+    for root in whole.layers:
+        asked = [each.wanted for each in swarm.asked if each.wanted.root == root]
+        assert len(asked) == len({*asked})
+        plain = [wanted.start for wanted in asked if not wanted.proof_layers]
+        assert plain == list(range(0, len(whole.layers[root]) // 32, 512))
+
+
+def test_bep52_pads_behind_the_last_piece_may_be_left_out_without_a_proof() -> None:
+    swarm, whole, honest = make(700)
+    plain = without_proofs(honest)
+    swarm.join("a", lambda wanted: (plain(wanted) or b"")[: (700 - wanted.start) * 32] or None)
+    assert swarm.layers == whole.layers
+
+
+@pytest.mark.parametrize("place", [0, 511 * 32, -1])
+@pytest.mark.parametrize("start", [0, 1024])
+def test_bep52_who_sends_a_wrong_hash_without_a_proof_is_banned(place: int, start: int) -> None:
+    swarm, whole, honest = make(1536)
+
+    def liar(wanted: HashRange) -> bytes | None:
+        hashes = bytearray(without_proofs(honest)(wanted) or b"")
+        if hashes and wanted.start == start:
+            hashes[place] ^= 1
+        return bytes(hashes) or None
+
+    swarm.join("liar", liar)
+    assert swarm.banned == ["liar"]
+    swarm.join("a", without_proofs(honest))
+    swarm.pass_time(CONFIG.rest_max_s + 1)
+    assert (swarm.banned, swarm.layers) == (["liar"], whole.layers)
+
+
+@given(st.binary(max_size=600 * 32))
+def test_bep52_answers_without_proofs_of_any_length_are_judged(data: bytes) -> None:
+    swarm, _, _ = make(700)
+    swarm.join("liar", lambda wanted: None if wanted.proof_layers else data)
+    assert swarm.banned == ["liar"]
+
+
+def test_bep52_who_rejects_with_and_without_proof_is_asked_again_much_later() -> None:
+    swarm, whole, honest = make(700)
+    swarm.join("a", lambda _: None)
+    swarm.pass_time(REJECTED_S - 1)
+    asked = [each.wanted for each in swarm.asked]
+    assert len(asked) == len({*asked}) <= 4
+    swarm.answers["a"] = honest
+    swarm.pass_time(CONFIG.rest_max_s)
+    assert swarm.layers == whole.layers
+
+
+def test_bep52_one_peer_at_a_time_is_asked_without_proofs() -> None:
+    swarm, whole, honest = make(3000)
+
+    def stuck(wanted: HashRange) -> bytes | None:
+        return None if wanted.proof_layers else silent(wanted)
+
+    swarm.join("stuck", stuck)
+    swarm.join("b", without_proofs(honest))
+    plain = {each.key for each in swarm.asked if not each.wanted.proof_layers}
+    assert plain == {"stuck"}
+    swarm.pass_time(CONFIG.request_timeout_s + CONFIG.rest_max_s + 1)
+    assert swarm.layers == whole.layers
+    assert not swarm.banned
+
+
+def test_bep52_who_leaves_before_all_is_there_makes_room_for_others() -> None:
+    swarm, whole, honest = make(3000)
+    swarm.join("gone", lambda wanted: None if wanted.proof_layers else silent(wanted))
+    swarm.fetch.peer_left("gone")
+    swarm.join("b", without_proofs(honest))
+    assert swarm.layers == whole.layers
+
+
+def test_bep52_proofs_of_others_are_used_while_somebody_sends_none() -> None:
+    swarm, whole, honest = make(3000)
+    swarm.join("slow", lambda wanted: None if wanted.proof_layers else silent(wanted))
+    (wanted, *_) = [each.wanted for each in swarm.asked if not each.wanted.proof_layers]
+    swarm.join("b", honest)
+    assert swarm.layers == whole.layers
+    late = swarm.fetch.hashes_received("slow", wanted, honest(wanted) or b"", swarm.now)
+    assert not [each for each in late if not isinstance(each, RequestHashes)]
+    assert swarm.fetch.progress == (6, 6)

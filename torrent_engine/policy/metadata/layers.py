@@ -4,6 +4,8 @@ Source: BEP 52 ("hash request"). No I/O: the methods return actions for the call
 
 A layer of up to 512 hashes is asked for whole, and its root proves it; a longer one comes in
 ranges of 512, each with the uncles that prove it. So whoever sends wrong hashes is known at once.
+A peer that rejects requests for uncles is asked for all ranges without them, which the root proves
+together; of one file one peer at a time.
 """
 
 import random
@@ -18,9 +20,11 @@ from torrent_engine.codec._v2_part import V2Part
 from torrent_engine.codec.hash_trees import MAX_ASKED, HashRange
 from torrent_engine.codec.merkle import HASH_BYTES, is_proven, levels_above, piece_levels
 from torrent_engine.policy.metadata.fetch import BanPeer
+from torrent_engine.policy.metadata.unproven_layer import UnprovenLayer
 
 MAX_REQUESTS: Final = 4  # ours: unanswered at once; answers to more would wait in a queue anyway
 MAX_REFUSED: Final = 256  # ours: files of which a peer may have no hashes before it is paused
+REJECTED_S: Final = 60.0  # ours: before a peer is asked again for hashes that it rejected, at least
 MAX_LOOKED_AT: Final = 64  # ours: ranges that one peer does not have, before the next peer's turn
 
 
@@ -60,6 +64,8 @@ class _Asked:
     refused: dict[bytes, float] = field(default_factory=dict)
     """Roots of files, and until when the peer is not asked for hashes of theirs."""
     paused_until_s: float = 0.0
+    unproven: dict[bytes, UnprovenLayer] = field(default_factory=dict)
+    """By the roots of files: what the peer sends without proofs."""
 
 
 class LayerFetch:
@@ -82,6 +88,8 @@ class LayerFetch:
         self._open: dict[HashRange, int] = {}
         """What was asked for and is not here yet, and how many peers have time to answer."""
         self._peers: dict[Hashable, _Asked] = {}
+        self._without_proof: set[bytes] = set()
+        """The roots of files whose hashes a peer sends without proofs."""
 
     @property
     def progress(self) -> tuple[int, int]:
@@ -114,6 +122,7 @@ class LayerFetch:
     def peer_left(self, key: Hashable) -> None:
         """Remove a peer; others are asked at the next tick for what it owed."""
         peer = self._peers.pop(key, None)
+        self._without_proof.difference_update(peer.unproven if peer else ())
         for wanted, since_s in peer.unanswered.items() if peer else ():
             if since_s is not None:
                 self._asked_in_vain(wanted)
@@ -131,19 +140,32 @@ class LayerFetch:
             self._take(wanted, hashes)
             if not self._left:
                 return [LayersComplete(self.found())]
+        elif not wanted.proof_layers and wanted.root in self._peers[key].unproven:
+            return self._take_unproven(key, wanted, hashes, now)
         return self._ask(key, now)
 
     def rejected(self, key: Hashable, wanted: HashRange, now: float) -> list[LayerAction]:
-        """Ask somebody else; the peer is not asked for hashes of this file for a while."""
+        """Ask somebody else; the peer is not asked for hashes of this file for a while.
+
+        If it was to prove them it is asked for them without proofs first.
+        """
         if not self._answered(key, wanted):
             return []
         peer = self._peers[key]
-        rest_s = self._rng.uniform(self._config.rest_min_s, self._config.rest_max_s)
-        peer.refused[wanted.root] = now + rest_s
+        if not wanted.proof_layers or not self._goes_on_without_proof(peer, wanted.root, now):
+            self._refused(peer, wanted.root, now)
+        return self._ask(key, now)
+
+    def _refused(self, peer: _Asked, root: bytes, now: float) -> None:
+        rest_s = max(
+            self._rng.uniform(self._config.rest_min_s, self._config.rest_max_s), REJECTED_S
+        )
+        if peer.unproven.pop(root, None) is not None:
+            self._without_proof.remove(root)
+        peer.refused[root] = now + rest_s
         if len(peer.refused) > MAX_REFUSED:
             peer.refused.clear()
             peer.paused_until_s = now + rest_s
-        return self._ask(key, now)
 
     def tick(self, now: float) -> list[LayerAction]:
         """Handle timeouts and return due requests; call it a few times a second."""
@@ -153,6 +175,8 @@ class LayerFetch:
                 if since_s is not None and now - since_s >= timeout_s:
                     peer.unanswered[wanted] = None
                     self._asked_in_vain(wanted)
+                    if not wanted.proof_layers and wanted.root in peer.unproven:
+                        self._refused(peer, wanted.root, now)
         keys = sorted(self._peers, key=lambda key: len(self._peers[key].unanswered))
         return [action for key in keys for action in self._ask(key, now)]
 
@@ -191,6 +215,57 @@ class LayerFetch:
         layer.hashes[start:stop] = data[: stop - start]
         layer.ranges_left -= 1
         self._left -= 1
+        if not layer.ranges_left:
+            self._end_unproven(wanted.root)
+
+    # -- hashes without proofs ------------------------------------------------------------------
+
+    def _goes_on_without_proof(self, peer: _Asked, root: bytes, now: float) -> bool:
+        """Return whether a peer that gives no proofs is asked for the hashes of a file alone."""
+        if root in peer.unproven:
+            return True
+        is_late = any(each.root == root and not each.proof_layers for each in peer.unanswered)
+        is_refused = is_late or now < peer.refused.get(root, 0.0)
+        layer = self._layers[root]
+        if is_refused or root in self._without_proof or not layer.ranges_left:
+            return False
+        peer.unproven[root] = UnprovenLayer(root, len(layer.hashes) // HASH_BYTES, self._base)
+        self._without_proof.add(root)
+        return True
+
+    def _take_unproven(
+        self, key: Hashable, wanted: HashRange, data: bytes, now: float
+    ) -> list[LayerAction]:
+        """Take some hashes without a proof; the last ones prove all, or that the peer lies."""
+        unproven, hashes = self._peers[key].unproven[wanted.root], None
+        is_right = unproven.take(wanted.start, data)
+        if is_right and unproven.is_complete:
+            hashes = unproven.proven()
+            is_right = hashes is not None
+        if not is_right:
+            self.peer_left(key)
+            return [BanPeer(key, "sent wrong hashes of pieces")]
+        if hashes is not None:
+            self._take_layer(wanted.root, hashes)
+            if not self._left:
+                return [LayersComplete(self.found())]
+        return self._ask(key, now)
+
+    def _take_layer(self, root: bytes, hashes: bytes) -> None:
+        for wanted in self._ranges(root):
+            self._open.pop(wanted, None)
+        layer = self._layers[root]
+        layer.hashes[:] = hashes
+        self._left -= layer.ranges_left
+        layer.ranges_left = 0
+        self._end_unproven(root)
+
+    def _end_unproven(self, root: bytes) -> None:
+        """Ask for nothing without proof of a file whose hashes are all here."""
+        if root in self._without_proof:
+            self._without_proof.remove(root)
+            for peer in self._peers.values():
+                peer.unproven.pop(root, None)
 
     # -- requests -------------------------------------------------------------------------------
 
@@ -199,10 +274,12 @@ class LayerFetch:
         peer = self._peers[key]
         actions: list[LayerAction] = []
         while len(peer.unanswered) < MAX_REQUESTS and now >= peer.paused_until_s:
-            wanted = self._next_for(peer, now)
+            wanted = _next_unproven(peer)
             if wanted is None:
-                break
-            self._open[wanted] = self._open.get(wanted, 0) + 1
+                wanted = self._next_for(peer, now)
+                if wanted is None:
+                    break
+                self._open[wanted] = self._open.get(wanted, 0) + 1
             peer.unanswered[wanted] = now
             actions.append(RequestHashes(key, wanted))
         return actions
@@ -212,7 +289,7 @@ class LayerFetch:
         chosen: HashRange | None = None
         others: list[HashRange] = []
         for wanted in islice(self._waiting(), MAX_LOOKED_AT):
-            is_refused = now < peer.refused.get(wanted.root, 0.0)
+            is_refused = now < peer.refused.get(wanted.root, 0.0) or wanted.root in peer.unproven
             if not is_refused and wanted not in peer.unanswered:
                 chosen = wanted
                 break
@@ -227,8 +304,14 @@ class LayerFetch:
             if self._open.get(wanted) == 0:
                 yield wanted
         for wanted in self._fresh:
-            self._open[wanted] = 0
-            yield wanted
+            if self._layers[wanted.root].ranges_left:
+                self._open[wanted] = 0
+                yield wanted
+
+
+def _next_unproven(peer: _Asked) -> HashRange | None:
+    """Return what to ask a peer for without a proof; one file after the other."""
+    return next(filter(None, (each.next_range() for each in peer.unproven.values())), None)
 
 
 def _new_layer(count: int) -> _Layer:
