@@ -80,7 +80,10 @@ class Geometry:
     def pad_blocks(self, piece: int) -> Sequence[int]:
         """Return the blocks of a piece that need not be asked for, as all of them are zeros.
 
-        A piece is never without other blocks.
+        A piece is never without other blocks. A block that begins in a file and ends in a pad is
+        asked for in full, as libtorrent does: by SHA-1 the zeros are payload as all else, which
+        every seed of the v1 swarm has, and a pad need not be the end of its piece. Only who knows
+        the v2 hash alone asks for less; seeds of either kind answer both.
         """
         return () if self.pads is None else self.pads.blocks(piece, self)
 

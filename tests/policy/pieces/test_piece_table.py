@@ -11,9 +11,11 @@ from hypothesis.stateful import (
     rule,
 )
 
+from tests.support.v2_torrents import hybrid_info, torrent_around
 from torrent_engine.base.errors import LocalProtocolError
 from torrent_engine.base.ids import BLOCK_BYTES
 from torrent_engine.codec.geometry import Geometry
+from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.policy.pieces.piece_table import (
     MAX_REQUESTS,
     Block,
@@ -23,6 +25,12 @@ from torrent_engine.policy.pieces.piece_table import (
 )
 
 S = PieceState
+HYBRID = Metainfo.from_bytes(
+    torrent_around(
+        *hybrid_info({"a": b"a" * 70_000, "b": b"b" * 65_536, "c": b"c" * 5}, piece_bytes=65_536)
+    )
+)
+"""Piece 1 has 4,464 bytes of a file, piece 3 has five; pads follow both."""
 
 
 def received_bits(partial: PartialPiece) -> int:
@@ -362,3 +370,16 @@ def test_pieces_found_together_are_as_if_found_one_by_one(found: set[int]) -> No
     assert [together.state(piece) for piece in range(300)] == [
         alone.state(piece) for piece in range(300)
     ]
+
+
+@pytest.mark.parametrize(("piece", "real_bytes"), [(1, 4_464), (3, 5)])
+def test_bep52_the_end_of_a_file_of_a_hybrid_is_asked_for_as_its_swarm_has_it(
+    piece: int, real_bytes: int
+) -> None:
+    by_v1, by_v2 = HYBRID.geometry, HYBRID.known_by(HYBRID.v2_swarm or HYBRID.info_hash).geometry
+    in_full, cut = (piece, 0, BLOCK_BYTES), (piece, 0, real_bytes)
+    assert PartialPiece(by_v1, piece).take(10) == [in_full]  # and no block of zeros alone
+    assert PartialPiece(by_v2, piece).take(10) == [cut]
+    for geometry in (by_v1, by_v2):
+        for _, begin, length in (in_full, cut, (piece, 65_536 - BLOCK_BYTES, BLOCK_BYTES)):
+            assert begin + length <= geometry.span_length(piece)  # so a seed answers it
