@@ -196,7 +196,7 @@ async def test_bep52_files_without_hashes_are_fetched_whole_and_proved_by_their_
         session = await Session.create(source, again, save_path=saved)
         async with session:
             await until(lambda: session.state is State.SEEDING, timeout_s=LONG_S)
-            assert layers_of(session) == LAYERS
+            await until(lambda: layers_of(session) == LAYERS, timeout_s=LONG_S)  # in a thread
 
 
 @pytest.mark.usefixtures("gives_no_hashes")
