@@ -114,7 +114,7 @@ class PexObserver:
     async def watch(self, for_s: float, step_s: float = STEP_S) -> list[KitPexMessage]:
         """Return all messages of some time; another peer joins after each ``step_s`` without one.
 
-        Raises UndecidedError if none came.
+        Raises NotOfferedError if none came.
         """
         end = anyio.current_time() + for_s * self._case.patience
         await joined(self._case)
@@ -122,8 +122,14 @@ class PexObserver:
             if await self.next(min(step_s, left_s)) is None:
                 await joined(self._case)
         if not self.told:
-            raise UndecidedError("no message came")
+            raise self.unseen()
         return self.told
+
+    def unseen(self, what: str = "no message came") -> UndecidedError | NotOfferedError:
+        """Return why nothing can be said: who sends no message at all offers nothing to judge."""
+        if self.told:
+            return UndecidedError(what)
+        return NotOfferedError("it offers ut_pex, and names nobody")
 
     async def told_of(self, contact: bytes, within_s: float, key: bytes = b"added") -> bool:
         """Wait for a message with a contact; return whether it came."""
@@ -265,7 +271,7 @@ async def many_contacts(case: Case) -> Outcome:
     observer = await PexObserver.of(case)
     await joined(case)
     if await observer.next(FIRST_S) is None:
-        raise UndecidedError("no message came")
+        raise observer.unseen()
     for number in range(60):
         try:
             await joined(case, 7100 + number)
@@ -290,7 +296,7 @@ async def peer_that_left(case: Case) -> str:
     """
     observer, other = await PexObserver.of(case), await joined(case)
     if not await observer.told_of(other.contact, FIRST_S):
-        raise UndecidedError("the peer was not named")
+        raise observer.unseen("the peer was not named")
     await other.peer.close()
     is_told = await observer.told_of(other.contact, 190.0, b"dropped")
     return "dropped" if is_told else "never"
@@ -324,7 +330,7 @@ async def flags_of_contacts(case: Case) -> Outcome:
     while not {plain.contact, puncher.contact} <= set(flags):
         found = await observer.next(FIRST_S)
         if found is None:
-            raise UndecidedError("the peers were not named")
+            raise observer.unseen("the peers were not named")
         flags |= found.flags or dict.fromkeys(found.contacts(b"added"), 0)
     both = flags[plain.contact] | flags[puncher.contact]
     detail = f"{flags[plain.contact]:#x}, {flags[puncher.contact]:#x} with ut_holepunch"
@@ -348,7 +354,7 @@ async def port_of_a_contact(case: Case) -> Outcome:
             if each[:4] == host:
                 name = "where it listens" if each == other.contact else "another port"
                 return Outcome(name, str(int.from_bytes(each[4:], "big")))
-    raise UndecidedError("the peer was not named")
+    raise observer.unseen("the peer was not named")
 
 
 ODD: Final[tuple[bytes, ...]] = (
@@ -383,7 +389,7 @@ async def peer_without_peer_exchange(case: Case) -> Outcome:
     observer = await PexObserver.of(case)
     silent = await joined(case)
     if await observer.next(FIRST_S) is None:
-        raise UndecidedError("no message came to one that offers it")
+        raise observer.unseen()
     frames = await silent.peer.watch(GRACE_S * case.patience)
     told = [
         each

@@ -74,10 +74,10 @@ class KitStorage:
         return None
 
     async def must_put(self, item: KitItem, value: Bencodable, sequence: int) -> None:
-        """Store an item. Raises UndecidedError if the program refuses it."""
+        """Store an item. Raises NotOfferedError if it is refused, as BEP44-ST-06 finds."""
         answer = await self.put(item.target, item.put(value, sequence))
         if answer is None or answer.kind != b"r":
-            raise UndecidedError("a good item was refused")
+            raise NotOfferedError("it refuses a good item")
 
 
 async def _refused(

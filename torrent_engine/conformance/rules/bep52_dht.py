@@ -1,7 +1,7 @@
 """Rules of hybrids in the DHT (BEP 52)."""
 
 from torrent_engine.conformance.dht.dht_case import DhtCase
-from torrent_engine.conformance.errors import UndecidedError
+from torrent_engine.conformance.errors import NotOfferedError
 from torrent_engine.conformance.rule import Outcome, rule
 from torrent_engine.conformance.v2_torrents import v2_torrent
 from torrent_engine.conformance.verdicts import Level, Role, Verdict
@@ -30,5 +30,5 @@ async def lookups_of_a_hybrid(case: DhtCase) -> Outcome:
 
     is_both = await case.until(lambda: found() == wanted, case.limit_s)
     if not found():
-        raise UndecidedError("it looks up neither")
+        raise NotOfferedError("it looks up neither hash of a hybrid")
     return Outcome("both" if is_both else "one", f"{len(found())} hashes")

@@ -35,20 +35,33 @@ OTHERS: Final = {REFUSED: P, "loaded": F}
 UPGRADE: Final = 0x10
 HASHES: Final = 22
 SETTLE_S: Final = 3.0
+START_S: Final = 60.0
 
 
 async def _downloads(
     case: SwarmCase, torrent: SampleTorrent, script: SeedScript | None = None
 ) -> str:
-    """Let the program download a torrent; return what came of it."""
+    """Let the program download a torrent; return what came of it.
+
+    Who neither connects nor announces it refuses it without a word.
+    """
     case.torrent = torrent
     seed = await case.seed(script)
     await case.start()
     await case.until(lambda: bool(seed.links) or case.program.has_refused(), case.limit_s)
-    if case.program.has_refused():
-        case.has_started = False
+    if case.program.has_refused() or not (seed.links or case.tracker.announces):
+        case.has_started = case.has_started and not case.program.has_refused()
         return REFUSED
     return COMPLETE if await case.completes(case.limit_s) else STALLED
+
+
+async def _takes(case: SwarmCase, what: str) -> None:
+    """Wait for an announce of what was started. Raises NotOfferedError if none comes."""
+    announces = case.tracker.announces
+    await case.until(lambda: bool(announces) or case.program.has_refused(), START_S * case.patience)
+    if not announces:
+        case.has_started = case.has_started and not case.program.has_refused()
+        raise NotOfferedError(f"it takes no {what}")
 
 
 async def _downloads_v2(
@@ -207,7 +220,9 @@ async def upgrade_of_a_connection(case: SwarmCase) -> str:
     """
     case.torrent = v2_torrent(is_hybrid=True)
     seed = await case.seed(SeedScript(info_hash=case.torrent.info_hashes[0]))
-    link = await case.link_to(seed)
+    await case.start()
+    await _takes(case, "hybrids")
+    link = await case.link_of(seed)
     greeting = link.peer.greeting
     if greeting is None or not greeting.reserved[7] & UPGRADE:
         raise NotOfferedError("it does not set the bit")
@@ -278,7 +293,9 @@ async def piece_that_nobody_requested(case: SwarmCase) -> str:
 
     script = SeedScript(reserved=FAST, unchokes=False, after_greeting=send_unasked)
     seed = await case.seed(script)
-    link = await case.link_to(seed)
+    await case.start()
+    await _takes(case, "torrents of version 2")
+    link = await case.link_of(seed)
     return "closes" if await case.until(lambda: link.peer.is_closed, case.limit_s) else "goes on"
 
 
@@ -342,8 +359,8 @@ async def one_bad_sender_of_four(case: SwarmCase) -> Outcome:
     honest = [await case.seed() for _ in range(3)]
     await case.seed(SeedScript(answer=answer_wrong))
     await case.start()
+    await _takes(case, "torrents of version 2")
     if not await case.completes(case.limit_s):
-        case.has_started = case.has_started and not case.program.has_refused()
         return Outcome(STALLED)
     again = sum(len(each.attempts) > 1 for each in honest)
     return Outcome("others too" if again else "only the bad one", f"{again} connected again")
@@ -415,8 +432,8 @@ async def link_with_both_hashes(case: SwarmCase) -> str:
     """
     await _metadata_seed(case, v2_torrent(contents_of(SMALL_FILES), is_hybrid=True))
     await case.start_magnet(v2_magnet(case.torrent, with_v1=True))
+    await _takes(case, "links with both hashes")
     if not await case.completes(case.limit_s):
-        case.has_started = case.has_started and not case.program.has_refused()
         return STALLED
     hashes = {each.value("info_hash") for each in case.tracker.announces}
     return COMPLETE if case.torrent.info_hashes[0] in hashes else "version 1 only"
@@ -446,7 +463,8 @@ async def announces_of_a_hybrid(case: SwarmCase) -> Outcome:
     """
     case.torrent = v2_torrent(is_hybrid=True)
     await case.start()
-    announces = await case.announces()
+    await _takes(case, "hybrids")
+    announces = case.tracker.announces
 
     def hashes() -> set[bytes]:
         return {each.value("info_hash") for each in announces}
