@@ -45,6 +45,7 @@ from torrent_engine.conformance.frames import (
 from torrent_engine.conformance.swarm.kit_seed import bitfield
 from torrent_engine.conformance.swarm.network import DatagramAnswers, GroupTaker
 from torrent_engine.conformance.swarm.subject import FileKind
+from torrent_engine.conformance.utp.packets import KitUtpPacket, UtpKind
 
 OWN_ID = b"-SC0002-abcdefghijkl"
 PIPELINE = 8
@@ -85,9 +86,9 @@ class MemoryNetwork:
         return ours
 
     async def listen_udp(
-        self, address: str, handler: DatagramAnswers, tasks: anyio.abc.TaskGroup
+        self, address: str, handler: DatagramAnswers, tasks: anyio.abc.TaskGroup, port: int = 0
     ) -> int:
-        port = next(self._ports)
+        port = port or next(self._ports)
         self.datagrams[address, port] = handler
         return port
 
@@ -424,8 +425,24 @@ class ScriptedLeech:
                     self.connect_to(host, port, b"")
 
     def connect_to(self, host: str, port: int, peer_id: bytes) -> None:
+        self.dial_utp(host, port)
         if all(link.address != (host, port) for link in self.links):
             self._talk(self._network.dial(host, port), peer_id, (host, port))
+
+    def dial_utp(self, host: str, port: int) -> None:
+        """Open a connection of uTP, if somebody is there, and send something."""
+        take = self._network.datagrams.get((host, port)) if self.has_utp else None
+        if take is None:
+            return
+        take(KitUtpPacket(UtpKind.SYN, 77, 1, 0).encode())
+        own_id = 77 if "same id" in self.quirks else 78
+        take(KitUtpPacket(UtpKind.DATA, own_id, 2, 0, b"hello").encode())
+
+    def punch(self, host: str, port: int) -> None:
+        """Connect to a place that a peer told us of."""
+        is_connected = any(link.address == (host, port) for link in self.links)
+        if not is_connected or "connects again" in self.quirks:
+            self.dial_utp(host, port)
 
     def stop_all(self) -> None:
         self.is_stopped = True

@@ -33,6 +33,7 @@ class MetadataProgram(Protocol):
 
     def is_private(self) -> bool: ...
     def hear_of(self, host: str, port: int) -> None: ...
+    def punch(self, host: str, port: int) -> None: ...
     def is_metadata(self, info: bytes) -> bool: ...
     def needs_metadata(self) -> bool: ...
     def is_partial(self) -> bool: ...
@@ -81,12 +82,19 @@ class LeechExtensions:
                 self._take_names(parse_dictionary(payload[1:]))
             elif payload[0] == DONT_HAVE_ID and "ignores don't have" not in self._quirks:
                 await self._lose(int.from_bytes(payload[1:], "big"))
-            elif payload[0] == HOLEPUNCH_ID and "answers connects" in self._quirks:
-                number = self._numbers.get(b"ut_holepunch", 0)
-                await self._send(extended(number, b"\2" + payload[2:]))
+            elif payload[0] == HOLEPUNCH_ID:
+                await self._take_holepunch(payload[1:])
         except (KitBencodeError, IndexError):
             raise EndedError from None
         await self.tick()
+
+    async def _take_holepunch(self, payload: bytes) -> None:
+        if "answers connects" in self._quirks:
+            number = self._numbers.get(b"ut_holepunch", 0)
+            await self._send(extended(number, b"\2" + payload[1:]))
+        elif payload[:2] == b"\1\0" and "ignores connects" not in self._quirks:
+            host = ".".join(map(str, payload[2:6]))
+            self._program.punch(host, int.from_bytes(payload[6:8], "big"))
 
     def _names_peers(self) -> bool:
         return not self._program.is_private() or "exchanges always" in self._quirks

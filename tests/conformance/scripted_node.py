@@ -4,7 +4,7 @@ import hashlib
 import itertools
 import random
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import anyio
 import anyio.abc
@@ -12,7 +12,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from tests.conformance.scripted_extensions import Quirks
-from tests.conformance.scripted_seed import TORRENT
+from tests.conformance.scripted_seed import TORRENT, MemoryBytes, memory_pair
 from torrent_engine.conformance.bencoding import Bencodable, bencode
 from torrent_engine.conformance.dht.items import immutable_target, signed_bytes
 from torrent_engine.conformance.dht.krpc import (
@@ -25,8 +25,16 @@ from torrent_engine.conformance.dht.krpc import (
     query,
     response,
 )
+from torrent_engine.conformance.frames import (
+    HEADER,
+    FrameReader,
+    FrameType,
+    HandshakeBytes,
+    message,
+)
 from torrent_engine.conformance.rules.bep33_dht_scrapes import bloom_filter
 
+GONE = (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError)
 TOKEN_S = 600.0
 FLOOD = 100
 BLOCK_S = 30.0
@@ -115,6 +123,38 @@ class ScriptedNode:
 
     def is_running(self) -> bool:
         return self.runs
+
+    async def connect(self, source: str) -> MemoryBytes:
+        """Take a connection of a peer."""
+        ours, theirs = memory_pair()
+        self._tasks.start_soon(self._meet, theirs, source)
+        return ours
+
+    async def _meet(self, stream: MemoryBytes, source: str) -> None:
+        """Exchange handshakes and ports, until the other side ends."""
+        try:
+            with suppress(*GONE):
+                await self._talk(stream, source)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await stream.aclose()
+
+    async def _talk(self, stream: MemoryBytes, source: str) -> None:
+        reader, data = FrameReader(), b""
+        while len(data) < 68:
+            data += await stream.receive()
+        bits = bytes(7) + (b"\0" if "no DHT bit" in self.quirks else b"\1")
+        greeting = HandshakeBytes(HEADER, bits, self.torrent.info_hash, OTHER_ID)
+        await stream.send(greeting.encode())
+        port = self.address[1] + ("wrong port" in self.quirks)
+        if "tells no port" not in self.quirks:
+            await stream.send(message(FrameType.PORT, port.to_bytes(2, "big")))
+        data = data[68:]
+        while True:
+            for frame in reader.feed(data):
+                if frame.number == FrameType.PORT and "ignores ports" not in self.quirks:
+                    self.ask((source, int.from_bytes(frame.payload, "big")), "ping", {})
+            data = await stream.receive()
 
     async def stop(self) -> None:
         self.runs = False

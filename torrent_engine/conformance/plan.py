@@ -57,11 +57,7 @@ GROUPS: Final[dict[str, tuple[str, int, int]]] = {
 
 _NETWORK: Final = "needs a network of its own, with addresses that are not of this machine"
 WITHOUT_RULE: Final[dict[str, str]] = {
-    "BEP55-HP-07": "shows only over uTP, which downloads are started without",
-    "BEP55-HP-08": "shows only over uTP, which downloads are started without",
     "BEP40-PR-01": "no outside can tell a priority from chance without a limit of peers",
-    "BEP5-DT-18": "seeds are started without the DHT",
-    "BEP5-DT-19": "seeds are started without the DHT",
     "BEP42-ID-02": _NETWORK,
     "BEP42-ID-04": _NETWORK,
     "BEP43-RO-03": "no program has an option in common that makes it read-only",
@@ -69,9 +65,7 @@ WITHOUT_RULE: Final[dict[str, str]] = {
     "BEP24-TK-26": "nothing that a program sends shows what it does with the address",
     "BEP15-UT-09": "needs a name with addresses of both families",
     "BEP15-UT-10": _NETWORK,
-    "BEP27-PR-07": "nothing shows that lookups stop, and not only pause",
     "BEP29-UP-23": "how far a rate falls depends on the machine more than on the program",
-    "BEP29-UP-24": "shows only over uTP, which downloads are started without",
 }
 """Numbers of the groups that have no rule yet, or cannot have one, and why."""
 _OF_OTHERS: Final = frozenset(f"BEP3-TK-{number}" for number in (13, 14, *range(20, 27)))

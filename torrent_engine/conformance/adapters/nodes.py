@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+from anyio.abc import ByteStream
+
 from torrent_engine.conformance.adapters.download import write_files
 from torrent_engine.conformance.adapters.guarded import GuardedProcess
 from torrent_engine.conformance.adapters.launch import (
@@ -27,6 +29,7 @@ from torrent_engine.conformance.errors import (
     ConformanceError,
     NotOfferedError,
 )
+from torrent_engine.conformance.subject import connect_from
 from torrent_engine.conformance.torrent_set import SampleTorrent, write_sample
 
 NODE_KEY: Final = "node"
@@ -138,6 +141,10 @@ class StartedNode:
         write_files(self.command, home)
         log = self.folder / "program.log"
         self.process = await GuardedProcess.open(self.command, log, home)
+
+    async def connect(self, source: str) -> ByteStream:
+        """Connect from an address of ours: it takes peers at the port of its node."""
+        return await connect_from(source, *self.address)
 
     def is_running(self) -> bool:
         """Return whether the process has not ended."""

@@ -14,6 +14,7 @@ from torrent_engine.conformance.dht.krpc import KrpcArguments, KrpcMessage, Node
 from torrent_engine.conformance.dht.network import HOST6, DhtLab
 from torrent_engine.conformance.dht.node_subject import NodeFactory, NodePort
 from torrent_engine.conformance.errors import UndecidedError
+from torrent_engine.conformance.raw_peer import RawPeer
 from torrent_engine.conformance.torrent_set import SampleTorrent
 from torrent_engine.conformance.wire_log import WireLog
 
@@ -65,6 +66,12 @@ class DhtCase:
         node = KitNode(port, self.log, label, self.patience)
         self._tasks.start_soon(node.serve)
         return node
+
+    async def connect(self, source: str) -> RawPeer:
+        """Connect to the program as a peer. Raises SubjectUnreachableError."""
+        peer = RawPeer(await self.program.connect(source), self.log, "p", source)
+        self._own.push_async_callback(peer.close)
+        return peer
 
     async def node6(self) -> KitNode:
         """Return a node at an address of IPv6. Raises NotOfferedError if there is none."""

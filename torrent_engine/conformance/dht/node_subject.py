@@ -4,6 +4,8 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
+from anyio.abc import ByteStream
+
 from torrent_engine.conformance.dht.krpc import NodeAddress
 from torrent_engine.conformance.torrent_set import SampleTorrent
 
@@ -20,6 +22,9 @@ class NodePort(Protocol):
 
     async def start(self, bootstrap: Sequence[NodeAddress]) -> None:
         """Start it, with the nodes that it is to know first. Raises ConformanceError."""
+
+    async def connect(self, source: str) -> ByteStream:
+        """Connect from an address of ours, as a peer. Raises SubjectUnreachableError."""
 
     def is_running(self) -> bool:
         """Return whether its process has not ended."""

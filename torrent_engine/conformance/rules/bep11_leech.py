@@ -9,16 +9,10 @@ from torrent_engine.conformance.extensions import Dictionary, number_of, own_han
 from torrent_engine.conformance.frames import EXTENDED, Frame, FrameType, extended
 from torrent_engine.conformance.rule import Outcome, rule
 from torrent_engine.conformance.rules.bep10_leech import their_handshake
-from torrent_engine.conformance.rules.bep55_holepunch import (
-    CONNECT,
-    ERROR,
-    KitHolepunch,
-    read_holepunch,
-)
 from torrent_engine.conformance.rules.bep55_holepunch import NAME as HOLEPUNCH
 from torrent_engine.conformance.rules.bep55_holepunch import OWN_ID as HOLEPUNCH_ID
 from torrent_engine.conformance.swarm.http_tracker import KitPeerAddress, packed_peers
-from torrent_engine.conformance.swarm.kit_seed import KitSeed, SeedLink, SeedScript
+from torrent_engine.conformance.swarm.kit_seed import SeedLink, SeedScript
 from torrent_engine.conformance.swarm.swarm_case import SwarmCase
 from torrent_engine.conformance.verdicts import Level, Role, Verdict
 
@@ -36,7 +30,7 @@ NONSENSE: Final = (("224.0.0.1", 6_881), ("255.255.255.255", 6_881), ("0.0.0.0",
 """A group, everybody, and nobody."""
 
 
-def _names_of(*places: tuple[str, int]) -> bytes:
+def names_of(*places: tuple[str, int]) -> bytes:
     """Return the content of a message that adds peers."""
     added = packed_peers([KitPeerAddress(host, port, b"") for host, port in places])
     content: Dictionary = {b"added": added, b"added.f": REACHABLE * len(places)}
@@ -55,11 +49,7 @@ NAMING: Final = SeedScript(reserved=EXTENDED, pieces=(), after_greeting=_greet)
 async def _name(case: SwarmCase, link: SeedLink, *places: tuple[str, int]) -> None:
     """Send a message of peer exchange. Raises NotOfferedError."""
     number = number_of(await their_handshake(case, link), PEX)
-    await link.peer.send(extended(number, _names_of(*places)), f"ut_pex: {places}")
-
-
-def _place(seed: KitSeed) -> tuple[str, int]:
-    return seed.address, seed.port
+    await link.peer.send(extended(number, names_of(*places)), f"ut_pex: {places}")
 
 
 @rule("BEP11-PX-13", Level.STATED, 60, {DIALLED: P, NOT_DIALLED: F}, role=LEECH)
@@ -70,7 +60,7 @@ async def peer_that_another_names(case: SwarmCase) -> str:
     """
     link = await case.link_to(await case.seed(NAMING))
     other = await case.seed(is_listed=False)
-    await _name(case, link, _place(other))
+    await _name(case, link, other.place)
     return DIALLED if await case.dials(other, case.limit_s) else NOT_DIALLED
 
 
@@ -90,7 +80,7 @@ async def places_that_nobody_has(case: SwarmCase) -> str:
     link = await case.link_to(first)
     other = await case.seed(is_listed=False)
     own = (link.peer.address, case.program.port)
-    places = (*NONSENSE, (other.address, 0), own, _place(first), _place(other))
+    places = (*NONSENSE, (other.address, 0), own, first.place, other.place)
     await _name(case, link, *places)
     is_dialled = await case.dials(other, case.limit_s)
     if len(first.attempts) > 1:
@@ -107,7 +97,7 @@ async def many_names_at_once(case: SwarmCase) -> Outcome:
     """
     link = await case.link_to(await case.seed(NAMING))
     others = [await case.seed(NAMING, is_listed=False) for _ in range(MANY)]
-    places = list(map(_place, others))
+    places = [each.place for each in others]
     for start in range(0, MANY, MANY // MESSAGES):
         await _name(case, link, *places[start : start + MANY // MESSAGES])
     await anyio.sleep(case.limit_s)
@@ -128,15 +118,16 @@ async def names_of_one_source(case: SwarmCase) -> Outcome:
     many = [await case.seed(NAMING, is_listed=False) for _ in range(MAX_DIALS)]
     other = await case.seed(NAMING, is_listed=False)
     await their_handshake(case, second)
-    await _name(case, link, *map(_place, many))
-    await _name(case, second, _place(other))
+    await _name(case, link, *(each.place for each in many))
+    await _name(case, second, other.place)
     if not await case.dials(other, case.limit_s):
         return Outcome(NOT_DIALLED)
     before = sum(bool(each.attempts) and each.attempts[0] <= other.attempts[0] for each in many)
     return Outcome("last" if before == len(many) else "among them", f"after {before}")
 
 
-def _is_pex(frame: Frame) -> bool:
+def is_pex(frame: Frame) -> bool:
+    """Return whether a message names peers to the kit."""
     return frame.number == FrameType.EXTENDED and frame.payload[:1] == bytes([PEX_ID])
 
 
@@ -161,7 +152,7 @@ async def peer_exchange_of_a_private_torrent(case: SwarmCase) -> str:
     content = await their_handshake(case, link)
     numbers = content.get(b"m")
     is_offered = isinstance(numbers, dict) and numbers.get(PEX) not in {None, 0}
-    if await case.until(lambda: any(map(_is_pex, link.peer.seen)), case.limit_s):
+    if await case.until(lambda: any(map(is_pex, link.peer.seen)), case.limit_s):
         return "names peers"
     return "offered, but silent" if is_offered else "not offered"
 
@@ -178,24 +169,6 @@ async def peers_of_a_private_torrent(case: SwarmCase) -> str:
     numbers = content.get(b"m")
     number = numbers.get(PEX) if isinstance(numbers, dict) else None
     other = await case.seed(is_listed=False)
-    data = extended(number if isinstance(number, int) and number else 1, _names_of(_place(other)))
+    data = extended(number if isinstance(number, int) and number else 1, names_of(other.place))
     await link.peer.send(data, "ut_pex")
     return DIALLED if await case.dials(other, case.limit_s) else NOT_DIALLED
-
-
-@rule("BEP55-HP-09", Level.MUST, 5, {SILENT: P, "an error": F}, role=LEECH)
-async def connect_to_nobody(case: SwarmCase) -> str:
-    """Answer nothing when you are told to connect to where nobody can be.
-
-    "If the receiving peer does not wish to connect to the initiating peer, it SHOULD ignore the
-    connect message silently, and MUST NOT respond to the relaying peer with an error message."
-    """
-    link = await case.link_to(await case.seed(NAMING))
-    number = number_of(await their_handshake(case, link), HOLEPUNCH)
-    for place in (*NONSENSE, ("127.0.0.77", 0)):
-        data = KitHolepunch(CONNECT, place).encode()
-        await link.peer.send(extended(number, data), f"connect to {place[0]}:{place[1]}")
-    await anyio.sleep(case.limit_s)
-    found = (read_holepunch(each) for each in link.peer.seen)
-    errors = [each for each in found if each is not None and each.kind == ERROR]
-    return "an error" if errors else SILENT

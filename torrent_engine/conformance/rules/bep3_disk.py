@@ -4,7 +4,7 @@ from typing import Final
 
 import anyio
 
-from torrent_engine.conformance.errors import SubjectUnreachableError, UndecidedError
+from torrent_engine.conformance.errors import UndecidedError
 from torrent_engine.conformance.frames import BLOCK_BYTES, INTERESTED, FrameType, request
 from torrent_engine.conformance.raw_peer import RawPeer
 from torrent_engine.conformance.rule import Outcome, rule
@@ -16,7 +16,6 @@ from torrent_engine.conformance.verdicts import Level, Role, Verdict
 P, N, F = Verdict.PASS, Verdict.NON_STRICT, Verdict.FAIL
 LEECH: Final = Role.LEECH
 DAMAGED: Final = 5
-RETRY_S: Final = 1.0
 UNCHOKE_S: Final = 60.0
 WRONG: Final = "wrong bytes"
 RIGHT_OR_NONE: Final = "right bytes or none"
@@ -30,22 +29,6 @@ async def _want(link: SeedLink) -> None:
 
 VISITOR: Final = SeedScript(pieces=(), announces=False, after_greeting=_want)
 """A peer of the kit that has nothing, and connects to the program."""
-
-
-async def _visit(case: SwarmCase, within_s: float) -> SeedLink:
-    """Connect to the program as soon as it takes a connection. Raises UndecidedError."""
-    visitor = await case.seed(VISITOR, is_listed=False)
-    with anyio.move_on_after(within_s):
-        while not visitor.links:
-            try:
-                await case.introduce(visitor)
-            except SubjectUnreachableError:
-                await anyio.sleep(RETRY_S)
-            else:
-                await case.until(lambda: bool(visitor.links), RETRY_S)
-    if not visitor.links:
-        raise UndecidedError("it takes no connection")
-    return visitor.links[0]
 
 
 def _shown(case: SwarmCase, link: SeedLink) -> set[int]:
@@ -99,7 +82,7 @@ async def damaged_data_before_the_start(case: SwarmCase) -> Outcome:
     case.program.store(BASIC, bytes(data))
     await case.start()
     await case.announces()
-    link = await _visit(case, case.limit_s)
+    link = await case.visit(await case.seed(VISITOR, is_listed=False))
     wanted = case.torrent.piece_count - 1
     await case.until(lambda: len(_shown(case, link)) >= wanted, case.limit_s)
     await _ask(case, link, DAMAGED, DAMAGED + 1)
@@ -122,7 +105,7 @@ async def file_that_is_cut(case: SwarmCase) -> Outcome:
     await case.first_request(await case.seed())
     if not await case.completes():
         raise UndecidedError("the download did not complete")
-    link = await _visit(case, case.limit_s)
+    link = await case.visit(await case.seed(VISITOR, is_listed=False))
     case.program.store(BASIC, case.torrent.data[: len(case.torrent.data) // 2])
     last = case.torrent.piece_count - 2
     await _ask(case, link, last, last // 2, 0, last - 1)

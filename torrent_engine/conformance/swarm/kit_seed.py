@@ -229,6 +229,11 @@ class KitSeed:
         return bitfield(self.torrent.piece_count, self.script.pieces)
 
     @property
+    def place(self) -> tuple[str, int]:
+        """Where it listens."""
+        return self.address, self.port
+
+    @property
     def requests(self) -> list[AskedBlock]:
         """Everything that was requested of it, over all connections."""
         return [each for link in self.links for each in link.requests]

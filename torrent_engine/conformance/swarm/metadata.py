@@ -3,7 +3,7 @@
 Source: BEP 9.
 """
 
-from collections.abc import Callable, Collection, Coroutine
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -70,12 +70,14 @@ class KitMetadata:
         answer: MetadataAnswer = serve_metadata,
         *,
         size: int | None = None,
+        numbers: Mapping[bytes, Bencodable] | None = None,
         after_handshake: Greeted = add_nothing,
     ) -> None:
         self.info = torrent.info
         """What is served."""
         self.requests: list[AskedMetadata] = []
         self._size = len(torrent.info) if size is None else size
+        self._own_numbers = {b"ut_metadata": OWN_METADATA_ID, **(numbers or {})}
         self._answer = answer
         self._after_handshake = after_handshake
         self._numbers: dict[SeedLink, int] = {}
@@ -130,7 +132,7 @@ class KitMetadata:
 
     async def _greet(self, link: SeedLink) -> None:
         keys = {"metadata_size": self._size} if self._size else {}
-        handshake = own_handshake({b"ut_metadata": OWN_METADATA_ID}, **keys)
+        handshake = own_handshake(self._own_numbers, **keys)
         await link.peer.send(handshake, f"extended handshake with ut_metadata {keys}")
         while link not in self._numbers:  # noqa: ASYNC110 - a message sets it
             await anyio.sleep(POLL_S)

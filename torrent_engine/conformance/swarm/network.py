@@ -32,8 +32,10 @@ class NetworkPort(Protocol):
     async def listen(self, address: str, handler: StreamHandler, tasks: TaskGroup) -> int:
         """Accept connections at an address until the tasks end; return the port."""
 
-    async def listen_udp(self, address: str, handler: DatagramAnswers, tasks: TaskGroup) -> int:
-        """Answer datagrams at an address until the tasks end; return the port."""
+    async def listen_udp(
+        self, address: str, handler: DatagramAnswers, tasks: TaskGroup, port: int = 0
+    ) -> int:
+        """Answer datagrams at an address until the tasks end; return the port, 0 for any."""
 
     async def connect(self, source: str, port: int) -> ByteStream:
         """Connect to a program under test. Raises SubjectUnreachableError."""
@@ -63,9 +65,11 @@ class LoopbackNetwork:
         tasks.start_soon(serve)
         return port
 
-    async def listen_udp(self, address: str, handler: DatagramAnswers, tasks: TaskGroup) -> int:
-        """Answer datagrams at an address until the tasks end; return the port."""
-        socket = await anyio.create_udp_socket(local_host=address)
+    async def listen_udp(
+        self, address: str, handler: DatagramAnswers, tasks: TaskGroup, port: int = 0
+    ) -> int:
+        """Answer datagrams at an address until the tasks end; return the port, 0 for any."""
+        socket = await anyio.create_udp_socket(local_host=address, local_port=port)
         port = int(socket.extra(SocketAttribute.local_port))  # noqa: S610 - not Django's
 
         async def serve() -> None:

@@ -7,7 +7,7 @@ from urllib.parse import quote
 import anyio
 from anyio.abc import TaskGroup
 
-from torrent_engine.conformance.errors import UndecidedError
+from torrent_engine.conformance.errors import SubjectUnreachableError, UndecidedError
 from torrent_engine.conformance.swarm.http_tracker import (
     KitHttpAnnounce,
     KitHttpTracker,
@@ -18,11 +18,13 @@ from torrent_engine.conformance.swarm.lsd import KitLsd
 from torrent_engine.conformance.swarm.network import SwarmLab
 from torrent_engine.conformance.swarm.subject import DownloaderPort
 from torrent_engine.conformance.swarm.udp_tracker import KitUdpTracker
+from torrent_engine.conformance.swarm.utp_ear import UtpEar
 from torrent_engine.conformance.swarm.web_server import KitWebServer
 from torrent_engine.conformance.torrent_set import SampleTorrent
 from torrent_engine.conformance.wire_log import WireLog
 
 POLL_S: Final = 0.05
+RETRY_S: Final = 1.0
 DIAL_S: Final = 60.0  # from the start of the process to its first connection
 DOWNLOAD_S: Final = 60.0
 _LETTERS: Final = "abcdefghijklmnopqrstuvwxyz"
@@ -87,6 +89,10 @@ class SwarmCase:
     def list_seed(self, seed: KitSeed) -> None:
         """Let the tracker name a seed."""
         self.tracker.peers.append(KitPeerAddress(seed.address, seed.port, seed.peer_id))
+
+    def list_place(self, place: tuple[str, int]) -> None:
+        """Let the tracker name a place where there is no seed."""
+        self.tracker.peers.append(KitPeerAddress(*place, bytes(20)))
 
     async def new_tracker(self) -> KitHttpTracker:
         """Return a tracker that listens, besides that of the case."""
@@ -196,6 +202,28 @@ class SwarmCase:
         """Let a seed connect to the program, which runs. Raises SubjectUnreachableError."""
         stream = await self._network.connect(seed.address, self.program.port)
         self._tasks.start_soon(seed.join, stream)
+
+    async def visit(self, seed: KitSeed, within_s: float | None = None) -> SeedLink:
+        """Let a seed connect as soon as the program takes a connection. Raises UndecidedError."""
+        with anyio.move_on_after(within_s or self._dial_s):
+            while not seed.links:
+                try:
+                    await self.introduce(seed)
+                except SubjectUnreachableError:
+                    await anyio.sleep(RETRY_S)
+                else:
+                    await self.until(lambda: bool(seed.links), RETRY_S)
+        if not seed.links:
+            raise UndecidedError("it takes no connection")
+        return seed.links[0]
+
+    async def utp_ear(self, place: tuple[str, int] | None = None) -> UtpEar:
+        """Return what hears packets of uTP, and answers: where a seed is, or where none is."""
+        ear = UtpEar(self.log)
+        address, port = place or (next(self._addresses), 0)
+        port = await self._network.listen_udp(address, ear.take, self._tasks, port)
+        ear.place = address, port
+        return ear
 
     async def until(self, condition: Callable[[], bool], within_s: float) -> bool:
         """Wait for a condition; return whether it held in time."""
