@@ -1,6 +1,7 @@
 """The tracker client of the scripted program, which breaks the rules that it is told to break."""
 
 import gzip
+import ipaddress
 import random
 import struct
 from collections.abc import Iterator, Sequence
@@ -40,6 +41,7 @@ class AnnouncingProgram(Protocol):
     def left(self) -> int: ...
 
     def dial(self, host: str, port: int) -> MemoryBytes: ...
+    def addresses_of(self, host: str) -> Sequence[str]: ...
     def ask_udp(self, host: str, port: int, data: bytes) -> Sequence[bytes]: ...
     def connect_to(self, host: str, port: int, peer_id: bytes) -> None: ...
 
@@ -172,6 +174,8 @@ class ScriptedAnnouncer:
         is_odd = any(not port for _, port, _ in peers)
         is_odd = is_odd or (isinstance(packed, bytes) and len(packed) % 6 > 0)
         self._has_given_up = "gives up" in quirks and is_odd
+        if isinstance(packed6 := answer.get(b"peers6"), bytes) and "no peers6" not in quirks:
+            peers += peers_of_ipv6(packed6)
         for host, port, peer_id in peers if not self._has_given_up else []:
             with suppress(*GONE):
                 self._program.connect_to(host, port, peer_id)
@@ -233,6 +237,18 @@ class ScriptedAnnouncer:
         return gzip.decompress(body) if b"gzip" in head else body
 
 
+def peers_of_ipv6(packed: bytes) -> list[tuple[str, int, bytes]]:
+    """Return the peers of a compact list of 18 bytes each."""
+    return [
+        (
+            ipaddress.IPv6Address(packed[start : start + 16]).compressed,
+            int.from_bytes(packed[start + 16 : start + 18], "big"),
+            b"",
+        )
+        for start in range(0, len(packed) - 17, 18)
+    ]
+
+
 class ScriptedUdpAnnouncer:
     """Announces to UDP trackers."""
 
@@ -240,46 +256,62 @@ class ScriptedUdpAnnouncer:
         self._program = program
         self._quirks = program.quirks
         self._connection_id = 0
-        self._valid_until_s = -1.0
+        self._valid_until_s: dict[str, float] = {}
         self.interval_s = 0.0
 
     async def announce(self, url: str, event: str) -> bool:
+        host = urlsplit(url).hostname or ""
+        found = [
+            await self._announce(url, each, event) for each in self._program.addresses_of(host)
+        ]
+        return all(found)
+
+    async def _announce(self, url: str, host: str, event: str) -> bool:
+        """Announce to one address of a tracker."""
         quirks = self._quirks
-        if anyio.current_time() > self._valid_until_s:
+        if anyio.current_time() > self._valid_until_s.get(host, -1.0):
             magic = 1 if "wrong magic" in quirks else 0x41727101980
-            answer = await self._ask(url, magic, 0, b"")
+            answer = await self._ask(url, host, magic, 0, b"")
             if answer is None or ("exact size" in quirks and len(answer) != 16):
                 self.interval_s = FAILURE_S
                 return False
             self._connection_id = int.from_bytes(answer[8:16], "big")
             valid_s = 1e6 if "old connection" in quirks else 60.0
-            self._valid_until_s = anyio.current_time() + valid_s
-        answer = await self._ask(url, self._connection_id, 1, self._fields(url, event))
+            self._valid_until_s[host] = anyio.current_time() + valid_s
+        fields = self._fields(url, event, host)
+        answer = await self._ask(url, host, self._connection_id, 1, fields)
         self.interval_s = FAILURE_S
         if answer is None or answer[3] != 1:
             return False
         self.interval_s = float(int.from_bytes(answer[8:12], "big"))
+        if ":" in host and "reads as IPv4" not in quirks:
+            for place in peers_of_ipv6(answer[20:]):
+                with suppress(*GONE):
+                    self._program.connect_to(*place)
         return True
 
-    def _fields(self, url: str, event: str) -> bytes:
+    def _fields(self, url: str, event: str, host: str) -> bytes:
         quirks, program = self._quirks, self._program
         downloaded, left = program.downloaded(), program.left()
         amounts = (left, downloaded, 0) if "swapped fields" in quirks else (downloaded, left, 0)
         number = {"": 0, "completed": 1, "started": 2, "stopped": 3}[event]
         address = 0x7F000001 if "odd fields" in quirks else 0
+        key = 8 if ":" in host and "a key for each" in quirks else 7
         head = program.info_hash + program.own_id + struct.pack(">QQQ", *amounts)
-        tail = struct.pack(">IIIiH", number, address, 7, -1, program.port)
+        tail = struct.pack(">IIIiH", number, address, key, -1, program.port)
         parts = urlsplit(url)
         place = f"{parts.path}?{parts.query}" if parts.query else parts.path
         place = parts.path if "path only" in quirks else place
         return head + tail + bytes([2, len(place)]) + place.encode()
 
-    async def _ask(self, url: str, connection_id: int, action: int, data: bytes) -> bytes | None:
+    async def _ask(
+        self, url: str, host: str, connection_id: int, action: int, data: bytes
+    ) -> bytes | None:
         quirks, parts = self._quirks, urlsplit(url)
         transaction = 1 if "one transaction" in quirks else random.randrange(2**32)
         packet = struct.pack(">QII", connection_id, action, transaction) + data
         for turn in range(1 if "no retries" in quirks else 4):
-            for each in self._program.ask_udp(parts.hostname or "", parts.port or 0, packet):
+            for each in self._program.ask_udp(host, parts.port or 0, packet):
                 is_ours = int.from_bytes(each[4:8], "big") == transaction
                 if is_ours or "any transaction" in quirks:
                     return each

@@ -49,6 +49,7 @@ from torrent_engine.conformance.utp.packets import KitUtpPacket, UtpKind
 
 OWN_ID = b"-SC0002-abcdefghijkl"
 PIPELINE = 8
+TWINS = ("localhost", "127.0.0.1", "::1")
 ANSWER_S = 30.0
 REJECT_PAUSE_S = 1.0
 UPGRADE = 0x10
@@ -62,6 +63,11 @@ GONE = (EndedError, anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedRe
 
 class MemoryNetwork:
     """Listeners by address and port; programs by port."""
+
+    host6 = "::1"
+
+    def twins(self) -> tuple[str, str, str]:
+        return TWINS
 
     def __init__(self) -> None:
         self._ports = itertools.count(20_000)
@@ -114,7 +120,7 @@ class ScriptedLeech:
         self._network = network
         self.quirks = Quirks(frozenset(quirks))
         self.port = 9_000
-        self.has_lsd = self.has_encryption = self.has_utp = False
+        self.has_lsd = self.has_encryption = self.has_utp = self.has_ipv6 = False
         self._disk: dict[str, bytes] = {}
         self.runs = False
         self.blocks: dict[BlockKey, bytes] = {}
@@ -377,6 +383,10 @@ class ScriptedLeech:
 
     def dial(self, host: str, port: int) -> MemoryBytes:
         return self._network.dial(host, port)
+
+    def addresses_of(self, host: str) -> Sequence[str]:
+        """Return the addresses of a name, or of a URL."""
+        return TWINS[1:] if host == TWINS[0] else (host,)
 
     def ask_udp(self, host: str, port: int, data: bytes) -> Sequence[bytes]:
         return self._network.datagrams[host, port](data)

@@ -25,6 +25,7 @@ from torrent_engine.conformance.dht.krpc import (
     query,
     response,
 )
+from torrent_engine.conformance.dht.secure_ids import fits, fitting_id
 from torrent_engine.conformance.frames import (
     HEADER,
     FrameReader,
@@ -101,7 +102,7 @@ class ScriptedNode:
         self._tasks = tasks
         self._network = network
         self.quirks = quirks
-        self.address: NodeAddress = ("127.0.0.1", port)
+        self.address: NodeAddress = ("11.0.0.1", port)
         self.address6: NodeAddress = ("::1", port)
         self.own_id = random.randbytes(ID_BYTES)
         self.runs = False
@@ -196,6 +197,9 @@ class ScriptedNode:
             place = place or (message.sender, "ping")
         if place is None or place[0] != message.sender or message.kind != b"r":
             return
+        told = message.content.get(b"ip")
+        if isinstance(told, bytes) and "keeps its id" not in self.quirks:
+            self.own_id = fitting_id(".".join(map(str, told[:4])))
         if len(message.text(b"nodes")) % 26 and "stops on odd nodes" in self.quirks:
             self._tasks.start_soon(self.stop)
         self.tried[message.sender] = 0
@@ -209,11 +213,17 @@ class ScriptedNode:
             self._announce(message)
 
     def _announce(self, message: KrpcMessage) -> None:
-        if "never announces" in self.quirks:
+        if "never announces" in self.quirks or not self._may_hold(message):
             return
         token = b"mine" if "own token" in self.quirks else message.text(b"token")
         arguments: Values = {b"info_hash": self.torrent.info_hash, b"port": 1, b"token": token}
         self.ask(message.sender, "announce_peer", arguments)
+
+    def _may_hold(self, message: KrpcMessage) -> bool:
+        """Return whether a node may be announced to: its id fits, or it knows of no such rule."""
+        if b"ip" not in message.content or "announces to all" in self.quirks:
+            return True
+        return fits(message.text(b"id"), message.sender[0])
 
     # -- what others ask
 

@@ -21,6 +21,7 @@ from torrent_engine.conformance.adapters.programs import BUILDERS, builder_named
 from torrent_engine.conformance.bencoding import parse_dictionary
 from torrent_engine.conformance.errors import ConformanceError, NotOfferedError
 from torrent_engine.conformance.lab import KitAddresses
+from torrent_engine.conformance.swarm.network import LoopbackNetwork
 from torrent_engine.conformance.swarm.subject import FileKind
 from torrent_engine.conformance.torrent_set import basic_torrent, write_sample
 
@@ -157,6 +158,40 @@ def test_what_has_a_name_in_a_folder_is_told_apart(tmp_path: Path) -> None:
         FileKind.LINK,
         FileKind.LINK_OUTSIDE,
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "word", "is_ipv6"),
+    [
+        ("libtorrent", "--ipv6", True),
+        ("aria2", "--interface=127.0.0.1", False),
+        ("qbittorrent", "InterfaceAddress=127.0.0.1", False),
+    ],
+)
+def test_download_is_told_whether_it_uses_ipv6(
+    name: str, word: str, is_ipv6: bool, order: Callable[..., LaunchOrder]
+) -> None:
+    assert (word in told(BUILDERS[name](order(downloads=True)))) is not is_ipv6
+    assert (word in told(BUILDERS[name](order(downloads=True, has_ipv6=True)))) is is_ipv6
+    with pytest.raises(NotOfferedError, match="one address"):
+        BUILDERS["rtorrent"](order(downloads=True, has_ipv6=True))
+
+
+@pytest.mark.parametrize("families", [(), (socket.AF_INET,), (socket.AF_INET6,)])
+def test_name_without_addresses_of_both_families_is_not_used(
+    families: Sequence[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = [(each, 0, 0, "", ("somewhere", 0)) for each in families]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+    with pytest.raises(NotOfferedError, match="both families"):
+        LoopbackNetwork().twins()
+
+
+def test_name_with_addresses_of_both_families_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    places = ((socket.AF_INET6, "::1"), (socket.AF_INET, "127.0.0.1"))
+    found = [(family, 0, 0, "", (host, 0)) for family, host in places]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+    assert LoopbackNetwork().twins() == ("localhost", "127.0.0.1", "::1")
 
 
 @pytest.mark.parametrize("name", ["rtorrent", "webtorrent"])

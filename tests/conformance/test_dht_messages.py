@@ -21,6 +21,7 @@ from torrent_engine.conformance.dht.items import (
     signed_bytes,
 )
 from torrent_engine.conformance.dht.krpc import cut, failure, parse_krpc, query, response
+from torrent_engine.conformance.dht.secure_ids import fits, fitting_id
 from torrent_engine.conformance.errors import ConformanceError, NotOfferedError
 from torrent_engine.conformance.rules.bep33_dht_scrapes import bloom_filter
 
@@ -173,3 +174,26 @@ def test_toml_file_without_a_command_for_nodes_is_unsupported(order: LaunchOrder
         node_builder_named(str(path))(order, NODES)
     with pytest.raises(ConformanceError, match="no program netscape"):
         node_builder_named("netscape")
+
+
+@pytest.mark.parametrize(
+    ("host", "node_id"),
+    [
+        ("124.31.75.21", "5fbfbff10c5d6a4ec8a88e4c6ab4c28b95eee401"),
+        ("21.75.31.124", "5a3ce9c14e7a08645677bbd1cfe7d8f956d53256"),
+        ("65.23.51.170", "a5d43220bc8f112a3d426c84764f8c2a1150e616"),
+        ("84.124.73.14", "1b0321dd1bb1fe518101ceef99462b947a01ff41"),
+        ("43.213.53.83", "e56f6cbf5b7c4be0237986d5243b87aa6d51305a"),
+    ],
+)
+def test_bep42_ids_of_the_bep_fit_their_addresses_and_no_others(host: str, node_id: str) -> None:
+    assert fits(bytes.fromhex(node_id), host)
+    assert not fits(bytes.fromhex(node_id), "8.8.8.8")
+    assert not fits(bytes.fromhex(node_id)[:19], host)
+
+
+@pytest.mark.parametrize("host", ["11.2.3.4", "2001:db8::1"])
+def test_bep42_new_ids_fit_and_differ(host: str) -> None:
+    found = {fitting_id(host) for _ in range(20)}
+    assert len(found) == 20
+    assert all(fits(each, host) for each in found)

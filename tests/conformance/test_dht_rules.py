@@ -60,7 +60,9 @@ DHT_MUTANTS = {
     "BEP33-SC-01": ("wrong filters", F),
     "BEP33-SC-02": ("seeds always", N),
     "BEP42-ID-01": ("wrong ip", F),
+    "BEP42-ID-02": ("keeps its id", N),
     "BEP42-ID-03": ("id must fit", F),
+    "BEP42-ID-04": ("announces to all", N),
     "BEP43-RO-01": ("keeps read-only", F),
     "BEP43-RO-02": ("refuses read-only", F),
     "BEP44-ST-01": ("no nodes", F),
@@ -104,7 +106,7 @@ DHT_RULES = [each.rule_id for each in choose(role=Role.DHT)]
 
 @asynccontextmanager
 async def a_lab(quirks: Quirks) -> AsyncIterator[tuple["Factory", DhtLab, anyio.abc.TaskGroup]]:
-    addresses = (f"10.3.{number // 250}.{number % 250 + 1}" for number in itertools.count())
+    addresses = (f"11.3.{number // 250}.{number % 250 + 1}" for number in itertools.count())
     async with anyio.create_task_group() as tasks:
         network = MemoryDatagrams(tasks)
         yield Factory(tasks, network, quirks), DhtLab(network, addresses), tasks

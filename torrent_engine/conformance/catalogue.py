@@ -57,6 +57,7 @@ from torrent_engine.conformance.rules import (
     mse_downloads,
     mse_encryption,
     trackers_http,
+    trackers_ipv6,
     trackers_udp,
     utp_downloads,
 )
@@ -85,6 +86,7 @@ MODULES: Final = (
     bep12_tiers,
     bep14_lsd,
     bep15_udp_trackers,
+    trackers_ipv6,
     bep5_dht,
     bep5_dht_abuse,
     bep5_dht_own,

@@ -20,6 +20,11 @@ PUBLIC_NETWORK: Final = 11
 """First number of addresses that programs take for public ones; nothing is sent to them."""
 OTHER_NETWORK: Final = 12
 """First number of addresses of another network."""
+HOST6: Final = "::1"
+OWN_HOST6: Final = "fd11::1"
+"""In a network of our own: an address that is not that of the machine itself."""
+BOTH_FAMILIES: Final = "localhost"
+"""A name with addresses of both families, where the system says so."""
 DEVICE6: Final = "kit0"
 """Where the local network has IPv6."""
 _SETUP: Final = (
@@ -31,7 +36,7 @@ _SETUP: Final = (
 """A local network of one machine: what is sent to a group comes back to it."""
 _IPV6: Final = (
     ("link", "add", DEVICE6, "type", "veth", "peer", "name", "kit1"),
-    ("-6", "address", "add", "fd11::1/64", "dev", DEVICE6, "nodad"),
+    ("-6", "address", "add", f"{OWN_HOST6}/64", "dev", DEVICE6, "nodad"),
     ("link", "set", DEVICE6, "up"),
     ("link", "set", "kit1", "up"),
 )

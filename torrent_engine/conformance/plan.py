@@ -55,16 +55,10 @@ GROUPS: Final[dict[str, tuple[str, int, int]]] = {
 }
 """Titles, first and last numbers; ids stay what they are when a rule goes."""
 
-_NETWORK: Final = "needs a network of its own, with addresses that are not of this machine"
 WITHOUT_RULE: Final[dict[str, str]] = {
     "BEP40-PR-01": "no outside can tell a priority from chance without a limit of peers",
-    "BEP42-ID-02": _NETWORK,
-    "BEP42-ID-04": _NETWORK,
     "BEP43-RO-03": "no program has an option in common that makes it read-only",
-    "BEP7-TK-13": _NETWORK,
     "BEP24-TK-26": "nothing that a program sends shows what it does with the address",
-    "BEP15-UT-09": "needs a name with addresses of both families",
-    "BEP15-UT-10": _NETWORK,
     "BEP29-UP-23": "how far a rate falls depends on the machine more than on the program",
 }
 """Numbers of the groups that have no rule yet, or cannot have one, and why."""

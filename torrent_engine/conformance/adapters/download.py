@@ -24,7 +24,7 @@ class StartedDownloader:
         self.name = name
         self._host = host
         self.port = free_port()
-        self.has_lsd = self.has_encryption = self.has_utp = False
+        self.has_lsd = self.has_encryption = self.has_utp = self.has_ipv6 = False
         self._builder = builder
         self._folder = folder
         self._process: GuardedProcess | None = None
@@ -42,6 +42,7 @@ class StartedDownloader:
             order,
             has_lsd=self.has_lsd,
             has_encryption=self.has_encryption,
+            has_ipv6=self.has_ipv6,
             over_utp=self.has_utp,
         )
         command = self._builder(order)

@@ -31,6 +31,9 @@ class LaunchOrder:
     has_encryption: bool = False
     """Try encryption first in a download, which is without it else where that can be told."""
 
+    has_ipv6: bool = False
+    """Use every address of this machine, also those of IPv6."""
+
     @property
     def what(self) -> str:
         """The magnet link, or the path of the torrent."""
@@ -81,7 +84,7 @@ def libtorrent(order: LaunchOrder) -> LaunchCommand:
     module = "torrent_engine.conformance.adapters.libtorrent_seed"
     program = (sys.executable, "-m", module)
     options = ("--utp",) * order.over_utp + ("--lsd",) * order.has_lsd
-    options += ("--reconnect",) * order.has_encryption
+    options += ("--reconnect",) * order.has_encryption + ("--ipv6",) * order.has_ipv6
     argv = (*program, order.what, str(order.data), f"{order.host}:{order.port}", *options)
     return LaunchCommand(argv, version_argv=(*program, "--version"))
 
@@ -99,7 +102,7 @@ def aria2(order: LaunchOrder) -> LaunchCommand:
         "--no-conf=true",
         f"--dir={order.data}",
         f"--listen-port={order.port}",
-        f"--interface={order.host}",
+        *((f"--interface={order.host}",) if not order.has_ipv6 else ()),
         "--check-integrity=true",
         "--allow-overwrite=true",
         "--seed-ratio=0.0",

@@ -1,7 +1,7 @@
 """A program of its own that seeds one torrent with libtorrent until it is ended.
 
     python -m torrent_engine.conformance.adapters.libtorrent_seed FILE|LINK FOLDER HOST:PORT
-        [--utp] [--lsd] [--reconnect]
+        [--utp] [--lsd] [--reconnect] [--ipv6]
 
 Many uploads at once, so that cases that run together do not wait for each other's slots.
 """
@@ -32,7 +32,8 @@ def main(arguments: list[str]) -> int:
     if is_version_asked(arguments):
         return print_version()
     torrent, folder, address, *options = arguments
-    settings = {**SETTINGS, "listen_interfaces": address}
+    places = f"{address},[::]:{address.rpartition(':')[2]}" if "--ipv6" in options else address
+    settings = {**SETTINGS, "listen_interfaces": places}
     has_utp = "--utp" in options
     settings |= {"enable_incoming_utp": has_utp, "enable_outgoing_utp": has_utp}
     settings["enable_lsd"] = "--lsd" in options

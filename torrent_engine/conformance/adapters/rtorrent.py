@@ -35,6 +35,8 @@ def rtorrent(order: LaunchOrder) -> LaunchCommand:
         raise NotOfferedError("rtorrent has no uTP")
     if order.has_lsd:
         raise NotOfferedError("rtorrent has no local service discovery")
+    if order.has_ipv6:
+        raise NotOfferedError("rtorrent uses one address")
     return _command(order)
 
 

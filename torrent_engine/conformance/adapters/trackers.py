@@ -18,8 +18,8 @@ from torrent_engine.conformance.adapters.launch import LaunchCommand, LaunchOrde
 from torrent_engine.conformance.adapters.process import free_port
 from torrent_engine.conformance.adapters.programs import BUILDERS, builder_named
 from torrent_engine.conformance.dht.krpc import NodeAddress
-from torrent_engine.conformance.dht.network import HOST6
 from torrent_engine.conformance.errors import ConformanceError, NotOfferedError
+from torrent_engine.conformance.lab import HOST6
 from torrent_engine.conformance.subject import connect_from
 
 TRACKER_KEY: Final = "tracker"

@@ -11,9 +11,10 @@ from anyio.abc import TaskGroup
 from torrent_engine.conformance.bencoding import Bencodable
 from torrent_engine.conformance.dht.kit_node import KitNode
 from torrent_engine.conformance.dht.krpc import KrpcArguments, KrpcMessage, NodeAddress, text_of
-from torrent_engine.conformance.dht.network import HOST6, DhtLab
+from torrent_engine.conformance.dht.network import DhtLab
 from torrent_engine.conformance.dht.node_subject import NodeFactory, NodePort
 from torrent_engine.conformance.errors import UndecidedError
+from torrent_engine.conformance.lab import HOST6
 from torrent_engine.conformance.raw_peer import RawPeer
 from torrent_engine.conformance.torrent_set import SampleTorrent
 from torrent_engine.conformance.wire_log import WireLog

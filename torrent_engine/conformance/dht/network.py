@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Protocol
 
 import anyio
 from anyio.abc import SocketAttribute, UDPSocket
@@ -11,8 +11,6 @@ from anyio.abc import SocketAttribute, UDPSocket
 from torrent_engine.conformance.dht.krpc import NodeAddress
 from torrent_engine.conformance.errors import NotOfferedError
 from torrent_engine.conformance.lab import KitAddresses
-
-HOST6: Final = "::1"
 
 
 class DatagramPort(Protocol):

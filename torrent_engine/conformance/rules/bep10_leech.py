@@ -86,7 +86,8 @@ async def numbers_are_added(case: SwarmCase) -> Outcome:
     some = range(case.torrent.piece_count // 2)  # a finished download leaves its seeds
     script = SeedScript(reserved=EXTENDED, pieces=some, unchokes=False, after_greeting=greet_twice)
     seed = await case.seed(script)
-    await case.seed(SeedScript(pieces=some, unchokes=False))
+    named = SeedScript(reserved=EXTENDED, pieces=some, unchokes=False, after_greeting=say())
+    await case.seed(named)
     link = await case.link_to(seed)
     number_of(await their_handshake(case, link), b"ut_pex")
 

@@ -10,6 +10,7 @@ from torrent_engine.conformance.raw_peer import RawPeer
 from torrent_engine.conformance.rule import Outcome, rule
 from torrent_engine.conformance.swarm.kit_seed import SeedLink, SeedScript
 from torrent_engine.conformance.swarm.swarm_case import SwarmCase
+from torrent_engine.conformance.swarm.visits import visit
 from torrent_engine.conformance.torrent_set import BASIC
 from torrent_engine.conformance.verdicts import Level, Role, Verdict
 
@@ -82,7 +83,7 @@ async def damaged_data_before_the_start(case: SwarmCase) -> Outcome:
     case.program.store(BASIC, bytes(data))
     await case.start()
     await case.announces()
-    link = await case.visit(await case.seed(VISITOR, is_listed=False))
+    link = await visit(case, await case.seed(VISITOR, is_listed=False))
     wanted = case.torrent.piece_count - 1
     await case.until(lambda: len(_shown(case, link)) >= wanted, case.limit_s)
     await _ask(case, link, DAMAGED, DAMAGED + 1)
@@ -105,7 +106,7 @@ async def file_that_is_cut(case: SwarmCase) -> Outcome:
     await case.first_request(await case.seed())
     if not await case.completes():
         raise UndecidedError("the download did not complete")
-    link = await case.visit(await case.seed(VISITOR, is_listed=False))
+    link = await visit(case, await case.seed(VISITOR, is_listed=False))
     case.program.store(BASIC, case.torrent.data[: len(case.torrent.data) // 2])
     last = case.torrent.piece_count - 2
     await _ask(case, link, last, last // 2, 0, last - 1)

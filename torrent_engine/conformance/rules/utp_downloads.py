@@ -17,9 +17,11 @@ from torrent_engine.conformance.rules.bep55_holepunch import (
     KitHolepunch,
     read_holepunch,
 )
+from torrent_engine.conformance.swarm.http_tracker import KitPeerAddress
 from torrent_engine.conformance.swarm.kit_seed import SeedLink
 from torrent_engine.conformance.swarm.swarm_case import SwarmCase
 from torrent_engine.conformance.swarm.utp_ear import UtpEar
+from torrent_engine.conformance.swarm.visits import utp_ear, visit
 from torrent_engine.conformance.utp.packets import SEQUENCES, VERSION
 from torrent_engine.conformance.verdicts import Level, Role, Verdict
 
@@ -50,8 +52,8 @@ async def connection_over_utp(case: SwarmCase) -> Outcome:
     number.
     """
     case.program.has_utp = True
-    ear = await case.utp_ear()
-    case.list_place(ear.place)
+    ear = await utp_ear(case)
+    case.tracker.peers.append(KitPeerAddress(*ear.place, bytes(20)))
     seed = await case.seed(NAMING)
     await case.start()
     await case.until(lambda: bool(ear.syns), case.limit_s)
@@ -83,7 +85,7 @@ async def _relay(case: SwarmCase) -> SeedLink:
     relay = await case.seed(NAMING, is_listed=False)
     await case.start()
     await case.announces()
-    link = await case.visit(relay)
+    link = await visit(case, relay)
     number_of(await their_handshake(case, link), NAME)
     return link
 
@@ -106,7 +108,7 @@ async def connect_to_a_peer_that_is_connected(case: SwarmCase) -> Outcome:
     link = await _relay(case)
     await case.link_of(other)
     before = len(other.attempts)
-    ear = await case.utp_ear(other.place)
+    ear = await utp_ear(case, other.place)
     await _tell(case, link, other.place)
     await anyio.sleep(case.limit_s)
     if not other.links or other.links[0].peer.is_closed:
@@ -123,7 +125,7 @@ async def connect_to_a_new_peer(case: SwarmCase) -> str:
     """
     link = await _relay(case)
     other = await case.seed(is_listed=False)
-    ear = await case.utp_ear(other.place)
+    ear = await utp_ear(case, other.place)
     await _tell(case, link, other.place)
     await case.until(lambda: bool(ear.syns), case.limit_s)
     if ear.syns:

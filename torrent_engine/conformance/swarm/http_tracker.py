@@ -135,9 +135,9 @@ def http_response(body: bytes) -> bytes:
 
 
 def packed_peers(peers: Sequence[KitPeerAddress]) -> bytes:
-    """Return a compact list of peers (BEP 23)."""
+    """Return a compact list of peers of one family (BEP 7, 23)."""
     return b"".join(
-        ipaddress.IPv4Address(each.host).packed + each.port.to_bytes(2, "big") for each in peers
+        ipaddress.ip_address(each.host).packed + each.port.to_bytes(2, "big") for each in peers
     )
 
 

@@ -26,6 +26,8 @@ class DownloaderPort(Protocol):
     """Finds neighbours on the local network, too, if this is set before it starts."""
     has_encryption: bool
     """Tries encryption first where it connects, if this is set before it starts."""
+    has_ipv6: bool
+    """Uses IPv6, too, if this is set before it starts."""
     has_utp: bool
     """Connects over uTP, too, if this is set before it starts."""
 

@@ -7,7 +7,7 @@ from urllib.parse import quote
 import anyio
 from anyio.abc import TaskGroup
 
-from torrent_engine.conformance.errors import SubjectUnreachableError, UndecidedError
+from torrent_engine.conformance.errors import UndecidedError
 from torrent_engine.conformance.swarm.http_tracker import (
     KitHttpAnnounce,
     KitHttpTracker,
@@ -15,16 +15,14 @@ from torrent_engine.conformance.swarm.http_tracker import (
 )
 from torrent_engine.conformance.swarm.kit_seed import KitSeed, SeedLink, SeedScript
 from torrent_engine.conformance.swarm.lsd import KitLsd
-from torrent_engine.conformance.swarm.network import SwarmLab
+from torrent_engine.conformance.swarm.network import CaseNetwork, SwarmLab
 from torrent_engine.conformance.swarm.subject import DownloaderPort
 from torrent_engine.conformance.swarm.udp_tracker import KitUdpTracker
-from torrent_engine.conformance.swarm.utp_ear import UtpEar
 from torrent_engine.conformance.swarm.web_server import KitWebServer
 from torrent_engine.conformance.torrent_set import SampleTorrent
 from torrent_engine.conformance.wire_log import WireLog
 
 POLL_S: Final = 0.05
-RETRY_S: Final = 1.0
 DIAL_S: Final = 60.0  # from the start of the process to its first connection
 DOWNLOAD_S: Final = 60.0
 _LETTERS: Final = "abcdefghijklmnopqrstuvwxyz"
@@ -52,8 +50,7 @@ class SwarmCase:
         """The one of the torrent, unless a rule gives it others."""
         self.udp_tracker = KitUdpTracker(self.log, anyio.current_time)
         """For rules of UDP trackers."""
-        self._network = lab.network
-        self._addresses = lab.addresses
+        self.network = CaseNetwork(lab.network, lab.addresses, tasks)
         self._tasks = tasks
         self._seeds: list[KitSeed] = []
         self._trackers = 0
@@ -69,7 +66,7 @@ class SwarmCase:
         Raises NotOfferedError where there is no such network.
         """
         lsd = KitLsd(self.log, anyio.current_time)
-        lsd.group = await self._network.join(lsd.take, self._tasks)
+        lsd.group = await self.network.join(lsd.take)
         self.program.has_lsd = True
         return lsd
 
@@ -78,9 +75,9 @@ class SwarmCase:
     ) -> KitSeed:
         """Let a seed listen; ``is_listed``: the tracker names it."""
         label = _LETTERS[len(self._seeds) % len(_LETTERS)]
-        address = address or next(self._addresses)
+        address = address or self.network.new_address()
         seed = KitSeed(self.torrent, script or SeedScript(), label, self.log, address)
-        seed.port = await self._network.listen(address, seed.accept, self._tasks)
+        seed.port = await self.network.listen(address, seed.accept)
         self._seeds.append(seed)
         if is_listed:
             self.list_seed(seed)
@@ -89,10 +86,6 @@ class SwarmCase:
     def list_seed(self, seed: KitSeed) -> None:
         """Let the tracker name a seed."""
         self.tracker.peers.append(KitPeerAddress(seed.address, seed.port, seed.peer_id))
-
-    def list_place(self, place: tuple[str, int]) -> None:
-        """Let the tracker name a place where there is no seed."""
-        self.tracker.peers.append(KitPeerAddress(*place, bytes(20)))
 
     async def new_tracker(self) -> KitHttpTracker:
         """Return a tracker that listens, besides that of the case."""
@@ -111,8 +104,8 @@ class SwarmCase:
 
     async def _listen(self, tracker: KitHttpTracker) -> None:
         if not tracker.url:
-            address = next(self._addresses)
-            port = await self._network.listen(address, tracker.serve, self._tasks)
+            address = self.network.new_address()
+            port = await self.network.listen(address, tracker.serve)
             tracker.url = f"http://{address}:{port}/announce"
 
     async def start(self, tail: str = "", tiers: Sequence[Sequence[KitHttpTracker]] = ()) -> None:
@@ -127,8 +120,8 @@ class SwarmCase:
     async def web_server(self, files: Mapping[str, bytes]) -> KitWebServer:
         """Return a web server that listens."""
         server = KitWebServer(self.torrent, files, self.log)
-        address = next(self._addresses)
-        port = await self._network.listen(address, server.serve, self._tasks)
+        address = self.network.new_address()
+        port = await self.network.listen(address, server.serve)
         server.url = f"http://{address}:{port}"
         return server
 
@@ -152,13 +145,14 @@ class SwarmCase:
         await self.program.start(torrent)
         self.has_started = True
 
-    async def start_udp(self, tail: str = "") -> None:
+    async def start_udp(self, tail: str = "", *, over_ipv6: bool = False) -> None:
         """Start the program with the torrent of the UDP tracker; ``tail`` ends its URL."""
         tracker = self.udp_tracker
-        address = next(self._addresses)
-        port = await self._network.listen_udp(address, tracker.take, self._tasks)
+        address = self.network.host6 if over_ipv6 else self.network.new_address()
+        port = await self.network.listen_udp(address, tracker.take)
         tracker.peers = self.tracker.peers
-        tracker.url = f"udp://{address}:{port}{tail}"
+        host = f"[{address}]" if over_ipv6 else address
+        tracker.url = f"udp://{host}:{port}{tail}"
         await self.start_with(self.torrent.torrent_file(tracker.url))
 
     async def end(self) -> None:
@@ -200,30 +194,8 @@ class SwarmCase:
 
     async def introduce(self, seed: KitSeed) -> None:
         """Let a seed connect to the program, which runs. Raises SubjectUnreachableError."""
-        stream = await self._network.connect(seed.address, self.program.port)
+        stream = await self.network.connect(seed.address, self.program.port)
         self._tasks.start_soon(seed.join, stream)
-
-    async def visit(self, seed: KitSeed, within_s: float | None = None) -> SeedLink:
-        """Let a seed connect as soon as the program takes a connection. Raises UndecidedError."""
-        with anyio.move_on_after(within_s or self._dial_s):
-            while not seed.links:
-                try:
-                    await self.introduce(seed)
-                except SubjectUnreachableError:
-                    await anyio.sleep(RETRY_S)
-                else:
-                    await self.until(lambda: bool(seed.links), RETRY_S)
-        if not seed.links:
-            raise UndecidedError("it takes no connection")
-        return seed.links[0]
-
-    async def utp_ear(self, place: tuple[str, int] | None = None) -> UtpEar:
-        """Return what hears packets of uTP, and answers: where a seed is, or where none is."""
-        ear = UtpEar(self.log)
-        address, port = place or (next(self._addresses), 0)
-        port = await self._network.listen_udp(address, ear.take, self._tasks, port)
-        ear.place = address, port
-        return ear
 
     async def until(self, condition: Callable[[], bool], within_s: float) -> bool:
         """Wait for a condition; return whether it held in time."""

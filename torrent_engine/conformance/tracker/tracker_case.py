@@ -8,8 +8,9 @@ from typing import Final
 
 import anyio
 
-from torrent_engine.conformance.dht.network import HOST6, DhtLab
+from torrent_engine.conformance.dht.network import DhtLab
 from torrent_engine.conformance.errors import NotOfferedError, SubjectUnreachableError
+from torrent_engine.conformance.lab import HOST6
 from torrent_engine.conformance.tracker.http_client import (
     TrackerAnswer,
     fetch,
