@@ -26,6 +26,7 @@ SHORT = (
     "BEP6-FE-05",
     "BEP10-EX-15",
     "BEP9-MD-04",
+    "MSE-EN-15",
     "BEP5-DT-05",
     "BEP44-ST-05",
     "BEP29-UP-01",
