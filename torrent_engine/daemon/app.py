@@ -46,6 +46,7 @@ from torrent_engine.daemon.http.asgi import AsgiApp, AsgiReceive, AsgiScope, Asg
 from torrent_engine.daemon.metrics import routes as metrics
 from torrent_engine.daemon.page import problem_pages
 from torrent_engine.daemon.page import routes as page
+from torrent_engine.daemon.plain_endpoints import plain_endpoints
 from torrent_engine.daemon.problems import (
     MEDIA_TYPE,
     STATUSES,
@@ -121,19 +122,22 @@ class DaemonApp:
     The guard finds the route of a request, to see what it demands; the route is called as it was
     found, between the two of FastAPI's middlewares that its routes need. The whole stack of a
     FastAPI application would look for it again, among routes that it would make a second time.
+    An endpoint that wants nothing but the request is called itself: nothing is found for it.
     """
 
     def __init__(self, context: DaemonContext, routes: Sequence[BaseRoute]) -> None:
         self.routes = RouteTable(routes)
         """All routes, each of which declares what it needs."""
         self._guard = Guard(
-            ExceptionMiddleware(AsyncExitStackMiddleware(self._to_route), _HANDLERS),
+            ExceptionMiddleware(self._to_route, _HANDLERS),
             listener_routes(context, self.routes),
             context.authenticator,
             context.lockout,
             context.rules_of,
             phase=lambda: context.life.phase,
         )
+        self._plain = plain_endpoints(routes)
+        self._by_fastapi = AsyncExitStackMiddleware(_handle)
         self._saved = context.state.saved
         self._others: AsgiApp = Router()
         """Answers what is no request: ends web sockets, and says yes to a server's start."""
@@ -157,7 +161,16 @@ class DaemonApp:
         scope["app"] = self
         if _changes(scope):
             send = _SavedFirst(send, self._saved).send
-        await scope[ROUTE].handle(scope, receive, send)
+        plain = self._plain.get(getattr(scope[ROUTE], "endpoint", None))
+        if plain is None:
+            await self._by_fastapi(scope, receive, send)
+        else:
+            response = await plain(Request(scope, receive, send))
+            await response(scope, receive, send)
+
+
+async def _handle(scope: AsgiScope, receive: AsgiReceive, send: AsgiSend) -> None:
+    await scope[ROUTE].handle(scope, receive, send)
 
 
 def _changes(scope: AsgiScope) -> bool:

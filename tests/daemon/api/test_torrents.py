@@ -81,6 +81,8 @@ async def test_filters_choose_and_sorting_orders(engine: FakeEngine) -> None:
         assert await names(client, sort="name") == ["alpha", "Beta", "gamma"]
         assert await names(client, sort="-total_bytes,name") == ["alpha", "Beta", "gamma"]
         assert await names(client, sort="total_bytes,-name") == ["gamma", "Beta", "alpha"]
+        assert await names(client, sort="-id,name") == ["gamma", "alpha", "Beta"]
+        assert await names(client, sort="total_bytes,-id,name") == ["gamma", "alpha", "Beta"]
         assert await names(client, q="BET") == ["Beta"]
         assert await names(client, status="seeding,stopped", sort="name") == ["Beta", "gamma"]
         assert await names(client, private="true") == ["alpha"]

@@ -1,6 +1,8 @@
 """Rows: what they derive from facts, and which groups a change concerns."""
 
+from collections import Counter
 from dataclasses import replace
+from random import Random
 from typing import Any
 
 import pytest
@@ -329,3 +331,28 @@ def test_bep52_a_row_of_its_own_goes_before_the_second_hash_of_another(scene: Sc
 def test_what_names_no_torrent_is_none(scene: Scene, text: str) -> None:
     scene.put()
     assert scene.table.named(text) is None
+
+
+def test_names_are_counted_as_if_all_torrents_were_looked_through(scene: Scene) -> None:
+    generator = Random(1)
+    there: list[InfoHash] = []
+    for _ in range(300):
+        user = UserData(
+            generator.choice(["", "films", "music"]), tuple(generator.sample("abcd", k=2))
+        )
+        what = generator.randrange(4)
+        if what == 0 or not there:
+            there.append(scene.put(user_data=tuple(user.values().items())))
+        elif what == 1:
+            scene.table.remove(there.pop(generator.randrange(len(there))))
+        elif what == 2:
+            scene.change(generator.choice(there), comment=str(generator.random()))
+        else:
+            scene.change(generator.choice(there), user_data=tuple(user.values().items()))
+        rows = scene.table.rows()
+        assert scene.table.names.categories() == Counter(row.user.category for row in rows)
+        assert scene.table.names.labels() == Counter(x for row in rows for x in row.user.labels)
+    for one in there:
+        assert scene.table.remove(one)
+        assert not scene.table.remove(one)
+    assert scene.table.names.categories() == scene.table.names.labels() == {}

@@ -1,12 +1,13 @@
 """What changed since a revision, as clients of the daemon's own interface get it."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from torrent_engine.daemon.api.job_fields import job_value
-from torrent_engine.daemon.api.torrent_fields import LISTED, TORRENT_FIELDS, shape_of
+from torrent_engine.daemon.api.torrent_fields import LISTED, TORRENT_FIELDS, Value, shape_of
 from torrent_engine.daemon.common.replies import json_bytes
+from torrent_engine.daemon.engine_port.facts import FactGroup
 from torrent_engine.daemon.state.daemon_state import DaemonState, StateDelta
 from torrent_engine.daemon.state.rows import StateRow
 
@@ -89,20 +90,26 @@ async def _rows(state: DaemonState, choice: DeltaChoice, rows: Sequence[StateRow
 
 def _changes(delta: StateDelta, choice: DeltaChoice) -> dict[str, dict[str, Any]]:
     """Return the fields of the groups that changed, by torrent."""
+    tellers: dict[frozenset[FactGroup], list[tuple[str, Value]]] = {}
     changes = {}
     for row, groups in delta.torrents.changed:
-        if choice.wants(row) and (told := _fields_of(row, choice, groups)):
-            changes[row.hash] = told
+        if not choice.wants(row):
+            continue
+        key = frozenset(groups)
+        if (chosen := tellers.get(key)) is None:
+            chosen = tellers[key] = _tellers(choice, key)
+        if chosen:
+            changes[row.hash] = {name: value(row) for name, value in chosen}
     return changes
 
 
-def _fields_of(row: StateRow, choice: DeltaChoice, groups: Collection[object]) -> dict[str, Any]:
-    changed = set(groups)
-    return {
-        name: TORRENT_FIELDS[name].teller(has_secrets=choice.has_secrets)(row)
+def _tellers(choice: DeltaChoice, groups: frozenset[FactGroup]) -> list[tuple[str, Value]]:
+    """Return what tells the fields that change with some groups."""
+    return [
+        (name, TORRENT_FIELDS[name].teller(has_secrets=choice.has_secrets))
         for name in choice.fields
-        if not changed.isdisjoint(TORRENT_FIELDS[name].groups)
-    }
+        if not groups.isdisjoint(TORRENT_FIELDS[name].groups)
+    ]
 
 
 def _removed(delta: StateDelta, choice: DeltaChoice) -> list[str]:

@@ -80,6 +80,13 @@ class TorrentFilter:
             tests.append(lambda row: PurePosixPath(row.settings.save_path).is_relative_to(folder))
         return lambda row: all(test(row) for test in tests)
 
+    def of(self, rows: Iterable[StateRow]) -> Iterable[StateRow]:
+        """Return those of some rows that are chosen. Raises ProblemError."""
+        return rows if self == EVERYTHING else filter(self.test(), rows)
+
+
+EVERYTHING: Final = TorrentFilter()
+
 
 def _has_status(text: str) -> Callable[[StateRow], bool]:
     wanted = frozenset(text.split(","))
@@ -90,7 +97,10 @@ def _has_status(text: str) -> Callable[[StateRow], bool]:
 
 
 class Order:
-    """An order of torrents by some fields, and at last by the info-hash, so that none is equal."""
+    """An order of torrents by some fields, and at last by the info-hash, so that none is equal.
+
+    What comes behind the id, which no other torrent has, decides nothing.
+    """
 
     def __init__(self, text: str) -> None:
         """Read an order such as "-added_at,name". Raises ProblemError."""
@@ -101,6 +111,9 @@ class Order:
             if key is None or len(names) > MAX_SORT_KEYS:
                 raise _wrong("sort", f"cannot sort by {name!r:.80}")
             self._keys.append((key, name.startswith("-")))
+        bare = [name.removeprefix("-") for name in names]
+        self._deciding = self._keys[: bare.index("id") + 1] if "id" in bare else self._keys
+        self._needs_hashes = "id" not in bare
 
     @property
     def length(self) -> int:
@@ -113,8 +126,8 @@ class Order:
 
     def sorted(self, rows: Iterable[StateRow]) -> list[StateRow]:
         """Return rows in this order."""
-        found = sorted(rows, key=lambda row: row.hash)
-        for key, is_reversed in reversed(self._keys):
+        found = sorted(rows, key=lambda row: row.hash) if self._needs_hashes else list(rows)
+        for key, is_reversed in reversed(self._deciding):
             found.sort(key=key, reverse=is_reversed)
         return found
 
@@ -166,7 +179,7 @@ def page_of(
     a page that was read.
     """
     order = Order(sort)
-    found = order.sorted(filter(chosen.test(), rows))
+    found = order.sorted(chosen.of(rows))
     begin = 0
     if cursor is not None:
         try:

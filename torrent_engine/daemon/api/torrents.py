@@ -66,8 +66,8 @@ def router(context: "DaemonContext") -> APIRouter:
         has_secrets = principal_in(request).allows(Scope.CONTROL)
         shape = shape_of(context.state.shapes, names, has_secrets=has_secrets)
         rest = {"next": page.next, "total": page.total, "rev": context.state.revisions.text()}
-        items = joined(await shape.many(page.rows))
-        body = b'{"items":' + items + b"," + json_bytes(rest)[1:]
+        rows = await shape.many(page.rows)
+        body = joined(rows, b'{"items":', b"," + json_bytes(rest)[1:])
         return await json_reply(request, body, etag=etag)
 
     @routes.get("/{info_hash}")

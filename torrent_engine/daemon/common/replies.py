@@ -13,19 +13,27 @@ MIN_GZIP_BYTES: Final = 1_024
 THREAD_BYTES: Final = 64 * 1_024  # ours: what takes longer than a trip to a thread
 SLICE: Final = 1_000  # ours: values that are encoded in one call, which no other thread interrupts
 _LEVEL: Final = 1  # measured on 10,000 torrents: 56 ms, and 200 ms at level 6
+_ENCODER: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
 _Item = TypeVar("_Item")
 
 
 def json_bytes(value: Any) -> bytes:  # noqa: ANN401 - what JSON has
     """Return a value as JSON in UTF-8."""
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    return text.encode("utf-8", "replace")
+    return _ENCODER.encode(value).encode("utf-8", "replace")
 
 
-def joined(parts: Iterable[bytes]) -> bytes:
-    """Return a JSON array of values that are encoded already."""
-    return b"[" + b",".join(parts) + b"]"
+def joined(parts: Iterable[bytes], before: bytes = b"", behind: bytes = b"") -> bytes:
+    """Return a JSON array of values that are encoded already; ``before`` and ``behind`` are added.
+
+    All of it is joined at once, since each copy of a long list takes milliseconds.
+    """
+    items = list(parts)
+    if not items:
+        return b"%b[]%b" % (before, behind)
+    items[0] = b"%b[%b" % (before, items[0])
+    items[-1] = b"%b]%b" % (items[-1], behind)
+    return b",".join(items)
 
 
 async def listed(items: Sequence[_Item], value: Callable[[_Item], Any]) -> bytes:

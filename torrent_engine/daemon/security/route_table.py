@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from starlette.routing import BaseRoute, Match
+from starlette.routing import BaseRoute, Match, Route
 
 from torrent_engine.daemon.http.asgi import AsgiScope
 from torrent_engine.daemon.security.access import RouteAccess, access_of
@@ -35,13 +35,17 @@ class RouteTable:
 
     def __init__(self, routes: Sequence[BaseRoute]) -> None:
         self.routes = tuple(routes)
-        self._by_prefix = [(_fixed_part(route), route) for route in routes]
+        self._by_prefix = [(_fixed_part(route), _is_whole(route), route) for route in routes]
         plain = {_path_of(route) for route in routes if "{" not in _path_of(route)}
         self._by_path = {path: tuple(self._beginning(path)) for path in plain}
 
     def _beginning(self, path: str) -> Iterator[BaseRoute]:
         """Return the routes that a path may be of, by what their paths begin with."""
-        return (route for prefix, route in self._by_prefix if path.startswith(prefix))
+        return (
+            route
+            for prefix, is_whole, route in self._by_prefix
+            if path.startswith(prefix) and (not is_whole or path == prefix)
+        )
 
     def find(self, scope: AsgiScope) -> Found:
         """Return the route of a request."""
@@ -76,6 +80,11 @@ class RouteTable:
 def _fixed_part(route: BaseRoute) -> str:
     """Return what every path of a route begins with."""
     return _path_of(route).partition("{")[0]
+
+
+def _is_whole(route: BaseRoute) -> bool:
+    """Return whether a route has one path, with nothing below it and no parameter."""
+    return isinstance(route, Route) and "{" not in route.path
 
 
 def _path_of(route: BaseRoute) -> str:

@@ -119,18 +119,12 @@ class Labelling:
 
     def labels(self) -> dict[str, int]:
         """Return all labels, each with how many torrents have it, by their names."""
-        counts: dict[str, int] = {name: 0 for name, _ in self._labels.items()}
-        for row in self._table:
-            for label in row.user.labels:
-                counts[label] = counts.get(label, 0) + 1
+        counts = {name: 0 for name, _ in self._labels.items()} | self._table.names.labels()
         return dict(sorted(counts.items()))
 
     def category_counts(self) -> dict[str, int]:
         """Return how many torrents each category has; "" stands for none."""
-        counts: dict[str, int] = {each.name: 0 for each in self.categories()}
-        for row in self._table:
-            counts[row.user.category] = counts.get(row.user.category, 0) + 1
-        return counts
+        return {each.name: 0 for each in self.categories()} | self._table.names.categories()
 
     def put_label(self, name: str) -> bool:
         """Add a label; False if it is there already."""

@@ -55,9 +55,11 @@ class Shape:
         found: list[bytes] = []
         cost = 0
         look_up, revision_of = self._kept.get, self._revision
+        shows_all = self._groups is None
         for row in rows:
             kept = look_up(row.info_hash)
-            if kept is not None and kept[0] == revision_of(row):
+            now = row.revisions.newest if shows_all else revision_of(row)
+            if kept is not None and kept[0] == now:
                 found.append(kept[1])
                 cost += 1
             else:

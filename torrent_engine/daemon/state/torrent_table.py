@@ -13,6 +13,7 @@ from torrent_engine.daemon.engine_port.facts import (
 )
 from torrent_engine.daemon.engine_port.user_data import NO_USER_DATA, UserData
 from torrent_engine.daemon.state.ids import TorrentIds
+from torrent_engine.daemon.state.label_counts import LabelCounts
 from torrent_engine.daemon.state.revisions import ChangeIndex, RevisionCounter
 from torrent_engine.daemon.state.rows import (
     GroupRevisions,
@@ -50,6 +51,8 @@ class TorrentTable:
         self._others: dict[InfoHash, InfoHash] = {}
         """By the second info-hash of a hybrid: the one that its row has."""
         self._index: ChangeIndex[InfoHash] = ChangeIndex()
+        self.names = LabelCounts()
+        """How many rows have each category and label."""
 
     # -- what is there --------------------------------------------------------------------------
 
@@ -194,6 +197,7 @@ class TorrentTable:
         if row.other_hash is not None and self._others.get(row.other_hash) == info_hash:
             del self._others[row.other_hash]
         self.ids.remove(info_hash)
+        self.names.remove(row.user)
         self._index.removed(info_hash, self.revisions.next())
         return True
 
@@ -216,6 +220,7 @@ class TorrentTable:
             changed_s=now_s,
         )
         self._index.changed(facts.info_hash, number)
+        self.names.add(user)
         self._learn(row)
 
     def _learn(self, row: StateRow) -> None:
@@ -231,6 +236,7 @@ class TorrentTable:
         number = self.revisions.next()
         self._rows[new.info_hash] = replace(new, revisions=old.revisions.changed(groups, number))
         self._index.changed(new.info_hash, number)
+        self.names.change(old.user, new.user)
         if FactGroup.ABOUT in groups:
             self._learn(new)
         return groups
