@@ -28,11 +28,18 @@ from torrent_engine.daemon.api.sync import choice_of
 from torrent_engine.daemon.context import DaemonContext
 from torrent_engine.daemon.engine_port.facts import EngineState, JobFacts
 from torrent_engine.daemon.log_lines import LineFormatter
-from torrent_engine.daemon.settings.model import DaemonSettings, MetricsSettings
+from torrent_engine.daemon.settings.model import (
+    DaemonSettings,
+    MetricsSettings,
+    QbittorrentSettings,
+)
 
 pytestmark = pytest.mark.anyio
 NAMES = hostile_names()
-SETTINGS = DaemonSettings(metrics=MetricsSettings(torrents=True, names=True))
+SETTINGS = DaemonSettings(
+    metrics=MetricsSettings(torrents=True, names=True),
+    qbittorrent=QbittorrentSettings(enabled=True),
+)
 BREAKS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
@@ -210,6 +217,26 @@ async def test_transmission_tells_names_as_text(
         assert {each[key]: each["name"] for each in told} == {
             info_hash: shown(name) for info_hash, name in scene.names.items()
         }
+
+
+async def test_qbittorrents_interface_tells_names_as_text() -> None:
+    async with filled() as (scene, client):
+        names = {info_hash: shown(name) for info_hash, name in scene.names.items()}
+        path = "/api/v2/torrents"
+        answer = await client.get(f"{path}/info")
+        check_headers(answer)
+        assert {each["hash"]: each["name"] for each in strict_json(answer.content)} == names
+        answer = await client.get("/api/v2/sync/maindata?rid=0")
+        told = strict_json(answer.content)["torrents"]
+        assert {info_hash: each["name"] for info_hash, each in told.items()} == names
+        for info_hash, name in names.items():
+            answer = await client.get(f"{path}/properties?hash={info_hash}")
+            assert strict_json(answer.content)["name"] == name
+            for what in ("files", "export"):
+                answer = await client.get(f"{path}/{what}?hash={info_hash}")
+                assert answer.status_code == 200, (what, name)
+                check_headers(answer)
+                assert what == "export" or strict_json(answer.content)
 
 
 async def test_playlists_have_two_lines_a_file_and_links_that_lead_to_it() -> None:
