@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse, Response
 
 from tests.support.daemon_app import make_client
 from torrent_engine.base.errors import MetainfoError
-from torrent_engine.daemon.plain_endpoints import is_plain, plain_endpoints
+from torrent_engine.daemon.common.plain_endpoints import is_plain, plain_endpoints
 from torrent_engine.daemon.problems import Problem, ProblemError
 from torrent_engine.daemon.security.access import needs, public
 from torrent_engine.daemon.security.principals import Scope

@@ -41,12 +41,12 @@ from torrent_engine.daemon.api import (
     torrent_sources,
     torrents,
 )
+from torrent_engine.daemon.common.plain_endpoints import plain_endpoints
 from torrent_engine.daemon.context import DaemonContext
 from torrent_engine.daemon.http.asgi import AsgiApp, AsgiReceive, AsgiScope, AsgiSend
 from torrent_engine.daemon.metrics import routes as metrics
 from torrent_engine.daemon.page import problem_pages
 from torrent_engine.daemon.page import routes as page
-from torrent_engine.daemon.plain_endpoints import plain_endpoints
 from torrent_engine.daemon.problems import (
     MEDIA_TYPE,
     STATUSES,
