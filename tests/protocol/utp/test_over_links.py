@@ -9,6 +9,8 @@ from tests.protocol.utp.model import CubicFlow, Host, Link, Model, pair
 from torrent_engine.base.config import UtpConfig
 from torrent_engine.protocol.utp.limits import UtpLimits
 
+pytestmark = pytest.mark.no_cover  # a lot of work, in code that other tests cover
+
 LIMIT_S = 900.0
 MBIT_20 = 20e6 / 8
 DATA = Random(29).randbytes(8 << 20)

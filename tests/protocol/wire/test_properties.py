@@ -131,6 +131,7 @@ def test_connections_that_share_buffers_never_overwrite_a_view(seed: int) -> Non
     assert len({id(buffer) for buffer in pool.taken}) < len(pool.taken)  # some came again
 
 
+@pytest.mark.no_cover
 @settings(max_examples=40, deadline=None)
 @given(
     chunks=st.lists(st.integers(1, 70_000), min_size=1, max_size=8),
