@@ -50,6 +50,24 @@ def test_help_imports_nothing_heavy() -> None:
     assert result.stdout.splitlines()[-1] == b"[]"
 
 
+def test_an_empty_configuration_file_imports_no_other_command(tmp_path: Path) -> None:
+    config = tmp_path / "config.toml"
+    config.write_text("# no values\n")
+    code = (
+        "import sys, torrent_engine.cli.main as m\n"
+        "try: m.cli.main(['--config', sys.argv[1], 'verify', 'missing.torrent'])\n"
+        "except SystemExit as error: print(error.code)\n"
+        "print(sorted(name for name in sys.modules if 'cli.commands.' in name))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code, str(config)],
+        env=environment(),
+        capture_output=True,
+        check=True,
+    )
+    assert result.stdout.splitlines()[-1] == b"['torrent_engine.cli.commands.verify']"
+
+
 @pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
 def test_the_tracker_ends_in_order_on_a_signal(kind: signal.Signals) -> None:
     with running("tracker", "--host", "127.0.0.1", "--port", "0", "--json") as process:

@@ -51,6 +51,8 @@ def defaults_of(context: click.Context, named: Path | None) -> dict[str, Any] | 
         if path is not None:
             raise
         return None
+    if not tables:  # the modules of all commands are not imported for nothing
+        return {}
     file = _ConfigFile(path or default_path(), context.find_root().command)
     file.check(tables)
     return file.values(tables, context)
