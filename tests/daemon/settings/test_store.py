@@ -1,12 +1,21 @@
 """Settings that change at run time: overlay, origins, pins, all or none, and the schema."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from torrent_engine.base.config import DhtConfig
 from torrent_engine.base.errors import ConfigError
-from torrent_engine.daemon.settings.engine_config import manager_config, parse_proxy, present_rates
+from torrent_engine.daemon.settings.engine_config import (
+    manager_config,
+    parse_node,
+    parse_proxy,
+    present_rates,
+)
 from torrent_engine.daemon.settings.fields import Applies
 from torrent_engine.daemon.settings.loading import Places
 from torrent_engine.daemon.settings.merge import Merged
@@ -279,6 +288,7 @@ def test_engine_gets_what_is_set(tmp_path: Path) -> None:
     settings = store(
         "network.port=7000",
         "network.dht=false",
+        "network.dht_bootstrap=here.example:7001,[::1]:7002",
         "network.utp=false",
         "network.encryption=required",
         "network.proxy=socks5://user:p%40ss@proxy.example:1080",
@@ -296,6 +306,7 @@ def test_engine_gets_what_is_set(tmp_path: Path) -> None:
         False,
         77,
     )
+    assert shared.dht.bootstrap == (("here.example", 7_001), ("::1", 7_002))
     assert (shared.network.utp.incoming, shared.network.utp.outgoing) == (False, False)
     assert shared.network.encryption.outgoing.value == "required"
     assert shared.network.proxy is not None
@@ -318,3 +329,28 @@ def test_wrong_proxy_is_refused_without_its_password(url: str) -> None:
     with pytest.raises(ConfigError, match=r"network\.proxy") as wrong:
         parse_proxy(url)
     assert "s3cret" not in str(wrong.value)
+
+
+WRONG_NODES = (
+    *("x", ":1", "h:", "h:0", "h:65536", "h:-1", "h:\u0661", "h:123456", "a b:1", " h:1", "h:1/"),
+    *("::1:5", "[::1]", "[h]:1", "http://h:1", "u@h:1"),
+)
+
+
+@pytest.mark.parametrize("text", WRONG_NODES)
+def test_wrong_node_to_enter_the_dht_by_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"network\.dht_bootstrap"):
+        parse_node(text)
+
+
+@given(st.text(max_size=30) | st.from_regex(r"[\[\]0-9a-f:.]{0,12}:[0-9]{0,6}", fullmatch=True))
+def test_any_text_is_a_node_or_refused(text: str) -> None:
+    with suppress(ConfigError):
+        host, port = parse_node(text)
+        assert host
+        assert 0 < port < 65_536
+
+
+def test_dht_is_entered_by_public_nodes_unless_others_are_named(tmp_path: Path) -> None:
+    shared = manager_config(store().now, tmp_path).shared
+    assert shared.dht.bootstrap == DhtConfig().bootstrap

@@ -1,17 +1,18 @@
 """``torrent-engine scrape``."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import anyio
 import click
 
 from torrent_engine.cli.options.common import SECONDS, SOURCE, common_options, settings_of
-from torrent_engine.cli.options.groups import torrent_size_option
+from torrent_engine.cli.options.groups import torrent_size_option, tracker_dns_option
 from torrent_engine.cli.output.exit_codes import CliError, ExitCode
 
 if TYPE_CHECKING:
+    from torrent_engine.base.config import TrackerConfig
     from torrent_engine.base.ids import InfoHash
     from torrent_engine.net.tracker.client import TrackerClient
     from torrent_engine.protocol.tracker.announce import ScrapeCounts
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     help="Time limit for each tracker.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one line of JSON for each torrent.")
+@tracker_dns_option
 @torrent_size_option
 @common_options
 @click.pass_context
@@ -77,6 +79,7 @@ class ScrapeAnswer:
 
 
 def _scrape(source: str, options: dict[str, Any]) -> ExitCode:
+    from torrent_engine.base.config import TrackerConfig
     from torrent_engine.cli.output import render
     from torrent_engine.cli.tasks import arguments
     from torrent_engine.service import loop
@@ -85,7 +88,10 @@ def _scrape(source: str, options: dict[str, Any]) -> ExitCode:
     trackers = options["trackers"] or [url for tier in metainfo.tiers for url in tier]
     if not trackers:
         raise CliError("has no trackers; give one with --tracker URL")
-    answers = loop.run(lambda: _ask_all(trackers, metainfo.info_hash, options["timeout_s"]))
+    config = TrackerConfig(
+        total_timeout_s=options["timeout_s"], dns_preferences=options["tracker_dns"]
+    )
+    answers = loop.run(lambda: _ask_all(trackers, metainfo.info_hash, config))
     if options["as_json"]:
         fields = {"name": metainfo.name, "info_hash": metainfo.info_hash.hex()}
         render.print_json({**fields, "trackers": [answer.record() for answer in answers]})
@@ -107,14 +113,12 @@ def print_answers(name: str, answers: Sequence[ScrapeAnswer]) -> None:
 
 
 async def _ask_all(
-    trackers: Sequence[str], info_hash: "InfoHash", timeout_s: float
+    trackers: Sequence[str], info_hash: "InfoHash", config: "TrackerConfig"
 ) -> list[ScrapeAnswer]:
     """Ask all trackers at once; the answers are in the order of the trackers."""
-    from torrent_engine.base.config import TrackerConfig
     from torrent_engine.net.tracker.client import open_tracker_client
     from torrent_engine.protocol.tracker.urls import redact_url
 
-    config = replace(TrackerConfig(), total_timeout_s=timeout_s)
     answers = [ScrapeAnswer(redact_url(url)) for url in trackers]
     async with open_tracker_client(config) as client, anyio.create_task_group() as tasks:
         for url, answer in zip(trackers, answers, strict=True):

@@ -94,6 +94,11 @@ def torrent_size_option(command: Command) -> Command:
     return _TORRENT_SIZE_OPTION(command)
 
 
+def tracker_dns_option(command: Command) -> Command:
+    """Add the choice to look for trackers in the DNS."""
+    return _TRACKER_DNS_OPTION(command)
+
+
 def network_options(command: Command) -> Command:
     """Add options about finding and connecting to peers, and about the output."""
     return _decorated(
@@ -362,6 +367,15 @@ _STATE_OPTION: Final = click.option(
     " user's state folder, such as ~/.local/state]",
 )
 
+_TRACKER_DNS_OPTION: Final = click.option(
+    "--tracker-dns",
+    is_flag=True,
+    envvar=f"{PREFIX}TRACKER_DNS",
+    show_envvar=True,
+    help="Ask the DNS which ports of a host are trackers (BEP 34), if no proxy asks them; needs"
+    " dnspython.",
+)
+
 _NETWORK_OPTIONS: Final = (
     click.option(
         "--port",
@@ -397,14 +411,7 @@ _NETWORK_OPTIONS: Final = (
         metavar="HOST:PORT",
         help="DHT bootstrap node, instead of the default ones; may be repeated.",
     ),
-    click.option(
-        "--tracker-dns",
-        is_flag=True,
-        envvar=f"{PREFIX}TRACKER_DNS",
-        show_envvar=True,
-        help="Ask the DNS which ports of a host are trackers (BEP 34), if no proxy asks them; needs"
-        " dnspython.",
-    ),
+    _TRACKER_DNS_OPTION,
     _switch_off("--no-dht", "Disable the distributed hash table (BEP 5)."),
     _switch_off("--no-pex", "Disable peer exchange (BEP 11)."),
     _switch_off("--no-lsd", "Disable local service discovery (BEP 14)."),

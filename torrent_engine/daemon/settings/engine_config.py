@@ -1,7 +1,9 @@
 """What the engine is told of the settings."""
 
 import os
+import re
 from collections.abc import Sequence
+from ipaddress import IPv6Address
 from pathlib import Path
 from typing import Final
 from urllib.parse import unquote, urlsplit
@@ -30,11 +32,12 @@ from torrent_engine.base.config import (
     WebSeedConfig,
 )
 from torrent_engine.base.errors import ConfigError
-from torrent_engine.daemon.settings.model import DaemonSettings, NetworkSettings
+from torrent_engine.daemon.settings.model import MAX_PORT, DaemonSettings, NetworkSettings
 
 KB: Final = 1000
 _MINUTE_S: Final = 60.0
 _LOOPBACK: Final = ("127.0.0.1", "::1")
+_NODE: Final = re.compile(r"(?:(?P<host>[A-Za-z0-9._-]+)|\[(?P<v6>[^\]]+)\]):(?P<port>[0-9]{1,5})")
 
 
 def manager_config(
@@ -84,7 +87,7 @@ def shared_config(
             allow_multiple_per_ip=is_local,
         ),
         port_mapping=PortMappingConfig(enabled=network.port_mapping and not is_local),
-        dht=DhtConfig(enabled=network.dht and not is_local),
+        dht=_dht(network),
         lsd=LsdConfig(enabled=network.lsd and not is_local),
         tracker=TrackerConfig(dns_preferences=network.tracker_dns),
         pex=PexConfig(enabled=network.pex),
@@ -133,6 +136,29 @@ def filter_files(network: NetworkSettings, block_lists: Sequence[str]) -> tuple[
     if not network.ip_filter_enabled:
         return ()
     return (*(str(_expanded(path)) for path in network.ip_filter), *block_lists)
+
+
+def _dht(network: NetworkSettings) -> DhtConfig:
+    is_used = network.dht and not network.loopback_only
+    if not network.dht_bootstrap:
+        return DhtConfig(enabled=is_used)
+    return DhtConfig(enabled=is_used, bootstrap=tuple(map(parse_node, network.dht_bootstrap)))
+
+
+def parse_node(text: str) -> tuple[str, int]:
+    """Read ``HOST:PORT`` or ``[IPV6]:PORT``. Raises ConfigError."""
+    found = _NODE.fullmatch(text)
+    if found is None or not 0 < int(found["port"]) <= MAX_PORT or not _is_v6(found["v6"]):
+        raise ConfigError(f"network.dht_bootstrap: {text!r} is not HOST:PORT")
+    return found["host"] or found["v6"], int(found["port"])
+
+
+def _is_v6(text: str | None) -> bool:
+    """Return whether there is no address, or a right one."""
+    try:
+        return text is None or bool(IPv6Address(text).packed)
+    except ValueError:
+        return False
 
 
 def parse_proxy(url: str) -> ProxyConfig:

@@ -95,6 +95,9 @@ class NetworkSettings:
     )
     port_mapping: bool = setting(True, "Ask the router to open the port.", RESTART)
     dht: bool = setting(True, "Distributed hash table.", RESTART)
+    dht_bootstrap: tuple[str, ...] = setting(
+        (), "HOST:PORT of nodes to enter it by; none: public ones.", RESTART, file_only=True
+    )
     tracker_dns: bool = setting(
         False, "Ask the DNS which ports of a host are trackers (BEP 34).", RESTART
     )
