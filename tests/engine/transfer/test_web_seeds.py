@@ -25,9 +25,10 @@ from tests.support.swarm import (
     until,
 )
 from tests.support.torrents import info_dict, make_torrent, payload_of
+from tests.support.v2_torrents import hybrid_info, laid_out, torrent_around, v2_info
 from tests.support.web_server import Answer, Asked, WebServer, web_server
 from torrent_engine.base.config import SessionConfig, WebSeedConfig
-from torrent_engine.codec.bencode import encode
+from torrent_engine.codec.bencode import decode, encode
 from torrent_engine.codec.magnet import Magnet
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.engine.events import Event, PieceHashFailed, WebSeedBanned, WebSeedFailed
@@ -274,6 +275,36 @@ async def test_bep17_a_busy_script_is_asked_again_when_it_said(tmp_path: Path) -
     (failed,) = of_kind(events, WebSeedFailed)
     assert (failed.message, failed.retry_in_s) == ("busy (status 503)", 1.0)
     assert content(metainfo, tmp_path / "out") == payload
+
+
+def v2_with_http_seed(torrent: bytes, url: str) -> Metainfo:
+    """Return a torrent that names a script."""
+    return Metainfo.from_bytes(encode({**decode(torrent), b"httpseeds": [url.encode()]}))
+
+
+V2_FILES = {"a": payload_of(70_001), "b": payload_of(5, 1), "c": payload_of(65_536, 2)}
+
+
+@pytest.mark.parametrize("known_by", ["v1", "v2"])
+async def test_bep17_a_script_knows_a_hybrid_by_its_v1_part(tmp_path: Path, known_by: str) -> None:
+    torrent = torrent_around(*hybrid_info(V2_FILES, piece_bytes=32 * KIB))
+    async with web_server({}) as server, local(tmp_path) as shared:
+        hybrid = v2_with_http_seed(torrent, f"{server.base}/seed.php")
+        server.answer = script(hybrid, laid_out(hybrid, V2_FILES))
+        v2 = hybrid.known_by(hybrid.v2_swarm or hybrid.info_hash)
+        wanted = hybrid if known_by == "v1" else v2
+        await download(shared, wanted, tmp_path / "out")
+    assert content(v2, tmp_path / "out") == b"".join(V2_FILES.values())
+
+
+async def test_bep17_a_script_is_not_asked_for_what_has_no_v1_part(tmp_path: Path) -> None:
+    torrent = torrent_around(*v2_info(V2_FILES, piece_bytes=32 * KIB))
+    async with web_server({}) as server, local(tmp_path) as shared:
+        metainfo = v2_with_http_seed(torrent, f"{server.base}/seed.php")
+        async with running(shared, metainfo, tmp_path / "out") as (session, _):
+            await reach(session, State.DOWNLOADING)
+            assert web_seed_stats(session) == []
+        assert server.asked == []
 
 
 # Bad data

@@ -89,13 +89,14 @@ class WebSeedFetch:
             raise FileMissingError(f"{'/'.join(entry.path)}: {error}", file_index) from error
 
     async def _fetch_pieces(self, run: Sequence[Block], sink: "_Stretch") -> None:
-        metainfo = self._metainfo
+        metainfo, geometry = self._metainfo, self._metainfo.geometry
+        info_hash = metainfo.v1_swarm or metainfo.info_hash  # a script knows v1, and pads
         for piece in sorted({piece for piece, _, _ in run}):
             blocks = [block for block in run if block[0] == piece]
             begin, length = blocks[0][1], sum(block[2] for block in blocks)
-            is_whole = length == metainfo.geometry.piece_length(piece)
+            is_whole = length == geometry.piece_length(piece) == geometry.span_length(piece)
             ranges = () if is_whole else ((begin, begin + length - 1),)
-            url = piece_url(self._url, metainfo.info_hash, piece, ranges)
+            url = piece_url(self._url, info_hash, piece, ranges)
             await self._server.fetch_body(url, length, sink)
             if sink.has_enough:
                 return

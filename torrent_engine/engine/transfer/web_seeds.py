@@ -48,7 +48,13 @@ class WebSeeds:
             self.add(url, bep)
 
     def add(self, url: str, bep: int) -> bool:
-        """Add a web seed; return False if it is known, there are too many, or web seeds are off."""
+        """Add a web seed; return False if it is known, there are too many, or web seeds are off.
+
+        Scripts (BEP 17) are of no use for what has no v1 part, which is all that they know.
+        """
+        metainfo = self._torrent.metainfo
+        if bep == BEP_OF_SCRIPTS and metainfo.info_hash_v1 is None and metainfo.v1_swarm is None:
+            return False
         is_known = any(seed.identity.url == url for seed in self._seeds)
         if is_known or not self._config.enabled or len(self._seeds) >= self._config.max_urls:
             return False
