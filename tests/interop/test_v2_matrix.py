@@ -1,14 +1,18 @@
-"""A few of the transfers of ``v2_matrix.py``, one of each kind."""
+"""Of the transfers of ``v2_matrix.py`` all among us, and a few with each other program."""
 
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 
 import pytest
 
 from tests.interop.v2_matrix import (
+    KINDS,
     LIBTORRENT,
+    LINKS,
     OURS,
     QBITTORRENT,
+    STARTS,
     Case,
     OtherProgram,
     other_program,
@@ -18,6 +22,7 @@ from tests.interop.v2_matrix import (
 pytestmark = [pytest.mark.interop, pytest.mark.anyio, pytest.mark.timeout(200)]
 
 CASES = (
+    *(Case(OURS, OURS, *each) for each in product(KINDS, STARTS, LINKS)),
     Case(LIBTORRENT, OURS, "hybrid-v2", "magnet", "utp"),
     Case(OURS, LIBTORRENT, "hybrid-v2", "magnet", "mse"),
     Case(LIBTORRENT, OURS, "v2", "magnet", "mse", piece_bytes=16_384),
@@ -30,7 +35,7 @@ CASES = (
 
 
 @pytest.fixture
-def theirs(case: Case, tmp_path: Path) -> Iterator[OtherProgram]:
+def theirs(case: Case, tmp_path: Path) -> Iterator[OtherProgram | None]:
     with other_program(case.other, tmp_path / "theirs", case.link) as running:
         yield running
 
@@ -40,7 +45,7 @@ def theirs(case: Case, tmp_path: Path) -> Iterator[OtherProgram]:
     CASES,
     ids=lambda case: f"{case.seed}-{case.leech}-{case.kind}-{case.start}-{case.link}",
 )
-async def test_bep52_v2_with_other_programs(
-    case: Case, theirs: OtherProgram, tmp_path: Path
+async def test_bep52_v2_among_us_and_with_other_programs(
+    case: Case, theirs: OtherProgram | None, tmp_path: Path
 ) -> None:
     assert await transfer(case, theirs, tmp_path)

@@ -12,8 +12,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -37,6 +37,7 @@ from torrent_engine.base.config import (
     SessionConfig,
     UtpConfig,
 )
+from torrent_engine.base.ids import PeerAddress
 from torrent_engine.codec.magnet import Magnet
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.engine.session.session import Session
@@ -122,8 +123,11 @@ def _v1_of(payload: Payload) -> str:
 
 
 @contextmanager
-def other_program(name: str, folder: Path, link: str) -> Iterator[OtherProgram]:
-    """Run a program that uses one kind of link only."""
+def other_program(name: str, folder: Path, link: str) -> Iterator[OtherProgram | None]:
+    """Run a program that uses one kind of link only; None: it is we."""
+    if name == OURS:
+        yield None
+        return
     port = free_port()
     if name == QBITTORRENT:
         changes = {"encryption": 1 if link == "mse" else 2}
@@ -162,7 +166,7 @@ def link_of(metainfo: Metainfo, kind: str) -> str:
     return f"magnet:?xt=urn:btmh:1220{metainfo.info_hash_v2}"
 
 
-async def transfer(case: Case, theirs: OtherProgram, folder: Path) -> bool:
+async def transfer(case: Case, theirs: OtherProgram | None, folder: Path) -> bool:
     """Run a case; return whether the leech has the bytes of the seed."""
     bit = (V2_BIT[0], 0) if case.kind == "hybrid-v1" else V2_BIT
     made = "v2" if case.kind == "v2" else "hybrid"
@@ -174,7 +178,9 @@ async def transfer(case: Case, theirs: OtherProgram, folder: Path) -> bool:
         piece_bytes=case.piece_bytes,
     )
     with patch("torrent_engine.protocol.wire.messages.V2_BIT", bit):
-        if case.leech == OURS:
+        if theirs is None:
+            await _among_us(case, payload, folder)
+        elif case.leech == OURS:
             await _to_us(case, theirs, payload, folder)
         else:
             await _from_us(case, theirs, payload, folder)
@@ -182,39 +188,55 @@ async def transfer(case: Case, theirs: OtherProgram, folder: Path) -> bool:
 
 
 async def _to_us(case: Case, theirs: OtherProgram, payload: V2Payload, folder: Path) -> None:
+    await to_thread.run_sync(theirs.seed, payload)
+    await _fetch(case, payload, folder, theirs.address)
+
+
+async def _from_us(case: Case, theirs: OtherProgram, payload: V2Payload, folder: Path) -> None:
     metainfo, saved = Metainfo.read(payload.torrent), folder / "saved"
-    source: Metainfo | Magnet = metainfo
+    what = link_of(metainfo, case.kind) if case.start == "magnet" else payload
+    async with _seeding(case, payload, folder) as us:
+        await to_thread.run_sync(theirs.fetch, what, payload, saved, us)
+        await to_thread.run_sync(_wait_complete, payload, saved)
+
+
+async def _among_us(case: Case, payload: V2Payload, folder: Path) -> None:
+    async with _seeding(case, payload, folder) as us:
+        await _fetch(case, payload, folder, us)
+
+
+async def _fetch(case: Case, payload: V2Payload, folder: Path, peer: Address) -> None:
+    """Download to us from a peer."""
+    metainfo = Metainfo.read(payload.torrent)
+    source: Metainfo | Magnet = _known_as(metainfo, case.kind)
     if case.start == "magnet":
         source = Magnet.parse(link_of(metainfo, case.kind))
-    elif case.kind == "hybrid-v2" and metainfo.v2_swarm is not None:
-        source = metainfo.known_by(metainfo.v2_swarm)
-    network = our_network(case.link)
-    await to_thread.run_sync(theirs.seed, payload)
-    config = SessionConfig(peers=(theirs.address,))
+    config, saved = SessionConfig(peers=(PeerAddress(*peer),)), folder / "saved"
     async with (
-        resources(folder / "us", network=network) as shared,
+        resources(folder / "leech", network=our_network(case.link)) as shared,
         await Session.create(source, shared, save_path=saved, config=config) as session,
     ):
         with anyio.fail_after(PATIENCE_S):
             await session.wait(State.SEEDING)
 
 
-async def _from_us(case: Case, theirs: OtherProgram, payload: V2Payload, folder: Path) -> None:
-    metainfo, saved = Metainfo.read(payload.torrent), folder / "saved"
-    what = link_of(metainfo, case.kind) if case.start == "magnet" else payload
-    ours = metainfo
-    if case.kind == "hybrid-v2" and metainfo.v2_swarm is not None:
-        ours = metainfo.known_by(metainfo.v2_swarm)
-    network = our_network(case.link)
+@asynccontextmanager
+async def _seeding(case: Case, payload: V2Payload, folder: Path) -> AsyncIterator[Address]:
+    """Seed by us; gives where."""
+    ours = _known_as(Metainfo.read(payload.torrent), case.kind)
     async with (
-        resources(folder / "us", network=network) as shared,
+        resources(folder / "seed", network=our_network(case.link)) as shared,
         await Session.create(ours, shared, save_path=payload.source_dir) as session,
     ):
         with anyio.fail_after(PATIENCE_S):
             await session.wait(State.SEEDING)
-        us = "127.0.0.1", shared.listen_port
-        await to_thread.run_sync(theirs.fetch, what, payload, saved, us)
-        await to_thread.run_sync(_wait_complete, payload, saved)
+        yield "127.0.0.1", shared.listen_port
+
+
+def _known_as(metainfo: Metainfo, kind: str) -> Metainfo:
+    if kind == "hybrid-v2" and metainfo.v2_swarm is not None:
+        return metainfo.known_by(metainfo.v2_swarm)
+    return metainfo
 
 
 def _wait_complete(payload: V2Payload, folder: Path) -> None:
@@ -232,7 +254,7 @@ def main() -> None:
     results: dict[Case, str] = {}
     pairs = [pair for party in options.parties for pair in ((party, OURS), (OURS, party))]
     for (seed, leech), kind, start, link in product(
-        pairs, options.kinds, options.starts, options.links
+        dict.fromkeys(pairs), options.kinds, options.starts, options.links
     ):
         case = Case(seed, leech, kind, start, link)
         results[case] = run(case)
@@ -272,13 +294,14 @@ def print_table(parties: Sequence[str], results: dict[Case, str]) -> None:
         cells = []
         for other in parties:
             ways = [Case(other, OURS, kind, start, link), Case(OURS, other, kind, start, link)]
-            cells.append(" / ".join(results[way].split(" ")[0].rstrip(":") for way in ways))
+            found = [results[way].split(" ")[0].rstrip(":") for way in dict.fromkeys(ways)]
+            cells.append(" / ".join(found))
         print(f"| {kind} | {start} | {link} |", " | ".join(cells), "|")
 
 
 def version_of(party: str) -> str:
     """Return the name of a program for the head of the table."""
-    if party == QBITTORRENT:
+    if party in {OURS, QBITTORRENT}:
         return party
     python = sys.executable if party == LIBTORRENT else party
     show = "import libtorrent; print(libtorrent.__version__)"
@@ -293,7 +316,7 @@ def parse() -> argparse.Namespace:
     def several(text: str) -> list[str]:
         return text.split(",")
 
-    parser.add_argument("--parties", type=several, default=[LIBTORRENT, QBITTORRENT])
+    parser.add_argument("--parties", type=several, default=[OURS, LIBTORRENT, QBITTORRENT])
     parser.add_argument("--kinds", type=several, default=list(KINDS))
     parser.add_argument("--starts", type=several, default=list(STARTS))
     parser.add_argument("--links", type=several, default=list(LINKS))

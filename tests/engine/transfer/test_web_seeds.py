@@ -279,7 +279,8 @@ async def test_bep17_a_busy_script_is_asked_again_when_it_said(tmp_path: Path) -
 
 def v2_with_http_seed(torrent: bytes, url: str) -> Metainfo:
     """Return a torrent that names a script."""
-    return Metainfo.from_bytes(encode({**decode(torrent), b"httpseeds": [url.encode()]}))
+    found: Any = decode(torrent)
+    return Metainfo.from_bytes(encode({**found, b"httpseeds": [url.encode()]}))
 
 
 V2_FILES = {"a": payload_of(70_001), "b": payload_of(5, 1), "c": payload_of(65_536, 2)}
