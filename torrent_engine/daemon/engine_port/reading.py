@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import Final
+from typing import Final, TypeVar
 
 import anyio.to_thread
 
@@ -38,6 +38,7 @@ from torrent_engine.engine.file_stats import file_stats
 from torrent_engine.engine.states import State
 from torrent_engine.engine.stats import FileStats
 
+_T = TypeVar("_T")
 FEW_FILES: Final = 1_000  # ours: more are told by a thread
 _QUIET: Final = frozenset({State.STOPPED, State.PAUSED, State.ERROR})
 
@@ -103,13 +104,13 @@ class ManagerReading:
     async def metainfo(self, info_hash: InfoHash) -> Metainfo | None:
         """Return what the .torrent says, read in a thread; None before the metadata."""
         session = self._opened.session(info_hash)
-        return await anyio.to_thread.run_sync(lambda: session.metainfo)
+        return await self._read(info_hash, lambda: session.metainfo)
 
     async def files(self, info_hash: InfoHash) -> Sequence[FileFacts]:
         """Return the files without pad files; none before the metadata."""
         session = self._opened.session(info_hash)
         if session.is_resting:  # its metainfo is read in the thread, too
-            return await anyio.to_thread.run_sync(_files_of, session.files)
+            return await self._read(info_hash, lambda: _files_of(session.files))
         if (metainfo := session.metainfo) is None:
             return []
         config = session.config
@@ -118,7 +119,13 @@ class ManagerReading:
         files = partial(file_stats, metainfo, have, priorities, renamed)
         if len(metainfo.files) <= FEW_FILES:
             return _files_of(files)
-        return await anyio.to_thread.run_sync(_files_of, files)
+        return await self._read(info_hash, lambda: _files_of(files))
+
+    async def _read(self, info_hash: InfoHash, work: Callable[[], _T]) -> _T:
+        """Do work in a thread. Raises UnknownTorrentError if the torrent is removed meanwhile."""
+        found = await anyio.to_thread.run_sync(work)
+        self._opened.session(info_hash)
+        return found
 
     def peers(self, info_hash: InfoHash) -> Sequence[PeerFacts]:
         """Return the connected peers."""
