@@ -295,6 +295,15 @@ def test_group_of_an_address(host: str, group: str) -> None:
     assert address_group(host) == group
 
 
+def test_default_limits_suit_proxies_and_players() -> None:
+    limits = HttpLimits()
+    assert limits.idle_s == 75.0  # proxies close an idle connection after 60 s
+    assert limits.max_requests == 10_000
+    assert (limits.max_connections, limits.max_connections_per_address) == (100, 64)
+    assert (limits.head_s, limits.body_s, limits.write_s) == (10.0, 60.0, 60.0)
+    assert limits.stop_s + limits.cancel_s <= 2.5
+
+
 async def test_connection_ends_after_its_last_allowed_request() -> None:
     async with served(Echo(), HttpLimits(max_requests=3)) as here:
         answers = await here.talk(GET * 5)

@@ -98,6 +98,10 @@ async def test_delta_has_the_fields_that_changed(scene: WebApiScene) -> None:
     assert "torrents" not in delta
     scene.engine.change(one, tracker=TrackerSummary("x", "failed", "no", ErrorKind.TRACKER_ERROR))
     assert (await client.sync())["torrents"][one.hex()]["has_tracker_error"] is True
+    warned = TrackerSummary("x", "working", "soon", ErrorKind.TRACKER_WARNING)
+    scene.engine.change(one, tracker=warned)
+    told = (await client.sync())["torrents"][one.hex()]
+    assert (told["has_tracker_warning"], told["has_tracker_error"]) == (True, False)
 
 
 async def test_categories_tags_and_trackers_come_and_go(scene: WebApiScene) -> None:
