@@ -114,7 +114,8 @@ def test_program_ends_when_the_kit_is_killed(number: signal.Signals, tmp_path: P
     note, path = tmp_path / "pid", tmp_path / "program.toml"
     words = [sys.executable, "-c", STAYS, str(note), "{host}", "{port}"]
     path.write_text(f"command = {json.dumps(words)}")
-    argv = (sys.executable, "-m", "torrent_engine", "conformance", "run", "--subject", str(path))
+    command = (sys.executable, "-m", "torrent_engine", "conformance", "run", "BEP3-RQ-01")
+    argv = (*command, "--subject", str(path))  # one process: the note names one
     with Program(argv, host=LOOPBACK, log=tmp_path / "kit.log") as program:
         wait_until(lambda: note.exists() and bool(note.read_text()), timeout_s=120, what="a start")
         pid = int(note.read_text())
