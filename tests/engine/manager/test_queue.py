@@ -196,6 +196,25 @@ async def test_who_leaves_a_check_is_held_at_once_if_there_is_no_room() -> None:
         assert not manager.sessions[0].is_held
 
 
+async def test_who_is_continued_goes_on_at_once_if_there_is_room() -> None:
+    manager = FakeManager(State.DOWNLOADING, State.DOWNLOADING, State.CHECKING, State.DOWNLOADING)
+    for session in manager.sessions:
+        session.is_held = session.is_paused_by_user = True  # added paused
+    first, second, checked, barred = manager.sessions
+    config = QueueConfig(max_active_downloads=1, max_active_checks=1)
+    async with kept(manager, config) as (keeper, clock):
+        keeper.bar_downloads([barred.info_hash])
+        await clock.advance(0.1)
+        for session in (checked, barred, first, second):
+            keeper.state_changed(session, session.state, session.state)
+            assert session.is_held  # its user has not continued it
+            session.is_paused_by_user = False
+            keeper.state_changed(session, State.PAUSED, State.PAUSED)
+            assert session.is_held == (session is not first)
+        await clock.advance(0.1)
+        assert manager.running == [0, 2]
+
+
 async def test_who_is_outside_of_the_queue_is_neither_held_nor_counted() -> None:
     manager = FakeManager(*[State.DOWNLOADING] * 3)
     manager.sessions[0].is_forced = True

@@ -378,6 +378,22 @@ async def test_a_torrent_is_added_paused_from_whatever_names_it(tmp_path: Path) 
             await many.add_torrent(metainfo, safe_path=tmp_path)
 
 
+async def test_what_was_added_paused_runs_when_it_is_continued_and_there_is_room(
+    tmp_path: Path,
+) -> None:
+    torrents = [make_torrent(payload_of(30_000, seed))[0] for seed in (1, 2)]
+    queue = QueueConfig(max_active_downloads=1, count_slow_torrents=True)
+    async with manager(tmp_path, queue=queue) as many:
+        config = SessionConfig(paused=True)
+        first, second = [await many.add_torrent(each, config=config) for each in torrents]
+        await until(lambda: not many._queue._is_changed)
+        await first.resume()
+        assert state_of(first) is State.DOWNLOADING
+        await second.resume()
+        assert state_of(second) is State.PAUSED
+        assert second.admin.is_held
+
+
 async def test_limits_of_the_queue_change_while_torrents_run(tmp_path: Path) -> None:
     torrents = [make_torrent({f"{name}": payload_of(50_000, name)})[0] for name in range(6)]
     async with manager(tmp_path / "state") as many:

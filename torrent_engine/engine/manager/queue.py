@@ -116,16 +116,27 @@ class QueueController:
             self._alarm.ring()
 
     def state_changed(self, session: QueuedTorrent, old: State, new: State) -> None:
-        """Decide anew after a transition of a torrent.
+        """Decide anew after a transition of a torrent, or a change of what its user wants.
 
         After a check it becomes a download or a seed, which was not known before: it is held at
-        once if there is no room.
+        once if there is no room. What is continued and held runs at once if there is room.
         """
         self.changed()
-        is_after_check = old is State.CHECKING and new in {State.DOWNLOADING, State.SEEDING}
-        if not self.has_limits or not is_after_check or session.is_held or session.is_forced:
+        if not self.has_limits or session.is_forced:
             return
-        if not self._queue.take_room(is_download=new is State.DOWNLOADING):
+        if old is State.CHECKING and new in {State.DOWNLOADING, State.SEEDING}:
+            is_download = new is State.DOWNLOADING
+            if not session.is_held and not self._queue.take_room(is_download=is_download):
+                _switch(session)
+        elif old is new and session.is_held and not session.is_paused_by_user:
+            self._let_go(session)
+
+    def _let_go(self, session: QueuedTorrent) -> None:
+        """Release a torrent if the last decision left room; checks have rooms of their own."""
+        entry = self._entry(session, 0, self._clock())
+        if not entry.wants_to_run or entry.is_checking or self._bars(entry):
+            return
+        if self._queue.take_room(is_download=entry.is_download):
             _switch(session)
 
     async def run(self) -> None:
