@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from random import Random
 
+import anyio
 import pytest
 
 from tests.support.torrents import make_torrent, payload_of
@@ -55,6 +56,29 @@ async def test_saved_peers_are_loaded_in_order_and_nothing_else_changes(tmp_path
     assert replace(after, settings=before.settings) == before
 
 
+async def test_what_is_saved_at_the_same_time_stays(tmp_path: Path) -> None:
+    """A torrent that ends saves its peers while its keeper saves what it has learned."""
+    learned = PUBLIC.edited(comment="learned").source
+    async with await store_with(tmp_path, PUBLIC) as store:
+        subject = saved_peers(store, PUBLIC)
+        assert await subject.load() == []
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(subject.save, PEERS)
+            tasks.start_soon(store.save_metainfo, PUBLIC.info_hash, learned)
+            tasks.start_soon(store.change_settings, PUBLIC.info_hash, {"other": 2})
+        assert store.copies.metainfo_bytes(PUBLIC.info_hash) == learned
+        record = await store.load(PUBLIC.info_hash)
+        assert await saved_peers(store, PUBLIC).load() == PEERS
+    assert record is not None
+    assert record.settings["other"] == 2
+
+
+async def test_settings_of_an_unknown_torrent_are_not_saved(tmp_path: Path) -> None:
+    async with await store_with(tmp_path, PUBLIC) as store:
+        await store.change_settings(PRIVATE.info_hash, {"other": 2})
+        assert await store.load(PRIVATE.info_hash) is None
+
+
 async def test_bep27_of_a_private_torrent_no_peer_is_kept(tmp_path: Path) -> None:
     async with await store_with(tmp_path, PRIVATE, [["8.8.8.8", 1, False]]) as store:
         subject = saved_peers(store, PRIVATE)
@@ -62,7 +86,7 @@ async def test_bep27_of_a_private_torrent_no_peer_is_kept(tmp_path: Path) -> Non
         await subject.save(PEERS)
         record = await store.load(PRIVATE.info_hash)
     assert record is not None
-    assert record.settings == {"other": 1, "peers": []}
+    assert record.settings == {"other": 1}
 
 
 async def test_number_is_bounded_whoever_wrote_it(tmp_path: Path) -> None:
@@ -102,7 +126,7 @@ async def test_f1_a_database_that_fails_costs_the_peers_only(
     async with await store_with(tmp_path, PUBLIC) as store:
         subject = saved_peers(store, PUBLIC)
         await subject.load()
-        monkeypatch.setattr(store, "save_torrent", fail)
+        monkeypatch.setattr(store, "change_settings", fail)
         await subject.save(PEERS)
         monkeypatch.setattr(store, "load", fail)
         assert await subject.load() == []

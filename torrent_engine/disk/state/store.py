@@ -249,6 +249,22 @@ class StateStore:
 
         await self.run(save, is_precious=True)
 
+    async def change_settings(self, info_hash: InfoHash, changes: Mapping[str, object]) -> None:
+        """Change some settings of a torrent that is known, and nothing else; None removes one."""
+
+        def save(db: sqlite3.Connection) -> None:
+            record = self._load(db, info_hash)
+            if record is None:
+                return
+            merged = {**record.settings, **changes}
+            settings = {name: value for name, value in merged.items() if value is not None}
+            if settings != record.settings:
+                changed = replace(record, settings=settings, metainfo_bytes=b"")  # it stays
+                self.copies.save(changed)
+                insert_rows(db, "torrents", [torrent_row(changed)])
+
+        await self.run(save, is_precious=True)
+
     async def save_metainfo(self, info_hash: InfoHash, data: bytes) -> None:
         """Replace the .torrent of a torrent wherever it is kept; else do nothing."""
 

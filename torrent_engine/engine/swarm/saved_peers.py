@@ -5,7 +5,6 @@ Source: BEP 27: of a private torrent none is kept, its tracker alone says who be
 
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Final, NamedTuple
 
 from torrent_engine.base.errors import TorrentEngineError
@@ -63,10 +62,7 @@ class SavedPeers:
         kept = [] if self._is_private else list(peers[:MAX_SAVED_PEERS])
         value = [[each.address.host, each.address.port, each.is_seed] for each in kept]
         try:
-            record = await self._store.load(self._info_hash)
-            if record is not None and record.settings.get(_SETTING, []) != value:
-                settings = {**record.settings, _SETTING: value}
-                await self._store.save_torrent(replace(record, settings=settings))
+            await self._store.change_settings(self._info_hash, {_SETTING: value or None})
         except TorrentEngineError as error:
             logger.warning("peers not saved: %s", error)
 
