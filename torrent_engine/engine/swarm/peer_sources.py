@@ -197,7 +197,9 @@ class PeerSources:
         )
 
     def tick(self, now: float) -> None:
-        """RequestPiece all sources again, as soon as each allows, while there are few peers."""
+        """Ask all sources again, as soon as each allows, while there are few peers."""
+        if self._joined_other is None:
+            self._join_other()  # a link with that info-hash may have ended meanwhile
         pool = self._pool
         is_lonely = (
             len(self._swarm.peers) + pool.connecting < FEW_PEERS and not self._facts.is_seed()
