@@ -1,7 +1,8 @@
 """Answers to the peers of one torrent that ask for hashes of its v2 part.
 
 Source: BEP 52 ("hash request"); row B4. Hashes of pieces and above are in memory. Those below are
-made of blocks that are read for it, in a thread, one request after the other.
+made of blocks that are read for it, in a thread, one request after the other. Limits of the rate of
+uploads are for them as for blocks: all answers of a torrent together have the share of one peer.
 """
 
 from collections import deque
@@ -22,6 +23,7 @@ from torrent_engine.codec.merkle import leaves_of
 from torrent_engine.engine.swarm.context import Torrent
 from torrent_engine.engine.swarm.peer import Peer
 from torrent_engine.engine.transfer.piece_proof import PieceProof
+from torrent_engine.net.peers.peer_link import Throttle
 from torrent_engine.protocol.wire.messages import HashesRequested
 
 MAX_WAITING: Final = 4  # ours: requests of one peer that wait for blocks
@@ -34,6 +36,7 @@ ALL_CHOKED_BYTES: Final = 256 * MIB  # ours: read in a window after which choked
 ALL_BYTES: Final = 1024 * MIB  # ours: the same for all peers
 UNITS_PER_BLOCK: Final = 2  # ours: what reading and hashing takes, as control messages count
 FOLDS_PER_UNIT: Final = 8  # ours
+UNLIMITED_HASHES: Final = 32  # ours: an answer that is as short as other messages
 ROOTS_PER_UNIT: Final = 1024  # ours: files among which that of a request is searched
 
 
@@ -46,6 +49,10 @@ class HashUpload:
         self._torrent = torrent
         self._proof = proof
         self._on_error = on_error
+        self.download_throttle: Throttle | None = None
+        """Answers are no downloads."""
+        self.upload_throttle: Throttle | None = None
+        """None while nothing limits uploads."""
         self._trees: HashTrees | None = None
         """Made for the first peer that asks for hashes."""
         self._waiting: deque[tuple[Peer, HashRange]] = deque()
@@ -71,12 +78,11 @@ class HashUpload:
             peer.connection.sender.answer_hash_request(wanted, None)
         elif trees.is_below(wanted):
             self._queue(peer, wanted, is_allowed=self._is_allowed(peer, trees, part, wanted))
-        elif trees.takes_long(wanted):
+        elif trees.takes_long(wanted) or _is_limited(peer, wanted):
             self._queue(peer, wanted, is_allowed=self._has_room(peer))
         else:
             hashes = trees.hashes(wanted)
-            if hashes is not None:
-                peer.connection.state.control_units += trees.folds(wanted) // FOLDS_PER_UNIT
+            _charge_folds(peer, trees, wanted, hashes)
             peer.connection.sender.answer_hash_request(wanted, hashes)
 
     def _made_trees(self) -> HashTrees | None:
@@ -120,10 +126,7 @@ class HashUpload:
         found = self._find(trees, part, wanted)
         if found is None or not self._has_room(peer):
             return False
-        now = self._torrent.clock()
-        if now - self._window_began_s >= WINDOW_S:
-            self._window_began_s = now
-            self._read_bytes.clear()
+        self._begin_window()
         before, count = self._read_of(peer), len(found[1])
         limit, all_limit = UNCHOKED_BYTES, ALL_BYTES
         if state.am_choking:
@@ -134,6 +137,12 @@ class HashUpload:
         self._read_bytes[operator_of(peer.identity.address.host)] = before + count
         state.control_units += count // BLOCK_BYTES * UNITS_PER_BLOCK
         return True
+
+    def _begin_window(self) -> None:
+        now = self._torrent.clock()
+        if now - self._window_began_s >= WINDOW_S:
+            self._window_began_s = now
+            self._read_bytes.clear()
 
     def _find(self, trees: HashTrees, part: V2Part, wanted: HashRange) -> tuple[int, range] | None:
         """Return a file that we have the blocks of, and which; None if there is none."""
@@ -159,9 +168,20 @@ class HashUpload:
                 hashes = await self._hashes_below(trees, part, wanted)
             else:
                 hashes = await anyio.to_thread.run_sync(trees.hashes, wanted)
+                _charge_folds(peer, trees, wanted, hashes)
+        if hashes is not None and _is_limited(peer, wanted):
+            await self._wait_for_turn(peer, len(hashes))
         if peer in self._torrent.peers:
             peer.connection.sender.answer_hash_request(wanted, hashes)
             peer.link.flush()
+
+    async def _wait_for_turn(self, peer: Peer, count_bytes: int) -> None:
+        """Wait until the limits allow an answer, or its peer is gone; others go first next time."""
+        self._begin_window()
+        before = self._read_of(peer)
+        self._read_bytes[operator_of(peer.identity.address.host)] = before + count_bytes
+        while count_bytes > 0 and self.upload_throttle and peer in self._torrent.peers:
+            count_bytes -= await self.upload_throttle.acquire(count_bytes)
 
     async def _hashes_below(
         self, trees: HashTrees, part: V2Part, wanted: HashRange
@@ -193,6 +213,16 @@ class HashUpload:
                 return None
             leaves.append(await anyio.to_thread.run_sync(partial(leaves_of, view)))
         return b"".join(leaves)
+
+
+def _is_limited(peer: Peer, wanted: HashRange) -> bool:
+    """Return whether a limit of rates is for an answer to a peer."""
+    return peer.link.upload_throttle is not None and wanted.length > UNLIMITED_HASHES
+
+
+def _charge_folds(peer: Peer, trees: HashTrees, wanted: HashRange, hashes: bytes | None) -> None:
+    if hashes is not None:
+        peer.connection.state.control_units += trees.folds(wanted) // FOLDS_PER_UNIT
 
 
 def _files_of(part: V2Part, root: bytes) -> list[int]:
