@@ -1,4 +1,4 @@
-"""libtorrent_magnet.py with a look every 10 ms whether the hashes of pieces are all here.
+"""libtorrent_magnet.py with a look every 100 ms whether the hashes of pieces are all here.
 
 That costs it time: its other marks are to be taken without.
 """

@@ -16,7 +16,7 @@ from bench.parties.magnet_clock import MagnetClock
 HOST, ROUTER = "127.0.0.3", "127.0.1.1"
 WARM_NODES = 8
 ASK_AGAIN_S = 0.2
-LOOK_AGAIN_S = 0.01
+LOOK_AGAIN_S = 0.1
 LOOKS_AT_LAYERS = "LIBTORRENT_LAYERS" in os.environ
 MARKS = {
     libtorrent.metadata_received_alert: "metadata",
