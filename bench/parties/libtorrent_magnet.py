@@ -79,7 +79,11 @@ while not finished:
     if LOOKS_AT_LAYERS and time.monotonic() > looked + LOOK_AGAIN_S:
         handle.save_resume_data(0)
         looked = time.monotonic()
-    if not session.wait_for_alert(10 if LOOKS_AT_LAYERS else 100) and way != "peer" and time.monotonic() > asked + ASK_AGAIN_S:
+    if (
+        not session.wait_for_alert(10 if LOOKS_AT_LAYERS else 100)
+        and way != "peer"
+        and time.monotonic() > asked + ASK_AGAIN_S
+    ):
         handle.force_dht_announce()
         asked = time.monotonic()
     for alert in session.pop_alerts():

@@ -277,6 +277,24 @@ async def test_bep52_a_hybrid_is_one_torrent_of_a_manager_by_either_hash(tmp_pat
             assert [each.session for each in again] == [session] * len(others)
 
 
+async def test_bep52_a_link_that_claims_the_info_hash_of_another_torrent_is_not_in_its_way(
+    tmp_path: Path,
+) -> None:
+    link = f"magnet:?xt=urn:btih:{'7' * 40}&xt=urn:btmh:1220{METAINFO.info_hash_v2}"
+    metainfo = METAINFO.known_by(V2_HASH or METAINFO.info_hash)
+    async with resources(tmp_path) as shared:
+        lying = await Session.create(link, shared, save_path=tmp_path / "lying")
+        ours = await Session.create(metainfo, shared, save_path=write(tmp_path / "files"))
+        async with lying:
+            await until(lambda: V2_HASH in shared.discovery)
+            async with ours:
+                await reach(ours, State.SEEDING)
+                await until(lambda: METAINFO.info_hash in shared.discovery)
+                await lying.stop()
+                assert V2_HASH in shared.discovery
+        assert V2_HASH not in shared.discovery
+
+
 @pytest.mark.parametrize("is_v2_first", [False, True], ids=["v1_first", "v2_first"])
 async def test_bep52_two_links_that_turn_out_to_be_of_one_hybrid_are_not_both_downloaded(
     is_v2_first: bool, tmp_path: Path

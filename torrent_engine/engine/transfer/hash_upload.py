@@ -8,7 +8,7 @@ uploads are for them as for blocks: all answers of a torrent together have the s
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import anyio
 import anyio.to_thread
@@ -23,8 +23,10 @@ from torrent_engine.codec.merkle import leaves_of
 from torrent_engine.engine.swarm.context import Torrent
 from torrent_engine.engine.swarm.peer import Peer
 from torrent_engine.engine.transfer.piece_proof import PieceProof
-from torrent_engine.net.peers.peer_link import Throttle
 from torrent_engine.protocol.wire.messages import HashesRequested
+
+if TYPE_CHECKING:
+    from torrent_engine.net.peers.peer_link import Throttle
 
 MAX_WAITING: Final = 4  # ours: requests of one peer that wait for blocks
 MAX_COPIES: Final = 16  # ours: files with the same content that are looked at
