@@ -29,12 +29,12 @@ from torrent_engine.disk.state.store import StateStore
 from torrent_engine.engine.discovery.dormant_announcer import DormantAnnouncer
 from torrent_engine.engine.discovery.peer_discovery import PeerDiscovery
 from torrent_engine.engine.jobs.job_log import JobLog
+from torrent_engine.engine.jobs.running_sessions import RunningSessions
 from torrent_engine.engine.resources.host_task import HostTask
 from torrent_engine.engine.resources.network import Network
 from torrent_engine.engine.resources.network_status import network_status
 from torrent_engine.engine.resources.pools import Pools
 from torrent_engine.engine.resources.privacy import UNREACHABLE_PORT, restricted
-from torrent_engine.engine.resources.running_sessions import RunningSessions
 from torrent_engine.engine.resources.services import Services, open_services
 from torrent_engine.engine.stats import BanRecord, NetworkStatus
 from torrent_engine.net.dht.service import DhtService

@@ -3,7 +3,7 @@
 import pytest
 
 from torrent_engine.base.errors import BusyError
-from torrent_engine.engine.resources.running_sessions import RunningSessions
+from torrent_engine.engine.jobs.running_sessions import RunningSessions
 
 V1, V2 = b"1" * 20, b"2" * 20
 
