@@ -14,17 +14,20 @@ from tests.support.torrents import payload_of
 from tests.support.v2_torrents import torrent_around, v2_info
 from torrent_engine.base.config import TransferConfig
 from torrent_engine.base.errors import StorageError
-from torrent_engine.base.ids import PeerAddress, PeerId
+from torrent_engine.base.ids import InfoHashV2, PeerAddress, PeerId
+from torrent_engine.codec._v2_part import V2Part
 from torrent_engine.codec.bitfield import Bitfield
 from torrent_engine.codec.hash_trees import HashRange
 from torrent_engine.codec.merkle import fold, leaves_of, pad_hash
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.engine.swarm.peer import Identity, Peer
 from torrent_engine.engine.transfer.hash_upload import (
+    MAX_PLACES,
     MAX_WAITING,
     UNITS_PER_BLOCK,
     WINDOW_S,
     HashUpload,
+    _files_of,
 )
 from torrent_engine.policy.peers.candidates import Source
 from torrent_engine.protocol.wire.hash_messages import encode_hash_reject, encode_hashes
@@ -337,3 +340,24 @@ async def test_bep52_who_leaves_is_not_waited_for_by_a_limit() -> None:
         tasks.cancel_scope.cancel()
     assert not links[0].sent
     assert turns.asked == [1024 * 32, 1024 * 32, 512 * 32]
+
+
+class CountedRoots(bytes):
+    """The roots of files, which count how often they are searched."""
+
+    searches: list[int]
+
+    def find(self, *given: Any) -> int:
+        self.searches.append(1)
+        return super().find(*given)
+
+
+def test_b4_a_root_across_two_roots_is_not_searched_for_ever() -> None:
+    roots = CountedRoots(ROOT_A * 100_000 + ROOT_B)
+    roots.searches = []
+    part = V2Part(InfoHashV2(bytes(32)), BLOCK, [BLOCK] * 100_001, roots, {})
+    assert _files_of(part, ROOT_A[1:] + ROOT_A[:1]) == []
+    assert len(roots.searches) <= MAX_PLACES + 1
+    assert _files_of(part, ROOT_A) == list(range(16))
+    assert _files_of(part, ROOT_B) == [100_000]
+    assert _files_of(part, bytes(32)) == []

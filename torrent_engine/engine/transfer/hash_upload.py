@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 MAX_WAITING: Final = 4  # ours: requests of one peer that wait for blocks
 MAX_COPIES: Final = 16  # ours: files with the same content that are looked at
+MAX_PLACES: Final = 512  # ours: where a root is found among all, also across two of them
 READ_BYTES: Final = MIB  # ours: held in memory at once
 WINDOW_S: Final = 10.0  # ours
 CHOKED_BYTES: Final = 16 * MIB  # ours: read for a peer that we choke, in a window
@@ -228,9 +229,14 @@ def _charge_folds(peer: Peer, trees: HashTrees, wanted: HashRange, hashes: bytes
 
 
 def _files_of(part: V2Part, root: bytes) -> list[int]:
-    """Return the first files that have a root."""
+    """Return the first files that have a root.
+
+    The end of a root and the beginning of the next may be what a peer asks for, a million times.
+    """
     files, at = list[int](), part.roots.find(root) if any(root) else -1
-    while at >= 0 and len(files) < MAX_COPIES:
+    for _ in range(MAX_PLACES):
+        if at < 0 or len(files) == MAX_COPIES:
+            break
         if not at % SHA256_BYTES:
             files.append(at // SHA256_BYTES)
         at = part.roots.find(root, at + 1)
