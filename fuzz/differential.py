@@ -34,6 +34,8 @@ WE_REFUSE: Final = {
     " dictionary of v2 has one spelling, and 64 bits",
     r'"files" is empty or no list': "a v2 torrent with a list of v1's files that is empty or none",
     r'"pieces" of the torrent is missing': "a hybrid without the hashes of its v1 part",
+    r"has the root of a file of another length": "two contents with one root, of which one must"
+    " be wrong",
     r"names of files collide": "more than 500 files in each other's place",
 }
 """Words of our refusal, and why we refuse what libtorrent loads; the first that fits counts."""

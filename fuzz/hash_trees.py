@@ -53,6 +53,8 @@ def new_fetch():
 
 
 ASKED = [action.wanted for action in new_fetch()[1]]
+UNPROVEN = [each._replace(proof_layers=0) for each in ASKED if each.proof_layers]
+"""What a peer is asked for that gives no proofs."""
 
 
 @in_time
@@ -63,15 +65,23 @@ def fuzz_one(data):
     trees = HashTrees(PART)
     fetch, actions = new_fetch()
     ask(connection, actions)
-    for event in connection.receive_data(data, now=0.0):
-        if isinstance(event, HashesRequested):
-            answer(connection, trees, event.wanted)
-        elif isinstance(event, (HashesReceived, HashesRejected)) and not take(
-            connection, fetch, event
-        ):
-            break
+    is_liar = False
+    for part in parts_of(data):
+        for event in () if is_liar else connection.receive_data(part, now=0.0):
+            if isinstance(event, HashesRequested):
+                answer(connection, trees, event.wanted)
+            elif isinstance(event, (HashesReceived, HashesRejected)):
+                is_liar = is_liar or not take(connection, fetch, event)
     assert len(connection.state.hash_requests) <= len(ASKED)
     assert connection.state.queue.unsent_bytes < 64 * 1024 + 49 + 32 * 4_200 + 53 * len(data)
+
+
+def parts_of(data):
+    """Yield one message after the other, so that each is answered before the next."""
+    while data:
+        size = 4 + int.from_bytes(data[:4], "big")
+        yield data[:size]
+        data = data[size:]
 
 
 def ask(connection, actions):
@@ -88,7 +98,10 @@ def take(connection, fetch, event):
         return True
     actions = fetch.hashes_received("peer", event.wanted, event.hashes, 0.0)
     is_right = event.hashes == TREES.hashes(event.wanted)
-    assert is_right != any(isinstance(action, BanPeer) for action in actions)
+    is_banned = any(isinstance(action, BanPeer) for action in actions)
+    if event.wanted in UNPROVEN:  # whether they are right is known once all of them are here
+        is_right = not is_banned
+    assert is_right != is_banned
     assert fetch.found().items() <= PART.layers.items()
     ask(connection, actions)
     return is_right
@@ -111,14 +124,22 @@ def mutated(rng):
     """Return a few requests and answers, mostly good ones, some with damaged bytes."""
     count = rng.choice((1, 2, 3, 20))
     data = bytearray(b"".join(rng.choice((_request, _reply))(rng) for _ in range(count)))
+    if rng.random() < 0.2:
+        data[:0] = _gives_no_proofs(rng)
     for _ in range(rng.choice((0, 0, 0, 1, 3))):
         data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
     return bytes(data)
 
 
-def _reply(rng):
-    wanted = rng.choice(ASKED)
-    if rng.random() < 0.2:
+def _gives_no_proofs(rng):
+    """Return the answers of a peer that rejects what is to be proven, and gives the rest."""
+    rejects = [encode_hash_reject(each) for each in ASKED if each.proof_layers]
+    return b"".join(rejects + [_reply(rng, each, 0.0) for each in UNPROVEN])
+
+
+def _reply(rng, wanted=None, rejected=0.2):
+    wanted = wanted or rng.choice(ASKED)
+    if rng.random() < rejected:
         return encode_hash_reject(wanted)
     hashes = bytearray(TREES.hashes(wanted))
     if rng.random() < 0.2:

@@ -16,6 +16,8 @@ from bench.parties.magnet_clock import MagnetClock
 HOST, ROUTER = "127.0.0.3", "127.0.1.1"
 WARM_NODES = 8
 ASK_AGAIN_S = 0.2
+LOOK_AGAIN_S = 0.1
+LOOKS_AT_LAYERS = "LIBTORRENT_LAYERS" in os.environ
 MARKS = {
     libtorrent.metadata_received_alert: "metadata",
     libtorrent.piece_finished_alert: "first_piece",
@@ -45,6 +47,19 @@ def node_count() -> int:
                 return int(alert.values["dht.dht_nodes"])
 
 
+def has_layers(alert: libtorrent.save_resume_data_alert) -> bool:
+    """Return whether as many nodes are known of the only tree as the torrent has pieces.
+
+    Once they are, libtorrent holds no other nodes of a tree whose pieces are blocks.
+    """
+    trees = libtorrent.write_resume_data(alert.params).get(b"trees")
+    metainfo = alert.handle.torrent_file()
+    if not trees or metainfo is None:
+        return False
+    known = sum(byte.bit_count() for byte in trees[0][b"mask"])
+    return len(trees) == 1 and known == metainfo.num_pieces()
+
+
 clock = MagnetClock()
 session = libtorrent.session(settings)
 if way == "warm":  # it says that it is ready before it knows anybody
@@ -59,14 +74,23 @@ parameters.flags &= ~libtorrent.torrent_flags.paused
 handle = session.add_torrent(parameters)
 if way == "warm":
     handle.force_dht_announce()
-finished, asked = False, time.monotonic()
+finished, asked, looked = False, time.monotonic(), 0.0
 while not finished:
-    if not session.wait_for_alert(100) and way != "peer" and time.monotonic() > asked + ASK_AGAIN_S:
+    if LOOKS_AT_LAYERS and time.monotonic() > looked + LOOK_AGAIN_S:
+        handle.save_resume_data(0)
+        looked = time.monotonic()
+    if (
+        not session.wait_for_alert(10 if LOOKS_AT_LAYERS else 100)
+        and way != "peer"
+        and time.monotonic() > asked + ASK_AGAIN_S
+    ):
         handle.force_dht_announce()
         asked = time.monotonic()
     for alert in session.pop_alerts():
         if way == "dht" and isinstance(alert, libtorrent.dht_bootstrap_alert):
             handle.force_dht_announce()
+        if isinstance(alert, libtorrent.save_resume_data_alert) and has_layers(alert):
+            clock.mark("layers")
         if (name := MARKS.get(type(alert))) is not None:
             finished = name == "complete" and alert.handle.status().is_seeding
             if name != "complete" or finished:

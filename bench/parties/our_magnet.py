@@ -40,6 +40,7 @@ async def main(link: str, save_dir: str, way: str, router_port: int, state_dir: 
             clock = MagnetClock()
         session = await Session.create(Magnet.parse(link), shared, save_path=save_dir)
         session.events.subscribe("metadata.received", marker(clock, "metadata"))
+        session.events.subscribe("metadata.received", marker(clock, "layers"))  # of v2 it has them
         session.events.subscribe("piece.completed", marker(clock, "first_piece"))
         async with session:
             await session.wait(State.SEEDING)

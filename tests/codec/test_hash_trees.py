@@ -41,6 +41,28 @@ def test_bep52_each_chunk_of_a_layer_is_proven(count: int, piece_bytes: int) -> 
         assert not is_proven(bad, uncles, index=index, levels=levels, root=root)
 
 
+@pytest.mark.parametrize("piece_bytes", [BLOCK, 4 * BLOCK])
+@pytest.mark.parametrize("count", [3, 5, 513, 1_025, 2_051])
+def test_bep52_the_last_hashes_of_a_layer_are_proven_without_the_pads_behind_them(
+    count: int, piece_bytes: int
+) -> None:
+    part, root = part_of(count, piece_bytes)
+    trees, base = HashTrees(part), (piece_bytes // BLOCK).bit_length() - 1
+    levels = levels_above(count)
+    for length in {*range(1, min(count, 40)), count % 512, count}:
+        start, width = count - length, 1 << max(levels_above(length), 1)
+        wanted = HashRange(root, base, start, length, levels - 1)
+        found = trees.hashes(wanted)
+        if start % width:
+            assert found is None
+            continue
+        assert found is not None
+        hashes = found[: 32 * length] + pad_hash(base) * (width - length)
+        assert is_proven(hashes, found[32 * length :], index=start, levels=levels, root=root)
+        before = wanted._replace(length=length - 1)  # which no pads are behind
+        assert length < 4 or length - 1 == width // 2 or trees.hashes(before) is None
+
+
 def test_bep52_a_whole_layer_is_filled_to_a_power_of_two() -> None:
     part, root = part_of(5, 4 * BLOCK)
     found = HashTrees(part).hashes(HashRange(root, 2, 0, 8, 0))
@@ -108,6 +130,11 @@ def test_bep52_what_is_not_to_be_had_is_refused(name: str) -> None:
     assert HashTrees(PART).hashes(REFUSED[name]) is None
 
 
+def uncles_of(length: int, proof: int) -> int:
+    """Return how many uncles an answer has: the first log2(length) - 1 layers are left out."""
+    return max(proof - max((length - 1).bit_length() - 1, 0), 0) if proof else 0
+
+
 NUMBER = st.integers(0, 12) | st.integers(0, 2**32 - 1)
 
 
@@ -116,8 +143,7 @@ def test_bep52_any_request_gets_as_many_hashes_as_it_says_or_none(
     root: bytes, base: int, index: int, length: int, proof: int
 ) -> None:
     found = HashTrees(PART).hashes(HashRange(root, base, index, length, proof))
-    skipped = length.bit_length() - 2
-    uncles = max(proof - skipped, 0) if proof else 0
+    uncles = uncles_of(length, proof)
     assert found is None or len(found) == 32 * (length + uncles)
 
 
@@ -167,6 +193,25 @@ def test_bep52_hashes_of_blocks_are_proven_by_the_root_of_the_file(
                 assert is_proven(hashes, uncles, index=start, levels=above, root=root)
 
 
+@pytest.mark.parametrize("size", SIZES)
+def test_bep52_the_last_hashes_of_blocks_are_proven_without_the_pads_behind_them(
+    size: int,
+) -> None:
+    data, count = DATA[:size], -(-size // BLOCK)
+    root, _ = layers_of(leaves_of(data), 4 * BLOCK)
+    levels = levels_above(count)
+    for length in range(1, count + 1):
+        start, width = count - length, 1 << max(levels_above(length), 1)
+        found = below(data, 4 * BLOCK, HashRange(root, 0, start, length, max(levels - 1, 1)))
+        if levels == 1 or start % width:
+            assert found is None
+            continue
+        assert found is not None
+        hashes = found[: 32 * length] + bytes(32 * (width - length))
+        uncles = found[32 * length :]
+        assert is_proven(hashes, uncles, index=start, levels=levels, root=root)
+
+
 def test_bep52_the_hashes_of_a_piece_need_no_proof() -> None:
     found = below(DATA, 16 * BLOCK, HashRange(b"", 0, 16, 16, 0))
     assert found == leaves_of(DATA[16 * BLOCK :][: 16 * BLOCK])
@@ -211,7 +256,7 @@ def test_bep52_any_request_for_blocks_gets_what_it_says_or_nothing(
     size: int, base: int, index: int, length: int, proof: int
 ) -> None:
     found = below(DATA[:size], 4 * BLOCK, HashRange(b"", base, index, length, proof))
-    uncles = max(proof - (length.bit_length() - 2), 0) if proof else 0
+    uncles = uncles_of(length, proof)
     assert found is None or len(found) == 32 * (length + uncles)
 
 

@@ -7,10 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.torrents import make_torrent, payload_of
+from tests.support.v2_torrents import hybrid_info, torrent_around
 from torrent_engine.base.config import MagnetLimits
 from torrent_engine.base.errors import MagnetError
 from torrent_engine.base.ids import InfoHash, InfoHashV2
 from torrent_engine.codec.magnet import Magnet
+from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.codec.paths import clean_element
 
 HASH = InfoHash(bytes(range(20)))
@@ -115,6 +117,14 @@ def test_bep52_the_link_of_a_hybrid_has_both_hashes() -> None:
     assert magnet.has_v1
     assert str(magnet) == f"{LINK}&{BTMH}"
     assert Magnet.parse(str(magnet)) == magnet
+
+
+def test_bep52_the_link_of_a_hybrid_that_is_known_by_its_v2_hash_has_both_hashes() -> None:
+    hybrid = Metainfo.from_bytes(torrent_around(*hybrid_info({"a": b"x"})))
+    assert hybrid.v2_swarm is not None
+    magnet = Magnet.of(hybrid.known_by(hybrid.v2_swarm))
+    assert magnet.has_v1
+    assert (magnet.info_hash, magnet.info_hash_v2) == (hybrid.info_hash, hybrid.info_hash_v2)
 
 
 def test_bep9_everything_that_a_link_can_say() -> None:

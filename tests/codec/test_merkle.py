@@ -139,6 +139,18 @@ def test_every_flipped_bit_of_a_layer_fails(count: int) -> None:
 
 
 @pytest.mark.parametrize("count", LAYERS)
+def test_every_flipped_bit_of_some_hashes_of_a_long_layer_fails(count: int) -> None:
+    layer = bytearray(payload_of(HASH_BYTES * count))
+    root = root_of(bytes(layer), pad_height=2)
+    for place in {0, count // 2, count - 1}:
+        for bit in range(8 * HASH_BYTES):
+            layer[place * HASH_BYTES + bit // 8] ^= 1 << bit % 8
+            assert not is_layer_of(bytes(layer), root, 4 * BLOCK)
+            layer[place * HASH_BYTES + bit // 8] ^= 1 << bit % 8
+    assert is_layer_of(bytes(layer), root, 4 * BLOCK)
+
+
+@pytest.mark.parametrize("count", LAYERS)
 @pytest.mark.parametrize("length", [1, 2, 8, 512])
 def test_bep52_every_chunk_of_a_layer_is_proven(count: int, length: int) -> None:
     layer = payload_of(HASH_BYTES * count)
@@ -169,6 +181,22 @@ def test_every_flipped_bit_of_a_proof_fails() -> None:
         proof[bit // 8] ^= 1 << bit % 8
         assert not holds()
         proof[bit // 8] ^= 1 << bit % 8
+
+
+def test_every_flipped_bit_of_uncles_and_some_hashes_of_a_chunk_fails() -> None:
+    layer = payload_of(HASH_BYTES * 1_025)
+    root = root_of(layer)
+    chunk = layer[512 * HASH_BYTES : 1_024 * HASH_BYTES]
+    proof = bytearray(chunk + proof_of(layer, index=512, length=512))
+    size = len(chunk)
+    assert len(proof) == size + 2 * HASH_BYTES
+    for place in (0, 511, 512, 513):
+        for bit in range(8 * HASH_BYTES):
+            proof[place * HASH_BYTES + bit // 8] ^= 1 << bit % 8
+            hashes, uncles = bytes(proof[:size]), bytes(proof[size:])
+            assert not is_proven(hashes, uncles, index=512, levels=11, root=root)
+            proof[place * HASH_BYTES + bit // 8] ^= 1 << bit % 8
+    assert is_proven(chunk, bytes(proof[size:]), index=512, levels=11, root=root)
 
 
 MALFORMED_PROOFS = {

@@ -29,6 +29,7 @@ class FakeLink:
     connection: PeerConnection
     close_reason: str | None = None
     is_stuck: bool = False
+    upload_throttle: Any = None
     sent: list[bytes] = field(default_factory=list)
 
     def flush(self) -> None:

@@ -30,6 +30,11 @@ class Case:
 REASONS: Final = {
     "minus zero": "a number has one spelling where the order and the spelling count",
     "hybrid without pieces": "it would be downloaded without hashes",
+    "hybrid whose pieces are a number": "it would be downloaded without hashes",
+    "hybrid without files": "it would be another torrent by its v1 part",
+    "a root of two lengths": "one of the files cannot be right",
+    "a root of two lengths, layers missing": "one of the files cannot be right",
+    "a root of two lengths, as many pieces": "one of the files cannot be right",
 }
 """Why a case is judged in another way than libtorrent judges it."""
 
@@ -85,6 +90,9 @@ def _keys() -> Named:
         "a newer version, nothing else right",
         Case(torrent_around({"meta version": 3}), "unknown meta version 3"),
     )
+    for what, files in {"a number": [1], "other properties": [{"hash": "x"}]}.items():
+        newer = {"meta version": 3, "files": files}
+        yield f"a newer version, its files {what}", Case(torrent_around(newer), "version 3")
     yield "no tree", Case(torrent_around(BASE), "without a dictionary")
     yield "the tree a list", bad("without a dictionary", [])
     yield "a tree in v1", Case(torrent_around({**v1, "file tree": tree}), "without a .meta version")
@@ -229,6 +237,17 @@ def _layers() -> Named:
         yield what, Case(torrent_around(info, wrong), "is not the root of a file")
     twice, layers = v2_info({"a": LONG, "b": LONG})
     yield "a root twice, one layer", Case(torrent_around(twice, layers))
+    for length in (40_001, 50_000):
+        other = {"": {"length": length, "pieces root": root}}
+        info = {**BASE, "file tree": {"a": long, "b": other}}
+        is_close = length == 40_001
+        what = "a root of two lengths" + ", as many pieces" * is_close
+        error = "'n/b' has the root of a file of another length"
+        yield what, Case(torrent_around(info, {root: layer}), error, libtorrent_loads=True)
+    yield (
+        "a root of two lengths, layers missing",
+        Case(torrent_around(info), error, libtorrent_loads=True),
+    )
     exact, none = v2_info({"a": LONG[:16_384], "b": LONG[:32_768]})
     yield "exact pieces", Case(torrent_around(exact, none))
 
@@ -256,9 +275,19 @@ def _hybrids() -> Named:
     yield "hybrid with a link", hybrid(link, [_entry("a"), linked])
     info, layers = hybrid_info({"a": LONG, "d/b": b"", "d/c": b"12345"})
     yield "hybrid with layers", Case(torrent_around(info, layers))
+    yield "hybrid whose files are a number", Case(torrent_around({**single, "files": 1}, {}))
     pieces = {**single}
     del pieces["pieces"]
     yield "hybrid without pieces", Case(torrent_around(pieces, {}), "pieces", libtorrent_loads=True)
+    for what, wrong, error in (
+        ("hybrid whose pieces are a number", {"pieces": 1}, "pieces"),
+        ("hybrid without files", {"files": []}, "files"),
+    ):
+        data = torrent_around({**single, **wrong}, {})
+        yield what, Case(data, error, libtorrent_loads=True)
+    middle = {"a": SMALL, "b": EMPTY, "c": SMALL}
+    around = [_entry("a"), _entry("b", 0), PAD, _entry("c")]
+    yield "hybrid with an empty file before a pad", hybrid(middle, around, 2)
 
 
 def _hybrids_that_differ() -> Named:
@@ -280,7 +309,12 @@ def _hybrids_that_differ() -> Named:
     more = [_entry("a"), _entry("b", 0)]
     yield "an empty file too many", hybrid(one, more, 1, "number of files: 2 and 1")
     nothing = {"a": EMPTY, "b": EMPTY}
-    yield "a tree of empty files", hybrid(nothing, more, 1, "files that are not empty: 1 and 0")
+    yield "a tree of empty files", hybrid(nothing, more, 1, "length of 'a': 5 and 0 bytes")
+    behind = {**two, "c": EMPTY}
+    moved = [_entry("a"), PAD, _entry("c", 0), _entry("b")]
+    yield "an empty file elsewhere", hybrid(behind, moved, 2, "path: 'c' and 'b'")
+    first = [_entry("c", 0), _entry("a"), PAD, _entry("b")]
+    yield "an empty file in front", hybrid(behind, first, 2, "path: 'c' and 'a'")
     yield "a file too many", hybrid(one, [_entry("a"), PAD, _entry("b")], 2, "number of files")
     yield "a piece too many", hybrid(one, [_entry("a")], 2, "are 1 pieces, not 2")
     long_pad = {**PAD, "length": 16_379 + 16_384}

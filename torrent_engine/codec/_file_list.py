@@ -446,10 +446,12 @@ def append_item(table: FileTable, item: BencodeDict, raw_path: RawPath, flags: i
 def parse_files(info: BencodeDict, files: object, fallback_name: str) -> FileList:
     """Return the files of an info dictionary, in payload order.
 
-    ``files`` is the result of :func:`read_file_list`, or None. A name of which cleaning leaves
-    nothing becomes ``fallback_name``. Raises MetainfoError for an invalid entry, or a total of 0 or
-    above 2^63 - 1 bytes.
+    ``files`` is the result of :func:`read_file_list`, the error that it raised, or None. A name of
+    which cleaning leaves nothing becomes ``fallback_name``. Raises MetainfoError for an invalid
+    entry, or a total of 0 or above 2^63 - 1 bytes.
     """
+    if isinstance(files, MetainfoError):
+        raise files
     root, raw_name = root_of_files(info, fallback_name)
     if not isinstance(files, FileTable) and (files is None or b"length" in info):
         return FileList(checked(_single(info, raw_name, root)), (), ())

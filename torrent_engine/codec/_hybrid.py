@@ -1,10 +1,11 @@
 """The comparison of the two parts of a hybrid torrent, which must describe the same payload.
 
 Source: BEP 52 ("Upgrade path"), BEP 47; what is compared is what libtorrent compares: neither
-attributes, nor the names of empty files and of pads.
+attributes, nor the names of empty files and of pads. Where among the others an empty file stands
+is: the hashes of v2 belong to the files by their order.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from torrent_engine.base.errors import MetainfoError
 from torrent_engine.codec._file_list import FileList, FileTable
@@ -30,27 +31,20 @@ def check_hybrid(files: FileList, is_multi_file: bool, tree: FileTree, piece_byt
 def _check_files(
     files: FileList, ours: Sequence[int], depth: int, table: FileTable, layout: FileLayout
 ) -> None:
-    """Compare what has bytes, file by file: path, length, place."""
-    for first, second in _pairs(files, ours, table):
+    """Compare what has bytes, file by file: path, length, place; what is empty has its place."""
+    lengths = files.layout.lengths
+    for second, first in enumerate(ours):
+        if not (lengths[first] or table.lengths[second]):
+            continue
         raw, other = files.raw_path(first)[depth:], table.raw_path(second)
         if raw != other and files.path(first)[depth:] != table.path(second):
             raise _differs(f"path: {shown_path(raw)} and {shown_path(other)}")
-        lengths = files.layout.lengths[first], table.lengths[second]
-        if lengths[0] != lengths[1]:
-            raise _differs(f"length of {shown_path(raw)}: {lengths[0]} and {lengths[1]} bytes")
+        if lengths[first] != table.lengths[second]:
+            both = f"{lengths[first]} and {table.lengths[second]} bytes"
+            raise _differs(f"length of {shown_path(raw)}: {both}")
         places = files.layout.offsets[first], layout.offsets[second]
         if places[0] != places[1]:
             raise _differs(f"place of {shown_path(raw)}: byte {places[0]} and {places[1]}")
-
-
-def _pairs(files: FileList, ours: Sequence[int], table: FileTable) -> Iterator[tuple[int, int]]:
-    """Pair the files that have bytes, in their order."""
-    lengths = files.layout.lengths
-    first = [index for index in ours if lengths[index]]
-    second = [index for index in range(len(table)) if table.lengths[index]]
-    if len(first) != len(second):
-        raise _differs(f"number of files that are not empty: {len(first)} and {len(second)}")
-    return zip(first, second, strict=True)
 
 
 def _check_pads(files: FileList, layout: FileLayout, piece_bytes: int) -> None:

@@ -102,9 +102,23 @@ def make_part(
         roots = _spread(roots, files)
     info_hash = InfoHashV2(sha256(info_bytes).digest())
     part = V2Part(info_hash, piece_bytes, lengths, roots, {})
+    _check_same_roots(part, files)
     if not isinstance(layers, dict) or not layers:
         return part
     return V2Part(info_hash, piece_bytes, lengths, roots, checked_layers(part, layers, files))
+
+
+def _check_same_roots(part: V2Part, files: FileList) -> None:
+    """Raise MetainfoError for one root of files of several pieces that differ in length.
+
+    No two contents have one root, but for files of one block that are made of hashes.
+    """
+    lengths: dict[bytes | None, int] = {}
+    for index in part.missing_layers():
+        length = part.lengths[index]
+        if lengths.setdefault(part.root(index), length) != length:
+            path = shown_path(files.raw_path(index))
+            raise MetainfoError(f"file tree: {path} has the root of a file of another length")
 
 
 def _spread(roots: bytes, files: FileList) -> bytes:

@@ -70,11 +70,12 @@ class HashTrees:
         level = wanted.base_layer - self._base
         if layer is None or level < 0 or not 1 <= wanted.length <= MAX_HASHES:
             return None
-        levels = levels_above(len(layer) // HASH_BYTES)
+        count = len(layer) // HASH_BYTES
+        levels = levels_above(count)
         if level >= levels or wanted.start + wanted.length > 1 << (levels - level):
             return None
         is_long = 0 < level < _TOP_LEVEL and wanted.length << level > MAX_FOLDED
-        if is_long or not _is_provable(wanted, levels - level):
+        if is_long or not _is_provable(wanted, levels - level, -(-count >> level)):
             return None
         return self._nodes(wanted.root, level, wanted.start, wanted.length) + self._uncles(wanted)
 
@@ -95,7 +96,8 @@ class HashTrees:
             return None
         levels = base + levels_above(len(top) // HASH_BYTES) - wanted.base_layer
         is_inside = wanted.start + wanted.length <= 1 << levels
-        if not is_inside or not _is_provable(wanted, levels):
+        count = -(-length_bytes // (BLOCK_BYTES << wanted.base_layer))
+        if not is_inside or not _is_provable(wanted, levels, count):
             return None
         first, last = _pieces(wanted, base)
         piece_bytes = BLOCK_BYTES << base
@@ -192,13 +194,22 @@ def _is_filled(row: bytes, hashes: bytes, height: int) -> bool:
 
 def _heights(wanted: HashRange) -> range:
     """Return how far above the hashes each uncle of their proof is."""
-    first = levels_above(wanted.length)
+    first = _first_height(wanted)
     return range(first, max(wanted.proof_layers + 1, first)) if wanted.proof_layers else range(0)
 
 
-def _is_provable(wanted: HashRange, levels: int) -> bool:
-    """Return whether there is a proof that begins with the fold of all of the hashes."""
+def _first_height(wanted: HashRange) -> int:
+    """Return how far above the hashes the fold of all of them is; with a pad, that of one."""
+    return max(levels_above(wanted.length), 1)
+
+
+def _is_provable(wanted: HashRange, levels: int, count: int) -> bool:
+    """Return whether there is a proof that begins with the fold of all of the hashes.
+
+    Behind the last of the ``count`` hashes of a layer are pads, which need not be asked for.
+    """
     if not wanted.proof_layers:
         return True
-    is_power = wanted.length.bit_count() == 1 and wanted.length > 1
-    return is_power and not wanted.start % wanted.length and wanted.proof_layers < levels
+    width = 1 << _first_height(wanted)
+    is_whole = wanted.length == width or wanted.start + wanted.length == count
+    return is_whole and not wanted.start % width and wanted.proof_layers < levels

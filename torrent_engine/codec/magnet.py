@@ -99,7 +99,7 @@ class Magnet:
         room = limits.max_uri_bytes // 2
         trackers = _fitting(chain.from_iterable(metainfo.tiers), room)
         return cls(
-            metainfo.info_hash,
+            metainfo.v1_swarm or metainfo.info_hash,
             name=metainfo.name,
             trackers=trackers[: limits.max_trackers],
             web_seeds=_fitting(metainfo.web_seeds, room // 2)[: limits.max_web_seeds],

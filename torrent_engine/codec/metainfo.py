@@ -377,7 +377,18 @@ def _skip_tree(cursor: Cursor) -> tuple[object, Cursor]:
     return ({} if cursor.data.startswith(b"d", cursor.position) else None), behind
 
 
-_INFO_READERS: Final = {b"files": read_file_list, b"file tree": _skip_tree}
+def _read_files(cursor: Cursor) -> tuple[object, Cursor]:
+    """Read the files of v1; return what is wrong with them, as another version may have its own.
+
+    Which version it is must be looked at first (BEP 52).
+    """
+    try:
+        return read_file_list(cursor)
+    except MetainfoError as error:
+        return error, skip_value(cursor)[1]
+
+
+_INFO_READERS: Final = {b"files": _read_files, b"file tree": _skip_tree}
 
 
 def _read_signatures(cursor: Cursor) -> tuple[object, Cursor]:

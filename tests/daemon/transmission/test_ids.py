@@ -6,6 +6,7 @@ import pytest
 
 from tests.daemon.transmission.rpc_scene import RpcScene
 from torrent_engine.base.ids import InfoHash, InfoHashV2
+from torrent_engine.codec.magnet import Magnet
 
 pytestmark = pytest.mark.anyio
 
@@ -45,6 +46,18 @@ async def test_bep52_a_hybrid_is_found_by_either_hash(
     scene.engine.change(keys[1], info_hash_v1=keys[1], info_hash_v2=InfoHashV2(bytes(range(32))))
     assert await names(scene, ids=bytes(range(20)).hex()) == ["b"]
     assert await names(scene, ids=[bytes(range(32)).hex(), keys[1].hex()]) == ["b"]
+
+
+async def test_bep52_a_link_has_the_hashes_that_the_torrent_has(
+    scene: RpcScene, keys: list[InfoHash]
+) -> None:
+    v2 = InfoHashV2(bytes(range(32)))
+    scene.engine.change(keys[0], info_hash_v1=keys[0], info_hash_v2=v2)
+    only = scene.put(name="v2", info_hash=v2.truncated, info_hash_v2=v2)
+    fields = await scene.call("torrent_get", fields=["magnet_link"], ids=[keys[0].hex(), 4])
+    links = [Magnet.parse(each["magnet_link"]) for each in fields["torrents"]]
+    assert [each.info_hash for each in links] == [keys[0], only]
+    assert [(each.has_v1, each.info_hash_v2) for each in links] == [(True, v2), (False, v2)]
 
 
 async def test_a_torrent_that_is_named_twice_is_told_once(

@@ -14,7 +14,7 @@ import pytest
 from tests.support.sleeping_clock import SleepingClock, settle
 from tests.support.swarm import resources, shared_config, until
 from torrent_engine.base.config import DhtConfig, LsdConfig
-from torrent_engine.base.errors import LocalProtocolError
+from torrent_engine.base.errors import BusyError, LocalProtocolError
 from torrent_engine.base.ids import InfoHash, PeerAddress
 from torrent_engine.engine.discovery.dht_rounds import SHARE_OF_AN_ANSWER, DhtRounds
 from torrent_engine.engine.discovery.lsd_rounds import LsdRounds
@@ -251,6 +251,23 @@ async def test_bep5_a_torrent_that_leaves_is_not_asked_for_or_told_any_more() ->
         assert one.rounds == [(Source.LSD, 0)]
         assert len(world.dht.searches) == len(world.lan.announced) == 1
         world.discovery.leave(ONE)  # harmless
+
+
+async def test_bep52_a_torrent_comes_before_a_link_that_claims_its_info_hash() -> None:
+    async with running() as world:
+        link, torrent = Torrent(), Torrent()
+        link.join(world.discovery, is_claim=True)
+        torrent.join(world.discovery)
+        world.lan.on_announce([ONE], PEERS[0])
+        assert (link.found, torrent.found) == ([], [(PEERS[0], Source.LSD)])
+        with pytest.raises(BusyError):
+            link.join(world.discovery, is_claim=True)
+        world.discovery.leave(ONE, is_claim=True)
+        assert ONE in world.discovery
+        world.discovery.leave(ONE)
+        link.join(world.discovery, is_claim=True)
+        world.discovery.leave(ONE, is_claim=True)
+        assert ONE not in world.discovery
 
 
 async def test_bep5_a_torrent_that_leaves_before_its_round_begins_is_never_asked_for() -> None:

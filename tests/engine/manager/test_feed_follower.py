@@ -14,6 +14,7 @@ from tests.support.feeds import WITH_A_THIRD_FILE, files_of, signed_version, ver
 from tests.support.managers import manager, manager_config
 from tests.support.rude_server import response, rude_server
 from tests.support.swarm import content, seed, until
+from tests.support.v2_torrents import hybrid_info, torrent_around
 from torrent_engine.base.config import FeedConfig, SessionConfig, WebSeedConfig
 from torrent_engine.base.errors import HttpError, SignatureError
 from torrent_engine.base.ids import InfoHash
@@ -120,6 +121,21 @@ async def test_bep39_a_feed_cannot_go_back_to_an_older_version(tmp_path: Path) -
             await follower.ask_due()
             assert many.sessions == (new,)
         assert len(feed.asked) == 3
+
+
+async def test_bep39_a_feed_cannot_go_back_to_a_hybrid_by_its_other_info_hash(
+    tmp_path: Path,
+) -> None:
+    hybrid = Metainfo.from_bytes(torrent_around(*hybrid_info({"a": payload(1)})))
+    assert hybrid.v2_swarm is not None
+    older = FollowedFeed().after(hybrid.v2_swarm)  # as a link of v2 named it
+    async with manager(tmp_path) as many:
+        feed = FakeFeed(FeedAnswer(hybrid))
+        record = replace(older, replaces=None)
+        new = await many.add_torrent(signed_version(2), user_data=record.kept({}))
+        await feed.follower(many).ask_due()
+        assert feed.asked
+        assert many.sessions == (new,)
 
 
 async def test_bep39_feeds_are_asked_at_intervals_with_what_they_said(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from tests.net.dht.test_service import LOOPBACK, QUICK, network
 from tests.support.managers import manager, manager_config
 from tests.support.swarm import content, seed, until
 from tests.support.torrents import make_torrent, payload_of
+from tests.support.v2_torrents import hybrid_info, torrent_around
 from torrent_engine.base.config import SessionConfig
 from torrent_engine.base.errors import NetworkError
 from torrent_engine.base.ids import InfoHash
@@ -39,6 +40,8 @@ SEED = b"\x07" * 32
 KEY = MutableTorrent.sign(SEED, InfoHash(bytes(20)), 0, salt=b"news").key
 EQUAL = payload_of(60_000, 1)
 OLD, OLD_PAYLOAD = make_torrent({"equal": EQUAL, "page": payload_of(20_000, 2), "gone": b"g"})
+HYBRID = Metainfo.from_bytes(torrent_around(*hybrid_info({"a": EQUAL})))
+BY_V2 = HYBRID.known_by(HYBRID.v2_swarm or HYBRID.info_hash)
 NEW, NEW_PAYLOAD = make_torrent({"equal": EQUAL, "page": payload_of(30_000, 3), "more": b"m" * 9})
 PATIENCE_S = 50.0
 
@@ -208,6 +211,28 @@ async def test_bep46_a_version_that_is_there_already_becomes_the_one_that_follow
         await follower_of(many, dht).look_up()
         assert many.sessions == (own,)
         assert record_of(own) == FollowedKey(KEY, 1)
+
+
+@pytest.mark.parametrize("published", [HYBRID, BY_V2], ids=["v1", "v2"])
+@pytest.mark.parametrize("known", [HYBRID, BY_V2], ids=["by_v1", "by_v2"])
+async def test_bep46_a_hybrid_is_the_version_that_is_published_by_either_of_its_info_hashes(
+    known: Metainfo, published: Metainfo, tmp_path: Path
+) -> None:
+    async with manager(tmp_path) as many:
+        dht = FakeDht()
+        own = await many.add_torrent(known, user_data=FollowedKey(KEY).kept({}))
+        dht.publish(published, 1)
+        await follower_of(many, dht).look_up()
+        assert many.sessions == (own,)
+        assert record_of(own) == FollowedKey(KEY, 1)
+
+
+async def test_a_torrent_does_not_replace_itself(tmp_path: Path) -> None:
+    async with manager(tmp_path) as many:
+        own = await many.add_torrent(BY_V2)
+        await replacing_of(many).begin(own, HYBRID, FollowedKey(KEY, 3, own.info_hash))
+        assert many.sessions == (own,)
+        assert record_of(own) == FollowedKey(KEY, 3)
 
 
 async def test_files_of_the_user_are_not_overwritten_by_a_newer_version(tmp_path: Path) -> None:

@@ -101,6 +101,18 @@ def test_limits_of_a_torrent_concern_its_links_only(
     assert link.limited == (False, False)
 
 
+def test_what_sends_other_bytes_has_the_limits_of_the_torrent() -> None:
+    manager, sender = make_manager(), Link()
+    torrent = joined(manager)
+    torrent.add_sender(sender)
+    assert sender.limited == (False, False)
+    torrent.set_limits(RateLimits(upload=5 * MIB))
+    assert sender.limited == (False, True)
+    manager.set_rate_limits(download_bytes_per_s=MIB)
+    torrent.set_limits(RateLimits())
+    assert sender.limited == (True, False)
+
+
 def test_a_limit_over_all_reaches_every_torrent_at_once_and_goes_again() -> None:
     manager = make_manager()
     links = [Link() for _ in range(6)]

@@ -277,6 +277,58 @@ async def test_bep52_a_hybrid_is_one_torrent_of_a_manager_by_either_hash(tmp_pat
             assert [each.session for each in again] == [session] * len(others)
 
 
+async def test_bep52_a_link_that_claims_the_info_hash_of_another_torrent_is_not_in_its_way(
+    tmp_path: Path,
+) -> None:
+    link = f"magnet:?xt=urn:btih:{'7' * 40}&xt=urn:btmh:1220{METAINFO.info_hash_v2}"
+    metainfo = METAINFO.known_by(V2_HASH or METAINFO.info_hash)
+    async with resources(tmp_path) as shared:
+        lying = await Session.create(link, shared, save_path=tmp_path / "lying")
+        ours = await Session.create(metainfo, shared, save_path=write(tmp_path / "files"))
+        async with lying:
+            await until(lambda: V2_HASH in shared.discovery)
+            async with ours:
+                await reach(ours, State.SEEDING)
+                await until(lambda: METAINFO.info_hash in shared.discovery)
+                await lying.stop()
+                assert V2_HASH in shared.discovery
+        assert V2_HASH not in shared.discovery
+
+
+@pytest.mark.parametrize("is_v2_first", [False, True], ids=["v1_first", "v2_first"])
+async def test_bep52_two_links_that_turn_out_to_be_of_one_hybrid_are_not_both_downloaded(
+    is_v2_first: bool, tmp_path: Path
+) -> None:
+    links = [f"magnet:?xt=urn:btih:{METAINFO.info_hash}", LINK]
+    if is_v2_first:
+        links.reverse()
+    async with (
+        resources(tmp_path / "a") as first,
+        await Session.create(METAINFO, first, save_path=write(tmp_path / "files")) as ours,
+        TorrentManager(manager_config(tmp_path / "b")) as manager,
+    ):
+        await reach(ours, State.SEEDING)
+        one = (await manager.add(links[0], save_path=tmp_path / "one")).session
+        two = (await manager.add(links[1], save_path=tmp_path / "two")).session
+        assert one is not two  # nobody knows that they are the same
+        await one.add_peer(*address_of(first))
+        await reach(one, State.SEEDING)
+        await two.add_peer(*address_of(first))
+        with anyio.fail_after(PATIENCE_S), pytest.raises(BusyError, match="has a Session already"):
+            await two.wait(State.SEEDING)
+        assert two.state is State.ERROR
+        with pytest.raises(BusyError, match=f"a hybrid, by its info-hash {one.info_hash}"):
+            await two.resume()
+        assert one.state is State.SEEDING
+        await manager.remove_torrent(two.info_hash, delete_files=True)
+        assert manager.sessions == (one,)
+        both = METAINFO.info_hash, METAINFO.known_by(V2_HASH or METAINFO.info_hash).info_hash
+        assert [manager.get_session(each) for each in both] == [one, one]
+        await until(lambda: all(each in manager.shared.discovery for each in both))
+    assert is_saved(tmp_path / "one")
+    assert not (tmp_path / "two").exists()
+
+
 async def test_bep52_both_swarms_of_a_hybrid_meet_at_a_udp_tracker_and_over_utp(
     tmp_path: Path, upgraded: list[ConnectionState]
 ) -> None:

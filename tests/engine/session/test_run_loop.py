@@ -102,7 +102,7 @@ class Core:
         self.ended = anyio.Event()
         self.released = 0
         self.shared = SimpleNamespace(
-            unregister=lambda _: None,
+            sessions=SimpleNamespace(remove=lambda _: None),
             router=SimpleNamespace(unregister=lambda _: None),
             release=self._release,
             connection_slots=SimpleNamespace(share=lambda _: None),
@@ -111,6 +111,9 @@ class Core:
     @property
     def state(self) -> State:
         return self.machine.state
+
+    def claim_other_hash(self) -> None:
+        """Stand in for a torrent with one info-hash."""
 
     def _begin_wait(self, _error: Exception, on_room: Callable[[], None]) -> None:
         self.waits += 1

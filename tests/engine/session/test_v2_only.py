@@ -31,6 +31,8 @@ from torrent_engine.engine.events import PeerBanned, PieceHashFailed
 from torrent_engine.engine.session.session import Session
 from torrent_engine.engine.session.torrent_loader import load_torrent
 from torrent_engine.engine.states import State
+from torrent_engine.engine.swarm.peer import Peer
+from torrent_engine.engine.transfer.hash_upload import HashUpload
 from torrent_engine.net.http.client import HttpClient
 from torrent_engine.policy.peers.smart_ban import SmartBan
 
@@ -138,6 +140,36 @@ async def test_bep52_hashes_of_pieces_come_from_peers_and_are_kept(
         async with session:
             await reach(session, State.SEEDING)
             assert session.stats().completed_bytes == METAINFO.total_bytes
+
+
+async def test_bep52_hashes_of_pieces_wait_for_a_limit_of_uploads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = RANDOM.randbytes(64 * 16_384)
+    info, layers = v2_info({"long": data})
+    metainfo, waited = Metainfo.from_bytes(torrent_around(info, layers)), list[int]()
+    wait_for_turn = HashUpload._wait_for_turn
+
+    async def noted(uploads: HashUpload, peer: Peer, count_bytes: int) -> None:
+        assert uploads.upload_throttle is not None
+        waited.append(count_bytes)
+        await wait_for_turn(uploads, peer, count_bytes)
+
+    monkeypatch.setattr(HashUpload, "_wait_for_turn", noted)
+    async with resources(tmp_path / "a") as first, resources(tmp_path / "b") as second:
+        (tmp_path / "files").mkdir()
+        (tmp_path / "files" / "long").write_bytes(data)
+        config = SessionConfig(max_upload_bytes_per_s=64 * 2**20)
+        ours = await Session.create(metainfo, first, save_path=tmp_path / "files", config=config)
+        async with ours:
+            await reach(ours, State.SEEDING)
+            config = SessionConfig(peers=(address_of(first),))
+            link = Magnet.of(metainfo)
+            async with await Session.create(
+                link, second, save_path=tmp_path / "saved", config=config
+            ) as theirs:
+                await reach(theirs, State.SEEDING)
+    assert waited == [64 * 32]
 
 
 async def test_bep52_a_link_of_v2_alone_is_not_that_of_a_hybrid(tmp_path: Path) -> None:

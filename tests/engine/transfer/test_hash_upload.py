@@ -9,21 +9,25 @@ import pytest
 from tests.support.clock import ManualClock
 from tests.support.fake_peer import FakeLink
 from tests.support.peer_pair import open_connection
+from tests.support.swarm import until
 from tests.support.torrents import payload_of
 from tests.support.v2_torrents import torrent_around, v2_info
 from torrent_engine.base.config import TransferConfig
 from torrent_engine.base.errors import StorageError
-from torrent_engine.base.ids import PeerAddress, PeerId
+from torrent_engine.base.ids import InfoHashV2, PeerAddress, PeerId
+from torrent_engine.codec._v2_part import V2Part
 from torrent_engine.codec.bitfield import Bitfield
 from torrent_engine.codec.hash_trees import HashRange
 from torrent_engine.codec.merkle import fold, leaves_of, pad_hash
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.engine.swarm.peer import Identity, Peer
 from torrent_engine.engine.transfer.hash_upload import (
+    MAX_PLACES,
     MAX_WAITING,
     UNITS_PER_BLOCK,
     WINDOW_S,
     HashUpload,
+    _files_of,
 )
 from torrent_engine.policy.peers.candidates import Source
 from torrent_engine.protocol.wire.hash_messages import encode_hash_reject, encode_hashes
@@ -268,3 +272,92 @@ async def test_b4_the_proof_of_a_large_tree_is_made_in_a_thread(
     [answer] = await scene.answers(peer)
     uncle = fold(LAYERS[ROOT_A][64:] + pad_hash(2))
     assert answer == encode_hashes(wanted, LAYERS[ROOT_A][:64] + uncle)
+
+
+class Turns:
+    """A limit of rates that allows a block at a time, when it is told to."""
+
+    def __init__(self) -> None:
+        self.asked: list[int] = []
+        self.may_go = anyio.Event()
+
+    async def acquire(self, wanted_bytes: int) -> int:
+        self.asked.append(wanted_bytes)
+        await self.may_go.wait()
+        return min(wanted_bytes, BLOCK)
+
+
+LONG_INFO, LONG_LAYERS = v2_info({"a": payload_of(1025 * BLOCK)}, piece_bytes=BLOCK)
+LONG = Metainfo.from_bytes(torrent_around(LONG_INFO, LONG_LAYERS))
+(LONG_ROOT,) = LONG_LAYERS
+MANY = HashRange(LONG_ROOT, 0, 0, 1024, 0)
+
+
+async def test_bep52_a_limit_of_uploads_is_for_hashes_too() -> None:
+    scene, turns = Scene(LONG), Turns()
+    slow, other, near = scene.join(1), scene.join(2, "9.9.9.9"), scene.join(3, "10.0.0.1")
+    links: list[Any] = [each.link for each in (slow, other, near)]
+    subject: Any = scene.subject
+    subject.upload_throttle = links[0].upload_throttle = links[1].upload_throttle = turns
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(scene.subject.run)
+        scene.ask(slow, MANY)
+        await until(lambda: len(turns.asked) == 1)
+        few = HashRange(LONG_ROOT, 0, 0, 32, 0)
+        scene.ask(slow, few)  # no longer than other messages
+        scene.ask(near, MANY)  # whom no limit is for
+        scene.ask(slow, MANY)
+        scene.ask(other, MANY)
+        await anyio.wait_all_tasks_blocked()
+        layer = LONG_LAYERS[LONG_ROOT]
+        for link in links:
+            link.flush()
+        whole = encode_hashes(MANY, layer[: 1024 * 32])
+        assert [each.sent for each in links] == [[encode_hashes(few, layer[:1024])], [], [whole]]
+        assert turns.asked == [1024 * 32]
+        turns.may_go.set()
+        await until(lambda: len(links[0].sent) == 3)
+        tasks.cancel_scope.cancel()
+    assert links[0].sent[1:] == links[1].sent * 2 == [whole, whole]
+    assert turns.asked == [1024 * 32, 512 * 32] * 3
+    assert scene.subject._read_of(other) == 1024 * 32
+
+
+async def test_bep52_who_leaves_is_not_waited_for_by_a_limit() -> None:
+    scene, turns = Scene(LONG), Turns()
+    gone, other = scene.join(1), scene.join(2, "9.9.9.9")
+    links: list[Any] = [each.link for each in (gone, other)]
+    subject: Any = scene.subject
+    subject.upload_throttle = links[0].upload_throttle = links[1].upload_throttle = turns
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(scene.subject.run)
+        scene.ask(gone, MANY)
+        await until(lambda: len(turns.asked) == 1)
+        scene.ask(other, MANY)
+        scene.peers.remove(gone)
+        turns.may_go.set()
+        await until(lambda: links[1].sent)
+        tasks.cancel_scope.cancel()
+    assert not links[0].sent
+    assert turns.asked == [1024 * 32, 1024 * 32, 512 * 32]
+
+
+class CountedRoots(bytes):
+    """The roots of files, which count how often they are searched."""
+
+    searches: list[int]
+
+    def find(self, *given: Any) -> int:
+        self.searches.append(1)
+        return super().find(*given)
+
+
+def test_b4_a_root_across_two_roots_is_not_searched_for_ever() -> None:
+    roots = CountedRoots(ROOT_A * 100_000 + ROOT_B)
+    roots.searches = []
+    part = V2Part(InfoHashV2(bytes(32)), BLOCK, [BLOCK] * 100_001, roots, {})
+    assert _files_of(part, ROOT_A[1:] + ROOT_A[:1]) == []
+    assert len(roots.searches) <= MAX_PLACES + 1
+    assert _files_of(part, ROOT_A) == list(range(16))
+    assert _files_of(part, ROOT_B) == [100_000]
+    assert _files_of(part, bytes(32)) == []

@@ -20,9 +20,10 @@ def magnet_of(row: StateRow, *, has_secrets: bool = True) -> Magnet:
         trackers = [url for url in trackers if shown(url) == url]
         web_seeds = [url for url in web_seeds if shown(url) == url]
     return Magnet(
-        row.info_hash,
+        row.info_hash_v1 or row.info_hash,
         name=row.about.name or None,
         trackers=tuple(trackers[:MAX_TRACKERS]),
         web_seeds=tuple(web_seeds[:MAX_WEB_SEEDS]),
         total_bytes=row.about.total_bytes or None,
+        info_hash_v2=row.about.info_hash_v2,
     )

@@ -4,9 +4,9 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import quote
 
 from torrent_engine.daemon.engine_port.facts import ErrorKind
+from torrent_engine.daemon.state.magnets import magnet_of
 from torrent_engine.daemon.state.rows import StateRow, TorrentStatus
 from torrent_engine.daemon.transmission import file_fields
 from torrent_engine.daemon.transmission.peer_fields import peer_object, peers_from
@@ -136,11 +136,7 @@ def peer_limit(view: TorrentView) -> int:
 
 def magnet_link(row: StateRow) -> str:
     """Return the magnet link that a torrent was added by, or one that leads to it."""
-    if row.about.magnet:
-        return row.about.magnet
-    parts = [f"xt=urn:btih:{row.hash}", f"dn={quote(row.about.name, safe='')}"]
-    urls = [url for tier in row.settings.trackers for url in tier]
-    return "magnet:?" + "&".join([*parts, *(f"tr={quote(url, safe='')}" for url in urls)])
+    return row.about.magnet or str(magnet_of(row))
 
 
 def torrent_file(view: TorrentView) -> str:

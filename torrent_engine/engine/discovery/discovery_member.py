@@ -22,6 +22,8 @@ class DiscoveryMember:
     """Called with new addresses of a round and their source."""
     on_round: Callable[[Source, int], None]
     """Called at the end of a round with its number of addresses."""
+    is_claim: bool = False
+    """Whether the info-hash is the second one of a hybrid, as its link says it, perhaps wrongly."""
     has_left: bool = False
     """Whether the torrent has left: its callbacks are not called any more."""
     _named: dict[Source, set[PeerAddress]] = field(default_factory=dict)

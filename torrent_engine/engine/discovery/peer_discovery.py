@@ -65,7 +65,7 @@ class PeerDiscovery:
             for source in self._sources:
                 tasks.start_soon(source.run)
 
-    def join(
+    def join(  # noqa: PLR0913 - keyword-only settings
         self,
         info_hash: InfoHash,
         *,
@@ -74,19 +74,24 @@ class PeerDiscovery:
         on_peers: Callable[[list[PeerAddress], Source], None],
         on_round: Callable[[Source, int], None] = lambda _source, _count: None,
         is_private: bool = False,
+        is_claim: bool = False,
     ) -> bool:
         """Search for peers of a torrent and announce it from now on.
 
         ``on_peers`` gets addresses and who named them, each once a round; ``on_round`` the number
         of them when a round of a source has ended. A private torrent is refused: False then, and
-        nothing about it leaves this machine (row B10). Raises BusyError if it has joined
-        already.
+        nothing about it leaves this machine (row B10). With ``is_claim`` this is the second
+        info-hash of a hybrid, as some link may say it: the torrent whose own it is comes before
+        it. Raises BusyError if it has joined already.
         """
         if is_private:
             return False
-        if info_hash in self._members:
+        before = self._members.get(info_hash)
+        if before is not None and before.is_claim and not is_claim:
+            self.leave(info_hash)
+        elif before is not None:
             raise BusyError(info_hash.hex(), "this torrent looks for peers already")
-        member = DiscoveryMember(listen_port, is_seed, on_peers, on_round)
+        member = DiscoveryMember(listen_port, is_seed, on_peers, on_round, is_claim)
         self._members[info_hash] = member
         if self._dht is not None:
             self._dht.begin()
@@ -94,10 +99,14 @@ class PeerDiscovery:
             source.join(info_hash, member)
         return True
 
-    def leave(self, info_hash: InfoHash) -> None:
-        """Stop searching and announcing at once; harmless if it never joined."""
-        member = self._members.pop(info_hash, None)
-        if member is not None:
+    def leave(self, info_hash: InfoHash, *, is_claim: bool = False) -> None:
+        """Stop searching and announcing at once; harmless if it never joined.
+
+        With ``is_claim`` the torrent whose own info-hash it is stays.
+        """
+        member = self._members.get(info_hash)
+        if member is not None and (member.is_claim or not is_claim):
+            del self._members[info_hash]
             member.has_left = True
             for source in self._sources:
                 source.leave(info_hash)

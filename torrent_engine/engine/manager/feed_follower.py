@@ -112,9 +112,10 @@ class FeedFollower:
     async def _take(self, session: Session, newer: Metainfo) -> None:
         """Begin with a version that was not there before."""
         record = FollowedFeed.read(session.user_data) or FollowedFeed()
-        if newer.info_hash == session.info_hash or self._is_gone(session):
+        if self._replacing.torrents.find(newer) is session or self._is_gone(session):
             return
-        if record.has_seen(newer.info_hash):
+        other = newer.v2_swarm or newer.info_hash
+        if record.has_seen(newer.info_hash) or record.has_seen(other):
             logger.info("the feed of %s goes back to an older version", session.name)
             return
         logger.info("%s: its feed has %s", session.name, newer.info_hash.hex())

@@ -118,9 +118,10 @@ class MutableTorrentFollower:
     async def _take(self, current: _Followed, found: MutableTorrent) -> None:
         """Begin with a version if it is newer than those that are here."""
         session, record = current.session, current.record
-        if found.sequence <= record.sequence and found.info_hash != session.info_hash:
+        is_same = self._replacing.torrents.named(found.info_hash) is session
+        if found.sequence <= record.sequence and not is_same:
             return
-        if found.info_hash == session.info_hash:
+        if is_same:
             if found.sequence > record.sequence:
                 keep(session, replace(record, sequence=found.sequence))
             return

@@ -123,7 +123,8 @@ class Replacing:
         )
         if not added.is_new:  # the user has it already
             keep(added.session, replace(record, replaces=None))
-            await self._host.remove(old.info_hash)
+            if added.session is not old:  # a hybrid has two info-hashes
+                await self._host.remove(old.info_hash)
 
     async def advance(self) -> None:
         """Let each newer version begin whose metadata is there."""

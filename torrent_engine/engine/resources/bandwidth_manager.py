@@ -220,6 +220,11 @@ class TorrentBandwidth:
             self._links[link] = None
             self._apply_to(link)
 
+    def add_sender(self, sender: ThrottledUpload) -> None:
+        """Limit what sends other bytes than blocks, to any peer, as the link of one peer."""
+        self._links[sender] = None
+        self._apply_to(sender)
+
     def remove_link(self, link: ThrottledUpload) -> None:
         """Remove a connection that ends."""
         if link in self._links:

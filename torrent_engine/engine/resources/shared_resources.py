@@ -29,6 +29,7 @@ from torrent_engine.disk.state.store import StateStore
 from torrent_engine.engine.discovery.dormant_announcer import DormantAnnouncer
 from torrent_engine.engine.discovery.peer_discovery import PeerDiscovery
 from torrent_engine.engine.jobs.job_log import JobLog
+from torrent_engine.engine.jobs.running_sessions import RunningSessions
 from torrent_engine.engine.resources.host_task import HostTask
 from torrent_engine.engine.resources.network import Network
 from torrent_engine.engine.resources.network_status import network_status
@@ -125,13 +126,13 @@ class SharedResources:
         self._closed = anyio.Event()
         self.state_listeners: list[Callable[[Any, State, State], None]] = []
         """Called after each transition of a Session, with its SessionAdmin, old and new state."""
-        self._sessions: dict[bytes, Callable[[], Coroutine[object, object, None]]] = {}
+        self.sessions = RunningSessions()
 
     def __repr__(self) -> str:
         """Return whether it is open, where it listens, and how many torrents it has."""
         services = self._services
         state = "closed" if services is None else f"port {services.listen_port}"
-        return f"<SharedResources {state}, {len(self._sessions)} running, {str(self.state_dir)!r}>"
+        return f"<SharedResources {state}, {len(self.sessions)} running, {str(self.state_dir)!r}>"
 
     # -- life -------------------------------------------------------------------------------
 
@@ -234,7 +235,7 @@ class SharedResources:
 
     async def _close_all(self) -> None:
         async with anyio.create_task_group() as closing:
-            for close_session in tuple(self._sessions.values()):
+            for close_session in self.sessions.closers:
                 closing.start_soon(close_session)
         if self._starting is not None:
             await self._starting.done.wait()
@@ -371,22 +372,6 @@ class SharedResources:
         if self._tasks is None:
             raise ClosedError("SharedResources", NOT_OPEN)
         self._tasks.start_soon(work)
-
-    def register(
-        self, info_hash: bytes, close_session: Callable[[], Coroutine[object, object, None]]
-    ) -> None:
-        """Register a running Session, so that :meth:`close` can end it.
-
-        Raises BusyError if another Session of the same torrent runs here, also a hybrid's that has
-        this v2 info-hash.
-        """
-        if info_hash in self._sessions or self.router.is_alias(info_hash):
-            raise BusyError(info_hash.hex(), "this torrent has a Session already")
-        self._sessions[info_hash] = close_session
-
-    def unregister(self, info_hash: bytes) -> None:
-        """Unregister a Session that has ended."""
-        self._sessions.pop(info_hash, None)
 
     def network_status(self) -> NetworkStatus:
         """Return where peers reach us: endpoints, external addresses, mappings, last arrivals."""

@@ -198,6 +198,15 @@ class SessionCore:
             return known.v2_swarm or known.v1_swarm
         return None if self.snapshot is None else self.snapshot.v2_hash or self.snapshot.v1_hash
 
+    def claim_other_hash(self, other_hash: InfoHash | None = None) -> None:
+        """Claim the second info-hash of a hybrid, once it is known, for this Session.
+
+        Raises BusyError if the hybrid has another one.
+        """
+        other_hash = other_hash or self.other_hash
+        if other_hash is not None:
+            self.shared.sessions.claim(self.info_hash, other_hash)
+
     @property
     def is_private(self) -> bool | None:
         """Whether peers come from its trackers only (BEP 27); None without the metadata."""

@@ -103,7 +103,7 @@ class Lifecycle:
         """Start dormant, in the state that another process left. Raises as :meth:`start`."""
         core = self._core
         self._check_start(Signal.START)
-        await self._open(trust=True)
+        await self._open(trust=True, other_hash=snapshot.v2_hash or snapshot.v1_hash)
         core.machine.place(state, paused_state)
         core.is_paused_by_user = is_paused_by_user
         self._dormancy.begin(snapshot)
@@ -117,8 +117,11 @@ class Lifecycle:
         if not core.ended.is_set() or not core.machine.can(signal):
             raise StateTransitionError(f"{signal.name} is not possible while {core.state.value}")
 
-    async def _open(self, *, trust: bool) -> None:
-        """Take what a started Session holds of the shared resources."""
+    async def _open(self, *, trust: bool, other_hash: InfoHash | None = None) -> None:
+        """Take what a started Session holds of the shared resources.
+
+        ``other_hash`` is the second info-hash of a hybrid, where it is known without the metadata.
+        """
         core = self._core
         core.run = None
         core.ended = anyio.Event()  # a stop waits for its end from now on
@@ -128,7 +131,7 @@ class Lifecycle:
         core.started_s = core.shared.clock()
         core.times.started_s = core.shared.wall_clock()
         try:
-            await self._claim()
+            await self._claim(other_hash)
         except BaseException:
             core.ended.set()
             raise
@@ -136,21 +139,22 @@ class Lifecycle:
         core.error = None
         core.shared.file_registry.sessions.add(core.info_hash)
 
-    async def _claim(self) -> None:
+    async def _claim(self, other_hash: InfoHash | None) -> None:
         """Take a reference to the shared resources and the torrent's place in them."""
         core, shared = self._core, self._core.shared
         self._watch_owner()
         await shared.acquire()
         self.listen()
         try:
-            shared.register(core.info_hash, self.close)
+            shared.sessions.add(core.info_hash, self.close)
         except BaseException:
             await shared.release()
             raise
         try:
             await self._metadata.recall()
+            core.claim_other_hash(other_hash)
         except BaseException:
-            shared.unregister(core.info_hash)
+            shared.sessions.remove(core.info_hash)
             with anyio.CancelScope(shield=True):
                 await shared.release()
             raise

@@ -347,7 +347,7 @@ class Relocation:
         move = StorageMove(shared, callbacks)
         is_alone = core.ended.is_set()
         if is_alone:
-            shared.register(core.info_hash, move.leave)
+            shared.sessions.add(core.info_hash, move.leave)
         self._move = move
         core.changed(ChangedGroup.PROGRESS)
         try:
@@ -357,7 +357,7 @@ class Relocation:
             self._move = None
             shared.store.release(core.info_hash)
             if is_alone:
-                shared.unregister(core.info_hash)
+                shared.sessions.remove(core.info_hash)
             move.ended.set()
             core.changed(ChangedGroup.PROGRESS)
 

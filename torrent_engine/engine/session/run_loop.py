@@ -144,6 +144,7 @@ class RunLoop:
         while core.stop_wanted is None:
             await self._relocation.finish_unfinished()
             await self._metadata.load_stored()
+            core.claim_other_hash()
             self._ranked = await self._metadata.rank_pieces()
             await self._relocation.settle(core.held_metainfo)
             await self._relocation.go_home(core.held_metainfo)
@@ -241,7 +242,7 @@ class RunLoop:
         return TorrentRun(settings, core.shared, trust=trust, handover=self._handover)
 
     async def _fetch_metadata(self) -> None:
-        """RequestPiece the swarm for the metadata; its links are kept for the run."""
+        """Ask the swarm for the metadata; its links are kept for the run."""
         core = self._core
         magnet = core.magnet or Magnet(core.info_hash)
         settings = FetchSettings(
@@ -259,6 +260,7 @@ class RunLoop:
             await fetch.run()
             self._handover = fetch.handover
             if fetch.metainfo is not None:
+                core.claim_other_hash(fetch.metainfo.v2_swarm or fetch.metainfo.v1_swarm)
                 await self._metadata.learn(fetch.metainfo, magnet)
             elif fetch.stop_reason is not None:
                 core.stop_wanted = fetch.stop_reason
@@ -314,7 +316,7 @@ class RunLoop:
         await self._close_handover()
         await self.do_work()  # it came too late for a run to follow it
         core.room.drop()  # another fault may have ended a run that waited
-        shared.unregister(core.info_hash)
+        shared.sessions.remove(core.info_hash)
         shared.router.unregister(core.info_hash)
         if core.error is None:
             if core.machine.can(Signal.STOP):

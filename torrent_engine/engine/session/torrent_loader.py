@@ -3,6 +3,7 @@
 import os
 import stat
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Final, TypeGuard
 
@@ -117,7 +118,9 @@ def downloadable(torrent: Metainfo | Magnet) -> Metainfo | Magnet:
     missing = sum(1 for _ in torrent.v2.missing_layers())
     if missing and torrent.is_private:
         raise MetainfoError(f'a private torrent without "piece layers" (BEP 52) of {missing} files')
-    return Magnet.of(torrent) if missing else torrent
+    if not missing:
+        return torrent
+    return replace(Magnet.of(torrent), info_hash=torrent.info_hash)  # as it was named
 
 
 def read_torrent(

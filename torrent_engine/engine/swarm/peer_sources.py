@@ -167,7 +167,7 @@ class PeerSources:
         self._shared.discovery.leave(self._swarm.info_hash)
         joined, self._joined_other = self._joined_other, None
         if joined is not None:
-            self._shared.discovery.leave(joined)
+            self._shared.discovery.leave(joined, is_claim=True)
 
     def _join(self) -> None:
         """Announce to the DHT and the local network, unless the torrent is private (BEP 27)."""
@@ -194,10 +194,13 @@ class PeerSources:
             listen_port=self._shared.listen_port,
             is_seed=self._is_seed,
             on_peers=self._on_discovered_in_other,
+            is_claim=True,
         )
 
     def tick(self, now: float) -> None:
-        """RequestPiece all sources again, as soon as each allows, while there are few peers."""
+        """Ask all sources again, as soon as each allows, while there are few peers."""
+        if self._joined_other is None:
+            self._join_other()  # a link with that info-hash may have ended meanwhile
         pool = self._pool
         is_lonely = (
             len(self._swarm.peers) + pool.connecting < FEW_PEERS and not self._facts.is_seed()

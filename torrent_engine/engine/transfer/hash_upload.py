@@ -1,13 +1,14 @@
 """Answers to the peers of one torrent that ask for hashes of its v2 part.
 
 Source: BEP 52 ("hash request"); row B4. Hashes of pieces and above are in memory. Those below are
-made of blocks that are read for it, in a thread, one request after the other.
+made of blocks that are read for it, in a thread, one request after the other. Limits of the rate of
+uploads are for them as for blocks: all answers of a torrent together have the share of one peer.
 """
 
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import anyio
 import anyio.to_thread
@@ -24,8 +25,12 @@ from torrent_engine.engine.swarm.peer import Peer
 from torrent_engine.engine.transfer.piece_proof import PieceProof
 from torrent_engine.protocol.wire.messages import HashesRequested
 
+if TYPE_CHECKING:
+    from torrent_engine.net.peers.peer_link import Throttle
+
 MAX_WAITING: Final = 4  # ours: requests of one peer that wait for blocks
 MAX_COPIES: Final = 16  # ours: files with the same content that are looked at
+MAX_PLACES: Final = 512  # ours: where a root is found among all, also across two of them
 READ_BYTES: Final = MIB  # ours: held in memory at once
 WINDOW_S: Final = 10.0  # ours
 CHOKED_BYTES: Final = 16 * MIB  # ours: read for a peer that we choke, in a window
@@ -34,6 +39,7 @@ ALL_CHOKED_BYTES: Final = 256 * MIB  # ours: read in a window after which choked
 ALL_BYTES: Final = 1024 * MIB  # ours: the same for all peers
 UNITS_PER_BLOCK: Final = 2  # ours: what reading and hashing takes, as control messages count
 FOLDS_PER_UNIT: Final = 8  # ours
+UNLIMITED_HASHES: Final = 32  # ours: an answer that is as short as other messages
 ROOTS_PER_UNIT: Final = 1024  # ours: files among which that of a request is searched
 
 
@@ -46,6 +52,10 @@ class HashUpload:
         self._torrent = torrent
         self._proof = proof
         self._on_error = on_error
+        self.download_throttle: Throttle | None = None
+        """Answers are no downloads."""
+        self.upload_throttle: Throttle | None = None
+        """None while nothing limits uploads."""
         self._trees: HashTrees | None = None
         """Made for the first peer that asks for hashes."""
         self._waiting: deque[tuple[Peer, HashRange]] = deque()
@@ -71,12 +81,11 @@ class HashUpload:
             peer.connection.sender.answer_hash_request(wanted, None)
         elif trees.is_below(wanted):
             self._queue(peer, wanted, is_allowed=self._is_allowed(peer, trees, part, wanted))
-        elif trees.takes_long(wanted):
+        elif trees.takes_long(wanted) or _is_limited(peer, wanted):
             self._queue(peer, wanted, is_allowed=self._has_room(peer))
         else:
             hashes = trees.hashes(wanted)
-            if hashes is not None:
-                peer.connection.state.control_units += trees.folds(wanted) // FOLDS_PER_UNIT
+            _charge_folds(peer, trees, wanted, hashes)
             peer.connection.sender.answer_hash_request(wanted, hashes)
 
     def _made_trees(self) -> HashTrees | None:
@@ -120,10 +129,7 @@ class HashUpload:
         found = self._find(trees, part, wanted)
         if found is None or not self._has_room(peer):
             return False
-        now = self._torrent.clock()
-        if now - self._window_began_s >= WINDOW_S:
-            self._window_began_s = now
-            self._read_bytes.clear()
+        self._begin_window()
         before, count = self._read_of(peer), len(found[1])
         limit, all_limit = UNCHOKED_BYTES, ALL_BYTES
         if state.am_choking:
@@ -134,6 +140,12 @@ class HashUpload:
         self._read_bytes[operator_of(peer.identity.address.host)] = before + count
         state.control_units += count // BLOCK_BYTES * UNITS_PER_BLOCK
         return True
+
+    def _begin_window(self) -> None:
+        now = self._torrent.clock()
+        if now - self._window_began_s >= WINDOW_S:
+            self._window_began_s = now
+            self._read_bytes.clear()
 
     def _find(self, trees: HashTrees, part: V2Part, wanted: HashRange) -> tuple[int, range] | None:
         """Return a file that we have the blocks of, and which; None if there is none."""
@@ -159,9 +171,20 @@ class HashUpload:
                 hashes = await self._hashes_below(trees, part, wanted)
             else:
                 hashes = await anyio.to_thread.run_sync(trees.hashes, wanted)
+                _charge_folds(peer, trees, wanted, hashes)
+        if hashes is not None and _is_limited(peer, wanted):
+            await self._wait_for_turn(peer, len(hashes))
         if peer in self._torrent.peers:
             peer.connection.sender.answer_hash_request(wanted, hashes)
             peer.link.flush()
+
+    async def _wait_for_turn(self, peer: Peer, count_bytes: int) -> None:
+        """Wait until the limits allow an answer, or its peer is gone; others go first next time."""
+        self._begin_window()
+        before = self._read_of(peer)
+        self._read_bytes[operator_of(peer.identity.address.host)] = before + count_bytes
+        while count_bytes > 0 and self.upload_throttle and peer in self._torrent.peers:
+            count_bytes -= await self.upload_throttle.acquire(count_bytes)
 
     async def _hashes_below(
         self, trees: HashTrees, part: V2Part, wanted: HashRange
@@ -195,10 +218,25 @@ class HashUpload:
         return b"".join(leaves)
 
 
+def _is_limited(peer: Peer, wanted: HashRange) -> bool:
+    """Return whether a limit of rates is for an answer to a peer."""
+    return peer.link.upload_throttle is not None and wanted.length > UNLIMITED_HASHES
+
+
+def _charge_folds(peer: Peer, trees: HashTrees, wanted: HashRange, hashes: bytes | None) -> None:
+    if hashes is not None:
+        peer.connection.state.control_units += trees.folds(wanted) // FOLDS_PER_UNIT
+
+
 def _files_of(part: V2Part, root: bytes) -> list[int]:
-    """Return the first files that have a root."""
+    """Return the first files that have a root.
+
+    The end of a root and the beginning of the next may be what a peer asks for, a million times.
+    """
     files, at = list[int](), part.roots.find(root) if any(root) else -1
-    while at >= 0 and len(files) < MAX_COPIES:
+    for _ in range(MAX_PLACES):
+        if at < 0 or len(files) == MAX_COPIES:
+            break
         if not at % SHA256_BYTES:
             files.append(at // SHA256_BYTES)
         at = part.roots.find(root, at + 1)

@@ -130,6 +130,7 @@ class Transfer:
         self.uploads = UploadManager(
             torrent, self.proof, callbacks.on_error, self.bandwidth.upload_load
         )
+        self.bandwidth.add_sender(self.uploads.hashes)
         self.super_seeding = SuperSeeding(torrent, self.downloads)
         self._layers = MissingLayers(
             torrent,

@@ -120,10 +120,6 @@ class IncomingRouter:
         for transport, address, received in self._held.pop(info_hash, ()):
             accept(transport, address, received)
 
-    def is_alias(self, info_hash: bytes) -> bool:
-        """Return whether this is the other info-hash of a torrent that is registered."""
-        return info_hash in self._aliases
-
     def is_registered(self, info_hash: InfoHash) -> bool:
         """Return whether connections for a torrent are accepted or held."""
         return info_hash in self._torrents
