@@ -9,7 +9,7 @@ import stat
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from itertools import chain, islice
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -21,6 +21,7 @@ MAX_FILES: Final = 200_000  # ours: looked at in all folders; one takes about 40
 MAX_ALIKE: Final = 8  # ours: files of one size that are tried for one
 MAX_SAME_NAME: Final = 256  # ours: of which the one with the most alike path is looked for
 LOOK_AGAIN_S: Final = 60.0  # ours: how long the list of files is used
+_CHANGED: Final = "was changed meanwhile"
 AT_REST_S: Final = 2.0  # ours: since the last change; some file systems count in steps of this
 _OPEN_FLAGS: Final = (
     os.O_RDONLY
@@ -97,17 +98,36 @@ class LocalFiles:
 
 def read_local(file: LocalFile, offset_bytes: int, into: memoryview) -> None:
     """Fill ``into`` from a file. Raises StorageError if that fails, or the file has changed."""
-    try:
-        descriptor = os.open(file.path, _OPEN_FLAGS)
+    with opened_local(file) as descriptor:
         try:
             got = read_at(descriptor, into, offset_bytes)
-            now = _file_of(file.path, os.fstat(descriptor))
-        finally:
-            os.close(descriptor)
+        except OSError as error:
+            raise StorageError(file.path, error.strerror or str(error)) from None
+        if got != len(into):
+            raise StorageError(file.path, _CHANGED)
+
+
+@contextmanager
+def opened_local(file: LocalFile) -> Iterator[int]:
+    """Open a file for reading, and yield its descriptor.
+
+    Raises StorageError if that fails; afterwards, and before, if the file has changed.
+    """
+    try:
+        descriptor = os.open(file.path, _OPEN_FLAGS)
     except OSError as error:
         raise StorageError(file.path, error.strerror or str(error)) from None
-    if got != len(into) or now != file:
-        raise StorageError(file.path, "was changed meanwhile")
+    try:
+        _check_unchanged(file, descriptor)
+        yield descriptor
+        _check_unchanged(file, descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _check_unchanged(file: LocalFile, descriptor: int) -> None:
+    if _file_of(file.path, os.fstat(descriptor)) != file:
+        raise StorageError(file.path, _CHANGED)
 
 
 def is_same_file(file: LocalFile, path: Path) -> bool:
