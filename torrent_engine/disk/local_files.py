@@ -75,8 +75,8 @@ class LocalFiles:
                 self._looked_s = now
             named = self._named.get((size_bytes, names[-1]), ())
             paths = (*named, *self._others.get(size_bytes, ()))
-        best = sorted({*paths}, key=lambda path: (-_common_end(Path(path).parts, names), path))
-        found = map(_seen, best[:MAX_ALIKE])
+        best = sorted({*paths}, key=lambda path: (-common_end(Path(path).parts, names), path))
+        found = map(found_file, best[:MAX_ALIKE])
         return [each for each in found if each is not None and each.size_bytes == size_bytes]
 
     def rests(self, file: LocalFile) -> bool:
@@ -154,7 +154,8 @@ def _files_below(folder: str) -> Iterator[os.DirEntry[str]]:
             continue
 
 
-def _seen(path: str) -> LocalFile | None:
+def found_file(path: str) -> LocalFile | None:
+    """Return the regular file at a path, as it is now; None if there is none."""
     try:
         return _file_of(path, Path(path).lstat())
     except OSError:
@@ -167,7 +168,7 @@ def _file_of(path: str, seen: os.stat_result) -> LocalFile | None:
     return LocalFile(path, seen.st_size, seen.st_mtime_ns, seen.st_ino, seen.st_dev)
 
 
-def _common_end(parts: Sequence[str], names: Sequence[str]) -> int:
+def common_end(parts: Sequence[str], names: Sequence[str]) -> int:
     """Return how many of the last names two paths have in common."""
     count = 0
     for part, name in zip(reversed(parts), reversed(names), strict=False):

@@ -400,6 +400,8 @@ async def test_what_is_being_shared_at_the_end_is_missing() -> None:
     async with node.running():
         await anyio.wait_all_tasks_blocked()
         assert node.missing() == [3, 4]
+        assert node.copies.is_busy  # the run must not end for want of work
+    assert not node.copies.is_busy
     assert node.missing() == [3, 4, 5, 6, 7]
 
 

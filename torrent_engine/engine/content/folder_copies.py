@@ -1,12 +1,13 @@
-"""Pieces that are copied from files in folders of the user, in place of being fetched (BEP 38).
+"""Pieces that are copied from other files of the user, in place of being fetched (BEP 38).
 
-Such a file is one of the right size; one with the right name is tried first. Each piece is
-verified as what peers send is and written by the same queue, so nothing is believed of a file, and
-the first wrong piece that is of it alone ends its use.
+Such a file is in a folder that the user names, or of a similar torrent. It is one of the right
+size; one with the right hashes or name is tried first. Each piece is verified as what peers send
+is, and written by the same queue or shared on the disk, so nothing is believed of a file, and the
+first wrong piece that is of it alone ends its use.
 """
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -18,6 +19,7 @@ import anyio.to_thread
 
 from torrent_engine.base.errors import StorageError
 from torrent_engine.codec.geometry import FileSlice
+from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.disk.local_files import (
     AT_REST_S,
     LocalFile,
@@ -26,6 +28,7 @@ from torrent_engine.disk.local_files import (
     opened_local,
     read_local,
 )
+from torrent_engine.disk.resume.similar_files import found_files
 from torrent_engine.engine.content.local_copies import MAX_SHARED_BYTES, CopiedTorrent, CopyPorts
 from torrent_engine.engine.content.piece_sharing import SharedRange
 
@@ -43,8 +46,18 @@ class OwnFiles(Protocol):
         """Return the path of a file."""
 
 
+class SimilarFiles(Protocol):
+    """Files of torrents that are similar to one."""
+
+    def may_have(self, metainfo: Metainfo) -> bool:
+        """Return whether they are to be looked for."""
+
+    async def find(self, metainfo: Metainfo) -> Mapping[int, Sequence[str]]:
+        """Return where each file of a torrent may be, by its number, the best first."""
+
+
 class FolderCopies:
-    """Copies missing pieces of one torrent from the files of some folders."""
+    """Copies missing pieces of one torrent from the files of folders and of similar torrents."""
 
     def __init__(
         self,
@@ -52,6 +65,7 @@ class FolderCopies:
         ports: CopyPorts,
         own: OwnFiles,
         local: LocalFiles,
+        similar: SimilarFiles,
     ) -> None:
         self._torrent = torrent
         self._writer = ports.writer
@@ -59,12 +73,17 @@ class FolderCopies:
         self._sharing = ports.sharing
         self._own = own
         self._local = local
+        self._similar = similar
+        self._near: Mapping[int, Sequence[str]] = {}
+        """Files of similar torrents, by the number of the file that they may be."""
         self._candidates: dict[int, deque[LocalFile]] = {}
         """For each file those that were not wrong yet, the best first."""
         self._apart: set[int] = set()
         """Devices whose blocks cannot be shared with our files."""
         self._queue: deque[int] = deque()
         self._work = anyio.Event()
+        self.is_busy = False
+        """Whether something is looked for, or being copied."""
         self._is_running = False
         self._has_freed = False
         """Whether pieces are to be requested that were to be copied."""
@@ -73,9 +92,10 @@ class FolderCopies:
         self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED
     ) -> None:
         """Copy until cancelled; started once it is known what need not be fetched."""
-        if self._local.is_empty:
+        if self._local.is_empty and not self._similar.may_have(self._torrent.metainfo):
             task_status.started()
             return
+        self.is_busy = True
         try:
             await self._find()
             self._begin()
@@ -85,10 +105,11 @@ class FolderCopies:
                 while self._queue:
                     await self._copy_next()
                 self._request_freed()
-                self._work = anyio.Event()
+                self._work, self.is_busy = anyio.Event(), False
                 await self._work.wait()
+                self.is_busy = True
         finally:
-            self._is_running = False
+            self._is_running = self.is_busy = False
             self._give_up_all()
 
     def _begin(self) -> None:
@@ -105,6 +126,8 @@ class FolderCopies:
 
     async def _find(self) -> None:
         """Look for files; wait a moment once for those that were changed just now."""
+        if self._similar.may_have(self._torrent.metainfo):
+            self._near = await self._similar.find(self._torrent.metainfo)
         fresh = await anyio.to_thread.run_sync(self._look, abandon_on_cancel=True)
         if fresh:
             await anyio.sleep(AT_REST_S)
@@ -116,7 +139,8 @@ class FolderCopies:
         for index, entry in enumerate(islice(metainfo.files, MAX_LOOKED_FOR)):
             if entry.is_pad or not entry.length_bytes:
                 continue
-            like = self._local.like(entry.length_bytes, entry.path)
+            near = found_files(self._near.get(index, ()), entry.length_bytes)
+            like = dict.fromkeys((*near, *self._local.like(entry.length_bytes, entry.path)))
             others = [each for each in like if not is_same_file(each, self._own.path_of(index))]
             resting = deque(filter(self._local.rests, others))
             fresh |= len(resting) < len(others)

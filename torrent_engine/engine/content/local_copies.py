@@ -131,6 +131,8 @@ class LocalCopies:
         self._sharing = ports.sharing
         self._reads = reads
         self._content = content
+        self.is_busy = False
+        """Whether something is being copied."""
         self._queue: deque[_Copy] = deque()
         self._work = anyio.Event()
         self._copied: set[int] = set()
@@ -157,10 +159,13 @@ class LocalCopies:
             task_status.started()
             while True:
                 await self._work.wait()
+                self.is_busy = True
                 while self._queue:
                     await self._copy_next()
                 self._work = anyio.Event()
+                self.is_busy = False
         finally:
+            self.is_busy = False
             self._content.leave(self)
             while self._queue:
                 self._give_up(self._queue.popleft().piece)
