@@ -10,12 +10,19 @@ import torf
 
 from tests.support.torrents import payload_of, piece_hashes
 from torrent_engine.base.config import BencodeLimits
-from torrent_engine.base.errors import ConfigError, StorageError
+from torrent_engine.base.errors import ConfigError, MetainfoError, StorageError
 from torrent_engine.base.ids import InfoHash
-from torrent_engine.codec.bencode import decode
+from torrent_engine.codec.bencode import decode, encode
 from torrent_engine.codec.metainfo import Metainfo
+from torrent_engine.disk.create import create as creating
 from torrent_engine.disk.create import hashing as payload_hash
-from torrent_engine.disk.create.create import CreateOptions, auto_piece_bytes, create_torrent
+from torrent_engine.disk.create.create import (
+    CreateOptions,
+    TorrentFormat,
+    auto_aligned_piece_bytes,
+    auto_piece_bytes,
+    create_torrent,
+)
 from torrent_engine.disk.create.scan import ScanRules
 
 KIB = 1024
@@ -163,6 +170,46 @@ SIZES = {
 @pytest.mark.parametrize(("total", "piece_bytes"), SIZES.items())
 def test_automatic_piece_size(total: int, piece_bytes: int) -> None:
     assert auto_piece_bytes(total) == piece_bytes
+
+
+ALIGNED: list[tuple[list[int], int]] = [
+    ([], 16 * KIB),
+    ([16 * KIB * 2048], 16 * KIB),
+    ([16 * KIB * 2048 + 1], 32 * KIB),
+    ([1024 * MIB, 0], 512 * KIB),
+    ([16 * KIB * 2047, 1], 16 * KIB),
+    ([16 * KIB * 2048, 1], 32 * KIB),
+    ([4_000] * 100_000, 16 * KIB),  # 256 KiB by their sum alone: 24 GiB of pads
+    ([1_000_000] * 10_000, 512 * KIB),
+    ([10**14], 16 * MIB),
+]
+
+
+@pytest.mark.parametrize(("lengths", "piece_bytes"), ALIGNED)
+def test_bep52_automatic_piece_size_counts_the_pieces_of_each_file(
+    lengths: list[int], piece_bytes: int
+) -> None:
+    assert auto_aligned_piece_bytes(lengths) == piece_bytes
+
+
+@pytest.mark.parametrize("kind", ["v2", "hybrid"])
+def test_bep52_small_files_get_small_pieces(kind: TorrentFormat, tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "many", {f"{number}": b"1" for number in range(10)})
+    (folder / "large").write_bytes(bytes(16 * KIB * 2039))
+    made = create_torrent([folder], CreateOptions(format=kind))
+    assert Metainfo.from_bytes(made).geometry.piece_bytes == 32 * KIB
+    (folder / "0").unlink()
+    made = create_torrent([folder], CreateOptions(format=kind))
+    assert Metainfo.from_bytes(made).geometry.piece_bytes == 16 * KIB
+
+
+def test_a_torrent_that_we_would_refuse_is_not_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "one").write_bytes(b"1")
+    monkeypatch.setattr(creating, "encode", lambda value: encode({**value, "info": 1}))
+    with pytest.raises(MetainfoError):
+        create_torrent(tmp_path / "one")
 
 
 BAD_OPTIONS: dict[str, dict[str, Any]] = {
