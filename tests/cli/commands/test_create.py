@@ -38,6 +38,7 @@ def test_bep52_a_torrent_of_each_format_is_verified(tmp_path: Path, kind: str) -
     metainfo = Metainfo.read(output)
     hashes = [each for each in (metainfo.info_hash_v1, metainfo.info_hash_v2) if each is not None]
     assert len(hashes) == (2 if kind == "hybrid" else 1)
+    assert result.stdout.startswith(f"{output}: 74.4 KiB in ")  # without pads
     assert result.stdout.endswith(f"info-hash {' and '.join(map(str, hashes))}\n")
     checked = CliRunner().invoke(cli, ["verify", str(output), "-d", str(tmp_path)])
     assert (checked.exit_code, checked.stderr) == (0, "")

@@ -288,7 +288,7 @@ def _print_summary(output: Path, data: bytes) -> None:
     metainfo = Metainfo.from_bytes(data)
     piece_bytes = format_size(metainfo.geometry.piece_bytes)
     print_wrapped(
-        f"{safe(str(output))}: {format_size(metainfo.total_bytes)} in {metainfo.piece_count}"
+        f"{safe(str(output))}: {format_size(metainfo.content_bytes)} in {metainfo.piece_count}"
         f" pieces of {piece_bytes}, info-hash {_info_hashes(metainfo)}"
     )
 
