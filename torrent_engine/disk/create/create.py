@@ -66,8 +66,12 @@ class CreateOptions:
     """The DER encoding of the certificate by which newer versions will be signed (BEP 39)."""
     threads: int | None = None
     """Hashing threads; None: as many as processors, up to 4."""
-    format: TorrentFormat = "v1"
-    """Versions of BitTorrent that can download it; hybrids are of both (BEP 52)."""
+    format: TorrentFormat = "hybrid"
+    """Versions of BitTorrent that can download it; hybrids are of both (BEP 52).
+
+    Some programs of v1 know no hybrids, whoever makes them: Transmission up to 3.00 refuses their
+    files, and aria2 1.36 takes another info-hash for theirs, so that it finds no peers.
+    """
 
     @property
     def has_v1(self) -> bool:
@@ -147,7 +151,9 @@ def check_options(options: CreateOptions) -> None:
     if options.format not in get_args(TorrentFormat):
         raise ConfigError(f"format {options.format!r}: not v1, v2 or hybrid")
     if size is not None and options.has_v2 and size.bit_count() != 1:
-        raise ConfigError(f"piece size {size}: no power of two, as v2 torrents need it (BEP 52)")
+        raise ConfigError(
+            f"piece size {size}: no power of two, which format v1 alone allows (BEP 52)"
+        )
     if options.threads is not None and options.threads < 1:
         raise ConfigError(f"{options.threads} hashing threads")
     if options.creation_time_s is not None and options.creation_time_s < 0:
