@@ -352,7 +352,7 @@ SCREENS: Final[dict[str, Draw]] = {
     "help-metadata": help_page("metadata"),
     "help-dht-put": help_page("dht", "put"),
 }
-WHOLE_WORDS: Final = frozenset({"download-ended", "jobs", "magnet", "verify", "mistakes"})
+WHOLE_WORDS: Final = frozenset({"create", "download-ended", "jobs", "magnet", "verify", "mistakes"})
 """Screens with words that may be wider than a line."""
 FIELD_CHARS: Final = len("Info-hash: ")
 WHOLE_LINES: Final = frozenset({"show-files"})

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.reflink_disks import KINDS, reflink_disk, shared_bytes
 from tests.support.swarm import reach, resources
 from tests.support.torrents import make_torrent, payload_of
 from torrent_engine.base.config import DiskConfig
@@ -42,8 +43,24 @@ anyio.run(main)
 async def test_f4_a_copy_that_is_killed_is_continued_and_nothing_wrong_is_believed(
     share: float, tmp_path: Path
 ) -> None:
+    written = await kill_and_continue(share, tmp_path, tmp_path)
+    assert written == PAYLOAD
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+@pytest.mark.parametrize("share", [0.05, 0.9])
+async def test_f4_blocks_that_were_being_shared_are_continued_and_nothing_wrong_is_believed(
+    share: float, kind: str, tmp_path: Path
+) -> None:
+    with reflink_disk(tmp_path, kind) as disk:
+        assert await kill_and_continue(share, disk, tmp_path) == PAYLOAD
+        assert shared_bytes(disk / "out" / "one") == len(PAYLOAD)
+
+
+async def kill_and_continue(share: float, folder: Path, tmp_path: Path) -> bytes:
+    """Kill a copy once a share of it is there, see what is believed, and return all at the end."""
     metainfo, _ = make_torrent(PAYLOAD, name="one", piece_bytes=PIECE)
-    torrent, local, out = tmp_path / "x.torrent", tmp_path / "local", tmp_path / "out"
+    torrent, local, out = tmp_path / "x.torrent", folder / "local", folder / "out"
     torrent.write_bytes(metainfo.source)
     local.mkdir()
     source = local / "named otherwise"
@@ -68,8 +85,8 @@ async def test_f4_a_copy_that_is_killed_is_continued_and_nothing_wrong_is_believ
         async with session:
             await reach(session, State.SEEDING)
             assert session.stats().downloaded_bytes == 0
-    assert (out / "one").read_bytes() == PAYLOAD
     assert source.read_bytes() == PAYLOAD
+    return (out / "one").read_bytes()
 
 
 def copy_and_kill(arguments: list[str], target: Path, count: int) -> None:

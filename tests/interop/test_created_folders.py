@@ -23,6 +23,11 @@ PIECE_BYTES = 32 * 1024
 
 
 def _ours(folder: Path, output: Path) -> None:
+    options = CreateOptions(piece_bytes=PIECE_BYTES, format="v1")
+    output.write_bytes(create_torrent([folder], options))
+
+
+def _our_hybrid(folder: Path, output: Path) -> None:
     output.write_bytes(create_torrent([folder], CreateOptions(piece_bytes=PIECE_BYTES)))
 
 
@@ -51,6 +56,7 @@ def _transmission(folder: Path, output: Path) -> None:
 
 MAKERS: dict[str, Callable[[Path, Path], None]] = {
     "ours": _ours,
+    "our hybrid": _our_hybrid,
     "libtorrent": _libtorrent,
     "torf": _torf,
     "mktorrent": _mktorrent,
@@ -93,6 +99,7 @@ def test_a_folder_of_any_kind_that_a_program_made_a_torrent_of_is_right_for_us(
 NO_UTF8 = {"latin1", "broken_utf8"}
 LIMITS: dict[str, tuple[set[str], set[str]]] = {
     "ours": (set(), set()),
+    "our hybrid": (set(), set()),
     "libtorrent": (NO_UTF8, set()),  # its Python binding takes text only
     "torf": (set(), NO_UTF8),  # it writes a question mark for each such byte
     "mktorrent": (set(), set()),
@@ -101,13 +108,20 @@ LIMITS: dict[str, tuple[set[str], set[str]]] = {
 """Kinds of which a program makes no torrent, and those whose names or bytes it does not keep."""
 
 
-def test_what_is_created_of_any_kind_is_the_same_for_libtorrent(tmp_path: Path) -> None:
+@pytest.mark.parametrize("make", [_ours, _our_hybrid], ids=["v1", "hybrid"])
+def test_what_is_created_of_any_kind_is_the_same_for_libtorrent(
+    make: Callable[[Path, Path], None], tmp_path: Path
+) -> None:
     (tmp_path / "kinds").mkdir()
     output = tmp_path / "o.torrent"
     for kind, folder in make_folders(tmp_path / "kinds").items():
-        _ours(folder, output)
+        make(folder, output)
         theirs, ours = libtorrent.torrent_info(str(output)), Metainfo.read(output)
-        assert theirs.info_hashes().v1.to_bytes() == ours.info_hash, kind
+        hashes = theirs.info_hashes()
+        assert hashes.v1.to_bytes() == ours.info_hash, kind
+        assert hashes.has_v2() == ours.is_hybrid, kind
+        if ours.info_hash_v2 is not None:
+            assert hashes.v2.to_bytes() == ours.info_hash_v2, kind
         assert theirs.num_files() == len(ours.files), kind
         on_disk = {path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()}
         raw = {folder.parent / Path(*map(os.fsdecode, each.raw_path)) for each in ours.files}

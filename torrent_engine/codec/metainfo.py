@@ -331,6 +331,12 @@ class Metainfo:
         return self.layout.total_bytes
 
     @property
+    def content_bytes(self) -> int:
+        """Return the length of all files but pads."""
+        files = enumerate(self.layout.lengths)
+        return sum(length for index, length in files if not self.files.is_pad(index))
+
+    @property
     def info_hash_v1(self) -> InfoHash | None:
         """Return the SHA-1 of the info dictionary; None if there is a v2 part only."""
         return self.info_hash if self.piece_hashes else None

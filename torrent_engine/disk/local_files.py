@@ -9,7 +9,7 @@ import stat
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from itertools import chain, islice
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -21,6 +21,7 @@ MAX_FILES: Final = 200_000  # ours: looked at in all folders; one takes about 40
 MAX_ALIKE: Final = 8  # ours: files of one size that are tried for one
 MAX_SAME_NAME: Final = 256  # ours: of which the one with the most alike path is looked for
 LOOK_AGAIN_S: Final = 60.0  # ours: how long the list of files is used
+_CHANGED: Final = "was changed meanwhile"
 AT_REST_S: Final = 2.0  # ours: since the last change; some file systems count in steps of this
 _OPEN_FLAGS: Final = (
     os.O_RDONLY
@@ -74,8 +75,8 @@ class LocalFiles:
                 self._looked_s = now
             named = self._named.get((size_bytes, names[-1]), ())
             paths = (*named, *self._others.get(size_bytes, ()))
-        best = sorted({*paths}, key=lambda path: (-_common_end(Path(path).parts, names), path))
-        found = map(_seen, best[:MAX_ALIKE])
+        best = sorted({*paths}, key=lambda path: (-common_end(Path(path).parts, names), path))
+        found = map(found_file, best[:MAX_ALIKE])
         return [each for each in found if each is not None and each.size_bytes == size_bytes]
 
     def rests(self, file: LocalFile) -> bool:
@@ -97,17 +98,36 @@ class LocalFiles:
 
 def read_local(file: LocalFile, offset_bytes: int, into: memoryview) -> None:
     """Fill ``into`` from a file. Raises StorageError if that fails, or the file has changed."""
-    try:
-        descriptor = os.open(file.path, _OPEN_FLAGS)
+    with opened_local(file) as descriptor:
         try:
             got = read_at(descriptor, into, offset_bytes)
-            now = _file_of(file.path, os.fstat(descriptor))
-        finally:
-            os.close(descriptor)
+        except OSError as error:
+            raise StorageError(file.path, error.strerror or str(error)) from None
+        if got != len(into):
+            raise StorageError(file.path, _CHANGED)
+
+
+@contextmanager
+def opened_local(file: LocalFile) -> Iterator[int]:
+    """Open a file for reading, and yield its descriptor.
+
+    Raises StorageError if that fails; afterwards, and before, if the file has changed.
+    """
+    try:
+        descriptor = os.open(file.path, _OPEN_FLAGS)
     except OSError as error:
         raise StorageError(file.path, error.strerror or str(error)) from None
-    if got != len(into) or now != file:
-        raise StorageError(file.path, "was changed meanwhile")
+    try:
+        _check_unchanged(file, descriptor)
+        yield descriptor
+        _check_unchanged(file, descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _check_unchanged(file: LocalFile, descriptor: int) -> None:
+    if _file_of(file.path, os.fstat(descriptor)) != file:
+        raise StorageError(file.path, _CHANGED)
 
 
 def is_same_file(file: LocalFile, path: Path) -> bool:
@@ -134,7 +154,8 @@ def _files_below(folder: str) -> Iterator[os.DirEntry[str]]:
             continue
 
 
-def _seen(path: str) -> LocalFile | None:
+def found_file(path: str) -> LocalFile | None:
+    """Return the regular file at a path, as it is now; None if there is none."""
     try:
         return _file_of(path, Path(path).lstat())
     except OSError:
@@ -147,7 +168,7 @@ def _file_of(path: str, seen: os.stat_result) -> LocalFile | None:
     return LocalFile(path, seen.st_size, seen.st_mtime_ns, seen.st_ino, seen.st_dev)
 
 
-def _common_end(parts: Sequence[str], names: Sequence[str]) -> int:
+def common_end(parts: Sequence[str], names: Sequence[str]) -> int:
     """Return how many of the last names two paths have in common."""
     count = 0
     for part, name in zip(reversed(parts), reversed(names), strict=False):

@@ -98,8 +98,8 @@ def test_bep39_create_names_feed_and_originator_and_show_has_them(tmp_path: Path
     metainfo = Metainfo.read(torrent)
     assert (metainfo.update_url, metainfo.originator) == (URL, originator().der)
     shown = invoke("show", torrent).stdout
-    assert f"Feed:       {URL}" in shown
-    assert "Originator: com.example (certificate" in shown
+    assert f"Feed:         {URL}" in shown
+    assert "Originator:   com.example (certificate" in shown
     record = json.loads(invoke("show", "--json", torrent).stdout)
     assert record["update_url"] == URL
     assert record["originator_sha256"] == originator().fingerprint

@@ -1,6 +1,7 @@
 import os
 import shutil
 import subprocess
+from dataclasses import replace
 from hashlib import sha1
 from pathlib import Path
 from typing import Any
@@ -10,16 +11,25 @@ import torf
 
 from tests.support.torrents import payload_of, piece_hashes
 from torrent_engine.base.config import BencodeLimits
-from torrent_engine.base.errors import ConfigError, StorageError
+from torrent_engine.base.errors import ConfigError, MetainfoError, StorageError
 from torrent_engine.base.ids import InfoHash
-from torrent_engine.codec.bencode import decode
+from torrent_engine.codec.bencode import decode, encode
 from torrent_engine.codec.metainfo import Metainfo
+from torrent_engine.disk.create import create as creating
 from torrent_engine.disk.create import hashing as payload_hash
-from torrent_engine.disk.create.create import CreateOptions, auto_piece_bytes, create_torrent
+from torrent_engine.disk.create.create import (
+    CreateOptions,
+    TorrentFormat,
+    auto_aligned_piece_bytes,
+    auto_piece_bytes,
+    create_torrent,
+)
 from torrent_engine.disk.create.scan import ScanRules
 
 KIB = 1024
 MIB = 1024 * KIB
+
+V1 = CreateOptions(format="v1")
 
 
 def make_folder(root: Path, files: dict[str, bytes]) -> Path:
@@ -41,7 +51,7 @@ FILES = {
 
 def test_bep3_folder_becomes_sorted_files(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "set", FILES)
-    metainfo = Metainfo.from_bytes(create_torrent([folder]))
+    metainfo = Metainfo.from_bytes(create_torrent([folder], V1))
     paths = ["/".join(entry.path) for entry in metainfo.files]
     order = ["Z", "a.bin", "b/one", "b/two.bin", "b.txt", "\u00fc/deep/er"]
     assert paths == [f"set/{path}" for path in order]
@@ -69,7 +79,7 @@ def test_several_paths_become_one_torrent_named_after_their_folder(tmp_path: Pat
     folder = make_folder(tmp_path / "set", FILES)
     paths = [folder / "b", folder / "a.bin"]
     metainfo = Metainfo.from_bytes(create_torrent(paths))
-    assert [entry.path for entry in metainfo.files] == [
+    assert [entry.path for entry in metainfo.files if not entry.is_pad] == [
         ("set", "a.bin"),
         ("set", "b", "one"),
         ("set", "b", "two.bin"),
@@ -78,12 +88,32 @@ def test_several_paths_become_one_torrent_named_after_their_folder(tmp_path: Pat
     assert named.name == "other"
 
 
-def test_same_input_gives_the_same_bytes(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("kind", "keys"),
+    [
+        ("v1", {b"announce", b"info"}),
+        ("v2", {b"announce", b"info", b"piece layers"}),
+        ("hybrid", {b"announce", b"info", b"piece layers"}),
+    ],
+)
+def test_same_input_gives_the_same_bytes(
+    kind: TorrentFormat, keys: set[bytes], tmp_path: Path
+) -> None:
     one = make_folder(tmp_path / "1" / "set", FILES)
     two = make_folder(tmp_path / "2" / "set", dict(reversed(FILES.items())))
-    first = create_torrent([one], CreateOptions(threads=1, tiers=(("http://t/",),)))
-    assert create_torrent([two], CreateOptions(threads=3, tiers=(("http://t/",),))) == first
-    assert set(decode(first)) == {b"announce", b"info"}  # type: ignore[arg-type]
+    options = CreateOptions(threads=1, tiers=(("http://t/",),), format=kind)
+    first = create_torrent([one], options)
+    assert create_torrent([two], replace(options, threads=3)) == first
+    assert set(decode(first)) == keys  # type: ignore[arg-type]
+
+
+def test_bep52_a_hybrid_is_made_by_default(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "set", FILES)
+    made = create_torrent(folder)
+    assert made == create_torrent(folder, CreateOptions(format="hybrid"))
+    metainfo = Metainfo.from_bytes(made)
+    assert metainfo.is_hybrid
+    assert metainfo.content_bytes == sum(map(len, FILES.values()))
 
 
 @pytest.mark.parametrize("threads", [1, 2, 4])
@@ -118,7 +148,7 @@ def create(
     }
     folder = make_folder(tmp_path / "set", files)
     told: list[tuple[int, int]] = []
-    options = CreateOptions(piece_bytes=piece_bytes, threads=threads)
+    options = CreateOptions(piece_bytes=piece_bytes, threads=threads, format="v1")
     data = create_torrent([folder], options, lambda *progress: told.append(progress))
     payload = b"".join(files.values())
     return Metainfo.from_bytes(data).piece_hashes, piece_hashes(payload, piece_bytes), told
@@ -163,6 +193,46 @@ SIZES = {
 @pytest.mark.parametrize(("total", "piece_bytes"), SIZES.items())
 def test_automatic_piece_size(total: int, piece_bytes: int) -> None:
     assert auto_piece_bytes(total) == piece_bytes
+
+
+ALIGNED: list[tuple[list[int], int]] = [
+    ([], 16 * KIB),
+    ([16 * KIB * 2048], 16 * KIB),
+    ([16 * KIB * 2048 + 1], 32 * KIB),
+    ([1024 * MIB, 0], 512 * KIB),
+    ([16 * KIB * 2047, 1], 16 * KIB),
+    ([16 * KIB * 2048, 1], 32 * KIB),
+    ([4_000] * 100_000, 16 * KIB),  # 256 KiB by their sum alone: 24 GiB of pads
+    ([1_000_000] * 10_000, 512 * KIB),
+    ([10**14], 16 * MIB),
+]
+
+
+@pytest.mark.parametrize(("lengths", "piece_bytes"), ALIGNED)
+def test_bep52_automatic_piece_size_counts_the_pieces_of_each_file(
+    lengths: list[int], piece_bytes: int
+) -> None:
+    assert auto_aligned_piece_bytes(lengths) == piece_bytes
+
+
+@pytest.mark.parametrize("kind", ["v2", "hybrid"])
+def test_bep52_small_files_get_small_pieces(kind: TorrentFormat, tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "many", {f"{number}": b"1" for number in range(10)})
+    (folder / "large").write_bytes(bytes(16 * KIB * 2039))
+    made = create_torrent([folder], CreateOptions(format=kind))
+    assert Metainfo.from_bytes(made).geometry.piece_bytes == 32 * KIB
+    (folder / "0").unlink()
+    made = create_torrent([folder], CreateOptions(format=kind))
+    assert Metainfo.from_bytes(made).geometry.piece_bytes == 16 * KIB
+
+
+def test_a_torrent_that_we_would_refuse_is_not_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "one").write_bytes(b"1")
+    monkeypatch.setattr(creating, "encode", lambda value: encode({**value, "info": 1}))
+    with pytest.raises(MetainfoError):
+        create_torrent(tmp_path / "one")
 
 
 BAD_OPTIONS: dict[str, dict[str, Any]] = {
@@ -236,7 +306,8 @@ def test_every_name_of_the_file_system_is_taken_as_it_is(tmp_path: Path) -> None
         Path(os.fsdecode(os.fsencode(folder) + b"/" + name)).write_bytes(b"1")
     metainfo = Metainfo.from_bytes(create_torrent([folder]))
     assert metainfo.name == "_"
-    assert [entry.raw_path for entry in metainfo.files] == [(b"_", n) for n in sorted(ODD_NAMES)]
+    entries = (entry for entry in metainfo.files if not entry.is_pad)
+    assert [entry.raw_path for entry in entries] == [(b"_", n) for n in sorted(ODD_NAMES)]
     folder = folder.rename(tmp_path / os.fsdecode(b"caf\xe9"))
     assert Metainfo.from_bytes(create_torrent([folder])).files[0].raw_path[0] == b"caf\xe9"
 
@@ -247,7 +318,7 @@ def scanned(folder: Path, **rules: Any) -> tuple[list[str], dict[str, str], dict
     links_out: dict[str, str] = {}
     chosen = ScanRules(on_left_out=left_out.__setitem__, on_link_out=links_out.__setitem__, **rules)
     metainfo = Metainfo.from_bytes(create_torrent([folder], rules=chosen))
-    names = ["/".join(entry.path[1:]) for entry in metainfo.files]
+    names = ["/".join(entry.path[1:]) for entry in metainfo.files if not entry.is_pad]
     below = [
         {os.path.relpath(path, folder): text for path, text in each.items()}
         for each in (left_out, links_out)
@@ -368,14 +439,18 @@ def test_torf_makes_the_same_info_hash(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "set", FILES)
     theirs = torf.Torrent(folder, piece_size=32 * KIB)
     theirs.generate(threads=1)
-    ours = Metainfo.from_bytes(create_torrent([folder], CreateOptions(piece_bytes=32 * KIB)))
+    ours = Metainfo.from_bytes(
+        create_torrent([folder], CreateOptions(piece_bytes=32 * KIB, format="v1"))
+    )
     assert sorted(entry.path for entry in ours.files) == sorted(
         tuple(file.parts) for file in theirs.files
     )
     single = make_folder(tmp_path, {"x": payload_of(99_999)}) / "x"
     theirs = torf.Torrent(single, piece_size=32 * KIB)
     theirs.generate(threads=1)
-    ours = Metainfo.from_bytes(create_torrent([single], CreateOptions(piece_bytes=32 * KIB)))
+    ours = Metainfo.from_bytes(
+        create_torrent([single], CreateOptions(piece_bytes=32 * KIB, format="v1"))
+    )
     assert ours.info_hash.hex() == theirs.infohash
 
 
@@ -385,5 +460,7 @@ def test_mktorrent_makes_the_same_info_dictionary(tmp_path: Path) -> None:
     single = make_folder(tmp_path, {"x": payload_of(3 * MIB + 1)}) / "x"
     out = tmp_path / "x.torrent"
     subprocess.run(["mktorrent", "-l", "18", "-o", out, single], check=True, capture_output=True)
-    ours = Metainfo.from_bytes(create_torrent([single], CreateOptions(piece_bytes=256 * KIB)))
+    ours = Metainfo.from_bytes(
+        create_torrent([single], CreateOptions(piece_bytes=256 * KIB, format="v1"))
+    )
     assert ours.info_hash == Metainfo.read(out).info_hash == sha1(ours.info_bytes).digest()

@@ -125,8 +125,9 @@ async def test_bep38_without_the_option_no_folder_is_looked_at(tmp_path: Path) -
             assert session.stats().completed_bytes == 0
 
 
-async def test_bep38_files_that_are_skipped_are_not_copied(tmp_path: Path) -> None:
-    metainfo, local = v2(FILES), tmp_path / "local"
+@pytest.mark.parametrize("make", [v2, hybrid])
+async def test_bep38_files_that_are_skipped_are_not_copied(make: Make, tmp_path: Path) -> None:
+    metainfo, local = make(FILES), tmp_path / "local"
     put(local, FILES)
     names = ["/".join(entry.path[1:]) for entry in metainfo.files]
     config = SessionConfig(file_priorities=tuple(0 if name == "a" else 4 for name in names))
@@ -134,7 +135,8 @@ async def test_bep38_files_that_are_skipped_are_not_copied(tmp_path: Path) -> No
         session = await Session.create(metainfo, shared, save_path=tmp_path / "out", config=config)
         async with session:
             await reach(session, State.SEEDING)
-    assert not (tmp_path / "out" / "p" / "a").exists()
+    found = (path for path in (tmp_path / "out").rglob("*") if path.is_file())
+    assert {path.name for path in found} == {"b", "c"}  # BEP 52: no part of a file is kept apart
     assert (tmp_path / "out" / "p" / "sub" / "b").read_bytes() == FILES["sub/b"]
 
 

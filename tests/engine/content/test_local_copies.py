@@ -1,8 +1,8 @@
 """What is copied from files of the same content, and what is fetched after all."""
 
 import random
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
@@ -15,7 +15,8 @@ from tests.support.torrents import payload_of
 from tests.support.v2_torrents import PIECE_BYTES, hybrid_info, laid_out, torrent_around, v2_info
 from torrent_engine.base.errors import SessionError, StorageError
 from torrent_engine.codec.metainfo import Metainfo
-from torrent_engine.engine.content.local_copies import LocalCopies
+from torrent_engine.engine.content.local_copies import CopyPorts, LocalCopies
+from torrent_engine.engine.content.piece_sharing import OpenSource, SharedRange
 from torrent_engine.engine.content.shared_content import SharedContent
 from torrent_engine.policy.pieces.picker import Picker
 from torrent_engine.policy.pieces.piece_table import PieceState, PieceTable
@@ -57,6 +58,14 @@ class Node:
     written: list[Written] = field(default_factory=list)
     asked_again: int = 0
     read_error: Exception | None = None
+    shares: bool = False
+    """Whether its files can share blocks with others."""
+    share_error: Exception | None = None
+    wrong: set[int] = field(default_factory=set)
+    """Pieces that are wrong once they are shared."""
+    ranges: list[tuple[list[int], int, range]] = field(default_factory=list)
+    """What was to be shared: the pieces, the file, and the bytes of it."""
+    shared: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         geometry = self.metainfo.geometry
@@ -68,11 +77,13 @@ class Node:
             write_copy=lambda piece, data, on_wrong, on_failed: self.written.append(
                 Written(piece, bytes(data), on_wrong, on_failed)
             ),
+            shared=self._count_shared,
         )
         downloads: Any = SimpleNamespace(is_active=True, wanted_changed=self._ask_again)
         self.downloads = downloads
-        reads: Any = SimpleNamespace(read=self._read)
-        self.copies = LocalCopies(torrent, finisher, downloads, reads, self.content)
+        reads: Any = SimpleNamespace(read=self._read, lend=self._lend)
+        ports = CopyPorts(finisher, downloads, SimpleNamespace(share=self._share))
+        self.copies = LocalCopies(torrent, ports, reads, self.content)
 
     def _ask_again(self) -> None:
         self.asked_again += 1
@@ -82,6 +93,29 @@ class Node:
         if self.read_error is not None:
             raise self.read_error
         into[:] = self.payload[offset : offset + len(into)]
+
+    @asynccontextmanager
+    async def _lend(self, file: int) -> AsyncIterator[OpenSource]:
+        if isinstance(self.read_error, SessionError):
+            raise self.read_error
+        yield lambda: nullcontext(file)
+
+    async def _share(
+        self, pieces: Iterable[int], ranges: Iterable[SharedRange]
+    ) -> Mapping[int, bool]:
+        await anyio.lowlevel.checkpoint()
+        found = list(pieces)
+        (wanted,) = ranges
+        self.ranges.append((found, wanted.file, range(wanted.start, wanted.end)))
+        if self.share_error is not None:
+            raise self.share_error
+        return {each: each not in self.wrong for each in found} if self.shares else {}
+
+    def _count_shared(self, piece: int) -> None:
+        self.shared.append(piece)
+        self.table.hash_passed(piece)
+        self.table.written(piece)
+        self.copies.on_have(piece)
 
     def have(self, *pieces: int) -> None:
         for piece in pieces:
@@ -286,6 +320,89 @@ async def test_who_has_left_is_no_source() -> None:
     async with target.running():
         assert target.missing() == list(range(8))
         assert not list(content.groups(source.copies))
+
+
+async def shared(node: Node, count: int) -> list[int]:
+    """Wait until so many pieces are shared, and all is quiet."""
+    with anyio.fail_after(PATIENCE_S):
+        while len(node.shared) < count:  # noqa: ASYNC110 - there is no event for it
+            await anyio.sleep(0.001)
+    await anyio.wait_all_tasks_blocked()
+    return node.shared
+
+
+async def test_bep52_pieces_in_a_row_share_the_blocks_of_their_source_at_once() -> None:
+    node = Node(v2(FILES), SharedContent(), shares=True)
+    node.table.found(0, 1, 2)
+    async with node.running():
+        assert await shared(node, 3) == [5, 6, 7]
+    assert node.ranges == [([5, 6, 7], 2, range(len(DATA)))]
+    assert node.missing() == [3, 4]
+    assert not node.written
+
+
+async def test_bep52_each_file_shares_with_one_source_and_shared_pieces_go_round_once() -> None:
+    content = SharedContent()
+    source = Node(v2({"x": OTHER, "y": DATA}), content)
+    target = Node(v2(FILES), content, shares=True)
+    source.table.found(0, 1, 2, 4)
+    async with source.running(), target.running():
+        assert sorted(await shared(target, 6)) == [0, 2, 3, 4, 5, 7]
+        assert sorted(file for _, file, _ in target.ranges) == [0, 0, 1, 2, 2]
+        source.have(3)
+        assert sorted(await shared(target, 8)) == list(range(8))
+    assert source.written == []
+
+
+async def test_f6_what_is_shared_and_wrong_is_copied_from_another_source_or_fetched() -> None:
+    content = SharedContent()
+    wrong, right = Node(v2({"a": DATA, "b": OTHER}), content), Node(v2({"a": DATA}), content)
+    wrong.table.found(0, 1, 2)
+    right.table.found(0, 1, 2)
+    target = Node(v2({"c": DATA}), content, shares=True, wrong={1})
+    async with wrong.running(), target.running():
+        assert await shared(target, 2) == [0, 2]
+        assert target.missing() == [1]
+        assert target.asked_again == 1
+        async with right.running():
+            target.wrong.clear()
+            assert await shared(target, 3) == [0, 2, 1]
+
+
+async def test_f1_what_cannot_be_shared_is_copied_and_the_source_is_not_tried_again() -> None:
+    node = Node(v2(FILES), SharedContent(), laid_out(v2(FILES), FILES))
+    node.table.found(0, 1, 2)
+    async with node.running():
+        assert await node.wait_written(3) == [5, 6, 7]
+        node.have(3)
+    assert len(node.ranges) == 1
+
+
+async def test_f1_a_source_that_fails_while_it_is_shared_is_copied() -> None:
+    error = StorageError("f", "gone")
+    node = Node(v2(FILES), SharedContent(), laid_out(v2(FILES), FILES), share_error=error)
+    node.table.found(0, 1, 2)
+    async with node.running():
+        assert await node.wait_written(3) == [5, 6, 7]
+    assert [pieces for pieces, _, _ in node.ranges] == [[5, 6, 7], [6, 7], [7]]
+
+
+async def test_what_is_being_shared_at_the_end_is_missing() -> None:
+    node = Node(v2(FILES), SharedContent(), shares=True)
+    node.table.found(0, 1, 2)
+
+    async def share(pieces: Iterable[int], ranges: Iterable[SharedRange]) -> Mapping[int, bool]:
+        del pieces, ranges
+        await anyio.sleep_forever()
+        return {}
+
+    node.copies._sharing = SimpleNamespace(share=share)
+    async with node.running():
+        await anyio.wait_all_tasks_blocked()
+        assert node.missing() == [3, 4]
+        assert node.copies.is_busy  # the run must not end for want of work
+    assert not node.copies.is_busy
+    assert node.missing() == [3, 4, 5, 6, 7]
 
 
 async def test_torrents_of_v1_have_no_part_in_it() -> None:

@@ -49,6 +49,11 @@ class DiskConfig(Checked):
     are read, and pieces that match are copied instead of downloaded (BEP 38). The files are never
     changed, moved or linked; those that were changed in the last seconds are left alone."""
 
+    similar_torrents: bool = False
+    """Whether files of other torrents are looked at that a torrent names as similar, or that are of
+    one of its collections (BEP 38): those of the same state folder that are complete. They are
+    used as :attr:`local_data` is. Peers may find out by this what other torrents are here."""
+
     def check_together(self) -> None:
         """Raise ConfigError if the low mark of the write queue is above the high one."""
         check_order(self, "write_queue_low_bytes", "write_queue_high_bytes")

@@ -54,9 +54,10 @@ MAX_WARNINGS: Final = 20  # ours: of each kind; the others are only counted
     "--format",
     "torrent_format",
     type=click.Choice(["v1", "v2", "hybrid"]),
-    default="v1",
+    default="hybrid",
     show_default=True,
-    help="Versions of BitTorrent that can download it (BEP 52); a hybrid is of both.",
+    help="Versions of BitTorrent that can download it (BEP 52); a hybrid is of both. Choose v1 for"
+    " peers with Transmission up to 3.00 or aria2, which know no hybrids.",
 )
 @click.option(
     "-t",
@@ -288,7 +289,7 @@ def _print_summary(output: Path, data: bytes) -> None:
     metainfo = Metainfo.from_bytes(data)
     piece_bytes = format_size(metainfo.geometry.piece_bytes)
     print_wrapped(
-        f"{safe(str(output))}: {format_size(metainfo.total_bytes)} in {metainfo.piece_count}"
+        f"{safe(str(output))}: {format_size(metainfo.content_bytes)} in {metainfo.piece_count}"
         f" pieces of {piece_bytes}, info-hash {_info_hashes(metainfo)}"
     )
 

@@ -166,7 +166,7 @@ def _fields(metainfo: "Metainfo") -> Iterator[tuple[str, str]]:
 
     count = sum(1 for _ in _listed(metainfo))
     files = "1 file" if count == 1 else f"{count:,} files"
-    total, piece_bytes = metainfo.total_bytes, metainfo.geometry.piece_bytes
+    total, piece_bytes = metainfo.content_bytes, metainfo.geometry.piece_bytes
     yield "Name", metainfo.name
     yield from _versions(metainfo)
     yield "Size", f"{format_size(total)} ({total:,} bytes) in {files}"

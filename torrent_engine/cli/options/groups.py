@@ -270,6 +270,12 @@ _WRITE_OPTIONS: Final = (
         help="Copy what is in files of this folder, under any name, instead of downloading it; they"
         " are only read. Can be given several times.  [default: none]",
     ),
+    click.option(
+        "--use-similar",
+        is_flag=True,
+        help="Copy what is in files of other torrents that this one names as similar, or that are"
+        " of one of its collections; they are only read.  [default: download it]",
+    ),
 )
 
 _QUEUE_OPTIONS: Final = (

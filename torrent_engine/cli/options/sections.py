@@ -49,6 +49,7 @@ SECTIONS: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
             "incomplete_dir",
             "incomplete_suffix",
             "local_data",
+            "use_similar",
             "no_resume",
             "check_only",
         ),

@@ -37,7 +37,7 @@ class JobRecord:
 
             metainfo = Metainfo.from_bytes(torrent)
             self.info_hash, self.name = metainfo.info_hash, metainfo.name
-            self.total_bytes = metainfo.total_bytes
+            self.total_bytes = metainfo.content_bytes
 
 
 @contextmanager

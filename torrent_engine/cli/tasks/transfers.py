@@ -118,7 +118,10 @@ def shared_config(options: Mapping[str, Any]) -> SharedConfig:
             enabled=not options["no_web_seeds"], allow_local=options["allow_local_web_seeds"]
         ),
         network=network_config(options),
-        disk=DiskConfig(local_data=tuple(options.get("local_data", ()))),
+        disk=DiskConfig(
+            local_data=tuple(options.get("local_data", ())),
+            similar_torrents=options.get("use_similar", False),
+        ),
     )
 
 

@@ -45,7 +45,7 @@ class CreateInput(Input):
     web_seeds: list[_Url] = Field(default_factory=list, max_length=100)
     piece_bytes: int | None = Field(default=None, ge=16_384, le=134_217_728)
     """A multiple of 16 KiB, in v2 and hybrids a power of two; null: by the size of the files."""
-    format: TorrentFormat = "v1"
+    format: TorrentFormat = "hybrid"
     """Versions of BitTorrent that can download it (BEP 52); a hybrid is of both."""
     private: bool = False
     comment: str | None = Field(default=None, max_length=4_096)

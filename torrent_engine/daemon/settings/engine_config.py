@@ -95,7 +95,8 @@ def shared_config(
         web_seed=WebSeedConfig(allow_local=is_local),
         network=_network(network, block_lists),
         disk=DiskConfig(
-            local_data=tuple(str(_expanded(each)) for each in settings.paths.local_data)
+            local_data=tuple(str(_expanded(each)) for each in settings.paths.local_data),
+            similar_torrents=settings.paths.similar_torrents,
         ),
     )
 

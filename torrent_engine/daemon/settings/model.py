@@ -79,6 +79,9 @@ class PathSettings:
     local_data: tuple[str, ...] = setting(
         (), "Folders whose files are copied instead of downloaded.", RESTART, file_only=True
     )
+    similar_torrents: bool = setting(
+        False, "Copy what torrents have that a new one names as similar.", RESTART, file_only=True
+    )
     torrents_copy: str = setting("", "Folder for a copy of each .torrent; empty: none.")
     min_free_mib: int = setting(1024, "Downloads wait below this free space.", minimum=0)
 

@@ -5,7 +5,7 @@ and hybrids).
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
@@ -16,7 +16,7 @@ from torrent_engine.codec._similar import MAX_COLLECTION_BYTES, MAX_HINTS
 from torrent_engine.codec.bencode import Encodable, encode
 from torrent_engine.codec.certificates import Certificate
 from torrent_engine.codec.geometry import Geometry
-from torrent_engine.codec.metainfo import MAX_PIECES
+from torrent_engine.codec.metainfo import MAX_PIECES, Metainfo
 from torrent_engine.codec.urls import TRACKER_PREFIXES, WEB_PREFIXES
 from torrent_engine.disk.create.hashing import PayloadHashes, ProgressCallback, hash_payload
 from torrent_engine.disk.create.scan import Payload, ScanRules, scan_payload
@@ -66,8 +66,12 @@ class CreateOptions:
     """The DER encoding of the certificate by which newer versions will be signed (BEP 39)."""
     threads: int | None = None
     """Hashing threads; None: as many as processors, up to 4."""
-    format: TorrentFormat = "v1"
-    """Versions of BitTorrent that can download it; hybrids are of both (BEP 52)."""
+    format: TorrentFormat = "hybrid"
+    """Versions of BitTorrent that can download it; hybrids are of both (BEP 52).
+
+    Some programs of v1 know no hybrids, whoever makes them: Transmission up to 3.00 refuses their
+    files, and aria2 1.36 takes another info-hash for theirs, so that it finds no peers.
+    """
 
     @property
     def has_v1(self) -> bool:
@@ -97,14 +101,16 @@ def create_torrent(
     paths = [paths] if isinstance(paths, str | os.PathLike) else paths
     check_options(options)
     payload = scan_payload(paths, options.name, rules)
-    piece_bytes = options.piece_bytes or auto_piece_bytes(payload.total_bytes)
+    piece_bytes = options.piece_bytes or _chosen_piece_bytes(payload, options)
     geometry = Geometry(payload.total_bytes, piece_bytes)
     if options.has_v2:
         geometry = aligned_geometry(payload, piece_bytes)
     _check_size(payload, geometry, options)
     pads = has_pads(payload) if options.format == "hybrid" else None
     hashes = hash_payload(payload.files, geometry, _threads(options), on_progress, pads=pads)
-    return encode(_torrent(payload, geometry, hashes, options))
+    made = encode(_torrent(payload, geometry, hashes, options))
+    Metainfo.from_bytes(made)  # nothing is made that we would refuse ourselves
+    return made
 
 
 def auto_piece_bytes(total_bytes: int) -> int:
@@ -112,6 +118,25 @@ def auto_piece_bytes(total_bytes: int) -> int:
     wanted = -(-total_bytes // MAX_AUTO_PIECES)
     power = 1 << max(wanted - 1, 0).bit_length()
     return min(max(power, MIN_PIECE_BYTES), MAX_AUTO_PIECE_BYTES)
+
+
+def auto_aligned_piece_bytes(lengths: Iterable[int]) -> int:
+    """Return the smallest power of two that gives 2,048 pieces at most, or two a file (BEP 52).
+
+    Pieces of v2 hold no two files: larger ones would leave as many of small files, and only add to
+    the pads of a hybrid.
+    """
+    files = [length for length in lengths if length]
+    most, size = max(MAX_AUTO_PIECES, 2 * len(files)), MIN_PIECE_BYTES
+    while size < MAX_AUTO_PIECE_BYTES and sum(-(-length // size) for length in files) > most:
+        size *= 2
+    return size
+
+
+def _chosen_piece_bytes(payload: Payload, options: CreateOptions) -> int:
+    if options.has_v2:
+        return auto_aligned_piece_bytes(file.length_bytes for file in payload.files)
+    return auto_piece_bytes(payload.total_bytes)
 
 
 def _threads(options: CreateOptions) -> int:
@@ -126,7 +151,9 @@ def check_options(options: CreateOptions) -> None:
     if options.format not in get_args(TorrentFormat):
         raise ConfigError(f"format {options.format!r}: not v1, v2 or hybrid")
     if size is not None and options.has_v2 and size.bit_count() != 1:
-        raise ConfigError(f"piece size {size}: no power of two, as v2 torrents need it (BEP 52)")
+        raise ConfigError(
+            f"piece size {size}: no power of two, which format v1 alone allows (BEP 52)"
+        )
     if options.threads is not None and options.threads < 1:
         raise ConfigError(f"{options.threads} hashing threads")
     if options.creation_time_s is not None and options.creation_time_s < 0:

@@ -9,6 +9,7 @@ from collections.abc import Set as AbstractSet
 from contextlib import AbstractContextManager
 from threading import Lock
 
+from torrent_engine.base.errors import StorageError
 from torrent_engine.base.storage import ImmediateStorage, Storage, StorageFiles, StoredFile
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.disk.file_stamps import FileStamp
@@ -16,6 +17,7 @@ from torrent_engine.disk.files.file_paths import FilePaths
 from torrent_engine.disk.files.owned_files import OwnedFiles
 from torrent_engine.disk.files.stamps import FileStamps
 from torrent_engine.disk.os_errors import storage_failures
+from torrent_engine.disk.reflinks import Reflinks
 
 
 def storage_files(metainfo: Metainfo, paths: FilePaths) -> StorageFiles:
@@ -137,6 +139,15 @@ class CustomFiles:
                 self.owned.made(file_index)
         self._sizes[file_index] = self._lengths[file_index]
         self.owned.wrote(file_index)
+
+    def lend(self, file_index: int) -> AbstractContextManager[int]:
+        """Raise StorageError: what is kept has no descriptors."""
+        raise StorageError(self.paths.path(file_index), "is not a file of its own")
+
+    def share(self, file_index: int, source: int, start: int, end: int, reflinks: Reflinks) -> bool:
+        """Return False: what is kept has no blocks that files could share."""
+        del file_index, source, start, end, reflinks
+        return False
 
     def sync(self) -> None:
         """Wait until everything written before is durable."""

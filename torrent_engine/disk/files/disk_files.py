@@ -11,7 +11,7 @@ import stat
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from threading import RLock
 from typing import Final
 
@@ -29,6 +29,7 @@ from torrent_engine.disk.files.open_files import FileKey, OpenFile, OpenFiles
 from torrent_engine.disk.files.owned_files import OwnedFiles
 from torrent_engine.disk.os_errors import storage_error
 from torrent_engine.disk.positional import read_at, write_at
+from torrent_engine.disk.reflinks import Reflinks
 from torrent_engine.disk.safe_open import Folder
 
 _DATASYNC: Final = getattr(os, "fdatasync", os.fsync)
@@ -254,6 +255,27 @@ class DiskFiles:
         self.owned.book.wrote(index)
         try:
             write_at(file.descriptor, views, offset_bytes)
+        except OSError as error:
+            raise storage_error(self._paths.path(index), error) from error
+        finally:
+            self._pool.give_back(file)
+            self.mark_dirty(index)
+
+    @contextmanager
+    def lend(self, index: int) -> Iterator[int]:
+        """Keep a file open for reading meanwhile, and yield its descriptor. Raises StorageError."""
+        file = self._borrow(index, writable=False)
+        try:
+            yield file.descriptor
+        finally:
+            self._pool.give_back(file)
+
+    def share(self, index: int, source: int, start: int, end: int, reflinks: Reflinks) -> bool:
+        """Give a file a range of an open one as :meth:`Reflinks.share`. Raises StorageError."""
+        file = self._borrow(index, writable=True)
+        self.owned.book.wrote(index)
+        try:
+            return reflinks.share(source, file.descriptor, start, end)
         except OSError as error:
             raise storage_error(self._paths.path(index), error) from error
         finally:

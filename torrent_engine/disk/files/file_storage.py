@@ -6,6 +6,7 @@ file exists and is the torrent's. Pad files are zeros, and links are not created
 
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from torrent_engine.disk.files.part_file import PART_FILE, PartFile, part_file_n
 from torrent_engine.disk.files.placement import Placement, first_placements
 from torrent_engine.disk.files.stamps import FileStamps
 from torrent_engine.disk.home_folder import HomeNames
+from torrent_engine.disk.reflinks import Reflinks
 
 
 class FileStorage:
@@ -217,6 +219,26 @@ class FileStorage:
                     return
                 self._files.create(file_index)
         self._files.write(file_index, offset_bytes, views)
+
+    def lend(self, file_index: int) -> AbstractContextManager[int]:
+        """Keep a file open for reading meanwhile, and yield its descriptor.
+
+        Raises StorageError, also if the file is stored with others in the part-file.
+        """
+        if not self.is_file(file_index):
+            raise StorageError(self.paths.path(file_index), "is not a file of its own")
+        return self._files.lend(file_index)
+
+    def share(self, file_index: int, source: int, start: int, end: int, reflinks: Reflinks) -> bool:
+        """Give a file a range of an open one as :meth:`Reflinks.share`; False for no such file.
+
+        Raises as :meth:`write`.
+        """
+        with self._lock:  # the selection may change concurrently
+            if self._placements[file_index] is not Placement.OWN_FILE:
+                return False
+            self._files.create(file_index)
+        return self._files.share(file_index, source, start, end, reflinks)
 
     def _write_parts(self, index: int, offset_bytes: int, views: Sequence[memoryview]) -> None:
         self._placements[index] = Placement.PART_FILE

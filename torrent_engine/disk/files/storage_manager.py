@@ -90,6 +90,10 @@ class StorageManager:
         self.has_doubts = self._files.immediate.has_doubts
         self.let_go = self._files.let_go
         """Closes all files until they are used again; blocking."""
+        self.lend = self._files.lend
+        """Keeps a file open for reading meanwhile, and yields its descriptor; blocking."""
+        self.share = self._files.share
+        """Gives a file a range of an open one, as Reflinks.share; blocking."""
 
     # -- life -----------------------------------------------------------------------------
 

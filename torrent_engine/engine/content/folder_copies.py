@@ -1,15 +1,17 @@
-"""Pieces that are copied from files in folders of the user, in place of being fetched (BEP 38).
+"""Pieces that are copied from other files of the user, in place of being fetched (BEP 38).
 
-Such a file is one of the right size; one with the right name is tried first. Each piece is
-verified as what peers send is and written by the same queue, so nothing is believed of a file, and
-the first wrong piece that is of it alone ends its use.
+Such a file is in a folder that the user names, or of a similar torrent. It is one of the right
+size; one with the right hashes or name is tried first. Each piece is verified as what peers send
+is, and written by the same queue or shared on the disk, so nothing is believed of a file, and the
+first wrong piece that is of it alone ends its use.
 """
 
 from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeAlias
 
 import anyio
 import anyio.abc
@@ -17,16 +19,24 @@ import anyio.to_thread
 
 from torrent_engine.base.errors import StorageError
 from torrent_engine.codec.geometry import FileSlice
+from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.disk.local_files import (
     AT_REST_S,
     LocalFile,
     LocalFiles,
     is_same_file,
+    opened_local,
     read_local,
 )
-from torrent_engine.engine.content.local_copies import CopiedTorrent, CopyRequests, CopyWriter
+from torrent_engine.disk.resume.similar_files import found_files
+from torrent_engine.engine.content.local_copies import MAX_SHARED_BYTES, CopiedTorrent, CopyPorts
+from torrent_engine.engine.content.piece_sharing import SharedRange
 
 MAX_LOOKED_FOR: Final = 100_000  # ours: files of one torrent
+
+
+Part: TypeAlias = tuple[FileSlice, LocalFile]
+"""What a piece has of one file, and where else that may be."""
 
 
 class OwnFiles(Protocol):
@@ -36,26 +46,44 @@ class OwnFiles(Protocol):
         """Return the path of a file."""
 
 
+class SimilarFiles(Protocol):
+    """Files of torrents that are similar to one."""
+
+    def may_have(self, metainfo: Metainfo) -> bool:
+        """Return whether they are to be looked for."""
+
+    async def find(self, metainfo: Metainfo) -> Mapping[int, Sequence[str]]:
+        """Return where each file of a torrent may be, by its number, the best first."""
+
+
 class FolderCopies:
-    """Copies missing pieces of one torrent from the files of some folders."""
+    """Copies missing pieces of one torrent from the files of folders and of similar torrents."""
 
     def __init__(
         self,
         torrent: CopiedTorrent,
-        finisher: CopyWriter,
-        downloads: CopyRequests,
+        ports: CopyPorts,
         own: OwnFiles,
         local: LocalFiles,
+        similar: SimilarFiles,
     ) -> None:
         self._torrent = torrent
-        self._finisher = finisher
-        self._downloads = downloads
+        self._writer = ports.writer
+        self._requests = ports.requests
+        self._sharing = ports.sharing
         self._own = own
         self._local = local
+        self._similar = similar
+        self._near: Mapping[int, Sequence[str]] = {}
+        """Files of similar torrents, by the number of the file that they may be."""
         self._candidates: dict[int, deque[LocalFile]] = {}
         """For each file those that were not wrong yet, the best first."""
+        self._apart: set[int] = set()
+        """Devices whose blocks cannot be shared with our files."""
         self._queue: deque[int] = deque()
         self._work = anyio.Event()
+        self.is_busy = False
+        """Whether something is looked for, or being copied."""
         self._is_running = False
         self._has_freed = False
         """Whether pieces are to be requested that were to be copied."""
@@ -64,9 +92,10 @@ class FolderCopies:
         self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED
     ) -> None:
         """Copy until cancelled; started once it is known what need not be fetched."""
-        if self._local.is_empty:
+        if self._local.is_empty and not self._similar.may_have(self._torrent.metainfo):
             task_status.started()
             return
+        self.is_busy = True
         try:
             await self._find()
             self._begin()
@@ -74,12 +103,13 @@ class FolderCopies:
             task_status.started()
             while True:
                 while self._queue:
-                    await self._copy(self._queue.popleft())
+                    await self._copy_next()
                 self._request_freed()
-                self._work = anyio.Event()
+                self._work, self.is_busy = anyio.Event(), False
                 await self._work.wait()
+                self.is_busy = True
         finally:
-            self._is_running = False
+            self._is_running = self.is_busy = False
             self._give_up_all()
 
     def _begin(self) -> None:
@@ -96,6 +126,8 @@ class FolderCopies:
 
     async def _find(self) -> None:
         """Look for files; wait a moment once for those that were changed just now."""
+        if self._similar.may_have(self._torrent.metainfo):
+            self._near = await self._similar.find(self._torrent.metainfo)
         fresh = await anyio.to_thread.run_sync(self._look, abandon_on_cancel=True)
         if fresh:
             await anyio.sleep(AT_REST_S)
@@ -107,7 +139,8 @@ class FolderCopies:
         for index, entry in enumerate(islice(metainfo.files, MAX_LOOKED_FOR)):
             if entry.is_pad or not entry.length_bytes:
                 continue
-            like = self._local.like(entry.length_bytes, entry.path)
+            near = found_files(self._near.get(index, ()), entry.length_bytes)
+            like = dict.fromkeys((*near, *self._local.like(entry.length_bytes, entry.path)))
             others = [each for each in like if not is_same_file(each, self._own.path_of(index))]
             resting = deque(filter(self._local.rests, others))
             fresh |= len(resting) < len(others)
@@ -116,10 +149,10 @@ class FolderCopies:
         self._candidates = found
         return fresh
 
-    def _parts(self, piece: int) -> list[tuple[FileSlice, LocalFile]]:
+    def _parts(self, piece: int) -> list[Part]:
         """Return what a piece is read from; nothing if a part of it is nowhere."""
         metainfo = self._torrent.metainfo
-        geometry, found = metainfo.geometry, list[tuple[FileSlice, LocalFile]]()
+        geometry, found = metainfo.geometry, list[Part]()
         if metainfo.hashes.expected(piece) is None:
             return []
         for each in metainfo.layout.slices(
@@ -134,14 +167,63 @@ class FolderCopies:
 
     # -- copies --------------------------------------------------------------------------------
 
-    async def _copy(self, piece: int) -> None:
+    async def _copy_next(self) -> None:
+        """Copy the first piece of the queue, or share it and those behind it."""
+        piece = self._queue.popleft()
         parts = self._parts(piece)
         if not parts:
             self._free(piece)
             return
+        if not self._apart.isdisjoint(source.device for _, source in parts):
+            await self._copy(piece, parts)
+            return
+        run = self._with_following(piece, parts)
+        try:
+            found = await self._share(run)
+        except BaseException:
+            for each in run:
+                self._free(each)
+            raise
+        if not found:
+            self._queue.extendleft(sorted(run.keys() - {piece}, reverse=True))
+            await self._copy(piece, parts)
+            return
+        for each, right in found.items():
+            if right:
+                self._writer.shared(each)
+            else:
+                self._wrong(each, run[each])
+
+    def _with_following(self, piece: int, parts: list[Part]) -> dict[int, list[Part]]:
+        """Take the pieces that follow one in the queue and in the torrent, too."""
+        run, count = {piece: parts}, MAX_SHARED_BYTES // self._torrent.metainfo.geometry.piece_bytes
+        while self._queue and len(run) < count and self._queue[0] == piece + 1:
+            following = self._parts(piece + 1)
+            if not following:
+                break
+            piece = self._queue.popleft()
+            run[piece] = following
+        return run
+
+    async def _share(self, run: dict[int, list[Part]]) -> Mapping[int, bool]:
+        """Let pieces share the blocks of their sources; return which are right then.
+
+        Returns nothing if that is not possible; a plain copy shows what is wrong.
+        """
+        self._request_freed()
+        parts = [each for found in run.values() for each in found]
+        try:
+            found = await self._sharing.share(run, _joined(parts))
+        except StorageError:
+            return {}
+        if not found:
+            self._apart.update(source.device for _, source in parts)
+        return found
+
+    async def _copy(self, piece: int, parts: list[Part]) -> None:
         self._request_freed()
         try:
-            await self._finisher.wait_for_room()
+            await self._writer.wait_for_room()
             read = partial(self._read, piece, parts)
             data = await anyio.to_thread.run_sync(read)
         except StorageError as error:
@@ -153,14 +235,14 @@ class FolderCopies:
             self._free(piece)
             raise
         else:
-            self._finisher.write_copy(
+            self._writer.write_copy(
                 piece,
                 data,
                 on_wrong=partial(self._wrong, piece, parts),
                 on_failed=partial(self._not_written, piece),
             )
 
-    def _read(self, piece: int, parts: list[tuple[FileSlice, LocalFile]]) -> memoryview:
+    def _read(self, piece: int, parts: list[Part]) -> memoryview:
         """Return the bytes of a piece, in a worker thread; pads are zeros. Raises StorageError."""
         metainfo = self._torrent.metainfo
         geometry, sources = metainfo.geometry, {each.file_index: file for each, file in parts}
@@ -170,7 +252,7 @@ class FolderCopies:
                 read_local(source, each.offset_bytes, into)
         return data
 
-    def _wrong(self, piece: int, parts: list[tuple[FileSlice, LocalFile]]) -> None:
+    def _wrong(self, piece: int, parts: list[Part]) -> None:
         """Try another file; where a piece has several it is not known which of them is wrong."""
         if len(parts) == 1:
             each, source = parts[0]
@@ -209,4 +291,18 @@ class FolderCopies:
         """Request what is not copied; in one go, for it may be many pieces."""
         if self._has_freed:
             self._has_freed = False
-            self._downloads.wanted_changed()
+            self._requests.wanted_changed()
+
+
+def _joined(parts: Iterable[Part]) -> list[SharedRange]:
+    """Return ranges of files, those that go on in the same file as one."""
+    found: list[tuple[int, int, int, LocalFile]] = []
+    for each, source in parts:
+        start, end = each.offset_bytes, each.offset_bytes + each.length_bytes
+        if found and found[-1][::2] == (each.file_index, start) and found[-1][3] == source:
+            start = found.pop()[1]
+        found.append((each.file_index, start, end, source))
+    return [
+        SharedRange(file, start, end, partial(opened_local, source))
+        for file, start, end, source in found
+    ]

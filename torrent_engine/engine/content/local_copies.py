@@ -2,12 +2,15 @@
 
 The files are those of this torrent or of another one that runs in the same process. A copy is
 verified as what peers send is, and written by the same queue, so that a source that is gone or was
-changed costs nothing but the attempt: the piece is fetched.
+changed costs nothing but the attempt: the piece is fetched. Where the file system can, the blocks
+of the source are shared instead, many pieces at once.
 """
 
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from functools import partial
 from typing import Final, NamedTuple, Protocol
 
@@ -16,11 +19,13 @@ import anyio.abc
 
 from torrent_engine.base.errors import SessionError, StorageError
 from torrent_engine.codec.metainfo import Metainfo, V2Part
-from torrent_engine.engine.content.shared_content import SharedContent, Twin
+from torrent_engine.engine.content.piece_sharing import OpenSource, SharedRange
+from torrent_engine.engine.content.shared_content import ContentHolder, SharedContent, Twin
 from torrent_engine.policy.pieces.picker import Picker
 from torrent_engine.policy.pieces.piece_table import PieceTable
 
 MAX_SOURCES: Final = 8  # ours: files that are tried for one, of what may be many equal ones
+MAX_SHARED_BYTES: Final = 16 * 1024 * 1024  # ours: shared at once; verifying it takes 20 ms or so
 
 
 class CopiedTorrent(Protocol):
@@ -55,6 +60,21 @@ class CopyWriter(Protocol):
     ) -> None:
         """Verify and write a begun piece; call one of the two if it is wrong, or not written."""
 
+    def shared(self, piece: int) -> None:
+        """Count a begun piece that is on the disk and was verified there."""
+
+
+class CopySharing(Protocol):
+    """What lets pieces share the blocks of other files."""
+
+    async def share(
+        self, pieces: Iterable[int], ranges: Iterable[SharedRange]
+    ) -> Mapping[int, bool]:
+        """Return which of the pieces are right now; nothing if they cannot be shared.
+
+        Raises StorageError.
+        """
+
 
 class CopyRequests(Protocol):
     """What requests of peers that is not copied."""
@@ -73,6 +93,18 @@ class CopyReads(Protocol):
     async def read(self, offset_bytes: int, into: memoryview) -> None:
         """Fill ``into`` with verified bytes. Raises StorageError or SessionError."""
 
+    def lend(self, file_index: int) -> AbstractAsyncContextManager[OpenSource]:
+        """Allow a file to be opened meanwhile; SessionError if that is not possible."""
+
+
+@dataclass(frozen=True, slots=True)
+class CopyPorts:
+    """What copies of one torrent go through."""
+
+    writer: CopyWriter
+    requests: CopyRequests
+    sharing: CopySharing
+
 
 class _Copy(NamedTuple):
     """One piece to be copied."""
@@ -89,22 +121,26 @@ class LocalCopies:
     def __init__(
         self,
         torrent: CopiedTorrent,
-        finisher: CopyWriter,
-        downloads: CopyRequests,
+        ports: CopyPorts,
         reads: CopyReads,
         content: SharedContent,
     ) -> None:
         self._torrent = torrent
-        self._finisher = finisher
-        self._downloads = downloads
+        self._writer = ports.writer
+        self._requests = ports.requests
+        self._sharing = ports.sharing
         self._reads = reads
         self._content = content
+        self.is_busy = False
+        """Whether something is being copied."""
         self._queue: deque[_Copy] = deque()
         self._work = anyio.Event()
         self._copied: set[int] = set()
         """Pieces that are copied, and not announced to other torrents once more."""
         self._refused: set[Twin] = set()
         """Sources that could not be read, or were wrong."""
+        self._apart: set[ContentHolder] = set()
+        """Torrents whose blocks cannot be shared with ours."""
         self._is_due = False
         """Whether sources are to be looked for again, once the disk is not full any more."""
 
@@ -123,10 +159,13 @@ class LocalCopies:
             task_status.started()
             while True:
                 await self._work.wait()
+                self.is_busy = True
                 while self._queue:
-                    await self._copy(self._queue.popleft())
+                    await self._copy_next()
                 self._work = anyio.Event()
+                self.is_busy = False
         finally:
+            self.is_busy = False
             self._content.leave(self)
             while self._queue:
                 self._give_up(self._queue.popleft().piece)
@@ -135,8 +174,8 @@ class LocalCopies:
         """Take note of what a second has brought."""
         torrent = self._torrent
         if torrent.picker.twins.tick(torrent.table.state, torrent.picker.partials):
-            self._downloads.wanted_changed()
-        if self._is_due and self._downloads.is_active:
+            self._requests.wanted_changed()
+        if self._is_due and self._requests.is_active:
             self._is_due = False
             self.look_again()
 
@@ -165,6 +204,10 @@ class LocalCopies:
     async def read(self, file: int, start: int, into: memoryview) -> None:
         """Fill ``into`` from an offset of a file. Raises StorageError or SessionError."""
         await self._reads.read(self._torrent.metainfo.layout.offsets[file] + start, into)
+
+    def lend(self, file: int) -> AbstractAsyncContextManager[OpenSource]:
+        """Allow a file to be opened meanwhile; SessionError if that is not possible."""
+        return self._reads.lend(file)
 
     def on_have(self, piece: int) -> None:
         """Offer a piece that is here now wherever its content is missing."""
@@ -218,10 +261,61 @@ class LocalCopies:
         self._queue.append(copy)
         self._work.set()
 
+    async def _copy_next(self) -> None:
+        """Copy the first piece of the queue, or share it and those behind it."""
+        holder = self._queue[0].source.holder
+        if holder in self._apart:
+            await self._copy(self._queue.popleft())
+            return
+        run = self._take_run()
+        try:
+            found = await self._share(run)
+        except BaseException:
+            for copy in run:
+                self._give_up(copy.piece)
+            raise
+        if not found:
+            self._queue.extendleft(reversed(run[1:]))
+            await self._copy(run[0])
+            return
+        for copy in run:
+            if found[copy.piece]:
+                self._copied.add(copy.piece)
+                self._writer.shared(copy.piece)
+            else:
+                self._refuse(copy)
+
+    def _take_run(self) -> list[_Copy]:
+        """Take the first of the queue, and those that go on where it ends in the same file."""
+        run = [self._queue.popleft()]
+        start = run[0].span.start
+        while self._queue and self._queue[0].span.stop - start <= MAX_SHARED_BYTES:
+            last, after = run[-1], self._queue[0]
+            if (after.source, after.span.start) != (last.source, last.span.stop):
+                break
+            run.append(self._queue.popleft())
+        return run
+
+    async def _share(self, run: list[_Copy]) -> Mapping[int, bool]:
+        """Let pieces in a row share the blocks of their source; return which are right then.
+
+        Returns nothing if that is not possible; a plain copy shows what is wrong.
+        """
+        (file, _), source = self._place(run[0].piece), run[0].source
+        try:
+            async with source.holder.lend(source.file) as opened:
+                wanted = SharedRange(file, run[0].span.start, run[-1].span.stop, opened)
+                found = await self._sharing.share([copy.piece for copy in run], [wanted])
+        except (StorageError, SessionError):
+            return {}
+        if not found:
+            self._apart.add(source.holder)
+        return found
+
     async def _copy(self, copy: _Copy) -> None:
         torrent, piece = self._torrent, copy.piece
         try:
-            await self._finisher.wait_for_room()
+            await self._writer.wait_for_room()
             if self._is_due:  # the disk is full
                 self._give_up(piece)
                 return
@@ -235,7 +329,7 @@ class LocalCopies:
             raise
         else:
             self._copied.add(piece)
-            self._finisher.write_copy(
+            self._writer.write_copy(
                 piece,
                 data,
                 on_wrong=partial(self._refuse, copy),
@@ -253,7 +347,7 @@ class LocalCopies:
             else:
                 self._queue.append(other)
         self.look_again()
-        self._downloads.wanted_changed()
+        self._requests.wanted_changed()
 
     def _not_written(self, piece: int) -> None:
         """Try again later: it is not the source that is at fault."""

@@ -4,12 +4,14 @@ Source: BEP 52; the same ``pieces root`` is the same content, whatever the lengt
 """
 
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractAsyncContextManager
 from typing import NamedTuple, Protocol
 
 import anyio.to_thread
 
 from torrent_engine.base.ids import SHA256_BYTES
 from torrent_engine.codec.metainfo import V2Part
+from torrent_engine.engine.content.piece_sharing import OpenSource
 
 ContentKey = tuple[bytes, int]
 """The root of a file and its length."""
@@ -34,6 +36,9 @@ class ContentHolder(Protocol):
 
     async def read(self, file: int, start: int, into: memoryview) -> None:
         """Fill ``into`` from an offset of a file. Raises StorageError or SessionError."""
+
+    def lend(self, file: int) -> AbstractAsyncContextManager[OpenSource]:
+        """Allow a file to be opened meanwhile; SessionError if that is not possible."""
 
     def arrived(self, file: int, span: range, source: "Twin") -> None:
         """Use these bytes of a file, which are at another place now."""

@@ -13,6 +13,7 @@ from torrent_engine.disk.files.file_registry import FileRegistry
 from torrent_engine.disk.files.open_files import OpenFiles
 from torrent_engine.disk.filesystem import NameFoldings
 from torrent_engine.disk.local_files import LocalFiles
+from torrent_engine.disk.reflinks import Reflinks
 from torrent_engine.engine.content.shared_content import SharedContent
 from torrent_engine.engine.jobs.session_jobs import SessionJobs
 from torrent_engine.engine.resources.bandwidth_manager import BandwidthManager
@@ -86,6 +87,7 @@ class Pools:
         self.owners = Owners()
         self.content = SharedContent()
         self.local_files = LocalFiles(config.disk.local_data)
+        self.reflinks = Reflinks()
         self.dormant_timers = DormantTimers(clock)
         self.dormant_links_limiter = HandshakeLimiter(
             min(rest.max_dormant_connections, pool.max_half_open_incoming), clock

@@ -112,6 +112,7 @@ class SharedResources:
         self.buffers, self.read_buffers = pools.buffers, pools.read_buffers
         self.owners, self.content = pools.owners, pools.content
         self.local_files = pools.local_files
+        self.reflinks = pools.reflinks
         self.seeding_rules = pools.config.seeding
         """When seeding ends, of torrents that have no rule of their own."""
         self.dormant_timers, self.wake_gate = pools.dormant_timers, pools.wake_gate

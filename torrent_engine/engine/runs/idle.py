@@ -77,6 +77,7 @@ class IdleTimer:
         return not (
             parts.check.is_needed
             or parts.transfer.writer.queued_bytes
+            or parts.transfer.is_copying
             or settings.disk_full.error is not None
             or settings.is_needed()
         )

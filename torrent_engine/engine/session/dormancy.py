@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from torrent_engine.engine.content.similar_torrents import may_have_local_data
 from torrent_engine.engine.dormancy.dormant_torrent import DormantTorrent
 from torrent_engine.engine.dormancy.snapshot import (
     TorrentSnapshot,
@@ -63,7 +64,8 @@ class Dormancy:
         is_many = len(config.file_priorities or ()) >= MANY_FILES  # looked at in a thread
         has_names = config.renamed_files or next(metainfo.files.cleaned(), None) is not None
         is_special = config.peers or has_names or config.check_only
-        if is_many or is_special or config.metadata_only:
+        has_data = may_have_local_data(core.shared.config.disk, metainfo)
+        if is_many or is_special or has_data or config.metadata_only:
             return False
         try:
             is_there = (core.save_path / metainfo.name).exists()  # all files lie below that

@@ -2,11 +2,13 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 import anyio
 
 from torrent_engine.base.errors import SessionError
 from torrent_engine.disk.files.storage_manager import StorageManager
+from torrent_engine.engine.content.piece_sharing import OpenSource
 from torrent_engine.engine.transfer.piece_proof import PieceProof
 
 
@@ -44,6 +46,15 @@ class PayloadReader:
             needs_proof = self._proof.is_needed(offset_bytes, len(into))
             if needs_proof or not self._storage.read_now(offset_bytes, into):
                 await self._proof.read(offset_bytes, into)
+
+    @asynccontextmanager
+    async def lend(self, file_index: int) -> AsyncIterator[OpenSource]:
+        """Keep the files open meanwhile, and yield what opens one of them in a worker thread.
+
+        Raises SessionError if they are closed.
+        """
+        async with self.keep_open():
+            yield partial(self._storage.lend, file_index)
 
     @asynccontextmanager
     async def keep_open(self) -> AsyncIterator[None]:

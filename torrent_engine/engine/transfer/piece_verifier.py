@@ -201,6 +201,12 @@ class PieceFinisher:
         )
         self.writer.submit(job)
 
+    def shared(self, piece: int) -> None:
+        """Count a begun piece that shares the blocks of another file and was verified there."""
+        if not self._torrent.is_abandoned:
+            self._torrent.table.hash_passed(piece)
+            self._have(piece)
+
     async def _finish_slowly(self, assembly: PieceAssembly) -> None:
         """Read back what is needed, and find out who sent what if the piece is or was bad."""
         piece, smart_ban = assembly.partial.piece, self._torrent.smart_ban

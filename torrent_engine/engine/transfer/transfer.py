@@ -17,7 +17,9 @@ from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.disk.pieces.writer import PieceWriter
 from torrent_engine.disk.resume.keeper import ResumeKeeper
 from torrent_engine.engine.content.folder_copies import FolderCopies
-from torrent_engine.engine.content.local_copies import LocalCopies
+from torrent_engine.engine.content.local_copies import CopyPorts, LocalCopies
+from torrent_engine.engine.content.piece_sharing import PieceSharing
+from torrent_engine.engine.content.similar_torrents import SimilarTorrentFiles
 from torrent_engine.engine.discovery.tracker_coordinator import TrackerCoordinator
 from torrent_engine.engine.events import FileCompleted
 from torrent_engine.engine.extensions.metadata_upload import MetadataUpload
@@ -121,11 +123,14 @@ class Transfer:
         self.proof = PieceProof(torrent, keeper, shared.hash_limiter)
         self.reads = PayloadReader(torrent.storage, self.proof)
         """Reads of the files while they are open."""
-        self.copies = LocalCopies(
-            torrent, self.finisher, self.downloads, self.reads, shared.content
-        )
+        ports = CopyPorts(self.finisher, self.downloads, PieceSharing(torrent, shared.reflinks))
+        self.copies = LocalCopies(torrent, ports, self.reads, shared.content)
         self._folder_copies = FolderCopies(
-            torrent, self.finisher, self.downloads, torrent.storage, shared.local_files
+            torrent,
+            ports,
+            torrent.storage,
+            shared.local_files,
+            SimilarTorrentFiles(shared.store, shared.config.disk),
         )
         self.uploads = UploadManager(
             torrent, self.proof, callbacks.on_error, self.bandwidth.upload_load
@@ -150,6 +155,11 @@ class Transfer:
         self._saved_peers = SavedPeers(shared.store, torrent.metainfo, self.pool.candidates)
         self.sources = self._make_sources(handover)
         self._started_s = now
+
+    @property
+    def is_copying(self) -> bool:
+        """Whether pieces are being copied from other files."""
+        return self.copies.is_busy or self._folder_copies.is_busy
 
     @property
     def trackers(self) -> TrackerCoordinator:
