@@ -393,3 +393,32 @@ async def test_an_owner_that_goes_takes_no_file_that_was_there(tmp_path: Path) -
         await session.close()
     assert files_below(tmp_path / "out") == {"payload/b.bin"}
     assert mine.read_bytes() == MINE
+
+
+@pytest.mark.parametrize("when", ["never started", "checking", "refused", "done"])
+@pytest.mark.parametrize("way", ["move", "rename", "rename folder", "incomplete folder"])
+async def test_a_file_of_somebody_else_is_not_moved_or_renamed(
+    tmp_path: Path, when: str, way: str
+) -> None:
+    mine = put(tmp_path, "b.bin", MINE)
+    before = mine.stat()
+    if when != "refused":
+        put(tmp_path, "a.bin", FILES["a.bin"])
+    priorities = SKIPS_B if when == "done" else None
+    async with leech(tmp_path, file_priorities=priorities) as session:
+        if when != "never started":
+            await session.start()
+            wanted = {"checking": State.CHECKING, "refused": State.ERROR, "done": State.SEEDING}
+            await reach(session, wanted[when])
+        if way == "move":
+            await session.move_storage(tmp_path / "elsewhere")
+        elif way == "rename":
+            await session.rename_file(1, "payload/other")
+        elif way == "rename folder":
+            await session.rename_folder("payload", "other")
+        else:
+            await session.set_incomplete_dir(tmp_path / "elsewhere")
+        assert mine.read_bytes() == MINE
+        assert mine.stat().st_ino == before.st_ino
+        await session.cancel(delete_files=True)
+    assert mine.read_bytes() == MINE

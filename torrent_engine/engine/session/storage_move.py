@@ -177,7 +177,7 @@ class StorageMove:
         journal = shared.store.journal(self._info_hash)
         with storage_errors(wanted.source):
             return await run_in_thread(
-                lambda: draw_plan(self._named(wanted, storage), _with_noted(record, journal)),
+                lambda: draw_plan(self._named(wanted, storage), *_with_noted(record, journal)),
                 limiter=shared.disk_limiter,
                 failure=partial(StorageError, wanted.source),
             )
@@ -284,15 +284,21 @@ def _change_session(db: sqlite3.Connection, plan: MovePlan) -> None:
     change_settings(db, plan.info_hash, change)
 
 
-def _with_noted(record: TorrentRecord | None, journal: WriteJournal) -> TorrentRecord | None:
-    """Return a record with the pieces that were being written when the process died; blocking."""
+def _with_noted(
+    record: TorrentRecord | None, journal: WriteJournal
+) -> tuple[TorrentRecord | None, set[int]]:
+    """Return a record with the pieces that were being written when the process died; blocking.
+
+    And the files that it had made by then.
+    """
     with closing(journal):
         noted = journal.open()
+        made = journal.files()
     progress = record.progress if record is not None else None
     if record is None or progress is None or not noted:
-        return record
+        return record, made
     unchecked = Bitfield.from_bytes(progress.unchecked, progress.piece_count)
     for piece in noted:
         if piece < progress.piece_count:
             unchecked.set(piece)
-    return replace(record, progress=replace(progress, unchecked=unchecked.to_bytes()))
+    return replace(record, progress=replace(progress, unchecked=unchecked.to_bytes())), made
