@@ -13,6 +13,7 @@ import anyio
 from torrent_engine.base.config import SessionConfig
 from torrent_engine.base.errors import (
     FileExistsStorageError,
+    HiddenNameError,
     SessionError,
     StorageError,
     TorrentEngineError,
@@ -22,7 +23,9 @@ from torrent_engine.base.storage import Storage
 from torrent_engine.codec.bitfield import Bitfield
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.codec.paths import PathParts, colliding
+from torrent_engine.disk.files.part_file import PART_FILE
 from torrent_engine.disk.files.storage_manager import StorageManager
+from torrent_engine.disk.home_folder import HIDDEN, HomeNames
 from torrent_engine.disk.moves.plan import MovePlan, MoveSpec, draw_plan
 from torrent_engine.disk.moves.relocation import (
     MoveAttempt,
@@ -130,9 +133,8 @@ class StorageMove:
             plan = replace(plan, home=str(wanted.home))
         if plan.is_rename and not wanted.names:
             return None, True
-        for save in await anyio.to_thread.run_sync(
-            self._check_places, plan, limiter=self._shared.disk_limiter
-        ):
+        check = partial(self._check_places, plan, allow_hidden=wanted.config.allow_hidden)
+        for save in await anyio.to_thread.run_sync(check, limiter=self._shared.disk_limiter):
             with suppress(TorrentEngineError):  # its own run reports that
                 await save()
         self._shared.jobs.update(self._job_id, total_bytes=plan.total_bytes)
@@ -148,11 +150,18 @@ class StorageMove:
         await move_custom(self._shared.store, plan, storage, self._hooks)
         return plan
 
-    def _check_places(self, plan: MovePlan) -> list[Callable[[], Awaitable[None]]]:
+    def _check_places(
+        self, plan: MovePlan, *, allow_hidden: bool
+    ) -> list[Callable[[], Awaitable[None]]]:
         """Raise FileInUseError if another torrent lists a file where one is to go.
 
-        Returns what saves, for other torrents, which of the files they share.
+        Also HiddenNameError unless ``allow_hidden``. Returns what saves, for other torrents, which
+        of the files they share.
         """
+        home = HomeNames(Path(plan.target))
+        for item in plan.items if not allow_hidden else ():
+            if item.file != PART_FILE and home.is_hidden(item.new):
+                raise HiddenNameError(Path(plan.target).joinpath(*item.new), HIDDEN)
         registry = self._shared.file_registry
         places = [Path(plan.target).joinpath(*item.new) for item in plan.items]
         registry.check_places(self._info_hash, places)
