@@ -138,9 +138,10 @@ def _find(
         own, is_any_there = _own_files(request, folder, owned)
         part_file = part_file_name(request.metainfo.info_hash)
         status = _look(folder, part_file)
+        found = sorted(own.items())
         if status is not None and stat.S_ISREG(status.st_mode):
-            own[PART_FILE] = status.st_blocks
-        for index, blocks in sorted(own.items()):
+            found.append((PART_FILE, status.st_blocks))
+        for index, blocks in found:
             old = request.old.get(index, part_file)
             new = request.new.get(index, old)
             if (source, old) != (target, new):
