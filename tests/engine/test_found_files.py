@@ -333,6 +333,54 @@ async def test_hidden_names_at_the_top_of_the_home_folder_are_refused(
     assert content(metainfo, tmp_path / "out") == payload
 
 
+@pytest.mark.parametrize("way", ["complete", "move", "rename"])
+async def test_hidden_names_do_not_come_into_the_home_folder_by_a_move(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    home = tmp_path / "out"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    name = "shown" if way == "rename" else ".bashrc"
+    metainfo, payload = make_torrent(payload_of(10_000), name=name)
+    folder = str(tmp_path / "incomplete") if way == "complete" else None
+    async with leech(tmp_path, metainfo, payload, incomplete_dir=folder) as session:
+        if way == "move":
+            await session.set_save_path(tmp_path / "elsewhere")
+        await session.start()
+        await reach(session, State.SEEDING)
+        if way == "complete":
+            await until(lambda: not session.is_moving and state_of(session) is State.SEEDING)
+            assert session.save_path == tmp_path / "incomplete"
+        elif way == "move":
+            with pytest.raises(HiddenNameError):
+                await session.move_storage(home)
+        else:
+            with pytest.raises(HiddenNameError):
+                await session.rename_file(0, ".bashrc")
+        assert content(metainfo, session.save_path) == payload
+    assert files_below(home) == ({"shown"} if way == "rename" else set())
+
+
+async def test_a_hidden_name_does_not_come_into_the_home_folder_out_of_the_part_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "out" / "payload"
+    home.mkdir(parents=True)
+    monkeypatch.setenv("HOME", str(home))
+    files = {"a.bin": FILES["a.bin"], ".bashrc": b"echo" * 5, "c.bin": FILES["c.bin"]}
+    metainfo, payload = make_torrent(files, piece_bytes=64 * KIB)
+    async with leech(tmp_path, metainfo, payload, file_priorities=(4, 0, 4)) as session:
+        await session.start()
+        await reach(session, State.SEEDING)
+        await session.stop()
+        await session.set_file_priorities((4, 4, 4))
+        await session.start()
+        with pytest.raises(SessionError) as caught:
+            await session.wait_stopped()
+        assert isinstance(caught.value.__cause__, HiddenNameError)
+    assert not (home / ".bashrc").exists()
+
+
 # -- the other ways in ------------------------------------------------------------------------
 
 
@@ -392,4 +440,33 @@ async def test_an_owner_that_goes_takes_no_file_that_was_there(tmp_path: Path) -
         await until(lambda: state_of(session) is State.STOPPED)
         await session.close()
     assert files_below(tmp_path / "out") == {"payload/b.bin"}
+    assert mine.read_bytes() == MINE
+
+
+@pytest.mark.parametrize("when", ["never started", "checking", "refused", "done"])
+@pytest.mark.parametrize("way", ["move", "rename", "rename folder", "incomplete folder"])
+async def test_a_file_of_somebody_else_is_not_moved_or_renamed(
+    tmp_path: Path, when: str, way: str
+) -> None:
+    mine = put(tmp_path, "b.bin", MINE)
+    before = mine.stat()
+    if when != "refused":
+        put(tmp_path, "a.bin", FILES["a.bin"])
+    priorities = SKIPS_B if when == "done" else None
+    async with leech(tmp_path, file_priorities=priorities) as session:
+        if when != "never started":
+            await session.start()
+            wanted = {"checking": State.CHECKING, "refused": State.ERROR, "done": State.SEEDING}
+            await reach(session, wanted[when])
+        if way == "move":
+            await session.move_storage(tmp_path / "elsewhere")
+        elif way == "rename":
+            await session.rename_file(1, "payload/other")
+        elif way == "rename folder":
+            await session.rename_folder("payload", "other")
+        else:
+            await session.set_incomplete_dir(tmp_path / "elsewhere")
+        assert mine.read_bytes() == MINE
+        assert mine.stat().st_ino == before.st_ino
+        await session.cancel(delete_files=True)
     assert mine.read_bytes() == MINE

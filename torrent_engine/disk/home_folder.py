@@ -7,6 +7,10 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Final
+
+HIDDEN: Final = "has a hidden name in the home folder; not created without allow_hidden"
+"""Why such a file is refused."""
 
 
 class HomeNames:

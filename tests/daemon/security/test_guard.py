@@ -124,6 +124,16 @@ async def test_fifth_failure_locks_an_address_out_for_an_hour_and_no_other() -> 
     assert (await asking.bearer().ask("GET", "/things")).status == 200
 
 
+async def test_who_is_logged_in_at_an_address_does_not_help_who_guesses_there() -> None:
+    asking = client()
+    asking.client = ("192.0.2.7", 1)
+    for _ in range(4):
+        assert (await asking.bearer("wrong").ask("GET", "/things")).code == "unauthenticated"
+        assert (await asking.bearer().ask("GET", "/things")).status == 200
+    await asking.bearer("wrong").ask("GET", "/things")
+    assert (await asking.bearer("wrong").ask("GET", "/things")).code == "locked_out"
+
+
 async def test_loopback_is_not_locked_out_but_answered_late() -> None:
     asking = client()
     for _ in range(8):

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from tests.disk.helpers import CONFIG, kept, put_all, put_piece
 from tests.support.disks import folder_on_other_disk
 from tests.support.swarm import files_below
-from tests.support.torrents import make_torrent, payload_of
+from tests.support.torrents import PIECE_BYTES, make_torrent, payload_of
+from tests.support.v2_torrents import hybrid_info, torrent_around, v2_info
 from torrent_engine.base.errors import (
     DiskFullError,
     FileExistsStorageError,
@@ -39,6 +40,9 @@ FILES = {
     "skipped": payload_of(50_000, 4),
 }
 METAINFO, PAYLOAD = make_torrent(FILES)
+SORTED = dict(sorted(FILES.items()))
+V2 = Metainfo.from_bytes(torrent_around(*v2_info(SORTED)))
+HYBRID = Metainfo.from_bytes(torrent_around(*hybrid_info(SORTED)))
 SKIPPED = 4
 PART_NAME = f".{METAINFO.info_hash.hex()}.parts"
 ALL_PIECES = (METAINFO.piece_count, 0)
@@ -423,13 +427,98 @@ async def test_a_file_that_changed_since_it_was_saved_is_hashed_at_the_new_place
     await downloaded(tmp_path, store)
     path = tmp_path / "payload/a"
     path.rename(tmp_path / "kept")
-    path.write_bytes(b"y" * 40_000)
+    path.write_bytes(FILES["a"][:PIECE_BYTES].ljust(40_000, b"y"))
     await move(store, request(tmp_path, other_disk))
     record = await store.load(METAINFO.info_hash)
     assert record is not None
     assert record.stamps[0].inode == 0  # fits nothing, not even a file of the same number there
     verified, to_check = await start_at(other_disk, store)
     assert (verified, to_check) == (METAINFO.piece_count - 3, 3)
+
+
+async def test_a_file_that_took_the_place_of_the_torrents_stays(
+    store: StateStore, tmp_path: Path, other_disk: Path
+) -> None:
+    await downloaded(tmp_path, store)
+    path = tmp_path / "payload/a"
+    path.rename(tmp_path / "kept")
+    path.write_bytes(b"y" * 40_000)
+    await move(store, request(tmp_path, other_disk))
+    assert path.read_bytes() == b"y" * 40_000
+    assert not (other_disk / "payload/a").exists()
+    record = await store.load(METAINFO.info_hash)
+    assert record is not None
+    assert record.stamps[0].inode == 0  # fits nothing, not even a file of the same number there
+    assert await start_at(other_disk, store) == (METAINFO.piece_count - 3, 0)
+
+
+@pytest.mark.parametrize("is_known", [False, True])
+@pytest.mark.parametrize("metainfo", [METAINFO, V2, HYBRID], ids=["v1", "v2", "hybrid"])
+async def test_what_was_never_hashed_moves_if_a_piece_of_it_matches(
+    store: StateStore,
+    tmp_path: Path,
+    metainfo: Metainfo,
+    is_known: bool,  # to the database, as files to be hashed
+) -> None:
+    source, target = tmp_path / "old", tmp_path / "new"
+    lies = {
+        "a": FILES["a"][: 2 * PIECE_BYTES].ljust(40_000, b"y"),
+        "skipped": b"mine" * 5_000,
+        "sub/b": b"x" * 9_000,
+        "sub/deep/c": FILES["sub/deep/c"],
+    }
+    for name, data in lies.items():
+        (source / "payload" / name).parent.mkdir(parents=True, exist_ok=True)
+        (source / "payload" / name).write_bytes(data)
+    if is_known:
+        async with kept(metainfo, source, store) as (_, keeper):
+            await keeper.plan()
+            await keeper.close()
+    record = await store.load(metainfo.info_hash)
+    names = {
+        index: path for index, path in paths(metainfo).items() if metainfo.files.is_stored(index)
+    }
+    plan = draw_plan(MoveSpec(metainfo, source, target, names, names), record)
+    await MoveAttempt(store, plan, hooks()).begin()
+    assert files_below(target) - {"payload/empty"} == {"payload/a", "payload/sub/deep/c"}
+    assert files_below(source) == {"payload/skipped", "payload/sub/b"}
+
+
+async def test_an_empty_file_moves_with_the_others_only(store: StateStore, tmp_path: Path) -> None:
+    source, target = tmp_path / "old", tmp_path / "new"
+    (source / "payload").mkdir(parents=True)
+    (source / "payload/empty").touch()
+    await move(store, request(source, target))
+    assert files_below(source) == {"payload/empty"}
+    (source / "payload/a").write_bytes(FILES["a"])
+    await move(store, request(source, target))
+    assert files_below(target) == {"payload/a", "payload/empty"}
+
+
+def test_a_file_that_was_being_made_at_a_kill_moves_though_nothing_matches(tmp_path: Path) -> None:
+    source, target = tmp_path / "old", tmp_path / "new"
+    (source / "payload").mkdir(parents=True)
+    (source / "payload/a").write_bytes(bytes(40_000))
+    plan = draw_plan(request(source, target), None, {0})
+    assert [item.file for item in plan.items] == [0]
+
+
+@pytest.mark.parametrize("what", ["a pipe", "a folder", "too long", "unreadable", "holes"])
+def test_what_cannot_be_hashed_stays(tmp_path: Path, what: str) -> None:
+    source, path = tmp_path / "old", tmp_path / "old/payload/a"
+    path.parent.mkdir(parents=True)
+    if what == "a pipe":
+        os.mkfifo(path)
+    elif what == "a folder":
+        path.mkdir()
+    elif what == "too long":
+        path.write_bytes(FILES["a"] + b"y")
+    elif what == "unreadable":
+        path.write_bytes(FILES["a"][:10_000])
+    else:
+        path.touch()
+        os.truncate(path, 40_000)
+    assert draw_plan(request(source, tmp_path / "new"), None).items == ()
 
 
 async def test_a_file_that_is_gone_is_gone_at_the_new_place(

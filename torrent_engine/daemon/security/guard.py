@@ -203,7 +203,6 @@ class Guard:
             return None
         found = await self._authenticator.principal(request.facts, access)
         if isinstance(found, Principal):
-            self._lockout.succeeded(request.facts.client)
             request.principal = found
             return None
         if found is Denial.BUSY:

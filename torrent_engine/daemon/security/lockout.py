@@ -80,7 +80,11 @@ class Lockout:
         return len(found.times)
 
     def succeeded(self, client: str | None) -> None:
-        """Forget the failures of an address that logged in."""
+        """Forget the failures of an address from which somebody logged in with full rights.
+
+        Requests with a credential do not count: whoever has a lesser one, or guesses from the
+        address of somebody who is logged in, would otherwise never be locked out.
+        """
         if client is not None:
             self._addresses.pop(address_group(client), None)
 

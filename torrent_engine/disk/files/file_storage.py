@@ -22,7 +22,7 @@ from torrent_engine.disk.files.owned_files import OwnedFiles
 from torrent_engine.disk.files.part_file import PART_FILE, PartFile, part_file_name
 from torrent_engine.disk.files.placement import Placement, first_placements
 from torrent_engine.disk.files.stamps import FileStamps
-from torrent_engine.disk.home_folder import HomeNames
+from torrent_engine.disk.home_folder import HIDDEN, HomeNames
 from torrent_engine.disk.reflinks import Reflinks
 
 
@@ -306,8 +306,7 @@ class FileStorage:
         home = None if self._allow_hidden else HomeNames(self.paths.save_path)
         for index in indices:
             if home is not None and self._is_hidden(index, home):
-                reason = "has a hidden name in the home folder; not created without allow_hidden"
-                raise HiddenNameError(self.paths.path(index), reason)
+                raise HiddenNameError(self.paths.path(index), HIDDEN)
             if index in self.owned.present and self._layout.lengths[index]:
                 self._files.check_foreign(index)
 

@@ -158,7 +158,7 @@ class FileMover:
                 new = self._stamp(moved[file], stamp, is_clean=is_clean)
                 yield new or stamp._replace(inode=0, device=device)
             elif not self.plan.is_rename:
-                yield stamp._replace(device=device)
+                yield stamp._replace(inode=0, device=device)  # no file there is the one it was
 
     def _stamp(self, item: MoveItem, old: FileStamp, *, is_clean: bool) -> FileStamp | None:
         with _errors_of(self.plan.target, item.new):

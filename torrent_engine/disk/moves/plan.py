@@ -7,6 +7,7 @@ import json
 import os
 import stat
 from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,11 +20,11 @@ from torrent_engine.base.errors import (
     StorageError,
 )
 from torrent_engine.base.ids import InfoHash
-from torrent_engine.codec.bitfield import Bitfield
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.codec.paths import PathParts
 from torrent_engine.disk.files.part_file import PART_FILE, part_file_name
 from torrent_engine.disk.filesystem import has_room
+from torrent_engine.disk.moves.proof import OwnedAtMove
 from torrent_engine.disk.os_errors import storage_error
 from torrent_engine.disk.safe_open import Folder, check_parts
 from torrent_engine.disk.state.records import TorrentRecord
@@ -92,16 +93,21 @@ class MoveSpec:
     renames: Mapping[int, PathParts] = field(default_factory=dict)
 
 
-def draw_plan(request: MoveSpec, record: TorrentRecord | None) -> MovePlan:
+def draw_plan(
+    request: MoveSpec, record: TorrentRecord | None, made: AbstractSet[int] = frozenset()
+) -> MovePlan:
     """Make the plan of a move; blocking, without changes on disk.
 
-    Raises FileExistsStorageError if a target is taken, DiskFullError without room for a copy,
-    StorageError if the source cannot be read or written, or its disk seems not to be mounted.
+    ``made`` are the files that the write journal noted. A file that is neither known to be the
+    torrent's nor has a matching piece is left where it is. Raises FileExistsStorageError if a
+    target is taken, DiskFullError without room for a copy, StorageError if the source cannot be
+    read or written, or its disk seems not to be mounted.
     """
     source, target = request.source.absolute(), request.target.absolute()
     if source.is_dir() and target.is_dir() and source.samefile(target):
         target = source
-    found, size_bytes = _find(request, source, target, record)
+    owned = OwnedAtMove(request.metainfo, request.old, record, made)
+    found, size_bytes = _find(request, source, target, record, owned)
     plan = MovePlan(
         request.metainfo.info_hash,
         str(source),
@@ -119,28 +125,63 @@ def draw_plan(request: MoveSpec, record: TorrentRecord | None) -> MovePlan:
 
 
 def _find(
-    request: MoveSpec, source: Path, target: Path, record: TorrentRecord | None
+    request: MoveSpec,
+    source: Path,
+    target: Path,
+    record: TorrentRecord | None,
+    owned: OwnedAtMove,
 ) -> tuple[list[MoveItem], int]:
     """Return the existing files of the torrent, and their total bytes."""
     items: list[MoveItem] = []
-    size_bytes, seen = 0, 0
+    size_bytes, is_any_there = 0, False
     for folder in _opened(source):
-        for index, old in [
-            *request.old.items(),
-            (PART_FILE, part_file_name(request.metainfo.info_hash)),
-        ]:
-            status = _look(folder, old)
-            seen += status is not None
-            if status is None or not _is_to_move(request, index, status, record):
-                continue
+        own, is_any_there = _own_files(request, folder, owned)
+        part_file = part_file_name(request.metainfo.info_hash)
+        status = _look(folder, part_file)
+        found = sorted(own.items())
+        if status is not None and stat.S_ISREG(status.st_mode):
+            found.append((PART_FILE, status.st_blocks))
+        for index, blocks in found:
+            old = request.old.get(index, part_file)
             new = request.new.get(index, old)
             if (source, old) != (target, new):
                 _refuse_locked(source.joinpath(*old))
                 items.append(MoveItem(index, old, new))
-                size_bytes += status.st_blocks * BLOCK_BYTES
-    if not seen and record is not None and any(s.size_bytes for s in record.stamps.values()):
+                size_bytes += blocks * BLOCK_BYTES
+        is_any_there |= status is not None
+    if (
+        not is_any_there
+        and record is not None
+        and any(s.size_bytes for s in record.stamps.values())
+    ):
         _refuse_missing_disk(source, record)
     return items, size_bytes
+
+
+def _own_files(
+    request: MoveSpec, folder: Folder, owned: OwnedAtMove
+) -> tuple[dict[int, int], bool]:
+    """Return the blocks on disk of each file of the torrent, and whether any file is there."""
+    own: dict[int, int] = {}
+    doubtful: dict[int, int] = {}
+    empty: dict[int, int] = {}
+    is_any_there = False
+    for index, path in request.old.items():
+        status = _look(folder, path)
+        is_any_there |= status is not None
+        length = request.metainfo.files[index].length_bytes
+        if status is None or not stat.S_ISREG(status.st_mode) or status.st_size > length:
+            continue
+        if owned.is_known(index, status):
+            own[index] = status.st_blocks
+        elif status.st_size or not length:
+            (doubtful if status.st_size else empty)[index] = status.st_blocks
+    if doubtful:
+        proved = owned.proved(folder, doubtful)
+        own |= {index: doubtful.pop(index) for index in proved}
+    if own and not doubtful:
+        own |= empty  # nothing in them tells whose they are, but all others are the torrent's
+    return own, is_any_there
 
 
 def _opened(path: Path) -> Iterable[Folder]:
@@ -160,25 +201,6 @@ def _look(folder: Folder, parts: PathParts) -> os.stat_result | None:
         return folder.stat(parts)
     except OSError as error:
         raise storage_error(folder.path.joinpath(*parts), error) from error
-
-
-def _is_to_move(
-    request: MoveSpec, index: int, status: os.stat_result, record: TorrentRecord | None
-) -> bool:
-    """Return whether a file is the torrent's, or may be because it was not checked yet."""
-    if not stat.S_ISREG(status.st_mode):
-        return False
-    if index == PART_FILE:
-        return True
-    length = request.metainfo.files[index].length_bytes
-    if status.st_size > length:
-        return False
-    if record is None or record.progress is None or not length or index in record.stamps:
-        return True
-    count = request.metainfo.piece_count
-    unchecked = Bitfield.from_bytes(record.progress.unchecked, count).as_int()
-    pieces = request.metainfo.layout.pieces_of(index, request.metainfo.geometry)
-    return bool(unchecked >> pieces.start & ((1 << len(pieces)) - 1))
 
 
 def _refuse_locked(path: Path) -> None:

@@ -13,6 +13,7 @@ import anyio
 from torrent_engine.base.config import SessionConfig
 from torrent_engine.base.errors import (
     FileExistsStorageError,
+    HiddenNameError,
     SessionError,
     StorageError,
     TorrentEngineError,
@@ -22,7 +23,9 @@ from torrent_engine.base.storage import Storage
 from torrent_engine.codec.bitfield import Bitfield
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.codec.paths import PathParts, colliding
+from torrent_engine.disk.files.part_file import PART_FILE
 from torrent_engine.disk.files.storage_manager import StorageManager
+from torrent_engine.disk.home_folder import HIDDEN, HomeNames
 from torrent_engine.disk.moves.plan import MovePlan, MoveSpec, draw_plan
 from torrent_engine.disk.moves.relocation import (
     MoveAttempt,
@@ -130,9 +133,8 @@ class StorageMove:
             plan = replace(plan, home=str(wanted.home))
         if plan.is_rename and not wanted.names:
             return None, True
-        for save in await anyio.to_thread.run_sync(
-            self._check_places, plan, limiter=self._shared.disk_limiter
-        ):
+        check = partial(self._check_places, plan, allow_hidden=wanted.config.allow_hidden)
+        for save in await anyio.to_thread.run_sync(check, limiter=self._shared.disk_limiter):
             with suppress(TorrentEngineError):  # its own run reports that
                 await save()
         self._shared.jobs.update(self._job_id, total_bytes=plan.total_bytes)
@@ -148,11 +150,18 @@ class StorageMove:
         await move_custom(self._shared.store, plan, storage, self._hooks)
         return plan
 
-    def _check_places(self, plan: MovePlan) -> list[Callable[[], Awaitable[None]]]:
+    def _check_places(
+        self, plan: MovePlan, *, allow_hidden: bool
+    ) -> list[Callable[[], Awaitable[None]]]:
         """Raise FileInUseError if another torrent lists a file where one is to go.
 
-        Returns what saves, for other torrents, which of the files they share.
+        Also HiddenNameError unless ``allow_hidden``. Returns what saves, for other torrents, which
+        of the files they share.
         """
+        home = HomeNames(Path(plan.target))
+        for item in plan.items if not allow_hidden else ():
+            if item.file != PART_FILE and home.is_hidden(item.new):
+                raise HiddenNameError(Path(plan.target).joinpath(*item.new), HIDDEN)
         registry = self._shared.file_registry
         places = [Path(plan.target).joinpath(*item.new) for item in plan.items]
         registry.check_places(self._info_hash, places)
@@ -177,7 +186,7 @@ class StorageMove:
         journal = shared.store.journal(self._info_hash)
         with storage_errors(wanted.source):
             return await run_in_thread(
-                lambda: draw_plan(self._named(wanted, storage), _with_noted(record, journal)),
+                lambda: draw_plan(self._named(wanted, storage), *_with_noted(record, journal)),
                 limiter=shared.disk_limiter,
                 failure=partial(StorageError, wanted.source),
             )
@@ -284,15 +293,21 @@ def _change_session(db: sqlite3.Connection, plan: MovePlan) -> None:
     change_settings(db, plan.info_hash, change)
 
 
-def _with_noted(record: TorrentRecord | None, journal: WriteJournal) -> TorrentRecord | None:
-    """Return a record with the pieces that were being written when the process died; blocking."""
+def _with_noted(
+    record: TorrentRecord | None, journal: WriteJournal
+) -> tuple[TorrentRecord | None, set[int]]:
+    """Return a record with the pieces that were being written when the process died; blocking.
+
+    And the files that it had made by then.
+    """
     with closing(journal):
         noted = journal.open()
+        made = journal.files()
     progress = record.progress if record is not None else None
     if record is None or progress is None or not noted:
-        return record
+        return record, made
     unchecked = Bitfield.from_bytes(progress.unchecked, progress.piece_count)
     for piece in noted:
         if piece < progress.piece_count:
             unchecked.set(piece)
-    return replace(record, progress=replace(progress, unchecked=unchecked.to_bytes()))
+    return replace(record, progress=replace(progress, unchecked=unchecked.to_bytes())), made

@@ -5,24 +5,16 @@ a connection causes a RESET. Real hosts may open many connections and abandon th
 """
 
 from collections import Counter
-from ipaddress import ip_address
 from typing import Final
 
 from torrent_engine.base.config import UtpConfig
 from torrent_engine.base.ids import PeerAddress
-from torrent_engine.base.operators import operator_of
+from torrent_engine.base.operators import network_of, operator_of
 from torrent_engine.net.utp.transport import UtpTransport
 from torrent_engine.policy.rate import TokenBucket
 
 RESET_MEMORY_S: Final = 30.0  # ours: time after which a RESET may be repeated
 MAX_REMEMBERED_RATES: Final = 1_000  # ours: operators; the least recent is dropped first
-
-
-def network_of(host: str) -> str | bytes:
-    """Return the network of an address: an IPv4 /24, an IPv6 /64."""
-    if ":" in host:
-        return ip_address(host.partition("%")[0]).packed[:8]
-    return host.rpartition(".")[0]
 
 
 def _full_bucket(per_s: int) -> TokenBucket:
@@ -39,7 +31,7 @@ class UnverifiedConnections:
         self._config = config
         self._syns = _full_bucket(config.max_syns_per_s)
         self._unconfirmed: dict[UtpTransport, None] = {}
-        self._networks: Counter[str | bytes] = Counter()
+        self._networks: Counter[str] = Counter()
         self._rates: dict[str, TokenBucket] = {}
 
     def __len__(self) -> int:

@@ -1,0 +1,37 @@
+"""Limits of unconfirmed uTP connections, without sockets."""
+
+from typing import Any
+
+import pytest
+
+from torrent_engine.base.config import UtpConfig
+from torrent_engine.base.ids import PeerAddress
+from torrent_engine.net.utp.unverified import UnverifiedConnections
+
+
+class _Begun:
+    """A connection of which only the address counts."""
+
+    def __init__(self, host: str) -> None:
+        self.address = PeerAddress(host, 6881)
+
+
+@pytest.mark.parametrize(
+    ("of_one", "of_another"),
+    [
+        ("192.0.2.{}", "192.0.3.1"),
+        ("2001:db8:1:{:x}::1", "2001:db8:2::1"),  # a site may have a /48
+        ("64:ff9b::c000:2{:02x}", "64:ff9b::c000:301"),  # 192.0.2.x by NAT64
+    ],
+)
+def test_c3_unconfirmed_connections_of_one_network_leave_room_for_others(
+    of_one: str, of_another: str
+) -> None:
+    unverified = UnverifiedConnections(UtpConfig(max_unconfirmed_per_network=3))
+    for number in range(1, 4):
+        address = PeerAddress(of_one.format(number), 6881)
+        assert unverified.admits(address, 0.0)
+        begun: Any = _Begun(address.host)
+        unverified.add(begun)
+    assert not unverified.admits(PeerAddress(of_one.format(4), 6881), 0.0)
+    assert unverified.admits(PeerAddress(of_another, 6881), 0.0)
