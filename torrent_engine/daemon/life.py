@@ -169,6 +169,7 @@ class Daemon:
             with paused_collector():
                 app = create_app(context)
             server = await stack.enter_async_context(open_server(app, listeners))
+            context.connections = lambda: server.connections
             context.life.listeners = tuple(shown)
             context.life.interfaces = where_served(context.listen_places, listeners)
             for address in shown:
@@ -189,6 +190,7 @@ class Daemon:
             files = (*list_files(tables), *lists.paths)
             config = manager_config(merged.settings, self._options.state_dir, files)
             async with self._ports.open(config), anyio.create_task_group() as parts:
+                context.state.counters.engine_starts += 1
                 await context.state.reload()
                 for tell in context.on_open:
                     tell()
