@@ -3,6 +3,7 @@
 It answers as the port over a TorrentManager does; the two pass the same contract test.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha1
@@ -863,6 +864,7 @@ class FakeEvents:
 
     def __init__(self, engine: FakeEngine) -> None:
         self._listeners = engine.listeners
+        self.counts: Counter[str] = Counter()
         self.raw: list[RawListener] = []
 
     def subscribe_raw(self, listener: RawListener) -> Callable[[], None]:

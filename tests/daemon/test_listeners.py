@@ -14,7 +14,7 @@ from torrent_engine.daemon.listeners import listen_places
 from torrent_engine.daemon.security.served_routes import interface_of
 from torrent_engine.daemon.settings.loading import Places, load
 from torrent_engine.daemon.settings.merge import Merged
-from torrent_engine.daemon.wiring import check_settings
+from torrent_engine.daemon.settings_check import check_settings
 
 NOWHERE = Path("/nonexistent/daemon.toml")
 

@@ -1,13 +1,27 @@
 """The numbers for Prometheus."""
 
+import json
+import re
+from collections import Counter
+from pathlib import Path
+
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.daemon.contexts import client_of, make_context
 from tests.daemon.fake_port import FakeEngine
-from torrent_engine.daemon.engine_port.facts import EngineState
+from tests.support.own_daemon import OwnDaemon
+from tests.support.processes import wait_until
+from tests.support.torrents import make_torrent
+from torrent_engine.daemon.engine_port.facts import (
+    EngineState,
+    Moment,
+    MomentNotice,
+    PeerFacts,
+    RemovedNotice,
+)
 from torrent_engine.daemon.metrics import exposition
-from torrent_engine.daemon.metrics.exposition import PREFIX
+from torrent_engine.daemon.metrics.families import PREFIX
 from torrent_engine.daemon.metrics.routes import router
 from torrent_engine.daemon.settings.model import DaemonSettings, MetricsSettings
 from torrent_engine.daemon.state.labels import Category
@@ -16,6 +30,9 @@ pytestmark = pytest.mark.anyio
 EACH = DaemonSettings(metrics=MetricsSettings(torrents=True))
 NAMED = DaemonSettings(metrics=MetricsSettings(torrents=True, names=True))
 OFF = DaemonSettings(metrics=MetricsSettings(enabled=False, torrents=True))
+ROOT = Path(__file__).parents[2]
+DASHBOARD = ROOT / "contrib" / "grafana.json"
+DOCUMENT = ROOT / "docs" / "metrics.md"
 EVIL = 'a"b\\c\n# HELP evil'
 
 
@@ -110,3 +127,96 @@ async def test_numbers_are_kept_for_a_second_and_need_a_credential() -> None:
         answer = await stranger.get("/metrics")
     assert answer.status_code == 401
     assert answer.headers["www-authenticate"].startswith("Basic")
+
+
+async def test_the_daemons_own_work_is_counted() -> None:
+    engine = engine_with_torrents()
+    context = make_context(engine)
+    counters, counts = context.state.counters, context.port.events.counts
+    assert isinstance(counts, Counter)
+    counts.update({"announce_ok": 3, "hash_failed": 2, "peer_banned": 1, "incoming": 4})
+    counters.note_request("api", 404, 0.02)
+    counters.note_request("api", 204, 70.0)
+    counters.note_hook("torrent_added", 0.3, has_failed=True)
+    counters.note_watched(has_failed=False)
+    counters.event_streams["192.0.2.1"] += 2
+    counters.stream_bytes += 5
+    context.lockout.failures["login"] += 1
+    context.connections = lambda: 6
+    async with client_of(context, [router]) as client:
+        counters.take(RemovedNotice(engine.order[0]))
+        counters.take(MomentNotice(engine.order[0], Moment.COMPLETED))
+        found = samples((await client.get("/metrics")).text)
+    api = ("api", "api")
+    for key, value in {
+        ("http_requests_total", (api, ("class", "4xx"))): 1,
+        ("http_request_seconds_bucket", (api, ("le", "0.025"))): 1,
+        ("http_request_seconds_bucket", (api, ("le", "60"))): 1,
+        ("http_request_seconds_bucket", (api, ("le", "+Inf"))): 2,
+        ("http_request_seconds_sum", (api,)): 70.02,
+        ("http_connections", ()): 6,
+        ("sse_clients", ()): 2,
+        ("stream_bytes_total", ()): 5,
+        ("auth_failures_total", (("kind", "login"),)): 1,
+        ("hooks_total", (("event", "torrent_added"), ("result", "failed"))): 1,
+        ("hook_seconds_count", (("event", "torrent_added"),)): 1,
+        ("watch_files_total", (("result", "added"),)): 1,
+        ("tracker_announces_total", (("result", "ok"),)): 3,
+        ("tracker_announces_total", (("result", "failed"),)): 0,
+        ("hash_failures_total", ()): 2,
+        ("peers_banned_total", (("source", "peer"),)): 1,
+        ("peers_connected_total", (("direction", "incoming"),)): 4,
+        ("torrents_removed_total", ()): 1,
+        ("torrents_completed_total", ()): 1,
+        ("restarts_total", ()): 0,
+    }.items():
+        assert found[key] == value, key
+
+
+async def test_peers_are_told_by_transport_and_encryption() -> None:
+    engine = FakeEngine()
+    key = engine.put(name="a", state=EngineState.SEEDING, peers=2)
+    engine.torrents[key].peers += [
+        PeerFacts("192.0.2.1", 1, transport="utp", encryption="rc4"),
+        PeerFacts("192.0.2.2", 1, transport="utp", encryption="rc4"),
+    ]
+    async with client_of(make_context(engine), [router]) as client:
+        found = samples((await client.get("/metrics")).text)
+    assert found["peers_by_kind", (("encryption", "rc4"), ("transport", "utp"))] == 2
+
+
+def test_numbers_of_the_dashboard_are_told(tmp_path: Path) -> None:
+    """A real daemon, asked twice, has each number that contrib/grafana.json shows."""
+    program = tmp_path / "hook"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    (tmp_path / "watched").mkdir()
+    (tmp_path / "watched" / "a.torrent").write_bytes(make_torrent(b"1" * 50, name="a")[0].source)
+    config = tmp_path / "daemon.toml"
+    config.write_text(
+        f'[[hook]]\nevent = "torrent_added"\ncommand = ["{program}"]\n'
+        f'[[watch]]\nfolder = "{tmp_path}/watched"\n'
+    )
+    with OwnDaemon(tmp_path, options=[f"--config={config}"]) as daemon:
+        wait_until(
+            lambda: "hooks_total{" in daemon.text("/metrics"), timeout_s=60, what="the hook ran"
+        )
+        text = daemon.text("/metrics")
+    found = samples(text)
+    names = {name for name, _ in found}
+    dashboard = json.loads(DASHBOARD.read_text("utf-8"))
+    shown = [t["expr"] for panel in dashboard["panels"] for t in panel["targets"]]
+    asked = {name for expr in shown for name in re.findall(r"torrent_engine_(\w+)", expr)}
+    assert len(asked) > 15
+    assert asked - names == set()
+    assert found["watch_files_total", (("result", "added"),)] == 1
+    assert found["hooks_total", (("event", "torrent_added"), ("result", "done"))] == 1
+    assert found["http_requests_total", (("api", "metrics"), ("class", "2xx"))] >= 1
+    assert [value for (name, _), value in found.items() if name == "disk_free_bytes"]
+    documented = set(re.findall(r"^\| `(\w+)`", DOCUMENT.read_text("utf-8"), re.MULTILINE))
+    families = {
+        each.name.removeprefix(PREFIX)
+        for each in text_string_to_metric_families(text)
+        if each.name.startswith(PREFIX)
+    }
+    assert families - {name.removesuffix("_total") for name in documented} == set()

@@ -263,7 +263,11 @@ def test_tokens_sessions_and_the_password_outlive_the_process(tmp_path: Path) ->
 # -- commands --------------------------------------------------------------------------------------
 
 
-def test_commands_talk_to_the_daemon_by_its_socket(tmp_path: Path) -> None:
+def test_commands_talk_to_the_daemon_by_its_socket(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for screen in ("DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(screen, raising=False)
     daemon = OwnDaemon(tmp_path)
     code, _, errors = daemon.run("status")
     assert code == BASIC_EXIT["network"]
@@ -280,6 +284,9 @@ def test_commands_talk_to_the_daemon_by_its_socket(tmp_path: Path) -> None:
         assert address == daemon.url("/")
         login = http.post(daemon.url("/api/v1/session"), json={"ticket": ticket})
         assert login.status_code == 201
+        code, output, errors = daemon.run("open")  # no screen, no browser
+        assert (code, errors) == (0, "")
+        assert output.startswith(f"{address}#ticket=")
         assert daemon.run("token")[1].strip() == daemon.token
         assert daemon.run("token", "--make", "phone", "--scope", "read")[0] == 0
         name = daemon.run("token", "--list")[1].split()
@@ -297,6 +304,11 @@ def test_config_shows_checks_and_resets(tmp_path: Path) -> None:
     code, output, errors = daemon.run("config", "check", "--set", "limits.peers=x")
     assert (code, output) == (BASIC_EXIT["bad_option"], "")
     assert "limits.peers" in errors
+    together = ("listen.address=nowhere", "listen.origins=*")
+    code, output, errors = daemon.run("config", "check", *(f"--set={each}" for each in together))
+    assert (code, output) == (BASIC_EXIT["bad_option"], "")
+    assert "listen.address: 'nowhere'" in errors
+    assert "listen.origins: '*'" in errors
     assert daemon.run("config", "check")[0] == 0
     code, output, errors = daemon.run("config", "show", "limits.peer")
     assert (code, output) == (BASIC_EXIT["bad_option"], "")
@@ -305,6 +317,10 @@ def test_config_shows_checks_and_resets(tmp_path: Path) -> None:
         daemon.ask("PATCH", "/api/v1/settings", {"limits.download_kb_s": 5})
         _, output, _ = daemon.run("config", "show", "limits", "--origin")
         assert "limits.download_kb_s = 5  # changed at run time\n" in output
+        other = tmp_path / "other.toml"
+        other.write_text("[limits]\ndownload_kb_s = 3\n")
+        _, output, _ = daemon.run("config", "show", "limits", "--config", str(other))
+        assert "limits.download_kb_s = 3\n" in output
         assert daemon.run("config", "reset", "limits.download_kb_s")[0] == 0
         assert "limits.download_kb_s = 0\n" in daemon.run("config", "show")[1]
 

@@ -2,8 +2,10 @@
 
 import logging
 import secrets
+import time
 import warnings
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 from fastapi import APIRouter
@@ -56,9 +58,10 @@ from torrent_engine.daemon.problems import (
     problem_of,
 )
 from torrent_engine.daemon.qbittorrent import routes as qbittorrent
-from torrent_engine.daemon.security.guard import FACTS, ROUTE, Guard
+from torrent_engine.daemon.security.guard import FACTS, ROUTE, Guard, below
 from torrent_engine.daemon.security.principals import Scope
 from torrent_engine.daemon.security.route_table import RouteTable, access_of_route
+from torrent_engine.daemon.security.served_routes import interface_of
 from torrent_engine.daemon.served_folders import listener_routes
 from torrent_engine.daemon.stream import routes as stream
 from torrent_engine.daemon.transmission import routes as transmission
@@ -66,6 +69,7 @@ from torrent_engine.daemon.transmission import routes as transmission
 logger = logging.getLogger(__name__)
 _NEEDLESS_WARNING: Final = "The 'alias' attribute with value"
 """FastAPI silences it where it makes validators; those of bodies are made later, see Input."""
+OTHER_INTERFACE: Final = "other"
 RouterMaker = Callable[[DaemonContext], APIRouter]
 
 ROUTERS: Final[tuple[RouterMaker, ...]] = (
@@ -139,6 +143,8 @@ class DaemonApp:
         self._plain = plain_endpoints(routes)
         self._by_fastapi = AsyncExitStackMiddleware(_handle)
         self._saved = context.state.saved
+        self._counters = context.state.counters
+        self._rules = context.rules_of
         self._others: AsgiApp = Router()
         """Answers what is no request: ends web sockets, and says yes to a server's start."""
 
@@ -148,6 +154,8 @@ class DaemonApp:
             await self._others(scope, receive, send)
             return
         answer = _Watched(send)
+        interface = interface_of(below(scope, self._rules("").root_path)["path"]) or OTHER_INTERFACE
+        answer.begun = partial(self._counters.note_request, interface)
         try:
             await self._guard(scope, receive, answer.send)
         except Exception as error:
@@ -155,7 +163,7 @@ class DaemonApp:
                 raise
             response = _response(_incident(error))
             if not answer.is_begun:
-                await response(scope, receive, send)
+                await response(scope, receive, answer.send)
 
     async def _to_route(self, scope: AsgiScope, receive: AsgiReceive, send: AsgiSend) -> None:
         scope["app"] = self
@@ -199,8 +207,13 @@ class _Watched:
     def __init__(self, send: AsgiSend) -> None:
         self._send = send
         self.is_begun = self.is_complete = False
+        self._since_s = time.perf_counter()
+        self.begun: Callable[[int, float], None] = lambda _status, _seconds: None
+        """Called with the status and the time since it was asked, before an answer begins."""
 
     async def send(self, message: Mapping[str, Any]) -> None:
+        if not self.is_begun:
+            self.begun(message.get("status", 0), time.perf_counter() - self._since_s)
         self.is_begun = True
         if message["type"] == "http.response.body" and not message.get("more_body", False):
             self.is_complete = True

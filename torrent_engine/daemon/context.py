@@ -106,6 +106,8 @@ class DaemonContext:
     """Work that requests begin and nobody waits for, while the engine is open."""
     on_open: list[Callable[[], None]] = field(default_factory=list)
     """Called each time that the engine was opened and the rows are up to date."""
+    connections: Callable[[], int] = lambda: 0
+    """Returns how many clients are connected to the HTTP server."""
     background: Background | None = None
     """Background work; None while the engine is not open."""
     log: LogTail = field(default_factory=LogTail)

@@ -20,7 +20,7 @@ from torrent_engine.daemon.context import DaemonContext, Life, ReloadReport
 from torrent_engine.daemon.engine_port.manager_port import ManagerPort
 from torrent_engine.daemon.http.notify import Notifier
 from torrent_engine.daemon.http.server import HttpServer, open_server
-from torrent_engine.daemon.jobs.background import Background, block_lists, hooks_of, list_files
+from torrent_engine.daemon.jobs.background import Background, block_lists, list_files
 from torrent_engine.daemon.listeners import (
     ListenerCertificates,
     bind_listeners,
@@ -32,14 +32,13 @@ from torrent_engine.daemon.security.lockout import Lockout
 from torrent_engine.daemon.security.paths import PathRule
 from torrent_engine.daemon.security.token_file import read_or_make_token
 from torrent_engine.daemon.settings.engine_config import filter_files, manager_config
-from torrent_engine.daemon.settings.merge import Merged
 from torrent_engine.daemon.settings.store import SettingsChange, SettingsStore
+from torrent_engine.daemon.settings_check import check_settings
 from torrent_engine.daemon.state.credentials import StoredCredentials
 from torrent_engine.daemon.state.daemon_state import DaemonState
 from torrent_engine.daemon.state.store import DaemonStore
 from torrent_engine.daemon.wiring import (
     allowed_folders,
-    check_settings,
     guard_rules,
     link_key,
     listener_rules,
@@ -127,7 +126,7 @@ class Daemon:
             self._options.places,
             store.table("settings_overlay"),
             now=time.time,
-            check=lambda merged: _check(merged, folder),
+            check=lambda merged: check_settings(merged, folder),
         )
         places = listen_places(settings.merged)
         self._certificates = ListenerCertificates(places, settings.now, folder)
@@ -170,6 +169,7 @@ class Daemon:
             with paused_collector():
                 app = create_app(context)
             server = await stack.enter_async_context(open_server(app, listeners))
+            context.connections = lambda: server.connections
             context.life.listeners = tuple(shown)
             context.life.interfaces = where_served(context.listen_places, listeners)
             for address in shown:
@@ -190,6 +190,7 @@ class Daemon:
             files = (*list_files(tables), *lists.paths)
             config = manager_config(merged.settings, self._options.state_dir, files)
             async with self._ports.open(config), anyio.create_task_group() as parts:
+                context.state.counters.engine_starts += 1
                 await context.state.reload()
                 for tell in context.on_open:
                     tell()
@@ -333,9 +334,3 @@ def _filter_files(context: DaemonContext) -> tuple[str, ...]:
     fetched = () if background is None else background.lists.paths
     named = list_files(context.settings_store.tables.blocklist)
     return filter_files(context.settings().network, (*named, *fetched))
-
-
-def _check(merged: Merged, state_dir: Path) -> None:
-    """Raise ConfigError for settings with which nothing can run."""
-    check_settings(merged, state_dir)
-    hooks_of(merged.tables.hook)

@@ -86,15 +86,18 @@ def check_place(place: ListenPlace, settings: DaemonSettings) -> None:
 
 
 def _check_address(place: ListenPlace, settings: DaemonSettings) -> None:
-    own, address = place.settings, ListenAddress.parse(place.settings.address)
+    own, key = place.settings, "address" if place.label else "listen.address"
+    try:
+        address = ListenAddress.parse(own.address)
+    except ConfigError as error:
+        raise ConfigError(f"{key}: {error}") from None
     if address.is_loopback or has_tls(own, settings):
         return
     if not own.allow_plain_http and not settings.listen.allow_plain_http:
-        where = f"listen.address: {address}" if not place.label else f"address: {address}"
         how = "set [tls], or listen.allow_plain_http = true"
         if place.label:
             how = "set [tls], its certificate, or allow_plain_http = true"
-        raise ConfigError(f"{where} is reached by others, who would see the token: {how}")
+        raise ConfigError(f"{key}: {address} is reached by others, who would see the token: {how}")
 
 
 def has_tls(own: ListenerSettings, settings: DaemonSettings) -> bool:

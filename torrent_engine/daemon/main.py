@@ -90,7 +90,7 @@ def run(
 
     options = (*assignments, *([f"listen.address={listen}"] if listen is not None else []))
     places = places_of(config, options)
-    settings = loaded(places)
+    settings = loaded(places, folder_of(state_dir))
     credentials = os.environ.get("CREDENTIALS_DIRECTORY", "")
     chosen = DaemonOptions(
         places,
@@ -164,8 +164,15 @@ def open_page(state_dir: Path | None, *, only_print: bool) -> None:
         raise NetworkError("the daemon has no address that a browser can open")
     ticket = client.ask("POST", "/api/v1/session/ticket")["ticket"]
     address = f"{pages[0]}#ticket={ticket}"
-    if only_print or click.launch(address) != 0:
+    if only_print or not _has_screen() or click.launch(address) != 0:
         click.echo(address)
+
+
+def _has_screen() -> bool:
+    """Return whether a browser can be shown; over SSH there is mostly none, and no error either."""
+    if sys.platform in {"win32", "darwin"}:
+        return True
+    return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
 
 
 @command.command("token")
@@ -245,7 +252,7 @@ def config_command(
 ) -> None:
     """Show the settings, check them, print their JSON Schema, or reset KEY.
 
-    `show` asks the daemon if it runs, and reads the files otherwise.
+    `show` asks the daemon if it runs, and reads the files otherwise, or with --config or --set.
     """
     if action == "schema":
         from torrent_engine.daemon.settings.schema import settings_schema
@@ -256,35 +263,41 @@ def config_command(
             raise click.UsageError("reset needs the KEY of a setting")
         client_of(state_dir).ask("DELETE", f"/api/v1/settings/{key}")
     else:
-        _show_or_check(action, key, places_of(config, assignments), folder_of(state_dir), origin)
+        places, folder = places_of(config, assignments), folder_of(state_dir)
+        asks = action == "show" and config is None and not assignments
+        rows = _rows_of_daemon(folder) if asks else None
+        if rows is None:
+            rows = _rows_of_files(places, folder)
+        if action == "show":
+            _show(rows, key, with_origin=origin)
 
 
-def _show_or_check(
-    action: str,
-    key: str | None,
-    places: "Places",
-    folder: Path,
-    origin: bool,  # noqa: FBT001
-) -> None:
-    from torrent_engine.daemon.settings.store import SettingsStore
-    from torrent_engine.daemon.wiring import check_settings
-
+def _rows_of_daemon(folder: Path) -> dict[str, tuple[Any, str]] | None:
+    """Return values with their origins by keys; None if no daemon runs."""
     client = client_of(folder)
-    if action == "show" and client.is_answered():
-        found = client.ask("GET", "/api/v1/settings")["settings"]
-        rows = {name: (each["value"], each["origin"]) for name, each in found.items()}
-    else:
-        loaded(places)
-        store = SettingsStore(places, now=time.time, check=lambda new: check_settings(new, folder))
-        rows = {view.key: (view.value, view.origin) for view in store.views()}
-    if action == "show":
-        chosen = [name for name in rows if key in {None, name, name.partition(".")[0]}]
-        if not chosen:
-            raise ConfigError(f"there is no setting {key!r}")
-        for name in chosen:
-            value, where = rows[name]
-            shown = json.dumps(value)
-            click.echo(f"{name} = {shown}  # {where}" if origin else f"{name} = {shown}")
+    if not client.is_answered():
+        return None
+    found = client.ask("GET", "/api/v1/settings")["settings"]
+    return {name: (each["value"], each["origin"]) for name, each in found.items()}
+
+
+def _rows_of_files(places: "Places", folder: Path) -> dict[str, tuple[Any, str]]:
+    """Return the same of the files; everything that is wrong is printed, and ends the program."""
+    from torrent_engine.daemon.settings.store import SettingsStore
+
+    loaded(places, folder)
+    store = SettingsStore(places, now=time.time)
+    return {view.key: (view.value, view.origin) for view in store.views()}
+
+
+def _show(rows: dict[str, tuple[Any, str]], key: str | None, *, with_origin: bool) -> None:
+    chosen = [name for name in rows if key in {None, name, name.partition(".")[0]}]
+    if not chosen:
+        raise ConfigError(f"there is no setting {key!r}")
+    for name in chosen:
+        value, where = rows[name]
+        shown = json.dumps(value)
+        click.echo(f"{name} = {shown}  # {where}" if with_origin else f"{name} = {shown}")
 
 
 @command.command("openapi")
@@ -328,12 +341,13 @@ def places_of(config: Path | None, assignments: tuple[str, ...]) -> "Places":
     return Places(os.environ, assignments, config)
 
 
-def loaded(places: "Places") -> dict[str, Any]:
+def loaded(places: "Places", folder: Path) -> dict[str, Any]:
     """Return the settings by key; everything that is wrong is printed, and ends the program."""
-    from torrent_engine.daemon.settings.loading import SettingsError, load
+    from torrent_engine.daemon.settings.loading import SettingsError
+    from torrent_engine.daemon.settings_check import check_sources
 
     try:
-        return dict(load(places).values)
+        return dict(check_sources(places, folder).values)
     except SettingsError as error:
         for line in error.errors:
             tell(f"{PROGRAM}: {line}")

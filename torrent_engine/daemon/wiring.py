@@ -9,20 +9,19 @@ from pathlib import Path
 from typing import Final
 
 from torrent_engine.base.errors import ConfigError, StateInUseError
-from torrent_engine.daemon.listeners import ListenPlace, check_place, listen_places
+from torrent_engine.daemon.listeners import ListenPlace
 from torrent_engine.daemon.security.authentication import Authenticator, Secrets
 from torrent_engine.daemon.security.cookie_sessions import CookieSessions
 from torrent_engine.daemon.security.guard import GuardRules
 from torrent_engine.daemon.security.hosts import HostRule, OriginRule
 from torrent_engine.daemon.security.named_tokens import NamedTokens
-from torrent_engine.daemon.security.passwords import hash_password, is_hash
+from torrent_engine.daemon.security.passwords import hash_password
 from torrent_engine.daemon.security.records import CredentialStore
 from torrent_engine.daemon.security.request_facts import AddressRange
 from torrent_engine.daemon.security.signed_urls import SignedUrls
 from torrent_engine.daemon.security.tickets import Tickets
 from torrent_engine.daemon.security.token_file import make_token, read_token
-from torrent_engine.daemon.settings.engine_config import download_folder, manager_config
-from torrent_engine.daemon.settings.merge import Merged
+from torrent_engine.daemon.settings.engine_config import download_folder
 from torrent_engine.daemon.settings.model import DaemonSettings
 from torrent_engine.daemon.settings.store import SettingsStore
 from torrent_engine.daemon.settings.tables import ListenerSettings
@@ -39,11 +38,7 @@ def guard_rules(settings: DaemonSettings, own: ListenerSettings | None = None) -
     listen = settings.listen
     if own is None:
         own = ListenerSettings()
-    origins = own.origins or listen.origins
-    for origin in origins:
-        if origin == "*" or not origin.startswith(("https://", "http://")):
-            key = "origins" if own.origins else "listen.origins"
-            raise ConfigError(f"{key}: {origin!r}: an origin such as https://HOST")
+    origins = ("origins", own.origins) if own.origins else ("listen.origins", listen.origins)
     allowed = (
         ("allow_from", own.allow_from)
         if own.allow_from
@@ -51,15 +46,23 @@ def guard_rules(settings: DaemonSettings, own: ListenerSettings | None = None) -
     )
     return GuardRules(
         HostRule(own.hosts or listen.hosts),
-        OriginRule(origins),
-        _networks(*allowed),
-        _networks("listen.trusted_proxies", listen.trusted_proxies),
+        origin_rule(*origins),
+        networks(*allowed),
+        networks("listen.trusted_proxies", listen.trusted_proxies),
         settings.tls.hsts_s,
-        _root_path(listen.root_path),
+        root_path(listen.root_path),
     )
 
 
-def _root_path(text: str) -> str:
+def origin_rule(key: str, origins: Sequence[str]) -> OriginRule:
+    """Return the sites whose pages may ask. Raises ConfigError that names the setting."""
+    for origin in origins:
+        if origin == "*" or not origin.startswith(("https://", "http://")):
+            raise ConfigError(f"{key}: {origin!r}: an origin such as https://HOST")
+    return OriginRule(origins)
+
+
+def root_path(text: str) -> str:
     """Return the path below which a proxy shows the interfaces. Raises ConfigError."""
     path = text.rstrip("/")
     if path and (not path.startswith("/") or not path.isascii() or "//" in path or "?" in path):
@@ -67,7 +70,8 @@ def _root_path(text: str) -> str:
     return path
 
 
-def _networks(key: str, texts: Sequence[str]) -> Sequence[AddressRange]:
+def networks(key: str, texts: Sequence[str]) -> Sequence[AddressRange]:
+    """Return ranges of addresses. Raises ConfigError that names the setting."""
     try:
         return tuple(ip_network(text, strict=False) for text in texts)
     except ValueError as error:
@@ -79,7 +83,7 @@ def secrets_of(settings: DaemonSettings, token: str, credentials: Path | None) -
     auth = settings.auth
     password = auth.password or _passed_password(credentials)
     hashed = hash_password(password) if password else auth.password_hash
-    users = frozenset({os.geteuid(), 0, *map(_user_id, settings.listen.socket_users)})
+    users = frozenset({os.geteuid(), 0, *map(user_id, settings.listen.socket_users)})
     return Secrets(token, hashed, auth.user, users)
 
 
@@ -90,7 +94,8 @@ def _passed_password(credentials: Path | None) -> str:
         return ""
 
 
-def _user_id(name: str) -> int:
+def user_id(name: str) -> int:
+    """Return the number of a user of this machine. Raises ConfigError."""
     if name.isdecimal():
         return int(name)
     import pwd
@@ -109,19 +114,6 @@ def listener_rules(
         with place.named_errors():
             found[place.name] = guard_rules(settings, place.settings)
     return found
-
-
-def check_settings(merged: Merged, state_dir: Path) -> None:
-    """Raise ConfigError for settings that are wrong, or wrong together."""
-    settings = merged.settings
-    guard_rules(settings)
-    places = listen_places(merged)
-    for place in places:
-        check_place(place, settings)
-    listener_rules(settings, places)
-    manager_config(settings, state_dir)
-    if settings.auth.password_hash and not is_hash(settings.auth.password_hash):
-        raise ConfigError("auth.password_hash: is not what `daemon password` makes")
 
 
 def link_key(folder: Path) -> str:

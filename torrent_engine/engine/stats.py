@@ -365,6 +365,18 @@ class BandwidthGroup:
 
 
 @dataclass(frozen=True, slots=True)
+class DhtTraffic:
+    """What the DHT node of one family did since the start."""
+
+    nodes: int
+    """Nodes that answer."""
+    queries_in: int
+    queries_out: int
+    timeouts: int
+    """Of queries that were sent."""
+
+
+@dataclass(frozen=True, slots=True)
 class NetworkStatus:
     """Where a process is reached, and when it was."""
 
@@ -389,6 +401,10 @@ class NetworkStatus:
     connections: int
     max_connections: int
     """0: no limit."""
+    dials: Mapping[str, int] = field(default_factory=dict)
+    """How often dials ended as "done" (with a peer), "unreached", "refused" and so on."""
+    dht: Mapping[str, DhtTraffic] = field(default_factory=dict)
+    """What the DHT did, by "ipv4" and "ipv6"."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -114,6 +114,15 @@ async def test_options_reach_the_engine(
     assert told["sequential"] is True
 
 
+async def test_a_torrent_with_a_tracker_that_is_none_is_not_added(
+    engine: FakeEngine, client: httpx2.AsyncClient
+) -> None:
+    source = {"torrent": base64.b64encode(ONE.to_bytes()).decode()}
+    answer = await client.post(URL, json={"source": source, "trackers": ["u.example"]})
+    assert (answer.status_code, answer.json()["code"]) == (422, "url_refused")
+    assert not engine.torrents
+
+
 async def test_options_of_a_raw_torrent_are_in_the_query(
     engine: FakeEngine, client: httpx2.AsyncClient, tmp_path: Path
 ) -> None:

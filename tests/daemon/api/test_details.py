@@ -157,6 +157,21 @@ async def test_trackers_are_replaced_if_they_are_those_that_were_read(
     assert len(engine.torrents[ONE.info_hash].facts.settings.trackers) == 2
 
 
+@pytest.mark.parametrize(
+    "url", ["a", "ftp://t.example/", "http://t.example/a b\n", "udp://t.example"]
+)
+async def test_what_is_no_url_of_a_tracker_is_refused(
+    client: httpx2.AsyncClient, engine: FakeEngine, url: str
+) -> None:
+    before = engine.torrents[ONE.info_hash].facts.settings.trackers
+    for answer in (
+        await client.post(f"{URL}/trackers", json={"url": url}),
+        await client.put(f"{URL}/trackers", json=[["http://t.example/announce", url]]),
+    ):
+        assert (answer.status_code, answer.json()["code"]) == (422, "url_refused")
+    assert engine.torrents[ONE.info_hash].facts.settings.trackers == before
+
+
 async def test_a_tracker_is_added_and_removed(client: httpx2.AsyncClient) -> None:
     body = {"url": "http://v.example/a", "tier": 0}
     answer = await client.post(f"{URL}/trackers", json=body)

@@ -26,8 +26,13 @@ VALUES = st.recursive(
     ),
     max_leaves=8,
 )
+OF_METHODS = [
+    *("ids", "fields", "format", "path", "name", "location", "move", "delete_local_data"),
+    *("filename", "metainfo", "cookies", "paused", "ip_protocol"),
+]
+"""What only methods know, not torrents or sessions."""
 PARAMS = st.dictionaries(
-    st.sampled_from(sorted({*TORRENT, *SESSION, "ids", "fields"})), VALUES, max_size=6
+    st.sampled_from(sorted({*TORRENT, *SESSION, *OF_METHODS})), VALUES, max_size=6
 )
 CALLS = st.fixed_dictionaries(
     {"jsonrpc": st.just("2.0"), "method": st.sampled_from(METHODS), "id": st.integers()},
@@ -49,6 +54,18 @@ def filled_scene() -> RpcScene:
 
 async def answer_of(value: Any) -> bytes | None:
     return await filled_scene().rpc.answer(json.dumps(value).encode(), ALL_SCOPES)
+
+
+@pytest.mark.parametrize("name", OF_METHODS)
+@pytest.mark.parametrize("value", [None, True, 1, 1.5, "a", [], [[]], {}, {"a": []}], ids=repr)
+async def test_any_type_of_a_param_is_answered_without_a_bug(name: str, value: object) -> None:
+    scene = filled_scene()
+    for method in METHODS:
+        params = {"fields": ["id"], name: value}
+        call = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
+        answer = await scene.rpc.answer(json.dumps(call).encode(), ALL_SCOPES)
+        assert answer is not None
+        assert b"-32603" not in answer, (method, answer)
 
 
 @given(CALLS)

@@ -3,6 +3,7 @@
 import sqlite3
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -415,3 +416,29 @@ async def test_limits_of_the_queue_change_while_torrents_run(tmp_path: Path) -> 
             many.set_queue_limits(max_active=-1)
         with pytest.raises(TypeError, match="max_active"):
             many.set_queue_limits(max_active=1.5)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("deletes_files", [True, False])
+async def test_a_removal_is_finished_before_its_manager_closes(
+    tmp_path: Path, *, deletes_files: bool
+) -> None:
+    """Else a removal that waits for a disk loses its database, and the torrent comes back."""
+    write_files(FIRST, PAYLOADS[0], tmp_path / "out")
+    many = await manager(tmp_path).start()
+    session = await many.add_torrent(FIRST, save_path=tmp_path / "out")
+    await reach(session, State.SEEDING)
+    limiter = many.shared.disk_limiter
+    borrowers = [object() for _ in range(int(limiter.total_tokens))]
+    async with anyio.create_task_group() as tasks:
+        for each in borrowers:
+            await limiter.acquire_on_behalf_of(each)
+        remove = partial(many.remove_torrent, FIRST.info_hash, delete_files=deletes_files)
+        tasks.start_soon(remove)
+        await until(lambda: limiter.statistics().tasks_waiting)
+        tasks.start_soon(many.close)
+        await until(lambda: many.get_session(FIRST.info_hash) is None or many._registry.is_closing)
+        for each in borrowers:
+            limiter.release_on_behalf_of(each)
+    assert (tmp_path / "out" / "torrent 0").exists() is not deletes_files
+    async with manager(tmp_path) as again:
+        assert again.sessions == ()

@@ -203,6 +203,14 @@ async def test_releasing_too_often_is_a_bug_of_the_caller(tmp_path: Path) -> Non
             await shared.release()
 
 
+async def test_who_lost_a_reference_by_a_close_may_release_it_once(tmp_path: Path) -> None:
+    async with resources(tmp_path) as shared:
+        await shared.acquire()
+    await shared.release()
+    with pytest.raises(LocalProtocolError):
+        await shared.release()
+
+
 async def test_close_forces_it_whoever_holds_references_and_twice_is_harmless(
     tmp_path: Path, counted: Counted
 ) -> None:

@@ -405,6 +405,28 @@ async def test_who_gives_up_finishing_an_old_move_leaves_no_job_that_runs(
         assert IN_HAND.isdisjoint(jobs)
 
 
+async def test_a_move_that_is_given_up_before_its_plan_is_saved_is_cancelled(
+    tmp_path: Path,
+) -> None:
+    """No later start continues it, so that its job would wait for ever."""
+    async with seeding(tmp_path) as (shared, session):
+        await session.stop()
+        limiter = shared.disk_limiter
+        borrowers = [object() for _ in range(int(limiter.total_tokens))]
+        for each in borrowers:  # so that nothing looks at the files
+            await limiter.acquire_on_behalf_of(each)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(session.move_storage, tmp_path / "new")
+            await until(lambda: limiter.statistics().tasks_waiting)
+            assert await move_jobs(shared) == [JobStatus.RUNNING]
+            tasks.cancel_scope.cancel()
+        for each in borrowers:
+            limiter.release_on_behalf_of(each)
+        assert await load_plan(shared.store, METAINFO.info_hash) is None
+        assert await move_jobs(shared) == [JobStatus.CANCELLED]
+        assert content(METAINFO, tmp_path / "old") == PAYLOAD
+
+
 async def test_a_stopped_session_moves_no_files_under_another_that_runs(tmp_path: Path) -> None:
     async with seeding(tmp_path) as (shared, session):
         twin = await Session.create(METAINFO, shared, save_path=tmp_path / "old")

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, Literal
 
@@ -10,10 +10,12 @@ from pydantic import Field
 from starlette.datastructures import QueryParams
 
 from torrent_engine.base.config import SeedingConfig
+from torrent_engine.base.errors import TrackerError
 from torrent_engine.base.ids import OwnerTie
 from torrent_engine.daemon.api.requests import Input, checked_json
 from torrent_engine.daemon.api.torrent_changes import LimitsPatch, Rule, SeedRulesPatch
 from torrent_engine.daemon.problems import InputError, Problem, ProblemError
+from torrent_engine.protocol.tracker.urls import parse_tracker_url
 from torrent_engine.service.add_options import AddOptions, Ephemeral, StopAfter
 
 if TYPE_CHECKING:
@@ -145,6 +147,7 @@ async def engine_options(
     if given.ephemeral and tie is None:
         missing = InputError("/owner", "is needed: an ephemeral torrent goes with its owner")
         raise ProblemError(Problem("input_invalid", "no owner", errors=[missing]))
+    check_trackers(given.trackers or ())
     general_peers = None if limits is None else limits.peer_limit
     return AddOptions(
         save_path=save_path,
@@ -168,6 +171,15 @@ async def engine_options(
         trackers=None if given.trackers is None else tuple(given.trackers),
         peers=None if given.peers is None else tuple((p.host, p.port) for p in given.peers),
     )
+
+
+def check_trackers(urls: Iterable[str]) -> None:
+    """Raise ProblemError unless each can be the URL of a tracker."""
+    for url in urls:
+        try:
+            parse_tracker_url(url)
+        except TrackerError as error:
+            raise ProblemError(Problem("url_refused", str(error))) from None
 
 
 def _seeding(rules: SeedRulesPatch) -> SeedingConfig:

@@ -56,7 +56,7 @@ logger = logging.getLogger(__name__)
 
 def router(context: "DaemonContext") -> APIRouter:
     """Return the route."""
-    routes, open_streams = APIRouter(), Counter[str]()
+    routes, open_streams = APIRouter(), context.state.counters.event_streams
 
     @routes.get(
         "/api/v1/events",

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from torrent_engine.base.ids import InfoHash
-from torrent_engine.daemon.api.add_options import PeerInput
+from torrent_engine.daemon.api.add_options import PeerInput, check_trackers
 from torrent_engine.daemon.api.requests import Input, principal_in
 from torrent_engine.daemon.api.torrent_control import row_of
 from torrent_engine.daemon.api.torrent_fields import timestamp
@@ -107,6 +107,7 @@ def _add_tracker_routes(
         """Replace all trackers, tier by tier; If-Match guards against changes of others."""
         key = sources.key(info_hash)
         sources.check_match(request, key)
+        check_trackers(url for tier in given for url in tier)
         context.port.settings.set_trackers(key, given)
         context.state.look(key)
         return await sources.tracker_reply(request, key)
@@ -117,6 +118,7 @@ def _add_tracker_routes(
         """Announce to one more tracker; 200 if it is there already."""
         key = sources.key(info_hash)
         sources.check_match(request, key)
+        check_trackers([given.url])
         is_new = context.port.settings.add_tracker(key, given.url, given.tier)
         context.state.look(key)
         return await sources.tracker_reply(request, key, status=201 if is_new else 200)

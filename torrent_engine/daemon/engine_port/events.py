@@ -1,6 +1,7 @@
 """Changes of torrents, queue and jobs, reported as they happen."""
 
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from enum import Enum
@@ -40,6 +41,14 @@ _TYPES: tuple[type[events.Event], ...] = (
     events.SessionErrored,
     events.FileCompleted,
 )
+_COUNTED: Final[Mapping[type[events.Event], str]] = {
+    events.TrackerSucceeded: "announce_ok",
+    events.TrackerFailed: "announce_failed",
+    events.PieceHashFailed: "hash_failed",
+    events.PeerBanned: "peer_banned",
+    events.WebSeedBanned: "web_seed_banned",
+    events.PeerConnected: "",
+}
 
 
 class ManagerEvents:
@@ -47,6 +56,7 @@ class ManagerEvents:
 
     def __init__(self, on_removed: Callable[[InfoHash], None]) -> None:
         self._on_removed = on_removed
+        self.counts: Counter[str] = Counter()
         self._listeners: list[Listener] = []
         self._detach: list[Callable[[], None]] = []
         self._manager: TorrentManager | None = None
@@ -82,6 +92,7 @@ class ManagerEvents:
         self.detach()
         subscribe = manager.events.subscribe
         self._detach = [subscribe(each, self._take).cancel for each in _TYPES]
+        self._detach += [subscribe(each, self._count).cancel for each in _COUNTED]
         self._manager = manager
         for listener in tuple(self._raw):
             self._raw[listener] = self._listen_raw(listener)
@@ -92,6 +103,12 @@ class ManagerEvents:
             cancel()
         self._detach = []
         self._manager = None
+
+    def _count(self, event: events.Event) -> None:
+        if isinstance(event, events.PeerConnected):
+            self.counts["incoming" if event.incoming else "outgoing"] += 1
+        else:
+            self.counts[_COUNTED[type(event)]] += 1
 
     def _take(self, event: events.Event) -> None:
         told = port_event(event)

@@ -396,6 +396,12 @@ class NetworkFacts:
     incoming_by_family: tuple[tuple[str, float], ...] = ()
     """As :attr:`incoming_at`, by "ipv4" and "ipv6"."""
     connections: int = 0
+    dials: tuple[tuple[str, int], ...] = ()
+    """How often dials ended as "done" (with a peer), "unreached" and so on."""
+    dht_by_family: tuple[tuple[str, int], ...] = ()
+    """As :attr:`dht_nodes`, by "ipv4" and "ipv6"."""
+    dht_queries: tuple[tuple[str, int], ...] = ()
+    """Since the start, by "in", "out" and "timeout"."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """What concerns all torrents, through the manager."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Final
@@ -28,6 +28,7 @@ from torrent_engine.daemon.engine_port.settings import seeding_config
 from torrent_engine.daemon.engine_port.user_data import UserData
 from torrent_engine.engine.session.session import Session
 from torrent_engine.engine.session.torrent_loader import load_torrent
+from torrent_engine.engine.stats import DhtTraffic
 from torrent_engine.net.http.client import HttpClient, HttpResponse
 from torrent_engine.net.http.torrent_fetch import FetchOptions, is_url
 from torrent_engine.net.nat.mapping_status import PortMappingStatus
@@ -128,6 +129,9 @@ class ManagerControl:
             internet_incoming_at=max(status.last_internet_incoming_at.values(), default=0.0),
             incoming_by_family=tuple(sorted(status.last_incoming_at.items())),
             connections=status.connections,
+            dials=tuple(sorted(status.dials.items())),
+            dht_by_family=tuple((family, each.nodes) for family, each in status.dht.items()),
+            dht_queries=_dht_queries(status.dht.values()),
         )
 
     def bans(self) -> list[BanFacts]:
@@ -261,6 +265,16 @@ def _mapping_state(statuses: Sequence[PortMappingStatus]) -> str:
     if any(each.is_open for each in statuses):
         return "mapped"
     return "failed" if any(each.error for each in statuses) else "trying"
+
+
+def _dht_queries(found: Collection[DhtTraffic]) -> tuple[tuple[str, int], ...]:
+    if not found:
+        return ()
+    return (
+        ("in", sum(each.queries_in for each in found)),
+        ("out", sum(each.queries_out for each in found)),
+        ("timeout", sum(each.timeouts for each in found)),
+    )
 
 
 def user_data_of(options: AddOptions) -> dict[str, str]:

@@ -345,6 +345,14 @@ RawListener = Callable[[Mapping[str, Any]], None]
 class PortEvents(Protocol):
     """What the engine reports by itself."""
 
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """How often what is only counted has happened since the start of the process.
+
+        "announce_ok", "announce_failed", "hash_failed", "peer_banned", "web_seed_banned",
+        "incoming" and "outgoing" (peers that connected).
+        """
+
     def subscribe(self, listener: Listener) -> Callable[[], None]:
         """Call ``listener`` on each event, in the event loop; the result ends that.
 

@@ -60,11 +60,17 @@ class Background:
             hooks_of(merged.tables.hook),
             StoredDueHooks(state.store),
             alert=partial(self._tell, "hook"),
+            counters=state.counters,
         )
         self.speeds = AlternativeSpeeds(
             speed_settings(settings), self._set_limits, is_on=settings.limits.alt_enabled
         )
-        self.watch = FolderWatch(torrents, watched_folders(merged.tables.watch), self._watch_failed)
+        self.watch = FolderWatch(
+            torrents,
+            watched_folders(merged.tables.watch),
+            self._watch_failed,
+            counters=state.counters,
+        )
         self.after_seeding = AfterSeeding(torrents, SeedEnd(settings.seeding.then))
         self.incomplete = IncompleteMoves(torrents)
         self.disks = DiskGuard(torrents, roots_of(settings), min_free(settings), self._disk_low)

@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import stat
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
@@ -17,6 +18,7 @@ import anyio.to_thread
 
 from torrent_engine.base.errors import ConfigError, StateDatabaseError
 from torrent_engine.daemon.jobs.hook_facts import HookCall, HookEvent
+from torrent_engine.daemon.state.counters import ServiceCounters
 from torrent_engine.service.programs import OutputLimit, Program, ProgramEnd, Programs
 
 if TYPE_CHECKING:
@@ -118,7 +120,7 @@ class HookRunner:
 
     name = "hooks"
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what it works with, and where it tells
         self,
         hooks: Sequence[Hook],
         due: DueHooks,
@@ -127,9 +129,11 @@ class HookRunner:
         environment: Mapping[str, str] = os.environ,
         sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
         alert: Callable[[str, str], None] = lambda _program, _text: None,
+        counters: ServiceCounters | None = None,
     ) -> None:
         """``alert`` takes a program that failed and a text, when it is not run again."""
         self._alert = alert
+        self._counters = counters or ServiceCounters()
         self._hooks = tuple(hooks)
         self._due = due
         self._run_program = run or Programs().run
@@ -256,7 +260,10 @@ class HookRunner:
             call.to_json().encode(),
             grace_s,
         )
+        began_s = time.monotonic()
         end = await self._run_program(program)
+        taken_s = time.monotonic() - began_s
+        self._counters.note_hook(call.event.value, taken_s, has_failed=bool(end.failure))
         _log(hook, call, end)
         return end
 

@@ -11,6 +11,7 @@ import anyio
 from torrent_engine.codec.magnet import Magnet
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.codec.paths import escape_for_terminal
+from torrent_engine.daemon.state.counters import ServiceCounters
 from torrent_engine.service.add_options import AddOptions
 from torrent_engine.service.folder_watcher import INTERVAL_S, FolderWatcher
 from torrent_engine.service.watch_folder import WatchFolder, WatchOptions
@@ -51,9 +52,12 @@ class WatchCounts:
 class _Reporter:
     """Passes on what happens in one folder."""
 
-    def __init__(self, counts: WatchCounts, alert: Callable[[str, str], None]) -> None:
+    def __init__(
+        self, counts: WatchCounts, alert: Callable[[str, str], None], counters: ServiceCounters
+    ) -> None:
         self._counts = counts
         self._alert = alert
+        self._counters = counters
 
     def note(self, text: str, *, about: str = "") -> None:
         """Report a change."""
@@ -63,6 +67,7 @@ class _Reporter:
     def error(self, error: BaseException, *, about: str) -> None:
         """Report an error with a file or the folder."""
         self._counts.failed += 1
+        self._counters.note_watched(has_failed=True)
         self._counts.error = escape_for_terminal(f"{about}: {error}")
         logger.warning("%s", self._counts.error)
         self._alert(about, str(error))
@@ -81,8 +86,10 @@ class FolderWatch:
         *,
         interval_s: float = INTERVAL_S,
         options: WatchOptions | None = None,
+        counters: ServiceCounters | None = None,
     ) -> None:
         """``alert`` takes the path and the text of an error."""
+        self._counters = counters or ServiceCounters()
         self._adder = adder
         self._alert = alert
         self._interval_s = interval_s
@@ -120,7 +127,7 @@ class FolderWatch:
             watched.folder,
             self._adding(watched.options, counts),
             self._adder.flush,
-            _Reporter(counts, self._alert),
+            _Reporter(counts, self._alert, self._counters),
             options,
         )
         return FolderWatcher(folder, self._interval_s)
@@ -131,5 +138,6 @@ class FolderWatch:
         async def add(torrent: Metainfo | Magnet, _: str) -> None:
             await self._adder.add(torrent, options)
             counts.added += 1
+            self._counters.note_watched(has_failed=False)
 
         return add

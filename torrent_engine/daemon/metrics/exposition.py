@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import anyio.to_thread
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 from starlette.requests import Request
@@ -19,12 +19,20 @@ from starlette.responses import Response
 
 from torrent_engine import __version__
 from torrent_engine.base.errors import ClosedError
+from torrent_engine.daemon.metrics.families import (
+    PREFIX,
+    counter,
+    counters,
+    gauge,
+    gauges,
+    gauges_of,
+)
+from torrent_engine.daemon.metrics.service_numbers import http_numbers, swarm_numbers, work_numbers
 from torrent_engine.daemon.state.rows import StateRow, TorrentStatus
 
 if TYPE_CHECKING:
     from torrent_engine.daemon.context import DaemonContext
 
-PREFIX: Final = "torrent_engine_"
 CACHE_S: Final = 1.0
 MAX_CATEGORIES: Final = 100
 OTHER: Final = "other"
@@ -81,6 +89,9 @@ class GeneralNumbers(Collector):
             *self._rates(),
             *self._network(),
             *self._jobs(),
+            *http_numbers(self._context),
+            *work_numbers(self._context),
+            *swarm_numbers(self._context),
         ]
 
     def collect(self) -> Iterable[Metric]:
@@ -95,17 +106,17 @@ class GeneralNumbers(Collector):
         info = GaugeMetricFamily(f"{PREFIX}build_info", "What runs.", labels=tuple(labels))
         info.add_metric(tuple(labels.values()), 1)
         yield info
-        yield _gauge("up_since_seconds", "Start of the process, Unix time.", self._began_s)
+        yield gauge("up_since_seconds", "Start of the process, Unix time.", self._began_s)
         state = self._context.state
         sessions = state.totals.ever.sessions
-        yield _counter("starts", "Starts of the daemon.", sessions)
+        yield counter("starts", "Starts of the daemon.", sessions)
         lag = state.total_facts.loop_lag_s
-        yield _gauge("loop_lag_seconds", "Longest stall of the loop in a minute.", lag)
+        yield gauge("loop_lag_seconds", "Longest stall of the loop in a minute.", lag)
 
     def _torrents(self) -> Iterator[Metric]:
         rows = self._context.state.torrents.rows()
         by_status = Counter(row.status for row in rows)
-        yield _family(
+        yield gauges(
             "torrents",
             "Torrents by what they do.",
             "status",
@@ -115,72 +126,78 @@ class GeneralNumbers(Collector):
         shown = dict(by_category.most_common(MAX_CATEGORIES))
         if rest := len(rows) - sum(shown.values()):
             shown[OTHER] = shown.get(OTHER, 0) + rest
-        yield _family("torrents_by_category", "Torrents by category.", "category", shown.items())
+        yield gauges("torrents_by_category", "Torrents by category.", "category", shown.items())
         resting = self._context.state.total_facts.resting
-        yield _gauge("torrents_resting", "Torrents without a task.", resting)
+        yield gauge("torrents_resting", "Torrents without a task.", resting)
         queued = Counter(row.status for row in rows)
         waiting = {
             "download": queued[TorrentStatus.DOWNLOAD_QUEUED],
             "seed": queued[TorrentStatus.SEED_QUEUED],
             "check": queued[TorrentStatus.CHECK_QUEUED],
         }
-        yield _family("queue_waiting", "Torrents that the queue holds.", "kind", waiting.items())
+        yield gauges("queue_waiting", "Torrents that the queue holds.", "kind", waiting.items())
         wasted = sum(row.progress.wasted_bytes for row in rows)
-        yield _gauge("wasted_bytes_ever", "Bytes that were thrown away.", wasted)
+        yield gauge("wasted_bytes_ever", "Bytes that were thrown away.", wasted)
         failed = sum(row.progress.failed_bytes for row in rows)
-        yield _gauge("hash_failed_bytes_ever", "Bytes that failed their hash.", failed)
+        yield gauge("hash_failed_bytes_ever", "Bytes that failed their hash.", failed)
 
     def _payload(self) -> Iterator[Metric]:
         totals = self._context.state.totals
         now, ever = totals.current, totals.ever
-        added = now.torrents_added
-        yield _counter("torrents_added", "Torrents added since the start.", added)
+        counted = self._context.state.counters
+        for name, count in (
+            ("added", now.torrents_added),
+            ("removed", counted.torrents_removed),
+            ("completed", counted.torrents_completed),
+        ):
+            yield counter(f"torrents_{name}", f"Torrents {name} since the start.", count)
         for name, since_start, in_all in (
             ("downloaded", now.downloaded_bytes, ever.downloaded_bytes),
             ("uploaded", now.uploaded_bytes, ever.uploaded_bytes),
         ):
-            yield _counter(f"payload_{name}_bytes", f"Payload {name} since the start.", since_start)
-            yield _gauge(f"payload_{name}_bytes_ever", f"Payload {name} in all.", in_all)
+            yield counter(f"payload_{name}_bytes", f"Payload {name} since the start.", since_start)
+            yield gauge(f"payload_{name}_bytes_ever", f"Payload {name} in all.", in_all)
 
     def _rates(self) -> Iterator[Metric]:
         totals, limits = self._context.state.total_facts, self._context.settings().limits
-        yield _gauge("download_rate_bytes", "Bytes a second.", totals.download_bytes_per_s)
-        yield _gauge("upload_rate_bytes", "Bytes a second.", totals.upload_bytes_per_s)
-        limit = GaugeMetricFamily(
-            f"{PREFIX}rate_limit_bytes",
-            "Limit in bytes a second; 0 is none.",
-            labels=("direction", "mode"),
-        )
-        limit.add_metric(("download", "normal"), limits.download_kb_s * 1_000)
-        limit.add_metric(("upload", "normal"), limits.upload_kb_s * 1_000)
-        limit.add_metric(("download", "alt"), limits.alt_download_kb_s * 1_000)
-        limit.add_metric(("upload", "alt"), limits.alt_upload_kb_s * 1_000)
-        yield limit
-        yield _gauge("alt_speed_active", "Alternative rates are on.", int(limits.alt_enabled))
+        yield gauge("download_rate_bytes", "Bytes a second.", totals.download_bytes_per_s)
+        yield gauge("upload_rate_bytes", "Bytes a second.", totals.upload_bytes_per_s)
+        told = {
+            ("download", "normal"): limits.download_kb_s,
+            ("upload", "normal"): limits.upload_kb_s,
+            ("download", "alt"): limits.alt_download_kb_s,
+            ("upload", "alt"): limits.alt_upload_kb_s,
+        }
+        rates = ((keys, limit * 1_000) for keys, limit in told.items())
+        text = "Limit in bytes a second; 0 is none."
+        yield gauges_of("rate_limit_bytes", text, ("direction", "mode"), rates)
+        yield gauge("alt_speed_active", "Alternative rates are on.", int(limits.alt_enabled))
 
     def _network(self) -> Iterator[Metric]:
         totals = self._context.state.total_facts
-        yield _gauge("peers", "Connected peers.", totals.peers)
-        yield _gauge("connections", "Connections to peers.", totals.connections)
+        yield gauge("peers", "Connected peers.", totals.peers)
+        yield gauge("connections", "Connections to peers.", totals.connections)
         limit = self._context.settings().limits.peers
-        yield _gauge("connection_limit", "Connections that are allowed.", limit)
+        yield gauge("connection_limit", "Connections that are allowed.", limit)
         try:
             network = self._context.port.engine.network()
         except ClosedError:
             return
-        if network.dht_nodes is not None:
-            yield _gauge("dht_nodes", "Nodes of the DHT that answer.", network.dht_nodes)
+        nodes = network.dht_by_family
+        yield gauges("dht_nodes", "Nodes of the DHT that answer.", "family", nodes)
+        queries = (((kind,), count) for kind, count in network.dht_queries)
+        yield counters("dht_queries", "Queries of the DHT.", ("kind",), queries)
+        dials = (((result,), count) for result, count in network.dials)
+        yield counters("connection_attempts", "Ways to dial that were tried.", ("result",), dials)
         is_mapped = int(network.mapping == "mapped")
-        yield _gauge("port_mapped", "The router has opened the port.", is_mapped)
+        yield gauge("port_mapped", "The router has opened the port.", is_mapped)
         seen = network.incoming_by_family
-        yield _family("incoming_seen", "Unix time of the last incoming peer.", "family", seen)
+        yield gauges("incoming_seen", "Unix time of the last incoming peer.", "family", seen)
 
     def _jobs(self) -> Iterator[Metric]:
         counts = Counter((job.kind, job.status) for job in self._context.state.jobs)
-        jobs = GaugeMetricFamily(f"{PREFIX}jobs", "Jobs that are shown.", labels=("kind", "status"))
-        for labels, count in sorted(counts.items()):
-            jobs.add_metric(labels, count)
-        yield jobs
+        jobs = sorted(counts.items())
+        yield gauges_of("jobs", "Jobs that are shown.", ("kind", "status"), jobs)
 
 
 _EACH: Final[tuple[tuple[str, str, Callable[[StateRow], float]], ...]] = (
@@ -216,18 +233,3 @@ class EachTorrent(Collector):
                 known = (row.hash, row.user.category, row.name)
                 family.add_metric(known[: len(labels)], value(row))
             yield family
-
-
-def _gauge(name: str, text: str, value: float) -> Metric:
-    return GaugeMetricFamily(f"{PREFIX}{name}", text, value=value)
-
-
-def _counter(name: str, text: str, value: float) -> Metric:
-    return CounterMetricFamily(f"{PREFIX}{name}", text, value=value)
-
-
-def _family(name: str, text: str, label: str, values: Iterable[tuple[str, float]]) -> Metric:
-    family = GaugeMetricFamily(f"{PREFIX}{name}", text, labels=(label,))
-    for key, value in values:
-        family.add_metric((key,), value)
-    return family

@@ -1,7 +1,7 @@
 """Lock-out of addresses that failed to log in too often; bounded, and never of everybody."""
 
 import logging
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from ipaddress import ip_address
@@ -18,6 +18,7 @@ MAX_FAILURES: Final = 5
 WINDOW_S: Final = 600.0
 LOCKED_S: Final = 3_600.0
 MAX_ADDRESSES: Final = 10_000
+LOGINS: Final = frozenset({"/api/v1/session", "/api/v2/auth/login"})
 MAX_DELAY_S: Final = 30.0
 """Loopback is not locked out but delayed: 1, 2, 4 ... seconds."""
 
@@ -43,6 +44,8 @@ class Lockout:
         self._clock = clock
         self._sleep = sleep
         self._addresses: OrderedDict[str, _Failures] = OrderedDict()
+        self.failures: Counter[str] = Counter(login=0, credential=0)
+        """Since the start, by "login" (of a form) or "credential" (of another request)."""
 
     def __len__(self) -> int:
         """How many addresses have failures."""
@@ -59,6 +62,7 @@ class Lockout:
 
         The wording is fixed, for programs that read logs.
         """
+        self.failures["login" if path in LOGINS else "credential"] += 1
         shown = escape_for_terminal(path[:200])
         logger.warning("authentication failed from %s for %s", client or "unix", shown)
         if client is None:

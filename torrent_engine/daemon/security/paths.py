@@ -41,7 +41,9 @@ class PathRule:
         """
         found = await self._look(path, self._inside, path)
         if found is None:
-            raise ProblemError(Problem("path_not_allowed", "not below an allowed folder"))
+            raise ProblemError(
+                Problem("path_not_allowed", "not below an allowed folder, see paths.allowed")
+            )
         return found
 
     async def allows(self, path: str) -> bool:

@@ -59,12 +59,17 @@ def state_folder(environment: Mapping[str, str], option: Path | None, default: P
 
 def read_sources(places: Places) -> list[SettingSource]:
     """Return all sources, the highest first. Raises SettingsError."""
-    sources = [read_options(places.options), read_environment(places.environment)]
-    sources += [read_file(path) for path in config_files(places)]
+    sources = all_sources(places)
     wrong = [error for source in sources for error in source.errors]
     if wrong:
         raise SettingsError(wrong)
     return sources
+
+
+def all_sources(places: Places) -> list[SettingSource]:
+    """Return all sources, the highest first, with what is wrong in them."""
+    sources = [read_options(places.options), read_environment(places.environment)]
+    return [*sources, *(read_file(path) for path in config_files(places))]
 
 
 def config_files(places: Places) -> list[Path]:

@@ -134,6 +134,8 @@ def read_environment(environment: Mapping[str, str]) -> SettingSource:
         section, separator, key = plain.lower().partition("__")
         if plain != name and separator and section in SECTIONS:
             _read_variable(source, name, f"{section}.{key}", value)
+        elif plain != name and separator:
+            source.wrong(name, f"there is no section {section!r}{nearest(section, SECTIONS)}")
     return source
 
 

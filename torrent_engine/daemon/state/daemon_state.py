@@ -22,6 +22,7 @@ from torrent_engine.daemon.engine_port.facts import (
 from torrent_engine.daemon.engine_port.port import EnginePort
 from torrent_engine.daemon.state.announcements import Announcements
 from torrent_engine.daemon.state.bans import BanBook
+from torrent_engine.daemon.state.counters import ServiceCounters
 from torrent_engine.daemon.state.feed import TICK_S, Feed
 from torrent_engine.daemon.state.history import RateHistory
 from torrent_engine.daemon.state.ids import TorrentIds
@@ -107,6 +108,8 @@ class DaemonState:
         self.totals = TotalsKeeper(store.table("totals"), clock())
         self.total_facts = TotalFacts()
         """The numbers of all torrents together at the last tick."""
+        self.counters = ServiceCounters()
+        """What is counted since the start of the process."""
         self.labels = Labelling(
             self.torrents,
             port.settings,
@@ -207,6 +210,7 @@ class DaemonState:
             self.totals.save()
 
     def _take(self, notice: Notice) -> None:
+        self.counters.take(notice)
         match notice:
             case JobNotice(job):
                 self.jobs.put(job)

@@ -7,6 +7,7 @@ from typing import Final, Self
 from torrent_engine.base.ids import InfoHash
 from torrent_engine.daemon.engine_port.port import ByteReader
 from torrent_engine.daemon.problems import Problem, ProblemError
+from torrent_engine.daemon.state.counters import ServiceCounters
 
 MAX_READERS: Final = 32  # ours
 MAX_READERS_OF_ONE: Final = 8  # ours: players read the end of a file while they play its start
@@ -18,8 +19,9 @@ _MAX_WAITING: Final = 1_000
 class OpenReaders:
     """Counts the readers that are open."""
 
-    def __init__(self) -> None:
+    def __init__(self, counters: ServiceCounters | None = None) -> None:
         self._of_one: Counter[InfoHash] = Counter()
+        self._counters = counters or ServiceCounters()
 
     @property
     def count(self) -> int:
@@ -30,24 +32,37 @@ class OpenReaders:
         """Return the reader, to be counted while it is open. Raises ProblemError: too many."""
         if self.count >= MAX_READERS or self._of_one[info_hash] >= MAX_READERS_OF_ONE:
             raise _later("too many streams are open")
-        return _CountedReader(self._of_one, info_hash, reader)
+        return _CountedReader(self._of_one, info_hash, reader, self._counters)
 
 
 class _CountedReader:
     """A reader that is in the count from its opening to its end."""
 
-    def __init__(self, of_one: Counter[InfoHash], info_hash: InfoHash, reader: ByteReader) -> None:
+    def __init__(
+        self,
+        of_one: Counter[InfoHash],
+        info_hash: InfoHash,
+        reader: ByteReader,
+        counters: ServiceCounters,
+    ) -> None:
         self._of_one = of_one
+        self._counters = counters
         self._info_hash = info_hash
         self._reader = reader
-        self.seek, self.read = reader.seek, reader.read
+        self.seek = reader.seek
 
     @property
     def size(self) -> int:
         return self._reader.size
 
+    async def read(self, size: int = -1) -> bytes:
+        data = await self._reader.read(size)
+        self._counters.stream_bytes += len(data)
+        return data
+
     async def __aenter__(self) -> Self:
         self._of_one[self._info_hash] += 1
+        self._counters.stream_readers += 1
         try:
             await self._reader.__aenter__()
         except BaseException:
@@ -62,6 +77,7 @@ class _CountedReader:
             self._forget()
 
     def _forget(self) -> None:
+        self._counters.stream_readers -= 1
         self._of_one[self._info_hash] -= 1
         self._of_one += Counter()  # drops zeros
 

@@ -80,7 +80,7 @@ class _Media:
 
     def __init__(self, context: "DaemonContext") -> None:
         self._context = context
-        self._readers = OpenReaders()
+        self._readers = OpenReaders(context.state.counters)
         self._patience = MetadataPatience(time.monotonic)
 
     @property

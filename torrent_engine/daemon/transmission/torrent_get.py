@@ -211,7 +211,7 @@ def field_names(value: object, dialect: Dialect) -> tuple[str, ...]:
 def is_table(params: Mapping[str, Any]) -> bool:
     """Return whether the format is a table. Raises RpcError for an unknown one."""
     value = params.get("format", "objects")
-    if value not in FORMATS:
+    if not isinstance(value, str) or value not in FORMATS:
         raise invalid(f"format: {' or '.join(sorted(FORMATS))} is needed")
     return bool(value == TABLE)
 

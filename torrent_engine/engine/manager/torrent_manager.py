@@ -90,6 +90,8 @@ class TorrentManager:
                 self._torrents, self.add, self.remove_torrent, lambda: self._registry.is_closing
             )
         )
+        self._removals: set[anyio.Event] = set()
+        """Removals under way; each is set when it has ended."""
         self._host: HostTask | None = None
         self._stack = AsyncExitStack()
         self.restored = 0
@@ -218,6 +220,8 @@ class TorrentManager:
                     if not session.is_resting:
                         store.changed(session.info_hash)
                     tasks.start_soon(session.close)
+            while self._removals:  # they need the database
+                await next(iter(self._removals)).wait()
             await store.flush()
         finally:
             self._torrents.clear()
@@ -303,14 +307,20 @@ class TorrentManager:
         """
         session = self._registry.find(info_hash)
         key = session.info_hash
+        ended = anyio.Event()
+        self._removals.add(ended)
         with anyio.CancelScope(shield=True):
             try:
                 await session.cancel(delete_files=delete_files)
             finally:
-                if self._torrents.get(key) is session:  # else another call removed it
-                    self._registry.remove(key)
-                    await session.close()
-                    await self._registry.store.remove(key)
+                try:
+                    if self._torrents.get(key) is session:  # else another call removed it
+                        self._registry.remove(key)
+                        await session.close()
+                        await self._registry.store.remove(key)
+                finally:
+                    self._removals.discard(ended)
+                    ended.set()
 
     # -- what is there ------------------------------------------------------------------------
 

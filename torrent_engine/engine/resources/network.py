@@ -4,6 +4,7 @@ Source: BEP 29 (uTP).
 """
 
 import random
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -34,6 +35,8 @@ class Network:
     def __init__(self, config: NetworkConfig, resolver: Resolver = resolve) -> None:
         """Raise ConfigError if the proxy cannot be used as configured."""
         self.config = config
+        self.dial_outcomes: Counter[str] = Counter()
+        """How often dials ended in which way, in small letters; one for each way that was tried."""
         self.dial_strategy = DialStrategy(config.encryption.outgoing)
         self.routes = Routes(config, resolver=resolver)
         self.listening = Listening()

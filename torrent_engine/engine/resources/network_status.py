@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from torrent_engine.base.ids import PeerAddress
 from torrent_engine.engine.resources.pools import Pools
 from torrent_engine.engine.resources.services import Services
-from torrent_engine.engine.stats import NetworkStatus
+from torrent_engine.engine.stats import DhtTraffic, NetworkStatus
+from torrent_engine.net.dht.service import DhtService
 
 
 def network_status(services: Services, pools: Pools) -> NetworkStatus:
@@ -24,7 +25,18 @@ def network_status(services: Services, pools: Pools) -> NetworkStatus:
         last_internet_incoming_at=incoming.last_from_internet,
         connections=pools.connection_slots.used,
         max_connections=pools.connection_slots.limit,
+        dials=dict(services.network.dial_outcomes),
+        dht={} if dht is None else _dht_traffic(dht),
     )
+
+
+def _dht_traffic(dht: DhtService) -> dict[str, DhtTraffic]:
+    found = {}
+    for is_ipv6, stats in dht.stats().items():
+        told = stats.traffic
+        traffic = DhtTraffic(stats.nodes, told.queries_in, told.queries_out, told.timeouts)
+        found["ipv6" if is_ipv6 else "ipv4"] = traffic
+    return found
 
 
 def _endpoints(sockets: Sequence[socket.socket]) -> tuple[PeerAddress, ...]:

@@ -100,6 +100,8 @@ class SharedResources:
         self.wall_clock = wall_clock
         """Seconds since 1970, for people: nothing is timed by it."""
         self.references = 0
+        self._taken_away = 0
+        """References whose holders have not released them since a close."""
         self.disk_limiter, self.hash_limiter = pools.disk_limiter, pools.hash_limiter
         self.open_files, self.file_registry = pools.open_files, pools.file_registry
         self.name_foldings = pools.name_foldings
@@ -218,9 +220,15 @@ class SharedResources:
             raise start.error
 
     async def release(self) -> None:
-        """Drop a reference; the last one closes the services and waits for that."""
+        """Drop a reference; the last one closes the services and waits for that.
+
+        One that :meth:`close` took away may be dropped later: who held it has its own error.
+        """
         if self.references <= 0:
-            raise LocalProtocolError("released more often than acquired")
+            if not self._taken_away:
+                raise LocalProtocolError("released more often than acquired")
+            self._taken_away -= 1
+            return
         self.references -= 1
         if not self.references:
             await self._close_services()
@@ -240,6 +248,7 @@ class SharedResources:
                 closing.start_soon(close_session)
         if self._starting is not None:
             await self._starting.done.wait()
+        self._taken_away += max(self.references - 1, 0)  # one is our own
         self.references = 0
         await self._close_services()
 

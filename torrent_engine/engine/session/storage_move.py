@@ -117,13 +117,24 @@ class StorageMove:
             self._end_job(error)
             raise
         except BaseException:
-            self._shared.jobs.pause(self._job_id, reason=STOPPED)
+            with anyio.CancelScope(shield=True):
+                await self._leave_job()
             raise
         if not is_finished:
             self._shared.jobs.pause(self._job_id, reason=STOPPED)
             raise SessionError("stopped while its files were moved; the next start continues")
         self._end_job(None)
         return plan
+
+    async def _leave_job(self) -> None:
+        """Let the job wait for who continues the move; without a plan nobody does."""
+        plan = None
+        with suppress(TorrentEngineError):
+            plan = await load_plan(self._shared.store, self._info_hash)
+        if plan is None:
+            self._shared.jobs.finish(self._job_id, JobStatus.CANCELLED, reason=STOPPED)
+        else:
+            self._shared.jobs.pause(self._job_id, reason=STOPPED)
 
     async def _attempt(self, wanted: MoveRequest) -> tuple[MovePlan | None, bool]:
         if wanted.storage is not None:

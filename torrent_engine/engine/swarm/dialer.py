@@ -105,6 +105,7 @@ class PeerDialer:
         while attempts:
             result = await self._try(attempts.pop(0), address, place, was_there=was_there)
             outcome = result.outcome
+            self._network.dial_outcomes[outcome.name.lower()] += 1
             was_there = was_there or outcome in WAS_THERE
             if outcome is AttemptOutcome.DONE:
                 return
