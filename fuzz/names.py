@@ -38,7 +38,7 @@ def fuzz_one(data: bytes) -> None:
                 resolved = resolve_collisions(paths, folding)
                 assert len({folding.key(path) for path in resolved}) == len(resolved)
     shown = escape_for_terminal(data.decode("utf-8", "surrogateescape"))
-    assert not {unicodedata.category(one) for one in shown} & {"Cc", "Cs", "Zl", "Zp"}
+    assert not {unicodedata.category(one) for one in set(shown)} & {"Cc", "Cs", "Zl", "Zp"}
     assert not set(shown) & set("\u202a\u202b\u202d\u202e\u2066\u2067\u2068")
 
 
@@ -62,5 +62,5 @@ def mutated(rng: random.Random) -> bytes:
 
 
 TARGETS = {
-    "names": FuzzTarget(fuzz_one, mutated),
+    "names": FuzzTarget(fuzz_one, mutated, max_bytes=384),
 }
