@@ -6,6 +6,7 @@ in pieces. How to run it: ``python -m fuzz --help``.
 
 import random
 from contextlib import suppress
+from functools import lru_cache
 
 from fuzz.reads import reads
 from fuzz.runner import FuzzTarget, in_time
@@ -22,7 +23,7 @@ from torrent_engine.protocol.wire.messages import PROTOCOL_STRING
 
 INFO_HASH = InfoHash(b"\xaa" * 20)
 METHODS = (CryptoMethod.PLAINTEXT, CryptoMethod.RC4, CryptoMethod.PLAINTEXT | CryptoMethod.RC4)
-INITIAL_BYTES = (0, 0, 68, 68, 65_535)
+INITIAL_BYTES = (0, 0, 0, 68, 68, 68, 68, 0, 68, 68, 65_535)
 STEP_BYTES = 4  # at which byte the damage is, how it is done, with what
 SETUP_BYTES = 4
 MOST_HELD_BYTES = 65_535 + 2 * KEY_BYTES + 4 * MAX_PAD_BYTES
@@ -30,6 +31,7 @@ MOST_HELD_BYTES = 65_535 + 2 * KEY_BYTES + 4 * MAX_PAD_BYTES
 SHORT_EXPONENT = 0xFFF
 
 
+@lru_cache(10_000)
 def short_pow(base, exponent, modulus):
     """Return a power with a short exponent: Diffie-Hellman agrees all the same, 40 times faster."""
     return pow(base, exponent & SHORT_EXPONENT | 2, modulus)

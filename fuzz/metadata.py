@@ -250,5 +250,5 @@ def _message(rng):
 
 
 TARGETS = {
-    "metadata": FuzzTarget(fuzz_one, mutated, max_bytes=128),
+    "metadata": FuzzTarget(fuzz_one, mutated, max_bytes=80),
 }
