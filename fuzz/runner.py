@@ -35,6 +35,8 @@ FIRST_INPUTS = 200
 MAX_KEPT_BYTES = 64 * 1024
 """Of a corpus in this folder: the shortest inputs come first."""
 MAX_RSS_MIB = 2_048
+MAX_WAIT_SECONDS = 1_200
+"""Of wall time for one input: a busy machine is not a finding, processor time is :func:`in_time`."""
 STAGE_EXECUTIONS = 1_000_000
 STAGE_SECONDS = 900
 """After so many, or so long, a run is recorded, and goes on in a new process with what it found."""
@@ -176,6 +178,7 @@ def _renew_corpus(name: str, target: FuzzTarget, found: str) -> int:
 def _command(name: str, target: FuzzTarget, arguments: Iterable[str]) -> list[str]:
     """Return what runs libFuzzer in a process of its own, which it ends itself."""
     limits = [f"-max_len={target.max_bytes}", f"-rss_limit_mb={MAX_RSS_MIB}"]
+    limits += [f"-timeout={MAX_WAIT_SECONDS}", f"-report_slow_units={MAX_WAIT_SECONDS}"]
     prefix = f"-artifact_prefix={tempfile.gettempdir()}/fuzz-{name}-"
     return [sys.executable, "-m", "fuzz.atheris_run", name, *limits, prefix, *arguments]
 
