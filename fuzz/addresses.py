@@ -7,6 +7,7 @@ import random
 from contextlib import suppress
 
 from fuzz.damage import damaged
+from fuzz.reads import reads
 from fuzz.runner import FuzzTarget, in_time
 from torrent_engine.base.errors import IpFilterError, RemoteProtocolError
 from torrent_engine.codec.compact import decode_ipv4_peers, decode_ipv6_peers, encode_peers
@@ -34,8 +35,8 @@ LINES = (
 
 def _facts(reader: ListReader, data: bytes, chunk_bytes: int) -> ListFacts | None:
     with suppress(IpFilterError):
-        for start in range(0, len(data), chunk_bytes):
-            reader.feed(data[start : start + chunk_bytes])
+        for read in reads(data, chunk_bytes):
+            reader.feed(read)
         return reader.close()
     return None
 
@@ -109,7 +110,7 @@ def mutated_compact(rng: random.Random) -> bytes:
 
 
 TARGETS = {
-    "compact": FuzzTarget(fuzz_compact, mutated_compact),
-    "ip-filter": FuzzTarget(fuzz_text_list, mutated_text_list),
-    "ip-filter-p2b": FuzzTarget(fuzz_binary_list, mutated_binary_list),
+    "compact": FuzzTarget(fuzz_compact, mutated_compact, max_bytes=120),
+    "ip-filter": FuzzTarget(fuzz_text_list, mutated_text_list, max_bytes=512),
+    "ip-filter-p2b": FuzzTarget(fuzz_binary_list, mutated_binary_list, max_bytes=512),
 }

@@ -1,4 +1,4 @@
-"""One target under atheris, with the coverage of the package.
+"""One target under atheris, with the coverage of what it tests.
 
 The name of the target comes first, then libFuzzer's arguments.
 
@@ -11,6 +11,7 @@ import sys
 
 import atheris
 
+from fuzz.sources import PACKAGE, unwatched
 from fuzz.targets import TARGETS
 
 PROGRAM = "FUZZ_PROGRAM"
@@ -18,7 +19,9 @@ PROGRAM = "FUZZ_PROGRAM"
 
 if __name__ == "__main__":
     program, name, *arguments = sys.argv
-    with atheris.instrument_imports(include=["torrent_engine"], enable_loader_override=False):
+    with atheris.instrument_imports(
+        include=[PACKAGE], exclude=unwatched(name), enable_loader_override=False
+    ):
         target = TARGETS[name]
     atheris.Setup([os.environ.get(PROGRAM, program), *arguments], target.check)
     atheris.Fuzz()

@@ -175,7 +175,7 @@ def mutated(rng: random.Random) -> bytes:
 
 
 TARGETS = {
-    "bencode": FuzzTarget(fuzz_bencode, mutated),
-    "metainfo": FuzzTarget(fuzz_metainfo, badly_spelt),
-    "tolerant": FuzzTarget(fuzz_tolerant, badly_spelt),
+    "bencode": FuzzTarget(fuzz_bencode, mutated, max_bytes=256),
+    "metainfo": FuzzTarget(fuzz_metainfo, badly_spelt, max_bytes=768),
+    "tolerant": FuzzTarget(fuzz_tolerant, badly_spelt, max_bytes=768),
 }

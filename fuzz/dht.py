@@ -289,5 +289,5 @@ def _message(rng: random.Random) -> bytes:
 
 
 TARGETS = {
-    "dht": FuzzTarget(fuzz_one, mutated),
+    "dht": FuzzTarget(fuzz_one, mutated, max_bytes=1_024),
 }

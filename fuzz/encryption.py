@@ -8,6 +8,7 @@ import random
 from contextlib import suppress
 from functools import lru_cache
 
+from fuzz.reads import reads
 from fuzz.runner import FuzzTarget, in_time
 from torrent_engine.base.errors import EncryptionError, LocalProtocolError
 from torrent_engine.base.ids import InfoHash
@@ -22,13 +23,21 @@ from torrent_engine.protocol.wire.messages import PROTOCOL_STRING
 
 INFO_HASH = InfoHash(b"\xaa" * 20)
 METHODS = (CryptoMethod.PLAINTEXT, CryptoMethod.RC4, CryptoMethod.PLAINTEXT | CryptoMethod.RC4)
-INITIAL_BYTES = (0, 0, 68, 68, 65_535)
+INITIAL_BYTES = (0, 0, 0, 68, 68, 68, 68, 0, 68, 68, 65_535)
 STEP_BYTES = 4  # at which byte the damage is, how it is done, with what
 SETUP_BYTES = 4
 MOST_HELD_BYTES = 65_535 + 2 * KEY_BYTES + 4 * MAX_PAD_BYTES
 
-# Most of the work, and few of them differ.
-encryption_keys.pow = lru_cache(10_000)(pow)  # type: ignore[attr-defined]
+SHORT_EXPONENT = 0xFFF
+
+
+@lru_cache(10_000)
+def short_pow(base, exponent, modulus):
+    """Return a power with a short exponent: Diffie-Hellman agrees all the same, 40 times faster."""
+    return pow(base, exponent & SHORT_EXPONENT | 2, modulus)
+
+
+encryption_keys.pow = short_pow  # type: ignore[attr-defined]
 
 
 def dialler(seed, methods, initial):
@@ -68,11 +77,11 @@ def _talk(one, other, is_dialler_bad, damage, chunk_bytes):
         said = speaker.data_to_send()
         if (speaker is one) is is_dialler_bad:
             damage, said = _damaged(damage, said)
-        for at in range(0, len(said), chunk_bytes):
+        for read in reads(said, chunk_bytes):
             if hearer in agreed:
                 _check_is_over(hearer)
                 break
-            agreement = hearer.receive_data(said[at : at + chunk_bytes])
+            agreement = hearer.receive_data(read)
             assert len(hearer._received) <= MOST_HELD_BYTES
             assert len(hearer._to_send) <= KEY_BYTES + 3 * MAX_PAD_BYTES + 65_535
             if agreement is not None:
@@ -128,5 +137,5 @@ def _step(rng):
 
 
 TARGETS = {
-    "encryption": FuzzTarget(fuzz_one, mutated),
+    "encryption": FuzzTarget(fuzz_one, mutated, max_bytes=SETUP_BYTES + 6 * STEP_BYTES),
 }

@@ -77,7 +77,9 @@ class World:
 
     def step(self, who, what, payload):
         number = who % len(HOSTS)
-        peer = self.peers.setdefault(number, FakePeer(number))
+        peer = self.peers.get(number)
+        if peer is None:
+            peer = self.peers[number] = FakePeer(number)
         self.now += what & 15
         try:
             self.holepunch.on_message(peer, payload)
@@ -140,5 +142,5 @@ def _message(rng):
 
 
 TARGETS = {
-    "holepunch": FuzzTarget(fuzz_one, mutated),
+    "holepunch": FuzzTarget(fuzz_one, mutated, max_bytes=256),
 }

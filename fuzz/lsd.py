@@ -88,5 +88,5 @@ def mutated(rng: random.Random) -> bytes:
 
 
 TARGETS = {
-    "lsd": FuzzTarget(fuzz_one, mutated),
+    "lsd": FuzzTarget(fuzz_one, mutated, max_bytes=1_400),
 }

@@ -55,5 +55,5 @@ def mutated(rng: random.Random) -> bytes:
 
 
 TARGETS = {
-    "magnet": FuzzTarget(fuzz_one, mutated),
+    "magnet": FuzzTarget(fuzz_one, mutated, max_bytes=512),
 }

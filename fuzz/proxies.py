@@ -6,6 +6,7 @@ How to run them: ``python -m fuzz --help``.
 import random
 
 from fuzz.damage import damaged
+from fuzz.reads import reads
 from fuzz.runner import FuzzTarget, in_time
 from torrent_engine.base.errors import ProxyError
 from torrent_engine.protocol.http_connect import ConnectResponse, connect_request
@@ -24,8 +25,7 @@ def _outcome(data: bytes, chunk_bytes: int) -> tuple[str, bytes]:
     """Return how the answer ends, and what of the stream is left behind it."""
     answer, taken = ConnectResponse(), 0
     try:
-        for start in range(0, len(data), chunk_bytes):
-            chunk = data[start : start + chunk_bytes]
+        for chunk in reads(data, chunk_bytes):
             used = answer.receive_data(chunk)
             assert 0 <= used <= len(chunk)
             taken += used
@@ -82,6 +82,6 @@ def mutated_socks(rng: random.Random) -> bytes:
 
 
 TARGETS = {
-    "connect": FuzzTarget(fuzz_connect, mutated_connect),
-    "socks": FuzzTarget(fuzz_socks, mutated_socks),
+    "connect": FuzzTarget(fuzz_connect, mutated_connect, max_bytes=256),
+    "socks": FuzzTarget(fuzz_socks, mutated_socks, max_bytes=300),
 }

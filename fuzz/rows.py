@@ -105,5 +105,5 @@ def mutated(rng: random.Random) -> bytes:
 
 
 TARGETS = {
-    "rows": FuzzTarget(fuzz_one, mutated),
+    "rows": FuzzTarget(fuzz_one, mutated, max_bytes=512),
 }

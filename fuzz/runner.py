@@ -3,6 +3,8 @@
     python -m fuzz wire --random 100000 --seed 1     random mutations, no atheris
     python -m fuzz wire --seconds 60                 atheris, from the corpus in this folder
     python -m fuzz wire --executions 10000000        the same, so many inputs
+    python -m fuzz wire --executions 10000000 --record   what the record lacks of them, and keep
+                                                     what reaches code
     python -m fuzz wire --write-corpus 60            then keep what reaches code
 
 A corpus is one text file a target, ``fuzz/corpus/NAME.hex``, one input a line.
@@ -12,6 +14,8 @@ import argparse
 import functools
 import os
 import random
+import re
+import resource
 import subprocess
 import sys
 import tempfile
@@ -19,6 +23,8 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
+
+from fuzz.record import add_run, read_record, totals, version
 
 HERE = Path(__file__).parent
 CORPUS = HERE / "corpus"
@@ -29,16 +35,31 @@ FIRST_INPUTS = 200
 MAX_KEPT_BYTES = 64 * 1024
 """Of a corpus in this folder: the shortest inputs come first."""
 MAX_RSS_MIB = 2_048
+MAX_WAIT_SECONDS = 1_200
+"""Of wall time for one input: a busy machine is not a finding, processor time is :func:`in_time`."""
+STAGE_EXECUTIONS = 1_000_000
+STAGE_SECONDS = 900
+"""After so many, or so long, a run is recorded, and goes on in a new process with what it found."""
 
 Check = Callable[[bytes], None]
 Mutation = Callable[[random.Random], bytes]
 
 
 class FuzzTarget(NamedTuple):
-    """What checks one input, and what makes one."""
+    """What checks one input, what makes one, and how long inputs are that show anything new."""
 
     check: Check
     mutated: Mutation
+    max_bytes: int = MAX_INPUT_BYTES
+
+
+class Outcome(NamedTuple):
+    """How a run of libFuzzer ended."""
+
+    status: int
+    executions: int
+    edges: int
+    cpu_s: float
 
 
 def in_time(check: Check) -> Check:
@@ -89,21 +110,49 @@ def main(targets: Mapping[str, FuzzTarget], arguments: list[str] | None = None) 
         "--write-corpus", type=int, metavar="S", help="atheris for so long, then keep the best"
     )
     parser.add_argument("--most-seconds", type=int, default=0, help="a bound for --executions")
+    parser.add_argument(
+        "--record", action="store_true", help="count --executions over all runs, and keep the count"
+    )
     options = parser.parse_args(arguments)
+    if options.record and options.executions is None:
+        parser.error("--record: how many --executions?")
     target = targets[options.target]
     if options.random is not None:
         _run_mutations(target, random.Random(options.seed), options.random)
         return
-    seconds = options.seconds or options.write_corpus or options.most_seconds
-    limits = [f"-max_total_time={seconds}", f"-seed={options.seed + 1}"]
-    if options.executions is not None:
-        limits.append(f"-runs={options.executions}")
     with tempfile.TemporaryDirectory() as folder:
         _fill(Path(folder), options.target, target, options.seed)
-        status = _atheris(options.target, *limits, folder)
+        if options.record:
+            sys.exit(_run_stages(options, target, folder))
+        seconds = options.seconds or options.write_corpus or options.most_seconds
+        limits = [f"-max_total_time={seconds}", f"-seed={options.seed + 1}"]
+        if options.executions is not None:
+            limits.append(f"-runs={options.executions}")
+        status = _atheris(options.target, target, *limits, folder)
         if status == 0 and options.write_corpus is not None:
-            status = _renew_corpus(options.target, folder)
+            status = _renew_corpus(options.target, target, folder)
     sys.exit(status)
+
+
+def _run_stages(options: argparse.Namespace, target: FuzzTarget, folder: str) -> int:
+    """Run what the record lacks of the executions that are wanted, and record each stage."""
+    name, ends_s = options.target, time.monotonic() + (options.most_seconds or float("inf"))
+    while True:
+        now = version(name)
+        had = totals(name, now, read_record()).executions
+        if had >= options.executions:
+            return _renew_corpus(name, target, folder)
+        room_s = int(min(ends_s - time.monotonic(), STAGE_SECONDS))
+        if room_s < 1:
+            return 0
+        wanted = min(options.executions - had, STAGE_EXECUTIONS)
+        seed = options.seed + had + 1  # another one each time, or the same inputs would be made
+        limits = [f"-runs={wanted}", f"-seed={seed}", f"-max_total_time={room_s}"]
+        outcome = _watched_atheris(name, target, *limits, folder)
+        if outcome.status:
+            return outcome.status
+        add_run(name, now, outcome.executions, cpu_s=outcome.cpu_s, edges=outcome.edges)
+        print(f"{name}: {had + outcome.executions:,} executions recorded", flush=True)
 
 
 def _fill(folder: Path, name: str, target: FuzzTarget, seed: int) -> None:
@@ -113,27 +162,52 @@ def _fill(folder: Path, name: str, target: FuzzTarget, seed: int) -> None:
         (folder / str(number)).write_bytes(data)
 
 
-def _renew_corpus(name: str, found: str) -> int:
+def _renew_corpus(name: str, target: FuzzTarget, found: str) -> int:
     """Keep, of what was found, the inputs that reach code which nothing else reaches."""
     with tempfile.TemporaryDirectory() as folder:
         program, least = Path(folder) / "program", Path(folder) / "least"
         least.mkdir()
         program.write_text(f'#!/bin/sh\nexec {sys.executable} -m fuzz.atheris_run {name} "$@"\n')
         program.chmod(0o700)
-        status = _atheris(name, "-merge=1", str(least), found, program=str(program))
+        status = _atheris(name, target, "-merge=1", str(least), found, program=str(program))
         kept = write_corpus(name, (path.read_bytes() for path in least.iterdir()))
     print(f"{name}: {kept} inputs kept")
     return status
 
 
-def _atheris(name: str, *arguments: str, program: str | None = None) -> int:
-    """Run libFuzzer in a process of its own, which it ends itself; return its exit status."""
-    command = [sys.executable, "-m", "fuzz.atheris_run", name]
-    limits = [f"-max_len={MAX_INPUT_BYTES}", f"-rss_limit_mb={MAX_RSS_MIB}"]
+def _command(name: str, target: FuzzTarget, arguments: Iterable[str]) -> list[str]:
+    """Return what runs libFuzzer in a process of its own, which it ends itself."""
+    limits = [f"-max_len={target.max_bytes}", f"-rss_limit_mb={MAX_RSS_MIB}"]
+    limits += [f"-timeout={MAX_WAIT_SECONDS}", f"-report_slow_units={MAX_WAIT_SECONDS}"]
     prefix = f"-artifact_prefix={tempfile.gettempdir()}/fuzz-{name}-"
+    return [sys.executable, "-m", "fuzz.atheris_run", name, *limits, prefix, *arguments]
+
+
+def _atheris(name: str, target: FuzzTarget, *arguments: str, program: str | None = None) -> int:
+    """Run libFuzzer; return its exit status."""
     environment = os.environ | ({} if program is None else {"FUZZ_PROGRAM": program})
-    ended = subprocess.run([*command, *limits, prefix, *arguments], env=environment, check=False)
-    return ended.returncode
+    command = _command(name, target, arguments)
+    return subprocess.run(command, env=environment, check=False).returncode
+
+
+def _watched_atheris(name: str, target: FuzzTarget, *arguments: str) -> Outcome:
+    """Run libFuzzer, pass on what it prints, and return what came of it."""
+    command, before = _command(name, target, arguments), _cpu_s()
+    executions = edges = 0
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        for line in process.stderr or ():
+            sys.stderr.write(line)
+            if found := re.search(r"\bcov: (\d+)", line):
+                edges = int(found[1])
+            if found := re.match(r"Done (\d+) runs", line):
+                executions = int(found[1])
+    return Outcome(process.returncode, executions, edges, _cpu_s() - before)
+
+
+def _cpu_s() -> float:
+    """Return the processor time of the processes that this one waited for."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _run_mutations(target: FuzzTarget, rng: random.Random, count: int) -> None:

@@ -1,4 +1,4 @@
-"""Table of all fuzz targets by name.
+"""All fuzz targets by name.
 
 A module is imported when its target is asked for: one target begins in a second, all in fourteen.
 """
@@ -8,42 +8,7 @@ from importlib import import_module
 from typing import Final
 
 from fuzz.runner import FuzzTarget
-
-NAMES: Final[Mapping[str, tuple[str, ...]]] = {
-    "addresses": ("compact", "ip-filter", "ip-filter-p2b"),
-    "codec": ("bencode", "metainfo", "tolerant"),
-    "dht": ("dht",),
-    "encryption": ("encryption",),
-    "exchange": ("exchange",),
-    "hash_trees": ("hash-trees",),
-    "holepunch": ("holepunch",),
-    "lsd": ("lsd",),
-    "magnet": ("magnet",),
-    "metadata": ("metadata",),
-    "models": (
-        "model-availability",
-        "model-bandwidth",
-        "model-discovery",
-        "model-partial",
-        "model-picker",
-    ),
-    "names": ("names",),
-    "nat": ("nat",),
-    "proxies": ("connect", "socks"),
-    "rows": ("rows",),
-    "tracker": (
-        "tracker-http-answer",
-        "tracker-http-request",
-        "tracker-udp-answer",
-        "tracker-udp-request",
-        "tracker-url",
-    ),
-    "utp": ("utp",),
-    "web": ("body", "web-seed"),
-    "wire": ("wire",),
-}
-"""Modules of this folder, and the targets in each."""
-MODULES: Final = {name: module for module, names in NAMES.items() for name in names}
+from fuzz.subjects import MODULES
 
 
 class Targets(Mapping[str, FuzzTarget]):

@@ -154,4 +154,8 @@ def _mutation_of(name: str) -> Callable[[random.Random], bytes]:
     return mutated
 
 
-TARGETS = {name: FuzzTarget(in_time(check), _mutation_of(name)) for name, check in CHECKS.items()}
+MAX_BYTES = 384
+TARGETS = {
+    name: FuzzTarget(in_time(check), _mutation_of(name), MAX_BYTES)
+    for name, check in CHECKS.items()
+}

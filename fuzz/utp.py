@@ -206,5 +206,5 @@ def mutated(rng: random.Random) -> bytes:
 
 
 TARGETS = {
-    "utp": FuzzTarget(fuzz_one, mutated),
+    "utp": FuzzTarget(fuzz_one, mutated, max_bytes=1_024),
 }

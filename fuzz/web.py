@@ -77,6 +77,6 @@ def mutated_range_answer(rng: random.Random) -> bytes:
 
 
 TARGETS = {
-    "body": FuzzTarget(fuzz_body, mutated_body),
-    "web-seed": FuzzTarget(fuzz_range_answer, mutated_range_answer),
+    "body": FuzzTarget(fuzz_body, mutated_body, max_bytes=512),
+    "web-seed": FuzzTarget(fuzz_range_answer, mutated_range_answer, max_bytes=120),
 }

@@ -18,6 +18,7 @@ from torrent_engine.policy.pieces.availability import Availability
 PIECES = 70  # more than a machine word
 ALL = (1 << PIECES) - 1
 some_bits = st.integers(0, ALL)
+any_number = st.integers(0, 255)
 
 
 def pieces_of(bits: int) -> list[int]:
@@ -102,18 +103,18 @@ class CounterModel(RuleBasedStateMachine):
         self.availability.add(bits)
 
     @precondition(lambda self: self.peers)
-    @rule(data=st.data(), piece=st.integers(0, PIECES - 1))
-    def have(self, data: st.DataObject, piece: int) -> None:
-        peer = data.draw(st.integers(0, len(self.peers) - 1))
+    @rule(which=any_number, piece=st.integers(0, PIECES - 1))
+    def have(self, which: int, piece: int) -> None:
+        peer = which % len(self.peers)
         if not self.peers[peer] >> piece & 1:
             self.peers[peer] |= 1 << piece
             self.counts[piece] += 1
             self.availability.add(1 << piece)
 
     @precondition(lambda self: self.peers)
-    @rule(data=st.data())
-    def leave(self, data: st.DataObject) -> None:
-        bits = self.peers.pop(data.draw(st.integers(0, len(self.peers) - 1)))
+    @rule(which=any_number)
+    def leave(self, which: int) -> None:
+        bits = self.peers.pop(which % len(self.peers))
         self.counts.subtract(pieces_of(bits))
         self.availability.remove(bits)
 

@@ -186,6 +186,59 @@ def test_piece_whose_last_free_block_came_late_is_passed_over() -> None:
     assert pieces_of(download.picker.pick(download.all, 4)) == [1 - piece]
 
 
+def with_late_block(download: Download, blocks: int, key: object = None) -> int:
+    """Begin a piece of which all is asked for but one block, which came when it was free again."""
+    picked = download.picker.pick(download.all, blocks, key=key, is_exclusive=key is not None)
+    piece = picked[0][0]
+    download.picker.release(piece, blocks - 1)
+    download.picker.partials[piece].receive(blocks - 1)
+    return piece
+
+
+def test_piece_that_failed_after_its_last_block_came_late_is_asked_for_again() -> None:
+    download = Download(1, blocks=2)
+    piece = with_late_block(download, 2)
+    download.picker.partials[piece].receive(0)
+    download.picker.finished(piece)
+    download.table.abandoned(piece)
+    assert len(download.picker.pick(download.all, 2)) == 2
+    download.picker.release(piece, 0)
+    assert numbers(download.picker.pick(download.all, 2)) == [(piece, 0)]
+
+
+def test_web_seed_passes_over_pieces_that_late_blocks_completed() -> None:
+    download = Download(2, blocks=2)
+    piece = with_late_block(download, 2)
+    download.picker.partials[piece].receive(0)
+    download.picker.finished(piece)
+    picked = download.picker.pick_range(download.all, 2, key="w", only_for=None, last=piece)
+    assert pieces_of(picked) == [1 - piece]
+
+
+def test_web_seed_passes_over_a_piece_without_free_blocks() -> None:
+    download = Download(2, blocks=2)
+    piece = with_late_block(download, 2)
+    picked = download.picker.pick_range(download.all, 2, key="w", only_for=None, last=piece)
+    assert pieces_of(picked) == [1 - piece]
+
+
+def test_shared_blocks_are_of_a_piece_that_has_free_ones() -> None:
+    download = Download(2, blocks=4)
+    with_late_block(download, 4, "a")
+    (piece,) = pieces_of(download.picker.pick(download.all, 3, key="b", is_exclusive=True))
+    for block in (0, 1):
+        download.picker.partials[piece].receive(block)
+    assert numbers(download.picker.pick_shared(download.all, 1)) == [(piece, 3)]
+
+
+def test_peer_owns_no_piece_whose_last_free_block_came_late() -> None:
+    download = Download(1, blocks=2)
+    piece = with_late_block(download, 2, "a")
+    assert not download.picker.owns("a")
+    download.picker.release(piece, 0)
+    assert download.picker.owns("a")
+
+
 def test_release_of_a_piece_that_is_finished_is_ignored() -> None:
     download = Download(2)
     (piece,) = pieces_of(download.picker.pick(download.all, 4))

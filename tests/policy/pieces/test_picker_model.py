@@ -20,6 +20,10 @@ from torrent_engine.policy.pieces.picker import MAX_END_GAME_REQUESTS, RANDOM_FI
 from torrent_engine.policy.pieces.piece_table import Block, PieceState, PieceTable
 
 PEERS = 4
+MOST_PIECES = 12
+any_number = st.integers(0, 255)
+any_bits = st.integers(0, (1 << MOST_PIECES) - 1)
+a_peer = st.integers(0, PEERS - 1)
 
 
 @dataclass
@@ -41,15 +45,16 @@ class PickerModel(RuleBasedStateMachine):
     """Knows for each block which peers were asked for it, and looks everything up the long way."""
 
     @initialize(
-        pieces=st.integers(1, 12),
+        pieces=st.integers(1, MOST_PIECES),
         blocks=st.integers(1, 4),
+        tail_blocks=st.integers(0, 3),
         tail_bytes=st.integers(1, BLOCK_BYTES),
         seed=st.integers(0, 99),
         sequential=st.booleans(),
-        data=st.data(),
+        bits=st.lists(any_bits, min_size=PEERS, max_size=PEERS),
     )
-    def begin(self, pieces, blocks, tail_bytes, seed, sequential, data) -> None:
-        short = data.draw(st.integers(0, blocks - 1)) * BLOCK_BYTES + tail_bytes
+    def begin(self, pieces, blocks, tail_blocks, tail_bytes, seed, sequential, bits) -> None:
+        short = tail_blocks % blocks * BLOCK_BYTES + tail_bytes
         self.geometry = Geometry((pieces - 1) * blocks * BLOCK_BYTES + short, blocks * BLOCK_BYTES)
         self.table = PieceTable(self.geometry)
         self.picker = Picker(
@@ -58,8 +63,13 @@ class PickerModel(RuleBasedStateMachine):
         self.priorities = [4] * pieces
         self.here: set[Block] = set()
         self.peers = [Model(f"peer {number}") for number in range(PEERS)]
-        for peer in self.peers:
-            self._join(peer, data.draw(st.integers(0, (1 << pieces) - 1)))
+        for peer, its_bits in zip(self.peers, bits, strict=True):
+            self._join(peer, its_bits & self.everything)
+
+    @property
+    def everything(self) -> int:
+        """Bits of all pieces."""
+        return (1 << len(self.priorities)) - 1
 
     # -- the long way ---------------------------------------------------------------------
 
@@ -98,12 +108,12 @@ class PickerModel(RuleBasedStateMachine):
         peer.outstanding.remove(block)
         self.picker.release(block[0], block[1] // BLOCK_BYTES)
 
-    def one_of(self, data: st.DataObject, blocks: set[Block]) -> Block:
-        return data.draw(st.sampled_from(sorted(blocks)))
+    def one_of(self, which: int, blocks: set[Block]) -> Block:
+        return sorted(blocks)[which % len(blocks)]
 
     # -- picks ----------------------------------------------------------------------------
 
-    @rule(who=st.integers(0, PEERS - 1), count=st.integers(0, 12))
+    @rule(who=a_peer, count=st.integers(0, 12))
     def pick(self, who: int, count: int) -> None:
         peer = self.peers[who]
         open_before = [
@@ -149,7 +159,7 @@ class PickerModel(RuleBasedStateMachine):
             missing.remove(piece)
 
     @precondition(lambda self: self.picker.is_end_game)
-    @rule(who=st.integers(0, PEERS - 1), count=st.integers(0, 12))
+    @rule(who=a_peer, count=st.integers(0, 12))
     def pick_duplicates(self, who: int, count: int) -> None:
         peer = self.peers[who]
         possible = {
@@ -167,18 +177,18 @@ class PickerModel(RuleBasedStateMachine):
 
     # -- what comes of them ---------------------------------------------------------------
 
-    @rule(who=st.integers(0, PEERS - 1), passes=st.booleans(), data=st.data())
-    def receive(self, who: int, passes: bool, data: st.DataObject) -> None:
+    @rule(who=a_peer, passes=st.booleans(), which=any_number)
+    def receive(self, who: int, passes: bool, which: int) -> None:
         peer = self.peers[who]
         if peer.outstanding:
-            self._receive(peer, self.one_of(data, peer.outstanding), passes=passes)
+            self._receive(peer, self.one_of(which, peer.outstanding), passes=passes)
 
-    @rule(who=st.integers(0, PEERS - 1), passes=st.booleans(), data=st.data())
-    def receive_after_it_was_given_up(self, who: int, passes: bool, data: st.DataObject) -> None:
+    @rule(who=a_peer, passes=st.booleans(), which=any_number)
+    def receive_after_it_was_given_up(self, who: int, passes: bool, which: int) -> None:
         peer = self.peers[who]
         late = {block for block in peer.forsaken if block[0] in self.picker.partials}
         if late:
-            self._receive(peer, self.one_of(data, late), passes=passes)
+            self._receive(peer, self.one_of(which, late), passes=passes)
 
     def _receive(self, peer: Model, block: Block, *, passes: bool) -> None:
         peer.outstanding.discard(block)
@@ -201,13 +211,13 @@ class PickerModel(RuleBasedStateMachine):
             self.table.abandoned(piece)
             self.here.difference_update(self.blocks_of(piece))
 
-    @rule(who=st.integers(0, PEERS - 1), data=st.data())
-    def reject(self, who: int, data: st.DataObject) -> None:
+    @rule(who=a_peer, which=any_number)
+    def reject(self, who: int, which: int) -> None:
         peer = self.peers[who]
         if peer.outstanding:
-            self._release(peer, self.one_of(data, peer.outstanding))
+            self._release(peer, self.one_of(which, peer.outstanding))
 
-    @rule(who=st.integers(0, PEERS - 1), forsake=st.booleans())
+    @rule(who=a_peer, forsake=st.booleans())
     def choke_or_snub(self, who: int, forsake: bool) -> None:
         peer = self.peers[who]
         if forsake:
@@ -216,52 +226,49 @@ class PickerModel(RuleBasedStateMachine):
         for block in sorted(peer.outstanding):
             self._release(peer, block)
 
-    @rule(data=st.data())
-    def lose(self, data: st.DataObject) -> None:
+    @rule(which=any_number)
+    def lose(self, which: int) -> None:
         """Drop a block of a begun piece: who sent it is banned."""
         if held := {block for block in self.here if block[0] in self.picker.partials}:
-            block = self.one_of(data, held)
+            block = self.one_of(which, held)
             self.here.discard(block)
             self.picker.lost(block[0], block[1] // BLOCK_BYTES, len(self.asked(block)))
 
     # -- the swarm ------------------------------------------------------------------------
 
-    @rule(who=st.integers(0, PEERS - 1), data=st.data())
-    def replace_peer(self, who: int, data: st.DataObject) -> None:
+    @rule(who=a_peer, bits=any_bits)
+    def replace_peer(self, who: int, bits: int) -> None:
         old = self.peers[who]
         for block in sorted(old.outstanding):
             self._release(old, block)
         open_pieces(self.picker, old.name)
         self.picker.availability.remove(old.bits)
         self.peers[who] = Model(old.name + "'")
-        everything = (1 << len(self.priorities)) - 1
-        self._join(self.peers[who], data.draw(st.integers(0, everything)))
+        self._join(self.peers[who], bits & self.everything)
 
-    @rule(who=st.integers(0, PEERS - 1), data=st.data())
-    def have(self, who: int, data: st.DataObject) -> None:
-        bit = 1 << data.draw(st.integers(0, len(self.priorities) - 1))
+    @rule(who=a_peer, which=any_number)
+    def have(self, who: int, which: int) -> None:
+        bit = 1 << which % len(self.priorities)
         if not self.peers[who].bits & bit:
             self.peers[who].bits |= bit
             self.picker.availability.add(bit)
 
-    @rule(who=st.integers(0, PEERS - 1))
+    @rule(who=a_peer)
     def change_parole(self, who: int) -> None:
         peer = self.peers[who]
         peer.is_on_parole = not peer.is_on_parole
         if not peer.is_on_parole:
             open_pieces(self.picker, peer.name)
 
-    @rule(data=st.data())
-    def prioritise(self, data: st.DataObject) -> None:
-        numbers = st.sampled_from([0, 1, 4, 4, 7])
-        count = len(self.priorities)
-        self.priorities = data.draw(st.lists(numbers, min_size=count, max_size=count))
+    @rule(numbers=st.lists(st.sampled_from([0, 1, 4, 4, 7]), min_size=MOST_PIECES))
+    def prioritise(self, numbers: list[int]) -> None:
+        self.priorities = numbers[: len(self.priorities)]
         self.picker.set_priorities(self.priorities)
 
-    @rule(data=st.data())
-    def lose_a_piece(self, data: st.DataObject) -> None:
+    @rule(which=any_number)
+    def lose_a_piece(self, which: int) -> None:
         if have := self.in_state(PieceState.HAVE):
-            piece = data.draw(st.sampled_from(have))
+            piece = have[which % len(have)]
             self.table.lost(piece)
             self.here.difference_update(self.blocks_of(piece))
 
@@ -299,7 +306,7 @@ class PickerModel(RuleBasedStateMachine):
             return
         seed = self.peers[0]
         self.picker.availability.remove(seed.bits)
-        self._join(seed, (1 << len(self.priorities)) - 1)
+        self._join(seed, self.everything)
         for peer in self.peers:  # the others are snubbed
             for block in sorted(peer.outstanding):
                 self._release(peer, block)
@@ -309,6 +316,8 @@ class PickerModel(RuleBasedStateMachine):
             self.pick(0, 5)
             if not seed.outstanding and self.picker.is_end_game:
                 self.pick_duplicates(0, 5)
+            if not seed.outstanding:
+                break
             for block in sorted(seed.outstanding):
                 self._receive(seed, block, passes=True)
         have = set(self.in_state(PieceState.HAVE))

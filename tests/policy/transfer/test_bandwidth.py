@@ -315,8 +315,8 @@ RATE = st.sampled_from([0, KIB, 30 * KIB, 500 * KIB, 10 * MIB])
 class Meter:
     """What passed at one level, beyond its rate, since the limit was last changed."""
 
-    def __init__(self) -> None:
-        self.level = self.at_s = 0.0
+    def __init__(self, room: float, now: float) -> None:
+        self.room, self.level, self.at_s = room, 0.0, now
 
     def pass_time(self, rate: float, now: float) -> None:
         self.level = max(self.level - (now - self.at_s) * rate, 0.0)
@@ -335,9 +335,14 @@ class AnyUse(RuleBasedStateMachine):
         torrents = [Branch(0, self.tree.root) for _ in range(3)]
         self.movers = [Mover(Leaf(0, torrents[number % 3])) for number in range(5)]
         self.nodes = [self.tree.root, *torrents, *(mover.leaf for mover in self.movers)]
-        self.meters = {node: Meter() for node in self.nodes}
+        self.meters = {}
         for node, rate in zip(self.nodes, rates, strict=True):
             self.tree.set_rate(node, rate, 0.0)
+            self.meters[node] = Meter(self.room(rate), 0.0)
+
+    def room(self, rate: int) -> float:
+        """Return how far beyond its rate a level may get."""
+        return rate * BURST_S + max(turn_bytes(rate), self.unit) + 1 if rate else inf
 
     def moved(self, leaf: Leaf, count: int) -> None:
         for node in leaf.path:
@@ -386,15 +391,11 @@ class AnyUse(RuleBasedStateMachine):
     def change(self, where: int, rate: int) -> None:
         node = self.nodes[where]
         self.tree.set_rate(node, rate, self.now)
-        self.meters[node] = Meter()
-        self.meters[node].at_s = self.now
+        self.meters[node] = Meter(self.room(rate), self.now)
 
     @invariant()
     def no_level_is_over_its_limit(self) -> None:
-        for node, meter in getattr(self, "meters", {}).items():
-            if rate := node.bucket.rate_bytes_per_s:
-                room = rate * BURST_S + max(turn_bytes(rate), self.unit)
-                assert meter.level <= room + 1
+        assert all(meter.level <= meter.room for meter in getattr(self, "meters", {}).values())
 
     def teardown(self) -> None:
         for _ in range(200):

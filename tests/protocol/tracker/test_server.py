@@ -417,6 +417,5 @@ def test_bep41_option_past_the_end_is_refused(options):
 
 @pytest.mark.parametrize("name", TARGETS)
 def test_mutated_messages_have_only_declared_outcomes(name):
-    check, mutated = TARGETS[name]
-    rng = random.Random(name)
-    assert [check(mutated(rng)) for _ in range(250)] == [None] * 250
+    target, rng = TARGETS[name], random.Random(name)
+    assert [target.check(target.mutated(rng)) for _ in range(250)] == [None] * 250

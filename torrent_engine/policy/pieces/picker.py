@@ -183,9 +183,7 @@ class Picker:
 
     def finished(self, piece: int) -> None:
         """Remove a partial piece, complete or discarded."""
-        partial = self.partials.pop(piece)
-        if partial.has_free:
-            self._unshelve(partial)
+        self._unshelve(self.partials.pop(piece))  # also if its last free block came unasked for
         self._begun ^= 1 << piece
 
     def _begin_for(self, piece: int, key: object, only_for: object, owner: object) -> PartialPiece:
@@ -311,7 +309,9 @@ class Picker:
         for shelf in self._owned.values():
             for piece in _among(shelf, bits & self._begun):
                 partial = shelf[piece]
-                if not partial.is_single_source and (best is None or partial.left > best.left):
+                if partial.is_single_source or not partial.has_free:
+                    continue
+                if best is None or partial.left > best.left:
                     best = partial
         return best
 
@@ -379,7 +379,7 @@ class Picker:
         if due := self._due_range(bits, count, key=key, only_for=only_for):
             return due
         for piece, partial in self._shelved(key, only_for):
-            if bits >> piece & 1 and (piece == last or partial.is_idle):
+            if bits >> piece & 1 and partial.has_free and (piece == last or partial.is_idle):
                 return self._take(partial, count)
         picked: list[Block] = []
         for piece in self._missing_range(bits, count, None if last is None else last + 1):
@@ -482,7 +482,7 @@ class Picker:
 
     def owns(self, key: object) -> bool:
         """Return whether a peer owns a partial piece with free blocks."""
-        return key in self._owned
+        return any(partial.has_free for partial in self._owned.get(key, {}).values())
 
     def owned_by(self, key: object) -> list[PartialPiece]:
         """Return the partial pieces that are exclusive to a peer."""
