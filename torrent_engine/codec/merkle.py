@@ -32,8 +32,7 @@ def _blocks_of(view: memoryview) -> list[memoryview]:
 def _leaves_of_blocks(blocks: Sequence[Data]) -> bytes:
     # Each block releases the interpreter lock and must win it back: the less is done in between,
     # the less do threads that hash at the same time wait for each other.
-    digests = [sha256(block) for block in blocks]
-    return b"".join([digest.digest() for digest in digests])
+    return b"".join([sha256(block).digest() for block in blocks])
 
 
 def fold(layer: bytes) -> bytes:

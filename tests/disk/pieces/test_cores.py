@@ -114,6 +114,16 @@ def test_an_error_leaves_no_thread_on_its_share(
         assert cores.now == {0}
 
 
+def test_a_thread_that_somebody_moves_meanwhile_stays_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cores, held = FakeCores(monkeypatch, 0, 1, 2), CoreShares()
+    with held.hold(2):
+        cores.now = {1}
+    assert cores.now == {1}
+    assert cores.moves == [{0, 2}]
+
+
 def test_a_system_without_affinity_runs_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(os, "sched_setaffinity", raising=False)
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)

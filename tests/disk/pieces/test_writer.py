@@ -1,4 +1,6 @@
+import os
 import threading
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from tests.support.torrents import make_torrent, payload_of
 from torrent_engine.base.config import DiskConfig
 from torrent_engine.base.errors import StorageError
 from torrent_engine.disk.files.storage_manager import StorageManager
+from torrent_engine.disk.pieces import writer as writer_module
 from torrent_engine.disk.pieces.writer import PieceWriter, WriteJob
 
 pytestmark = pytest.mark.anyio
@@ -317,3 +320,41 @@ async def test_it_looks_less_and_less_often_while_no_thread_is_free(
         tasks.cancel_scope.cancel()
     assert pauses[:6] == [0.005, 0.01, 0.02, 0.04, 0.08, 0.1]
     assert log.written == [0]
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="Linux")
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("fails", [False, True])
+async def test_threads_that_write_have_cores_of_their_own_only_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads: int, *, fails: bool
+) -> None:
+    metainfo, payload = make_torrent(payload_of(COUNT * PIECE))
+    log, limiter = Log(), anyio.CapacityLimiter(4)
+    allowed = await anyio.to_thread.run_sync(os.sched_getaffinity, 0)
+    used: list[set[int]] = []
+    async with opened(metainfo, tmp_path) as storage, anyio.create_task_group() as tasks:
+        real, both = storage.write_views, threading.Barrier(threads)
+
+        def write(offset: int, views: Sequence[memoryview]) -> None:
+            if len(used) < threads:
+                used.append(os.sched_getaffinity(0))
+                both.wait(10)
+            if fails:
+                raise StorageError("f", "broken")
+            real(offset, views)
+
+        monkeypatch.setattr(storage, "write_views", write)
+        monkeypatch.setattr(writer_module, "_BATCH_BYTES", PIECE)  # jobs for both
+        writer = make_writer(storage, log, threads=threads, limiter=limiter)
+        for piece in range(COUNT):
+            writer.submit(job_of(payload, piece))
+        tasks.start_soon(writer.run)
+        await writer.drain()
+        tasks.cancel_scope.cancel()
+    assert len(log.failed if fails else log.written) == COUNT
+    if threads == 1 or threads > len(allowed):
+        assert used == [allowed] * threads
+    else:
+        assert set.union(*used) == allowed
+        assert sum(map(len, used)) == len(allowed)
+    assert await anyio.to_thread.run_sync(os.sched_getaffinity, 0) == allowed

@@ -10,10 +10,11 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from threading import Lock
+from typing import Final
 
 
 class CoreShares:
-    """The shares that threads of this process hold."""
+    """The shares that some threads hold."""
 
     def __init__(self) -> None:
         self._holders = Counter[int]()
@@ -24,18 +25,20 @@ class CoreShares:
         """Keep this thread on one of ``count`` shares of its cores, one that fewest others hold.
 
         It stays on all of them with one share, with fewer cores than shares, and where the system
-        cannot do it or refuses to.
+        cannot do it or refuses to. If anybody else moves the thread meanwhile, it stays there.
         """
         allowed = _allowed_cores()
         if not 1 < count <= len(allowed):
             yield
             return
         number = self._take(count)
+        share = allowed[number::count]
         try:
-            _keep_on(allowed[number::count])
+            _keep_on(share)
             yield
         finally:
-            _keep_on(allowed)
+            if _allowed_cores() == share:
+                _keep_on(allowed)
             self._give_back(number)
 
     def _take(self, count: int) -> int:
@@ -47,6 +50,10 @@ class CoreShares:
     def _give_back(self, number: int) -> None:
         with self._lock:
             self._holders[number] -= 1
+
+
+HASHING_CORES: Final = CoreShares()
+"""The shares of all threads of this process that hash pieces, as its cores are."""
 
 
 def _allowed_cores() -> list[int]:

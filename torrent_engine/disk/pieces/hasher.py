@@ -15,7 +15,7 @@ from anyio.lowlevel import checkpoint
 from torrent_engine.base.errors import StorageError
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.disk.files.storage_manager import StorageManager
-from torrent_engine.disk.pieces.cores import CoreShares
+from torrent_engine.disk.pieces.cores import HASHING_CORES
 from torrent_engine.disk.pieces.huge_page import make_buffer
 from torrent_engine.disk.threads import run_in_thread
 
@@ -23,7 +23,6 @@ _CHUNK_BYTES: Final = 1024 * 1024  # measured: less costs lock contention, more 
 _CANCEL_MASK: Final = 16 * 1024 * 1024 - 1
 _BATCH_PIECES: Final = 512  # limits the time for handling results of tiny pieces
 _BATCH_BYTES: Final = 32 * 1024 * 1024  # one job of a thread
-_CORES: Final = CoreShares()  # all checks of the process at once, as the cores are
 _TURN_RESULTS: Final = 100  # reported before other tasks run; a piece may complete a hundred files
 
 
@@ -49,7 +48,7 @@ async def check_pieces(
     batch_pieces = min(max(1, _BATCH_BYTES // metainfo.geometry.piece_bytes), _BATCH_PIECES)
 
     def check(checker: PieceChecker, batch: list[int]) -> list[tuple[int, bool]]:
-        with _CORES.hold(threads):
+        with HASHING_CORES.hold(threads):
             return checker.check(batch)
 
     async def work() -> None:

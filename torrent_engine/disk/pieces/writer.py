@@ -19,6 +19,7 @@ from torrent_engine.base.config import DiskConfig
 from torrent_engine.base.errors import StorageError
 from torrent_engine.codec.piece_hashes import PieceHashes
 from torrent_engine.disk.files.storage_manager import StorageManager
+from torrent_engine.disk.pieces.cores import HASHING_CORES
 from torrent_engine.disk.threads import run_in_thread
 
 _BATCH_BYTES: Final = 8 * 1024 * 1024  # written with one journal entry
@@ -178,6 +179,11 @@ class PieceWriter:
     # -- in the worker thread ---------------------------------------------------------------
 
     def _write_all(self) -> None:
+        """Write what is queued, on a share of the cores for this thread."""
+        with HASHING_CORES.hold(self._threads):
+            self._write_queued()
+
+    def _write_queued(self) -> None:
         """Write until no job is left, one fails in any thread, or the time limit is reached."""
         stop_s = time.monotonic() + _TURN_S
         while not self._failures and (batch := self._take(_BATCH_BYTES)):
