@@ -29,6 +29,8 @@ from torrent_engine.conformance.verdicts import Role, SampleName, Verdict
 
 SHARED: Final = frozenset({Role.SEED, Role.DHT, Role.UTP, Role.TRACKER})
 """Roles whose rules share a program; each rule of the others gets one of its own."""
+SLOW_S: Final = 60.0
+"""Rules of seeds that may take so long have a program of their own, so that no group waits."""
 SAMPLE_READY_S: Final = 60.0
 """Until then a program shows that it seeds a torrent that not every program takes."""
 Rules = Sequence[ConformanceRule]
@@ -80,8 +82,12 @@ class ProgramRun:
             sample: [each for each in rules if each.role is Role.SEED and each.sample is sample]
             for sample in SampleName
         }
+        basic = seeding.pop(SampleName.BASIC)
+        slow = [each for each in basic if each.limit_s >= SLOW_S and not each.is_alone]
+        quick = [each for each in basic if each not in slow]
         by_role: list[tuple[Callable[[Rules], Awaitable[None]], Rules]] = [
-            (self._try_seed, seeding.pop(SampleName.BASIC)),
+            (self._try_seed, quick),
+            (partial(self._try_seed, is_slow=True), slow),
             (self._try_downloads, [each for each in rules if each.role not in SHARED]),
             (self._try_node, [each for each in rules if each.role is Role.DHT]),
             (self._try_over_utp, [each for each in rules if each.role is Role.UTP]),
@@ -90,12 +96,12 @@ class ProgramRun:
         by_role += [(partial(self._try_sample, sample), its) for sample, its in seeding.items()]
         return [each for each in by_role if each[1]] or [by_role[0]]
 
-    async def _try_seed(self, rules: Rules) -> None:
+    async def _try_seed(self, rules: Rules, *, is_slow: bool = False) -> None:
+        folder = self._folder / "slow" if is_slow else self._folder
         async with started(
-            self._name, self._builder, self._torrent, self._folder, addresses=self._plan.addresses
+            self._name, self._builder, self._torrent, folder, addresses=self._plan.addresses
         ) as subject:
-            self._report.version, self._report.command = subject.version(), subject.command
-            await self._run_seed(subject, subject, self._torrent, rules)
+            await self._run_seed(subject, subject, self._torrent, rules, in_groups=not is_slow)
 
     async def _try_downloads(self, rules: Rules) -> None:
         launcher = DownloaderLauncher(self._name, self._builder, self._folder, self._host)
@@ -152,9 +158,15 @@ class ProgramRun:
             self._tell_all(rules, Verdict.UNSUPPORTED, error)
 
     async def _run_seed(
-        self, program: StartedSubject, subject: SubjectPort, torrent: SampleTorrent, rules: Rules
+        self,
+        program: StartedSubject,
+        subject: SubjectPort,
+        torrent: SampleTorrent,
+        rules: Rules,
+        *,
+        in_groups: bool = True,
     ) -> None:
-        runner = RuleRunner(subject, torrent, self._plan, self._progress)
+        runner = RuleRunner(subject, torrent, self._plan, self._progress, in_groups=in_groups)
         self._report.results += await runner.run(rules)
         if not self._report.command:
             self._report.version, self._report.command = program.version(), program.command

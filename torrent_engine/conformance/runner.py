@@ -12,7 +12,14 @@ from torrent_engine.conformance.errors import (
     ConformanceError,
     SubjectUnreachableError,
 )
-from torrent_engine.conformance.judging import TRIES, judged, not_run
+from torrent_engine.conformance.judging import (
+    RuleSlots,
+    again,
+    judged,
+    judged_again,
+    longest_first,
+    not_run,
+)
 from torrent_engine.conformance.lab import LOOPBACK, KitAddresses
 from torrent_engine.conformance.results import RuleResult
 from torrent_engine.conformance.rule import ConformanceRule, Outcome
@@ -24,6 +31,7 @@ GRACE_S: Final = 90.0
 """On top of a rule's own time: for handshakes, unchokes and answers before and after it."""
 MAX_GROWTH_BYTES: Final = 256 * 1024 * 1024
 SETTLE_S: Final = 0.2
+DOWNLOADS_PER_JOB: Final = 2
 ResultCallback = Callable[[RuleResult], None]
 
 
@@ -35,6 +43,11 @@ class RunPlan:
     jobs: int = 6
     allows_destructive: bool = False
     addresses: KitAddresses = LOOPBACK
+
+    @property
+    def downloads(self) -> int:
+        """Downloads at a time: most of their time is waiting, each for a program of its own."""
+        return self.jobs * DOWNLOADS_PER_JOB if self.jobs > 1 else 1
 
 
 async def _sanity(case: Case) -> str:
@@ -53,7 +66,7 @@ SANITY: Final = ConformanceRule(
 
 
 class RuleRunner:
-    """Runs rules group by group; those that measure or restart run alone."""
+    """Runs rules group by group, or all at once; those that measure or restart run alone."""
 
     def __init__(
         self,
@@ -62,7 +75,11 @@ class RuleRunner:
         plan: RunPlan,
         progress: ResultCallback,
         addresses: Iterator[str] | None = None,
+        *,
+        in_groups: bool = True,
     ) -> None:
+        self._in_groups = in_groups
+        self._slots = RuleSlots(plan.jobs)
         self._subject = subject
         self._torrent = torrent
         self._plan = plan
@@ -79,7 +96,7 @@ class RuleRunner:
         if (reason := await self._insanity()) is not None:
             raise SubjectUnreachableError(f"{self._subject.name} is not ready: {reason}")
         found: dict[str, RuleResult] = {}
-        for _, group in groupby(rules, key=lambda each: each.group):
+        for _, group in groupby(rules, key=lambda each: each.group if self._in_groups else ""):
             for result in await self._run_group(list(group), is_sane=not found):
                 found[result.rule.rule_id] = result
         return [found[each.rule_id] for each in rules if each.rule_id in found]
@@ -92,16 +109,14 @@ class RuleRunner:
         if reason is not None and not await self._revived():
             return [self._told(not_run(each, reason)) for each in rules]
         results: list[RuleResult] = []
-        limiter = anyio.CapacityLimiter(self._plan.jobs)
 
         async def run_one(rule: ConformanceRule) -> None:
-            async with limiter:
-                result = await self._run(rule)
+            result = await self._run(rule)
             if result is not None:
                 results.append(self._told(result))
 
         async with anyio.create_task_group() as tasks:
-            for each in (each for each in rules if not each.is_alone):
+            for each in longest_first(each for each in rules if not each.is_alone):
                 tasks.start_soon(run_one, each)
         suspects, self._suspects = self._suspects, []
         alone = (*suspects, *(each for each in rules if each.is_alone))
@@ -127,19 +142,15 @@ class RuleRunner:
         """Run a rule, three times if it fails; None if the process ended meanwhile."""
         if rule.is_destructive and not self._may_destroy():
             return not_run(rule, "needs --destructive, or a program that the kit starts")
-        result = await self._run_once(rule)
-        verdicts = [result.verdict]
-        while result.verdict is Verdict.FAIL and len(verdicts) < TRIES:
-            if not await self._is_there(rule):
+        async with self._slots.taken(rule):
+            result = await self._run_once(rule)
+        if result.verdict is Verdict.FAIL:
+            if not self._is_there(rule):
                 return None
-            again = await self._run_once(rule)
-            verdicts.append(again.verdict)
-            if again.verdict is not Verdict.FAIL:
-                detail = f"{again.outcome} after {result.outcome}"
-                result = replace(again, verdict=Verdict.INCONCLUSIVE, detail=detail)
-        if not await self._is_there(rule):
+            others = await again(rule, self._slots, lambda: self._run_once(rule))
+            result = judged_again(result, others)
+        if not self._is_there(rule):
             return None
-        result = replace(result, verdicts=tuple(verdicts) if len(verdicts) > 1 else ())
         return await self._doubted(result)
 
     async def _doubted(self, result: RuleResult) -> RuleResult:
@@ -152,7 +163,7 @@ class RuleRunner:
     def _may_destroy(self) -> bool:
         return self._subject.can_restart or self._plan.allows_destructive
 
-    async def _is_there(self, rule: ConformanceRule) -> bool:
+    def _is_there(self, rule: ConformanceRule) -> bool:
         """Return whether the process runs; if not, note the rule as one that may have ended it."""
         if self._subject.is_running():
             return True

@@ -12,7 +12,14 @@ from torrent_engine.conformance.dht.krpc import query
 from torrent_engine.conformance.dht.network import DhtLab
 from torrent_engine.conformance.dht.node_subject import NodeFactory, NodePort
 from torrent_engine.conformance.errors import ConformanceError, NotOfferedError
-from torrent_engine.conformance.judging import judged, not_run, run_beside, tried_thrice
+from torrent_engine.conformance.judging import (
+    RuleSlots,
+    ended_by,
+    judged,
+    not_run,
+    run_beside,
+    tried_thrice,
+)
 from torrent_engine.conformance.results import RuleResult
 from torrent_engine.conformance.rule import ConformanceRule, Outcome
 from torrent_engine.conformance.runner import ResultCallback, RunPlan
@@ -55,6 +62,7 @@ class DhtRunner:
         self._plan = plan
         self._progress = progress
         self._lab = lab or DhtLab.on(plan.addresses)
+        self._slots = RuleSlots(plan.jobs)
 
     async def run(self, rules: Sequence[ConformanceRule]) -> list[RuleResult]:
         """Run rules; return their results in the order of ``rules``.
@@ -97,7 +105,7 @@ class DhtRunner:
         async def run(rule: ConformanceRule) -> RuleResult:
             return self._told(await self._run(rule, program))
 
-        return await run_beside(rules, self._plan.jobs, run)
+        return await run_beside(rules, run)
 
     def _told(self, result: RuleResult) -> RuleResult:
         self._progress(result)
@@ -105,15 +113,13 @@ class DhtRunner:
 
     async def _run(self, rule: ConformanceRule, program: NodePort) -> RuleResult:
         """Run a rule, three times if it fails; after a failure the program has to answer a ping."""
-        if not program.is_running():
-            return not_run(rule, "the program does not run any more")
-        result = await tried_thrice(lambda: self._run_once(rule, program))
-        if not program.is_running():
-            detail = f"during this rule or one beside it: {result.outcome}"
-            return replace(
-                result, verdict=Verdict.CRASH, outcome="the process ended", detail=detail
-            )
-        return await self._doubted(result, program)
+
+        async def run_once() -> RuleResult:
+            if not program.is_running():
+                return not_run(rule, "the program does not run any more")
+            return ended_by(await self._run_once(rule, program), program)
+
+        return await self._doubted(await tried_thrice(rule, self._slots, run_once), program)
 
     async def _doubted(self, result: RuleResult, program: NodePort) -> RuleResult:
         if result.verdict is not Verdict.FAIL:

@@ -7,6 +7,7 @@ import anyio
 from torrent_engine.conformance.bencoding import bencode
 from torrent_engine.conformance.extensions import Dictionary, number_of, own_handshake
 from torrent_engine.conformance.frames import EXTENDED, Frame, FrameType, extended
+from torrent_engine.conformance.raw_peer import RawPeer
 from torrent_engine.conformance.rule import Outcome, rule
 from torrent_engine.conformance.rules.bep10_leech import their_handshake
 from torrent_engine.conformance.rules.bep55_holepunch import NAME as HOLEPUNCH
@@ -44,6 +45,14 @@ async def _greet(link: SeedLink) -> None:
 
 NAMING: Final = SeedScript(reserved=EXTENDED, pieces=(), after_greeting=_greet)
 """Of a peer without pieces, which others have to make up for."""
+
+
+async def _leave(_: RawPeer) -> bool:
+    return False
+
+
+LEAVING: Final = SeedScript(before_greeting=_leave)
+"""Of a peer that ends each connection: so many at a time are more than some programs have."""
 
 
 async def _name(case: SwarmCase, link: SeedLink, *places: tuple[str, int]) -> None:
@@ -115,15 +124,17 @@ async def names_of_one_source(case: SwarmCase) -> Outcome:
     first, beside = await case.seed(NAMING), await case.seed(NAMING)
     link = await case.link_to(first)
     second = await case.link_of(beside)
-    many = [await case.seed(NAMING, is_listed=False) for _ in range(MAX_DIALS)]
-    other = await case.seed(NAMING, is_listed=False)
+    many = [await case.seed(LEAVING, is_listed=False) for _ in range(MANY)]
+    other = await case.seed(LEAVING, is_listed=False)
     await their_handshake(case, second)
-    await _name(case, link, *(each.place for each in many))
+    places = [each.place for each in many]
+    for start in range(0, MANY, MANY // MESSAGES):
+        await _name(case, link, *places[start : start + MANY // MESSAGES])
     await _name(case, second, other.place)
     if not await case.dials(other, case.limit_s):
         return Outcome(NOT_DIALLED)
     before = sum(bool(each.attempts) and each.attempts[0] <= other.attempts[0] for each in many)
-    return Outcome("last" if before == len(many) else "among them", f"after {before}")
+    return Outcome("last" if before == MANY else "among them", f"after {before} of {MANY}")
 
 
 def is_pex(frame: Frame) -> bool:

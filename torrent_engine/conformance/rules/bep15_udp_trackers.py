@@ -1,5 +1,6 @@
 """Rules of announces to UDP trackers (BEP 15, 41)."""
 
+import itertools
 from collections.abc import Sequence
 from typing import Final
 
@@ -30,6 +31,8 @@ STARTED: Final = 2
 VALID_S: Final = 60.0
 FIRST_RETRY_S: Final = 15.0
 TOLERANCE_S: Final = 2.0
+SOON_S: Final = FIRST_RETRY_S / 2
+"""Half of what a tracker has for an answer."""
 MAX_INT: Final = 2**31
 
 
@@ -183,9 +186,13 @@ async def error_of_the_tracker(case: SwarmCase) -> Outcome:
     await _first(case, ANNOUNCE)
     asked = case.udp_tracker
     await case.until(lambda: len(asked.of(ANNOUNCE)) > 3, case.limit_s)
-    count = len(asked.of(ANNOUNCE))
-    name = "hammers" if count > 3 else "soon"
-    return Outcome("waits" if count == 1 else name, f"{count} announces")
+    times = [each.at for each in asked.of(ANNOUNCE)]
+    gaps = [after - before for before, after in itertools.pairwise(times)]
+    detail = "again after " + ", ".join(f"{each:.0f}" for each in gaps) + " s"
+    if len(times) > 3:
+        return Outcome("hammers", detail)
+    is_soon = any(each < SOON_S for each in gaps)
+    return Outcome("soon" if is_soon else "waits", detail if gaps else "1 announce")
 
 
 @rule("BEP15-UT-08", Level.STATED, 60, {"as stated": P, "others": N}, role=CLIENT)

@@ -126,7 +126,7 @@ async def nothing_is_requested_while_choked(case: SwarmCase) -> Outcome:
     return Outcome("requests" if seed.requests else "none", str(len(seed.requests)))
 
 
-@rule("BEP3-CI-02", Level.STATED, 10, {"interested": P, "not interested": F}, role=LEECH)
+@rule("BEP3-CI-02", Level.STATED, 25, {"interested": P, "not interested": F}, role=LEECH)
 async def interest_is_told(case: SwarmCase) -> str:
     """Say that you are interested in a peer that has what you lack.
 

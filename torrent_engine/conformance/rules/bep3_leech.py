@@ -148,7 +148,7 @@ async def blocks_that_were_not_requested_are_not_stored(case: SwarmCase) -> str:
     return await _downloaded(case, case.limit_s)
 
 
-@rule("BEP3-LR-08", Level.ROBUST, 100, {"in 30 s": P, "later": N, STALLED: F}, role=LEECH)
+@rule("BEP3-LR-08", Level.ROBUST, 100, {"in 45 s": P, "later": N, STALLED: F}, role=LEECH)
 async def blocks_of_a_wrong_length(case: SwarmCase) -> Outcome:
     """Get a block elsewhere, or again, when it came a byte short.
 
@@ -164,7 +164,7 @@ async def blocks_of_a_wrong_length(case: SwarmCase) -> Outcome:
     if not await case.completes(case.limit_s):
         return Outcome(STALLED)
     took = anyio.current_time() - start
-    return Outcome("in 30 s" if took <= case.limit_s * 0.3 else "later", f"after {took:.0f} s")
+    return Outcome("in 45 s" if took <= case.limit_s * 0.45 else "later", f"after {took:.0f} s")
 
 
 @rule("BEP3-LR-09", Level.ROBUST, 60, COMPLETES, role=LEECH)

@@ -78,6 +78,7 @@ async def answers_to_something_else(case: DhtCase) -> Outcome:
 
     moved.answer = from_another_port
     program = await case.start(wrong, moved, helper)
+    await case.until(lambda: bool(wrong.queries and moved.queries), case.limit_s)
     await anyio.sleep(WATCH_S)
     if not wrong.queries or not moved.queries:
         raise UndecidedError("it did not ask the nodes that it was told of")

@@ -26,6 +26,7 @@ LEECH: Final = Role.LEECH
 ANNOUNCES: Final = frozenset({FrameType.BITFIELD, FrameType.HAVE_ALL, FrameType.HAVE_NONE})
 ALLOWED: Final = range(10)
 WATCH_S: Final = 6.0
+LATER_S: Final = 1.0  # some programs lose what comes right after the handshake
 UNDER_WAY_S: Final = 2.0
 
 
@@ -122,7 +123,12 @@ async def allowed_pieces_are_requested(case: SwarmCase) -> str:
 
     BEP 6: "if you ask for this piece, I'll give it to you even if you're choked"; nobody has to.
     """
-    script = SeedScript(reserved=FAST, unchokes=False, after_greeting=_allow_some)
+
+    async def allow_later(link: SeedLink) -> None:
+        await anyio.sleep(LATER_S)
+        await _allow_some(link)
+
+    script = SeedScript(reserved=FAST, unchokes=False, after_greeting=allow_later)
     seed = await case.seed(script)
     await _fast_link(case, seed)
     is_asked = await case.until(lambda: bool(seed.requests), case.limit_s)

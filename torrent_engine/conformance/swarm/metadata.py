@@ -23,7 +23,7 @@ from torrent_engine.conformance.extensions import (
     own_handshake,
     read_metadata,
 )
-from torrent_engine.conformance.frames import EXTENDED, Frame, extended
+from torrent_engine.conformance.frames import EXTENDED, KEEPALIVE, Frame, extended
 from torrent_engine.conformance.swarm.kit_seed import SeedLink, SeedScript
 from torrent_engine.conformance.torrent_set import SampleTorrent
 
@@ -136,6 +136,8 @@ class KitMetadata:
         await link.peer.send(handshake, f"extended handshake with ut_metadata {keys}")
         while link not in self._numbers:  # noqa: ASYNC110 - a message sets it
             await anyio.sleep(POLL_S)
+        # some programs look for something to ask for only when a message comes
+        await link.peer.send(KEEPALIVE, "keepalive")
         await self._after_handshake(self, link)
 
     async def _take(self, link: SeedLink, frame: Frame) -> None:

@@ -1,8 +1,9 @@
 """Where the kit listens: addresses of this machine, or a network in memory in tests."""
 
+import os
 import socket
 from collections.abc import Callable, Coroutine, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import anyio
@@ -142,6 +143,10 @@ class SwarmLab:
 
     network: NetworkPort
     addresses: Iterator[str]
+    starts: anyio.CapacityLimiter = field(
+        default_factory=lambda: anyio.CapacityLimiter(os.cpu_count() or 1)
+    )
+    """Of programs that start at the same time."""
 
     @classmethod
     def on(cls, addresses: KitAddresses) -> "SwarmLab":

@@ -23,6 +23,7 @@ from torrent_engine.conformance.torrent_set import SampleTorrent
 from torrent_engine.conformance.wire_log import WireLog
 
 POLL_S: Final = 0.05
+STARTING_S: Final = 3.0
 DIAL_S: Final = 60.0  # from the start of the process to its first connection
 DOWNLOAD_S: Final = 60.0
 _LETTERS: Final = "abcdefghijklmnopqrstuvwxyz"
@@ -45,6 +46,7 @@ class SwarmCase:
         self.patience = patience
         self.torrent = torrent
         self.program = program
+        self._starts = lab.starts
         self.log = WireLog(anyio.current_time)
         self.tracker = KitHttpTracker(self.log, anyio.current_time)
         """The one of the torrent, unless a rule gives it others."""
@@ -141,9 +143,30 @@ class SwarmCase:
         await self.start_with((link or self.torrent.magnet()) + tracker)
 
     async def start_with(self, torrent: bytes | str) -> None:
-        """Start the program with a .torrent file or a magnet link."""
-        await self.program.start(torrent)
+        """Start the program with a .torrent file or a magnet link.
+
+        Waits while other cases start theirs: a machine that starts many at once is slow for all.
+        """
+        place = object()
+        await self._starts.acquire_on_behalf_of(place)
+        try:
+            await self.program.start(torrent)
+        except BaseException:
+            self._starts.release_on_behalf_of(place)
+            raise
         self.has_started = True
+        self._tasks.start_soon(self._leave_place, place)
+
+    async def _leave_place(self, place: object) -> None:
+        """Let the next program start when this one has been heard of, or takes long."""
+        try:
+            await self.until(self._is_heard_of, STARTING_S)
+        finally:
+            self._starts.release_on_behalf_of(place)
+
+    def _is_heard_of(self) -> bool:
+        calls = (self.tracker.announces, self.udp_tracker.requests)
+        return any(calls) or any(each.attempts for each in self._seeds)
 
     async def start_udp(self, tail: str = "", *, over_ipv6: bool = False) -> None:
         """Start the program with the torrent of the UDP tracker; ``tail`` ends its URL."""

@@ -5,7 +5,7 @@ from typing import Final
 
 import anyio
 
-from torrent_engine.conformance.judging import judged, not_run, run_beside, tried_thrice
+from torrent_engine.conformance.judging import RuleSlots, judged, not_run, run_beside, tried_thrice
 from torrent_engine.conformance.results import RuleResult
 from torrent_engine.conformance.rule import ConformanceRule, Outcome
 from torrent_engine.conformance.runner import ResultCallback, RunPlan
@@ -47,6 +47,7 @@ class SwarmRunner:
         self._plan = plan
         self._progress = progress
         self._lab = lab or SwarmLab.on(plan.addresses)
+        self._slots = RuleSlots(plan.downloads)
 
     async def run(self, rules: Sequence[ConformanceRule]) -> list[RuleResult]:
         """Run rules; return their results in the order of ``rules``.
@@ -58,14 +59,14 @@ class SwarmRunner:
             sane = await self._run_once(SANITY)
         if sane.verdict is not Verdict.PASS:
             return [self._told(_not_run(each, sane)) for each in rules]
-        return await run_beside(rules, self._plan.jobs, self._run)
+        return await run_beside(rules, self._run)
 
     def _told(self, result: RuleResult) -> RuleResult:
         self._progress(result)
         return result
 
     async def _run(self, rule: ConformanceRule) -> RuleResult:
-        return self._told(await tried_thrice(lambda: self._run_once(rule)))
+        return self._told(await tried_thrice(rule, self._slots, lambda: self._run_once(rule)))
 
     async def _run_once(self, rule: ConformanceRule) -> RuleResult:
         patience, start = self._plan.patience, anyio.current_time()

@@ -2,14 +2,20 @@
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Final
 
 import anyio
 
 from torrent_engine.conformance.dht.network import DhtLab
 from torrent_engine.conformance.errors import ConformanceError, NotOfferedError
-from torrent_engine.conformance.judging import judged, not_run, run_beside, tried_thrice
+from torrent_engine.conformance.judging import (
+    RuleSlots,
+    ended_by,
+    judged,
+    not_run,
+    run_beside,
+    tried_thrice,
+)
 from torrent_engine.conformance.results import RuleResult
 from torrent_engine.conformance.rule import ConformanceRule, Outcome
 from torrent_engine.conformance.runner import ResultCallback, RunPlan
@@ -56,6 +62,7 @@ class TrackerRunner:
         self._plan = plan
         self._progress = progress
         self._lab = lab or DhtLab.on(plan.addresses)
+        self._slots = RuleSlots(plan.jobs)
         self._hashes = itertools.cycle(known_hashes())
 
     async def run(self, rules: Sequence[ConformanceRule]) -> list[RuleResult]:
@@ -77,20 +84,19 @@ class TrackerRunner:
             async def run(rule: ConformanceRule) -> RuleResult:
                 return self._told(await self._run(rule, program))
 
-            return await run_beside(rules, self._plan.jobs, run)
+            return await run_beside(rules, run)
 
     def _told(self, result: RuleResult) -> RuleResult:
         self._progress(result)
         return result
 
     async def _run(self, rule: ConformanceRule, program: TrackerPort) -> RuleResult:
-        if not program.is_running():
-            return not_run(rule, "the program does not run any more")
-        result = await tried_thrice(lambda: self._run_once(rule, program))
-        if program.is_running():
-            return result
-        detail = f"during this rule or one beside it: {result.outcome}"
-        return replace(result, verdict=Verdict.CRASH, outcome="the process ended", detail=detail)
+        async def run_once() -> RuleResult:
+            if not program.is_running():
+                return not_run(rule, "the program does not run any more")
+            return ended_by(await self._run_once(rule, program), program)
+
+        return await tried_thrice(rule, self._slots, run_once)
 
     async def _run_once(self, rule: ConformanceRule, program: TrackerPort) -> RuleResult:
         start, patience = anyio.current_time(), self._plan.patience
