@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -42,16 +43,20 @@ def main() -> int:
     parser.add_argument("programs", nargs="+", help="names, or files of TOML")
     parser.add_argument("--runs", type=int, default=1, help="of each program (default: 1)")
     parser.add_argument("--jobs", type=int, default=6, help="rules at a time (default: 6)")
+    parser.add_argument("--at-once", type=int, default=1, help="programs (default: 1)")
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "conformance")
     parser.add_argument("--report-only", action="store_true", help="run nothing")
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
-    summaries = []
-    for program in options.programs:
-        if not options.report_only:
-            for number in range(1, options.runs + 1):
-                run(program, options.folder, number, options.jobs)
-        summaries.append(summary(program, results(program, options.folder)))
+
+    def run_all(program: str) -> None:
+        for number in range(1, options.runs + 1):
+            run(program, options.folder, number, options.jobs)
+
+    if not options.report_only:
+        with ThreadPoolExecutor(options.at_once) as threads:
+            list(threads.map(run_all, options.programs))
+    summaries = [summary(each, results(each, options.folder)) for each in options.programs]
     write(summaries, options.out)
     return 0
 

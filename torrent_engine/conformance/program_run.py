@@ -30,7 +30,7 @@ from torrent_engine.conformance.verdicts import Role, SampleName, Verdict
 SHARED: Final = frozenset({Role.SEED, Role.DHT, Role.UTP, Role.TRACKER})
 """Roles whose rules share a program; each rule of the others gets one of its own."""
 SLOW_S: Final = 60.0
-"""Rules of seeds that may take so long have a program of their own, so that no group waits."""
+"""Rules of seeds that may take longer have a program of their own, so that no group waits."""
 SAMPLE_READY_S: Final = 60.0
 """Until then a program shows that it seeds a torrent that not every program takes."""
 Rules = Sequence[ConformanceRule]
@@ -83,7 +83,7 @@ class ProgramRun:
             for sample in SampleName
         }
         basic = seeding.pop(SampleName.BASIC)
-        slow = [each for each in basic if each.limit_s >= SLOW_S and not each.is_alone]
+        slow = [each for each in basic if each.limit_s > SLOW_S and not each.is_alone]
         quick = [each for each in basic if each not in slow]
         by_role: list[tuple[Callable[[Rules], Awaitable[None]], Rules]] = [
             (self._try_seed, quick),

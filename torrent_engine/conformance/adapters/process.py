@@ -1,5 +1,6 @@
 """A program under test that the kit starts, watches, and ends by its process id."""
 
+import itertools
 import os
 import random
 import shutil
@@ -25,7 +26,7 @@ from torrent_engine.conformance.wire_log import WireLog
 
 READY_S: Final = 180.0  # a busy machine starts a Python program in half a minute
 POLL_S: Final = 0.1
-PORTS: Final = (10_000, 32_000)  # below those that systems give to outgoing connections
+PORTS: Final = range(10_000, 32_000)  # below those that systems give to outgoing connections
 LOG_TAIL: Final = 2_000
 
 
@@ -192,14 +193,25 @@ async def started(  # noqa: PLR0913 - what a program is started with
         await subject.stop()
 
 
+_starts: Final = itertools.count(random.randrange(len(PORTS)))  # noqa: S311 - not a secret
+"""Ports in turn: none is given twice while programs of the kit take theirs."""
+
+
 def free_port() -> int:
     """Return a port of this machine that nobody listens on; the system gives it to nobody else.
 
     Raises ConformanceError.
     """
-    for _ in range(100):
-        port = random.randrange(*PORTS)  # noqa: S311 - not a secret
-        with socket.socket() as probe, suppress(OSError):
-            probe.bind((LOOPBACK.host, port))
+    for _ in range(len(PORTS)):
+        port = PORTS[next(_starts) % len(PORTS)]
+        if all(_is_free(kind, port) for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM)):
             return port
     raise ConformanceError("no free port")
+
+
+def _is_free(kind: socket.SocketKind, port: int) -> bool:
+    """Return whether no address of this machine has a port in use."""
+    with socket.socket(socket.AF_INET, kind) as probe, suppress(OSError):
+        probe.bind(("", port))
+        return True
+    return False

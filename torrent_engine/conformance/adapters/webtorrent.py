@@ -14,7 +14,7 @@ from torrent_engine.conformance.errors import ConformanceError, NotOfferedError
 
 SCRIPT: Final = Path(__file__).with_name("webtorrent.mjs")
 FOLDER: Final = "WEBTORRENT"
-"""Variable of the environment: where ``npm install webtorrent`` was run."""
+"""Variable of the environment: where ``npm install --ignore-scripts webtorrent`` was run."""
 
 
 def webtorrent(order: LaunchOrder) -> LaunchCommand:
@@ -53,7 +53,7 @@ def package() -> Path:
     place = os.environ.get(FOLDER)
     folder = Path(place, "node_modules") if place else Path(_global_folder())
     if not (folder / "webtorrent" / "index.js").is_file():
-        where = f"{FOLDER} names the folder of `npm install webtorrent`"
+        where = f"{FOLDER} names the folder of `npm install --ignore-scripts webtorrent`"
         raise ConformanceError(f"webtorrent is not installed in {folder}; {where}")
     return folder / "webtorrent"
 

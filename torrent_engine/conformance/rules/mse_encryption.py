@@ -69,11 +69,13 @@ INSIDE: Final = b"handshake"
 
 
 async def _need_encryption(case: Case) -> None:
-    """Raise NotOfferedError if the usual offer is closed."""
-    peer, answer = await _make(case, _offer(case), case.limit_s)
-    await peer.close()
-    if answer is None:
-        raise NotOfferedError("encrypted connections are not answered")
+    """Raise NotOfferedError if the usual offer is closed, twice."""
+    for _ in range(2):
+        peer, answer = await _make(case, _offer(case), case.limit_s)
+        await peer.close()
+        if answer is not None:
+            return
+    raise NotOfferedError("encrypted connections are not answered")
 
 
 @rule("MSE-EN-01", Level.CONV, 10, {WORKS: P, CLOSED: N, SILENT: F, WRONG: F})
