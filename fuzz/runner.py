@@ -36,7 +36,7 @@ MAX_KEPT_BYTES = 64 * 1024
 """Of a corpus in this folder: the shortest inputs come first."""
 MAX_RSS_MIB = 2_048
 MAX_WAIT_SECONDS = 1_200
-"""Of wall time for one input: a busy machine is not a finding, processor time is :func:`in_time`."""
+"""Of wall time for one input: a busy machine is no finding, processor time is (see in_time)."""
 STAGE_EXECUTIONS = 1_000_000
 STAGE_SECONDS = 900
 """After so many, or so long, a run is recorded, and goes on in a new process with what it found."""

@@ -22,13 +22,13 @@ import anyio
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from tests.support.fault_scene import Outcome, live_with_fault
+from tests.support.fault_scene import PATIENCE_S, Outcome, live_with_fault
 from tests.support.faults import FAULTS
 
 
 async def live(options: argparse.Namespace, kind: str, at: int, story: int) -> Outcome:
     with tempfile.TemporaryDirectory(dir=options.dir) as folder:
-        return await live_with_fault(Path(folder), kind, at, story)
+        return await live_with_fault(Path(folder), kind, at, story, patience_s=options.patience)
 
 
 def sweep(options: argparse.Namespace, kind: str) -> Iterator[Outcome]:
@@ -57,6 +57,9 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=0, help="call that fails first")
     parser.add_argument("--step", type=int, default=1)
     parser.add_argument("--most", type=int, default=5_000, help="faults of each kind")
+    parser.add_argument(
+        "--patience", type=float, default=PATIENCE_S, help="seconds after which a step hangs"
+    )
     parser.add_argument("--seconds", type=float, default=1e9, help="no life begins later; a kind")
     parser.add_argument("--verbose", action="store_true", help="print what was raised and logged")
     parser.add_argument("--dir", help="where the files lie (default: the temporary folder)")

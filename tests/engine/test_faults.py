@@ -53,3 +53,8 @@ async def test_f10_after_a_fault_anywhere_the_torrent_goes_on(tmp_path: Path, ki
         at += STEPS[FAULTS[kind][0]]
         lives += 1
     assert lives > 3
+
+
+async def test_f10_a_life_that_takes_longer_than_our_patience_hangs(tmp_path: Path) -> None:
+    outcome = await live_with_fault(tmp_path, "EIO", 0, patience_s=0.0)
+    assert "hangs" in outcome.problem

@@ -139,11 +139,19 @@ class Member:
 class Scene:
     """Lives one story."""
 
-    def __init__(self, root: Path, members: list[Member], fault: Fault, outcome: Outcome) -> None:
+    def __init__(
+        self,
+        root: Path,
+        members: list[Member],
+        fault: Fault,
+        outcome: Outcome,
+        patience_s: float,
+    ) -> None:
         self.root = root
         self.members = members
         self.fault = fault
         self.outcome = outcome
+        self.patience_s = patience_s
         self.shared: SharedResources
 
     async def play(self) -> None:
@@ -230,7 +238,7 @@ class Scene:
     ) -> None:
         for _ in range(ATTEMPTS):
             try:
-                with anyio.fail_after(PATIENCE_S), anyio.CancelScope() as scope:
+                with anyio.fail_after(self.patience_s), anyio.CancelScope() as scope:
                     self.fault.scope = scope
                     await work(member, await self._running(member))
                 if not scope.cancelled_caught:
@@ -332,8 +340,13 @@ def _leaf(error: BaseException) -> BaseException:
     return error
 
 
-async def live_with_fault(root: Path, kind: str, at: int, story: int = 0) -> Outcome:
-    """Live one story below ``root`` with a fault at one call; say what it came to."""
+async def live_with_fault(
+    root: Path, kind: str, at: int, story: int = 0, *, patience_s: float = PATIENCE_S
+) -> Outcome:
+    """Live one story below ``root`` with a fault at one call; say what it came to.
+
+    A step that takes ``patience_s`` of wall time hangs: give it more on a busy machine.
+    """
     outcome, fault = Outcome(kind, at, story), Fault(kind, at)
     async with AsyncExitStack() as stack:
         members = [
@@ -341,10 +354,10 @@ async def live_with_fault(root: Path, kind: str, at: int, story: int = 0) -> Out
             for number, files in enumerate(_of_story(story))
         ]
         before = open_descriptors()
-        scene = Scene(root, members, fault, outcome)
+        scene = Scene(root, members, fault, outcome, patience_s)
         with fault.planted(root), _listening_to_log(outcome, fault):
             try:
-                with anyio.fail_after(10 * PATIENCE_S):
+                with anyio.fail_after(10 * patience_s):
                     await scene.play()
             except ProblemError as error:
                 outcome.problem = str(error)
