@@ -303,12 +303,18 @@ class FileStorage:
 
     def _check_wanted(self, indices: Iterable[int]) -> None:
         """Raise if files must not be written to or created."""
+        chosen = list(indices)
+        self._check_names(chosen)
+        for index in chosen:
+            if index in self.owned.present and self._layout.lengths[index]:
+                self._files.check_foreign(index)
+
+    def _check_names(self, indices: Iterable[int]) -> None:
+        """Raise HiddenNameError if files must not be created for their names."""
         home = None if self._allow_hidden else HomeNames(self.paths.save_path)
         for index in indices:
             if home is not None and self._is_hidden(index, home):
                 raise HiddenNameError(self.paths.path(index), HIDDEN)
-            if index in self.owned.present and self._layout.lengths[index]:
-                self._files.check_foreign(index)
 
     def _is_hidden(self, index: int, home: HomeNames) -> bool:
         """Return whether a file has a hidden name in the home folder, through a link as well."""
@@ -369,14 +375,19 @@ class FileStorage:
         """Move the data of files that are no longer skipped out of the part-file."""
         parts = self._parts()
         has_parts = parts.size() > 0
-        for index in self._wanted():
-            is_in_parts = self._placements[index] is Placement.PART_FILE
-            if has_parts and (is_in_parts or index not in self.owned.present):
+        wanted = list(self._wanted())
+        moved = {index for index in wanted if has_parts and self._may_be_in_part_file(index)}
+        self._check_names(index for index in moved if not self.owned.is_own(index))
+        for index in wanted:
+            if index in moved:
                 self._move_out_of_part_file(parts, index)
             self._placements[index] = Placement.OWN_FILE
         if Placement.PART_FILE not in self._placements:
             parts.remove()
             self._part_file = None
+
+    def _may_be_in_part_file(self, index: int) -> bool:
+        return self._placements[index] is Placement.PART_FILE or index not in self.owned.present
 
     def _move_out_of_part_file(self, parts: PartFile, index: int) -> None:
         """Copy, sync, rename; until then the part-file is authoritative."""
