@@ -136,6 +136,7 @@ if TYPE_CHECKING:
     from torrent_engine.engine.states import State as State
     from torrent_engine.engine.stats import BandwidthGroup as BandwidthGroup
     from torrent_engine.engine.stats import BanRecord as BanRecord
+    from torrent_engine.engine.stats import DiskStats as DiskStats
     from torrent_engine.engine.stats import FileStats as FileStats
     from torrent_engine.engine.stats import LoopLag as LoopLag
     from torrent_engine.engine.stats import ManagerStats as ManagerStats
@@ -300,6 +301,7 @@ else:
         "engine.stats": (
             "BandwidthGroup",
             "BanRecord",
+            "DiskStats",
             "FileStats",
             "LoopLag",
             "ManagerStats",

@@ -3,7 +3,7 @@
 It answers as the port over a TorrentManager does; the two pass the same contract test.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha1
@@ -27,6 +27,7 @@ from torrent_engine.base.ids import InfoHash
 from torrent_engine.codec.magnet import Magnet
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.codec.mutable_link import MutableLink
+from torrent_engine.daemon.engine_port.durations import Durations
 from torrent_engine.daemon.engine_port.facts import (
     AboutFacts,
     AddedNotice,
@@ -865,6 +866,7 @@ class FakeEvents:
     def __init__(self, engine: FakeEngine) -> None:
         self._listeners = engine.listeners
         self.counts: Counter[str] = Counter()
+        self.announce_times: defaultdict[str, Durations] = defaultdict(Durations)
         self.raw: list[RawListener] = []
 
     def subscribe_raw(self, listener: RawListener) -> Callable[[], None]:

@@ -1,5 +1,6 @@
 """The numbers for Prometheus."""
 
+import base64
 import json
 import re
 from collections import Counter
@@ -10,15 +11,19 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.daemon.contexts import client_of, make_context
 from tests.daemon.fake_port import FakeEngine
+from tests.daemon.stories import scene
+from tests.support import fixed_tracker
+from tests.support.netns import LOOPBACK
 from tests.support.own_daemon import OwnDaemon
+from tests.support.payload import make_payload
 from tests.support.processes import wait_until
 from tests.support.torrents import make_torrent
 from torrent_engine.daemon.engine_port.facts import (
     EngineState,
     Moment,
     MomentNotice,
-    PeerFacts,
     RemovedNotice,
+    TotalFacts,
 )
 from torrent_engine.daemon.metrics import exposition
 from torrent_engine.daemon.metrics.families import PREFIX
@@ -164,7 +169,7 @@ async def test_the_daemons_own_work_is_counted() -> None:
         ("tracker_announces_total", (("result", "ok"),)): 3,
         ("tracker_announces_total", (("result", "failed"),)): 0,
         ("hash_failures_total", ()): 2,
-        ("peers_banned_total", (("source", "peer"),)): 1,
+        ("peers_banned_total", (("source", "hash"),)): 1,
         ("peers_connected_total", (("direction", "incoming"),)): 4,
         ("torrents_removed_total", ()): 1,
         ("torrents_completed_total", ()): 1,
@@ -173,16 +178,77 @@ async def test_the_daemons_own_work_is_counted() -> None:
         assert found[key] == value, key
 
 
-async def test_peers_are_told_by_transport_and_encryption() -> None:
-    engine = FakeEngine()
-    key = engine.put(name="a", state=EngineState.SEEDING, peers=2)
-    engine.torrents[key].peers += [
-        PeerFacts("192.0.2.1", 1, transport="utp", encryption="rc4"),
-        PeerFacts("192.0.2.2", 1, transport="utp", encryption="rc4"),
-    ]
-    async with client_of(make_context(engine), [router]) as client:
+async def test_numbers_of_the_engine_are_told_by_kind() -> None:
+    context = make_context(FakeEngine())
+    context.port.events.announce_times["udp"].note(0.3)
+    context.state.total_facts = TotalFacts(
+        links=((("utp", "rc4"), 2),),
+        disk_queue_bytes=7,
+        checked_bytes=8,
+        disk_errors=(("full", 1), ("other", 0)),
+        refused=(("filter", 3), ("ban", 0)),
+    )
+    context.state.totals.tick(TotalFacts(wasted_bytes=9), 0.0)
+    async with client_of(context, [router]) as client:
         found = samples((await client.get("/metrics")).text)
-    assert found["peers_by_kind", (("encryption", "rc4"), ("transport", "utp"))] == 2
+    for key, value in {
+        ("peers", (("encryption", "rc4"), ("transport", "utp"))): 2,
+        ("disk_queue_bytes", ()): 7,
+        ("hash_check_bytes_total", ()): 8,
+        ("disk_errors_total", (("kind", "full"),)): 1,
+        ("disk_errors_total", (("kind", "other"),)): 0,
+        ("peers_blocked_total", (("source", "filter"),)): 3,
+        ("peers_blocked_total", (("source", "ban"),)): 0,
+        ("wasted_bytes_total", ()): 9,
+        ("tracker_announce_seconds_count", (("scheme", "udp"),)): 1,
+        ("tracker_announce_seconds_bucket", (("le", "0.5"), ("scheme", "udp"))): 1,
+    }.items():
+        assert found[key] == value, key
+
+
+def test_peers_trackers_and_disks_of_a_daemon_are_counted(tmp_path: Path) -> None:
+    """A download from a seed, with a tracker, a refused peer, a check and a folder in the way."""
+    payload = make_payload(tmp_path, "film", {"a.bin": 700_000}, piece_bytes=32 * 1024)
+    other, _ = make_torrent(b"1" * 50_000, name="taken")
+    (tmp_path / "d" / "taken").mkdir(parents=True)
+    with (
+        scene.seeded(tmp_path, payload, bytes_per_s=scene.SLOW) as seed,
+        fixed_tracker.naming(LOOPBACK, seed.address, address="127.0.0.1") as url,
+        OwnDaemon(tmp_path) as daemon,
+    ):
+
+        def found() -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+            return samples(daemon.text("/metrics"))
+
+        def wait_for(name: str, least: float = 1, **labels: str) -> None:
+            key = (name, tuple(sorted(labels.items())))
+            wait_until(lambda: found().get(key, 0) >= least, timeout_s=scene.LIMIT_S, what=name)
+
+        announced = payload.announced_to(url)
+        scene.add(daemon, announced)
+        wait_until(
+            lambda: any(name == "peers" and value == 1 for (name, _), value in found().items()),
+            timeout_s=scene.LIMIT_S,
+            what="a peer is told by its kind",
+        )
+        wait_for("tracker_announce_seconds_count", scheme="http")
+        wait_for("tracker_announces_total", result="ok")
+        key = payload.info_hash.hex()
+        foe = {"host": "192.0.2.1", "port": 6881}  # not of the loopback network
+        daemon.ask("POST", f"/api/v1/torrents/{key}/peers", foe)
+        wait_for("peers_blocked_total", source="filter")
+        seed.limit_uploads(0)
+        scene.wait_for(daemon, payload, "seeding")
+        assert found()["hash_check_bytes_total", ()] == 0
+        daemon.ask("POST", f"/api/v1/torrents/{key}/recheck")
+        wait_for("hash_check_bytes_total", payload.total_bytes)
+        source = {"torrent": base64.b64encode(other.source).decode()}
+        daemon.ask("POST", "/api/v1/torrents", {"source": source})
+        wait_for("disk_errors_total", kind="in_the_way")
+        last = found()
+    assert last["disk_queue_bytes", ()] == 0
+    assert last["disk_errors_total", (("kind", "full"),)] == 0
+    assert last["tracker_announce_seconds_sum", (("scheme", "http"),)] < scene.LIMIT_S
 
 
 def test_numbers_of_the_dashboard_are_told(tmp_path: Path) -> None:

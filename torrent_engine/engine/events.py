@@ -191,6 +191,8 @@ class TrackerSucceeded(Event):
     interval_s: float
     warning: str = ""
     """What it wants its users to know (BEP 3 "warning message"), not escaped; mostly ""."""
+    elapsed_s: float = 0.0
+    """How long the answer took."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +203,8 @@ class TrackerFailed(Event):
     url: str
     message: str
     retry_in_s: float
+    elapsed_s: float = 0.0
+    """How long it took to fail."""
 
 
 @dataclass(frozen=True, slots=True)

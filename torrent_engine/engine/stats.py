@@ -454,6 +454,19 @@ class WebSeedStats:
 
 
 @dataclass(frozen=True, slots=True)
+class DiskStats:
+    """What the disks of all torrents have to do, and did in this process."""
+
+    queued_bytes: int = 0
+    """Received, and neither written nor failed."""
+    checked_bytes: int = 0
+    """Length of the pieces that checks of files have looked at."""
+    errors: Mapping[str, int] = field(default_factory=dict)
+    """Failures that stopped a torrent, made it wait or ended a move: "full", "missing" (files are
+    gone), "in_the_way", "database" and "other"."""
+
+
+@dataclass(frozen=True, slots=True)
 class ManagerStats:
     """Statistics of all torrents together, in this process; bytes are payload."""
 
@@ -471,3 +484,13 @@ class ManagerStats:
     upload_bytes_per_s: float
     loop_lag: LoopLag
     """How late the event loop was."""
+    wasted_bytes: int = 0
+    """Received and discarded."""
+    links: Mapping[tuple[TransportProtocol, ConnectionEncryption], int] = field(
+        default_factory=dict
+    )
+    """Peers by what carries their link and how it is encrypted."""
+    disk: DiskStats = field(default_factory=DiskStats)
+    refused: Mapping[str, int] = field(default_factory=dict)
+    """How often an address of a peer was refused, to dial or as a peer, by the IP "filter" or a
+    "ban"."""

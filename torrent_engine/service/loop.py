@@ -24,8 +24,13 @@ FORCE_EXIT_S: Final = STOP_GRACE_S + 1.0  # ours: a stop that hangs is ended wit
 def run(function: Callable[[], Awaitable[Result]]) -> Result:
     """Run an async function in an event loop, uvloop where it exists."""
     _exempt_imports()
-    options = {"use_uvloop": find_spec("uvloop") is not None}
+    options = {"use_uvloop": loop_name() == "uvloop"}
     return anyio.run(function, backend_options=options)
+
+
+def loop_name() -> str:
+    """Return what :func:`run` runs in: "uvloop" or "asyncio"."""
+    return "asyncio" if find_spec("uvloop") is None else "uvloop"
 
 
 @cache

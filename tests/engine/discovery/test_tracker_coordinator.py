@@ -188,6 +188,7 @@ async def test_bep27_private_torrents_have_one_announce_in_flight():
         world.client.gate.set()
         await world.clock.advance(0)
         assert world.asked() == [(100.0, A, E.COMPLETED)]
+    assert [event.elapsed_s for event in world.events] == [100.0, 0.0]
 
 
 async def test_bep3_completed_is_announced_at_once():

@@ -82,6 +82,7 @@ async def test_a_forbidden_peer_is_not_dialled(tmp_path: Path) -> None:
             async with session:
                 with anyio.fail_after(WAIT_S):
                     await anyio.wait_readable(good)
+            assert shared.ip_filter.refusals == 1
         with pytest.raises(BlockingIOError):
             foe.accept()
 

@@ -15,6 +15,7 @@ from tests.support.torrents import make_torrent, payload_of, write_files
 from torrent_engine.base.config.session import SessionConfig
 from torrent_engine.base.errors import DiskFullError, SessionError, StorageError
 from torrent_engine.codec.metainfo import Metainfo
+from torrent_engine.disk.disk_counts import DiskCounts
 from torrent_engine.engine.session import run_loop
 from torrent_engine.engine.session.run_loop import RunLoop
 from torrent_engine.engine.session.session import Session
@@ -106,6 +107,7 @@ class Core:
             router=SimpleNamespace(unregister=lambda _: None),
             release=self._release,
             connection_slots=SimpleNamespace(share=lambda _: None),
+            disk_counts=DiskCounts(),
         )
 
     @property
@@ -221,6 +223,7 @@ async def test_a_full_disk_is_waited_for_and_the_next_run_begins() -> None:
     loop = Loop(core, DiskFullError("/files", "no space"), "stopped")
     await loop.go()
     assert (core.waits, len(loop.begun)) == (1, 2)
+    assert core.shared.disk_counts.errors["full"] == 1
     assert kinds(core) == ["session.error", "session.stopped"]
 
 

@@ -26,6 +26,15 @@ def test_b7_honest_peer_behind_the_same_nat_stays_welcome() -> None:
     assert not bans.is_banned(*HONEST, now=1)
 
 
+def test_refusals_are_counted_and_questions_are_not() -> None:
+    bans = BanList(CONFIG)
+    bans.ban(*poisoner(0), now=0)
+    assert bans.is_banned(*poisoner(0), now=1)
+    assert bans.refuses(*poisoner(0), now=1)
+    assert not bans.refuses(*HONEST, now=1)
+    assert bans.refusals == 1
+
+
 def test_b7_poisoner_is_known_by_either_of_its_names() -> None:
     bans = BanList(CONFIG)
     address, peer_id = poisoner(0)

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from torrent_engine.base.ids import InfoHash
 from torrent_engine.daemon.engine_port.conversion import job_of
+from torrent_engine.daemon.engine_port.durations import Durations
 from torrent_engine.daemon.engine_port.facts import (
     AddedNotice,
     ChangedNotice,
@@ -41,6 +42,7 @@ _TYPES: tuple[type[events.Event], ...] = (
     events.SessionErrored,
     events.FileCompleted,
 )
+_SCHEMES: Final = ("http", "https", "udp")
 _COUNTED: Final[Mapping[type[events.Event], str]] = {
     events.TrackerSucceeded: "announce_ok",
     events.TrackerFailed: "announce_failed",
@@ -57,6 +59,7 @@ class ManagerEvents:
     def __init__(self, on_removed: Callable[[InfoHash], None]) -> None:
         self._on_removed = on_removed
         self.counts: Counter[str] = Counter()
+        self.announce_times = {scheme: Durations() for scheme in _SCHEMES}
         self._listeners: list[Listener] = []
         self._detach: list[Callable[[], None]] = []
         self._manager: TorrentManager | None = None
@@ -109,6 +112,10 @@ class ManagerEvents:
             self.counts["incoming" if event.incoming else "outgoing"] += 1
         else:
             self.counts[_COUNTED[type(event)]] += 1
+        if isinstance(event, events.TrackerSucceeded | events.TrackerFailed):
+            times = self.announce_times.get(event.url.partition(":")[0].lower())
+            if times is not None:
+                times.note(event.elapsed_s)
 
     def _take(self, event: events.Event) -> None:
         told = port_event(event)

@@ -371,6 +371,18 @@ class TotalFacts:
     upload_bytes_per_s: float = 0.0
     loop_lag_s: float = 0.0
     """The latest the event loop was in the last minute."""
+    wasted_bytes: int = 0
+    """Received and discarded."""
+    links: tuple[tuple[tuple[str, str], int], ...] = ()
+    """Peers by transport and encryption, as in :class:`PeerFacts`."""
+    disk_queue_bytes: int = 0
+    """Received, and neither written nor failed."""
+    checked_bytes: int = 0
+    """Length of the pieces that checks of files have looked at."""
+    disk_errors: tuple[tuple[str, int], ...] = ()
+    """Failures by kind, such as "full"."""
+    refused: tuple[tuple[str, int], ...] = ()
+    """How often an address of a peer was refused by the "filter" or a "ban"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -389,6 +401,8 @@ class NetworkFacts:
     """Nodes that answer; None: there is no DHT."""
     mapping: str = ""
     """State of the port mapping: "" (off), "trying", "mapped" or "failed"."""
+    mapped: tuple[tuple[str, bool], ...] = ()
+    """Whether the router has opened our port for "tcp" and "udp"; empty if it is not asked."""
     incoming_at: float = 0.0
     """When a peer connected to us last."""
     internet_incoming_at: float = 0.0

@@ -3,11 +3,12 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from itertools import product
 from typing import Final
 
 from anyio.to_thread import run_sync as run_in_thread
 
-from torrent_engine.base.config import EncryptionPolicy
+from torrent_engine.base.config import ConnectionEncryption, EncryptionPolicy, TransportProtocol
 from torrent_engine.base.errors import ConfigError, TrackerError
 from torrent_engine.base.ids import InfoHash
 from torrent_engine.codec.magnet import Magnet
@@ -109,6 +110,15 @@ class ManagerControl:
             stats.download_bytes_per_s,
             stats.upload_bytes_per_s,
             stats.loop_lag.longest_s,
+            wasted_bytes=stats.wasted_bytes,
+            links=tuple(
+                ((str(way), str(kind)), stats.links.get((way, kind), 0))
+                for way, kind in product(TransportProtocol, ConnectionEncryption)
+            ),
+            disk_queue_bytes=stats.disk.queued_bytes,
+            checked_bytes=stats.disk.checked_bytes,
+            disk_errors=tuple(stats.disk.errors.items()),
+            refused=tuple(stats.refused.items()),
         )
 
     def network(self) -> NetworkFacts:
@@ -125,6 +135,7 @@ class ManagerControl:
             mapping=(
                 _mapping_state(status.port_mappings) if shared.config.port_mapping.enabled else ""
             ),
+            mapped=_mapped(status.port_mappings),
             incoming_at=max(status.last_incoming_at.values(), default=0.0),
             internet_incoming_at=max(status.last_internet_incoming_at.values(), default=0.0),
             incoming_by_family=tuple(sorted(status.last_incoming_at.items())),
@@ -265,6 +276,14 @@ def _mapping_state(statuses: Sequence[PortMappingStatus]) -> str:
     if any(each.is_open for each in statuses):
         return "mapped"
     return "failed" if any(each.error for each in statuses) else "trying"
+
+
+def _mapped(statuses: Sequence[PortMappingStatus]) -> tuple[tuple[str, bool], ...]:
+    found: dict[str, bool] = {}
+    for each in statuses:
+        name = each.transport.name.lower()
+        found[name] = found.get(name, False) or each.is_open
+    return tuple(sorted(found.items()))
 
 
 def _dht_queries(found: Collection[DhtTraffic]) -> tuple[tuple[str, int], ...]:

@@ -13,6 +13,7 @@ from torrent_engine.base.errors import TorrentEngineError
 from torrent_engine.base.ids import InfoHash
 from torrent_engine.codec.magnet import Magnet
 from torrent_engine.codec.metainfo import Metainfo
+from torrent_engine.daemon.engine_port.durations import Durations
 from torrent_engine.daemon.engine_port.facts import (
     AddedTorrent,
     BanFacts,
@@ -352,6 +353,10 @@ class PortEvents(Protocol):
         "announce_ok", "announce_failed", "hash_failed", "peer_banned", "web_seed_banned",
         "incoming" and "outgoing" (peers that connected).
         """
+
+    @property
+    def announce_times(self) -> Mapping[str, Durations]:
+        """How long announces took, also failed ones, by scheme of the tracker."""
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
         """Call ``listener`` on each event, in the event loop; the result ends that.

@@ -27,8 +27,14 @@ from torrent_engine.daemon.metrics.families import (
     gauges,
     gauges_of,
 )
-from torrent_engine.daemon.metrics.service_numbers import http_numbers, swarm_numbers, work_numbers
+from torrent_engine.daemon.metrics.service_numbers import (
+    disk_numbers,
+    http_numbers,
+    swarm_numbers,
+    work_numbers,
+)
 from torrent_engine.daemon.state.rows import StateRow, TorrentStatus
+from torrent_engine.service.loop import loop_name
 
 if TYPE_CHECKING:
     from torrent_engine.daemon.context import DaemonContext
@@ -91,6 +97,7 @@ class GeneralNumbers(Collector):
             *self._jobs(),
             *http_numbers(self._context),
             *work_numbers(self._context),
+            *disk_numbers(self._context),
             *swarm_numbers(self._context),
         ]
 
@@ -102,6 +109,7 @@ class GeneralNumbers(Collector):
         labels = {
             "version": __version__,
             "python": platform.python_version(),
+            "loop": loop_name(),
         }
         info = GaugeMetricFamily(f"{PREFIX}build_info", "What runs.", labels=tuple(labels))
         info.add_metric(tuple(labels.values()), 1)
@@ -138,6 +146,8 @@ class GeneralNumbers(Collector):
         yield gauges("queue_waiting", "Torrents that the queue holds.", "kind", waiting.items())
         wasted = sum(row.progress.wasted_bytes for row in rows)
         yield gauge("wasted_bytes_ever", "Bytes that were thrown away.", wasted)
+        thrown = self._context.state.totals.wasted_bytes
+        yield counter("wasted_bytes", "Bytes thrown away since the start.", thrown)
         failed = sum(row.progress.failed_bytes for row in rows)
         yield gauge("hash_failed_bytes_ever", "Bytes that failed their hash.", failed)
 
@@ -175,7 +185,8 @@ class GeneralNumbers(Collector):
 
     def _network(self) -> Iterator[Metric]:
         totals = self._context.state.total_facts
-        yield gauge("peers", "Connected peers.", totals.peers)
+        kinds = ("transport", "encryption")
+        yield gauges_of("peers", "Connected peers.", kinds, totals.links)
         yield gauge("connections", "Connections to peers.", totals.connections)
         limit = self._context.settings().limits.peers
         yield gauge("connection_limit", "Connections that are allowed.", limit)
@@ -189,8 +200,7 @@ class GeneralNumbers(Collector):
         yield counters("dht_queries", "Queries of the DHT.", ("kind",), queries)
         dials = (((result,), count) for result, count in network.dials)
         yield counters("connection_attempts", "Ways to dial that were tried.", ("result",), dials)
-        is_mapped = int(network.mapping == "mapped")
-        yield gauge("port_mapped", "The router has opened the port.", is_mapped)
+        yield gauges("port_mapped", "The router has opened it.", "protocol", network.mapped)
         seen = network.incoming_by_family
         yield gauges("incoming_seen", "Unix time of the last incoming peer.", "family", seen)
 

@@ -11,7 +11,7 @@ from prometheus_client.core import (
     Metric,
 )
 
-from torrent_engine.daemon.state.counters import BOUNDS_S, Durations
+from torrent_engine.daemon.engine_port.durations import BOUNDS_S, Durations
 
 PREFIX: Final = "torrent_engine_"
 

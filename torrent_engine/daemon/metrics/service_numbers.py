@@ -1,19 +1,16 @@
 """The numbers of what the daemon itself does: HTTP, streams, hooks, folders, lists, disks."""
 
 import time
-from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from prometheus_client.core import Metric
 
-from torrent_engine.base.errors import TorrentEngineError
 from torrent_engine.daemon.metrics.families import (
     counter,
     counters,
     gauge,
     gauges,
-    gauges_of,
     histograms,
 )
 
@@ -69,21 +66,23 @@ def swarm_numbers(context: "DaemonContext") -> Iterator[Metric]:
         "tracker_announces", "Announces, by how they ended.", ("result",), announces.items()
     )
     yield counter("hash_failures", "Pieces that failed their hash.", counts.get("hash_failed", 0))
-    banned = {("peer",): counts.get("peer_banned", 0)}
+    banned = {("hash",): counts.get("peer_banned", 0)}
     banned["web_seed",] = counts.get("web_seed_banned", 0)
     yield counters("peers_banned", "Bans for wrong data.", ("source",), banned.items())
+    refused = (((source,), count) for source, count in context.state.total_facts.refused)
+    yield counters("peers_blocked", "Peers that were refused.", ("source",), refused)
     connected = {(way,): counts.get(way, 0) for way in ("incoming", "outgoing")}
     yield counters(
         "peers_connected", "Handshakes that were completed.", ("direction",), connected.items()
     )
-    found: Counter[tuple[str, str]] = Counter()
-    for row in context.state.torrents.rows():
-        if row.rates.peers:
-            try:
-                peers = context.port.torrents.peers(row.info_hash)
-            except TorrentEngineError:
-                continue  # removed meanwhile
-            found.update((each.transport, each.encryption) for each in peers)
-    yield gauges_of(
-        "peers_by_kind", "Connected peers.", ("transport", "encryption"), sorted(found.items())
-    )
+    times = context.port.events.announce_times
+    yield histograms("tracker_announce_seconds", "Time of an announce.", "scheme", times)
+
+
+def disk_numbers(context: "DaemonContext") -> Iterator[Metric]:
+    """Yield what concerns the disks, but for their free space."""
+    facts = context.state.total_facts
+    yield gauge("disk_queue_bytes", "Received and not written.", facts.disk_queue_bytes)
+    errors = (((kind,), count) for kind, count in facts.disk_errors)
+    yield counters("disk_errors", "Failures of disks.", ("kind",), errors)
+    yield counter("hash_check_bytes", "Bytes of checked pieces.", facts.checked_bytes)

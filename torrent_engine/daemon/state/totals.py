@@ -32,6 +32,8 @@ class TotalsKeeper:
         self._began_s = self._saved_s = now_s
         self._last = TotalFacts()
         self._downloaded = self._uploaded = self._added = 0
+        self.wasted_bytes = 0
+        """Received and discarded in this process."""
         self._now_s = now_s
         self.save()
 
@@ -39,6 +41,7 @@ class TotalsKeeper:
         """Take the engine's sums; they may shrink, when a torrent goes or the engine restarts."""
         self._downloaded += max(totals.downloaded_bytes - self._last.downloaded_bytes, 0)
         self._uploaded += max(totals.uploaded_bytes - self._last.uploaded_bytes, 0)
+        self.wasted_bytes += max(totals.wasted_bytes - self._last.wasted_bytes, 0)
         self._last, self._now_s = totals, now_s
         if now_s - self._saved_s >= SAVE_INTERVAL_S:
             self.save()

@@ -213,13 +213,14 @@ class TrackerCoordinator:
             await self._say_stopped(attempt)
             return
         self._log.announce_began(attempt.url)
-        self._wall_offset_s = self._log.wall_clock() - self._clock()
+        began_s = self._clock()
+        self._wall_offset_s = self._log.wall_clock() - began_s
         try:
             response = await self._answer(attempt)
         except TrackerError as error:
             self._log.announce_failed(attempt.url, error)
             retry_in_s = self._schedule.failed(attempt, error, now=self._clock())
-            failed = self._failure(attempt.url, error, retry_in_s)
+            failed = self._failure(attempt.url, error, retry_in_s, began_s)
             _answers.info("%s: tracker %s: %s", self._info_hash.hex(), failed.url, failed.message)
             self._publish(failed)
         except BaseException:
@@ -229,7 +230,7 @@ class TrackerCoordinator:
         else:
             self._log.announce_succeeded(attempt.url, response)
             interval_s = self._schedule.succeeded(attempt, response, now=self._clock())
-            answer = self._success(attempt.url, response, interval_s)
+            answer = self._success(attempt.url, response, interval_s, began_s)
             _answers.info(
                 "%s: tracker %s: %d peers", self._info_hash.hex(), answer.url, answer.peers
             )
@@ -268,10 +269,11 @@ class TrackerCoordinator:
         scope.cancel()
 
     async def _say_stopped(self, attempt: AnnounceAttempt) -> None:
+        began_s = self._clock()
         try:
             await self._client.announce(attempt.url, self._request(attempt))
         except TrackerError as error:
-            self._publish(self._failure(attempt.url, error, float("inf")))
+            self._publish(self._failure(attempt.url, error, float("inf"), began_s))
 
     def _request(self, attempt: AnnounceAttempt) -> AnnounceRequest:
         request = AnnounceRequest(
@@ -299,7 +301,9 @@ class TrackerCoordinator:
             await self._sleep(min(max(delay_s, 0.0), _FOREVER_S))
             tasks.cancel_scope.cancel()
 
-    def _success(self, url: str, response: AnnounceResponse, interval_s: float) -> TrackerSucceeded:
+    def _success(
+        self, url: str, response: AnnounceResponse, interval_s: float, began_s: float
+    ) -> TrackerSucceeded:
         return TrackerSucceeded(
             self._info_hash,
             url=redact_url(url),
@@ -308,12 +312,19 @@ class TrackerCoordinator:
             leeches=response.leeches,
             interval_s=interval_s,
             warning=redact_text(response.warning or "", url),
+            elapsed_s=self._clock() - began_s,
         )
 
-    def _failure(self, url: str, error: TrackerError, retry_in_s: float) -> TrackerFailed:
+    def _failure(
+        self, url: str, error: TrackerError, retry_in_s: float, began_s: float
+    ) -> TrackerFailed:
         message = redact_text(str(error), url)
         return TrackerFailed(
-            self._info_hash, url=redact_url(url), message=message, retry_in_s=retry_in_s
+            self._info_hash,
+            url=redact_url(url),
+            message=message,
+            retry_in_s=retry_in_s,
+            elapsed_s=self._clock() - began_s,
         )
 
     def _status(self, record: TrackerRecord, now: float) -> TrackerStatus:

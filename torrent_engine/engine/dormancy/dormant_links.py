@@ -247,7 +247,7 @@ class DormantLinks:
         identity = Identity(served.address, handshake.peer_id)
         if handshake.peer_id == swarm.peer_id:
             link.end("it is ourselves")
-        elif self._shared.bans.is_banned(*identity, now):
+        elif self._shared.bans.refuses(*identity, now):
             link.end("banned")
         elif self._is_over or not self._enter_service(served):
             link.end("too many connections")

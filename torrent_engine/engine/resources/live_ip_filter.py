@@ -31,6 +31,8 @@ class LiveIpFilter:
         """What the files of the filter had in them."""
         self.generation = 0
         """Grows with each filter: links that were allowed are checked again."""
+        self.refusals = 0
+        """How often an address of a peer was refused; servers do not count."""
         self._current = IpFilter()
         self._turn = anyio.Lock()
 
@@ -41,11 +43,15 @@ class LiveIpFilter:
 
     def allows(self, address: PeerAddress) -> bool:
         """Return whether connections with this address are allowed, in either direction."""
-        return self._current.allows(address)
+        is_allowed = self._current.allows(address)
+        self.refusals += not is_allowed
+        return is_allowed
 
     def allows_dial(self, address: PeerAddress) -> bool:
         """Return whether an address may be dialled."""
-        return self._current.allows_dial(address)
+        is_allowed = self._current.allows_dial(address)
+        self.refusals += not is_allowed
+        return is_allowed
 
     def is_unlimited(self, host: str) -> bool:
         """Return whether an address is exempt from rate limits; asked once a connection."""
@@ -59,7 +65,8 @@ class LiveIpFilter:
         found = await self._resolver(host, port)
         if not self.config.apply_to_servers:
             return found
-        allowed = [each for each in found if self.allows(PeerAddress(each, port))]
+        current = self._current
+        allowed = [each for each in found if current.allows(PeerAddress(each, port))]
         if not allowed:
             raise NetworkError(f"{host} is forbidden by the IP filter")
         return allowed

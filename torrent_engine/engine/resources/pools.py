@@ -9,6 +9,7 @@ from pathlib import Path
 import anyio
 
 from torrent_engine.base.config import DiskConfig, PoolConfig, SharedConfig
+from torrent_engine.disk.disk_counts import DiskCounts
 from torrent_engine.disk.files.file_registry import FileRegistry
 from torrent_engine.disk.files.open_files import OpenFiles
 from torrent_engine.disk.filesystem import NameFoldings
@@ -66,6 +67,7 @@ class Pools:
         self.disk_limiter = anyio.CapacityLimiter(disk.disk_threads)
         self.hash_limiter = anyio.CapacityLimiter(disk.hash_threads)
         pool, files, descriptors = _within_descriptors(config.pool, disk)
+        self.disk_counts = DiskCounts()
         self.open_files = OpenFiles(files)
         self.name_foldings = NameFoldings()
         self.file_registry = FileRegistry(self.name_foldings)

@@ -103,6 +103,7 @@ class SharedResources:
         self._taken_away = 0
         """References whose holders have not released them since a close."""
         self.disk_limiter, self.hash_limiter = pools.disk_limiter, pools.hash_limiter
+        self.disk_counts = pools.disk_counts
         self.open_files, self.file_registry = pools.open_files, pools.file_registry
         self.name_foldings = pools.name_foldings
         self.connection_slots, self.run_slots = pools.connection_slots, pools.run_slots

@@ -68,6 +68,8 @@ class RunCheck:
 
     def _on_checked(self, piece: int, is_right: bool) -> None:  # noqa: FBT001 - as check_pieces
         torrent = self._torrent
+        length_bytes = torrent.metainfo.geometry.piece_length(piece)
+        self._shared.disk_counts.checked_bytes += length_bytes
         self._keeper.piece_checked(piece, is_right)
         self._checked.add(piece)
         self.checked_pieces += 1

@@ -121,8 +121,7 @@ class Relocation:
             self._is_finish_due = True  # an earlier process may have ended before the move
         except TorrentEngineError as error:
             logger.warning("%s: not moved to %s: %s", core.name, core.final_home, error)
-            failed = StorageMoveFailed(core.info_hash, str(core.final_home), str(error))
-            core.events.publish(failed)
+            self._move_failed(core.final_home, error)
         self._publish_finished()
 
     def download_completed(self) -> None:
@@ -166,8 +165,7 @@ class Relocation:
             try:
                 await self._carry_out(move, wanted)
             except TorrentEngineError as error:
-                failed = StorageMoveFailed(core.info_hash, str(wanted.target), str(error))
-                core.events.publish(failed)
+                self._move_failed(wanted.target, error)
                 raise
 
     async def rename_folder(self, old: PathParts, new: PathParts) -> None:
@@ -249,8 +247,7 @@ class Relocation:
             try:
                 await self._carry_out(move, wanted)
             except TorrentEngineError as error:
-                failed = StorageMoveFailed(core.info_hash, str(folder), str(error))
-                core.events.publish(failed)
+                self._move_failed(folder, error)
                 raise
         has_suffix = bool(finished_names(metainfo, core.config))
         core.save_path, core.final_home = folder, None if is_home and not has_suffix else home
@@ -324,13 +321,17 @@ class Relocation:
         if outcome.error is not None:
             logger.warning("%s: files were not moved: %s", core.name, outcome.error)
             core.save_path, core.final_home = Path(plan.source), self._home_after_undo(plan)
-            failed = StorageMoveFailed(core.info_hash, plan.target, str(outcome.error))
-            core.events.publish(failed)
+            self._move_failed(plan.target, outcome.error)
             return
         self._take_place(Path(plan.target), kept_names(plan))
         if not plan.is_rename:
             core.final_home = Path(plan.home) if plan.home else None
             core.events.publish(StorageMoved(core.info_hash, plan.target))
+
+    def _move_failed(self, target: object, error: TorrentEngineError) -> None:
+        core = self._core
+        core.shared.disk_counts.failed(error)
+        core.events.publish(StorageMoveFailed(core.info_hash, str(target), str(error)))
 
     def _home_after_undo(self, plan: MovePlan) -> Path | None:
         """Return where the files go once complete, when a move of an earlier process is undone."""

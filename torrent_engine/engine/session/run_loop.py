@@ -291,6 +291,7 @@ class RunLoop:
     def _fail(self, error: TorrentEngineError) -> None:
         core = self._core
         core.error = error
+        core.shared.disk_counts.failed(error)
         core.machine.fire(Signal.FAIL)
         core.events.publish(SessionErrored(core.info_hash, str(error)))
 

@@ -239,7 +239,7 @@ class PeerPool:
     def ban(self, identity: Identity, why: str) -> None:
         """Ban a peer and close its connections."""
         now = self._swarm.clock()
-        is_new = not self.candidates.is_banned(identity.address, identity.peer_id, now)
+        is_new = not self._shared.bans.is_banned(*identity, now)
         self.candidates.ban(identity.address, identity.peer_id, now)
         if is_new:
             self._swarm.bus.publish(PeerBanned(self._swarm.info_hash, identity.address, why))

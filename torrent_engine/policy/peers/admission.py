@@ -44,8 +44,8 @@ class Admission:
 
     def forbids_dial(self, address: PeerAddress, now: float) -> bool:
         """Return whether an address must not be dialled now."""
-        return self._bans.is_banned(address, None, now) or not self.ip_filter.allows_dial(address)
+        return self._bans.refuses(address, None, now) or not self.ip_filter.allows_dial(address)
 
     def forbids(self, address: PeerAddress, peer_id: PeerId | None, now: float) -> bool:
         """Return whether a connection with a peer is forbidden, in either direction."""
-        return self._bans.is_banned(address, peer_id, now) or not self.ip_filter.allows(address)
+        return self._bans.refuses(address, peer_id, now) or not self.ip_filter.allows(address)

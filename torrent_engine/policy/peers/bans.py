@@ -39,6 +39,8 @@ class BanList:
         """Hosts, each with the end of its ban; peers cannot push these out."""
         self.generation = 0
         """Grows with each ban by the user: links are checked again."""
+        self.refusals = 0
+        """How often :meth:`refuses` returned True."""
 
     def ban(self, address: PeerAddress, peer_id: PeerId | None, now: float) -> None:
         """Ban a peer; several banned peers of an operator ban it whole, unless it may be shared.
@@ -52,6 +54,12 @@ class BanList:
             self._set(operator, peer_id, now)
         if not known and not may_be_shared(address.host, self._config):
             self._strike(operator, now)
+
+    def refuses(self, address: PeerAddress, peer_id: PeerId | None, now: float) -> bool:
+        """Return the same as :meth:`is_banned`, and count it: a connection is refused."""
+        is_banned = self.is_banned(address, peer_id, now)
+        self.refusals += is_banned
+        return is_banned
 
     def is_banned(self, address: PeerAddress, peer_id: PeerId | None, now: float) -> bool:
         """Return whether a peer is banned: its operator, its port, or its peer id there."""
