@@ -10,6 +10,11 @@ from torrent_engine.conformance.bencoding import Bencodable, bencode, parse_dict
 from torrent_engine.conformance.errors import NotOfferedError, UndecidedError
 from torrent_engine.conformance.frames import BLOCK_BYTES, FAST, message, piece
 from torrent_engine.conformance.rule import Outcome, rule
+from torrent_engine.conformance.swarm.http_tracker import (
+    KitHttpAnnounce,
+    KitPeerAddress,
+    compact_answer,
+)
 from torrent_engine.conformance.swarm.kit_seed import AskedBlock, SeedLink, SeedScript
 from torrent_engine.conformance.swarm.metadata import KitMetadata
 from torrent_engine.conformance.swarm.swarm_case import SwarmCase
@@ -219,6 +224,13 @@ async def upgrade_of_a_connection(case: SwarmCase) -> str:
     new format."
     """
     case.torrent = v2_torrent(is_hybrid=True)
+
+    def name_to_one(asked: KitHttpAnnounce, peers: Sequence[KitPeerAddress]) -> bytes:
+        """Name no seed in the swarm of version 2: otherwise, the first answer decides."""
+        is_new = asked.value("info_hash") == case.torrent.info_hashes[0]
+        return compact_answer(asked, () if is_new else peers)
+
+    case.tracker.answer = name_to_one
     seed = await case.seed(SeedScript(info_hash=case.torrent.info_hashes[0]))
     await case.start()
     await _takes(case, "hybrids")

@@ -161,7 +161,7 @@ async def lists_of_nodes_that_are_none(case: DhtCase) -> str:
     return "goes on" if any(answers) else "silence"
 
 
-@rule("BEP5-DT-22", Level.STATED, 60, {"closer nodes": P, "not asked": F}, role=DHT)
+@rule("BEP5-DT-22", Level.STATED, 120, {"closer nodes": P, "not asked": F}, role=DHT)
 async def lookup_goes_on(case: DhtCase) -> Outcome:
     """Ask the nodes that others name, closer and closer.
 

@@ -46,7 +46,15 @@ async def _make(case: Case, offer: MseOffer, limit_s: float) -> tuple[RawPeer, M
 
 
 async def _reaction(case: Case, offer: MseOffer) -> str:
-    """Make an offer, exchange handshakes inside, and return whether the connection works."""
+    """Make an offer, exchange handshakes inside, and return whether the connection works.
+
+    Once more if it is closed: Transmission 3.00 closes one of some dozens of good offers.
+    """
+    found = await _reaction_once(case, offer)
+    return await _reaction_once(case, offer) if found == CLOSED else found
+
+
+async def _reaction_once(case: Case, offer: MseOffer) -> str:
     peer = await case.connect(another_address=True)
     greeting = case.greeting(peer)
     inside = offer.first_data == INSIDE
@@ -151,7 +159,7 @@ async def padding_in_the_offer(case: Case) -> str:
     return await _of_two(case, offer, replace(offer, pad_c=bytes(MAX_PAD_BYTES)))
 
 
-@rule("MSE-EN-07", Level.ROBUST, 30, {CLOSED: P, SILENT: N, "answers": F})
+@rule("MSE-EN-07", Level.ROBUST, 45, {CLOSED: P, SILENT: N, "answers": F})
 async def padding_without_end(case: Case) -> str:
     """Close when the offer does not come.
 
