@@ -178,7 +178,10 @@ async def test_fetches_are_bounded_in_number_and_in_what_is_kept(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(own_jobs, "MAX_RUNNING", 2)
-    long = {"source": SOURCE, "trackers": ["http://t.example/" + "a" * 70_000]}
+    long = {
+        "source": SOURCE,
+        "trackers": [f"http://t.example/{n}/{'a' * 1_000}" for n in range(90)],
+    }
     jobs = [await client.post(TORRENTS, json=body) for body in ({"source": SOURCE}, long)]
     refused = await client.post(TORRENTS, json={"source": SOURCE})
     assert (refused.status_code, refused.json()["code"]) == (429, "too_many_requests")
