@@ -3,8 +3,7 @@
     python -m fuzz wire --random 100000 --seed 1     random mutations, no atheris
     python -m fuzz wire --seconds 60                 atheris, from the corpus in this folder
     python -m fuzz wire --executions 10000000        the same, so many inputs
-    python -m fuzz wire --executions 10000000 --record   what the record lacks of them, and keep
-                                                     what reaches code
+    python -m fuzz wire --executions 10000000 --record   what the record lacks of them
     python -m fuzz wire --write-corpus 60            then keep what reaches code
 
 A corpus is one text file a target, ``fuzz/corpus/NAME.hex``, one input a line.
@@ -113,6 +112,9 @@ def main(targets: Mapping[str, FuzzTarget], arguments: list[str] | None = None) 
     parser.add_argument(
         "--record", action="store_true", help="count --executions over all runs, and keep the count"
     )
+    parser.add_argument(
+        "--keep-corpus", action="store_true", help="when the record has all: keep what reaches code"
+    )
     options = parser.parse_args(arguments)
     if options.record and options.executions is None:
         parser.error("--record: how many --executions?")
@@ -141,7 +143,7 @@ def _run_stages(options: argparse.Namespace, target: FuzzTarget, folder: str) ->
         now = version(name)
         had = totals(name, now, read_record()).executions
         if had >= options.executions:
-            return _renew_corpus(name, target, folder)
+            return _renew_corpus(name, target, folder) if options.keep_corpus else 0
         room_s = int(min(ends_s - time.monotonic(), STAGE_SECONDS))
         if room_s < 1:
             return 0
