@@ -130,7 +130,9 @@ class FakeRun:
         vars(self).update(parts)
 
 
-def idle_seed(slots: RunSlots, **changes: Any) -> tuple[IdleTimer, SimpleNamespace]:
+def idle_seed(
+    slots: RunSlots, *, is_copying: bool = False, **changes: Any
+) -> tuple[IdleTimer, SimpleNamespace]:
     """Return a seed with one peer that takes nothing, and its settings."""
     settings = SimpleNamespace(
         rests=None,
@@ -143,7 +145,9 @@ def idle_seed(slots: RunSlots, **changes: Any) -> tuple[IdleTimer, SimpleNamespa
         torrent=SimpleNamespace(peers={"somebody"}),
         check=SimpleNamespace(is_needed=False),
         progress=SimpleNamespace(is_complete=True),
-        transfer=SimpleNamespace(writer=SimpleNamespace(queued_bytes=0), pool=None),
+        transfer=SimpleNamespace(
+            writer=SimpleNamespace(queued_bytes=0), is_copying=is_copying, pool=None
+        ),
     )
     vars(settings).update(changes)
     return IdleTimer(cast("RunParts", run), cast("RunSettings", settings), slots, run), settings
@@ -173,8 +177,9 @@ async def test_a_seed_that_nobody_reads_from_leaves_only_if_others_wait(waits: b
         {"machine": SimpleNamespace(state=State.DOWNLOADING)},
         {"is_needed": lambda: True},
         {"disk_full": SimpleNamespace(error=OSError())},
+        {"is_copying": True},
     ],
-    ids=["downloading", "read", "disk full"],
+    ids=["downloading", "read", "disk full", "copying"],
 )
 async def test_who_needs_its_slot_keeps_it(change: dict[str, Any]) -> None:
     slots = RunSlots(32, ConnectionSlots(100))
