@@ -16,6 +16,7 @@ from torrent_engine.base.collector import paused_collector
 from torrent_engine.base.errors import ConfigError, NetworkError
 from torrent_engine.daemon.security.principals import Scope
 from torrent_engine.daemon.unit import CONFIGURATION_EXIT, has_notify_reload, unit
+from torrent_engine.service.system import has_screen
 
 if TYPE_CHECKING:
     from torrent_engine.daemon.client import DaemonClient
@@ -164,15 +165,8 @@ def open_page(state_dir: Path | None, *, only_print: bool) -> None:
         raise NetworkError("the daemon has no address that a browser can open")
     ticket = client.ask("POST", "/api/v1/session/ticket")["ticket"]
     address = f"{pages[0]}#ticket={ticket}"
-    if only_print or not _has_screen() or click.launch(address) != 0:
+    if only_print or not has_screen() or click.launch(address) != 0:
         click.echo(address)
-
-
-def _has_screen() -> bool:
-    """Return whether a browser can be shown; over SSH there is mostly none, and no error either."""
-    if sys.platform in {"win32", "darwin"}:
-        return True
-    return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
 
 
 @command.command("token")

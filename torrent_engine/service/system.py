@@ -1,4 +1,4 @@
-"""Differences between operating systems in signals, processes, pipes and Unix sockets."""
+"""Differences between operating systems in signals, processes, screens, pipes and Unix sockets."""
 
 import os
 import signal
@@ -31,6 +31,13 @@ def may_exist(pid: int) -> bool:
     except OSError:
         return False
     return True
+
+
+def has_screen() -> bool:
+    """Return whether a browser can be shown; over SSH there is mostly none, and no error either."""
+    if sys.platform in {"win32", "darwin"}:
+        return True
+    return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
 
 
 def stop_this_process() -> None:
