@@ -17,7 +17,7 @@ from torrent_engine.base.ids import InfoHash, InfoHashV2, PeerId
 from torrent_engine.codec._v2_part import V2Part
 from torrent_engine.codec.geometry import FileLayout, Geometry
 from torrent_engine.codec.hash_trees import HashTrees
-from torrent_engine.codec.merkle import is_proven, layers_of, levels_above
+from torrent_engine.codec.merkle import is_proven, layers_of, levels_above, pad_hash
 from torrent_engine.policy.metadata.fetch import BanPeer
 from torrent_engine.policy.metadata.layers import LayerFetch, RequestHashes
 from torrent_engine.protocol.wire.connection import PeerConnection
@@ -123,9 +123,10 @@ def proves(wanted, found):
     levels = LEVELS.get(wanted.root, 0)
     if wanted.base_layer != 2 or wanted.proof_layers != levels - 1:
         return True
-    hashes, uncles = found[: 32 * wanted.length], found[32 * wanted.length :]
-    if wanted.length == 1 or not wanted.proof_layers:
+    if not wanted.proof_layers:
         return True
+    hashes, uncles = found[: 32 * wanted.length], found[32 * wanted.length :]
+    hashes += pad_hash(2) * ((1 << max(levels_above(wanted.length), 1)) - wanted.length)
     return is_proven(hashes, uncles, index=wanted.start, levels=levels, root=wanted.root)
 
 
