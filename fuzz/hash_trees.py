@@ -96,10 +96,11 @@ def take(connection, fetch, event):
     if isinstance(event, HashesRejected):
         ask(connection, fetch.rejected("peer", event.wanted, 0.0))
         return True
+    is_late = event.wanted.root in fetch.found()
     actions = fetch.hashes_received("peer", event.wanted, event.hashes, 0.0)
     is_right = event.hashes == TREES.hashes(event.wanted)
     is_banned = any(isinstance(action, BanPeer) for action in actions)
-    if event.wanted in UNPROVEN:  # whether they are right is known once all of them are here
+    if is_late or event.wanted in UNPROVEN:  # these are judged once all of them are here
         is_right = not is_banned
     assert is_right != is_banned
     assert fetch.found().items() <= PART.layers.items()
