@@ -35,17 +35,19 @@ def gauges_of(
     name: str, text: str, labels: tuple[str, ...], values: Iterable[tuple[Sequence[str], float]]
 ) -> Metric:
     """Return numbers that may fall, by labels."""
-    family = GaugeMetricFamily(f"{PREFIX}{name}", text, labels=labels)
-    for keys, value in values:
-        family.add_metric(keys, value)
-    return family
+    return _filled(GaugeMetricFamily(f"{PREFIX}{name}", text, labels=labels), values)
 
 
 def counters(
     name: str, text: str, labels: tuple[str, ...], values: Iterable[tuple[Sequence[str], float]]
 ) -> Metric:
     """Return numbers that only grow, by labels."""
-    family = CounterMetricFamily(f"{PREFIX}{name}", text, labels=labels)
+    return _filled(CounterMetricFamily(f"{PREFIX}{name}", text, labels=labels), values)
+
+
+def _filled(
+    family: GaugeMetricFamily | CounterMetricFamily, values: Iterable[tuple[Sequence[str], float]]
+) -> Metric:
     for keys, value in values:
         family.add_metric(keys, value)
     return family
