@@ -21,6 +21,11 @@ from tests.interop.v2_matrix import (
 
 pytestmark = [pytest.mark.interop, pytest.mark.anyio, pytest.mark.timeout(200)]
 
+# Where a small piece of a hybrid is whole before the hashes of its file come, libtorrent 2.0.8 stops
+# with "v1 and v2 hashes do not describe the same data", a false alarm (libtorrent #6394) that two of
+# three links brought on in qBittorrent. No first piece of 1 MiB is as fast as the hashes.
+ABOVE_FALSE_ALARMS = 1_048_576
+
 CASES = (
     *(Case(OURS, OURS, *each) for each in product(KINDS, STARTS, LINKS)),
     Case(LIBTORRENT, OURS, "hybrid-v2", "magnet", "utp"),
@@ -28,7 +33,7 @@ CASES = (
     Case(LIBTORRENT, OURS, "v2", "magnet", "mse", piece_bytes=16_384),
     Case(OURS, LIBTORRENT, "hybrid-v1", "magnet", "utp", piece_bytes=16_384),
     Case(QBITTORRENT, OURS, "hybrid-v2", "torrent", "tcp"),
-    Case(OURS, QBITTORRENT, "hybrid-v2", "magnet", "tcp"),
+    Case(OURS, QBITTORRENT, "hybrid-v2", "magnet", "tcp", piece_bytes=ABOVE_FALSE_ALARMS),
     Case(OURS, QBITTORRENT, "v2", "magnet", "tcp", piece_bytes=1_048_576),
     Case(OURS, QBITTORRENT, "hybrid-v1", "magnet", "tcp"),
 )
