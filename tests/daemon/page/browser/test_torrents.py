@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
-from playwright.sync_api import Browser, FilePayload, Locator, Page, expect
+from playwright.sync_api import Browser, FilePayload, Locator, Page, Route, expect
 
 from tests.daemon.page.browser.scene import (
     SIZES,
@@ -360,6 +360,31 @@ def test_labels_limits_and_moves(page: Page, daemon: OwnDaemon, other: Payload) 
     assert told["category"] == "music"
     assert told["labels"] == ["blue"]
     assert told["limits"]["upload_bytes_per_s"] == 250_000
+
+
+def test_limits_keep_what_was_typed_early_and_what_was_not_touched(
+    page: Page, daemon: OwnDaemon, other: Payload
+) -> None:
+    make_complete(daemon, other)
+    path = f"/api/v1/torrents/{other.info_hash.hex()}"
+    limits = {"download_bytes_per_s": 5_000, "peer_limit": 7}
+    daemon.ask("PATCH", path, {"limits": limits, "seed_rules": {"ratio": "never"}})
+    held: list[Route] = []
+    page.route(f"**{path}", lambda route: held.append(route))  # noqa: PLW0108 - it gets a mark
+    row(page, "other.iso").click(button="right")
+    with page.expect_request(f"**{path}"):
+        menu_item(page, "Limits…").click()
+    upload = page.locator("dialog").get_by_label("Upload")
+    upload.fill("250")
+    for each in held:
+        each.continue_()
+    page.unroute(f"**{path}")
+    expect(page.locator("dialog").get_by_label("Download")).to_have_value("5")
+    expect(upload).to_have_value("250")
+    button(page, "Save").click()
+    expected = {**limits, "upload_bytes_per_s": 250_000}
+    wait_until(lambda: daemon.ask("GET", path)["limits"] == expected, timeout_s=60, what="limits")
+    assert daemon.ask("GET", path)["seed_rules"]["ratio"] == "never"
 
 
 def test_pause_resume_check_and_remove_with_files(

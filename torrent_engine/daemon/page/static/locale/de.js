@@ -66,7 +66,7 @@ export default {
   'Downloading': 'Lädt',
   'Drop .torrent files here, or paste a magnet link.': 'Ziehen Sie .torrent-Dateien hierher, oder fügen Sie einen Magnet-Link ein.',
   'Drop to add': 'Loslassen, um hinzuzufügen',
-  'Empty: as in the settings.': 'Leer: wie in den Einstellungen.',
+  'Empty: as in the settings. What is not changed here stays as it is.': 'Leer: wie in den Einstellungen. Was hier nicht geändert wird, bleibt, wie es ist.',
   'Ended': 'Beendet',
   'Error': 'Fehler',
   'Ever': 'Insgesamt',
