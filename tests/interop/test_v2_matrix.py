@@ -21,9 +21,9 @@ from tests.interop.v2_matrix import (
 
 pytestmark = [pytest.mark.interop, pytest.mark.anyio, pytest.mark.timeout(200)]
 
-# Where a small piece of a hybrid is whole before its file's hashes come, libtorrent 2.0.8 stops with
-# "v1 and v2 hashes do not describe the same data": a false alarm (libtorrent #6394) in half of all
-# runs with qBittorrent. No first piece of 1 MiB is as fast as the hashes.
+# Where a small piece of a hybrid is whole before its file's hashes come, libtorrent 2.0.8 stops it
+# with "v1 and v2 hashes do not describe the same data": a false alarm (libtorrent #6394) in half of
+# all runs with qBittorrent. No first piece of 1 MiB is as fast as the hashes.
 ABOVE_FALSE_ALARMS = 1_048_576
 
 CASES = (
