@@ -51,6 +51,13 @@ KINDS: Final = ("v2", "hybrid-v2", "hybrid-v1")
 STARTS: Final = ("torrent", "magnet")
 LINKS: Final = ("tcp", "utp", "mse")
 PATIENCE_S: Final = 60.0
+ABOVE_FALSE_ALARMS: Final = 1_048_576
+"""Bytes of pieces for a hybrid by its v2 link, where qBittorrent is the leech.
+
+Where a small piece is whole before its file's hashes come, libtorrent 2.0.8 stops the torrent with
+"v1 and v2 hashes do not describe the same data": a false alarm (libtorrent #6394) in half of all
+runs. No first piece of 1 MiB is as fast as the hashes.
+"""
 ALLOWED_UTP: Final = ("enable_incoming_utp", "enable_outgoing_utp")
 FILES: Final = {"a": 300_000, "d/b": 5, "d/e": 65_536, "f": 16_384, "g": 1_500_001, "h": 70_000}
 
@@ -256,10 +263,17 @@ def main() -> None:
     for (seed, leech), kind, start, link in product(
         dict.fromkeys(pairs), options.kinds, options.starts, options.links
     ):
-        case = Case(seed, leech, kind, start, link)
+        case = case_of(seed, leech, kind, start, link)
         results[case] = run(case)
         print(json.dumps({**about(case), "result": results[case]}), flush=True)
     print_table(options.parties, results)
+
+
+def case_of(seed: str, leech: str, kind: str, start: str, link: str) -> Case:
+    """Return a case with pieces of a size that its programs can cope with."""
+    if (leech, kind, start) == (QBITTORRENT, "hybrid-v2", "magnet"):
+        return Case(seed, leech, kind, start, link, ABOVE_FALSE_ALARMS)
+    return Case(seed, leech, kind, start, link)
 
 
 def run(case: Case) -> str:
@@ -293,7 +307,10 @@ def print_table(parties: Sequence[str], results: dict[Case, str]) -> None:
     for kind, start, link in places:
         cells = []
         for other in parties:
-            ways = [Case(other, OURS, kind, start, link), Case(OURS, other, kind, start, link)]
+            ways = [
+                case_of(other, OURS, kind, start, link),
+                case_of(OURS, other, kind, start, link),
+            ]
             found = [results[way].split(" ")[0].rstrip(":") for way in dict.fromkeys(ways)]
             cells.append(" / ".join(found))
         print(f"| {kind} | {start} | {link} |", " | ".join(cells), "|")
