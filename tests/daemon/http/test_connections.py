@@ -538,7 +538,7 @@ async def test_stop_of_an_idle_server_waits_for_nothing() -> None:
         async with served(Echo(), HttpLimits(stop_s=60.0, cancel_s=60.0)) as here:
             stream = await here.connect()
             await stream.send(GET)
-            await read_head(stream)
+            assert status_of(await read_head(stream)) == 200
     await stream.aclose()
 
 
