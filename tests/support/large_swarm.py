@@ -190,6 +190,14 @@ FLOODS: Final[dict[str, Callable[[], bytes]]] = {
         encode_extended(0, b"d1:md6:ut_pexi1ee1:pi6881e4:reqqi250ee")
     ),
     "pex": lambda: _alternating(encode_extended(PEX_ID, b"d5:added300:" + bytes(300) + b"e")),
+    "have none": lambda: _alternating(encode_plain(MessageId.HAVE_NONE)),
+    "unknown": lambda: _alternating(*(struct.pack(">IB", 1, kind) for kind in range(24, 256))),
+    "unknown extension": lambda: _alternating(
+        *(encode_extended(number, b"x") for number in range(LOST_ID + 1, 256))
+    ),
+    "hashes (BEP 52)": lambda: _alternating(
+        struct.pack(">IB", 49 + 512 * 32, 22) + bytes(48 + 512 * 32)
+    ),
     "hash request (BEP 52)": lambda: _alternating(
         struct.pack(">IB", 49, 21) + bytes(48), struct.pack(">IB", 49, 23) + bytes(48)
     ),

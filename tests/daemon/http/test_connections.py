@@ -3,6 +3,7 @@
 import os
 import re
 import socket
+import struct
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, closing
@@ -47,6 +48,26 @@ async def half_requests(here: Served, count: int) -> AsyncIterator[list[anyio.ab
     finally:
         for stream in streams:
             await stream.aclose()
+
+
+def ask_and_reset(port: int) -> None:
+    """Send a request and reset the connection before the server's loop accepts it."""
+    client = socket.create_connection(("127.0.0.1", port))
+    client.sendall(GET)
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    client.close()
+
+
+async def test_request_of_a_client_without_an_address_is_not_taken_for_one_of_the_unix_socket() -> (
+    None
+):
+    app = Echo()
+    async with served(app) as here:
+        for _ in range(3):
+            ask_and_reset(here.port)
+        assert status_of(await here.get()) == 200
+        assert here.server.connections <= 1
+    assert [scope["client"] is not None for scope in app.scopes] == [True]
 
 
 # -- deadlines ------------------------------------------------------------------------------------
@@ -517,7 +538,7 @@ async def test_stop_of_an_idle_server_waits_for_nothing() -> None:
         async with served(Echo(), HttpLimits(stop_s=60.0, cancel_s=60.0)) as here:
             stream = await here.connect()
             await stream.send(GET)
-            await read_head(stream)
+            assert status_of(await read_head(stream)) == 200
     await stream.aclose()
 
 

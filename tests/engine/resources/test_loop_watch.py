@@ -55,6 +55,17 @@ def test_f11_the_numbers_are_those_of_all_beats() -> None:
     assert (lag.longest_s, lag.late_count, lag.last_place) == (3.0, 1, "not seen")
 
 
+def test_f11_what_ran_in_an_earlier_lag_is_not_said_of_a_later_one() -> None:
+    watch = LoopWatch()
+    watch._place = "what ran"
+    watch.note(LATE_S * 0.7)  # looked at, and not late enough to be told
+    watch.note(LATE_S)
+    assert watch.lag().last_place == "not seen"
+    watch._place = "what ran"
+    watch.note(LATE_S)
+    assert watch.lag().last_place == "what ran"
+
+
 def test_f11_warnings_are_not_a_flood(caplog: pytest.LogCaptureFixture) -> None:
     now = 100.0
     watch = LoopWatch(clock=lambda: now)

@@ -1,5 +1,7 @@
 """HTTP over a proxy, and HTTP that is bound to an address of ours."""
 
+import socket
+import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -13,6 +15,7 @@ from tests.support.rude_server import answering, response, rude_server
 from tests.support.small_proxy import SmallProxy, small_proxy
 from torrent_engine.base.config import ProxyConfig, ProxyKind, TrackerConfig, WebSeedConfig
 from torrent_engine.base.errors import HttpError
+from torrent_engine.base.ids import PeerAddress
 from torrent_engine.net.http.address_policy import (
     TRACKER_POLICY,
     USER_POLICY,
@@ -123,6 +126,24 @@ def test_d1_a_name_that_somebody_else_looks_up_counts_as_public() -> None:
     assert check_address("notlocalhost", WEB_SEED_POLICY) is None  # type: ignore[func-returns-value]
     with pytest.raises(AddressRefusedError):
         check_address("localhost", TRACKER_POLICY, path="/admin")
+
+
+class ResetRoute(DirectRoute):
+    """The way to a server that accepts and resets at once."""
+
+    async def dial(self, address: PeerAddress, timeout_s: float) -> socket.socket:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            sock = await super().dial(PeerAddress(*listener.getsockname()), timeout_s)
+            server, _ = listener.accept()
+            server.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            server.close()
+        await anyio.wait_readable(sock)
+        return sock
+
+
+async def test_a_server_that_resets_at_once_is_an_http_error() -> None:
+    with pytest.raises(HttpError, match="reset"):
+        await HttpClient(CONFIG, route=ResetRoute()).get("http://127.0.0.1:9/", max_bytes=1)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -17,10 +17,15 @@ from tests.support.small_proxy import SmallProxy, small_proxy
 from torrent_engine.base.config import NetworkConfig, ProxyConfig, ProxyKind
 from torrent_engine.base.errors import ConfigError, NetworkError, ProxyError
 from torrent_engine.base.ids import PeerAddress
-from torrent_engine.net.proxy.proxy import Proxy
+from torrent_engine.net.proxy.proxy import LOOKUP_KEY, Proxy
 from torrent_engine.net.proxy.routes import DirectRoute, ProxyRoute, Routes
 from torrent_engine.net.proxy.socks import Credentials, connect_socks5, receive, send_all
 from torrent_engine.net.sockets.binding import Binding
+from torrent_engine.net.sockets.name_resolver import (
+    ResolverClient,
+    current_client,
+    resolving_for,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -222,6 +227,20 @@ async def test_the_proxys_own_name_is_looked_up_once_for_many_dials() -> None:
                 tasks.start_soon(_dial_and_close, through, NAMED)
         assert proxy.asked == [NAMED] * 3
     assert asked == ["proxy.test"]
+
+
+async def test_the_proxys_own_name_is_looked_up_for_no_torrent_that_may_have_to_wait() -> None:
+    clients: list[object] = []
+
+    async def look_up(_host: str, _port: int) -> list[str]:
+        clients.append(current_client())
+        return ["127.0.0.1"]
+
+    async with echoing() as place, small_proxy(places={NAMED: place}) as proxy:
+        through = Proxy(config_of(proxy, host="proxy.test"), resolver=look_up)
+        with resolving_for("a torrent whose names are on a silent server"):
+            await _dial_and_close(through, NAMED)
+    assert clients == [ResolverClient(LOOKUP_KEY)]
 
 
 async def _dial_and_close(proxy: Proxy, target: PeerAddress) -> None:

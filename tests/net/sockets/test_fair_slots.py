@@ -58,6 +58,31 @@ async def test_who_holds_fewest_is_next_and_the_last_come_last() -> None:
     assert order[2:] == ["a", "a", "dht", "dht"]
 
 
+async def test_a_slot_is_given_on_without_a_look_at_everybody_who_waits() -> None:
+    slots = CountedSlots(LIMITS)
+    async with anyio.create_task_group() as tasks:
+        for _ in range(LIMITS.total):
+            await slots.acquire(None)
+        for number in range(200):
+            tasks.start_soon(slots.acquire, number)
+        await settle()
+        slots.looks = 0
+        for _ in range(LIMITS.total):
+            slots.release(None)
+        assert slots.looks <= 2 * LIMITS.total
+        tasks.cancel_scope.cancel()
+
+
+class CountedSlots(FairSlots):
+    """Slots that count for how many keys it is asked whether they may have one."""
+
+    looks = 0
+
+    def _may_take(self, key: object) -> bool:
+        self.looks += 1
+        return super()._may_take(key)
+
+
 async def test_one_who_is_cancelled_while_waiting_takes_nothing() -> None:
     slots = FairSlots(SlotLimits(total=1, per_key=1))
     await slots.acquire("a")

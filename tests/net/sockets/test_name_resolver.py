@@ -203,6 +203,22 @@ async def test_a_queue_of_one_torrent_does_not_hold_a_name_that_another_wants(
         tasks.cancel_scope.cancel()
 
 
+@pytest.mark.parametrize("failure", [RuntimeError("can't start new thread"), MemoryError()])
+async def test_where_no_thread_is_left_a_look_up_fails_and_the_next_one_is_made(
+    system: System, failure: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def start(_thread: threading.Thread) -> None:
+        raise failure
+
+    resolver = NameResolver(system)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", start)
+        with pytest.raises(NetworkError, match="thread"):
+            await resolver("a.good", 80)
+    assert (resolver.running, resolver._slots.used) == (0, 0)
+    assert await resolver("a.good", 80) == ["192.0.2.1", "2001:db8::1"]
+
+
 async def test_names_of_dht_nodes_come_last(system: System) -> None:
     limits = ResolverLimits(slots=SlotLimits(total=1, per_key=1))
     resolver = NameResolver(system, limits=limits)

@@ -2,6 +2,7 @@
 
 import errno
 import socket
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -21,6 +22,7 @@ from torrent_engine.net.sockets.tcp import (
     close,
     dial,
     listen,
+    open_stream,
     plain_host,
 )
 
@@ -171,6 +173,19 @@ async def test_f9_out_of_descriptors_waits_and_goes_on(monkeypatch: pytest.Monke
 
         await accept_forever(listener, on_accept)  # type: ignore[arg-type]
     assert set(seen) == {PeerAddress("10.0.0.1", 80)}
+
+
+async def test_a_connection_that_was_reset_is_no_stream_but_an_error_and_closed() -> None:
+    with listening() as (listener,):
+        client = socket.create_connection((LOOPBACK, port_of(listener)))
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        client.close()
+        await anyio.wait_readable(listener)
+        sock, _ = listener.accept()
+        sock.settimeout(0.0)
+        with pytest.raises(ConnectionResetError):
+            await open_stream(sock)
+        assert sock.fileno() < 0
 
 
 async def test_connections_without_end_let_other_tasks_run() -> None:

@@ -1,9 +1,9 @@
 """The embedded tracker on loopback: both protocols, both families, rude clients."""
 
 import socket
+import struct
 import sys
 from functools import partial
-from typing import Any, cast
 
 import anyio
 import anyio.abc
@@ -18,6 +18,7 @@ from torrent_engine.base.errors import NetworkError
 from torrent_engine.base.ids import InfoHash, PeerAddress, PeerId
 from torrent_engine.codec.bencode import decode
 from torrent_engine.net.http.client import HttpClient
+from torrent_engine.net.sockets import tcp
 from torrent_engine.net.sockets.fairness import RateGate
 from torrent_engine.net.tracker import embedded as embedded_tracker
 from torrent_engine.net.tracker.client import open_tracker_client
@@ -325,27 +326,71 @@ async def test_b5_connections_of_one_address_give_way_to_others(monkeypatch):
 
 
 async def test_f9_running_out_of_descriptors_only_pauses_accepting(monkeypatch):
-    monkeypatch.setattr(embedded_tracker, "ACCEPT_PAUSE_S", 0.0)
+    monkeypatch.setattr(tcp, "ACCEPT_PAUSE_S", 0.0)
 
-    class Listener:
-        def __init__(self):
-            self.failures = 3
-            self.is_closed = False
+    class Listener(socket.socket):
+        failures = 3
 
-        async def accept(self):
+        def accept(self):
             if self.failures:
                 self.failures -= 1
                 raise OSError(24, "Too many open files")
-            await anyio.sleep_forever()
-
-        async def __aenter__(self):
-            return self
-
-        async def __aexit__(self, *_):
-            self.is_closed = True
+            return super().accept()
 
     listener = Listener()
-    with anyio.move_on_after(0.1):
-        await EmbeddedTracker()._serve_tcp(cast("Any", listener))
+    listener.settimeout(0.0)
+    listener.bind(("127.0.0.1", 0))
+    listener.listen()
+    port = listener.getsockname()[1]
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(EmbeddedTracker()._serve_tcp, listener)
+        async with await anyio.connect_tcp("127.0.0.1", port) as client:
+            await client.send(get("/stats"))
+            with anyio.fail_after(5):
+                assert (await client.receive()).startswith(b"HTTP/1.1 200")
+        tasks.cancel_scope.cancel()
     assert listener.failures == 0
-    assert listener.is_closed
+    assert listener.fileno() < 0
+
+
+def connect_and_reset(port):
+    """Open connections that are gone before the loop has accepted them."""
+    for _ in range(3):
+        client = socket.create_connection(("127.0.0.1", port))
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        client.close()
+
+
+async def test_b5_connections_that_are_reset_before_they_are_served_end_nothing():
+    async with EmbeddedTracker("127.0.0.1") as tracker:
+        connect_and_reset(tracker.port)
+        assert (await talk(tracker, get("/stats", "Connection: close"))).startswith(b"HTTP/1.1 200")
+        await until(lambda: not len(tracker._room))
+
+
+async def test_b5_connections_of_one_address_above_its_rate_are_reset(monkeypatch):
+    monkeypatch.setattr(embedded_tracker, "MAX_ACCEPTS_PER_S", 0.01)
+    monkeypatch.setattr(embedded_tracker, "ACCEPT_BURST", 2)
+    asking = get("/stats", "Connection: close")
+    async with EmbeddedTracker("127.0.0.1") as tracker:
+        for _ in range(2):
+            assert (await talk(tracker, asking)).startswith(b"HTTP/1.1 200")
+        with pytest.raises((anyio.BrokenResourceError, OSError)), anyio.fail_after(5):
+            async with await anyio.connect_tcp("127.0.0.1", tracker.port) as client:
+                await client.receive()
+        async with await anyio.connect_tcp(
+            "127.0.0.1", tracker.port, local_host="127.0.0.2"
+        ) as other:
+            await other.send(asking)
+            with anyio.fail_after(5):
+                assert (await other.receive()).startswith(b"HTTP/1.1 200")
+
+
+async def test_f10_a_bug_in_one_connection_reaches_no_other(monkeypatch, caplog):
+    asking = get("/stats", "Connection: close")
+    async with EmbeddedTracker("127.0.0.1") as tracker:
+        with monkeypatch.context() as patch:
+            patch.setattr(tracker, "_answer", lambda *_: 1 / 0)
+            assert await talk(tracker, asking) == b""
+        assert (await talk(tracker, asking)).startswith(b"HTTP/1.1 200")
+    assert "internal error in the connection of 127.0.0.1" in caplog.text

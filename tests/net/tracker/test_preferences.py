@@ -3,7 +3,7 @@
 import socket
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 
@@ -24,6 +24,7 @@ from torrent_engine.codec.bencode import encode
 from torrent_engine.net.http.client import HttpClient
 from torrent_engine.net.proxy.proxy import Proxy
 from torrent_engine.net.proxy.routes import ProxyRoute
+from torrent_engine.net.sockets.name_resolver import current_client, resolving_for
 from torrent_engine.net.tracker import client as tracker_client
 from torrent_engine.net.tracker import preferences
 from torrent_engine.net.tracker.client import open_tracker_client
@@ -123,7 +124,58 @@ async def test_torrents_of_one_tracker_ask_few_times() -> None:
     async with anyio.create_task_group() as tasks:
         for _ in range(50):
             tasks.start_soon(hosts.of, "t.example")
-    assert len(fake.asked) <= preferences.MAX_LOOKUPS
+    assert len(fake.asked) <= preferences.LOOKUP_SLOTS.total
+
+
+@contextmanager
+def silent_server(*, knows: str) -> Iterator[Callable[[str], TxtRecords]]:
+    """Yield lookups that end with the block, but for one name."""
+    ends = threading.Event()
+
+    def look_up(name: str) -> TxtRecords:
+        if name != knows:
+            ends.wait(20.0)
+        return txt(b"BITTORRENT UDP:80")
+
+    try:
+        yield look_up
+    finally:
+        ends.set()
+
+
+async def test_a_hundred_names_on_a_silent_server_keep_no_other_torrent_waiting() -> None:
+    with silent_server(knows="t.example") as look_up:
+        hosts = PreferencesOfHosts(look_up)
+
+        async def ask(name: str, key: str) -> TrackerPreferences | None:
+            with resolving_for(key):
+                return await hosts.of(name)
+
+        async with anyio.create_task_group() as tasks:
+            for number in range(100):
+                tasks.start_soon(ask, f"{number}.example", "greedy")
+            await anyio.wait_all_tasks_blocked()
+            with anyio.fail_after(preferences.LOOKUP_TIMEOUT_S / 2):
+                assert await ask("t.example", "another") is not None
+            tasks.cancel_scope.cancel()
+
+
+async def test_the_lookup_of_an_announce_is_charged_to_its_torrent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    keys: list[object] = []
+
+    class Hosts(PreferencesOfHosts):
+        async def of(self, host: str) -> TrackerPreferences | None:
+            keys.append(current_client().key)
+            return await super().of(host)
+
+    monkeypatch.setattr(tracker_client, "PreferencesOfHosts", lambda: Hosts(FakeDns().look_up))
+    async with rude_server(answering(response(PEERS))) as server:
+        hosts = resolver(**{"t.example": [HERE]})
+        async with open_tracker_client(WITH_DNS, resolver=hosts) as client:
+            await client.announce(f"http://t.example:{server.port}/announce", REQUEST)
+    assert keys == [REQUEST.info_hash]
 
 
 # -- announces -------------------------------------------------------------------------------------

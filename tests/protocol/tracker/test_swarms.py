@@ -96,6 +96,17 @@ def test_where_nobody_has_more_than_one_the_oldest_goes() -> None:
     assert hosts_in(swarms) == ["192.0.2.2", "192.0.2.3", "192.0.2.4"]
 
 
+def test_one_address_has_no_more_peers_because_a_swarm_is_full_of_others() -> None:
+    swarms = store(max_peers_per_torrent=4, max_peers_per_torrent_of_one=3, max_peers_of_one=5)
+    for number in range(5):
+        announce(swarms, FLOODER, 1 + number, torrent=number % 2)
+    for port in range(1, 5):
+        announce(swarms, f"192.0.2.{port // 4}", port, torrent=2)
+    announce(swarms, FLOODER, torrent=2)
+    assert swarms._operators.count(FLOODER) == 5
+    assert hosts_in(swarms, 2) == ["192.0.2.0", "192.0.2.0", "192.0.2.1", FLOODER]
+
+
 def test_one_address_cannot_fill_the_tracker_with_torrents() -> None:
     swarms = store(max_torrents=50, max_torrents_of_one=30)
     for torrent in range(10):

@@ -130,9 +130,13 @@ class HttpConnection(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take a connection, or refuse it if there are too many."""
         super().connection_made(transport)
-        is_unix = self.client is None
-        self._peer_uid = _peer_uid(transport) if is_unix else None
         self._on_made()
+        is_unix = _is_unix(transport)
+        if self.client is None and not is_unix:  # reset by now, but what it sent can be read still
+            self._is_ending = True
+            transport.abort()
+            return
+        self._peer_uid = _peer_uid(transport) if is_unix else None
         self._is_admitted = self._parts.admit(self.host)
         if not self._is_admitted:
             self._refuse(503)
@@ -446,6 +450,13 @@ class HttpConnection(H11Protocol):
         if not self.transport.is_closing():
             self.transport.close()
             self._set_timer(self._limits.flush_s, self.transport.abort)
+
+
+def _is_unix(transport: asyncio.BaseTransport) -> bool:
+    """Return whether a connection came by a unix socket, which a client's address does not tell."""
+    connection = transport.get_extra_info("socket")
+    family = None if connection is None else connection.family
+    return family is not None and family == getattr(socket, "AF_UNIX", None)
 
 
 def _peer_uid(transport: asyncio.BaseTransport) -> int | None:

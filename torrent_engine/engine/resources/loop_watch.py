@@ -120,10 +120,10 @@ class LoopWatch:
         """Record how late one beat was."""
         self._counts[min(int(late_s * 1_000).bit_length(), _BUCKETS - 1)] += 1
         self._longest_s = max(self._longest_s, late_s)
+        place, self._place = self._place, None  # what an earlier and shorter lag left
         if late_s < LATE_S:
             return
         self._late_count += 1
-        place, self._place = self._place, None
         self._last_place = "not seen" if place is None else place
         now = self._clock()
         if not self._last_place:

@@ -17,7 +17,7 @@ from torrent_engine.base.errors import HttpError, NetworkError
 from torrent_engine.base.ids import PeerAddress
 from torrent_engine.net.proxy.routes import Route
 from torrent_engine.net.sockets.resolver import Resolver, keep_name
-from torrent_engine.net.sockets.tcp import close
+from torrent_engine.net.sockets.tcp import open_stream
 from torrent_engine.protocol.http_framing import ResponseWatch
 
 if TYPE_CHECKING:
@@ -76,10 +76,9 @@ class _Backend:
         except NetworkError as error:
             raise httpcore2.ConnectError(str(error)) from error
         try:
-            return _Stream(await anyio.abc.SocketStream.from_socket(sock))
-        except BaseException:
-            close(sock)
-            raise
+            return _Stream(await open_stream(sock))
+        except OSError as error:
+            raise httpcore2.ConnectError(str(error)) from error
 
     async def sleep(self, seconds: float) -> None:
         await anyio.sleep(seconds)

@@ -23,6 +23,7 @@ from torrent_engine.net.proxy.socks import (
     send_all,
 )
 from torrent_engine.net.sockets.binding import UNBOUND, Binding
+from torrent_engine.net.sockets.name_resolver import resolving_for
 from torrent_engine.net.sockets.resolver import Resolver, is_literal, resolve
 from torrent_engine.net.sockets.tcp import close, dial, plain_host
 from torrent_engine.protocol.http_connect import ConnectResponse, connect_request
@@ -30,6 +31,8 @@ from torrent_engine.protocol.http_connect import ConnectResponse, connect_reques
 logger = logging.getLogger(__name__)
 
 WARNING_PAUSE_S: Final = 60.0  # ours: interval of warnings about an unreachable proxy
+LOOKUP_KEY: Final = "proxy"
+"""Whose lookup that of the proxy's name is: no torrent's, because all wait for it."""
 PROXY_ADDRESS_KEPT_S: Final = 60.0  # ours: how long the proxy's resolved addresses are cached
 _PEEK_BYTES: Final = 4 * 1024
 _UNSPECIFIED: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared, not bound
@@ -128,7 +131,8 @@ class Proxy:
     async def _proxy_addresses(self) -> Sequence[str]:
         async with self._looking_up:
             if anyio.current_time() >= self._known_until:
-                self._addresses = await self._resolver(self._config.host, self._config.port)
+                with resolving_for(LOOKUP_KEY):
+                    self._addresses = await self._resolver(self._config.host, self._config.port)
                 self._known_until = anyio.current_time() + PROXY_ADDRESS_KEPT_S
             return self._addresses
 

@@ -85,14 +85,25 @@ class FairSlots:
     def _grant(self) -> None:
         for queue in self._waiting:
             while self._used < self._limits.total:
-                able = [key for key in queue if self._may_take(key)]
-                if not able:
+                found = self._next(queue)
+                if found is None:
                     break
-                key = min(able, key=self._held.__getitem__)
-                event = queue[key][0]
+                key, event = found
                 _remove(queue, key, event)
                 self._take(key)
                 event.set()
+
+    def _next(self, queue: "_Queue") -> tuple[Hashable, anyio.Event] | None:
+        """Return the first request of the key that holds fewest; None if none may take a slot."""
+        found: tuple[Hashable, anyio.Event] | None = None
+        fewest = self._limits.total
+        for key, events in queue.items():
+            held = self._held[key]
+            if (found is None or held < fewest) and self._may_take(key):
+                found, fewest = (key, events[0]), held
+                if not held:
+                    break
+        return found
 
 
 _Queue = dict[Hashable, deque[anyio.Event]]

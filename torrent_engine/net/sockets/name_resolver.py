@@ -220,7 +220,11 @@ class NameResolver:
                 )
 
         # A daemon thread does not delay the end of the process.
-        threading.Thread(target=work, name=f"look up {name}"[:60], daemon=True).start()
+        thread = threading.Thread(target=work, name=f"look up {name}"[:60], daemon=True)
+        try:
+            thread.start()
+        except (RuntimeError, MemoryError) as failure:  # the system has none left
+            self._ended(name, running, [], OSError(str(failure) or "no memory for a thread"))
         return running
 
     def _ended(

@@ -13,6 +13,7 @@ from functools import partial
 from typing import Final
 
 import anyio
+import anyio.abc
 import anyio.lowlevel
 
 from torrent_engine.base.errors import NetworkError
@@ -188,6 +189,20 @@ async def _connect(sock: socket.socket, address: PeerAddress, timeout_s: float) 
 def _raise_for(code: int) -> None:
     if code:
         raise OSError(code, os.strerror(code))
+
+
+async def open_stream(sock: socket.socket) -> anyio.abc.SocketStream:
+    """Return a connected socket as a stream, which owns it from then on.
+
+    Raises OSError, with the socket closed, if the peer has reset the connection by now.
+    """
+    try:
+        return await anyio.abc.SocketStream.from_socket(sock)
+    except BaseException as error:
+        close(sock)
+        if isinstance(error, ValueError):  # it has no peer
+            raise ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET)) from error
+        raise
 
 
 def close(sock: socket.socket) -> None:

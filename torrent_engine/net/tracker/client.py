@@ -98,8 +98,9 @@ class TrackerClient:
                 return await self._announce_udp(parts, addresses, request)
             return await self._announce_http(place, parts, addresses, request)
 
+        places = await self._places(url, request.info_hash)
         for_torrent = partial(self._request, ask=ask, key=request.info_hash)
-        return merge_responses(await self._first(await self._places(url), for_torrent))
+        return merge_responses(await self._first(places, for_torrent))
 
     async def scrape(
         self, url: str, info_hashes: Sequence[InfoHash]
@@ -109,7 +110,8 @@ class TrackerClient:
         ``url`` is the announce URL. Raises TrackerError as ``announce``, and if the URL does not
         follow the scrape convention.
         """
-        named = map(scrape_url, await self._places(url))
+        key = b"".join(info_hashes)
+        named = map(scrape_url, await self._places(url, key))
         places = [place for place in named if place is not None]
         if not places:
             raise TrackerError("this tracker has no scrape URL")
@@ -124,17 +126,18 @@ class TrackerClient:
             body = await self._get(place, target, addresses)
             return http_announce.parse_scrape_response(body, info_hashes)
 
-        for_torrents = partial(self._request, ask=ask, key=b"".join(info_hashes))
+        for_torrents = partial(self._request, ask=ask, key=key)
         return (await self._first(places, for_torrents))[0]
 
-    async def _places(self, url: str) -> Sequence[str]:
+    async def _places(self, url: str, key: bytes) -> Sequence[str]:
         """Return the URLs where a tracker is, in the order in which its host prefers them.
 
-        Raises TrackerError if the host says that it has none.
+        The lookup is charged to ``key``. Raises TrackerError if the host says that it has none.
         """
         if self._preferences is None:
             return (url,)
-        found = await self._preferences.of(parse_tracker_url(url).host)
+        with resolving_for(key):
+            found = await self._preferences.of(parse_tracker_url(url).host)
         if found is None:
             return (url,)
         if not (places := found.urls(url)):

@@ -4,11 +4,12 @@ Source: BEP 3, 7, 15, 23, 48. The responses are made in ``protocol/tracker``.
 """
 
 import errno
+import logging
 import random
 import secrets
 import socket
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
@@ -16,27 +17,36 @@ from typing import Final
 from weakref import WeakValueDictionary
 
 import anyio
-import anyio.abc
 import anyio.lowlevel
-from anyio.abc import SocketAttribute
 
 from torrent_engine.base.errors import NetworkError
 from torrent_engine.base.ids import PeerAddress
 from torrent_engine.base.operators import operator_of
 from torrent_engine.net.sockets.fairness import RateGate
 from torrent_engine.net.sockets.handshake_limits import HandshakeLimiter
+from torrent_engine.net.sockets.tcp import (
+    LISTEN_BACKLOG,
+    accept_forever,
+    close,
+    open_stream,
+    reset,
+)
 from torrent_engine.net.sockets.udp_batches import UdpSocket
 from torrent_engine.net.tracker.embedded_http import serve_http
+from torrent_engine.policy.limits.operator_rates import OperatorRates
 from torrent_engine.protocol.tracker.server import HttpAnswer, HttpTracker
 from torrent_engine.protocol.tracker.swarms import SwarmStore
 from torrent_engine.protocol.tracker.udp_server import UdpTracker
 
+logger = logging.getLogger(__name__)
+
 MAX_REQUESTS_PER_S: Final = 300.0  # ours: of one operator over TCP; each takes 1 ms
+MAX_ACCEPTS_PER_S: Final = 300.0  # ours: of one operator; each takes 0.5 ms
+ACCEPT_BURST: Final = 500  # ours
 MAX_CONNECTIONS: Final = 500  # ours: over TCP
 REQUEST_TIMEOUT_S: Final = 10.0  # ours: for a complete request, including the wait
 _PORT_TRIES: Final = 20  # a free TCP port may be in use for UDP
 ACCEPT_PAUSE_S: Final = 1.0
-_BACKLOG: Final = 256
 _ABSENT: Final = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
 Sockets = tuple[socket.socket, socket.socket]
 
@@ -81,6 +91,7 @@ class EmbeddedTracker:
         self._request_timeout_s = request_timeout_s
         self._clock = clock
         self._paces: WeakValueDictionary[str, RateGate] = WeakValueDictionary()
+        self._rates = OperatorRates(MAX_ACCEPTS_PER_S, ACCEPT_BURST)
         self._room = HandshakeLimiter(MAX_CONNECTIONS, clock)
         self._running: AbstractAsyncContextManager[None] | None = None
 
@@ -129,8 +140,7 @@ class EmbeddedTracker:
         failure: Exception | None = None
         async with anyio.create_task_group() as tasks:
             for tcp, udp in pairs:
-                listener = await anyio.abc.SocketListener.from_socket(tcp)
-                tasks.start_soon(self._serve_tcp, listener)
+                tasks.start_soon(self._serve_tcp, tcp)
                 tasks.start_soon(self._serve_udp, UdpSocket(udp))
             try:
                 yield
@@ -140,33 +150,46 @@ class EmbeddedTracker:
         if failure is not None:
             raise failure
 
-    async def _serve_tcp(self, listener: anyio.abc.SocketListener) -> None:
-        async with listener, anyio.create_task_group() as tasks:
-            while True:
-                try:
-                    stream = await listener.accept()
-                except OSError:  # out of file descriptors, temporarily (row F9)
-                    await anyio.sleep(ACCEPT_PAUSE_S)
-                else:
-                    tasks.start_soon(self._serve_connection, stream)
+    async def _serve_tcp(self, listener: socket.socket) -> None:
+        """Serve connections; those over the rate of their operator are reset (row B5)."""
+        async with anyio.create_task_group() as tasks:
 
-    async def _serve_connection(self, stream: anyio.abc.SocketStream) -> None:
-        async with stream:
-            source = _source(stream.extra(SocketAttribute.remote_address))  # noqa: S610 - no Django
-            scope = anyio.CancelScope()
-            ticket = self._room.enter(source, scope.cancel)
-            if ticket is None:
-                return
+            def accepted(sock: socket.socket, source: PeerAddress) -> bool:
+                if not self._rates.take(source.host, self._clock()):
+                    reset(sock)
+                    return False
+                tasks.start_soon(self._serve_guarded, sock, source)
+                return True
+
             try:
-                with scope:
+                await accept_forever(listener, accepted)
+            finally:
+                close(listener)
+
+    async def _serve_guarded(self, sock: socket.socket, source: PeerAddress) -> None:
+        """Serve a connection; a bug affects no other one (row F10)."""
+        try:
+            await self._serve_connection(sock, source)
+        except Exception:
+            logger.exception("internal error in the connection of %s", source)
+
+    async def _serve_connection(self, sock: socket.socket, source: PeerAddress) -> None:
+        scope = anyio.CancelScope()
+        ticket = self._room.enter(source, scope.cancel)
+        if ticket is None:
+            close(sock)
+            return
+        try:
+            with scope, suppress(OSError):  # reset before it was served
+                async with await open_stream(sock) as stream:
                     await serve_http(
                         stream,
                         partial(self._answer, source),
                         request_timeout_s=self._request_timeout_s,
                         pace=self._pace_of(source),
                     )
-            finally:
-                self._room.left(source, ticket)
+        finally:
+            self._room.left(source, ticket)
 
     def _pace_of(self, source: PeerAddress) -> RateGate:
         """Return the rate limit shared by the connections of an operator."""
@@ -198,12 +221,6 @@ class EmbeddedTracker:
                     udp.send(answer, train.address)
         if not may_be_more:
             await udp.wait_readable()
-
-
-def _source(remote: object) -> PeerAddress:
-    if not isinstance(remote, tuple):
-        raise NetworkError("the client has no IP address")
-    return PeerAddress(str(remote[0]).partition("%")[0], int(remote[1]))
 
 
 def _bind(hosts: Sequence[str], port: int) -> tuple[tuple[str, ...], int, list[Sockets]]:
@@ -253,6 +270,6 @@ def _bind_pair(host: str, port: int) -> Sockets:
                 one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         tcp.bind((host, port))
         udp.bind((host, tcp.getsockname()[1]))
-        tcp.listen(_BACKLOG)
+        tcp.listen(LISTEN_BACKLOG)
         undo.pop_all()
     return tcp, udp

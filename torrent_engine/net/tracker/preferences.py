@@ -12,6 +12,8 @@ import anyio
 import anyio.to_thread
 
 from torrent_engine.base.errors import ConfigError
+from torrent_engine.net.sockets.fair_slots import FairSlots, SlotLimits
+from torrent_engine.net.sockets.name_resolver import current_client
 from torrent_engine.net.sockets.resolver import is_literal
 from torrent_engine.protocol.tracker.preferences import TrackerPreferences, parse_preferences
 
@@ -23,7 +25,7 @@ MAX_KEPT_S: Final = 86_400.0
 FAILED_S: Final = 300.0  # ours: for so long it is as if there was no record
 ABSENT_S: Final = 3_600.0  # ours: most hosts have none
 MAX_NAMES: Final = 1_000
-MAX_LOOKUPS: Final = 4
+LOOKUP_SLOTS: Final = SlotLimits(total=8, per_key=4, reserved=4)  # ours
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,10 @@ LookUpTxt = Callable[[str], TxtRecords]
 
 
 class PreferencesOfHosts:
-    """What hosts say of their trackers, kept as long as they say; a failure is no record."""
+    """What hosts say of their trackers, kept as long as they say; a failure is no record.
+
+    Each torrent has a share of the lookups, as of those of addresses.
+    """
 
     def __init__(
         self,
@@ -53,8 +58,8 @@ class PreferencesOfHosts:
             check_dns_installed()
         self._look_up = look_up or look_up_txt
         self._clock = clock
-        self._limiter = anyio.Semaphore(MAX_LOOKUPS)
-        self._threads = anyio.CapacityLimiter(MAX_LOOKUPS)
+        self._slots = FairSlots(LOOKUP_SLOTS)
+        self._threads = anyio.CapacityLimiter(LOOKUP_SLOTS.total)
         self._known: OrderedDict[str, tuple[float, TrackerPreferences | None]] = OrderedDict()
 
     async def of(self, host: str) -> TrackerPreferences | None:
@@ -64,7 +69,7 @@ class PreferencesOfHosts:
             return None
         if (known := self._fresh(name)) is not None:
             return known[1]
-        async with self._limiter:
+        async with self._slots.turn(current_client().key):
             if (known := self._fresh(name)) is not None:
                 return known[1]
             found, kept_s = await self._ask(name)

@@ -238,15 +238,19 @@ class SwarmStore:
 
     def _new_peer(self, swarm: TrackerSwarm, address: PeerAddress, operator: str) -> SwarmPeer:
         """Create a peer, making room for it; it is not in the swarm yet."""
-        surplus = swarm.surplus(operator, self._limits)
-        if surplus is None:
-            if self._operators.count(operator) >= self._limits.max_peers_of_one:
-                surplus = self._operators.oldest(operator)
-            elif len(self._peers) >= self._limits.max_peers:
-                surplus = self._operators.surplus(operator) or next(iter(self._peers))
-        if surplus is not None:
+        if (surplus := swarm.surplus(operator, self._limits)) is not None:
+            self._remove(surplus, keeps=swarm)
+        if (surplus := self._surplus(operator)) is not None:
             self._remove(surplus, keeps=swarm)
         return SwarmPeer(swarm, address, operator)
+
+    def _surplus(self, operator: str) -> SwarmPeer | None:
+        """Return the peer to evict for a new one of an operator; None if there is room."""
+        if self._operators.count(operator) >= self._limits.max_peers_of_one:
+            return self._operators.oldest(operator)
+        if len(self._peers) >= self._limits.max_peers:
+            return self._operators.surplus(operator) or next(iter(self._peers))
+        return None
 
     def _stopped(self, info_hash: InfoHash, address: PeerAddress) -> None:
         swarm = self._swarms.get(info_hash)
