@@ -66,6 +66,31 @@ def test_a_command_whose_output_nobody_reads_ends_quietly(
     assert done.returncode == OUTPUT_CLOSED
 
 
+@pytest.mark.parametrize(
+    ("arguments", "closed", "code", "message"),
+    [
+        (["create", "files/a", "-o", "-"], ">&-", 17, b"cannot write the output: bad file descr"),
+        (["show", "-"], "<&-", 26, b"-: no torrent but an empty file"),
+        (["download", "-"], "<&-", 26, b"-: no torrent but an empty file"),
+    ],
+    ids=["create", "show", "download"],
+)
+def test_data_for_a_descriptor_that_is_closed_is_an_error_and_no_bug(
+    tmp_path: Path, arguments: list[str], closed: str, code: int, message: bytes
+) -> None:
+    write_files(METAINFO, PAYLOAD, tmp_path / "files")
+    done = subprocess.run(
+        ["sh", "-c", f'exec "$@" {closed}', "sh", *command(*arguments)],
+        capture_output=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "XDG_STATE_HOME": str(tmp_path / "home")},
+        check=False,
+        timeout=50,
+    )
+    assert (done.returncode, done.stdout) == (code, b"")
+    assert done.stderr.startswith(b"torrent-engine: " + message)
+
+
 async def stored(state_dir: Path, info_hash: InfoHash) -> TorrentRecord | None:
     async with await StateStore.open(state_dir) as store:
         return await store.load(info_hash)

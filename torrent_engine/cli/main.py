@@ -190,6 +190,8 @@ def _fill_standard_descriptors() -> None:
             os.fstat(descriptor)
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # takes the lowest free number: this one
+    if sys.stdin is None:
+        sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 - and no path
 
 
 def _exit_code_after(settings: ProcessSettings, run: Any) -> ExitCode:  # noqa: ANN401

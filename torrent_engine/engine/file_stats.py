@@ -54,18 +54,18 @@ def file_stats(
     ``have`` is a BEP 3 bitfield, empty for no piece. ``priorities`` has a number for each file;
     None stands for all files alike. ``renamed`` has the paths of files that have another name.
     """
-    size = metainfo.geometry.piece_bytes
+    size, files, layout = metainfo.geometry.piece_bytes, metainfo.files, metainfo.files.layout
     verified = VerifiedBytes(size, have)
     found: list[FileStats] = []
-    for index, entry in enumerate(metainfo.files):
-        if entry.is_pad:
+    for index, (begin, length) in enumerate(zip(layout.offsets, layout.lengths, strict=True)):
+        if files.is_pad(index):
             continue
-        begin, end = entry.offset_bytes, entry.offset_bytes + entry.length_bytes
+        end = begin + length
         found.append(
             FileStats(
                 FileIndex(index),
-                Path(renamed[index]) if index in renamed else Path(*entry.path),
-                entry.length_bytes,
+                Path(renamed[index]) if index in renamed else Path(*files.path(index)),
+                length,
                 verified.between(begin, end),
                 DEFAULT_PRIORITY if priorities is None else priorities[index],
                 range(begin // size, -(-end // size)) if end > begin else range(0),

@@ -82,8 +82,9 @@ class LiveTorrents:
         session = self._session(info_hash)
         match detail:
             case TorrentDetail.FILES:
-                files = await anyio.to_thread.run_sync(session.files)
-                return list(map(file_value, files))
+                return await anyio.to_thread.run_sync(
+                    lambda: list(map(file_value, session.files()))
+                )
             case TorrentDetail.PEERS:
                 return list(map(peer_value, session.peers()))
             case TorrentDetail.TRACKERS:

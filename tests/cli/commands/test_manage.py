@@ -160,6 +160,18 @@ def answered(state: Path, *arguments: object) -> str:
     return out
 
 
+def unread(state: Path, *arguments: object) -> tuple[int, bytes]:
+    """Run one command whose output nobody reads; return its code and stderr."""
+    command = [*COMMAND, *map(str, arguments), "--state-dir", str(state)]
+    with subprocess.Popen(
+        command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        _, err = process.communicate(timeout=60)
+    return process.returncode, err
+
+
 def check_new_torrents(state: Path, folder: Path, port: int, source: Path) -> None:
     """Add a link and a file, look at both, and change them."""
     content = bytes(range(256)) * 1_000
@@ -168,6 +180,7 @@ def check_new_torrents(state: Path, folder: Path, port: int, source: Path) -> No
     assert answered(state, "add", link) == "one.bin: added\n"
     assert answered(state, "add", two, "--paused", "--top") == "two.bin: added\n"
     assert answered(state, "add", two) == "two.bin: is there already\n"
+    assert unread(state, "add", two) == (ExitCode.OUTPUT_CLOSED, b"")
     until(lambda: states(state)["one.bin"][0] == "seeding")
     assert list(states(state)) == ["two.bin", "one.bin"]
     assert answered(state, "list").splitlines()[1].startswith("1  ")

@@ -62,6 +62,11 @@ async def test_files_get_priorities_and_paths(
     assert engine.torrents[ONE.info_hash].files[0].priority == 4
 
 
+async def test_a_file_may_have_any_number(client: httpx2.AsyncClient) -> None:
+    answer = await client.patch(f"{URL}/files", json=[{"index": 250_000, "priority": 0}])
+    assert (answer.status_code, answer.json()["code"]) == (404, "file_not_found")
+
+
 @pytest.mark.parametrize(
     "body", [{}, [{}], [{"index": -1}], [{"index": 0, "priority": 8}], [{"index": 0, "path": ""}]]
 )

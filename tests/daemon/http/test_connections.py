@@ -269,6 +269,21 @@ async def test_connections_that_wait_for_their_clients_keep_nobody_out(kind: str
         assert (await kept.receive()).startswith(b"HTTP/1.1 200 ")
 
 
+async def test_f9_with_few_descriptors_silent_clients_hold_few_and_keep_nobody_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("torrent_engine.daemon.http.limits.descriptor_limit", lambda: 64)
+    async with served(Echo()) as here, AsyncExitStack() as stack:
+        for _ in range(30):
+            stack.enter_context(closing(slow_client(here.port, b"")))
+        with anyio.fail_after(30.0):
+            while here.server.connections < 8:  # noqa: ASYNC110 - the server tells nobody
+                await anyio.sleep(0.01)
+        for _ in range(3):
+            assert status_of(await here.get()) == 200
+            assert here.server.connections <= 8
+
+
 async def test_connections_with_running_requests_are_not_replaced() -> None:
     begun, ended = anyio.Semaphore(0), anyio.Event()
 

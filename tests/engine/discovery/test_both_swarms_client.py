@@ -29,9 +29,13 @@ class Tracker:
     def __init__(self, **swarms: tuple[PeerAddress, ...]) -> None:
         self.swarms = {V1: swarms.get("v1"), V2: swarms.get("v2")}
         self.requests: list[AnnounceRequest] = []
+        self.patience_s: list[float | None] = []
 
-    async def announce(self, url: str, request: AnnounceRequest) -> AnnounceResponse:
+    async def announce(
+        self, url: str, request: AnnounceRequest, *, patience_s: float | None = None
+    ) -> AnnounceResponse:
         assert url == URL
+        self.patience_s.append(patience_s)
         self.requests.append(request)
         peers = self.swarms[request.info_hash]
         if peers is None:
@@ -63,7 +67,8 @@ async def announce(
 ) -> tuple[tuple[PeerAddress, ...], list[PeerAddress]]:
     found: list[PeerAddress] = []
     client = BothSwarmsClient(tracker, lambda: v2_hash, found.extend)
-    response = await client.announce(URL, request(event=event))
+    response = await client.announce(URL, request(event=event), patience_s=3.0)
+    assert set(tracker.patience_s) == {3.0}
     return tuple(response.peers), found
 
 

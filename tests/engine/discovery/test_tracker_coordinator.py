@@ -14,12 +14,14 @@ from tests.support.sleeping_clock import SleepingClock, settle
 from tests.support.swarm import content, reach, resources, until
 from tests.support.torrents import make_torrent, payload_of, write_files
 from torrent_engine.base.config import TrackerConfig
-from torrent_engine.base.errors import TrackerError, TrackerRefusedError
+from torrent_engine.base.errors import TrackerError, TrackerRefusedError, TrackerTimeoutError
 from torrent_engine.base.ids import InfoHash, PeerAddress, PeerId
 from torrent_engine.engine.discovery.tracker_coordinator import TrackerCoordinator
 from torrent_engine.engine.events import TrackerFailed, TrackerSucceeded
 from torrent_engine.engine.session.session import Session
 from torrent_engine.engine.states import State
+from torrent_engine.net.http.client import slot_limits
+from torrent_engine.net.sockets.fair_slots import FairSlots
 from torrent_engine.net.tracker.client import open_tracker_client
 from torrent_engine.net.tracker.embedded import EmbeddedTracker
 from torrent_engine.protocol.tracker import schedule
@@ -51,7 +53,7 @@ class FakeClient:
         self.requests: list = []
         self.gate: anyio.Event | None = None
 
-    async def announce(self, url, request):
+    async def announce(self, url, request, *, patience_s=None):
         self.asked.append((self.clock(), url, request.event))
         self.requests.append(request)
         if self.gate is not None:
@@ -69,8 +71,8 @@ class FakeClient:
 
 
 class World:
-    def __init__(self, *tiers, is_private=False, answers=None, config=None):
-        self.clock = SleepingClock(1000.0)
+    def __init__(self, *tiers, is_private=False, answers=None, config=None, clock=None):
+        self.clock = clock or SleepingClock(1000.0)
         self.client = FakeClient(self.clock, **(answers or {}))
         self.events: list = []
         self.peers: list = []
@@ -385,12 +387,13 @@ class SilentClient(FakeClient):
         self.living = living
         self.under_way = self.most = 0
 
-    async def announce(self, url, request):
+    async def announce(self, url, request, *, patience_s=None):
         self.under_way += 1
         self.most = max(self.most, self.under_way)
         try:
             if url != self.living:
-                await anyio.sleep_forever()
+                await self.clock.sleep(30.0 if patience_s is None else patience_s)
+                raise TrackerTimeoutError("no response")
             return await super().announce(url, request)
         finally:
             self.under_way -= 1
@@ -407,6 +410,34 @@ async def test_bep12_a_hundred_silent_trackers_are_given_up_in_favour_of_the_one
         await world.clock.advance(60)
         assert world.client.under_way == 0
     assert 1 < world.client.most <= MAX_AT_ONCE
+
+
+class SlotClient(SilentClient):
+    """Has a limited number of slots for all torrents, as the real one."""
+
+    def __init__(self, clock, living, slots):
+        super().__init__(clock, living)
+        self.slots = slots
+
+    async def announce(self, url, request, *, patience_s=None):
+        async with self.slots.turn(self):
+            return await super().announce(url, request, patience_s=patience_s)
+
+
+async def test_bep12_many_torrents_with_dead_trackers_all_find_the_one_that_lives():
+    clock, slots, worlds = SleepingClock(1000.0), FairSlots(slot_limits(TrackerConfig())), []
+    async with anyio.create_task_group() as tasks:
+        for torrent in range(12):
+            urls = [f"http://{torrent}x{number}.example/announce" for number in range(100)]
+            world = World(urls, clock=clock)
+            world.coordinator._client = SlotClient(clock, urls[torrent], slots)
+            worlds.append(world)
+            tasks.start_soon(world.coordinator.run)
+        await settle()
+        for _ in range(120):
+            await clock.advance(1)
+        tasks.cancel_scope.cancel()
+    assert [bool(world.peers) for world in worlds] == [True] * 12
 
 
 async def test_bep12_a_real_tracker_is_found_behind_silent_ones(tmp_path, monkeypatch):

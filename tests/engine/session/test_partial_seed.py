@@ -25,7 +25,10 @@ def announces(monkeypatch: pytest.MonkeyPatch) -> list[AnnounceRequest]:
     """What is announced, to a tracker that knows of nobody."""
     found: list[AnnounceRequest] = []
 
-    async def announce(_client: object, _url: str, request: AnnounceRequest) -> AnnounceResponse:
+    async def announce(
+        _client: object, _url: str, request: AnnounceRequest, *, patience_s: float | None
+    ) -> AnnounceResponse:
+        del patience_s
         found.append(request)
         return AnnounceResponse(interval_s=1800.0, peers=())
 

@@ -12,7 +12,12 @@ import pytest
 
 from tests.support.rude_server import answering, response, rude_server
 from torrent_engine.base.config import TrackerConfig
-from torrent_engine.base.errors import NetworkError, TrackerError, TrackerRefusedError
+from torrent_engine.base.errors import (
+    NetworkError,
+    TrackerError,
+    TrackerRefusedError,
+    TrackerTimeoutError,
+)
 from torrent_engine.base.ids import InfoHash, PeerAddress, PeerId
 from torrent_engine.codec.bencode import encode
 from torrent_engine.net.sockets.datagrams import open_datagrams
@@ -164,6 +169,54 @@ async def test_bep7_one_family_that_answers_is_enough(monkeypatch):
             with anyio.fail_after(8):
                 got = await announce(url, **{"both.example": ["::1", "127.0.0.1"]})
             assert got.interval_s == 1800.0
+
+
+async def test_bep7_a_silent_family_does_not_take_the_turn_of_the_other(monkeypatch):
+    monkeypatch.setattr(tracker_client, "SECOND_FAMILY_GRACE_S", 0.1)
+
+    async def silent(_stream, _head):
+        await anyio.sleep_forever()
+
+    config = replace(CONFIG, max_concurrent=1)
+    async with rude_server(silent) as server, EmbeddedTracker("::1", server.port) as tracker:
+        if not tracker.hosts:
+            pytest.skip("this machine has no IPv6 loopback")
+        url = f"http://both.example:{server.port}/announce"
+        with anyio.fail_after(CONFIG.read_timeout_s - 1):
+            got = await announce(url, config, **{"both.example": ["127.0.0.1", "::1"]})
+    assert got.interval_s == 1800.0
+    assert len(server.requests) == 1
+
+
+async def test_bep12_patience_begins_when_it_is_an_announces_turn():
+    is_asked = anyio.Event()
+
+    async def slow(stream, head):
+        is_asked.set()
+        await anyio.sleep(0.4 if b"/slow" in head else 0.0)
+        await stream.send(response(PEERS))
+
+    config = replace(CONFIG, max_concurrent=1)
+    async with (
+        rude_server(slow) as server,
+        open_tracker_client(config) as client,
+        anyio.create_task_group() as tasks,
+    ):
+        tasks.start_soon(client.announce, f"{server.base}/slow/announce", REQUEST)
+        await is_asked.wait()
+        url = f"{server.base}/quick/announce"
+        got = await client.announce(url, REQUEST, patience_s=0.3)
+    assert got.interval_s == 99.0
+    assert len(server.requests) == 2
+
+
+async def test_bep12_a_tracker_is_waited_for_no_longer_than_there_is_patience():
+    async def silent(_stream, _head):
+        await anyio.sleep_forever()
+
+    async with rude_server(silent) as server, open_tracker_client(CONFIG) as client:
+        with pytest.raises(TrackerTimeoutError, match=r"no response in 0\.1 s"):
+            await client.announce(f"{server.base}/announce", REQUEST, patience_s=0.1)
 
 
 # UDP

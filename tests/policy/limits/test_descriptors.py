@@ -5,6 +5,7 @@ from torrent_engine.policy.limits.descriptors import (
     OTHERS,
     PER_FILE,
     PER_TORRENT,
+    clients_within,
     files_within,
     links_within,
     needed_descriptors,
@@ -31,6 +32,11 @@ def test_f9_what_is_wanted_is_had_where_the_limit_allows() -> None:
 
 def test_f9_unlimited_links_are_as_many_as_fit() -> None:
     assert links_within(1024, 0) == 1024 - BASE - reserved_descriptors(1024)
+
+
+def test_f9_clients_of_the_daemon_leave_most_descriptors_to_torrents() -> None:
+    limits = (48, 64, 256, 1024, 65_536)
+    assert [clients_within(limit, 100) for limit in limits] == [8, 8, 32, 100, 100]
 
 
 @pytest.mark.parametrize(("links", "files"), [(700, 40), (5_000, 40), (10, 2)])

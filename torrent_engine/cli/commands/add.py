@@ -69,10 +69,12 @@ def command(**options: Any) -> ExitCode:  # noqa: ANN401
         code = ExitCode.OK
         for source in options["torrents"]:
             try:
-                _print_added(await torrents.add(_torrent_of(source, stdin, options)), options)
+                added = await torrents.add(_torrent_of(source, stdin, options))
             except Exception as error:
                 failed = _print_refused(error, source)
                 code = code or failed
+            else:
+                _print_added(added, options)
         return code
 
     return folder.run(work)

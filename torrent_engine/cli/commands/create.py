@@ -1,7 +1,6 @@
 """``torrent-engine create``."""
 
 import os
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -142,7 +141,9 @@ def command(context: click.Context, /, **options: Any) -> ExitCode:  # noqa: ANN
     with recorded("create", name=name, state_dir=options["state_dir"]) as record:
         data = _hashed(paths, create_options, settings_of(context), options, output)
         if output is None:
-            sys.stdout.buffer.write(data)
+            from torrent_engine.cli.output.render import write_bytes
+
+            write_bytes(data)
         else:
             write_new(output, data, replace=options["force"])
         record.describe(data)

@@ -1,6 +1,5 @@
 """``torrent-engine metadata``."""
 
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -84,12 +83,12 @@ def saver(options: Mapping[str, Any]) -> "Callable[[Metainfo], str]":
     """Return what writes a .torrent and returns where; it may raise CliError or OSError."""
 
     def save(metainfo: "Metainfo") -> str:
+        from torrent_engine.cli.output.render import write_bytes
         from torrent_engine.cli.tasks.new_file import refuse_existing, write_new
         from torrent_engine.disk.filesystem import usable_path
 
         if options["output"] == STDOUT:
-            sys.stdout.buffer.write(metainfo.to_bytes())
-            sys.stdout.buffer.flush()
+            write_bytes(metainfo.to_bytes())
             return STDOUT
         path = Path(options["output"] or usable_path((f"{metainfo.name}.torrent",))[0])
         if not options["force"]:

@@ -98,7 +98,9 @@ def command(**options: Any) -> ExitCode:  # noqa: ANN401
         update_url=options["update_url"],
     )
     if output is None:
-        sys.stdout.buffer.write(signed.to_bytes())
+        from torrent_engine.cli.output.render import write_bytes
+
+        write_bytes(signed.to_bytes())
         return ExitCode.OK
     write_new(output, signed.to_bytes(), replace=may_replace)
     if not options["quiet"]:

@@ -1,6 +1,5 @@
 """``torrent-engine update``."""
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -52,7 +51,9 @@ def command(**options: Any) -> ExitCode:  # noqa: ANN401
     if newer is None:
         raise CliError("its feed has nothing newer", ExitCode.NOT_FOUND)
     if options["output"] == STDOUT:
-        sys.stdout.buffer.write(newer.to_bytes())
+        from torrent_engine.cli.output.render import write_bytes
+
+        write_bytes(newer.to_bytes())
         return ExitCode.OK
     _write(newer, options)
     return ExitCode.OK

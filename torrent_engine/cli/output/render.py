@@ -1,5 +1,6 @@
 """All output of the command line: lines, errors, JSON, and live displays."""
 
+import errno
 import io
 import json
 import os
@@ -54,6 +55,19 @@ def print_lines(lines: Sequence[str]) -> None:
 def print_wrapped(text: str, *, first: str = "", indent: str = INDENT) -> None:
     """Write ``first`` and a text to stdout, wrapped at spaces where that is a terminal."""
     _write(sys.stdout, _wrapped_for(sys.stdout, text, indent, first))
+
+
+def write_bytes(data: bytes) -> None:
+    """Write a whole file to stdout. Raises OutputError, also where that is closed."""
+    if sys.stdout is None:
+        raise OutputError(OSError(errno.EBADF, os.strerror(errno.EBADF)))
+    try:
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputError(error) from error
 
 
 def print_error(message: str) -> None:

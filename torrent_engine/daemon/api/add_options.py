@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from torrent_engine.daemon.context import DaemonContext
 
 MAX_PRIORITY: Final = 7
-MAX_FILES: Final = 100_000
+MAX_FILES: Final = 100_000  # ours: of which something is said at once
+MAX_FILE_INDEX: Final = 2**31
 _MAX_PATH_CHARS: Final = 4_096
 _REPEATED: Final = frozenset({"trackers"})
 _TEXTS: Final = frozenset({"save_path", "category", "rename", "stop_after"})
@@ -42,7 +43,7 @@ _JSON: Final = frozenset(
 )
 
 _FilePriority = Annotated[int, Field(ge=0, le=MAX_PRIORITY)]
-_FileIndex = Annotated[int, Field(ge=0, le=MAX_FILES)]
+_FileIndex = Annotated[int, Field(ge=0, le=MAX_FILE_INDEX)]
 
 
 class OwnerInput(Input):

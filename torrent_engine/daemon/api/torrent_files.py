@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     from torrent_engine.daemon.context import DaemonContext
 
 MOVE_WAIT_S: Final = 1.0  # ours: a rename on one file system is done by then
-MAX_FILES: Final = 100_000
+MAX_FILES: Final = 100_000  # ours: of which something is said at once
+MAX_FILE_INDEX: Final = 2**31
 MAX_COUNT: Final = 255
 _OCTETS: Final = "application/octet-stream"
 _WANTED: Final = 4
@@ -46,7 +47,7 @@ _TYPES: Final = mimetypes.MimeTypes()
 class FileChange(Input):
     """What changes of one file."""
 
-    index: int = Field(ge=0, le=MAX_FILES)
+    index: int = Field(ge=0, le=MAX_FILE_INDEX)
     priority: int | None = Field(default=None, ge=0, le=7)
     path: str | None = Field(default=None, min_length=1, max_length=4_096)
 

@@ -6,6 +6,8 @@ from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 
 from torrent_engine.base.config.units import KIB, MIB
+from torrent_engine.net.sockets.descriptors import descriptor_limit
+from torrent_engine.policy.limits.descriptors import clients_within
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,6 +15,7 @@ class HttpLimits:
     """What one client, and all of them together, may cost. Times are in seconds."""
 
     max_connections: int = 100
+    """Fewer where the process may open few files (row F9)."""
     max_connections_per_address: int = 64
     """Of one IPv4 address or IPv6 /64; connections of unix sockets count in all only."""
     max_head_bytes: int = 32 * KIB
@@ -75,7 +78,7 @@ class ConnectionCount:
 
     def admit(self, host: str | None) -> bool:
         """Count a connection; False, and not counted, if there are too many. None: unix socket."""
-        if self.total >= self._limits.max_connections:
+        if self._is_full:
             return False
         if host is not None:
             group = address_group(host)
@@ -87,8 +90,11 @@ class ConnectionCount:
 
     def is_only_full(self, host: str | None) -> bool:
         """Return whether it is the number of all that keeps a connection out, not its address."""
-        is_full = self.total >= self._limits.max_connections
-        return is_full and self.of(host) < self._limits.max_connections_per_address
+        return self._is_full and self.of(host) < self._limits.max_connections_per_address
+
+    @property
+    def _is_full(self) -> bool:
+        return self.total >= clients_within(descriptor_limit(), self._limits.max_connections)
 
     def of(self, host: str | None) -> int:
         """Return how many connections an address has; 0 for unix sockets."""

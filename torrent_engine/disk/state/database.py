@@ -86,27 +86,34 @@ class StateDatabase:
         self._reserve.hold()
 
     def run(self, work: Callable[[sqlite3.Connection], _T], *, is_precious: bool) -> _T:
-        """Run one transaction, once more when there is room again or the database is new."""
+        """Run one transaction, again when there is room again or the database is new."""
         result = self._run(work, is_precious=is_precious)
         if self._connection is not None:
             self._daily_copy.make_if_due(self._connection)
         return result
 
     def _run(self, work: Callable[[sqlite3.Connection], _T], *, is_precious: bool) -> _T:
+        has_made_room = is_mended = False
         try:
-            return self._transaction(work, is_precious=is_precious)
-        except sqlite3.Error as error:
-            if not self._is_mended(error):
-                raise database_error(self.path, error) from error
-        except OSError as error:
-            if not self._reserve.give_up():
-                raise storage_error(self.folder, error) from error
-        try:
-            return self._transaction(work, is_precious=is_precious)
-        except sqlite3.Error as error:
-            raise database_error(self.path, error) from error
-        except OSError as error:
-            raise storage_error(self.folder, error) from error
+            while True:
+                try:
+                    return self._transaction(work, is_precious=is_precious)
+                except sqlite3.Error as error:
+                    if is_database_full(error):
+                        is_again = self._make_room(is_first=not has_made_room)
+                        has_made_room = True
+                    else:
+                        is_again = not is_mended and self._is_mended(error)
+                        is_mended = True
+                    if not is_again:
+                        raise database_error(self.path, error) from error
+                except OSError as error:
+                    has_made_room = True
+                    if not self._reserve.give_up():
+                        raise storage_error(self.folder, error) from error
+        finally:
+            if has_made_room:
+                self._reserve.hold()  # what is left of it, before payload takes it
 
     def _transaction(self, work: Callable[[sqlite3.Connection], _T], *, is_precious: bool) -> _T:
         db = self._connection
@@ -125,15 +132,17 @@ class StateDatabase:
         return result
 
     def _is_mended(self, error: sqlite3.Error) -> bool:
-        """Do what helps against an error; False if nothing does."""
-        if is_database_full(error):
-            is_shorter = self._shorten_log()
-            return self._reserve.give_up() or is_shorter
+        """Put another in the place of a damaged database; False if it is not damaged."""
         is_mended = _is_broken(error) and self._process_lock.take()
         if is_mended:
             self._start_anew()
         self._process_lock.take(exclusive=False)
         return is_mended
+
+    def _make_room(self, *, is_first: bool) -> bool:
+        """Free some of what is held on the disk; False if nothing is left of it."""
+        is_shorter = is_first and self._shorten_log()
+        return self._reserve.give_up() or is_shorter
 
     def _shorten_log(self) -> bool:
         """Move the write-ahead log into the database, which frees its room; False if it is none."""
@@ -162,6 +171,7 @@ class StateDatabase:
             if is_database_full(error) and self._reserve.give_up():
                 self._disconnect()
                 self._connect(is_alone=is_alone)
+                self._reserve.hold()
             elif is_alone and self._is_unusable(error):
                 self._start_anew()
             else:

@@ -28,6 +28,8 @@ _FOUND: Final = (
     "found_unknown",
 )  # settings without which files would be lost
 _FREE_SHARE: Final = 8  # the reserve takes at most one part in this many of what is free
+_PARTS: Final = 4  # ours: a part of the reserve is given up at a time
+_LEAST_PART_BYTES: Final = 64 * 1024  # ours: a transaction takes less, as a rule
 
 
 def make_private_folder(path: Path) -> None:
@@ -220,11 +222,13 @@ class Reserve:
     def __init__(self, path: Path, size_bytes: int) -> None:
         self._path = path
         self._size_bytes = size_bytes
+        self._most_held_bytes = 0
 
     def hold(self) -> None:
         """Reserve the space, or less of it where the disk is small; failing does no harm.
 
-        What is held already stays, or grows where there is more room now.
+        What is held already stays, or grows where there is more room now; what was given up is
+        taken again first, before anything else takes it.
         """
         if not self._size_bytes or not hasattr(os, "posix_fallocate"):
             return
@@ -236,8 +240,10 @@ class Reserve:
                 os.close(descriptor)
 
     def _grow(self, descriptor: int, held_bytes: int) -> None:
+        self._most_held_bytes = max(self._most_held_bytes, held_bytes)
         free_bytes = shutil.disk_usage(self._path.parent).free + held_bytes
         size = max(min(self._size_bytes, free_bytes // _FREE_SHARE), 1)
+        size = max(size, min(self._most_held_bytes, free_bytes))
         if size <= held_bytes:
             return
         try:
@@ -246,9 +252,20 @@ class Reserve:
             os.ftruncate(descriptor, held_bytes)
             if not held_bytes:
                 self._path.unlink(missing_ok=True)
+        else:
+            self._most_held_bytes = max(self._most_held_bytes, size)
 
     def give_up(self) -> bool:
-        """Free the room; False if there was none."""
+        """Free a part of the room, the last part with the file; False if there was none.
+
+        A part at a time: what is freed may be taken by payload that is just being written.
+        """
+        with suppress(OSError):
+            held_bytes = self._path.stat().st_size
+            left_bytes = held_bytes - max(held_bytes // _PARTS, _LEAST_PART_BYTES)
+            if left_bytes > 0:
+                os.truncate(self._path, left_bytes)
+                return True
         try:
             self._path.unlink()
         except OSError:

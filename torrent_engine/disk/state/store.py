@@ -417,7 +417,7 @@ class StateStore:
         """Do some work in one transaction, in the database's thread; all of it or nothing lasts.
 
         Precious work is on the disk when this returns, other work may be lost with the power.
-        It is done twice if the disk was full or the database damaged.
+        It is done again if the disk was full or the database damaged.
         """
         return await self._in_thread(lambda: self._database.run(work, is_precious=is_precious))
 

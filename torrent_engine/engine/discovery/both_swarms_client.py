@@ -37,15 +37,17 @@ class BothSwarmsClient:
         self._other_hash = other_hash
         self._on_other_peers = on_other_peers
 
-    async def announce(self, url: str, request: AnnounceRequest) -> AnnounceResponse:
+    async def announce(
+        self, url: str, request: AnnounceRequest, *, patience_s: float | None = None
+    ) -> AnnounceResponse:
         """Announce once with each info-hash; only TrackerError escapes, if both fail."""
         other_hash = self._other_hash()
         if other_hash is None:
-            return await self._client.announce(url, request)
+            return await self._client.announce(url, request, patience_s=patience_s)
         outcomes: dict[InfoHash, AnnounceResponse | TrackerError] = {}
         async with anyio.create_task_group() as tasks:
             for each in (request, replace(request, info_hash=other_hash)):
-                tasks.start_soon(self._announce, url, each, outcomes)
+                tasks.start_soon(self._announce, url, each, patience_s, outcomes)
         first, second = outcomes[request.info_hash], outcomes[other_hash]
         if isinstance(second, AnnounceResponse) and second.peers:
             self._on_other_peers(second.peers)
@@ -64,9 +66,12 @@ class BothSwarmsClient:
         self,
         url: str,
         request: AnnounceRequest,
+        patience_s: float | None,
         outcomes: dict[InfoHash, AnnounceResponse | TrackerError],
     ) -> None:
         try:
-            outcomes[request.info_hash] = await self._client.announce(url, request)
+            outcomes[request.info_hash] = await self._client.announce(
+                url, request, patience_s=patience_s
+            )
         except TrackerError as error:
             outcomes[request.info_hash] = error

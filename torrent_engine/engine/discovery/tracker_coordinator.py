@@ -14,7 +14,7 @@ import anyio
 import anyio.abc
 
 from torrent_engine.base.config import TrackerConfig
-from torrent_engine.base.errors import TrackerError, TrackerTimeoutError
+from torrent_engine.base.errors import TrackerError
 from torrent_engine.base.ids import InfoHash, PeerAddress, PeerId
 from torrent_engine.engine.bounded_log import BoundedLog
 from torrent_engine.engine.discovery.scraping import ScrapeClient, scrape_all
@@ -41,8 +41,13 @@ _FOREVER_S: Final = 3_600.0  # ours: with nothing to do, look again now and then
 class AnnounceClient(ScrapeClient, Protocol):
     """What the coordinator needs of :class:`torrent_engine.net.tracker.client.TrackerClient`."""
 
-    async def announce(self, url: str, request: AnnounceRequest) -> AnnounceResponse:
-        """Announce once; only TrackerError escapes."""
+    async def announce(
+        self, url: str, request: AnnounceRequest, *, patience_s: float | None = None
+    ) -> AnnounceResponse:
+        """Announce once; only TrackerError escapes.
+
+        ``patience_s`` is a timeout from when it is sent, if that is shorter than the client's own.
+        """
 
 
 def idle_tracker(url: str, tier: int, log: TrackerLog) -> TrackerStatus:
@@ -247,26 +252,8 @@ class TrackerCoordinator:
 
     async def _answer(self, attempt: AnnounceAttempt) -> AnnounceResponse:
         """Return what a tracker answers while we have patience. Raises TrackerError."""
-        request, patience_s = self._request(attempt), attempt.patience_s
-        if patience_s is None:
-            return await self._client.announce(attempt.url, request)
-        outcome: AnnounceResponse | TrackerError = TrackerTimeoutError(
-            f"no answer in {patience_s:g} s"
-        )
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._cancel_after, patience_s, tasks.cancel_scope)
-            try:
-                outcome = await self._client.announce(attempt.url, request)
-            except TrackerError as error:
-                outcome = error
-            tasks.cancel_scope.cancel()
-        if isinstance(outcome, TrackerError):
-            raise outcome
-        return outcome
-
-    async def _cancel_after(self, delay_s: float, scope: anyio.CancelScope) -> None:
-        await self._sleep(delay_s)
-        scope.cancel()
+        request = self._request(attempt)
+        return await self._client.announce(attempt.url, request, patience_s=attempt.patience_s)
 
     async def _say_stopped(self, attempt: AnnounceAttempt) -> None:
         began_s = self._clock()

@@ -5,7 +5,7 @@ Source: fault model, rows A13, A14, D1 to D4. The HTTP implementation is httpx2.
 
 import logging
 from collections.abc import Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, nullcontext
 from dataclasses import dataclass
 from types import ModuleType
 from typing import TYPE_CHECKING, Final
@@ -90,17 +90,19 @@ class HttpClient:
         headers: Mapping[str, str] | None = None,
         policy: AddressPolicy = USER_POLICY,
         addresses: Sequence[str] = (),
+        has_slot: bool = False,
     ) -> HttpResponse:
         """Fetch ``url``, following up to five redirects, each checked like the first.
 
         ``max_bytes`` limits the body before and after decompression. ``addresses`` are known
         literal addresses of the host; they are checked too. The host is resolved once, and only
-        checked addresses are connected to. Raises HttpError for all failures, without secrets of
-        the URL, and AddressRefusedError if the policy refuses; responses of any status, and
-        redirects to magnet links, are returned.
+        checked addresses are connected to. ``has_slot``: the caller limits the number of requests.
+        Raises HttpError for all failures, without secrets of the URL, and AddressRefusedError if
+        the policy refuses; responses of any status, and redirects to magnet links, are returned.
         """
         timeout_s = self._config.total_timeout_s
-        async with self._slots.turn(current_client().key):
+        slot = nullcontext() if has_slot else self._slots.turn(current_client().key)
+        async with slot:
             try:
                 with anyio.fail_after(timeout_s), silent_logging():
                     hop = Hop(url, {**basic_auth(url), **(headers or {})}, addresses)

@@ -9,6 +9,7 @@ import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
+from math import inf
 from typing import Final, TypeAlias, TypeVar
 
 import anyio
@@ -86,11 +87,14 @@ class TrackerClient:
         """
         self._udp.share(datagrams, only=only)
 
-    async def announce(self, url: str, request: AnnounceRequest) -> AnnounceResponse:
+    async def announce(
+        self, url: str, request: AnnounceRequest, *, patience_s: float | None = None
+    ) -> AnnounceResponse:
         """Announce over all address families of a tracker; one response is enough.
 
-        Raises TrackerError without a response, TrackerRefusedError if the tracker refuses. Messages
-        contain no secrets of the URL.
+        ``patience_s`` is a timeout from when it is this request's turn, if that is shorter than
+        the configured one. Raises TrackerError without a response, TrackerRefusedError if the
+        tracker refuses. Messages contain no secrets of the URL.
         """
 
         async def ask(place: str, parts: TrackerUrl, addresses: Sequence[str]) -> AnnounceResponse:
@@ -99,7 +103,7 @@ class TrackerClient:
             return await self._announce_http(place, parts, addresses, request)
 
         places = await self._places(url, request.info_hash)
-        for_torrent = partial(self._request, ask=ask, key=request.info_hash)
+        for_torrent = partial(self._request, ask=ask, key=request.info_hash, patience_s=patience_s)
         return merge_responses(await self._first(places, for_torrent))
 
     async def scrape(
@@ -157,18 +161,21 @@ class TrackerClient:
                 logger.info("tracker %s: %s; the next place is tried", redact_url(place), error)
         return await request(places[-1])
 
-    async def _request(self, url: str, ask: AskPlace[Answer], key: bytes) -> list[Answer]:
+    async def _request(
+        self, url: str, ask: AskPlace[Answer], key: bytes, patience_s: float | None = None
+    ) -> list[Answer]:
         """Send a request within the limits of its torrent."""
+        timeout_s = min(self._config.total_timeout_s, patience_s or inf)
         try:
             parts = parse_tracker_url(url)
             async with self._slots.turn(key):
-                with resolving_for(key), anyio.fail_after(self._config.total_timeout_s):
+                with resolving_for(key), anyio.fail_after(timeout_s):
                     return await self._request_families(url, parts, ask)
         except TrackerRefusedError as error:
             reason = redact_text(error.reason, url)
             raise TrackerRefusedError(reason, retry_in_s=error.retry_in_s) from None
         except TimeoutError:
-            message = f"no response in {self._config.total_timeout_s:g} s"
+            message = f"no response in {timeout_s:g} s"
             raise TrackerTimeoutError(message) from None
         except (TrackerError, HttpError, NetworkError, RemoteProtocolError) as error:
             kind = TrackerTimeoutError if _is_timeout(error) else TrackerError
@@ -223,6 +230,7 @@ class TrackerClient:
             max_bytes=self._config.max_response_bytes,
             policy=TRACKER_POLICY,
             addresses=addresses,
+            has_slot=True,  # that of the announce, with one request for each address family
         )
         return _checked_body(response)
 

@@ -16,6 +16,8 @@ MIN_RESERVED: Final = 16
 MAX_RESERVED: Final = OTHERS + 44 * PER_FILE  # forty open files, and a few of starting torrents
 MIN_FILES: Final = 4
 MIN_LINKS: Final = 4
+MIN_CLIENTS: Final = 8
+CLIENTS_SHARE: Final = 8  # ours: one part in this many is for clients of the daemon
 
 
 def reserved_descriptors(limit: int) -> int:
@@ -35,6 +37,11 @@ def links_within(limit: int, wanted: int, torrents: int = 1) -> int:
     """
     most = max(_left(limit) - (torrents - 1) * PER_TORRENT, MIN_LINKS)
     return min(wanted, most) if wanted else most
+
+
+def clients_within(limit: int, wanted: int) -> int:
+    """Return how many connections of its clients a daemon may have at once."""
+    return min(wanted, max(limit // CLIENTS_SHARE, MIN_CLIENTS))
 
 
 def runs_within(limit: int) -> int:
