@@ -9,12 +9,14 @@ import anyio
 import pytest
 
 from tests.disk.helpers import mounted_tmpfs
+from tests.support.managers import manager_config
 from tests.support.swarm import reach, resources, seed, until
 from tests.support.torrents import payload_of, write_files
 from tests.support.v2_torrents import hybrid_info, laid_out, torrent_around, v2_info
-from torrent_engine.base.config import DiskConfig, SessionConfig
+from torrent_engine.base.config import DiskConfig, DormancyConfig, SessionConfig
 from torrent_engine.base.errors import SessionError
 from torrent_engine.codec.metainfo import Metainfo
+from torrent_engine.engine.manager.torrent_manager import TorrentManager
 from torrent_engine.engine.resources.shared_resources import SharedResources
 from torrent_engine.engine.session.session import Session
 from torrent_engine.engine.states import State
@@ -188,3 +190,109 @@ async def test_f1_a_copy_that_a_full_disk_stops_goes_on_once_there_is_room(
     await session.close()
     assert (disk / "b" / again.name / "again").read_bytes() == ONE
     await source.close()
+
+
+# -- torrents that do not run -------------------------------------------------------------------
+
+
+RESTING = DormancyConfig(after_s=0.01)
+LONG_AGO_S = 1_600_000_000
+
+
+def put_long_ago(metainfo: Metainfo, files: dict[str, bytes], folder: Path) -> None:
+    write_files(metainfo, laid_out(metainfo, files), folder)
+    for path in folder.rglob("*"):
+        os.utime(path, (LONG_AGO_S, LONG_AGO_S))
+
+
+async def resting(many: TorrentManager, metainfo: Metainfo, folder: Path) -> None:
+    """Add a torrent whose files are there, and wait until it rests."""
+    session = await many.add_torrent(metainfo, save_path=folder)
+    await reach(session, State.SEEDING)
+    await until(lambda: session._core.dormant is not None)
+
+
+@pytest.mark.parametrize("make", [v2_info, hybrid_info], ids=["v2", "hybrid"])
+@pytest.mark.parametrize("piece_bytes", [PIECE, 4 * PIECE])
+async def test_bep52_what_a_torrent_at_rest_has_is_not_downloaded(
+    make: Make, piece_bytes: int, tmp_path: Path
+) -> None:
+    first = made({"one": ONE, "two": TWO}, v2_info)
+    second = made({"deep/same": ONE, "other": TWO}, make, piece_bytes=piece_bytes, name="q")
+    put_long_ago(first, {"one": ONE, "two": TWO}, tmp_path / "a")
+    async with TorrentManager(manager_config(tmp_path, dormancy=RESTING)) as many:
+        await resting(many, first, tmp_path / "a")
+        session = await many.add_torrent(second, save_path=tmp_path / "b")
+        await reach(session, State.SEEDING)
+        assert session.stats().downloaded_bytes == 0
+    assert is_right(second, {"deep/same": ONE, "other": TWO}, tmp_path / "b")
+
+
+async def test_bep52_what_a_torrent_at_rest_has_is_found_after_a_restart(tmp_path: Path) -> None:
+    first, second = made(FIRST), made(SECOND, name="q")
+    put_long_ago(first, FIRST, tmp_path / "a")
+    config = manager_config(tmp_path, dormancy=RESTING)
+    async with TorrentManager(config) as many:
+        await resting(many, first, tmp_path / "a")
+    async with (
+        TorrentManager(config) as many,
+        seed(tmp_path / "seed", second, laid_out(second, SECOND)) as (theirs, address),
+    ):
+        session = await many.add_torrent(second, save_path=tmp_path / "b")
+        await session.add_peer(*address)
+        await reach(session, State.SEEDING)
+        sent = theirs.stats().uploaded_bytes
+    assert is_right(second, SECOND, tmp_path / "b")
+    assert len(TWO) <= sent <= len(TWO) + PIECE
+
+
+async def test_f3_a_file_of_a_torrent_at_rest_that_was_changed_is_downloaded(
+    tmp_path: Path,
+) -> None:
+    first, second = made(FIRST), made(SECOND, name="q")
+    put_long_ago(first, FIRST, tmp_path / "a")
+    async with (
+        TorrentManager(manager_config(tmp_path, dormancy=RESTING)) as many,
+        seed(tmp_path / "seed", second, laid_out(second, SECOND)) as (theirs, address),
+    ):
+        await resting(many, first, tmp_path / "a")
+        changed = tmp_path / "a/one"
+        changed.write_bytes(bytes(len(ONE)))
+        os.utime(changed, (LONG_AGO_S, LONG_AGO_S))
+        session = await many.add_torrent(second, save_path=tmp_path / "b")
+        await session.add_peer(*address)
+        await reach(session, State.SEEDING)
+        sent = theirs.stats().uploaded_bytes
+    assert is_right(second, SECOND, tmp_path / "b")
+    assert sent >= len(ONE) + len(TWO)
+    assert changed.read_bytes() == bytes(len(ONE))
+
+
+async def test_files_of_a_torrent_that_was_removed_from_the_manager_are_not_looked_at(
+    tmp_path: Path,
+) -> None:
+    first, again = made(FIRST), made({"again": ONE}, piece_bytes=2 * PIECE, name="q")
+    put_long_ago(first, FIRST, tmp_path / "a")
+    async with TorrentManager(manager_config(tmp_path, dormancy=RESTING)) as many:
+        await resting(many, first, tmp_path / "a")
+        await many.remove_torrent(first.info_hash)
+        session = await many.add_torrent(again, save_path=tmp_path / "b")
+        await reach(session, State.DOWNLOADING)
+        await until(lambda: session._core.dormant is not None)
+        assert session.stats().completed_bytes == 0
+
+
+async def test_bep52_a_new_torrent_looks_at_those_that_went_to_rest_since_another_did(
+    tmp_path: Path,
+) -> None:
+    first, again = made(FIRST), made({"again": ONE}, piece_bytes=2 * PIECE, name="q")
+    unrelated = made({"other": TWO}, name="r")
+    put_long_ago(first, FIRST, tmp_path / "a")
+    async with TorrentManager(manager_config(tmp_path, dormancy=RESTING)) as many:
+        other = await many.add_torrent(unrelated, save_path=tmp_path / "c")
+        await until(lambda: other._core.dormant is not None)
+        await resting(many, first, tmp_path / "a")
+        session = await many.add_torrent(again, save_path=tmp_path / "b")
+        await reach(session, State.SEEDING)
+        assert session.stats().downloaded_bytes == 0
+    assert is_right(again, {"again": ONE}, tmp_path / "b")

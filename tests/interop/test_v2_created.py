@@ -16,7 +16,7 @@ from torrent_engine.disk.create.create import CreateOptions, TorrentFormat, crea
 pytestmark = pytest.mark.interop
 
 KIB = 1024
-NO_ATTRIBUTES = 256
+NO_ATTRIBUTES, EXECUTABLE = 256, 4
 FLAGS: dict[TorrentFormat, int] = {"v2": 32, "hybrid": 0}
 FOLDERS: dict[str, dict[str, bytes]] = {
     "many": {
@@ -42,9 +42,11 @@ def _old_names() -> Iterator[None]:
         yield
 
 
-def made_by_libtorrent(path: Path, piece_bytes: int, kind: TorrentFormat) -> bytes:
-    files = libtorrent.list_files(str(path), flags=NO_ATTRIBUTES)
-    made = libtorrent.create_torrent(files, piece_bytes, FLAGS[kind] | NO_ATTRIBUTES)
+def made_by_libtorrent(
+    path: Path, piece_bytes: int, kind: TorrentFormat, flags: int = NO_ATTRIBUTES
+) -> bytes:
+    files = libtorrent.list_files(str(path), flags=flags)
+    made = libtorrent.create_torrent(files, piece_bytes, FLAGS[kind] | flags)
     libtorrent.set_piece_hashes(made, str(path.parent))
     return bytes(libtorrent.bencode(made.generate()))
 
@@ -82,6 +84,31 @@ def test_bep52_a_file_gives_the_torrent_of_libtorrent(
     options = CreateOptions(piece_bytes=64 * KIB, format=kind, threads=2)
     ours, theirs = create_torrent([file], options), made_by_libtorrent(file, 64 * KIB, kind)
     assert parts_of(ours) == parts_of(theirs)
+
+
+@pytest.mark.parametrize("has_attributes", [True, False])
+@pytest.mark.parametrize("is_folder", [True, False])
+@pytest.mark.parametrize("kind", FLAGS)
+def test_bep47_executable_files_are_marked_as_by_libtorrent(
+    kind: TorrentFormat, tmp_path: Path, *, is_folder: bool, has_attributes: bool
+) -> None:
+    folder = tmp_path / "payload"
+    folder.mkdir()
+    for name, mode in {"run": 0o755, "only-group": 0o654, ".run": 0o700, "data": 0o644}.items():
+        (folder / name).write_bytes(payload_of(100_000))
+        (folder / name).chmod(mode)
+    path = folder if is_folder else folder / "run"
+    options = CreateOptions(piece_bytes=64 * KIB, format=kind, attributes=has_attributes)
+    ours = create_torrent([path], options)
+    flags = 0 if has_attributes else NO_ATTRIBUTES
+    assert parts_of(ours) == parts_of(made_by_libtorrent(path, 64 * KIB, kind, flags))
+    loaded = libtorrent.load_torrent_buffer(ours).ti
+    assert loaded is not None
+    files = loaded.files()
+    names = [files.file_name(index) for index in range(files.num_files())]
+    is_marked = [bool(files.file_flags(index) & EXECUTABLE) for index in range(len(names))]
+    marked = {name for name, flag in zip(names, is_marked, strict=True) if flag}
+    assert marked == ({"run", ".run"} & {path.name, *names} if has_attributes else set())
 
 
 @pytest.mark.parametrize("kind", FLAGS)

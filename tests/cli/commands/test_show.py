@@ -125,6 +125,18 @@ def test_bep52_both_hashes_of_a_hybrid_are_shown(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("make", [v2_info, hybrid_info])
+def test_bep47_json_has_the_size_with_and_without_pads(tmp_path: Path, make: Any) -> None:
+    record = json.loads(show("--json", written(tmp_path / "x", *make(V2_FILES))))
+    metainfo = Metainfo.read(tmp_path / "x")
+    pads = sum(entry.length_bytes for entry in metainfo.files if entry.is_pad)
+    assert (
+        record["content_bytes"] == sum(file["length_bytes"] for file in record["files"]) == 40_005
+    )
+    assert record["total_bytes"] == 40_005 + pads
+    assert bool(pads) == (make is hybrid_info)
+
+
+@pytest.mark.parametrize("make", [v2_info, hybrid_info])
 def test_bep52_json_has_both_hashes_and_the_layers(tmp_path: Path, make: Any) -> None:
     info, layers = make(V2_FILES)
     is_hybrid = "pieces" in info

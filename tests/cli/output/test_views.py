@@ -8,7 +8,10 @@ import pytest
 from rich.console import Console
 
 from tests.cli import fakes
+from tests.support.torrents import payload_of
+from tests.support.v2_torrents import hybrid_info, torrent_around
 from torrent_engine.cli.output import views, wrapping
+from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.engine.states import State
 from torrent_engine.engine.stats import SOURCE_NAMES, SourceCounts
 
@@ -178,3 +181,10 @@ def test_a_terminal_without_utf8_has_words_for_arrows() -> None:
     text = drawn(row("n" * 90), link_row(), ascii_only=True)
     assert text.isascii()
     assert "down 100.0 MiB/s" in text
+
+
+def test_bep47_what_a_link_led_to_is_told_without_pads() -> None:
+    info, _ = hybrid_info({"a": payload_of(20_000), "b": payload_of(5_000)}, piece_bytes=1 << 20)
+    metainfo = Metainfo.from_bytes(torrent_around(info))
+    assert metainfo.total_bytes >= 1 << 20
+    assert views.metadata_line(metainfo, "x.torrent") == "24.4 KiB in 2 files, saved as x.torrent"

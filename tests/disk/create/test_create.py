@@ -464,3 +464,27 @@ def test_mktorrent_makes_the_same_info_dictionary(tmp_path: Path) -> None:
         create_torrent([single], CreateOptions(piece_bytes=256 * KIB, format="v1"))
     )
     assert ours.info_hash == Metainfo.read(out).info_hash == sha1(ours.info_bytes).digest()
+
+
+@pytest.mark.parametrize("kind", ["v1", "v2", "hybrid"])
+def test_bep47_executable_files_are_marked_and_others_unchanged(
+    tmp_path: Path, kind: TorrentFormat
+) -> None:
+    folder = make_folder(tmp_path / "set", {"run": payload_of(50_000, 1), "text": b"text"})
+    plain = create_torrent([folder], CreateOptions(format=kind))
+    (folder / "run").chmod(0o744)
+    marked = create_torrent([folder], CreateOptions(format=kind))
+    is_executable = {e.path[-1]: e.is_executable for e in Metainfo.from_bytes(marked).files}
+    assert is_executable["run"]
+    assert not is_executable["text"]
+    assert create_torrent([folder], CreateOptions(format=kind, attributes=False)) == plain
+    (folder / "run").chmod(0o677)  # for others only
+    assert create_torrent([folder], CreateOptions(format=kind)) == plain
+
+
+@pytest.mark.parametrize("kind", ["v1", "v2", "hybrid"])
+def test_bep47_a_single_file_is_marked(tmp_path: Path, kind: TorrentFormat) -> None:
+    (tmp_path / "run").write_bytes(payload_of(50_000))
+    (tmp_path / "run").chmod(0o755)
+    made = Metainfo.from_bytes(create_torrent([tmp_path / "run"], CreateOptions(format=kind)))
+    assert [entry.is_executable for entry in made.files] == [True]

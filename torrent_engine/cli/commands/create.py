@@ -126,6 +126,11 @@ MAX_WARNINGS: Final = 20  # ours: of each kind; the others are only counted
     help="Exclude matching files and folders, such as '.git' or '*.tmp'; may be repeated.",
 )
 @click.option("--no-links", is_flag=True, help="Exclude symbolic links.  [default: follow them]")
+@click.option(
+    "--no-attributes",
+    is_flag=True,
+    help="Leave out which files are executable, which changes the info-hash (BEP 47).",
+)
 @click.option("-f", "--force", is_flag=True, help="Overwrite an existing .torrent.")
 @click.option("-q", "--quiet", is_flag=True, help="Print only errors.")
 @state_option
@@ -171,6 +176,7 @@ def _create_options(options: dict[str, Any]) -> "CreateOptions":
         originator=originators[0].der if originators else None,
         threads=options["threads"],
         format=options["torrent_format"],
+        attributes=not options["no_attributes"],
     )
 
 

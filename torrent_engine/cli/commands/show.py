@@ -115,6 +115,7 @@ def as_record(
         "info_hash_v2": metainfo.info_hash_v2.hex() if metainfo.info_hash_v2 else None,
         "meta_version": 2 if metainfo.v2 else 1,
         "total_bytes": metainfo.total_bytes,
+        "content_bytes": metainfo.content_bytes,
         "piece_bytes": metainfo.geometry.piece_bytes,
         "piece_count": metainfo.piece_count,
         "private": metainfo.is_private,

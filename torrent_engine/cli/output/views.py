@@ -113,9 +113,9 @@ def done_line(verb: str, stats: "SessionStats", path: str) -> str:
 
 def metadata_line(metainfo: "Metainfo", path: str) -> str:
     """Return the line that says what a magnet link led to, and where its .torrent lies."""
-    count = len(metainfo.files)
+    count = sum(not metainfo.files.is_pad(index) for index in range(len(metainfo.files)))
     files = "1 file" if count == 1 else f"{count:,} files"
-    return f"{sizes.format_size(metainfo.total_bytes)} in {files}, saved as {path}"
+    return f"{sizes.format_size(metainfo.content_bytes)} in {files}, saved as {path}"
 
 
 def incomplete_line(stats: "SessionStats") -> str:

@@ -1,7 +1,7 @@
 """Making a .torrent of files and folders; the same input gives the same bytes.
 
-Source: BEP 3, 12 (tiers), 19 (url-list), 27 (private), 38 (similar torrents), 39 (feeds), 52 (v2
-and hybrids).
+Source: BEP 3, 12 (tiers), 19 (url-list), 27 (private), 38 (similar torrents), 39 (feeds), 47
+(attributes), 52 (v2 and hybrids).
 """
 
 import os
@@ -73,6 +73,9 @@ class CreateOptions:
     files, and aria2 1.36 takes another info-hash for theirs, so that it finds no peers.
     """
 
+    attributes: bool = True
+    """Whether files that their owner may execute are marked, for others to be so too (BEP 47)."""
+
     @property
     def has_v1(self) -> bool:
         """Whether there is a v1 part."""
@@ -101,6 +104,8 @@ def create_torrent(
     paths = [paths] if isinstance(paths, str | os.PathLike) else paths
     check_options(options)
     payload = scan_payload(paths, options.name, rules)
+    if not options.attributes:
+        payload = payload.without_attributes()
     piece_bytes = options.piece_bytes or _chosen_piece_bytes(payload, options)
     geometry = Geometry(payload.total_bytes, piece_bytes)
     if options.has_v2:
@@ -259,7 +264,12 @@ def _info(
 
 def _v1_files(payload: Payload, piece_bytes: int, options: CreateOptions) -> dict[str, Encodable]:
     if not payload.is_multi_file:
-        return {"length": payload.total_bytes}
+        return {**payload.files[0].attributes, "length": payload.total_bytes}
     if options.has_v2:
         return {"files": list(padded_files(payload, piece_bytes))}
-    return {"files": [{"length": file.length_bytes, "path": file.parts} for file in payload.files]}
+    return {
+        "files": [
+            {**file.attributes, "length": file.length_bytes, "path": file.parts}
+            for file in payload.files
+        ]
+    }

@@ -7,10 +7,10 @@ Empty folders are not part of a torrent.
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import translate
 from pathlib import Path
-from stat import S_ISDIR, S_ISREG
+from stat import S_ISDIR, S_ISREG, S_IXUSR
 from typing import Final
 
 from torrent_engine.base.errors import ConfigError, StorageError
@@ -31,6 +31,13 @@ class SourceFile:
     parts: tuple[bytes, ...]
     """Path inside the torrent, below its name; empty for the file of a single-file torrent."""
     length_bytes: int
+    is_executable: bool = False
+    """Whether its owner may execute it."""
+
+    @property
+    def attributes(self) -> dict[str, str]:
+        """Return what a torrent says of it besides its name and length (BEP 47)."""
+        return {"attr": "x"} if self.is_executable else {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +52,11 @@ class Payload:
     def total_bytes(self) -> int:
         """Return the length of all files together."""
         return sum(file.length_bytes for file in self.files)
+
+    def without_attributes(self) -> "Payload":
+        """Return the same files, none of them executable."""
+        files = tuple(replace(file, is_executable=False) for file in self.files)
+        return replace(self, files=files)
 
 
 def _ignore(_path: str, _text: str) -> None:
@@ -138,6 +150,10 @@ class _Globs:
         )
 
 
+def _source_file(path: str, parts: tuple[bytes, ...], found: os.stat_result) -> SourceFile:
+    return SourceFile(path, parts, found.st_size, bool(found.st_mode & S_IXUSR))
+
+
 class _Scan:
     """One traversal of the given paths."""
 
@@ -154,7 +170,7 @@ class _Scan:
         except OSError as error:
             raise storage_error(path, error) from error
         if S_ISREG(found.st_mode):
-            yield SourceFile(path, parts, found.st_size)
+            yield _source_file(path, parts, found)
         elif S_ISDIR(found.st_mode):
             yield from self._folder(path, parts, ((found.st_dev, found.st_ino),))
         else:
@@ -191,7 +207,7 @@ class _Scan:
         elif self._include and not self._include.match(parts):
             self._rules.on_left_out(path, "not included")
         else:
-            yield SourceFile(path, parts, found.st_size)
+            yield _source_file(path, parts, found)
 
     def _look(self, path: str, parts: tuple[bytes, ...]) -> tuple[str, os.stat_result | None]:
         """Return why an entry is excluded ("": it is not) and its status. Raises OSError."""

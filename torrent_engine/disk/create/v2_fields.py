@@ -1,6 +1,6 @@
 """What a v2 or hybrid torrent says of its files: the file tree, the layers, the pad files.
 
-Source: BEP 52, BEP 47 (pad files).
+Source: BEP 52, BEP 47 (pad files, attributes).
 """
 
 from collections.abc import Iterable, Iterator
@@ -34,6 +34,7 @@ def v2_fields(payload: Payload, geometry: Geometry, merkle: bytes) -> V2Fields:
     hashes = _hashes_of_files(geometry, merkle)
     for file, layer in zip(payload.files, hashes, strict=True):
         facts: dict[bytes, Encodable] = {b"length": file.length_bytes}
+        facts |= {key.encode(): value for key, value in file.attributes.items()}
         if layer:
             root = root_of(layer, pad_height=piece_levels(geometry.piece_bytes))
             facts[b"pieces root"] = root
@@ -69,7 +70,7 @@ def has_pads(payload: Payload) -> bool:
 def padded_files(payload: Payload, piece_bytes: int) -> Iterator[dict[str, Encodable]]:
     """Iterate over the list of files of a hybrid torrent: what ends inside a piece has a pad."""
     for file in payload.files:
-        yield {"length": file.length_bytes, "path": file.parts}
+        yield {**file.attributes, "length": file.length_bytes, "path": file.parts}
         gap = -file.length_bytes % piece_bytes
         if gap and has_pads(payload):
             yield {"attr": "p", "length": gap, "path": (b".pad", b"%d" % gap)}

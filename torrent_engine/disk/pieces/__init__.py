@@ -1,1 +1,1 @@
-"""Writing and hashing pieces in threads."""
+"""Writing and hashing pieces in threads, large v2 checks in processes, too."""

@@ -1,12 +1,14 @@
-"""Files of torrents that one names as similar, or that are of one of its collections (BEP 38).
+"""Files of other torrents of the state folder that one may have, too.
 
-The torrents are those of the state folder, whether they run or not.
+They are of torrents that it names as similar, or of one of its collections (BEP 38), whether they
+run or not; or of torrents that do not run, with the same root (BEP 52).
 """
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -20,6 +22,7 @@ from torrent_engine.codec.bitfield import Bitfield
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.disk.files.file_paths import FilePaths
 from torrent_engine.disk.local_files import LocalFile, common_end, found_file
+from torrent_engine.disk.resume.known_roots import KnownRoots
 from torrent_engine.disk.state.files import TorrentCopies
 from torrent_engine.disk.state.records import TorrentRecord
 from torrent_engine.disk.state.store import StateStore
@@ -50,20 +53,55 @@ async def similar_files(store: StateStore, metainfo: Metainfo) -> Mapping[int, l
     known of what the files hold now.
     """
     keys = await anyio.to_thread.run_sync(_similar, store.copies, metainfo)
+    records = [
+        # It may be complete before that is saved.
+        replace(record, progress=None) if store.is_in_use(record.info_hash) else record
+        for record in await _load_all(store, keys)
+    ]
+    if not records:
+        return {}
+    return await anyio.to_thread.run_sync(lambda: _matches(metainfo, records))
+
+
+async def equal_files(
+    store: StateStore, known: KnownRoots, metainfo: Metainfo
+) -> Mapping[int, list[str]]:
+    """Return where else each file of a v2 or hybrid torrent is, by its number (BEP 52).
+
+    Those are complete files with the same root, of torrents of the manager that do not run. Nothing
+    is known of what they hold now.
+    """
+    roots = roots_of(metainfo)
+    find = partial(known.torrents_with, roots, store.copies)
+    keys = await anyio.to_thread.run_sync(find) if roots else []
+    own = {metainfo.info_hash, *_hashes(metainfo)}
+    resting = (key for key in keys if key not in own and not store.is_in_use(key))
+    records = await _load_all(store, islice(resting, MAX_TORRENTS))
+    if not records:
+        return {}
+    return await anyio.to_thread.run_sync(lambda: _matches(metainfo, records, only_same=True))
+
+
+def roots_of(metainfo: Metainfo) -> list[bytes]:
+    """Return the roots of the files of a torrent; none of a v1 torrent."""
+    if metainfo.v2 is None:
+        return []
+    roots = map(metainfo.v2.root, range(len(metainfo.v2.lengths)))
+    return [root for root in roots if root is not None]
+
+
+async def _load_all(store: StateStore, keys: Iterable[InfoHash]) -> list[TorrentRecord]:
+    """Return what is known of some torrents; nothing if the database cannot be read."""
     records: list[TorrentRecord] = []
     for key in keys:
         try:
             record = await store.load(key)
         except StateDatabaseError as error:
-            _log.warning("files of similar torrents are not looked for: %s", error)
-            return {}
-        if record is not None and store.is_in_use(key):
-            record = replace(record, progress=None)  # it may be complete before that is saved
+            _log.warning("files of other torrents are not looked for: %s", error)
+            return []
         if record is not None:
             records.append(record)
-    if not records:
-        return {}
-    return await anyio.to_thread.run_sync(lambda: _matches(metainfo, records))
+    return records
 
 
 def found_files(paths: Iterable[str], length_bytes: int) -> Iterator[LocalFile]:
@@ -115,7 +153,9 @@ def _parsed(data: bytes) -> Metainfo | None:
     return None
 
 
-def _matches(metainfo: Metainfo, records: Sequence[TorrentRecord]) -> dict[int, list[str]]:
+def _matches(
+    metainfo: Metainfo, records: Sequence[TorrentRecord], *, only_same: bool = False
+) -> dict[int, list[str]]:
     """Return the files of these torrents that may be those of another one; blocking."""
     by_size: dict[int, list[KnownFile]] = {}
     for file in islice(_known_files(records), MAX_FILES):
@@ -129,9 +169,10 @@ def _matches(metainfo: Metainfo, records: Sequence[TorrentRecord]) -> dict[int, 
             best = sorted(
                 (not same, -common_end(Path(path).parts, names), path)
                 for same, path in ranked
-                if same is not False
+                if same or (same is None and not only_same)
             )
-            found[index] = [path for _, _, path in best[:MAX_ALIKE]]
+            if best:
+                found[index] = [path for _, _, path in best[:MAX_ALIKE]]
     return found
 
 

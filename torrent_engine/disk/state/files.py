@@ -165,11 +165,15 @@ class TorrentCopies:
 
     def metainfo_bytes(self, info_hash: InfoHash) -> bytes:
         """Return the .torrent; empty if there is none, or not the right one."""
+        data = self.unproven_bytes(info_hash)
+        return data if is_torrent_of(data, info_hash) else b""
+
+    def unproven_bytes(self, info_hash: InfoHash) -> bytes:
+        """Return the .torrent, whatever it holds; empty if there is none."""
         try:
-            data = self._path(info_hash, "torrent").read_bytes()
+            return self._path(info_hash, "torrent").read_bytes()
         except OSError:
             return b""
-        return data if is_torrent_of(data, info_hash) else b""
 
     def load(self, info_hash: InfoHash) -> TorrentRecord | None:
         """Return what the two files say; None if that is not enough."""

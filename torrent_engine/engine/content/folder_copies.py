@@ -92,7 +92,10 @@ class FolderCopies:
         self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED
     ) -> None:
         """Copy until cancelled; started once it is known what need not be fetched."""
-        if self._local.is_empty and not self._similar.may_have(self._torrent.metainfo):
+        is_complete = self._torrent.table.have.all()
+        if is_complete or (
+            self._local.is_empty and not self._similar.may_have(self._torrent.metainfo)
+        ):
             task_status.started()
             return
         self.is_busy = True

@@ -1,16 +1,19 @@
-"""Looks for files of similar torrents, if the user wants that (BEP 38)."""
+"""Looks for files of other torrents: equal ones, and those of similar ones if wanted (BEP 38)."""
 
 from collections.abc import Mapping, Sequence
 
 from torrent_engine.base.config import DiskConfig
 from torrent_engine.codec.metainfo import Metainfo
-from torrent_engine.disk.resume.similar_files import similar_files
+from torrent_engine.disk.resume.known_roots import KnownRoots
+from torrent_engine.disk.resume.similar_files import equal_files, roots_of, similar_files
 from torrent_engine.disk.state.store import StateStore
 
 
-def may_have_local_data(config: DiskConfig, metainfo: Metainfo) -> bool:
+def may_have_local_data(config: DiskConfig, known: KnownRoots, metainfo: Metainfo) -> bool:
     """Return whether files of the user are looked for that are not where the torrent's are."""
-    return bool(config.local_data) or wants_similar(config, metainfo)
+    if config.local_data or wants_similar(config, metainfo):
+        return True
+    return metainfo.v2 is not None and known.may_have(roots_of(metainfo))
 
 
 def wants_similar(config: DiskConfig, metainfo: Metainfo) -> bool:
@@ -24,16 +27,27 @@ def wants_similar(config: DiskConfig, metainfo: Metainfo) -> bool:
 
 
 class SimilarTorrentFiles:
-    """Files of torrents of the state folder that one names, or shares a collection with."""
+    """Files of torrents of the state folder that one may have, too.
 
-    def __init__(self, store: StateStore, config: DiskConfig) -> None:
+    Equal ones of a manager's torrents are found by their roots (BEP 52) without being asked for, as
+    those of torrents that run are.
+    """
+
+    def __init__(self, store: StateStore, known: KnownRoots, config: DiskConfig) -> None:
         self._store = store
+        self._known = known
         self._config = config
 
     def may_have(self, metainfo: Metainfo) -> bool:
         """Return whether they are to be looked for."""
-        return wants_similar(self._config, metainfo)
+        return metainfo.v2 is not None or wants_similar(self._config, metainfo)
 
     async def find(self, metainfo: Metainfo) -> Mapping[int, Sequence[str]]:
         """Return where each file of a torrent may be, by its number, the best first."""
-        return await similar_files(self._store, metainfo)
+        found: dict[int, list[str]] = {}
+        if metainfo.v2 is not None:
+            found.update(await equal_files(self._store, self._known, metainfo))
+        if wants_similar(self._config, metainfo):
+            for index, paths in (await similar_files(self._store, metainfo)).items():
+                found[index] = list(dict.fromkeys((*found.get(index, ()), *paths)))
+        return found

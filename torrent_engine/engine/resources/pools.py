@@ -15,6 +15,7 @@ from torrent_engine.disk.files.open_files import OpenFiles
 from torrent_engine.disk.filesystem import NameFoldings
 from torrent_engine.disk.local_files import LocalFiles
 from torrent_engine.disk.reflinks import Reflinks
+from torrent_engine.disk.resume.known_roots import KnownRoots
 from torrent_engine.engine.content.shared_content import SharedContent
 from torrent_engine.engine.jobs.session_jobs import SessionJobs
 from torrent_engine.engine.resources.bandwidth_manager import BandwidthManager
@@ -88,6 +89,7 @@ class Pools:
         self.read_buffers = ReadBuffers()
         self.owners = Owners()
         self.content = SharedContent()
+        self.known_roots = KnownRoots()
         self.local_files = LocalFiles(config.disk.local_data)
         self.reflinks = Reflinks()
         self.dormant_timers = DormantTimers(clock)

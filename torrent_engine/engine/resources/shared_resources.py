@@ -114,6 +114,7 @@ class SharedResources:
         self.loop_watch = pools.loop_watch
         self.buffers, self.read_buffers = pools.buffers, pools.read_buffers
         self.owners, self.content = pools.owners, pools.content
+        self.known_roots = pools.known_roots
         self.local_files = pools.local_files
         self.reflinks = pools.reflinks
         self.seeding_rules = pools.config.seeding

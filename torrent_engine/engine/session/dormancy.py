@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from torrent_engine.disk.resume.similar_files import roots_of
 from torrent_engine.engine.content.similar_torrents import may_have_local_data
 from torrent_engine.engine.dormancy.dormant_torrent import DormantTorrent
 from torrent_engine.engine.dormancy.snapshot import (
@@ -64,7 +65,8 @@ class Dormancy:
         is_many = len(config.file_priorities or ()) >= MANY_FILES  # looked at in a thread
         has_names = config.renamed_files or next(metainfo.files.cleaned(), None) is not None
         is_special = config.peers or has_names or config.check_only
-        has_data = may_have_local_data(core.shared.config.disk, metainfo)
+        shared = core.shared
+        has_data = may_have_local_data(shared.config.disk, shared.known_roots, metainfo)
         if is_many or is_special or has_data or config.metadata_only:
             return False
         try:
@@ -91,6 +93,8 @@ class Dormancy:
         if wanted or is_between or core.stop_wanted is not None or self._has_candidates(run):
             return False
         core.run = None
+        if run.parts.torrent.table.have.count:
+            core.shared.known_roots.note(roots_of(run.parts.torrent.metainfo))
         self.begin(snapshot_of_run(run.parts), run.sources)
         core.settings_changed(ChangedGroup.PROGRESS)  # after a restart it is dormant at once
         return True

@@ -11,7 +11,7 @@ import anyio.to_thread
 
 from torrent_engine.base.errors import StorageError
 from torrent_engine.codec.bitfield import Bitfield
-from torrent_engine.disk.pieces.hasher import PieceChecker
+from torrent_engine.disk.pieces.piece_checker import PieceChecker
 from torrent_engine.disk.resume.keeper import ResumeKeeper
 from torrent_engine.engine.swarm.context import Torrent
 
