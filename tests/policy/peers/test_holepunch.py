@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from torrent_engine.base.config import HolepunchConfig
+from torrent_engine.base.config import HolepunchConfig, PoolConfig
 from torrent_engine.base.ids import PeerAddress
 from torrent_engine.policy.peers.holepunch import (
     Allowance,
@@ -128,6 +128,20 @@ def test_bep55_a_relay_is_followed_unasked_so_many_times_a_minute() -> None:
     assert rules.may_connect(TARGET, "8.0.0.9", 0.0, was_asked=True)
     assert rules.may_connect(TARGET, "8.0.0.8", 0.0, was_asked=False)
     assert rules.may_connect(TARGET, "8.0.0.9", 60.0, was_asked=False)
+
+
+def test_bep55_many_relays_together_leave_places_for_other_dials() -> None:
+    rules, pool = HolepunchRules[str](CONFIG), PoolConfig()
+    relays = [f"8.0.1.{number}" for number in range(20)]
+    followed = sum(
+        rules.may_connect(TARGET, relay, float(second), was_asked=False)
+        for second in range(60)
+        for relay in relays
+    )
+    dials_at_once = followed / 60.0 * pool.connect_timeout_s
+    assert 0 < dials_at_once <= pool.max_half_open / 2
+    assert rules.may_connect(TARGET, relays[0], 59.0, was_asked=True)
+    assert rules.may_connect(TARGET, relays[0], 120.0, was_asked=False)
 
 
 def test_an_allowance_remembers_so_many_keys() -> None:

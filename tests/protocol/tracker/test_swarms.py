@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from torrent_engine.base.ids import InfoHash, PeerAddress, PeerId
 from torrent_engine.base.operators import operator_of
+from torrent_engine.protocol.tracker import swarms as swarms_module
 from torrent_engine.protocol.tracker.announce import AnnounceEvent, AnnounceRequest, AnnounceTotals
 from torrent_engine.protocol.tracker.fair_shares import FairShares
 from torrent_engine.protocol.tracker.swarms import SPARE_DRAWS, SwarmLimits, SwarmStore
@@ -94,6 +95,20 @@ def test_where_nobody_has_more_than_one_the_oldest_goes() -> None:
     for number in range(5):
         announce(swarms, f"192.0.2.{number}", now=number)
     assert hosts_in(swarms) == ["192.0.2.2", "192.0.2.3", "192.0.2.4"]
+
+
+def test_peers_that_all_went_at_once_are_forgotten_by_a_few_requests(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(swarms_module, "MAX_EXPIRED", 4)
+    swarms = store()
+    for number in range(10):
+        announce(swarms, f"192.0.2.{number}", now=0.0)
+    left = []
+    for _ in range(4):
+        swarms.scrape(info_hash(1), now=1_000.0)
+        left.append(swarms.totals()[1])
+    assert left == [6, 2, 0, 0]
 
 
 def test_one_address_has_no_more_peers_because_a_swarm_is_full_of_others() -> None:

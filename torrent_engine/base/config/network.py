@@ -91,7 +91,8 @@ class HolepunchConfig(Checked):
     max_introductions_per_minute: int = 30
     """``connect`` messages that we send to one peer per minute on behalf of others."""
     max_connects_per_minute: int = 30
-    """Unrequested ``connect`` messages of one peer that we follow per minute; more are ignored."""
+    """Unrequested ``connect`` messages of one peer that we follow per minute; more are ignored. Of
+    all peers of a torrent together three times as many are followed."""
     retry_s: float = 120.0
     """Shortest time between two attempts to reach one address through relays."""
     max_relays: int = 3

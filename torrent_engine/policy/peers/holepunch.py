@@ -16,6 +16,7 @@ from torrent_engine.base.operators import operator_of
 from torrent_engine.policy.addresses import is_dialable, is_reachable_from
 
 PERIOD_S: Final = 60.0
+ALL_RELAYS: Final = 3  # ours: all together may make us dial as often as so many of them alone
 
 Key = TypeVar("Key", bound=Hashable)
 
@@ -80,6 +81,7 @@ class HolepunchRules(Generic[Key]):
         self._rendezvous = Allowance[str](config.max_rendezvous_per_minute, limit)
         self._introductions = Allowance[str](config.max_introductions_per_minute, limit)
         self._connects = Allowance[str](config.max_connects_per_minute, limit)
+        self._all_connects = Allowance[None](ALL_RELAYS * config.max_connects_per_minute, 1)
 
     def may_rendezvous(self, host: str, now: float) -> bool:
         """Count a rendezvous message from an IP address; return False if it must be ignored."""
@@ -113,10 +115,18 @@ class HolepunchRules(Generic[Key]):
     def may_connect(
         self, address: PeerAddress, relay_host: str, now: float, *, was_asked: bool
     ) -> bool:
-        """Return whether to dial the peer of a "connect"; ``was_asked``: we requested it."""
+        """Return whether to dial the peer of a "connect"; ``was_asked``: we requested it.
+
+        Unrequested ones are limited over all relays, too: each takes a place among the dials for
+        up to ten seconds, and a few relays that name dead addresses would leave none.
+        """
         if not is_dialable(address) or not is_reachable_from(address.host, relay_host):
             return False
-        return was_asked or self._connects.take(operator_of(relay_host), now)
+        if was_asked:
+            return True
+        return self._connects.take(operator_of(relay_host), now) and self._all_connects.take(
+            None, now
+        )
 
 
 def _can_connect(one: PeerAddress | None, other: PeerAddress | None) -> bool:

@@ -16,6 +16,7 @@ from torrent_engine.protocol.tracker.announce import AnnounceEvent, AnnounceRequ
 from torrent_engine.protocol.tracker.fair_shares import FairShares
 
 EXPIRY_INTERVALS: Final = 2.5  # ours: a peer may miss one announce
+MAX_EXPIRED: Final = 2_000  # ours: by one request, some ms; the next ones remove the rest
 SPARE_DRAWS: Final = 4  # ours: the announcing peer, and its peer id, may be drawn
 NOTHING: Final = ScrapeCounts(seeds=0, leeches=0, downloads=0)
 
@@ -272,9 +273,9 @@ class SwarmStore:
         self._swarms.pop(swarm.info_hash, None)
 
     def _expire(self, now: float) -> None:
-        """Remove peers without a recent announce."""
+        """Remove peers without a recent announce; of very many a part."""
         oldest_s = now - self._expiry_s
-        while self._peers:
+        for _ in range(min(len(self._peers), MAX_EXPIRED)):
             peer = next(iter(self._peers))
             if peer.seen_s >= oldest_s:
                 return
