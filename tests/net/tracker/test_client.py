@@ -367,6 +367,23 @@ async def test_d3_a_silent_udp_tracker_is_given_up():
     assert len(tracker.packets) >= 3
 
 
+async def test_bep15_after_an_address_that_is_silent_another_one_of_the_name_is_asked():
+    steps = [connect, peers] * 3
+    async with UdpTrackerScript(*steps) as tracker:
+        look_up = resolver(**{"two.example": ["127.0.0.2", "127.0.0.1"]})
+        url = f"udp://two.example:{tracker.port}/announce"
+        async with open_tracker_client(HASTY, resolver=look_up) as client:
+            with pytest.raises(TrackerError):
+                await client.announce(url, REQUEST)
+            for _ in range(2):
+                assert (await client.announce(url, REQUEST)).seeds == 2
+            tracker.steps.clear()
+            with pytest.raises(TrackerError):  # now all are silent: from the first again
+                await client.announce(url, REQUEST)
+            with pytest.raises(TrackerError):
+                await client.announce(url, REQUEST)
+
+
 async def test_bep15_nonsense_with_the_right_transaction_is_a_tracker_error():
     async with UdpTrackerScript(connect, lambda packet: peers(packet)[:10]) as tracker:
         with pytest.raises(TrackerError, match="BEP 15"):

@@ -6,6 +6,7 @@ Source: BEP 3, 7, 15, 41, 48; fault model, rows D1 to D4.
 import logging
 import random
 import secrets
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
@@ -41,7 +42,7 @@ from torrent_engine.protocol.tracker.announce import (
     ScrapeCounts,
     merge_responses,
 )
-from torrent_engine.protocol.tracker.udp_exchange import UdpAnnounce, UdpScrape
+from torrent_engine.protocol.tracker.udp_exchange import UdpAnnounce, UdpAnswer, UdpScrape
 from torrent_engine.protocol.tracker.urls import (
     TrackerUrl,
     parse_tracker_url,
@@ -50,6 +51,7 @@ from torrent_engine.protocol.tracker.urls import (
     scrape_url,
 )
 
+MAX_SILENT: Final = 1_000  # ours: addresses; the oldest are dropped first
 SECOND_FAMILY_GRACE_S: Final = (
     2.0  # ours: time to wait for the other family after the first response
 )
@@ -79,6 +81,8 @@ class TrackerClient:
         self._resolver = resolver_for(http.route, resolver)
         self._slots = FairSlots(slot_limits(config))
         self._preferences = preferences if http.route.is_direct else None
+        self._silent: OrderedDict[tuple[str, int], None] = OrderedDict()
+        """Addresses of UDP trackers with several that did not answer: others are asked first."""
 
     def share(self, datagrams: DatagramRelay | None, *, only: bool = False) -> None:
         """Use these sockets for UDP trackers from now on; None: sockets of our own.
@@ -124,7 +128,7 @@ class TrackerClient:
             place: str, parts: TrackerUrl, addresses: Sequence[str]
         ) -> dict[InfoHash, ScrapeCounts]:
             if parts.scheme == "udp":
-                answer = await self._udp.ask(addresses[0], parts.port, UdpScrape(info_hashes))
+                answer = await self._ask_udp(addresses, parts.port, UdpScrape(info_hashes))
                 return answer if isinstance(answer, dict) else {}
             target = http_announce.scrape_target(parts.target, info_hashes)
             body = await self._get(place, target, addresses)
@@ -212,10 +216,30 @@ class TrackerClient:
         self, parts: TrackerUrl, addresses: Sequence[str], request: AnnounceRequest
     ) -> AnnounceResponse:
         announce = UdpAnnounce(request, parts.target)
-        answer = await self._udp.ask(addresses[0], parts.port, announce)
+        answer = await self._ask_udp(addresses, parts.port, announce)
         if isinstance(answer, dict):
             raise RemoteProtocolError("a scrape response to an announce", bep=15)
         return answer
+
+    async def _ask_udp(
+        self, addresses: Sequence[str], port: int, request: UdpAnnounce | UdpScrape
+    ) -> UdpAnswer:
+        """Ask one address of a family, another one after each time that it did not answer."""
+        hopeful = [each for each in addresses if (each, port) not in self._silent]
+        if not hopeful:
+            for each in addresses:
+                self._silent.pop((each, port), None)
+            hopeful = list(addresses)
+        try:
+            return await self._udp.ask(hopeful[0], port, request)
+        except TrackerRefusedError:
+            raise
+        except BaseException:
+            if len(addresses) > 1:
+                self._silent[hopeful[0], port] = None
+                if len(self._silent) > MAX_SILENT:
+                    self._silent.popitem(last=False)
+            raise
 
     async def _announce_http(
         self, url: str, parts: TrackerUrl, addresses: Sequence[str], request: AnnounceRequest
