@@ -39,6 +39,7 @@ SECTIONS: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
             "include",
             "exclude",
             "no_links",
+            "no_attributes",
             "threads",
             "selections",
             "file_priorities",
