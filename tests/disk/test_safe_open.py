@@ -126,7 +126,7 @@ def test_a8_swapping_a_folder_for_a_link_never_leads_out(root: Path) -> None:
     swapper = threading.Thread(target=swap)
     swapper.start()
     opened = refused = 0
-    for _ in range(3_000):
+    while opened + refused < 3_000 or swaps[0] <= 10:  # on a busy machine it swaps rarely
         try:
             os.close(folder.open_file(("way", f"f{opened % 7}"), WRITE))
             opened += 1
@@ -135,8 +135,6 @@ def test_a8_swapping_a_folder_for_a_link_never_leads_out(root: Path) -> None:
     stop.set()
     swapper.join()
     folder.close()
-    assert swaps[0] > 10
-    assert opened + refused == 3_000
     assert_canary(root)
 
 

@@ -1,6 +1,7 @@
 """Moving a torrent's files, and renaming one, while it downloads, seeds, rests or is stopped."""
 
 import shutil
+import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -37,6 +38,7 @@ from torrent_engine.base.errors import (
 )
 from torrent_engine.codec.magnet import Magnet
 from torrent_engine.codec.metainfo import Metainfo
+from torrent_engine.disk.moves import relocation
 from torrent_engine.disk.moves.table import load_plan
 from torrent_engine.disk.state.job_table import IN_HAND
 from torrent_engine.engine.events import (
@@ -256,9 +258,17 @@ async def test_f1_a_download_that_filled_its_disk_goes_on_at_a_larger_one(tmp_pa
 
 
 @pytest.fixture
-def slow_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a move look up after each mebibyte."""
-    monkeypatch.setattr("torrent_engine.disk.moves.relocation.STEP_S", 0.0)
+def go_on(monkeypatch: pytest.MonkeyPatch, other_disk: Path) -> threading.Event:
+    """Hold a move in its middle, where it looks whether it is to stop, until this is set."""
+    is_over = threading.Event()
+
+    def some(steps: Iterator[None]) -> bool:
+        if files_below(other_disk) and not is_over.wait(0.005):
+            return False
+        return next(steps, steps) is steps
+
+    monkeypatch.setattr(relocation, "_some", some)
+    return is_over
 
 
 BIG, BIG_PAYLOAD = make_torrent(
@@ -266,7 +276,7 @@ BIG, BIG_PAYLOAD = make_torrent(
 )
 
 
-@pytest.mark.usefixtures("slow_steps")
+@pytest.mark.usefixtures("go_on")
 async def test_a_cancelled_move_is_undone_and_the_torrent_goes_on(
     tmp_path: Path, other_disk: Path
 ) -> None:
@@ -288,10 +298,9 @@ async def cancel_soon(session: Session, target: Path) -> None:
     assert session.cancel_move()
 
 
-@pytest.mark.usefixtures("slow_steps")
 @pytest.mark.parametrize("was_running", [True, False])
 async def test_a_session_that_is_closed_in_the_middle_goes_on_at_its_next_start(
-    tmp_path: Path, other_disk: Path, was_running: bool
+    tmp_path: Path, other_disk: Path, go_on: threading.Event, was_running: bool
 ) -> None:
     async with seeding(tmp_path, BIG, BIG_PAYLOAD) as (shared, session):
         if not was_running:
@@ -300,6 +309,7 @@ async def test_a_session_that_is_closed_in_the_middle_goes_on_at_its_next_start(
             tasks.start_soon(close_soon, session, other_disk)
             with pytest.raises(SessionError, match="next start"):
                 await session.move_storage(other_disk / "new")
+        go_on.set()
         assert content(BIG, tmp_path / "old") == BIG_PAYLOAD
         again = await Session.create(BIG, shared, save_path=tmp_path / "old")
         events = record(again)
@@ -317,7 +327,7 @@ async def close_soon(session: Session, target: Path) -> None:
     await session.close()
 
 
-@pytest.mark.usefixtures("slow_steps")
+@pytest.mark.usefixtures("go_on")
 async def test_a_torrent_that_is_cancelled_in_the_middle_leaves_nothing(
     tmp_path: Path, other_disk: Path
 ) -> None:
@@ -335,30 +345,30 @@ async def delete_soon(session: Session, target: Path) -> None:
     await session.cancel(delete_files=True)
 
 
-@pytest.mark.usefixtures("slow_steps")
 async def test_who_stops_waiting_for_a_move_does_not_stop_it(
-    tmp_path: Path, other_disk: Path
+    tmp_path: Path, other_disk: Path, go_on: threading.Event
 ) -> None:
     async with seeding(tmp_path, BIG, BIG_PAYLOAD) as (_, session):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(session.move_storage, other_disk / "new")
             await until(lambda: files_below(other_disk))
             tasks.cancel_scope.cancel()
+        go_on.set()
         await until(lambda: session.save_path == other_disk / "new")
         await reach(session, State.SEEDING)
     assert content(BIG, other_disk / "new") == BIG_PAYLOAD
     assert files_below(tmp_path / "old") == set()
 
 
-@pytest.mark.usefixtures("slow_steps")
 async def test_a_second_move_begins_when_nobody_waits_for_the_first_any_more(
-    tmp_path: Path, other_disk: Path
+    tmp_path: Path, other_disk: Path, go_on: threading.Event
 ) -> None:
     async with seeding(tmp_path, BIG, BIG_PAYLOAD) as (_, session):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(session.move_storage, other_disk / "new")
             await until(lambda: files_below(other_disk))
             tasks.cancel_scope.cancel()
+        go_on.set()
         with anyio.fail_after(20):
             await session.move_storage(tmp_path / "third")
         await reach(session, State.SEEDING)
@@ -379,7 +389,7 @@ async def test_a_torrent_that_was_never_anywhere_moves_too(tmp_path: Path) -> No
     assert not (tmp_path / "old").exists()
 
 
-@pytest.mark.usefixtures("slow_steps")
+@pytest.mark.usefixtures("go_on")
 async def test_who_gives_up_finishing_an_old_move_leaves_no_job_that_runs(
     tmp_path: Path, other_disk: Path
 ) -> None:
@@ -400,7 +410,7 @@ async def test_who_gives_up_finishing_an_old_move_leaves_no_job_that_runs(
             partial(session.rename_file, 0, "other"),
             lambda: session._relocation._move is not None and session._relocation._move._job_id,
         )
-        jobs = await move_jobs(shared)  # a slow machine has finished the old move, and renames
+        jobs = await move_jobs(shared)
         assert jobs
         assert IN_HAND.isdisjoint(jobs)
 
