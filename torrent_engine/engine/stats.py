@@ -196,6 +196,13 @@ class TorrentFacts:
     info_hash_v2: InfoHashV2 | None = None
     """SHA-256 of a v2 or hybrid torrent (BEP 52)."""
 
+    def other_hash(self, info_hash: InfoHash) -> InfoHash | None:
+        """Return the second info-hash of a hybrid that is known by one; None of other torrents."""
+        if self.info_hash_v1 is None or self.info_hash_v2 is None:
+            return None
+        is_first = info_hash == self.info_hash_v1
+        return self.info_hash_v2.truncated if is_first else self.info_hash_v1
+
 
 @dataclass(frozen=True, slots=True)
 class FileStats:

@@ -12,6 +12,7 @@ from torrent_engine.base.errors import ConfigError
 from torrent_engine.codec.magnet import Magnet
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.engine.manager.torrent_manager import TorrentManager
+from torrent_engine.engine.session.status import Status
 
 pytestmark = pytest.mark.anyio
 
@@ -54,6 +55,20 @@ async def add_all(manager: TorrentManager) -> None:
         added = await manager.add(source)
         assert (name, added.is_new, added.session) == (name, False, session)
     assert len(manager.sessions) == 1
+
+
+@pytest.mark.parametrize("first", [HYBRID, BY_V2], ids=["by_v1", "by_v2"])
+async def test_bep52_a_hybrid_that_was_closed_in_its_first_check_is_known_by_both(
+    first: Metainfo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(Status, "snapshot", None)  # as while it is checked
+        async with manager_in(tmp_path) as manager:
+            await manager.add(first)
+    async with manager_in(tmp_path) as again:
+        (session,) = again.sessions
+        assert again.get_session(V1) is again.get_session(V2) is session
+        await add_all(again)
 
 
 @pytest.mark.parametrize("first", [HYBRID, BY_V2], ids=["by_v1", "by_v2"])

@@ -32,7 +32,7 @@ def facts_of(metainfo: Metainfo) -> TorrentFacts:
         shared(metainfo.tiers),
         metainfo.web_seeds,
         metainfo.http_seeds,
-        metainfo.info_hash_v1,
+        metainfo.info_hash_v1 or metainfo.v1_swarm,
         metainfo.info_hash_v2,
     )
 

@@ -196,7 +196,9 @@ class SessionCore:
         known = self._metainfo
         if known is not None:
             return known.v2_swarm or known.v1_swarm
-        return None if self.snapshot is None else self.snapshot.v2_hash or self.snapshot.v1_hash
+        if self.snapshot is not None:
+            return self.snapshot.v2_hash or self.snapshot.v1_hash
+        return None if self.facts is None else self.facts.other_hash(self.info_hash)
 
     def claim_other_hash(self, other_hash: InfoHash | None = None) -> None:
         """Claim the second info-hash of a hybrid, once it is known, for this Session.
