@@ -135,6 +135,7 @@ def test_a8_swapping_a_folder_for_a_link_never_leads_out(root: Path) -> None:
     stop.set()
     swapper.join()
     folder.close()
+    assert opened + refused >= 3_000
     assert_canary(root)
 
 
