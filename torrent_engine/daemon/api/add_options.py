@@ -12,7 +12,7 @@ from starlette.datastructures import QueryParams
 from torrent_engine.base.config import SeedingConfig
 from torrent_engine.base.errors import TrackerError
 from torrent_engine.base.ids import OwnerTie
-from torrent_engine.daemon.api.requests import Input, checked_json
+from torrent_engine.daemon.api.requests import MAX_FILES, FileIndex, Input, checked_json
 from torrent_engine.daemon.api.torrent_changes import LimitsPatch, Rule, SeedRulesPatch
 from torrent_engine.daemon.problems import InputError, Problem, ProblemError
 from torrent_engine.protocol.tracker.urls import parse_tracker_url
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from torrent_engine.daemon.context import DaemonContext
 
 MAX_PRIORITY: Final = 7
-MAX_FILES: Final = 100_000  # ours: of which something is said at once
-MAX_FILE_INDEX: Final = 2**31
 _MAX_PATH_CHARS: Final = 4_096
 _REPEATED: Final = frozenset({"trackers"})
 _TEXTS: Final = frozenset({"save_path", "category", "rename", "stop_after"})
@@ -43,7 +41,6 @@ _JSON: Final = frozenset(
 )
 
 _FilePriority = Annotated[int, Field(ge=0, le=MAX_PRIORITY)]
-_FileIndex = Annotated[int, Field(ge=0, le=MAX_FILE_INDEX)]
 
 
 class OwnerInput(Input):
@@ -79,10 +76,10 @@ class AddInput(Input):
     paused: bool | None = None
     position: int | None = Field(default=None, ge=0, le=2**31)
     priority: int | None = Field(default=None, ge=-1_000, le=1_000)
-    file_priorities: dict[_FileIndex, _FilePriority] | None = Field(
+    file_priorities: dict[FileIndex, _FilePriority] | None = Field(
         default=None, max_length=MAX_FILES
     )
-    files_wanted: list[_FileIndex] | None = Field(default=None, max_length=MAX_FILES)
+    files_wanted: list[FileIndex] | None = Field(default=None, max_length=MAX_FILES)
     sequential: bool | None = None
     first_last_piece: bool | None = None
     """The first and the last piece of each file come first."""

@@ -1,15 +1,19 @@
 """What routes read of a request, and the base of their input."""
 
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Annotated, Any, Final, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.requests import Request
 
 from torrent_engine.daemon.problems import InputError, Problem, ProblemError
 from torrent_engine.daemon.security.guard import FACTS, principal_of
 from torrent_engine.daemon.security.principals import Principal
 from torrent_engine.daemon.security.request_facts import RequestFacts
+
+MAX_FILES: Final = 100_000  # ours: of which something is said at once
+FileIndex = Annotated[int, Field(ge=0, le=2**31)]
+"""The number of a file of a torrent, which may have more files than are named at once."""
 
 
 class Input(BaseModel):

@@ -17,7 +17,7 @@ from starlette.responses import Response
 from torrent_engine.base.ids import InfoHash
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.daemon.api.answers import answers_of_kinds
-from torrent_engine.daemon.api.requests import Input, principal_in
+from torrent_engine.daemon.api.requests import MAX_FILES, FileIndex, Input, principal_in
 from torrent_engine.daemon.api.torrent_control import row_of
 from torrent_engine.daemon.common.replies import (
     is_unchanged,
@@ -36,8 +36,6 @@ if TYPE_CHECKING:
     from torrent_engine.daemon.context import DaemonContext
 
 MOVE_WAIT_S: Final = 1.0  # ours: a rename on one file system is done by then
-MAX_FILES: Final = 100_000  # ours: of which something is said at once
-MAX_FILE_INDEX: Final = 2**31
 MAX_COUNT: Final = 255
 _OCTETS: Final = "application/octet-stream"
 _WANTED: Final = 4
@@ -47,7 +45,7 @@ _TYPES: Final = mimetypes.MimeTypes()
 class FileChange(Input):
     """What changes of one file."""
 
-    index: int = Field(ge=0, le=MAX_FILE_INDEX)
+    index: FileIndex
     priority: int | None = Field(default=None, ge=0, le=7)
     path: str | None = Field(default=None, min_length=1, max_length=4_096)
 
