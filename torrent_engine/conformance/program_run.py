@@ -69,12 +69,15 @@ class ProgramRun:
             async with limiter:
                 await try_role(its_rules)
 
+        error: ConformanceError | None = None
         try:
             async with anyio.create_task_group() as tasks:
                 for try_role, its_rules in roles:
                     tasks.start_soon(run_one, try_role, its_rules)
         except* ConformanceError as group:
-            raise _first_of(group) from group
+            error = _first_of(group)
+        if error is not None:  # Python before 3.11.4 makes a group of what is raised above
+            raise error
 
     def _roles(self, rules: Rules) -> list[tuple[Callable[[Rules], Awaitable[None]], Rules]]:
         """Return what tries the rules of each role that has some."""

@@ -12,7 +12,7 @@ from starlette.datastructures import QueryParams
 from torrent_engine.base.config import SeedingConfig
 from torrent_engine.base.errors import TrackerError
 from torrent_engine.base.ids import OwnerTie
-from torrent_engine.daemon.api.requests import MAX_FILES, FileIndex, Input, checked_json
+from torrent_engine.daemon.api.requests import MAX_FILES, FileNumber, Input, checked_json
 from torrent_engine.daemon.api.torrent_changes import LimitsPatch, Rule, SeedRulesPatch
 from torrent_engine.daemon.problems import InputError, Problem, ProblemError
 from torrent_engine.protocol.tracker.urls import parse_tracker_url
@@ -76,10 +76,10 @@ class AddInput(Input):
     paused: bool | None = None
     position: int | None = Field(default=None, ge=0, le=2**31)
     priority: int | None = Field(default=None, ge=-1_000, le=1_000)
-    file_priorities: dict[FileIndex, _FilePriority] | None = Field(
+    file_priorities: dict[FileNumber, _FilePriority] | None = Field(
         default=None, max_length=MAX_FILES
     )
-    files_wanted: list[FileIndex] | None = Field(default=None, max_length=MAX_FILES)
+    files_wanted: list[FileNumber] | None = Field(default=None, max_length=MAX_FILES)
     sequential: bool | None = None
     first_last_piece: bool | None = None
     """The first and the last piece of each file come first."""

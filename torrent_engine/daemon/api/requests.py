@@ -12,7 +12,7 @@ from torrent_engine.daemon.security.principals import Principal
 from torrent_engine.daemon.security.request_facts import RequestFacts
 
 MAX_FILES: Final = 100_000  # ours: of which something is said at once
-FileIndex = Annotated[int, Field(ge=0, le=2**31)]
+FileNumber = Annotated[int, Field(ge=0, le=2**31)]
 """The number of a file of a torrent, which may have more files than are named at once."""
 
 

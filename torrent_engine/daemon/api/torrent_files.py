@@ -17,7 +17,7 @@ from starlette.responses import Response
 from torrent_engine.base.ids import InfoHash
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.daemon.api.answers import answers_of_kinds
-from torrent_engine.daemon.api.requests import MAX_FILES, FileIndex, Input, principal_in
+from torrent_engine.daemon.api.requests import MAX_FILES, FileNumber, Input, principal_in
 from torrent_engine.daemon.api.torrent_control import row_of
 from torrent_engine.daemon.common.replies import (
     is_unchanged,
@@ -45,7 +45,7 @@ _TYPES: Final = mimetypes.MimeTypes()
 class FileChange(Input):
     """What changes of one file."""
 
-    index: FileIndex
+    index: FileNumber
     priority: int | None = Field(default=None, ge=0, le=7)
     path: str | None = Field(default=None, min_length=1, max_length=4_096)
 

@@ -3,10 +3,10 @@
 Source: BEP 3 (``pieces``), BEP 52.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from functools import partial
 from itertools import islice
-from typing import Final
+from typing import Any, Final
 
 import anyio
 import anyio.to_thread
@@ -71,6 +71,9 @@ async def check_pieces(
                     on_result(piece, is_right)
                 await checkpoint()
 
+    async def work_alone() -> None:
+        await work(PieceChecker(storage, metainfo))
+
     async def work_with_process() -> None:
         checker = ProcessChecker(storage, metainfo, threads - 1)
         try:
@@ -79,16 +82,21 @@ async def check_pieces(
             with anyio.CancelScope(shield=True):
                 await _close(checker, limiter)
 
+    helper = work_with_process if has_processes else work_alone
+    await _run_all([work_alone, *[helper] * (threads - 1)])
+
+
+async def _run_all(works: Iterable[Callable[[], Coroutine[Any, Any, None]]]) -> None:
+    """Run all at the same time. Raises the first StorageError of them."""
+    error: StorageError | None = None
     try:
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(work, PieceChecker(storage, metainfo))
-            for _ in range(threads - 1):
-                if has_processes:
-                    tasks.start_soon(work_with_process)
-                else:
-                    tasks.start_soon(work, PieceChecker(storage, metainfo))
+            for each in works:
+                tasks.start_soon(each)
     except* StorageError as group:
-        raise _first_error(group) from group
+        error = _first_error(group)
+    if error is not None:  # Python before 3.11.4 makes a group of what is raised above
+        raise error
 
 
 async def _close(checker: ProcessChecker, limiter: anyio.CapacityLimiter) -> None:
