@@ -26,6 +26,9 @@ os.environ |= {
     "TORRENT_ENGINE_NO_PORT_MAPPING": "1",
 }
 
+# Their output is buffered, as a user's is who redirects it.
+os.environ.pop("PYTHONUNBUFFERED", None)
+
 # Programs that a test starts turn warnings into errors, as the tests do, but leave out the checks
 # of the development mode: asyncio's write a line to standard error when the machine is busy.
 os.environ.pop("PYTHONDEVMODE", None)

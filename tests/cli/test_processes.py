@@ -99,18 +99,41 @@ def test_a_reader_that_goes_away_is_no_error_message(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-def test_f1_a_full_device_for_the_output_exits_9(tmp_path: Path) -> None:
-    torrent = torrents.multi(tmp_path)
+@pytest.mark.parametrize("unbuffered", ["", "1"], ids=["buffered", "unbuffered"])
+@pytest.mark.parametrize(
+    "arguments",
+    [["show", "x.torrent"], ["--help"], ["dht"], ["conformance", "--help"]],
+    ids=" ".join,
+)
+def test_f1_a_full_device_for_the_output_exits_9(
+    tmp_path: Path, arguments: list[str], unbuffered: str
+) -> None:
+    torrents.multi(tmp_path).rename(tmp_path / "x.torrent")
     with Path("/dev/full").open("wb") as full:
         result = subprocess.run(
-            [*COMMAND, "show", str(torrent)],
+            [*COMMAND, *arguments],
             stdout=full,
             stderr=subprocess.PIPE,
-            env=environment(),
+            cwd=tmp_path,
+            env=environment(PYTHONUNBUFFERED=unbuffered),
             check=False,
         )
     assert result.returncode == 9
-    assert result.stderr == b"torrent-engine: cannot write the output: no space left on device\n"
+    assert result.stderr.startswith(b"torrent-engine: ")
+    assert result.stderr.endswith(b"no space left on device\n")
+
+
+def test_results_come_before_the_errors_that_follow_them(tmp_path: Path) -> None:
+    torrent = torrents.multi(tmp_path)
+    result = subprocess.run(
+        [*COMMAND, "magnet", str(torrent), str(tmp_path / "missing"), str(torrent)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env=environment(),
+        check=False,
+    )
+    starts = [line[:6] for line in result.stdout.splitlines()]
+    assert starts == [b"magnet", b"torren", b"magnet"]
 
 
 def test_an_output_without_utf8_gets_escapes(tmp_path: Path) -> None:

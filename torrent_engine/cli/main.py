@@ -9,7 +9,7 @@ import re
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, TextIO
 
 import click
 
@@ -196,6 +196,12 @@ def _fill_standard_descriptors() -> None:
 
 def _exit_code_after(settings: ProcessSettings, run: Any) -> ExitCode:  # noqa: ANN401
     """Call ``run``; map any exception to a line on stderr and an exit code."""
+    code = _code_of(settings, run)
+    _drop_unwritable_output()
+    return code
+
+
+def _code_of(settings: ProcessSettings, run: Any) -> ExitCode:  # noqa: ANN401
     try:
         code: ExitCode = run()
     except click.exceptions.Exit as ended:
@@ -206,7 +212,7 @@ def _exit_code_after(settings: ProcessSettings, run: Any) -> ExitCode:  # noqa: 
         return _fail("interrupted", ExitCode.UNFINISHED)
     except Exception as error:
         if isinstance(exit_codes.first_leaf(error), BrokenPipeError):
-            return _output_is_closed()
+            return ExitCode.OUTPUT_CLOSED
         return _failed(error, settings)
     return code
 
@@ -220,8 +226,10 @@ def _failed(error: Exception, settings: ProcessSettings) -> ExitCode:
 
 
 def _fail(message: str, code: ExitCode) -> ExitCode:
-    from torrent_engine.cli.output.render import print_error
+    from torrent_engine.cli.output.render import flush_output, print_error
 
+    with suppress(OSError, exit_codes.CliError):
+        flush_output()  # what was printed before comes first
     print_error(message)
     return code
 
@@ -239,13 +247,21 @@ def _known(code: int) -> ExitCode:
     return ExitCode(code) if code in set(ExitCode) else ExitCode.UNKNOWN
 
 
-def _output_is_closed() -> ExitCode:
-    """Return the code for a closed output pipe (``| head``), without further output."""
-    null = os.open(os.devnull, os.O_WRONLY)
-    for stream in (sys.stdout, sys.stderr):  # buffered output is flushed again at exit
-        with suppress(OSError, ValueError, AttributeError):
-            stream.flush()
-            continue
-        with suppress(OSError, ValueError, AttributeError):
-            os.dup2(null, stream.fileno())
-    return ExitCode.OUTPUT_CLOSED
+def _drop_unwritable_output() -> None:
+    """Drop buffered output of streams that are closed (``| head``) or full.
+
+    The interpreter flushes both again at its exit, and would end with a message and a code of its
+    own.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(AttributeError):  # closed by who started us
+            try:
+                stream.flush()
+            except (OSError, ValueError):
+                _send_to_null_device(stream)
+
+
+def _send_to_null_device(stream: TextIO) -> None:
+    with suppress(OSError, ValueError):
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, stream.fileno())
