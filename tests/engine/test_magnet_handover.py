@@ -20,6 +20,7 @@ from torrent_engine.codec.magnet import Magnet
 from torrent_engine.engine.resources.shared_resources import SharedResources
 from torrent_engine.engine.session.session import Session
 from torrent_engine.engine.states import State
+from torrent_engine.engine.swarm import handshake
 from torrent_engine.policy.peers.candidates import Source
 
 pytestmark = pytest.mark.anyio
@@ -284,3 +285,26 @@ async def test_f10_a_bug_in_the_task_of_one_connection_ends_no_session(
             await session.add_peer(*address)
             await reach(session, State.SEEDING)
             assert session.error is None
+
+
+async def test_f11_a_link_that_ends_for_a_bitfield_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The files of a magnet link were there in part, with more pieces than are told singly."""
+    monkeypatch.setattr(handshake, "MAX_MISSING_HAVES", 3)
+    kept = len(PAYLOAD) // 2
+    write_files(METAINFO, PAYLOAD[:kept] + bytes(len(PAYLOAD) - kept), tmp_path / "out")
+    async with (
+        seed(tmp_path / "seed", METAINFO, PAYLOAD) as (seeding, address),
+        resources(tmp_path / "leech") as shared,
+    ):
+        reasons: list[str] = []
+        connected: list[object] = []
+        session = await session_of(Magnet(METAINFO.info_hash, peers=(address,)), shared, tmp_path)
+        session.events.subscribe("peer.disconnected", lambda each: reasons.append(each.reason))
+        seeding.events.subscribe("peer.connected", connected.append)
+        async with session:
+            await reach(session, State.SEEDING)
+            assert session.stats().downloaded_bytes < len(PAYLOAD)
+        assert reasons[0] == "to tell it all pieces at once"
+        assert len(connected) == 2

@@ -6,7 +6,7 @@ BEP 16 (super-seeding).
 
 import ipaddress
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from typing import Final, Protocol
 
 from torrent_engine.base.config import SharedConfig
 from torrent_engine.codec.bitfield import Bitfield
@@ -19,6 +19,8 @@ from torrent_engine.protocol.wire.connection import PeerConnection
 from torrent_engine.protocol.wire.extension import ExtensionHandshake
 from torrent_engine.protocol.wire.fast import allowed_fast_set
 from torrent_engine.protocol.wire.metadata import UT_METADATA
+
+MAX_MISSING_HAVES: Final = 8_192  # ours: 72 KiB of "have" messages, which take 0.3 ms
 
 
 class Greeting(Protocol):
@@ -188,12 +190,20 @@ def extension_handshake(
 
 
 def _send_missing_haves(peer: Peer, have: Bitfield) -> None:
-    """Queue "have" for the pieces that an adopted peer does not know of."""
+    """Queue "have" for the pieces that an adopted peer does not know of.
+
+    If they are very many its link is ended: a new one begins with a bitfield, a 70th of the bytes.
+    """
     present = have.to_bytes()
     before = bytes(len(present)) if peer.while_dormant is None else peer.while_dormant.sent_bitfield
-    if before != present:
-        known = Bitfield.from_bytes(before, have.piece_count)
-        peer.connection.sender.send_have(piece for piece in have.present() if not known.has(piece))
+    if before == present:
+        return
+    known = Bitfield.from_bytes(before, have.piece_count)
+    if have.count - known.count > MAX_MISSING_HAVES:
+        peer.is_moving = True
+        peer.link.end("to tell it all pieces at once")
+    else:
+        peer.connection.sender.send_have([each for each in have.present() if not known.has(each)])
 
 
 def send_dht_port(peer: Peer, port: int | None) -> None:

@@ -27,6 +27,7 @@ from torrent_engine.engine.swarm.peer import Identity, Peer
 from torrent_engine.engine.swarm.pool_limits import PoolLimits
 from torrent_engine.engine.swarm.pool_role import PoolRole
 from torrent_engine.net.peers.transport import Transport
+from torrent_engine.net.sockets.fairness import LOOP_TURN
 from torrent_engine.policy.peers.candidates import CandidateList, Source
 from torrent_engine.policy.peers.smart_ban import BanVerdict
 
@@ -222,6 +223,9 @@ class PeerPool:
         self._adopted.close()
 
     async def _serve_adopted(self, peer: Peer) -> None:
+        """Go on with one of perhaps many, which all begin at the same time."""
+        if LOOP_TURN.is_over:
+            await LOOP_TURN.pass_on()
         self._adopted.hand_over(peer, self._places.slots)
         serve = (
             self._incoming.serve_adopted if peer.is_incoming else self._connections.serve_adopted

@@ -50,6 +50,7 @@ from torrent_engine.engine.transfer.web_seeds import WebSeeds
 from torrent_engine.policy.peers.candidates import CandidateList
 from torrent_engine.policy.peers.smart_ban import BanVerdict
 from torrent_engine.protocol.tracker.announce import AnnounceTotals
+from torrent_engine.protocol.wire.messages import encode_haves
 
 TICK_S: Final = 0.25  # ours: "have" messages are gathered this long
 TICKS_PER_SECOND: Final = 4
@@ -319,8 +320,9 @@ class Transfer:
     def _announce_pieces(self) -> None:
         fresh, self._fresh_pieces = self._fresh_pieces, []
         if fresh:
+            messages = encode_haves(fresh)
             for peer in tuple(self.torrent.peers):
-                peer.connection.sender.send_have(fresh)
+                peer.connection.sender.send_encoded_haves(messages)
                 peer.link.flush()
 
     # -- callbacks of the parts ------------------------------------------------------------

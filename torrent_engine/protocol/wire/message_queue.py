@@ -49,14 +49,14 @@ class MessageQueue:
         """Queue buffers that do not count as :attr:`unsent_bytes`."""
         self._buffers += buffers
 
-    def add_haves(self, messages: list[bytes]) -> None:
-        """Queue "have" messages as one buffer.
+    def add_haves(self, messages: bytes) -> None:
+        """Queue "have" messages, encoded as one buffer.
 
         They are dropped if more than 128 KiB of them are unsent already; BEP 3 permits that.
         """
         if messages and self._unsent_have_bytes <= MAX_UNSENT_HAVE_BYTES:
-            self._buffers.append(b"".join(messages))
-            self._unsent_have_bytes += len(self._buffers[-1])
+            self._buffers.append(messages)
+            self._unsent_have_bytes += len(messages)
 
     def add_state(self, kind: MessageId, *, opposite: MessageId) -> None:
         """Queue a change of state, or remove its opposite if that is still unsent."""

@@ -35,6 +35,8 @@ class PreMetadataState:
         """Whether it has every piece whose bit is not inverted."""
         self._inverted = bytearray()
         """A bit for each piece; pieces past its end are in ``_single`` or not inverted."""
+        self._inverted_count = 0
+        """How many of these bits are set."""
         self._single: set[int] = set()
         """Inverted pieces past the end of the bits."""
         self._field_bytes: int | None = None
@@ -51,9 +53,7 @@ class PreMetadataState:
     @property
     def has_pieces(self) -> bool:
         """Whether the peer has any piece."""
-        return (
-            self._has_others or bool(self._single) or self._inverted.count(0) < len(self._inverted)
-        )
+        return self._has_others or bool(self._single) or self._inverted_count > 0
 
     def bitfield(self, data: bytes) -> None:
         """Record a "bitfield"; raise RemoteProtocolError if an earlier one had another length."""
@@ -62,12 +62,13 @@ class PreMetadataState:
         self._field_bytes = len(data)
         self._last_bits |= int.from_bytes(data[-1:], "big")
         self._inverted = bytearray(data)
+        self._inverted_count = int.from_bytes(data, "big").bit_count()
         self._single.clear()
         self._is_known, self._has_others = True, False
 
     def has_all_or_none(self, *, has_all: bool) -> None:
         """Record "have all" or "have none"."""
-        self._inverted = bytearray()
+        self._inverted, self._inverted_count = bytearray(), 0
         self._single.clear()
         self._is_known, self._has_others = True, has_all
 
@@ -92,11 +93,14 @@ class PreMetadataState:
     def _mark(self, piece: int, *, is_set: bool) -> None:
         at, mask = piece >> 3, 128 >> (piece & 7)
         if at < len(self._inverted):
-            self._inverted[at] = self._inverted[at] | mask if is_set else self._inverted[at] & ~mask
+            if bool(self._inverted[at] & mask) != is_set:
+                self._inverted[at] ^= mask
+                self._inverted_count += 1 if is_set else -1
         elif is_set:
             self._single.add(piece)
             if len(self._single) > MAX_SINGLE:
                 self._inverted = self._all_bits(max(self._single) // 8 + 1)
+                self._inverted_count += len(self._single)
                 self._single.clear()
         else:
             self._single.discard(piece)

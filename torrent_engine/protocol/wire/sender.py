@@ -3,7 +3,7 @@
 Source: BEP 3, BEP 6, BEP 10, BEP 52. A message that is not allowed now raises LocalProtocolError.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Final
 
 from torrent_engine.base.errors import LocalProtocolError
@@ -24,6 +24,7 @@ from torrent_engine.protocol.wire.messages import (
     encode_block_message,
     encode_extended,
     encode_handshake,
+    encode_haves,
     encode_piece_header,
     encode_piece_index,
     encode_plain,
@@ -102,9 +103,13 @@ class MessageSender:
         elif not bitfield.none():
             self._queue.add_uncounted(encode_bitfield(bitfield))
 
-    def send_have(self, pieces: Iterable[int]) -> None:
+    def send_have(self, pieces: Collection[int]) -> None:
         """Queue one "have" message for each piece, as one buffer."""
-        self._queue.add_haves([encode_piece_index(MessageId.HAVE, piece) for piece in pieces])
+        self.send_encoded_haves(encode_haves(pieces))
+
+    def send_encoded_haves(self, messages: bytes) -> None:
+        """Queue the result of :func:`encode_haves`, which many peers may share."""
+        self._queue.add_haves(messages)
 
     def choke(self) -> tuple[BlockRequest, ...]:
         """Choke the peer; return its requests that were dropped.
