@@ -1,12 +1,14 @@
 """Which pieces a super-seed shows to whom (BEP 16): alone, and in swarms that are played here."""
 
 import random
+import time
 from dataclasses import dataclass, field
 
 import pytest
 
 from torrent_engine.base.config import SuperSeedConfig
 from torrent_engine.codec.bitfield import Bitfield
+from torrent_engine.policy.pieces import super_seed
 from torrent_engine.policy.pieces.availability import Availability
 from torrent_engine.policy.pieces.peer_pieces import PeerPieces, SwarmPieces
 from torrent_engine.policy.pieces.super_seed import SuperSeed
@@ -272,3 +274,65 @@ def test_whatever_happens_nothing_is_shown_twice_and_all_in_the_end(seed: int) -
         assert set(world.shown[name]) | {
             piece for piece in range(12) if world.has[name] >> piece & 1
         } == set(range(12))
+
+
+# -- large torrents (row F11) -------------------------------------------------------------------
+
+MANY = 500_000
+SMALL_PIECES = SuperSeedConfig(max_revealed_bytes=32_000, single_peer_bytes=512_000)
+"""Of 1,000 bytes: 32 to each peer, 512 to a peer that is alone."""
+
+
+def many_peers(count: int) -> tuple[World, list[str]]:
+    world, names = World(SMALL_PIECES, pieces=MANY), [str(number) for number in range(count)]
+    world.join(*names)
+    return world, names
+
+
+def test_f11_many_pieces_are_shown_in_one_go_of_the_table() -> None:
+    world, _ = many_peers(1)
+    start = time.thread_time()
+    pieces = world.look("0")
+    assert time.thread_time() - start < 0.01  # of CPU; it was 15 ms
+    assert len(set(pieces)) == 512
+    assert all(0 <= piece < MANY for piece in pieces)
+    assert max(pieces) - min(pieces) > MANY // 2  # from anywhere
+
+
+def test_f11_a_long_list_of_false_pieces_costs_little() -> None:
+    """All pieces but one, so that it is no seed: whatever was shown counts as spread."""
+    world, names = many_peers(200)
+    shown = [piece for name in names for piece in world.look(name)]
+    assert len(set(shown)) == 200 * 32
+    world.join("liar")
+    claimed = Bitfield.full(MANY)
+    claimed.clear(next(piece for piece in range(MANY) if piece not in set(shown)))
+    world.swarm.replaced(world.held["liar"], claimed)
+    start = time.thread_time()
+    fed = world.plan.has_several("liar", world.now)
+    assert time.thread_time() - start < 0.04  # of CPU
+    assert set(fed) == set(names)
+    assert all(world.plan.wants_more(name, world.now) for name in names)
+
+
+def test_only_who_has_room_wants_more() -> None:
+    world = World(SuperSeedConfig(max_revealed_bytes=0))
+    world.join("a", "b")
+    assert world.plan.wants_more("a", world.now)
+    first, _ = world.look("a")
+    assert not world.plan.wants_more("a", world.now)
+    world.get("b", first)
+    assert world.plan.wants_more("a", world.now)
+    world.leave("a")
+    assert not world.plan.wants_more("a", world.now)
+    world.plan.is_over = True
+    assert not world.plan.wants_more("b", world.now)
+
+
+def test_the_last_pieces_of_a_table_are_found_wherever_they_are() -> None:
+    for piece in (0, 1, 7, 8, MANY // 2, MANY - 1):
+        for count in (1, 3):
+            found = super_seed._some_of(1 << piece, count, random.Random(piece))
+            assert found == [piece]
+    assert super_seed._some_of(0, 3, random.Random(1)) == []
+    assert sorted(super_seed._some_of(0b1011, 9, random.Random(1))) == [0, 1, 3]

@@ -7,12 +7,14 @@ was never revealed cannot have spread. Source: BEP 16.
 """
 
 import random
+import re
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from torrent_engine.base.config import SuperSeedConfig
-from torrent_engine.codec.bitfield import Bitfield
+from torrent_engine.codec.bitfield import Bitfield, bits_of
 from torrent_engine.policy.pieces.availability import Availability
 from torrent_engine.policy.pieces.peer_pieces import PeerPieces, all_pieces
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 UNFETCHED_TIMEOUTS: Final = 3  # ours: timeouts after which a piece that was not fetched is freed
 REVEALED_SHARE: Final = 32  # ours: of a small torrent, 1/32 is revealed to a peer at a time
 SINGLE_PEER_FACTOR: Final = 4  # ours: as many times that if there is only one peer
+_BYTE_WITH_BITS: Final = re.compile(rb"[^\0]")
 
 
 @dataclass(slots=True)
@@ -78,8 +81,7 @@ class SuperSeed:
         peer = self._peers.pop(key, None)
         self._remaining.pop(key, None)
         if peer is not None:
-            for piece in tuple(peer.waiting):
-                self._stop_waiting(key, peer, piece)
+            self._stop_waiting(key, peer, tuple(peer.waiting))
 
     def has(self, key: object, piece: int, now: float) -> list[object]:
         """Handle a "have"; return the peers that further pieces may be revealed to."""
@@ -88,7 +90,7 @@ class SuperSeed:
             return []
         peer.progress_s = now
         ready = {key: None} if len(self._peers) == 1 else {}
-        return list(ready | self._seen(key, piece))
+        return list(ready | self._seen(key, (piece,)))
 
     def has_several(self, key: object, now: float) -> list[object]:
         """Handle a message about all pieces of a peer; return as :meth:`has`."""
@@ -98,34 +100,53 @@ class SuperSeed:
         peer.progress_s = now
         ready = {key: None} if len(self._peers) == 1 else {}
         if not peer.pieces.has_all:
-            for piece in [piece for piece in self._owners if peer.pieces.has(piece)]:
-                ready |= self._seen(key, piece)
+            ready |= self._seen(key, [each for each in self._owners if peer.pieces.has(each)])
         return list(ready)
 
-    def _seen(self, key: object, piece: int) -> dict[object, None]:
-        """Record that a piece has spread; return the peers it was revealed to."""
-        ready = dict.fromkeys(owner for owner in self._owners.get(piece, ()) if owner != key)
-        for owner in ready:
-            self._stop_waiting(owner, self._peers[owner], piece)
-        return ready
+    def _seen(self, key: object, pieces: Collection[int]) -> dict[object, None]:
+        """Record that pieces have spread; return the peers they were revealed to."""
+        spread: dict[object, list[int]] = {}
+        for piece in pieces:
+            for owner in self._owners.get(piece, ()):
+                if owner != key:
+                    spread.setdefault(owner, []).append(piece)
+        freed = list[int]()
+        for owner, its_pieces in spread.items():
+            freed += self._forget_waiting(owner, self._peers[owner], its_pieces)
+        self._revealed ^= bits_of(freed)
+        return dict.fromkeys(spread)
 
-    def pieces_to_reveal(self, key: object, now: float) -> list[int]:
-        """Return the pieces to reveal to a peer now; they count as revealed."""
+    def wants_more(self, key: object, now: float) -> bool:
+        """Return whether pieces may be revealed to a peer now; the cheap part of that."""
+        return self._room_of(key, now) > 0
+
+    def _room_of(self, key: object, now: float) -> int:
         peer = self._peers.get(key)
         if peer is None or self.is_over or peer.pieces.has_all:
-            return []
+            return 0
         is_single = len(self._peers) == 1
         self._expire(key, peer, now, is_single=is_single)
-        room = (self._max_single_peer if is_single else self._max_revealed) - len(peer.waiting)
-        pieces: list[int] = []
-        while len(pieces) < room and (piece := self._choose(peer, now)) is not None:
-            pieces.append(piece)
-            bit = 1 << piece
-            peer.revealed |= bit
-            self._ever_revealed |= bit
-            peer.waiting[piece] = peer.progress_s = now
-            self._owners.setdefault(piece, {})[key] = None
-            self._revealed |= bit
+        return (self._max_single_peer if is_single else self._max_revealed) - len(peer.waiting)
+
+    def pieces_to_reveal(self, key: object, now: float) -> list[int]:
+        """Return the pieces to reveal to a peer now; they count as revealed.
+
+        Looks at all pieces a few times, however many it returns.
+        """
+        room, pieces = self._room_of(key, now), list[int]()
+        while len(pieces) < room:
+            peer = self._peers[key]
+            if not (chosen := self._choose(peer, room - len(pieces), now)):
+                break
+            pieces += chosen
+            bits = bits_of(chosen)
+            peer.revealed |= bits
+            self._ever_revealed |= bits
+            self._revealed |= bits
+            peer.progress_s = now
+            for piece in chosen:
+                peer.waiting[piece] = now
+                self._owners.setdefault(piece, {})[key] = None
         return pieces
 
     @property
@@ -151,39 +172,63 @@ class SuperSeed:
 
     def _expire(self, key: object, peer: _Peer, now: float, *, is_single: bool) -> None:
         """Stop waiting for pieces that no other peer gets, or that this peer does not fetch."""
-        patience_s = self._config.reveal_timeout_s
-        for piece, revealed_s in tuple(peer.waiting.items()):
+        patience_s, expired = self._config.reveal_timeout_s, list[int]()
+        for piece, revealed_s in peer.waiting.items():
             is_fetched = peer.pieces.has(piece)
             age_s = now - revealed_s
             is_old = age_s >= (patience_s if is_fetched else patience_s * UNFETCHED_TIMEOUTS)
             if is_old or (is_single and is_fetched):
-                self._stop_waiting(key, peer, piece)
+                expired.append(piece)
+        self._stop_waiting(key, peer, expired)
 
-    def _stop_waiting(self, key: object, peer: _Peer, piece: int) -> None:
-        del peer.waiting[piece]
-        owners = self._owners[piece]
-        del owners[key]
-        if not owners:
-            del self._owners[piece]
-            self._revealed ^= 1 << piece
+    def _stop_waiting(self, key: object, peer: _Peer, pieces: Collection[int]) -> None:
+        if pieces:
+            self._revealed ^= bits_of(self._forget_waiting(key, peer, pieces))
 
-    def _choose(self, peer: _Peer, now: float) -> int | None:
-        """Choose a piece that no peer has and that is revealed to none.
+    def _forget_waiting(self, key: object, peer: _Peer, pieces: Collection[int]) -> list[int]:
+        """Stop waiting for pieces; return those that are revealed to nobody now."""
+        freed = list[int]()
+        for piece in pieces:
+            del peer.waiting[piece]
+            owners = self._owners[piece]
+            del owners[key]
+            if not owners:
+                del self._owners[piece]
+                freed.append(piece)
+        return freed
 
-        Otherwise one that was never revealed, whatever peers claim to have; otherwise, for a peer
-        without progress, a rarest one.
+    def _choose(self, peer: _Peer, count: int, now: float) -> list[int]:
+        """Choose up to ``count`` pieces that no peer has and that are revealed to none.
+
+        Otherwise some that were never revealed, whatever peers claim to have; otherwise, for a peer
+        without progress, one of the rarest.
         """
         hidden = self._all ^ (self._all & (peer.pieces.bits | peer.revealed))
         fresh = _without(self._availability.missing_of_leeches(hidden), self._revealed)
         if not fresh:
             fresh = _without(hidden, self._ever_revealed)
         if not fresh and now - peer.progress_s >= self._config.reveal_timeout_s:
-            fresh = self._availability.rarest(hidden) if hidden else 0
-        if not fresh:
-            return None
-        start = self._rng.randrange(fresh.bit_length())
-        rest = fresh >> start
-        return start + (rest & -rest).bit_length() - 1
+            fresh, count = self._availability.rarest(hidden) if hidden else 0, 1
+        return _some_of(fresh, count, self._rng)
+
+
+def _some_of(bits: int, count: int, rng: random.Random) -> list[int]:
+    """Return up to ``count`` of these pieces, from random places."""
+    if count == 1 and bits:
+        start = rng.randrange(bits.bit_length())
+        rest = bits >> start
+        return [start + (rest & -rest).bit_length() - 1]
+    data, found = bytearray(bits.to_bytes((bits.bit_length() + 7) // 8, "little")), list[int]()
+    while len(found) < count and data:
+        start = rng.randrange(len(data))
+        hit = _BYTE_WITH_BITS.search(data, start) or _BYTE_WITH_BITS.search(data, 0, start)
+        if hit is None:
+            break
+        at = hit.start()
+        lowest = data[at] & -data[at]
+        data[at] ^= lowest
+        found.append(8 * at + lowest.bit_length() - 1)
+    return found
 
 
 def _without(bits: int, others: int) -> int:
