@@ -15,12 +15,14 @@ from torrent_engine.protocol.wire.messages import BlockRequest
 class UploadQueue:
     """A queue of block requests that can also drop one from its middle."""
 
-    __slots__ = ("_again", "_waiting")
+    __slots__ = ("_again", "_repeated", "_waiting")
 
     def __init__(self) -> None:
         self._waiting: dict[BlockRequest, None] = {}
         self._again: dict[BlockRequest, int] = {}
         """How often more each of these waits; nearly always empty."""
+        self._repeated = 0
+        """The sum of these."""
 
     def append(self, request: BlockRequest) -> bool:
         """Add a request at the end; return whether it waited already.
@@ -31,6 +33,7 @@ class UploadQueue:
             self._waiting[request] = None
             return False
         self._again[request] = self._again.get(request, 0) + 1
+        self._repeated += 1
         return True
 
     def extend(self, requests: Sequence[BlockRequest]) -> int:
@@ -75,6 +78,7 @@ class UploadQueue:
         count = self._again.pop(request, 0)
         if count > 1:
             self._again[request] = count - 1
+        self._repeated -= count > 0
         return count > 0
 
     def first(self) -> BlockRequest | None:
@@ -94,6 +98,7 @@ class UploadQueue:
         """Remove all requests."""
         self._waiting.clear()
         self._again.clear()
+        self._repeated = 0
 
     def __iter__(self) -> Iterator[BlockRequest]:
         """Iterate over the requests, oldest first; the queue must not change meanwhile."""
@@ -102,7 +107,7 @@ class UploadQueue:
 
     def __len__(self) -> int:
         """Return how many requests wait."""
-        return len(self._waiting) + (sum(self._again.values()) if self._again else 0)
+        return len(self._waiting) + self._repeated
 
     def __contains__(self, request: object) -> bool:
         """Return whether a request waits."""
