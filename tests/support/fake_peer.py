@@ -32,6 +32,10 @@ class FakeLink:
     upload_throttle: Any = None
     sent: list[bytes] = field(default_factory=list)
 
+    @property
+    def is_blocked(self) -> bool:
+        return self.is_stuck
+
     def flush(self) -> None:
         if not self.is_stuck:
             self.sent += map(bytes, self.connection.data_to_send())

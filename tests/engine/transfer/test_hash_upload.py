@@ -361,3 +361,34 @@ def test_b4_a_root_across_two_roots_is_not_searched_for_ever() -> None:
     assert _files_of(part, ROOT_A) == list(range(16))
     assert _files_of(part, ROOT_B) == [100_000]
     assert _files_of(part, bytes(32)) == []
+
+
+# -- answers that wait for the socket -----------------------------------------------------------
+
+
+async def test_b5_a_long_answer_is_a_reject_while_the_socket_is_full() -> None:
+    """One of 8,192 hashes alone is more than may wait, so that it would end the link."""
+    leaves, part = (
+        payload_of(8_192 * 32),
+        SimpleNamespace(piece_bytes=BLOCK, lengths=[8_192 * BLOCK]),
+    )
+    root = payload_of(32)
+    part.layers, part.roots = {root: leaves}, root
+    scene = Scene()
+    scene.torrent.metainfo = SimpleNamespace(
+        v2=part, geometry=METAINFO.geometry, layout=METAINFO.layout
+    )
+    peer = scene.join()
+    link: Any = peer.link
+    long, short = HashRange(root, 0, 0, 8_192, 0), HashRange(root, 0, 0, 512, 0)
+    link.is_stuck = True
+    scene.ask(peer, long)
+    scene.ask(peer, short)
+    assert peer.connection.state.queue.unsent_bytes < 64 * 1024
+    link.is_stuck = False
+    link.flush()
+    assert link.sent == [encode_hash_reject(long), encode_hashes(short, leaves[: 512 * 32])]
+    link.sent.clear()
+    scene.ask(peer, long)
+    link.flush()
+    assert link.sent == [encode_hashes(long, leaves)]

@@ -24,6 +24,7 @@ from torrent_engine.engine.swarm.context import Torrent
 from torrent_engine.engine.swarm.peer import Peer
 from torrent_engine.engine.transfer.piece_proof import PieceProof
 from torrent_engine.protocol.wire.messages import HashesRequested
+from torrent_engine.protocol.wire.sender import MAX_UNSENT_HASH_BYTES
 
 if TYPE_CHECKING:
     from torrent_engine.net.peers.peer_link import Throttle
@@ -86,7 +87,7 @@ class HashUpload:
         else:
             hashes = trees.hashes(wanted)
             _charge_folds(peer, trees, wanted, hashes)
-            peer.connection.sender.answer_hash_request(wanted, hashes)
+            _give(peer, wanted, hashes)
 
     def _made_trees(self) -> HashTrees | None:
         part = self._torrent.metainfo.v2
@@ -175,7 +176,7 @@ class HashUpload:
         if hashes is not None and _is_limited(peer, wanted):
             await self._wait_for_turn(peer, len(hashes))
         if peer in self._torrent.peers:
-            peer.connection.sender.answer_hash_request(wanted, hashes)
+            _give(peer, wanted, hashes)
             peer.link.flush()
 
     async def _wait_for_turn(self, peer: Peer, count_bytes: int) -> None:
@@ -221,6 +222,16 @@ class HashUpload:
 def _is_limited(peer: Peer, wanted: HashRange) -> bool:
     """Return whether a limit of rates is for an answer to a peer."""
     return peer.link.upload_throttle is not None and wanted.length > UNLIMITED_HASHES
+
+
+def _give(peer: Peer, wanted: HashRange, hashes: bytes | None) -> None:
+    """Answer a request, with a reject in place of a long answer that would wait for the socket.
+
+    One of 8,192 hashes alone is more than may wait to be sent to a peer.
+    """
+    is_long = hashes is not None and len(hashes) > MAX_UNSENT_HASH_BYTES
+    is_given = not (is_long and peer.link.is_blocked)
+    peer.connection.sender.answer_hash_request(wanted, hashes if is_given else None)
 
 
 def _charge_folds(peer: Peer, trees: HashTrees, wanted: HashRange, hashes: bytes | None) -> None:

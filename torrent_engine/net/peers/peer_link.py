@@ -237,6 +237,11 @@ class PeerLink:
             self._is_blocked = True
             self._wait_for(self._wait_writable)
 
+    @property
+    def is_blocked(self) -> bool:
+        """Whether what is queued waits for the socket."""
+        return self._is_blocked
+
     def was_held_back(self) -> bool:
         """Return whether reading was throttled since the last call."""
         was, self._was_held_back = self._was_held_back, self._is_held_back
