@@ -14,6 +14,7 @@ from torrent_engine.protocol.wire.messages import (
     ProtocolViolated,
     encode_handshake,
 )
+from torrent_engine.protocol.wire.upload_queue import RequestBudget
 
 INFO_HASH = InfoHash(b"\xaa" * 20)
 OUR_ID = PeerId(b"-TE0100-" + b"u" * 12)
@@ -33,6 +34,7 @@ def make_connection(
     limits: WireLimits | None = None,
     transfer: TransferConfig | None = None,
     buffers: BufferPool | None = None,
+    requests: RequestBudget | None = None,
     joins_blocks: bool = False,
     peer_id: PeerId = OUR_ID,
     now: float = 0.0,
@@ -46,6 +48,7 @@ def make_connection(
         limits=limits,
         transfer=transfer,
         buffers=buffers,
+        requests=requests,
         joins_blocks=joins_blocks,
         now=now,
     )
@@ -65,6 +68,7 @@ def open_connection(
     limits: WireLimits | None = None,
     transfer: TransferConfig | None = None,
     buffers: BufferPool | None = None,
+    requests: RequestBudget | None = None,
     joins_blocks: bool = False,
     now: float = 0.0,
 ) -> PeerConnection:
@@ -76,6 +80,7 @@ def open_connection(
         limits=limits,
         transfer=transfer,
         buffers=buffers,
+        requests=requests,
         joins_blocks=joins_blocks,
         now=now,
     )

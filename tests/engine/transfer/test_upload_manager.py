@@ -1,5 +1,6 @@
 """The blocks that one peer's link gets from its torrent, without a socket."""
 
+import gc
 import random
 from types import SimpleNamespace
 from typing import Any
@@ -10,7 +11,12 @@ from tests.support.peer_pair import GEOMETRY, open_connection, sent
 from torrent_engine.base.config import ChokerConfig, TransferConfig
 from torrent_engine.base.ids import BLOCK_BYTES, PeerAddress, PeerId
 from torrent_engine.codec.bitfield import Bitfield
-from torrent_engine.engine.resources.read_buffers import READ_AHEAD_BYTES, ReadBuffers
+from torrent_engine.engine.resources.read_buffers import (
+    MAX_LARGE,
+    READ_AHEAD_BYTES,
+    SMALL_BYTES,
+    ReadBuffers,
+)
 from torrent_engine.engine.swarm.peer import Identity, Peer
 from torrent_engine.engine.transfer.upload_manager import PeerUploads, UploadManager
 from torrent_engine.net.peers.peer_link import Refill
@@ -49,12 +55,14 @@ class Uploads:
         fast: bool = False,
         is_cold: bool = False,
         throttle: "Throttle | None" = None,
+        buffers: ReadBuffers | None = None,
+        sends_by_kernel: bool = True,
     ) -> None:
         have = Bitfield(GEOMETRY.piece_count)
         for piece in pieces:
             have.set(piece)
         self.connection = open_connection(fast=fast)
-        self.buffers = ReadBuffers()
+        self.buffers = buffers or ReadBuffers()
         self.errors: list[object] = []
         torrent: Any = SimpleNamespace(
             table=SimpleNamespace(have=have),
@@ -69,7 +77,7 @@ class Uploads:
         )
         peer: Any = SimpleNamespace(
             connection=self.connection,
-            link=SimpleNamespace(upload_throttle=throttle, sends_by_kernel=True),
+            link=SimpleNamespace(upload_throttle=throttle, sends_by_kernel=sends_by_kernel),
             uploaded_bytes=0,
             upload_rate=RateMeter(),
         )
@@ -289,3 +297,27 @@ def test_b12_the_slot_of_who_left_goes_to_others_within_a_round() -> None:
     swarm.subject.peer_left(gone)
     swarm.subject.run_round(100.0)
     assert swarm.unchoked == [0, 1, 2, 3, 4]  # the one that left among them
+
+
+def test_b5_many_peers_that_do_not_read_hold_small_buffers() -> None:
+    """Over RC4 or uTP what goes out is copied first."""
+    buffers = ReadBuffers()
+    stuck = [Uploads(*range(9), buffers=buffers, sends_by_kernel=False) for _ in range(40)]
+    sizes = []
+    for uploads in stuck:
+        for piece in range(9):
+            ask(uploads.connection, piece, 4)
+        assert uploads.source.refill() is Refill.QUEUED
+        queued = uploads.connection.data_to_send()
+        sizes.append(sum(len(each) for each in queued if isinstance(each, memoryview)))
+    assert sizes == [READ_AHEAD_BYTES] * MAX_LARGE + [SMALL_BYTES] * (40 - MAX_LARGE)
+    assert stuck[-1].source.refill() is Refill.QUEUED  # it goes on with the buffer that it has
+    assert buffers.next_bytes == SMALL_BYTES
+    for uploads in stuck[:10]:
+        uploads.source.rest()
+    assert buffers.next_bytes == READ_AHEAD_BYTES
+    stuck[-1].source.rest()
+    assert all(len(each) == READ_AHEAD_BYTES for each in buffers._idle)
+    del stuck, uploads  # their links ended, and nothing is given back
+    gc.collect()
+    assert not buffers._lent

@@ -11,6 +11,7 @@ from tests.support.peer_pair import GEOMETRY, feed, open_connection, sent
 from torrent_engine.base.config import KIB, WireLimits
 from torrent_engine.base.ids import BLOCK_BYTES, PieceIndex
 from torrent_engine.codec.geometry import FileLayout, Geometry
+from torrent_engine.protocol.wire.connection import PeerConnection
 from torrent_engine.protocol.wire.messages import (
     BlockRequest,
     BlocksRequested,
@@ -25,7 +26,12 @@ from torrent_engine.protocol.wire.messages import (
     encode_piece_index,
     encode_plain,
 )
-from torrent_engine.protocol.wire.upload_queue import UploadQueue
+from torrent_engine.protocol.wire.upload_queue import (
+    FAIR_REQUESTS,
+    MAX_SHARED_REQUESTS,
+    RequestBudget,
+    UploadQueue,
+)
 
 M = MessageId
 BIG = Geometry(total_bytes=10_000 * BLOCK_BYTES, piece_bytes=BLOCK_BYTES)
@@ -375,7 +381,9 @@ def test_upload_queue_returns_how_many_requests_waited_already() -> None:
 
 @given(st.lists(st.tuples(st.sampled_from("aedptc"), st.integers(0, 5)), max_size=60))
 def test_upload_queue_knows_its_length(operations: list[tuple[str, int]]) -> None:
-    queue = UploadQueue()
+    budget = RequestBudget()
+    UploadQueue(budget).extend(many(7))
+    queue = UploadQueue(budget)
     for kind, number in operations:
         request = BlockRequest(number, 0, BLOCK_BYTES)
         if kind == "a":
@@ -390,7 +398,46 @@ def test_upload_queue_knows_its_length(operations: list[tuple[str, int]]) -> Non
             queue.take(number * BLOCK_BYTES)
         elif kind == "c" and number == 0:
             queue.clear()
-        assert len(queue) == len(list(queue))
+        assert len(queue) == len(list(queue)) == budget.waiting - 7
+
+
+def unchoked(budget: RequestBudget) -> PeerConnection:
+    connection = open_connection(geometry=BIG, requests=budget)
+    connection.sender.unchoke()
+    connection.data_to_send()
+    return connection
+
+
+def test_b5_once_very_many_requests_wait_each_peer_has_a_fair_part() -> None:
+    budget = RequestBudget()
+    full = [unchoked(budget) for _ in range(MAX_SHARED_REQUESTS // 2_000)]
+    for connection in full:
+        feed(connection, ask(*many(2_100)))
+        assert len(connection.upload_requests) == 2_000
+    late = unchoked(budget)
+    assert len(accepted(feed(late, ask(*many(600))))) == FAIR_REQUESTS
+    rejected = [encode_block_message(M.REJECT_REQUEST, each) for each in many(600)[FAIR_REQUESTS:]]
+    assert b"".join(late.data_to_send()) == b"".join(rejected)
+    assert budget.waiting == MAX_SHARED_REQUESTS + FAIR_REQUESTS
+    late.upload_requests.take(100 * BLOCK_BYTES)
+    assert len(accepted(feed(late, ask(*many(600))))) == 200  # as many as it took, and those
+    late.upload_requests.clear()
+    feed(late, ask(*many(FAIR_REQUESTS)))
+    full[0].close()
+    full[1].sender.choke()
+    assert budget.waiting == MAX_SHARED_REQUESTS + FAIR_REQUESTS - 2 * 2_000
+    assert len(accepted(feed(late, ask(*many(600))))) == 600  # the others take less now
+
+
+def test_bep6_all_that_waited_is_rejected_by_one_buffer() -> None:
+    connection = unchoked(RequestBudget())
+    feed(connection, ask(*many(300)))
+    connection.sender.choke()
+    buffers = connection.data_to_send()
+    assert b"".join(buffers[1:]) == b"".join(
+        encode_block_message(M.REJECT_REQUEST, each) for each in many(300)
+    )
+    assert len(buffers) == 2
 
 
 def test_f11_the_length_of_an_upload_queue_costs_the_same_with_many_repetitions() -> None:

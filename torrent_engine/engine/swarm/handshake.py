@@ -64,6 +64,7 @@ def _new_connection(swarm: Swarm, greeting: Greeting, *, is_v2: bool) -> PeerCon
         transfer=config.transfer,
         extensions=greeting.extensions,
         buffers=swarm.buffers,
+        requests=swarm.link_budget.requests,
         joins_blocks=True,
         is_v2=swarm.is_v2 or (is_v2 and v2_hash is not None),
         v2_hash=v2_hash,

@@ -8,7 +8,6 @@ from typing import Final
 
 from torrent_engine.base.errors import StorageError
 from torrent_engine.base.ids import BLOCK_BYTES
-from torrent_engine.engine.resources.read_buffers import READ_AHEAD_BYTES
 from torrent_engine.engine.swarm.context import Torrent
 from torrent_engine.engine.swarm.peer import Peer
 from torrent_engine.engine.transfer.hash_upload import HashUpload
@@ -200,11 +199,13 @@ class PeerUploads:
         self._cold: list[_BlockRun] | None = None
         self._paid_bytes = 0
         """What the rate limit allowed and is not sent yet."""
-        self._refill_bytes = READ_AHEAD_BYTES
+        self._refill_bytes = self._buffers.next_bytes
         self._sends_views = peer.link.sends_by_kernel
 
     def refill(self) -> Refill:
         """Queue blocks that the page cache has: one buffer of them, or more if none is needed."""
+        if not self._sends_views:
+            self._refill_bytes = self._buffer_bytes()
         throttle, budget_bytes = self._peer.link.upload_throttle, self._refill_bytes
         if throttle is not None:
             budget_bytes = self._paid_bytes or throttle.take(self._wanted_bytes())
@@ -243,8 +244,8 @@ class PeerUploads:
             if self._sends_views:
                 run.view = storage.view_now(run.offset_bytes, run.length_bytes)
             if run.view is None:
-                self._refill_bytes = READ_AHEAD_BYTES
                 buffer = self._buffer = self._buffer or self._buffers.take()
+                self._refill_bytes = len(buffer)
                 into = buffer[used : used + run.length_bytes]
                 used += run.length_bytes
                 if used <= len(buffer) and storage.read_now(run.offset_bytes, into):
@@ -252,6 +253,9 @@ class PeerUploads:
                 else:
                     is_all = False
         return is_all
+
+    def _buffer_bytes(self) -> int:
+        return self._buffers.next_bytes if self._buffer is None else len(self._buffer)
 
     async def load(self) -> None:
         """Wait for the rate limit, or read from the disk what the page cache does not have."""

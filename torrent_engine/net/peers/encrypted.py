@@ -103,6 +103,8 @@ class Rc4Transport(PlaintextTransport):
         self._kept = self._kept[sent:]
         if not self._kept:
             self._step_bytes = min(2 * step_bytes, MAX_STEP_BYTES)
+        elif sent:
+            self._kept = memoryview(bytes(self._kept))  # what was sent takes no memory any more
         return sent
 
 

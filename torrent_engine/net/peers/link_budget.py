@@ -6,6 +6,7 @@ from typing import Protocol
 
 from torrent_engine.base.config import WireLimits
 from torrent_engine.policy.limits.control_budget import ControlAllowance, shared_bucket
+from torrent_engine.protocol.wire.upload_queue import RequestBudget
 
 
 class Holder(Protocol):
@@ -63,6 +64,8 @@ class LinkBudget:
     def __init__(self, limits: WireLimits, clock: Callable[[], float]) -> None:
         self._limits = limits
         self._clock = clock
+        self.requests = RequestBudget()
+        """The block requests of all peers that wait."""
         self._control = shared_bucket(limits)
         reason = "incomplete messages take too much memory"
         self._unfinished = _Memory(limits.max_unfinished_bytes, _size_and_age, reason)

@@ -49,6 +49,7 @@ from torrent_engine.protocol.wire.messages import (
 from torrent_engine.protocol.wire.pre_metadata import PreMetadataState
 from torrent_engine.protocol.wire.pre_metadata_decoders import PRE_METADATA_DECODERS
 from torrent_engine.protocol.wire.sender import MessageSender
+from torrent_engine.protocol.wire.upload_queue import RequestBudget, UploadQueue
 
 _PIECE_HEADER = struct.Struct(">IBII").unpack_from
 _PIECE = 7
@@ -115,6 +116,7 @@ class PeerConnection:
         fast_extension: bool = True,
         extensions: Mapping[str, int] | None = None,
         buffers: BufferPool | None = None,
+        requests: RequestBudget | None = None,
         joins_blocks: bool = False,
         is_v2: bool = False,
         v2_hash: InfoHash | None = None,
@@ -131,6 +133,7 @@ class PeerConnection:
             pre_metadata=PreMetadataState(limits.max_pre_metadata_pieces),
             is_v2=is_v2,
             v2_hash=v2_hash,
+            upload_requests=UploadQueue(requests),
         )
         if is_v2:
             self.state.join_v2()
@@ -180,12 +183,13 @@ class PeerConnection:
         return self._queue.take_all()
 
     def close(self) -> None:
-        """Release the receive buffer and the send queue; may be called twice.
+        """Release the receive buffer, the send queue and the requests; may be called twice.
 
         References to the connection that remain then hold little memory.
         """
         self._buffer.drop()
         self._queue.take_all()
+        self.upload_requests.clear()
         if self._partial is not None:
             self._partial[3].clear()
 

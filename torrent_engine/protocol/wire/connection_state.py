@@ -3,7 +3,7 @@
 Source: BEP 3, BEP 6, BEP 10. The decoders of received messages and the sender both work on it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -143,6 +143,13 @@ class ConnectionState:
         if self.fast_enabled:
             self.queue.unsent_rejects += 1
             self.queue.add(encode_block_message(MessageId.REJECT_REQUEST, request))
+
+    def reject_all(self, requests: Collection[BlockRequest]) -> None:
+        """As :meth:`reject` for some requests, as one buffer."""
+        if self.fast_enabled and requests:
+            self.queue.unsent_rejects += len(requests)
+            reject = MessageId.REJECT_REQUEST
+            self.queue.add(b"".join([encode_block_message(reject, each) for each in requests]))
 
     def reject_limited(self, request: BlockRequest) -> None:
         """Reject a request; raise RemoteProtocolError if too many rejects are unsent."""

@@ -32,7 +32,7 @@ def parse_requests(
     queue, accepted, plain = state.upload_requests, list[BlockRequest](), list[BlockRequest]()
     last_piece = state.pieces.piece_count - 1
     last_begin = state.pieces.piece_bytes - BLOCK_BYTES
-    room = 0 if state.am_choking else state.limits.max_queued_requests - len(queue)
+    room = 0 if state.am_choking else queue.room(state.limits.max_queued_requests)
     count, start = min((end - pos) // REQUEST_FRAME_BYTES, MAX_REQUESTS_AT_ONCE), pos
     stop = pos + count * REQUEST_FRAME_BYTES
     try:
@@ -40,8 +40,10 @@ def parse_requests(
             if kind != REQUEST or length != _REQUEST_LENGTH:
                 break
             pos += REQUEST_FRAME_BYTES
-            request = _new_tuple(BlockRequest, (piece, begin, size))
             is_whole = size == BLOCK_BYTES and begin <= last_begin and piece < last_piece
+            if is_whole:
+                size = BLOCK_BYTES  # noqa: PLW2901 - one int for all, of 28 bytes each
+            request = _new_tuple(BlockRequest, (piece, begin, size))
             if is_whole and len(plain) < room:
                 plain.append(request)  # the usual case; queued together
             else:
@@ -49,7 +51,7 @@ def parse_requests(
                 accepted += plain
                 plain.clear()
                 _accept_or_reject(state, request, accepted)
-                room = 0 if state.am_choking else state.limits.max_queued_requests - len(queue)
+                room = 0 if state.am_choking else queue.room(state.limits.max_queued_requests)
     finally:
         state.control_units += queue.extend(plain)
         accepted += plain
@@ -82,7 +84,7 @@ def _accept_or_reject(
         if not state.fast_enabled:
             raise RemoteProtocolError(f"request of {length} bytes", bep=3)
         state.reject_limited(request)
-    elif len(state.upload_requests) >= state.limits.max_queued_requests:
+    elif state.upload_requests.room(state.limits.max_queued_requests) <= 0:
         state.reject_limited(request)
     else:
         state.upload_requests.append(request)

@@ -124,7 +124,7 @@ class MessageSender:
         dropped = tuple(r for r in state.upload_requests if r[0] not in state.allowed_fast_out)
         for request in dropped:
             state.upload_requests.discard(request)
-            state.reject(request)
+        state.reject_all(dropped)
         if dropped and not state.fast_enabled:
             self._queue.keep_state(MessageId.CHOKE)  # nothing else says that they are dropped
         return dropped
@@ -170,8 +170,7 @@ class MessageSender:
     def reject_missing(self, requests: Sequence[BlockRequest]) -> None:
         """Reject requests for pieces that we do not have, and charge the peer for them."""
         self._state.control_units += len(requests)
-        for request in requests:
-            self._state.reject(request)
+        self._state.reject_all(requests)
 
     def send_block(self, piece: int, begin_bytes: int, data: memoryview) -> None:
         """Queue one block; ``data`` must not change until it is sent."""

@@ -7,28 +7,55 @@ its own bytes.
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice, repeat
+from typing import Final
 
 from torrent_engine.base.ids import BLOCK_BYTES
 from torrent_engine.protocol.wire.messages import BlockRequest
+
+MAX_SHARED_REQUESTS: Final = 20_000  # ours: 4 MiB
+FAIR_REQUESTS: Final = 256  # ours: what a peer may ask for before it has taken anything
+
+
+class RequestBudget:
+    """How many requests wait in all queues of a process; each takes about 200 bytes."""
+
+    __slots__ = ("waiting",)
+
+    def __init__(self) -> None:
+        self.waiting = 0
 
 
 class UploadQueue:
     """A queue of block requests that can also drop one from its middle."""
 
-    __slots__ = ("_again", "_repeated", "_waiting")
+    __slots__ = ("_again", "_budget", "_repeated", "_taken", "_waiting")
 
-    def __init__(self) -> None:
+    def __init__(self, budget: RequestBudget | None = None) -> None:
+        self._budget = budget or RequestBudget()
         self._waiting: dict[BlockRequest, None] = {}
         self._again: dict[BlockRequest, int] = {}
         """How often more each of these waits; nearly always empty."""
         self._repeated = 0
         """The sum of these."""
+        self._taken = 0
+        """How many requests were taken to be served."""
+
+    def room(self, most: int) -> int:
+        """Return how many more requests may be added, with ``most`` in the queue.
+
+        Once very many wait in all queues, a peer may ask for little more than it has taken so far:
+        peers that ask for much and read nothing would take much memory.
+        """
+        if self._budget.waiting >= MAX_SHARED_REQUESTS:
+            most = min(most, FAIR_REQUESTS + self._taken)
+        return most - len(self)
 
     def append(self, request: BlockRequest) -> bool:
         """Add a request at the end; return whether it waited already.
 
         Then it is served again, after all others.
         """
+        self._budget.waiting += 1
         if request not in self._waiting:
             self._waiting[request] = None
             return False
@@ -41,6 +68,7 @@ class UploadQueue:
         new = dict.fromkeys(requests)
         if len(new) == len(requests) and self._waiting.keys().isdisjoint(new):
             self._waiting.update(new)
+            self._budget.waiting += len(new)
             return 0
         return sum(map(self.append, requests))
 
@@ -50,6 +78,8 @@ class UploadQueue:
         if request is None:
             raise KeyError("no request waits")
         del self._waiting[request]
+        self._budget.waiting -= 1
+        self._taken += 1
         if self._again:
             self._wait_again((request,))
         return request
@@ -58,6 +88,8 @@ class UploadQueue:
         """Remove and return the oldest requests; as many as fit if each is a whole block."""
         waiting = self._waiting
         taken = list(islice(waiting, budget_bytes // BLOCK_BYTES))
+        self._budget.waiting -= len(taken)
+        self._taken += len(taken)
         if len(taken) == len(waiting):
             waiting.clear()
         else:
@@ -87,15 +119,17 @@ class UploadQueue:
 
     def discard(self, request: BlockRequest) -> bool:
         """Remove one request, once; return whether it was queued."""
-        if self._again and self._is_one_less(request):
-            return True
-        if request not in self._waiting:
-            return False
-        del self._waiting[request]
+        is_again = bool(self._again) and self._is_one_less(request)
+        if not is_again:
+            if request not in self._waiting:
+                return False
+            del self._waiting[request]
+        self._budget.waiting -= 1
         return True
 
     def clear(self) -> None:
         """Remove all requests."""
+        self._budget.waiting -= len(self)
         self._waiting.clear()
         self._again.clear()
         self._repeated = 0
