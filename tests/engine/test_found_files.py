@@ -21,6 +21,7 @@ from torrent_engine.base.errors import (
 from torrent_engine.base.ids import OwnerTie
 from torrent_engine.codec.magnet import Magnet
 from torrent_engine.codec.metainfo import Metainfo
+from torrent_engine.disk.safe_open import Folder
 from torrent_engine.engine.session.session import Session
 from torrent_engine.engine.states import State
 
@@ -289,6 +290,30 @@ async def test_a_file_replaced_while_the_torrent_runs_is_not_removed_with_it(
         await reach(session, State.SEEDING)
         put(tmp_path, "mine", MINE).replace(tmp_path / "out/payload/a.bin")
         await session.cancel(delete_files=True)
+    assert files_below(tmp_path / "out") == {"payload/a.bin"}
+
+
+@pytest.mark.parametrize("has_number", [False, True])
+async def test_a_file_replaced_while_the_torrent_is_stopped_is_not_the_torrents(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_number: bool
+) -> None:
+    path = tmp_path / "out/payload/a.bin"
+    async with leech(tmp_path) as session:
+        await session.start()
+        await reach(session, State.SEEDING)
+        await session.stop()
+        if has_number:  # the next file of a folder often gets the number of one that is gone
+            path.write_bytes(MINE)
+            monkeypatch.setattr(Folder, "is_born_after", lambda *_: True)
+        else:
+            put(tmp_path, "mine", MINE).replace(path)
+        await session.start()
+        with pytest.raises(SessionError) as caught:
+            await session.wait_stopped()
+        assert isinstance(caught.value.__cause__, ForeignFileError)
+        assert path.read_bytes() == MINE
+        await session.cancel(delete_files=True)
+    assert path.read_bytes() == MINE
     assert files_below(tmp_path / "out") == {"payload/a.bin"}
 
 

@@ -1,7 +1,10 @@
 """Two torrents that list one real file: one writes, several may read, none removes another's."""
 
+import os
+import shutil
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +14,12 @@ import pytest
 from tests.support.managers import manager
 from tests.support.swarm import content, files_below, reach, resources, seed, state_of, until
 from tests.support.torrents import make_torrent, payload_of, write_files
-from torrent_engine.base.config import SessionConfig
+from torrent_engine.base.config import DiskConfig, SessionConfig
 from torrent_engine.base.errors import FileExistsStorageError, FileInUseError, SessionError
 from torrent_engine.codec.metainfo import Metainfo
+from torrent_engine.disk.files.file_registry import FileRegistry, Listing
+from torrent_engine.disk.files.storage_manager import StorageManager
+from torrent_engine.disk.filesystem import NameFoldings
 from torrent_engine.engine.resources.shared_resources import SharedResources
 from torrent_engine.engine.session.session import Session
 from torrent_engine.engine.states import State
@@ -73,6 +79,37 @@ async def refused(session: Session) -> FileInUseError:
     error = caught.value.__cause__
     assert isinstance(error, FileInUseError)
     return error
+
+
+async def test_a_file_that_is_not_saved_yet_is_found_by_another_path_to_it(
+    tmp_path: Path,
+) -> None:
+    """A folder may be mounted twice; here its files have two names."""
+    registry, saved = FileRegistry(NameFoldings()), list[str]()
+
+    async def save(name: str) -> None:
+        saved.append(name)
+
+    limiter = anyio.CapacityLimiter(1)
+    async with AsyncExitStack() as stack:
+        listings: dict[str, Listing] = {}
+        for name in ("first", "second", "third"):
+            folder = tmp_path / name
+            if name == "second":
+                shutil.copytree(tmp_path / "first", folder, copy_function=os.link)
+            storage = StorageManager(A, folder, disk_limiter=limiter, config=DiskConfig())
+            await storage.open()
+            stack.push_async_callback(storage.close)
+            if name != "second":
+                storage.write_views(0, [memoryview(A_DATA)])
+            listings[name] = registry.enter(storage, partial(save, name))
+        for each in registry.unsaved(listings["second"], {0, 1}):
+            await each()
+        assert saved == ["first"]
+        assert registry.unsaved(listings["second"], set()) == []
+        first = listings["first"].storage
+        first.stamps.saved(first.owned.unstamped())
+        assert registry.unsaved(listings["second"], {0, 1}) == []
 
 
 @pytest.mark.parametrize("overwrite", [False, True])

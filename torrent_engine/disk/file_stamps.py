@@ -73,13 +73,15 @@ def compare(old: FileStamp | None, now: FileStamp, *, last_write_ns: float | Non
     return StampMatch.IN_DOUBT if is_ours or last_write_ns == inf else StampMatch.CHANGED
 
 
-def is_same_or_copy(old: FileStamp, now: FileStamp) -> bool:
+def is_same_or_copy(old: FileStamp, now: FileStamp, is_born_after: Callable[[int], bool]) -> bool:
     """Return whether this is the stamped file, with any content, or a copy with the same times.
 
-    Such copies come from backups and other disks.
+    Such copies come from backups and other disks. ``is_born_after`` says of the file whether it was
+    made after a time: the inode number of a file that was removed is soon that of another.
     """
-    is_copy = (old.size_bytes, old.mtime_ns) == (now.size_bytes, now.mtime_ns)
-    return old.inode == now.inode or is_copy
+    if (old.size_bytes, old.mtime_ns) == (now.size_bytes, now.mtime_ns):
+        return True
+    return old.inode == now.inode and not (old.ctime_ns > 0 and is_born_after(old.ctime_ns))
 
 
 class StampBook:

@@ -21,6 +21,7 @@ from typing import Final
 
 from torrent_engine.base.errors import FileExistsStorageError, StorageError
 from torrent_engine.codec.paths import long_windows_path, windows_path
+from torrent_engine.disk.birth_times import born_after
 from torrent_engine.disk.system import WINDOWS_NAMES
 
 HAS_DIR_FD = os.open in os.supports_dir_fd and hasattr(os, "O_NOFOLLOW")
@@ -145,6 +146,17 @@ class Folder:
                 return self._target(tuple(parts), name, _at(folder)) or found
         except FileNotFoundError:
             return None
+
+    def is_born_after(self, parts: Sequence[str], time_ns: int) -> bool:
+        """Return whether what stands at a path was made after a time; False if not known."""
+        if not HAS_DIR_FD:
+            return False
+        with (
+            suppress(OSError, FileExistsStorageError),
+            self.parent_of(parts, create=False, writes=False) as (folder, name),
+        ):
+            return born_after(folder, time_ns, name=name)
+        return False
 
     def unlink(self, parts: Sequence[str]) -> None:
         """Remove a file; nothing happens if it is not there."""

@@ -16,12 +16,13 @@ from torrent_engine.base.config import DiskConfig
 from torrent_engine.base.errors import (
     DiskFullError,
     FileExistsStorageError,
+    ForeignFileError,
     HiddenNameError,
     StorageError,
 )
 from torrent_engine.codec.bencode import encode
 from torrent_engine.codec.metainfo import Metainfo
-from torrent_engine.disk.files import nowait
+from torrent_engine.disk.files import disk_files, nowait
 from torrent_engine.disk.files.file_storage import FileStorage
 from torrent_engine.disk.files.open_files import OpenFiles
 from torrent_engine.disk.filesystem import ReadMode, ReadModes, filesystem_type
@@ -479,3 +480,84 @@ async def test_f2_a_wanted_file_is_taken_out_again_after_a_failure_behind_its_na
         assert await read_all(storage, metainfo) == payload
         assert storage.owned.own() == {0, 1}
     assert sorted(path.name for path in (tmp_path / "payload").iterdir()) == ["a", "b"]
+
+
+# -- another file in the place of one that was closed meanwhile -------------------------------
+
+TWO = {"a": payload_of(100_000), "b": payload_of(30_000)}
+MINE = b"by another program" * 500
+
+
+def replace(path: Path, monkeypatch: pytest.MonkeyPatch, *, has_number: bool) -> None:
+    """Put another file in the place of one, perhaps with its inode number."""
+    if has_number:  # what it looks like; which number a file gets is not for us to say
+        path.write_bytes(MINE)
+        monkeypatch.setattr(disk_files, "born_after", lambda *_: True)
+        monkeypatch.setattr(Folder, "is_born_after", lambda *_: True)
+    else:
+        other = path.with_name("other")
+        other.write_bytes(MINE)
+        other.replace(path)
+
+
+@pytest.mark.parametrize("has_number", [False, True])
+@pytest.mark.parametrize("is_written", [False, True])
+async def test_a_file_that_was_replaced_while_it_was_closed_is_not_written_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_written: bool, has_number: bool
+) -> None:
+    metainfo, payload = make_torrent(TWO)
+    write_files(metainfo, payload, tmp_path)
+    path = tmp_path / "payload" / "a"
+    async with opened(metainfo, tmp_path) as storage:
+        storage.adopt_files([0, 1])
+        if is_written:
+            put_piece(storage, metainfo, payload, 0)
+            storage.sync()
+        storage.let_go()
+        replace(path, monkeypatch, has_number=has_number)
+        with pytest.raises(ForeignFileError, match="replaced"):
+            put_piece(storage, metainfo, payload, 3)
+        assert path.read_bytes() == MINE
+        await storage.delete_files()
+    assert names_below(tmp_path) == ["payload/a"]
+
+
+@pytest.mark.parametrize("has_number", [False, True])
+async def test_a_scan_sees_that_a_file_was_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_number: bool
+) -> None:
+    metainfo, payload = make_torrent(TWO)
+    path = tmp_path / "payload" / "a"
+    async with opened(metainfo, tmp_path) as storage:
+        put_all(storage, metainfo, payload)
+        storage.sync()
+        storage.let_go()
+        replace(path, monkeypatch, has_number=has_number)
+        storage.look_again()
+        assert storage.owned.own() == {1}
+        with pytest.raises(ForeignFileError):
+            put_piece(storage, metainfo, payload, 3)
+        await storage.delete_files()
+    assert path.read_bytes() == MINE
+    assert names_below(tmp_path) == ["payload/a"]
+
+
+async def test_a_file_that_others_changed_or_copied_is_written_to_as_before(tmp_path: Path) -> None:
+    metainfo, payload = make_torrent(TWO)
+    path = tmp_path / "payload" / "a"
+    async with opened(metainfo, tmp_path, open_files=OpenFiles(1)) as storage:
+        put_piece(storage, metainfo, payload, 0)
+        put_all(storage, metainfo, payload)  # the pool closes a file for the other one
+        storage.let_go()
+        copy = tmp_path / "copy"
+        status = path.stat()
+        copy.write_bytes(path.read_bytes())
+        os.utime(copy, ns=(status.st_atime_ns, status.st_mtime_ns))
+        copy.replace(path)  # a disk without lasting inode numbers looks like that
+        put_piece(storage, metainfo, payload, 1)
+        storage.let_go()
+        with path.open("r+b") as file:
+            file.write(b"another program")
+        put_piece(storage, metainfo, payload, 0)
+        storage.sync()
+        assert await read_all(storage, metainfo) == payload

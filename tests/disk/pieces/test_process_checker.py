@@ -161,6 +161,28 @@ async def test_all_is_hashed_here_when_the_process_was_killed(
     assert started.orders
 
 
+async def test_all_is_hashed_here_when_the_process_is_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, started: Started
+) -> None:
+    monkeypatch.setattr(hash_process, "STUCK_S", 0.05)
+    monkeypatch.setattr(hash_process, "_TURN_S", 0.02)
+    metainfo, folder = make(tmp_path)
+    damage(folder / "p" / "a", 12 * PIECE)
+    pieces = list(range(metainfo.piece_count))
+    ask = HashProcess.ask
+
+    def ask_stopped(process: HashProcess, order: HashOrder, descriptor: int) -> None:
+        os.kill(process._process.pid, signal.SIGSTOP)
+        ask(process, order, descriptor)
+
+    monkeypatch.setattr(HashProcess, "ask", ask_stopped)
+    async with opened(metainfo, folder, create=False) as storage:
+        with anyio.fail_after(20):
+            found = await check_by_process(storage, metainfo, pieces)
+    assert [piece for piece, is_right in found.items() if not is_right] == [12]
+    assert started.orders
+
+
 async def test_a_file_that_is_cut_meanwhile_is_an_error(tmp_path: Path, started: Started) -> None:
     metainfo, folder = make(tmp_path)
 

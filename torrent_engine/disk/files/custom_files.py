@@ -57,7 +57,12 @@ class CustomFiles:
         self._sizes: dict[int, int] = {}
         self._lock = Lock()
         self.stamps = FileStamps(
-            metainfo.layout, metainfo.geometry, self.owned, look=self._look, reopen=lambda _: None
+            metainfo.layout,
+            metainfo.geometry,
+            self.owned,
+            look=self._look,
+            reopen=lambda _: None,
+            is_born_after=lambda _index, _time_ns: False,
         )
         self.immediate = _ImmediateReads(metainfo, storage)
 

@@ -8,10 +8,10 @@ import logging
 import os
 import secrets
 import stat
-from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager, suppress
+from functools import partial
 from threading import RLock
 from typing import Final
 
@@ -22,9 +22,11 @@ from torrent_engine.base.errors import (
     StorageError,
 )
 from torrent_engine.codec.metainfo import Metainfo
+from torrent_engine.disk.birth_times import born_after
 from torrent_engine.disk.file_copy import data_extents, give_name, is_same
 from torrent_engine.disk.file_stamps import FileStamp, stamp_of
 from torrent_engine.disk.files.file_paths import FilePaths
+from torrent_engine.disk.files.last_seen import LastSeen
 from torrent_engine.disk.files.open_files import FileKey, OpenFile, OpenFiles
 from torrent_engine.disk.files.owned_files import OwnedFiles
 from torrent_engine.disk.os_errors import storage_error
@@ -35,7 +37,7 @@ from torrent_engine.disk.safe_open import Folder
 _DATASYNC: Final = getattr(os, "fdatasync", os.fsync)
 _CHUNK_BYTES: Final = 1024 * 1024
 _BLOCK_BYTES: Final = 512  # what st_blocks counts
-_INODE_MASK: Final = (1 << 64) - 1
+_REPLACED: Final = "was replaced by another program"
 _FOREIGN: Final = "already exists and does not match; not overwritten without overwrite"
 _log = logging.getLogger(__name__)
 
@@ -72,8 +74,7 @@ class DiskFiles:
         self._overwrite = overwrite
         self._folder: Folder | None = None
         self._sizes: dict[int, int] = {}
-        self._inodes = array("Q")
-        """Inode of each file at the last scan; 0: none."""
+        self._seen = LastSeen(len(metainfo.files))
         self._prepared: set[int] = set()
         self._just_made = -1
         self._dirty: set[int] = set()
@@ -116,20 +117,33 @@ class DiskFiles:
         """
         found: dict[int, int] = {}
         sparse: set[int] = set()
-        inodes = array("Q", bytes(8 * len(self._entries)))
         if self.faults is not None:
             self.faults.clear()
         for index in range(len(self._entries)):
             if not self._entries.is_stored(index):
                 continue
             status = self._usable_status(index, is_skipped=index in skipped)
-            if status is not None:
-                found[index] = status.st_size
-                inodes[index] = status.st_ino & _INODE_MASK
-                if self._preallocate or _is_sparse(status):
-                    sparse.add(index)
-        self._sizes, self._inodes, self.sparse = found, inodes, sparse
+            if status is None:
+                self._seen.forget(index)
+                continue
+            if not self._seen.is_same(index, status, partial(self.is_born_after, index)):
+                self._replaced(index)
+            self._seen.note(index, status)
+            found[index] = status.st_size
+            if self._preallocate or _is_sparse(status):
+                sparse.add(index)
+        self._sizes, self.sparse = found, sparse
         self.owned.look(found)
+
+    def is_born_after(self, index: int, time_ns: int) -> bool:
+        """Return whether a file was made after a time; False if that is not known."""
+        return self.folder.is_born_after(self._paths.parts(index), time_ns)
+
+    def _replaced(self, index: int) -> None:
+        """Take note that something else stands in the place of a file: nobody knows whose it is."""
+        self._pool.forget([FileKey(self._owner, index)])
+        self._prepared.discard(index)
+        self.owned.vanished(index)
 
     def _usable_status(self, index: int, *, is_skipped: bool) -> os.stat_result | None:
         """Return the status of a file; None if it is missing or cannot be the torrent's."""
@@ -193,7 +207,7 @@ class DiskFiles:
             self.owned.vanished(index)
             return
         self._sizes[index] = status.st_size
-        self._inodes[index] = status.st_ino & _INODE_MASK
+        self._seen.note(index, status)
         self.owned.appeared(index)
         self.check_foreign(index)
 
@@ -307,7 +321,7 @@ class DiskFiles:
     def _borrow_writable(self, key: FileKey) -> OpenFile:
         index = key.file_index
         if index in self._prepared:  # it existed: another program removed it (row F3)
-            return self._pool.open(key, lambda: self._open(index, os.O_RDWR), writable=True)
+            return self._open_writable(key, lambda: self._open_known(index))
         with self.lock:
             if index in self.owned.foreign:
                 self.check_foreign(index)
@@ -321,7 +335,7 @@ class DiskFiles:
 
     def _open_and_prepare(self, key: FileKey) -> OpenFile:
         index = key.file_index
-        file = self._pool.open(key, lambda: self._open_first(index), writable=True)
+        file = self._open_writable(key, lambda: self._open_first(index))
         try:
             self._prepare(index, file.descriptor)
         except BaseException:
@@ -335,11 +349,30 @@ class DiskFiles:
         with suppress(OSError):
             self.folder.unlink(self._paths.parts(key.file_index))
 
+    def _open_writable(self, key: FileKey, opener: Callable[[], int]) -> OpenFile:
+        """Open a file; what it is when it is closed is remembered, to know it again."""
+        on_close = partial(self._seen.note, key.file_index)
+        return self._pool.open(key, opener, writable=True, on_close=on_close)
+
+    def _open_known(self, index: int) -> int:
+        """Open a file that was there before; ForeignFileError if another has taken its place."""
+        descriptor = self._open(index, os.O_RDWR)
+        try:
+            self._refuse_replaced(index, descriptor)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return descriptor
+
+    def _refuse_replaced(self, index: int, descriptor: int) -> None:
+        if not self._seen.is_same(index, os.fstat(descriptor), partial(born_after, descriptor)):
+            raise ForeignFileError(self._paths.path(index), _REPLACED)
+
     def _open_first(self, index: int) -> int:
         """Open an existing file for writing, or create it exclusively."""
         if index in self.owned.present:
             try:
-                return self._open(index, os.O_RDWR)
+                return self._open_known(index)
             except FileNotFoundError:
                 if self._lengths[index] and self._has_data(index):
                     raise
@@ -485,7 +518,9 @@ class DiskFiles:
         if folder.is_link(self._paths.parts(index)):
             _log.warning("%s is not removed: it is a symbolic link", self._paths.path(index))
             return
-        if not stat.S_ISREG(status.st_mode) or status.st_ino & _INODE_MASK != self._inodes[index]:
+        is_born_after = partial(self.is_born_after, index)
+        is_it = self._seen.has_its_inode(index, status, is_born_after)
+        if not stat.S_ISREG(status.st_mode) or not is_it:
             _log.warning("%s is not removed: it was replaced", self._paths.path(index))
             return
         try:
@@ -522,7 +557,7 @@ class DiskFiles:
 
     def _note_made(self, index: int, status: os.stat_result | None) -> None:
         if status is not None:
-            self._inodes[index] = status.st_ino & _INODE_MASK
+            self._seen.note(index, status)
         if self.owned.made(index):
             parts = self._paths.parts(index)
             self._new_folders.update(parts[:depth] for depth in range(len(parts)))

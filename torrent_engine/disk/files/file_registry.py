@@ -97,10 +97,21 @@ class FileRegistry:
             if mine in writes or is_written:
                 raise FileInUseError(listing.path(mine), other.info_hash)
 
-    def unsaved(self, listing: Listing) -> list[Callable[[], Awaitable[None]]]:
-        """Return the ``save`` functions of torrents that may share files with this one."""
+    def unsaved(
+        self, listing: Listing, writes: AbstractSet[int]
+    ) -> list[Callable[[], Awaitable[None]]]:
+        """Return the ``save`` functions of torrents that may share files with this one.
+
+        Those with the same paths, and those that have one of the files ``writes`` by another path:
+        a folder may be mounted twice.
+        """
         with self._lock:
-            return _saves(self._overlapping(listing))
+            others = dict.fromkeys(self._overlapping(listing))
+            mine = _inodes(listing, writes)
+            for other in self._others(listing) if mine else ():
+                if not mine.isdisjoint(_inodes(other, other.storage.owned.unstamped())):
+                    others[other] = None
+            return _saves(others)
 
     def unsaved_at(
         self, info_hash: InfoHash, paths: Iterable[Path]
@@ -143,6 +154,9 @@ class FileRegistry:
                 found.update(dict.fromkeys(self._by_top.get(folder, ())))
         return list(found)
 
+    def _others(self, listing: Listing) -> set[Listing]:
+        return set().union(*self._by_top.values()) - {listing}
+
     def _keys(self, listing: Listing) -> Iterator[tuple[dict[str, set[Listing]], str]]:
         for top in listing.tops:
             yield self._by_top, top
@@ -178,6 +192,14 @@ class FileRegistry:
 
 def _saves(listings: Iterable[Listing]) -> list[Callable[[], Awaitable[None]]]:
     return [each.save for each in listings if each.storage.owned.has_unsaved]
+
+
+def _inodes(listing: Listing, indices: AbstractSet[int]) -> set[tuple[int, int]]:
+    """Return the device and inode of those files that are there."""
+    if not listing.storage.is_on_disk or not indices:
+        return set()
+    found = listing.storage.stamps.present(indices)
+    return {(stamp.device, stamp.inode) for stamp in found.values()}
 
 
 def _folded(path: str) -> str:

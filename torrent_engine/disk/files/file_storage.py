@@ -68,6 +68,7 @@ class FileStorage:
             self.owned,
             look=self._files.stamps,
             reopen=self._files.reopen,
+            is_born_after=self._files.is_born_after,
         )
         self.immediate = HotFileReads(metainfo.layout, self._files, pool, self._placements)
         self._overwrite = overwrite

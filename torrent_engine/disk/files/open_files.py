@@ -4,6 +4,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Final, NamedTuple
 
 from torrent_engine.disk.os_errors import is_out_of_descriptors
@@ -22,9 +23,25 @@ class FileKey(NamedTuple):
 class OpenFile:
     """One open descriptor; used only between a pool's ``borrow`` and ``give_back``."""
 
-    __slots__ = ("descriptor", "device", "is_closing", "is_writable", "mapping", "users")
+    __slots__ = (
+        "_on_close",
+        "descriptor",
+        "device",
+        "is_closing",
+        "is_writable",
+        "mapping",
+        "users",
+    )
 
-    def __init__(self, descriptor: int, *, is_writable: bool) -> None:
+    def __init__(
+        self,
+        descriptor: int,
+        *,
+        is_writable: bool,
+        on_close: Callable[[os.stat_result], None] | None = None,
+    ) -> None:
+        """``on_close`` gets what the file is just before it is closed, in any thread."""
+        self._on_close = on_close
         self.descriptor = descriptor
         self.is_writable = is_writable
         self.device = os.fstat(descriptor).st_dev
@@ -37,6 +54,9 @@ class OpenFile:
     def close(self) -> None:
         """Close the descriptor; the mapping goes with the last view of it."""
         self.mapping = None
+        if self._on_close is not None:
+            with suppress(OSError):
+                self._on_close(os.fstat(self.descriptor))
         os.close(self.descriptor)
 
 
@@ -92,15 +112,24 @@ class OpenFiles:
         if unused:
             file.close()
 
-    def open(self, key: FileKey, opener: Callable[[], int], *, writable: bool) -> OpenFile:
+    def open(
+        self,
+        key: FileKey,
+        opener: Callable[[], int],
+        *,
+        writable: bool,
+        on_close: Callable[[os.stat_result], None] | None = None,
+    ) -> OpenFile:
         """Open a file, put it into the pool and return it in use.
+
+        ``on_close`` gets what the file is just before it is closed, in any thread.
 
         If the process is out of descriptors, all idle ones are closed, and opening is retried for a
         few seconds (row F9). Raises the errors of ``opener``. For worker threads.
         """
         descriptor = self._open_with_retry(opener)
         try:
-            file = OpenFile(descriptor, is_writable=writable)
+            file = OpenFile(descriptor, is_writable=writable, on_close=on_close)
         except BaseException:
             os.close(descriptor)
             raise

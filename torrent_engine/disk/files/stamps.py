@@ -1,9 +1,10 @@
 """Stamps of a torrent's files for the resume database."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 
 from torrent_engine.codec.geometry import FileLayout, Geometry
-from torrent_engine.disk.file_stamps import FileStamp
+from torrent_engine.disk.file_stamps import FileStamp, is_same_or_copy
 from torrent_engine.disk.files.owned_files import OwnedFiles
 from torrent_engine.disk.stamp_table import StampTable
 
@@ -19,20 +20,34 @@ class FileStamps:
         *,
         look: Callable[[Iterable[int]], Iterable[FileStamp]],
         reopen: Callable[[Iterable[int]], None],
+        is_born_after: Callable[[int, int], bool],
     ) -> None:
-        """``look`` stats files and blocks; ``reopen`` closes the descriptors of files."""
+        """``look`` stats files and blocks; ``reopen`` closes the descriptors of files.
+
+        ``is_born_after`` says of a file whether it was made after a time, and blocks.
+        """
         self._layout = layout
         self._geometry = geometry
         self._owned = owned
         self._book = owned.book
         self._look = look
         self._reopen = reopen
+        self._is_born_after = is_born_after
 
     def present(self, indices: Iterable[int] | None = None) -> StampTable:
         """Return the stamps of the existing files; blocking."""
         present = self._owned.present
         wanted = present if indices is None else present.intersection(indices)
         return StampTable(self._look(wanted))
+
+    def same(self, old: Mapping[int, FileStamp], now: Mapping[int, FileStamp]) -> set[int]:
+        """Return the files that are those of older stamps, changed or not; blocking."""
+        return {
+            index
+            for index in old
+            if index in now
+            and is_same_or_copy(old[index], now[index], partial(self._is_born_after, index))
+        }
 
     def own(self) -> StampTable:
         """Return the stamps to save of all own files; blocking.

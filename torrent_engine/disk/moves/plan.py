@@ -172,7 +172,7 @@ def _own_files(
         length = request.metainfo.files[index].length_bytes
         if status is None or not stat.S_ISREG(status.st_mode) or status.st_size > length:
             continue
-        if owned.is_known(index, status):
+        if owned.is_known(index, status, folder):
             own[index] = status.st_blocks
         elif status.st_size or not length:
             (doubtful if status.st_size else empty)[index] = status.st_blocks

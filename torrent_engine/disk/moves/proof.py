@@ -7,6 +7,7 @@ import os
 from collections.abc import Collection, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import closing, suppress
+from functools import partial
 from typing import Final
 
 from torrent_engine.base.errors import StorageError
@@ -48,12 +49,14 @@ class OwnedAtMove:
             unchecked = record.progress.unchecked
             self._unchecked = Bitfield.from_bytes(unchecked, metainfo.piece_count).as_int()
 
-    def is_known(self, index: int, status: os.stat_result) -> bool:
+    def is_known(self, index: int, status: os.stat_result, folder: Folder) -> bool:
         """Return whether the database or the journal says that a file is the torrent's."""
         if index in self._made:
             return True
         stamp = self._stamps.get(index)
-        return stamp is not None and is_same_or_copy(stamp, stamp_of(index, status))
+        return stamp is not None and is_same_or_copy(
+            stamp, stamp_of(index, status), partial(folder.is_born_after, self._paths[index])
+        )
 
     def proved(self, folder: Folder, indices: Collection[int]) -> set[int]:
         """Return those of other files that a matching piece proves to be the torrent's."""

@@ -8,6 +8,7 @@ Source: BEP 52.
 import socket
 import subprocess
 import sys
+import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -23,6 +24,7 @@ _PROGRAM: Final = (
     "from torrent_engine.disk.pieces.hash_program import main; main()"
 )
 _TURN_S: Final = 0.5  # ours: between two looks at whether the check was cancelled
+STUCK_S: Final = 60.0  # ours: without a byte of an answer, which a disk delays by seconds at most
 _END_S: Final = 5.0  # ours: a process that was killed is gone, unless a disk holds it
 
 
@@ -55,20 +57,25 @@ class HashProcess:
     def answer(self, check_cancelled: Callable[[], object]) -> list[bytes]:
         """Return the digests of the pieces of the oldest order.
 
-        Raises OSError if the process could not carry it out, and what ``check_cancelled`` raises,
-        which is called now and then; the process is of no more use then.
+        Raises OSError if the process could not carry it out, or was stopped by somebody, and what
+        ``check_cancelled`` raises, which is called now and then; the process is of no more use
+        then.
         """
         order = self._asked.popleft()
         size, answer = order.digest_bytes, bytearray()
+        until_s = time.monotonic() + STUCK_S
         while missing := order.piece_count * size - len(answer):
             try:
                 part = self._connection.recv(missing)
             except TimeoutError:
                 check_cancelled()
+                if time.monotonic() > until_s:
+                    raise
                 continue
             if not part:
                 raise ConnectionResetError
             answer += part
+            until_s = time.monotonic() + STUCK_S
         return [bytes(answer[start : start + size]) for start in range(0, len(answer), size)]
 
     def close(self) -> None:

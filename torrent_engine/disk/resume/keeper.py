@@ -24,7 +24,6 @@ from torrent_engine.base.errors import (
 )
 from torrent_engine.codec.bitfield import Bitfield, bits_of
 from torrent_engine.codec.metainfo import Metainfo
-from torrent_engine.disk.file_stamps import is_same_or_copy
 from torrent_engine.disk.files.storage_manager import StorageManager
 from torrent_engine.disk.resume.history import FOUND_UNKNOWN, Earlier, new_record
 from torrent_engine.disk.resume.start_plan import (
@@ -267,7 +266,7 @@ class ResumeKeeper:
         were there before the torrent.
         """
         old, now = record.stamps, seen.stamps
-        own = {index for index in old if index in now and is_same_or_copy(old[index], now[index])}
+        own = self._stamps.same(old, now)
         if self._journal is not None:
             own |= self._journal.files()
         progress = record.progress

@@ -1,7 +1,7 @@
 """What one run may write to: no file that another torrent lists, in this process or another."""
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -73,13 +73,15 @@ class FileClaims:
         listing, writes = self._listing, set[int]()
         if listing is None:
             return
+        unsaved: list[Callable[[], Awaitable[None]]] = []
 
         def claim() -> None:
             writes.update(i for i in self._storage.listed(skipped) if self._progress.lacks(i))
             self._registry.claim(listing, writes, self._progress.lacks)
+            unsaved.extend(self._registry.unsaved(listing, writes))
 
         await self._storage.in_thread(claim)
-        for save in self._registry.unsaved(listing):
+        for save in unsaved:
             with suppress(TorrentEngineError):  # its owner reports the error itself
                 await save()
         for file in await self._shared(writes):
