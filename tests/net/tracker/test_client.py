@@ -211,7 +211,7 @@ async def test_bep12_patience_begins_when_it_is_an_announces_turn():
     assert len(server.requests) == 2
 
 
-async def test_d1_announces_whose_names_are_not_answered_keep_no_other_one_waiting():
+async def test_announces_whose_names_are_not_answered_keep_no_other_one_waiting():
     hosts, asked = resolver(**{"good.example": ["127.0.0.1"]}), []
 
     async def look_up(host, port):
