@@ -112,6 +112,8 @@ class _Running:
         """The owner of its slot."""
         self.is_doubtful = is_doubtful
         """Its owner was silent when it began."""
+        self.is_silent = False
+        """It made its owner silent."""
         self.done = anyio.Event()
         self.addresses: list[str] = []
         self.error: Exception | None = None
@@ -195,7 +197,7 @@ class NameResolver:
     def _note_silence(self, running: _Running) -> None:
         if running.key is None or running.done.is_set():
             return
-        now = self._clock()
+        running.is_silent, now = True, self._clock()
         if self._silent.pop(running.key, 0.0) <= now:
             self._slots.doubt(running.key)
         self._silent[running.key] = now + self._limits.silent_s
@@ -271,7 +273,7 @@ class NameResolver:
             self._slots.release(running.key)
         else:
             self._slow -= 1
-        if addresses:
+        if addresses and running.is_silent:  # slow, not silent
             self._silent.pop(running.key, None)
         self._cache_result(name, addresses, error)
         running.done.set()
