@@ -1,7 +1,7 @@
 import errno
 import os
 import threading
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from random import Random
 
@@ -178,6 +178,39 @@ def test_files_are_made_found_renamed_and_removed(root: Path) -> None:
     assert list((root / "a").iterdir()) == []
     folder.close()
     folder.close()
+
+
+def test_f11_a_look_at_many_files_opens_each_folder_once_and_follows_no_planted_link(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (root / "a" / "b").mkdir(parents=True)
+    (root / "outside").mkdir()
+    (root / "outside" / "x").write_bytes(b"secret")
+    paths = [("a", "b", str(n)) for n in range(20)]
+    for path in paths[:10]:
+        root.joinpath(*path).write_bytes(b"x")
+    opened: list[str] = []
+    really_open = safe_open._open_folder
+
+    def counted(name: str, parent: int, *, create: bool) -> int:
+        opened.append(name)
+        return really_open(name, parent, create=create)
+
+    with closing(Folder(root, create=False)) as folder:
+        expected = [folder.stat(path) for path in paths]
+        monkeypatch.setattr(safe_open, "_open_folder", counted)
+        with folder.looking() as look:
+            assert [look(path) for path in paths] == expected
+            assert opened == ["a", "b"]
+            assert look(("gone", "x")) is None
+            assert look(("gone", "y")) is None
+            assert opened == ["a", "b", "gone"]
+            found = look(("a",))
+            assert found is not None
+            (root / "link").symlink_to("outside")
+            with pytest.raises(OSError, match=r"directory|symbolic"):
+                look(("link", "x"))
+            assert look(paths[0]) == expected[0]
 
 
 def test_f3_a_folder_that_is_gone_is_not_made_again(root: Path) -> None:

@@ -20,6 +20,7 @@ from torrent_engine.engine.session.session import Session
 from torrent_engine.engine.session.torrent_loader import SMALL_TORRENT_BYTES, load_torrent
 from torrent_engine.engine.states import State
 from torrent_engine.engine.transfer.progress import piece_priorities
+from torrent_engine.policy.metadata.fetch import INLINE_CHECK_BYTES, CheckedMetadata, HashCheck
 
 pytestmark = pytest.mark.anyio
 
@@ -64,6 +65,65 @@ async def test_f11_metadata_from_peers_is_read_in_a_thread_and_again_after_a_res
             assert readers
             assert threading.get_ident() not in readers
             readers.clear()
+
+
+LONG, _ = make_torrent(payload_of(40_000), note="x" * 2 * INLINE_CHECK_BYTES)
+
+
+async def test_f11_long_metadata_from_peers_is_hashed_in_a_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads, run = list[int](), HashCheck.run
+
+    def noting(check: HashCheck) -> CheckedMetadata | None:
+        threads.append(threading.get_ident())
+        return run(check)
+
+    monkeypatch.setattr(HashCheck, "run", noting)
+    async with (
+        seed(tmp_path / "seed", LONG, payload_of(40_000)) as (_, address),
+        resources(tmp_path / "leech") as shared,
+    ):
+        magnet = Magnet(LONG.info_hash, peers=(address,))
+        config = SessionConfig(metadata_only=True)
+        session = await Session.create(magnet, shared, save_path=tmp_path, config=config)
+        await finish(session)
+        assert session.metainfo is not None
+        assert session.metainfo.info_bytes == LONG.info_bytes
+    assert len(threads) == 1
+    assert threading.get_ident() not in threads
+
+
+async def test_f11_a_pause_while_metadata_is_hashed_does_not_lose_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_hashing, may_go_on, run = threading.Event(), threading.Event(), HashCheck.run
+
+    def waiting(check: HashCheck) -> CheckedMetadata | None:
+        is_hashing.set()
+        assert may_go_on.wait(10)
+        return run(check)
+
+    monkeypatch.setattr(HashCheck, "run", waiting)
+    async with (
+        seed(tmp_path / "seed", LONG, payload_of(40_000)) as (_, address),
+        resources(tmp_path / "leech") as shared,
+    ):
+        magnet = Magnet(LONG.info_hash, peers=(address,))
+        config = SessionConfig(metadata_only=True)
+        session = await Session.create(magnet, shared, save_path=tmp_path, config=config)
+        async with session:
+            try:
+                with anyio.fail_after(10):
+                    await until(is_hashing.is_set)
+                    await session.pause()
+            finally:
+                may_go_on.set()
+            await reach(session, State.PAUSED)
+            await session.resume()
+            with anyio.fail_after(10):
+                await session.wait_stopped()
+        assert session.metainfo is not None
 
 
 @pytest.mark.parametrize("damage", ["missing", "another", "no bencoding"])

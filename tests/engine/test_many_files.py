@@ -12,8 +12,11 @@ from torrent_engine.base.config import SessionConfig
 from torrent_engine.disk.files.owned_files import OwnedFiles
 from torrent_engine.disk.files.stamps import FileStamps
 from torrent_engine.disk.files.storage_manager import StorageManager
+from torrent_engine.disk.moves import plan
 from torrent_engine.disk.resume import keeper as resume
 from torrent_engine.disk.resume.keeper import ResumeKeeper
+from torrent_engine.disk.state import files
+from torrent_engine.engine.session import relocation
 from torrent_engine.engine.session.session import Session
 from torrent_engine.engine.states import State
 
@@ -79,3 +82,51 @@ async def test_f11_so_does_a_start_that_goes_on(
             await finish(session)
     assert seen.keys() >= {"_start_from", "known", "adopt_files", "saved"}
     assert threading.get_ident() not in set().union(*seen.values())
+
+
+async def test_f11_a_renaming_looks_at_the_renamed_file_alone_and_checks_no_torrent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    metainfo, payload = make_torrent(FILES)
+    write_files(metainfo, payload, tmp_path / "files")
+    looked: list[tuple[str, ...]] = []
+    checked: list[bytes] = []
+    look, is_torrent_of = plan._look, files.is_torrent_of
+
+    def looking(folder: Any, parts: Any, *options: Any) -> Any:
+        looked.append(parts)
+        return look(folder, parts, *options)
+
+    def checking(data: bytes, info_hash: bytes) -> bool:
+        checked.append(info_hash)
+        return is_torrent_of(data, info_hash)
+
+    async with resources(tmp_path) as shared:
+        session = await Session.create(metainfo, shared, save_path=tmp_path / "files")
+        async with session:
+            await reach(session, State.SEEDING)
+            monkeypatch.setattr(plan, "_look", looking)
+            monkeypatch.setattr(files, "is_torrent_of", checking)
+            path = metainfo.files.path(3)
+            await session.rename_file(3, "/".join((*path[:-1], "new")))
+            await reach(session, State.SEEDING)
+    assert (tmp_path / "files").joinpath(*path[:-1], "new").exists()
+    assert {parts for parts in looked if parts in map(metainfo.files.path, range(30))} == {path}
+    assert not checked
+
+
+async def test_f11_a_folder_is_renamed_by_work_in_threads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: dict[str, set[int]] = {}
+    spy(relocation, "stored_files", seen, monkeypatch)
+    metainfo, payload = make_torrent(FILES)
+    write_files(metainfo, payload, tmp_path / "files")
+    async with resources(tmp_path) as shared:
+        session = await Session.create(metainfo, shared, save_path=tmp_path / "files")
+        async with session:
+            await reach(session, State.SEEDING)
+            await session.rename_folder("payload/folder 1", "payload/folder new")
+            await reach(session, State.SEEDING)
+    assert len(list((tmp_path / "files/payload/folder new").iterdir())) == 5
+    assert threading.get_ident() not in seen["stored_files"]

@@ -11,14 +11,18 @@ from torrent_engine.base.config import MetadataConfig
 from torrent_engine.base.ids import InfoHash
 from torrent_engine.policy.metadata.attempt import PIECE_BYTES
 from torrent_engine.policy.metadata.fetch import (
+    INLINE_CHECK_BYTES,
     Action,
     BanPeer,
+    HashCheck,
     MetadataComplete,
     MetadataFetch,
     RequestPiece,
 )
 
 TICK_S = 0.25
+CHECK_S = 0.1
+"""How long a thread takes to hash a copy; anything may happen meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,18 +176,21 @@ class MetadataSwarm:
         *,
         config: MetadataConfig | None = None,
         seed: int = 0,
+        inline_check_bytes: int = INLINE_CHECK_BYTES,
     ) -> None:
         self.info = info
         self.fakes = fakes
         self.config = config or MetadataConfig()
         info_hash = InfoHash(sha1(info, usedforsecurity=False).digest())
-        self.fetch = MetadataFetch(info_hash, self.config, random.Random(seed))
+        self.fetch = MetadataFetch(
+            info_hash, self.config, random.Random(seed), inline_check_bytes=inline_check_bytes
+        )
         self.now = 0.0
         self.blamed: dict[Hashable, str] = {}
         self.arrived_s: float | None = None
         self.most_held_bytes = 0
         self._numbers = itertools.count()
-        self._coming: list[tuple[float, int, Hashable, Data | Reject | None]] = []
+        self._coming: list[tuple[float, int, Hashable, Data | Reject | HashCheck | None]] = []
         for key, fake in fakes.items():
             self._push(fake.joins_s, key, None)
 
@@ -201,10 +208,12 @@ class MetadataSwarm:
             self.most_held_bytes = max(self.most_held_bytes, self.fetch.held_bytes)
         return self
 
-    def _push(self, at_s: float, key: Hashable, message: Data | Reject | None) -> None:
+    def _push(self, at_s: float, key: Hashable, message: Data | Reject | HashCheck | None) -> None:
         heapq.heappush(self._coming, (at_s, next(self._numbers), key, message))
 
-    def _deliver(self, key: Hashable, message: Data | Reject | None) -> list[Action]:
+    def _deliver(self, key: Hashable, message: Data | Reject | HashCheck | None) -> list[Action]:
+        if isinstance(message, HashCheck):
+            return self.fetch.checked(message, message.run(), self.now)
         if isinstance(message, Data):
             total_bytes, data = message.total_bytes, message.data
             return self.fetch.data_received(key, message.piece, total_bytes, data, self.now)
@@ -223,6 +232,8 @@ class MetadataSwarm:
             elif isinstance(action, BanPeer):
                 assert action.key not in self.blamed
                 self.blamed[action.key] = action.reason
+            elif isinstance(action, HashCheck):
+                self._push(self.now + CHECK_S, None, action)
             elif isinstance(action, MetadataComplete):
                 assert action.info_bytes == self.info
                 self.arrived_s = self.now

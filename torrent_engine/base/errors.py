@@ -174,6 +174,10 @@ class NetworkError(TorrentEngineError):
 class NameResolutionError(NetworkError):
     """A host name has no address, or the DNS query timed out."""
 
+    def __init__(self, message: str, *, is_timeout: bool = False) -> None:
+        super().__init__(message)
+        self.is_timeout = is_timeout
+
 
 class ProxyError(NetworkError):
     """A proxy refused a request, does not support it, or violated its protocol."""

@@ -14,8 +14,8 @@ import errno
 import os
 import stat
 from collections import deque
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -41,6 +41,9 @@ _FOLDER_FLAGS: Final = (
 _PASSING: Final = getattr(os, "O_PATH", 0)
 """Opens folders that may be passed, but not listed; 0 where the system cannot do that."""
 _MAX_LINKS: Final = 40  # Linux, path_resolution(7)
+
+Look = Callable[[Sequence[str]], os.stat_result | None]
+"""A :meth:`Folder.stat`."""
 
 
 def check_parts(parts: Sequence[str], *, windows: bool = WINDOWS_NAMES) -> tuple[str, ...]:
@@ -140,12 +143,46 @@ class Folder:
         """
         try:
             with self.parent_of(parts, create=False, writes=False) as (folder, name):
-                found = os.stat(name, dir_fd=_at(folder), follow_symlinks=False)
-                if not stat.S_ISLNK(found.st_mode):
-                    return found
-                return self._target(tuple(parts), name, _at(folder)) or found
+                return self._look(parts, name, folder)
         except FileNotFoundError:
             return None
+
+    def _look(self, parts: Sequence[str], name: str, folder: int) -> os.stat_result:
+        found = os.stat(name, dir_fd=_at(folder), follow_symlinks=False)
+        if not stat.S_ISLNK(found.st_mode):
+            return found
+        return self._target(tuple(parts), name, _at(folder)) or found
+
+    @contextmanager
+    def looking(self) -> Iterator[Look]:
+        """Yield a :meth:`stat` for very many paths, which keeps the folder of the last one open.
+
+        It is several times as fast for files that follow one another in their folders.
+        """
+        if not HAS_DIR_FD:
+            yield self.stat
+            return
+        with ExitStack() as kept:
+            parents: Sequence[str] = ()
+            folder: int | None = None
+
+            def look(parts: Sequence[str]) -> os.stat_result | None:
+                nonlocal parents, folder
+                if len(parts) == 1:
+                    return self.stat(parts)  # the folder itself may be closed meanwhile
+                try:
+                    if parts[:-1] != parents:
+                        kept.close()
+                        parents, folder = (), None
+                        way = self.parent_of(parts, create=False, writes=False)
+                        with suppress(FileNotFoundError):
+                            folder, _ = kept.enter_context(way)
+                        parents = parts[:-1]
+                    return None if folder is None else self._look(parts, parts[-1], folder)
+                except FileNotFoundError:
+                    return None
+
+            yield look
 
     def is_born_after(self, parts: Sequence[str], time_ns: int) -> bool:
         """Return whether what stands at a path was made after a time; False if not known."""

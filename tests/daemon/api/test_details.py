@@ -1,5 +1,6 @@
 """Files, pieces, peers, trackers and web seeds of a torrent, over a fake engine."""
 
+import threading
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -143,6 +144,23 @@ async def test_secrets_are_for_whoever_controls(
     assert Metainfo.from_bytes(data).info_hash == ONE.info_hash
     assert b"0123456789" not in data
     assert (await client.put(f"{URL}/trackers", json=[], headers=reader)).status_code == 403
+
+
+async def test_f11_a_torrent_file_is_written_in_a_thread(
+    context: DaemonContext, client: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads, write = list[int](), Metainfo.to_bytes
+
+    def noting(torrent: Metainfo) -> bytes:
+        threads.append(threading.get_ident())
+        return write(torrent)
+
+    monkeypatch.setattr(Metainfo, "to_bytes", noting)
+    for scopes in ([Scope.READ], [Scope.READ, Scope.CONTROL]):
+        token = token_of(context, scopes)
+        assert (await client.get(f"{URL}/torrent_file", headers=token)).status_code == 200
+    assert len(threads) == 2
+    assert threading.get_ident() not in threads
 
 
 async def test_trackers_are_replaced_if_they_are_those_that_were_read(

@@ -1,6 +1,7 @@
 """The list of torrents: its fields in every state, filters, order and pages."""
 
 import math
+import threading
 from typing import Any
 
 import pytest
@@ -343,6 +344,22 @@ async def test_pieces_web_seeds_and_export(scene: WebApiScene) -> None:
     assert TRACKER.encode() in metainfo.to_bytes()
     assert TRACKER.encode() not in answer.content
     assert answer.headers["content-type"] == "application/x-bittorrent"
+
+
+async def test_f11_an_export_is_written_in_a_thread(
+    scene: WebApiScene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads, write = list[int](), Metainfo.to_bytes
+
+    def noting(torrent: Metainfo) -> bytes:
+        threads.append(threading.get_ident())
+        return write(torrent)
+
+    key = scene.put()
+    monkeypatch.setattr(Metainfo, "to_bytes", noting)
+    assert (await scene.ask("GET", f"torrents/export?hash={key.hex()}")).status_code == 200
+    assert len(threads) == 1
+    assert threading.get_ident() not in threads
 
 
 async def test_what_needs_metadata_is_empty_or_in_conflict_without(scene: WebApiScene) -> None:

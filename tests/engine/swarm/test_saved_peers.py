@@ -120,7 +120,7 @@ async def test_after_a_run_too_short_to_load_them_saved_peers_are_kept_behind_th
 async def test_f1_a_database_that_fails_costs_the_peers_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def fail(*_: object) -> None:
+    async def fail(*_: object, **_options: object) -> None:
         raise DiskFullError(tmp_path, "no space left")
 
     async with await store_with(tmp_path, PUBLIC) as store:

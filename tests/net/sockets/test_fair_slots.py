@@ -38,6 +38,38 @@ async def test_one_key_takes_no_more_than_its_share_and_the_next_one_waits_not_a
     assert slots.used == 0
 
 
+async def test_doubtful_keys_come_after_others_and_never_take_what_is_reserved() -> None:
+    slots, order = FairSlots(LIMITS), list[str]()
+
+    async def hold(key: str, *, is_doubtful: bool) -> None:
+        await slots.acquire(key, is_doubtful=is_doubtful)
+        order.append(key)
+
+    async with anyio.create_task_group() as tasks:
+        for number in range(20):
+            tasks.start_soon(partial(hold, f"doubtful {number}", is_doubtful=True))
+        await settle()
+        assert slots.used == 4
+        for number in range(6):
+            tasks.start_soon(partial(hold, f"new {number}", is_doubtful=False))
+        await settle()
+        assert {key for key in order if key.startswith("new")} == set(order[4:])
+        assert slots.used == 8
+        for key in order[:4]:
+            slots.release(key)
+        await settle()
+        assert sum(key.startswith("new") for key in order) == 6
+        assert slots.used == 6
+        slots.release(order[4])
+        slots.release(order[5])
+        await settle()
+        assert slots.used == 4
+        slots.release(order[6])
+        await settle()
+        assert slots.used == 4  # a doubtful one has taken its place
+        tasks.cancel_scope.cancel()
+
+
 async def test_who_holds_fewest_is_next_and_the_last_come_last() -> None:
     slots, order = FairSlots(SlotLimits(total=1, per_key=1)), []
 
@@ -78,9 +110,9 @@ class CountedSlots(FairSlots):
 
     looks = 0
 
-    def _may_take(self, key: object) -> bool:
+    def _may_take(self, key: object, *, is_doubtful: bool = False) -> bool:
         self.looks += 1
-        return super()._may_take(key)
+        return super()._may_take(key, is_doubtful=is_doubtful)
 
 
 async def test_one_who_is_cancelled_while_waiting_takes_nothing() -> None:

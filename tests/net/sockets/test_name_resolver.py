@@ -4,14 +4,15 @@ import socket
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import anyio
 import pytest
 
-from tests.support.sleeping_clock import SleepingClock
+from tests.support.sleeping_clock import SleepingClock, settle
 from tests.support.swarm import until
-from torrent_engine.base.errors import NetworkError
+from torrent_engine.base.errors import NameResolutionError, NetworkError
 from torrent_engine.net.sockets.fair_slots import SlotLimits
 from torrent_engine.net.sockets.name_resolver import (
     NameResolver,
@@ -120,27 +121,119 @@ async def test_a_hundred_names_on_a_silent_server_keep_nobody_elses_waiting(syst
 
 
 async def test_slow_look_ups_give_their_slots_up_within_bounds(system: System) -> None:
-    clock, limits = SleepingClock(), ResolverLimits()
-    resolver = NameResolver(system, clock=clock, sleep=clock.sleep)
+    clock, limits = SleepingClock(), ResolverLimits(max_slow=20)
+    resolver = NameResolver(system, limits=limits, clock=clock, sleep=clock.sleep)
     async with anyio.create_task_group() as tasks:
         asking = Asking(resolver, tasks)
         for key in range(10):
             for number in range(20):
                 asking.ask(f"{number}.{key}.silent", f"torrent {key}")
-        shared = limits.slots.total - limits.slots.reserved
-        await until(lambda: system.under_way >= shared)
-        for _ in range(2):
+        await until(lambda: system.under_way >= limits.slots.total - limits.slots.reserved)
+        for _ in range(50):
             await clock.advance(limits.slow_s)
-            await until(lambda: system.under_way >= resolver._slow.total() + shared)
-        assert resolver._slow.total() == limits.max_slow
-        await clock.advance(100.0)
+            assert resolver._slots.used <= limits.slots.total
+            assert resolver._slow <= limits.max_slow
         assert system.under_way <= limits.slots.total + limits.max_slow
-        assert max(resolver._slow.values()) <= limits.max_slow_per_key
         tasks.cancel_scope.cancel()
     system.silence.set()
     await until(lambda: not resolver.running)
-    assert resolver._slots.used == 0
-    assert not resolver._slow
+    assert (resolver._slots.used, resolver._slow) == (0, 0)
+
+
+def ask_in_vain(asking: Asking, torrents: int, names: int) -> None:
+    for key in range(torrents):
+        for number in range(names):
+            asking.ask(f"{number}.{key}.silent", f"torrent {key}")
+
+
+async def seconds_until_asked(clock: SleepingClock, resolver: NameResolver, name: str) -> int:
+    await settle()
+    for waited_s in range(60):
+        if name in resolver._running or name in resolver._found:
+            return waited_s
+        await clock.advance(1.0)
+    raise AssertionError(f"{name} was never looked up")
+
+
+async def test_sixty_torrents_with_silent_names_keep_another_one_waiting_for_seconds(
+    system: System,
+) -> None:
+    clock = SleepingClock()
+    resolver = NameResolver(system, clock=clock, sleep=clock.sleep)
+    async with anyio.create_task_group() as tasks:
+        asking = Asking(resolver, tasks)
+        ask_in_vain(asking, 60, 100)
+        await settle()
+        asking.ask("first.good", "honest")
+        assert await seconds_until_asked(clock, resolver, "first.good") <= 4
+        await clock.advance(20.0)  # no thread of the system has come back yet
+        for number in range(5):
+            asking.ask(f"{number}.good", f"honest {number}")
+            assert await seconds_until_asked(clock, resolver, f"{number}.good") == 0
+            await until(partial(asking.answers.__contains__, f"{number}.good"))
+        tasks.cancel_scope.cancel()
+
+
+async def test_a_silent_torrent_may_still_ask_for_what_was_found_before(
+    system: System,
+) -> None:
+    clock = SleepingClock()
+    resolver = NameResolver(system, clock=clock, sleep=clock.sleep)
+    async with anyio.create_task_group() as tasks:
+        asking = Asking(resolver, tasks)
+        asking.ask("known.good", "torrent 0")
+        await until(lambda: "known.good" in asking.answers)
+        ask_in_vain(asking, 60, 100)
+        await clock.advance(80.0)  # what was found is no longer kept
+        asked = system.asked.count("known.good")
+        asking.ask("known.good", "torrent 0")
+        await until(lambda: system.asked.count("known.good") > asked)
+        assert resolver._silent.keys() >= {"torrent 0"}
+        tasks.cancel_scope.cancel()
+
+
+async def test_a_torrent_whose_slow_name_is_answered_is_no_longer_silent(
+    system: System,
+) -> None:
+    clock, limits = SleepingClock(), ResolverLimits()
+    answers = threading.Event()
+
+    def look_up(name: str) -> list[str]:
+        if name == "slow":
+            assert answers.wait(20)
+            return ["192.0.2.9"]
+        return system(name)
+
+    resolver = NameResolver(look_up, clock=clock, sleep=clock.sleep)
+    async with anyio.create_task_group() as tasks:
+        asking = Asking(resolver, tasks)
+        asking.ask("slow", "torrent")
+        await clock.advance(limits.slow_s + 1.0)
+        assert resolver._silent.keys() == {"torrent"}
+        answers.set()
+        await until(lambda: asking.answers)
+        assert not resolver._silent
+
+
+async def test_a_look_up_is_waited_for_no_longer_than_there_is_patience(system: System) -> None:
+    clock = SleepingClock()
+    resolver = NameResolver(system, clock=clock, sleep=clock.sleep)
+    raised: list[NameResolutionError] = []
+
+    async def ask() -> None:
+        with resolving_for("torrent", patience_s=3.0):
+            try:
+                await resolver("x.silent", 80)
+            except NameResolutionError as error:
+                raised.append(error)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(ask)
+        await clock.advance(2.9)
+        assert not raised
+        await clock.advance(0.2)
+    assert "no response in 3 s" in str(raised[0])
+    assert raised[0].is_timeout
 
 
 async def test_a_slow_look_up_is_not_waited_for_longer_than_so_long(system: System) -> None:

@@ -11,6 +11,7 @@ import anyio.abc
 import pytest
 
 from tests.support.rude_server import answering, response, rude_server
+from tests.support.swarm import until
 from torrent_engine.base.config import TrackerConfig
 from torrent_engine.base.errors import (
     NetworkError,
@@ -208,6 +209,30 @@ async def test_bep12_patience_begins_when_it_is_an_announces_turn():
         got = await client.announce(url, REQUEST, patience_s=0.3)
     assert got.interval_s == 99.0
     assert len(server.requests) == 2
+
+
+async def test_announces_whose_names_are_not_answered_keep_no_other_one_waiting():
+    hosts, asked = resolver(**{"good.example": ["127.0.0.1"]}), []
+
+    async def look_up(host, port):
+        if host.endswith("silent"):
+            asked.append(host)
+            await anyio.sleep_forever()
+        return await hosts(host, port)
+
+    async with (
+        rude_server(answering(response(PEERS))) as server,
+        open_tracker_client(CONFIG, resolver=look_up) as client,
+        anyio.create_task_group() as tasks,
+    ):
+        for number in range(2 * CONFIG.max_concurrent):
+            request = replace(REQUEST, info_hash=InfoHash(number.to_bytes(20, "big")))
+            tasks.start_soon(client.announce, f"http://{number}.silent/announce", request)
+        with anyio.fail_after(5):
+            await until(lambda: len(asked) >= CONFIG.max_concurrent)
+            got = await client.announce(f"{server.base}/announce", REQUEST)
+        assert got.interval_s == 99.0
+        tasks.cancel_scope.cancel()
 
 
 async def test_bep12_a_tracker_is_waited_for_no_longer_than_there_is_patience():

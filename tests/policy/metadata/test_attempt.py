@@ -55,11 +55,15 @@ def test_b2_what_a_peer_gave_can_be_taken_out_and_asked_for_again() -> None:
         copy.add_request(piece)
         copy.add(source, piece, source.encode() * PIECE_BYTES)
     assert copy.is_whole
-    assert copy.sources() == {"a", "b"}
-    part = copy.part_of("b")
-    assert (part.sources(), part.held_bytes, part.next_piece((), (), 1)) == ({"b"}, PIECE_BYTES, 0)
+    assert copy.contents() == (("a", b"a" * PIECE_BYTES), ("b", b"b" * PIECE_BYTES))
+    parts = copy.parts()
+    assert parts.keys() == {"a", "b"}
+    part = parts["b"]
+    assert part.contents() == (("b", b"b" * PIECE_BYTES),)
+    assert (part.held_bytes, part.next_piece((), (), 1)) == (PIECE_BYTES, 0)
     copy.drop("a")
     assert not copy.is_whole
+    assert copy.is_partial
     assert copy.held_bytes == PIECE_BYTES
     assert copy.next_piece((), (), 1) == 0
 
@@ -73,5 +77,5 @@ def test_bep9_pieces_in_any_order_make_the_whole(data: bytes, order: object) -> 
         assert not copy.is_whole
         start = piece * PIECE_BYTES
         assert copy.add("a", piece, data[start : start + copy.length_of(piece)])
-    assert copy.joined() == data
+    assert b"".join(piece for _, piece in copy.contents()) == data
     assert copy.missing_bytes == 0

@@ -1,7 +1,7 @@
 """Who gave what of the metadata, judged when it is known (row B2)."""
 
 from torrent_engine.policy.metadata.attempt import PIECE_BYTES
-from torrent_engine.policy.metadata.blame import MAX_RECORDS, MetadataBlame
+from torrent_engine.policy.metadata.blame import MAX_RECORDS, MetadataBlame, digests_of
 
 INFO = bytes(PIECE_BYTES) + b"end"
 
@@ -16,7 +16,7 @@ def test_b2_whoever_gave_a_wrong_piece_is_found_and_nobody_else() -> None:
     given.note("of another length", 99, 0, INFO[:99])
     given.note("forgotten", len(INFO), 1, b"END")
     given.forget("forgotten")
-    assert given.liars(INFO) == ["wrong", "of another length"]
+    assert given.liars(digests_of(INFO)) == ["wrong", "of another length"]
 
 
 def test_b2_a_lie_is_not_undone_by_the_truth_before_or_after_it() -> None:
@@ -26,7 +26,7 @@ def test_b2_a_lie_is_not_undone_by_the_truth_before_or_after_it() -> None:
             given.note(key, len(INFO), 1, version)
     given.note("twice the same", len(INFO), 1, b"end")
     given.note("twice the same", len(INFO), 1, b"end")
-    assert given.liars(INFO) == ["before", "after"]
+    assert given.liars(digests_of(INFO)) == ["before", "after"]
     assert len(given) == 3
 
 

@@ -27,9 +27,12 @@ from torrent_engine.base.config import MIB, MetadataConfig
 from torrent_engine.base.ids import InfoHash
 from torrent_engine.policy.metadata.attempt import PIECE_BYTES
 from torrent_engine.policy.metadata.fetch import (
+    INLINE_CHECK_BYTES,
     MAX_OTHER_LENGTHS,
     PASSES_PER_TICK,
+    Action,
     BanPeer,
+    HashCheck,
     MetadataComplete,
     MetadataFetch,
     RequestPiece,
@@ -43,11 +46,13 @@ INFO = random.Random("info").randbytes(5 * PIECE_BYTES + 7)
 SMALL = INFO[:500]
 
 
-def swarm_of(info: bytes, kind: str, count: int, seed: int) -> MetadataSwarm:
+def swarm_of(
+    info: bytes, kind: str, count: int, seed: int, inline_check_bytes: int = INLINE_CHECK_BYTES
+) -> MetadataSwarm:
     rng = random.Random(seed)
     fakes: dict[Hashable, Fake] = {f"liar {n}": LIARS[kind](info, rng) for n in range(count)}
     fakes["honest"] = honest(info)
-    return MetadataSwarm(info, fakes, seed=seed)
+    return MetadataSwarm(info, fakes, seed=seed, inline_check_bytes=inline_check_bytes)
 
 
 @pytest.mark.parametrize("count", [1, 12, pytest.param(100, marks=pytest.mark.no_cover)])
@@ -65,6 +70,16 @@ def test_b2_any_number_of_liars_and_one_honest_peer_give_the_metadata_within_10_
         assert swarm.most_held_bytes <= CONFIG.max_held_bytes
         liars = {key for key in swarm.blamed if swarm.fakes[key].lies}
         assert liars == swarm.blamed.keys()
+
+
+@pytest.mark.parametrize("kind", LIARS)
+def test_b2_liars_hold_up_nothing_either_while_copies_are_hashed_elsewhere(kind: str) -> None:
+    for count in (1, 12):
+        swarm = swarm_of(INFO, kind, count, seed=0, inline_check_bytes=0).run()
+        assert swarm.arrived_s is not None
+        assert swarm.arrived_s <= 10.0
+        assert swarm.most_held_bytes <= CONFIG.max_held_bytes
+        assert all(swarm.fakes[key].lies for key in swarm.blamed)
 
 
 @pytest.mark.no_cover
@@ -88,16 +103,22 @@ def test_b2_liars_of_every_kind_at_once_hold_up_nothing() -> None:
     joins=st.floats(0, 5),
     size=st.integers(1, 12 * PIECE_BYTES),
     seed=st.integers(0, 999),
+    inline_check_bytes=st.sampled_from([0, INLINE_CHECK_BYTES]),
 )
 def test_b2_no_honest_peer_is_ever_blamed_whatever_the_others_do(
-    kinds: list[str], delays: list[float], joins: float, size: int, seed: int
+    kinds: list[str],
+    delays: list[float],
+    joins: float,
+    size: int,
+    seed: int,
+    inline_check_bytes: int,
 ) -> None:
     rng = random.Random(seed)
     info = rng.randbytes(size)
     fakes: dict[Hashable, Fake] = {n: LIARS[kind](info, rng) for n, kind in enumerate(kinds)}
     for n, delay_s in enumerate(delays):
         fakes["honest", n] = replace(honest(info, delay_s=delay_s), joins_s=rng.uniform(0, joins))
-    swarm = MetadataSwarm(info, fakes, seed=seed).run()
+    swarm = MetadataSwarm(info, fakes, seed=seed, inline_check_bytes=inline_check_bytes).run()
     assert swarm.arrived_s is not None
     assert not [key for key in swarm.blamed if swarm.fakes[key].is_honest]
 
@@ -394,3 +415,102 @@ def test_b2_a_peer_that_names_one_length_after_the_other_is_believed_a_few_times
     fetch = MetadataFetch(InfoHash(bytes(20)), CONFIG, random.Random(0))
     asked = [bool(fetch.peer_joined("peer", 1_000 + number, 0.0)) for number in range(10)]
     assert asked == [True] * (1 + MAX_OTHER_LENGTHS) + [False] * (9 - MAX_OTHER_LENGTHS)
+
+
+# -- copies that are hashed elsewhere ------------------------------------------------------------
+
+LONG = random.Random("long").randbytes(INLINE_CHECK_BYTES + 1)
+LAST = len(LONG) // PIECE_BYTES
+
+
+def long_fetch() -> MetadataFetch:
+    return MetadataFetch(InfoHash(sha1(LONG).digest()), CONFIG, random.Random(0))
+
+
+def give(
+    fetch: MetadataFetch, actions: list[Action], wrong: "dict[Hashable, set[int]]"
+) -> list[Action]:
+    """Answer all requests at once, these pieces of these peers wrongly; return the rest."""
+    rest: list[Action] = []
+    while actions:
+        action = actions.pop(0)
+        if not isinstance(action, RequestPiece):
+            rest.append(action)
+            continue
+        data = good(LONG, action.piece).data
+        if action.piece in wrong.get(action.key, ()):
+            data = bytes(len(data))
+        actions += fetch.data_received(action.key, action.piece, len(LONG), data, 0.1)
+    return rest
+
+
+def check_of(actions: list[Action]) -> HashCheck:
+    (check,) = actions
+    assert isinstance(check, HashCheck)
+    return check
+
+
+def test_f11_a_long_copy_is_not_hashed_at_once() -> None:
+    fetch = long_fetch()
+    check = check_of(give(fetch, fetch.peer_joined("a", len(LONG), 0.0), {}))
+    assert fetch.info_bytes is None
+    assert fetch.tick(0.25) == []
+    assert fetch.checked(check, check.run(), 0.3) == [MetadataComplete(LONG)]
+    assert fetch.info_bytes == LONG
+    assert fetch.checked(check, None, 0.4) == []
+
+
+def test_b2_who_sent_a_wrong_long_copy_is_blamed_once_although_it_left_meanwhile() -> None:
+    fetch = long_fetch()
+    check = check_of(give(fetch, fetch.peer_joined("liar", len(LONG), 0.0), {"liar": {3}}))
+    fetch.peer_left("liar", 0.2)
+    assert fetch.checked(check, check.run(), 0.3) == [BanPeer("liar", "sent wrong metadata")]
+    assert fetch.checked(check, check.run(), 0.3) == []
+    check = check_of(give(fetch, fetch.peer_joined("honest", len(LONG), 0.4), {}))
+    assert fetch.checked(check, check.run(), 0.5) == [MetadataComplete(LONG)]
+
+
+def both(wrong: "dict[Hashable, set[int]]") -> tuple[MetadataFetch, HashCheck]:
+    """Return a fetch of which two peers have sent one copy."""
+    fetch = long_fetch()
+    first = [*fetch.peer_joined("a", len(LONG), 0.0), *fetch.peer_joined("b", len(LONG), 0.0)]
+    check = check_of(give(fetch, first, wrong))
+    assert check.sources() == {"a", "b"}
+    return fetch, check
+
+
+def test_b2_two_peers_with_one_wrong_long_copy_each_give_one_of_their_own() -> None:
+    wrong: dict[Hashable, set[int]] = {"b": set(range(LAST + 1))}
+    fetch, check = both(wrong)
+    rest = give(fetch, fetch.checked(check, check.run(), 0.2), wrong)
+    own = [each for each in rest if isinstance(each, HashCheck)]
+    assert [each.sources() for each in own] in ([{"a"}, {"b"}], [{"b"}, {"a"}])
+    found = [action for each in own for action in fetch.checked(each, each.run(), 0.3)]
+    assert sorted(map(str, found)) == sorted(
+        map(str, [BanPeer("b", "sent wrong metadata"), MetadataComplete(LONG)])
+    )
+
+
+def test_b2_a_wrong_long_copy_that_lost_its_liar_meanwhile_is_completed_by_the_others() -> None:
+    fetch, check = both({"b": set(range(LAST + 1))})
+    asked: list[Action] = []
+    for _ in range(CONFIG.max_strikes + 1):
+        asked += fetch.data_received("b", 0, len(LONG), b"", 0.2)
+    assert asked.pop(0) == BanPeer("b", "sent unrequested metadata")
+    asked += fetch.checked(check, check.run(), 0.3)
+    again = check_of(give(fetch, asked, {}))
+    assert again.sources() == {"a"}
+    assert fetch.checked(again, again.run(), 0.4)[-1] == MetadataComplete(LONG)
+
+
+def test_b2_a_copy_that_is_being_checked_makes_no_room_for_others() -> None:
+    config = replace(CONFIG, max_held_bytes=len(LONG) + PIECE_BYTES)
+    fetch = MetadataFetch(InfoHash(sha1(LONG).digest()), config, random.Random(0))
+    check = check_of(give(fetch, fetch.peer_joined("a", len(LONG), 0.0), {}))
+    fetch.peer_left("a", 0.1)
+    for number in range(5):
+        give(fetch, fetch.peer_joined(number, len(LONG) + 1 + number, 0.2), {})
+    assert fetch.held_bytes <= config.max_held_bytes
+    assert check_of([check]) is check
+    assert fetch.progress == (LAST + 1, LAST + 1)
+    assert fetch.checked(check, check.run(), 0.3)[-1] == MetadataComplete(LONG)

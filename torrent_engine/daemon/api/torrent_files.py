@@ -25,6 +25,7 @@ from torrent_engine.daemon.common.replies import (
     json_reply,
     listed,
     not_modified,
+    torrent_bytes,
     weak_etag,
 )
 from torrent_engine.daemon.engine_port.facts import FileFacts, JobQuery
@@ -130,10 +131,10 @@ def _add_piece_routes(routes: APIRouter, context: "DaemonContext", details: "Fil
     async def get_torrent_file(request: Request, info_hash: str) -> Response:
         """Return the .torrent; without its trackers for whoever may not control torrents."""
         torrent = await details.metainfo(info_hash)
-        if not principal_in(request).allows(Scope.CONTROL):
-            torrent = torrent.edited(trackers=None, web_seeds=None, http_seeds=None)
+        is_trusted = principal_in(request).allows(Scope.CONTROL)
         headers = {"Content-Disposition": attachment(f"{torrent.name}.torrent")}
-        return Response(torrent.to_bytes(), 200, headers, "application/x-bittorrent")
+        body = await torrent_bytes(torrent, has_trackers=is_trusted)
+        return Response(body, 200, headers, "application/x-bittorrent")
 
 
 def _add_move_routes(routes: APIRouter, context: "DaemonContext", details: "FileDetails") -> None:

@@ -1,4 +1,4 @@
-"""JSON answers made of parts that are encoded already, compressed where that is worth it."""
+"""Long answers: JSON made of parts that are encoded already, compressed; .torrent files."""
 
 import gzip
 import json
@@ -8,6 +8,8 @@ from typing import Any, Final, TypeVar
 import anyio.to_thread
 from starlette.requests import Request
 from starlette.responses import Response
+
+from torrent_engine.codec.metainfo import Metainfo
 
 MIN_GZIP_BYTES: Final = 1_024
 THREAD_BYTES: Final = 64 * 1_024  # ours: what takes longer than a trip to a thread
@@ -46,6 +48,23 @@ async def listed(items: Sequence[_Item], value: Callable[[_Item], Any]) -> bytes
 def _listed(items: Sequence[_Item], value: Callable[[_Item], Any]) -> bytes:
     slices = (items[start : start + SLICE] for start in range(0, len(items), SLICE))
     return joined(json_bytes([value(each) for each in some])[1:-1] for some in slices)
+
+
+async def torrent_bytes(torrent: Metainfo, *, has_trackers: bool) -> bytes:
+    """Return a .torrent, without its trackers and web seeds if they are secret; made in a thread.
+
+    They cannot be left out without reading it again, which takes a second where there are many
+    files.
+    """
+    return await anyio.to_thread.run_sync(_written if has_trackers else _without_trackers, torrent)
+
+
+def _written(torrent: Metainfo) -> bytes:
+    return torrent.to_bytes()
+
+
+def _without_trackers(torrent: Metainfo) -> bytes:
+    return torrent.edited(trackers=None, web_seeds=None, http_seeds=None).to_bytes()
 
 
 async def json_reply(

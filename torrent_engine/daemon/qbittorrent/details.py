@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from starlette.responses import Response
 
-from torrent_engine.daemon.common.replies import listed
+from torrent_engine.daemon.common.replies import listed, torrent_bytes
 from torrent_engine.daemon.engine_port.facts import FileFacts, PeerFacts, TrackerFacts
 from torrent_engine.daemon.qbittorrent.errors import conflict, not_found
 from torrent_engine.daemon.qbittorrent.numbers import in_qt_style
@@ -153,13 +153,11 @@ class TorrentDetails:
         """Return the SHA-1 of each piece, or what a v2-only torrent has instead."""
         row = self._parts.row_of(call.params)
         torrent = await self._torrents.metainfo(row.info_hash)
-        count = 0 if torrent is None else torrent.piece_count
         if torrent is None:
             return []
-        if torrent.piece_hashes:
-            return [torrent.piece_hash(each).hex() for each in range(count)]
-        hashes = torrent.hashes
-        return [(hashes.expected(each) or b"").hex() for each in range(count)]
+        hash_of = torrent.piece_hash if torrent.piece_hashes else torrent.hashes.expected
+        pieces = range(torrent.piece_count)
+        return JsonText(await listed(pieces, lambda piece: (hash_of(piece) or b"").hex()))
 
     async def export(self, call: WebApiCall) -> WebApiResult:
         """Return the .torrent; without its trackers for whoever may not control torrents."""
@@ -167,10 +165,9 @@ class TorrentDetails:
         torrent = await self._torrents.metainfo(row.info_hash)
         if torrent is None:
             raise conflict("Unable to export torrent file. Error: there is no metadata yet")
-        if not call.has_secrets:
-            torrent = torrent.edited(trackers=None, web_seeds=None, http_seeds=None)
         headers = {"Content-Disposition": f'attachment; filename="{row.hash}.torrent"'}
-        return Response(torrent.to_bytes(), 200, headers, "application/x-bittorrent")
+        body = await torrent_bytes(torrent, has_trackers=call.has_secrets)
+        return Response(body, 200, headers, "application/x-bittorrent")
 
     async def no_parameters(self, call: WebApiCall) -> WebApiResult:
         """Raise WebApiError: no torrent has certificates."""

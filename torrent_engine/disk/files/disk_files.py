@@ -10,7 +10,7 @@ import secrets
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import partial
 from threading import RLock
 from typing import Final
@@ -32,7 +32,7 @@ from torrent_engine.disk.files.owned_files import OwnedFiles
 from torrent_engine.disk.os_errors import storage_error
 from torrent_engine.disk.positional import read_at, write_at
 from torrent_engine.disk.reflinks import Reflinks
-from torrent_engine.disk.safe_open import Folder
+from torrent_engine.disk.safe_open import Folder, Look
 
 _DATASYNC: Final = getattr(os, "fdatasync", os.fsync)
 _CHUNK_BYTES: Final = 1024 * 1024
@@ -119,19 +119,18 @@ class DiskFiles:
         sparse: set[int] = set()
         if self.faults is not None:
             self.faults.clear()
-        for index in range(len(self._entries)):
-            if not self._entries.is_stored(index):
-                continue
-            status = self._usable_status(index, is_skipped=index in skipped)
-            if status is None:
-                self._seen.forget(index)
-                continue
-            if not self._seen.is_same(index, status, partial(self.is_born_after, index)):
-                self._replaced(index)
-            self._seen.note(index, status)
-            found[index] = status.st_size
-            if self._preallocate or _is_sparse(status):
-                sparse.add(index)
+        with self._looking() as look:
+            for index in filter(self._entries.is_stored, range(len(self._entries))):
+                status = self._usable_status(index, look, is_skipped=index in skipped)
+                if status is None:
+                    self._seen.forget(index)
+                    continue
+                if not self._seen.is_same(index, status, partial(self.is_born_after, index)):
+                    self._replaced(index)
+                self._seen.note(index, status)
+                found[index] = status.st_size
+                if self._preallocate or _is_sparse(status):
+                    sparse.add(index)
         self._sizes, self.sparse = found, sparse
         self.owned.look(found)
 
@@ -145,12 +144,12 @@ class DiskFiles:
         self._prepared.discard(index)
         self.owned.vanished(index)
 
-    def _usable_status(self, index: int, *, is_skipped: bool) -> os.stat_result | None:
+    def _usable_status(self, index: int, look: Look, *, is_skipped: bool) -> os.stat_result | None:
         """Return the status of a file; None if it is missing or cannot be the torrent's."""
         if self.faults is not None:
             return self._status_or_fault(index)
         try:
-            status = self._status(index)
+            status = self._status(index, look)
             if status is not None:
                 self._refuse_other_file(index, status)
         except FileExistsStorageError:
@@ -202,7 +201,7 @@ class DiskFiles:
         :meth:`check_foreign`.
         """
         self._pool.forget([FileKey(self._owner, index)])
-        status = self._usable_status(index, is_skipped=False)
+        status = self._usable_status(index, self._stat, is_skipped=False)
         if status is None:
             self.owned.vanished(index)
             return
@@ -431,9 +430,10 @@ class DiskFiles:
 
     def stamps(self, indices: Iterable[int]) -> Iterator[FileStamp]:
         """Yield the current stamps of files; missing files are skipped."""
-        for index in sorted(indices):
-            if (seen := self._status(index)) is not None:
-                yield stamp_of(index, seen)
+        with self._looking() as look:
+            for index in sorted(indices):
+                if (seen := self._status(index, look)) is not None:
+                    yield stamp_of(index, seen)
 
     def write_new(self, index: int, fill: Callable[[int], None], *, replaces: bool) -> None:
         """Create a file atomically: fill a temporary one, sync it, rename it.
@@ -586,13 +586,17 @@ class DiskFiles:
         if status.st_size < self._lengths[index]:
             raise StorageError(self._paths.path(index), "was truncated while in use")
 
-    def _status(self, index: int) -> os.stat_result | None:
-        if self._folder is None:
-            return None
+    def _status(self, index: int, look: Look | None = None) -> os.stat_result | None:
         try:
-            return self._folder.stat(self._paths.parts(index))
+            return (look or self._stat)(self._paths.parts(index))
         except OSError as error:
             raise storage_error(self._paths.path(index), error) from error
+
+    def _stat(self, parts: Sequence[str]) -> os.stat_result | None:
+        return None if self._folder is None else self._folder.stat(parts)
+
+    def _looking(self) -> AbstractContextManager[Look]:
+        return nullcontext(self._stat) if self._folder is None else self._folder.looking()
 
     def _unused_folders(self) -> Iterable[tuple[str, ...]]:
         """Return the existing folders without files of the torrent below them."""

@@ -26,7 +26,7 @@ from torrent_engine.disk.files.part_file import PART_FILE, part_file_name
 from torrent_engine.disk.filesystem import has_room
 from torrent_engine.disk.moves.proof import OwnedAtMove
 from torrent_engine.disk.os_errors import storage_error
-from torrent_engine.disk.safe_open import Folder, check_parts
+from torrent_engine.disk.safe_open import Folder, Look, check_parts
 from torrent_engine.disk.state.records import TorrentRecord
 
 _UNREADABLE: Final = (
@@ -133,9 +133,11 @@ def _find(
 ) -> tuple[list[MoveItem], int]:
     """Return the existing files of the torrent, and their total bytes."""
     items: list[MoveItem] = []
-    size_bytes, is_any_there = 0, False
+    size_bytes, is_any_there, is_disk_other = 0, False, _is_disk_other(source, record)
     for folder in _opened(source):
-        own, is_any_there = _own_files(request, folder, owned)
+        own, is_any_there = _found_files(
+            request, folder, owned, all_files=source != target or is_disk_other
+        )
         part_file = part_file_name(request.metainfo.info_hash)
         status = _look(folder, part_file)
         found = sorted(own.items())
@@ -149,39 +151,64 @@ def _find(
                 items.append(MoveItem(index, old, new))
                 size_bytes += blocks * BLOCK_BYTES
         is_any_there |= status is not None
-    if (
-        not is_any_there
-        and record is not None
-        and any(s.size_bytes for s in record.stamps.values())
-    ):
-        _refuse_missing_disk(source, record)
+    if is_disk_other and not is_any_there:
+        raise StorageError(source, "the torrent's files are gone with their disk; is it mounted?")
     return items, size_bytes
 
 
-def _own_files(
-    request: MoveSpec, folder: Folder, owned: OwnedAtMove
+def _found_files(
+    request: MoveSpec, folder: Folder, owned: OwnedAtMove, *, all_files: bool
 ) -> tuple[dict[int, int], bool]:
-    """Return the blocks on disk of each file of the torrent, and whether any file is there."""
+    """Return the blocks on disk of the torrent's files that are there, and whether any file is.
+
+    Unless ``all_files``, of those that get another path alone, if what they are does not depend on
+    others.
+    """
+    old, new = request.old, request.new
+    if not all_files:
+        renamed = {index: path for index, path in old.items() if new.get(index, path) != path}
+        found = _own_files(request, folder, owned, renamed)
+        if not found.empty:
+            return found.own, found.is_any_there
+    found = _own_files(request, folder, owned, old)
+    own = found.own
+    if own and not found.has_doubtful:
+        own |= found.empty  # nothing tells whose they are, but all others are the torrent's
+    return own, found.is_any_there
+
+
+class _Found(NamedTuple):
+    """Which of some files are the torrent's, and those with nothing in them; blocks on disk."""
+
+    own: dict[int, int]
+    empty: dict[int, int]
+    has_doubtful: bool
+    is_any_there: bool
+
+
+def _own_files(
+    request: MoveSpec, folder: Folder, owned: OwnedAtMove, paths: Mapping[int, PathParts]
+) -> _Found:
     own: dict[int, int] = {}
     doubtful: dict[int, int] = {}
     empty: dict[int, int] = {}
     is_any_there = False
-    for index, path in request.old.items():
-        status = _look(folder, path)
-        is_any_there |= status is not None
-        length = request.metainfo.files[index].length_bytes
-        if status is None or not stat.S_ISREG(status.st_mode) or status.st_size > length:
-            continue
-        if owned.is_known(index, status, folder):
-            own[index] = status.st_blocks
-        elif status.st_size or not length:
-            (doubtful if status.st_size else empty)[index] = status.st_blocks
+    lengths = request.metainfo.layout.lengths
+    with folder.looking() as look:
+        for index, path in paths.items():
+            status = _look(folder, path, look)
+            is_any_there |= status is not None
+            length = lengths[index]
+            if status is None or not stat.S_ISREG(status.st_mode) or status.st_size > length:
+                continue
+            if owned.is_known(index, status, folder):
+                own[index] = status.st_blocks
+            elif status.st_size or not length:
+                (doubtful if status.st_size else empty)[index] = status.st_blocks
     if doubtful:
         proved = owned.proved(folder, doubtful)
         own |= {index: doubtful.pop(index) for index in proved}
-    if own and not doubtful:
-        own |= empty  # nothing in them tells whose they are, but all others are the torrent's
-    return own, is_any_there
+    return _Found(own, empty, bool(doubtful), is_any_there)
 
 
 def _opened(path: Path) -> Iterable[Folder]:
@@ -196,9 +223,9 @@ def _opened(path: Path) -> Iterable[Folder]:
         yield folder
 
 
-def _look(folder: Folder, parts: PathParts) -> os.stat_result | None:
+def _look(folder: Folder, parts: PathParts, look: Look | None = None) -> os.stat_result | None:
     try:
-        return folder.stat(parts)
+        return (look or folder.stat)(parts)
     except OSError as error:
         raise storage_error(folder.path.joinpath(*parts), error) from error
 
@@ -208,10 +235,12 @@ def _refuse_locked(path: Path) -> None:
         raise StorageError(path, "cannot be removed from its folder")
 
 
-def _refuse_missing_disk(source: Path, record: TorrentRecord) -> None:
+def _is_disk_other(source: Path, record: TorrentRecord | None) -> bool:
+    """Return whether there were files, and another disk than theirs is at the save path now."""
+    if record is None or not any(stamp.size_bytes for stamp in record.stamps.values()):
+        return False
     device = source.stat().st_dev if source.is_dir() else -1
-    if all(stamp.device != device for stamp in record.stamps.values()):
-        raise StorageError(source, "the torrent's files are gone with their disk; is it mounted?")
+    return all(stamp.device != device for stamp in record.stamps.values())
 
 
 def _refuse_taken_targets(request: MoveSpec, source: Path, target: Path) -> set[PathParts]:
@@ -219,13 +248,14 @@ def _refuse_taken_targets(request: MoveSpec, source: Path, target: Path) -> set[
     folders: set[PathParts] = set()
     part_file = part_file_name(request.metainfo.info_hash)
     for folder in _opened(target):
+        missing: set[PathParts] = set()
         for index, new in [*request.new.items(), (PART_FILE, part_file)]:
             if (source, request.old.get(index, part_file)) == (target, new):
                 continue
             if _look(folder, new) is not None:
                 raise FileExistsStorageError(target.joinpath(*new), "already exists")
-            parents = {new[:depth] for depth in range(1, len(new))} - folders
-            folders |= {each for each in parents if _look(folder, each) is not None}
+            for parts in {new[:depth] for depth in range(1, len(new))} - folders - missing:
+                (missing if _look(folder, parts) is None else folders).add(parts)
     return folders
 
 

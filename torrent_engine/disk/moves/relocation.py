@@ -111,7 +111,7 @@ class MoveAttempt:
 
     async def _save(self) -> None:
         """Save where the files are now."""
-        record = await self._store.load(self._plan.info_hash)
+        record = await self._store.load(self._plan.info_hash, with_metainfo=False)
         old = record.stamps if record is not None else StampTable()
         progress = record.progress if record is not None else None
         is_clean = progress is not None and progress.is_clean

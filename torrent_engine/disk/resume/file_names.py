@@ -63,7 +63,7 @@ async def _used_names(storage: StorageManager, store: StateStore) -> dict[int, P
     try:
         record = read_torrent_row(row) if row is not None else None
     except StateDatabaseError:
-        record = await store.load(info_hash)  # that sets a damaged row aside
+        record = await store.load(info_hash, with_metainfo=False)  # that sets a damaged row aside
     if record is None or record.save_path != str(storage.save_path.absolute()):
         return None
     return dict(record.renames)

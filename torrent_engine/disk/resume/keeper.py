@@ -117,7 +117,7 @@ class ResumeKeeper:
             raise
 
     async def _plan(self, *, trust: bool) -> StartPlan:
-        record = await self._store.load(self._metainfo.info_hash)
+        record = await self._store.load(self._metainfo.info_hash, with_metainfo=False)
         noted = await self._open_journal()
         seen, plan = await self._look(record, noted, trust=trust)
         is_fresh = record is None and not (noted.pieces or plan.to_check or plan.partial)

@@ -15,6 +15,8 @@ from dataclasses import dataclass, field, replace
 from math import isfinite
 from typing import Any, Final, NamedTuple
 
+import anyio.to_thread
+
 from torrent_engine.base.errors import StateDatabaseError
 from torrent_engine.base.ids import SHA1_BYTES, InfoHash
 from torrent_engine.disk.state.database import insert_rows
@@ -155,7 +157,7 @@ async def load_metainfo(store: StateStore, info_hash: InfoHash) -> bytes:
     What has not the right info-hash is not returned.
     """
     data = await store.run(lambda db: _metainfo(db, info_hash))
-    return data or store.copies.metainfo_bytes(info_hash)
+    return data or await anyio.to_thread.run_sync(store.copies.metainfo_bytes, info_hash)
 
 
 def metainfo_now(store: StateStore, info_hash: InfoHash) -> bytes:

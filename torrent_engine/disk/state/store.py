@@ -151,9 +151,14 @@ class StateStore:
 
     # -- reading --------------------------------------------------------------------------
 
-    async def load(self, info_hash: InfoHash) -> TorrentRecord | None:
-        """Return what is known of a torrent; None if nothing is."""
-        return await self.run(lambda db: self._load(db, info_hash))
+    async def load(
+        self, info_hash: InfoHash, *, with_metainfo: bool = True
+    ) -> TorrentRecord | None:
+        """Return what is known of a torrent; None if nothing is.
+
+        Its .torrent, which takes seconds to check if there are very many files, can be left out.
+        """
+        return await self.run(lambda db: self._load(db, info_hash, with_metainfo=with_metainfo))
 
     def has_torrent(self, info_hash: InfoHash) -> bool:
         """Return whether the .torrent of a torrent is kept, by a look at the folder."""
@@ -170,7 +175,9 @@ class StateStore:
         found = (self._load(db, InfoHash(key)) for key in keys)
         return [record for record in found if record is not None]
 
-    def _load(self, db: sqlite3.Connection, info_hash: InfoHash) -> TorrentRecord | None:
+    def _load(
+        self, db: sqlite3.Connection, info_hash: InfoHash, *, with_metainfo: bool = True
+    ) -> TorrentRecord | None:
         row = db.execute("SELECT * FROM torrents WHERE info_hash = ?", (info_hash,)).fetchone()
         record = None
         try:
@@ -180,7 +187,12 @@ class StateStore:
             _delete(db, "torrents", info_hash)
         if record is None:
             record = self._restore_from_copy(db, info_hash)
-        return self._with_details(db, record) if record is not None else None
+        if record is None:
+            return None
+        if with_metainfo:
+            data = self.copies.metainfo_bytes(record.info_hash)
+            record = replace(record, metainfo_bytes=data)
+        return self._with_details(db, record)
 
     def _with_details(self, db: sqlite3.Connection, record: TorrentRecord) -> TorrentRecord:
         key = (record.info_hash,)
@@ -197,7 +209,6 @@ class StateStore:
         )
         return replace(
             record,
-            metainfo_bytes=self.copies.metainfo_bytes(record.info_hash),
             downloaded_bytes=_count(totals[0]),
             uploaded_bytes=_count(totals[1]),
             failed_bytes=_count(totals[2]),
@@ -253,7 +264,7 @@ class StateStore:
         """Change some settings of a torrent that is known, and nothing else; None removes one."""
 
         def save(db: sqlite3.Connection) -> None:
-            record = self._load(db, info_hash)
+            record = self._load(db, info_hash, with_metainfo=False)
             if record is None:
                 return
             merged = {**record.settings, **changes}

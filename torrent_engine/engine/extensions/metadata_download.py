@@ -3,13 +3,23 @@
 Source: BEP 9; row B2. Whom to ask and whom to blame is decided in ``policy/metadata/fetch.py``.
 """
 
+from collections import deque
 from collections.abc import Callable
+
+import anyio
+import anyio.to_thread
 
 from torrent_engine.base.ids import InfoHash, InfoHashV2
 from torrent_engine.engine.extensions.metadata_upload import MetadataUpload
 from torrent_engine.engine.swarm.context import Swarm
 from torrent_engine.engine.swarm.peer import Identity, Peer
-from torrent_engine.policy.metadata.fetch import Action, BanPeer, MetadataFetch, RequestPiece
+from torrent_engine.policy.metadata.fetch import (
+    Action,
+    BanPeer,
+    HashCheck,
+    MetadataFetch,
+    RequestPiece,
+)
 from torrent_engine.protocol.wire.metadata import (
     UT_METADATA,
     MetadataData,
@@ -24,7 +34,7 @@ class MetadataDownload:
     """Requests metadata from the peers that support ut_metadata; rejects their requests.
 
     ``on_metadata`` gets it, once; ``on_liar`` gets who is proved to have lied, who may have left,
-    and why.
+    and why. :meth:`check_copies` must run meanwhile.
     """
 
     def __init__(
@@ -42,6 +52,8 @@ class MetadataDownload:
         self._peers: dict[Identity, Peer] = {}
         self._on_metadata = on_metadata
         self._on_liar = on_liar
+        self._checks: deque[HashCheck] = deque()
+        self._is_due = anyio.Event()
 
     @property
     def progress(self) -> tuple[int, int]:
@@ -91,6 +103,19 @@ class MetadataDownload:
         """Do what is due; to be called a few times a second."""
         self._do(self._fetch.tick(now))
 
+    async def check_copies(self) -> None:
+        """Check long copies as they become complete, in a thread, one after the other.
+
+        Runs until it is cancelled. A check that this interrupts is repeated by the next call.
+        """
+        while True:
+            await self._is_due.wait()
+            while self._checks:
+                metadata = await anyio.to_thread.run_sync(self._checks[0].run)
+                check = self._checks.popleft()
+                self._do(self._fetch.checked(check, metadata, self._clock()))
+            self._is_due = anyio.Event()
+
     def _do(self, actions: list[Action]) -> None:
         asked: dict[Peer, None] = {}
         for action in actions:
@@ -101,6 +126,9 @@ class MetadataDownload:
                 asked[peer] = None
             elif isinstance(action, BanPeer):
                 self._on_liar(action.key, action.reason)
+            elif isinstance(action, HashCheck):
+                self._checks.append(action)
+                self._is_due.set()
             else:
                 self._on_metadata(action.info_bytes)
         for peer in asked:

@@ -42,7 +42,7 @@ async def find_location(
     the folder for incomplete files. Raises StorageError.
     """
     elsewhere = home if config.incomplete_dir is None else Path(config.incomplete_dir)
-    record = await shared.store.load(metainfo.info_hash)
+    record = await shared.store.load(metainfo.info_hash, with_metainfo=False)
     if record is not None and record.progress is not None:
         found = _as_recorded(record, config, home, elsewhere)
         if found is not None:

@@ -182,6 +182,7 @@ class MetadataRun:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self.pool.run)
                 tasks.start_soon(self.sources.run)
+                tasks.start_soon(self._exchange.check_copies)
                 tasks.start_soon(self._parse_metadata)
                 shared.router.register(info_hash, self.pool.accept, self.swarm.other_hash)
                 await self._tick_forever()

@@ -43,7 +43,7 @@ class SavedTotals:
 
     async def load(self) -> None:
         """Load the totals of earlier processes; those of this process are part of them."""
-        record, here = await self._store.load(self._info_hash), self._totals
+        record, here = await self._store.load(self._info_hash, with_metainfo=False), self._totals
         if record is not None:
             self._base = Totals(
                 record.downloaded_bytes - here.downloaded_bytes,

@@ -6,6 +6,9 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import anyio.to_thread
+
+from torrent_engine.base.config import SessionConfig
 from torrent_engine.base.errors import StateTransitionError, TorrentEngineError, UnknownFileError
 from torrent_engine.base.ids import FileIndex
 from torrent_engine.codec.metainfo import Metainfo
@@ -32,6 +35,19 @@ from torrent_engine.engine.session.storage_move import (
 )
 
 logger = logging.getLogger(__name__)
+
+
+def _names_below(
+    old: PathParts, new: PathParts, metainfo: Metainfo, config: SessionConfig
+) -> dict[int, PathParts]:
+    """Return what the files of a folder are called once it has another path; blocking."""
+    renamed = renames(config) | finished_names(metainfo, config)
+    names: dict[int, PathParts] = {}
+    for index in stored_files(metainfo):
+        path = renamed.get(index) or metainfo.files.path(index)
+        if path[: len(old)] == old:
+            names[index] = (*new, *path[len(old) :])
+    return names
 
 
 class Relocation:
@@ -175,12 +191,8 @@ class Relocation:
         if metainfo is None:
             raise StateTransitionError("a folder has no name before the metadata came")
         await self.settle(metainfo)
-        renamed = renames(core.config) | finished_names(metainfo, core.config)
-        names: dict[int, PathParts] = {}
-        for index in stored_files(metainfo):
-            path = renamed.get(index, metainfo.files.path(index))
-            if path[: len(old)] == old:
-                names[index] = (*new, *path[len(old) :])
+        config = core.config
+        names = await anyio.to_thread.run_sync(lambda: _names_below(old, new, metainfo, config))
         if not names:
             message = f"old: the torrent has nothing at {'/'.join(old)!r}"
             raise UnknownFileError(message, "/".join(old))

@@ -191,7 +191,7 @@ class StorageMove:
             open_files=shared.open_files,
         )
         await settle_names(storage, shared.store, shared.name_foldings)
-        record = await shared.store.load(self._info_hash)
+        record = await shared.store.load(self._info_hash, with_metainfo=False)
         if record is not None and record.save_path != str(wanted.source.absolute()):
             record = None
         journal = shared.store.journal(self._info_hash)
@@ -206,7 +206,7 @@ class StorageMove:
         """Give each file a name that is distinct on the target file system."""
         old, usable = stored_paths(storage), self._shared.name_foldings.usable
         storage.rename({index: usable(path) for index, path in wanted.names.items()})
-        new = stored_paths(storage)
+        new = {**old, **{index: storage.paths.parts(index) for index in wanted.names}}
         if wanted.names:
             folding = self._shared.name_foldings.of(wanted.target.absolute())
             twins = colliding(list(new.values()), folding)

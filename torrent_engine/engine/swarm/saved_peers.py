@@ -39,7 +39,7 @@ class SavedPeers:
     async def load(self) -> list[SavedPeer]:
         """Return the saved peers, the best first."""
         try:
-            record = await self._store.load(self._info_hash)
+            record = await self._store.load(self._info_hash, with_metainfo=False)
         except TorrentEngineError as error:
             logger.warning("peers not loaded: %s", error)
             return []

@@ -1,15 +1,19 @@
 """A limited number of slots, granted to the key that holds the fewest.
 
 So that one torrent does not delay the others, the slots of each key (a torrent) are limited, and
-some are reserved for keys that hold none.
+some are reserved for keys that hold none. Requests that are doubtful come after others, and leave
+twice as many slots to them.
 """
 
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Hashable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Final
 
 import anyio
+
+_DOUBTFUL_FACTOR: Final = 2  # ours: so that keys with doubtful requests may make others
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,14 +28,14 @@ class SlotLimits:
 
 
 class FairSlots:
-    """Slots by key; requests with ``is_last`` have the lowest priority."""
+    """Slots by key; ``is_doubtful`` requests have a low priority, ``is_last`` the lowest."""
 
     def __init__(self, limits: SlotLimits) -> None:
         self._limits = limits
         self._held: Counter[Hashable] = Counter()
         self._used = 0
-        self._waiting: tuple[_Queue, _Queue] = ({}, {})
-        """Waiting requests by key: of normal and of lowest priority."""
+        self._waiting: tuple[_Queue, _Queue, _Queue] = ({}, {}, {})
+        """Waiting requests by key: of normal, low and lowest priority."""
 
     @property
     def used(self) -> int:
@@ -47,12 +51,14 @@ class FairSlots:
         finally:
             self.release(key)
 
-    async def acquire(self, key: Hashable, *, is_last: bool = False) -> None:
+    async def acquire(
+        self, key: Hashable, *, is_last: bool = False, is_doubtful: bool = False
+    ) -> None:
         """Wait for a slot; :meth:`release` must follow."""
-        if self._may_take(key) and not any(self._waiting):
+        if self._may_take(key, is_doubtful=is_doubtful) and not any(self._waiting):
             self._take(key)
             return
-        event, queue = anyio.Event(), self._waiting[is_last]
+        event, queue = anyio.Event(), self._waiting[2 if is_last else is_doubtful]
         queue.setdefault(key, deque()).append(event)
         self._grant()  # waiting keys may all be at their limit
         try:
@@ -61,8 +67,19 @@ class FairSlots:
             if event.is_set():
                 self.release(key)
             else:
-                _remove(queue, key, event)
+                self._forget(key, event)
             raise
+
+    def _forget(self, key: Hashable, event: anyio.Event) -> None:
+        for queue in self._waiting:
+            if event in queue.get(key, ()):
+                _remove(queue, key, event)
+
+    def doubt(self, key: Hashable) -> None:
+        """Let the waiting requests of a key be doubtful."""
+        if (events := self._waiting[0].pop(key, None)) is not None:
+            self._waiting[1].setdefault(key, deque()).extend(events)
+            self._grant()
 
     def release(self, key: Hashable) -> None:
         """Release a slot."""
@@ -72,11 +89,16 @@ class FairSlots:
         self._used -= 1
         self._grant()
 
-    def _may_take(self, key: Hashable) -> bool:
+    def _may_take(self, key: Hashable, *, is_doubtful: bool = False) -> bool:
         free, held = self._limits.total - self._used, self._held[key]
-        if key is None or not held:
+        if key is None or not (held or is_doubtful):
             return free > 0
-        return held < self._limits.per_key and free > self._limits.reserved
+        is_free = self._is_free_for_doubtful if is_doubtful else free > self._limits.reserved
+        return held < self._limits.per_key and is_free
+
+    @property
+    def _is_free_for_doubtful(self) -> bool:
+        return self._limits.total - self._used > self._limits.reserved * _DOUBTFUL_FACTOR
 
     def _take(self, key: Hashable) -> None:
         self._held[key] += 1
@@ -95,11 +117,14 @@ class FairSlots:
 
     def _next(self, queue: "_Queue") -> tuple[Hashable, anyio.Event] | None:
         """Return the first request of the key that holds fewest; None if none may take a slot."""
+        is_doubtful = queue is self._waiting[1]
+        if is_doubtful and not self._is_free_for_doubtful:
+            return None
         found: tuple[Hashable, anyio.Event] | None = None
         fewest = self._limits.total
         for key, events in queue.items():
             held = self._held[key]
-            if (found is None or held < fewest) and self._may_take(key):
+            if (found is None or held < fewest) and self._may_take(key, is_doubtful=is_doubtful):
                 found, fewest = (key, events[0]), held
                 if not held:
                     break

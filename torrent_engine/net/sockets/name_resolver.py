@@ -2,18 +2,20 @@
 
 The system's lookup blocks its thread, for half a minute if no server responds, and cannot be
 cancelled. Slow lookups therefore give up their slot to others, up to a limit. Each torrent has a
-share of the slots, names of DHT nodes have the lowest priority, and results and failures are cached
-for a short time.
+share of the slots. Those with names that are not answered come after others for a while, and
+together have a part of the slots only, however many they are; names of DHT nodes have the lowest
+priority. Results and failures are cached for a short time.
 """
 
 import socket
 import threading
 import time
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Hashable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
+from math import inf
 from typing import Final, NamedTuple
 
 import anyio
@@ -35,6 +37,8 @@ class ResolverClient(NamedTuple):
     """Key of a quota, such as a torrent; None: the user, without a quota."""
     is_last: bool = False
     """Lowest priority."""
+    patience_s: float = inf
+    """Timeout of a started lookup, if it is shorter than that of the resolver."""
 
 
 USER: Final = ResolverClient(None)
@@ -50,11 +54,12 @@ class ResolverLimits:
 
     slots: SlotLimits = LOOKUP_SLOTS
     """Simultaneous lookups."""
-    slow_s: float = 5.0
-    """Time after which a lookup gives up its slot; resolv.conf(5): 5 s for each server."""
-    max_slow: int = 32
-    """Slow lookups without a slot; further ones keep their slots."""
-    max_slow_per_key: int = 8
+    slow_s: float = 2.0
+    """Time after which a lookup gives up its slot, and its owner is silent until it is answered."""
+    max_slow: int = 96
+    """Slow lookups without a slot; further ones, and those of silent owners, keep their slots."""
+    silent_s: float = 300.0
+    """Time for which the lookups of a silent owner come after those of others."""
     timeout_s: float = 15.0
     """Timeout of a started lookup."""
     found_s: float = 60.0
@@ -63,13 +68,15 @@ class ResolverLimits:
     """How long a failure is cached; doubled after each further one."""
     failed_max_s: float = 600.0
     max_remembered: int = 1_000
-    """Cached names, of results and of failures each."""
+    """Cached names, of results and of failures each, and silent owners."""
 
 
 @contextmanager
-def resolving_for(key: Hashable, *, is_last: bool = False) -> Iterator[None]:
+def resolving_for(
+    key: Hashable, *, is_last: bool = False, patience_s: float = inf
+) -> Iterator[None]:
     """Charge the lookups of this task and its children to ``key``."""
-    token = _CURRENT_CLIENT.set(ResolverClient(key, is_last))
+    token = _CURRENT_CLIENT.set(ResolverClient(key, is_last, patience_s))
     try:
         yield
     finally:
@@ -100,9 +107,13 @@ def system_look_up(name: str) -> list[str]:
 class _Running:
     """One lookup in its thread."""
 
-    def __init__(self, key: Hashable) -> None:
+    def __init__(self, key: Hashable, *, is_doubtful: bool) -> None:
         self.key = key
         """The owner of its slot."""
+        self.is_doubtful = is_doubtful
+        """Its owner was silent when it began."""
+        self.is_silent = False
+        """It made its owner silent."""
         self.done = anyio.Event()
         self.addresses: list[str] = []
         self.error: Exception | None = None
@@ -133,7 +144,9 @@ class NameResolver:
         self._sleep = sleep
         self._slots = FairSlots(self._limits.slots)
         self._running: dict[str, _Running] = {}
-        self._slow: Counter[Hashable] = Counter()
+        self._slow = 0
+        self._silent: OrderedDict[Hashable, float] = OrderedDict()
+        """Owners of lookups that were not answered, and until when that counts."""
         self._found: OrderedDict[str, tuple[float, list[str]]] = OrderedDict()
         self._failed: OrderedDict[str, _Failure] = OrderedDict()
 
@@ -153,16 +166,18 @@ class NameResolver:
         if (known := self._cached(name, client)) is not None:
             return known
         if (running := self._running.get(name)) is None:
-            await self._slots.acquire(client.key, is_last=client.is_last)
+            is_doubtful = self._is_doubtful(name, client.key)
+            await self._slots.acquire(client.key, is_last=client.is_last, is_doubtful=is_doubtful)
             running = self._running.get(name)
             known = self._cached(name, client) if running is None else None
             if running is None and known is None:
-                running = self._begin(name, client.key)  # it keeps the slot
+                is_doubtful = self._is_doubtful(name, client.key)
+                running = self._begin(name, client.key, is_doubtful=is_doubtful)  # keeps the slot
             else:
                 self._slots.release(client.key)
             if running is None:
                 return known or []
-        return await self._wait(host, running)
+        return await self._wait(host, running, min(client.patience_s, self._limits.timeout_s))
 
     def _cached(self, name: str, client: ResolverClient) -> list[str] | None:
         """Return cached addresses, or None. Raises NameResolutionError for a cached failure."""
@@ -175,11 +190,25 @@ class NameResolver:
             raise NameResolutionError(f"cannot resolve {name}: {failure.message} (cached)")
         return None
 
-    async def _wait(self, host: str, running: _Running) -> list[str]:
+    def _is_doubtful(self, name: str, key: Hashable) -> bool:
+        """Return whether a name is of a silent owner, and was never found."""
+        return name not in self._found and self._clock() < self._silent.get(key, 0.0)
+
+    def _note_silence(self, running: _Running) -> None:
+        if running.key is None or running.done.is_set():
+            return
+        running.is_silent, now = True, self._clock()
+        if self._silent.pop(running.key, 0.0) <= now:
+            self._slots.doubt(running.key)
+        self._silent[running.key] = now + self._limits.silent_s
+        if len(self._silent) > self._limits.max_remembered:
+            self._silent.popitem(last=False)
+
+    async def _wait(self, host: str, running: _Running, timeout_s: float) -> list[str]:
         running.waiters += 1
         try:
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self._watch, running, tasks.cancel_scope)
+                tasks.start_soon(self._watch, running, timeout_s, tasks.cancel_scope)
                 await running.done.wait()
                 tasks.cancel_scope.cancel()
         finally:
@@ -187,24 +216,25 @@ class NameResolver:
             if not running.waiters:
                 self._release_slot(running)  # no waiter is left
         if not running.done.is_set():
-            raise NameResolutionError(
-                f"cannot resolve {host}: no response in {self._limits.timeout_s:g} s"
-            )
+            message = f"cannot resolve {host}: no response in {timeout_s:g} s"
+            raise NameResolutionError(message, is_timeout=True)
         if running.error is not None:
             raise NameResolutionError(f"cannot resolve {host}: {running.error}") from running.error
         return running.addresses
 
-    async def _watch(self, running: _Running, scope: anyio.CancelScope) -> None:
+    async def _watch(self, running: _Running, timeout_s: float, scope: anyio.CancelScope) -> None:
         """Release the slot of a slow lookup, and time out after that."""
-        await self._sleep(self._limits.slow_s)
+        slow_s = min(self._limits.slow_s, timeout_s)
+        await self._sleep(slow_s)
+        self._note_silence(running)
         self._release_slot(running)
-        await self._sleep(self._limits.timeout_s - self._limits.slow_s)
+        await self._sleep(timeout_s - slow_s)
         scope.cancel()
 
     # -- threads ------------------------------------------------------------------------------
 
-    def _begin(self, name: str, key: Hashable) -> _Running:
-        running = self._running[name] = _Running(key)
+    def _begin(self, name: str, key: Hashable, *, is_doubtful: bool) -> _Running:
+        running = self._running[name] = _Running(key, is_doubtful=is_doubtful)
         token = anyio.lowlevel.current_token()
 
         def work() -> None:
@@ -242,21 +272,19 @@ class NameResolver:
             running.has_slot = False
             self._slots.release(running.key)
         else:
-            self._slow[running.key] -= 1
-            if not self._slow[running.key]:
-                del self._slow[running.key]
+            self._slow -= 1
+        if addresses and running.is_silent:  # slow, not silent
+            self._silent.pop(running.key, None)
         self._cache_result(name, addresses, error)
         running.done.set()
 
     def _release_slot(self, running: _Running) -> None:
-        """Release the slot of a slow lookup, unless too many are slow."""
-        if running.done.is_set() or not running.has_slot:
+        """Release the slot of a slow lookup, unless too many are slow, or its owner was silent."""
+        if running.done.is_set() or not running.has_slot or running.is_doubtful:
             return
-        limits = self._limits
-        is_full = self._slow.total() >= limits.max_slow
-        if not is_full and self._slow[running.key] < limits.max_slow_per_key:
+        if self._slow < self._limits.max_slow:
             running.has_slot = False
-            self._slow[running.key] += 1
+            self._slow += 1
             self._slots.release(running.key)
 
     # -- cache --------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from torrent_engine.base.errors import NetworkError
 from torrent_engine.base.ids import PeerAddress
 from torrent_engine.net.sockets.binding import UNBOUND, Binding
 from torrent_engine.net.sockets.descriptors import is_reserved
+from torrent_engine.net.sockets.flood_filter import FloodFilter
 from torrent_engine.net.sockets.system import NO_LINGER, REUSES_ADDRESS
 
 logger = logging.getLogger(__name__)
@@ -106,13 +107,16 @@ async def accept_forever(listener: socket.socket, on_accept: OnAccept) -> None:
     """Call ``on_accept`` with every accepted socket, until cancelled.
 
     Without free descriptors for links it pauses for a second (row F9). Refusing a flood of
-    connections takes a bounded part of the time (row B5).
+    connections takes a bounded part of the time, and the system drops it where it can (row B5).
     """
+    flood = FloodFilter(listener, anyio.current_time)
     while True:
+        flood.unblock()
         try:
-            pause_s = _accept_some(listener, on_accept)
+            pause_s = _accept_some(listener, on_accept, flood)
         except BlockingIOError:
-            await anyio.wait_readable(listener)
+            with anyio.move_on_after(flood.next_end_s):
+                await anyio.wait_readable(listener)
         except OSError as error:
             if error.errno not in OUT_OF_DESCRIPTORS:
                 logger.debug("accept: %s", error)
@@ -121,7 +125,7 @@ async def accept_forever(listener: socket.socket, on_accept: OnAccept) -> None:
             await anyio.sleep(pause_s)  # other tasks must run during a flood
 
 
-def _accept_some(listener: socket.socket, on_accept: OnAccept) -> float:
+def _accept_some(listener: socket.socket, on_accept: OnAccept, flood: FloodFilter) -> float:
     """Accept pending connections, up to a limit; return the pause before the next call.
 
     Raises BlockingIOError if none is pending and none was refused, OSError if accepting fails.
@@ -138,10 +142,12 @@ def _accept_some(listener: socket.socket, on_accept: OnAccept) -> float:
             reset(sock)
             return ACCEPT_PAUSE_S
         sock.settimeout(0.0)
-        if on_accept(sock, PeerAddress(plain_host(address[0]), address[1])):
+        host = plain_host(address[0])
+        if on_accept(sock, PeerAddress(host, address[1])):
             taken += 1
         else:
             refused += 1
+            flood.note_refusal(host)
     return 0.0 if taken == ACCEPTS_PER_TURN else REFUSAL_PAUSE_S
 
 

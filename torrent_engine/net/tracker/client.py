@@ -18,6 +18,7 @@ import anyio
 from torrent_engine.base.config import TrackerConfig
 from torrent_engine.base.errors import (
     HttpError,
+    NameResolutionError,
     NetworkError,
     RemoteProtocolError,
     TrackerError,
@@ -172,9 +173,11 @@ class TrackerClient:
         timeout_s = min(self._config.total_timeout_s, patience_s or inf)
         try:
             parts = parse_tracker_url(url)
-            async with self._slots.turn(key):
-                with resolving_for(key), anyio.fail_after(timeout_s):
-                    return await self._request_families(url, parts, ask)
+            with resolving_for(key, patience_s=timeout_s):
+                found = await self._addresses_of(parts)
+                async with self._slots.turn(key):
+                    with anyio.fail_after(timeout_s):
+                        return await self._request_families(url, parts, found, ask)
         except TrackerRefusedError as error:
             reason = redact_text(error.reason, url)
             raise TrackerRefusedError(reason, retry_in_s=error.retry_in_s) from None
@@ -185,10 +188,22 @@ class TrackerClient:
             kind = TrackerTimeoutError if _is_timeout(error) else TrackerError
             raise kind(redact_text(str(error), url)) from name_failure(error)
 
+    async def _addresses_of(self, parts: TrackerUrl) -> list[str]:
+        """Look up the host; its requests need no slot before, which others need that are answered.
+
+        Waiting for the turn of a lookup counts for the configured timeout only.
+        """
+        timeout_s = self._config.total_timeout_s
+        try:
+            with anyio.fail_after(timeout_s):
+                return await self._resolver(parts.host, parts.port)
+        except TimeoutError:
+            message = f"cannot resolve {parts.host}: not looked up in {timeout_s:g} s"
+            raise NameResolutionError(message, is_timeout=True) from None
+
     async def _request_families(
-        self, url: str, parts: TrackerUrl, ask: AskPlace[Answer]
+        self, url: str, parts: TrackerUrl, found: list[str], ask: AskPlace[Answer]
     ) -> list[Answer]:
-        found = await self._resolver(parts.host, parts.port)
         path = parts.target if parts.scheme != "udp" else "/announce"
         addresses = allowed_addresses(found, TRACKER_POLICY, path=path)
         families = [[a for a in addresses if ":" not in a], [a for a in addresses if ":" in a]]

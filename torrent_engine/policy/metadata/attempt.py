@@ -8,6 +8,9 @@ from typing import Final
 
 PIECE_BYTES: Final = 16 * 1024  # BEP 9: every piece but the last
 
+CopyContents = tuple[tuple[Hashable, bytes], ...]
+"""The pieces of a copy in their order, each with its sender."""
+
 
 class MetadataCopy:
     """Metadata of ``total_bytes`` under construction; each piece is from one peer.
@@ -51,17 +54,19 @@ class MetadataCopy:
         """Whether every piece was received."""
         return len(self._pieces) == self.piece_count
 
+    @property
+    def is_partial(self) -> bool:
+        """Whether some, but not all pieces were received."""
+        return 0 < len(self._pieces) < self.piece_count
+
     def length_of(self, piece: int) -> int:
         """Return the length of a piece in bytes; 0 past the end."""
         return max(min(PIECE_BYTES, self.total_bytes - piece * PIECE_BYTES), 0)
 
-    def sources(self) -> set[Hashable]:
-        """Return the peers that sent the received pieces."""
-        return {source for source, _ in self._pieces.values()}
-
-    def joined(self) -> bytes:
-        """Return the metadata, which must be complete."""
-        return b"".join(self._pieces[piece][1] for piece in range(self.piece_count))
+    def contents(self) -> CopyContents:
+        """Return the received pieces."""
+        pieces = self._pieces
+        return tuple(pieces[piece] for piece in range(self.piece_count) if piece in pieces)
 
     def add(self, source: Hashable, piece: int, data: bytes) -> bool:
         """Add a piece; return whether it was missing."""
@@ -72,13 +77,13 @@ class MetadataCopy:
         self.held_bytes += len(data)
         return True
 
-    def part_of(self, source: Hashable) -> "MetadataCopy":
-        """Return a copy with only the pieces that one peer sent."""
-        part = MetadataCopy(self.total_bytes)
+    def parts(self) -> "dict[Hashable, MetadataCopy]":
+        """Return a copy for each sender, with only the pieces that it sent."""
+        parts: dict[Hashable, MetadataCopy] = {}
         for piece, (sender, data) in self._pieces.items():
-            if sender == source:
-                part.add(source, piece, data)
-        return part
+            part = parts.setdefault(sender, MetadataCopy(self.total_bytes))
+            part.add(sender, piece, data)
+        return parts
 
     def drop(self, source: Hashable) -> None:
         """Remove the pieces that one peer sent."""
