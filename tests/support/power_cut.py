@@ -552,13 +552,13 @@ def _write_sparse(path: Path, content: bytes | bytearray) -> None:
 
 
 def with_inodes(
-    stat: Callable[..., os.stat_result | None], inodes: dict[int, tuple[int, int]]
+    look: Callable[..., os.stat_result], inodes: dict[int, tuple[int, int]]
 ) -> Callable[..., Any]:
-    """Return ``Folder.stat`` as it would be had the files their old inodes and change times."""
+    """Return looks of a ``Folder`` as had the files their old inodes and change times."""
 
-    def call(folder: Any, parts: Any) -> Any:
-        found = stat(folder, parts)
-        if found is None or found.st_ino not in inodes:
+    def call(*arguments: Any) -> Any:
+        found = look(*arguments)
+        if found.st_ino not in inodes:
             return found
         fields = {name: getattr(found, name) for name in _STAT_FIELDS}
         inode, mtime_ns = inodes[found.st_ino]

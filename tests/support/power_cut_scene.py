@@ -262,7 +262,7 @@ class Judge:
         self.root = root
         self.judged = Judged()
         self.limiter = anyio.CapacityLimiter(4)
-        self._real_stat = safe_open.Folder.stat
+        self._real_look = safe_open.Folder._look
         self._hashed_bytes = 0
 
     async def judge(self, state: CrashState) -> None:
@@ -273,7 +273,7 @@ class Judge:
             boot("first" if state.is_same_boot else "second"),
             pytest.MonkeyPatch.context() as patches,
         ):
-            patches.setattr(safe_open.Folder, "stat", with_inodes(self._real_stat, inodes))
+            patches.setattr(safe_open.Folder, "_look", with_inodes(self._real_look, inodes))
             # Files that a power cut leaves are as old as before it, these are made anew.
             patches.setattr(safe_open.Folder, "is_born_after", lambda *_: False)
             try:

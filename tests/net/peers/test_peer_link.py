@@ -91,7 +91,7 @@ class Ends:
         self.reason = await self.link.run(take or self.take)
 
     async def until(self, condition: Callable[[], object]) -> None:
-        with anyio.fail_after(5):
+        with anyio.fail_after(20):  # a busy machine may stand still for some seconds
             while not condition():
                 await anyio.lowlevel.checkpoint()
 

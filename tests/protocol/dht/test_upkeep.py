@@ -1,11 +1,13 @@
 """What a node does unasked, whoever is gone or forged: its table is filled, and around its id."""
 
 import random
+from itertools import pairwise
 
 from tests.support.dht_network import Host, Network
 from torrent_engine.base.config import DhtConfig
 from torrent_engine.base.ids import NodeId, PeerAddress
 from torrent_engine.protocol.dht.krpc import NodeInfo, Query, decode_message, encode_query
+from torrent_engine.protocol.dht.maintenance import MAX_REFRESHES
 from torrent_engine.protocol.dht.node import DhtNode, SavedTable
 from torrent_engine.protocol.dht.response_nodes import distance
 
@@ -115,3 +117,15 @@ def test_bep42_who_takes_another_id_later_is_soon_known_to_its_neighbours() -> N
     newcomer = network.moved(newcomer)
     assert newcomer.node.node_id != before
     assert network.knowing(newcomer) >= 7
+
+
+def test_c2_refreshing_lookups_that_nobody_answers_do_not_add_up() -> None:
+    network = Neighbours()
+    node = network.joined(None).node
+    start_s, running = network.now + CONFIG.refresh_s, []
+    for step in range(600):
+        node.handle_timer(now=start_s + step / 2)
+        node.datagrams_to_send()
+        running.append(node.stats().lookups)
+    assert sum(now > before for before, now in pairwise(running)) >= 5
+    assert max(running) <= MAX_REFRESHES + 1  # and the bootstrap, when the table is empty

@@ -11,6 +11,7 @@ from torrent_engine.protocol.dht.krpc import NodeInfo
 from torrent_engine.protocol.dht.routing import RoutingTable
 
 IDLE_FACTOR = 5  # ours: intervals until the next check when no node was due
+MAX_REFRESHES = 2  # ours: at once; forged nodes can keep a lookup busy for minutes
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,7 @@ class MaintenanceTasks:
 
 
 class Maintenance:
-    """The schedule of maintenance; at most one task of a kind at a time."""
+    """The schedule of maintenance; what is due is at most one task of a kind."""
 
     def __init__(self, config: DhtConfig, now: float) -> None:
         self.is_bootstrapped = False
@@ -40,14 +41,19 @@ class Maintenance:
         self._bootstrap_s = now
         self._retry_s = config.bootstrap_retry_first_s
 
-    def due(self, table: RoutingTable, now: float, *, knows_addresses: bool) -> MaintenanceTasks:
-        """Return the tasks that are due, and mark them as started."""
+    def due(
+        self, table: RoutingTable, now: float, *, knows_addresses: bool, refreshes: int = 0
+    ) -> MaintenanceTasks:
+        """Return the tasks that are due, and mark them as started.
+
+        ``refreshes`` is the number of refreshing lookups that have not ended.
+        """
         is_empty = len(table) == 0
         if is_empty:
             self.is_bootstrapped = False
         return MaintenanceTasks(
             self._bootstrap(now, is_possible=knows_addresses or not is_empty),
-            self._refresh(table, now) if self.is_bootstrapped else None,
+            self._refresh(table, now, refreshes) if self.is_bootstrapped else None,
             self._check(table, now),
         )
 
@@ -96,10 +102,12 @@ class Maintenance:
         self.is_bootstrapping = True
         return True
 
-    def _refresh(self, table: RoutingTable, now: float) -> NodeId | None:
+    def _refresh(self, table: RoutingTable, now: float, running: int) -> NodeId | None:
         if now < self._refresh_s:
             return None
         self._refresh_s = now + self._config.refresh_lookup_interval_s
+        if running >= MAX_REFRESHES:
+            return None
         if now >= self._neighbours_s:
             self._neighbours_s = now + self._config.refresh_s
             return table.own_id

@@ -71,7 +71,12 @@ class Upkeep:
 
     def do(self, endpoint: Endpoint, lookups: LookupQueue, new: NewLookup, *, now: float) -> None:
         """Start the due maintenance."""
-        due = self._maintenance.due(self._table, now, knows_addresses=bool(self._addresses))
+        due = self._maintenance.due(
+            self._table,
+            now,
+            knows_addresses=bool(self._addresses),
+            refreshes=len(self._refreshes),
+        )
         if due.ping is not None:
             self.ping(endpoint, due.ping.address, due.ping.id, now=now)
         if due.bootstrap:
