@@ -52,11 +52,13 @@ class NameFolding:
 
     def key(self, path: PathParts) -> PathParts:
         """Return what is the same for all paths that lead to one file."""
-        if self == EXACT:
+        if not self.case and not self.normal_form:
             return path
         return tuple(self._folded(name) for name in path)
 
     def _folded(self, name: str) -> str:
+        if name.isascii():  # most are: a third of the time
+            return name.lower() if self.case else name
         if self.normal_form:
             name = normalize("NFC", name)
         if not self.case:

@@ -61,6 +61,7 @@ class PickerModel(RuleBasedStateMachine):
             self.geometry, self.table, random.Random(seed), is_sequential=sequential
         )
         self.priorities = [4] * pieces
+        self.blocks = [self._blocks_of(piece) for piece in range(pieces)]
         self.here: set[Block] = set()
         self.peers = [Model(f"peer {number}") for number in range(PEERS)]
         for peer, its_bits in zip(self.peers, bits, strict=True):
@@ -73,7 +74,7 @@ class PickerModel(RuleBasedStateMachine):
 
     # -- the long way ---------------------------------------------------------------------
 
-    def blocks_of(self, piece: int) -> list[Block]:
+    def _blocks_of(self, piece: int) -> list[Block]:
         length = self.geometry.piece_length(piece)
         return [
             (piece, begin, min(BLOCK_BYTES, length - begin))
@@ -83,13 +84,16 @@ class PickerModel(RuleBasedStateMachine):
     def asked(self, block: Block) -> list[Model]:
         return [peer for peer in self.peers if block in peer.outstanding]
 
-    def free_of(self, piece: int) -> list[Block]:
-        if self.table.state(piece) in {PieceState.WRITING, PieceState.HAVE}:
-            return []
-        return [b for b in self.blocks_of(piece) if b not in self.here and not self.asked(b)]
+    def taken(self) -> set[Block]:
+        """Blocks that are here or asked for."""
+        return self.here.union(*[peer.outstanding for peer in self.peers])
 
-    def in_state(self, state: PieceState) -> list[int]:
-        return [p for p in range(len(self.priorities)) if self.table.state(p) is state]
+    def free_of(self, piece: int, taken: set[Block]) -> list[Block]:
+        """Blocks that may be asked for, of a piece that is missing or begun."""
+        return [block for block in self.blocks[piece] if block not in taken]
+
+    def in_state(self, *states: PieceState) -> list[int]:
+        return [p for p in range(len(self.priorities)) if self.table.state(p) in states]
 
     def may_ask(self, peer: Model, piece: int) -> bool:
         return bool(peer.bits >> piece & 1 and self.priorities[piece])
@@ -115,17 +119,14 @@ class PickerModel(RuleBasedStateMachine):
 
     @rule(who=a_peer, count=st.integers(0, 12))
     def pick(self, who: int, count: int) -> None:
-        peer = self.peers[who]
-        open_before = [
-            piece
-            for piece in self.in_state(PieceState.PARTIAL)
-            if self.may_ask(peer, piece) and self.free_of(piece)
-        ]
+        peer, taken = self.peers[who], self.taken()
+        left = self.in_state(PieceState.PARTIAL, PieceState.MISSING)
+        free = {piece: self.free_of(piece, taken) for piece in left if self.may_ask(peer, piece)}
+        partials = self.picker.partials.keys()
+        open_before = [piece for piece, blocks in free.items() if piece in partials and blocks]
         own = [piece for piece in open_before if not self.is_reserved_from(peer, piece)]
-        missing = [p for p in self.in_state(PieceState.MISSING) if self.may_ask(peer, p)]
-        free = {piece: self.free_of(piece) for piece in {*own, *missing}}
-        expected_pieces = [*own, *missing]
-        room = min(count, sum(len(free[piece]) for piece in expected_pieces))
+        missing = [piece for piece in free if piece not in partials]
+        room = min(count, sum(len(free[piece]) for piece in [*own, *missing]))
 
         picked = self.picker.pick(peer.bits, count, only_for=peer.key)
 
@@ -166,7 +167,7 @@ class PickerModel(RuleBasedStateMachine):
             block
             for piece in self.in_state(PieceState.PARTIAL)
             if self.may_ask(peer, piece) and not self.picker.partials[piece].is_single_source
-            for block in self.blocks_of(piece)
+            for block in self.blocks[piece]
             if block not in self.here and block not in peer.outstanding
             if len(self.asked(block)) < MAX_END_GAME_REQUESTS
         }
@@ -202,14 +203,14 @@ class PickerModel(RuleBasedStateMachine):
             self._finish(block[0], passes=passes)
 
     def _finish(self, piece: int, *, passes: bool) -> None:
-        assert set(self.blocks_of(piece)) <= self.here
+        assert set(self.blocks[piece]) <= self.here
         self.picker.finished(piece)
         if passes:
             self.table.hash_passed(piece)
             self.table.written(piece)
         else:
             self.table.abandoned(piece)
-            self.here.difference_update(self.blocks_of(piece))
+            self.here.difference_update(self.blocks[piece])
 
     @rule(who=a_peer, which=any_number)
     def reject(self, who: int, which: int) -> None:
@@ -270,7 +271,7 @@ class PickerModel(RuleBasedStateMachine):
         if have := self.in_state(PieceState.HAVE):
             piece = have[which % len(have)]
             self.table.lost(piece)
-            self.here.difference_update(self.blocks_of(piece))
+            self.here.difference_update(self.blocks[piece])
 
     # -- what always holds ----------------------------------------------------------------
 
@@ -292,10 +293,11 @@ class PickerModel(RuleBasedStateMachine):
     def blocks_agree(self) -> None:
         if not hasattr(self, "picker"):
             return
+        taken = self.taken()
         for piece, partial in self.picker.partials.items():
-            blocks = self.blocks_of(piece)
+            blocks = self.blocks[piece]
             assert partial.left == sum(block not in self.here for block in blocks)
-            assert partial.has_free == bool(self.free_of(piece))
+            assert partial.has_free == bool(self.free_of(piece, taken))
             for number, block in enumerate(blocks):
                 if block not in self.here:
                     assert bool(partial.request_count(number)) == bool(self.asked(block))
@@ -313,9 +315,9 @@ class PickerModel(RuleBasedStateMachine):
             open_pieces(self.picker, peer.name)
             peer.is_on_parole = False
         for _ in range(10 * len(self.priorities) * self.geometry.blocks_per_piece):
-            self.pick(0, 5)
+            self.pick(0, 12)
             if not seed.outstanding and self.picker.is_end_game:
-                self.pick_duplicates(0, 5)
+                self.pick_duplicates(0, 12)
             if not seed.outstanding:
                 break
             for block in sorted(seed.outstanding):

@@ -12,7 +12,6 @@ A long copy is hashed by the caller, in a thread (:class:`HashCheck`).
 """
 
 import random
-from collections import Counter
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from hashlib import sha1, sha256
@@ -317,11 +316,12 @@ class MetadataFetch:
         if peer.total_bytes is not None and self.info_bytes is None:
             self._copy_of(key, peer.total_bytes).end_request(piece)
 
-    def _votes(self) -> Counter[int]:
+    def _votes(self) -> dict[int, int]:
         """Return how many peers agree on each copy of a length."""
-        sizes = (peer.total_bytes for peer in self._peers.values())
-        votes = Counter(size for size in sizes if size is not None)
-        votes.update({size: 1 - votes[size] for size in self._disputed & votes.keys()})
+        votes: dict[int, int] = {}
+        for peer in self._peers.values():
+            if (size := peer.total_bytes) is not None:
+                votes[size] = 1 if size in self._disputed else votes.get(size, 0) + 1
         return votes
 
     def _open_copies(self, now: float) -> None:
@@ -355,7 +355,7 @@ class MetadataFetch:
         votes = self._votes()
         worst = min(
             (copy for copy in self._copies() if copy.is_partial or copy is wanting),
-            key=lambda copy: (copy.is_open, -copy.missing_bytes / (votes[copy.total_bytes] or 0.5)),
+            key=lambda copy: (copy.is_open, -copy.missing_bytes / (votes.get(copy.total_bytes, 0.5))),
         )
         if worst is wanting:
             return False

@@ -34,6 +34,7 @@ class PieceState(IntEnum):
     """Verified and written."""
 
 
+_STATES: Final = tuple(PieceState)
 _FOUND: Final = bytes([PieceState.MISSING, PieceState.HAVE]).ljust(256)
 
 
@@ -49,7 +50,7 @@ class PieceTable:
 
     def state(self, piece: int) -> PieceState:
         """Return the state of a piece."""
-        return PieceState(self._states[piece])
+        return _STATES[self._states[piece]]
 
     def is_missing(self, piece: int) -> bool:
         """Return whether a piece is in state MISSING."""
