@@ -355,7 +355,7 @@ class MetadataFetch:
         votes = self._votes()
         worst = min(
             (copy for copy in self._copies() if copy.is_partial or copy is wanting),
-            key=lambda copy: (copy.is_open, -copy.missing_bytes / (votes.get(copy.total_bytes, 0.5))),
+            key=lambda copy: (copy.is_open, -copy.missing_bytes / votes.get(copy.total_bytes, 0.5)),
         )
         if worst is wanting:
             return False
