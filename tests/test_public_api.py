@@ -93,7 +93,7 @@ def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
 
 
 async def in_thread(call) -> Path:
-    with anyio.fail_after(20):
+    with anyio.fail_after(30):
         path: Path = await anyio.to_thread.run_sync(call, abandon_on_cancel=True)
     return path
 

@@ -219,7 +219,7 @@ def test_bep9_metadata_keeps_the_trackers_of_the_link(
 def test_bep9_metadata_to_standard_output(torrent: Path, seed_port: int, tmp_path: Path) -> None:
     arguments = ["-o", "-", *options(tmp_path / "state")]
     with running("metadata", link_to(torrent, seed_port), *arguments) as process:
-        out, err = process.communicate(timeout=20)
+        out, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (0, b"")
     assert out == torrent.read_bytes()
 

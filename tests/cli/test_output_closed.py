@@ -117,7 +117,7 @@ def test_a_transfer_whose_output_nobody_reads_any_more_stops_and_saves_its_state
             while name == "download" and b"piece.completed" not in process.stdout.readline():
                 pass
             process.stdout.close()
-            assert process.wait(30) == OUTPUT_CLOSED
+            assert process.wait(60) == OUTPUT_CLOSED
             assert process.stderr.read() == b""
     record = anyio.run(stored, tmp_path / "state", info_hash)
     if name == "download":
@@ -159,7 +159,7 @@ def test_f11_an_output_that_nobody_reads_holds_up_no_torrent(tmp_path: Path) -> 
             process.send_signal(signal.SIGINT)
             while output.read(65_536):
                 pass
-        process.wait(20)
+        process.wait(60)
     assert code == 0
 
 

@@ -21,7 +21,7 @@ async def test_work_is_done_while_errands_run() -> None:
         tasks.start_soon(errands.run)
         await anyio.wait_all_tasks_blocked()
         errands.start("work", work)
-        with anyio.fail_after(10):
+        with anyio.fail_after(30):
             await done.wait()
         tasks.cancel_scope.cancel()
     assert done.is_set()
@@ -54,7 +54,7 @@ async def test_what_fails_is_logged_and_ends_nothing_else(
             errands.start("move of a torrent", fail)
             await anyio.wait_all_tasks_blocked()
             errands.start("work", work)
-            with anyio.fail_after(10):
+            with anyio.fail_after(30):
                 await done.wait()
             tasks.cancel_scope.cancel()
     assert "move of a torrent" in caplog.text

@@ -24,7 +24,7 @@ def run_and_kill(folder: Path, seed: int, after_pieces: int) -> tuple[set[int], 
                 written.update(map(int, numbers))
             if len(written) == after_pieces:
                 child.kill()  # what is in the pipe was announced too: it is read on
-        child.wait(10)
+        child.wait(60)
     return began, written, child.returncode == 0
 
 

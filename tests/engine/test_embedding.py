@@ -67,7 +67,7 @@ async def test_a_manager_lives_across_tasks_as_across_cells_of_a_notebook(tmp_pa
             return added
 
         session: Session = await in_another_task(add)
-        with anyio.fail_after(20):
+        with anyio.fail_after(30):
             await session.wait(State.SEEDING)
             await in_another_task(manager.close)
     assert content(METAINFO, tmp_path / "leech/files") == PAYLOAD
@@ -88,7 +88,7 @@ async def test_shared_resources_and_a_session_live_across_tasks(tmp_path: Path) 
         return session
 
     session = await in_another_task(make)
-    with anyio.fail_after(20):
+    with anyio.fail_after(30):
         await session.wait(State.DOWNLOADING)
         await in_another_task(session.close)
         await in_another_task(shared.close)
@@ -153,7 +153,7 @@ async def test_a_session_is_made_of_whatever_names_a_torrent(tmp_path: Path, kin
 async def test_what_is_no_source_is_a_type_error_and_nothing_hangs(
     tmp_path: Path, source: Any
 ) -> None:
-    with anyio.fail_after(20):
+    with anyio.fail_after(30):
         with pytest.raises(TypeError, match="source: must be a path"):
             async with resources(tmp_path) as shared:
                 await Session.create(source, shared, save_path=tmp_path)
@@ -173,7 +173,7 @@ async def test_other_wrong_arguments_of_a_session_are_type_errors(tmp_path: Path
 
 
 async def test_a_session_that_nobody_closed_ends_with_its_resources(tmp_path: Path) -> None:
-    with anyio.fail_after(20):
+    with anyio.fail_after(30):
         async with resources(tmp_path) as shared:
             session = await Session.create(METAINFO, shared, save_path=tmp_path / "out")
             await session.start()
@@ -251,7 +251,7 @@ async def test_repr_is_one_useful_line(tmp_path: Path) -> None:
 
 
 async def test_a_download_is_awaited(tmp_path: Path) -> None:
-    with anyio.fail_after(20):
+    with anyio.fail_after(30):
         async with seed(tmp_path / "seed", METAINFO, PAYLOAD) as (_, address):
             place = await download_async(
                 METAINFO,
@@ -304,7 +304,7 @@ async def test_local_resources_serve_this_machine_and_ask_nobody_else(tmp_path: 
             config=config_of,
         )
         async with session:
-            with anyio.fail_after(20):
+            with anyio.fail_after(30):
                 await session.wait(State.SEEDING)
             with pytest.raises((HttpError, TrackerError)):
                 await shared.http.get("http://tracker.example/a", max_bytes=100)
@@ -328,7 +328,7 @@ async def test_two_local_nodes_reach_each_other(tmp_path: Path) -> None:
                 config=SessionConfig(peers=(address_of(first),)),
             )
             async with sink:
-                with anyio.fail_after(20):
+                with anyio.fail_after(30):
                     assert await sink.wait(State.SEEDING) is State.SEEDING
 
 

@@ -114,14 +114,14 @@ async def test_f11_a_pause_while_metadata_is_hashed_does_not_lose_it(
         session = await Session.create(magnet, shared, save_path=tmp_path, config=config)
         async with session:
             try:
-                with anyio.fail_after(10):
+                with anyio.fail_after(30):
                     await until(is_hashing.is_set)
                     await session.pause()
             finally:
                 may_go_on.set()
             await reach(session, State.PAUSED)
             await session.resume()
-            with anyio.fail_after(10):
+            with anyio.fail_after(30):
                 await session.wait_stopped()
         assert session.metainfo is not None
 
@@ -142,7 +142,7 @@ async def test_a4_a_stored_torrent_that_cannot_be_read_again_is_an_error(
         path.write_bytes(data)
     async with manager(tmp_path) as many:
         (session,) = many.sessions
-        with anyio.fail_after(10):
+        with anyio.fail_after(30):
             await session.recheck()
             await until(lambda: state_of(session) is State.ERROR)
         assert isinstance(session.error, SessionError)

@@ -66,7 +66,7 @@ async def test_bep9_a_magnet_link_is_downloaded_over_one_connection(tmp_path: Pa
         assert session.name == METAINFO.info_hash.hex()
         async with session:
             assert state_of(session) is State.FETCHING_METADATA
-            with anyio.fail_after(15):
+            with anyio.fail_after(30):
                 assert await session.wait_stopped() == "time"
         assert session.metainfo is not None
         assert session.metainfo.info_bytes == METAINFO.info_bytes
@@ -116,7 +116,7 @@ async def test_bep9_an_incoming_peer_gives_the_metadata_too(tmp_path: Path) -> N
         async with session:
             config = SessionConfig(peers=(("127.0.0.1", shared.listen_port),))
             async with seed(tmp_path / "seed", METAINFO, PAYLOAD, config=config):
-                with anyio.fail_after(15):
+                with anyio.fail_after(30):
                     await session.wait_stopped()
     assert content(METAINFO, tmp_path / "out") == PAYLOAD
 
@@ -133,7 +133,7 @@ async def test_bep9_metadata_that_came_once_is_not_fetched_again(tmp_path: Path)
         events = record(again)
         async with again:
             assert again.metainfo is not None
-            with anyio.fail_after(15):
+            with anyio.fail_after(30):
                 assert await again.wait_stopped() == "time"
     assert "metadata.received" not in kinds(events)
 
@@ -174,7 +174,7 @@ async def test_a_search_for_metadata_can_be_ended(tmp_path: Path, end: str) -> N
         session = await magnet_session(shared, MAGNET, tmp_path / "out")
         async with session:
             await anyio.wait_all_tasks_blocked()
-            with anyio.fail_after(15):
+            with anyio.fail_after(30):
                 await getattr(session, end)()
             assert state_of(session) is State.STOPPED
     assert open_descriptors() == before
@@ -196,7 +196,7 @@ async def test_a_search_for_metadata_can_be_paused(tmp_path: Path) -> None:
             assert state_of(session) is State.FETCHING_METADATA
             await session.pause()
             await session.resume()
-            with anyio.fail_after(15):
+            with anyio.fail_after(30):
                 await session.wait_stopped()
     assert content(METAINFO, tmp_path / "out") == PAYLOAD
 
@@ -216,7 +216,7 @@ async def test_a_search_for_metadata_is_told_of_peers_meanwhile(tmp_path: Path) 
             with pytest.raises(StateTransitionError):
                 await session.set_file_priorities([4])
             await session.add_peer(*address)
-            with anyio.fail_after(15):
+            with anyio.fail_after(30):
                 await session.wait_stopped()
     assert content(METAINFO, tmp_path / "out") == PAYLOAD
 
@@ -268,7 +268,7 @@ async def test_a_choice_that_does_not_fit_is_an_error_of_the_session(tmp_path: P
             shared, link(METAINFO, address), tmp_path / "out", file_priorities_of=refuse
         )
         async with session:
-            with anyio.fail_after(15), pytest.raises(SessionError, match="no such file"):
+            with anyio.fail_after(30), pytest.raises(SessionError, match="no such file"):
                 await session.wait_stopped()
             await until(lambda: shared.connection_slots.used == before)
 
@@ -282,7 +282,7 @@ async def test_metadata_that_is_no_torrent_for_us_is_an_error_of_the_session(
             await until(lambda: session._core.fetch is not None)
             assert session._core.fetch is not None
             session._core.fetch._on_metadata(b"d4:name1:xe")
-            with anyio.fail_after(15), pytest.raises(SessionError) as caught:
+            with anyio.fail_after(30), pytest.raises(SessionError) as caught:
                 await session.wait_stopped()
             assert isinstance(caught.value.__cause__, MetainfoError)
 
@@ -298,7 +298,7 @@ async def test_b10_a_private_torrent_forgets_whom_no_tracker_named(tmp_path: Pat
     ):
         session = await magnet_session(shared, link(private, address), tmp_path / "out")
         async with session:
-            with anyio.fail_after(15):
+            with anyio.fail_after(30):
                 await session.wait_stopped()
             assert session._core.run is not None
             assert session._core.run.transfer.swarm_parts.pex is None

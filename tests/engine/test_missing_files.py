@@ -40,7 +40,7 @@ async def session_of(shared: SharedResources, tmp_path: Path, **settings: object
 
 
 async def fails_for_missing_files(session: Session) -> MissingFilesError:
-    with anyio.fail_after(20):
+    with anyio.fail_after(30):
         assert await session.wait(State.ERROR) is State.ERROR
     assert isinstance(session.error, MissingFilesError)
     return session.error
@@ -100,7 +100,7 @@ async def test_files_gone_while_seeding_are_an_error_on_access(
         await reach(session, State.SEEDING)
         peers = (address_of(shared),)
         if is_read_before:  # then the file is open
-            with anyio.fail_after(20):
+            with anyio.fail_after(30):
                 await download_async(
                     METAINFO,
                     tmp_path / "first",
@@ -170,7 +170,7 @@ async def test_a_download_that_is_asked_for_fetches_again(tmp_path: Path) -> Non
     save_path = await complete(tmp_path)
     (save_path / REMOVED).unlink()
     async with seed(tmp_path / "seed", METAINFO, PAYLOAD) as (_, address):
-        with anyio.fail_after(20):
+        with anyio.fail_after(30):
             await download_async(
                 METAINFO,
                 save_path,

@@ -32,7 +32,7 @@ def run(folder: Path, target: Path, kill: tuple[str, int] | None) -> list[str]:
             if lines[-1] in {"step", "placed"}:
                 child.stdin.write("\n")
                 child.stdin.flush()
-        child.wait(20)
+        child.wait(60)
     assert child.returncode == (0 if kill is None else -9), lines
     return lines
 

@@ -133,7 +133,7 @@ async def test_a_reader_streams_from_the_storage(tmp_path: Path) -> None:
         config = SessionConfig(storage=kept, peers=(address,))
         session = await Session.create(METAINFO, shared, save_path=tmp_path / "out", config=config)
         async with session, session.open(1) as reader:
-            with anyio.fail_after(20):
+            with anyio.fail_after(30):
                 assert await reader.read() == FILES["b/c"]
 
 

@@ -473,7 +473,7 @@ def _seed(scene: Scene) -> str:
 
 def _link(ours: EngineProcess) -> str:
     """Return how our line of the peer reads, and what carried the link."""
-    wait_until(lambda: any(ours.events("peer.connected")), timeout_s=10, what="a peer")
+    wait_until(lambda: any(ours.events("peer.connected")), timeout_s=60, what="a peer")
     event = next(ours.events("peer.connected"))
     way = "incoming" if event["incoming"] else "outgoing"
     return f"{event['client']}, {event['transport']}, {event['encryption']}, {way}"

@@ -53,7 +53,7 @@ def request(info_hash, name, port, left, event=AnnounceEvent.STARTED):
 @pytest.mark.parametrize("scheme", SCHEMES)
 async def test_bep15_opentracker_names_our_peers_until_they_stop(tracker, scheme):
     info_hash, url = SCHEMES[scheme], url_of(tracker, scheme)
-    with anyio.fail_after(20):
+    with anyio.fail_after(30):
         async with open_tracker_client(TrackerConfig()) as client:
             await client.announce(url, request(info_hash, "s", 7001, left=0))
             leech = await client.announce(url, request(info_hash, "l", 7002, left=5))
@@ -73,7 +73,7 @@ async def test_bep15_opentracker_names_our_peers_until_they_stop(tracker, scheme
 
 
 async def test_bep3_opentracker_refuses_a_torrent_that_it_does_not_serve(tracker):
-    with anyio.fail_after(20):
+    with anyio.fail_after(30):
         async with open_tracker_client(TrackerConfig()) as client:
             with pytest.raises(TrackerError):
                 await client.announce(tracker.http_url, request(STRANGER, "x", 7009, left=1))

@@ -101,7 +101,7 @@ class Swarm:
         seed.add(payload, payload.source_dir)
         seed.wait_complete(payload)
         wait_until(
-            lambda: bool(seed.status(payload)["announced"]), timeout_s=20, what="the seed is known"
+            lambda: bool(seed.status(payload)["announced"]), timeout_s=60, what="the seed is known"
         )
 
     def generous_seed(self, payload: Payload) -> None:
@@ -118,7 +118,7 @@ class Swarm:
         )
         self._programs.enter_context(seed)
         wait_until(
-            lambda: "tracker.success" in seed.output(), timeout_s=20, what="the seed is known"
+            lambda: "tracker.success" in seed.output(), timeout_s=60, what="the seed is known"
         )
 
     def download(self, payload: Payload, what: Path | str) -> tuple[EngineLeech, Sent]:

@@ -27,7 +27,7 @@ def _leech(folder: Path, payload: Payload, seed: LibtorrentClient) -> EngineLeec
 
 def _sent_after_the_link_ended(seed: LibtorrentClient, payload: Payload) -> int:
     wait_until(
-        lambda: seed.status(payload)["peers"] == 0, timeout_s=10, what="the seed is left alone"
+        lambda: seed.status(payload)["peers"] == 0, timeout_s=60, what="the seed is left alone"
     )
     return seed.uploaded_bytes(payload)
 

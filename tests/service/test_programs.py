@@ -87,7 +87,7 @@ async def test_a_late_program_is_killed_with_its_children(tmp_path: Path) -> Non
     end = await run(Program(command, environment, 3.0, TAIL, tmp_path, end_grace_s=0.2))
     assert (end.code, end.failure) == (-signal.SIGKILL, "ended after 3 s")
     child = int((tmp_path / "pid").read_text())
-    with anyio.fail_after(20):
+    with anyio.fail_after(30):
         while is_running(child):  # noqa: ASYNC110 - it is nobody's child any more
             await anyio.sleep(0.01)
 

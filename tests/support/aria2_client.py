@@ -51,7 +51,7 @@ class Aria2Client(Program):
             log=folder / "aria2.log",
             env={"HOME": str(folder)},
         )
-        wait_until(self._answers, timeout_s=10, what="aria2's RPC")
+        wait_until(self._answers, timeout_s=60, what="aria2's RPC")
 
     def _options(self, folder: Path, port: int) -> list[str]:
         return [

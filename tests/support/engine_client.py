@@ -160,4 +160,4 @@ class EngineTracker(EngineProcess):
             assert self.alive, self.output()[-3000:]
             return self._host.call(lambda: accepts_at(self._address))
 
-        wait_until(accepts, timeout_s=15, what="our tracker listens")
+        wait_until(accepts, timeout_s=60, what="our tracker listens")

@@ -120,7 +120,7 @@ class Peer:
         mask = self.session.get_settings()["alert_mask"]
         self.session.apply_settings({"alert_mask": mask | heard})
         self.handles[request["info_hash"]].flush_cache()
-        return len(self._alerts(libtorrent.cache_flushed_alert, timeout_s=20.0))
+        return len(self._alerts(libtorrent.cache_flushed_alert, timeout_s=60.0))
 
     def links(self, request):
         half_open = libtorrent.peer_info.connecting | libtorrent.peer_info.handshake

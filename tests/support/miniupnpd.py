@@ -125,7 +125,7 @@ class MiniUpnpd(Program):
             host=router,
             log=folder / "miniupnpd.log",
         )
-        wait_until(self._is_ready, timeout_s=20, what="miniupnpd serves")
+        wait_until(self._is_ready, timeout_s=60, what="miniupnpd serves")
 
     def _is_ready(self) -> bool:
         assert self.alive, self.output()[-2000:]

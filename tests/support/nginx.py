@@ -55,7 +55,7 @@ class Nginx(Program):
             host=host,
             log=folder / "nginx.log",
         )
-        wait_until(self._accepts, timeout_s=10, what="nginx listens")
+        wait_until(self._accepts, timeout_s=60, what="nginx listens")
 
     def _accepts(self) -> bool:
         assert self.alive, self.output()[-2000:]

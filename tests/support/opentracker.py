@@ -37,7 +37,7 @@ class OpenTracker(Program):
             host=host,
             log=folder / "opentracker.log",
         )
-        wait_until(self._accepts, timeout_s=10, what="opentracker listens")
+        wait_until(self._accepts, timeout_s=60, what="opentracker listens")
 
     def _accepts(self) -> bool:
         assert self.alive, self.output()[-2000:]

@@ -66,7 +66,7 @@ class RTorrentClient(Program):
             log=folder / "rtorrent.log",
             env={"HOME": str(folder), "TERM": "xterm"},
         )
-        wait_until(self._answers, timeout_s=20, what="rtorrent answers")
+        wait_until(self._answers, timeout_s=60, what="rtorrent answers")
 
     def version(self) -> str:
         """Return its version."""

@@ -87,7 +87,7 @@ class TransmissionClient(Program):
             log=folder / "transmission.log",
             env={"TR_CURL_VERBOSE": "", "HOME": str(folder)},
         )
-        wait_until(self._answers, timeout_s=10, what="transmission's RPC")
+        wait_until(self._answers, timeout_s=60, what="transmission's RPC")
 
     def add(self, payload: Payload, save_dir: Path) -> None:
         """Start a torrent; data that is there is checked first."""

@@ -241,7 +241,7 @@ def test_a_node_ends_at_sigterm_and_is_the_same_one_the_next_time(tmp_path: Path
                 node.wait_nodes(1)
                 ids.append(list(node.events("dht.started"))[-1]["ids"])
                 node.process.send_signal(signal.SIGTERM)
-                assert node.wait(10) == 0
+                assert node.wait(60) == 0
             node.log.unlink()
     assert ids[0] == ids[1]
 

@@ -371,7 +371,7 @@ def test_f2_a_killed_command_leaves_an_interrupted_job(tmp_path: Path) -> None:
             assert [record["status"] for record in records(state)] == ["running"]
         finally:
             process.send_signal(signal.SIGKILL)
-            process.wait(30)
+            process.wait(60)
     wait_until(lambda: process.returncode is not None, timeout_s=30, what="its death")
     (left,) = records(state)
     assert (left["status"], left["error"]) == ("failed", INTERRUPTED)

@@ -165,7 +165,7 @@ class Bench:
         return printed
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        with anyio.fail_after(20):
+        with anyio.fail_after(30):
             while not condition():  # noqa: ASYNC110 - the fakes have no hook for this
                 await anyio.sleep(0.002)
 

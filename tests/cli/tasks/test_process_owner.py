@@ -51,7 +51,7 @@ async def test_the_owners_hear_when_a_process_has_ended() -> None:
             await anyio.wait_all_tasks_blocked()
             assert owners.is_current(owner.tie)
             process.kill()  # dead from now on, though nobody has asked how it ended
-            with anyio.fail_after(20):
+            with anyio.fail_after(30):
                 while owners.is_current(owner.tie):  # noqa: ASYNC110 - a watch is another task
                     await anyio.sleep(0.02)
     assert owners.generation(owner.tie.owner_id) == 1

@@ -153,7 +153,7 @@ async def test_a_torrent_that_seeds_makes_room_for_the_next(tmp_path: Path) -> N
         return "time"
 
     runner = runner_of(tmp_path, {"one": seeds, "two": seeds}, max_active=1)
-    with anyio.fail_after(20):
+    with anyio.fail_after(30):
         assert await runner.run() == ExitCode.OK
 
 
@@ -164,7 +164,7 @@ async def test_what_waits_for_its_turn_is_dropped_at_a_signal(
     runner = runner_of(tmp_path, scripts, max_active=1)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(_interrupt_once_running, signal.SIGINT)
-        with anyio.fail_after(20):
+        with anyio.fail_after(30):
             assert await runner.run() == ExitCode.UNFINISHED
     assert "two: not begun; run it again for that\n" in capsys.readouterr().out
 

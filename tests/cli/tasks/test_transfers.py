@@ -84,7 +84,7 @@ def seeding(folder: Path) -> Iterator[int]:
         started = next(line for line in log.read_text().splitlines() if "torrent.started" in line)
         yield json.loads(started)["listen_port"]
         process.send_signal(signal.SIGTERM)
-        assert process.wait(40) == 0
+        assert process.wait(60) == 0
 
 
 def options(state: Path) -> list[object]:
@@ -149,7 +149,7 @@ def test_a_torrent_from_stdin_and_quiet(torrent: Path, seed_port: int, tmp_path:
     arguments = ["-d", tmp_path / "out", "--peer", f"127.0.0.1:{seed_port}", "-q"]
     arguments += options(tmp_path / "state")
     with running("download", "-", *arguments, stdin=subprocess.PIPE) as process:
-        out, err = process.communicate(torrent.read_bytes(), timeout=20)
+        out, err = process.communicate(torrent.read_bytes(), timeout=60)
     assert (process.returncode, out, err) == (0, b"", b"")
     assert downloaded(tmp_path / "out/stuff") == CONTENT
 
@@ -203,7 +203,7 @@ def test_a_reader_of_events_that_goes_away_ends_the_run(torrent: Path, tmp_path:
         process.stdout.close()
         assert process.stderr is not None
         assert process.stderr.read() == b""
-        assert process.wait(5) == 141
+        assert process.wait(60) == 141
 
 
 def test_a_closed_standard_output_is_no_error(torrent: Path, tmp_path: Path) -> None:

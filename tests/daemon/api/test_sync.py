@@ -269,7 +269,7 @@ async def test_a_stream_ends_with_a_word_when_the_daemon_stops(context: DaemonCo
         async for each in source_of(context).events():
             names.append(read(each)[0])  # noqa: PERF401 - others look at it meanwhile
 
-    with anyio.fail_after(10):
+    with anyio.fail_after(30):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(follow)
             while "sync" not in names:
@@ -311,7 +311,7 @@ async def test_a_client_that_leaves_ends_its_stream(context: DaemonContext) -> N
         sent.set()
         await anyio.lowlevel.checkpoint()
 
-    with anyio.fail_after(10):
+    with anyio.fail_after(30):
         async with anyio.create_task_group() as tasks:
             stream = SseResponse(source_of(context), counts, "there")
             tasks.start_soon(stream, {"type": "http", "path": "/"}, receive, send)
@@ -335,7 +335,7 @@ async def test_a_client_that_takes_nothing_is_closed(
         if message["type"] != "http.response.start":
             await anyio.sleep_forever()
 
-    with anyio.fail_after(10):
+    with anyio.fail_after(30):
         stream = SseResponse(source_of(context), Counter(), "there")
         await stream({"type": "http", "path": "/"}, receive, send)
     assert started == ["http.response.start", "http.response.body"]

@@ -87,7 +87,7 @@ async def test_hundred_slow_clients_of_one_address_leave_room_for_others_by_defa
     async with served(Echo()) as here:
         slow = [slow_client(here.port) for _ in range(100)]
         try:
-            with anyio.fail_after(5.0):
+            with anyio.fail_after(30):
                 while here.server.connections < 64:  # noqa: ASYNC110 - the server tells nobody
                     await anyio.sleep(0.01)
             for _ in range(20):
@@ -202,9 +202,9 @@ async def test_client_that_takes_nothing_is_dropped_and_its_request_cancelled() 
 
     async with served(flood, HttpLimits(write_s=0.3)) as here, await here.connect() as stream:
         await stream.send(GET)
-        with anyio.fail_after(5.0):
+        with anyio.fail_after(30):
             await ended.wait()
-        with anyio.fail_after(5.0):
+        with anyio.fail_after(30):
             while here.server.connections:  # noqa: ASYNC110 - the server tells nobody
                 await anyio.sleep(0.01)
         assert ended.is_set()
@@ -237,7 +237,7 @@ async def test_more_connections_than_allowed_of_an_address_are_refused() -> None
             found = await here.talk(b"")
             assert status_of(found) == 503
             assert b"\r\nRetry-After: 1\r\n" in found
-        with anyio.fail_after(5.0):
+        with anyio.fail_after(30):
             while here.server.connections:  # noqa: ASYNC110
                 await anyio.sleep(0.01)
         assert status_of(await here.get()) == 200
@@ -439,11 +439,11 @@ async def test_request_that_only_reads_ends_with_its_client(
         await stream.aclose()
         gone_s = anyio.current_time()
         if not is_cancelled:
-            with anyio.fail_after(5.0):
+            with anyio.fail_after(30):
                 while here.server.connections:  # noqa: ASYNC110
                     await anyio.sleep(0.01)
             go_on.set()
-        with anyio.fail_after(5.0):
+        with anyio.fail_after(30):
             await ended.wait()
     assert result == [is_cancelled]
     assert anyio.current_time() - gone_s < 5.0
@@ -495,7 +495,7 @@ async def test_stop_ends_an_endless_answer_a_deaf_client_and_half_a_request() ->
 
     assert HttpLimits().stop_s + HttpLimits().cancel_s <= 2.5
     async with AsyncExitStack() as streams:
-        with anyio.fail_after(20.0):  # what is below never ends by itself
+        with anyio.fail_after(30):  # what is below never ends by itself
             async with served(app, HttpLimits(stop_s=0.2, cancel_s=0.05)) as here:
                 for request in (b"GET /events HTTP/1.1\r\nHost: a\r\n\r\n", GET, HALF, b""):
                     stream = await streams.enter_async_context(await here.connect())
@@ -549,7 +549,7 @@ async def test_answer_to_what_stops_the_server_arrives_even_if_it_is_empty() -> 
 
 
 async def test_stop_of_an_idle_server_waits_for_nothing() -> None:
-    with anyio.fail_after(20.0):
+    with anyio.fail_after(30):
         async with served(Echo(), HttpLimits(stop_s=60.0, cancel_s=60.0)) as here:
             stream = await here.connect()
             await stream.send(GET)

@@ -198,7 +198,7 @@ async def test_a_user_may_ask_for_it_now(bench: Bench) -> None:
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(bench.lists.run)
         await anyio.wait_all_tasks_blocked()
-        with anyio.fail_after(20):
+        with anyio.fail_after(30):
             while bench.reloads < 1:  # noqa: ASYNC110 - work in threads
                 await anyio.sleep(0.002)
             bench.server.etag, bench.server.body = '"2"', OTHER

@@ -90,7 +90,7 @@ async def test_other_settings_hold_soon_and_the_end_releases_all() -> None:
     bench = Bench()
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(bench.guard.run)
-        with anyio.fail_after(20):
+        with anyio.fail_after(30):
             while not bench.guard.disks:  # noqa: ASYNC110 - it looks in a thread
                 await anyio.sleep(0.002)
             bench.guard.change(["/a"], 6_000 * MIB)

@@ -110,7 +110,7 @@ class Bench:
             tasks.cancel_scope.cancel()
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        with anyio.fail_after(20):
+        with anyio.fail_after(30):
             while not condition():  # noqa: ASYNC110 - the runner tells nobody
                 await anyio.sleep(0.002)
 
@@ -289,7 +289,7 @@ async def test_a_full_queue_loses_events_and_says_so(monkeypatch: pytest.MonkeyP
 async def test_the_hooks_of_the_end_have_little_time() -> None:
     bench = Bench([hook(HookEvent.DAEMON_STOPPING)], gate=anyio.Event())
     async with bench.open() as runner:
-        with anyio.fail_after(10):
+        with anyio.fail_after(30):
             await runner.run_last(HookCall(HookEvent.DAEMON_STOPPING, 1.0), limit_s=0.05)
     assert len(bench.programs) == 1
 

@@ -38,7 +38,7 @@ async def run(*parts: Part, clock=lambda: 0.0):
     supervisor = Supervisor(parts, sleep=sleep, clock=clock, wall_clock=lambda: 7.0)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(supervisor.run)
-        with anyio.fail_after(20):
+        with anyio.fail_after(30):
             for part in parts:
                 await part.works.wait()
         await anyio.wait_all_tasks_blocked()

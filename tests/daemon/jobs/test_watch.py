@@ -59,7 +59,7 @@ class Bench:
             tasks.cancel_scope.cancel()
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        with anyio.fail_after(20):
+        with anyio.fail_after(30):
             while not condition():  # noqa: ASYNC110 - a folder tells nobody
                 await anyio.sleep(0.002)
 

@@ -77,7 +77,7 @@ async def play(reader: Reader, player: Player, stopping: anyio.Event, **settings
     ends = StreamEnds(settings.get("read_timeout_s", 60.0), stopping, is_allowed)
     answer = FileStream(reader, Selection(206, 10, 60), {}, ends)
     scope = {"type": "http", "path": "/stream/x", "extensions": settings.get("extensions")}
-    with anyio.fail_after(10):
+    with anyio.fail_after(30):
         await answer(scope, player.receive, player.send)
 
 
@@ -107,7 +107,7 @@ async def test_a_stream_ends_with_its_player_and_with_the_daemon(reason: str) ->
     reader, player, stopping = Reader(bytes(30), "wait"), Player(), anyio.Event()
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(play, reader, player, stopping)
-        with anyio.fail_after(10):
+        with anyio.fail_after(30):
             while len(player.body) < 20:
                 await anyio.lowlevel.checkpoint()
             (player.gone if reason == "gone" else stopping).set()

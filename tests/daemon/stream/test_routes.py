@@ -310,7 +310,7 @@ async def test_readers_are_bounded_and_closed_when_players_leave(
         async with anyio.create_task_group() as players:
             for _ in range(readers.MAX_READERS_OF_ONE):
                 players.start_soon(client.get, where)
-            with anyio.fail_after(10):
+            with anyio.fail_after(30):
                 while Slow.opened < readers.MAX_READERS_OF_ONE:
                     await anyio.lowlevel.checkpoint()
             refused = await client.get(where)

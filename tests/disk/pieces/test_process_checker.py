@@ -177,7 +177,7 @@ async def test_all_is_hashed_here_when_the_process_is_stopped(
 
     monkeypatch.setattr(HashProcess, "ask", ask_stopped)
     async with opened(metainfo, folder, create=False) as storage:
-        with anyio.fail_after(20):
+        with anyio.fail_after(30):
             found = await check_by_process(storage, metainfo, pieces)
     assert [piece for piece, is_right in found.items() if not is_right] == [12]
     assert started.orders
@@ -280,7 +280,7 @@ async def test_a_check_that_is_cancelled_ends_a_process_that_does_not_answer(
             checker.close()
 
     async with opened(metainfo, folder, create=False) as storage:
-        with anyio.fail_after(20):
+        with anyio.fail_after(30):
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(check)
                 await asks.wait()

@@ -347,10 +347,10 @@ async def test_run_commits_soon_and_syncs_by_time_or_volume(
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(keeper.run)
                 write_pieces(storage, keeper, [0])
-                with anyio.fail_after(10):
+                with anyio.fail_after(30):
                     assert await saved[1].receive() == "8000 0000"
                 clock.now_s += CONFIG.sync_interval_s
-                with anyio.fail_after(10):
+                with anyio.fail_after(30):
                     assert await saved[1].receive() == "8000 8000"
                 tasks.cancel_scope.cancel()
 

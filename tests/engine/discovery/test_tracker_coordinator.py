@@ -97,7 +97,7 @@ class World:
 
     @asynccontextmanager
     async def running(self):
-        with anyio.fail_after(10):
+        with anyio.fail_after(30):
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self.coordinator.run)
                 await settle()
@@ -281,7 +281,7 @@ async def test_d3_stop_ends_in_its_grace_even_if_no_tracker_answers():
     async with world.running():
         pass
     world.client.gate = anyio.Event()
-    with anyio.fail_after(5):
+    with anyio.fail_after(10):
         await world.coordinator.stop()
     assert {event for _, _, event in world.asked()} == {E.STARTED, E.STOPPED}
 
@@ -493,7 +493,7 @@ async def test_bep15_two_coordinators_find_each_other_through_a_real_tracker(sch
             )
             for number in (1, 2)
         ]
-        with anyio.fail_after(10):
+        with anyio.fail_after(30):
             for coordinator in both:
                 answered = anyio.Event()
                 tasks.start_soon(coordinator.run)

@@ -172,7 +172,7 @@ async def test_b5_metadata_is_asked_of_a_torrent_at_rest(tmp_path: Path) -> None
             Magnet(session.info_hash), other, save_path=tmp_path / "leech", config=config
         )
         async with leech:
-            with anyio.fail_after(10):
+            with anyio.fail_after(30):
                 await leech.wait_stopped()
         assert leech.metainfo is not None
         assert leech.metainfo.info_hash == session.info_hash
@@ -266,7 +266,7 @@ async def test_b5_visitors_are_few_and_stay_for_a_short_time(tmp_path: Path) -> 
             await wire.flush()
             wires.append(wire)
             assert len(many.shared.dormant_links_limiter) <= 3
-        with anyio.fail_after(5):
+        with anyio.fail_after(10):
             for wire in wires:
                 await wire.hung_up()
         assert session.is_resting
@@ -333,7 +333,7 @@ async def test_b5_visitors_are_let_go_with_the_torrent(
             await greeted(wire)
             await until(lambda: len(many.shared.dormant_links_limiter) == 1)
             await end(many, session)
-            with anyio.fail_after(5):
+            with anyio.fail_after(30):
                 await wire.hung_up()
         assert not len(many.shared.dormant_links_limiter)
         assert not many.shared.router._torrents
@@ -363,7 +363,7 @@ async def test_who_claims_to_be_ourselves_or_is_banned_is_no_visitor(tmp_path: P
                 wire.connection.state.peer_id = peer_id
                 wire.connection.sender.send_handshake()
                 await wire.flush()
-                with anyio.fail_after(5):
+                with anyio.fail_after(30):
                     await wire.hung_up()
         assert session.is_resting
 
@@ -402,6 +402,6 @@ async def test_b5_without_the_length_of_metadata_who_wants_some_wakes_the_torren
             Magnet(session.info_hash), other, save_path=tmp_path / "leech", config=config
         )
         async with leech:
-            with anyio.fail_after(10):
+            with anyio.fail_after(30):
                 await leech.wait_stopped()
         assert leech.metainfo is not None

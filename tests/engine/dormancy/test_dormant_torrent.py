@@ -337,7 +337,7 @@ async def test_a_folder_that_cannot_be_looked_at_is_an_error_of_one_torrent(
 ) -> None:
     folder = "/".join([str(tmp_path), *["x" * 200] * 30])
     async with manager(tmp_path) as many:
-        with anyio.fail_after(20):
+        with anyio.fail_after(30):
             session = await many.add_torrent(TORRENT, save_path=folder)
             await reach(session, State.ERROR)
             await many.remove_torrent(TORRENT.info_hash)
@@ -375,6 +375,6 @@ async def test_f10_a_bug_in_the_last_announce_of_one_reaches_no_other(
             await until(lambda: not many.shared.announcer._under_way)
             monkeypatch.setattr(TrackerClient, "announce", fail)
             await session.pause()
-            with anyio.fail_after(20):
+            with anyio.fail_after(30):
                 await session.stop()
             assert (state_of(other), other.is_resting) == (State.DOWNLOADING, True)

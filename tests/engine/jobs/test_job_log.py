@@ -177,7 +177,7 @@ async def test_without_changes_nothing_is_written(tmp_path: Path) -> None:
     async with counted(tmp_path, config) as (log, store):
         log.begin("seed", name="n")
         store.written = anyio.Event()
-        with anyio.fail_after(10):
+        with anyio.fail_after(30):
             await store.written.wait()
         await anyio.sleep(0.1)
         assert store.transactions <= 2
@@ -193,7 +193,7 @@ async def test_who_asks_for_jobs_while_nothing_changes_delays_no_later_change(
         assert await log.list() == []
         store.written = anyio.Event()
         log.begin("seed", name="n")
-        with anyio.fail_after(10):
+        with anyio.fail_after(30):
             await store.written.wait()
         assert not log._changes
 
@@ -230,7 +230,7 @@ async def test_a_database_that_fails_is_tried_again_and_nothing_is_lost(tmp_path
         log.update(job_id, done_bytes=5, total_bytes=10)
         await anyio.sleep(0.05)
         store.fails, store.written = False, anyio.Event()
-        with anyio.fail_after(10):
+        with anyio.fail_after(30):
             await store.written.wait()
         assert (await only(log)).done_bytes == 5
 
@@ -375,7 +375,7 @@ async def test_f2_a_killed_process_leaves_its_jobs_to_the_next(tmp_path: Path) -
                 assert log.take_resumable() == []
         finally:
             process.send_signal(signal.SIGKILL)
-            process.wait(30)
+            process.wait(60)
     async with log_in(tmp_path) as log:
         assert len(log.take_resumable()) == 50
         assert log.take_resumable() == []

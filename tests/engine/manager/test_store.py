@@ -117,7 +117,7 @@ async def test_a_database_that_fails_at_the_end_leaves_nothing_running(
         many = TorrentManager(config, shared=shared)
         if owns_shared:
             many = TorrentManager(manager_config(tmp_path / "own"))
-        with anyio.fail_after(20):
+        with anyio.fail_after(30):
             await many.__aenter__()
             session = await many.add_torrent(FIRST)
             monkeypatch.setattr(manager_store, "save_sessions", _fail)

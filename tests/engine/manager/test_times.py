@@ -137,7 +137,7 @@ async def test_a_kill_loses_no_more_than_some_minutes(
         async def saved() -> list[tuple[float]]:
             return await many.shared.store.run(lambda db: db.execute(query).fetchall())
 
-        with anyio.fail_after(20):
+        with anyio.fail_after(30):
             while await saved() != [(DAY_S,)]:  # noqa: ASYNC110 - the database tells nobody
                 await anyio.sleep(0.01)
         assert many.sessions[0].is_resting

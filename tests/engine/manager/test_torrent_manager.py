@@ -300,7 +300,7 @@ async def test_who_flushes_when_nothing_changed_delays_no_later_change(tmp_path:
         await anyio.wait_all_tasks_blocked()
         await many.flush()
         await many.add_torrent(FIRST.source)
-        with anyio.fail_after(20):
+        with anyio.fail_after(30):
             while not await load_sessions(many.shared.store):  # noqa: ASYNC110 - no event tells
                 await anyio.sleep(0.05)
         assert many._registry.store.has_metainfo(FIRST.info_hash)

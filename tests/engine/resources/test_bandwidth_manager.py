@@ -60,7 +60,7 @@ def joined(manager: BandwidthManager, **limits: Any) -> TorrentBandwidth:
 async def serving(manager: BandwidthManager) -> AsyncIterator[anyio.abc.TaskGroup]:
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(manager.run)
-        with anyio.fail_after(10):
+        with anyio.fail_after(30):
             yield tasks
         tasks.cancel_scope.cancel()
 

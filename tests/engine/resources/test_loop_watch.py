@@ -77,6 +77,22 @@ def test_f11_warnings_are_not_a_flood(caplog: pytest.LogCaptureFixture) -> None:
     assert watch.lag().late_count == 51
 
 
+def test_f11_a_lag_while_the_system_runs_others_is_no_warning(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Something of ours was begun, and then got no processor."""
+    watch = LoopWatch()
+    watch._place = "what ran"
+    with caplog.at_level(logging.INFO):
+        watch.note(0.3, delayed_s=0.25)
+    assert watch.lag() == LoopLag(0.3, 0.512, 1, "")
+    assert "no processor time for 300 ms" in caplog.text
+    assert "stood still" not in caplog.text
+    watch._place = "what ran"
+    watch.note(0.3, delayed_s=0.15)
+    assert "stood still for 300 ms; it ran what ran" in caplog.text
+
+
 def leave_out_other_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hide the threads that other tests of this process have left."""
     left = set(thread_stacks()) - {threading.get_ident()}

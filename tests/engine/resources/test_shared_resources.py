@@ -131,7 +131,7 @@ async def test_a_start_that_nobody_waits_for_any_more_is_closed_again(
             tasks.start_soon(shared.acquire)
             await let_tasks_run(3)
             tasks.cancel_scope.cancel()
-        with anyio.fail_after(5):
+        with anyio.fail_after(30):
             while counted.count("store closed") == 0:
                 await anyio.lowlevel.checkpoint()
         assert shared.references == 0
@@ -184,7 +184,7 @@ async def test_random_lives_open_and_close_in_turn(
                 held -= 1
                 await shared.release()
 
-        with anyio.fail_after(20):
+        with anyio.fail_after(30):
             async with anyio.create_task_group() as tasks:
                 for _ in range(8):
                     tasks.start_soon(live)

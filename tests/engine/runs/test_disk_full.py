@@ -355,7 +355,7 @@ async def test_f1_who_looks_for_room_while_it_is_tried_again_leaves_the_rest_to_
         disk_full._retry_s = LATER
         disk_full.begin(DiskFullError(tmp_path, "second"), lambda: tries.append(2))
         may_answer.set()
-        with anyio.fail_after(5):
+        with anyio.fail_after(30):
             await is_over.wait()
         assert tries == [1]
         assert str(disk_full.error).endswith("second")
@@ -393,7 +393,7 @@ async def test_f1_a_session_that_waits_for_room_at_its_start_can_be_stopped(
     monkeypatch.setattr(StorageManager, "open", fails)
     async with leeching(tmp_path) as (session, _, _events):
         await reach(session, State.ERROR)
-        with anyio.fail_after(5):
+        with anyio.fail_after(30):
             await getattr(session, how)()
         assert state_of(session) is State.STOPPED
 

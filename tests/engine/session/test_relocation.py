@@ -369,7 +369,7 @@ async def test_a_second_move_begins_when_nobody_waits_for_the_first_any_more(
             await until(lambda: files_below(other_disk))
             tasks.cancel_scope.cancel()
         go_on.set()
-        with anyio.fail_after(20):
+        with anyio.fail_after(30):
             await session.move_storage(tmp_path / "third")
         await reach(session, State.SEEDING)
         assert session.save_path == tmp_path / "third"

@@ -45,7 +45,7 @@ async def test_a_move_that_is_asked_for_while_the_session_ends_is_made(
             await release()
 
         monkeypatch.setattr(shared, "release", release_late)
-        with anyio.fail_after(20):
+        with anyio.fail_after(30):
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(session.stop)
                 await until(lambda: session.state is State.STOPPED)
@@ -150,7 +150,7 @@ class Loop(RunLoop):
         return run.stop_reason == "rest" and not has_work
 
     async def go(self) -> None:
-        with anyio.fail_after(10):
+        with anyio.fail_after(30):
             await self._run()
 
 

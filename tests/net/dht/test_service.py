@@ -135,7 +135,7 @@ async def test_a_router_whose_name_is_not_found_is_tried_again() -> None:
         node() as router,
         node(("late.test", router.port), host=DhtHost(resolver=resolver)) as service,
     ):
-        with anyio.fail_after(10):
+        with anyio.fail_after(30):
             await service.wait_ready()
         assert asked == ["late.test"] * 3
 

@@ -421,7 +421,7 @@ async def test_d2_certificates_are_checked(
     resolver = names(**{"t.example": ["127.0.0.1"], "127.0.0.1": ["127.0.0.1"]})
     async with rude_server(answering(response(b"x")), ssl_context=context) as server:
         url = f"https://{host}:{server.port}/"
-        with anyio.fail_after(20):
+        with anyio.fail_after(30):
             http = client(resolver=resolver, ssl_context=trust)
             if is_fine:
                 assert (await http.get(url, max_bytes=10)).body == b"x"

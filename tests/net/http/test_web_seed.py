@@ -65,7 +65,7 @@ class Asker:
         await self.streams.aclose()
 
     async def fetch(self, url, span=SPAN):
-        with anyio.fail_after(15):
+        with anyio.fail_after(30):
             await self.server.fetch_range(url, span, self.sink)
         return self.sink.data
 

@@ -64,7 +64,7 @@ async def running(mapper: PortMapper) -> AsyncIterator[None]:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    with anyio.fail_after(20):
+    with anyio.fail_after(30):
         while not condition():  # noqa: ASYNC110 - nothing of a gateway tells of itself
             await anyio.sleep(0.01)
 

@@ -68,7 +68,7 @@ async def refusal_of(device: UpnpDevice, config: PortMappingConfig = CONFIG) -> 
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    with anyio.fail_after(20):
+    with anyio.fail_after(30):
         while not condition():  # noqa: ASYNC110 - nothing of a gateway tells of itself
             await anyio.sleep(0.01)
 

@@ -103,7 +103,7 @@ async def talk(tracker, *parts, pause_s=0.0):
                 break
             await anyio.sleep(pause_s)
         answer = b""
-        with anyio.fail_after(10):
+        with anyio.fail_after(30):
             try:
                 while True:
                     answer += await stream.receive()
@@ -171,7 +171,7 @@ async def test_c5_udp_nonsense_is_dropped():
             for packet in (b"x", bytes(16), bytes(98), bytes(1400)):
                 await udp.send(packet)
             await udp.send(bytes.fromhex("00000417271019800000000000000007"))
-            with anyio.fail_after(5):
+            with anyio.fail_after(30):
                 answer = await udp.receive()
         assert answer[:8] == bytes.fromhex("0000000000000007")
         assert tracker.stats().refused == 4
@@ -185,7 +185,7 @@ async def test_bep15_answers_leave_from_the_address_that_was_asked():
             # A connected socket hears nobody but the address that it is connected to.
             async with await anyio.create_connected_udp_socket(host, tracker.port) as udp:
                 await udp.send(hello)
-                with anyio.fail_after(5):
+                with anyio.fail_after(30):
                     answer = await udp.receive()
             assert answer[:8] == bytes.fromhex("0000000000000007")
 
@@ -298,7 +298,7 @@ async def test_b5_requests_of_one_address_wait_their_turn(monkeypatch):
                 "127.0.0.1", tracker.port, local_host="127.0.0.2"
             ) as other:
                 await other.send(get("/stats"))
-                with anyio.fail_after(5):
+                with anyio.fail_after(30):
                     assert (await other.receive()).startswith(b"HTTP/1.1 200")
             with anyio.move_on_after(0.05) as silence:
                 await first.receive()
@@ -316,9 +316,9 @@ async def test_b5_connections_of_one_address_give_way_to_others(monkeypatch):
         await until(lambda: len(tracker._room) == 8)
         async with await anyio.connect_tcp("::1", tracker.port) as other:
             await other.send(get("/stats", "Connection: close"))
-            with anyio.fail_after(5):
+            with anyio.fail_after(30):
                 assert (await other.receive()).startswith(b"HTTP/1.1 200")
-        with anyio.fail_after(5), pytest.raises((anyio.EndOfStream, anyio.BrokenResourceError)):
+        with anyio.fail_after(30), pytest.raises((anyio.EndOfStream, anyio.BrokenResourceError)):
             await slow[0].receive()
         for stream in slow:
             await stream.aclose()
@@ -346,7 +346,7 @@ async def test_f9_running_out_of_descriptors_only_pauses_accepting(monkeypatch):
         tasks.start_soon(EmbeddedTracker()._serve_tcp, listener)
         async with await anyio.connect_tcp("127.0.0.1", port) as client:
             await client.send(get("/stats"))
-            with anyio.fail_after(5):
+            with anyio.fail_after(30):
                 assert (await client.receive()).startswith(b"HTTP/1.1 200")
         tasks.cancel_scope.cancel()
     assert listener.failures == 0
@@ -375,14 +375,14 @@ async def test_b5_connections_of_one_address_above_its_rate_are_reset(monkeypatc
     async with EmbeddedTracker("127.0.0.1") as tracker:
         for _ in range(2):
             assert (await talk(tracker, asking)).startswith(b"HTTP/1.1 200")
-        with pytest.raises((anyio.BrokenResourceError, OSError)), anyio.fail_after(5):
+        with pytest.raises((anyio.BrokenResourceError, OSError)), anyio.fail_after(30):
             async with await anyio.connect_tcp("127.0.0.1", tracker.port) as client:
                 await client.receive()
         async with await anyio.connect_tcp(
             "127.0.0.1", tracker.port, local_host="127.0.0.2"
         ) as other:
             await other.send(asking)
-            with anyio.fail_after(5):
+            with anyio.fail_after(30):
                 assert (await other.receive()).startswith(b"HTTP/1.1 200")
 
 

@@ -42,6 +42,7 @@ _LOOPS: Final = ("asyncio/events.py", "trio/_core/_run.py")
 _BUCKETS: Final = 24  # of one power of two each, in milliseconds
 _THREAD: Final = re.compile(r"(?:Current t|T)hread 0x([0-9a-fA-F]+)")
 _CALL: Final = re.compile(r'  File "(.*)", line (\d+|\?\?\?) in (.*)')
+_FIELD_BYTES: Final = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,25 +107,33 @@ class LoopWatch:
         self._due_s = self._clock() + BEAT_S
         watcher = threading.Thread(target=self._watch, name="loop-watch", daemon=True)
         watcher.start()
+        delay = RunDelay()
         try:
             while True:
                 beat_s = BEAT_S if self._is_busy() else REST_BEAT_S
+                delayed_s = delay.seconds()
                 self._due_s = self._clock() + beat_s
                 await anyio.sleep(beat_s)
-                self.note(max(0.0, self._clock() - self._due_s))
+                late_s = max(0.0, self._clock() - self._due_s)
+                self.note(late_s, delay.seconds() - delayed_s)
         finally:
+            delay.close()
             self._ends.set()
             watcher.join()
 
-    def note(self, late_s: float) -> None:
-        """Record how late one beat was."""
+    def note(self, late_s: float, delayed_s: float = 0.0) -> None:
+        """Record how late one beat was, and for how long meanwhile the system ran others instead.
+
+        What is not late enough without that is no fault of what ran.
+        """
         self._counts[min(int(late_s * 1_000).bit_length(), _BUCKETS - 1)] += 1
         self._longest_s = max(self._longest_s, late_s)
         place, self._place = self._place, None  # what an earlier and shorter lag left
         if late_s < LATE_S:
             return
         self._late_count += 1
-        self._last_place = "not seen" if place is None else place
+        is_ours = late_s - delayed_s >= LATE_S
+        self._last_place = ("not seen" if place is None else place) if is_ours else ""
         now = self._clock()
         if not self._last_place:
             logger.info("this process got no processor time for %.0f ms", late_s * 1e3)
@@ -218,3 +227,38 @@ def _file() -> IO[bytes]:
     if hasattr(os, "memfd_create"):
         return os.fdopen(os.memfd_create("stacks"), "w+b")
     return tempfile.TemporaryFile()
+
+
+class RunDelay:
+    """The time for which the thread that made this waited for a processor; read it in any thread.
+
+    Close it when it is no longer needed. The Linux kernel tells it ("schedstat" of a task, the
+    second number, in nanoseconds), other systems do not.
+    """
+
+    def __init__(self) -> None:
+        """Open the numbers of the current thread."""
+        self._file = _opened(f"/proc/self/task/{threading.get_native_id()}/schedstat")
+
+    def seconds(self) -> float:
+        """Return the time since the thread began, 0.0 where the system does not tell; 3 us."""
+        if self._file is None:
+            return 0.0
+        try:
+            fields = os.pread(self._file, _FIELD_BYTES, 0).split()
+        except OSError:
+            return 0.0
+        return int(fields[1]) / 1e9 if len(fields) > 1 else 0.0
+
+    def close(self) -> None:
+        """Close the file; the time is 0.0 from now on."""
+        file, self._file = self._file, None
+        if file is not None:
+            os.close(file)
+
+
+def _opened(path: str) -> int | None:
+    try:
+        return os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+    except OSError:
+        return None

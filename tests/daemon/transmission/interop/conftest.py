@@ -37,5 +37,5 @@ def other_folder(shared: RemoteDaemon) -> Path:
 @pytest.fixture(scope="module")
 def oracle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Oracle]:
     with Oracle(tmp_path_factory.mktemp("oracle")) as program:
-        wait_until(program.answers, timeout_s=20, what="transmission-daemon answers")
+        wait_until(program.answers, timeout_s=60, what="transmission-daemon answers")
         yield program

@@ -198,7 +198,7 @@ def test_torrents_are_removed_with_or_without_files(
     assert daemon.ask("torrent-get", fields=["id"])["torrents"] == []
     wait_until(
         lambda: (daemon.downloads / "gone" / "one.txt").exists() is is_kept,
-        timeout_s=10,
+        timeout_s=60,
         what="the files are as asked",
     )
 
@@ -325,7 +325,7 @@ def test_the_daemon_is_stopped_if_that_is_allowed(tmp_path: Path) -> None:
     with RemoteDaemon(tmp_path, config="[transmission]\ncan_close = true\n") as daemon:
         daemon.wait_ready()
         assert 'responded: "success"' in remote(daemon, "--exit")
-        assert daemon.wait(20) == 0
+        assert daemon.wait(60) == 0
 
 
 def test_tls_is_spoken(tmp_path: Path) -> None:

@@ -212,7 +212,7 @@ def test_torrents_are_removed_with_their_files(
     assert client.get_torrents() == []
     wait_until(
         lambda: not (daemon.downloads / "payload" / "one.txt").exists(),
-        timeout_s=10,
+        timeout_s=60,
         what="the files are gone",
     )
 

@@ -169,7 +169,7 @@ def do_until(act: Callable[[], None], condition: Callable[[], bool]) -> None:
     for _ in range(ATTEMPTS):
         act()
         with suppress(AssertionError):
-            wait_until(condition, timeout_s=10, what="the setting is taken")
+            wait_until(condition, timeout_s=60, what="the setting is taken")
             return
     raise AssertionError("the setting is not taken")
 
