@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
 from tests.support.managers import manager
@@ -291,6 +292,30 @@ async def test_a_file_replaced_while_the_torrent_runs_is_not_removed_with_it(
         put(tmp_path, "mine", MINE).replace(tmp_path / "out/payload/a.bin")
         await session.cancel(delete_files=True)
     assert files_below(tmp_path / "out") == {"payload/a.bin"}
+
+
+@pytest.mark.parametrize("again", ["recheck", "start"])
+async def test_a_file_replaced_while_the_torrent_runs_is_not_the_torrents_later(
+    tmp_path: Path, again: str
+) -> None:
+    path = tmp_path / "out/payload/a.bin"
+    write_files(METAINFO, PAYLOAD, tmp_path / "out")
+    async with leech(tmp_path) as session:
+        await session.start()
+        await reach(session, State.SEEDING)
+        put(tmp_path, "mine", MINE).replace(path)
+        if again == "recheck":
+            await session.recheck()
+        else:
+            await session.stop()
+            await session.start()
+        with pytest.raises(SessionError) as caught, anyio.fail_after(10):
+            await session.wait_stopped()
+        assert isinstance(caught.value.__cause__, ForeignFileError)
+        assert path.read_bytes() == MINE
+        await session.cancel(delete_files=True)
+    assert files_below(tmp_path / "out") == {"payload/a.bin"}
+    assert path.read_bytes() == MINE
 
 
 @pytest.mark.parametrize("has_number", [False, True])

@@ -429,10 +429,16 @@ class DiskFiles:
                 raise storage_error(self._paths.save_path.joinpath(*folder), error) from error
 
     def stamps(self, indices: Iterable[int]) -> Iterator[FileStamp]:
-        """Yield the current stamps of files; missing files are skipped."""
+        """Yield the current stamps of files; files that are missing or replaced are skipped.
+
+        With the stamp of its replacement, that file would be the torrent's at the next start.
+        """
         with self._looking() as look:
             for index in sorted(indices):
-                if (seen := self._status(index, look)) is not None:
+                seen = self._status(index, look)
+                if seen is None:
+                    continue
+                if self._seen.is_same(index, seen, partial(self.is_born_after, index)):
                     yield stamp_of(index, seen)
 
     def write_new(self, index: int, fill: Callable[[int], None], *, replaces: bool) -> None:
