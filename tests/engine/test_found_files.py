@@ -1,5 +1,6 @@
 """Files that were there before a torrent: none is written to, adopted or removed by mistake."""
 
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -340,6 +341,24 @@ async def test_a_file_replaced_while_the_torrent_is_stopped_is_not_the_torrents(
         await session.cancel(delete_files=True)
     assert path.read_bytes() == MINE
     assert files_below(tmp_path / "out") == {"payload/a.bin"}
+
+
+@pytest.mark.parametrize("what", ["folder", "fifo", "longer"])
+async def test_what_cannot_be_the_torrents_stays_and_its_other_files_are_removed(
+    tmp_path: Path, what: str
+) -> None:
+    path = tmp_path / "out/payload/a.bin"
+    async with leech(tmp_path) as session:
+        await session.start()
+        await reach(session, State.SEEDING)
+        await session.stop()
+        if what == "longer":
+            path.write_bytes(path.read_bytes() + MINE)
+        else:
+            path.unlink()
+            path.mkdir() if what == "folder" else os.mkfifo(path)
+        await session.cancel(delete_files=True)
+    assert [each.name for each in (tmp_path / "out/payload").iterdir()] == ["a.bin"]
 
 
 async def test_folders_that_were_there_before_stay_when_files_are_removed(tmp_path: Path) -> None:
