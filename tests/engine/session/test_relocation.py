@@ -322,6 +322,37 @@ async def test_a_session_that_is_closed_in_the_middle_goes_on_at_its_next_start(
     assert "check.progress" not in kinds(events)
 
 
+@pytest.mark.usefixtures("go_on")
+@pytest.mark.parametrize("was_running", [True, False])
+@pytest.mark.parametrize("delete_files", [True, False])
+async def test_a_removal_undoes_the_move_under_way_and_refuses_those_that_wait(
+    tmp_path: Path, other_disk: Path, was_running: bool, delete_files: bool
+) -> None:
+    refused: list[str] = []
+
+    async def move(name: str) -> None:
+        with pytest.raises((SessionError, StateTransitionError)):
+            await session.move_storage(other_disk / name)
+        refused.append(name)
+
+    async with seeding(tmp_path, BIG, BIG_PAYLOAD) as (shared, session):
+        if not was_running:
+            await session.stop()
+        async with anyio.create_task_group() as tasks:
+            for name in ("first", "second", "third"):
+                tasks.start_soon(move, name)
+            await until(lambda: files_below(other_disk))
+            await session.cancel(delete_files=delete_files)
+        assert sorted(refused) == ["first", "second", "third"]
+        assert files_below(other_disk) == set()
+        assert await load_plan(shared.store, BIG.info_hash) is None
+        assert await shared.store.load(BIG.info_hash) is None
+        if delete_files:
+            assert files_below(tmp_path / "old") == set()
+        else:
+            assert content(BIG, tmp_path / "old") == BIG_PAYLOAD
+
+
 async def close_soon(session: Session, target: Path) -> None:
     await until(lambda: files_below(target))
     await session.close()
