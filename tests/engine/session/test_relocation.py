@@ -322,6 +322,33 @@ async def test_a_session_that_is_closed_in_the_middle_goes_on_at_its_next_start(
     assert "check.progress" not in kinds(events)
 
 
+async def test_files_with_raw_names_are_the_torrents_after_a_move_and_a_rename(
+    tmp_path: Path,
+) -> None:
+    names = ["photo\u202egpj.exe", "new\nline", "back\\slash"]
+    metainfo, payload = make_torrent({name: payload_of(40_000, len(name)) for name in names})
+    for entry in metainfo.files:
+        assert (entry.path[-1] in names) is (entry.path[-1] == "back\\slash")
+    folder = tmp_path / "old" / metainfo.name
+    folder.mkdir(parents=True)
+    for name, entry in zip(names, metainfo.files, strict=True):
+        data = payload[entry.offset_bytes : entry.offset_bytes + entry.length_bytes]
+        (folder / name).write_bytes(data)
+    async with resources(tmp_path) as shared:
+        session = await Session.create(metainfo, shared, save_path=tmp_path / "old")
+        async with session:
+            await reach(session, State.SEEDING)
+            await session.move_storage(tmp_path / "new")
+            await reach(session, State.SEEDING)
+            assert files_below(tmp_path / "new") == {f"{metainfo.name}/{name}" for name in names}
+            await session.rename_folder(metainfo.name, "other")
+            await reach(session, State.SEEDING)
+            await session.recheck()
+            await reach(session, State.SEEDING)
+            await session.cancel(delete_files=True)
+    assert files_below(tmp_path / "new") == set()
+
+
 @pytest.mark.usefixtures("go_on")
 @pytest.mark.parametrize("was_running", [True, False])
 @pytest.mark.parametrize("delete_files", [True, False])
