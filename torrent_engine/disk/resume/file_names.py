@@ -41,9 +41,7 @@ async def settle_names(storage: StorageManager, store: StateStore, foldings: Nam
         await storage.in_thread(lambda: _resolve_collisions(storage, foldings))
 
 
-def _unlike(
-    chosen: Mapping[int, PathParts], used: Mapping[int, PathParts]
-) -> dict[int, PathParts]:
+def _unlike(chosen: Mapping[int, PathParts], used: Mapping[int, PathParts]) -> dict[int, PathParts]:
     """Return the names of a configuration that are other ones than those in use.
 
     Names in use may be raw; a configuration has them as text, which is cleaned when it is read.
