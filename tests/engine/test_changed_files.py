@@ -11,6 +11,7 @@ import pytest
 from tests.support.swarm import address_of, content, kinds, reach, record, resources, seed, until
 from tests.support.torrents import make_torrent, payload_of
 from torrent_engine.base.config import SessionConfig
+from torrent_engine.base.errors import StorageError
 from torrent_engine.engine.session.session import Session
 from torrent_engine.engine.states import State
 
@@ -89,6 +90,18 @@ async def test_f3_a_file_changed_while_it_is_seeded_is_not_served(
             await session.start()
             await reach(session, State.DOWNLOADING)
             assert session.stats().pieces_have < METAINFO.piece_count
+
+
+async def test_f3_a_reader_that_finds_a_file_changed_ends_the_seeding_of_it(tmp_path: Path) -> None:
+    """No peer asks for it: what the owner sees must not depend on who reads."""
+    async with seed(tmp_path / "seed", METAINFO, PAYLOAD) as (session, _):
+        async with session.open("b") as reader:
+            assert await reader.read(100) == PAYLOAD[300_000:300_100]
+            edit(tmp_path / "seed/files" / FILE)
+            with pytest.raises(StorageError, match="changed by another program"):
+                await reader.read()
+        await reach(session, State.ERROR)
+        assert str(tmp_path / "seed/files" / FILE) in str(session.error)
 
 
 @pytest.mark.parametrize("change", HARMLESS)

@@ -1,11 +1,13 @@
 """Files that were there before a torrent: none is written to, adopted or removed by mistake."""
 
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
 from tests.support.managers import manager
@@ -293,6 +295,30 @@ async def test_a_file_replaced_while_the_torrent_runs_is_not_removed_with_it(
     assert files_below(tmp_path / "out") == {"payload/a.bin"}
 
 
+@pytest.mark.parametrize("again", ["recheck", "start"])
+async def test_a_file_replaced_while_the_torrent_runs_is_not_the_torrents_later(
+    tmp_path: Path, again: str
+) -> None:
+    path = tmp_path / "out/payload/a.bin"
+    write_files(METAINFO, PAYLOAD, tmp_path / "out")
+    async with leech(tmp_path) as session:
+        await session.start()
+        await reach(session, State.SEEDING)
+        put(tmp_path, "mine", MINE).replace(path)
+        if again == "recheck":
+            await session.recheck()
+        else:
+            await session.stop()
+            await session.start()
+        with pytest.raises(SessionError) as caught, anyio.fail_after(10):
+            await session.wait_stopped()
+        assert isinstance(caught.value.__cause__, ForeignFileError)
+        assert path.read_bytes() == MINE
+        await session.cancel(delete_files=True)
+    assert files_below(tmp_path / "out") == {"payload/a.bin"}
+    assert path.read_bytes() == MINE
+
+
 @pytest.mark.parametrize("has_number", [False, True])
 async def test_a_file_replaced_while_the_torrent_is_stopped_is_not_the_torrents(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_number: bool
@@ -315,6 +341,24 @@ async def test_a_file_replaced_while_the_torrent_is_stopped_is_not_the_torrents(
         await session.cancel(delete_files=True)
     assert path.read_bytes() == MINE
     assert files_below(tmp_path / "out") == {"payload/a.bin"}
+
+
+@pytest.mark.parametrize("what", ["folder", "fifo", "longer"])
+async def test_what_cannot_be_the_torrents_stays_and_its_other_files_are_removed(
+    tmp_path: Path, what: str
+) -> None:
+    path = tmp_path / "out/payload/a.bin"
+    async with leech(tmp_path) as session:
+        await session.start()
+        await reach(session, State.SEEDING)
+        await session.stop()
+        if what == "longer":
+            path.write_bytes(path.read_bytes() + MINE)
+        else:
+            path.unlink()
+            path.mkdir() if what == "folder" else os.mkfifo(path)
+        await session.cancel(delete_files=True)
+    assert [each.name for each in (tmp_path / "out/payload").iterdir()] == ["a.bin"]
 
 
 async def test_folders_that_were_there_before_stay_when_files_are_removed(tmp_path: Path) -> None:

@@ -296,3 +296,22 @@ async def test_bep52_a_new_torrent_looks_at_those_that_went_to_rest_since_anothe
         await reach(session, State.SEEDING)
         assert session.stats().downloaded_bytes == 0
     assert is_right(again, {"again": ONE}, tmp_path / "b")
+
+
+async def test_bep52_a_new_torrent_looks_at_those_that_began_to_run_since_another_did(
+    tmp_path: Path,
+) -> None:
+    first, again = made(FIRST), made({"again": ONE}, piece_bytes=2 * PIECE, name="q")
+    unrelated = made({"other": TWO}, name="r")
+    put_long_ago(first, FIRST, tmp_path / "a")
+    resting_soon = DormancyConfig(after_s=0.5)
+    async with TorrentManager(manager_config(tmp_path, dormancy=resting_soon)) as many:
+        other = await many.add_torrent(unrelated, save_path=tmp_path / "c")
+        await until(lambda: other._core.dormant is not None)
+        running = await many.add_torrent(first, save_path=tmp_path / "a")
+        await reach(running, State.SEEDING)
+        await until(lambda: bool(many.shared.content._holders))
+        session = await many.add_torrent(again, save_path=tmp_path / "b")
+        await reach(session, State.SEEDING)
+        assert session.stats().downloaded_bytes == 0
+    assert is_right(again, {"again": ONE}, tmp_path / "b")

@@ -89,6 +89,12 @@ def clean_path(elements: Sequence[bytes], *, windows: bool = False) -> PathParts
     return path or (NAMELESS,)
 
 
+def text_path(text: str) -> PathParts:
+    """Return the cleaned path that a text names, with / or backslashes between the names."""
+    parts = [part for part in text.replace("\\", "/").split("/") if part not in {"", "."}]
+    return clean_path([part.encode("utf-8", "replace") for part in parts])
+
+
 def clean_element(raw: bytes, *, windows: bool = False) -> str:
     """Return one name of a path, safe to create; "" if it says nothing."""
     try:

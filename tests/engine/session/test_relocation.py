@@ -322,6 +322,64 @@ async def test_a_session_that_is_closed_in_the_middle_goes_on_at_its_next_start(
     assert "check.progress" not in kinds(events)
 
 
+async def test_files_with_raw_names_are_the_torrents_after_a_move_and_a_rename(
+    tmp_path: Path,
+) -> None:
+    names = ["photo\u202egpj.exe", "new\nline", "back\\slash"]
+    metainfo, payload = make_torrent({name: payload_of(40_000, len(name)) for name in names})
+    for entry in metainfo.files:
+        assert (entry.path[-1] in names) is (entry.path[-1] == "back\\slash")
+    folder = tmp_path / "old" / metainfo.name
+    folder.mkdir(parents=True)
+    for name, entry in zip(names, metainfo.files, strict=True):
+        data = payload[entry.offset_bytes : entry.offset_bytes + entry.length_bytes]
+        (folder / name).write_bytes(data)
+    async with resources(tmp_path) as shared:
+        session = await Session.create(metainfo, shared, save_path=tmp_path / "old")
+        async with session:
+            await reach(session, State.SEEDING)
+            await session.move_storage(tmp_path / "new")
+            await reach(session, State.SEEDING)
+            assert files_below(tmp_path / "new") == {f"{metainfo.name}/{name}" for name in names}
+            await session.rename_folder(metainfo.name, "other")
+            await reach(session, State.SEEDING)
+            await session.recheck()
+            await reach(session, State.SEEDING)
+            await session.cancel(delete_files=True)
+    assert files_below(tmp_path / "new") == set()
+
+
+@pytest.mark.usefixtures("go_on")
+@pytest.mark.parametrize("was_running", [True, False])
+@pytest.mark.parametrize("delete_files", [True, False])
+async def test_a_removal_undoes_the_move_under_way_and_refuses_those_that_wait(
+    tmp_path: Path, other_disk: Path, was_running: bool, delete_files: bool
+) -> None:
+    refused: list[str] = []
+
+    async def move(name: str) -> None:
+        with pytest.raises((SessionError, StateTransitionError)):
+            await session.move_storage(other_disk / name)
+        refused.append(name)
+
+    async with seeding(tmp_path, BIG, BIG_PAYLOAD) as (shared, session):
+        if not was_running:
+            await session.stop()
+        async with anyio.create_task_group() as tasks:
+            for name in ("first", "second", "third"):
+                tasks.start_soon(move, name)
+            await until(lambda: files_below(other_disk))
+            await session.cancel(delete_files=delete_files)
+        assert sorted(refused) == ["first", "second", "third"]
+        assert files_below(other_disk) == set()
+        assert await load_plan(shared.store, BIG.info_hash) is None
+        assert await shared.store.load(BIG.info_hash) is None
+        if delete_files:
+            assert files_below(tmp_path / "old") == set()
+        else:
+            assert content(BIG, tmp_path / "old") == BIG_PAYLOAD
+
+
 async def close_soon(session: Session, target: Path) -> None:
     await until(lambda: files_below(target))
     await session.close()

@@ -68,9 +68,11 @@ class CustomFiles:
 
     # -- opening and closing --------------------------------------------------------------
 
-    def open(self, *, create: bool = True, makes_empty: bool = True) -> None:
+    def open(
+        self, *, create: bool = True, makes_empty: bool = True, skips_conflicts: bool = False
+    ) -> None:
         """Open the storage and read its sizes; the flags have no effect."""
-        del create, makes_empty
+        del create, makes_empty, skips_conflicts
         with self._errors():
             self._storage.open()
         self.look_again()

@@ -72,6 +72,7 @@ class DiskFiles:
         self._owner = pool.new_owner()
         self._preallocate = preallocate
         self._overwrite = overwrite
+        self._skips_conflicts = False
         self._folder: Folder | None = None
         self._sizes: dict[int, int] = {}
         self._seen = LastSeen(len(metainfo.files))
@@ -92,8 +93,18 @@ class DiskFiles:
         """Whether the save path is open."""
         return self._folder is not None
 
-    def open(self, *, create: bool, skipped: AbstractSet[int] = frozenset()) -> None:
-        """Open the save path and scan all files as :meth:`look_again`."""
+    def open(
+        self,
+        *,
+        create: bool,
+        skipped: AbstractSet[int] = frozenset(),
+        skips_conflicts: bool = False,
+    ) -> None:
+        """Open the save path and scan all files as :meth:`look_again`.
+
+        With ``skips_conflicts`` files with an occupied path count as missing, as skipped ones do.
+        """
+        self._skips_conflicts = skips_conflicts
         try:
             self._folder = Folder(
                 self._paths.save_path, create=create, follow_links=self._follow_links
@@ -153,7 +164,7 @@ class DiskFiles:
             if status is not None:
                 self._refuse_other_file(index, status)
         except FileExistsStorageError:
-            if is_skipped:
+            if is_skipped or self._skips_conflicts:
                 return None
             raise
         if status is not None and is_skipped and status.st_size > self._lengths[index]:
@@ -429,10 +440,16 @@ class DiskFiles:
                 raise storage_error(self._paths.save_path.joinpath(*folder), error) from error
 
     def stamps(self, indices: Iterable[int]) -> Iterator[FileStamp]:
-        """Yield the current stamps of files; missing files are skipped."""
+        """Yield the current stamps of files; files that are missing or replaced are skipped.
+
+        With the stamp of its replacement, that file would be the torrent's at the next start.
+        """
         with self._looking() as look:
             for index in sorted(indices):
-                if (seen := self._status(index, look)) is not None:
+                seen = self._status(index, look)
+                if seen is None:
+                    continue
+                if self._seen.is_same(index, seen, partial(self.is_born_after, index)):
                     yield stamp_of(index, seen)
 
     def write_new(self, index: int, fill: Callable[[int], None], *, replaces: bool) -> None:

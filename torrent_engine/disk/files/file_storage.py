@@ -79,16 +79,20 @@ class FileStorage:
 
     # -- opening and closing --------------------------------------------------------------
 
-    def open(self, *, create: bool = True, makes_empty: bool = True) -> None:
+    def open(
+        self, *, create: bool = True, makes_empty: bool = True, skips_conflicts: bool = False
+    ) -> None:
         """Open the save path and scan the files.
 
         With ``create`` False nothing is created, not even the save path; otherwise empty files are
         created if ``makes_empty``. Raises StorageError, and FileExistsStorageError for conflicting
-        files.
+        files, which with ``skips_conflicts`` count as missing.
         """
         with self._lock:
             try:
-                self._files.open(create=create, skipped=self.skipped)
+                self._files.open(
+                    create=create, skipped=self.skipped, skips_conflicts=skips_conflicts
+                )
                 self._place_skipped()
                 if create:
                     self._take_wanted_from_part_file()

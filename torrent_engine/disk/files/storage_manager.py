@@ -102,14 +102,23 @@ class StorageManager:
         self.renames.update(renames)
         self.paths.rename(self.renames)
 
-    async def open(self, *, create: bool = True, makes_empty: bool = True) -> None:
+    async def open(
+        self, *, create: bool = True, makes_empty: bool = True, skips_conflicts: bool = False
+    ) -> None:
         """Open the save path, scan the files, and create the empty ones.
 
         Unless ``makes_empty``, empty files are created by :meth:`claim_files`. With ``create``
         False nothing is created, not even the save path (for checks). Raises StorageError, and
-        FileExistsStorageError for conflicting files.
+        FileExistsStorageError for conflicting files, which with ``skips_conflicts`` count as
+        missing.
         """
-        await self.in_thread(lambda: self._files.open(create=create, makes_empty=makes_empty))
+        opens = partial(
+            self._files.open,
+            create=create,
+            makes_empty=makes_empty,
+            skips_conflicts=skips_conflicts,
+        )
+        await self.in_thread(opens)
 
     async def close(self) -> None:
         """Close all files, without syncing."""

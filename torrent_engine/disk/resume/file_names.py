@@ -6,7 +6,7 @@ metainfo, which is cleaned for new files, keeps it.
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from torrent_engine.base.errors import StateDatabaseError
@@ -18,6 +18,7 @@ from torrent_engine.codec.paths import (
     colliding,
     raw_names,
     resolve_collisions,
+    text_path,
 )
 from torrent_engine.disk.files.storage_manager import StorageManager
 from torrent_engine.disk.filesystem import NameFoldings
@@ -35,9 +36,21 @@ async def settle_names(storage: StorageManager, store: StateStore, foldings: Nam
         return
     used = await _used_names(storage, store)
     if used is not None:
-        storage.rename({**used, **storage.renames})
+        storage.rename({**used, **_unlike(storage.renames, used)})
     else:
         await storage.in_thread(lambda: _resolve_collisions(storage, foldings))
+
+
+def _unlike(chosen: Mapping[int, PathParts], used: Mapping[int, PathParts]) -> dict[int, PathParts]:
+    """Return the names of a configuration that are other ones than those in use.
+
+    Names in use may be raw; a configuration has them as text, which is cleaned when it is read.
+    """
+    return {
+        index: path
+        for index, path in chosen.items()
+        if index not in used or path != text_path("/".join(used[index]))
+    }
 
 
 def name_files_as_found(storage: StorageManager, chosen: dict[int, PathParts]) -> None:

@@ -28,7 +28,7 @@ class KnownRoots:
         self._noted: set[bytes] = set()
 
     def note(self, roots: Iterable[bytes]) -> None:
-        """Take what a torrent has that does not run any more; it is read when that is needed."""
+        """Take the files of a torrent that runs or did; it is read when that is needed."""
         if len(self._noted) < MAX_ROOTS:
             self._noted.update(roots)
 

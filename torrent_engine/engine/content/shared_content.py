@@ -3,8 +3,9 @@
 Source: BEP 52; the same ``pieces root`` is the same content, whatever the length of the pieces.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from typing import NamedTuple, Protocol
 
 import anyio.to_thread
@@ -57,7 +58,9 @@ class Twin(NamedTuple):
 class SharedContent:
     """Which files of the torrents that run have the same content."""
 
-    def __init__(self) -> None:
+    def __init__(self, note: Callable[[Iterable[bytes]], None] = lambda _: None) -> None:
+        """``note`` gets the roots of each torrent that joins, in a worker thread."""
+        self._note = note
         self._holders: dict[ContentHolder, None] = {}
         self._groups: dict[ContentKey, dict[Twin, None]] = {}
         self._joined: dict[ContentHolder, dict[int, ContentKey]] = {}
@@ -66,7 +69,7 @@ class SharedContent:
         """Add a torrent; it and those with files of the same content look for sources then."""
         others = tuple(self._holders)
         self._holders[holder] = None
-        found = await anyio.to_thread.run_sync(_common, holder, others)
+        found = await anyio.to_thread.run_sync(partial(self._look, holder, others))
         met = {holder: None}
         for key, twins in found.items():
             group = self._groups.setdefault(key, {})
@@ -76,6 +79,12 @@ class SharedContent:
                     self._joined.setdefault(twin.holder, {})[twin.file] = key
         for each in met:
             each.look_again()
+
+    def _look(
+        self, holder: ContentHolder, others: Iterable[ContentHolder]
+    ) -> dict[ContentKey, list[Twin]]:
+        self._note(root for (root, _), _ in _files(holder))
+        return _common(holder, others)
 
     def leave(self, holder: ContentHolder) -> None:
         """Remove a torrent; harmless for one that never joined."""

@@ -10,7 +10,7 @@ from torrent_engine.base.config import SessionConfig
 from torrent_engine.base.errors import ConfigError
 from torrent_engine.codec.magnet import Magnet
 from torrent_engine.codec.metainfo import Metainfo
-from torrent_engine.codec.paths import PathParts, clean_path
+from torrent_engine.codec.paths import PathParts, text_path
 from torrent_engine.policy.pieces.picker import DEFAULT_PRIORITY
 
 
@@ -53,7 +53,7 @@ def renames(config: SessionConfig) -> dict[int, PathParts]:
 
 def path_below(path: str, option: str) -> PathParts:
     """Return a cleaned path below the save path; ConfigError, naming the option, if it is none."""
-    parts = [part for part in path.replace("\\", "/").split("/") if part not in {"", "."}]
+    parts = {part for part in path.replace("\\", "/").split("/") if part not in {"", "."}}
     if not parts or ".." in parts or path.startswith("/"):
         raise ConfigError(f"{option}: {path!r} is not a path below the save path")
-    return clean_path([part.encode("utf-8", "replace") for part in parts])
+    return text_path(path)

@@ -211,7 +211,11 @@ class TorrentRun:
     async def _run(self) -> None:
         storage, keeper, shared = self.torrent.storage, self._keeper, self._shared
         await settle_names(storage, shared.store, shared.name_foldings)
-        await storage.open(create=not self._settings.config.check_only, makes_empty=False)
+        await storage.open(
+            create=not self._settings.config.check_only,
+            makes_empty=False,
+            skips_conflicts=self._removes_files,  # they stay, the others go
+        )
         try:
             await self._claims.enter()
             await self.order_pieces()

@@ -39,7 +39,6 @@ class Lifecycle:
     """
 
     __slots__ = (
-        "_between_lock",
         "_core",
         "_dormancy",
         "_is_bus_running",
@@ -67,7 +66,6 @@ class Lifecycle:
         self._ownership: Ownership | None = None
         self._on_owner_gone = on_owner_gone
         self._is_bus_running = False
-        self._between_lock: anyio.Lock | None = None
 
     # -- start ----------------------------------------------------------------------------------
 
@@ -114,6 +112,8 @@ class Lifecycle:
         core = self._core
         if core.is_closed:
             raise ClosedError(core.name, f"{signal.name} is not possible: the Session is closed")
+        if self._removal.is_under_way:
+            raise StateTransitionError(f"{signal.name} is not possible: the torrent is removed")
         if not core.ended.is_set() or not core.machine.can(signal):
             raise StateTransitionError(f"{signal.name} is not possible while {core.state.value}")
 
@@ -186,14 +186,14 @@ class Lifecycle:
     async def between_runs(self, work: Callable[[], Awaitable[None]]) -> None:
         """Do work while no run holds the files, then continue in the old state.
 
-        Raises what ``work`` raises; the Session continues all the same. One at a time.
+        Raises what ``work`` raises; the Session continues all the same. One at a time. Raises
+        ClosedError if the Session is closed, and StateTransitionError if the torrent is removed
+        before it is the turn of this.
         """
         core = self._core
         if core.is_closed:
             raise ClosedError(core.name, "files cannot be moved: the Session is closed")
-        if self._between_lock is None:
-            self._between_lock = anyio.Lock()
-        async with self._between_lock:
+        async with self._removal.kept_off():
             if core.is_ending:
                 await core.ended.wait()  # no work is done between runs any more
             if core.ended.is_set():

@@ -1,9 +1,11 @@
 """Removal of a torrent for good: its resume data, its unfinished move, and files if asked for."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 
 import anyio
 
+from torrent_engine.base.errors import StateTransitionError
 from torrent_engine.engine.runs.torrent_run import TorrentRun
 from torrent_engine.engine.session.core import SessionCore
 from torrent_engine.engine.session.metadata import Metadata
@@ -12,9 +14,12 @@ from torrent_engine.engine.session.run_loop import RunLoop
 
 
 class Removal:
-    """Removes what is left of one torrent whose Session has ended."""
+    """Removes what is left of one torrent whose Session has ended.
 
-    __slots__ = ("_core", "_metadata", "_relocation", "_runs")
+    Nothing moves files meanwhile: what is under way is undone, what waits is refused.
+    """
+
+    __slots__ = ("_core", "_lock", "_metadata", "_relocation", "_removals", "_runs", "_under_way")
 
     def __init__(
         self, core: SessionCore, metadata: Metadata, relocation: Relocation, runs: RunLoop
@@ -23,9 +28,45 @@ class Removal:
         self._metadata = metadata
         self._relocation = relocation
         self._runs = runs
+        self._lock: anyio.Lock | None = None
+        self._removals = 0
+        self._under_way = 0
+
+    @property
+    def is_under_way(self) -> bool:
+        """Whether the torrent is being removed, or is to be as soon as nothing moves its files."""
+        return self._under_way > 0
+
+    @asynccontextmanager
+    async def kept_off(self) -> AsyncIterator[None]:
+        """Keep off the removal, and others of these, meanwhile.
+
+        Raises StateTransitionError if the torrent was removed, or its Session closed, while this
+        waited.
+        """
+        removals = self._removals
+        async with self._alone():
+            if self._core.is_closed or self.is_under_way or removals != self._removals:
+                raise StateTransitionError("files cannot be moved: the torrent was removed")
+            yield
+
+    def _alone(self) -> anyio.Lock:
+        if self._lock is None:
+            self._lock = anyio.Lock()
+        return self._lock
 
     async def remove(self, end: Callable[[TorrentRun], None] | None) -> None:
         """Remove the torrent; ``end`` says to a run which files are to go, None: no file."""
+        self._under_way += 1
+        self._removals += 1
+        try:
+            self._relocation.cancel()
+            async with self._alone():
+                await self._remove(end)
+        finally:
+            self._under_way -= 1
+
+    async def _remove(self, end: Callable[[TorrentRun], None] | None) -> None:
         core = self._core
         if (metainfo := await core.load_metainfo()) is None:
             await self.while_open(self._metadata.recall)

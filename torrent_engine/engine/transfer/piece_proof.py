@@ -4,7 +4,7 @@ Somebody else may have changed their files: while the torrent did not run, where
 tell, or while it runs.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import anyio
 import anyio.to_thread
@@ -22,9 +22,15 @@ class PieceProof:
     """The pieces of one run whose content is in doubt; each is proven at most once at a time."""
 
     def __init__(
-        self, torrent: Torrent, keeper: ResumeKeeper, hash_limiter: anyio.CapacityLimiter
+        self,
+        torrent: Torrent,
+        keeper: ResumeKeeper,
+        hash_limiter: anyio.CapacityLimiter,
+        on_wrong: Callable[[StorageError], None],
     ) -> None:
+        """``on_wrong`` is called with the error of a piece that is not right any more."""
         self._torrent = torrent
+        self._on_wrong = on_wrong
         self._keeper = keeper
         self._limiter = hash_limiter
         self._unproven = Bitfield(torrent.metainfo.piece_count)
@@ -88,9 +94,11 @@ class PieceProof:
         found = await anyio.to_thread.run_sync(checker.check, [piece], limiter=self._limiter)
         if not found[0][1]:
             self._keeper.distrust(list(self._unproven.present()))
-            raise StorageError(
+            error = StorageError(
                 self._path_of(piece), f"was changed by another program: piece {piece} is not right"
             )
+            self._on_wrong(error)  # whoever asked: it is the torrent that is not whole
+            raise error
         self._unproven.clear(piece)
         self._trust_files_of(piece)
 

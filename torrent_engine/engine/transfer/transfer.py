@@ -121,7 +121,7 @@ class Transfer:
         )
         self._urgent.add_senders(self.web_seeds)
         self._tasks: anyio.abc.TaskGroup | None = None
-        self.proof = PieceProof(torrent, keeper, shared.hash_limiter)
+        self.proof = PieceProof(torrent, keeper, shared.hash_limiter, callbacks.on_error)
         self.reads = PayloadReader(torrent.storage, self.proof)
         """Reads of the files while they are open."""
         ports = CopyPorts(self.finisher, self.downloads, PieceSharing(torrent, shared.reflinks))
