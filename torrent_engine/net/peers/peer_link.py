@@ -71,11 +71,11 @@ class Refill(Enum):
 class BlockSource(Protocol):
     """The source of the blocks requested by one peer."""
 
-    def refill(self) -> Refill:
-        """Queue blocks at the connection, without waiting."""
+    def refill(self, room_bytes: int) -> Refill:
+        """Queue blocks for which there is room, one at least, without waiting."""
 
     def rest(self) -> None:
-        """Stop until the next request, because all blocks are sent."""
+        """Give back what is kept for the next blocks, because all that were queued are sent."""
 
     async def load(self) -> None:
         """Wait for the disk or for the rate limit, then queue blocks at the connection."""
@@ -267,16 +267,18 @@ class PeerLink:
         Sending is tried once more, because a large send buffer of a slow peer counts as writable
         only when much of it is free.
         """
-        if self._stuck_since_s is None or not self._pending:
+        if self._stuck_since_s is None:
             return 0.0
         try:
-            self._send(self._pending)
+            if self._pending:
+                self._send(self._pending)
         except BlockingIOError:
             pass
         except OSError as error:
             self.end(error.strerror or str(error))
             return 0.0
-        if not self._pending or self._sent_bytes - self._stuck_from_bytes >= self._min_read_bytes:
+        is_sent = not self._pending and self.transport.room_bytes > 0
+        if is_sent or self._sent_bytes - self._stuck_from_bytes >= self._min_read_bytes:
             self._stuck_since_s, self._stuck_from_bytes = now, self._sent_bytes
         return now - self._stuck_since_s
 
@@ -331,12 +333,19 @@ class PeerLink:
             pending[0] = pending[0][sent:]
 
     def _refill(self, source: BlockSource) -> bool:
-        """Refill from the block source; return whether there is more to send at once."""
+        """Refill from the block source; return whether there is more to send at once.
+
+        Raises BlockingIOError if the transport takes nothing now.
+        """
         self._is_fed = bool(self.connection.upload_requests)
         if not self._is_fed:
             source.rest()
             return False
-        state = source.refill()
+        room_bytes = self.transport.room_bytes
+        if not room_bytes:  # what is read now would only be held
+            source.rest()
+            raise BlockingIOError
+        state = source.refill(room_bytes)
         if state is Refill.LATER:
             self._wait_for(source.load)
         return state is Refill.QUEUED or self.connection.has_data_to_send

@@ -20,6 +20,10 @@ of them slowed an honest leech from 30 to 0.1 MiB/s for 15 s. Throughput over lo
 """
 
 
+ANY_ROOM: Final = 1 << 30
+"""The room of a transport of which only the system knows how much it takes."""
+
+
 class Transport(Protocol):
     """A non-blocking byte stream to one peer."""
 
@@ -31,6 +35,13 @@ class Transport(Protocol):
     If not, views of mapped files must not be sent: if the file is truncated meanwhile, the process
     would get SIGBUS, while a system call fails with EFAULT.
     """
+
+    @property
+    def room_bytes(self) -> int:
+        """How many bytes :meth:`send_some` takes now, or :data:`ANY_ROOM`.
+
+        It is 0 where that would raise BlockingIOError. Blocks are read for no more than that.
+        """
 
     def receive_into(self, target: memoryview, /) -> int:
         """Receive available bytes into the buffer; return how many, 0 at the end of the stream.
@@ -67,6 +78,7 @@ class TcpTransport:
 
     protocol = TransportProtocol.TCP
     encryption = ConnectionEncryption.NONE
+    room_bytes = ANY_ROOM
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
