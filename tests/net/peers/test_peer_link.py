@@ -1,5 +1,6 @@
 """One peer's link over a socket pair: bytes both ways, back-pressure, limits, and every end."""
 
+import gc
 import socket
 import time
 from collections.abc import AsyncIterator, Callable
@@ -430,6 +431,27 @@ async def test_b5_nothing_is_read_for_a_transport_without_room_and_it_counts_as_
     assert link.stuck_s(69.0) == 59.0
     transport.room = 64 * KIB
     assert link.stuck_s(70.0) == 0.0
+
+
+async def test_a_link_that_waits_keeps_neither_an_exception_nor_the_last_events() -> None:
+    """Both have much behind them: frames, and views of the receive buffer."""
+
+    def held() -> list[object]:
+        kinds = (BlockingIOError, PeerHas)
+        return [each for each in gc.get_objects() if isinstance(each, kinds)]
+
+    gc.collect()
+    before, ends, counts = len(held()), Ends(), list[int]()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(ends.run, lambda _events, count: counts.append(count))
+        await anyio.lowlevel.checkpoint()
+        ends.theirs.send(THEIRS + HAVE_0)
+        await ends.until(lambda: sum(counts) == len(THEIRS + HAVE_0))
+        for _ in range(5):
+            await anyio.lowlevel.checkpoint()
+        assert len(held()) == before
+        tasks.cancel_scope.cancel()
+    ends.theirs.close()
 
 
 async def test_b5_a_link_that_drains_now_and_then_is_not_stuck() -> None:

@@ -22,6 +22,7 @@ READS_PER_TURN: Final = 8  # full reads before other tasks run
 SMALL_READ_BYTES: Final = (
     256  # ours: a shorter read without a complete message is charged as a message
 )
+NOTHING_YET: Final = -1
 PACE_STEP_S: Final = 0.05  # ours: length of one step at a low rate
 MIN_PACE_BYTES: Final = 256
 
@@ -392,11 +393,13 @@ class PeerLink:
                     else:
                         count = await self._receive_limited(self.download_throttle)
                 except BlockingIOError:
-                    await self.transport.wait_readable()
-                    continue
+                    count = NOTHING_YET  # a wait here would keep the exception and its frames
                 except OSError as error:
                     self.end(error.strerror or str(error))
                     break
+                if count == NOTHING_YET:
+                    await self.transport.wait_readable()
+                    continue
                 if not count:
                     self.end("closed by the peer")
                     break
@@ -404,6 +407,7 @@ class PeerLink:
                 if count < SMALL_READ_BYTES and not events and self.download_throttle is None:
                     connection.state.control_units += 1
             on_events(events, count)
+            del events  # they would be kept until more comes, with what their views are of
             if connection.held_bytes != self._held_bytes:
                 self._hold(connection.held_bytes)
             if connection.is_violated:

@@ -113,6 +113,14 @@ def receive_some(transport: Transport, max_bytes: int) -> bytes:
     return bytes(buffer[: transport.receive_into(memoryview(buffer))])
 
 
+async def wait_for_some(transport: Transport, max_bytes: int) -> bytes:
+    """As :func:`receive_some`, once bytes are available."""
+    while True:
+        with suppress(BlockingIOError):  # a wait in an ``except`` keeps the exception's frames
+            return receive_some(transport, max_bytes)
+        await transport.wait_readable()
+
+
 def _bound_unsent(sock: socket.socket) -> None:
     """Limit unsent bytes in the send buffer, if the system supports it."""
     option = getattr(socket, "TCP_NOTSENT_LOWAT", None)
