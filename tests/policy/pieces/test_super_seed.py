@@ -13,7 +13,7 @@ from torrent_engine.codec.bitfield import Bitfield
 from torrent_engine.policy.pieces import super_seed
 from torrent_engine.policy.pieces.availability import Availability
 from torrent_engine.policy.pieces.peer_pieces import PeerPieces, SwarmPieces
-from torrent_engine.policy.pieces.super_seed import FIRST_CLAIMS, SuperSeed
+from torrent_engine.policy.pieces.super_seed import FIRST_CLAIMS, MAX_CLAIMS, SuperSeed
 
 ONE = SuperSeedConfig(
     max_revealed_pieces=1, max_revealed_bytes=0, single_peer_bytes=0, reveal_timeout_s=20.0
@@ -408,6 +408,7 @@ def test_f11_a_long_list_of_false_pieces_costs_little() -> None:
         fed = world.claim_all(liar, but=hidden)
         assert time.thread_time() - start < 0.06  # of CPU
         assert len(fed) <= fed_by_one
+        assert all(len(each.claims) <= MAX_CLAIMS for each in world.plan._operators.values())
     assert set(fed) == set(names)
     assert all(world.plan.wants_more(name, world.now) for name in names)
 

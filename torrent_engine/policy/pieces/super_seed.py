@@ -28,6 +28,7 @@ REVEALED_SHARE: Final = 32  # ours: of a small torrent, 1/32 is revealed to a pe
 SINGLE_PEER_FACTOR: Final = 4  # ours: as many times that if there is only one peer
 FIRST_CLAIMS: Final = 4  # ours: of an operator that took nothing from us; believed once
 CLAIMS_PER_PIECE: Final = 32  # ours: and as many more for each piece that it took
+MAX_CLAIMS: Final = 1_024  # ours: of an operator that is not believed yet
 MAX_OPERATORS: Final = 4_096  # ours: remembered, half a megabyte
 _BYTE_WITH_BITS: Final = re.compile(rb"[^\0]")
 
@@ -41,9 +42,9 @@ class _Operator:
     """What all peers of one address took from us, and how often their word counted."""
 
     taken_bytes: int = 0
-    pieces_before: int = 0
-    """Whole pieces that it had taken when its claims were last looked at."""
     used_claims: int = 0
+    claims: dict[int, None] = field(default_factory=dict)
+    """Pieces that it claims, and is not believed yet; some of them."""
 
 
 @dataclass(slots=True)
@@ -172,12 +173,11 @@ class SuperSeed:
     def _seen(self, key: object, pieces: Collection[int]) -> dict[object, None]:
         """Record that pieces have spread; return the peers they were revealed to."""
         name, operator = self._peers[key].operator, self._operator_of(self._peers[key])
-        taken = self._taken_pieces(operator)
-        if taken > operator.pieces_before:  # what it said before may count now
-            operator.pieces_before = taken
-            pieces = {*pieces, *(each for each, who in self._claims.items() if who == name)}
+        before = list(islice(operator.claims, self._credit(operator)))  # they may count now
+        for piece in before:
+            del operator.claims[piece]
         spread: dict[object, list[int]] = {}
-        for piece in pieces:
+        for piece in dict.fromkeys((*pieces, *before)):
             owners = self._owners.get(piece, ())
             fed = [who for who in owners if who != key and self._peers[who].pieces.has(piece)]
             if fed and self._is_believed(name, operator, piece):
@@ -193,11 +193,17 @@ class SuperSeed:
         """Return whether an operator's claim to have a piece counts."""
         if self._claims.setdefault(piece, name) != name:
             return True
+        if self._credit(operator):
+            operator.used_claims += 1
+            return True
+        if len(operator.claims) < MAX_CLAIMS:
+            operator.claims[piece] = None
+        return False
+
+    def _credit(self, operator: _Operator) -> int:
+        """Return how many claims of an operator may count now."""
         most = FIRST_CLAIMS + CLAIMS_PER_PIECE * self._taken_pieces(operator)
-        if operator.used_claims >= most:
-            return False
-        operator.used_claims += 1
-        return True
+        return max(most - operator.used_claims, 0)
 
     def wants_more(self, key: object, now: float) -> bool:
         """Return whether pieces may be revealed to a peer now; the cheap part of that."""
