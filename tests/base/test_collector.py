@@ -36,3 +36,22 @@ def test_what_was_made_is_frozen_if_that_is_asked_for() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
     assert done.stdout.split() == [b"True", b"True", b"True"]
+
+
+def test_what_is_alive_is_exempted_once_and_garbage_is_freed_before() -> None:
+    code = (
+        "import gc, weakref\n"
+        "from torrent_engine.base.collector import exempt_living_objects\n"
+        "class Node: pass\n"
+        "gc.disable()\n"
+        "node = Node(); node.self = node; gone = weakref.ref(node); del node\n"
+        "kept = [[] for _ in range(10_000)]\n"
+        "exempt_living_objects()\n"
+        "count = gc.get_freeze_count()\n"
+        "print(gone() is None, count > 10_000)\n"
+        "later = [[] for _ in range(10_000)]\n"
+        "exempt_living_objects()\n"
+        "print(gc.get_freeze_count() == count)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+    assert done.stdout.split() == [b"True", b"True", b"True"]

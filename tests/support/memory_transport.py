@@ -27,6 +27,10 @@ class MemoryTransport:
         self.wait_writable: Callable[[], Awaitable[None]] = self._wait
 
     @property
+    def room_bytes(self) -> int:
+        return self.room
+
+    @property
     def local_host(self) -> str:
         return "10.0.0.1"
 

@@ -1,8 +1,9 @@
-"""Python's garbage collector, paused while much is made that stays."""
+"""Python's garbage collector: paused while much is made that stays, spared what stays."""
 
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 
 
 @contextmanager
@@ -21,3 +22,15 @@ def paused_collector(*, freezes: bool = False) -> Iterator[None]:
             gc.freeze()
         if was_enabled:
             gc.enable()
+
+
+@cache
+def exempt_living_objects() -> None:
+    """Exempt what is alive from all later collections, once in a process, and free garbage before.
+
+    Nearly all of it is imported code: 60,000 objects. Measured with 200 peers: a full collection
+    takes 19 instead of 50 to 64 ms of processor time.
+    """
+    if hasattr(gc, "freeze"):
+        gc.collect()
+        gc.freeze()

@@ -262,3 +262,15 @@ def test_the_default_state_folder_is_below_the_users(monkeypatch: pytest.MonkeyP
     monkeypatch.delenv("XDG_STATE_HOME")
     monkeypatch.setenv("HOME", "/home/me")
     assert default_state_dir() == Path("/home/me/.local/state/torrent_engine")
+
+
+@pytest.mark.parametrize("is_asked_for", [False, True])
+async def test_the_garbage_collector_of_the_process_is_left_alone_unless_that_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_asked_for: bool
+) -> None:
+    calls: list[None] = []
+    name = "torrent_engine.engine.resources.shared_resources.exempt_living_objects"
+    monkeypatch.setattr(name, lambda: calls.append(None))
+    changes: dict[str, Any] = {"freeze_garbage_collector": True} if is_asked_for else {}
+    async with resources(tmp_path, **changes):
+        assert len(calls) == is_asked_for

@@ -115,6 +115,11 @@ async def test_bep16_all_is_shown_when_a_copy_has_left_and_another_seed_comes(
             await other.shake_hands()
             other.connection.sender.send_bitfield(Bitfield.full(PIECES))
             await other.flush()
+            await until(lambda: session.stats().seeds == 1)
+            await anyio.sleep(0.6)  # two ticks
+            assert session.is_super_seeding  # it took nothing from us, and nobody says the same
+            for peer in run.torrent.peers:
+                peer.uploaded_bytes += PIECES // 32 * 16 * KIB
             rest = await shown(leech, PIECES - 1)
         assert sorted(first + rest) == list(range(PIECES))
         assert not session.is_super_seeding

@@ -20,8 +20,10 @@ from torrent_engine.engine.resources.read_buffers import (
 from torrent_engine.engine.swarm.peer import Identity, Peer
 from torrent_engine.engine.transfer.upload_manager import PeerUploads, UploadManager
 from torrent_engine.net.peers.peer_link import Refill
+from torrent_engine.net.peers.transport import ANY_ROOM
 from torrent_engine.policy.peers.candidates import Source
 from torrent_engine.policy.rate import RateMeter
+from torrent_engine.protocol.wire.block_runs import FRAME_BYTES
 from torrent_engine.protocol.wire.connection import PeerConnection
 from torrent_engine.protocol.wire.messages import BlockRequest, PeerInterested, PeerNotInterested
 
@@ -121,7 +123,7 @@ def test_requests_for_what_we_do_not_have_hold_no_other_up(*, fast: bool) -> Non
     for piece in range(9):
         ask(uploads.connection, piece, 4)  # 36 blocks: more than two buffers
     ask(uploads.connection, 9, 1)
-    assert uploads.source.refill() is Refill.QUEUED
+    assert uploads.source.refill(ANY_ROOM) is Refill.QUEUED
     assert sent(uploads.connection).endswith(NO_BYTES)
     assert uploads.totals.uploaded_bytes == BLOCK_BYTES
 
@@ -130,7 +132,7 @@ def test_requests_for_nothing_that_we_have_end_with_nothing_to_send() -> None:
     uploads = Uploads(9)
     for piece in range(9):
         ask(uploads.connection, piece, 4)
-    assert uploads.source.refill() is Refill.NOTHING
+    assert uploads.source.refill(ANY_ROOM) is Refill.NOTHING
     assert not uploads.connection.upload_requests
     assert not uploads.connection.has_data_to_send
 
@@ -138,14 +140,14 @@ def test_requests_for_nothing_that_we_have_end_with_nothing_to_send() -> None:
 def test_a_peer_at_rest_keeps_no_read_ahead_buffer() -> None:
     uploads = Uploads(0)
     ask(uploads.connection, 0, 4)
-    assert uploads.source.refill() is Refill.QUEUED
+    assert uploads.source.refill(ANY_ROOM) is Refill.QUEUED
     assert not uploads.buffers._idle
     sent(uploads.connection)
     for _ in range(2):  # nothing is given back twice
         uploads.source.rest()
         assert len(uploads.buffers._idle) == 1
     ask(uploads.connection, 0, 4)
-    assert uploads.source.refill() is Refill.QUEUED
+    assert uploads.source.refill(ANY_ROOM) is Refill.QUEUED
     assert not uploads.buffers._idle
 
 
@@ -153,7 +155,7 @@ def test_a_peer_at_rest_keeps_no_read_ahead_buffer() -> None:
 async def test_a_buffer_that_waits_for_the_disk_is_not_given_back() -> None:
     uploads = Uploads(0, is_cold=True)
     ask(uploads.connection, 0, 4)
-    assert uploads.source.refill() is Refill.LATER
+    assert uploads.source.refill(ANY_ROOM) is Refill.LATER
     uploads.source.rest()
     assert not uploads.buffers._idle
     await uploads.source.load()
@@ -167,12 +169,12 @@ async def test_a_rate_limit_lets_out_whole_blocks_and_the_rest_is_given_back() -
     throttle = Throttle(2 * BLOCK_BYTES, 0, 64 * BLOCK_BYTES)
     uploads = Uploads(0, throttle=throttle)
     ask(uploads.connection, 0, 3)
-    assert uploads.source.refill() is Refill.QUEUED
+    assert uploads.source.refill(ANY_ROOM) is Refill.QUEUED
     assert sent(uploads.connection).count(NO_BYTES) == 2
     assert throttle.balance == 2 * BLOCK_BYTES
-    assert uploads.source.refill() is Refill.LATER
+    assert uploads.source.refill(ANY_ROOM) is Refill.LATER
     await uploads.source.load()
-    assert uploads.source.refill() is Refill.QUEUED
+    assert uploads.source.refill(ANY_ROOM) is Refill.QUEUED
     assert sent(uploads.connection).count(NO_BYTES) == 1
     assert throttle.balance == uploads.totals.uploaded_bytes == 3 * BLOCK_BYTES
 
@@ -182,7 +184,7 @@ async def test_what_a_peer_got_and_wants_no_more_is_given_back() -> None:
     throttle = Throttle(0, BLOCK_BYTES)
     uploads = Uploads(0, throttle=throttle)
     ask(uploads.connection, 0, 1)
-    assert uploads.source.refill() is Refill.LATER
+    assert uploads.source.refill(ANY_ROOM) is Refill.LATER
     await uploads.source.load()
     assert throttle.balance == BLOCK_BYTES
     uploads.connection.upload_requests.clear()
@@ -195,7 +197,7 @@ def test_what_a_rate_limit_allowed_for_requests_that_are_refused_is_given_back()
     uploads = Uploads(1, throttle=throttle)
     ask(uploads.connection, 0, 3)
     ask(uploads.connection, 1, 2)
-    assert uploads.source.refill() is Refill.QUEUED
+    assert uploads.source.refill(ANY_ROOM) is Refill.QUEUED
     assert throttle.balance == uploads.totals.uploaded_bytes == 2 * BLOCK_BYTES
 
 
@@ -299,6 +301,20 @@ def test_b12_the_slot_of_who_left_goes_to_others_within_a_round() -> None:
     assert swarm.unchoked == [0, 1, 2, 3, 4]  # the one that left among them
 
 
+@pytest.mark.parametrize(
+    ("room_bytes", "blocks"), [(1, 1), (FRAME_BYTES, 1), (3 * FRAME_BYTES - 1, 2), (ANY_ROOM, 4)]
+)
+def test_b5_no_more_is_read_than_the_transport_has_room_for(room_bytes: int, blocks: int) -> None:
+    uploads = Uploads(0, sends_by_kernel=False)
+    ask(uploads.connection, 0, 4)
+    assert uploads.source.refill(room_bytes) is Refill.QUEUED
+    assert sent(uploads.connection).count(NO_BYTES) == blocks
+    assert len(uploads.connection.upload_requests) == 4 - blocks
+    uploads.source.rest()
+    assert uploads.source.refill(ANY_ROOM) is (Refill.QUEUED if blocks < 4 else Refill.NOTHING)
+    assert sent(uploads.connection).count(NO_BYTES) == 4 - blocks  # and then as much as ever
+
+
 def test_b5_many_peers_that_do_not_read_hold_small_buffers() -> None:
     """Over RC4 or uTP what goes out is copied first."""
     buffers = ReadBuffers()
@@ -307,11 +323,13 @@ def test_b5_many_peers_that_do_not_read_hold_small_buffers() -> None:
     for uploads in stuck:
         for piece in range(9):
             ask(uploads.connection, piece, 4)
-        assert uploads.source.refill() is Refill.QUEUED
+        assert uploads.source.refill(ANY_ROOM) is Refill.QUEUED
         queued = uploads.connection.data_to_send()
         sizes.append(sum(len(each) for each in queued if isinstance(each, memoryview)))
     assert sizes == [READ_AHEAD_BYTES] * MAX_LARGE + [SMALL_BYTES] * (40 - MAX_LARGE)
-    assert stuck[-1].source.refill() is Refill.QUEUED  # it goes on with the buffer that it has
+    assert (
+        stuck[-1].source.refill(ANY_ROOM) is Refill.QUEUED
+    )  # it goes on with the buffer that it has
     assert buffers.next_bytes == SMALL_BYTES
     for uploads in stuck[:10]:
         uploads.source.rest()

@@ -25,6 +25,7 @@ class FakeTransport:
 
     encryption = ConnectionEncryption.NONE
     sends_by_kernel = True
+    room_bytes = 0
     local_host = ""
 
     def __init__(self, protocol: TransportProtocol) -> None:

@@ -1,5 +1,6 @@
 """One peer's link over a socket pair: bytes both ways, back-pressure, limits, and every end."""
 
+import gc
 import socket
 import time
 from collections.abc import AsyncIterator, Callable
@@ -252,7 +253,8 @@ class Blocks:
         self.connection.upload_requests.popleft()
         self.connection.sender.send_block(0, 0, memoryview(bytes(16 * KIB)))
 
-    def refill(self) -> Refill:
+    def refill(self, room_bytes: int) -> Refill:
+        del room_bytes
         if not self.left:
             return Refill.NOTHING
         if self.later:
@@ -303,8 +305,8 @@ async def test_a_source_that_loads_is_not_asked_for_more_by_what_goes_out_meanwh
         ends.link.source = source
         refill, states = source.refill, list[Refill]()
 
-        def rejecting() -> Refill:
-            states.append(refill())
+        def rejecting(room_bytes: int) -> Refill:
+            states.append(refill(room_bytes))
             ends.connection.state.queue._buffers.append(bytes(64 * KIB))
             return states[-1]
 
@@ -390,6 +392,66 @@ async def test_b5_a_trickle_is_no_progress_and_as_much_as_is_asked_for_is() -> N
     transport.room = 200
     assert link.stuck_s(60.0) == 0.0
     assert link.stuck_s(61.0) == 1.0
+
+
+class RoomyBlocks(Blocks):
+    """Notes for how much room it was asked."""
+
+    def __init__(self, connection: PeerConnection, count: int) -> None:
+        super().__init__(connection, count)
+        self.rooms: list[int] = []
+
+    def refill(self, room_bytes: int) -> Refill:
+        self.rooms.append(room_bytes)
+        return super().refill(room_bytes)
+
+
+async def test_b5_nothing_is_read_for_a_transport_without_room_and_it_counts_as_stuck() -> None:
+    transport, connection, clock = (
+        MemoryTransport(room=20 * KIB),
+        make_connection(),
+        ManualClock(0.0),
+    )
+    link = PeerLink(
+        transport,
+        PeerAddress("127.0.0.1", 1),
+        connection,
+        gate=OpenGate(),
+        budget=LinkBudget(WireLimits(), clock),
+        clock=clock,
+    )
+    source = link.source = RoomyBlocks(connection, 9)
+    link.flush()  # the handshake
+    request(connection, 9)
+    transport.room, clock.now = 13 + 16 * KIB, 10.0
+    link.flush()
+    assert (source.rooms, source.rests, source.left) == ([13 + 16 * KIB], 1, 8)
+    assert link.is_blocked
+    assert not link._pending
+    assert link.stuck_s(69.0) == 59.0
+    transport.room = 64 * KIB
+    assert link.stuck_s(70.0) == 0.0
+
+
+async def test_a_link_that_waits_keeps_neither_an_exception_nor_the_last_events() -> None:
+    """Both have much behind them: frames, and views of the receive buffer."""
+
+    def held() -> list[object]:
+        kinds = (BlockingIOError, PeerHas)
+        return [each for each in gc.get_objects() if isinstance(each, kinds)]
+
+    gc.collect()
+    before, ends, counts = len(held()), Ends(), list[int]()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(ends.run, lambda _events, count: counts.append(count))
+        await anyio.lowlevel.checkpoint()
+        ends.theirs.send(THEIRS + HAVE_0)
+        await ends.until(lambda: sum(counts) == len(THEIRS + HAVE_0))
+        for _ in range(5):
+            await anyio.lowlevel.checkpoint()
+        assert len(held()) == before
+        tasks.cancel_scope.cancel()
+    ends.theirs.close()
 
 
 async def test_b5_a_link_that_drains_now_and_then_is_not_stuck() -> None:

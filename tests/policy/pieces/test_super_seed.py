@@ -2,7 +2,9 @@
 
 import random
 import time
+from collections import Counter
 from dataclasses import dataclass, field
+from functools import partial
 
 import pytest
 
@@ -11,7 +13,7 @@ from torrent_engine.codec.bitfield import Bitfield
 from torrent_engine.policy.pieces import super_seed
 from torrent_engine.policy.pieces.availability import Availability
 from torrent_engine.policy.pieces.peer_pieces import PeerPieces, SwarmPieces
-from torrent_engine.policy.pieces.super_seed import SuperSeed
+from torrent_engine.policy.pieces.super_seed import FIRST_CLAIMS, MAX_CLAIMS, SuperSeed
 
 ONE = SuperSeedConfig(
     max_revealed_pieces=1, max_revealed_bytes=0, single_peer_bytes=0, reveal_timeout_s=20.0
@@ -37,11 +39,15 @@ class World:
 
         self.swarm = SwarmPieces(self.pieces, self.availability)
         self.held: dict[str, PeerPieces] = {}
+        self.taken: Counter[str] = Counter()
+        """Bytes that each took from the seed."""
 
-    def join(self, *names: str) -> None:
+    def join(self, *names: str, operator: str = "") -> None:
         for name in names:
-            self.held[name] = PeerPieces()
-            self.plan.joined(name, self.held[name], self.now)
+            self.held[name], who = PeerPieces(), operator or name
+            self.plan.joined(
+                name, self.held[name], self.now, who, partial(self.taken.__getitem__, name)
+            )
             self.has[name], self.shown[name] = 0, []
 
     def leave(self, name: str) -> None:
@@ -49,9 +55,12 @@ class World:
         self.swarm.left(self.held.pop(name))
         del self.has[name]
 
-    def claim_all(self, name: str) -> list[object]:
-        """Let a peer say that it has everything."""
-        self.swarm.replaced(self.held[name], Bitfield.full(self.pieces))
+    def claim_all(self, name: str, *, but: int | None = None) -> list[object]:
+        """Let a peer say that it has everything, or everything but one piece."""
+        claimed = Bitfield.full(self.pieces)
+        if but is not None:
+            claimed.clear(but)
+        self.swarm.replaced(self.held[name], claimed)
         self.swarm.settle(1)
         return self.plan.has_several(name, self.now)
 
@@ -75,6 +84,11 @@ class World:
             if self.swarm.has(self.held[name], piece):
                 fed |= dict.fromkeys(self.plan.has(name, piece, self.now))
         return list(fed)
+
+    def fetch(self, name: str, *pieces: int) -> list[object]:
+        """Let a peer have pieces from the seed."""
+        self.taken[name] += 1_000 * len(pieces)
+        return self.get(name, *pieces)
 
 
 def test_bep16_the_next_piece_is_shown_when_another_peer_has_the_last_one() -> None:
@@ -167,6 +181,87 @@ def test_bep16_who_claims_to_have_everything_changes_nothing_for_the_others() ->
     assert other != piece
 
 
+def test_bep16_one_false_bitfield_of_all_pieces_but_one_shows_next_to_nothing() -> None:
+    world = World(SuperSeedConfig(max_revealed_pieces=8, max_revealed_bytes=0))
+    world.join("a", "b")
+    for name in ("a", "b"):
+        world.fetch(name, *world.look(name))
+    for _ in range(20):  # it comes again and again
+        world.join("liar", operator="one")
+        world.claim_all("liar", but=39)
+        for name in ("a", "b"):
+            world.fetch(name, *world.look(name))
+        world.leave("liar")
+    assert len(world.shown["a"]) + len(world.shown["b"]) == 2 * 8 + FIRST_CLAIMS
+
+
+def test_bep16_what_two_operators_have_is_believed() -> None:
+    world = World(SuperSeedConfig(max_revealed_pieces=8, max_revealed_bytes=0))
+    world.join("a")
+    world.join("b", "c", operator="one")
+    pieces = world.look("a")
+    world.fetch("a", *pieces)
+    assert world.get("b", *pieces[:FIRST_CLAIMS]) == ["a"]
+    assert world.get("b", *pieces[FIRST_CLAIMS:]) == []
+    assert world.get("c", *pieces[FIRST_CLAIMS:]) == []
+    world.join("d")
+    assert world.get("d", *pieces[FIRST_CLAIMS:-1]) == ["a"]
+    assert len(world.look("a")) == 7
+
+
+def test_bep16_who_took_from_us_is_believed_and_what_it_said_before_too() -> None:
+    world = World(SuperSeedConfig(max_revealed_pieces=8, max_revealed_bytes=0), pieces=400)
+    world.join("a", "b")
+    pieces, own = world.look("a"), world.look("b")
+    world.fetch("a", *pieces)
+    world.get("b", *pieces)
+    assert len(world.look("a")) == FIRST_CLAIMS
+    assert world.fetch("b", own[0]) == ["a"]
+    assert len(world.look("a")) == 8 - FIRST_CLAIMS
+
+
+def test_bep16_a_claim_from_before_its_owner_had_the_piece_is_no_proof() -> None:
+    world = World()
+    world.join("a", "b", "c")
+    (piece,) = world.look("a")
+    world.get("b", piece)
+    world.get("c", piece)
+    world.fetch("a", piece)
+    assert world.look("a") == []
+
+
+def test_bep16_a_seed_is_likely_once_two_operators_say_so_or_it_took_its_share() -> None:
+    world = World(pieces=64)
+    world.join("liar", "friend", operator="one")
+    assert not world.plan.is_another_seed_likely()
+    world.claim_all("liar")
+    world.claim_all("friend")
+    assert not world.plan.is_another_seed_likely()
+    world.taken["friend"] = 1_999
+    assert not world.plan.is_another_seed_likely()
+    world.taken["friend"] = 2_000
+    assert world.plan.is_another_seed_likely()
+    world.leave("friend")
+    assert world.plan.is_another_seed_likely()  # what its operator took stays known
+    other = World(pieces=64)
+    other.join("a", "b")
+    other.claim_all("a")
+    other.claim_all("b")
+    assert other.plan.is_another_seed_likely()
+
+
+def test_bep16_operators_that_are_remembered_are_bounded() -> None:
+    world = World()
+    world.join("a")
+    (piece,) = world.look("a")[:1]
+    world.fetch("a", piece)
+    for number in range(super_seed.MAX_OPERATORS + 10):
+        world.join(name := f"liar {number}")
+        world.get(name, piece)
+        world.leave(name)
+    assert len(world.plan._operators) == super_seed.MAX_OPERATORS
+
+
 def test_bep16_what_never_left_us_is_shown_whatever_peers_claim_to_have() -> None:
     world = World()
     world.join("a", "liar")
@@ -225,7 +320,7 @@ def play(world: World, names: list[str], rng: random.Random) -> int:
             from_peer = next((bits for bits in others if bits), 0)
             if bits := visible[name] & lacking:
                 sent += 1
-                world.get(name, bits.bit_length() - 1)
+                world.fetch(name, bits.bit_length() - 1)
             if from_peer & ~(bits and 1 << bits.bit_length() - 1):
                 world.get(
                     name, (from_peer & ~(bits and 1 << bits.bit_length() - 1)).bit_length() - 1
@@ -300,17 +395,20 @@ def test_f11_many_pieces_are_shown_in_one_go_of_the_table() -> None:
 
 
 def test_f11_a_long_list_of_false_pieces_costs_little() -> None:
-    """All pieces but one, so that it is no seed: whatever was shown counts as spread."""
+    """All pieces but one, so that it is no seed."""
     world, names = many_peers(200)
     shown = [piece for name in names for piece in world.look(name)]
     assert len(set(shown)) == 200 * 32
-    world.join("liar")
-    claimed = Bitfield.full(MANY)
-    claimed.clear(next(piece for piece in range(MANY) if piece not in set(shown)))
-    world.swarm.replaced(world.held["liar"], claimed)
-    start = time.thread_time()
-    fed = world.plan.has_several("liar", world.now)
-    assert time.thread_time() - start < 0.04  # of CPU
+    for name in names:
+        world.fetch(name, *world.shown[name])
+    hidden = min({*range(MANY)} - set(shown))
+    for fed_by_one in (FIRST_CLAIMS, len(names)):  # another says the same: all of it counts
+        world.join(liar := f"liar {fed_by_one}")
+        start = time.thread_time()
+        fed = world.claim_all(liar, but=hidden)
+        assert time.thread_time() - start < 0.06  # of CPU
+        assert len(fed) <= fed_by_one
+        assert all(len(each.claims) <= MAX_CLAIMS for each in world.plan._operators.values())
     assert set(fed) == set(names)
     assert all(world.plan.wants_more(name, world.now) for name in names)
 
@@ -322,6 +420,11 @@ def test_only_who_has_room_wants_more() -> None:
     first, _ = world.look("a")
     assert not world.plan.wants_more("a", world.now)
     world.get("b", first)
+    assert not world.plan.wants_more("a", world.now)  # who has it has it from elsewhere
+    world.get("a", first)
+    assert not world.plan.wants_more("a", world.now)
+    world.join("c")
+    world.get("c", first)
     assert world.plan.wants_more("a", world.now)
     world.leave("a")
     assert not world.plan.wants_more("a", world.now)

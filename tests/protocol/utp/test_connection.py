@@ -279,17 +279,54 @@ def test_c4_a_wide_congestion_window_makes_the_send_buffer_large() -> None:
 
 
 def test_c4_what_is_not_acknowledged_is_bounded_over_all_connections() -> None:
-    budget = BufferBudget()
+    budget = BufferBudget(CONFIG.max_unacknowledged_bytes)
     limits = UtpLimits(unsent=budget)
     connections = [connected(limits=limits) for _ in range(300)]
     for connection in connections:
         connection._sender.congestion.window_bytes = float(MIB)
         assert fill(connection) >= 32 * KIB
     assert budget.held_bytes == sum(each._sender.queue.queued_bytes for each in connections)
-    assert budget.held_bytes <= 44 * MIB
+    assert budget.held_bytes <= 34 * MIB
     for connection in connections:
         connection.abort(1.1)
     assert budget.held_bytes == 0
+
+
+def test_c4_who_closes_its_window_makes_us_hold_little_whatever_it_took_before() -> None:
+    connection = connected()
+    connection._sender.congestion.window_bytes = float(MIB)
+    acknowledge_all(connection, 1.1, window_bytes=100 * KIB)
+    assert 100 * KIB <= fill(connection) <= 132 * KIB
+    newest = sent_by(connection, 1.2)[-1].sequence
+    give(connection, packet(STATE, acknowledged=newest, window_bytes=0), 1.3)
+    fill(connection)
+    assert connection._sender.queue.queued_bytes <= 64 * KIB
+
+
+def test_c4_what_is_in_flight_keeps_no_more_than_itself() -> None:
+    """Views would keep what was queued with them."""
+    connection = connected()
+    connection._sender.congestion.window_bytes = 200.0 * KIB
+    fill(connection)
+    sent_by(connection, 1.1)
+    flight = connection._sender.flight
+    payloads = [sent.payload for sent in flight._transit.values()]
+    assert len(payloads) > 8
+    assert all(isinstance(each, bytes) for each in payloads)
+    chunks = connection._sender.queue._chunks
+    assert all(len(each) <= 48 * KIB for each in chunks)
+
+
+def test_c4_small_packets_in_flight_count_what_they_take() -> None:
+    budget = BufferBudget()
+    connection = connected(limits=UtpLimits(unsent=budget))
+    fill(connection)
+    sent_by(connection, 1.1)
+    assert not connection.is_writable
+    flight, queue = connection._sender.flight, connection._sender.queue
+    assert flight.packets > 8
+    held_bytes = flight.unacknowledged_bytes + queue.queued_bytes
+    assert budget.held_bytes == held_bytes + 200 * flight.packets
 
 
 def test_c4_what_arrived_counts_no_more() -> None:

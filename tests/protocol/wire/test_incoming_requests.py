@@ -1,5 +1,6 @@
 """What happens to the requests, cancels and floods of a peer that downloads from us (row B4)."""
 
+import tracemalloc
 from collections.abc import Sequence
 from time import process_time, thread_time
 
@@ -399,6 +400,36 @@ def test_upload_queue_knows_its_length(operations: list[tuple[str, int]]) -> Non
         elif kind == "c" and number == 0:
             queue.clear()
         assert len(queue) == len(list(queue)) == budget.waiting - 7
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 2**32 - 1), st.integers(0, 2**32 - 1), st.integers(1, 16_384))
+    )
+)
+def test_upload_queue_gives_back_what_it_was_given(requests: list[tuple[int, int, int]]) -> None:
+    queue, new = UploadQueue(), list(dict.fromkeys(BlockRequest(*each) for each in requests))
+    whole = [BlockRequest(piece, begin & ~16_383, BLOCK_BYTES) for piece, begin, _ in new]
+    new = list(dict.fromkeys([*new, *whole]))
+    queue.extend(new)
+    assert list(queue) == new
+    assert all(each in queue for each in new)
+    assert queue.first() == (new[0] if new else None)
+    assert queue.take(len(new) * BLOCK_BYTES) == new
+    assert all(isinstance(each, BlockRequest) for each in new)
+
+
+def test_b5_a_request_that_waits_takes_little_memory() -> None:
+    asked = b"".join(ask(BlockRequest(piece, 0, BLOCK_BYTES)) for piece in range(5_000, 7_000))
+    connection = unchoked(RequestBudget())
+    tracemalloc.start()
+    try:
+        feed(connection, asked)
+        taken_bytes, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(connection.upload_requests) == 2_000
+    assert taken_bytes < 2_000 * 130 + len(asked)
 
 
 def unchoked(budget: RequestBudget) -> PeerConnection:

@@ -140,6 +140,11 @@ class SharedConfig(Checked):
     raises MetainfoError."""
     user_agent: str = "torrent_engine/0.1.0"
     """``User-Agent`` header of HTTP requests."""
+    freeze_garbage_collector: bool = False
+    """Exempt all objects that the process has at the start from garbage collection (``gc.freeze``),
+    which makes full collections, pauses of the event loop, some three times as short. It is for
+    programs that do little else: of these objects, cycles that become garbage are never freed. The
+    command line and the daemon do so in any case."""
     wire: WireLimits = field(default_factory=WireLimits)
     """Limits of peer connections."""
     pool: PoolConfig = field(default_factory=PoolConfig)

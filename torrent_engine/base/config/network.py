@@ -38,7 +38,7 @@ class UtpConfig(Checked):
     max_reorder_bytes: int = 32 * MIB
     """Memory of all connections for packets received out of order; beyond it such packets are
     dropped and sent again."""
-    max_unacknowledged_bytes: int = 32 * MIB
+    max_unacknowledged_bytes: int = 16 * MIB
     """Memory of all connections for data to send and in flight. When little is left, a connection
     may use less than :attr:`send_buffer_bytes`, down to 64 KiB."""
     max_unread_bytes: int = 32 * MIB

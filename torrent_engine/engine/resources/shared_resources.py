@@ -17,6 +17,7 @@ import anyio
 import anyio.abc
 
 from torrent_engine.base.checks import check_number, check_text
+from torrent_engine.base.collector import exempt_living_objects
 from torrent_engine.base.config import (
     BencodeLimits,
     SharedConfig,
@@ -162,6 +163,8 @@ class SharedResources:
     async def __aenter__(self) -> Self:
         """Begin to run tasks, and hold one reference."""
         self._refuse_second_start()
+        if self.config.freeze_garbage_collector:
+            exempt_living_objects()
         tasks = anyio.create_task_group()
         await tasks.__aenter__()
         self._tasks = tasks

@@ -6,6 +6,7 @@ Source: BEP 16. Peers that know all that we have are parted from when it begins;
 from collections.abc import Iterable
 from typing import Final
 
+from torrent_engine.base.operators import operator_of
 from torrent_engine.engine.swarm.context import Torrent
 from torrent_engine.engine.swarm.peer import Peer
 from torrent_engine.engine.transfer.download_manager import DownloadManager
@@ -59,7 +60,8 @@ class SuperSeeding:
     def joined(self, peer: Peer) -> None:
         """Add a peer to which the handshake showed no pieces."""
         if self._plan is not None and self.is_on:
-            self._plan.joined(peer, peer.pieces, self._torrent.clock())
+            now, operator = self._torrent.clock(), operator_of(peer.address.host)
+            self._plan.joined(peer, peer.pieces, now, operator, lambda: peer.uploaded_bytes)
             self._turns[peer] = None
 
     def left(self, peer: Peer) -> None:
@@ -80,7 +82,7 @@ class SuperSeeding:
         plan = self._plan
         if plan is None:
             return
-        plan.is_over = plan.is_over or self._is_another_seed_likely()
+        plan.is_over = plan.is_over or self._is_another_seed_likely(plan)
         if plan.is_over:
             self._show_rest(plan)
         else:
@@ -88,15 +90,14 @@ class SuperSeeding:
             self._may_show = max(share, LEAST_SHOWN_PER_TICK)
             self._show(plan, tuple(self._turns), now)
 
-    def _is_another_seed_likely(self) -> bool:
-        """Return whether somebody claims to have everything, and a whole copy has left us.
+    def _is_another_seed_likely(self, plan: SuperSeed) -> bool:
+        """Return whether a peer is likely to have everything, and a whole copy has left us.
 
-        The claim alone is not believed: one message would end super-seeding for good.
+        A claim alone is not believed: one message would end super-seeding for good.
         """
         torrent = self._torrent
         sent_bytes = torrent.totals.uploaded_bytes - self._uploaded_before_bytes
-        is_claimed = torrent.picker.availability.seeds > 0
-        return is_claimed and sent_bytes >= torrent.metainfo.total_bytes
+        return sent_bytes >= torrent.metainfo.total_bytes and plan.is_another_seed_likely()
 
     def _show(self, plan: SuperSeed, peers: Iterable[Peer], now: float) -> None:
         """Show some pieces to each that has room for them; who is too many waits for a tick."""

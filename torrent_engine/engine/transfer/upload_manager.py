@@ -16,6 +16,7 @@ from torrent_engine.net.peers.peer_link import Refill
 from torrent_engine.policy.transfer.choker import Choker
 from torrent_engine.policy.transfer.peer_view import PeerView
 from torrent_engine.policy.transfer.upload_slots import UploadLoad, UploadSlots, slots_for_rate
+from torrent_engine.protocol.wire.block_runs import FRAME_BYTES
 from torrent_engine.protocol.wire.messages import (
     BlockRequest,
     PeerInterested,
@@ -202,10 +203,14 @@ class PeerUploads:
         self._refill_bytes = self._buffers.next_bytes
         self._sends_views = peer.link.sends_by_kernel
 
-    def refill(self) -> Refill:
-        """Queue blocks that the page cache has: one buffer of them, or more if none is needed."""
-        if not self._sends_views:
-            self._refill_bytes = self._buffer_bytes()
+    def refill(self, room_bytes: int) -> Refill:
+        """Queue blocks that the page cache has: one buffer of them, or more if none is needed.
+
+        No more than there is room for, so that nothing is held for peers that do not read.
+        """
+        most_bytes = self._refill_bytes if self._sends_views else self._buffer_bytes()
+        blocks = max(room_bytes // FRAME_BYTES, 1)
+        self._refill_bytes = min(most_bytes, blocks * BLOCK_BYTES)
         throttle, budget_bytes = self._peer.link.upload_throttle, self._refill_bytes
         if throttle is not None:
             budget_bytes = self._paid_bytes or throttle.take(self._wanted_bytes())

@@ -37,6 +37,11 @@ class PlaintextTransport:
         """Our address; empty if the transport is closed."""
         return self.inner.local_host
 
+    @property
+    def room_bytes(self) -> int:
+        """How many bytes are taken now."""
+        return self.inner.room_bytes
+
     def narrow(self, *, is_narrow: bool) -> None:
         """Shrink the receive buffer, or restore it."""
         self.inner.narrow(is_narrow=is_narrow)

@@ -10,7 +10,7 @@ from torrent_engine.base.config import EncryptionConfig, EncryptionLevel, Encryp
 from torrent_engine.base.errors import NetworkError
 from torrent_engine.base.ids import InfoHash
 from torrent_engine.net.peers.encrypted import PlaintextTransport, Rc4Transport
-from torrent_engine.net.peers.transport import Transport, receive_some
+from torrent_engine.net.peers.transport import Transport, wait_for_some
 from torrent_engine.protocol.wire.encryption import (
     Agreement,
     DiallerHandshake,
@@ -84,15 +84,10 @@ async def _shake_hands(
 
 
 async def _receive(transport: Transport) -> bytes:
-    while True:
-        try:
-            data = receive_some(transport, READ_BYTES)
-        except BlockingIOError:
-            await transport.wait_readable()
-            continue
-        if not data:
-            raise ConnectionResetError("closed by the peer")
-        return data
+    data = await wait_for_some(transport, READ_BYTES)
+    if not data:
+        raise ConnectionResetError("closed by the peer")
+    return data
 
 
 async def _send_all(transport: Transport, data: bytes) -> None:

@@ -20,7 +20,7 @@ from torrent_engine.base.config import EncryptionConfig, EncryptionPolicy, PoolC
 from torrent_engine.base.errors import EncryptionError, NetworkError
 from torrent_engine.base.ids import InfoHash, PeerAddress
 from torrent_engine.net.peers.encryption_handshake import accept_encrypted
-from torrent_engine.net.peers.transport import TcpTransport, Transport, receive_some
+from torrent_engine.net.peers.transport import TcpTransport, Transport, wait_for_some
 from torrent_engine.net.sockets.fairness import RateGate
 from torrent_engine.net.sockets.handshake_limits import HALF_OPEN_PATIENCE_S, HandshakeLimiter
 from torrent_engine.net.sockets.tcp import accept_forever, close, reset
@@ -256,11 +256,7 @@ async def _read_until_info_hash(transport: Transport) -> bytes:
     """Return 48 to 68 bytes of a handshake, fewer if it is none or the connection ends."""
     received = b""
     while len(received) < PEER_ID_OFFSET:
-        try:
-            data = receive_some(transport, HANDSHAKE_BYTES - len(received))
-        except BlockingIOError:
-            await transport.wait_readable()
-            continue
+        data = await wait_for_some(transport, HANDSHAKE_BYTES - len(received))
         received += data
         name = received[: len(PROTOCOL_STRING)]
         if not data or name != PROTOCOL_STRING[: len(name)]:

@@ -22,6 +22,7 @@ READS_PER_TURN: Final = 8  # full reads before other tasks run
 SMALL_READ_BYTES: Final = (
     256  # ours: a shorter read without a complete message is charged as a message
 )
+NOTHING_YET: Final = -1
 PACE_STEP_S: Final = 0.05  # ours: length of one step at a low rate
 MIN_PACE_BYTES: Final = 256
 
@@ -71,11 +72,11 @@ class Refill(Enum):
 class BlockSource(Protocol):
     """The source of the blocks requested by one peer."""
 
-    def refill(self) -> Refill:
-        """Queue blocks at the connection, without waiting."""
+    def refill(self, room_bytes: int) -> Refill:
+        """Queue blocks for which there is room, one at least, without waiting."""
 
     def rest(self) -> None:
-        """Stop until the next request, because all blocks are sent."""
+        """Give back what is kept for the next blocks, because all that were queued are sent."""
 
     async def load(self) -> None:
         """Wait for the disk or for the rate limit, then queue blocks at the connection."""
@@ -267,16 +268,18 @@ class PeerLink:
         Sending is tried once more, because a large send buffer of a slow peer counts as writable
         only when much of it is free.
         """
-        if self._stuck_since_s is None or not self._pending:
+        if self._stuck_since_s is None:
             return 0.0
         try:
-            self._send(self._pending)
+            if self._pending:
+                self._send(self._pending)
         except BlockingIOError:
             pass
         except OSError as error:
             self.end(error.strerror or str(error))
             return 0.0
-        if not self._pending or self._sent_bytes - self._stuck_from_bytes >= self._min_read_bytes:
+        is_sent = not self._pending and self.transport.room_bytes > 0
+        if is_sent or self._sent_bytes - self._stuck_from_bytes >= self._min_read_bytes:
             self._stuck_since_s, self._stuck_from_bytes = now, self._sent_bytes
         return now - self._stuck_since_s
 
@@ -331,12 +334,19 @@ class PeerLink:
             pending[0] = pending[0][sent:]
 
     def _refill(self, source: BlockSource) -> bool:
-        """Refill from the block source; return whether there is more to send at once."""
+        """Refill from the block source; return whether there is more to send at once.
+
+        Raises BlockingIOError if the transport takes nothing now.
+        """
         self._is_fed = bool(self.connection.upload_requests)
         if not self._is_fed:
             source.rest()
             return False
-        state = source.refill()
+        room_bytes = self.transport.room_bytes
+        if not room_bytes:  # what is read now would only be held
+            source.rest()
+            raise BlockingIOError
+        state = source.refill(room_bytes)
         if state is Refill.LATER:
             self._wait_for(source.load)
         return state is Refill.QUEUED or self.connection.has_data_to_send
@@ -383,11 +393,13 @@ class PeerLink:
                     else:
                         count = await self._receive_limited(self.download_throttle)
                 except BlockingIOError:
-                    await self.transport.wait_readable()
-                    continue
+                    count = NOTHING_YET  # a wait here would keep the exception and its frames
                 except OSError as error:
                     self.end(error.strerror or str(error))
                     break
+                if count == NOTHING_YET:
+                    await self.transport.wait_readable()
+                    continue
                 if not count:
                     self.end("closed by the peer")
                     break
@@ -395,6 +407,7 @@ class PeerLink:
                 if count < SMALL_READ_BYTES and not events and self.download_throttle is None:
                     connection.state.control_units += 1
             on_events(events, count)
+            del events  # they would be kept until more comes, with what their views are of
             if connection.held_bytes != self._held_bytes:
                 self._hold(connection.held_bytes)
             if connection.is_violated:

@@ -20,6 +20,10 @@ of them slowed an honest leech from 30 to 0.1 MiB/s for 15 s. Throughput over lo
 """
 
 
+ANY_ROOM: Final = 1 << 30
+"""The room of a transport of which only the system knows how much it takes."""
+
+
 class Transport(Protocol):
     """A non-blocking byte stream to one peer."""
 
@@ -31,6 +35,13 @@ class Transport(Protocol):
     If not, views of mapped files must not be sent: if the file is truncated meanwhile, the process
     would get SIGBUS, while a system call fails with EFAULT.
     """
+
+    @property
+    def room_bytes(self) -> int:
+        """How many bytes :meth:`send_some` takes now, or :data:`ANY_ROOM`.
+
+        It is 0 where that would raise BlockingIOError. Blocks are read for no more than that.
+        """
 
     def receive_into(self, target: memoryview, /) -> int:
         """Receive available bytes into the buffer; return how many, 0 at the end of the stream.
@@ -67,6 +78,7 @@ class TcpTransport:
 
     protocol = TransportProtocol.TCP
     encryption = ConnectionEncryption.NONE
+    room_bytes = ANY_ROOM
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
@@ -99,6 +111,14 @@ def receive_some(transport: Transport, max_bytes: int) -> bytes:
     """Return up to ``max_bytes`` available bytes; raise as :meth:`Transport.receive_into`."""
     buffer = bytearray(max_bytes)
     return bytes(buffer[: transport.receive_into(memoryview(buffer))])
+
+
+async def wait_for_some(transport: Transport, max_bytes: int) -> bytes:
+    """As :func:`receive_some`, once bytes are available."""
+    while True:
+        with suppress(BlockingIOError):  # a wait in an ``except`` keeps the exception's frames
+            return receive_some(transport, max_bytes)
+        await transport.wait_readable()
 
 
 def _bound_unsent(sock: socket.socket) -> None:

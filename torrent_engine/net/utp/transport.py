@@ -79,6 +79,11 @@ class UtpTransport:
         except (OSError, OverflowError):
             return ""
 
+    @property
+    def room_bytes(self) -> int:
+        """How many bytes are taken now."""
+        return self.connection.room_bytes
+
     def timer(self) -> float | None:
         """Return the next timer."""
         timer = self.connection.timer()

@@ -3,12 +3,14 @@
 A few pieces that no peer has are revealed to each peer, and further ones once other peers have
 those, which proves that the peer uploads them. A peer that claims all pieces is offered none, and
 its claim is ignored when pieces are chosen for others, because it costs one message: a piece that
-was never revealed cannot have spread. Source: BEP 16.
+was never revealed cannot have spread. For the same reason a claim counts only once the peer that
+the piece was revealed to has it, and one operator's claims only in proportion to what it took from
+us, unless another operator says the same. Source: BEP 16.
 """
 
 import random
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Final
@@ -24,7 +26,25 @@ if TYPE_CHECKING:
 UNFETCHED_TIMEOUTS: Final = 3  # ours: timeouts after which a piece that was not fetched is freed
 REVEALED_SHARE: Final = 32  # ours: of a small torrent, 1/32 is revealed to a peer at a time
 SINGLE_PEER_FACTOR: Final = 4  # ours: as many times that if there is only one peer
+FIRST_CLAIMS: Final = 4  # ours: of an operator that took nothing from us; believed once
+CLAIMS_PER_PIECE: Final = 32  # ours: and as many more for each piece that it took
+MAX_CLAIMS: Final = 1_024  # ours: of an operator that is not believed yet
+MAX_OPERATORS: Final = 4_096  # ours: remembered, half a megabyte
 _BYTE_WITH_BITS: Final = re.compile(rb"[^\0]")
+
+
+def _nothing() -> int:
+    return 0
+
+
+@dataclass(slots=True)
+class _Operator:
+    """What all peers of one address took from us, and how often their word counted."""
+
+    taken_bytes: int = 0
+    used_claims: int = 0
+    claims: dict[int, None] = field(default_factory=dict)
+    """Pieces that it claims, and is not believed yet; some of them."""
 
 
 @dataclass(slots=True)
@@ -32,6 +52,11 @@ class _Peer:
     """The pieces that one peer has and was offered."""
 
     pieces: PeerPieces
+    operator: str
+    uploaded_bytes: Callable[[], int]
+    """How much we sent to it."""
+    counted_bytes: int = 0
+    """How much of that is counted at its operator."""
     revealed: int = 0
     waiting: dict[int, float] = field(default_factory=dict)
     """Revealed piece that no other peer has yet -> when it was revealed."""
@@ -51,6 +76,7 @@ class SuperSeed:
         rng: random.Random,
     ) -> None:
         self._piece_count = piece_count
+        self._piece_bytes = piece_bytes
         self._all = all_pieces(piece_count)
         self._availability = availability
         self._config = config
@@ -65,6 +91,9 @@ class SuperSeed:
         self._peers: dict[object, _Peer] = {}
         self._owners: dict[int, dict[object, None]] = {}
         """Piece -> the peers it is revealed to, until another peer has it."""
+        self._operators: dict[str, _Operator] = {}
+        self._claims: dict[int, str] = {}
+        """Piece of an owner that has it -> the operator alone in saying that it spread."""
         self._revealed = 0
         self._ever_revealed = 0
         self._remaining: dict[object, Iterator[int]] = {}
@@ -72,16 +101,54 @@ class SuperSeed:
         self.is_over = False
         """Whether super-seeding has ended: all pieces are announced to all peers."""
 
-    def joined(self, key: object, pieces: PeerPieces, now: float) -> None:
-        """Add a peer that nothing is revealed to; ``pieces`` are those it has."""
-        self._peers[key] = _Peer(pieces, progress_s=now)
+    def joined(
+        self,
+        key: object,
+        pieces: PeerPieces,
+        now: float,
+        operator: str,
+        uploaded_bytes: Callable[[], int] = _nothing,
+    ) -> None:
+        """Add a peer that nothing is revealed to; ``pieces`` are those it has.
+
+        ``operator`` is that of its address, ``uploaded_bytes`` returns how much we sent to it.
+        """
+        self._peers[key] = _Peer(pieces, operator, uploaded_bytes, progress_s=now)
 
     def left(self, key: object) -> None:
         """Remove a peer; pieces revealed only to it can be revealed to others."""
         peer = self._peers.pop(key, None)
         self._remaining.pop(key, None)
         if peer is not None:
+            if peer.uploaded_bytes():
+                self._operator_of(peer)
             self._stop_waiting(key, peer, tuple(peer.waiting))
+
+    def is_another_seed_likely(self) -> bool:
+        """Return whether a peer claims to have everything, and that is likely.
+
+        It is if another operator claims the same, or if it took its share from us.
+        """
+        seeds = [peer for peer in self._peers.values() if peer.pieces.has_all]
+        if len({peer.operator for peer in seeds}) > 1:
+            return True
+        return any(
+            self._taken_pieces(self._operator_of(peer)) * CLAIMS_PER_PIECE >= self._piece_count
+            for peer in seeds
+        )
+
+    def _operator_of(self, peer: _Peer) -> _Operator:
+        """Return the operator of a peer, with what the peer took by now."""
+        operator = self._operators.setdefault(peer.operator, _Operator())
+        if len(self._operators) > MAX_OPERATORS:
+            del self._operators[next(iter(self._operators))]
+        uploaded_bytes = peer.uploaded_bytes()
+        operator.taken_bytes += uploaded_bytes - peer.counted_bytes
+        peer.counted_bytes = uploaded_bytes
+        return operator
+
+    def _taken_pieces(self, operator: _Operator) -> int:
+        return operator.taken_bytes // self._piece_bytes
 
     def has(self, key: object, piece: int, now: float) -> list[object]:
         """Handle a "have"; return the peers that further pieces may be revealed to."""
@@ -105,16 +172,38 @@ class SuperSeed:
 
     def _seen(self, key: object, pieces: Collection[int]) -> dict[object, None]:
         """Record that pieces have spread; return the peers they were revealed to."""
+        name, operator = self._peers[key].operator, self._operator_of(self._peers[key])
+        before = list(islice(operator.claims, self._credit(operator)))  # they may count now
+        for piece in before:
+            del operator.claims[piece]
         spread: dict[object, list[int]] = {}
-        for piece in pieces:
-            for owner in self._owners.get(piece, ()):
-                if owner != key:
+        for piece in dict.fromkeys((*pieces, *before)):
+            owners = self._owners.get(piece, ())
+            fed = [who for who in owners if who != key and self._peers[who].pieces.has(piece)]
+            if fed and self._is_believed(name, operator, piece):
+                for owner in fed:
                     spread.setdefault(owner, []).append(piece)
         freed = list[int]()
         for owner, its_pieces in spread.items():
             freed += self._forget_waiting(owner, self._peers[owner], its_pieces)
         self._revealed ^= bits_of(freed)
         return dict.fromkeys(spread)
+
+    def _is_believed(self, name: str, operator: _Operator, piece: int) -> bool:
+        """Return whether an operator's claim to have a piece counts."""
+        if self._claims.setdefault(piece, name) != name:
+            return True
+        if self._credit(operator):
+            operator.used_claims += 1
+            return True
+        if len(operator.claims) < MAX_CLAIMS:
+            operator.claims[piece] = None
+        return False
+
+    def _credit(self, operator: _Operator) -> int:
+        """Return how many claims of an operator may count now."""
+        most = FIRST_CLAIMS + CLAIMS_PER_PIECE * self._taken_pieces(operator)
+        return max(most - operator.used_claims, 0)
 
     def wants_more(self, key: object, now: float) -> bool:
         """Return whether pieces may be revealed to a peer now; the cheap part of that."""
@@ -194,6 +283,7 @@ class SuperSeed:
             del owners[key]
             if not owners:
                 del self._owners[piece]
+                self._claims.pop(piece, None)
                 freed.append(piece)
         return freed
 

@@ -133,6 +133,13 @@ class UtpConnection:
         return self.state in (UtpState.CLOSING, UtpState.ENDED)
 
     @property
+    def room_bytes(self) -> int:
+        """How many bytes send accepts; 0 if it would block."""
+        if not self.is_writable:
+            return 0
+        return max(self._sender.room_bytes, MIN_SEND_ROOM_BYTES)  # at the end send raises
+
+    @property
     def moved_bytes(self) -> int:
         """Payload bytes delivered so far, both directions together."""
         return self._receiver.received_bytes + self._sender.delivered_bytes

@@ -79,6 +79,11 @@ class Flight:
         return sequence in self._transit or sequence in self.lost
 
     @property
+    def packets(self) -> int:
+        """How many packets are unacknowledged."""
+        return len(self._transit) + len(self.lost)
+
+    @property
     def is_empty(self) -> bool:
         """Whether every sent packet is acknowledged."""
         return not self._transit and not self.lost

@@ -8,7 +8,7 @@ from torrent_engine.protocol.utp.handshake import WrongNumbers
 
 ETHERNET_PACKET_BYTES: Final = 1_452
 """The largest UDP payload over IPv6 on Ethernet; 20 bytes less than over IPv4."""
-SHARES: Final = 16  # ours: a connection gets at most one part in this many of the free memory
+SHARES: Final = 8  # ours: a connection gets at most one part in this many of the free memory
 MIN_BUFFER_BYTES: Final = 64 * 1024  # ours: two blocks in transit, two queued
 
 

@@ -38,6 +38,9 @@ REORDER_FADES: Final = 0.98  # ours: decay of observed reordering with each loss
 
 MAX_JITTER_S: Final = 0.02  # ours: a shorter queue must persist for a round trip to count
 MAX_WINDOW_WAIT_S: Final = 60.0  # the longest timeout
+MAX_BEHIND_BYTES: Final = 256 * 1024  # ours: queued behind a full window, to be sent as it moves
+BEYOND_WINDOW_BYTES: Final = 32 * 1024  # ours: accepted for a peer beyond its receive window
+PACKET_COST_BYTES: Final = 200  # memory beside the payload of a packet in flight
 
 _DATA_KIND: Final = DATA << 4 | VERSION
 _pack_header = HEADER.pack
@@ -73,7 +76,7 @@ class SendSide:
         self._window_wait_s = 0.0
         self._buffer_bytes = config.send_buffer_bytes
         self._budget = limits.unsent
-        self._noted_bytes = 0  # bytes accounted in the budget
+        self._noted_bytes = 0  # memory accounted in the budget
         self._peer_window_bytes = config.receive_window_bytes
         self._reduced_s = float("-inf")
         self._round_delivered = 0
@@ -83,16 +86,19 @@ class SendSide:
 
     @property
     def room_bytes(self) -> int:
-        """Room in the queue, which holds up to twice the congestion window."""
+        """Room in the queue: for what both windows allow in flight, and some more behind it."""
         held_bytes = self._note_held()
         most_bytes = min(self._buffer_bytes, self._budget.limit_of_one())
-        window_bytes = max(2 * int(self.congestion.window_bytes), MIN_BUFFER_BYTES)
-        return min(most_bytes, window_bytes) - held_bytes
+        window_bytes = min(int(self.congestion.window_bytes), self._peer_window_bytes)
+        wanted_bytes = window_bytes + min(window_bytes, MAX_BEHIND_BYTES)
+        wanted_bytes = min(wanted_bytes, self._peer_window_bytes + BEYOND_WINDOW_BYTES)
+        return min(most_bytes, max(wanted_bytes, MIN_BUFFER_BYTES)) - held_bytes
 
     def _note_held(self) -> int:
         held_bytes = self.queue.queued_bytes + self.flight.unacknowledged_bytes
-        self._budget.held_bytes += held_bytes - self._noted_bytes
-        self._noted_bytes = held_bytes
+        cost_bytes = held_bytes + PACKET_COST_BYTES * self.flight.packets
+        self._budget.held_bytes += cost_bytes - self._noted_bytes
+        self._noted_bytes = cost_bytes
         return held_bytes
 
     @property
