@@ -21,6 +21,7 @@ from torrent_engine.codec.bencode import decode_with_spans, skip_value
 from torrent_engine.disk.state.records import TorrentRecord
 
 _NEW_FILE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+_TEMPORARY: Final = re.compile(r"\.\d+\.tmp(-journal|-wal|-shm)?\Z")
 _INFO_HASH: Final = re.compile(r"[0-9a-f]{40}")
 _FOUND: Final = (
     "found_files",
@@ -37,6 +38,17 @@ def make_private_folder(path: Path) -> None:
     if not path.is_dir():
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         sync_folder(path.parent)
+
+
+def remove_temporaries(folder: Path) -> None:
+    """Remove what processes that were killed left of files that they wrote; failing does no harm.
+
+    Only for who uses the folder alone.
+    """
+    with suppress(OSError):
+        for name in os.listdir(folder):  # noqa: PTH208 - a Path each takes longer
+            if _TEMPORARY.search(name):
+                (folder / name).unlink(missing_ok=True)
 
 
 def write_atomically(path: Path, data: bytes) -> None:
