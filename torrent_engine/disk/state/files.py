@@ -187,8 +187,8 @@ class TorrentCopies:
         except OSError:
             return b""
 
-    def load(self, info_hash: InfoHash) -> TorrentRecord | None:
-        """Return what the two files say; None if that is not enough."""
+    def load(self, info_hash: InfoHash, *, with_metainfo: bool = True) -> TorrentRecord | None:
+        """Return what the two files say, or that beside the .torrent; None if it is not enough."""
         try:
             where = json.loads(self._path(info_hash, "json").read_bytes())
             return TorrentRecord(
@@ -197,10 +197,17 @@ class TorrentCopies:
                 save_path=str(where["save_path"]),
                 renames={int(index): tuple(path) for index, path in where["renames"].items()},
                 settings={name: where[name] for name in _FOUND if name in where},
-                metainfo_bytes=self.metainfo_bytes(info_hash),
+                metainfo_bytes=self.metainfo_bytes(info_hash) if with_metainfo else b"",
             )
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
+
+    def saved_ns(self, info_hash: InfoHash) -> int:
+        """Return when the copy was written last, since 1970; 0 if there is none."""
+        try:
+            return self._path(info_hash, "json").stat().st_mtime_ns
+        except OSError:
+            return 0
 
     def info_hashes(self) -> Iterator[InfoHash]:
         """Return which torrents there are copies of."""
@@ -220,16 +227,21 @@ class TorrentCopies:
 
 def is_torrent_of(data: bytes, info_hash: bytes) -> bool:
     """Return whether data is a .torrent with this info-hash."""
+    info = info_bytes_in(data)
+    if sha1(info, usedforsecurity=False).digest() == info_hash:
+        return True
+    return sha256(info).digest()[:SHA1_BYTES] == info_hash  # one that has a v2 part only
+
+
+def info_bytes_in(data: bytes) -> bytes:
+    """Return the info dictionary of a .torrent, as it is encoded; empty if there is none."""
     try:
         readers = {b"info": skip_value}
         _, spans = decode_with_spans(data, limits=STORED_BENCODE_LIMITS, readers=readers)
     except BencodeError:
-        return False
+        return b""
     start, end = spans.get(b"info", (0, 0))
-    info = data[start:end]
-    if sha1(info, usedforsecurity=False).digest() == info_hash:
-        return True
-    return sha256(info).digest()[:SHA1_BYTES] == info_hash  # one that has a v2 part only
+    return data[start:end]
 
 
 class Reserve:
