@@ -31,11 +31,11 @@ class FakeClock:
 async def opened(
     metainfo: Metainfo, save_path: Path, *, create: bool = True, **options: Any
 ) -> AsyncIterator[StorageManager]:
-    config = options.pop("config", CONFIG)
+    config, makes_empty = options.pop("config", CONFIG), options.pop("makes_empty", True)
     limiter = anyio.CapacityLimiter(4)
     storage = StorageManager(metainfo, save_path, disk_limiter=limiter, config=config, **options)
     try:
-        await storage.open(create=create)
+        await storage.open(create=create, makes_empty=makes_empty)
         yield storage
     finally:
         await storage.close()

@@ -42,6 +42,11 @@ class FlipReport:
     """Not listed any more, although a file that was not damaged names them."""
     faults: list[str] = field(default_factory=list)
 
+    def flipped(self, name: str) -> None:
+        """Count a flip in a kind of file."""
+        self.flips += 1
+        self.files[name] += 1
+
     @property
     def is_good(self) -> bool:
         return not (self.false_pieces or self.lost_torrents or self.faults)
@@ -53,6 +58,19 @@ class FlipReport:
         yield f"false pieces          {self.false_pieces}"
         yield f"torrents lost         {self.lost_torrents}"
         yield from self.faults[:20]
+
+
+def flip_bits(state: Path, random: Random) -> str:
+    """Flip one to ten bits of one file, mostly of the database; return the kind of file."""
+    files = sorted(path for path in state.rglob("*") if path.is_file() and path.stat().st_size)
+    files = [path for path in files if path.name not in {"reserve", f"{DATABASE}-shm"}]
+    database = [path for path in files if path.name.startswith(DATABASE)]
+    path = random.choice(database if random.random() < 0.7 else files)
+    data = bytearray(path.read_bytes())
+    for _ in range(random.choice((1, 1, 10))):
+        data[random.randrange(len(data))] ^= 1 << random.randrange(8)
+    path.write_bytes(data)
+    return path.name if path.name.startswith(DATABASE) else f"{path.parent.name}/*{path.suffix}"
 
 
 class FlipRun:
@@ -104,26 +122,12 @@ class FlipRun:
         state = self._folder / "state"
         shutil.rmtree(state)
         shutil.copytree(self._folder / "good", state)
-        name = self._flip(state)
-        self.report.flips += 1
+        name = flip_bits(state, self._random)
+        self.report.flipped(name)
         try:
             await self._start(state)
         except TorrentEngineError as error:
             self.report.faults.append(f"{name}: {error!r}")
-
-    def _flip(self, state: Path) -> str:
-        """Flip one to ten bits of one file; mostly of the database, which is most of the bytes."""
-        files = sorted(path for path in state.rglob("*") if path.is_file() and path.stat().st_size)
-        files = [path for path in files if path.name not in {"reserve", f"{DATABASE}-shm"}]
-        database = [path for path in files if path.name.startswith(DATABASE)]
-        path = self._random.choice(database if self._random.random() < 0.7 else files)
-        data = bytearray(path.read_bytes())
-        for _ in range(self._random.choice((1, 1, 10))):
-            data[self._random.randrange(len(data))] ^= 1 << self._random.randrange(8)
-        path.write_bytes(data)
-        name = path.name if path.name.startswith(DATABASE) else path.parent.name
-        self.report.files[name] += 1
-        return name
 
     async def _start(self, state: Path) -> None:
         hashes = {metainfo.info_hash for metainfo, _ in self._torrents}

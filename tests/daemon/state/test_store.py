@@ -4,6 +4,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +115,21 @@ async def test_a_file_of_a_later_version_is_moved_aside(tmp_path: Path) -> None:
     db.close()
     assert await values_of(tmp_path) == {}
     assert (tmp_path / "daemon.db.broken-1").exists()
+
+
+async def test_a_file_of_a_later_version_stays_where_all_of_the_state_is_of_one(
+    tmp_path: Path,
+) -> None:
+    await values_of(tmp_path)
+    for name in ("daemon.db", "state.db"):
+        with closing(sqlite3.connect(tmp_path / name)) as db, db:
+            if name == "state.db":
+                db.execute("CREATE TABLE version (number INTEGER)")
+                db.execute("INSERT INTO version VALUES (99)")
+            db.execute("PRAGMA user_version = 99")
+    with pytest.raises(StateDatabaseError, match=r"state\.db is of a newer"):
+        DaemonDatabase(tmp_path).open()
+    assert not (tmp_path / "daemon.db.broken-1").exists()
 
 
 async def test_damage_while_it_runs_loses_nothing(tmp_path: Path) -> None:
@@ -294,6 +310,7 @@ async def test_a_scope_that_is_not_known_makes_a_token_unreadable() -> None:
 
 WRITER = """
 import sys
+from contextlib import closing
 from pathlib import Path
 from torrent_engine.daemon.state.database import DaemonDatabase
 

@@ -333,6 +333,22 @@ async def test_deleting_removes_the_part_file_too(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+async def test_f4_what_a_kill_left_of_a_file_from_the_part_file_is_removed(tmp_path: Path) -> None:
+    metainfo, payload = make_torrent({"s/a": payload_of(20_000), "s/b": payload_of(60_000)})
+    for deletes in (False, True):
+        async with opened(metainfo, tmp_path, skipped=frozenset({0})) as storage:
+            put_piece(storage, metainfo, payload, 1)
+        half = tmp_path / f"payload/s/.{metainfo.info_hash.hex()}.0.tmp"
+        half.write_bytes(b"half of it")
+        async with opened(metainfo, tmp_path, skipped=frozenset({0})) as storage:
+            storage.adopt_files({1})
+            if not deletes:
+                await storage.set_skipped(frozenset())
+                assert names_below(tmp_path) == ["payload/s/a", "payload/s/b"]
+            await storage.delete_files()
+        assert list(tmp_path.iterdir()) == []
+
+
 # -- reading on the loop --------------------------------------------------------------------------
 
 

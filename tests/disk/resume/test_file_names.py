@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from torrent_engine.disk.files.storage_manager import StorageManager
 from torrent_engine.disk.filesystem import NameFoldings, probe_names
 from torrent_engine.disk.resume.file_names import found_raw_names, settle_names
 from torrent_engine.disk.resume.keeper import ResumeKeeper
+from torrent_engine.disk.state.database import insert_rows
+from torrent_engine.disk.state.records import TorrentRecord, torrent_row
 from torrent_engine.disk.state.store import StateStore
 
 pytestmark = pytest.mark.anyio
@@ -310,3 +313,20 @@ def test_f2_a_probe_that_could_not_be_removed_is_removed_after_all(
     assert probe_names(tmp_path) == EXACT
     assert not failures
     assert list(tmp_path.iterdir()) == []
+
+
+async def test_f6_a_file_has_the_name_of_the_copy_where_the_database_is_older(
+    tmp_path: Path, store: StateStore
+) -> None:
+    metainfo, _ = make_torrent({"a": b"1", "b": b"2", "c": b"3"})
+    folder = tmp_path / "out"
+    renames = {0: ("payload", "a2"), 1: ("payload", "b2"), 2: ("..", "c2")}
+    record = TorrentRecord(metainfo.info_hash, "payload", str(folder), metainfo_bytes=b"x")
+    store.copies.save(replace(record, renames=renames))
+    await store.run(lambda db: insert_rows(db, "torrents", [torrent_row(record)]))
+    (folder / "payload").mkdir(parents=True)
+    for name in ("payload/a2", "payload/b", "payload/b2", "../c2"):  # b is where it was
+        (folder / name).write_bytes(b"1")
+    storage = storage_of(metainfo, folder)
+    await settle_names(storage, store, always(EXACT))
+    assert names(storage) == ["a2", "b", "c"]

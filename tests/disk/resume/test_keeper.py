@@ -623,6 +623,34 @@ async def test_a_file_of_the_torrent_that_is_skipped_now_is_found_where_it_is(
     assert {3, 4} <= set(plan.to_check)
 
 
+@pytest.mark.parametrize("has_stamps", [True, False])
+async def test_no_file_of_others_is_taken_behind_a_database_from_a_backup(
+    store: StateStore, save_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_stamps
+) -> None:
+    async with kept(METAINFO, save_path, store) as (storage, keeper):
+        await keeper.plan()
+        if has_stamps:
+            write_pieces(storage, keeper, [0, 1, 2])
+        await keeper.commit()
+        assert storage.write_hooks.before_writes is not None
+        storage.owned.taking(2)  # as the journal of the backup says
+    shutil.rmtree(save_path, ignore_errors=True)
+    (save_path / "payload").mkdir(parents=True)
+    for name, data in FILES.items():
+        (save_path / "payload" / name).write_bytes(b"mine" * (len(data) // 4))
+    copy = tmp_path / f"state/torrents/{METAINFO.info_hash.hex()}.json"
+    os.utime(copy, (1.6e9, 1.6e9))
+    reboot(monkeypatch)
+    async with kept(METAINFO, save_path, store) as (storage, keeper):
+        await keeper.plan()
+        assert not storage.owned.own()
+        with pytest.raises(ForeignFileError):
+            storage.claim_files()
+        await storage.delete_files()
+    assert {path.read_bytes()[:4] for path in (save_path / "payload").iterdir()} == {b"mine"}
+    assert len(list((save_path / "payload").iterdir())) == 3
+
+
 async def test_f5_files_that_were_made_before_a_power_cut_are_the_torrents(
     store: StateStore, save_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -150,3 +150,25 @@ async def test_f1_a_copy_that_finds_no_room_is_only_logged(
         assert not (tmp_path / "state.db.copy").exists()
         assert not left_over(tmp_path)
         assert (tmp_path / "reserve").exists()
+
+
+async def test_f4_what_killed_processes_left_of_files_is_removed_once_nobody_else_is_there(
+    tmp_path: Path,
+) -> None:
+    async with store_in(tmp_path) as store:
+        await store.save_torrent(RECORD)
+        stem = RECORD.info_hash.hex()
+        left = [
+            tmp_path / "state.db.copy.17.tmp",
+            tmp_path / "state.db.copy.17.tmp-journal",
+            tmp_path / f"torrents/{stem}.json.17.tmp",
+        ]
+        others = [tmp_path / "notes.tmp", tmp_path / "torrents/x.17.tmp.torrent"]
+        for path in left + others:
+            path.write_bytes(b"half")
+        async with store_in(tmp_path):  # somebody is there, whose they may be
+            assert all(path.exists() for path in left)
+    async with store_in(tmp_path) as store:
+        assert not any(path.exists() for path in left)
+        assert all(path.exists() for path in others)
+        assert await store.load(RECORD.info_hash)

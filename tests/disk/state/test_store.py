@@ -266,7 +266,7 @@ async def test_a_database_of_a_newer_version_is_refused_and_kept(tmp_path: Path)
         await store.save_torrent(RECORD)
     spoil(tmp_path, f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
     spoil(tmp_path, f"UPDATE version SET number = {SCHEMA_VERSION + 1}")
-    with pytest.raises(StateDatabaseError, match="version"):
+    with pytest.raises(StateDatabaseError, match=r"state\.db is of a newer torrent-engine"):
         await StateStore.open(tmp_path, config=CONFIG)
     assert not (tmp_path / "state.db.broken-1").exists()
 

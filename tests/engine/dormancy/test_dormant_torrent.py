@@ -27,7 +27,7 @@ from torrent_engine.base.config import DormancyConfig, SessionConfig
 from torrent_engine.base.ids import PeerAddress
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.engine.dormancy.dormant_torrent import DormantTorrent
-from torrent_engine.engine.dormancy.metadata_cache import read_kept
+from torrent_engine.engine.dormancy.metadata_cache import read_first_whole
 from torrent_engine.engine.events import Event
 from torrent_engine.engine.session import core as session_core
 from torrent_engine.engine.session.session import Session
@@ -219,11 +219,11 @@ async def test_f11_no_control_of_a_torrent_at_rest_parses_its_metainfo_on_the_lo
 ) -> None:
     readers: list[int] = []
 
-    def read(*arguments: Any) -> Metainfo:
+    def read(*arguments: Any) -> Metainfo | None:
         readers.append(threading.get_ident())
-        return read_kept(*arguments)
+        return read_first_whole(*arguments)
 
-    monkeypatch.setattr(session_core, "read_kept", read)
+    monkeypatch.setattr(session_core, "read_first_whole", read)
     async with manager(tmp_path, dormancy=RESTS) as many:
         session = await many.add_torrent(TORRENT)
         controls: list[Callable[[], object]] = [

@@ -20,7 +20,7 @@ from tests.disk.row_damage import flip_a_field
 from tests.support.clock import ManualClock
 from tests.support.swarm import until
 from torrent_engine.base.config import JobConfig
-from torrent_engine.base.errors import StateDatabaseError
+from torrent_engine.base.errors import DiskFullError, StateDatabaseError
 from torrent_engine.base.ids import InfoHash
 from torrent_engine.disk.state.store import StateStore
 from torrent_engine.engine.jobs.job_log import (
@@ -421,3 +421,20 @@ async def test_f6_a_table_of_jobs_that_is_gone_stops_no_start(tmp_path: Path) ->
         log.begin("seed", name="new")
         names = {job.name for job in await log.list()}
     assert "new" in names
+
+
+async def test_f1_jobs_are_listed_while_the_disk_is_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with log_in(tmp_path) as log:
+        first = log.begin(JobKind.ADD, info_hash=HASH, name="first")
+        assert [job.id for job in await log.list()] == [first]
+        with monkeypatch.context() as full:
+
+            def fail(*_: object) -> None:
+                raise DiskFullError(tmp_path / "state.db", "database or disk is full")
+
+            full.setattr(log, "_write", fail)
+            second = log.begin(JobKind.ADD, info_hash=HASH, name="second")
+            assert [job.id for job in await log.list()] == [first]
+        assert {job.id for job in await log.list()} == {first, second}

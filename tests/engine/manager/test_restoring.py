@@ -1,14 +1,20 @@
 """Torrents of the last run, restored."""
 
 import gc
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from tests.support.managers import manager
-from tests.support.torrents import make_torrent
+from tests.support.swarm import reach
+from tests.support.torrents import make_torrent, payload_of, write_files
+from tests.support.v2_torrents import laid_out, layers_of, torrent_around, v2_info
+from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.engine.manager import restoring
+from torrent_engine.engine.states import State
 
 pytestmark = pytest.mark.anyio
 
@@ -39,3 +45,30 @@ async def test_the_collector_of_cycles_is_paused_and_left_as_it_was(
         assert second.restored == 1
         assert seen == [False]
         assert gc.isenabled() is collector
+
+
+@pytest.mark.parametrize("damaged", ["copy", "both"])
+async def test_f6_a_torrent_whose_hashes_of_pieces_are_damaged_is_not_lost(
+    tmp_path: Path, damaged: str
+) -> None:
+    files = {"a": payload_of(100_000)}
+    info, layers = v2_info(files)
+    metainfo = Metainfo.from_bytes(torrent_around(info, layers))
+    write_files(metainfo, laid_out(metainfo, files), tmp_path / "files")
+    async with manager(tmp_path) as many:
+        await reach(await many.add_torrent(metainfo), State.SEEDING)
+    ((layer, flipped),) = [(each, each[:-1] + bytes([each[-1] ^ 1])) for each in layers.values()]
+    copy = tmp_path / f"state/torrents/{metainfo.info_hash.hex()}.torrent"
+    wrong = copy.read_bytes().replace(layer, flipped)
+    copy.write_bytes(wrong)
+    if damaged == "both":
+        with closing(sqlite3.connect(tmp_path / "state/state.db")) as db, db:
+            db.execute("UPDATE session_metainfos SET metainfo = ?", (wrong,))
+    async with manager(tmp_path) as many:
+        (session,) = many.sessions
+        await reach(session, State.SEEDING)
+        await session.stop()
+        await session.start()  # that reads it again
+        await reach(session, State.SEEDING)
+        assert session.stats().pieces_have == metainfo.piece_count
+        assert layers_of(session) == (layers if damaged == "copy" else {})

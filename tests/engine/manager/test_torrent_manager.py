@@ -337,6 +337,37 @@ async def test_a_torrent_that_is_added_while_it_is_removed_stays(
         assert many.restored == 1
 
 
+async def test_f4_a_kill_within_a_removal_leaves_no_torrent_without_its_metainfo(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with manager(tmp_path) as many:
+        session = await many.add_torrent(FIRST)
+        await many.flush()
+        cancel, saved = Session.cancel, list[object]()
+
+        async def cancel_then_save(session: Session, *, delete_files: bool) -> None:
+            await cancel(session, delete_files=delete_files)
+            many.move_to(session.info_hash, 0)
+            await many.flush()
+            saved.extend(await load_sessions(many.shared.store))
+
+        monkeypatch.setattr(Session, "cancel", cancel_then_save)
+        await many.remove_torrent(session.info_hash, delete_files=True)
+        assert not saved
+
+
+async def test_a_peer_that_is_given_again_and_again_is_saved_once(tmp_path: Path) -> None:
+    async with manager(tmp_path) as many:
+        session = await many.add_torrent(FIRST)
+        await session.stop()
+        for _ in range(3):
+            await session.add_peer("127.0.0.1", 9)
+            await session.stop()
+        await many.flush()
+        (record,) = await load_sessions(many.shared.store)
+        assert record.settings["config"]["peers"] == [["127.0.0.1", 9]]
+
+
 async def test_two_removals_at_once_take_no_torrent_that_came_after_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,6 +1,7 @@
 """``daemon.db``: tables of JSON values by key, in SQLite. Blocking; one thread at a time.
 
 Nothing in it is needed to download: a file that is damaged, or of a later version, is moved aside.
+Where the resume database is of a later version, too, nothing is changed: that is an error.
 """
 
 import logging
@@ -13,6 +14,7 @@ from typing import Final
 from torrent_engine.base.errors import StateDatabaseError
 from torrent_engine.disk.filesystem import is_network_filesystem
 from torrent_engine.disk.os_errors import is_database_full
+from torrent_engine.disk.state.schema import refuse_later
 
 VERSION: Final = 1
 TABLES: Final = (
@@ -87,6 +89,7 @@ class DaemonDatabase:
         db.execute("PRAGMA synchronous = NORMAL")
         version = db.execute("PRAGMA user_version").fetchone()[0]
         if version > VERSION:
+            refuse_later(self.path.with_name("state.db"))  # then this one is of use again later
             raise DamagedDaemonDatabaseError(f"{self.path} is of a later version, {version}")
         db.execute("BEGIN IMMEDIATE")
         for table in TABLES:

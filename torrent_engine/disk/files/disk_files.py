@@ -6,7 +6,6 @@ Blocking; called in worker threads. Sources: BEP 3, BEP 47 (attributes).
 import errno
 import logging
 import os
-import secrets
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
@@ -65,6 +64,7 @@ class DiskFiles:
         self.faults: dict[int, str] | None = {} if reports_faults else None
         """Faults of files at the last scan; None: conflicting files raise errors."""
         self._paths = paths
+        self._info_hash = metainfo.info_hash
         self._entries = metainfo.files
         self._lengths = metainfo.layout.lengths
         self._follow_links = follow_links
@@ -457,15 +457,17 @@ class DiskFiles:
 
         ``fill`` gets the open descriptor. An existing file is an error unless ``replaces``. Raises
         StorageError; a file that appeared nevertheless is complete, and is replaced the next time.
+        What a killed process left of the temporary one is removed first.
         """
         *parents, name = self._paths.parts(index)
         if self.folder.is_link(self._paths.parts(index)):
             raise FileExistsStorageError(
                 self._paths.path(index), "is a symbolic link and is not replaced"
             )
-        temporary = (*parents, f".{index}.{secrets.token_hex(8)}.tmp")
+        temporary = self._temporary(index)
         made: os.stat_result | None = None
         try:
+            self.folder.unlink(temporary)
             made = self._write_whole(index, temporary, fill)
             self.owned.taking(index)
             if replaces:
@@ -482,6 +484,10 @@ class DiskFiles:
                 raise ForeignFileError(self._paths.path(index), _FOREIGN) from error
             raise storage_error(self._paths.path(index), error) from error
         self._note_made(index, made)
+
+    def _temporary(self, index: int) -> tuple[str, ...]:
+        *parents, _ = self._paths.parts(index)
+        return (*parents, f".{self._info_hash.hex()}.{index}.tmp")
 
     def _write_whole(
         self, index: int, temporary: tuple[str, ...], fill: Callable[[int], None]
@@ -507,14 +513,18 @@ class DiskFiles:
             if made is not None and seen is not None and is_same(seen, made):
                 self._note_made(index, made)
 
-    def delete(self, indices: Iterable[int]) -> None:
+    def delete(self, indices: Iterable[int], *, may_be_unfinished: bool = False) -> None:
         """Remove files, then the emptied folders.
 
         Existing files that never had verified or written data of this torrent stay, and so do files
-        that replaced the torrent's.
+        that replaced the torrent's. ``may_be_unfinished``: a process that was killed may have left
+        some of :meth:`write_new`, which go too.
         """
         if self._folder is None:
             return
+        for index in range(len(self._lengths)) if may_be_unfinished else ():
+            with suppress(OSError, StorageError):
+                self._folder.unlink(self._temporary(index))
         self._pool.forget_owner(self._owner)
         gone = self.owned.own().intersection(indices)
         for index in sorted(gone):

@@ -121,7 +121,7 @@ class FileStorage:
         with self._lock:
             if self._part_file is not None:
                 self._part_file.remove()
-            self._files.delete(file_indices)
+            self._files.delete(file_indices, may_be_unfinished=self._part_file is not None)
 
     def move(self, save_path: str) -> None:
         """Move the torrent's own files to another folder, while closed.

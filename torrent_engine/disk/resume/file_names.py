@@ -7,9 +7,10 @@ metainfo, which is cleaned for new files, keeps it.
 
 import os
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
-from torrent_engine.base.errors import StateDatabaseError
+from torrent_engine.base.errors import StateDatabaseError, StorageError
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.codec.paths import (
     COARSEST,
@@ -22,7 +23,8 @@ from torrent_engine.codec.paths import (
 )
 from torrent_engine.disk.files.storage_manager import StorageManager
 from torrent_engine.disk.filesystem import NameFoldings
-from torrent_engine.disk.state.records import read_torrent_row
+from torrent_engine.disk.safe_open import check_parts
+from torrent_engine.disk.state.records import TorrentRecord, read_torrent_row
 from torrent_engine.disk.state.store import StateStore
 
 
@@ -79,7 +81,31 @@ async def _used_names(storage: StorageManager, store: StateStore) -> dict[int, P
         record = await store.load(info_hash, with_metainfo=False)  # that sets a damaged row aside
     if record is None or record.save_path != str(storage.save_path.absolute()):
         return None
-    return dict(record.renames)
+    used = dict(record.renames)
+    await storage.in_thread(lambda: used.update(_names_of_copy(storage, store, record)))
+    return used
+
+
+def _names_of_copy(
+    storage: StorageManager, store: StateStore, record: TorrentRecord
+) -> dict[int, PathParts]:
+    """Return the files that have the names of the copy beside the .torrent, not of the database.
+
+    The database may be older, as from a backup, or where its log was damaged. Blocking.
+    """
+    copy = store.copies.load(record.info_hash, with_metainfo=False)
+    if copy is None or copy.renames == record.renames or copy.save_path != record.save_path:
+        return {}
+    files, folder = storage.metainfo.files, str(storage.save_path)
+    found: dict[int, PathParts] = {}
+    for index in copy.renames.keys() | record.renames.keys():
+        if not 0 <= index < len(files) or not files.is_stored(index):
+            continue
+        old, new = (each.renames.get(index) or files.path(index) for each in (record, copy))
+        with suppress(StorageError, TypeError):
+            if not _exists(folder, old) and _exists(folder, check_parts(new)):
+                found[index] = new
+    return found
 
 
 def stored_paths(storage: StorageManager) -> dict[int, PathParts]:

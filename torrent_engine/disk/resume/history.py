@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from torrent_engine.codec.bitfield import Bitfield, bits_of
 from torrent_engine.codec.metainfo import Metainfo
+from torrent_engine.disk.file_stamps import FileStamp
 from torrent_engine.disk.files.storage_manager import StorageManager
 from torrent_engine.disk.state.records import TorrentRecord
 
@@ -15,6 +16,8 @@ FOUND_UNKNOWN: Final = "found_unknown"
 _FILES: Final = "found_files"
 _FOLDERS: Final = "found_folders"
 _OF_ONE_PLACE: Final = frozenset({_FILES, _FOLDERS, FOUND_UNKNOWN})
+_CLOCK_STEP_NS: Final = 2_000_000_000  # FAT, the coarsest, has a resolution of 2 s
+_UNSAVED_NS: Final = 30_000_000_000  # ours: a sync and a transaction on a slow disk
 _MAX_DIGITS: Final = 1_000_000  # ours: four million files
 
 
@@ -55,6 +58,15 @@ def new_record(
         settings=_with_found(old.settings if old is not None else {}, found, folders),
         metainfo_bytes=metainfo.source,
     )
+
+
+def made_about(saved_ns: int, indices: Iterable[int], stamps: Mapping[int, FileStamp]) -> set[int]:
+    """Return the files that were written last when a torrent was saved before its first write.
+
+    Its first files are saved seconds later at most.
+    """
+    since_ns, until_ns = saved_ns - _CLOCK_STEP_NS, saved_ns + _UNSAVED_NS
+    return {index for index in indices if since_ns <= stamps[index].mtime_ns <= until_ns}
 
 
 def _with_found(

@@ -7,7 +7,7 @@ any moment costs no verified piece (fault model, rows F4 and F5).
 
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -24,8 +24,9 @@ from torrent_engine.base.errors import (
 )
 from torrent_engine.codec.bitfield import Bitfield, bits_of
 from torrent_engine.codec.metainfo import Metainfo
+from torrent_engine.disk.file_stamps import FileStamp
 from torrent_engine.disk.files.storage_manager import StorageManager
-from torrent_engine.disk.resume.history import FOUND_UNKNOWN, Earlier, new_record
+from torrent_engine.disk.resume.history import FOUND_UNKNOWN, Earlier, made_about, new_record
 from torrent_engine.disk.resume.start_plan import (
     FilesSeen,
     Noted,
@@ -263,18 +264,28 @@ class ResumeKeeper:
 
         They were when it was last saved, or are copies of those files; or they were made since,
         which the journal knows; or, as after a power cut, nobody remembers more than which files
-        were there before the torrent.
+        were there before the torrent. That is not enough where the disk is not as it was, as behind
+        a database from a backup or another machine.
         """
         old, now = record.stamps, seen.stamps
         own = self._stamps.same(old, now)
-        if self._journal is not None:
-            own |= self._journal.files()
-        progress = record.progress
-        is_lost = progress is None or not (progress.is_clean or progress.boot_id == self._boot_id)
-        if is_lost and FOUND_UNKNOWN not in record.settings:
-            found = Earlier.from_record(record, self._metainfo).found_files
-            own |= now.keys() - self._storage.skipped - old.keys() - found
+        if own or not old:
+            own |= self._made_since(record, now)
         self._storage.adopt_files(own)
+
+    def _made_since(self, record: TorrentRecord, now: Mapping[int, FileStamp]) -> set[int]:
+        """Return the files that the torrent made since it was last saved."""
+        made = self._journal.files() if self._journal is not None else set()
+        progress = record.progress
+        if progress is not None and (progress.is_clean or progress.boot_id == self._boot_id):
+            return made
+        if FOUND_UNKNOWN not in record.settings:
+            found = Earlier.from_record(record, self._metainfo).found_files
+            made |= now.keys() - self._storage.skipped - record.stamps.keys() - found
+        if record.stamps:
+            return made
+        saved_ns = self._store.copies.saved_ns(record.info_hash)
+        return made_about(saved_ns, made & now.keys(), now)
 
     async def _save_record(self) -> None:
         """Save the torrent before its first write.

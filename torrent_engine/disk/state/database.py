@@ -23,7 +23,7 @@ from torrent_engine.disk.state.backup import (
     forget_old_sessions,
     with_old_details,
 )
-from torrent_engine.disk.state.files import Reserve, make_private_folder
+from torrent_engine.disk.state.files import Reserve, make_private_folder, remove_temporaries
 from torrent_engine.disk.state.schema import DamagedDatabaseError, migrate
 
 _T = TypeVar("_T")
@@ -67,6 +67,9 @@ class StateDatabase:
             make_private_folder(self.folder)
             self._reserve.hold()
             is_alone = self._lock_process()
+            if is_alone:
+                remove_temporaries(self.folder)
+                remove_temporaries(self.folder / "torrents")
             self._connect(is_alone=is_alone)
             self._process_lock.take(exclusive=False)
         except OSError as error:

@@ -21,6 +21,7 @@ from torrent_engine.codec.bencode import decode_with_spans, skip_value
 from torrent_engine.disk.state.records import TorrentRecord
 
 _NEW_FILE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+_TEMPORARY: Final = re.compile(r"\.\d+\.tmp(-journal|-wal|-shm)?\Z")
 _INFO_HASH: Final = re.compile(r"[0-9a-f]{40}")
 _FOUND: Final = (
     "found_files",
@@ -37,6 +38,17 @@ def make_private_folder(path: Path) -> None:
     if not path.is_dir():
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         sync_folder(path.parent)
+
+
+def remove_temporaries(folder: Path) -> None:
+    """Remove what processes that were killed left of files that they wrote; failing does no harm.
+
+    Only for who uses the folder alone.
+    """
+    with suppress(OSError):
+        for name in os.listdir(folder):  # noqa: PTH208 - a Path each takes longer
+            if _TEMPORARY.search(name):
+                (folder / name).unlink(missing_ok=True)
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -175,8 +187,8 @@ class TorrentCopies:
         except OSError:
             return b""
 
-    def load(self, info_hash: InfoHash) -> TorrentRecord | None:
-        """Return what the two files say; None if that is not enough."""
+    def load(self, info_hash: InfoHash, *, with_metainfo: bool = True) -> TorrentRecord | None:
+        """Return what the two files say, or that beside the .torrent; None if it is not enough."""
         try:
             where = json.loads(self._path(info_hash, "json").read_bytes())
             return TorrentRecord(
@@ -185,10 +197,17 @@ class TorrentCopies:
                 save_path=str(where["save_path"]),
                 renames={int(index): tuple(path) for index, path in where["renames"].items()},
                 settings={name: where[name] for name in _FOUND if name in where},
-                metainfo_bytes=self.metainfo_bytes(info_hash),
+                metainfo_bytes=self.metainfo_bytes(info_hash) if with_metainfo else b"",
             )
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
+
+    def saved_ns(self, info_hash: InfoHash) -> int:
+        """Return when the copy was written last, since 1970; 0 if there is none."""
+        try:
+            return self._path(info_hash, "json").stat().st_mtime_ns
+        except OSError:
+            return 0
 
     def info_hashes(self) -> Iterator[InfoHash]:
         """Return which torrents there are copies of."""
@@ -208,16 +227,21 @@ class TorrentCopies:
 
 def is_torrent_of(data: bytes, info_hash: bytes) -> bool:
     """Return whether data is a .torrent with this info-hash."""
+    info = info_bytes_in(data)
+    if sha1(info, usedforsecurity=False).digest() == info_hash:
+        return True
+    return sha256(info).digest()[:SHA1_BYTES] == info_hash  # one that has a v2 part only
+
+
+def info_bytes_in(data: bytes) -> bytes:
+    """Return the info dictionary of a .torrent, as it is encoded; empty if there is none."""
     try:
         readers = {b"info": skip_value}
         _, spans = decode_with_spans(data, limits=STORED_BENCODE_LIMITS, readers=readers)
     except BencodeError:
-        return False
+        return b""
     start, end = spans.get(b"info", (0, 0))
-    info = data[start:end]
-    if sha1(info, usedforsecurity=False).digest() == info_hash:
-        return True
-    return sha256(info).digest()[:SHA1_BYTES] == info_hash  # one that has a v2 part only
+    return data[start:end]
 
 
 class Reserve:

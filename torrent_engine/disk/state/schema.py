@@ -2,7 +2,8 @@
 
 import sqlite3
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
+from pathlib import Path
 from typing import Final
 
 from torrent_engine.base.errors import StateDatabaseError
@@ -145,6 +146,22 @@ MIGRATIONS: Final[tuple[Callable[[sqlite3.Connection], None], ...]] = (
 """``MIGRATIONS[n]`` makes a database of version n one of version n + 1."""
 
 
+def refuse_later(path: Path) -> None:
+    """Raise StateDatabaseError if a database is of a newer program; blocking, changes nothing."""
+    with (
+        suppress(sqlite3.Error, UnicodeDecodeError),
+        closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection,
+    ):
+        _refuse_later(connection, _read_version(connection))
+
+
+def _refuse_later(connection: sqlite3.Connection, version: int) -> None:
+    if version > SCHEMA_VERSION:
+        path = connection.execute("PRAGMA database_list").fetchone()[2]
+        reason = f"version {version}, and this program knows {SCHEMA_VERSION} at most"
+        raise StateDatabaseError(f"{path} is of a newer torrent-engine: {reason}")
+
+
 def migrate(connection: sqlite3.Connection, *, may_change: bool) -> None:
     """Bring a database to SCHEMA_VERSION, in one transaction.
 
@@ -153,8 +170,7 @@ def migrate(connection: sqlite3.Connection, *, may_change: bool) -> None:
     while another process uses it.
     """
     version = _read_version(connection)
-    if version > SCHEMA_VERSION:
-        raise StateDatabaseError(f"the database has version {version}, this is {SCHEMA_VERSION}")
+    _refuse_later(connection, version)
     if version < SCHEMA_VERSION and not may_change:
         raise StateDatabaseError("another process uses a database of an older version")
     connection.execute("BEGIN IMMEDIATE")

@@ -9,7 +9,7 @@ import json
 import logging
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from math import isfinite
@@ -161,17 +161,24 @@ async def load_metainfo(store: StateStore, info_hash: InfoHash) -> bytes:
 
 
 def metainfo_now(store: StateStore, info_hash: InfoHash) -> bytes:
-    """Return the same at once, blocking; a broken database is no error, but an empty answer.
+    """Return the same at once, blocking; a broken database is no error, but an empty answer."""
+    return next(metainfos_now(store, info_hash), b"")
 
+
+def metainfos_now(store: StateStore, info_hash: InfoHash) -> Iterator[bytes]:
+    """Yield the .torrents of a torrent that there are, by the info-hash; blocking.
+
+    What stands around their info dictionaries may be damaged, the hashes of pieces of v2 as well.
     The copy is looked at first: it needs no connection of its own.
     """
     if data := store.copies.metainfo_bytes(info_hash):
-        return data
+        yield data
     with suppress(sqlite3.Error, UnicodeDecodeError):
         path = (store.folder / "state.db").absolute().as_uri()
         with closing(sqlite3.connect(f"{path}?mode=ro", uri=True)) as db:
-            return _metainfo(db, info_hash)
-    return b""
+            data = _metainfo(db, info_hash)
+        if data:
+            yield data
 
 
 async def remove_sessions(store: StateStore, info_hashes: Iterable[InfoHash]) -> None:

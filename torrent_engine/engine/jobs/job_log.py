@@ -9,7 +9,7 @@ import logging
 import sqlite3
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any, Final, Self, TypeAlias
 from uuid import uuid4
@@ -17,7 +17,7 @@ from uuid import uuid4
 import anyio
 
 from torrent_engine.base.config import JobConfig
-from torrent_engine.base.errors import TorrentEngineError
+from torrent_engine.base.errors import DiskFullError, TorrentEngineError
 from torrent_engine.base.ids import NO_TORRENT, InfoHash
 from torrent_engine.disk.state.job_owner import JobOwner
 from torrent_engine.disk.state.job_table import (
@@ -230,8 +230,12 @@ class JobLog:
     # -- what was done ----------------------------------------------------------------------
 
     async def list(self, wanted: JobFilter = _EVERYTHING) -> _Jobs:
-        """Return jobs of all processes that use the database, the newest first."""
-        await self.flush()
+        """Return jobs of all processes that use the database, the newest first.
+
+        On a full disk they are as they were when there was room.
+        """
+        with suppress(DiskFullError):
+            await self.flush()
         found = await self._store.run(lambda db: self._read(db, wanted))
         return [owned.job for owned in found]
 

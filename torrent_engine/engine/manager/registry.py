@@ -39,6 +39,8 @@ class Registry:
         self._store: ManagerStore | None = None
         self._frozen: dict[InfoHash, State] = {}
         """States that are saved in place of the present ones."""
+        self._leaving: set[InfoHash] = set()
+        """Torrents that are being removed, and are saved no more."""
         self.is_closing = False
         self._is_restoring = False
 
@@ -97,8 +99,17 @@ class Registry:
         if position is not None:
             self._events.publish(QueueChanged(session.info_hash))
 
+    def leaving(self, info_hash: InfoHash) -> None:
+        """Save a torrent no more, which is about to end; :meth:`remove` is to follow.
+
+        Its end removes it from the database, and what is saved after that would be a torrent
+        without its .torrent at the next start.
+        """
+        self._leaving.add(info_hash)
+
     def remove(self, info_hash: InfoHash) -> None:
         """Remove a torrent from list and queue; :meth:`ManagerStore.remove` is to follow."""
+        self._leaving.discard(info_hash)
         self._torrents.remove(info_hash)
         self.store.forget(info_hash)
         self._queue.changed()
@@ -157,7 +168,8 @@ class Registry:
         del self._frozen[info_hash]
 
     def _record(self, info_hash: InfoHash) -> SessionRecord | None:
-        if (session := self._torrents.get(info_hash)) is None:
+        session = self._torrents.get(info_hash)
+        if session is None or info_hash in self._leaving:
             return None
         priority, state = self._torrents.priority(info_hash), self._frozen.get(info_hash)
         settings = settings_of(session.admin.saved(priority=priority, state=state))

@@ -309,6 +309,7 @@ class TorrentManager:
         key = session.info_hash
         ended = anyio.Event()
         self._removals.add(ended)
+        self._registry.leaving(key)
         with anyio.CancelScope(shield=True):
             try:
                 await session.cancel(delete_files=delete_files)

@@ -10,14 +10,13 @@ import anyio
 import anyio.to_thread
 
 from torrent_engine.base.config import DormancyConfig, SessionConfig
-from torrent_engine.base.errors import TorrentEngineError
 from torrent_engine.base.ids import InfoHash
 from torrent_engine.codec.magnet import Magnet
 from torrent_engine.codec.metainfo import Metainfo
-from torrent_engine.disk.state.session_table import metainfo_now
+from torrent_engine.disk.state.session_table import metainfos_now
 from torrent_engine.engine.bounded_log import BoundedLog
 from torrent_engine.engine.discovery.tracker_log import TrackerLog
-from torrent_engine.engine.dormancy.metadata_cache import read_kept
+from torrent_engine.engine.dormancy.metadata_cache import read_first_whole
 from torrent_engine.engine.event_bus import EventBus
 from torrent_engine.engine.events import ChangedGroup, TorrentChanged
 from torrent_engine.engine.resources.privacy import new_peer_id
@@ -38,6 +37,7 @@ from torrent_engine.policy.queue.seeding_clock import SeedingClock
 from torrent_engine.policy.queue.torrent_times import SavedTimes, TorrentTimes
 
 if TYPE_CHECKING:
+    from torrent_engine.base.errors import TorrentEngineError
     from torrent_engine.engine.dormancy.dormant_torrent import DormantTorrent
     from torrent_engine.engine.dormancy.snapshot import TorrentSnapshot
     from torrent_engine.engine.reading.readers import Readers
@@ -245,12 +245,8 @@ class SessionCore:
 
     def read_stored(self) -> Metainfo | None:
         """Return the metainfo that the database has; blocking."""
-        data = metainfo_now(self.shared.store, self.info_hash)
-        try:
-            return read_kept(data, self.info_hash, self.magnet) if data else None
-        except TorrentEngineError as error:
-            logger.warning("torrent %s: its metainfo is unusable: %s", self.info_hash.hex(), error)
-            return None
+        found = metainfos_now(self.shared.store, self.info_hash)
+        return read_first_whole(found, self.info_hash, self.magnet)
 
     @property
     def facts(self) -> TorrentFacts | None:

@@ -38,12 +38,12 @@ class SessionSettings:
         check_text("host", host)
         check_port("port", port)
         found = await look_up(shared.config, shared.resolver, host, port)
-        active = core.active
-        if active is None:
-            core.config = replace(core.config, peers=(*core.config.peers, (host, port)))
-            core.settings_changed()
-        else:
+        active, known = core.active, core.config.peers
+        if active is not None:
             active.add_peers(found, Source.MANUAL)
+        elif (host, port) not in known:
+            core.config = replace(core.config, peers=(*known, (host, port)))
+            core.settings_changed()
         self._lifecycle.need_run()
 
     def add_tracker(self, url: str, tier: int | None = None) -> bool:

@@ -65,8 +65,19 @@ class FileClaims:
         """
         if not self.is_claimed:
             await self.check(self._storage.skipped)
+            until_saved = self._storage.write_hooks.until_saved
+            if until_saved is not None and self._lacks_empty_files():
+                await until_saved()  # or a kill would leave files of which nobody knows whose
             await self._storage.in_thread(self._storage.claim_files)
             self.is_claimed = True
+
+    def _lacks_empty_files(self) -> bool:
+        """Return whether the claim may make files."""
+        storage, lengths = self._storage, self._storage.metainfo.layout.lengths
+        if 0 not in lengths:
+            return False
+        kept = storage.owned.present | storage.skipped
+        return any(not length and index not in kept for index, length in enumerate(lengths))
 
     async def check(self, skipped: AbstractSet[int]) -> None:
         """Raise FileInUseError if files are to be written to that another torrent has."""
