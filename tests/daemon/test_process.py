@@ -40,6 +40,21 @@ def test_first_start_prints_address_and_token_and_the_token_lets_in(tmp_path: Pa
     assert not (daemon.state / "daemon.sock").exists()
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is full")
+def test_f1_a_log_on_a_full_disk_ends_no_daemon(tmp_path: Path) -> None:
+    log = tmp_path / "daemon.log"
+    log.symlink_to("/dev/full")
+    daemon = OwnDaemon(tmp_path).start(ready=False)
+    assert daemon.program is not None
+    daemon.program.log = tmp_path / "nothing"  # the device would be read for ever
+    daemon.program.log.touch()
+    with daemon.program:
+        wait_until(daemon.is_ready, timeout_s=60.0, what="the daemon answers")
+        assert daemon.ask("GET", "/api/v1")["version"]
+        daemon.signal(signal.SIGTERM)
+        assert daemon.wait() == 0
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_stop_with_an_endless_answer_a_deaf_client_and_half_a_request(
     tmp_path: Path, number: signal.Signals

@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -365,8 +366,9 @@ def client_of(state_dir: Path | None) -> "DaemonClient":
 
 
 def tell(line: str) -> None:
-    """Show a line to who started the command."""
-    click.echo(line, err=True)
+    """Show a line to who started the command; a log on a full disk ends no daemon."""
+    with suppress(OSError):
+        click.echo(line, err=True)
 
 
 def log_to_stderr(context: click.Context, level: str, *, is_json: bool = False) -> None:
