@@ -1,5 +1,6 @@
 """The watch over the event loop (row F11): lags are counted, and what ran is named."""
 
+import errno
 import logging
 import threading
 import time
@@ -101,6 +102,14 @@ def leave_out_other_threads(monkeypatch: pytest.MonkeyPatch) -> None:
         "thread_stacks",
         lambda: {k: v for k, v in thread_stacks().items() if k not in left},
     )
+
+
+def test_f9_the_watch_goes_on_where_no_descriptor_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(loop_watch, "_file", fail)
+    assert LoopWatch()._look() == "not seen"
 
 
 async def test_f11_a_process_that_gets_no_processor_time_is_no_warning(

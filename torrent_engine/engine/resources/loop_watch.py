@@ -160,7 +160,10 @@ class LoopWatch:
 
         "" if all wait: then the system lets other processes run.
         """
-        stacks = thread_stacks()
+        try:
+            stacks = thread_stacks()
+        except OSError:  # no descriptor is left
+            return where([])
         loop = stacks.pop(self._loop_thread, [])
         stacks.pop(threading.get_ident(), None)
         working = [calls for calls in stacks.values() if calls and calls[0].name not in _WAITING]
