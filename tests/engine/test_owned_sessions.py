@@ -342,7 +342,7 @@ async def test_a_download_that_failed_is_removed_when_its_owner_goes(
 async def test_what_cannot_be_removed_is_logged_and_hurts_nobody(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def refuse(_files: DiskFiles, _keep: object = None) -> None:
+    def refuse(_files: DiskFiles, _keep: object = None, **_how: object) -> None:
         raise StorageError("/a/file", "Permission denied")
 
     async with (
