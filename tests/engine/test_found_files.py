@@ -53,6 +53,12 @@ async def leech(
             await session.close()
 
 
+async def complete_and_stop(session: Session) -> None:
+    await session.start()
+    await reach(session, State.SEEDING)
+    await session.stop()
+
+
 def is_whole(session: Session) -> bool:
     stats = session.stats()
     return stats.completed_bytes == stats.wanted_bytes
@@ -176,9 +182,7 @@ async def test_a_file_made_while_it_was_skipped_is_not_taken_when_it_is_wanted(
 
 async def test_after_a_restart_a_file_made_meanwhile_is_still_not_ours(tmp_path: Path) -> None:
     async with leech(tmp_path, file_priorities=SKIPS_B) as session:
-        await session.start()
-        await reach(session, State.SEEDING)
-        await session.stop()
+        await complete_and_stop(session)
         mine = put(tmp_path, "b.bin", MINE)
         await session.start()
         await reach(session, State.SEEDING)
@@ -325,9 +329,7 @@ async def test_a_file_replaced_while_the_torrent_is_stopped_is_not_the_torrents(
 ) -> None:
     path = tmp_path / "out/payload/a.bin"
     async with leech(tmp_path) as session:
-        await session.start()
-        await reach(session, State.SEEDING)
-        await session.stop()
+        await complete_and_stop(session)
         if has_number:  # the next file of a folder often gets the number of one that is gone
             path.write_bytes(MINE)
             monkeypatch.setattr(Folder, "is_born_after", lambda *_: True)
@@ -349,9 +351,7 @@ async def test_what_cannot_be_the_torrents_stays_and_its_other_files_are_removed
 ) -> None:
     path = tmp_path / "out/payload/a.bin"
     async with leech(tmp_path) as session:
-        await session.start()
-        await reach(session, State.SEEDING)
-        await session.stop()
+        await complete_and_stop(session)
         if what == "longer":
             path.write_bytes(path.read_bytes() + MINE)
         else:
@@ -366,9 +366,7 @@ async def test_folders_that_were_there_before_stay_when_files_are_removed(tmp_pa
     metainfo, payload = make_torrent(files)
     (tmp_path / "out/payload/y").mkdir(parents=True)
     async with leech(tmp_path, metainfo, payload) as session:
-        await session.start()
-        await reach(session, State.SEEDING)
-        await session.stop()
+        await complete_and_stop(session)
         await session.start()
         await reach(session, State.SEEDING)
         await session.cancel(delete_files=True)
@@ -439,9 +437,7 @@ async def test_a_hidden_name_does_not_come_into_the_home_folder_out_of_the_part_
     files = {"a.bin": FILES["a.bin"], ".bashrc": b"echo" * 5, "c.bin": FILES["c.bin"]}
     metainfo, payload = make_torrent(files, piece_bytes=64 * KIB)
     async with leech(tmp_path, metainfo, payload, file_priorities=(4, 0, 4)) as session:
-        await session.start()
-        await reach(session, State.SEEDING)
-        await session.stop()
+        await complete_and_stop(session)
         await session.set_file_priorities((4, 4, 4))
         await session.start()
         with pytest.raises(SessionError) as caught:

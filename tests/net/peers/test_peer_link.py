@@ -373,16 +373,26 @@ async def test_b5_how_long_the_other_side_has_read_nothing_is_known() -> None:
     assert ends.link.stuck_s(300.0) == 0.0
 
 
-async def test_b5_a_trickle_is_no_progress_and_as_much_as_is_asked_for_is() -> None:
-    transport, connection, clock = MemoryTransport(room=0), make_connection(), ManualClock(0.0)
-    link = PeerLink(
+def link_over(
+    transport: MemoryTransport,
+    connection: PeerConnection,
+    clock: ManualClock,
+    limits: WireLimits | None = None,
+) -> PeerLink:
+    """Return a link that nothing else holds back."""
+    return PeerLink(
         transport,
         PeerAddress("127.0.0.1", 1),
         connection,
         gate=OpenGate(),
-        budget=LinkBudget(WireLimits(), clock),
+        budget=LinkBudget(limits or WireLimits(), clock),
         clock=clock,
     )
+
+
+async def test_b5_a_trickle_is_no_progress_and_as_much_as_is_asked_for_is() -> None:
+    transport, connection, clock = MemoryTransport(room=0), make_connection(), ManualClock(0.0)
+    link = link_over(transport, connection, clock)
     connection.sender.send_block(0, 0, memoryview(bytes(64 * KIB)))
     link.flush()
     for now in range(1, 60):
@@ -407,19 +417,9 @@ class RoomyBlocks(Blocks):
 
 
 async def test_b5_nothing_is_read_for_a_transport_without_room_and_it_counts_as_stuck() -> None:
-    transport, connection, clock = (
-        MemoryTransport(room=20 * KIB),
-        make_connection(),
-        ManualClock(0.0),
-    )
-    link = PeerLink(
-        transport,
-        PeerAddress("127.0.0.1", 1),
-        connection,
-        gate=OpenGate(),
-        budget=LinkBudget(WireLimits(), clock),
-        clock=clock,
-    )
+    clock, connection = ManualClock(0.0), make_connection()
+    transport = MemoryTransport(room=20 * KIB)
+    link = link_over(transport, connection, clock)
     source = link.source = RoomyBlocks(connection, 9)
     link.flush()  # the handshake
     request(connection, 9)
@@ -808,14 +808,7 @@ async def test_b3_what_is_held_before_the_metadata_is_bounded_over_all_links() -
 async def test_f11_the_transport_keeps_little_while_a_link_is_over_its_limit() -> None:
     transport, connection = MemoryTransport(), make_connection()
     limits = WireLimits(max_control_units_per_s=1e-9, max_shared_control_units_per_s=1)
-    link = PeerLink(
-        transport,
-        PeerAddress("127.0.0.1", 1),
-        connection,
-        gate=OpenGate(),
-        budget=LinkBudget(limits, ManualClock()),
-        clock=ManualClock(),
-    )
+    link = link_over(transport, connection, ManualClock(), limits)
     transport.incoming += THEIRS + NOTHING * 2_000
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(link.run, lambda _events, _count: None)
@@ -829,14 +822,7 @@ async def test_f11_the_transport_keeps_little_while_a_link_is_over_its_limit() -
 async def test_f11_bytes_one_by_one_that_complete_nothing_are_charged_as_messages() -> None:
     transport, connection = MemoryTransport(), make_connection()
     limits = WireLimits(max_control_units_per_s=1e-9, max_shared_control_units_per_s=1)
-    link = PeerLink(
-        transport,
-        PeerAddress("127.0.0.1", 1),
-        connection,
-        gate=OpenGate(),
-        budget=LinkBudget(limits, ManualClock()),
-        clock=ManualClock(),
-    )
+    link = link_over(transport, connection, ManualClock(), limits)
     reads = 0
 
     def receive_a_byte(target: memoryview) -> int:

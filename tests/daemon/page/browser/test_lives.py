@@ -77,6 +77,7 @@ def test_a_lock_out_is_told(window: Window, daemon: OwnDaemon) -> None:
     page.get_by_label("Password or token").fill("wrong")
     button(page, "Log in").click()
     expect(page.get_by_role("alert")).to_contain_text("Too many failed logins")
+    assert not window.context.cookies()
 
 
 def test_a_ticket_lets_in_once_and_leaves_the_address(window: Window, daemon: OwnDaemon) -> None:
@@ -99,6 +100,7 @@ def test_a_logout_counts_in_all_tabs(window: Window, daemon: OwnDaemon) -> None:
     menu_item(second, "Log out").click()
     for page in (first, second):
         expect(page.get_by_label("Password or token")).to_be_visible()
+    assert not window.context.cookies()
 
 
 def test_what_the_policy_refuses_is_a_complaint(window: Window, daemon: OwnDaemon) -> None:
@@ -152,6 +154,7 @@ def test_two_tabs_share_a_stream_and_the_second_takes_it_over(
 def test_a_stream_that_breaks_is_told_and_what_was_missed_comes_after(
     window: Window, daemon: OwnDaemon, film: Payload
 ) -> None:
+    streams = streams_of(window)
     window.context.route("**/api/v1/events?**", lambda route: route.abort())
     page = window.tab(ticket_url(daemon))
     expect(page.locator(".statusbar .link.waiting")).to_be_attached()
@@ -159,6 +162,8 @@ def test_a_stream_that_breaks_is_told_and_what_was_missed_comes_after(
     window.context.unroute("**/api/v1/events?**")
     expect_live(page)
     expect(page.locator(".filter", has_text="missed")).to_be_visible()
+    assert len(streams) > 1
+    assert streams[0].failure
 
 
 def test_a_download_goes_on_when_the_page_is_closed_and_the_daemon_killed(

@@ -67,6 +67,7 @@ def test_rows_that_are_seen_follow_the_changes(page: Page) -> None:
     expect(cells).to_contain_text("/s")
     before = cells.text_content() or ""
     expect(cells).not_to_have_text(before)
+    assert page.locator("#list .row[data-hash]").count() == 1
 
 
 def test_text_and_facets_filter_and_headings_sort(page: Page) -> None:
@@ -84,6 +85,8 @@ def test_text_and_facets_filter_and_headings_sort(page: Page) -> None:
     expect(names.first).to_have_text("Torrent 00000 debian image")
     heading.get_by_role("button").click()
     expect(names.first).to_have_text("Torrent 00199 debian image")
+    shown = names.all_text_contents()
+    assert shown == sorted(shown, reverse=True)
     page.get_by_role("columnheader", name="Added").get_by_role("button").click()
 
 
@@ -105,18 +108,25 @@ def test_keys_and_the_mouse_select_ranges(page: Page) -> None:
     expect(selected(page)).to_have_count(0)
     page.keyboard.press("End")
     expect(page.locator(f'#list [aria-rowindex="{COUNT + 1}"].selected')).to_be_visible()
+    assert selected(page).count() == 1
 
 
 def test_columns_are_chosen(page: Page) -> None:
+    headings = page.get_by_role("columnheader")
+    before = headings.all_text_contents()
     for is_shown in (True, False):
         button(page, "Columns").click()
         page.get_by_role("menuitemcheckbox", name="Tracker").click()
         heading = page.get_by_role("columnheader", name="Tracker")
         expect(heading).to_have_count(1 if is_shown else 0)
+    assert headings.all_text_contents() == before
 
 
 def test_actions_on_many_are_shown_at_once_and_can_be_undone(page: Page) -> None:
     page.locator(".filter", has_text="Downloading").click()
+    expect(page.locator("#list")).to_have_attribute("aria-rowcount", "201")
+    names = page.locator("#list .row[data-hash] .name")
+    before = names.all_text_contents()
     page.locator("#list").focus()
     page.keyboard.press("Control+a")
     expect(page.locator(".chosen")).to_contain_text("200 selected")
@@ -125,6 +135,7 @@ def test_actions_on_many_are_shown_at_once_and_can_be_undone(page: Page) -> None
     expect(page.locator(".empty h2")).to_have_text("Nothing matches")
     button(page.locator(".toast"), "Undo").click()
     expect(page.locator("#list")).to_have_attribute("aria-rowcount", "201")
+    assert names.all_text_contents() == before
     page.keyboard.press("Escape")
 
 
