@@ -341,6 +341,24 @@ def test_what_was_written_before_a_kill_is_there_and_whole(tmp_path: Path) -> No
     assert not list(tmp_path.glob("*.broken-*"))
 
 
+async def test_what_is_being_written_is_not_written_yet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, seen = DaemonDatabase.write, list[bool]()
+
+    async with DaemonStore.open(tmp_path) as opened:
+
+        def look(database: DaemonDatabase, texts: dict[tuple[str, str], str | None]) -> None:
+            seen.append(opened.is_written)
+            write(database, texts)
+
+        monkeypatch.setattr(DaemonDatabase, "write", look)
+        opened.table("owners").put("tab", 1)
+        assert await opened.flush()
+        assert opened.is_written
+    assert seen == [False]
+
+
 async def test_changes_are_written_at_once_if_that_is_urgent(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

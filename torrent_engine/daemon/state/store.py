@@ -95,6 +95,7 @@ class DaemonStore:
         self._database = database
         self._tables = {name: StoredTable(name, self._note) for name in TABLES}
         self._unwritten: dict[tuple[str, str], None] = {}
+        self._is_writing = False
         self._noted = anyio.Event()
         self._hurried = anyio.Event()
         self._lock = anyio.Lock()
@@ -155,7 +156,7 @@ class DaemonStore:
     @property
     def is_written(self) -> bool:
         """Whether the database has all that is in memory."""
-        return not self._unwritten
+        return not self._unwritten and not self._is_writing
 
     async def flush(self) -> bool:
         """Write what changed now; False, with :attr:`problem` set, if that is not possible."""
@@ -163,6 +164,7 @@ class DaemonStore:
             if self._noted.is_set():  # else nobody waits for another one
                 self._noted = anyio.Event()
             unwritten, self._unwritten = self._unwritten, {}
+            self._is_writing = bool(unwritten)
             try:
                 with anyio.CancelScope(shield=True):
                     await self._write(unwritten)
@@ -171,6 +173,8 @@ class DaemonStore:
                 self._noted.set()
                 self._set_problem(str(error))
                 return False
+            finally:
+                self._is_writing = False
             self._set_problem(None)
             return True
 
