@@ -7,7 +7,7 @@ import pytest
 
 from tests.daemon.contexts import TOKEN, client_of, make_context
 from tests.daemon.fake_port import FakeEngine
-from torrent_engine.base.errors import StateDatabaseError
+from torrent_engine.base.errors import DiskFullError, StateDatabaseError
 from torrent_engine.daemon.context import DaemonContext
 from torrent_engine.daemon.security.authentication import Secrets
 from torrent_engine.daemon.state.credentials import StoredCredentials
@@ -71,6 +71,28 @@ async def test_database_that_cannot_be_written_refuses_no_change(
         change = {"action": "pause", "ids": [key]}
         assert (await client.post("/api/v1/torrents/actions", json=change)).is_success
         assert (await call(client, "torrent-stop", ids=[key])).json()["result"] == "success"
+
+
+async def test_f1_torrent_that_cannot_be_saved_is_refused_and_not_there(
+    engine: FakeEngine, context: DaemonContext
+) -> None:
+    there = engine.put(name="there").hex()
+    engine.failures["flush"] = DiskFullError("/state/state.db", "the disk is full")
+    context.settings_store.change({"qbittorrent.enabled": True}, by="test")
+    link = f"magnet:?xt=urn:btih:{'ab' * 20}"
+    async with client_of(context) as client:
+        answer = await client.post("/api/v1/torrents", json={"source": link})
+        assert (answer.status_code, answer.json()["code"]) == (507, "not_enough_space")
+        told = (await call(client, "torrent-add", filename=link)).json()["result"]
+        assert "the disk is full" in told
+        answer = await client.post("/api/v2/torrents/add", data={"urls": link})
+        assert answer.text == "Fails."
+        rows = (await client.get("/api/v1/torrents")).json()["items"]
+        assert [row["hash"] for row in rows] == [there]
+        again = await client.post("/api/v1/torrents", json={"source": there})
+        assert (again.status_code, again.json()["existing"]) == (200, True)
+        del engine.failures["flush"]
+        assert (await client.post("/api/v1/torrents", json={"source": link})).status_code == 201
 
 
 @pytest.mark.parametrize(

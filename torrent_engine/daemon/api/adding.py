@@ -177,8 +177,7 @@ class TorrentAdder:
     async def add_again(self, info_hash: InfoHash) -> None:
         """Add a torrent again that was removed, by its magnet link."""
         removed = self._state.removed.get(info_hash)
-        await self._port.engine.add(removed.magnet, removed.options)
-        self._state.look(info_hash)
+        await self._state.add(removed.magnet, removed.options)
 
     async def _add_form(self, request: Request) -> Response:
         given = options_of_query(request.query_params)
@@ -229,9 +228,8 @@ class TorrentAdder:
     async def _add(
         self, torrent: Metainfo | Magnet, given: AddInput, options: AddOptions
     ) -> dict[str, Any]:
-        added = await self._port.engine.add(torrent, options.over(self._defaults(torrent)))
+        added = await self._state.add(torrent, options.over(self._defaults(torrent)))
         key = added.info_hash
-        self._state.look(key)
         if added.is_new:
             self._state.labels.note_labels(options.labels or ())
         row = self._state.torrents.get(key)

@@ -115,8 +115,7 @@ class TorrentCreation:
             torrent = await self._maker.make(job.id, path, options)
             context.port.jobs.identify(job.id, torrent.info_hash, torrent.name)
             if adding is not None:
-                await context.port.engine.add(torrent, adding)
-                context.state.look(torrent.info_hash)
+                await context.state.add(torrent, adding)
 
         job = context.own_jobs.start("create", given.name or path.name, work, owner=tie)
         links = {

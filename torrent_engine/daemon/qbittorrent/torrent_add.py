@@ -96,7 +96,7 @@ class TorrentAddition:
             return False
         is_private = isinstance(torrent, Metainfo) and torrent.is_private
         defaults = self._parts.defaults.options(options.category or "", is_private=is_private)
-        added = await self._parts.port.engine.add(torrent, options.over(defaults))
+        added = await self._parts.state.add(torrent, options.over(defaults))
         if added.is_new:
             await self._finish(added.info_hash.hex(), params)
         return added.is_new

@@ -8,10 +8,18 @@ from typing import Final
 
 import anyio
 
-from torrent_engine.base.errors import ClosedError, TorrentEngineError
+from torrent_engine.base.errors import (
+    ClosedError,
+    StateDatabaseError,
+    StorageError,
+    TorrentEngineError,
+)
 from torrent_engine.base.ids import InfoHash
+from torrent_engine.codec.magnet import Magnet
+from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.daemon.engine_port.facts import (
     AddedNotice,
+    AddedTorrent,
     JobNotice,
     JobsGoneNotice,
     Moment,
@@ -36,6 +44,7 @@ from torrent_engine.daemon.state.shapes import Shapes
 from torrent_engine.daemon.state.store import DaemonStore
 from torrent_engine.daemon.state.torrent_table import Delta, TorrentTable
 from torrent_engine.daemon.state.totals import TotalsKeeper
+from torrent_engine.service.add_options import AddOptions
 
 _ALERTS: Final = {Moment.COMPLETED: "completed", Moment.FAILED: "error"}
 RECENT_S: Final = 60.0
@@ -170,6 +179,24 @@ class DaemonState:
         """Bring the row of a torrent up to date now, after a change or an addition."""
         self._feed.look(info_hash)
 
+    async def add(self, torrent: Metainfo | Magnet, options: AddOptions) -> AddedTorrent:
+        """Add a torrent, which is in the database and has a row when this returns.
+
+        Raises what the engine raises. One that cannot be saved is removed again: whoever was told
+        that it is there would lose it with the process (row F1).
+        """
+        engine = self.port.engine
+        added = await engine.add(torrent, options)
+        if added.is_new:
+            try:
+                await engine.flush()
+            except (StateDatabaseError, StorageError):
+                with suppress(TorrentEngineError):
+                    await self.port.control.remove(added.info_hash)
+                raise
+        self.look(added.info_hash)
+        return added
+
     async def queue_changed(self) -> None:
         """Bring the places in the queue up to date now, after a change of its order."""
         await self._feed.place()
@@ -177,7 +204,8 @@ class DaemonState:
     async def saved(self) -> None:
         """Wait until the databases have what was changed until now.
 
-        What cannot be written is reported, and tried again by the stores themselves.
+        What cannot be written is reported, and tried again by the stores themselves: the change
+        counts meanwhile. Only additions are refused then, see :meth:`add`.
         """
         with suppress(TorrentEngineError):
             await self.port.engine.flush()

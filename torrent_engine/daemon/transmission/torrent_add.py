@@ -79,10 +79,9 @@ class TorrentAdd:
             return {"torrent_duplicate": present}
         options = self._completed(params, options, torrent)
         try:
-            added = await self._port.engine.add(torrent, options)
+            added = await self._state.add(torrent, options)
         except TorrentEngineError as error:
             raise system_error(error) from None
-        self._state.look(added.info_hash)
         self._finish(params, added.info_hash)
         name = "torrent_added" if added.is_new else "torrent_duplicate"
         return {name: self._present(added.info_hash)}
