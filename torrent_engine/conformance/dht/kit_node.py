@@ -2,7 +2,7 @@
 
 import ipaddress
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -24,7 +24,6 @@ from torrent_engine.conformance.wire_log import WireLog
 
 ANSWER_S: Final = 3.0
 TRIES: Final = 3
-POLL_S: Final = 0.02
 TOKEN: Final = b"kit token"
 _SHOWN: Final = 100
 
@@ -45,8 +44,10 @@ class KitNode:
         self.received: list[KrpcMessage] = []
         """Responses and errors, oldest first."""
         self.queries: list[KrpcMessage] = []
-        self.pending: list[tuple[bytes, NodeAddress]] = []
+        self._pending: list[tuple[bytes, NodeAddress]] = []
         """Answers that are to be sent."""
+        self._has_pending = anyio.Event()
+        self._has_received = anyio.Event()
 
     @property
     def address(self) -> NodeAddress:
@@ -78,15 +79,23 @@ class KitNode:
             return
         if message.kind != b"q":
             self.received.append(message)
+            self._has_received.set()
+            self._has_received = anyio.Event()
             return
         self.queries.append(message)
-        self.pending += [(each, sender) for each in self.answer(self, message)]
+        self.answer_soon(self.answer(self, message), sender)
+
+    def answer_soon(self, datagrams: Iterable[bytes], to: NodeAddress) -> None:
+        """Send these after what waits to be sent already."""
+        self._pending += [(each, to) for each in datagrams]
+        self._has_pending.set()
 
     async def _send_pending(self) -> None:
         while True:
-            while self.pending:
-                await self.send(*self.pending.pop(0))
-            await anyio.sleep(POLL_S)
+            while self._pending:
+                await self.send(*self._pending.pop(0))
+            await self._has_pending.wait()
+            self._has_pending = anyio.Event()
 
     async def send(self, data: bytes, to: NodeAddress) -> None:
         """Send any bytes."""
@@ -103,7 +112,7 @@ class KitNode:
                 for each in self.received:
                     if condition(each):
                         return each
-                await anyio.sleep(POLL_S)
+                await self._has_received.wait()
         return None
 
     async def try_asking(

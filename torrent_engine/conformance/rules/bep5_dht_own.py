@@ -73,7 +73,7 @@ async def answers_to_something_else(case: DhtCase) -> Outcome:
     other = await case.node(moved.address[0])
 
     def from_another_port(node: KitNode, asked: KrpcMessage) -> Sequence[bytes]:
-        other.pending += [(each, asked.sender) for each in usual_answers(node, asked)]
+        other.answer_soon(usual_answers(node, asked), asked.sender)
         return ()
 
     moved.answer = from_another_port
