@@ -2,6 +2,7 @@
 
 import gzip
 import ipaddress
+import math
 import random
 import struct
 from collections.abc import Iterator, Sequence
@@ -16,6 +17,7 @@ from tests.conformance.scripted_extensions import Quirks
 from tests.conformance.scripted_seed import MemoryBytes
 from torrent_engine.conformance.bencoding import Bencodable, parse_dictionary
 from torrent_engine.conformance.errors import KitBencodeError
+from torrent_engine.conformance.waiting import held_within
 
 FAILURE_S = 60.0
 LEAST_INTERVAL_S = 10.0
@@ -80,8 +82,9 @@ class ScriptedAnnouncer:
             pause_s = await self._announce(event)
             event = ""
             with anyio.move_on_after(pause_s):
-                while completed or not self._program.is_complete():  # noqa: ASYNC110 - many change it
-                    await anyio.sleep(0.1)
+                while completed:
+                    await anyio.sleep_forever()
+                await held_within(self._program.is_complete, math.inf)
                 completed, event = True, "completed"
 
     async def stop(self) -> None:

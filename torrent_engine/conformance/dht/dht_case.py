@@ -17,9 +17,9 @@ from torrent_engine.conformance.errors import UndecidedError
 from torrent_engine.conformance.lab import HOST6
 from torrent_engine.conformance.raw_peer import RawPeer
 from torrent_engine.conformance.torrent_set import SampleTorrent
+from torrent_engine.conformance.waiting import held_within
 from torrent_engine.conformance.wire_log import WireLog
 
-POLL_S: Final = 0.05
 START_S: Final = 60.0  # from the start of a process to its first query or answer
 ANSWERED: Final = "answered"
 _LETTERS: Final = "abcdefghijklmnopqrstuvwxyz"
@@ -118,10 +118,7 @@ class DhtCase:
 
     async def until(self, condition: Callable[[], bool], within_s: float) -> bool:
         """Wait for a condition; return whether it held in time."""
-        with anyio.move_on_after(within_s):
-            while not condition():  # noqa: ASYNC110 - many things change it
-                await anyio.sleep(POLL_S)
-        return condition()
+        return await held_within(condition, within_s)
 
     async def start(self, *nodes: KitNode) -> NodePort:
         """Start a process for this case alone, which knows these nodes first.

@@ -3,6 +3,7 @@
 Source: BEP 9.
 """
 
+import math
 from collections.abc import Callable, Collection, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -26,9 +27,9 @@ from torrent_engine.conformance.extensions import (
 from torrent_engine.conformance.frames import EXTENDED, KEEPALIVE, Frame, extended
 from torrent_engine.conformance.swarm.kit_seed import SeedLink, SeedScript
 from torrent_engine.conformance.torrent_set import SampleTorrent
+from torrent_engine.conformance.waiting import held_within
 
 ALL: Final = None
-POLL_S: Final = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,8 +135,7 @@ class KitMetadata:
         keys = {"metadata_size": self._size} if self._size else {}
         handshake = own_handshake(self._own_numbers, **keys)
         await link.peer.send(handshake, f"extended handshake with ut_metadata {keys}")
-        while link not in self._numbers:  # noqa: ASYNC110 - a message sets it
-            await anyio.sleep(POLL_S)
+        await held_within(lambda: link in self._numbers, math.inf)
         # some programs look for something to ask for only when a message comes
         await link.peer.send(KEEPALIVE, "keepalive")
         await self._after_handshake(self, link)

@@ -20,9 +20,9 @@ from torrent_engine.conformance.swarm.subject import DownloaderPort
 from torrent_engine.conformance.swarm.udp_tracker import KitUdpTracker
 from torrent_engine.conformance.swarm.web_server import KitWebServer
 from torrent_engine.conformance.torrent_set import SampleTorrent
+from torrent_engine.conformance.waiting import held_within
 from torrent_engine.conformance.wire_log import WireLog
 
-POLL_S: Final = 0.05
 STARTING_S: Final = 3.0
 DIAL_S: Final = 60.0  # from the start of the process to its first connection
 DOWNLOAD_S: Final = 60.0
@@ -222,10 +222,7 @@ class SwarmCase:
 
     async def until(self, condition: Callable[[], bool], within_s: float) -> bool:
         """Wait for a condition; return whether it held in time."""
-        with anyio.move_on_after(within_s):
-            while not condition():  # noqa: ASYNC110 - many things change it
-                await anyio.sleep(POLL_S)
-        return condition()
+        return await held_within(condition, within_s)
 
     async def link_to(self, seed: KitSeed) -> SeedLink:
         """Start the program, and wait for its connection to a seed. Raises UndecidedError."""
