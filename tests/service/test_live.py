@@ -13,7 +13,7 @@ from tests.support.managers import manager
 from tests.support.swarm import until
 from tests.support.torrents import make_torrent, payload_of, write_files
 from torrent_engine.base.config import QueueConfig
-from torrent_engine.base.errors import ConfigError
+from torrent_engine.base.errors import ConfigError, DiskFullError
 from torrent_engine.base.ids import InfoHash
 from torrent_engine.disk.pieces.hasher import check_pieces
 from torrent_engine.disk.state.session_table import load_sessions
@@ -216,3 +216,22 @@ async def test_labels_are_refused_and_paths_of_others_are_not_read(tmp_path: Pat
         change = Change(TorrentAction.LABEL, (TORRENTS[0][0].info_hash,), labels=("a",))
         (failure,) = await control.change(change)
         assert failure.code == "state_conflict"
+
+
+async def test_f1_a_torrent_that_cannot_be_saved_is_refused_and_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    metainfo, _ = TORRENTS[0]
+    new = NewTorrent(metainfo.to_bytes(), paused=True)
+
+    async def full(_: TorrentManager) -> None:
+        raise DiskFullError("state.db", "No space left on device")
+
+    async with manager(tmp_path) as torrents:
+        with monkeypatch.context() as patches:
+            patches.setattr(TorrentManager, "flush", full)
+            with pytest.raises(DiskFullError):
+                await live(torrents).add(new)
+        assert torrents.get_session(metainfo.info_hash) is None
+        assert (await live(torrents).add(new)).is_new
+        await saved(torrents, metainfo.info_hash)

@@ -1,12 +1,20 @@
 """Control of torrents through the manager of this process."""
 
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio.lowlevel
 import anyio.to_thread
 
-from torrent_engine.base.errors import ConfigError, StateTransitionError, UnknownTorrentError
+from torrent_engine.base.errors import (
+    ConfigError,
+    StateDatabaseError,
+    StateTransitionError,
+    StorageError,
+    TorrentEngineError,
+    UnknownTorrentError,
+)
 from torrent_engine.base.ids import InfoHash
 from torrent_engine.codec.magnet import Magnet
 from torrent_engine.codec.metainfo import Metainfo
@@ -57,7 +65,10 @@ class LiveTorrents:
         return failed
 
     async def add(self, torrent: NewTorrent) -> AdditionReport:
-        """Add a torrent, and save that. Raises TorrentEngineError."""
+        """Add a torrent, and save that. Raises TorrentEngineError.
+
+        A new one that cannot be saved is removed again, as a kill would lose it (row F1).
+        """
         if torrent.labels or torrent.category:
             raise ConfigError(NO_LABELS)
         options = AddOptions(
@@ -74,7 +85,13 @@ class LiveTorrents:
             added = await self._adder.add(metainfo, metainfo.name, options)
         else:
             added = await self._adder.add_source(_remote(torrent.source), options)
-        await self._manager.flush()
+        try:
+            await self._manager.flush()
+        except (StateDatabaseError, StorageError):
+            if added.is_new:
+                with suppress(TorrentEngineError):
+                    await self._manager.remove_torrent(added.session.info_hash)
+            raise
         return AdditionReport(added.session.info_hash.hex(), added.session.name, added.is_new)
 
     async def details(self, info_hash: InfoHash, detail: TorrentDetail) -> list[dict[str, Any]]:
