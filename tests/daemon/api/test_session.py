@@ -249,10 +249,10 @@ async def test_password_is_hashed_once_for_a_program_that_sends_it_again_and_aga
     client = make_client(password_hash=hash_password("password"))
     authenticator = client.context.authenticator
     assert await authenticator.check_password("password") is None
-    begun_s = time.process_time()
+    begun_s = time.process_time()  # hashes are made in threads
     for _ in range(100):
         assert await authenticator.check_password("password") is None
-    assert time.process_time() - begun_s < 1.0  # one hash alone takes a tenth of that
+    assert time.process_time() - begun_s < 2.0  # a hundred hashes take 10 s
     authenticator.secrets.password_hash = hash_password("other")
     assert await authenticator.check_password("password") is not None
 
