@@ -16,6 +16,9 @@ from tests.support.v2_torrents import hybrid_info, laid_out, torrent_around, v2_
 from torrent_engine.base.config import DiskConfig, DormancyConfig, SessionConfig
 from torrent_engine.base.errors import SessionError
 from torrent_engine.codec.metainfo import Metainfo
+from torrent_engine.disk.resume.keeper import ResumeKeeper
+from torrent_engine.disk.resume.similar_files import equal_torrents, roots_of
+from torrent_engine.engine.content.similar_torrents import SimilarTorrentFiles
 from torrent_engine.engine.manager.torrent_manager import TorrentManager
 from torrent_engine.engine.resources.shared_resources import SharedResources
 from torrent_engine.engine.session.session import Session
@@ -298,6 +301,41 @@ async def test_bep52_a_new_torrent_looks_at_those_that_went_to_rest_since_anothe
     assert is_right(again, {"again": ONE}, tmp_path / "b")
 
 
+async def test_bep52_a_new_torrent_waits_for_those_whose_run_is_about_to_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, again = made(FIRST), made({"again": ONE}, piece_bytes=2 * PIECE, name="q")
+    put_long_ago(first, FIRST, tmp_path / "a")
+    gate, ending, save = anyio.Event(), anyio.Event(), ResumeKeeper.close
+    looked = anyio.Event()
+
+    async def slowly(keeper: ResumeKeeper) -> None:
+        ending.set()
+        with anyio.CancelScope(shield=True):
+            await gate.wait()
+        await save(keeper)
+
+    async def noted(*given: Any) -> Any:
+        found = await equal_torrents(*given)
+        looked.set()
+        return found
+
+    async with TorrentManager(manager_config(tmp_path, dormancy=RESTING)) as many:
+        one = await many.add_torrent(first, save_path=tmp_path / "a")
+        await reach(one, State.SEEDING)
+        monkeypatch.setattr(ResumeKeeper, "close", slowly)
+        with anyio.fail_after(PATIENCE_S):
+            await ending.wait()
+        monkeypatch.setattr(ResumeKeeper, "close", save)
+        monkeypatch.setattr(f"{SimilarTorrentFiles.__module__}.equal_torrents", noted)
+        session = await many.add_torrent(again, save_path=tmp_path / "b")
+        with anyio.fail_after(PATIENCE_S):
+            await looked.wait()
+        gate.set()
+        await reach(session, State.SEEDING)
+    assert is_right(again, {"again": ONE}, tmp_path / "b")
+
+
 async def test_bep52_a_new_torrent_looks_at_those_that_began_to_run_since_another_did(
     tmp_path: Path,
 ) -> None:
@@ -310,7 +348,7 @@ async def test_bep52_a_new_torrent_looks_at_those_that_began_to_run_since_anothe
         await until(lambda: other._core.dormant is not None)
         running = await many.add_torrent(first, save_path=tmp_path / "a")
         await reach(running, State.SEEDING)
-        await until(lambda: bool(many.shared.content._holders))
+        await until(lambda: many.shared.known_roots.may_have(roots_of(again)))
         session = await many.add_torrent(again, save_path=tmp_path / "b")
         await reach(session, State.SEEDING)
         assert session.stats().downloaded_bytes == 0

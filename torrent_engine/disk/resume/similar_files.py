@@ -63,19 +63,26 @@ async def similar_files(store: StateStore, metainfo: Metainfo) -> Mapping[int, l
     return await anyio.to_thread.run_sync(lambda: _matches(metainfo, records))
 
 
-async def equal_files(
+async def equal_torrents(
     store: StateStore, known: KnownRoots, metainfo: Metainfo
-) -> Mapping[int, list[str]]:
-    """Return where else each file of a v2 or hybrid torrent is, by its number (BEP 52).
-
-    Those are complete files with the same root, of torrents of the manager that do not run. Nothing
-    is known of what they hold now.
-    """
+) -> list[InfoHash]:
+    """Return the other torrents of the manager with files of the same roots (BEP 52)."""
     roots = roots_of(metainfo)
     find = partial(known.torrents_with, roots, store.copies)
     keys = await anyio.to_thread.run_sync(find) if roots else []
     own = {metainfo.info_hash, *_hashes(metainfo)}
-    resting = (key for key in keys if key not in own and not store.is_in_use(key))
+    return [key for key in keys if key not in own]
+
+
+async def equal_files(
+    store: StateStore, keys: Iterable[InfoHash], metainfo: Metainfo
+) -> Mapping[int, list[str]]:
+    """Return where else each file of a v2 or hybrid torrent is, by its number.
+
+    Those are complete files with the same root, of those torrents that do not run. Nothing is known
+    of what they hold now.
+    """
+    resting = (key for key in keys if not store.is_in_use(key))
     records = await _load_all(store, islice(resting, MAX_TORRENTS))
     if not records:
         return {}

@@ -18,6 +18,7 @@ import anyio
 import anyio.abc
 
 from torrent_engine.base.errors import SessionError, StorageError
+from torrent_engine.base.ids import InfoHash
 from torrent_engine.codec.metainfo import Metainfo, V2Part
 from torrent_engine.engine.content.piece_sharing import OpenSource, SharedRange
 from torrent_engine.engine.content.shared_content import ContentHolder, SharedContent, Twin
@@ -180,6 +181,11 @@ class LocalCopies:
             self.look_again()
 
     # -- as a source -------------------------------------------------------------------------
+
+    @property
+    def info_hash(self) -> InfoHash:
+        """The id of the torrent."""
+        return self._torrent.metainfo.info_hash
 
     @property
     def part(self) -> V2Part | None:

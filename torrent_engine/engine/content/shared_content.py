@@ -3,16 +3,19 @@
 Source: BEP 52; the same ``pieces root`` is the same content, whatever the length of the pieces.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from functools import partial
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import anyio.to_thread
 
-from torrent_engine.base.ids import SHA256_BYTES
+from torrent_engine.base.ids import SHA256_BYTES, InfoHash
 from torrent_engine.codec.metainfo import V2Part
 from torrent_engine.engine.content.piece_sharing import OpenSource
+
+MAX_LEFT: Final = 256  # ours: torrents that left and are remembered for a while
 
 ContentKey = tuple[bytes, int]
 """The root of a file and its length."""
@@ -20,6 +23,10 @@ ContentKey = tuple[bytes, int]
 
 class ContentHolder(Protocol):
     """A torrent whose files may be sources of those of others."""
+
+    @property
+    def info_hash(self) -> InfoHash:
+        """Its id."""
 
     @property
     def part(self) -> V2Part | None:
@@ -64,11 +71,14 @@ class SharedContent:
         self._holders: dict[ContentHolder, None] = {}
         self._groups: dict[ContentKey, dict[Twin, None]] = {}
         self._joined: dict[ContentHolder, dict[int, ContentKey]] = {}
+        self._left: deque[InfoHash] = deque(maxlen=MAX_LEFT)
 
     async def join(self, holder: ContentHolder) -> None:
         """Add a torrent; it and those with files of the same content look for sources then."""
         others = tuple(self._holders)
         self._holders[holder] = None
+        with suppress(ValueError):
+            self._left.remove(holder.info_hash)
         found = await anyio.to_thread.run_sync(partial(self._look, holder, others))
         met = {holder: None}
         for key, twins in found.items():
@@ -88,12 +98,18 @@ class SharedContent:
 
     def leave(self, holder: ContentHolder) -> None:
         """Remove a torrent; harmless for one that never joined."""
-        self._holders.pop(holder, None)
+        if holder in self._holders:
+            del self._holders[holder]
+            self._left.append(holder.info_hash)
         for file, key in self._joined.pop(holder, {}).items():
             group = self._groups[key]
             group.pop(Twin(holder, file), None)
             if not group:
                 del self._groups[key]
+
+    def has_left(self, info_hash: InfoHash) -> bool:
+        """Return whether a torrent was here lately: its run may not have ended yet."""
+        return info_hash in self._left
 
     def twins(self, holder: ContentHolder, file: int) -> Iterable[Twin]:
         """Return the files with the content of one, itself among them if there are others."""

@@ -1,12 +1,24 @@
 """Looks for files of other torrents: equal ones, and those of similar ones if wanted (BEP 38)."""
 
 from collections.abc import Mapping, Sequence
+from typing import Final
+
+import anyio
 
 from torrent_engine.base.config import DiskConfig
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.disk.resume.known_roots import KnownRoots
-from torrent_engine.disk.resume.similar_files import equal_files, roots_of, similar_files
+from torrent_engine.disk.resume.similar_files import (
+    equal_files,
+    equal_torrents,
+    roots_of,
+    similar_files,
+)
 from torrent_engine.disk.state.store import StateStore
+from torrent_engine.engine.content.shared_content import SharedContent
+
+ENDING_S: Final = 10.0  # ours: for which the end of runs is waited for
+POLL_S: Final = 0.1
 
 
 def may_have_local_data(config: DiskConfig, known: KnownRoots, metainfo: Metainfo) -> bool:
@@ -33,8 +45,11 @@ class SimilarTorrentFiles:
     those of torrents that run are.
     """
 
-    def __init__(self, store: StateStore, known: KnownRoots, config: DiskConfig) -> None:
+    def __init__(
+        self, store: StateStore, known: KnownRoots, content: SharedContent, config: DiskConfig
+    ) -> None:
         self._store = store
+        self._content = content
         self._known = known
         self._config = config
 
@@ -46,8 +61,20 @@ class SimilarTorrentFiles:
         """Return where each file of a torrent may be, by its number, the best first."""
         found: dict[int, list[str]] = {}
         if metainfo.v2 is not None:
-            found.update(await equal_files(self._store, self._known, metainfo))
+            found.update(await self._equal(metainfo))
         if wants_similar(self._config, metainfo):
             for index, paths in (await similar_files(self._store, metainfo)).items():
                 found[index] = list(dict.fromkeys((*found.get(index, ()), *paths)))
         return found
+
+    async def _equal(self, metainfo: Metainfo) -> Mapping[int, list[str]]:
+        """Return equal files of torrents at rest, and of those that are about to be (BEP 52).
+
+        What has left those that run, and is not saved yet, would be found by neither.
+        """
+        keys = await equal_torrents(self._store, self._known, metainfo)
+        with anyio.move_on_after(ENDING_S):
+            for key in filter(self._content.has_left, keys):
+                while self._store.is_in_use(key):  # noqa: ASYNC110 - other processes claim it, too
+                    await anyio.sleep(POLL_S)
+        return await equal_files(self._store, keys, metainfo)

@@ -131,7 +131,9 @@ class Transfer:
             ports,
             torrent.storage,
             shared.local_files,
-            SimilarTorrentFiles(shared.store, shared.known_roots, shared.config.disk),
+            SimilarTorrentFiles(
+                shared.store, shared.known_roots, shared.content, shared.config.disk
+            ),
         )
         self.uploads = UploadManager(
             torrent, self.proof, callbacks.on_error, self.bandwidth.upload_load
