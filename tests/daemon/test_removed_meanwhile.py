@@ -102,7 +102,10 @@ async def client(gate: Gate, tmp_path: Path) -> AsyncIterator[httpx2.AsyncClient
                 headers={"Content-Type": "application/x-bittorrent"},
             )
             assert answer.status_code == 201
-            yield made
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(context.state.run)  # tells of a move that ends after its answer
+                yield made
+                tasks.cancel_scope.cancel()
 
 
 async def ask(client: httpx2.AsyncClient, path: str, found: list[httpx2.Response]) -> None:
@@ -163,4 +166,16 @@ async def test_answer_that_waits_while_its_torrent_is_moved_is_given(
     assert found[0].status_code == 200
     with anyio.fail_after(30):
         while await save_path_of(client) != str(tmp_path / "elsewhere"):  # noqa: ASYNC110
+            await anyio.sleep(0.01)
+
+
+async def test_move_that_is_answered_before_it_begins_is_made(
+    client: httpx2.AsyncClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torrent_files, "MOVE_WAIT_S", 0.0)
+    target = str(tmp_path / "elsewhere")
+    moved = await client.post(f"/api/v1/torrents/{HASH}/move", json={"path": target})
+    assert moved.status_code == 202
+    with anyio.fail_after(30):
+        while await save_path_of(client) != target:  # noqa: ASYNC110
             await anyio.sleep(0.01)

@@ -14,6 +14,7 @@ from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import Response
 
+from torrent_engine.base.errors import TorrentEngineError
 from torrent_engine.base.ids import InfoHash
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.daemon.api.answers import answers_of_kinds
@@ -160,6 +161,7 @@ class FileDetails:
         self._state = context.state
         self._port = context.port
         self._paths = context.paths
+        self._errands = context.errands
 
     def _key(self, info_hash: str) -> InfoHash:
         return row_of(self._state, info_hash).info_hash
@@ -219,15 +221,13 @@ class FileDetails:
 
     async def move(self, request: Request, info_hash: str, given: MoveInput) -> Response:
         """Begin a move, and wait a moment for its end; the engine goes on with it."""
-        key, control = self._key(info_hash), self._port.control
+        key = self._key(info_hash)
         path = str(await self._paths.checked(given.path))
         is_done = True
         if given.move_data:
-            with anyio.move_on_after(MOVE_WAIT_S) as scope:
-                await control.move(key, path)
-            is_done = not scope.cancelled_caught
+            is_done = await self._begin_move(key, path)
         else:
-            await control.set_save_path(key, path)
+            await self._port.control.set_save_path(key, path)
         self._state.look(key)
         if is_done:
             return await json_reply(request, json_bytes({"done": True, "job": None}))
@@ -239,6 +239,33 @@ class FileDetails:
         if jobs:
             response.headers["Location"] = f"/api/v1/jobs/{jobs[0].id}"
         return response
+
+    async def _begin_move(self, key: InfoHash, path: str) -> bool:
+        """Begin a move; return whether it ended within a moment. Raises what it raised by then.
+
+        The wait for the end of a run, or for a plan of very many files, may take longer than that.
+        """
+        ended, failures = anyio.Event(), list[TorrentEngineError]()
+        is_waited_for = True
+
+        async def move() -> None:
+            try:
+                await self._port.control.move(key, path)
+            except TorrentEngineError as error:
+                if not is_waited_for:
+                    raise
+                failures.append(error)
+            finally:
+                self._state.look(key)
+                ended.set()
+
+        self._errands.start(f"move of {key.hex()}", move)
+        with anyio.move_on_after(MOVE_WAIT_S):
+            await ended.wait()
+        is_waited_for = False
+        if failures:
+            raise failures[0]
+        return ended.is_set()
 
 
 def file_value(info_hash: InfoHash, file: FileFacts) -> dict[str, Any]:
