@@ -153,3 +153,4 @@ def test_a_daemon_that_is_dead_at_first_is_told(browser: Browser, tmp_path: Path
         page.unroute("**/api/v1/**")
         button(page, "Try now").click()
         expect(page.get_by_label("Password or token")).to_be_visible()
+        assert page.locator("h1", has_text="Not connected").count() == 0

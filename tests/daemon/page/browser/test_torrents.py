@@ -172,6 +172,7 @@ def test_a_file_is_dropped_and_a_second_time_it_is_here_already(
         words = "1 torrent added" if is_first else "1 torrent was here already"
         expect(page.locator(".toast", has_text=words)).to_be_visible()
     expect(page.locator("#list .row[data-hash]")).to_have_count(1)
+    assert len(daemon.ask("GET", "/api/v1/torrents")["items"]) == 1
 
 
 def test_an_address_and_an_info_hash_are_added_and_nonsense_is_refused(
@@ -192,6 +193,10 @@ def test_an_address_and_an_info_hash_are_added_and_nonsense_is_refused(
         expect(add_button(page)).to_have_text("Add 2")
         add_button(page).click()
         expect(row(page, "other.iso")).to_have_count(1)
+        expect(page.locator("#list .row[data-hash]")).to_have_count(2)
+        assert QUIET_HASH in {
+            each["hash"] for each in daemon.ask("GET", "/api/v1/torrents")["items"]
+        }
         server.shutdown()
     expect(row(page, QUIET_HASH)).to_contain_text("Paused")
 
@@ -201,7 +206,9 @@ class QuietHandler(SimpleHTTPRequestHandler):
         """Write nothing."""
 
 
-def test_a_wrong_file_is_told_and_can_be_left_out(page: Page, folder: Path) -> None:
+def test_a_wrong_file_is_told_and_can_be_left_out(
+    page: Page, daemon: OwnDaemon, folder: Path
+) -> None:
     wrong = folder / "wrong.torrent"
     wrong.write_bytes(b"d4:spam4:eggse")
     page.keyboard.press("a")
@@ -212,12 +219,16 @@ def test_a_wrong_file_is_told_and_can_be_left_out(page: Page, folder: Path) -> N
     expect(page.locator("dialog .entries li")).to_have_count(0)
     page.keyboard.press("Escape")
     expect(page.locator("dialog")).to_have_count(0)
+    assert daemon.ask("GET", "/api/v1/torrents")["items"] == []
 
 
 def test_a_magnet_handler_opens_the_dialog(window: Window, daemon: OwnDaemon) -> None:
     page = window.log_in(daemon)
     page.goto(daemon.url(f"/#/add?uri=magnet%3A%3Fxt%3Durn%3Abtih%3A{QUIET_HASH}"))
     expect(page.locator("dialog .entries li")).to_contain_text(QUIET_HASH)
+    assert (
+        daemon.ask("GET", "/api/v1/torrents")["items"] == []
+    )  # whoever made the link adds nothing
 
 
 def test_columns_fit_and_headings_stand_above_them(
@@ -530,6 +541,7 @@ def test_jobs_health_and_the_log_are_shown(page: Page, daemon: OwnDaemon, other:
     expect(page.locator(".log li").first).to_be_visible()
     page.get_by_label("Level").select_option("Everything")
     expect(page.locator(".log li").first).to_be_visible()
+    assert page.locator(".log li").count() > 0
 
 
 def test_the_page_is_german_and_changes_its_language(browser: Browser, daemon: OwnDaemon) -> None:
@@ -543,6 +555,7 @@ def test_the_page_is_german_and_changes_its_language(browser: Browser, daemon: O
         page.reload()
         expect_live(page)
         expect(page.locator(".page h1")).to_have_text("Settings")
+        assert page.locator("html").get_attribute("lang") == "en"
 
 
 # -- keyboard -------------------------------------------------------------------------------------
@@ -594,6 +607,9 @@ def test_everything_is_done_by_keyboard_alone(
     press("Enter")
     expect(page.locator("#list .row[data-hash]")).to_have_count(1)
     expect(page.locator("#list")).to_be_focused()
+    assert (
+        len(daemon.ask("GET", "/api/v1/torrents")["items"]) == 2
+    )  # nothing was removed by a key alone
 
 
 def test_pages_and_the_sort_are_reached_by_keyboard_alone(
