@@ -37,11 +37,12 @@ def attacked(
     return PoisonSwarm(behaviours, pieces=size_mib // piece_mib, piece_bytes=piece_mib * MIB)
 
 
-@pytest.mark.parametrize("first_seed", range(0, 100, 10))
+@pytest.mark.parametrize("first_seed", range(0, 20, 5))
 def test_b6_five_of_25_that_spoil_one_block_in_fifty_cost_little_and_nobody_honest(
     first_seed: int,
 ) -> None:
-    for seed in range(first_seed, first_seed + 10):
+    """Twenty runs; ``bench/poison.py`` makes a hundred."""
+    for seed in range(first_seed, first_seed + 5):
         swarm = crowd(5, seed)
         swarm.run(60)
         assert swarm.wasted_share <= 0.05
