@@ -71,6 +71,7 @@ class LargeSwarm:
         finisher: Any = SimpleNamespace(
             assemblies={},
             finish=lambda _: None,
+            restarted=lambda _: None,
             write_ahead=lambda *_: None,
             waits_for_hash=lambda _: False,
         )

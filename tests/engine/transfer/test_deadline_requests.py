@@ -12,6 +12,7 @@ from torrent_engine.base.ids import BLOCK_BYTES, PeerAddress, PeerId
 from torrent_engine.codec.bitfield import Bitfield
 from torrent_engine.engine.swarm.context import Totals
 from torrent_engine.engine.swarm.peer import Identity, Peer
+from torrent_engine.engine.transfer.deadline_requests import LEAST_OWED, MOST_OWED
 from torrent_engine.engine.transfer.download_manager import DownloadManager
 from torrent_engine.policy.peers.candidates import Source
 from torrent_engine.policy.peers.smart_ban import SmartBan
@@ -259,3 +260,27 @@ def test_the_short_way_of_blocks_is_open_again_after_duplicates() -> None:
     swarm.manager.tick(swarm.clock())
     assert not swarm.manager.has_duplicates
     assert 3 not in asked(slow)
+
+
+def test_of_very_many_requests_the_last_ones_of_each_peer_are_looked_at() -> None:
+    swarm = Swarm()
+    peers = [swarm.join(1_000_000) for _ in range(MOST_OWED // LEAST_OWED)]
+    swarm.manager.refill(peers[0])
+    swarm.manager.refill(peers[1])
+    owed = [list(peer.connection.outstanding) for peer in peers[:2]]
+    assert min(map(len, owed)) > LEAST_OWED
+    latest = swarm.urgent.latest_owed(swarm.clock())
+    assert set(latest) == {*owed[0][-LEAST_OWED:], *owed[1][-LEAST_OWED:]}
+    assert [latest[block] for block in owed[0][-LEAST_OWED:]] == sorted(
+        latest[block] for block in owed[0][-LEAST_OWED:]
+    )
+
+
+def test_a_block_that_two_owe_us_comes_from_whoever_is_sooner() -> None:
+    swarm = Swarm()
+    slow, fast = swarm.join(20_000), swarm.join(2_000_000)
+    swarm.manager.refill(slow)
+    block = next(iter(slow.connection.outstanding))
+    late_s = swarm.urgent.latest_owed(swarm.clock())[block]
+    fast.connection.outstanding[block] = None
+    assert swarm.urgent.latest_owed(swarm.clock())[block] < late_s / 10

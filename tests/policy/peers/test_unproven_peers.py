@@ -8,6 +8,7 @@ from torrent_engine.policy.peers.unproven_peers import (
     MANY_BLOCKS,
     PROBE_S,
     PROBE_SAME_PEER_S,
+    RECOUNT_S,
     UnprovenPeerLimits,
 )
 from torrent_engine.policy.pieces.end_game import (
@@ -112,6 +113,24 @@ def test_b6_newcomers_together_are_given_no_more_than_may_be_bad() -> None:
         scene.begin(f"peer {given}")
         given += 1
     assert given == FREE_BLOCKS // FIRST_BLOCKS
+
+
+def test_pieces_of_all_are_looked_at_once_for_everybody_who_asks() -> None:
+    looked: list[object] = []
+
+    def is_on_trial(key: object, _piece: int) -> bool:
+        looked.append(key)
+        return True
+
+    unproven = UnprovenPeerLimits(SmartBan(), 1, is_on_trial)
+    unproven.has_proven = True
+    for number in range(50):
+        unproven.begun(number, number, NOW)
+    for number in range(50):
+        unproven.max_new_pieces(number, NOW)
+    assert len(looked) <= 2 * 50
+    unproven.max_new_pieces(0, NOW + RECOUNT_S)
+    assert len(looked) > 2 * 50
 
 
 def test_who_gave_a_whole_good_piece_is_proven_until_it_lies() -> None:

@@ -28,6 +28,9 @@ MIN_PATIENCE_S: Final = 0.25  # ours: a block is given this long
 SOON_S: Final = 1.0  # ours: what is due within this may take the place of other requests
 SILENCE_S: Final = 1.0  # ours: after this a sender's silence counts more than its rate
 
+MOST_OWED: Final = 8_000  # ours: blocks that are looked at for an idle peer, of all together
+LEAST_OWED: Final = 2 * END_GAME_BLOCKS  # ours: of each
+
 IsAsked = Callable[[Block], bool]
 
 
@@ -53,8 +56,8 @@ class OtherSenders(Protocol):
     def speeds(self, now: float) -> Iterable[tuple[float, int]]:
         """Return bytes per second and pieces as bits of each that may be asked now."""
 
-    def expected(self, piece: int, now: float) -> dict[Block, float]:
-        """Return in how many seconds each block of a piece comes that one of them owes us."""
+    def expected(self, pieces: Collection[int], now: float) -> dict[Block, float]:
+        """Return in how many seconds each block of these pieces comes that one of them owes us."""
 
     def hurry(self, soon: int) -> None:
         """Request at once what is due, of pieces ``soon``."""
@@ -111,12 +114,11 @@ class UrgentRequests:
     ) -> list[Block]:
         """Pick blocks that come too late, for somebody with these pieces who is free at once."""
         now = self._torrent.clock()
-        for piece in self._looked_after():
-            if bits >> piece & 1 and (late := self._late(piece, now)):
-                count = min(count, END_GAME_BLOCKS)
-                wanted = _worth_asking(late, 0, bytes_per_s, is_asked)[:count]
-                if blocks := self._mark(wanted):
-                    return blocks
+        pieces = [piece for piece in self._looked_after() if bits >> piece & 1]
+        for late in self._late(pieces, now).values():
+            wanted = _worth_asking(late, 0, bytes_per_s, is_asked)[: min(count, END_GAME_BLOCKS)]
+            if blocks := self._mark(wanted):
+                return blocks
         return []
 
     # -- now and then -------------------------------------------------------------------------
@@ -187,44 +189,45 @@ class UrgentRequests:
         return self._deadlines.order[:PIECES_LOOKED_AFTER]
 
     def _ask_again(self, now: float) -> None:
-        for piece in self._looked_after():
-            if late := self._late(piece, now):
-                self._ask_faster(piece, late)
+        for piece, late in self._late(self._looked_after(), now).items():
+            self._ask_faster(piece, late)
 
-    def _late(self, piece: int, now: float) -> dict[Block, float]:
-        """Return the blocks of a piece that come after it is due, and in how many seconds."""
-        if piece not in self._picker.partials:
-            return {}
-        due_s = self._deadlines.due_s(piece)
-        return {
-            block: left_s
-            for block, left_s in self._expected(piece, now).items()
-            if left_s > MIN_PATIENCE_S and now + left_s > due_s
+    def _late(self, pieces: Collection[int], now: float) -> dict[int, dict[Block, float]]:
+        """Return the blocks of pieces that come after these are due, and in how many seconds."""
+        due_s = {
+            piece: self._deadlines.due_s(piece)
+            for piece in pieces
+            if piece in self._picker.partials
         }
+        late: dict[int, dict[Block, float]] = {}
+        for block, left_s in self._expected(due_s, now).items() if due_s else ():
+            if left_s > MIN_PATIENCE_S and now + left_s > due_s[block[0]]:
+                late.setdefault(block[0], {})[block] = left_s
+        return late
 
-    def _expected(self, piece: int, now: float) -> dict[Block, float]:
-        """Return in how many seconds each block of a piece comes that somebody owes us."""
-        expected = {} if self._others is None else self._others.expected(piece, now)
+    def latest_owed(self, now: float) -> dict[Block, float]:
+        """Return in how many seconds the last blocks come that each owes us, whatever the piece."""
+        expected = self._expected_from_others(self._picker.partials, now)
+        most = max(LEAST_OWED, MOST_OWED // max(1, len(self._torrent.peers)))
         for peer in self._torrent.peers:
-            owed = peer.connection.outstanding
-            silent_s = now - peer.last_block_s
-            for block, left_s in expected_of(owed, piece, self._rate(peer), silent_s).items():
+            owed, rate = peer.connection.outstanding, self._rate(peer)
+            least_s = _least_wait_s(rate, now - peer.last_block_s)
+            last = zip(range(len(owed), 0, -1), reversed(owed), strict=True)
+            for place, block in islice(last, most):
+                left_s = max(wait_s(place, rate), least_s)
                 expected[block] = min(left_s, expected.get(block, left_s))
         return expected
 
-    def expected_all(self, pieces: Collection[int], now: float) -> dict[Block, float]:
+    def _expected_from_others(self, pieces: Collection[int], now: float) -> dict[Block, float]:
+        return {} if self._others is None else self._others.expected(pieces, now)
+
+    def _expected(self, pieces: Collection[int], now: float) -> dict[Block, float]:
         """Return in how many seconds each block of these pieces comes that somebody owes us."""
-        expected: dict[Block, float] = {}
-        if self._others is not None:
-            for piece in pieces:
-                expected.update(self._others.expected(piece, now))
+        expected = self._expected_from_others(pieces, now)
         for peer in self._torrent.peers:
-            rate, silent_s = self._rate(peer), now - peer.last_block_s
-            least_s = silent_s if silent_s > SILENCE_S or not rate else 0.0
-            for place, block in enumerate(peer.connection.outstanding, 1):
-                if block[0] in pieces:
-                    left_s = max(wait_s(place, rate), least_s)
-                    expected[block] = min(left_s, expected.get(block, left_s))
+            owed, silent_s = peer.connection.outstanding, now - peer.last_block_s
+            for block, left_s in expected_of(owed, pieces, self._rate(peer), silent_s).items():
+                expected[block] = min(left_s, expected.get(block, left_s))
         return expected
 
     def _ask_faster(self, piece: int, late: dict[Block, float]) -> None:
@@ -250,18 +253,20 @@ class UrgentRequests:
 
 
 def expected_of(
-    owed: Iterable[Block], piece: int, bytes_per_s: float, silent_s: float
+    owed: Iterable[Block], pieces: Collection[int], bytes_per_s: float, silent_s: float
 ) -> dict[Block, float]:
-    """Return in how many seconds the blocks of a piece come that one sender owes us, in order.
-
-    Who is silent is expected to be so as long again.
-    """
-    least_s = silent_s if silent_s > SILENCE_S or not bytes_per_s else 0.0
+    """Return in how many seconds the blocks of pieces come that one sender owes us, in order."""
+    least_s = _least_wait_s(bytes_per_s, silent_s)
     return {
         block: max(wait_s(place, bytes_per_s), least_s)
         for place, block in enumerate(owed, 1)
-        if block[0] == piece
+        if block[0] in pieces
     }
+
+
+def _least_wait_s(bytes_per_s: float, silent_s: float) -> float:
+    """Return how long any block of a sender takes: who is silent is so as long again."""
+    return silent_s if silent_s > SILENCE_S or not bytes_per_s else 0.0
 
 
 def _worth_asking(

@@ -17,14 +17,10 @@ from torrent_engine.engine.transfer.deadline_requests import IsAsked, UrgentRequ
 from torrent_engine.engine.transfer.piece_assembly import PieceAssembly
 from torrent_engine.engine.transfer.piece_verifier import PieceFinisher
 from torrent_engine.policy.peers.unproven_peers import UnprovenPeerLimits
-from torrent_engine.policy.pieces.end_game import (
-    LATE_S,
-    MAX_LATE_REQUESTS,
-    choose_duplicates,
-    is_end,
-)
+from torrent_engine.policy.pieces.end_game import choose_duplicates, is_end, left_blocks
+from torrent_engine.policy.pieces.owed_blocks import OwedBlocks
 from torrent_engine.policy.pieces.peer_pieces import SwarmPieces
-from torrent_engine.policy.pieces.picker import END_GAME_BLOCKS, MAX_END_GAME_REQUESTS
+from torrent_engine.policy.pieces.picker import END_GAME_BLOCKS
 from torrent_engine.policy.pieces.piece_table import Block, PieceState
 from torrent_engine.protocol.wire.messages import (
     AllowedFast,
@@ -50,8 +46,10 @@ LAST_PATIENCE_S: Final = 5.0  # ours: the same once no other piece is left to be
 UNPROVEN_PATIENCE_S: Final = 8.0  # ours: it is snubbed so soon while proven peers could go on
 LITTLE: Final = 8  # ours: part of an unproven peer's piece that is discarded to have one sender
 DUPLICATE_PAUSE_S: Final = 0.2  # ours: before we look again what an idle peer could send sooner
+DUPLICATE_CANDIDATES: Final = 4 * END_GAME_BLOCKS  # ours: blocks from which the latest are chosen
 SETTLED_BEFORE_PICK: Final = 2  # ours: peers counted anew, about 0.3 ms each at 500,000 pieces
 SETTLED_PER_TICK: Final = 16
+SNUBBED_BLOCKS_PER_TICK: Final = 2_000  # ours: given back to others at once, 10 us each
 FLUSH_AGE_S: Final = 2.0  # row F4: at most this much of unverified blocks is lost
 
 
@@ -82,6 +80,7 @@ class DownloadManager:
         """Whether anything is asked of anybody: not while checking or paused."""
         self._on_peer_has: Callable[[Peer, int | None], None] | None = None
         self.urgent = UrgentRequests(torrent, self)
+        self._owed = OwedBlocks(torrent.picker, self.urgent.latest_owed)
         self._deadlines = torrent.picker.deadlines
         geometry = torrent.metainfo.geometry
         self._unproven = UnprovenPeerLimits(
@@ -387,18 +386,20 @@ class DownloadManager:
     def _take_from_unproven(self, peer: Peer, bits: int) -> bool:
         """Begin the piece of a slow unproven peer again, if little of it has come."""
         for piece, owner in self._trials.items():
+            if owner is peer or owner.is_proven or owner.slow_seconds < SLOW_S:
+                continue
             partial = self._picker.partials.get(piece)
-            if partial is None or owner is peer or owner.is_proven or not bits >> piece & 1:
+            if partial is None or not (peer.pieces.has(piece) and bits >> piece & 1):
                 continue
             is_little = (partial.block_count - partial.left) * LITTLE <= partial.block_count
-            if owner.slow_seconds >= SLOW_S and is_little and self._restart(piece):
+            if is_little and self._restart([piece]):
                 return True
         return False
 
     def _pick_afresh(self, peer: Peer, bits: int, room: int) -> list[Block]:
         """Restart a piece that other peers left unfinished, for a peer on parole."""
         partial = self._picker.idle_partial(bits)
-        if partial is None or not self._restart(partial.piece):
+        if partial is None or not self._restart([partial.piece]):
             return []
         max_new_pieces = None if peer.is_proven else 1
         identity = peer.identity
@@ -487,61 +488,56 @@ class DownloadManager:
         rate = max(
             peer.download_rate.rate(now), peer.downloaded_bytes / (now - peer.connected_s + 1)
         )
-        expected = self._expected(peer, bits, now)
-        chosen = choose_duplicates(expected, rate, room, at_end=self._is_end())
+        self._owed.look(now)
+        asked = {*peer.connection.outstanding, peer.connection.incoming_block}
+        expected = self._owed.latest(bits, asked, DUPLICATE_CANDIDATES)
+        at_end = self._picker.is_end_game and is_end(self._owed.left_blocks, self._bytes_per_s)
+        chosen = choose_duplicates(expected, rate, room, at_end=at_end)
         blocks = self._picker.duplicate(chosen) if chosen else []
         self.has_duplicates = self.has_duplicates or bool(blocks)
         if not blocks:
             peer.next_duplicate_s = now + DUPLICATE_PAUSE_S
         return blocks
 
-    def _expected(self, peer: Peer, bits: int, now: float) -> dict[Block, float]:
-        """Return in how many seconds each block comes that others owe us, but for pieces of one."""
-        partials, mine = self._picker.partials, {*peer.connection.outstanding}
-        mine.update([block] if (block := peer.connection.incoming_block) else [])
-        pieces = {
-            piece
-            for piece, partial in partials.items()
-            if bits >> piece & 1 and not partial.is_single_source
-        }
-        return {
-            block: left_s
-            for block, left_s in self.urgent.expected_all(pieces, now).items()
-            if block not in mine
-            and partials[block[0]].request_count(block[1] // BLOCK_BYTES) < _max_requests(left_s)
-        }
-
     def _is_end(self) -> bool:
         """Return whether what is left comes within a second or two."""
         picker = self._picker
         if not picker.is_end_game or not picker.partials:
             return False
-        left = sum(p.left for piece, p in picker.partials.items() if picker.wanted >> piece & 1)
-        return is_end(left, self._bytes_per_s)
+        return is_end(left_blocks(picker), self._bytes_per_s)
 
     # -- pieces of one peer ------------------------------------------------------------------
 
     def _disown(self, sender: Sender) -> None:
         """Release the pieces of a peer; a piece that must have one sender begins again."""
-        for partial in self._picker.owned_by(sender):
-            may_restart = partial.is_untouched or partial.is_single_source
-            if not (may_restart and self._restart(partial.piece)):
+        owned = self._picker.owned_by(sender)
+        again = [
+            partial.piece for partial in owned if partial.is_untouched or partial.is_single_source
+        ]
+        restarted = self._restart(again)
+        for partial in owned:
+            if partial.piece not in restarted:
                 self._picker.give_to(partial, None)
 
-    def _restart(self, piece: int) -> bool:
-        """Throw away what came of a begun piece; False: part of it is just being written."""
-        assembly = self._assemblies.get(piece)
-        if assembly is None or not assembly.is_settled:
-            return False
-        for peer in self._torrent.peers:
-            for block in [block for block in peer.connection.outstanding if block[0] == piece]:
-                peer.connection.sender.cancel(BlockRequest(*block))
-        del self._assemblies[piece]
-        self._trials.pop(piece, None)
-        self._picker.restart(piece)
-        self._torrent.totals.redundant_bytes += assembly.received_bytes
-        self._finisher.restarted(piece)
-        return True
+    def _restart(self, pieces: Iterable[int]) -> set[int]:
+        """Throw away what came of begun pieces; return those of which no part is being written."""
+        restarted: set[int] = set()
+        for piece in pieces:
+            assembly = self._assemblies.get(piece)
+            if assembly is None or not assembly.is_settled:
+                continue
+            for block in assembly.partial.requested():
+                for peer in self._torrent.peers:
+                    if block in peer.connection.outstanding:
+                        peer.connection.sender.cancel(BlockRequest(*block))
+            del self._assemblies[piece]
+            self._trials.pop(piece, None)
+            self._torrent.totals.redundant_bytes += assembly.received_bytes
+            self._finisher.restarted(piece)
+            restarted.add(piece)
+        if restarted:
+            self._picker.restart(*restarted)
+        return restarted
 
     def _check_pace(self, peer: Peer, bytes_per_s: float) -> None:
         """Notice a peer that is too slow for pieces of its own, and let others have those."""
@@ -557,11 +553,13 @@ class DownloadManager:
 
     def _take_from_slow(self, peer: Peer, bytes_per_s: float) -> None:
         patience_s = LAST_PATIENCE_S if self._picker.is_end_game else SOLE_PATIENCE_S
+        late = []
         for partial in self._picker.owned_by(peer.identity):
             if not partial.is_single_source:
                 self._picker.give_to(partial, None)
             elif self._has_fast and partial.left * BLOCK_BYTES > patience_s * bytes_per_s:
-                self._restart(partial.piece)
+                late.append(partial.piece)
+        self._restart(late)
 
     def _look_around(self, now: float) -> None:
         """Note who can be asked, and how fast everything comes."""
@@ -603,11 +601,13 @@ class DownloadManager:
         """Adapt pipelines, notice peers that owe us blocks, write old partial pieces ahead."""
         self._look_around(now)
         self._swarm.settle(SETTLED_PER_TICK)
+        may_give_back = SNUBBED_BLOCKS_PER_TICK
         for peer in tuple(self._torrent.peers):
             rate = peer.download_rate.rate(now)
             peer.pipeline.tick(rate)
             self._check_pace(peer, rate)
-            self._check_snubbed(peer, now)
+            if may_give_back > 0:  # else all of us were cut off, and a second later will do
+                may_give_back -= self._check_snubbed(peer, now)
             self.update_interest(peer)
             self.refill(peer)
             peer.link.flush()
@@ -617,21 +617,24 @@ class DownloadManager:
             partials = self._picker.partials.values()
             self.has_duplicates = any(partial.has_duplicates for partial in partials)
 
-    def _check_snubbed(self, peer: Peer, now: float) -> None:
+    def _check_snubbed(self, peer: Peer, now: float) -> int:
+        """Give the requests of a silent peer back to others; return how many."""
         connection = peer.connection
         if not connection.outstanding:
             peer.last_block_s = now
-            return
+            return 0
         snub_timeout_s = self._torrent.shared_config.choker.snub_timeout_s
         if self._has_fast and not peer.is_proven:
             snub_timeout_s = min(snub_timeout_s, UNPROVEN_PATIENCE_S)
-        if now - peer.last_block_s > snub_timeout_s:
-            late = connection.state.outstanding_requests()
-            connection.state.abandon(late)
-            self._release(late)
-            self._disown(peer.identity)
-            peer.pipeline.snubbed()
-            peer.last_block_s = now
+        if now - peer.last_block_s <= snub_timeout_s:
+            return 0
+        late = connection.state.outstanding_requests()
+        connection.state.abandon(late)
+        self._release(late)
+        self._disown(peer.identity)
+        peer.pipeline.snubbed()
+        peer.last_block_s = now
+        return len(late)
 
     def set_active(self, *, active: bool) -> None:
         """Begin or stop to ask peers."""
@@ -644,7 +647,3 @@ class DownloadManager:
             self.update_interest(peer)
             self.refill(peer)
             peer.link.flush()
-
-
-def _max_requests(left_s: float) -> int:
-    return MAX_END_GAME_REQUESTS if left_s < LATE_S else MAX_LATE_REQUESTS

@@ -4,7 +4,7 @@ Source: BEP 17, BEP 19; fault model, row B6. Its blocks go the way of a peer's b
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -149,10 +149,10 @@ class WebSeed:
         self._wake.set()
         self._wake = anyio.Event()
 
-    def expected(self, piece: int, now: float) -> dict[Block, float]:
-        """Return in how many seconds each block of a piece comes that it owes us."""
+    def expected(self, pieces: Collection[int], now: float) -> dict[Block, float]:
+        """Return in how many seconds each block of these pieces comes that it owes us."""
         rate = self.download_rate.rate(now)
-        return expected_of(self._owed, piece, rate, now - self._heard_s)
+        return expected_of(self._owed, pieces, rate, now - self._heard_s)
 
     def hurry(self, soon: int) -> None:
         """Request at once what is due, of pieces ``soon``; half of its other requests make room."""

@@ -1,6 +1,6 @@
 """The web seeds of one torrent: which are in use, which wait, which are banned."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Final
 
 import anyio
@@ -148,11 +148,11 @@ class WebSeeds:
         """Return bytes per second and pieces as bits of each that may be asked now."""
         return [(seed.download_rate.rate(now), seed.bits) for seed in self._seeds]
 
-    def expected(self, piece: int, now: float) -> dict[Block, float]:
-        """Return in how many seconds each block of a piece comes that one of them owes us."""
+    def expected(self, pieces: Collection[int], now: float) -> dict[Block, float]:
+        """Return in how many seconds each block of these pieces comes that one of them owes us."""
         expected: dict[Block, float] = {}
         for seed in self._seeds:
-            expected |= seed.expected(piece, now)
+            expected |= seed.expected(pieces, now)
         return expected
 
     def hurry(self, soon: int) -> None:

@@ -23,6 +23,9 @@ PROBE_S: Final = 2.0  # ours: interval in which one unproven peer gets a piece i
 MAX_PROBE_S: Final = 30.0
 PROBE_SAME_PEER_S: Final = 60.0  # ours: interval for the same peer, so that others come first
 PROBE_PART: Final = 20.0  # ours: a probe takes at most this part of the download rate
+RECOUNT_S: Final = (
+    0.1  # ours: all pieces of all unproven peers are looked at so often, not for each
+)
 
 
 class UnprovenPeerLimits:
@@ -39,6 +42,7 @@ class UnprovenPeerLimits:
         self._is_on_trial = is_on_trial
         self._piece_blocks = blocks_per_piece
         self._trials: dict[Hashable, set[int]] = {}
+        self._recount_s = float("-inf")
         self._next_probe_s = float("-inf")
         self._again_s: dict[Hashable, float] = {}
         self.has_proven = False
@@ -65,7 +69,7 @@ class UnprovenPeerLimits:
         room = max(1, TRIAL_BLOCKS // self._piece_blocks) - begun
         if room <= 0:
             return 0
-        on_trial = sum(map(self._count, tuple(self._trials))) * self._piece_blocks
+        on_trial = self._count_all(now) * self._piece_blocks
         more = self._bad_blocks_allowed() - self._smart_ban.failed_blocks - on_trial
         if more >= self._piece_blocks:
             return min(room, int(more) // self._piece_blocks)
@@ -91,6 +95,14 @@ class UnprovenPeerLimits:
         if not pieces:
             del self._trials[key]
         return len(pieces)
+
+    def _count_all(self, now: float) -> int:
+        """Return the number of pieces assigned to unproven peers, some of which just ended."""
+        if now >= self._recount_s:
+            self._recount_s = now + RECOUNT_S
+            for key in tuple(self._trials):
+                self._count(key)
+        return sum(map(len, self._trials.values()))
 
     def forget(self, key: Hashable) -> None:
         """Remove a peer that is proven, or has left."""

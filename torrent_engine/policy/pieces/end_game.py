@@ -5,6 +5,7 @@ from typing import Final
 
 from torrent_engine.base.ids import BLOCK_BYTES
 from torrent_engine.policy.pieces.deadlines import is_duplicate_worthwhile, wait_s
+from torrent_engine.policy.pieces.picker import Picker
 from torrent_engine.policy.pieces.piece_table import Block
 
 END_GAME_S: Final = 1.5  # ours: the end game begins when this much of the rate is left
@@ -12,6 +13,11 @@ LEAST_END_GAME_BLOCKS: Final = 32
 LATE_S: Final = 5.0  # ours: a block expected later than this is late, at any time
 
 MAX_LATE_REQUESTS: Final = 4  # ours: peers that one late block is requested from at a time
+
+
+def left_blocks(picker: Picker) -> int:
+    """Return how many blocks of wanted partial pieces were not received yet."""
+    return sum(part.left for piece, part in picker.partials.items() if picker.is_wanted(piece))
 
 
 def is_end(left_blocks: int, bytes_per_s: float) -> bool:

@@ -9,8 +9,10 @@ common practice of clients.
 """
 
 import random
+from bisect import bisect_left
+from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import chain, islice
 from typing import Final
 
 from torrent_engine.base.errors import LocalProtocolError
@@ -31,6 +33,9 @@ EXTENT_BYTES: Final = (
 )  # ours: neighbouring small pieces started together (as piece extents)
 LOW_WORD: Final = (1 << 60) - 1
 FEW_PIECES: Final = 8  # up to this many are tested by shifting the int
+
+
+Shelf = OrderedDict[int, "PartialPiece"]
 
 
 class SuspectPieces:
@@ -79,10 +84,11 @@ class Picker:
         self.twins = WaitingTwins()
         self.partials: dict[int, PartialPiece] = {}
         self._begun = 0  # the keys of partials, as bits
-        self._open: dict[int, PartialPiece] = {}  # open to all, with free blocks; oldest first
-        self._owned: dict[
-            object, dict[int, PartialPiece]
-        ] = {}  # owner -> exclusive pieces with free blocks
+        # Pieces with free blocks, open to all and exclusive ones by their owner; oldest first. A
+        # thousand requests that are released at once each put a piece in front of all others.
+        self._open: Shelf = OrderedDict()
+        self._owned: dict[object, Shelf] = {}
+        self._exclusive: dict[object, dict[int, PartialPiece]] = {}  # all pieces of each owner
         self.suspects = SuspectPieces()
         self._extent_pieces = max(1, EXTENT_BYTES // geometry.piece_bytes)
         self._all = (1 << geometry.piece_count) - 1
@@ -107,7 +113,7 @@ class Picker:
         for bits in self._by_priority:
             self.wanted |= bits
         self._put_edges_first()
-        self._open, self._owned = {}, {}
+        self._open, self._owned = OrderedDict(), {}
         for piece, partial in self.partials.items():
             if partial.has_free and self._priorities[piece]:
                 self._shelf(partial.exclusive_to)[piece] = partial
@@ -166,25 +172,35 @@ class Picker:
     ) -> PartialPiece:
         """Start a missing piece without requesting a block."""
         partial = self._begin(piece, owner, is_single_source=is_single_source)
+        self._note_begun(piece)
         if self._priorities[piece]:
             self._shelf(owner)[piece] = partial
         return partial
 
     def _begin(self, piece: int, owner: object, *, is_single_source: bool) -> PartialPiece:
-        """Start a piece; the caller picks blocks and shelves it."""
-        self._table.begun(piece)
+        """Start a piece; the caller picks blocks, shelves it, and notes all that were started."""
         partial = PartialPiece(self._geometry, piece)
-        partial.exclusive_to = owner
         partial.is_single_source = is_single_source
+        if owner is not None:
+            self._set_owner(partial, owner)
         self.partials[piece] = partial
-        self._begun |= 1 << piece
         self.twins.begun(piece)
         return partial
 
+    def _note_begun(self, *pieces: int) -> None:
+        """Take pieces that were started from those that are missing."""
+        self._begun |= self._table.begun(*pieces)
+
     def finished(self, piece: int) -> None:
-        """Remove a partial piece, complete or discarded."""
-        self._unshelve(self.partials.pop(piece))  # also if its last free block came unasked for
+        """Remove a complete partial piece."""
+        self._remove(piece)
         self._begun ^= 1 << piece
+
+    def _remove(self, piece: int) -> None:
+        partial = self.partials.pop(piece)
+        self._unshelve(partial)  # also if its last free block came unasked for
+        if partial.exclusive_to is not None:
+            self._set_owner(partial, None)
 
     def _begin_for(self, piece: int, key: object, only_for: object, owner: object) -> PartialPiece:
         """Start a piece for a peer; with a single source if the peer or the piece is suspect.
@@ -197,13 +213,22 @@ class Picker:
             return self._begin(piece, key, is_single_source=True)
         return self._begin(piece, owner, is_single_source=False)
 
-    def _shelf(self, owner: object) -> dict[int, PartialPiece]:
+    def _set_owner(self, partial: PartialPiece, key: object) -> None:
+        if (owner := partial.exclusive_to) is not None:
+            del self._exclusive[owner][partial.piece]
+            if not self._exclusive[owner]:
+                del self._exclusive[owner]
+        partial.exclusive_to = key
+        if key is not None:
+            self._exclusive.setdefault(key, {})[partial.piece] = partial
+
+    def _shelf(self, owner: object) -> Shelf:
         """Return the pieces with free blocks that are exclusive to ``owner``, or open (None)."""
         if owner is None:
             return self._open
         shelf = self._owned.get(owner)
         if shelf is None:
-            shelf = self._owned[owner] = {}
+            shelf = self._owned[owner] = OrderedDict()
         return shelf
 
     def _unshelve(self, partial: PartialPiece) -> None:
@@ -249,13 +274,16 @@ class Picker:
                 pieces_wanted = min(pieces_wanted, max_new_pieces)
                 max_new_pieces -= pieces_wanted
             pieces = self._new_pieces(bits, pieces_wanted, takes_suspects=takes_suspects)
+            begun: list[int] = []
             for piece in pieces:
                 if self.twins.bits and self.twins.bits >> piece & 1:
                     continue  # one of the same content is among these
                 partial = self._begin_for(piece, key, only_for, owner)
+                begun.append(piece)
                 picked += partial.take(count - len(picked))
                 if partial.has_free:
                     self._shelf(partial.exclusive_to)[piece] = partial
+            self._note_begun(*begun)
             if not pieces:
                 break
         return picked
@@ -272,19 +300,20 @@ class Picker:
         """Return an open piece without outstanding requests."""
         if not self._open:
             return None
-        pieces = _among(self._open, bits & self._begun)
+        pieces = among(self._open, bits & self._begun)
         return next((self._open[piece] for piece in pieces if self._open[piece].is_idle), None)
 
-    def restart(self, piece: int) -> None:
-        """Discard a partial piece and all requests for its blocks."""
-        self.finished(piece)
-        self._table.abandoned(piece)
+    def restart(self, *pieces: int) -> None:
+        """Discard partial pieces and all requests for their blocks."""
+        for piece in pieces:
+            self._remove(piece)
+        self._begun ^= self._table.abandoned(*pieces)
 
     def give_to(self, partial: PartialPiece, key: object) -> None:
         """Make a peer the owner of a partial piece; None opens it to all."""
         self._unshelve(partial)
         partial.is_single_source = partial.is_single_source and key is not None
-        partial.exclusive_to = key
+        self._set_owner(partial, key)
         self._reopen(partial)
 
     def pick_shared(self, bits: int, count: int, *, opens: bool = True) -> list[Block]:
@@ -306,13 +335,12 @@ class Picker:
     def _longest_owned(self, bits: int) -> PartialPiece | None:
         """Return the exclusive piece with most blocks missing; None if all have a single source."""
         best: PartialPiece | None = None
-        for shelf in self._owned.values():
-            for piece in _among(shelf, bits & self._begun):
-                partial = shelf[piece]
-                if partial.is_single_source or not partial.has_free:
-                    continue
-                if best is None or partial.left > best.left:
-                    best = partial
+        for piece in among(chain.from_iterable(self._owned.values()), bits & self._begun):
+            partial = self.partials[piece]
+            if partial.is_single_source or not partial.has_free:
+                continue
+            if best is None or partial.left > best.left:
+                best = partial
         return best
 
     def pick_due(self, bits: int, count: int, *, key: object, only_for: object) -> list[Block]:
@@ -328,6 +356,7 @@ class Picker:
             partial = self.partials.get(piece)
             if partial is None:
                 partial = self._begin_for(piece, key, only_for, None)
+                self._note_begun(piece)
                 self._shelf(partial.exclusive_to)[piece] = partial
             if not self._may_share(partial, key, only_for):
                 continue
@@ -352,7 +381,7 @@ class Picker:
     def _due(self, bits: int) -> Iterator[int]:
         """Yield the pieces with a deadline that have free blocks, the earliest first."""
         wanted = bits & self.deadlines.bits & (self._table.missing & self.wanted | self._begun)
-        for piece in _among(self.deadlines.order, wanted):
+        for piece in among(self.deadlines.order, wanted):
             partial = self.partials.get(piece)
             if partial is None or (partial.has_free and self._priorities[piece]):
                 yield piece
@@ -386,6 +415,7 @@ class Picker:
             if self.twins.bits and self.twins.bits >> piece & 1:
                 break  # one of the same content is in the range
             partial = self._begin_for(piece, key, only_for, None)
+            self._note_begun(piece)
             picked += partial.take(count - len(picked))
             if partial.has_free:
                 self._shelf(partial.exclusive_to)[piece] = partial
@@ -429,7 +459,7 @@ class Picker:
         """
         picked: list[Block] = []
         count = min(count, END_GAME_BLOCKS)
-        pieces = list(_among(self.partials, bits & self.wanted & self._begun))
+        pieces = list(among(self.partials, bits & self.wanted & self._begun))
         self._rng.shuffle(pieces)
         for piece in pieces:
             if len(picked) >= count:
@@ -469,16 +499,13 @@ class Picker:
         self._reopen(partial)
 
     def _reopen(self, partial: PartialPiece) -> None:
-        piece, owner = partial.piece, partial.exclusive_to
+        piece = partial.piece
         if not (partial.has_free and self._priorities[piece]):
             return
-        shelf = self._shelf(owner)
-        if piece in shelf:
-            return
-        if owner is None:
-            self._open = {piece: partial, **shelf}  # started earlier than the others
-        else:
-            self._owned[owner] = {piece: partial, **shelf}
+        shelf = self._shelf(partial.exclusive_to)
+        if piece not in shelf:
+            shelf[piece] = partial
+            shelf.move_to_end(piece, last=False)  # started earlier than the others
 
     def owns(self, key: object) -> bool:
         """Return whether a peer owns a partial piece with free blocks."""
@@ -486,7 +513,7 @@ class Picker:
 
     def owned_by(self, key: object) -> list[PartialPiece]:
         """Return the partial pieces that are exclusive to a peer."""
-        return [partial for partial in self.partials.values() if partial.exclusive_to == key]
+        return list(self._exclusive.get(key, {}).values())
 
     def _from_owned(self, bits: int, count: int, key: object) -> list[Block]:
         shelf = self._owned.get(key)
@@ -495,11 +522,11 @@ class Picker:
     def _from_open(self, bits: int, count: int) -> list[Block]:
         return self._from_shelf(self._open, bits, count) if self._open else []
 
-    def _from_shelf(self, shelf: dict[int, PartialPiece], bits: int, count: int) -> list[Block]:
+    def _from_shelf(self, shelf: Shelf, bits: int, count: int) -> list[Block]:
         picked: list[Block] = []
         drained: list[PartialPiece] = []
-        order = sorted(shelf, key=self._place) if self.is_sequential else shelf
-        for piece in _among(order, bits & self._begun):
+        order = self._sequence(shelf) if self.is_sequential else shelf
+        for piece in among(order, bits & self._begun):
             partial = shelf[piece]
             picked += partial.take(count - len(picked))
             if not partial.has_free:
@@ -525,9 +552,11 @@ class Picker:
                 return self._random(candidates, count)
         return []
 
-    def _place(self, piece: int) -> tuple[bool, int]:
-        """Return what pieces are sorted by in sequential mode."""
-        return piece < self.sequential_from, piece
+    def _sequence(self, pieces: Iterable[int]) -> list[int]:
+        """Return pieces in the order of sequential mode."""
+        order = sorted(pieces)
+        before = bisect_left(order, self.sequential_from)
+        return order[before:] + order[:before]
 
     def _in_order(self, candidates: int, count: int) -> list[int]:
         """Return up to ``count`` pieces in the order of sequential mode."""
@@ -574,7 +603,8 @@ def _ones_at(bits: int) -> int:
     return (~bits & bits + 1).bit_length() - 1
 
 
-def _among(pieces: Iterable[int], bits: int) -> Iterator[int]:
+def among(pieces: Iterable[int], bits: int) -> Iterator[int]:
+    """Yield those of some pieces that are in ``bits``."""
     # At 100,000 bits a shift costs 2 us; converting to bytes 18 us, then almost nothing a piece.
     if not bits:
         return
