@@ -9,6 +9,7 @@ from tests.support.cpu_time import cpu_time
 from tests.support.large_swarm import LargeSwarm
 from torrent_engine.codec.bitfield import Bitfield
 from torrent_engine.engine.swarm.peer import Peer
+from torrent_engine.engine.transfer.download_manager import MAX_NEW_REQUESTS
 from torrent_engine.protocol.wire.messages import PeerBitfield, PeerChoked
 
 pytestmark = pytest.mark.no_cover
@@ -28,14 +29,24 @@ def ask(swarm: LargeSwarm, depth: int, *peers: Peer) -> None:
         peer.is_proven = True
         peer.connection.state.peer_choking = False
         peer.pipeline.depth = depth
-        swarm.downloads.refill(peer)
-        assert len(peer.connection.outstanding) == depth
+        for _ in range(0, depth, MAX_NEW_REQUESTS):
+            swarm.downloads.refill(peer)
+        assert len(peer.connection.outstanding) > depth * 3 // 4
 
 
 def turn_s(turn: Callable[[], object]) -> float:
     with cpu_time() as spent:
         turn()
     return spent.seconds
+
+
+def test_f11_a_peer_is_asked_for_much(swarm: LargeSwarm) -> None:
+    peer = next(peer for peer in swarm.torrent.peers if peer.pieces.has_all)
+    ask(swarm, 1, peer)
+    peer.pipeline.depth = DEEP
+    for _ in range(4):
+        assert turn_s(lambda: swarm.downloads.refill(peer)) < MAX_TURN_S / 4
+    assert len(peer.connection.outstanding) > DEEP * 3 // 4
 
 
 def test_f11_a_peer_that_owes_much_leaves(swarm: LargeSwarm) -> None:
