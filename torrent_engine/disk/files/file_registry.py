@@ -12,9 +12,9 @@ from threading import RLock
 
 from torrent_engine.base.errors import FileInUseError
 from torrent_engine.base.ids import InfoHash
-from torrent_engine.codec.paths import COARSEST
 from torrent_engine.disk.files.storage_manager import StorageManager
 from torrent_engine.disk.filesystem import NameFoldings
+from torrent_engine.disk.state_paths import StatePaths, above, folded
 
 
 class Listing:
@@ -32,7 +32,7 @@ class Listing:
         self.is_claimed = False
         self._has_links = bool(storage.links)
         tops = {storage.paths.parts(index)[:1] for index in storage.listed(frozenset())}
-        self.tops = frozenset(_folded(self._real(top)) for top in tops | storage.links)
+        self.tops = frozenset(folded(self._real(top)) for top in tops | storage.links)
 
     @property
     def info_hash(self) -> InfoHash:
@@ -51,7 +51,9 @@ class Listing:
 class FileRegistry:
     """Thread-safe registry of open storages; calls may block on the file system."""
 
-    def __init__(self, foldings: NameFoldings) -> None:
+    def __init__(self, foldings: NameFoldings, state_folder: Path | None = None) -> None:
+        """Create an empty one; no torrent gets files in the state folder."""
+        self._state = StatePaths(state_folder)
         self.sessions: set[InfoHash] = set()
         """Torrents of this process, open or not."""
         self._foldings = foldings
@@ -83,8 +85,11 @@ class FileRegistry:
         """Record which files a torrent may write to from now on.
 
         Raises FileInUseError, and records nothing, if another torrent that has claimed its files
-        lists one of them, or writes to one that this torrent has whole.
+        lists one of them, or writes to one that this torrent has whole. StorageError if one of
+        ``writes`` lies in the state folder.
         """
+        if self._state.is_near(listing.base, listing.tops):
+            self._state.refuse(listing.base, map(listing.path, writes))
         with self._lock:
             for other in self._overlapping(listing):
                 if other.is_claimed:
@@ -117,7 +122,7 @@ class FileRegistry:
         self, info_hash: InfoHash, paths: Iterable[Path]
     ) -> list[Callable[[], Awaitable[None]]]:
         """Return the ``save`` functions of other torrents that may have one of these paths."""
-        wanted = {_folded(os.path.realpath(path)) for path in paths}
+        wanted = {folded(os.path.realpath(path)) for path in paths}
         with self._lock:
             found = self._listings_above(wanted)
         return _saves(other for other in found if other.info_hash != info_hash)
@@ -132,9 +137,14 @@ class FileRegistry:
                 for index, _ in self._common(listing, mine, other)
             }
 
-    def check_places(self, info_hash: InfoHash, paths: Iterable[Path]) -> None:
-        """Raise FileInUseError if another open torrent has one of these paths."""
-        wanted = {_folded(os.path.realpath(path)): path for path in paths}
+    def check_places(self, info_hash: InfoHash, base: Path, paths: Iterable[Path]) -> None:
+        """Raise FileInUseError if another open torrent has one of these paths, below ``base``.
+
+        StorageError if one lies in the state folder.
+        """
+        real = {os.path.realpath(path): path for path in paths}
+        self._state.refuse(os.path.realpath(base), real)
+        wanted = {folded(key): path for key, path in real.items()}
         with self._lock:
             for other in self._listings_above(wanted):
                 if other.info_hash != info_hash:
@@ -142,15 +152,15 @@ class FileRegistry:
 
     def _check_paths(self, wanted: Mapping[str, Path], other: Listing) -> None:
         for index in other.storage.listed():
-            path = wanted.get(_folded(other.path(index)))
+            path = wanted.get(folded(other.path(index)))
             if path is not None and self._is_one(os.path.realpath(path), other.path(index)):
                 raise FileInUseError(path, other.info_hash)
 
-    def _listings_above(self, folded: Iterable[str]) -> list[Listing]:
+    def _listings_above(self, keys: Iterable[str]) -> list[Listing]:
         """Return the torrents with a top-level path that is one of these, or above one."""
         found: dict[Listing, None] = {}
-        for path in folded:
-            for folder in (path, *_above(path)):
+        for path in keys:
+            for folder in (path, *above(path)):
                 found.update(dict.fromkeys(self._by_top.get(folder, ())))
         return list(found)
 
@@ -160,7 +170,7 @@ class FileRegistry:
     def _keys(self, listing: Listing) -> Iterator[tuple[dict[str, set[Listing]], str]]:
         for top in listing.tops:
             yield self._by_top, top
-            for folder in _above(top):
+            for folder in above(top):
                 yield self._by_ancestor, folder
 
     def _overlapping(self, listing: Listing) -> list[Listing]:
@@ -175,10 +185,10 @@ class FileRegistry:
         self, listing: Listing, indices: Iterable[int], other: Listing
     ) -> Iterator[tuple[int, int]]:
         """Yield the index pairs of shared files."""
-        mine = {_folded(listing.path(index)): index for index in indices}
+        mine = {folded(listing.path(index)): index for index in indices}
         for theirs in other.storage.listed():
             path = other.path(theirs)
-            index = mine.get(_folded(path))
+            index = mine.get(folded(path))
             if index is not None and self._is_one(listing.path(index), path):
                 yield index, theirs
 
@@ -200,15 +210,3 @@ def _inodes(listing: Listing, indices: AbstractSet[int]) -> set[tuple[int, int]]
         return set()
     found = listing.storage.stamps.present(indices)
     return {(stamp.device, stamp.inode) for stamp in found.values()}
-
-
-def _folded(path: str) -> str:
-    return "/".join(COARSEST.key(Path(path).parts))
-
-
-def _above(path: str) -> Iterator[str]:
-    """Yield the folders that a path is in, the innermost first."""
-    parent = os.path.dirname(path)  # noqa: PTH120 - a Path each is a kilobyte
-    while parent != path:
-        yield parent
-        path, parent = parent, os.path.dirname(parent)  # noqa: PTH120

@@ -71,7 +71,7 @@ class Pools:
         self.disk_counts = DiskCounts()
         self.open_files = OpenFiles(files)
         self.name_foldings = NameFoldings()
-        self.file_registry = FileRegistry(self.name_foldings)
+        self.file_registry = FileRegistry(self.name_foldings, self.state_dir)
         self.connection_slots = ConnectionSlots(
             pool.max_connections,
             HandshakeLimiter(pool.max_half_open_incoming, clock, HALF_OPEN_PATIENCE_S),

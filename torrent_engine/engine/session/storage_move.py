@@ -166,8 +166,8 @@ class StorageMove:
     ) -> list[Callable[[], Awaitable[None]]]:
         """Raise FileInUseError if another torrent lists a file where one is to go.
 
-        Also HiddenNameError unless ``allow_hidden``. Returns what saves, for other torrents, which
-        of the files they share.
+        Also HiddenNameError unless ``allow_hidden``, and StorageError in the state folder. Returns
+        what saves, for other torrents, which of the files they share.
         """
         home = HomeNames(Path(plan.target))
         for item in plan.items if not allow_hidden else ():
@@ -175,7 +175,7 @@ class StorageMove:
                 raise HiddenNameError(Path(plan.target).joinpath(*item.new), HIDDEN)
         registry = self._shared.file_registry
         places = [Path(plan.target).joinpath(*item.new) for item in plan.items]
-        registry.check_places(self._info_hash, places)
+        registry.check_places(self._info_hash, Path(plan.target), places)
         old = [Path(plan.source).joinpath(*item.old) for item in plan.items]
         return registry.unsaved_at(self._info_hash, old)
 
