@@ -2,6 +2,7 @@
 
 # ruff: noqa: ASYNC240 - a test may block
 import os
+import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -126,6 +127,7 @@ async def test_f4_after_a_power_cut_what_is_durable_is_believed_but_in_doubt(
     journal = tmp_path / "state/journals" / METAINFO.info_hash.hex()
     journal.write_bytes(b"")  # it need not have reached the disk
     monkeypatch.setattr(resume, "read_boot_id", lambda: "another boot")
+    monkeypatch.setattr(resume, "read_boot_time_ns", time.time_ns)
     plan = await plan_again(store, tmp_path / "save")
     assert list(plan.verified.present()) == [0, 3]
     assert plan.doubtful_files == {1}

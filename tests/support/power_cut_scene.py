@@ -1,6 +1,7 @@
 """A torrent's life that is recorded, and what must hold after a power cut at any moment of it."""
 
 import math
+import time
 import traceback
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -92,6 +93,7 @@ def boot(name: str) -> Iterator[None]:
     """Let the system have another boot id, and the keeper commit a hundred times a second."""
     with pytest.MonkeyPatch.context() as patches:
         patches.setattr(resume, "read_boot_id", lambda: name)
+        patches.setattr(resume, "read_boot_time_ns", time.time_ns)
         patches.setattr(resume, "COMMIT_INTERVAL_S", COMMIT_S)
         yield
 

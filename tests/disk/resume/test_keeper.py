@@ -2,6 +2,7 @@
 import os
 import shutil
 import sqlite3
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,10 @@ async def plan_again(store: StateStore, save_path: Path, **options: Any):
 
 
 def reboot(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the system run anew; what is there was made before."""
+    began_ns = time.time_ns()
     monkeypatch.setattr(resume, "read_boot_id", lambda: "another boot")
+    monkeypatch.setattr(resume, "read_boot_time_ns", lambda: began_ns)
 
 
 async def download(store: StateStore, save_path: Path, pieces: Any = range(COUNT)) -> None:
@@ -649,6 +653,64 @@ async def test_no_file_of_others_is_taken_behind_a_database_from_a_backup(
         await storage.delete_files()
     assert {path.read_bytes()[:4] for path in (save_path / "payload").iterdir()} == {b"mine"}
     assert len(list((save_path / "payload").iterdir())) == 3
+
+
+@pytest.mark.parametrize("is_saved", [False, True])
+async def test_f5_a_file_that_was_made_after_a_power_cut_is_somebody_elses(
+    store: StateStore,
+    save_path: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    is_saved: bool,
+) -> None:
+    async with kept(METAINFO, save_path, store) as (storage, keeper):
+        await keeper.plan()
+        if is_saved:
+            write_pieces(storage, keeper, [0, 1])
+        await keeper.flush()
+        await keeper.commit()  # unclean
+    shutil.rmtree(tmp_path / "state" / "journals")
+    reboot(monkeypatch)
+    wait_for_a_tick(tmp_path / "tick")
+    put_theirs(save_path / "payload" / "c")
+    await refuse_and_keep_theirs(store, save_path)
+
+
+async def test_f4_a_file_that_was_made_after_a_kill_is_somebody_elses(
+    store: StateStore, save_path: Path, tmp_path: Path
+) -> None:
+    async with kept(METAINFO, save_path, store) as (storage, keeper):
+        await keeper.plan()
+        write_pieces(storage, keeper, [0, 1])
+        await keeper.commit()
+        storage.owned.taking(2)  # and killed before it was made, or removed since
+    journal = tmp_path / "state/journals" / METAINFO.info_hash.hex()
+    noted_s = journal.stat().st_mtime - 6.0
+    os.utime(journal, (noted_s, noted_s))
+    put_theirs(save_path / "payload" / "c")
+    await refuse_and_keep_theirs(store, save_path)
+
+
+def wait_for_a_tick(path: Path) -> None:
+    """Wait until files are born later than now: the kernel's clock for that is a coarse one."""
+    now_ns = time.time_ns()
+    while not path.exists() or path.stat().st_ctime_ns <= now_ns:
+        path.write_bytes(b"")
+
+
+def put_theirs(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"theirs" * 1_000)
+
+
+async def refuse_and_keep_theirs(store: StateStore, save_path: Path) -> None:
+    async with kept(METAINFO, save_path, store) as (storage, keeper):
+        await keeper.plan()
+        assert not storage.owned.is_own(2)
+        with pytest.raises(ForeignFileError, match="/c"):
+            storage.claim_files()
+        await storage.delete_files()
+    assert (save_path / "payload" / "c").read_bytes() == b"theirs" * 1_000
 
 
 async def test_f5_files_that_were_made_before_a_power_cut_are_the_torrents(

@@ -49,6 +49,12 @@ class FileStamps:
             and is_same_or_copy(old[index], now[index], partial(self._is_born_after, index))
         }
 
+    def born_after(self, indices: Iterable[int], time_ns: int) -> set[int]:
+        """Return the files that were made after a time, 0 for an unknown one; blocking."""
+        if not time_ns:
+            return set()
+        return {index for index in indices if self._is_born_after(index, time_ns)}
+
     def own(self) -> StampTable:
         """Return the stamps to save of all own files; blocking.
 

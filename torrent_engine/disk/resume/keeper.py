@@ -8,6 +8,7 @@ any moment costs no verified piece (fault model, rows F4 and F5).
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -46,6 +47,8 @@ COMMIT_INTERVAL_S: Final = 0.25  # between two transactions, and at least betwee
 MANY_STAMPS: Final = 5_000  # ours: what more are saved is noted in a thread
 _log = logging.getLogger(__name__)
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
+_SYSTEM: Final = Path("/proc/stat")
+_NOTED_NS: Final = 5_000_000_000  # ours: from the note of a file until it is made, on a slow disk
 
 
 def read_boot_id() -> str:
@@ -54,6 +57,16 @@ def read_boot_id() -> str:
         return _BOOT_ID.read_text(encoding="ascii").strip()
     except OSError:
         return ""
+
+
+def read_boot_time_ns() -> int:
+    """Return when this run of the system began, in wall-clock time since 1970; 0 if unknown."""
+    with suppress(OSError, ValueError):
+        for line in _SYSTEM.read_text(encoding="ascii").splitlines():
+            name, _, seconds = line.partition(" ")
+            if name == "btime":
+                return int(seconds) * 1_000_000_000
+    return 0
 
 
 class ResumeKeeper:
@@ -184,7 +197,7 @@ class ResumeKeeper:
         def look() -> None:
             seen = self._see()
             if record is not None and record.save_path == self._save_path:
-                self._adopt(record, seen)
+                self._adopt(record, noted, seen)
                 seen = replace(seen, kept_as_files=self._kept_as_files())  # a skipped one perhaps
             plan = self._make_plan(record if trust else None, noted, seen)
             self._begin(plan, record, seen)
@@ -259,29 +272,36 @@ class ResumeKeeper:
         self._durable = self._to_bytes(durable & verified)
         self._mark_dirty(verified & ~durable)
 
-    def _adopt(self, record: TorrentRecord, seen: FilesSeen) -> None:
+    def _adopt(self, record: TorrentRecord, noted: Noted, seen: FilesSeen) -> None:
         """Adopt the files that the database says are the torrent's own.
 
         They were when it was last saved, or are copies of those files; or they were made since,
         which the journal knows; or, as after a power cut, nobody remembers more than which files
         were there before the torrent. That is not enough where the disk is not as it was, as behind
-        a database from a backup or another machine.
+        a database from a backup or another machine, nor for what was made after the kill or the
+        power cut: somebody else put it there.
         """
         old, now = record.stamps, seen.stamps
         own = self._stamps.same(old, now)
         if own or not old:
-            own |= self._made_since(record, now)
+            own |= self._made_since(record, noted, now)
         self._storage.adopt_files(own)
 
-    def _made_since(self, record: TorrentRecord, now: Mapping[int, FileStamp]) -> set[int]:
+    def _made_since(
+        self, record: TorrentRecord, noted: Noted, now: Mapping[int, FileStamp]
+    ) -> set[int]:
         """Return the files that the torrent made since it was last saved."""
         made = self._journal.files() if self._journal is not None else set()
+        if noted.time_ns:
+            made -= self._stamps.born_after(made & now.keys(), noted.time_ns + _NOTED_NS)
         progress = record.progress
         if progress is not None and (progress.is_clean or progress.boot_id == self._boot_id):
             return made
         if FOUND_UNKNOWN not in record.settings:
             found = Earlier.from_record(record, self._metainfo).found_files
-            made |= now.keys() - self._storage.skipped - record.stamps.keys() - found
+            new = now.keys() - self._storage.skipped - record.stamps.keys() - found
+            booted_ns = read_boot_time_ns() if progress is not None else 0  # else: which boot?
+            made |= new - self._stamps.born_after(new, booted_ns)
         if record.stamps:
             return made
         saved_ns = self._store.copies.saved_ns(record.info_hash)
