@@ -12,6 +12,8 @@ HAS_FILE_MODES: Final = os.name != "nt"
 """Whether the mode of a file says who else may read it."""
 HAS_SAFE_MAPPINGS: Final = sys.platform == "linux"
 """Whether a system call that is given pages beyond a truncated file's end fails with EFAULT."""
+SYNCS_WRITABLE: Final = os.name == "nt"
+"""Whether a file is to be open for writing to be synced."""
 HAS_STATX: Final = sys.platform == "linux"
 """Whether the system tells when a file was made."""
 

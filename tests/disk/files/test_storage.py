@@ -577,3 +577,30 @@ async def test_a_file_that_others_changed_or_copied_is_written_to_as_before(tmp_
         put_piece(storage, metainfo, payload, 0)
         storage.sync()
         assert await read_all(storage, metainfo) == payload
+
+
+async def test_files_that_have_got_another_hard_link_are_synced(tmp_path: Path) -> None:
+    """A program that sorts what is complete makes them at once."""
+    metainfo, payload = make_torrent(TWO)
+    async with opened(metainfo, tmp_path) as storage:
+        put_all(storage, metainfo, payload)
+        for name in ("a", "b"):
+            (tmp_path / name).hardlink_to(tmp_path / "payload" / name)
+        storage.let_go()
+        storage.sync()
+        assert await read_all(storage, metainfo) == payload
+
+
+@pytest.mark.parametrize("has_number", [False, True])
+async def test_a_file_that_was_replaced_before_it_was_synced_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_number: bool
+) -> None:
+    metainfo, payload = make_torrent(TWO)
+    path = tmp_path / "payload" / "a"
+    async with opened(metainfo, tmp_path) as storage:
+        put_all(storage, metainfo, payload)
+        storage.let_go()
+        replace(path, monkeypatch, has_number=has_number)
+        with pytest.raises(ForeignFileError, match="replaced"):
+            storage.sync()
+        assert path.read_bytes() == MINE

@@ -32,6 +32,7 @@ from torrent_engine.disk.os_errors import storage_error
 from torrent_engine.disk.positional import read_at, write_at
 from torrent_engine.disk.reflinks import Reflinks
 from torrent_engine.disk.safe_open import Folder, Look
+from torrent_engine.disk.system import SYNCS_WRITABLE
 
 _DATASYNC: Final = getattr(os, "fdatasync", os.fsync)
 _CHUNK_BYTES: Final = 1024 * 1024
@@ -600,8 +601,10 @@ class DiskFiles:
             raise FileExistsStorageError(self._paths.path(index), reason)
 
     def _sync_file(self, index: int) -> None:
-        file = self._borrow(index, writable=True)
+        # Not for writing where that is enough: somebody may have given it another hard link.
+        file = self._borrow(index, writable=SYNCS_WRITABLE)
         try:
+            self._refuse_replaced(index, file.descriptor)
             _sync_descriptor(file.descriptor)
             status = os.fstat(file.descriptor)
         except OSError as error:
