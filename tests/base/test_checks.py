@@ -1,6 +1,7 @@
 """What configurations refuse: each value where it is given, with the names of both."""
 
 import math
+import os
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
@@ -91,6 +92,7 @@ WRONG: dict[str, tuple[Any, type[Exception], str]] = {
     "no_threads": (lambda: DiskConfig(disk_threads=0), ConfigError, "disk_threads: 0"),
     "path": (lambda: ManagerConfig(save_path=3), TypeError, "save_path: must be a path, not 3"),  # type: ignore[arg-type]
     "nul": (lambda: ManagerConfig(save_path="a\0b"), ConfigError, "save_path: 'a.x00b'"),
+    "not_utf8": (lambda: ManagerConfig(save_path="a\udcff"), ConfigError, "is not UTF-8"),
     "watermarks": (
         lambda: DiskConfig(write_queue_low_bytes=2, write_queue_high_bytes=1),
         ConfigError,
@@ -143,6 +145,22 @@ def test_repr_is_one_line_of_what_differs_from_the_defaults_without_secrets() ->
 def test_a_port_of_a_peer_is_1_to_65535(value: int) -> None:
     with pytest.raises(ConfigError, match=f"port: {value}"):
         check_port("port", value)
+
+
+def test_a_path_in_a_folder_that_is_not_utf8_is_not_utf8(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / os.fsdecode(b"folder\xff")
+    try:
+        folder.mkdir()
+    except OSError:
+        pytest.skip("this file system has no such names")
+    monkeypatch.chdir(folder)
+    with pytest.raises(ConfigError, match=r"save_path: '.*folder\\udcff/here' is not UTF-8"):
+        check_path("save_path", "here")
+    check_path("save_path", "/tmp")
+    folder.rmdir()  # a folder that is gone has no name
+    check_path("save_path", "here")
 
 
 def test_single_values_are_checked_by_name() -> None:

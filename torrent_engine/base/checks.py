@@ -3,10 +3,12 @@
 import math
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import MISSING, Field, fields
 from enum import Enum
 from functools import cache, partial
 from os import PathLike
+from pathlib import Path
 from types import UnionType
 from typing import (
     Annotated,
@@ -96,13 +98,25 @@ def check_text(name: str, value: object) -> None:
 
 
 def check_path(name: str, value: object) -> None:
-    """Raise TypeError if a value is not a path of text, ConfigError if it contains a NUL."""
+    """Raise TypeError if a value is not a path of text, ConfigError if it cannot be kept.
+
+    A path has no NUL and, with the folder that a relative one is in, is UTF-8: it is kept and shown
+    as text in databases, side files, interfaces and logs.
+    """
     if not isinstance(value, str | PathLike):
         raise _wrong_type(name, "a path", value)
     if isinstance(os.fspath(value), bytes):
         raise _wrong_type(name, "a path of text", value)
     if "\0" in str(value):
         raise ConfigError(f"{name}: {value!r} has a NUL in it")
+    text = str(value)
+    with suppress(OSError):  # the current folder may be gone
+        text = str(Path(text).absolute())
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise ConfigError(f"{name}: {text!r} is not UTF-8") from None
 
 
 def check_order(config: object, least: str, most: str) -> None:

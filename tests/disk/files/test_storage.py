@@ -314,6 +314,37 @@ async def test_pieces_inside_a_skipped_file_that_come_late_are_kept_when_it_is_w
     assert (tmp_path / "payload/b").stat().st_blocks * 512 < 200_000  # holes stay holes
 
 
+@pytest.mark.parametrize("is_reopened", [False, True])
+async def test_a_small_file_of_zeros_is_made_when_it_is_wanted_again(
+    tmp_path: Path, is_reopened: bool
+) -> None:
+    """Its pieces are here as parts of its neighbours: nobody writes to it any more."""
+    files = {"a": payload_of(20_000), "z": bytes(5_000), "zz": bytes(100), "c": payload_of(90_000)}
+    metainfo, payload = make_torrent(files)
+    skipped = frozenset({1, 2})
+    async with opened(metainfo, tmp_path, skipped=skipped) as storage:
+        put_all(storage, metainfo, payload)
+        assert names_below(tmp_path / "payload") == ["a", "c"]
+        if not is_reopened:
+            await storage.set_skipped(frozenset())
+    async with opened(metainfo, tmp_path) as storage:
+        assert await read_all(storage, metainfo) == payload
+    assert names_below(tmp_path) == ["payload/a", "payload/c", "payload/z", "payload/zz"]
+    assert (tmp_path / "payload/z").read_bytes() == files["z"]
+    assert (tmp_path / "payload/zz").read_bytes() == files["zz"]
+
+
+async def test_a_file_of_which_nothing_came_is_not_made_when_it_is_wanted_again(
+    tmp_path: Path,
+) -> None:
+    files = {"a": payload_of(20_000), "b": payload_of(5_000), "c": payload_of(90_000)}
+    metainfo, payload = make_torrent({**files, "d": payload_of(100), "e": payload_of(90_000)})
+    async with opened(metainfo, tmp_path, skipped=frozenset({1, 3})) as storage:
+        put_piece(storage, metainfo, payload, 1)  # some of b
+        await storage.set_skipped(frozenset())
+    assert names_below(tmp_path) == ["payload/a", "payload/b", "payload/c"]
+
+
 async def test_a_skipped_file_that_is_on_disk_is_used_as_it_is(tmp_path: Path) -> None:
     metainfo, payload = make_torrent({"a": payload_of(20_000), "b": payload_of(60_000)})
     write_files(metainfo, payload, tmp_path)

@@ -651,3 +651,15 @@ async def test_an_old_folder_of_ours_with_a_foreign_file_stays(tmp_path: Path) -
         await session.move_storage(tmp_path / "new")
         shutil.rmtree(tmp_path / "new")
     assert files_below(tmp_path / "old") == {"payload/sub/mine"}
+
+
+@pytest.mark.parametrize("name", ["bad\udcff", "bad\0"])
+async def test_a_path_that_cannot_be_kept_changes_nothing(tmp_path: Path, name: str) -> None:
+    async with seeding(tmp_path) as (_, session):
+        before = session.save_path
+        for call in (session.move_storage, session.set_save_path, session.set_incomplete_dir):
+            with pytest.raises(ConfigError, match="path: "):
+                await call(tmp_path / name)
+        assert session.save_path == before
+        assert state_of(session) is State.SEEDING
+        assert content(METAINFO, before) == PAYLOAD

@@ -397,10 +397,17 @@ class FileStorage:
     def _move_out_of_part_file(self, parts: PartFile, index: int) -> None:
         """Copy, sync, rename; until then the part-file is authoritative."""
         start, length = self._layout.offsets[index], self._layout.lengths[index]
-        if parts.has(start, length):
-            is_there = index in self.owned.present
+        is_there = index in self.owned.present
+        if parts.has(start, length) or (not is_there and self._may_be_zeros(parts, index)):
             self._files.write_new(index, partial(parts.copy_out, start, length), replaces=is_there)
             self.taken_out.add(index)
+
+    def _may_be_zeros(self, parts: PartFile, index: int) -> bool:
+        """Return whether all of a file may be in the part-file: nothing else would create it."""
+        start, length = self._layout.offsets[index], self._layout.lengths[index]
+        piece_bytes = self._metainfo.geometry.piece_bytes
+        own_piece = -(-start // piece_bytes) * piece_bytes
+        return own_piece + piece_bytes > start + length and parts.size() >= start + length
 
     def _place_skipped(self) -> None:
         for index in self.skipped:

@@ -638,8 +638,10 @@ class Session:
         at one of the places; the next start continues the move, and so does a running Session
         if this call is cancelled. Raises FileExistsStorageError, before anything is moved, if
         something is in the way; DiskFullError and other StorageErrors with all files where
-        they were; SessionError if the Session is stopped or the move cancelled.
+        they were; SessionError if the Session is stopped or the move cancelled; ConfigError for a
+        path that is not UTF-8, or has a NUL.
         """
+        check_path("path", path)
         target = Path(path)
         await self._lifecycle.between_runs(lambda: self._relocation.relocate(target, {}))
 
