@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple, Optional
 
 from torrent_engine.base.config import BencodeLimits
-from torrent_engine.base.errors import BencodeError
+from torrent_engine.base.errors import BencodeError, BencodeLimitError
 from torrent_engine.codec.bencode import (
     BencodeValue,
     ByteSpan,
@@ -91,6 +91,8 @@ def decode_reply(data: bytes, *, limits: BencodeLimits) -> tuple[dict[bytes, Ben
     """
     try:
         value, end = decode_prefix(data, limits=limits)
+    except BencodeLimitError:
+        raise  # corrected, it would be as long
     except BencodeError:
         corrected = correct(data, limits=limits)
         value, end = decode_prefix(corrected.data, limits=limits)[0], corrected.end
