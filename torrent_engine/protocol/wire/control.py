@@ -18,7 +18,8 @@ from torrent_engine.base.config import (
 from torrent_engine.base.errors import RemoteProtocolError
 from torrent_engine.base.ids import PieceIndex
 from torrent_engine.codec.bitfield import Bitfield
-from torrent_engine.codec.hash_trees import MAX_ASKED
+from torrent_engine.codec.hash_trees import MAX_ASKED, folds_of
+from torrent_engine.codec.merkle import piece_levels
 from torrent_engine.protocol.wire.connection_state import ConnectionState
 from torrent_engine.protocol.wire.exchange import UT_PEX
 from torrent_engine.protocol.wire.extension import (
@@ -73,6 +74,7 @@ MAX_EXTENDED_LENGTH_UNITS: Final = 650
 """The decoders take no more than 2,000 tokens, which take up to 6.5 ms."""
 HASH_REQUEST_UNITS: Final = 8
 HASHES_PER_UNIT: Final = 64
+FOLDS_PER_UNIT: Final = 8
 
 FIXED_FRAME_BYTES: Final[dict[int, int]] = {
     MessageId.CHOKE: 1,
@@ -325,6 +327,9 @@ def _dont_have(state: ConnectionState, body: bytes) -> PeerEvent | None:
 def _hash_request(state: ConnectionState, payload: memoryview) -> PeerEvent:
     wanted = decode_hash_range(payload)
     state.control_units += HASH_REQUEST_UNITS + wanted.length // HASHES_PER_UNIT
+    if state.geometry is not None:  # else few are kept for the run
+        folds = folds_of(wanted, piece_levels(state.geometry.piece_bytes))
+        state.control_units += folds // FOLDS_PER_UNIT
     return HashesRequested(wanted)
 
 
