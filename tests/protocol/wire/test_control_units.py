@@ -164,6 +164,14 @@ def test_f11_no_unit_stands_for_a_long_time_however_dear_a_message_is_to_decode(
     assert min(took) / connection.state.control_units < 30e-6  # it was 120 us
 
 
+def test_b9_the_contacts_of_peer_exchange_are_charged_and_usual_messages_fit_what_is_earned() -> (
+    None
+):
+    connection = open_connection(extensions=EXTENSIONS)
+    feed(connection, encode_extended(1, encode({"added": bytes(300), "added.f": bytes(50)})))
+    assert 100 < connection.state.control_units < 200  # 50 contacts; 3,000 are earned a minute
+
+
 def test_bep9_metadata_is_not_charged_for_its_length() -> None:
     connection = open_connection(extensions=EXTENSIONS)
     head = encode({"msg_type": 1, "piece": 0, "total_size": 50_000})
