@@ -12,12 +12,11 @@ from tests.support.tolerance_table import DOCUMENT, NO, ours, read_table
 from torrent_engine.base.config import BencodeLimits, torrent_limits
 from torrent_engine.base.errors import (
     BencodeError,
-    BencodeLimitError,
     ConfigError,
     MetainfoError,
 )
 from torrent_engine.codec import tolerant
-from torrent_engine.codec.bencode import decode, encode
+from torrent_engine.codec.bencode import BencodeLimitError, decode, encode
 from torrent_engine.codec.magnet import Magnet
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.codec.tolerant import correct, decode_reply

@@ -22,10 +22,6 @@ class BencodeError(TorrentEngineError):
         self.offset_bytes = offset_bytes
 
 
-class BencodeLimitError(BencodeError):
-    """Bencoding exceeds a limit of the decoder: in bytes, tokens or depth."""
-
-
 class MetainfoError(TorrentEngineError):
     """A .torrent file is valid bencoding but not a valid or supported torrent."""
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, NoReturn, TypeAlias
 
 from torrent_engine.base.config import FILE_BENCODE_LIMITS, BencodeLimits
-from torrent_engine.base.errors import BencodeError, BencodeLimitError
+from torrent_engine.base.errors import BencodeError
 
 BencodeValue: TypeAlias = int | bytes | list["BencodeValue"] | dict[bytes, "BencodeValue"]
 Encodable: TypeAlias = (
@@ -41,6 +41,10 @@ _SMALL: Final = {b"%d" % number: number for number in range(1000)}  # canonical 
 
 _CLOSE: Final = object()
 _TOKEN: Final = re.compile(rb"([0-9]{1,10}):|([dl])|(e)|i-?[0-9]{1,19}e").match
+
+
+class BencodeLimitError(BencodeError):
+    """Bencoding exceeds a limit of the decoder: in bytes, tokens or depth."""
 
 
 def decode(

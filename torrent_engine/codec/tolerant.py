@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple, Optional
 
 from torrent_engine.base.config import BencodeLimits
-from torrent_engine.base.errors import BencodeError, BencodeLimitError
+from torrent_engine.base.errors import BencodeError
 from torrent_engine.codec.bencode import (
+    BencodeLimitError,
     BencodeValue,
     ByteSpan,
     ValueReaders,
