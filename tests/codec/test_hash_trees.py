@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tests.support.torrents import payload_of
 from torrent_engine.base.ids import InfoHashV2
 from torrent_engine.codec._v2_part import V2Part
-from torrent_engine.codec.hash_trees import HashRange, HashTrees
+from torrent_engine.codec.hash_trees import MAX_FOLDED, HashRange, HashTrees, folds_of
 from torrent_engine.codec.merkle import is_proven, layers_of, leaves_of, levels_above, pad_hash
 
 BLOCK = 16_384
@@ -99,12 +99,23 @@ def test_b4_what_would_be_folded_for_long_is_refused() -> None:
     trees = HashTrees(part)
     assert trees.hashes(HashRange(root, 5, 0, 64, 0)) is not None
     wanted = HashRange(root, 3, 0, 512, 0)
-    assert trees.folds(wanted) == 4_096
+    assert folds_of(wanted, 0) == 4_096
+    assert trees.takes_long(wanted)
     big = HashTrees(
         V2Part(InfoHashV2(bytes(32)), BLOCK, (BLOCK << 21,), root, {root: b"h" * 2**26})
     )
     assert big.hashes(HashRange(root, 8, 0, 4_096, 0)) is None
     assert not big._tops
+
+
+def test_b4_the_folds_of_an_answer_are_known_from_its_request() -> None:
+    assert folds_of(HashRange(ROOT, 8, 0, 32, 0), 0) == 8_192
+    assert folds_of(HashRange(ROOT, 8, 0, 33, 0), 0) == 0  # it is refused
+    assert folds_of(HashRange(ROOT, 0, 0, 512, 20), 0) == 0  # the top is kept
+    assert folds_of(HashRange(ROOT, 0, 0, 2, 2**32 - 1), 0) == 510
+    assert folds_of(HashRange(ROOT, 2, 0, 2, 2**32 - 1), 2) == 510
+    assert folds_of(HashRange(ROOT, 0, 0, 2, 9), 2) == 0  # blocks are read for it, and charged
+    assert folds_of(HashRange(ROOT, 2**32 - 1, 0, 2**32 - 1, 2**32 - 1), 0) == 0
 
 
 PART, ROOT = part_of(5, 4 * BLOCK)
@@ -142,7 +153,9 @@ NUMBER = st.integers(0, 12) | st.integers(0, 2**32 - 1)
 def test_bep52_any_request_gets_as_many_hashes_as_it_says_or_none(
     root: bytes, base: int, index: int, length: int, proof: int
 ) -> None:
-    found = HashTrees(PART).hashes(HashRange(root, base, index, length, proof))
+    wanted = HashRange(root, base, index, length, proof)
+    found = HashTrees(PART).hashes(wanted)
+    assert 0 <= folds_of(wanted, 2) <= MAX_FOLDED + 512
     uncles = uncles_of(length, proof)
     assert found is None or len(found) == 32 * (length + uncles)
 

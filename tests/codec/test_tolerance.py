@@ -10,11 +10,16 @@ import pytest
 from tests.support.odd_torrents import GOOD, HEX, V2_HASH, Row, magnets, torrent, torrents
 from tests.support.tolerance_table import DOCUMENT, NO, ours, read_table
 from torrent_engine.base.config import BencodeLimits, torrent_limits
-from torrent_engine.base.errors import BencodeError, ConfigError, MetainfoError
-from torrent_engine.codec.bencode import decode, encode
+from torrent_engine.base.errors import (
+    BencodeError,
+    ConfigError,
+    MetainfoError,
+)
+from torrent_engine.codec import tolerant
+from torrent_engine.codec.bencode import BencodeLimitError, decode, encode
 from torrent_engine.codec.magnet import Magnet
 from torrent_engine.codec.metainfo import Metainfo
-from torrent_engine.codec.tolerant import correct
+from torrent_engine.codec.tolerant import correct, decode_reply
 
 DOCUMENTED = read_table(DOCUMENT.read_text())
 ROWS = {row.what: row for row in (*torrents(), *magnets())}
@@ -234,3 +239,15 @@ def test_a_long_value_that_comes_twice_is_compared_in_little_memory() -> None:
 def test_a_limit_for_torrent_files_is_checked_where_it_is_given(size: int) -> None:
     with pytest.raises(ConfigError):
         torrent_limits(size)
+
+
+@pytest.mark.parametrize("data", [b"d1:al" + b"i1e" * 40 + b"ee", b"d1:a" + b"l" * 9 + b"e" * 10])
+def test_a2_what_is_beyond_a_limit_is_not_corrected(
+    data: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits = BencodeLimits(max_depth=8, max_tokens=30, max_bytes=1_000)
+    with pytest.raises(BencodeError):
+        correct(data, limits=limits)  # it would be in vain
+    monkeypatch.setattr(tolerant, "correct", None)
+    with pytest.raises(BencodeLimitError):
+        decode_reply(data, limits=limits)

@@ -43,6 +43,10 @@ _CLOSE: Final = object()
 _TOKEN: Final = re.compile(rb"([0-9]{1,10}):|([dl])|(e)|i-?[0-9]{1,19}e").match
 
 
+class BencodeLimitError(BencodeError):
+    """Bencoding exceeds a limit of the decoder: in bytes, tokens or depth."""
+
+
 def decode(
     data: bytes | bytearray | memoryview,
     *,
@@ -139,7 +143,7 @@ def skip_value(cursor: Cursor) -> tuple[None, Cursor]:
         elif token.lastindex == 3:
             opened -= 1
         if opened < 0 or opened > depth or budget < 0:
-            raise BencodeError("too deep, or too many tokens", offset_bytes=position)
+            raise BencodeLimitError("too deep, or too many tokens", offset_bytes=position)
         if not opened:
             return None, Cursor(data, position, depth, budget)
 
@@ -156,9 +160,9 @@ def read_dictionary(
     if not raw.startswith(b"d", position):
         raise BencodeError("not a dictionary", offset_bytes=position)
     if depth < 1:
-        raise BencodeError("nested too deep", offset_bytes=position)
+        raise BencodeLimitError("nested too deep", offset_bytes=position)
     if budget < 1:
-        raise BencodeError("too many tokens", offset_bytes=position)
+        raise BencodeLimitError("too many tokens", offset_bytes=position)
     values: dict[bytes, Any] = {}
     spans: dict[bytes, ByteSpan] = {}
     position, budget = position + 1, budget - 1
@@ -233,7 +237,7 @@ def _reversed_items(mapping: Mapping[object, object]) -> list[object]:
 def _checked_bytes(data: bytes | bytearray | memoryview, limits: BencodeLimits) -> bytes:
     if len(data) > limits.max_bytes:
         message = f"{len(data)} bytes, more than {limits.max_bytes}"
-        raise BencodeError(message, offset_bytes=limits.max_bytes)
+        raise BencodeLimitError(message, offset_bytes=limits.max_bytes)
     return data if type(data) is bytes else bytes(data)
 
 
@@ -254,7 +258,7 @@ def _parse(
     if opening == b"d" or opening == b"l":
         return _parse_container(data, position, depth, budget, canonical=canonical)
     if budget < 1:
-        raise BencodeError("too many tokens", offset_bytes=position)
+        raise BencodeLimitError("too many tokens", offset_bytes=position)
     if opening == b"i":
         end = data.find(b"e", position, position + MAX_INTEGER_DIGITS + 3)
         return _integer(data, position, end), end + 1, budget - 1
@@ -282,9 +286,9 @@ def _parse_container(  # noqa: C901, PLR0912, PLR0915 - one loop: a call a token
     parents: list[tuple[_Append | None, dict[bytes, BencodeValue]]] = []
     value: BencodeValue
     if depth < 1:
-        raise BencodeError("nested too deep", offset_bytes=position)
+        raise BencodeLimitError("nested too deep", offset_bytes=position)
     if budget < 1:
-        raise BencodeError("too many tokens", offset_bytes=position)
+        raise BencodeLimitError("too many tokens", offset_bytes=position)
     depth -= 1
     budget -= 1
     position += 1
@@ -304,7 +308,7 @@ def _parse_container(  # noqa: C901, PLR0912, PLR0915 - one loop: a call a token
                 continue
             budget -= 1
             if budget < 0:
-                raise BencodeError("too many tokens", offset_bytes=position)
+                raise BencodeLimitError("too many tokens", offset_bytes=position)
             if _ZERO <= byte <= _NINE:
                 if data[position + 1] == _COLON:
                     start = position + 2
@@ -356,7 +360,7 @@ def _parse_container(  # noqa: C901, PLR0912, PLR0915 - one loop: a call a token
             if byte != _DICT and byte != _LIST:
                 _refuse(data, position)
             if len(parents) >= depth:
-                raise BencodeError("nested too deep", offset_bytes=position)
+                raise BencodeLimitError("nested too deep", offset_bytes=position)
             parents.append((append, mapping))
             opened: list[BencodeValue] | dict[bytes, BencodeValue]
             opened = [] if byte == _LIST else {}

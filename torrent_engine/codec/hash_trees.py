@@ -20,6 +20,7 @@ from torrent_engine.codec.merkle import (
 MAX_HASHES: Final = 8192  # of one answer, as libtorrent asks for at most; BEP 52 recommends 512
 MAX_FOLDED: Final = 8192  # ours: hashes of pieces folded for one answer, which takes 5 ms
 MAX_READ_BYTES: Final = MAX_HASHES * BLOCK_BYTES  # ours: of pieces, for the hashes of their blocks
+QUICK_FOLDS: Final = 512  # ours: which take up to 0.7 ms
 SMALL_LAYER: Final = 2048  # ours: hashes of pieces; the top of such a tree is made in 2 ms
 MAX_UNCLES: Final = 32  # ours: of one proof, more than the highest tree has
 MAX_ASKED: Final = 512  # BEP 52: what to ask for at once
@@ -49,17 +50,16 @@ class HashTrees:
         """By root: the layers from 512 pieces a hash upwards, which are a 256th of all hashes."""
 
     def takes_long(self, wanted: HashRange) -> bool:
-        """Return whether an answer needs the top of a large tree, which is not made yet."""
+        """Return whether an answer takes long: by its folds, or for the top of a large tree.
+
+        That top is made once.
+        """
+        if folds_of(wanted, self._base) > QUICK_FOLDS:
+            return True
         layer = self._layers.get(wanted.root, b"")
         if len(layer) <= SMALL_LAYER * HASH_BYTES or wanted.root in self._tops:
             return False
         return bool(wanted.proof_layers) or wanted.base_layer > self._base
-
-    def folds(self, wanted: HashRange) -> int:
-        """Return how many pairs are hashed for an answer of :meth:`hashes`, about."""
-        level = wanted.base_layer - self._base
-        found = wanted.length << level if 0 < level < _TOP_LEVEL else 0
-        return found + sum(1 << level + h for h in _heights(wanted) if 0 < level + h < _TOP_LEVEL)
 
     def hashes(self, wanted: HashRange) -> bytes | None:
         """Return the hashes and behind them the uncles, bottom up; None if they are not to be had.
@@ -178,6 +178,21 @@ class HashTrees:
                 top.append(row)
             self._tops[root] = top
         return top
+
+
+def folds_of(wanted: HashRange, base: int) -> int:
+    """Return how many pairs are hashed, about, for an answer about hashes of pieces or above.
+
+    ``base`` is the layer of pieces. The range may be any: what is refused needs no folds.
+    """
+    level = wanted.base_layer - base
+    if not 0 <= level < _TOP_LEVEL or not 1 <= wanted.length <= MAX_HASHES:
+        return 0
+    found = wanted.length << level if level else 0
+    if found > MAX_FOLDED:
+        return 0
+    uncles = range(level + _first_height(wanted), min(level + wanted.proof_layers + 1, _TOP_LEVEL))
+    return found + sum(1 << each for each in uncles)
 
 
 def _pieces(wanted: HashRange, base: int) -> tuple[int, int]:

@@ -16,6 +16,7 @@ from typing import Any, Final, NamedTuple, Optional
 from torrent_engine.base.config import BencodeLimits
 from torrent_engine.base.errors import BencodeError
 from torrent_engine.codec.bencode import (
+    BencodeLimitError,
     BencodeValue,
     ByteSpan,
     ValueReaders,
@@ -83,16 +84,22 @@ def decode_tolerantly(
     return values, corrected.spans, corrected.end
 
 
-def decode_reply(data: bytes, *, limits: BencodeLimits) -> tuple[dict[bytes, BencodeValue], int]:
+def decode_reply(
+    data: bytes, *, limits: BencodeLimits, corrected_limits: BencodeLimits | None = None
+) -> tuple[dict[bytes, BencodeValue], int]:
     """Decode the dictionary at the start of a message; also return where it ends.
 
     What is behind it is not looked at, and of a key that comes twice the first value counts, as
-    in libtorrent. Raises BencodeError for no dictionary, and for what has no clear structure.
+    in libtorrent. ``corrected_limits`` are those of what must be corrected, if it has others: that
+    takes ten times as long. Raises BencodeError for no dictionary, and for what has no clear
+    structure.
     """
     try:
         value, end = decode_prefix(data, limits=limits)
+    except BencodeLimitError:
+        raise  # corrected, it would be as long
     except BencodeError:
-        corrected = correct(data, limits=limits)
+        corrected = correct(data, limits=corrected_limits or limits)
         value, end = decode_prefix(corrected.data, limits=limits)[0], corrected.end
     if not isinstance(value, dict):
         raise BencodeError("not a dictionary", offset_bytes=0)

@@ -1,12 +1,12 @@
 """Checks of peer addresses: whether they can be dialled, are local, or may be shared."""
 
 from functools import lru_cache
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address
 from typing import Final
 
 from torrent_engine.base.config import PoolConfig
 from torrent_engine.base.ids import PeerAddress
-from torrent_engine.base.operators import embedded_ipv4, operator_of
+from torrent_engine.base.operators import embedded_ipv4, literal_address, operator_of
 
 _BROADCAST: Final = IPv4Address("255.255.255.255")
 
@@ -38,7 +38,7 @@ def real_address(host: str) -> IPv4Address | IPv6Address:
 
     Raises ValueError for a host that is no literal address.
     """
-    ip = ip_address(host)
+    ip = literal_address(host)
     inner = embedded_ipv4(ip) if isinstance(ip, IPv6Address) else None
     return ip if inner is None else inner
 

@@ -8,6 +8,7 @@ import pytest
 from torrent_engine.base.errors import TrackerError
 from torrent_engine.base.ids import InfoHash, PeerAddress, PeerId
 from torrent_engine.engine.discovery.both_swarms_client import BothSwarmsClient
+from torrent_engine.engine.discovery.peer_parts import PART_PEERS
 from torrent_engine.protocol.tracker.announce import (
     AnnounceEvent,
     AnnounceRequest,
@@ -80,6 +81,16 @@ async def test_bep52_a_hybrid_is_announced_with_both_hashes(event: AnnounceEvent
     assert of_v2 == [NEW, BOTH]
     assert {each.info_hash for each in tracker.requests} == {V1, V2}
     assert {(each.event, each.key, each.port) for each in tracker.requests} == {(event, 7, 6881)}
+
+
+async def test_f11_many_peers_of_the_other_swarm_come_in_parts() -> None:
+    many = tuple(PeerAddress("192.0.2.1", 1 + number) for number in range(PART_PEERS + 1))
+    sizes: list[int] = []
+    client = BothSwarmsClient(
+        Tracker(v1=(OLD,), v2=many), lambda: V2, lambda peers: sizes.append(len(peers))
+    )
+    await client.announce(URL, request(), patience_s=3.0)
+    assert sizes == [PART_PEERS, 1]
 
 
 async def test_bep52_a_tracker_may_know_one_of_both_hashes() -> None:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import partial
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from tests.support.sleeping_clock import SleepingClock, settle
@@ -16,6 +17,7 @@ from tests.support.torrents import make_torrent, payload_of, write_files
 from torrent_engine.base.config import TrackerConfig
 from torrent_engine.base.errors import TrackerError, TrackerRefusedError, TrackerTimeoutError
 from torrent_engine.base.ids import InfoHash, PeerAddress, PeerId
+from torrent_engine.engine.discovery.peer_parts import PART_PEERS, deliver_in_parts
 from torrent_engine.engine.discovery.tracker_coordinator import TrackerCoordinator
 from torrent_engine.engine.events import TrackerFailed, TrackerSucceeded
 from torrent_engine.engine.session.session import Session
@@ -140,6 +142,35 @@ async def test_peers_and_a_success_are_reported():
     assert world.events == [
         TrackerSucceeded(INFO_HASH, url=A, peers=2, seeds=1, leeches=2, interval_s=1800.0)
     ]
+
+
+async def test_f11_many_peers_of_a_tracker_come_in_parts_with_other_tasks_between():
+    many = tuple(PeerAddress(f"192.0.2.{n % 250}", 1 + n) for n in range(2 * PART_PEERS + 1))
+    found, turns = [], []
+
+    def deliver(part):
+        found.extend(part)
+        turns.append((len(part), other_turns))
+
+    other_turns = 0
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(deliver_in_parts, many, deliver)
+        while len(found) < len(many):
+            await anyio.lowlevel.checkpoint()
+            other_turns += 1
+    assert tuple(found) == many
+    assert [count for count, _ in turns] == [PART_PEERS, PART_PEERS, 1]
+    assert len({turn for _, turn in turns}) == 3
+
+
+async def test_f11_the_parts_are_all_peers_of_the_answer():
+    many = tuple(PeerAddress(f"192.0.2.{n % 250}", 1 + n) for n in range(2 * PART_PEERS + 1))
+    world = World([A], answers={A: replace(OK, peers=many)})
+    sizes = []
+    world.coordinator._on_peers = lambda part: sizes.append(len(part))
+    async with world.running():
+        await until(lambda: sum(sizes) == len(many))
+    assert max(sizes) == PART_PEERS
 
 
 async def test_bep24_our_address_is_reported_before_the_peers_that_may_have_it():

@@ -1,6 +1,7 @@
 """The tracker client: HTTP and UDP, families, refusals, secrets, spoofers."""
 
 import random
+import threading
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from struct import pack, unpack_from
@@ -8,6 +9,7 @@ from typing import Any
 
 import anyio
 import anyio.abc
+import anyio.to_thread
 import pytest
 
 from tests.support.rude_server import answering, response, rude_server
@@ -26,6 +28,7 @@ from torrent_engine.net.tracker import client as tracker_client
 from torrent_engine.net.tracker.client import open_tracker_client
 from torrent_engine.net.tracker.embedded import EmbeddedTracker
 from torrent_engine.net.tracker.udp import UdpTrackers
+from torrent_engine.protocol.tracker import http_announce
 from torrent_engine.protocol.tracker.announce import AnnounceRequest, AnnounceTotals, ScrapeCounts
 from torrent_engine.protocol.tracker.udp_exchange import UdpAnnounce
 
@@ -82,6 +85,40 @@ async def test_bep3_failure_reason_is_a_refusal_whatever_the_status():
         error = await http_failure(response(body, status=status))
         assert isinstance(error, TrackerRefusedError)
         assert (error.reason, error.retry_in_s) == ("not registered", 120.0)
+
+
+@pytest.mark.parametrize(("peers", "is_long"), [(50, False), (2_000, True)])
+async def test_d3_long_responses_are_parsed_in_a_thread(monkeypatch, peers, is_long):
+    threads = []
+
+    def parse(body, **options):
+        threads.append(threading.get_ident())
+        return real(body, **options)
+
+    real = http_announce.parse_announce_response
+    monkeypatch.setattr(http_announce, "parse_announce_response", parse)
+    packed = b"".join(pack(">4BH", 8, 8, n >> 8, n & 255, 6881) for n in range(peers))
+    async with rude_server(answering(response(encode({"peers": packed})))) as server:
+        got = await announce(f"{server.base}/announce")
+    assert len(got.peers) == peers
+    assert (threads != [threading.get_ident()]) is is_long
+
+
+async def test_d3_refusals_and_faults_of_long_responses_are_those_of_short_ones():
+    body = encode({"failure reason": "not registered", "retry in": 2, "x": bytes(5_000)})
+    error = await http_failure(response(body))
+    assert isinstance(error, TrackerRefusedError)
+    assert (error.reason, error.retry_in_s) == ("not registered", 120.0)
+    assert "malformed" in str(await http_failure(response(b"d1:x" + b"x" * 5_000)))
+
+
+async def test_d3_a_long_response_without_a_thread_to_parse_it_is_a_tracker_error(monkeypatch):
+    async def run_sync(*_arguments, **_options):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(anyio.to_thread, "run_sync", run_sync)
+    error = await http_failure(response(encode({"peers": bytes(6_000)})))
+    assert "no thread" in str(error)
 
 
 RUDE = {

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.cpu_time import cpu_time
 from torrent_engine.base.config import PoolConfig
 from torrent_engine.base.ids import PeerAddress, PeerId
 from torrent_engine.policy.addresses import is_dialable
@@ -469,6 +470,35 @@ def test_bep40_priority_decides_once_our_address_is_known() -> None:
     assert own not in dialled
     priorities = [peer_priority(own, address) for address in dialled]
     assert priorities == sorted(priorities, reverse=True)
+
+
+@pytest.mark.no_cover
+def test_f11_our_address_that_changes_takes_a_short_turn_of_many_candidates() -> None:
+    subject, own = candidates(), PeerAddress("123.213.32.10", 6881)
+    for number in range(3_000):
+        subject.add(peer(number * 577), Source.TRACKER, now=0)
+    took: list[float] = []
+    for number in range(3):
+        with cpu_time() as spent:
+            subject.set_external_address(PeerAddress(f"123.213.32.{number}", 6881))
+        took.append(spent.seconds)
+    assert min(took) < 0.012  # it was 0.03 s
+    for _ in range(6):
+        subject.set_external_address(own)
+    priorities = [peer_priority(own, address) for address in dial_all(subject, 0)]
+    assert len(priorities) == 3_000
+    assert priorities == sorted(priorities, reverse=True)
+
+
+def test_bep40_whose_priority_is_to_change_may_be_gone_by_then() -> None:
+    subject = candidates()
+    for number in range(1_200):
+        subject.add(peer(number * 577), Source.PEX, now=0)
+    subject.set_external_address(peer(1))
+    subject.forget([peer(number * 577) for number in range(1_100)], Source.PEX)
+    for _ in range(3):
+        subject.set_external_address(peer(1))
+    assert len(dial_all(subject, 0)) == 100
 
 
 def test_bep40_our_address_of_one_family_says_nothing_of_peers_of_the_other() -> None:

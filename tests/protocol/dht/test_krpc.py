@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.cpu_time import cpu_time
 from torrent_engine.base.errors import KrpcError
 from torrent_engine.base.ids import NodeId, PeerAddress
 from torrent_engine.codec.bencode import encode
@@ -145,6 +146,35 @@ def test_bep5_malformed_query_tells_its_transaction_so_that_it_can_be_answered()
     with pytest.raises(KrpcError) as caught:
         decode_message(b"d1:ade1:q4:ping1:t2:aa1:y1:qe")
     assert (caught.value.transaction, caught.value.is_query) == (b"aa", True)
+
+
+LONG = {
+    "zeros with a minus": b"i-0e" * 440,
+    "empty lists, then a fault": b"le" * 440 + b"i-0e",
+    "keys many times": b"d" + b"1:mde" * 200 + b"e",
+}
+
+
+@pytest.mark.no_cover
+@pytest.mark.parametrize("items", LONG.values(), ids=LONG.keys())
+def test_c1_no_datagram_takes_long_to_decode(items: bytes) -> None:
+    head = b"d1:ad2:id20:abcdefghij01234567891:v1:x1:xl"
+    data = head + items + b"ee1:q3:put1:t2:aa1:y1:qe"
+    took: list[float] = []
+    for _ in range(5):
+        with cpu_time() as spent, suppress(KrpcError):
+            decode_message(data)
+        took.append(spent.seconds)
+    assert min(took) < 0.0008  # it was 2 to 4 ms
+
+
+def test_bep5_a_long_response_is_read_and_a_short_one_is_corrected() -> None:
+    peers: dict[bytes, Any] = {b"id": ANSWERING, b"values": [b"abcdef"] * 100}
+    response = decode_message(encode({"r": peers, "t": b"aa", "y": "r"}))
+    assert isinstance(response, Response)
+    assert response.values[b"values"] == peers[b"values"]
+    few = encode({"r": {b"id": ANSWERING, b"values": [b"abcdef"] * 30}, "t": b"aa", "y": "r"})
+    assert isinstance(decode_message(few.replace(b"6:", b"06:")), Response)
 
 
 def test_bep5_malformed_response_is_told_from_a_query() -> None:

@@ -1,14 +1,21 @@
 """Messages beside payload: so many at a time, what is no news is no event, and each has a price."""
 
+from collections.abc import Callable
+from contextlib import suppress
+
 import pytest
 
+from tests.support.cpu_time import cpu_time
 from tests.support.peer_pair import GEOMETRY, feed, open_connection, plain, sent
 from torrent_engine.base.config import KIB
+from torrent_engine.base.errors import RemoteProtocolError
 from torrent_engine.base.ids import BLOCK_BYTES, PieceIndex
 from torrent_engine.codec.bencode import encode
 from torrent_engine.codec.bitfield import Bitfield
 from torrent_engine.protocol.wire.connection import TURN_UNITS, PeerConnection
 from torrent_engine.protocol.wire.control import MAX_PORTS
+from torrent_engine.protocol.wire.exchange import decode_pex
+from torrent_engine.protocol.wire.extension import decode_extension_handshake
 from torrent_engine.protocol.wire.messages import (
     KEEP_ALIVE,
     AllowedFast,
@@ -32,6 +39,7 @@ from torrent_engine.protocol.wire.messages import (
     encode_plain,
     encode_port,
 )
+from torrent_engine.protocol.wire.metadata import METADATA_PIECE_BYTES, decode_metadata_message
 
 M = MessageId
 FIRST = BlockRequest(0, 0, BLOCK_BYTES)
@@ -120,6 +128,55 @@ def test_f11_payload_and_requests_that_are_taken_cost_nothing() -> None:
     events = feed(connection, b"".join(request(1, begin) for begin in begins))
     assert isinstance(events[0], BlocksRequested)
     assert connection.state.control_units == 0
+
+
+DECODERS: dict[int, Callable[[bytes], object]] = {
+    0: decode_extension_handshake,
+    EXTENSIONS["ut_pex"]: decode_pex,
+    EXTENSIONS["ut_metadata"]: decode_metadata_message,
+}
+DEAR = {
+    "a key many times": b"1:mde" * 600,
+    "zeros with a minus": b"1:xl" + b"i-0e" * 1_900 + b"e",
+    "few zeros with a minus": b"1:xl" + b"i-0e" * 12 + b"e",
+    "as many as ut_metadata had before": b"1:xl" + b"i-0e" * 485 + b"e",
+    "empty lists, then a fault": b"1:xl" + b"le" * 1_900 + b"i-0ee",
+    "few empty lists, then a fault": b"1:xl" + b"le" * 12 + b"i-0ee",
+    "nested": (b"0:d" * 8 + b"e" * 8) * 200,
+    "plain": b"1:xl" + b"0:" * 1_900 + b"e",
+}
+
+
+@pytest.mark.no_cover
+@pytest.mark.parametrize("number", DECODERS)
+@pytest.mark.parametrize("fields", DEAR.values(), ids=DEAR.keys())
+def test_f11_no_unit_stands_for_a_long_time_however_dear_a_message_is_to_decode(
+    number: int, fields: bytes
+) -> None:
+    connection = open_connection(extensions=EXTENSIONS)
+    body = b"d8:msg_typei0e5:piecei9e" + fields + b"e"
+    feed(connection, encode_extended(number, body))  # a handshake is decoded by then
+    took: list[float] = []
+    for _ in range(5):
+        with cpu_time() as spent, suppress(RemoteProtocolError):
+            DECODERS[number](body)
+        took.append(spent.seconds)
+    assert min(took) / connection.state.control_units < 30e-6  # it was 120 us
+
+
+def test_b9_the_contacts_of_peer_exchange_are_charged_and_usual_messages_fit_what_is_earned() -> (
+    None
+):
+    connection = open_connection(extensions=EXTENSIONS)
+    feed(connection, encode_extended(1, encode({"added": bytes(300), "added.f": bytes(50)})))
+    assert 100 < connection.state.control_units < 200  # 50 contacts; 3,000 are earned a minute
+
+
+def test_bep9_metadata_is_not_charged_for_its_length() -> None:
+    connection = open_connection(extensions=EXTENSIONS)
+    head = encode({"msg_type": 1, "piece": 0, "total_size": 50_000})
+    feed(connection, encode_extended(2, head + bytes(METADATA_PIECE_BYTES)))
+    assert connection.state.control_units == 9
 
 
 @pytest.mark.parametrize("kind", ["bitfield", "have all"])

@@ -18,6 +18,7 @@ from torrent_engine.base.errors import LocalProtocolError
 from torrent_engine.codec.geometry import FileLayout, Geometry
 from torrent_engine.codec.hash_trees import HashRange
 from torrent_engine.protocol.wire.connection import PeerConnection
+from torrent_engine.protocol.wire.hash_messages import encode_hash_request
 from torrent_engine.protocol.wire.messages import (
     HashesReceived,
     HashesRejected,
@@ -61,6 +62,19 @@ def test_bep52_a_request_of_a_wrong_length_is_a_violation(length: int) -> None:
     events = feed(connection, length.to_bytes(4, "big") + b"\x15")
     assert isinstance(events[-1], ProtocolViolated)
     assert events[-1].error.bep == 52
+
+
+def test_b4_folds_are_charged_before_the_next_request_is_taken() -> None:
+    connection = open_connection(geometry=V2)
+    dear = HashRange(bytes(32), 2 + 8, 0, 32, 0)  # 8,192 folds, which take 5 ms
+    request = encode_hash_request(dear)
+    room = connection.receive_buffer()
+    room[: 8 * len(request)] = 8 * request
+    events = connection.bytes_received(8 * len(request), now=0.0)
+    assert events == [HashesRequested(dear)]
+    assert connection.has_unparsed
+    assert connection.state.control_units > 1_000
+    assert connection.parse_more(now=0.0) == [HashesRequested(dear)]
 
 
 def test_bep52_requests_cost_what_they_take() -> None:

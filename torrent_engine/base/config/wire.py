@@ -155,8 +155,9 @@ STORED_BENCODE_LIMITS: Final = BencodeLimits(
 
 
 METADATA_MESSAGE_BENCODE_LIMITS: Final = BencodeLimits(
-    max_depth=10, max_tokens=500, max_bytes=17 * KIB
+    max_depth=10, max_tokens=24, max_bytes=17 * KIB
 )
+"""BEP 9 has three keys, which are 7 tokens; behind them is up to 16 KiB of metadata."""
 
 
 TRACKER_BENCODE_LIMITS: Final = BencodeLimits(max_depth=10, max_tokens=20_000, max_bytes=MIB)

@@ -11,6 +11,7 @@ import anyio
 
 from torrent_engine.base.errors import TrackerError
 from torrent_engine.base.ids import InfoHash, PeerAddress
+from torrent_engine.engine.discovery.peer_parts import deliver_in_parts
 from torrent_engine.engine.discovery.tracker_coordinator import AnnounceClient
 from torrent_engine.protocol.tracker.announce import (
     AnnounceRequest,
@@ -27,7 +28,7 @@ class BothSwarmsClient:
         self,
         client: AnnounceClient,
         other_hash: Callable[[], InfoHash | None],
-        on_other_peers: Callable[[Sequence[PeerAddress]], None],
+        on_other_peers: Callable[[list[PeerAddress]], None],
     ) -> None:
         """``other_hash`` returns the second info-hash, of 20 bytes; None: there is one only.
 
@@ -49,8 +50,8 @@ class BothSwarmsClient:
             for each in (request, replace(request, info_hash=other_hash)):
                 tasks.start_soon(self._announce, url, each, patience_s, outcomes)
         first, second = outcomes[request.info_hash], outcomes[other_hash]
-        if isinstance(second, AnnounceResponse) and second.peers:
-            self._on_other_peers(second.peers)
+        if isinstance(second, AnnounceResponse):
+            await deliver_in_parts(second.peers, self._on_other_peers)
         answers = [each for each in (first, second) if isinstance(each, AnnounceResponse)]
         if not answers and isinstance(first, TrackerError):
             raise first

@@ -17,6 +17,7 @@ from torrent_engine.base.config import TrackerConfig
 from torrent_engine.base.errors import TrackerError
 from torrent_engine.base.ids import InfoHash, PeerAddress, PeerId
 from torrent_engine.engine.bounded_log import BoundedLog
+from torrent_engine.engine.discovery.peer_parts import deliver_in_parts
 from torrent_engine.engine.discovery.scraping import ScrapeClient, scrape_all
 from torrent_engine.engine.discovery.tracker_log import TrackerLog
 from torrent_engine.engine.events import Event, TrackerFailed, TrackerSucceeded
@@ -246,8 +247,7 @@ class TrackerCoordinator:
             self._publish(answer)
             if response.external_ip is not None:
                 self._on_external_ip(response.external_ip, attempt.url)
-            if response.peers:
-                self._on_peers(list(response.peers))
+            await deliver_in_parts(response.peers, self._on_peers)
         self._changed()
 
     async def _answer(self, attempt: AnnounceAttempt) -> AnnounceResponse:

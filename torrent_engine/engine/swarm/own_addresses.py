@@ -38,7 +38,6 @@ class OwnAddresses:
         self._port = port
         for host in own_hosts(self._listen_hosts):
             self.exclude(host)
-        self._told = ()
         self.update()
 
     def exclude(self, host: str) -> None:
@@ -53,15 +52,15 @@ class OwnAddresses:
             self.exclude(host)
 
     def update(self) -> None:
-        """Update the candidate list with our public address."""
+        """Update the candidate list with our public address; to be called once a second."""
         if self._port is None:
             return
         public, port = self.public, self._port
-        seen = tuple(PeerAddress(host, public.port_seen_by(host, port)) for host in public.hosts)
-        if seen != self._told:
-            self._told = seen
-            for address in seen:
-                self._candidates.set_external_address(address)
+        self._told = tuple(
+            PeerAddress(host, public.port_seen_by(host, port)) for host in public.hosts
+        )
+        for address in self._told:
+            self._candidates.set_external_address(address)
 
     def port_seen_by(self, host: str) -> int | None:
         """Return at which port a peer finds us; None before it is known where we listen."""

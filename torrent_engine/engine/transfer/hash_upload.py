@@ -39,7 +39,6 @@ UNCHOKED_BYTES: Final = 256 * MIB  # ours: the same for others, who may check wh
 ALL_CHOKED_BYTES: Final = 256 * MIB  # ours: read in a window after which choked peers get nothing
 ALL_BYTES: Final = 1024 * MIB  # ours: the same for all peers
 UNITS_PER_BLOCK: Final = 2  # ours: what reading and hashing takes, as control messages count
-FOLDS_PER_UNIT: Final = 8  # ours
 UNLIMITED_HASHES: Final = 32  # ours: an answer that is as short as other messages
 ROOTS_PER_UNIT: Final = 1024  # ours: files among which that of a request is searched
 
@@ -85,9 +84,7 @@ class HashUpload:
         elif trees.takes_long(wanted) or _is_limited(peer, wanted):
             self._queue(peer, wanted, is_allowed=self._has_room(peer))
         else:
-            hashes = trees.hashes(wanted)
-            _charge_folds(peer, trees, wanted, hashes)
-            _give(peer, wanted, hashes)
+            _give(peer, wanted, trees.hashes(wanted))
 
     def _made_trees(self) -> HashTrees | None:
         part = self._torrent.metainfo.v2
@@ -172,7 +169,6 @@ class HashUpload:
                 hashes = await self._hashes_below(trees, part, wanted)
             else:
                 hashes = await anyio.to_thread.run_sync(trees.hashes, wanted)
-                _charge_folds(peer, trees, wanted, hashes)
         if hashes is not None and _is_limited(peer, wanted):
             await self._wait_for_turn(peer, len(hashes))
         if peer in self._torrent.peers:
@@ -232,11 +228,6 @@ def _give(peer: Peer, wanted: HashRange, hashes: bytes | None) -> None:
     is_long = hashes is not None and len(hashes) > MAX_UNSENT_HASH_BYTES
     is_given = not (is_long and peer.link.is_blocked)
     peer.connection.sender.answer_hash_request(wanted, hashes if is_given else None)
-
-
-def _charge_folds(peer: Peer, trees: HashTrees, wanted: HashRange, hashes: bytes | None) -> None:
-    if hashes is not None:
-        peer.connection.state.control_units += trees.folds(wanted) // FOLDS_PER_UNIT
 
 
 def _files_of(part: V2Part, root: bytes) -> list[int]:

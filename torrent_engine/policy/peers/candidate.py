@@ -7,6 +7,7 @@ import random
 from collections import Counter
 from dataclasses import dataclass
 from enum import Flag, auto
+from functools import cache
 from typing import Final
 
 from torrent_engine.base.config import PoolConfig
@@ -82,6 +83,7 @@ class Candidate:
         return min(first_s * 2.0 ** min(self.failures - 1, 30), config.backoff_max_s)
 
 
+@cache  # combinations of flags are few, and their operators slow
 def trust_in(sources: Source) -> int:
     """Return the class of trust, 0 to 2, of a peer of these sources."""
     return 0 if sources & _TRUSTED else 1 if sources & _TRACKED else 2

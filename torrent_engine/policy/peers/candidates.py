@@ -7,6 +7,7 @@ method costs O(log n), except :meth:`set_external_address` and :meth:`set_wantin
 import random
 from collections import Counter
 from collections.abc import Callable, Container, Iterable
+from itertools import islice
 from typing import Final
 
 from torrent_engine.base.config import PoolConfig
@@ -35,6 +36,7 @@ RECONNECT_S: Final = 0.5  # ours: until a peer that closed all its connections a
 IN_USE_RETRY_S: Final = 10.0  # ours: retry of an address whose operator has all its connections
 MAX_COLLISIONS: Final = 3  # ours: of simultaneous handshakes, before one counts as a failure
 NEVER: Final = float("inf")
+PRIORITIES_PER_TURN: Final = 500  # ours: at up to 10 us each; another part follows each second
 TURN_WAIT_S: Final = 60.0  # ours: a fallback, longer than any handshake; its end is signalled
 
 
@@ -69,6 +71,8 @@ class CandidateList:
         self._on_reached: Callable[[PeerAddress], None] = lambda _address: None
         self._on_not_reached: Callable[[PeerAddress], None] = lambda _address: None
         self._is_wanting = True
+        self._outdated: dict[PeerAddress, None] = {}
+        """Whose priority is to be computed again."""
         self._own = CanonicalPriority(rng)
 
     def __len__(self) -> int:
@@ -171,14 +175,20 @@ class CandidateList:
     def set_external_address(self, address: PeerAddress) -> None:
         """Set our external address in one family, from which BEP 40 priorities are computed.
 
-        It is not dialled until it is replaced.
+        It is not dialled until it is replaced. Each call computes a part of the priorities anew, so
+        that call it again with the same address, such as once a second.
         """
-        self._own.set_address(address)
-        self._remove(address)
-        for candidate in self._candidates.values():
-            if is_ipv6(candidate.address) == is_ipv6(address):
-                candidate.priority = self._own.priority(candidate.address)
-                self._requeue(candidate)
+        if address not in self._own:
+            self._own.set_address(address)
+            self._remove(address)
+            family = is_ipv6(address)
+            same = (each for each in self._candidates if is_ipv6(each) == family)
+            self._outdated.update(dict.fromkeys(same))
+        for each in tuple(islice(self._outdated, PRIORITIES_PER_TURN)):
+            del self._outdated[each]
+            candidate = self._candidates[each]
+            candidate.priority = self._own.priority(each)
+            self._requeue(candidate)
 
     def canonical_priority(self, address: PeerAddress) -> int | None:
         """Return a peer's priority (BEP 40), more is better; None while our address is unknown."""
@@ -446,6 +456,7 @@ class CandidateList:
     def _remove(self, address: PeerAddress) -> None:
         if (candidate := self._candidates.pop(address, None)) is not None:
             self.of_v2.discard(address)
+            self._outdated.pop(address, None)
             self._waiting.discard(address)
             self._per_source.subtract(candidate.sources)
             count_down(self._per_operator, operator_of(address.host))

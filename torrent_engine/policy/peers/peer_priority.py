@@ -4,11 +4,10 @@ Source: BEP 40.
 """
 
 import random
-from functools import lru_cache
-from ipaddress import ip_address
 from typing import Final
 
 from torrent_engine.base.ids import PeerAddress
+from torrent_engine.base.operators import literal_address
 from torrent_engine.codec.crc32c import crc32c
 
 
@@ -18,7 +17,7 @@ def peer_priority(ours: PeerAddress, theirs: PeerAddress) -> int:
     Symmetric. Addresses of different families have no canonical priority: 0. Raises ValueError
     unless both hosts are literal addresses.
     """
-    our_ip, their_ip = _packed(ours.host), _packed(theirs.host)
+    our_ip, their_ip = literal_address(ours.host).packed, literal_address(theirs.host).packed
     if len(our_ip) != len(their_ip):
         return 0
     if our_ip == their_ip:
@@ -75,8 +74,3 @@ def _masks(width: int, always_whole: int) -> tuple[int, ...]:
 
 
 _MASKS: Final = {4: _masks(4, always_whole=2), 16: _masks(16, always_whole=6)}
-
-
-@lru_cache(maxsize=64)
-def _packed(host: str) -> bytes:
-    return ip_address(host).packed

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from struct import Struct
 from typing import Final, NamedTuple
 
-from torrent_engine.base.config import DHT_BENCODE_LIMITS
+from torrent_engine.base.config import DHT_BENCODE_LIMITS, BencodeLimits
 from torrent_engine.base.errors import BencodeError, KrpcError
 from torrent_engine.base.ids import NodeId, PeerAddress
 from torrent_engine.codec.bencode import (
@@ -23,6 +23,10 @@ from torrent_engine.codec.tolerant import correct, decode_reply
 from torrent_engine.protocol.dht.common_queries import decode_common_query
 from torrent_engine.protocol.dht.hosts import host_text, packed_host
 
+CORRECTED_LIMITS: Final = BencodeLimits(
+    max_depth=10, max_tokens=64, max_bytes=DHT_BENCODE_LIMITS.max_bytes
+)
+"""Ours: of datagrams that are no strict bencoding. Anybody may send many, under any address."""
 NODE_ID_BYTES: Final = 20
 IPV4_NODE_BYTES: Final = 26
 IPV6_NODE_BYTES: Final = 38
@@ -190,7 +194,9 @@ def decode_nodes(blob: BencodeValue | None, *, is_ipv6: bool) -> list[NodeInfo]:
 
 def _any_message(data: bytes) -> Query | Response | ErrorReply:
     try:
-        message, _ = decode_reply(data, limits=DHT_BENCODE_LIMITS)
+        message, _ = decode_reply(
+            data, limits=DHT_BENCODE_LIMITS, corrected_limits=CORRECTED_LIMITS
+        )
     except BencodeError as error:
         raise KrpcError(str(error)) from error
     transaction = message.get(b"t")
@@ -299,7 +305,7 @@ def _spans(data: bytes) -> dict[bytes, ByteSpan]:
     try:
         return decode_with_spans(data, limits=DHT_BENCODE_LIMITS)[1]
     except BencodeError:
-        return correct(data, limits=DHT_BENCODE_LIMITS).spans
+        return correct(data, limits=CORRECTED_LIMITS).spans
 
 
 def _dictionary(values: Mapping[bytes, Encodable]) -> bytes:
