@@ -8,7 +8,6 @@ from dataclasses import MISSING, Field, fields
 from enum import Enum
 from functools import cache, partial
 from os import PathLike
-from pathlib import Path
 from types import UnionType
 from typing import (
     Annotated,
@@ -111,7 +110,7 @@ def check_path(name: str, value: object) -> None:
         raise ConfigError(f"{name}: {value!r} has a NUL in it")
     text = str(value)
     with suppress(OSError):  # the current folder may be gone
-        text = str(Path(text).absolute())
+        text = os.path.abspath(text)  # noqa: PTH100 - the core needs no pathlib
     if not text.isascii():
         try:
             text.encode()
