@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from torrent_engine.base.errors import TrackerError
+from torrent_engine.protocol.tracker import urls
 from torrent_engine.protocol.tracker.urls import (
     TrackerUrl,
     parse_tracker_url,
@@ -130,3 +131,25 @@ def test_d4_redaction_keeps_what_is_not_secret():
 def test_d4_malformed_url_is_hidden_whole():
     assert redact_url("http://[::1/secret") == "***"
     assert redact_text("cannot read http://[::1/secret", "http://[::1/secret") == "cannot read ***"
+
+
+LONG = {
+    "labels": "http://" + ".".join("\u00e4" * 900) + "/announce",
+    "label": "http://" + "\u00e4" * 1_900 + "/announce",
+    "ascii": "http://" + "a." * 1_000 + "/announce",
+}
+
+
+@pytest.mark.parametrize("url", LONG.values(), ids=LONG.keys())
+def test_d1_a_host_that_is_longer_than_a_name_can_be_is_refused_at_once(url, monkeypatch):
+    monkeypatch.setattr(urls, "quote_path", None)  # nothing more is done with it
+    with pytest.raises(TrackerError):
+        parse_tracker_url(url)
+    assert redact_url(url) == "***"
+
+
+@pytest.mark.parametrize("count", [30, 31, 32, 3_900])
+def test_d4_a_path_of_very_many_elements_is_hidden_whole(count):
+    shown = redact_url("http://t.example" + "/" * count + "announce")
+    slashes = "/" * count + "announce" if count < 32 else "/***"
+    assert shown == f"http://t.example{slashes}"

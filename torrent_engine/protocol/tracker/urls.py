@@ -10,12 +10,20 @@ from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
 from torrent_engine.base.errors import TrackerError
-from torrent_engine.codec.urls import TRACKER_SCHEMES, ascii_host, quote_path, quote_query
+from torrent_engine.codec.urls import (
+    MAX_HOST_CHARS,
+    TRACKER_SCHEMES,
+    ascii_host,
+    quote_path,
+    quote_query,
+)
 
 DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 PARSED_URLS: Final = 1_024  # ours: thousands of torrents share a few trackers
 MAX_URL_CHARS: Final = 4_096  # ours: each one is kept in memory
 REDACTED: Final = "***"
+MAX_SHOWN_ELEMENTS: Final = 32  # ours: a longer path is hidden as a whole
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 _PLAIN_PATH_ELEMENT: Final = re.compile(
     r"(announce|scrape|tracker|bt|stat|stats|cgi-bin)?(\.php|\.cgi|\.aspx?)?", re.IGNORECASE
 )
@@ -48,7 +56,7 @@ def parse_tracker_url(url: str) -> TrackerUrl:
     1 to 65535 or missing for UDP, or it has control characters.
     """
     url = url.strip(" ")
-    if len(url) > MAX_URL_CHARS or any(char < " " or char == "\x7f" for char in url):
+    if len(url) > MAX_URL_CHARS or _CONTROL.search(url):
         raise TrackerError("tracker URL is too long or has control characters")
     try:
         parts = urlsplit(url)
@@ -86,6 +94,7 @@ def scrape_url(announce_url: str) -> str | None:
     return parts._replace(path=path, fragment="").geturl()
 
 
+@lru_cache(maxsize=PARSED_URLS)
 def redact_url(url: str) -> str:
     """Return a URL without user, password, passkey, query values and fragment."""
     try:
@@ -94,8 +103,12 @@ def redact_url(url: str) -> str:
         host = parts.hostname or ""
     except ValueError:
         return REDACTED
+    if len(host) > MAX_HOST_CHARS:
+        return REDACTED
     host = f"[{host}]" if ":" in host else ".".join(_shown_label(x) for x in host.split("."))
-    path = "/".join(_shown_element(element) for element in parts.path.split("/"))
+    elements = parts.path.split("/", MAX_SHOWN_ELEMENTS)
+    is_long = len(elements) > MAX_SHOWN_ELEMENTS
+    path = f"/{REDACTED}" if is_long else "/".join(map(_shown_element, elements))
     query = f"?{REDACTED}" if parts.query else ""
     return f"{parts.scheme}://{host}{port}{path}{query}"
 
