@@ -6,6 +6,7 @@ import time
 import warnings
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
+from itertools import islice
 from typing import Any, Final
 
 from fastapi import APIRouter
@@ -70,6 +71,7 @@ logger = logging.getLogger(__name__)
 _NEEDLESS_WARNING: Final = "The 'alias' attribute with value"
 """FastAPI silences it where it makes validators; those of bodies are made later, see Input."""
 OTHER_INTERFACE: Final = "other"
+MAX_SHOWN_ERRORS: Final = 20  # ours: an answer is not longer than the input that is wrong
 RouterMaker = Callable[[DaemonContext], APIRouter]
 
 ROUTERS: Final[tuple[RouterMaker, ...]] = (
@@ -263,7 +265,8 @@ async def _http_error(_: Request, error: Exception) -> Response:
 async def _invalid_input(_: Request, error: Exception) -> Response:
     if not isinstance(error, RequestValidationError):
         raise error
-    found = [InputError(_pointer(each["loc"]), str(each["msg"])) for each in error.errors()]
+    some = islice(error.errors(), MAX_SHOWN_ERRORS)
+    found = [InputError(_pointer(each["loc"]), str(each["msg"])) for each in some]
     return _response(Problem("input_invalid", "the input is not as described", errors=found))
 
 

@@ -8,6 +8,8 @@ import anyio
 import pytest
 
 from tests.support.daemon_app import TOKEN, AppClient, make_client
+from torrent_engine.daemon.app import MAX_SHOWN_ERRORS
+from torrent_engine.daemon.security.access import MAX_PUBLIC_BYTES
 from torrent_engine.daemon.security.authentication import MAX_HASHING
 from torrent_engine.daemon.security.cookie_sessions import MAX_SESSIONS, OWN
 from torrent_engine.daemon.security.passwords import hash_password, matches
@@ -45,6 +47,17 @@ async def test_login_sets_a_cookie_that_no_script_reads_and_no_other_site_sends(
     secure = await client.ask("POST", SESSION, json_body={"password": TOKEN})
     assert (secure.header("set-cookie") or "").startswith("__Host-te_session=")
     assert "Secure" in (secure.header("set-cookie") or "")
+
+
+async def test_strangers_send_no_long_bodies_and_are_told_few_errors() -> None:
+    client = make_client()
+    keys = {f"key {number}": 0 for number in range(200)}
+    answer = await client.ask("POST", SESSION, json_body=keys)
+    assert answer.status == 422
+    assert len(answer.json["errors"]) == MAX_SHOWN_ERRORS
+    long = await client.ask("POST", SESSION, json_body={"password": "x" * MAX_PUBLIC_BYTES})
+    assert (long.status, long.code) == (413, "too_large")
+    assert long.json["limit"] == MAX_PUBLIC_BYTES
 
 
 async def test_session_tells_who_it_is_and_ends_with_its_logout() -> None:

@@ -106,6 +106,16 @@ async def test_too_many_parameters_are_a_bad_request(scene: WebApiScene, count: 
     assert answer.status_code == 400
 
 
+async def test_a_long_body_of_a_stranger_is_refused(scene: WebApiScene) -> None:
+    answer = await scene.ask(
+        "POST",
+        "auth/login",
+        content=b"username=" + b"%61" * 3_000,
+        headers={"Content-Type": "application/x-www-form-urlencoded"},
+    )
+    assert answer.status_code == 413
+
+
 async def test_a_long_body_is_refused(scene: WebApiScene) -> None:
     answer = await scene.ask(
         "POST",

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final, TypeVar
 
-from torrent_engine.base.config.units import MIB
+from torrent_engine.base.config.units import KIB, MIB
 from torrent_engine.daemon.security.principals import Scope
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
@@ -20,6 +20,7 @@ _ATTRIBUTE: Final = "__daemon_access__"
 JSON: Final = "application/json"
 MAX_BODY_BYTES: Final = 16 * MIB
 MAX_JSON_BYTES: Final = 2 * MIB
+MAX_PUBLIC_BYTES: Final = 8 * KIB  # ours: a name and a password, each character as an escape
 
 
 class Page(Enum):
@@ -59,8 +60,9 @@ def needs(scope: Scope | None, **demands: Any) -> Callable[[Endpoint], Endpoint]
 
 
 def public(**demands: Any) -> Callable[[Endpoint], Endpoint]:  # noqa: ANN401
-    """Declare that a route answers everybody."""
-    return _declare(RouteAccess(None, is_public=True, **demands))
+    """Declare that a route answers everybody, but takes no long bodies of them."""
+    limits = {"max_body_bytes": MAX_PUBLIC_BYTES, "max_json_bytes": MAX_PUBLIC_BYTES}
+    return _declare(RouteAccess(None, is_public=True, **{**demands, **limits}))
 
 
 def _declare(access: RouteAccess) -> Callable[[Endpoint], Endpoint]:
