@@ -94,6 +94,7 @@ BAD_CHUNKS: dict[str, bytes] = {
     "size_of_30_digits": b"0" * 25 + b"fffff\r\nhello\r\n0\r\n\r\n",
     "no_crlf_behind_the_data": b"5\r\nhelloXX0\r\n\r\n",
     "size_line_ends_with_lf": b"5\nhello\r\n0\r\n\r\n",
+    "very_many_small_ones": b"1\r\nx\r\n" * 600 + b"0\r\n\r\n",
 }
 
 
@@ -110,6 +111,14 @@ async def test_malformed_chunk_ends_the_connection_and_the_request(name: str) ->
 ACCEPTED: dict[str, tuple[bytes, tuple[str, str, bytes]]] = {
     "length": (post(b"Content-Length: 5", body=b"hello"), ("POST", "/first", b"hello")),
     "chunks": (post(CHUNKED, body=b"5\r\nhello\r\n0\r\n\r\n"), ("POST", "/first", b"hello")),
+    "many_small_chunks": (
+        post(CHUNKED, body=b"1\r\nx\r\n" * 500 + b"0\r\n\r\n"),
+        ("POST", "/first", b"x" * 500),
+    ),
+    "very_many_chunks": (
+        post(CHUNKED, body=(b"100\r\n" + b"x" * 256 + b"\r\n") * 700 + b"0\r\n\r\n"),
+        ("POST", "/first", b"x" * 256 * 700),
+    ),
     "chunk_extension": (
         post(CHUNKED, body=b"5;a=b\r\nhello\r\n0\r\n\r\n"),
         ("POST", "/first", b"hello"),
