@@ -177,6 +177,28 @@ async def test_c5_udp_nonsense_is_dropped():
         assert tracker.stats().refused == 4
 
 
+async def test_f11_others_come_between_two_datagrams_of_a_batch_if_its_time_is_over(monkeypatch):
+    class Turn:
+        is_over, passed = True, 0
+
+        async def pass_on(self):
+            self.passed += 1
+            await anyio.lowlevel.checkpoint()
+
+    turn = Turn()
+    monkeypatch.setattr(embedded_tracker, "LOOP_TURN", turn)
+    async with (
+        EmbeddedTracker("127.0.0.1") as tracker,
+        await anyio.create_connected_udp_socket("127.0.0.1", tracker.port) as udp,
+    ):
+        for _ in range(5):
+            await udp.send(bytes.fromhex("00000417271019800000000000000007"))
+        with anyio.fail_after(30):
+            for _ in range(5):
+                await udp.receive()
+    assert turn.passed == 5
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has all of 127.0.0.0/8")
 async def test_bep15_answers_leave_from_the_address_that_was_asked():
     hello = bytes.fromhex("00000417271019800000000000000007")

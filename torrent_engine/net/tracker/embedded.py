@@ -22,7 +22,7 @@ import anyio.lowlevel
 from torrent_engine.base.errors import NetworkError
 from torrent_engine.base.ids import PeerAddress
 from torrent_engine.base.operators import operator_of
-from torrent_engine.net.sockets.fairness import RateGate
+from torrent_engine.net.sockets.fairness import LOOP_TURN, RateGate
 from torrent_engine.net.sockets.handshake_limits import HandshakeLimiter
 from torrent_engine.net.sockets.tcp import (
     LISTEN_BACKLOG,
@@ -216,6 +216,8 @@ class EmbeddedTracker:
             return
         for train in trains:
             for packet in train.datagrams():
+                if LOOP_TURN.is_over:  # an announce takes a millisecond, and a batch has hundreds
+                    await LOOP_TURN.pass_on()
                 answer = self._udp.handle(packet, train.address, now=self._clock())
                 if answer is not None:
                     udp.send(answer, train.address)
