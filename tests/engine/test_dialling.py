@@ -69,10 +69,14 @@ class OneAtATime:
             return
         self.is_shaking_hands = True
         theirs = await stream.receive(HANDSHAKE_BYTES)
-        await anyio.sleep(0.05)
         info_hash = theirs[INFO_HASH_OFFSET:PEER_ID_OFFSET]
-        metainfo = next(each for each in self.torrents if each.info_hash == info_hash)
-        wire = Wire(stream, metainfo)
+        known = [each for each in self.torrents if each.info_hash == info_hash]
+        if not known:  # the other way of one that was hung up on: it is encrypted
+            self.is_shaking_hands = False
+            self.hung_up_on += 1
+            return
+        await anyio.sleep(0.05)
+        wire = Wire(stream, known[0])
         wire.connection.sender.send_handshake()
         await wire.flush()
         self.is_shaking_hands = False

@@ -47,9 +47,11 @@ async def test_a_thousand_are_saved_in_a_few_transactions(
 
     monkeypatch.setattr(store_module, "save_sessions", counted)
     async with manager_in(tmp_path) as manager:
+        began_s = anyio.current_time()
         for number in range(COUNT):
             await manager.add(f"{number:040x}")
         await manager.flush()
+        took_s = anyio.current_time() - began_s
         assert sum(saved) >= COUNT
-        assert len(saved) <= COUNT // 10
-        assert max(saved) >= 50
+        # one each time that changes are gathered, however slow the machine is, and the last
+        assert len(saved) <= took_s / store_module.GATHER_S + COUNT // store_module.BATCH + 1
