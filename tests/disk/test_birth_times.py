@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from torrent_engine.disk.birth_times import born_after
-from torrent_engine.disk.file_stamps import FileStamp, is_same_or_copy
+from torrent_engine.disk.file_stamps import FileStamp, is_like_copy, is_same_file
 from torrent_engine.disk.safe_open import Folder
 
 STAMP = FileStamp(0, 100, 5_000, 7, 1, 6_000)
@@ -50,18 +50,23 @@ def test_nothing_is_known_of_what_is_not_there(tmp_path: Path) -> None:
     [
         (STAMP._replace(mtime_ns=9_000, ctime_ns=9_000), 6_000, True),  # edited
         (STAMP._replace(mtime_ns=9_000, ctime_ns=9_000), 6_001, False),  # its number came again
-        (STAMP._replace(inode=8, ctime_ns=9_000), 9_000, True),  # a copy
-        (STAMP._replace(inode=8, size_bytes=9), 0, False),
-        (STAMP._replace(ctime_ns=9_000), 9_000, True),  # a copy, by chance with its number
+        (STAMP._replace(inode=8), 0, False),  # a copy
+        (STAMP._replace(ctime_ns=9_000), 9_000, False),  # a copy, by chance with its number
     ],
 )
-def test_a_file_made_after_the_stamp_is_another_unless_it_is_a_copy(
+def test_a_file_made_after_the_stamp_is_another(
     now: FileStamp, born_ns: int, is_same: bool
 ) -> None:
-    assert is_same_or_copy(STAMP, now, lambda time_ns: born_ns > time_ns) is is_same
+    assert is_same_file(STAMP, now, lambda time_ns: born_ns > time_ns) is is_same
+
+
+def test_a_copy_has_the_size_and_the_modification_time_of_the_file() -> None:
+    assert is_like_copy(STAMP, STAMP._replace(inode=8, device=2, ctime_ns=9_000))
+    assert not is_like_copy(STAMP, STAMP._replace(size_bytes=9))
+    assert not is_like_copy(STAMP, STAMP._replace(mtime_ns=9_000))
 
 
 @pytest.mark.parametrize("ctime_ns", [0, -1])
 def test_a_stamp_without_a_change_time_says_nothing_of_births(ctime_ns: int) -> None:
     old = STAMP._replace(ctime_ns=ctime_ns)
-    assert is_same_or_copy(old, STAMP._replace(mtime_ns=9_000), lambda _: True)
+    assert is_same_file(old, STAMP._replace(mtime_ns=9_000), lambda _: True)

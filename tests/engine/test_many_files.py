@@ -28,7 +28,7 @@ WORK = [
     (ResumeKeeper, "_start_from"),
     (FileStamps, "known"),
     (OwnedFiles, "not_made"),
-    (FileStamps, "own_of"),
+    (FileStamps, "at_start"),
     (FileStamps, "saved"),
     (StorageManager, "adopt_files"),
 ]

@@ -8,15 +8,18 @@ file to be hashed before they are served.
 import os
 import time
 from array import array
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from enum import Enum, auto
 from math import inf
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 IN_DOUBT_NS: Final = -1
 """Special change time: the content may have changed."""
 CHANGED_NS: Final = -1
 """Special modification time: the file was changed by another program."""
+INODE_MASK: Final = (1 << 64) - 1
+"""ReFS has longer numbers; their lower half is taken."""
 _MOST_NS: Final = (1 << 63) - 1
 _SECOND_NS: Final = 1_000_000_000
 _COARSE_NS: Final = 2 * _SECOND_NS  # FAT: times are even seconds
@@ -32,6 +35,33 @@ class FileStamp(NamedTuple):
     device: int
     ctime_ns: int = 0
     """0: unknown; on Windows the creation time."""
+
+
+def refused_stamp(now: FileStamp) -> FileStamp:
+    """Return a stamp that no file has, for one that may be somebody else's.
+
+    Without any stamp a file could have been made by the torrent just before a power cut.
+    """
+    return FileStamp(now.file_index, -1, CHANGED_NS, 0, now.device, IN_DOUBT_NS)
+
+
+class NotedFiles(NamedTuple):
+    """Files that a process was about to write to when it died."""
+
+    inodes: Mapping[int, int] = MappingProxyType({})
+    """By the numbers of the files."""
+    time_ns: int = 0
+    """When the last of them was noted or later, since 1970; 0 if that is not known."""
+
+    def has(self, index: int, inode: int, is_born_after: Callable[[int], bool]) -> bool:
+        """Return whether a file that is there is the one that was noted.
+
+        ``is_born_after`` says of it whether it was made after a time: the inode number of a file
+        that was removed is soon that of another.
+        """
+        if self.inodes.get(index) != inode & INODE_MASK:
+            return False
+        return not self.time_ns or not is_born_after(self.time_ns)
 
 
 class StampMatch(Enum):
@@ -73,15 +103,22 @@ def compare(old: FileStamp | None, now: FileStamp, *, last_write_ns: float | Non
     return StampMatch.IN_DOUBT if is_ours or last_write_ns == inf else StampMatch.CHANGED
 
 
-def is_same_or_copy(old: FileStamp, now: FileStamp, is_born_after: Callable[[int], bool]) -> bool:
-    """Return whether this is the stamped file, with any content, or a copy with the same times.
+def is_same_file(old: FileStamp, now: FileStamp, is_born_after: Callable[[int], bool]) -> bool:
+    """Return whether this is the stamped file, with any content.
 
-    Such copies come from backups and other disks. ``is_born_after`` says of the file whether it was
-    made after a time: the inode number of a file that was removed is soon that of another.
+    ``is_born_after`` says of the file whether it was made after a time: the inode number of a file
+    that was removed is soon that of another.
     """
-    if (old.size_bytes, old.mtime_ns) == (now.size_bytes, now.mtime_ns):
-        return True
     return old.inode == now.inode and not (old.ctime_ns > 0 and is_born_after(old.ctime_ns))
+
+
+def is_like_copy(old: FileStamp, now: FileStamp) -> bool:
+    """Return whether this may be a copy of the stamped file, as from a backup or another disk.
+
+    So is every file on a file system without lasting inode numbers. But a user's own file may have
+    the same size and times, too.
+    """
+    return (old.size_bytes, old.mtime_ns) == (now.size_bytes, now.mtime_ns)
 
 
 class StampBook:

@@ -20,6 +20,9 @@ _MEMORY_TYPES: Final = frozenset({"tmpfs", "ramfs", "devtmpfs"})
 _NETWORK_TYPES: Final = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "lustre"}
 )
+_LASTING_INODES: Final = frozenset(
+    {"ext2", "ext3", "ext4", "xfs", "btrfs", "bcachefs", "zfs", "f2fs", "jfs", "tmpfs"}
+)
 _MOUNTS: Final = Path("/proc/self/mountinfo")
 _OTHER_CASE: Final = ("a", "A")
 _OTHER_FORM: Final = ("\u00e9", "e\u0301")
@@ -45,6 +48,14 @@ def filesystem_type(device: int) -> str:
         if left.split(" ")[2:3] == [wanted]:
             return right.split(" ")[0]
     return ""
+
+
+def has_lasting_inodes(device: int) -> bool:
+    """Return whether files keep their inode numbers for life; False if that is not known.
+
+    FAT and many others give a file a new one whenever it was out of the kernel's memory.
+    """
+    return filesystem_type(device) in _LASTING_INODES
 
 
 def is_network_filesystem(path: Path) -> bool:

@@ -24,6 +24,7 @@ from torrent_engine.codec.bencode import encode
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.disk.files import disk_files, nowait
 from torrent_engine.disk.files.file_storage import FileStorage
+from torrent_engine.disk.files.last_seen import LastSeen
 from torrent_engine.disk.files.open_files import OpenFiles
 from torrent_engine.disk.filesystem import ReadMode, ReadModes, filesystem_type
 from torrent_engine.disk.safe_open import Folder
@@ -589,7 +590,15 @@ async def test_a_scan_sees_that_a_file_was_replaced(
     assert names_below(tmp_path) == ["payload/a"]
 
 
-async def test_a_file_that_others_changed_or_copied_is_written_to_as_before(tmp_path: Path) -> None:
+def keep_inodes(monkeypatch: pytest.MonkeyPatch, *, lasting: bool) -> None:
+    """Let all file systems have inode numbers that last, or that do not."""
+    monkeypatch.setattr(disk_files, "LastSeen", lambda count: LastSeen(count, lambda _: lasting))
+
+
+async def test_a_file_that_others_changed_or_copied_is_written_to_as_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep_inodes(monkeypatch, lasting=False)
     metainfo, payload = make_torrent(TWO)
     path = tmp_path / "payload" / "a"
     async with opened(metainfo, tmp_path, open_files=OpenFiles(1)) as storage:
@@ -600,7 +609,7 @@ async def test_a_file_that_others_changed_or_copied_is_written_to_as_before(tmp_
         status = path.stat()
         copy.write_bytes(path.read_bytes())
         os.utime(copy, ns=(status.st_atime_ns, status.st_mtime_ns))
-        copy.replace(path)  # a disk without lasting inode numbers looks like that
+        copy.replace(path)
         put_piece(storage, metainfo, payload, 1)
         storage.let_go()
         with path.open("r+b") as file:
@@ -608,6 +617,31 @@ async def test_a_file_that_others_changed_or_copied_is_written_to_as_before(tmp_
         put_piece(storage, metainfo, payload, 0)
         storage.sync()
         assert await read_all(storage, metainfo) == payload
+
+
+async def test_a_file_that_was_replaced_by_one_of_equal_size_and_times_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As programs do that change the tags of music and keep the times."""
+    keep_inodes(monkeypatch, lasting=True)
+    metainfo, payload = make_torrent(TWO)
+    path, copy = tmp_path / "payload" / "a", tmp_path / "copy"
+    async with opened(metainfo, tmp_path) as storage:
+        put_all(storage, metainfo, payload)
+        storage.sync()
+        storage.let_go()
+        status = path.stat()
+        copy.write_bytes(b"x" * status.st_size)
+        os.utime(copy, ns=(status.st_atime_ns, status.st_mtime_ns))
+        copy.replace(path)
+        with pytest.raises(ForeignFileError, match="replaced"):
+            put_piece(storage, metainfo, payload, 0)
+        storage.look_again()
+        assert storage.owned.own() == {1}
+        with pytest.raises(ForeignFileError):
+            put_piece(storage, metainfo, payload, 3)
+        await storage.delete_files()
+    assert path.read_bytes() == b"x" * status.st_size
 
 
 async def test_files_that_have_got_another_hard_link_are_synced(tmp_path: Path) -> None:

@@ -24,10 +24,13 @@ from torrent_engine.base.errors import (
     StorageError,
 )
 from torrent_engine.base.ids import InfoHash
+from torrent_engine.codec.bitfield import Bitfield
 from torrent_engine.codec.metainfo import Metainfo
+from torrent_engine.disk.file_stamps import NotedFiles, stamp_of
 from torrent_engine.disk.moves.plan import MovePlan, MoveSpec, draw_plan, plan_text, read_plan
 from torrent_engine.disk.moves.relocation import MoveAttempt, MoveHooks, finish_move
 from torrent_engine.disk.moves.table import drop_plan, load_plan, save_plan
+from torrent_engine.disk.state.records import Progress, TorrentRecord
 from torrent_engine.disk.state.store import StateStore
 
 pytestmark = pytest.mark.anyio
@@ -499,8 +502,36 @@ def test_a_file_that_was_being_made_at_a_kill_moves_though_nothing_matches(tmp_p
     source, target = tmp_path / "old", tmp_path / "new"
     (source / "payload").mkdir(parents=True)
     (source / "payload/a").write_bytes(bytes(40_000))
-    plan = draw_plan(request(source, target), None, {0})
+    inode = (source / "payload/a").stat().st_ino
+    plan = draw_plan(request(source, target), None, NotedFiles({0: inode}))
     assert [item.file for item in plan.items] == [0]
+    (source / "payload/mine").write_bytes(bytes(40_000))
+    (source / "payload/mine").replace(source / "payload/a")
+    assert not draw_plan(request(source, target), None, NotedFiles({0: inode})).items
+
+
+def test_a_like_file_moves_only_if_a_verified_piece_matches(tmp_path: Path) -> None:
+    """It may be a copy, or somebody else's of the same size and times."""
+    source, target = tmp_path / "old", tmp_path / "new"
+    (source / "payload").mkdir(parents=True)
+    path, metainfo = source / "payload/a", request(source, target).metainfo
+    path.write_bytes(FILES["a"])
+    stamp = stamp_of(0, path.stat())
+    record = TorrentRecord(metainfo.info_hash, "a", str(source), stamps={0: stamp})
+    full, none = Bitfield.full(metainfo.piece_count), Bitfield(metainfo.piece_count)
+    copy = source / "copy"
+    for data, have, is_moved in (
+        (FILES["a"], full, True),
+        (bytes(len(FILES["a"])), full, False),
+        (bytes(len(FILES["a"])), none, True),  # a download that had no whole piece of it
+    ):
+        bits = have.to_bytes()
+        progress = Progress(metainfo.piece_count, bits, bits, none.to_bytes(), "", is_clean=True)
+        copy.write_bytes(data)
+        os.utime(copy, ns=(stamp.mtime_ns, stamp.mtime_ns))
+        copy.replace(path)
+        plan = draw_plan(request(source, target), replace(record, progress=progress))
+        assert [item.file for item in plan.items] == ([0] if is_moved else [])
 
 
 @pytest.mark.parametrize("what", ["a pipe", "a folder", "too long", "unreadable", "holes"])

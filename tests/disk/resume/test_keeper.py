@@ -13,6 +13,7 @@ import pytest
 from tests.disk.helpers import CONFIG, FakeClock, kept, put_all, put_piece
 from tests.support.torrents import PIECE_BYTES, make_torrent, payload_of, write_files
 from torrent_engine.base.errors import ForeignFileError, StateDatabaseError, StorageError
+from torrent_engine.disk.file_stamps import FileStamp, stamp_of
 from torrent_engine.disk.files import disk_files
 from torrent_engine.disk.files.storage_manager import StorageManager
 from torrent_engine.disk.resume import keeper as resume
@@ -23,6 +24,7 @@ pytestmark = pytest.mark.anyio
 
 FILES = {"a": payload_of(40_000), "b": payload_of(50_000), "c": payload_of(60_000)}
 METAINFO, PAYLOAD = make_torrent(FILES)
+BLOCK = 16_384
 COUNT = METAINFO.piece_count  # 10; a: 0-2, b: 2-5, c: 5-9
 
 
@@ -637,7 +639,7 @@ async def test_no_file_of_others_is_taken_behind_a_database_from_a_backup(
             write_pieces(storage, keeper, [0, 1, 2])
         await keeper.commit()
         assert storage.write_hooks.before_writes is not None
-        storage.owned.taking(2)  # as the journal of the backup says
+        storage.owned.taking(2, 0)  # as the journal of the backup says
     shutil.rmtree(save_path, ignore_errors=True)
     (save_path / "payload").mkdir(parents=True)
     for name, data in FILES.items():
@@ -676,19 +678,87 @@ async def test_f5_a_file_that_was_made_after_a_power_cut_is_somebody_elses(
     await refuse_and_keep_theirs(store, save_path)
 
 
+@pytest.mark.parametrize("has_its_number", [False, True])
 async def test_f4_a_file_that_was_made_after_a_kill_is_somebody_elses(
-    store: StateStore, save_path: Path, tmp_path: Path
+    store: StateStore,
+    save_path: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    has_its_number: bool,
 ) -> None:
     async with kept(METAINFO, save_path, store) as (storage, keeper):
         await keeper.plan()
         write_pieces(storage, keeper, [0, 1])
         await keeper.commit()
-        storage.owned.taking(2)  # and killed before it was made, or removed since
-    journal = tmp_path / "state/journals" / METAINFO.info_hash.hex()
-    noted_s = journal.stat().st_mtime - 6.0
-    os.utime(journal, (noted_s, noted_s))
-    put_theirs(save_path / "payload" / "c")
+        put_piece(storage, METAINFO, PAYLOAD, 9)  # killed before the next commit
+    path = save_path / "payload" / "c"
+    inode = path.stat().st_ino
+    wait_for_a_tick(tmp_path / "tick")
+    if has_its_number:
+        path.unlink()
+        put_theirs(path)
+        give_inode(monkeypatch, path, inode)
+    else:
+        put_theirs(path.with_name("theirs"))
+        path.with_name("theirs").replace(path)
     await refuse_and_keep_theirs(store, save_path)
+
+
+def give_inode(monkeypatch: pytest.MonkeyPatch, path: Path, inode: int) -> None:
+    """Let a file have the inode number of one that was removed, as it often has."""
+    its = path.stat().st_ino
+
+    def stamp(index: int, seen: os.stat_result) -> FileStamp:
+        found = stamp_of(index, seen)
+        return found._replace(inode=inode) if found.inode == its else found
+
+    monkeypatch.setattr(disk_files, "stamp_of", stamp)
+
+
+@pytest.mark.parametrize("data", ["theirs", "the same"])
+async def test_a_file_of_equal_size_and_times_is_the_torrents_if_its_pieces_are(
+    store: StateStore, save_path: Path, tmp_path: Path, data: str
+) -> None:
+    await download(store, save_path)
+    path, copy = save_path / "payload" / "c", tmp_path / "copy"
+    status = path.stat()
+    copy.write_bytes(path.read_bytes() if data == "the same" else b"theirs" * 10_000)
+    os.utime(copy, ns=(status.st_atime_ns, status.st_mtime_ns))
+    copy.replace(path)
+    async with kept(METAINFO, save_path, store) as (storage, keeper):
+        plan = await keeper.plan()
+        assert plan.to_check == [5, 6, 7, 8, 9]
+        assert not storage.owned.is_own(2)
+        for piece in plan.to_check:
+            keeper.piece_checked(piece, data == "the same")
+        assert storage.owned.is_own(2) is (data == "the same")
+        if data == "theirs":
+            with pytest.raises(ForeignFileError, match="/c"):
+                storage.claim_files()
+        await keeper.commit()  # now no verified piece of it is known that could prove anything
+    async with kept(METAINFO, save_path, store) as (storage, keeper):
+        await keeper.plan()
+        assert storage.owned.is_own(2) is (data == "the same")
+        await storage.delete_files()
+    assert path.exists() is (data == "theirs")
+
+
+async def test_a_copy_without_a_whole_verified_piece_is_still_the_torrents(
+    store: StateStore, save_path: Path, tmp_path: Path
+) -> None:
+    """As all files after a restore of a backup, or on a disk without lasting inode numbers."""
+    async with kept(METAINFO, save_path, store) as (storage, keeper):
+        await keeper.plan()
+        write_pieces(storage, keeper, [0, 5])  # the last has the end of b and the start of c
+        storage.write_views(6 * PIECE_BYTES, [memoryview(PAYLOAD)[:BLOCK]])
+        keeper.partial_written(6, 1)
+        await keeper.close()
+    path, copy = save_path / "payload" / "c", tmp_path / "copy"
+    shutil.copy2(path, copy)
+    copy.replace(path)
+    async with kept(METAINFO, save_path, store) as (storage, keeper):
+        await keeper.plan()
+        assert storage.owned.is_own(2)
 
 
 def wait_for_a_tick(path: Path) -> None:

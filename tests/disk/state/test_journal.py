@@ -1,9 +1,11 @@
 import errno
 import os
+import struct
 from pathlib import Path
 
 import pytest
 
+from torrent_engine.disk.file_stamps import NotedFiles
 from torrent_engine.disk.state.journal import WriteJournal
 
 
@@ -98,14 +100,32 @@ def test_files_are_remembered_beside_pieces_until_they_are_settled(tmp_path: Pat
     journal = WriteJournal(tmp_path / "journal")
     journal.open()
     journal.note([3])
-    journal.note_file(3)
-    journal.note_file(7)
+    journal.note_file(3, 33)
+    journal.note([4])
+    journal.note_file(7, 1 << 64 | 77)  # ReFS
+    journal.note_file(7, 1 << 64 | 77)
     journal.close()
+    assert (tmp_path / "journal").stat().st_size == 2 * 4 + 2 * 12
+    with (tmp_path / "journal").open("ab") as file:
+        file.write(struct.pack("<II", 0b11 << 30 | 8, 88))  # torn
     again = WriteJournal(tmp_path / "journal")
-    assert again.open() == {3}
-    assert again.files() == {3, 7}
+    assert again.open() == {3, 4}
+    assert again.files().inodes == {3: 33, 7: 77}
     again.settle([3], [7])
     again.close()
     last = WriteJournal(tmp_path / "journal")
-    assert (last.open(), last.files()) == (set(), {3})
+    assert (last.open(), last.files().inodes) == ({4}, {3: 33})
     last.close()
+
+
+@pytest.mark.parametrize(
+    ("inode", "born_ns", "is_it"),
+    [(7, 0, True), (8, 0, False), (7, 100, True), (7, 101, False), (1 << 64 | 7, 0, True)],
+)
+def test_a_noted_file_is_known_by_its_inode_and_birth(
+    inode: int, born_ns: int, is_it: bool
+) -> None:
+    noted = NotedFiles({3: 7}, time_ns=100)
+    assert noted.has(3, inode, lambda time_ns: born_ns > time_ns) is is_it
+    assert not noted.has(4, inode, lambda _: False)
+    assert NotedFiles({3: 7}).has(3, 7, lambda _: True)

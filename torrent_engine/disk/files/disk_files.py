@@ -470,7 +470,7 @@ class DiskFiles:
         try:
             self.folder.unlink(temporary)
             made = self._write_whole(index, temporary, fill)
-            self.owned.taking(index)
+            self.owned.taking(index, made.st_ino)
             if replaces:
                 self._pool.forget([FileKey(self._owner, index)])
                 self.folder.rename(temporary, (*parents, name))
@@ -574,7 +574,7 @@ class DiskFiles:
         status = os.fstat(descriptor)
         self._refuse_other_file(index, status)
         length = self._lengths[index]
-        self.owned.taking(index)
+        self.owned.taking(index, status.st_ino)
         if status.st_size > length:
             os.ftruncate(descriptor, length)  # allowed by ``overwrite``
         if self._preallocate and length and hasattr(os, "posix_fallocate"):
@@ -612,6 +612,8 @@ class DiskFiles:
         finally:
             self._pool.give_back(file)
         if not status.st_nlink:
+            if self._status(index) is not None:
+                raise ForeignFileError(self._paths.path(index), _REPLACED)
             raise MissingFilesError([self._paths.path(index)])
         if status.st_size < self._lengths[index]:
             raise StorageError(self._paths.path(index), "was truncated while in use")

@@ -6,7 +6,10 @@ Files are not kept open for as long as a torrent runs, and any of them may be re
 import os
 from array import array
 from collections.abc import Callable
+from functools import cache
 from typing import Final
+
+from torrent_engine.disk.filesystem import has_lasting_inodes
 
 _INODE_MASK: Final = (1 << 64) - 1
 _MOST_NS: Final = (1 << 63) - 1
@@ -15,7 +18,11 @@ _MOST_NS: Final = (1 << 63) - 1
 class LastSeen:
     """Inode, size and times of each file of one storage."""
 
-    def __init__(self, file_count: int) -> None:
+    def __init__(
+        self, file_count: int, has_lasting_inodes: Callable[[int], bool] = has_lasting_inodes
+    ) -> None:
+        """``has_lasting_inodes`` says that of a device, and blocks."""
+        self._has_lasting_inodes = cache(has_lasting_inodes)
         self._inodes = array("Q", bytes(8 * file_count))
         """0: nothing is known of the file."""
         self._sizes, self._mtimes, self._ctimes = (
@@ -38,14 +45,12 @@ class LastSeen:
     ) -> bool:
         """Return whether a file is the one of before; True if nothing is known of that.
 
-        ``born_after`` says of the file whether it was made after a time. A copy with the same times
-        counts as the file: some file systems have no lasting inode numbers.
+        ``born_after`` says of the file whether it was made after a time. One with the same size and
+        times counts as the file where inode numbers may not last.
         """
-        if not self._inodes[index]:
+        if not self._inodes[index] or self.has_its_inode(index, status, born_after):
             return True
-        if self._is_unchanged(index, status):
-            return True
-        return self.has_its_inode(index, status, born_after)
+        return self._is_unchanged(index, status) and not self._has_lasting_inodes(status.st_dev)
 
     def has_its_inode(
         self, index: int, status: os.stat_result, born_after: Callable[[int], bool]

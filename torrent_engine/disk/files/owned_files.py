@@ -6,6 +6,7 @@ hold as many of its bytes as a whole piece has, or half of them where it is shor
 
 from collections.abc import Callable, Collection, Iterable
 
+from torrent_engine.codec.bitfield import Bitfield
 from torrent_engine.codec.geometry import FileLayout, Geometry
 from torrent_engine.disk.file_stamps import StampBook
 
@@ -22,7 +23,7 @@ class OwnedFiles:
         """Files that were made or overwritten and are not in the database."""
         self.found_folders: frozenset[tuple[str, ...]] = frozenset()
         """Folders that were there before the torrent and had none of its files; never removed."""
-        self._on_taking: Callable[[int], None] | None = None
+        self._on_taking: Callable[[int, int], None] | None = None
         self.book = StampBook(len(layout.lengths))
         self._own: set[int] = set()
         self._unstamped: set[int] = set()
@@ -30,10 +31,10 @@ class OwnedFiles:
         self._geometry = geometry
         self._matches: dict[int, list[int]] = {}
 
-    def watch(self, on_taking: Callable[[int], None] | None) -> None:
-        """Call this with each foreign file before the first write to it, in the thread that writes.
+    def watch(self, on_taking: Callable[[int, int], None] | None) -> None:
+        """Call this with each foreign file and its inode before the first write to it.
 
-        None: call nothing any more.
+        That is in the thread that writes. None: call nothing any more.
         """
         self._on_taking = on_taking
 
@@ -57,13 +58,13 @@ class OwnedFiles:
         self._own.discard(index)
         self._matches.pop(index, None)
 
-    def taking(self, index: int) -> None:
-        """Record that a file is about to be made or overwritten."""
+    def taking(self, index: int, inode: int) -> None:
+        """Record that a file was just made, or is about to be overwritten."""
         if index in self._own:
             return
         self.taken.add(index)
         if self._on_taking is not None:
-            self._on_taking(index)
+            self._on_taking(index, inode)
 
     def made(self, index: int) -> bool:
         """Record that the torrent made a file; return whether it was not there before."""
@@ -139,9 +140,23 @@ class OwnedFiles:
             gaps.append((at, self._layout.lengths[index]))
         return gaps
 
+    def is_provable(self, index: int, pieces: Bitfield) -> bool:
+        """Return whether a file is proved to be the torrent's where all these pieces match."""
+        needed_bytes = self._needed_bytes(index)
+        for piece in self._layout.pieces_of(index, self._geometry):
+            if pieces.has(piece):
+                start, end = self._range(index, piece)
+                needed_bytes -= end - start
+                if needed_bytes <= 0:
+                    return True
+        return False
+
     def _is_proved(self, index: int) -> bool:
         matched = sum(end - start for start, end in self.matched(index))
-        return matched >= min(self._geometry.piece_bytes, -(-self._layout.lengths[index] // 2))
+        return matched >= self._needed_bytes(index)
+
+    def _needed_bytes(self, index: int) -> int:
+        return min(self._geometry.piece_bytes, -(-self._layout.lengths[index] // 2))
 
     def _range(self, index: int, piece: int) -> tuple[int, int]:
         """Return which bytes of a file lie in a piece."""

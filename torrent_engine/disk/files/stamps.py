@@ -2,9 +2,17 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
+from itertools import chain
 
+from torrent_engine.codec.bitfield import Bitfield
 from torrent_engine.codec.geometry import FileLayout, Geometry
-from torrent_engine.disk.file_stamps import FileStamp, is_same_or_copy
+from torrent_engine.disk.file_stamps import (
+    FileStamp,
+    NotedFiles,
+    is_like_copy,
+    is_same_file,
+    refused_stamp,
+)
 from torrent_engine.disk.files.owned_files import OwnedFiles
 from torrent_engine.disk.stamp_table import StampTable
 
@@ -40,13 +48,31 @@ class FileStamps:
         wanted = present if indices is None else present.intersection(indices)
         return StampTable(self._look(wanted))
 
-    def same(self, old: Mapping[int, FileStamp], now: Mapping[int, FileStamp]) -> set[int]:
-        """Return the files that are those of older stamps, changed or not; blocking."""
+    def same(
+        self, old: Mapping[int, FileStamp], now: Mapping[int, FileStamp], had: Bitfield
+    ) -> set[int]:
+        """Return the files that are those of older stamps, changed or not; blocking.
+
+        What may be a copy counts if the torrent ``had`` too few pieces to prove it.
+        """
         return {
             index
             for index in old
             if index in now
-            and is_same_or_copy(old[index], now[index], partial(self._is_born_after, index))
+            and (
+                is_same_file(old[index], now[index], partial(self._is_born_after, index))
+                or (
+                    is_like_copy(old[index], now[index]) and not self._owned.is_provable(index, had)
+                )
+            )
+        }
+
+    def noted(self, files: NotedFiles, now: Mapping[int, FileStamp]) -> set[int]:
+        """Return the files that are those of a write journal; blocking."""
+        return {
+            index
+            for index in files.inodes.keys() & now.keys()
+            if files.has(index, now[index].inode, partial(self._is_born_after, index))
         }
 
     def born_after(self, indices: Iterable[int], time_ns: int) -> set[int]:
@@ -60,12 +86,22 @@ class FileStamps:
 
         Files in doubt are marked as such.
         """
-        return self.own_of(self._look(self._owned.own()))
+        return StampTable(map(self._book.take, self._look(self._owned.own())))
 
-    def own_of(self, seen: Iterable[FileStamp]) -> StampTable:
-        """Return the stamps to save of own files, given their current stamps."""
+    def at_start(self, now: Mapping[int, FileStamp], old: Mapping[int, FileStamp]) -> StampTable:
+        """Return the stamps to save of own files, given the current ones and those of before.
+
+        What may be a copy of an older file is refused for good until pieces prove it: those that
+        could do so will not be known as verified any more.
+        """
         own = self._owned.own()
-        return StampTable(self._book.take(each) for each in seen if each.file_index in own)
+        taken = (self._book.take(each) for each in now.values() if each.file_index in own)
+        refused = (
+            refused_stamp(now[index])
+            for index in sorted(old.keys() & now.keys() - own)
+            if is_like_copy(old[index], now[index])
+        )
+        return StampTable(chain(taken, refused))
 
     def changed(self, pieces: Iterable[int] = ()) -> StampTable:
         """Return the stamps to save of own files that the torrent changed; blocking.

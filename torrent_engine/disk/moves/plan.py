@@ -7,7 +7,6 @@ import json
 import os
 import stat
 from collections.abc import Iterable, Mapping
-from collections.abc import Set as AbstractSet
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +21,7 @@ from torrent_engine.base.errors import (
 from torrent_engine.base.ids import InfoHash
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.codec.paths import PathParts
+from torrent_engine.disk.file_stamps import NotedFiles
 from torrent_engine.disk.files.part_file import PART_FILE, part_file_name
 from torrent_engine.disk.filesystem import has_room
 from torrent_engine.disk.moves.proof import OwnedAtMove
@@ -94,7 +94,7 @@ class MoveSpec:
 
 
 def draw_plan(
-    request: MoveSpec, record: TorrentRecord | None, made: AbstractSet[int] = frozenset()
+    request: MoveSpec, record: TorrentRecord | None, made: NotedFiles | None = None
 ) -> MovePlan:
     """Make the plan of a move; blocking, without changes on disk.
 
@@ -106,7 +106,7 @@ def draw_plan(
     source, target = request.source.absolute(), request.target.absolute()
     if source.is_dir() and target.is_dir() and source.samefile(target):
         target = source
-    owned = OwnedAtMove(request.metainfo, request.old, record, made)
+    owned = OwnedAtMove(request.metainfo, request.old, record, made or NotedFiles())
     found, size_bytes = _find(request, source, target, record, owned)
     plan = MovePlan(
         request.metainfo.info_hash,

@@ -5,7 +5,6 @@ What merely lies at the path of a file stays where it is (fault model, row F3).
 
 import os
 from collections.abc import Collection, Iterable, Mapping
-from collections.abc import Set as AbstractSet
 from contextlib import closing, suppress
 from functools import partial
 from typing import Final
@@ -15,9 +14,16 @@ from torrent_engine.codec.bitfield import Bitfield
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.codec.paths import PathParts
 from torrent_engine.disk.file_copy import data_extents
-from torrent_engine.disk.file_stamps import FileStamp, is_same_or_copy, stamp_of
+from torrent_engine.disk.file_stamps import (
+    FileStamp,
+    NotedFiles,
+    is_like_copy,
+    is_same_file,
+    stamp_of,
+)
 from torrent_engine.disk.files.owned_files import OwnedFiles
 from torrent_engine.disk.positional import read_at
+from torrent_engine.disk.resume.history import Earlier
 from torrent_engine.disk.safe_open import Folder
 from torrent_engine.disk.state.records import TorrentRecord
 
@@ -37,12 +43,17 @@ class OwnedAtMove:
         metainfo: Metainfo,
         paths: Mapping[int, PathParts],
         record: TorrentRecord | None,
-        made: AbstractSet[int],
+        made: NotedFiles,
     ) -> None:
         self._metainfo = metainfo
         self._paths = paths
         self._made = made
         self._stamps: Mapping[int, FileStamp] = record.stamps if record is not None else {}
+        self._owned = OwnedFiles(metainfo.layout, metainfo.geometry)
+        self._had = Bitfield.from_int(
+            Earlier.from_record(record, metainfo).had if record is not None else 0,
+            metainfo.piece_count,
+        )
         self._unchecked: int | None = None
         """The pieces that may be right, as bits; None: any."""
         if record is not None and record.progress is not None:
@@ -51,12 +62,15 @@ class OwnedAtMove:
 
     def is_known(self, index: int, status: os.stat_result, folder: Folder) -> bool:
         """Return whether the database or the journal says that a file is the torrent's."""
-        if index in self._made:
+        is_born_after = partial(folder.is_born_after, self._paths[index])
+        if self._made.has(index, status.st_ino, is_born_after):
             return True
-        stamp = self._stamps.get(index)
-        return stamp is not None and is_same_or_copy(
-            stamp, stamp_of(index, status), partial(folder.is_born_after, self._paths[index])
-        )
+        stamp, now = self._stamps.get(index), stamp_of(index, status)
+        if stamp is None:
+            return False
+        if is_same_file(stamp, now, is_born_after):
+            return True
+        return is_like_copy(stamp, now) and not self._owned.is_provable(index, self._had)
 
     def proved(self, folder: Folder, indices: Collection[int]) -> set[int]:
         """Return those of other files that a matching piece proves to be the torrent's."""

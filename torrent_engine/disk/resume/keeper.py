@@ -25,9 +25,14 @@ from torrent_engine.base.errors import (
 )
 from torrent_engine.codec.bitfield import Bitfield, bits_of
 from torrent_engine.codec.metainfo import Metainfo
-from torrent_engine.disk.file_stamps import FileStamp
+from torrent_engine.disk.file_stamps import FileStamp, NotedFiles
 from torrent_engine.disk.files.storage_manager import StorageManager
-from torrent_engine.disk.resume.history import FOUND_UNKNOWN, Earlier, made_about, new_record
+from torrent_engine.disk.resume.history import (
+    FOUND_UNKNOWN,
+    Earlier,
+    made_about,
+    new_record,
+)
 from torrent_engine.disk.resume.start_plan import (
     FilesSeen,
     Noted,
@@ -48,7 +53,6 @@ MANY_STAMPS: Final = 5_000  # ours: what more are saved is noted in a thread
 _log = logging.getLogger(__name__)
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 _SYSTEM: Final = Path("/proc/stat")
-_NOTED_NS: Final = 5_000_000_000  # ours: from the note of a file until it is made, on a slow disk
 
 
 def read_boot_id() -> str:
@@ -141,17 +145,26 @@ class ResumeKeeper:
         else:
             # A file that changes while the database still calls it clean is hashed as a whole.
             is_to_change = not plan.verified.all()
-            is_saved = await self._save_plan(seen, is_precious=is_to_change)
+            stamps = self._stamps_of(record)
+            is_saved = await self._save_plan(seen, stamps, is_precious=is_to_change)
         if self._journal is not None and is_saved:
             # The pieces are in the database as unchecked now; files that are gone are nobody's.
-            self._journal.settle(noted.pieces, self._owned.not_own(self._journal.files()))
+            self._journal.settle(noted.pieces, self._owned.not_own(self._journal.files().inodes))
         self._owned.watch(self._journal.note_file if self._journal is not None else None)
         self._storage.write_hooks.set(
             self._note_writes, self._save_record if self._unsaved is not None else None
         )
         return plan
 
-    async def _save_plan(self, seen: FilesSeen, *, is_precious: bool) -> bool:
+    def _stamps_of(self, record: TorrentRecord | None) -> Mapping[int, FileStamp]:
+        """Return the stamps of a record, if it is of this save path."""
+        if record is None or record.save_path != self._save_path:
+            return {}
+        return record.stamps
+
+    async def _save_plan(
+        self, seen: FilesSeen, old: Mapping[int, FileStamp], *, is_precious: bool
+    ) -> bool:
         """Save what the torrent starts with; False if the disk of the database is full (row F1).
 
         What is there can be seeded all the same. Until it is saved the database says what it said
@@ -159,7 +172,7 @@ class ResumeKeeper:
         """
         try:
             await self.commit(
-                lambda: self._stamps.own_of(seen.stamps.values()), is_precious=is_precious
+                lambda: self._stamps.at_start(seen.stamps, old), is_precious=is_precious
             )
         except DiskFullError as error:
             _log.warning("%s: not saved yet: %s", self._metainfo.info_hash.hex(), error)
@@ -197,7 +210,7 @@ class ResumeKeeper:
         def look() -> None:
             seen = self._see()
             if record is not None and record.save_path == self._save_path:
-                self._adopt(record, noted, seen)
+                self._adopt(record, seen)
                 seen = replace(seen, kept_as_files=self._kept_as_files())  # a skipped one perhaps
             plan = self._make_plan(record if trust else None, noted, seen)
             self._begin(plan, record, seen)
@@ -272,28 +285,27 @@ class ResumeKeeper:
         self._durable = self._to_bytes(durable & verified)
         self._mark_dirty(verified & ~durable)
 
-    def _adopt(self, record: TorrentRecord, noted: Noted, seen: FilesSeen) -> None:
+    def _adopt(self, record: TorrentRecord, seen: FilesSeen) -> None:
         """Adopt the files that the database says are the torrent's own.
 
-        They were when it was last saved, or are copies of those files; or they were made since,
-        which the journal knows; or, as after a power cut, nobody remembers more than which files
-        were there before the torrent. That is not enough where the disk is not as it was, as behind
-        a database from a backup or another machine, nor for what was made after the kill or the
-        power cut: somebody else put it there.
+        They were when it was last saved, or may be copies of those files and cannot be asked for a
+        piece to prove it; or they were made since, which the journal knows; or, as after a power
+        cut, nobody remembers more than which files were there before the torrent. That is not
+        enough where the disk is not as it was, as behind a database from a backup or another
+        machine, nor for what was made after the kill or the power cut: somebody else put it there.
         """
         old, now = record.stamps, seen.stamps
-        own = self._stamps.same(old, now)
+        had = Earlier.from_record(record, self._metainfo).had
+        had_pieces = Bitfield.from_int(had, self._metainfo.piece_count)
+        own = self._stamps.same(old, now, had_pieces)
         if own or not old:
-            own |= self._made_since(record, noted, now)
+            own |= self._made_since(record, now)
         self._storage.adopt_files(own)
 
-    def _made_since(
-        self, record: TorrentRecord, noted: Noted, now: Mapping[int, FileStamp]
-    ) -> set[int]:
+    def _made_since(self, record: TorrentRecord, now: Mapping[int, FileStamp]) -> set[int]:
         """Return the files that the torrent made since it was last saved."""
-        made = self._journal.files() if self._journal is not None else set()
-        if noted.time_ns:
-            made -= self._stamps.born_after(made & now.keys(), noted.time_ns + _NOTED_NS)
+        files = self._journal.files() if self._journal is not None else NotedFiles()
+        made = self._stamps.noted(files, now)
         progress = record.progress
         if progress is not None and (progress.is_clean or progress.boot_id == self._boot_id):
             return made
@@ -305,7 +317,7 @@ class ResumeKeeper:
         if record.stamps:
             return made
         saved_ns = self._store.copies.saved_ns(record.info_hash)
-        return made_about(saved_ns, made & now.keys(), now)
+        return made_about(saved_ns, made, now)
 
     async def _save_record(self) -> None:
         """Save the torrent before its first write.

@@ -252,10 +252,17 @@ class StateStore:
     # -- writing --------------------------------------------------------------------------
 
     async def save_torrent(self, record: TorrentRecord) -> None:
-        """Remember a torrent and its .torrent; its progress is not changed by this."""
+        """Remember a torrent and its .torrent; its progress is not changed by this.
+
+        With another save path its files are others, of which nothing is known.
+        """
 
         def save(db: sqlite3.Connection) -> None:
             self.copies.save(record)
+            query = "SELECT save_path FROM torrents WHERE info_hash = ?"
+            for (save_path,) in db.execute(query, (record.info_hash,)).fetchall():
+                if save_path != record.save_path:
+                    _delete(db, "stamps", record.info_hash)
             insert_rows(db, "torrents", [torrent_row(record)])
 
         await self.run(save, is_precious=True)

@@ -23,6 +23,7 @@ from torrent_engine.base.storage import Storage
 from torrent_engine.codec.bitfield import Bitfield
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.codec.paths import PathParts, colliding
+from torrent_engine.disk.file_stamps import NotedFiles
 from torrent_engine.disk.files.part_file import PART_FILE
 from torrent_engine.disk.files.storage_manager import StorageManager
 from torrent_engine.disk.home_folder import HIDDEN, HomeNames
@@ -306,7 +307,7 @@ def _change_session(db: sqlite3.Connection, plan: MovePlan) -> None:
 
 def _with_noted(
     record: TorrentRecord | None, journal: WriteJournal
-) -> tuple[TorrentRecord | None, set[int]]:
+) -> tuple[TorrentRecord | None, NotedFiles]:
     """Return a record with the pieces that were being written when the process died; blocking.
 
     And the files that it had made by then.
