@@ -230,6 +230,25 @@ async def test_a_found_file_is_overwritten_if_that_is_asked_for(tmp_path: Path, 
     assert (tmp_path / "out/payload/a.bin").stat().st_size == 100_000
 
 
+@pytest.mark.parametrize("way", ["stopped", "seeding"])
+async def test_overwriting_ends_when_the_download_is_complete(tmp_path: Path, way: str) -> None:
+    mine = put(tmp_path, "a.bin", MINE)
+    async with leech(tmp_path, overwrite=True) as session:
+        await session.start()
+        await reach(session, State.SEEDING)
+        await until(lambda: not session.config.overwrite)
+        if way != "seeding":
+            await session.stop()
+        mine.with_name("mine").write_bytes(MINE * 3)
+        mine.with_name("mine").replace(mine)
+        await (session.recheck() if way == "seeding" else session.start())
+        await session.wait(State.ERROR)
+        assert isinstance(session.error, ForeignFileError)
+        assert mine.read_bytes() == MINE * 3
+        await session.cancel(delete_files=True)
+    assert files_below(tmp_path / "out") == {"payload/a.bin"}
+
+
 async def test_overwriting_does_not_reach_skipped_files(tmp_path: Path) -> None:
     mine = put(tmp_path, "b.bin", MINE)
     async with leech(tmp_path, overwrite=True, file_priorities=SKIPS_B) as session:

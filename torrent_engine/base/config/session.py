@@ -57,7 +57,8 @@ class SessionConfig(Checked):
     """Hash the existing files, then stop."""
     overwrite: bool = False
     """Write to existing files of which no piece matches, and truncate files that are too long. If
-    not, that is a ForeignFileError."""
+    not, that is a ForeignFileError. It ends when the download is complete: what takes the place of
+    a file after that is not written to."""
     incomplete_dir: str | PathLike[str] | None = None
     """Folder for the files until all wanted files are complete; then they are moved to the save
     path. None: files are created in the save path."""

@@ -73,6 +73,7 @@ class DiskFiles:
         self._owner = pool.new_owner()
         self._preallocate = preallocate
         self._overwrite = overwrite
+        self._was_replaced: set[int] = set()
         self._skips_conflicts = False
         self._folder: Folder | None = None
         self._sizes: dict[int, int] = {}
@@ -154,6 +155,8 @@ class DiskFiles:
         """Take note that something else stands in the place of a file: nobody knows whose it is."""
         self._pool.forget([FileKey(self._owner, index)])
         self._prepared.discard(index)
+        if self.owned.is_own(index):
+            self._was_replaced.add(index)
         self.owned.vanished(index)
 
     def _usable_status(self, index: int, look: Look, *, is_skipped: bool) -> os.stat_result | None:
@@ -227,8 +230,16 @@ class DiskFiles:
 
         Files with only matching pieces and zeros are safe to write to.
         """
-        if not self._overwrite and not self._is_blank(index):
-            raise ForeignFileError(self._paths.path(index), _FOREIGN)
+        if not self._may_overwrite(index) and not self._is_blank(index):
+            reason = _REPLACED if index in self._was_replaced else _FOREIGN
+            raise ForeignFileError(self._paths.path(index), reason)
+
+    def _may_overwrite(self, index: int) -> bool:
+        """Return whether ``overwrite`` holds for a file: not if it took the place of the torrent's.
+
+        It was asked for what was there before.
+        """
+        return self._overwrite and index not in self._was_replaced
 
     def _is_blank(self, index: int) -> bool:
         """Return whether a file has only zeros and matching pieces."""
@@ -596,7 +607,7 @@ class DiskFiles:
         if not stat.S_ISREG(status.st_mode):
             raise FileExistsStorageError(self._paths.path(index), "is not a regular file")
         length = self._lengths[index]
-        if status.st_size > length and not self._overwrite:
+        if status.st_size > length and not self._may_overwrite(index):
             reason = f"has {status.st_size} bytes where the torrent's file has {length}"
             raise FileExistsStorageError(self._paths.path(index), reason)
 
