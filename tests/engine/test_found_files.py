@@ -201,9 +201,27 @@ async def test_a_users_file_with_the_name_of_the_part_file_stays(tmp_path: Path)
     mine.write_bytes(MINE)
     mine.chmod(0o644)
     async with leech(tmp_path, file_priorities=SKIPS_B) as session:
-        assert (await refused(session)).path == str(mine)
+        for _ in range(2):  # a torrent that is known does not make it ours either
+            assert (await refused(session)).path == str(mine)
         await session.cancel(delete_files=True)
     assert mine.read_bytes() == MINE
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o755])
+async def test_the_part_file_is_known_whatever_its_permissions_are(
+    tmp_path: Path, mode: int
+) -> None:
+    """They are changed for all of a folder, and some file systems have none."""
+    async with leech(tmp_path, file_priorities=SKIPS_B) as session:
+        await complete_and_stop(session)
+        (tmp_path / "out" / f".{METAINFO.info_hash.hex()}.parts").chmod(mode)
+        await complete_and_stop(session)
+        await session.set_file_priorities([4, 4, 4])
+        await session.start()
+        await until(lambda: is_whole(session))
+        assert content(METAINFO, tmp_path / "out") == PAYLOAD
+        await session.cancel(delete_files=True)
+    assert files_below(tmp_path / "out") == set()
 
 
 # -- a wanted file ----------------------------------------------------------------------------

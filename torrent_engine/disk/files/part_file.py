@@ -39,7 +39,11 @@ class PartFile:
     def __init__(
         self, folder: Folder, info_hash: InfoHash, *, max_bytes: int, is_known: bool
     ) -> None:
-        """``is_known``: accept any file of its name; else only one that others cannot read."""
+        """``is_known``: accept any file of its name; else only one that others cannot read.
+
+        The latter is how they are made. But permissions may be changed, and some file systems have
+        none.
+        """
         self._folder = folder
         self._max_bytes = max_bytes
         self._is_known = is_known
@@ -60,9 +64,13 @@ class PartFile:
 
     def check_writable(self) -> None:
         """Raise ForeignFileError if its name is taken by a foreign file."""
-        status = self._status()
-        if status is not None and not self._is_part_file(status):
+        if self.is_foreign():
             raise ForeignFileError(self.path, "already exists and is not our part-file")
+
+    def is_foreign(self) -> bool:
+        """Return whether its name is taken by a foreign file."""
+        status = self._status()
+        return status is not None and not self._is_part_file(status)
 
     def _status(self) -> os.stat_result | None:
         with storage_errors(self.path):
@@ -167,4 +175,5 @@ class PartFile:
             flags = os.O_RDWR | (os.O_CREAT if create else 0)
             self._is_new = create
             self._descriptor = self._folder.open_file(self._parts, flags, 0o600)
+            self._is_known = True
         return self._descriptor

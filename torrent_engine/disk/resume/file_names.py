@@ -23,6 +23,7 @@ from torrent_engine.codec.paths import (
 )
 from torrent_engine.disk.files.storage_manager import StorageManager
 from torrent_engine.disk.filesystem import NameFoldings
+from torrent_engine.disk.resume.history import FOUND_PART_FILE
 from torrent_engine.disk.safe_open import check_parts
 from torrent_engine.disk.state.records import TorrentRecord, read_torrent_row
 from torrent_engine.disk.state.store import StateStore
@@ -31,16 +32,21 @@ from torrent_engine.disk.state.store import StateStore
 async def settle_names(storage: StorageManager, store: StateStore, foldings: NameFoldings) -> None:
     """Give every file a unique path below the save path.
 
-    A torrent that was stored there before keeps its names. Call it before the storage is opened.
-    Raises MetainfoError if more than 500 names collide. User-supplied storages are not affected.
+    A torrent that was stored there before keeps its names, and its part-file. Call it before the
+    storage is opened. Raises MetainfoError if more than 500 names collide. User-supplied storages
+    are not affected.
     """
     if not storage.is_on_disk:
         return
-    used = await _used_names(storage, store)
-    if used is not None:
-        storage.rename({**used, **_unlike(storage.renames, used)})
-    else:
+    record = await _record_of_place(storage, store)
+    if record is None:
         await storage.in_thread(lambda: _resolve_collisions(storage, foldings))
+        return
+    used = dict(record.renames)
+    await storage.in_thread(lambda: used.update(_names_of_copy(storage, store, record)))
+    storage.rename({**used, **_unlike(storage.renames, used)})
+    if not record.settings.get(FOUND_PART_FILE):
+        storage.expect_part_file()
 
 
 def _unlike(chosen: Mapping[int, PathParts], used: Mapping[int, PathParts]) -> dict[int, PathParts]:
@@ -70,8 +76,8 @@ def _resolve_collisions(storage: StorageManager, foldings: NameFoldings) -> None
     storage.rename(renames_at(storage.save_path, stored_paths(storage), foldings))
 
 
-async def _used_names(storage: StorageManager, store: StateStore) -> dict[int, PathParts] | None:
-    """Return the renamed files of the stored torrent; None if it was not stored there."""
+async def _record_of_place(storage: StorageManager, store: StateStore) -> TorrentRecord | None:
+    """Return what the database has of the torrent; None if it was not stored there."""
     info_hash = storage.metainfo.info_hash
     query = "SELECT * FROM torrents WHERE info_hash = ?"
     row = await store.run(lambda db: db.execute(query, (info_hash,)).fetchone())
@@ -81,9 +87,7 @@ async def _used_names(storage: StorageManager, store: StateStore) -> dict[int, P
         record = await store.load(info_hash, with_metainfo=False)  # that sets a damaged row aside
     if record is None or record.save_path != str(storage.save_path.absolute()):
         return None
-    used = dict(record.renames)
-    await storage.in_thread(lambda: used.update(_names_of_copy(storage, store, record)))
-    return used
+    return record
 
 
 def _names_of_copy(

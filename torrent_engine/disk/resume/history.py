@@ -13,9 +13,11 @@ from torrent_engine.disk.state.records import TorrentRecord
 
 FOUND_UNKNOWN: Final = "found_unknown"
 """A setting: it is unknown which files existed in the save path before the torrent."""
+FOUND_PART_FILE: Final = "found_part_file"
+"""A setting: somebody else's file had the name of the part-file."""
 _FILES: Final = "found_files"
 _FOLDERS: Final = "found_folders"
-_OF_ONE_PLACE: Final = frozenset({_FILES, _FOLDERS, FOUND_UNKNOWN})
+_OF_ONE_PLACE: Final = frozenset({_FILES, _FOLDERS, FOUND_PART_FILE, FOUND_UNKNOWN})
 _CLOCK_STEP_NS: Final = 2_000_000_000  # FAT, the coarsest, has a resolution of 2 s
 _UNSAVED_NS: Final = 30_000_000_000  # ours: a sync and a transaction on a slow disk
 _MAX_DIGITS: Final = 1_000_000  # ours: four million files
@@ -46,7 +48,7 @@ class Earlier:
 def new_record(
     storage: StorageManager, old: TorrentRecord | None, found: Collection[int]
 ) -> TorrentRecord:
-    """Return the record of a new torrent, with the files that already existed."""
+    """Return the record of a new torrent, with the files that already existed; blocking."""
     metainfo = storage.metainfo
     folders = storage.owned.found_folders
     return TorrentRecord(
@@ -55,7 +57,10 @@ def new_record(
         save_path=str(storage.save_path.absolute()),
         added_time_s=old.added_time_s if old is not None else time.time(),
         renames=storage.renames,
-        settings=_with_found(old.settings if old is not None else {}, found, folders),
+        settings={
+            **_with_found(old.settings if old is not None else {}, found, folders),
+            **({FOUND_PART_FILE: True} if storage.has_foreign_part_file() else {}),
+        },
         metainfo_bytes=metainfo.source,
     )
 
