@@ -50,6 +50,7 @@ def test_nothing_is_known_of_what_is_not_there(tmp_path: Path) -> None:
     [
         (STAMP._replace(mtime_ns=9_000, ctime_ns=9_000), 6_000, True),  # edited
         (STAMP._replace(mtime_ns=9_000, ctime_ns=9_000), 6_001, False),  # its number came again
+        (STAMP, 9_000, True),
         (STAMP._replace(inode=8), 0, False),  # a copy
         (STAMP._replace(ctime_ns=9_000), 9_000, False),  # a copy, by chance with its number
     ],

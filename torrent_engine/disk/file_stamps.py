@@ -109,7 +109,10 @@ def is_same_file(old: FileStamp, now: FileStamp, is_born_after: Callable[[int], 
     ``is_born_after`` says of the file whether it was made after a time: the inode number of a file
     that was removed is soon that of another.
     """
-    return old.inode == now.inode and not (old.ctime_ns > 0 and is_born_after(old.ctime_ns))
+    if old.inode != now.inode:
+        return False
+    is_untouched = is_like_copy(old, now) and old.ctime_ns == now.ctime_ns
+    return is_untouched or not (old.ctime_ns > 0 and is_born_after(old.ctime_ns))
 
 
 def is_like_copy(old: FileStamp, now: FileStamp) -> bool:
