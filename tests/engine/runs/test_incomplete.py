@@ -120,6 +120,14 @@ async def test_a_suffix_alone_goes_when_the_torrent_is_complete(
         assert not any(name.endswith(".!x") for name in files_in(tmp_path / "out"))
 
 
+async def test_no_suffix_is_given_that_makes_the_name_of_another_file(tmp_path: Path) -> None:
+    metainfo, payload = make_torrent({"a": payload_of(50_000), "A.Part": payload_of(60_000, 2)})
+    async with begun(tmp_path, metainfo, payload, incomplete_suffix=".part") as (_, session):
+        await finished(session)
+        assert content(metainfo, tmp_path / "out") == payload
+        assert files_in(tmp_path / "out") == {"payload/a", "payload/A.Part"}
+
+
 async def test_a_download_ends_when_its_files_are_where_they_belong(
     tmp_path: Path, elsewhere: Path
 ) -> None:

@@ -63,7 +63,8 @@ class SessionConfig(Checked):
     """Folder for the files until all wanted files are complete; then they are moved to the save
     path. None: files are created in the save path."""
     incomplete_suffix: str = ""
-    """Suffix of file names, such as ".part", until all wanted files are complete."""
+    """Suffix of file names, such as ".part", until all wanted files are complete. There is none
+    where a name would be that of another file of the torrent, or too long."""
     fetch_missing: bool = False
     """Download files again that had data and were deleted. If not, that is a MissingFilesError, and
     ``Session.resume()`` downloads them."""

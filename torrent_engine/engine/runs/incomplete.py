@@ -98,7 +98,10 @@ def _is_begun(folder: Path, metainfo: Metainfo, config: SessionConfig) -> bool:
 
 
 def _suffixed(metainfo: Metainfo, config: SessionConfig) -> Iterable[tuple[int, PathParts]] | None:
-    """Return the names of incomplete files; None if they have no others, or it cannot be."""
+    """Return the names of incomplete files; None if they have no others, or it cannot be.
+
+    That is where a name would be too long, or is that of another file of the torrent.
+    """
     suffix, renamed = config.incomplete_suffix, renames(config)
     if not suffix or len(metainfo.files) > MAX_SUFFIXED_FILES:
         return None
@@ -108,7 +111,9 @@ def _suffixed(metainfo: Metainfo, config: SessionConfig) -> Iterable[tuple[int, 
         if len(os.fsencode(name + suffix)) > MAX_NAME_BYTES:
             return None
         names.append((index, (*folders, name + suffix)))
-    return names
+    suffixed = {tuple(map(str.casefold, path)) for _, path in names}
+    finished = {(*path[:-1], path[-1].removesuffix(suffix.casefold())) for path in suffixed}
+    return names if suffixed.isdisjoint(finished) else None
 
 
 def _has_suffixes(metainfo: Metainfo, names: dict[int, PathParts], suffix: str) -> bool:
