@@ -619,6 +619,28 @@ async def test_a_file_that_others_changed_or_copied_is_written_to_as_before(
         assert await read_all(storage, metainfo) == payload
 
 
+async def test_f9_a_scan_waits_for_a_descriptor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    metainfo, payload = make_torrent(TWO)
+    write_files(metainfo, payload, tmp_path)
+    waits: list[float] = []
+    open_file = os.open
+
+    def crowded(path: Any, *arguments: Any, **options: Any) -> int:
+        if path == "payload" and len(waits) < 3:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return open_file(path, *arguments, **options)
+
+    pool = OpenFiles(sleep=waits.append)
+    async with opened(metainfo, tmp_path, open_files=pool) as storage:
+        monkeypatch.setattr(os, "open", crowded)
+        storage.look_again()
+        monkeypatch.undo()
+        assert storage.owned.present == {0, 1}
+    assert len(waits) == 3
+
+
 async def test_a_file_that_was_replaced_by_one_of_equal_size_and_times_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

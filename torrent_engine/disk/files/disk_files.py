@@ -631,7 +631,7 @@ class DiskFiles:
 
     def _status(self, index: int, look: Look | None = None) -> os.stat_result | None:
         try:
-            return (look or self._stat)(self._paths.parts(index))
+            return self._pool.retrying(partial(look or self._stat, self._paths.parts(index)))
         except OSError as error:
             raise storage_error(self._paths.path(index), error) from error
 

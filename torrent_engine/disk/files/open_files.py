@@ -5,10 +5,11 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
 from torrent_engine.disk.os_errors import is_out_of_descriptors
 
+T = TypeVar("T")
 OPEN_TIMEOUT_S: Final = 5.0  # ours: how long opening a file waits for a descriptor
 POLL_INTERVAL_S: Final = 0.05  # ours: closing elsewhere is not signalled
 
@@ -124,10 +125,9 @@ class OpenFiles:
 
         ``on_close`` gets what the file is just before it is closed, in any thread.
 
-        If the process is out of descriptors, all idle ones are closed, and opening is retried for a
-        few seconds (row F9). Raises the errors of ``opener``. For worker threads.
+        Retried as :meth:`retrying` does. Raises the errors of ``opener``. For worker threads.
         """
-        descriptor = self._open_with_retry(opener)
+        descriptor = self.retrying(opener)
         try:
             file = OpenFile(descriptor, is_writable=writable, on_close=on_close)
         except BaseException:
@@ -135,11 +135,15 @@ class OpenFiles:
             raise
         return self._add(key, file)
 
-    def _open_with_retry(self, opener: Callable[[], int]) -> int:
+    def retrying(self, call: Callable[[], T]) -> T:
+        """Call what needs a descriptor, and again for a few seconds while there is none (row F9).
+
+        Idle files are closed for it. Raises the errors of the call. For worker threads.
+        """
         until_s = self._clock() + OPEN_TIMEOUT_S
         while True:
             try:
-                return opener()
+                return call()
             except OSError as error:
                 if not is_out_of_descriptors(error) or self._clock() >= until_s:
                     raise
