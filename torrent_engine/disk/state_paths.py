@@ -12,7 +12,7 @@ from typing import Final
 from torrent_engine.base.errors import StorageError
 from torrent_engine.codec.paths import COARSEST
 
-OURS: Final = frozenset({"blocklists", "journals", "locks", "torrents"})
+OURS: Final = frozenset({"blocklists", "created", "journals", "locks", "stream", "torrents"})
 """Its folders; a save path may be another folder in it, which the user made."""
 
 

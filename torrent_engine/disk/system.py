@@ -14,6 +14,12 @@ HAS_SAFE_MAPPINGS: Final = sys.platform == "linux"
 """Whether a system call that is given pages beyond a truncated file's end fails with EFAULT."""
 SYNCS_WRITABLE: Final = os.name == "nt"
 """Whether a file is to be open for writing to be synced."""
+PROGRAM_FOLDERS: Final = frozenset(
+    {"darwin": {"library"}, "win32": {"appdata"}}.get(sys.platform, set())
+)
+"""Folded names in a home folder, of what has no dot but is for programs: what they run at a start
+lies there, too.
+"""
 HAS_STATX: Final = sys.platform == "linux"
 """Whether the system tells when a file was made."""
 
