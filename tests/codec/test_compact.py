@@ -1,4 +1,5 @@
 from contextlib import suppress
+from ipaddress import IPv4Address
 
 import pytest
 from hypothesis import given
@@ -78,3 +79,18 @@ def test_what_has_no_compact_form_is_left_out(peer: tuple[str, int]) -> None:
     assert encode_peers([PeerAddress(*peer), PeerAddress("1.2.3.4", 5)], v6=False) == (
         b"\x01\x02\x03\x04\x00\x05"
     )
+
+
+@given(
+    st.text("0123456789. +-_٣x", max_size=17)
+    | st.builds(
+        ".".join,
+        st.lists(st.integers(0, 300).map(str) | st.sampled_from(["01", "", "1 "]), max_size=5),
+    )
+)
+def test_ipv4_addresses_are_those_of_the_standard_library(host: str) -> None:
+    try:
+        expected = IPv4Address(host).packed + b"\0\1"
+    except ValueError:
+        expected = b""
+    assert encode_peer(PeerAddress(host, 1)) == expected

@@ -194,6 +194,12 @@ def test_a15_what_is_over_the_limits_is_dropped() -> None:
     assert magnet.peers[-1] == ("h", 50)
 
 
+def test_a15_only_the_first_addresses_are_looked_at() -> None:
+    limits = MagnetLimits(max_peers=2)
+    link = f"{LINK}{'&x.pe=h:0' * 7}&x.pe=h:1&x.pe=h:2"
+    assert Magnet.parse(link, limits=limits).peers == (("h", 1),)
+
+
 def test_a15_limits_can_be_changed() -> None:
     limits = MagnetLimits(max_uri_bytes=len(LINK) + 2 * len("&tr=udp://a"), max_trackers=1)
     link = f"{LINK}&tr=udp://a&tr=udp://b"

@@ -32,6 +32,7 @@ _SHA256: Final = re.compile(rb"1220([0-9a-f]{64})", re.IGNORECASE)
 """A multihash: which function, how many bytes, and they."""
 _PORT: Final = re.compile(r"[0-9]{1,5}")
 _HOST_NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,253}")
+_TRIES: Final = 4  # ours: values looked at for each peer that a link may have
 _FILES: Final = re.compile(rb"([0-9]{1,9})(?:-([0-9]{1,9}))?")
 
 _Address = tuple[str, int]
@@ -169,7 +170,7 @@ def _from_fields(fields: LinkFields, limits: MagnetLimits) -> Magnet:
         name=_name(fields),
         trackers=_trackers(unquoted(fields, b"tr"))[: limits.max_trackers],
         web_seeds=parse_web_urls([*unquoted(fields, b"ws")])[: limits.max_web_seeds],
-        peers=_peers(unquoted(fields, b"x.pe"))[: limits.max_peers],
+        peers=_peers(unquoted(fields, b"x.pe"), limits.max_peers),
         selected_files=_selected(unquoted(fields, b"so"), limits.max_selected_files),
         total_bytes=_length(unquoted(fields, b"xl")),
         info_hash_v2=info_hash_v2,
@@ -222,9 +223,16 @@ def _trackers(urls: Iterable[bytes]) -> tuple[str, ...]:
     return tuple(chain.from_iterable(clean_tiers([urls])))
 
 
-def _peers(values: Iterable[bytes]) -> tuple[_Address, ...]:
-    found = (_address(value.decode("utf-8", "replace")) for value in values)
-    return tuple(dict.fromkeys(address for address in found if address is not None))
+def _peers(values: Iterable[bytes], limit: int) -> tuple[_Address, ...]:
+    """Return the first addresses, without others than one each; no more is looked at."""
+    found: dict[_Address, None] = {}
+    for value in islice(values, _TRIES * limit):
+        address = _address(value.decode("utf-8", "replace"))
+        if address is not None:
+            found[address] = None
+            if len(found) == limit:
+                break
+    return tuple(found)
 
 
 def _address(text: str) -> _Address | None:

@@ -304,6 +304,35 @@ async def test_connections_with_running_requests_are_not_replaced() -> None:
             assert (await each.receive()).startswith(b"HTTP/1.1 200 ")
 
 
+@pytest.mark.parametrize("limits", [(2, 9), (9, 2)], ids=["all", "of an address"])
+async def test_connections_whose_answers_are_held_back_keep_nobody_out(
+    limits: tuple[int, int],
+) -> None:
+    """As those of clients that sent wrong tokens."""
+    begun, cancelled = anyio.Semaphore(0), anyio.Event()
+
+    async def hold(scope: AsgiScope, _: AsgiReceive, send: AsgiSend) -> None:
+        if scope["path"] != "/wrong":
+            await answer(send, b"")
+            return
+        with scope["extensions"]["te.held"]():
+            begun.release()
+            try:
+                await anyio.sleep_forever()
+            finally:
+                cancelled.set()
+
+    config = HttpLimits(max_connections=limits[0], max_connections_per_address=limits[1])
+    async with served(hold, config) as here, AsyncExitStack() as stack:
+        for _ in range(2):
+            stream = await stack.enter_async_context(await here.connect())
+            await stream.send(GET.replace(b"GET / ", b"POST /wrong "))
+            await begun.acquire()
+        assert status_of(await here.get()) == 200
+        with anyio.fail_after(30):
+            await cancelled.wait()  # a login, too, though it is no request that only reads
+
+
 def test_connections_are_counted_by_network_and_in_all() -> None:
     count = ConnectionCount(HttpLimits(max_connections=4, max_connections_per_address=2))
     assert [count.admit("2001:db8::1"), count.admit("2001:db8::2")] == [True, True]

@@ -1,7 +1,8 @@
 """Torrents that are added, or only looked at: ``POST /api/v1/torrents`` and ``inspect``."""
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -29,7 +30,7 @@ from torrent_engine.daemon.api.idempotency import Idempotency
 from torrent_engine.daemon.api.requests import Input, checked_json, principal_in
 from torrent_engine.daemon.api.torrent_fields import timestamp
 from torrent_engine.daemon.common.add_sources import SourceReader
-from torrent_engine.daemon.common.replies import json_bytes, json_reply
+from torrent_engine.daemon.common.replies import json_bytes, json_reply, listed, with_field
 from torrent_engine.daemon.engine_port.facts import JobFacts
 from torrent_engine.daemon.jobs.own_jobs import RunningJob
 from torrent_engine.daemon.jobs.port_torrents import category_options
@@ -88,8 +89,7 @@ def router(context: "DaemonContext") -> APIRouter:
     @needs(Scope.ADD, **types)
     async def inspect_torrent(request: Request) -> Response:
         """Return what a torrent has, without adding it."""
-        told = await adder.inspect(request, await request.body())
-        return await json_reply(request, json_bytes(told))
+        return await json_reply(request, await adder.inspect(request, await request.body()))
 
     return routes
 
@@ -252,8 +252,8 @@ class TorrentAdder:
 
     # -- looking only -------------------------------------------------------------------------
 
-    async def inspect(self, request: Request, body: bytes) -> dict[str, Any]:
-        """Return what a torrent has. Raises ProblemError or what the engine raises."""
+    async def inspect(self, request: Request, body: bytes) -> bytes:
+        """Return what a torrent has, as JSON. Raises ProblemError or what the engine raises."""
         kind = _media_type(request)
         if kind == FORM:
             _, data = (await _files_of(request))[0]
@@ -264,18 +264,15 @@ class TorrentAdder:
             asked = checked_json(SourceInput, body)
             torrent = await self._read(asked.source, asked.cookies)
         has_secrets = principal_in(request).allows(Scope.CONTROL)
-        told = (
-            _magnet_value(torrent, has_secrets=has_secrets)
-            if isinstance(torrent, Magnet)
-            else metainfo_value(torrent, has_secrets=has_secrets)
-        )
         folder = self._folder()
-        return {
-            **told,
+        about = {
             "exists": self._port.torrents.has(torrent.info_hash),
             "save_path": str(folder),
             "free_bytes": await self._free_bytes(folder),
         }
+        if isinstance(torrent, Magnet):
+            return json_bytes({**_magnet_value(torrent, has_secrets=has_secrets), **about})
+        return await metainfo_bytes(torrent, about, has_secrets=has_secrets)
 
 
 async def _files_of(request: Request) -> list[tuple[str, bytes]]:
@@ -341,14 +338,33 @@ def _teller(*, has_secrets: bool) -> Callable[[str], str]:
     return (lambda url: url) if has_secrets else shown
 
 
-def metainfo_value(torrent: Metainfo, *, has_secrets: bool) -> dict[str, Any]:
-    """Return what a .torrent says; without its secrets, URLs have no passkeys."""
+async def metainfo_bytes(
+    torrent: Metainfo, about: Mapping[str, Any], *, has_secrets: bool
+) -> bytes:
+    """Return what a .torrent says, with something about it, as JSON; of many files in a thread.
+
+    Without its secrets, URLs have no passkeys.
+    """
+    told = {**_metainfo_value(torrent, has_secrets=has_secrets), **about}
+    files = await listed(_without_pads(torrent), partial(_file_value, torrent))
+    return with_field(told, "files", files)
+
+
+def _without_pads(torrent: Metainfo) -> Sequence[int]:
+    files = torrent.files
+    pads = set(filter(files.is_pad, files.unstored()))
+    return (
+        [index for index in range(len(files)) if index not in pads] if pads else range(len(files))
+    )
+
+
+def _file_value(torrent: Metainfo, index: int) -> dict[str, Any]:
+    entry = torrent.files[index]
+    return {"index": index, "path": "/".join(entry.path), "size_bytes": entry.length_bytes}
+
+
+def _metainfo_value(torrent: Metainfo, *, has_secrets: bool) -> dict[str, Any]:
     told = _teller(has_secrets=has_secrets)
-    files = [
-        {"index": index, "path": "/".join(entry.path), "size_bytes": entry.length_bytes}
-        for index, entry in enumerate(torrent.files)
-        if not entry.is_pad
-    ]
     return {
         "hash": str(torrent.info_hash),
         "name": torrent.name,
@@ -356,7 +372,6 @@ def metainfo_value(torrent: Metainfo, *, has_secrets: bool) -> dict[str, Any]:
         "total_bytes": torrent.total_bytes,
         "piece_bytes": torrent.geometry.piece_bytes,
         "piece_count": torrent.piece_count,
-        "files": files,
         "trackers": [list(map(told, tier)) for tier in torrent.tiers],
         "web_seeds": list(map(told, (*torrent.web_seeds, *torrent.http_seeds))),
         "is_private": torrent.is_private,

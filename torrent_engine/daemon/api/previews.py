@@ -10,9 +10,9 @@ from starlette.responses import Response
 from torrent_engine.base.ids import InfoHash, OwnerTie
 from torrent_engine.codec.magnet import Magnet
 from torrent_engine.daemon.api.add_options import AddInput, OwnerInput, owner_of_header
-from torrent_engine.daemon.api.adding import TorrentAdder, metainfo_value
+from torrent_engine.daemon.api.adding import TorrentAdder, metainfo_bytes
 from torrent_engine.daemon.api.requests import Input, principal_in
-from torrent_engine.daemon.common.replies import json_bytes, json_reply
+from torrent_engine.daemon.common.replies import json_bytes, json_reply, with_field
 from torrent_engine.daemon.problems import InputError, Problem, ProblemError
 from torrent_engine.daemon.security.access import needs
 from torrent_engine.daemon.security.principals import Scope
@@ -53,7 +53,7 @@ def router(context: "DaemonContext") -> APIRouter:
     @needs(Scope.ADD)
     async def get_preview(request: Request, preview_id: str) -> Response:
         """Return a preview; with its files once it is ready."""
-        return await json_reply(request, json_bytes(await previews.value(request, preview_id)))
+        return await json_reply(request, await previews.value(request, preview_id))
 
     @routes.post("/{preview_id}/add", status_code=201)
     @needs(Scope.ADD)
@@ -125,13 +125,15 @@ class Previews:
         missing = InputError("/owner", "is needed: a preview ends with its owner")
         raise ProblemError(Problem("input_invalid", "no owner", errors=[missing]))
 
-    async def value(self, request: Request, preview_id: str) -> dict[str, Any]:
-        """Return a preview with its files. Raises ProblemError."""
+    async def value(self, request: Request, preview_id: str) -> bytes:
+        """Return a preview with its files, as JSON. Raises ProblemError."""
         preview = self.find(preview_id)
         torrent = await self._context.port.torrents.metainfo(preview.info_hash)
         has_secrets = principal_in(request).allows(Scope.CONTROL)
-        told = None if torrent is None else metainfo_value(torrent, has_secrets=has_secrets)
-        return {**preview_value(preview), "torrent": told}
+        told = b"null"
+        if torrent is not None:
+            told = await metainfo_bytes(torrent, {}, has_secrets=has_secrets)
+        return with_field(preview_value(preview), "torrent", told)
 
     async def add(self, request: Request, preview_id: str, given: AddInput) -> Response:
         """Add the torrent of a preview. Raises ProblemError."""

@@ -97,7 +97,7 @@ async def _log_in(context: "DaemonContext", facts: "RequestFacts", login: LoginI
         raise ProblemError(Problem("too_many_requests", "try again", headers={"Retry-After": "1"}))
     else:
         if denial is Denial.WRONG:
-            await context.lockout.failed(facts.client, facts.path)
+            await context.lockout.failed(facts)
         raise ProblemError(Problem("unauthenticated", "wrong password, token or ticket"))
 
 

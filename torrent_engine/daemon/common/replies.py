@@ -2,7 +2,7 @@
 
 import gzip
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 import anyio.to_thread
@@ -48,6 +48,11 @@ async def listed(items: Sequence[_Item], value: Callable[[_Item], Any]) -> bytes
 def _listed(items: Sequence[_Item], value: Callable[[_Item], Any]) -> bytes:
     slices = (items[start : start + SLICE] for start in range(0, len(items), SLICE))
     return joined(json_bytes([value(each) for each in some])[1:-1] for some in slices)
+
+
+def with_field(told: Mapping[str, Any], name: str, encoded: bytes) -> bytes:
+    """Return a JSON object that is not empty, with one more field that is encoded already."""
+    return b'%b,"%b":%b}' % (json_bytes(told)[:-1], name.encode(), encoded)
 
 
 async def torrent_bytes(torrent: Metainfo, *, has_trackers: bool) -> bytes:

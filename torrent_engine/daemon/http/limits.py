@@ -68,6 +68,11 @@ def address_group(host: str) -> str:
     return f"{IPv6Address(int(address) >> 64 << 64)}/64"
 
 
+def is_one(host: str | None, other: str | None) -> bool:
+    """Return whether two addresses may be those of one client; None, a unix socket, has none."""
+    return host is not None and other is not None and address_group(host) == address_group(other)
+
+
 class ConnectionCount:
     """How many connections are open, in all and by address; never more than the limits."""
 

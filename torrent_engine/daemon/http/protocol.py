@@ -11,7 +11,8 @@ import logging
 import socket
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from email.utils import formatdate
 from typing import TYPE_CHECKING, Any, Final, Protocol
 from urllib.parse import unquote
@@ -24,7 +25,7 @@ from torrent_engine.daemon.http.answer_transport import AnswerTransport
 from torrent_engine.daemon.http.asgi import HeaderFields
 from torrent_engine.daemon.http.cycle import RequestCycle
 from torrent_engine.daemon.http.heads import Head, HeadError, check_head, check_lines
-from torrent_engine.daemon.http.limits import ConnectionCount, HttpLimits
+from torrent_engine.daemon.http.limits import ConnectionCount, HttpLimits, is_one
 from torrent_engine.protocol.http_framing import FREE_CHUNKS, MIN_MEAN_CHUNK_BYTES
 
 if TYPE_CHECKING:
@@ -74,16 +75,18 @@ class ConnectionParts:
         return self.count.admit(host) or (self._make_room(host) and self.count.admit(host))
 
     def _make_room(self, host: str | None) -> bool:
-        """Drop a connection that waits for its client, so that another one has its place.
+        """Drop a connection that waits, so that another one has its place.
 
         It is one of the address that has the most, and of these the one that waits longest:
-        many that send nothing keep nobody out.
+        many that send nothing keep nobody out. If the address itself has too many, it is one whose
+        answer is held back.
         """
-        if not self.count.is_only_full(host):
-            return False
-        everybody = (each for each in self.state.connections if isinstance(each, HttpConnection))
-        waiting: list[Replaceable] = [each for each in everybody if each.is_replaceable]
-        waiting += self.handshakes
+        everybody = [each for each in self.state.connections if isinstance(each, HttpConnection)]
+        waiting: list[Replaceable]
+        if self.count.is_only_full(host):
+            waiting = [*(each for each in everybody if each.is_replaceable), *self.handshakes]
+        else:
+            waiting = [each for each in everybody if each.is_held and is_one(each.host, host)]
         if not waiting:
             return False
         oldest = max(waiting, key=lambda each: (self.count.of(each.host), -each.waits_since_s))
@@ -117,6 +120,8 @@ class HttpConnection(H11Protocol):
         self._peer_uid: int | None = None
         self._is_admitted = False
         self._is_ending = False
+        self.is_held = False
+        """Whether an answer is held back, and others may have the place meanwhile."""
         self._requests = 0
         self._body_left: int | None = 0
         self._body_received = self._body_parts = 0
@@ -166,8 +171,18 @@ class HttpConnection(H11Protocol):
 
     @property
     def is_replaceable(self) -> bool:
-        """Whether it only waits for a request, or for the rest of one."""
-        return self._is_admitted and (self.cycle is None or not self.is_busy or self._is_sending)
+        """Whether it only waits: for a request, the rest of one, or the end of a :meth:`held`."""
+        is_waiting = self.cycle is None or not self.is_busy or self._is_sending or self.is_held
+        return self._is_admitted and is_waiting
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Let the connection give way to others meanwhile, as its answer is only held back."""
+        self.is_held = True
+        try:
+            yield
+        finally:
+            self.is_held = False
 
     @property
     def _is_sending(self) -> bool:
@@ -176,6 +191,8 @@ class HttpConnection(H11Protocol):
     def give_way(self) -> None:
         """Leave its place to another connection."""
         self._leave()
+        if self.is_held:
+            self.cancel_request()
         self.abort()
 
     def shutdown(self) -> None:
@@ -317,6 +334,7 @@ class HttpConnection(H11Protocol):
                 "te.listener": self._listener,
                 "te.peer_uid": self._peer_uid,
                 "te.set_write_limit": self.set_write_limit,
+                "te.held": self.held,
             },
         }
 

@@ -40,7 +40,7 @@ class LoginForm:
         if denial is Denial.BUSY:
             raise WebApiError(BUSY, "try again")
         if denial is not None:
-            await self._lockout.failed(facts.client, facts.path)
+            await self._lockout.failed(facts)
             if self._lockout.wait_s(facts.client):
                 raise WebApiError(FORBIDDEN, "too many failed logins from this address")
             return TextReply(FAILS)

@@ -4,12 +4,16 @@ import json
 from itertools import accumulate
 from typing import Final
 
+from anyio.to_thread import run_sync
+
+from torrent_engine.base.config.units import KIB
 from torrent_engine.daemon.http.asgi import AsgiMessage, AsgiReceive
 from torrent_engine.daemon.problems import Problem, ProblemError
 from torrent_engine.daemon.security.access import JSON, RouteAccess
 from torrent_engine.daemon.security.request_facts import RequestFacts
 
 MAX_DEPTH: Final = 32
+LONG_BYTES: Final = 64 * KIB  # ours: what is looked at in a thread; 16 MiB can take a second
 _BRACKETS: Final = b"[]{}"
 _OTHERS: Final = bytes(set(range(256)) - set(_BRACKETS))
 _STEPS: Final = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
@@ -73,7 +77,8 @@ class LimitedBody:
             if not message.get("more_body", False):
                 break
         body = b"".join(parts)
-        if is_too_deep(body):
+        is_long = len(body) > LONG_BYTES
+        if await run_sync(is_too_deep, body) if is_long else is_too_deep(body):
             raise ProblemError(Problem("json_too_deep", f"at most {MAX_DEPTH} levels"))
         return Replayed(body, self._receive)
 

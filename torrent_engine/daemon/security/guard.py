@@ -208,7 +208,7 @@ class Guard:
         if found is Denial.BUSY:
             return Problem("too_many_requests", "try again", headers={"Retry-After": "1"})
         if found is Denial.WRONG:
-            await self._lockout.failed(request.facts.client, request.facts.path)
+            await self._lockout.failed(request.facts)
         if request.is_plain:
             return Problem("forbidden", "Forbidden")
         prompts = access is not None and access.prompts

@@ -11,6 +11,7 @@ import anyio
 
 from torrent_engine.codec.paths import escape_for_terminal
 from torrent_engine.daemon.http.limits import address_group
+from torrent_engine.daemon.security.request_facts import RequestFacts
 
 logger = logging.getLogger(__name__)
 
@@ -57,11 +58,13 @@ class Lockout:
             return 0.0
         return max(0.0, found.locked_until_s - self._clock())
 
-    async def failed(self, client: str | None, path: str) -> None:
+    async def failed(self, facts: RequestFacts) -> None:
         """Count a failed login and log it, then wait if it came from this machine.
 
-        The wording is fixed, for programs that read logs.
+        Others may have the place of a connection that waits. The wording is fixed, for programs
+        that read logs.
         """
+        client, path = facts.client, facts.path
         self.failures["login" if path in LOGINS else "credential"] += 1
         shown = escape_for_terminal(path[:200])
         logger.warning("authentication failed from %s for %s", client or "unix", shown)
@@ -69,7 +72,8 @@ class Lockout:
             return
         failures = self._count(client)
         if is_loopback(client):
-            await self._sleep(min(MAX_DELAY_S, 2.0 ** (failures - 1)))
+            with facts.held():
+                await self._sleep(min(MAX_DELAY_S, 2.0 ** (failures - 1)))
 
     def _count(self, client: str) -> int:
         group, now = address_group(client), self._clock()

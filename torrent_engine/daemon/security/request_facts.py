@@ -1,6 +1,7 @@
 """What the checks look at of a request."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import Any, Final
@@ -25,6 +26,8 @@ class RequestFacts:
     listener: str
     query: bytes
     fields: Mapping[bytes, Sequence[bytes]]
+    held: Callable[[], AbstractContextManager[None]] = nullcontext
+    """While it is entered, others may have the place of the connection."""
 
     @property
     def is_safe(self) -> bool:
@@ -77,6 +80,7 @@ def facts_of(
         listener=extensions.get("te.listener", ""),
         query=scope.get("query_string", b""),
         fields=fields,
+        held=extensions.get("te.held", nullcontext),
     )
     if client is None or not is_within(facts.client or "", trusted_proxies):
         return facts
@@ -114,6 +118,7 @@ def _forwarded(facts: RequestFacts, trusted: Sequence[AddressRange]) -> RequestF
         listener=facts.listener,
         query=facts.query,
         fields=facts.fields,
+        held=facts.held,
     )
 
 

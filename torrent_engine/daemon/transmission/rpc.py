@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import anyio.lowlevel
+from anyio.to_thread import run_sync
 
 from torrent_engine.base.config.units import MIB
 from torrent_engine.base.errors import TorrentEngineError
 from torrent_engine.daemon.problems import ProblemError
+from torrent_engine.daemon.security.bodies import LONG_BYTES
 from torrent_engine.daemon.security.principals import Scope
 from torrent_engine.daemon.transmission.dialect import (
     Asked,
@@ -85,7 +87,7 @@ class Rpc:
 
     async def answer(self, body: bytes, scopes: frozenset[Scope]) -> bytes | None:
         """Return the answer to a request; None: nobody waits for one. Raises ForbiddenError."""
-        asked = read(body)
+        asked = await run_sync(read, body) if len(body) > LONG_BYTES else read(body)
         self.check(asked, scopes)
         if isinstance(asked, Call | RefusedCall):
             return await self._answer_one(asked)

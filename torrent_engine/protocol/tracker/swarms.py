@@ -8,6 +8,7 @@ Source: BEP 3 (announces), BEP 48 (counts).
 import random
 from collections import OrderedDict
 from dataclasses import dataclass
+from math import inf
 from typing import Final
 
 from torrent_engine.base.ids import InfoHash, PeerAddress
@@ -16,7 +17,8 @@ from torrent_engine.protocol.tracker.announce import AnnounceEvent, AnnounceRequ
 from torrent_engine.protocol.tracker.fair_shares import FairShares
 
 EXPIRY_INTERVALS: Final = 2.5  # ours: a peer may miss one announce
-MAX_EXPIRED: Final = 2_000  # ours: by one request, some ms; the next ones remove the rest
+MAX_EXPIRED: Final = 2_000  # ours: at once, some ms; later requests remove the rest
+EXPIRY_PAUSE_S: Final = 0.1  # ours: after so many; a scrape of many torrents asks for each
 SPARE_DRAWS: Final = 4  # ours: the announcing peer, and its peer id, may be drawn
 NOTHING: Final = ScrapeCounts(seeds=0, leeches=0, downloads=0)
 
@@ -157,6 +159,7 @@ class SwarmStore:
         limits: SwarmLimits | None = None,
     ) -> None:
         self._expiry_s = interval_s * EXPIRY_INTERVALS
+        self._expires_at_s = -inf
         self._rng = rng
         self._limits = limits or SwarmLimits()
         self._swarms: dict[InfoHash, TrackerSwarm] = {}
@@ -274,9 +277,12 @@ class SwarmStore:
 
     def _expire(self, now: float) -> None:
         """Remove peers without a recent announce; of very many a part."""
+        if now < self._expires_at_s:
+            return
         oldest_s = now - self._expiry_s
         for _ in range(min(len(self._peers), MAX_EXPIRED)):
             peer = next(iter(self._peers))
             if peer.seen_s >= oldest_s:
                 return
             self._remove(peer)
+        self._expires_at_s = now + EXPIRY_PAUSE_S
