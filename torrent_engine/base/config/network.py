@@ -249,5 +249,5 @@ class PortMappingConfig(Checked):
     """Time to wait for UPnP gateways to answer a search."""
     upnp_timeout_s: float = 10.0
     """Timeout of one request to a UPnP gateway."""
-    max_upnp_bytes: int = 512 * 1024
+    max_upnp_bytes: int = 64 * 1024
     """Length of one answer of a UPnP gateway; a longer one is a failed request."""

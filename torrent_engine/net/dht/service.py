@@ -21,6 +21,7 @@ from torrent_engine.base.config import DhtConfig
 from torrent_engine.base.ids import InfoHash, PeerAddress
 from torrent_engine.net.dht.bootstrap import Bootstrap, HostPort, resolve_all
 from torrent_engine.net.dht.driver import DhtDriver, OnEvent, is_last
+from torrent_engine.net.sockets.datagram_queue import DatagramQueue
 from torrent_engine.net.sockets.datagrams import DHT_FIRST_BYTES, DatagramRelay
 from torrent_engine.net.sockets.name_resolver import low_priority_resolver
 from torrent_engine.net.sockets.resolver import Resolver, is_literal, resolve
@@ -77,6 +78,8 @@ class DhtService:
         self._host = host
         self.wanted = anyio.Event()
         """Set by :meth:`begin`."""
+        self.received = DatagramQueue(self)
+        """What came and waits for its turn: an odd datagram, or a response, can take 2 ms."""
         self._names_waiting = 0
         self._bootstrapped = anyio.Event()
         rng = random.SystemRandom()  # row C2: unpredictable transaction ids
@@ -147,7 +150,7 @@ class DhtService:
     def begin(self) -> None:
         """Join the DHT; before that nothing is sent."""
         if not self.wanted.is_set():
-            self._datagrams.route(DHT_FIRST_BYTES, self)
+            self._datagrams.route(DHT_FIRST_BYTES, self.received)
             self.wanted.set()
 
     def set_gateway_address(self, address: PeerAddress) -> None:
@@ -300,14 +303,15 @@ async def open_dht(
             resolver=low_priority_resolver(host.resolver, ROUTERS),
             has_saved=any(table.nodes for table in host.saved.values()),
         )
-        for run in (*(driver.run for driver in drivers), bootstrap.run, service.save_periodically):
+        runs = (*(driver.run for driver in drivers), service.received.run, bootstrap.run)
+        for run in (*runs, service.save_periodically):
             tasks.start_soon(service.run_when_wanted, run)
         if not host.waits:
             service.begin()
         try:
             yield service
         finally:
-            datagrams.unroute(service)
+            datagrams.unroute(service.received)
             tasks.cancel_scope.cancel()
             with anyio.move_on_after(SAVE_GRACE_S, shield=True):
                 await service.save()
