@@ -182,13 +182,6 @@ class CustomFiles:
         """Change which files are skipped; their data is stored too."""
         self.skipped = frozenset(skipped)
 
-    def expect_part_file(self) -> None:
-        """Do nothing: there is none."""
-
-    def has_foreign_part_file(self) -> bool:
-        """Return False: there is none."""
-        return False
-
     def place_skipped(self) -> None:
         """Do nothing: skipped files are stored like others."""
 

@@ -76,7 +76,7 @@ class FileStorage:
         self._is_claimed = False
         self._part_file: PartFile | None = None
         self._part_file_bytes: int = 0
-        self._knows_part_file = overwrite
+        self.owned.knows_part_file = overwrite
 
     # -- opening and closing --------------------------------------------------------------
 
@@ -94,6 +94,7 @@ class FileStorage:
                 self._files.open(
                     create=create, skipped=self.skipped, skips_conflicts=skips_conflicts
                 )
+                self.owned.found_part_file = self._files.is_open and self._new_parts().is_foreign()
                 self._place_skipped()
                 if create:
                     self._take_wanted_from_part_file()
@@ -331,15 +332,6 @@ class FileStorage:
             return True
         return home.is_hidden(parts)
 
-    def expect_part_file(self) -> None:
-        """Take what has the name of the part-file for it; to be called before :meth:`open`."""
-        self._knows_part_file = True
-
-    def has_foreign_part_file(self) -> bool:
-        """Return whether a foreign file has the name of the part-file; blocking."""
-        with self._lock:
-            return self._files.is_open and self._parts().is_foreign()
-
     def _refuse_foreign_part_file(self) -> None:
         if Placement.PART_FILE in self._placements or Placement.FOUND_FILE in self._placements:
             self._parts().check_writable()
@@ -443,10 +435,13 @@ class FileStorage:
 
     def _parts(self) -> PartFile:
         if self._part_file is None:
-            self._part_file = PartFile(
-                self._files.folder,
-                self._metainfo.info_hash,
-                max_bytes=self._layout.end_bytes,
-                is_known=self._knows_part_file,
-            )
+            self._part_file = self._new_parts()
         return self._part_file
+
+    def _new_parts(self) -> PartFile:
+        return PartFile(
+            self._files.folder,
+            self._metainfo.info_hash,
+            max_bytes=self._layout.end_bytes,
+            is_known=self.owned.knows_part_file,
+        )

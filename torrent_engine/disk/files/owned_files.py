@@ -23,6 +23,10 @@ class OwnedFiles:
         """Files that were made or overwritten and are not in the database."""
         self.found_folders: frozenset[tuple[str, ...]] = frozenset()
         """Folders that were there before the torrent and had none of its files; never removed."""
+        self.knows_part_file = False
+        """Whether what has the name of the part-file is it, whatever its permissions are."""
+        self.found_part_file = False
+        """Whether somebody else's file has the name of the part-file."""
         self._on_taking: Callable[[int, int], None] | None = None
         self.book = StampBook(len(layout.lengths))
         self._own: set[int] = set()

@@ -102,14 +102,6 @@ class StorageManager:
         self.renames.update(renames)
         self.paths.rename(self.renames)
 
-    def expect_part_file(self) -> None:
-        """Take what has the name of the part-file for it; to be called before :meth:`open`."""
-        self._files.expect_part_file()
-
-    def has_foreign_part_file(self) -> bool:
-        """Return whether somebody else's file has the name of the part-file; blocking."""
-        return self._files.has_foreign_part_file()
-
     async def open(
         self, *, create: bool = True, makes_empty: bool = True, skips_conflicts: bool = False
     ) -> None:

@@ -46,7 +46,7 @@ async def settle_names(storage: StorageManager, store: StateStore, foldings: Nam
     await storage.in_thread(lambda: used.update(_names_of_copy(storage, store, record)))
     storage.rename({**used, **_unlike(storage.renames, used)})
     if not record.settings.get(FOUND_PART_FILE):
-        storage.expect_part_file()
+        storage.owned.knows_part_file = True
 
 
 def _unlike(chosen: Mapping[int, PathParts], used: Mapping[int, PathParts]) -> dict[int, PathParts]:

@@ -48,7 +48,7 @@ class Earlier:
 def new_record(
     storage: StorageManager, old: TorrentRecord | None, found: Collection[int]
 ) -> TorrentRecord:
-    """Return the record of a new torrent, with the files that already existed; blocking."""
+    """Return the record of a new torrent, with the files that already existed."""
     metainfo = storage.metainfo
     folders = storage.owned.found_folders
     return TorrentRecord(
@@ -59,7 +59,7 @@ def new_record(
         renames=storage.renames,
         settings={
             **_with_found(old.settings if old is not None else {}, found, folders),
-            **({FOUND_PART_FILE: True} if storage.has_foreign_part_file() else {}),
+            **({FOUND_PART_FILE: True} if storage.owned.found_part_file else {}),
         },
         metainfo_bytes=metainfo.source,
     )
