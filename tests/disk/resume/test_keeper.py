@@ -675,7 +675,7 @@ async def test_f5_a_file_that_was_made_after_a_power_cut_is_somebody_elses(
     reboot(monkeypatch)
     wait_for_a_tick(tmp_path / "tick")
     put_theirs(save_path / "payload" / "c")
-    await refuse_and_keep_theirs(store, save_path)
+    assert await refuses_and_keeps_theirs(store, save_path)
 
 
 @pytest.mark.parametrize("has_its_number", [False, True])
@@ -701,7 +701,7 @@ async def test_f4_a_file_that_was_made_after_a_kill_is_somebody_elses(
     else:
         put_theirs(path.with_name("theirs"))
         path.with_name("theirs").replace(path)
-    await refuse_and_keep_theirs(store, save_path)
+    assert await refuses_and_keeps_theirs(store, save_path)
 
 
 def give_inode(monkeypatch: pytest.MonkeyPatch, path: Path, inode: int) -> None:
@@ -773,14 +773,14 @@ def put_theirs(path: Path) -> None:
     path.write_bytes(b"theirs" * 1_000)
 
 
-async def refuse_and_keep_theirs(store: StateStore, save_path: Path) -> None:
+async def refuses_and_keeps_theirs(store: StateStore, save_path: Path) -> bool:
     async with kept(METAINFO, save_path, store) as (storage, keeper):
         await keeper.plan()
         assert not storage.owned.is_own(2)
         with pytest.raises(ForeignFileError, match="/c"):
             storage.claim_files()
         await storage.delete_files()
-    assert (save_path / "payload" / "c").read_bytes() == b"theirs" * 1_000
+    return (save_path / "payload" / "c").read_bytes() == b"theirs" * 1_000
 
 
 async def test_f5_files_that_were_made_before_a_power_cut_are_the_torrents(
