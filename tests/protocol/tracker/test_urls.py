@@ -153,3 +153,13 @@ def test_d4_a_path_of_very_many_elements_is_hidden_whole(count):
     shown = redact_url("http://t.example" + "/" * count + "announce")
     slashes = "/" * count + "announce" if count < 32 else "/***"
     assert shown == f"http://t.example{slashes}"
+
+
+def test_what_was_learnt_is_parsed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether it is good or not: in a .torrent they may be a thousand."""
+    good, bad = "udp://learnt.example:80", "udp://learnt.example:0"
+    urls.learn_urls([good, bad])
+    monkeypatch.setattr(urls, "urlsplit", None)
+    assert urls.parse_tracker_url(good).host == "learnt.example"
+    with pytest.raises(TrackerError, match="without host or port"):
+        urls.parse_tracker_url(bad)

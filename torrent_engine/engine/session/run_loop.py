@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
 
 import anyio
+import anyio.to_thread
 
 from torrent_engine.base.errors import DiskFullError, SessionError, TorrentEngineError
 from torrent_engine.codec.magnet import Magnet
@@ -24,6 +25,7 @@ from torrent_engine.engine.states import Signal, State
 from torrent_engine.engine.stats import SessionStats
 from torrent_engine.engine.swarm.parked_links import ParkedLinks, no_link
 from torrent_engine.engine.transfer.handover import Handover
+from torrent_engine.protocol.tracker.urls import learn_urls
 
 if TYPE_CHECKING:
     from torrent_engine.engine.transfer.progress import RankedPieces
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 OPEN_AGAIN_S: Final = 0.5  # ours: others may have given descriptors back by then (row F9)
+FEW_URLS: Final = 20  # ours: of trackers, parsed at once
 RECHECK: Final = "recheck"
 METADATA_ONLY: Final = "metadata"
 OF_THE_RUN: Final = frozenset({None, RECHECK, BETWEEN, REST})
@@ -146,6 +149,7 @@ class RunLoop:
             await self._metadata.load_stored()
             core.claim_other_hash()
             self._ranked = await self._metadata.rank_pieces()
+            await self._learn_trackers()
             await self._relocation.settle(core.held_metainfo)
             await self._relocation.go_home(core.held_metainfo)
             if self._work is not None:  # nothing is awaited from here to the run
@@ -163,6 +167,12 @@ class RunLoop:
         core.stop_reason = core.stop_wanted
         core.error = None  # it was stopped while the disk was full
         return False
+
+    async def _learn_trackers(self) -> None:
+        """Parse the tracker URLs in a thread if they are many: odd ones take milliseconds each."""
+        urls = [url for tier in self._core.named_tiers for url in tier]
+        if len(urls) > FEW_URLS:
+            await anyio.to_thread.run_sync(learn_urls, urls)
 
     async def _run_and_rest(self, metainfo: Metainfo) -> bool:
         """Run once; return whether the torrent is dormant after it."""
