@@ -207,6 +207,20 @@ async def test_a_users_file_with_the_name_of_the_part_file_stays(tmp_path: Path)
     assert mine.read_bytes() == MINE
 
 
+async def test_a_changed_part_file_is_hashed_before_it_is_served(tmp_path: Path) -> None:
+    async with leech(tmp_path, file_priorities=SKIPS_B) as session:
+        await complete_and_stop(session)
+        parts = tmp_path / "out" / f".{METAINFO.info_hash.hex()}.parts"
+        own = parts.read_bytes()
+        with parts.open("r+b") as file:
+            file.seek(100_000)
+            file.write(b"theirs")
+        await session.start()
+        await until(lambda: parts.read_bytes() == own)
+        await reach(session, State.SEEDING)
+        assert session.stats().failed_bytes == 0
+
+
 @pytest.mark.parametrize("mode", [0o640, 0o755])
 async def test_the_part_file_is_known_whatever_its_permissions_are(
     tmp_path: Path, mode: int

@@ -14,6 +14,8 @@ from math import inf
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
+PART_FILE: Final = -1
+"""The file index of the part-file."""
 IN_DOUBT_NS: Final = -1
 """Special change time: the content may have changed."""
 CHANGED_NS: Final = -1

@@ -25,6 +25,7 @@ pytestmark = pytest.mark.anyio
 FILES = {"a": payload_of(40_000), "b": payload_of(50_000), "c": payload_of(60_000)}
 METAINFO, PAYLOAD = make_torrent(FILES)
 BLOCK = 16_384
+HOUR_NS = 3_600_000_000_000
 COUNT = METAINFO.piece_count  # 10; a: 0-2, b: 2-5, c: 5-9
 
 
@@ -627,6 +628,35 @@ async def test_a_file_of_the_torrent_that_is_skipped_now_is_found_where_it_is(
     os.utime(save_path / "payload" / "b", ns=(1, 1))
     plan = await plan_again(store, save_path, skipped={1, 2})
     assert {3, 4} <= set(plan.to_check)
+
+
+@pytest.mark.parametrize("end", ["clean", "killed", "power cut"])
+@pytest.mark.parametrize("change", ["none", "content", "replaced"])
+async def test_what_lies_in_a_part_file_that_was_changed_is_hashed(
+    store: StateStore, save_path: Path, monkeypatch: pytest.MonkeyPatch, change: str, end: str
+) -> None:
+    async with kept(METAINFO, save_path, store, skipped={1}) as (storage, keeper):
+        await keeper.plan()
+        storage.claim_files()
+        write_pieces(storage, keeper, [0, 1, 2, 5, 6, 7, 8, 9])  # 2 and 5 have ends of b
+        await (keeper.close() if end == "clean" else keeper.flush())
+        if end != "clean":
+            await keeper.commit()
+    parts = save_path / f".{METAINFO.info_hash.hex()}.parts"
+    data = parts.read_bytes()
+    if change == "content":
+        parts.write_bytes(data[:-1] + b"x")
+        os.utime(parts, ns=(parts.stat().st_atime_ns, parts.stat().st_mtime_ns + HOUR_NS))
+    elif change == "replaced":
+        parts.with_name("copy").write_bytes(data)
+        parts.with_name("copy").chmod(0o600)
+        parts.with_name("copy").replace(parts)
+    if end == "power cut":
+        reboot(monkeypatch)
+    plan = await plan_again(store, save_path, skipped={1})
+    is_ours = change == "none" or (change, end) == ("content", "power cut")  # times say nothing
+    assert plan.to_check == ([] if is_ours else [2, 5])
+    assert plan.verified.count == (8 if is_ours else 6)
 
 
 @pytest.mark.parametrize("has_stamps", [True, False])

@@ -15,7 +15,7 @@ from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.disk.file_stamps import FileStamp
 from torrent_engine.disk.files.file_paths import FilePaths
 from torrent_engine.disk.files.owned_files import OwnedFiles
-from torrent_engine.disk.files.stamps import FileStamps
+from torrent_engine.disk.files.stamps import FileLooks, FileStamps
 from torrent_engine.disk.os_errors import storage_failures
 from torrent_engine.disk.reflinks import Reflinks
 
@@ -60,9 +60,7 @@ class CustomFiles:
             metainfo.layout,
             metainfo.geometry,
             self.owned,
-            look=self._look,
-            reopen=lambda _: None,
-            is_born_after=lambda _index, _time_ns: False,
+            FileLooks(self._look, lambda _: None, lambda _index, _time_ns: False, lambda: None),
         )
         self.immediate = _ImmediateReads(metainfo, storage)
 

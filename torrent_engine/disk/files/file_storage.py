@@ -14,14 +14,15 @@ from torrent_engine.base.errors import HiddenNameError, StorageError
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.codec.paths import PathParts
 from torrent_engine.disk.file_copy import move_files
+from torrent_engine.disk.file_stamps import PART_FILE, FileStamp
 from torrent_engine.disk.files.disk_files import DiskFiles
 from torrent_engine.disk.files.file_paths import FilePaths
 from torrent_engine.disk.files.immediate_reads import HotFileReads
 from torrent_engine.disk.files.open_files import OpenFiles
 from torrent_engine.disk.files.owned_files import OwnedFiles
-from torrent_engine.disk.files.part_file import PART_FILE, PartFile, part_file_name
+from torrent_engine.disk.files.part_file import PartFile, part_file_name
 from torrent_engine.disk.files.placement import Placement, first_placements
-from torrent_engine.disk.files.stamps import FileStamps
+from torrent_engine.disk.files.stamps import FileLooks, FileStamps
 from torrent_engine.disk.home_folder import HIDDEN, HomeNames
 from torrent_engine.disk.reflinks import Reflinks
 
@@ -66,9 +67,12 @@ class FileStorage:
             metainfo.layout,
             metainfo.geometry,
             self.owned,
-            look=self._files.stamps,
-            reopen=self._files.reopen,
-            is_born_after=self._files.is_born_after,
+            FileLooks(
+                self._files.stamps,
+                self._files.reopen,
+                self._files.is_born_after,
+                self._look_at_parts,
+            ),
         )
         self.immediate = HotFileReads(metainfo.layout, self._files, pool, self._placements)
         self._overwrite = overwrite
@@ -437,6 +441,10 @@ class FileStorage:
         if self._part_file is None:
             self._part_file = self._new_parts()
         return self._part_file
+
+    def _look_at_parts(self) -> FileStamp | None:
+        parts = self._part_file
+        return parts.stamp() if parts is not None and self._files.is_open else None
 
     def _new_parts(self) -> PartFile:
         return PartFile(

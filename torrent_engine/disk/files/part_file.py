@@ -17,6 +17,7 @@ from typing import Final
 from torrent_engine.base.errors import ForeignFileError, StorageError
 from torrent_engine.base.ids import InfoHash
 from torrent_engine.disk.file_copy import data_extents
+from torrent_engine.disk.file_stamps import PART_FILE, FileStamp, stamp_of
 from torrent_engine.disk.os_errors import storage_error, storage_errors
 from torrent_engine.disk.positional import read_at, write_at
 from torrent_engine.disk.safe_open import Folder
@@ -24,8 +25,6 @@ from torrent_engine.disk.system import HAS_FILE_MODES
 
 _COPY_BYTES: Final = 1024 * 1024
 _FEW: Final = 3  # two may belong to neighbouring files
-PART_FILE: Final = -1
-"""The file index of the part-file."""
 
 
 def part_file_name(info_hash: InfoHash) -> tuple[str, ...]:
@@ -61,6 +60,14 @@ class PartFile:
         """Return its length in bytes; 0 if it does not exist."""
         status = self._status()
         return status.st_size if status is not None and self._is_part_file(status) else 0
+
+    def stamp(self) -> FileStamp | None:
+        """Return its present stamp; None if it does not exist, or is not to be known."""
+        with suppress(StorageError):
+            status = self._status()
+            if status is not None and self._is_part_file(status):
+                return stamp_of(PART_FILE, status)
+        return None
 
     def check_writable(self) -> None:
         """Raise ForeignFileError if its name is taken by a foreign file."""

@@ -1,12 +1,14 @@
 """Stamps of a torrent's files for the resume database."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import partial
 from itertools import chain
+from typing import NamedTuple
 
 from torrent_engine.codec.bitfield import Bitfield
 from torrent_engine.codec.geometry import FileLayout, Geometry
 from torrent_engine.disk.file_stamps import (
+    PART_FILE,
     FileStamp,
     NotedFiles,
     is_like_copy,
@@ -17,6 +19,19 @@ from torrent_engine.disk.files.owned_files import OwnedFiles
 from torrent_engine.disk.stamp_table import StampTable
 
 
+class FileLooks(NamedTuple):
+    """What there is to be known of the files of a storage; all of it may block."""
+
+    stamps: Callable[[Iterable[int]], Iterable[FileStamp]]
+    """Returns the present stamps of files."""
+    reopen: Callable[[Iterable[int]], None]
+    """Closes the descriptors of files."""
+    is_born_after: Callable[[int, int], bool]
+    """Returns whether a file was made after a time."""
+    part_file: Callable[[], FileStamp | None]
+    """Returns the present stamp of the part-file; None without one."""
+
+
 class FileStamps:
     """The stamps to save, and the files in doubt."""
 
@@ -25,22 +40,19 @@ class FileStamps:
         layout: FileLayout,
         geometry: Geometry,
         owned: OwnedFiles,
-        *,
-        look: Callable[[Iterable[int]], Iterable[FileStamp]],
-        reopen: Callable[[Iterable[int]], None],
-        is_born_after: Callable[[int, int], bool],
+        looks: FileLooks,
     ) -> None:
-        """``look`` stats files and blocks; ``reopen`` closes the descriptors of files.
-
-        ``is_born_after`` says of a file whether it was made after a time, and blocks.
-        """
+        self.part_file = looks.part_file
+        """Returns the present stamp of the part-file; None without one. Blocking."""
+        self._parts: FileStamp | None = None
+        self._saved_parts: FileStamp | None = None
         self._layout = layout
         self._geometry = geometry
         self._owned = owned
         self._book = owned.book
-        self._look = look
-        self._reopen = reopen
-        self._is_born_after = is_born_after
+        self._look = looks.stamps
+        self._reopen = looks.reopen
+        self._is_born_after = looks.is_born_after
 
     def present(self, indices: Iterable[int] | None = None) -> StampTable:
         """Return the stamps of the existing files; blocking."""
@@ -86,7 +98,8 @@ class FileStamps:
 
         Files in doubt are marked as such.
         """
-        return StampTable(map(self._book.take, self._look(self._owned.own())))
+        seen = map(self._book.take, self._look(self._owned.own()))
+        return StampTable(chain(seen, self._part_file_if_changed()))
 
     def at_start(self, now: Mapping[int, FileStamp], old: Mapping[int, FileStamp]) -> StampTable:
         """Return the stamps to save of own files, given the current ones and those of before.
@@ -101,27 +114,36 @@ class FileStamps:
             for index in sorted(old.keys() & now.keys() - own)
             if is_like_copy(old[index], now[index])
         )
-        return StampTable(chain(taken, refused))
+        return StampTable(chain(taken, refused, self._part_file_if_changed()))
 
     def changed(self, pieces: Iterable[int] = ()) -> StampTable:
         """Return the stamps to save of own files that the torrent changed; blocking.
 
         These are files that were made, adopted or synced, and those of ``pieces`` if they were
-        written to since their last stamp.
+        written to since their last stamp; and the part-file if it is another than when its own was
+        saved.
         """
         indices = self._owned.unstamped()
         for piece in pieces:
             for index in self._layout.files_of_piece(piece, self._geometry):
                 if not self._book.is_known(index):
                     indices.add(index)
-        return StampTable(map(self._book.take, self._look(indices & self._owned.own())))
+        seen = map(self._book.take, self._look(indices & self._owned.own()))
+        return StampTable(chain(seen, self._part_file_if_changed()))
+
+    def _part_file_if_changed(self) -> Iterator[FileStamp]:
+        self._parts = self.part_file()
+        if self._parts is not None and self._parts != self._saved_parts:
+            yield self._parts
 
     def known(self, stamps: Iterable[FileStamp]) -> None:
         """Record the stamps of files at the start, before any hashing."""
         self._book.saved(self._book.take(stamp).file_index for stamp in stamps)
 
-    def saved(self, indices: Iterable[int]) -> None:
+    def saved(self, indices: Collection[int]) -> None:
         """Record that the stamps of files are in the database."""
+        if PART_FILE in indices:
+            self._saved_parts = self._parts
         self._owned.saved(set(indices))
 
     def doubt(self, indices: Iterable[int]) -> None:

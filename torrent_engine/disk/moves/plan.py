@@ -21,8 +21,8 @@ from torrent_engine.base.errors import (
 from torrent_engine.base.ids import InfoHash
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.codec.paths import PathParts
-from torrent_engine.disk.file_stamps import NotedFiles
-from torrent_engine.disk.files.part_file import PART_FILE, part_file_name
+from torrent_engine.disk.file_stamps import PART_FILE, NotedFiles
+from torrent_engine.disk.files.part_file import part_file_name
 from torrent_engine.disk.filesystem import has_room
 from torrent_engine.disk.moves.proof import OwnedAtMove
 from torrent_engine.disk.os_errors import storage_error

@@ -243,6 +243,7 @@ class ResumeKeeper:
                 geometry.piece_offset(piece), geometry.piece_length(piece)
             ),
             taken_out=storage.taken_out,
+            part_file=self._stamps.part_file(),
         )
 
     def _kept_as_files(self) -> frozenset[int]:

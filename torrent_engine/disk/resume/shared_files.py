@@ -81,7 +81,7 @@ class _Names:
         if record is None:
             return False
         parts = record.renames.get(index)
-        if parts is None and metainfo is not None and index < len(metainfo.files):
+        if parts is None and metainfo is not None and 0 <= index < len(metainfo.files):
             parts = metainfo.files[index].path
         if parts is None:
             return False

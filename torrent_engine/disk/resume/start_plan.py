@@ -11,7 +11,7 @@ from typing import Final
 from torrent_engine.base.errors import StorageError
 from torrent_engine.codec.bitfield import Bitfield
 from torrent_engine.codec.metainfo import Metainfo
-from torrent_engine.disk.file_stamps import FileStamp, StampMatch, compare
+from torrent_engine.disk.file_stamps import PART_FILE, FileStamp, StampMatch, compare
 from torrent_engine.disk.state.records import Progress, TorrentRecord
 
 WRITE_DELAY_NS: Final = 10_000_000_000
@@ -46,6 +46,7 @@ class FilesSeen:
     """Whether all files of a piece are there and long enough."""
     taken_out: frozenset[int] = frozenset()
     """Files that came out of the part-file just now; those that never were files are as in it."""
+    part_file: FileStamp | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +142,8 @@ class Planner:
             if 0 <= piece < self._count
             for index in layout.files_of_piece(piece, geometry)
         }
+        if files - self._seen.kept_as_files:
+            files.add(PART_FILE)
         return lambda index: until_ns + WRITE_DELAY_NS if index in files else None
 
     def _check_list(self, pieces: int) -> list[int]:
@@ -172,10 +175,22 @@ class Planner:
                 unborn |= mask if index not in old else 0
             else:
                 changed |= mask
-        for piece in Bitfield.from_int(self._part_file_mask() & believed, self._count).present():
+        in_parts = self._part_file_mask() & believed
+        for piece in Bitfield.from_int(in_parts, self._count).present():
             if not self._seen.has_piece(piece):
                 gone |= 1 << piece
+        if self._is_part_file_changed(old.get(PART_FILE), last_write_ns(PART_FILE)):
+            changed |= in_parts & ~gone
         return _Changes(gone, changed, unborn, frozenset(doubtful))
+
+    def _is_part_file_changed(self, old: FileStamp | None, last_write_ns: float | None) -> bool:
+        """Return whether somebody else changed it; it grows with our own writes."""
+        now = self._seen.part_file
+        if old is None or now is None:
+            return False
+        if last_write_ns is not None:
+            old = old._replace(size_bytes=now.size_bytes)
+        return compare(old, now, last_write_ns=last_write_ns) is StampMatch.CHANGED
 
     def _part_file_mask(self) -> int:
         """Return the pieces of files that are not kept as such: the part-file may have them."""

@@ -23,8 +23,7 @@ from torrent_engine.base.storage import Storage
 from torrent_engine.codec.bitfield import Bitfield
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.codec.paths import PathParts, colliding
-from torrent_engine.disk.file_stamps import NotedFiles
-from torrent_engine.disk.files.part_file import PART_FILE
+from torrent_engine.disk.file_stamps import PART_FILE, NotedFiles
 from torrent_engine.disk.files.storage_manager import StorageManager
 from torrent_engine.disk.home_folder import HIDDEN, HomeNames
 from torrent_engine.disk.moves.plan import MovePlan, MoveSpec, draw_plan
