@@ -262,13 +262,18 @@ async def test_a_found_file_is_overwritten_if_that_is_asked_for(tmp_path: Path, 
     assert (tmp_path / "out/payload/a.bin").stat().st_size == 100_000
 
 
+@pytest.mark.parametrize("was_there", [False, True])
 @pytest.mark.parametrize("way", ["stopped", "seeding"])
-async def test_overwriting_ends_when_the_download_is_complete(tmp_path: Path, way: str) -> None:
+async def test_overwriting_ends_when_the_torrent_is_complete(
+    tmp_path: Path, way: str, was_there: bool
+) -> None:
     mine = put(tmp_path, "a.bin", MINE)
+    if was_there:
+        write_files(METAINFO, PAYLOAD, tmp_path / "out")
     async with leech(tmp_path, overwrite=True) as session:
         await session.start()
         await reach(session, State.SEEDING)
-        await until(lambda: not session.config.overwrite)
+        assert not session.config.overwrite
         if way != "seeding":
             await session.stop()
         mine.with_name("mine").write_bytes(MINE * 3)

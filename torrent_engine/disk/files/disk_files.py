@@ -538,7 +538,7 @@ class DiskFiles:
             with suppress(OSError, StorageError):
                 self._folder.unlink(self._temporary(index))
         self._pool.forget_owner(self._owner)
-        gone = self.owned.own().intersection(indices)
+        gone = self.owned.proved().intersection(indices)
         for index in sorted(gone):
             self._delete_one(index, self._folder)
         for parts in self._paths.folders():

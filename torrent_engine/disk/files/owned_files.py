@@ -4,7 +4,7 @@ A file is the torrent's own if the database says so, if the torrent made it, or 
 hold as many of its bytes as a whole piece has, or half of them where it is shorter. No I/O.
 """
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 
 from torrent_engine.codec.bitfield import Bitfield
 from torrent_engine.codec.geometry import FileLayout, Geometry
@@ -23,6 +23,11 @@ class OwnedFiles:
         """Files that were made or overwritten and are not in the database."""
         self.found_folders: frozenset[tuple[str, ...]] = frozenset()
         """Folders that were there before the torrent and had none of its files; never removed."""
+        self.suspects: dict[int, int] = {}
+        """Files that have to prove that they are the torrent's, and the pieces left that could."""
+        self.refused: set[int] = set()
+        """Those that did not, and of which the database does not know that."""
+        self._had = Bitfield(0)
         self.knows_part_file = False
         """Whether what has the name of the part-file is it, whatever its permissions are."""
         self.found_part_file = False
@@ -60,6 +65,7 @@ class OwnedFiles:
         self.present.discard(index)
         self.foreign.discard(index)
         self._own.discard(index)
+        self.suspects.pop(index, None)
         self._matches.pop(index, None)
 
     def taking(self, index: int, inode: int) -> None:
@@ -84,6 +90,8 @@ class OwnedFiles:
         self.book.wrote(index)
         if self.foreign:
             self.adopt((index,))
+        if self.suspects:
+            self.suspects.pop(index, None)
 
     # -- whose it is ----------------------------------------------------------------------
 
@@ -94,6 +102,10 @@ class OwnedFiles:
     def own(self) -> set[int]:
         """Return the files on disk that are the torrent's."""
         return self.present - self.foreign
+
+    def proved(self) -> set[int]:
+        """Return those of them of which nobody else's may have taken the place."""
+        return self.own() - self.suspects.keys()
 
     def not_own(self, indices: Iterable[int]) -> set[int]:
         """Return those of the files that are not on disk as the torrent's."""
@@ -121,6 +133,9 @@ class OwnedFiles:
 
         ``was_read`` says whether the bytes of a file came from there, not from the part-file.
         """
+        for index in self._suspects_of(piece):
+            del self.suspects[index]
+            self._unstamped.add(index)
         if not self.foreign:
             return
         for index in self._layout.files_of_piece(piece, self._geometry):
@@ -144,29 +159,57 @@ class OwnedFiles:
             gaps.append((at, self._layout.lengths[index]))
         return gaps
 
-    def is_provable(self, index: int, pieces: Bitfield) -> bool:
-        """Return whether a file is proved to be the torrent's where all these pieces match."""
-        needed_bytes = self._needed_bytes(index)
-        for piece in self._layout.pieces_of(index, self._geometry):
-            if pieces.has(piece):
-                start, end = self._range(index, piece)
-                needed_bytes -= end - start
-                if needed_bytes <= 0:
-                    return True
-        return False
-
     def _is_proved(self, index: int) -> bool:
         matched = sum(end - start for start, end in self.matched(index))
-        return matched >= self._needed_bytes(index)
-
-    def _needed_bytes(self, index: int) -> int:
-        return min(self._geometry.piece_bytes, -(-self._layout.lengths[index] // 2))
+        return matched >= min(self._geometry.piece_bytes, -(-self._layout.lengths[index] // 2))
 
     def _range(self, index: int, piece: int) -> tuple[int, int]:
         """Return which bytes of a file lie in a piece."""
         offset, length = self._layout.offsets[index], self._layout.lengths[index]
         start = piece * self._geometry.piece_bytes - offset
         return max(start, 0), min(start + self._geometry.piece_bytes, length)
+
+    # -- what may be a copy ---------------------------------------------------------------
+
+    def pieces_within(self, index: int, pieces: Bitfield) -> Iterator[int]:
+        """Yield those of some pieces that lie in one file alone; what they are is up to it."""
+        start, length = self._layout.offsets[index], self._layout.lengths[index]
+        piece_bytes, end = self._geometry.piece_bytes, self._layout.end_bytes
+        for piece in self._layout.pieces_of(index, self._geometry):
+            first = piece * piece_bytes
+            is_within = first >= start and min(first + piece_bytes, end) <= start + length
+            if is_within and pieces.has(piece):
+                yield piece
+
+    def suspect(self, indices: Iterable[int], had: Bitfield) -> None:
+        """Record which of the torrent's files may be somebody else's of the same size and times.
+
+        One is the torrent's once a piece matches that it ``had`` and that lies in this file alone,
+        and is foreign once none of them does. A file without such pieces stays the torrent's.
+        """
+        for index in indices:
+            if left := sum(1 for _ in self.pieces_within(index, had)):
+                self.suspects[index] = left
+        self._had = had
+
+    def piece_failed(self, piece: int) -> None:
+        """Record that a piece does not match, which may prove that a file is not the torrent's."""
+        for index in self._suspects_of(piece):
+            self.suspects[index] -= 1
+            if not self.suspects[index]:
+                del self.suspects[index]
+                self._own.discard(index)
+                self._unstamped.discard(index)
+                self.foreign.add(index)
+                self.refused.add(index)
+
+    def _suspects_of(self, piece: int) -> list[int]:
+        """Return the suspected file that a piece lies in alone, if it was one of those it had."""
+        if not self.suspects or not self._had.has(piece):
+            return []
+        files = self._layout.files_of_piece(piece, self._geometry)
+        its = [index for index in files if self._layout.lengths[index]]
+        return its if len(its) == 1 and its[0] in self.suspects else []
 
     # -- what the database knows ----------------------------------------------------------
 
@@ -181,11 +224,12 @@ class OwnedFiles:
     @property
     def has_unsaved(self) -> bool:
         """Whether there are such files."""
-        return bool(self._unstamped)
+        return bool(self._unstamped or self.refused)
 
     def saved(self, indices: Collection[int]) -> None:
         """Record that the stamps of files are in the database."""
         self._unstamped.difference_update(indices)
+        self.refused.difference_update(indices)
         self.taken.difference_update(indices)
         self.book.saved(indices)
 

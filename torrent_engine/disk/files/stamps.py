@@ -5,7 +5,6 @@ from functools import partial
 from itertools import chain
 from typing import NamedTuple
 
-from torrent_engine.codec.bitfield import Bitfield
 from torrent_engine.codec.geometry import FileLayout, Geometry
 from torrent_engine.disk.file_stamps import (
     PART_FILE,
@@ -60,24 +59,19 @@ class FileStamps:
         wanted = present if indices is None else present.intersection(indices)
         return StampTable(self._look(wanted))
 
-    def same(
-        self, old: Mapping[int, FileStamp], now: Mapping[int, FileStamp], had: Bitfield
-    ) -> set[int]:
-        """Return the files that are those of older stamps, changed or not; blocking.
-
-        What may be a copy counts if the torrent ``had`` too few pieces to prove it.
-        """
+    def same(self, old: Mapping[int, FileStamp], now: Mapping[int, FileStamp]) -> set[int]:
+        """Return the files that are those of older stamps, changed or not; blocking."""
         return {
             index
             for index in old
             if index in now
-            and (
-                is_same_file(old[index], now[index], partial(self._is_born_after, index))
-                or (
-                    is_like_copy(old[index], now[index]) and not self._owned.is_provable(index, had)
-                )
-            )
+            and is_same_file(old[index], now[index], partial(self._is_born_after, index))
         }
+
+    @staticmethod
+    def copies(old: Mapping[int, FileStamp], now: Mapping[int, FileStamp]) -> set[int]:
+        """Return the files that may be copies of those of older stamps."""
+        return {index for index in old if index in now and is_like_copy(old[index], now[index])}
 
     def noted(self, files: NotedFiles, now: Mapping[int, FileStamp]) -> set[int]:
         """Return the files that are those of a write journal; blocking."""
@@ -98,23 +92,17 @@ class FileStamps:
 
         Files in doubt are marked as such.
         """
-        seen = map(self._book.take, self._look(self._owned.own()))
-        return StampTable(chain(seen, self._part_file_if_changed()))
+        seen = map(self._book.take, self._look(self._owned.proved()))
+        return StampTable(chain(seen, self._refused(), self._part_file_if_changed()))
 
-    def at_start(self, now: Mapping[int, FileStamp], old: Mapping[int, FileStamp]) -> StampTable:
-        """Return the stamps to save of own files, given the current ones and those of before.
+    def at_start(self, now: Iterable[FileStamp]) -> StampTable:
+        """Return the stamps to save of own files, given the current ones.
 
-        What may be a copy of an older file is refused for good until pieces prove it: those that
-        could do so will not be known as verified any more.
+        What may be somebody else's keeps that of before until a piece proves what it is.
         """
-        own = self._owned.own()
-        taken = (self._book.take(each) for each in now.values() if each.file_index in own)
-        refused = (
-            refused_stamp(now[index])
-            for index in sorted(old.keys() & now.keys() - own)
-            if is_like_copy(old[index], now[index])
-        )
-        return StampTable(chain(taken, refused, self._part_file_if_changed()))
+        own = self._owned.proved()
+        taken = (self._book.take(each) for each in now if each.file_index in own)
+        return StampTable(chain(taken, self._part_file_if_changed()))
 
     def changed(self, pieces: Iterable[int] = ()) -> StampTable:
         """Return the stamps to save of own files that the torrent changed; blocking.
@@ -128,8 +116,13 @@ class FileStamps:
             for index in self._layout.files_of_piece(piece, self._geometry):
                 if not self._book.is_known(index):
                     indices.add(index)
-        seen = map(self._book.take, self._look(indices & self._owned.own()))
-        return StampTable(chain(seen, self._part_file_if_changed()))
+        seen = map(self._book.take, self._look(indices & self._owned.proved()))
+        return StampTable(chain(seen, self._refused(), self._part_file_if_changed()))
+
+    def _refused(self) -> Iterator[FileStamp]:
+        """Yield stamps that no file has, for files that are somebody else's after all."""
+        refused = set(self._owned.refused)
+        return map(refused_stamp, self._look(refused)) if refused else iter(())
 
     def _part_file_if_changed(self) -> Iterator[FileStamp]:
         self._parts = self.part_file()

@@ -70,7 +70,20 @@ class OwnedAtMove:
             return False
         if is_same_file(stamp, now, is_born_after):
             return True
-        return is_like_copy(stamp, now) and not self._owned.is_provable(index, self._had)
+        return is_like_copy(stamp, now) and self._is_copy(index, folder)
+
+    def _is_copy(self, index: int, folder: Folder) -> bool:
+        """Return whether a piece that the torrent had proves it, or none lies in the file alone."""
+        rest_bytes, is_provable = _MOST_READ_BYTES, False
+        with closing(_Pieces(self._metainfo, self._paths, folder)) as pieces:
+            for piece in self._owned.pieces_within(index, self._had):
+                is_provable = True
+                if pieces.is_right(piece):
+                    return True
+                rest_bytes -= self._metainfo.geometry.piece_length(piece)
+                if rest_bytes <= 0:
+                    break
+        return not is_provable
 
     def proved(self, folder: Folder, indices: Collection[int]) -> set[int]:
         """Return those of other files that a matching piece proves to be the torrent's."""

@@ -145,8 +145,7 @@ class ResumeKeeper:
         else:
             # A file that changes while the database still calls it clean is hashed as a whole.
             is_to_change = not plan.verified.all()
-            stamps = self._stamps_of(record)
-            is_saved = await self._save_plan(seen, stamps, is_precious=is_to_change)
+            is_saved = await self._save_plan(seen, is_precious=is_to_change)
         if self._journal is not None and is_saved:
             # The pieces are in the database as unchecked now; files that are gone are nobody's.
             self._journal.settle(noted.pieces, self._owned.not_own(self._journal.files().inodes))
@@ -156,15 +155,7 @@ class ResumeKeeper:
         )
         return plan
 
-    def _stamps_of(self, record: TorrentRecord | None) -> Mapping[int, FileStamp]:
-        """Return the stamps of a record, if it is of this save path."""
-        if record is None or record.save_path != self._save_path:
-            return {}
-        return record.stamps
-
-    async def _save_plan(
-        self, seen: FilesSeen, old: Mapping[int, FileStamp], *, is_precious: bool
-    ) -> bool:
+    async def _save_plan(self, seen: FilesSeen, *, is_precious: bool) -> bool:
         """Save what the torrent starts with; False if the disk of the database is full (row F1).
 
         What is there can be seeded all the same. Until it is saved the database says what it said
@@ -172,7 +163,7 @@ class ResumeKeeper:
         """
         try:
             await self.commit(
-                lambda: self._stamps.at_start(seen.stamps, old), is_precious=is_precious
+                lambda: self._stamps.at_start(seen.stamps.values()), is_precious=is_precious
             )
         except DiskFullError as error:
             _log.warning("%s: not saved yet: %s", self._metainfo.info_hash.hex(), error)
@@ -289,19 +280,21 @@ class ResumeKeeper:
     def _adopt(self, record: TorrentRecord, seen: FilesSeen) -> None:
         """Adopt the files that the database says are the torrent's own.
 
-        They were when it was last saved, or may be copies of those files and cannot be asked for a
-        piece to prove it; or they were made since, which the journal knows; or, as after a power
-        cut, nobody remembers more than which files were there before the torrent. That is not
+        They were when it was last saved, or are like copies of those files, which are suspected
+        until a piece matches; or they were made since, which the journal knows; or, as after a
+        power cut, nobody remembers more than which files were there before the torrent. That is not
         enough where the disk is not as it was, as behind a database from a backup or another
         machine, nor for what was made after the kill or the power cut: somebody else put it there.
         """
         old, now = record.stamps, seen.stamps
-        had = Earlier.from_record(record, self._metainfo).had
-        had_pieces = Bitfield.from_int(had, self._metainfo.piece_count)
-        own = self._stamps.same(old, now, had_pieces)
+        same = self._stamps.same(old, now)
+        copies = self._stamps.copies(old, now) - same
+        own = same | copies
         if own or not old:
             own |= self._made_since(record, now)
         self._storage.adopt_files(own)
+        had = Earlier.from_record(record, self._metainfo).had
+        self._owned.suspect(copies, Bitfield.from_int(had, self._metainfo.piece_count))
 
     def _made_since(self, record: TorrentRecord, now: Mapping[int, FileStamp]) -> set[int]:
         """Return the files that the torrent made since it was last saved."""
@@ -362,6 +355,7 @@ class ResumeKeeper:
             self._storage.adopt_piece(piece)
             self.piece_written(piece)
             return
+        self._owned.piece_failed(piece)
         self._have.clear(piece)
         self._unchecked.clear(piece)
         self._touch()

@@ -324,6 +324,9 @@ class SessionCore:
         else:
             _states.info("%s %r: %s, then %s", self.info_hash.hex(), self.name, old, new)
         self._count_times(old, new)
+        if new is State.SEEDING and self.config.overwrite:
+            # It was asked for what was there before the torrent was complete.
+            self.config = replace(self.config, overwrite=False)
         self._on_state(old, new)
         self.changed(ChangedGroup.PROGRESS)
 

@@ -150,8 +150,6 @@ class Relocation:
         core = self._core
         if self._is_finish_due:
             self._is_finish_due = False
-            if core.config.overwrite:  # it was asked for what was there before this download
-                core.change_config(overwrite=False)
             core.events.publish(DownloadFinished(core.info_hash, str(core.save_path)))
 
     # -- what may be asked for ----------------------------------------------------------------
