@@ -14,7 +14,8 @@ from torrent_engine.protocol.wire.messages import PeerBitfield, PeerChoked
 
 pytestmark = pytest.mark.no_cover
 
-MAX_TURN_S = 0.05
+MAX_TURN_S = 0.15
+"""13 ms were measured, and 99 beside much other work; without care it takes seconds."""
 DEEP = 1_000
 
 

@@ -45,10 +45,10 @@ REFUSED = {
     "bare_newlines": (OK + b"X: y\n" * (MAX_HEADER_LINES + 2), "100 lines"),
     "long_head": (OK + (b"X: " + bytes(1_000) + b"\r\n") * 70, "header of more than"),
     "long_line": (OK + b"X: " + b"y" * MAX_HEAD_BYTES, "header of more than"),
-    "small_chunks": (CHUNKED + small_chunks(FREE_CHUNKS + 3), "chunks with"),
+    "small_chunks": (CHUNKED + small_chunks(FREE_CHUNKS + 3), "small chunks"),
     "chunks_below_the_mean": (
         CHUNKED + small_chunks(FREE_CHUNKS) + chunk(bytes(MIN_MEAN_CHUNK_BYTES - 1)) * 600,
-        "chunks with",
+        "small chunks",
     ),
     "extension": (CHUNKED + chunk(b"x", b";" + b"a" * MAX_CHUNK_LINE_BYTES), "chunk header"),
     "extension_without_end": (CHUNKED + b"1;" + b"a" * 300, "chunk header"),
@@ -72,12 +72,19 @@ def feed(watch: ResponseWatch, raw: bytes, step: int) -> None:
         watch.feed(raw[at : at + step])
 
 
+def test_a14_one_large_chunk_does_not_pay_for_thousands_of_small_ones() -> None:
+    watch = ResponseWatch()
+    feed(watch, CHUNKED + chunk(bytes(1 << 20)) * 3, 1 << 16)
+    with pytest.raises(HttpError, match="small chunks"):
+        watch.feed(small_chunks(2 * FREE_CHUNKS))
+
+
 def test_a14_a_flood_is_refused_before_most_of_it_is_looked_at() -> None:
     watch = ResponseWatch()
     feed(watch, CHUNKED + small_chunks(FREE_CHUNKS), 1 << 20)
     watch.feed(chunk(bytes(300)))
     watch.feed(chunk(bytes(300)) + chunk(b"x"))
-    with pytest.raises(HttpError, match="chunks with"):
+    with pytest.raises(HttpError, match="small chunks"):
         watch.feed(chunk(b"x") * 2)
 
 

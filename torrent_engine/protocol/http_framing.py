@@ -18,6 +18,7 @@ MAX_SIZE_DIGITS: Final = 16  # row A14
 MAX_LENGTH_DIGITS: Final = 19  # of a body; fits 63 bits
 FREE_CHUNKS: Final = 512  # ours: chunks that may be small
 MIN_MEAN_CHUNK_BYTES: Final = 256  # ours: of the chunks after those
+MAX_CREDITED_BYTES: Final = 4_096  # ours: of one chunk, towards that mean
 
 
 _LENGTH: Final = b"content-length"
@@ -37,6 +38,24 @@ class _State(Enum):
     OVER = auto()
 
 
+class ChunkCredit:
+    """How many small chunks a body may still have.
+
+    Large ones make room for few others, or one would pay for ten thousand in a single read.
+    """
+
+    __slots__ = ("_left",)
+
+    def __init__(self) -> None:
+        self._left = FREE_CHUNKS * MIN_MEAN_CHUNK_BYTES
+
+    def take(self, size_bytes: int) -> bool:
+        """Count a chunk; return whether it may come."""
+        gained = min(size_bytes, MAX_CREDITED_BYTES) - MIN_MEAN_CHUNK_BYTES
+        self._left = min(self._left + gained, FREE_CHUNKS * MIN_MEAN_CHUNK_BYTES)
+        return self._left >= 0
+
+
 class ResponseWatch:
     """Watches the responses on one connection; :meth:`feed` raises at a violation.
 
@@ -46,8 +65,7 @@ class ResponseWatch:
 
     __slots__ = (
         "_bytes",
-        "_chunk_bytes",
-        "_chunks",
+        "_credit",
         "_field",
         "_framing",
         "_interim",
@@ -66,14 +84,16 @@ class ResponseWatch:
         self._field = b""
         self._framing = {_LENGTH: b"", _CODING: b""}
         self._lines = self._bytes = 0
-        self._chunks = self._chunk_bytes = self._to_come = 0
+        self._to_come = 0
+        self._credit = ChunkCredit()
 
     def request_sent(self) -> None:
         """Record that a request was sent: a response head comes next."""
         self._state = _State.HEAD
         self._line.clear()
         self._interim = 0
-        self._chunks = self._chunk_bytes = self._to_come = 0
+        self._to_come = 0
+        self._credit = ChunkCredit()
         self._begin_head()
 
     def feed(self, data: bytes) -> int:
@@ -193,8 +213,5 @@ class ResponseWatch:
             self._state = _State.TRAILER
             return
         self._state, self._to_come = _State.CHUNK, size
-        self._chunks += 1
-        self._chunk_bytes += size
-        counted = self._chunks - FREE_CHUNKS
-        if counted > 0 and self._chunk_bytes < counted * MIN_MEAN_CHUNK_BYTES:
-            raise HttpError(f"a body of {self._chunks} chunks with {self._chunk_bytes} bytes")
+        if not self._credit.take(size):
+            raise HttpError("a body of too many small chunks")

@@ -167,7 +167,7 @@ async def test_a14_a_header_without_end_is_cut_off():
 CHUNKED = b"HTTP/1.1 200 X\r\nTransfer-Encoding: chunked\r\n\r\n"
 FLOODS = {
     "interim_answers": (b"", b"HTTP/1.1 100 Continue\r\n\r\n", "interim responses"),
-    "chunks_of_one_byte": (CHUNKED, b"1\r\nx\r\n", "chunks with"),
+    "chunks_of_one_byte": (CHUNKED, b"1\r\nx\r\n", "small chunks"),
     "chunk_extensions": (CHUNKED, b"1;" + b"a" * 1_000 + b"\r\nx\r\n", "chunk header"),
     "trailers": (CHUNKED + b"0\r\n", b"a:\r\n", "100 lines"),
     "header_lines": (b"HTTP/1.1 200 X\r\n", b"a:\r\n", "100 lines"),

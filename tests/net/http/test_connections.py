@@ -123,7 +123,33 @@ async def test_d1_a_web_seed_beyond_a_proxy_is_not_the_proxys_own_machine(host: 
 def test_d1_a_name_that_somebody_else_looks_up_counts_as_public() -> None:
     assert is_global(NAME)
     assert not is_global("localhost")
-    assert check_address("notlocalhost", WEB_SEED_POLICY) is None  # type: ignore[func-returns-value]
+    assert check_address("notlocalhost.example", WEB_SEED_POLICY) is None  # type: ignore[func-returns-value]
+    assert check_address("nas", TRACKER_POLICY) is None  # type: ignore[func-returns-value]
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "127.1",
+        "0x7f.1",
+        "2130706433",
+        "0",
+        "169.254.43518",
+        "0xa9fea9fe",
+        "192.168.257",
+        "127.1.",
+        "ip6-loopback",
+        "nas",
+        "metadata.google.internal",
+        "nas.local.",
+    ],
+)
+def test_d1_what_a_resolver_takes_for_an_address_is_one_though_a_proxy_resolves(host: str) -> None:
+    with pytest.raises(AddressRefusedError):
+        check_address(host, WEB_SEED_POLICY)
+
+
+def test_d1_a_tracker_on_this_machine_is_asked_for_announces_only() -> None:
     with pytest.raises(AddressRefusedError):
         check_address("localhost", TRACKER_POLICY, path="/admin")
 

@@ -259,7 +259,7 @@ CHUNKED_MIB = (
 )
 FLOODS = {
     "interim_answers": (b"", b"HTTP/1.1 100 Continue\r\n\r\n", "interim responses"),
-    "chunks_of_one_byte": (CHUNKED_MIB, b"1\r\nx\r\n", "chunks with"),
+    "chunks_of_one_byte": (CHUNKED_MIB, b"1\r\nx\r\n", "small chunks"),
     "chunk_extensions": (CHUNKED_MIB, b"1;" + b"a" * 1_000 + b"\r\nx\r\n", "chunk header"),
     "header_lines": (b"HTTP/1.1 206 X\r\n", b"a:\r\n", "100 lines"),
 }

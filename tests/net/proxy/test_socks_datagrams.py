@@ -1,6 +1,7 @@
 """Datagrams through a SOCKS5 proxy."""
 
 import random
+import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from struct import pack, unpack_from
@@ -16,7 +17,7 @@ from torrent_engine.base.ids import InfoHash, PeerAddress, PeerId
 from torrent_engine.net.proxy import socks_datagrams
 from torrent_engine.net.proxy.proxy import Proxy
 from torrent_engine.net.proxy.socks_datagrams import SocksDatagrams
-from torrent_engine.net.sockets.udp_batches import CoalescedDatagrams
+from torrent_engine.net.sockets.udp_batches import CoalescedDatagrams, UdpSocket
 from torrent_engine.net.tracker.udp import UdpTrackers
 from torrent_engine.protocol.socks_udp import encode_header
 from torrent_engine.protocol.tracker.announce import (
@@ -244,3 +245,37 @@ async def test_bep15_confined_to_no_datagrams_a_tracker_is_an_error() -> None:
         trackers.share(None, only=True)
         with pytest.raises(TrackerError, match="does not relay"):
             await trackers.ask(*tracker, ANNOUNCE)
+
+
+@pytest.mark.parametrize(
+    ("sender", "payload", "is_kept"),
+    [
+        (("192.0.2.1", 5), b"d1", True),
+        (("2001:db8::1", 5), b"d1", True),
+        (("evil.example", 5), b"d1", False),
+        (("evil.example", 5), b"\x41", False),
+        (("tracker.example", 5), b"\0\0\0\1", True),  # it is asked by its name
+        (("0.0.0.0", 5), b"d1", False),
+        (("255.255.255.255", 5), b"d1", False),
+        (("192.0.2.1", 5), b"", False),
+    ],
+)
+def test_datagrams_of_senders_that_are_no_addresses_are_dropped(
+    sender: tuple[str, int], payload: bytes, *, is_kept: bool
+) -> None:
+    datagrams = SocksDatagrams(Proxy(ProxyConfig(ProxyKind.SOCKS5, "127.0.0.1", 1080)))
+    found = datagrams._decode(encode_header(*sender) + payload)
+    assert found == ((PeerAddress(*sender), payload) if is_kept else None)
+
+
+async def test_bytes_on_the_connection_of_an_association_end_it() -> None:
+    datagrams = SocksDatagrams(Proxy(ProxyConfig(ProxyKind.SOCKS5, "127.0.0.1", 1080)))
+    ours, theirs = socket.socketpair()
+    udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    with ours, theirs, udp:
+        for each in (ours, theirs, udp):
+            each.setblocking(False)
+        udp.bind(("127.0.0.1", 0))
+        assert theirs.send(b"x" * 50_000) > 1_000
+        with anyio.fail_after(10):
+            await datagrams._relay_until_closed(ours, UdpSocket(udp))

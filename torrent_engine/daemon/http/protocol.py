@@ -26,7 +26,7 @@ from torrent_engine.daemon.http.asgi import HeaderFields
 from torrent_engine.daemon.http.cycle import RequestCycle
 from torrent_engine.daemon.http.heads import Head, HeadError, check_head, check_lines
 from torrent_engine.daemon.http.limits import ConnectionCount, HttpLimits, is_one
-from torrent_engine.protocol.http_framing import FREE_CHUNKS, MIN_MEAN_CHUNK_BYTES
+from torrent_engine.protocol.http_framing import ChunkCredit
 
 if TYPE_CHECKING:
     from anyio.abc import TaskGroup
@@ -124,7 +124,8 @@ class HttpConnection(H11Protocol):
         """Whether an answer is held back, and others may have the place meanwhile."""
         self._requests = 0
         self._body_left: int | None = 0
-        self._body_received = self._body_parts = 0
+        self._body_received = 0
+        self._credit = ChunkCredit()
         self._body_began_s = 0.0
         self._waiting_bytes = 0
         self.waits_since_s = 0.0
@@ -282,7 +283,8 @@ class HttpConnection(H11Protocol):
         self._requests += 1
         self._write_s = self._limits.write_s
         self.scope = self._scope_of(head)  # type: ignore[assignment]
-        self._body_left, self._body_received, self._body_parts = head.body_bytes, 0, 0
+        self._body_left, self._body_received = head.body_bytes, 0
+        self._credit = ChunkCredit()
         if head.body_bytes != 0:
             self._body_began_s = self.loop.time()
             self._set_timer(self._limits.body_check_s, self._check_body)
@@ -340,11 +342,8 @@ class HttpConnection(H11Protocol):
 
     def _take_body(self, event: h11.Data) -> None:
         self._body_received += len(event.data)
-        self._body_parts += 1
-        if self._body_parts > FREE_CHUNKS:  # h11 takes 15 us for each chunk of a read
-            small = (self._body_parts - FREE_CHUNKS) * MIN_MEAN_CHUNK_BYTES
-            if self._body_received < small:
-                raise HeadError(400, "chunks that are too small")
+        if not self._credit.take(len(event.data)):  # h11 takes 15 us for each chunk of a read
+            raise HeadError(400, "chunks that are too small")
         cycle = self.cycle
         if cycle is None or cycle.response_complete:
             return

@@ -2,13 +2,15 @@
 
 import math
 import time
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final, NamedTuple
 from urllib.parse import quote
 
 import anyio
+from anyio.to_thread import run_sync
 from fastapi import APIRouter, Query
 from starlette.requests import Request
 from starlette.responses import Response
@@ -161,7 +163,7 @@ class _Media:
                         data += chunk
         except TimeoutError:
             raise ProblemError(Problem("read_timeout", "its pieces did not come")) from None
-        return Response(to_vtt(bytes(data)), headers={"Content-Type": _VTT})
+        return Response(await run_sync(to_vtt, bytes(data)), headers={"Content-Type": _VTT})
 
     # -- playlists ----------------------------------------------------------------------------
 
@@ -172,31 +174,29 @@ class _Media:
         files = await self._port.torrents.files(info_hash)
         if not files:
             raise self._patience.refusal(info_hash)
-        shown = [each for each in files if is_playable(each.path) or _is_subtitle(each.path)]
         if index is None:
-            return _answer(self._entries(request, info_hash, shown))
+            entry = self._entry_maker(request, info_hash)
+            return await _answer([_Listed(files, _is_media, entry)])
         one = [await self._file(info_hash, index)]
-        return _answer(self._entries(request, info_hash, one, signed_for=str(index)))
+        entry = self._entry_maker(request, info_hash, signed_for=str(index))
+        return await _answer([_Listed(one, lambda _: True, entry)])
 
     async def playlist_of_all(self, request: Request) -> Response:
         """Return the playlist of all torrents."""
-        entries: list[Entry] = []
+        listed: list[_Listed] = []
         for info_hash in list(self._port.torrents.hashes()):
             with suppress(UnknownTorrentError):  # it was removed meanwhile
                 files = await self._port.torrents.files(info_hash)
-                shown = [each for each in files if is_playable(each.path)]
-                entries += self._entries(request, info_hash, shown)
-        return _answer(entries)
+                listed.append(_Listed(files, is_playable, self._entry_maker(request, info_hash)))
+        return await _answer(listed)
 
-    def _entries(
-        self,
-        request: Request,
-        info_hash: InfoHash,
-        files: list[FileFacts],
-        *,
-        signed_for: str = ANY_FILE,
-    ) -> list[Entry]:
-        """Return lines of a playlist; a link lets in as long as it did, and makes no later one."""
+    def _entry_maker(
+        self, request: Request, info_hash: InfoHash, *, signed_for: str = ANY_FILE
+    ) -> Callable[[FileFacts], Entry]:
+        """Return what makes entries of files, in any thread.
+
+        A link lets in as long as the one that asks did, and makes no later one.
+        """
         stream = self._context.settings().stream
         base = stream.public_url.rstrip("/") or str(request.base_url).rstrip("/")
         expires_at = int(time.time()) + stream.link_hours * _HOUR_S
@@ -205,21 +205,39 @@ class _Media:
             signature = request.query_params["t"]
         else:
             signature = links.sign(info_hash.hex(), signed_for, expires_at)
-        return [
-            Entry(
-                PurePosixPath(each.path).name,
-                f"{base}{stream_path(info_hash, each)}?t={signature}",
-            )
-            for each in sorted(files, key=lambda each: natural_key(each.path))
-        ]
+        return lambda each: Entry(
+            PurePosixPath(each.path).name, f"{base}{stream_path(info_hash, each)}?t={signature}"
+        )
 
 
-def _answer(entries: list[Entry]) -> Response:
+class _Listed(NamedTuple):
+    """The files of a torrent for a playlist."""
+
+    files: Sequence[FileFacts]
+    is_shown: Callable[[str], bool]
+    """Says of a path whether the file is in the playlist."""
+    entry: Callable[[FileFacts], Entry]
+
+
+def _playlist(listed: Iterable[_Listed]) -> bytes:
+    entries: list[Entry] = []
+    for files, is_shown, entry in listed:
+        shown = [each for each in files if is_shown(each.path)]
+        entries += map(entry, sorted(shown, key=lambda each: natural_key(each.path)))
+    return playlist(entries)
+
+
+async def _answer(listed: Iterable[_Listed]) -> Response:
+    """Return a playlist, made in a thread: there may be very many files."""
     headers = {
         "Content-Type": PLAYLIST_TYPE,
         "Content-Disposition": f"inline; {file_name('playlist.m3u8')}",
     }
-    return Response(playlist(entries), headers=headers)
+    return Response(await run_sync(_playlist, listed), headers=headers)
+
+
+def _is_media(path: str) -> bool:
+    return is_playable(path) or _is_subtitle(path)
 
 
 def _is_subtitle(path: str) -> bool:

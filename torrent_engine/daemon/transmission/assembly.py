@@ -126,7 +126,7 @@ def _machine_handlers(parts: DaemonParts) -> dict[str, RpcHandler]:
     machine = Machine(
         parts.paths,
         parts.port.engine.network,
-        PortTest(lambda: settings.now.transmission.port_test_url),
+        PortTest(lambda: settings.now.transmission.port_test_url, parts.port.engine.fetch_list),
         parts.blocklists,
         lambda: parts.stop if settings.now.transmission.can_close else None,
         wall_clock=parts.wall_clock,

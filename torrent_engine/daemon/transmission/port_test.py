@@ -1,22 +1,29 @@
 """A service that tells whether our port is open, for those who configure one."""
 
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Awaitable, Callable
+from typing import Final, Protocol
 
-from torrent_engine.base.config import TrackerConfig
 from torrent_engine.base.errors import HttpError
-from torrent_engine.net.http.client import HttpClient
+from torrent_engine.net.http.client import HttpResponse
 
 OK: Final = 200
 MAX_ANSWER_BYTES: Final = 1024
 
 
+class Fetch(Protocol):
+    """Fetches a URL as the engine does, by its proxy if it has one."""
+
+    def __call__(self, url: str, *, max_bytes: int) -> Awaitable[HttpResponse]:
+        """Return the answer. Raises HttpError."""
+
+
 class PortTest:
     """Asks a URL with the port as its last part; the answer is "1" or "0"."""
 
-    def __init__(self, url: Callable[[], str]) -> None:
+    def __init__(self, url: Callable[[], str], fetch: Fetch) -> None:
         """``url`` returns the URL of the service; "" if there is none."""
         self._url = url
+        self._fetch = fetch
 
     @property
     def is_configured(self) -> bool:
@@ -25,9 +32,8 @@ class PortTest:
 
     async def ask(self, port: int) -> bool:
         """Return whether the service reaches the port. Raises HttpError."""
-        client = HttpClient(TrackerConfig())
         url = f"{self._url().rstrip('/')}/{port}"
-        answer = await client.get(url, max_bytes=MAX_ANSWER_BYTES)
+        answer = await self._fetch(url, max_bytes=MAX_ANSWER_BYTES)
         if answer.status != OK:
             raise HttpError(f"HTTP status {answer.status}", status=answer.status)
         return answer.body.strip() == b"1"

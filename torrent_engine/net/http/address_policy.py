@@ -2,12 +2,15 @@
 
 Source: fault model, row D1. Link-local and other addresses of cloud metadata services, multicast
 and the unspecified address are always refused; private ones and loopback by policy. Names occur
-only if a proxy resolves them: they count as public, except known loopback names.
+only if a proxy resolves them: they count as public, except those of loopback and private networks.
 """
 
+import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from socket import inet_aton
 from typing import Final
 
 from torrent_engine.base.errors import HttpError
@@ -15,7 +18,15 @@ from torrent_engine.base.operators import embedded_ipv4
 
 IPAddress = IPv4Address | IPv6Address
 _LOOPBACK: Final = IPv4Address("127.0.0.1")
-_LOOPBACK_NAMES: Final = (".localhost", ".localhost.localdomain", ".ip6-localhost")
+_LOOPBACK_NAMES: Final = (
+    ".localhost",
+    ".localhost.localdomain",
+    ".ip6-localhost",
+    ".ip6-loopback",
+)
+_LOCAL_NAMES: Final = (".internal", ".local", ".localdomain", ".home.arpa")
+"""Of private networks and of clouds' metadata services (IANA, RFC 6762, RFC 8375)."""
+_NUMBER: Final = re.compile(r"[0-9]+|0x[0-9a-f]*")
 _CLOUD_SECRETS: Final = frozenset(
     map(ip_address, ("192.0.0.192", "100.100.100.200", "fd00:ec2::254", "fd20:ce::254"))
 )
@@ -57,10 +68,11 @@ def real_address(literal: str) -> IPAddress:
 
 
 def is_global(host: str) -> bool:
-    """Return whether a literal address is globally reachable; True for a name."""
+    """Return whether a literal address is globally reachable; of a name, whether it may be."""
     address = _address_of(host)
     if address is None:
-        return True
+        name = host.lower().rstrip(".")
+        return "." in name and not name.endswith(_LOCAL_NAMES)
     if isinstance(address, IPv6Address) and address.is_site_local:
         return False  # deprecated site-local addresses
     if any(address in network for network in _NOT_GLOBAL):
@@ -75,6 +87,8 @@ def check_address(literal: str, policy: AddressPolicy, *, path: str = "/") -> No
     """
     address = _address_of(literal)
     if address is None:
+        if not policy.allow_non_global and not is_global(literal):
+            raise AddressRefusedError(f"refused to connect to {literal}: not a public name")
         return
     is_secret = address.is_link_local or address in _CLOUD_SECRETS
     if is_secret or address.is_multicast or address.is_unspecified:
@@ -110,8 +124,11 @@ def _address_of(host: str) -> IPAddress | None:
     try:
         return real_address(host)
     except ValueError:
-        is_loopback = f".{host.lower().rstrip('.')}".endswith(_LOOPBACK_NAMES)
-        return _LOOPBACK if is_loopback else None
+        name = host.lower().rstrip(".")
+    if _NUMBER.fullmatch(name.rpartition(".")[2]):  # 127.1, 0x7f.1: a resolver takes them
+        with suppress(OSError):
+            return IPv4Address(inet_aton(name))
+    return _LOOPBACK if f".{name}".endswith(_LOOPBACK_NAMES) else None
 
 
 def _is_loopback_path(path: str, policy: AddressPolicy) -> bool:

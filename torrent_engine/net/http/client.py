@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import anyio
 import anyio.lowlevel
+import anyio.to_thread
 
 from torrent_engine.base.config import TrackerConfig
 from torrent_engine.base.errors import HttpError, NetworkError
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 
     import httpx2
 
+MAX_GROWTH_BYTES: Final = 1 << 20  # ours: of a body at once; what may be more is for a thread
 CHUNKS_PER_TURN: Final = 64  # ours: chunks handled before other tasks run; some ms
 _LOGGER: Final = logging.getLogger(__name__)
 
@@ -213,7 +215,10 @@ async def _read_body(httpx: ModuleType, response: "httpx2.Response", reader: Bod
             if not count % CHUNKS_PER_TURN:
                 await anyio.lowlevel.checkpoint()
             if refusal is None:
-                refusal = _refusal(reader, chunk)
+                if reader.may_grow_by(len(chunk)) > MAX_GROWTH_BYTES:
+                    refusal = await anyio.to_thread.run_sync(_refusal, reader, chunk)
+                else:
+                    refusal = _refusal(reader, chunk)
                 if refusal is not None:
                     await response.aclose()
     except httpx.TransportError:

@@ -7,6 +7,7 @@ from torrent_engine.base.errors import HttpError
 
 ACCEPT_ENCODING: Final = "gzip, deflate"
 _ZLIB_OR_GZIP: Final = 47  # zlib's wbits: 32 (detect the header) + 15
+_MAX_RATIO: Final = 1032
 _RAW_DEFLATE: Final = -15
 _ENCODINGS: Final = frozenset({"gzip", "x-gzip", "deflate"})
 
@@ -40,6 +41,10 @@ class BodyReader:
         self._body += self._decompressed(data, room_bytes + 1)
         if len(self._body) > self._max_bytes:
             raise HttpError(f"body of more than {self._max_bytes} bytes after decompression")
+
+    def may_grow_by(self, data_bytes: int) -> int:
+        """Return how long the body may become by so many more bytes; zlib packs 1032 into one."""
+        return _MAX_RATIO * data_bytes if self._is_compressed else data_bytes
 
     def finish(self) -> bytes:
         """Return the complete body. Raises HttpError if its compressed stream is truncated."""

@@ -225,7 +225,11 @@ class IncomingRouter:
                 transport.close()
         if taken is not None:
             transport, info_hash, received = taken
-            self._pass_on(info_hash, (transport, address, received))
+            try:
+                self._pass_on(info_hash, (transport, address, received))
+            except BaseException:
+                transport.close()
+                raise
 
     def _pass_on(self, info_hash: InfoHash, arrival: Arrival) -> None:
         accept = self._torrents.get(info_hash)

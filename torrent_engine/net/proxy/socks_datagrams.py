@@ -6,9 +6,10 @@ down, sent datagrams are lost; it is re-established with backoff.
 
 import logging
 import socket
+import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
-from itertools import groupby
+from itertools import groupby, takewhile
 from typing import Final
 
 import anyio
@@ -21,12 +22,15 @@ from torrent_engine.net.proxy.socks import receive
 from torrent_engine.net.sockets.binding import UNBOUND, Binding
 from torrent_engine.net.sockets.datagrams import (
     MAX_WAITING_BATCHES,
+    MAX_WAITING_S,
+    TRACKER_FIRST_BYTES,
     DatagramHandler,
     Datagrams,
     read_forever,
 )
 from torrent_engine.net.sockets.tcp import close
 from torrent_engine.net.sockets.udp_batches import CoalescedDatagrams, DatagramParts, UdpSocket
+from torrent_engine.policy.addresses import is_dialable
 from torrent_engine.protocol.socks_udp import decode_datagram, encode_header
 
 logger = logging.getLogger(__name__)
@@ -34,6 +38,7 @@ logger = logging.getLogger(__name__)
 ASSOCIATE_TIMEOUT_S: Final = 30.0  # ours
 FIRST_RETRY_S: Final = 1.0  # ours: after a refusal, doubled with each
 MAX_RETRY_S: Final = 60.0  # ours
+MAX_BATCH_S: Final = 0.02  # ours: of one batch; a flood of forged senders takes longer
 MAX_CACHED_HEADERS: Final = 4_000  # ours: addresses whose headers are cached
 _DISCONNECTED: Final = (OSError, ValueError, anyio.ClosedResourceError, anyio.BrokenResourceError)
 
@@ -112,22 +117,28 @@ class SocksDatagrams:
     # -- receiving --------------------------------------------------------------------------
 
     def read_waiting(self) -> None:
-        """Deliver all received datagrams at once."""
+        """Deliver all received datagrams at once, for a few milliseconds."""
+        until_s = time.perf_counter() + MAX_WAITING_S
         for _ in range(MAX_WAITING_BATCHES):
             try:
                 if self._udp is None or not self._read_batch(self._udp):
                     return
             except OSError:  # :meth:`run` handles it
                 return
+            if time.perf_counter() > until_s:
+                return
 
     def _read_batch(self, udp: UdpSocket) -> bool:
+        """Deliver a batch; what takes longer than a turn of the loop may is lost, as in a flood."""
         batch, has_more = udp.receive()
-        self._handlers.dispatch(
+        until_s = time.perf_counter() + MAX_BATCH_S
+        unwrapped = (
             inner
             for coalesced in batch
             if coalesced.address == self._relay
             for inner in self._unwrap(coalesced)
         )
+        self._handlers.dispatch(takewhile(lambda _: time.perf_counter() < until_s, unwrapped))
         return has_more
 
     def _unwrap(self, coalesced: CoalescedDatagrams) -> Iterator[CoalescedDatagrams]:
@@ -146,7 +157,9 @@ class SocksDatagrams:
             logger.debug("%s", error)
             return None
         payload = datagram[begin:]
-        return (sender, payload) if payload else None
+        if not payload or not (is_dialable(sender) or payload[:1] == TRACKER_FIRST_BYTES):
+            return None  # trackers are asked by name, and may answer by it
+        return sender, payload
 
     # -- association ------------------------------------------------------------------------
 
@@ -194,6 +207,6 @@ class SocksDatagrams:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(read_forever, udp, self._read_batch)
             with suppress(*_DISCONNECTED):
-                while await receive(link, 1):
-                    pass
+                if await receive(link, 1):  # RFC 1928 has nothing to be sent there
+                    logger.debug("the proxy sent bytes on the connection of a UDP association")
             tasks.cancel_scope.cancel()
