@@ -4,6 +4,7 @@ import gzip
 import logging
 import subprocess
 import sys
+import threading
 import tracemalloc
 import zlib
 from dataclasses import replace
@@ -55,6 +56,22 @@ async def test_a_plain_get():
     assert f"host: 127.0.0.1:{server.port}\r\n" in head
     assert "user-agent: me/1\r\n" in head
     assert "accept-encoding: gzip, deflate\r\n" in head
+
+
+@pytest.mark.parametrize(("size", "is_other"), [(1_000, False), (4 << 20, True)])
+async def test_a13_what_may_become_long_is_unpacked_in_a_thread(monkeypatch, size, is_other):
+    threads = []
+    refusal = http_client._refusal
+
+    def watched(reader, chunk):
+        threads.append(threading.current_thread() is not threading.main_thread())
+        return refusal(reader, chunk)
+
+    monkeypatch.setattr(http_client, "_refusal", watched)
+    packed = gzip.compress(bytes(size))
+    got = await fetch(answering(response(packed, Content_Encoding="gzip")), max_bytes=size)
+    assert got.body == bytes(size)
+    assert any(threads) is is_other
 
 
 async def test_an_error_status_is_an_answer():

@@ -5,6 +5,7 @@ import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from struct import pack, unpack_from
+from typing import cast
 
 import anyio
 import anyio.abc
@@ -264,8 +265,33 @@ def test_datagrams_of_senders_that_are_no_addresses_are_dropped(
     sender: tuple[str, int], payload: bytes, *, is_kept: bool
 ) -> None:
     datagrams = SocksDatagrams(Proxy(ProxyConfig(ProxyKind.SOCKS5, "127.0.0.1", 1080)))
-    found = datagrams._decode(encode_header(*sender) + payload)
-    assert found == ((PeerAddress(*sender), payload) if is_kept else None)
+    data = encode_header(*sender) + payload
+    found = list(datagrams._unwrap(CoalescedDatagrams(data, len(data), NOWHERE, 0.0)))
+    kept = CoalescedDatagrams(payload, len(payload), PeerAddress(*sender), 0.0)
+    assert found == ([kept] if is_kept else [])
+
+
+def test_a_batch_that_takes_long_is_delivered_over_several_turns(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(socks_datagrams, "MAX_BATCH_S", -1.0)  # one a turn
+    datagrams = SocksDatagrams(Proxy(ProxyConfig(ProxyKind.SOCKS5, "127.0.0.1", 1080)))
+    hearer = Hearer()
+    datagrams.route(b"d", hearer)
+    senders = [PeerAddress("192.0.2.1", 1 + number) for number in range(3)]
+    relay = datagrams._relay
+    batches = [[encode_header(*sender) + b"d" for sender in senders], []]
+
+    class Socket:
+        def receive(self) -> tuple[list[CoalescedDatagrams], bool]:
+            batch = batches.pop(0)
+            return [CoalescedDatagrams(each, len(each), relay, 0.0) for each in batch], False
+
+    udp = cast("UdpSocket", Socket())
+    assert [datagrams._read_batch(udp) for _ in range(4)] == [True, True, True, False]
+    assert hearer.heard == [(b"d", sender) for sender in senders]
+    assert not datagrams._read_batch(udp)
+    assert not batches
 
 
 async def test_bytes_on_the_connection_of_an_association_end_it() -> None:

@@ -353,9 +353,8 @@ async def metainfo_bytes(
 def _without_pads(torrent: Metainfo) -> Sequence[int]:
     files = torrent.files
     pads = set(filter(files.is_pad, files.unstored()))
-    return (
-        [index for index in range(len(files)) if index not in pads] if pads else range(len(files))
-    )
+    every = range(len(files))
+    return [index for index in every if index not in pads] if pads else every
 
 
 def _file_value(torrent: Metainfo, index: int) -> dict[str, Any]:

@@ -3,11 +3,14 @@
 from collections.abc import Awaitable, Callable
 from typing import Final, Protocol
 
+import anyio
+
 from torrent_engine.base.errors import HttpError
 from torrent_engine.net.http.client import HttpResponse
 
 OK: Final = 200
 MAX_ANSWER_BYTES: Final = 1024
+TIMEOUT_S: Final = 60.0  # ours
 
 
 class Fetch(Protocol):
@@ -33,7 +36,11 @@ class PortTest:
     async def ask(self, port: int) -> bool:
         """Return whether the service reaches the port. Raises HttpError."""
         url = f"{self._url().rstrip('/')}/{port}"
-        answer = await self._fetch(url, max_bytes=MAX_ANSWER_BYTES)
+        try:
+            with anyio.fail_after(TIMEOUT_S):
+                answer = await self._fetch(url, max_bytes=MAX_ANSWER_BYTES)
+        except TimeoutError as error:
+            raise HttpError("no answer in time") from error
         if answer.status != OK:
             raise HttpError(f"HTTP status {answer.status}", status=answer.status)
         return answer.body.strip() == b"1"

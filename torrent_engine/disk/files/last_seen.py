@@ -9,9 +9,9 @@ from collections.abc import Callable
 from functools import cache
 from typing import Final
 
+from torrent_engine.disk.file_stamps import INODE_MASK
 from torrent_engine.disk.filesystem import has_lasting_inodes
 
-_INODE_MASK: Final = (1 << 64) - 1
 _MOST_NS: Final = (1 << 63) - 1
 
 
@@ -31,7 +31,7 @@ class LastSeen:
 
     def note(self, index: int, status: os.stat_result) -> None:
         """Record what a file is now."""
-        self._inodes[index] = status.st_ino & _INODE_MASK
+        self._inodes[index] = status.st_ino & INODE_MASK
         self._sizes[index] = status.st_size
         self._mtimes[index] = _storable(status.st_mtime_ns)
         self._ctimes[index] = _storable(status.st_ctime_ns)
@@ -56,7 +56,7 @@ class LastSeen:
         self, index: int, status: os.stat_result, born_after: Callable[[int], bool]
     ) -> bool:
         """Return whether a file has the inode of the one of before, and was not made since."""
-        if status.st_ino & _INODE_MASK != self._inodes[index]:
+        if status.st_ino & INODE_MASK != self._inodes[index]:
             return False
         return self._is_unchanged(index, status) or not born_after(self._ctimes[index])
 

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple, TypeVar
 
 from torrent_engine.disk.os_errors import is_out_of_descriptors
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 OPEN_TIMEOUT_S: Final = 5.0  # ours: how long opening a file waits for a descriptor
 POLL_INTERVAL_S: Final = 0.05  # ours: closing elsewhere is not signalled
 
@@ -135,7 +135,7 @@ class OpenFiles:
             raise
         return self._add(key, file)
 
-    def retrying(self, call: Callable[[], T]) -> T:
+    def retrying(self, call: Callable[[], _T]) -> _T:
         """Call what needs a descriptor, and again for a few seconds while there is none (row F9).
 
         Idle files are closed for it. Raises the errors of the call. For worker threads.

@@ -27,12 +27,7 @@ from torrent_engine.codec.bitfield import Bitfield, bits_of
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.disk.file_stamps import FileStamp, NotedFiles
 from torrent_engine.disk.files.storage_manager import StorageManager
-from torrent_engine.disk.resume.history import (
-    FOUND_UNKNOWN,
-    Earlier,
-    made_about,
-    new_record,
-)
+from torrent_engine.disk.resume.history import FOUND_UNKNOWN, Earlier, made_about, new_record
 from torrent_engine.disk.resume.start_plan import (
     FilesSeen,
     Noted,

@@ -66,7 +66,7 @@ class WriteJournal:
         """Append a file that is the torrent's from now on."""
         inode &= INODE_MASK
         with self._lock:
-            if self._files.get(index) != inode:
+            if self._files.get(index) != inode and self._descriptor >= 0:
                 self._files[index] = inode
                 self._append(_FILE.pack(index | _FILE_BITS, inode))
 
@@ -101,8 +101,6 @@ class WriteJournal:
             self._append(b"".join(map(_ENTRY.pack, new)))
 
     def _append(self, data: bytes) -> None:
-        if self._descriptor < 0:
-            return
         try:
             os.write(self._descriptor, data)
         except OSError as error:

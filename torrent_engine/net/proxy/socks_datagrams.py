@@ -9,7 +9,7 @@ import socket
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
-from itertools import groupby, takewhile
+from itertools import chain, groupby
 from typing import Final
 
 import anyio
@@ -38,7 +38,7 @@ logger = logging.getLogger(__name__)
 ASSOCIATE_TIMEOUT_S: Final = 30.0  # ours
 FIRST_RETRY_S: Final = 1.0  # ours: after a refusal, doubled with each
 MAX_RETRY_S: Final = 60.0  # ours
-MAX_BATCH_S: Final = 0.02  # ours: of one batch; a flood of forged senders takes longer
+MAX_BATCH_S: Final = 0.01  # ours: a batch with a flood of forged senders took 0.4 s
 MAX_CACHED_HEADERS: Final = 4_000  # ours: addresses whose headers are cached
 _DISCONNECTED: Final = (OSError, ValueError, anyio.ClosedResourceError, anyio.BrokenResourceError)
 
@@ -52,6 +52,9 @@ class SocksDatagrams:
         self._handlers = Datagrams(())
         self._udp: UdpSocket | None = None
         self._relay = PeerAddress("", 0)
+        self._rest: Iterator[CoalescedDatagrams] | None = None
+        """What is left of a batch that took longer than a turn."""
+        self._has_more = False
         self._headers: dict[PeerAddress, bytes] = {}
         self._waiting = anyio.Lock()
         self.dropped_count = 0
@@ -129,23 +132,39 @@ class SocksDatagrams:
                 return
 
     def _read_batch(self, udp: UdpSocket) -> bool:
-        """Deliver a batch; what takes longer than a turn of the loop may is lost, as in a flood."""
-        batch, has_more = udp.receive()
+        """Deliver a batch, or as much as a turn of the loop may take; return if there may be more.
+
+        The rest comes first the next time.
+        """
+        if self._rest is None:
+            batch, self._has_more = udp.receive()
+            self._rest = chain.from_iterable(
+                self._unwrap(each) for each in batch if each.address == self._relay
+            )
+        self._handlers.dispatch(self._for_a_turn(self._rest))
+        return self._has_more or self._rest is not None
+
+    def _for_a_turn(self, rest: Iterator[CoalescedDatagrams]) -> Iterator[CoalescedDatagrams]:
         until_s = time.perf_counter() + MAX_BATCH_S
-        unwrapped = (
-            inner
-            for coalesced in batch
-            if coalesced.address == self._relay
-            for inner in self._unwrap(coalesced)
-        )
-        self._handlers.dispatch(takewhile(lambda _: time.perf_counter() < until_s, unwrapped))
-        return has_more
+        for each in rest:
+            yield each
+            if time.perf_counter() > until_s:
+                return
+        self._rest = None
 
     def _unwrap(self, coalesced: CoalescedDatagrams) -> Iterator[CoalescedDatagrams]:
-        """Remove the proxy's headers; consecutive datagrams of one sender stay together."""
+        """Remove the proxy's headers; consecutive datagrams of one sender stay together.
+
+        Those of senders that are no addresses are dropped, except to trackers: these are asked by
+        name, and may answer by it.
+        """
         found = filter(None, map(self._decode, coalesced.datagrams()))
         for (sender, _), group in groupby(found, key=lambda each: (each[0], len(each[1]))):
             payloads = [payload for _, payload in group]
+            if not is_dialable(sender):
+                payloads = [each for each in payloads if each[:1] == TRACKER_FIRST_BYTES]
+                if not payloads:
+                    continue
             yield CoalescedDatagrams(
                 b"".join(payloads), len(payloads[0]), sender, coalesced.waited_s
             )
@@ -157,9 +176,7 @@ class SocksDatagrams:
             logger.debug("%s", error)
             return None
         payload = datagram[begin:]
-        if not payload or not (is_dialable(sender) or payload[:1] == TRACKER_FIRST_BYTES):
-            return None  # trackers are asked by name, and may answer by it
-        return sender, payload
+        return (sender, payload) if payload else None
 
     # -- association ------------------------------------------------------------------------
 
@@ -184,6 +201,7 @@ class SocksDatagrams:
         link, self._relay = await self._proxy.associate(ASSOCIATE_TIMEOUT_S)
         try:
             with self._socket_to(self._relay) as sock:
+                self._rest = None
                 self._udp = udp = UdpSocket(sock)
                 yield link, udp
         finally:

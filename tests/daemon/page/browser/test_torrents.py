@@ -648,3 +648,4 @@ def test_pages_and_the_sort_are_reached_by_keyboard_alone(
     heading = page.get_by_role("columnheader", name="Name")
     expect(heading).to_have_attribute("aria-sort", "ascending")
     expect(button(page, "Menu")).to_be_focused()
+    assert len(torrents_of(daemon)) == 2  # keys removed none

@@ -296,3 +296,4 @@ def test_the_cases_of_every_day(browser: Browser, place: Scene, size: str, theme
         follow(window, page, place, size)
         look_and_leave(window, place)
         speak_german(window, place)
+        assert not place.previews()
