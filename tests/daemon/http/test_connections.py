@@ -12,6 +12,7 @@ from pathlib import Path
 
 import anyio
 import anyio.abc
+import anyio.lowlevel
 import pytest
 
 from tests.support.http_server import (
@@ -302,6 +303,24 @@ async def test_connections_with_running_requests_are_not_replaced() -> None:
         ended.set()
         for each in running:
             assert (await each.receive()).startswith(b"HTTP/1.1 200 ")
+
+
+@pytest.mark.parametrize("is_chunked", [False, True])
+async def test_a_body_in_many_small_parts_is_refused_in_chunks_only(is_chunked: bool) -> None:
+    """What arrives byte by byte costs a read each; thousands of chunks come in one."""
+    count = 800
+    how = b"Transfer-Encoding: chunked" if is_chunked else b"Content-Length: %d" % (16_384 + count)
+    part = b"1\r\nx\r\n" if is_chunked else b"x"
+    first = b"4000\r\n%b\r\n" % bytes(16_384) if is_chunked else bytes(16_384)
+    async with served(Echo()) as here, await here.connect() as stream:
+        await stream.send(b"POST / HTTP/1.1\r\nHost: localhost\r\n%b\r\n\r\n%b" % (how, first))
+        if is_chunked:
+            await stream.send(part * count)
+        else:
+            for _ in range(count):
+                await stream.send(part)
+                await anyio.lowlevel.checkpoint()
+        assert status_of(await read_answer(stream)) == (400 if is_chunked else 200)
 
 
 @pytest.mark.parametrize("limits", [(2, 9), (9, 2)], ids=["all", "of an address"])

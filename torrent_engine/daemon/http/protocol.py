@@ -342,7 +342,8 @@ class HttpConnection(H11Protocol):
 
     def _take_body(self, event: h11.Data) -> None:
         self._body_received += len(event.data)
-        if not self._credit.take(len(event.data)):  # h11 takes 15 us for each chunk of a read
+        is_chunked = self._body_left is None
+        if is_chunked and not self._credit.take(len(event.data)):  # 15 us for each chunk of a read
             raise HeadError(400, "chunks that are too small")
         cycle = self.cycle
         if cycle is None or cycle.response_complete:
