@@ -12,7 +12,12 @@ import pytest
 
 from tests.disk.helpers import CONFIG, FakeClock, kept, put_all, put_piece
 from tests.support.torrents import PIECE_BYTES, make_torrent, payload_of, write_files
-from torrent_engine.base.errors import ForeignFileError, StateDatabaseError, StorageError
+from torrent_engine.base.errors import (
+    DiskFullError,
+    ForeignFileError,
+    StateDatabaseError,
+    StorageError,
+)
 from torrent_engine.disk.file_stamps import FileStamp, stamp_of
 from torrent_engine.disk.files import disk_files
 from torrent_engine.disk.files.storage_manager import StorageManager
@@ -404,6 +409,34 @@ async def test_a_failed_commit_is_made_up_for_by_the_next(
     plan = await plan_again(store, save_path)
     assert list(plan.verified.present()) == [4]
     assert plan.partial == {5: 0b1}
+
+
+async def test_f1_run_makes_up_for_a_commit_that_failed_elsewhere(
+    store: StateStore, save_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resume, "COMMIT_INTERVAL_S", 0.0)
+    real, is_full, saved = StateStore.save_progress, True, anyio.Event()
+
+    async def save(self: StateStore, info_hash: Any, progress: Any, **more: Any) -> None:
+        if is_full:
+            raise DiskFullError(save_path, "full")
+        await real(self, info_hash, progress, **more)
+        saved.set()
+
+    async with kept(METAINFO, save_path, store) as (storage, keeper):
+        await keeper.plan()
+        await keeper.flush()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(keeper.run)
+            await anyio.wait_all_tasks_blocked()  # it waits for something to save
+            monkeypatch.setattr(StateStore, "save_progress", save)
+            with pytest.raises(DiskFullError):
+                await keeper.commit()  # as before the first write
+            is_full = False
+            write_pieces(storage, keeper, [0])
+            with anyio.fail_after(30):
+                await saved.wait()
+            tasks.cancel_scope.cancel()
 
 
 async def test_f7_a_torrent_in_use_elsewhere_is_refused(

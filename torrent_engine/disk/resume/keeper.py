@@ -463,7 +463,7 @@ class ResumeKeeper:
             except BaseException:
                 self._settled = settled + self._settled
                 self._partial_changes = partial | self._partial_changes
-                self._is_uncommitted = True
+                self._touch()  # run() tries again, whoever asked for this commit
                 raise
             if self._journal is not None:
                 self._journal.settle(settled, seen)
