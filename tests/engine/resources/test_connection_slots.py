@@ -282,6 +282,37 @@ def test_a_limit_that_is_lowered_closes_links_of_the_largest_torrents() -> None:
     assert slots.used == 8
 
 
+def test_a_dial_under_way_when_the_limit_is_lowered_is_closed_once_it_has_succeeded() -> None:
+    swarms = Swarms(6, 2)
+    swarms.want(3, 3)
+    dialling, linked = swarms.pools
+    dialling.share.least_useful = lambda: None  # nobody has shaken hands yet
+    swarms.slots.set_limit(2)
+    swarms.settle()
+    assert (swarms.slots.used, swarms.here) == (3, [3, 0])
+    dialling.share.least_useful = dialling.least_useful
+    dialling.share.dial_succeeded()
+    swarms.settle()
+    assert swarms.here == [1, 1]  # no more than the limit, and nobody has nothing
+    assert swarms.slots.used == 2
+
+
+def test_a_dial_over_a_lowered_limit_that_comes_to_nothing_costs_no_other_its_place() -> None:
+    swarms = Swarms(3, 1)
+    (pool,) = swarms.pools
+    swarms.want(3)
+    pool.share.least_useful = lambda: None
+    swarms.slots.set_limit(2)
+    assert swarms.slots.used == 3
+    pool.wanted = 2
+    pool.close_some(1)  # the dial fails
+    swarms.settle()
+    pool.share.least_useful = pool.least_useful
+    pool.share.dial_succeeded()
+    swarms.settle()
+    assert (swarms.slots.used, pool.here) == (2, 2)
+
+
 def test_a_limit_that_is_raised_lets_those_in_that_wait() -> None:
     called: deque[FakePool] = deque()
     slots = ConnectionSlots(2)

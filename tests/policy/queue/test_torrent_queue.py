@@ -187,7 +187,8 @@ def test_every_seed_gets_its_turn(count: int, limit: int, ratios: list[float]) -
     world, had = World(config, seeds(count)), set[Hashable]()
     for key, ratio in zip(world.entries, ratios, strict=False):
         world.change(key, ratio=ratio)
-    for _ in range(count * 12 * 2):  # ten times as long for one who gave ten times as much
+    # ten times as long for one who gave ten times as much; a turn takes three looks
+    for _ in range(count * 12 * 3):
         had |= world.look(50.0)
     assert had == set(world.entries)
 

@@ -165,7 +165,7 @@ def test_c1_no_datagram_takes_long_to_decode(items: bytes) -> None:
         with cpu_time() as spent, suppress(KrpcError):
             decode_message(data)
         took.append(spent.seconds)
-    assert min(took) < 0.0008  # it was 2 to 4 ms
+    assert min(took) < 0.0015  # some 0.5 ms; it was 2 to 4
 
 
 def test_bep5_a_long_response_is_read_and_a_short_one_is_corrected() -> None:

@@ -45,6 +45,8 @@ class ConnectionSlots:
         )
         """Connections that others began and whose handshake is not here yet; they take no slot."""
         self.used = 0
+        self.excess = 0
+        """Dials that go on although the limit was lowered: what comes of them is closed."""
         self._members: dict[SlotShare, None] = {}
         """Shares that have a connection or wait for one."""
         self._waiting: dict[SlotShare, Callable[[], None]] = {}
@@ -57,14 +59,17 @@ class ConnectionSlots:
     def set_limit(self, limit: int) -> None:
         """Change the limit; the largest torrents lose the connections that are too many."""
         self.limit = limit
-        while limit and self.used > limit:
-            found = self._to_close()
-            if found is None:
-                break
+        self.excess = max(self.used - limit, 0) if limit else 0
+        self.close_excess()
+        self.wake_next()
+
+    def close_excess(self) -> None:
+        """Close the connections that are too many; a dial is none until it has succeeded."""
+        while self.excess and (found := self._to_close()) is not None:
             share, link = found
             share.begin_closing()
+            self.excess -= 1
             link.end(TOO_MANY)
-        self.wake_next()
 
     def _to_close(self) -> "tuple[SlotShare, Evictable] | None":
         """Return a connection of the largest torrent that has one to close."""
@@ -198,6 +203,7 @@ class SlotShare:
 
     def dial_succeeded(self) -> None:
         """Record that a dial became a connection, which may be closed for another torrent."""
+        self._slots.close_excess()
         self._slots.wake_needy(self)
 
     def begin_closing(self) -> None:
@@ -211,6 +217,7 @@ class SlotShare:
             self._closing -= 1
         else:
             self._drop()
+            self._slots.excess = min(self._slots.excess, max(-self._slots.free, 0))
             self._slots.wake_next()
 
     def _drop(self) -> None:
