@@ -4,6 +4,7 @@ The kind is known on Linux only (``/proc/self/mountinfo``); elsewhere it is unkn
 always safe.
 """
 
+import errno
 import os
 import secrets
 import shutil
@@ -23,6 +24,7 @@ _NETWORK_TYPES: Final = frozenset(
 _LASTING_INODES: Final = frozenset(
     {"ext2", "ext3", "ext4", "xfs", "btrfs", "bcachefs", "zfs", "f2fs", "jfs", "tmpfs"}
 )
+_NO_NAME: Final = frozenset({errno.ENAMETOOLONG, errno.EINVAL})
 _MOUNTS: Final = Path("/proc/self/mountinfo")
 _OTHER_CASE: Final = ("a", "A")
 _OTHER_FORM: Final = ("\u00e9", "e\u0301")
@@ -92,11 +94,24 @@ def probe_names(folder: Path) -> NameFolding:
     )
 
 
+def is_folder(path: Path) -> bool:
+    """Return whether a folder is there; raises OSError where that cannot be seen.
+
+    Where no path can be of that name none is.
+    """
+    try:
+        return path.is_dir()
+    except OSError as error:
+        if error.errno in _NO_NAME:
+            return False
+        raise
+
+
 def has_room(path: Path, wanted_bytes: int) -> bool:
     """Return whether there is enough free space at a path; True if unknown. Blocks."""
-    while not path.is_dir() and path != path.parent:
-        path = path.parent
     try:
+        while not path.is_dir() and path != path.parent:
+            path = path.parent
         usage = shutil.disk_usage(path)
     except OSError:
         return True

@@ -1,5 +1,6 @@
 """Hooks: what they are told, when they are run, and what a crash leaves due."""
 
+import errno
 import json
 import os
 import sys
@@ -224,6 +225,26 @@ async def test_what_a_crash_left_due_is_run_by_the_next_process() -> None:
     async with second.open():
         await second.until(lambda: not due.rows)
     assert second.programs[0].stdin == first.programs[0].stdin
+
+
+@pytest.mark.parametrize(
+    "fault", [OSError(errno.ENOTCONN, "a server is gone"), RuntimeError("can't start new thread")]
+)
+async def test_a_save_path_that_cannot_be_looked_at_keeps_no_hook_from_running(
+    monkeypatch: pytest.MonkeyPatch, fault: Exception
+) -> None:
+    is_dir = Path.is_dir
+
+    def look(path: Path) -> bool:
+        if path == Path(TORRENT.save_path):
+            raise fault
+        return is_dir(path)
+
+    monkeypatch.setattr(Path, "is_dir", look)
+    bench = Bench([hook()], MemoryDue({1: DueHook(1, hook().key, COMPLETED.to_json())}))
+    async with bench.open():
+        await bench.until(lambda: not bench.due.rows)
+    assert [program.folder for program in bench.programs] == [Path("/")]
 
 
 async def test_attempts_of_an_earlier_process_count() -> None:

@@ -437,6 +437,10 @@ async def test_f1_run_makes_up_for_a_commit_that_failed_elsewhere(
             with anyio.fail_after(30):
                 await saved.wait()
             tasks.cancel_scope.cancel()
+        found = await store.load(METAINFO.info_hash)
+    assert found is not None
+    assert found.progress is not None
+    assert found.progress.have == b"\x80\x00"
 
 
 async def test_f7_a_torrent_in_use_elsewhere_is_refused(

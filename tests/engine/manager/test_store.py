@@ -147,3 +147,28 @@ async def test_a_torrent_that_could_not_be_started_again_is_not_taken_for_stoppe
         first, second = many.sessions
         await reach(first, State.SEEDING)
         assert (second.state, second.is_paused_by_user) == (State.PAUSED, True)
+
+
+async def test_a_torrent_that_changed_and_was_removed_leaves_nobody_awake(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(manager_store, "GATHER_S", 0.0)
+    flushes, flush = 0, manager_store.ManagerStore.flush
+
+    async def counted(store: manager_store.ManagerStore) -> None:
+        nonlocal flushes
+        flushes += 1
+        await flush(store)
+
+    async with resources(tmp_path) as shared:
+        saved = manager_store.ManagerStore(shared.store, lambda _: None, lambda _: None, list)
+        saved.appended(FIRST.info_hash)
+        saved.changed(FIRST.info_hash)
+        saved.forget(FIRST.info_hash)
+        monkeypatch.setattr(manager_store.ManagerStore, "flush", counted)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(saved.run)
+            for _ in range(100):
+                await anyio.lowlevel.checkpoint()
+            tasks.cancel_scope.cancel()
+    assert flushes == 1

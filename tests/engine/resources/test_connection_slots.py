@@ -285,7 +285,7 @@ def test_a_limit_that_is_lowered_closes_links_of_the_largest_torrents() -> None:
 def test_a_dial_under_way_when_the_limit_is_lowered_is_closed_once_it_has_succeeded() -> None:
     swarms = Swarms(6, 2)
     swarms.want(3, 3)
-    dialling, linked = swarms.pools
+    dialling = swarms.pools[0]
     dialling.share.least_useful = lambda: None  # nobody has shaken hands yet
     swarms.slots.set_limit(2)
     swarms.settle()

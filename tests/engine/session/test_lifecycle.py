@@ -431,3 +431,23 @@ async def test_bep20_without_a_name_of_its_own_the_peer_id_names_a_peer(
     connected = [event for event in seen if isinstance(event, PeerConnected)]
     assert [event.client for event in connected] == ["Transmission 3.0.0.0"]
     assert kinds(seen, "stats.update", "session.stopped") == ["peer.connected", "peer.disconnected"]
+
+
+async def test_events_come_also_after_the_resources_were_closed_and_opened_again(
+    tmp_path: Path,
+) -> None:
+    write_files(METAINFO, PAYLOAD, tmp_path / "files")
+    shared = resources(tmp_path)
+    async with shared:
+        session = await Session.create(METAINFO, shared, save_path=tmp_path / "files")
+        events = record(session)
+        await session.start()
+        await session.stop()
+    async with shared:
+        await until(lambda: "session.stopped" in kinds(events) or not events)
+        events.clear()
+        await session.start()
+        await reach(session, State.SEEDING)
+        await until(lambda: "session.started" in kinds(events))
+        await session.close()
+    assert "session.started" in kinds(events)

@@ -527,6 +527,19 @@ async def test_f3_a_move_that_can_neither_be_done_nor_undone_keeps_the_torrent_f
     assert files_below(tmp_path / "old") == set()
 
 
+@pytest.mark.parametrize("parts", [("n" * 300,), ("not there", "n" * 300)])
+async def test_f3_a_move_to_where_no_folder_can_be_changes_nothing(
+    tmp_path: Path, parts: tuple[str, ...]
+) -> None:
+    async with seeding(tmp_path) as (_, session):
+        with pytest.raises(StorageError, match="nnn: File name too long"):
+            await session.move_storage(tmp_path.joinpath("other", *parts))
+        await reach(session, State.SEEDING)
+        assert session.save_path == tmp_path / "old"
+    assert content(METAINFO, tmp_path / "old") == PAYLOAD
+    assert not (tmp_path / "other").exists()
+
+
 async def refuse(*_: object) -> None:
     raise StorageError("disk", "broken")
 

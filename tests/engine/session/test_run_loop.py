@@ -18,7 +18,7 @@ from torrent_engine.base.errors import DiskFullError, SessionError, StorageError
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.disk.disk_counts import DiskCounts
 from torrent_engine.engine.session import run_loop
-from torrent_engine.engine.session.run_loop import RunLoop
+from torrent_engine.engine.session.run_loop import RunLoop, WorkBetweenRuns
 from torrent_engine.engine.session.session import Session
 from torrent_engine.engine.states import Signal, State, StateMachine
 
@@ -280,3 +280,13 @@ async def test_work_that_comes_too_late_for_a_run_is_done_at_the_end() -> None:
     loop.add_work(work)
     await loop.go()
     assert (done, loop.begun) == (["cancelled"], [])
+
+
+async def test_work_that_is_cancelled_is_no_success() -> None:
+    work = WorkBetweenRuns(anyio.sleep_forever)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(work.do)
+        await anyio.wait_all_tasks_blocked()
+        tasks.cancel_scope.cancel()
+    with pytest.raises(SessionError, match="ended before the work was done"):
+        await work.wait()

@@ -172,6 +172,20 @@ async def test_f1_a_slow_verdict_waits_for_its_own_blocks_only() -> None:
     await node.assembly.settled()  # what is in memory is waited for by nobody
 
 
+@pytest.mark.anyio
+async def test_several_may_wait_for_the_blocks_of_a_piece() -> None:
+    node = Node()
+    node.add(0, 1)
+    node.finisher.write_ahead(10.0, 1.0)
+    with anyio.fail_after(30):
+        async with anyio.create_task_group() as tasks:
+            for _ in range(2):
+                tasks.start_soon(node.assembly.settled)
+            await anyio.wait_all_tasks_blocked()
+            node.finisher.written(node.jobs[:1])
+    assert node.assembly.disk_bits() == 0b11
+
+
 def test_b6_blocks_that_are_dropped_are_dropped_from_the_resume_data_too() -> None:
     node = Node()
     node.add(0, sender=LIAR)

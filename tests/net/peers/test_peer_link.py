@@ -840,3 +840,18 @@ async def test_f11_bytes_one_by_one_that_complete_nothing_are_charged_as_message
         assert transport.narrowed == [True]
         assert reads <= 300
         link.end("the test is over")
+
+
+async def test_f11_a_link_that_goes_on_in_another_run_keeps_more_than_little() -> None:
+    transport, connection = MemoryTransport(), make_connection()
+    limits = WireLimits(max_control_units_per_s=1e-9, max_shared_control_units_per_s=1)
+    link = link_over(transport, connection, ManualClock(), limits)
+    transport.incoming += THEIRS + NOTHING * 2_000
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(link.run, lambda _events, _count: None)
+        with anyio.fail_after(30):
+            while not transport.narrowed:
+                await anyio.lowlevel.checkpoint()
+        link.detach()
+    assert link.is_detached
+    assert transport.narrowed == [True, False]

@@ -105,6 +105,21 @@ async def test_what_failed_is_not_asked_for_again_at_once_but_by_the_user(system
     assert len(system.asked) == asked + 1
 
 
+async def test_a_name_that_fails_while_several_wait_for_it_costs_no_slot(system: System) -> None:
+    resolver = NameResolver(system, limits=ResolverLimits(slots=SlotLimits(total=1, per_key=1)))
+    async with anyio.create_task_group() as tasks:
+        asking = Asking(resolver, tasks)
+        asking.ask("silent", "a")
+        await anyio.wait_all_tasks_blocked()
+        for key in ("b", "c"):
+            asking.ask("x.bad", key)
+        await anyio.wait_all_tasks_blocked()
+        system.silence.set()
+    assert isinstance(asking.answers["x.bad"], NameResolutionError)
+    with anyio.fail_after(30), resolving_for("d"):
+        assert await resolver("tracker.good", 80)
+
+
 async def test_a_hundred_names_on_a_silent_server_keep_nobody_elses_waiting(system: System) -> None:
     resolver = NameResolver(system)
     async with anyio.create_task_group() as tasks:

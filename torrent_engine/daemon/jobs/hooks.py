@@ -250,13 +250,17 @@ class HookRunner:
             await self._due.remove(one.due.id)
 
     async def _call(self, hook: Hook, call: HookCall, grace_s: float) -> ProgramEnd:
-        folder = None if call.torrent is None else call.torrent.save_path
+        path = None if call.torrent is None else call.torrent.save_path
+        try:
+            folder = await anyio.to_thread.run_sync(_folder_of, path)
+        except (RuntimeError, MemoryError):  # the system has no thread left
+            folder = Path("/")
         program = Program(
             hook.command,
             {**call.environment(self._environment), **hook.environment},
             hook.timeout_s,
             OutputLimit(OUTPUT_BYTES, keeps_end=False),
-            await anyio.to_thread.run_sync(_folder_of, folder),
+            folder,
             call.to_json().encode(),
             grace_s,
         )
@@ -270,7 +274,10 @@ class HookRunner:
 
 def _folder_of(path: str | None) -> Path:
     """Return the working folder: the save path if it is there."""
-    return Path(path) if path and Path(path).is_dir() else Path("/")
+    with suppress(OSError):  # as of a mount whose server is gone
+        if path and Path(path).is_dir():
+            return Path(path)
+    return Path("/")
 
 
 def _log(hook: Hook, call: HookCall, end: ProgramEnd) -> None:

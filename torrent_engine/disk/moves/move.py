@@ -20,6 +20,7 @@ from torrent_engine.base.errors import StorageError
 from torrent_engine.codec.paths import PathParts
 from torrent_engine.disk.file_copy import FileRoute, is_copy, is_second_name, put, put_back
 from torrent_engine.disk.file_stamps import IN_DOUBT_NS, FileStamp, StampMatch, compare, stamp_of
+from torrent_engine.disk.filesystem import is_folder
 from torrent_engine.disk.moves.plan import BLOCK_BYTES, MoveItem, MovePlan, nearest_folder
 from torrent_engine.disk.os_errors import storage_error
 from torrent_engine.disk.safe_open import Folder
@@ -64,7 +65,7 @@ class FileMover:
         return nearest_folder(Path(self.plan.target)).stat().st_dev == self.plan.device
 
     def _is_target_there(self) -> bool:
-        return Path(self.plan.target).is_dir() and self._is_on_its_disk()
+        return is_folder(Path(self.plan.target)) and self._is_on_its_disk()
 
     def close(self) -> None:
         """Close the folders."""

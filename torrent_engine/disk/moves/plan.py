@@ -23,9 +23,9 @@ from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.codec.paths import PathParts
 from torrent_engine.disk.file_stamps import PART_FILE, NotedFiles
 from torrent_engine.disk.files.part_file import part_file_name
-from torrent_engine.disk.filesystem import has_room
+from torrent_engine.disk.filesystem import has_room, is_folder
 from torrent_engine.disk.moves.proof import OwnedAtMove
-from torrent_engine.disk.os_errors import storage_error
+from torrent_engine.disk.os_errors import storage_error, storage_errors
 from torrent_engine.disk.safe_open import Folder, Look, check_parts
 from torrent_engine.disk.state.records import TorrentRecord
 
@@ -104,8 +104,9 @@ def draw_plan(
     read or written, or its disk seems not to be mounted.
     """
     source, target = request.source.absolute(), request.target.absolute()
-    if source.is_dir() and target.is_dir() and source.samefile(target):
-        target = source
+    with storage_errors(target):
+        if source.is_dir() and target.is_dir() and source.samefile(target):
+            target = source
     owned = OwnedAtMove(request.metainfo, request.old, record, made or NotedFiles())
     found, size_bytes = _find(request, source, target, record, owned)
     plan = MovePlan(
@@ -265,7 +266,7 @@ def _missing(path: Path) -> list[Path]:
 
 def nearest_folder(path: Path) -> Path:
     """Return the path, or its nearest existing parent folder."""
-    return next(each for each in (path, *path.parents) if each.is_dir())
+    return next(each for each in (path, *path.parents) if is_folder(each))
 
 
 def _refuse_without_room(plan: MovePlan) -> None:

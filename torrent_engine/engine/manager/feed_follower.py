@@ -86,7 +86,11 @@ class FeedFollower:
                 await self._ask_one(session, plan)
 
     async def _ask_one(self, session: Session, plan: _Plan) -> None:
-        metainfo = await anyio.to_thread.run_sync(lambda: session.metainfo)  # it may be read
+        try:
+            metainfo = await anyio.to_thread.run_sync(lambda: session.metainfo)  # it may be read
+        except (TorrentEngineError, RuntimeError, MemoryError) as error:  # or no thread is left
+            logger.warning("the feed of %s is not asked: %s", session.name, error)
+            return
         if metainfo is None:  # a link: looked at again
             return
         if not has_feed(metainfo):

@@ -8,6 +8,7 @@ what is equal stays, and files that only the older one had stay, too.
 import logging
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 import anyio
@@ -132,7 +133,7 @@ class Replacing:
             for session, record in list(self._waiting()):
                 is_ready = session.facts is not None and not self._host.is_closing()
                 if record.replaces is not None and is_ready:
-                    await self._replace(session, record, record.replaces)
+                    await guarded(partial(self._replace, session, record, record.replaces))
 
     async def _replace(self, new: Session, record: VersionRecord, old_hash: InfoHash) -> None:
         old = self.torrents.get(old_hash)
@@ -157,6 +158,8 @@ async def guarded(work: Callable[[], Awaitable[None]]) -> None:
         await work()
     except TorrentEngineError as error:
         logger.warning("a torrent was not updated: %s", error)
+    except Exception:
+        logger.exception("internal error in the update of a torrent")
 
 
 def _records(user_data: Mapping[str, str]) -> Iterator[VersionRecord]:
@@ -180,7 +183,8 @@ def _metadata_config(config: SessionConfig) -> SessionConfig:
 async def _is_covered(new: Session, old: Session) -> bool:
     """Return whether each file of the newer version is one of the older one, or not there yet.
 
-    Then all that is in its way was downloaded by the older one, and may be overwritten.
+    Then all that is in its way was downloaded by the older one, and may be overwritten. Where that
+    cannot be seen nothing is.
     """
 
     def is_covered() -> bool:
@@ -188,4 +192,8 @@ async def _is_covered(new: Session, old: Session) -> bool:
         wanted = (new.save_path / file.path for file in new.files())
         return all(path in own or not path.exists() for path in wanted)
 
-    return await anyio.to_thread.run_sync(is_covered)
+    try:
+        return await anyio.to_thread.run_sync(is_covered)
+    except (OSError, RuntimeError, MemoryError) as error:  # or no thread is left
+        logger.warning("%s: what is there cannot be seen: %s", new.name, error)
+        return False

@@ -117,7 +117,7 @@ class ManagerStore:
         a transaction of every few.
         """
         async with self._lock:
-            if self._changed:  # else its task may wait for the event that is there
+            if self._wake.is_set():  # else its task may wait for the event that is there
                 self._wake = anyio.Event()
             waiting = list(self._changed)
             for start in range(0, len(waiting), BATCH):

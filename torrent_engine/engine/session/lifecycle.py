@@ -174,8 +174,14 @@ class Lifecycle:
         """Deliver events from now on: a bus that nobody listens to needs no task."""
         core = self._core
         if core.events.is_listening and not self._is_bus_running and not core.ended.is_set():
-            core.shared.start_task(core.events.run)
+            core.shared.start_task(self._deliver)
             self._is_bus_running = True
+
+    async def _deliver(self) -> None:
+        try:
+            await self._core.events.run()
+        finally:
+            self._is_bus_running = False  # the shared resources may be opened again
 
     # -- ports ----------------------------------------------------------------------------------
 

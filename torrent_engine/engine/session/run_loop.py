@@ -54,6 +54,9 @@ class WorkBetweenRuns:
             await self._work()
         except Exception as error:
             self._error = error
+        except BaseException:
+            self._error = SessionError("the shared resources ended before the work was done")
+            raise
         finally:
             self._done.set()
 

@@ -222,7 +222,8 @@ class PieceAssembly:
     async def settled(self) -> None:
         """Return when no block is on its way to the disk any more."""
         if BlockPlace.WRITING in self._places:
-            self._settled = anyio.Event()
+            if self._settled is None or self._settled.is_set():
+                self._settled = anyio.Event()
             await self._settled.wait()
 
     def disk_bits(self) -> int:

@@ -438,8 +438,10 @@ class PeerLink:
         wait_s = self._allowance.charge(units, moved_bytes, self._clock())
         if wait_s:
             self.transport.narrow(is_narrow=True)
-            await self._pause(anyio.sleep(wait_s))
-            self.transport.narrow(is_narrow=False)
+            try:
+                await self._pause(anyio.sleep(wait_s))
+            finally:  # it may go on in another run
+                self.transport.narrow(is_narrow=False)
         elif connection.has_unparsed:
             await anyio.lowlevel.checkpoint()
 

@@ -169,7 +169,11 @@ class NameResolver:
             is_doubtful = self._is_doubtful(name, client.key)
             await self._slots.acquire(client.key, is_last=client.is_last, is_doubtful=is_doubtful)
             running = self._running.get(name)
-            known = self._cached(name, client) if running is None else None
+            try:
+                known = self._cached(name, client) if running is None else None
+            except NameResolutionError:  # it failed for another one meanwhile
+                self._slots.release(client.key)
+                raise
             if running is None and known is None:
                 is_doubtful = self._is_doubtful(name, client.key)
                 running = self._begin(name, client.key, is_doubtful=is_doubtful)  # keeps the slot

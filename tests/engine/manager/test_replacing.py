@@ -1,0 +1,87 @@
+"""Newer versions that cannot begin: each waits by itself, and ends nothing else."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import anyio
+import pytest
+
+from torrent_engine.base.errors import SessionError
+from torrent_engine.base.ids import InfoHash
+from torrent_engine.engine.manager.followed_feed import FollowedFeed
+from torrent_engine.engine.manager.replacing import Replacing
+from torrent_engine.engine.states import State
+
+pytestmark = pytest.mark.anyio
+
+OLD = InfoHash(bytes(20))
+
+
+class Newer:
+    """A newer version whose metadata is there."""
+
+    facts = object()
+    name = "newer"
+    state = State.STOPPED
+    save_path = Path("/mnt/newer")
+
+    def __init__(self, fault: Exception | None = None) -> None:
+        self.begun: list[bool] = []
+        self.user_data: Mapping[str, str] = FollowedFeed(replaces=OLD).kept({})
+        self._fault = fault
+
+    def files(self) -> list[Any]:
+        return [SimpleNamespace(path=Path("file"))]
+
+    async def start_download(self, *, overwrite: bool) -> None:
+        if self._fault is not None:
+            raise self._fault
+        self.begun.append(overwrite)
+
+    def set_user_data(self, user_data: Mapping[str, str]) -> None:
+        self.user_data = user_data
+
+
+class Host:
+    """A manager with newer versions, and perhaps the old one."""
+
+    def __init__(self, *newer: Newer, old: object = None) -> None:
+        self.torrents = SimpleNamespace(ordered=newer, get=lambda _: old)
+
+    async def remove(self, _info_hash: bytes) -> None:
+        await anyio.lowlevel.checkpoint()
+
+    def is_closing(self) -> bool:
+        return False
+
+
+def replacing(*newer: Newer, old: object = None) -> Replacing:
+    return Replacing(cast("Any", Host(*newer, old=old)))
+
+
+@pytest.mark.parametrize("fault", [SessionError("no"), OSError("no"), RuntimeError("no")])
+async def test_one_that_cannot_begin_holds_up_no_other(fault: Exception) -> None:
+    first, second = Newer(fault), Newer()
+    await replacing(first, second).advance()
+    assert (first.begun, second.begun) == ([], [False])
+
+
+@pytest.mark.parametrize("fault", [OSError(107, "gone"), RuntimeError("can't start new thread")])
+async def test_what_cannot_be_looked_at_is_not_overwritten(
+    monkeypatch: pytest.MonkeyPatch, fault: Exception
+) -> None:
+    exists = Path.exists
+
+    def look(path: Path) -> bool:
+        if path == Newer.save_path / "file":
+            raise fault
+        return exists(path)
+
+    monkeypatch.setattr(Path, "exists", look)
+    config = SimpleNamespace(overwrite=False)
+    old = SimpleNamespace(config=config, save_path=Path("/mnt"), files=list)
+    newer = Newer()
+    await replacing(newer, old=old).advance()
+    assert newer.begun == [False]
