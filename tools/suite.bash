@@ -1,7 +1,7 @@
 # Sourced by tools/test and tools/test-pythons: one suite of tests, with one more try of a few.
 
 MAX_SECOND_TRIES=8
-MAX_RUN_S=2400
+MAX_RUN_S=3600
 folder="$(mktemp -d)"
 trap 'rm -rf "$folder"' EXIT
 output="$folder/output"

@@ -1,5 +1,6 @@
 """Programs that are run without a shell, bounded in time and output."""
 
+import errno
 import json
 import os
 import signal
@@ -112,3 +113,15 @@ async def test_cancelling_ends_the_program(tmp_path: Path) -> None:
                 await anyio.sleep(0.01)
         tasks.cancel_scope.cancel()
     assert (tmp_path / "ended").exists()
+
+
+async def test_without_a_descriptor_for_its_output_a_program_has_failed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def pipe() -> tuple[int, int]:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pipe", pipe)
+        end = await run(python("print(1)"))
+    assert end.failure == "Too many open files"

@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -71,8 +71,9 @@ class Programs:
 
     async def run(self, program: Program) -> ProgramEnd:
         """Run a program to its end; it is ended at its time limit, and when this is cancelled."""
-        with _Output(program.output) as output:
+        with ExitStack() as stack:
             try:
+                output = stack.enter_context(_Output(program.output))
                 with anyio.CancelScope(shield=True):  # a process that was begun is known
                     process = await _open(program, output)
             except (OSError, ValueError) as error:

@@ -1,5 +1,6 @@
 """Downloads for a process that may end."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -99,3 +100,20 @@ def test_a_download_that_is_done_before_its_process_stays(tmp_path: Path) -> Non
         with running("download", torrent, *arguments, *options(tmp_path / "state")) as process:
             assert collected(process)[0] == 0
     assert downloaded(tmp_path / "source/stuff") == CONTENT
+
+
+def test_a_process_that_cannot_be_looked_at_is_not_taken_for_a_dead_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def read_text(path: Path, *_: object) -> str:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with sleeper() as process:
+        owner = ProcessOwner(process.pid)
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "read_text", read_text)
+            assert owner.is_alive
+            with pytest.raises(CliError, match="Too many open files"):
+                ProcessOwner(process.pid)
+    process.wait()
+    assert not owner.is_alive

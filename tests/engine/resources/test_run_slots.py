@@ -371,3 +371,15 @@ def test_runs_are_limited_by_the_descriptors(
     assert shared.run_slots._limit == runs_within(TIGHT) == 5
     assert runs_within(32) == 1
     assert runs_within(65_536) > 400
+
+
+async def test_a_limit_of_links_outlives_the_runs_that_begin_and_end(tmp_path: Path) -> None:
+    async with resources(tmp_path) as shared:
+        holder, limits = object(), list[int]()
+        for limit in (5, 9):
+            shared.set_connection_limits(max_connections=limit)
+            await shared.run_slots.take(holder)
+            limits.append(shared.connection_slots.limit)
+            shared.run_slots.give_back(holder)
+            limits.append(shared.connection_slots.limit)
+    assert limits == [5, 5, 9, 9]

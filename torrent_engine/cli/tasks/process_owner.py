@@ -23,14 +23,21 @@ class ProcessOwner:
         """Find the process; raises CliError if there is none."""
         self.pid = pid
         self.tie = OwnerTie(f"process {pid}")
-        self._start = _start_of(pid)
+        try:
+            self._start = _start_of(pid)
+        except OSError as error:
+            text = f"--owner-process {pid}: {error.strerror}"
+            raise CliError(text, ExitCode.NOT_FOUND) from error
         if self._start is None:
             raise CliError(f"--owner-process {pid}: no such process", ExitCode.NOT_FOUND)
 
     @property
     def is_alive(self) -> bool:
         """Whether it is still that process, and not another with its number."""
-        return _start_of(self.pid) == self._start
+        try:
+            return _start_of(self.pid) == self._start
+        except OSError:  # as without a descriptor: that says nothing of the owner
+            return True
 
     async def watch(self, owners: "Owners") -> None:
         """Wait until the process has ended, then advance its owner generation."""
@@ -40,12 +47,15 @@ class ProcessOwner:
 
 
 def _start_of(pid: int) -> str | None:
-    """Return the start time of a process, which tells reused ids apart; None if there is none."""
+    """Return the start time of a process, which tells reused ids apart; None if there is none.
+
+    Raises OSError if that cannot be seen.
+    """
     if not may_exist(pid):
         return None
     try:
         fields = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()
-    except OSError:
+    except (FileNotFoundError, ProcessLookupError):
         return "" if not Path("/proc/self").exists() else None
     is_dead = fields[:1] in (["Z"], ["X"])
     return None if is_dead or len(fields) <= _START_TIME_FIELD else fields[_START_TIME_FIELD]

@@ -176,6 +176,8 @@ class HookRunner:
         async with anyio.create_task_group() as tasks:
             for each in await self._left_over():
                 tasks.start_soon(self._run_due, each)
+            if self._fresh or self._calls:  # left by a run that failed
+                self._woken.set()
             while True:
                 await self._woken.wait()
                 self._woken = anyio.Event()

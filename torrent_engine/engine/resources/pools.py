@@ -115,7 +115,7 @@ class Pools:
         """Change the limit of all connections together, as far as the descriptors allow."""
         wanted = replace(self.config.pool, max_connections=limit)
         pool, _, _ = _within_descriptors(wanted, self.config.disk)
-        self.connection_slots.set_limit(pool.max_connections)
+        self.run_slots.set_wanted_links(pool.max_connections)
 
     @property
     def state_dir(self) -> Path:

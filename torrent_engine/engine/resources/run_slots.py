@@ -12,6 +12,10 @@ class ConnectionLimit(Protocol):
 
     limit: int
 
+    def set_limit(self, limit: int) -> None:
+        """Change the limit, and close what is too many."""
+        ...
+
 
 class RunSlots:
     """Grants slots in the order in which they were asked for; links get the descriptors left.
@@ -86,7 +90,13 @@ class RunSlots:
         self._holders.add(holder)
         self._share_out()
 
+    def set_wanted_links(self, wanted: int) -> None:
+        """Change how many links there may be, as far as there are descriptors for them."""
+        self._wanted_links = wanted
+        self._links.set_limit(self._links_left())
+
     def _share_out(self) -> None:
-        self._links.limit = links_within(
-            self._descriptors, self._wanted_links, torrents=max(self.used, 1)
-        )
+        self._links.limit = self._links_left()
+
+    def _links_left(self) -> int:
+        return links_within(self._descriptors, self._wanted_links, torrents=max(self.used, 1))

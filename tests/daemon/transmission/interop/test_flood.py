@@ -59,7 +59,7 @@ def address(flood: Path, daemon: RemoteDaemon, tmp_path: Path) -> Iterator[str]:
         *(str(flood), "--auth", "none", "--host", "127.0.0.1", "--port", str(port)),
         *("--rundir", str(tmp_path / "flood")),
         *("--trurl", f"http://127.0.0.1:{daemon.port}/transmission/rpc"),
-        *("--truser", "torrent", "--trpass", daemon.token),
+        *("--truser", "torrent", f"--trpass={daemon.token}"),  # it may begin with a dash
     ]
     with Program(argv, host=LOOPBACK, log=tmp_path / "flood.log") as server:
         wait_until(
