@@ -1,9 +1,11 @@
 """The control socket: who is answered, how long, and what a folder without a process gives."""
 
+import errno
 import os
 import socket
 import stat
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -166,3 +168,29 @@ async def test_a_server_that_goes_away_is_an_error(tmp_path: Path) -> None:
     async with ControlServer(leave).open(tmp_path):
         with pytest.raises(NetworkError, match="no answer"):
             await RemoteTorrents(tmp_path / SOCKET_NAME).rows()
+
+
+async def test_f9_a_connection_for_which_there_is_no_descriptor_ends_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(control_socket, "ACCEPT_RETRY_S", 0.01)
+    refused = anyio.Event()
+    listen = anyio.create_unix_listener
+
+    async def create(*arguments: Any, **options: Any) -> Any:
+        listener = await listen(*arguments, **options)
+        accept = type(listener).accept
+
+        async def refuse(_self: object) -> Any:
+            monkeypatch.setattr(type(listener), "accept", accept)
+            refused.set()
+            raise anyio.BrokenResourceError from OSError(errno.EMFILE, "Too many open files")
+
+        monkeypatch.setattr(type(listener), "accept", refuse)
+        return listener
+
+    monkeypatch.setattr(anyio, "create_unix_listener", create)
+    async with server().open(tmp_path):
+        with anyio.fail_after(30):
+            await refused.wait()
+            assert await is_answered(tmp_path / SOCKET_NAME)

@@ -396,3 +396,21 @@ def test_a_torrent_file_is_one_torrent_or_a_fault(
     contents = read_torrents(path)
     assert isinstance(contents, Contents)
     assert len(contents.torrents) + len(contents.errors) == 1
+
+
+async def test_f1_a_list_that_cannot_be_saved_leaves_the_files_for_later(tmp_path: Path) -> None:
+    (tmp_path / "one.magnet").write_text(LINK)
+    bench = Bench(tmp_path)
+    refusals: list[TorrentEngineError] = [SessionError("the disk is full")]
+
+    async def flush() -> None:
+        if refusals:
+            raise refusals.pop()
+
+    bench.watcher._flush = flush
+    await bench.look()
+    await bench.look()
+    assert (bench.names, bench.added, refusals) == (["one.magnet"], ["one"], [])
+    await bench.look(RETRY_S)
+    await bench.look(RETRY_S)
+    assert (bench.names, bench.added) == (["one.magnet.added"], ["one", "one"])

@@ -250,13 +250,13 @@ class Daemon:
         known = await run_sync(certificates.times, context.settings())
         while True:
             await anyio.sleep(CERTIFICATE_INTERVAL_S)
-            times = await run_sync(certificates.times, context.settings())
-            if times == known:
-                continue
-            known = times
             try:
+                times = await run_sync(certificates.times, context.settings())
+                if times == known:
+                    continue
+                known = times
                 await run_sync(certificates.load, context.settings())
-            except ConfigError as error:
+            except (ConfigError, OSError, RuntimeError, MemoryError) as error:  # or no thread
                 logger.warning("the certificate was not read again: %s", error)
             else:
                 logger.info("the certificate was read again")

@@ -152,7 +152,7 @@ class ListenerCertificates:
             for own in self._owners.values():
                 files = certificate_files(own, settings, self._state_dir)
                 found += [each.stat().st_mtime_ns for each in (files.certificate, files.key)]
-        except OSError:
+        except (OSError, ConfigError):
             return ()
         return found
 

@@ -6,6 +6,7 @@ folder's manager claim may replace a socket that a killed process left.
 """
 
 import json
+import logging
 import os
 import socket
 import stat
@@ -23,11 +24,14 @@ from torrent_engine.base.errors import ConfigError, StateDatabaseError
 from torrent_engine.service.control_api import JsonObject
 from torrent_engine.service.system import HAS_DESCRIPTOR_PATHS
 
+logger = logging.getLogger(__name__)
+
 SOCKET_NAME: Final = "control.sock"
 MAX_PATH_BYTES: Final = 103  # sun_path: 104 bytes with its end on macOS, 108 on Linux
 MAX_HEAD_BYTES: Final = 16 * 1024
 MAX_BODY_BYTES: Final = 16 * 1024 * 1024  # ours: a .torrent of 12 MB in base64
 MAX_CLIENTS: Final = 32  # ours: at a time; more are closed at once
+ACCEPT_RETRY_S: Final = 1.0  # ours: others may have given descriptors back by then (row F9)
 REQUEST_S: Final = 10.0  # ours: a whole request comes within this
 SEND_S: Final = 30.0  # ours: an answer is taken within this
 _READ_BYTES: Final = 64 * 1024
@@ -101,7 +105,7 @@ class ControlServer:
             listener = await anyio.create_unix_listener(address, mode=0o600)
         try:
             async with listener, anyio.create_task_group() as tasks:
-                tasks.start_soon(listener.serve, self._serve)
+                tasks.start_soon(self._accept, listener, tasks)
                 try:
                     yield
                 finally:
@@ -109,6 +113,17 @@ class ControlServer:
         finally:
             with suppress(OSError):
                 path.unlink(missing_ok=True)
+
+    async def _accept(
+        self, listener: anyio.abc.Listener[anyio.abc.SocketStream], tasks: anyio.abc.TaskGroup
+    ) -> None:
+        """Accept until cancelled; a fault, such as no descriptor, ends nothing else."""
+        while True:
+            try:
+                await listener.serve(self._serve, tasks)
+            except anyio.BrokenResourceError as error:
+                logger.warning("no connection is accepted at %s: %s", SOCKET_NAME, error.__cause__)
+                await anyio.sleep(ACCEPT_RETRY_S)
 
     async def _serve(self, stream: anyio.abc.SocketStream) -> None:
         self._clients += 1

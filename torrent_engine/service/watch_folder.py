@@ -111,9 +111,17 @@ class WatchFolder:
     async def _add_batch(self, batch: list[DueFile]) -> None:
         """Add the torrents of some files; rename the files after the torrents are saved."""
         suffixes = [(file, await self._add_file(file)) for file in batch]
-        await self._flush()
+        try:
+            await self._flush()
+        except TorrentEngineError as error:  # what is not saved is added again, to no effect
+            self._report(self.folder / batch[0].name, error)
+            for file, suffix in suffixes:
+                if suffix is not None:
+                    self._record(file, ReadOutcome.LATER)
+            return
         for file, suffix in suffixes:
             if suffix is not None:
+                self._record(file, ReadOutcome.DONE)
                 await anyio.to_thread.run_sync(self._set_aside, file.name, suffix)
 
     async def _add_file(self, file: DueFile) -> str | None:
@@ -132,7 +140,6 @@ class WatchFolder:
             self._report(path, error)
             self._record(file, ReadOutcome.LATER)
             return None
-        self._record(file, ReadOutcome.DONE)
         for invalid in contents.errors:
             message = f"{invalid}; set aside as {INVALID_SUFFIX}"
             self._reporter.error(MetainfoError(message), about=str(path))

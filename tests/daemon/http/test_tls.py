@@ -1,6 +1,7 @@
 """Listeners with TLS: handshakes have a deadline, and places among the connections."""
 
 import datetime
+import errno
 import socket
 import ssl
 from contextlib import ExitStack, closing
@@ -213,3 +214,19 @@ async def test_files_that_do_not_fit_leave_the_certificate_that_was_there(
         load_certificate(tls, CertificateFiles(certificate, key))
     async with served(Echo(), tls=tls) as here:
         assert status_of(await get(here, trusting)) == 200
+
+
+def test_f9_a_certificate_that_cannot_be_read_is_not_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = self_signed(tmp_path, ["localhost"])
+    before = files.certificate.read_bytes()
+
+    def read_bytes(path: Path) -> bytes:
+        raise OSError(errno.EMFILE, "Too many open files", str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", read_bytes)
+        with pytest.raises(ConfigError, match="Too many open files"):
+            self_signed(tmp_path, ["localhost"])
+    assert files.certificate.read_bytes() == before

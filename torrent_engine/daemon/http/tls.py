@@ -68,12 +68,18 @@ def wrong_date(certificate: Path, now: datetime.datetime) -> str:
 
 
 def self_signed(folder: Path, names: Sequence[str]) -> CertificateFiles:
-    """Return a certificate of our own for some names and addresses; a new one if it ends soon."""
+    """Return a certificate of our own for some names and addresses; a new one if it ends soon.
+
+    Raises ConfigError if the one that is there cannot be read, or a new one not written.
+    """
     files = CertificateFiles(folder / CERTIFICATE_NAME, folder / KEY_NAME)
-    if not _is_fresh(files, names):
-        certificate, key = _make(names)
-        _write(files.key, key)
-        _write(files.certificate, certificate)
+    try:
+        if not _is_fresh(files, names):
+            certificate, key = _make(names)
+            _write(files.key, key)
+            _write(files.certificate, certificate)
+    except OSError as error:
+        raise ConfigError(f"{error.filename or folder}: {error.strerror or error}") from error
     return files
 
 
@@ -84,7 +90,7 @@ def _is_fresh(files: CertificateFiles, names: Sequence[str]) -> bool:
         found = x509.load_pem_x509_certificate(files.certificate.read_bytes())
         extension = found.extensions.get_extension_for_class(x509.SubjectAlternativeName)
         files.key.stat()
-    except (OSError, ValueError, x509.ExtensionNotFound):
+    except (FileNotFoundError, ValueError, x509.ExtensionNotFound):
         return False
     left = found.not_valid_after_utc - datetime.datetime.now(datetime.UTC)
     known = {str(each.value) for each in extension.value}
