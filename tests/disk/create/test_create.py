@@ -488,3 +488,8 @@ def test_bep47_a_single_file_is_marked(tmp_path: Path, kind: TorrentFormat) -> N
     (tmp_path / "run").chmod(0o755)
     made = Metainfo.from_bytes(create_torrent([tmp_path / "run"], CreateOptions(format=kind)))
     assert [entry.is_executable for entry in made.files] == [True]
+
+
+def test_a_name_that_is_too_long_is_an_error_of_storage(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="File name too long"):
+        create_torrent(tmp_path / ("n" * 300))

@@ -1,3 +1,4 @@
+import os
 import sqlite3
 import subprocess
 import sys
@@ -417,3 +418,19 @@ def test_version_6_finds_the_torrents_of_an_inode_by_an_index(tmp_path: Path) ->
         assert "stamps_of_inode" in str(plan)
         found = database.execute("SELECT info_hash FROM stamps WHERE inode = ?", (b"i",))
         assert found.fetchall() == [(b"a",)]
+
+
+@pytest.mark.parametrize("ending", ["", "-wal", "-shm"])
+async def test_a_database_that_may_not_be_written_is_not_taken_for_a_damaged_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str
+) -> None:
+    async with await StateStore.open(tmp_path, config=CONFIG):
+        pass
+    file = tmp_path / f"state.db{ending}"
+    file.touch()
+    before, access = file.read_bytes(), os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: path != file and access(path, mode))
+    with pytest.raises(StateDatabaseError, match=f"state.db{ending}: Permission denied"):
+        await StateStore.open(tmp_path, config=CONFIG)
+    assert file.read_bytes() == before
+    assert "broken" not in " ".join(os.listdir(tmp_path))

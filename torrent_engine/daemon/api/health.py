@@ -14,6 +14,7 @@ from starlette.responses import Response
 
 from torrent_engine.daemon.api.add_options import existing_parent
 from torrent_engine.daemon.api.torrent_fields import timestamp
+from torrent_engine.daemon.common.folder_entries import is_folder_entry
 from torrent_engine.daemon.common.replies import json_bytes, json_reply
 from torrent_engine.daemon.engine_port.facts import NetworkFacts
 from torrent_engine.daemon.jobs.orphans import Orphan, OrphanFiles, OrphanPlaces
@@ -134,7 +135,7 @@ async def orphan_values(orphans: OrphanFiles) -> list[dict[str, Any]] | None:
     """Return the orphans as they are told; None if their disk does not answer."""
     try:
         return [orphan_value(each) for each in await orphans.find()]
-    except OSError:
+    except (OSError, RuntimeError):  # links in a circle, too
         return None
 
 
@@ -197,7 +198,7 @@ def folder_value(folder: Path, rule: PathRule) -> dict[str, Any]:
 
 def _folders_in(folder: Path) -> Sequence[Path]:
     with os.scandir(folder) as entries:
-        names = [entry.name for entry in islice(entries, MAX_FOLDERS) if entry.is_dir()]
+        names = [entry.name for entry in islice(entries, MAX_FOLDERS) if is_folder_entry(entry)]
     return [folder / name for name in sorted(names, key=str.casefold)]
 
 

@@ -98,7 +98,11 @@ def read_page_file(root: Path, path: str, *, is_known: bool) -> WebFile | None:
     Those for qBittorrent have a folder "public" for everybody, and may have a folder "private" that
     counts first for who has logged in.
     """
-    if not (root / PUBLIC).is_dir():
+    try:
+        has_public = (root / PUBLIC).is_dir()
+    except OSError:
+        return None
+    if not has_public:
         return read_file(root, path)
     names = (PRIVATE, PUBLIC) if is_known else (PUBLIC,)
     found = (read_file(root / name, path) for name in names)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from stat import S_ISDIR
 from typing import Final
 
 from anyio.to_thread import run_sync
@@ -124,7 +125,7 @@ def _measured(folder: Path, names: Sequence[str]) -> list[Orphan]:
             facts = path.lstat()
         except OSError:
             continue  # gone meanwhile
-        size = _tree_bytes(path) if path.is_dir() and not path.is_symlink() else facts.st_size
+        size = _tree_bytes(path) if S_ISDIR(facts.st_mode) else facts.st_size
         found.append(Orphan(name, path, size, facts.st_mtime))
     return found
 
@@ -142,7 +143,7 @@ def _size(path: Path) -> int:
 
 
 def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
+    if not path.is_symlink() and path.is_dir():
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)

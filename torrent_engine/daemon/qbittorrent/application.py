@@ -10,6 +10,7 @@ from typing import Final
 from anyio.to_thread import run_sync
 
 from torrent_engine import __version__
+from torrent_engine.daemon.common.folder_entries import is_folder_entry
 from torrent_engine.daemon.qbittorrent.errors import bad_request, not_found
 from torrent_engine.daemon.qbittorrent.transport import (
     TextReply,
@@ -119,7 +120,11 @@ class ApplicationFacts:
 
 def _entries(path: str, mode: str) -> list[str]:
     with os.scandir(path) as found:
-        chosen = [each.path for each in found if mode == "all" or each.is_dir() is (mode == "dirs")]
+        chosen = [
+            each.path
+            for each in found
+            if mode == "all" or is_folder_entry(each) is (mode == "dirs")
+        ]
     names = (each.encode("utf-8", "replace").decode() for each in sorted(chosen))
     return list(names)[:MAX_ENTRIES]
 

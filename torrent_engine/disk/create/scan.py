@@ -15,7 +15,7 @@ from typing import Final
 
 from torrent_engine.base.errors import ConfigError, StorageError
 from torrent_engine.codec.paths import MAX_DEPTH
-from torrent_engine.disk.os_errors import storage_error
+from torrent_engine.disk.os_errors import storage_error, storage_errors
 
 _Identity = tuple[int, int]
 _LOOP: Final = "a link that leads back into a folder that it is in"
@@ -96,7 +96,8 @@ def scan_payload(
         raise ConfigError("no file or folder to make a torrent of")
     roots = [Path(os.path.abspath(path)) for path in paths]  # noqa: PTH100 - keeps links
     raw_name = _checked_name(name if name is not None else _default_name(roots))
-    is_multi_file = len(roots) > 1 or roots[0].is_dir()
+    with storage_errors(roots[0]):
+        is_multi_file = len(roots) > 1 or roots[0].is_dir()
     scan = _Scan(rules or ScanRules(), [str(root) for root in roots])
     if len(roots) == 1:
         found = list(scan.root(str(roots[0]), ()))

@@ -3,6 +3,7 @@
 Blocking; one thread at a time.
 """
 
+import errno
 import logging
 import os
 import sqlite3
@@ -184,11 +185,12 @@ class StateDatabase:
         """Return whether a database that cannot be opened is itself the reason."""
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
         if code == _SQLITE_READONLY:
-            return os.access(self.path, os.W_OK) and os.access(self.folder, os.W_OK)
+            return os.access(self.folder, os.W_OK)  # its files are looked at before
         return code not in _NOT_THE_FILE
 
     def _connect_once(self, *, is_alone: bool) -> None:
         self.path.touch(mode=0o600)
+        self._refuse_unwritable()
         db = sqlite3.connect(
             self.path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
         )
@@ -196,6 +198,16 @@ class StateDatabase:
         db.text_factory = _decode_text
         with _decode_errors():
             self._set_up(db, is_alone=is_alone)
+
+    def _refuse_unwritable(self) -> None:
+        """Raise StateDatabaseError if one of the files may not be written: that is no damage.
+
+        SQLite would make side files of its mode, and call the database read-only for theirs.
+        """
+        for ending in ("", "-wal", "-shm"):
+            file = self.path.with_name(f"{self.path.name}{ending}")
+            if file.exists() and not os.access(file, os.W_OK):
+                raise StateDatabaseError(f"{file}: {os.strerror(errno.EACCES)}")
 
     def _set_up(self, db: sqlite3.Connection, *, is_alone: bool) -> None:
         db.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
