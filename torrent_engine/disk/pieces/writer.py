@@ -195,6 +195,9 @@ class PieceWriter:
                         self._done.append(batch.popleft())
             except StorageError as error:
                 self._failures.append((error, list(batch)))
+            except MemoryError:
+                lack = StorageError(self._storage.save_path, "out of memory")
+                self._failures.append((lack, list(batch)))
             if time.monotonic() >= stop_s:
                 return
 
@@ -259,4 +262,5 @@ class PieceWriter:
         if not self.queued_bytes:
             self._empty.set()
             self._empty = anyio.Event()
-            self._unreported = anyio.Event()
+            if self._unreported.is_set():  # else somebody waits for it
+                self._unreported = anyio.Event()
