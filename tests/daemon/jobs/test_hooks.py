@@ -362,3 +362,41 @@ async def test_a_real_program_gets_it_all(tmp_path: Path) -> None:
     assert told.startswith(TORRENT.name.replace("\0", ""))
     assert json.loads(told[told.index("{") :])["torrent"]["name"] == TORRENT.name
     assert "TE_NAME" not in os.environ
+
+
+async def test_what_was_queued_when_the_task_failed_is_run_by_the_next() -> None:
+    failed = anyio.Event()
+
+    class SlowDue(MemoryDue):
+        async def flush(self) -> None:
+            failed.set()
+            await anyio.sleep_forever()
+
+    async def broken(_program: Program) -> ProgramEnd:
+        await failed.wait()
+        raise RuntimeError("a bug")
+
+    due, ran = SlowDue(), list[str]()
+    runner = HookRunner([hook(), hook(HookEvent.DAEMON_STARTED)], due, run=broken, environment={})
+    runner.fire(STARTED)
+
+    async def fire_more() -> None:
+        await anyio.wait_all_tasks_blocked()
+        runner.fire(COMPLETED)
+        runner.fire(replace(STARTED, time=2.0))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(fire_more)
+        with pytest.raises(ExceptionGroup):
+            await runner.run()
+
+    async def works(program: Program) -> ProgramEnd:
+        ran.append(json.loads(program.stdin)["event"])
+        return ProgramEnd()
+
+    runner._run_program = works
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(runner.run)
+        await anyio.wait_all_tasks_blocked()
+        tasks.cancel_scope.cancel()
+    assert sorted(ran) == ["daemon_started", "torrent_completed"]

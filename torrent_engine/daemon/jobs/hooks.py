@@ -176,7 +176,7 @@ class HookRunner:
         async with anyio.create_task_group() as tasks:
             for each in await self._left_over():
                 tasks.start_soon(self._run_due, each)
-            if self._fresh or self._calls:  # left by a run that failed
+            if self._calls:  # left by a run that failed
                 self._woken.set()
             while True:
                 await self._woken.wait()
