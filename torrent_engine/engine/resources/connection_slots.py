@@ -65,7 +65,7 @@ class ConnectionSlots:
 
     def close_excess(self) -> None:
         """Close the connections that are too many; a dial is none until it has succeeded."""
-        while self.excess and (found := self._to_close()) is not None:
+        while self.excess and self.free < 0 and (found := self._to_close()) is not None:
             share, link = found
             share.begin_closing()
             self.excess -= 1

@@ -14,7 +14,6 @@ class ConnectionLimit(Protocol):
 
     def set_limit(self, limit: int) -> None:
         """Change the limit, and close what is too many."""
-        ...
 
 
 class RunSlots:
