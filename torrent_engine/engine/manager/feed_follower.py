@@ -17,7 +17,7 @@ from torrent_engine.base.errors import TorrentEngineError
 from torrent_engine.codec.feed import has_feed
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.engine.manager.followed_feed import FollowedFeed
-from torrent_engine.engine.manager.replacing import Replacing, guarded
+from torrent_engine.engine.manager.replacing import Replacing
 from torrent_engine.engine.session.session import Session
 from torrent_engine.engine.states import State
 from torrent_engine.net.http.torrent_feed import NO_VALIDATORS, FeedAnswer, FeedValidators
@@ -124,7 +124,7 @@ class FeedFollower:
             return
         logger.info("%s: its feed has %s", session.name, newer.info_hash.hex())
         await self._replacing.begin(session, newer, record.after(session.info_hash))
-        await guarded(self._replacing.advance)
+        await self._replacing.advance()
 
     def _is_gone(self, session: Session) -> bool:
         """Return whether the torrent was removed or stopped while its feed was asked."""

@@ -67,7 +67,7 @@ class MutableTorrentFollower:
         """Look for newer versions at intervals, until cancelled."""
         await self._sleep(min(FIRST_LOOKUP_S, self._interval_s))
         while True:
-            await guarded(self._replacing.advance)
+            await self._replacing.advance()
             await guarded(self.look_up)
             await self._sleep(self._interval_s)
 

@@ -77,11 +77,11 @@ class Replacing:
 
     async def run(self) -> None:
         """Let newer versions begin until cancelled."""
-        await guarded(self.advance)
+        await self.advance()
         while True:
             await self._has_stopped.wait()
             self._has_stopped = anyio.Event()
-            await guarded(self.advance)
+            await self.advance()
 
     def state_changed(self, session: SessionAdmin, old: State, new: State) -> None:
         """Note that a torrent has stopped, perhaps since its metadata is there."""
@@ -128,7 +128,7 @@ class Replacing:
                 await self._host.remove(old.info_hash)
 
     async def advance(self) -> None:
-        """Let each newer version begin whose metadata is there."""
+        """Let each newer version begin whose metadata is there; one that cannot is logged."""
         async with self._advancing:
             for session, record in list(self._waiting()):
                 is_ready = session.facts is not None and not self._host.is_closing()
