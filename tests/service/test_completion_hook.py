@@ -73,6 +73,7 @@ class Bench:
     def __init__(self, tmp_path: Path, program: Path, **config: Any) -> None:
         self.tmp_path = tmp_path
         self.reports: list[HookReport] = []
+        self.program = program
         self.bus = EventBus()
         self.hook = CompletionHook(HookConfig(program, **config), self.reports.append)
         self.sessions: dict[bytes, Any] = {}
@@ -262,6 +263,23 @@ async def test_the_end_of_the_process_ends_the_program(tmp_path: Path, way: str)
     failed = sorted(message for type_, message in bench.said if type_ == FAILED)
     assert failed[0].endswith(reasons[way])
     assert way == "kill" or failed[1].endswith("not run: stopping")
+
+
+@pytest.mark.parametrize("is_there", [True, False], ids=["waits for it", "comes to it"])
+async def test_a_place_that_the_stop_itself_frees_begins_no_program(
+    tmp_path: Path, *, is_there: bool
+) -> None:
+    bench = Bench(tmp_path, script(tmp_path, "sleep 600"))
+    slots = anyio.Semaphore(1)
+    download = FinishedDownload.of(METAINFO, SessionConfig(), tmp_path, tmp_path)
+    await slots.acquire()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(bench.hook._run_for, download, slots)
+        if is_there:
+            await anyio.wait_all_tasks_blocked()
+        slots.release()
+        tasks.cancel_scope.cancel()
+    assert [message for _, message in bench.said] == [f"{bench.program}: not run: stopping"]
 
 
 async def test_after_the_end_none_is_begun(

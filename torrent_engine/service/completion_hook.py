@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
 import anyio
+import anyio.lowlevel
 import anyio.to_thread
 
 from torrent_engine.base.config import SessionConfig
@@ -187,7 +188,8 @@ class CompletionHook:
     async def _run_for(self, download: FinishedDownload, slots: anyio.Semaphore) -> None:
         failure = "not run: stopping"
         try:
-            async with slots:
+            async with slots:  # which may be had from one that the same stop ended
+                await anyio.lowlevel.checkpoint_if_cancelled()
                 failure = "ended: stopping"
                 self._publish(STARTED, download, f"running {self._config.program}")
                 failure = await self._call(download)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import anyio
+import anyio.lowlevel
 
 from torrent_engine.codec.paths import escape_for_terminal
 from torrent_engine.service.system import HAS_WAITABLE_PIPES, signal_group
@@ -71,6 +72,7 @@ class Programs:
 
     async def run(self, program: Program) -> ProgramEnd:
         """Run a program to its end; it is ended at its time limit, and when this is cancelled."""
+        await anyio.lowlevel.checkpoint_if_cancelled()  # else it would be begun, and ended at once
         with ExitStack() as stack:
             try:
                 output = stack.enter_context(_Output(program.output))
