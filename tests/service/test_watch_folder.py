@@ -235,6 +235,28 @@ async def test_a_file_that_cannot_be_renamed_is_not_added_twice(
     err = capsys.readouterr().err
     assert err.count("\n") == 1
     assert "was added, but cannot be renamed: permission denied" in err
+    monkeypatch.undo()
+    torrents.single(folder)  # another torrent of another name is not held up by it
+    await bench.look(RETRY_S)
+    await bench.look()
+    assert bench.names == ["one.bin.torrent.added", "stuff.torrent.added"]
+    assert bench.added == ["stuff", "one.bin"]
+
+
+async def test_a_file_in_place_of_one_that_was_not_renamed_is_added(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = Bench(folder)
+    torrent = torrents.multi(folder)
+    monkeypatch.setattr(Path, "rename", refuse)
+    for _ in range(2):
+        await bench.look()
+    monkeypatch.undo()
+    torrents.single(folder).replace(torrent)
+    await bench.look(RETRY_S)
+    await bench.look()
+    assert bench.added == ["stuff", "one.bin"]
+    assert bench.names == [f"{torrent.name}.added"]
 
 
 async def test_a_file_that_cannot_be_read_is_left_and_told_of_once(

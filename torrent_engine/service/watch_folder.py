@@ -5,6 +5,7 @@ import stat
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -121,11 +122,12 @@ class WatchFolder:
             return
         for file, suffix in suffixes:
             if suffix is not None:
-                self._record(file, ReadOutcome.DONE)
-                await anyio.to_thread.run_sync(self._set_aside, file.name, suffix)
+                await self._set_aside(file, suffix)
 
     async def _add_file(self, file: DueFile) -> str | None:
         """Add the torrents of a file; return its new suffix, None if it is tried again."""
+        if file.suffix:
+            return file.suffix
         path = self.folder / file.name
         try:
             contents = await self._looks.look(
@@ -148,19 +150,22 @@ class WatchFolder:
     def _record(self, file: DueFile, outcome: ReadOutcome) -> None:
         self._schedule.record(file.name, outcome, self._options.clock())
 
-    def _set_aside(self, name: str, suffix: str) -> None:
-        """Delete or rename a file whose torrents are saved."""
-        path = self.folder / name
+    async def _set_aside(self, file: DueFile, suffix: str) -> None:
+        """Delete or rename a file whose torrents are saved; what fails is tried again."""
+        path = self.folder / file.name
+        deletes = suffix == ADDED_SUFFIX and self._options.deletes
         try:
-            if suffix == ADDED_SUFFIX and self._options.deletes:
-                path.unlink()
-            else:
-                path.rename(unused_name(path, suffix))
+            await anyio.to_thread.run_sync(
+                path.unlink if deletes else partial(_rename, path, suffix)
+            )
         except FileNotFoundError:
-            return  # renamed or removed by someone else
+            pass  # renamed or removed by someone else
         except OSError as error:
             reason = (error.strerror or str(error)).lower()
             self._report(path, TorrentEngineError(f"was added, but cannot be renamed: {reason}"))
+            self._schedule.keep(file.name, suffix, self._options.clock())
+            return
+        self._record(file, ReadOutcome.DONE)
 
     def _report(self, path: Path, error: Exception) -> None:
         if self._reported.get(str(path)) != str(error):
@@ -211,6 +216,10 @@ def parse_links(data: bytes) -> Contents:
     if not torrents and not errors:
         errors.append(MagnetError("contains no magnet link"))
     return Contents(tuple(torrents), tuple(errors))
+
+
+def _rename(path: Path, suffix: str) -> None:
+    path.rename(unused_name(path, suffix))
 
 
 def unused_name(path: Path, suffix: str) -> Path:

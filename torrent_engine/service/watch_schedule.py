@@ -48,6 +48,8 @@ class DueFile:
     name: str
     is_final: bool
     """It was unchanged for so long that it is set aside if it is invalid."""
+    suffix: str = ""
+    """If not "": its torrents are saved, and only its new name is missing."""
 
 
 @dataclass(slots=True)
@@ -59,6 +61,7 @@ class _Tracked:
     """When it was first seen unchanged."""
     due_at: float
     is_done: bool = False
+    suffix: str = ""
 
 
 def is_watched(name: str) -> bool:
@@ -89,7 +92,7 @@ class WatchSchedule:
         }
         open_files = (each for each in self._tracked.values() if not each.is_done)
         names = sorted(each.file.name for each in open_files if is_asked or now >= each.due_at)
-        return [DueFile(name, self._is_final(name, now)) for name in names]
+        return [self._due_file(name, now) for name in names]
 
     def record(self, name: str, outcome: ReadOutcome, now: float) -> None:
         """Record the outcome of reading a file."""
@@ -102,10 +105,16 @@ class WatchSchedule:
         else:
             tracked.is_done = True
 
+    def keep(self, name: str, suffix: str, now: float) -> None:
+        """Record that a file is due later, only to get a name with ``suffix``."""
+        if (tracked := self._tracked.get(name)) is not None:
+            tracked.due_at, tracked.suffix = now + RETRY_S, suffix
+
     def _updated(self, file: ListedFile, tracked: _Tracked | None, now: float) -> _Tracked:
         if tracked is not None and tracked.file == file:
             return tracked
         return _Tracked(file, since=now, due_at=now + self._settle_s)
 
-    def _is_final(self, name: str, now: float) -> bool:
-        return now - self._tracked[name].since >= self._give_up_s
+    def _due_file(self, name: str, now: float) -> DueFile:
+        tracked = self._tracked[name]
+        return DueFile(name, now - tracked.since >= self._give_up_s, tracked.suffix)
