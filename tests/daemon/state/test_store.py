@@ -20,6 +20,7 @@ from torrent_engine.daemon.state import database, store
 from torrent_engine.daemon.state.credentials import StoredCredentials
 from torrent_engine.daemon.state.database import TABLES, DaemonDatabase, DatabaseFullError
 from torrent_engine.daemon.state.store import DaemonStore
+from torrent_engine.disk.state.files import set_database_aside
 
 pytestmark = pytest.mark.anyio
 VALUES = [{}, {"a": [1, 2.5, None, True]}, "text", 7, ["\ud800", "ü"], {"deep": {"er": []}}]
@@ -106,6 +107,20 @@ async def test_a_damaged_file_is_moved_aside(tmp_path: Path, content: bytes) -> 
         assert opened.problem is None
     assert await values_of(tmp_path) == {"a": 1}
     assert (tmp_path / "daemon.db.broken-1").read_bytes() == content
+
+
+@pytest.mark.parametrize("name", ["daemon.db", "state.db"])
+def test_f6_damaged_databases_are_kept_with_their_logs(tmp_path: Path, name: str) -> None:
+    for number in (1, 2):
+        for ending in ("", "-wal", "-shm"):
+            (tmp_path / f"{name}{ending}").write_text(f"{number}{ending}")
+        assert set_database_aside(tmp_path / name) == tmp_path / f"{name}.broken-{number}"
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
+        f"{name}.broken-1": "1",
+        f"{name}.broken-1-wal": "1-wal",
+        f"{name}.broken-2": "2",
+        f"{name}.broken-2-wal": "2-wal",
+    }
 
 
 async def test_a_file_of_a_later_version_is_moved_aside(tmp_path: Path) -> None:

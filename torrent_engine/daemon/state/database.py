@@ -14,6 +14,7 @@ from typing import Final
 from torrent_engine.base.errors import StateDatabaseError
 from torrent_engine.disk.filesystem import is_network_filesystem
 from torrent_engine.disk.os_errors import is_database_full
+from torrent_engine.disk.state.files import set_database_aside
 from torrent_engine.disk.state.schema import refuse_later
 
 VERSION: Final = 1
@@ -121,15 +122,11 @@ class DaemonDatabase:
     def start_anew(self, reason: str) -> None:
         """Move the file aside and make an empty one. Raises StateDatabaseError."""
         self.close()
-        number = sum(1 for _ in self.path.parent.glob("daemon.db.broken-*")) + 1
-        kept = self.path.with_name(f"daemon.db.broken-{number}")
-        logger.warning("%s; it is kept as %s, and a new one begun", reason, kept.name)
         try:
-            for ending in ("-wal", "-shm"):
-                self.path.with_name(f"daemon.db{ending}").unlink(missing_ok=True)
-            self.path.replace(kept)
+            kept = set_database_aside(self.path)
         except OSError as error:
             raise self._told(error) from error
+        logger.warning("%s; it is kept as %s, and a new one begun", reason, kept.name)
         self._open()
 
     def close(self) -> None:

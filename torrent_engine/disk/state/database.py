@@ -24,7 +24,12 @@ from torrent_engine.disk.state.backup import (
     forget_old_sessions,
     with_old_details,
 )
-from torrent_engine.disk.state.files import Reserve, make_private_folder, remove_temporaries
+from torrent_engine.disk.state.files import (
+    Reserve,
+    make_private_folder,
+    remove_temporaries,
+    set_database_aside,
+)
 from torrent_engine.disk.state.schema import DamagedDatabaseError, migrate
 
 _T = TypeVar("_T")
@@ -220,11 +225,7 @@ class StateDatabase:
     def _start_anew(self) -> None:
         """Move a damaged database aside; take the daily copy, and the copies of .torrents."""
         self._disconnect()
-        number = sum(1 for _ in self.folder.glob("state.db.broken-*")) + 1
-        for ending in ("-wal", "-shm"):
-            self.path.with_name(f"state.db{ending}").unlink(missing_ok=True)
-        with suppress(FileNotFoundError):
-            self.path.rename(self.path.with_name(f"state.db.broken-{number}"))
+        set_database_aside(self.path)
         if self._restore():
             _log.warning("%s was damaged: moved aside, a copy is in its place", self.path)
             return

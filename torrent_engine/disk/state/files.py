@@ -51,6 +51,29 @@ def remove_temporaries(folder: Path) -> None:
                 (folder / name).unlink(missing_ok=True)
 
 
+def set_database_aside(path: Path) -> Path:
+    """Rename a closed database that is damaged, with its log; return its new path.
+
+    The log goes first: it must not be applied to what takes the database's place. Raises OSError.
+    """
+    number = 1
+    while any(map(os.path.lexists, _aside(path, number))):
+        number += 1
+    kept, kept_log = _aside(path, number)
+    path.with_name(f"{path.name}-shm").unlink(missing_ok=True)
+    with suppress(FileNotFoundError):
+        path.with_name(f"{path.name}-wal").rename(kept_log)
+    with suppress(FileNotFoundError):
+        path.rename(kept)
+    return kept
+
+
+def _aside(path: Path, number: int) -> tuple[Path, Path]:
+    """Return the names of a database and its log, with which SQLite can open them together."""
+    kept = path.with_name(f"{path.name}.broken-{number}")
+    return kept, kept.with_name(f"{kept.name}-wal")
+
+
 def write_atomically(path: Path, data: bytes) -> None:
     """Replace the content of a file atomically and durably."""
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
