@@ -61,9 +61,7 @@ def router(context: "DaemonContext") -> APIRouter:
         try:
             removed = await orphans.remove(name)
         except OSError as error:
-            raise ProblemError(
-                Problem("state_conflict", f"not removed: {error.strerror}")
-            ) from None
+            raise ProblemError(Problem("io_error", f"not removed: {error.strerror}")) from None
         if not removed:
             raise ProblemError(Problem("file_not_found", "there is no such orphan"))
         return await json_reply(request, json_bytes({"removed": removed}))

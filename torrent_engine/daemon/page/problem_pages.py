@@ -42,6 +42,9 @@ MEANINGS: Final[dict[str, str]] = {
     "too_many_torrents": "There are as many torrents as the daemon may have.",
     "state_conflict": "The torrent is in a state in which this cannot be done, or something else"
     " is being done with it. Try again later, or stop it first.",
+    "file_exists": "Something else has the path of a file of the torrent. It was not changed.",
+    "io_error": "Files on the disk could not be read, written or removed; detail names one and the"
+    " reason, such as missing permission.",
     "owner_changed": "Whoever asked for this has another generation now, such as a page that was"
     " loaded again. What was tied to the old one was cancelled.",
     "no_metadata_yet": "The torrent is a magnet link whose metadata has not arrived from peers"

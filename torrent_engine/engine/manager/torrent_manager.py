@@ -303,7 +303,7 @@ class TorrentManager:
         """End a torrent and remove it; with ``delete_files`` remove its files too.
 
         Other files in the same folders stay. Raises UnknownTorrentError if it is not there,
-        StorageError if a file cannot be removed.
+        StorageError if a file cannot be removed: the torrent is gone all the same.
         """
         session = self._registry.find(info_hash)
         key = session.info_hash
