@@ -316,7 +316,7 @@ async def test_a_seed_of_two_torrents_gives_each_its_share_and_keeps_to_the_limi
 ) -> None:
     rate = 3 * MIB
     async with AsyncExitStack() as stack:
-        seeded = seed(tmp_path / "seed", *torrent_of("few"), max_upload_bytes_per_s=rate)
+        seeded = seed(tmp_path / "seed", *torrent_of("few"), max_upload_bytes_per_s=16 * KIB)
         few, address = await stack.enter_async_context(seeded)
         metainfo, payload = torrent_of("many")
         write_files(metainfo, payload, tmp_path / "seed" / "files")
@@ -328,7 +328,8 @@ async def test_a_seed_of_two_torrents_gives_each_its_share_and_keeps_to_the_limi
         for number in range(4):
             await leech(stack, tmp_path / f"many{number}", "many", address)
         await leech(stack, tmp_path / "few", "few", address)
-        await until(lambda: few.stats().uploaded_bytes and many.stats().peers == 4)
+        await until(lambda: few.stats().peers == 1 and many.stats().peers == 4)
+        few._core.shared.set_rate_limits(upload_bytes_per_s=rate)  # till now none could complete
         begun_s = time.monotonic()
         before = few.stats().uploaded_bytes, many.stats().uploaded_bytes
         await anyio.sleep(1.5)
