@@ -8,7 +8,12 @@ import pytest
 
 from tests.daemon.contexts import client_of, make_context
 from tests.daemon.fake_port import FakeEngine
-from torrent_engine.base.errors import StateTransitionError
+from torrent_engine.base.errors import (
+    DiskFullError,
+    FileInUseError,
+    StateTransitionError,
+    StorageError,
+)
 from torrent_engine.base.ids import InfoHash, InfoHashV2
 from torrent_engine.daemon.api.torrent_fields import LISTED, TORRENT_FIELDS
 from torrent_engine.daemon.context import DaemonContext
@@ -178,6 +183,30 @@ async def test_actions_on_many_say_what_failed(
     answer = await client.post(f"{URL}/actions", json={"action": "recheck", "all": True})
     assert answer.json()["done"] == 0
     assert {each["code"] for each in answer.json()["failed"]} == {"state_conflict"}
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "code"),
+    [
+        (StorageError("/films/a", "Permission denied"), 409, "io_error"),
+        (FileInUseError("/films/a", b"b" * 20), 409, "file_exists"),
+        (DiskFullError("/films/a", "no space left"), 507, "not_enough_space"),
+    ],
+)
+async def test_errors_of_the_disk_have_codes_of_their_own(
+    engine: FakeEngine,
+    client: httpx2.AsyncClient,
+    context: DaemonContext,
+    error: StorageError,
+    status: int,
+    code: str,
+) -> None:
+    key = put(engine, "a").hex()
+    await context.state.reload()
+    engine.failures["remove"] = error
+    answer = await client.delete(f"{URL}/{key}", params={"delete_files": True})
+    told = answer.json()
+    assert (answer.status_code, told["code"], told["detail"]) == (status, code, str(error))
 
 
 @pytest.mark.parametrize(
