@@ -83,6 +83,37 @@ async def test_slots_are_granted_in_order_and_links_get_what_is_left() -> None:
     assert slots.used == 0
 
 
+class Link:
+    """Notes that it is ended."""
+
+    reason = ""
+
+    def end(self, reason: str) -> None:
+        """End soon."""
+        self.reason = reason
+
+
+async def test_runs_close_the_links_they_need_the_room_of_and_give_it_back() -> None:
+    links = ConnectionSlots(100)
+    slots = RunSlots(TIGHT, links)
+    await slots.take("first")
+    here = [Link() for _ in range(links.limit)]
+    share = links.share(lambda: next((each for each in here if not each.reason), None))
+    for _ in here:
+        share.take()
+    woken: list[str] = []
+    share.end_turn(lambda: woken.append("woken"))
+    await slots.take("second")
+    ended = sum(bool(each.reason) for each in here)
+    assert ended == len(here) - links.limit > 0
+    assert links.used == links.limit
+    for _ in range(ended):
+        share.give_back()  # ended, which frees nothing
+    assert not woken
+    slots.give_back("second")
+    assert woken == ["woken"]
+
+
 async def test_who_stops_waiting_takes_no_slot() -> None:
     slots, most = RunSlots(TIGHT, ConnectionSlots(100)), runs_within(TIGHT)
     for number in range(most):

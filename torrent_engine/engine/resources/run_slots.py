@@ -92,10 +92,10 @@ class RunSlots:
     def set_wanted_links(self, wanted: int) -> None:
         """Change how many links there may be, as far as there are descriptors for them."""
         self._wanted_links = wanted
-        self._links.set_limit(self._links_left())
+        self._share_out()
 
     def _share_out(self) -> None:
-        self._links.limit = self._links_left()
-
-    def _links_left(self) -> int:
-        return links_within(self._descriptors, self._wanted_links, torrents=max(self.used, 1))
+        """Close the links whose descriptors a run takes; wake who waits for those it gives back."""
+        left = links_within(self._descriptors, self._wanted_links, torrents=max(self.used, 1))
+        if left != self._links.limit:
+            self._links.set_limit(left)
