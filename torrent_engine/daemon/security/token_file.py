@@ -42,7 +42,7 @@ def read_token(path: Path) -> str:
 
 def make_token(path: Path) -> str:
     """Write a new token in the place of any old one, and return it."""
-    token = secrets.token_urlsafe(TOKEN_BYTES)
+    token = secrets.token_hex(TOKEN_BYTES)  # no "-", which makes an option of it
     new = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
     descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
