@@ -2,6 +2,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
+from pathlib import Path
 
 import bencodepy
 import pytest
@@ -216,18 +217,21 @@ def test_a2_token_limit_counts_values_and_keys() -> None:
         decode_with_spans(b"d1:ai1ee", limits=BencodeLimits(max_tokens=2))
 
 
+ROOT = Path(__file__).parents[2]
 BOMB = """
-import resource, sys, time
+import resource, sys
+from tests.support.cpu_time import cpu_time
 from torrent_engine.base.errors import BencodeError
 from torrent_engine.codec.bencode import decode
 token = sys.argv[1].encode()
 data = b"l" + token * ((10 * 1024 * 1024 - 2) // len(token)) + b"e"
-before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
-try:
-    decode(data)
-except BencodeError:
-    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    print(time.process_time() - start, grown * 1024 / len(data))
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+with cpu_time() as spent:
+    try:
+        decode(data)
+    except BencodeError:
+        grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+print(spent.seconds, grown * 1024 / len(data))
 """
 
 
@@ -241,7 +245,10 @@ def bombs() -> Iterator[dict[str, subprocess.Popen[str]]]:
         yield {
             token: children.enter_context(
                 subprocess.Popen(
-                    [sys.executable, "-c", BOMB, token], stdout=subprocess.PIPE, text=True
+                    [sys.executable, "-c", BOMB, token],
+                    stdout=subprocess.PIPE,
+                    text=True,
+                    cwd=ROOT,
                 )
             )
             for token in BOMB_TOKENS
