@@ -91,12 +91,11 @@ async def test_torrents_dial_a_peer_that_shakes_hands_with_one_at_a_time_without
     no_retries = PoolConfig(quick_retry_first_s=600.0, backoff_first_s=600.0)
     async with (
         listening(peer) as address,
-        resources(tmp_path) as shared,
+        resources(tmp_path, pool=no_retries) as shared,
         AsyncExitStack() as sessions,
     ):
         for metainfo, _ in TORRENTS:
-            folder = tmp_path / metainfo.info_hash.hex()
-            session = running(shared, metainfo, folder, address, pool=no_retries)
+            session = running(shared, metainfo, tmp_path / metainfo.info_hash.hex(), address)
             await sessions.enter_async_context(session)
         await until(lambda: len(peer.joined) == len(TORRENTS))
     assert peer.hung_up_on <= 2  # one handshake beside another, in two ways
