@@ -1,5 +1,6 @@
 """Moving a torrent's files, on one file system and between two; nobody else's file is touched."""
 
+import errno
 import os
 import stat
 from collections.abc import AsyncIterator, Iterator
@@ -30,6 +31,7 @@ from torrent_engine.disk.file_stamps import NotedFiles, stamp_of
 from torrent_engine.disk.moves.plan import MovePlan, MoveSpec, draw_plan, plan_text, read_plan
 from torrent_engine.disk.moves.relocation import MoveAttempt, MoveHooks, finish_move
 from torrent_engine.disk.moves.table import drop_plan, load_plan, save_plan
+from torrent_engine.disk.safe_open import Folder
 from torrent_engine.disk.state.records import Progress, TorrentRecord
 from torrent_engine.disk.state.store import StateStore
 
@@ -601,6 +603,60 @@ async def test_a_move_that_was_ended_early_goes_on_later(
     assert attempts > 3
     assert tree(target) == before
     assert await start_at(target, store) == ALL_PIECES
+
+
+async def test_f1_old_names_that_must_stay_go_when_they_may(
+    store: StateStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, target = tmp_path / "old", tmp_path / "new"
+    await downloaded(source, store)
+    before = tree(source)
+    unlink = Folder.unlink
+
+    def refuse(folder: Folder, parts: Any) -> None:
+        if folder.path == source:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        unlink(folder, parts)
+
+    monkeypatch.setattr(Folder, "unlink", refuse)
+    await move(store, request(source, target))
+    assert tree(source) == tree(target) == before
+    monkeypatch.undo()
+    plan = await load_plan(store, METAINFO.info_hash)
+    assert plan is not None
+    assert (await finish_move(store, plan, hooks())).is_finished
+    assert tree(source) == {}
+    assert all(path.stat().st_nlink == 1 for path in target.rglob("*") if path.is_file())
+    assert await load_plan(store, METAINFO.info_hash) is None
+    assert await start_at(target, store) == ALL_PIECES
+
+
+@pytest.mark.parametrize(
+    ("mode", "user", "is_refused"),
+    [(0o1777, 12_345, True), (0o777, 12_345, False), (0o1777, os.geteuid(), False)],
+    ids=["others", "not sticky", "own"],
+)
+async def test_files_of_others_in_a_folder_like_tmp_are_not_moved(
+    store: StateStore,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    mode: int,
+    user: int,
+    is_refused: bool,
+) -> None:
+    source, target = tmp_path / "old", tmp_path / "new"
+    await downloaded(source, store)
+    before = tree(source)
+    for folder in (source, *(each for each in source.rglob("*") if each.is_dir())):
+        folder.chmod(mode)
+    monkeypatch.setattr(os, "geteuid", lambda: user)
+    if is_refused:
+        with pytest.raises(StorageError, match="cannot be removed from its folder"):
+            await move(store, request(source, target))
+        assert (tree(source), tree(target)) == (before, {})
+    else:
+        await move(store, request(source, target))
+        assert tree(target) == before
 
 
 async def test_a_cancelled_move_keeps_its_plan(

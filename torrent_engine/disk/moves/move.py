@@ -121,7 +121,8 @@ class FileMover:
         """Remove the sources of all files except ``kept``, then emptied folders.
 
         Files that must not be removed, or have changed, are logged and stay. Raises StorageError at
-        the end if another attempt may remove the rest.
+        the end if another attempt may remove the rest. One is made as well for a file that has
+        both names still, for it is not written to: somebody may mend its folder's permissions.
         """
         if self._source is None:
             return
@@ -133,7 +134,7 @@ class FileMover:
                 self._clear(self._route(item))
             except OSError as error:
                 logger.warning("%s is not removed: %s", self._from.path.joinpath(*item.old), error)
-                if error.errno not in _FORBIDDEN:
+                if error.errno not in _FORBIDDEN or self._has_two_names(item):
                     failed.append(storage_error(self._from.path.joinpath(*item.old), error))
             yield
         folders = _folders(item.old for item in self.plan.items)
@@ -229,6 +230,12 @@ class FileMover:
             )
             return
         self._from.unlink(route.old)
+
+    def _has_two_names(self, item: MoveItem) -> bool:
+        with suppress(OSError, StorageError):
+            old, new = self._from.stat(item.old), self._to.stat(item.new)
+            return old is not None and new is not None and os.path.samestat(old, new)
+        return False
 
     def _route(self, item: MoveItem) -> FileRoute:
         name = f".{self.plan.info_hash.hex()}.{item.file}.moving"

@@ -232,8 +232,19 @@ def _look(folder: Folder, parts: PathParts, look: Look | None = None) -> os.stat
 
 
 def _refuse_locked(path: Path) -> None:
-    if not os.access(path.parent, os.W_OK | os.X_OK):
+    """Raise StorageError if a file may not be removed from where it is."""
+    with storage_errors(path):
+        is_locked = not os.access(path.parent, os.W_OK | os.X_OK) or _is_anothers_in_sticky(path)
+    if is_locked:
         raise StorageError(path, "cannot be removed from its folder")
+
+
+def _is_anothers_in_sticky(path: Path) -> bool:
+    """Return whether a file is of another user, in a folder like /tmp: each removes its own."""
+    user = os.geteuid() if hasattr(os, "geteuid") else 0
+    folder = path.parent.stat()
+    is_sticky = user != 0 and folder.st_mode & stat.S_ISVTX
+    return bool(is_sticky) and user not in {folder.st_uid, path.lstat().st_uid}
 
 
 def _is_disk_other(source: Path, record: TorrentRecord | None) -> bool:
