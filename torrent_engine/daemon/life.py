@@ -92,7 +92,7 @@ class Daemon:
     async def run(self) -> None:
         """Run until SIGTERM, SIGINT or a request to stop; a second signal ends at once.
 
-        Raises ConfigError, StateInUseError or NetworkError if it cannot start.
+        Raises ConfigError, StateInUseError, StateDatabaseError or NetworkError if it cannot start.
         """
         folder = self._options.state_dir
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -242,12 +242,71 @@ async def test_sqlite_that_is_full_is_a_full_disk(tmp_path: Path) -> None:
 
 async def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "daemon.db").mkdir()
-    async with DaemonStore.open(tmp_path) as opened:
-        assert opened.problem is not None
-        opened.table("labels").put("a", 1)
-        assert opened.table("labels").get("a") == 1
+    with pytest.raises(StateDatabaseError, match=r"daemon\.db"):
+        async with DaemonStore.open(tmp_path):
+            pytest.fail("it is open")
     with pytest.raises(StateDatabaseError):
         DaemonDatabase(tmp_path / "nowhere").open()
+
+
+@pytest.mark.parametrize("ending", ["", "-wal", "-shm"])
+async def test_a_database_that_may_not_be_written_is_refused_as_it_is(
+    tmp_path: Path, ending: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with DaemonStore.open(tmp_path) as opened:
+        opened.table("labels").put("a", 1)
+    file = tmp_path / f"daemon.db{ending}"
+    file.touch()
+    before = {path.name: path.stat().st_mode for path in tmp_path.iterdir()}
+    access = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: path != file and access(path, mode))
+    with pytest.raises(StateDatabaseError, match=rf"daemon\.db{ending}: Permission denied"):
+        async with DaemonStore.open(tmp_path):
+            pytest.fail("it is open")
+    assert {path.name: path.stat().st_mode for path in tmp_path.iterdir()} == before
+    monkeypatch.undo()
+    assert await values_of(tmp_path) == {"a": 1}
+
+
+async def test_what_is_there_is_read_when_a_full_disk_has_room_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "RETRY_INTERVAL_S", 0.01)
+    async with DaemonStore.open(tmp_path) as opened:
+        for key in "abc":
+            opened.table("labels").put(key, 1)
+    is_full = True
+    open_database = DaemonDatabase.open
+
+    def full(self: DaemonDatabase) -> dict[str, dict[str, str]]:
+        if is_full:
+            raise DatabaseFullError("no space is left")
+        return open_database(self)
+
+    monkeypatch.setattr(DaemonDatabase, "open", full)
+    async with DaemonStore.open(tmp_path) as opened:
+        labels = opened.table("labels")
+        assert opened.problem == "no space is left"
+        labels.put("b", 2)
+        labels.put("c", 2)
+        labels.drop("c")
+        assert not await opened.flush()
+        is_full = False
+        await until(lambda: opened.problem is None)
+        assert dict(labels.items()) == {"a": 1, "b": 2}
+    assert await values_of(tmp_path) == {"a": 1, "b": 2}
+
+
+def test_an_existing_database_is_opened_without_a_write(tmp_path: Path) -> None:
+    made = DaemonDatabase(tmp_path)
+    made.open()
+    made.close()
+    opened = DaemonDatabase(tmp_path)
+    opened.open()
+    assert opened._connection is not None
+    assert opened._connection.total_changes == 0
+    assert (tmp_path / "daemon.db-wal").stat().st_size == 0
+    opened.close()
 
 
 async def test_a_process_that_is_cancelled_has_written(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from typing import Final
 from torrent_engine.base.errors import StateDatabaseError
 from torrent_engine.disk.filesystem import is_network_filesystem
 from torrent_engine.disk.os_errors import is_database_full
-from torrent_engine.disk.state.files import set_database_aside
+from torrent_engine.disk.state.files import refuse_unwritable, set_database_aside
 from torrent_engine.disk.state.schema import refuse_later
 
 VERSION: Final = 1
@@ -73,6 +73,7 @@ class DaemonDatabase:
     def _open(self) -> dict[str, dict[str, str]]:
         try:
             self.path.touch(mode=0o600)
+            refuse_unwritable(self.path)
             self._connection = db = sqlite3.connect(
                 self.path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
             )
@@ -92,6 +93,8 @@ class DaemonDatabase:
         if version > VERSION:
             refuse_later(self.path.with_name("state.db"))  # then this one is of use again later
             raise DamagedDaemonDatabaseError(f"{self.path} is of a later version, {version}")
+        if version == VERSION and set(TABLES) <= _table_names(db):
+            return  # which takes no space
         db.execute("BEGIN IMMEDIATE")
         for table in TABLES:
             db.execute(
@@ -142,6 +145,10 @@ class DaemonDatabase:
         if getattr(error, "sqlite_errorcode", 0) & 0xFF in _BROKEN:
             return DamagedDaemonDatabaseError(f"{self.path} is damaged: {error}")
         return StateDatabaseError(f"{self.path}: {error}")
+
+
+def _table_names(db: sqlite3.Connection) -> set[str]:
+    return {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
 
 
 def _rows(db: sqlite3.Connection, table: str) -> Iterable[tuple[str, str]]:

@@ -95,6 +95,7 @@ class DaemonStore:
         self._database = database
         self._tables = {name: StoredTable(name, self._note) for name in TABLES}
         self._unwritten: dict[tuple[str, str], None] = {}
+        self._is_loaded = False
         self._is_writing = False
         self._noted = anyio.Event()
         self._hurried = anyio.Event()
@@ -109,7 +110,8 @@ class DaemonStore:
     async def open(cls, folder: Path) -> "AsyncIterator[DaemonStore]":
         """Open ``daemon.db`` of a folder, and write what changes until the end of the block.
 
-        A database that cannot be opened is reported, and nothing is written then.
+        A database that cannot be opened for want of space is reported, and tried again; for other
+        reasons StateDatabaseError is raised: what is in it would seem to be lost.
         """
         store = cls(DaemonDatabase(folder))
         await store.load()
@@ -127,16 +129,28 @@ class DaemonStore:
         return self._tables[name]
 
     async def load(self) -> None:
-        """Read all tables from the database."""
-        if self._database is None:
-            return
+        """Read all tables from the database; later, if there is no space for it to be opened.
+
+        Raises StateDatabaseError.
+        """
         try:
-            texts = await _in_thread(self._database.open)
-        except StateDatabaseError as error:
+            await self._load()
+        except DatabaseFullError as error:
+            self._noted.set()
             self._set_problem(str(error))
+
+    async def _load(self) -> None:
+        """Read what the database has of keys that were not changed meanwhile."""
+        if self._database is None or self._is_loaded:
             return
+        texts = await _in_thread(self._database.open)
+        self._is_loaded = True
         for name, table in self._tables.items():
-            table.load(texts.get(name, {}))
+            found = texts.get(name, {})
+            table.load({key: found[key] for key in found.keys() - self._changed_keys(name)})
+
+    def _changed_keys(self, name: str) -> set[str]:
+        return {key for table, key in self._unwritten if table == name}
 
     async def run(self) -> None:
         """Write what changes, until cancelled."""
@@ -163,6 +177,13 @@ class DaemonStore:
         async with self._lock:
             if self._noted.is_set():  # else nobody waits for another one
                 self._noted = anyio.Event()
+            try:
+                with anyio.CancelScope(shield=True):
+                    await self._load()
+            except StateDatabaseError as error:
+                self._noted.set()
+                self._set_problem(str(error))
+                return False
             unwritten, self._unwritten = self._unwritten, {}
             self._is_writing = bool(unwritten)
             try:

@@ -3,7 +3,6 @@
 Blocking; one thread at a time.
 """
 
-import errno
 import logging
 import os
 import sqlite3
@@ -27,6 +26,7 @@ from torrent_engine.disk.state.backup import (
 from torrent_engine.disk.state.files import (
     Reserve,
     make_private_folder,
+    refuse_unwritable,
     remove_temporaries,
     set_database_aside,
 )
@@ -195,7 +195,7 @@ class StateDatabase:
 
     def _connect_once(self, *, is_alone: bool) -> None:
         self.path.touch(mode=0o600)
-        self._refuse_unwritable()
+        refuse_unwritable(self.path)
         db = sqlite3.connect(
             self.path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
         )
@@ -203,16 +203,6 @@ class StateDatabase:
         db.text_factory = _decode_text
         with _decode_errors():
             self._set_up(db, is_alone=is_alone)
-
-    def _refuse_unwritable(self) -> None:
-        """Raise StateDatabaseError if one of the files may not be written: that is no damage.
-
-        SQLite would make side files of its mode, and call the database read-only for theirs.
-        """
-        for ending in ("", "-wal", "-shm"):
-            file = self.path.with_name(f"{self.path.name}{ending}")
-            if file.exists() and not os.access(file, os.W_OK):
-                raise StateDatabaseError(f"{file}: {os.strerror(errno.EACCES)}")
 
     def _set_up(self, db: sqlite3.Connection, *, is_alone: bool) -> None:
         db.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")

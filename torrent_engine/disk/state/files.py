@@ -4,6 +4,7 @@ The copies are written atomically, so the list of torrents can be made anew from
 database is lost.
 """
 
+import errno
 import json
 import os
 import re
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from torrent_engine.base.config import STORED_BENCODE_LIMITS
-from torrent_engine.base.errors import BencodeError
+from torrent_engine.base.errors import BencodeError, StateDatabaseError
 from torrent_engine.base.ids import SHA1_BYTES, InfoHash
 from torrent_engine.codec.bencode import decode_with_spans, skip_value
 from torrent_engine.disk.state.records import TorrentRecord
@@ -49,6 +50,17 @@ def remove_temporaries(folder: Path) -> None:
         for name in os.listdir(folder):  # noqa: PTH208 - a Path each takes longer
             if _TEMPORARY.search(name):
                 (folder / name).unlink(missing_ok=True)
+
+
+def refuse_unwritable(path: Path) -> None:
+    """Raise StateDatabaseError if a file of a database may not be written: that is no damage.
+
+    SQLite would make side files of its mode, and call the database read-only for theirs.
+    """
+    for ending in ("", "-wal", "-shm"):
+        file = path.with_name(f"{path.name}{ending}")
+        if file.exists() and not os.access(file, os.R_OK | os.W_OK):
+            raise StateDatabaseError(f"{file}: {os.strerror(errno.EACCES)}")
 
 
 def set_database_aside(path: Path) -> Path:
