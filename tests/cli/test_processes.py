@@ -36,6 +36,18 @@ def running(*arguments: object, **options: object) -> Iterator["subprocess.Popen
         process.communicate()
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no umask")
+@pytest.mark.parametrize(("umask", "mode"), [(0o777, 0o600), (0o277, 0o600), (0o022, 0o644)])
+def test_no_umask_takes_what_is_made_from_the_user(tmp_path: Path, umask: int, mode: int) -> None:
+    (tmp_path / "a").write_bytes(b"a" * 20_000)
+    command = [*COMMAND, "create", "a", "-o", "a.torrent"]
+    end = subprocess.run(
+        command, cwd=tmp_path, env=environment(), umask=umask, capture_output=True, check=False
+    )
+    assert end.returncode == 0, end.stderr
+    assert (tmp_path / "a.torrent").stat().st_mode & 0o777 == mode
+
+
 def test_help_imports_nothing_heavy() -> None:
     code = (
         "import sys, torrent_engine.cli.main as m\n"

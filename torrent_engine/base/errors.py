@@ -5,6 +5,7 @@ they occur, in ``net`` and ``disk``.
 """
 
 from collections.abc import Sequence
+from typing import Final
 
 
 class TorrentEngineError(Exception):
@@ -270,3 +271,15 @@ class SessionError(TorrentEngineError):
 
 class OwnerChangedError(TorrentEngineError):
     """A request was made for an owner with an outdated generation."""
+
+
+_NO_THREAD: Final = "can't start new thread"  # what CPython says in a RuntimeError
+
+
+def scarcity_of(error: BaseException) -> str:
+    """Return what an error says the system has no more of, in words; "" for other errors."""
+    if isinstance(error, MemoryError):
+        return "out of memory"
+    if isinstance(error, RuntimeError) and _NO_THREAD in str(error):
+        return "the system has no more threads"
+    return ""

@@ -176,6 +176,7 @@ def cli(context: click.Context) -> None:
 def main() -> NoReturn:
     """Run the command line; the entry point of the package."""
     _fill_standard_descriptors()
+    _keep_own_rights()
     cli.main()
     raise AssertionError("cli.main() ends the process")
 
@@ -192,6 +193,11 @@ def _fill_standard_descriptors() -> None:
             os.open(os.devnull, os.O_RDWR)  # takes the lowest free number: this one
     if sys.stdin is None:
         sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 - and no path
+
+
+def _keep_own_rights() -> None:
+    """Let no umask take from the user what is made for the user: it could not be opened again."""
+    os.umask(os.umask(0o077) & 0o077)
 
 
 def _exit_code_after(settings: ProcessSettings, run: Any) -> ExitCode:  # noqa: ANN401

@@ -1,15 +1,14 @@
 """Blocking work in worker threads, and what it means that the system has none to give."""
 
 from collections.abc import Callable
-from typing import Final, TypeVar
+from typing import TypeVar
 
 import anyio
 import anyio.to_thread
 
-from torrent_engine.base.errors import TorrentEngineError
+from torrent_engine.base.errors import TorrentEngineError, scarcity_of
 
 _T = TypeVar("_T")
-_NO_THREAD: Final = "can't start new thread"  # what CPython says in a RuntimeError
 
 
 async def run_in_thread(
@@ -24,9 +23,7 @@ async def run_in_thread(
     """
     try:
         return await anyio.to_thread.run_sync(work, *arguments, limiter=limiter)
-    except MemoryError as error:
-        raise failure("out of memory") from error
-    except RuntimeError as error:
-        if _NO_THREAD not in str(error):
+    except (MemoryError, RuntimeError) as error:
+        if not (reason := scarcity_of(error)):
             raise
-        raise failure("the system has no more threads") from error
+        raise failure(reason) from error

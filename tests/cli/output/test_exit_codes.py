@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from torrent_engine.base.errors import ForeignFileError, HiddenNameError, StorageError
-from torrent_engine.cli.output.exit_codes import message_of
+from torrent_engine.cli.output.exit_codes import ExitCode, exit_code_of, message_of
 from torrent_engine.disk.files.disk_files import _FOREIGN
 from torrent_engine.disk.safe_open import HAS_DIR_FD, Folder
 
@@ -23,6 +23,20 @@ def test_a_link_that_is_not_written_through_names_the_option(tmp_path: Path) -> 
             folder.open_file(("top", "sub", "a"), os.O_RDWR | os.O_CREAT)
     folder.close()
     assert message_of(raised.value).endswith("not written through without --follow-links")
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (MemoryError(), "out of memory"),
+        (RuntimeError("can't start new thread"), "the system has no more threads"),
+        (ExceptionGroup("", [MemoryError()]), "out of memory"),
+    ],
+)
+def test_what_the_system_has_no_more_of_is_no_bug(error: Exception, message: str) -> None:
+    assert (message_of(error), exit_code_of(error)) == (message, ExitCode.IO_ERROR)
+    assert message_of(RuntimeError("other")).startswith("unexpected RuntimeError: other")
+    assert exit_code_of(RuntimeError("other")) is ExitCode.UNKNOWN
 
 
 @pytest.mark.parametrize(

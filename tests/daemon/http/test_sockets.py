@@ -1,13 +1,15 @@
 """Sockets to listen on, and those that systemd passes."""
 
+import errno
 import os
+import re
 import socket
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from torrent_engine.base.errors import ConfigError, NetworkError
+from torrent_engine.base.errors import ConfigError, NetworkError, StorageError
 from torrent_engine.daemon.http import sockets
 from torrent_engine.daemon.http.sockets import ListenAddress, bind, bind_unix, passed_sockets
 
@@ -89,6 +91,18 @@ def test_file_in_the_place_of_a_unix_socket_is_left_alone(tmp_path: Path) -> Non
     with pytest.raises(NetworkError):
         bind_unix(path)
     assert path.read_text() == "mine"
+
+
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EROFS, errno.ENOSPC])
+def test_unix_socket_that_its_folder_does_not_take_is_an_error_of_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    def refuse(*_arguments: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr("torrent_engine.daemon.http.sockets._remove_stale", refuse)
+    with pytest.raises(StorageError, match=re.escape(f"{tmp_path}/a.sock: {os.strerror(code)}")):
+        bind_unix(tmp_path / "a.sock")
 
 
 def test_unix_socket_in_a_very_deep_folder(tmp_path: Path) -> None:

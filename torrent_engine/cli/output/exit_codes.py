@@ -113,6 +113,7 @@ def is_expected(error: BaseException) -> bool:
     """Return whether an error has an external cause, and is not a bug."""
     return any(
         isinstance(cause, CliError | OSError | errors.TorrentEngineError)
+        or errors.scarcity_of(cause)
         for cause in _causes(error)
     )
 
@@ -134,7 +135,7 @@ def message_of(error: BaseException) -> str:
         text = cause.strerror[:1].lower() + cause.strerror[1:]
         text = f"{os.fsdecode(cause.filename)}: {text}" if cause.filename is not None else text
     else:
-        text = str(cause) or type(cause).__name__
+        text = errors.scarcity_of(cause) or str(cause) or type(cause).__name__
     if isinstance(cause, errors.StateInUseError):
         text = f"{text}; --state-dir DIR names another state folder"
     for setting, option in _OPTION_OF.items():
@@ -165,4 +166,6 @@ def _code_of_one(error: BaseException) -> ExitCode:
         return error.code
     if isinstance(error, OSError) and error.errno in _DISK_FULL_ERRNOS:
         return ExitCode.DISK_FULL
+    if errors.scarcity_of(error):
+        return ExitCode.IO_ERROR
     return next((code for kind, code in _BY_ERROR if isinstance(error, kind)), ExitCode.UNKNOWN)

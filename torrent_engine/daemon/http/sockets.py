@@ -11,11 +11,12 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
 
-from torrent_engine.base.errors import ConfigError, NetworkError
+from torrent_engine.base.errors import ConfigError, NetworkError, StorageError
 from torrent_engine.service.control_socket import socket_address
 
 ANOTHER_ADDRESS: Final = "choose another address with --listen"
 FIRST_PASSED: Final = 3  # sd_listen_fds(3)
+_OF_THE_FOLDER: Final = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC})
 _ADDRESS: Final = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9._-]*):([0-9]{1,5})")
 
 
@@ -102,7 +103,7 @@ def _reason(error: OSError, hint: str = ANOTHER_ADDRESS) -> str:
 def bind_unix(path: Path, *, mode: int = 0o660, backlog: int = 128) -> socket.socket:
     """Return a listening unix socket, in the place of one that nobody answers any more.
 
-    Raises NetworkError.
+    Raises StorageError if its folder does not take it, and NetworkError.
     """
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
@@ -117,6 +118,8 @@ def bind_unix(path: Path, *, mode: int = 0o660, backlog: int = 128) -> socket.so
         listener.listen(backlog)
     except OSError as error:
         listener.close()
+        if error.errno in _OF_THE_FOLDER:
+            raise StorageError(path, _reason(error)) from error
         raise NetworkError(f"{path}: {_reason(error)}") from error
     return listener
 
