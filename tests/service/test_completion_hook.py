@@ -282,6 +282,16 @@ async def test_a_place_that_the_stop_itself_frees_begins_no_program(
     assert [message for _, message in bench.said] == [f"{bench.program}: not run: stopping"]
 
 
+async def test_what_is_about_to_start_at_the_end_is_not_begun(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, script(tmp_path, 'touch "$0.out"'))
+    with anyio.fail_after(LIMIT_S):
+        async with bench.hook.open():
+            bench.hook._start(bench.session(), tmp_path, tmp_path)
+            bench.hook.end()  # its task has not run yet
+    assert bench.said == []
+    assert not (tmp_path / "hook.out").exists()
+
+
 async def test_after_the_end_none_is_begun(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -176,6 +176,8 @@ class CompletionHook:
 
     async def _run(self, session: "Session", save_path: Path, state_dir: Path) -> None:
         with anyio.CancelScope() as scope, within(self._scopes, scope):
+            if self._is_ending:  # since this was to start
+                scope.cancel()
             config = session.config
             metainfo = await anyio.to_thread.run_sync(lambda: session.metainfo)
             if metainfo is None or self._slots is None:

@@ -4,7 +4,8 @@ import importlib.util
 import json
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -192,6 +193,41 @@ async def test_a_bug_in_one_torrent_is_one_line_and_code_1(
     assert "two: complete" in out
     assert err.count("\n") == 1
     assert "one: unexpected KeyError: 'surprise'; run it with --debug" in err
+
+
+async def test_a_stop_before_the_resources_are_open_begins_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runner = runner_of(tmp_path, {"one": fakes.until_stopped, "two": fakes.until_stopped})
+
+    @asynccontextmanager
+    async def stopped_meanwhile(config: Any) -> AsyncIterator[Any]:
+        await runner._stop()
+        async with fakes.fake_shared(config) as shared:
+            yield shared
+
+    monkeypatch.setattr(runner_module, "SharedResources", stopped_meanwhile)
+    with anyio.fail_after(30):
+        assert await runner.run() is ExitCode.UNFINISHED
+    assert not [session for session in fakes.FakeSession.made if session.entered]
+
+
+async def test_a_stop_while_a_source_is_parsed_in_a_thread_begins_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runner = runner_of(tmp_path, {"one": fakes.until_stopped})
+    load = sources.load
+
+    async def load_in_thread(*arguments: Any, **options: Any) -> Any:
+        with anyio.CancelScope(shield=True):  # as a worker thread is waited for
+            await runner._stop()
+            return await load(*arguments, **options)
+
+    monkeypatch.setattr(sources, "load", load_in_thread)
+    with anyio.fail_after(30):
+        assert await runner.run() is ExitCode.UNFINISHED
+    assert not [session for session in fakes.FakeSession.made if session.entered]
+    assert "one: not begun; run it again for that" in capsys.readouterr().out
 
 
 async def test_no_progress_for_the_stop_timeout_exits_2(

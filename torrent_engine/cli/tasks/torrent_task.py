@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar, TypeVarTuple
 
 import anyio
+import anyio.lowlevel
 from anyio import to_thread
 
 from torrent_engine.base.config import SessionConfig
@@ -120,6 +121,7 @@ class TorrentTask:
         self._has_reported_completion = False
         self._failure = ""  # why it ended, safe for a terminal
         self._loading: anyio.CancelScope | None = None
+        self._is_stopping = False
         self._shared_dht: Callable[[], DhtService | None] = lambda: None
 
     @property
@@ -170,7 +172,10 @@ class TorrentTask:
         """Run to the end, once ``admission`` allows it."""
         try:
             with anyio.CancelScope() as self._loading:
+                if self._is_stopping:  # before it began
+                    self._loading.cancel()
                 await self._load(shared, admission)
+                await anyio.lowlevel.checkpoint_if_cancelled()  # threads are waited for
             if self.session is not None and self._loading.cancelled_caught:
                 self._end_unbegun()
             elif self.session is not None:
@@ -228,7 +233,8 @@ class TorrentTask:
         return merge_trackers(session, torrent)
 
     async def stop(self) -> None:
-        """Stop the session, or cancel loading the source."""
+        """Stop the session, or cancel loading the source; it does not begin then."""
+        self._is_stopping = True
         if self._loading is not None:
             self._loading.cancel()
         if self.session is not None and self.code is None:
