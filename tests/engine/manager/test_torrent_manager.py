@@ -337,6 +337,33 @@ async def test_a_torrent_that_is_added_while_it_is_removed_stays(
         assert many.restored == 1
 
 
+async def test_a_torrent_that_is_added_while_its_run_ends_is_a_new_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with manager(tmp_path) as many, anyio.create_task_group() as tasks:
+        old = await many.add_torrent(FIRST)
+        cancel, held = Session.cancel, anyio.Event()
+
+        async def cancel_late(session: Session, *, delete_files: bool = False) -> None:
+            await held.wait()
+            await cancel(session, delete_files=delete_files)
+
+        monkeypatch.setattr(Session, "cancel", cancel_late)
+        added: list[Session] = []
+
+        async def add() -> None:
+            added.append(await many.add_torrent(FIRST))
+
+        tasks.start_soon(many.remove_torrent, FIRST.info_hash)
+        await anyio.wait_all_tasks_blocked()
+        tasks.start_soon(add)
+        await anyio.wait_all_tasks_blocked()
+        assert not added  # it would go with the removal
+        held.set()
+        await until(lambda: added)
+        assert added[0] is many.get_session(FIRST.info_hash) is not old
+
+
 async def test_f4_a_kill_within_a_removal_leaves_no_torrent_without_its_metainfo(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

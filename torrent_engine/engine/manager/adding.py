@@ -89,7 +89,7 @@ class Adding:
         torrent = await load_torrent(
             source, lambda: self._shared.http, limits, dht=lambda: self._shared.dht
         )
-        if (known := self._torrents.find(torrent)) is not None:
+        if (known := await self._find(torrent)) is not None:
             merge_trackers(known, torrent)
             if (record := _followed(torrent)) and FollowedKey.read(known.user_data) is None:
                 known.set_user_data(record.kept(known.user_data))
@@ -111,6 +111,14 @@ class Adding:
         self._shared.session_jobs.added(torrent)
         self._registry.store.changed(torrent.info_hash)
         return Added(session, is_new=True)
+
+    async def _find(self, torrent: Metainfo | Magnet) -> Session | None:
+        """Return the Session of a torrent that is there, and does not leave."""
+        while (known := self._torrents.find(torrent)) is not None:
+            if (left := self._registry.left(known.info_hash)) is None:
+                return known
+            await left.wait()
+        return None
 
     def _check_room(self) -> None:
         """Raise SessionError if there are as many torrents as there may be."""

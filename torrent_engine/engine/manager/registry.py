@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import anyio
+
 from torrent_engine.base.errors import ClosedError, UnknownTorrentError
 from torrent_engine.base.ids import InfoHash
 from torrent_engine.disk.state.session_table import SessionClocks, SessionRecord
@@ -39,7 +41,7 @@ class Registry:
         self._store: ManagerStore | None = None
         self._frozen: dict[InfoHash, State] = {}
         """States that are saved in place of the present ones."""
-        self._leaving: set[InfoHash] = set()
+        self._leaving: dict[InfoHash, anyio.Event] = {}
         """Torrents that are being removed, and are saved no more."""
         self.is_closing = False
         self._is_restoring = False
@@ -105,11 +107,16 @@ class Registry:
         Its end removes it from the database, and what is saved after that would be a torrent
         without its .torrent at the next start.
         """
-        self._leaving.add(info_hash)
+        self._leaving.setdefault(info_hash, anyio.Event())
+
+    def left(self, info_hash: InfoHash) -> anyio.Event | None:
+        """Return what is set when a torrent has left, which is about to; None if it stays."""
+        return self._leaving.get(info_hash)
 
     def remove(self, info_hash: InfoHash) -> None:
         """Remove a torrent from list and queue; :meth:`ManagerStore.remove` is to follow."""
-        self._leaving.discard(info_hash)
+        if (left := self._leaving.pop(info_hash, None)) is not None:
+            left.set()
         self._torrents.remove(info_hash)
         self.store.forget(info_hash)
         self._queue.changed()
