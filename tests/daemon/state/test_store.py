@@ -249,6 +249,10 @@ async def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
         DaemonDatabase(tmp_path / "nowhere").open()
 
 
+def modes_in(folder: Path) -> dict[str, int]:
+    return {path.name: path.stat().st_mode for path in folder.iterdir()}
+
+
 @pytest.mark.parametrize("ending", ["", "-wal", "-shm"])
 async def test_a_database_that_may_not_be_written_is_refused_as_it_is(
     tmp_path: Path, ending: str, monkeypatch: pytest.MonkeyPatch
@@ -257,13 +261,13 @@ async def test_a_database_that_may_not_be_written_is_refused_as_it_is(
         opened.table("labels").put("a", 1)
     file = tmp_path / f"daemon.db{ending}"
     file.touch()
-    before = {path.name: path.stat().st_mode for path in tmp_path.iterdir()}
+    before = modes_in(tmp_path)
     access = os.access
     monkeypatch.setattr(os, "access", lambda path, mode: path != file and access(path, mode))
     with pytest.raises(StateDatabaseError, match=rf"daemon\.db{ending}: Permission denied"):
         async with DaemonStore.open(tmp_path):
             pytest.fail("it is open")
-    assert {path.name: path.stat().st_mode for path in tmp_path.iterdir()} == before
+    assert modes_in(tmp_path) == before
     monkeypatch.undo()
     assert await values_of(tmp_path) == {"a": 1}
 

@@ -3,6 +3,7 @@
 import errno
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
@@ -14,10 +15,17 @@ import pytest
 from tests.support.swarm import content, reach, resources, until
 from tests.support.torrents import make_torrent, payload_of, write_files
 from torrent_engine.base.config.session import SessionConfig
-from torrent_engine.base.errors import DiskFullError, SessionError, StorageError
+from torrent_engine.base.errors import (
+    BusyError,
+    DiskFullError,
+    SessionError,
+    StateTransitionError,
+    StorageError,
+)
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.disk.disk_counts import DiskCounts
 from torrent_engine.engine.session import run_loop
+from torrent_engine.engine.session.relocation import Relocation
 from torrent_engine.engine.session.run_loop import RunLoop, WorkBetweenRuns
 from torrent_engine.engine.session.session import Session
 from torrent_engine.engine.states import Signal, State, StateMachine
@@ -55,6 +63,97 @@ async def test_a_move_that_is_asked_for_while_the_session_ends_is_made(
                 gate.set()
         assert session.save_path == tmp_path / "other"
         assert content(TORRENT, tmp_path / "other") == PAYLOAD
+        await session.close()
+
+
+async def test_a_move_that_waits_for_a_start_that_fails_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with resources(tmp_path) as shared:
+        session = await Session.create(TORRENT, shared, save_path=tmp_path / "files")
+        gate = anyio.Event()
+
+        async def fail_late() -> None:
+            await gate.wait()
+            raise StorageError(tmp_path, "gone")
+
+        failed: list[Exception] = []
+
+        async def fails(work: Callable[[], Any]) -> None:
+            try:
+                await work()
+            except (StorageError, SessionError) as error:
+                failed.append(error)
+
+        with anyio.fail_after(30):
+            async with anyio.create_task_group() as tasks:
+                monkeypatch.setattr(shared, "acquire", fail_late)
+                tasks.start_soon(fails, session.start)
+                await anyio.wait_all_tasks_blocked()
+                tasks.start_soon(fails, lambda: session.move_storage(tmp_path / "other"))
+                await anyio.wait_all_tasks_blocked()
+                gate.set()
+        monkeypatch.undo()
+        assert sorted(type(error).__name__ for error in failed) == ["SessionError", "StorageError"]
+        await session.move_storage(tmp_path / "other")
+        assert session.save_path == tmp_path / "other"
+
+
+async def test_no_start_comes_between_what_is_done_to_a_stopped_torrent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_files(TORRENT, PAYLOAD, tmp_path / "files")
+    async with resources(tmp_path) as shared:
+        session = await Session.create(TORRENT, shared, save_path=tmp_path / "files")
+        async with session:
+            await reach(session, State.SEEDING)
+            await session.stop()
+            gate, settle = anyio.Event(), Relocation.settle
+
+            async def settle_late(relocation: Relocation, metainfo: Metainfo) -> None:
+                await gate.wait()
+                await settle(relocation, metainfo)
+
+            monkeypatch.setattr(Relocation, "settle", settle_late)
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(session.move_storage, tmp_path / "other")
+                await anyio.wait_all_tasks_blocked()
+                with pytest.raises(BusyError, match="while its files are moved"):
+                    await session.start()
+                gate.set()
+            await session.start()
+            await reach(session, State.SEEDING)
+            assert session.save_path == tmp_path / "other"
+
+
+async def test_no_start_comes_between_the_end_and_the_removal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_files(TORRENT, PAYLOAD, tmp_path / "files")
+    async with resources(tmp_path) as shared:
+        session = await Session.create(TORRENT, shared, save_path=tmp_path / "files")
+        await session.start()
+        await reach(session, State.SEEDING)
+
+        async def stop_and_start() -> None:
+            await session.stop()
+            with pytest.raises(StateTransitionError, match="the torrent is removed"):
+                await session.start()
+
+        gate, release = anyio.Event(), shared.release
+
+        async def release_late() -> None:
+            await gate.wait()
+            await release()
+
+        monkeypatch.setattr(shared, "release", release_late)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(stop_and_start)
+            await until(lambda: session.state is State.STOPPED)
+            tasks.start_soon(partial(session.cancel, delete_files=True))
+            await anyio.wait_all_tasks_blocked()
+            gate.set()
+        assert session.state is State.STOPPED
         await session.close()
 
 

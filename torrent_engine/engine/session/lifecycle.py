@@ -7,6 +7,7 @@ from functools import partial
 import anyio
 
 from torrent_engine.base.errors import (
+    BusyError,
     ClosedError,
     MissingFilesError,
     SessionError,
@@ -114,6 +115,9 @@ class Lifecycle:
             raise ClosedError(core.name, f"{signal.name} is not possible: the Session is closed")
         if self._removal.is_under_way:
             raise StateTransitionError(f"{signal.name} is not possible: the torrent is removed")
+        if self._removal.keeps_stopped:
+            reason = f"{signal.name} is not possible while its files are moved"
+            raise BusyError(core.info_hash.hex(), reason)
         if not core.ended.is_set() or not core.machine.can(signal):
             raise StateTransitionError(f"{signal.name} is not possible while {core.state.value}")
 
@@ -133,6 +137,7 @@ class Lifecycle:
         try:
             await self._claim(other_hash)
         except BaseException:
+            self._runs.fail_work(SessionError(f"{core.name}: was not started"))
             core.ended.set()
             raise
         core.has_run = True
@@ -203,7 +208,8 @@ class Lifecycle:
             if core.is_ending:
                 await core.ended.wait()  # no work is done between runs any more
             if core.ended.is_set():
-                await self._removal.while_open(work)
+                with self._removal.keeping_stopped():
+                    await self._removal.while_open(work)
                 return
             if core.fetch is not None:
                 await work()
@@ -339,10 +345,11 @@ class Lifecycle:
         """End the run and remove the torrent; see :meth:`Session.cancel`."""
         core = self._core
         end = partial(_cancel, deletes_files=delete_files)
-        self._ask_to_stop(CANCELLED, end)
-        await core.ended.wait()
-        core.shared.session_jobs.removed(core.info_hash, reason=CANCELLED)
-        await self._removal.remove(end if delete_files else None)
+        with self._removal.announced():  # no other call starts it between its end and the removal
+            self._ask_to_stop(CANCELLED, end)
+            await core.ended.wait()
+            core.shared.session_jobs.removed(core.info_hash, reason=CANCELLED)
+            await self._removal.remove(end if delete_files else None)
 
     async def close(self) -> None:
         """Stop, then end the events; the Session cannot be started after that."""

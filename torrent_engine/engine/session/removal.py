@@ -1,7 +1,7 @@
 """Removal of a torrent for good: its resume data, its unfinished move, and files if asked for."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 import anyio
 
@@ -19,7 +19,16 @@ class Removal:
     Nothing moves files meanwhile: what is under way is undone, what waits is refused.
     """
 
-    __slots__ = ("_core", "_lock", "_metadata", "_relocation", "_removals", "_runs", "_under_way")
+    __slots__ = (
+        "_core",
+        "_lock",
+        "_metadata",
+        "_relocation",
+        "_removals",
+        "_runs",
+        "_under_way",
+        "keeps_stopped",
+    )
 
     def __init__(
         self, core: SessionCore, metadata: Metadata, relocation: Relocation, runs: RunLoop
@@ -31,6 +40,26 @@ class Removal:
         self._lock: anyio.Lock | None = None
         self._removals = 0
         self._under_way = 0
+        self.keeps_stopped = False
+        """Whether the files of a torrent that does not run are about to be moved."""
+
+    @contextmanager
+    def keeping_stopped(self) -> Iterator[None]:
+        """Let the torrent not be started meanwhile; for who keeps off the removal."""
+        self.keeps_stopped = True
+        try:
+            yield
+        finally:
+            self.keeps_stopped = False
+
+    @contextmanager
+    def announced(self) -> Iterator[None]:
+        """Let the torrent not be started, nor moved, meanwhile: :meth:`remove` is to follow."""
+        self._under_way += 1
+        try:
+            yield
+        finally:
+            self._under_way -= 1
 
     @property
     def is_under_way(self) -> bool:
@@ -57,14 +86,11 @@ class Removal:
 
     async def remove(self, end: Callable[[TorrentRun], None] | None) -> None:
         """Remove the torrent; ``end`` says to a run which files are to go, None: no file."""
-        self._under_way += 1
-        self._removals += 1
-        try:
+        with self.announced():
+            self._removals += 1
             self._relocation.cancel()
             async with self._alone():
                 await self._remove(end)
-        finally:
-            self._under_way -= 1
 
     async def _remove(self, end: Callable[[TorrentRun], None] | None) -> None:
         core = self._core

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 OPEN_AGAIN_S: Final = 0.5  # ours: others may have given descriptors back by then (row F9)
+MANY_WAITS: Final = 20  # ours: who has none for so long is told more clearly
 FEW_URLS: Final = 20  # ours: of trackers, parsed at once
 RECHECK: Final = "recheck"
 METADATA_ONLY: Final = "metadata"
@@ -60,6 +61,11 @@ class WorkBetweenRuns:
         finally:
             self._done.set()
 
+    def fail(self, error: Exception) -> None:
+        """End without having been done."""
+        self._error = error
+        self._done.set()
+
     async def wait(self) -> None:
         """Wait for the end of the work; raises what it raised."""
         await self._done.wait()
@@ -85,6 +91,7 @@ class RunLoop:
         "_ranked",
         "_relocation",
         "_stats",
+        "_waits_for_descriptors",
         "_work",
     )
 
@@ -104,6 +111,7 @@ class RunLoop:
         self._handover: Handover | None = None
         self._ranked: RankedPieces | None = None
         self._work: WorkBetweenRuns | None = None
+        self._waits_for_descriptors = 0
 
     @property
     def has_work(self) -> bool:
@@ -204,7 +212,10 @@ class RunLoop:
         except TorrentEngineError as error:
             if run.stop_reason is not None or not is_out_of_descriptors(error):
                 raise
-            logger.info("torrent %s: tried again soon: %s", core.info_hash.hex(), error)
+            self._waits_for_descriptors += 1
+            is_long = self._waits_for_descriptors == MANY_WAITS
+            level = logging.WARNING if is_long else logging.INFO
+            logger.log(level, "torrent %s: tried again soon: %s", core.info_hash.hex(), error)
             await anyio.sleep(OPEN_AGAIN_S)
         finally:
             if not run.keeps_sources:
@@ -314,6 +325,12 @@ class RunLoop:
         """Return work that is done before the next run."""
         self._work = added = WorkBetweenRuns(work)
         return added
+
+    def fail_work(self, error: Exception) -> None:
+        """End the work that was added, undone: no run is to follow."""
+        if self._work is not None:
+            self._work.fail(error)
+            self._work = None
 
     async def do_work(self) -> None:
         """Do all work that was added."""
