@@ -2,7 +2,8 @@
 
 import errno
 import threading
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,6 +25,7 @@ from torrent_engine.base.errors import (
 )
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.disk.disk_counts import DiskCounts
+from torrent_engine.engine.resources.shared_resources import SharedResources
 from torrent_engine.engine.session import run_loop
 from torrent_engine.engine.session.relocation import Relocation
 from torrent_engine.engine.session.run_loop import RunLoop, WorkBetweenRuns
@@ -39,20 +41,32 @@ PAYLOAD = payload_of(100_000)
 TORRENT, _ = make_torrent(PAYLOAD)
 
 
-async def test_a_move_that_is_asked_for_while_the_session_ends_is_made(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def held_back(call: Callable[..., Awaitable[object]]) -> tuple[anyio.Event, Callable[..., Any]]:
+    """Return a call that waits for an event before it does what it does."""
+    gate = anyio.Event()
+
+    async def late(*arguments: object) -> object:
+        await gate.wait()
+        return await call(*arguments)
+
+    return gate, late
+
+
+@asynccontextmanager
+async def seeding(tmp_path: Path) -> AsyncIterator[tuple[SharedResources, Session]]:
     write_files(TORRENT, PAYLOAD, tmp_path / "files")
     async with resources(tmp_path) as shared:
         session = await Session.create(TORRENT, shared, save_path=tmp_path / "files")
-        await session.start()
-        await reach(session, State.SEEDING)
-        gate, release = anyio.Event(), shared.release
+        async with session:
+            await reach(session, State.SEEDING)
+            yield shared, session
 
-        async def release_late() -> None:
-            await gate.wait()
-            await release()
 
+async def test_a_move_that_is_asked_for_while_the_session_ends_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with seeding(tmp_path) as (shared, session):
+        gate, release_late = held_back(shared.release)
         monkeypatch.setattr(shared, "release", release_late)
         with anyio.fail_after(30):
             async with anyio.create_task_group() as tasks:
@@ -63,7 +77,6 @@ async def test_a_move_that_is_asked_for_while_the_session_ends_is_made(
                 gate.set()
         assert session.save_path == tmp_path / "other"
         assert content(TORRENT, tmp_path / "other") == PAYLOAD
-        await session.close()
 
 
 async def test_a_move_that_waits_for_a_start_that_fails_is_told(
@@ -71,30 +84,27 @@ async def test_a_move_that_waits_for_a_start_that_fails_is_told(
 ) -> None:
     async with resources(tmp_path) as shared:
         session = await Session.create(TORRENT, shared, save_path=tmp_path / "files")
-        gate = anyio.Event()
+        failed: list[str] = []
 
-        async def fail_late() -> None:
-            await gate.wait()
+        async def fail() -> None:
             raise StorageError(tmp_path, "gone")
 
-        failed: list[Exception] = []
-
-        async def fails(work: Callable[[], Any]) -> None:
-            try:
+        async def fails(work: Callable[[], Awaitable[None]]) -> None:
+            with pytest.raises((StorageError, SessionError)) as raised:
                 await work()
-            except (StorageError, SessionError) as error:
-                failed.append(error)
+            failed.append(raised.typename)
 
+        gate, fail_late = held_back(fail)
+        monkeypatch.setattr(shared, "acquire", fail_late)
         with anyio.fail_after(30):
             async with anyio.create_task_group() as tasks:
-                monkeypatch.setattr(shared, "acquire", fail_late)
                 tasks.start_soon(fails, session.start)
                 await anyio.wait_all_tasks_blocked()
                 tasks.start_soon(fails, lambda: session.move_storage(tmp_path / "other"))
                 await anyio.wait_all_tasks_blocked()
                 gate.set()
         monkeypatch.undo()
-        assert sorted(type(error).__name__ for error in failed) == ["SessionError", "StorageError"]
+        assert sorted(failed) == ["SessionError", "StorageError"]
         await session.move_storage(tmp_path / "other")
         assert session.save_path == tmp_path / "other"
 
@@ -102,50 +112,32 @@ async def test_a_move_that_waits_for_a_start_that_fails_is_told(
 async def test_no_start_comes_between_what_is_done_to_a_stopped_torrent(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_files(TORRENT, PAYLOAD, tmp_path / "files")
-    async with resources(tmp_path) as shared:
-        session = await Session.create(TORRENT, shared, save_path=tmp_path / "files")
-        async with session:
-            await reach(session, State.SEEDING)
-            await session.stop()
-            gate, settle = anyio.Event(), Relocation.settle
-
-            async def settle_late(relocation: Relocation, metainfo: Metainfo) -> None:
-                await gate.wait()
-                await settle(relocation, metainfo)
-
-            monkeypatch.setattr(Relocation, "settle", settle_late)
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(session.move_storage, tmp_path / "other")
-                await anyio.wait_all_tasks_blocked()
-                with pytest.raises(BusyError, match="while its files are moved"):
-                    await session.start()
-                gate.set()
-            await session.start()
-            await reach(session, State.SEEDING)
-            assert session.save_path == tmp_path / "other"
+    async with seeding(tmp_path) as (_, session):
+        await session.stop()
+        gate, settle_late = held_back(session._relocation.settle)
+        monkeypatch.setattr(Relocation, "settle", lambda _, metainfo: settle_late(metainfo))
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(session.move_storage, tmp_path / "other")
+            await anyio.wait_all_tasks_blocked()
+            with pytest.raises(BusyError, match="while its files are moved"):
+                await session.start()
+            gate.set()
+        await session.start()
+        await reach(session, State.SEEDING)
+        assert session.save_path == tmp_path / "other"
 
 
 async def test_no_start_comes_between_the_end_and_the_removal(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_files(TORRENT, PAYLOAD, tmp_path / "files")
-    async with resources(tmp_path) as shared:
-        session = await Session.create(TORRENT, shared, save_path=tmp_path / "files")
-        await session.start()
-        await reach(session, State.SEEDING)
+    async with seeding(tmp_path) as (shared, session):
 
         async def stop_and_start() -> None:
             await session.stop()
             with pytest.raises(StateTransitionError, match="the torrent is removed"):
                 await session.start()
 
-        gate, release = anyio.Event(), shared.release
-
-        async def release_late() -> None:
-            await gate.wait()
-            await release()
-
+        gate, release_late = held_back(shared.release)
         monkeypatch.setattr(shared, "release", release_late)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(stop_and_start)
@@ -154,7 +146,6 @@ async def test_no_start_comes_between_the_end_and_the_removal(
             await anyio.wait_all_tasks_blocked()
             gate.set()
         assert session.state is State.STOPPED
-        await session.close()
 
 
 # -- runs one after the other ---------------------------------------------------------------------
