@@ -18,7 +18,14 @@ from typing import Final
 
 from torrent_engine.base.errors import StorageError
 from torrent_engine.codec.paths import PathParts
-from torrent_engine.disk.file_copy import FileRoute, is_copy, is_second_name, put, put_back
+from torrent_engine.disk.file_copy import (
+    FileRoute,
+    is_copy,
+    is_same,
+    is_second_name,
+    put,
+    put_back,
+)
 from torrent_engine.disk.file_stamps import IN_DOUBT_NS, FileStamp, StampMatch, compare, stamp_of
 from torrent_engine.disk.filesystem import is_folder
 from torrent_engine.disk.moves.plan import BLOCK_BYTES, MoveItem, MovePlan, nearest_folder
@@ -234,7 +241,7 @@ class FileMover:
     def _has_two_names(self, item: MoveItem) -> bool:
         with suppress(OSError, StorageError):
             old, new = self._from.stat(item.old), self._to.stat(item.new)
-            return old is not None and new is not None and os.path.samestat(old, new)
+            return old is not None and new is not None and is_same(old, new)
         return False
 
     def _route(self, item: MoveItem) -> FileRoute:
