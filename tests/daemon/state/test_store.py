@@ -53,6 +53,14 @@ async def test_dropped_values_are_gone(tmp_path: Path) -> None:
     assert await values_of(tmp_path) == {"b": 3}
 
 
+async def test_values_come_in_the_order_of_their_keys(tmp_path: Path) -> None:
+    keys = [f"{number:02}" for number in range(40)]
+    async with DaemonStore.open(tmp_path) as opened:
+        for key in reversed(keys):
+            opened.table("labels").put(key, key)
+    assert list(await values_of(tmp_path)) == keys
+
+
 async def test_changes_are_written_without_being_asked_for(tmp_path: Path) -> None:
     async with DaemonStore.open(tmp_path) as opened:
         opened.table("owners").put("tab", {"generation": 4})

@@ -147,7 +147,8 @@ class DaemonStore:
         self._is_loaded = True
         for name, table in self._tables.items():
             found = texts.get(name, {})
-            table.load({key: found[key] for key in found.keys() - self._changed_keys(name)})
+            changed = self._changed_keys(name)
+            table.load({key: text for key, text in found.items() if key not in changed})
 
     def _changed_keys(self, name: str) -> set[str]:
         return {key for table, key in self._unwritten if table == name}
