@@ -17,6 +17,7 @@ from torrent_engine.daemon.api.sync import choice_of
 from torrent_engine.daemon.context import DaemonContext
 from torrent_engine.daemon.engine_port.facts import EngineState, Moment, MomentNotice
 from torrent_engine.daemon.security.principals import Scope
+from torrent_engine.service.add_options import AddOptions
 
 pytestmark = pytest.mark.anyio
 URL = "/api/v1/previews"
@@ -117,6 +118,15 @@ async def test_what_cannot_be_previewed_is_a_problem(
 ) -> None:
     assert (await client.post(URL, json=body, headers=headers)).json()["code"] == code
     assert (await client.get(f"{URL}/zz")).json()["code"] == "not_found"
+
+
+async def test_the_end_of_a_preview_removes_no_torrent_that_stays_meanwhile(
+    engine: FakeEngine, context: DaemonContext, client: httpx2.AsyncClient
+) -> None:
+    preview = (await client.post(URL, json={"source": LINK}, headers=OWNER)).json()
+    await context.port.engine.add(ONE, AddOptions())  # of which the rows do not know yet
+    assert (await client.delete(preview["links"]["self"])).status_code == 404
+    assert engine.order == [ONE.info_hash]
 
 
 async def test_an_ephemeral_torrent_needs_an_owner_and_goes_with_it(

@@ -6,6 +6,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import anyio
+import anyio.lowlevel
 import pytest
 
 from tests.daemon.fake_port import FakeEngine
@@ -123,6 +125,30 @@ async def test_an_ephemeral_torrent_that_is_added_again_stays(port: EnginePort) 
     assert facts.settings.trackers == (("http://127.0.0.1:1/announce",),)
     port.engine.advance_owner("tab", 2)
     assert list(port.torrents.hashes()) == [one]
+
+
+@pytest.mark.parametrize("steps", range(5))
+@pytest.mark.parametrize("is_preview_first", [True, False])
+async def test_a_torrent_that_is_added_while_its_preview_begins_stays(
+    port: EnginePort, steps: int, *, is_preview_first: bool
+) -> None:
+    preview = AddOptions(
+        owner=OwnerTie("tab", 1), stop_after=StopAfter.METADATA, ephemeral=Ephemeral.PREVIEW
+    )
+    told = {}
+
+    async def add_it(options: AddOptions) -> None:
+        told[options.ephemeral] = await port.engine.add(Magnet(OTHER.info_hash), options)
+
+    calls = [preview, AddOptions()] if is_preview_first else [AddOptions(), preview]
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(add_it, calls[0])
+        for _ in range(steps):
+            await anyio.lowlevel.checkpoint()
+        tasks.start_soon(add_it, calls[1])
+    assert told[None].is_new
+    settings = port.torrents.facts(OTHER.info_hash).settings
+    assert (settings.owner, UserData.read(dict(settings.user_data)).ephemeral) == (None, "")
 
 
 @pytest.mark.parametrize("names_peers_again", [False, True])

@@ -84,10 +84,14 @@ class Previews:
 
     def find(self, preview_id: str) -> Preview:
         """Return a preview. Raises ProblemError."""
+        state = self._context.state
         try:
-            found = self._context.state.previews.get(InfoHash.parse(preview_id))
+            key = InfoHash.parse(preview_id)
         except ValueError:
             found = None
+        else:
+            state.look(key)  # it may be a torrent that stays by now
+            found = state.previews.get(key)
         if found is None:
             raise ProblemError(Problem("not_found", "there is no such preview"))
         return found

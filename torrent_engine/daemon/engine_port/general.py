@@ -9,7 +9,7 @@ from typing import Final
 from anyio.to_thread import run_sync as run_in_thread
 
 from torrent_engine.base.config import ConnectionEncryption, EncryptionPolicy, TransportProtocol
-from torrent_engine.base.errors import ConfigError, TrackerError
+from torrent_engine.base.errors import ConfigError, TrackerError, UnknownTorrentError
 from torrent_engine.base.ids import InfoHash
 from torrent_engine.codec.magnet import Magnet
 from torrent_engine.codec.metainfo import Metainfo
@@ -47,41 +47,44 @@ class ManagerControl:
     async def add(self, torrent: Metainfo | Magnet, options: AddOptions) -> AddedTorrent:
         """Add a torrent and start it; see :class:`EngineControl`."""
         manager = self._opened.manager
-        tiers, torrent, options = await self._taken_over(torrent, options)
-        added = await manager.add(
-            torrent,
-            save_path=options.save_path,
-            config=options.session_config(torrent, manager.config.session),
-            priority=options.priority or 0,
-            position=options.position,
-            user_data=user_data_of(options),
-        )
-        session = added.session
-        for url in (*tiers, *(options.trackers or ())) if added.is_new else ():
+        known = manager.get_session(torrent.info_hash)
+        while True:
+            if known is not None and _is_to_stay(known, options):
+                torrent, options = await self._taken_over(known, torrent, options)
+            added = await manager.add(
+                torrent,
+                save_path=options.save_path,
+                config=options.session_config(torrent, manager.config.session),
+                priority=options.priority or 0,
+                position=options.position,
+                user_data=user_data_of(options),
+            )
+            known = added.session
+            if not _is_to_stay(known, options):  # else another call added it meanwhile
+                break
+        for url in options.trackers or () if added.is_new else ():
             with suppress(TrackerError):  # of a scheme that is not spoken
-                session.add_tracker(url)
-        return AddedTorrent(session.info_hash, session.name, added.is_new)
+                known.add_tracker(url)
+        return AddedTorrent(known.info_hash, known.name, added.is_new)
 
     async def _taken_over(
-        self, torrent: Metainfo | Magnet, options: AddOptions
-    ) -> tuple[Sequence[str], Metainfo | Magnet, AddOptions]:
+        self, session: Session, torrent: Metainfo | Magnet, options: AddOptions
+    ) -> tuple[Metainfo | Magnet, AddOptions]:
         """End an ephemeral torrent that is to stay now; return what is known of it.
 
         Its files are kept, and its trackers, its peers and its metadata need not be found again.
         """
-        manager = self._opened.manager
-        session = manager.get_session(torrent.info_hash)
-        if session is None or options.ephemeral is not None:
-            return (), torrent, options
-        if not UserData.read(session.user_data).ephemeral:
-            return (), torrent, options
         known = await run_in_thread(lambda: session.metainfo)
         trackers = [url for tier in session.tracker_tiers() for url in tier]
-        options = replace(options, peers=_peers_of(session, torrent, options))
-        if options.save_path is None:
-            options = replace(options, save_path=str(session.final_path))
-        await manager.remove_torrent(torrent.info_hash)
-        return trackers, known or torrent, options
+        options = replace(
+            options,
+            peers=_peers_of(session, torrent, options),
+            trackers=(*trackers, *(options.trackers or ())),
+            save_path=options.save_path or str(session.final_path),
+        )
+        with suppress(UnknownTorrentError):  # its owner has gone meanwhile
+            await self._opened.manager.remove_torrent(session.info_hash)
+        return known or torrent, options
 
     async def read_torrent(self, data: bytes) -> Metainfo:
         """Return what a .torrent says. Raises BencodeError or MetainfoError."""
@@ -304,6 +307,11 @@ def user_data_of(options: AddOptions) -> dict[str, str]:
         name=options.rename,
         ephemeral=options.ephemeral or "",
     ).values()
+
+
+def _is_to_stay(session: Session, options: AddOptions) -> bool:
+    """Return whether a torrent that goes with its owner is added to stay."""
+    return options.ephemeral is None and bool(UserData.read(session.user_data).ephemeral)
 
 
 def _peers_of(
