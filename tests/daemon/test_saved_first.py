@@ -2,11 +2,13 @@
 
 import json
 
+import anyio
 import httpx2
 import pytest
 
 from tests.daemon.contexts import TOKEN, client_of, make_context
 from tests.daemon.fake_port import FakeEngine
+from tests.support.swarm import until
 from torrent_engine.base.errors import DiskFullError, StateDatabaseError
 from torrent_engine.daemon.context import DaemonContext
 from torrent_engine.daemon.security.authentication import Secrets
@@ -93,6 +95,39 @@ async def test_f1_torrent_that_cannot_be_saved_is_refused_and_not_there(
         assert (again.status_code, again.json()["existing"]) == (200, True)
         del engine.failures["flush"]
         assert (await client.post("/api/v1/torrents", json={"source": link})).status_code == 201
+
+
+@pytest.mark.parametrize("is_saved", [False, True])
+async def test_f1_torrent_is_not_told_to_be_there_while_it_is_being_saved(
+    engine: FakeEngine,
+    context: DaemonContext,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    is_saved: bool,
+) -> None:
+    link, held, told = f"magnet:?xt=urn:btih:{'ab' * 20}", anyio.Event(), list[int]()
+
+    async def flush_late() -> None:
+        monkeypatch.undo()
+        await held.wait()
+        if not is_saved:
+            raise DiskFullError("/state/state.db", "the disk is full")
+
+    async def add(client: httpx2.AsyncClient) -> None:
+        told.append((await client.post("/api/v1/torrents", json={"source": link})).status_code)
+
+    monkeypatch.setattr(context.port.engine, "flush", flush_late)
+    async with client_of(context) as client, anyio.create_task_group() as tasks:
+        tasks.start_soon(add, client)
+        await until(lambda: engine.order)
+        tasks.start_soon(add, client)
+        await anyio.wait_all_tasks_blocked()
+        assert told == []
+        held.set()
+        await until(lambda: len(told) == 2)
+        assert told == ([201, 200] if is_saved else [507, 201])
+        rows = (await client.get("/api/v1/torrents")).json()["items"]
+        assert [row["hash"] for row in rows] == ["ab" * 20]
 
 
 @pytest.mark.parametrize(

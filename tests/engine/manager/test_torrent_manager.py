@@ -29,6 +29,7 @@ from torrent_engine.base.errors import (
     LocalProtocolError,
     MagnetError,
     SessionError,
+    StateDatabaseError,
     StateInUseError,
 )
 from torrent_engine.base.ids import InfoHash
@@ -362,6 +363,36 @@ async def test_a_torrent_that_is_added_while_its_run_ends_is_a_new_one(
         held.set()
         await until(lambda: added)
         assert added[0] is many.get_session(FIRST.info_hash) is not old
+
+
+async def test_a_torrent_that_is_added_while_it_starts_is_there_only_if_it_could(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with manager(tmp_path) as many, anyio.create_task_group() as tasks:
+        start, held = Session.start, anyio.Event()
+
+        async def fail_late(session: Session) -> None:
+            monkeypatch.setattr(Session, "start", start)
+            await held.wait()
+            raise StateDatabaseError("no database")
+
+        monkeypatch.setattr(Session, "start", fail_late)
+        told: list[bool | str] = []
+
+        async def add() -> None:
+            try:
+                told.append((await many.add(FIRST)).is_new)
+            except StateDatabaseError as error:
+                told.append(str(error))
+
+        tasks.start_soon(add)
+        tasks.start_soon(add)
+        await anyio.wait_all_tasks_blocked()
+        assert told == []
+        held.set()
+        await until(lambda: len(told) == 2)
+        assert told == ["no database", True]
+        assert many.get_session(FIRST.info_hash) is not None
 
 
 async def test_f4_a_kill_within_a_removal_leaves_no_torrent_without_its_metainfo(

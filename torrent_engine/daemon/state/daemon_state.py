@@ -132,6 +132,8 @@ class DaemonState:
         self.owners = OwnerBook(
             port.engine, self.torrents, self.previews, store.table("owners"), clock
         )
+        self._unsaved: dict[InfoHash, anyio.Event] = {}
+        """What is set when a torrent that was just added is saved, or removed again."""
         self.bans = BanBook(port.engine, store.table("bans"), wall_clock)
         self.removed = RemovedTorrents(self.torrents, store.table("removed_torrents"))
         self._feed = Feed(
@@ -185,17 +187,29 @@ class DaemonState:
         Raises what the engine raises. One that cannot be saved is removed again: whoever was told
         that it is there would lose it with the process (row F1).
         """
-        engine = self.port.engine
-        added = await engine.add(torrent, options)
-        if added.is_new:
-            try:
-                await engine.flush()
-            except (StateDatabaseError, StorageError):
-                with suppress(TorrentEngineError):
-                    await self.port.control.remove(added.info_hash)
-                raise
-        self.look(added.info_hash)
-        return added
+        while True:
+            added = await self.port.engine.add(torrent, options)
+            key = added.info_hash
+            if added.is_new:
+                await self._save_new(key)
+            elif (saved := self._unsaved.get(key)) is not None:
+                await saved.wait()
+                if not self.port.torrents.has(key):
+                    continue  # it could not be saved
+            self.look(key)
+            return added
+
+    async def _save_new(self, key: InfoHash) -> None:
+        self._unsaved[key] = saved = anyio.Event()
+        try:
+            await self.port.engine.flush()
+        except (StateDatabaseError, StorageError):
+            with suppress(TorrentEngineError):
+                await self.port.control.remove(key)
+            raise
+        finally:
+            self._unsaved.pop(key, None)
+            saved.set()
 
     async def queue_changed(self) -> None:
         """Bring the places in the queue up to date now, after a change of its order."""

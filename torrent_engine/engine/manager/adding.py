@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import anyio
+
 from torrent_engine.base.config import ManagerConfig, SessionConfig, torrent_limits
 from torrent_engine.base.errors import SessionError
 from torrent_engine.base.ids import InfoHash
@@ -73,6 +75,8 @@ class Adding:
         self._torrents = torrents
         self._registry = registry
         self._maker = maker
+        self._starting: dict[InfoHash, anyio.Event] = {}
+        """What is set when a torrent that was just added has started, or could not."""
 
     async def add(
         self,
@@ -98,6 +102,7 @@ class Adding:
         self._shared.owners.check(config.owner)
         folder = os.fspath(self._config.save_path if save_path is None else save_path)
         session = await self._maker.make(torrent, folder, config)
+        self._starting[session.info_hash] = started = anyio.Event()
         self._registry.add(session, priority, position)
         if (record := _followed(torrent)) is not None:
             user_data = record.kept(user_data)
@@ -106,18 +111,23 @@ class Adding:
         try:
             await session.start()
         except BaseException:
-            self._registry.remove(torrent.info_hash)
+            self._registry.remove(session.info_hash)
             raise
+        finally:
+            self._starting.pop(session.info_hash, None)
+            started.set()
         self._shared.session_jobs.added(torrent)
         self._registry.store.changed(torrent.info_hash)
         return Added(session, is_new=True)
 
     async def _find(self, torrent: Metainfo | Magnet) -> Session | None:
-        """Return the Session of a torrent that is there, and does not leave."""
+        """Return the Session of a torrent that is there, has started, and does not leave."""
         while (known := self._torrents.find(torrent)) is not None:
-            if (left := self._registry.left(known.info_hash)) is None:
+            key = known.info_hash
+            settled = self._registry.left(key) or self._starting.get(key)
+            if settled is None:
                 return known
-            await left.wait()
+            await settled.wait()
         return None
 
     def _check_room(self) -> None:
