@@ -63,6 +63,7 @@ from torrent_engine.daemon.engine_port.facts import (
 )
 from torrent_engine.daemon.engine_port.port import ByteReader, EnginePort, Listener, RawListener
 from torrent_engine.daemon.engine_port.user_data import UserData
+from torrent_engine.engine.transfer.progress import changed_priorities
 from torrent_engine.net.http.client import HttpResponse
 from torrent_engine.net.http.torrent_fetch import FetchOptions, is_url
 from torrent_engine.service.add_options import AddOptions
@@ -548,8 +549,8 @@ class FakeSettings:
         self._torrent("set_super_seeding", info_hash, is_super_seeding)
         self._engine.change(info_hash, is_super_seeding=is_super_seeding)
 
-    async def set_file_priorities(self, info_hash: InfoHash, priorities: Sequence[int]) -> None:
-        torrent = self._torrent("set_file_priorities", info_hash, tuple(priorities))
+    async def set_file_priorities(self, info_hash: InfoHash, priorities: Mapping[int, int]) -> None:
+        torrent = self._torrent("set_file_priorities", info_hash, dict(priorities))
         if not torrent.facts.about.has_metadata:
             raise StateTransitionError("priorities are not possible before the metadata came")
         _set_priorities(self._engine, info_hash, priorities)
@@ -603,8 +604,11 @@ def user_data_of(options: AddOptions) -> dict[str, str]:
     ).values()
 
 
-def _set_priorities(engine: FakeEngine, key: InfoHash, priorities: Sequence[int]) -> None:
+def _set_priorities(engine: FakeEngine, key: InfoHash, changes: Mapping[int, int]) -> None:
     torrent = engine.torrents[key]
+    present = torrent.facts
+    count = present.about.file_count if torrent.metainfo is None else len(torrent.metainfo.files)
+    priorities = changed_priorities(present.settings.file_priorities, changes, count)
     torrent.files = [replace(each, priority=priorities[each.index]) for each in torrent.files]
     wanted = sum(each.size_bytes for each in torrent.files if each.priority)
     engine.change(key, wanted_bytes=wanted, file_priorities=tuple(priorities))
@@ -661,7 +665,7 @@ class FakeControl:
         else:
             engine.change(key, state=running, started_at=engine.now_at)
         if config.file_priorities:
-            _set_priorities(engine, key, config.file_priorities)
+            _set_priorities(engine, key, dict(enumerate(config.file_priorities)))
         for url in options.trackers or ():
             engine.port.settings.add_tracker(key, url)
         if options.position is not None:

@@ -32,7 +32,7 @@ from torrent_engine.service.torrents import (
     TorrentDetail,
     TorrentRow,
     change_each,
-    changed_priorities,
+    file_priorities,
 )
 
 if TYPE_CHECKING:
@@ -173,8 +173,7 @@ class LiveTorrents:
         metainfo = await anyio.to_thread.run_sync(lambda: session.metainfo)
         if metainfo is None:
             raise StateTransitionError("which files there are is not known before the metadata")
-        before = session.config.file_priorities
-        await session.set_file_priorities(changed_priorities(metainfo.files, before, change))
+        await session.set_file_priorities(file_priorities(metainfo.files, change))
 
     def _row(self, session: "Session") -> TorrentRow:
         stats, error = session.stats(), session.error

@@ -31,7 +31,7 @@ from torrent_engine.engine.session.membership import Membership
 from torrent_engine.engine.session.saved import SavedSession, read_settings, settings_of
 from torrent_engine.engine.session.session import Session
 from torrent_engine.engine.states import State
-from torrent_engine.engine.transfer.progress import DownloadProgress
+from torrent_engine.engine.transfer.progress import DownloadProgress, changed_priorities
 from torrent_engine.service.detail_values import file_value, tracker_value
 from torrent_engine.service.new_torrent import AdditionReport, NewTorrent
 from torrent_engine.service.torrents import (
@@ -41,7 +41,7 @@ from torrent_engine.service.torrents import (
     TorrentDetail,
     TorrentRow,
     change_each,
-    changed_priorities,
+    file_priorities,
 )
 
 SavedSettings = Mapping[str, Any]
@@ -151,7 +151,8 @@ class SavedTorrents:
         metainfo = await self._metainfo(record, saved)
         if metainfo is None:
             raise StateTransitionError("which files there are is not known before the metadata")
-        chosen = changed_priorities(metainfo.files, saved.config.file_priorities, change)
+        files, before = metainfo.files, saved.config.file_priorities
+        chosen = tuple(changed_priorities(before, file_priorities(files, change), len(files)))
         config = {**record.settings["config"], "file_priorities": chosen}
         changes: dict[str, Any] = {"config": config, "was_resting": False}
         if saved.snapshot is not None:

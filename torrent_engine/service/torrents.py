@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
     from torrent_engine.service.new_torrent import AdditionReport, NewTorrent
 
-DEFAULT_FILE_PRIORITY: Final = 4
 MAX_IDS: Final = 10_000  # ours: of one request
 
 
@@ -216,14 +215,9 @@ async def change_each(
     return failed
 
 
-def changed_priorities(
-    files: FileList, before: tuple[int, ...] | None, change: Change
-) -> tuple[int, ...]:
-    """Return the priority of each file after a change. Raises ConfigError."""
-    priorities = list(before or (DEFAULT_FILE_PRIORITY,) * len(files))
-    for index in selected_files(files, change.files, "files"):
-        priorities[index] = change.priority
-    return tuple(priorities)
+def file_priorities(files: FileList, change: Change) -> dict[int, int]:
+    """Return the priorities, by file index, that a change sets. Raises ConfigError."""
+    return dict.fromkeys(selected_files(files, change.files, "files"), change.priority)
 
 
 def _action(value: object) -> TorrentAction:

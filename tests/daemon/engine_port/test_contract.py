@@ -224,7 +224,7 @@ async def test_files_are_told_with_their_pieces(port: EnginePort) -> None:
 async def test_priorities_of_files_change_what_is_wanted(port: EnginePort) -> None:
     one = await add(port)
     await until(lambda: state(port, one) is EngineState.DOWNLOADING)
-    await port.settings.set_file_priorities(one, [0, 7])
+    await port.settings.set_file_priorities(one, {0: 0, 1: 7})
     assert [each.priority for each in await port.torrents.files(one)] == [0, 7]
     await until(lambda: port.torrents.facts(one).progress.wanted_bytes < 40_000)
 
@@ -459,7 +459,7 @@ async def test_nobody_is_told_after_the_end_of_a_subscription(port: EnginePort) 
         lambda port: port.control.move(UNKNOWN, "/tmp"),
         lambda port: port.torrents.files(UNKNOWN),
         lambda port: port.torrents.metainfo(UNKNOWN),
-        lambda port: port.settings.set_file_priorities(UNKNOWN, [1]),
+        lambda port: port.settings.set_file_priorities(UNKNOWN, {0: 1}),
     ],
 )
 async def test_an_unknown_torrent_is_an_error(port: EnginePort, call: object) -> None:

@@ -255,7 +255,7 @@ async def test_priorities_of_files(scene: WebApiScene) -> None:
     path = "torrents/filePrio"
     await scene.post(path, hash=one.hex(), id="0|1", priority="7")
     await scene.post(path, hash=one.hex(), id="1", priority="0")
-    assert called(scene, "set_file_priorities") == [(one, (7, 7)), (one, (7, 0))]
+    assert called(scene, "set_file_priorities") == [(one, {0: 7, 1: 7}), (one, {1: 0})]
     told = await scene.get("torrents/files", hash=one.hex())
     assert [each["priority"] for each in told] == [7, 0]
     for wrong in ("2", "-1", "x", ""):

@@ -1,6 +1,8 @@
 """Settings of torrents: everything is checked before anything is changed."""
 
 import math
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,7 +12,8 @@ from tests.support.torrents import make_torrent
 from torrent_engine.base.ids import InfoHash
 from torrent_engine.codec.bencode import encode
 from torrent_engine.codec.metainfo import Metainfo
-from torrent_engine.daemon.engine_port.facts import EngineState, SeedRules
+from torrent_engine.daemon.engine_port.facts import EngineState, FileFacts, SeedRules
+from torrent_engine.daemon.engine_port.user_data import UserData
 
 pytestmark = pytest.mark.anyio
 ONE, TWO, THREE = (f"https://tracker.example/{name}/announce" for name in ("one", "two", "three"))
@@ -152,9 +155,39 @@ async def test_pad_files_are_not_counted(scene: RpcScene) -> None:
     }
     key = scene.put(metainfo=Metainfo.from_bytes(encode({"info": info})))
     await scene.call("torrent_set", ids=[1], files_unwanted=[1])
-    assert scene.engine.calls == [("set_file_priorities", (key, (4, 0, 0)))]
+    assert scene.engine.calls == [("set_file_priorities", (key, {2: 0}))]
     assert await scene.field("wanted", key) == [True, False]
     assert [each["name"] for each in await scene.field("files", key)] == ["padded/a", "padded/b"]
+
+
+async def test_what_others_change_meanwhile_stays(
+    scene: RpcScene, key: InfoHash, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torrents, engine = scene.engine.port.torrents, scene.engine
+    files = torrents.files
+
+    async def files_late(info_hash: InfoHash) -> Sequence[FileFacts]:
+        found = await files(info_hash)
+        limits = engine.torrents[key].facts.settings.limits
+        engine.port.settings.set_limits(key, replace(limits, max_peers=7))
+        engine.port.settings.set_user_data(key, UserData(category="films").values())
+        await engine.port.settings.set_file_priorities(key, {0: 0})
+        return found
+
+    monkeypatch.setattr(torrents, "files", files_late)
+    await scene.call(
+        "torrent_set",
+        ids=[1],
+        files_unwanted=[1],
+        labels=["new"],
+        download_limit=5,
+        download_limited=True,
+    )
+    settings = engine.torrents[key].facts.settings
+    assert (settings.file_priorities or ())[:2] == (0, 0)
+    user = UserData.read(dict(settings.user_data))
+    assert (user.category, user.labels) == ("films", ("new",))
+    assert (settings.limits.max_peers, settings.limits.download_bytes_per_s) == (7, 5_000)
 
 
 async def test_a_file_that_is_not_there_is_an_error(scene: RpcScene, key: InfoHash) -> None:

@@ -8,7 +8,7 @@ from tests.support.managers import manager
 from tests.support.swarm import reach, resources, seed, until
 from tests.support.torrents import make_torrent, payload_of, write_files
 from torrent_engine.base.config import SeedingConfig, SessionConfig
-from torrent_engine.base.errors import SessionError
+from torrent_engine.base.errors import ConfigError, SessionError
 from torrent_engine.codec.magnet import Magnet
 from torrent_engine.engine.session.session import Session
 from torrent_engine.engine.states import State
@@ -40,6 +40,10 @@ async def test_files_are_told_before_during_and_after_a_run(tmp_path: Path) -> N
         during = shown(session)
         assert during[0] == (f"{name}/a", 70_000, 7)
         await session.rename_file(0, f"{name}/renamed")
+        with pytest.raises(ConfigError, match="no file 2 of 2"):
+            await session.set_file_priorities({2: 4})
+        await session.set_file_priorities({1: 4})
+        assert session.config.file_priorities == (7, 4)
         await session.set_file_priorities((4, 4))
         await session.wait_complete()
         assert shown(session) == [(f"{name}/renamed", 70_000, 4), (f"{name}/b/c", 90_000, 4)]

@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 MOVE_WAIT_S: Final = 1.0  # ours: a rename on one file system is done by then
 MAX_COUNT: Final = 255
 _OCTETS: Final = "application/octet-stream"
-_WANTED: Final = 4
 _TYPES: Final = mimetypes.MimeTypes()
 
 
@@ -181,7 +180,8 @@ class FileDetails:
 
     async def change(self, info_hash: str, changes: Sequence[FileChange]) -> None:
         """Change priorities, then paths. Raises ProblemError."""
-        key, torrent = self._key(info_hash), await self.metainfo(info_hash)
+        key = self._key(info_hash)
+        await self.metainfo(info_hash)
         files = {each.index: each for each in await self._port.torrents.files(key)}
         for number, change in enumerate(changes):
             if change.index not in files:
@@ -189,10 +189,7 @@ class FileDetails:
                 raise ProblemError(Problem("file_not_found", "no such file", errors=[wrong]))
         chosen = {each.index: each.priority for each in changes if each.priority is not None}
         if chosen:
-            present = {index: each.priority for index, each in files.items()}
-            all_files = {**present, **chosen}
-            numbers = [all_files.get(index, _WANTED) for index in range(len(torrent.files))]
-            await self._port.settings.set_file_priorities(key, numbers)
+            await self._port.settings.set_file_priorities(key, chosen)
         for change in changes:
             if change.path is not None and change.path != files[change.index].path:
                 await self._port.control.rename_file(key, change.index, change.path)

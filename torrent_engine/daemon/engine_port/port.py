@@ -192,8 +192,11 @@ class TorrentSettings(Protocol):
     def set_super_seeding(self, info_hash: InfoHash, *, is_super_seeding: bool) -> None:
         """Show pieces one by one (BEP 16), or all of them."""
 
-    async def set_file_priorities(self, info_hash: InfoHash, priorities: Sequence[int]) -> None:
-        """Set a number for each file of the metainfo, pad files counted: 0 (skip) to 7."""
+    async def set_file_priorities(self, info_hash: InfoHash, priorities: Mapping[int, int]) -> None:
+        """Set numbers, 0 (skip) to 7, by the files' indices in the metainfo, pad files counted.
+
+        All other files stay as they are.
+        """
 
     def set_user_data(self, info_hash: InfoHash, values: dict[str, str]) -> None:
         """Replace what the daemon keeps with a torrent; at most 4 KiB."""

@@ -1,6 +1,6 @@
 """What may be changed of one torrent at any time, through the manager."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from torrent_engine.base.config import SeedingConfig
 from torrent_engine.base.ids import InfoHash
@@ -49,8 +49,8 @@ class ManagerSettings:
         """Show pieces one by one (BEP 16), or all of them."""
         self._opened.session(info_hash).set_super_seeding(is_super_seeding)
 
-    async def set_file_priorities(self, info_hash: InfoHash, priorities: Sequence[int]) -> None:
-        """Set a number for each file of the metainfo, pad files counted: 0 (skip) to 7."""
+    async def set_file_priorities(self, info_hash: InfoHash, priorities: Mapping[int, int]) -> None:
+        """Set the priorities of some files; see :class:`EngineSettings`."""
         await self._opened.session(info_hash).set_file_priorities(priorities)
 
     def set_user_data(self, info_hash: InfoHash, values: dict[str, str]) -> None:

@@ -182,7 +182,7 @@ class OwnEngine:
         chosen = chosen_file(metainfo, wanted)
         priorities = [4 * (index == chosen.index) for index in range(len(metainfo.files))]
         if self._port.torrents.facts(self._key).settings.file_priorities != tuple(priorities):
-            await self._port.settings.set_file_priorities(self._key, priorities)
+            await self._port.settings.set_file_priorities(self._key, dict(enumerate(priorities)))
         return chosen
 
     async def _metainfo(self) -> Metainfo:

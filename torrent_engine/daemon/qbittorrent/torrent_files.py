@@ -76,13 +76,10 @@ class TorrentFileCommands:
         if chosen is None:
             raise bad_request("Priority is not valid")
         row = self._parts.row_of(params)
-        torrent = await self._port.torrents.metainfo(row.info_hash)
-        if torrent is None:
+        if await self._port.torrents.metainfo(row.info_hash) is None:
             raise conflict(NO_METADATA)
-        files = {each.index: each for each in await self._port.torrents.files(row.info_hash)}
-        priorities = [0] * len(torrent.files)  # pad files are never wanted
-        for index, each in files.items():
-            priorities[index] = each.priority
+        files = {each.index for each in await self._port.torrents.files(row.info_hash)}
+        priorities: dict[int, int] = {}
         for text in params.parts("id"):
             if not (text.isascii() and text.isdecimal()):
                 raise bad_request("File IDs must be integers")

@@ -1,11 +1,12 @@
 """``torrent_set``: everything is checked for all torrents before the first change."""
 
 import math
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
 from torrent_engine.base.errors import TorrentEngineError, UnknownTorrentError
+from torrent_engine.base.ids import InfoHash
 from torrent_engine.daemon.engine_port.facts import Limits, SeedRules
 from torrent_engine.daemon.engine_port.port import EnginePort
 from torrent_engine.daemon.state.daemon_state import DaemonState
@@ -37,7 +38,7 @@ MAX_LIMIT_KB: Final = 100_000_000
 MAX_PEERS: Final = 65_535
 MAX_MINUTES: Final = 10_000_000
 _MINUTE_S: Final = 60.0
-ChangeStep = Callable[[], Awaitable[None]]
+ChangeStep = Callable[[], object]
 
 
 def read_labels(texts: Sequence[str]) -> tuple[str, ...]:
@@ -72,106 +73,98 @@ class TorrentSet:
         """Change what a call says. Raises RpcError."""
         params, rows = Params(call.params), self._rows(call)
         check_changes(params)
-        plans = [(row, await self._plan(row, params)) for row in rows]
+        files = [await self._file_changes(row.info_hash, params) for row in rows]
+        for row in rows:
+            self._plan(row, params)
         try:
-            for row, steps in plans:
-                await self._apply(row, steps)
+            for row, changes in zip(rows, files, strict=True):
+                await self._apply(row.info_hash, params, changes)
         except TorrentEngineError as error:
             raise system_error(error) from None
         if "queue_position" in params:
             await self._state.queue_changed()
         return NOTHING
 
-    async def _apply(self, row: StateRow, steps: Sequence[ChangeStep]) -> None:
+    async def _apply(self, key: InfoHash, params: Params, files: Mapping[int, int]) -> None:
+        """Change a torrent as it is now: others may have changed it since it was looked at."""
+        self._state.look(key)
+        if (row := self._state.torrents.get(key)) is None:
+            return  # removed meanwhile
         try:
-            for step in steps:
-                await step()
+            for step in self._plan(row, params):
+                step()
+            if files:
+                await self._port.settings.set_file_priorities(key, files)
         except UnknownTorrentError:
             pass  # removed meanwhile
         finally:
-            self._state.look(row.info_hash)
+            self._state.look(key)
 
-    async def _plan(self, row: StateRow, params: Params) -> list[ChangeStep]:
-        """Return what to do with a torrent. Raises RpcError if something cannot be."""
+    def _plan(self, row: StateRow, params: Params) -> list[ChangeStep]:
+        """Return what to do with a torrent but for its files, without a wait between.
+
+        Raises RpcError if something cannot be.
+        """
         view = TorrentView(row, Dialect.JSON_RPC, self._general(), 0.0)
         kept = dict(row.user.other)
         steps = [
             *self._plan_limits(row, new_limits(view, params, kept)),
             *self._plan_rules(row, new_rules(view, params, kept)),
             *self._plan_trackers(row, params),
-            *await self._plan_files(row, params),
             *self._plan_rest(row, params),
         ]
         if (user := new_user_data(row.user, params, kept)) != row.user:
             settings, values = self._port.settings, user.values()
-            steps.insert(0, _step(lambda: settings.set_user_data(row.info_hash, values)))
+            steps.insert(0, lambda: settings.set_user_data(row.info_hash, values))
         return steps
 
     def _plan_limits(self, row: StateRow, limits: Limits) -> list[ChangeStep]:
         if limits == row.settings.limits:
             return []
-        return [_step(lambda: self._port.settings.set_limits(row.info_hash, limits))]
+        return [lambda: self._port.settings.set_limits(row.info_hash, limits)]
 
     def _plan_rules(self, row: StateRow, rules: SeedRules) -> list[ChangeStep]:
         if rules == row.settings.seed_rules:
             return []
-        return [_step(lambda: self._port.settings.set_seed_rules(row.info_hash, rules))]
+        return [lambda: self._port.settings.set_seed_rules(row.info_hash, rules)]
 
     def _plan_trackers(self, row: StateRow, params: Params) -> list[ChangeStep]:
         if not any(name in params for name in tracker_changes.CHANGES):
             return []
         present = self._port.torrents.trackers(row.info_hash)
         tiers = tracker_changes.changed_trackers(params, present) or []
-        return [_step(lambda: self._port.settings.set_trackers(row.info_hash, tiers))]
+        return [lambda: self._port.settings.set_trackers(row.info_hash, tiers)]
 
-    async def _plan_files(self, row: StateRow, params: Params) -> list[ChangeStep]:
+    async def _file_changes(self, key: InfoHash, params: Params) -> dict[int, int]:
+        """Return the new priorities of files, by index. Raises RpcError for one that is not."""
         if not any(name in params for name in file_changes.CHANGES):
-            return []
-        files = await self._port.torrents.files(row.info_hash)
-        chosen = file_changes.changed_priorities(params, [each.priority for each in files])
-        metainfo = await self._port.torrents.metainfo(row.info_hash)
-        if chosen is None or metainfo is None:
-            return []
-        priorities = [file_changes.NOT_WANTED] * len(metainfo.files)  # pad files are never wanted
-        for each, priority in zip(files, chosen, strict=True):
-            priorities[each.index] = priority
-
-        async def step() -> None:
-            await self._port.settings.set_file_priorities(row.info_hash, priorities)
-
-        return [step]
+            return {}
+        try:
+            files = await self._port.torrents.files(key)
+        except UnknownTorrentError:
+            return {}  # removed meanwhile
+        chosen = file_changes.changed_priorities(params, [each.priority for each in files]) or []
+        pairs = zip(files, chosen, strict=True)
+        return {each.index: priority for each, priority in pairs if priority != each.priority}
 
     def _plan_rest(self, row: StateRow, params: Params) -> list[ChangeStep]:
         steps: list[ChangeStep] = []
         port, key = self._port, row.info_hash
         priority = params.bounded("bandwidth_priority", -1, 1)
         if priority is not None:
-            steps.append(_step(lambda: port.control.set_priority(key, priority)))
+            steps.append(lambda: port.control.set_priority(key, priority))
         if (order := new_order(row, params)) is not None:
             chosen, begin = order
             steps.append(
-                _step(
-                    lambda: port.settings.set_sequential(
-                        key, is_sequential=chosen, from_piece=begin
-                    )
-                )
+                lambda: port.settings.set_sequential(key, is_sequential=chosen, from_piece=begin)
             )
         group, honors = new_group(row, params)
         if (group, honors) != (row.settings.group, row.settings.honors_session_limits):
-            steps.append(
-                _step(lambda: port.settings.set_group(key, group, honors_session_limits=honors))
-            )
+            steps.append(lambda: port.settings.set_group(key, group, honors_session_limits=honors))
         if (position := params.integer("queue_position")) is not None:
             place = min(max(position, 0), len(port.torrents.hashes()) - 1)
-            steps.append(_step(lambda: port.control.move_to(key, place)))
+            steps.append(lambda: port.control.move_to(key, place))
         return steps
-
-
-def _step(change: Callable[[], object]) -> ChangeStep:
-    async def step() -> None:
-        change()
-
-    return step
 
 
 def check_changes(params: Params) -> None:

@@ -502,9 +502,10 @@ class Session:
         """
         return self._settings.remove_web_seed(url)
 
-    async def set_file_priorities(self, priorities: Sequence[int]) -> None:
+    async def set_file_priorities(self, priorities: Sequence[int] | Mapping[int, int]) -> None:
         """Take one number a file, 0 (skip) to 7; ConfigError if they do not fit.
 
+        With numbers by file index all other files stay as they are, whoever changes them meanwhile.
         Raises StateTransitionError while it is not known which files there are, and
         FileExistsStorageError, with the priorities as they were, if a file that is wanted now has
         something in its place that is not the torrent's.

@@ -16,7 +16,7 @@ from torrent_engine.engine.session.core import SessionCore
 from torrent_engine.engine.session.lifecycle import Lifecycle
 from torrent_engine.engine.session.status import ANNOUNCED
 from torrent_engine.engine.stats import TrackerScrape
-from torrent_engine.engine.transfer.progress import check_priorities
+from torrent_engine.engine.transfer.progress import changed_priorities, check_priorities
 from torrent_engine.policy.peers.candidates import Source
 from torrent_engine.protocol.tracker.urls import parse_tracker_url
 
@@ -149,19 +149,22 @@ class SessionSettings:
 
     # -- files and limits -----------------------------------------------------------------------
 
-    async def set_file_priorities(self, priorities: Sequence[int]) -> None:
+    async def set_file_priorities(self, priorities: Sequence[int] | Mapping[int, int]) -> None:
         """Take one priority for each file; see :meth:`Session.set_file_priorities`."""
         core = self._core
         if (metainfo := await core.load_metainfo()) is None:
             raise StateTransitionError("priorities are not possible before the metadata came")
-        chosen = replace(core.config, file_priorities=tuple(priorities))
-        check_priorities(metainfo, priorities)
         before = core.config.file_priorities
-        core.config = chosen
+        if isinstance(priorities, Mapping):
+            priorities = changed_priorities(before, priorities, len(metainfo.files))
+        chosen = tuple(priorities)
+        changed = replace(core.config, file_priorities=chosen)
+        check_priorities(metainfo, chosen)
+        core.config = changed
         self._lifecycle.need_run()
         if (run := core.live_run) is not None:
             try:
-                await run.set_file_priorities(self._with_read_files(tuple(priorities)))
+                await run.set_file_priorities(self._with_read_files(chosen))
             except TorrentEngineError:
                 core.config = replace(core.config, file_priorities=before)
                 raise

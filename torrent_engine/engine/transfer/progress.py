@@ -1,6 +1,6 @@
 """How much of a torrent is wanted and how much of that is here."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import compress, groupby
 from operator import not_
 from typing import Final, NamedTuple
@@ -206,6 +206,18 @@ def edge_pieces(metainfo: Metainfo) -> int:
             count = min(1 + length // (EDGE_DIVISOR * size), after - first)
             flags[first : first + count] = flags[after - count : after] = b"\x01" * count
     return bits_of_flags(flags)
+
+
+def changed_priorities(
+    before: Sequence[int] | None, changes: Mapping[int, int], file_count: int
+) -> list[int]:
+    """Return the priority of each file after changes by file index. Raises ConfigError."""
+    chosen = [DEFAULT_PRIORITY] * file_count if before is None else list(before)
+    for index, priority in changes.items():
+        if not 0 <= index < file_count:
+            raise ConfigError(f"file_priorities: there is no file {index} of {file_count}")
+        chosen[index] = priority
+    return chosen
 
 
 def check_priorities(metainfo: Metainfo, priorities: Sequence[int]) -> None:
