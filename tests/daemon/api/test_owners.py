@@ -1,5 +1,7 @@
 """Generations of owners, over a fake engine."""
 
+from contextlib import ExitStack
+
 import pytest
 
 from tests.daemon.contexts import URL as BASE
@@ -140,6 +142,36 @@ async def test_an_event_stream_holds_the_lease_of_its_owner() -> None:
     assert len(scene.engine.order) == 1
     await scene.later(1.0)
     assert scene.engine.order == []
+
+
+async def test_event_streams_hold_the_lease_of_the_next_generation_too() -> None:
+    scene = Leases()
+    scene.owners.advance("tab-1", 10.0)
+    with ExitStack() as newer:
+        with scene.owners.held("tab-1"):
+            scene.owners.end("tab-1")
+            generation, _ = scene.owners.advance("tab-1", 10.0)
+            scene.add(generation)
+            await scene.context.state.reload()
+            await scene.later(1_000.0)
+            assert len(scene.engine.order) == 1
+            newer.enter_context(scene.owners.held("tab-1"))
+        await scene.later(1_000.0)
+        assert len(scene.engine.order) == 1
+    await scene.later(10.0)
+    assert scene.engine.order == []
+
+
+async def test_an_owner_whose_lease_is_held_is_not_forgotten(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(owners, "MAX_OWNERS", 2)
+    scene = Leases()
+    scene.owners.advance("tab-1")
+    with scene.owners.held("tab-1"):
+        for number in range(3):
+            scene.owners.advance(f"{number}")
+        assert scene.owners.present("tab-1") == 1
 
 
 async def test_an_owner_without_a_lease_stays() -> None:

@@ -189,6 +189,22 @@ async def test_streams_tell_alerts_and_previews_and_resume_behind_them(
     assert alert["at"].endswith("Z")
 
 
+async def test_an_alert_that_comes_while_another_is_sent_is_told(context: DaemonContext) -> None:
+    announcements = context.state.announcements
+    source = source_of(context, {"alerts"}, context.state.revisions.text())
+    announcements.alert("one", "first")
+    told: list[str] = []
+    stream = source.events()
+    with anyio.fail_after(60):
+        async for each in stream:
+            if b"event: alert" in each:
+                told.append(json.loads(each.partition(b"data: ")[2])["kind"])
+                if told == ["one", "two"]:
+                    break
+                announcements.alert("two", "second")  # the client has not taken the first yet
+    await stream.aclose()
+
+
 async def test_administrators_read_the_log_and_follow_it(
     context: DaemonContext, client: httpx2.AsyncClient
 ) -> None:

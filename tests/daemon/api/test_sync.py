@@ -167,6 +167,23 @@ async def test_a_full_answer_has_pages(
     assert (pages, len(found)) == (3, 7)
 
 
+async def test_what_came_and_went_after_the_first_page_is_told_to_be_gone(
+    engine: FakeEngine, context: DaemonContext, client: httpx2.AsyncClient
+) -> None:
+    for number in range(3):
+        engine.put(name=f"t{number}")
+    await context.state.reload()
+    first = (await client.get(URL, params={"limit": 2})).json()
+    new = engine.put(name="new")
+    context.state.look(new)
+    page = (await client.get(URL, params={"limit": 2, "cursor": first["next"]})).json()
+    assert new.hex() in page["torrents"]
+    engine.take(new)
+    context.state.look(new)
+    told = (await client.get(URL, params={"since": first["rev"]})).json()
+    assert (told["full"], told["removed"]) == (False, [new.hex()])
+
+
 async def test_an_unknown_revision_gets_everything(
     engine: FakeEngine, context: DaemonContext, client: httpx2.AsyncClient
 ) -> None:

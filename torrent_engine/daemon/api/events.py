@@ -222,11 +222,11 @@ class SseSource:
     async def _now(self) -> AsyncIterator[bytes]:
         """Yield what changed since the last time; the last event has the revision as its id."""
         announced = self._state.announcements.since(self._state.revisions.parse(self._since))
+        delta = self._state.delta(self._since)  # of the same moment: what comes later is told later
         for each in announced:
             if each.topic in self._topics:
                 told = {"at": timestamp(each.at), **each.values}
                 yield event(each.topic, _encoded(told))
-        delta = self._state.delta(self._since)
         if delta.is_full and self._since is not None:
             yield event("reset", b"{}")
         if "jobs" in self._kinds:

@@ -116,7 +116,11 @@ class OwnerBook:
     def end(self, owner_id: str) -> None:
         """Cancel what an owner has; it holds no lease then."""
         self.advance(owner_id)
-        self._leases.pop(owner_id, None)
+        lease = self._leases[owner_id]
+        if lease.holders:
+            lease.life_s = 0.0  # who holds it holds that of the next generation, too
+        else:
+            del self._leases[owner_id]
 
     def end_all_of(self, by: str) -> None:
         """End the owners that began in a session of a browser."""
@@ -124,7 +128,10 @@ class OwnerBook:
             self.end(owner_id)
 
     def _forget_one(self) -> None:
-        unused = (each for each, _ in self._table.items() if not self.ties(each))
+        held = {each for each, lease in self._leases.items() if lease.holders}
+        unused = (
+            each for each, _ in self._table.items() if each not in held and not self.ties(each)
+        )
         if (oldest := next(unused, None)) is not None:
             self._table.drop(oldest)
             self._leases.pop(oldest, None)
@@ -160,13 +167,13 @@ class OwnerBook:
     def held(self, owner_id: str) -> Iterator[None]:
         """Hold the lease of an owner in a block; its time begins at the end of the block."""
         self.renew(owner_id)
-        self._leases[owner_id].holders += 1
+        lease = self._leases[owner_id]
+        lease.holders += 1
         try:
             yield
         finally:
-            if (lease := self._leases.get(owner_id)) is not None:
-                lease.holders = max(lease.holders - 1, 0)
-                lease.ends_s = self._clock() + lease.life_s
+            lease.holders -= 1
+            lease.ends_s = self._clock() + lease.life_s
 
     def tick(self) -> None:
         """End the leases that are over."""
