@@ -1,7 +1,9 @@
 """Processes that end with the kit, however that ends."""
 
 import os
+import signal
 import subprocess
+import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -15,17 +17,17 @@ from torrent_engine.conformance.errors import SubjectUnreachableError
 STOP_S: Final = 10.0
 GUARD: Final = """
 if read -r _; then exit 0; fi
-kill "$1"
+kill -TERM "-$1"
 tries=0
-while kill -0 "$1" && [ "$tries" -lt 50 ]; do sleep 0.2; tries=$((tries + 1)); done
-kill -9 "$1"
+while kill -0 "-$1" && [ "$tries" -lt 50 ]; do sleep 0.2; tries=$((tries + 1)); done
+kill -9 "-$1"
 """
 """Waits for a line, which says that all is well, or for the end of the kit."""
 _GONE: Final = (OSError, anyio.BrokenResourceError, anyio.ClosedResourceError)
 
 
 class GuardedProcess:
-    """A program, and a shell that ends it should the kit be killed."""
+    """A program with its children, and a shell that ends them should the kit be killed."""
 
     def __init__(self, process: anyio.abc.Process, guard: anyio.abc.Process | None) -> None:
         self._process = process
@@ -47,6 +49,7 @@ class GuardedProcess:
                     stderr=output,
                     env={**os.environ, **command.environment},
                     cwd=folder,
+                    start_new_session=True,  # a group of its own, which is ended as one
                 )
         except OSError as error:
             raise SubjectUnreachableError(f"{command.argv[0]}: {error}") from error
@@ -61,23 +64,47 @@ class GuardedProcess:
         return self._process.returncode
 
     async def end(self) -> None:
-        """End it, politely and then by force."""
+        """End it and its children, politely and then by force."""
         with anyio.CancelScope(shield=True):
             if self.returncode is None:
-                self._process.terminate()
+                _signal(self._process, force=False)
                 with anyio.move_on_after(STOP_S):
                     await self._process.wait()
             await self.kill()
 
     async def kill(self) -> None:
-        """End it by force, if it runs still."""
+        """End it and its children by force, if they run still."""
         with anyio.CancelScope(shield=True):
             if self.returncode is None:
-                self._process.kill()
+                _signal(self._process, force=True)
             await self._process.wait()
+            _kill_children(self.pid)
             await self._process.aclose()
             if self._guard is not None:
                 await _dismiss(self._guard)
+
+
+def _signal(process: anyio.abc.Process, *, force: bool) -> None:
+    """Send SIGTERM, or SIGKILL with ``force``, to a program that runs, and to its children."""
+    with suppress(ProcessLookupError):
+        if sys.platform != "win32":
+            os.killpg(process.pid, signal.SIGKILL if force else signal.SIGTERM)
+        elif force:
+            process.kill()
+        else:
+            process.terminate()
+
+
+def _kill_children(pid: int) -> None:
+    """Kill what is left of the group of a program that has ended."""
+    if sys.platform == "win32":
+        return
+    with suppress(PermissionError):
+        try:
+            os.kill(pid, 0)  # a process has this id: then it is another's, and so is the group
+        except ProcessLookupError:
+            with suppress(ProcessLookupError):
+                os.killpg(pid, signal.SIGKILL)
 
 
 async def _guard_of(pid: int) -> anyio.abc.Process | None:

@@ -141,9 +141,10 @@ class _Media:
 
     def _refuse_stopped(self, info_hash: InfoHash, file: FileFacts) -> None:
         """Raise ProblemError for a part of a torrent that is stopped: the rest does not come."""
-        row = self._context.state.torrents.get(info_hash)
-        is_stopped = row is not None and row.progress.state is EngineState.STOPPED
-        if is_stopped and file.completed_bytes < file.size_bytes:
+        if file.completed_bytes >= file.size_bytes:
+            return
+        progress, _ = self._port.torrents.live(info_hash)  # rows may be older
+        if progress.state is EngineState.STOPPED:
             detail = "the torrent is stopped, and this file is not complete"
             raise ProblemError(Problem("state_conflict", detail))
 
