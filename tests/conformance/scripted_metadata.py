@@ -8,6 +8,7 @@ import anyio
 from tests.conformance.scripted_extensions import EndedError, Quirks
 from torrent_engine.conformance.bencoding import Bencodable, bencode, parse, parse_dictionary
 from torrent_engine.conformance.errors import KitBencodeError
+from torrent_engine.conformance.extensions import OWN_METADATA_ID
 from torrent_engine.conformance.frames import extended
 
 METADATA_ID = 2
@@ -70,6 +71,9 @@ class LeechExtensions:
         }
         if self._names_peers():
             numbers[b"ut_pex"] = PEX_ID
+        if "asks for metadata first" in self._quirks:
+            asked = bencode({b"msg_type": 0, b"piece": 0})
+            await self._send(extended(OWN_METADATA_ID, asked))
         await self._send(extended(0, bencode({b"m": numbers, b"p": port, b"v": b"Scripted 1"})))
 
     async def take(self, payload: bytes) -> None:

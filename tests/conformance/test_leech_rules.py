@@ -13,6 +13,7 @@ from torrent_engine.conformance.judging import judged
 from torrent_engine.conformance.results import RuleResult
 from torrent_engine.conformance.rule import REGISTRY, Outcome
 from torrent_engine.conformance.runner import RunPlan
+from torrent_engine.conformance.swarm.metadata import KitMetadata
 from torrent_engine.conformance.swarm.network import SwarmLab
 from torrent_engine.conformance.swarm.swarm_case import SwarmCase
 from torrent_engine.conformance.swarm.swarm_runner import SwarmRunner
@@ -270,6 +271,27 @@ async def test_results_come_in_the_order_of_the_rules() -> None:
 async def test_what_fails_is_tried_three_times_with_fresh_programs() -> None:
     (result,) = await run(["BEP3-LR-03"], "asks twice")
     assert result.verdicts == (Verdict.FAIL,) * 3
+
+
+async def test_a_program_may_ask_for_metadata_before_it_says_how_to_answer() -> None:
+    (result,) = await run(["BEP9-MD-12"], "asks for metadata first")
+    assert result.verdict is Verdict.PASS
+
+
+async def test_a_fault_of_the_kit_ends_one_rule_only(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def fail(*_: object) -> None:
+        raise ValueError("no such thing")
+
+    monkeypatch.setattr(KitMetadata, "_take", fail)
+    results = await run(["BEP9-MD-12", "BEP3-IN-03"])
+    assert [each.verdict for each in results] == [Verdict.INCONCLUSIVE, Verdict.PASS]
+    assert (results[0].outcome, results[0].detail) == (
+        "the kit failed",
+        "ValueError: no such thing",
+    )
+    assert "a rule ended with an error" in caplog.text
 
 
 async def test_nothing_is_judged_when_an_honest_seed_is_not_downloaded_from() -> None:

@@ -2,6 +2,7 @@
 
 import heapq
 import itertools
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -16,6 +17,7 @@ from torrent_engine.conformance.verdicts import Verdict
 
 TRIES: Final = 3
 """So often a rule has to fail."""
+logger = logging.getLogger(__name__)
 
 
 async def judged(rule: ConformanceRule, case: Any) -> tuple[Outcome, Verdict]:  # noqa: ANN401
@@ -26,8 +28,18 @@ async def judged(rule: ConformanceRule, case: Any) -> tuple[Outcome, Verdict]:  
         return Outcome("not offered", str(error)), Verdict.UNSUPPORTED
     except ConformanceError as error:
         return Outcome("undecided", str(error)), Verdict.INCONCLUSIVE
+    except Exception as error:
+        return kit_failure(error)
     outcome = Outcome(found) if isinstance(found, str) else found
     return outcome, rule.outcomes.get(outcome.name, Verdict.INCONCLUSIVE)
+
+
+def kit_failure(error: Exception) -> tuple[Outcome, Verdict]:
+    """Return the outcome of a rule that a fault of the kit ended; other rules go on."""
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    logger.error("a rule ended with an error", exc_info=error)
+    return Outcome("the kit failed", f"{type(error).__name__}: {error}"), Verdict.INCONCLUSIVE
 
 
 class RuleSlots:

@@ -16,6 +16,7 @@ from torrent_engine.conformance.judging import (
     RuleSlots,
     ended_by,
     judged,
+    kit_failure,
     not_run,
     run_beside,
     tried_thrice,
@@ -139,14 +140,17 @@ class DhtRunner:
     async def _run_once(self, rule: ConformanceRule, program: NodePort) -> RuleResult:
         start = anyio.current_time()
         outcome, verdict, log = Outcome("took too long"), Verdict.INCONCLUSIVE, ""
-        async with anyio.create_task_group() as tasks:
-            case = self._case(rule, program, tasks)
-            try:
-                with anyio.move_on_after(case.limit_s + GRACE_S * case.patience):
-                    outcome, verdict = await judged(rule, case)
-            finally:
-                await case.close()
-            log = case.log.text()
-            tasks.cancel_scope.cancel()
+        try:
+            async with anyio.create_task_group() as tasks:
+                case = self._case(rule, program, tasks)
+                try:
+                    with anyio.move_on_after(case.limit_s + GRACE_S * case.patience):
+                        outcome, verdict = await judged(rule, case)
+                finally:
+                    await case.close()
+                log = case.log.text()
+                tasks.cancel_scope.cancel()
+        except* Exception as errors:  # of a task that speaks with the program
+            outcome, verdict = kit_failure(errors)
         seconds = anyio.current_time() - start
         return RuleResult(rule, verdict, outcome.name, outcome.detail, seconds, log=log)

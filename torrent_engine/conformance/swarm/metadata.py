@@ -146,7 +146,7 @@ class KitMetadata:
                 self._numbers[link] = number
             return
         found = read_metadata(frame, OWN_METADATA_ID)
-        if found is not None and found.kind == REQUEST:
+        if found is not None and found.kind == REQUEST and link in self._numbers:
             self.requests.append(AskedMetadata(anyio.current_time(), found.piece))
             await self._answer(self, link, found.piece)
 

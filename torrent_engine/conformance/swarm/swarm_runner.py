@@ -5,7 +5,14 @@ from typing import Final
 
 import anyio
 
-from torrent_engine.conformance.judging import RuleSlots, judged, not_run, run_beside, tried_thrice
+from torrent_engine.conformance.judging import (
+    RuleSlots,
+    judged,
+    kit_failure,
+    not_run,
+    run_beside,
+    tried_thrice,
+)
 from torrent_engine.conformance.results import RuleResult
 from torrent_engine.conformance.rule import ConformanceRule, Outcome
 from torrent_engine.conformance.runner import ResultCallback, RunPlan
@@ -71,16 +78,20 @@ class SwarmRunner:
     async def _run_once(self, rule: ConformanceRule) -> RuleResult:
         patience, start = self._plan.patience, anyio.current_time()
         outcome, verdict, log = Outcome("took too long"), Verdict.INCONCLUSIVE, ""
-        async with self._create() as program, anyio.create_task_group() as tasks:
-            case = SwarmCase(
-                rule.limit_s, self._torrent, program, self._lab, tasks, patience=patience
-            )
-            with anyio.move_on_after(case.limit_s + GRACE_S * patience):
-                outcome, verdict = await judged(rule, case)
-            if case.has_started and not program.is_running():
-                outcome, verdict = Outcome("the process ended", outcome.name), Verdict.CRASH
-            log = case.log.text()
-            tasks.cancel_scope.cancel()
+        async with self._create() as program:
+            try:
+                async with anyio.create_task_group() as tasks:
+                    case = SwarmCase(
+                        rule.limit_s, self._torrent, program, self._lab, tasks, patience=patience
+                    )
+                    with anyio.move_on_after(case.limit_s + GRACE_S * patience):
+                        outcome, verdict = await judged(rule, case)
+                    if case.has_started and not program.is_running():
+                        outcome, verdict = Outcome("the process ended", outcome.name), Verdict.CRASH
+                    log = case.log.text()
+                    tasks.cancel_scope.cancel()
+            except* Exception as errors:  # of a task that speaks with the program
+                outcome, verdict = kit_failure(errors)
         seconds = anyio.current_time() - start
         return RuleResult(rule, verdict, outcome.name, outcome.detail, seconds, log=log)
 
