@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 import anyio
+import anyio.to_thread
 
 from torrent_engine.conformance.adapters.download import DownloaderLauncher
 from torrent_engine.conformance.adapters.launch import LaunchBuilder, LaunchCommand
@@ -110,21 +111,21 @@ class ProgramRun:
         launcher = DownloaderLauncher(self._name, self._builder, self._folder, self._host)
         runner = SwarmRunner(launcher.create, self._torrent, self._plan, self._progress)
         self._report.results += await runner.run(rules)
-        self._note_command(launcher.command)
+        await self._note_command(launcher.command)
 
     async def _try_node(self, rules: Rules) -> None:
         builder = node_builder_named(self._name)
         launcher = NodeLauncher(self._name, builder, self._torrent, self._folder, self._host)
         runner = DhtRunner(launcher.create, self._plan, self._progress)
         self._report.results += await runner.run(rules)
-        self._note_command(launcher.command)
+        await self._note_command(launcher.command)
 
     async def _try_tracker(self, rules: Rules) -> None:
         builder = tracker_builder_named(self._name)
         launcher = TrackerLauncher(self._name, builder, self._folder, self._host)
         runner = TrackerRunner(launcher.create, self._plan, self._progress)
         self._report.results += await runner.run(rules)
-        self._note_command(launcher.command)
+        await self._note_command(launcher.command)
 
     async def _try_over_utp(self, rules: Rules) -> None:
         """Start the program with uTP, and run rules; they are unsupported if it has none."""
@@ -172,7 +173,8 @@ class ProgramRun:
         runner = RuleRunner(subject, torrent, self._plan, self._progress, in_groups=in_groups)
         self._report.results += await runner.run(rules)
         if not self._report.command:
-            self._report.version, self._report.command = program.version(), program.command
+            self._report.command = program.command
+            self._report.version = await anyio.to_thread.run_sync(program.version)
 
     def _tell_all(self, rules: Rules, verdict: Verdict | None, error: ConformanceError) -> None:
         """Note that rules were not run."""
@@ -180,11 +182,11 @@ class ProgramRun:
             self._report.results.append(not_run(each, error, verdict))
             self._progress(self._report.results[-1])
 
-    def _note_command(self, command: LaunchCommand | None) -> None:
+    async def _note_command(self, command: LaunchCommand | None) -> None:
         """Note how the program was started, unless that is known."""
         if command is not None and not self._report.command:
-            self._report.version = version_printed(command)
             self._report.command = " ".join(command.argv)
+            self._report.version = await anyio.to_thread.run_sync(version_printed, command)
 
 
 def _first_of(group: BaseExceptionGroup[ConformanceError]) -> ConformanceError:

@@ -43,6 +43,23 @@ class Torrents:
         self.done.append((what, info_hash))
 
 
+async def test_what_is_left_by_a_run_that_failed_is_done_by_the_next() -> None:
+    class Faulty(Torrents):
+        def has_finished(self, info_hash: InfoHash) -> bool:
+            if info_hash == ONE:
+                raise ValueError("a fault")
+            return super().has_finished(info_hash)
+
+    torrents = Faulty()
+    part = AfterSeeding(torrents, SeedEnd.REMOVE)
+    part.finished(ONE)
+    part.finished(TWO)
+    with pytest.raises(ValueError, match="a fault"):
+        await part.run()
+    await after(part)
+    assert torrents.done == [("remove", TWO)]
+
+
 async def after(part: AfterSeeding, *finished: InfoHash) -> None:
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(part.run)

@@ -9,7 +9,7 @@ import json
 import logging
 from collections import Counter, deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, aclosing, contextmanager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -290,9 +290,10 @@ class SseResponse(Response):
     async def _send(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         try:
-            async for each in self._source.events():
-                with anyio.fail_after(SEND_TIMEOUT_S):
-                    await send({"type": "http.response.body", "body": each, "more_body": True})
+            async with aclosing(self._source.events()) as events:
+                async for each in events:
+                    with anyio.fail_after(SEND_TIMEOUT_S):
+                        await send({"type": "http.response.body", "body": each, "more_body": True})
         except TimeoutError:
             logger.info("an event stream was closed: it took nothing for %d s", SEND_TIMEOUT_S)
             return

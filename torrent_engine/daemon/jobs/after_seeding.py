@@ -56,12 +56,12 @@ class AfterSeeding:
             self._woken.set()
 
     async def run(self) -> None:
-        """Work until cancelled."""
+        """Work until cancelled; what a run that failed has left comes first."""
         while True:
-            await self._woken.wait()
-            self._woken = anyio.Event()
             while self._waiting:
                 await self._act(self._waiting.popleft())
+            self._woken = anyio.Event()
+            await self._woken.wait()
 
     async def _act(self, info_hash: InfoHash) -> None:
         """Act on one torrent, unless somebody has started it meanwhile."""

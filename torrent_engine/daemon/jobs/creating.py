@@ -2,7 +2,7 @@
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -102,12 +102,22 @@ class TorrentMaker:
 
     async def clean(self) -> None:
         """Delete the results of jobs that are not recorded any more."""
+        folder = self._state_dir() / FOLDER
+        found = await anyio.to_thread.run_sync(_results_in, folder)
+        # A job that begins after that has no result among them.
         kept = {job.id for job in await self._jobs.list(JobQuery(kinds=frozenset({"create"})))}
-        await anyio.to_thread.run_sync(_delete_others, self._state_dir() / FOLDER, kept)
+        if gone := [each for each in found if each.name.removesuffix(SUFFIX) not in kept]:
+            await anyio.to_thread.run_sync(_delete, gone)
 
 
-def _delete_others(folder: Path, kept: set[str]) -> None:
-    with suppress(OSError):
-        for name in os.listdir(folder):  # noqa: PTH208
-            if name.endswith(SUFFIX) and name.removesuffix(SUFFIX) not in kept:
-                (folder / name).unlink(missing_ok=True)
+def _results_in(folder: Path) -> list[Path]:
+    try:
+        return [folder / name for name in os.listdir(folder) if name.endswith(SUFFIX)]  # noqa: PTH208
+    except OSError:
+        return []
+
+
+def _delete(paths: Sequence[Path]) -> None:
+    for each in paths:
+        with suppress(OSError):
+            each.unlink(missing_ok=True)
