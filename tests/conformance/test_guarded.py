@@ -82,4 +82,5 @@ async def test_a_program_and_its_children_end_when_the_kit_is_killed(tmp_path: P
         finally:
             kit.kill()
     pids = [int((tmp_path / name).read_text()) for name in ("child", "parent")]
+    assert kit.returncode == -signal.SIGKILL
     await until(lambda: not any(map(is_running, pids)))

@@ -203,6 +203,7 @@ async def test_an_alert_that_comes_while_another_is_sent_is_told(context: Daemon
                     break
                 announcements.alert("two", "second")  # the client has not taken the first yet
     await stream.aclose()
+    assert told == ["one", "two"]
 
 
 async def test_administrators_read_the_log_and_follow_it(
