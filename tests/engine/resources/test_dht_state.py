@@ -2,6 +2,7 @@
 
 import errno
 import socket
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from tests.disk.helpers import CONFIG
 from tests.support.clock import let_tasks_run
 from tests.support.swarm import LOOPBACK, PATIENCE_S, resources, until
 from torrent_engine.base.config import DhtConfig, NetworkConfig, UtpConfig
-from torrent_engine.base.errors import LocalProtocolError, StateDatabaseError
+from torrent_engine.base.errors import LocalProtocolError, NetworkError, StateDatabaseError
 from torrent_engine.base.ids import InfoHash, NodeId, PeerAddress
 from torrent_engine.codec.bencode import encode
 from torrent_engine.disk.state.records import DhtRecord
@@ -20,7 +21,8 @@ from torrent_engine.disk.state.store import StateStore
 from torrent_engine.engine.resources.dht_state import DhtTables
 from torrent_engine.engine.resources.shared_resources import SharedResources
 from torrent_engine.net.dht.service import DhtService
-from torrent_engine.net.sockets import listening
+from torrent_engine.net.sockets import keep_running, listening
+from torrent_engine.net.utp.service import UtpService
 from torrent_engine.protocol.dht.events import ExternalAddressChanged
 from torrent_engine.protocol.dht.krpc import NodeInfo
 from torrent_engine.protocol.dht.node import SavedTable
@@ -52,6 +54,45 @@ async def test_bep5_the_dht_has_the_number_of_the_listening_port(tmp_path: Path)
         assert set(dht_of(shared).drivers) == {False, True}
     with pytest.raises(LocalProtocolError):
         _ = shared.dht
+
+
+@pytest.mark.parametrize("service", ["uTP", "DHT"])
+async def test_the_others_go_on_after_a_fault_of_one_service(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    service: str,
+) -> None:
+    monkeypatch.setattr(keep_running, "RESTART_S", 0.0)
+    failed: list[str] = []
+
+    def failing_once(method: Callable[..., None]) -> Callable[..., None]:
+        def call(*arguments: Any, **named: Any) -> None:
+            if not failed:
+                failed.append(service)
+                raise ZeroDivisionError("a bug")
+            method(*arguments, **named)
+
+        return call
+
+    async with node(tmp_path) as shared, node(tmp_path / "other") as other:
+        driver = dht_of(shared).drivers[False]
+        dht_of(other)
+        if service == "uTP":
+            faulty = failing_once(UtpService._handle_timers)
+            monkeypatch.setattr(UtpService, "_handle_timers", faulty)
+            with pytest.raises(NetworkError):
+                await shared.network.dial_utp(PeerAddress(LOOPBACK, 9), PATIENCE_S)
+        else:
+            monkeypatch.setattr(driver.node, "handle_timer", failing_once(driver.node.handle_timer))
+            driver._wake.set()
+        await until(lambda: failed)
+        peer = await other.network.dial_utp(PeerAddress(LOOPBACK, shared.listen_port), PATIENCE_S)
+        peer.close()
+        driver.node.ping(PeerAddress(LOOPBACK, other.listen_port), now=driver._clock())
+        driver.flush()
+        await until(lambda: driver.node.table.nodes)
+    assert f"{service}: internal error" in caplog.text
 
 
 async def test_b10_a_dht_that_no_torrent_wants_yet_asks_and_answers_nobody(tmp_path: Path) -> None:

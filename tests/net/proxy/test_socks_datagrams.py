@@ -1,5 +1,6 @@
 """Datagrams through a SOCKS5 proxy."""
 
+import errno
 import random
 import socket
 from collections.abc import AsyncIterator, Callable
@@ -147,6 +148,30 @@ async def test_it_relays_again_after_the_proxy_hung_up(monkeypatch: pytest.Monke
         await until(lambda: proxy.associations == 2 and datagrams.is_up)
         assert datagrams.send(b"x", echo)
         await until(lambda: hearer.heard)
+
+
+async def test_it_is_tried_again_when_there_is_no_socket_for_the_relay(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(socks_datagrams, "FIRST_RETRY_S", 0.01)
+    failed = []
+
+    class NoDescriptors:
+        """The socket module while the process has no descriptors."""
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(socket, name)
+
+        def socket(self, *_: object) -> socket.socket:
+            failed.append(OSError(errno.EMFILE, "Too many open files"))
+            if len(failed) == 2:
+                monkeypatch.setattr(socks_datagrams, "socket", socket)
+            raise failed[-1]
+
+    monkeypatch.setattr(socks_datagrams, "socket", NoDescriptors())
+    async with small_proxy() as proxy, relayed(proxy) as datagrams:
+        await until(lambda: datagrams.is_up)
+        assert len(failed) == 2
 
 
 async def test_a_proxy_that_relays_nothing_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:

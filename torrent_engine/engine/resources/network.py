@@ -19,6 +19,7 @@ from torrent_engine.net.proxy.routes import Routes
 from torrent_engine.net.proxy.socks_datagrams import SocksDatagrams
 from torrent_engine.net.sockets.datagrams import DatagramRelay, Datagrams
 from torrent_engine.net.sockets.descriptors import is_reserved
+from torrent_engine.net.sockets.keep_running import keep_running
 from torrent_engine.net.sockets.listening import Listening, listen_on_port
 from torrent_engine.net.sockets.resolver import Resolver, resolve
 from torrent_engine.net.sockets.tcp import close
@@ -116,7 +117,7 @@ async def open_network(
                     rng=random.SystemRandom(),  # rows C3, C4: numbers that nobody guesses
                     incoming=taker,
                 )
-                tasks.start_soon(network.utp.run)
+                tasks.start_soon(keep_running, "uTP", network.utp.run)
             try:
                 yield network
             finally:
@@ -146,7 +147,7 @@ def _open_datagrams(network: Network, tasks: anyio.abc.TaskGroup) -> None:
     network.tracker_datagrams = straight if routes.trackers.is_direct else through
     for used in (straight, through):
         if used is not None and used in (network.datagrams, network.tracker_datagrams):
-            tasks.start_soon(used.run)
+            tasks.start_soon(keep_running, "datagrams", used.run)
 
 
 def _wants_utp(config: NetworkConfig) -> bool:

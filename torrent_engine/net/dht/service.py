@@ -23,6 +23,7 @@ from torrent_engine.net.dht.bootstrap import Bootstrap, HostPort, resolve_all
 from torrent_engine.net.dht.driver import DhtDriver, OnEvent, is_last
 from torrent_engine.net.sockets.datagram_queue import DatagramQueue
 from torrent_engine.net.sockets.datagrams import DHT_FIRST_BYTES, DatagramRelay
+from torrent_engine.net.sockets.keep_running import keep_running
 from torrent_engine.net.sockets.name_resolver import low_priority_resolver
 from torrent_engine.net.sockets.resolver import Resolver, is_literal, resolve
 from torrent_engine.protocol.dht.events import (
@@ -264,9 +265,9 @@ class DhtService:
             self._host.on_external(event.address)
 
     async def run_when_wanted(self, run: Callable[[], Awaitable[None]]) -> None:
-        """Wait for :meth:`begin`, then await ``run``."""
+        """Wait for :meth:`begin`, then keep ``run`` running."""
         await self.wanted.wait()
-        await run()
+        await keep_running("DHT", run)
 
     # -- saving -----------------------------------------------------------------------------
 

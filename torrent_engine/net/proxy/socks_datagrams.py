@@ -211,15 +211,16 @@ class SocksDatagrams:
     @contextmanager
     def _socket_to(self, relay: PeerAddress) -> Iterator[socket.socket]:
         family = socket.AF_INET6 if ":" in relay.host else socket.AF_INET
-        sock = socket.socket(family, socket.SOCK_DGRAM)
         try:
-            sock.settimeout(0.0)
-            self._binding.apply(sock)
-            yield sock
+            sock = socket.socket(family, socket.SOCK_DGRAM)
+            try:
+                sock.settimeout(0.0)
+                self._binding.apply(sock)
+                yield sock
+            finally:
+                close(sock)
         except OSError as error:
             raise NetworkError(f"UDP socket to the proxy: {error}") from error
-        finally:
-            close(sock)
 
     async def _relay_until_closed(self, link: socket.socket, udp: UdpSocket) -> None:
         async with anyio.create_task_group() as tasks:
