@@ -15,6 +15,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "torrent_engine"
 SUBJECTS = {
+    "conformance/adapters/system.py",  # groups of processes, for the kit
     "disk/system.py",  # file locks, names, modes, mappings
     "engine/resources/heap_trim.py",  # the allocator
     "engine/resources/state_folder.py",  # the folder of the user's state

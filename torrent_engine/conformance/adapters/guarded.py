@@ -1,9 +1,7 @@
 """Processes that end with the kit, however that ends."""
 
 import os
-import signal
 import subprocess
-import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -12,6 +10,7 @@ import anyio
 import anyio.abc
 
 from torrent_engine.conformance.adapters.launch import LaunchCommand
+from torrent_engine.conformance.adapters.system import kill_children, signal_group
 from torrent_engine.conformance.errors import SubjectUnreachableError
 
 STOP_S: Final = 10.0
@@ -67,7 +66,7 @@ class GuardedProcess:
         """End it and its children, politely and then by force."""
         with anyio.CancelScope(shield=True):
             if self.returncode is None:
-                _signal(self._process, force=False)
+                signal_group(self._process, force=False)
                 with anyio.move_on_after(STOP_S):
                     await self._process.wait()
             await self.kill()
@@ -76,35 +75,12 @@ class GuardedProcess:
         """End it and its children by force, if they run still."""
         with anyio.CancelScope(shield=True):
             if self.returncode is None:
-                _signal(self._process, force=True)
+                signal_group(self._process, force=True)
             await self._process.wait()
-            _kill_children(self.pid)
+            kill_children(self.pid)
             await self._process.aclose()
             if self._guard is not None:
                 await _dismiss(self._guard)
-
-
-def _signal(process: anyio.abc.Process, *, force: bool) -> None:
-    """Send SIGTERM, or SIGKILL with ``force``, to a program that runs, and to its children."""
-    with suppress(ProcessLookupError):
-        if sys.platform != "win32":
-            os.killpg(process.pid, signal.SIGKILL if force else signal.SIGTERM)
-        elif force:
-            process.kill()
-        else:
-            process.terminate()
-
-
-def _kill_children(pid: int) -> None:
-    """Kill what is left of the group of a program that has ended."""
-    if sys.platform == "win32":
-        return
-    with suppress(PermissionError):
-        try:
-            os.kill(pid, 0)  # a process has this id: then it is another's, and so is the group
-        except ProcessLookupError:
-            with suppress(ProcessLookupError):
-                os.killpg(pid, signal.SIGKILL)
 
 
 async def _guard_of(pid: int) -> anyio.abc.Process | None:

@@ -115,7 +115,7 @@ def _tellers(choice: DeltaChoice, groups: frozenset[FactGroup]) -> list[tuple[st
 def _removed(delta: StateDelta, choice: DeltaChoice) -> list[str]:
     if not choice.has_torrents:
         return []
-    gone = [info_hash.hex() for info_hash in delta.torrents.removed]
+    gone = [info_hash.hex() for info_hash in delta.torrents.gone]
     return [each for each in gone if choice.hashes is None or each in choice.hashes]
 
 

@@ -72,7 +72,7 @@ class JobRecords:
         if since is None or not self._index.can_tell(since):
             return JobDelta(is_full=True, changed=list(self._jobs.values())[::-1], removed=[])
         changed = [self._jobs[each] for each in self._index.changed_since(since)]
-        return JobDelta(is_full=False, changed=changed, removed=self._index.removed_since(since))
+        return JobDelta(is_full=False, changed=changed, removed=self._index.gone_since(since))
 
     async def reload(self, jobs: JobKeeping) -> None:
         """Compare with the job log; after a start and a restart of the engine."""

@@ -4,7 +4,7 @@ No state is kept for a client: a client names the revision that it has, and gets
 """
 
 from collections import OrderedDict, deque
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 from secrets import token_hex
 from typing import Final, Generic, TypeVar
 
@@ -69,8 +69,9 @@ class ChangeIndex(Generic[KeyT]):
     def __init__(self, *, max_removed: int = MAX_REMOVED) -> None:
         self._revisions: OrderedDict[KeyT, int] = OrderedDict()
         """The newest last."""
-        self._removed: deque[tuple[int, KeyT]] = deque()
-        """Revisions of removals, the newest last."""
+        self._added: dict[KeyT, int] = {}
+        self._removed: deque[tuple[int, int, KeyT]] = deque()
+        """Revision of the removal and of the addition, the newest last."""
         self._max_removed = max_removed
         self._forgotten = 0
         """The newest removal that is remembered no more."""
@@ -87,12 +88,13 @@ class ChangeIndex(Generic[KeyT]):
         """Record that an object is new or has changed."""
         self._revisions[key] = revision
         self._revisions.move_to_end(key)
+        self._added.setdefault(key, revision)
 
     def removed(self, key: KeyT, revision: int) -> None:
         """Record that an object is gone."""
         if self._revisions.pop(key, None) is None:
             return
-        self._removed.append((revision, key))
+        self._removed.append((revision, self._added.pop(key), key))
         if len(self._removed) > self._max_removed:
             self._forgotten = self._removed.popleft()[0]
 
@@ -110,15 +112,26 @@ class ChangeIndex(Generic[KeyT]):
         return found
 
     def removed_since(self, since: int) -> list[KeyT]:
+        """Return the objects that were there at a revision and are not now, each once."""
+        return list(dict.fromkeys(self._gone(since)))
+
+    def gone_since(self, since: int) -> list[KeyT]:
         """Return the objects that went after a revision and are not there now, each once.
 
         Those too that came after it: for a client that may have been told of them before its
         revision moved on.
         """
         gone: dict[KeyT, None] = {}
-        for removed, key in reversed(self._removed):
+        for removed, _, key in reversed(self._removed):
             if removed <= since:
                 break
             if key not in self._revisions:
                 gone[key] = None
         return list(gone)
+
+    def _gone(self, since: int) -> Iterator[KeyT]:
+        for removed, added, key in reversed(self._removed):
+            if removed <= since:
+                return
+            if added <= since and key not in self._revisions:
+                yield key

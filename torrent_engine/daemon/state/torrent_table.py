@@ -39,6 +39,8 @@ class Delta:
     """Rows with the groups that changed; all groups of new rows."""
     removed: list[InfoHash]
     """Torrents that the client has, and that are gone; empty if it is full."""
+    gone: list[InfoHash]
+    """With those that came after ``since``, too: it may have read of them in pages since then."""
 
 
 class TorrentTable:
@@ -103,7 +105,7 @@ class TorrentTable:
         if since is None or not self._index.can_tell(since):
             everything: list[tuple[StateRow, Collection[FactGroup]]]
             everything = [(row, ALL_GROUPS) for row in self._rows.values()]
-            return Delta(0, revision, is_full=True, changed=everything, removed=[])
+            return Delta(0, revision, is_full=True, changed=everything, removed=[], gone=[])
         rows = map(self._rows.__getitem__, self._index.changed_since(since))
         changed = [(row, row.revisions.changed_since(since)) for row in rows]
         return Delta(
@@ -112,6 +114,7 @@ class TorrentTable:
             is_full=False,
             changed=list(changed),
             removed=self._index.removed_since(since),
+            gone=self._index.gone_since(since),
         )
 
     def changed_within(self, seconds: float, now_s: float) -> list[StateRow]:
