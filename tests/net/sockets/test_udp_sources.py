@@ -77,6 +77,26 @@ def test_where_that_address_is_gone_the_system_chooses_again(
         assert client.recvfrom(100) == (b"answer", ("127.0.0.1", everywhere.port))
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_a_run_arrives_and_can_be_sent_again_where_that_address_is_gone(host: str) -> None:
+    gone4 = struct.pack("=I4s4s", 0, socket.inet_aton("192.0.2.7"), bytes(4))
+    gone6 = socket.inet_pton(socket.AF_INET6, "2001:db8::77") + bytes(4)
+    our = UdpSocket(bind_udp("::" if ":" in host else "0.0.0.0", 0))
+    there = bind_udp(host, 0)
+    try:
+        there.settimeout(30)
+        address = PeerAddress(*there.getsockname()[:2])
+        kind, gone = (IPV6, gone6) if ":" in host else (IPV4, gone4)
+        for _ in range(4):
+            our._sources.note(address, *kind, gone)
+            assert our.send_packets([(b"head", b"payload")] * 5, address) == 5
+            assert [there.recv(100) for _ in range(5)] == [b"headpayload"] * 5
+        assert our.can_segment
+    finally:
+        our.close()
+        there.close()
+
+
 def test_a_socket_of_one_address_has_no_choice() -> None:
     sock = UdpSocket(bind_udp("127.0.0.1", 0))
     with socket.socket(type=socket.SOCK_DGRAM) as client:

@@ -436,6 +436,22 @@ async def test_a_dial_that_is_cancelled_sends_no_further_syn() -> None:
         assert (sent, len(our.service), len(our.service._timers)) == (1, 0, 0)
 
 
+async def test_c4_a_dial_that_is_cancelled_when_it_succeeds_holds_no_early_packets() -> None:
+    async with bench() as our:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(our.service.dial, THERE, 100.0)
+            await until(lambda: our.relay.sent)
+            _, connection_id, sequence, _ = fields_of(our.relay.sent[0][0])
+            tasks.cancel_scope.cancel()  # TCP was faster; what follows is read in the same turn
+            our.receive(packet(STATE, connection_id, 900, sequence))
+            for number in range(902, 920):
+                our.receive(packet(DATA, connection_id, number, sequence) + bytes(1_400))
+            sent = len(our.relay.sent)
+            assert our.service._limits.reorder.held_bytes > 0
+        assert our.service._limits.reorder.held_bytes == 0
+        assert (len(our.relay.sent), len(our.service)) == (sent, 0)
+
+
 async def test_a_dial_that_is_refused_fails_at_once() -> None:
     async with bench() as our:
         async with anyio.create_task_group() as tasks:

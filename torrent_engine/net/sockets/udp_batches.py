@@ -161,6 +161,8 @@ class UdpSocket:
                     self._send_alone(packets[done], address, source)
                 else:
                     end = done + self._send_run(packets[done:end], address, source)
+                    if end == done:
+                        source = self._sources.source_for(address)
             except BlockingIOError:
                 return done
             done = end
@@ -182,7 +184,10 @@ class UdpSocket:
     def _send_run(
         self, packets: Sequence[DatagramParts], address: PeerAddress, source: Ancillary
     ) -> int:
-        """Send packets of equal size in one call; return how many are sent or lost."""
+        """Send packets of equal size in one call; return how many are sent or lost.
+
+        0 if the source may be an address that this machine has no longer; it is forgotten then.
+        """
         size = len(packets[0][0]) + len(packets[0][1])
         buffers = [part for packet in packets for part in packet]
         ancillary = ((_SOL_UDP, _UDP_SEGMENT, _SEGMENT_SIZE.pack(size)), *source)
@@ -191,7 +196,12 @@ class UdpSocket:
         except BlockingIOError:
             raise
         except (OSError, OverflowError) as error:
-            if isinstance(error, OSError) and error.errno in {errno.EINVAL, errno.EIO}:
+            if not isinstance(error, OSError) or error.errno == errno.EMSGSIZE:
+                return len(packets)
+            if source:
+                self._sources.forget(address)
+                return 0
+            if error.errno in {errno.EINVAL, errno.EIO}:
                 self._segment_faults += 1
                 self.can_segment = self._segment_faults < MAX_SEGMENT_FAULTS
                 self._send_alone(packets[0], address, source)

@@ -138,7 +138,9 @@ class UtpService:
             yield transport
         except BaseException:
             self._forget(transport)
-            connection.close(self.clock())
+            now = self.clock()
+            connection.abort(now)  # it may be connected by now, and hold early packets
+            connection.close(now)
             raise
 
     # -- receiving --------------------------------------------------------------------------
