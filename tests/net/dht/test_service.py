@@ -12,6 +12,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
+from tests.support.clock import let_tasks_run
 from tests.support.swarm import until
 from torrent_engine.base.config import DhtConfig
 from torrent_engine.base.errors import NetworkError
@@ -415,3 +416,25 @@ async def test_silent_names_of_torrents_nodes_keep_no_routers_name_unasked() -> 
             assert len(asked) <= MAX_NAMES_WAITING
     finally:
         silence.set()
+
+
+async def test_b10_saved_nodes_are_asked_when_a_torrent_wants_the_dht_not_before() -> None:
+    with socket.socket(type=socket.SOCK_DGRAM) as udp:
+        udp.bind((LOOPBACK, 0))
+        udp.setblocking(False)
+        saved = SavedTable(
+            NodeId(b"n" * 20), (NodeInfo(NodeId(b"m" * 20), PeerAddress(*udp.getsockname())),)
+        )
+        host = DhtHost(saved={False: saved}, waits=True)
+        async with (
+            open_datagrams((LOOPBACK,), 0) as datagrams,
+            open_dht(DhtConfig(), datagrams, routers=(), host=host) as dht,
+        ):
+            dht.set_gateway_address(PeerAddress("8.8.4.4", 6881))
+            await let_tasks_run(20)
+            with pytest.raises(BlockingIOError):
+                udp.recv(2_000)
+            dht.begin()
+            with anyio.fail_after(30):
+                await anyio.wait_readable(udp)
+            assert b"1:y1:q" in udp.recv(2_000)

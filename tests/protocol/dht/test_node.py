@@ -457,6 +457,9 @@ def test_bep5_nodes_that_answer_no_more_leave_the_table() -> None:
 def test_a_saved_table_is_asked_first() -> None:
     node = make()
     node.restore(SavedTable(OWN_ID, tuple(other(n) for n in range(3))), now=0.0)
+    assert list(sent(node)) == []  # nobody may want it yet
+    assert node.next_timer() == 0.0
+    node.handle_timer(now=60.0)
     assert {address for _, address in sent(node)} == {other(n).address for n in range(3)}
     assert joined().saved() == SavedTable(OWN_ID, tuple(joined()._table.nodes()))
 

@@ -136,10 +136,13 @@ class DhtNode:
         return SavedTable(self.node_id, tuple(self._table.nodes()))
 
     def restore(self, saved: SavedTable, *, now: float) -> None:
-        """Add the nodes of an earlier run as unverified; the id does not change."""
+        """Add the nodes of an earlier run as unverified; the id does not change.
+
+        They are asked at the next :meth:`handle_timer`: nobody may want the DHT until then.
+        """
         for node in saved.nodes:
             self._table.insert(node, now)
-        self._begin_with((node.address for node in saved.nodes), now)
+        self._remember((node.address for node in saved.nodes), now)
 
     # Requests
 
@@ -316,8 +319,13 @@ class DhtNode:
     # Lookups and maintenance
 
     def _begin_with(self, addresses: Iterable[PeerAddress], now: float) -> list[PeerAddress]:
+        """Begin with bootstrap addresses; return those that may be queried."""
+        usable = self._remember(addresses, now)
+        self._lookups.run_maintenance(now)
+        return usable
+
+    def _remember(self, addresses: Iterable[PeerAddress], now: float) -> list[PeerAddress]:
         """Remember bootstrap addresses; return those that may be queried."""
         usable = [each for each in addresses if may_query(each, None, is_ipv6=self.is_ipv6)]
         self._upkeep.remember(usable, now)
-        self._lookups.run_maintenance(now)
         return usable
