@@ -105,6 +105,33 @@ def test_a_restart_is_seen_at_the_next_check_and_everything_asked_for_again(prot
 
 
 @BOTH
+def test_after_a_suspend_of_ours_everything_is_asked_for_again(protocol: str) -> None:
+    wire = wire_in(protocol)
+    wire.run(1.0)
+    wire.gateway.began_s -= 4 * 3600.0  # our clock stands still meanwhile
+    wire.gateway.opened.clear()
+    wire.run(wire.config.check_interval_s + 1.0)
+    assert set(wire.gateway.opened) == {(TCP, 6881), (UDP, 6881)}
+    assert len(wire.of(GatewayRestarted)) == 1
+
+
+@BOTH
+def test_a_clock_that_runs_wild_causes_no_flood(protocol: str) -> None:
+    wire = wire_in(protocol)
+    wire.run(1.0)
+    before, answer = len(wire.gateway.requests), wire.gateway.answer
+
+    def answer_later(data: bytes) -> bytes | None:
+        wire.gateway.began_s -= 500.0
+        return answer(data)
+
+    wire.gateway.answer = answer_later  # type: ignore[method-assign]
+    wire.run(600.0)
+    asked = len(wire.gateway.requests) - before
+    assert asked <= 4 * 600 / wire.config.min_recovery_interval_s
+
+
+@BOTH
 def test_a_clock_that_never_goes_on_causes_no_flood(protocol: str) -> None:
     wire = wire_in(protocol)
     wire.run(1.0)

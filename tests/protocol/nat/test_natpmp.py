@@ -103,7 +103,9 @@ EPOCHS = {
     "goes on": (1000, 100.0, 1100, False),
     "slower by an eighth": (1000, 100.0, 1086, False),
     "slower than that": (1000, 100.0, 1085, True),
-    "faster": (1000, 100.0, 1900, False),
+    "faster by a minute and a seventh": (1000, 700.0, 1860, False),
+    "faster than that": (1000, 700.0, 1861, True),
+    "four hours of which our clock knows nothing": (1000, 120.0, 1000 + 4 * 3600 + 120, True),
     "begins anew": (1000, 100.0, 0, True),
     "two answers in one second": (1000, 0.1, 999, False),
 }
@@ -112,7 +114,7 @@ EPOCHS = {
 @pytest.mark.parametrize(
     ("before", "passed_s", "now", "expected"), EPOCHS.values(), ids=EPOCHS.keys()
 )
-def test_rfc6886_a_restart_shows_in_the_epoch(
+def test_rfc6886_a_restart_or_a_suspend_shows_in_the_epoch(
     before: int, passed_s: float, now: int, expected: bool
 ) -> None:
     seen = EpochSeen(before, 50.0), EpochSeen(now, 50.0 + passed_s)

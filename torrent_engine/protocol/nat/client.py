@@ -2,7 +2,7 @@
 
 Source: RFC 6886, RFC 6887. One request is outstanding at a time. If a gateway does not support the
 first protocol, does not respond or refuses everything, the next protocol is tried. A change of its
-epoch shows that it has lost its mappings; then all are requested again.
+epoch shows that it may have lost its mappings; then all are requested again.
 """
 
 from collections.abc import Sequence
@@ -242,7 +242,7 @@ class NatClient:
             events.append(ExternalHostReported(host))
 
     def _note_epoch(self, epoch_s: int, now: float, events: list[NatEvent]) -> None:
-        """Request every mapping again if the gateway has lost its state; limited in rate."""
+        """Request every mapping again if the gateway may have lost it; limited in rate."""
         before, self._epoch = self._epoch, EpochSeen(epoch_s, now)
         if before is None or not self.protocol.has_restarted(before, self._epoch):
             return

@@ -61,7 +61,7 @@ class ExternalHostReported(NatEvent):
 
 @dataclass(frozen=True, slots=True)
 class GatewayRestarted(NatEvent):
-    """The gateway has lost its mappings; all are requested again."""
+    """The gateway may have lost its mappings; all are requested again."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -121,4 +121,4 @@ class MappingProtocol(Protocol):
         """Decode one datagram of the gateway. Raises GatewayError for an invalid response."""
 
     def has_restarted(self, before: EpochSeen, now: EpochSeen) -> bool:
-        """Return whether the gateway has lost its mappings between two responses."""
+        """Return whether the gateway may have lost its mappings between two responses."""

@@ -36,6 +36,7 @@ RESULTS: Final = {
 UNSUPPORTED_VERSION: Final = 1
 EPOCH_SLACK_S: Final = 2.0  # RFC 6886 section 3.6
 EPOCH_PACE: Final = 7 / 8  # the same: a gateway's clock may be slower than ours by this much
+EPOCH_LEAD_S: Final = 60.0  # ours: more is a suspend, in which our clock may stand still
 
 _MAP_REQUEST: Final = struct.Struct("!BBxxHHI")
 _HEAD: Final = struct.Struct("!BBHI")
@@ -88,9 +89,16 @@ class NatPmp:
         return _succeeded(data, operation - ANSWER)
 
     def has_restarted(self, before: EpochSeen, now: EpochSeen) -> bool:
-        """Return whether an epoch is lower than it can be without a restart (section 3.6)."""
-        least_s = before.epoch_s + EPOCH_PACE * (now.at_s - before.at_s)
-        return now.epoch_s < least_s - EPOCH_SLACK_S
+        """Return whether mappings may be lost between two responses.
+
+        The epoch is lower than it can be without a restart (section 3.6), or so much higher that
+        we were suspended and mappings may have expired. The second is ours: RFC 6886 does not
+        forbid early renewals.
+        """
+        passed_s = now.at_s - before.at_s
+        least_s = before.epoch_s + EPOCH_PACE * passed_s
+        most_s = before.epoch_s + passed_s / EPOCH_PACE
+        return now.epoch_s < least_s - EPOCH_SLACK_S or now.epoch_s > most_s + EPOCH_LEAD_S
 
 
 def _succeeded(data: bytes, operation: int) -> GatewayReply:
