@@ -161,8 +161,11 @@ async def test_a_gateway_that_knows_no_lifetimes_opens_until_it_is_told_to_close
         assert device.open == {}
 
 
-async def test_a_port_that_may_be_open_for_all_we_know_is_closed_at_the_end() -> None:
-    device = UpnpDevice()
+@pytest.mark.parametrize("taken", [(), (6881,), (6881, 6882, 6883)])
+async def test_a_port_that_may_be_open_for_all_we_know_is_closed_at_the_end(
+    taken: tuple[int, ...],
+) -> None:
+    device = UpnpDevice(taken=set(taken))
     opening = anyio.Event()
 
     def hold(_path: str, body: bytes) -> bytes:
@@ -175,6 +178,25 @@ async def test_a_port_that_may_be_open_for_all_we_know_is_closed_at_the_end() ->
     async with serve_device(device) as port, running(mapper_at(port)):
         await opening.wait()
     assert "DeletePortMapping" in device.asked
+    assert device.open == {}
+
+
+async def test_a_port_whose_opening_was_not_answered_is_closed_after_another_was_opened() -> None:
+    device, everything = UpnpDevice(taken={6881}), set[tuple[str, int]]()
+
+    def lose_first(_path: str, body: bytes) -> bytes:
+        everything.update(device.open)
+        if b"AddPortMappingResponse" in body and device.taken:
+            device.taken.clear()  # the next try gets the first port
+            return b""
+        return body
+
+    device.rewrite = lose_first
+    async with serve_device(device) as port:
+        mapper = mapper_at(port)
+        async with running(mapper):
+            await until(lambda: open_count(mapper) == 2)
+    assert everything == {("TCP", 6881), ("TCP", 6882), ("UDP", 6882)}
     assert device.open == {}
 
 

@@ -45,7 +45,6 @@ INVALID_ARGUMENTS: Final = 402
 NO_SUCH_MAPPING: Final = 714
 CONFLICT: Final = 718
 ONLY_PERMANENT: Final = 725
-MAX_PORT_TRIES: Final = 4  # ours: ports tried if the first is in use
 
 
 class ServiceAction(Protocol):
@@ -100,29 +99,18 @@ class UpnpGateway:
         return None if host == "0.0.0.0" else host  # noqa: S104 - compared, not bound
 
     async def open(self, key: PortKey, external_port: int, lifetime_s: int) -> Granted:
-        """Create or renew a mapping, at the wanted external port or, if in use, a following one.
+        """Create or renew a mapping; gateways without lifetimes create a permanent one.
 
-        Gateways without lifetimes create a permanent one. Raises GatewayError.
+        Raises GatewayError; UpnpRefusedError with code CONFLICT if the port is in use.
         """
-        last_error: GatewayError | None = None
-        for port in range(external_port, min(external_port + MAX_PORT_TRIES, 1 << 16)):
-            try:
-                return await self._open(key, port, lifetime_s)
-            except UpnpRefusedError as error:
-                if error.code != CONFLICT:
-                    raise
-                last_error = error
-        raise GatewayError(f"no free port at the gateway: {last_error}")
-
-    async def _open(self, key: PortKey, port: int, lifetime_s: int) -> Granted:
         try:
-            await self._add(key, port, lifetime_s)
+            await self._add(key, external_port, lifetime_s)
         except UpnpRefusedError as error:
             if error.code not in (ONLY_PERMANENT, INVALID_ARGUMENTS) or not lifetime_s:
                 raise
-            await self._add(key, port, 0)
-            return Granted(port, 0)
-        return Granted(port, lifetime_s)
+            await self._add(key, external_port, 0)
+            return Granted(external_port, 0)
+        return Granted(external_port, lifetime_s)
 
     async def _add(self, key: PortKey, port: int, lifetime_s: int) -> None:
         await self._call(

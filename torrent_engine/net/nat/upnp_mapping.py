@@ -10,7 +10,7 @@ import anyio
 from torrent_engine.base.config import PortMappingConfig
 from torrent_engine.base.errors import GatewayError
 from torrent_engine.net.nat.mapping_status import MappingStatus
-from torrent_engine.net.nat.upnp import UpnpGateway, UpnpRefusedError
+from torrent_engine.net.nat.upnp import CONFLICT, Granted, UpnpGateway, UpnpRefusedError
 from torrent_engine.protocol.nat.events import MappedPort
 from torrent_engine.protocol.nat.facts import PortKey
 
@@ -18,6 +18,7 @@ logger = logging.getLogger(__name__)
 
 NAME: Final = "UPnP"
 MAX_FAILURES: Final = 2  # ours: failed requests in a row
+MAX_PORT_TRIES: Final = 4  # ours: ports tried if the first is in use
 
 
 class UpnpMappings:
@@ -35,8 +36,8 @@ class UpnpMappings:
         self._status_board = status_board
         self._clock = clock
         self._open: dict[PortKey, MappedPort] = {}
-        self._requested: dict[PortKey, int] = {}
-        """Port -> requested external port of mappings that may exist."""
+        self._requested: dict[PortKey, set[int]] = {}
+        """Port -> external ports that were requested, also those without a response."""
         self._failures = 0
 
     async def run(self, keys: Sequence[PortKey]) -> None:
@@ -93,15 +94,25 @@ class UpnpMappings:
 
     async def _request(self, key: PortKey) -> None:
         known = self._open.get(key)
-        port = known.external_port if known else key.internal_port
-        self._requested.setdefault(key, port)
-        granted = await self._gateway.open(key, port, self._config.lifetime_s)
-        self._requested[key] = granted.external_port
+        granted = await self._open_from(key, known.external_port if known else key.internal_port)
         lifetime_s = granted.lifetime_s or self._config.lifetime_s
         host = self._status_board.external_host
         mapping = MappedPort(key, granted.external_port, host, self._clock() + lifetime_s)
         self._open[key] = mapping
         self._status_board.opened(mapping, NAME)
+
+    async def _open_from(self, key: PortKey, first_port: int) -> Granted:
+        """Open a port or, if it is in use, a following one. Raises GatewayError."""
+        last_error: GatewayError | None = None
+        for port in range(first_port, min(first_port + MAX_PORT_TRIES, 1 << 16)):
+            self._requested.setdefault(key, set()).add(port)  # before a response, which may be lost
+            try:
+                return await self._gateway.open(key, port, self._config.lifetime_s)
+            except UpnpRefusedError as error:
+                if error.code != CONFLICT:
+                    raise
+                last_error = error
+        raise GatewayError(f"no free port at the gateway: {last_error}")
 
     def _forget(self, key: PortKey) -> None:
         if self._open.pop(key, None) is not None:
@@ -116,10 +127,19 @@ class UpnpMappings:
                 await self._close()
 
     async def _close(self) -> None:
-        for key, port in self._requested.items():
-            try:  # a request without a response may belong to another host
-                if key in self._open or await self._gateway.is_open(key, port):
-                    await self._gateway.close(key, port)
-            except GatewayError as error:
-                logger.debug("cannot remove a port mapping: %s", error)
+        """Remove the mappings, the known ones first because the time may not do for all."""
+        for key, mapping in list(self._open.items()):
+            self._requested[key].discard(mapping.external_port)
+            await self._remove(key, mapping.external_port)
             self._forget(key)
+        for key, ports in self._requested.items():
+            for port in sorted(ports):
+                await self._remove(key, port, if_ours=True)
+
+    async def _remove(self, key: PortKey, port: int, *, if_ours: bool = False) -> None:
+        """Remove a mapping; with ``if_ours`` only if it does not belong to another host."""
+        try:
+            if not if_ours or await self._gateway.is_open(key, port):
+                await self._gateway.close(key, port)
+        except GatewayError as error:
+            logger.debug("cannot remove a port mapping: %s", error)
