@@ -12,7 +12,7 @@ from typing import Any, cast
 import anyio
 import pytest
 
-from tests.support.netns import Host, namespaces
+from tests.support.netns import Host, ip_batch, namespaces
 from tests.support.processes import missing
 from tests.support.swarm import until
 from torrent_engine.base.config import LsdConfig
@@ -25,6 +25,7 @@ from torrent_engine.net.sockets.interfaces import Interface
 from torrent_engine.net.sockets.multicast import (
     OutgoingInterface,
     join,
+    leave,
     open_receiver,
     send_to_group,
 )
@@ -286,6 +287,37 @@ def test_bep14_a_dead_interface_does_not_hurt_the_others_and_is_heard_again_when
             await do_in(right, announce, ("10.78.0.2",))
             await until(lambda: "10.78.0.2" in senders(heard))
             assert senders(heard) == {"10.77.2.1", "10.78.0.2"}
+
+    run_in(left, work)
+
+
+TUNNEL = (
+    "link add tunnel type veth peer name far",
+    "address add 10.79.0.1/24 dev tunnel",
+    "address add fd00:79::1/64 dev tunnel nodad",
+    "link set far up",
+    "link set tunnel up",
+)
+
+
+def test_bep14_an_interface_that_is_made_anew_again_and_again_is_always_heard(
+    machines: tuple[Host, Host],
+) -> None:
+    left = machines[0]
+
+    async def work() -> None:
+        async with hearing() as (made, _):
+            for _ in range(20):  # Linux: 20 IPv4 memberships of a socket, two of which are in use
+                await do_in(left, ip_batch, left.namespace, *TUNNEL)
+                index = socket.if_nametoindex("tunnel")
+                made.update_interfaces()
+                assert {(False, index), (True, index)} <= made._joined
+                await do_in(left, ip_batch, left.namespace, "link delete tunnel")
+                made.update_interfaces()
+                assert len(made._joined) == 4
+                for is_ipv6, receiver in made._receivers.items():
+                    with pytest.raises(NetworkError, match="cannot leave"):  # it has left already
+                        leave(receiver, GROUPS[is_ipv6], index)
 
     run_in(left, work)
 

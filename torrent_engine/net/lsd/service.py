@@ -24,6 +24,7 @@ from torrent_engine.net.sockets.multicast import (
     Group,
     OutgoingInterface,
     join,
+    leave,
     open_receiver,
     send_to_group,
 )
@@ -116,13 +117,14 @@ class LsdService:
     # -- interfaces ---------------------------------------------------------------------------
 
     def update_interfaces(self) -> None:
-        """Refresh the list of interfaces; open receivers on new ones."""
+        """Refresh the list of interfaces; join the groups on new ones, leave them on others."""
         found = multicast_interfaces(self._hosts, self._find_interfaces())
         self._interfaces = found[: self._config.max_interfaces]
         if not self._interfaces:
             self._log_once("no usable interface")
         wanted = {(interface.is_ipv6, interface.index) for interface in self._interfaces}
-        self._joined &= wanted  # an interface that returns is joined again
+        for is_ipv6, index in self._joined - wanted:
+            self._leave(index, is_ipv6=is_ipv6)
         for is_ipv6, index in wanted - self._joined:
             self._join(index, is_ipv6=is_ipv6)
 
@@ -135,6 +137,12 @@ class LsdService:
             self._log_once(f"interface {index}: {error}")
         else:
             self._joined.add((is_ipv6, index))
+
+    def _leave(self, index: int, *, is_ipv6: bool) -> None:
+        """Give up a membership; an interface that returns is joined again."""
+        self._joined.discard((is_ipv6, index))
+        with suppress(NetworkError):  # some systems end it with the interface
+            leave(self._receivers[is_ipv6], GROUPS[is_ipv6], index)
 
     def _open(self, *, is_ipv6: bool) -> socket.socket | None:
         try:

@@ -59,18 +59,23 @@ def open_receiver(group: Group) -> socket.socket:
 
 def join(receiver: socket.socket, group: Group, index: int) -> None:
     """Join a group on an interface; may be repeated. Raises NetworkError."""
-    if group.is_ipv6:
-        level, option = socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP
-        membership = socket.inet_pton(socket.AF_INET6, group.host) + struct.pack("@I", index)
-    else:
-        level, option = socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP
-        membership = socket.inet_aton(group.host) + _ipv4_interface(index)
+    option = socket.IPV6_JOIN_GROUP if group.is_ipv6 else socket.IP_ADD_MEMBERSHIP
     with _mapped(f"cannot join {group.host}"):
         try:
-            receiver.setsockopt(level, option, membership)
+            receiver.setsockopt(_level(group), option, _membership(group, index))
         except OSError as error:
             if error.errno != errno.EADDRINUSE:  # still a member, after the interface was down
                 raise
+
+
+def leave(receiver: socket.socket, group: Group, index: int) -> None:
+    """Leave a group on an interface, which may be gone. Raises NetworkError.
+
+    A socket keeps its memberships of interfaces that are gone, and may have 20 of IPv4 on Linux.
+    """
+    option = socket.IPV6_LEAVE_GROUP if group.is_ipv6 else socket.IP_DROP_MEMBERSHIP
+    with _mapped(f"cannot leave {group.host}"):
+        receiver.setsockopt(_level(group), option, _membership(group, index))
 
 
 def send_to_group(data: bytes, group: Group, outgoing: OutgoingInterface) -> None:
@@ -88,6 +93,17 @@ def send_to_group(data: bytes, group: Group, outgoing: OutgoingInterface) -> Non
         if outgoing.source is not None:
             sock.bind((outgoing.source, 0))
         sock.sendto(data, (group.host, group.port))
+
+
+def _level(group: Group) -> int:
+    return socket.IPPROTO_IPV6 if group.is_ipv6 else socket.IPPROTO_IP
+
+
+def _membership(group: Group, index: int) -> bytes:
+    """Return the argument of the options that join and leave a group."""
+    if group.is_ipv6:
+        return socket.inet_pton(socket.AF_INET6, group.host) + struct.pack("@I", index)
+    return socket.inet_aton(group.host) + _ipv4_interface(index)
 
 
 def _ipv4_interface(index: int) -> bytes:
