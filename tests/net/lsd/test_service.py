@@ -291,6 +291,31 @@ def test_bep14_a_dead_interface_does_not_hurt_the_others_and_is_heard_again_when
     run_in(left, work)
 
 
+def test_bep14_a_receiver_that_cannot_be_opened_is_tried_again(
+    machines: tuple[Host, Host],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, logger=lsd_service.__name__)
+    left, right = machines
+    failures = ["no descriptor"] * 4  # of both families, twice
+
+    def open_later(group: multicast.Group) -> socket.socket:
+        if failures:
+            raise NetworkError(failures.pop())
+        return open_receiver(group)
+
+    monkeypatch.setattr(lsd_service, "open_receiver", open_later)
+
+    async def work() -> None:
+        async with hearing(config=LsdConfig(rescan_interval_s=0.01)) as (_, heard):
+            await do_in(right, announce)
+            await until(lambda: len(senders(heard)) == 4)
+            assert caplog.messages == ["local service discovery: no descriptor"]
+
+    run_in(left, work)
+
+
 TUNNEL = (
     "link add tunnel type veth peer name far",
     "address add 10.79.0.1/24 dev tunnel",

@@ -51,7 +51,8 @@ ERROR_PAUSE_S: Final = 1.0  # ours: prevents a busy loop if a socket keeps faili
 class LsdService:
     """Announces torrents on the local network; :meth:`run` receives announces of others.
 
-    No errors are raised: an interface that fails is skipped, logged once, and tried again.
+    No errors are raised: an interface or receiver that fails is skipped, logged once, and tried
+    again.
     """
 
     def __init__(
@@ -90,10 +91,9 @@ class LsdService:
         """Receive announces until cancelled."""
         try:
             async with anyio.create_task_group() as tasks:
-                for is_ipv6 in sorted({":" in host for host in self._hosts}):
-                    if (receiver := self._open(is_ipv6=is_ipv6)) is not None:
-                        tasks.start_soon(self._receive, receiver)
                 while True:
+                    for receiver in self._open_missing():
+                        tasks.start_soon(self._receive, receiver)
                     self.update_interfaces()
                     await anyio.sleep(self._config.rescan_interval_s)
         finally:
@@ -143,6 +143,12 @@ class LsdService:
         self._joined.discard((is_ipv6, index))
         with suppress(NetworkError):  # some systems end it with the interface
             leave(self._receivers[is_ipv6], GROUPS[is_ipv6], index)
+
+    def _open_missing(self) -> list[socket.socket]:
+        """Open the receivers that are not open; return those that could be opened."""
+        missing = {":" in host for host in self._hosts} - self._receivers.keys()
+        opened = [self._open(is_ipv6=is_ipv6) for is_ipv6 in sorted(missing)]
+        return [receiver for receiver in opened if receiver is not None]
 
     def _open(self, *, is_ipv6: bool) -> socket.socket | None:
         try:
