@@ -162,6 +162,34 @@ async def test_event_streams_hold_the_lease_of_the_next_generation_too() -> None
     assert scene.engine.order == []
 
 
+async def test_the_last_who_holds_a_lease_by_name_ends_its_owner(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(owners, "MAX_HOLDERS", 3)
+    scene = Leases()
+    async with client_of(scene.context) as client:
+        generation = (await client.post(f"{URL}/generation")).json()["generation"]
+        scene.add(generation)
+        await scene.context.state.reload()
+        for holder in ("first", "second"):
+            body = {"lease_s": 60.0, "holder": holder}
+            assert (await client.put(f"{URL}/lease", json=body)).status_code == 204
+        assert (await client.delete(URL, params={"holder": "first"})).status_code == 204
+        assert len(scene.engine.order) == 1
+        await client.put(f"{URL}/lease", json={"holder": "gone"})
+        await scene.later(59.0)
+        await client.put(f"{URL}/lease", json={"holder": "second"})
+        await scene.later(1.0)  # "gone" has not renewed it
+        assert (await client.delete(URL, params={"holder": "second"})).status_code == 204
+        assert scene.engine.order == []
+        for number in range(9):
+            scene.owners.renew("tab-1", 0.0, f"{number}")
+        assert len(scene.owners._leases["tab-1"].renewed_by) == 3
+        assert (await client.delete(URL)).status_code == 204
+        assert (await client.delete(URL, params={"holder": "nobody"})).status_code == 204
+        assert (await client.put(f"{URL}/lease", json={"holder": "x" * 65})).status_code == 422
+
+
 async def test_an_owner_whose_lease_is_held_is_not_forgotten(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -267,6 +267,27 @@ def test_a_daemon_that_runs_serves_the_stream_and_keeps_nothing_of_it(tmp_path: 
         )
 
 
+@pytest.mark.parametrize("by_link", [False, True])
+def test_two_streams_of_one_torrent_end_one_by_one(tmp_path: Path, *, by_link: bool) -> None:
+    payload = film(tmp_path, 9_000_000)
+    link = f"magnet:?xt=urn:btih:{payload.info_hash.hex()}"
+    with seeded(tmp_path, payload, bytes_per_s=SLOW) as seed, OwnDaemon(tmp_path) as daemon:
+        with streaming(tmp_path, payload.torrent, peer_of(seed)) as (_, first):
+            second = link if by_link else payload.torrent
+            with streaming(tmp_path, second) as (url, ended):
+                assert first.by(signal.SIGTERM) == 0
+                whole = content(payload)
+                assert part(url, 100, 20_000) == whole[100:20_000]
+                assert hashes(daemon) == {payload.info_hash.hex()}
+                assert ended.by(signal.SIGTERM) == 0
+        wait_until(lambda: not hashes(daemon), timeout_s=LIMIT_S, what="the torrent has gone")
+        wait_until(
+            lambda: not list((tmp_path / "d").rglob("film.mkv*")),
+            timeout_s=LIMIT_S,
+            what="its files have gone",
+        )
+
+
 def test_a_torrent_of_the_daemon_is_played_by_its_name_and_stays(tmp_path: Path) -> None:
     payload = film(tmp_path, 200_000)
     script, got = tmp_path / "player.py", tmp_path / "got.bin"

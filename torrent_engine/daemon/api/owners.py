@@ -28,6 +28,15 @@ class LeaseInput(Input):
     """Seconds; 0: it has no end. null: as before, at first a minute."""
 
 
+class RenewalInput(Input):
+    """A renewal of a lease."""
+
+    lease_s: float | None = Field(default=None, ge=0, le=MAX_LEASE_S)
+    """Seconds; 0: it has no end. null: as before."""
+    holder: str = Field(default="", max_length=64)
+    """One of several who renew it; `DELETE` with the same name ends the owner with the last."""
+
+
 def router(context: "DaemonContext") -> APIRouter:
     """Return the routes."""
     routes = APIRouter(prefix="/api/v1/owners/{owner_id}", tags=["owners"])
@@ -56,18 +65,24 @@ def router(context: "DaemonContext") -> APIRouter:
 
     @routes.put("/lease", status_code=204)
     @needs(Scope.CONTROL)
-    async def renew_lease(owner_id: _OwnerId, given: LeaseInput | None = None) -> Response:
+    async def renew_lease(owner_id: _OwnerId, given: RenewalInput | None = None) -> Response:
         """Renew the lease of an owner that has no event stream open."""
         if owners.present(owner_id) is None:
             raise ProblemError(Problem("not_found", "there is no such owner"))
-        owners.renew(owner_id, given.lease_s if given else None)
+        given = given or RenewalInput()
+        owners.renew(owner_id, given.lease_s, given.holder)
         return Response(status_code=204)
 
     @routes.delete("", status_code=204)
     @needs(Scope.CONTROL)
-    async def end_owner(owner_id: _OwnerId) -> Response:
-        """Cancel all downloads of an owner."""
-        owners.end(owner_id)
+    async def end_owner(
+        owner_id: _OwnerId, holder: Annotated[str, Query(max_length=64)] = ""
+    ) -> Response:
+        """Cancel all downloads of an owner; with a `holder` only if nobody else holds the lease."""
+        if holder:
+            owners.release(owner_id, holder)
+        else:
+            owners.end(owner_id)
         return Response(status_code=204)
 
     @routes.post("/bye", status_code=204)

@@ -83,12 +83,12 @@ class RunningDaemon:
         known = {row.info_hash: row.name for row in await self._torrents.rows()}
         key = await self._named(request, known)
         if key is not None:
-            async with self._watched(key, request, reporter):
+            async with self._kept(key), self._watched(key, request, reporter):
                 yield await self._stream_of(key, request)
             return
         async with self._owner(request) as owner:
             key = await self._add(request, owner)
-            async with self._watched(key, request, reporter):
+            async with self._kept(key), self._watched(key, request, reporter):
                 yield await self._stream_of(key, request, wants_only_it=key not in known)
 
     def _watched(
@@ -155,27 +155,46 @@ class RunningDaemon:
         owner_id = f"stream-{secrets.token_hex(8)}"
         path = f"/api/v1/owners/{owner_id}"
         begun = await self._requests.ask("POST", f"{path}/generation", {"lease_s": LEASE_S})
+        async with self._holding(owner_id):
+            yield {"id": owner_id, "generation": begun["generation"]}
+
+    @asynccontextmanager
+    async def _kept(self, key: str) -> AsyncIterator[None]:
+        """Keep a torrent in the block that would go with the stream of another process."""
+        path = f"/api/v1/torrents/{key}?fields=owner,ephemeral"
+        told = (await self._requests.ask("GET", path)) or {}
+        if not (told.get("ephemeral") and told.get("owner")):
+            yield
+            return
+        async with self._holding(told["owner"]["id"]):
+            yield
+
+    @asynccontextmanager
+    async def _holding(self, owner_id: str) -> AsyncIterator[None]:
+        """Hold the lease of an owner in the block; its last holder ends the owner."""
+        path, holder = f"/api/v1/owners/{owner_id}", secrets.token_hex(8)
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._renew, f"{path}/lease")
+            tasks.start_soon(self._renew, f"{path}/lease", holder)
             try:
-                yield {"id": owner_id, "generation": begun["generation"]}
+                yield
             finally:
                 tasks.cancel_scope.cancel()
                 with anyio.CancelScope(shield=True):
-                    await self._end_owner(path)
+                    await self._end_owner(f"{path}?holder={holder}")
 
-    async def _renew(self, path: str) -> None:
+    async def _renew(self, path: str, holder: str) -> None:
+        body = {"lease_s": LEASE_S, "holder": holder}
         renewed_s = anyio.current_time()
         while True:
-            await anyio.sleep(RENEW_S)
             asked_s = anyio.current_time()
             try:
-                await self._requests.ask("PUT", path, {"lease_s": LEASE_S})
+                await self._requests.ask("PUT", path, body)
             except NetworkError:  # as while the engine of the daemon starts anew
                 if asked_s - renewed_s >= LEASE_S:
                     raise
             else:
                 renewed_s = asked_s
+            await anyio.sleep(RENEW_S)
 
     async def _end_owner(self, path: str) -> None:
         try:

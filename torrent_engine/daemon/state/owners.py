@@ -6,9 +6,10 @@ cancelled. An event stream of the owner holds its lease for as long as it is ope
 """
 
 import logging
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from torrent_engine.base.errors import OwnerChangedError
@@ -22,6 +23,7 @@ MAX_OWNERS: Final = 10_000  # ours: the least recent are forgotten first
 MAX_LEASES: Final = 1_000  # ours: of owners that have no torrent, the oldest go first
 DEFAULT_LEASE_S: Final = 60.0  # ours: a page that is loaded again is back before
 MAX_LEASE_S: Final = 86_400.0
+MAX_HOLDERS: Final = 100  # ours: of one lease, by name
 OnAdvanced = Callable[[str, int], None]
 """Takes an owner and its new generation."""
 logger = logging.getLogger(__name__)
@@ -36,6 +38,8 @@ class _Lease:
     holders: int = 0
     by: str = ""
     """The session of a browser in which the owner began."""
+    renewed_by: dict[str, float] = field(default_factory=dict)
+    """Who renewed it by name, and until when that holds."""
 
 
 class OwnerBook:
@@ -97,7 +101,9 @@ class OwnerBook:
             self._forget_one()
         self._table.drop(owner_id)  # so that it is the most recent
         self._table.put(owner_id, [generation, life_s])
-        self._begin_lease(owner_id, life_s).by = by
+        lease = self._begin_lease(owner_id, life_s)
+        lease.by = by
+        lease.renewed_by.clear()
         for tell in self._listeners:
             tell(owner_id, generation)
         return generation, cancelled
@@ -121,6 +127,15 @@ class OwnerBook:
             lease.life_s = 0.0  # who holds it holds that of the next generation, too
         else:
             del self._leases[owner_id]
+
+    def release(self, owner_id: str, holder: str) -> None:
+        """End an owner for one that renewed its lease; not while others hold it."""
+        if (lease := self._leases.get(owner_id)) is not None:
+            lease.renewed_by.pop(holder, None)
+            now = self._clock()
+            if lease.holders or any(end_s > now for end_s in lease.renewed_by.values()):
+                return
+        self.end(owner_id)
 
     def end_all_of(self, by: str) -> None:
         """End the owners that began in a session of a browser."""
@@ -154,14 +169,22 @@ class OwnerBook:
         if (oldest := next(idle, None)) is not None:
             del self._leases[oldest]
 
-    def renew(self, owner_id: str, lease_s: float | None = None) -> None:
-        """Let the lease of an owner last its time from now on; ``lease_s`` sets that time."""
+    def renew(self, owner_id: str, lease_s: float | None = None, holder: str = "") -> None:
+        """Let the lease of an owner last its time from now on; ``lease_s`` sets that time.
+
+        A ``holder`` is one of several, of whom the last :meth:`release` ends it.
+        """
         generation, life_s = _stored(self._table.get(owner_id))
         if lease_s is not None and lease_s != life_s:
             life_s = lease_s
             if generation is not None:
                 self._table.put(owner_id, [generation, life_s])
-        self._begin_lease(owner_id, life_s)
+        lease = self._begin_lease(owner_id, life_s)
+        if holder:
+            lease.renewed_by.pop(holder, None)
+            lease.renewed_by[holder] = lease.ends_s if life_s else math.inf
+            if len(lease.renewed_by) > MAX_HOLDERS:
+                del lease.renewed_by[next(iter(lease.renewed_by))]
 
     @contextmanager
     def held(self, owner_id: str) -> Iterator[None]:
