@@ -1,14 +1,21 @@
 """Downloads that keep to one interface, or to one address: every packet shows it."""
 
+import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
+from struct import pack
 
 import pytest
 
 from tests.support.netns import Host, ip_batch
+from tests.support.payload import Payload
 from tests.support.processes import wait_until
 from tests.support.proxied_swarm import WAIT_S, NetworkChild, ProxiedSwarm, Sent
+from torrent_engine.base.ids import PeerId
+from torrent_engine.codec.metainfo import Metainfo
+from torrent_engine.protocol.wire.messages import PROTOCOL_STRING, encode_handshake
 
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(300)]
 
@@ -16,6 +23,10 @@ TUNNEL, TUNNEL_HERE, TUNNEL_THERE = "tunnel", "10.88.0.1", "10.88.0.2"
 OTHER_ADDRESS = 5
 SLOW_BYTES_PER_S = 500_000  # three seconds: long enough to try everything
 TOO_SLOW_BYTES_PER_S = 20_000  # a minute: it does not end
+
+DHT_PING = b"d1:ad2:id20:" + b"n" * 20 + b"e1:q4:ping1:t2:aa1:y1:qe"
+UTP_SYN = pack(">BBHIIIHH", 0x41, 0, 7, 1, 0, 65_536, 1, 0)
+UTP_STATE = b"\x21"
 
 
 @pytest.fixture
@@ -107,3 +118,47 @@ def test_an_interface_that_goes_away_takes_everything_with_it(swarm: ProxiedSwar
     assert not child.facts("complete")
     devices = {packet.device for packet in sent.packets}
     assert devices <= {TUNNEL, ""}  # no name: it was gone when the packet was read
+
+
+def answer(kind: socket.SocketKind, address: tuple[str, int], data: bytes) -> bytes:
+    """Return what comes back for some bytes; nothing if nothing does."""
+    with socket.socket(type=kind) as sock:
+        sock.settimeout(2.0)
+        try:
+            sock.connect(address)
+            sock.send(data)
+            return sock.recv(100)
+        except OSError:
+            return b""
+
+
+def answered(swarm: ProxiedSwarm, payload: Payload, port: int) -> list[bool]:
+    """Return whether a peer over TCP, a DHT node and a peer over uTP are answered."""
+    info_hash = Metainfo.read(payload.torrent).info_hash
+    handshake = encode_handshake(info_hash, PeerId(b"p" * 20), fast=True, extensions=True, dht=True)
+    probes = (
+        (socket.SOCK_STREAM, handshake, PROTOCOL_STRING),
+        (socket.SOCK_DGRAM, DHT_PING, b"d"),
+        (socket.SOCK_DGRAM, UTP_SYN, UTP_STATE),
+    )
+    return [
+        swarm.right.call(partial(answer, kind, (TUNNEL_HERE, port), data)).startswith(begin)
+        for kind, data, begin in probes
+    ]
+
+
+def test_an_interface_that_is_created_again_is_listened_on_again(swarm: ProxiedSwarm) -> None:
+    payload = swarm.payload()
+    left, right = swarm.left.namespace or "", swarm.right.namespace or ""
+    with swarm.downloading(payload, interface=TUNNEL, utp=True, dht_bootstrap=[]) as (child, sent):
+        child.wait_for("open")
+
+        def all_answered() -> bool:
+            return all(answered(swarm, payload, child.listen_port))
+
+        wait_until(all_answered, timeout_s=WAIT_S, what="an answer to each")
+        ip_batch(left, f"link delete {TUNNEL}")
+        _join(left, right)
+        wait_until(all_answered, timeout_s=20.0, what="an answer to each again")
+        assert f"interface {TUNNEL} is there again" in child.output()
+    assert {packet.device for packet in sent.packets} <= {TUNNEL, ""}

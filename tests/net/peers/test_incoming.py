@@ -499,3 +499,28 @@ async def test_b5_connections_over_other_protocols_count_too() -> None:
     for pair in pairs:
         for sock in pair:
             sock.close()
+
+
+async def test_connections_are_accepted_on_the_listener_that_replaces_another() -> None:
+    router, torrent = IncomingRouter(30.0), Torrent()
+    router.register(OURS, torrent.accept)
+    (old,), (new,) = listen(("127.0.0.1",), 0), listen(("127.0.0.1",), 0)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(router.run, [old])
+        await let_tasks_run()
+        router.replace_listener(old, new)
+        assert old.fileno() == -1
+        async with await anyio.connect_tcp(*new.getsockname()) as stream:
+            await stream.send(HANDSHAKE)
+            with anyio.fail_after(30):
+                await torrent.arrived.wait()
+        tasks.cancel_scope.cancel()
+    assert new.fileno() == -1
+    for transport, _, _ in torrent.taken:
+        transport.close()
+
+
+async def test_a_listener_that_comes_after_the_end_is_closed() -> None:
+    (old,), (new,) = listen(("127.0.0.1",), 0), listen(("127.0.0.1",), 0)
+    IncomingRouter(30.0).replace_listener(old, new)
+    assert (old.fileno(), new.fileno()) == (-1, -1)

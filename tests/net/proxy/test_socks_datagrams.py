@@ -19,6 +19,7 @@ from torrent_engine.base.ids import InfoHash, PeerAddress, PeerId
 from torrent_engine.net.proxy import socks_datagrams
 from torrent_engine.net.proxy.proxy import Proxy
 from torrent_engine.net.proxy.socks_datagrams import SocksDatagrams
+from torrent_engine.net.sockets.binding import UNBOUND, Binding
 from torrent_engine.net.sockets.udp_batches import CoalescedDatagrams, UdpSocket
 from torrent_engine.net.tracker.udp import UdpTrackers
 from torrent_engine.protocol.socks_udp import encode_header
@@ -59,8 +60,8 @@ def proxy_of(proxy: SmallProxy) -> Proxy:
 
 
 @asynccontextmanager
-async def relayed(proxy: SmallProxy) -> AsyncIterator[SocksDatagrams]:
-    datagrams = SocksDatagrams(proxy_of(proxy))
+async def relayed(proxy: SmallProxy, binding: Binding = UNBOUND) -> AsyncIterator[SocksDatagrams]:
+    datagrams = SocksDatagrams(proxy_of(proxy), binding=binding)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(datagrams.run)
         yield datagrams
@@ -330,3 +331,35 @@ async def test_bytes_on_the_connection_of_an_association_end_it() -> None:
         assert theirs.send(b"x" * 50_000) > 1_000
         with anyio.fail_after(10):
             await datagrams._relay_until_closed(ours, UdpSocket(udp))
+
+
+class Device(Binding):
+    """Every address of this machine; sockets are outdated when a test says so."""
+
+    def __init__(self) -> None:
+        super().__init__(None)
+        self.outdated: set[socket.socket] = set()
+
+    def is_current(self, sock: socket.socket) -> bool:
+        return sock not in self.outdated
+
+
+async def test_a_relay_whose_device_was_deleted_is_made_anew(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(socks_datagrams, "DEVICE_CHECK_INTERVAL_S", 0.01)
+    monkeypatch.setattr(socks_datagrams, "FIRST_RETRY_S", 0.01)
+    device, links = Device(), []
+    associate = Proxy.associate
+
+    async def noted(proxy: Proxy, timeout_s: float) -> tuple[socket.socket, PeerAddress]:
+        link, relay = await associate(proxy, timeout_s)
+        links.append(link)
+        return link, relay
+
+    monkeypatch.setattr(Proxy, "associate", noted)
+    async with small_proxy() as proxy, relayed(proxy, device) as datagrams:
+        await until(lambda: datagrams.is_up)
+        device.outdated.add(links[0])
+        await until(lambda: len(links) == 2 and datagrams.is_up)
+        assert links[0].fileno() == -1

@@ -91,6 +91,17 @@ def test_on_linux_the_socket_is_tied_to_the_device() -> None:
 
 
 @pytest.mark.skipif(not HAS_DEVICES, reason="sockets are tied to interfaces on Linux only")
+def test_a_socket_that_is_tied_to_another_device_or_none_is_not_current() -> None:
+    with unbound_socket() as sock:
+        assert UNBOUND.is_current(sock)
+        assert on("lo").is_current(sock)  # where the system knows no devices
+        assert not on("lo", has_devices=True).is_current(sock)
+        on("lo", has_devices=True).apply(sock)
+        assert on("lo", has_devices=True).is_current(sock)
+        assert not on("lan", has_devices=True).is_current(sock)
+
+
+@pytest.mark.skipif(not HAS_DEVICES, reason="sockets are tied to interfaces on Linux only")
 def test_a_device_that_is_not_there_is_named() -> None:
     with pytest.raises(NetworkError, match="interface nope0: "):
         listen(EVERYWHERE, 0, Binding("nope0"))

@@ -9,11 +9,17 @@ from typing import Any
 import anyio
 import pytest
 
+from tests.support.clock import let_tasks_run
 from tests.support.swarm import until
 from torrent_engine.base.errors import NetworkError
 from torrent_engine.base.ids import PeerAddress
 from torrent_engine.net.sockets import datagrams as datagrams_module
-from torrent_engine.net.sockets.datagrams import Datagrams, bound_datagrams, open_datagrams
+from torrent_engine.net.sockets.datagrams import (
+    Datagrams,
+    bind_udp,
+    bound_datagrams,
+    open_datagrams,
+)
 from torrent_engine.net.sockets.udp_batches import BATCH_READS
 
 pytestmark = pytest.mark.anyio
@@ -222,3 +228,30 @@ async def test_errors_of_reading_are_survived(monkeypatch: pytest.MonkeyPatch) -
             tasks.cancel_scope.cancel()
     assert pauses == [datagrams_module.FAULT_PAUSE_S] * 2
     assert not faulty.faults
+
+
+async def test_a_replaced_socket_is_closed_and_its_handlers_are_those_of_the_new_one() -> None:
+    async with running(answer=b"pong") as (datagrams, catcher):
+        await let_tasks_run()
+        old = datagrams.sockets[0].sock
+        new = bind_udp(LOOPBACK, 0)
+        datagrams.replace(old, new)
+        assert old.fileno() == -1
+        assert bound(datagrams) == [new.getsockname()]
+        with client() as sock:
+            sock.sendto(b"ding", (LOOPBACK, datagrams.port))
+            await until(lambda: catcher.came)
+            assert sock.recvfrom(9) == (b"pong", new.getsockname())
+
+
+async def test_whoever_waits_for_a_replaced_socket_waits_no_longer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with bound_datagrams((LOOPBACK,), 0) as datagrams, anyio.fail_after(30):
+        (old,) = datagrams.sockets
+        monkeypatch.setattr(old, "wait_writable", old.wait_readable)  # as if it were full
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(datagrams.wait_writable, PeerAddress(LOOPBACK, 9))
+            await let_tasks_run()
+            datagrams.replace(old.sock, bind_udp(LOOPBACK, 0))
+        assert old.sock.fileno() == -1

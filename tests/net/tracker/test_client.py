@@ -23,6 +23,7 @@ from torrent_engine.base.errors import (
 )
 from torrent_engine.base.ids import InfoHash, PeerAddress, PeerId
 from torrent_engine.codec.bencode import encode
+from torrent_engine.net.sockets.binding import Binding
 from torrent_engine.net.sockets.datagrams import open_datagrams
 from torrent_engine.net.tracker import client as tracker_client
 from torrent_engine.net.tracker.client import open_tracker_client
@@ -476,6 +477,34 @@ async def test_bep15_a_tracker_is_asked_from_the_listening_port():
             client.share(None)
         is_shared = [port == datagrams.port for _, port in tracker.remotes]
     assert is_shared == [True, True, False]
+
+
+class Device(Binding):
+    """A device that a test deletes and creates again; the sockets reach everything."""
+
+    def __init__(self):
+        super().__init__(None)
+        self.bound = []
+        self.deleted = 0
+
+    def to_device(self, sock):
+        self.bound.append(sock)
+
+    def is_current(self, sock):
+        return sock in self.bound[self.deleted :]
+
+
+async def test_own_sockets_are_replaced_after_their_device_was_created_again():
+    device = Device()
+    async with (
+        UdpTrackerScript(connect, peers, peers, peers) as tracker,
+        open_tracker_client(PATIENT, binding=device) as client,
+    ):
+        for _ in range(3):
+            assert (await client.announce(tracker.url, REQUEST)).seeds == 2
+            device.deleted = 1
+        assert [sock.fileno() >= 0 for sock in device.bound] == [False, True]
+    assert device.bound[1].fileno() == -1
 
 
 async def test_bep15_what_the_listening_sockets_do_not_reach_is_asked_over_others():

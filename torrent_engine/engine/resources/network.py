@@ -41,6 +41,8 @@ class Network:
         self.dial_strategy = DialStrategy(config.encryption.outgoing)
         self.routes = Routes(config, resolver=resolver)
         self.listening = Listening()
+        self.udp: Datagrams | None = None
+        """The UDP sockets of the listening port."""
         self.datagrams: DatagramRelay | None = None
         """Of peers and the DHT; None: there is no UDP."""
         self.tracker_datagrams: DatagramRelay | None = None
@@ -139,7 +141,7 @@ def _listen(config: SharedConfig, routes: Routes) -> Listening:
 def _open_datagrams(network: Network, tasks: anyio.abc.TaskGroup) -> None:
     """Open and run the UDP transports of peers, the DHT and trackers."""
     routes, udp = network.routes, network.listening.udp
-    straight: Datagrams | None = Datagrams(udp) if udp else None
+    network.udp = straight = Datagrams(udp) if udp else None
     through: SocksDatagrams | None = None
     if routes.proxy is not None and routes.proxy.carries_datagrams:
         through = SocksDatagrams(routes.proxy, binding=routes.binding)

@@ -22,6 +22,7 @@ from torrent_engine.engine.resources.pools import Pools
 from torrent_engine.net.dht.service import DhtService
 from torrent_engine.net.http.client import HttpClient
 from torrent_engine.net.nat.port_mapping import PortMapper
+from torrent_engine.net.sockets.device_watch import DeviceWatch, User
 from torrent_engine.net.tracker.client import TrackerClient, open_tracker_client
 
 
@@ -101,6 +102,8 @@ async def open_services(stack: AsyncExitStack, config: SharedConfig, pools: Pool
     ]
     if config.port_mapping.enabled:
         works.append(port_mapping.run)
+    if network.routes.binding.device is not None:
+        works.append(_device_watch(network, pools).run)
     return Services(
         store=store,
         jobs=jobs,
@@ -114,6 +117,14 @@ async def open_services(stack: AsyncExitStack, config: SharedConfig, pools: Pool
         listen_port=listen_port,
         works=works,
     )
+
+
+def _device_watch(network: Network, pools: Pools) -> DeviceWatch:
+    listening = network.listening
+    users: list[User] = [(listening.tcp, pools.router.replace_listener)]
+    if network.udp is not None:
+        users.append((listening.udp, network.udp.replace))
+    return DeviceWatch(network.routes.binding, users)
 
 
 def _http_clients(config: SharedConfig, pools: Pools, network: Network) -> HttpClients:

@@ -10,6 +10,7 @@ import logging
 import socket
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from typing import Final
 
@@ -101,6 +102,7 @@ class IncomingRouter:
         self._pace = RateGate(self._encryption.max_handshakes_per_s)
         self._rates = AcceptRates(pool)
         self._tasks: anyio.abc.TaskGroup | None = None
+        self._accepting: dict[socket.socket, anyio.CancelScope] = {}
         self.arrivals = Arrivals()
 
     def set_encryption(self, encryption: EncryptionConfig) -> None:
@@ -153,14 +155,33 @@ class IncomingRouter:
         try:
             async with anyio.create_task_group() as self._tasks:
                 for listener in listeners:
-                    self._tasks.start_soon(accept_forever, listener, self._accepted)
+                    self._accept_on(listener, self._tasks)
                 await anyio.sleep_forever()
         finally:
             self._tasks = None
-            for listener in listeners:
+            for listener in (*listeners, *self._accepting):
                 close(listener)
+            self._accepting.clear()
             for info_hash in tuple(self._held):
                 self.unregister(info_hash)
+
+    def replace_listener(self, old: socket.socket, new: socket.socket) -> None:
+        """Accept on ``new`` in place of ``old``, which is closed."""
+        if (accepting := self._accepting.pop(old, None)) is not None:
+            accepting.cancel()
+        close(old)
+        if self._tasks is None:
+            close(new)
+        else:
+            self._accept_on(new, self._tasks)
+
+    def _accept_on(self, listener: socket.socket, tasks: anyio.abc.TaskGroup) -> None:
+        self._accepting[listener] = scope = anyio.CancelScope()
+        tasks.start_soon(self._accept_forever, listener, scope)
+
+    async def _accept_forever(self, listener: socket.socket, scope: anyio.CancelScope) -> None:
+        with scope, suppress(anyio.ClosedResourceError):  # replaced
+            await accept_forever(listener, self._accepted)
 
     def incoming(self, transport: Transport, address: PeerAddress) -> None:
         """Accept an incoming connection of another protocol than TCP."""

@@ -19,7 +19,7 @@ from torrent_engine.base.errors import NetworkError, ProxyError
 from torrent_engine.base.ids import PeerAddress
 from torrent_engine.net.proxy.proxy import Proxy
 from torrent_engine.net.proxy.socks import receive
-from torrent_engine.net.sockets.binding import UNBOUND, Binding
+from torrent_engine.net.sockets.binding import DEVICE_CHECK_INTERVAL_S, UNBOUND, Binding
 from torrent_engine.net.sockets.datagrams import (
     MAX_WAITING_BATCHES,
     MAX_WAITING_S,
@@ -188,7 +188,7 @@ class SocksDatagrams:
                 async with self._associated() as (link, udp):
                     delay_s = FIRST_RETRY_S
                     await self._relay_until_closed(link, udp)
-                logger.info("the proxy closed the UDP association")
+                logger.info("the UDP association has ended")
             except NetworkError as error:
                 level = logging.WARNING if delay_s == FIRST_RETRY_S else logging.DEBUG
                 logger.log(level, "UDP ASSOCIATE failed: %s", error)
@@ -226,6 +226,13 @@ class SocksDatagrams:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(read_forever, udp, self._read_batch)
             with suppress(*_DISCONNECTED):
+                await self._wait_closed(link)
+            tasks.cancel_scope.cancel()
+
+    async def _wait_closed(self, link: socket.socket) -> None:
+        """Wait until the proxy closes the connection, or our device is deleted."""
+        while self._binding.is_current(link):
+            with anyio.move_on_after(DEVICE_CHECK_INTERVAL_S):
                 if await receive(link, 1):  # RFC 1928 has nothing to be sent there
                     logger.debug("the proxy sent bytes on the connection of a UDP association")
-            tasks.cancel_scope.cancel()
+                return

@@ -1,7 +1,8 @@
 """Binding of all sockets to one interface or address.
 
 On Linux sockets are bound to the device, regardless of routes; elsewhere to one of its addresses.
-The system's name resolution is not bound.
+A device that is deleted and created again is another one: sockets that were bound before reach
+nothing until they are replaced. The system's name resolution is not bound.
 """
 
 import errno
@@ -15,6 +16,8 @@ from torrent_engine.net.sockets.system import HAS_DEVICES
 
 ANY_HOST: Final = {socket.AF_INET: "0.0.0.0", socket.AF_INET6: "::"}  # noqa: S104 - a pattern
 _BIND_TO_DEVICE: Final = getattr(socket, "SO_BINDTODEVICE", None)
+_MAX_NAME_BYTES: Final = 16  # IFNAMSIZ of Linux
+DEVICE_CHECK_INTERVAL_S: Final = 3.0  # ours: how soon sockets of a deleted device are replaced
 _GONE: Final = Interface("", 0, is_loopback=False, is_multicast=False, addresses=())
 
 
@@ -35,6 +38,11 @@ class Binding:
         self._find_interfaces = find_interfaces
         self._address = _literal(interface)
         self._device = interface if self._address is None and has_devices else None
+
+    @property
+    def device(self) -> str | None:
+        """The name of the device that sockets are bound to; None: at most to an address."""
+        return self._device
 
     def hosts(self, hosts: Sequence[str]) -> Sequence[str]:
         """Return the addresses to listen on in place of ``hosts``."""
@@ -61,6 +69,19 @@ class Binding:
         except OSError as error:
             why = f"interface {self._device}: {error.strerror}"
             raise OSError(error.errno, why) from error
+
+    def is_current(self, sock: socket.socket) -> bool:
+        """Return whether a socket is bound to the device that has the name now.
+
+        It is not after the device was deleted or renamed. True if none is named.
+        """
+        if self._device is None or _BIND_TO_DEVICE is None:
+            return True
+        try:
+            name = sock.getsockopt(socket.SOL_SOCKET, _BIND_TO_DEVICE, _MAX_NAME_BYTES)
+        except OSError as error:
+            return error.errno != errno.ENODEV  # then no device has the index any more
+        return name.rstrip(b"\0") == self._device.encode()
 
     def apply(self, sock: socket.socket) -> None:
         """Bind a socket to the interface or address. Raises OSError."""

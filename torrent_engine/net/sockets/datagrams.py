@@ -20,7 +20,7 @@ from torrent_engine.base.errors import NetworkError
 from torrent_engine.base.ids import PeerAddress
 from torrent_engine.net.sockets.binding import UNBOUND, Binding
 from torrent_engine.net.sockets.fairness import LOOP_TURN
-from torrent_engine.net.sockets.tcp import PORT_ATTEMPTS, bind_each
+from torrent_engine.net.sockets.tcp import PORT_ATTEMPTS, bind_each, close
 from torrent_engine.net.sockets.udp_batches import (
     CoalescedDatagrams,
     DatagramParts,
@@ -94,15 +94,26 @@ class Datagrams:
     """Bound sockets of both families; :meth:`run` reads them."""
 
     def __init__(self, sockets: Sequence[socket.socket]) -> None:
-        self.sockets = tuple(UdpSocket(sock) for sock in sockets)
-        self._families: dict[bool, list[UdpSocket]] = {False: [], True: []}
-        for udp in self.sockets:
-            self._families[udp.is_ipv6].append(udp)
+        self._use(tuple(UdpSocket(sock) for sock in sockets))
+        self._reading: anyio.CancelScope | None = None
         self._handlers: dict[int, tuple[DatagramHandler, Callable[[CoalescedDatagrams], None]]] = {}
-        self._remembers_sockets = max(map(len, self._families.values())) > 1
-        self._socket_of: dict[PeerAddress, UdpSocket] = {}
         self.dropped_count = 0
         """Datagrams that could not be sent."""
+
+    def _use(self, sockets: tuple[UdpSocket, ...]) -> None:
+        self.sockets = sockets
+        self._families: dict[bool, list[UdpSocket]] = {False: [], True: []}
+        for udp in sockets:
+            self._families[udp.is_ipv6].append(udp)
+        self._remembers_sockets = max(map(len, self._families.values())) > 1
+        self._socket_of: dict[PeerAddress, UdpSocket] = {}
+
+    def replace(self, old: socket.socket, new: socket.socket) -> None:
+        """Use ``new`` in place of ``old``, which is closed; handlers notice nothing."""
+        self._use(tuple(UdpSocket(new) if udp.sock is old else udp for udp in self.sockets))
+        if self._reading is not None:
+            self._reading.cancel()
+        close(old)
 
     @property
     def port(self) -> int:
@@ -154,7 +165,8 @@ class Datagrams:
     async def wait_writable(self, address: PeerAddress) -> None:
         """Wait until the socket for an address is writable; one task for each socket at a time."""
         for udp in self._sockets_for(address)[:1]:
-            await udp.wait_writable()
+            with suppress(anyio.ClosedResourceError):  # replaced
+                await udp.wait_writable()
 
     def _sockets_for(self, address: PeerAddress) -> Sequence[UdpSocket]:
         """Return the sockets of an address's family, the preferred one first."""
@@ -168,10 +180,13 @@ class Datagrams:
     # -- receiving --------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Read all sockets until cancelled."""
-        async with anyio.create_task_group() as tasks:
-            for udp in self.sockets:
-                tasks.start_soon(read_forever, udp, self._read_batch)
+        """Read all sockets until cancelled, also those that replace others."""
+        while True:
+            with anyio.CancelScope() as self._reading:
+                async with anyio.create_task_group() as tasks:
+                    for udp in self.sockets:
+                        tasks.start_soon(read_forever, udp, self._read_batch)
+                    await anyio.sleep_forever()
 
     def read_waiting(self) -> None:
         """Deliver all received datagrams, so that no timer expires because of unread ones."""
@@ -246,7 +261,8 @@ async def read_forever(udp: UdpSocket, read_batch: Callable[[UdpSocket], bool]) 
         if has_more:
             await anyio.lowlevel.checkpoint()
         else:
-            await udp.wait_readable()
+            with suppress(anyio.ClosedResourceError):  # replaced: whoever did it cancels this, too
+                await udp.wait_readable()
 
 
 @asynccontextmanager

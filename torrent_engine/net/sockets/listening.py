@@ -14,7 +14,7 @@ from typing import Final
 from torrent_engine.base.errors import NetworkError
 from torrent_engine.net.sockets.binding import UNBOUND, Binding
 from torrent_engine.net.sockets.datagrams import bind_udp
-from torrent_engine.net.sockets.tcp import PORT_ATTEMPTS, bind_each, listen
+from torrent_engine.net.sockets.tcp import PORT_ATTEMPTS, bind_each, bind_tcp, listen
 
 logger = logging.getLogger(__name__)
 
@@ -72,6 +72,16 @@ def listen_on_port(
             break
         found = min(found + 1, _MAX_PORT) if port else 0
     raise NetworkError(f"cannot bind UDP port {found}: {failure}") from failure
+
+
+def bind_again(sock: socket.socket, binding: Binding) -> socket.socket:
+    """Return a socket like a bound one, at the same address and port, on the present device.
+
+    Raises OSError; the other socket stays open in any case.
+    """
+    host, port = sock.getsockname()[:2]
+    bind = bind_tcp if sock.type == socket.SOCK_STREAM else bind_udp
+    return bind(host, port, binding)
 
 
 def _bind_udp(hosts: Sequence[str], port: int, binding: Binding) -> list[socket.socket]:

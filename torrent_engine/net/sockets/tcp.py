@@ -46,7 +46,7 @@ def listen(hosts: Sequence[str], port: int, binding: Binding = UNBOUND) -> list[
     candidates = range(port, min(port + PORT_ATTEMPTS, 65_536)) if port else [0] * PORT_ATTEMPTS
     for candidate in candidates:
         try:
-            return bind_each(binding.hosts(hosts), candidate, partial(_bind, binding=binding))
+            return bind_each(binding.hosts(hosts), candidate, partial(bind_tcp, binding=binding))
         except OSError as error:
             last_error = error
             if error.errno not in {errno.EADDRINUSE, errno.EACCES}:
@@ -81,7 +81,8 @@ def bind_each(
     return sockets
 
 
-def _bind(host: str, port: int, binding: Binding) -> socket.socket:
+def bind_tcp(host: str, port: int, binding: Binding = UNBOUND) -> socket.socket:
+    """Return a non-blocking TCP socket that listens on an address. Raises OSError."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:

@@ -145,16 +145,21 @@ class UdpTrackers:
 
     def _own_socket(self, remote: PeerAddress) -> Datagrams:
         family = socket.AF_INET6 if ":" in remote.host else socket.AF_INET
-        if family not in self._own:
-            try:
-                hosts = self._binding.hosts([ANY_HOST[family]])
-                own = Datagrams([bind_udp(hosts[0], 0, self._binding)])
-            except (OSError, IndexError) as error:
-                raise TrackerError(f"cannot open a UDP socket: {error}") from error
+        own = self._own.get(family)
+        if own is None:
+            own = self._own[family] = Datagrams([self._bind(family)])
             own.route(TRACKER_FIRST_BYTES, self)
-            self._own[family] = own
             self._tasks.start_soon(self._read, family, own)
-        return self._own[family]
+        elif not self._binding.is_current(bound := own.sockets[0].sock):
+            own.replace(bound, self._bind(family))
+        return own
+
+    def _bind(self, family: socket.AddressFamily) -> socket.socket:
+        try:
+            hosts = self._binding.hosts([ANY_HOST[family]])
+            return bind_udp(hosts[0], 0, self._binding)
+        except (OSError, IndexError) as error:
+            raise TrackerError(f"cannot open a UDP socket: {error}") from error
 
     async def _read(self, family: socket.AddressFamily, own: Datagrams) -> None:
         try:
