@@ -12,12 +12,12 @@ from torrent_engine.conformance.adapters.guarded import GuardedProcess
 from torrent_engine.conformance.adapters.launch import LaunchCommand
 
 pytestmark = pytest.mark.anyio
-ENDS_AT_ONCE, IGNORES_SIGTERM, RUNS = "exit 3", "trap '' TERM; sleep 600 & wait", "exec sleep 600"
+ENDS_AT_ONCE, IGNORES_SIGTERM, RUNS = "exit 3", "trap '' TERM", "exec sleep 600"
 
 
-def parent_of(child: Path, rest: str) -> LaunchCommand:
+def parent_of(child: Path, rest: str, *, first: str = ":") -> LaunchCommand:
     """Return a program that writes the process id of its child to a file."""
-    script = f'sleep 600 & echo $! > "{child}.new"; mv "{child}.new" "{child}"; {rest}'
+    script = f'{first}; sleep 600 & echo $! > "{child}.new"; mv "{child}.new" "{child}"; {rest}'
     return LaunchCommand(("/bin/sh", "-c", script))
 
 
@@ -49,7 +49,7 @@ async def test_what_ignores_a_polite_end_is_killed_with_its_children(
 ) -> None:
     monkeypatch.setattr("torrent_engine.conformance.adapters.guarded.STOP_S", 0.2)
     child = tmp_path / "child"
-    command = parent_of(child, IGNORES_SIGTERM)
+    command = parent_of(child, RUNS, first=IGNORES_SIGTERM)
     program = await GuardedProcess.open(command, tmp_path / "log", tmp_path)
     await until(child.exists)
     await program.end()
