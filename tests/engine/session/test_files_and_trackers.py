@@ -8,8 +8,9 @@ from tests.support.managers import manager
 from tests.support.swarm import reach, resources, seed, until
 from tests.support.torrents import make_torrent, payload_of, write_files
 from torrent_engine.base.config import SeedingConfig, SessionConfig
-from torrent_engine.base.errors import ConfigError, SessionError
+from torrent_engine.base.errors import ConfigError, SessionError, StorageError
 from torrent_engine.codec.magnet import Magnet
+from torrent_engine.engine.runs.torrent_run import TorrentRun
 from torrent_engine.engine.session.session import Session
 from torrent_engine.engine.states import State
 
@@ -50,6 +51,47 @@ async def test_files_are_told_before_during_and_after_a_run(tmp_path: Path) -> N
         await session.stop()
         assert shown(session) == [(f"{name}/renamed", 70_000, 4), (f"{name}/b/c", 90_000, 4)]
         await session.wait_complete()  # returns at once
+        await session.close()
+
+
+async def refuse_only(*_: object) -> None:
+    raise StorageError("/file", "it is another's")
+
+
+async def test_priorities_that_are_refused_undo_no_change_made_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_files(METAINFO, PAYLOAD, tmp_path)
+    async with resources(tmp_path) as shared:
+        config = SessionConfig(file_priorities=(4, 4))
+        session = await Session.create(METAINFO, shared, save_path=tmp_path, config=config)
+
+        async def refuse(*_: object) -> None:
+            monkeypatch.undo()
+            await session.set_file_priorities({0: 1})
+            raise StorageError("/file", "it is another's")
+
+        async with session:
+            await session.wait(State.SEEDING)
+            await until(lambda: session._core.live_run is not None)
+            monkeypatch.setattr(TorrentRun, "set_file_priorities", refuse)
+            with pytest.raises(StorageError):
+                await session.set_file_priorities({1: 7})
+            assert session.config.file_priorities == (1, 7)
+            monkeypatch.setattr(TorrentRun, "set_file_priorities", refuse_only)
+            with pytest.raises(StorageError):
+                await session.set_file_priorities({1: 3})
+            assert session.config.file_priorities == (1, 7)
+
+
+async def test_priorities_of_some_files_take_the_place_of_those_that_do_not_fit(
+    tmp_path: Path,
+) -> None:
+    async with resources(tmp_path) as shared:
+        config = SessionConfig(file_priorities=(7,))
+        session = await Session.create(METAINFO, shared, save_path=tmp_path, config=config)
+        await session.set_file_priorities({0: 0})
+        assert session.config.file_priorities == (0, 4)
         await session.close()
 
 

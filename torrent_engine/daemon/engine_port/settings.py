@@ -50,7 +50,7 @@ class ManagerSettings:
         self._opened.session(info_hash).set_super_seeding(is_super_seeding)
 
     async def set_file_priorities(self, info_hash: InfoHash, priorities: Mapping[int, int]) -> None:
-        """Set the priorities of some files; see :class:`EngineSettings`."""
+        """Set the priorities of some files; see :class:`TorrentSettings`."""
         await self._opened.session(info_hash).set_file_priorities(priorities)
 
     def set_user_data(self, info_hash: InfoHash, values: dict[str, str]) -> None:

@@ -88,7 +88,7 @@ class RunningDaemon:
             return
         async with self._owner(request) as owner:
             key = await self._add(request, owner)
-            async with self._kept(key), self._watched(key, request, reporter):
+            async with self._kept(key, owner), self._watched(key, request, reporter):
                 yield await self._stream_of(key, request, wants_only_it=key not in known)
 
     def _watched(
@@ -159,14 +159,14 @@ class RunningDaemon:
             yield {"id": owner_id, "generation": begun["generation"]}
 
     @asynccontextmanager
-    async def _kept(self, key: str) -> AsyncIterator[None]:
-        """Keep a torrent in the block that would go with the stream of another process."""
-        path = f"/api/v1/torrents/{key}?fields=owner,ephemeral"
-        told = (await self._requests.ask("GET", path)) or {}
-        if not (told.get("ephemeral") and told.get("owner")):
+    async def _kept(self, key: str, own: Mapping[str, Any] | None = None) -> AsyncIterator[None]:
+        """Keep a torrent in the block that would go with another owner than our own."""
+        told = await self._requests.ask("GET", f"/api/v1/torrents/{key}?fields=owner,ephemeral")
+        owner = told["owner"] if told["ephemeral"] else None
+        if owner in (None, own):
             yield
             return
-        async with self._holding(told["owner"]["id"]):
+        async with self._holding(owner["id"]):
             yield
 
     @asynccontextmanager

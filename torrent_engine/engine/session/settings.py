@@ -166,7 +166,8 @@ class SessionSettings:
             try:
                 await run.set_file_priorities(self._with_read_files(chosen))
             except TorrentEngineError:
-                core.config = replace(core.config, file_priorities=before)
+                if core.config.file_priorities is chosen:  # else another call changed them since
+                    core.config = replace(core.config, file_priorities=before)
                 raise
         core.settings_changed()
 

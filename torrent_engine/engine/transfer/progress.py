@@ -211,8 +211,12 @@ def edge_pieces(metainfo: Metainfo) -> int:
 def changed_priorities(
     before: Sequence[int] | None, changes: Mapping[int, int], file_count: int
 ) -> list[int]:
-    """Return the priority of each file after changes by file index. Raises ConfigError."""
-    chosen = [DEFAULT_PRIORITY] * file_count if before is None else list(before)
+    """Return the priority of each file after changes by file index. Raises ConfigError.
+
+    Without any before, or with those of other files, all are wanted.
+    """
+    fits = before is not None and len(before) == file_count
+    chosen = list(before) if before and fits else [DEFAULT_PRIORITY] * file_count
     for index, priority in changes.items():
         if not 0 <= index < file_count:
             raise ConfigError(f"file_priorities: there is no file {index} of {file_count}")
