@@ -62,13 +62,15 @@ class BothPrograms:
             peers=[("127.0.0.1", port)],
             dlLimit=str(SLOW),
         )
-        for ask in (self.ours, self.theirs):
+        for ask, other in ((self.ours, "qBittorrent"), (self.theirs, "torrent_engine")):
             ask("torrents/createCategory", category=CATEGORY, savePath="")
             ask("torrents/createTags", tags="one")
             wait_until(partial(self._is_whole, ask), timeout_s=LIMIT_S, what="it is complete")
             path = f"sync/torrentPeers?hash={self.large.info_hash.hex()}"
             wait_until(
-                partial(_is_connected, ask, path), timeout_s=LIMIT_S, what="they are connected"
+                partial(_is_connected, ask, path, other),
+                timeout_s=LIMIT_S,
+                what="they are connected",
             )
 
     def _is_whole(self, ask: Any) -> bool:
@@ -80,10 +82,13 @@ class BothPrograms:
         return dict(found)
 
 
-def _is_connected(ask: Any, path: str) -> bool:
-    """Return whether the one peer has said what program it is, which it does after a moment."""
+def _is_connected(ask: Any, path: str, other: str) -> bool:
+    """Return whether the one peer has said what program it is.
+
+    Until that comes, with the extension handshake, libtorrent takes the name from the peer id.
+    """
     peers = list(ask(path).get("peers", {}).values())
-    return len(peers) == 1 and bool(peers[0]["client"])
+    return len(peers) == 1 and peers[0]["client"].startswith(other)
 
 
 def _read(text: str) -> Any:
