@@ -1,12 +1,15 @@
 """Shares of the cores for threads that hash at the same time."""
 
+import errno
 import os
 import threading
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import pytest
 
-from torrent_engine.disk.pieces.cores import CoreShares
+from torrent_engine.disk.pieces import cores as cores_module
+from torrent_engine.disk.pieces.cores import CoreShares, move_thread
 
 needs_affinity = pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="Linux")
 
@@ -18,9 +21,10 @@ class FakeCores:
         self.now = set(allowed)
         self.moves: list[set[int]] = []
         monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(self.now), raising=False)
-        monkeypatch.setattr(os, "sched_setaffinity", self._move, raising=False)
+        monkeypatch.setattr(os, "sched_setaffinity", None, raising=False)  # as on Linux
+        monkeypatch.setattr(cores_module, "move_thread", self._move)
 
-    def _move(self, _pid: int, cores: Iterable[int]) -> None:
+    def _move(self, cores: Iterable[int]) -> None:
         self.now = set(cores)
         self.moves.append(self.now)
 
@@ -133,8 +137,10 @@ def test_a_system_without_affinity_runs_the_work(monkeypatch: pytest.MonkeyPatch
     assert done == [1]
 
 
-@pytest.mark.parametrize("name", ["sched_getaffinity", "sched_setaffinity"])
-def test_a_refusal_is_no_error(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+@pytest.mark.parametrize(
+    ("owner", "name"), [(os, "sched_getaffinity"), (cores_module, "move_thread")]
+)
+def test_a_refusal_is_no_error(monkeypatch: pytest.MonkeyPatch, owner: object, name: str) -> None:
     asked: list[str] = []
 
     def refuse(*_: object) -> None:
@@ -142,7 +148,7 @@ def test_a_refusal_is_no_error(monkeypatch: pytest.MonkeyPatch, name: str) -> No
         raise PermissionError
 
     cores = FakeCores(monkeypatch, 0, 1)
-    monkeypatch.setattr(os, name, refuse)
+    monkeypatch.setattr(owner, name, refuse)
     with CoreShares().hold(2):
         assert asked == [name]
     assert cores.now == {0, 1}
@@ -151,9 +157,40 @@ def test_a_refusal_is_no_error(monkeypatch: pytest.MonkeyPatch, name: str) -> No
 def test_cores_that_are_taken_away_meanwhile_are_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
     cores = FakeCores(monkeypatch, 0, 1)
 
-    def fail(_pid: int, _cores: Iterable[int]) -> None:
+    def fail(_cores: Iterable[int]) -> None:
         raise OSError(22, "Invalid argument")
 
     with CoreShares().hold(2):
-        monkeypatch.setattr(os, "sched_setaffinity", fail)
+        monkeypatch.setattr(cores_module, "move_thread", fail)
     assert cores.moves == [{0}]
+
+
+@needs_affinity
+def test_a_thread_is_moved_to_each_of_its_cores_alone() -> None:
+    found: list[set[int]] = []
+    allowed = sorted(os.sched_getaffinity(0))
+
+    def work() -> None:
+        for core in allowed:
+            move_thread([core])
+            found.append(os.sched_getaffinity(0))
+        move_thread(allowed)
+        found.append(os.sched_getaffinity(0))
+
+    in_thread(work)
+    assert found == [*({core} for core in allowed), set(allowed)]
+
+
+@needs_affinity
+@pytest.mark.parametrize("core", [1_000, 65_537])
+def test_a_core_that_is_not_there_is_refused(core: int) -> None:
+    with pytest.raises(OSError, match=os.strerror(errno.EINVAL)):
+        move_thread([core])
+
+
+@needs_affinity
+def test_other_threads_run_while_the_system_moves_one() -> None:
+    """The event loop among them: the call must not be one that keeps the interpreter lock."""
+    keeps_lock = 0x4  # FUNCFLAG_PYTHONAPI of ctypes
+    function: Any = cores_module._set_affinity()
+    assert not type(function)._flags_ & keeps_lock

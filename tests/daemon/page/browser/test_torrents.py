@@ -312,7 +312,7 @@ def test_details_of_a_running_torrent(
     size: str,
     theme: str,
 ) -> None:
-    seed.limit_uploads(40_000)
+    seed.limit_uploads(2_000)  # it is looked at for longer than 330 kB take otherwise
     scene.add(daemon, film, seed)
     with open_window(browser, size, theme=theme) as window:
         page = window.log_in(daemon)
