@@ -71,9 +71,10 @@ class TwoSides:
 
     async def wait_complete(self) -> None:
         """Wait until each has the other's torrent."""
-        with anyio.fail_after(PATIENCE_S):
+        with anyio.move_on_after(PATIENCE_S):
             for session in self.sessions:
                 await session.wait(State.SEEDING)
+        assert all(session.state is State.SEEDING for session in self.sessions), self.events
         await to_thread.run_sync(self.theirs.wait_complete, self.from_us, PATIENCE_S)
 
     def is_complete(self) -> bool:

@@ -26,6 +26,8 @@ SETTINGS = {
     "allow_multiple_connections_per_ip": True,
     "announce_to_all_tiers": True,
     "announce_to_all_trackers": True,
+    "handshake_timeout": 60,  # both sides share a busy machine
+    "peer_connect_timeout": 60,
     "close_redundant_connections": False,
     "alert_mask": 0,
     "user_agent": "libtorrent-peer",

@@ -28,6 +28,7 @@ async def main(*arguments: str) -> None:
             check_interval_s=1.0,
             min_recovery_interval_s=1.0,
             min_retry_s=1.0,
+            removal_timeout_s=30.0,  # the router shares a busy machine
         ),
     )
     async with SharedResources(config) as shared, anyio.create_task_group() as tasks:

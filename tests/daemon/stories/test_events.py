@@ -9,6 +9,7 @@ import httpx2
 
 from tests.daemon.stories.events import EventStream, Mirror, SentEvent
 from tests.support.own_daemon import OwnDaemon
+from tests.support.processes import wait_until
 from tests.support.slow_http import TIMEOUT_S
 
 CUTS = 240
@@ -124,8 +125,16 @@ def state_of(daemon: OwnDaemon) -> tuple[dict[str, Any], dict[str, Any]]:
     return told["torrents"], {job["id"]: job for job in told["jobs"]}
 
 
+def has_places(daemon: OwnDaemon) -> bool:
+    """Return whether each torrent has its place in the queue, which a later tick brings."""
+    torrents, _ = state_of(daemon)
+    places = sorted(each["queue_position"] for each in torrents.values())
+    return places == list(range(len(places)))
+
+
 def check_same(daemon: OwnDaemon, client: Client) -> None:
     """Nothing changes any more: the client has what the daemon has, and is told nothing twice."""
+    wait_until(lambda: has_places(daemon), timeout_s=60, what="all places are told")
     client.catch_up()
     torrents, jobs = state_of(daemon)
     while daemon.ask("GET", "/api/v1/sync?torrents=none&jobs=0")["rev"] != client.mirror.revision:
