@@ -31,7 +31,12 @@ from torrent_engine.protocol.dht.security import is_valid_node_id
 pytestmark = pytest.mark.anyio
 
 OUTSIDE = "8.8.4.4"
-MAPPING = PortMappingConfig(enabled=True, protocols=("PCP", "NAT-PMP"), first_timeout_s=0.05)
+MAPPING = PortMappingConfig(
+    enabled=True,
+    protocols=("PCP", "NAT-PMP"),
+    first_timeout_s=0.05,
+    pcp_first_timeout_s=0.05,
+)
 DHT = DhtConfig(bootstrap=())
 
 

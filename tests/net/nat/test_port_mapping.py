@@ -20,7 +20,11 @@ pytestmark = pytest.mark.anyio
 
 KEYS = (PortKey(MappedTransport.TCP, 6881), PortKey(MappedTransport.UDP, 6882))
 CONFIG = PortMappingConfig(
-    enabled=True, protocols=("PCP", "NAT-PMP"), first_timeout_s=0.05, gateway_poll_s=0.05
+    enabled=True,
+    protocols=("PCP", "NAT-PMP"),
+    first_timeout_s=0.05,
+    pcp_first_timeout_s=0.05,
+    gateway_poll_s=0.05,
 )
 EVERYWHERE = ("0.0.0.0", "::")
 HOSTS = pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
@@ -159,7 +163,9 @@ async def test_what_others_than_the_gateway_send_is_not_heard(host: str) -> None
     gateway.is_mute, liar.port_offset = True, 1000
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     async with serve_gateway(gateway, host) as port:
-        mapper = PortMapper(replace(CONFIG, probe_tries=20), KEYS, net.host(port))
+        mapper = PortMapper(
+            replace(CONFIG, probe_tries=20, pcp_probe_tries=20), KEYS, net.host(port)
+        )
         with socket.socket(family, socket.SOCK_DGRAM) as stranger:
             stranger.bind((host, 0))
             async with running(mapper):
@@ -217,7 +223,7 @@ async def test_a_gateway_where_nothing_listens_is_given_up_at_once() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.bind(("127.0.0.1", 0))
         port = sock.getsockname()[1]
-    config = replace(CONFIG, first_timeout_s=5.0)
+    config = replace(CONFIG, first_timeout_s=5.0, pcp_first_timeout_s=5.0)
     mapper = PortMapper(config, KEYS, network("127.0.0.1").host(port))
     async with running(mapper):
         with anyio.fail_after(4.5):

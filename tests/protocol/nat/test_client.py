@@ -176,7 +176,10 @@ def test_requests_are_repeated_after_doubled_waits_until_the_gateway_is_held_for
     wire.gateway.is_mute = True
     began = wire.clock()
     wire.run(60.0)
-    assert [when - began for when in wire.sent_s] == [0.0, 0.25, 0.75, 1.75]
+    assert [when - began for when in wire.sent_s] == {
+        "PCP": [0.0, 3.0],
+        "NAT-PMP": [0.0, 0.25, 0.75, 1.75],
+    }[protocol]
     assert wire.client.failure is not None
     assert wire.client.get_timer() is None
 
@@ -201,9 +204,27 @@ def test_a_gateway_that_is_mute_in_pcp_is_asked_in_natpmp() -> None:
     wire = Wire()
     answer = wire.gateway.answer
     wire.gateway.answer = lambda data: None if data[0] else answer(data)  # type: ignore[method-assign]
-    wire.run(5.0)
+    wire.run(8.9)
+    assert wire.client.protocol.name == "PCP"
+    wire.run(1.0)
     assert wire.client.protocol.name == "NAT-PMP"
     assert len(wire.client.mappings) == 2
+
+
+def test_rfc6887_a_slow_gateway_is_asked_once_to_map_and_again_to_remove() -> None:
+    """miniupnpd opens a port of IPv6 twice otherwise, and cannot close it."""
+    wire = wire_in("PCP")
+    wire.gateway.is_mute = True
+    wire.run(2.9)
+    assert len(wire.sent_s) == 1
+    wire.gateway.is_mute = False
+    wire.run(3.0)
+    assert len(wire.client.mappings) == 2
+    wire.gateway.is_mute = True
+    asked = len(wire.sent_s)
+    wire.client.stop(wire.clock())
+    wire.run(1.0)
+    assert len(wire.sent_s) == asked + 3
 
 
 def test_rfc6886_a_gateway_that_speaks_pcp_only_is_told_apart() -> None:

@@ -228,11 +228,18 @@ class PortMappingConfig(Checked):
     """Longest lifetime that is accepted from a router; a longer one is treated as this."""
     first_timeout_s: float = 0.25
     """Time to wait for the first answer; doubled after each further request (RFC 6886)."""
+    pcp_first_timeout_s: float = 3.0
+    """The same of a PCP request to map a port (RFC 6887 section 8.1.1). A router of the kind that
+    most homes have opens a port of IPv6 twice if it is asked twice, and cannot close it then."""
     probe_tries: int = 4
     """Requests per protocol to a router that never answered, before the protocol counts as
     unsupported."""
+    pcp_probe_tries: int = 2
+    """The same of PCP, whose first timeout is longer."""
     tries: int = 9
     """Requests to a router that has answered before (RFC 6886)."""
+    pcp_tries: int = 5
+    """The same of PCP."""
     check_interval_s: float = 120.0
     """Time between two checks whether the router was restarted and lost its mappings."""
     min_recovery_interval_s: float = 10.0

@@ -343,6 +343,10 @@ class NatClient:
             datagram = self.protocol.map_request(
                 MapRequest(key, port.external_port, lifetime_s, port.external_host)
             )
-        tries = config.probe_tries if self._epoch is None else config.tries
-        self._current = Exchange(key, datagram, tries, config.first_timeout_s, not lifetime_s)
+        is_patient = self.protocol.is_patient and key is not None and lifetime_s > 0
+        first_s = config.pcp_first_timeout_s if is_patient else config.first_timeout_s
+        probes = config.pcp_probe_tries if is_patient else config.probe_tries
+        later = config.pcp_tries if is_patient else config.tries
+        tries = probes if self._epoch is None else later
+        self._current = Exchange(key, datagram, tries, first_s, not lifetime_s)
         self._outgoing.append(self._current.send(now))

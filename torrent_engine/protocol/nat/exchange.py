@@ -1,6 +1,6 @@
 """One request to a gateway, with retransmissions and the final timeout.
 
-Source: RFC 6886 section 3.1.
+Source: RFC 6886 section 3.1, RFC 6887 section 8.1.1.
 """
 
 from dataclasses import dataclass

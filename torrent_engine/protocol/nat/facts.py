@@ -111,6 +111,10 @@ class MappingProtocol(Protocol):
     def checks_first(self) -> bool:
         """Whether the check has information that mappings lack, and therefore comes first."""
 
+    @property
+    def is_patient(self) -> bool:
+        """Whether a request to map a port is repeated only after seconds."""
+
     def map_request(self, request: MapRequest) -> bytes:
         """Encode a request to create, renew or remove a mapping."""
 

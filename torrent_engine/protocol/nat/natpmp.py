@@ -51,6 +51,7 @@ class NatPmp:
 
     name = "NAT-PMP"
     checks_first = True  # only this response has the external address
+    is_patient = False
 
     def map_request(self, request: MapRequest) -> bytes:
         """Encode a mapping request; with lifetime 0 it has no external port."""

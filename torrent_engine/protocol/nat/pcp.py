@@ -67,6 +67,7 @@ class Pcp:
 
     name = "PCP"
     checks_first = False  # mapping responses have everything
+    is_patient = True  # RFC 6887 section 8.1.1
 
     def __init__(self, client_host: str, secret: bytes) -> None:
         self._client = packed(client_host)
