@@ -78,8 +78,9 @@ def move_thread(cores: Sequence[int]) -> None:
     """Keep the calling thread on some cores; raise OSError if the system refuses.
 
     Other threads run meanwhile. ``os.sched_setaffinity`` holds the interpreter lock until the
-    thread has had its turn on another core: beside eight busy processes on two cores the event loop
-    stood still for 530 to 675 ms then, and for 111 to 119 ms with this, as without any moves.
+    thread has had its turn on another core: beside eight busy processes on two cores another thread
+    was late by up to 179 ms (the median of five runs), and by up to 85 with this
+    (``bench/thread_moves.py``).
     """
     words = (ctypes.c_ulong * (max(cores) // _WORD_BITS + 1))()
     for core in cores:
