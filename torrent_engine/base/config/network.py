@@ -229,8 +229,8 @@ class PortMappingConfig(Checked):
     first_timeout_s: float = 0.25
     """Time to wait for the first answer; doubled after each further request (RFC 6886)."""
     pcp_first_timeout_s: float = 3.0
-    """The same of a PCP request to map a port (RFC 6887 section 8.1.1). A router of the kind that
-    most homes have opens a port of IPv6 twice if it is asked twice, and cannot close it then."""
+    """The same of a PCP request to map a port (RFC 6887 section 8.1.1). miniupnpd, which runs in
+    many home routers, opens a port of IPv6 twice if it is asked twice, and cannot close it then."""
     probe_tries: int = 4
     """Requests per protocol to a router that never answered, before the protocol counts as
     unsupported."""
