@@ -96,7 +96,8 @@ async def main(order: dict[str, Any]) -> None:
             await wait_complete(manager.sessions)
             tasks.cancel_scope.cancel()
         if order["moves"]:
-            await move(manager.sessions[0], Random(order["seed"]), order)
+            for session in manager.sessions:  # the move that was cancelled goes on until another
+                await move(session, Random(order["seed"]), order)
             await wait_complete(manager.sessions)
         places = {each.info_hash.hex(): str(each.save_path) for each in manager.sessions}
         await manager.flush()
