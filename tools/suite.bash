@@ -1,7 +1,7 @@
 # Sourced by tools/test and tools/test-pythons: one suite of tests, with one more try of a few.
 
 MAX_SECOND_TRIES=8
-MAX_RUN_S=3600
+MAX_RUN_S=7200 # three whole runs at once on two cores take more than an hour
 folder="$(mktemp -d)"
 trap 'rm -rf "$folder"' EXIT
 output="$folder/output"
@@ -12,6 +12,9 @@ run() { # the options of pytest: one run of what has not passed yet; its last li
     echo "== ${command[*]}"
     timeout --signal=INT --kill-after=60 "$MAX_RUN_S" "${command[@]}" 2>&1 | tee "$output" || status=$?
     summary="$(tail -n 1 "$output")"
+    if ((status == 124)); then
+        echo "== ended after $MAX_RUN_S s, before all tests had their turn"
+    fi
     return "$status"
 }
 failures() { sed 's/\x1b\[[0-9;]*m//g' "$output" | grep -E '^(FAILED|ERROR) '; }
