@@ -3,7 +3,7 @@
 # ruff: noqa: ASYNC240 - a test may block
 import os
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,13 +12,17 @@ import pytest
 
 from tests.disk.helpers import CONFIG, kept, put_piece
 from tests.support.torrents import make_torrent, payload_of
+from torrent_engine.codec.geometry import FileLayout, Geometry
 from torrent_engine.disk.file_stamps import (
     IN_DOUBT_NS,
     FileStamp,
     StampBook,
     StampMatch,
     compare,
+    stamp_of,
 )
+from torrent_engine.disk.files.owned_files import OwnedFiles
+from torrent_engine.disk.files.stamps import FileLooks, FileStamps
 from torrent_engine.disk.resume import keeper as resume
 from torrent_engine.disk.resume.start_plan import StartPlan
 from torrent_engine.disk.state.store import StateStore
@@ -209,10 +213,10 @@ def test_a_change_by_somebody_else_is_noticed_once_and_saved_until_it_is_trusted
     book = StampBook(1)
     assert book.take(STAMP) == STAMP
     book.saved([0])
-    book.look(0, looked_at(**changes))
+    book.look(0, looked_at(**changes), book.writes)
     assert book.fresh == ({0} if changes else set())
     book.fresh.clear()
-    book.look(0, looked_at(**changes))
+    book.look(0, looked_at(**changes), book.writes)
     assert not book.fresh
     now = STAMP._replace(**{name[3:]: value for name, value in changes.items()})
     assert book.take(now) == saved(now)
@@ -226,8 +230,49 @@ def test_our_own_writes_are_no_change() -> None:
     book.wrote(0)
     book.saved([0])  # taken before the write: of no use any more
     assert not book.is_known(0)
-    book.look(0, looked_at(st_mtime_ns=9))
+    book.look(0, looked_at(st_mtime_ns=9), book.writes)
     assert not book.fresh
+
+
+def test_a_stamp_that_was_seen_before_our_write_is_not_taken_for_the_file() -> None:
+    book = StampBook(1)
+    before = book.writes
+    book.wrote(0)  # between the look at the file and what follows
+    assert book.take(STAMP, before) == STAMP
+    book.saved([0])
+    assert not book.is_known(0)
+    after = STAMP._replace(mtime_ns=9)
+    assert book.take(after, book.writes) == after, "our own write passed for somebody else's"
+    book.saved([0])
+    assert book.is_known(0)
+    book.look(0, looked_at(), before)
+    assert not book.fresh
+    book.look(0, looked_at(), book.writes)
+    assert book.fresh == {0}
+
+
+def test_a_write_while_the_files_are_looked_at_is_no_change(tmp_path: Path) -> None:
+    path, layout, geometry = tmp_path / "film", FileLayout([1]), Geometry(1, 1)
+    path.write_bytes(b"a")
+    owned = OwnedFiles(layout, geometry)
+    owned.made(0)
+
+    def look(indices: Iterable[int]) -> Iterator[FileStamp]:
+        for index in indices:
+            seen = stamp_of(index, path.stat())
+            if not owned.book.writes:  # another thread is faster than this one, once
+                owned.wrote(index)
+                path.write_bytes(b"b")
+                os.utime(path, ns=(9, 9))
+                owned.wrote(index)
+            yield seen
+
+    looks = FileLooks(look, lambda _: None, lambda *_: False, lambda: None)
+    stamps = FileStamps(layout, geometry, owned, looks)
+    assert stamps.own()[0].mtime_ns != 9
+    stamps.saved([0])
+    assert stamps.own()[0] == stamp_of(0, path.stat())
+    assert not stamps.take_doubts()
 
 
 def test_a_stamp_on_a_file_system_with_whole_seconds_is_in_doubt_for_a_while() -> None:

@@ -58,5 +58,5 @@ def test_a_file_of_a_year_beyond_64_bits_has_a_stamp_that_can_be_kept(tmp_path: 
     book = StampBook(1)
     book.take(stamp)
     book.saved([0])
-    book.look(0, seen)
+    book.look(0, seen, book.writes)
     assert not book.fresh

@@ -11,6 +11,7 @@ from array import array
 from collections.abc import Callable, Iterable, Mapping
 from enum import Enum, auto
 from math import inf
+from threading import Lock
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
@@ -129,12 +130,18 @@ def is_like_copy(old: FileStamp, now: FileStamp) -> bool:
 class StampBook:
     """The stamps of one torrent's files while it is active; detects changes by other programs.
 
-    Thread-safe: a missed update costs a hash check, not a wrong result.
+    Thread-safe. Files are looked at while others write to them: who looks takes :attr:`writes`
+    first, and a file that was written to since is not compared with what was seen.
     """
 
     def __init__(self, file_count: int, wall_clock_ns: Callable[[], int] = time.time_ns) -> None:
         self.fresh: set[int] = set()
         """Files in doubt that were not reported yet."""
+        self.writes = 0
+        """Counts the calls of :meth:`wrote`."""
+        self._lock = Lock()
+        self._written = array("q", bytes(8 * file_count))
+        """The number of the last write to each file."""
         self._identities = array("q", bytes(8 * file_count))
         self._ctimes = array("q", bytes(8 * file_count))
         self._taken: dict[int, tuple[int, int]] = {}
@@ -144,18 +151,27 @@ class StampBook:
 
     def wrote(self, file_index: int) -> None:
         """Invalidate the stamp of a file; call it before and after each own write."""
-        self._identities[file_index] = 0
-        self._taken.pop(file_index, None)
+        with self._lock:
+            self.writes += 1
+            self._written[file_index] = self.writes
+            self._identities[file_index] = 0
+            self._taken.pop(file_index, None)
 
     def is_known(self, file_index: int) -> bool:
         """Return whether a file has a valid stamp."""
         return self._identities[file_index] != 0
 
-    def take(self, seen: FileStamp) -> FileStamp:
-        """Return the stamp to save for a file, marked as in doubt if needed."""
+    def take(self, seen: FileStamp, writes: int | None = None) -> FileStamp:
+        """Return the stamp to save for a file, marked as in doubt if needed.
+
+        ``writes`` is :attr:`writes` from before the look; None: nothing was written since. A stamp
+        from before a write is saved like any other, but the file has none then.
+        """
         index = seen.file_index
-        self._compare(index, _identity(seen[1:4]), seen.ctime_ns)
-        self._taken[index] = _identity(seen[1:4]), seen.ctime_ns
+        with self._lock:
+            if writes is None or self._written[index] <= writes:
+                self._compare(index, _identity(seen[1:4]), seen.ctime_ns)
+                self._taken[index] = _identity(seen[1:4]), seen.ctime_ns
         if index in self._changed:
             return seen._replace(mtime_ns=CHANGED_NS, ctime_ns=IN_DOUBT_NS)
         if index in self._doubted or self._is_racy(seen):
@@ -165,13 +181,19 @@ class StampBook:
     def saved(self, file_indices: Iterable[int]) -> None:
         """Record that taken stamps are in the database."""
         for index in file_indices:
-            if taken := self._taken.pop(index, None):
-                self._identities[index], self._ctimes[index] = taken
+            with self._lock:
+                if taken := self._taken.pop(index, None):
+                    self._identities[index], self._ctimes[index] = taken
 
-    def look(self, file_index: int, seen: os.stat_result) -> None:
-        """Put a file in doubt if it has changed since its stamp or the last call."""
+    def look(self, file_index: int, seen: os.stat_result, writes: int) -> None:
+        """Put a file in doubt if it has changed since its stamp or the last call.
+
+        ``writes`` is :attr:`writes` from before it was looked at.
+        """
         identity = _identity((seen.st_size, _storable(seen.st_mtime_ns), seen.st_ino))
-        self._compare(file_index, identity, _storable(seen.st_ctime_ns))
+        with self._lock:
+            if self._written[file_index] <= writes:
+                self._compare(file_index, identity, _storable(seen.st_ctime_ns))
 
     def _compare(self, file_index: int, identity: int, ctime_ns: int) -> None:
         known = self._identities[file_index]

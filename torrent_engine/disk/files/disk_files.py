@@ -427,7 +427,8 @@ class DiskFiles:
 
     def look(self, index: int, file: OpenFile) -> None:
         """Put an open file in doubt if it changed since its stamp. Raises OSError."""
-        self.owned.book.look(index, os.fstat(file.descriptor))
+        writes = self.owned.book.writes
+        self.owned.book.look(index, os.fstat(file.descriptor), writes)
 
     def create(self, index: int) -> None:
         """Create a missing file with its length. Raises StorageError."""

@@ -92,8 +92,13 @@ class FileStamps:
 
         Files in doubt are marked as such.
         """
-        seen = map(self._book.take, self._look(self._owned.proved()))
-        return StampTable(chain(seen, self._refused(), self._part_file_if_changed()))
+        taken = self._taken(self._owned.proved())
+        return StampTable(chain(taken, self._refused(), self._part_file_if_changed()))
+
+    def _taken(self, indices: Iterable[int]) -> Iterator[FileStamp]:
+        """Look at files that may be written to meanwhile, and yield the stamps to save."""
+        writes = self._book.writes
+        return (self._book.take(seen, writes) for seen in self._look(indices))
 
     def at_start(self, now: Iterable[FileStamp]) -> StampTable:
         """Return the stamps to save of own files, given the current ones.
@@ -116,8 +121,8 @@ class FileStamps:
             for index in self._layout.files_of_piece(piece, self._geometry):
                 if not self._book.is_known(index):
                     indices.add(index)
-        seen = map(self._book.take, self._look(indices & self._owned.proved()))
-        return StampTable(chain(seen, self._refused(), self._part_file_if_changed()))
+        taken = self._taken(indices & self._owned.proved())
+        return StampTable(chain(taken, self._refused(), self._part_file_if_changed()))
 
     def _refused(self) -> Iterator[FileStamp]:
         """Yield stamps that no file has, for files that are somebody else's after all."""
