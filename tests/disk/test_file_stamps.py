@@ -251,6 +251,24 @@ def test_a_stamp_that_was_seen_before_our_write_is_not_taken_for_the_file() -> N
     assert book.fresh == {0}
 
 
+def test_a_file_has_no_stamp_while_we_write_to_it() -> None:
+    book = StampBook(1)
+    book.begin_write(0)
+    book.begin_write(0)  # two threads
+    book.end_write(0)
+    assert book.take(STAMP, book.writes) == STAMP  # from before the slow one changes the file
+    book.saved([0])
+    assert not book.is_known(0)
+    after = STAMP._replace(mtime_ns=9)
+    assert book.take(after, book.writes) == after, "our own write passed for somebody else's"
+    book.end_write(0)
+    book.saved([0])  # another write may have followed what was seen
+    assert not book.is_known(0)
+    book.take(after, book.writes)
+    book.saved([0])
+    assert book.is_known(0)
+
+
 def test_a_write_while_the_files_are_looked_at_is_no_change(tmp_path: Path) -> None:
     path, layout, geometry = tmp_path / "film", FileLayout([1]), Geometry(1, 1)
     path.write_bytes(b"a")

@@ -131,17 +131,20 @@ class StampBook:
     """The stamps of one torrent's files while it is active; detects changes by other programs.
 
     Thread-safe. Files are looked at while others write to them: who looks takes :attr:`writes`
-    first, and a file that was written to since is not compared with what was seen.
+    first, and a file that was written to since, or is being written to, is not compared with what
+    was seen.
     """
 
     def __init__(self, file_count: int, wall_clock_ns: Callable[[], int] = time.time_ns) -> None:
         self.fresh: set[int] = set()
         """Files in doubt that were not reported yet."""
         self.writes = 0
-        """Counts the calls of :meth:`wrote`."""
+        """Counts how often stamps have become void."""
         self._lock = Lock()
         self._written = array("q", bytes(8 * file_count))
-        """The number of the last write to each file."""
+        """What the count was at the last write to each file."""
+        self._writers: dict[int, int] = {}
+        """How many writes to each file are under way; a slow disk takes seconds for one."""
         self._identities = array("q", bytes(8 * file_count))
         self._ctimes = array("q", bytes(8 * file_count))
         self._taken: dict[int, tuple[int, int]] = {}
@@ -149,13 +152,33 @@ class StampBook:
         self._doubted: set[int] = set()
         self._wall_clock_ns = wall_clock_ns
 
-    def wrote(self, file_index: int) -> None:
-        """Invalidate the stamp of a file; call it before and after each own write."""
+    def begin_write(self, file_index: int) -> None:
+        """Invalidate the stamp of a file that is about to be written to."""
         with self._lock:
-            self.writes += 1
-            self._written[file_index] = self.writes
-            self._identities[file_index] = 0
-            self._taken.pop(file_index, None)
+            self._writers[file_index] = self._writers.get(file_index, 0) + 1
+            self._void(file_index)
+
+    def end_write(self, file_index: int) -> None:
+        """Record the end of a write that was begun."""
+        with self._lock:
+            self._writers[file_index] -= 1
+            if not self._writers[file_index]:
+                del self._writers[file_index]
+            self._void(file_index)
+
+    def wrote(self, file_index: int) -> None:
+        """Invalidate the stamp of a file that was written to."""
+        with self._lock:
+            self._void(file_index)
+
+    def _void(self, file_index: int) -> None:
+        self.writes += 1
+        self._written[file_index] = self.writes
+        self._identities[file_index] = 0
+        self._taken.pop(file_index, None)
+
+    def _is_as_seen(self, file_index: int, writes: int) -> bool:
+        return file_index not in self._writers and self._written[file_index] <= writes
 
     def is_known(self, file_index: int) -> bool:
         """Return whether a file has a valid stamp."""
@@ -169,7 +192,7 @@ class StampBook:
         """
         index = seen.file_index
         with self._lock:
-            if writes is None or self._written[index] <= writes:
+            if writes is None or self._is_as_seen(index, writes):
                 self._compare(index, _identity(seen[1:4]), seen.ctime_ns)
                 self._taken[index] = _identity(seen[1:4]), seen.ctime_ns
         if index in self._changed:
@@ -192,7 +215,7 @@ class StampBook:
         """
         identity = _identity((seen.st_size, _storable(seen.st_mtime_ns), seen.st_ino))
         with self._lock:
-            if self._written[file_index] <= writes:
+            if self._is_as_seen(file_index, writes):
                 self._compare(file_index, identity, _storable(seen.st_ctime_ns))
 
     def _compare(self, file_index: int, identity: int, ctime_ns: int) -> None:

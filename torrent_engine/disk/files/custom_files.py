@@ -136,9 +136,12 @@ class CustomFiles:
         """Write ``views`` consecutively from an offset of a file."""
         if not self._entries.is_stored(file_index):
             return
-        self.owned.book.wrote(file_index)
-        with self._errors(file_index):
-            self._storage.write(file_index, offset_bytes, views)
+        self.owned.book.begin_write(file_index)
+        try:
+            with self._errors(file_index):
+                self._storage.write(file_index, offset_bytes, views)
+        finally:
+            self.owned.book.end_write(file_index)
         if file_index not in self.owned.present:
             with self._lock:
                 self.owned.made(file_index)

@@ -288,12 +288,13 @@ class DiskFiles:
     def write(self, index: int, offset_bytes: int, views: Sequence[memoryview]) -> None:
         """Write ``views`` consecutively into a file, which is created if needed."""
         file = self._borrow(index, writable=True)
-        self.owned.book.wrote(index)
+        self.owned.book.begin_write(index)
         try:
             write_at(file.descriptor, views, offset_bytes)
         except OSError as error:
             raise storage_error(self._paths.path(index), error) from error
         finally:
+            self.owned.book.end_write(index)
             self._pool.give_back(file)
             self.mark_dirty(index)
 
@@ -309,12 +310,13 @@ class DiskFiles:
     def share(self, index: int, source: int, start: int, end: int, reflinks: Reflinks) -> bool:
         """Give a file a range of an open one as :meth:`Reflinks.share`. Raises StorageError."""
         file = self._borrow(index, writable=True)
-        self.owned.book.wrote(index)
+        self.owned.book.begin_write(index)
         try:
             return reflinks.share(source, file.descriptor, start, end)
         except OSError as error:
             raise storage_error(self._paths.path(index), error) from error
         finally:
+            self.owned.book.end_write(index)
             self._pool.give_back(file)
             self.mark_dirty(index)
 
