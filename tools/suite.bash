@@ -1,7 +1,7 @@
 # Sourced by tools/test and tools/test-pythons: one suite of tests, with one more try of a few.
 
 MAX_SECOND_TRIES=8
-MAX_RUN_S=7200 # three whole runs at once on two cores take more than an hour
+MAX_RUN_S=7200 # beside much other work a whole run takes more than an hour
 folder="$(mktemp -d)"
 trap 'rm -rf "$folder"' EXIT
 output="$folder/output"

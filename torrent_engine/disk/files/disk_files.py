@@ -294,9 +294,9 @@ class DiskFiles:
         except OSError as error:
             raise storage_error(self._paths.path(index), error) from error
         finally:
-            self.owned.book.end_write(index)
             self._pool.give_back(file)
-            self.mark_dirty(index)
+            self._dirty.add(index)
+            self.owned.end_write(index)
 
     @contextmanager
     def lend(self, index: int) -> Iterator[int]:
@@ -316,9 +316,9 @@ class DiskFiles:
         except OSError as error:
             raise storage_error(self._paths.path(index), error) from error
         finally:
-            self.owned.book.end_write(index)
             self._pool.give_back(file)
-            self.mark_dirty(index)
+            self._dirty.add(index)
+            self.owned.end_write(index)
 
     def borrow_open(self, index: int) -> OpenFile | None:
         """Return the file if it is open, in use until given back; else None."""

@@ -85,9 +85,17 @@ class OwnedFiles:
         self._unstamped.add(index)
         return True
 
+    def end_write(self, index: int) -> None:
+        """Record the end of a write that was begun in the book: the file is the torrent's own."""
+        self.book.end_write(index)
+        self._prove(index)
+
     def wrote(self, index: int) -> None:
-        """Record a write to a file: its stamp is void, and it is the torrent's own."""
+        """Record that a file was written to before: its stamp is void, and it is our own."""
         self.book.wrote(index)
+        self._prove(index)
+
+    def _prove(self, index: int) -> None:
         if self.foreign:
             self.adopt((index,))
         if self.suspects:
