@@ -35,7 +35,9 @@ class PieceProof:
         self._limiter = hash_limiter
         self._unproven = Bitfield(torrent.metainfo.piece_count)
         self._left: dict[int, int] = {}
-        """How many pieces of a file in doubt are not proven."""
+        """How many pieces of a file in doubt are not proven, also for the sake of another file."""
+        self._proving: int | None = None
+        """The piece that is being hashed; None: or it has changed since that began."""
         self._checker: PieceChecker | None = None
         self._lock = anyio.Lock()
 
@@ -56,15 +58,29 @@ class PieceProof:
         torrent = self._torrent
         geometry, layout = torrent.metainfo.geometry, torrent.metainfo.layout
         for index in torrent.storage.stamps.take_doubts():
-            here = [p for p in layout.pieces_of(index, geometry) if torrent.table.have.has(p)]
-            self._left[index] = len(here)
+            pieces = layout.pieces_of(index, geometry)
+            here = list(filter(torrent.table.have.has, pieces))
+            for piece in here[:1] + here[-1:]:  # those that it may share with other files
+                self._put_in_doubt(piece)
             for piece in here:
                 self._unproven.set(piece)
+            self._left[index] = sum(map(self._unproven.has, pieces))
+            if self._proving is not None and self._proving in pieces:
+                self._proving = None
+            self._trust_if_proven(index)
 
     def doubt(self, offset_bytes: int, length_bytes: int) -> None:
         """Put a range among what is to be proven: what was read of it has other hashes."""
         for piece in self._pieces(offset_bytes, length_bytes):
+            self._put_in_doubt(piece)
+
+    def _put_in_doubt(self, piece: int) -> None:
+        if piece == self._proving:
+            self._proving = None
+        if not self._unproven.has(piece):
             self._unproven.set(piece)
+            for index in self._files_in_doubt(piece):
+                self._left[index] += 1
 
     async def read(self, offset_bytes: int, into: memoryview) -> None:
         """Fill ``into`` with what is known to be right.
@@ -91,6 +107,7 @@ class PieceProof:
         checker = self._checker
         if checker is None:
             checker = self._checker = PieceChecker(self._torrent.storage, self._torrent.metainfo)
+        self._proving = piece
         found = await anyio.to_thread.run_sync(checker.check, [piece], limiter=self._limiter)
         if not found[0][1]:
             self._keeper.distrust(list(self._unproven.present()))
@@ -99,17 +116,23 @@ class PieceProof:
             )
             self._on_wrong(error)  # whoever asked: it is the torrent that is not whole
             raise error
+        if self._proving is None:
+            return
+        self._proving = None
         self._unproven.clear(piece)
-        self._trust_files_of(piece)
+        for index in self._files_in_doubt(piece):
+            self._left[index] -= 1
+            self._trust_if_proven(index)
 
-    def _trust_files_of(self, piece: int) -> None:
+    def _files_in_doubt(self, piece: int) -> list[int]:
         metainfo = self._torrent.metainfo
-        for index in metainfo.layout.files_of_piece(piece, metainfo.geometry):
-            if index in self._left:
-                self._left[index] -= 1
-                if not self._left[index]:
-                    del self._left[index]
-                    self._torrent.storage.stamps.trust(index)
+        files = metainfo.layout.files_of_piece(piece, metainfo.geometry)
+        return [index for index in files if index in self._left]
+
+    def _trust_if_proven(self, index: int) -> None:
+        if not self._left[index]:
+            del self._left[index]
+            self._torrent.storage.stamps.trust(index)
 
     def _pieces(self, offset_bytes: int, length_bytes: int) -> range:
         geometry = self._torrent.metainfo.geometry
